@@ -1,0 +1,379 @@
+//! What an issuer says in a token or about it.
+//!
+//! [`Claims`] is one strict reading of a JSON object, the payload of a JWT or an introspection
+//! response: no member twice, no nesting without bound, the registered claims checked for their
+//! type, everything else kept as the text it came in.
+//!
+//! ```
+//! use tower_introspect::claims::Claims;
+//!
+//! let claims = Claims::from_json(br#"{"sub": "alice", "scope": "read write", "n": 18446744073709551617}"#)?;
+//! assert_eq!(claims.subject(), Some("alice"));
+//! assert!(claims.scope().contains("write"));
+//! assert_eq!(claims.raw("n"), Some("18446744073709551617"));
+//!
+//! assert!(Claims::from_json(br#"{"scope": "read", "scope": "admin"}"#).is_err());
+//! # Ok::<(), tower_introspect::claims::ClaimsError>(())
+//! ```
+
+mod audience;
+mod confirmation;
+pub(crate) mod json;
+mod scope;
+
+use std::{borrow::Cow, error::Error, fmt, ops::Range};
+
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use self::json::{NotStrict, Object, WrongType};
+pub(crate) use self::scope::is_scope_token;
+pub use self::{audience::Audience, confirmation::Confirmation, scope::Scope};
+use crate::clock::UnixTime;
+
+/// The claims of one token.
+///
+/// Neither `Debug` nor any error shows their values.
+#[derive(Clone)]
+pub struct Claims {
+    text: Box<str>,
+    members: Box<[Member]>,
+    issuer: Option<Box<str>>,
+    subject: Option<Box<str>>,
+    audience: Audience,
+    expires_at: Option<UnixTime>,
+    not_before: Option<UnixTime>,
+    issued_at: Option<UnixTime>,
+    scope: Scope,
+    confirmation: Option<Confirmation>,
+}
+
+/// Where one member stands in the text.
+#[derive(Clone)]
+struct Member {
+    name: Box<str>,
+    value: Range<usize>,
+}
+
+impl Claims {
+    /// Reads claims from one JSON object.
+    ///
+    /// # Errors
+    ///
+    /// If the text is not exactly one JSON object, names a member twice, nests too deeply, or
+    /// gives a registered claim a value of the wrong type.
+    pub fn from_json(text: &[u8]) -> Result<Self, ClaimsError> {
+        let object = Object::parse(text).map_err(|NotStrict| ClaimsError::Malformed)?;
+        // `Object::parse` has seen that the text is UTF-8.
+        let text = std::str::from_utf8(text).map_err(|_| ClaimsError::Malformed)?;
+        let members = object
+            .iter()
+            .map(|(name, value)| Member { name: name.as_ref().into(), value: range(text, value) })
+            .collect();
+        Ok(Self {
+            issuer: owned(object.string("iss")?),
+            subject: owned(object.string("sub")?),
+            audience: optional(&object, "aud", Audience::parse)?.unwrap_or_default(),
+            expires_at: optional(&object, "exp", numeric_date)?,
+            not_before: optional(&object, "nbf", numeric_date)?,
+            issued_at: optional(&object, "iat", numeric_date)?,
+            scope: object
+                .get("scope")
+                .and_then(json::string)
+                .map_or_else(Scope::default, |text| Scope::parse(&text)),
+            confirmation: optional(&object, "cnf", Confirmation::parse)?,
+            members,
+            text: text.into(),
+        })
+    }
+
+    /// `iss`: who issued the token (RFC 7519 §4.1.1).
+    #[must_use]
+    pub fn issuer(&self) -> Option<&str> {
+        self.issuer.as_deref()
+    }
+
+    /// `sub`: whom the token is about, unique only within its issuer (RFC 7519 §4.1.2).
+    #[must_use]
+    pub fn subject(&self) -> Option<&str> {
+        self.subject.as_deref()
+    }
+
+    /// `aud`: whom the token is meant for (RFC 7519 §4.1.3).
+    #[must_use]
+    pub fn audience(&self) -> &Audience {
+        &self.audience
+    }
+
+    /// `exp`: from when on the token must not be accepted (RFC 7519 §4.1.4).
+    #[must_use]
+    pub fn expires_at(&self) -> Option<UnixTime> {
+        self.expires_at
+    }
+
+    /// `nbf`: before when the token must not be accepted (RFC 7519 §4.1.5).
+    #[must_use]
+    pub fn not_before(&self) -> Option<UnixTime> {
+        self.not_before
+    }
+
+    /// `iat`: when the token was issued (RFC 7519 §4.1.6).
+    #[must_use]
+    pub fn issued_at(&self) -> Option<UnixTime> {
+        self.issued_at
+    }
+
+    /// `scope`: what the token allows (RFC 8693 §4.2). Empty if it is absent or no string.
+    #[must_use]
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// `cnf`: the key the token is bound to (RFC 7800 §3.1).
+    #[must_use]
+    pub fn confirmation(&self) -> Option<&Confirmation> {
+        self.confirmation.as_ref()
+    }
+
+    /// `client_id`: the client that asked for the token (RFC 8693 §4.3).
+    #[must_use]
+    pub fn client_id(&self) -> Option<Cow<'_, str>> {
+        self.string("client_id")
+    }
+
+    /// `jti`: the name of the token, unique within its issuer (RFC 7519 §4.1.7).
+    #[must_use]
+    pub fn jwt_id(&self) -> Option<Cow<'_, str>> {
+        self.string("jti")
+    }
+
+    /// A claim that is a string.
+    #[must_use]
+    pub fn string(&self, name: &str) -> Option<Cow<'_, str>> {
+        let text = self.raw(name)?;
+        let inner = text.strip_prefix('"')?.strip_suffix('"')?;
+        if inner.contains('\\') { serde_json::from_str(text).ok() } else { Some(inner.into()) }
+    }
+
+    /// A claim as the JSON text it came in.
+    #[must_use]
+    pub fn raw(&self, name: &str) -> Option<&str> {
+        let member = self.members.iter().find(|member| &*member.name == name)?;
+        self.text.get(member.value.clone())
+    }
+
+    /// The names of all claims.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.members.iter().map(|member| &*member.name)
+    }
+
+    /// A claim as a type of yours.
+    ///
+    /// # Errors
+    ///
+    /// If the claim is there and does not have that type.
+    pub fn get<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, serde_json::Error> {
+        self.raw(name).map(serde_json::from_str).transpose()
+    }
+
+    /// All claims as a type of yours.
+    ///
+    /// ```
+    /// # use tower_introspect::claims::Claims;
+    /// #[derive(serde::Deserialize)]
+    /// struct Mine {
+    ///     tenant: u64,
+    /// }
+    ///
+    /// let claims = Claims::from_json(br#"{"tenant": 18446744073709551615}"#).unwrap();
+    /// assert_eq!(claims.deserialize::<Mine>().unwrap().tenant, u64::MAX);
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If the claims do not have that type.
+    pub fn deserialize<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_str(&self.text)
+    }
+
+    /// These claims with `scope` taken from elsewhere, for issuers that spell it otherwise.
+    #[must_use]
+    pub(crate) fn with_scope(mut self, scope: Scope) -> Self {
+        self.scope = scope;
+        self
+    }
+
+    /// These claims with an audience that their issuer left out.
+    #[must_use]
+    pub(crate) fn with_audience(mut self, audience: Audience) -> Self {
+        self.audience = audience;
+        self
+    }
+
+    /// A claim that is an array of strings.
+    pub(crate) fn strings(&self, name: &str) -> Option<Vec<String>> {
+        self.get(name).ok().flatten()
+    }
+}
+
+impl fmt::Debug for Claims {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Claims").field("issuer", &self.issuer).finish_non_exhaustive()
+    }
+}
+
+/// Why a text gives no claims.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ClaimsError {
+    /// The text is not one JSON object, repeats a member, or nests too deeply.
+    Malformed,
+    /// A registered claim has the wrong type.
+    Invalid(&'static str),
+}
+
+impl fmt::Display for ClaimsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed => f.write_str("not one JSON object with unique members"),
+            Self::Invalid(name) => write!(f, "`{name}` has the wrong type"),
+        }
+    }
+}
+
+impl Error for ClaimsError {}
+
+impl From<WrongType> for ClaimsError {
+    fn from(WrongType(name): WrongType) -> Self {
+        Self::Invalid(name)
+    }
+}
+
+fn owned(text: Option<Cow<'_, str>>) -> Option<Box<str>> {
+    text.map(Cow::into_owned).map(Into::into)
+}
+
+fn optional<'a, T>(
+    object: &Object<'a>,
+    name: &'static str,
+    parse: impl FnOnce(&'a RawValue) -> Option<T>,
+) -> Result<Option<T>, ClaimsError> {
+    object.get(name).map(|value| parse(value).ok_or(ClaimsError::Invalid(name))).transpose()
+}
+
+/// The place of `value`, which is a part of `text`.
+fn range(text: &str, value: &RawValue) -> Range<usize> {
+    let start = value.get().as_ptr().addr() - text.as_ptr().addr();
+    start..start + value.get().len()
+}
+
+/// A NumericDate: a JSON number of seconds, perhaps with a fraction (RFC 7519 §2).
+///
+/// Values beyond what [`UnixTime`] holds saturate. A fraction finer than a millisecond is cut
+/// off towards the past, so that a token never lives longer than it says.
+fn numeric_date(value: &RawValue) -> Option<UnixTime> {
+    let text = value.get();
+    if let Ok(seconds) = text.parse::<i64>() {
+        return Some(UnixTime::from_secs(seconds));
+    }
+    if !text.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
+        return None;
+    }
+    let seconds = text.parse::<f64>().ok()?;
+    #[expect(clippy::cast_possible_truncation, reason = "the cast saturates, which is wanted")]
+    Some(UnixTime::from_millis((seconds * 1000.0).floor() as i64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exp(value: &str) -> Result<Option<UnixTime>, ClaimsError> {
+        Claims::from_json(format!("{{\"exp\":{value}}}").as_bytes())
+            .map(|claims| claims.expires_at())
+    }
+
+    #[test]
+    fn rfc7519_2_numeric_date_may_have_a_fraction_or_exponent() {
+        assert_eq!(exp("1893456000"), Ok(Some(UnixTime::from_secs(1_893_456_000))));
+        assert_eq!(exp("1893456000.5"), Ok(Some(UnixTime::from_millis(1_893_456_000_500))));
+        assert_eq!(exp("1e10"), Ok(Some(UnixTime::from_secs(10_000_000_000))));
+        assert_eq!(exp("-0.5"), Ok(Some(UnixTime::from_millis(-500))));
+    }
+
+    #[test]
+    fn rfc7519_4_1_4_numeric_date_is_a_number() {
+        for value in [
+            "\"1893456000\"",
+            "null",
+            "true",
+            "[1]",
+            "{}",
+            "{\"$serde_json::private::Number\":\"1\"}",
+        ] {
+            assert_eq!(exp(value), Err(ClaimsError::Invalid("exp")), "{value}");
+        }
+    }
+
+    #[test]
+    fn huge_dates_saturate() {
+        for value in ["9223372036854775807", "18446744073709551616", "1e308", "1e999"] {
+            assert_eq!(exp(value), Ok(Some(UnixTime::from_millis(i64::MAX))), "{value}");
+        }
+        for value in ["-9223372036854775808", "-1e308"] {
+            assert_eq!(exp(value), Ok(Some(UnixTime::from_millis(i64::MIN))), "{value}");
+        }
+    }
+
+    #[test]
+    fn rfc7519_4_1_3_audience_is_a_string_or_strings() {
+        let aud = |value: &str| Claims::from_json(format!("{{\"aud\":{value}}}").as_bytes());
+        for value in ["{}", "7", "null", "[\"A\",7]", "[[\"A\"]]"] {
+            assert_eq!(aud(value).err(), Some(ClaimsError::Invalid("aud")), "{value}");
+        }
+        assert!(aud("[]").unwrap().audience().is_empty());
+        for value in ["\"x A\"", "\"a\"", "\"AB\"", "\"A/\"", "\"\"", "[\"x\"]"] {
+            assert!(!aud(value).unwrap().audience().contains("A"), "{value}");
+        }
+        for value in ["\"A\"", "[\"x\",\"A\"]", "\"\\u0041\""] {
+            assert!(aud(value).unwrap().audience().contains("A"), "{value}");
+        }
+    }
+
+    #[test]
+    fn scope_of_another_type_grants_nothing() {
+        for value in ["[\"read\"]", "7", "null", "{\"read\":true}"] {
+            let text = format!("{{\"scope\":{value}}}");
+            assert!(Claims::from_json(text.as_bytes()).unwrap().scope().is_empty(), "{value}");
+        }
+    }
+
+    #[test]
+    fn confirmation_of_the_wrong_shape_is_refused() {
+        for value in ["\"x\"", "null", "[]", "{\"jkt\":7}", "{\"x5t#S256\":[]}"] {
+            let text = format!("{{\"cnf\":{value}}}");
+            assert_eq!(
+                Claims::from_json(text.as_bytes()).err(),
+                Some(ClaimsError::Invalid("cnf")),
+                "{value}"
+            );
+        }
+        let claims = Claims::from_json(br#"{"cnf":{"unknown":"x"}}"#).unwrap();
+        assert!(claims.confirmation().is_some_and(|cnf| cnf.jkt().is_none()));
+    }
+
+    #[test]
+    fn raw_values_are_found_where_they_stand() {
+        let claims = Claims::from_json(r#" { "é" : [ 1 ] , "b":"x\"y" } "#.as_bytes()).unwrap();
+        assert_eq!(claims.raw("é"), Some("[ 1 ]"));
+        assert_eq!(claims.string("b").as_deref(), Some("x\"y"));
+        assert_eq!(claims.get::<Vec<u8>>("é").unwrap(), Some(vec![1]));
+        assert_eq!(claims.names().collect::<Vec<_>>(), ["é", "b"]);
+    }
+
+    #[test]
+    fn debug_shows_no_values() {
+        let claims = Claims::from_json(br#"{"sub":"alice","email":"a@example.com"}"#).unwrap();
+        assert!(!format!("{claims:?}").contains("alice"));
+    }
+}

@@ -1,0 +1,177 @@
+//! Time, injected: a wall clock for what tokens say, a monotonic one for how old an answer is.
+//!
+//! ```
+//! use tower_introspect::clock::{Clock, SystemClock, UnixTime};
+//!
+//! let now = SystemClock.now();
+//! assert!(now > UnixTime::from_secs(1_600_000_000));
+//! ```
+
+use std::{
+    fmt::{self, Debug},
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use tokio::time::Instant;
+
+/// A source of wall-clock time.
+///
+/// The policy asks it for the time against which `exp`, `nbf` and `iat` are held (RFC 7519
+/// §4.1.4 to §4.1.6). Tests give their own.
+pub trait Clock: Debug + Send + Sync + 'static {
+    /// The current time.
+    fn now(&self) -> UnixTime;
+}
+
+impl<C: Clock + ?Sized> Clock for Arc<C> {
+    fn now(&self) -> UnixTime {
+        (**self).now()
+    }
+}
+
+/// The clock of the operating system.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
+    fn now(&self) -> UnixTime {
+        // A clock before 1970 reads as 1970: every token then looks issued in the future, which
+        // refuses rather than admits.
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        UnixTime::from_millis(0).saturating_add(since)
+    }
+}
+
+/// A point in time, in milliseconds since 1970-01-01T00:00:00Z.
+///
+/// All arithmetic saturates, so that no date an attacker writes into a token can overflow.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_introspect::clock::UnixTime;
+///
+/// let exp = UnixTime::from_secs(i64::MAX);
+/// assert_eq!(exp.saturating_add(Duration::from_secs(30)), exp);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UnixTime(i64);
+
+impl UnixTime {
+    /// A time `secs` seconds after the epoch, saturating.
+    #[must_use]
+    pub const fn from_secs(secs: i64) -> Self {
+        Self(secs.saturating_mul(1000))
+    }
+
+    /// A time `millis` milliseconds after the epoch.
+    #[must_use]
+    pub const fn from_millis(millis: i64) -> Self {
+        Self(millis)
+    }
+
+    /// Whole seconds since the epoch, rounded towards the past.
+    #[must_use]
+    pub const fn as_secs(self) -> i64 {
+        self.0.div_euclid(1000)
+    }
+
+    /// Milliseconds since the epoch.
+    #[must_use]
+    pub const fn as_millis(self) -> i64 {
+        self.0
+    }
+
+    /// This time, `duration` later.
+    #[must_use]
+    pub fn saturating_add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(millis(duration)))
+    }
+
+    /// This time, `duration` earlier.
+    #[must_use]
+    pub fn saturating_sub(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(millis(duration)))
+    }
+
+    /// How much later than `earlier` this is; zero if it is not.
+    #[must_use]
+    pub fn saturating_duration_since(self, earlier: Self) -> Duration {
+        u64::try_from(self.0.saturating_sub(earlier.0))
+            .map_or(Duration::ZERO, Duration::from_millis)
+    }
+}
+
+impl fmt::Display for UnixTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.as_secs())
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// One instant read from both clocks.
+///
+/// The wall clock survives a suspended machine, the monotonic clock survives a stepped wall
+/// clock; an age is the larger of what the two say, so either mishap makes an answer look older,
+/// never younger.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    wall: UnixTime,
+    monotonic: Instant,
+}
+
+impl Moment {
+    /// Reads both clocks.
+    ///
+    /// ```
+    /// use tower_introspect::clock::{Moment, SystemClock};
+    ///
+    /// let start = Moment::now(&SystemClock);
+    /// assert!(Moment::now(&SystemClock).since(start).as_secs() < 60);
+    /// ```
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the monotonic clock")]
+    pub fn now(clock: &dyn Clock) -> Self {
+        Self { wall: clock.now(), monotonic: Instant::now() }
+    }
+
+    /// The wall-clock reading.
+    #[must_use]
+    pub const fn wall(self) -> UnixTime {
+        self.wall
+    }
+
+    /// The time passed from `earlier` to this moment, by whichever clock saw more of it.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        let wall = self.wall.saturating_duration_since(earlier.wall);
+        wall.max(self.monotonic.saturating_duration_since(earlier.monotonic))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unix_time_saturates_at_both_ends() {
+        let far = Duration::from_secs(u64::MAX);
+        assert_eq!(UnixTime::from_secs(i64::MAX).saturating_add(far).as_millis(), i64::MAX);
+        assert_eq!(UnixTime::from_secs(i64::MIN).saturating_sub(far).as_millis(), i64::MIN);
+        assert_eq!(
+            UnixTime::from_secs(i64::MIN).saturating_duration_since(UnixTime::from_secs(i64::MAX)),
+            Duration::ZERO
+        );
+    }
+
+    #[test]
+    fn seconds_round_towards_the_past() {
+        assert_eq!(UnixTime::from_millis(-1).as_secs(), -1);
+        assert_eq!(UnixTime::from_millis(1999).as_secs(), 1);
+    }
+}

@@ -1,0 +1,407 @@
+//! Finding the one token of a request (RFC 6750 §2).
+
+use std::borrow::Cow;
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Uri,
+    header::{AUTHORIZATION, COOKIE, SEC_WEBSOCKET_PROTOCOL},
+};
+
+use super::{Origin, Scheme, Token};
+use crate::error::{ErrorKind, VerifyError};
+
+/// The longest token taken, unless configured.
+const DEFAULT_LIMIT: usize = 8 * 1024;
+
+/// Finds the token of a request, and insists that there is one, presented in one way.
+///
+/// Starts with the `Authorization` header alone. A body parameter (RFC 6750 §2.2) is never read:
+/// the body belongs to the handler.
+#[derive(Clone, Debug)]
+pub struct Extractor {
+    limit: usize,
+    cookie: Option<Cow<'static, str>>,
+    query: Option<Cow<'static, str>>,
+    websocket: Option<Cow<'static, str>>,
+}
+
+impl Extractor {
+    /// Takes tokens from the `Authorization` header, up to 8 KiB long.
+    ///
+    /// ```
+    /// use http::{HeaderMap, Uri};
+    /// use tower_introspect::{ErrorKind, credentials::Extractor};
+    ///
+    /// let refused = Extractor::new().extract(&HeaderMap::new(), &Uri::default()).unwrap_err();
+    /// assert_eq!(refused.kind(), ErrorKind::MissingCredentials);
+    /// ```
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { limit: DEFAULT_LIMIT, cookie: None, query: None, websocket: None }
+    }
+
+    /// Sets the longest token taken, in bytes.
+    #[must_use]
+    pub const fn max_token_bytes(mut self, limit: usize) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// Also takes a token from the cookie of this name.
+    ///
+    /// # Security
+    ///
+    /// A browser sends cookies with requests that other sites cause. Take tokens from cookies only
+    /// where the application defends itself against cross-site request forgery.
+    #[must_use]
+    pub fn danger_cookie(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.cookie = Some(name.into());
+        self
+    }
+
+    /// Also takes a token from the query parameter of this name, usually `access_token` (RFC 6750
+    /// §2.3). Successful responses are then marked `Cache-Control: private`.
+    ///
+    /// # Security
+    ///
+    /// Request targets end up in logs, histories and `Referer` headers. RFC 9700 §2.4 forbids
+    /// clients to send tokens this way.
+    #[must_use]
+    pub fn danger_query_parameter(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.query = Some(name.into());
+        self
+    }
+
+    /// Also takes a token from an entry of `Sec-WebSocket-Protocol` that starts with this prefix,
+    /// for browsers, which can't set headers on a WebSocket handshake.
+    ///
+    /// The server must answer the handshake with another entry, never with the one that holds the
+    /// token.
+    #[must_use]
+    pub fn websocket_protocol(mut self, prefix: impl Into<Cow<'static, str>>) -> Self {
+        self.websocket = Some(prefix.into());
+        self
+    }
+
+    /// Finds the token.
+    ///
+    /// # Errors
+    ///
+    /// [`MissingCredentials`](ErrorKind::MissingCredentials),
+    /// [`UnsupportedScheme`](ErrorKind::UnsupportedScheme),
+    /// [`MalformedCredentials`](ErrorKind::MalformedCredentials),
+    /// [`RepeatedCredentials`](ErrorKind::RepeatedCredentials) or
+    /// [`TokenTooLong`](ErrorKind::TokenTooLong).
+    pub fn extract(&self, headers: &HeaderMap, uri: &Uri) -> Result<Token, VerifyError> {
+        let header = self.in_header(headers);
+        if self.cookie.is_none() && self.query.is_none() && self.websocket.is_none() {
+            return header.map_err(VerifyError::new);
+        }
+        let others = [
+            self.query.as_deref().map(|name| self.in_query(uri, name)),
+            self.cookie.as_deref().map(|name| self.in_cookie(headers, name)),
+            self.websocket.as_deref().map(|prefix| self.in_websocket(headers, prefix)),
+        ];
+        let mut found = header;
+        for other in others.into_iter().flatten() {
+            found = match (found, other) {
+                (found, Err(ErrorKind::MissingCredentials)) => found,
+                (Err(ErrorKind::MissingCredentials), other) => other,
+                // Two methods in one request, whatever they hold (RFC 6750 §2).
+                _ => Err(ErrorKind::RepeatedCredentials),
+            };
+        }
+        found.map_err(VerifyError::new)
+    }
+
+    /// `Authorization` holds one set of credentials, it is no list (RFC 9110 §11.6.2): `get` alone
+    /// would let the first of two fields win.
+    fn in_header(&self, headers: &HeaderMap) -> Result<Token, ErrorKind> {
+        let value = single(headers, &AUTHORIZATION)?.ok_or(ErrorKind::MissingCredentials)?;
+        let bytes = value.as_bytes().trim_ascii();
+        let (scheme, rest) = match bytes.iter().position(|&byte| byte == b' ') {
+            Some(at) => bytes.split_at(at),
+            None => (bytes, [].as_slice()),
+        };
+        let scheme = match scheme {
+            name if name.eq_ignore_ascii_case(b"Bearer") => Scheme::Bearer,
+            name if name.eq_ignore_ascii_case(b"DPoP") => Scheme::Dpop,
+            name if is_http_token(name) => return Err(ErrorKind::UnsupportedScheme),
+            _ => return Err(ErrorKind::MalformedCredentials),
+        };
+        let gap = rest.iter().take_while(|&&byte| byte == b' ').count();
+        let token = &rest[gap..];
+        let start =
+            value.len() - value.as_bytes().trim_ascii_start().len() + bytes.len() - token.len();
+        let range = start..start + token.len();
+        self.check(token)?;
+        Ok(Token::new(value.clone(), range, scheme, Origin::Header))
+    }
+
+    fn in_query(&self, uri: &Uri, name: &str) -> Result<Token, ErrorKind> {
+        let query = uri.query().unwrap_or_default();
+        let values = query.split('&').filter_map(|pair| {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (percent_decode(key).as_deref() == Some(name.as_bytes())).then_some(value)
+        });
+        let value = one(values)?.ok_or(ErrorKind::MissingCredentials)?;
+        // Decoding only ever shortens: refuse before allocating.
+        if value.len() > self.limit.saturating_mul(3) {
+            return Err(ErrorKind::TokenTooLong);
+        }
+        let token = percent_decode(value).ok_or(ErrorKind::MalformedCredentials)?;
+        self.owned(&token, Origin::Query)
+    }
+
+    fn in_cookie(&self, headers: &HeaderMap, name: &str) -> Result<Token, ErrorKind> {
+        let values = headers
+            .get_all(COOKIE)
+            .into_iter()
+            .flat_map(|value| value.as_bytes().split(|&byte| byte == b';'))
+            .filter_map(|pair| {
+                let at = pair.iter().position(|&byte| byte == b'=')?;
+                (pair[..at].trim_ascii() == name.as_bytes()).then(|| pair[at + 1..].trim_ascii())
+            });
+        let token = one(values)?.ok_or(ErrorKind::MissingCredentials)?;
+        self.owned(token, Origin::Cookie)
+    }
+
+    fn in_websocket(&self, headers: &HeaderMap, prefix: &str) -> Result<Token, ErrorKind> {
+        let values = headers
+            .get_all(SEC_WEBSOCKET_PROTOCOL)
+            .into_iter()
+            .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
+            .filter_map(|entry| entry.trim_ascii().strip_prefix(prefix.as_bytes()));
+        let token = one(values)?.ok_or(ErrorKind::MissingCredentials)?;
+        self.owned(token, Origin::WebSocketProtocol)
+    }
+
+    fn owned(&self, token: &[u8], origin: Origin) -> Result<Token, ErrorKind> {
+        self.check(token)?;
+        let value = HeaderValue::from_bytes(token).map_err(|_| ErrorKind::MalformedCredentials)?;
+        Ok(Token::new(value, 0..token.len(), Scheme::Bearer, origin))
+    }
+
+    fn check(&self, token: &[u8]) -> Result<(), ErrorKind> {
+        if token.len() > self.limit {
+            Err(ErrorKind::TokenTooLong)
+        } else if is_b64token(token) {
+            Ok(())
+        } else {
+            Err(ErrorKind::MalformedCredentials)
+        }
+    }
+}
+
+impl Default for Extractor {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// `b64token = 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="` (RFC 6750 §2.1).
+pub(super) fn is_b64token(text: &[u8]) -> bool {
+    let padding = text.iter().rev().take_while(|&&byte| byte == b'=').count();
+    let body = &text[..text.len() - padding];
+    !body.is_empty()
+        && body.iter().all(|byte| {
+            byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/')
+        })
+}
+
+/// `token = 1*tchar` (RFC 9110 §5.6.2), the grammar of a scheme's name.
+fn is_http_token(text: &[u8]) -> bool {
+    !text.is_empty()
+        && text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
+}
+
+fn single<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+) -> Result<Option<&'a HeaderValue>, ErrorKind> {
+    one(headers.get_all(name).into_iter())
+}
+
+/// The only item, if there is one.
+fn one<T>(mut items: impl Iterator<Item = T>) -> Result<Option<T>, ErrorKind> {
+    let first = items.next();
+    if items.next().is_some() { Err(ErrorKind::RepeatedCredentials) } else { Ok(first) }
+}
+
+/// Decodes `%XX`. A `+` stays: a token may hold one, and no token holds a space.
+fn percent_decode(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = text.bytes();
+    let mut decoded = Vec::with_capacity(text.len());
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            decoded.push(byte);
+            continue;
+        }
+        let mut digit = || (bytes.next()? as char).to_digit(16);
+        let value = digit()? * 16 + digit()?;
+        decoded.push(u8::try_from(value).ok()?);
+    }
+    Some(decoded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(fields: &[(HeaderName, &[u8])]) -> HeaderMap {
+        let field = |(name, value): &(HeaderName, &[u8])| {
+            (name.clone(), HeaderValue::from_bytes(value).unwrap())
+        };
+        fields.iter().map(field).collect()
+    }
+
+    fn authorization(value: &[u8]) -> Result<String, ErrorKind> {
+        extract(&Extractor::new(), &headers(&[(AUTHORIZATION, value)]), "/")
+    }
+
+    fn extract(extractor: &Extractor, headers: &HeaderMap, uri: &str) -> Result<String, ErrorKind> {
+        match extractor.extract(headers, &uri.parse().unwrap()) {
+            Ok(token) => Ok(token.secret_str().to_owned()),
+            Err(error) => Err(error.kind()),
+        }
+    }
+
+    #[test]
+    fn rfc9110_11_1_scheme_is_case_insensitive() {
+        for value in ["Bearer abc", "bearer abc", "bEaReR abc", "dpop abc", "DPoP abc"] {
+            assert_eq!(authorization(value.as_bytes()).as_deref(), Ok("abc"), "{value}");
+        }
+    }
+
+    #[test]
+    fn rfc9110_5_5_white_space_around_the_value_is_no_part_of_it() {
+        assert_eq!(authorization(b"  Bearer abc \t").as_deref(), Ok("abc"));
+        assert_eq!(authorization(b"Bearer   abc").as_deref(), Ok("abc"));
+    }
+
+    #[test]
+    fn rfc6750_2_1_only_spaces_separate_scheme_and_token() {
+        for value in [b"Bearer\tabc".as_slice(), b"Bearer \tabc", b"Bearer\xa0abc"] {
+            let outcome = authorization(value);
+            assert!(outcome.is_err(), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn rfc6750_2_1_b64token_grammar() {
+        for value in [
+            b"Bearer an\"invalid\"token".as_slice(),
+            b"Bearer a b",
+            b"Bearer \"abc\"",
+            b"Bearer token=abc",
+            b"Bearer",
+            b"Bearer ",
+            b"Bearer =",
+            b"Bearer a=b",
+            b"Bearer abc, Bearer abc",
+            b"Bearer a,b",
+            b"Bearer abc\xff",
+            b"Bearer {\"payload\":\"\"}",
+            b"DPoP",
+            b"",
+            b"=",
+        ] {
+            let outcome = authorization(value);
+            assert_eq!(outcome, Err(ErrorKind::MalformedCredentials), "{}", value.escape_ascii());
+        }
+        for token in ["abc==", "a", "a.b-c_d~e+f/g=", "....."] {
+            assert_eq!(authorization(format!("Bearer {token}").as_bytes()).as_deref(), Ok(token));
+        }
+    }
+
+    #[test]
+    fn rfc6750_3_1_other_schemes_are_no_credentials_here() {
+        for value in
+            ["Basic dTpw", "Negotiate abc", "Digest a=\"b\", c=\"d\"", "abc.def.ghi", "bearerx abc"]
+        {
+            assert_eq!(
+                authorization(value.as_bytes()),
+                Err(ErrorKind::UnsupportedScheme),
+                "{value}"
+            );
+        }
+    }
+
+    #[test]
+    fn rfc9110_11_6_2_authorization_is_a_singleton() {
+        let twice = headers(&[(AUTHORIZATION, b"Bearer abc"), (AUTHORIZATION, b"Bearer abc")]);
+        let mixed = headers(&[(AUTHORIZATION, b"Basic abc"), (AUTHORIZATION, b"Bearer abc")]);
+        for headers in [twice, mixed] {
+            assert_eq!(
+                extract(&Extractor::new(), &headers, "/"),
+                Err(ErrorKind::RepeatedCredentials)
+            );
+        }
+    }
+
+    #[test]
+    fn rfc9110_11_7_proxy_authorization_is_not_ours() {
+        let headers = headers(&[(http::header::PROXY_AUTHORIZATION, b"Bearer abc")]);
+        assert_eq!(extract(&Extractor::new(), &headers, "/"), Err(ErrorKind::MissingCredentials));
+    }
+
+    #[test]
+    fn tokens_over_the_limit_are_refused() {
+        let long = |length| {
+            authorization(format!("Bearer {}", "a".repeat(length)).as_bytes()).map(|t| t.len())
+        };
+        assert_eq!(long(DEFAULT_LIMIT), Ok(DEFAULT_LIMIT));
+        assert_eq!(long(DEFAULT_LIMIT + 1), Err(ErrorKind::TokenTooLong));
+        assert_eq!(long(1 << 20), Err(ErrorKind::TokenTooLong));
+    }
+
+    #[test]
+    fn rfc6750_5_3_nothing_but_the_header_is_read_by_default() {
+        let headers =
+            headers(&[(COOKIE, b"access_token=abc"), (SEC_WEBSOCKET_PROTOCOL, b"bearer.abc")]);
+        let outcome = extract(&Extractor::new(), &headers, "/?access_token=abc");
+        assert_eq!(outcome, Err(ErrorKind::MissingCredentials));
+    }
+
+    #[test]
+    fn rfc6750_2_3_query_parameter_when_asked_for() {
+        let extractor = Extractor::new().danger_query_parameter("access_token");
+        let none = HeaderMap::new();
+        assert_eq!(
+            extract(&extractor, &none, "/?a=1&access_token=a%2Bb%3D").as_deref(),
+            Ok("a+b=")
+        );
+        assert_eq!(extract(&extractor, &none, "/?a=1"), Err(ErrorKind::MissingCredentials));
+        for (uri, kind) in [
+            ("/?access_token=a&access_token=b", ErrorKind::RepeatedCredentials),
+            ("/?access_token=a&access%5Ftoken=b", ErrorKind::RepeatedCredentials),
+            ("/?access_token=", ErrorKind::MalformedCredentials),
+            ("/?access_token=a%2", ErrorKind::MalformedCredentials),
+            ("/?access_token=a%0d%0ab", ErrorKind::MalformedCredentials),
+        ] {
+            assert_eq!(extract(&extractor, &none, uri), Err(kind), "{uri}");
+        }
+        let header = headers(&[(AUTHORIZATION, b"Bearer abc")]);
+        assert_eq!(
+            extract(&extractor, &header, "/?access_token=abc"),
+            Err(ErrorKind::RepeatedCredentials)
+        );
+        let basic = headers(&[(AUTHORIZATION, b"Basic abc")]);
+        assert_eq!(
+            extract(&extractor, &basic, "/?access_token=abc"),
+            Err(ErrorKind::RepeatedCredentials)
+        );
+        assert_eq!(extract(&extractor, &header, "/").as_deref(), Ok("abc"));
+    }
+
+    #[test]
+    fn cookie_and_websocket_protocol_when_asked_for() {
+        let extractor = Extractor::new().danger_cookie("at").websocket_protocol("bearer.");
+        let cookie = headers(&[(COOKIE, b"a=b; at=abc; xat=no")]);
+        assert_eq!(extract(&extractor, &cookie, "/").as_deref(), Ok("abc"));
+        let twice = headers(&[(COOKIE, b"at=abc"), (COOKIE, b"at=abd")]);
+        assert_eq!(extract(&extractor, &twice, "/"), Err(ErrorKind::RepeatedCredentials));
+        let socket = headers(&[(SEC_WEBSOCKET_PROTOCOL, b"chat, bearer.a.b.c")]);
+        assert_eq!(extract(&extractor, &socket, "/").as_deref(), Ok("a.b.c"));
+    }
+}

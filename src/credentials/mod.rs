@@ -1,0 +1,138 @@
+//! The credentials a request carries.
+//!
+//! By default a token is taken from the `Authorization` header and nowhere else (RFC 6750 §2.1);
+//! [`Extractor`] adds other places for those who need them.
+//!
+//! ```
+//! use http::{HeaderMap, Uri, header};
+//! use tower_introspect::credentials::{Extractor, Scheme};
+//!
+//! let mut headers = HeaderMap::new();
+//! headers.insert(header::AUTHORIZATION, "bearer abc.def==".parse()?);
+//! let token = Extractor::new().extract(&headers, &Uri::default())?;
+//! assert_eq!(token.scheme(), Scheme::Bearer);
+//! assert_eq!(token.secret_str(), "abc.def==");
+//! assert!(!format!("{token:?}").contains("abc"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod extract;
+
+use std::{fmt, ops::Range};
+
+use http::HeaderValue;
+
+pub use self::extract::Extractor;
+
+/// The authentication scheme a token was presented under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Scheme {
+    /// `Bearer` (RFC 6750).
+    Bearer,
+    /// `DPoP` (RFC 9449).
+    Dpop,
+}
+
+/// Where in the request a token was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Origin {
+    /// A cookie.
+    Cookie,
+    /// The `Authorization` header (RFC 6750 §2.1).
+    Header,
+    /// The query of the request target (RFC 6750 §2.3).
+    Query,
+    /// An entry of `Sec-WebSocket-Protocol`.
+    WebSocketProtocol,
+}
+
+/// A token as it was presented: visible ASCII, within the length limit, and nothing more is known
+/// of it.
+///
+/// Shares the memory of the header it came in. Its `Debug` form does not show it.
+#[derive(Clone)]
+pub struct Token {
+    value: HeaderValue,
+    range: Range<usize>,
+    scheme: Scheme,
+    origin: Origin,
+}
+
+impl Token {
+    /// A bearer token from its text, for use outside of a request.
+    ///
+    /// ```
+    /// use tower_introspect::credentials::Token;
+    ///
+    /// assert!(Token::bearer("abc").is_some());
+    /// assert!(Token::bearer("a b").is_none());
+    /// ```
+    #[must_use]
+    pub fn bearer(text: &str) -> Option<Self> {
+        extract::is_b64token(text.as_bytes())
+            .then(|| HeaderValue::from_str(text).ok())?
+            .map(|value| Self::new(value, 0..text.len(), Scheme::Bearer, Origin::Header))
+    }
+
+    fn new(mut value: HeaderValue, range: Range<usize>, scheme: Scheme, origin: Origin) -> Self {
+        // Sensitive values are left out of HPACK tables and of `Debug` output.
+        value.set_sensitive(true);
+        Self { value, range, scheme, origin }
+    }
+
+    /// The token itself. Anyone who has it can use it: never log it, never store it.
+    #[must_use]
+    pub fn secret_str(&self) -> &str {
+        let bytes = self.value.as_bytes().get(self.range.clone()).unwrap_or_default();
+        // The grammar the token was taken by is ASCII.
+        std::str::from_utf8(bytes).unwrap_or_default()
+    }
+
+    /// The scheme it was presented under.
+    #[must_use]
+    pub fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// Where it was found.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Token")
+            .field("scheme", &self.scheme)
+            .field("origin", &self.origin)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The SHA-256 digest of a token: its name wherever the token itself must not appear.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    /// A fingerprint from a digest.
+    #[must_use]
+    pub const fn from_digest(digest: [u8; 32]) -> Self {
+        Self(digest)
+    }
+
+    /// The digest.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    /// The first eight bytes, enough to tell tokens apart in a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().take(8).try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}

@@ -1,0 +1,3 @@
+//! JOSE primitives.
+
+pub(crate) mod crypto;

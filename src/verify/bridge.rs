@@ -1,0 +1,212 @@
+//! Between verifiers and tower services, both ways.
+
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use pin_project_lite::pin_project;
+use tower::{load_shed, timeout};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::{ActiveToken, Outcome, Verifier, VerifyRequest, Verifying};
+use crate::error::{BoxError, ErrorKind, VerifyError};
+
+/// A [`Verifier`] from a [`tower::Service`].
+///
+/// Each verification drives a clone of the service to readiness and calls that same clone, so
+/// `Timeout`, `Retry`, `ConcurrencyLimit`, `Buffer` and their like keep their meaning. An error
+/// that is a [`VerifyError`], however deeply boxed, is passed on; any other means that no answer
+/// could be had, and becomes [`Unavailable`](ErrorKind::Unavailable).
+///
+/// ```
+/// use std::time::Duration;
+/// use tower::{ServiceBuilder, service_fn};
+/// use tower_introspect::{
+///     ErrorKind, VerifyError,
+///     credentials::Token,
+///     verify::{ActiveToken, FromServiceLayer, Verifier, VerifyRequest},
+/// };
+///
+/// let verifier = ServiceBuilder::new()
+///     .layer(FromServiceLayer::new())
+///     .timeout(Duration::from_secs(3))
+///     .service(service_fn(async |_: VerifyRequest| {
+///         Err::<ActiveToken, _>(VerifyError::new(ErrorKind::Inactive))
+///     }));
+/// # tokio_test::block_on(async {
+/// let request = VerifyRequest::new(Token::bearer("abc").unwrap());
+/// assert_eq!(verifier.verify(request).await.unwrap_err().kind(), ErrorKind::Inactive);
+/// # });
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct FromService<S> {
+    inner: S,
+}
+
+impl<S> FromService<S> {
+    /// Verifies by calling `inner`.
+    pub const fn new(inner: S) -> Self {
+        Self { inner }
+    }
+}
+
+impl<S> Verifier for FromService<S>
+where
+    S: Service<VerifyRequest, Response = ActiveToken> + Clone,
+    S::Error: Into<BoxError>,
+{
+    type Future = Oneshot<S>;
+
+    fn verify(&self, request: VerifyRequest) -> Verifying<Oneshot<S>> {
+        Verifying::pending(Oneshot {
+            state: State::Acquiring { inner: self.inner.clone(), request: Some(request) },
+        })
+    }
+}
+
+/// The layer that makes a [`FromService`].
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct FromServiceLayer;
+
+impl FromServiceLayer {
+    /// Creates the layer. See [`FromService`] for an example.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self
+    }
+}
+
+impl<S> Layer<S> for FromServiceLayer {
+    type Service = FromService<S>;
+
+    fn layer(&self, inner: S) -> FromService<S> {
+        FromService::new(inner)
+    }
+}
+
+pin_project! {
+    /// The future of [`FromService`]: waits for readiness, then for the answer.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping it drops the clone of the service and whatever that had reserved.
+    pub struct Oneshot<S: Service<VerifyRequest>> {
+        #[pin]
+        state: State<S, S::Future>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<S, F> {
+        Acquiring { inner: S, request: Option<VerifyRequest> },
+        Calling { #[pin] future: F },
+    }
+}
+
+impl<S> Future for Oneshot<S>
+where
+    S: Service<VerifyRequest, Response = ActiveToken>,
+    S::Error: Into<BoxError>,
+{
+    type Output = Outcome;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
+        let mut this = self.project();
+        loop {
+            match this.state.as_mut().project() {
+                StateProj::Acquiring { inner, request } => {
+                    if let Err(error) = ready!(inner.poll_ready(cx)) {
+                        return Poll::Ready(Err(recover(error.into())));
+                    }
+                    let request = request.take().expect("polled after completion");
+                    let future = inner.call(request);
+                    this.state.set(State::Calling { future });
+                }
+                StateProj::Calling { future } => {
+                    return future.poll(cx).map_err(|error| recover(error.into()));
+                }
+            }
+        }
+    }
+}
+
+impl<S: Service<VerifyRequest>> fmt::Debug for Oneshot<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Oneshot").finish_non_exhaustive()
+    }
+}
+
+/// Finds our own error in one that tower's layers erased.
+fn recover(error: BoxError) -> VerifyError {
+    let error = match error.downcast::<VerifyError>() {
+        Ok(own) => return *own,
+        Err(foreign) => foreign,
+    };
+    // `Buffer` and other layers wrap what they pass on; the chain of sources is bounded so that
+    // an error that names itself as its source can't hang us.
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = error.source();
+    for _ in 0..16 {
+        let Some(source) = cause else { break };
+        if let Some(own) = source.downcast_ref::<VerifyError>() {
+            return own.clone();
+        }
+        cause = source.source();
+    }
+    let context = if error.is::<timeout::error::Elapsed>() {
+        "the verification took too long"
+    } else if error.is::<load_shed::error::Overloaded>() {
+        "too many verifications are under way"
+    } else {
+        "the verification service failed"
+    };
+    VerifyError::new(ErrorKind::Unavailable).with_context(context).with_source(error)
+}
+
+/// A [`tower::Service`] from a [`Verifier`].
+///
+/// Always ready: a verifier knows no readiness.
+///
+/// ```
+/// use tower::ServiceExt as _;
+/// use tower_introspect::{
+///     ErrorKind, VerifyError,
+///     credentials::Token,
+///     verify::{IntoService, VerifyRequest, verify_fn},
+/// };
+///
+/// let service = IntoService::new(verify_fn(async |_| Err(VerifyError::new(ErrorKind::Inactive))));
+/// # tokio_test::block_on(async {
+/// let request = VerifyRequest::new(Token::bearer("abc").unwrap());
+/// assert_eq!(service.oneshot(request).await.unwrap_err().kind(), ErrorKind::Inactive);
+/// # });
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct IntoService<V> {
+    verifier: V,
+}
+
+impl<V> IntoService<V> {
+    /// Serves what `verifier` answers.
+    pub const fn new(verifier: V) -> Self {
+        Self { verifier }
+    }
+}
+
+impl<V: Verifier> Service<VerifyRequest> for IntoService<V> {
+    type Response = ActiveToken;
+    type Error = VerifyError;
+    type Future = Verifying<V::Future>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), VerifyError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: VerifyRequest) -> Self::Future {
+        self.verifier.verify(request)
+    }
+}
