@@ -3,12 +3,35 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "axum")]
+#[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
+pub mod axum;
 pub mod claims;
 pub mod clock;
 pub mod credentials;
 mod error;
-#[cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))]
+pub mod http;
+#[cfg(feature = "introspection")]
+#[cfg_attr(docsrs, doc(cfg(feature = "introspection")))]
+pub mod introspection;
+#[cfg(feature = "_crypto")]
 mod jose;
+#[cfg(all(feature = "jwt", feature = "_crypto"))]
+#[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
+pub mod jwt;
+pub mod layer;
+pub mod policy;
+pub mod require;
+#[cfg(any(feature = "introspection", all(feature = "jwt", feature = "_crypto")))]
+pub mod resource_server;
+pub mod respond;
+mod telemetry;
+#[cfg(all(feature = "test-util", feature = "_crypto"))]
+#[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
+pub mod test_util;
+#[cfg(feature = "tonic")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
+pub mod tonic;
 pub mod verify;
 
-pub use self::error::{Blame, BoxError, ErrorKind, TokenKind, VerifyError};
+pub use self::error::{Blame, BoxError, ConfigError, ErrorKind, TokenKind, VerifyError};

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use crate::credentials::Token;
-#[cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))]
+#[cfg(feature = "_crypto")]
 use crate::{credentials::Fingerprint, jose::crypto};
 
 /// How recently the token must have been verified.
@@ -61,7 +61,7 @@ impl VerifyRequest {
     }
 
     /// The SHA-256 digest of the token.
-    #[cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))]
+    #[cfg(feature = "_crypto")]
     #[cfg_attr(docsrs, doc(cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))))]
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {

@@ -1,0 +1,93 @@
+//! A URL that requests may be sent to.
+
+use std::{fmt, net::IpAddr};
+
+use http::{Uri, uri::Scheme};
+
+/// An absolute URL over TLS, without user information or fragment.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Endpoint(Uri);
+
+/// What is wrong with a URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotAnEndpoint {
+    NotAUrl,
+    NotHttps,
+}
+
+impl Endpoint {
+    /// Takes `https` URLs, and with `loopback_http` also `http` ones whose host is this machine.
+    pub(crate) fn parse(url: &str, loopback_http: bool) -> Result<Self, NotAnEndpoint> {
+        // `Uri` drops a fragment without a word; an endpoint has none (RFC 6749 §3.1).
+        if url.contains('#') {
+            return Err(NotAnEndpoint::NotAUrl);
+        }
+        let uri: Uri = url.parse().map_err(|_| NotAnEndpoint::NotAUrl)?;
+        let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else {
+            return Err(NotAnEndpoint::NotAUrl);
+        };
+        if authority.as_str().contains('@') || authority.host().is_empty() {
+            return Err(NotAnEndpoint::NotAUrl);
+        }
+        let secure = *scheme == Scheme::HTTPS;
+        let local = *scheme == Scheme::HTTP && is_loopback(authority.host());
+        if secure || (loopback_http && local) {
+            Ok(Self(uri))
+        } else {
+            Err(NotAnEndpoint::NotHttps)
+        }
+    }
+
+    pub(crate) const fn uri(&self) -> &Uri {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Display for NotAnEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotAUrl => "not an absolute URL without user information and fragment",
+            Self::NotHttps => "not an https URL",
+        })
+    }
+}
+
+impl std::error::Error for NotAnEndpoint {}
+
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost")
+        || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rfc8414_2_endpoints_are_https() {
+        assert!(Endpoint::parse("https://as.example.com/jwks?a=b", false).is_ok());
+        for url in ["http://as.example.com/", "http://127.0.0.1/", "ftp://as.example.com/"] {
+            assert_eq!(Endpoint::parse(url, false), Err(NotAnEndpoint::NotHttps), "{url}");
+        }
+        for url in ["/jwks", "as.example.com", "https://u:p@as.example.com/", "https://as/#x", ""] {
+            assert_eq!(Endpoint::parse(url, false), Err(NotAnEndpoint::NotAUrl), "{url}");
+        }
+    }
+
+    #[test]
+    fn loopback_http_is_for_this_machine_only() {
+        for url in ["http://127.0.0.1:9000/", "http://[::1]:9000/", "http://localhost/"] {
+            assert!(Endpoint::parse(url, true).is_ok(), "{url}");
+        }
+        for url in ["http://10.0.0.1/", "http://localhost.example.com/", "http://as/"] {
+            assert_eq!(Endpoint::parse(url, true), Err(NotAnEndpoint::NotHttps), "{url}");
+        }
+    }
+}

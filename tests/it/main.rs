@@ -1,0 +1,19 @@
+//! The behaviour of the crate, seen from outside. Each test is named for what it proves.
+
+mod axum;
+mod budgets;
+mod discovery;
+mod examples;
+mod grpc;
+mod introspection;
+mod jwks;
+mod jwt;
+mod layer;
+mod museum;
+mod require;
+mod resource_server;
+mod respond;
+mod support;
+mod test_util;
+mod transport;
+mod verify;
