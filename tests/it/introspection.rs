@@ -1,1 +1,813 @@
+//! Remote verification against a scripted server that keeps what it was sent.
 
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use tokio::time::Instant;
+use tower_introspect::{
+    Blame, ErrorKind, TokenKind, VerifyError,
+    clock::{Clock, UnixTime},
+    credentials::Token,
+    http::{BodyLimit, HttpTransport, TransportError, TransportErrorKind},
+    introspection::{ClientAuth, IntrospectionBuilder, IntrospectionVerifier},
+    verify::{self, ActiveToken, Freshness, Verifier, VerifyRequest},
+};
+
+const ISSUER: &str = "https://as.example.com";
+const ENDPOINT: &str = "https://as.example.com/introspect";
+const NOW: i64 = 1_800_000_000;
+const TOKEN: &str = "2YotnFZFEjr1zCsicMWpAA";
+const ACTIVE: &str = r#"{"active":true,"sub":"alice","aud":"https://api.example.com"}"#;
+
+#[derive(Clone, Debug)]
+struct FixedClock;
+
+impl Clock for FixedClock {
+    fn now(&self) -> UnixTime {
+        UnixTime::from_secs(NOW)
+    }
+}
+
+/// What the server does with one request.
+#[derive(Clone)]
+enum Act {
+    Answer(u16, HeaderMap, Bytes),
+    Fail(TransportErrorKind),
+    Hang,
+}
+
+impl Act {
+    fn json(body: impl Into<Bytes>) -> Self {
+        Self::of(200, "application/json", body)
+    }
+
+    fn status(status: u16) -> Self {
+        Self::Answer(status, HeaderMap::new(), Bytes::new())
+    }
+
+    fn of(status: u16, content_type: &str, body: impl Into<Bytes>) -> Self {
+        Self::status(status).with("content-type", content_type).saying(body)
+    }
+
+    fn with(mut self, name: &'static str, value: &str) -> Self {
+        if let Self::Answer(_, headers, _) = &mut self {
+            headers.append(name, value.parse().unwrap());
+        }
+        self
+    }
+
+    fn saying(mut self, text: impl Into<Bytes>) -> Self {
+        if let Self::Answer(_, _, body) = &mut self {
+            *body = text.into();
+        }
+        self
+    }
+}
+
+/// Plays its acts, the last one for ever, and keeps the requests.
+#[derive(Clone)]
+struct Server {
+    acts: Arc<Mutex<VecDeque<Act>>>,
+    seen: Arc<Mutex<Vec<Request<Bytes>>>>,
+}
+
+impl Server {
+    fn new(acts: impl IntoIterator<Item = Act>) -> Self {
+        let acts = Arc::new(Mutex::new(acts.into_iter().collect()));
+        Self { acts, seen: Arc::default() }
+    }
+
+    fn transport(&self) -> HttpTransport {
+        let server = self.clone();
+        HttpTransport::new(tower::service_fn(move |request| server.clone().serve(request)))
+    }
+
+    async fn serve(self, request: Request<Bytes>) -> Result<Response<Bytes>, TransportError> {
+        self.seen.lock().unwrap().push(request);
+        match self.next() {
+            Act::Answer(status, headers, body) => {
+                let mut response = Response::new(body);
+                *response.status_mut() = StatusCode::from_u16(status).unwrap();
+                *response.headers_mut() = headers;
+                Ok(response)
+            }
+            Act::Fail(kind) => Err(TransportError::new(kind)),
+            Act::Hang => std::future::pending().await,
+        }
+    }
+
+    fn next(&self) -> Act {
+        let mut acts = self.acts.lock().unwrap();
+        if acts.len() > 1 { acts.pop_front().unwrap() } else { acts[0].clone() }
+    }
+
+    fn calls(&self) -> usize {
+        self.seen.lock().unwrap().len()
+    }
+
+    fn body(&self, at: usize) -> String {
+        String::from_utf8(self.seen.lock().unwrap()[at].body().to_vec()).unwrap()
+    }
+
+    fn header(&self, at: usize, name: header::HeaderName) -> Option<String> {
+        let seen = self.seen.lock().unwrap();
+        seen[at].headers().get(name).map(|value| value.to_str().unwrap().to_owned())
+    }
+
+    fn builder(&self, auth: ClientAuth) -> IntrospectionBuilder {
+        IntrospectionVerifier::builder(ISSUER, auth)
+            .endpoint(ENDPOINT)
+            .transport(self.transport())
+            .clock(FixedClock)
+    }
+
+    async fn ask(&self) -> verify::Outcome {
+        ask(&self.builder(ClientAuth::basic("api", "secret")).build().unwrap(), TOKEN).await
+    }
+}
+
+async fn ask(verifier: &IntrospectionVerifier, token: &str) -> verify::Outcome {
+    verifier.verify(VerifyRequest::new(Token::bearer(token).unwrap())).await
+}
+
+async fn kind_of(act: Act) -> ErrorKind {
+    Server::new([act]).ask().await.unwrap_err().kind()
+}
+
+async fn active(body: &str) -> Result<ActiveToken, VerifyError> {
+    Server::new([Act::json(body.to_owned())]).ask().await
+}
+
+async fn sent(auth: ClientAuth) -> (Server, String) {
+    let server = Server::new([Act::json(ACTIVE)]);
+    ask(&server.builder(auth).build().unwrap(), TOKEN).await.unwrap();
+    let body = server.body(0);
+    (server, body)
+}
+
+// ---- the request (RFC 7662 §2.1) ----
+
+#[tokio::test]
+async fn i1_rfc7662_2_1_the_exact_token_is_posted_form_encoded() {
+    let server = Server::new([Act::json(ACTIVE)]);
+    let verifier = server.builder(ClientAuth::basic("api", "secret")).build().unwrap();
+    ask(&verifier, "a+b/c==").await.unwrap();
+    ask(&verifier, "-._~").await.unwrap();
+    assert_eq!(server.body(0), "token=a%2Bb%2Fc%3D%3D");
+    assert_eq!(server.body(1), "token=-._%7E");
+    let seen = server.seen.lock().unwrap();
+    assert_eq!(seen[0].method(), Method::POST);
+    assert_eq!(seen[0].uri(), ENDPOINT);
+    assert_eq!(seen[0].headers()[header::CONTENT_TYPE], "application/x-www-form-urlencoded");
+}
+
+#[tokio::test]
+async fn i2_rfc7662_2_1_a_hint_is_sent_only_if_asked_for() {
+    let server = Server::new([Act::json(ACTIVE)]);
+    server.ask().await.unwrap();
+    assert_eq!(server.body(0), format!("token={TOKEN}"));
+
+    let verifier = server
+        .builder(ClientAuth::basic("api", "secret"))
+        .parameter("resource", "https://api.example.com/a b")
+        .parameter("x&y", "1=2")
+        .token_type_hint("access_token")
+        .build()
+        .unwrap();
+    ask(&verifier, TOKEN).await.unwrap();
+    assert_eq!(
+        server.body(1),
+        format!(
+            "token={TOKEN}&token_type_hint=access_token\
+             &resource=https%3A%2F%2Fapi.example.com%2Fa+b&x%26y=1%3D2"
+        )
+    );
+}
+
+#[tokio::test]
+async fn i3_rfc7662_2_1_every_request_authenticates() {
+    let (server, body) = sent(ClientAuth::basic("api", "secret")).await;
+    let basic = format!("Basic {}", STANDARD.encode("api:secret"));
+    assert_eq!(server.header(0, header::AUTHORIZATION).unwrap(), basic);
+    assert_eq!(body, format!("token={TOKEN}"));
+
+    let (server, body) = sent(ClientAuth::post("a i", "s&t")).await;
+    assert_eq!(server.header(0, header::AUTHORIZATION), None);
+    assert_eq!(body, format!("token={TOKEN}&client_id=a+i&client_secret=s%26t"));
+
+    let (server, body) = sent(ClientAuth::mtls("api")).await;
+    assert_eq!(server.header(0, header::AUTHORIZATION), None);
+    assert_eq!(body, format!("token={TOKEN}&client_id=api"));
+
+    let (server, body) = sent(ClientAuth::bearer("own.token")).await;
+    assert_eq!(server.header(0, header::AUTHORIZATION).unwrap(), "Bearer own.token");
+    assert_eq!(body, format!("token={TOKEN}"));
+}
+
+#[test]
+fn i4_rfc7662_4_the_endpoint_is_https() {
+    let server = Server::new([Act::Hang]);
+    let build = |issuer: &str, url: &str| {
+        IntrospectionVerifier::builder(issuer, ClientAuth::basic("api", "secret"))
+            .endpoint(url)
+            .transport(server.transport())
+            .build()
+    };
+    assert!(build(ISSUER, ENDPOINT).is_ok());
+    for url in ["http://as.example.com/i", "http://127.0.0.1/i", "/i", "", "https://u:p@as/i"] {
+        let problems = build(ISSUER, url).unwrap_err();
+        assert_eq!(problems.problems().map(|(name, _)| name).collect::<Vec<_>>(), ["endpoint"]);
+    }
+    for issuer in ["http://as.example.com", "as", "https://as.example.com?x", "https://as/#x"] {
+        let problems = build(issuer, ENDPOINT).unwrap_err();
+        assert_eq!(problems.problems().map(|(name, _)| name).collect::<Vec<_>>(), ["issuer"]);
+    }
+    let loopback = IntrospectionVerifier::builder("http://localhost:1", ClientAuth::mtls("api"))
+        .endpoint("http://127.0.0.1:1/i")
+        .transport(server.transport())
+        .danger_allow_http_loopback();
+    assert!(loopback.build().is_ok());
+}
+
+#[tokio::test]
+async fn i5_json_is_asked_for() {
+    let (server, _) = sent(ClientAuth::mtls("api")).await;
+    assert_eq!(server.header(0, header::ACCEPT).unwrap(), "application/json");
+}
+
+#[tokio::test]
+async fn i17_the_request_carries_nothing_else() {
+    let (server, _) = sent(ClientAuth::basic("api", "secret")).await;
+    let seen = server.seen.lock().unwrap();
+    let mut names: Vec<_> = seen[0].headers().keys().map(header::HeaderName::as_str).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["accept", "authorization", "content-type"]);
+}
+
+// ---- client authentication (RFC 6749 §2.3.1) ----
+
+#[tokio::test]
+async fn o1_rfc6749_2_3_1_basic_halves_are_form_encoded() {
+    let (server, _) = sent(ClientAuth::basic("rs:1", "p@ss:w0rd+%")).await;
+    assert_eq!(
+        server.header(0, header::AUTHORIZATION).unwrap(),
+        "Basic cnMlM0ExOnAlNDBzcyUzQXcwcmQlMkIlMjU="
+    );
+    let (server, _) = sent(ClientAuth::basic("my rs", "\u{e9}~")).await;
+    let encoded = STANDARD.encode("my+rs:%C3%A9%7E");
+    assert_eq!(server.header(0, header::AUTHORIZATION).unwrap(), format!("Basic {encoded}"));
+}
+
+#[tokio::test]
+async fn o1_what_needs_no_encoding_gets_none() {
+    let plain = "aZ09*-._";
+    let (encoding, _) = sent(ClientAuth::basic(plain, plain)).await;
+    let (raw, _) = sent(ClientAuth::basic_raw(plain, plain)).await;
+    let header = |server: &Server| server.header(0, header::AUTHORIZATION).unwrap();
+    assert_eq!(header(&encoding), header(&raw));
+}
+
+#[tokio::test]
+async fn o2_raw_credentials_for_servers_that_never_decode() {
+    let (server, _) = sent(ClientAuth::basic_raw("rs-1", "p@ss:w0rd+%")).await;
+    let raw = STANDARD.encode("rs-1:p@ss:w0rd+%");
+    assert_eq!(server.header(0, header::AUTHORIZATION).unwrap(), format!("Basic {raw}"));
+}
+
+#[tokio::test]
+async fn o3_rfc6749_2_3_1_credentials_are_never_in_the_uri() {
+    for auth in [
+        ClientAuth::basic("api", "hunter2"),
+        ClientAuth::basic_raw("api", "hunter2"),
+        ClientAuth::post("api", "hunter2"),
+        ClientAuth::bearer("hunter2"),
+        ClientAuth::mtls("api"),
+    ] {
+        let (server, _) = sent(auth).await;
+        assert_eq!(server.seen.lock().unwrap()[0].uri(), ENDPOINT);
+    }
+}
+
+#[tokio::test]
+async fn credentials_are_marked_sensitive() {
+    for auth in [
+        ClientAuth::basic("api", "secret"),
+        ClientAuth::basic_raw("api", "secret"),
+        ClientAuth::bearer("secret"),
+    ] {
+        let (server, _) = sent(auth).await;
+        assert!(server.seen.lock().unwrap()[0].headers()[header::AUTHORIZATION].is_sensitive());
+    }
+}
+
+#[test]
+fn credentials_that_can_not_work_are_told_at_once() {
+    let server = Server::new([Act::Hang]);
+    for auth in [
+        ClientAuth::basic("", "secret"),
+        ClientAuth::basic("api", ""),
+        ClientAuth::basic_raw("a:b", "secret"),
+        ClientAuth::post("", "secret"),
+        ClientAuth::post("api", ""),
+        ClientAuth::mtls(""),
+        ClientAuth::bearer(""),
+        ClientAuth::bearer("a b"),
+        ClientAuth::bearer("a\r\nb"),
+    ] {
+        let problems = server.builder(auth).build().unwrap_err();
+        let names: Vec<_> = problems.problems().map(|(name, _)| name).collect();
+        assert_eq!(names, ["client_auth"]);
+        assert!(
+            !problems.to_string().contains("secret is") || !problems.to_string().contains("a b")
+        );
+    }
+}
+
+#[test]
+fn parameters_can_not_stand_in_for_others() {
+    let server = Server::new([Act::Hang]);
+    for name in ["token", "token_type_hint", "client_id", "client_secret", "client_assertion"] {
+        let builder = server.builder(ClientAuth::mtls("api")).parameter(name, "x");
+        assert!(builder.build().is_err(), "{name}");
+    }
+    let builder = server.builder(ClientAuth::mtls("api"));
+    assert!(builder.parameter("a", "1").parameter("a", "2").build().is_err());
+    let builder = server.builder(ClientAuth::mtls("api"));
+    assert!(builder.timeout(Duration::ZERO).build().is_err());
+}
+
+// ---- the answer (RFC 7662 §2.2) ----
+
+#[tokio::test]
+async fn i6_rfc7662_2_2_only_the_boolean_true_is_active() {
+    for body in [
+        r#"{"active":"true"}"#,
+        r#"{"active":1}"#,
+        r#"{"active":null}"#,
+        r#"{"active":[true]}"#,
+        r#"{"active":{"active":true}}"#,
+        r#"{"Active":true}"#,
+        r#"{"sub":"alice"}"#,
+        "{}",
+    ] {
+        let error = active(body).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::BadResponse, "{body}");
+        assert_eq!(error.blame(), Blame::AuthorizationServer, "{body}");
+    }
+    assert!(active(r#"{"active":true}"#).await.is_ok());
+    assert!(active(r#" { "active" : true } "#).await.is_ok());
+    assert!(active(r#"{"\u0061ctive":true}"#).await.is_ok());
+}
+
+#[tokio::test]
+async fn i7_rfc7662_2_2_other_members_of_an_inactive_answer_are_ignored() {
+    for body in [
+        r#"{"active":false}"#,
+        r#"{"active": false}"#,
+        r#"{"active":false,"sub":"alice","scope":"admin","iss":"https://other.example"}"#,
+        r#"{"active":false,"exp":"soon","aud":7,"token_type":null}"#,
+    ] {
+        let error = active(body).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Inactive, "{body}");
+        assert_eq!(error.blame(), Blame::Client, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn i8_rfc7662_2_3_rejection_of_our_credentials_is_no_fault_of_the_client() {
+    for act in [
+        Act::of(401, "application/json", r#"{"error":"invalid_client"}"#),
+        Act::status(401).with("www-authenticate", "Basic"),
+        Act::status(401),
+        Act::of(403, "text/html", ""),
+        Act::status(400),
+        Act::of(400, "application/json", r#"{"error":"invalid_request"}"#),
+        Act::of(400, "text/html", "<html>"),
+        Act::of(401, "application/json", r#"{"error":"unsupported_token_type"}"#),
+        Act::of(403, "application/json", r#"{"active":true}"#),
+    ] {
+        let server = Server::new([act]);
+        let error = server.ask().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::CredentialsRejected);
+        assert_eq!(error.blame(), Blame::ResourceServer);
+        assert_eq!(server.calls(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_the_server_can_not_introspect_is_the_fault_of_the_client() {
+    for content_type in ["application/json", "application/json; charset=utf-8"] {
+        let body = r#"{"error":"unsupported_token_type","error_description":"a JWT"}"#;
+        let kind = kind_of(Act::of(400, content_type, body)).await;
+        assert_eq!(kind, ErrorKind::NotIntrospectable);
+        assert_eq!(kind.blame(), Blame::Client);
+    }
+    let twice = r#"{"error":"unsupported_token_type","error":"invalid_client"}"#;
+    let kind = kind_of(Act::of(400, "application/json", twice)).await;
+    assert_eq!(kind, ErrorKind::CredentialsRejected);
+}
+
+#[tokio::test]
+async fn i9_another_issuer_is_refused() {
+    let error = active(r#"{"active":true,"iss":"https://as.example.com"}"#).await;
+    assert_eq!(error.unwrap().issuer(), ISSUER);
+    for iss in ["https://as.example.com/", "https://AS.example.com", "https://other.example", ""] {
+        let error = active(&format!(r#"{{"active":true,"iss":"{iss}"}}"#)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::WrongIssuer, "{iss}");
+    }
+}
+
+#[tokio::test]
+async fn i9_time_is_left_to_the_policy_and_reaches_it() {
+    let facts =
+        active(r#"{"active":true,"exp":1796282557.085638,"iat":1.5,"nbf":7}"#).await.unwrap();
+    assert_eq!(facts.claims().expires_at(), Some(UnixTime::from_millis(1_796_282_557_085)));
+    assert_eq!(facts.claims().issued_at(), Some(UnixTime::from_millis(1500)));
+    assert_eq!(facts.claims().not_before(), Some(UnixTime::from_secs(7)));
+    assert!(active(r#"{"active":true,"exp":1}"#).await.is_ok());
+}
+
+#[tokio::test]
+async fn i10_audience_is_a_string_an_array_or_absent() {
+    let audience = async |body: &str| {
+        let facts = active(body).await.unwrap();
+        facts.claims().audience().iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(audience(r#"{"active":true,"aud":"a"}"#).await, ["a"]);
+    assert_eq!(audience(r#"{"active":true,"aud":["a","b"]}"#).await, ["a", "b"]);
+    assert_eq!(audience(r#"{"active":true,"aud":"read write"}"#).await, ["read write"]);
+    assert!(audience(r#"{"active":true}"#).await.is_empty());
+    assert!(audience(r#"{"active":true,"aud":[]}"#).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_default_audience_stands_in_only_where_the_server_names_none() {
+    let audience = async |body: &'static str| {
+        let server = Server::new([Act::json(body)]);
+        let builder = server.builder(ClientAuth::mtls("api")).danger_default_audience("me");
+        let facts = ask(&builder.build().unwrap(), TOKEN).await.unwrap();
+        facts.claims().audience().iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(audience(r#"{"active":true}"#).await, ["me"]);
+    assert_eq!(audience(r#"{"active":true,"aud":"other"}"#).await, ["other"]);
+    assert!(audience(r#"{"active":true,"aud":[]}"#).await.is_empty());
+}
+
+#[tokio::test]
+async fn wrong_types_are_the_fault_of_the_server() {
+    for member in [
+        r#""aud":7"#,
+        r#""aud":[7]"#,
+        r#""exp":"1893456000""#,
+        r#""nbf":null"#,
+        r#""iat":true"#,
+        r#""iss":["https://as.example.com"]"#,
+        r#""sub":7"#,
+        r#""cnf":"x""#,
+        r#""token_type":7"#,
+        r#""token_use":{}"#,
+    ] {
+        let error = active(&format!("{{\"active\":true,{member}}}")).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::BadResponse, "{member}");
+    }
+}
+
+#[tokio::test]
+async fn i14_rfc7662_2_2_unknown_members_are_kept_and_harmless() {
+    let facts =
+        active(r#"{"active":true,"type":"x","ext":{"a":[1]},"scope":"a b"}"#).await.unwrap();
+    assert_eq!(facts.claims().raw("ext"), Some(r#"{"a":[1]}"#));
+    assert!(facts.claims().scope().contains("b"));
+}
+
+#[tokio::test]
+async fn i15_confirmation_reaches_the_policy() {
+    let facts = active(r#"{"active":true,"token_type":"DPoP","cnf":{"jkt":"abc"}}"#).await.unwrap();
+    assert_eq!(facts.claims().confirmation().unwrap().jkt(), Some("abc"));
+}
+
+#[tokio::test]
+async fn i16_token_type_is_compared_without_case() {
+    for kind in ["Bearer", "bearer", "BEARER", "access_token", "N_A"] {
+        let body = format!(r#"{{"active":true,"token_type":"{kind}"}}"#);
+        assert!(active(&body).await.is_ok(), "{kind}");
+    }
+    for kind in ["DPoP", "dpop"] {
+        let body = format!(r#"{{"active":true,"token_type":"{kind}"}}"#);
+        let error = active(&body).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::UnprovenPossession, "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn refresh_and_other_tokens_called_active_are_refused() {
+    for (member, kind) in [
+        (r#""token_type":"refresh_token""#, TokenKind::Refresh),
+        (r#""token_type":"Refresh_Token""#, TokenKind::Refresh),
+        (r#""token_type":"id_token""#, TokenKind::Id),
+        (r#""token_use":"refresh_token""#, TokenKind::Refresh),
+        (r#""token_use":"refresh""#, TokenKind::Refresh),
+        (r#""token_use":"id""#, TokenKind::Id),
+        (r#""token_type":"Bearer","token_use":"id""#, TokenKind::Id),
+        (r#""typ":"Refresh","token_type":"Bearer""#, TokenKind::Refresh),
+        (r#""typ":"Offline""#, TokenKind::Refresh),
+        (r#""typ":"ID""#, TokenKind::Id),
+        (r#""at_hash":"x""#, TokenKind::Id),
+        (r#""c_hash":"x""#, TokenKind::Id),
+        (
+            r#""events":{"http://schemas.openid.net/event/backchannel-logout":{}}"#,
+            TokenKind::Logout,
+        ),
+        (r#""events":{"https://example.com/event":{}}"#, TokenKind::SecurityEvent),
+        (r#""htm":"GET","htu":"https://api.example.com""#, TokenKind::DpopProof),
+        (r#""token_introspection":{"active":true}"#, TokenKind::IntrospectionResponse),
+    ] {
+        let error = active(&format!("{{\"active\":true,{member}}}")).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::WrongTokenKind(kind), "{member}");
+    }
+    assert!(active(r#"{"active":true,"typ":"Bearer","nonce":"x"}"#).await.is_ok());
+    assert!(active(r#"{"active":true,"typ":7}"#).await.is_ok());
+}
+
+#[tokio::test]
+async fn i18_what_is_not_the_json_of_rfc7662_is_refused() {
+    let huge = format!(r#"{{"active":true,"x":"{}"}}"#, "x".repeat(5 << 20));
+    let deep = format!(r#"{{"active":true,"x":{}{}}}"#, "[".repeat(9000), "]".repeat(9000));
+    for (name, act) in [
+        ("html", Act::of(200, "text/html", "<html></html>")),
+        ("json as html", Act::of(200, "text/html", ACTIVE)),
+        ("html as json", Act::json("<html></html>")),
+        ("array", Act::json(format!("[{ACTIVE}]"))),
+        ("twice", Act::json(r#"{"active":true,"active":true}"#)),
+        ("both", Act::json(r#"{"active":false,"active":true}"#)),
+        ("scope twice", Act::json(r#"{"active":true,"scope":"a","scope":"b"}"#)),
+        ("huge", Act::json(huge)),
+        ("deep", Act::json(deep)),
+        ("empty", Act::json("")),
+        ("truncated", Act::json(r#"{"active":true,"sub":"al"#)),
+        ("trailing", Act::json(format!("{ACTIVE}{ACTIVE}"))),
+        ("bom", Act::json(format!("\u{feff}{ACTIVE}"))),
+        ("latin1", Act::json(&b"{\"active\":true,\"sub\":\"\xe9\"}"[..])),
+        ("no type", Act::status(200).saying(ACTIVE)),
+        ("two types", Act::json(ACTIVE).with("content-type", "text/html")),
+        ("jwt", Act::of(200, "application/token-introspection+jwt", "a.b.c")),
+        ("like json", Act::of(200, "application/jsonx", ACTIVE)),
+        ("204", Act::status(204)),
+        ("201", Act::of(201, "application/json", ACTIVE)),
+        ("206", Act::of(206, "application/json", ACTIVE)),
+        ("404", Act::status(404)),
+        ("405", Act::status(405)),
+        ("too large", Act::Fail(TransportErrorKind::TooLarge)),
+    ] {
+        let server = Server::new([act]);
+        let error = server.ask().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::BadResponse, "{name}");
+        assert_eq!(server.calls(), 1, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn media_types_carry_parameters() {
+    for media_type in [
+        "application/json;charset=utf-8",
+        "application/json ; charset=\"UTF-8\"",
+        "Application/JSON",
+    ] {
+        assert!(Server::new([Act::of(200, media_type, ACTIVE)]).ask().await.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn i17_redirects_are_not_followed() {
+    for status in [301, 302, 303, 307, 308] {
+        let act = Act::status(status).with("location", "https://evil.example/introspect");
+        let server = Server::new([act, Act::json(ACTIVE)]);
+        assert_eq!(server.ask().await.unwrap_err().kind(), ErrorKind::BadResponse, "{status}");
+        assert_eq!(server.calls(), 1, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn i18_the_answer_is_bounded_while_it_is_read() {
+    let (server, _) = sent(ClientAuth::mtls("api")).await;
+    let limit = server.seen.lock().unwrap()[0].extensions().get::<BodyLimit>().copied();
+    assert_eq!(limit.unwrap().bytes(), 256 * 1024);
+}
+
+#[tokio::test]
+async fn i19_what_a_jwt_says_of_itself_counts_for_nothing() {
+    // {"alg":"none"} . {"active":true,"sub":"mallory","aud":"https://api.example.com"}
+    let jwt = "eyJhbGciOiJub25lIn0.eyJhY3RpdmUiOnRydWUsInN1YiI6Im1hbGxvcnkifQ.";
+    let server = Server::new([Act::json(r#"{"active":true}"#), Act::json(r#"{"active":false}"#)]);
+    let verifier = server.builder(ClientAuth::mtls("api")).build().unwrap();
+    let facts = ask(&verifier, jwt).await.unwrap();
+    assert_eq!(facts.claims().subject(), None);
+    assert!(server.body(0).starts_with(&format!("token={jwt}&")));
+    assert_eq!(ask(&verifier, jwt).await.unwrap_err().kind(), ErrorKind::Inactive);
+}
+
+#[tokio::test]
+async fn facts_carry_who_how_and_when() {
+    let facts = active(ACTIVE).await.unwrap();
+    assert_eq!(facts.issuer(), ISSUER);
+    assert_eq!(facts.method(), verify::Method::Introspection);
+    assert_eq!(facts.verified_at().wall(), UnixTime::from_secs(NOW));
+}
+
+#[tokio::test]
+async fn every_freshness_is_met_by_asking_each_time() {
+    let server = Server::new([Act::json(ACTIVE)]);
+    let verifier = server.builder(ClientAuth::mtls("api")).build().unwrap();
+    for freshness in [Freshness::Cached, Freshness::Live, Freshness::Within(Duration::ZERO)] {
+        let request = VerifyRequest::new(Token::bearer(TOKEN).unwrap()).with_freshness(freshness);
+        verifier.verify(request).await.unwrap();
+    }
+    assert_eq!(server.calls(), 3);
+}
+
+// ---- no answer ----
+
+#[tokio::test]
+async fn i18_an_overloaded_or_broken_server_is_unavailable() {
+    for status in [429, 500, 501, 505, 599] {
+        let server = Server::new([Act::status(status).saying(ACTIVE)]);
+        let error = server.ask().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{status}");
+        assert_eq!(error.retry_after(), None);
+        assert_eq!(server.calls(), 1, "{status} is not to be asked again");
+    }
+}
+
+#[tokio::test]
+async fn rfc9110_10_2_3_retry_after_is_seconds_or_a_date() {
+    for (value, expected) in [
+        ("7", Some(7)),
+        ("3600", Some(3600)),
+        ("86400", Some(3600)),
+        ("99999999999999999999999999", Some(3600)),
+        // NOW is Fri, 15 Jan 2027 08:00:00 GMT.
+        ("Fri, 15 Jan 2027 08:01:30 GMT", Some(90)),
+        ("Fri, 15 Jan 2027 07:00:00 GMT", None),
+        ("Fri, 15 Jan 2100 08:00:00 GMT", Some(3600)),
+        ("0", None),
+        ("-1", None),
+        ("soon", None),
+        ("", None),
+        ("1.5", None),
+    ] {
+        for status in [429, 503] {
+            let server = Server::new([Act::status(status).with("retry-after", value)]);
+            let error = server.ask().await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "{value}");
+            assert_eq!(error.retry_after(), expected.map(Duration::from_secs), "{value}");
+            assert_eq!(server.calls(), 1, "{value}: the server asked to be left alone");
+        }
+    }
+}
+
+#[tokio::test]
+async fn gateway_errors_and_refused_connections_are_tried_once_more() {
+    for act in [
+        Act::status(502),
+        Act::status(503),
+        Act::status(504),
+        Act::Fail(TransportErrorKind::Connect),
+    ] {
+        let server = Server::new([act.clone(), Act::json(ACTIVE)]);
+        server.ask().await.unwrap();
+        assert_eq!(server.calls(), 2);
+        assert_eq!(server.body(0), server.body(1));
+
+        let server = Server::new([act]);
+        assert_eq!(server.ask().await.unwrap_err().kind(), ErrorKind::Unavailable);
+        assert_eq!(server.calls(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_may_have_been_processed_is_not_repeated() {
+    for kind in [TransportErrorKind::Other, TransportErrorKind::Timeout] {
+        let server = Server::new([Act::Fail(kind), Act::json(ACTIVE)]);
+        let error = server.ask().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert_eq!(server.calls(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_never_answers_costs_exactly_the_timeout() {
+    let start = Instant::now();
+    let server = Server::new([Act::Hang]);
+    assert_eq!(server.ask().await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(start.elapsed(), Duration::from_secs(3));
+
+    let start = Instant::now();
+    let builder = server.builder(ClientAuth::mtls("api")).timeout(Duration::from_millis(700));
+    let error = ask(&builder.build().unwrap(), TOKEN).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert_eq!(start.elapsed(), Duration::from_millis(700));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_timeout_covers_the_retry() {
+    let slow = HttpTransport::new(tower::service_fn(async |_: Request<Bytes>| {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        Err::<Response<Bytes>, _>(TransportError::new(TransportErrorKind::Connect))
+    }));
+    let verifier = IntrospectionVerifier::builder(ISSUER, ClientAuth::mtls("api"))
+        .endpoint(ENDPOINT)
+        .transport(slow)
+        .build()
+        .unwrap();
+    let start = Instant::now();
+    assert_eq!(ask(&verifier, TOKEN).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(start.elapsed(), Duration::from_secs(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn retries_stay_within_their_budget_while_the_server_is_down() {
+    let server = Server::new([Act::Fail(TransportErrorKind::Connect)]);
+    let verifier = server.builder(ClientAuth::mtls("api")).build().unwrap();
+    for _ in 0..1000 {
+        ask(&verifier, TOKEN).await.unwrap_err();
+    }
+    assert_eq!(server.calls(), 1000 + 10);
+    // The budget fills up again: ten seconds later there are ten more.
+    tokio::time::advance(Duration::from_secs(21)).await;
+    for _ in 0..1000 {
+        ask(&verifier, TOKEN).await.unwrap_err();
+    }
+    assert_eq!(server.calls(), 2000 + 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn clones_share_the_budget() {
+    let server = Server::new([Act::Fail(TransportErrorKind::Connect)]);
+    let verifier = server.builder(ClientAuth::mtls("api")).build().unwrap();
+    for _ in 0..100 {
+        ask(&verifier.clone(), TOKEN).await.unwrap_err();
+    }
+    assert_eq!(server.calls(), 100 + 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropping_the_future_gives_up_the_request_and_harms_nobody() {
+    let server = Server::new([Act::Hang, Act::json(ACTIVE)]);
+    let verifier = server.builder(ClientAuth::mtls("api")).build().unwrap();
+    let dropped = tokio::time::timeout(Duration::from_secs(1), ask(&verifier, TOKEN)).await;
+    assert!(dropped.is_err());
+    assert!(ask(&verifier, TOKEN).await.is_ok());
+    // Nothing is sent before the first poll.
+    drop(verifier.verify(VerifyRequest::new(Token::bearer(TOKEN).unwrap())));
+    assert_eq!(server.calls(), 2);
+}
+
+// ---- what is shown ----
+
+#[tokio::test]
+async fn no_secret_and_no_token_is_ever_shown() {
+    let secret = "hunter2hunter2";
+    let answers = [
+        Act::of(400, "application/json", format!(r#"{{"error":"{TOKEN}"}}"#)),
+        Act::of(401, "application/json", format!(r#"{{"error":"{secret}"}}"#)),
+        Act::of(418, "text/plain", TOKEN),
+        Act::json(TOKEN),
+        Act::json(format!(r#"{{"active":true,"iss":"{TOKEN}"}}"#)),
+        Act::json(format!(r#"{{"active":true,"aud":{{"{TOKEN}":1}}}}"#)),
+        Act::json(format!(r#"{{"active":true,"token_type":["{TOKEN}"]}}"#)),
+        Act::of(200, TOKEN, TOKEN),
+        Act::Fail(TransportErrorKind::Other),
+    ];
+    for auth in [
+        ClientAuth::basic("api", secret),
+        ClientAuth::basic_raw("api", secret),
+        ClientAuth::post("api", secret),
+        ClientAuth::bearer(secret),
+    ] {
+        let mut shown = format!("{auth:?}");
+        for answer in &answers {
+            let server = Server::new([answer.clone()]);
+            let builder = server.builder(auth.clone()).parameter("p", secret);
+            shown.push_str(&format!("{builder:?}"));
+            let verifier = builder.build().unwrap();
+            shown.push_str(&format!("{verifier:?}"));
+            let verifying = verifier.verify(VerifyRequest::new(Token::bearer(TOKEN).unwrap()));
+            shown.push_str(&format!("{verifying:?}"));
+            let error = verifying.await.unwrap_err();
+            let mut cause: Option<&dyn std::error::Error> = Some(&error);
+            while let Some(error) = cause {
+                shown.push_str(&format!("{error:?} {error} {error:#?}"));
+                cause = error.source();
+            }
+        }
+        assert!(!shown.contains(secret), "{shown}");
+        assert!(!shown.contains(&STANDARD.encode(format!("api:{secret}"))), "{shown}");
+        assert!(!shown.contains(TOKEN), "{shown}");
+    }
+}

@@ -1,0 +1,225 @@
+use std::{fmt, sync::Arc};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::form::{self, Form};
+use crate::{
+    clock::UnixTime,
+    credentials::Token,
+    error::{ConfigError, ErrorKind, VerifyError},
+};
+
+/// How this service authenticates to the introspection endpoint (RFC 7662 §2.1).
+///
+/// Secrets are wiped from memory when the last clone is dropped, and no `Debug` form shows them.
+/// What is wrong with an identifier or a secret is told when the verifier is built.
+///
+/// ```
+/// use tower_introspect::introspection::ClientAuth;
+///
+/// let auth = ClientAuth::basic("api", "correct horse");
+/// assert!(!format!("{auth:?}").contains("horse"));
+/// ```
+#[derive(Clone)]
+pub struct ClientAuth(Arc<Means>);
+
+enum Means {
+    Basic { id: Box<str>, secret: SecretString, encoding: Encoding },
+    Bearer { token: SecretString },
+    Mtls { id: Box<str> },
+    Post { id: Box<str>, secret: SecretString },
+}
+
+/// What is done to the halves of Basic credentials before they are joined.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Encoding {
+    Form,
+    Raw,
+}
+
+impl ClientAuth {
+    /// `client_secret_basic`: identifier and secret as HTTP Basic credentials.
+    ///
+    /// Both are form-encoded first, as RFC 6749 §2.3.1 demands. Some servers never decode them;
+    /// they need [`basic_raw`](Self::basic_raw) if either holds anything but letters, digits and
+    /// `*-._`.
+    ///
+    /// ```
+    /// # use tower_introspect::introspection::ClientAuth;
+    /// let auth = ClientAuth::basic("api", "secret");
+    /// # let _ = auth;
+    /// ```
+    #[must_use]
+    pub fn basic(id: impl Into<String>, secret: impl Into<String>) -> Self {
+        Self::with_basic(id.into(), secret.into(), Encoding::Form)
+    }
+
+    /// `client_secret_basic` for servers that do not decode: the halves are sent as they are.
+    ///
+    /// The identifier can't hold a colon then.
+    ///
+    /// ```
+    /// # use tower_introspect::introspection::ClientAuth;
+    /// let auth = ClientAuth::basic_raw("api", "100% secret");
+    /// # let _ = auth;
+    /// ```
+    #[must_use]
+    pub fn basic_raw(id: impl Into<String>, secret: impl Into<String>) -> Self {
+        Self::with_basic(id.into(), secret.into(), Encoding::Raw)
+    }
+
+    /// `client_secret_post`: identifier and secret in the body (RFC 6749 §2.3.1).
+    ///
+    /// ```
+    /// # use tower_introspect::introspection::ClientAuth;
+    /// let auth = ClientAuth::post("api", "secret");
+    /// # let _ = auth;
+    /// ```
+    #[must_use]
+    pub fn post(id: impl Into<String>, secret: impl Into<String>) -> Self {
+        Self::of(Means::Post { id: id.into().into(), secret: secret.into().into() })
+    }
+
+    /// `tls_client_auth` and `self_signed_tls_client_auth` (RFC 8705 §2): the identifier in the
+    /// body.
+    ///
+    /// The certificate is presented by the
+    /// [transport](crate::http::HttpTransport), which has to be set up for it.
+    ///
+    /// ```
+    /// # use tower_introspect::introspection::ClientAuth;
+    /// let auth = ClientAuth::mtls("api");
+    /// # let _ = auth;
+    /// ```
+    #[must_use]
+    pub fn mtls(id: impl Into<String>) -> Self {
+        Self::of(Means::Mtls { id: id.into().into() })
+    }
+
+    /// An access token of this service's own, as bearer credentials (RFC 7662 §2.1).
+    ///
+    /// ```
+    /// # use tower_introspect::introspection::ClientAuth;
+    /// let auth = ClientAuth::bearer("23410913-abewfq.123483");
+    /// # let _ = auth;
+    /// ```
+    #[must_use]
+    pub fn bearer(token: impl Into<String>) -> Self {
+        Self::of(Means::Bearer { token: token.into().into() })
+    }
+
+    fn with_basic(id: String, secret: String, encoding: Encoding) -> Self {
+        Self::of(Means::Basic { id: id.into(), secret: secret.into(), encoding })
+    }
+
+    fn of(means: Means) -> Self {
+        Self(Arc::new(means))
+    }
+
+    /// Notes what can't work.
+    pub(super) fn check(&self, problems: &mut ConfigError) {
+        match &*self.0 {
+            Means::Basic { id, secret, encoding } => {
+                check_id(id, problems);
+                check_secret(secret, problems);
+                if *encoding == Encoding::Raw && id.contains(':') {
+                    problems.push("client_auth", "a raw client identifier can't hold a colon");
+                }
+            }
+            Means::Bearer { token } => {
+                if Token::bearer(token.expose_secret()).is_none() {
+                    problems.push("client_auth", "not a bearer token");
+                }
+            }
+            Means::Mtls { id } => check_id(id, problems),
+            Means::Post { id, secret } => {
+                check_id(id, problems);
+                check_secret(secret, problems);
+            }
+        }
+    }
+
+    /// The identifier of this service at the authorization server, if the credentials name it.
+    pub(super) fn client_id(&self) -> Option<&str> {
+        match &*self.0 {
+            Means::Basic { id, .. } | Means::Mtls { id } | Means::Post { id, .. } => Some(id),
+            Means::Bearer { .. } => None,
+        }
+    }
+
+    /// Adds the credentials to one request. Each request needs its own: an assertion is good once.
+    pub(super) fn apply(
+        &self,
+        form: &mut Form,
+        headers: &mut HeaderMap,
+    ) -> Result<(), VerifyError> {
+        match &*self.0 {
+            Means::Basic { id, secret, encoding } => {
+                let pair = basic_pair(id, secret, *encoding);
+                let value = format!("Basic {}", STANDARD.encode(pair.expose_secret()));
+                headers.insert(AUTHORIZATION, sensitive(&SecretString::from(value))?);
+            }
+            Means::Bearer { token } => {
+                let value = SecretString::from(format!("Bearer {}", token.expose_secret()));
+                headers.insert(AUTHORIZATION, sensitive(&value)?);
+            }
+            Means::Mtls { id } => form.push("client_id", id),
+            Means::Post { id, secret } => {
+                form.push("client_id", id);
+                form.push("client_secret", secret.expose_secret());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for ClientAuth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let method = match &*self.0 {
+            Means::Basic { encoding: Encoding::Form, .. } => "basic",
+            Means::Basic { encoding: Encoding::Raw, .. } => "basic_raw",
+            Means::Bearer { .. } => "bearer",
+            Means::Mtls { .. } => "mtls",
+            Means::Post { .. } => "post",
+        };
+        f.debug_struct("ClientAuth")
+            .field("method", &method)
+            .field("client_id", &self.client_id())
+            .finish_non_exhaustive()
+    }
+}
+
+fn check_id(id: &str, problems: &mut ConfigError) {
+    if id.is_empty() {
+        problems.push("client_auth", "the client identifier is empty");
+    }
+}
+
+fn check_secret(secret: &SecretString, problems: &mut ConfigError) {
+    if secret.expose_secret().is_empty() {
+        problems.push("client_auth", "the client secret is empty");
+    }
+}
+
+fn basic_pair(id: &str, secret: &SecretString, encoding: Encoding) -> SecretString {
+    let secret = secret.expose_secret();
+    if encoding == Encoding::Raw {
+        return SecretString::from(format!("{id}:{secret}"));
+    }
+    let mut pair = String::with_capacity((id.len() + secret.len()) * 3 + 1);
+    form::encode(id, &mut pair);
+    pair.push(':');
+    form::encode(secret, &mut pair);
+    SecretString::from(pair)
+}
+
+fn sensitive(value: &SecretString) -> Result<HeaderValue, VerifyError> {
+    // Base64 and the grammar of bearer tokens fit into a header; `check` has seen to the latter.
+    let mut value = HeaderValue::from_str(value.expose_secret()).map_err(|_| {
+        VerifyError::new(ErrorKind::Misconfigured).with_context("client credentials")
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
+}

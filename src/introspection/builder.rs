@@ -1,0 +1,209 @@
+use std::{fmt, sync::Arc, time::Duration};
+
+use tower::retry::budget::TpsBudget;
+
+use super::{
+    IntrospectionVerifier,
+    auth::ClientAuth,
+    exchange::{Exchange, Target},
+};
+use crate::{
+    clock::{Clock, SystemClock},
+    error::ConfigError,
+    http::{Endpoint, HttpTransport},
+};
+
+/// How long a client is kept waiting for the authorization server.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Retries: one a second, and one more for every ten questions that were answered. So a
+/// server that is down sees hardly more than the requests of the clients.
+const RETRY_WINDOW: Duration = Duration::from_secs(10);
+const RETRIES_PER_SECOND: u32 = 1;
+const RETRIES_PER_ANSWER: f32 = 0.1;
+
+/// Parameters that have a setting of their own, or are the business of [`ClientAuth`].
+const RESERVED: [&str; 6] = [
+    "client_assertion",
+    "client_assertion_type",
+    "client_id",
+    "client_secret",
+    "token",
+    "token_type_hint",
+];
+
+/// The settings of an [`IntrospectionVerifier`].
+///
+/// ```
+/// # use bytes::Bytes;
+/// # use http::{Request, Response};
+/// # use tower_introspect::http::HttpTransport;
+/// use std::time::Duration;
+/// use tower_introspect::introspection::{ClientAuth, IntrospectionVerifier};
+/// # let transport = HttpTransport::new(tower::service_fn(async |_: Request<Bytes>| {
+/// #     Ok::<_, std::convert::Infallible>(Response::new(Bytes::new()))
+/// # }));
+///
+/// let auth = ClientAuth::post("api", "correct horse");
+/// let verifier = IntrospectionVerifier::builder("https://as.example.com", auth)
+///     .endpoint("https://as.example.com/introspect")
+///     .transport(transport)
+///     .token_type_hint("access_token")
+///     .parameter("resource", "https://api.example.com")
+///     .timeout(Duration::from_secs(1))
+///     .build()?;
+/// assert_eq!(verifier.issuer(), "https://as.example.com");
+/// # Ok::<(), tower_introspect::ConfigError>(())
+/// ```
+#[must_use = "a builder does nothing until `build`"]
+pub struct IntrospectionBuilder {
+    issuer: String,
+    auth: ClientAuth,
+    endpoint: Option<String>,
+    transport: Option<HttpTransport>,
+    hint: Option<String>,
+    parameters: Vec<(String, String)>,
+    timeout: Duration,
+    default_audience: Option<String>,
+    clock: Arc<dyn Clock>,
+    loopback_http: bool,
+}
+
+impl IntrospectionBuilder {
+    pub(super) fn new(issuer: String, auth: ClientAuth) -> Self {
+        Self {
+            issuer,
+            auth,
+            endpoint: None,
+            transport: None,
+            hint: None,
+            parameters: Vec::new(),
+            timeout: DEFAULT_TIMEOUT,
+            default_audience: None,
+            clock: Arc::new(SystemClock),
+            loopback_http: false,
+        }
+    }
+
+    /// The URL of the introspection endpoint. By default it is discovered (RFC 8414).
+    pub fn endpoint(mut self, url: impl Into<String>) -> Self {
+        self.endpoint = Some(url.into());
+        self
+    }
+
+    /// How the authorization server is reached.
+    pub fn transport(mut self, transport: HttpTransport) -> Self {
+        self.transport = Some(transport);
+        self
+    }
+
+    /// Sends a `token_type_hint` (RFC 7662 §2.1). By default there is none.
+    ///
+    /// A hint is meant to speed up the search, but some servers call a token inactive if it is
+    /// not of the hinted type.
+    pub fn token_type_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Sends another parameter with each question.
+    pub fn parameter(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.parameters.push((name.into(), value.into()));
+        self
+    }
+
+    /// How long an answer may take, discovery and retry included. 3 seconds by default.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Takes an answer without `aud` as if it named `audience`.
+    ///
+    /// # Security
+    ///
+    /// Some servers never name the audience. Then every token of that server passes for one meant
+    /// for this service, including those a client got for another service, and refresh tokens
+    /// that the server calls active. Prefer a server that names it.
+    pub fn danger_default_audience(mut self, audience: impl Into<String>) -> Self {
+        self.default_audience = Some(audience.into());
+        self
+    }
+
+    /// The wall clock. That of the operating system by default.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Takes `http` URLs of this machine, for tests.
+    ///
+    /// # Security
+    ///
+    /// Tokens and credentials then travel in the clear to whoever listens on that port.
+    pub fn danger_allow_http_loopback(mut self) -> Self {
+        self.loopback_http = true;
+        self
+    }
+
+    /// The verifier. Sends nothing.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong with the settings.
+    pub fn build(self) -> Result<IntrospectionVerifier, ConfigError> {
+        let mut problems = ConfigError::new();
+        self.check(&mut problems);
+        let endpoint = self.endpoint.as_deref().and_then(|url| {
+            Endpoint::parse(url, self.loopback_http)
+                .map_err(|problem| problems.push("endpoint", problem))
+                .ok()
+        });
+        if self.transport.is_none() {
+            problems.push("transport", "there is none");
+        }
+        let (Some(transport), Some(endpoint)) = (self.transport, endpoint) else {
+            return Err(problems);
+        };
+        let hint = self.hint.map(|hint| ("token_type_hint".to_owned(), hint));
+        let exchange = Exchange {
+            issuer: self.issuer.into(),
+            auth: self.auth,
+            target: Target::Fixed(endpoint),
+            transport,
+            parameters: hint.into_iter().chain(self.parameters).collect(),
+            timeout: self.timeout,
+            default_audience: self.default_audience,
+            budget: TpsBudget::new(RETRY_WINDOW, RETRIES_PER_SECOND, RETRIES_PER_ANSWER),
+        };
+        problems.or_ok(IntrospectionVerifier { exchange: Arc::new(exchange), clock: self.clock })
+    }
+
+    fn check(&self, problems: &mut ConfigError) {
+        if let Err(problem) = Endpoint::parse(&self.issuer, self.loopback_http) {
+            problems.push("issuer", problem);
+        } else if self.issuer.contains('?') {
+            problems.push("issuer", "an issuer has no query");
+        }
+        self.auth.check(problems);
+        if self.timeout.is_zero() {
+            problems.push("timeout", "no time at all");
+        }
+        for (at, (name, _)) in self.parameters.iter().enumerate() {
+            if RESERVED.contains(&name.as_str()) {
+                problems.push("parameter", format!("`{name}` is set otherwise"));
+            } else if self.parameters.iter().take(at).any(|(earlier, _)| earlier == name) {
+                problems.push("parameter", format!("`{name}` is given twice"));
+            }
+        }
+    }
+}
+
+impl fmt::Debug for IntrospectionBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IntrospectionBuilder")
+            .field("issuer", &self.issuer)
+            .field("auth", &self.auth)
+            .finish_non_exhaustive()
+    }
+}

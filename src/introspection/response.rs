@@ -1,0 +1,198 @@
+//! What an answer of the introspection endpoint means, and whose fault it is if it means nothing.
+
+use std::{
+    borrow::Cow,
+    time::{Duration, UNIX_EPOCH},
+};
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, Response, StatusCode,
+    header::{CONTENT_TYPE, RETRY_AFTER},
+};
+
+use crate::{
+    claims::{
+        Claims, Confirmation,
+        json::{self, NotStrict, Object},
+    },
+    clock::UnixTime,
+    error::{ErrorKind, TokenKind, VerifyError},
+};
+
+/// A server that asks for more patience than this is asked again after this.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
+
+/// The names of refresh and ID tokens: those of RFC 7009 §2.1 and RFC 8693 §3, and what servers
+/// call them otherwise.
+const REFRESH: [&str; 4] =
+    ["refresh_token", "refresh", "offline", "urn:ietf:params:oauth:token-type:refresh_token"];
+const ID: [&str; 3] = ["id_token", "id", "urn:ietf:params:oauth:token-type:id_token"];
+
+/// The event that makes a security event token a logout token (OpenID Connect Back-Channel Logout
+/// 1.0 §2.4).
+const LOGOUT: &str = "http://schemas.openid.net/event/backchannel-logout";
+
+/// The body of an answer of media type `media_type`, or what else the answer means.
+pub(super) fn body<'a>(
+    response: &'a Response<Bytes>,
+    media_type: &str,
+    now: UnixTime,
+) -> Result<&'a [u8], VerifyError> {
+    let status = response.status();
+    if status != StatusCode::OK {
+        return Err(failure(response, now));
+    }
+    if !is_of_type(response.headers(), media_type) {
+        return Err(bad(format!("the answer is not {media_type}")));
+    }
+    Ok(response.body())
+}
+
+/// The claims of an introspection response (RFC 7662 §2.2), if the token is active.
+pub(super) fn claims(text: &[u8], issuer: &str) -> Result<Claims, VerifyError> {
+    let object = Object::parse(text)
+        .map_err(|NotStrict| bad("the answer is not one JSON object with unique members"))?;
+    // Nothing but the boolean says that a token is active; and once it says no, no other member
+    // counts (RFC 7662 §2.2).
+    match object.get("active").map(json::boolean) {
+        Some(Some(true)) => {}
+        Some(Some(false)) => return Err(VerifyError::new(ErrorKind::Inactive)),
+        Some(None) => return Err(bad("`active` is no boolean")),
+        None => return Err(bad("the answer lacks `active`")),
+    }
+    let claims = Claims::from_json(text).map_err(|error| bad("the answer").with_source(error))?;
+    if claims.issuer().is_some_and(|named| named != issuer) {
+        return Err(VerifyError::new(ErrorKind::WrongIssuer).with_context("introspection"));
+    }
+    check_kind(&claims)?;
+    Ok(claims)
+}
+
+/// Refuses what the server calls active but is no access token.
+///
+/// Not every server tells: a refresh token may come back without a type, or as `Bearer`. What
+/// such a token lacks is our audience, which the policy demands.
+fn check_kind(claims: &Claims) -> Result<(), VerifyError> {
+    // RFC 7662 §2.2, then what servers add to it on their own.
+    for (name, defined) in [("token_type", true), ("token_use", true), ("typ", false)] {
+        let kind = match claims.string(name) {
+            Some(value) => kind_called(&value),
+            None if defined && claims.raw(name).is_some() => {
+                return Err(bad(format!("`{name}` is no string")));
+            }
+            None => None,
+        };
+        if let Some(kind) = kind {
+            return Err(ErrorKind::WrongTokenKind(kind).into());
+        }
+    }
+    let has = |name| claims.raw(name).is_some();
+    let kind = if claims.raw("events").is_some_and(|events| events.contains(LOGOUT)) {
+        TokenKind::Logout
+    } else if has("events") {
+        TokenKind::SecurityEvent
+    } else if has("at_hash") || has("c_hash") {
+        TokenKind::Id
+    } else if has("htm") && has("htu") {
+        TokenKind::DpopProof
+    } else if has("token_introspection") {
+        TokenKind::IntrospectionResponse
+    } else {
+        return check_binding(claims);
+    };
+    Err(ErrorKind::WrongTokenKind(kind).into())
+}
+
+/// A token that is bound to a key, without a word which key, can't be shown to be held by anyone
+/// (RFC 9449 §6.2).
+fn check_binding(claims: &Claims) -> Result<(), VerifyError> {
+    let bound = claims.string("token_type").is_some_and(|kind| kind.eq_ignore_ascii_case("DPoP"));
+    let key = claims.confirmation().and_then(Confirmation::jkt);
+    if bound && key.is_none() {
+        return Err(VerifyError::new(ErrorKind::UnprovenPossession)
+            .with_context("the server names no key for a DPoP-bound token"));
+    }
+    Ok(())
+}
+
+/// What a token is that a server calls by `name`, if it is no access token.
+fn kind_called(name: &str) -> Option<TokenKind> {
+    let is = |names: &[&str]| names.iter().any(|one| name.eq_ignore_ascii_case(one));
+    if is(&REFRESH) {
+        Some(TokenKind::Refresh)
+    } else if is(&ID) {
+        Some(TokenKind::Id)
+    } else if is(&["logout", "logout_token"]) {
+        Some(TokenKind::Logout)
+    } else {
+        None
+    }
+}
+
+/// What an answer other than 200 means.
+fn failure(response: &Response<Bytes>, now: UnixTime) -> VerifyError {
+    let status = response.status();
+    let code = error_code(response.body());
+    match status {
+        // One server says this of the tokens that it signs, which are not its to look up.
+        StatusCode::BAD_REQUEST if code == Some("unsupported_token_type") => {
+            ErrorKind::NotIntrospectable.into()
+        }
+        StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            let code = code.unwrap_or("no error code");
+            VerifyError::new(ErrorKind::CredentialsRejected)
+                .with_context(format!("introspection answered {}, {code}", status.as_u16()))
+        }
+        _ if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() => {
+            let error = VerifyError::new(ErrorKind::Unavailable)
+                .with_context(format!("introspection answered {}", status.as_u16()));
+            match retry_after(response.headers(), now) {
+                Some(after) => error.with_retry_after(after),
+                None => error,
+            }
+        }
+        _ => bad(format!("introspection answered {}", status.as_u16())),
+    }
+}
+
+/// The error code of an error response (RFC 6749 §5.2), if it is one that can go into a log.
+fn error_code(body: &[u8]) -> Option<&'static str> {
+    const CODES: [&str; 7] = [
+        "access_denied",
+        "invalid_client",
+        "invalid_request",
+        "invalid_token",
+        "unauthorized_client",
+        "unsupported_response_type",
+        "unsupported_token_type",
+    ];
+    let object = Object::parse(body).ok()?;
+    let code = object.string("error").ok()??;
+    CODES.into_iter().find(|known| code == *known)
+}
+
+/// How long the server asks to be left alone (RFC 9110 §10.2.3), within reason.
+pub(super) fn retry_after(headers: &HeaderMap, now: UnixTime) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let after = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // Digits only: what does not fit is a very long time.
+        Duration::from_secs(text.parse().unwrap_or(u64::MAX))
+    } else {
+        let date = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
+        UnixTime::default().saturating_add(date).saturating_duration_since(now)
+    };
+    (!after.is_zero()).then(|| after.min(MAX_RETRY_AFTER))
+}
+
+/// Whether there is one content type, and it is `expected`, whatever its parameters.
+fn is_of_type(headers: &HeaderMap, expected: &str) -> bool {
+    let mut values = headers.get_all(CONTENT_TYPE).into_iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return false };
+    let essence = value.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default();
+    essence.trim_ascii().eq_ignore_ascii_case(expected.as_bytes())
+}
+
+pub(super) fn bad(context: impl Into<Cow<'static, str>>) -> VerifyError {
+    VerifyError::new(ErrorKind::BadResponse).with_context(context)
+}
