@@ -80,7 +80,6 @@ impl IntrospectionVerifier {
     /// Starts to configure a verifier that asks `issuer`, and as whom.
     ///
     /// See the [module docs](self) for an example.
-    #[must_use]
     pub fn builder(issuer: impl Into<String>, auth: ClientAuth) -> IntrospectionBuilder {
         IntrospectionBuilder::new(issuer.into(), auth)
     }

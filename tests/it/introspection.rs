@@ -1,5 +1,7 @@
 //! Remote verification against a scripted server that keeps what it was sent.
 
+#![expect(clippy::unwrap_used, reason = "the helpers are tests too")]
+
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex},
@@ -629,6 +631,34 @@ async fn every_freshness_is_met_by_asking_each_time() {
         verifier.verify(request).await.unwrap();
     }
     assert_eq!(server.calls(), 3);
+}
+
+#[tokio::test]
+async fn what_real_servers_say_of_access_tokens_is_understood() {
+    let aud = |facts: &ActiveToken| facts.claims().audience().contains("https://api.example.com");
+    // Type names in any case, no subject for a client's own token.
+    for body in [
+        r#"{"active":true,"client_id":"svc","exp":1800000600,"iat":1800000000,"iss":"https://as.example.com","scope":"read write","token_type":"Bearer","aud":"https://api.example.com"}"#,
+        r#"{"active":true,"sub":"alice","sid":"s1","username":"alice","client_id":"web","exp":1800000600,"iat":1800000000,"iss":"https://as.example.com","jti":"x","scope":"read","token_type":"Bearer","aud":"https://api.example.com"}"#,
+        r#"{"active":true,"client_id":"svc","token_type":"bearer","type":"client_token","scope":"read","aud":"https://api.example.com","exp":1800000600,"iat":1800000000,"nbf":1800000000}"#,
+        r#"{"active": true, "client_id": "svc", "token_type": "Bearer", "scope": "read", "aud": ["svc", "https://api.example.com"], "iss": "https://as.example.com", "exp": 1800000557.085638, "iat": 1799999957.085638}"#,
+        r#"{"active":true,"scope":"read","exp":1800000600,"client_id":"svc","aud":["https://api.example.com"]}"#,
+    ] {
+        let facts = active(body).await.unwrap();
+        assert!(aud(&facts), "{body}");
+        assert!(facts.claims().scope().contains("read"), "{body}");
+        assert!(facts.claims().expires_at() > Some(UnixTime::from_secs(NOW)), "{body}");
+    }
+    // No audience, or the scope in its place: nothing that the policy could take for ours.
+    for body in [
+        r#"{"active":true,"scope":"read","exp":1800000600,"client_id":"svc"}"#,
+        r#"{"active":true,"sub":"svc","scope":"read","client_id":"svc","iss":"https://as.example.com","exp":1800000600}"#,
+        r#"{"active":true,"scope":"read write","aud":"read write","token_type":"bearer"}"#,
+        // A refresh token that is not called one.
+        r#"{"active":true,"sub":"alice","client_id":"web","exp":1800000600,"iss":"https://as.example.com","scope":"offline_access"}"#,
+    ] {
+        assert!(!aud(&active(body).await.unwrap()), "{body}");
+    }
 }
 
 // ---- no answer ----
