@@ -52,7 +52,8 @@ impl<'a> Object<'a> {
         self.members.iter().map(|(key, value)| (key, *value))
     }
 
-    fn shallow(text: &'a str) -> Result<Self, NotStrict> {
+    /// Parses `text`, which must be one object and nothing else, strict at its top level only.
+    pub(crate) fn shallow(text: &'a str) -> Result<Self, NotStrict> {
         let mut parser = serde_json::Deserializer::from_str(text);
         let members = parser.deserialize_map(Members).map_err(|_| NotStrict)?;
         parser.end().map_err(|_| NotStrict)?;

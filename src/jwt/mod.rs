@@ -1,1 +1,6 @@
-//! To come.
+//! Local verification of JWT access tokens.
+
+pub(crate) mod keys;
+
+pub use self::keys::KeySet;
+pub use crate::jose::{Algorithm, KeyError, SigningKey};

@@ -1,0 +1,159 @@
+#[cfg(feature = "jwt")]
+pub(crate) use self::keys::{MAX_RSA_BITS, Signer, Verifier};
+
+pub(super) fn sha256(data: &[u8]) -> [u8; 32] {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, data);
+    digest.as_ref().try_into().expect("SHA-256 gives 32 bytes")
+}
+
+pub(super) fn fill_random(bytes: &mut [u8]) -> bool {
+    aws_lc_rs::rand::fill(bytes).is_ok()
+}
+
+#[cfg(feature = "jwt")]
+mod keys {
+    use aws_lc_rs::{
+        hmac,
+        rand::SystemRandom,
+        signature::{self, EcdsaKeyPair, Ed25519KeyPair, KeyPair, ParsedPublicKey, RsaKeyPair},
+    };
+
+    use crate::jose::{Algorithm, key::PublicKey};
+
+    /// The longest RSA modulus that signatures are verified with.
+    pub(crate) const MAX_RSA_BITS: usize = 8192;
+
+    /// A key that is ready to verify the signatures of one algorithm.
+    pub(crate) enum Verifier {
+        Public(ParsedPublicKey),
+        Secret(hmac::Key),
+    }
+
+    impl Verifier {
+        /// `None` if the key is not one of the algorithm, or the point is not on the curve.
+        pub(crate) fn public(algorithm: Algorithm, key: &PublicKey) -> Option<Self> {
+            let (algorithm, bytes) = match (algorithm, key) {
+                (_, PublicKey::Rsa { .. }) => {
+                    return Some(Self::Public(
+                        ParsedPublicKey::new(rsa(algorithm)?, key.to_pkcs1_der()?).ok()?,
+                    ));
+                }
+                (Algorithm::ES256, PublicKey::P256 { point }) => (
+                    &signature::ECDSA_P256_SHA256_FIXED
+                        as &'static dyn signature::VerificationAlgorithm,
+                    &**point,
+                ),
+                (Algorithm::ES384, PublicKey::P384 { point }) => {
+                    (&signature::ECDSA_P384_SHA384_FIXED as _, &**point)
+                }
+                (Algorithm::EdDSA, PublicKey::Ed25519 { x }) => {
+                    (&signature::ED25519 as _, x.as_slice())
+                }
+                _ => return None,
+            };
+            Some(Self::Public(ParsedPublicKey::new(algorithm, bytes).ok()?))
+        }
+
+        /// `None` if the algorithm uses no secret.
+        pub(crate) fn secret(algorithm: Algorithm, secret: &[u8]) -> Option<Self> {
+            Some(Self::Secret(hmac::Key::new(mac(algorithm)?, secret)))
+        }
+
+        /// True if `signature` is that of `message`. Secrets are compared in constant time.
+        pub(crate) fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
+            match self {
+                Self::Public(key) => key.verify_sig(message, signature).is_ok(),
+                Self::Secret(key) => hmac::verify(key, message, signature).is_ok(),
+            }
+        }
+    }
+
+    /// A key that makes signatures of one algorithm.
+    pub(crate) enum Signer {
+        Rsa(RsaKeyPair, &'static dyn signature::RsaEncoding),
+        Ec(EcdsaKeyPair),
+        Ed25519(Ed25519KeyPair),
+        Secret(hmac::Key),
+    }
+
+    impl Signer {
+        /// `None` if the key is not one of the algorithm, or broken.
+        pub(crate) fn from_pkcs8(algorithm: Algorithm, der: &[u8]) -> Option<Self> {
+            use Algorithm::{ES256, ES384, EdDSA, PS256, PS384, PS512, RS256, RS384, RS512};
+            let encoding: &'static dyn signature::RsaEncoding = match algorithm {
+                RS256 => &signature::RSA_PKCS1_SHA256,
+                RS384 => &signature::RSA_PKCS1_SHA384,
+                RS512 => &signature::RSA_PKCS1_SHA512,
+                PS256 => &signature::RSA_PSS_SHA256,
+                PS384 => &signature::RSA_PSS_SHA384,
+                PS512 => &signature::RSA_PSS_SHA512,
+                ES256 | ES384 => {
+                    let curve = if algorithm == ES256 {
+                        &signature::ECDSA_P256_SHA256_FIXED_SIGNING
+                    } else {
+                        &signature::ECDSA_P384_SHA384_FIXED_SIGNING
+                    };
+                    return EcdsaKeyPair::from_pkcs8(curve, der).ok().map(Self::Ec);
+                }
+                EdDSA => {
+                    let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(der);
+                    return pair.ok().map(Self::Ed25519);
+                }
+                _ => return None,
+            };
+            RsaKeyPair::from_pkcs8(der).ok().map(|pair| Self::Rsa(pair, encoding))
+        }
+
+        /// `None` if the algorithm uses no secret.
+        pub(crate) fn secret(algorithm: Algorithm, secret: &[u8]) -> Option<Self> {
+            Some(Self::Secret(hmac::Key::new(mac(algorithm)?, secret)))
+        }
+
+        pub(crate) fn sign(&self, message: &[u8]) -> Option<Vec<u8>> {
+            match self {
+                Self::Rsa(pair, encoding) => {
+                    let mut signature = vec![0; pair.public_modulus_len()];
+                    pair.sign(*encoding, &SystemRandom::new(), message, &mut signature).ok()?;
+                    Some(signature)
+                }
+                Self::Ec(pair) => {
+                    let signature = pair.sign(&SystemRandom::new(), message).ok()?;
+                    Some(signature.as_ref().to_vec())
+                }
+                Self::Ed25519(pair) => Some(pair.sign(message).as_ref().to_vec()),
+                Self::Secret(key) => Some(hmac::sign(key, message).as_ref().to_vec()),
+            }
+        }
+
+        /// The public half; `None` for a secret, which has none.
+        pub(crate) fn public(&self) -> Option<PublicKey> {
+            match self {
+                Self::Rsa(pair, _) => PublicKey::from_pkcs1_der(pair.public_key().as_ref()).ok(),
+                Self::Ec(pair) => PublicKey::from_point(pair.public_key().as_ref()).ok(),
+                Self::Ed25519(pair) => PublicKey::ed25519(pair.public_key().as_ref()).ok(),
+                Self::Secret(_) => None,
+            }
+        }
+    }
+
+    fn rsa(algorithm: Algorithm) -> Option<&'static signature::RsaParameters> {
+        Some(match algorithm {
+            Algorithm::RS256 => &signature::RSA_PKCS1_2048_8192_SHA256,
+            Algorithm::RS384 => &signature::RSA_PKCS1_2048_8192_SHA384,
+            Algorithm::RS512 => &signature::RSA_PKCS1_2048_8192_SHA512,
+            Algorithm::PS256 => &signature::RSA_PSS_2048_8192_SHA256,
+            Algorithm::PS384 => &signature::RSA_PSS_2048_8192_SHA384,
+            Algorithm::PS512 => &signature::RSA_PSS_2048_8192_SHA512,
+            _ => return None,
+        })
+    }
+
+    fn mac(algorithm: Algorithm) -> Option<hmac::Algorithm> {
+        Some(match algorithm {
+            Algorithm::HS256 => hmac::HMAC_SHA256,
+            Algorithm::HS384 => hmac::HMAC_SHA384,
+            Algorithm::HS512 => hmac::HMAC_SHA512,
+            _ => return None,
+        })
+    }
+}

@@ -1,0 +1,39 @@
+use std::{error::Error, fmt};
+
+/// Why a key can't be used.
+///
+/// Shows nothing of the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// The text is not what it should be: PEM, DER, or a JWK.
+    Malformed,
+    /// The key is not meant for verifying signatures (RFC 7517 §4.2, §4.3).
+    NotForSignatures,
+    /// The signature could not be made.
+    SigningFailed,
+    /// There are more keys than the 64 that a set may have.
+    TooManyKeys,
+    /// The key is shorter than its algorithm allows (RFC 7518 §3.2, §3.3).
+    TooShort,
+    /// The type of the key, its curve, size or encoding is not supported.
+    Unsupported,
+    /// The key is not one of the algorithm it was given for.
+    WrongAlgorithm,
+}
+
+impl fmt::Display for KeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Malformed => "the key is malformed",
+            Self::NotForSignatures => "the key is not meant for verifying signatures",
+            Self::SigningFailed => "the signature could not be made",
+            Self::TooManyKeys => "there are more than 64 keys",
+            Self::TooShort => "the key is too short for its algorithm",
+            Self::Unsupported => "the type of the key is not supported",
+            Self::WrongAlgorithm => "the key is not one of this algorithm",
+        })
+    }
+}
+
+impl Error for KeyError {}

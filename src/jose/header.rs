@@ -1,0 +1,111 @@
+//! The header of a JWS (RFC 7515 §4).
+
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+
+use crate::claims::json::Object;
+
+/// The header is not one strict JSON object, lacks `alg`, or gives a parameter the wrong type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NotAHeader;
+
+/// A header. Nothing in it is verified.
+pub(crate) struct Header<'a> {
+    object: Object<'a>,
+    /// `alg`, perhaps of an algorithm that is unknown here.
+    pub(crate) alg: Cow<'a, str>,
+    pub(crate) kid: Option<Cow<'a, str>>,
+    pub(crate) typ: Option<Cow<'a, str>>,
+    pub(crate) cty: Option<Cow<'a, str>>,
+}
+
+impl<'a> Header<'a> {
+    /// Reads a header. Parameters that are not understood are ignored.
+    pub(crate) fn parse(text: &'a [u8]) -> Result<Self, NotAHeader> {
+        let object = Object::parse(text).map_err(|_| NotAHeader)?;
+        let string = |name| object.string(name).map_err(|_| NotAHeader);
+        let (kid, typ, cty) = (string("kid")?, string("typ")?, string("cty")?);
+        let alg = string("alg")?.ok_or(NotAHeader)?;
+        Ok(Self { object, alg, kid, typ, cty })
+    }
+
+    /// True if the header demands an extension: none is implemented, so any `crit` is one too
+    /// many, whatever it lists (RFC 7515 §4.1.11), and so is `b64` (RFC 7797 §6).
+    pub(crate) fn demands_extension(&self) -> bool {
+        self.get("crit").is_some() || self.get("b64").is_some()
+    }
+
+    /// A parameter, as its JSON text.
+    pub(crate) fn get(&self, name: &str) -> Option<&'a RawValue> {
+        self.object.get(name)
+    }
+
+    /// `typ` is this media type: compared without case, and without `application/`, which is
+    /// implied where there is no slash (RFC 7515 §4.1.9).
+    pub(crate) fn is_typ(&self, media_type: &str) -> bool {
+        self.typ.as_deref().is_some_and(|typ| same_media_type(typ, media_type))
+    }
+
+    /// `cty` says that the payload is itself a JWT (RFC 7519 §5.2).
+    pub(crate) fn is_nested(&self) -> bool {
+        self.cty.as_deref().is_some_and(|cty| same_media_type(cty, "jwt"))
+    }
+}
+
+/// `written` is `application/<name>`, or `<name>` for short.
+fn same_media_type(written: &str, name: &str) -> bool {
+    const PREFIX: &str = "application/";
+    let rest = match written.get(..PREFIX.len()) {
+        Some(prefix) if prefix.eq_ignore_ascii_case(PREFIX) => {
+            written.get(PREFIX.len()..).unwrap_or_default()
+        }
+        _ => written,
+    };
+    rest.eq_ignore_ascii_case(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rfc7515_4_1_9_typ_compares_as_a_media_type() {
+        for typ in ["at+jwt", "at+JWT", "AT+JWT", "application/at+jwt", "Application/AT+JWT"] {
+            assert!(same_media_type(typ, "at+jwt"), "{typ}");
+        }
+        for typ in [
+            "at+jwt;v=1",
+            "text/at+jwt",
+            "at+jwt ",
+            " at+jwt",
+            "application/application/at+jwt",
+            "jwt",
+            "",
+            "application/",
+            "ａt+jwt",
+        ] {
+            assert!(!same_media_type(typ, "at+jwt"), "{typ}");
+        }
+    }
+
+    #[test]
+    fn rfc7515_4_parameters_have_their_types() {
+        for text in [
+            r#"{}"#,
+            r#"{"alg":null}"#,
+            r#"{"alg":["RS256"]}"#,
+            r#"{"alg":"RS256","kid":7}"#,
+            r#"{"alg":"RS256","typ":["at+jwt"]}"#,
+            r#"{"alg":"none","alg":"RS256"}"#,
+            r#"{"alg":"RS256","x":1,"x":1}"#,
+            r#"[]"#,
+            "",
+        ] {
+            assert!(Header::parse(text.as_bytes()).is_err(), "{text}");
+        }
+        let header = Header::parse(br#"{"foo":1,"alg":"\u0052S256"}"#).unwrap();
+        assert_eq!(header.alg, "RS256");
+        assert!(!header.demands_extension());
+    }
+}

@@ -1,0 +1,134 @@
+//! The compact serialisation (RFC 7515 §3.1), and nothing else: no JSON serialisation, no
+//! unencoded payload.
+
+use base64::Engine as _;
+
+use super::BASE64URL;
+use crate::error::ErrorKind;
+
+/// The most characters an encoded header may have. Real ones, certificates left out, stay below
+/// 300; with a chain in `x5c` some thousands.
+const MAX_HEADER: usize = 16 * 1024;
+
+/// Why a text is no JWS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotCompact {
+    /// It has five parts: a JWE, which costs work to open before anything is known of it.
+    Encrypted,
+    Malformed,
+}
+
+impl From<NotCompact> for ErrorKind {
+    fn from(error: NotCompact) -> Self {
+        match error {
+            NotCompact::Encrypted => Self::UnsupportedToken,
+            NotCompact::Malformed => Self::MalformedToken,
+        }
+    }
+}
+
+/// The parts of a JWS. Nothing in it is verified.
+pub(crate) struct Compact<'a> {
+    signing_input: &'a str,
+    /// Header, payload and signature, decoded into one buffer.
+    decoded: Vec<u8>,
+    header_end: usize,
+    payload_end: usize,
+}
+
+impl<'a> Compact<'a> {
+    /// Splits and decodes `text`: exactly three parts, each base64url without padding, white space
+    /// or stray bits (RFC 7515 §5.2).
+    pub(crate) fn parse(text: &'a str) -> Result<Self, NotCompact> {
+        match text.bytes().filter(|byte| *byte == b'.').count() {
+            2 => {}
+            4 => return Err(NotCompact::Encrypted),
+            _ => return Err(NotCompact::Malformed),
+        }
+        let (signing_input, signature) = text.rsplit_once('.').ok_or(NotCompact::Malformed)?;
+        let (header, payload) = signing_input.split_once('.').ok_or(NotCompact::Malformed)?;
+        if header.len() > MAX_HEADER {
+            return Err(NotCompact::Malformed);
+        }
+        let mut decoded = Vec::with_capacity(text.len());
+        let mut decode = |part: &str| {
+            BASE64URL.decode_vec(part, &mut decoded).map_err(|_| NotCompact::Malformed)?;
+            Ok(decoded.len())
+        };
+        let header_end = decode(header)?;
+        let payload_end = decode(payload)?;
+        decode(signature)?;
+        Ok(Self { signing_input, decoded, header_end, payload_end })
+    }
+
+    /// The text that was signed, as it was received (RFC 7515 §5.2, step 8).
+    pub(crate) fn signing_input(&self) -> &'a str {
+        self.signing_input
+    }
+
+    /// The JSON of the header.
+    pub(crate) fn header(&self) -> &[u8] {
+        self.decoded.get(..self.header_end).unwrap_or_default()
+    }
+
+    pub(crate) fn payload(&self) -> &[u8] {
+        self.decoded.get(self.header_end..self.payload_end).unwrap_or_default()
+    }
+
+    pub(crate) fn signature(&self) -> &[u8] {
+        self.decoded.get(self.payload_end..).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &str) -> Option<NotCompact> {
+        Compact::parse(text).err()
+    }
+
+    #[test]
+    fn parts_are_what_was_encoded() {
+        let jws = Compact::parse("e30.eyJhIjoxfQ._-8").unwrap();
+        assert_eq!(jws.header(), b"{}");
+        assert_eq!(jws.payload(), b"{\"a\":1}");
+        assert_eq!(jws.signature(), [0xff, 0xef]);
+        assert_eq!(jws.signing_input(), "e30.eyJhIjoxfQ");
+    }
+
+    #[test]
+    fn rfc7515_7_1_there_are_exactly_three_parts() {
+        for text in ["", "e30", "e30.e30", "e30.e30.e30.e30", ".e30.e30.e30", "e30.e30.e30."] {
+            assert_eq!(refused(text), Some(NotCompact::Malformed), "{text}");
+        }
+        for text in ["e30.e30.e30.e30.e30", "....", "!.!.!.!.!"] {
+            assert_eq!(refused(text), Some(NotCompact::Encrypted), "{text}");
+        }
+    }
+
+    #[test]
+    fn rfc7515_2_parts_are_base64url_without_padding_or_anything_else() {
+        for part in ["e30=", "e30==", "e3 0", "e30\n", "+-8", "/-8", "e3?0", "e", "é30", "e30\0"] {
+            for text in
+                [format!("{part}.e30.e30"), format!("e30.{part}.e30"), format!("e30.e30.{part}")]
+            {
+                assert_eq!(refused(&text), Some(NotCompact::Malformed), "{text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn rfc4648_3_5_stray_bits_are_refused() {
+        assert!(Compact::parse("e30.e30._-8").is_ok());
+        for text in ["e31.e30._-8", "e30.e31._-8", "e30.e30._-9"] {
+            assert_eq!(refused(text), Some(NotCompact::Malformed), "{text}");
+        }
+    }
+
+    #[test]
+    fn header_is_bounded() {
+        let header = "A".repeat(MAX_HEADER + 4);
+        assert_eq!(refused(&format!("{header}.e30.e30")), Some(NotCompact::Malformed));
+    }
+}

@@ -1,0 +1,264 @@
+//! Keys that verify signatures.
+
+use std::{fmt, sync::Arc};
+
+use pkcs1::{UintRef, der::Encode as _};
+
+use super::{Algorithm, KeyError, KeyType, crypto};
+
+/// The least RSA modulus in bits (RFC 7518 §3.3, §3.5).
+const MIN_RSA_BITS: usize = 2048;
+
+/// The longest RSA exponent in bits: what both backends take. 65537 has 17.
+const MAX_EXPONENT_BITS: usize = 33;
+
+/// A public key, of a form and size that is accepted.
+#[derive(Clone)]
+pub(crate) enum PublicKey {
+    /// Both numbers big-endian, without leading zeros.
+    Rsa {
+        modulus: Vec<u8>,
+        exponent: Vec<u8>,
+    },
+    /// An uncompressed point (SEC 1 §2.3.3).
+    P256 {
+        point: Vec<u8>,
+    },
+    /// An uncompressed point (SEC 1 §2.3.3).
+    P384 {
+        point: Vec<u8>,
+    },
+    Ed25519 {
+        x: [u8; 32],
+    },
+}
+
+impl PublicKey {
+    /// An RSA key from its numbers; leading zeros are tolerated.
+    pub(crate) fn rsa(modulus: &[u8], exponent: &[u8]) -> Result<Self, KeyError> {
+        let (modulus, exponent) = (without_leading_zeros(modulus), without_leading_zeros(exponent));
+        let bits = bits(modulus);
+        if bits < MIN_RSA_BITS {
+            return Err(KeyError::TooShort);
+        }
+        let odd = |number: &[u8]| number.last().is_some_and(|last| last % 2 == 1);
+        let exponent_fits =
+            odd(exponent) && exponent != [1] && self::bits(exponent) <= MAX_EXPONENT_BITS;
+        if bits > crypto::MAX_RSA_BITS || !odd(modulus) || !exponent_fits {
+            return Err(KeyError::Unsupported);
+        }
+        Ok(Self::Rsa { modulus: modulus.to_vec(), exponent: exponent.to_vec() })
+    }
+
+    /// A key on P-256 or P-384 from its coordinates, which have the length of the field
+    /// (RFC 7518 §6.2.1.2). Whether the point is on the curve the backend sees.
+    pub(crate) fn ec(curve: KeyType, x: &[u8], y: &[u8]) -> Result<Self, KeyError> {
+        let length = match curve {
+            KeyType::P256 => 32,
+            KeyType::P384 => 48,
+            _ => return Err(KeyError::Unsupported),
+        };
+        if x.len() != length || y.len() != length {
+            return Err(KeyError::Malformed);
+        }
+        Self::from_point(&[&[4], x, y].concat())
+    }
+
+    /// A key on P-256 or P-384 from an uncompressed point.
+    pub(crate) fn from_point(point: &[u8]) -> Result<Self, KeyError> {
+        match (point.len(), point.first()) {
+            (65, Some(4)) => Ok(Self::P256 { point: point.to_vec() }),
+            (97, Some(4)) => Ok(Self::P384 { point: point.to_vec() }),
+            _ => Err(KeyError::Unsupported),
+        }
+    }
+
+    pub(crate) fn ed25519(x: &[u8]) -> Result<Self, KeyError> {
+        x.try_into().map(|x| Self::Ed25519 { x }).map_err(|_| KeyError::Malformed)
+    }
+
+    /// An RSA key from an `RSAPublicKey` (RFC 8017 §A.1.1).
+    pub(crate) fn from_pkcs1_der(der: &[u8]) -> Result<Self, KeyError> {
+        let key = pkcs1::RsaPublicKey::try_from(der).map_err(|_| KeyError::Malformed)?;
+        Self::rsa(key.modulus.as_bytes(), key.public_exponent.as_bytes())
+    }
+
+    /// The `RSAPublicKey` of an RSA key.
+    #[cfg_attr(
+        not(feature = "aws-lc-rs"),
+        expect(dead_code, reason = "the other backend takes the numbers")
+    )]
+    pub(crate) fn to_pkcs1_der(&self) -> Option<Vec<u8>> {
+        let Self::Rsa { modulus, exponent } = self else { return None };
+        let modulus = UintRef::new(modulus).ok()?;
+        let public_exponent = UintRef::new(exponent).ok()?;
+        pkcs1::RsaPublicKey { modulus, public_exponent }.to_der().ok()
+    }
+
+    pub(crate) const fn key_type(&self) -> KeyType {
+        match self {
+            Self::Rsa { .. } => KeyType::Rsa,
+            Self::P256 { .. } => KeyType::P256,
+            Self::P384 { .. } => KeyType::P384,
+            Self::Ed25519 { .. } => KeyType::Ed25519,
+        }
+    }
+}
+
+/// One key of an issuer, ready to verify.
+#[derive(Clone)]
+pub(crate) struct VerificationKey {
+    kid: Option<Box<str>>,
+    /// The algorithms the key may be used with: one if it is bound to one, else all of its type.
+    verifiers: Arc<[(Algorithm, crypto::Verifier)]>,
+}
+
+impl VerificationKey {
+    /// A key that is used with `algorithm` only, or with any of its type.
+    pub(crate) fn new(
+        kid: Option<&str>,
+        algorithm: Option<Algorithm>,
+        key: &PublicKey,
+    ) -> Result<Self, KeyError> {
+        if algorithm.is_some_and(|algorithm| algorithm.key_type() != key.key_type()) {
+            return Err(KeyError::WrongAlgorithm);
+        }
+        let verifiers = Algorithm::ASYMMETRIC
+            .into_iter()
+            .filter(|one| one.key_type() == key.key_type())
+            .filter(|one| algorithm.is_none_or(|bound| bound == *one))
+            .map(|one| Some((one, crypto::Verifier::public(one, key)?)))
+            .collect::<Option<_>>()
+            .ok_or(KeyError::Malformed)?;
+        Ok(Self { kid: kid.map(Into::into), verifiers })
+    }
+
+    /// A secret shared with the issuer.
+    pub(crate) fn secret(algorithm: Algorithm, secret: &[u8]) -> Result<Self, KeyError> {
+        check_secret(algorithm, secret)?;
+        let verifier =
+            crypto::Verifier::secret(algorithm, secret).ok_or(KeyError::WrongAlgorithm)?;
+        Ok(Self { kid: None, verifiers: [(algorithm, verifier)].into() })
+    }
+
+    /// This key, named `kid` if it has no name.
+    pub(crate) fn or_kid(mut self, kid: &str) -> Self {
+        self.kid.get_or_insert_with(|| kid.into());
+        self
+    }
+
+    pub(crate) fn kid(&self) -> Option<&str> {
+        self.kid.as_deref()
+    }
+
+    pub(crate) fn algorithms(&self) -> impl Iterator<Item = Algorithm> {
+        self.verifiers.iter().map(|(algorithm, _)| *algorithm)
+    }
+
+    /// What verifies signatures of `algorithm`, if the key may be used with it.
+    pub(crate) fn verifier(&self, algorithm: Algorithm) -> Option<&crypto::Verifier> {
+        self.verifiers.iter().find(|(one, _)| *one == algorithm).map(|(_, verifier)| verifier)
+    }
+}
+
+impl fmt::Debug for VerificationKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let algorithms: Vec<_> = self.algorithms().collect();
+        f.debug_struct("VerificationKey")
+            .field("kid", &self.kid)
+            .field("algorithms", &algorithms)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A secret has at least the length of the hash (RFC 7518 §3.2).
+pub(crate) fn check_secret(algorithm: Algorithm, secret: &[u8]) -> Result<(), KeyError> {
+    if algorithm.key_type() != KeyType::Secret {
+        return Err(KeyError::WrongAlgorithm);
+    }
+    if secret.len() < algorithm.least_secret_len() { Err(KeyError::TooShort) } else { Ok(()) }
+}
+
+fn without_leading_zeros(number: &[u8]) -> &[u8] {
+    let zeros = number.iter().take_while(|byte| **byte == 0).count();
+    number.get(zeros..).unwrap_or_default()
+}
+
+fn bits(number: &[u8]) -> usize {
+    number.first().map_or(0, |first| number.len() * 8 - first.leading_zeros() as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn modulus(bits: usize) -> Vec<u8> {
+        let mut number = vec![0xff; bits.div_ceil(8)];
+        number[0] >>= number.len() * 8 - bits;
+        number
+    }
+
+    fn rsa(modulus: &[u8], exponent: &[u8]) -> Result<(), KeyError> {
+        PublicKey::rsa(modulus, exponent).map(drop)
+    }
+
+    #[test]
+    fn rfc7518_3_3_rsa_modulus_has_at_least_2048_bits() {
+        let e = [1, 0, 1];
+        for bits in [8, 1024, 2040, 2047] {
+            assert_eq!(rsa(&modulus(bits), &e), Err(KeyError::TooShort), "{bits}");
+        }
+        assert_eq!(rsa(&[], &e), Err(KeyError::TooShort));
+        assert_eq!(rsa(&[0; 300], &e), Err(KeyError::TooShort));
+        assert_eq!(rsa(&modulus(2048), &e), Ok(()));
+        assert_eq!(rsa(&modulus(crypto::MAX_RSA_BITS), &e), Ok(()));
+        assert_eq!(rsa(&modulus(crypto::MAX_RSA_BITS + 1), &e), Err(KeyError::Unsupported));
+        assert_eq!(rsa(&modulus(131_072), &e), Err(KeyError::Unsupported));
+    }
+
+    #[test]
+    fn rsa_numbers_are_odd_and_the_exponent_is_bounded() {
+        let n = modulus(2048);
+        for e in [&[][..], &[0], &[1], &[2], &[1, 0, 0], &[0xff; 9], &[3, 0, 0, 0, 1]] {
+            assert_eq!(rsa(&n, e), Err(KeyError::Unsupported), "{e:?}");
+        }
+        for e in [&[3][..], &[1, 0, 1], &[0, 1, 0, 1], &[1, 0, 0, 0, 1]] {
+            assert_eq!(rsa(&n, e), Ok(()), "{e:?}");
+        }
+        let mut even = n.clone();
+        even[255] = 0xfe;
+        assert_eq!(rsa(&even, &[1, 0, 1]), Err(KeyError::Unsupported));
+    }
+
+    #[test]
+    fn rfc7518_6_2_1_2_ec_coordinates_have_full_length() {
+        let ec =
+            |curve, x: usize, y: usize| PublicKey::ec(curve, &vec![1; x], &vec![1; y]).map(drop);
+        for (x, y) in [(31, 32), (32, 31), (31, 33), (33, 31), (0, 64), (48, 48)] {
+            assert_eq!(ec(KeyType::P256, x, y), Err(KeyError::Malformed), "{x} {y}");
+        }
+        assert_eq!(ec(KeyType::P384, 32, 32), Err(KeyError::Malformed));
+        assert_eq!(ec(KeyType::P256, 32, 32), Ok(()));
+        assert_eq!(ec(KeyType::P384, 48, 48), Ok(()));
+    }
+
+    #[test]
+    fn a_point_off_the_curve_is_no_key() {
+        let key = PublicKey::ec(KeyType::P256, &[1; 32], &[1; 32]).unwrap();
+        assert_eq!(VerificationKey::new(None, None, &key).err(), Some(KeyError::Malformed));
+    }
+
+    #[test]
+    fn rfc7518_3_2_secrets_have_the_length_of_the_hash() {
+        for (algorithm, length) in
+            [(Algorithm::HS256, 32), (Algorithm::HS384, 48), (Algorithm::HS512, 64)]
+        {
+            let secret = vec![7; length];
+            assert!(VerificationKey::secret(algorithm, &secret).is_ok());
+            let short = VerificationKey::secret(algorithm, &secret[1..]);
+            assert_eq!(short.err(), Some(KeyError::TooShort), "{algorithm}");
+        }
+        let public = VerificationKey::secret(Algorithm::RS256, &[7; 64]);
+        assert_eq!(public.err(), Some(KeyError::WrongAlgorithm));
+    }
+}

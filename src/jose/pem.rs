@@ -1,0 +1,73 @@
+use pkcs8::{
+    AlgorithmIdentifierRef, ObjectIdentifier, PrivateKeyInfo, SubjectPublicKeyInfoRef,
+    der::{self, Encode as _, asn1::AnyRef, pem},
+};
+
+use super::{KeyError, KeyType, key::PublicKey};
+
+const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
+const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
+const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
+
+/// A public key from PEM: `PUBLIC KEY` (RFC 7468 §13) or `RSA PUBLIC KEY`.
+pub(crate) fn public_key(text: &[u8]) -> Result<PublicKey, KeyError> {
+    let (label, der) = pem::decode_vec(text).map_err(|_| KeyError::Malformed)?;
+    match label {
+        "PUBLIC KEY" => subject_public_key(&der),
+        "RSA PUBLIC KEY" => PublicKey::from_pkcs1_der(&der),
+        _ => Err(KeyError::Unsupported),
+    }
+}
+
+fn subject_public_key(der: &[u8]) -> Result<PublicKey, KeyError> {
+    let info = SubjectPublicKeyInfoRef::try_from(der).map_err(|_| KeyError::Malformed)?;
+    let bytes = info.subject_public_key.as_bytes().ok_or(KeyError::Malformed)?;
+    let key = match key_type(&info.algorithm)? {
+        KeyType::Rsa => PublicKey::from_pkcs1_der(bytes)?,
+        KeyType::Ed25519 => PublicKey::ed25519(bytes)?,
+        _ => PublicKey::from_point(bytes)?,
+    };
+    // The curve that the point's length says is the one that was named.
+    if key.key_type() == key_type(&info.algorithm)? { Ok(key) } else { Err(KeyError::Malformed) }
+}
+
+/// A private key from PEM, as PKCS#8: `PRIVATE KEY` (RFC 7468 §10), `RSA PRIVATE KEY` (PKCS#1), or
+/// for the curve of `wanted` an `EC PRIVATE KEY` (SEC 1).
+pub(super) fn private_key(text: &[u8], wanted: KeyType) -> Result<Vec<u8>, KeyError> {
+    let (label, der) = pem::decode_vec(text).map_err(|_| KeyError::Malformed)?;
+    match (label, wanted) {
+        ("PRIVATE KEY", _) => {
+            let info = PrivateKeyInfo::try_from(&*der).map_err(|_| KeyError::Malformed)?;
+            if key_type(&info.algorithm)? == wanted {
+                Ok(der)
+            } else {
+                Err(KeyError::WrongAlgorithm)
+            }
+        }
+        ("RSA PRIVATE KEY", KeyType::Rsa) => wrap(RSA, AnyRef::NULL, &der),
+        ("EC PRIVATE KEY", KeyType::P256) => wrap(EC, (&P256).into(), &der),
+        ("EC PRIVATE KEY", KeyType::P384) => wrap(EC, (&P384).into(), &der),
+        ("RSA PRIVATE KEY" | "EC PRIVATE KEY", _) => Err(KeyError::WrongAlgorithm),
+        _ => Err(KeyError::Unsupported),
+    }
+}
+
+fn wrap(oid: ObjectIdentifier, parameters: AnyRef<'_>, der: &[u8]) -> Result<Vec<u8>, KeyError> {
+    let algorithm = AlgorithmIdentifierRef { oid, parameters: Some(parameters) };
+    PrivateKeyInfo::new(algorithm, der).to_der().map_err(|_: der::Error| KeyError::Malformed)
+}
+
+fn key_type(algorithm: &AlgorithmIdentifierRef<'_>) -> Result<KeyType, KeyError> {
+    match algorithm.oid {
+        RSA => Ok(KeyType::Rsa),
+        ED25519 => Ok(KeyType::Ed25519),
+        EC => match algorithm.parameters_oid() {
+            Ok(P256) => Ok(KeyType::P256),
+            Ok(P384) => Ok(KeyType::P384),
+            _ => Err(KeyError::Unsupported),
+        },
+        _ => Err(KeyError::Unsupported),
+    }
+}

@@ -1,0 +1,258 @@
+use std::{fmt, sync::Arc};
+
+use base64::Engine as _;
+use serde_json::Value;
+
+use super::{Algorithm, BASE64URL, KeyError, crypto, jwk, key, pem};
+
+/// A key that makes signatures.
+///
+/// Clones share the key, and its `Debug` form does not show it.
+#[derive(Clone)]
+pub struct SigningKey {
+    signer: Arc<crypto::Signer>,
+    algorithm: Algorithm,
+    kid: Option<Arc<str>>,
+}
+
+impl SigningKey {
+    /// A private key from PEM, to be used with `algorithm`.
+    ///
+    /// Takes PKCS#8 (`PRIVATE KEY`), and also `RSA PRIVATE KEY` and `EC PRIVATE KEY`; no encrypted
+    /// ones.
+    ///
+    /// ```
+    /// use tower_introspect::jwt::{Algorithm, SigningKey};
+    ///
+    /// let pem = b"-----BEGIN PRIVATE KEY-----\n\
+    ///     MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n\
+    ///     -----END PRIVATE KEY-----\n";
+    /// let key = SigningKey::from_pem(Algorithm::EdDSA, pem)?.with_kid("2026");
+    /// assert_eq!(key.kid(), Some("2026"));
+    /// # Ok::<(), tower_introspect::jwt::KeyError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If the text is no such key, or the key is not one of the algorithm.
+    pub fn from_pem(algorithm: Algorithm, pem: &[u8]) -> Result<Self, KeyError> {
+        let der = pem::private_key(pem, algorithm.key_type())?;
+        let signer = crypto::Signer::from_pkcs8(algorithm, &der).ok_or(KeyError::Malformed)?;
+        Ok(Self { signer: Arc::new(signer), algorithm, kid: None })
+    }
+
+    /// A secret, for one of the `HS` algorithms.
+    ///
+    /// ```
+    /// use tower_introspect::jwt::{Algorithm, KeyError, SigningKey};
+    ///
+    /// assert!(SigningKey::from_secret(Algorithm::HS256, &[7; 32]).is_ok());
+    /// let short = SigningKey::from_secret(Algorithm::HS256, b"hunter2");
+    /// assert_eq!(short.unwrap_err(), KeyError::TooShort);
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If the algorithm is another, or the secret is shorter than its hash (RFC 7518 §3.2).
+    pub fn from_secret(algorithm: Algorithm, secret: &[u8]) -> Result<Self, KeyError> {
+        key::check_secret(algorithm, secret)?;
+        let signer = crypto::Signer::secret(algorithm, secret).ok_or(KeyError::WrongAlgorithm)?;
+        Ok(Self { signer: Arc::new(signer), algorithm, kid: None })
+    }
+
+    /// Gives the key its name (RFC 7517 §4.5).
+    #[must_use]
+    pub fn with_kid(mut self, kid: impl Into<String>) -> Self {
+        self.kid = Some(kid.into().into());
+        self
+    }
+
+    /// The name of the key.
+    #[must_use]
+    pub fn kid(&self) -> Option<&str> {
+        self.kid.as_deref()
+    }
+
+    /// The algorithm of its signatures.
+    #[must_use]
+    pub const fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// The compact serialisation of a JWS with exactly this header and this payload
+    /// (RFC 7515 §7.1).
+    ///
+    /// Nothing is added: `alg`, `kid` and `typ` are the caller's to write, truthfully or, in a
+    /// test, not.
+    ///
+    /// ```
+    /// use serde_json::json;
+    /// use tower_introspect::jwt::{Algorithm, SigningKey};
+    ///
+    /// let key = SigningKey::from_secret(Algorithm::HS256, &[7; 32])?;
+    /// let token = key.sign(&json!({"alg": "HS256"}), &json!({"sub": "alice"}))?;
+    /// assert_eq!(token.split('.').count(), 3);
+    /// # Ok::<(), tower_introspect::jwt::KeyError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If the backend can't sign.
+    pub fn sign(&self, header: &Value, claims: &Value) -> Result<String, KeyError> {
+        let mut token = BASE64URL.encode(header.to_string());
+        token.push('.');
+        BASE64URL.encode_string(claims.to_string(), &mut token);
+        let signature = self.sign_bytes(token.as_bytes())?;
+        token.push('.');
+        BASE64URL.encode_string(signature, &mut token);
+        Ok(token)
+    }
+
+    /// The bare signature of `message`.
+    ///
+    /// # Errors
+    ///
+    /// If the backend can't sign.
+    pub fn sign_bytes(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+        self.signer.sign(message).ok_or(KeyError::SigningFailed)
+    }
+
+    /// The public half as a JWK, with `use`, `alg` and, if the key has a name, `kid`.
+    ///
+    /// `None` for a secret, which has no public half.
+    #[must_use]
+    pub fn public_jwk(&self) -> Option<Value> {
+        let public = self.signer.public()?;
+        Some(jwk::to_jwk(self.kid(), self.algorithm, &public))
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SigningKey")
+            .field("algorithm", &self.algorithm)
+            .field("kid", &self.kid)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        jose::jws::Compact,
+        jwt::{KeySet, keys::Mismatch},
+    };
+
+    const RSA: &[u8] = include_bytes!("../../tests/it/keys/rsa.pem");
+    const P256: &[u8] = include_bytes!("../../tests/it/keys/p256.pem");
+    const P384: &[u8] = include_bytes!("../../tests/it/keys/p384.pem");
+    const ED25519: &[u8] = include_bytes!("../../tests/it/keys/ed25519.pem");
+
+    fn pem(algorithm: Algorithm) -> &'static [u8] {
+        match algorithm {
+            Algorithm::ES256 => P256,
+            Algorithm::ES384 => P384,
+            Algorithm::EdDSA => ED25519,
+            _ => RSA,
+        }
+    }
+
+    fn check(keys: &KeySet, algorithm: Algorithm, token: &str) -> Result<(), Mismatch> {
+        let jws = Compact::parse(token).unwrap();
+        keys.verify(algorithm, None, jws.signing_input().as_bytes(), jws.signature())
+    }
+
+    #[test]
+    fn what_is_signed_verifies_with_the_public_half() {
+        for algorithm in Algorithm::ASYMMETRIC {
+            let key = SigningKey::from_pem(algorithm, pem(algorithm)).unwrap();
+            let token = key.sign(&json!({"alg": algorithm.as_str()}), &json!({})).unwrap();
+            let jwk = key.public_jwk().unwrap().to_string();
+            let keys = KeySet::from_jwk(jwk.as_bytes()).unwrap();
+            assert_eq!(check(&keys, algorithm, &token), Ok(()), "{algorithm}");
+            assert_eq!(keys.algorithms().collect::<Vec<_>>(), [algorithm]);
+            let damaged = token.replacen('.', ".e", 1);
+            if let Ok(jws) = Compact::parse(&damaged) {
+                let message = jws.signing_input().as_bytes();
+                assert!(keys.verify(algorithm, None, message, jws.signature()).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn secrets_sign_and_verify() {
+        for algorithm in [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512] {
+            let key = SigningKey::from_secret(algorithm, &[7; 64]).unwrap();
+            let token = key.sign(&json!({"alg": algorithm.as_str()}), &json!({})).unwrap();
+            let keys = |byte| KeySet::from_secret(algorithm, &[byte; 64]).unwrap();
+            assert_eq!(check(&keys(7), algorithm, &token), Ok(()));
+            assert_eq!(check(&keys(8), algorithm, &token), Err(Mismatch::BadSignature));
+            assert!(key.public_jwk().is_none());
+        }
+    }
+
+    #[test]
+    fn every_form_of_private_key_is_the_same_key() {
+        let jwk = |algorithm, pem| SigningKey::from_pem(algorithm, pem).unwrap().public_jwk();
+        let pkcs1 = include_bytes!("../../tests/it/keys/rsa.pkcs1.pem");
+        assert_eq!(jwk(Algorithm::PS384, RSA), jwk(Algorithm::PS384, pkcs1));
+        let sec1 = include_bytes!("../../tests/it/keys/p256.sec1.pem");
+        assert_eq!(jwk(Algorithm::ES256, P256), jwk(Algorithm::ES256, sec1));
+    }
+
+    #[test]
+    fn every_form_of_public_key_verifies() {
+        let token = |algorithm| {
+            let key = SigningKey::from_pem(algorithm, pem(algorithm)).unwrap();
+            key.sign(&json!({}), &json!({})).unwrap()
+        };
+        for (algorithm, public) in [
+            (Algorithm::RS256, &include_bytes!("../../tests/it/keys/rsa.pub.pem")[..]),
+            (Algorithm::RS512, include_bytes!("../../tests/it/keys/rsa.pkcs1.pub.pem")),
+            (Algorithm::ES256, include_bytes!("../../tests/it/keys/p256.pub.pem")),
+            (Algorithm::ES384, include_bytes!("../../tests/it/keys/p384.pub.pem")),
+            (Algorithm::EdDSA, include_bytes!("../../tests/it/keys/ed25519.pub.pem")),
+        ] {
+            let keys = KeySet::from_pem(algorithm, public).unwrap();
+            assert_eq!(check(&keys, algorithm, &token(algorithm)), Ok(()), "{algorithm}");
+        }
+    }
+
+    #[test]
+    fn a_key_of_another_type_is_refused() {
+        for (algorithm, pem) in [
+            (Algorithm::RS256, P256),
+            (Algorithm::ES256, P384),
+            (Algorithm::ES384, P256),
+            (Algorithm::EdDSA, RSA),
+            (Algorithm::HS256, RSA),
+        ] {
+            let error = SigningKey::from_pem(algorithm, pem).unwrap_err();
+            assert_eq!(error, KeyError::WrongAlgorithm, "{algorithm}");
+        }
+        let public = include_bytes!("../../tests/it/keys/p256.pub.pem");
+        let error = KeySet::from_pem(Algorithm::ES384, public).unwrap_err();
+        assert_eq!(error, KeyError::WrongAlgorithm);
+        let private = KeySet::from_pem(Algorithm::ES256, P256).unwrap_err();
+        assert_eq!(private, KeyError::Unsupported);
+    }
+
+    #[test]
+    fn rfc7518_3_3_a_short_rsa_key_is_refused() {
+        let private = include_bytes!("../../tests/it/keys/rsa-1024.pem");
+        assert!(SigningKey::from_pem(Algorithm::RS256, private).is_err());
+        let public = include_bytes!("../../tests/it/keys/rsa-1024.pub.pem");
+        let error = KeySet::from_pem(Algorithm::RS256, public).unwrap_err();
+        assert_eq!(error, KeyError::TooShort);
+    }
+
+    #[test]
+    fn debug_does_not_show_the_key() {
+        let key = SigningKey::from_secret(Algorithm::HS256, &[7; 32]).unwrap().with_kid("a");
+        let shown = format!("{key:?}");
+        assert_eq!(shown, "SigningKey { algorithm: HS256, kid: Some(\"a\"), .. }");
+    }
+}

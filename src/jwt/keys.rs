@@ -1,0 +1,237 @@
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use crate::{
+    claims::json::{self, Object},
+    jose::{Algorithm, KeyError, crypto, jwk::Jwk, key::VerificationKey, pem},
+};
+
+/// A set with more keys is refused (RFC 7517 has no bound; real sets have less than ten).
+const MAX_KEYS: usize = 64;
+
+/// At most this many keys are tried for one token.
+const MAX_TRIES: usize = 4;
+
+/// The keys of one issuer.
+///
+/// Which of them verifies a token:
+///
+/// * If the token names a key (`kid`), the keys of exactly that name; if there is none, those
+///   that have no name, which the name in the token can't contradict. It never falls back to keys
+///   of other names.
+/// * If it names none, the keys that fit its algorithm.
+///
+/// Either way at most four are tried, and each only with the algorithms of its own type, or with
+/// the one its `alg` says.
+///
+/// Clones share the keys.
+#[derive(Clone, Debug, Default)]
+pub struct KeySet {
+    keys: Vec<Arc<VerificationKey>>,
+}
+
+/// Why no key verified a signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mismatch {
+    BadSignature,
+    /// No key of that name, or none that fits.
+    UnknownKey,
+    /// The key of that name is not one of this algorithm.
+    WrongAlgorithm,
+}
+
+impl KeySet {
+    /// The keys of a JWK Set (RFC 7517 §5).
+    ///
+    /// Keys that can't be used are left out and do no harm to the others: those of an unknown
+    /// type, for encryption, too short, broken. So are symmetric ones; a secret is given with
+    /// [`from_secret`](Self::from_secret). The set may turn out empty.
+    ///
+    /// ```
+    /// use tower_introspect::jwt::KeySet;
+    ///
+    /// let keys = KeySet::from_jwks(br#"{"keys": [
+    ///     {"kty": "AKP", "alg": "ML-DSA-44", "pub": "..."},
+    ///     {"kty": "OKP", "crv": "Ed25519", "kid": "a",
+    ///      "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}
+    /// ]}"#)?;
+    /// assert_eq!(keys.len(), 1);
+    /// # Ok::<(), tower_introspect::jwt::KeyError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If the text is not an object with an array `keys`, or there are more than 64 keys.
+    pub fn from_jwks(jwks: &[u8]) -> Result<Self, KeyError> {
+        let text = std::str::from_utf8(jwks).map_err(|_| KeyError::Malformed)?;
+        // Only the top level must be strict: what is wrong within one key concerns that key.
+        let set = Object::shallow(text).map_err(|_| KeyError::Malformed)?;
+        let keys = set.get("keys").and_then(json::array).ok_or(KeyError::Malformed)?;
+        if keys.len() > MAX_KEYS {
+            return Err(KeyError::TooManyKeys);
+        }
+        let usable = |(index, jwk): (usize, &serde_json::value::RawValue)| {
+            let key = parse_jwk(jwk.get().as_bytes());
+            if let Err(reason) = &key {
+                skipped(index, *reason);
+            }
+            key.ok()
+        };
+        Ok(Self { keys: keys.into_iter().enumerate().filter_map(usable).collect() })
+    }
+
+    /// One public JWK (RFC 7517 §4).
+    ///
+    /// ```
+    /// use tower_introspect::jwt::{KeyError, KeySet};
+    ///
+    /// let weak = KeySet::from_jwk(br#"{"kty": "RSA", "n": "_____w", "e": "AQAB"}"#);
+    /// assert_eq!(weak.unwrap_err(), KeyError::TooShort);
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If it can't be used to verify signatures.
+    pub fn from_jwk(jwk: &[u8]) -> Result<Self, KeyError> {
+        parse_jwk(jwk).map(Self::one)
+    }
+
+    /// A public key from PEM (`PUBLIC KEY`, or `RSA PUBLIC KEY`), used with `algorithm` only.
+    ///
+    /// ```
+    /// use tower_introspect::jwt::{Algorithm, KeySet};
+    ///
+    /// let pem = b"-----BEGIN PUBLIC KEY-----\n\
+    ///     MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n\
+    ///     -----END PUBLIC KEY-----\n";
+    /// let keys = KeySet::from_pem(Algorithm::EdDSA, pem)?.with_kid("2026");
+    /// assert_eq!(keys.len(), 1);
+    /// # Ok::<(), tower_introspect::jwt::KeyError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If the text is no such key, or the key is not one of the algorithm.
+    pub fn from_pem(algorithm: Algorithm, pem: &[u8]) -> Result<Self, KeyError> {
+        let public = pem::public_key(pem)?;
+        VerificationKey::new(None, Some(algorithm), &public).map(Self::one)
+    }
+
+    /// A secret shared with the issuer, for one of the `HS` algorithms.
+    ///
+    /// # Security
+    ///
+    /// Whoever can verify with it can also sign. Prefer a public key.
+    ///
+    /// ```
+    /// use tower_introspect::jwt::{Algorithm, KeyError, KeySet};
+    ///
+    /// assert!(KeySet::from_secret(Algorithm::HS512, &[7; 64]).is_ok());
+    /// let short = KeySet::from_secret(Algorithm::HS512, &[7; 63]);
+    /// assert_eq!(short.unwrap_err(), KeyError::TooShort);
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If the algorithm is another, or the secret is shorter than its hash (RFC 7518 §3.2).
+    pub fn from_secret(algorithm: Algorithm, secret: &[u8]) -> Result<Self, KeyError> {
+        VerificationKey::secret(algorithm, secret).map(Self::one)
+    }
+
+    /// Names the keys that have no name yet.
+    #[must_use]
+    pub fn with_kid(self, kid: &str) -> Self {
+        let named = |key: Arc<VerificationKey>| Arc::new(Arc::unwrap_or_clone(key).or_kid(kid));
+        Self { keys: self.keys.into_iter().map(named).collect() }
+    }
+
+    /// These keys and those of `other`.
+    #[must_use]
+    pub fn merge(mut self, other: Self) -> Self {
+        self.keys.extend(other.keys);
+        self
+    }
+
+    /// How many keys there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// True if there is no key.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// The algorithms that some key can verify.
+    pub(crate) fn algorithms(&self) -> impl Iterator<Item = Algorithm> {
+        self.keys.iter().flat_map(|key| key.algorithms())
+    }
+
+    /// Verifies `signature` with the keys that come into question. See the type's documentation.
+    pub(crate) fn verify(
+        &self,
+        algorithm: Algorithm,
+        kid: Option<&str>,
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), Mismatch> {
+        let verifies = |key: &crypto::Verifier| key.verify(message, signature);
+        let of_name = |name| self.keys.iter().filter(move |key| key.kid() == name);
+        let Some(kid) = kid else {
+            let fitting = self.keys.iter().filter_map(|key| key.verifier(algorithm));
+            return try_keys(fitting, verifies).unwrap_or(Err(Mismatch::UnknownKey));
+        };
+        let fitting = of_name(Some(kid)).filter_map(|key| key.verifier(algorithm));
+        if let Some(outcome) = try_keys(fitting, verifies) {
+            return outcome;
+        }
+        if of_name(Some(kid)).next().is_some() {
+            return Err(Mismatch::WrongAlgorithm);
+        }
+        // A signature that no nameless key made is no bad one yet: the key may be new.
+        let nameless = of_name(None).filter_map(|key| key.verifier(algorithm));
+        try_keys(nameless, verifies).and_then(Result::ok).ok_or(Mismatch::UnknownKey)
+    }
+
+    fn one(key: impl Into<Arc<VerificationKey>>) -> Self {
+        Self { keys: vec![key.into()] }
+    }
+}
+
+/// `None` if there is no key to try.
+fn try_keys<'a>(
+    keys: impl Iterator<Item = &'a crypto::Verifier>,
+    verifies: impl Fn(&crypto::Verifier) -> bool,
+) -> Option<Result<(), Mismatch>> {
+    let mut keys = keys.take(MAX_TRIES).peekable();
+    keys.peek()?;
+    Some(if keys.any(verifies) { Ok(()) } else { Err(Mismatch::BadSignature) })
+}
+
+fn parse_jwk(jwk: &[u8]) -> Result<Arc<VerificationKey>, KeyError> {
+    let Jwk { key, published_private } = Jwk::parse(jwk)?;
+    if published_private {
+        warn_of_private_key();
+    }
+    Ok(Arc::new(key))
+}
+
+/// Says, once per process, that an issuer publishes private keys.
+fn warn_of_private_key() {
+    static WARNED: AtomicBool = AtomicBool::new(false);
+    if !WARNED.swap(true, Ordering::Relaxed) {
+        #[cfg(feature = "tracing")]
+        tracing::warn!("a published key contains its private half; it must be replaced");
+    }
+}
+
+fn skipped(index: usize, reason: KeyError) {
+    #[cfg(feature = "tracing")]
+    tracing::debug!(index, %reason, "key of a JWK Set left out");
+    #[cfg(not(feature = "tracing"))]
+    let _ = (index, reason);
+}
