@@ -4,7 +4,11 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 use secrecy::{ExposeSecret as _, SecretString};
 
+#[cfg(all(feature = "jwt", feature = "_crypto"))]
+use super::assertion::Assertion;
 use super::form::{self, Form};
+#[cfg(all(feature = "jwt", feature = "_crypto"))]
+use crate::jose::SigningKey;
 use crate::{
     clock::UnixTime,
     credentials::Token,
@@ -26,10 +30,23 @@ use crate::{
 pub struct ClientAuth(Arc<Means>);
 
 enum Means {
-    Basic { id: Box<str>, secret: SecretString, encoding: Encoding },
-    Bearer { token: SecretString },
-    Mtls { id: Box<str> },
-    Post { id: Box<str>, secret: SecretString },
+    #[cfg(all(feature = "jwt", feature = "_crypto"))]
+    Assertion(Assertion),
+    Basic {
+        id: Box<str>,
+        secret: SecretString,
+        encoding: Encoding,
+    },
+    Bearer {
+        token: SecretString,
+    },
+    Mtls {
+        id: Box<str>,
+    },
+    Post {
+        id: Box<str>,
+        secret: SecretString,
+    },
 }
 
 /// What is done to the halves of Basic credentials before they are joined.
@@ -110,6 +127,71 @@ impl ClientAuth {
         Self::of(Means::Bearer { token: token.into().into() })
     }
 
+    /// `private_key_jwt`: an assertion signed by a key of this service (RFC 7523 §2.2).
+    ///
+    /// Each request carries a new one, good for a minute. It is meant for the issuer identifier of
+    /// the server, unless [`assertion_audience`](Self::assertion_audience) says otherwise.
+    ///
+    /// ```
+    /// use tower_introspect::{
+    ///     introspection::ClientAuth,
+    ///     jwt::{Algorithm, SigningKey},
+    /// };
+    ///
+    /// let pem = b"-----BEGIN PRIVATE KEY-----\n\
+    ///     MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n\
+    ///     -----END PRIVATE KEY-----\n";
+    /// let key = SigningKey::from_pem(Algorithm::EdDSA, pem)?.with_kid("2026");
+    /// let auth = ClientAuth::private_key_jwt("api", key);
+    /// # let _ = auth;
+    /// # Ok::<(), tower_introspect::jwt::KeyError>(())
+    /// ```
+    #[cfg(all(feature = "jwt", feature = "_crypto"))]
+    #[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
+    #[must_use]
+    pub fn private_key_jwt(id: impl Into<String>, key: SigningKey) -> Self {
+        Self::of(Means::Assertion(Assertion::private(id.into(), key)))
+    }
+
+    /// `client_secret_jwt`: an assertion with a MAC by the client secret (OpenID Connect Core 1.0
+    /// §9), of the algorithm HS256.
+    ///
+    /// The secret has at least 32 bytes (RFC 7518 §3.2).
+    ///
+    /// ```
+    /// # use tower_introspect::introspection::ClientAuth;
+    /// let auth = ClientAuth::client_secret_jwt("api", "a secret of 32 characters or more");
+    /// # let _ = auth;
+    /// ```
+    #[cfg(all(feature = "jwt", feature = "_crypto"))]
+    #[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
+    #[must_use]
+    pub fn client_secret_jwt(id: impl Into<String>, secret: impl Into<String>) -> Self {
+        Self::of(Means::Assertion(Assertion::shared(id.into(), secret.into())))
+    }
+
+    /// Sets for whom client assertions are meant, for servers that want to see the URL of an
+    /// endpoint instead of their issuer identifier. Other means of authentication have no
+    /// audience; they are left as they are.
+    ///
+    /// ```
+    /// # use tower_introspect::introspection::ClientAuth;
+    /// let auth = ClientAuth::client_secret_jwt("api", "a secret of 32 characters or more")
+    ///     .assertion_audience("https://as.example.com/token");
+    /// # let _ = auth;
+    /// ```
+    #[cfg(all(feature = "jwt", feature = "_crypto"))]
+    #[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
+    #[must_use]
+    pub fn assertion_audience(self, audience: impl Into<String>) -> Self {
+        match &*self.0 {
+            Means::Assertion(assertion) => {
+                Self::of(Means::Assertion(assertion.clone().meant_for(audience.into())))
+            }
+            _ => self,
+        }
+    }
+
     fn with_basic(id: String, secret: String, encoding: Encoding) -> Self {
         Self::of(Means::Basic { id: id.into(), secret: secret.into(), encoding })
     }
@@ -121,6 +203,11 @@ impl ClientAuth {
     /// Notes what can't work.
     pub(super) fn check(&self, problems: &mut ConfigError) {
         match &*self.0 {
+            #[cfg(all(feature = "jwt", feature = "_crypto"))]
+            Means::Assertion(assertion) => {
+                check_id(assertion.id(), problems);
+                assertion.check(problems);
+            }
             Means::Basic { id, secret, encoding } => {
                 check_id(id, problems);
                 check_secret(secret, problems);
@@ -144,18 +231,28 @@ impl ClientAuth {
     /// The identifier of this service at the authorization server, if the credentials name it.
     pub(super) fn client_id(&self) -> Option<&str> {
         match &*self.0 {
+            #[cfg(all(feature = "jwt", feature = "_crypto"))]
+            Means::Assertion(assertion) => Some(assertion.id()),
             Means::Basic { id, .. } | Means::Mtls { id } | Means::Post { id, .. } => Some(id),
             Means::Bearer { .. } => None,
         }
     }
 
     /// Adds the credentials to one request. Each request needs its own: an assertion is good once.
+    #[cfg_attr(
+        not(all(feature = "jwt", feature = "_crypto")),
+        expect(unused_variables, reason = "only assertions name the issuer and the time")
+    )]
     pub(super) fn apply(
         &self,
         form: &mut Form,
         headers: &mut HeaderMap,
+        issuer: &str,
+        now: UnixTime,
     ) -> Result<(), VerifyError> {
         match &*self.0 {
+            #[cfg(all(feature = "jwt", feature = "_crypto"))]
+            Means::Assertion(assertion) => assertion.apply(form, issuer, now)?,
             Means::Basic { id, secret, encoding } => {
                 let pair = basic_pair(id, secret, *encoding);
                 let value = format!("Basic {}", STANDARD.encode(pair.expose_secret()));
@@ -178,6 +275,8 @@ impl ClientAuth {
 impl fmt::Debug for ClientAuth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let method = match &*self.0 {
+            #[cfg(all(feature = "jwt", feature = "_crypto"))]
+            Means::Assertion(assertion) => assertion.method(),
             Means::Basic { encoding: Encoding::Form, .. } => "basic",
             Means::Basic { encoding: Encoding::Raw, .. } => "basic_raw",
             Means::Bearer { .. } => "bearer",

@@ -175,8 +175,9 @@ impl IntrospectionBuilder {
             timeout: self.timeout,
             default_audience: self.default_audience,
             budget: TpsBudget::new(RETRY_WINDOW, RETRIES_PER_SECOND, RETRIES_PER_ANSWER),
+            clock: self.clock,
         };
-        problems.or_ok(IntrospectionVerifier { exchange: Arc::new(exchange), clock: self.clock })
+        problems.or_ok(IntrospectionVerifier { exchange: Arc::new(exchange) })
     }
 
     fn check(&self, problems: &mut ConfigError) {

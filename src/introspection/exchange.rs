@@ -12,7 +12,7 @@ use tower::retry::budget::{Budget as _, TpsBudget};
 use super::{auth::ClientAuth, form::Form, response};
 use crate::{
     claims::{Audience, Claims},
-    clock::Moment,
+    clock::{Clock, Moment},
     credentials::Token,
     error::{ErrorKind, VerifyError},
     http::{Endpoint, HttpTransport, TransportError, TransportErrorKind},
@@ -34,6 +34,7 @@ pub(super) struct Exchange {
     pub(super) timeout: Duration,
     pub(super) default_audience: Option<String>,
     pub(super) budget: TpsBudget,
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 /// Where the endpoint is.
@@ -48,19 +49,19 @@ impl Exchange {
 
     /// What the server says of `token`, all within one timeout.
     pub(super) async fn ask(&self, token: &Token, start: Moment) -> Outcome {
-        let asking = tokio::time::timeout(self.timeout, self.claims(token, start));
+        let asking = tokio::time::timeout(self.timeout, self.claims(token));
         let claims = asking.await.map_err(|_| {
             VerifyError::new(ErrorKind::Unavailable).with_context("introspection took too long")
         })??;
         Ok(ActiveToken::new(Arc::clone(&self.issuer), claims, Method::Introspection, start))
     }
 
-    async fn claims(&self, token: &Token, start: Moment) -> Result<Claims, VerifyError> {
+    async fn claims(&self, token: &Token) -> Result<Claims, VerifyError> {
         let endpoint = match &self.target {
             Target::Fixed(endpoint) => endpoint,
         };
-        let answer = self.answer(token, endpoint, start).await?;
-        let body = response::body(&answer, JSON, start.wall())?;
+        let answer = self.answer(token, endpoint).await?;
+        let body = response::body(&answer, JSON, self.clock.now())?;
         let claims = response::claims(body, &self.issuer)?;
         Ok(match &self.default_audience {
             Some(audience) if claims.raw("aud").is_none() => {
@@ -75,14 +76,13 @@ impl Exchange {
         &self,
         token: &Token,
         endpoint: &Endpoint,
-        start: Moment,
     ) -> Result<Response<Bytes>, VerifyError> {
-        let first = self.attempt(token, endpoint, start).await?;
+        let first = self.attempt(token, endpoint).await?;
         if first.as_ref().is_ok_and(|answer| !answer.status().is_server_error()) {
             self.budget.deposit();
         }
         let last = if is_worth_a_retry(&first) && self.budget.withdraw() {
-            self.attempt(token, endpoint, start).await?
+            self.attempt(token, endpoint).await?
         } else {
             first
         };
@@ -94,18 +94,12 @@ impl Exchange {
         &self,
         token: &Token,
         endpoint: &Endpoint,
-        start: Moment,
     ) -> Result<Result<Response<Bytes>, TransportError>, VerifyError> {
-        let request = self.request(token, endpoint, start)?;
+        let request = self.request(token, endpoint)?;
         Ok(self.transport.send(request, self.timeout, MAX_ANSWER).await)
     }
 
-    fn request(
-        &self,
-        token: &Token,
-        endpoint: &Endpoint,
-        _start: Moment,
-    ) -> Result<Request<Bytes>, VerifyError> {
+    fn request(&self, token: &Token, endpoint: &Endpoint) -> Result<Request<Bytes>, VerifyError> {
         let mut request = Request::new(Bytes::new());
         *request.method_mut() = HttpMethod::POST;
         *request.uri_mut() = endpoint.uri().clone();
@@ -116,7 +110,7 @@ impl Exchange {
         for (name, value) in &self.parameters {
             form.push(name, value);
         }
-        self.auth.apply(&mut form, headers)?;
+        self.auth.apply(&mut form, headers, &self.issuer, self.clock.now())?;
         *request.body_mut() = form.into_bytes();
         Ok(request)
     }

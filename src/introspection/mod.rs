@@ -47,6 +47,8 @@
 //! # Ok::<(), tower_introspect::ConfigError>(())
 //! ```
 
+#[cfg(all(feature = "jwt", feature = "_crypto"))]
+mod assertion;
 mod auth;
 mod builder;
 mod exchange;
@@ -61,7 +63,7 @@ use self::{exchange::Exchange, future::ResponseFuture};
 #[cfg(doc)]
 use crate::error::ErrorKind;
 use crate::{
-    clock::{Clock, Moment},
+    clock::Moment,
     verify::{Verifier, VerifyRequest, Verifying},
 };
 
@@ -73,7 +75,6 @@ use crate::{
 #[derive(Clone)]
 pub struct IntrospectionVerifier {
     exchange: Arc<Exchange>,
-    clock: Arc<dyn Clock>,
 }
 
 impl IntrospectionVerifier {
@@ -95,7 +96,7 @@ impl Verifier for IntrospectionVerifier {
     type Future = ResponseFuture;
 
     fn verify(&self, request: VerifyRequest) -> Verifying<ResponseFuture> {
-        let start = Moment::now(&self.clock);
+        let start = Moment::now(&self.exchange.clock);
         let exchange = Arc::clone(&self.exchange);
         Verifying::pending(ResponseFuture::new(async move {
             exchange.ask(request.token(), start).await

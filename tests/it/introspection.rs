@@ -841,3 +841,129 @@ async fn no_secret_and_no_token_is_ever_shown() {
         assert!(!shown.contains(TOKEN), "{shown}");
     }
 }
+
+// ---- client assertions (RFC 7523) ----
+
+#[cfg(feature = "_crypto")]
+mod assertions {
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use serde_json::Value;
+    use tower_introspect::jwt::{Algorithm, SigningKey};
+
+    use super::*;
+
+    const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+    fn key() -> SigningKey {
+        let pem = include_bytes!("keys/p256.pem");
+        SigningKey::from_pem(Algorithm::ES256, pem).unwrap().with_kid("2026")
+    }
+
+    /// Header and claims of the assertion in the body of a request.
+    fn assertion(server: &Server, at: usize) -> (Value, Value) {
+        let body = server.body(at);
+        let pairs: Vec<_> = body.split('&').map(|pair| pair.split_once('=').unwrap()).collect();
+        assert_eq!(
+            pairs[..2],
+            [
+                ("token", TOKEN),
+                (
+                    "client_assertion_type",
+                    "urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer"
+                ),
+            ]
+        );
+        let [.., ("client_assertion", jwt)] = pairs[..] else { panic!("{body}") };
+        assert_eq!(pairs.len(), 3);
+        let parts: Vec<_> = jwt.split('.').collect();
+        let part = |at: usize| {
+            serde_json::from_slice(&URL_SAFE_NO_PAD.decode(parts[at]).unwrap()).unwrap()
+        };
+        (part(0), part(1))
+    }
+
+    #[tokio::test]
+    async fn k1_k2_k3_rfc7523_2_2_an_assertion_authenticates() {
+        let (server, _) = sent(ClientAuth::private_key_jwt("api", key())).await;
+        assert_eq!(server.header(0, header::AUTHORIZATION), None);
+        let (_, claims) = assertion(&server, 0);
+        assert_eq!(claims["iss"], "api");
+        assert_eq!(claims["sub"], "api");
+        assert_eq!(claims["aud"], ISSUER);
+        assert_eq!(claims["iat"], NOW);
+        assert_eq!(claims["exp"], NOW + 60);
+        assert!(claims["jti"].as_str().unwrap().len() >= 22);
+        assert_eq!(claims.as_object().unwrap().len(), 6);
+    }
+
+    #[tokio::test]
+    async fn k2_the_audience_may_be_an_endpoint() {
+        let auth = ClientAuth::private_key_jwt("api", key()).assertion_audience(ENDPOINT);
+        let (server, _) = sent(auth).await;
+        assert_eq!(assertion(&server, 0).1["aud"], ENDPOINT);
+    }
+
+    #[tokio::test]
+    async fn k4_every_request_has_an_assertion_of_its_own_also_on_retry() {
+        let server = Server::new([Act::status(502), Act::json(ACTIVE)]);
+        let verifier = server.builder(ClientAuth::private_key_jwt("api", key())).build().unwrap();
+        ask(&verifier, TOKEN).await.unwrap();
+        ask(&verifier, TOKEN).await.unwrap();
+        let mut names: Vec<_> =
+            (0..3).map(|at| assertion(&server, at).1["jti"].to_string()).collect();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), 3);
+    }
+
+    #[tokio::test]
+    async fn k5_the_header_names_algorithm_and_key() {
+        let (server, _) = sent(ClientAuth::private_key_jwt("api", key())).await;
+        let (header, _) = assertion(&server, 0);
+        assert_eq!(header, serde_json::json!({"alg": "ES256", "typ": "JWT", "kid": "2026"}));
+
+        let (server, _) = sent(ClientAuth::client_secret_jwt("api", SECRET)).await;
+        let (header, claims) = assertion(&server, 0);
+        assert_eq!(header, serde_json::json!({"alg": "HS256", "typ": "JWT"}));
+        assert_eq!(claims["sub"], "api");
+    }
+
+    #[test]
+    fn k5_private_key_jwt_is_asymmetric() {
+        let server = Server::new([Act::Hang]);
+        let secret = SigningKey::from_secret(Algorithm::HS256, SECRET.as_bytes()).unwrap();
+        for auth in [
+            ClientAuth::private_key_jwt("api", secret),
+            ClientAuth::private_key_jwt("", key()),
+            ClientAuth::private_key_jwt("api", key()).assertion_audience(""),
+            ClientAuth::client_secret_jwt("api", "rfc7518 3.2: too short"),
+            ClientAuth::client_secret_jwt("", SECRET),
+        ] {
+            let problems = server.builder(auth).build().unwrap_err();
+            let names: Vec<_> = problems.problems().map(|(name, _)| name).collect();
+            assert_eq!(names, ["client_auth"]);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_signature_covers_header_and_claims() {
+        let (server, body) = sent(ClientAuth::client_secret_jwt("api", SECRET)).await;
+        drop(server);
+        let (_, jwt) = body.rsplit_once('=').unwrap();
+        let (input, signature) = jwt.rsplit_once('.').unwrap();
+        let secret = SigningKey::from_secret(Algorithm::HS256, SECRET.as_bytes()).unwrap();
+        let expected = secret.sign_bytes(input.as_bytes()).unwrap();
+        assert_eq!(URL_SAFE_NO_PAD.decode(signature).unwrap(), expected);
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        for auth in [
+            ClientAuth::client_secret_jwt("api", SECRET),
+            ClientAuth::private_key_jwt("api", key()),
+        ] {
+            let shown = format!("{auth:?}");
+            assert!(shown.contains("_jwt") && !shown.contains(SECRET), "{shown}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Client assertions (RFC 7523 §2.2).
+
+use std::time::Duration;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::json;
+
+use super::form::Form;
+use crate::{
+    clock::UnixTime,
+    error::{BoxError, ConfigError, ErrorKind, VerifyError},
+    jose::{Algorithm, KeyError, SigningKey, crypto},
+};
+
+/// Long enough for a slow network and clocks that differ a little; it is used at once.
+const LIFETIME: Duration = Duration::from_secs(60);
+
+/// Who asserts, with which key.
+#[derive(Clone)]
+pub(super) struct Assertion {
+    id: Box<str>,
+    key: Result<SigningKey, KeyError>,
+    /// The issuer, if none is given.
+    audience: Option<Box<str>>,
+    shared: bool,
+}
+
+impl Assertion {
+    /// `private_key_jwt`.
+    pub(super) fn private(id: String, key: SigningKey) -> Self {
+        Self { id: id.into(), key: Ok(key), audience: None, shared: false }
+    }
+
+    /// `client_secret_jwt`.
+    pub(super) fn shared(id: String, secret: String) -> Self {
+        let secret = SecretString::from(secret);
+        let key = SigningKey::from_secret(Algorithm::HS256, secret.expose_secret().as_bytes());
+        Self { id: id.into(), key, audience: None, shared: true }
+    }
+
+    pub(super) fn meant_for(mut self, audience: String) -> Self {
+        self.audience = Some(audience.into());
+        self
+    }
+
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The name of the method in the metadata of servers.
+    pub(super) const fn method(&self) -> &'static str {
+        if self.shared { "client_secret_jwt" } else { "private_key_jwt" }
+    }
+
+    pub(super) fn check(&self, problems: &mut ConfigError) {
+        match &self.key {
+            Err(problem) => problems.push("client_auth", problem),
+            // A key that both sides know proves nothing that the secret itself would not.
+            Ok(key) if !self.shared && key.public_jwk().is_none() => {
+                problems.push("client_auth", "not a private key");
+            }
+            Ok(_) => {}
+        }
+        if self.audience.as_deref() == Some("") {
+            problems.push("client_auth", "the audience of the assertion is empty");
+        }
+    }
+
+    /// Adds an assertion of its own to one request: a server takes each only once.
+    pub(super) fn apply(
+        &self,
+        form: &mut Form,
+        issuer: &str,
+        now: UnixTime,
+    ) -> Result<(), VerifyError> {
+        form.push(
+            "client_assertion_type",
+            "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+        );
+        form.push("client_assertion", &self.sign(issuer, now)?);
+        Ok(())
+    }
+
+    fn sign(&self, issuer: &str, now: UnixTime) -> Result<String, VerifyError> {
+        let key = self.key.as_ref().map_err(|problem| failed(*problem))?;
+        let jti = crypto::random::<16>().ok_or_else(|| failed("no random numbers"))?;
+        let mut header = json!({ "alg": key.algorithm().as_str(), "typ": "JWT" });
+        if let (Some(kid), Some(header)) = (key.kid(), header.as_object_mut()) {
+            header.insert("kid".to_owned(), kid.into());
+        }
+        // The issuer identifier names the server and nobody else, as one string (RFC 7523 §3;
+        // the FAPI 2.0 Security Profile takes nothing else).
+        let claims = json!({
+            "iss": self.id,
+            "sub": self.id,
+            "aud": self.audience.as_deref().unwrap_or(issuer),
+            "jti": URL_SAFE_NO_PAD.encode(jti),
+            "iat": now.as_secs(),
+            "exp": now.saturating_add(LIFETIME).as_secs(),
+        });
+        key.sign(&header, &claims).map_err(failed)
+    }
+}
+
+fn failed(problem: impl Into<BoxError>) -> VerifyError {
+    VerifyError::new(ErrorKind::Misconfigured)
+        .with_context("making a client assertion")
+        .with_source(problem)
+}
