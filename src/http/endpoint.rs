@@ -11,8 +11,20 @@ pub(crate) struct Endpoint(Uri);
 /// What is wrong with a URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NotAnEndpoint {
+    HasQuery,
     NotAUrl,
     NotHttps,
+}
+
+impl NotAnEndpoint {
+    /// The problem in a few words.
+    pub(crate) const fn describe(self) -> &'static str {
+        match self {
+            Self::HasQuery => "has a query",
+            Self::NotAUrl => "not an absolute URL without user information and fragment",
+            Self::NotHttps => "not an https URL",
+        }
+    }
 }
 
 impl Endpoint {
@@ -41,6 +53,10 @@ impl Endpoint {
     pub(crate) const fn uri(&self) -> &Uri {
         &self.0
     }
+
+    pub(crate) fn into_uri(self) -> Uri {
+        self.0
+    }
 }
 
 impl fmt::Debug for Endpoint {
@@ -51,10 +67,7 @@ impl fmt::Debug for Endpoint {
 
 impl fmt::Display for NotAnEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NotAUrl => "not an absolute URL without user information and fragment",
-            Self::NotHttps => "not an https URL",
-        })
+        f.write_str(self.describe())
     }
 }
 

@@ -17,7 +17,17 @@
 //! # let _ = transport;
 //! ```
 
+#[cfg(any(feature = "introspection", all(feature = "jwt", feature = "_crypto")))]
+pub(crate) mod answer;
+#[cfg(any(feature = "introspection", all(feature = "jwt", feature = "_crypto")))]
+pub(crate) mod discovery;
 mod endpoint;
+#[cfg(any(feature = "introspection", all(feature = "jwt", feature = "_crypto")))]
+pub(crate) mod refresh;
+#[cfg(feature = "reqwest")]
+mod reqwest;
+#[cfg(any(feature = "introspection", all(feature = "jwt", feature = "_crypto")))]
+mod slot;
 
 use std::{error::Error, fmt, time::Duration};
 
@@ -30,7 +40,10 @@ use tower::{
 use tower_layer::Layer;
 use tower_service::Service;
 
-pub(crate) use self::endpoint::Endpoint;
+pub(crate) use self::endpoint::{Endpoint, NotAnEndpoint};
+#[cfg(feature = "reqwest")]
+#[cfg_attr(docsrs, doc(cfg(feature = "reqwest")))]
+pub use self::reqwest::ReqwestTransport;
 use crate::error::{BoxError, ErrorKind, VerifyError};
 
 /// The most bytes of a response body to read, as an extension of a request.
@@ -38,6 +51,18 @@ use crate::error::{BoxError, ErrorKind, VerifyError};
 pub struct BodyLimit(usize);
 
 impl BodyLimit {
+    /// A limit of this many bytes.
+    ///
+    /// ```
+    /// use tower_introspect::http::BodyLimit;
+    ///
+    /// assert_eq!(BodyLimit::new(256 * 1024).bytes(), 262_144);
+    /// ```
+    #[must_use]
+    pub const fn new(bytes: usize) -> Self {
+        Self(bytes)
+    }
+
     /// The number of bytes.
     #[must_use]
     pub const fn bytes(self) -> usize {
