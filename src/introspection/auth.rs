@@ -238,6 +238,11 @@ impl ClientAuth {
         }
     }
 
+    /// Whether the credentials are the certificate of the connection.
+    pub(super) fn is_mtls(&self) -> bool {
+        matches!(&*self.0, Means::Mtls { .. })
+    }
+
     /// Adds the credentials to one request. Each request needs its own: an assertion is good once.
     #[cfg_attr(
         not(all(feature = "jwt", feature = "_crypto")),

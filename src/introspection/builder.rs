@@ -10,7 +10,7 @@ use super::{
 use crate::{
     clock::{Clock, SystemClock},
     error::ConfigError,
-    http::{Endpoint, HttpTransport},
+    http::{Endpoint, HttpTransport, NotAnEndpoint, discovery::Discovery},
 };
 
 /// How long a client is kept waiting for the authorization server.
@@ -91,7 +91,8 @@ impl IntrospectionBuilder {
         self
     }
 
-    /// How the authorization server is reached.
+    /// How the authorization server is reached. By default by
+    /// `HttpTransport::reqwest`, where the feature `reqwest` is on.
     pub fn transport(mut self, transport: HttpTransport) -> Self {
         self.transport = Some(transport);
         self
@@ -154,22 +155,16 @@ impl IntrospectionBuilder {
     pub fn build(self) -> Result<IntrospectionVerifier, ConfigError> {
         let mut problems = ConfigError::new();
         self.check(&mut problems);
-        let endpoint = self.endpoint.as_deref().and_then(|url| {
-            Endpoint::parse(url, self.loopback_http)
-                .map_err(|problem| problems.push("endpoint", problem))
-                .ok()
-        });
-        if self.transport.is_none() {
-            problems.push("transport", "there is none");
-        }
-        let (Some(transport), Some(endpoint)) = (self.transport, endpoint) else {
+        let transport = self.reach(&mut problems);
+        let target = self.target(transport.as_ref(), &mut problems);
+        let (Some(transport), Some(target)) = (transport, target) else {
             return Err(problems);
         };
         let hint = self.hint.map(|hint| ("token_type_hint".to_owned(), hint));
         let exchange = Exchange {
             issuer: self.issuer.into(),
             auth: self.auth,
-            target: Target::Fixed(endpoint),
+            target,
             transport,
             parameters: hint.into_iter().chain(self.parameters).collect(),
             timeout: self.timeout,
@@ -180,11 +175,45 @@ impl IntrospectionBuilder {
         problems.or_ok(IntrospectionVerifier { exchange: Arc::new(exchange) })
     }
 
+    fn reach(&self, problems: &mut ConfigError) -> Option<HttpTransport> {
+        if let Some(transport) = &self.transport {
+            return Some(transport.clone());
+        }
+        #[cfg(feature = "reqwest")]
+        {
+            let problem = |problem| problems.merge("transport", problem);
+            HttpTransport::reqwest().map_err(problem).ok()
+        }
+        #[cfg(not(feature = "reqwest"))]
+        {
+            problems.push("transport", "there is none; the feature `reqwest` brings one");
+            None
+        }
+    }
+
+    fn target(
+        &self,
+        transport: Option<&HttpTransport>,
+        problems: &mut ConfigError,
+    ) -> Option<Target> {
+        if let Some(url) = &self.endpoint {
+            let endpoint = Endpoint::parse(url, self.loopback_http);
+            return endpoint
+                .map(Target::Fixed)
+                .map_err(|problem| problems.push("endpoint", problem))
+                .ok();
+        }
+        let (transport, clock) = (transport?.clone(), Arc::clone(&self.clock));
+        // What is wrong with the issuer is noted already.
+        let discovery = Discovery::new(&self.issuer, transport, self.loopback_http, clock);
+        discovery.map(Target::Discovered).ok()
+    }
+
     fn check(&self, problems: &mut ConfigError) {
         if let Err(problem) = Endpoint::parse(&self.issuer, self.loopback_http) {
             problems.push("issuer", problem);
         } else if self.issuer.contains('?') {
-            problems.push("issuer", "an issuer has no query");
+            problems.push("issuer", NotAnEndpoint::HasQuery);
         }
         self.auth.check(problems);
         if self.timeout.is_zero() {

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
-    HeaderValue, Method as HttpMethod, Request, Response, StatusCode,
+    HeaderValue, Method as HttpMethod, Request, Response,
     header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER},
 };
 use tower::retry::budget::{Budget as _, TpsBudget};
@@ -15,7 +15,7 @@ use crate::{
     clock::{Clock, Moment},
     credentials::Token,
     error::{ErrorKind, VerifyError},
-    http::{Endpoint, HttpTransport, TransportError, TransportErrorKind},
+    http::{Endpoint, HttpTransport, TransportError, TransportErrorKind, discovery::Discovery},
     verify::{ActiveToken, Method, Outcome},
 };
 
@@ -39,6 +39,7 @@ pub(super) struct Exchange {
 
 /// Where the endpoint is.
 pub(super) enum Target {
+    Discovered(Discovery),
     Fixed(Endpoint),
 }
 
@@ -57,10 +58,24 @@ impl Exchange {
     }
 
     async fn claims(&self, token: &Token) -> Result<Claims, VerifyError> {
+        let metadata;
         let endpoint = match &self.target {
+            Target::Discovered(discovery) => {
+                metadata = discovery.metadata().await?;
+                metadata.require_introspection_endpoint(self.auth.is_mtls())?
+            }
             Target::Fixed(endpoint) => endpoint,
         };
-        let answer = self.answer(token, endpoint).await?;
+        let answer = self.answer(token, endpoint).await;
+        if let Target::Discovered(discovery) = &self.target
+            && may_have_moved(&answer)
+        {
+            discovery.doubt();
+        }
+        let answer = answer.map_err(|error| match error {
+            NoAnswer::Ours(error) => error,
+            NoAnswer::Transport(error) => VerifyError::from(error).with_context("introspection"),
+        })?;
         let body = response::body(&answer, JSON, self.clock.now())?;
         let claims = response::claims(body, &self.issuer)?;
         Ok(match &self.default_audience {
@@ -72,31 +87,22 @@ impl Exchange {
     }
 
     /// Any answer, the second if the first attempt failed in a way that a second may not.
-    async fn answer(
-        &self,
-        token: &Token,
-        endpoint: &Endpoint,
-    ) -> Result<Response<Bytes>, VerifyError> {
-        let first = self.attempt(token, endpoint).await?;
+    async fn answer(&self, token: &Token, endpoint: &Endpoint) -> Answer {
+        let first = self.attempt(token, endpoint).await;
         if first.as_ref().is_ok_and(|answer| !answer.status().is_server_error()) {
             self.budget.deposit();
         }
-        let last = if is_worth_a_retry(&first) && self.budget.withdraw() {
-            self.attempt(token, endpoint).await?
-        } else {
-            first
-        };
-        last.map_err(|error| VerifyError::from(error).with_context("introspection"))
+        if is_worth_a_retry(&first) && self.budget.withdraw() {
+            return self.attempt(token, endpoint).await;
+        }
+        first
     }
 
-    /// Sends the question once. The outer error is ours: nothing was sent.
-    async fn attempt(
-        &self,
-        token: &Token,
-        endpoint: &Endpoint,
-    ) -> Result<Result<Response<Bytes>, TransportError>, VerifyError> {
-        let request = self.request(token, endpoint)?;
-        Ok(self.transport.send(request, self.timeout, MAX_ANSWER).await)
+    /// Sends the question once.
+    async fn attempt(&self, token: &Token, endpoint: &Endpoint) -> Answer {
+        let request = self.request(token, endpoint).map_err(NoAnswer::Ours)?;
+        let sending = self.transport.send(request, self.timeout, MAX_ANSWER);
+        sending.await.map_err(NoAnswer::Transport)
     }
 
     fn request(&self, token: &Token, endpoint: &Endpoint) -> Result<Request<Bytes>, VerifyError> {
@@ -116,19 +122,37 @@ impl Exchange {
     }
 }
 
+type Answer = Result<Response<Bytes>, NoAnswer>;
+
+enum NoAnswer {
+    /// Nothing was sent.
+    Ours(VerifyError),
+    Transport(TransportError),
+}
+
 /// Whether a second attempt can do no harm and may help: the server saw nothing of the first, or
 /// a gateway answered in its place. A server that names a time to come back is taken at its word.
-fn is_worth_a_retry(outcome: &Result<Response<Bytes>, TransportError>) -> bool {
-    match outcome {
+fn is_worth_a_retry(answer: &Answer) -> bool {
+    match answer {
         Ok(response) => {
-            let status = response.status();
-            let passing = [
-                StatusCode::BAD_GATEWAY,
-                StatusCode::SERVICE_UNAVAILABLE,
-                StatusCode::GATEWAY_TIMEOUT,
-            ];
-            passing.contains(&status) && !response.headers().contains_key(RETRY_AFTER)
+            let passing = matches!(response.status().as_u16(), 502..=504);
+            passing && !response.headers().contains_key(RETRY_AFTER)
         }
-        Err(error) => error.kind() == TransportErrorKind::Connect,
+        Err(error) => is_unreachable(error),
     }
+}
+
+/// Whether the metadata that named this endpoint may be out of date.
+fn may_have_moved(answer: &Answer) -> bool {
+    match answer {
+        Ok(response) => {
+            response.status().is_redirection()
+                || matches!(response.status().as_u16(), 404 | 405 | 410)
+        }
+        Err(error) => is_unreachable(error),
+    }
+}
+
+fn is_unreachable(error: &NoAnswer) -> bool {
+    matches!(error, NoAnswer::Transport(error) if error.kind() == TransportErrorKind::Connect)
 }

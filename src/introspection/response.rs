@@ -1,15 +1,9 @@
 //! What an answer of the introspection endpoint means, and whose fault it is if it means nothing.
 
-use std::{
-    borrow::Cow,
-    time::{Duration, UNIX_EPOCH},
-};
+use std::{borrow::Cow, time::Duration};
 
 use bytes::Bytes;
-use http::{
-    HeaderMap, Response, StatusCode,
-    header::{CONTENT_TYPE, RETRY_AFTER},
-};
+use http::{Response, StatusCode};
 
 use crate::{
     claims::{
@@ -18,6 +12,7 @@ use crate::{
     },
     clock::UnixTime,
     error::{ErrorKind, TokenKind, VerifyError},
+    http::answer,
 };
 
 /// A server that asks for more patience than this is asked again after this.
@@ -43,7 +38,7 @@ pub(super) fn body<'a>(
     if status != StatusCode::OK {
         return Err(failure(response, now));
     }
-    if !is_of_type(response.headers(), media_type) {
+    if !answer::is_media_type(response.headers(), media_type) {
         return Err(bad(format!("the answer is not {media_type}")));
     }
     Ok(response.body())
@@ -147,7 +142,7 @@ fn failure(response: &Response<Bytes>, now: UnixTime) -> VerifyError {
         _ if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() => {
             let error = VerifyError::new(ErrorKind::Unavailable)
                 .with_context(format!("introspection answered {}", status.as_u16()));
-            match retry_after(response.headers(), now) {
+            match retry_after(response, now) {
                 Some(after) => error.with_retry_after(after),
                 None => error,
             }
@@ -172,25 +167,10 @@ fn error_code(body: &[u8]) -> Option<&'static str> {
     CODES.into_iter().find(|known| code == *known)
 }
 
-/// How long the server asks to be left alone (RFC 9110 §10.2.3), within reason.
-pub(super) fn retry_after(headers: &HeaderMap, now: UnixTime) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let after = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        // Digits only: what does not fit is a very long time.
-        Duration::from_secs(text.parse().unwrap_or(u64::MAX))
-    } else {
-        let date = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
-        UnixTime::default().saturating_add(date).saturating_duration_since(now)
-    };
+/// How long the server asks to be left alone, within reason.
+fn retry_after(response: &Response<Bytes>, now: UnixTime) -> Option<Duration> {
+    let after = answer::retry_after(response.headers(), now)?;
     (!after.is_zero()).then(|| after.min(MAX_RETRY_AFTER))
-}
-
-/// Whether there is one content type, and it is `expected`, whatever its parameters.
-fn is_of_type(headers: &HeaderMap, expected: &str) -> bool {
-    let mut values = headers.get_all(CONTENT_TYPE).into_iter();
-    let (Some(value), None) = (values.next(), values.next()) else { return false };
-    let essence = value.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default();
-    essence.trim_ascii().eq_ignore_ascii_case(expected.as_bytes())
 }
 
 pub(super) fn bad(context: impl Into<Cow<'static, str>>) -> VerifyError {
