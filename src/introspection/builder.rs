@@ -2,10 +2,12 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tower::retry::budget::TpsBudget;
 
+#[cfg(all(feature = "jwt", feature = "_crypto"))]
+use super::signed::{Opener, SignedResponse, Surroundings};
 use super::{
     IntrospectionVerifier,
     auth::ClientAuth,
-    exchange::{Exchange, Target},
+    exchange::{Exchange, Format, Target},
 };
 use crate::{
     clock::{Clock, SystemClock},
@@ -65,6 +67,8 @@ pub struct IntrospectionBuilder {
     parameters: Vec<(String, String)>,
     timeout: Duration,
     default_audience: Option<String>,
+    #[cfg(all(feature = "jwt", feature = "_crypto"))]
+    signed: Option<SignedResponse>,
     clock: Arc<dyn Clock>,
     loopback_http: bool,
 }
@@ -80,6 +84,8 @@ impl IntrospectionBuilder {
             parameters: Vec::new(),
             timeout: DEFAULT_TIMEOUT,
             default_audience: None,
+            #[cfg(all(feature = "jwt", feature = "_crypto"))]
+            signed: None,
             clock: Arc::new(SystemClock),
             loopback_http: false,
         }
@@ -119,6 +125,16 @@ impl IntrospectionBuilder {
         self
     }
 
+    /// Demands that answers are signed (RFC 9701), and refuses all that are not.
+    ///
+    /// Without this setting no signed answer is asked for.
+    #[cfg(all(feature = "jwt", feature = "_crypto"))]
+    #[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
+    pub fn require_signed_response(mut self, settings: SignedResponse) -> Self {
+        self.signed = Some(settings);
+        self
+    }
+
     /// Takes an answer without `aud` as if it named `audience`.
     ///
     /// # Security
@@ -155,16 +171,27 @@ impl IntrospectionBuilder {
     pub fn build(self) -> Result<IntrospectionVerifier, ConfigError> {
         let mut problems = ConfigError::new();
         self.check(&mut problems);
+        let issuer: Arc<str> = self.issuer.as_str().into();
         let transport = self.reach(&mut problems);
-        let target = self.target(transport.as_ref(), &mut problems);
-        let (Some(transport), Some(target)) = (transport, target) else {
+        // What is wrong with the issuer is noted already.
+        let discovery = transport.clone().and_then(|transport| {
+            let clock = Arc::clone(&self.clock);
+            Discovery::new(&issuer, transport, self.loopback_http, clock).ok()
+        });
+        let target = self.target(discovery.clone(), &mut problems);
+        let (Some(transport), Some(discovery), Some(target)) = (transport, discovery, target)
+        else {
+            return Err(problems);
+        };
+        let Some(format) = self.format(&issuer, &transport, &discovery) else {
             return Err(problems);
         };
         let hint = self.hint.map(|hint| ("token_type_hint".to_owned(), hint));
         let exchange = Exchange {
-            issuer: self.issuer.into(),
+            issuer,
             auth: self.auth,
             target,
+            format,
             transport,
             parameters: hint.into_iter().chain(self.parameters).collect(),
             timeout: self.timeout,
@@ -191,22 +218,39 @@ impl IntrospectionBuilder {
         }
     }
 
+    #[cfg_attr(
+        not(all(feature = "jwt", feature = "_crypto")),
+        expect(clippy::unused_self, unused_variables, reason = "only signed answers need these")
+    )]
+    fn format(
+        &self,
+        issuer: &Arc<str>,
+        transport: &HttpTransport,
+        discovery: &Discovery,
+    ) -> Option<Format> {
+        #[cfg(all(feature = "jwt", feature = "_crypto"))]
+        if let Some(settings) = &self.signed {
+            let around = Surroundings {
+                issuer: Arc::clone(issuer),
+                client_id: self.auth.client_id(),
+                transport: transport.clone(),
+                discovery: discovery.clone(),
+                clock: Arc::clone(&self.clock),
+                loopback_http: self.loopback_http,
+            };
+            return Opener::new(settings.clone(), around).map(Format::Signed);
+        }
+        Some(Format::Json)
+    }
+
     fn target(
         &self,
-        transport: Option<&HttpTransport>,
+        discovery: Option<Discovery>,
         problems: &mut ConfigError,
     ) -> Option<Target> {
-        if let Some(url) = &self.endpoint {
-            let endpoint = Endpoint::parse(url, self.loopback_http);
-            return endpoint
-                .map(Target::Fixed)
-                .map_err(|problem| problems.push("endpoint", problem))
-                .ok();
-        }
-        let (transport, clock) = (transport?.clone(), Arc::clone(&self.clock));
-        // What is wrong with the issuer is noted already.
-        let discovery = Discovery::new(&self.issuer, transport, self.loopback_http, clock);
-        discovery.map(Target::Discovered).ok()
+        let Some(url) = &self.endpoint else { return discovery.map(Target::Discovered) };
+        let endpoint = Endpoint::parse(url, self.loopback_http);
+        endpoint.map(Target::Fixed).map_err(|problem| problems.push("endpoint", problem)).ok()
     }
 
     fn check(&self, problems: &mut ConfigError) {
@@ -216,6 +260,10 @@ impl IntrospectionBuilder {
             problems.push("issuer", NotAnEndpoint::HasQuery);
         }
         self.auth.check(problems);
+        #[cfg(all(feature = "jwt", feature = "_crypto"))]
+        if let Some(settings) = &self.signed {
+            settings.check(self.auth.client_id(), self.loopback_http, problems);
+        }
         if self.timeout.is_zero() {
             problems.push("timeout", "no time at all");
         }

@@ -9,6 +9,8 @@ use http::{
 };
 use tower::retry::budget::{Budget as _, TpsBudget};
 
+#[cfg(all(feature = "jwt", feature = "_crypto"))]
+use super::signed::{self, Opener};
 use super::{auth::ClientAuth, form::Form, response};
 use crate::{
     claims::{Audience, Claims},
@@ -22,8 +24,6 @@ use crate::{
 /// Answers longer than this are refused: real ones stay below 4 KiB.
 const MAX_ANSWER: usize = 256 * 1024;
 
-const JSON: &str = "application/json";
-
 /// All that does not change from one question to the next.
 pub(super) struct Exchange {
     pub(super) issuer: Arc<str>,
@@ -33,6 +33,7 @@ pub(super) struct Exchange {
     pub(super) parameters: Vec<(String, String)>,
     pub(super) timeout: Duration,
     pub(super) default_audience: Option<String>,
+    pub(super) format: Format,
     pub(super) budget: TpsBudget,
     pub(super) clock: Arc<dyn Clock>,
 }
@@ -41,6 +42,23 @@ pub(super) struct Exchange {
 pub(super) enum Target {
     Discovered(Discovery),
     Fixed(Endpoint),
+}
+
+/// What an answer looks like. No other is asked for, and none is accepted.
+pub(super) enum Format {
+    Json,
+    #[cfg(all(feature = "jwt", feature = "_crypto"))]
+    Signed(Opener),
+}
+
+impl Format {
+    const fn media_type(&self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            #[cfg(all(feature = "jwt", feature = "_crypto"))]
+            Self::Signed(_) => signed::MEDIA_TYPE,
+        }
+    }
 }
 
 impl Exchange {
@@ -76,8 +94,13 @@ impl Exchange {
             NoAnswer::Ours(error) => error,
             NoAnswer::Transport(error) => VerifyError::from(error).with_context("introspection"),
         })?;
-        let body = response::body(&answer, JSON, self.clock.now())?;
-        let claims = response::claims(body, &self.issuer)?;
+        let now = self.clock.now();
+        let body = response::body(&answer, self.format.media_type(), now)?;
+        let claims = match &self.format {
+            Format::Json => response::claims(body, &self.issuer)?,
+            #[cfg(all(feature = "jwt", feature = "_crypto"))]
+            Format::Signed(opener) => opener.claims(body, now).await?,
+        };
         Ok(match &self.default_audience {
             Some(audience) if claims.raw("aud").is_none() => {
                 claims.with_audience(Audience::one(audience))
@@ -111,7 +134,7 @@ impl Exchange {
         *request.uri_mut() = endpoint.uri().clone();
         let headers = request.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
-        headers.insert(ACCEPT, HeaderValue::from_static(JSON));
+        headers.insert(ACCEPT, HeaderValue::from_static(self.format.media_type()));
         let mut form = Form::new("token", token.secret_str());
         for (name, value) in &self.parameters {
             form.push(name, value);

@@ -55,9 +55,14 @@ mod exchange;
 mod form;
 pub mod future;
 mod response;
+#[cfg(all(feature = "jwt", feature = "_crypto"))]
+mod signed;
 
 use std::{fmt, sync::Arc};
 
+#[cfg(all(feature = "jwt", feature = "_crypto"))]
+#[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
+pub use self::signed::SignedResponse;
 pub use self::{auth::ClientAuth, builder::IntrospectionBuilder};
 use self::{exchange::Exchange, future::ResponseFuture};
 #[cfg(doc)]

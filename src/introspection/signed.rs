@@ -1,0 +1,281 @@
+//! Signed introspection responses (RFC 9701).
+
+use std::{sync::Arc, time::Duration};
+
+use super::response::{self, bad};
+use crate::{
+    claims::Claims,
+    clock::{Clock, UnixTime},
+    error::{ConfigError, VerifyError},
+    http::{Endpoint, HttpTransport, discovery::Discovery},
+    jose::{Algorithm, header::Header, jws::Compact},
+    jwt::{
+        KeySet,
+        jwks::{Location, RemoteKeys},
+        keys::Mismatch,
+    },
+};
+
+/// The media type of the answer, and what is asked for (RFC 9701 §4, §5).
+pub(super) const MEDIA_TYPE: &str = "application/token-introspection+jwt";
+
+const TYP: &str = "token-introspection+jwt";
+
+/// An answer is for one question. One that is older than this was made for another.
+const MAX_AGE: Duration = Duration::from_secs(60);
+
+/// How far the clock of the server may be off.
+const SKEW: Duration = Duration::from_secs(30);
+
+/// What is asked of a signed introspection response (RFC 9701).
+///
+/// By default one of the keys that the issuer publishes must have signed it, with an asymmetric
+/// algorithm, for the client identifier of this service.
+///
+/// ```
+/// # use bytes::Bytes;
+/// # use http::{Request, Response};
+/// # use tower_introspect::http::HttpTransport;
+/// use tower_introspect::{
+///     introspection::{ClientAuth, IntrospectionVerifier, SignedResponse},
+///     jwt::Algorithm,
+/// };
+/// # let transport = HttpTransport::new(tower::service_fn(async |_: Request<Bytes>| {
+/// #     Ok::<_, std::convert::Infallible>(Response::new(Bytes::new()))
+/// # }));
+///
+/// let auth = ClientAuth::basic("api", "correct horse");
+/// let verifier = IntrospectionVerifier::builder("https://as.example.com", auth)
+///     .require_signed_response(SignedResponse::new().algorithms([Algorithm::ES256]))
+///     .transport(transport)
+///     .build()?;
+/// # let _ = verifier;
+/// # Ok::<(), tower_introspect::ConfigError>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "it does nothing until it is required"]
+pub struct SignedResponse {
+    keys: Option<KeySet>,
+    jwks_uri: Option<String>,
+    algorithms: Vec<Algorithm>,
+    audience: Meant,
+}
+
+/// For whom the answer must be meant.
+#[derive(Clone, Debug)]
+enum Meant {
+    Client,
+    For(Box<str>),
+    Token,
+}
+
+impl SignedResponse {
+    /// The default. See the [type's documentation](Self) for an example.
+    pub fn new() -> Self {
+        Self {
+            keys: None,
+            jwks_uri: None,
+            algorithms: Algorithm::ASYMMETRIC.to_vec(),
+            audience: Meant::Client,
+        }
+    }
+
+    /// Takes these keys instead of those the issuer publishes.
+    pub fn keys(mut self, keys: KeySet) -> Self {
+        self.keys = Some(keys);
+        self
+    }
+
+    /// Takes the keys that are published at this URL. By default it is discovered (RFC 8414).
+    pub fn jwks_uri(mut self, url: impl Into<String>) -> Self {
+        self.jwks_uri = Some(url.into());
+        self
+    }
+
+    /// Takes signatures of these algorithms only. By default all that are asymmetric.
+    pub fn algorithms(mut self, algorithms: impl IntoIterator<Item = Algorithm>) -> Self {
+        self.algorithms = algorithms.into_iter().collect();
+        self
+    }
+
+    /// Demands that the answer is meant for `audience`, instead of our client identifier: the
+    /// identifier of this resource server, if that is what was agreed on (RFC 9701 §5).
+    pub fn audience(mut self, audience: impl Into<String>) -> Self {
+        self.audience = Meant::For(audience.into().into());
+        self
+    }
+
+    /// Demands that the answer is meant for whom the token is meant: there are servers that put
+    /// the audience of the token in the place of ours.
+    ///
+    /// # Security
+    ///
+    /// What such a server tells another service about a token for both passes as told to us. That
+    /// the token is meant for us the [`Policy`](crate::Policy) demands in any case.
+    pub fn danger_audience_of_token(mut self) -> Self {
+        self.audience = Meant::Token;
+        self
+    }
+
+    /// Notes what can't work.
+    pub(super) fn check(
+        &self,
+        client_id: Option<&str>,
+        loopback_http: bool,
+        problems: &mut ConfigError,
+    ) {
+        if let Some(Err(problem)) =
+            self.jwks_uri.as_ref().map(|url| Endpoint::parse(url, loopback_http))
+        {
+            problems.push("signed_response.jwks_uri", problem);
+        }
+        let mut problem = |text| problems.push("signed_response", text);
+        if self.algorithms.is_empty() {
+            problem("no algorithm is allowed");
+        }
+        let shared = |algorithm| !Algorithm::ASYMMETRIC.contains(algorithm);
+        match &self.keys {
+            Some(keys) if keys.is_empty() => problem("there is no key"),
+            Some(_) if self.jwks_uri.is_some() => problem("keys both given and to be fetched"),
+            None if self.algorithms.iter().any(shared) => problem("a secret is never fetched"),
+            _ => {}
+        }
+        match &self.audience {
+            Meant::Client if client_id.is_none() => {
+                problem("without a client identifier an audience must be given");
+            }
+            Meant::For(audience) if audience.is_empty() => problem("the audience is empty"),
+            _ => {}
+        }
+    }
+}
+
+impl Default for SignedResponse {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What a [`SignedResponse`] is built into.
+pub(super) struct Opener {
+    issuer: Arc<str>,
+    keys: Keys,
+    algorithms: Vec<Algorithm>,
+    audience: Option<Box<str>>,
+}
+
+enum Keys {
+    Remote(RemoteKeys),
+    Static(KeySet),
+}
+
+/// What an [`Opener`] may need to fetch keys.
+pub(super) struct Surroundings<'a> {
+    pub(super) issuer: Arc<str>,
+    pub(super) client_id: Option<&'a str>,
+    pub(super) transport: HttpTransport,
+    pub(super) discovery: Discovery,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) loopback_http: bool,
+}
+
+impl Opener {
+    /// `None` if the settings do not pass [`SignedResponse::check`].
+    pub(super) fn new(settings: SignedResponse, around: Surroundings<'_>) -> Option<Self> {
+        let audience = match settings.audience {
+            Meant::Client => around.client_id.map(Into::into),
+            Meant::For(audience) => Some(audience),
+            Meant::Token => None,
+        };
+        let issuer = Arc::clone(&around.issuer);
+        let keys = match settings.keys {
+            Some(keys) => Keys::Static(keys),
+            None => {
+                let location = match settings.jwks_uri {
+                    Some(url) => {
+                        Location::Fixed(Endpoint::parse(&url, around.loopback_http).ok()?)
+                    }
+                    None => Location::Discovered(around.discovery),
+                };
+                Keys::Remote(RemoteKeys::new(
+                    around.issuer,
+                    location,
+                    around.transport,
+                    around.clock,
+                ))
+            }
+        };
+        Some(Self { issuer, keys, algorithms: settings.algorithms, audience })
+    }
+
+    /// The claims of the token that the answer is about, if that is active.
+    ///
+    /// Whatever is wrong with the answer is the server's fault, never that of the client.
+    pub(super) async fn claims(&self, body: &[u8], now: UnixTime) -> Result<Claims, VerifyError> {
+        let jws = std::str::from_utf8(body).ok().and_then(|text| Compact::parse(text).ok());
+        let jws = jws.ok_or_else(|| bad("the signed answer is no JWS"))?;
+        self.check_signature(&jws).await?;
+        let answer = Claims::from_json(jws.payload())
+            .map_err(|error| bad("the claims of the signed answer").with_source(error))?;
+        if answer.issuer() != Some(&self.issuer) {
+            return Err(bad("the signed answer is of another issuer"));
+        }
+        check_time(&answer, now)?;
+        // Only this member is about the token; those around it are about the answer
+        // (RFC 9701 §5).
+        let about = answer.raw("token_introspection").unwrap_or_default();
+        let claims = response::claims(about.as_bytes(), &self.issuer);
+        let meant_for = |audience: &str| answer.audience().contains(audience);
+        let fits = match (&self.audience, &claims) {
+            (Some(ours), _) => meant_for(ours),
+            (None, Ok(claims)) => claims.audience().iter().any(meant_for),
+            // There is nothing to be had from a refusal that was meant for somebody else.
+            (None, Err(_)) => true,
+        };
+        if !fits {
+            return Err(bad("the signed answer is meant for another"));
+        }
+        claims
+    }
+
+    async fn check_signature(&self, jws: &Compact<'_>) -> Result<(), VerifyError> {
+        let header = Header::parse(jws.header())
+            .map_err(|_| bad("the header of the signed answer is malformed"))?;
+        let algorithm = header.alg.parse().ok().filter(|named| self.algorithms.contains(named));
+        let Some(algorithm) = algorithm else {
+            return Err(bad("the signed answer has an algorithm that is not allowed"));
+        };
+        if header.demands_extension() || header.is_nested() {
+            return Err(bad("the signed answer is of an unsupported form"));
+        }
+        if !header.is_typ(TYP) {
+            return Err(bad(format!("the signed answer is no {TYP}")));
+        }
+        let kid = header.kid.as_deref();
+        let verify = |keys: &KeySet| {
+            keys.verify(algorithm, kid, jws.signing_input().as_bytes(), jws.signature())
+        };
+        let outcome = match &self.keys {
+            Keys::Remote(keys) => keys.check(kid, verify).await?,
+            Keys::Static(keys) => verify(keys),
+        };
+        outcome.map_err(|mismatch| {
+            bad(match mismatch {
+                Mismatch::BadSignature => "the signature of the answer does not verify",
+                Mismatch::UnknownKey => "no key of the issuer fits the signed answer",
+                Mismatch::WrongAlgorithm => "the key of the signed answer is of another algorithm",
+            })
+        })
+    }
+}
+
+/// The answer was made just now (RFC 9701 §5 demands `iat` and advises against `exp`).
+fn check_time(answer: &Claims, now: UnixTime) -> Result<(), VerifyError> {
+    let issued_at = answer.issued_at().ok_or_else(|| bad("the signed answer lacks `iat`"))?;
+    let (past, future) = (now.saturating_sub(SKEW), now.saturating_add(SKEW));
+    let fresh = issued_at >= past.saturating_sub(MAX_AGE)
+        && issued_at <= future
+        && answer.expires_at().is_none_or(|end| end > past)
+        && answer.not_before().is_none_or(|start| start <= future);
+    if fresh { Ok(()) } else { Err(bad("the signed answer was made at another time")) }
+}
