@@ -1,1 +1,149 @@
-//! To come.
+//! Extractors for axum handlers.
+//!
+//! ```
+//! use axum::{Router, routing::get};
+//! use tower_introspect::{Identity, VerifiedToken, axum::Claims};
+//!
+//! #[derive(serde::Deserialize)]
+//! struct Tenant {
+//!     tenant: u64,
+//! }
+//!
+//! async fn me(token: VerifiedToken) -> String {
+//!     format!("{:?} of {}", token.subject(), token.issuer())
+//! }
+//!
+//! async fn tenant(Claims(tenant): Claims<Tenant>) -> String {
+//!     tenant.tenant.to_string()
+//! }
+//!
+//! async fn hello(token: Option<VerifiedToken>) -> &'static str {
+//!     if token.is_some() { "hello again" } else { "hello" }
+//! }
+//!
+//! let app: Router = Router::new()
+//!     .route("/me", get(me))
+//!     .route("/tenant", get(tenant))
+//!     .route("/", get(hello));
+//! # let _ = app;
+//! ```
+//!
+//! Each needs an [`IntrospectLayer`](crate::IntrospectLayer) outside, and answers 500 without one.
+//! `Option<VerifiedToken>` is `None` only where that layer let a request in without credentials.
+
+use std::fmt;
+
+use axum_core::{
+    body::Body,
+    extract::{FromRequestParts, OptionalFromRequestParts},
+    response::{IntoResponse, Response},
+};
+use http::request::Parts;
+use serde::de::DeserializeOwned;
+
+use crate::{
+    error::{ErrorKind, VerifyError},
+    policy::{Identity, VerifiedToken, challenge_of, token_of},
+    respond::{self, Auto, Refusal, RequestHead},
+};
+
+/// The claims of the verified token, as a type of yours.
+///
+/// A token whose claims are not of that type is refused with 403: its issuer vouches for it, but it
+/// does not say what this handler needs to know.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "it is taken apart in handlers' arguments")]
+pub struct Claims<T>(pub T);
+
+/// The refusal of a request by an extractor.
+pub struct Rejection {
+    error: VerifyError,
+    response: Box<http::Response<()>>,
+}
+
+impl Rejection {
+    fn new(error: VerifyError, parts: &Parts) -> Self {
+        let challenge = challenge_of(&parts.extensions);
+        let head = RequestHead::new(&parts.method, &parts.uri, &parts.headers);
+        let response = respond::refuse(&Auto::new(), &Refusal::new(&error, head, &challenge));
+        Self { error, response: Box::new(response) }
+    }
+
+    /// Why.
+    #[must_use]
+    pub const fn error(&self) -> &VerifyError {
+        &self.error
+    }
+}
+
+impl IntoResponse for Rejection {
+    fn into_response(self) -> Response {
+        self.response.map(|()| Body::empty())
+    }
+}
+
+impl fmt::Debug for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Rejection").field(&self.error).finish()
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.error, f)
+    }
+}
+
+impl std::error::Error for Rejection {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for VerifiedToken {
+    type Rejection = Rejection;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
+        token_of(&parts.extensions).cloned().map_err(|error| Rejection::new(error, parts))
+    }
+}
+
+impl<S: Sync> OptionalFromRequestParts<S> for VerifiedToken {
+    type Rejection = Rejection;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Rejection> {
+        match token_of(&parts.extensions) {
+            Ok(token) => Ok(Some(token.clone())),
+            Err(error) if error.kind() == ErrorKind::MissingCredentials => Ok(None),
+            Err(error) => Err(Rejection::new(error, parts)),
+        }
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Identity {
+    type Rejection = Rejection;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Rejection> {
+        let token =
+            <VerifiedToken as OptionalFromRequestParts<S>>::from_request_parts(parts, state)
+                .await?;
+        Ok(token.map_or(Self::Anonymous, Self::Token))
+    }
+}
+
+impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Claims<T> {
+    type Rejection = Rejection;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
+        let token = match token_of(&parts.extensions) {
+            Ok(token) => token,
+            Err(error) => return Err(Rejection::new(error, parts)),
+        };
+        // The parser's message may quote a claim, so it goes no further.
+        token.claims().deserialize().map(Self).map_err(|_| {
+            let error = VerifyError::new(ErrorKind::Denied)
+                .with_context("the claims are not of the type that the handler takes");
+            Rejection::new(error, parts)
+        })
+    }
+}

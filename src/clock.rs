@@ -32,7 +32,7 @@ impl<C: Clock + ?Sized> Clock for Arc<C> {
 
 /// The clock of the operating system.
 #[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_structs, reason = "it is used as a value")]
 pub struct SystemClock;
 
 impl Clock for SystemClock {

@@ -34,4 +34,9 @@ pub mod test_util;
 pub mod tonic;
 pub mod verify;
 
-pub use self::error::{Blame, BoxError, ConfigError, ErrorKind, TokenKind, VerifyError};
+pub use self::{
+    error::{Blame, BoxError, ConfigError, ErrorKind, TokenKind, VerifyError},
+    layer::IntrospectLayer,
+    policy::{Identity, Policy, VerifiedToken},
+    require::{RequireAudience, RequireScope},
+};

@@ -24,6 +24,24 @@ pub(crate) fn refused(error: &VerifyError) {
     let _ = (error, Blame::Client);
 }
 
+/// Reports that the keys of an issuer were fetched.
+#[cfg(all(feature = "jwt", feature = "_crypto"))]
+pub(crate) fn keys_fetched(issuer: &str, keys: usize) {
+    #[cfg(feature = "tracing")]
+    tracing::debug!(issuer, keys, "keys fetched");
+    #[cfg(not(feature = "tracing"))]
+    let _ = (issuer, keys);
+}
+
+/// Reports that they were not. Requests may not notice for as long as the last ones serve.
+#[cfg(all(feature = "jwt", feature = "_crypto"))]
+pub(crate) fn keys_not_fetched(issuer: &str, error: &VerifyError) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(issuer, cause = %Chain(error), "keys could not be fetched");
+    #[cfg(not(feature = "tracing"))]
+    let _ = (issuer, error);
+}
+
 /// An error with its causes, on one line.
 #[cfg(feature = "tracing")]
 struct Chain<'a>(&'a VerifyError);

@@ -1,1 +1,196 @@
-//! To come.
+//! For tonic: `Status`, interceptors, and the token of a request.
+//!
+//! [`IntrospectLayer`](crate::IntrospectLayer) fits `Server::layer` as it is: refusals are answered
+//! as gRPC statuses, and the token is in `tonic::Request::extensions()`. A service wrapped in it
+//! keeps its name, so it can be added to a router by itself.
+//!
+//! ```
+//! use tonic::{Request, Response, Status};
+//! use tower_introspect::tonic::RequestExt as _;
+//!
+//! async fn list(request: Request<()>) -> Result<Response<String>, Status> {
+//!     let token = request.verified_token()?;
+//!     Ok(Response::new(format!("{:?}", token.subject())))
+//! }
+//!
+//! # tokio_test::block_on(async {
+//! // No layer has seen this request.
+//! assert_eq!(list(Request::new(())).await.unwrap_err().code(), tonic::Code::Internal);
+//! # });
+//! ```
+//!
+//! Interceptors can't wait. [`RequireInterceptor`] enforces on a token that a layer has verified;
+//! [`VerifyInterceptor`] verifies by itself, where that takes no waiting:
+//!
+//! ```
+//! use tower_introspect::{policy::Requirement, tonic::RequireInterceptor};
+//!
+//! let interceptor = RequireInterceptor::new(Requirement::all_scopes(["read:payments"]));
+//! // GreeterServer::with_interceptor(greeter, interceptor)
+//! # let _ = interceptor;
+//! ```
+
+use std::{fmt, sync::Arc};
+
+use http::{
+    Extensions, Method, Uri,
+    header::{CACHE_CONTROL, CONTENT_TYPE},
+};
+use tonic::{Request, Status, server::NamedService, service::Interceptor};
+
+use crate::{
+    credentials::Extractor,
+    error::{ErrorKind, VerifyError},
+    layer::Introspect,
+    policy::{Anonymous, Policy, Requirement, VerifiedToken, challenge_of, token_of},
+    require::Require,
+    respond::{Challenge, Refusal, RequestHead},
+    telemetry,
+    verify::{Verifier, VerifyRequest},
+};
+
+impl<S: NamedService, V, R> NamedService for Introspect<S, V, R> {
+    const NAME: &'static str = S::NAME;
+}
+
+impl<S: NamedService, R> NamedService for Require<S, R> {
+    const NAME: &'static str = S::NAME;
+}
+
+/// Adds the verified token to `tonic::Request`.
+pub trait RequestExt: sealed::Sealed {
+    /// The token this request was let in with.
+    ///
+    /// # Errors
+    ///
+    /// `Unauthenticated` if the request was let in without credentials, `Internal` if no layer has
+    /// seen it.
+    fn verified_token(&self) -> Result<&VerifiedToken, Status>;
+}
+
+impl<T> RequestExt for Request<T> {
+    fn verified_token(&self) -> Result<&VerifiedToken, Status> {
+        token_of(self.extensions()).map_err(|error| refuse(&error, self.extensions()))
+    }
+}
+
+/// Requires something of the token that a layer has verified.
+///
+/// Answers `Internal` where no layer has. See the [module docs](self) for an example.
+#[derive(Clone, Debug)]
+pub struct RequireInterceptor(Requirement);
+
+impl RequireInterceptor {
+    /// Asks this of every request.
+    #[must_use]
+    pub const fn new(requirement: Requirement) -> Self {
+        Self(requirement)
+    }
+}
+
+impl Interceptor for RequireInterceptor {
+    fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
+        let outcome = token_of(request.extensions()).and_then(|token| self.0.check(token));
+        match outcome {
+            Ok(()) => Ok(request),
+            Err(error) => Err(refuse(&error, request.extensions())),
+        }
+    }
+}
+
+/// Verifies the token of a request, where that takes no waiting.
+///
+/// That is so for JWTs with keys that are loaded. Where the verifier would have to wait, the answer
+/// is `Unavailable`; put an [`IntrospectLayer`](crate::IntrospectLayer) around the server instead,
+/// or load the keys before serving and let them be refreshed in the background.
+pub struct VerifyInterceptor<V> {
+    verifier: Arc<V>,
+    policy: Arc<Policy>,
+}
+
+impl<V: Verifier> VerifyInterceptor<V> {
+    /// Lets requests through with a token that `verifier` verifies and `policy` admits.
+    ///
+    /// ```
+    /// use tonic::{Code, Request, service::Interceptor};
+    /// use tower_introspect::{Policy, VerifyError, ErrorKind, tonic::VerifyInterceptor, verify::verify_fn};
+    ///
+    /// let closed = verify_fn(async |_| Err(VerifyError::new(ErrorKind::Inactive)));
+    /// let mut interceptor = VerifyInterceptor::new(closed, Policy::new("https://api.example.com"));
+    /// assert_eq!(interceptor.call(Request::new(())).unwrap_err().code(), Code::Unauthenticated);
+    /// ```
+    #[must_use]
+    pub fn new(verifier: V, policy: Policy) -> Self {
+        Self { verifier: Arc::new(verifier), policy: Arc::new(policy) }
+    }
+
+    fn verify(&self, request: &Request<()>) -> Result<VerifiedToken, VerifyError> {
+        let headers = request.metadata().as_ref();
+        let token = Extractor::new().extract(headers, &Uri::default())?;
+        let scheme = token.scheme();
+        match self.verifier.verify(VerifyRequest::new(token)).now_or_later() {
+            Ok(outcome) => self.policy.admit(outcome?, scheme),
+            Err(_) => Err(VerifyError::new(ErrorKind::Unavailable)
+                .with_context("an interceptor can't wait for the verification")),
+        }
+    }
+}
+
+impl<V: Verifier> Interceptor for VerifyInterceptor<V> {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        let verdict = self.verify(&request);
+        let extensions = request.extensions_mut();
+        // Nothing that came with the request may pass for our verdict.
+        extensions.remove::<VerifiedToken>();
+        extensions.remove::<Anonymous>();
+        match verdict {
+            Ok(token) => {
+                extensions.insert(token);
+                Ok(request)
+            }
+            Err(error) => {
+                telemetry::refused(&error);
+                Err(status(&error, self.policy.challenges()))
+            }
+        }
+    }
+}
+
+impl<V> Clone for VerifyInterceptor<V> {
+    fn clone(&self) -> Self {
+        Self { verifier: Arc::clone(&self.verifier), policy: Arc::clone(&self.policy) }
+    }
+}
+
+impl<V> fmt::Debug for VerifyInterceptor<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VerifyInterceptor").field("policy", &self.policy).finish_non_exhaustive()
+    }
+}
+
+fn refuse(error: &VerifyError, extensions: &Extensions) -> Status {
+    telemetry::refused(error);
+    status(error, &challenge_of(extensions))
+}
+
+/// The status that the gRPC rendering of the refusal has.
+fn status(error: &VerifyError, challenge: &Challenge) -> Status {
+    let (method, uri, headers) = (Method::POST, Uri::default(), http::HeaderMap::new());
+    let refusal = Refusal::new(error, RequestHead::new(&method, &uri, &headers), challenge);
+    let rendered: http::Response<()> = refusal.grpc();
+    // Which of the fields are metadata, tonic knows best; these two are none.
+    let mut fields = rendered.into_parts().0.headers;
+    fields.remove(CONTENT_TYPE);
+    fields.remove(CACHE_CONTROL);
+    let mut status =
+        Status::from_header_map(&fields).unwrap_or_else(|| Status::internal("internal error"));
+    status.set_source(Arc::new(error.clone()));
+    status
+}
+
+mod sealed {
+    #[expect(unnameable_types, reason = "sealed")]
+    pub trait Sealed {}
+
+    impl<T> Sealed for tonic::Request<T> {}
+}

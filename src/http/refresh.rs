@@ -108,15 +108,13 @@ impl<S: Source> Refresher<S> {
         flight.landing().await
     }
 
-    /// The value, fetched anew unless that was asked for less than `interval` ago: then `None`,
-    /// or the error if the last fetch failed.
-    pub(crate) async fn renew(
+    /// A fetch of the value anew, unless that was asked for less than `interval` ago: then `None`,
+    /// or the error if the last fetch failed. Never waits.
+    pub(crate) fn renew(
         &self,
         interval: Duration,
-    ) -> Result<Option<Renewed<S::Value>>, VerifyError> {
-        let Some(flight) = self.0.start_within(interval)? else { return Ok(None) };
-        let on_demand = flight.on_demand;
-        Ok(Some(Renewed { value: flight.landing().await?, on_demand }))
+    ) -> Result<Option<Flight<S::Value>>, VerifyError> {
+        self.0.start_within(interval)
     }
 
     /// Starts a fetch unless that was asked for less than `interval` ago. Never waits.
@@ -124,14 +122,6 @@ impl<S: Source> Refresher<S> {
         // What comes of it shows in a later call.
         let _ = self.0.start_within(interval);
     }
-}
-
-/// What comes of [`Refresher::renew`].
-pub(crate) struct Renewed<T> {
-    pub(crate) value: Arc<T>,
-    /// The fetch was started by a call of `renew`. If not, it may have started before whatever
-    /// made this call necessary.
-    pub(crate) on_demand: bool,
 }
 
 struct Inner<S: Source> {
@@ -190,7 +180,7 @@ impl Failure {
 }
 
 /// A fetch under way.
-struct Flight<T> {
+pub(crate) struct Flight<T> {
     on_demand: bool,
     outcome: watch::Receiver<Option<Result<Arc<T>, VerifyError>>>,
 }
@@ -202,16 +192,27 @@ impl<T> Clone for Flight<T> {
 }
 
 impl<T> Flight<T> {
-    /// Whether the task was dropped without an outcome: it panicked, or its runtime is gone.
-    fn is_lost(&self) -> bool {
-        self.outcome.has_changed().is_err()
+    /// Whether a call of [`Refresher::renew`] started it. If not, it may have started before
+    /// whatever made a later call necessary.
+    pub(crate) fn is_on_demand(&self) -> bool {
+        self.on_demand
     }
 
-    async fn landing(mut self) -> Result<Arc<T>, VerifyError> {
+    /// Waits for the outcome.
+    ///
+    /// # Cancellation
+    ///
+    /// The fetch goes on.
+    pub(crate) async fn landing(mut self) -> Result<Arc<T>, VerifyError> {
         match self.outcome.wait_for(Option::is_some).await {
             Ok(outcome) => outcome.clone().unwrap_or_else(|| Err(lost())),
             Err(_) => Err(lost()),
         }
+    }
+
+    /// Whether the task was dropped without an outcome: it panicked, or its runtime is gone.
+    fn is_lost(&self) -> bool {
+        self.outcome.has_changed().is_err()
     }
 }
 
@@ -541,10 +542,11 @@ mod tests {
         let refresher = lazy(&script);
         refresher.get().await.unwrap();
         for round in 2..5 {
-            let renewed = refresher.renew(MINUTE).await.unwrap().unwrap();
-            assert_eq!((*renewed.value, renewed.on_demand), (round, true));
+            let flight = refresher.renew(MINUTE).unwrap().unwrap();
+            assert!(flight.is_on_demand());
+            assert_eq!(*flight.landing().await.unwrap(), round);
             for _ in 0..1000 {
-                assert!(refresher.renew(MINUTE).await.unwrap().is_none());
+                assert!(refresher.renew(MINUTE).unwrap().is_none());
                 refresher.expire(MINUTE);
             }
             advance(MINUTE).await;
@@ -558,9 +560,12 @@ mod tests {
         let refresher = lazy(&script);
         let mut first = Box::pin(refresher.get());
         assert!(poll_immediate(&mut first).await.is_none());
-        let renewed = refresher.renew(MINUTE).await.unwrap().unwrap();
-        assert_eq!((*renewed.value, renewed.on_demand), (1, false));
-        assert!(refresher.renew(MINUTE).await.unwrap().unwrap().on_demand);
+        let flight = refresher.renew(MINUTE).unwrap().unwrap();
+        assert!(!flight.is_on_demand());
+        assert_eq!(*flight.landing().await.unwrap(), 1);
+        let flight = refresher.renew(MINUTE).unwrap().unwrap();
+        assert!(flight.is_on_demand());
+        assert_eq!(*flight.landing().await.unwrap(), 2);
         assert_eq!(script.fetches(), 2);
     }
 
@@ -570,10 +575,11 @@ mod tests {
         let refresher = lazy(&script);
         refresher.get().await.unwrap();
         script.fail_from_now_on();
-        refresher.renew(MINUTE).await.err().unwrap();
+        let flight = refresher.renew(MINUTE).unwrap().unwrap();
+        flight.landing().await.unwrap_err();
         advance(30 * FIRST_COOLDOWN).await;
         // The cooldown is over, the interval is not.
-        let error = refresher.renew(MINUTE).await.err().unwrap();
+        let error = refresher.renew(MINUTE).err().unwrap();
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         assert!(error.retry_after().is_some());
         assert_eq!(script.fetches(), 2);

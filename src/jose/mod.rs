@@ -22,7 +22,11 @@ mod signing;
 #[cfg(feature = "jwt")]
 pub(crate) use self::algorithm::KeyType;
 #[cfg(feature = "jwt")]
-pub use self::{algorithm::Algorithm, error::KeyError, signing::SigningKey};
+pub use self::{
+    algorithm::{Algorithm, UnknownAlgorithm},
+    error::KeyError,
+    signing::SigningKey,
+};
 
 /// base64url as JOSE wants it: no padding, no stray bits (RFC 7515 §2, RFC 4648 §3.5).
 #[cfg(feature = "jwt")]

@@ -1,6 +1,349 @@
 //! Local verification of JWT access tokens.
+//!
+//! A [`JwtVerifier`] vouches for the tokens of one issuer: that one of the issuer's keys signed
+//! them, with an algorithm that is allowed, that they are access tokens and not one of the other
+//! things an authorization server signs, and that they name the issuer, an audience and an expiry.
+//! Whether this service is in the audience, and whether it is not too late, the
+//! [`Policy`](crate::Policy) decides on every request.
+//!
+//! ```
+//! use serde_json::json;
+//! use tower_introspect::{
+//!     credentials::Token,
+//!     jwt::{Algorithm, JwtVerifier, KeySet, SigningKey},
+//!     verify::{Verifier, VerifyRequest},
+//! };
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let pem = b"-----BEGIN PRIVATE KEY-----\n\
+//!     MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n\
+//!     -----END PRIVATE KEY-----\n";
+//! let key = SigningKey::from_pem(Algorithm::EdDSA, pem)?.with_kid("2026");
+//! let jwk = key.public_jwk().expect("no secret").to_string();
+//! let verifier = JwtVerifier::builder("https://as.example.com")
+//!     .keys(KeySet::from_jwk(jwk.as_bytes())?)
+//!     .build()?;
+//!
+//! let token = key.sign(
+//!     &json!({"alg": "EdDSA", "kid": "2026", "typ": "at+jwt"}),
+//!     &json!({"iss": "https://as.example.com", "aud": "api", "exp": 1893456000, "sub": "alice"}),
+//! )?;
+//! let request = VerifyRequest::new(Token::bearer(&token).expect("a b64token"));
+//! // Where keys are at hand the answer is there at once.
+//! let active = verifier.verify(request).now_or_later().ok().expect("at once")?;
+//! assert_eq!(active.claims().subject(), Some("alice"));
+//! # Ok(()) }
+//! ```
+//!
+//! # Differences from common JWT libraries
+//!
+//! A `crit` of any kind is refused, as is `b64`; so are repeated members at every level of the
+//! header and the claims, base64url with padding or stray bits, tokens without `exp`, `aud` or
+//! `iss`, an `iss` that is an array, and `typ`s of other things. Keys in the header (`jwk`, `x5c`)
+//! or behind URLs in it (`jku`, `x5u`) are ignored.
 
+mod builder;
+pub mod future;
 pub(crate) mod keys;
+mod source;
+mod validate;
 
-pub use self::keys::KeySet;
-pub use crate::jose::{Algorithm, KeyError, SigningKey};
+use std::{fmt, sync::Arc};
+
+pub use self::{builder::JwtVerifierBuilder, keys::KeySet};
+use self::{
+    future::VerifyFuture,
+    source::{FetchKeys, Source},
+    validate::{Refused, Rules},
+};
+pub use crate::jose::{Algorithm, KeyError, SigningKey, UnknownAlgorithm};
+use crate::{
+    clock::{Clock, Moment},
+    error::{ErrorKind, VerifyError},
+    verify::{ActiveToken, Method, Outcome, Verifier, VerifyRequest, Verifying},
+};
+
+/// What the access tokens of an issuer look like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Profile {
+    /// Any JWT that is not marked as something else.
+    ///
+    /// For issuers that don't follow RFC 9068. `typ` may be absent or `JWT`; types of other things
+    /// are refused, and so are tokens whose claims are those of an ID token, a refresh token, a
+    /// logout token or a security event.
+    ///
+    /// # Security
+    ///
+    /// Where an issuer marks its ID tokens in no way, only their audience keeps them from being
+    /// taken for access tokens. Give the service an audience that is no client's id.
+    Generic,
+    /// `typ` must be `at+jwt` (RFC 9068 §4).
+    #[default]
+    Rfc9068,
+}
+
+/// Verifies the JWT access tokens of one issuer.
+///
+/// Clones share the keys. See the [module docs](self) for an example.
+#[derive(Clone)]
+pub struct JwtVerifier(Arc<Inner>);
+
+struct Inner {
+    rules: Rules,
+    source: Source,
+    clock: Arc<dyn Clock>,
+}
+
+impl JwtVerifier {
+    /// Starts to build a verifier of the tokens of `issuer`, the exact text of their `iss` claim
+    /// (RFC 9068 §4).
+    ///
+    /// ```
+    /// use tower_introspect::jwt::{Algorithm, JwtVerifier, KeySet, Profile};
+    ///
+    /// let verifier = JwtVerifier::builder("https://as.example.com/")
+    ///     .keys(KeySet::from_secret(Algorithm::HS256, &[7; 32])?)
+    ///     .profile(Profile::Generic)
+    ///     .build()?;
+    /// assert_eq!(verifier.issuer(), "https://as.example.com/");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn builder(issuer: impl Into<String>) -> JwtVerifierBuilder {
+        JwtVerifierBuilder::new(issuer.into())
+    }
+
+    /// The issuer whose tokens are verified.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.0.rules.issuer
+    }
+
+    /// Fetches the keys now, so that the first request need not wait for them.
+    ///
+    /// # Errors
+    ///
+    /// If they can't be had. That is no reason to stop: they are fetched again when they are
+    /// needed.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future stops the waiting, not the fetch.
+    pub async fn warm(&self) -> Result<(), VerifyError> {
+        match &self.0.source {
+            Source::Remote(keys) => keys.load().await.map(drop),
+            Source::Static(_) => Ok(()),
+        }
+    }
+
+    fn verify_fetching(
+        &self,
+        keys: &Arc<dyn FetchKeys>,
+        request: VerifyRequest,
+        start: Moment,
+    ) -> Verifying<VerifyFuture> {
+        let snapshot = keys.snapshot();
+        let none = KeySet::default();
+        let token = request.token().secret_str();
+        let kid = match self.0.verify(token, snapshot.as_deref().unwrap_or(&none), start) {
+            Ok(outcome) => return Verifying::done(outcome),
+            Err(kid) => kid,
+        };
+        // Only a token in which nothing else is wrong gets here.
+        let fetching = match &snapshot {
+            Some(_) => keys.refresh_for(kid.as_deref().unwrap_or_default()),
+            None => Some(keys.load()),
+        };
+        let Some(fetching) = fetching else {
+            return Verifying::done(Err(ErrorKind::UnknownKey.into()));
+        };
+        let inner = Arc::clone(&self.0);
+        Verifying::pending(VerifyFuture::new(async move {
+            let keys = fetching.await?;
+            inner.verify(request.token().secret_str(), &keys, start).unwrap_or_else(unknown_key)
+        }))
+    }
+}
+
+impl Verifier for JwtVerifier {
+    type Future = VerifyFuture;
+
+    fn verify(&self, request: VerifyRequest) -> Verifying<VerifyFuture> {
+        let start = Moment::now(&*self.0.clock);
+        match &self.0.source {
+            Source::Remote(keys) => self.verify_fetching(keys, request, start),
+            Source::Static(keys) => {
+                let token = request.token().secret_str();
+                Verifying::done(self.0.verify(token, keys, start).unwrap_or_else(unknown_key))
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// The outcome; `Err` with the name of the key if that is all that is missing.
+    fn verify(
+        &self,
+        token: &str,
+        keys: &KeySet,
+        start: Moment,
+    ) -> Result<Outcome, Option<Box<str>>> {
+        match self.rules.verify(token, keys) {
+            Ok(claims) => {
+                let issuer = Arc::clone(&self.rules.issuer);
+                Ok(Ok(ActiveToken::new(issuer, claims, Method::Jwt, start)))
+            }
+            Err(Refused::Because(kind)) => Ok(Err(kind.into())),
+            Err(Refused::UnknownKey(kid)) => Err(kid),
+        }
+    }
+}
+
+fn unknown_key(_: Option<Box<str>>) -> Outcome {
+    Err(ErrorKind::UnknownKey.into())
+}
+
+impl fmt::Debug for JwtVerifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JwtVerifier")
+            .field("rules", &self.0.rules)
+            .field("source", &self.0.source)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use serde_json::json;
+
+    use super::{source::Fetching, *};
+    use crate::{clock::SystemClock, credentials::Token};
+
+    const ISSUER: &str = "https://as.example.com";
+
+    /// Keys that are there, and keys that come when they are fetched.
+    struct Fake {
+        now: Option<Arc<KeySet>>,
+        /// `None`: nothing may be fetched.
+        later: Option<Result<Arc<KeySet>, VerifyError>>,
+        calls: Mutex<Vec<String>>,
+    }
+
+    impl Fake {
+        fn fetch(&self, call: &str) -> Option<Fetching> {
+            self.calls.lock().unwrap().push(call.to_owned());
+            let keys = self.later.clone()?;
+            Some(Box::pin(std::future::ready(keys)))
+        }
+    }
+
+    impl FetchKeys for Fake {
+        fn snapshot(&self) -> Option<Arc<KeySet>> {
+            self.now.clone()
+        }
+
+        fn load(&self) -> Fetching {
+            self.fetch("load").expect("scripted")
+        }
+
+        fn refresh_for(&self, kid: &str) -> Option<Fetching> {
+            self.fetch(kid)
+        }
+    }
+
+    fn key(kid: &str) -> SigningKey {
+        let pem = include_bytes!("../../tests/it/keys/ed25519.pem");
+        SigningKey::from_pem(Algorithm::EdDSA, pem).unwrap().with_kid(kid)
+    }
+
+    fn keys(kid: &str) -> Arc<KeySet> {
+        let jwk = key(kid).public_jwk().unwrap().to_string();
+        Arc::new(KeySet::from_jwk(jwk.as_bytes()).unwrap())
+    }
+
+    fn token(kid: &str, issuer: &str) -> String {
+        let header = json!({"alg": "EdDSA", "kid": kid, "typ": "at+jwt"});
+        let claims = json!({"iss": issuer, "aud": "api", "exp": 1_893_456_000});
+        key(kid).sign(&header, &claims).unwrap()
+    }
+
+    /// What comes of `token`, whether there was something to wait for, and what was fetched.
+    fn run(fake: Fake, token: &str) -> (Result<(), ErrorKind>, bool, Vec<String>) {
+        let fake = Arc::new(fake);
+        let verifier = JwtVerifier(Arc::new(Inner {
+            rules: Rules {
+                issuer: ISSUER.into(),
+                algorithms: Algorithm::ASYMMETRIC.into(),
+                profile: Profile::Rfc9068,
+                scope_claim: None,
+            },
+            source: Source::Remote(Arc::clone(&fake) as _),
+            clock: Arc::new(SystemClock),
+        }));
+        let request = VerifyRequest::new(Token::bearer(token).unwrap());
+        let (outcome, waited) = match verifier.verify(request).now_or_later() {
+            Ok(outcome) => (outcome, false),
+            Err(future) => (tokio_test::block_on(future), true),
+        };
+        let calls = fake.calls.lock().unwrap().clone();
+        (outcome.map(drop).map_err(|error| error.kind()), waited, calls)
+    }
+
+    fn fake(now: Option<&str>, later: Option<&str>) -> Fake {
+        Fake { now: now.map(keys), later: later.map(keys).map(Ok), calls: Mutex::default() }
+    }
+
+    #[test]
+    fn a_known_key_needs_no_waiting() {
+        let (outcome, waited, calls) = run(fake(Some("a"), Some("b")), &token("a", ISSUER));
+        assert_eq!((outcome, waited), (Ok(()), false));
+        assert!(calls.is_empty());
+    }
+
+    #[test]
+    fn rfc7517_5_an_unknown_key_is_fetched_once_and_then_refused() {
+        let (outcome, waited, calls) = run(fake(Some("a"), Some("b")), &token("b", ISSUER));
+        assert_eq!((outcome, waited), (Ok(()), true));
+        assert_eq!(calls, ["b"]);
+        let (outcome, _, calls) = run(fake(Some("a"), Some("a")), &token("b", ISSUER));
+        assert_eq!(outcome, Err(ErrorKind::UnknownKey));
+        assert_eq!(calls, ["b"]);
+        let (outcome, waited, _) = run(fake(Some("a"), None), &token("b", ISSUER));
+        assert_eq!((outcome, waited), (Err(ErrorKind::UnknownKey), false));
+    }
+
+    #[test]
+    fn the_first_token_loads_the_keys() {
+        let (outcome, waited, calls) = run(fake(None, Some("a")), &token("a", ISSUER));
+        assert_eq!((outcome, waited), (Ok(()), true));
+        assert_eq!(calls, ["load"]);
+    }
+
+    #[test]
+    fn a_token_that_is_wrong_anyway_fetches_nothing() {
+        let other = token("a", "https://evil.example.com");
+        for (token, kind) in [
+            ("garbage", ErrorKind::MalformedToken),
+            (&*other, ErrorKind::WrongIssuer),
+            ("e30.e30.e30.e30.e30", ErrorKind::UnsupportedToken),
+        ] {
+            for now in [None, Some("x")] {
+                let (outcome, waited, calls) = run(fake(now, Some("a")), token);
+                assert_eq!((outcome, waited), (Err(kind), false));
+                assert!(calls.is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn keys_that_can_not_be_had_are_not_the_clients_fault() {
+        for now in [None, Some("a")] {
+            let later = Some(Err(ErrorKind::Unavailable.into()));
+            let fake = Fake { now: now.map(keys), later, calls: Mutex::default() };
+            let (outcome, _, _) = run(fake, &token("b", ISSUER));
+            assert_eq!(outcome, Err(ErrorKind::Unavailable));
+        }
+    }
+}

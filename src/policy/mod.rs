@@ -1,1 +1,368 @@
-//! To come.
+//! What this service asks of a token, on every request.
+//!
+//! A [`Policy`] is the only way from an [`ActiveToken`], which says what an issuer vouches for, to
+//! a [`VerifiedToken`], which says that it is enough for this request. It runs whether the fact is
+//! fresh or remembered, so no earlier decision is ever used again.
+//!
+//! ```
+//! use tower_introspect::{
+//!     ErrorKind, Policy,
+//!     claims::Claims,
+//!     clock::{Moment, SystemClock},
+//!     credentials::Scheme,
+//!     verify::{ActiveToken, Method},
+//! };
+//!
+//! let claims = Claims::from_json(br#"{"sub": "alice", "aud": "https://other.example.com"}"#).unwrap();
+//! let start = Moment::now(&SystemClock);
+//! let active = ActiveToken::new("https://as.example.com", claims, Method::Custom, start);
+//!
+//! let ours = Policy::new("https://api.example.com");
+//! let refused = ours.admit(active.clone(), Scheme::Bearer).unwrap_err();
+//! assert_eq!(refused.kind(), ErrorKind::WrongAudience);
+//!
+//! let theirs = Policy::new("https://other.example.com");
+//! assert_eq!(theirs.admit(active, Scheme::Bearer).unwrap().subject(), Some("alice"));
+//! ```
+
+mod requirement;
+mod verified;
+
+use std::{sync::Arc, time::Duration};
+
+pub(crate) use self::verified::{Anonymous, challenge_of, token_of};
+pub use self::{
+    requirement::Requirement,
+    verified::{Identity, VerifiedToken},
+};
+use crate::{
+    claims::{Claims, Scope},
+    clock::{Clock, Moment, SystemClock, UnixTime},
+    credentials::Scheme,
+    error::{ErrorKind, TokenKind, VerifyError},
+    respond::Challenge,
+    verify::ActiveToken,
+};
+
+/// How far the clocks of issuers may be off, unless configured.
+const DEFAULT_LEEWAY: Duration = Duration::from_secs(30);
+
+/// What this service asks of a token.
+///
+/// Holds what an issuer vouches for against, in this order: the issuer, the kind of token, the
+/// time, the audience, the key the token is bound to, and the requirements. See the [module
+/// docs](self) for an example.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    audiences: Vec<Box<str>>,
+    issuers: Option<Vec<Box<str>>>,
+    leeway: Duration,
+    clock: Arc<dyn Clock>,
+    requirements: Vec<Requirement>,
+    challenge: Arc<Challenge>,
+}
+
+impl Policy {
+    /// Admits tokens meant for `audience`, the identifier of this service (RFC 8707 §2).
+    ///
+    /// The audience is mandatory: a token meant for another service must not open this one (RFC
+    /// 9700 §2.3). An empty one admits nothing.
+    #[must_use]
+    pub fn new(audience: &str) -> Self {
+        Self {
+            audiences: vec![audience.into()],
+            issuers: None,
+            leeway: DEFAULT_LEEWAY,
+            clock: Arc::new(SystemClock),
+            requirements: Vec::new(),
+            challenge: Arc::new(Challenge::new(audience)),
+        }
+    }
+
+    /// Also admits tokens meant for `audience`.
+    ///
+    /// For a service that is known under several names. Each is compared exactly, so a form with
+    /// and one without a trailing slash are two names.
+    #[must_use]
+    pub fn or_audience(mut self, audience: &str) -> Self {
+        self.audiences.push(audience.into());
+        self
+    }
+
+    /// Admits only tokens that one of these issuers vouches for.
+    ///
+    /// A verifier only ever vouches for issuers it was configured with; this narrows them down
+    /// where one verifier serves several policies.
+    #[must_use]
+    pub fn issuers<'a>(mut self, issuers: impl IntoIterator<Item = &'a str>) -> Self {
+        self.issuers = Some(issuers.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Sets how far the clocks of issuers may be off from this one's. 30 s by default.
+    ///
+    /// # Security
+    ///
+    /// An expired token is accepted for this long (RFC 7519 §4.1.4: "usually no more than a few
+    /// minutes"); it is cut to five minutes.
+    #[must_use]
+    pub fn leeway(mut self, leeway: Duration) -> Self {
+        self.leeway = leeway.min(Duration::from_secs(300));
+        self
+    }
+
+    /// Sets the clock.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Also asks this of every token. Requirements add up.
+    #[must_use]
+    pub fn require(mut self, requirement: Requirement) -> Self {
+        self.requirements.push(requirement);
+        self
+    }
+
+    /// Sets what clients are told when they are refused. By default the audience is the realm.
+    #[must_use]
+    pub fn challenge(mut self, challenge: Challenge) -> Self {
+        self.challenge = Arc::new(challenge);
+        self
+    }
+
+    /// Names, in challenges, the document that describes this service (RFC 9728 §5.1).
+    #[must_use]
+    pub fn resource_metadata(mut self, url: &str) -> Self {
+        let challenge = Arc::unwrap_or_clone(self.challenge);
+        self.challenge = Arc::new(challenge.resource_metadata(url));
+        self
+    }
+
+    /// Names, in challenges, the scope that clients without a token should ask for.
+    #[must_use]
+    pub fn advertise_scope(mut self, scope: &str) -> Self {
+        let challenge = Arc::unwrap_or_clone(self.challenge);
+        self.challenge = Arc::new(challenge.scope(Scope::parse(scope)));
+        self
+    }
+
+    /// Decides about a token that was presented under `scheme`.
+    ///
+    /// # Errors
+    ///
+    /// If anything this policy asks for is not met. Authentication is judged before authorization:
+    /// an expired token that also lacks scope is expired.
+    pub fn admit(&self, active: ActiveToken, scheme: Scheme) -> Result<VerifiedToken, VerifyError> {
+        let now = Moment::now(&*self.clock);
+        let claims = active.claims();
+        self.check_issuer(active.issuer())?;
+        check_kind(claims)?;
+        self.check_time(claims, now.wall())?;
+        self.check_audience(claims)?;
+        check_possession(claims, scheme)?;
+        let age = now.since(active.verified_at());
+        let token = VerifiedToken::new(active, age, Arc::clone(&self.challenge));
+        self.requirements.iter().try_for_each(|requirement| requirement.check(&token))?;
+        Ok(token)
+    }
+
+    pub(crate) fn challenges(&self) -> &Arc<Challenge> {
+        &self.challenge
+    }
+
+    fn check_issuer(&self, issuer: &str) -> Result<(), ErrorKind> {
+        match &self.issuers {
+            Some(admitted) if !admitted.iter().any(|name| **name == *issuer) => {
+                Err(ErrorKind::WrongIssuer)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A token is valid from `nbf` on and until just before `exp` (RFC 7519 §4.1.4, §4.1.5).
+    fn check_time(&self, claims: &Claims, now: UnixTime) -> Result<(), ErrorKind> {
+        if claims.expires_at().is_some_and(|exp| now >= exp.saturating_add(self.leeway)) {
+            return Err(ErrorKind::Expired);
+        }
+        let soon = now.saturating_add(self.leeway);
+        // RFC 7519 does not make an `iat` in the future a reason for refusal. It is one here: a
+        // token from tomorrow would outlive a revocation of all that was issued until today.
+        let starts = [claims.not_before(), claims.issued_at()];
+        if starts.into_iter().flatten().any(|start| start > soon) {
+            return Err(ErrorKind::NotYetValid);
+        }
+        Ok(())
+    }
+
+    fn check_audience(&self, claims: &Claims) -> Result<(), ErrorKind> {
+        let named =
+            self.audiences.iter().any(|name| !name.is_empty() && claims.audience().contains(name));
+        if named { Ok(()) } else { Err(ErrorKind::WrongAudience) }
+    }
+}
+
+/// Refuses what calls itself a refresh token, whoever vouches for it being active: real servers
+/// introspect refresh tokens as active.
+fn check_kind(claims: &Claims) -> Result<(), ErrorKind> {
+    let says_refresh = ["token_type", "token_use"].into_iter().any(|name| {
+        claims.string(name).is_some_and(|kind| {
+            kind.eq_ignore_ascii_case("refresh_token") || kind.eq_ignore_ascii_case("refresh")
+        })
+    });
+    if says_refresh { Err(ErrorKind::WrongTokenKind(TokenKind::Refresh)) } else { Ok(()) }
+}
+
+/// A token that is bound to a key is no bearer token (RFC 8705 §3, RFC 9449 §7.2), and a token
+/// that is not must not come under a scheme that says it is (RFC 9449 §7.1).
+///
+/// Nothing here can show possession of a key, so every bound token is refused, whatever the kind
+/// of its binding.
+fn check_possession(claims: &Claims, scheme: Scheme) -> Result<(), ErrorKind> {
+    let bound = claims.confirmation().is_some()
+        || claims.string("token_type").is_some_and(|kind| kind.eq_ignore_ascii_case("DPoP"));
+    if bound || scheme != Scheme::Bearer { Err(ErrorKind::UnprovenPossession) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verify::Method;
+
+    #[derive(Debug)]
+    struct At(i64);
+
+    impl Clock for At {
+        fn now(&self) -> UnixTime {
+            UnixTime::from_secs(self.0)
+        }
+    }
+
+    fn admit(policy: &Policy, claims: &str) -> Result<VerifiedToken, ErrorKind> {
+        let claims = Claims::from_json(claims.as_bytes()).unwrap();
+        let active = ActiveToken::new("https://as", claims, Method::Jwt, Moment::now(&At(1000)));
+        policy.admit(active, Scheme::Bearer).map_err(|error| error.kind())
+    }
+
+    fn strict() -> Policy {
+        Policy::new("A").leeway(Duration::ZERO).clock(At(1000))
+    }
+
+    fn outcome(policy: &Policy, claims: &str) -> Option<ErrorKind> {
+        admit(policy, claims).err()
+    }
+
+    #[test]
+    fn rfc7519_4_1_4_exp_is_exclusive() {
+        let leeway = strict().leeway(Duration::from_secs(30));
+        for (policy, exp, refused) in [
+            (strict(), "1000", true),
+            (strict(), "1001", false),
+            (strict(), "1000.5", false),
+            (strict(), "999.9", true),
+            (leeway.clone(), "970", true),
+            (leeway.clone(), "971", false),
+            (strict(), "-1", true),
+            (strict(), "-9223372036854775808", true),
+            (strict(), "9223372036854775807", false),
+            (strict(), "1e308", false),
+            (leeway, "1e308", false),
+        ] {
+            let claims = format!("{{\"aud\":\"A\",\"exp\":{exp}}}");
+            assert_eq!(outcome(&policy, &claims), refused.then_some(ErrorKind::Expired), "{exp}");
+        }
+    }
+
+    #[test]
+    fn rfc7519_4_1_5_nbf_is_inclusive() {
+        for (nbf, refused) in [("1000", false), ("1001", true), ("1.5", false), ("1e300", true)] {
+            let claims = format!("{{\"aud\":\"A\",\"nbf\":{nbf}}}");
+            assert_eq!(
+                outcome(&strict(), &claims),
+                refused.then_some(ErrorKind::NotYetValid),
+                "{nbf}"
+            );
+        }
+        let leeway = strict().leeway(Duration::from_secs(30));
+        assert_eq!(outcome(&leeway, r#"{"aud":"A","nbf":1030}"#), None);
+        assert_eq!(outcome(&leeway, r#"{"aud":"A","nbf":1031}"#), Some(ErrorKind::NotYetValid));
+    }
+
+    #[test]
+    fn iat_in_the_future_is_refused_beyond_the_leeway() {
+        let policy = strict().leeway(Duration::from_secs(30));
+        assert_eq!(outcome(&policy, r#"{"aud":"A","iat":1010}"#), None);
+        assert_eq!(outcome(&policy, r#"{"aud":"A","iat":4600}"#), Some(ErrorKind::NotYetValid));
+    }
+
+    #[test]
+    fn rfc7519_4_1_4_leeway_is_at_most_a_few_minutes() {
+        let policy = strict().leeway(Duration::from_secs(u64::MAX));
+        assert_eq!(outcome(&policy, r#"{"aud":"A","exp":700}"#), Some(ErrorKind::Expired));
+        assert_eq!(outcome(&policy, r#"{"aud":"A","exp":701}"#), None);
+    }
+
+    #[test]
+    fn rfc9700_2_3_the_audience_is_always_checked() {
+        for claims in ["{}", r#"{"aud":[]}"#, r#"{"aud":"B"}"#, r#"{"aud":"a"}"#, r#"{"aud":"A/"}"#]
+        {
+            assert_eq!(outcome(&strict(), claims), Some(ErrorKind::WrongAudience), "{claims}");
+        }
+        assert_eq!(outcome(&strict().or_audience("B"), r#"{"aud":["C","B"]}"#), None);
+        assert_eq!(outcome(&Policy::new(""), r#"{"aud":""}"#), Some(ErrorKind::WrongAudience));
+    }
+
+    #[test]
+    fn rfc6750_3_1_authentication_is_judged_before_authorization() {
+        let policy = strict().require(Requirement::all_scopes(["read"]));
+        let expired = r#"{"aud":"A","exp":1,"scope":""}"#;
+        assert_eq!(outcome(&policy, expired), Some(ErrorKind::Expired));
+        assert_eq!(outcome(&policy, r#"{"aud":"B"}"#), Some(ErrorKind::WrongAudience));
+        assert_eq!(outcome(&policy, r#"{"aud":"A"}"#), Some(ErrorKind::InsufficientScope));
+        assert_eq!(outcome(&policy, r#"{"aud":"A","scope":"read"}"#), None);
+    }
+
+    #[test]
+    fn rfc8705_3_rfc9449_7_2_bound_tokens_are_no_bearer_tokens() {
+        for extra in [
+            r#""cnf":{"jkt":"x"}"#,
+            r#""cnf":{"x5t#S256":"x"}"#,
+            r#""cnf":{"unknown":"x"}"#,
+            r#""cnf":{}"#,
+            r#""token_type":"dpop""#,
+        ] {
+            let claims = format!("{{\"aud\":\"A\",{extra}}}");
+            assert_eq!(outcome(&strict(), &claims), Some(ErrorKind::UnprovenPossession), "{extra}");
+        }
+        assert_eq!(outcome(&strict(), r#"{"aud":"A","token_type":"bearer"}"#), None);
+    }
+
+    #[test]
+    fn rfc9449_7_1_unbound_token_under_dpop_is_refused() {
+        let claims = Claims::from_json(br#"{"aud":"A"}"#).unwrap();
+        let active = ActiveToken::new("https://as", claims, Method::Jwt, Moment::now(&At(1000)));
+        let refused = strict().admit(active, Scheme::Dpop).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::UnprovenPossession);
+    }
+
+    #[test]
+    fn refresh_tokens_are_refused_whoever_vouches() {
+        for extra in [r#""token_type":"refresh_token""#, r#""token_use":"refresh""#] {
+            let claims = format!("{{\"aud\":\"A\",{extra}}}");
+            let kind = ErrorKind::WrongTokenKind(TokenKind::Refresh);
+            assert_eq!(outcome(&strict(), &claims), Some(kind), "{extra}");
+        }
+    }
+
+    #[test]
+    fn issuers_narrow_down() {
+        let claims = r#"{"aud":"A"}"#;
+        assert_eq!(outcome(&strict().issuers(["https://as"]), claims), None);
+        assert_eq!(
+            outcome(&strict().issuers(["https://as/"]), claims),
+            Some(ErrorKind::WrongIssuer)
+        );
+        assert_eq!(outcome(&strict().issuers([]), claims), Some(ErrorKind::WrongIssuer));
+    }
+}

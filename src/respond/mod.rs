@@ -1,1 +1,188 @@
-//! To come.
+//! From a refusal to a response.
+//!
+//! One table says what each [`ErrorKind`] answers, over HTTP and over gRPC. [`Auto`] renders it
+//! with an empty body, so it fits every body type; [`ProblemJson`] adds a body where the type can
+//! carry one. A closure or a type of your own that implements [`Respond`] may answer otherwise;
+//! the [`VerifyError`] is put into the response's extensions in any case.
+//!
+//! ```
+//! use http::{HeaderMap, Method, Response, StatusCode, Uri, header::WWW_AUTHENTICATE};
+//! use tower_introspect::{
+//!     ErrorKind, VerifyError,
+//!     respond::{Auto, Challenge, Refusal, RequestHead, Respond},
+//! };
+//!
+//! let (method, uri, headers) = (Method::GET, Uri::from_static("/"), HeaderMap::new());
+//! let head = RequestHead::new(&method, &uri, &headers);
+//! let error = VerifyError::new(ErrorKind::Expired);
+//! let challenge = Challenge::new("https://api.example.com");
+//!
+//! let response: Response<String> = Auto::new().respond(&Refusal::new(&error, head, &challenge));
+//! assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+//! assert_eq!(
+//!     response.headers()[WWW_AUTHENTICATE],
+//!     "Bearer realm=\"https://api.example.com\", error=\"invalid_token\""
+//! );
+//! ```
+//!
+//! A responder that keeps the status and the headers and adds a body:
+//!
+//! ```
+//! use http::Response;
+//! use tower_introspect::respond::{Refusal, Respond};
+//!
+//! let responder = |refusal: &Refusal<'_>| -> Response<String> {
+//!     refusal.http().map(|_: String| format!("refused: {}", refusal.error().kind().reason()))
+//! };
+//! fn is_responder<R: Respond<String>>(_: &R) {}
+//! is_responder(&responder);
+//! ```
+
+mod challenge;
+mod grpc;
+mod http;
+mod problem;
+mod table;
+
+use ::http::{HeaderMap, Method, Request, Response, Uri, header::CONTENT_TYPE};
+
+pub use self::{challenge::Challenge, problem::ProblemJson};
+use crate::{error::VerifyError, telemetry};
+
+/// What of a request is known before its body.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestHead<'a> {
+    method: &'a Method,
+    uri: &'a Uri,
+    headers: &'a HeaderMap,
+}
+
+impl<'a> RequestHead<'a> {
+    /// The head of a request with these parts.
+    #[must_use]
+    pub const fn new(method: &'a Method, uri: &'a Uri, headers: &'a HeaderMap) -> Self {
+        Self { method, uri, headers }
+    }
+
+    /// The head of `request`.
+    #[must_use]
+    pub fn of<B>(request: &'a Request<B>) -> Self {
+        Self::new(request.method(), request.uri(), request.headers())
+    }
+
+    /// The method.
+    #[must_use]
+    pub const fn method(&self) -> &'a Method {
+        self.method
+    }
+
+    /// The request target.
+    #[must_use]
+    pub const fn uri(&self) -> &'a Uri {
+        self.uri
+    }
+
+    /// The header fields.
+    #[must_use]
+    pub const fn headers(&self) -> &'a HeaderMap {
+        self.headers
+    }
+
+    /// True if the client speaks gRPC or gRPC-Web, going by the content type.
+    #[must_use]
+    pub fn is_grpc(&self) -> bool {
+        grpc::content_type(self.headers.get(CONTENT_TYPE)).is_some()
+    }
+}
+
+/// A request that is refused, and why.
+#[derive(Clone, Copy, Debug)]
+pub struct Refusal<'a> {
+    error: &'a VerifyError,
+    head: RequestHead<'a>,
+    challenge: &'a Challenge,
+}
+
+impl<'a> Refusal<'a> {
+    /// The refusal of the request with this head.
+    #[must_use]
+    pub const fn new(
+        error: &'a VerifyError,
+        head: RequestHead<'a>,
+        challenge: &'a Challenge,
+    ) -> Self {
+        Self { error, head, challenge }
+    }
+
+    /// Why.
+    #[must_use]
+    pub const fn error(&self) -> &'a VerifyError {
+        self.error
+    }
+
+    /// The request.
+    #[must_use]
+    pub const fn head(&self) -> RequestHead<'a> {
+        self.head
+    }
+
+    /// What the service tells clients about itself.
+    #[must_use]
+    pub const fn challenge(&self) -> &'a Challenge {
+        self.challenge
+    }
+
+    /// The response of an HTTP API: status, `WWW-Authenticate`, `Retry-After`, no body.
+    #[must_use]
+    pub fn http<B: Default>(&self) -> Response<B> {
+        http::render(self)
+    }
+
+    /// The response of a gRPC service: HTTP 200 and trailers only (gRPC over HTTP/2, "Responses").
+    #[must_use]
+    pub fn grpc<B: Default>(&self) -> Response<B> {
+        grpc::render(self)
+    }
+}
+
+/// Turns a refusal into a response.
+pub trait Respond<B> {
+    /// The response to the client whose request is refused.
+    fn respond(&self, refusal: &Refusal<'_>) -> Response<B>;
+}
+
+impl<F, B> Respond<B> for F
+where
+    F: Fn(&Refusal<'_>) -> Response<B>,
+{
+    fn respond(&self, refusal: &Refusal<'_>) -> Response<B> {
+        self(refusal)
+    }
+}
+
+/// Answers gRPC clients in gRPC, all others in HTTP, with an empty body.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct Auto;
+
+impl Auto {
+    /// Creates the responder. See the [module docs](self) for an example.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self
+    }
+}
+
+impl<B: Default> Respond<B> for Auto {
+    fn respond(&self, refusal: &Refusal<'_>) -> Response<B> {
+        if refusal.head.is_grpc() { refusal.grpc() } else { refusal.http() }
+    }
+}
+
+/// Reports the refusal, has it rendered, and leaves the reason where outer layers find it.
+pub(crate) fn refuse<R: Respond<B>, B>(responder: &R, refusal: &Refusal<'_>) -> Response<B> {
+    telemetry::refused(refusal.error);
+    let mut response = responder.respond(refusal);
+    response.extensions_mut().insert(refusal.error.clone());
+    response
+}

@@ -1,1 +1,491 @@
+//! The middleware: what reaches the handler, and what it does to the service below.
 
+use std::{
+    convert::Infallible,
+    future::{Pending, pending},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use proptest::prelude::*;
+use tokio::sync::oneshot;
+use tokio_test::{assert_pending, assert_ready, assert_ready_ok, task};
+use tower::{Layer, Service, ServiceBuilder, ServiceExt, limit::ConcurrencyLimitLayer, service_fn};
+use tower_introspect::{
+    ErrorKind, Identity, VerifiedToken, VerifyError,
+    credentials::Extractor,
+    verify::{Freshness, Outcome, Verifier, VerifyRequest, Verifying, verify_fn},
+};
+
+use crate::support::{
+    Alive, AtOnce, ask, challenge, layer, policy, refusal, request, whoami, with_authorization,
+    with_token,
+};
+
+#[tokio::test]
+async fn a_verified_token_reaches_the_handler() {
+    let response = ask(&layer(AtOnce::alice()), with_token()).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(response.body(), "alice");
+}
+
+#[tokio::test]
+async fn a_token_that_takes_time_reaches_the_handler() {
+    let slow = verify_fn(async |_| {
+        tokio::task::yield_now().await;
+        AtOnce::alice().0
+    });
+    assert_eq!(ask(&layer(slow), with_token()).await.body(), "alice");
+}
+
+#[tokio::test]
+async fn rfc6750_3_1_no_credentials_no_error_code() {
+    let layer = layer(AtOnce::alice());
+    for fields in
+        [&[][..], &[("authorization", "Basic dTpw")], &[("proxy-authorization", "Bearer abc")]]
+    {
+        let response = ask(&layer, request(fields)).await;
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+        assert_eq!(challenge(response.headers()), Some("Bearer realm=\"https://api.example.com\""));
+    }
+}
+
+#[tokio::test]
+async fn rfc6750_3_1_malformed_request_is_400() {
+    let layer = layer(AtOnce::alice());
+    let twice = request(&[("authorization", "Bearer abc"), ("authorization", "Bearer abc")]);
+    let joined = request(&[("authorization", "Bearer abc, Bearer abc")]);
+    let schemes = request(&[("authorization", "Bearer abc"), ("authorization", "DPoP abc")]);
+    for request in [twice, joined, schemes, request(&[("authorization", "Bearer")])] {
+        let response = ask(&layer, request).await;
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+        let challenge = challenge(response.headers()).expect("a challenge");
+        assert!(challenge.ends_with("error=\"invalid_request\""), "{challenge}");
+    }
+}
+
+#[tokio::test]
+async fn rfc6750_3_1_bad_token_is_invalid_token() {
+    for kind in
+        [ErrorKind::Expired, ErrorKind::BadSignature, ErrorKind::Inactive, ErrorKind::UnknownIssuer]
+    {
+        let response = ask(&layer(AtOnce::refusing(kind)), with_token()).await;
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+        assert!(
+            challenge(response.headers())
+                .is_some_and(|text| text.contains("error=\"invalid_token\""))
+        );
+        assert_eq!(refusal(&response), Some(kind));
+    }
+}
+
+#[tokio::test]
+async fn the_policy_decides_whatever_the_verifier_says() {
+    let elsewhere = AtOnce::claims(r#"{"sub":"alice","aud":"https://other.example.com"}"#);
+    let response = ask(&layer(elsewhere), with_token()).await;
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(refusal(&response), Some(ErrorKind::WrongAudience));
+}
+
+#[tokio::test]
+async fn a_client_is_not_blamed_for_the_authorization_server() {
+    for (kind, status) in [
+        (ErrorKind::Unavailable, StatusCode::SERVICE_UNAVAILABLE),
+        (ErrorKind::BadResponse, StatusCode::BAD_GATEWAY),
+        (ErrorKind::CredentialsRejected, StatusCode::INTERNAL_SERVER_ERROR),
+    ] {
+        let response = ask(&layer(AtOnce::refusing(kind)), with_token()).await;
+        assert_eq!(response.status(), status);
+        assert_eq!(challenge(response.headers()), None);
+        let retry = response.headers().contains_key(header::RETRY_AFTER);
+        assert_eq!(retry, kind == ErrorKind::Unavailable);
+    }
+}
+
+#[tokio::test]
+async fn rfc9110_9_3_2_head_and_options_are_protected_like_get() {
+    for method in [Method::HEAD, Method::OPTIONS, Method::POST] {
+        let mut request = request(&[]);
+        *request.method_mut() = method;
+        assert_eq!(ask(&layer(AtOnce::alice()), request).await.status(), StatusCode::UNAUTHORIZED);
+    }
+}
+
+#[tokio::test]
+async fn an_identity_that_came_with_the_request_is_removed() {
+    // A token from elsewhere, say from a layer that trusts another authorization server.
+    let foreign =
+        policy().admit(AtOnce::alice().0.unwrap(), tower_introspect::credentials::Scheme::Bearer);
+    let forged = |mut request: Request<Bytes>| {
+        request.extensions_mut().insert(foreign.clone().unwrap());
+        request
+    };
+    let optional = layer(AtOnce::refusing(ErrorKind::Inactive)).optional();
+    assert_eq!(ask(&optional, forged(request(&[]))).await.body(), "nobody");
+    let exempt = layer(AtOnce::refusing(ErrorKind::Inactive)).exempt(|_| true);
+    assert_eq!(ask(&exempt, forged(with_token())).await.body(), "nobody");
+    let required = layer(AtOnce::claims(r#"{"sub":"bob","aud":"https://api.example.com"}"#));
+    assert_eq!(ask(&required, forged(with_token())).await.body(), "bob");
+}
+
+#[tokio::test]
+async fn optional_lets_in_who_has_no_credentials_and_nobody_else() {
+    let optional = layer(AtOnce::alice()).optional();
+    assert_eq!(ask(&optional, request(&[])).await.body(), "nobody");
+    assert_eq!(ask(&optional, with_token()).await.body(), "alice");
+    let bad = layer(AtOnce::refusing(ErrorKind::Expired)).optional();
+    assert_eq!(ask(&bad, with_token()).await.status(), StatusCode::UNAUTHORIZED);
+    for value in ["Basic dTpw", "Bearer", "Bearer a b"] {
+        let response = ask(&optional, request(&[("authorization", value)])).await;
+        assert!(response.status().is_client_error(), "{value}");
+    }
+}
+
+#[tokio::test]
+async fn optional_tells_anonymous_from_no_layer() {
+    let seen = |request: Request<Bytes>| async move {
+        let identity = match Identity::of(request.extensions()) {
+            Some(Identity::Anonymous) => "anonymous",
+            Some(Identity::Token(_)) => "token",
+            _ => "none",
+        };
+        Ok::<_, Infallible>(Response::new(Bytes::from(identity)))
+    };
+    let service = layer(AtOnce::alice()).optional().layer(service_fn(seen));
+    assert_eq!(service.clone().oneshot(request(&[])).await.unwrap().body(), "anonymous");
+    assert_eq!(service.oneshot(with_token()).await.unwrap().body(), "token");
+    assert_eq!(seen(request(&[])).await.unwrap().body(), "none");
+}
+
+#[tokio::test]
+async fn exempt_requests_are_not_looked_at() {
+    let layer =
+        layer(AtOnce::refusing(ErrorKind::Inactive)).exempt(|head| head.uri().path() == "/health");
+    let mut health = with_token();
+    *health.uri_mut() = "/health".parse().unwrap();
+    assert_eq!(ask(&layer, health).await.status(), StatusCode::OK);
+    assert_eq!(ask(&layer, with_token()).await.status(), StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn the_authorization_header_is_sensitive_below_and_can_be_removed() {
+    let sensitive = |request: Request<Bytes>| async move {
+        let value = request.headers().get(header::AUTHORIZATION).map(HeaderValue::is_sensitive);
+        Ok::<_, Infallible>(Response::new(value))
+    };
+    let service = layer(AtOnce::alice()).layer(service_fn(sensitive));
+    assert_eq!(service.oneshot(with_token()).await.unwrap().body(), &Some(true));
+    let service = layer(AtOnce::alice()).remove_credentials().layer(service_fn(sensitive));
+    assert_eq!(service.oneshot(with_token()).await.unwrap().body(), &None);
+}
+
+#[tokio::test]
+async fn rfc6750_2_3_response_to_a_query_token_is_private() {
+    let by_query =
+        layer(AtOnce::alice()).extractor(Extractor::new().danger_query_parameter("access_token"));
+    let mut query = request(&[]);
+    *query.uri_mut() = "/?access_token=abc".parse().unwrap();
+    let response = ask(&by_query, query).await;
+    assert_eq!(response.body(), "alice");
+    assert_eq!(response.headers()[header::CACHE_CONTROL], "private");
+    let response = ask(&by_query, with_token()).await;
+    assert!(!response.headers().contains_key(header::CACHE_CONTROL));
+}
+
+#[tokio::test]
+async fn freshness_is_asked_for_request_by_request() {
+    let echo = verify_fn(async |request: VerifyRequest| match request.freshness() {
+        Freshness::Live => AtOnce::alice().0,
+        _ => Err(VerifyError::new(ErrorKind::Inactive)),
+    });
+    let layer = layer(echo).freshness_fn(|head| match *head.method() {
+        Method::GET => Freshness::Cached,
+        _ => Freshness::Live,
+    });
+    assert_eq!(ask(&layer, with_token()).await.status(), StatusCode::UNAUTHORIZED);
+    let mut post = with_token();
+    *post.method_mut() = Method::POST;
+    assert_eq!(ask(&layer, post).await.body(), "alice");
+}
+
+#[tokio::test]
+async fn a_custom_responder_answers_and_the_reason_is_kept() {
+    let teapot = |refusal: &tower_introspect::respond::Refusal<'_>| -> Response<Bytes> {
+        let mut response = refusal.http();
+        *response.status_mut() = StatusCode::IM_A_TEAPOT;
+        response
+    };
+    let response = ask(&layer(AtOnce::alice()).responder(teapot), request(&[])).await;
+    assert_eq!(response.status(), StatusCode::IM_A_TEAPOT);
+    assert_eq!(refusal(&response), Some(ErrorKind::MissingCredentials));
+}
+
+#[tokio::test]
+async fn a_refused_request_never_reaches_the_handler() {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&calls);
+    let handler = service_fn(move |request| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        whoami(request)
+    });
+    let slow = verify_fn(async |_| {
+        tokio::task::yield_now().await;
+        Err(VerifyError::new(ErrorKind::Expired))
+    });
+    let service = layer(slow).layer(handler);
+    for request in [request(&[]), with_token(), request(&[("authorization", "Bearer a b")])] {
+        assert!(service.clone().oneshot(request).await.unwrap().status().is_client_error());
+    }
+    assert_eq!(calls.load(Ordering::SeqCst), 0);
+}
+
+#[test]
+fn option_layer_and_service_builder_take_it() {
+    fn is_service<S: Service<Request<Bytes>, Response = Response<Bytes>> + Clone + Send + Sync>(
+        _: &S,
+    ) {
+    }
+    let stack = ServiceBuilder::new()
+        .option_layer(Some(layer(AtOnce::alice())))
+        .layer(ConcurrencyLimitLayer::new(1))
+        .service(service_fn(whoami));
+    is_service(&stack);
+}
+
+// ===== the readiness of the inner service =====
+
+/// A verifier whose answers are given one by one.
+#[derive(Clone, Default)]
+struct ByHand(Arc<std::sync::Mutex<Vec<oneshot::Receiver<Outcome>>>>);
+
+impl ByHand {
+    fn next(&self) -> oneshot::Sender<Outcome> {
+        let (sender, receiver) = oneshot::channel();
+        self.0.lock().unwrap().push(receiver);
+        sender
+    }
+}
+
+impl Verifier for ByHand {
+    type Future = std::pin::Pin<Box<dyn Future<Output = Outcome> + Send>>;
+
+    fn verify(&self, _: VerifyRequest) -> Verifying<Self::Future> {
+        let receiver = self.0.lock().unwrap().remove(0);
+        Verifying::pending(Box::pin(async { receiver.await.expect("an answer") }))
+    }
+}
+
+#[tokio::test]
+async fn slow_verification_holds_no_downstream_permit() {
+    let verifier = ByHand::default();
+    let (first, second) = (verifier.next(), verifier.next());
+    let service = layer(verifier).layer(ConcurrencyLimitLayer::new(1).layer(service_fn(whoami)));
+
+    let mut stuck = service.clone();
+    assert_ready_ok!(task::spawn(stuck.ready()).poll());
+    let mut waiting = task::spawn(stuck.call(with_token()));
+    assert_pending!(waiting.poll());
+
+    // The one permit is free for another request, start to end.
+    let mut other = service.clone();
+    assert_ready_ok!(task::spawn(other.ready()).poll());
+    let mut passing = task::spawn(other.call(with_token()));
+    assert_pending!(passing.poll());
+    second.send(AtOnce::alice().0).unwrap();
+    assert_eq!(assert_ready_ok!(passing.poll()).body(), "alice");
+    drop(passing);
+
+    first.send(AtOnce::alice().0).unwrap();
+    assert_eq!(assert_ready_ok!(waiting.poll()).body(), "alice");
+}
+
+#[tokio::test]
+async fn slow_verification_does_not_deadlock_a_single_permit() {
+    let verifier = ByHand::default();
+    let answer = verifier.next();
+    let mut service =
+        layer(verifier).layer(ConcurrencyLimitLayer::new(1).layer(service_fn(whoami)));
+    assert_ready_ok!(task::spawn(service.ready()).poll());
+    // The service that made the call lives on, as it does in a server with one connection.
+    let mut call = task::spawn(service.call(with_token()));
+    assert_pending!(call.poll());
+    answer.send(AtOnce::alice().0).unwrap();
+    assert_eq!(assert_ready_ok!(call.poll()).body(), "alice");
+    drop(call);
+    assert_ready_ok!(task::spawn(service.ready()).poll());
+}
+
+#[tokio::test]
+async fn a_refusal_holds_no_downstream_permit() {
+    let mut service =
+        layer(AtOnce::alice()).layer(ConcurrencyLimitLayer::new(1).layer(service_fn(whoami)));
+    let mut other = service.clone();
+    service.ready().await.unwrap();
+    assert_eq!(service.call(request(&[])).await.unwrap().status(), StatusCode::UNAUTHORIZED);
+    // The refused connection idles; the permit is free.
+    assert_ready_ok!(task::spawn(other.ready()).poll());
+    assert_eq!(other.call(with_token()).await.unwrap().body(), "alice");
+}
+
+#[tokio::test]
+async fn only_a_service_that_was_ready_is_called() {
+    let (mock, mut handle) = tower_test::mock::pair::<Request<Bytes>, Response<Bytes>>();
+    handle.allow(0);
+    let verifier = ByHand::default();
+    let answer = verifier.next();
+    let mut service = layer(verifier).layer(mock);
+    handle.allow(1);
+    service.ready().await.unwrap();
+    handle.allow(0);
+    let mut call = task::spawn(service.call(with_token()));
+    assert_pending!(call.poll());
+    answer.send(AtOnce::alice().0).unwrap();
+    // Verified, and now waiting for the inner service.
+    assert_pending!(call.poll());
+    handle.allow(1);
+    assert_pending!(call.poll());
+    let (_, respond) = handle.next_request().await.expect("the call");
+    respond.send_response(Response::new(Bytes::from_static(b"done")));
+    assert_eq!(call.await.unwrap().body(), "done");
+}
+
+#[tokio::test]
+async fn errors_of_the_inner_service_pass_unchanged() {
+    let (mock, mut handle) = tower_test::mock::pair::<Request<Bytes>, Response<Bytes>>();
+    let verifier = ByHand::default();
+    let answer = verifier.next();
+    let mut service = layer(verifier).layer(mock);
+    service.ready().await.unwrap();
+    let mut call = task::spawn(service.call(with_token()));
+    assert_pending!(call.poll());
+    handle.send_error("out of order");
+    answer.send(AtOnce::alice().0).unwrap();
+    let error = assert_ready!(call.poll()).unwrap_err();
+    assert!(error.to_string().contains("out of order"), "{error}");
+}
+
+#[tokio::test]
+async fn dropping_the_response_drops_the_verification() {
+    let alive = Alive::default();
+    let held = alive.clone();
+    let never = verify_fn(move |_| {
+        let held = held.clone();
+        async move {
+            let _held = held;
+            pending::<Outcome>().await
+        }
+    });
+    let mut service = layer(never).layer(service_fn(whoami));
+    let before = alive.count();
+    let mut call = task::spawn(service.ready().await.unwrap().call(with_token()));
+    assert_pending!(call.poll());
+    assert_eq!(alive.count(), before + 1);
+    drop(call);
+    assert_eq!(alive.count(), before);
+}
+
+/// A service that counts its clones.
+struct Counted(Arc<AtomicUsize>);
+
+impl Clone for Counted {
+    fn clone(&self) -> Self {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl Service<Request<Bytes>> for Counted {
+    type Response = Response<Bytes>;
+    type Error = Infallible;
+    type Future = std::future::Ready<Result<Response<Bytes>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<Bytes>) -> Self::Future {
+        std::future::ready(Ok(Response::new(Bytes::new())))
+    }
+}
+
+#[tokio::test]
+async fn a_token_verified_at_once_clones_no_service() {
+    let clones = Arc::new(AtomicUsize::new(0));
+    let mut service = layer(AtOnce::alice()).layer(Counted(Arc::clone(&clones)));
+    for _ in 0..3 {
+        service.ready().await.unwrap().call(with_token()).await.unwrap();
+    }
+    assert_eq!(clones.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn nested_layers_both_decide() {
+    let outer = layer(AtOnce::alice());
+    let inner = layer(AtOnce::refusing(ErrorKind::Revoked));
+    let stack = ServiceBuilder::new().layer(outer).layer(inner).service(service_fn(whoami));
+    let response = stack.oneshot(with_token()).await.unwrap();
+    assert_eq!(refusal(&response), Some(ErrorKind::Revoked));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timeout_in_the_verifiers_stack_is_answered_503() {
+    let stack = ServiceBuilder::new()
+        .layer(tower_introspect::verify::FromServiceLayer::new())
+        .timeout(Duration::from_secs(3))
+        .service(service_fn(|_: VerifyRequest| -> Pending<Result<_, VerifyError>> { pending() }));
+    let response = ask(&layer(stack), with_token()).await;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(refusal(&response), Some(ErrorKind::Unavailable));
+}
+
+#[tokio::test]
+async fn an_extremely_long_header_is_refused_without_asking() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    let verifier = verify_fn(move |_| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        std::future::ready(AtOnce::alice().0)
+    });
+    let value = format!("Bearer {}", "a".repeat(1 << 20));
+    let response = ask(&layer(verifier), request(&[("authorization", &value)])).await;
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(refusal(&response), Some(ErrorKind::TokenTooLong));
+    assert_eq!(asked.load(Ordering::SeqCst), 0);
+}
+
+proptest! {
+    #[test]
+    fn no_header_makes_a_panic_a_5xx_or_a_wrong_admission(value in prop::collection::vec(any::<u8>(), 0..64)) {
+        let Some(request) = with_authorization(&value) else { return Ok(()) };
+        let layer = layer(AtOnce::refusing(ErrorKind::MalformedToken));
+        let response = tokio_test::block_on(ask(&layer, request));
+        prop_assert!(response.status().is_client_error());
+        prop_assert!(challenge(response.headers()).is_some());
+    }
+
+    #[test]
+    fn no_scheme_but_ours_is_taken(value in "[ -~]{0,24}") {
+        let ours = |text: &str| {
+            let text = text.trim_start().to_ascii_lowercase();
+            text.starts_with("bearer ") || text.starts_with("dpop ")
+        };
+        let Some(request) = with_authorization(value.as_bytes()) else { return Ok(()) };
+        let admitted = tokio_test::block_on(ask(&layer(AtOnce::alice()), request)).status().is_success();
+        prop_assert!(!admitted || ours(&value));
+    }
+}
+
+/// The type names a user may need.
+#[test]
+fn the_token_is_send_sync_and_small_to_clone() {
+    fn is_fine<T: Clone + Send + Sync + 'static>() -> usize {
+        size_of::<T>()
+    }
+    assert!(is_fine::<VerifiedToken>() <= 4 * size_of::<usize>());
+}

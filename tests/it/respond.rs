@@ -1,1 +1,195 @@
+//! The answers, golden, in both renderings.
 
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Response, StatusCode, Uri, header};
+use proptest::prelude::*;
+use tower_introspect::{
+    ErrorKind, TokenKind, VerifyError,
+    respond::{Auto, Challenge, ProblemJson, Refusal, RequestHead, Respond},
+};
+
+use crate::support::challenge;
+
+fn answer<R: Respond<Bytes>>(
+    responder: &R,
+    error: &VerifyError,
+    content_type: Option<&str>,
+) -> Response<Bytes> {
+    let mut headers = HeaderMap::new();
+    if let Some(content_type) = content_type {
+        headers.insert(header::CONTENT_TYPE, content_type.parse().unwrap());
+    }
+    let (method, uri) = (Method::GET, Uri::from_static("/"));
+    let told = Challenge::new("api").resource_metadata("https://api.example.com/.well-known/m");
+    responder.respond(&Refusal::new(error, RequestHead::new(&method, &uri, &headers), &told))
+}
+
+fn golden() -> Vec<(VerifyError, u16, Option<&'static str>, &'static str)> {
+    let kind = VerifyError::new;
+    let metadata = "resource_metadata=\"https://api.example.com/.well-known/m\"";
+    let bare = format!("Bearer realm=\"api\", {metadata}").leak();
+    let error = |code: &str| &*format!("Bearer realm=\"api\", error=\"{code}\", {metadata}").leak();
+    let scope = format!(
+        "Bearer realm=\"api\", error=\"insufficient_scope\", scope=\"read write\", {metadata}"
+    )
+    .leak();
+    let step_up = format!(
+        "Bearer realm=\"api\", error=\"insufficient_user_authentication\", acr_values=\"mfa pwd\", max_age=\"300\", {metadata}"
+    )
+    .leak();
+    vec![
+        (kind(ErrorKind::MissingCredentials), 401, Some(&*bare), "16"),
+        (kind(ErrorKind::UnsupportedScheme), 401, Some(&*bare), "16"),
+        (kind(ErrorKind::MalformedCredentials), 400, Some(error("invalid_request")), "16"),
+        (kind(ErrorKind::RepeatedCredentials), 400, Some(error("invalid_request")), "16"),
+        (kind(ErrorKind::BadSignature), 401, Some(error("invalid_token")), "16"),
+        (kind(ErrorKind::WrongTokenKind(TokenKind::Id)), 401, Some(error("invalid_token")), "16"),
+        (kind(ErrorKind::Inactive), 401, Some(error("invalid_token")), "16"),
+        (VerifyError::insufficient_scope("read write"), 403, Some(&*scope), "7"),
+        (
+            VerifyError::insufficient_authentication(
+                Some("mfa pwd"),
+                Some(Duration::from_secs(300)),
+            ),
+            401,
+            Some(&*step_up),
+            "16",
+        ),
+        (kind(ErrorKind::Denied), 403, None, "7"),
+        (kind(ErrorKind::Unavailable), 503, None, "14"),
+        (kind(ErrorKind::BadResponse), 502, None, "14"),
+        (kind(ErrorKind::CredentialsRejected), 500, None, "13"),
+        (kind(ErrorKind::Misconfigured), 500, None, "13"),
+    ]
+}
+
+#[test]
+fn golden_over_http() {
+    for (error, status, expected, _) in golden() {
+        let response = answer(&Auto::new(), &error, None);
+        assert_eq!(response.status().as_u16(), status, "{error}");
+        assert_eq!(challenge(response.headers()), expected, "{error}");
+        assert_eq!(response.headers()[header::CACHE_CONTROL], "no-store");
+        assert!(response.body().is_empty());
+    }
+}
+
+#[test]
+fn golden_over_grpc() {
+    for (error, _, expected, code) in golden() {
+        for (asked, answered) in [
+            ("application/grpc", "application/grpc"),
+            ("application/grpc+proto", "application/grpc"),
+            ("Application/gRPC;x=y", "application/grpc"),
+            ("application/grpc-web+proto", "application/grpc-web"),
+            ("application/grpc-web-text", "application/grpc-web-text"),
+        ] {
+            let response = answer(&Auto::new(), &error, Some(asked));
+            assert_eq!(response.status(), StatusCode::OK, "{error}");
+            assert_eq!(response.headers()["grpc-status"], code, "{error}");
+            assert_eq!(response.headers()[header::CONTENT_TYPE], answered);
+            assert_eq!(challenge(response.headers()), expected, "{error}");
+        }
+    }
+}
+
+#[test]
+fn what_only_looks_like_grpc_is_answered_in_http() {
+    for asked in
+        ["application/grpcx", "application/json", "text/application/grpc", "application/grp"]
+    {
+        let response = answer(&Auto::new(), &ErrorKind::Expired.into(), Some(asked));
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{asked}");
+        assert!(!response.headers().contains_key("grpc-status"));
+    }
+}
+
+#[test]
+fn retry_after_is_in_whole_seconds_rounded_up() {
+    let unavailable = VerifyError::new(ErrorKind::Unavailable);
+    for (error, expected) in [
+        (unavailable.clone(), "1"),
+        (unavailable.clone().with_retry_after(Duration::from_millis(2001)), "3"),
+        (unavailable.with_retry_after(Duration::from_secs(7)), "7"),
+    ] {
+        assert_eq!(answer(&Auto::new(), &error, None).headers()[header::RETRY_AFTER], expected);
+    }
+    let expired = answer(&Auto::new(), &ErrorKind::Expired.into(), None);
+    assert!(!expired.headers().contains_key(header::RETRY_AFTER));
+}
+
+#[test]
+fn context_and_source_stay_inside() {
+    let error = VerifyError::new(ErrorKind::BadSignature)
+        .with_context("secret-context")
+        .with_source("secret-source");
+    for content_type in [None, Some("application/grpc")] {
+        let response = answer(&ProblemJson::new(), &error, content_type);
+        assert!(!format!("{:?}", response.headers()).contains("secret"));
+        assert!(!String::from_utf8_lossy(response.body()).contains("secret"));
+    }
+}
+
+#[test]
+fn rfc9457_problem_documents_say_what_the_challenge_says() {
+    for (error, status, _, _) in golden() {
+        let response = answer(&ProblemJson::new(), &error, None);
+        assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");
+        let document: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
+        assert_eq!(document["status"], status);
+        let code = document["error"].as_str().map(|code| format!("error=\"{code}\""));
+        let said = challenge(response.headers()).unwrap_or_default();
+        assert!(code.is_none_or(|code| said.contains(&code)), "{said}");
+    }
+}
+
+#[test]
+fn rfc9110_9_3_2_a_problem_has_no_body_for_head() {
+    let (method, uri, headers) = (Method::HEAD, Uri::from_static("/"), HeaderMap::new());
+    let error = VerifyError::new(ErrorKind::Expired);
+    let told = Challenge::new("api");
+    let refusal = Refusal::new(&error, RequestHead::new(&method, &uri, &headers), &told);
+    let response: Response<Bytes> = ProblemJson::new().respond(&refusal);
+    assert!(response.body().is_empty());
+}
+
+/// Splits a challenge by the grammar of RFC 9110 §11.6.1, strictly.
+fn params(challenge: &str) -> Option<Vec<(String, String)>> {
+    let rest = challenge.strip_prefix("Bearer ")?;
+    let mut params = Vec::new();
+    for part in rest.split("\", ") {
+        let (name, value) = part.split_once("=\"")?;
+        let value = value.strip_suffix('"').unwrap_or(value);
+        let token =
+            |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        let allowed =
+            |text: &str| text.bytes().all(|b| matches!(b, 0x20 | 0x21 | 0x23..=0x5b | 0x5d..=0x7e));
+        if !token(name) || !allowed(value) {
+            return None;
+        }
+        params.push((name.to_owned(), value.to_owned()));
+    }
+    Some(params)
+}
+
+proptest! {
+    #[test]
+    fn rfc6750_3_no_text_breaks_out_of_a_challenge(realm in ".*", url in ".*", scope in ".*", acr in ".*") {
+        let told = Challenge::new(&realm).resource_metadata(&url);
+        for error in [
+            VerifyError::insufficient_scope(&scope),
+            VerifyError::insufficient_authentication(Some(&acr), None),
+            VerifyError::new(ErrorKind::MissingCredentials),
+        ] {
+            let header = told.header(&error).expect("a challenge");
+            let params = params(header.to_str().expect("visible ASCII")).expect("well-formed");
+            let mut names: Vec<_> = params.iter().map(|(name, _)| name).collect();
+            names.sort();
+            names.dedup();
+            prop_assert_eq!(names.len(), params.len(), "a parameter twice");
+            prop_assert_eq!(params.first().map(|(name, _)| name.as_str()), Some("realm"));
+        }
+    }
+}

@@ -1,0 +1,117 @@
+use std::sync::Arc;
+
+use super::{Algorithm, Inner, JwtVerifier, KeySet, Profile, source::Source, validate::Rules};
+use crate::{
+    clock::{Clock, SystemClock},
+    error::ConfigError,
+    jose::KeyType,
+};
+
+/// Builds a [`JwtVerifier`]. See [`JwtVerifier::builder`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct JwtVerifierBuilder {
+    issuer: String,
+    keys: Option<KeySet>,
+    algorithms: Option<Vec<Algorithm>>,
+    profile: Profile,
+    scope_claim: Option<String>,
+    clock: Arc<dyn Clock>,
+}
+
+impl JwtVerifierBuilder {
+    pub(super) fn new(issuer: String) -> Self {
+        Self {
+            issuer,
+            keys: None,
+            algorithms: None,
+            profile: Profile::default(),
+            scope_claim: None,
+            clock: Arc::new(SystemClock),
+        }
+    }
+
+    /// Sets the keys of the issuer. Then nothing is ever fetched.
+    pub fn keys(mut self, keys: KeySet) -> Self {
+        self.keys = Some(keys);
+        self
+    }
+
+    /// Sets the algorithms that are allowed.
+    ///
+    /// By default those that the keys are for; where keys are fetched, all that use a public key.
+    /// An algorithm of a shared secret is never allowed for fetched keys.
+    pub fn algorithms(mut self, algorithms: impl IntoIterator<Item = Algorithm>) -> Self {
+        self.algorithms = Some(algorithms.into_iter().collect());
+        self
+    }
+
+    /// Sets what tokens look like. [`Profile::Rfc9068`] by default.
+    pub fn profile(mut self, profile: Profile) -> Self {
+        self.profile = profile;
+        self
+    }
+
+    /// Takes the scope from this claim instead of `scope`: a space-delimited string or an array of
+    /// strings.
+    ///
+    /// For issuers that call it `scp`, or `permissions`.
+    pub fn scope_claim(mut self, name: impl Into<String>) -> Self {
+        self.scope_claim = Some(name.into());
+        self
+    }
+
+    /// Sets the clock.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Builds the verifier. Nothing is fetched yet.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong with the settings.
+    pub fn build(self) -> Result<JwtVerifier, ConfigError> {
+        let mut problems = ConfigError::new();
+        if self.issuer.is_empty() {
+            problems.push("issuer", "empty");
+        }
+        let source = self.source(&mut problems);
+        let algorithms = self.allowed(&source, &mut problems);
+        let rules = Rules {
+            issuer: self.issuer.into(),
+            algorithms: algorithms.into(),
+            profile: self.profile,
+            scope_claim: self.scope_claim.map(Into::into),
+        };
+        problems.or_ok(JwtVerifier(Arc::new(Inner { rules, source, clock: self.clock })))
+    }
+
+    fn source(&self, problems: &mut ConfigError) -> Source {
+        let keys = self.keys.clone().unwrap_or_default();
+        if keys.is_empty() {
+            problems.push("keys", "there is no usable key");
+        }
+        Source::Static(Arc::new(keys))
+    }
+
+    fn allowed(&self, source: &Source, problems: &mut ConfigError) -> Vec<Algorithm> {
+        let known: Vec<_> = match source {
+            Source::Remote(_) => Algorithm::ASYMMETRIC.into(),
+            Source::Static(keys) => keys.algorithms().collect(),
+        };
+        let Some(wanted) = &self.algorithms else { return known };
+        // A secret verifies nothing but what it was given for; to allow its algorithm where there
+        // is none is a misunderstanding that must not go unnoticed (RFC 8725 §3.1).
+        for algorithm in wanted {
+            if algorithm.key_type() == KeyType::Secret && !known.contains(algorithm) {
+                problems.push("algorithms", format_args!("{algorithm} needs a secret in `keys`"));
+            }
+        }
+        if !known.is_empty() && !wanted.iter().any(|algorithm| known.contains(algorithm)) {
+            problems.push("algorithms", "none of them is one that a key is for");
+        }
+        wanted.clone()
+    }
+}

@@ -1,0 +1,197 @@
+//! The pipeline from the text of a token to its claims. Nothing here knows the time.
+//!
+//! The order is that of cost: nothing is decoded that is too long, no key is touched for an
+//! algorithm that is not allowed, and nothing is believed before the signature verifies.
+
+use crate::{
+    claims::{Claims, ClaimsError, Scope},
+    error::{ErrorKind, TokenKind},
+    jose::{
+        Algorithm,
+        header::{Header, NotAHeader},
+        jws::Compact,
+    },
+    jwt::{KeySet, Profile, keys::Mismatch},
+};
+
+/// A longer token is not looked at. Headers are cut off long before, so this only bounds tokens
+/// that were found elsewhere.
+const MAX_TOKEN: usize = 64 * 1024;
+
+/// What is asked of every token of one issuer.
+#[derive(Debug)]
+pub(super) struct Rules {
+    pub(super) issuer: std::sync::Arc<str>,
+    pub(super) algorithms: Box<[Algorithm]>,
+    pub(super) profile: Profile,
+    /// The claim that holds the scope, where it is not `scope`.
+    pub(super) scope_claim: Option<Box<str>>,
+}
+
+/// Why a token gives no claims.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    Because(ErrorKind),
+    /// Everything that could be seen without a key is in order, but no key fits. The token names
+    /// this one, if any.
+    UnknownKey(Option<Box<str>>),
+}
+
+impl<K: Into<ErrorKind>> From<K> for Refused {
+    fn from(kind: K) -> Self {
+        Self::Because(kind.into())
+    }
+}
+
+impl Rules {
+    /// The claims of `token`, if one of `keys` signed it and it is an access token of the issuer.
+    pub(super) fn verify(&self, token: &str, keys: &KeySet) -> Result<Claims, Refused> {
+        if token.len() > MAX_TOKEN {
+            return Err(ErrorKind::TokenTooLong.into());
+        }
+        let jws = Compact::parse(token)?;
+        let header = Header::parse(jws.header())?;
+        let algorithm = self.algorithm(&header)?;
+        if header.demands_extension() {
+            return Err(ErrorKind::UnsupportedExtension.into());
+        }
+        self.check_typ(&header)?;
+        let kid = header.kid.as_deref();
+        let message = jws.signing_input().as_bytes();
+        match keys.verify(algorithm, kid, message, jws.signature()) {
+            Ok(()) => self.claims(&header, jws.payload()).map_err(Refused::Because),
+            Err(Mismatch::BadSignature) => Err(ErrorKind::BadSignature.into()),
+            Err(Mismatch::WrongAlgorithm) => Err(ErrorKind::UnsupportedAlgorithm.into()),
+            Err(Mismatch::UnknownKey) => {
+                // Keys may be fetched for this token, so it had better be one of ours.
+                self.claims(&header, jws.payload())?;
+                Err(Refused::UnknownKey(kid.map(Into::into)))
+            }
+        }
+    }
+
+    /// The algorithm the header names, if it is allowed (RFC 8725 §3.1).
+    fn algorithm(&self, header: &Header<'_>) -> Result<Algorithm, ErrorKind> {
+        let named = header.alg.parse().ok();
+        named
+            .filter(|algorithm| self.algorithms.contains(algorithm))
+            .ok_or(ErrorKind::UnsupportedAlgorithm)
+    }
+
+    /// The header doesn't say that this is something else than an access token (RFC 8725 §3.11,
+    /// §3.12).
+    fn check_typ(&self, header: &Header<'_>) -> Result<(), ErrorKind> {
+        if header.is_nested() {
+            return Err(ErrorKind::UnsupportedToken);
+        }
+        let accepted = match self.profile {
+            Profile::Rfc9068 => header.is_typ(ACCESS_TOKEN),
+            Profile::Generic => {
+                header.typ.is_none() || header.is_typ(ACCESS_TOKEN) || header.is_typ("jwt")
+            }
+        };
+        if accepted {
+            return Ok(());
+        }
+        let named = FOREIGN.into_iter().find(|(typ, _)| header.is_typ(typ));
+        Err(ErrorKind::WrongTokenKind(named.map_or(TokenKind::Other, |(_, kind)| kind)))
+    }
+
+    /// The claims, if they are those of an access token of the issuer.
+    fn claims(&self, header: &Header<'_>, payload: &[u8]) -> Result<Claims, ErrorKind> {
+        let claims = Claims::from_json(payload).map_err(no_claims)?;
+        match claims.issuer() {
+            None => return Err(ErrorKind::MissingClaim("iss")),
+            Some(issuer) if *issuer != *self.issuer => return Err(ErrorKind::WrongIssuer),
+            Some(_) => {}
+        }
+        if let Some(kind) = foreign_kind(&claims, header.is_typ(ACCESS_TOKEN)) {
+            return Err(ErrorKind::WrongTokenKind(kind));
+        }
+        if claims.audience().is_empty() {
+            return Err(ErrorKind::MissingClaim("aud"));
+        }
+        if claims.expires_at().is_none() {
+            return Err(ErrorKind::MissingClaim("exp"));
+        }
+        Ok(match &self.scope_claim {
+            Some(name) => {
+                let scope = scope_in(&claims, name);
+                claims.with_scope(scope)
+            }
+            None => claims,
+        })
+    }
+}
+
+/// The `typ` of an access token (RFC 9068 §2.1).
+const ACCESS_TOKEN: &str = "at+jwt";
+
+/// What an authorization server or a client also signs, by `typ`.
+const FOREIGN: [(&str, TokenKind); 6] = [
+    ("client-authentication+jwt", TokenKind::ClientAssertion),
+    ("dpop+jwt", TokenKind::DpopProof),
+    ("logout+jwt", TokenKind::Logout),
+    ("rt+jwt", TokenKind::Refresh),
+    ("secevent+jwt", TokenKind::SecurityEvent),
+    ("token-introspection+jwt", TokenKind::IntrospectionResponse),
+];
+
+/// What the claims say the token is, if that is no access token (RFC 8725 §3.12).
+///
+/// `typed` says that the header calls it one. Then the marks of an ID token, which some servers
+/// also leave in access tokens, prove nothing.
+fn foreign_kind(claims: &Claims, typed: bool) -> Option<TokenKind> {
+    let has = |name| claims.raw(name).is_some();
+    if has("events") {
+        let logout = claims.raw("events").is_some_and(|events| events.contains(LOGOUT_EVENT));
+        return Some(if logout { TokenKind::Logout } else { TokenKind::SecurityEvent });
+    }
+    if has("token_introspection") {
+        return Some(TokenKind::IntrospectionResponse);
+    }
+    let mut access = typed;
+    for name in ["typ", "token_use", "token_type"] {
+        let Some(word) = claims.string(name) else { continue };
+        let is = |words: &[&str]| words.iter().any(|one| word.eq_ignore_ascii_case(one));
+        if is(&["id", "id_token"]) {
+            return Some(TokenKind::Id);
+        }
+        if is(&["refresh", "refresh_token", "offline"]) {
+            return Some(TokenKind::Refresh);
+        }
+        if is(&["logout"]) {
+            return Some(TokenKind::Logout);
+        }
+        access |= is(&["access", "access_token", "bearer", "dpop"]);
+    }
+    let hashed = ["at_hash", "c_hash", "s_hash"].into_iter().any(has) && !typed;
+    let nonce = has("nonce") && !access && !has("scope") && !has("scp");
+    (hashed || nonce).then_some(TokenKind::Id)
+}
+
+/// The event of a logout token (OpenID Connect Back-Channel Logout 1.0 §2.4).
+const LOGOUT_EVENT: &str = "\"http://schemas.openid.net/event/backchannel-logout\"";
+
+/// Scope from a claim that is a space-delimited string or an array; of another type it grants
+/// nothing.
+fn scope_in(claims: &Claims, name: &str) -> Scope {
+    match (claims.string(name), claims.strings(name)) {
+        (Some(text), _) => Scope::parse(&text),
+        (None, Some(values)) => Scope::from_values(values.iter().map(String::as_str)),
+        (None, None) => Scope::default(),
+    }
+}
+
+impl From<NotAHeader> for ErrorKind {
+    fn from(_: NotAHeader) -> Self {
+        Self::MalformedToken
+    }
+}
+
+fn no_claims(error: ClaimsError) -> ErrorKind {
+    match error {
+        ClaimsError::Malformed => ErrorKind::MalformedToken,
+        ClaimsError::Invalid(name) => ErrorKind::InvalidClaim(name),
+    }
+}

@@ -1,0 +1,79 @@
+use std::{
+    fmt,
+    task::{Context, Poll},
+};
+
+use http::{Request, Response};
+use tower_service::Service;
+
+use super::{RequireLayer, future::ResponseFuture};
+use crate::{
+    policy::challenge_of,
+    respond::{self, Auto, Refusal, RequestHead, Respond},
+};
+
+/// The service of a [`RequireLayer`].
+pub struct Require<S, R = Auto> {
+    inner: S,
+    layer: RequireLayer<R>,
+}
+
+impl<S, R> Require<S, R> {
+    pub(super) const fn new(inner: S, layer: RequireLayer<R>) -> Self {
+        Self { inner, layer }
+    }
+
+    /// The inner service.
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The inner service.
+    pub const fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// The inner service.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S, R, ReqB, ResB> Service<Request<ReqB>> for Require<S, R>
+where
+    S: Service<Request<ReqB>, Response = Response<ResB>> + Clone,
+    R: Respond<ResB>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future, S::Response>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<ReqB>) -> Self::Future {
+        match self.layer.rule.check(request.uri().path(), request.extensions()) {
+            Ok(()) => ResponseFuture::calling(self.inner.call(request)),
+            Err(error) => {
+                // What `poll_ready` reserved goes back: nothing will be called.
+                self.inner = self.inner.clone();
+                let challenge = challenge_of(request.extensions());
+                let refusal = Refusal::new(&error, RequestHead::of(&request), &challenge);
+                ResponseFuture::refused(respond::refuse(&*self.layer.responder, &refusal))
+            }
+        }
+    }
+}
+
+impl<S: Clone, R> Clone for Require<S, R> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), layer: self.layer.clone() }
+    }
+}
+
+impl<S: fmt::Debug, R> fmt::Debug for Require<S, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Require").field("inner", &self.inner).field("layer", &self.layer).finish()
+    }
+}

@@ -1,0 +1,44 @@
+//! Refusals over gRPC: trailers only (gRPC over HTTP/2, "Responses").
+
+use http::{
+    HeaderName, HeaderValue, Response,
+    header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+};
+
+use super::{Refusal, http::retry_after, table::row};
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
+pub(super) fn render<B: Default>(refusal: &Refusal<'_>) -> Response<B> {
+    let mut response = Response::new(B::default());
+    let asked = refusal.head.headers().get(CONTENT_TYPE);
+    let content_type = content_type(asked).unwrap_or("application/grpc");
+    let row = row(refusal.error.kind());
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(GRPC_STATUS, HeaderValue::from_static(row.grpc.code()));
+    // Our messages hold nothing that would have to be percent-encoded.
+    headers.insert(GRPC_MESSAGE, HeaderValue::from_static(row.message));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(challenge) = refusal.challenge.header(refusal.error) {
+        headers.insert(WWW_AUTHENTICATE, challenge);
+    }
+    if let Some(after) = retry_after(refusal.error) {
+        headers.insert(RETRY_AFTER, after.as_secs().into());
+    }
+    response
+}
+
+/// The content type to answer in, if the request is gRPC: `application/grpc`, perhaps `-web` or
+/// `-web-text`, perhaps with a message format and parameters.
+pub(super) fn content_type(asked: Option<&HeaderValue>) -> Option<&'static str> {
+    const TYPES: [&str; 3] =
+        ["application/grpc-web-text", "application/grpc-web", "application/grpc"];
+    let asked = asked?.as_bytes();
+    TYPES.into_iter().find(|name| {
+        let Some((head, tail)) = asked.split_at_checked(name.len()) else { return false };
+        head.eq_ignore_ascii_case(name.as_bytes())
+            && matches!(tail.first(), None | Some(b'+' | b';' | b' '))
+    })
+}

@@ -1,0 +1,39 @@
+//! Refusals over HTTP.
+
+use std::time::Duration;
+
+use http::{
+    HeaderValue, Response,
+    header::{CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE},
+};
+
+use super::{Refusal, table::row};
+use crate::error::{ErrorKind, VerifyError};
+
+/// When to try again, where nobody said.
+const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+pub(super) fn render<B: Default>(refusal: &Refusal<'_>) -> Response<B> {
+    let mut response = Response::new(B::default());
+    *response.status_mut() = row(refusal.error.kind()).status;
+    let headers = response.headers_mut();
+    // What is refused now may be granted with the next token (RFC 9111 §3.5 leaves it to us).
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(challenge) = refusal.challenge.header(refusal.error) {
+        headers.insert(WWW_AUTHENTICATE, challenge);
+    }
+    if let Some(after) = retry_after(refusal.error) {
+        headers.insert(RETRY_AFTER, after.as_secs().into());
+    }
+    response
+}
+
+/// When to try again, in whole seconds, rounded up so that nobody comes too early.
+pub(super) fn retry_after(error: &VerifyError) -> Option<Duration> {
+    let after = match error.kind() {
+        ErrorKind::Unavailable => error.retry_after().unwrap_or(DEFAULT_RETRY_AFTER),
+        _ => error.retry_after()?,
+    };
+    let round_up = u64::from(after.subsec_nanos() > 0);
+    Some(Duration::from_secs(after.as_secs().saturating_add(round_up)))
+}

@@ -1,0 +1,73 @@
+use bytes::Bytes;
+use http::{HeaderValue, Method, Response, header::CONTENT_TYPE};
+
+use super::{
+    Refusal, Respond,
+    table::{Shape, row},
+};
+
+/// Answers as [`Auto`](super::Auto) does, HTTP clients with a problem document besides (RFC 9457).
+///
+/// The document says no more than the status and the challenge do.
+///
+/// ```
+/// use bytes::Bytes;
+/// use http::{HeaderMap, Method, Response, Uri};
+/// use tower_introspect::{
+///     ErrorKind, VerifyError,
+///     respond::{Challenge, ProblemJson, Refusal, RequestHead, Respond},
+/// };
+///
+/// let (method, uri, headers) = (Method::GET, Uri::from_static("/"), HeaderMap::new());
+/// let error = VerifyError::new(ErrorKind::Inactive);
+/// let challenge = Challenge::new("api");
+/// let refusal = Refusal::new(&error, RequestHead::new(&method, &uri, &headers), &challenge);
+/// let response: Response<Bytes> = ProblemJson::new().respond(&refusal);
+/// assert_eq!(
+///     response.body(),
+///     r#"{"type":"about:blank","title":"Unauthorized","status":401,"detail":"invalid token","error":"invalid_token"}"#
+/// );
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct ProblemJson;
+
+impl ProblemJson {
+    /// Creates the responder.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self
+    }
+}
+
+impl<B: Default + From<Bytes>> Respond<B> for ProblemJson {
+    fn respond(&self, refusal: &Refusal<'_>) -> Response<B> {
+        if refusal.head.is_grpc() {
+            return refusal.grpc();
+        }
+        let mut response = refusal.http::<B>();
+        response
+            .headers_mut()
+            .insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        // A response to HEAD has no content (RFC 9110 §9.3.2).
+        if refusal.head.method() != Method::HEAD {
+            *response.body_mut() = document(refusal).into();
+        }
+        response
+    }
+}
+
+/// All texts are ours and need no escape.
+fn document(refusal: &Refusal<'_>) -> Bytes {
+    let row = row(refusal.error.kind());
+    let title = row.status.canonical_reason().unwrap_or("Error");
+    let error = match row.challenge {
+        Shape::Error(code) => format!(",\"error\":\"{code}\""),
+        Shape::Absent | Shape::Bare => String::new(),
+    };
+    let (status, detail) = (row.status.as_u16(), row.message);
+    format!(
+        r#"{{"type":"about:blank","title":"{title}","status":{status},"detail":"{detail}"{error}}}"#
+    )
+    .into()
+}

@@ -1,0 +1,182 @@
+//! What each kind of refusal answers: the one table.
+
+use http::StatusCode;
+
+use crate::error::ErrorKind;
+
+/// How one kind of refusal is rendered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Row {
+    pub(super) status: StatusCode,
+    pub(super) challenge: Shape,
+    pub(super) grpc: GrpcStatus,
+    /// The text for people, the same for every cause in the row: what exactly is wrong with a
+    /// token is not for the one who presents it.
+    pub(super) message: &'static str,
+}
+
+/// What `WWW-Authenticate` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// There is none.
+    Absent,
+    /// The scheme and what it needs, without an error code (RFC 6750 §3.1, last paragraph).
+    Bare,
+    /// With this error code.
+    Error(&'static str),
+}
+
+/// The status codes of gRPC that are used here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum GrpcStatus {
+    PermissionDenied,
+    Internal,
+    Unavailable,
+    Unauthenticated,
+}
+
+impl GrpcStatus {
+    pub(super) const fn code(self) -> &'static str {
+        match self {
+            Self::PermissionDenied => "7",
+            Self::Internal => "13",
+            Self::Unavailable => "14",
+            Self::Unauthenticated => "16",
+        }
+    }
+}
+
+pub(super) const fn row(kind: ErrorKind) -> Row {
+    use ErrorKind as Kind;
+    use GrpcStatus::{Internal, PermissionDenied, Unauthenticated, Unavailable};
+    use Shape::{Absent, Bare, Error};
+
+    let (status, challenge, grpc, message) = match kind {
+        Kind::MissingCredentials | Kind::UnsupportedScheme => {
+            (StatusCode::UNAUTHORIZED, Bare, Unauthenticated, "authentication required")
+        }
+        Kind::MalformedCredentials | Kind::RepeatedCredentials => (
+            StatusCode::BAD_REQUEST,
+            Error("invalid_request"),
+            Unauthenticated,
+            "malformed credentials",
+        ),
+        Kind::TokenTooLong
+        | Kind::MalformedToken
+        | Kind::UnsupportedToken
+        | Kind::UnsupportedAlgorithm
+        | Kind::UnsupportedExtension
+        | Kind::UnknownKey
+        | Kind::BadSignature
+        | Kind::UnknownIssuer
+        | Kind::WrongIssuer
+        | Kind::WrongAudience
+        | Kind::WrongTokenKind(_)
+        | Kind::MissingClaim(_)
+        | Kind::InvalidClaim(_)
+        | Kind::Expired
+        | Kind::NotYetValid
+        | Kind::Inactive
+        | Kind::Revoked
+        | Kind::NotIntrospectable
+        | Kind::UnprovenPossession => {
+            (StatusCode::UNAUTHORIZED, Error("invalid_token"), Unauthenticated, "invalid token")
+        }
+        Kind::InsufficientScope => (
+            StatusCode::FORBIDDEN,
+            Error("insufficient_scope"),
+            PermissionDenied,
+            "insufficient scope",
+        ),
+        Kind::InsufficientAuthentication => (
+            StatusCode::UNAUTHORIZED,
+            Error("insufficient_user_authentication"),
+            Unauthenticated,
+            "stronger or more recent authentication required",
+        ),
+        Kind::Denied => (StatusCode::FORBIDDEN, Absent, PermissionDenied, "permission denied"),
+        Kind::Unavailable => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            Absent,
+            Unavailable,
+            "the token can't be verified at present",
+        ),
+        Kind::BadResponse => {
+            (StatusCode::BAD_GATEWAY, Absent, Unavailable, "the token can't be verified at present")
+        }
+        Kind::CredentialsRejected | Kind::Misconfigured => {
+            (StatusCode::INTERNAL_SERVER_ERROR, Absent, Internal, "internal error")
+        }
+    };
+    Row { status, challenge, grpc, message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Blame;
+
+    const KINDS: [ErrorKind; 30] = [
+        ErrorKind::MissingCredentials,
+        ErrorKind::UnsupportedScheme,
+        ErrorKind::MalformedCredentials,
+        ErrorKind::RepeatedCredentials,
+        ErrorKind::TokenTooLong,
+        ErrorKind::MalformedToken,
+        ErrorKind::UnsupportedToken,
+        ErrorKind::UnsupportedAlgorithm,
+        ErrorKind::UnsupportedExtension,
+        ErrorKind::UnknownKey,
+        ErrorKind::BadSignature,
+        ErrorKind::UnknownIssuer,
+        ErrorKind::WrongIssuer,
+        ErrorKind::WrongAudience,
+        ErrorKind::WrongTokenKind(crate::error::TokenKind::Id),
+        ErrorKind::MissingClaim("aud"),
+        ErrorKind::InvalidClaim("exp"),
+        ErrorKind::Expired,
+        ErrorKind::NotYetValid,
+        ErrorKind::Inactive,
+        ErrorKind::Revoked,
+        ErrorKind::NotIntrospectable,
+        ErrorKind::UnprovenPossession,
+        ErrorKind::InsufficientScope,
+        ErrorKind::InsufficientAuthentication,
+        ErrorKind::Denied,
+        ErrorKind::Unavailable,
+        ErrorKind::BadResponse,
+        ErrorKind::CredentialsRejected,
+        ErrorKind::Misconfigured,
+    ];
+
+    #[test]
+    fn only_the_clients_faults_are_answered_4xx() {
+        for kind in KINDS {
+            let client = kind.blame() == Blame::Client;
+            assert_eq!(row(kind).status.is_client_error(), client, "{kind:?}");
+            assert_eq!(
+                row(kind).challenge != Shape::Absent,
+                client && kind != ErrorKind::Denied,
+                "{kind:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn rfc9110_15_5_2_every_401_has_a_challenge() {
+        for kind in KINDS.into_iter().filter(|kind| row(*kind).status == StatusCode::UNAUTHORIZED) {
+            assert_ne!(row(kind).challenge, Shape::Absent, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn grpc_messages_need_no_percent_encoding() {
+        for kind in KINDS {
+            let message = row(kind).message;
+            assert!(
+                message.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'%'),
+                "{message}"
+            );
+        }
+    }
+}
