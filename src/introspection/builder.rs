@@ -243,11 +243,7 @@ impl IntrospectionBuilder {
         Some(Format::Json)
     }
 
-    fn target(
-        &self,
-        discovery: Option<Discovery>,
-        problems: &mut ConfigError,
-    ) -> Option<Target> {
+    fn target(&self, discovery: Option<Discovery>, problems: &mut ConfigError) -> Option<Target> {
         let Some(url) = &self.endpoint else { return discovery.map(Target::Discovered) };
         let endpoint = Endpoint::parse(url, self.loopback_http);
         endpoint.map(Target::Fixed).map_err(|problem| problems.push("endpoint", problem)).ok()

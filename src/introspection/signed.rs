@@ -192,9 +192,7 @@ impl Opener {
             Some(keys) => Keys::Static(keys),
             None => {
                 let location = match settings.jwks_uri {
-                    Some(url) => {
-                        Location::Fixed(Endpoint::parse(&url, around.loopback_http).ok()?)
-                    }
+                    Some(url) => Location::Fixed(Endpoint::parse(&url, around.loopback_http).ok()?),
                     None => Location::Discovered(around.discovery),
                 };
                 Keys::Remote(RemoteKeys::new(
@@ -256,7 +254,7 @@ impl Opener {
             keys.verify(algorithm, kid, jws.signing_input().as_bytes(), jws.signature())
         };
         let outcome = match &self.keys {
-            Keys::Remote(keys) => keys.check(kid, verify).await?,
+            Keys::Remote(remote) => check_fetching(remote, kid, verify).await?,
             Keys::Static(keys) => verify(keys),
         };
         outcome.map_err(|mismatch| {
@@ -266,6 +264,26 @@ impl Opener {
                 Mismatch::WrongAlgorithm => "the key of the signed answer is of another algorithm",
             })
         })
+    }
+}
+
+/// The outcome of `verify` with the keys that the issuer publishes, fetched anew if the one in
+/// question is not among them. The outer error tells that there are none.
+async fn check_fetching(
+    remote: &RemoteKeys,
+    kid: Option<&str>,
+    verify: impl Fn(&KeySet) -> Result<(), Mismatch>,
+) -> Result<Result<(), Mismatch>, VerifyError> {
+    let Some(keys) = remote.snapshot() else {
+        return Ok(verify(&*remote.load().await?));
+    };
+    let outcome = verify(&keys);
+    if outcome != Err(Mismatch::UnknownKey) {
+        return Ok(outcome);
+    }
+    match remote.refresh_for(kid.unwrap_or_default()) {
+        Some(fetching) => Ok(verify(&*fetching.await?)),
+        None => Ok(outcome),
     }
 }
 
