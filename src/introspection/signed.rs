@@ -13,6 +13,7 @@ use crate::{
         KeySet,
         jwks::{Location, RemoteKeys},
         keys::Mismatch,
+        source::FetchKeys as _,
     },
 };
 
