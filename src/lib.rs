@@ -22,8 +22,6 @@ pub mod jwt;
 pub mod layer;
 pub mod policy;
 pub mod require;
-#[cfg(any(feature = "introspection", all(feature = "jwt", feature = "_crypto")))]
-pub mod resource_server;
 pub mod respond;
 mod telemetry;
 #[cfg(all(feature = "test-util", feature = "_crypto"))]
@@ -34,6 +32,9 @@ pub mod test_util;
 pub mod tonic;
 pub mod verify;
 
+#[cfg(feature = "introspection")]
+#[cfg_attr(docsrs, doc(cfg(feature = "introspection")))]
+pub use self::introspection::ClientAuth;
 pub use self::{
     error::{Blame, BoxError, ConfigError, ErrorKind, TokenKind, VerifyError},
     layer::IntrospectLayer,

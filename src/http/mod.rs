@@ -44,7 +44,7 @@ pub(crate) use self::endpoint::{Endpoint, NotAnEndpoint};
 #[cfg(feature = "reqwest")]
 #[cfg_attr(docsrs, doc(cfg(feature = "reqwest")))]
 pub use self::reqwest::ReqwestTransport;
-use crate::error::{BoxError, ErrorKind, VerifyError};
+use crate::error::{BoxError, ConfigError, ErrorKind, VerifyError};
 
 /// The most bytes of a response body to read, as an extension of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +90,21 @@ impl HttpTransport {
         let service = MapErrLayer::new(|error: S::Error| TransportError::from_box(error.into()))
             .layer(service);
         Self(BoxCloneSyncService::new(service))
+    }
+
+    /// `given`, or the default, if there is one.
+    #[cfg(any(feature = "introspection", all(feature = "jwt", feature = "_crypto")))]
+    pub(crate) fn or_default(given: Option<&Self>, problems: &mut ConfigError) -> Option<Self> {
+        if let Some(given) = given {
+            return Some(given.clone());
+        }
+        #[cfg(feature = "reqwest")]
+        return Self::reqwest().map_err(|problem| problems.merge("transport", problem)).ok();
+        #[cfg(not(feature = "reqwest"))]
+        {
+            problems.push("transport", "there is none; the feature `reqwest` brings one");
+            None
+        }
     }
 
     /// Sends one request, within `timeout` and with at most `limit` bytes of answer.

@@ -92,7 +92,7 @@ impl ReqwestTransport {
             .build();
         client.map(|client| Self { client }).map_err(|error| {
             let mut problems = ConfigError::new();
-            problems.push("transport", Chain(&error.without_url()));
+            problems.push("client", Chain(&error.without_url()));
             problems
         })
     }

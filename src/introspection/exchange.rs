@@ -75,6 +75,15 @@ impl Exchange {
         Ok(ActiveToken::new(Arc::clone(&self.issuer), claims, Method::Introspection, start))
     }
 
+    /// Finds the endpoint, if it is to be found by discovery.
+    pub(super) async fn warm(&self) -> Result<(), VerifyError> {
+        if let Target::Discovered(discovery) = &self.target {
+            let metadata = discovery.metadata().await?;
+            metadata.require_introspection_endpoint(self.auth.is_mtls())?;
+        }
+        Ok(())
+    }
+
     async fn claims(&self, token: &Token) -> Result<Claims, VerifyError> {
         let metadata;
         let endpoint = match &self.target {

@@ -69,6 +69,7 @@ use self::{exchange::Exchange, future::ResponseFuture};
 use crate::error::ErrorKind;
 use crate::{
     clock::Moment,
+    error::VerifyError,
     verify::{Verifier, VerifyRequest, Verifying},
 };
 
@@ -88,6 +89,15 @@ impl IntrospectionVerifier {
     /// See the [module docs](self) for an example.
     pub fn builder(issuer: impl Into<String>, auth: ClientAuth) -> IntrospectionBuilder {
         IntrospectionBuilder::new(issuer.into(), auth)
+    }
+
+    /// Finds the introspection endpoint now, instead of with the first token.
+    ///
+    /// # Errors
+    ///
+    /// If the metadata of the server can't be had or names no such endpoint.
+    pub async fn warm(&self) -> Result<(), VerifyError> {
+        self.exchange.warm().await
     }
 
     /// The issuer that is asked.

@@ -1,9 +1,15 @@
 use std::sync::Arc;
 
-use super::{Algorithm, Inner, JwtVerifier, KeySet, Profile, source::Source, validate::Rules};
+use super::{
+    Algorithm, Inner, JwtVerifier, KeySet, Profile,
+    jwks::{Location, RemoteKeys},
+    source::Source,
+    validate::Rules,
+};
 use crate::{
     clock::{Clock, SystemClock},
     error::ConfigError,
+    http::{Endpoint, HttpTransport, discovery::Discovery},
     jose::KeyType,
 };
 
@@ -13,6 +19,9 @@ use crate::{
 pub struct JwtVerifierBuilder {
     issuer: String,
     keys: Option<KeySet>,
+    jwks_uri: Option<String>,
+    transport: Option<HttpTransport>,
+    loopback_http: bool,
     algorithms: Option<Vec<Algorithm>>,
     profile: Profile,
     scope_claim: Option<String>,
@@ -24,6 +33,9 @@ impl JwtVerifierBuilder {
         Self {
             issuer,
             keys: None,
+            jwks_uri: None,
+            transport: None,
+            loopback_http: false,
             algorithms: None,
             profile: Profile::default(),
             scope_claim: None,
@@ -34,6 +46,40 @@ impl JwtVerifierBuilder {
     /// Sets the keys of the issuer. Then nothing is ever fetched.
     pub fn keys(mut self, keys: KeySet) -> Self {
         self.keys = Some(keys);
+        self
+    }
+
+    /// Sets the URL that the keys are fetched from, for issuers without metadata.
+    ///
+    /// By default it is the `jwks_uri` of the issuer's metadata (RFC 8414, OpenID Connect
+    /// Discovery), so that it is not left behind when the keys move.
+    ///
+    /// ```
+    /// use tower_introspect::jwt::JwtVerifier;
+    ///
+    /// let builder = JwtVerifier::builder("https://as.example.com");
+    /// assert!(builder.clone().jwks_uri("https://as.example.com/keys").build().is_ok());
+    /// assert!(builder.jwks_uri("http://as.example.com/keys").build().is_err());
+    /// ```
+    pub fn jwks_uri(mut self, url: impl Into<String>) -> Self {
+        self.jwks_uri = Some(url.into());
+        self
+    }
+
+    /// Sets how the issuer is reached. By default by `HttpTransport::reqwest`, where the feature
+    /// `reqwest` is on.
+    pub fn transport(mut self, transport: HttpTransport) -> Self {
+        self.transport = Some(transport);
+        self
+    }
+
+    /// Takes `http` URLs of this machine, for tests.
+    ///
+    /// # Security
+    ///
+    /// The keys then come from whoever listens on that port.
+    pub fn danger_allow_http_loopback(mut self) -> Self {
+        self.loopback_http = true;
         self
     }
 
@@ -76,6 +122,7 @@ impl JwtVerifierBuilder {
         let mut problems = ConfigError::new();
         if self.issuer.is_empty() {
             problems.push("issuer", "empty");
+            return Err(problems);
         }
         let source = self.source(&mut problems);
         let algorithms = self.allowed(&source, &mut problems);
@@ -89,11 +136,41 @@ impl JwtVerifierBuilder {
     }
 
     fn source(&self, problems: &mut ConfigError) -> Source {
-        let keys = self.keys.clone().unwrap_or_default();
+        let Some(keys) = &self.keys else { return self.remote(problems) };
         if keys.is_empty() {
             problems.push("keys", "there is no usable key");
         }
-        Source::Static(Arc::new(keys))
+        if self.jwks_uri.is_some() {
+            problems.push("jwks_uri", "there are `keys` already");
+        }
+        Source::Static(Arc::new(keys.clone()))
+    }
+
+    fn remote(&self, problems: &mut ConfigError) -> Source {
+        let transport = HttpTransport::or_default(self.transport.as_ref(), problems);
+        let location = transport.as_ref().and_then(|via| self.location(via, problems));
+        let (Some(transport), Some(location)) = (transport, location) else {
+            // There are problems, so nobody gets to see this.
+            return Source::Static(Arc::default());
+        };
+        let issuer = self.issuer.as_str().into();
+        let keys = RemoteKeys::new(issuer, location, transport, Arc::clone(&self.clock));
+        Source::Remote(Arc::new(keys))
+    }
+
+    fn location(&self, transport: &HttpTransport, problems: &mut ConfigError) -> Option<Location> {
+        if let Some(url) = &self.jwks_uri {
+            let endpoint = Endpoint::parse(url, self.loopback_http);
+            return endpoint
+                .map(Location::Fixed)
+                .map_err(|problem| problems.push("jwks_uri", problem))
+                .ok();
+        }
+        let (transport, clock) = (transport.clone(), Arc::clone(&self.clock));
+        Discovery::new(&self.issuer, transport, self.loopback_http, clock)
+            .map(Location::Discovered)
+            .map_err(|problem| problems.push("issuer", problem))
+            .ok()
     }
 
     fn allowed(&self, source: &Source, problems: &mut ConfigError) -> Vec<Algorithm> {

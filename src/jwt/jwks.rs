@@ -12,7 +12,10 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
 
-use super::{KeySet, source::Fetching};
+use super::{
+    KeySet,
+    source::{FetchKeys, Fetching},
+};
 use crate::{
     clock::{Clock, Moment},
     error::{ErrorKind, VerifyError},
@@ -78,38 +81,19 @@ impl RemoteKeys {
             clock,
         }))
     }
+}
 
-    /// The keys that may be used now. Never waits.
-    pub(crate) fn snapshot(&self) -> Option<Arc<KeySet>> {
+impl FetchKeys for RemoteKeys {
+    fn snapshot(&self) -> Option<Arc<KeySet>> {
         self.0.published.current().map(|published| Arc::clone(&published.keys))
     }
 
-    /// The keys, fetched if there are none.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Unavailable`] or [`ErrorKind::BadResponse`]: there is nothing to hold a token
-    /// against, which is not the fault of whoever sent it.
-    ///
-    /// # Cancellation
-    ///
-    /// The fetch goes on.
-    pub(crate) fn load(&self) -> Fetching {
+    fn load(&self) -> Fetching {
         let shared = Arc::clone(&self.0);
         Box::pin(async move { shared.published.get().await?.usable() })
     }
 
-    /// The keys, fetched anew because none of them is the key `kid` (empty where a token names
-    /// none); `None` if that was tried too often or too recently.
-    ///
-    /// # Errors
-    ///
-    /// As for [`load`](Self::load).
-    ///
-    /// # Cancellation
-    ///
-    /// The fetch goes on.
-    pub(crate) fn refresh_for(&self, kid: &str) -> Option<Fetching> {
+    fn refresh_for(&self, kid: &str) -> Option<Fetching> {
         let now = |outcome| Some(Box::pin(future::ready(outcome)) as Fetching);
         // It may have come since the caller looked.
         if let Some(keys) = self.snapshot().filter(|keys| keys.has_kid(kid)) {

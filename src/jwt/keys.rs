@@ -166,6 +166,11 @@ impl KeySet {
         self.keys.is_empty()
     }
 
+    /// Whether a key has this name.
+    pub(crate) fn has_kid(&self, kid: &str) -> bool {
+        self.keys.iter().any(|key| key.kid() == Some(kid))
+    }
+
     /// The algorithms that some key can verify.
     pub(crate) fn algorithms(&self) -> impl Iterator<Item = Algorithm> {
         self.keys.iter().flat_map(|key| key.algorithms())

@@ -44,6 +44,7 @@
 
 mod builder;
 pub mod future;
+mod jwks;
 pub(crate) mod keys;
 mod source;
 mod validate;

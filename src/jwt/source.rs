@@ -12,6 +12,9 @@ pub(crate) trait FetchKeys: Send + Sync + 'static {
     fn snapshot(&self) -> Option<Arc<KeySet>>;
 
     /// The keys, fetched if there are none.
+    ///
+    /// An error means that there is nothing to hold a token against, which is not the fault of
+    /// whoever sent it. Dropping the future does not stop the fetch.
     fn load(&self) -> Fetching;
 
     /// The keys, fetched anew because none of them is the key `kid` (empty where a token names

@@ -1,1 +1,111 @@
-//! To come.
+//! The facade: who this service is, whom it trusts, and the parts that follow from it.
+//!
+//! ```no_run
+//! use axum::{Router, routing::get};
+//! use tower_introspect::{
+//!     ClientAuth, Issuer, RequireScope, ResourceServer, VerifiedToken,
+//! };
+//!
+//! async fn list(token: VerifiedToken) -> String {
+//!     format!("payments of {:?}", token.subject())
+//! }
+//!
+//! # async fn run(secret: String) -> Result<(), Box<dyn std::error::Error>> {
+//! let api = ResourceServer::builder("https://api.example.com")
+//!     .issuer(Issuer::jwt("https://as.example.com"))
+//!     .issuer(Issuer::introspect("https://opaque.example.com", ClientAuth::basic("api", secret)))
+//!     .build()?;
+//! api.warm().await?;
+//!
+//! let app: Router = Router::new()
+//!     .route("/payments", get(list).route_layer(RequireScope::all(["read:payments"])))
+//!     .layer(api.layer());
+//! # Ok(()) }
+//! ```
+
+mod builder;
+mod issuer;
+
+use std::{fmt, sync::Arc};
+
+pub use self::{builder::ResourceServerBuilder, issuer::Issuer};
+use self::issuer::Trusted;
+use crate::{
+    error::VerifyError,
+    layer::IntrospectLayer,
+    policy::Policy,
+    verify::{BoxVerifier, Freshness},
+};
+
+/// A resource server: an audience, the issuers it trusts, and what it asks of their tokens.
+///
+/// See the [module docs](self) for an example.
+///
+/// # Clone
+///
+/// Clones share everything: keys, connections, metadata.
+#[derive(Clone)]
+pub struct ResourceServer(Arc<Inner>);
+
+struct Inner {
+    verifier: BoxVerifier,
+    policy: Policy,
+    freshness: Freshness,
+    issuers: Vec<Trusted>,
+}
+
+impl ResourceServer {
+    /// Starts to configure a service that is the audience `audience`: its resource identifier,
+    /// usually its URL (RFC 8707 §2).
+    ///
+    /// ```
+    /// use tower_introspect::ResourceServer;
+    ///
+    /// // Nobody is trusted, so there is nothing to build.
+    /// let problems = ResourceServer::builder("https://api.example.com").build().unwrap_err();
+    /// assert_eq!(problems.to_string(), "issuer: no issuer is trusted");
+    /// ```
+    pub fn builder(audience: impl Into<String>) -> ResourceServerBuilder {
+        ResourceServerBuilder::new(audience.into())
+    }
+
+    /// The middleware. All layers of one resource server share its keys and connections.
+    #[must_use]
+    pub fn layer(&self) -> IntrospectLayer<BoxVerifier> {
+        IntrospectLayer::new(self.verifier(), self.policy()).freshness(self.0.freshness)
+    }
+
+    /// What verifies the tokens of all trusted issuers, for those who compose by hand.
+    #[must_use]
+    pub fn verifier(&self) -> BoxVerifier {
+        self.0.verifier.clone()
+    }
+
+    /// What is asked of every token.
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        self.0.policy.clone()
+    }
+
+    /// Fetches the metadata and keys of all issuers now, instead of with the first token.
+    ///
+    /// A service need not wait for this: without it, and after it failed, what is missing is
+    /// fetched when it is needed.
+    ///
+    /// # Errors
+    ///
+    /// If any issuer could not be reached or answered nonsense; the others are ready all the same.
+    pub async fn warm(&self) -> Result<(), VerifyError> {
+        let all = self.0.issuers.iter().map(Trusted::warm);
+        futures_util::future::join_all(all).await.into_iter().collect()
+    }
+}
+
+impl fmt::Debug for ResourceServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResourceServer")
+            .field("policy", &self.0.policy)
+            .field("issuers", &self.0.issuers)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,1 +1,74 @@
-//! To come.
+//! An authorization server in your tests.
+//!
+//! [`AuthorizationServer`] runs in the process of the test, without a socket or on one, and is
+//! strict: a request that a real server could refuse, it refuses. It mints tokens good and bad,
+//! revokes them, rotates its keys, fails in the ways servers fail, and counts what it is asked.
+//!
+//! ```
+//! use bytes::Bytes;
+//! use http::{Request, header};
+//! use tower_introspect::test_util::{AuthorizationServer, Client, Endpoint};
+//!
+//! let server = AuthorizationServer::new("https://as.example.com")
+//!     .with_client(Client::new("api", "s3cret"));
+//! let token = server.opaque().audience("https://api.example.com").scope("read").mint();
+//! assert_eq!(server.calls(Endpoint::Introspection), 0);
+//!
+//! // Give `server.transport()` to what you test. It knows the token until it is revoked.
+//! let transport = server.transport();
+//! server.revoke(&token);
+//! # let _ = transport;
+//! ```
+//!
+//! What runs in another process, or with an HTTP client of its own, finds it on a socket:
+//!
+//! ```
+//! use tower_introspect::test_util::AuthorizationServer;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> std::io::Result<()> {
+//! let (server, listening) = AuthorizationServer::on_loopback().await?;
+//! assert!(server.issuer().starts_with("http://127.0.0.1:"));
+//! drop(listening); // stops it
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Faults
+//!
+//! [`AuthorizationServer::inject`] makes an endpoint fail, for some requests or until it is cleared.
+//! Every wait is by tokio's time: under `tokio::time::pause`, tests with outages in them take no
+//! time.
+//!
+//! ```
+//! use tower_introspect::test_util::{AuthorizationServer, Endpoint, Fault};
+//!
+//! let server = AuthorizationServer::new("https://as.example.com");
+//! server.inject(Endpoint::Jwks, Fault::hang().for_next(1));
+//! server.inject(Endpoint::Jwks, Fault::html());
+//! server.clear(Endpoint::Jwks);
+//! ```
+//!
+//! # Security
+//!
+//! The keys are public knowledge. Nothing but a test may trust this server.
+
+mod answer;
+mod client;
+mod clock;
+mod fault;
+mod form;
+mod keys;
+mod listen;
+mod server;
+mod state;
+mod token;
+
+pub use self::{
+    client::Client,
+    clock::TestClock,
+    fault::{Endpoint, Fault},
+    listen::Listening,
+    server::AuthorizationServer,
+    token::{Jwt, Opaque, TokenBuilder},
+};

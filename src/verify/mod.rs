@@ -31,6 +31,7 @@ mod active;
 mod boxed;
 mod bridge;
 mod request;
+mod route;
 
 use std::{
     fmt,
@@ -46,6 +47,7 @@ pub use self::{
     boxed::BoxVerifier,
     bridge::{FromService, FromServiceLayer, IntoService, Oneshot},
     request::{Freshness, VerifyRequest},
+    route::{IssuerRoute, Route},
 };
 use crate::error::VerifyError;
 

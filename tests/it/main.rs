@@ -2,6 +2,7 @@
 
 mod axum;
 mod budgets;
+mod conformance;
 mod discovery;
 mod examples;
 mod grpc;

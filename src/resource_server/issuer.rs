@@ -1,0 +1,264 @@
+//! One trusted issuer, and the verifiers of its tokens.
+
+use std::{fmt, sync::Arc};
+
+#[cfg(feature = "introspection")]
+use crate::introspection::{ClientAuth, IntrospectionVerifier, IntrospectionBuilder};
+#[cfg(all(feature = "jwt", feature = "_crypto"))]
+use crate::jwt::{JwtVerifier, JwtVerifierBuilder};
+use crate::{
+    clock::Clock,
+    error::{ConfigError, VerifyError},
+    http::HttpTransport,
+    verify::{BoxVerifier, IssuerRoute},
+};
+
+/// An issuer whose tokens are accepted, and how they are verified.
+///
+/// The identifier is compared exactly: take it from the `issuer` member of the server's metadata,
+/// with or without a trailing slash as it stands there.
+///
+/// ```
+/// use tower_introspect::{ClientAuth, Issuer, jwt::{Algorithm, Profile}};
+///
+/// // Its JWTs by their signature, with keys found by discovery.
+/// let local = Issuer::jwt("https://as.example.com")
+///     .configure_jwt(|jwt| jwt.profile(Profile::Generic).algorithms([Algorithm::ES256]));
+/// // All its tokens by asking it.
+/// let remote = Issuer::introspect("https://opaque.example.com", ClientAuth::basic("api", "secret"));
+/// // Its JWTs by their signature, its other tokens by asking it.
+/// let mixed = Issuer::hybrid("https://mixed.example.com", ClientAuth::basic("api", "secret"));
+/// # let _ = (local, remote, mixed);
+/// ```
+#[must_use = "an issuer is trusted only once it is given to a builder"]
+pub struct Issuer {
+    name: String,
+    #[cfg(all(feature = "jwt", feature = "_crypto"))]
+    jwt: Option<(JwtVerifierBuilder, Vec<Change<JwtVerifierBuilder>>)>,
+    #[cfg(feature = "introspection")]
+    introspection:
+        Option<(IntrospectionBuilder, Vec<Change<IntrospectionBuilder>>)>,
+    prefix: Option<String>,
+}
+
+/// A setting of the user's, made after the defaults of the resource server.
+type Change<B> = Box<dyn FnOnce(B) -> B + Send>;
+
+impl Issuer {
+    fn bare(name: String) -> Self {
+        Self {
+            name,
+            #[cfg(all(feature = "jwt", feature = "_crypto"))]
+            jwt: None,
+            #[cfg(feature = "introspection")]
+            introspection: None,
+            prefix: None,
+        }
+    }
+
+    /// Verifies tokens locally, as JWTs. Keys are found by discovery, unless configured.
+    #[cfg(all(feature = "jwt", feature = "_crypto"))]
+    #[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
+    pub fn jwt(issuer: impl Into<String>) -> Self {
+        let mut this = Self::bare(issuer.into());
+        this.jwt = Some((JwtVerifier::builder(this.name.clone()), Vec::new()));
+        this
+    }
+
+    /// Verifies every token by asking the authorization server (RFC 7662). The endpoint is found
+    /// by discovery, unless configured.
+    #[cfg(feature = "introspection")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "introspection")))]
+    pub fn introspect(issuer: impl Into<String>, auth: ClientAuth) -> Self {
+        let mut this = Self::bare(issuer.into());
+        let builder = IntrospectionVerifier::builder(this.name.clone(), auth);
+        this.introspection = Some((builder, Vec::new()));
+        this
+    }
+
+    /// Verifies JWTs locally and asks the authorization server about all other tokens.
+    #[cfg(all(feature = "jwt", feature = "introspection", feature = "_crypto"))]
+    #[cfg_attr(docsrs, doc(cfg(all(feature = "jwt", feature = "introspection"))))]
+    pub fn hybrid(issuer: impl Into<String>, auth: ClientAuth) -> Self {
+        let issuer = issuer.into();
+        Self { jwt: Self::jwt(issuer.clone()).jwt, ..Self::introspect(issuer, auth) }
+    }
+
+    /// Changes how JWTs are verified. Does nothing for an issuer whose tokens are introspected.
+    #[cfg(all(feature = "jwt", feature = "_crypto"))]
+    #[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
+    pub fn configure_jwt<F>(mut self, change: F) -> Self
+    where
+        F: FnOnce(JwtVerifierBuilder) -> JwtVerifierBuilder + Send + 'static,
+    {
+        if let Some((_, changes)) = &mut self.jwt {
+            changes.push(Box::new(change));
+        }
+        self
+    }
+
+    /// Changes how the authorization server is asked. Does nothing for an issuer whose tokens are
+    /// verified locally alone.
+    #[cfg(feature = "introspection")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "introspection")))]
+    pub fn configure_introspection<F>(mut self, change: F) -> Self
+    where
+        F: FnOnce(IntrospectionBuilder) -> IntrospectionBuilder + Send + 'static,
+    {
+        if let Some((_, changes)) = &mut self.introspection {
+            changes.push(Box::new(change));
+        }
+        self
+    }
+
+    /// States that the opaque tokens of this issuer, and of no other, start with `prefix`.
+    ///
+    /// With several introspecting issuers this spares asking the wrong ones.
+    pub fn token_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = Some(prefix.into());
+        self
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// True if the authorization server is asked about tokens.
+    pub(super) fn is_remote(&self) -> bool {
+        #[cfg(feature = "introspection")]
+        return self.introspection.is_some();
+        #[cfg(not(feature = "introspection"))]
+        false
+    }
+
+    pub(super) fn build(self, defaults: &Defaults) -> Result<Trusted, ConfigError> {
+        let mut problems = ConfigError::new();
+        let mut trusted = Trusted::new(self.name, self.prefix);
+        #[cfg(all(feature = "jwt", feature = "_crypto"))]
+        if let Some((mut builder, changes)) = self.jwt {
+            builder = builder.clock(Arc::clone(&defaults.clock));
+            if let Some(transport) = &defaults.transport {
+                builder = builder.transport(transport.clone());
+            }
+            if defaults.loopback_http {
+                builder = builder.danger_allow_http_loopback();
+            }
+            let builder = changes.into_iter().fold(builder, |builder, change| change(builder));
+            match builder.build() {
+                Ok(verifier) => trusted.jwt = Some(verifier),
+                Err(problem) => problems.merge("jwt", problem),
+            }
+        }
+        #[cfg(feature = "introspection")]
+        if let Some((mut builder, changes)) = self.introspection {
+            builder = builder.clock(Arc::clone(&defaults.clock));
+            if let Some(transport) = &defaults.transport {
+                builder = builder.transport(transport.clone());
+            }
+            if defaults.loopback_http {
+                builder = builder.danger_allow_http_loopback();
+            }
+            let builder = changes.into_iter().fold(builder, |builder, change| change(builder));
+            match builder.build() {
+                Ok(verifier) => trusted.introspection = Some(verifier),
+                Err(problem) => problems.merge("introspection", problem),
+            }
+        }
+        problems.or_ok(trusted)
+    }
+}
+
+impl fmt::Debug for Issuer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Issuer").field(&self.name).finish()
+    }
+}
+
+/// What all issuers of one resource server get, unless they are told otherwise.
+pub(super) struct Defaults {
+    pub(super) transport: Option<HttpTransport>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) loopback_http: bool,
+}
+
+/// An issuer with its verifiers.
+pub(super) struct Trusted {
+    name: String,
+    prefix: Option<String>,
+    #[cfg(all(feature = "jwt", feature = "_crypto"))]
+    jwt: Option<JwtVerifier>,
+    #[cfg(feature = "introspection")]
+    introspection: Option<IntrospectionVerifier>,
+}
+
+impl Trusted {
+    fn new(name: String, prefix: Option<String>) -> Self {
+        Self {
+            name,
+            prefix,
+            #[cfg(all(feature = "jwt", feature = "_crypto"))]
+            jwt: None,
+            #[cfg(feature = "introspection")]
+            introspection: None,
+        }
+    }
+
+    fn local(&self) -> Option<BoxVerifier> {
+        #[cfg(all(feature = "jwt", feature = "_crypto"))]
+        return self.jwt.clone().map(BoxVerifier::new);
+        #[cfg(not(all(feature = "jwt", feature = "_crypto")))]
+        None
+    }
+
+    fn remote(&self) -> Option<BoxVerifier> {
+        #[cfg(feature = "introspection")]
+        return self.introspection.clone().map(BoxVerifier::new);
+        #[cfg(not(feature = "introspection"))]
+        None
+    }
+
+    /// The one verifier, if there is one.
+    pub(super) fn single(&self) -> Option<BoxVerifier> {
+        match (self.local(), self.remote()) {
+            (Some(only), None) | (None, Some(only)) => Some(only),
+            _ => None,
+        }
+    }
+
+    pub(super) fn route(&self) -> IssuerRoute {
+        let mut route = IssuerRoute::new(&self.name);
+        if let Some(verifier) = self.local() {
+            route = route.jwt(verifier);
+        }
+        if let Some(verifier) = self.remote() {
+            route = route.introspection(verifier);
+        }
+        match &self.prefix {
+            Some(prefix) => route.prefix(prefix),
+            None => route,
+        }
+    }
+
+    /// Fetches what the verifiers will need.
+    pub(super) async fn warm(&self) -> Result<(), VerifyError> {
+        let named = |error: VerifyError| {
+            let context = error.context().map_or_else(String::new, |context| format!(" ({context})"));
+            error.with_context(format!("warming {}{context}", self.name))
+        };
+        #[cfg(all(feature = "jwt", feature = "_crypto"))]
+        if let Some(verifier) = &self.jwt {
+            verifier.warm().await.map_err(named)?;
+        }
+        #[cfg(feature = "introspection")]
+        if let Some(verifier) = &self.introspection {
+            verifier.warm().await.map_err(named)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Trusted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Issuer").field(&self.name).finish()
+    }
+}

@@ -1,0 +1,182 @@
+use std::fmt;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use http::{HeaderMap, header};
+
+use super::{
+    answer::Refusal,
+    form::{self, Form},
+};
+
+/// A client that is registered at the [`AuthorizationServer`](super::AuthorizationServer): one that
+/// asks for tokens, or a resource server that introspects them.
+///
+/// ```
+/// use tower_introspect::test_util::{AuthorizationServer, Client};
+///
+/// let server = AuthorizationServer::new("https://as.example.com")
+///     .with_client(Client::new("api", "s3cret"))
+///     .with_client(Client::new("app", "pa55").with_scope("read write").with_jwt_access_tokens());
+/// # let _ = server;
+/// ```
+#[derive(Clone)]
+pub struct Client {
+    id: String,
+    credential: Credential,
+    scope: Option<String>,
+    audience: Option<String>,
+    jwt: bool,
+}
+
+#[derive(Clone)]
+enum Credential {
+    Bearer(String),
+    Mtls,
+    Secret(String),
+}
+
+impl Client {
+    /// A client with a secret, which it may send as `client_secret_basic` or `client_secret_post`
+    /// (RFC 6749 §2.3.1).
+    #[must_use]
+    pub fn new(id: impl Into<String>, secret: impl Into<String>) -> Self {
+        Self::with_credential(id.into(), Credential::Secret(secret.into()))
+    }
+
+    /// A client that is known by `token` in `Authorization: Bearer` (RFC 7662 §2.1).
+    #[must_use]
+    pub fn bearer(id: impl Into<String>, token: impl Into<String>) -> Self {
+        Self::with_credential(id.into(), Credential::Bearer(token.into()))
+    }
+
+    /// A client that is known by its certificate and sends its identifier only (RFC 8705 §2).
+    ///
+    /// This server sees no certificate and believes the identifier.
+    #[must_use]
+    pub fn mtls(id: impl Into<String>) -> Self {
+        Self::with_credential(id.into(), Credential::Mtls)
+    }
+
+    /// The scope that it may ask for. Without this, any.
+    #[must_use]
+    pub fn with_scope(mut self, scope: impl Into<String>) -> Self {
+        self.scope = Some(scope.into());
+        self
+    }
+
+    /// The audience of its tokens where its requests name none.
+    #[must_use]
+    pub fn with_audience(mut self, audience: impl Into<String>) -> Self {
+        self.audience = Some(audience.into());
+        self
+    }
+
+    /// Gives it JWTs (RFC 9068). Without this, its access tokens are opaque.
+    #[must_use]
+    pub const fn with_jwt_access_tokens(mut self) -> Self {
+        self.jwt = true;
+        self
+    }
+
+    /// The identifier.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub(super) fn scope(&self) -> Option<&str> {
+        self.scope.as_deref()
+    }
+
+    pub(super) fn audience(&self) -> Option<&str> {
+        self.audience.as_deref()
+    }
+
+    pub(super) const fn wants_jwt(&self) -> bool {
+        self.jwt
+    }
+
+    const fn with_credential(id: String, credential: Credential) -> Self {
+        Self { id, credential, scope: None, audience: None, jwt: false }
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// Finds the client that sends a request.
+///
+/// # Errors
+///
+/// If it shows nothing, something wrong, or more than one thing (RFC 6749 §2.3).
+pub(super) fn authenticate(
+    clients: &[Client],
+    headers: &HeaderMap,
+    form: &Form,
+) -> Result<Client, Refusal> {
+    let shown = Shown::find(headers, form)?;
+    let client = clients.iter().find(|client| shown.is_by(client)).ok_or(Refusal::InvalidClient)?;
+    if form.get("client_id").is_some_and(|id| id != client.id) {
+        return Err(Refusal::invalid_request("client_id is of another client"));
+    }
+    Ok(client.clone())
+}
+
+/// What a request shows of its client.
+enum Shown {
+    Bearer(String),
+    Id(String),
+    Secret { id: String, secret: String },
+}
+
+impl Shown {
+    fn find(headers: &HeaderMap, form: &Form) -> Result<Self, Refusal> {
+        let mut authorization = headers.get_all(header::AUTHORIZATION).iter();
+        let header = authorization.next();
+        if authorization.next().is_some() {
+            return Err(Refusal::invalid_request("two Authorization headers"));
+        }
+        let id = form.get("client_id").map(str::to_owned);
+        match (header, id, form.get("client_secret").map(str::to_owned)) {
+            (Some(_), _, Some(_)) => {
+                Err(Refusal::invalid_request("two ways of client authentication"))
+            }
+            (Some(value), _, None) => value
+                .to_str()
+                .ok()
+                .and_then(Self::read)
+                .ok_or_else(|| Refusal::invalid_request("unreadable Authorization header")),
+            (None, Some(id), Some(secret)) => Ok(Self::Secret { id, secret }),
+            (None, Some(id), None) => Ok(Self::Id(id)),
+            (None, None, _) => Err(Refusal::InvalidClient),
+        }
+    }
+
+    fn read(header: &str) -> Option<Self> {
+        let (scheme, credentials) = header.split_once(' ')?;
+        if scheme.eq_ignore_ascii_case("bearer") {
+            return Some(Self::Bearer(credentials.into()));
+        }
+        if !scheme.eq_ignore_ascii_case("basic") {
+            return None;
+        }
+        let pair = String::from_utf8(STANDARD.decode(credentials).ok()?).ok()?;
+        let (id, secret) = pair.split_once(':')?;
+        // Both are encoded before they are joined (RFC 6749 §2.3.1).
+        Some(Self::Secret { id: form::decode(id)?, secret: form::decode(secret)? })
+    }
+
+    fn is_by(&self, client: &Client) -> bool {
+        match (self, &client.credential) {
+            (Self::Bearer(shown), Credential::Bearer(token)) => shown == token,
+            (Self::Id(id), Credential::Mtls) => *id == client.id,
+            (Self::Secret { id, secret }, Credential::Secret(own)) => {
+                *id == client.id && secret == own
+            }
+            _ => false,
+        }
+    }
+}

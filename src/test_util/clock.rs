@@ -1,0 +1,97 @@
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use crate::clock::{Clock, Moment, UnixTime};
+
+/// A wall clock for tests: it starts where you say and runs with tokio's time, which
+/// `tokio::time::pause` and `advance` control.
+///
+/// It can also be stepped on its own, as an operator or NTP steps a wall clock. Clones are the same
+/// clock.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_introspect::{
+///     clock::{Clock, UnixTime},
+///     test_util::TestClock,
+/// };
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() {
+/// let clock = TestClock::new(UnixTime::from_secs(1_000));
+/// tokio::time::advance(Duration::from_secs(5)).await;
+/// assert_eq!(clock.now(), UnixTime::from_secs(1_005));
+///
+/// clock.step_back(Duration::from_secs(100));
+/// assert_eq!(clock.now(), UnixTime::from_secs(905));
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct TestClock {
+    started: Moment,
+    /// What the steps come to, in milliseconds.
+    stepped: Arc<AtomicI64>,
+}
+
+impl TestClock {
+    /// A clock that shows `start` now.
+    #[must_use]
+    pub fn new(start: UnixTime) -> Self {
+        Self { started: Moment::now(&Still(start)), stepped: Arc::new(AtomicI64::new(0)) }
+    }
+
+    /// Steps the clock forward, past time that nobody saw pass.
+    pub fn step(&self, by: Duration) {
+        self.stepped.fetch_add(millis(by), Ordering::SeqCst);
+    }
+
+    /// Steps the clock back.
+    pub fn step_back(&self, by: Duration) {
+        self.stepped.fetch_sub(millis(by), Ordering::SeqCst);
+    }
+
+    /// Steps the clock to `time`.
+    pub fn set(&self, time: UnixTime) {
+        let off = time.as_millis().saturating_sub(self.unstepped().as_millis());
+        self.stepped.store(off, Ordering::SeqCst);
+    }
+
+    fn unstepped(&self) -> UnixTime {
+        let start = self.started.wall();
+        // Both moments read the same wall clock, so that the time between them is tokio's.
+        start.saturating_add(Moment::now(&Still(start)).since(self.started))
+    }
+}
+
+impl Default for TestClock {
+    /// A clock that shows 2030-01-01T00:00:00Z now.
+    fn default() -> Self {
+        Self::new(UnixTime::from_secs(1_893_456_000))
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> UnixTime {
+        let stepped = self.stepped.load(Ordering::SeqCst);
+        UnixTime::from_millis(self.unstepped().as_millis().saturating_add(stepped))
+    }
+}
+
+/// A clock that stands still.
+#[derive(Debug)]
+struct Still(UnixTime);
+
+impl Clock for Still {
+    fn now(&self) -> UnixTime {
+        self.0
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

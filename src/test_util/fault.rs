@@ -1,0 +1,223 @@
+use std::{collections::VecDeque, time::Duration};
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+
+/// An endpoint of the [`AuthorizationServer`](super::AuthorizationServer).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Endpoint {
+    /// The metadata (RFC 8414, OpenID Connect Discovery), at both of its addresses.
+    Discovery,
+    /// Token introspection (RFC 7662).
+    Introspection,
+    /// The public keys (RFC 7517).
+    Jwks,
+    /// Token revocation (RFC 7009).
+    Revocation,
+    /// The token endpoint (RFC 6749 §3.2).
+    Token,
+}
+
+impl Endpoint {
+    pub(super) const ALL: [Self; 5] =
+        [Self::Discovery, Self::Introspection, Self::Jwks, Self::Revocation, Self::Token];
+
+    /// Where the server has it, below the issuer. The metadata has addresses of its own.
+    pub(super) const fn path(self) -> &'static str {
+        match self {
+            Self::Discovery => "/.well-known/oauth-authorization-server",
+            Self::Introspection => "/introspect",
+            Self::Jwks => "/jwks",
+            Self::Revocation => "/revoke",
+            Self::Token => "/token",
+        }
+    }
+}
+
+/// Something an endpoint does instead of answering properly.
+///
+/// ```
+/// use std::time::Duration;
+/// use http::StatusCode;
+/// use tower_introspect::test_util::{AuthorizationServer, Endpoint, Fault};
+///
+/// let server = AuthorizationServer::new("https://as.example.com");
+/// server.inject(
+///     Endpoint::Introspection,
+///     Fault::status(StatusCode::SERVICE_UNAVAILABLE)
+///         .with_retry_after(Duration::from_secs(7))
+///         .for_next(2),
+/// );
+/// ```
+#[derive(Clone, Debug)]
+pub struct Fault {
+    pub(super) effect: Effect,
+    pub(super) delay: Duration,
+    /// How many more requests it takes. `None` for all.
+    left: Option<usize>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Effect {
+    /// The proper answer.
+    Answer,
+    Close,
+    Garbage,
+    Hang,
+    Oversize(usize),
+    Respond(Response<Bytes>),
+    Truncate,
+    Unreachable,
+}
+
+impl Fault {
+    /// The connection is closed instead of an answer.
+    #[must_use]
+    pub const fn close() -> Self {
+        Self::new(Effect::Close)
+    }
+
+    /// The proper answer, `delay` later.
+    ///
+    /// The answer is made when the request arrives, so that it may be out of date when it gets
+    /// there.
+    #[must_use]
+    pub const fn delay(delay: Duration) -> Self {
+        Self::new(Effect::Answer).with_delay(delay)
+    }
+
+    /// A body that is cut short JSON, under the proper status and content type.
+    #[must_use]
+    pub const fn garbage() -> Self {
+        Self::new(Effect::Garbage)
+    }
+
+    /// No answer, until [`clear`](super::AuthorizationServer::clear) lets the requests go on.
+    ///
+    /// They then get the answer that was proper when they arrived.
+    #[must_use]
+    pub const fn hang() -> Self {
+        Self::new(Effect::Hang)
+    }
+
+    /// A page for people with status 200, as captive portals and proxies send them.
+    #[must_use]
+    pub fn html() -> Self {
+        let page = Bytes::from_static(b"<!doctype html><title>Sign in</title><p>Please sign in.");
+        Self::respond(with_type(StatusCode::OK, "text/html; charset=utf-8", page))
+    }
+
+    /// The proper answer, padded with white space to at least `bytes`.
+    #[must_use]
+    pub const fn oversize(bytes: usize) -> Self {
+        Self::new(Effect::Oversize(bytes))
+    }
+
+    /// A redirect that keeps the method and the body of the request (RFC 9110 §15.4.8).
+    ///
+    /// # Panics
+    ///
+    /// If `url` can't stand in a header.
+    #[must_use]
+    pub fn redirect(url: &str) -> Self {
+        let mut response = Response::new(Bytes::new());
+        *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+        let location = url.parse().expect("a URL fits a header");
+        response.headers_mut().insert(http::header::LOCATION, location);
+        Self::respond(response)
+    }
+
+    /// An answer of your own.
+    #[must_use]
+    pub const fn respond(response: Response<Bytes>) -> Self {
+        Self::new(Effect::Respond(response))
+    }
+
+    /// This status and a short text.
+    #[must_use]
+    pub fn status(status: StatusCode) -> Self {
+        let text = status.canonical_reason().unwrap_or("injected");
+        Self::respond(with_type(status, "text/plain", Bytes::from_static(text.as_bytes())))
+    }
+
+    /// The proper answer's head and half of its body, then the end of the connection.
+    #[must_use]
+    pub const fn truncate() -> Self {
+        Self::new(Effect::Truncate)
+    }
+
+    /// No connection is made.
+    ///
+    /// A socket that listens can't refuse some requests only: there, this is as
+    /// [`close`](Self::close).
+    #[must_use]
+    pub const fn unreachable() -> Self {
+        Self::new(Effect::Unreachable)
+    }
+
+    /// Waits before it happens, by tokio's time.
+    #[must_use]
+    pub const fn with_delay(mut self, delay: Duration) -> Self {
+        self.delay = delay;
+        self
+    }
+
+    /// Adds a `Retry-After` in seconds, rounded up, to an answer that the fault itself makes.
+    #[must_use]
+    pub fn with_retry_after(mut self, after: Duration) -> Self {
+        if let Effect::Respond(response) = &mut self.effect {
+            let secs = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+            response.headers_mut().insert(http::header::RETRY_AFTER, secs.into());
+        }
+        self
+    }
+
+    /// Happens to the next `requests` requests only. Without this, until it is cleared.
+    #[must_use]
+    pub const fn for_next(mut self, requests: usize) -> Self {
+        self.left = Some(requests);
+        self
+    }
+
+    const fn new(effect: Effect) -> Self {
+        Self { effect, delay: Duration::ZERO, left: None }
+    }
+}
+
+/// The faults of one endpoint, one after the other.
+#[derive(Debug, Default)]
+pub(super) struct Faults(VecDeque<Fault>);
+
+impl Faults {
+    pub(super) fn push(&mut self, fault: Fault) {
+        self.0.push_back(fault);
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// The fault for one request.
+    pub(super) fn next(&mut self) -> Option<Fault> {
+        loop {
+            let fault = self.0.front_mut()?;
+            match &mut fault.left {
+                None => return Some(fault.clone()),
+                Some(0) => drop(self.0.pop_front()),
+                Some(left) => {
+                    *left -= 1;
+                    return Some(fault.clone());
+                }
+            }
+        }
+    }
+}
+
+fn with_type(status: StatusCode, content_type: &'static str, body: Bytes) -> Response<Bytes> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let value = http::HeaderValue::from_static(content_type);
+    response.headers_mut().insert(http::header::CONTENT_TYPE, value);
+    response
+}

@@ -1,0 +1,86 @@
+//! The strict reading of `application/x-www-form-urlencoded` (RFC 6749 appendix B).
+
+/// The parameters of one request, in their order.
+#[derive(Debug)]
+pub(super) struct Form(Vec<(String, String)>);
+
+impl Form {
+    /// Reads a body. `None` if it is not exactly in that format.
+    pub(super) fn parse(body: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(body).ok()?;
+        if text.is_empty() {
+            return Some(Self(Vec::new()));
+        }
+        let pair = |pair: &str| {
+            let (name, value) = pair.split_once('=')?;
+            Some((decode(name)?, decode(value)?))
+        };
+        text.split('&').map(pair).collect::<Option<_>>().map(Self)
+    }
+
+    /// A parameter.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.all(name).next()
+    }
+
+    /// The values of a parameter that may be repeated.
+    pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(move |(have, _)| have == name).map(|(_, value)| &**value)
+    }
+
+    /// True if a parameter that must not be repeated is (RFC 6749 §3.2).
+    pub(super) fn repeats(&self, may_repeat: &[&str]) -> bool {
+        let once = |name: &str| may_repeat.contains(&name) || self.all(name).count() == 1;
+        !self.0.iter().all(|(name, _)| once(name))
+    }
+}
+
+/// Decodes one name or value. `None` unless every byte that must be encoded is.
+pub(super) fn decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'+' => b' ',
+            b'%' => 16 * hex(rest.next()?)? + hex(rest.next()?)?,
+            // `~` is not among the unencoded ones of the format, but of RFC 3986, and everyone
+            // leaves it as it is.
+            b'*' | b'-' | b'.' | b'_' | b'~' => byte,
+            byte if byte.is_ascii_alphanumeric() => byte,
+            _ => return None,
+        });
+    }
+    String::from_utf8(bytes).ok()
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rfc6749_appendix_b_decodes_the_example() {
+        assert_eq!(decode("+%25%26%2B%C2%A3%E2%82%AC").as_deref(), Some(" %&+£€"));
+    }
+
+    #[test]
+    fn what_is_not_encoded_is_refused() {
+        for text in ["a b", "a=b", "a/b", "a:b", "%", "%2", "%zz", "%ff", "é", "a\"b"] {
+            assert_eq!(decode(text), None, "{text:?}");
+        }
+        for body in ["token", "=a&token=a b", "a=b&", "&a=b", "{\"token\":1}"] {
+            assert!(Form::parse(body.as_bytes()).is_none(), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn rfc6749_3_2_parameters_must_not_repeat() {
+        let form = Form::parse(b"a=1&resource=x&resource=y&b=2").unwrap();
+        assert!(form.repeats(&[]));
+        assert!(!form.repeats(&["resource"]));
+        assert_eq!(form.all("resource").collect::<Vec<_>>(), ["x", "y"]);
+    }
+}

@@ -1,0 +1,310 @@
+use std::{fmt, time::Duration};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde_json::{Map, Value};
+
+use super::AuthorizationServer;
+use crate::{
+    clock::UnixTime,
+    jose::{Algorithm, SigningKey},
+};
+
+/// How long a token is good where nothing else is asked for.
+pub(super) const LIFETIME: Duration = Duration::from_secs(3600);
+
+/// A token in the making. Made by [`AuthorizationServer::opaque`],
+/// [`jwt`](AuthorizationServer::jwt) and [`id_token`](AuthorizationServer::id_token).
+///
+/// It is good unless you make it bad: it names the server as its issuer, `alice` as its subject and
+/// `client` as its client, is issued now and good for an hour. It has neither audience nor scope.
+///
+/// ```
+/// use serde_json::json;
+/// use tower_introspect::test_util::AuthorizationServer;
+///
+/// let server = AuthorizationServer::new("https://as.example.com");
+/// let good = server.opaque().audience("https://api.example.com").scope("read write").mint();
+/// let odd = server.opaque().claim("roles", json!(["admin"])).without("sub").mint();
+/// assert_ne!(good, odd);
+/// ```
+#[must_use = "nothing is minted until `mint`"]
+pub struct TokenBuilder<F> {
+    server: AuthorizationServer,
+    claims: Map<String, Value>,
+    form: F,
+}
+
+/// A token without meaning in itself, of which the server tells when asked.
+#[derive(Debug)]
+pub struct Opaque {
+    text: Option<String>,
+    answer: Option<Value>,
+}
+
+/// A signed token (RFC 7515, RFC 7519).
+#[derive(Debug)]
+pub struct Jwt {
+    header: Map<String, Value>,
+    algorithm: Algorithm,
+    signer: Signer,
+    corrupt: bool,
+    access: bool,
+    raw_header: Option<String>,
+    raw_claims: Option<String>,
+}
+
+#[derive(Debug)]
+enum Signer {
+    Foreign(Box<SigningKey>),
+    Nobody,
+    Server,
+}
+
+impl<F> TokenBuilder<F> {
+    /// Sets `sub`.
+    pub fn subject(self, subject: &str) -> Self {
+        self.claim("sub", subject)
+    }
+
+    /// Sets `client_id`.
+    pub fn client_id(self, client: &str) -> Self {
+        self.claim("client_id", client)
+    }
+
+    /// Sets `aud`, to one identifier or to a `Vec` of them.
+    pub fn audience(self, audience: impl Into<Value>) -> Self {
+        self.claim("aud", audience)
+    }
+
+    /// Sets `scope`, space-delimited.
+    pub fn scope(self, scope: &str) -> Self {
+        self.claim("scope", scope)
+    }
+
+    /// Sets `exp` to a time from now.
+    pub fn expires_in(self, from_now: Duration) -> Self {
+        let exp = self.server.state().in_seconds(from_now);
+        self.claim("exp", exp)
+    }
+
+    /// Sets `exp`.
+    pub fn expires_at(self, time: UnixTime) -> Self {
+        self.claim("exp", time.as_secs())
+    }
+
+    /// Sets `nbf`.
+    pub fn not_before(self, time: UnixTime) -> Self {
+        self.claim("nbf", time.as_secs())
+    }
+
+    /// Sets `iat`.
+    pub fn issued_at(self, time: UnixTime) -> Self {
+        self.claim("iat", time.as_secs())
+    }
+
+    /// Sets a claim to anything.
+    pub fn claim(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.claims.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Leaves a claim out.
+    pub fn without(mut self, name: &str) -> Self {
+        self.claims.remove(name);
+        self
+    }
+}
+
+impl TokenBuilder<Opaque> {
+    pub(super) fn opaque(server: AuthorizationServer) -> Self {
+        let claims = usual_claims(&server);
+        Self { server, claims, form: Opaque { text: None, answer: None } }
+    }
+
+    /// Sets the token itself. Without this, it looks random.
+    pub fn text(mut self, text: &str) -> Self {
+        self.form.text = Some(text.to_owned());
+        self
+    }
+
+    /// Sets the whole answer to its introspection, which then depends on nothing else: not on the
+    /// claims, the time or a revocation.
+    pub fn introspected_as(mut self, answer: Value) -> Self {
+        self.form.answer = Some(answer);
+        self
+    }
+
+    /// Makes the token.
+    #[must_use]
+    pub fn mint(self) -> String {
+        let mut state = self.server.state();
+        let token = match self.form.text {
+            Some(text) => text,
+            None => state.fresh_text(),
+        };
+        state.remember(&token, self.claims, true);
+        if let Some(record) = state.tokens.get_mut(&token) {
+            record.answer = self.form.answer;
+        }
+        drop(state);
+        token
+    }
+}
+
+impl TokenBuilder<Jwt> {
+    pub(super) fn jwt(server: AuthorizationServer) -> Self {
+        let claims = usual_claims(&server);
+        let form = Jwt {
+            header: Map::new(),
+            algorithm: Algorithm::ES256,
+            signer: Signer::Server,
+            corrupt: false,
+            access: true,
+            raw_header: None,
+            raw_claims: None,
+        };
+        Self { server, claims, form }.typ("at+jwt")
+    }
+
+    pub(super) fn id_token(server: AuthorizationServer) -> Self {
+        let mut builder = Self::jwt(server).typ("JWT").without("client_id").without("jti");
+        builder.form.access = false;
+        builder.audience("client").claim("nonce", "n-0S6_WzA2Mj")
+    }
+
+    /// Sets `typ` in the header. Without this it is that of RFC 9068 §2.1, `at+jwt`.
+    pub fn typ(self, typ: &str) -> Self {
+        self.header("typ", typ)
+    }
+
+    /// Sets `kid` in the header, whatever key signs.
+    pub fn kid(self, kid: &str) -> Self {
+        self.header("kid", kid)
+    }
+
+    /// Sets a member of the header to anything.
+    pub fn header(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.form.header.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Leaves a member of the header out.
+    pub fn without_header(self, name: &str) -> Self {
+        self.header(name, Value::Null)
+    }
+
+    /// Signs with the server's key for this algorithm. Without this, it is ES256.
+    ///
+    /// The server has keys for ES256, ES384, RS256, PS256 and EdDSA from the start; another
+    /// asymmetric one is added to the published keys when it is first used.
+    pub const fn algorithm(mut self, algorithm: Algorithm) -> Self {
+        self.form.algorithm = algorithm;
+        self
+    }
+
+    /// Signs with a key that is not the server's. The `kid` is that of this key, if it has one.
+    pub fn signed_with(mut self, key: SigningKey) -> Self {
+        self.form.algorithm = key.algorithm();
+        self.form.signer = Signer::Foreign(Box::new(key));
+        self
+    }
+
+    /// Signs with nothing: `alg` is `none` and the signature empty (RFC 7515 appendix A.5).
+    pub fn unsigned(mut self) -> Self {
+        self.form.signer = Signer::Nobody;
+        self
+    }
+
+    /// Flips a bit of the signature.
+    pub const fn with_corrupt_signature(mut self) -> Self {
+        self.form.corrupt = true;
+        self
+    }
+
+    /// Sets the text of the header, which need not be JSON.
+    pub fn raw_header(mut self, text: &str) -> Self {
+        self.form.raw_header = Some(text.to_owned());
+        self
+    }
+
+    /// Sets the text of the payload, which need not be JSON. The server then knows nothing of the
+    /// token when it is introspected.
+    pub fn raw_claims(mut self, text: &str) -> Self {
+        self.form.raw_claims = Some(text.to_owned());
+        self
+    }
+
+    /// Makes the token.
+    ///
+    /// The server remembers what it signed itself, and says so when the token is introspected.
+    ///
+    /// # Panics
+    ///
+    /// If the [`algorithm`](Self::algorithm) needs a secret: give that with
+    /// [`signed_with`](Self::signed_with).
+    #[must_use]
+    pub fn mint(self) -> String {
+        let Jwt { mut header, algorithm, signer, corrupt, access, raw_header, raw_claims } =
+            self.form;
+        let own;
+        let key = match &signer {
+            Signer::Foreign(key) => Some(&**key),
+            Signer::Nobody => None,
+            Signer::Server => {
+                own = self.server.state().keys.current(algorithm);
+                Some(&*own)
+            }
+        };
+        let alg = if key.is_some() { algorithm.as_str() } else { "none" };
+        header.entry("alg").or_insert_with(|| alg.into());
+        if let Some(kid) = key.and_then(SigningKey::kid) {
+            header.entry("kid").or_insert_with(|| kid.into());
+        }
+        header.retain(|_, value| !value.is_null());
+        let header = raw_header.unwrap_or_else(|| Value::Object(header).to_string());
+        let vouched = matches!(signer, Signer::Server) && !corrupt && raw_claims.is_none();
+        let payload = raw_claims.unwrap_or_else(|| Value::Object(self.claims.clone()).to_string());
+        let mut token = compact(&header, &payload, key);
+        if corrupt {
+            token = corrupted(&token);
+        }
+        if vouched {
+            self.server.state().remember(&token, self.claims, access);
+        }
+        token
+    }
+}
+
+impl<F: fmt::Debug> fmt::Debug for TokenBuilder<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenBuilder")
+            .field("claims", &self.claims)
+            .field("form", &self.form)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A JWS in compact form (RFC 7515 §7.1).
+pub(super) fn compact(header: &str, payload: &str, key: Option<&SigningKey>) -> String {
+    let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    let input = format!("{}.{}", encode(header.as_bytes()), encode(payload.as_bytes()));
+    let sign =
+        |key: &SigningKey| key.sign_bytes(input.as_bytes()).expect("a key that was read signs");
+    format!("{input}.{}", encode(&key.map(sign).unwrap_or_default()))
+}
+
+fn corrupted(token: &str) -> String {
+    let (input, signature) = token.rsplit_once('.').unwrap_or((token, ""));
+    let mut signature = URL_SAFE_NO_PAD.decode(signature).unwrap_or_default();
+    if let Some(byte) = signature.last_mut() {
+        *byte ^= 1;
+    }
+    format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))
+}
+
+fn usual_claims(server: &AuthorizationServer) -> Map<String, Value> {
+    let mut claims = server.state().usual_claims();
+    claims.insert("sub".into(), "alice".into());
+    claims.insert("client_id".into(), "client".into());
+    claims
+}

@@ -1,0 +1,201 @@
+//! Which verifier a token belongs to: decided by evidence, not by counting dots.
+
+use std::{fmt, pin::Pin};
+
+use super::{BoxVerifier, Freshness, Outcome, Verifier, VerifyRequest, Verifying};
+use crate::error::{ErrorKind, VerifyError};
+
+/// The most issuers that are asked about one opaque token that bears no issuer's prefix.
+///
+/// Each is one call that a client can cause with any text, so the number is small.
+const MAX_ASKED: usize = 4;
+
+/// Hands each token to the verifier of its issuer.
+///
+/// A token is a JWT if it has a JWS header that can be read and names an issuer (`iss`); then it
+/// goes to that issuer's verifier, or is refused if the issuer is none of those given here. The
+/// name is not believed, only looked up: the verifier it leads to is what verifies it, and nothing
+/// is ever fetched from it.
+///
+/// Any other token is opaque. It goes to the introspecting issuer whose prefix it bears; without
+/// such a prefix, to those that have none, one after the other until one knows it as active, at
+/// most four.
+///
+/// ```
+/// use tower_introspect::{
+///     ErrorKind, VerifyError,
+///     credentials::Token,
+///     verify::{BoxVerifier, IssuerRoute, Route, Verifier, VerifyRequest, verify_fn},
+/// };
+///
+/// let remote = BoxVerifier::new(verify_fn(async |_| Err(VerifyError::new(ErrorKind::Inactive))));
+/// let route = Route::new([IssuerRoute::new("https://as.example.com").introspection(remote)]);
+/// # tokio_test::block_on(async {
+/// let opaque = VerifyRequest::new(Token::bearer("2YotnFZFEjr1zCsicMWpAA").unwrap());
+/// assert_eq!(route.verify(opaque).await.unwrap_err().kind(), ErrorKind::Inactive);
+/// # });
+/// ```
+#[derive(Clone, Debug)]
+pub struct Route {
+    issuers: Box<[IssuerRoute]>,
+}
+
+/// The verifiers of one issuer.
+#[derive(Clone)]
+pub struct IssuerRoute {
+    issuer: Box<str>,
+    jwt: Option<BoxVerifier>,
+    introspection: Option<BoxVerifier>,
+    prefix: Option<Box<str>>,
+}
+
+impl IssuerRoute {
+    /// An issuer without any verifier: all its tokens are refused.
+    #[must_use]
+    pub fn new(issuer: &str) -> Self {
+        Self { issuer: issuer.into(), jwt: None, introspection: None, prefix: None }
+    }
+
+    /// Verifies its JWTs by this.
+    #[must_use]
+    pub fn jwt(mut self, verifier: BoxVerifier) -> Self {
+        self.jwt = Some(verifier);
+        self
+    }
+
+    /// Verifies its opaque tokens by this; also its JWTs where nothing else does, or where the
+    /// request wants a live answer.
+    #[must_use]
+    pub fn introspection(mut self, verifier: BoxVerifier) -> Self {
+        self.introspection = Some(verifier);
+        self
+    }
+
+    /// States that its opaque tokens start with `prefix`, and those of no other issuer.
+    #[must_use]
+    pub fn prefix(mut self, prefix: &str) -> Self {
+        self.prefix = Some(prefix.into());
+        self
+    }
+
+    /// The verifier of a JWT of this issuer.
+    fn for_jwt(&self, freshness: Freshness) -> Option<&BoxVerifier> {
+        let live = self.introspection.as_ref().filter(|_| freshness == Freshness::Live);
+        live.or(self.jwt.as_ref()).or(self.introspection.as_ref())
+    }
+}
+
+impl fmt::Debug for IssuerRoute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IssuerRoute")
+            .field("issuer", &self.issuer)
+            .field("jwt", &self.jwt.is_some())
+            .field("introspection", &self.introspection.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Route {
+    /// Hands tokens to the verifiers of these issuers.
+    #[must_use]
+    pub fn new(issuers: impl IntoIterator<Item = IssuerRoute>) -> Self {
+        Self { issuers: issuers.into_iter().collect() }
+    }
+
+    /// The verifiers to ask about an opaque token, in order.
+    fn for_opaque(&self, token: &str) -> Vec<BoxVerifier> {
+        let remote = |issuer: &IssuerRoute| issuer.introspection.clone();
+        let bears = |issuer: &&IssuerRoute| {
+            issuer.prefix.as_deref().is_some_and(|prefix| token.starts_with(prefix))
+        };
+        let marked = self.issuers.iter().filter(bears);
+        // The longest prefix is the one that was meant.
+        if let Some(issuer) =
+            marked.max_by_key(|issuer| issuer.prefix.as_ref().map(|text| text.len()))
+        {
+            return remote(issuer).into_iter().collect();
+        }
+        let unmarked = self.issuers.iter().filter(|issuer| issuer.prefix.is_none());
+        unmarked.filter_map(remote).take(MAX_ASKED).collect()
+    }
+}
+
+impl Verifier for Route {
+    type Future = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+
+    fn verify(&self, request: VerifyRequest) -> Verifying<Self::Future> {
+        match evidence(request.token().secret_str()) {
+            Evidence::Jwt { issuer } => {
+                let known = self.issuers.iter().find(|entry| *entry.issuer == *issuer);
+                match known.and_then(|entry| entry.for_jwt(request.freshness())) {
+                    Some(verifier) => verifier.verify(request),
+                    None => Verifying::done(Err(ErrorKind::UnknownIssuer.into())),
+                }
+            }
+            Evidence::Opaque { otherwise } => {
+                let mut asked = self.for_opaque(request.token().secret_str());
+                match (asked.pop(), asked.is_empty()) {
+                    (None, _) => Verifying::done(Err(otherwise.into())),
+                    (Some(only), true) => only.verify(request),
+                    (Some(last), false) => {
+                        asked.push(last);
+                        Verifying::pending(Box::pin(ask_each(asked, request)))
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Asks one after the other, until one knows the token.
+///
+/// That one server does not know a token says nothing while another could not be asked: then the
+/// token is not refused, the answer is that it can't be verified.
+async fn ask_each(verifiers: Vec<BoxVerifier>, request: VerifyRequest) -> Outcome {
+    let mut unasked = None;
+    let mut refused = VerifyError::new(ErrorKind::Inactive);
+    for verifier in verifiers {
+        match verifier.verify(request.clone()).await {
+            Ok(active) => return Ok(active),
+            Err(error) if error.blame() == crate::Blame::Client => refused = error,
+            Err(error) => unasked = Some(error),
+        }
+    }
+    Err(unasked.unwrap_or(refused))
+}
+
+/// What the token itself shows of where it comes from. None of it is verified.
+enum Evidence {
+    Jwt { issuer: String },
+    Opaque { otherwise: ErrorKind },
+}
+
+#[cfg(feature = "_crypto")]
+fn evidence(token: &str) -> Evidence {
+    use crate::{
+        claims::json::Object,
+        jose::{header::Header, jws::Compact},
+    };
+
+    let jws = match Compact::parse(token) {
+        Ok(jws) => jws,
+        Err(error) => return Evidence::Opaque { otherwise: error.into() },
+    };
+    if Header::parse(jws.header()).is_err() {
+        return Evidence::Opaque { otherwise: ErrorKind::MalformedToken };
+    }
+    let Ok(claims) = Object::parse(jws.payload()) else {
+        return Evidence::Opaque { otherwise: ErrorKind::MalformedToken };
+    };
+    match claims.string("iss") {
+        Ok(Some(issuer)) => Evidence::Jwt { issuer: issuer.into_owned() },
+        Ok(None) => Evidence::Opaque { otherwise: ErrorKind::MissingClaim("iss") },
+        Err(_) => Evidence::Opaque { otherwise: ErrorKind::InvalidClaim("iss") },
+    }
+}
+
+/// Without cryptography there are no local verifiers, and every token is opaque.
+#[cfg(not(feature = "_crypto"))]
+fn evidence(_: &str) -> Evidence {
+    Evidence::Opaque { otherwise: ErrorKind::MalformedToken }
+}

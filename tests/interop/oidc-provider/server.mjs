@@ -1,0 +1,182 @@
+// The authorization server of the interop tests: oidc-provider on a loopback port of its own choice.
+//
+// Prints one line of JSON when it is ready: `issuer`; `secret`, the secret of every client but
+// `svc`; `client_key`, the private key with which `rs-private-key` signs its assertions. Ends when
+// its standard input does, so that it never outlives the tests.
+//
+// Tokens: `client_credentials` as `svc` with the secret `svc-secret`, and with one of these as `resource`
+//   https://api.example.com/opaque    an opaque token for https://api.example.com
+//   https://api.example.com/ALG       an at+jwt for it, signed by RS256, PS256, ES256 or EdDSA
+//   https://other.example.com/...     the same for https://other.example.com
+//
+// Control, on the same port:
+//   POST /control/rotate?step=add|drop                 new keys sign; only the newest stay published.
+//                                                      Opaque tokens are forgotten.
+//   POST /control/fault?endpoint=E&mode=hang|500|none  E: introspection, jwks
+//   GET  /control/stats                                requests received, by endpoint
+import { generateKeyPairSync } from 'node:crypto';
+import { createServer } from 'node:http';
+import { Provider, errors } from 'oidc-provider';
+
+const API = 'https://api.example.com';
+const OTHER = 'https://other.example.com';
+const SECRET = 'more: 100% & a+b'; // only fits inside Basic once form-encoded (RFC 6749 2.3.1)
+const SCOPES = ['read', 'write'];
+const JWT_ALGORITHMS = ['RS256', 'PS256', 'ES256', 'EdDSA'];
+
+// Standard output is for the ready line.
+console.info = console.error;
+
+// ---- keys
+
+let generations = [newGeneration(1)];
+
+function newGeneration(number) {
+  const rsa = { modulusLength: 2048 };
+  return [
+    ['rs', 'rsa', rsa, 'RS256'],
+    ['ps', 'rsa', rsa, 'PS256'],
+    ['ec', 'ec', { namedCurve: 'P-256' }, 'ES256'],
+    ['ed', 'ed25519', undefined, 'EdDSA'],
+  ].map(([name, type, options, alg]) => {
+    const { privateKey } = generateKeyPairSync(type, options);
+    return { ...privateKey.export({ format: 'jwk' }), kid: `${name}-${number}`, use: 'sig', alg };
+  });
+}
+
+const clientKey = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+
+// ---- the provider
+
+function client(id, more = {}) {
+  return {
+    client_id: id,
+    client_secret: SECRET,
+    grant_types: ['client_credentials'],
+    response_types: [],
+    redirect_uris: [],
+    scope: SCOPES.join(' '),
+    ...more,
+  };
+}
+
+const clients = [
+  client('svc', { client_secret: 'svc-secret' }),
+  client('rs-basic'),
+  client('rs-post', { token_endpoint_auth_method: 'client_secret_post' }),
+  client('rs-private-key', {
+    client_secret: undefined,
+    token_endpoint_auth_method: 'private_key_jwt',
+    token_endpoint_auth_signing_alg: 'ES256',
+    jwks: { keys: [{ ...clientKey.publicKey.export({ format: 'jwk' }), kid: 'rs', alg: 'ES256' }] },
+  }),
+  client('rs-signed-rs256', { introspection_signed_response_alg: 'RS256' }),
+  client('rs-signed-es256', { introspection_signed_response_alg: 'ES256' }),
+];
+
+function getResourceServerInfo(_ctx, resource) {
+  const { origin, pathname } = new URL(resource);
+  const format = pathname.slice(1);
+  if (origin !== API && origin !== OTHER) throw new errors.InvalidTarget();
+  const common = { audience: origin, scope: SCOPES.join(' '), accessTokenTTL: 600 };
+  if (format === 'opaque') return { ...common, accessTokenFormat: 'opaque' };
+  if (!JWT_ALGORITHMS.includes(format)) throw new errors.InvalidTarget();
+  return { ...common, accessTokenFormat: 'jwt', jwt: { sign: { alg: format } } };
+}
+
+function newProvider(issuer) {
+  const provider = new Provider(issuer, {
+    clients,
+    scopes: SCOPES,
+    jwks: { keys: generations.flat() },
+    cookies: { keys: ['unused'] },
+    clientAuthMethods: ['client_secret_basic', 'client_secret_post', 'private_key_jwt'],
+    enabledJWA: {
+      clientAuthSigningAlgValues: ['ES256'],
+      introspectionSigningAlgValues: ['RS256', 'ES256'],
+    },
+    features: {
+      devInteractions: { enabled: false },
+      clientCredentials: { enabled: true },
+      introspection: { enabled: true, allowedPolicy: () => true },
+      jwtIntrospection: { enabled: true },
+      revocation: { enabled: true, allowedPolicy: () => true },
+      resourceIndicators: {
+        enabled: true,
+        getResourceServerInfo,
+        useGrantedResource: () => true,
+      },
+    },
+  });
+  provider.on('server_error', (_ctx, error) => console.error(error));
+  return provider.callback();
+}
+
+// ---- requests
+
+const ENDPOINTS = [
+  ['/token/introspection', 'introspection'],
+  ['/token/revocation', 'revocation'],
+  ['/token', 'token'],
+  ['/jwks', 'jwks'],
+  ['/.well-known/', 'discovery'],
+];
+
+let answer; // the provider, as a request listener
+const stats = {};
+const faults = {};
+const hanging = new Set();
+
+function reply(response, status, body) {
+  response.writeHead(status, { 'content-type': 'application/json' });
+  response.end(JSON.stringify(body));
+}
+
+function control(url, response) {
+  const { searchParams } = url;
+  switch (url.pathname) {
+    case '/control/rotate':
+      if (searchParams.get('step') === 'add') {
+        const number = 1 + Number(generations[0][0].kid.split('-')[1]);
+        generations = [newGeneration(number), ...generations]; // the first that fits signs
+      } else {
+        generations = generations.slice(0, 1);
+      }
+      answer = newProvider(issuer);
+      return reply(response, 200, { kids: generations.flat().map(({ kid }) => kid) });
+    case '/control/fault':
+      faults[searchParams.get('endpoint')] = searchParams.get('mode');
+      for (const held of hanging) held.destroy();
+      hanging.clear();
+      return reply(response, 200, faults);
+    case '/control/stats':
+      return reply(response, 200, stats);
+    default:
+      return reply(response, 404, {});
+  }
+}
+
+function handle(request, response) {
+  const url = new URL(request.url, issuer);
+  if (url.pathname.startsWith('/control/')) return control(url, response);
+
+  const [, endpoint = 'other'] = ENDPOINTS.find(([path]) => url.pathname.startsWith(path)) ?? [];
+  stats[endpoint] = (stats[endpoint] ?? 0) + 1;
+  switch (faults[endpoint]) {
+    case 'hang': return hanging.add(response);
+    case '500': return reply(response, 500, { error: 'server_error' });
+    default: return answer(request, response);
+  }
+}
+
+const server = createServer(handle);
+await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+const issuer = `http://127.0.0.1:${server.address().port}`;
+answer = newProvider(issuer);
+
+process.stdin.on('end', () => process.exit(0)).resume();
+process.stdout.write(`${JSON.stringify({
+  issuer,
+  secret: SECRET,
+  client_key: clientKey.privateKey.export({ type: 'pkcs8', format: 'pem' }),
+})}\n`);

@@ -1,0 +1,75 @@
+//! Tokens of every form, through an axum router.
+
+use tower_introspect::{
+    introspection::ClientAuth,
+    resource_server::{Issuer, ResourceServer},
+};
+
+use crate::{
+    api::Api,
+    server::{API, Server},
+};
+
+/// A resource server that verifies JWTs itself and has all else introspected.
+async fn hybrid(server: &Server) -> Api {
+    let issuer = Issuer::hybrid(server.issuer(), ClientAuth::basic("rs-basic", server.secret()));
+    let resource_server = ResourceServer::builder(API)
+        .issuer(issuer)
+        .danger_allow_http_loopback()
+        .build()
+        .expect("valid");
+    Api::serve(resource_server.layer()).await
+}
+
+#[tokio::test]
+async fn jwts_of_every_algorithm_are_verified_locally() {
+    let Some(server) = Server::start().await else { return };
+    let api = hybrid(&server).await;
+    for algorithm in ["RS256", "PS256", "ES256", "EdDSA"] {
+        let token = server.token(algorithm).await;
+        api.get(&token).await.is_admission();
+    }
+    assert_eq!(server.requests("introspection").await, 0);
+    assert_eq!(server.requests("jwks").await, 1, "one set of keys for all");
+}
+
+#[tokio::test]
+async fn opaque_tokens_are_introspected() {
+    let Some(server) = Server::start().await else { return };
+    let api = hybrid(&server).await;
+    let token = server.token("opaque").await;
+    api.get(&token).await.is_admission();
+    assert_eq!(server.requests("introspection").await, 1);
+}
+
+#[tokio::test]
+async fn rfc9700_2_3_tokens_for_another_audience_are_refused() {
+    let Some(server) = Server::start().await else { return };
+    let api = hybrid(&server).await;
+    for format in ["opaque", "RS256"] {
+        let token = server.token_for(&format!("https://other.example.com/{format}")).await;
+        api.get(&token).await.is_invalid_token();
+    }
+}
+
+#[tokio::test]
+async fn a_token_with_a_changed_signature_is_refused() {
+    let Some(server) = Server::start().await else { return };
+    let api = hybrid(&server).await;
+    let token = server.token("ES256").await;
+    let (signed, signature) = token.rsplit_once('.').expect("a JWT");
+    let first = if signature.starts_with('A') { "B" } else { "A" };
+    let changed = format!("{signed}.{first}{}", &signature[1..]);
+    api.get(&changed).await.is_invalid_token();
+    api.get(&token).await.is_admission();
+}
+
+#[tokio::test]
+async fn rfc7009_a_revoked_token_is_refused_on_the_next_request() {
+    let Some(server) = Server::start().await else { return };
+    let api = hybrid(&server).await;
+    let token = server.token("opaque").await;
+    api.get(&token).await.is_admission();
+    server.revoke(&token).await;
+    api.get(&token).await.is_invalid_token();
+}
