@@ -8,4 +8,6 @@
 
 mod api;
 mod introspection;
+mod keys;
 mod server;
+mod tokens;

@@ -1,9 +1,6 @@
 //! Tokens of every form, through an axum router.
 
-use tower_introspect::{
-    introspection::ClientAuth,
-    resource_server::{Issuer, ResourceServer},
-};
+use tower_introspect::{ClientAuth, Issuer, ResourceServer};
 
 use crate::{
     api::Api,

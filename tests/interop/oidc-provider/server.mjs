@@ -78,7 +78,7 @@ function getResourceServerInfo(_ctx, resource) {
   const { origin, pathname } = new URL(resource);
   const format = pathname.slice(1);
   if (origin !== API && origin !== OTHER) throw new errors.InvalidTarget();
-  const common = { audience: origin, scope: SCOPES.join(' '), accessTokenTTL: 600 };
+  const common = { audience: origin, scope: SCOPES.join(' '), accessTokenTTL: 3600 };
   if (format === 'opaque') return { ...common, accessTokenFormat: 'opaque' };
   if (!JWT_ALGORITHMS.includes(format)) throw new errors.InvalidTarget();
   return { ...common, accessTokenFormat: 'jwt', jwt: { sign: { alg: format } } };
