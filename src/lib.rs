@@ -1,4 +1,85 @@
-//! Tower middleware that makes a service an OAuth 2.0 resource server.
+//! ```text
+//! Request -> credentials -> verify ------------> policy -------> handler
+//!            Token          ActiveToken (fact)   VerifiedToken (admission)
+//! any refusal, anywhere -> one VerifyError -> HTTP challenge | gRPC status
+//! ```
+//!
+//! Tower middleware that makes an axum, tonic, hyper or plain tower service an OAuth 2.0 resource
+//! server. It takes the access token off each request, has it verified, locally as a JWT or
+//! remotely by introspection, holds it against the policy of this service, and hands the handler a
+//! [`VerifiedToken`].
+//!
+//! # Quick start
+//!
+//! [`ResourceServer`] is the paved path: who this service is, whom it trusts, and safe defaults.
+//!
+//! ```no_run
+//! # #[cfg(all(feature = "axum", feature = "reqwest"))]
+//! # mod example {
+//! use axum::{Router, routing::get};
+//! use tower_introspect::{Issuer, RequireScope, ResourceServer, VerifiedToken};
+//!
+//! async fn list(token: VerifiedToken) -> String {
+//!     format!("payments of {:?}", token.subject())
+//! }
+//!
+//! # async fn run() -> Result<Router, Box<dyn std::error::Error>> {
+//! let api = ResourceServer::builder("https://api.example.com")
+//!     .issuer(Issuer::jwt("https://as.example.com"))
+//!     .build()?;
+//!
+//! let app: Router = Router::new()
+//!     .route("/payments", get(list).route_layer(RequireScope::all(["read:payments"])))
+//!     .layer(api.layer());
+//! # Ok(app) }
+//! # }
+//! ```
+//!
+//! By its parts: an [`IntrospectLayer`] takes any [`verify::Verifier`], ours or yours, and a
+//! [`Policy`].
+//!
+//! ```
+//! use tower_introspect::{ErrorKind, IntrospectLayer, Policy, verify::verify_fn};
+//!
+//! let closed = verify_fn(async |_| Err(ErrorKind::Inactive.into()));
+//! let layer = IntrospectLayer::new(closed, Policy::new("https://api.example.com"));
+//! # let _ = layer;
+//! ```
+//!
+//! # Where things are
+//!
+//! | room | what it is for |
+//! |---|---|
+//! | [`resource_server`] | the facade |
+//! | [`layer`], [`require`] | the middleware, and what routes and methods require |
+//! | [`axum`], [`tonic`] | extractors, interceptors |
+//! | [`policy`] | what is asked of each token, on every request |
+//! | [`verify`] | the contract of verification, bridges to tower, routing by issuer |
+//! | [`jwt`], [`introspection`] | the two ways to verify |
+//! | [`respond`] | from a refusal to a response |
+//! | [`credentials`], [`claims`], [`http`], [`clock`] | what the rest stands on |
+//! | [`test_util`] | an authorization server for your tests |
+//!
+//! The [design](docs::design), the [security model](docs::security) and what to know when
+//! [operating](docs::operations) it are chapters of this documentation.
+//!
+//! # Features
+//!
+//! Features add, they never change what is there.
+//!
+//! | feature | default | brings |
+//! |---|---|---|
+//! | `jwt` | yes | local verification; needs one of the two cryptography features |
+//! | `introspection` | yes | remote verification (RFC 7662; with `jwt` also RFC 9701) |
+//! | `reqwest` | yes | the HTTP client; without it, bring a [`http::HttpTransport`] |
+//! | `aws-lc-rs` | yes | cryptography by AWS-LC; needs a C compiler |
+//! | `rust-crypto` | no | cryptography in pure Rust; with both, AWS-LC does the work |
+//! | `tracing` | yes | events for refusals and key refreshes |
+//! | `axum` | no | extractors |
+//! | `tonic` | no | interceptors and `Status` |
+//! | `config` | no | a [`ResourceServer`] from TOML |
+//! | `test-util` | no | [`test_util`] |
+//! | `full` | no | all but `rust-crypto` |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
@@ -22,6 +103,8 @@ pub mod jwt;
 pub mod layer;
 pub mod policy;
 pub mod require;
+#[cfg(any(feature = "introspection", all(feature = "jwt", feature = "_crypto")))]
+pub mod resource_server;
 pub mod respond;
 mod telemetry;
 #[cfg(all(feature = "test-util", feature = "_crypto"))]
@@ -35,9 +118,30 @@ pub mod verify;
 #[cfg(feature = "introspection")]
 #[cfg_attr(docsrs, doc(cfg(feature = "introspection")))]
 pub use self::introspection::ClientAuth;
+#[cfg(any(feature = "introspection", all(feature = "jwt", feature = "_crypto")))]
+pub use self::resource_server::{Issuer, ResourceServer};
 pub use self::{
     error::{Blame, BoxError, ConfigError, ErrorKind, TokenKind, VerifyError},
     layer::IntrospectLayer,
     policy::{Identity, Policy, VerifiedToken},
     require::{RequireAudience, RequireScope},
 };
+
+/// Longer texts.
+#[cfg(doc)]
+pub mod docs {
+    #[doc = include_str!("../docs/conformance.md")]
+    pub mod conformance {}
+    #[doc = include_str!("../docs/design.md")]
+    pub mod design {}
+    #[doc = include_str!("../docs/operations.md")]
+    pub mod operations {}
+    #[doc = include_str!("../docs/security.md")]
+    pub mod security {}
+}
+
+/// The snippets of the README.
+#[cfg(all(doctest, feature = "axum", feature = "tonic", feature = "reqwest", feature = "_crypto"))]
+#[doc = include_str!("../README.md")]
+#[derive(Debug)]
+pub struct Readme {}

@@ -44,9 +44,9 @@
 
 mod builder;
 pub mod future;
-mod jwks;
+pub(crate) mod jwks;
 pub(crate) mod keys;
-mod source;
+pub(crate) mod source;
 mod validate;
 
 use std::{fmt, sync::Arc};

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 #[cfg(feature = "introspection")]
-use crate::introspection::{ClientAuth, IntrospectionVerifier, IntrospectionBuilder};
+use crate::introspection::{ClientAuth, IntrospectionBuilder, IntrospectionVerifier};
 #[cfg(all(feature = "jwt", feature = "_crypto"))]
 use crate::jwt::{JwtVerifier, JwtVerifierBuilder};
 use crate::{
@@ -36,8 +36,7 @@ pub struct Issuer {
     #[cfg(all(feature = "jwt", feature = "_crypto"))]
     jwt: Option<(JwtVerifierBuilder, Vec<Change<JwtVerifierBuilder>>)>,
     #[cfg(feature = "introspection")]
-    introspection:
-        Option<(IntrospectionBuilder, Vec<Change<IntrospectionBuilder>>)>,
+    introspection: Option<(IntrospectionBuilder, Vec<Change<IntrospectionBuilder>>)>,
     prefix: Option<String>,
 }
 
@@ -242,7 +241,8 @@ impl Trusted {
     /// Fetches what the verifiers will need.
     pub(super) async fn warm(&self) -> Result<(), VerifyError> {
         let named = |error: VerifyError| {
-            let context = error.context().map_or_else(String::new, |context| format!(" ({context})"));
+            let context =
+                error.context().map_or_else(String::new, |context| format!(" ({context})"));
             error.with_context(format!("warming {}{context}", self.name))
         };
         #[cfg(all(feature = "jwt", feature = "_crypto"))]

@@ -28,8 +28,8 @@ mod issuer;
 
 use std::{fmt, sync::Arc};
 
-pub use self::{builder::ResourceServerBuilder, issuer::Issuer};
 use self::issuer::Trusted;
+pub use self::{builder::ResourceServerBuilder, issuer::Issuer};
 use crate::{
     error::VerifyError,
     layer::IntrospectLayer,

@@ -1,1 +1,286 @@
+//! What went wrong in systems like this one, each told as a test.
 
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use tower::{Layer, ServiceExt, service_fn};
+use tower_introspect::{
+    ClientAuth, ErrorKind, IntrospectLayer, Issuer, Policy, RequireScope, ResourceServer,
+    clock::UnixTime,
+    test_util::{AuthorizationServer, Client, Endpoint, Fault, TestClock},
+};
+
+use crate::support::{AUDIENCE, AtOnce, ISSUER, ask, layer, refusal, request, whoami, with_token};
+
+struct World {
+    server: AuthorizationServer,
+    clock: TestClock,
+}
+
+impl World {
+    fn new() -> Self {
+        let clock = TestClock::new(UnixTime::from_secs(1_800_000_000));
+        let server = AuthorizationServer::new(ISSUER)
+            .with_clock(clock.clone())
+            .with_client(Client::new("api", "s3cret"));
+        Self { server, clock }
+    }
+
+    fn api(&self, issuer: Issuer) -> ResourceServer {
+        let builder = ResourceServer::builder(AUDIENCE).issuer(issuer);
+        builder.transport(self.server.transport()).clock(self.clock.clone()).build().unwrap()
+    }
+
+    fn local(&self) -> ResourceServer {
+        self.api(Issuer::jwt(ISSUER))
+    }
+
+    fn remote(&self) -> ResourceServer {
+        self.api(Issuer::introspect(ISSUER, ClientAuth::basic("api", "s3cret")))
+    }
+}
+
+async fn present(api: &ResourceServer, token: &str) -> Response<Bytes> {
+    ask(&api.layer(), request(&[("authorization", &format!("Bearer {token}"))])).await
+}
+
+// ===== A: decisions of another policy =====
+
+/// CVE-2021-32701 (Oathkeeper), heimdall #3452: what was decided under one policy held under
+/// another.
+#[tokio::test]
+async fn a_fact_serves_two_policies_and_a_decision_none() {
+    let fact = AtOnce::alice();
+    let ours = IntrospectLayer::new(fact.clone(), Policy::new(AUDIENCE));
+    let theirs = IntrospectLayer::new(fact, Policy::new("https://other.example.com"));
+    for _ in 0..2 {
+        assert_eq!(ask(&ours, with_token()).await.status(), StatusCode::OK);
+        let response = ask(&theirs, with_token()).await;
+        assert_eq!(refusal(&response), Some(ErrorKind::WrongAudience));
+    }
+}
+
+/// liboauth2 (CWE-613): a remembered token outlived its `exp`.
+#[tokio::test(start_paused = true)]
+async fn a_fact_is_held_against_the_time_of_each_request() {
+    let world = World::new();
+    let fact = AtOnce::claims(r#"{"aud":"https://api.example.com","exp":1800000060}"#);
+    let policy = Policy::new(AUDIENCE).clock(world.clock.clone()).leeway(Duration::ZERO);
+    let layer = IntrospectLayer::new(fact, policy);
+    assert_eq!(ask(&layer, with_token()).await.status(), StatusCode::OK);
+    tokio::time::advance(Duration::from_secs(60)).await;
+    assert_eq!(refusal(&ask(&layer, with_token()).await), Some(ErrorKind::Expired));
+}
+
+// ===== B: open when something fails =====
+
+/// CVE-2026-31837 (Istio): keys that could not be fetched were replaced by keys everyone has.
+#[tokio::test(start_paused = true)]
+async fn unfetched_keys_trust_nobody() {
+    let world = World::new();
+    world.server.inject(Endpoint::Jwks, Fault::status(StatusCode::INTERNAL_SERVER_ERROR));
+    let token = world.server.jwt().audience(AUDIENCE).mint();
+    let response = present(&world.local(), &token).await;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+}
+
+/// APISIX #13829: with discovery down the issuer went unchecked.
+#[tokio::test(start_paused = true)]
+async fn failed_discovery_checks_no_less() {
+    let world = World::new();
+    world.server.inject(Endpoint::Discovery, Fault::status(StatusCode::NOT_FOUND));
+    let foreign =
+        world.server.jwt().claim("iss", "https://evil.example.com").audience(AUDIENCE).mint();
+    assert!(!present(&world.local(), &foreign).await.status().is_success());
+}
+
+/// Spring: an empty answer counted as an empty set of claims.
+#[tokio::test(start_paused = true)]
+async fn an_answer_without_active_is_no_answer() {
+    let world = World::new();
+    for answer in [
+        serde_json::json!({}),
+        serde_json::json!({"aud": AUDIENCE}),
+        serde_json::json!({"active": "true"}),
+    ] {
+        let token = world.server.opaque().introspected_as(answer).mint();
+        assert_eq!(present(&world.remote(), &token).await.status(), StatusCode::BAD_GATEWAY);
+    }
+}
+
+/// auth0, heimdall, Spring: a `cnf` that was not configured made a bound token a bearer token.
+#[tokio::test(start_paused = true)]
+async fn a_bound_token_is_no_bearer_token_by_default() {
+    let world = World::new();
+    for cnf in [
+        serde_json::json!({"jkt": "x"}),
+        serde_json::json!({"x5t#S256": "x"}),
+        serde_json::json!({"x5t": "x"}),
+        serde_json::json!({}),
+    ] {
+        let jwt = world.server.jwt().audience(AUDIENCE).claim("cnf", cnf.clone()).mint();
+        let refused = refusal(&present(&world.local(), &jwt).await);
+        assert_eq!(refused, Some(ErrorKind::UnprovenPossession), "{cnf}");
+        let opaque = world.server.opaque().audience(AUDIENCE).claim("cnf", cnf.clone()).mint();
+        let refused = refusal(&present(&world.remote(), &opaque).await);
+        assert_eq!(refused, Some(ErrorKind::UnprovenPossession), "{cnf}");
+    }
+}
+
+/// tower-sessions: without its context a layer answered 200.
+#[tokio::test]
+async fn no_context_is_500() {
+    let bare = RequireScope::all(["read"]).layer(service_fn(whoami));
+    let response = bare.oneshot(with_token()).await.unwrap();
+    assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+}
+
+// ===== C: claims that went unchecked =====
+
+/// CVE-2026-22748 (Spring), hono CVE-2025-62610, liboauth2 CWE-287, APISIX #11987, and
+/// `jsonwebtoken`, which checks `iss` and `aud` only where they are there.
+#[tokio::test(start_paused = true)]
+async fn claims_that_are_missing_are_not_right() {
+    let world = World::new();
+    let jwt = || world.server.jwt().audience(AUDIENCE);
+    for token in [
+        jwt().without("iss").mint(),
+        jwt().without("aud").mint(),
+        jwt().without("exp").mint(),
+        jwt().claim("iss", serde_json::json!([ISSUER])).mint(),
+        jwt().claim("iss", serde_json::json!(["https://evil.example.com", ISSUER])).mint(),
+        jwt().claim("iss", 5).mint(),
+        jwt().claim("aud", serde_json::json!([AUDIENCE, 7])).mint(),
+        jwt().claim("aud", serde_json::json!({"aud": AUDIENCE})).mint(),
+    ] {
+        assert_eq!(present(&world.local(), &token).await.status(), StatusCode::UNAUTHORIZED);
+    }
+    assert_eq!(present(&world.local(), &jwt().mint()).await.status(), StatusCode::OK);
+}
+
+/// Keycloak CVE-2026-37979: the server answered whoever asked, so the audience is ours to check.
+#[tokio::test(start_paused = true)]
+async fn active_is_not_for_us() {
+    let world = World::new();
+    for token in [
+        world.server.opaque().audience("https://other.example.com").mint(),
+        world.server.opaque().without("aud").mint(),
+    ] {
+        assert_eq!(
+            refusal(&present(&world.remote(), &token).await),
+            Some(ErrorKind::WrongAudience)
+        );
+    }
+}
+
+/// Real servers introspect refresh tokens as active, one as "Bearer", one without any type.
+#[tokio::test(start_paused = true)]
+async fn refresh_tokens_open_nothing() {
+    let world = World::new();
+    let marked =
+        serde_json::json!({"active": true, "aud": AUDIENCE, "token_type": "refresh_token"});
+    let unmarked = serde_json::json!({"active": true, "scope": "read"});
+    let foreign = serde_json::json!({"active": true, "aud": ["client"], "token_type": "Bearer"});
+    for answer in [marked, unmarked, foreign] {
+        let token = world.server.opaque().introspected_as(answer).mint();
+        assert_eq!(present(&world.remote(), &token).await.status(), StatusCode::UNAUTHORIZED);
+    }
+}
+
+// ===== E, F: cost, and where requests go =====
+
+/// CVE-2026-32301 (Centrifugo): the address of the keys was made from the token.
+#[tokio::test(start_paused = true)]
+async fn a_token_says_where_nothing_is_fetched() {
+    let world = World::new();
+    for claim in ["iss", "jku", "x5u", "aud"] {
+        let evil = "https://evil.example.com/";
+        let token = world
+            .server
+            .jwt()
+            .audience(AUDIENCE)
+            .claim(claim, evil)
+            .header("jku", evil)
+            .header("x5u", evil);
+        let _ = present(&world.local(), &token.mint()).await;
+    }
+    assert!(world.server.strays().is_empty());
+}
+
+/// Four crates: as many fetches as there are invented key identifiers.
+#[tokio::test(start_paused = true)]
+async fn invented_keys_cause_a_bounded_number_of_fetches() {
+    let world = World::new();
+    let api = world.local();
+    api.warm().await.unwrap();
+    world.server.reset_calls();
+    for n in 0..1_000 {
+        let token = world.server.jwt().audience(AUDIENCE).kid(&format!("invented-{n}")).mint();
+        assert_eq!(present(&api, &token).await.status(), StatusCode::UNAUTHORIZED);
+    }
+    assert!(world.server.calls(Endpoint::Jwks) <= 1);
+    let good = world.server.jwt().subject("alice").audience(AUDIENCE).mint();
+    assert_eq!(present(&api, &good).await.body(), "alice");
+}
+
+/// CVE-2025-30204, CVE-2025-27144: splitting at each of a million dots.
+#[tokio::test(start_paused = true)]
+async fn a_million_dots_are_refused_before_they_are_looked_at() {
+    let world = World::new();
+    let token = ".".repeat(1 << 20);
+    assert_eq!(refusal(&present(&world.local(), &token).await), Some(ErrorKind::TokenTooLong));
+    let short = ".".repeat(8 * 1024);
+    assert_eq!(refusal(&present(&world.local(), &short).await), Some(ErrorKind::MalformedToken));
+}
+
+// ===== G: identity from elsewhere =====
+
+/// CVE-2026-44087 (APISIX): identity in headers that anyone can send.
+#[tokio::test]
+async fn identity_does_not_come_from_headers() {
+    let layer = layer(AtOnce::refusing(ErrorKind::Inactive)).optional();
+    let spoofed = request(&[
+        ("x-auth-subject", "alice"),
+        ("x-user", "alice"),
+        ("client-cert", ":AAAA:"),
+        ("x-forwarded-user", "alice"),
+    ]);
+    assert_eq!(ask(&layer, spoofed).await.body(), "nobody");
+}
+
+// ===== What callers are told =====
+
+/// A restart of the provider was answered 401, and a client threw its account away.
+#[tokio::test(start_paused = true)]
+async fn an_outage_never_says_that_the_token_is_bad() {
+    let world = World::new();
+    let token = world.server.opaque().subject("alice").audience(AUDIENCE).mint();
+    let api = world.remote();
+    api.warm().await.unwrap();
+    world.server.inject(Endpoint::Introspection, Fault::unreachable());
+    for _ in 0..3 {
+        let response = present(&api, &token).await;
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(!response.headers().contains_key("www-authenticate"));
+    }
+    world.server.clear(Endpoint::Introspection);
+    tokio::time::advance(Duration::from_secs(60)).await;
+    assert_eq!(present(&api, &token).await.body(), "alice");
+}
+
+/// Scopes were enforced on opaque tokens and skipped on JWTs.
+#[tokio::test(start_paused = true)]
+async fn scope_is_enforced_whatever_the_token() {
+    let world = World::new();
+    let jwt = world.server.jwt().audience(AUDIENCE).scope("read").mint();
+    let opaque = world.server.opaque().audience(AUDIENCE).scope("read").mint();
+    for (api, token) in [(world.local(), jwt), (world.remote(), opaque)] {
+        for (scope, status) in [("read", StatusCode::OK), ("write", StatusCode::FORBIDDEN)] {
+            let handler = RequireScope::all([scope]).layer(service_fn(whoami));
+            let request = request(&[("authorization", &format!("Bearer {token}"))]);
+            let response = api.layer().layer(handler).oneshot(request).await.unwrap();
+            assert_eq!(response.status(), status);
+        }
+    }
+}

@@ -1,1 +1,303 @@
+//! The facade, end to end, against the authorization server of the test kit.
 
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, header};
+use tower_introspect::{
+    ClientAuth, ErrorKind, Issuer, ResourceServer,
+    clock::UnixTime,
+    jwt::{Algorithm, KeySet, Profile},
+    test_util::{AuthorizationServer, Client, Endpoint, Fault, TestClock},
+    verify::Freshness,
+};
+
+use crate::support::{AUDIENCE, ISSUER, ask, challenge, refusal, request};
+
+fn authority() -> (AuthorizationServer, TestClock) {
+    let clock = TestClock::new(UnixTime::from_secs(1_800_000_000));
+    let server = AuthorizationServer::new(ISSUER)
+        .with_clock(clock.clone())
+        .with_client(Client::new("api", "s3cret"));
+    (server, clock)
+}
+
+fn api(server: &AuthorizationServer, clock: &TestClock, issuer: Issuer) -> ResourceServer {
+    ResourceServer::builder(AUDIENCE)
+        .issuer(issuer)
+        .transport(server.transport())
+        .clock(clock.clone())
+        .build()
+        .expect("a sound configuration")
+}
+
+fn auth() -> ClientAuth {
+    ClientAuth::basic("api", "s3cret")
+}
+
+async fn present(api: &ResourceServer, token: &str) -> Response<Bytes> {
+    ask(&api.layer(), bearer(token)).await
+}
+
+fn bearer(token: &str) -> Request<Bytes> {
+    request(&[("authorization", &format!("Bearer {token}"))])
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_jwt_is_verified_with_keys_found_by_discovery() {
+    let (server, clock) = authority();
+    let api = api(&server, &clock, Issuer::jwt(ISSUER));
+    let token = server.jwt().subject("alice").audience(AUDIENCE).mint();
+    for _ in 0..3 {
+        assert_eq!(present(&api, &token).await.body(), "alice");
+    }
+    assert_eq!(server.calls(Endpoint::Discovery), 1);
+    assert_eq!(server.calls(Endpoint::Jwks), 1);
+    assert_eq!(server.calls(Endpoint::Introspection), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_refusal_of_a_jwt_has_its_reason() {
+    let (server, clock) = authority();
+    let api = api(&server, &clock, Issuer::jwt(ISSUER));
+    let jwt = || server.jwt().audience(AUDIENCE);
+    for (token, kind) in [
+        (
+            jwt().expires_in(Duration::ZERO).expires_at(UnixTime::from_secs(1)).mint(),
+            ErrorKind::Expired,
+        ),
+        (server.jwt().audience("https://other").mint(), ErrorKind::WrongAudience),
+        (jwt().without("aud").mint(), ErrorKind::MissingClaim("aud")),
+        (jwt().without("exp").mint(), ErrorKind::MissingClaim("exp")),
+        (jwt().claim("iss", "https://other.example.com").mint(), ErrorKind::WrongIssuer),
+        ("opaque".to_owned(), ErrorKind::MalformedToken),
+    ] {
+        let response = present(&api, &token).await;
+        assert_eq!(refusal(&response), Some(kind));
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+        assert_eq!(
+            challenge(response.headers()),
+            Some("Bearer realm=\"https://api.example.com\", error=\"invalid_token\"")
+        );
+    }
+    let id = server.id_token().audience(AUDIENCE).mint();
+    assert!(matches!(refusal(&present(&api, &id).await), Some(ErrorKind::WrongTokenKind(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revoked_token_is_refused_with_the_next_request() {
+    let (server, clock) = authority();
+    let api = api(&server, &clock, Issuer::introspect(ISSUER, auth()));
+    let token = server.opaque().subject("alice").audience(AUDIENCE).mint();
+    assert_eq!(present(&api, &token).await.body(), "alice");
+    server.revoke(&token);
+    let response = present(&api, &token).await;
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(refusal(&response), Some(ErrorKind::Inactive));
+    assert_eq!(server.calls(Endpoint::Introspection), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn introspection_does_not_replace_the_audience() {
+    let (server, clock) = authority();
+    let api = api(&server, &clock, Issuer::introspect(ISSUER, auth()));
+    let token = server.opaque().audience("https://other.example.com").mint();
+    assert_eq!(refusal(&present(&api, &token).await), Some(ErrorKind::WrongAudience));
+}
+
+#[tokio::test(start_paused = true)]
+async fn rfc7662_2_2_exp_in_the_past_is_refused_though_active() {
+    let (server, clock) = authority();
+    let api = api(&server, &clock, Issuer::introspect(ISSUER, auth()));
+    let answer = serde_json::json!({"active": true, "aud": AUDIENCE, "exp": 1});
+    let token = server.opaque().introspected_as(answer).mint();
+    assert_eq!(refusal(&present(&api, &token).await), Some(ErrorKind::Expired));
+}
+
+#[tokio::test(start_paused = true)]
+async fn hybrid_asks_about_opaque_tokens_only() {
+    let (server, clock) = authority();
+    let api = api(&server, &clock, Issuer::hybrid(ISSUER, auth()));
+    let jwt = server.jwt().subject("alice").audience(AUDIENCE).mint();
+    let opaque = server.opaque().subject("bob").audience(AUDIENCE).mint();
+    assert_eq!(present(&api, &jwt).await.body(), "alice");
+    assert_eq!(server.calls(Endpoint::Introspection), 0);
+    assert_eq!(present(&api, &opaque).await.body(), "bob");
+    assert_eq!(server.calls(Endpoint::Introspection), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_of_strangers_cause_no_call_at_all() {
+    let (server, clock) = authority();
+    let api = api(&server, &clock, Issuer::hybrid(ISSUER, auth()));
+    let stranger = AuthorizationServer::new("https://evil.example.com").with_clock(clock.clone());
+    let token = stranger
+        .jwt()
+        .audience(AUDIENCE)
+        .header("jku", "https://evil.example.com/jwks")
+        .header("x5u", "https://evil.example.com/cert")
+        .mint();
+    assert_eq!(refusal(&present(&api, &token).await), Some(ErrorKind::UnknownIssuer));
+    assert!(server.strays().is_empty());
+    for endpoint in [Endpoint::Discovery, Endpoint::Jwks, Endpoint::Introspection] {
+        assert_eq!(server.calls(endpoint), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rfc8725_3_8_keys_of_one_issuer_open_nothing_of_another() {
+    let (server, clock) = authority();
+    let other = AuthorizationServer::new("https://other.example.com").with_clock(clock.clone());
+    let keys = KeySet::from_jwks(other.jwks().to_string().as_bytes()).unwrap();
+    let api = ResourceServer::builder(AUDIENCE)
+        .issuer(Issuer::jwt(ISSUER))
+        .issuer(Issuer::jwt("https://other.example.com").configure_jwt(move |jwt| jwt.keys(keys)))
+        .transport(server.transport())
+        .clock(clock)
+        .build()
+        .unwrap();
+    let own = other.jwt().subject("carol").audience(AUDIENCE).mint();
+    assert_eq!(present(&api, &own).await.body(), "carol");
+    let forged = other.jwt().claim("iss", ISSUER).audience(AUDIENCE).mint();
+    let response = present(&api, &forged).await;
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+    assert!(matches!(refusal(&response), Some(ErrorKind::UnknownKey | ErrorKind::BadSignature)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_authorization_server_that_hangs_is_answered_503_in_time() {
+    let (server, clock) = authority();
+    let api = api(&server, &clock, Issuer::introspect(ISSUER, auth()));
+    api.warm().await.unwrap();
+    server.inject(Endpoint::Introspection, Fault::hang());
+    let token = server.opaque().audience(AUDIENCE).mint();
+    let started = tokio::time::Instant::now();
+    let response = present(&api, &token).await;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(response.headers().contains_key(header::RETRY_AFTER));
+    assert_eq!(challenge(response.headers()), None);
+    assert_eq!(started.elapsed(), Duration::from_secs(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_failure_of_the_authorization_server_is_its_own_fault() {
+    let (server, clock) = authority();
+    let api = api(&server, &clock, Issuer::introspect(ISSUER, auth()));
+    let token = server.opaque().subject("alice").audience(AUDIENCE).mint();
+    let status = |code| Fault::status(StatusCode::from_u16(code).unwrap());
+    for (fault, expected) in [
+        (status(500), 503),
+        (status(429).with_retry_after(Duration::from_secs(9)), 503),
+        (Fault::unreachable(), 503),
+        (Fault::truncate(), 503),
+        (status(401), 500),
+        (status(403), 500),
+        (Fault::html(), 502),
+        (Fault::garbage(), 502),
+        (Fault::oversize(5 << 20), 502),
+        (Fault::redirect("https://evil.example.com/"), 502),
+    ] {
+        server.inject(Endpoint::Introspection, fault.clone());
+        let response = present(&api, &token).await;
+        assert_eq!(response.status().as_u16(), expected, "{fault:?}");
+        assert_eq!(challenge(response.headers()), None);
+        server.clear(Endpoint::Introspection);
+        // A minute later all is well.
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert_eq!(present(&api, &token).await.body(), "alice", "{fault:?}");
+    }
+    assert!(server.strays().is_empty(), "a redirect was followed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn wrong_credentials_of_ours_are_not_the_clients_fault() {
+    let (server, clock) = authority();
+    let api = api(&server, &clock, Issuer::introspect(ISSUER, ClientAuth::basic("api", "wrong")));
+    let token = server.opaque().audience(AUDIENCE).mint();
+    let response = present(&api, &token).await;
+    assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(refusal(&response), Some(ErrorKind::CredentialsRejected));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cold_start_without_the_server_heals_by_itself() {
+    let (server, clock) = authority();
+    let api = api(&server, &clock, Issuer::jwt(ISSUER));
+    let token = server.jwt().subject("alice").audience(AUDIENCE).mint();
+    for endpoint in [Endpoint::Discovery, Endpoint::Jwks] {
+        server.inject(endpoint, Fault::unreachable());
+        let error = api.warm().await.unwrap_err();
+        assert!(error.to_string().contains(ISSUER), "{error}");
+        assert_eq!(present(&api, &token).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+        server.clear(endpoint);
+        tokio::time::advance(Duration::from_secs(60)).await;
+    }
+    assert_eq!(present(&api, &token).await.body(), "alice");
+}
+
+#[test]
+fn build_reports_every_problem_at_once() {
+    let (server, _) = authority();
+    let problems = ResourceServer::builder("")
+        .issuer(Issuer::jwt("http://as.example.com"))
+        .issuer(Issuer::jwt("https://twice.example.com"))
+        .issuer(Issuer::jwt("https://twice.example.com"))
+        .issuer(Issuer::introspect("https://as.example.com", ClientAuth::basic("", "s3cret")))
+        .issuer(
+            Issuer::introspect(ISSUER, auth())
+                .configure_introspection(|it| it.endpoint("nonsense")),
+        )
+        .freshness(Freshness::Live)
+        .transport(server.transport())
+        .build()
+        .unwrap_err();
+    let text = problems.to_string();
+    for name in [
+        "audience: ",
+        "issuer http://as.example.com.jwt.issuer: ",
+        "issuer: `https://twice.example.com` is given twice",
+        "issuer https://as.example.com.introspection.",
+        "issuer https://as.example.com.introspection.endpoint: ",
+        "freshness: `http://as.example.com` can't be asked",
+    ] {
+        assert!(text.contains(name), "{name} is missing in\n{text}");
+    }
+    assert!(!text.contains("s3cret"));
+}
+
+#[test]
+fn build_does_no_io() {
+    let (server, clock) = authority();
+    let _ = api(&server, &clock, Issuer::hybrid(ISSUER, auth()));
+    assert_eq!(server.calls(Endpoint::Discovery), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_issuer_needs_is_a_named_option() {
+    let (server, clock) = authority();
+    let generic = api(
+        &server,
+        &clock,
+        Issuer::jwt(ISSUER).configure_jwt(|jwt| {
+            jwt.profile(Profile::Generic).scope_claim("scp").algorithms([Algorithm::ES256])
+        }),
+    );
+    let plain = server.jwt().subject("alice").audience(AUDIENCE).typ("JWT").mint();
+    let strict = api(&server, &clock, Issuer::jwt(ISSUER));
+    assert!(matches!(refusal(&present(&strict, &plain).await), Some(ErrorKind::WrongTokenKind(_))));
+    let response = present(&generic, &plain).await;
+    // The algorithm of the token decides, not its type.
+    assert_ne!(
+        refusal(&response),
+        Some(ErrorKind::WrongTokenKind(tower_introspect::TokenKind::Other))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_secret_is_shown() {
+    let (server, clock) = authority();
+    let api = api(&server, &clock, Issuer::hybrid(ISSUER, auth()));
+    assert!(!format!("{api:?} {:?}", api.layer()).contains("s3cret"));
+    let response = present(&api, "t0psecret").await;
+    assert!(!format!("{response:?}").contains("t0psecret"));
+}
