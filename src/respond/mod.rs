@@ -1,6 +1,6 @@
 //! From a refusal to a response.
 //!
-//! One table says what each [`ErrorKind`] answers, over HTTP and over gRPC. [`Auto`] renders it
+//! One table says what each [`ErrorKind`](crate::ErrorKind) answers, over HTTP and over gRPC. [`Auto`] renders it
 //! with an empty body, so it fits every body type; [`ProblemJson`] adds a body where the type can
 //! carry one. A closure or a type of your own that implements [`Respond`] may answer otherwise;
 //! the [`VerifyError`] is put into the response's extensions in any case.
