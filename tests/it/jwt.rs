@@ -1,1 +1,172 @@
+//! Local verification: the attack collection.
+//!
+//! Rows of RFC 7515, 7517, 7518, 7519, 8037, 8725 and 9068, each as tokens that must be refused for
+//! the right reason, next to the ones that must be accepted.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+#[path = "jwt/algorithms.rs"]
+mod algorithms;
+#[path = "jwt/claims.rs"]
+mod claims;
+#[path = "jwt/header.rs"]
+mod header;
+#[path = "jwt/key_sets.rs"]
+mod key_sets;
+#[path = "jwt/known_answers.rs"]
+mod known_answers;
+#[path = "jwt/mutations.rs"]
+mod mutations;
+#[path = "jwt/rsa_encodings.rs"]
+mod rsa_encodings;
+#[path = "jwt/serialization.rs"]
+mod serialization;
+#[path = "jwt/settings.rs"]
+mod settings;
+
+use std::sync::LazyLock;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde_json::{Value, json};
+use tower_introspect::{
+    ErrorKind, TokenKind,
+    credentials::Token,
+    jwt::{Algorithm, JwtVerifier, KeySet, Profile, SigningKey},
+    verify::{ActiveToken, Verifier, VerifyRequest},
+};
+
+const ISSUER: &str = "https://as.example.com";
+const AUDIENCE: &str = "https://api.example.com";
+
+const RSA: &[u8] = include_bytes!("keys/rsa.pem");
+const RSA_OTHER: &[u8] = include_bytes!("keys/rsa-other.pem");
+const P256: &[u8] = include_bytes!("keys/p256.pem");
+const P256_OTHER: &[u8] = include_bytes!("keys/p256-other.pem");
+const P384: &[u8] = include_bytes!("keys/p384.pem");
+const ED25519: &[u8] = include_bytes!("keys/ed25519.pem");
+
+/// One of the issuer's keys, named for what it is.
+fn key(algorithm: Algorithm) -> SigningKey {
+    let (pem, kid) = match algorithm {
+        Algorithm::ES256 => (P256, "p256"),
+        Algorithm::ES384 => (P384, "p384"),
+        Algorithm::EdDSA => (ED25519, "ed25519"),
+        _ => (RSA, "rsa"),
+    };
+    SigningKey::from_pem(algorithm, pem).unwrap().with_kid(kid)
+}
+
+/// Its public JWK, not bound to one algorithm.
+fn jwk(key: &SigningKey) -> Value {
+    let mut jwk = key.public_jwk().unwrap();
+    jwk.as_object_mut().unwrap().remove("alg");
+    jwk
+}
+
+fn key_set(keys: &[Value]) -> KeySet {
+    KeySet::from_jwks(json!({"keys": keys}).to_string().as_bytes()).unwrap()
+}
+
+/// All keys of the issuer.
+fn issuer_keys() -> KeySet {
+    let all = [Algorithm::RS256, Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA];
+    key_set(&all.map(|algorithm| jwk(&key(algorithm))))
+}
+
+fn verifier_with(keys: KeySet) -> JwtVerifier {
+    JwtVerifier::builder(ISSUER).keys(keys).build().unwrap()
+}
+
+fn verifier() -> JwtVerifier {
+    static VERIFIER: LazyLock<JwtVerifier> = LazyLock::new(|| verifier_with(issuer_keys()));
+    VERIFIER.clone()
+}
+
+fn generic() -> JwtVerifier {
+    static VERIFIER: LazyLock<JwtVerifier> = LazyLock::new(|| {
+        let builder = JwtVerifier::builder(ISSUER).keys(issuer_keys());
+        builder.profile(Profile::Generic).build().unwrap()
+    });
+    VERIFIER.clone()
+}
+
+fn header_of(key: &SigningKey) -> Value {
+    let mut header = json!({"alg": key.algorithm().as_str(), "typ": "at+jwt"});
+    if let Some(kid) = key.kid() {
+        header["kid"] = kid.into();
+    }
+    header
+}
+
+fn claims_of_alice() -> Value {
+    json!({
+        "iss": ISSUER,
+        "aud": AUDIENCE,
+        "exp": 4_102_444_800_u64,
+        "iat": 1_700_000_000,
+        "sub": "alice",
+        "client_id": "app",
+        "jti": "1",
+        "scope": "read write",
+    })
+}
+
+/// `base` with `member` set, or taken away if `value` is `null`.
+fn with(base: Value, member: &str, value: impl Into<Value>) -> Value {
+    let mut base = base;
+    match value.into() {
+        Value::Null => drop(base.as_object_mut().unwrap().remove(member)),
+        value => base[member] = value,
+    }
+    base
+}
+
+fn encode(bytes: impl AsRef<[u8]>) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// A token of these two parts, signed as they stand.
+fn sign_parts(key: &SigningKey, header: &str, payload: &str) -> String {
+    let input = format!("{header}.{payload}");
+    let signature = key.sign_bytes(input.as_bytes()).unwrap();
+    format!("{input}.{}", encode(signature))
+}
+
+/// A token with exactly this header and payload, which need not be JSON.
+fn sign_text(key: &SigningKey, header: impl AsRef<[u8]>, payload: impl AsRef<[u8]>) -> String {
+    sign_parts(key, &encode(header), &encode(payload))
+}
+
+/// A good token of `key`.
+fn good(key: &SigningKey) -> String {
+    key.sign(&header_of(key), &claims_of_alice()).unwrap()
+}
+
+/// A token of the issuer's P-256 key that is good but for this header parameter.
+fn with_header(member: &str, value: impl Into<Value>) -> String {
+    let key = key(Algorithm::ES256);
+    key.sign(&with(header_of(&key), member, value), &claims_of_alice()).unwrap()
+}
+
+/// A token of the issuer's P-256 key that is good but for this claim.
+fn with_claim(member: &str, value: impl Into<Value>) -> String {
+    let key = key(Algorithm::ES256);
+    key.sign(&header_of(&key), &with(claims_of_alice(), member, value)).unwrap()
+}
+
+fn verify(verifier: &JwtVerifier, token: &str) -> Result<ActiveToken, ErrorKind> {
+    let token = Token::bearer(token).expect("a b64token");
+    let verification = verifier.verify(VerifyRequest::new(token));
+    let outcome = verification.now_or_later().expect("keys are at hand: decided at once");
+    outcome.map_err(|error| error.kind())
+}
+
+#[track_caller]
+fn accepts(verifier: &JwtVerifier, token: &str) -> ActiveToken {
+    verify(verifier, token).expect("accepted")
+}
+
+#[track_caller]
+fn refuses(verifier: &JwtVerifier, token: &str, kind: ErrorKind) {
+    assert_eq!(verify(verifier, token).map(drop), Err(kind));
+}

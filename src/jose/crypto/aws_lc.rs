@@ -26,7 +26,7 @@ mod keys {
     /// A key that is ready to verify the signatures of one algorithm.
     pub(crate) enum Verifier {
         Public(ParsedPublicKey),
-        Secret(hmac::Key),
+        Secret(Box<hmac::Key>),
     }
 
     impl Verifier {
@@ -56,7 +56,7 @@ mod keys {
 
         /// `None` if the algorithm uses no secret.
         pub(crate) fn secret(algorithm: Algorithm, secret: &[u8]) -> Option<Self> {
-            Some(Self::Secret(hmac::Key::new(mac(algorithm)?, secret)))
+            Some(Self::Secret(Box::new(hmac::Key::new(mac(algorithm)?, secret))))
         }
 
         /// True if `signature` is that of `message`. Secrets are compared in constant time.
@@ -73,7 +73,7 @@ mod keys {
         Rsa(RsaKeyPair, &'static dyn signature::RsaEncoding),
         Ec(EcdsaKeyPair),
         Ed25519(Ed25519KeyPair),
-        Secret(hmac::Key),
+        Secret(Box<hmac::Key>),
     }
 
     impl Signer {
@@ -106,7 +106,7 @@ mod keys {
 
         /// `None` if the algorithm uses no secret.
         pub(crate) fn secret(algorithm: Algorithm, secret: &[u8]) -> Option<Self> {
-            Some(Self::Secret(hmac::Key::new(mac(algorithm)?, secret)))
+            Some(Self::Secret(Box::new(hmac::Key::new(mac(algorithm)?, secret))))
         }
 
         pub(crate) fn sign(&self, message: &[u8]) -> Option<Vec<u8>> {

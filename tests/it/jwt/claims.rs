@@ -1,0 +1,281 @@
+use super::*;
+
+/// A token of the P-256 key with a good header and this payload.
+fn with_payload(payload: impl AsRef<[u8]>) -> String {
+    let key = key(Algorithm::ES256);
+    sign_text(&key, header_of(&key).to_string(), payload)
+}
+
+/// Good claims as text, with these members appended.
+fn text_with(members: &str) -> String {
+    format!(r#"{{"iss":"{ISSUER}","aud":"{AUDIENCE}","exp":4102444800,{members}}}"#)
+}
+
+/// J17
+#[test]
+fn rfc7519_7_2_the_payload_is_one_json_object_in_utf8() {
+    let good = claims_of_alice().to_string();
+    for payload in [
+        "[]".to_owned(),
+        "\"x\"".into(),
+        "null".into(),
+        String::new(),
+        "{}{}".into(),
+        format!("{good}{good}"),
+        format!("{good},"),
+        format!("\u{feff}{good}"),
+        format!("[{good}]"),
+    ] {
+        refuses(&verifier(), &with_payload(payload), ErrorKind::MalformedToken);
+    }
+    let latin1 = [text_with("\"x\":\"").trim_end_matches('}').as_bytes(), b"\xe9\"}"].concat();
+    refuses(&verifier(), &with_payload(latin1), ErrorKind::MalformedToken);
+    accepts(&verifier(), &with_payload(format!(" \r\n\t{good} \n")));
+}
+
+/// J18
+#[test]
+fn rfc7519_4_repeated_claims_are_refused() {
+    for members in [
+        r#""exp":1"#,
+        r#""scope":"read","scope":"admin""#,
+        r#""sub":"a","s\u0075b":"b""#,
+        r#""aud":"x""#,
+        r#""iss":"x""#,
+        r#""x":{"roles":1,"roles":2}"#,
+        r#""x":[[{"a":1,"a":2}]]"#,
+    ] {
+        refuses(&verifier(), &with_payload(text_with(members)), ErrorKind::MalformedToken);
+    }
+}
+
+/// J19
+#[test]
+fn rfc7519_4_claims_that_are_not_understood_are_ignored() {
+    let many: Vec<_> = (0..100).map(|n| format!("\"claim{n}\":{{\"n\":[{n}]}}")).collect();
+    let active = accepts(&verifier(), &with_payload(text_with(&many.join(","))));
+    assert_eq!(active.claims().names().count(), 103);
+}
+
+/// J22
+#[test]
+fn rfc7519_4_1_4_dates_are_numbers() {
+    for name in ["exp", "nbf", "iat"] {
+        for value in [json!("4102444800"), json!(true), json!([1]), json!({"n": 1})] {
+            let kind = ErrorKind::InvalidClaim(name);
+            refuses(&verifier(), &with_claim(name, value), kind);
+        }
+        let null = claims_of_alice().to_string().replacen('{', &format!("{{\"{name}\":null,"), 1);
+        let once = match name {
+            "nbf" => null,
+            _ => text_with("").replace(",}", "}").replace(
+                if name == "exp" { "\"exp\":4102444800" } else { "\"exp\"" },
+                if name == "exp" { "\"exp\":null" } else { "\"iat\":null,\"exp\"" },
+            ),
+        };
+        refuses(&verifier(), &with_payload(once), ErrorKind::InvalidClaim(name));
+    }
+}
+
+/// J23, J24: parsed without fault; the policy decides whether it is too late.
+#[test]
+fn rfc7519_2_dates_have_any_size_and_form() {
+    for exp in [
+        "1893456000.5",
+        "1e10",
+        "9223372036854775807",
+        "18446744073709551616",
+        "1e308",
+        "1e999",
+        "-1",
+        "-9223372036854775808",
+        "0",
+        "0.0000001",
+    ] {
+        let claims = text_with("").replace(",}", "}").replace("4102444800", exp);
+        assert!(accepts(&verifier(), &with_payload(claims)).claims().expires_at().is_some());
+    }
+    let nbf = accepts(&verifier(), &with_payload(text_with("\"nbf\":1.5")));
+    assert_eq!(nbf.claims().not_before().map(|time| time.as_millis()), Some(1500));
+}
+
+/// J26
+#[test]
+fn rfc7519_4_1_3_aud_is_a_string_or_strings() {
+    for aud in [json!({}), json!(7), json!(true), json!([AUDIENCE, 7]), json!([[AUDIENCE]])] {
+        refuses(&verifier(), &with_claim("aud", aud), ErrorKind::InvalidClaim("aud"));
+    }
+    let active = accepts(&verifier(), &with_claim("aud", json!(["x", AUDIENCE])));
+    assert!(active.claims().audience().contains(AUDIENCE));
+    for other in ["https://api.example.com/", "https://API.example.com", "https://api.example.co"] {
+        assert!(!active.claims().audience().contains(other));
+    }
+}
+
+/// Y4, A5
+#[test]
+fn rfc9068_4_aud_must_be_there() {
+    for aud in [Value::Null, json!([])] {
+        refuses(&verifier(), &with_claim("aud", aud.clone()), ErrorKind::MissingClaim("aud"));
+        refuses(&generic(), &with_claim("aud", aud), ErrorKind::MissingClaim("aud"));
+    }
+}
+
+/// A7
+#[test]
+fn rfc9068_4_exp_must_be_there() {
+    for verifier in [verifier(), generic()] {
+        let token = with_claim("exp", Value::Null);
+        refuses(&verifier, &token, ErrorKind::MissingClaim("exp"));
+    }
+}
+
+/// A4, J27
+#[test]
+fn rfc9068_4_iss_is_exactly_that_of_the_issuer() {
+    for iss in [
+        "https://as.example.com/",
+        "https://AS.example.com",
+        "HTTPS://as.example.com",
+        "https://as.example.com:443",
+        "https://as.example.com.evil.com",
+        "https://as.example.co",
+        "as.example.com",
+        "https://аs.example.com",
+        "https://as.example.com ",
+        "",
+    ] {
+        refuses(&verifier(), &with_claim("iss", iss), ErrorKind::WrongIssuer);
+    }
+    refuses(&verifier(), &with_claim("iss", Value::Null), ErrorKind::MissingClaim("iss"));
+    for iss in [json!([ISSUER]), json!(["https://evil", ISSUER]), json!(5), json!({})] {
+        refuses(&verifier(), &with_claim("iss", iss), ErrorKind::InvalidClaim("iss"));
+    }
+    let escaped = text_with("\"x\":1").replace("https://as", "https:\\u002f\\/as");
+    accepts(&verifier(), &with_payload(escaped));
+    let unicode =
+        JwtVerifier::builder("https://as.example.com/\u{e9}").keys(issuer_keys()).build().unwrap();
+    accepts(&unicode, &with_claim("iss", "https://as.example.com/\u{e9}"));
+    // The same letter, decomposed.
+    let nfd = with_claim("iss", "https://as.example.com/e\u{301}");
+    refuses(&unicode, &nfd, ErrorKind::WrongIssuer);
+}
+
+/// J32
+#[test]
+fn deep_nesting_is_refused_and_overflows_nothing() {
+    let deep = |depth: usize| format!("\"x\":{}{}", "[".repeat(depth), "]".repeat(depth));
+    accepts(&verifier(), &with_payload(text_with(&deep(20))));
+    for depth in [100, 1_000, 20_000] {
+        let token = with_payload(text_with(&deep(depth)));
+        refuses(&verifier(), &token, ErrorKind::MalformedToken);
+    }
+    let key = key(Algorithm::ES256);
+    let header = format!(r#"{{"alg":"ES256","kid":"p256","typ":"at+jwt",{}}}"#, deep(2_000));
+    let token = sign_text(&key, header, claims_of_alice().to_string());
+    refuses(&verifier(), &token, ErrorKind::MalformedToken);
+    let objects = format!("\"x\":{}1{}", "{\"a\":".repeat(5_000), "}".repeat(5_000));
+    refuses(&verifier(), &with_payload(text_with(&objects)), ErrorKind::MalformedToken);
+}
+
+/// Y5, by claims
+#[test]
+fn rfc8725_3_12_what_is_something_else_by_its_claims_is_refused() {
+    let logout = json!({"http://schemas.openid.net/event/backchannel-logout": {}});
+    for (name, value, kind) in [
+        ("at_hash", json!("x"), TokenKind::Id),
+        ("c_hash", json!("x"), TokenKind::Id),
+        ("s_hash", json!("x"), TokenKind::Id),
+        ("token_use", json!("id"), TokenKind::Id),
+        ("typ", json!("ID"), TokenKind::Id),
+        ("typ", json!("Refresh"), TokenKind::Refresh),
+        ("typ", json!("Offline"), TokenKind::Refresh),
+        ("typ", json!("Logout"), TokenKind::Logout),
+        ("token_use", json!("refresh"), TokenKind::Refresh),
+        ("token_type", json!("refresh_token"), TokenKind::Refresh),
+        ("events", logout, TokenKind::Logout),
+        ("events", json!({"urn:example:event": {}}), TokenKind::SecurityEvent),
+        ("token_introspection", json!({"active": true}), TokenKind::IntrospectionResponse),
+    ] {
+        let key = key(Algorithm::ES256);
+        let header = with(header_of(&key), "typ", "JWT");
+        let token = key.sign(&header, &with(claims_of_alice(), name, value)).unwrap();
+        refuses(&generic(), &token, ErrorKind::WrongTokenKind(kind));
+    }
+    // What says so in its claims is no access token, whatever its header says.
+    for (name, value, kind) in [
+        ("events", json!({}), TokenKind::SecurityEvent),
+        ("token_introspection", json!({}), TokenKind::IntrospectionResponse),
+        ("typ", json!("ID"), TokenKind::Id),
+        ("token_use", json!("refresh"), TokenKind::Refresh),
+    ] {
+        refuses(&verifier(), &with_claim(name, value), ErrorKind::WrongTokenKind(kind));
+    }
+}
+
+/// Y5: the ID token of OpenID Connect Core §2, and access tokens that look a little like one.
+#[test]
+fn oidc_core_2_an_id_token_is_no_access_token() {
+    let key = key(Algorithm::RS256);
+    let header = with(header_of(&key), "typ", "JWT");
+    let id_token = with(
+        with(with(claims_of_alice(), "scope", Value::Null), "nonce", "n"),
+        "auth_time",
+        1_700_000_000,
+    );
+    let kind = ErrorKind::WrongTokenKind(TokenKind::Id);
+    refuses(&generic(), &key.sign(&header, &id_token).unwrap(), kind);
+    // One server leaves `nonce` in its access tokens, which it marks otherwise.
+    let marked = with(id_token.clone(), "typ", "Bearer");
+    accepts(&generic(), &key.sign(&header, &marked).unwrap());
+    accepts(&generic(), &key.sign(&header_of(&key), &id_token).unwrap());
+    // Under RFC 9068 the type alone decides.
+    let other = ErrorKind::WrongTokenKind(TokenKind::Other);
+    refuses(&verifier(), &key.sign(&header, &id_token).unwrap(), other);
+}
+
+/// A10
+#[test]
+fn rfc9068_2_2_other_claims_may_be_absent() {
+    for name in ["sub", "client_id", "iat", "jti", "scope"] {
+        accepts(&verifier(), &with_claim(name, Value::Null));
+    }
+    refuses(&verifier(), &with_claim("sub", 7), ErrorKind::InvalidClaim("sub"));
+    // One that is not checked here must not be a trap there.
+    let odd = accepts(&verifier(), &with_claim("jti", 7));
+    assert!(odd.claims().jwt_id().is_none());
+}
+
+/// A11
+#[test]
+fn rfc9068_2_2_3_scope_is_a_space_delimited_string() {
+    let active = accepts(&verifier(), &with_claim("scope", "read write"));
+    assert!(active.claims().scope().contains("write"));
+    let array = accepts(&verifier(), &with_claim("scope", json!(["read"])));
+    assert!(array.claims().scope().is_empty());
+}
+
+#[test]
+fn scope_may_be_read_from_another_claim() {
+    let scp = JwtVerifier::builder(ISSUER).keys(issuer_keys()).scope_claim("scp").build().unwrap();
+    for (value, scope) in [
+        (json!(["read", "write"]), "read write"),
+        (json!("read write"), "read write"),
+        (json!(["read write", "x"]), "x"),
+        (json!([7]), ""),
+        (json!(7), ""),
+        (Value::Null, ""),
+    ] {
+        let active = accepts(&scp, &with_claim("scp", value));
+        assert_eq!(active.claims().scope().as_str(), scope);
+    }
+}
+
+/// A facts holds the time verification started, and who vouches.
+#[test]
+fn the_fact_names_the_configured_issuer() {
+    let active = accepts(&verifier(), &good(&key(Algorithm::ES256)));
+    assert_eq!(active.issuer(), ISSUER);
+    assert_eq!(active.method(), tower_introspect::verify::Method::Jwt);
+    assert_eq!(active.claims().subject(), Some("alice"));
+}
