@@ -54,11 +54,6 @@ impl Discovery {
         Ok(Self(Refresher::new(source, clock)))
     }
 
-    /// The metadata if it is there. Never waits.
-    pub(crate) fn current(&self) -> Option<Arc<Metadata>> {
-        self.0.current()
-    }
-
     /// The metadata, fetched if it is not there.
     ///
     /// # Errors
@@ -423,9 +418,9 @@ mod tests {
     async fn rfc8414_document_is_enough() {
         let (transport, seen) = server(|_| json(200, metadata()));
         let discovery = discovery(transport);
-        assert!(discovery.current().is_none());
+        assert!(discovery.0.current().is_none());
         discovery.metadata().await.unwrap();
-        assert!(discovery.current().is_some());
+        assert!(discovery.0.current().is_some());
         assert_eq!(*seen.lock().unwrap(), [RFC8414]);
     }
 

@@ -1,1 +1,679 @@
+//! Keys that are fetched, and how often that happens.
 
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::future::{join_all, poll_immediate};
+use http::{HeaderMap, Request, Response, header};
+use serde_json::{Value, json};
+use tokio::time::{Instant, advance, sleep};
+use tower::service_fn;
+use tower_introspect::{
+    ErrorKind, VerifyError,
+    credentials::Token,
+    http::{HttpTransport, TransportError, TransportErrorKind},
+    jwt::{Algorithm, JwtVerifier, SigningKey},
+    verify::{Verifier, VerifyRequest},
+};
+
+pub(crate) const ISSUER: &str = "https://as.example.com";
+pub(crate) const METADATA: &str = "https://as.example.com/.well-known/oauth-authorization-server";
+pub(crate) const JWKS: &str = "https://as.example.com/jwks";
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// What a server does with a request.
+#[derive(Clone)]
+pub(crate) enum Reply {
+    Answer(u16, HeaderMap, Bytes),
+    Fail(TransportErrorKind),
+    Hang,
+}
+
+impl Reply {
+    pub(crate) fn json(body: &Value) -> Self {
+        Self::text(200, body.to_string()).with("content-type", "application/json")
+    }
+
+    pub(crate) fn text(status: u16, body: impl Into<Bytes>) -> Self {
+        Self::Answer(status, HeaderMap::new(), body.into())
+    }
+
+    pub(crate) fn with(mut self, name: &'static str, value: &'static str) -> Self {
+        if let Self::Answer(_, headers, _) = &mut self {
+            headers.insert(name, header::HeaderValue::from_static(value));
+        }
+        self
+    }
+}
+
+/// An authorization server that does as it is told, and notes what it was asked.
+///
+/// What it is not told about is answered with 404. Each answer takes 10 ms.
+#[derive(Clone, Default)]
+pub(crate) struct Server(Arc<Mutex<Script>>);
+
+#[derive(Default)]
+struct Script {
+    replies: Vec<(String, Reply)>,
+    seen: Vec<Request<()>>,
+}
+
+impl Server {
+    /// With metadata, and with these keys.
+    pub(crate) fn with_keys(keys: &[Value]) -> Self {
+        let server = Self::default();
+        server.on(METADATA, Reply::json(&json!({"issuer": ISSUER, "jwks_uri": JWKS})));
+        server.publish(keys);
+        server
+    }
+
+    pub(crate) fn on(&self, url: &str, reply: Reply) {
+        let mut script = self.0.lock().unwrap();
+        script.replies.retain(|(other, _)| other != url);
+        script.replies.push((url.to_owned(), reply));
+    }
+
+    pub(crate) fn publish(&self, keys: &[Value]) {
+        self.on(JWKS, Reply::json(&json!({"keys": keys})));
+    }
+
+    /// How often this URL was asked for.
+    pub(crate) fn fetches(&self, url: &str) -> usize {
+        self.urls().iter().filter(|seen| *seen == url).count()
+    }
+
+    pub(crate) fn urls(&self) -> Vec<String> {
+        self.0.lock().unwrap().seen.iter().map(|request| request.uri().to_string()).collect()
+    }
+
+    /// The field of the latest request.
+    fn last_field(&self, name: header::HeaderName) -> Option<header::HeaderValue> {
+        self.0.lock().unwrap().seen.last()?.headers().get(name).cloned()
+    }
+
+    pub(crate) fn transport(&self) -> HttpTransport {
+        let script = Arc::clone(&self.0);
+        HttpTransport::new(service_fn(move |request: Request<Bytes>| {
+            assert_eq!(request.method(), "GET");
+            assert!(!request.headers().contains_key("authorization"));
+            let mut script = script.lock().unwrap();
+            let url = request.uri().to_string();
+            let reply = script.replies.iter().find(|(other, _)| *other == url);
+            let reply = reply.map_or(Reply::text(404, ""), |(_, reply)| reply.clone());
+            script.seen.push(request.map(drop));
+            async move {
+                sleep(Duration::from_millis(10)).await;
+                match reply {
+                    Reply::Answer(status, headers, body) => {
+                        let mut response = Response::builder().status(status).body(body).unwrap();
+                        *response.headers_mut() = headers;
+                        Ok(response)
+                    }
+                    Reply::Fail(kind) => Err(TransportError::new(kind)),
+                    Reply::Hang => std::future::pending().await,
+                }
+            }
+        }))
+    }
+
+    /// A verifier that finds the keys by discovery.
+    pub(crate) fn verifier(&self) -> JwtVerifier {
+        JwtVerifier::builder(ISSUER).transport(self.transport()).build().unwrap()
+    }
+
+    /// A verifier that has its keys.
+    async fn warm_verifier(&self) -> JwtVerifier {
+        let verifier = self.verifier();
+        verifier.warm().await.unwrap();
+        verifier
+    }
+}
+
+fn key(kid: &str) -> SigningKey {
+    let pem = include_bytes!("keys/ed25519.pem");
+    SigningKey::from_pem(Algorithm::EdDSA, pem).unwrap().with_kid(kid)
+}
+
+pub(crate) fn jwk(kid: &str) -> Value {
+    key(kid).public_jwk().unwrap()
+}
+
+fn claims() -> Value {
+    json!({"iss": ISSUER, "aud": "api", "exp": 4_102_444_800_u64, "sub": "alice"})
+}
+
+pub(crate) fn token(kid: &str) -> String {
+    sign(&json!({"alg": "EdDSA", "typ": "at+jwt", "kid": kid}))
+}
+
+fn sign(header: &Value) -> String {
+    key("").sign(header, &claims()).unwrap()
+}
+
+pub(crate) async fn verify(verifier: &JwtVerifier, token: &str) -> Result<(), VerifyError> {
+    verifier.verify(VerifyRequest::new(Token::bearer(token).unwrap())).await.map(drop)
+}
+
+async fn kind(verifier: &JwtVerifier, token: &str) -> ErrorKind {
+    verify(verifier, token).await.unwrap_err().kind()
+}
+
+/// The outcome, if it is there at once.
+fn at_once(verifier: &JwtVerifier, token: &str) -> Option<Result<(), ErrorKind>> {
+    let outcome = verifier.verify(VerifyRequest::new(Token::bearer(token).unwrap()));
+    let outcome = outcome.now_or_later().ok()?;
+    Some(outcome.map(drop).map_err(|error| error.kind()))
+}
+
+// Cold start.
+
+#[tokio::test(start_paused = true)]
+async fn cold_start_is_one_discovery_and_one_fetch() {
+    let server = Server::with_keys(&[jwk("a")]);
+    let verifier = server.verifier();
+    assert!(server.urls().is_empty(), "nothing is fetched before it is needed");
+    let token = token("a");
+    for outcome in join_all((0..200).map(|_| verify(&verifier, &token))).await {
+        outcome.unwrap();
+    }
+    assert_eq!(server.urls(), [METADATA, JWKS]);
+    assert_eq!(at_once(&verifier, &token), Some(Ok(())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_leader_costs_nobody_an_answer() {
+    let server = Server::with_keys(&[jwk("a")]);
+    let verifier = server.verifier();
+    let token = token("a");
+    let mut leader = Box::pin(verify(&verifier, &token));
+    let mut follower = Box::pin(verify(&verifier, &token));
+    assert!(poll_immediate(&mut leader).await.is_none());
+    assert!(poll_immediate(&mut follower).await.is_none());
+    drop(leader);
+    follower.await.unwrap();
+    assert_eq!(server.urls(), [METADATA, JWKS]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_given_url_needs_no_discovery() {
+    let server = Server::with_keys(&[jwk("a")]);
+    let verifier = JwtVerifier::builder(ISSUER)
+        .jwks_uri("https://keys.example.com/")
+        .transport(server.transport())
+        .build()
+        .unwrap();
+    server.on("https://keys.example.com/", Reply::json(&json!({"keys": [jwk("a")]})));
+    verify(&verifier, &token("a")).await.unwrap();
+    assert_eq!(server.urls(), ["https://keys.example.com/"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn d9_outage_at_cold_start_is_no_fault_of_the_client_and_heals() {
+    let (down, hang) = (Reply::Fail(TransportErrorKind::Connect), Reply::Hang);
+    for reply in [down, hang, Reply::text(500, ""), Reply::text(503, ""), Reply::text(429, "")] {
+        for url in [METADATA, JWKS] {
+            let server = Server::with_keys(&[jwk("a")]);
+            let healthy = server.0.lock().unwrap().replies.clone();
+            server.on(url, reply.clone());
+            let verifier = server.verifier();
+            let error = verify(&verifier, &token("a")).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unavailable);
+            assert!(error.retry_after().is_some());
+            assert!(error.context().unwrap().contains(ISSUER));
+
+            server.0.lock().unwrap().replies = healthy;
+            sleep(2 * SECOND).await;
+            verify(&verifier, &token("a")).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn outage_heals_without_traffic() {
+    let server = Server::with_keys(&[jwk("a")]);
+    server.on(JWKS, Reply::text(500, ""));
+    let verifier = server.verifier();
+    verifier.warm().await.unwrap_err();
+    sleep(HOUR).await;
+    server.publish(&[jwk("a")]);
+    sleep(31 * SECOND).await;
+    assert_eq!(at_once(&verifier, &token("a")), Some(Ok(())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn i18_a_hanging_server_is_given_up_after_three_seconds() {
+    let server = Server::with_keys(&[]);
+    server.on(JWKS, Reply::Hang);
+    let verifier = server.verifier();
+    let start = Instant::now();
+    let outcomes = join_all((0..200).map(|_| verify(&verifier, "e30.e30.e30"))).await;
+    assert!(
+        outcomes
+            .iter()
+            .all(|outcome| { outcome.as_ref().unwrap_err().kind() == ErrorKind::MalformedToken })
+    );
+    assert!(server.urls().is_empty());
+    assert_eq!(kind(&verifier, &token("a")).await, ErrorKind::Unavailable);
+    assert!(start.elapsed() < Duration::from_millis(3100), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_of_an_hour_under_load_is_few_fetches() {
+    let server = Server::with_keys(&[]);
+    server.on(JWKS, Reply::text(500, ""));
+    let verifier = server.verifier();
+    for _ in 0..3600 {
+        for _ in 0..10 {
+            assert_eq!(kind(&verifier, &token("a")).await, ErrorKind::Unavailable);
+        }
+        sleep(SECOND).await;
+    }
+    // 1 + 2 + 4 + 8 + 16 s, and then every 30 s.
+    assert!(server.fetches(JWKS) <= 125, "{}", server.fetches(JWKS));
+}
+
+#[tokio::test(start_paused = true)]
+async fn retry_after_is_honoured_and_passed_on() {
+    let server = Server::with_keys(&[]);
+    server.on(JWKS, Reply::text(429, "").with("retry-after", "120"));
+    let verifier = server.verifier();
+    let error = verify(&verifier, &token("a")).await.unwrap_err();
+    assert_eq!(error.retry_after(), Some(120 * SECOND));
+    sleep(119 * SECOND).await;
+    let error = verify(&verifier, &token("a")).await.unwrap_err();
+    assert!(error.retry_after().unwrap() <= SECOND);
+    assert_eq!(server.fetches(JWKS), 1);
+}
+
+// Rotation.
+
+#[tokio::test(start_paused = true)]
+async fn j15_w9_a_new_key_is_fetched_when_it_is_first_seen() {
+    let server = Server::with_keys(&[jwk("a")]);
+    let verifier = server.warm_verifier().await;
+    server.publish(&[jwk("a"), jwk("b")]);
+    let new = token("b");
+    assert_eq!(at_once(&verifier, &new), None, "it must wait for the key");
+    for outcome in join_all((0..200).map(|_| verify(&verifier, &new))).await {
+        outcome.unwrap();
+    }
+    assert_eq!(server.fetches(JWKS), 2);
+    assert_eq!(server.fetches(METADATA), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn w9_a_removed_key_is_refused_once_the_keys_are_fetched_anew() {
+    let server = Server::with_keys(&[jwk("a"), jwk("b")]);
+    let verifier = server.warm_verifier().await;
+    server.publish(&[jwk("b")]);
+    assert_eq!(at_once(&verifier, &token("a")), Some(Ok(())));
+    sleep(10 * MINUTE).await;
+    assert_eq!(kind(&verifier, &token("a")).await, ErrorKind::UnknownKey);
+    assert_eq!(at_once(&verifier, &token("b")), Some(Ok(())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn w9_known_keys_never_wait() {
+    let server = Server::with_keys(&[jwk("a")]);
+    let verifier = server.warm_verifier().await;
+    for reply in [Reply::json(&json!({"keys": [jwk("a")]})), Reply::Hang, Reply::text(500, "")] {
+        server.on(JWKS, reply);
+        for _ in 0..3600 {
+            assert_eq!(at_once(&verifier, &token("a")), Some(Ok(())));
+            sleep(SECOND).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn w9_the_last_good_keys_serve_for_a_day() {
+    for reply in [
+        Reply::Fail(TransportErrorKind::Connect),
+        Reply::text(503, ""),
+        Reply::text(200, "<html>"),
+        Reply::text(404, ""),
+    ] {
+        let server = Server::with_keys(&[jwk("a")]);
+        let verifier = server.warm_verifier().await;
+        server.on(JWKS, reply);
+        sleep(24 * HOUR - MINUTE).await;
+        assert_eq!(at_once(&verifier, &token("a")), Some(Ok(())));
+        sleep(MINUTE).await;
+        let error = verify(&verifier, &token("a")).await.unwrap_err();
+        assert_eq!(error.blame(), tower_introspect::Blame::AuthorizationServer);
+        server.publish(&[jwk("a")]);
+        sleep(31 * SECOND).await;
+        assert_eq!(at_once(&verifier, &token("a")), Some(Ok(())));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn w9_keys_are_fetched_ahead_of_time() {
+    let server = Server::with_keys(&[jwk("a")]);
+    let verifier = server.warm_verifier().await;
+    sleep(8 * MINUTE - SECOND).await;
+    assert_eq!(server.fetches(JWKS), 1);
+    sleep(2 * SECOND).await;
+    assert_eq!(server.fetches(JWKS), 2);
+    sleep(80 * MINUTE).await;
+    assert_eq!(server.fetches(JWKS), 12);
+    drop(verifier);
+}
+
+#[tokio::test(start_paused = true)]
+async fn cache_control_sets_the_pace() {
+    for (value, seconds) in [("max-age=1200", 960), ("max-age=1", 48), ("no-store", 48)] {
+        let server = Server::with_keys(&[]);
+        let keys = Reply::json(&json!({"keys": [jwk("a")]})).with("cache-control", value);
+        server.on(JWKS, keys);
+        let verifier = server.warm_verifier().await;
+        sleep((seconds - 1) * SECOND).await;
+        assert_eq!(server.fetches(JWKS), 1, "{value}");
+        sleep(2 * SECOND).await;
+        assert_eq!(server.fetches(JWKS), 2, "{value}");
+        drop(verifier);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_verifier_takes_the_background_work_along() {
+    let server = Server::with_keys(&[jwk("a")]);
+    let verifier = server.warm_verifier().await;
+    let clone = verifier.clone();
+    drop(verifier);
+    sleep(9 * MINUTE).await;
+    assert_eq!(server.fetches(JWKS), 2);
+    drop(clone);
+    let fetches = server.urls().len();
+    sleep(HOUR).await;
+    assert_eq!(server.urls().len(), fetches);
+    assert_eq!(Arc::strong_count(&server.0), 1, "nothing holds the transport any more");
+}
+
+#[test]
+fn traffic_takes_over_where_the_runtime_of_the_background_work_is_gone() {
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_time().start_paused(true).build().unwrap()
+    };
+    let server = Server::with_keys(&[jwk("a")]);
+    let verifier = runtime().block_on(server.warm_verifier());
+    assert_eq!(at_once(&verifier, &token("a")), Some(Ok(())), "no runtime at all");
+    runtime().block_on(async {
+        advance(11 * MINUTE).await;
+        assert_eq!(at_once(&verifier, &token("a")), Some(Ok(())));
+        sleep(SECOND).await;
+        assert_eq!(server.fetches(JWKS), 2);
+        sleep(8 * MINUTE).await;
+        assert_eq!(server.fetches(JWKS), 3);
+    });
+}
+
+// Unknown keys.
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_unknown_keys_is_two_fetches() {
+    let server = Server::with_keys(&[jwk("a")]);
+    let verifier = server.warm_verifier().await;
+    let tokens: Vec<_> = (0..10_000).map(|at| token(&format!("kid-{at}"))).collect();
+    let outcomes = join_all(tokens.iter().map(|token| kind(&verifier, token))).await;
+    assert!(outcomes.iter().all(|kind| *kind == ErrorKind::UnknownKey));
+    assert_eq!(server.fetches(JWKS), 2);
+    // From now on they are refused at once.
+    assert_eq!(at_once(&verifier, &token("kid-x")), Some(Err(ErrorKind::UnknownKey)));
+    assert_eq!(at_once(&verifier, &token("a")), Some(Ok(())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_steady_flood_of_unknown_keys_is_a_fetch_in_30_seconds() {
+    let server = Server::with_keys(&[jwk("a")]);
+    let verifier = server.warm_verifier().await;
+    for at in 0..6000 {
+        assert_eq!(kind(&verifier, &token(&format!("kid-{at}"))).await, ErrorKind::UnknownKey);
+        sleep(Duration::from_millis(100)).await;
+    }
+    // 10 minutes and a bit.
+    assert!(server.fetches(JWKS) <= 1 + 21, "{}", server.fetches(JWKS));
+    // It delays a new key by no more than that either.
+    server.publish(&[jwk("b")]);
+    sleep(30 * SECOND).await;
+    verify(&verifier, &token("b")).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_unknown_keys_whose_senders_hang_up_is_two_fetches() {
+    let server = Server::with_keys(&[jwk("a")]);
+    let verifier = server.warm_verifier().await;
+    for at in 0..1000 {
+        let token = token(&format!("kid-{at}"));
+        let _ = poll_immediate(Box::pin(verify(&verifier, &token))).await;
+        tokio::task::yield_now().await;
+    }
+    sleep(SECOND).await;
+    assert_eq!(server.fetches(JWKS), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_asked_for_in_vain_is_not_asked_for_again_soon() {
+    let server = Server::with_keys(&[jwk("a")]);
+    let verifier = server.warm_verifier().await;
+    let gone = token("gone");
+    assert_eq!(kind(&verifier, &gone).await, ErrorKind::UnknownKey);
+    assert_eq!(server.fetches(JWKS), 2);
+    sleep(31 * SECOND).await;
+    assert_eq!(at_once(&verifier, &gone), Some(Err(ErrorKind::UnknownKey)));
+    // Others may be asked for, and what comes along counts.
+    server.publish(&[jwk("a"), jwk("b"), jwk("gone")]);
+    verify(&verifier, &token("b")).await.unwrap();
+    assert_eq!(at_once(&verifier, &gone), Some(Ok(())));
+    assert_eq!(server.fetches(JWKS), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_key_during_an_outage_is_no_fault_of_the_client() {
+    let server = Server::with_keys(&[jwk("a")]);
+    let verifier = server.warm_verifier().await;
+    server.on(JWKS, Reply::text(500, ""));
+    for _ in 0..10 {
+        let error = verify(&verifier, &token("b")).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.retry_after().is_some());
+    }
+    assert_eq!(server.fetches(JWKS), 2);
+    assert_eq!(at_once(&verifier, &token("a")), Some(Ok(())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn j14_kid_is_a_name_and_nothing_else() {
+    let server = Server::with_keys(&[jwk("a")]);
+    let verifier = server.warm_verifier().await;
+    for kid in ["../../dev/null", "' OR 1=1", "\0", "https://evil.example.com/", "A", "a ", ""] {
+        assert_eq!(kind(&verifier, &token(kid)).await, ErrorKind::UnknownKey, "{kid}");
+        sleep(31 * SECOND).await;
+    }
+    assert!(server.urls().iter().all(|url| url == METADATA || url == JWKS));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_ever_fetched_from_a_url_in_a_token() {
+    let evil = "https://evil.example.com/jwks";
+    let server = Server::with_keys(&[]);
+    server.on(evil, Reply::json(&json!({"keys": [jwk("evil")]})));
+    let verifier = server.verifier();
+    for (name, value) in
+        [("jku", json!(evil)), ("x5u", json!(evil)), ("iss", json!(evil)), ("jwk", jwk("evil"))]
+    {
+        let mut header = json!({"alg": "EdDSA", "typ": "at+jwt", "kid": "evil"});
+        header[name] = value;
+        verify(&verifier, &sign(&header)).await.unwrap_err();
+        sleep(MINUTE).await;
+    }
+    let mut claims = claims();
+    claims["iss"] = json!("https://evil.example.com");
+    let header = json!({"alg": "EdDSA", "typ": "at+jwt", "kid": "evil"});
+    let foreign = key("").sign(&header, &claims).unwrap();
+    assert_eq!(kind(&verifier, &foreign).await, ErrorKind::WrongIssuer);
+    assert!(server.urls().iter().all(|url| url == METADATA || url == JWKS));
+}
+
+// What is published.
+
+#[tokio::test(start_paused = true)]
+async fn w2_keys_that_can_not_be_used_do_no_harm_to_others() {
+    let rsa_1024 = SigningKey::from_pem(Algorithm::RS256, include_bytes!("keys/rsa-1024.pem"));
+    assert!(rsa_1024.is_err(), "such a key must not even sign");
+    let server = Server::with_keys(&[
+        json!({"kty": "AKP", "alg": "ML-DSA-44", "pub": "AAAA", "kid": "pq"}),
+        json!({"kty": "RSA", "kid": 7, "n": "AQAB", "e": "AQAB"}),
+        json!({"kty": "RSA", "kid": "short", "n": "_".repeat(171), "e": "AQAB"}),
+        json!({"kty": "EC", "crv": "P-256", "kid": "ec", "x": "A".repeat(42), "y": "A".repeat(42)}),
+        json!({"kty": "oct", "kid": "oct", "alg": "HS256", "k": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}),
+        json!(null),
+        json!([]),
+        jwk("a"),
+    ]);
+    let verifier = server.warm_verifier().await;
+    assert_eq!(at_once(&verifier, &token("a")), Some(Ok(())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn g11_a_published_secret_verifies_nothing() {
+    let server = Server::with_keys(&[
+        json!({"kty": "oct", "kid": "s", "alg": "HS256", "k": "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc"}),
+        jwk("a"),
+    ]);
+    let verifier = server.warm_verifier().await;
+    let secret = SigningKey::from_secret(Algorithm::HS256, &[7; 32]).unwrap();
+    let header = json!({"alg": "HS256", "typ": "at+jwt", "kid": "s"});
+    let token = secret.sign(&header, &claims()).unwrap();
+    assert_eq!(kind(&verifier, &token).await, ErrorKind::UnsupportedAlgorithm);
+}
+
+#[tokio::test(start_paused = true)]
+async fn w10_what_is_no_bounded_key_set_is_refused_and_replaces_nothing() {
+    let many: Vec<_> = (0..10_000).map(|at| json!({"kty": "x", "kid": at.to_string()})).collect();
+    let long = format!(r#"{{"keys":[],"x":"{}"}}"#, "a".repeat(512 * 1024));
+    for body in [
+        json!({"keys": many}).to_string(),
+        long,
+        String::new(),
+        "[]".into(),
+        "{}".into(),
+        r#"{"keys":{}}"#.into(),
+        r#"{"keys":[],"keys":[]}"#.into(),
+        format!(r#"{{"keys":{}"#, "[".repeat(100_000)),
+    ] {
+        let cold = Server::with_keys(&[]);
+        cold.on(JWKS, Reply::text(200, body.clone()));
+        assert_eq!(kind(&cold.verifier(), &token("a")).await, ErrorKind::BadResponse);
+
+        let server = Server::with_keys(&[jwk("a")]);
+        let verifier = server.warm_verifier().await;
+        server.on(JWKS, Reply::text(200, body));
+        sleep(9 * MINUTE).await;
+        assert!(server.fetches(JWKS) > 1);
+        assert_eq!(at_once(&verifier, &token("a")), Some(Ok(())));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_usable_key_at_all_is_no_fault_of_the_client_and_heals() {
+    let server = Server::with_keys(&[json!({"kty": "oct", "k": "AAAA"})]);
+    let verifier = server.verifier();
+    for _ in 0..10 {
+        assert_eq!(kind(&verifier, &token("a")).await, ErrorKind::BadResponse);
+    }
+    server.publish(&[jwk("a")]);
+    sleep(30 * SECOND).await;
+    verify(&verifier, &token("a")).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_taken_back_altogether_are_refused() {
+    let server = Server::with_keys(&[jwk("a")]);
+    let verifier = server.warm_verifier().await;
+    server.publish(&[]);
+    sleep(9 * MINUTE).await;
+    assert_eq!(kind(&verifier, &token("a")).await, ErrorKind::BadResponse);
+}
+
+#[tokio::test(start_paused = true)]
+async fn w10_the_type_of_the_content_does_not_matter() {
+    for media_type in ["application/jwk-set+json; charset=utf-8", "text/html", ""] {
+        let server = Server::with_keys(&[]);
+        let keys = Reply::json(&json!({"keys": [jwk("a")]})).with("content-type", media_type);
+        server.on(JWKS, keys);
+        verify(&server.verifier(), &token("a")).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn w10_a_redirect_is_not_followed() {
+    let elsewhere = "https://as.example.com/elsewhere";
+    for status in [301, 302, 303, 307, 308] {
+        let server = Server::with_keys(&[]);
+        server.on(JWKS, Reply::text(status, "").with("location", elsewhere));
+        server.on(elsewhere, Reply::json(&json!({"keys": [jwk("a")]})));
+        assert_eq!(kind(&server.verifier(), &token("a")).await, ErrorKind::BadResponse);
+        assert_eq!(server.fetches(elsewhere), 0);
+    }
+}
+
+// Revalidation.
+
+#[tokio::test(start_paused = true)]
+async fn rfc9110_15_4_5_not_modified_keeps_the_keys() {
+    let server = Server::with_keys(&[]);
+    let keys = Reply::json(&json!({"keys": [jwk("a")]})).with("etag", "\"v1\"");
+    server.on(JWKS, keys);
+    let verifier = server.warm_verifier().await;
+    assert_eq!(server.last_field(header::IF_NONE_MATCH), None);
+    server.on(JWKS, Reply::text(304, "").with("cache-control", "max-age=1200"));
+    sleep(9 * MINUTE).await;
+    assert_eq!(server.fetches(JWKS), 2);
+    assert_eq!(server.last_field(header::IF_NONE_MATCH).unwrap(), "\"v1\"");
+    assert_eq!(at_once(&verifier, &token("a")), Some(Ok(())));
+    // The freshness is that of the new answer, and the tag is still known.
+    sleep(14 * MINUTE).await;
+    assert_eq!(server.fetches(JWKS), 2);
+    sleep(3 * MINUTE).await;
+    assert_eq!(server.fetches(JWKS), 3);
+    assert_eq!(server.last_field(header::IF_NONE_MATCH).unwrap(), "\"v1\"");
+    sleep(48 * HOUR).await;
+    assert_eq!(at_once(&verifier, &token("a")), Some(Ok(())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn rfc9110_15_4_5_not_modified_unasked_is_an_error() {
+    let server = Server::with_keys(&[]);
+    server.on(JWKS, Reply::text(304, ""));
+    let verifier = server.verifier();
+    assert_eq!(kind(&verifier, &token("a")).await, ErrorKind::BadResponse);
+
+    let server = Server::with_keys(&[jwk("a")]);
+    let verifier = server.warm_verifier().await;
+    server.on(JWKS, Reply::text(304, ""));
+    sleep(25 * HOUR).await;
+    assert_eq!(kind(&verifier, &token("a")).await, ErrorKind::BadResponse);
+    assert_eq!(server.last_field(header::IF_NONE_MATCH), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_that_move_are_found_again() {
+    let server = Server::with_keys(&[jwk("a")]);
+    let verifier = server.warm_verifier().await;
+    let moved = "https://as.example.com/v2/jwks";
+    server.on(JWKS, Reply::text(404, ""));
+    server.on(METADATA, Reply::json(&json!({"issuer": ISSUER, "jwks_uri": moved})));
+    server.on(moved, Reply::json(&json!({"keys": [jwk("b")]})));
+    sleep(9 * MINUTE).await;
+    assert_eq!(at_once(&verifier, &token("b")), Some(Ok(())));
+    assert_eq!(kind(&verifier, &token("a")).await, ErrorKind::UnknownKey);
+}
