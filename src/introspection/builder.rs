@@ -12,7 +12,7 @@ use super::{
 use crate::{
     clock::{Clock, SystemClock},
     error::ConfigError,
-    http::{Endpoint, HttpTransport, NotAnEndpoint, discovery::Discovery},
+    http::{Endpoint, HttpTransport, discovery::Discovery},
 };
 
 /// How long a client is kept waiting for the authorization server.
@@ -172,11 +172,12 @@ impl IntrospectionBuilder {
         let mut problems = ConfigError::new();
         self.check(&mut problems);
         let issuer: Arc<str> = self.issuer.as_str().into();
-        let transport = self.reach(&mut problems);
-        // What is wrong with the issuer is noted already.
-        let discovery = transport.clone().and_then(|transport| {
-            let clock = Arc::clone(&self.clock);
-            Discovery::new(&issuer, transport, self.loopback_http, clock).ok()
+        let transport = HttpTransport::or_default(self.transport.as_ref(), &mut problems);
+        let discovery = transport.as_ref().and_then(|transport| {
+            let (transport, clock) = (transport.clone(), Arc::clone(&self.clock));
+            Discovery::new(&issuer, transport, self.loopback_http, clock)
+                .map_err(|problem| problems.push("issuer", problem))
+                .ok()
         });
         let target = self.target(discovery.clone(), &mut problems);
         let (Some(transport), Some(discovery), Some(target)) = (transport, discovery, target)
@@ -200,22 +201,6 @@ impl IntrospectionBuilder {
             clock: self.clock,
         };
         problems.or_ok(IntrospectionVerifier { exchange: Arc::new(exchange) })
-    }
-
-    fn reach(&self, problems: &mut ConfigError) -> Option<HttpTransport> {
-        if let Some(transport) = &self.transport {
-            return Some(transport.clone());
-        }
-        #[cfg(feature = "reqwest")]
-        {
-            let problem = |problem| problems.merge("transport", problem);
-            HttpTransport::reqwest().map_err(problem).ok()
-        }
-        #[cfg(not(feature = "reqwest"))]
-        {
-            problems.push("transport", "there is none; the feature `reqwest` brings one");
-            None
-        }
     }
 
     #[cfg_attr(
@@ -250,11 +235,6 @@ impl IntrospectionBuilder {
     }
 
     fn check(&self, problems: &mut ConfigError) {
-        if let Err(problem) = Endpoint::parse(&self.issuer, self.loopback_http) {
-            problems.push("issuer", problem);
-        } else if self.issuer.contains('?') {
-            problems.push("issuer", NotAnEndpoint::HasQuery);
-        }
         self.auth.check(problems);
         #[cfg(all(feature = "jwt", feature = "_crypto"))]
         if let Some(settings) = &self.signed {

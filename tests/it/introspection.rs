@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "the helpers are tests too")]
 
+#[cfg(feature = "_crypto")]
+mod signed;
+
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex},

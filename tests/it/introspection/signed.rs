@@ -1,0 +1,467 @@
+//! Signed answers (RFC 9701).
+
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+use tower_introspect::{
+    introspection::SignedResponse,
+    jwt::{Algorithm, KeySet, SigningKey},
+};
+
+use super::*;
+
+const MEDIA_TYPE: &str = "application/token-introspection+jwt";
+const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
+
+fn key() -> SigningKey {
+    let pem = include_bytes!("../keys/p256.pem");
+    SigningKey::from_pem(Algorithm::ES256, pem).unwrap().with_kid("2026")
+}
+
+fn other_key() -> SigningKey {
+    let pem = include_bytes!("../keys/p256-other.pem");
+    SigningKey::from_pem(Algorithm::ES256, pem).unwrap().with_kid("2026")
+}
+
+fn keys() -> KeySet {
+    KeySet::from_jwk(key().public_jwk().unwrap().to_string().as_bytes()).unwrap()
+}
+
+fn header() -> Value {
+    json!({"alg": "ES256", "kid": "2026", "typ": "token-introspection+jwt"})
+}
+
+fn claims() -> Value {
+    json!({
+        "iss": ISSUER,
+        "aud": "api",
+        "iat": NOW,
+        "token_introspection": {"active": true, "sub": "alice", "aud": "https://api.example.com"},
+    })
+}
+
+/// `claims`, changed.
+fn with(changes: &[(&str, Value)]) -> Value {
+    let mut claims = claims();
+    for (name, value) in changes {
+        claims[*name] = value.clone();
+    }
+    claims
+}
+
+fn without(name: &str) -> Value {
+    let mut claims = claims();
+    claims.as_object_mut().unwrap().remove(name);
+    claims
+}
+
+fn signed(header: &Value, claims: &Value) -> String {
+    key().sign(header, claims).unwrap()
+}
+
+fn jwt(body: impl Into<Bytes>) -> Act {
+    Act::of(200, MEDIA_TYPE, body)
+}
+
+fn settings() -> SignedResponse {
+    SignedResponse::new().keys(keys())
+}
+
+async fn ask_for(settings: SignedResponse, act: Act) -> verify::Outcome {
+    let server = Server::new([act]);
+    let builder = server.builder(ClientAuth::basic("api", "secret"));
+    ask(&builder.require_signed_response(settings).build().unwrap(), TOKEN).await
+}
+
+async fn answered(header: &Value, claims: &Value) -> verify::Outcome {
+    ask_for(settings(), jwt(signed(header, claims))).await
+}
+
+#[track_caller]
+fn is_bad(outcome: verify::Outcome, what: &str) {
+    let error = outcome.expect_err(what);
+    assert_eq!(error.kind(), ErrorKind::BadResponse, "{what}");
+    assert_eq!(error.blame(), Blame::AuthorizationServer, "{what}");
+}
+
+#[tokio::test]
+async fn r1_rfc9701_4_the_signed_form_is_asked_for_and_no_other() {
+    let server = Server::new([jwt(signed(&header(), &claims()))]);
+    let builder = server.builder(ClientAuth::basic("api", "secret"));
+    let verifier = builder.require_signed_response(settings()).build().unwrap();
+    let facts = ask(&verifier, TOKEN).await.unwrap();
+    assert_eq!(facts.claims().subject(), Some("alice"));
+    assert_eq!(facts.issuer(), ISSUER);
+    assert_eq!(facts.method(), verify::Method::Introspection);
+    assert_eq!(server.header(0, header::ACCEPT).unwrap(), MEDIA_TYPE);
+}
+
+#[tokio::test]
+async fn r2_rfc9701_8_2_there_is_no_downgrade_to_another_form() {
+    let token = signed(&header(), &claims());
+    for (name, act) in [
+        ("json", Act::json(ACTIVE)),
+        ("inactive json", Act::json(r#"{"active":false}"#)),
+        ("json under the signed type", jwt(ACTIVE)),
+        ("jwt under json", Act::json(token.clone())),
+        ("jwt under jwt", Act::of(200, "application/jwt", token.clone())),
+        ("no type", Act::status(200).saying(token.clone())),
+    ] {
+        is_bad(ask_for(settings(), act).await, name);
+    }
+    for media_type in [
+        "application/token-introspection+jwt; charset=utf-8",
+        "Application/Token-Introspection+JWT",
+    ] {
+        let act = Act::of(200, media_type, token.clone());
+        assert!(ask_for(settings(), act).await.is_ok(), "{media_type}");
+    }
+}
+
+#[tokio::test]
+async fn r2_without_the_setting_nothing_is_negotiated() {
+    is_bad(Server::new([jwt(signed(&header(), &claims()))]).ask().await, "signed");
+}
+
+#[tokio::test]
+async fn r2_rfc9701_5_the_answer_is_typed() {
+    for typ in [
+        json!("token-introspection+jwt"),
+        json!("Token-Introspection+JWT"),
+        json!("application/token-introspection+jwt"),
+    ] {
+        let header = json!({"alg": "ES256", "kid": "2026", "typ": typ});
+        assert!(answered(&header, &claims()).await.is_ok(), "{typ}");
+    }
+    for typ in [json!("JWT"), json!("at+jwt"), json!("token-introspection"), json!(""), json!(7)] {
+        let header = json!({"alg": "ES256", "kid": "2026", "typ": typ});
+        is_bad(answered(&header, &claims()).await, &typ.to_string());
+    }
+    is_bad(answered(&json!({"alg": "ES256", "kid": "2026"}), &claims()).await, "no typ");
+}
+
+#[tokio::test]
+async fn r3_rfc9701_6_the_signature_is_verified() {
+    let forged = other_key().sign(&header(), &claims()).unwrap();
+    is_bad(ask_for(settings(), jwt(forged)).await, "another key of that name");
+
+    let mut parts: Vec<_> = signed(&header(), &claims()).split('.').map(str::to_owned).collect();
+    let changed = with(&[("token_introspection", json!({"active": true, "scope": "admin"}))]);
+    parts[1] = URL_SAFE_NO_PAD.encode(changed.to_string());
+    is_bad(ask_for(settings(), jwt(parts.join("."))).await, "another payload");
+
+    let named = json!({"alg": "ES256", "kid": "2027", "typ": "token-introspection+jwt"});
+    is_bad(answered(&named, &claims()).await, "another name");
+    let critical = json!({
+        "alg": "ES256", "kid": "2026", "typ": "token-introspection+jwt", "crit": ["x"], "x": 1,
+    });
+    is_bad(answered(&critical, &claims()).await, "crit");
+}
+
+#[tokio::test]
+async fn r3_only_allowed_algorithms_and_never_none() {
+    let unsigned = |alg: &str| {
+        let header = json!({"alg": alg, "kid": "2026", "typ": "token-introspection+jwt"});
+        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        format!("{}.{}.", part(&header), part(&claims()))
+    };
+    for alg in ["none", "None", "NONE", ""] {
+        is_bad(ask_for(settings(), jwt(unsigned(alg))).await, alg);
+    }
+    let outcome =
+        ask_for(settings().algorithms([Algorithm::RS256]), jwt(signed(&header(), &claims())));
+    is_bad(outcome.await, "an algorithm that is not among the allowed");
+
+    // The public key as a secret.
+    let public = key().public_jwk().unwrap().to_string();
+    let secret = SigningKey::from_secret(Algorithm::HS256, public.as_bytes()).unwrap();
+    let header = json!({"alg": "HS256", "kid": "2026", "typ": "token-introspection+jwt"});
+    let confused = secret.sign(&header, &claims()).unwrap();
+    is_bad(ask_for(settings(), jwt(confused)).await, "HS256 with a public key");
+}
+
+#[tokio::test]
+async fn r3_a_shared_secret_serves_if_it_is_given() {
+    let secret = SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap();
+    let header = json!({"alg": "HS256", "typ": "token-introspection+jwt"});
+    let act = jwt(secret.sign(&header, &claims()).unwrap());
+    let keys = KeySet::from_secret(Algorithm::HS256, SECRET).unwrap();
+    let by_default = SignedResponse::new().keys(keys.clone());
+    is_bad(ask_for(by_default, act.clone()).await, "not by default");
+    let allowed = SignedResponse::new().keys(keys).algorithms([Algorithm::HS256]);
+    assert!(ask_for(allowed, act).await.is_ok());
+}
+
+#[tokio::test]
+async fn r4_rfc9701_5_the_answer_is_of_the_issuer() {
+    for iss in [json!("https://other.example"), json!("https://as.example.com/"), json!([ISSUER])] {
+        is_bad(answered(&header(), &with(&[("iss", iss.clone())])).await, &iss.to_string());
+    }
+    is_bad(answered(&header(), &without("iss")).await, "no iss");
+}
+
+#[tokio::test]
+async fn r4_rfc9701_5_the_answer_is_meant_for_us() {
+    for aud in [json!("api"), json!(["x", "api"])] {
+        assert!(answered(&header(), &with(&[("aud", aud.clone())])).await.is_ok(), "{aud}");
+    }
+    for aud in [json!("other"), json!([]), json!(7), json!("https://api.example.com")] {
+        is_bad(answered(&header(), &with(&[("aud", aud.clone())])).await, &aud.to_string());
+    }
+    is_bad(answered(&header(), &without("aud")).await, "no aud");
+
+    let resource = || settings().audience("https://api.example.com");
+    let act = jwt(signed(&header(), &with(&[("aud", json!("https://api.example.com"))])));
+    assert!(ask_for(resource(), act).await.is_ok());
+    is_bad(ask_for(resource(), jwt(signed(&header(), &claims()))).await, "the client identifier");
+}
+
+#[tokio::test]
+async fn r4_a_server_may_put_the_audience_of_the_token_there() {
+    let lax = || settings().danger_audience_of_token();
+    let act = |aud: Value, about: Value| {
+        jwt(signed(&header(), &with(&[("aud", aud), ("token_introspection", about)])))
+    };
+    let about = |aud: &str| json!({"active": true, "aud": aud});
+    assert!(ask_for(lax(), act(json!("a"), about("a"))).await.is_ok());
+    is_bad(ask_for(lax(), act(json!("a"), about("b"))).await, "another");
+    is_bad(ask_for(lax(), act(json!("a"), json!({"active": true}))).await, "none");
+    is_bad(ask_for(settings(), act(json!("a"), about("a"))).await, "not by default");
+    let inactive = jwt(signed(
+        &header(),
+        &json!({"iss": ISSUER, "iat": NOW, "token_introspection": {"active": false}}),
+    ));
+    let error = ask_for(lax(), inactive).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Inactive);
+}
+
+#[tokio::test]
+async fn r4_r9_the_answer_is_fresh() {
+    for iat in [NOW, NOW - 90, NOW + 30] {
+        assert!(answered(&header(), &with(&[("iat", json!(iat))])).await.is_ok(), "{iat}");
+    }
+    for iat in [json!(NOW - 91), json!(NOW + 31), json!(0), json!("now"), json!(i64::MAX)] {
+        is_bad(answered(&header(), &with(&[("iat", iat.clone())])).await, &iat.to_string());
+    }
+    is_bad(answered(&header(), &without("iat")).await, "no iat");
+    assert!(answered(&header(), &with(&[("exp", json!(NOW + 1))])).await.is_ok());
+    is_bad(answered(&header(), &with(&[("exp", json!(NOW - 31))])).await, "expired");
+    is_bad(answered(&header(), &with(&[("nbf", json!(NOW + 31))])).await, "not valid yet");
+}
+
+#[tokio::test]
+async fn r5_rfc9701_5_only_the_inner_object_is_about_the_token() {
+    let shell = [("active", json!(true)), ("scope", json!("admin")), ("sub", json!("mallory"))];
+    let mut claims = with(&shell);
+    let facts = answered(&header(), &claims).await.unwrap();
+    assert_eq!(facts.claims().subject(), Some("alice"));
+    assert!(facts.claims().scope().is_empty());
+    assert_eq!(facts.claims().issuer(), None);
+    assert_eq!(facts.claims().raw("token_introspection"), None);
+
+    claims["token_introspection"] = json!({"active": false});
+    let error = answered(&header(), &claims).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Inactive);
+    assert_eq!(error.blame(), Blame::Client);
+}
+
+#[tokio::test]
+async fn r5_the_inner_object_is_held_to_the_rules_of_rfc7662() {
+    for about in [
+        json!({}),
+        json!({"active": "true"}),
+        json!({"active": 1}),
+        json!({"active": true, "exp": "soon"}),
+        json!(true),
+        json!([{"active": true}]),
+        json!("{\"active\":true}"),
+        json!(null),
+    ] {
+        let claims = with(&[("token_introspection", about.clone())]);
+        is_bad(answered(&header(), &claims).await, &about.to_string());
+    }
+    is_bad(answered(&header(), &without("token_introspection")).await, "none");
+    for (about, kind) in [
+        (json!({"active": true, "iss": "https://other.example"}), ErrorKind::WrongIssuer),
+        (
+            json!({"active": true, "token_type": "refresh_token"}),
+            ErrorKind::WrongTokenKind(TokenKind::Refresh),
+        ),
+    ] {
+        let claims = with(&[("token_introspection", about)]);
+        assert_eq!(answered(&header(), &claims).await.unwrap_err().kind(), kind);
+    }
+}
+
+#[tokio::test]
+async fn r5_members_that_stand_twice_are_refused() {
+    let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
+    for payload in [
+        r#""token_introspection":{"active":false},"token_introspection":{"active":true}"#,
+        r#""token_introspection":{"active":false,"active":true}"#,
+        r#""token_introspection":{"active":true},"iss":"https://as.example.com""#,
+    ] {
+        let payload = format!(r#"{{"iss":"{ISSUER}","aud":"api","iat":{NOW},{payload}}}"#);
+        let input = format!("{}.{}", part(&header().to_string()), part(&payload));
+        let signature = URL_SAFE_NO_PAD.encode(key().sign_bytes(input.as_bytes()).unwrap());
+        is_bad(ask_for(settings(), jwt(format!("{input}.{signature}"))).await, &payload);
+    }
+}
+
+#[tokio::test]
+async fn r6_an_encrypted_answer_is_refused() {
+    is_bad(ask_for(settings(), jwt("e30.e30.e30.e30.e30")).await, "JWE");
+    let nested = json!({
+        "alg": "ES256", "kid": "2026", "typ": "token-introspection+jwt", "cty": "JWT",
+    });
+    is_bad(answered(&nested, &claims()).await, "nested");
+}
+
+#[tokio::test]
+async fn r8_the_audience_of_the_token_reaches_the_policy() {
+    let facts = answered(&header(), &claims()).await.unwrap();
+    assert!(facts.claims().audience().contains("https://api.example.com"));
+    assert!(!facts.claims().audience().contains("api"));
+}
+
+#[tokio::test]
+async fn malformed_answers_are_the_fault_of_the_server() {
+    for body in ["", ".", "..", "a.b", "{}", "a b.c.d", "\u{fffd}.e30.e30"] {
+        is_bad(ask_for(settings(), jwt(body)).await, body);
+    }
+    is_bad(ask_for(settings(), jwt(&b"\xff\xfe"[..])).await, "not UTF-8");
+    is_bad(ask_for(settings(), jwt("a".repeat(300 * 1024))).await, "long");
+}
+
+#[tokio::test]
+async fn errors_mean_what_they_mean_without_signatures() {
+    for (act, kind) in [
+        (Act::status(401), ErrorKind::CredentialsRejected),
+        (Act::status(500), ErrorKind::Unavailable),
+        (
+            Act::of(400, "application/json", r#"{"error":"unsupported_token_type"}"#),
+            ErrorKind::NotIntrospectable,
+        ),
+    ] {
+        assert_eq!(ask_for(settings(), act).await.unwrap_err().kind(), kind);
+    }
+}
+
+// ---- keys that are fetched ----
+
+fn jwks(keys: &[Value]) -> Act {
+    Act::of(200, "application/jwk-set+json", json!({ "keys": keys }).to_string())
+}
+
+fn fetching(server: &Server) -> IntrospectionVerifier {
+    server
+        .builder(ClientAuth::basic("api", "secret"))
+        .require_signed_response(SignedResponse::new().jwks_uri("https://as.example.com/jwks"))
+        .build()
+        .unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn r3_the_keys_of_the_issuer_are_fetched_once() {
+    let answer = jwt(signed(&header(), &claims()));
+    let published = jwks(&[key().public_jwk().unwrap()]);
+    let server = Server::new([answer.clone(), published, answer]);
+    let verifier = fetching(&server);
+    for _ in 0..3 {
+        ask(&verifier, TOKEN).await.unwrap();
+    }
+    let seen = server.seen.lock().unwrap();
+    let paths: Vec<_> = seen.iter().map(|request| request.uri().path().to_owned()).collect();
+    assert_eq!(paths, ["/introspect", "/jwks", "/introspect", "/introspect"]);
+    assert_eq!(seen[1].headers().get(header::AUTHORIZATION), None);
+}
+
+#[tokio::test]
+async fn r3_keys_and_endpoint_come_from_one_discovery() {
+    let metadata = metadata(
+        r#","introspection_endpoint":"https://as.example.com/i","jwks_uri":"https://as.example.com/k""#,
+    );
+    let answer = jwt(signed(&header(), &claims()));
+    let server = Server::new([metadata, answer, jwks(&[key().public_jwk().unwrap()])]);
+    let verifier = IntrospectionVerifier::builder(ISSUER, ClientAuth::basic("api", "secret"))
+        .transport(server.transport())
+        .require_signed_response(SignedResponse::default())
+        .clock(FixedClock)
+        .build()
+        .unwrap();
+    ask(&verifier, TOKEN).await.unwrap();
+    let seen = server.seen.lock().unwrap();
+    let paths: Vec<_> = seen.iter().map(|request| request.uri().path().to_owned()).collect();
+    assert_eq!(paths, ["/.well-known/oauth-authorization-server", "/i", "/k"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn r3_a_new_key_is_fetched_and_an_unknown_one_is_refused() {
+    let named = |kid: &str| {
+        let header = json!({"alg": "ES256", "kid": kid, "typ": "token-introspection+jwt"});
+        jwt(key().with_kid(kid).sign(&header, &claims()).unwrap())
+    };
+    let published = |kid: &str| jwks(&[key().with_kid(kid).public_jwk().unwrap()]);
+    let server = Server::new([
+        named("old"),
+        published("old"),
+        named("new"),
+        published("new"),
+        named("newer"),
+        named("newer"),
+    ]);
+    let verifier = fetching(&server);
+    ask(&verifier, TOKEN).await.unwrap();
+    tokio::time::advance(Duration::from_secs(40)).await;
+    ask(&verifier, TOKEN).await.unwrap();
+    assert_eq!(server.calls(), 4);
+    // Keys were fetched a moment ago: they are not fetched again for a name that is not there.
+    is_bad(ask(&verifier, TOKEN).await, "unknown");
+    assert_eq!(server.calls(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_that_can_not_be_had_are_no_fault_of_the_client() {
+    let answer = jwt(signed(&header(), &claims()));
+    for (act, kind) in [
+        (Act::status(500), ErrorKind::Unavailable),
+        (Act::Fail(TransportErrorKind::Connect), ErrorKind::Unavailable),
+        (Act::Hang, ErrorKind::Unavailable),
+        (jwks(&[]), ErrorKind::BadResponse),
+        (Act::json("<html>"), ErrorKind::BadResponse),
+    ] {
+        let server = Server::new([answer.clone(), act]);
+        let start = Moment::now(&FixedClock);
+        assert_eq!(ask(&fetching(&server), TOKEN).await.unwrap_err().kind(), kind);
+        assert!(Moment::now(&FixedClock).since(start) <= Duration::from_secs(3));
+    }
+}
+
+// ---- settings ----
+
+#[test]
+fn settings_that_can_not_work_are_told_at_once() {
+    let server = Server::new([Act::Hang]);
+    let url = "https://as.example.com/jwks";
+    let bearer = || ClientAuth::bearer("own");
+    let basic = || ClientAuth::basic("api", "secret");
+    for (auth, settings) in [
+        (basic(), SignedResponse::new().algorithms([])),
+        (basic(), SignedResponse::new().algorithms([Algorithm::HS256])),
+        (basic(), SignedResponse::new().keys(KeySet::default())),
+        (basic(), settings().jwks_uri(url)),
+        (basic(), settings().audience("")),
+        (basic(), SignedResponse::new().jwks_uri("http://as.example.com/jwks")),
+        (bearer(), settings()),
+    ] {
+        let problems = server.builder(auth).require_signed_response(settings).build().unwrap_err();
+        let names: Vec<_> = problems.problems().map(|(name, _)| name).collect();
+        assert!(names.len() == 1 && names[0].starts_with("signed_response"), "{names:?}");
+    }
+    for (auth, settings) in [
+        (bearer(), settings().audience("https://api.example.com")),
+        (bearer(), settings().danger_audience_of_token()),
+        (basic(), SignedResponse::new().jwks_uri(url)),
+    ] {
+        assert!(server.builder(auth).require_signed_response(settings).build().is_ok());
+    }
+}
