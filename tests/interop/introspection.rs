@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tower_introspect::{
     IntrospectLayer, Policy,
-    introspection::{ClientAuth, IntrospectionBuilder, IntrospectionVerifier},
+    http::HttpTransport,
+    introspection::{ClientAuth, IntrospectionBuilder, IntrospectionVerifier, SignedResponse},
     jwt::{Algorithm, SigningKey},
 };
 
@@ -14,7 +15,9 @@ use crate::{
 };
 
 fn verifier(server: &Server, auth: ClientAuth) -> IntrospectionBuilder {
-    IntrospectionVerifier::builder(server.issuer(), auth).danger_allow_http_loopback()
+    IntrospectionVerifier::builder(server.issuer(), auth)
+        .transport(HttpTransport::reqwest().expect("a client can be built"))
+        .danger_allow_http_loopback()
 }
 
 async fn serve(builder: IntrospectionBuilder) -> Api {
@@ -59,18 +62,20 @@ async fn rfc9701_signed_answers() {
     let Some(server) = Server::start().await else { return };
     for client in ["rs-signed-rs256", "rs-signed-es256"] {
         let auth = ClientAuth::basic(client, server.secret());
-        let api = serve(verifier(&server, auth).require_signed_response()).await;
+        let api =
+            serve(verifier(&server, auth).require_signed_response(SignedResponse::new())).await;
         admits_and_refuses(&server, &api).await;
     }
 }
 
-/// `rs-basic` is not registered for signed answers.
 #[tokio::test]
 async fn rfc9701_5_a_plain_answer_is_no_substitute_for_a_signed_one() {
     let Some(server) = Server::start().await else { return };
-    let auth = ClientAuth::basic("rs-basic", server.secret());
-    let api = serve(verifier(&server, auth).require_signed_response()).await;
+    let auth = ClientAuth::basic("rs-signed-es256", server.secret());
+    let api = serve(verifier(&server, auth).require_signed_response(SignedResponse::new())).await;
     let token = server.token("opaque").await;
+    api.get(&token).await.is_admission();
+    server.fault("introspection", "plain").await;
     api.get(&token).await.is_not_the_clients_fault(502);
 }
 

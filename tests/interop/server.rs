@@ -118,7 +118,7 @@ impl Server {
         self.control("rotate?step=drop").await;
     }
 
-    /// Makes `endpoint` answer 500, hang, or work again: `500`, `hang`, `none`.
+    /// Makes `endpoint` misbehave (`500`, `hang`, `plain`) or work again (`none`).
     pub(crate) async fn fault(&self, endpoint: &str, mode: &str) {
         self.control(&format!("fault?endpoint={endpoint}&mode={mode}")).await;
     }

@@ -12,7 +12,8 @@
 // Control, on the same port:
 //   POST /control/rotate?step=add|drop                 new keys sign; only the newest stay published.
 //                                                      Opaque tokens are forgotten.
-//   POST /control/fault?endpoint=E&mode=hang|500|none  E: introspection, jwks
+//   POST /control/fault?endpoint=E&mode=M              E: introspection, jwks. M: hang, 500, plain
+//                                                      (ignores what the client accepts), none
 //   GET  /control/stats                                requests received, by endpoint
 import { generateKeyPairSync } from 'node:crypto';
 import { createServer } from 'node:http';
@@ -165,6 +166,9 @@ function handle(request, response) {
   switch (faults[endpoint]) {
     case 'hang': return hanging.add(response);
     case '500': return reply(response, 500, { error: 'server_error' });
+    case 'plain':
+      delete request.headers.accept;
+      return answer(request, response);
     default: return answer(request, response);
   }
 }
