@@ -1,5 +1,8 @@
 //! The behaviour of the crate, seen from outside. Each test is named for what it proves.
 
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, which is what it is for")]
+#![expect(clippy::disallowed_methods, reason = "what is measured is paused time")]
+
 mod axum;
 mod budgets;
 mod conformance;
