@@ -22,7 +22,7 @@ use crate::{
     http::{
         Endpoint, HttpTransport, answer,
         discovery::Discovery,
-        refresh::{Fetched, Refresher, Source},
+        refresh::{Fetched, Flight, Refresher, Source},
     },
     telemetry,
 };
@@ -107,19 +107,36 @@ impl FetchKeys for RemoteKeys {
             Ok(None) => return now(Err(self.0.published.current()?.usable().err()?)),
             Err(error) => return now(Err(error)),
         };
-        let (shared, kid) = (Arc::clone(&self.0), kid.to_owned());
-        Some(Box::pin(async move {
-            let on_demand = flight.is_on_demand();
-            let keys = flight.landing().await?.usable()?;
-            if on_demand && !kid.is_empty() && !keys.has_kid(&kid) {
-                shared.unknown(|unknown, now| unknown.remember(&kid, now));
-            }
-            Ok(keys)
-        }))
+        Some(Box::pin(Arc::clone(&self.0).wait_for(kid.to_owned(), flight)))
     }
 }
 
 impl Shared {
+    async fn wait_for(
+        self: Arc<Self>,
+        kid: String,
+        mut flight: Flight<Published>,
+    ) -> Result<Arc<KeySet>, VerifyError> {
+        loop {
+            let on_demand = flight.is_on_demand();
+            let keys = flight.landing().await?.usable()?;
+            if keys.has_kid(&kid) {
+                return Ok(keys);
+            }
+            if on_demand {
+                if !kid.is_empty() {
+                    self.unknown(|unknown, now| unknown.remember(&kid, now));
+                }
+                return Ok(keys);
+            }
+            // A fetch that was under way may have started before the key was published.
+            match self.published.renew(UNKNOWN_KEY_INTERVAL)? {
+                Some(next) => flight = next,
+                None => return Ok(keys),
+            }
+        }
+    }
+
     fn unknown<T>(&self, f: impl FnOnce(&mut UnknownKeys, Moment) -> T) -> T {
         let now = Moment::now(&*self.clock);
         f(&mut self.unknown.lock().unwrap_or_else(PoisonError::into_inner), now)
@@ -334,6 +351,25 @@ mod tests {
         assert_eq!((aged("300"), aged("99999"), aged("x")), (600, 60, 900));
         let split = [(header::CACHE_CONTROL, "public"), (header::CACHE_CONTROL, "max-age=900")];
         assert_eq!(fresh_for(&split), 900);
+    }
+
+    #[tokio::test]
+    async fn a_key_that_came_in_the_meantime_is_not_fetched_for() {
+        let transport = HttpTransport::new(tower::service_fn(async |_: Request<Bytes>| {
+            let keys = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a",
+                "x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+            Ok::<_, std::convert::Infallible>(Response::new(Bytes::from_static(keys.as_bytes())))
+        }));
+        let location = Location::Fixed(Endpoint::parse("https://as.example.com/", false).unwrap());
+        let keys = RemoteKeys::new("as".into(), location, transport, Arc::new(SystemClock));
+        let loaded = keys.load().await.unwrap();
+        let found = keys.refresh_for("a").unwrap().await.unwrap();
+        assert!(Arc::ptr_eq(&loaded, &found));
+        // The one fetch on demand is still to be had.
+        let found = keys.refresh_for("b").unwrap().await.unwrap();
+        assert!(!Arc::ptr_eq(&loaded, &found));
+        assert!(keys.refresh_for("b").is_none() && keys.refresh_for("c").is_none());
+        assert!(keys.refresh_for("a").is_some());
     }
 
     #[tokio::test(start_paused = true)]

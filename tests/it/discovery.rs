@@ -1,7 +1,5 @@
 //! Discovery, as seen from a verifier that needs it.
 
-#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use serde_json::{Value, json};
 use tower_introspect::{ErrorKind, jwt::JwtVerifier};
 

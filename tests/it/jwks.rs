@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, LazyLock, Mutex},
     time::Duration,
 };
 
@@ -11,10 +11,11 @@ use bytes::Bytes;
 use futures_util::future::{join_all, poll_immediate};
 use http::{HeaderMap, Request, Response, header};
 use serde_json::{Value, json};
-use tokio::time::{Instant, advance, sleep};
+use tokio::time::{advance, sleep};
 use tower::service_fn;
 use tower_introspect::{
-    ErrorKind, VerifyError,
+    Blame, ErrorKind, VerifyError,
+    clock::{Moment, SystemClock},
     credentials::Token,
     http::{HttpTransport, TransportError, TransportErrorKind},
     jwt::{Algorithm, JwtVerifier, SigningKey},
@@ -136,13 +137,12 @@ impl Server {
     }
 }
 
-fn key(kid: &str) -> SigningKey {
-    let pem = include_bytes!("keys/ed25519.pem");
-    SigningKey::from_pem(Algorithm::EdDSA, pem).unwrap().with_kid(kid)
-}
+static KEY: LazyLock<SigningKey> = LazyLock::new(|| {
+    SigningKey::from_pem(Algorithm::EdDSA, include_bytes!("keys/ed25519.pem")).unwrap()
+});
 
 pub(crate) fn jwk(kid: &str) -> Value {
-    key(kid).public_jwk().unwrap()
+    KEY.clone().with_kid(kid).public_jwk().unwrap()
 }
 
 fn claims() -> Value {
@@ -154,7 +154,7 @@ pub(crate) fn token(kid: &str) -> String {
 }
 
 fn sign(header: &Value) -> String {
-    key("").sign(header, &claims()).unwrap()
+    KEY.sign(header, &claims()).unwrap()
 }
 
 pub(crate) async fn verify(verifier: &JwtVerifier, token: &str) -> Result<(), VerifyError> {
@@ -252,16 +252,14 @@ async fn i18_a_hanging_server_is_given_up_after_three_seconds() {
     let server = Server::with_keys(&[]);
     server.on(JWKS, Reply::Hang);
     let verifier = server.verifier();
-    let start = Instant::now();
-    let outcomes = join_all((0..200).map(|_| verify(&verifier, "e30.e30.e30"))).await;
-    assert!(
-        outcomes
-            .iter()
-            .all(|outcome| { outcome.as_ref().unwrap_err().kind() == ErrorKind::MalformedToken })
-    );
-    assert!(server.urls().is_empty());
-    assert_eq!(kind(&verifier, &token("a")).await, ErrorKind::Unavailable);
-    assert!(start.elapsed() < Duration::from_millis(3100), "{:?}", start.elapsed());
+    let start = Moment::now(&SystemClock);
+    let token = token("a");
+    for outcome in join_all((0..200).map(|_| kind(&verifier, &token))).await {
+        assert_eq!(outcome, ErrorKind::Unavailable);
+    }
+    let waited = Moment::now(&SystemClock).since(start);
+    assert!(waited < Duration::from_millis(3100), "{waited:?}");
+    assert_eq!(server.fetches(JWKS), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -269,10 +267,10 @@ async fn an_outage_of_an_hour_under_load_is_few_fetches() {
     let server = Server::with_keys(&[]);
     server.on(JWKS, Reply::text(500, ""));
     let verifier = server.verifier();
+    let token = token("a");
     for _ in 0..3600 {
-        for _ in 0..10 {
-            assert_eq!(kind(&verifier, &token("a")).await, ErrorKind::Unavailable);
-        }
+        assert_eq!(kind(&verifier, &token).await, ErrorKind::Unavailable);
+        assert_eq!(kind(&verifier, &token).await, ErrorKind::Unavailable);
         sleep(SECOND).await;
     }
     // 1 + 2 + 4 + 8 + 16 s, and then every 30 s.
@@ -309,6 +307,18 @@ async fn j15_w9_a_new_key_is_fetched_when_it_is_first_seen() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn j15_a_fetch_that_started_before_the_key_was_there_is_not_the_last_word() {
+    let server = Server::with_keys(&[jwk("a")]);
+    let verifier = server.warm_verifier().await;
+    // The fetch ahead of time is sent here, and answered 10 ms later.
+    sleep(8 * MINUTE - Duration::from_millis(15)).await;
+    assert_eq!(server.fetches(JWKS), 2);
+    server.publish(&[jwk("a"), jwk("b")]);
+    verify(&verifier, &token("b")).await.unwrap();
+    assert_eq!(server.fetches(JWKS), 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn w9_a_removed_key_is_refused_once_the_keys_are_fetched_anew() {
     let server = Server::with_keys(&[jwk("a"), jwk("b")]);
     let verifier = server.warm_verifier().await;
@@ -323,11 +333,12 @@ async fn w9_a_removed_key_is_refused_once_the_keys_are_fetched_anew() {
 async fn w9_known_keys_never_wait() {
     let server = Server::with_keys(&[jwk("a")]);
     let verifier = server.warm_verifier().await;
+    let token = token("a");
     for reply in [Reply::json(&json!({"keys": [jwk("a")]})), Reply::Hang, Reply::text(500, "")] {
         server.on(JWKS, reply);
-        for _ in 0..3600 {
-            assert_eq!(at_once(&verifier, &token("a")), Some(Ok(())));
-            sleep(SECOND).await;
+        for _ in 0..720 {
+            assert_eq!(at_once(&verifier, &token), Some(Ok(())));
+            sleep(5 * SECOND).await;
         }
     }
 }
@@ -347,7 +358,7 @@ async fn w9_the_last_good_keys_serve_for_a_day() {
         assert_eq!(at_once(&verifier, &token("a")), Some(Ok(())));
         sleep(MINUTE).await;
         let error = verify(&verifier, &token("a")).await.unwrap_err();
-        assert_eq!(error.blame(), tower_introspect::Blame::AuthorizationServer);
+        assert_eq!(error.blame(), Blame::AuthorizationServer);
         server.publish(&[jwk("a")]);
         sleep(31 * SECOND).await;
         assert_eq!(at_once(&verifier, &token("a")), Some(Ok(())));
@@ -394,6 +405,18 @@ async fn the_last_verifier_takes_the_background_work_along() {
     let fetches = server.urls().len();
     sleep(HOUR).await;
     assert_eq!(server.urls().len(), fetches);
+    assert_eq!(Arc::strong_count(&server.0), 1, "nothing holds the transport any more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_verifier_takes_a_fetch_under_way_along() {
+    let server = Server::with_keys(&[jwk("a")]);
+    let verifier = server.warm_verifier().await;
+    server.on(JWKS, Reply::Hang);
+    sleep(8 * MINUTE + SECOND).await;
+    assert_eq!(server.fetches(JWKS), 2);
+    drop(verifier);
+    tokio::task::yield_now().await;
     assert_eq!(Arc::strong_count(&server.0), 1, "nothing holds the transport any more");
 }
 
@@ -518,7 +541,7 @@ async fn nothing_is_ever_fetched_from_a_url_in_a_token() {
     let mut claims = claims();
     claims["iss"] = json!("https://evil.example.com");
     let header = json!({"alg": "EdDSA", "typ": "at+jwt", "kid": "evil"});
-    let foreign = key("").sign(&header, &claims).unwrap();
+    let foreign = KEY.sign(&header, &claims).unwrap();
     assert_eq!(kind(&verifier, &foreign).await, ErrorKind::WrongIssuer);
     assert!(server.urls().iter().all(|url| url == METADATA || url == JWKS));
 }
@@ -667,13 +690,17 @@ async fn rfc9110_15_4_5_not_modified_unasked_is_an_error() {
 
 #[tokio::test(start_paused = true)]
 async fn keys_that_move_are_found_again() {
-    let server = Server::with_keys(&[jwk("a")]);
+    let server = Server::with_keys(&[]);
+    let keys = Reply::json(&json!({"keys": [jwk("a")]})).with("etag", "\"v1\"");
+    server.on(JWKS, keys);
     let verifier = server.warm_verifier().await;
     let moved = "https://as.example.com/v2/jwks";
     server.on(JWKS, Reply::text(404, ""));
     server.on(METADATA, Reply::json(&json!({"issuer": ISSUER, "jwks_uri": moved})));
     server.on(moved, Reply::json(&json!({"keys": [jwk("b")]})));
     sleep(9 * MINUTE).await;
+    assert_eq!(server.fetches(moved), 1);
+    assert_eq!(server.last_field(header::IF_NONE_MATCH), None, "the tag is of another URL");
     assert_eq!(at_once(&verifier, &token("b")), Some(Ok(())));
     assert_eq!(kind(&verifier, &token("a")).await, ErrorKind::UnknownKey);
 }
