@@ -70,7 +70,7 @@ impl State {
         request: &Request<Bytes>,
     ) -> Response<Bytes> {
         let answer = match endpoint {
-            Endpoint::Discovery => public(request).and_then(|()| Ok(self.discovery(request))),
+            Endpoint::Discovery => public(request).map(|()| self.discovery(request)),
             Endpoint::Jwks => public(request).map(|()| self.jwks(request.headers())),
             Endpoint::Introspection => {
                 private(request, &[]).and_then(|form| self.introspect(request.headers(), &form))

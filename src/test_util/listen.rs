@@ -16,7 +16,7 @@ use tokio::{
     task::{AbortHandle, JoinSet},
 };
 
-use super::{AuthorizationServer, server::Reply};
+use super::{AuthorizationServer, serve::Reply};
 
 /// The most bytes of a request body.
 const MAX_BODY: usize = 256 * 1024;

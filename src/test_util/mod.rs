@@ -34,6 +34,18 @@
 //! # }
 //! ```
 //!
+//! # Handlers alone
+//!
+//! [`verified_token`] makes what a handler gets, without any server:
+//!
+//! ```
+//! use serde_json::json;
+//! use tower_introspect::test_util::verified_token;
+//!
+//! let token = verified_token(&json!({"sub": "bob", "scope": "read"}));
+//! assert_eq!(token.subject(), Some("bob"));
+//! ```
+//!
 //! # Faults
 //!
 //! [`AuthorizationServer::inject`] makes an endpoint fail, for some requests or until it is cleared.
@@ -58,8 +70,10 @@ mod client;
 mod clock;
 mod fault;
 mod form;
+mod handler;
 mod keys;
 mod listen;
+mod serve;
 mod server;
 mod state;
 mod token;
@@ -68,6 +82,7 @@ pub use self::{
     client::Client,
     clock::TestClock,
     fault::{Endpoint, Fault},
+    handler::verified_token,
     listen::Listening,
     server::AuthorizationServer,
     token::{Jwt, Opaque, TokenBuilder},

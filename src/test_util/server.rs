@@ -4,25 +4,21 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
+use http::{HeaderValue, Request, Uri};
 use serde_json::Value;
 use tokio::sync::watch;
 
 use super::{
     client::Client,
-    fault::{Effect, Endpoint, Fault, Faults},
+    fault::{Endpoint, Fault, Faults},
     keys::kid,
     state::State,
     token::{Jwt, Opaque, TokenBuilder},
 };
-use crate::{
-    clock::Clock,
-    http::{BodyLimit, HttpTransport, TransportError, TransportErrorKind},
-    jose::Algorithm,
-};
+use crate::{clock::Clock, http::HttpTransport, jose::Algorithm};
 
 /// Requests kept for [`AuthorizationServer::requests`], at each endpoint.
-const KEPT: usize = 1024;
+pub(super) const KEPT: usize = 1024;
 
 /// An authorization server in this process. See the [module docs](super) for examples.
 ///
@@ -39,18 +35,18 @@ struct Inner {
 
 /// What is going on at one endpoint.
 #[derive(Default)]
-struct Line {
-    traffic: Mutex<Traffic>,
+pub(super) struct Line {
+    pub(super) traffic: Mutex<Traffic>,
     /// The requests that came.
-    calls: watch::Sender<usize>,
+    pub(super) calls: watch::Sender<usize>,
     /// Changes when faults are cleared.
-    cleared: watch::Sender<()>,
+    pub(super) cleared: watch::Sender<()>,
 }
 
 #[derive(Default)]
-struct Traffic {
-    faults: Faults,
-    requests: Vec<Request<Bytes>>,
+pub(super) struct Traffic {
+    pub(super) faults: Faults,
+    pub(super) requests: Vec<Request<Bytes>>,
 }
 
 impl AuthorizationServer {
@@ -130,7 +126,7 @@ impl AuthorizationServer {
         let server = self.clone();
         HttpTransport::new(tower::service_fn(move |request: Request<Bytes>| {
             let server = server.clone();
-            async move { server.carry(request).await }
+            async move { server.send(request).await }
         }))
     }
 }
@@ -271,110 +267,16 @@ impl AuthorizationServer {
     }
 }
 
-/// What becomes of a request.
-#[derive(Debug)]
-pub(super) enum Reply {
-    /// The connection ends.
-    Close,
-    /// The head, half the body, and the end of the connection.
-    Truncated(Response<Bytes>),
-    Unreachable,
-    Whole(Response<Bytes>),
-}
-
 impl AuthorizationServer {
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.0.state)
     }
 
-    /// Takes a request that has come here.
-    pub(super) async fn serve(&self, request: Request<Bytes>) -> Reply {
-        let Some(endpoint) = self.endpoint(request.uri().path()) else {
-            self.stray(request.uri());
-            let mut response = Response::new(Bytes::new());
-            *response.status_mut() = StatusCode::NOT_FOUND;
-            return Reply::Whole(response);
-        };
-        let line = self.line(endpoint);
-        // Decided before any waiting: this is the answer of the moment the request came.
-        let (fault, proper, mut cleared) = {
-            let mut traffic = lock(&line.traffic);
-            let fault = traffic.faults.next();
-            let proper = match fault.as_ref().map(|fault| &fault.effect) {
-                Some(Effect::Close | Effect::Respond(_) | Effect::Unreachable) => None,
-                _ => Some(self.state().answer(endpoint, &request)),
-            };
-            if traffic.requests.len() == KEPT {
-                traffic.requests.remove(0);
-            }
-            traffic.requests.push(request);
-            // While the fault can't be cleared, so that no `clear` falls in between.
-            (fault, proper.unwrap_or_default(), line.cleared.subscribe())
-        };
-        line.calls.send_modify(|calls| *calls += 1);
-
-        let Some(fault) = fault else { return Reply::Whole(proper) };
-        if !fault.delay.is_zero() {
-            tokio::time::sleep(fault.delay).await;
-        }
-        match fault.effect {
-            Effect::Answer => Reply::Whole(proper),
-            Effect::Close => Reply::Close,
-            Effect::Garbage => {
-                Reply::Whole(proper.map(|_| Bytes::from_static(b"{\"active\": tru")))
-            }
-            Effect::Hang => {
-                // The sender lives as long as `self`.
-                let _ = cleared.changed().await;
-                Reply::Whole(proper)
-            }
-            Effect::Oversize(bytes) => Reply::Whole(proper.map(|body| pad(&body, bytes))),
-            Effect::Respond(response) => Reply::Whole(response),
-            Effect::Truncate => Reply::Truncated(proper),
-            Effect::Unreachable => Reply::Unreachable,
-        }
-    }
-
-    /// Takes a request to whatever host.
-    async fn carry(&self, request: Request<Bytes>) -> Result<Response<Bytes>, TransportError> {
-        let issuer: Uri = self.0.issuer.parse().expect("`new` has read it");
-        let to = request.uri();
-        if (to.scheme(), to.authority()) != (issuer.scheme(), issuer.authority()) {
-            self.stray(to);
-            return Err(TransportError::new(TransportErrorKind::Connect));
-        }
-        let limit =
-            request.extensions().get().map_or(usize::MAX, |limit: &BodyLimit| limit.bytes());
-        match self.serve(request).await {
-            Reply::Whole(response) if response.body().len() > limit => {
-                Err(TransportError::new(TransportErrorKind::TooLarge))
-            }
-            Reply::Whole(response) => Ok(response),
-            Reply::Unreachable => Err(TransportError::new(TransportErrorKind::Connect)),
-            Reply::Close | Reply::Truncated(_) => {
-                Err(TransportError::new(TransportErrorKind::Other).with_source("connection closed"))
-            }
-        }
-    }
-
-    fn endpoint(&self, path: &str) -> Option<Endpoint> {
-        let state = self.state();
-        let base = state.issuer_path();
-        let below = path.strip_prefix(base);
-        if below == Some("/.well-known/openid-configuration")
-            || path.strip_prefix(Endpoint::Discovery.path()) == Some(base)
-        {
-            return Some(Endpoint::Discovery);
-        }
-        let at = |endpoint: &Endpoint| below == Some(endpoint.path());
-        Endpoint::ALL.into_iter().filter(|endpoint| *endpoint != Endpoint::Discovery).find(at)
-    }
-
-    fn line(&self, endpoint: Endpoint) -> &Line {
+    pub(super) fn line(&self, endpoint: Endpoint) -> &Line {
         &self.0.lines[endpoint as usize]
     }
 
-    fn stray(&self, uri: &Uri) {
+    pub(super) fn stray(&self, uri: &Uri) {
         let mut strays = lock(&self.0.strays);
         if strays.len() == KEPT {
             strays.remove(0);
@@ -392,13 +294,6 @@ impl fmt::Debug for AuthorizationServer {
 }
 
 /// A test that panics elsewhere must not hide behind a poisoned lock.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// White space after JSON changes nothing but the length.
-fn pad(body: &Bytes, to: usize) -> Bytes {
-    let mut padded = body.to_vec();
-    padded.resize(to.max(padded.len()), b' ');
-    padded.into()
 }
