@@ -210,6 +210,22 @@ impl Claims {
         self
     }
 
+    /// These claims, as far as a later word about the same token still allows: its scope if it
+    /// has one, the earlier end, the later start, and the key that either binds the token to.
+    #[must_use]
+    pub(crate) fn narrowed_by(mut self, later: &Self) -> Self {
+        if later.raw("scope").is_some() {
+            self.scope = later.scope.clone();
+        }
+        let ends = [self.expires_at, later.expires_at];
+        self.expires_at = ends.into_iter().flatten().min();
+        self.not_before = self.not_before.max(later.not_before);
+        if self.confirmation.is_none() {
+            self.confirmation.clone_from(&later.confirmation);
+        }
+        self
+    }
+
     /// A claim that is an array of strings.
     pub(crate) fn strings(&self, name: &str) -> Option<Vec<String>> {
         self.get(name).ok().flatten()

@@ -2,14 +2,16 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     Inner, ResourceServer,
-    issuer::{Defaults, Issuer, Trusted},
+    issuer::{Defaults, Issuer, verifier_of},
 };
+#[cfg(all(feature = "jwt", feature = "_crypto"))]
+use super::{issuer::route, tenants::IssuerResolver};
 use crate::{
     clock::{Clock, SystemClock},
     error::ConfigError,
     http::HttpTransport,
     policy::{Policy, Requirement},
-    verify::{BoxVerifier, Freshness, Route},
+    verify::{BoxVerifier, Freshness},
 };
 
 /// Configures a [`ResourceServer`].
@@ -23,6 +25,8 @@ pub struct ResourceServerBuilder {
     clock: Arc<dyn Clock>,
     transport: Option<HttpTransport>,
     loopback_http: bool,
+    #[cfg(all(feature = "jwt", feature = "_crypto"))]
+    resolver: Option<IssuerResolver>,
 }
 
 impl ResourceServerBuilder {
@@ -35,12 +39,22 @@ impl ResourceServerBuilder {
             clock: Arc::new(SystemClock),
             transport: None,
             loopback_http: false,
+            #[cfg(all(feature = "jwt", feature = "_crypto"))]
+            resolver: None,
         }
     }
 
     /// Trusts an issuer.
     pub fn issuer(mut self, issuer: Issuer) -> Self {
         self.issuers.push(issuer);
+        self
+    }
+
+    /// Also trusts the issuers that this resolver finds.
+    #[cfg(all(feature = "jwt", feature = "_crypto"))]
+    #[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
+    pub fn resolve_issuers(mut self, resolver: IssuerResolver) -> Self {
+        self.resolver = Some(resolver);
         self
     }
 
@@ -109,7 +123,11 @@ impl ResourceServerBuilder {
         if self.audience.is_empty() {
             problems.push("audience", "it is empty");
         }
-        if self.issuers.is_empty() {
+        #[cfg(all(feature = "jwt", feature = "_crypto"))]
+        let nobody = self.issuers.is_empty() && self.resolver.is_none();
+        #[cfg(not(all(feature = "jwt", feature = "_crypto")))]
+        let nobody = self.issuers.is_empty();
+        if nobody {
             problems.push("issuer", "no issuer is trusted");
         }
         for (at, issuer) in self.issuers.iter().enumerate() {
@@ -124,7 +142,7 @@ impl ResourceServerBuilder {
         let transport = match self.transport {
             Some(transport) => Some(transport),
             // No client is made for issuers that will not need one.
-            None if self.issuers.is_empty() => None,
+            None if nobody => None,
             None => default_transport(&mut problems),
         };
         let defaults = Defaults { transport, clock: self.clock, loopback_http: self.loopback_http };
@@ -137,7 +155,16 @@ impl ResourceServerBuilder {
                 Err(problem) => problems.merge(&name, problem),
             }
         }
-        let verifier = verifier(&issuers);
+        #[cfg(all(feature = "jwt", feature = "_crypto"))]
+        let verifier = match self.resolver {
+            Some(resolver) => {
+                let tenants = Arc::new(resolver.build(defaults));
+                BoxVerifier::new(route(&issuers).or_strangers(tenants))
+            }
+            None => verifier_of(&issuers),
+        };
+        #[cfg(not(all(feature = "jwt", feature = "_crypto")))]
+        let verifier = verifier_of(&issuers);
         let freshness = self.freshness;
         problems.or_ok(ResourceServer(Arc::new(Inner { verifier, policy, freshness, issuers })))
     }
@@ -158,14 +185,4 @@ fn default_transport(problems: &mut ConfigError) -> Option<HttpTransport> {
 #[cfg(not(feature = "reqwest"))]
 fn default_transport(_: &mut ConfigError) -> Option<HttpTransport> {
     None
-}
-
-/// The verifier of a single issuer with a single mode as it is: nothing has to be told apart, and
-/// every token is that issuer's to judge.
-fn verifier(issuers: &[Trusted]) -> BoxVerifier {
-    match issuers {
-        [only] => only.single(),
-        _ => None,
-    }
-    .unwrap_or_else(|| BoxVerifier::new(Route::new(issuers.iter().map(Trusted::route))))
 }

@@ -10,7 +10,7 @@ use crate::{
     clock::Clock,
     error::{ConfigError, VerifyError},
     http::HttpTransport,
-    verify::{BoxVerifier, IssuerRoute},
+    verify::{BoxVerifier, IssuerRoute, Route},
 };
 
 /// An issuer whose tokens are accepted, and how they are verified.
@@ -217,14 +217,14 @@ impl Trusted {
     }
 
     /// The one verifier, if there is one.
-    pub(super) fn single(&self) -> Option<BoxVerifier> {
+    fn single(&self) -> Option<BoxVerifier> {
         match (self.local(), self.remote()) {
             (Some(only), None) | (None, Some(only)) => Some(only),
             _ => None,
         }
     }
 
-    pub(super) fn route(&self) -> IssuerRoute {
+    fn route(&self) -> IssuerRoute {
         let mut route = IssuerRoute::new(&self.name);
         if let Some(verifier) = self.local() {
             route = route.jwt(verifier);
@@ -261,4 +261,20 @@ impl fmt::Debug for Trusted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Issuer").field(&self.name).finish()
     }
+}
+
+/// The verifier of all tokens of these issuers.
+///
+/// That of a single issuer with a single mode as it is: nothing has to be told apart, and every
+/// token is that issuer's to judge.
+pub(super) fn verifier_of(issuers: &[Trusted]) -> BoxVerifier {
+    let single = match issuers {
+        [only] => only.single(),
+        _ => None,
+    };
+    single.unwrap_or_else(|| BoxVerifier::new(route(issuers)))
+}
+
+pub(super) fn route(issuers: &[Trusted]) -> Route {
+    Route::new(issuers.iter().map(Trusted::route))
 }

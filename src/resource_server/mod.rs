@@ -25,10 +25,15 @@
 
 mod builder;
 mod issuer;
+#[cfg(all(feature = "jwt", feature = "_crypto"))]
+mod tenants;
 
 use std::{fmt, sync::Arc};
 
 use self::issuer::Trusted;
+#[cfg(all(feature = "jwt", feature = "_crypto"))]
+#[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
+pub use self::tenants::IssuerResolver;
 pub use self::{builder::ResourceServerBuilder, issuer::Issuer};
 use crate::{
     error::VerifyError,

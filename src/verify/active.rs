@@ -6,8 +6,12 @@ use crate::{claims::Claims, clock::Moment};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Method {
+    /// By its signature, and by asking the authorization server whether it still holds.
+    Confirmed,
     /// By a verifier of the application's own.
     Custom,
+    /// By asking the authorization server about a JWT, because its keys could not be had.
+    Fallback,
     /// By asking the authorization server (RFC 7662).
     Introspection,
     /// By its signature (RFC 7519).
@@ -55,6 +59,12 @@ impl ActiveToken {
         verified_at: Moment,
     ) -> Self {
         Self(Arc::new(Facts { issuer: issuer.into(), claims, method, verified_at }))
+    }
+
+    /// The same facts, established in another way.
+    pub(super) fn by(&self, method: Method) -> Self {
+        let Facts { issuer, claims, verified_at, .. } = &*self.0;
+        Self::new(Arc::clone(issuer), claims.clone(), method, *verified_at)
     }
 
     /// The issuer that vouches.

@@ -2,7 +2,7 @@ use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
 use super::{Outcome, Verifier, VerifyRequest, Verifying};
 
-type BoxFuture = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+pub(crate) type BoxFuture = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
 /// A [`Verifier`] whose type is erased.
 ///

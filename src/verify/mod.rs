@@ -30,6 +30,8 @@
 mod active;
 mod boxed;
 mod bridge;
+mod confirm;
+mod fallback;
 mod request;
 mod route;
 
@@ -46,9 +48,12 @@ pub use self::{
     active::{ActiveToken, Method},
     boxed::BoxVerifier,
     bridge::{FromService, FromServiceLayer, IntoService, Oneshot},
+    confirm::Confirm,
+    fallback::Fallback,
     request::{Freshness, VerifyRequest},
     route::{IssuerRoute, Route},
 };
+pub(crate) use self::{boxed::BoxFuture, route::Strangers};
 use crate::error::VerifyError;
 
 /// What a verification comes to.

@@ -1,8 +1,10 @@
 //! Which verifier a token belongs to: decided by evidence, not by counting dots.
 
-use std::{fmt, pin::Pin};
+use std::{fmt, sync::Arc};
 
-use super::{BoxVerifier, Freshness, Outcome, Verifier, VerifyRequest, Verifying};
+use super::{
+    BoxVerifier, Freshness, Outcome, Verifier, VerifyRequest, Verifying, boxed::BoxFuture,
+};
 use crate::error::{ErrorKind, VerifyError};
 
 /// The most issuers that are asked about one opaque token that bears no issuer's prefix.
@@ -35,9 +37,16 @@ const MAX_ASKED: usize = 4;
 /// assert_eq!(route.verify(opaque).await.unwrap_err().kind(), ErrorKind::Inactive);
 /// # });
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Route {
     issuers: Box<[IssuerRoute]>,
+    strangers: Option<Arc<dyn Strangers>>,
+}
+
+/// Verifies JWTs of issuers that are in no table.
+pub(crate) trait Strangers: Send + Sync {
+    /// Verifies a token that names `issuer`, which nothing has been made of yet.
+    fn verify(&self, issuer: &str, request: VerifyRequest) -> Verifying<BoxFuture>;
 }
 
 /// The verifiers of one issuer.
@@ -99,7 +108,13 @@ impl Route {
     /// Hands tokens to the verifiers of these issuers.
     #[must_use]
     pub fn new(issuers: impl IntoIterator<Item = IssuerRoute>) -> Self {
-        Self { issuers: issuers.into_iter().collect() }
+        Self { issuers: issuers.into_iter().collect(), strangers: None }
+    }
+
+    /// Hands JWTs of all other issuers to these, instead of refusing them.
+    pub(crate) fn or_strangers(mut self, strangers: Arc<dyn Strangers>) -> Self {
+        self.strangers = Some(strangers);
+        self
     }
 
     /// The verifiers to ask about an opaque token, in order.
@@ -121,15 +136,19 @@ impl Route {
 }
 
 impl Verifier for Route {
-    type Future = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+    type Future = BoxFuture;
 
     fn verify(&self, request: VerifyRequest) -> Verifying<Self::Future> {
         match evidence(request.token().secret_str()) {
             Evidence::Jwt { issuer } => {
                 let known = self.issuers.iter().find(|entry| *entry.issuer == *issuer);
-                match known.and_then(|entry| entry.for_jwt(request.freshness())) {
-                    Some(verifier) => verifier.verify(request),
-                    None => Verifying::done(Err(ErrorKind::UnknownIssuer.into())),
+                match (known, &self.strangers) {
+                    (Some(entry), _) => match entry.for_jwt(request.freshness()) {
+                        Some(verifier) => verifier.verify(request),
+                        None => Verifying::done(Err(ErrorKind::UnknownIssuer.into())),
+                    },
+                    (None, Some(strangers)) => strangers.verify(&issuer, request),
+                    (None, None) => Verifying::done(Err(ErrorKind::UnknownIssuer.into())),
                 }
             }
             Evidence::Opaque { otherwise } => {
@@ -144,6 +163,15 @@ impl Verifier for Route {
                 }
             }
         }
+    }
+}
+
+impl fmt::Debug for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Route")
+            .field("issuers", &self.issuers)
+            .field("strangers", &self.strangers.is_some())
+            .finish()
     }
 }
 
