@@ -6,7 +6,7 @@
 //!
 //! Whatever the server says, only the boolean `true` makes a token active, a named issuer must be
 //! the one that was asked, and what is called a refresh token, an ID token or a security event is
-//! refused. Time and audience are the business of the [`Policy`](crate::policy), as everywhere.
+//! refused. Time and audience are the business of the [`Policy`](crate::Policy), as everywhere.
 //!
 //! | answer | outcome |
 //! |---|---|

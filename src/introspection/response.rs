@@ -87,7 +87,7 @@ fn check_kind(claims: &Claims) -> Result<(), VerifyError> {
         TokenKind::Logout
     } else if has("events") {
         TokenKind::SecurityEvent
-    } else if has("at_hash") || has("c_hash") {
+    } else if ["at_hash", "c_hash", "s_hash"].into_iter().any(has) {
         TokenKind::Id
     } else if has("htm") && has("htu") {
         TokenKind::DpopProof

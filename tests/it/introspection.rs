@@ -524,6 +524,7 @@ async fn refresh_and_other_tokens_called_active_are_refused() {
         (r#""typ":"ID""#, TokenKind::Id),
         (r#""at_hash":"x""#, TokenKind::Id),
         (r#""c_hash":"x""#, TokenKind::Id),
+        (r#""s_hash":"x""#, TokenKind::Id),
         (
             r#""events":{"http://schemas.openid.net/event/backchannel-logout":{}}"#,
             TokenKind::Logout,
@@ -757,10 +758,10 @@ async fn an_endpoint_that_has_moved_is_found_again() {
     tokio::time::advance(Duration::from_secs(120)).await;
     assert_eq!(ask(&verifier, TOKEN).await.unwrap_err().kind(), ErrorKind::BadResponse);
     // The metadata is fetched anew in the background.
-    while server.calls() < 4 {
+    for _ in 0..10 {
         tokio::task::yield_now().await;
     }
-    tokio::task::yield_now().await;
+    assert_eq!(server.calls(), 4);
     ask(&verifier, TOKEN).await.unwrap();
     assert_eq!(server.seen.lock().unwrap()[4].uri(), "https://as.example.com/new");
 }
@@ -900,6 +901,64 @@ async fn dropping_the_future_gives_up_the_request_and_harms_nobody() {
     // Nothing is sent before the first poll.
     drop(verifier.verify(VerifyRequest::new(Token::bearer(TOKEN).unwrap())));
     assert_eq!(server.calls(), 2);
+}
+
+/// Answers one connection with these bytes and closes it. Gives the URL to ask.
+#[cfg(feature = "reqwest")]
+async fn closing_after(bytes: &'static [u8]) -> String {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/introspect", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut head = [0; 4096];
+        let _ = stream.read(&mut head).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        stream.shutdown().await.unwrap();
+    });
+    url
+}
+
+#[cfg(feature = "reqwest")]
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_no_answer() {
+    for (bytes, kind) in [
+        (
+            &b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n\
+               {\"active\":true}"[..],
+            ErrorKind::Unavailable,
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\
+              transfer-encoding: chunked\r\n\r\nf\r\n{\"active\":true}\r\n",
+            ErrorKind::Unavailable,
+        ),
+        (b"HTTP/1.1 200 OK\r\ncontent-type: appl", ErrorKind::Unavailable),
+        (b"", ErrorKind::Unavailable),
+        // Only the closing of the connection tells where it ends: the JSON tells that it is not
+        // the end.
+        (
+            b"HTTP/1.0 200 OK\r\ncontent-type: application/json\r\n\r\n{\"active\":true",
+            ErrorKind::BadResponse,
+        ),
+    ] {
+        let verifier = IntrospectionVerifier::builder(ISSUER, ClientAuth::mtls("api"))
+            .endpoint(closing_after(bytes).await)
+            .danger_allow_http_loopback()
+            .build()
+            .unwrap();
+        let error = ask(&verifier, TOKEN).await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{}", bytes.escape_ascii());
+    }
+    let url =
+        closing_after(b"HTTP/1.0 200\r\ncontent-type: application/json\r\n\r\n{\"active\": true}");
+    let verifier = IntrospectionVerifier::builder(ISSUER, ClientAuth::mtls("api"))
+        .endpoint(url.await)
+        .danger_allow_http_loopback()
+        .build()
+        .unwrap();
+    assert!(ask(&verifier, TOKEN).await.is_ok(), "HTTP/1.0, no reason phrase, no length");
 }
 
 // ---- what is shown ----
