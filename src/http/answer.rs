@@ -51,14 +51,14 @@ mod tests {
 
     use super::*;
 
-    fn headers(name: header::HeaderName, values: &[&'static str]) -> HeaderMap {
+    fn headers(name: &header::HeaderName, values: &[&'static str]) -> HeaderMap {
         values.iter().map(|value| (name.clone(), HeaderValue::from_static(value))).collect()
     }
 
     #[test]
     fn rfc9110_8_3_1_media_types_have_parameters_and_no_case() {
         let is_json = |values: &[_]| {
-            is_media_type(&headers(header::CONTENT_TYPE, values), "application/json")
+            is_media_type(&headers(&header::CONTENT_TYPE, values), "application/json")
         };
         for value in ["application/json", "Application/JSON ; charset=utf-8", "application/json;"] {
             assert!(is_json(&[value]), "{value}");
@@ -77,7 +77,7 @@ mod tests {
     fn rfc9110_10_2_3_retry_after_is_seconds_or_a_date() {
         // 1994-11-06T08:49:37Z
         let now = UnixTime::from_secs(784_111_777);
-        let after = |value| retry_after(&headers(header::RETRY_AFTER, &[value]), now);
+        let after = |value| retry_after(&headers(&header::RETRY_AFTER, &[value]), now);
         let seconds = |seconds| Some(Duration::from_secs(seconds));
         assert_eq!(after("120"), seconds(120));
         assert_eq!(after("0"), seconds(0));

@@ -78,7 +78,6 @@ impl Discovery {
 /// Lists of algorithms are not among them: what a server supports says nothing about what this
 /// service accepts, and `none` may be listed.
 #[derive(Debug)]
-#[non_exhaustive]
 pub(crate) struct Metadata {
     #[cfg(all(feature = "jwt", feature = "_crypto"))]
     pub(crate) jwks_uri: Option<Endpoint>,

@@ -40,7 +40,7 @@ use tower::{
 use tower_layer::Layer;
 use tower_service::Service;
 
-pub(crate) use self::endpoint::{Endpoint, NotAnEndpoint};
+pub(crate) use self::endpoint::Endpoint;
 #[cfg(feature = "reqwest")]
 #[cfg_attr(docsrs, doc(cfg(feature = "reqwest")))]
 pub use self::reqwest::ReqwestTransport;

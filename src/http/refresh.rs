@@ -364,7 +364,17 @@ mod tests {
     use tokio::time::{advance, sleep};
 
     use super::*;
-    use crate::clock::SystemClock;
+    use crate::clock::UnixTime;
+
+    /// A wall clock that does not move, so that only Tokio's paused time counts.
+    #[derive(Debug)]
+    struct StoppedClock;
+
+    impl Clock for StoppedClock {
+        fn now(&self) -> UnixTime {
+            UnixTime::default()
+        }
+    }
 
     const MINUTE: Duration = Duration::from_secs(60);
 
@@ -412,11 +422,11 @@ mod tests {
     }
 
     fn lazy(script: &Script) -> Refresher<Script> {
-        Refresher::new(script.clone(), Arc::new(SystemClock))
+        Refresher::new(script.clone(), Arc::new(StoppedClock))
     }
 
     fn ahead(script: &Script) -> Refresher<Script> {
-        Refresher::ahead(script.clone(), Arc::new(SystemClock))
+        Refresher::ahead(script.clone(), Arc::new(StoppedClock))
     }
 
     #[tokio::test(start_paused = true)]

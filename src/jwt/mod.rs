@@ -35,6 +35,24 @@
 //! # Ok(()) }
 //! ```
 //!
+//! # Keys that are fetched
+//!
+//! Without [`keys`](JwtVerifierBuilder::keys) the issuer is asked for them: at the `jwks_uri` of
+//! its metadata (RFC 8414, or else OpenID Connect Discovery; its `issuer` must be the one
+//! configured, byte for byte), or at [a URL of yours](JwtVerifierBuilder::jwks_uri).
+//!
+//! * They are first fetched when they are needed, or by [`warm`](JwtVerifier::warm), and then in
+//!   the background at 80 % of their freshness: 10 minutes, or what `Cache-Control` says, within
+//!   1 minute and 24 hours. A token whose key is there never waits.
+//! * A token of an unknown key waits for one fetch, which all such tokens share. There is at most
+//!   one in 30 seconds, and none for a `kid` that was not found within the last minute.
+//! * A failure is followed by a pause of 1 second, after each further one of twice as long, up to
+//!   30 seconds, or of what `Retry-After` says, up to 5 minutes. Meanwhile the last good keys
+//!   serve, for at most 24 hours; without any, the answer is
+//!   [`Unavailable`](ErrorKind::Unavailable), never that the token is bad.
+//! * A fetch takes at most 3 seconds, 512 KiB and 64 keys, goes to `https` URLs only, and follows
+//!   no redirect. A key that can't be used is left out. Secrets are never taken from there.
+//!
 //! # Differences from common JWT libraries
 //!
 //! A `crit` of any kind is refused, as is `b64`; so are repeated members at every level of the

@@ -15,10 +15,11 @@ use tokio::time::{advance, sleep};
 use tower::service_fn;
 use tower_introspect::{
     Blame, ErrorKind, VerifyError,
-    clock::{Moment, SystemClock},
+    clock::{Clock, Moment, UnixTime},
     credentials::Token,
     http::{HttpTransport, TransportError, TransportErrorKind},
     jwt::{Algorithm, JwtVerifier, SigningKey},
+    test_util::TestClock,
     verify::{Verifier, VerifyRequest},
 };
 
@@ -126,7 +127,12 @@ impl Server {
 
     /// A verifier that finds the keys by discovery.
     pub(crate) fn verifier(&self) -> JwtVerifier {
-        JwtVerifier::builder(ISSUER).transport(self.transport()).build().unwrap()
+        self.verifier_by(StoppedClock)
+    }
+
+    fn verifier_by(&self, clock: impl Clock) -> JwtVerifier {
+        let builder = JwtVerifier::builder(ISSUER).transport(self.transport());
+        builder.clock(clock).build().unwrap()
     }
 
     /// A verifier that has its keys.
@@ -134,6 +140,16 @@ impl Server {
         let verifier = self.verifier();
         verifier.warm().await.unwrap();
         verifier
+    }
+}
+
+/// A wall clock that does not move, so that only Tokio's paused time counts.
+#[derive(Debug)]
+struct StoppedClock;
+
+impl Clock for StoppedClock {
+    fn now(&self) -> UnixTime {
+        UnixTime::from_secs(1_800_000_000)
     }
 }
 
@@ -252,12 +268,12 @@ async fn i18_a_hanging_server_is_given_up_after_three_seconds() {
     let server = Server::with_keys(&[]);
     server.on(JWKS, Reply::Hang);
     let verifier = server.verifier();
-    let start = Moment::now(&SystemClock);
+    let start = Moment::now(&StoppedClock);
     let token = token("a");
     for outcome in join_all((0..200).map(|_| kind(&verifier, &token))).await {
         assert_eq!(outcome, ErrorKind::Unavailable);
     }
-    let waited = Moment::now(&SystemClock).since(start);
+    let waited = Moment::now(&StoppedClock).since(start);
     assert!(waited < Duration::from_millis(3100), "{waited:?}");
     assert_eq!(server.fetches(JWKS), 1);
 }
@@ -376,6 +392,22 @@ async fn w9_keys_are_fetched_ahead_of_time() {
     sleep(80 * MINUTE).await;
     assert_eq!(server.fetches(JWKS), 12);
     drop(verifier);
+}
+
+#[tokio::test(start_paused = true)]
+async fn w9_keys_grow_old_while_the_machine_sleeps() {
+    for (asleep, known) in [(11 * MINUTE, true), (25 * HOUR, false)] {
+        let clock = TestClock::new(UnixTime::from_secs(1_800_000_000));
+        let server = Server::with_keys(&[jwk("a")]);
+        let verifier = server.verifier_by(clock.clone());
+        verifier.warm().await.unwrap();
+        server.publish(&[jwk("b")]);
+        clock.step(asleep);
+        assert_eq!(at_once(&verifier, &token("a")).is_some(), known);
+        sleep(SECOND).await;
+        assert_eq!(server.fetches(JWKS), if known { 2 } else { 1 });
+        assert_eq!(kind(&verifier, &token("a")).await, ErrorKind::UnknownKey);
+    }
 }
 
 #[tokio::test(start_paused = true)]
