@@ -1,0 +1,98 @@
+//! What verifying a JWT costs over checking its signature, which is all that can't be saved.
+//!
+//! `cargo bench --bench verify`: for each algorithm `raw` is AWS-LC with a key that is parsed
+//! already and a signature that is decoded already, `token` the whole verification.
+
+#![expect(clippy::unwrap_used, reason = "a benchmark that panics has failed")]
+
+use std::hint::black_box;
+
+use aws_lc_rs::signature::{self, ParsedPublicKey, VerificationAlgorithm};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use criterion::{Criterion, criterion_group, criterion_main};
+use serde_json::json;
+use tower_introspect::{
+    credentials::Token,
+    jwt::{Algorithm, JwtVerifier, KeySet, SigningKey},
+    verify::{Verifier, VerifyRequest},
+};
+
+const RSA: &[u8] = include_bytes!("../tests/it/keys/rsa.pem");
+const P256: &[u8] = include_bytes!("../tests/it/keys/p256.pem");
+const P384: &[u8] = include_bytes!("../tests/it/keys/p384.pem");
+const ED25519: &[u8] = include_bytes!("../tests/it/keys/ed25519.pem");
+
+/// A token of the usual size.
+fn mint(key: &SigningKey) -> String {
+    let header = json!({"alg": key.algorithm().as_str(), "typ": "at+jwt", "kid": key.kid()});
+    let claims = json!({
+        "iss": "https://as.example.com",
+        "aud": "https://api.example.com",
+        "exp": 4_102_444_800_u64,
+        "iat": 1_700_000_000,
+        "sub": "248289761001",
+        "client_id": "s6BhdRkqt3",
+        "jti": "dbe39bf3a3ba4238a513f51d6e1691c4",
+        "scope": "openid profile read:payments write:payments",
+    });
+    key.sign(&header, &claims).unwrap()
+}
+
+/// The public key as AWS-LC wants it.
+fn parse(key: &SigningKey, algorithm: &'static dyn VerificationAlgorithm) -> ParsedPublicKey {
+    let jwk = key.public_jwk().unwrap();
+    let number = |name: &str| URL_SAFE_NO_PAD.decode(jwk[name].as_str().unwrap()).unwrap();
+    match jwk["kty"].as_str().unwrap() {
+        "RSA" => {
+            let (modulus, exponent) = (number("n"), number("e"));
+            let key = pkcs1::RsaPublicKey {
+                modulus: pkcs1::UintRef::new(&modulus).unwrap(),
+                public_exponent: pkcs1::UintRef::new(&exponent).unwrap(),
+            };
+            let der = pkcs1::der::Encode::to_der(&key).unwrap();
+            ParsedPublicKey::new(algorithm, der).unwrap()
+        }
+        "EC" => {
+            let point = [&[4], &*number("x"), &*number("y")].concat();
+            ParsedPublicKey::new(algorithm, point).unwrap()
+        }
+        _ => ParsedPublicKey::new(algorithm, number("x")).unwrap(),
+    }
+}
+
+fn cold(criterion: &mut Criterion) {
+    let cases: [(Algorithm, &[u8], &'static dyn VerificationAlgorithm); 5] = [
+        (Algorithm::RS256, RSA, &signature::RSA_PKCS1_2048_8192_SHA256),
+        (Algorithm::PS256, RSA, &signature::RSA_PSS_2048_8192_SHA256),
+        (Algorithm::ES256, P256, &signature::ECDSA_P256_SHA256_FIXED),
+        (Algorithm::ES384, P384, &signature::ECDSA_P384_SHA384_FIXED),
+        (Algorithm::EdDSA, ED25519, &signature::ED25519),
+    ];
+    for (algorithm, pem, raw) in cases {
+        let key = SigningKey::from_pem(algorithm, pem).unwrap().with_kid("2026-11");
+        let token = mint(&key);
+        let mut group = criterion.benchmark_group(algorithm.as_str());
+
+        let parsed = parse(&key, raw);
+        let (input, encoded) = token.rsplit_once('.').unwrap();
+        let decoded = URL_SAFE_NO_PAD.decode(encoded).unwrap();
+        group.bench_function("raw", |bencher| {
+            bencher.iter(|| parsed.verify_sig(black_box(input.as_bytes()), &decoded).unwrap());
+        });
+
+        let jwk = key.public_jwk().unwrap().to_string();
+        let keys = KeySet::from_jwk(jwk.as_bytes()).unwrap();
+        let verifier = JwtVerifier::builder("https://as.example.com").keys(keys).build().unwrap();
+        let token = Token::bearer(&token).unwrap();
+        group.bench_function("token", |bencher| {
+            bencher.iter(|| {
+                let request = VerifyRequest::new(black_box(&token).clone());
+                verifier.verify(request).now_or_later().unwrap().unwrap()
+            });
+        });
+        group.finish();
+    }
+}
+
+criterion_group!(benches, cold);
+criterion_main!(benches);
