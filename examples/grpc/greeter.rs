@@ -1,0 +1,160 @@
+//! The messages, the server and the client of `greeter.proto`.
+//!
+//! `tonic-prost-build` makes such a file from the `.proto`; it needs `protoc`, so this one is
+//! written out, with only what the example uses. Nothing in it has to do with authorization.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use prost::Message;
+use tonic::{
+    Request, Response, Status,
+    body::Body,
+    client,
+    codegen::http::{self, uri::PathAndQuery},
+    server::{Grpc, NamedService},
+    transport::Channel,
+};
+use tonic_prost::ProstCodec;
+use tower::{Service, service_fn};
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct HelloRequest {}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct HelloReply {
+    #[prost(string, tag = "1")]
+    pub(crate) message: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct GreetingRequest {
+    #[prost(string, tag = "1")]
+    pub(crate) greeting: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct GreetingReply {}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct VersionRequest {}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct VersionReply {
+    #[prost(string, tag = "1")]
+    pub(crate) version: String,
+}
+
+/// The outcome of a call.
+pub(crate) type Reply<M> = Result<Response<M>, Status>;
+
+/// What the service does.
+pub(crate) trait Greeter: Send + Sync + 'static {
+    fn say_hello(&self, request: Request<HelloRequest>) -> Reply<HelloReply>;
+    fn set_greeting(&self, request: Request<GreetingRequest>) -> Reply<GreetingReply>;
+    fn version(&self, request: Request<VersionRequest>) -> Reply<VersionReply>;
+}
+
+/// Serves a [`Greeter`].
+#[derive(Debug)]
+pub(crate) struct GreeterServer<T>(Arc<T>);
+
+impl<T> GreeterServer<T> {
+    pub(crate) fn new(greeter: T) -> Self {
+        Self(Arc::new(greeter))
+    }
+}
+
+impl<T> Clone for GreeterServer<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T> NamedService for GreeterServer<T> {
+    const NAME: &'static str = "greeter.Greeter";
+}
+
+impl<T: Greeter> Service<http::Request<Body>> for GreeterServer<T> {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<http::Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let greeter = Arc::clone(&self.0);
+        Box::pin(async move {
+            Ok(match request.uri().path() {
+                "/greeter.Greeter/SayHello" => {
+                    unary(request, move |request| greeter.say_hello(request)).await
+                }
+                "/greeter.Greeter/SetGreeting" => {
+                    unary(request, move |request| greeter.set_greeting(request)).await
+                }
+                "/greeter.Greeter/Version" => {
+                    unary(request, move |request| greeter.version(request)).await
+                }
+                _ => Status::unimplemented("").into_http(),
+            })
+        })
+    }
+}
+
+async fn unary<M, N>(
+    request: http::Request<Body>,
+    method: impl Fn(Request<M>) -> Reply<N>,
+) -> http::Response<Body>
+where
+    M: Message + Default + Send + 'static,
+    N: Message + Send + 'static,
+{
+    let method = service_fn(move |request| std::future::ready(method(request)));
+    Grpc::new(ProstCodec::<N, M>::default()).unary(method, request).await
+}
+
+/// Calls a [`Greeter`].
+#[derive(Debug)]
+pub(crate) struct GreeterClient(client::Grpc<Channel>);
+
+impl GreeterClient {
+    pub(crate) fn new(channel: Channel) -> Self {
+        Self(client::Grpc::new(channel))
+    }
+
+    pub(crate) async fn say_hello(&mut self, request: Request<HelloRequest>) -> Reply<HelloReply> {
+        self.unary(request, "/greeter.Greeter/SayHello").await
+    }
+
+    pub(crate) async fn set_greeting(
+        &mut self,
+        request: Request<GreetingRequest>,
+    ) -> Reply<GreetingReply> {
+        self.unary(request, "/greeter.Greeter/SetGreeting").await
+    }
+
+    pub(crate) async fn version(
+        &mut self,
+        request: Request<VersionRequest>,
+    ) -> Reply<VersionReply> {
+        self.unary(request, "/greeter.Greeter/Version").await
+    }
+
+    async fn unary<M, N>(&mut self, request: Request<M>, path: &'static str) -> Reply<N>
+    where
+        M: Message + Send + Sync + 'static,
+        N: Message + Default + Send + Sync + 'static,
+    {
+        let ready = self.0.ready().await;
+        ready.map_err(|error| Status::unavailable(error.to_string()))?;
+        let path = PathAndQuery::from_static(path);
+        self.0.unary(request, path, ProstCodec::<M, N>::default()).await
+    }
+}
