@@ -106,6 +106,23 @@ fn every_named_test_exists() {
 }
 
 #[test]
+fn every_file_that_the_papers_name_exists() {
+    let papers = ["CONTRIBUTING.md", "README.md", "SECURITY.md"].map(str::to_owned);
+    let docs = ["conformance", "design", "operations", "security"];
+    for paper in papers.into_iter().chain(docs.map(|name| format!("docs/{name}.md"))) {
+        let text = read(&paper).unwrap_or_else(|| panic!("no {paper}"));
+        let in_repository = |name: &&str| {
+            ["src/", "tests/", "docs/", ".ci/"].iter().any(|start| name.starts_with(start))
+        };
+        for name in text.split(['`', '(', ')']).filter(in_repository) {
+            let path = name.split("::").next().unwrap_or(name);
+            let found = Path::new(env!("CARGO_MANIFEST_DIR")).join(path).exists();
+            assert!(found, "{paper} names {path}");
+        }
+    }
+}
+
+#[test]
 fn the_check_itself_can_fail() {
     let source = "#[test]\nfn here() {}\nfn helper() {}\n// fn comment()\n";
     assert!(has_test(source, "here"));

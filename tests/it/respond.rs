@@ -7,6 +7,7 @@ use http::{HeaderMap, Method, Response, StatusCode, Uri, header};
 use proptest::prelude::*;
 use tower_introspect::{
     ErrorKind, TokenKind, VerifyError,
+    claims::Scope,
     respond::{Auto, Challenge, ProblemJson, Refusal, RequestHead, Respond},
 };
 
@@ -153,6 +154,17 @@ fn rfc9110_9_3_2_a_problem_has_no_body_for_head() {
     let refusal = Refusal::new(&error, RequestHead::new(&method, &uri, &headers), &told);
     let response: Response<Bytes> = ProblemJson::new().respond(&refusal);
     assert!(response.body().is_empty());
+}
+
+#[test]
+fn rfc6750_3_a_client_without_a_token_is_told_what_to_ask_for() {
+    let told = Challenge::new("api").scope(Scope::parse("read write"));
+    let header = |error: VerifyError| told.header(&error).expect("a challenge");
+    let missing = header(ErrorKind::MissingCredentials.into());
+    assert_eq!(missing, "Bearer realm=\"api\", scope=\"read write\"");
+    // What this request needs counts for more than what is good to start with.
+    let insufficient = header(VerifyError::insufficient_scope("admin"));
+    assert_eq!(insufficient, "Bearer realm=\"api\", error=\"insufficient_scope\", scope=\"admin\"");
 }
 
 /// Splits a challenge by the grammar of RFC 9110 §11.6.1, strictly.
