@@ -58,7 +58,7 @@ const RESERVED: [&str; 6] = [
 /// # Ok::<(), tower_introspect::ConfigError>(())
 /// ```
 #[must_use = "a builder does nothing until `build`"]
-pub struct IntrospectionBuilder {
+pub struct IntrospectionVerifierBuilder {
     issuer: String,
     auth: ClientAuth,
     endpoint: Option<String>,
@@ -73,7 +73,7 @@ pub struct IntrospectionBuilder {
     loopback_http: bool,
 }
 
-impl IntrospectionBuilder {
+impl IntrospectionVerifierBuilder {
     pub(super) fn new(issuer: String, auth: ClientAuth) -> Self {
         Self {
             issuer,
@@ -253,9 +253,9 @@ impl IntrospectionBuilder {
     }
 }
 
-impl fmt::Debug for IntrospectionBuilder {
+impl fmt::Debug for IntrospectionVerifierBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("IntrospectionBuilder")
+        f.debug_struct("IntrospectionVerifierBuilder")
             .field("issuer", &self.issuer)
             .field("auth", &self.auth)
             .finish_non_exhaustive()

@@ -63,7 +63,7 @@ use std::{fmt, sync::Arc};
 #[cfg(all(feature = "jwt", feature = "_crypto"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
 pub use self::signed::SignedResponse;
-pub use self::{auth::ClientAuth, builder::IntrospectionBuilder};
+pub use self::{auth::ClientAuth, builder::IntrospectionVerifierBuilder};
 use self::{exchange::Exchange, future::ResponseFuture};
 #[cfg(doc)]
 use crate::error::ErrorKind;
@@ -87,8 +87,8 @@ impl IntrospectionVerifier {
     /// Starts to configure a verifier that asks `issuer`, and as whom.
     ///
     /// See the [module docs](self) for an example.
-    pub fn builder(issuer: impl Into<String>, auth: ClientAuth) -> IntrospectionBuilder {
-        IntrospectionBuilder::new(issuer.into(), auth)
+    pub fn builder(issuer: impl Into<String>, auth: ClientAuth) -> IntrospectionVerifierBuilder {
+        IntrospectionVerifierBuilder::new(issuer.into(), auth)
     }
 
     /// Finds the introspection endpoint now, instead of with the first token.

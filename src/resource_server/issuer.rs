@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 #[cfg(feature = "introspection")]
-use crate::introspection::{ClientAuth, IntrospectionBuilder, IntrospectionVerifier};
+use crate::introspection::{ClientAuth, IntrospectionVerifier, IntrospectionVerifierBuilder};
 #[cfg(all(feature = "jwt", feature = "_crypto"))]
 use crate::jwt::{JwtVerifier, JwtVerifierBuilder};
 use crate::{
@@ -36,7 +36,8 @@ pub struct Issuer {
     #[cfg(all(feature = "jwt", feature = "_crypto"))]
     jwt: Option<(JwtVerifierBuilder, Vec<Change<JwtVerifierBuilder>>)>,
     #[cfg(feature = "introspection")]
-    introspection: Option<(IntrospectionBuilder, Vec<Change<IntrospectionBuilder>>)>,
+    introspection:
+        Option<(IntrospectionVerifierBuilder, Vec<Change<IntrospectionVerifierBuilder>>)>,
     prefix: Option<String>,
 }
 
@@ -102,7 +103,7 @@ impl Issuer {
     #[cfg_attr(docsrs, doc(cfg(feature = "introspection")))]
     pub fn configure_introspection<F>(mut self, change: F) -> Self
     where
-        F: FnOnce(IntrospectionBuilder) -> IntrospectionBuilder + Send + 'static,
+        F: FnOnce(IntrospectionVerifierBuilder) -> IntrospectionVerifierBuilder + Send + 'static,
     {
         if let Some((_, changes)) = &mut self.introspection {
             changes.push(Box::new(change));

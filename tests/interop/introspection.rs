@@ -5,7 +5,9 @@ use std::time::Duration;
 use tower_introspect::{
     IntrospectLayer, Policy,
     http::HttpTransport,
-    introspection::{ClientAuth, IntrospectionBuilder, IntrospectionVerifier, SignedResponse},
+    introspection::{
+        ClientAuth, IntrospectionVerifier, IntrospectionVerifierBuilder, SignedResponse,
+    },
     jwt::{Algorithm, SigningKey},
 };
 
@@ -14,13 +16,13 @@ use crate::{
     server::{API, Server},
 };
 
-fn verifier(server: &Server, auth: ClientAuth) -> IntrospectionBuilder {
+fn verifier(server: &Server, auth: ClientAuth) -> IntrospectionVerifierBuilder {
     IntrospectionVerifier::builder(server.issuer(), auth)
         .transport(HttpTransport::reqwest().expect("a client can be built"))
         .danger_allow_http_loopback()
 }
 
-async fn serve(builder: IntrospectionBuilder) -> Api {
+async fn serve(builder: IntrospectionVerifierBuilder) -> Api {
     let verifier = builder.build().expect("valid");
     Api::serve(IntrospectLayer::new(verifier, Policy::new(API))).await
 }

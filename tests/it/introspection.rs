@@ -19,7 +19,7 @@ use tower_introspect::{
     clock::{Clock, Moment, UnixTime},
     credentials::Token,
     http::{BodyLimit, HttpTransport, TransportError, TransportErrorKind},
-    introspection::{ClientAuth, IntrospectionBuilder, IntrospectionVerifier},
+    introspection::{ClientAuth, IntrospectionVerifier, IntrospectionVerifierBuilder},
     verify::{self, ActiveToken, Freshness, Verifier, VerifyRequest},
 };
 
@@ -124,7 +124,7 @@ impl Server {
         seen[at].headers().get(name).map(|value| value.to_str().unwrap().to_owned())
     }
 
-    fn builder(&self, auth: ClientAuth) -> IntrospectionBuilder {
+    fn builder(&self, auth: ClientAuth) -> IntrospectionVerifierBuilder {
         IntrospectionVerifier::builder(ISSUER, auth)
             .endpoint(ENDPOINT)
             .transport(self.transport())
