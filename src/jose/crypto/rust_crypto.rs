@@ -33,7 +33,7 @@ mod keys {
     /// A key that is ready to verify the signatures of one algorithm.
     pub(crate) enum Verifier {
         Public(Foreign, DecodingKey),
-        Secret(Keyed),
+        Secret(Box<Keyed>),
     }
 
     impl Verifier {
@@ -60,7 +60,7 @@ mod keys {
 
         /// `None` if the algorithm uses no secret.
         pub(crate) fn secret(algorithm: Algorithm, secret: &[u8]) -> Option<Self> {
-            Keyed::new(algorithm, secret).map(Self::Secret)
+            Keyed::new(algorithm, secret).map(Box::new).map(Self::Secret)
         }
 
         /// True if `signature` is that of `message`. Secrets are compared in constant time.
@@ -76,7 +76,7 @@ mod keys {
     /// A key that makes signatures of one algorithm.
     pub(crate) enum Signer {
         Private { algorithm: Foreign, key: EncodingKey, public: PublicKey },
-        Secret(Keyed),
+        Secret(Box<Keyed>),
     }
 
     impl Signer {
@@ -108,7 +108,7 @@ mod keys {
 
         /// `None` if the algorithm uses no secret.
         pub(crate) fn secret(algorithm: Algorithm, secret: &[u8]) -> Option<Self> {
-            Keyed::new(algorithm, secret).map(Self::Secret)
+            Keyed::new(algorithm, secret).map(Box::new).map(Self::Secret)
         }
 
         pub(crate) fn sign(&self, message: &[u8]) -> Option<Vec<u8>> {
