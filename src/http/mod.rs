@@ -26,8 +26,6 @@ mod endpoint;
 pub(crate) mod refresh;
 #[cfg(feature = "reqwest")]
 mod reqwest;
-#[cfg(any(feature = "introspection", all(feature = "jwt", feature = "_crypto")))]
-mod slot;
 
 use std::{error::Error, fmt, time::Duration};
 

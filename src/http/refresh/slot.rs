@@ -5,31 +5,31 @@ use std::sync::Arc;
 /// Empty, or a value. Readers of a loaded key set must not wait for each other, so with local
 /// verification it is lock-free.
 #[cfg(feature = "jwt")]
-pub(crate) struct Slot<T>(arc_swap::ArcSwapOption<T>);
+pub(super) struct Slot<T>(arc_swap::ArcSwapOption<T>);
 
 #[cfg(feature = "jwt")]
 impl<T> Slot<T> {
-    pub(crate) fn read<R>(&self, f: impl FnOnce(&T) -> R) -> Option<R> {
+    pub(super) fn read<R>(&self, f: impl FnOnce(&T) -> R) -> Option<R> {
         self.0.load().as_deref().map(f)
     }
 
-    pub(crate) fn store(&self, value: T) {
+    pub(super) fn store(&self, value: T) {
         self.0.store(Some(Arc::new(value)));
     }
 }
 
 /// Empty, or a value.
 #[cfg(not(feature = "jwt"))]
-pub(crate) struct Slot<T>(std::sync::RwLock<Option<Arc<T>>>);
+pub(super) struct Slot<T>(std::sync::RwLock<Option<Arc<T>>>);
 
 #[cfg(not(feature = "jwt"))]
 impl<T> Slot<T> {
-    pub(crate) fn read<R>(&self, f: impl FnOnce(&T) -> R) -> Option<R> {
+    pub(super) fn read<R>(&self, f: impl FnOnce(&T) -> R) -> Option<R> {
         let value = self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
         value.as_deref().map(f)
     }
 
-    pub(crate) fn store(&self, value: T) {
+    pub(super) fn store(&self, value: T) {
         let mut place = self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         *place = Some(Arc::new(value));
     }
