@@ -79,7 +79,7 @@ pub use crate::jose::{Algorithm, KeyError, SigningKey, UnknownAlgorithm};
 use crate::{
     clock::{Clock, Moment},
     error::{ErrorKind, VerifyError},
-    verify::{ActiveToken, Method, Outcome, Verifier, VerifyRequest, Verifying},
+    verify::{ActiveToken, Freshness, Method, Outcome, Verifier, VerifyRequest, Verifying},
 };
 
 /// What the access tokens of an issuer look like.
@@ -188,6 +188,13 @@ impl Verifier for JwtVerifier {
     type Future = VerifyFuture;
 
     fn verify(&self, request: VerifyRequest) -> Verifying<VerifyFuture> {
+        if request.freshness() == Freshness::Live {
+            // A signature says nothing about now.
+            let error = VerifyError::new(ErrorKind::Misconfigured);
+            let context =
+                "a live answer is asked for, but the issuer is not asked about its tokens";
+            return Verifying::done(Err(error.with_context(context)));
+        }
         let start = Moment::now(&*self.0.clock);
         match &self.0.source {
             Source::Remote(keys) => self.verify_fetching(keys, request, start),

@@ -1,6 +1,6 @@
 //! One trusted issuer, and the verifiers of its tokens.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 #[cfg(feature = "introspection")]
 use crate::introspection::{ClientAuth, IntrospectionVerifier, IntrospectionVerifierBuilder};
@@ -10,7 +10,7 @@ use crate::{
     clock::Clock,
     error::{ConfigError, VerifyError},
     http::HttpTransport,
-    verify::{BoxVerifier, IssuerRoute, Route},
+    verify::{BoxVerifier, Confirm, Fallback, IssuerRoute, Route},
 };
 
 /// An issuer whose tokens are accepted, and how they are verified.
@@ -39,6 +39,18 @@ pub struct Issuer {
     introspection:
         Option<(IntrospectionVerifierBuilder, Vec<Change<IntrospectionVerifierBuilder>>)>,
     prefix: Option<String>,
+    both: Both,
+}
+
+/// How local and remote verification of JWTs go together, where both are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Both {
+    /// JWTs are verified locally.
+    Apart,
+    /// JWTs are verified locally, and the server must know them as active.
+    Confirm { max_age: Duration },
+    /// JWTs are verified locally, or by the server if its keys can't be had.
+    FallBack,
 }
 
 /// A setting of the user's, made after the defaults of the resource server.
@@ -53,6 +65,7 @@ impl Issuer {
             #[cfg(feature = "introspection")]
             introspection: None,
             prefix: None,
+            both: Both::Apart,
         }
     }
 
@@ -82,6 +95,34 @@ impl Issuer {
     pub fn hybrid(issuer: impl Into<String>, auth: ClientAuth) -> Self {
         let issuer = issuer.into();
         Self { jwt: Self::jwt(issuer.clone()).jwt, ..Self::introspect(issuer, auth) }
+    }
+
+    /// Verifies JWTs locally, and then asks the authorization server whether they still hold, with
+    /// an answer at most `max_age` old; asks it about all other tokens. See
+    /// [`Confirm`](crate::verify::Confirm).
+    ///
+    /// For JWTs that can be revoked. A forged token costs the server nothing.
+    #[cfg(all(feature = "jwt", feature = "introspection", feature = "_crypto"))]
+    #[cfg_attr(docsrs, doc(cfg(all(feature = "jwt", feature = "introspection"))))]
+    pub fn jwt_and_introspect(
+        issuer: impl Into<String>,
+        auth: ClientAuth,
+        max_age: Duration,
+    ) -> Self {
+        Self { both: Both::Confirm { max_age }, ..Self::hybrid(issuer, auth) }
+    }
+
+    /// Asks the authorization server about JWTs too, as long as its keys can't be had. See
+    /// [`Fallback`](crate::verify::Fallback).
+    ///
+    /// For a [`hybrid`](Self::hybrid) issuer; does nothing for any other.
+    #[cfg(all(feature = "jwt", feature = "introspection", feature = "_crypto"))]
+    #[cfg_attr(docsrs, doc(cfg(all(feature = "jwt", feature = "introspection"))))]
+    pub fn introspect_without_keys(mut self) -> Self {
+        if self.both == Both::Apart {
+            self.both = Both::FallBack;
+        }
+        self
     }
 
     /// Changes how JWTs are verified. Does nothing for an issuer whose tokens are introspected.
@@ -133,7 +174,7 @@ impl Issuer {
 
     pub(super) fn build(self, defaults: &Defaults) -> Result<Trusted, ConfigError> {
         let mut problems = ConfigError::new();
-        let mut trusted = Trusted::new(self.name, self.prefix);
+        let mut trusted = Trusted::new(self.name, self.prefix, self.both);
         #[cfg(all(feature = "jwt", feature = "_crypto"))]
         if let Some((mut builder, changes)) = self.jwt {
             builder = builder.clock(Arc::clone(&defaults.clock));
@@ -185,6 +226,7 @@ pub(super) struct Defaults {
 pub(super) struct Trusted {
     name: String,
     prefix: Option<String>,
+    both: Both,
     #[cfg(all(feature = "jwt", feature = "_crypto"))]
     jwt: Option<JwtVerifier>,
     #[cfg(feature = "introspection")]
@@ -192,10 +234,11 @@ pub(super) struct Trusted {
 }
 
 impl Trusted {
-    fn new(name: String, prefix: Option<String>) -> Self {
+    fn new(name: String, prefix: Option<String>, both: Both) -> Self {
         Self {
             name,
             prefix,
+            both,
             #[cfg(all(feature = "jwt", feature = "_crypto"))]
             jwt: None,
             #[cfg(feature = "introspection")]
@@ -205,7 +248,16 @@ impl Trusted {
 
     fn local(&self) -> Option<BoxVerifier> {
         #[cfg(all(feature = "jwt", feature = "_crypto"))]
-        return self.jwt.clone().map(BoxVerifier::new);
+        return self.jwt.clone().map(|jwt| {
+            let jwt = BoxVerifier::new(jwt);
+            match (self.both, self.remote()) {
+                (Both::Confirm { max_age }, Some(remote)) => {
+                    BoxVerifier::new(Confirm::new(jwt, remote, max_age))
+                }
+                (Both::FallBack, Some(remote)) => BoxVerifier::new(Fallback::new(jwt, remote)),
+                _ => jwt,
+            }
+        });
         #[cfg(not(all(feature = "jwt", feature = "_crypto")))]
         None
     }
@@ -232,6 +284,9 @@ impl Trusted {
         }
         if let Some(verifier) = self.remote() {
             route = route.introspection(verifier);
+        }
+        if matches!(self.both, Both::Confirm { .. }) {
+            route = route.jwt_is_live();
         }
         match &self.prefix {
             Some(prefix) => route.prefix(prefix),

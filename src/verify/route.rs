@@ -55,6 +55,7 @@ pub struct IssuerRoute {
     issuer: Box<str>,
     jwt: Option<BoxVerifier>,
     introspection: Option<BoxVerifier>,
+    jwt_is_live: bool,
     prefix: Option<Box<str>>,
 }
 
@@ -62,7 +63,8 @@ impl IssuerRoute {
     /// An issuer without any verifier: all its tokens are refused.
     #[must_use]
     pub fn new(issuer: &str) -> Self {
-        Self { issuer: issuer.into(), jwt: None, introspection: None, prefix: None }
+        let issuer = issuer.into();
+        Self { issuer, jwt: None, introspection: None, jwt_is_live: false, prefix: None }
     }
 
     /// Verifies its JWTs by this.
@@ -80,6 +82,13 @@ impl IssuerRoute {
         self
     }
 
+    /// States that what verifies its JWTs asks the server too, so that it can give a live answer.
+    #[must_use]
+    pub fn jwt_is_live(mut self) -> Self {
+        self.jwt_is_live = true;
+        self
+    }
+
     /// States that its opaque tokens start with `prefix`, and those of no other issuer.
     #[must_use]
     pub fn prefix(mut self, prefix: &str) -> Self {
@@ -89,7 +98,8 @@ impl IssuerRoute {
 
     /// The verifier of a JWT of this issuer.
     fn for_jwt(&self, freshness: Freshness) -> Option<&BoxVerifier> {
-        let live = self.introspection.as_ref().filter(|_| freshness == Freshness::Live);
+        let ask = freshness == Freshness::Live && !self.jwt_is_live;
+        let live = self.introspection.as_ref().filter(|_| ask);
         live.or(self.jwt.as_ref()).or(self.introspection.as_ref())
     }
 }
