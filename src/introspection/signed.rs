@@ -252,7 +252,8 @@ impl Opener {
         }
         let kid = header.kid.as_deref();
         let verify = |keys: &KeySet| {
-            keys.verify(algorithm, kid, jws.signing_input().as_bytes(), jws.signature())
+            let message = jws.signing_input().as_bytes();
+            keys.verify(algorithm, kid, message, jws.signature()).map(drop)
         };
         let outcome = match &self.keys {
             Keys::Remote(remote) => check_fetching(remote, kid, verify).await?,

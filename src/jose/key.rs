@@ -1,6 +1,12 @@
 //! Keys that verify signatures.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use pkcs1::{UintRef, der::Encode as _};
 
@@ -13,7 +19,7 @@ const MIN_RSA_BITS: usize = 2048;
 const MAX_EXPONENT_BITS: usize = 33;
 
 /// A public key, of a form and size that is accepted.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) enum PublicKey {
     /// Both numbers big-endian, without leading zeros.
     Rsa {
@@ -106,11 +112,17 @@ impl PublicKey {
 }
 
 /// One key of an issuer, ready to verify.
-#[derive(Clone)]
+///
+/// It has an identity: as long as the issuer publishes it unchanged it is the same `Arc`, which
+/// whatever it verified may hold. Once it is [retired](Self::retire) it stays so; if the issuer
+/// publishes it again, that is another key.
 pub(crate) struct VerificationKey {
     kid: Option<Box<str>>,
     /// The algorithms the key may be used with: one if it is bound to one, else all of its type.
     verifiers: Arc<[(Algorithm, crypto::Verifier)]>,
+    /// What it was made from; `None` for a secret, which never changes.
+    public: Option<PublicKey>,
+    retired: AtomicBool,
 }
 
 impl VerificationKey {
@@ -130,7 +142,8 @@ impl VerificationKey {
             .map(|one| Some((one, crypto::Verifier::public(one, key)?)))
             .collect::<Option<_>>()
             .ok_or(KeyError::Malformed)?;
-        Ok(Self { kid: kid.map(Into::into), verifiers })
+        let (kid, public) = (kid.map(Into::into), Some(key.clone()));
+        Ok(Self { kid, verifiers, public, retired: AtomicBool::new(false) })
     }
 
     /// A secret shared with the issuer.
@@ -138,13 +151,38 @@ impl VerificationKey {
         check_secret(algorithm, secret)?;
         let verifier =
             crypto::Verifier::secret(algorithm, secret).ok_or(KeyError::WrongAlgorithm)?;
-        Ok(Self { kid: None, verifiers: [(algorithm, verifier)].into() })
+        let verifiers = [(algorithm, verifier)].into();
+        Ok(Self { kid: None, verifiers, public: None, retired: AtomicBool::new(false) })
     }
 
-    /// This key, named `kid` if it has no name.
-    pub(crate) fn or_kid(mut self, kid: &str) -> Self {
-        self.kid.get_or_insert_with(|| kid.into());
-        self
+    /// The same key under another name: another key, which is in use.
+    pub(crate) fn named(&self, kid: Option<&str>) -> Self {
+        Self {
+            kid: kid.map(Into::into),
+            verifiers: Arc::clone(&self.verifiers),
+            public: self.public.clone(),
+            retired: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether `other` verifies the same signatures under the same name.
+    ///
+    /// `use` and `key_ops` need no comparing: a key that they take from signatures is none.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.kid == other.kid
+            && self.public.is_some()
+            && self.public == other.public
+            && self.algorithms().eq(other.algorithms())
+    }
+
+    /// Notes that the issuer no longer stands by what this key signed.
+    pub(crate) fn retire(&self) {
+        self.retired.store(true, Ordering::Release);
+    }
+
+    /// Whether the issuer no longer stands by what this key signed.
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
     }
 
     pub(crate) fn kid(&self) -> Option<&str> {
@@ -167,6 +205,7 @@ impl fmt::Debug for VerificationKey {
         f.debug_struct("VerificationKey")
             .field("kid", &self.kid)
             .field("algorithms", &algorithms)
+            .field("retired", &self.is_retired())
             .finish_non_exhaustive()
     }
 }

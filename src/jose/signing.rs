@@ -162,7 +162,8 @@ mod tests {
 
     fn check(keys: &KeySet, algorithm: Algorithm, token: &str) -> Result<(), Mismatch> {
         let jws = Compact::parse(token).unwrap();
-        keys.verify(algorithm, None, jws.signing_input().as_bytes(), jws.signature())
+        let message = jws.signing_input().as_bytes();
+        keys.verify(algorithm, None, message, jws.signature()).map(drop)
     }
 
     #[test]

@@ -199,6 +199,14 @@ struct JwksUri {
 impl Source for JwksUri {
     type Value = Published;
 
+    fn follow(value: Arc<Published>, before: &Published) -> Arc<Published> {
+        if std::ptr::eq(&*value, before) {
+            return value;
+        }
+        let keys = Arc::new(value.keys.following(&before.keys));
+        Arc::new(Published { keys, from: value.from.clone(), etag: value.etag.clone() })
+    }
+
     async fn fetch(&self, last: Option<Arc<Published>>) -> Result<Fetched<Published>, VerifyError> {
         let outcome = tokio::time::timeout(TIMEOUT, self.fetch_within_time(last)).await;
         let outcome = outcome.unwrap_or_else(|elapsed| {

@@ -143,7 +143,10 @@ impl KeySet {
     /// Names the keys that have no name yet.
     #[must_use]
     pub fn with_kid(self, kid: &str) -> Self {
-        let named = |key: Arc<VerificationKey>| Arc::new(Arc::unwrap_or_clone(key).or_kid(kid));
+        let named = |key: Arc<VerificationKey>| match key.kid() {
+            Some(_) => key,
+            None => Arc::new(key.named(Some(kid))),
+        };
         Self { keys: self.keys.into_iter().map(named).collect() }
     }
 
@@ -176,21 +179,44 @@ impl KeySet {
         self.keys.iter().flat_map(|key| key.algorithms())
     }
 
-    /// Verifies `signature` with the keys that come into question. See the type's documentation.
-    pub(crate) fn verify(
-        &self,
+    /// These keys as the ones that follow on `before`: what is unchanged keeps its identity, and
+    /// what was in `before` only is retired.
+    ///
+    /// The order of the keys, and how they are written, does not matter.
+    pub(crate) fn following(&self, before: &Self) -> Self {
+        let identity = |key: &Arc<VerificationKey>| {
+            let kept = before.keys.iter().find(|old| !old.is_retired() && old.is_same(key));
+            match kept {
+                Some(kept) => Arc::clone(kept),
+                // Back from an older set. What it verified then stays dropped.
+                None if key.is_retired() => Arc::new(key.named(key.kid())),
+                None => Arc::clone(key),
+            }
+        };
+        let following = Self { keys: self.keys.iter().map(identity).collect() };
+        let gone =
+            |old: &&Arc<VerificationKey>| !following.keys.iter().any(|key| Arc::ptr_eq(key, old));
+        before.keys.iter().filter(gone).for_each(|old| old.retire());
+        following
+    }
+
+    /// The key that `signature` verifies with, of those that come into question. See the type's
+    /// documentation.
+    pub(crate) fn verify<'a>(
+        &'a self,
         algorithm: Algorithm,
         kid: Option<&str>,
         message: &[u8],
         signature: &[u8],
-    ) -> Result<(), Mismatch> {
+    ) -> Result<&'a Arc<VerificationKey>, Mismatch> {
         let verifies = |key: &crypto::Verifier| key.verify(message, signature);
+        let fits = |key: &'a Arc<VerificationKey>| Some((key, key.verifier(algorithm)?));
         let of_name = |name| self.keys.iter().filter(move |key| key.kid() == name);
         let Some(kid) = kid else {
-            let fitting = self.keys.iter().filter_map(|key| key.verifier(algorithm));
+            let fitting = self.keys.iter().filter_map(fits);
             return try_keys(fitting, verifies).unwrap_or(Err(Mismatch::UnknownKey));
         };
-        let fitting = of_name(Some(kid)).filter_map(|key| key.verifier(algorithm));
+        let fitting = of_name(Some(kid)).filter_map(fits);
         if let Some(outcome) = try_keys(fitting, verifies) {
             return outcome;
         }
@@ -198,7 +224,7 @@ impl KeySet {
             return Err(Mismatch::WrongAlgorithm);
         }
         // A signature that no nameless key made is no bad one yet: the key may be new.
-        let nameless = of_name(None).filter_map(|key| key.verifier(algorithm));
+        let nameless = of_name(None).filter_map(fits);
         try_keys(nameless, verifies).and_then(Result::ok).ok_or(Mismatch::UnknownKey)
     }
 
@@ -209,12 +235,13 @@ impl KeySet {
 
 /// `None` if there is no key to try.
 fn try_keys<'a>(
-    keys: impl Iterator<Item = &'a crypto::Verifier>,
+    keys: impl Iterator<Item = (&'a Arc<VerificationKey>, &'a crypto::Verifier)>,
     verifies: impl Fn(&crypto::Verifier) -> bool,
-) -> Option<Result<(), Mismatch>> {
+) -> Option<Result<&'a Arc<VerificationKey>, Mismatch>> {
     let mut keys = keys.take(MAX_TRIES).peekable();
     keys.peek()?;
-    Some(if keys.any(verifies) { Ok(()) } else { Err(Mismatch::BadSignature) })
+    let found = keys.find(|(_, verifier)| verifies(verifier));
+    Some(found.map(|(key, _)| key).ok_or(Mismatch::BadSignature))
 }
 
 fn parse_jwk(jwk: &[u8]) -> Result<Arc<VerificationKey>, KeyError> {
@@ -239,4 +266,137 @@ fn skipped(index: usize, reason: KeyError) {
     tracing::debug!(index, %reason, "key of a JWK Set left out");
     #[cfg(not(feature = "tracing"))]
     let _ = (index, reason);
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::jose::SigningKey;
+
+    fn jwk(pem: &[u8], kid: &str) -> Value {
+        let key = SigningKey::from_pem(Algorithm::RS256, pem).unwrap();
+        key.with_kid(kid).public_jwk().unwrap()
+    }
+
+    fn a() -> Value {
+        jwk(include_bytes!("../../tests/it/keys/rsa.pem"), "a")
+    }
+
+    fn other_a() -> Value {
+        jwk(include_bytes!("../../tests/it/keys/rsa-other.pem"), "a")
+    }
+
+    fn b() -> Value {
+        jwk(include_bytes!("../../tests/it/keys/rsa-other.pem"), "b")
+    }
+
+    fn set(keys: &[Value]) -> KeySet {
+        KeySet::from_jwks(json!({ "keys": keys }).to_string().as_bytes()).unwrap()
+    }
+
+    fn retired(set: &KeySet) -> Vec<bool> {
+        set.keys.iter().map(|key| key.is_retired()).collect()
+    }
+
+    #[test]
+    fn unchanged_keys_keep_their_identity_however_they_are_written() {
+        let before = set(&[a(), b()]);
+        let mut plain = a();
+        // Whether it is said that it is for signatures, and by whom, says nothing new.
+        plain.as_object_mut().unwrap().remove("use");
+        plain["key_ops"] = json!(["verify"]);
+        plain["x5t"] = json!("anything");
+        // The same number with a zero in front.
+        let n = plain["n"].as_str().unwrap().to_owned();
+        let mut padded = vec![0];
+        padded.extend(crate::jose::BASE64URL.decode(n).unwrap());
+        plain["n"] = crate::jose::BASE64URL.encode(padded).into();
+        let after = set(&[json!({"kty": "new"}), b(), plain]).following(&before);
+        assert!(Arc::ptr_eq(&after.keys[0], &before.keys[1]));
+        assert!(Arc::ptr_eq(&after.keys[1], &before.keys[0]));
+        assert_eq!(retired(&before), [false, false]);
+    }
+
+    #[test]
+    fn removed_and_changed_keys_are_retired_and_no_others() {
+        let mut any_algorithm = a();
+        any_algorithm.as_object_mut().unwrap().remove("alg");
+        let mut other_algorithm = a();
+        other_algorithm["alg"] = "RS512".into();
+        let mut for_encryption = a();
+        for_encryption["use"] = "enc".into();
+        let mut for_wrapping = a();
+        for_wrapping["key_ops"] = json!(["wrapKey"]);
+        let mut renamed = a();
+        renamed["kid"] = "c".into();
+        let mut nameless = a();
+        nameless.as_object_mut().unwrap().remove("kid");
+        for changed in [
+            other_a(),
+            any_algorithm,
+            other_algorithm,
+            for_encryption,
+            for_wrapping,
+            renamed,
+            nameless,
+            json!(null),
+        ] {
+            let before = set(&[a(), b()]);
+            let after = set(&[changed.clone(), b()]).following(&before);
+            assert_eq!(retired(&before), [true, false], "{changed}");
+            assert!(!retired(&after).contains(&true), "{changed}");
+        }
+        let before = set(&[a(), b()]);
+        assert!(set(&[]).following(&before).is_empty());
+        assert_eq!(retired(&before), [true, true]);
+    }
+
+    #[test]
+    fn a_key_that_comes_back_is_another_one() {
+        let first = set(&[a(), b()]);
+        let second = set(&[b()]).following(&first);
+        let third = set(&[a(), b()]).following(&second);
+        assert_eq!(retired(&first), [true, false]);
+        assert_eq!(retired(&third), [false, false]);
+        assert!(third.keys[0].is_same(&first.keys[0]));
+        assert!(Arc::ptr_eq(&third.keys[1], &first.keys[1]));
+        // Even where the very set from before comes back: an answer that came late, say.
+        let fourth = first.following(&set(&[b()]).following(&third));
+        assert_eq!(retired(&fourth), [false, false]);
+        assert_eq!(fourth.keys[0].kid(), Some("a"));
+        assert_eq!(retired(&third), [true, false]);
+    }
+
+    #[test]
+    fn a_key_published_twice_is_one() {
+        let before = set(&[a()]);
+        let after = set(&[a(), a()]).following(&before);
+        assert!(after.keys.iter().all(|key| Arc::ptr_eq(key, &before.keys[0])));
+        let once = set(&[a()]).following(&after);
+        assert_eq!(retired(&once), [false]);
+    }
+
+    #[test]
+    fn secrets_are_told_apart_by_identity_alone() {
+        let secret = || KeySet::from_secret(Algorithm::HS256, &[7; 32]).unwrap();
+        let before = secret();
+        let same = before.clone().following(&before);
+        assert_eq!(retired(&same), [false]);
+        let again = secret().following(&before);
+        assert_eq!((retired(&before), retired(&again)), (vec![true], vec![false]));
+    }
+
+    #[test]
+    fn naming_keys_leaves_those_alone_that_have_a_name() {
+        let mut nameless = b();
+        nameless.as_object_mut().unwrap().remove("kid");
+        let before = set(&[a(), nameless]);
+        let named = before.clone().with_kid("x");
+        assert!(Arc::ptr_eq(&named.keys[0], &before.keys[0]));
+        assert_eq!(named.keys[1].kid(), Some("x"));
+        assert_eq!(before.keys[1].kid(), None);
+    }
 }

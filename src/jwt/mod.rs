@@ -79,7 +79,7 @@ pub use crate::jose::{Algorithm, KeyError, SigningKey, UnknownAlgorithm};
 use crate::{
     clock::{Clock, Moment},
     error::{ErrorKind, VerifyError},
-    verify::{ActiveToken, Freshness, Method, Outcome, Verifier, VerifyRequest, Verifying},
+    verify::{ActiveToken, Freshness, Outcome, Verifier, VerifyRequest, Verifying},
 };
 
 /// What the access tokens of an issuer look like.
@@ -215,9 +215,9 @@ impl Inner {
         start: Moment,
     ) -> Result<Outcome, Option<Box<str>>> {
         match self.rules.verify(token, keys) {
-            Ok(claims) => {
+            Ok((claims, key)) => {
                 let issuer = Arc::clone(&self.rules.issuer);
-                Ok(Ok(ActiveToken::new(issuer, claims, Method::Jwt, start)))
+                Ok(Ok(ActiveToken::signed(issuer, claims, Arc::clone(key), start)))
             }
             Err(Refused::Because(kind)) => Ok(Err(kind.into())),
             Err(Refused::UnknownKey(kid)) => Err(kid),

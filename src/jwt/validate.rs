@@ -3,6 +3,8 @@
 //! The order is that of cost: nothing is decoded that is too long, no key is touched for an
 //! algorithm that is not allowed, and nothing is believed before the signature verifies.
 
+use std::sync::Arc;
+
 use crate::{
     claims::{Claims, ClaimsError, Scope},
     error::{ErrorKind, TokenKind},
@@ -10,6 +12,7 @@ use crate::{
         Algorithm,
         header::{Header, NotAHeader},
         jws::Compact,
+        key::VerificationKey,
     },
     jwt::{KeySet, Profile, keys::Mismatch},
 };
@@ -21,7 +24,7 @@ const MAX_TOKEN: usize = 64 * 1024;
 /// What is asked of every token of one issuer.
 #[derive(Debug)]
 pub(super) struct Rules {
-    pub(super) issuer: std::sync::Arc<str>,
+    pub(super) issuer: Arc<str>,
     pub(super) algorithms: Box<[Algorithm]>,
     pub(super) profile: Profile,
     /// The claim that holds the scope, where it is not `scope`.
@@ -44,8 +47,13 @@ impl<K: Into<ErrorKind>> From<K> for Refused {
 }
 
 impl Rules {
-    /// The claims of `token`, if one of `keys` signed it and it is an access token of the issuer.
-    pub(super) fn verify(&self, token: &str, keys: &KeySet) -> Result<Claims, Refused> {
+    /// The claims of `token`, and which of `keys` signed it, if one did and it is an access token
+    /// of the issuer.
+    pub(super) fn verify<'a>(
+        &self,
+        token: &str,
+        keys: &'a KeySet,
+    ) -> Result<(Claims, &'a Arc<VerificationKey>), Refused> {
         if token.len() > MAX_TOKEN {
             return Err(ErrorKind::TokenTooLong.into());
         }
@@ -59,7 +67,7 @@ impl Rules {
         let kid = header.kid.as_deref();
         let message = jws.signing_input().as_bytes();
         match keys.verify(algorithm, kid, message, jws.signature()) {
-            Ok(()) => self.claims(&header, jws.payload()).map_err(Refused::Because),
+            Ok(key) => Ok((self.claims(&header, jws.payload())?, key)),
             Err(Mismatch::BadSignature) => Err(ErrorKind::BadSignature.into()),
             Err(Mismatch::WrongAlgorithm) => Err(ErrorKind::UnsupportedAlgorithm.into()),
             Err(Mismatch::UnknownKey) => {

@@ -49,8 +49,8 @@ const DEFAULT_LEEWAY: Duration = Duration::from_secs(30);
 
 /// What this service asks of a token.
 ///
-/// Holds what an issuer vouches for against, in this order: the issuer, the kind of token, the
-/// time, the audience, the key the token is bound to, and the requirements. See the [module
+/// Holds what an issuer vouches for against, in this order: the issuer, whether the key that signed
+/// it is still the issuer's, the kind of token, the time, the audience, the key the token is bound to, and the requirements. See the [module
 /// docs](self) for an example.
 #[derive(Clone, Debug)]
 pub struct Policy {
@@ -158,6 +158,10 @@ impl Policy {
         let now = Moment::now(&*self.clock);
         let claims = active.claims();
         self.check_issuer(active.issuer())?;
+        if active.is_retired() {
+            // What it was verified with is gone, whoever remembered it.
+            return Err(ErrorKind::UnknownKey.into());
+        }
         check_kind(claims)?;
         self.check_time(claims, now.wall())?;
         self.check_audience(claims)?;

@@ -1,5 +1,7 @@
 use std::{fmt, sync::Arc};
 
+#[cfg(feature = "_crypto")]
+use crate::jose::key::VerificationKey;
 use crate::{claims::Claims, clock::Moment};
 
 /// How a token was verified.
@@ -30,7 +32,16 @@ struct Facts {
     claims: Claims,
     method: Method,
     verified_at: Moment,
+    key: Option<Key>,
 }
+
+/// The key that a token was verified with.
+#[cfg(feature = "_crypto")]
+type Key = Arc<VerificationKey>;
+
+/// Without cryptography there is none.
+#[cfg(not(feature = "_crypto"))]
+type Key = std::convert::Infallible;
 
 impl ActiveToken {
     /// States that `issuer` vouches for `claims`.
@@ -58,13 +69,28 @@ impl ActiveToken {
         method: Method,
         verified_at: Moment,
     ) -> Self {
-        Self(Arc::new(Facts { issuer: issuer.into(), claims, method, verified_at }))
+        let issuer = issuer.into();
+        Self(Arc::new(Facts { issuer, claims, method, verified_at, key: None }))
+    }
+
+    /// States that `issuer` signed `claims` with `key`.
+    #[cfg(all(feature = "jwt", feature = "_crypto"))]
+    pub(crate) fn signed(issuer: Arc<str>, claims: Claims, key: Key, verified_at: Moment) -> Self {
+        let (method, key) = (Method::Jwt, Some(key));
+        Self(Arc::new(Facts { issuer, claims, method, verified_at, key }))
     }
 
     /// The same facts, established in another way.
     pub(super) fn by(&self, method: Method) -> Self {
-        let Facts { issuer, claims, verified_at, .. } = &*self.0;
-        Self::new(Arc::clone(issuer), claims.clone(), method, *verified_at)
+        self.restated(self.claims().clone(), method, self.verified_at())
+    }
+
+    /// Other claims of the same token, known from `verified_at` on. They hold no longer than the
+    /// key that signed it.
+    pub(super) fn restated(&self, claims: Claims, method: Method, verified_at: Moment) -> Self {
+        let Facts { issuer, key, .. } = &*self.0;
+        let (issuer, key) = (Arc::clone(issuer), key.clone());
+        Self(Arc::new(Facts { issuer, claims, method, verified_at, key }))
     }
 
     /// The issuer that vouches.
@@ -89,6 +115,32 @@ impl ActiveToken {
     #[must_use]
     pub fn verified_at(&self) -> Moment {
         self.0.verified_at
+    }
+
+    /// Whether the key that signed the token is no longer one of its issuer.
+    ///
+    /// From the moment on that keys are fetched without it, or with another under its name, what
+    /// it signed is no fact any more, and a [`Policy`](crate::Policy) refuses it. Whatever
+    /// remembers facts can drop exactly those: the answer costs one load. A fact that rests on no
+    /// fetched key never becomes so.
+    ///
+    /// ```
+    /// use tower_introspect::{
+    ///     claims::Claims,
+    ///     clock::{Moment, SystemClock},
+    ///     verify::{ActiveToken, Method},
+    /// };
+    ///
+    /// let (claims, start) = (Claims::from_json(b"{}").unwrap(), Moment::now(&SystemClock));
+    /// let active = ActiveToken::new("https://as.example.com", claims, Method::Custom, start);
+    /// assert!(!active.is_retired());
+    /// ```
+    #[must_use]
+    pub fn is_retired(&self) -> bool {
+        #[cfg(feature = "_crypto")]
+        return self.0.key.as_ref().is_some_and(|key| key.is_retired());
+        #[cfg(not(feature = "_crypto"))]
+        false
     }
 }
 

@@ -97,5 +97,5 @@ fn both(local: &ActiveToken, remote: Outcome) -> Outcome {
     if called_bound && claims.confirmation().is_none() {
         return Err(ErrorKind::UnprovenPossession.into());
     }
-    Ok(ActiveToken::new(local.issuer(), claims, Method::Confirmed, remote.verified_at()))
+    Ok(local.restated(claims, Method::Confirmed, remote.verified_at()))
 }

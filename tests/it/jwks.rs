@@ -14,13 +14,16 @@ use serde_json::{Value, json};
 use tokio::time::{advance, sleep};
 use tower::service_fn;
 use tower_introspect::{
-    Blame, ErrorKind, VerifyError,
+    Blame, ErrorKind, Policy, VerifyError,
+    claims::Claims,
     clock::{Clock, Moment, UnixTime},
-    credentials::Token,
+    credentials::{Scheme, Token},
     http::{HttpTransport, TransportError, TransportErrorKind},
     jwt::{Algorithm, JwtVerifier, SigningKey},
     test_util::TestClock,
-    verify::{Verifier, VerifyRequest},
+    verify::{
+        ActiveToken, BoxVerifier, Confirm, Fallback, Method, Verifier, VerifyRequest, verify_fn,
+    },
 };
 
 pub(crate) const ISSUER: &str = "https://as.example.com";
@@ -679,6 +682,169 @@ async fn w10_a_redirect_is_not_followed() {
         assert_eq!(kind(&server.verifier(), &token("a")).await, ErrorKind::BadResponse);
         assert_eq!(server.fetches(elsewhere), 0);
     }
+}
+
+// Retirement.
+
+/// The fact that the keys make of `token`.
+async fn fact(verifier: &JwtVerifier, token: &str) -> ActiveToken {
+    verifier.verify(VerifyRequest::new(Token::bearer(token).unwrap())).await.unwrap()
+}
+
+fn admitted(fact: &ActiveToken) -> Option<ErrorKind> {
+    let policy = Policy::new("api").clock(StoppedClock);
+    policy.admit(fact.clone(), Scheme::Bearer).err().map(|refused| refused.kind())
+}
+
+/// Until the keys have been fetched anew in the background.
+async fn next_refresh(server: &Server) {
+    let before = server.fetches(JWKS);
+    for _ in 0..600 {
+        sleep(SECOND).await;
+        if server.fetches(JWKS) > before {
+            return sleep(SECOND).await;
+        }
+    }
+    panic!("the keys are not fetched anew");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removed_key_takes_exactly_its_tokens_along() {
+    let server = Server::with_keys(&[jwk("a"), jwk("b")]);
+    let verifier = server.warm_verifier().await;
+    let (a, b) = (fact(&verifier, &token("a")).await, fact(&verifier, &token("b")).await);
+    server.publish(&[jwk("b")]);
+    assert!(!a.is_retired() && !b.is_retired(), "nobody has seen it yet");
+    assert_eq!(admitted(&a), None);
+    next_refresh(&server).await;
+    assert!(a.is_retired() && !b.is_retired());
+    assert_eq!((admitted(&a), admitted(&b)), (Some(ErrorKind::UnknownKey), None));
+    assert!(a.clone().is_retired(), "whoever holds it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_material_under_the_same_kid_takes_exactly_its_tokens_along() {
+    let rsa = |pem: &[u8]| SigningKey::from_pem(Algorithm::RS256, pem).unwrap().with_kid("a");
+    let old = rsa(include_bytes!("keys/rsa.pem"));
+    let new = rsa(include_bytes!("keys/rsa-other.pem"));
+    let header = json!({"alg": "RS256", "typ": "at+jwt", "kid": "a"});
+    let server = Server::with_keys(&[old.public_jwk().unwrap(), jwk("b")]);
+    let verifier = server.warm_verifier().await;
+    let token_of_old = old.sign(&header, &claims()).unwrap();
+    let by_old = fact(&verifier, &token_of_old).await;
+    let by_b = fact(&verifier, &token("b")).await;
+    server.publish(&[new.public_jwk().unwrap(), jwk("b")]);
+    next_refresh(&server).await;
+    let by_new = fact(&verifier, &new.sign(&header, &claims()).unwrap()).await;
+    assert!(by_old.is_retired() && !by_b.is_retired() && !by_new.is_retired());
+    assert_eq!(admitted(&by_old), Some(ErrorKind::UnknownKey));
+    assert_eq!(at_once(&verifier, &token_of_old), Some(Err(ErrorKind::BadSignature)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_set_written_otherwise_retires_nothing() {
+    let server = Server::with_keys(&[jwk("a"), jwk("b")]);
+    let verifier = server.warm_verifier().await;
+    let facts = [fact(&verifier, &token("a")).await, fact(&verifier, &token("b")).await];
+    let mut decorated = jwk("a");
+    decorated["x5t"] = json!("AAAA");
+    let moved = "https://as.example.com/v2/jwks";
+    for reply in [
+        Reply::json(&json!({"keys": [jwk("b"), jwk("a")]})),
+        Reply::json(&json!({"x": 1, "keys": [jwk("c"), decorated, jwk("b"), jwk("b")]})),
+        Reply::text(200, format!("{:#}", json!({"keys": [jwk("a"), jwk("b")]}))),
+        Reply::text(500, ""),
+        Reply::Hang,
+    ] {
+        server.on(JWKS, reply);
+        next_refresh(&server).await;
+        sleep(9 * MINUTE).await;
+        assert!(facts.iter().all(|fact| admitted(fact).is_none()));
+    }
+    // The same keys at another address are the same keys.
+    server.on(JWKS, Reply::text(404, ""));
+    server.on(METADATA, Reply::json(&json!({"issuer": ISSUER, "jwks_uri": moved})));
+    server.on(moved, Reply::json(&json!({"keys": [jwk("a"), jwk("b")]})));
+    sleep(9 * MINUTE).await;
+    assert!(server.fetches(moved) > 0);
+    assert!(facts.iter().all(|fact| admitted(fact).is_none()));
+    // That there is no verifier any more says nothing about keys.
+    drop(verifier);
+    tokio::task::yield_now().await;
+    assert!(facts.iter().all(|fact| admitted(fact).is_none()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn not_modified_retires_nothing() {
+    let server = Server::with_keys(&[]);
+    server.on(JWKS, Reply::json(&json!({"keys": [jwk("a")]})).with("etag", "\"v1\""));
+    let verifier = server.warm_verifier().await;
+    let fact = fact(&verifier, &token("a")).await;
+    server.on(JWKS, Reply::text(304, ""));
+    sleep(HOUR).await;
+    assert!(server.fetches(JWKS) > 5 && !fact.is_retired());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_comes_back_does_not_bring_its_facts_back() {
+    let server = Server::with_keys(&[jwk("a"), jwk("b")]);
+    let verifier = server.warm_verifier().await;
+    let first = fact(&verifier, &token("a")).await;
+    server.publish(&[jwk("b")]);
+    next_refresh(&server).await;
+    server.publish(&[jwk("a"), jwk("b")]);
+    next_refresh(&server).await;
+    let second = fact(&verifier, &token("a")).await;
+    assert!(first.is_retired() && !second.is_retired());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_of_an_unknown_key_retires_what_its_fetch_shows_to_be_gone() {
+    let server = Server::with_keys(&[jwk("a")]);
+    let verifier = server.warm_verifier().await;
+    let old = fact(&verifier, &token("a")).await;
+    server.publish(&[jwk("b")]);
+    fact(&verifier, &token("b")).await;
+    assert_eq!(admitted(&old), Some(ErrorKind::UnknownKey));
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_taken_back_altogether_take_all_tokens_along() {
+    let server = Server::with_keys(&[jwk("a")]);
+    let verifier = server.warm_verifier().await;
+    let old = fact(&verifier, &token("a")).await;
+    server.publish(&[]);
+    next_refresh(&server).await;
+    assert!(old.is_retired());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_confirms_or_falls_back_keeps_the_key() {
+    let server = Server::with_keys(&[jwk("a")]);
+    let local = BoxVerifier::new(server.warm_verifier().await);
+    let remote = BoxVerifier::new(verify_fn(async |_| {
+        let claims = Claims::from_json(br#"{"sub":"alice"}"#).unwrap();
+        Ok(ActiveToken::new(ISSUER, claims, Method::Introspection, Moment::now(&StoppedClock)))
+    }));
+    let ask = async |verifier: BoxVerifier| {
+        verifier.verify(VerifyRequest::new(Token::bearer(&token("a")).unwrap())).await.unwrap()
+    };
+    let confirmed = Confirm::new(local.clone(), remote.clone(), MINUTE);
+    let confirmed = ask(BoxVerifier::new(confirmed)).await;
+    assert_eq!(confirmed.method(), Method::Confirmed);
+    let first = ask(BoxVerifier::new(Fallback::new(local.clone(), remote.clone()))).await;
+    // By introspection, where no key had a say.
+    let down = BoxVerifier::new(verify_fn(async |_| Err(ErrorKind::Unavailable.into())));
+    let second = ask(BoxVerifier::new(Fallback::new(down.clone(), remote))).await;
+    // Facts that have a key, from a verifier that itself only stands in.
+    let relayed = ask(BoxVerifier::new(Fallback::new(down, local.clone()))).await;
+    assert_eq!((second.method(), relayed.method()), (Method::Fallback, Method::Fallback));
+    server.publish(&[jwk("b")]);
+    next_refresh(&server).await;
+    assert!(confirmed.is_retired() && first.is_retired() && relayed.is_retired());
+    assert!(!second.is_retired());
+    assert_eq!(admitted(&confirmed), Some(ErrorKind::UnknownKey));
+    drop(local);
 }
 
 // Revalidation.

@@ -35,6 +35,14 @@ pub(crate) trait Source: Send + Sync + 'static {
         &self,
         last: Option<Arc<Self::Value>>,
     ) -> impl Future<Output = Result<Fetched<Self::Value>, VerifyError>> + Send;
+
+    /// What takes the place of `before`, where `value` was fetched.
+    ///
+    /// Called for one value after the other, each right before it is in force: whoever sees the
+    /// new value also sees what this did.
+    fn follow(value: Arc<Self::Value>, _before: &Self::Value) -> Arc<Self::Value> {
+        value
+    }
 }
 
 /// What a fetch yields.
@@ -239,6 +247,11 @@ impl<S: Source> Inner<S> {
         match outcome {
             Ok(Fetched { value, fresh_for }) => {
                 state.failure = None;
+                let before = self.entry.read(|entry| Arc::clone(&entry.value));
+                let value = match before {
+                    Some(before) => S::follow(value, &before),
+                    None => value,
+                };
                 let entry = Entry { value: Arc::clone(&value), fetched_at: started, fresh_for };
                 self.entry.store(entry);
                 (Ok(value), (fresh_for * 4 / 5).saturating_sub(now.since(started)))
