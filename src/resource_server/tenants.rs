@@ -1,8 +1,16 @@
 //! Issuers that are not known beforehand.
 
-use std::{fmt, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    fmt,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
+use futures_util::future::{BoxFuture as Boxed, FutureExt as _, Shared as Joined};
 use quick_cache::sync::Cache;
+use tokio::{runtime::Handle, sync::oneshot};
 
 use super::{
     Issuer,
@@ -11,7 +19,7 @@ use super::{
 use crate::{
     clock::Moment,
     error::{ErrorKind, VerifyError},
-    verify::{BoxFuture, BoxVerifier, Outcome, Strangers, Verifier, VerifyRequest, Verifying},
+    verify::{BoxFuture, BoxVerifier, Strangers, Verifier, VerifyRequest, Verifying},
 };
 
 /// The most issuers whose state is kept, unless configured.
@@ -26,6 +34,15 @@ const UNKNOWN_FOR: Duration = Duration::from_secs(60);
 /// After the resolver failed on an issuer, it is not asked for that one again for this long.
 const FAILED_FOR: Duration = Duration::from_secs(1);
 
+/// The time for one call of the resolver.
+const TIMEOUT: Duration = Duration::from_secs(3);
+
+/// After this long the resolver is asked, in the background, whether it still knows an issuer.
+const KNOWN_FOR: Duration = Duration::from_secs(10 * 60);
+
+/// An issuer is trusted for this long while the resolver can't tell.
+const KEEP: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Finds out about issuers when their first token comes: those of the tenants of a service, say.
 ///
 /// An issuer is looked at only if `allow` is true for its identifier, which comes from a token that
@@ -37,6 +54,13 @@ const FAILED_FOR: Duration = Duration::from_secs(1);
 /// and background refresh of one that is dropped end with it, and it is resolved anew when it comes
 /// again. What is unknown, and what failed, is remembered apart and for a short time, so that
 /// invented issuers push no real one out.
+///
+/// `allow` has its say on every token. `resolve` is asked again every ten minutes, in the background,
+/// whether it still knows an issuer that is in use; one it does not know any more is dropped. While
+/// it fails, the last answer holds for at most 24 hours. How the tokens of an issuer are verified
+/// stays as it was said when its state was made.
+///
+/// A call of `resolve` has three seconds, and goes on if whoever caused it is gone.
 ///
 /// Opaque tokens name no issuer: they go to the issuers given to the builder.
 ///
@@ -104,6 +128,7 @@ impl IssuerResolver {
             defaults,
             known: Cache::new(self.capacity.max(1)),
             unknown: Cache::new(MAX_UNKNOWN),
+            flights: Mutex::default(),
         }))
     }
 }
@@ -122,8 +147,17 @@ struct Shared {
     allow: Arc<Allow>,
     resolve: Arc<Resolve>,
     defaults: Defaults,
-    known: Cache<String, BoxVerifier>,
+    known: Cache<String, Tenant>,
     unknown: Cache<String, Unknown>,
+    /// The calls of the resolver under way.
+    flights: Mutex<HashMap<String, Flight>>,
+}
+
+#[derive(Clone)]
+struct Tenant {
+    verifier: BoxVerifier,
+    /// When the resolver last said that it knows it.
+    since: Moment,
 }
 
 /// Why there is no verifier, and until when that holds.
@@ -134,50 +168,114 @@ struct Unknown {
     lasts: Duration,
 }
 
+/// A call of the resolver under way, for all who wait for it.
+type Flight = Joined<Boxed<'static, Result<BoxVerifier, VerifyError>>>;
+
 impl Strangers for Tenants {
     fn verify(&self, issuer: &str, request: VerifyRequest) -> Verifying<BoxFuture> {
-        if let Some(verifier) = self.0.known.get(issuer) {
-            return verifier.verify(request);
-        }
         if !(self.0.allow)(issuer) {
             return Verifying::done(Err(ErrorKind::UnknownIssuer.into()));
         }
-        if let Some(error) = self.0.refused(issuer) {
-            return Verifying::done(Err(error));
+        match self.0.look_up(issuer) {
+            Ok(verifier) => verifier.verify(request),
+            Err(Missing::Refused(error)) => Verifying::done(Err(error)),
+            Err(Missing::Resolving(flight)) => {
+                Verifying::pending(Box::pin(async move { flight.await?.verify(request).await }))
+            }
         }
-        let (shared, issuer) = (Arc::clone(&self.0), issuer.to_owned());
-        Verifying::pending(Box::pin(async move { shared.find(&issuer, request).await }))
     }
 }
 
+/// There is no verifier, or not yet.
+enum Missing {
+    Refused(VerifyError),
+    Resolving(Flight),
+}
+
 impl Shared {
-    /// The verifier of an issuer, resolved once however many ask for it at a time.
-    async fn find(&self, issuer: &str, request: VerifyRequest) -> Outcome {
-        let verifier = self.known.get_or_insert_async(issuer, async {
-            // Whoever asked before us may have failed.
-            match self.refused(issuer) {
-                Some(error) => Err(error),
-                None => self.resolved(issuer).await,
-            }
-        });
-        verifier.await?.verify(request).await
+    /// The verifier of an issuer. Resolved once however many ask for it at a time.
+    fn look_up(self: &Arc<Self>, issuer: &str) -> Result<BoxVerifier, Missing> {
+        let Some((verifier, age)) = self.known(issuer) else { return Err(self.resolve(issuer)) };
+        if age >= KNOWN_FOR {
+            // What comes of it shows with a later token.
+            let _ = self.resolve(issuer);
+        }
+        Ok(verifier)
     }
 
-    async fn resolved(&self, issuer: &str) -> Result<BoxVerifier, VerifyError> {
-        let outcome = match (self.resolve)(issuer.to_owned()).await {
-            Ok(Some(found)) => self.verifier(issuer, found),
-            Ok(None) => Err(ErrorKind::UnknownIssuer.into()),
-            Err(error) => Err(error),
+    fn known(&self, issuer: &str) -> Option<(BoxVerifier, Duration)> {
+        let Tenant { verifier, since } = self.known.get(issuer)?;
+        let age = self.now().since(since);
+        (age < KEEP).then_some((verifier, age))
+    }
+
+    /// The call of the resolver under way, or a new one if nothing forbids it. It runs in a task of
+    /// its own, so that clients that go away can't cause more calls than those that stay.
+    fn resolve(self: &Arc<Self>, issuer: &str) -> Missing {
+        let mut flights = self.flights();
+        if let Some(flight) = flights.get(issuer) {
+            return Missing::Resolving(flight.clone());
+        }
+        // A flight is over only when what came of it can be seen.
+        if let Some(error) = self.refused(issuer) {
+            return Missing::Refused(error);
+        }
+        if let Some((verifier, _)) = self.known(issuer).filter(|(_, age)| *age < KNOWN_FOR) {
+            return Missing::Resolving(std::future::ready(Ok(verifier)).boxed().shared());
+        }
+        let Ok(runtime) = Handle::try_current() else {
+            let error = VerifyError::new(ErrorKind::Unavailable);
+            let context = "no issuer can be resolved outside of a Tokio runtime";
+            return Missing::Refused(error.with_context(context));
         };
-        outcome.inspect_err(|error| {
-            let unknown = error.kind() == ErrorKind::UnknownIssuer;
-            let lasts = if unknown { UNKNOWN_FOR } else { FAILED_FOR };
-            let since = Moment::now(&*self.defaults.clock);
-            let entry = Unknown { error: error.clone(), since, lasts };
-            self.unknown.insert(issuer.to_owned(), entry);
-        })
+        let (sender, outcome) = oneshot::channel();
+        let outcome = outcome.map(|outcome| outcome.unwrap_or_else(|_| Err(broke_off())));
+        let flight = outcome.boxed().shared();
+        flights.insert(issuer.to_owned(), flight.clone());
+        // A runtime that is shutting down drops the task at once, and that takes the lock.
+        drop(flights);
+        let call = Call { shared: Arc::clone(self), issuer: issuer.to_owned() };
+        runtime.spawn(async move {
+            // Nobody may be waiting any more.
+            let _ = sender.send(call.shared.resolved(&call.issuer).await);
+        });
+        Missing::Resolving(flight)
     }
 
+    /// Calls the resolver, and takes over what it says.
+    async fn resolved(&self, issuer: &str) -> Result<BoxVerifier, VerifyError> {
+        let since = self.now();
+        let answer = tokio::time::timeout(TIMEOUT, (self.resolve)(issuer.to_owned())).await;
+        let outcome = match answer {
+            Ok(Ok(Some(found))) => self.verifier(issuer, found),
+            Ok(Ok(None)) => Err(ErrorKind::UnknownIssuer.into()),
+            Ok(Err(error)) => Err(error),
+            Err(elapsed) => {
+                let error = VerifyError::new(ErrorKind::Unavailable).with_source(elapsed);
+                Err(error.with_context("the resolver took too long"))
+            }
+        };
+        match &outcome {
+            Ok(verifier) => {
+                let tenant = Tenant { verifier: verifier.clone(), since };
+                self.known.insert(issuer.to_owned(), tenant);
+            }
+            Err(error) => self.note(issuer, error),
+        }
+        outcome
+    }
+
+    fn note(&self, issuer: &str, error: &VerifyError) {
+        let unknown = error.kind() == ErrorKind::UnknownIssuer;
+        if unknown {
+            self.known.remove(issuer);
+        }
+        let lasts = if unknown { UNKNOWN_FOR } else { FAILED_FOR };
+        let entry = Unknown { error: error.clone(), since: self.now(), lasts };
+        self.unknown.insert(issuer.to_owned(), entry);
+    }
+
+    /// The verifier of what the resolver found: the one there is, with its keys, or a new one.
     fn verifier(&self, issuer: &str, found: Issuer) -> Result<BoxVerifier, VerifyError> {
         let misconfigured = |context: &'static str| {
             VerifyError::new(ErrorKind::Misconfigured).with_context(context)
@@ -185,6 +283,9 @@ impl Shared {
         // Under another name it would vouch for tokens that it was not asked about.
         if found.name() != issuer {
             return Err(misconfigured("the resolver gave an issuer of another name"));
+        }
+        if let Some((verifier, _)) = self.known(issuer) {
+            return Ok(verifier);
         }
         let trusted: Trusted = found.build(&self.defaults).map_err(|problems| {
             misconfigured("the resolver gave a faulty issuer").with_source(problems)
@@ -194,7 +295,35 @@ impl Shared {
 
     fn refused(&self, issuer: &str) -> Option<VerifyError> {
         let entry = self.unknown.get(issuer)?;
-        let age = Moment::now(&*self.defaults.clock).since(entry.since);
-        (age < entry.lasts).then_some(entry.error)
+        (self.now().since(entry.since) < entry.lasts).then_some(entry.error)
     }
+
+    fn now(&self) -> Moment {
+        Moment::now(&*self.defaults.clock)
+    }
+
+    fn flights(&self) -> MutexGuard<'_, HashMap<String, Flight>> {
+        // The map is whole at every point that could panic.
+        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One call of the resolver. However it ends, it is under way no longer.
+struct Call {
+    shared: Arc<Shared>,
+    issuer: String,
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.shared.note(&self.issuer, &broke_off());
+        }
+        self.shared.flights().remove(&self.issuer);
+    }
+}
+
+/// The resolver panicked, or its runtime is gone.
+fn broke_off() -> VerifyError {
+    VerifyError::new(ErrorKind::Misconfigured).with_context("the resolver broke off")
 }

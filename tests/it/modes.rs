@@ -1,0 +1,403 @@
+//! How local and remote verification go together, seen through the facade.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use serde_json::{Value, json};
+use tower::{Layer, ServiceExt, service_fn};
+use tower_introspect::{
+    ClientAuth, ErrorKind, Issuer, ResourceServer, VerifiedToken,
+    clock::UnixTime,
+    credentials::Token,
+    test_util::{AuthorizationServer, Client, Endpoint, Fault, TestClock},
+    verify::{Freshness, Method, Verifier, VerifyRequest},
+};
+
+use crate::support::{AUDIENCE, ISSUER, challenge, refusal, request};
+
+const MAX_AGE: Duration = Duration::from_secs(10);
+
+struct World {
+    server: AuthorizationServer,
+    api: ResourceServer,
+}
+
+fn auth() -> ClientAuth {
+    ClientAuth::basic("api", "s3cret")
+}
+
+fn confirmed() -> Issuer {
+    Issuer::jwt_and_introspect(ISSUER, auth(), MAX_AGE)
+}
+
+fn falling_back() -> Issuer {
+    Issuer::hybrid(ISSUER, auth()).introspect_without_keys()
+}
+
+impl World {
+    fn new(issuer: Issuer) -> Self {
+        let clock = TestClock::new(UnixTime::from_secs(1_800_000_000));
+        let server = AuthorizationServer::new(ISSUER)
+            .with_clock(clock.clone())
+            .with_client(Client::new("api", "s3cret"));
+        let api = ResourceServer::builder(AUDIENCE)
+            .issuer(issuer)
+            .transport(server.transport())
+            .clock(clock)
+            .build()
+            .unwrap();
+        Self { server, api }
+    }
+
+    fn jwt(&self) -> String {
+        self.server.jwt().subject("alice").audience(AUDIENCE).scope("read write").mint()
+    }
+
+    fn opaque(&self) -> String {
+        self.server.opaque().subject("alice").audience(AUDIENCE).mint()
+    }
+
+    /// What the server says of tokens from now on, whatever they are.
+    fn says(&self, answer: &Value) {
+        self.server.clear(Endpoint::Introspection);
+        let mut response = Response::new(Bytes::from(answer.to_string()));
+        response.headers_mut().insert("content-type", "application/json".parse().unwrap());
+        self.server.inject(Endpoint::Introspection, Fault::respond(response));
+    }
+
+    fn asked(&self) -> usize {
+        self.server.calls(Endpoint::Introspection)
+    }
+
+    async fn present(&self, token: &str) -> Response<Option<VerifiedToken>> {
+        self.present_to(self.api.layer(), token).await
+    }
+
+    async fn present_live(&self, token: &str) -> Response<Option<VerifiedToken>> {
+        self.present_to(self.api.layer().freshness(Freshness::Live), token).await
+    }
+
+    /// The answer, with the token that a handler got.
+    async fn present_to(
+        &self,
+        layer: tower_introspect::IntrospectLayer<tower_introspect::verify::BoxVerifier>,
+        token: &str,
+    ) -> Response<Option<VerifiedToken>> {
+        let handler = service_fn(async |request: http::Request<Bytes>| {
+            let token = request.extensions().get::<VerifiedToken>().cloned();
+            Ok::<_, std::convert::Infallible>(Response::new(token))
+        });
+        let bearer = format!("Bearer {token}");
+        let Ok(response) =
+            layer.layer(handler).oneshot(request(&[("authorization", &bearer)])).await;
+        response
+    }
+
+    /// How the token was verified, if it is let in.
+    async fn method(&self, token: &str) -> Result<Method, ErrorKind> {
+        let response = self.present(token).await;
+        match response.body() {
+            Some(token) => Ok(token.method()),
+            None => Err(refusal(&response).unwrap()),
+        }
+    }
+}
+
+// Which verifier answers.
+
+#[tokio::test(start_paused = true)]
+async fn each_mode_verifies_in_its_way() {
+    for (issuer, jwt, opaque) in [
+        (Issuer::jwt(ISSUER), Ok(Method::Jwt), Err(ErrorKind::MalformedToken)),
+        (Issuer::introspect(ISSUER, auth()), Ok(Method::Introspection), Ok(Method::Introspection)),
+        (Issuer::hybrid(ISSUER, auth()), Ok(Method::Jwt), Ok(Method::Introspection)),
+        (confirmed(), Ok(Method::Confirmed), Ok(Method::Introspection)),
+        (falling_back(), Ok(Method::Jwt), Ok(Method::Introspection)),
+    ] {
+        let world = World::new(issuer);
+        assert_eq!(world.method(&world.jwt()).await, jwt);
+        assert_eq!(world.method(&world.opaque()).await, opaque);
+    }
+}
+
+// Confirmed by the server.
+
+#[tokio::test(start_paused = true)]
+async fn a_forged_jwt_costs_the_server_nothing() {
+    let world = World::new(confirmed());
+    world.api.warm().await.unwrap();
+    let jwt = || world.server.jwt().audience(AUDIENCE);
+    let stranger = AuthorizationServer::new("https://other.example.com");
+    let forged = stranger.jwt().claim("iss", ISSUER).audience(AUDIENCE).mint();
+    for token in [
+        jwt().with_corrupt_signature().mint(),
+        jwt().unsigned().mint(),
+        jwt().typ("JWT").mint(),
+        jwt().without("exp").mint(),
+        jwt().kid("unknown").with_corrupt_signature().mint(),
+        stranger.jwt().audience(AUDIENCE).mint(),
+        forged,
+    ] {
+        assert_eq!(world.present(&token).await.status(), StatusCode::UNAUTHORIZED);
+    }
+    assert_eq!(world.asked(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revoked_jwt_is_refused_with_the_next_request() {
+    let world = World::new(confirmed());
+    let jwt = world.jwt();
+    assert_eq!(world.method(&jwt).await, Ok(Method::Confirmed));
+    world.server.revoke(&jwt);
+    let response = world.present(&jwt).await;
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(refusal(&response), Some(ErrorKind::Inactive));
+    assert_eq!(world.asked(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_can_not_confirm_is_never_a_yes() {
+    let status = |code| Fault::status(StatusCode::from_u16(code).unwrap());
+    for (fault, expected) in [
+        (Fault::unreachable(), 503),
+        (Fault::hang(), 503),
+        (status(500), 503),
+        (status(401), 500),
+        (Fault::html(), 502),
+        (Fault::garbage(), 502),
+    ] {
+        let world = World::new(confirmed());
+        world.server.inject(Endpoint::Introspection, fault.clone());
+        let response = world.present(&world.jwt()).await;
+        assert_eq!(response.status().as_u16(), expected, "{fault:?}");
+        assert_eq!(challenge(response.headers()), None, "the client is not to blame");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_about_another_token_is_502() {
+    let world = World::new(confirmed());
+    let token = world
+        .server
+        .jwt()
+        .subject("alice")
+        .client_id("app")
+        .claim("jti", "1")
+        .audience(AUDIENCE)
+        .mint();
+    let agreed = json!({"active": true, "sub": "alice", "client_id": "app", "jti": "1"});
+    world.says(&agreed);
+    assert_eq!(world.method(&token).await, Ok(Method::Confirmed));
+    // What the answer leaves out it does not deny.
+    world.says(&json!({"active": true}));
+    assert_eq!(world.method(&token).await, Ok(Method::Confirmed));
+    for (name, other) in [("sub", "mallory"), ("client_id", "other"), ("jti", "2")] {
+        let mut answer = agreed.clone();
+        answer[name] = other.into();
+        world.says(&answer);
+        let response = world.present(&token).await;
+        assert_eq!(response.status(), StatusCode::BAD_GATEWAY, "{name}");
+        assert_eq!(refusal(&response), Some(ErrorKind::BadResponse), "{name}");
+        assert_eq!(challenge(response.headers()), None, "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_answer_takes_away_is_gone() {
+    let world = World::new(confirmed());
+    let jwt = world.jwt();
+    world.says(&json!({"active": true, "scope": "read admin"}));
+    let response = world.present(&jwt).await;
+    let token = response.body().as_ref().unwrap();
+    assert!(token.has_scope("read"));
+    assert!(!token.has_scope("write"), "the server took it back");
+    assert!(!token.has_scope("admin"), "it was never in what was signed");
+
+    world.says(&json!({"active": true, "exp": 1_799_999_000}));
+    assert_eq!(world.method(&jwt).await, Err(ErrorKind::Expired));
+    world.says(&json!({"active": true, "exp": 1_800_000_060}));
+    let response = world.present(&jwt).await;
+    let token = response.body().as_ref().unwrap();
+    assert_eq!(token.expires_at(), Some(UnixTime::from_secs(1_800_000_060)));
+    // It does not live longer either.
+    world.says(&json!({"active": true, "exp": 4_102_444_800_u64}));
+    let response = world.present(&jwt).await;
+    let token = response.body().as_ref().unwrap();
+    assert_eq!(token.expires_at(), Some(UnixTime::from_secs(1_800_003_600)));
+
+    world.says(&json!({"active": true, "nbf": 1_800_000_600}));
+    assert_eq!(world.method(&jwt).await, Err(ErrorKind::NotYetValid));
+}
+
+#[tokio::test(start_paused = true)]
+async fn rfc8705_3_2_rfc9449_6_2_a_binding_in_either_place_binds() {
+    let world = World::new(confirmed());
+    let bound = json!({"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"});
+    for answer in [
+        json!({"active": true, "cnf": bound}),
+        json!({"active": true, "cnf": {"x5t#S256": "bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg2"}}),
+        json!({"active": true, "token_type": "DPoP"}),
+    ] {
+        world.says(&answer);
+        let outcome = world.method(&world.jwt()).await;
+        assert_eq!(outcome, Err(ErrorKind::UnprovenPossession), "{answer}");
+    }
+    // Bound in the token, and not mentioned by the server.
+    let token = world.server.jwt().audience(AUDIENCE).claim("cnf", bound).mint();
+    world.says(&json!({"active": true}));
+    assert_eq!(world.method(&token).await, Err(ErrorKind::UnprovenPossession));
+    // Bound to two keys.
+    world.says(&json!({"active": true, "cnf": {"jkt": "other"}}));
+    assert_eq!(world.method(&token).await, Err(ErrorKind::BadResponse));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_confirmed_jwt_falls_with_its_key() {
+    let world = World::new(confirmed());
+    let request = VerifyRequest::new(Token::bearer(&world.jwt()).unwrap());
+    let fact = world.api.verifier().verify(request).await.unwrap();
+    assert!(!fact.is_retired());
+    world.server.rotate_keys();
+    world.server.remove_old_keys();
+    tokio::time::sleep(Duration::from_secs(9 * 60)).await;
+    assert!(fact.is_retired());
+}
+
+// Introspected for want of keys.
+
+#[tokio::test(start_paused = true)]
+async fn without_keys_jwts_are_introspected_and_say_so() {
+    for endpoint in [Endpoint::Jwks, Endpoint::Discovery] {
+        // With the endpoint given, introspection needs no discovery.
+        let url = format!("{ISSUER}/introspect");
+        let world =
+            World::new(falling_back().configure_introspection(|remote| remote.endpoint(url)));
+        world.server.inject(endpoint, Fault::unreachable());
+        let jwt = world.jwt();
+        assert_eq!(world.method(&jwt).await, Ok(Method::Fallback));
+        assert_eq!(world.method(&jwt).await, Ok(Method::Fallback));
+        assert_eq!(world.asked(), 2);
+        world.server.revoke(&jwt);
+        assert_eq!(world.method(&jwt).await, Err(ErrorKind::Inactive));
+        // Once there are keys again, they serve.
+        world.server.clear(endpoint);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(world.method(&world.jwt()).await, Ok(Method::Jwt));
+        assert_eq!(world.asked(), 3);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_asked_about_what_is_refused() {
+    let world = World::new(falling_back());
+    let jwt = || world.server.jwt().audience(AUDIENCE);
+    let wrong = || {
+        [
+            jwt().with_corrupt_signature().mint(),
+            jwt().unsigned().mint(),
+            jwt().typ("JWT").mint(),
+            jwt().without("exp").mint(),
+            jwt().header("crit", json!(["x"])).mint(),
+        ]
+    };
+    world.api.warm().await.unwrap();
+    for token in wrong() {
+        assert_eq!(world.present(&token).await.status(), StatusCode::UNAUTHORIZED);
+    }
+    let unknown = jwt().kid("unknown").mint();
+    assert_eq!(world.method(&unknown).await, Err(ErrorKind::UnknownKey));
+    assert_eq!(world.asked(), 0);
+    // Nor while there are no keys, about what is wrong whatever the keys.
+    let world = World::new(falling_back());
+    world.server.inject(Endpoint::Jwks, Fault::unreachable());
+    for token in wrong().into_iter().skip(1) {
+        assert_eq!(world.present(&token).await.status(), StatusCode::UNAUTHORIZED);
+    }
+    assert_eq!(world.asked(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_that_are_nonsense_are_no_reason_to_fall_back() {
+    let world = World::new(falling_back());
+    world.server.inject(Endpoint::Jwks, Fault::html());
+    assert_eq!(world.method(&world.jwt()).await, Err(ErrorKind::BadResponse));
+    assert_eq!(world.asked(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_both_down_the_answer_is_503() {
+    let world = World::new(falling_back());
+    world.server.inject(Endpoint::Jwks, Fault::unreachable());
+    world.server.inject(Endpoint::Introspection, Fault::unreachable());
+    let response = world.present(&world.jwt()).await;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(response.headers().contains_key("retry-after"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_who_asks_for_it_falls_back() {
+    for issuer in
+        [Issuer::hybrid(ISSUER, auth()), confirmed(), confirmed().introspect_without_keys()]
+    {
+        let world = World::new(issuer);
+        world.server.inject(Endpoint::Jwks, Fault::unreachable());
+        assert_eq!(world.method(&world.jwt()).await, Err(ErrorKind::Unavailable));
+        assert_eq!(world.asked(), 0);
+    }
+}
+
+// Live.
+
+#[tokio::test(start_paused = true)]
+async fn live_asks_the_server_about_this_very_request() {
+    for issuer in [
+        Issuer::introspect(ISSUER, auth()),
+        Issuer::hybrid(ISSUER, auth()),
+        confirmed(),
+        falling_back(),
+    ] {
+        let world = World::new(issuer);
+        for token in [world.jwt(), world.opaque()] {
+            let before = world.asked();
+            let response = world.present_live(&token).await;
+            let method = response.body().as_ref().unwrap().method();
+            assert!(matches!(method, Method::Introspection | Method::Confirmed), "{method:?}");
+            assert_eq!(world.asked(), before + 1);
+            world.server.revoke(&token);
+            let refused = world.present_live(&token).await;
+            assert_eq!(refusal(&refused), Some(ErrorKind::Inactive));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn live_where_nobody_can_be_asked_is_our_own_fault() {
+    let world = World::new(Issuer::jwt(ISSUER));
+    let response = world.present_live(&world.jwt()).await;
+    assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(refusal(&response), Some(ErrorKind::Misconfigured));
+    assert_eq!(challenge(response.headers()), None);
+    assert!(world.server.strays().is_empty());
+}
+
+#[test]
+fn live_where_nobody_can_be_asked_is_refused_when_it_is_built() {
+    let world = World::new(Issuer::jwt(ISSUER));
+    let build = |issuer| {
+        let builder = ResourceServer::builder(AUDIENCE).issuer(issuer).freshness(Freshness::Live);
+        builder.transport(world.server.transport()).build()
+    };
+    let problems = build(Issuer::jwt(ISSUER)).unwrap_err();
+    assert_eq!(problems.problems().map(|(name, _)| name).collect::<Vec<_>>(), ["freshness"]);
+    for issuer in [
+        Issuer::introspect(ISSUER, auth()),
+        Issuer::hybrid(ISSUER, auth()),
+        confirmed(),
+        falling_back(),
+    ] {
+        assert!(build(issuer).is_ok());
+    }
+}

@@ -1,0 +1,494 @@
+//! Issuers that are resolved when their first token comes, and what that may cost.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, LazyLock, Mutex},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::future::{join_all, poll_immediate};
+use http::{Request, Response, StatusCode, header};
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+use tower::service_fn;
+use tower_introspect::{
+    Blame, ErrorKind, Issuer, ResourceServer, VerifyError,
+    clock::UnixTime,
+    credentials::Token,
+    http::HttpTransport,
+    jwt::{Algorithm, SigningKey},
+    resource_server::IssuerResolver,
+    test_util::TestClock,
+    verify::{ActiveToken, BoxVerifier, Verifier, VerifyRequest},
+};
+
+use crate::support::{AUDIENCE, ask, refusal, request};
+
+const TENANTS: &str = "https://login.example.com/t/";
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+
+static KEY: LazyLock<SigningKey> = LazyLock::new(|| {
+    SigningKey::from_pem(Algorithm::EdDSA, include_bytes!("keys/ed25519.pem")).unwrap()
+});
+
+/// What the database of tenants does when it is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Database {
+    Fail(ErrorKind),
+    Hang,
+    Know,
+    Panic,
+    /// As `Know`, but takes a while.
+    Slow,
+    Unknown,
+    WrongName,
+}
+
+/// What the authorization server of a tenant does when it is asked for its keys.
+#[derive(Clone, Debug)]
+enum Jwks {
+    Answer(Bytes),
+    Hang,
+}
+
+/// A service of many tenants, whose issuers are all at one place.
+///
+/// The keys of a tenant are at `{issuer}/jwks`. It has the key `k`, unless told otherwise.
+#[derive(Clone, Default)]
+struct World(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    database: HashMap<String, Database>,
+    jwks: HashMap<String, Jwks>,
+    /// The issuers that the database was asked about.
+    asked: Vec<String>,
+    /// How often each URL was fetched.
+    fetched: HashMap<String, usize>,
+    blocked: Vec<String>,
+}
+
+impl World {
+    fn database(&self, tenant: &str, does: Database) {
+        self.0.lock().unwrap().database.insert(issuer(tenant), does);
+    }
+
+    fn jwks(&self, tenant: &str, does: Jwks) {
+        self.0.lock().unwrap().jwks.insert(format!("{}/jwks", issuer(tenant)), does);
+    }
+
+    fn asked(&self) -> usize {
+        self.0.lock().unwrap().asked.len()
+    }
+
+    fn fetches(&self) -> usize {
+        self.0.lock().unwrap().fetched.values().sum()
+    }
+
+    fn fetches_of(&self, tenant: &str) -> usize {
+        let url = format!("{}/jwks", issuer(tenant));
+        self.0.lock().unwrap().fetched.get(&url).copied().unwrap_or(0)
+    }
+
+    fn transport(&self) -> HttpTransport {
+        let usual = Bytes::from(key_set(&KEY));
+        let state = Arc::clone(&self.0);
+        HttpTransport::new(service_fn(move |request: Request<Bytes>| {
+            let url = request.uri().to_string();
+            let mut state = state.lock().unwrap();
+            let does = state.jwks.get(&url).cloned();
+            *state.fetched.entry(url).or_default() += 1;
+            drop(state);
+            let usual = usual.clone();
+            async move {
+                sleep(Duration::from_millis(10)).await;
+                match does.unwrap_or(Jwks::Answer(usual)) {
+                    Jwks::Answer(body) => Ok::<_, std::convert::Infallible>(Response::new(body)),
+                    Jwks::Hang => std::future::pending().await,
+                }
+            }
+        }))
+    }
+
+    fn resolver(&self) -> IssuerResolver {
+        let (allowed, asked) = (Arc::clone(&self.0), Arc::clone(&self.0));
+        IssuerResolver::new(
+            move |issuer| {
+                let blocked = allowed.lock().unwrap().blocked.iter().any(|name| name == issuer);
+                issuer.starts_with(TENANTS) && !blocked
+            },
+            move |name: String| {
+                let mut state = asked.lock().unwrap();
+                let does = state.database.get(&name).copied().unwrap_or(Database::Know);
+                state.asked.push(name.clone());
+                drop(state);
+                let found = |name: &str| {
+                    let jwks = format!("{name}/jwks");
+                    Some(Issuer::jwt(name).configure_jwt(|jwt| jwt.jwks_uri(jwks)))
+                };
+                async move {
+                    match does {
+                        Database::Fail(kind) => Err(VerifyError::new(kind)),
+                        Database::Hang => std::future::pending().await,
+                        Database::Know => Ok(found(&name)),
+                        Database::Panic => panic!("as scripted"),
+                        Database::Slow => {
+                            sleep(SECOND).await;
+                            Ok(found(&name))
+                        }
+                        Database::Unknown => Ok(None),
+                        Database::WrongName => Ok(found("https://evil.example.com")),
+                    }
+                }
+            },
+        )
+    }
+
+    fn api(&self, resolver: IssuerResolver) -> ResourceServer {
+        ResourceServer::builder(AUDIENCE)
+            .resolve_issuers(resolver)
+            .transport(self.transport())
+            .clock(TestClock::new(UnixTime::from_secs(1_800_000_000)))
+            .build()
+            .unwrap()
+    }
+}
+
+fn key_set(key: &SigningKey) -> String {
+    json!({"keys": [key.clone().with_kid("k").public_jwk().unwrap()]}).to_string()
+}
+
+fn issuer(tenant: &str) -> String {
+    format!("{TENANTS}{tenant}")
+}
+
+fn token(tenant: &str) -> String {
+    token_of(&issuer(tenant), &KEY)
+}
+
+fn token_of(issuer: &str, key: &SigningKey) -> String {
+    let header = json!({"alg": key.algorithm().as_str(), "typ": "at+jwt", "kid": "k"});
+    let claims = json!({"iss": issuer, "aud": AUDIENCE, "exp": 4_102_444_800_u64, "sub": "alice"});
+    key.sign(&header, &claims).unwrap()
+}
+
+fn question(token: &str) -> VerifyRequest {
+    VerifyRequest::new(Token::bearer(token).unwrap())
+}
+
+async fn fact(verifier: &BoxVerifier, token: &str) -> Result<ActiveToken, VerifyError> {
+    verifier.verify(question(token)).await
+}
+
+async fn kind(verifier: &BoxVerifier, tenant: &str) -> Result<(), ErrorKind> {
+    fact(verifier, &token(tenant)).await.map(drop).map_err(|error| error.kind())
+}
+
+/// Whether the tenant is answered without waiting.
+fn at_once(verifier: &BoxVerifier, tenant: &str) -> Option<Result<(), ErrorKind>> {
+    let outcome = verifier.verify(question(&token(tenant))).now_or_later().ok()?;
+    Some(outcome.map(drop).map_err(|error| error.kind()))
+}
+
+async fn status(api: &ResourceServer, tenant: &str) -> (StatusCode, Option<ErrorKind>, bool) {
+    let bearer = format!("Bearer {}", token(tenant));
+    let response = ask(&api.layer(), request(&[("authorization", &bearer)])).await;
+    let retry = response.headers().contains_key(header::RETRY_AFTER);
+    (response.status(), refusal(&response), retry)
+}
+
+#[tokio::test(start_paused = true)]
+async fn fifty_thousand_tenants_cost_the_state_of_a_thousand() {
+    const CAPACITY: usize = 1000;
+    const ALL: usize = 50_000;
+    let world = World::default();
+    let verifier = world.api(world.resolver().capacity(CAPACITY)).verifier();
+    for some in 0..ALL / 100 {
+        let some = (some * 100..(some + 1) * 100).map(|tenant| tenant.to_string());
+        let outcomes = some.map(|tenant| {
+            let verifier = &verifier;
+            async move { kind(verifier, &tenant).await }
+        });
+        assert!(join_all(outcomes).await.into_iter().all(|outcome| outcome == Ok(())));
+    }
+    let (asked, fetched) = (world.asked(), world.fetches());
+    assert_eq!(asked, ALL, "each is resolved once");
+    assert!((ALL..=ALL + 10 * CAPACITY).contains(&fetched), "{fetched} fetches");
+    let before = Instant::now();
+    sleep(HOUR).await;
+    // Only what is kept is kept up to date: every 8 minutes.
+    let refreshed = world.fetches() - fetched;
+    println!("{refreshed} fetches in the hour after {ALL} tenants");
+    assert!(refreshed <= CAPACITY * 8, "{refreshed} fetches");
+    assert!(refreshed >= CAPACITY / 2, "{refreshed}: nothing seems to be kept at all");
+    assert_eq!(world.asked(), asked, "nobody asked, so nobody is resolved");
+    assert_eq!(before.elapsed(), HOUR);
+    drop(verifier);
+    let fetched = world.fetches();
+    sleep(HOUR).await;
+    assert_eq!(world.fetches(), fetched, "all background work ended with the last handle");
+}
+
+#[tokio::test(start_paused = true)]
+async fn unknown_issuers_are_asked_for_once_a_minute() {
+    let world = World::default();
+    world.database("nobody", Database::Unknown);
+    let verifier = world.api(world.resolver()).verifier();
+    for _ in 0..10 * 60 {
+        assert_eq!(kind(&verifier, "nobody").await, Err(ErrorKind::UnknownIssuer));
+        sleep(SECOND).await;
+    }
+    assert_eq!(world.asked(), 10);
+    assert_eq!(world.fetches(), 0);
+    // And known a minute after the database knows it.
+    world.database("nobody", Database::Know);
+    sleep(MINUTE).await;
+    assert_eq!(kind(&verifier, "nobody").await, Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn invented_issuers_push_no_known_one_out() {
+    let world = World::default();
+    let verifier = world.api(world.resolver().capacity(4)).verifier();
+    for tenant in ["a", "b", "c"] {
+        assert_eq!(kind(&verifier, tenant).await, Ok(()));
+    }
+    for at in 0..5000 {
+        let name = format!("invented-{at}");
+        world.database(&name, Database::Unknown);
+        assert_eq!(kind(&verifier, &name).await, Err(ErrorKind::UnknownIssuer));
+    }
+    for tenant in ["a", "b", "c"] {
+        assert_eq!(at_once(&verifier, tenant), Some(Ok(())), "{tenant}");
+    }
+    assert_eq!(world.fetches(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn issuers_outside_of_the_allowed_cause_nothing() {
+    let world = World::default();
+    let api = world.api(world.resolver());
+    for name in [
+        "https://evil.example.com",
+        "https://login.example.com",
+        "https://login.example.com/T/a",
+        "http://login.example.com/t/a",
+        "https://login.example.com.evil.example.com/t/a",
+        "",
+    ] {
+        let error = fact(&api.verifier(), &token_of(name, &KEY)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::UnknownIssuer, "{name}");
+    }
+    assert_eq!((world.asked(), world.fetches()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_longer_allowed_is_refused_with_the_next_token() {
+    let world = World::default();
+    let verifier = world.api(world.resolver()).verifier();
+    assert_eq!(kind(&verifier, "a").await, Ok(()));
+    world.0.lock().unwrap().blocked.push(issuer("a"));
+    assert_eq!(at_once(&verifier, "a"), Some(Err(ErrorKind::UnknownIssuer)));
+    world.0.lock().unwrap().blocked.clear();
+    assert_eq!(at_once(&verifier, "a"), Some(Ok(())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenant_that_is_gone_is_dropped_within_ten_minutes_of_use() {
+    let world = World::default();
+    let verifier = world.api(world.resolver()).verifier();
+    assert_eq!(kind(&verifier, "a").await, Ok(()));
+    world.database("a", Database::Unknown);
+    sleep(10 * MINUTE - SECOND).await;
+    assert_eq!(at_once(&verifier, "a"), Some(Ok(())));
+    assert_eq!(world.asked(), 1);
+    sleep(SECOND).await;
+    assert_eq!(at_once(&verifier, "a"), Some(Ok(())), "nobody waits for it to be looked up");
+    tokio::task::yield_now().await;
+    assert_eq!(at_once(&verifier, "a"), Some(Err(ErrorKind::UnknownIssuer)));
+    assert_eq!(world.asked(), 2);
+    let fetches = world.fetches_of("a");
+    sleep(HOUR).await;
+    assert_eq!(world.fetches_of("a"), fetches, "its keys are fetched no more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenant_in_use_keeps_its_keys_and_costs_a_call_in_ten_minutes() {
+    let world = World::default();
+    let verifier = world.api(world.resolver()).verifier();
+    let first = fact(&verifier, &token("a")).await.unwrap();
+    for _ in 0..60 {
+        sleep(MINUTE).await;
+        assert_eq!(at_once(&verifier, "a"), Some(Ok(())));
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(world.asked(), 1 + 6);
+    assert!(world.fetches_of("a") <= 1 + 8);
+    assert!(!first.is_retired());
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_database_is_down_known_tenants_are_served_for_a_day() {
+    let world = World::default();
+    let verifier = world.api(world.resolver()).verifier();
+    assert_eq!(kind(&verifier, "a").await, Ok(()));
+    world.database("a", Database::Fail(ErrorKind::Unavailable));
+    for _ in 0..23 {
+        sleep(HOUR).await;
+        assert_eq!(at_once(&verifier, "a"), Some(Ok(())));
+    }
+    assert!(world.asked() <= 24, "{}", world.asked());
+    sleep(HOUR).await;
+    assert_eq!(kind(&verifier, "a").await, Err(ErrorKind::Unavailable));
+    world.database("a", Database::Know);
+    sleep(SECOND).await;
+    assert_eq!(kind(&verifier, "a").await, Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_tokens_of_a_tenant_resolve_it_once() {
+    let world = World::default();
+    world.database("a", Database::Slow);
+    let verifier = world.api(world.resolver()).verifier();
+    let token = token("a");
+    for outcome in join_all((0..200).map(|_| fact(&verifier, &token))).await {
+        assert_eq!(outcome.unwrap().issuer(), issuer("a"));
+    }
+    assert_eq!((world.asked(), world.fetches()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_leader_costs_nobody_an_answer_and_no_second_call() {
+    let world = World::default();
+    world.database("a", Database::Slow);
+    let verifier = world.api(world.resolver()).verifier();
+    let token = token("a");
+    let mut leader = Box::pin(fact(&verifier, &token));
+    let mut follower = Box::pin(fact(&verifier, &token));
+    assert!(poll_immediate(&mut leader).await.is_none());
+    assert!(poll_immediate(&mut follower).await.is_none());
+    drop(leader);
+    follower.await.unwrap();
+    assert_eq!((world.asked(), world.fetches()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn clients_that_hang_up_cause_no_more_calls_than_those_that_stay() {
+    let world = World::default();
+    world.database("a", Database::Unknown);
+    world.database("b", Database::Hang);
+    let verifier = world.api(world.resolver()).verifier();
+    let (a, b) = (token("a"), token("b"));
+    for _ in 0..1000 {
+        let _ = poll_immediate(Box::pin(fact(&verifier, &a))).await;
+        let _ = poll_immediate(Box::pin(fact(&verifier, &b))).await;
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(world.asked(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_database_that_fails_is_503_and_asked_again_after_a_second() {
+    for does in [Database::Fail(ErrorKind::Unavailable), Database::Hang] {
+        let world = World::default();
+        world.database("a", does);
+        let api = world.api(world.resolver());
+        let start = Instant::now();
+        let expected = (StatusCode::SERVICE_UNAVAILABLE, Some(ErrorKind::Unavailable), true);
+        for _ in 0..10 {
+            assert_eq!(status(&api, "a").await, expected, "{does:?}");
+        }
+        assert!(start.elapsed() <= 3 * SECOND, "{does:?}");
+        assert_eq!(world.asked(), 1, "{does:?}");
+        world.database("a", Database::Know);
+        sleep(SECOND).await;
+        assert_eq!(status(&api, "a").await.0, StatusCode::OK);
+        assert_eq!(world.asked(), 2, "{does:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resolver_that_gives_another_issuer_is_our_own_fault() {
+    for does in [Database::WrongName, Database::Panic] {
+        let world = World::default();
+        world.database("a", does);
+        let api = world.api(world.resolver());
+        for _ in 0..10 {
+            let (status, kind, _) = status(&api, "a").await;
+            assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR, "{does:?}");
+            assert_eq!(kind.unwrap().blame(), Blame::ResourceServer, "{does:?}");
+        }
+        assert_eq!((world.asked(), world.fetches()), (1, 0), "{does:?}");
+        // The others are none the worse for it, and neither is it once it is mended.
+        assert_eq!(status(&api, "b").await.0, StatusCode::OK);
+        world.database("a", Database::Know);
+        sleep(SECOND).await;
+        assert_eq!(status(&api, "a").await.0, StatusCode::OK, "{does:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rfc8725_3_8_the_same_kid_in_two_tenants_stays_apart() {
+    let other = SigningKey::from_pem(Algorithm::RS256, include_bytes!("keys/rsa.pem")).unwrap();
+    let world = World::default();
+    world.jwks("b", Jwks::Answer(key_set(&other).into()));
+    let verifier = world.api(world.resolver()).verifier();
+    let (a, b) = (issuer("a"), issuer("b"));
+    for (issuer, key) in [(&a, &*KEY), (&b, &other)] {
+        assert_eq!(fact(&verifier, &token_of(issuer, key)).await.unwrap().issuer(), issuer);
+    }
+    for (issuer, key) in [(&a, &other), (&b, &*KEY)] {
+        let error = fact(&verifier, &token_of(issuer, key)).await.unwrap_err();
+        assert_eq!(error.blame(), Blame::Client);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenant_that_is_down_slows_no_other() {
+    let world = World::default();
+    world.jwks("down", Jwks::Hang);
+    world.database("stuck", Database::Hang);
+    let verifier = world.api(world.resolver()).verifier();
+    assert_eq!(kind(&verifier, "up").await, Ok(()));
+    let (down, stuck) = (token("down"), token("stuck"));
+    let mut waiting: Vec<_> = (0..100)
+        .flat_map(|_| [Box::pin(fact(&verifier, &down)), Box::pin(fact(&verifier, &stuck))])
+        .collect();
+    for one in &mut waiting {
+        assert!(poll_immediate(one).await.is_none());
+    }
+    assert_eq!(at_once(&verifier, "up"), Some(Ok(())));
+    let start = Instant::now();
+    assert_eq!(kind(&verifier, "new").await, Ok(()), "nor one that is not known yet");
+    assert_eq!(start.elapsed(), Duration::from_millis(10));
+    for outcome in join_all(waiting).await {
+        assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Unavailable);
+    }
+}
+
+#[test]
+fn outside_of_a_runtime_known_tenants_are_served() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    let world = World::default();
+    let verifier = runtime.block_on(async {
+        let verifier = world.api(world.resolver()).verifier();
+        assert_eq!(kind(&verifier, "a").await, Ok(()));
+        verifier
+    });
+    let outcome = |tenant| {
+        let verifying = verifier.verify(question(&token(tenant))).now_or_later().ok().unwrap();
+        verifying.map(drop).map_err(|error| error.kind())
+    };
+    drop(runtime);
+    assert_eq!(outcome("a"), Ok(()));
+    assert_eq!(outcome("b"), Err(ErrorKind::Unavailable));
+}

@@ -1,0 +1,1 @@
+//! A week of rotations, outages and restarts, in paused time.
