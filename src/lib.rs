@@ -60,8 +60,9 @@
 //! | [`credentials`], [`claims`], [`http`], [`clock`] | what the rest stands on |
 //! | [`test_util`] | an authorization server for your tests |
 //!
-//! The [design](docs::design), the [security model](docs::security) and what to know when
-//! [operating](docs::operations) it are chapters of this documentation.
+//! The [design](docs::design), the [security model](docs::security), what to know when
+//! [operating](docs::operations) it and recipes for [providers](docs::providers) are chapters of this
+//! documentation.
 //!
 //! # Features
 //!
@@ -130,7 +131,7 @@ pub use self::{
 };
 
 /// Longer texts.
-#[cfg(doc)]
+#[cfg(any(doc, all(doctest, feature = "full")))]
 pub mod docs {
     #[doc = include_str!("../docs/conformance.md")]
     pub mod conformance {}
@@ -138,12 +139,14 @@ pub mod docs {
     pub mod design {}
     #[doc = include_str!("../docs/operations.md")]
     pub mod operations {}
+    #[doc = include_str!("../docs/providers.md")]
+    pub mod providers {}
     #[doc = include_str!("../docs/security.md")]
     pub mod security {}
 }
 
 /// The snippets of the README.
-#[cfg(all(doctest, feature = "axum", feature = "tonic", feature = "reqwest", feature = "_crypto"))]
+#[cfg(all(doctest, feature = "full"))]
 #[doc = include_str!("../README.md")]
 #[derive(Debug)]
 pub struct Readme {}

@@ -42,7 +42,7 @@ use crate::{
     credentials::Extractor,
     error::{ErrorKind, VerifyError},
     layer::Introspect,
-    policy::{Anonymous, Policy, Requirement, VerifiedToken, challenge_of, token_of},
+    policy::{Policy, Requirement, VerifiedToken, challenge_of, strip_identity, token_of},
     require::Require,
     respond::{Challenge, Refusal, RequestHead},
     telemetry,
@@ -140,9 +140,7 @@ impl<V: Verifier> Interceptor for VerifyInterceptor<V> {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         let verdict = self.verify(&request);
         let extensions = request.extensions_mut();
-        // Nothing that came with the request may pass for our verdict.
-        extensions.remove::<VerifiedToken>();
-        extensions.remove::<Anonymous>();
+        strip_identity(extensions);
         match verdict {
             Ok(token) => {
                 extensions.insert(token);

@@ -210,12 +210,14 @@ impl Claims {
         self
     }
 
-    /// These claims, as far as a later word about the same token still allows: its scope if it
-    /// has one, the earlier end, the later start, and the key that either binds the token to.
+    /// These claims, as far as a later word about the same token still allows: the scope that both
+    /// grant if it names one, the earlier end, the later start, and the key that either binds the
+    /// token to.
     #[must_use]
     pub(crate) fn narrowed_by(mut self, later: &Self) -> Self {
         if later.raw("scope").is_some() {
-            self.scope = later.scope.clone();
+            let both = self.scope.iter().filter(|value| later.scope.contains(value));
+            self.scope = Scope::from_values(both);
         }
         let ends = [self.expires_at, later.expires_at];
         self.expires_at = ends.into_iter().flatten().min();

@@ -13,6 +13,7 @@ use crate::{
     clock::UnixTime,
     credentials::Token,
     error::{ConfigError, ErrorKind, VerifyError},
+    http::discovery::AuthMethods,
 };
 
 /// How this service authenticates to the introspection endpoint (RFC 7662 §2.1).
@@ -47,6 +48,16 @@ enum Means {
         id: Box<str>,
         secret: SecretString,
     },
+    /// By whichever method the server offers.
+    Secret(Box<AnyMethod>),
+}
+
+/// A client secret that can be shown in several ways.
+struct AnyMethod {
+    basic: ClientAuth,
+    post: ClientAuth,
+    #[cfg(all(feature = "jwt", feature = "_crypto"))]
+    assertion: ClientAuth,
 }
 
 /// What is done to the halves of Basic credentials before they are joined.
@@ -57,6 +68,31 @@ enum Encoding {
 }
 
 impl ClientAuth {
+    /// A client secret, by the method that the server's metadata offers: `client_secret_basic`,
+    /// else `client_secret_post`, else `client_secret_jwt` (RFC 8414 §2,
+    /// `introspection_endpoint_auth_methods_supported`).
+    ///
+    /// `client_secret_basic` where the metadata says nothing about it, and where the endpoint is
+    /// [configured](super::IntrospectionVerifierBuilder::endpoint). If the server offers none of
+    /// them, nothing is sent: the secret is of no use there, and requests are answered with
+    /// [`Misconfigured`](ErrorKind::Misconfigured).
+    ///
+    /// ```
+    /// # use tower_introspect::introspection::ClientAuth;
+    /// let auth = ClientAuth::secret("api", "correct horse");
+    /// # let _ = auth;
+    /// ```
+    #[must_use]
+    pub fn secret(id: impl Into<String>, secret: impl Into<String>) -> Self {
+        let (id, secret) = (id.into(), secret.into());
+        Self::of(Means::Secret(Box::new(AnyMethod {
+            #[cfg(all(feature = "jwt", feature = "_crypto"))]
+            assertion: Self::client_secret_jwt(id.clone(), secret.clone()),
+            basic: Self::basic(id.clone(), secret.clone()),
+            post: Self::post(id, secret),
+        })))
+    }
+
     /// `client_secret_basic`: identifier and secret as HTTP Basic credentials.
     ///
     /// Both are form-encoded first, as RFC 6749 §2.3.1 demands. Some servers never decode them;
@@ -188,6 +224,11 @@ impl ClientAuth {
             Means::Assertion(assertion) => {
                 Self::of(Means::Assertion(assertion.clone().meant_for(audience.into())))
             }
+            Means::Secret(any) => Self::of(Means::Secret(Box::new(AnyMethod {
+                basic: any.basic.clone(),
+                post: any.post.clone(),
+                assertion: any.assertion.clone().assertion_audience(audience),
+            }))),
             _ => self,
         }
     }
@@ -225,7 +266,27 @@ impl ClientAuth {
                 check_id(id, problems);
                 check_secret(secret, problems);
             }
+            // Whether the secret is long enough for an assertion matters only if one is made.
+            Means::Secret(any) => any.post.check(problems),
         }
+    }
+
+    /// These credentials, by one method: that which fits what the server says about itself.
+    pub(super) fn for_server(&self, methods: &AuthMethods) -> Result<&Self, VerifyError> {
+        let Means::Secret(any) = &*self.0 else { return Ok(self) };
+        if methods.is_unknown() || methods.offers("client_secret_basic") {
+            return Ok(&any.basic);
+        }
+        if methods.offers("client_secret_post") {
+            return Ok(&any.post);
+        }
+        #[cfg(all(feature = "jwt", feature = "_crypto"))]
+        if methods.offers("client_secret_jwt") {
+            return Ok(&any.assertion);
+        }
+        Err(VerifyError::new(ErrorKind::Misconfigured).with_context(format!(
+            "the introspection endpoint takes no client secret; it offers {methods}"
+        )))
     }
 
     /// The identifier of this service at the authorization server, if the credentials name it.
@@ -235,6 +296,7 @@ impl ClientAuth {
             Means::Assertion(assertion) => Some(assertion.id()),
             Means::Basic { id, .. } | Means::Mtls { id } | Means::Post { id, .. } => Some(id),
             Means::Bearer { .. } => None,
+            Means::Secret(any) => any.post.client_id(),
         }
     }
 
@@ -272,6 +334,8 @@ impl ClientAuth {
                 form.push("client_id", id);
                 form.push("client_secret", secret.expose_secret());
             }
+            // Whoever did not ask `for_server` has no metadata to go by.
+            Means::Secret(any) => any.basic.apply(form, headers, issuer, now)?,
         }
         Ok(())
     }
@@ -287,6 +351,7 @@ impl fmt::Debug for ClientAuth {
             Means::Bearer { .. } => "bearer",
             Means::Mtls { .. } => "mtls",
             Means::Post { .. } => "post",
+            Means::Secret(_) => "secret",
         };
         f.debug_struct("ClientAuth")
             .field("method", &method)

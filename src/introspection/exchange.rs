@@ -80,20 +80,23 @@ impl Exchange {
         if let Target::Discovered(discovery) = &self.target {
             let metadata = discovery.metadata().await?;
             metadata.require_introspection_endpoint(self.auth.is_mtls())?;
+            self.auth.for_server(&metadata.introspection_auth_methods)?;
         }
         Ok(())
     }
 
     async fn claims(&self, token: &Token) -> Result<Claims, VerifyError> {
         let metadata;
-        let endpoint = match &self.target {
+        let (endpoint, auth) = match &self.target {
             Target::Discovered(discovery) => {
                 metadata = discovery.metadata().await?;
-                metadata.require_introspection_endpoint(self.auth.is_mtls())?
+                let endpoint = metadata.require_introspection_endpoint(self.auth.is_mtls())?;
+                (endpoint, self.auth.for_server(&metadata.introspection_auth_methods)?)
             }
-            Target::Fixed(endpoint) => endpoint,
+            Target::Fixed(endpoint) => (endpoint, &self.auth),
         };
-        let answer = self.answer(token, endpoint).await;
+        let question = Question { token, endpoint, auth };
+        let answer = self.answer(question).await;
         if let Target::Discovered(discovery) = &self.target
             && may_have_moved(&answer)
         {
@@ -119,25 +122,26 @@ impl Exchange {
     }
 
     /// Any answer, the second if the first attempt failed in a way that a second may not.
-    async fn answer(&self, token: &Token, endpoint: &Endpoint) -> Answer {
-        let first = self.attempt(token, endpoint).await;
+    async fn answer(&self, question: Question<'_>) -> Answer {
+        let first = self.attempt(question).await;
         if first.as_ref().is_ok_and(|answer| !answer.status().is_server_error()) {
             self.budget.deposit();
         }
         if is_worth_a_retry(&first) && self.budget.withdraw() {
-            return self.attempt(token, endpoint).await;
+            return self.attempt(question).await;
         }
         first
     }
 
     /// Sends the question once.
-    async fn attempt(&self, token: &Token, endpoint: &Endpoint) -> Answer {
-        let request = self.request(token, endpoint).map_err(NoAnswer::Ours)?;
+    async fn attempt(&self, question: Question<'_>) -> Answer {
+        let request = self.request(question).map_err(NoAnswer::Ours)?;
         let sending = self.transport.send(request, self.timeout, MAX_ANSWER);
         sending.await.map_err(NoAnswer::Transport)
     }
 
-    fn request(&self, token: &Token, endpoint: &Endpoint) -> Result<Request<Bytes>, VerifyError> {
+    fn request(&self, question: Question<'_>) -> Result<Request<Bytes>, VerifyError> {
+        let Question { token, endpoint, auth } = question;
         let mut request = Request::new(Bytes::new());
         *request.method_mut() = HttpMethod::POST;
         *request.uri_mut() = endpoint.uri().clone();
@@ -148,10 +152,18 @@ impl Exchange {
         for (name, value) in &self.parameters {
             form.push(name, value);
         }
-        self.auth.apply(&mut form, headers, &self.issuer, self.clock.now())?;
+        auth.apply(&mut form, headers, &self.issuer, self.clock.now())?;
         *request.body_mut() = form.into_bytes();
         Ok(request)
     }
+}
+
+/// What is asked, where, and as whom.
+#[derive(Clone, Copy)]
+struct Question<'a> {
+    token: &'a Token,
+    endpoint: &'a Endpoint,
+    auth: &'a ClientAuth,
 }
 
 type Answer = Result<Response<Bytes>, NoAnswer>;

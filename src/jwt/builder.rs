@@ -25,6 +25,7 @@ pub struct JwtVerifierBuilder {
     algorithms: Option<Vec<Algorithm>>,
     profile: Profile,
     scope_claim: Option<String>,
+    audience_claim: Option<String>,
     clock: Arc<dyn Clock>,
 }
 
@@ -39,6 +40,7 @@ impl JwtVerifierBuilder {
             algorithms: None,
             profile: Profile::default(),
             scope_claim: None,
+            audience_claim: None,
             clock: Arc::new(SystemClock),
         }
     }
@@ -107,6 +109,34 @@ impl JwtVerifierBuilder {
         self
     }
 
+    /// Takes the audience of a token without `aud` from this claim, a string.
+    ///
+    /// For issuers that leave `aud` out: `client_id`, for AWS Cognito, and then the audiences of
+    /// the [`Policy`](crate::Policy) are the clients that may come. A token that has `aud` is held
+    /// to it, whatever else it says.
+    ///
+    /// # Security
+    ///
+    /// Who asked for a token is not whom it is meant for. A token that such a client got for
+    /// another service passes for one meant for this service (RFC 9700 §2.3), so require a scope
+    /// that no other service grants anything for; and where clients choose their own identifiers,
+    /// don't use this. Prefer an issuer that names the audience.
+    ///
+    /// ```
+    /// use tower_introspect::jwt::{JwtVerifier, Profile};
+    ///
+    /// let verifier = JwtVerifier::builder("https://as.example.com")
+    ///     .profile(Profile::Generic)
+    ///     .danger_audience_claim("client_id")
+    ///     .build()?;
+    /// # let _ = verifier;
+    /// # Ok::<(), tower_introspect::ConfigError>(())
+    /// ```
+    pub fn danger_audience_claim(mut self, name: impl Into<String>) -> Self {
+        self.audience_claim = Some(name.into());
+        self
+    }
+
     /// Sets the clock.
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
@@ -123,6 +153,9 @@ impl JwtVerifierBuilder {
         if self.issuer.is_empty() {
             problems.push("issuer", "empty");
         }
+        if self.audience_claim.as_deref().is_some_and(|name| matches!(name, "" | "aud")) {
+            problems.push("audience_claim", "it takes the place of `aud`");
+        }
         let source = self.source(&mut problems);
         let algorithms = self.allowed(&source, &mut problems);
         let rules = Rules {
@@ -130,6 +163,7 @@ impl JwtVerifierBuilder {
             algorithms: algorithms.into(),
             profile: self.profile,
             scope_claim: self.scope_claim.map(Into::into),
+            audience_claim: self.audience_claim.map(Into::into),
         };
         problems.or_ok(JwtVerifier(Arc::new(Inner { rules, source, clock: self.clock })))
     }

@@ -304,6 +304,7 @@ mod tests {
                 algorithms: Algorithm::ASYMMETRIC.into(),
                 profile: Profile::Rfc9068,
                 scope_claim: None,
+                audience_claim: None,
             },
             source: Source::Remote(Arc::clone(&fake) as _),
             clock: Arc::new(SystemClock),

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::{
-    claims::{Claims, ClaimsError, Scope},
+    claims::{Audience, Claims, ClaimsError, Scope},
     error::{ErrorKind, TokenKind},
     jose::{
         Algorithm,
@@ -29,6 +29,8 @@ pub(super) struct Rules {
     pub(super) profile: Profile,
     /// The claim that holds the scope, where it is not `scope`.
     pub(super) scope_claim: Option<Box<str>>,
+    /// The claim that stands in for `aud` where that is absent.
+    pub(super) audience_claim: Option<Box<str>>,
 }
 
 /// Why a token gives no claims.
@@ -116,6 +118,7 @@ impl Rules {
         if let Some(kind) = foreign_kind(&claims, header.is_typ(ACCESS_TOKEN)) {
             return Err(ErrorKind::WrongTokenKind(kind));
         }
+        let claims = self.with_audience(claims);
         if claims.audience().is_empty() {
             return Err(ErrorKind::MissingClaim("aud"));
         }
@@ -129,6 +132,16 @@ impl Rules {
             }
             None => claims,
         })
+    }
+
+    /// The claims, with an audience from elsewhere if they have none. An empty `aud` is one: it
+    /// names nobody.
+    fn with_audience(&self, claims: Claims) -> Claims {
+        let stand_in = self.audience_claim.as_deref().filter(|_| claims.raw("aud").is_none());
+        match stand_in.and_then(|name| claims.string(name)).map(|name| Audience::one(&name)) {
+            Some(audience) => claims.with_audience(audience),
+            None => claims,
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use http::{HeaderValue, Request, Response, header::CACHE_CONTROL};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::{IntrospectLayer, service::Presented};
+use super::{IntrospectLayer, admit::Presented};
 use crate::{respond::Respond, verify::Verifier};
 
 pin_project! {

@@ -44,6 +44,7 @@
 //! * An interceptor of tonic can't wait. [`tonic`](crate::tonic) has one for tokens that can be
 //!   verified at once.
 
+mod admit;
 pub mod future;
 mod service;
 

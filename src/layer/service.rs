@@ -4,16 +4,19 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{Extensions, HeaderMap, Request, Response, header::AUTHORIZATION};
+use http::{Request, Response};
 use tower_service::Service;
 
-use super::{IntrospectLayer, future::ResponseFuture};
+use super::{
+    IntrospectLayer,
+    admit::{Credentials, Presented},
+    future::ResponseFuture,
+};
 use crate::{
-    credentials::{Origin, Scheme, Token},
-    error::{ErrorKind, VerifyError},
-    policy::{Anonymous, VerifiedToken},
-    respond::{self, Auto, Refusal, RequestHead, Respond},
-    verify::{ActiveToken, Outcome, Verifier, VerifyRequest},
+    error::VerifyError,
+    policy::Anonymous,
+    respond::{Auto, RequestHead, Respond},
+    verify::{Verifier, VerifyRequest},
 };
 
 /// The service of an [`IntrospectLayer`].
@@ -163,88 +166,4 @@ impl<S: fmt::Debug, V, R> fmt::Debug for Introspect<S, V, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Introspect").field("inner", &self.inner).finish_non_exhaustive()
     }
-}
-
-enum Credentials {
-    Anonymous,
-    Token(Token),
-}
-
-/// How the token was presented, kept while it is verified.
-#[derive(Clone, Copy)]
-pub(super) struct Presented {
-    scheme: Scheme,
-    origin: Origin,
-}
-
-impl Presented {
-    fn of(token: &Token) -> Self {
-        Self { scheme: token.scheme(), origin: token.origin() }
-    }
-
-    /// A response to a request with its token in the query must not be stored by shared caches
-    /// (RFC 6750 §2.3).
-    pub(super) fn private(self) -> bool {
-        self.origin == Origin::Query
-    }
-}
-
-impl<V, R> IntrospectLayer<V, R> {
-    fn credentials<B>(&self, request: &mut Request<B>) -> Result<Credentials, VerifyError> {
-        strip_identity(request.extensions_mut());
-        let head = RequestHead::of(request);
-        if self.settings.exempt.as_deref().is_some_and(|exempt| exempt(head)) {
-            return Ok(Credentials::Anonymous);
-        }
-        match self.settings.extractor.extract(head.headers(), head.uri()) {
-            Ok(token) => Ok(Credentials::Token(token)),
-            Err(error)
-                if self.settings.optional && error.kind() == ErrorKind::MissingCredentials =>
-            {
-                Ok(Credentials::Anonymous)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Holds the outcome against the policy, and lets the request carry the verdict.
-    pub(super) fn admit<B>(
-        &self,
-        outcome: Outcome,
-        presented: Presented,
-        request: &mut Request<B>,
-    ) -> Result<(), VerifyError> {
-        let admit = |active: ActiveToken| self.policy.admit(active, presented.scheme);
-        let token = outcome.and_then(admit)?;
-        request.extensions_mut().insert(token);
-        self.cover_credentials(request.headers_mut());
-        Ok(())
-    }
-
-    pub(super) fn refuse<ReqB, ResB>(
-        &self,
-        error: &VerifyError,
-        request: &Request<ReqB>,
-    ) -> Response<ResB>
-    where
-        R: Respond<ResB>,
-    {
-        let refusal = Refusal::new(error, RequestHead::of(request), self.policy.challenges());
-        respond::refuse(&*self.responder, &refusal)
-    }
-
-    fn cover_credentials(&self, headers: &mut HeaderMap) {
-        if self.settings.remove_credentials {
-            headers.remove(AUTHORIZATION);
-        } else if let Some(value) = headers.get_mut(AUTHORIZATION) {
-            // Whatever logs headers below this layer shows `Sensitive` instead.
-            value.set_sensitive(true);
-        }
-    }
-}
-
-/// Nothing that came with the request may pass for our verdict.
-fn strip_identity(extensions: &mut Extensions) {
-    extensions.remove::<VerifiedToken>();
-    extensions.remove::<Anonymous>();
 }

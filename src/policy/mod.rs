@@ -30,7 +30,7 @@ mod verified;
 
 use std::{sync::Arc, time::Duration};
 
-pub(crate) use self::verified::{Anonymous, challenge_of, token_of};
+pub(crate) use self::verified::{Anonymous, challenge_of, strip_identity, token_of};
 pub use self::{
     requirement::Requirement,
     verified::{Identity, VerifiedToken},

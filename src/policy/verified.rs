@@ -134,6 +134,12 @@ impl Identity {
 #[derive(Clone, Debug)]
 pub(crate) struct Anonymous(pub(crate) Arc<Challenge>);
 
+/// Sees to it that nothing which came with a request passes for our verdict.
+pub(crate) fn strip_identity(extensions: &mut Extensions) {
+    extensions.remove::<VerifiedToken>();
+    extensions.remove::<Anonymous>();
+}
+
 /// The token that a request was let in with.
 pub(crate) fn token_of(extensions: &Extensions) -> Result<&VerifiedToken, VerifyError> {
     if let Some(token) = extensions.get::<VerifiedToken>() {

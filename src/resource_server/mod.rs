@@ -24,12 +24,17 @@
 //! ```
 
 mod builder;
+#[cfg(all(feature = "config", feature = "_crypto"))]
+#[cfg_attr(docsrs, doc(cfg(feature = "config")))]
+pub mod config;
 mod issuer;
 #[cfg(all(feature = "jwt", feature = "_crypto"))]
 mod tenants;
 
 use std::{fmt, sync::Arc};
 
+#[cfg(all(feature = "config", feature = "_crypto"))]
+pub use self::config::Config;
 use self::issuer::Trusted;
 #[cfg(all(feature = "jwt", feature = "_crypto"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]

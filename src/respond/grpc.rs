@@ -1,11 +1,8 @@
 //! Refusals over gRPC: trailers only (gRPC over HTTP/2, "Responses").
 
-use http::{
-    HeaderName, HeaderValue, Response,
-    header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
-};
+use http::{HeaderName, HeaderValue, Response, header::CONTENT_TYPE};
 
-use super::{Refusal, http::retry_after, table::row};
+use super::{Refusal, http::explain, table::row};
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
@@ -20,13 +17,7 @@ pub(super) fn render<B: Default>(refusal: &Refusal<'_>) -> Response<B> {
     headers.insert(GRPC_STATUS, HeaderValue::from_static(row.grpc.code()));
     // Our messages hold nothing that would have to be percent-encoded.
     headers.insert(GRPC_MESSAGE, HeaderValue::from_static(row.message));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if let Some(challenge) = refusal.challenge.header(refusal.error) {
-        headers.insert(WWW_AUTHENTICATE, challenge);
-    }
-    if let Some(after) = retry_after(refusal.error) {
-        headers.insert(RETRY_AFTER, after.as_secs().into());
-    }
+    explain(refusal, headers);
     response
 }
 

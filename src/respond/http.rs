@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::{
-    HeaderValue, Response,
+    HeaderMap, HeaderValue, Response,
     header::{CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 
@@ -16,7 +16,12 @@ const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
 pub(super) fn render<B: Default>(refusal: &Refusal<'_>) -> Response<B> {
     let mut response = Response::new(B::default());
     *response.status_mut() = row(refusal.error.kind()).status;
-    let headers = response.headers_mut();
+    explain(refusal, response.headers_mut());
+    response
+}
+
+/// The fields that both renderings have: to gRPC they are metadata.
+pub(super) fn explain(refusal: &Refusal<'_>, headers: &mut HeaderMap) {
     // What is refused now may be granted with the next token (RFC 9111 §3.5 leaves it to us).
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Some(challenge) = refusal.challenge.header(refusal.error) {
@@ -25,11 +30,10 @@ pub(super) fn render<B: Default>(refusal: &Refusal<'_>) -> Response<B> {
     if let Some(after) = retry_after(refusal.error) {
         headers.insert(RETRY_AFTER, after.as_secs().into());
     }
-    response
 }
 
 /// When to try again, in whole seconds, rounded up so that nobody comes too early.
-pub(super) fn retry_after(error: &VerifyError) -> Option<Duration> {
+fn retry_after(error: &VerifyError) -> Option<Duration> {
     let after = match error.kind() {
         ErrorKind::Unavailable => error.retry_after().unwrap_or(DEFAULT_RETRY_AFTER),
         _ => error.retry_after()?,

@@ -117,7 +117,7 @@ impl State {
     }
 
     fn introspect(&mut self, headers: &HeaderMap, form: &Form) -> Result<Response<Bytes>, Refusal> {
-        let client = authenticate(&self.clients, headers, form)?;
+        let client = authenticate(self, Endpoint::Introspection, headers, form)?;
         let token = form.get("token").ok_or(Refusal::invalid_request("no token"))?;
         let body = self.describe(token);
         match acceptable(headers)? {
@@ -162,7 +162,7 @@ impl State {
 
     /// Revokes a token, if there is such a token (RFC 7009 §2).
     fn revoke(&mut self, headers: &HeaderMap, form: &Form) -> Result<Response<Bytes>, Refusal> {
-        let client = authenticate(&self.clients, headers, form)?;
+        let client = authenticate(self, Endpoint::Revocation, headers, form)?;
         let token = form.get("token").ok_or(Refusal::invalid_request("no token"))?;
         if let Some(record) = self.tokens.get_mut(token) {
             if record.claims.get("client_id").is_some_and(|id| id != client.id()) {
@@ -178,7 +178,7 @@ impl State {
 
     /// Issues a token for a client itself (RFC 6749 §4.4).
     fn issue(&mut self, headers: &HeaderMap, form: &Form) -> Result<Response<Bytes>, Refusal> {
-        let client = authenticate(&self.clients, headers, form)?;
+        let client = authenticate(self, Endpoint::Token, headers, form)?;
         match form.get("grant_type") {
             Some("client_credentials") => {}
             Some(_) => return Err(Refusal::Error("unsupported_grant_type", "not spoken here")),
@@ -215,7 +215,14 @@ impl State {
     /// The metadata of the server (RFC 8414 §2).
     pub(super) fn metadata(&self) -> Map<String, Value> {
         let at = |endpoint| self.url(endpoint);
-        let auth = ["client_secret_basic", "client_secret_post"];
+        let auth = [
+            "client_secret_basic",
+            "client_secret_post",
+            "client_secret_jwt",
+            "private_key_jwt",
+            "tls_client_auth",
+        ];
+        let signing = ["ES256", "RS256", "PS256", "EdDSA", "HS256"];
         let document = json!({
             "issuer": self.issuer,
             "jwks_uri": at(Endpoint::Jwks),
@@ -227,9 +234,12 @@ impl State {
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": ["ES256", "RS256"],
             "token_endpoint_auth_methods_supported": auth,
+            "token_endpoint_auth_signing_alg_values_supported": signing,
             "introspection_endpoint_auth_methods_supported": auth,
             "introspection_signing_alg_values_supported": ["RS256"],
+            "introspection_endpoint_auth_signing_alg_values_supported": signing,
             "revocation_endpoint_auth_methods_supported": auth,
+            "revocation_endpoint_auth_signing_alg_values_supported": signing,
         });
         let Value::Object(mut document) = document else { unreachable!("it is an object") };
         for (name, value) in &self.metadata_changes {

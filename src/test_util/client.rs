@@ -5,8 +5,12 @@ use http::{HeaderMap, header};
 
 use super::{
     answer::Refusal,
+    assertion,
+    fault::Endpoint,
     form::{self, Form},
+    state::State,
 };
+use crate::jwt::KeySet;
 
 /// A client that is registered at the [`AuthorizationServer`](super::AuthorizationServer): one that
 /// asks for tokens, or a resource server that introspects them.
@@ -30,6 +34,7 @@ pub struct Client {
 
 #[derive(Clone)]
 enum Credential {
+    Assertions(KeySet),
     Bearer(String),
     Mtls,
     Secret(String),
@@ -41,6 +46,16 @@ impl Client {
     #[must_use]
     pub fn new(id: impl Into<String>, secret: impl Into<String>) -> Self {
         Self::with_credential(id.into(), Credential::Secret(secret.into()))
+    }
+
+    /// A client that signs assertions with one of `keys`: `private_key_jwt`, or with a secret
+    /// `client_secret_jwt` (RFC 7523 §2.2, OpenID Connect Core 1.0 §9).
+    ///
+    /// An assertion is taken once. It is meant for the issuer or for the endpoint it is sent to, and
+    /// for nobody else, and is good for five minutes at most.
+    #[must_use]
+    pub fn assertions(id: impl Into<String>, keys: KeySet) -> Self {
+        Self::with_credential(id.into(), Credential::Assertions(keys))
     }
 
     /// A client that is known by `token` in `Authorization: Bearer` (RFC 7662 §2.1).
@@ -113,20 +128,52 @@ impl fmt::Debug for Client {
 ///
 /// If it shows nothing, something wrong, or more than one thing (RFC 6749 §2.3).
 pub(super) fn authenticate(
-    clients: &[Client],
+    state: &mut State,
+    endpoint: Endpoint,
     headers: &HeaderMap,
     form: &Form,
 ) -> Result<Client, Refusal> {
     let shown = Shown::find(headers, form)?;
-    let client = clients.iter().find(|client| shown.is_by(client)).ok_or(Refusal::InvalidClient)?;
+    if let Shown::Assertion(text) = &shown {
+        return assert(state, endpoint, text, form.get("client_id"));
+    }
+    let client =
+        state.clients.iter().find(|client| shown.is_by(client)).ok_or(Refusal::InvalidClient)?;
     if form.get("client_id").is_some_and(|id| id != client.id) {
         return Err(Refusal::invalid_request("client_id is of another client"));
     }
     Ok(client.clone())
 }
 
+/// Finds the client of an assertion, and takes that once.
+fn assert(
+    state: &mut State,
+    endpoint: Endpoint,
+    text: &str,
+    client_id: Option<&str>,
+) -> Result<Client, Refusal> {
+    let id = assertion::claimed(text).ok_or(Refusal::InvalidClient)?;
+    let client = state.clients.iter().find(|client| client.id == id);
+    let client = client.ok_or(Refusal::InvalidClient)?.clone();
+    let Credential::Assertions(keys) = &client.credential else {
+        return Err(Refusal::InvalidClient);
+    };
+    if client_id.is_some_and(|shown| shown != id) {
+        return Err(Refusal::invalid_request("client_id is of another client"));
+    }
+    let url = state.url(endpoint);
+    let audiences = [&*state.issuer, &*url];
+    let jti = assertion::check(text, keys, &id, &audiences, state.clock.now());
+    let jti = jti.ok_or(Refusal::InvalidClient)?;
+    if !state.assertions.insert((id, jti)) {
+        return Err(Refusal::InvalidClient);
+    }
+    Ok(client)
+}
+
 /// What a request shows of its client.
 enum Shown {
+    Assertion(String),
     Bearer(String),
     Id(String),
     Secret { id: String, secret: String },
@@ -139,19 +186,26 @@ impl Shown {
         if authorization.next().is_some() {
             return Err(Refusal::invalid_request("two Authorization headers"));
         }
-        let id = form.get("client_id").map(str::to_owned);
-        match (header, id, form.get("client_secret").map(str::to_owned)) {
-            (Some(_), _, Some(_)) => {
-                Err(Refusal::invalid_request("two ways of client authentication"))
-            }
-            (Some(value), _, None) => value
+        let param = |name| form.get(name).map(str::to_owned);
+        let (id, secret, assertion) =
+            (param("client_id"), param("client_secret"), param("client_assertion"));
+        let ways = [header.is_some(), secret.is_some(), assertion.is_some()];
+        if ways.into_iter().filter(|way| *way).count() > 1 {
+            return Err(Refusal::invalid_request("two ways of client authentication"));
+        }
+        if assertion.is_some() != (form.get("client_assertion_type") == Some(assertion::TYPE)) {
+            return Err(Refusal::invalid_request("not the type of assertion that is known"));
+        }
+        match (header, assertion, id, secret) {
+            (Some(value), ..) => value
                 .to_str()
                 .ok()
                 .and_then(Self::read)
                 .ok_or_else(|| Refusal::invalid_request("unreadable Authorization header")),
-            (None, Some(id), Some(secret)) => Ok(Self::Secret { id, secret }),
-            (None, Some(id), None) => Ok(Self::Id(id)),
-            (None, None, _) => Err(Refusal::InvalidClient),
+            (None, Some(assertion), ..) => Ok(Self::Assertion(assertion)),
+            (None, None, Some(id), Some(secret)) => Ok(Self::Secret { id, secret }),
+            (None, None, Some(id), None) => Ok(Self::Id(id)),
+            (None, None, None, _) => Err(Refusal::InvalidClient),
         }
     }
 

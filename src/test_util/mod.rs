@@ -66,6 +66,7 @@
 //! The keys are public knowledge. Nothing but a test may trust this server.
 
 mod answer;
+mod assertion;
 mod client;
 mod clock;
 mod fault;

@@ -1,6 +1,10 @@
 //! What a server knows.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::HeaderValue;
@@ -22,6 +26,8 @@ pub(super) struct State {
     pub(super) issuer: String,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) clients: Vec<Client>,
+    /// The client and the name of every assertion that was taken.
+    pub(super) assertions: HashSet<(String, String)>,
     pub(super) keys: Keys,
     pub(super) tokens: HashMap<String, Record>,
     /// Members of the metadata that are set otherwise, or left out where null.
@@ -65,6 +71,7 @@ impl State {
             issuer,
             clock: Arc::new(SystemClock),
             clients: Vec::new(),
+            assertions: HashSet::new(),
             tokens: HashMap::new(),
             metadata_changes: Map::new(),
             oauth_metadata: true,

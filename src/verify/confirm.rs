@@ -12,6 +12,8 @@ use crate::error::{ErrorKind, VerifyError};
 /// authorization server nothing, and then the server is asked whether the token is active, with an
 /// answer at most `max_age` old. The claims are those of the JWT; its age is that of the answer
 /// ([`Method::Confirmed`]). Where the two disagree about whose token it is, it is refused.
+/// A server that does not introspect its JWTs makes all of them
+/// [`Misconfigured`](ErrorKind::Misconfigured).
 ///
 /// ```
 /// use std::time::Duration;
@@ -77,7 +79,12 @@ impl Verifier for Confirm {
 
 /// The claims of the JWT, as far as the authorization server still stands by them.
 fn both(local: &ActiveToken, remote: Outcome) -> Outcome {
-    let remote = remote?;
+    let remote = remote.map_err(|error| match error.kind() {
+        // The token is good: it is this service that asks what the server can't answer.
+        ErrorKind::NotIntrospectable => VerifyError::new(ErrorKind::Misconfigured)
+            .with_context("the authorization server does not introspect its JWTs"),
+        _ => error,
+    })?;
     let (said, confirmed) = (local.claims(), remote.claims());
     let differs = |name: &str| match (said.string(name), confirmed.string(name)) {
         (Some(said), Some(confirmed)) => said != confirmed,

@@ -5,7 +5,8 @@ use crate::error::ErrorKind;
 ///
 /// For JWTs whose keys can't be had while introspection still works. Only
 /// [`Unavailable`](ErrorKind::Unavailable) leads to the second verifier: what the first refuses
-/// stays refused. A token admitted this way says so ([`Method::Fallback`]).
+/// stays refused. Where the second can't tell either, because its server is down or does not
+/// introspect JWTs, it stays unavailable. A token admitted this way says so ([`Method::Fallback`]).
 ///
 /// ```
 /// use tower_introspect::{
@@ -65,11 +66,15 @@ fn is_unavailable(outcome: &Outcome) -> bool {
     outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unavailable)
 }
 
+fn is_not_introspectable(outcome: &Outcome) -> bool {
+    outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotIntrospectable)
+}
+
 async fn fall_back(first: Outcome, second: BoxVerifier, request: VerifyRequest) -> Outcome {
     match second.verify(request).await {
         Ok(active) => Ok(active.by(Method::Fallback)),
-        // Both are down: the first is the one that should have answered.
-        second if is_unavailable(&second) => first,
+        // Neither can tell: the first is the one that should have answered.
+        second if is_unavailable(&second) || is_not_introspectable(&second) => first,
         second => second,
     }
 }

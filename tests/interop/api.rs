@@ -1,8 +1,8 @@
 //! A resource server on a loopback port, and a client of it.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
-use axum::{Extension, Router, routing::get};
+use axum::{Extension, Router, routing};
 use tokio::{net::TcpListener, task::AbortHandle};
 use tower_introspect::{IntrospectLayer, VerifiedToken, verify::Verifier};
 
@@ -30,7 +30,7 @@ impl Api {
     {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}/", listener.local_addr().expect("bound"));
-        let app = Router::new().route("/", get(whoami)).layer(layer);
+        let app = Router::new().route("/", routing::get(whoami)).layer(layer);
         let serving = tokio::spawn(async move { axum::serve(listener, app).await });
         let http = reqwest::Client::builder().no_proxy().build().expect("a client can be built");
         Self { url, http, serving: serving.abort_handle() }
@@ -38,12 +38,63 @@ impl Api {
 
     /// Sends a request with `token`.
     pub(crate) async fn get(&self, token: &str) -> Answer {
-        let response = self.http.get(&self.url).bearer_auth(token).send().await;
-        let response = response.expect("the API answers");
+        request(&self.http, &self.url, token).await
+    }
+
+    /// Sends requests with `token` until one is refused, while the keys are fetched in the
+    /// background.
+    pub(crate) async fn refuses_in_the_end(&self, token: &str) {
+        let refused = async {
+            while self.get(token).await.status != 401 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), refused).await.expect("refused");
+    }
+
+    /// Sends requests with `token`, one after the other, until told to stop.
+    pub(crate) fn keep_asking(&self, token: String) -> Busy {
+        let (http, url) = (self.http.clone(), self.url.clone());
+        let (stop, mut stopped) = tokio::sync::oneshot::channel();
+        let asking = tokio::spawn(async move {
+            let mut answers = 0;
+            while stopped.try_recv().is_err() {
+                request(&http, &url, &token).await.is_admission();
+                answers += 1;
+            }
+            answers
+        });
+        Busy { stop, asking }
+    }
+}
+
+/// A client that is let in all the time.
+pub(crate) struct Busy {
+    stop: tokio::sync::oneshot::Sender<()>,
+    asking: tokio::task::JoinHandle<u32>,
+}
+
+impl Busy {
+    /// Asserts that every request was admitted, and that there were some.
+    pub(crate) async fn was_always_admitted(self) {
+        let _ = self.stop.send(());
+        let answers = self.asking.await.expect("every request was admitted");
+        assert!(answers > 0, "no request was sent");
+    }
+}
+
+async fn request(http: &reqwest::Client, url: &str, token: &str) -> Answer {
+    let response = http.get(url).bearer_auth(token).send().await;
+    let response = response.expect("the API answers");
+    Answer::of(response).await
+}
+
+impl Answer {
+    async fn of(response: reqwest::Response) -> Self {
         let header = |name: &str| {
             response.headers().get(name).map(|value| value.to_str().expect("ASCII").to_owned())
         };
-        Answer {
+        Self {
             status: response.status().as_u16(),
             challenge: header("www-authenticate"),
             retry_after: header("retry-after"),

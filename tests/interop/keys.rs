@@ -1,38 +1,14 @@
 //! Keys that come, go, and can't be had.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
-use tower_introspect::{
-    Issuer, ResourceServer,
-    clock::{Clock, SystemClock, UnixTime},
-};
+use tower_introspect::{Issuer, ResourceServer};
 
 use crate::{
     api::Api,
+    clock::Ahead,
     server::{API, Server},
 };
-
-/// The clock of the system, some seconds ahead.
-#[derive(Clone, Debug, Default)]
-struct Ahead(Arc<AtomicU64>);
-
-impl Ahead {
-    fn by(&self, duration: Duration) {
-        self.0.fetch_add(duration.as_secs(), Ordering::SeqCst);
-    }
-}
-
-impl Clock for Ahead {
-    fn now(&self) -> UnixTime {
-        SystemClock.now().saturating_add(Duration::from_secs(self.0.load(Ordering::SeqCst)))
-    }
-}
 
 async fn local(server: &Server) -> (Api, Ahead) {
     let clock = Ahead::default();
@@ -80,13 +56,28 @@ async fn a_withdrawn_key_is_dropped_when_the_keys_are_no_longer_fresh() {
 
     // The request that finds the keys stale has them fetched in the background.
     clock.by(Duration::from_secs(11 * 60));
-    let refused = async {
-        while api.get(&first).await.status != 401 {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), refused).await.expect("dropped");
+    api.refuses_in_the_end(&first).await;
     api.get(&server.token("RS256").await).await.is_admission();
+}
+
+#[tokio::test]
+async fn rotation_while_requests_run() {
+    let Some(server) = Server::start().await else { return };
+    let (api, clock) = local(&server).await;
+    let first = server.token("ES256").await;
+    api.get(&first).await.is_admission();
+
+    let busy = api.keep_asking(first.clone());
+    server.add_keys().await;
+    let second = server.token("ES256").await;
+    api.get(&second).await.is_admission();
+    busy.was_always_admitted().await;
+
+    let busy = api.keep_asking(second);
+    server.drop_old_keys().await;
+    clock.by(Duration::from_secs(11 * 60));
+    api.refuses_in_the_end(&first).await;
+    busy.was_always_admitted().await;
 }
 
 #[tokio::test]

@@ -1,12 +1,21 @@
-//! Against an authorization server that others wrote, over real HTTP.
+//! Against authorization servers that others wrote, over real HTTP.
 //!
-//! The server is the npm package `oidc-provider`. To run these tests, install it:
-//! `npm ci --prefix tests/interop/oidc-provider`. Without it they say that they are skipped, and
-//! with `CI=true` in the environment they fail.
+//! Without its server a test says that it is skipped; with `CI=true` in the environment it fails.
+//! To install them:
+//!
+//! * `oidc-provider`: `npm ci --prefix tests/interop/oidc-provider`
+//! * Glewlwyd: the Debian packages `glewlwyd`, `dbconfig-sqlite3` and `sqlite3`. No server has to be
+//!   set up or running; tell debconf `glewlwyd/config_type` = `No configuration` beforehand.
+//! * django-oauth-toolkit: `python3 -m venv tests/interop/django/.venv`, then
+//!   `tests/interop/django/.venv/bin/pip install -r tests/interop/django/requirements.txt`
 
 #![cfg(all(feature = "_crypto", feature = "jwt", feature = "introspection", feature = "reqwest"))]
 
 mod api;
+mod clock;
+mod django;
+mod glewlwyd;
+mod host;
 mod introspection;
 mod keys;
 mod server;

@@ -1,5 +1,7 @@
 //! Tokens of every form, through an axum router.
 
+use std::time::Duration;
+
 use tower_introspect::{ClientAuth, Issuer, ResourceServer};
 
 use crate::{
@@ -9,7 +11,14 @@ use crate::{
 
 /// A resource server that verifies JWTs itself and has all else introspected.
 async fn hybrid(server: &Server) -> Api {
-    let issuer = Issuer::hybrid(server.issuer(), ClientAuth::basic("rs-basic", server.secret()));
+    serve(Issuer::hybrid(server.issuer(), auth(server))).await
+}
+
+fn auth(server: &Server) -> ClientAuth {
+    ClientAuth::basic("rs-basic", server.secret())
+}
+
+async fn serve(issuer: Issuer) -> Api {
     let resource_server = ResourceServer::builder(API)
         .issuer(issuer)
         .danger_allow_http_loopback()
@@ -69,4 +78,26 @@ async fn rfc7009_a_revoked_token_is_refused_on_the_next_request() {
     api.get(&token).await.is_admission();
     server.revoke(&token).await;
     api.get(&token).await.is_invalid_token();
+}
+
+/// This server introspects no JWTs, which is not the fault of the client that has one.
+#[tokio::test]
+async fn jwts_that_the_server_cannot_confirm_are_not_the_clients_fault() {
+    let Some(server) = Server::start().await else { return };
+    let max_age = Duration::from_secs(10);
+    let issuer = Issuer::jwt_and_introspect(server.issuer(), auth(&server), max_age);
+    let api = serve(issuer).await;
+    api.get(&server.token("ES256").await).await.is_not_the_clients_fault(500);
+    api.get(&server.token("opaque").await).await.is_admission();
+}
+
+#[tokio::test]
+async fn without_keys_a_jwt_that_the_server_cannot_introspect_is_not_the_clients_fault() {
+    let Some(server) = Server::start().await else { return };
+    let issuer = Issuer::hybrid(server.issuer(), auth(&server)).introspect_without_keys();
+    let api = serve(issuer).await;
+    let token = server.token("ES256").await;
+    server.fault("jwks", "500").await;
+    api.get(&token).await.is_not_the_clients_fault(503);
+    assert_eq!(server.requests("introspection").await, 1, "the server was asked");
 }

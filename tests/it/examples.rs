@@ -1,1 +1,292 @@
+//! The examples, run as their users run them.
 
+use std::{path::PathBuf, process::Stdio, time::Duration};
+
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::TcpStream,
+    process::{Child, Command},
+    time::timeout,
+};
+use tower_introspect::test_util::{AuthorizationServer, Client, Endpoint, Fault};
+
+const AUDIENCE: &str = "https://api.example.com";
+
+/// Far more than any of them needs.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// An example that was built along with this test.
+fn example(name: &str) -> Command {
+    let test = std::env::current_exe().unwrap();
+    let directory: PathBuf = test.parent().unwrap().parent().unwrap().join("examples");
+    let file = directory.join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
+    assert!(
+        file.exists(),
+        "{name} is not built: run the tests without naming a target, or build it"
+    );
+    let mut command = Command::new(file);
+    command.env_remove("NO_COLOR").stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+async fn output(command: &mut Command) -> (bool, String, String) {
+    let output = timeout(LIMIT, command.output()).await.expect("it ends").unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.success(), text(output.stdout), text(output.stderr))
+}
+
+/// The rows of the table that a run prints, with what stands in the columns.
+fn rows(out: &str) -> Vec<(String, String)> {
+    let lines = out.lines().skip_while(|line| !line.starts_with("---")).skip(1);
+    let mut rows: Vec<(String, String)> = Vec::new();
+    for line in lines.take_while(|line| !line.is_empty()) {
+        let (request, answer) = line.split_at_checked(33).expect("a row of the table");
+        match rows.last_mut() {
+            Some((_, last)) if request.trim().is_empty() => {
+                last.push(' ');
+                last.push_str(answer.trim());
+            }
+            _ => rows.push((request.trim().to_owned(), answer.trim().to_owned())),
+        }
+    }
+    rows
+}
+
+#[tokio::test]
+async fn the_quickstart_shows_what_is_let_in_and_what_is_not() {
+    let (ok, out, err) = output(&mut example("quickstart")).await;
+    assert!(ok, "{err}");
+    assert!(out.lines().all(|line| line.len() <= 100), "{out}");
+    // Not a terminal: no colours.
+    assert!(!out.contains('\x1b'));
+    let invalid = r#"401  Bearer realm="https://api.example.com", error="invalid_token""#;
+    let scope = r#"403  Bearer realm="https://api.example.com", error="insufficient_scope", scope="read:payments""#;
+    let expected = [
+        ("/payments, an opaque token", "200  the payments of alice"),
+        ("/payments, a JWT", "200  the payments of alice"),
+        ("/payments, no token", r#"401  Bearer realm="https://api.example.com""#),
+        ("/payments, a revoked token", invalid),
+        ("/payments, an expired JWT", invalid),
+        ("/payments, a forged JWT", invalid),
+        ("/payments, a JWT for another API", invalid),
+        ("/payments, an ID token", invalid),
+        ("/payments, no scope", scope),
+        ("/me, no scope", "200  you are alice"),
+    ];
+    let expected = expected.map(|(request, answer)| (request.to_owned(), answer.to_owned()));
+    assert_eq!(rows(&out), expected);
+    assert!(out.contains("asked for its keys once and about opaque tokens 2 times"), "{out}");
+}
+
+#[tokio::test]
+async fn the_quickstart_serves_until_it_is_stopped() {
+    let mut child = example("quickstart").arg("--serve").stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    // The line after the one with the token has the address.
+    let (mut token, mut address) = (None, None);
+    while address.is_none() {
+        let line = timeout(LIMIT, lines.next_line()).await.expect("in time").unwrap();
+        let line = line.expect("it goes on printing");
+        if token.is_some() {
+            address = line.trim().strip_prefix("http://").map(str::to_owned);
+        }
+        if let Some((_, rest)) = line.split_once("Authorization: Bearer ") {
+            token = rest.split('\'').next().map(str::to_owned);
+        }
+    }
+    let address = address.unwrap();
+    let (at, path) = address.split_once('/').unwrap();
+    let header = format!("Authorization: Bearer {}\r\n", token.unwrap());
+    let answer = request(at, &format!("/{path}"), &header).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.ends_with("the payments of alice"), "{answer}");
+    assert!(request(at, &format!("/{path}"), "").await.starts_with("HTTP/1.1 401"));
+    stop(child).await;
+}
+
+#[tokio::test]
+async fn the_quickstart_knows_its_arguments() {
+    let (ok, _, err) = output(example("quickstart").arg("--sevre")).await;
+    assert!(!ok && err.contains("usage"), "{err}");
+}
+
+#[tokio::test]
+async fn the_grpc_example_answers_by_method() {
+    let (ok, out, err) = output(&mut example("grpc")).await;
+    assert!(ok, "{err}");
+    let statuses: Vec<_> = out
+        .lines()
+        .map(|line| line.split_at_checked(38).expect("a row"))
+        .map(|(call, rest)| (call.trim(), rest.split_whitespace().next().unwrap()))
+        .collect();
+    assert_eq!(
+        statuses,
+        [
+            ("Version, no token", "Ok"),
+            ("SayHello, no token", "Unauthenticated"),
+            ("SayHello, the scope greet", "Ok"),
+            ("SayHello, a token for another service", "Unauthenticated"),
+            ("SetGreeting, the scope greet", "PermissionDenied"),
+            ("SetGreeting, the scope greet:admin", "Ok"),
+            ("SayHello, the scope greet", "Ok"),
+        ]
+    );
+    assert!(out.contains("hello, alice") && out.contains("good morning, alice"), "{out}");
+    assert!(out.contains("scope=\"greet:admin\""), "{out}");
+}
+
+/// Sends a GET and reads the answer to the end of the connection.
+async fn request(address: &str, path: &str, headers: &str) -> String {
+    let ask = async {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let text =
+            format!("GET {path} HTTP/1.1\r\nHost: proxy\r\nConnection: close\r\n{headers}\r\n");
+        stream.write_all(text.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    timeout(LIMIT, ask).await.expect("an answer in time")
+}
+
+fn header<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
+    let mut lines = answer.split("\r\n").skip(1).take_while(|line| !line.is_empty());
+    lines.find_map(|line| {
+        let (have, value) = line.split_once(':')?;
+        have.eq_ignore_ascii_case(name).then_some(value.trim())
+    })
+}
+
+/// Asks a process to stop, as an operator would, and waits until it has.
+async fn stop(mut child: Child) {
+    #[cfg(unix)]
+    {
+        let id = child.id().expect("it runs").to_string();
+        let sent = Command::new("kill").args(["-INT", &id]).status().await.unwrap();
+        assert!(sent.success());
+        let status = timeout(LIMIT, child.wait()).await.expect("it stops").unwrap();
+        assert!(status.success(), "{status}");
+    }
+    #[cfg(not(unix))]
+    child.kill().await.unwrap();
+}
+
+/// Starts `forward_auth`, and tells where it listens.
+async fn forward_auth(command: &mut Command) -> (Child, String) {
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let line = timeout(LIMIT, lines.next_line()).await.expect("in time").unwrap();
+    let line = line.expect("it says where it listens");
+    let address = line.strip_prefix("listening on http://").expect(&line).to_owned();
+    (child, address)
+}
+
+fn from_environment(issuer: &str, mode: &str) -> Command {
+    let mut command = example("forward_auth");
+    for (name, value) in [
+        ("LISTEN", "127.0.0.1:0"),
+        ("AUDIENCE", AUDIENCE),
+        ("ISSUER", issuer),
+        ("MODE", mode),
+        ("CLIENT_ID", "api"),
+        ("CLIENT_SECRET", "s3cret"),
+        ("REQUIRED_SCOPES", "api read"),
+        ("DANGER_ALLOW_HTTP_LOOPBACK", "true"),
+    ] {
+        command.env(format!("FORWARD_AUTH_{name}"), value);
+    }
+    command
+}
+
+#[tokio::test]
+async fn forward_auth_answers_a_proxy() {
+    let (server, _listening) = AuthorizationServer::on_loopback().await.unwrap();
+    server.register(Client::new("api", "s3cret"));
+    let (child, address) = forward_auth(&mut from_environment(server.issuer(), "hybrid")).await;
+    let ask = async |path: &str, token: &str| {
+        request(&address, path, &format!("Authorization: Bearer {token}\r\n")).await
+    };
+
+    let token = server.jwt().audience(AUDIENCE).scope("read api more");
+    let answer = ask("/any/path?of=the&client", &token.client_id("app").mint()).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert_eq!(header(&answer, "x-auth-subject"), Some("alice"));
+    assert_eq!(header(&answer, "x-auth-issuer"), Some(server.issuer()));
+    assert_eq!(header(&answer, "x-auth-client"), Some("app"));
+    assert_eq!(header(&answer, "x-auth-scope"), Some("read api more"));
+    assert_eq!(header(&answer, "cache-control"), Some("no-store"));
+
+    // A subject can't write headers, nor pass for another one.
+    let opaque = || server.opaque().audience(AUDIENCE).scope("read api");
+    let odd = opaque().subject("a b%20c\r\nX-Auth-Scope: admin\u{e9}").without("client_id").mint();
+    let answer = ask("/", &odd).await;
+    let encoded = "a%20b%2520c%0D%0AX-Auth-Scope:%20admin%C3%A9";
+    assert_eq!(header(&answer, "x-auth-subject"), Some(encoded));
+    assert_eq!(header(&answer, "x-auth-scope"), Some("read api"));
+    // There, so that it replaces what a client sends.
+    assert_eq!(header(&answer, "x-auth-client"), Some(""));
+    let long = ask("/", &opaque().subject(&"x".repeat(4000)).mint()).await;
+    assert!(long.starts_with("HTTP/1.1 403"), "{long}");
+
+    let refused = request(&address, "/", "").await;
+    assert!(refused.starts_with("HTTP/1.1 401"), "{refused}");
+    let challenge = "Bearer realm=\"https://api.example.com\"";
+    assert_eq!(header(&refused, "www-authenticate"), Some(challenge));
+    assert_eq!(header(&refused, "x-auth-subject"), None);
+
+    let refused = ask("/", &server.jwt().audience(AUDIENCE).scope("read").mint()).await;
+    assert!(refused.starts_with("HTTP/1.1 403"), "{refused}");
+    let challenge = header(&refused, "www-authenticate").unwrap();
+    assert!(challenge.ends_with("error=\"insufficient_scope\", scope=\"api read\""), "{challenge}");
+
+    let token = opaque().mint();
+    assert!(ask("/", &token).await.starts_with("HTTP/1.1 200"));
+    server.inject(Endpoint::Introspection, Fault::close());
+    let unseen = opaque().mint();
+    let refused = ask("/", &unseen).await;
+    assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
+    assert!(header(&refused, "retry-after").is_some());
+    assert_eq!(header(&refused, "www-authenticate"), None);
+    stop(child).await;
+}
+
+#[tokio::test]
+async fn forward_auth_reads_a_file() {
+    let (server, _listening) = AuthorizationServer::on_loopback().await.unwrap();
+    server.register(Client::new("api", "s3cret"));
+    let directory = std::env::temp_dir().join(format!("forward-auth-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let (file, secret) = (directory.join("forward_auth.toml"), directory.join("secret"));
+    std::fs::write(&secret, "s3cret\n").unwrap();
+    let issuer = server.issuer();
+    let settings = format!(
+        "listen = '127.0.0.1:0'\n[resource_server]\naudience = '{AUDIENCE}'\n\
+         danger_allow_http_loopback = true\n[[resource_server.issuer]]\nissuer = '{issuer}'\n\
+         mode = 'introspect'\nclient = {{ method = 'post', id = 'api', secret_file = '{}' }}\n",
+        secret.display()
+    );
+    std::fs::write(&file, &settings).unwrap();
+    let (child, address) = forward_auth(example("forward_auth").arg(&file)).await;
+    let token = server.opaque().audience(AUDIENCE).mint();
+    let answer = request(&address, "/", &format!("Authorization: Bearer {token}\r\n")).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    stop(child).await;
+
+    std::fs::write(&file, settings.replace("mode = 'introspect'", "mode = 'introspekt'")).unwrap();
+    let (ok, _, err) = output(example("forward_auth").arg(&file)).await;
+    assert!(!ok);
+    assert!(err.contains("issuer[0].mode: it is not `jwt` or `introspect` or `hybrid`"), "{err}");
+    std::fs::remove_dir_all(&directory).unwrap();
+}
+
+#[tokio::test]
+async fn forward_auth_does_not_start_without_settings() {
+    let mut command = example("forward_auth");
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("FORWARD_AUTH_")) {
+        command.env_remove(name);
+    }
+    let (ok, out, err) = output(&mut command).await;
+    assert!(!ok && out.is_empty());
+    assert!(err.contains("audience: it is missing"), "{err}");
+    assert!(err.contains("issuer[0].issuer: it is missing"), "{err}");
+}

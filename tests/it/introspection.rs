@@ -319,6 +319,8 @@ fn credentials_that_can_not_work_are_told_at_once() {
         ClientAuth::basic_raw("a:b", "secret"),
         ClientAuth::post("", "secret"),
         ClientAuth::post("api", ""),
+        ClientAuth::secret("", "secret"),
+        ClientAuth::secret("api", ""),
         ClientAuth::mtls(""),
         ClientAuth::bearer(""),
         ClientAuth::bearer("a b"),
@@ -707,6 +709,102 @@ async fn rfc8705_5_a_client_with_a_certificate_uses_the_alias() {
     };
     assert_eq!(uri(ClientAuth::mtls("api")).await, "https://mtls.example.com/i");
     assert_eq!(uri(ClientAuth::post("api", "s")).await, "https://as.example.com/plain");
+}
+
+/// A server that lists these methods of client authentication, and what it is sent.
+async fn offered(methods: &str, auth: ClientAuth) -> (verify::Outcome, Server) {
+    let members = format!(
+        r#","introspection_endpoint":"{ENDPOINT}"{}{methods}"#,
+        if methods.is_empty() {
+            ""
+        } else {
+            r#","introspection_endpoint_auth_methods_supported":"#
+        }
+    );
+    let server = Server::new([metadata(&members), Act::json(ACTIVE)]);
+    let outcome = ask(&discovering(&server, auth), TOKEN).await;
+    (outcome, server)
+}
+
+const LONG_SECRET: &str = "a secret of 32 characters or more";
+
+#[tokio::test]
+async fn rfc8414_2_basic_is_preferred_and_assumed_where_the_server_says_nothing() {
+    for methods in [
+        "",
+        "[]",
+        "7",
+        r#"["client_secret_basic"]"#,
+        r#"["client_secret_jwt","client_secret_post","client_secret_basic"]"#,
+    ] {
+        let (outcome, server) = offered(methods, ClientAuth::secret("api", LONG_SECRET)).await;
+        outcome.unwrap();
+        let authorization = server.header(1, header::AUTHORIZATION).unwrap();
+        assert!(authorization.starts_with("Basic "), "{methods}");
+        assert_eq!(server.body(1), format!("token={TOKEN}"), "{methods}");
+    }
+}
+
+#[tokio::test]
+async fn rfc8414_2_post_where_the_server_does_not_offer_basic() {
+    let methods = r#"["private_key_jwt","client_secret_jwt","client_secret_post"]"#;
+    let (outcome, server) = offered(methods, ClientAuth::secret("api", "s")).await;
+    outcome.unwrap();
+    assert_eq!(server.header(1, header::AUTHORIZATION), None);
+    assert_eq!(server.body(1), format!("token={TOKEN}&client_id=api&client_secret=s"));
+}
+
+#[cfg(feature = "_crypto")]
+#[tokio::test]
+async fn rfc8414_2_an_assertion_where_the_server_offers_nothing_else_for_a_secret() {
+    let methods = r#"["private_key_jwt","client_secret_jwt"]"#;
+    let (outcome, server) = offered(methods, ClientAuth::secret("api", LONG_SECRET)).await;
+    outcome.unwrap();
+    assert_eq!(server.header(1, header::AUTHORIZATION), None);
+    assert!(server.body(1).contains("&client_assertion="), "{}", server.body(1));
+    assert!(!server.body(1).contains("client_secret"), "{}", server.body(1));
+
+    // RFC 7518 §3.2: HS256 wants 32 bytes.
+    let (outcome, server) = offered(methods, ClientAuth::secret("api", "short")).await;
+    assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Misconfigured);
+    assert_eq!(server.calls(), 1, "nothing but the metadata was asked for");
+}
+
+#[tokio::test]
+async fn rfc8414_2_a_server_that_takes_no_secret_is_a_mistake_of_ours_and_gets_none() {
+    let methods = r#"["private_key_jwt","x\r\nforged: log","tls_client_auth"]"#;
+    let (outcome, server) = offered(methods, ClientAuth::secret("api", LONG_SECRET)).await;
+    let error = outcome.unwrap_err();
+    assert_eq!(error.blame(), Blame::ResourceServer);
+    let context = error.context().unwrap();
+    assert!(
+        context.ends_with("it offers private_key_jwt, tls_client_auth and 1 unknown"),
+        "{context}"
+    );
+    assert_eq!(server.calls(), 1, "nothing but the metadata was asked for");
+
+    let members = format!(
+        r#","introspection_endpoint":"{ENDPOINT}","introspection_endpoint_auth_methods_supported":{methods}"#
+    );
+    let server = Server::new([metadata(&members)]);
+    let warmed = discovering(&server, ClientAuth::secret("api", LONG_SECRET)).warm().await;
+    assert_eq!(warmed.unwrap_err().kind(), ErrorKind::Misconfigured);
+}
+
+/// What is configured is done, whatever the metadata says.
+#[tokio::test]
+async fn a_configured_method_is_not_second_guessed() {
+    let (outcome, server) = offered(r#"["private_key_jwt"]"#, ClientAuth::post("api", "s")).await;
+    outcome.unwrap();
+    assert!(server.body(1).ends_with("&client_id=api&client_secret=s"));
+}
+
+#[tokio::test]
+async fn a_secret_goes_to_a_configured_endpoint_by_basic() {
+    let (server, body) = sent(ClientAuth::secret("api", "s")).await;
+    let basic = format!("Basic {}", STANDARD.encode("api:s"));
+    assert_eq!(server.header(0, header::AUTHORIZATION), Some(basic));
+    assert_eq!(body, format!("token={TOKEN}"));
 }
 
 #[tokio::test]

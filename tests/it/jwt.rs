@@ -17,6 +17,8 @@ mod key_sets;
 mod known_answers;
 #[path = "jwt/mutations.rs"]
 mod mutations;
+#[path = "jwt/providers.rs"]
+mod providers;
 #[path = "jwt/rsa_encodings.rs"]
 mod rsa_encodings;
 #[path = "jwt/serialization.rs"]

@@ -19,6 +19,7 @@ mod require;
 mod resource_server;
 mod respond;
 mod support;
+mod telemetry;
 mod tenants;
 mod test_util;
 mod transport;

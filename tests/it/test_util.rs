@@ -14,10 +14,13 @@ use tokio::{
     net::TcpStream,
 };
 use tower_introspect::{
+    ErrorKind,
     clock::{Clock as _, UnixTime},
+    credentials::Token,
     http::TransportErrorKind,
-    jwt::{Algorithm, SigningKey},
+    jwt::{Algorithm, JwtVerifier, KeySet, SigningKey},
     test_util::{AuthorizationServer, Client, Endpoint, Fault, TestClock, verified_token},
+    verify::{Verifier as _, VerifyRequest},
 };
 
 const AS: &str = "https://as.example.com";
@@ -295,6 +298,93 @@ async fn rfc6749_2_3_clients_show_exactly_one_thing() {
 
     server.register(Client::new("api", "changed"));
     assert_eq!(ask(&[&good], "token=x").await, 401);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rfc7523_3_assertions_are_checked() {
+    let clock = TestClock::default();
+    let now = clock.now().as_secs();
+    let key = || SigningKey::from_secret(Algorithm::HS256, &[7; 32]).unwrap();
+    let keys = KeySet::from_secret(Algorithm::HS256, &[7; 32]).unwrap();
+    let server = AuthorizationServer::new(AS)
+        .with_clock(clock.clone())
+        .with_client(Client::assertions("api", keys))
+        .with_client(Client::new("other", "s3cret"));
+    let ask = async |assertion: &str, more: &str| {
+        let kind = "urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer";
+        let body =
+            format!("token=x&client_assertion_type={kind}&client_assertion={assertion}{more}");
+        let mut request = post(&server, Endpoint::Introspection, &body);
+        request.headers_mut().remove(header::AUTHORIZATION);
+        send(&server, request).await.status().as_u16()
+    };
+    let sign = |claims: &Value| key().sign(&json!({"alg": "HS256"}), claims).unwrap();
+    let good = |jti: &str| json!({"iss": "api", "sub": "api", "aud": AS, "jti": jti, "iat": now, "exp": now + 60});
+    let first = sign(&good("1"));
+    assert_eq!(ask(&first, "").await, 200);
+    assert_eq!(ask(&first, "").await, 401, "it is taken once");
+    assert_eq!(ask(&sign(&good("2")), "&client_id=api").await, 200);
+    assert_eq!(ask(&sign(&good("3")), "&client_id=other").await, 400);
+    assert_eq!(ask(&sign(&good("3")), "&client_secret=s3cret").await, 400);
+
+    for (name, value) in [
+        ("iss", json!("other")),
+        ("sub", json!("other")),
+        ("sub", json!("nobody")),
+        ("aud", json!("https://other.example.com")),
+        ("aud", json!([AS, "https://other.example.com"])),
+        ("aud", Value::Null),
+        ("exp", json!(now)),
+        ("exp", json!(now + 301)),
+        ("exp", Value::Null),
+        ("iat", json!(now + 1)),
+        ("jti", Value::Null),
+        ("jti", json!("")),
+    ] {
+        let mut claims = good("4");
+        claims[name] = value.clone();
+        claims.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+        assert_eq!(ask(&sign(&claims), "").await, 401, "{name}: {value}");
+    }
+    let header = json!({"alg": "HS256", "crit": ["x"]});
+    assert_eq!(ask(&key().sign(&header, &good("4")).unwrap(), "").await, 401);
+    let foreign = SigningKey::from_secret(Algorithm::HS256, &[8; 32]).unwrap();
+    let forged = foreign.sign(&json!({"alg": "HS256"}), &good("4")).unwrap();
+    assert_eq!(ask(&forged, "").await, 401);
+    // None of these used the name up.
+    assert_eq!(ask(&sign(&good("4")), "").await, 200);
+
+    let mut request = post(&server, Endpoint::Introspection, "token=x&client_assertion=x");
+    request.headers_mut().remove(header::AUTHORIZATION);
+    assert_eq!(send(&server, request).await.status(), StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn what_is_signed_verifies_with_what_is_published() {
+    let server = server();
+    let verifier = JwtVerifier::builder(AS)
+        .transport(server.transport())
+        .algorithms([
+            Algorithm::ES256,
+            Algorithm::ES384,
+            Algorithm::EdDSA,
+            Algorithm::PS256,
+            Algorithm::RS256,
+        ])
+        .build()
+        .unwrap();
+    let verify = async |token: String| {
+        let outcome = verifier.verify(VerifyRequest::new(Token::bearer(&token).unwrap())).await;
+        outcome.map(|active| active.issuer().to_owned()).map_err(|error| error.kind())
+    };
+    let jwt = |algorithm| server.jwt().audience(API).algorithm(algorithm);
+    for algorithm in
+        [Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA, Algorithm::PS256, Algorithm::RS256]
+    {
+        assert_eq!(verify(jwt(algorithm).mint()).await.as_deref(), Ok(AS), "{algorithm}");
+        let corrupt = verify(jwt(algorithm).with_corrupt_signature().mint()).await;
+        assert_eq!(corrupt, Err(ErrorKind::BadSignature), "{algorithm}");
+    }
 }
 
 #[tokio::test]

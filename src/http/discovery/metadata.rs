@@ -1,4 +1,6 @@
 use super::bad;
+#[cfg(feature = "introspection")]
+use super::methods::AuthMethods;
 use crate::{
     claims::json::{self, NotStrict, Object},
     error::VerifyError,
@@ -18,6 +20,9 @@ pub(crate) struct Metadata {
     /// The introspection endpoint for clients with a certificate (RFC 8705 §5).
     #[cfg(feature = "introspection")]
     pub(crate) mtls_introspection_endpoint: Option<Endpoint>,
+    /// How clients may authenticate there.
+    #[cfg(feature = "introspection")]
+    pub(crate) introspection_auth_methods: AuthMethods,
     /// The names of what is there but can't be used, with the reason.
     unusable: Vec<(&'static str, &'static str)>,
 }
@@ -89,6 +94,8 @@ impl Metadata {
             ),
             #[cfg(feature = "introspection")]
             mtls_introspection_endpoint: reader.alias(&object),
+            #[cfg(feature = "introspection")]
+            introspection_auth_methods: AuthMethods::read(&object),
             unusable: reader.unusable,
         })
     }

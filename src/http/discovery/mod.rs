@@ -1,6 +1,8 @@
 //! What an authorization server says about itself (RFC 8414, OpenID Connect Discovery 1.0).
 
 mod metadata;
+#[cfg(feature = "introspection")]
+mod methods;
 #[cfg(test)]
 mod tests;
 
@@ -10,6 +12,8 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 
 pub(crate) use self::metadata::Metadata;
+#[cfg(feature = "introspection")]
+pub(crate) use self::methods::AuthMethods;
 use super::{
     HttpTransport, answer,
     endpoint::{Endpoint, NotAnEndpoint},

@@ -1,0 +1,94 @@
+use std::fmt;
+
+use crate::claims::json::{self, Object};
+
+/// The registered names that a server may list (RFC 8414 §2, RFC 8705 §6.5, and the types of
+/// access tokens that RFC 8414 admits there).
+const KNOWN: [&str; 9] = [
+    "client_secret_basic",
+    "client_secret_post",
+    "client_secret_jwt",
+    "private_key_jwt",
+    "tls_client_auth",
+    "self_signed_tls_client_auth",
+    "none",
+    "Bearer",
+    "DPoP",
+];
+
+/// How clients may authenticate to the introspection endpoint, as far as the server says.
+///
+/// Holds no text of the server's: a name that is not known is only counted.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct AuthMethods {
+    offered: Vec<&'static str>,
+    others: usize,
+}
+
+impl AuthMethods {
+    /// `introspection_endpoint_auth_methods_supported`. Where it is absent, or no list of names,
+    /// nothing is known; the default of the token endpoint does not apply (RFC 8414 §2).
+    pub(super) fn read(object: &Object<'_>) -> Self {
+        let listed = object.get("introspection_endpoint_auth_methods_supported");
+        let names = listed.and_then(json::strings).unwrap_or_default();
+        let offers = |known: &&str| names.iter().any(|name| name == known);
+        let others = names.iter().filter(|name| !KNOWN.contains(&name.as_ref())).count();
+        Self { offered: KNOWN.into_iter().filter(offers).collect(), others }
+    }
+
+    /// Whether the server says nothing about it.
+    pub(crate) fn is_unknown(&self) -> bool {
+        self.offered.is_empty() && self.others == 0
+    }
+
+    pub(crate) fn offers(&self, method: &str) -> bool {
+        self.offered.contains(&method)
+    }
+}
+
+impl fmt::Display for AuthMethods {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.offered.join(", "))?;
+        match (self.offered.len(), self.others) {
+            (_, 0) => Ok(()),
+            (0, others) => write!(f, "{others} unknown"),
+            (_, others) => write!(f, " and {others} unknown"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(value: &str) -> AuthMethods {
+        let text = format!("{{\"introspection_endpoint_auth_methods_supported\":{value}}}");
+        AuthMethods::read(&Object::parse(text.as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn what_is_no_list_of_names_says_nothing() {
+        for value in
+            ["[]", "7", "null", "{}", "\"client_secret_post\"", "[\"client_secret_post\",7]"]
+        {
+            assert!(read(value).is_unknown(), "{value}");
+        }
+    }
+
+    #[test]
+    fn names_are_compared_exactly() {
+        let methods = read(r#"["client_secret_post ","CLIENT_SECRET_JWT","private_key_jwt"]"#);
+        assert!(!methods.is_unknown());
+        assert!(methods.offers("private_key_jwt"));
+        assert!(!methods.offers("client_secret_post") && !methods.offers("client_secret_jwt"));
+    }
+
+    #[test]
+    fn no_text_of_the_servers_is_shown() {
+        let evil = r#"["none","x\r\ny","none","private_key_jwt"]"#;
+        assert_eq!(read(evil).to_string(), "private_key_jwt, none and 1 unknown");
+        assert_eq!(read(r#"["<b>"]"#).to_string(), "1 unknown");
+        let many = format!("[{}\"none\"]", "\"none\",".repeat(10_000));
+        assert_eq!(read(&many).to_string(), "none");
+    }
+}

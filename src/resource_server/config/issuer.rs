@@ -1,0 +1,297 @@
+//! One issuer, as configured.
+
+use std::{path::PathBuf, time::Duration};
+
+use super::{
+    super::issuer::Issuer,
+    reader::{Secret, Section, load_file},
+};
+use crate::{
+    error::ConfigError,
+    introspection::{ClientAuth, SignedResponse},
+    jwt::{Algorithm, KeySet, Profile, SigningKey},
+};
+
+pub(super) struct IssuerConfig {
+    name: String,
+    jwt: Option<Local>,
+    introspection: Option<Remote>,
+    client: Option<Client>,
+    prefix: Option<String>,
+}
+
+/// How JWTs are verified.
+struct Local {
+    jwks_file: Option<PathBuf>,
+    jwks_uri: Option<String>,
+    algorithms: Option<Vec<Algorithm>>,
+    profile: Option<Profile>,
+    scope_claim: Option<String>,
+}
+
+/// How the authorization server is asked.
+struct Remote {
+    endpoint: Option<String>,
+    hint: Option<String>,
+    timeout: Option<Duration>,
+    signed: bool,
+    danger_default_audience: Option<String>,
+}
+
+/// How we authenticate to it.
+struct Client {
+    means: Means,
+    id: Option<String>,
+    secret: Option<Secret>,
+    algorithm: Option<Algorithm>,
+    kid: Option<String>,
+    audience: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Means {
+    Basic,
+    BasicRaw,
+    Bearer,
+    Post,
+    PrivateKeyJwt,
+    SecretJwt,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Hybrid,
+    Introspect,
+    Jwt,
+}
+
+impl IssuerConfig {
+    /// Reads an issuer. What is missing is noted in the section, and then nothing is built.
+    pub(super) fn read(section: &mut Section) -> Self {
+        section.need("issuer");
+        section.need("mode");
+        let name = section.text("issuer").unwrap_or_default();
+        let mode = section.word(
+            "mode",
+            &[("jwt", Mode::Jwt), ("introspect", Mode::Introspect), ("hybrid", Mode::Hybrid)],
+        );
+        if matches!(mode, Some(Mode::Hybrid | Mode::Introspect)) {
+            section.need("client");
+        }
+        // Where the mode is unknown, no setting is out of place.
+        let mode = mode.unwrap_or(Mode::Hybrid);
+        let asks = mode != Mode::Jwt;
+        Self {
+            name,
+            jwt: (mode != Mode::Introspect).then(|| Local::read(section)),
+            introspection: asks.then(|| Remote::read(section)),
+            client: asks.then(|| section.section("client", Client::read)).flatten(),
+            prefix: asks.then(|| section.text("token_prefix")).flatten(),
+        }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The issuer, its secrets read.
+    pub(super) fn load(&self) -> Result<Issuer, ConfigError> {
+        let mut problems = ConfigError::new();
+        let auth = self.client.as_ref().and_then(|client| match client.load() {
+            Ok(auth) => Some(auth),
+            Err(problem) => {
+                problems.merge("client", problem);
+                None
+            }
+        });
+        let keys = self.jwt.as_ref().and_then(|local| local.load_keys(&mut problems));
+        let issuer = match (auth, &self.jwt) {
+            (Some(auth), Some(_)) => Issuer::hybrid(&*self.name, auth),
+            (Some(auth), None) => Issuer::introspect(&*self.name, auth),
+            // Also where the client has problems: those are told below.
+            (None, _) => Issuer::jwt(&*self.name),
+        };
+        let issuer = match &self.jwt {
+            Some(local) => local.apply(issuer, keys),
+            None => issuer,
+        };
+        let issuer = match &self.introspection {
+            Some(remote) => remote.apply(issuer),
+            None => issuer,
+        };
+        problems.or_ok(match &self.prefix {
+            Some(prefix) => issuer.token_prefix(&**prefix),
+            None => issuer,
+        })
+    }
+}
+
+impl Local {
+    fn read(section: &mut Section) -> Self {
+        if section.has("jwks_file") && section.has("jwks_uri") {
+            section.problem("jwks_file", "give it or `jwks_uri`, not both");
+        }
+        Self {
+            jwks_file: section.text("jwks_file").map(Into::into),
+            jwks_uri: section.text("jwks_uri"),
+            algorithms: section.parsed("algorithms"),
+            profile: section
+                .word("profile", &[("rfc9068", Profile::Rfc9068), ("generic", Profile::Generic)]),
+            scope_claim: section.text("scope_claim"),
+        }
+    }
+
+    fn load_keys(&self, problems: &mut ConfigError) -> Option<KeySet> {
+        let file = self.jwks_file.as_ref()?;
+        let keys = load_file(file).and_then(|text| {
+            KeySet::from_jwks(&text).map_err(|error| format!("`{}`: {error}", file.display()))
+        });
+        keys.map_err(|problem| problems.push("jwks_file", problem)).ok()
+    }
+
+    fn apply(&self, issuer: Issuer, keys: Option<KeySet>) -> Issuer {
+        let uri = self.jwks_uri.clone();
+        let algorithms = self.algorithms.clone();
+        let (profile, scope_claim) = (self.profile, self.scope_claim.clone());
+        issuer.configure_jwt(move |mut jwt| {
+            if let Some(keys) = keys {
+                jwt = jwt.keys(keys);
+            }
+            if let Some(uri) = uri {
+                jwt = jwt.jwks_uri(uri);
+            }
+            if let Some(algorithms) = algorithms {
+                jwt = jwt.algorithms(algorithms);
+            }
+            if let Some(profile) = profile {
+                jwt = jwt.profile(profile);
+            }
+            if let Some(name) = scope_claim {
+                jwt = jwt.scope_claim(name);
+            }
+            jwt
+        })
+    }
+}
+
+impl Remote {
+    fn read(section: &mut Section) -> Self {
+        Self {
+            endpoint: section.text("introspection_endpoint"),
+            hint: section.text("token_type_hint"),
+            timeout: section.seconds("timeout_seconds"),
+            signed: section.flag("require_signed_response"),
+            danger_default_audience: section.text("danger_default_audience"),
+        }
+    }
+
+    fn apply(&self, issuer: Issuer) -> Issuer {
+        let (endpoint, hint) = (self.endpoint.clone(), self.hint.clone());
+        let (timeout, signed) = (self.timeout, self.signed);
+        let audience = self.danger_default_audience.clone();
+        issuer.configure_introspection(move |mut remote| {
+            if let Some(endpoint) = endpoint {
+                remote = remote.endpoint(endpoint);
+            }
+            if let Some(hint) = hint {
+                remote = remote.token_type_hint(hint);
+            }
+            if let Some(timeout) = timeout {
+                remote = remote.timeout(timeout);
+            }
+            if signed {
+                remote = remote.require_signed_response(SignedResponse::new());
+            }
+            if let Some(audience) = audience {
+                remote = remote.danger_default_audience(audience);
+            }
+            remote
+        })
+    }
+}
+
+impl Client {
+    fn read(section: &mut Section) -> Self {
+        section.need("method");
+        let means = section.word(
+            "method",
+            &[
+                ("basic", Means::Basic),
+                ("basic_raw", Means::BasicRaw),
+                ("post", Means::Post),
+                ("bearer", Means::Bearer),
+                ("private_key_jwt", Means::PrivateKeyJwt),
+                ("client_secret_jwt", Means::SecretJwt),
+            ],
+        );
+        let means = means.unwrap_or(Means::Basic);
+        let (mut id, mut algorithm, mut kid, mut audience) = (None, None, None, None);
+        if means != Means::Bearer {
+            section.need("id");
+            id = section.text("id");
+        }
+        let secret = match means {
+            Means::Bearer => section.secret("token"),
+            Means::PrivateKeyJwt => {
+                section.need("algorithm");
+                let algorithms = section.parsed::<Algorithm>("algorithm").unwrap_or_default();
+                if algorithms.len() > 1 {
+                    section.problem("algorithm", "give one");
+                }
+                algorithm = algorithms.into_iter().next();
+                kid = section.text("kid");
+                section.secret("key")
+            }
+            _ => section.secret("secret"),
+        };
+        if matches!(means, Means::PrivateKeyJwt | Means::SecretJwt) {
+            audience = section.text("assertion_audience");
+        }
+        Self { means, id, secret, algorithm, kid, audience }
+    }
+
+    fn load(&self) -> Result<ClientAuth, ConfigError> {
+        let mut problems = ConfigError::new();
+        let name = match self.means {
+            Means::Bearer => "token",
+            Means::PrivateKeyJwt => "key",
+            _ => "secret",
+        };
+        // What is missing was noted when it was read.
+        let id = self.id.clone().unwrap_or_default();
+        let secret = self.secret.as_ref().map_or(Ok(String::new()), Secret::load);
+        let secret = secret.unwrap_or_else(|problem| {
+            problems.push(name, problem);
+            String::new()
+        });
+        let auth = match self.means {
+            Means::Basic => ClientAuth::basic(id, secret),
+            Means::BasicRaw => ClientAuth::basic_raw(id, secret),
+            Means::Bearer => ClientAuth::bearer(secret),
+            Means::Post => ClientAuth::post(id, secret),
+            Means::SecretJwt => ClientAuth::client_secret_jwt(id, secret),
+            Means::PrivateKeyJwt => {
+                let algorithm = self.algorithm.unwrap_or(Algorithm::ES256);
+                match SigningKey::from_pem(algorithm, secret.as_bytes()) {
+                    Ok(key) => {
+                        let key = match &self.kid {
+                            Some(kid) => key.with_kid(&**kid),
+                            None => key,
+                        };
+                        ClientAuth::private_key_jwt(id, key)
+                    }
+                    Err(error) => {
+                        if problems.problems().next().is_none() {
+                            problems.push(name, error);
+                        }
+                        return Err(problems);
+                    }
+                }
+            }
+        };
+        problems.or_ok(match &self.audience {
+            Some(audience) => auth.assertion_audience(&**audience),
+            None => auth,
+        })
+    }
+}

@@ -1,0 +1,208 @@
+//! Reading a table so that everything wrong with it is told, and nothing in it is overlooked.
+
+use std::{fmt::Display, path::PathBuf, str::FromStr, time::Duration};
+
+use secrecy::{ExposeSecret as _, SecretString};
+use toml::{Table, Value};
+
+use crate::error::ConfigError;
+
+/// The most bytes of a file that is read.
+const MAX_FILE: u64 = 1024 * 1024;
+
+/// A table that is being read. What is read is taken out; what is left then is unknown.
+pub(super) struct Section {
+    left: Table,
+    problems: ConfigError,
+}
+
+impl Section {
+    pub(super) fn new(table: Table) -> Self {
+        Self { left: table, problems: ConfigError::new() }
+    }
+
+    pub(super) fn problem(&mut self, name: &str, problem: impl Display) {
+        self.problems.push(name, problem);
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.left.contains_key(name)
+    }
+
+    /// Notes it if a setting is missing.
+    pub(super) fn need(&mut self, name: &str) {
+        if !self.has(name) {
+            self.problem(name, "it is missing");
+        }
+    }
+
+    /// Text that is not empty.
+    pub(super) fn text(&mut self, name: &str) -> Option<String> {
+        self.take(name, "a text that is not empty", text)
+    }
+
+    /// One text or an array of them, none of them empty.
+    pub(super) fn texts(&mut self, name: &str) -> Option<Vec<String>> {
+        self.take(name, "a text or an array of texts, not empty", |value| match value {
+            Value::Array(values) if !values.is_empty() => values.into_iter().map(text).collect(),
+            one => text(one).map(|one| vec![one]),
+        })
+    }
+
+    /// Texts that stand for something.
+    pub(super) fn parsed<T: FromStr>(&mut self, name: &str) -> Option<Vec<T>>
+    where
+        T::Err: Display,
+    {
+        let mut all = Vec::new();
+        for text in self.texts(name)? {
+            match text.parse() {
+                Ok(value) => all.push(value),
+                Err(error) => self.problem(name, format!("`{}`: {error}", text.escape_debug())),
+            }
+        }
+        Some(all)
+    }
+
+    /// One of several words.
+    pub(super) fn word<T: Copy>(&mut self, name: &str, words: &[(&str, T)]) -> Option<T> {
+        let known: Vec<_> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
+        self.take(name, &known.join(" or "), |value| {
+            let value = value.as_str()?;
+            words.iter().find(|(word, _)| *word == value).map(|(_, meaning)| *meaning)
+        })
+    }
+
+    pub(super) fn flag(&mut self, name: &str) -> bool {
+        self.take(name, "true or false", |value| value.as_bool()).unwrap_or_default()
+    }
+
+    /// A number of seconds, whole or not.
+    pub(super) fn seconds(&mut self, name: &str) -> Option<Duration> {
+        self.take(name, "a number of seconds", |value| match value {
+            Value::Integer(secs) => u64::try_from(secs).ok().map(Duration::from_secs),
+            Value::Float(secs) => Duration::try_from_secs_f64(secs).ok(),
+            _ => None,
+        })
+    }
+
+    /// A table within.
+    pub(super) fn section<T>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(&mut Self) -> T,
+    ) -> Option<T> {
+        let table = self.take(name, "a table", |value| match value {
+            Value::Table(table) => Some(table),
+            _ => None,
+        })?;
+        Some(self.within(name, table, read))
+    }
+
+    /// An array of tables.
+    pub(super) fn sections<T>(&mut self, name: &str, read: impl Fn(&mut Self) -> T) -> Vec<T> {
+        let tables = self.take(name, "an array of tables", |value| {
+            let Value::Array(values) = value else { return None };
+            let table = |value| match value {
+                Value::Table(table) => Some(table),
+                _ => None,
+            };
+            values.into_iter().map(table).collect::<Option<Vec<_>>>()
+        });
+        let tables = tables.unwrap_or_default().into_iter().enumerate();
+        tables.map(|(at, table)| self.within(&format!("{name}[{at}]"), table, &read)).collect()
+    }
+
+    /// Where to find something secret: exactly one of `NAME_file`, `NAME_env`, `danger_NAME`.
+    pub(super) fn secret(&mut self, name: &str) -> Option<Secret> {
+        let [file, env, inline] =
+            [format!("{name}_file"), format!("{name}_env"), format!("danger_{name}")];
+        let given = [&file, &env, &inline].into_iter().filter(|name| self.has(name)).count();
+        if given != 1 {
+            self.problem(name, format!("give exactly one of `{file}`, `{env}` and `{inline}`"));
+        }
+        let file = self.text(&file).map(|path| Secret::File(path.into()));
+        let env = self.text(&env).map(Secret::Env);
+        let inline = self.text(&inline).map(|secret| Secret::Inline(secret.into()));
+        file.or(env).or(inline)
+    }
+
+    /// The problems, and what was not read.
+    pub(super) fn finish(mut self) -> ConfigError {
+        for (name, _) in self.left {
+            self.problems.push(name, "it is not a setting here");
+        }
+        self.problems
+    }
+
+    fn within<T>(&mut self, name: &str, table: Table, read: impl FnOnce(&mut Self) -> T) -> T {
+        let mut inner = Self::new(table);
+        let value = read(&mut inner);
+        self.problems.merge(name, inner.finish());
+        value
+    }
+
+    /// Takes a setting out. What is wrong with it is told without its value, which may be secret.
+    fn take<T>(
+        &mut self,
+        name: &str,
+        expected: &str,
+        read: impl FnOnce(Value) -> Option<T>,
+    ) -> Option<T> {
+        let value = read(self.left.remove(name)?);
+        if value.is_none() {
+            self.problem(name, format!("it is not {expected}"));
+        }
+        value
+    }
+}
+
+fn text(value: Value) -> Option<String> {
+    match value {
+        Value::String(text) if !text.is_empty() => Some(text),
+        _ => None,
+    }
+}
+
+/// Where something secret is.
+#[derive(Clone)]
+pub(super) enum Secret {
+    Env(String),
+    File(PathBuf),
+    Inline(SecretString),
+}
+
+impl Secret {
+    /// Reads it, without the line end that editors put after it.
+    ///
+    /// # Errors
+    ///
+    /// Why it can't be read. Never what was read.
+    pub(super) fn load(&self) -> Result<String, String> {
+        let text = match self {
+            Self::Env(name) => std::env::var(name).map_err(|error| match error {
+                std::env::VarError::NotPresent => format!("the variable `{name}` is not set"),
+                std::env::VarError::NotUnicode(_) => format!("the variable `{name}` is no text"),
+            })?,
+            Self::File(path) => String::from_utf8(load_file(path)?)
+                .map_err(|_| format!("`{}` is no text", path.display()))?,
+            Self::Inline(secret) => secret.expose_secret().to_owned(),
+        };
+        let text = text.strip_suffix('\n').unwrap_or(&text);
+        let text = text.strip_suffix('\r').unwrap_or(text);
+        if text.is_empty() { Err("it is empty".to_owned()) } else { Ok(text.to_owned()) }
+    }
+}
+
+/// Reads a file of reasonable size.
+pub(super) fn load_file(path: &std::path::Path) -> Result<Vec<u8>, String> {
+    use std::io::Read as _;
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes))
+        .map_err(|error| format!("`{}`: {error}", path.display()))?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(format!("`{}` is too large", path.display()));
+    }
+    Ok(bytes)
+}

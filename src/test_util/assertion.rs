@@ -1,0 +1,51 @@
+//! Client assertions (RFC 7523 §3), checked as a strict server does.
+
+use std::time::Duration;
+
+use crate::{
+    claims::Claims,
+    clock::UnixTime,
+    jose::{header::Header, jws::Compact},
+    jwt::KeySet,
+};
+
+/// The one type of assertion (RFC 7523 §2.2).
+pub(super) const TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+/// The longest time for which an assertion may be good.
+const LONGEST: Duration = Duration::from_secs(300);
+
+/// The `jti` of an assertion that holds for client `id`. `None` if it doesn't hold.
+pub(super) fn check(
+    assertion: &str,
+    keys: &KeySet,
+    id: &str,
+    audiences: &[&str],
+    now: UnixTime,
+) -> Option<String> {
+    let jws = Compact::parse(assertion).ok()?;
+    let header = Header::parse(jws.header()).ok()?;
+    if header.demands_extension() {
+        return None;
+    }
+    let algorithm = header.alg.parse().ok()?;
+    let input = jws.signing_input().as_bytes();
+    keys.verify(algorithm, header.kid.as_deref(), input, jws.signature()).ok()?;
+
+    let claims = Claims::from_json(jws.payload()).ok()?;
+    let own = claims.issuer() == Some(id) && claims.subject() == Some(id);
+    // One audience: an assertion for several servers could be passed on by each.
+    let mut named = claims.audience().iter();
+    let ours = named.next().is_some_and(|name| audiences.contains(&name)) && named.next().is_none();
+    let exp = claims.expires_at()?;
+    let timely = now < exp && exp <= now.saturating_add(LONGEST);
+    let begun = [claims.issued_at(), claims.not_before()].into_iter().flatten().all(|at| at <= now);
+    let jti = claims.jwt_id().filter(|jti| !jti.is_empty())?;
+    (own && ours && timely && begun).then(|| jti.into_owned())
+}
+
+/// The client that an assertion names, before anything is known of it.
+pub(super) fn claimed(assertion: &str) -> Option<String> {
+    let jws = Compact::parse(assertion).ok()?;
+    Claims::from_json(jws.payload()).ok()?.subject().map(str::to_owned)
+}

@@ -1,0 +1,118 @@
+//! What it wants to be asked, and what it answers.
+
+use tower_introspect::{
+    ErrorKind, IntrospectLayer, Policy, TokenKind,
+    credentials::Token,
+    http::HttpTransport,
+    introspection::{
+        ClientAuth, IntrospectionVerifier, IntrospectionVerifierBuilder, SignedResponse,
+    },
+    verify::{Verifier, VerifyRequest},
+};
+
+use super::{server::Glewlwyd, setup::ODD_SECRET};
+use crate::{api::Api, server::API};
+
+fn verifier(server: &Glewlwyd, auth: ClientAuth) -> IntrospectionVerifierBuilder {
+    IntrospectionVerifier::builder(server.issuer(), auth)
+        .transport(HttpTransport::reqwest().expect("a client can be built"))
+        .danger_allow_http_loopback()
+}
+
+fn basic() -> ClientAuth {
+    ClientAuth::basic("rs", "rs-secret")
+}
+
+async fn serve(builder: IntrospectionVerifierBuilder) -> Api {
+    let verifier = builder.build().expect("valid");
+    Api::serve(IntrospectLayer::new(verifier, Policy::new(API))).await
+}
+
+#[tokio::test]
+async fn every_client_authentication_it_takes() {
+    let Some(server) = Glewlwyd::start(&["es-1"]).await else { return };
+    let token = server.token().await;
+    let own = server.token_of_scope("rs", "introspect").await;
+    for auth in [
+        basic(),
+        ClientAuth::post("rs", "rs-secret"),
+        // It lists `client_secret_basic` and `bearer`.
+        ClientAuth::secret("rs", "rs-secret"),
+        ClientAuth::bearer(own),
+        ClientAuth::basic_raw("rs-odd", ODD_SECRET),
+        ClientAuth::post("rs-odd", ODD_SECRET),
+    ] {
+        let api = serve(verifier(&server, auth)).await;
+        api.get(&token).await.is_admission();
+        api.get("unheard-of").await.is_invalid_token();
+    }
+}
+
+/// It does not decode Basic credentials, so those that RFC 6749 §2.3.1 encodes do not fit. The
+/// answer has no body.
+#[tokio::test]
+async fn credentials_it_rejects_are_not_the_clients_fault() {
+    let Some(server) = Glewlwyd::start(&["es-1"]).await else { return };
+    let token = server.token().await;
+    let without_scope = server.token_of_scope("svc", "read").await;
+    for auth in [
+        ClientAuth::basic("rs-odd", ODD_SECRET),
+        ClientAuth::basic("rs", "wrong"),
+        ClientAuth::post("rs", "wrong"),
+        ClientAuth::bearer(without_scope),
+    ] {
+        let api = serve(verifier(&server, auth)).await;
+        api.get(&token).await.is_not_the_clients_fault(500);
+    }
+}
+
+#[tokio::test]
+async fn rfc7662_2_1_it_calls_a_token_inactive_that_is_not_of_the_hinted_type() {
+    let Some(server) = Glewlwyd::start(&["es-1"]).await else { return };
+    let token = server.token().await;
+    let hinted = |hint: &str| serve(verifier(&server, basic()).token_type_hint(hint));
+    hinted("access_token").await.get(&token).await.is_admission();
+    hinted("refresh_token").await.get(&token).await.is_invalid_token();
+}
+
+#[tokio::test]
+async fn refresh_and_id_tokens_it_calls_active_are_known_for_what_they_are() {
+    let Some(server) = Glewlwyd::start(&["es-1"]).await else { return };
+    let granted = server.tokens_of_a_user().await;
+    let verifier = verifier(&server, basic()).build().expect("valid");
+    let ask = |token: &str| {
+        verifier.verify(VerifyRequest::new(Token::bearer(token).expect("a b64token")))
+    };
+    for (token, kind) in [(&granted.refresh, TokenKind::Refresh), (&granted.id, TokenKind::Id)] {
+        let refused = ask(token).await.expect_err("no access token");
+        assert_eq!(refused.kind(), ErrorKind::WrongTokenKind(kind));
+    }
+    let access = ask(&granted.access).await.expect("an access token");
+    assert_eq!(access.claims().string("username").as_deref(), Some("alice"));
+}
+
+/// Its answers are meant for whom the token is meant, not for who asks.
+#[tokio::test]
+async fn rfc9701_5_signed_answers_for_the_audience_of_the_token() {
+    for key in ["rs-1", "es-1", "ed-1"] {
+        let Some(server) = Glewlwyd::start(&[key]).await else { return };
+        let token = server.token().await;
+        let signed = |settings| serve(verifier(&server, basic()).require_signed_response(settings));
+        signed(SignedResponse::new()).await.get(&token).await.is_not_the_clients_fault(502);
+        let api = signed(SignedResponse::new().danger_audience_of_token()).await;
+        api.get(&token).await.is_admission();
+        signed(SignedResponse::new().audience(API)).await.get(&token).await.is_admission();
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_down_is_not_the_clients_fault_and_is_found_again() {
+    let Some(mut server) = Glewlwyd::start(&["es-1"]).await else { return };
+    let token = server.token().await;
+    let api = serve(verifier(&server, basic())).await;
+    api.get(&token).await.is_admission();
+    server.stop();
+    api.get(&token).await.is_not_the_clients_fault(503);
+    server.run().await;
+    api.get(&token).await.is_admission();
+}

@@ -1,0 +1,71 @@
+//! Keys that are changed by its administrator, and a server that goes away.
+
+use std::time::Duration;
+
+use tower_introspect::{Issuer, ResourceServer};
+
+use super::server::Glewlwyd;
+use crate::{api::Api, clock::Ahead, server::API};
+
+async fn local(server: &Glewlwyd) -> (Api, Ahead) {
+    let clock = Ahead::default();
+    let resource_server = ResourceServer::builder(API)
+        .issuer(Issuer::jwt(server.issuer()))
+        .clock(clock.clone())
+        .danger_allow_http_loopback()
+        .build()
+        .expect("valid");
+    (Api::serve(resource_server.layer()).await, clock)
+}
+
+#[tokio::test]
+async fn rotation_while_requests_run() {
+    let Some(server) = Glewlwyd::start(&["es-1"]).await else { return };
+    let (api, clock) = local(&server).await;
+    let first = server.token().await;
+    api.get(&first).await.is_admission();
+
+    let busy = api.keep_asking(first.clone());
+    server.publish(&["es-2", "es-1"]).await;
+    let second = server.token().await;
+    api.get(&second).await.is_admission();
+    busy.was_always_admitted().await;
+
+    let busy = api.keep_asking(second);
+    server.publish(&["es-3", "es-2"]).await;
+    clock.by(Duration::from_secs(11 * 60));
+    api.refuses_in_the_end(&first).await;
+    busy.was_always_admitted().await;
+    api.get(&server.token().await).await.is_admission();
+}
+
+#[tokio::test]
+async fn known_keys_serve_while_the_server_is_down() {
+    let Some(mut server) = Glewlwyd::start(&["es-1"]).await else { return };
+    let (api, clock) = local(&server).await;
+    let token = server.token().await;
+    api.get(&token).await.is_admission();
+
+    server.stop();
+    clock.by(Duration::from_secs(11 * 60));
+    api.get(&token).await.is_admission();
+    let busy = api.keep_asking(token);
+    clock.by(Duration::from_secs(11 * 60));
+    server.run().await;
+    busy.was_always_admitted().await;
+}
+
+#[tokio::test]
+async fn a_cold_verifier_waits_for_its_server_and_heals() {
+    let Some(mut server) = Glewlwyd::start(&["es-1"]).await else { return };
+    let (api, clock) = local(&server).await;
+    let token = server.token().await;
+    server.stop();
+    let answer = api.get(&token).await;
+    answer.is_not_the_clients_fault(503);
+    assert!(answer.retry_after.is_some(), "{answer:?}");
+
+    server.run().await;
+    clock.by(Duration::from_secs(60));
+    api.get(&token).await.is_admission();
+}

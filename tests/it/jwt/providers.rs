@@ -1,0 +1,156 @@
+//! Tokens of the shapes that providers document, under the settings that docs/providers.md names.
+
+use tower_introspect::{Policy, VerifiedToken, credentials::Scheme, jwt::JwtVerifierBuilder};
+
+use super::*;
+
+fn builder() -> JwtVerifierBuilder {
+    JwtVerifier::builder(ISSUER).keys(issuer_keys()).profile(Profile::Generic)
+}
+
+/// A token of the issuer's RSA key with this `typ`, if any, and these claims besides `iss`, `exp`,
+/// `iat`.
+fn token(typ: Option<&str>, claims: Value) -> String {
+    let key = key(Algorithm::RS256);
+    let header = with(header_of(&key), "typ", typ.map_or(Value::Null, Into::into));
+    let mut all = json!({"iss": ISSUER, "exp": 4_102_444_800_u64, "iat": 1_700_000_000});
+    let Value::Object(claims) = claims else { panic!("not an object") };
+    all.as_object_mut().unwrap().extend(claims);
+    key.sign(&header, &all).unwrap()
+}
+
+fn admit(
+    builder: JwtVerifierBuilder,
+    audience: &str,
+    token: &str,
+) -> Result<VerifiedToken, ErrorKind> {
+    let active = verify(&builder.build().unwrap(), token)?;
+    Policy::new(audience).admit(active, Scheme::Bearer).map_err(|error| error.kind())
+}
+
+fn cognito(more: &Value) -> String {
+    let mut claims = json!({
+        "sub": "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee",
+        "token_use": "access",
+        "scope": "https://api.example.com/read",
+        "client_id": "web",
+        "username": "alice",
+    });
+    claims.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    token(None, claims)
+}
+
+#[test]
+fn rfc9068_2_2_a_token_without_aud_is_refused_unless_a_claim_is_named_that_stands_in() {
+    let token = cognito(&json!({}));
+    assert_eq!(admit(builder(), "web", &token).err(), Some(ErrorKind::MissingClaim("aud")));
+    let named = builder().danger_audience_claim("client_id");
+    assert!(admit(named, "web", &token).unwrap().has_scope("https://api.example.com/read"));
+}
+
+#[test]
+fn a_claim_that_stands_in_for_aud_is_held_against_the_policy() {
+    let named = || builder().danger_audience_claim("client_id");
+    let token = cognito(&json!({"client_id": "other"}));
+    assert_eq!(admit(named(), "web", &token).err(), Some(ErrorKind::WrongAudience));
+    for claim in [json!(null), json!(["web"]), json!(7), json!({"web": true})] {
+        let token = cognito(&json!({ "client_id": claim }));
+        let refused = admit(named(), "web", &token).err();
+        assert_eq!(refused, Some(ErrorKind::MissingClaim("aud")), "{claim}");
+    }
+}
+
+#[test]
+fn rfc9700_2_3_nothing_stands_in_for_an_aud_that_is_there() {
+    let named = || builder().danger_audience_claim("client_id");
+    let elsewhere = cognito(&json!({"aud": "https://other.example.com"}));
+    assert_eq!(admit(named(), "web", &elsewhere).err(), Some(ErrorKind::WrongAudience));
+    let here = cognito(&json!({"aud": AUDIENCE}));
+    admit(named(), AUDIENCE, &here).unwrap();
+    let nobody = cognito(&json!({"aud": []}));
+    assert_eq!(admit(named(), "web", &nobody).err(), Some(ErrorKind::MissingClaim("aud")));
+}
+
+/// Its audience is the client, so without their mark nothing would tell them apart.
+#[test]
+fn rfc8725_3_12_an_id_token_of_cognito_is_refused_where_clients_are_audiences() {
+    let id = cognito(&json!({"token_use": "id", "aud": "web"}));
+    let refused = admit(builder().danger_audience_claim("client_id"), "web", &id).err();
+    assert_eq!(refused, Some(ErrorKind::WrongTokenKind(TokenKind::Id)));
+}
+
+#[test]
+fn a_claim_can_not_stand_in_for_itself() {
+    for name in ["", "aud"] {
+        let problems = builder().danger_audience_claim(name).build().unwrap_err();
+        assert_eq!(problems.to_string(), "audience_claim: it takes the place of `aud`");
+    }
+}
+
+#[test]
+fn entra_id_names_the_scope_scp_as_a_string() {
+    let token = token(
+        Some("JWT"),
+        json!({
+            "aud": "11111111-2222-3333-4444-555555555555",
+            "azp": "web",
+            "scp": "Files.Read User.Read",
+            "ver": "2.0",
+        }),
+    );
+    let audience = "11111111-2222-3333-4444-555555555555";
+    let admitted = admit(builder().scope_claim("scp"), audience, &token).unwrap();
+    assert!(admitted.has_scope("Files.Read") && admitted.has_scope("User.Read"));
+    assert!(!admit(builder(), audience, &token).unwrap().has_scope("Files.Read"));
+}
+
+#[test]
+fn okta_and_hydra_name_the_scope_scp_as_an_array() {
+    let token =
+        token(None, json!({"aud": "api://default", "cid": "web", "scp": ["read", "write"]}));
+    let admitted = admit(builder().scope_claim("scp"), "api://default", &token).unwrap();
+    assert!(admitted.has_scope("read") && admitted.has_scope("write"));
+}
+
+#[test]
+fn auth0_names_userinfo_as_another_audience() {
+    let token = token(
+        Some("JWT"),
+        json!({
+            "aud": [AUDIENCE, "https://tenant.auth0.com/userinfo"],
+            "azp": "web",
+            "scope": "openid read",
+            "permissions": ["read:all"],
+        }),
+    );
+    assert!(admit(builder(), AUDIENCE, &token).unwrap().has_scope("read"));
+    let admitted = admit(builder().scope_claim("permissions"), AUDIENCE, &token).unwrap();
+    assert!(admitted.has_scope("read:all") && !admitted.has_scope("read"));
+}
+
+#[test]
+fn keycloak_marks_each_kind_of_token_in_the_claim_typ() {
+    let of_kind = |kind: &str| {
+        let claims =
+            json!({"aud": [AUDIENCE, "account"], "azp": "web", "typ": kind, "scope": "read"});
+        admit(builder(), AUDIENCE, &token(Some("JWT"), claims))
+    };
+    assert!(of_kind("Bearer").is_ok());
+    for (kind, refused) in
+        [("ID", TokenKind::Id), ("Refresh", TokenKind::Refresh), ("Offline", TokenKind::Refresh)]
+    {
+        assert_eq!(of_kind(kind).err(), Some(ErrorKind::WrongTokenKind(refused)), "{kind}");
+    }
+}
+
+/// The ID token that Google signs for a service account is what its own services take as
+/// credentials; one of a user carries a hash of the access token it came with.
+#[test]
+fn google_id_tokens_of_service_accounts_pass_and_those_of_users_do_not() {
+    let claims =
+        json!({"aud": AUDIENCE, "azp": "1", "email": "job@project.iam.gserviceaccount.com"});
+    assert!(admit(builder(), AUDIENCE, &token(Some("JWT"), claims.clone())).is_ok());
+    let of_a_user = token(Some("JWT"), with(claims, "at_hash", "x"));
+    let refused = admit(builder(), AUDIENCE, &of_a_user).err();
+    assert_eq!(refused, Some(ErrorKind::WrongTokenKind(TokenKind::Id)));
+}
