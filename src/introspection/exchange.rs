@@ -17,8 +17,11 @@ use crate::{
     clock::{Clock, Moment},
     credentials::Token,
     error::{ErrorKind, VerifyError},
-    http::{Endpoint, HttpTransport, TransportError, TransportErrorKind, discovery::Discovery},
-    verify::{ActiveToken, Method, Outcome},
+    http::{
+        Endpoint, HttpTransport, TransportError, TransportErrorKind, discovery::Discovery,
+        refresh::Standing,
+    },
+    verify::{ActiveToken, Method, Outcome, Readiness},
 };
 
 /// Answers longer than this are refused: real ones stay below 4 KiB.
@@ -83,6 +86,29 @@ impl Exchange {
             self.auth.for_server(&metadata.introspection_auth_methods)?;
         }
         Ok(())
+    }
+
+    /// Whether the endpoint is known, and the keys of signed answers. Asks for nothing.
+    pub(super) fn readiness(&self) -> Readiness {
+        let issuer = Arc::clone(&self.issuer);
+        let endpoint = match &self.target {
+            Target::Fixed(_) => Readiness::given(issuer),
+            Target::Discovered(discovery) => {
+                let Standing { value, failing } = discovery.standing();
+                let mtls = self.auth.is_mtls();
+                let missing = value.as_ref().and_then(|(metadata, at)| {
+                    let error = metadata.require_introspection_endpoint(mtls).err()?;
+                    Some((error.kind(), *at))
+                });
+                let ready = value.is_some() && missing.is_none();
+                Readiness::new(issuer, ready, failing.or(missing))
+            }
+        };
+        match &self.format {
+            Format::Json => endpoint,
+            #[cfg(all(feature = "jwt", feature = "_crypto"))]
+            Format::Signed(opener) => endpoint.and(&opener.readiness()),
+        }
     }
 
     async fn claims(&self, token: &Token) -> Result<Claims, VerifyError> {

@@ -70,7 +70,7 @@ use crate::error::ErrorKind;
 use crate::{
     clock::Moment,
     error::VerifyError,
-    verify::{Verifier, VerifyRequest, Verifying},
+    verify::{Readiness, Verifier, VerifyRequest, Verifying},
 };
 
 /// A [`Verifier`] that asks the authorization server. See the [module docs](self).
@@ -98,6 +98,14 @@ impl IntrospectionVerifier {
     /// If the metadata of the server can't be had or names no such endpoint.
     pub async fn warm(&self) -> Result<(), VerifyError> {
         self.exchange.warm().await
+    }
+
+    /// Whether the introspection endpoint is known, and what is wrong if it can't be found; with
+    /// [signed answers](IntrospectionVerifierBuilder::require_signed_response), also whether there
+    /// are keys. Asks for nothing.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        self.exchange.readiness()
     }
 
     /// The issuer that is asked.

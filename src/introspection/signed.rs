@@ -15,6 +15,7 @@ use crate::{
         keys::Mismatch,
         source::FetchKeys as _,
     },
+    verify::Readiness,
 };
 
 /// The media type of the answer, and what is asked for (RFC 9701 §4, §5).
@@ -205,6 +206,18 @@ impl Opener {
             }
         };
         Some(Self { issuer, keys, algorithms: settings.algorithms, audience })
+    }
+
+    /// Whether there are keys.
+    pub(super) fn readiness(&self) -> Readiness {
+        let issuer = Arc::clone(&self.issuer);
+        match &self.keys {
+            Keys::Remote(keys) => {
+                let (ready, failing) = keys.standing();
+                Readiness::new(issuer, ready, failing)
+            }
+            Keys::Static(_) => Readiness::given(issuer),
+        }
     }
 
     /// The claims of the token that the answer is about, if that is active.

@@ -22,7 +22,7 @@ use crate::{
     http::{
         Endpoint, HttpTransport, answer,
         discovery::Discovery,
-        refresh::{Fetched, Flight, Refresher, Source},
+        refresh::{Fetched, Flight, Refresher, Source, Standing},
     },
     telemetry,
 };
@@ -109,9 +109,22 @@ impl FetchKeys for RemoteKeys {
         };
         Some(Box::pin(Arc::clone(&self.0).wait_for(kid.to_owned(), flight)))
     }
+
+    fn standing(&self) -> (bool, Option<(ErrorKind, Moment)>) {
+        self.0.standing()
+    }
 }
 
 impl Shared {
+    fn standing(&self) -> (bool, Option<(ErrorKind, Moment)>) {
+        let Standing { value, failing } = self.published.standing();
+        let Some((published, at)) = value else { return (false, failing) };
+        match published.usable() {
+            Ok(_) => (true, failing),
+            Err(error) => (false, failing.or(Some((error.kind(), at)))),
+        }
+    }
+
     async fn wait_for(
         self: Arc<Self>,
         kid: String,

@@ -79,7 +79,7 @@ pub use crate::jose::{Algorithm, KeyError, SigningKey, UnknownAlgorithm};
 use crate::{
     clock::{Clock, Moment},
     error::{ErrorKind, VerifyError},
-    verify::{ActiveToken, Freshness, Outcome, Verifier, VerifyRequest, Verifying},
+    verify::{ActiveToken, Freshness, Outcome, Readiness, Verifier, VerifyRequest, Verifying},
 };
 
 /// What the access tokens of an issuer look like.
@@ -152,6 +152,26 @@ impl JwtVerifier {
         match &self.0.source {
             Source::Remote(keys) => keys.load().await.map(drop),
             Source::Static(_) => Ok(()),
+        }
+    }
+
+    /// Whether there are keys that may be used. Fetches nothing.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.readiness().is_ready()
+    }
+
+    /// Whether there are keys that may be used, and what is wrong if they can't be fetched.
+    /// Fetches nothing.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        let issuer = Arc::clone(&self.0.rules.issuer);
+        match &self.0.source {
+            Source::Remote(keys) => {
+                let (ready, failing) = keys.standing();
+                Readiness::new(issuer, ready, failing)
+            }
+            Source::Static(_) => Readiness::given(issuer),
         }
     }
 
@@ -276,6 +296,10 @@ mod tests {
 
         fn refresh_for(&self, kid: &str) -> Option<Fetching> {
             self.fetch(kid)
+        }
+
+        fn standing(&self) -> (bool, Option<(ErrorKind, Moment)>) {
+            (self.now.is_some(), None)
         }
     }
 

@@ -1,7 +1,10 @@
 use std::{fmt, pin::Pin, sync::Arc};
 
 use super::KeySet;
-use crate::error::VerifyError;
+use crate::{
+    clock::Moment,
+    error::{ErrorKind, VerifyError},
+};
 
 /// Keys under way.
 pub(crate) type Fetching = Pin<Box<dyn Future<Output = Result<Arc<KeySet>, VerifyError>> + Send>>;
@@ -20,6 +23,9 @@ pub(crate) trait FetchKeys: Send + Sync + 'static {
     /// The keys, fetched anew because none of them is the key `kid` (empty where a token names
     /// none); `None` if that was tried too often or too recently.
     fn refresh_for(&self, kid: &str) -> Option<Fetching>;
+
+    /// Whether there are keys that may be used, and what is wrong since when. Fetches nothing.
+    fn standing(&self) -> (bool, Option<(ErrorKind, Moment)>);
 }
 
 /// Where the keys of an issuer come from.

@@ -10,7 +10,7 @@ use crate::{
     clock::Clock,
     error::{ConfigError, VerifyError},
     http::HttpTransport,
-    verify::{BoxVerifier, Confirm, Fallback, IssuerRoute, Route},
+    verify::{BoxVerifier, Confirm, Fallback, IssuerRoute, Readiness, Route},
 };
 
 /// An issuer whose tokens are accepted, and how they are verified.
@@ -292,6 +292,22 @@ impl Trusted {
             Some(prefix) => route.prefix(prefix),
             None => route,
         }
+    }
+
+    /// Whether the verifiers have what they need.
+    pub(super) fn readiness(&self) -> Readiness {
+        let readiness = Readiness::given(self.name.as_str());
+        #[cfg(all(feature = "jwt", feature = "_crypto"))]
+        let readiness = match &self.jwt {
+            Some(verifier) => readiness.and(&verifier.readiness()),
+            None => readiness,
+        };
+        #[cfg(feature = "introspection")]
+        let readiness = match &self.introspection {
+            Some(verifier) => readiness.and(&verifier.readiness()),
+            None => readiness,
+        };
+        readiness
     }
 
     /// Fetches what the verifiers will need.

@@ -44,7 +44,7 @@ use crate::{
     error::VerifyError,
     layer::IntrospectLayer,
     policy::Policy,
-    verify::{BoxVerifier, Freshness},
+    verify::{BoxVerifier, Freshness, Readiness},
 };
 
 /// A resource server: an audience, the issuers it trusts, and what it asks of their tokens.
@@ -95,6 +95,24 @@ impl ResourceServer {
     #[must_use]
     pub fn policy(&self) -> Policy {
         self.0.policy.clone()
+    }
+
+    /// Whether what the tokens of each issuer are verified with is there. Fetches nothing.
+    ///
+    /// Of the issuers given to the builder, in their order; not of those that a resolver found.
+    ///
+    /// ```
+    /// use tower_introspect::{Issuer, ResourceServer, jwt::{Algorithm, KeySet}};
+    ///
+    /// let keys = KeySet::from_secret(Algorithm::HS256, &[7; 32])?;
+    /// let given = Issuer::jwt("https://as.example.com").configure_jwt(|jwt| jwt.keys(keys));
+    /// let api = ResourceServer::builder("https://api.example.com").issuer(given).build()?;
+    /// assert!(api.readiness().iter().all(|issuer| issuer.is_ready()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn readiness(&self) -> Vec<Readiness> {
+        self.0.issuers.iter().map(Trusted::readiness).collect()
     }
 
     /// Fetches the metadata and keys of all issuers now, instead of with the first token.

@@ -32,6 +32,7 @@ mod boxed;
 mod bridge;
 mod confirm;
 mod fallback;
+mod readiness;
 mod request;
 mod route;
 
@@ -50,6 +51,7 @@ pub use self::{
     bridge::{FromService, FromServiceLayer, IntoService, Oneshot},
     confirm::Confirm,
     fallback::Fallback,
+    readiness::Readiness,
     request::{Freshness, VerifyRequest},
     route::{IssuerRoute, Route},
 };

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use futures_util::future::{join_all, poll_immediate};
 use http::{HeaderMap, Request, Response, header};
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::time::{advance, sleep};
 use tower::service_fn;
 use tower_introspect::{
-    Blame, ErrorKind, Policy, VerifyError,
+    Blame, ClientAuth, ErrorKind, Issuer, Policy, ResourceServer, VerifyError,
     claims::Claims,
     clock::{Clock, Moment, UnixTime},
     credentials::{Scheme, Token},
@@ -22,7 +23,8 @@ use tower_introspect::{
     jwt::{Algorithm, JwtVerifier, SigningKey},
     test_util::TestClock,
     verify::{
-        ActiveToken, BoxVerifier, Confirm, Fallback, Method, Verifier, VerifyRequest, verify_fn,
+        ActiveToken, BoxVerifier, Confirm, Fallback, Method, Readiness, Verifier, VerifyRequest,
+        verify_fn,
     },
 };
 
@@ -490,6 +492,95 @@ async fn a_flood_of_unknown_keys_is_two_fetches() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_hundred_thousand_random_kids_cost_two_fetches_and_constant_memory() {
+    /// Names that are remembered as unknown, and what else may be allocated for good.
+    const MEMORY: i64 = 1024 * 24 + 16 * 1024;
+    let server = Server::with_keys(&[jwk("a")]);
+    let verifier = server.warm_verifier().await;
+    let known = token("a");
+    let mut tokens = RandomKids::new();
+    // Until the room for unknown names is full.
+    for _ in 0..2000 {
+        assert_eq!(kind(&verifier, tokens.next()).await, ErrorKind::UnknownKey);
+    }
+    let mut kept = 0;
+    for at in 0..100_000_u32 {
+        let flood = VerifyRequest::new(Token::bearer(tokens.next()).unwrap());
+        let mut outcome = None;
+        kept += allocation_counter::measure(|| {
+            outcome = verifier.verify(flood).now_or_later().ok().map(|refused| refused.is_err());
+        })
+        .bytes_current;
+        assert_eq!(outcome, Some(true), "refused at once");
+        if at % 1000 == 0 {
+            assert_eq!(at_once(&verifier, &known), Some(Ok(())));
+        }
+    }
+    assert!(kept < MEMORY, "{kept} bytes are kept");
+    assert_eq!(server.fetches(JWKS), 2);
+    // Neither a background refresh nor a new key suffers.
+    server.publish(&[jwk("a"), jwk("b")]);
+    sleep(30 * SECOND).await;
+    verify(&verifier, &token("b")).await.unwrap();
+    assert_eq!(server.fetches(JWKS), 3);
+}
+
+/// Tokens of one claims set and random key names. They are not signed: nobody gets to see that.
+struct RandomKids {
+    seed: u64,
+    token: String,
+    rest: String,
+}
+
+impl RandomKids {
+    fn new() -> Self {
+        let signed = token("x");
+        let rest = signed.split_once('.').unwrap().1.to_owned();
+        Self { seed: 1, token: String::new(), rest }
+    }
+
+    fn next(&mut self) -> &str {
+        self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let header = format!(r#"{{"alg":"EdDSA","typ":"at+jwt","kid":"{:016x}"}}"#, self.seed);
+        self.token = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), self.rest);
+        &self.token
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flapping_endpoint_delays_no_known_key_and_is_not_hammered() {
+    for period in [1, 2, 7, 29, 31, 120, 480, 601, 3600] {
+        let server = Server::with_keys(&[jwk("a")]);
+        let verifier = server.warm_verifier().await;
+        let known = token("a");
+        let hours = 4;
+        let mut up = true;
+        for second in 0..hours * 3600_u32 {
+            if second % period == 0 {
+                up = !up;
+                match up {
+                    true => server.publish(&[jwk("a")]),
+                    false => server.on(JWKS, Reply::text(503, "")),
+                }
+            }
+            if second % 10 == 0 {
+                assert_eq!(at_once(&verifier, &known), Some(Ok(())), "{period} {second}");
+            }
+            sleep(SECOND).await;
+        }
+        // Every 30 s at worst, and up to six more after each time that it worked.
+        let fetches = server.fetches(JWKS);
+        let most = hours as usize * (3600 / 30 + 6 * 8);
+        println!("period {period} s: {fetches} fetches in {hours} hours, at most {most}");
+        assert!(fetches <= most, "{period}: {fetches}");
+        // Once it stays up it is found up.
+        server.publish(&[jwk("b")]);
+        sleep(8 * MINUTE + 2 * SECOND).await;
+        assert_eq!(at_once(&verifier, &token("b")), Some(Ok(())), "{period}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_steady_flood_of_unknown_keys_is_a_fetch_in_30_seconds() {
     let server = Server::with_keys(&[jwk("a")]);
     let verifier = server.warm_verifier().await;
@@ -845,6 +936,129 @@ async fn what_confirms_or_falls_back_keeps_the_key() {
     assert!(!second.is_retired());
     assert_eq!(admitted(&confirmed), Some(ErrorKind::UnknownKey));
     drop(local);
+}
+
+// Readiness.
+
+#[tokio::test(start_paused = true)]
+async fn readiness_tells_what_is_there_and_asks_for_nothing() {
+    let server = Server::with_keys(&[jwk("a")]);
+    let verifier = server.verifier_by(TestClock::new(UnixTime::from_secs(1_800_000_000)));
+    let readiness = verifier.readiness();
+    assert_eq!((readiness.issuer(), readiness.is_ready()), (ISSUER, false));
+    assert_eq!((readiness.failure(), readiness.failing_since()), (None, None));
+    assert!(!verifier.is_ready());
+    assert!(server.urls().is_empty(), "nothing was asked for");
+
+    server.on(JWKS, Reply::text(500, ""));
+    verifier.warm().await.unwrap_err();
+    let since = Some(UnixTime::from_millis(1_800_000_000_020));
+    assert_eq!(verifier.readiness().failure(), Some(ErrorKind::Unavailable));
+    assert_eq!(verifier.readiness().failing_since(), since);
+    sleep(HOUR).await;
+    assert_eq!(verifier.readiness().failing_since(), since, "the first of all failures");
+    server.publish(&[jwk("a")]);
+    sleep(31 * SECOND).await;
+    assert!(verifier.is_ready());
+    assert_eq!(verifier.readiness().failure(), None);
+
+    // An outage shows long before it matters.
+    server.on(JWKS, Reply::text(200, "<html>"));
+    sleep(10 * MINUTE).await;
+    assert!(verifier.is_ready());
+    assert_eq!(verifier.readiness().failure(), Some(ErrorKind::BadResponse));
+    sleep(24 * HOUR).await;
+    assert!(!verifier.is_ready());
+    server.publish(&[]);
+    sleep(31 * SECOND).await;
+    assert!(!verifier.is_ready(), "there are keys, but none of use");
+    assert_eq!(verifier.readiness().failure(), Some(ErrorKind::BadResponse));
+}
+
+#[tokio::test(start_paused = true)]
+async fn readiness_of_a_resource_server_is_by_issuer() {
+    let server = Server::with_keys(&[jwk("a")]);
+    let other = "https://other.example.com";
+    let auth = || ClientAuth::basic("api", "s3cret");
+    let api = ResourceServer::builder("api")
+        .issuer(Issuer::jwt(ISSUER))
+        .issuer(Issuer::introspect(other, auth()))
+        .issuer(
+            Issuer::introspect("https://given.example.com", auth())
+                .configure_introspection(|it| it.endpoint("https://given.example.com/i")),
+        )
+        .transport(server.transport())
+        .clock(StoppedClock)
+        .build()
+        .unwrap();
+    let ready = || api.readiness().iter().map(Readiness::is_ready).collect::<Vec<_>>();
+    assert_eq!(ready(), [false, false, true]);
+    api.warm().await.unwrap_err();
+    assert_eq!(ready(), [true, false, true]);
+    let failures: Vec<_> = api.readiness().iter().map(Readiness::failure).collect();
+    assert_eq!(failures, [None, Some(ErrorKind::BadResponse), None]);
+    assert_eq!(api.readiness()[1].issuer(), other);
+
+    let well_known = "https://other.example.com/.well-known/oauth-authorization-server";
+    server.on(well_known, Reply::json(&json!({"issuer": other})));
+    sleep(MINUTE).await;
+    api.warm().await.unwrap_err();
+    assert_eq!(api.readiness()[1].failure(), Some(ErrorKind::BadResponse), "without an endpoint");
+    assert_eq!(ready(), [true, false, true]);
+}
+
+// Metadata that changes.
+
+/// Keys that are away, so that the metadata is doubted, and this metadata from then on.
+async fn with_changed_metadata(metadata: &Value) -> (Server, JwtVerifier) {
+    let server = Server::with_keys(&[jwk("a")]);
+    let verifier = server.warm_verifier().await;
+    server.on(JWKS, Reply::text(404, ""));
+    server.on(METADATA, Reply::json(metadata));
+    sleep(2 * HOUR).await;
+    (server, verifier)
+}
+
+#[tokio::test(start_paused = true)]
+async fn d4_metadata_that_moves_the_keys_to_http_is_not_followed() {
+    for moved in ["http://as.example.com/jwks", "http://127.0.0.1/jwks", "file:///jwks", "/jwks"] {
+        let metadata = json!({"issuer": ISSUER, "jwks_uri": moved});
+        let (server, verifier) = with_changed_metadata(&metadata).await;
+        assert!(server.fetches(METADATA) > 1, "{moved}");
+        assert!(server.urls().iter().all(|url| url == METADATA || url == JWKS), "{moved}");
+        // The keys from before serve meanwhile.
+        assert_eq!(at_once(&verifier, &token("a")), Some(Ok(())), "{moved}");
+        assert_eq!(verifier.readiness().failure(), Some(ErrorKind::BadResponse), "{moved}");
+        sleep(24 * HOUR).await;
+        assert_eq!(kind(&verifier, &token("a")).await, ErrorKind::BadResponse, "{moved}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_at_a_private_address_are_fetched_if_by_https() {
+    // It is the word of the configured issuer, whose keys could be anything anyway.
+    let moved = "https://10.0.0.7/jwks";
+    let server = Server::with_keys(&[jwk("a")]);
+    let verifier = server.warm_verifier().await;
+    server.on(JWKS, Reply::text(404, ""));
+    server.on(METADATA, Reply::json(&json!({"issuer": ISSUER, "jwks_uri": moved})));
+    server.on(moved, Reply::json(&json!({"keys": [jwk("b")]})));
+    sleep(HOUR).await;
+    assert_eq!(at_once(&verifier, &token("b")), Some(Ok(())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn d7_metadata_that_later_claims_another_issuer_is_not_used() {
+    let evil = "https://evil.example.com/jwks";
+    let metadata = json!({"issuer": "https://evil.example.com", "jwks_uri": evil});
+    let (server, verifier) = with_changed_metadata(&metadata).await;
+    assert!(server.fetches(METADATA) > 1);
+    assert_eq!(server.fetches(evil), 0);
+    assert_eq!(at_once(&verifier, &token("a")), Some(Ok(())));
+    // And what it said before still holds once that is true again.
+    server.publish(&[jwk("a"), jwk("b")]);
+    sleep(MINUTE).await;
+    verify(&verifier, &token("b")).await.unwrap();
 }
 
 // Revalidation.

@@ -17,7 +17,7 @@ pub(crate) use self::methods::AuthMethods;
 use super::{
     HttpTransport, answer,
     endpoint::{Endpoint, NotAnEndpoint},
-    refresh::{Fetched, Refresher, Source},
+    refresh::{Fetched, Refresher, Source, Standing},
 };
 use crate::{
     clock::Clock,
@@ -73,6 +73,11 @@ impl Discovery {
     /// The fetch goes on.
     pub(crate) async fn metadata(&self) -> Result<Arc<Metadata>, VerifyError> {
         self.0.get().await
+    }
+
+    /// The metadata that is there. Asks for nothing.
+    pub(crate) fn standing(&self) -> Standing<Metadata> {
+        self.0.standing()
     }
 
     /// Notes that an endpoint did not do what it should: it may have moved. Never waits.

@@ -73,6 +73,8 @@ impl<T> Flight<T> {
 /// The last fetch failed.
 pub(super) struct Failure {
     at: Moment,
+    /// When the first of those right before came, or this one.
+    since: Moment,
     /// How many failures came right before.
     count: u32,
     cooldown: Duration,
@@ -85,7 +87,13 @@ impl Failure {
         let doubled = FIRST_COOLDOWN.saturating_mul(2_u32.saturating_pow(count));
         let wanted = error.retry_after().unwrap_or_default().min(LONGEST_RETRY_AFTER);
         let cooldown = doubled.min(LAST_COOLDOWN).max(wanted);
-        Self { at, count, cooldown, error }
+        let since = before.map_or(at, |before| before.since);
+        Self { at, since, count, cooldown, error }
+    }
+
+    /// What is wrong, and since when.
+    pub(super) fn standing(&self) -> (ErrorKind, Moment) {
+        (self.error.kind(), self.since)
     }
 
     /// A fetch that ended without an outcome.

@@ -52,6 +52,14 @@ pub(crate) struct Fetched<T> {
     pub(crate) fresh_for: Duration,
 }
 
+/// What there is, and what is wrong.
+pub(crate) struct Standing<T> {
+    /// The value, if it may be used, and when it was fetched.
+    pub(crate) value: Option<(Arc<T>, Moment)>,
+    /// How the last fetch failed, and since when all have.
+    pub(crate) failing: Option<(ErrorKind, Moment)>,
+}
+
 /// A value and the one way to fetch it. Clones share both.
 ///
 /// A fetch runs in a task of its own: it ends, and its outcome counts, even if whoever asked for
@@ -101,6 +109,15 @@ impl<S: Source> Refresher<S> {
             let _ = self.0.start(now, false);
         }
         Some(value)
+    }
+
+    /// What there is. Starts nothing.
+    pub(crate) fn standing(&self) -> Standing<S::Value> {
+        let now = self.0.now();
+        let value = self.0.entry.read(|entry| (Arc::clone(&entry.value), entry.fetched_at));
+        let value = value.filter(|(_, at)| now.since(*at) < KEEP);
+        let failing = self.0.state().failure.as_ref().map(Failure::standing);
+        Standing { value, failing }
     }
 
     /// The value, fetched if there is none.
