@@ -363,11 +363,17 @@ impl World {
     async fn tokens_come(&mut self) {
         self.present(self.signer).await;
         for at in (0..self.keys.len()).rev().take(4) {
-            if at != self.signer && self.keys[at].published.is_some() && self.chance.below(4) == 0 {
+            let key = &self.keys[at];
+            // Seldom once it is dropped: each such token asks for a fetch, which would hide that
+            // there is one every few minutes in any case.
+            let odds = if key.dropped { 200 } else { 4 };
+            let used = at != self.signer && key.published.is_some();
+            if used && self.chance.below(odds) == 0 {
                 self.present(at).await;
             }
         }
-        if self.chance.below(10) == 0 {
+        // Weeks with an even seed are those with an attacker.
+        if self.seed % 2 == 0 && self.chance.below(10) == 0 {
             let kid = format!("none-{}", self.chance.draw());
             let token = self.token(&self.keys[self.signer].signing.clone().with_kid(kid));
             self.unknown += 1;
@@ -488,7 +494,7 @@ impl World {
         assert!(metadata <= documents, "seed {}: {metadata} fetches of metadata", self.seed);
         // The week was one in which things happened.
         assert!(self.keys.len() > 5 && outages > 10 && self.restarts > 3, "seed {}", self.seed);
-        assert!(self.accepted > 8000 && self.refused > 50, "seed {}", self.seed);
+        assert!(self.accepted > 8000 && self.refused > 20, "seed {}", self.seed);
         assert!(self.server.strays().is_empty(), "seed {}", self.seed);
     }
 }
