@@ -50,6 +50,9 @@
 //!   30 seconds, or of what `Retry-After` says, up to 5 minutes. Meanwhile the last good keys
 //!   serve, for at most 24 hours; without any, the answer is
 //!   [`Unavailable`](ErrorKind::Unavailable), never that the token is bad.
+//! * A key that is published no more, or with other material or another algorithm under its name,
+//!   is retired by the fetch that shows it, and with it exactly what it
+//!   [verified](crate::verify::ActiveToken::is_retired).
 //! * A fetch takes at most 3 seconds, 512 KiB and 64 keys, goes to `https` URLs only, and follows
 //!   no redirect. A key that can't be used is left out. Secrets are never taken from there.
 //!

@@ -373,7 +373,7 @@ impl World {
             }
         }
         // Weeks with an even seed are those with an attacker.
-        if self.seed % 2 == 0 && self.chance.below(10) == 0 {
+        if self.seed.is_multiple_of(2) && self.chance.below(10) == 0 {
             let kid = format!("none-{}", self.chance.draw());
             let token = self.token(&self.keys[self.signer].signing.clone().with_kid(kid));
             self.unknown += 1;
@@ -469,16 +469,17 @@ impl World {
         let in_steps = |time: Duration, step: Duration| {
             usize::try_from(time.as_secs() / step.as_secs()).unwrap() + 1
         };
-        // Each outage costs the doubling of the pause besides; each restart a fetch.
         let outages = self.jwks.outages + self.discovery.outages;
         let down = self.jwks.total + self.discovery.total;
+        let regular = in_steps(WEEK, REFRESH) + self.restarts;
+        // Every 30 s while it fails, and a few more before the pauses have grown to that.
         let failures = in_steps(down, PAUSE) + 8 * outages;
-        let most =
-            in_steps(WEEK, REFRESH) + self.restarts + self.unknown.min(in_steps(WEEK, PAUSE));
-        let most = most + failures;
-        // Two documents each time: hourly, after restarts, and in doubt once a minute at most.
-        let documents =
-            2 * (in_steps(WEEK, HOUR) + self.restarts + in_steps(down, PAUSE) + failures);
+        let most = regular + self.unknown + failures;
+        // Two documents each time. They are fetched hourly, after restarts, again after failures,
+        // and once a minute where keys are nonsense.
+        let failures = in_steps(self.discovery.total, PAUSE) + 8 * self.discovery.outages;
+        let doubts = in_steps(self.jwks.total, MINUTE) + self.jwks.outages;
+        let documents = 2 * (in_steps(WEEK, HOUR) + self.restarts + failures + doubts);
         println!(
             "seed {}: {} keys, {outages} outages of {} h in all, {} restarts, {} tokens accepted, {} \
              refused; {fetches} fetches of keys (at most {most}), {metadata} of metadata (at most \
