@@ -62,6 +62,10 @@ impl Assertion {
             }
             Ok(_) => {}
         }
+        self.check_audience(problems);
+    }
+
+    pub(super) fn check_audience(&self, problems: &mut ConfigError) {
         if self.audience.as_deref() == Some("") {
             problems.push("client_auth", "the audience of the assertion is empty");
         }

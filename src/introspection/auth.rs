@@ -267,7 +267,13 @@ impl ClientAuth {
                 check_secret(secret, problems);
             }
             // Whether the secret is long enough for an assertion matters only if one is made.
-            Means::Secret(any) => any.post.check(problems),
+            Means::Secret(any) => {
+                any.post.check(problems);
+                #[cfg(all(feature = "jwt", feature = "_crypto"))]
+                if let Means::Assertion(assertion) = &*any.assertion.0 {
+                    assertion.check_audience(problems);
+                }
+            }
         }
     }
 
@@ -308,7 +314,10 @@ impl ClientAuth {
     /// Adds the credentials to one request. Each request needs its own: an assertion is good once.
     #[cfg_attr(
         not(all(feature = "jwt", feature = "_crypto")),
-        expect(unused_variables, reason = "only assertions name the issuer and the time")
+        expect(
+            clippy::only_used_in_recursion,
+            reason = "only assertions name the issuer and the time"
+        )
     )]
     pub(super) fn apply(
         &self,

@@ -50,8 +50,8 @@ const DEFAULT_LEEWAY: Duration = Duration::from_secs(30);
 /// What this service asks of a token.
 ///
 /// Holds what an issuer vouches for against, in this order: the issuer, whether the key that signed
-/// it is still the issuer's, the kind of token, the time, the audience, the key the token is bound to, and the requirements. See the [module
-/// docs](self) for an example.
+/// it is still the issuer's, the kind of token, the time, the audience, the key the token is bound
+/// to, and the requirements. See the [module docs](self) for an example.
 #[derive(Clone, Debug)]
 pub struct Policy {
     audiences: Vec<Box<str>>,

@@ -1079,6 +1079,7 @@ async fn no_secret_and_no_token_is_ever_shown() {
         ClientAuth::basic("api", secret),
         ClientAuth::basic_raw("api", secret),
         ClientAuth::post("api", secret),
+        ClientAuth::secret("api", secret),
         ClientAuth::bearer(secret),
     ] {
         let mut shown = format!("{auth:?}");
@@ -1187,6 +1188,19 @@ mod assertions {
         let (header, claims) = assertion(&server, 0);
         assert_eq!(header, serde_json::json!({"alg": "HS256", "typ": "JWT"}));
         assert_eq!(claims["sub"], "api");
+    }
+
+    #[tokio::test]
+    async fn k2_a_secret_that_becomes_an_assertion_may_have_an_audience_of_its_own() {
+        let endpoint = "https://as.example.com/introspect";
+        let auth = ClientAuth::secret("api", LONG_SECRET).assertion_audience(endpoint);
+        let (outcome, server) = offered(r#"["client_secret_jwt"]"#, auth).await;
+        outcome.unwrap();
+        assert_eq!(assertion(&server, 1).1["aud"], endpoint);
+
+        let nobody = ClientAuth::secret("api", "s").assertion_audience("");
+        let problems = server.builder(nobody).build().unwrap_err().to_string();
+        assert_eq!(problems, "client_auth: the audience of the assertion is empty");
     }
 
     #[test]

@@ -27,6 +27,7 @@ struct Local {
     algorithms: Option<Vec<Algorithm>>,
     profile: Option<Profile>,
     scope_claim: Option<String>,
+    danger_audience_claim: Option<String>,
 }
 
 /// How the authorization server is asked.
@@ -55,6 +56,7 @@ enum Means {
     Bearer,
     Post,
     PrivateKeyJwt,
+    Secret,
     SecretJwt,
 }
 
@@ -138,6 +140,7 @@ impl Local {
             profile: section
                 .word("profile", &[("rfc9068", Profile::Rfc9068), ("generic", Profile::Generic)]),
             scope_claim: section.text("scope_claim"),
+            danger_audience_claim: section.text("danger_audience_claim"),
         }
     }
 
@@ -153,6 +156,7 @@ impl Local {
         let uri = self.jwks_uri.clone();
         let algorithms = self.algorithms.clone();
         let (profile, scope_claim) = (self.profile, self.scope_claim.clone());
+        let audience_claim = self.danger_audience_claim.clone();
         issuer.configure_jwt(move |mut jwt| {
             if let Some(keys) = keys {
                 jwt = jwt.keys(keys);
@@ -168,6 +172,9 @@ impl Local {
             }
             if let Some(name) = scope_claim {
                 jwt = jwt.scope_claim(name);
+            }
+            if let Some(name) = audience_claim {
+                jwt = jwt.danger_audience_claim(name);
             }
             jwt
         })
@@ -216,6 +223,7 @@ impl Client {
         let means = section.word(
             "method",
             &[
+                ("secret", Means::Secret),
                 ("basic", Means::Basic),
                 ("basic_raw", Means::BasicRaw),
                 ("post", Means::Post),
@@ -244,7 +252,7 @@ impl Client {
             }
             _ => section.secret("secret"),
         };
-        if matches!(means, Means::PrivateKeyJwt | Means::SecretJwt) {
+        if matches!(means, Means::PrivateKeyJwt | Means::Secret | Means::SecretJwt) {
             audience = section.text("assertion_audience");
         }
         Self { means, id, secret, algorithm, kid, audience }
@@ -269,6 +277,7 @@ impl Client {
             Means::BasicRaw => ClientAuth::basic_raw(id, secret),
             Means::Bearer => ClientAuth::bearer(secret),
             Means::Post => ClientAuth::post(id, secret),
+            Means::Secret => ClientAuth::secret(id, secret),
             Means::SecretJwt => ClientAuth::client_secret_jwt(id, secret),
             Means::PrivateKeyJwt => {
                 let algorithm = self.algorithm.unwrap_or(Algorithm::ES256);

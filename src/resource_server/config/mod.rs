@@ -48,6 +48,7 @@
 //! | `algorithms` | `jwt`, `hybrid` | the signature algorithms to accept |
 //! | `profile` | `jwt`, `hybrid` | `rfc9068`, or `generic` for issuers that don't follow it |
 //! | `scope_claim` | `jwt`, `hybrid` | the claim that holds the scope, if not `scope` |
+//! | `danger_audience_claim` | `jwt`, `hybrid` | the claim that stands in for an absent `aud` |
 //! | `introspection_endpoint` | `introspect`, `hybrid` | its URL, instead of discovering it |
 //! | `token_prefix` | `introspect`, `hybrid` | what its opaque tokens, and no other's, start with |
 //! | `token_type_hint` | `introspect`, `hybrid` | the hint to send; none |
@@ -60,13 +61,13 @@
 //!
 //! | setting | methods | what it is |
 //! |---|---|---|
-//! | `method` | | `basic`, `basic_raw`, `post`, `bearer`, `private_key_jwt`, `client_secret_jwt` |
+//! | `method` | | `secret` (as the metadata says), `basic`, `basic_raw`, `post`, `bearer`, `private_key_jwt`, `client_secret_jwt` |
 //! | `id` | all but `bearer` | the client identifier |
 //! | `secret_file`, `secret_env` | those with a secret | where the secret is |
 //! | `token_file`, `token_env` | `bearer` | where the token is |
 //! | `key_file`, `key_env` | `private_key_jwt` | where the private key is, in PEM |
 //! | `algorithm`, `kid` | `private_key_jwt` | what to sign with it, and its name |
-//! | `assertion_audience` | the two JWT ones | for whom assertions are meant, if not the issuer |
+//! | `assertion_audience` | `secret` and the two JWT ones | for whom assertions are meant, if not the issuer |
 //!
 //! Exactly one place of a secret is given. `danger_secret`, `danger_token` and `danger_key` hold it
 //! in the file itself. Client certificates need a transport of yours: see [`Config::builder`].
@@ -360,6 +361,13 @@ mod tests {
         for (issuer, name) in [
             ("mode = \"jwt\"\njwks_file = \"/nowhere\"", "jwks_file"),
             ("mode = \"jwt\"\njwks_uri = \"http://as.example.com\"", "jwt.jwks_uri"),
+            ("mode = \"jwt\"\ndanger_audience_claim = \"aud\"", "jwt.audience_claim"),
+            (
+                "mode = \"introspect\"\nintrospection_endpoint = \"http://x\"\n\
+                 client = { method = \"secret\", id = \"api\", danger_secret = \"x\", \
+                 assertion_audience = \"https://as.example.com/introspect\" }",
+                "introspection.endpoint",
+            ),
             (
                 "mode = \"introspect\"\nintrospection_endpoint = \"ftp://x\"\n\
                  client = { method = \"bearer\", danger_token = \"x\" }",

@@ -1,9 +1,6 @@
 //! Glewlwyd as a child process.
 
-use std::{
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::{process::Command, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -22,14 +19,14 @@ pub(crate) struct Glewlwyd {
     session: String,
 }
 
-/// What the Debian package brings.
-const SCHEMA: &str = "/usr/share/doc/glewlwyd/database/init.sqlite3.sql.gz";
+/// What the Debian package brings, also where documentation is left out.
+const SCHEMA: &str = "/usr/share/dbconfig-common/data/glewlwyd/install/sqlite3";
 
 impl Glewlwyd {
     /// Starts a server of its own for one test, which signs with the first of these keys. `None`
     /// where there is nothing to start.
     pub(crate) async fn start(keys: &[&str]) -> Option<Self> {
-        let programs = ["glewlwyd", "sqlite3", "zcat", "setpriv"];
+        let programs = ["glewlwyd", "sqlite3", "setpriv"];
         if let Some(missing) = programs.into_iter().find(|program| !host::has(program)) {
             host::skip(&format!("`{missing}`"));
             return None;
@@ -44,12 +41,9 @@ impl Glewlwyd {
     fn new() -> Self {
         let home = Home::new("glewlwyd");
         let database = home.path().join("db.sqlite");
-        let mut unpack =
-            Command::new("zcat").arg(SCHEMA).stdout(Stdio::piped()).spawn().expect("zcat starts");
-        let schema = unpack.stdout.take().expect("stdout is piped");
+        let schema = std::fs::File::open(SCHEMA).expect("Debian's package has the schema");
         let load = Command::new("sqlite3").arg(&database).stdin(schema).status();
         assert!(load.expect("sqlite3 starts").success(), "the schema is loaded");
-        assert!(unpack.wait().expect("zcat has ended").success(), "the schema is there");
 
         let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build();
         let http = http.expect("a client can be built");
