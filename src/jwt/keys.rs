@@ -389,6 +389,22 @@ mod tests {
         assert_eq!((retired(&before), retired(&again)), (vec![true], vec![false]));
     }
 
+    #[cfg(feature = "aws-lc-rs")]
+    #[test]
+    fn telling_which_key_it_was_allocates_nothing() {
+        let pem = include_bytes!("../../tests/it/keys/rsa.pem");
+        let key = SigningKey::from_pem(Algorithm::RS256, pem).unwrap();
+        let signature = key.sign_bytes(b"message").unwrap();
+        let keys = set(&[b(), a()]);
+        let mut handle = None;
+        let counted = allocation_counter::measure(|| {
+            let found = keys.verify(Algorithm::RS256, Some("a"), b"message", &signature);
+            handle = found.ok().cloned();
+        });
+        assert!(Arc::ptr_eq(&handle.unwrap(), &keys.keys[1]));
+        assert_eq!(counted.count_total, 0);
+    }
+
     #[test]
     fn naming_keys_leaves_those_alone_that_have_a_name() {
         let mut nameless = b();
