@@ -1,6 +1,6 @@
 use std::{fmt, sync::Arc};
 
-#[cfg(feature = "_crypto")]
+#[cfg(all(feature = "jwt", feature = "_crypto"))]
 use crate::jose::key::VerificationKey;
 use crate::{claims::Claims, clock::Moment};
 
@@ -36,12 +36,13 @@ struct Facts {
 }
 
 /// The key that a token was verified with.
-#[cfg(feature = "_crypto")]
+#[cfg(all(feature = "jwt", feature = "_crypto"))]
 type Key = Arc<VerificationKey>;
 
-/// Without cryptography there is none.
-#[cfg(not(feature = "_crypto"))]
-type Key = std::convert::Infallible;
+/// Without local verification there is none.
+#[cfg(not(all(feature = "jwt", feature = "_crypto")))]
+#[derive(Clone)]
+enum Key {}
 
 impl ActiveToken {
     /// States that `issuer` vouches for `claims`.
@@ -137,9 +138,9 @@ impl ActiveToken {
     /// ```
     #[must_use]
     pub fn is_retired(&self) -> bool {
-        #[cfg(feature = "_crypto")]
+        #[cfg(all(feature = "jwt", feature = "_crypto"))]
         return self.0.key.as_ref().is_some_and(|key| key.is_retired());
-        #[cfg(not(feature = "_crypto"))]
+        #[cfg(not(all(feature = "jwt", feature = "_crypto")))]
         false
     }
 }
