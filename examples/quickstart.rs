@@ -147,7 +147,7 @@ async fn stay_up(authority: &AuthorizationServer, base: &str) -> Result<(), Box<
     curl("a JWT", "/payments", &authority.jwt().audience(AUDIENCE).scope("read:payments").mint());
     curl("no scope", "/payments", &authority.jwt().audience(AUDIENCE).mint());
     println!("\n# no token\ncurl -i {base}/payments");
-    println!("\n# revoke the opaque token, then send it again");
+    println!("\n# revoke the opaque token: it is refused within 30 seconds");
     println!(
         "curl -i -u client:s3cret -d token={opaque} \\\n  {}",
         authority.url(Endpoint::Revocation)

@@ -146,6 +146,14 @@ impl Moment {
         self.wall
     }
 
+    /// True if this moment came before `other`, in the order in which this process saw them.
+    ///
+    /// By the monotonic clock alone, which no step of the wall clock turns around.
+    #[must_use]
+    pub fn is_before(self, other: Self) -> bool {
+        self.monotonic < other.monotonic
+    }
+
     /// The time passed from `earlier` to this moment, by whichever clock saw more of it.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {

@@ -54,7 +54,7 @@
 //! | [`layer`], [`require`] | the middleware, and what routes and methods require |
 //! | [`axum`], [`tonic`] | extractors, interceptors |
 //! | [`policy`] | what is asked of each token, on every request |
-//! | [`verify`] | the contract of verification, bridges to tower, routing by issuer |
+//! | [`verify`] | the contract of verification, and what composes it: memory, cutoffs, routing by issuer |
 //! | [`jwt`], [`introspection`] | the two ways to verify |
 //! | [`respond`] | from a refusal to a response |
 //! | [`credentials`], [`claims`], [`http`], [`clock`] | what the rest stands on |
@@ -72,6 +72,7 @@
 //! |---|---|---|
 //! | `jwt` | yes | local verification; needs one of the two cryptography features |
 //! | `introspection` | yes | remote verification (RFC 7662; with `jwt` also RFC 9701) |
+//! | `cache` | yes | remembering what was verified; needs one of the two cryptography features |
 //! | `reqwest` | yes | the HTTP client; without it, bring a [`http::HttpTransport`] |
 //! | `aws-lc-rs` | yes | cryptography by AWS-LC; needs a C compiler |
 //! | `rust-crypto` | no | cryptography in pure Rust; with both, AWS-LC does the work |
@@ -122,7 +123,7 @@ pub mod verify;
 #[cfg_attr(docsrs, doc(cfg(feature = "introspection")))]
 pub use self::introspection::ClientAuth;
 #[cfg(any(feature = "introspection", all(feature = "jwt", feature = "_crypto")))]
-pub use self::resource_server::{Issuer, ResourceServer};
+pub use self::resource_server::{Issuer, RequireFresh, ResourceServer};
 pub use self::{
     error::{Blame, BoxError, ConfigError, ErrorKind, TokenKind, VerifyError},
     layer::IntrospectLayer,

@@ -228,6 +228,25 @@ impl Claims {
         self
     }
 
+    /// How much memory these claims hold, within a few words.
+    pub(crate) fn bytes(&self) -> usize {
+        let names = self.members.iter().map(|member| member.name.len() + size_of::<Member>());
+        let texts = [self.issuer.as_deref(), self.subject.as_deref()].into_iter().flatten();
+        let audience = self.audience.iter().map(|value| value.len() + size_of::<Box<str>>());
+        let key = self
+            .confirmation
+            .as_ref()
+            .map_or(0, |key| [key.jkt(), key.x5t_s256()].into_iter().flatten().map(str::len).sum());
+        let scope = self.scope.iter().map(|value| value.len() + 1);
+        size_of::<Self>()
+            + self.text.len()
+            + names.sum::<usize>()
+            + texts.map(str::len).sum::<usize>()
+            + audience.sum::<usize>()
+            + scope.sum::<usize>()
+            + key
+    }
+
     /// A claim that is an array of strings.
     pub(crate) fn strings(&self, name: &str) -> Option<Vec<String>> {
         self.get(name).ok().flatten()

@@ -88,6 +88,13 @@ impl VerifiedToken {
     pub fn decision_age(&self) -> Duration {
         self.decision_age
     }
+
+    /// True if the token was let in on facts that are older than was asked for, because the
+    /// authorization server is not available. See [`ActiveToken::is_stale`].
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        self.active.is_stale()
+    }
 }
 
 impl fmt::Debug for VerifiedToken {

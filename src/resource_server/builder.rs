@@ -1,17 +1,22 @@
 use std::{sync::Arc, time::Duration};
 
+use tower_layer::Layer;
+
 use super::{
     Inner, ResourceServer,
     issuer::{Defaults, Issuer, verifier_of},
+    stack::Settings,
 };
 #[cfg(all(feature = "jwt", feature = "_crypto"))]
 use super::{issuer::route, tenants::IssuerResolver};
+#[cfg(all(feature = "cache", feature = "_crypto"))]
+use crate::verify::CacheLayer;
 use crate::{
     clock::{Clock, SystemClock},
     error::ConfigError,
     http::HttpTransport,
     policy::{Policy, Requirement},
-    verify::{BoxVerifier, Freshness},
+    verify::{BoxVerifier, BulkheadLayer, Freshness, RevocationLayer, Revocations},
 };
 
 /// Configures a [`ResourceServer`].
@@ -25,6 +30,8 @@ pub struct ResourceServerBuilder {
     clock: Arc<dyn Clock>,
     transport: Option<HttpTransport>,
     loopback_http: bool,
+    stack: Settings,
+    own_revocations: bool,
     #[cfg(all(feature = "jwt", feature = "_crypto"))]
     resolver: Option<IssuerResolver>,
 }
@@ -39,6 +46,8 @@ impl ResourceServerBuilder {
             clock: Arc::new(SystemClock),
             transport: None,
             loopback_http: false,
+            stack: Settings::default(),
+            own_revocations: true,
             #[cfg(all(feature = "jwt", feature = "_crypto"))]
             resolver: None,
         }
@@ -87,6 +96,22 @@ impl ResourceServerBuilder {
     /// Sets how recently tokens must have been verified, unless a layer says otherwise.
     pub fn freshness(mut self, freshness: Freshness) -> Self {
         self.freshness = freshness;
+        self
+    }
+
+    /// Sets how many questions to the authorization server of an issuer may be under way. 64 by
+    /// default; what is over that is refused at once, as
+    /// [`Unavailable`](crate::ErrorKind::Unavailable).
+    pub fn max_concurrent_introspections(mut self, limit: usize) -> Self {
+        self.stack.bulkhead = BulkheadLayer::new(limit);
+        self
+    }
+
+    /// Holds tokens against these cutoffs, which others may share. By default it has its own. See
+    /// [`ResourceServer::revocations`].
+    pub fn revocations(mut self, revocations: Revocations) -> Self {
+        self.stack.revocations = revocations;
+        self.own_revocations = false;
         self
     }
 
@@ -145,7 +170,13 @@ impl ResourceServerBuilder {
             None if nobody => None,
             None => default_transport(&mut problems),
         };
-        let defaults = Defaults { transport, clock: self.clock, loopback_http: self.loopback_http };
+        let mut stack = self.stack;
+        if self.own_revocations {
+            stack.revocations = Revocations::new().clock(Arc::clone(&self.clock));
+        }
+        let revocations = stack.revocations.clone();
+        let defaults =
+            Defaults { transport, clock: self.clock, loopback_http: self.loopback_http, stack };
         let policy = self.policy.clock(Arc::clone(&defaults.clock));
         let mut issuers = Vec::with_capacity(self.issuers.len());
         for issuer in self.issuers {
@@ -156,17 +187,92 @@ impl ResourceServerBuilder {
             }
         }
         #[cfg(all(feature = "jwt", feature = "_crypto"))]
-        let verifier = match self.resolver {
-            Some(resolver) => {
-                let tenants = Arc::new(resolver.build(defaults));
-                BoxVerifier::new(route(&issuers).or_strangers(tenants))
+        let tenants = self.resolver.map(|resolver| resolver.build(defaults));
+        #[cfg(all(feature = "jwt", feature = "_crypto"))]
+        let verifier = match &tenants {
+            Some(tenants) => {
+                BoxVerifier::new(route(&issuers).or_strangers(Arc::new(tenants.clone())))
             }
             None => verifier_of(&issuers),
         };
         #[cfg(not(all(feature = "jwt", feature = "_crypto")))]
         let verifier = verifier_of(&issuers);
-        let freshness = self.freshness;
-        problems.or_ok(ResourceServer(Arc::new(Inner { verifier, policy, freshness, issuers })))
+        // Outside of all that remembers or shares answers, so that none gets by.
+        let verifier = RevocationLayer::new(revocations.clone()).layer(verifier);
+        problems.or_ok(ResourceServer(Arc::new(Inner {
+            verifier: BoxVerifier::new(verifier),
+            policy,
+            freshness: self.freshness,
+            issuers,
+            revocations,
+            #[cfg(all(feature = "jwt", feature = "_crypto"))]
+            tenants,
+        })))
+    }
+}
+
+/// What is remembered.
+///
+/// Facts about tokens, never decisions, apart for each issuer. See
+/// [`CacheLayer`](crate::verify::CacheLayer) for what that means and for the defaults.
+#[cfg(all(feature = "cache", feature = "_crypto"))]
+#[cfg_attr(docsrs, doc(cfg(feature = "cache")))]
+impl ResourceServerBuilder {
+    /// Sets how old an answer of an authorization server may be. 30 s by default.
+    ///
+    /// A token that is revoked at *t* is refused no later than *t* + `max_age` + the time of one
+    /// introspection. With zero every request is a question.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_introspect::ResourceServer;
+    ///
+    /// let builder = ResourceServer::builder("https://api.example.com")
+    ///     .max_age(Duration::from_secs(10))
+    ///     .cache_capacity(100_000, 128 << 20);
+    /// # let _ = builder;
+    /// ```
+    pub fn max_age(self, age: Duration) -> Self {
+        self.cache(|cache| cache.max_age(age))
+    }
+
+    /// Sets how long a JWT that was verified locally is not verified again. 5 min by default.
+    ///
+    /// A token whose key is withdrawn meanwhile is not waited for: it drops with the key.
+    pub fn jwt_max_age(self, age: Duration) -> Self {
+        self.cache(|cache| cache.jwt_max_age(age))
+    }
+
+    /// Sets how long it is remembered that a token is no good. 5 s by default.
+    pub fn negative_max_age(self, age: Duration) -> Self {
+        self.cache(|cache| cache.negative_max_age(age))
+    }
+
+    /// Sets how much longer an answer may be used while the authorization server is not available.
+    /// Off by default. See [`CacheLayer::stale_if_error`](crate::verify::CacheLayer::stale_if_error).
+    ///
+    /// # Security
+    ///
+    /// A revocation is noticed this much later in an outage.
+    pub fn stale_if_error(self, more: Duration) -> Self {
+        self.cache(|cache| cache.stale_if_error(more))
+    }
+
+    /// Sets how many tokens of each issuer are remembered, and how much memory they may take.
+    /// 10 000 and 32 MiB by default.
+    pub fn cache_capacity(self, entries: usize, bytes: u64) -> Self {
+        self.cache(|cache| cache.capacity(entries, bytes))
+    }
+
+    /// Remembers nothing: every token is verified with every request.
+    pub fn without_cache(mut self) -> Self {
+        self.stack.no_cache = true;
+        self
+    }
+
+    fn cache(mut self, change: impl FnOnce(CacheLayer) -> CacheLayer) -> Self {
+        self.stack.cache = change(self.stack.cache);
+        self
     }
 }
 

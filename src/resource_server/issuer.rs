@@ -2,6 +2,9 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use super::stack::{Settings, Stack};
+#[cfg(all(feature = "cache", feature = "_crypto"))]
+use crate::credentials::Token;
 #[cfg(feature = "introspection")]
 use crate::introspection::{ClientAuth, IntrospectionVerifier, IntrospectionVerifierBuilder};
 #[cfg(all(feature = "jwt", feature = "_crypto"))]
@@ -10,7 +13,7 @@ use crate::{
     clock::Clock,
     error::{ConfigError, VerifyError},
     http::HttpTransport,
-    verify::{BoxVerifier, Confirm, Fallback, IssuerRoute, Readiness, Route},
+    verify::{BoxVerifier, Confirm, Fallback, IssuerRoute, Readiness, Route, Stats},
 };
 
 /// An issuer whose tokens are accepted, and how they are verified.
@@ -186,7 +189,11 @@ impl Issuer {
             }
             let builder = changes.into_iter().fold(builder, |builder, change| change(builder));
             match builder.build() {
-                Ok(verifier) => trusted.jwt = Some(verifier),
+                Ok(verifier) => {
+                    let Defaults { stack, clock, .. } = defaults;
+                    trusted.local = Some(Stack::local(verifier.clone(), stack, clock));
+                    trusted.jwt = Some(verifier);
+                }
                 Err(problem) => problems.merge("jwt", problem),
             }
         }
@@ -201,7 +208,11 @@ impl Issuer {
             }
             let builder = changes.into_iter().fold(builder, |builder, change| change(builder));
             match builder.build() {
-                Ok(verifier) => trusted.introspection = Some(verifier),
+                Ok(verifier) => {
+                    let Defaults { stack, clock, .. } = defaults;
+                    trusted.remote = Some(Stack::remote(verifier.clone(), stack, clock));
+                    trusted.introspection = Some(verifier);
+                }
                 Err(problem) => problems.merge("introspection", problem),
             }
         }
@@ -220,6 +231,7 @@ pub(super) struct Defaults {
     pub(super) transport: Option<HttpTransport>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) loopback_http: bool,
+    pub(super) stack: Settings,
 }
 
 /// An issuer with its verifiers.
@@ -227,6 +239,8 @@ pub(super) struct Trusted {
     name: String,
     prefix: Option<String>,
     both: Both,
+    local: Option<Stack>,
+    remote: Option<Stack>,
     #[cfg(all(feature = "jwt", feature = "_crypto"))]
     jwt: Option<JwtVerifier>,
     #[cfg(feature = "introspection")]
@@ -239,6 +253,8 @@ impl Trusted {
             name,
             prefix,
             both,
+            local: None,
+            remote: None,
             #[cfg(all(feature = "jwt", feature = "_crypto"))]
             jwt: None,
             #[cfg(feature = "introspection")]
@@ -247,26 +263,42 @@ impl Trusted {
     }
 
     fn local(&self) -> Option<BoxVerifier> {
-        #[cfg(all(feature = "jwt", feature = "_crypto"))]
-        return self.jwt.clone().map(|jwt| {
-            let jwt = BoxVerifier::new(jwt);
-            match (self.both, self.remote()) {
-                (Both::Confirm { max_age }, Some(remote)) => {
-                    BoxVerifier::new(Confirm::new(jwt, remote, max_age))
-                }
-                (Both::FallBack, Some(remote)) => BoxVerifier::new(Fallback::new(jwt, remote)),
-                _ => jwt,
+        let jwt = self.local.as_ref()?.verifier();
+        Some(match (self.both, self.remote()) {
+            (Both::Confirm { max_age }, Some(remote)) => {
+                BoxVerifier::new(Confirm::new(jwt, remote, max_age))
             }
-        });
-        #[cfg(not(all(feature = "jwt", feature = "_crypto")))]
-        None
+            (Both::FallBack, Some(remote)) => BoxVerifier::new(Fallback::new(jwt, remote)),
+            _ => jwt,
+        })
     }
 
     fn remote(&self) -> Option<BoxVerifier> {
-        #[cfg(feature = "introspection")]
-        return self.introspection.clone().map(BoxVerifier::new);
-        #[cfg(not(feature = "introspection"))]
-        None
+        self.remote.as_ref().map(Stack::verifier)
+    }
+
+    /// True if the authorization server can be asked about tokens.
+    pub(super) fn is_remote(&self) -> bool {
+        self.remote.is_some()
+    }
+
+    fn stacks(&self) -> impl Iterator<Item = &Stack> {
+        self.local.iter().chain(&self.remote)
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What the parts around its verifiers have come to.
+    pub(super) fn stats(&self) -> Stats {
+        self.stacks().map(Stack::stats).fold(Stats::default(), Stats::merge)
+    }
+
+    /// Forgets a token.
+    #[cfg(all(feature = "cache", feature = "_crypto"))]
+    pub(super) fn evict(&self, token: &Token) -> bool {
+        self.stacks().filter(|stack| stack.evict(token)).count() > 0
     }
 
     /// The one verifier, if there is one.

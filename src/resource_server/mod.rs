@@ -27,7 +27,9 @@ mod builder;
 #[cfg(all(feature = "config", feature = "_crypto"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "config")))]
 pub mod config;
+mod fresh;
 mod issuer;
+mod stack;
 #[cfg(all(feature = "jwt", feature = "_crypto"))]
 mod tenants;
 
@@ -39,12 +41,16 @@ use self::issuer::Trusted;
 #[cfg(all(feature = "jwt", feature = "_crypto"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
 pub use self::tenants::IssuerResolver;
-pub use self::{builder::ResourceServerBuilder, issuer::Issuer};
+#[cfg(all(feature = "jwt", feature = "_crypto"))]
+use self::tenants::Tenants;
+pub use self::{builder::ResourceServerBuilder, fresh::RequireFresh, issuer::Issuer};
+#[cfg(all(feature = "cache", feature = "_crypto"))]
+use crate::credentials::Token;
 use crate::{
     error::VerifyError,
     layer::IntrospectLayer,
     policy::Policy,
-    verify::{BoxVerifier, Freshness, Readiness},
+    verify::{BoxVerifier, Freshness, Readiness, Revocations, Stats},
 };
 
 /// A resource server: an audience, the issuers it trusts, and what it asks of their tokens.
@@ -53,7 +59,7 @@ use crate::{
 ///
 /// # Clone
 ///
-/// Clones share everything: keys, connections, metadata.
+/// Clones share everything: keys, connections, metadata, memory, cutoffs.
 #[derive(Clone)]
 pub struct ResourceServer(Arc<Inner>);
 
@@ -62,6 +68,9 @@ struct Inner {
     policy: Policy,
     freshness: Freshness,
     issuers: Vec<Trusted>,
+    revocations: Revocations,
+    #[cfg(all(feature = "jwt", feature = "_crypto"))]
+    tenants: Option<Tenants>,
 }
 
 impl ResourceServer {
@@ -95,6 +104,61 @@ impl ResourceServer {
     #[must_use]
     pub fn policy(&self) -> Policy {
         self.0.policy.clone()
+    }
+
+    /// The cutoffs that every token is held against: where logouts and revocations are made known that
+    /// this process hears of.
+    ///
+    /// ```no_run
+    /// use tower_introspect::{ResourceServer, verify::Cutoff};
+    ///
+    /// # fn run(api: ResourceServer) {
+    /// // Alice logged out. Everything she was issued until now is void here, with the next request.
+    /// api.revocations().revoke(&Cutoff::subject("https://as.example.com", "alice"));
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn revocations(&self) -> &Revocations {
+        &self.0.revocations
+    }
+
+    /// What caching, coalescing and breaking have come to so far, all issuers together.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let all = self.0.issuers.iter().map(Trusted::stats).fold(Stats::default(), Stats::merge);
+        #[cfg(all(feature = "jwt", feature = "_crypto"))]
+        if let Some(tenants) = &self.0.tenants {
+            return all.merge(tenants.stats());
+        }
+        all
+    }
+
+    /// The same for one issuer, if it is trusted and known.
+    #[must_use]
+    pub fn issuer_stats(&self, issuer: &str) -> Option<Stats> {
+        let named = self.0.issuers.iter().find(|trusted| trusted.name() == issuer);
+        #[cfg(all(feature = "jwt", feature = "_crypto"))]
+        if let (None, Some(tenants)) = (named, &self.0.tenants) {
+            return tenants.stats_of(issuer);
+        }
+        named.map(Trusted::stats)
+    }
+
+    /// Forgets what is remembered of a token, which is then verified anew; says whether there was
+    /// anything.
+    ///
+    /// For a revocation, [`revocations`](Self::revocations) does more: it also stops answers on their
+    /// way.
+    #[cfg(all(feature = "cache", feature = "_crypto"))]
+    #[cfg_attr(docsrs, doc(cfg(feature = "cache")))]
+    pub fn evict(&self, token: &Token) -> bool {
+        let issuers = self.0.issuers.iter();
+        let evicted = issuers.filter(|trusted| trusted.evict(token)).count() > 0;
+        #[cfg(feature = "jwt")]
+        if let Some(tenants) = &self.0.tenants {
+            return tenants.evict(token) || evicted;
+        }
+        evicted
     }
 
     /// Whether what the tokens of each issuer are verified with is there. Fetches nothing.

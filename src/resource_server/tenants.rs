@@ -16,10 +16,12 @@ use super::{
     Issuer,
     issuer::{Defaults, Trusted, verifier_of},
 };
+#[cfg(feature = "cache")]
+use crate::credentials::Token;
 use crate::{
     clock::Moment,
     error::{ErrorKind, VerifyError},
-    verify::{BoxFuture, BoxVerifier, Strangers, Verifier, VerifyRequest, Verifying},
+    verify::{BoxFuture, BoxVerifier, Stats, Strangers, Verifier, VerifyRequest, Verifying},
 };
 
 /// The most issuers whose state is kept, unless configured.
@@ -156,6 +158,7 @@ struct Shared {
 #[derive(Clone)]
 struct Tenant {
     verifier: BoxVerifier,
+    trusted: Arc<Trusted>,
     /// When the resolver last said that it knows it.
     since: Moment,
 }
@@ -170,6 +173,26 @@ struct Unknown {
 
 /// A call of the resolver under way, for all who wait for it.
 type Flight = Joined<Boxed<'static, Result<BoxVerifier, VerifyError>>>;
+
+impl Tenants {
+    /// What the parts around the verifiers of those that are kept have come to.
+    pub(super) fn stats(&self) -> Stats {
+        let each = self.0.known.iter().map(|(_, tenant)| tenant.trusted.stats());
+        each.fold(Stats::default(), Stats::merge)
+    }
+
+    /// The same for one of them.
+    pub(super) fn stats_of(&self, issuer: &str) -> Option<Stats> {
+        self.0.known.peek(issuer).map(|tenant| tenant.trusted.stats())
+    }
+
+    /// Forgets a token.
+    #[cfg(feature = "cache")]
+    pub(super) fn evict(&self, token: &Token) -> bool {
+        let each = self.0.known.iter();
+        each.filter(|(_, tenant)| tenant.trusted.evict(token)).count() > 0
+    }
+}
 
 impl Strangers for Tenants {
     fn verify(&self, issuer: &str, request: VerifyRequest) -> Verifying<BoxFuture> {
@@ -204,7 +227,7 @@ impl Shared {
     }
 
     fn known(&self, issuer: &str) -> Option<(BoxVerifier, Duration)> {
-        let Tenant { verifier, since } = self.known.get(issuer)?;
+        let Tenant { verifier, since, .. } = self.known.get(issuer)?;
         let age = self.now().since(since);
         (age < KEEP).then_some((verifier, age))
     }
@@ -247,7 +270,7 @@ impl Shared {
         let since = self.now();
         let answer = tokio::time::timeout(TIMEOUT, (self.resolve)(issuer.to_owned())).await;
         let outcome = match answer {
-            Ok(Ok(Some(found))) => self.verifier(issuer, found),
+            Ok(Ok(Some(found))) => self.tenant(issuer, found, since),
             Ok(Ok(None)) => Err(ErrorKind::UnknownIssuer.into()),
             Ok(Err(error)) => Err(error),
             Err(elapsed) => {
@@ -256,13 +279,10 @@ impl Shared {
             }
         };
         match &outcome {
-            Ok(verifier) => {
-                let tenant = Tenant { verifier: verifier.clone(), since };
-                self.known.insert(issuer.to_owned(), tenant);
-            }
+            Ok(tenant) => self.known.insert(issuer.to_owned(), tenant.clone()),
             Err(error) => self.note(issuer, error),
         }
-        outcome
+        outcome.map(|tenant| tenant.verifier)
     }
 
     fn note(&self, issuer: &str, error: &VerifyError) {
@@ -275,8 +295,8 @@ impl Shared {
         self.unknown.insert(issuer.to_owned(), entry);
     }
 
-    /// The verifier of what the resolver found: the one there is, with its keys, or a new one.
-    fn verifier(&self, issuer: &str, found: Issuer) -> Result<BoxVerifier, VerifyError> {
+    /// What the resolver found: the tenant there is, with its keys, or a new one.
+    fn tenant(&self, issuer: &str, found: Issuer, since: Moment) -> Result<Tenant, VerifyError> {
         let misconfigured = |context: &'static str| {
             VerifyError::new(ErrorKind::Misconfigured).with_context(context)
         };
@@ -284,13 +304,14 @@ impl Shared {
         if found.name() != issuer {
             return Err(misconfigured("the resolver gave an issuer of another name"));
         }
-        if let Some((verifier, _)) = self.known(issuer) {
-            return Ok(verifier);
+        if let Some(tenant) = self.known.get(issuer).filter(|_| self.known(issuer).is_some()) {
+            return Ok(Tenant { since, ..tenant });
         }
         let trusted: Trusted = found.build(&self.defaults).map_err(|problems| {
             misconfigured("the resolver gave a faulty issuer").with_source(problems)
         })?;
-        Ok(verifier_of(std::slice::from_ref(&trusted)))
+        let verifier = verifier_of(std::slice::from_ref(&trusted));
+        Ok(Tenant { verifier, trusted: Arc::new(trusted), since })
     }
 
     fn refused(&self, issuer: &str) -> Option<VerifyError> {

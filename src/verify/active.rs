@@ -33,6 +33,7 @@ struct Facts {
     method: Method,
     verified_at: Moment,
     key: Option<Key>,
+    stale: bool,
 }
 
 /// The key that a token was verified with.
@@ -71,14 +72,14 @@ impl ActiveToken {
         verified_at: Moment,
     ) -> Self {
         let issuer = issuer.into();
-        Self(Arc::new(Facts { issuer, claims, method, verified_at, key: None }))
+        Self(Arc::new(Facts { issuer, claims, method, verified_at, key: None, stale: false }))
     }
 
     /// States that `issuer` signed `claims` with `key`.
     #[cfg(all(feature = "jwt", feature = "_crypto"))]
     pub(crate) fn signed(issuer: Arc<str>, claims: Claims, key: Key, verified_at: Moment) -> Self {
         let (method, key) = (Method::Jwt, Some(key));
-        Self(Arc::new(Facts { issuer, claims, method, verified_at, key }))
+        Self(Arc::new(Facts { issuer, claims, method, verified_at, key, stale: false }))
     }
 
     /// The same facts, established in another way.
@@ -89,9 +90,18 @@ impl ActiveToken {
     /// Other claims of the same token, known from `verified_at` on. They hold no longer than the
     /// key that signed it.
     pub(super) fn restated(&self, claims: Claims, method: Method, verified_at: Moment) -> Self {
+        self.with(claims, method, verified_at, self.0.stale)
+    }
+
+    /// The same facts, older than was asked for, because nothing newer can be had.
+    pub(super) fn as_stale(&self) -> Self {
+        self.with(self.claims().clone(), self.method(), self.verified_at(), true)
+    }
+
+    fn with(&self, claims: Claims, method: Method, verified_at: Moment, stale: bool) -> Self {
         let Facts { issuer, key, .. } = &*self.0;
         let (issuer, key) = (Arc::clone(issuer), key.clone());
-        Self(Arc::new(Facts { issuer, claims, method, verified_at, key }))
+        Self(Arc::new(Facts { issuer, claims, method, verified_at, key, stale }))
     }
 
     /// The issuer that vouches.
@@ -116,6 +126,13 @@ impl ActiveToken {
     #[must_use]
     pub fn verified_at(&self) -> Moment {
         self.0.verified_at
+    }
+
+    /// True if these facts are older than was asked for, and used only because the authorization
+    /// server is not available. Only where `CacheLayer::stale_if_error` is set.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        self.0.stale
     }
 
     /// Whether the key that signed the token is no longer one of its issuer.

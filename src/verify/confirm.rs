@@ -104,5 +104,6 @@ fn both(local: &ActiveToken, remote: Outcome) -> Outcome {
     if called_bound && claims.confirmation().is_none() {
         return Err(ErrorKind::UnprovenPossession.into());
     }
-    Ok(local.restated(claims, Method::Confirmed, remote.verified_at()))
+    let confirmed = local.restated(claims, Method::Confirmed, remote.verified_at());
+    Ok(if remote.is_stale() { confirmed.as_stale() } else { confirmed })
 }

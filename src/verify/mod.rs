@@ -29,12 +29,20 @@
 
 mod active;
 mod boxed;
+mod breaker;
 mod bridge;
+mod bulkhead;
+#[cfg(all(feature = "cache", feature = "_crypto"))]
+mod cache;
+#[cfg(feature = "_crypto")]
+mod coalesce;
 mod confirm;
 mod fallback;
 mod readiness;
 mod request;
+mod revocation;
 mod route;
+mod stats;
 
 use std::{
     fmt,
@@ -45,15 +53,25 @@ use std::{
 
 use pin_project_lite::pin_project;
 
+#[cfg(all(feature = "cache", feature = "_crypto"))]
+#[cfg_attr(docsrs, doc(cfg(feature = "cache")))]
+pub use self::cache::{Cache, CacheFuture, CacheLayer};
+#[cfg(feature = "_crypto")]
+#[cfg_attr(docsrs, doc(cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))))]
+pub use self::coalesce::{Coalesce, CoalesceLayer};
 pub use self::{
     active::{ActiveToken, Method},
     boxed::BoxVerifier,
+    breaker::{BreakerFuture, CircuitBreaker, CircuitBreakerLayer},
     bridge::{FromService, FromServiceLayer, IntoService, Oneshot},
+    bulkhead::{Bulkhead, BulkheadFuture, BulkheadLayer},
     confirm::Confirm,
     fallback::Fallback,
     readiness::Readiness,
     request::{Freshness, VerifyRequest},
+    revocation::{Cutoff, Revocable, RevocationFuture, RevocationLayer, Revocations, Standing},
     route::{IssuerRoute, Route},
+    stats::{BreakerState, Stats},
 };
 pub(crate) use self::{boxed::BoxFuture, route::Strangers};
 use crate::error::VerifyError;

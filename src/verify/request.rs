@@ -1,8 +1,8 @@
 use std::time::Duration;
 
-use crate::credentials::Token;
 #[cfg(feature = "_crypto")]
-use crate::{credentials::Fingerprint, jose::crypto};
+use crate::credentials::Fingerprint;
+use crate::credentials::Token;
 
 /// How recently the token must have been verified.
 ///
@@ -65,6 +65,6 @@ impl VerifyRequest {
     #[cfg_attr(docsrs, doc(cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))))]
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
-        Fingerprint::from_digest(crypto::sha256(self.token.secret_str().as_bytes()))
+        Fingerprint::of(&self.token)
     }
 }

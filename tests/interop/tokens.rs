@@ -18,9 +18,11 @@ fn auth(server: &Server) -> ClientAuth {
     ClientAuth::basic("rs-basic", server.secret())
 }
 
+/// Serves an API that remembers no answer of the server.
 async fn serve(issuer: Issuer) -> Api {
     let resource_server = ResourceServer::builder(API)
         .issuer(issuer)
+        .max_age(Duration::ZERO)
         .danger_allow_http_loopback()
         .build()
         .expect("valid");

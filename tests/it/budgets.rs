@@ -9,7 +9,10 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response};
 use tower::{Layer, Service};
-use tower_introspect::layer::{Introspect, future::ResponseFuture};
+use tower_introspect::{
+    layer::{Introspect, future::ResponseFuture},
+    verify::{BoxVerifier, Verifier},
+};
 
 use crate::support::{AtOnce, layer};
 
@@ -46,7 +49,7 @@ fn received(fields: &[(&'static str, &str)]) -> Request<Bytes> {
     request
 }
 
-fn allocations(service: &mut Introspect<Free, AtOnce>, request: Request<Bytes>) -> u64 {
+fn allocations<V: Verifier>(service: &mut Introspect<Free, V>, request: Request<Bytes>) -> u64 {
     let mut cx = Context::from_waker(std::task::Waker::noop());
     let mut request = Some(request);
     let counted = allocation_counter::measure(|| {
@@ -62,6 +65,22 @@ fn a_token_verified_at_once_costs_the_extension_and_nothing_else() {
     // A server or a router has put something into the extensions before.
     let request = received(&[("authorization", "Bearer abc")]);
     assert_eq!(allocations(&mut service, request), 1);
+}
+
+#[test]
+fn a_remembered_token_costs_the_extension_and_nothing_else() {
+    use tower_introspect::verify::{CacheLayer, RevocationLayer, Revocations};
+
+    let revocations = Revocations::new();
+    let cache = CacheLayer::new().revocations(revocations.clone()).layer(AtOnce::alice());
+    let verifier = RevocationLayer::new(revocations).layer(cache.clone());
+    let mut service = layer(BoxVerifier::new(verifier)).layer(Free);
+    let request = || received(&[("authorization", "Bearer abc")]);
+    assert!(allocations(&mut service, request()) > 1, "the first is verified and remembered");
+    for _ in 0..3 {
+        assert_eq!(allocations(&mut service, request()), 1);
+    }
+    assert_eq!((cache.stats().misses, cache.stats().hits), (1, 3));
 }
 
 #[test]

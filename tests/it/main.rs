@@ -4,7 +4,11 @@
 #![expect(clippy::disallowed_methods, reason = "what is measured is paused time")]
 
 mod axum;
+mod bound;
+mod breaker;
 mod budgets;
+mod cache;
+mod coalesce;
 mod conformance;
 mod discovery;
 mod examples;
@@ -13,11 +17,14 @@ mod introspection;
 mod jwks;
 mod jwt;
 mod layer;
+mod memory;
 mod modes;
 mod museum;
 mod require;
 mod resource_server;
 mod respond;
+mod revocation;
+mod scripted;
 mod support;
 mod telemetry;
 mod tenants;

@@ -31,6 +31,17 @@ fn api(server: &AuthorizationServer, clock: &TestClock, issuer: Issuer) -> Resou
         .expect("a sound configuration")
 }
 
+/// One that remembers no answer of the server.
+fn forgetful(server: &AuthorizationServer, clock: &TestClock) -> ResourceServer {
+    ResourceServer::builder(AUDIENCE)
+        .issuer(Issuer::introspect(ISSUER, auth()))
+        .transport(server.transport())
+        .clock(clock.clone())
+        .max_age(Duration::ZERO)
+        .build()
+        .expect("a sound configuration")
+}
+
 fn auth() -> ClientAuth {
     ClientAuth::basic("api", "s3cret")
 }
@@ -85,9 +96,9 @@ async fn each_refusal_of_a_jwt_has_its_reason() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_revoked_token_is_refused_with_the_next_request() {
+async fn where_nothing_is_remembered_a_revoked_token_is_refused_with_the_next_request() {
     let (server, clock) = authority();
-    let api = api(&server, &clock, Issuer::introspect(ISSUER, auth()));
+    let api = forgetful(&server, &clock);
     let token = server.opaque().subject("alice").audience(AUDIENCE).mint();
     assert_eq!(present(&api, &token).await.body(), "alice");
     server.revoke(&token);
@@ -182,7 +193,7 @@ async fn an_authorization_server_that_hangs_is_answered_503_in_time() {
 #[tokio::test(start_paused = true)]
 async fn each_failure_of_the_authorization_server_is_its_own_fault() {
     let (server, clock) = authority();
-    let api = api(&server, &clock, Issuer::introspect(ISSUER, auth()));
+    let api = forgetful(&server, &clock);
     let token = server.opaque().subject("alice").audience(AUDIENCE).mint();
     let status = |code| Fault::status(StatusCode::from_u16(code).unwrap());
     for (fault, expected) in [

@@ -14,6 +14,7 @@ fn auth() -> ClientAuth {
 async fn serve_for(audience: &str, issuer: Issuer) -> Api {
     let resource_server = ResourceServer::builder(audience)
         .issuer(issuer)
+        .max_age(Duration::ZERO)
         .danger_allow_http_loopback()
         .build()
         .expect("valid");

@@ -1,0 +1,48 @@
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use pin_project_lite::pin_project;
+
+use super::{Inner, Question};
+use crate::verify::{Outcome, Verifier};
+
+pin_project! {
+    /// The future of [`Cache`](super::Cache), where nothing that is remembered will do.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping it drops the verification. What would have come of it is not remembered.
+    pub struct CacheFuture<V: Verifier> {
+        #[pin]
+        future: V::Future,
+        home: Arc<Inner<V>>,
+        question: Option<Question>,
+    }
+}
+
+impl<V: Verifier> CacheFuture<V> {
+    pub(super) const fn new(future: V::Future, home: Arc<Inner<V>>, question: Question) -> Self {
+        Self { future, home, question: Some(question) }
+    }
+}
+
+impl<V: Verifier> Future for CacheFuture<V> {
+    type Output = Outcome;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
+        let this = self.project();
+        let outcome = ready!(this.future.poll(cx));
+        let question = this.question.take().expect("polled after completion");
+        Poll::Ready(this.home.landed(question, outcome))
+    }
+}
+
+impl<V: Verifier> fmt::Debug for CacheFuture<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CacheFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,499 @@
+//! Remembering what was verified: facts, never decisions.
+
+mod decide;
+mod future;
+mod store;
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::runtime::Handle;
+use tower_layer::Layer;
+
+pub use self::future::CacheFuture;
+use self::{
+    decide::{Decision, Known, Limits, decide, serves_stale},
+    store::{Entry, Refusal, Store},
+};
+use super::{
+    ActiveToken, Freshness, Outcome, Revocations, Standing, Verifier, VerifyRequest, Verifying,
+    stats::{Counter, Stats},
+};
+use crate::{
+    clock::{Clock, Moment, SystemClock},
+    credentials::{Fingerprint, Token},
+    error::{ErrorKind, VerifyError},
+};
+
+/// How old facts may be that the authorization server established, unless configured: the bound
+/// within which a revocation there is noticed.
+const DEFAULT_MAX_AGE: Duration = Duration::from_secs(30);
+
+/// How old facts may be that a signature established, unless configured. It would verify the same
+/// again; this bounds how long a withdrawn key is trusted for tokens that are remembered.
+const DEFAULT_JWT_MAX_AGE: Duration = Duration::from_secs(5 * 60);
+
+/// How long refusals are remembered, unless configured.
+const DEFAULT_NEGATIVE_MAX_AGE: Duration = Duration::from_secs(5);
+
+/// The most tokens, and the most memory, unless configured.
+const DEFAULT_ENTRIES: usize = 10_000;
+const DEFAULT_BYTES: u64 = 32 << 20;
+
+/// A verification ahead of time may share one that is under way, if it started within this share of
+/// `max_age`.
+const REFRESH_SHARES: u32 = 5;
+
+/// Remembers what a verifier established.
+///
+/// What is remembered are facts; the [`Policy`](crate::Policy) is run on every request, so that no
+/// decision is ever used twice. Each verifier made by the layer has memory of its own, and a token is
+/// found by its SHA-256 digest: an answer can't come from another verifier or about another token.
+///
+/// * Facts serve for `max_age`, 30 s, counted from the *start* of the verification, by whichever clock
+///   saw more time pass; those of a signature alone for 5 min; none past the token's `exp`.
+/// * Facts that are used when they are past 80 % of that are verified anew in the background, so that
+///   a token in use never waits. What is used meanwhile is never older than `max_age`.
+/// * Refusals that depend on the token alone are remembered for 5 s, in a place of their own. That
+///   no answer could be had never is.
+/// * At most 10 000 tokens and 32 MiB are kept; what is used often stays.
+///
+/// ```
+/// use tower_introspect::{
+///     ErrorKind, VerifyError,
+///     credentials::Token,
+///     verify::{CacheLayer, Verifier, VerifyRequest, verify_fn},
+/// };
+/// use tower_layer::Layer;
+///
+/// let verifier = CacheLayer::new().layer(verify_fn(async |_| {
+///     Err(VerifyError::new(ErrorKind::Inactive))
+/// }));
+/// # tokio_test::block_on(async {
+/// let request = VerifyRequest::new(Token::bearer("abc").unwrap());
+/// assert!(verifier.verify(request.clone()).await.is_err());
+/// // Now it is known, and the answer is there at once.
+/// assert!(verifier.verify(request).now_or_later().is_ok());
+/// assert_eq!(verifier.stats().negative_hits, 1);
+/// # });
+/// ```
+///
+/// With settings:
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_introspect::verify::CacheLayer;
+///
+/// let layer = CacheLayer::new()
+///     .max_age(Duration::from_secs(10))
+///     .capacity(1_000_000, 700 << 20)
+///     .stale_if_error(Duration::from_secs(60));
+/// # let _ = layer;
+/// ```
+#[derive(Clone, Debug)]
+pub struct CacheLayer {
+    limits: Limits,
+    negative_max_age: Duration,
+    entries: usize,
+    bytes: u64,
+    revocations: Revocations,
+    clock: Arc<dyn Clock>,
+}
+
+impl CacheLayer {
+    /// Remembers with the settings above.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            limits: Limits {
+                max_age: DEFAULT_MAX_AGE,
+                jwt_max_age: DEFAULT_JWT_MAX_AGE,
+                stale_if_error: Duration::ZERO,
+                refresh_ahead: true,
+            },
+            negative_max_age: DEFAULT_NEGATIVE_MAX_AGE,
+            entries: DEFAULT_ENTRIES,
+            bytes: DEFAULT_BYTES,
+            revocations: Revocations::new(),
+            clock: Arc::new(SystemClock),
+        }
+    }
+
+    /// Sets how old facts may be that the authorization server established.
+    ///
+    /// A token that is revoked there is refused here after this time and one verification, at the
+    /// latest. Zero remembers none of them.
+    #[must_use]
+    pub const fn max_age(mut self, age: Duration) -> Self {
+        self.limits.max_age = age;
+        self
+    }
+
+    /// Sets how old facts may be that a signature alone established.
+    #[must_use]
+    pub const fn jwt_max_age(mut self, age: Duration) -> Self {
+        self.limits.jwt_max_age = age;
+        self
+    }
+
+    /// Sets how long refusals are remembered.
+    ///
+    /// A token that becomes valid after it was refused is refused for this long. Zero remembers none.
+    #[must_use]
+    pub const fn negative_max_age(mut self, age: Duration) -> Self {
+        self.negative_max_age = age;
+        self
+    }
+
+    /// Sets how many tokens are remembered, and how much memory they may take. Of refusals there
+    /// are a tenth as many besides.
+    #[must_use]
+    pub const fn capacity(mut self, entries: usize, bytes: u64) -> Self {
+        self.entries = entries;
+        self.bytes = bytes;
+        self
+    }
+
+    /// Also uses facts that are older than `max_age` by up to this much, while the answer is
+    /// [`Unavailable`](ErrorKind::Unavailable). Off by default.
+    ///
+    /// Only for requests that take what is there ([`Freshness::Cached`]), never past the token's
+    /// `exp` or a cutoff, and visible: [`VerifiedToken::is_stale`](crate::VerifiedToken::is_stale).
+    ///
+    /// # Security
+    ///
+    /// A revocation is noticed this much later in an outage of the authorization server.
+    #[must_use]
+    pub const fn stale_if_error(mut self, more: Duration) -> Self {
+        self.limits.stale_if_error = more;
+        self
+    }
+
+    /// Leaves tokens in use to the request that finds them too old, instead of verifying them ahead of
+    /// time.
+    #[must_use]
+    pub const fn without_refresh_ahead(mut self) -> Self {
+        self.limits.refresh_ahead = false;
+        self
+    }
+
+    /// Drops what these cutoffs touch.
+    ///
+    /// That is about memory alone. Answers on their way are held against cutoffs by a
+    /// [`RevocationLayer`](super::RevocationLayer), outside of this one.
+    #[must_use]
+    pub fn revocations(mut self, revocations: Revocations) -> Self {
+        self.revocations = revocations;
+        self
+    }
+
+    /// Sets the clock.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+}
+
+impl Default for CacheLayer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<V> Layer<V> for CacheLayer {
+    type Service = Cache<V>;
+
+    fn layer(&self, inner: V) -> Cache<V> {
+        Cache(Arc::new(Inner {
+            verifier: inner,
+            store: Store::new(self.entries, self.bytes),
+            settings: self.clone(),
+            evictions: AtomicU64::new(0),
+            counters: Counters::default(),
+        }))
+    }
+}
+
+/// The verifier of a [`CacheLayer`]. Clones share what is remembered.
+pub struct Cache<V>(Arc<Inner<V>>);
+
+struct Inner<V> {
+    verifier: V,
+    store: Store,
+    settings: CacheLayer,
+    /// How often something was evicted on demand: what was asked before is not remembered after.
+    evictions: AtomicU64,
+    counters: Counters,
+}
+
+#[derive(Default)]
+struct Counters {
+    hits: Counter,
+    negative_hits: Counter,
+    misses: Counter,
+    refreshes: Counter,
+    stale_served: Counter,
+    evicted_by_cutoff: Counter,
+}
+
+impl<V> Cache<V> {
+    /// Forgets a token; says whether it was remembered.
+    ///
+    /// Whoever already waits for a verification gets what comes of it, but it is not remembered.
+    pub fn evict(&self, token: &Token) -> bool {
+        self.0.evictions.fetch_add(1, Ordering::SeqCst);
+        self.0.store.evict(&Fingerprint::of(token))
+    }
+
+    /// Forgets all tokens.
+    pub fn clear(&self) {
+        self.0.evictions.fetch_add(1, Ordering::SeqCst);
+        self.0.store.clear();
+    }
+
+    /// What came of it so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let counters = &self.0.counters;
+        Stats {
+            hits: counters.hits.get(),
+            negative_hits: counters.negative_hits.get(),
+            misses: counters.misses.get(),
+            refreshes: counters.refreshes.get(),
+            stale_served: counters.stale_served.get(),
+            evicted_by_cutoff: counters.evicted_by_cutoff.get(),
+            entries: self.0.store.entries(),
+            bytes: self.0.store.bytes(),
+            ..Stats::default()
+        }
+    }
+
+    /// The verifier inside.
+    #[must_use]
+    pub fn get_ref(&self) -> &V {
+        &self.0.verifier
+    }
+}
+
+impl<V> Clone for Cache<V> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<V> fmt::Debug for Cache<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache").field("store", &self.0.store).finish_non_exhaustive()
+    }
+}
+
+impl<V> Verifier for Cache<V>
+where
+    V: Verifier + Send + Sync + 'static,
+    V::Future: Send + 'static,
+{
+    type Future = CacheFuture<V>;
+
+    fn verify(&self, request: VerifyRequest) -> Verifying<CacheFuture<V>> {
+        let inner = &self.0;
+        let token = request.fingerprint();
+        let now = inner.now();
+        let old = match inner.store.facts(&token) {
+            Some(entry) => match inner.decide(&entry, request.freshness(), now) {
+                Decision::Use { refresh } => {
+                    inner.counters.hits.add_one();
+                    if refresh {
+                        Inner::refresh(inner, &entry, &request, token);
+                    }
+                    return Verifying::done(Ok(entry.active.clone()));
+                }
+                Decision::Verify => Some(entry),
+                Decision::Drop => {
+                    inner.store.drop_entry(&token, &entry);
+                    None
+                }
+            },
+            None => match inner.refusal(&token, request.freshness(), now) {
+                Some(error) => {
+                    inner.counters.negative_hits.add_one();
+                    return Verifying::done(Err(error));
+                }
+                None => None,
+            },
+        };
+        inner.counters.misses.add_one();
+        let wanted = request.freshness();
+        let question = Question { token, wanted, old, asked: inner.asked(now) };
+        match inner.verifier.verify(inner.passed_on(request)).now_or_later() {
+            Ok(outcome) => Verifying::done(inner.landed(question, outcome)),
+            Err(future) => {
+                Verifying::pending(CacheFuture::new(future, Arc::clone(inner), question))
+            }
+        }
+    }
+}
+
+/// What is asked of the verifier inside, and what to do with the answer.
+struct Question {
+    token: Fingerprint,
+    wanted: Freshness,
+    /// Facts that are too old, for when the server is not available.
+    old: Option<Arc<Entry>>,
+    asked: Asked,
+}
+
+#[derive(Clone, Copy)]
+struct Asked {
+    at: Moment,
+    evictions: u64,
+}
+
+impl<V> Inner<V> {
+    fn now(&self) -> Moment {
+        Moment::now(&*self.settings.clock)
+    }
+
+    fn asked(&self, at: Moment) -> Asked {
+        Asked { at, evictions: self.evictions.load(Ordering::SeqCst) }
+    }
+
+    fn decide(&self, entry: &Entry, wanted: Freshness, now: Moment) -> Decision {
+        let standing = self.settings.revocations.check(&entry.active);
+        if standing != Standing::Stands {
+            self.counters.evicted_by_cutoff.add_one();
+        }
+        decide(&Known::of(&entry.active), wanted, now, &self.settings.limits, standing)
+    }
+
+    /// The refusal that is remembered, if it is recent enough.
+    fn refusal(&self, token: &Fingerprint, wanted: Freshness, now: Moment) -> Option<VerifyError> {
+        let oldest = match wanted {
+            Freshness::Cached => self.settings.negative_max_age,
+            Freshness::Within(age) => age.min(self.settings.negative_max_age),
+            Freshness::Live => return None,
+        };
+        let refusal = self.store.refusal(token)?;
+        (now.since(refusal.verified_at) < oldest).then_some(refusal.error)
+    }
+
+    /// The request as the verifier inside gets it. It too may remember, so it is told how old an
+    /// answer may be.
+    fn passed_on(&self, request: VerifyRequest) -> VerifyRequest {
+        let max_age = self.settings.limits.max_age;
+        let freshness = match request.freshness() {
+            Freshness::Cached => Freshness::Within(max_age),
+            Freshness::Within(age) => Freshness::Within(age.min(max_age)),
+            Freshness::Live => Freshness::Live,
+        };
+        request.with_freshness(freshness)
+    }
+
+    /// Takes an outcome over; says what the request gets.
+    fn landed(&self, question: Question, outcome: Outcome) -> Outcome {
+        let Question { token, wanted, old, asked } = question;
+        self.remember(&token, asked, &outcome);
+        match outcome {
+            Err(error) if error.kind() == ErrorKind::Unavailable => {
+                match old.and_then(|entry| self.stale(&entry, wanted)) {
+                    Some(active) => {
+                        self.counters.stale_served.add_one();
+                        Ok(active)
+                    }
+                    None => Err(error),
+                }
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn remember(&self, token: &Fingerprint, asked: Asked, outcome: &Outcome) {
+        let evicted = || self.evictions.load(Ordering::SeqCst) != asked.evictions;
+        if evicted() {
+            return;
+        }
+        match outcome {
+            // What another cache calls stale is not to be taken for fresh here.
+            Ok(active) if active.is_stale() => {}
+            Ok(active) => {
+                if !self.settings.limits.max_age(active.method()).is_zero() {
+                    self.store.keep(token, active.clone());
+                }
+            }
+            Err(error) if is_about_the_token(error.kind()) => {
+                // Whatever was remembered is wrong now, even if the refusal is not remembered.
+                let refusal = Refusal { error: error.clone(), verified_at: asked.at };
+                self.store.keep_refusal(token, refusal);
+            }
+            Err(_) => {}
+        }
+        // Someone may have evicted it just before it was remembered.
+        if evicted() {
+            self.store.evict(token);
+        }
+    }
+
+    fn stale(&self, entry: &Entry, wanted: Freshness) -> Option<ActiveToken> {
+        let standing = self.settings.revocations.check(&entry.active);
+        let limits = &self.settings.limits;
+        serves_stale(&Known::of(&entry.active), wanted, self.now(), limits, standing)
+            .then(|| entry.active.as_stale())
+    }
+}
+
+impl<V> Inner<V>
+where
+    V: Verifier + Send + Sync + 'static,
+    V::Future: Send + 'static,
+{
+    /// Verifies ahead of time, in the background. At most once for each entry: what comes of it is
+    /// another entry, or nothing, and then the next request that finds this one too old asks.
+    fn refresh(this: &Arc<Self>, entry: &Entry, request: &VerifyRequest, token: Fingerprint) {
+        if entry.refreshing.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let Ok(runtime) = Handle::try_current() else { return };
+        this.counters.refreshes.add_one();
+        let recent = this.settings.limits.max_age / REFRESH_SHARES;
+        let request = request.clone().with_freshness(Freshness::Within(recent));
+        let asked = this.asked(this.now());
+        let home = Arc::downgrade(this);
+        runtime.spawn(async move {
+            let Some(verifying) = home.upgrade().map(|inner| inner.verifier.verify(request)) else {
+                return;
+            };
+            let outcome = verifying.await;
+            if let Some(inner) = Weak::upgrade(&home) {
+                inner.remember(&token, asked, &outcome);
+            }
+        });
+    }
+}
+
+/// Whether a refusal depends on the token alone, so that it will be the same a moment later.
+///
+/// Not one that is about keys that may yet come, issuers that may yet be found, the time, or anyone
+/// but the client.
+const fn is_about_the_token(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::BadSignature
+            | ErrorKind::Inactive
+            | ErrorKind::InvalidClaim(_)
+            | ErrorKind::MalformedToken
+            | ErrorKind::MissingClaim(_)
+            | ErrorKind::NotIntrospectable
+            | ErrorKind::UnprovenPossession
+            | ErrorKind::UnsupportedAlgorithm
+            | ErrorKind::UnsupportedExtension
+            | ErrorKind::UnsupportedToken
+            | ErrorKind::WrongIssuer
+            | ErrorKind::WrongTokenKind(_)
+    )
+}

@@ -1,0 +1,395 @@
+//! The revocation bound, by simulation: a token revoked at *t* is not admitted by a request that
+//! arrives after *t* + `max_age` (+ `stale_if_error`, in an outage) + one verification; where this
+//! process is told, by no request at all that arrives later.
+//!
+//! Many short schedules of requests, revocations, cutoffs, evictions, outages, slow answers, steps of
+//! the wall clock and clients that hang up, each from one seed. `BOUND_SCHEDULES` sets how many,
+//! `BOUND_SEED` replays one.
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use tokio::{
+    task::{JoinHandle, yield_now},
+    time::{Instant, advance, sleep},
+};
+use tower_introspect::{
+    ErrorKind, VerifyError,
+    claims::Claims,
+    clock::{Moment, UnixTime},
+    credentials::Token,
+    test_util::TestClock,
+    verify::{
+        ActiveToken, BulkheadLayer, Cache, CacheLayer, CircuitBreakerLayer, Coalesce,
+        CoalesceLayer, Cutoff, Freshness, Method, Outcome, Revocable, RevocationLayer, Revocations,
+        Verifier, VerifyRequest, Verifying,
+    },
+};
+use tower_layer::Layer;
+
+use crate::support::ISSUER;
+
+/// What a run of the tests covers. `.ci/run` has ten times as many.
+const SCHEDULES: u64 = 10_000;
+
+/// No verification takes longer than this.
+const TIMEOUT: Duration = Duration::from_millis(3_000);
+
+const TOKENS: [&str; 2] = ["alpha", "beta"];
+
+fn schedules() -> impl Iterator<Item = u64> {
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    match number("BOUND_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("BOUND_SCHEDULES").unwrap_or(SCHEDULES),
+    }
+}
+
+// ===== Chance =====
+
+/// SplitMix64.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut bits = self.0;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (bits ^ (bits >> 31)) % limit
+    }
+
+    fn one_in(&mut self, count: u64) -> bool {
+        self.below(count) == 0
+    }
+
+    fn millis(&mut self, limit: u64) -> Duration {
+        Duration::from_millis(self.below(limit))
+    }
+}
+
+// ===== The authorization server =====
+
+/// Answers truthfully as of when it is asked, some time later, or not at all.
+#[derive(Clone)]
+struct Server(Arc<Mutex<State>>);
+
+struct State {
+    clock: TestClock,
+    chance: Chance,
+    down: bool,
+    slow: bool,
+    active: HashMap<&'static str, bool>,
+}
+
+impl Server {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+}
+
+impl Verifier for Server {
+    type Future = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+
+    fn verify(&self, request: VerifyRequest) -> Verifying<Self::Future> {
+        let this = self.clone();
+        let start = Moment::now(&this.state().clock);
+        Verifying::pending(Box::pin(async move {
+            let (answer, delay) = {
+                let mut state = this.state();
+                let name = TOKENS.into_iter().find(|name| *name == request.token().secret_str());
+                let active = name.is_some_and(|name| state.active[name]);
+                let longest = if state.slow { 2_900 } else { 40 };
+                let delay = state.chance.millis(longest);
+                let answer = if state.down {
+                    Err(VerifyError::new(ErrorKind::Unavailable))
+                } else if active {
+                    let name = name.unwrap_or_default();
+                    let claims = format!("{{\"sub\":\"{name}\",\"jti\":\"{name}\"}}");
+                    let claims = Claims::from_json(claims.as_bytes()).unwrap();
+                    Ok(ActiveToken::new(ISSUER, claims, Method::Introspection, start))
+                } else {
+                    Err(ErrorKind::Inactive.into())
+                };
+                (answer, if state.down && state.slow { TIMEOUT } else { delay })
+            };
+            sleep(delay).await;
+            answer
+        }))
+    }
+}
+
+// ===== What is under test =====
+
+type Stack = Cache<
+    Coalesce<tower_introspect::verify::Bulkhead<tower_introspect::verify::CircuitBreaker<Server>>>,
+>;
+
+/// What a schedule is run with.
+#[derive(Clone, Copy, Debug)]
+struct Settings {
+    max_age: Duration,
+    stale_if_error: Duration,
+    refresh_ahead: bool,
+}
+
+struct World {
+    seed: u64,
+    chance: Chance,
+    clock: TestClock,
+    server: Server,
+    settings: Settings,
+    cache: Stack,
+    verifier: Revocable<Stack>,
+    revocations: Revocations,
+    /// When each token was revoked at the server, and when this process was told.
+    revoked: HashMap<&'static str, Instant>,
+    told: HashMap<&'static str, Instant>,
+    waiting: Vec<JoinHandle<()>>,
+    admitted: Arc<Mutex<Vec<Admission>>>,
+    log: Vec<String>,
+}
+
+/// A request that was let in.
+#[derive(Clone, Copy, Debug)]
+struct Admission {
+    token: &'static str,
+    arrived: Instant,
+    freshness: Freshness,
+    stale: bool,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut chance = Chance(seed);
+        let clock = TestClock::new(UnixTime::from_secs(1_800_000_000));
+        let settings = Settings {
+            max_age: Duration::from_millis(500 + chance.below(20_000)),
+            stale_if_error: if chance.one_in(3) { chance.millis(20_000) } else { Duration::ZERO },
+            refresh_ahead: !chance.one_in(4),
+        };
+        let server = Server(Arc::new(Mutex::new(State {
+            clock: clock.clone(),
+            chance: Chance(seed ^ 0x5eed),
+            down: false,
+            slow: chance.one_in(2),
+            active: TOKENS.into_iter().map(|name| (name, true)).collect(),
+        })));
+        let revocations = Revocations::with_capacity(2 + usize::try_from(chance.below(4)).unwrap())
+            .clock(clock.clone());
+        let breaker = CircuitBreakerLayer::new().seed(seed).clock(clock.clone());
+        let house = BulkheadLayer::new(4).layer(breaker.layer(server.clone()));
+        let flights = CoalesceLayer::new().clock(clock.clone()).layer(house);
+        let mut layer = CacheLayer::new()
+            .max_age(settings.max_age)
+            .stale_if_error(settings.stale_if_error)
+            .capacity(64, 1 << 20)
+            .revocations(revocations.clone())
+            .clock(clock.clone());
+        if !settings.refresh_ahead {
+            layer = layer.without_refresh_ahead();
+        }
+        let cache = layer.layer(flights);
+        let verifier = RevocationLayer::new(revocations.clone()).layer(cache.clone());
+        Self {
+            seed,
+            chance,
+            clock,
+            server,
+            settings,
+            cache,
+            verifier,
+            revocations,
+            revoked: HashMap::new(),
+            told: HashMap::new(),
+            waiting: Vec::new(),
+            admitted: Arc::default(),
+            log: Vec::new(),
+        }
+    }
+
+    fn token(&mut self) -> &'static str {
+        TOKENS[usize::from(self.chance.one_in(4))]
+    }
+
+    async fn step(&mut self) {
+        // No two things happen at the same instant.
+        advance(Duration::from_micros(1)).await;
+        let what = match self.chance.below(20) {
+            0..=8 => self.request(),
+            9..=13 => {
+                let time = match self.chance.below(4) {
+                    0 => Duration::from_millis(1),
+                    1 => self.chance.millis(100),
+                    2 => self.chance.millis(3_000),
+                    _ => self.settings.max_age * u32::try_from(self.chance.below(12)).unwrap() / 10,
+                };
+                advance(time).await;
+                format!("{time:?} pass")
+            }
+            14 => {
+                let token = self.token();
+                self.server.state().active.insert(token, false);
+                self.revoked.entry(token).or_insert_with(Instant::now);
+                format!("{token} is revoked at the server")
+            }
+            15 => self.cutoff(),
+            16 => {
+                let mut state = self.server.state();
+                state.down = !state.down;
+                format!("down: {}", state.down)
+            }
+            17 => {
+                let mut state = self.server.state();
+                state.slow = !state.slow;
+                format!("slow: {}", state.slow)
+            }
+            18 => self.hang_up(),
+            _ => self.oddity(),
+        };
+        self.log.push(what);
+        for _ in 0..self.chance.below(4) {
+            yield_now().await;
+        }
+    }
+
+    fn request(&mut self) -> String {
+        let token = self.token();
+        let freshness = match self.chance.below(8) {
+            0 => Freshness::Live,
+            1 => Freshness::Within(self.chance.millis(5_000)),
+            _ => Freshness::Cached,
+        };
+        let arrived = Instant::now();
+        let request = VerifyRequest::new(Token::bearer(token).unwrap()).with_freshness(freshness);
+        let (admitted, verifier) = (Arc::clone(&self.admitted), self.verifier.clone());
+        let admit = move |outcome: Outcome| {
+            if let Ok(active) = outcome {
+                let stale = active.is_stale();
+                admitted.lock().unwrap().push(Admission { token, arrived, freshness, stale });
+            }
+        };
+        // As the middleware does: what is there is used at once.
+        match verifier.verify(request).now_or_later() {
+            Ok(outcome) => admit(outcome),
+            Err(future) => self.waiting.push(tokio::spawn(async move { admit(future.await) })),
+        }
+        format!("{token} is asked about, {freshness:?}")
+    }
+
+    /// This process is told of a revocation, after the server knows of it.
+    fn cutoff(&mut self) -> String {
+        let token = self.token();
+        self.server.state().active.insert(token, false);
+        self.revoked.entry(token).or_insert_with(Instant::now);
+        self.told.entry(token).or_insert_with(Instant::now);
+        let cutoff = match self.chance.below(3) {
+            0 => Cutoff::subject(ISSUER, token),
+            1 => Cutoff::token(ISSUER, token),
+            _ => Cutoff::issuer(ISSUER),
+        };
+        self.revocations.revoke(&cutoff);
+        format!("told of {cutoff:?}")
+    }
+
+    fn hang_up(&mut self) -> String {
+        if self.waiting.is_empty() {
+            return "nobody to hang up".to_owned();
+        }
+        let at = usize::try_from(self.chance.below(64)).unwrap() % self.waiting.len();
+        self.waiting.swap_remove(at).abort();
+        "a client hangs up".to_owned()
+    }
+
+    fn oddity(&mut self) -> String {
+        match self.chance.below(3) {
+            0 => {
+                let token = self.token();
+                self.cache.evict(&Token::bearer(token).unwrap());
+                format!("{token} is evicted")
+            }
+            1 => {
+                let by = Duration::from_secs(3_600);
+                if self.chance.one_in(2) {
+                    self.clock.step(by)
+                } else {
+                    self.clock.step_back(by)
+                }
+                "the wall clock is stepped".to_owned()
+            }
+            _ => {
+                // Cutoffs of others, until they are too many.
+                let name = format!("other-{}", self.chance.below(8));
+                self.revocations.revoke(&Cutoff::subject(ISSUER, name));
+                "told of others".to_owned()
+            }
+        }
+    }
+
+    /// What must never be. Called after each step, so that nothing is judged by what came later.
+    fn check(&mut self) {
+        let admitted = std::mem::take(&mut *self.admitted.lock().unwrap());
+        let Settings { max_age, stale_if_error, .. } = self.settings;
+        for one in admitted {
+            let oldest = match one.freshness {
+                Freshness::Within(age) => age.min(max_age),
+                Freshness::Live => Duration::ZERO,
+                _ if one.stale => max_age + stale_if_error,
+                _ => max_age,
+            };
+            let late =
+                self.revoked.get(one.token).is_some_and(|at| one.arrived > *at + oldest + TIMEOUT);
+            // Tighter than promised: nothing is older than it may be when the request arrives.
+            let old = self.revoked.get(one.token).is_some_and(|at| one.arrived > *at + oldest);
+            let known = self.told.get(one.token).is_some_and(|at| one.arrived > *at);
+            let marked =
+                one.stale && (stale_if_error.is_zero() || one.freshness != Freshness::Cached);
+            if late || old || known || marked {
+                self.fail(&format!("{one:?} must not be"));
+            }
+        }
+    }
+
+    fn fail(&self, what: &str) -> ! {
+        let log = self.log.join("\n");
+        let (seed, settings) = (self.seed, self.settings);
+        panic!("{log}\n{settings:?}\n{what}\nreplay with BOUND_SEED={seed}");
+    }
+
+    async fn run(mut self) -> (u64, u64) {
+        for _ in 0..8 + self.chance.below(25) {
+            self.step().await;
+            self.check();
+        }
+        // Whatever is under way ends.
+        for waiting in std::mem::take(&mut self.waiting) {
+            if tokio::time::timeout(TIMEOUT * 5, waiting).await.is_err() {
+                self.fail("a request waits for ever");
+            }
+        }
+        self.check();
+        sleep(TIMEOUT * 2).await;
+        if self.cache.get_ref().under_way() > 0 {
+            self.fail("a flight is left over");
+        }
+        let stats = self.cache.stats();
+        (stats.hits + stats.stale_served, stats.misses)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_revoked_at_t_is_refused_after_t_plus_max_age_plus_one_verification() {
+    let (mut hits, mut misses) = (0, 0);
+    for seed in schedules() {
+        let (hit, missed) = World::new(seed).run().await;
+        hits += hit;
+        misses += missed;
+    }
+    // Schedules in which nothing is remembered, or everything, would prove nothing.
+    assert!(hits > misses / 10 && misses > hits / 10, "{hits} hits, {misses} misses");
+}

@@ -1,0 +1,600 @@
+//! What is remembered, for how long, and what is not.
+
+use std::time::Duration;
+
+use tokio::time::{advance, sleep};
+use tower_introspect::{
+    ErrorKind, Policy, VerifyError,
+    clock::{Clock, Moment},
+    credentials::{Scheme, Token},
+    verify::{
+        Cache, CacheLayer, Coalesce, CoalesceLayer, Cutoff, Freshness, Method, Revocable,
+        RevocationLayer, Revocations, Verifier,
+    },
+};
+use tower_layer::Layer;
+
+use crate::{
+    scripted::{Act, Scripted, at_once, kind, token},
+    support::{AUDIENCE, ISSUER},
+};
+
+const SEC: Duration = Duration::from_secs(1);
+
+fn layer(server: &Scripted) -> CacheLayer {
+    CacheLayer::new().clock(server.clock.clone())
+}
+
+fn cache(server: &Scripted) -> Cache<Scripted> {
+    layer(server).layer(server.clone())
+}
+
+/// Lets what was spawned run.
+async fn settle() {
+    for _ in 0..5 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_is_verified_once_in_thirty_seconds() {
+    let server = Scripted::new();
+    let cache = layer(&server).without_refresh_ahead().layer(server.clone());
+    for _ in 0..30 {
+        assert!(at_once(&cache, token("abc")).is_ok());
+        assert_eq!(server.calls(), 1);
+        advance(SEC).await;
+    }
+    assert!(at_once(&cache, token("abc")).is_ok());
+    assert_eq!(server.calls(), 2);
+    assert_eq!((cache.stats().hits, cache.stats().misses), (29, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_age_counts_from_the_start_of_the_verification() {
+    let server = Scripted::new().takes(SEC * 10);
+    let cache = layer(&server).without_refresh_ahead().layer(server.clone());
+    assert!(cache.verify(token("abc")).await.is_ok());
+    advance(SEC * 19).await;
+    assert!(at_once(&cache, token("abc")).is_ok());
+    advance(SEC).await;
+    assert!(cache.verify(token("abc")).now_or_later().is_err(), "thirty seconds after the start");
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_are_told_apart_by_all_of_their_text() {
+    let server = Scripted::new();
+    let cache = cache(&server);
+    for text in ["abc", "abd", "ab", "abc=", "ABC"] {
+        assert!(at_once(&cache, token(text)).is_ok());
+    }
+    assert_eq!(server.calls(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn jwts_have_an_age_of_their_own() {
+    let server = Scripted::new().by(Method::Jwt);
+    let cache = cache(&server);
+    assert!(at_once(&cache, token("abc")).is_ok());
+    advance(SEC * 299).await;
+    assert!(at_once(&cache, token("abc")).is_ok());
+    assert_eq!(server.calls(), 1);
+    advance(SEC).await;
+    assert!(at_once(&cache, token("abc")).is_ok());
+    settle().await;
+    assert_eq!((server.calls(), cache.stats().refreshes), (2, 0));
+}
+
+/// liboauth2 (CWE-613): a remembered token outlived its `exp`.
+#[tokio::test(start_paused = true)]
+async fn rfc7662_4_nothing_is_remembered_past_exp() {
+    let server = Scripted::new();
+    server.always(Act::Accept(r#"{"aud":"https://api.example.com","exp":1800000010}"#));
+    let cache = layer(&server).stale_if_error(SEC * 600).layer(server.clone());
+    assert!(at_once(&cache, token("abc")).is_ok());
+    advance(SEC * 9).await;
+    assert!(at_once(&cache, token("abc")).is_ok());
+    assert_eq!(server.calls(), 1);
+    advance(SEC).await;
+    server.always(Act::refuse(ErrorKind::Unavailable));
+    assert_eq!(kind(&at_once(&cache, token("abc"))), Some(ErrorKind::Unavailable));
+    server.always(Act::refuse(ErrorKind::Inactive));
+    assert_eq!(kind(&at_once(&cache, token("abc"))), Some(ErrorKind::Inactive));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_calls_expired_tokens_active_is_not_asked_each_time() {
+    let server = Scripted::new();
+    server.always(Act::Accept(r#"{"aud":"https://api.example.com","exp":1}"#));
+    let cache = cache(&server);
+    let policy = Policy::new(AUDIENCE).clock(server.clock.clone());
+    for _ in 0..100 {
+        let fact = at_once(&cache, token("abc")).unwrap();
+        let refused = policy.admit(fact, Scheme::Bearer).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Expired);
+    }
+    assert_eq!(server.calls(), 1);
+}
+
+/// Facts are shared, decisions are not, in either order.
+#[tokio::test(start_paused = true)]
+async fn one_cache_serves_two_policies_and_neither_gets_the_others_decision() {
+    for first in [0, 1] {
+        let server = Scripted::new();
+        let cache = cache(&server);
+        let policies = [AUDIENCE, "https://other.example.com"]
+            .map(|audience| Policy::new(audience).clock(server.clock.clone()));
+        for turn in 0..4 {
+            let which = (first + turn) % 2;
+            let fact = at_once(&cache, token("abc")).unwrap();
+            assert_eq!(policies[which].admit(fact, Scheme::Bearer).is_ok(), which == 0);
+        }
+        assert_eq!(server.calls(), 1);
+    }
+}
+
+/// CVE-2026-33496 (Oathkeeper), Quarkus #56319: an answer of one server held for another.
+#[tokio::test(start_paused = true)]
+async fn each_verifier_has_memory_of_its_own() {
+    let (one, other) = (Scripted::new(), Scripted::new());
+    other.always(Act::refuse(ErrorKind::Inactive));
+    let layer = CacheLayer::new();
+    let (first, second) = (layer.layer(one.clone()), layer.layer(other.clone()));
+    for _ in 0..3 {
+        assert!(at_once(&first, token("abc")).is_ok());
+        assert_eq!(kind(&at_once(&second, token("abc"))), Some(ErrorKind::Inactive));
+    }
+    assert_eq!((one.calls(), other.calls()), (1, 1));
+}
+
+// ===== Freshness =====
+
+#[tokio::test(start_paused = true)]
+async fn freshness_is_judged_when_it_is_read() {
+    let server = Scripted::new();
+    let cache = cache(&server);
+    let within = |secs| token("abc").with_freshness(Freshness::Within(SEC * secs));
+    assert!(at_once(&cache, token("abc")).is_ok());
+    advance(SEC * 5).await;
+    assert!(at_once(&cache, within(6)).is_ok());
+    assert_eq!(server.calls(), 1);
+    assert!(at_once(&cache, within(5)).is_ok());
+    assert_eq!(server.calls(), 2, "heimdall #3445: the entry is shared, its age is judged");
+    assert!(at_once(&cache, within(5)).is_ok());
+    assert_eq!(server.calls(), 2);
+    advance(SEC * 30).await;
+    assert!(at_once(&cache, within(600)).is_ok());
+    assert_eq!(server.calls(), 3, "who wants less than the bound gets the bound");
+}
+
+#[tokio::test(start_paused = true)]
+async fn live_is_asked_each_time_and_remembered_for_others() {
+    let server = Scripted::new();
+    let cache = cache(&server);
+    let live = || token("abc").with_freshness(Freshness::Live);
+    for calls in 1..=3 {
+        assert!(at_once(&cache, live()).is_ok());
+        assert_eq!(server.calls(), calls);
+    }
+    assert!(at_once(&cache, token("abc")).is_ok());
+    assert_eq!(server.asked(), [Freshness::Live; 3]);
+    server.always(Act::refuse(ErrorKind::Inactive));
+    assert!(at_once(&cache, live()).is_err());
+    assert_eq!(kind(&at_once(&cache, token("abc"))), Some(ErrorKind::Inactive));
+    server.always(Act::alice());
+    assert!(at_once(&cache, live()).is_ok(), "no remembered refusal is live");
+}
+
+// ===== Clocks =====
+
+#[tokio::test(start_paused = true)]
+async fn a_stepped_wall_clock_makes_nothing_younger() {
+    for step in [3_600, 31_536_000].map(Duration::from_secs) {
+        let server = Scripted::new();
+        let cache = layer(&server).without_refresh_ahead().layer(server.clone());
+        assert!(at_once(&cache, token("abc")).is_ok());
+        // Back: the monotonic clock goes on.
+        server.clock.step_back(step);
+        assert!(at_once(&cache, token("abc")).is_ok());
+        assert_eq!(server.calls(), 1);
+        advance(SEC * 30).await;
+        assert!(at_once(&cache, token("abc")).is_ok());
+        assert_eq!(server.calls(), 2);
+        // Forward, as after a suspend that the monotonic clock did not see.
+        server.clock.step(step);
+        assert!(at_once(&cache, token("abc")).is_ok());
+        assert_eq!(server.calls(), 3);
+        assert!(at_once(&cache, token("abc")).is_ok());
+        assert_eq!(server.calls(), 3);
+    }
+}
+
+// ===== Refusals =====
+
+#[tokio::test(start_paused = true)]
+async fn an_inactive_token_is_asked_about_once_in_five_seconds() {
+    let server = Scripted::new();
+    server.always(Act::refuse(ErrorKind::Inactive));
+    let cache = cache(&server);
+    for _ in 0..100 {
+        assert_eq!(kind(&at_once(&cache, token("abc"))), Some(ErrorKind::Inactive));
+    }
+    assert_eq!((server.calls(), cache.stats().negative_hits), (1, 99));
+    advance(SEC * 5).await;
+    server.always(Act::alice());
+    assert!(at_once(&cache, token("abc")).is_ok());
+    assert_eq!(server.calls(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_depend_on_the_token_alone_is_not_remembered() {
+    for error in [
+        ErrorKind::Unavailable,
+        ErrorKind::BadResponse,
+        ErrorKind::CredentialsRejected,
+        ErrorKind::Misconfigured,
+        ErrorKind::UnknownKey,
+        ErrorKind::UnknownIssuer,
+        ErrorKind::Revoked,
+        ErrorKind::Expired,
+        ErrorKind::NotYetValid,
+        ErrorKind::WrongAudience,
+        ErrorKind::InsufficientScope,
+        ErrorKind::Denied,
+    ] {
+        let server = Scripted::new();
+        server.once(Act::refuse(error));
+        let cache = cache(&server);
+        assert_eq!(kind(&at_once(&cache, token("abc"))), Some(error));
+        assert!(at_once(&cache, token("abc")).is_ok(), "{error:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revocation_ends_what_was_remembered() {
+    let server = Scripted::new();
+    let cache = cache(&server);
+    assert!(at_once(&cache, token("abc")).is_ok());
+    server.always(Act::refuse(ErrorKind::Inactive));
+    let recent = token("abc").with_freshness(Freshness::Within(Duration::ZERO));
+    assert!(at_once(&cache, recent).is_err());
+    advance(SEC * 6).await;
+    // The refusal is forgotten; what was known before must not come back.
+    assert_eq!(kind(&at_once(&cache, token("abc"))), Some(ErrorKind::Inactive));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_answer_does_not_replace_a_newer_one() {
+    let server = Scripted::new().takes(SEC * 10);
+    let cache = cache(&server);
+    let slow = tokio::spawn(cache.verify(token("abc")));
+    sleep(SEC).await;
+    let server = server.takes(SEC);
+    server.always(Act::refuse(ErrorKind::Inactive));
+    assert!(cache.verify(token("abc")).await.is_err());
+    sleep(SEC * 5).await;
+    let again = cache.verify(token("abc").with_freshness(Freshness::Live));
+    assert!(again.await.is_err());
+    assert!(slow.await.unwrap().is_ok(), "it was so when it was asked");
+    assert_eq!(kind(&at_once(&cache, token("abc"))), Some(ErrorKind::Inactive));
+}
+
+// ===== Bounds =====
+
+#[tokio::test(start_paused = true)]
+async fn random_tokens_push_no_good_one_out_and_take_no_memory() {
+    let server = Scripted::new();
+    let cache = layer(&server).capacity(1_000, 1 << 20).layer(server.clone());
+    for n in 0..100 {
+        assert!(at_once(&cache, token(&format!("good-{n}"))).is_ok());
+    }
+    let bytes = cache.stats().bytes;
+    server.always(Act::refuse(ErrorKind::Inactive));
+    for n in 0..20_000 {
+        assert!(at_once(&cache, token(&format!("junk-{n}"))).is_err());
+    }
+    let calls = server.calls();
+    for n in 0..100 {
+        assert!(at_once(&cache, token(&format!("good-{n}"))).is_ok());
+    }
+    assert_eq!(server.calls(), calls);
+    assert_eq!(cache.stats().bytes, bytes);
+    assert!(cache.stats().entries <= 100 + 100, "{}", cache.stats().entries);
+}
+
+#[tokio::test(start_paused = true)]
+async fn bounded_in_entries_and_in_bytes() {
+    let server = Scripted::new();
+    for (entries, bytes) in [(100, 1 << 30), (1_000_000, 64 << 10)] {
+        let cache = layer(&server).capacity(entries, bytes).layer(server.clone());
+        for n in 0..5_000 {
+            assert!(at_once(&cache, token(&format!("token-{n}"))).is_ok());
+        }
+        let stats = cache.stats();
+        assert!(stats.entries <= entries as u64 && stats.bytes <= bytes, "{stats:?}");
+        assert!(stats.entries > 10, "{stats:?}");
+        cache.clear();
+        assert_eq!((cache.stats().entries, cache.stats().bytes), (0, 0));
+    }
+}
+
+/// A million tokens of usual size in 700 MiB: each may take 734 bytes on average.
+#[tokio::test(start_paused = true)]
+async fn a_token_of_usual_size_is_counted_with_what_it_takes() {
+    let server = Scripted::new();
+    server.always(Act::Accept(
+        r#"{"iss":"https://as.example.com","sub":"7c1b8c8e","aud":"https://api.example.com","client_id":"spa","scope":"read write","exp":1800003600,"iat":1800000000,"jti":"0b5e"}"#,
+    ));
+    let cache = cache(&server);
+    let counted = allocation_counter::measure(|| {
+        assert!(at_once(&cache, token("abc")).is_ok());
+    });
+    let held = i64::try_from(cache.stats().bytes).unwrap();
+    // What the table itself takes is there from the start.
+    assert!(held * 3 / 2 >= counted.bytes_current, "{held} of {}", counted.bytes_current);
+}
+
+// ===== Refresh ahead =====
+
+#[tokio::test(start_paused = true)]
+async fn a_token_in_use_never_waits() {
+    let server = Scripted::new().takes(SEC);
+    let cache = cache(&server);
+    assert!(cache.verify(token("abc")).await.is_ok());
+    for _ in 0..600 {
+        let fact = at_once(&cache, token("abc")).unwrap();
+        assert!(Moment::now(&server.clock).since(fact.verified_at()) < SEC * 30);
+        sleep(SEC / 2).await;
+    }
+    let calls = server.calls();
+    assert!((9..=14).contains(&calls), "{calls} in five minutes");
+    assert_eq!(cache.stats().misses, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn refreshing_happens_once_and_not_for_tokens_at_rest() {
+    let server = Scripted::new().takes(SEC);
+    let cache = cache(&server);
+    assert!(cache.verify(token("abc")).await.is_ok());
+    sleep(SEC * 24).await;
+    for _ in 0..100 {
+        assert!(at_once(&cache, token("abc")).is_ok());
+    }
+    settle().await;
+    assert_eq!((server.calls(), cache.stats().refreshes), (2, 1));
+    sleep(SEC * 600).await;
+    assert_eq!(server.calls(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_that_finds_the_token_revoked_ends_it() {
+    let server = Scripted::new().takes(SEC);
+    let cache = cache(&server);
+    assert!(cache.verify(token("abc")).await.is_ok());
+    sleep(SEC * 24).await;
+    server.always(Act::refuse(ErrorKind::Inactive));
+    assert!(at_once(&cache, token("abc")).is_ok());
+    sleep(SEC * 2).await;
+    assert_eq!(kind(&at_once(&cache, token("abc"))), Some(ErrorKind::Inactive));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_that_fails_changes_nothing_within_the_bound() {
+    let server = Scripted::new();
+    let cache = cache(&server);
+    assert!(at_once(&cache, token("abc")).is_ok());
+    server.always(Act::refuse(ErrorKind::Unavailable));
+    for _ in 0..30 {
+        assert!(at_once(&cache, token("abc")).is_ok());
+        settle().await;
+        advance(SEC).await;
+    }
+    assert_eq!(kind(&at_once(&cache, token("abc"))), Some(ErrorKind::Unavailable));
+    assert_eq!(server.calls(), 3, "one refresh, one request");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_does_not_keep_the_cache_alive() {
+    let server = Scripted::new();
+    let cache = cache(&server);
+    assert!(at_once(&cache, token("abc")).is_ok());
+    advance(SEC * 25).await;
+    server.always(Act::Hang);
+    assert!(at_once(&cache, token("abc")).is_ok());
+    drop(cache);
+    settle().await;
+    assert_eq!(server.under_way(), 0, "nobody is left to remember the answer");
+}
+
+// ===== Stale =====
+
+#[tokio::test(start_paused = true)]
+async fn stale_facts_serve_in_an_outage_only_where_asked_for_and_are_marked() {
+    let server = Scripted::new();
+    let cache = layer(&server).stale_if_error(SEC * 60).layer(server.clone());
+    let plain = self::cache(&server);
+    for cache in [&cache, &plain] {
+        assert!(!at_once(cache, token("abc")).unwrap().is_stale());
+    }
+    server.always(Act::refuse(ErrorKind::Unavailable));
+    advance(SEC * 30).await;
+    assert_eq!(kind(&at_once(&plain, token("abc"))), Some(ErrorKind::Unavailable));
+    let fact = at_once(&cache, token("abc")).unwrap();
+    assert!(fact.is_stale());
+    let policy = Policy::new(AUDIENCE).clock(server.clock.clone());
+    let admitted = policy.admit(fact, Scheme::Bearer).unwrap();
+    assert!(admitted.is_stale());
+    assert_eq!(admitted.decision_age(), SEC * 30);
+    for freshness in [Freshness::Within(SEC * 60), Freshness::Live] {
+        let picky = token("abc").with_freshness(freshness);
+        assert_eq!(kind(&at_once(&cache, picky)), Some(ErrorKind::Unavailable));
+    }
+    advance(SEC * 59).await;
+    assert!(at_once(&cache, token("abc")).unwrap().is_stale());
+    advance(SEC).await;
+    assert_eq!(kind(&at_once(&cache, token("abc"))), Some(ErrorKind::Unavailable));
+    assert_eq!(cache.stats().stale_served, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn stale_facts_serve_for_nothing_but_an_outage() {
+    for error in [
+        ErrorKind::Inactive,
+        ErrorKind::BadResponse,
+        ErrorKind::CredentialsRejected,
+        ErrorKind::UnknownKey,
+        ErrorKind::Misconfigured,
+    ] {
+        let server = Scripted::new();
+        let cache = layer(&server).stale_if_error(SEC * 60).layer(server.clone());
+        assert!(at_once(&cache, token("abc")).is_ok());
+        advance(SEC * 31).await;
+        server.always(Act::refuse(error));
+        assert_eq!(kind(&at_once(&cache, token("abc"))), Some(error));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_known_revocation_is_not_forgotten_in_an_outage() {
+    let server = Scripted::new();
+    let cache = layer(&server).stale_if_error(SEC * 600).layer(server.clone());
+    assert!(at_once(&cache, token("abc")).is_ok());
+    advance(SEC * 31).await;
+    server.once(Act::refuse(ErrorKind::Inactive));
+    server.always(Act::refuse(ErrorKind::Unavailable));
+    assert_eq!(kind(&at_once(&cache, token("abc"))), Some(ErrorKind::Inactive));
+    for _ in 0..10 {
+        advance(SEC * 3).await;
+        assert!(at_once(&cache, token("abc")).is_err());
+    }
+}
+
+// ===== Cutoffs and eviction =====
+
+type Remembering = Cache<Coalesce<Scripted>>;
+
+fn guarded(
+    server: &Scripted,
+    stale: Duration,
+) -> (Revocable<Remembering>, Remembering, Revocations) {
+    let revocations = Revocations::new().clock(server.clock.clone());
+    let flights = CoalesceLayer::new().clock(server.clock.clone()).layer(server.clone());
+    let cache = layer(server).revocations(revocations.clone()).stale_if_error(stale).layer(flights);
+    (RevocationLayer::new(revocations.clone()).layer(cache.clone()), cache, revocations)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cutoff_drops_what_it_touches_and_nothing_else() {
+    let server = Scripted::new();
+    let (verifier, cache, revocations) = guarded(&server, Duration::ZERO);
+    server.once(Act::alice());
+    server.once(Act::Accept(r#"{"sub":"bob"}"#));
+    assert!(at_once(&verifier, token("alice")).is_ok());
+    assert!(at_once(&verifier, token("bob")).is_ok());
+    advance(SEC).await;
+    revocations.revoke(&Cutoff::subject(ISSUER, "alice"));
+    server.always(Act::refuse(ErrorKind::Inactive));
+    assert_eq!(kind(&at_once(&verifier, token("alice"))), Some(ErrorKind::Inactive));
+    assert!(at_once(&verifier, token("bob")).is_ok());
+    assert_eq!((server.calls(), cache.stats().evicted_by_cutoff), (3, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cutoff_outlives_an_outage_even_where_stale_facts_serve() {
+    let server = Scripted::new();
+    let (verifier, _, revocations) = guarded(&server, SEC * 600);
+    assert!(at_once(&verifier, token("abc")).is_ok());
+    advance(SEC).await;
+    server.always(Act::refuse(ErrorKind::Unavailable));
+    revocations.revoke(&Cutoff::session(ISSUER, "s"));
+    for _ in 0..5 {
+        assert_eq!(kind(&at_once(&verifier, token("abc"))), Some(ErrorKind::Unavailable));
+        advance(SEC * 20).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stale_answer_on_its_way_loses_against_a_cutoff() {
+    let server = Scripted::new();
+    let (verifier, _, revocations) = guarded(&server, SEC * 600);
+    assert!(at_once(&verifier, token("abc")).is_ok());
+    advance(SEC * 31).await;
+    let server = server.takes(SEC);
+    server.always(Act::refuse(ErrorKind::Unavailable));
+    let waiting = tokio::spawn(verifier.verify(token("abc")));
+    sleep(SEC / 2).await;
+    revocations.revoke(&Cutoff::token(ISSUER, "1"));
+    assert_eq!(kind(&waiting.await.unwrap()), Some(ErrorKind::Unavailable));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_remembered_jwt_is_revoked_by_its_date() {
+    let server = Scripted::new().by(Method::Jwt);
+    server.always(Act::Accept(r#"{"sub":"alice","iat":1800000000}"#));
+    let (verifier, _, revocations) = guarded(&server, Duration::ZERO);
+    assert!(at_once(&verifier, token("abc")).is_ok());
+    advance(SEC).await;
+    revocations.revoke(&Cutoff::subject(ISSUER, "alice").at(server.clock.now()));
+    for _ in 0..3 {
+        assert_eq!(kind(&at_once(&verifier, token("abc"))), Some(ErrorKind::Revoked));
+    }
+    server.always(Act::Accept(r#"{"sub":"alice","iat":1800000002}"#));
+    assert!(at_once(&verifier, token("new")).is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_evicted_token_is_verified_anew() {
+    let server = Scripted::new();
+    let cache = cache(&server);
+    let abc = Token::bearer("abc").unwrap();
+    assert!(!cache.evict(&abc));
+    assert!(at_once(&cache, token("abc")).is_ok());
+    assert!(cache.evict(&abc));
+    server.always(Act::refuse(ErrorKind::Inactive));
+    assert!(at_once(&cache, token("abc")).is_err());
+    assert!(cache.evict(&abc));
+    server.always(Act::alice());
+    assert!(at_once(&cache, token("abc")).is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_asked_before_an_eviction_is_not_remembered_after_it() {
+    let server = Scripted::new().takes(SEC);
+    let cache = cache(&server);
+    let waiting = tokio::spawn(cache.verify(token("abc")));
+    sleep(SEC / 2).await;
+    cache.evict(&Token::bearer("abc").unwrap());
+    assert!(waiting.await.unwrap().is_ok());
+    assert!(cache.verify(token("abc")).now_or_later().is_err(), "it is asked again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_of_a_dropped_request_is_left() {
+    let server = Scripted::new();
+    server.once(Act::Hang);
+    let cache = cache(&server);
+    drop(cache.verify(token("abc")));
+    assert_eq!((server.under_way(), cache.stats().entries), (0, 0));
+    assert!(at_once(&cache, token("abc")).is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_herd_of_two_hundred_is_one_call_and_then_none() {
+    let server = Scripted::new().takes(SEC);
+    let (verifier, cache, _) = guarded(&server, Duration::ZERO);
+    let herd = (0..200).map(|_| verifier.verify(token("abc")));
+    assert!(futures_util::future::join_all(herd).await.iter().all(Result::is_ok));
+    assert_eq!(server.calls(), 1);
+    assert!(at_once(&verifier, token("abc")).is_ok());
+    assert_eq!((cache.stats().misses, cache.stats().hits), (200, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn neither_tokens_nor_claims_are_shown() {
+    let server = Scripted::new();
+    let cache = cache(&server);
+    let _ = at_once(&cache, token("t0psecret"));
+    let error = VerifyError::new(ErrorKind::Inactive);
+    let shown = format!("{cache:?} {:?} {error:?}", cache.stats());
+    assert!(!shown.contains("t0psecret") && !shown.contains("alice"), "{shown}");
+}

@@ -1,0 +1,371 @@
+//! What a resource server remembers, and for how long, against the authorization server of the test
+//! kit.
+
+use std::{convert::Infallible, time::Duration};
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use http::{Request, Response, StatusCode};
+use tokio::time::{Instant, advance, sleep};
+use tower::{Layer, ServiceExt, service_fn};
+use tower_introspect::{
+    ClientAuth, ErrorKind, IntrospectLayer, Issuer, RequireFresh, ResourceServer, VerifiedToken,
+    clock::UnixTime,
+    credentials::Token,
+    resource_server::{IssuerResolver, ResourceServerBuilder},
+    test_util::{AuthorizationServer, Client, Endpoint, Fault, TestClock},
+    verify::{BoxVerifier, BreakerState, Cutoff, Freshness},
+};
+
+use crate::support::{AUDIENCE, ISSUER, ask, refusal, request};
+
+const SEC: Duration = Duration::from_secs(1);
+
+struct World {
+    server: AuthorizationServer,
+    api: ResourceServer,
+}
+
+fn auth() -> ClientAuth {
+    ClientAuth::basic("api", "s3cret")
+}
+
+fn remote() -> Issuer {
+    Issuer::introspect(ISSUER, auth())
+}
+
+impl World {
+    fn new(issuer: Issuer) -> Self {
+        Self::with(|api| api.issuer(issuer))
+    }
+
+    fn with(change: impl FnOnce(ResourceServerBuilder) -> ResourceServerBuilder) -> Self {
+        let clock = TestClock::new(UnixTime::from_secs(1_800_000_000));
+        let server = AuthorizationServer::new(ISSUER)
+            .with_clock(clock.clone())
+            .with_client(Client::new("api", "s3cret"));
+        let builder = ResourceServer::builder(AUDIENCE).transport(server.transport()).clock(clock);
+        Self { api: change(builder).build().unwrap(), server }
+    }
+
+    fn opaque(&self) -> String {
+        self.server.opaque().subject("alice").audience(AUDIENCE).mint()
+    }
+
+    fn jwt(&self) -> String {
+        self.server.jwt().subject("alice").audience(AUDIENCE).expires_in(SEC * 36_000).mint()
+    }
+
+    fn asked(&self) -> usize {
+        self.server.calls(Endpoint::Introspection)
+    }
+
+    async fn status(&self, token: &str) -> u16 {
+        self.present(token).await.status().as_u16()
+    }
+
+    async fn present(&self, token: &str) -> Response<Bytes> {
+        ask(&self.api.layer(), bearer(token)).await
+    }
+}
+
+fn bearer(token: &str) -> Request<Bytes> {
+    request(&[("authorization", &format!("Bearer {token}"))])
+}
+
+/// What a handler behind these layers gets.
+async fn token_behind(
+    outer: IntrospectLayer<BoxVerifier>,
+    inner: Option<IntrospectLayer<BoxVerifier>>,
+    token: &str,
+) -> Result<VerifiedToken, ErrorKind> {
+    let handler = service_fn(async |request: Request<Bytes>| {
+        let token = request.extensions().get::<VerifiedToken>().cloned();
+        Ok::<_, Infallible>(Response::new(token))
+    });
+    let request = bearer(token);
+    let Ok(response) = match inner {
+        Some(inner) => outer.layer(inner.layer(handler)).oneshot(request).await,
+        None => outer.layer(handler).oneshot(request).await,
+    };
+    let refused = refusal(&response);
+    response.into_body().ok_or_else(|| refused.unwrap())
+}
+
+// ===== The bound =====
+
+#[tokio::test(start_paused = true)]
+async fn a_revoked_token_is_refused_after_max_age_in_every_mode() {
+    type Make = fn() -> Issuer;
+    let modes: [(Make, bool, u64); 3] = [
+        (remote, false, 30),
+        (remote, true, 30),
+        (|| Issuer::jwt_and_introspect(ISSUER, auth(), SEC * 10), true, 10),
+    ];
+    for (issuer, jwt, bound) in modes {
+        let world = World::new(issuer());
+        let token = if jwt { world.jwt() } else { world.opaque() };
+        assert_eq!(world.status(&token).await, 200);
+        sleep(SEC).await;
+        world.server.revoke(&token);
+        let revoked = Instant::now();
+        while world.status(&token).await == 200 {
+            sleep(SEC / 4).await;
+        }
+        let noticed = revoked.elapsed();
+        assert!(noticed <= SEC * u32::try_from(bound).unwrap(), "{noticed:?} of {bound} s");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_age_of_a_decision_is_told() {
+    let world = World::new(remote());
+    let token = world.opaque();
+    for age in [0, 10, 20] {
+        let admitted = token_behind(world.api.layer(), None, &token).await.unwrap();
+        assert_eq!(admitted.decision_age(), SEC * age);
+        assert!(!admitted.is_stale());
+        sleep(SEC * 10).await;
+    }
+}
+
+// ===== Upstream calls =====
+
+#[tokio::test(start_paused = true)]
+async fn a_herd_is_one_question() {
+    let world = World::new(remote());
+    world.api.warm().await.unwrap();
+    world.server.inject(Endpoint::Introspection, Fault::delay(SEC));
+    let token = world.opaque();
+    let herd = join_all((0..200).map(|_| world.status(&token))).await;
+    assert!(herd.iter().all(|status| *status == 200));
+    assert_eq!(world.asked(), 1);
+    let stats = world.api.stats();
+    assert_eq!((stats.upstream_calls, stats.coalesced, stats.misses), (1, 199, 200));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_inactive_token_is_one_question_too() {
+    let world = World::new(remote());
+    for _ in 0..100 {
+        assert_eq!(world.status("unheard-of").await, 401);
+    }
+    assert_eq!(world.asked(), 1);
+    assert_eq!(world.api.stats().negative_hits, 99);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_jwt_is_verified_once_in_five_minutes() {
+    let world = World::new(Issuer::jwt(ISSUER));
+    let token = world.jwt();
+    for _ in 0..100 {
+        assert_eq!(world.status(&token).await, 200);
+    }
+    assert_eq!((world.api.stats().hits, world.api.stats().misses), (99, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_remembered_where_that_is_turned_off() {
+    let world = World::with(|api| api.issuer(remote()).without_cache());
+    let token = world.opaque();
+    for asked in 1..=3 {
+        assert_eq!(world.status(&token).await, 200);
+        assert_eq!(world.asked(), asked);
+    }
+    assert_eq!((world.api.stats().entries, world.api.stats().bytes), (0, 0));
+}
+
+// ===== Outages =====
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_hangs_costs_known_tokens_nothing_and_new_ones_three_seconds_at_most() {
+    let world = World::new(remote());
+    let known = world.opaque();
+    assert_eq!(world.status(&known).await, 200);
+    world.server.inject(Endpoint::Introspection, Fault::hang());
+    for n in 0..7 {
+        let started = Instant::now();
+        assert_eq!(world.status(&world.opaque()).await, 503);
+        let waited = started.elapsed();
+        assert_eq!(waited, if n < 5 { SEC * 3 } else { Duration::ZERO }, "request {n}");
+        let started = Instant::now();
+        assert_eq!(world.status(&known).await, 200);
+        assert_eq!(started.elapsed(), Duration::ZERO);
+    }
+    assert_eq!(world.api.stats().breaker, BreakerState::Open);
+    let response = world.present(&world.opaque()).await;
+    assert!(response.headers().contains_key("retry-after"));
+    world.server.clear(Endpoint::Introspection);
+    sleep(SEC * 6).await;
+    assert_eq!(world.status(&world.opaque()).await, 200);
+    assert_eq!(world.api.stats().breaker, BreakerState::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_than_sixty_four_questions_at_a_time() {
+    let world = World::new(remote());
+    world.api.warm().await.unwrap();
+    world.server.inject(Endpoint::Introspection, Fault::delay(SEC));
+    let tokens: Vec<_> = (0..100).map(|_| world.opaque()).collect();
+    let answers = join_all(tokens.iter().map(|token| world.status(token))).await;
+    assert_eq!(answers.iter().filter(|status| **status == 200).count(), 64);
+    assert_eq!(answers.iter().filter(|status| **status == 503).count(), 36);
+    assert_eq!((world.asked(), world.api.stats().shed), (64, 36));
+    assert_eq!(world.api.stats().breaker, BreakerState::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn stale_answers_serve_where_asked_for_and_say_so() {
+    let world = World::with(|api| api.issuer(remote()).stale_if_error(SEC * 60));
+    let token = world.opaque();
+    assert_eq!(world.status(&token).await, 200);
+    world.server.inject(Endpoint::Introspection, Fault::unreachable());
+    sleep(SEC * 40).await;
+    let admitted = token_behind(world.api.layer(), None, &token).await.unwrap();
+    assert!(admitted.is_stale() && admitted.decision_age() >= SEC * 40);
+    let picky = world.api.layer().freshness(Freshness::Within(SEC * 80));
+    assert_eq!(token_behind(picky, None, &token).await.unwrap_err(), ErrorKind::Unavailable);
+    world.api.revocations().revoke(&Cutoff::issuer(ISSUER));
+    assert_eq!(world.status(&token).await, 503, "never past a cutoff");
+    assert_eq!(world.api.stats().stale_served, 1);
+}
+
+// ===== Cutoffs =====
+
+#[tokio::test(start_paused = true)]
+async fn a_cutoff_holds_with_the_next_request() {
+    for issuer in [Issuer::jwt(ISSUER), remote(), Issuer::hybrid(ISSUER, auth())] {
+        let world = World::new(issuer);
+        let token = world.jwt();
+        assert_eq!(world.status(&token).await, 200);
+        assert_eq!(world.status(&token).await, 200);
+        sleep(SEC).await;
+        world.server.revoke(&token);
+        world.api.revocations().revoke(&Cutoff::subject(ISSUER, "alice"));
+        for _ in 0..3 {
+            assert_eq!(world.status(&token).await, 401);
+        }
+        sleep(SEC).await;
+        assert_eq!(world.status(&world.jwt()).await, 200, "what was issued since");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cutoff_reaches_tokens_that_are_not_remembered() {
+    let world = World::with(|api| api.issuer(Issuer::jwt(ISSUER)).without_cache());
+    let token = world.jwt();
+    world.api.revocations().revoke(&Cutoff::subject(ISSUER, "alice"));
+    assert_eq!(refusal(&world.present(&token).await), Some(ErrorKind::Revoked));
+    assert_eq!(world.server.calls(Endpoint::Introspection), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_evicted_token_is_asked_about_again() {
+    let world = World::new(remote());
+    let token = world.opaque();
+    assert_eq!(world.status(&token).await, 200);
+    world.server.revoke(&token);
+    assert_eq!(world.status(&token).await, 200);
+    assert!(world.api.evict(&Token::bearer(&token).unwrap()));
+    assert_eq!(world.status(&token).await, 401);
+    assert!(!world.api.evict(&Token::bearer("unheard-of").unwrap()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_withdrawn_key_signed_is_forgotten_with_it() {
+    let world = World::with(|api| api.issuer(Issuer::jwt(ISSUER)).jwt_max_age(SEC * 36_000));
+    let token = world.jwt();
+    assert_eq!(world.status(&token).await, 200);
+    world.server.rotate_keys();
+    world.server.remove_old_keys();
+    for _ in 0..11 {
+        sleep(SEC * 60).await;
+        let _ = world.status(&world.jwt()).await;
+    }
+    assert_eq!(world.status(&token).await, 401);
+}
+
+// ===== Freshness by route =====
+
+#[tokio::test(start_paused = true)]
+async fn a_route_can_want_to_know_better() {
+    let world = World::new(remote());
+    let token = world.opaque();
+    let outer = || world.api.layer();
+    let within = || Some(RequireFresh::within(&world.api, SEC * 5));
+    assert!(token_behind(outer(), within(), &token).await.is_ok());
+    assert_eq!(world.asked(), 1);
+    advance(SEC * 4).await;
+    assert_eq!(token_behind(outer(), within(), &token).await.unwrap().decision_age(), SEC * 4);
+    advance(SEC * 4).await;
+    assert_eq!(
+        token_behind(outer(), within(), &token).await.unwrap().decision_age(),
+        Duration::ZERO
+    );
+    assert_eq!(world.asked(), 2);
+
+    world.server.revoke(&token);
+    assert!(token_behind(outer(), None, &token).await.is_ok(), "elsewhere it is known");
+    let live = RequireFresh::live(&world.api).unwrap();
+    let refused = token_behind(outer(), Some(live), &token).await.unwrap_err();
+    assert_eq!(refused, ErrorKind::Inactive);
+    assert!(token_behind(outer(), None, &token).await.is_err(), "and now everywhere");
+}
+
+#[test]
+fn live_where_nobody_can_be_asked_is_a_mistake() {
+    let world = World::new(Issuer::jwt(ISSUER));
+    let problems = RequireFresh::live(&world.api).unwrap_err();
+    assert!(problems.to_string().contains("can't be asked for a live answer"), "{problems}");
+}
+
+// ===== Several issuers =====
+
+#[tokio::test(start_paused = true)]
+async fn issuers_share_neither_memory_nor_breaker() {
+    let other = "https://other.example.com";
+    let world =
+        World::with(|api| {
+            let down = Issuer::introspect(other, auth()).token_prefix("other_");
+            api.issuer(remote()).issuer(down.configure_introspection(move |remote| {
+                remote.endpoint(format!("{other}/introspect"))
+            }))
+        });
+    for n in 0..20 {
+        assert!(world.status(&format!("other_{n}")).await >= 500);
+    }
+    let token = world.opaque();
+    assert_eq!(world.status(&token).await, 200);
+    assert_eq!(world.status(&token).await, 200);
+    let [ours, theirs] = [ISSUER, other].map(|name| world.api.issuer_stats(name).unwrap());
+    assert_eq!((ours.hits, ours.entries, ours.breaker), (1, 1, BreakerState::Closed));
+    assert_eq!((theirs.hits, theirs.entries), (0, 0));
+    assert_eq!(world.api.stats(), ours.merge(theirs));
+    assert_eq!(world.api.issuer_stats("https://unheard-of.example.com"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn resolved_issuers_remember_and_forget_like_given_ones() {
+    let world = World::with(|api| {
+        let resolve = async |issuer: String| Ok(Some(Issuer::jwt(issuer)));
+        api.resolve_issuers(IssuerResolver::new(|issuer| issuer == ISSUER, resolve))
+    });
+    let token = world.jwt();
+    for _ in 0..3 {
+        assert_eq!(world.status(&token).await, 200);
+    }
+    assert_eq!(world.api.issuer_stats(ISSUER).unwrap().hits, 2);
+    assert_eq!(world.api.stats().hits, 2);
+    assert!(world.api.evict(&Token::bearer(&token).unwrap()));
+    world.api.revocations().revoke(&Cutoff::issuer(ISSUER));
+    assert_eq!(refusal(&world.present(&token).await), Some(ErrorKind::Revoked));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_that_is_remembered_looks_like_one_that_is_not() {
+    let world = World::new(remote());
+    let first = world.present("unheard-of").await;
+    let second = world.present("unheard-of").await;
+    assert_eq!(first.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(first.headers(), second.headers());
+}
