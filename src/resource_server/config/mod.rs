@@ -33,6 +33,8 @@
 //! | `audience` | who this service is: an identifier, or several, of which the first is its own |
 //! | `required_scopes` | the scopes that every token must have |
 //! | `leeway_seconds` | how far the clocks of issuers may be off; 30 |
+//! | `max_age_seconds` | how long an introspected token is remembered; 30, 0 for not at all |
+//! | `stale_if_error_seconds` | how much longer while its server is not available; 0 |
 //! | `resource_metadata` | the URL to name in challenges (RFC 9728 §5.1) |
 //! | `danger_allow_http_loopback` | takes `http` URLs of this machine, for tests |
 //! | `[[issuer]]` | the trusted issuers, at least one |
@@ -115,6 +117,8 @@ pub struct Config {
     audiences: Vec<String>,
     scopes: Vec<String>,
     leeway: Option<Duration>,
+    max_age: Option<Duration>,
+    stale_if_error: Option<Duration>,
     resource_metadata: Option<String>,
     loopback_http: bool,
     issuers: Vec<IssuerConfig>,
@@ -172,6 +176,12 @@ impl Config {
         if let Some(leeway) = self.leeway {
             builder = builder.leeway(leeway);
         }
+        if let Some(age) = self.max_age {
+            builder = builder.max_age(age);
+        }
+        if let Some(more) = self.stale_if_error {
+            builder = builder.stale_if_error(more);
+        }
         if self.loopback_http {
             builder = builder.danger_allow_http_loopback();
         }
@@ -192,6 +202,8 @@ impl Config {
             audiences: section.texts("audience").unwrap_or_default(),
             scopes: section.texts("required_scopes").unwrap_or_default(),
             leeway: section.seconds("leeway_seconds"),
+            max_age: section.seconds("max_age_seconds"),
+            stale_if_error: section.seconds("stale_if_error_seconds"),
             resource_metadata: section.text("resource_metadata"),
             loopback_http: section.flag("danger_allow_http_loopback"),
             issuers: section.sections("issuer", IssuerConfig::read),
@@ -242,6 +254,8 @@ mod tests {
             audience = ["https://api.example.com", ""]
             required_scopes = "two words"
             leeway_seconds = -1
+            max_age_seconds = "30"
+            stale_if_error_seconds = -0.5
             resource_metadata = 7
             audiance = "https://api.example.com"
 
@@ -273,6 +287,8 @@ mod tests {
             [
                 "audience: it is not a text or an array of texts, not empty",
                 "leeway_seconds: it is not a number of seconds",
+                "max_age_seconds: it is not a number of seconds",
+                "stale_if_error_seconds: it is not a number of seconds",
                 "resource_metadata: it is not a text that is not empty",
                 "issuer[0].issuer: it is missing",
                 "issuer[0].mode: it is not `jwt` or `introspect` or `hybrid`",
