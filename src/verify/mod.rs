@@ -26,6 +26,31 @@
 //! assert_eq!(active.issuer(), "https://as.example.com");
 //! # Ok::<(), VerifyError>(()) }).unwrap();
 //! ```
+//!
+//! What stands around a verifier in a [`ResourceServer`](crate::ResourceServer), by hand:
+//!
+//! ```
+//! # #[cfg(feature = "cache")] {
+//! use tower::ServiceBuilder;
+//! use tower_introspect::{
+//!     ErrorKind,
+//!     verify::{
+//!         BulkheadLayer, CacheLayer, CircuitBreakerLayer, CoalesceLayer, RevocationLayer,
+//!         Revocations, verify_fn,
+//!     },
+//! };
+//!
+//! let revocations = Revocations::new();
+//! let verifier = ServiceBuilder::new()
+//!     .layer(RevocationLayer::new(revocations.clone())) // outside of all that remembers
+//!     .layer(CacheLayer::new().revocations(revocations))
+//!     .layer(CoalesceLayer::new())
+//!     .layer(BulkheadLayer::default())
+//!     .layer(CircuitBreakerLayer::new())
+//!     .service(verify_fn(async |_| Err(ErrorKind::Inactive.into())));
+//! # let _ = verifier;
+//! # }
+//! ```
 
 mod active;
 mod boxed;

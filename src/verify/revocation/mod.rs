@@ -314,6 +314,8 @@ impl Line {
         }
     }
 
+    /// A question leaves after its start was read, so one that started at the very instant at which
+    /// the cutoff became known is answered by a server that knows too.
     fn check_start(self, active: &ActiveToken) -> Standing {
         if active.verified_at().is_before(self.known) {
             Standing::Outdated
