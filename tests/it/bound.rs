@@ -393,5 +393,6 @@ async fn a_token_revoked_at_t_is_refused_after_t_plus_max_age_plus_one_verificat
         misses += missed;
     }
     // Schedules in which nothing is remembered, or everything, would prove nothing.
-    assert!(hits > misses / 10 && misses > hits / 10, "{hits} hits, {misses} misses");
+    let replayed = std::env::var_os("BOUND_SEED").is_some();
+    assert!(replayed || (hits > misses / 10 && misses > hits / 10), "{hits} hits, {misses} misses");
 }

@@ -1,28 +1,27 @@
 //! Cutoffs: from when on earlier verifications and earlier tokens do not count any more.
 
 mod layer;
+mod table;
+#[cfg(test)]
+mod tests;
 
 use std::{
-    collections::{HashMap, hash_map::RandomState},
+    collections::hash_map::RandomState,
     fmt,
     hash::BuildHasher,
     sync::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
 };
 
 pub use self::layer::{Revocable, RevocationFuture, RevocationLayer};
-use super::{ActiveToken, Method};
+use self::table::{Cutoffs, Line, worse};
+use super::ActiveToken;
 use crate::clock::{Clock, Moment, SystemClock, UnixTime};
 
 /// The most cutoffs kept, unless configured. Each takes some 64 bytes.
 const DEFAULT_CAPACITY: usize = 100_000;
-
-/// A cutoff that stands for others reaches this far into the future, so that a token that its issuer,
-/// whose clock may be ahead, issued before it is covered.
-const CLOCK_DIFFERENCE: Duration = Duration::from_secs(30);
 
 /// What a revocation is about: everything of a subject, a session, a client or an issuer that was
 /// issued until some time, or one token.
@@ -147,29 +146,6 @@ struct Inner {
     cutoffs: RwLock<Cutoffs>,
 }
 
-#[derive(Default)]
-struct Cutoffs {
-    /// Issuers included.
-    count: usize,
-    everyone: Option<Line>,
-    issuers: HashMap<u64, OfIssuer>,
-}
-
-#[derive(Default)]
-struct OfIssuer {
-    all: Option<Line>,
-    some: HashMap<u64, Line>,
-}
-
-/// One cutoff.
-#[derive(Clone, Copy, Debug)]
-struct Line {
-    /// By the clock of the issuer. Tokens issued later stand.
-    at: UnixTime,
-    /// When this process was told. Verifications that started later stand.
-    known: Moment,
-}
-
 impl Revocations {
     /// Nothing is revoked, and at most 100 000 cutoffs will be kept.
     #[must_use]
@@ -288,261 +264,5 @@ impl Inner {
             standing = worse(standing, says);
         }
         standing
-    }
-}
-
-impl Line {
-    fn check(self, active: &ActiveToken) -> Standing {
-        // `iat` is often cut to the second, and so may be the time of the revocation: of two that are
-        // the same, it is unknown which came first.
-        let issued_later = active.claims().issued_at().map(|issued| issued > self.at);
-        match active.method() {
-            // A signature says nothing about a revocation, however often it is checked.
-            Method::Jwt if issued_later != Some(true) => Standing::Revoked,
-            Method::Jwt => Standing::Stands,
-            // Nobody knows what it asks. What it says of the token's age counts.
-            Method::Custom if issued_later == Some(false) => Standing::Revoked,
-            _ => self.check_start(active),
-        }
-    }
-
-    /// One token is revoked whatever its `iat` says: it can't have been issued after that.
-    fn check_token(self, active: &ActiveToken) -> Standing {
-        match active.method() {
-            Method::Jwt | Method::Custom => Standing::Revoked,
-            _ => self.check_start(active),
-        }
-    }
-
-    /// A question leaves after its start was read, so one that started at the very instant at which
-    /// the cutoff became known is answered by a server that knows too.
-    fn check_start(self, active: &ActiveToken) -> Standing {
-        if active.verified_at().is_before(self.known) {
-            Standing::Outdated
-        } else {
-            Standing::Stands
-        }
-    }
-
-    fn merge(&mut self, other: Self) {
-        self.at = self.at.max(other.at);
-        if self.known.is_before(other.known) {
-            self.known = other.known;
-        }
-    }
-
-    /// A line that covers whatever any line until now does.
-    fn covering(self) -> Self {
-        let now = self.known.wall().max(self.at);
-        Self { at: now.saturating_add(CLOCK_DIFFERENCE), ..self }
-    }
-}
-
-const fn worse(one: Standing, other: Standing) -> Standing {
-    match (one, other) {
-        (Standing::Revoked, _) | (_, Standing::Revoked) => Standing::Revoked,
-        (Standing::Outdated, _) | (_, Standing::Outdated) => Standing::Outdated,
-        (Standing::Stands, Standing::Stands) => Standing::Stands,
-    }
-}
-
-impl Cutoffs {
-    fn add(&mut self, issuer: u64, name: u64, line: Line, capacity: usize) {
-        let of = self.issuers.get_mut(&issuer);
-        if let Some(before) = of.and_then(|of| of.some.get_mut(&name)) {
-            return before.merge(line);
-        }
-        let new = 1 + usize::from(!self.issuers.contains_key(&issuer));
-        if self.count + new > capacity {
-            return self.overflow(issuer, line, capacity);
-        }
-        self.count += new;
-        self.issuers.entry(issuer).or_default().some.insert(name, line);
-    }
-
-    fn add_issuer(&mut self, issuer: u64, line: Line, capacity: usize) {
-        if let Some(of) = self.issuers.get_mut(&issuer) {
-            return merge(&mut of.all, line);
-        }
-        if self.count >= capacity {
-            return self.overflow_all(line);
-        }
-        self.count += 1;
-        self.issuers.insert(issuer, OfIssuer { all: Some(line), some: HashMap::new() });
-    }
-
-    /// Replaces the cutoffs of an issuer by one for all its tokens.
-    fn overflow(&mut self, issuer: u64, line: Line, capacity: usize) {
-        let line = line.covering();
-        self.add_issuer(issuer, line, capacity);
-        let Some(of) = self.issuers.get_mut(&issuer) else { return };
-        let before = of.some.len();
-        of.some.retain(|_, one| one.at > line.at);
-        self.count -= before - of.some.len();
-    }
-
-    /// Replaces all cutoffs by one for all tokens.
-    fn overflow_all(&mut self, line: Line) {
-        let issuers = self.issuers.values().flat_map(|of| of.some.values().chain(&of.all));
-        let latest = issuers.map(|line| line.at).max().map_or(line.at, |at| at.max(line.at));
-        merge(&mut self.everyone, Line { at: latest, ..line }.covering());
-        self.issuers.clear();
-        self.count = 0;
-    }
-}
-
-fn merge(place: &mut Option<Line>, line: Line) {
-    match place {
-        Some(before) => before.merge(line),
-        None => *place = Some(line),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::claims::Claims;
-
-    const ISSUER: &str = "https://as.example.com";
-    const OTHER: &str = "https://other.example.com";
-
-    #[derive(Clone, Debug)]
-    struct At(i64);
-
-    impl Clock for At {
-        fn now(&self) -> UnixTime {
-            UnixTime::from_secs(self.0)
-        }
-    }
-
-    fn revocations(capacity: usize) -> Revocations {
-        Revocations::with_capacity(capacity).clock(At(1_000))
-    }
-
-    fn fact(issuer: &str, method: Method, claims: &str) -> ActiveToken {
-        let claims = Claims::from_json(claims.as_bytes()).unwrap();
-        ActiveToken::new(issuer, claims, method, Moment::now(&At(1_000)))
-    }
-
-    #[test]
-    fn a_jwt_is_revoked_unless_it_was_issued_later() {
-        let revocations = revocations(10);
-        revocations.revoke(&Cutoff::subject(ISSUER, "alice").at(UnixTime::from_secs(500)));
-        for (claims, standing) in [
-            (r#"{"sub":"alice","iat":499}"#, Standing::Revoked),
-            (r#"{"sub":"alice","iat":500}"#, Standing::Revoked),
-            (r#"{"sub":"alice","iat":500.5}"#, Standing::Stands),
-            (r#"{"sub":"alice","iat":501}"#, Standing::Stands),
-            (r#"{"sub":"alice"}"#, Standing::Revoked),
-            (r#"{"sub":"bob","iat":1}"#, Standing::Stands),
-            (r#"{"iat":1}"#, Standing::Stands),
-        ] {
-            let fact = fact(ISSUER, Method::Jwt, claims);
-            assert_eq!(revocations.check(&fact), standing, "{claims}");
-        }
-        let elsewhere = fact(OTHER, Method::Jwt, r#"{"sub":"alice","iat":1}"#);
-        assert_eq!(revocations.check(&elsewhere), Standing::Stands);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_the_server_said_before_is_outdated_and_what_it_says_later_stands() {
-        for method in [Method::Introspection, Method::Confirmed, Method::Fallback, Method::Custom] {
-            let revocations = revocations(10);
-            let before = fact(ISSUER, method, r#"{"sub":"alice"}"#);
-            tokio::time::advance(Duration::from_nanos(1)).await;
-            revocations.revoke(&Cutoff::subject(ISSUER, "alice").at(UnixTime::from_secs(1)));
-            assert_eq!(revocations.check(&before), Standing::Outdated, "{method:?}");
-            let after = fact(ISSUER, method, r#"{"sub":"alice"}"#);
-            assert_eq!(revocations.check(&after), Standing::Stands, "{method:?}");
-        }
-    }
-
-    #[test]
-    fn each_kind_finds_its_claim_and_no_other() {
-        type Make = fn(&'static str, &'static str) -> Cutoff;
-        let kinds: [(&str, Make); 4] = [
-            ("sub", |issuer, value| Cutoff::subject(issuer, value)),
-            ("sid", |issuer, value| Cutoff::session(issuer, value)),
-            ("client_id", |issuer, value| Cutoff::client(issuer, value)),
-            ("jti", |issuer, value| Cutoff::token(issuer, value)),
-        ];
-        for (claim, make) in kinds {
-            let revocations = revocations(10);
-            revocations.revoke(&make(ISSUER, "x"));
-            for (other, _) in kinds {
-                let fact = fact(ISSUER, Method::Jwt, &format!("{{\"{other}\":\"x\",\"iat\":1}}"));
-                let revoked = revocations.check(&fact) == Standing::Revoked;
-                assert_eq!(revoked, other == claim, "{claim} against {other}");
-            }
-        }
-        let all = revocations(10);
-        all.revoke(&Cutoff::issuer(ISSUER));
-        assert_eq!(all.check(&fact(ISSUER, Method::Jwt, r#"{"iat":1}"#)), Standing::Revoked);
-        assert_eq!(all.check(&fact(OTHER, Method::Jwt, r#"{"iat":1}"#)), Standing::Stands);
-    }
-
-    #[test]
-    fn one_token_stays_revoked_though_its_issuers_clock_is_ahead() {
-        let revocations = revocations(10);
-        revocations.revoke(&Cutoff::token(ISSUER, "x"));
-        let ahead = fact(ISSUER, Method::Jwt, r#"{"jti":"x","iat":1010}"#);
-        assert_eq!(revocations.check(&ahead), Standing::Revoked);
-    }
-
-    #[test]
-    fn an_earlier_cutoff_takes_nothing_back() {
-        let revocations = revocations(10);
-        for at in [500, 400] {
-            let cutoff = Cutoff::subject(ISSUER, "alice").at(UnixTime::from_secs(at));
-            revocations.revoke(&cutoff);
-        }
-        let token = fact(ISSUER, Method::Jwt, r#"{"sub":"alice","iat":450}"#);
-        assert_eq!(revocations.check(&token), Standing::Revoked);
-        assert_eq!(revocations.len(), 1);
-    }
-
-    #[test]
-    fn too_many_cutoffs_become_one_for_all_tokens() {
-        let revocations = revocations(10);
-        let name = |n: usize| format!("user-{n}");
-        let old = |n| fact(ISSUER, Method::Jwt, &format!("{{\"sub\":\"{}\",\"iat\":1}}", name(n)));
-        for n in 0..100 {
-            revocations.revoke(&Cutoff::subject(ISSUER, name(n)));
-            assert!(revocations.len() <= 11, "{}", revocations.len());
-            for earlier in 0..=n {
-                assert_eq!(revocations.check(&old(earlier)), Standing::Revoked, "{earlier} of {n}");
-            }
-        }
-        let later = fact(ISSUER, Method::Jwt, r#"{"sub":"user-1","iat":1031}"#);
-        assert_eq!(revocations.check(&later), Standing::Stands);
-        let elsewhere = fact(OTHER, Method::Jwt, r#"{"iat":1}"#);
-        assert_eq!(revocations.check(&elsewhere), Standing::Stands);
-    }
-
-    #[test]
-    fn too_many_issuers_become_one_cutoff_for_everyone() {
-        let revocations = revocations(10);
-        for n in 0..100 {
-            revocations.revoke(&Cutoff::subject(format!("https://{n}.example.com"), "alice"));
-            assert!(revocations.len() <= 11);
-            for earlier in 0..=n {
-                let issuer = format!("https://{earlier}.example.com");
-                let token = fact(&issuer, Method::Jwt, r#"{"sub":"alice","iat":1}"#);
-                assert_eq!(revocations.check(&token), Standing::Revoked, "{earlier} of {n}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_cutoff_in_the_future_survives_the_overflow() {
-        let revocations = revocations(4);
-        let future = Cutoff::subject(ISSUER, "alice").at(UnixTime::from_secs(9_000));
-        revocations.revoke(&future);
-        for n in 0..100 {
-            revocations.revoke(&Cutoff::subject(ISSUER, format!("user-{n}")));
-            revocations.revoke(&Cutoff::subject(format!("https://{n}.example.com"), "bob"));
-        }
-        let token = fact(ISSUER, Method::Jwt, r#"{"sub":"alice","iat":8000}"#);
-        assert_eq!(revocations.check(&token), Standing::Revoked);
     }
 }
