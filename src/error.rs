@@ -253,6 +253,8 @@ struct Inner {
     scope: Option<Box<str>>,
     step_up: Option<StepUp>,
     source: Option<Arc<dyn Error + Send + Sync>>,
+    /// The server may have failed over this very token.
+    by_token: bool,
 }
 
 impl VerifyError {
@@ -266,6 +268,7 @@ impl VerifyError {
             scope: None,
             step_up: None,
             source: None,
+            by_token: false,
         }))
     }
 
@@ -351,6 +354,17 @@ impl VerifyError {
     #[must_use]
     pub fn context(&self) -> Option<&str> {
         self.0.context.as_deref()
+    }
+
+    /// Notes that the server may have failed over this very token, so that it is no sign of its
+    /// being away.
+    #[must_use]
+    pub(crate) fn perhaps_by_token(self) -> Self {
+        self.edit(|inner| inner.by_token = true)
+    }
+
+    pub(crate) fn may_be_by_token(&self) -> bool {
+        self.0.by_token
     }
 
     pub(crate) fn step_up(&self) -> Option<&StepUp> {

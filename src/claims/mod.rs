@@ -340,14 +340,7 @@ mod tests {
 
     #[test]
     fn rfc7519_4_1_4_numeric_date_is_a_number() {
-        for value in [
-            "\"1893456000\"",
-            "null",
-            "true",
-            "[1]",
-            "{}",
-            "{\"$serde_json::private::Number\":\"1\"}",
-        ] {
+        for value in ["\"1893456000\"", "null", "true", "[1]", "{}"] {
             assert_eq!(exp(value), Err(ClaimsError::Invalid("exp")), "{value}");
         }
     }

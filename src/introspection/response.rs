@@ -140,8 +140,12 @@ fn failure(response: &Response<Bytes>, now: UnixTime) -> VerifyError {
                 .with_context(format!("introspection answered {}, {code}", status.as_u16()))
         }
         _ if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() => {
-            let error = VerifyError::new(ErrorKind::Unavailable)
+            let mut error = VerifyError::new(ErrorKind::Unavailable)
                 .with_context(format!("introspection answered {}", status.as_u16()));
+            // Whatever chokes on a token answers so; whoever sends it must not shut others out.
+            if matches!(status, StatusCode::INTERNAL_SERVER_ERROR | StatusCode::NOT_IMPLEMENTED) {
+                error = error.perhaps_by_token();
+            }
             match retry_after(response, now) {
                 Some(after) => error.with_retry_after(after),
                 None => error,

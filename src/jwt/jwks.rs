@@ -90,6 +90,8 @@ impl FetchKeys for RemoteKeys {
 
     fn load(&self) -> Fetching {
         let shared = Arc::clone(&self.0);
+        // Under way even if nobody can wait for it, as an interceptor can't.
+        shared.published.begin();
         Box::pin(async move { shared.published.get().await?.usable() })
     }
 

@@ -211,22 +211,34 @@ impl Verifier for JwtVerifier {
     type Future = VerifyFuture;
 
     fn verify(&self, request: VerifyRequest) -> Verifying<VerifyFuture> {
-        if request.freshness() == Freshness::Live {
-            // A signature says nothing about now.
-            let error = VerifyError::new(ErrorKind::Misconfigured);
-            let context =
-                "a live answer is asked for, but the issuer is not asked about its tokens";
-            return Verifying::done(Err(error.with_context(context)));
-        }
+        let live = request.freshness() == Freshness::Live;
         let start = Moment::now(&*self.0.clock);
-        match &self.0.source {
+        let verifying = match &self.0.source {
             Source::Remote(keys) => self.verify_fetching(keys, request, start),
             Source::Static(keys) => {
                 let token = request.token().secret_str();
                 Verifying::done(self.0.verify(token, keys, start).unwrap_or_else(unknown_key))
             }
+        };
+        if !live {
+            return verifying;
+        }
+        match verifying.now_or_later() {
+            Ok(outcome) => Verifying::done(outcome.and_then(not_live)),
+            Err(future) => {
+                Verifying::pending(VerifyFuture::new(
+                    async move { future.await.and_then(not_live) },
+                ))
+            }
         }
     }
+}
+
+/// A signature says nothing about now. A token that is no good is refused for that all the same, so
+/// that nobody without one can make this look broken.
+fn not_live(_: ActiveToken) -> Outcome {
+    Err(VerifyError::new(ErrorKind::Misconfigured)
+        .with_context("a live answer is asked for, but the issuer is not asked about its tokens"))
 }
 
 impl Inner {

@@ -84,7 +84,8 @@ impl<V, R> IntrospectLayer<V, R> {
         respond::refuse(&*self.responder, &refusal)
     }
 
-    fn cover_credentials(&self, headers: &mut HeaderMap) {
+    /// What is not to be seen below is removed, or at least not shown.
+    pub(super) fn cover_credentials(&self, headers: &mut HeaderMap) {
         if self.settings.remove_credentials {
             headers.remove(AUTHORIZATION);
         } else if let Some(value) = headers.get_mut(AUTHORIZATION) {

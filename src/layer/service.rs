@@ -96,6 +96,7 @@ where
         match shared.credentials(&mut request) {
             Ok(Credentials::Anonymous) => {
                 request.extensions_mut().insert(Anonymous(Arc::clone(shared.policy.challenges())));
+                shared.cover_credentials(request.headers_mut());
                 ResponseFuture::calling(self.inner.call(request), false)
             }
             Ok(Credentials::Token(token)) => {

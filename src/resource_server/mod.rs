@@ -113,7 +113,8 @@ impl ResourceServer {
     /// use tower_introspect::{ResourceServer, verify::Cutoff};
     ///
     /// # fn run(api: ResourceServer) {
-    /// // Alice logged out. Everything she was issued until now is void here, with the next request.
+    /// // Alice logged out. With the next request, JWTs that were issued to her until now are refused,
+    /// // and the authorization server is asked anew about her other tokens.
     /// api.revocations().revoke(&Cutoff::subject("https://as.example.com", "alice"));
     /// # }
     /// ```

@@ -76,7 +76,8 @@ const KEEP: Duration = Duration::from_secs(24 * 60 * 60);
 ///     |issuer| issuer.starts_with("https://login.example.com/tenants/"),
 ///     async |issuer: String| {
 ///         // Ask the database for the tenant.
-///         Ok(issuer.ends_with("/acme").then(|| Issuer::jwt(issuer)))
+///         let known = ["https://login.example.com/tenants/acme"];
+///         Ok(known.contains(&issuer.as_str()).then(|| Issuer::jwt(issuer)))
 ///     },
 /// )
 /// .capacity(10_000);

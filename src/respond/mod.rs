@@ -44,13 +44,17 @@ mod http;
 mod problem;
 mod table;
 
+use std::fmt;
+
 use ::http::{HeaderMap, Method, Request, Response, Uri, header::CONTENT_TYPE};
 
 pub use self::{challenge::Challenge, problem::ProblemJson};
 use crate::{error::VerifyError, telemetry};
 
 /// What of a request is known before its body.
-#[derive(Clone, Copy, Debug)]
+///
+/// Its `Debug` form shows the method and the path only: the rest may hold a token.
+#[derive(Clone, Copy)]
 pub struct RequestHead<'a> {
     method: &'a Method,
     uri: &'a Uri,
@@ -92,6 +96,15 @@ impl<'a> RequestHead<'a> {
     #[must_use]
     pub fn is_grpc(&self) -> bool {
         grpc::content_type(self.headers.get(CONTENT_TYPE)).is_some()
+    }
+}
+
+impl fmt::Debug for RequestHead<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestHead")
+            .field("method", self.method)
+            .field("path", &self.uri.path())
+            .finish_non_exhaustive()
     }
 }
 

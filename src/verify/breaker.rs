@@ -260,8 +260,9 @@ impl Circuit {
             return;
         }
         let error = outcome.as_ref().err();
+        let by_token = error.is_some_and(VerifyError::may_be_by_token);
         match error.map(VerifyError::kind) {
-            Some(ErrorKind::Unavailable) => {
+            Some(ErrorKind::Unavailable) if !by_token => {
                 let wish = error.and_then(VerifyError::retry_after).filter(|wish| !wish.is_zero());
                 let row = match state.phase {
                     Phase::Closed { row } => row.saturating_add(1),
@@ -275,8 +276,10 @@ impl Circuit {
                 let lasts = wish.map_or(pause, |wish| wish.min(LONGEST_RETRY_AFTER));
                 state.enter(Phase::Open { since: self.now(), lasts });
             }
-            Some(ErrorKind::BadResponse | ErrorKind::CredentialsRejected)
-                if matches!(state.phase, Phase::Closed { .. }) => {}
+            // The server is there, and may have stumbled over one token.
+            Some(
+                ErrorKind::BadResponse | ErrorKind::CredentialsRejected | ErrorKind::Unavailable,
+            ) if matches!(state.phase, Phase::Closed { .. }) => {}
             _ => match state.phase {
                 Phase::Closed { .. } => state.phase = Phase::Closed { row: 0 },
                 // The server answers again.

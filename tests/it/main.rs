@@ -26,7 +26,6 @@ mod respond;
 mod revocation;
 mod scripted;
 mod support;
-mod telemetry;
 mod tenants;
 mod test_util;
 mod transport;

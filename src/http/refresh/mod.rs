@@ -120,6 +120,15 @@ impl<S: Source> Refresher<S> {
         Standing { value, failing }
     }
 
+    /// Starts to fetch the value if there is none. Never waits.
+    #[cfg(all(feature = "jwt", feature = "_crypto"))]
+    pub(crate) fn begin(&self) {
+        if self.current().is_none() {
+            // What comes of it shows in a later call.
+            let _ = self.0.start(self.0.now(), false);
+        }
+    }
+
     /// The value, fetched if there is none.
     ///
     /// # Cancellation

@@ -87,7 +87,9 @@ pub(super) fn decide(
     // A signature is as good now as it was: there is nothing to be told by checking it ahead of time.
     let remote = known.method != Method::Jwt;
     let (share, whole) = REFRESH_AT;
-    Decision::Use { refresh: limits.refresh_ahead && remote && age >= max_age * share / whole }
+    Decision::Use {
+        refresh: limits.refresh_ahead && remote && age >= max_age.saturating_mul(share) / whole,
+    }
 }
 
 /// Whether facts that are too old may be used all the same, the server being unavailable.
