@@ -66,7 +66,9 @@
 //!
 //! # Features
 //!
-//! Features add, they never change what is there.
+//! Features add, they never change what is there; but for `cache`, with which a [`ResourceServer`]
+//! remembers what it verified unless it is told otherwise, and `jwt`, without which every token is
+//! opaque.
 //!
 //! | feature | default | brings |
 //! |---|---|---|
