@@ -177,6 +177,9 @@ impl Issuer {
 
     pub(super) fn build(self, defaults: &Defaults) -> Result<Trusted, ConfigError> {
         let mut problems = ConfigError::new();
+        if self.prefix.as_deref() == Some("") {
+            problems.push("token_prefix", "every token starts with nothing");
+        }
         let mut trusted = Trusted::new(self.name, self.prefix, self.both);
         #[cfg(all(feature = "jwt", feature = "_crypto"))]
         if let Some((mut builder, changes)) = self.jwt {

@@ -181,6 +181,11 @@ async fn the_authorization_header_is_sensitive_below_and_can_be_removed() {
     };
     let service = layer(AtOnce::alice()).layer(service_fn(sensitive));
     assert_eq!(service.oneshot(with_token()).await.unwrap().body(), &Some(true));
+    let exempt = layer(AtOnce::alice()).exempt(|_| true);
+    let service = exempt.clone().layer(service_fn(sensitive));
+    assert_eq!(service.oneshot(with_token()).await.unwrap().body(), &Some(true));
+    let service = exempt.remove_credentials().layer(service_fn(sensitive));
+    assert_eq!(service.oneshot(with_token()).await.unwrap().body(), &None);
     let service = layer(AtOnce::alice()).remove_credentials().layer(service_fn(sensitive));
     assert_eq!(service.oneshot(with_token()).await.unwrap().body(), &None);
 }

@@ -369,3 +369,26 @@ async fn a_refusal_that_is_remembered_looks_like_one_that_is_not() {
     assert_eq!(first.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(first.headers(), second.headers());
 }
+
+/// Whoever finds a token that the server stumbles over must not shut everyone else out.
+#[tokio::test(start_paused = true)]
+async fn a_500_over_one_token_shuts_nobody_out() {
+    let world = World::new(remote());
+    let (odd, good) = (world.opaque(), world.opaque());
+    world.server.inject(Endpoint::Introspection, Fault::status(StatusCode::INTERNAL_SERVER_ERROR));
+    for _ in 0..20 {
+        assert_eq!(world.status(&odd).await, 503);
+    }
+    assert_eq!(world.api.stats().breaker, BreakerState::Closed);
+    world.server.clear(Endpoint::Introspection);
+    assert_eq!(world.status(&good).await, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_longest_of_ages_is_no_overflow() {
+    let world = World::with(|api| api.issuer(remote()).max_age(Duration::MAX));
+    let token = world.opaque();
+    assert_eq!(world.status(&token).await, 200);
+    assert_eq!(world.status(&token).await, 200);
+    assert_eq!(world.asked(), 1);
+}

@@ -312,3 +312,27 @@ async fn nothing_secret_is_shown() {
     let response = present(&api, "t0psecret").await;
     assert!(!format!("{response:?}").contains("t0psecret"));
 }
+
+/// Nobody without a good token can make the service look misconfigured.
+#[tokio::test(start_paused = true)]
+async fn a_bad_token_is_refused_for_that_even_where_no_live_answer_can_be_had() {
+    let (server, clock) = authority();
+    let api = api(&server, &clock, Issuer::jwt(ISSUER));
+    let live = api.layer().freshness(Freshness::Live);
+    let bad = server.jwt().audience(AUDIENCE).with_corrupt_signature().mint();
+    assert_eq!(ask(&live, bearer(&bad)).await.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(ask(&live, bearer("garbage")).await.status(), StatusCode::UNAUTHORIZED);
+    let good = server.jwt().audience(AUDIENCE).mint();
+    assert_eq!(refusal(&ask(&live, bearer(&good)).await), Some(ErrorKind::Misconfigured));
+}
+
+#[test]
+fn an_empty_prefix_is_a_problem() {
+    let (server, clock) = authority();
+    let builder = ResourceServer::builder(AUDIENCE)
+        .issuer(Issuer::introspect(ISSUER, auth()).token_prefix(""))
+        .transport(server.transport())
+        .clock(clock);
+    let problems = builder.build().unwrap_err().to_string();
+    assert!(problems.contains("token_prefix: "), "{problems}");
+}

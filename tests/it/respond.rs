@@ -134,6 +134,17 @@ fn context_and_source_stay_inside() {
 }
 
 #[test]
+fn debug_shows_neither_fields_nor_query() {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::AUTHORIZATION, "Bearer t0psecret".parse().unwrap());
+    let (method, uri) = (Method::GET, Uri::from_static("/path?access_token=t0psecret"));
+    let head = RequestHead::new(&method, &uri, &headers);
+    let (error, told) = (VerifyError::new(ErrorKind::Expired), Challenge::new("api"));
+    let shown = format!("{head:?} {:?}", Refusal::new(&error, head, &told));
+    assert!(shown.contains("/path") && !shown.contains("t0psecret"), "{shown}");
+}
+
+#[test]
 fn rfc9457_problem_documents_say_what_the_challenge_says() {
     for (error, status, _, _) in golden() {
         let response = answer(&ProblemJson::new(), &error, None);
