@@ -117,14 +117,6 @@ impl fmt::Debug for Token {
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
-    /// The fingerprint of a token.
-    #[cfg(feature = "_crypto")]
-    #[cfg_attr(docsrs, doc(cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))))]
-    #[must_use]
-    pub fn of(token: &Token) -> Self {
-        Self(crate::jose::crypto::sha256(token.secret_str().as_bytes()))
-    }
-
     /// A fingerprint from a digest.
     #[must_use]
     pub const fn from_digest(digest: [u8; 32]) -> Self {

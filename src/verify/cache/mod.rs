@@ -21,7 +21,7 @@ use self::{
 };
 pub use self::{future::CacheFuture, layer::CacheLayer};
 use super::{
-    ActiveToken, Freshness, Outcome, Standing, Verifier, VerifyRequest, Verifying,
+    ActiveToken, Freshness, Outcome, Standing, Verifier, VerifyRequest, Verifying, request,
     stats::{Counter, Stats},
 };
 use crate::{
@@ -72,7 +72,7 @@ impl<V> Cache<V> {
     /// Whoever already waits for a verification gets what comes of it, but it is not remembered.
     pub fn evict(&self, token: &Token) -> bool {
         self.0.evictions.fetch_add(1, Ordering::SeqCst);
-        self.0.store.evict(&Fingerprint::of(token))
+        self.0.store.evict(&request::fingerprint(token))
     }
 
     /// Forgets all tokens.
