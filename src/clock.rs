@@ -119,7 +119,7 @@ fn millis(duration: Duration) -> i64 {
 /// The wall clock survives a suspended machine, the monotonic clock survives a stepped wall
 /// clock; an age is the larger of what the two say, so either mishap makes an answer look older,
 /// never younger.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
     wall: UnixTime,
     monotonic: Instant,
@@ -152,6 +152,12 @@ impl Moment {
     #[must_use]
     pub fn is_before(self, other: Self) -> bool {
         self.monotonic < other.monotonic
+    }
+
+    /// The later of the two, in that order.
+    #[must_use]
+    pub fn latest(self, other: Self) -> Self {
+        if self.is_before(other) { other } else { self }
     }
 
     /// The time passed from `earlier` to this moment, by whichever clock saw more of it.

@@ -159,6 +159,11 @@ impl ResourceServerBuilder {
             if self.issuers.iter().take(at).any(|earlier| earlier.name() == issuer.name()) {
                 problems.push("issuer", format!("`{}` is given twice", issuer.name()));
             }
+            if let Some(prefix) = issuer.prefix()
+                && self.issuers.iter().take(at).any(|earlier| earlier.prefix() == Some(prefix))
+            {
+                problems.push("token_prefix", format!("`{prefix}` is that of two issuers"));
+            }
             if self.freshness == Freshness::Live && !issuer.is_remote() {
                 let problem = format!("`{}` can't be asked for a live answer", issuer.name());
                 problems.push("freshness", problem);

@@ -167,6 +167,10 @@ impl Issuer {
         &self.name
     }
 
+    pub(super) fn prefix(&self) -> Option<&str> {
+        self.prefix.as_deref()
+    }
+
     /// True if the authorization server is asked about tokens.
     pub(super) fn is_remote(&self) -> bool {
         #[cfg(feature = "introspection")]

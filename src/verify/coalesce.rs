@@ -15,7 +15,7 @@ use futures_util::{
 use tower_layer::Layer;
 
 use super::{
-    BoxFuture, Freshness, Outcome, Verifier, VerifyRequest, Verifying,
+    ActiveToken, BoxFuture, Freshness, Outcome, Verifier, VerifyRequest, Verifying,
     stats::{Counter, Stats},
 };
 use crate::{
@@ -155,10 +155,13 @@ where
                     let outcome = flight.await;
                     // The verifier inside may itself remember, and was asked by someone who is
                     // content with less.
-                    match (&outcome, oldest(freshness)) {
-                        (Ok(active), Some(age)) if arrived.since(active.verified_at()) > age => {
-                            this.inner.verify(request).await
-                        }
+                    let will_do = |active: &ActiveToken| {
+                        let start = active.verified_at();
+                        let old = oldest(freshness).is_some_and(|age| arrived.since(start) > age);
+                        !old && request.takes_from(start)
+                    };
+                    match &outcome {
+                        Ok(active) if !will_do(active) => this.inner.verify(request).await,
                         _ => outcome,
                     }
                 }))
@@ -186,7 +189,7 @@ where
         // what takes time is the future.
         let mut part = lock(self.home.part(&token));
         if let Some(flight) =
-            part.get(&token).and_then(|entry| entry.joinable(request.freshness(), arrived))
+            part.get(&token).and_then(|entry| entry.joinable(request, arrived))
         {
             self.home.joined.add_one();
             return Boarded::Joined(flight);
@@ -258,14 +261,14 @@ struct Entry {
 
 impl Entry {
     /// The flight, if someone who arrives now may join it.
-    fn joinable(&self, freshness: Freshness, now: Moment) -> Option<Flight> {
+    fn joinable(&self, request: &VerifyRequest, now: Moment) -> Option<Flight> {
         let age = now.since(self.started);
-        let recent = match freshness {
+        let recent = match request.freshness() {
             Freshness::Cached => age <= OLDEST_JOINED,
             Freshness::Within(oldest) => age <= oldest.min(OLDEST_JOINED),
             Freshness::Live => false,
         };
-        recent.then(|| self.flight.upgrade())?
+        (recent && request.takes_from(self.started)).then(|| self.flight.upgrade())?
     }
 }
 

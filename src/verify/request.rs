@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::credentials::Token;
+use crate::{clock::Moment, credentials::Token};
 #[cfg(feature = "_crypto")]
 use crate::{credentials::Fingerprint, jose::crypto};
 
@@ -25,6 +25,7 @@ pub enum Freshness {
 pub struct VerifyRequest {
     token: Token,
     freshness: Freshness,
+    not_before: Option<Moment>,
 }
 
 impl VerifyRequest {
@@ -38,13 +39,35 @@ impl VerifyRequest {
     /// ```
     #[must_use]
     pub const fn new(token: Token) -> Self {
-        Self { token, freshness: Freshness::Cached }
+        Self { token, freshness: Freshness::Cached, not_before: None }
     }
 
     /// Sets how recent the answer must be.
     #[must_use]
     pub const fn with_freshness(mut self, freshness: Freshness) -> Self {
         self.freshness = freshness;
+        self
+    }
+
+    /// Wants an answer from a verification that started no earlier than `moment`: something was
+    /// revoked or forgotten then. Of several such moments the latest counts.
+    ///
+    /// Other than an age, it is the same for all who wait, so they can share one verification.
+    ///
+    /// ```
+    /// use tower_introspect::{
+    ///     clock::{Moment, SystemClock},
+    ///     credentials::Token,
+    ///     verify::VerifyRequest,
+    /// };
+    ///
+    /// let now = Moment::now(&SystemClock);
+    /// let request = VerifyRequest::new(Token::bearer("abc").unwrap()).with_not_before(now);
+    /// assert_eq!(request.not_before(), Some(now));
+    /// ```
+    #[must_use]
+    pub fn with_not_before(mut self, moment: Moment) -> Self {
+        self.not_before = Some(self.not_before.map_or(moment, |before| before.latest(moment)));
         self
     }
 
@@ -58,6 +81,18 @@ impl VerifyRequest {
     #[must_use]
     pub const fn freshness(&self) -> Freshness {
         self.freshness
+    }
+
+    /// The earliest start of a verification whose answer will do, if that matters.
+    #[must_use]
+    pub const fn not_before(&self) -> Option<Moment> {
+        self.not_before
+    }
+
+    /// Whether an answer from a verification that started at `start` will do, as far as
+    /// [`not_before`](Self::not_before) goes.
+    pub(super) fn takes_from(&self, start: Moment) -> bool {
+        self.not_before.is_none_or(|earliest| !start.is_before(earliest))
     }
 
     /// The SHA-256 digest of the token.

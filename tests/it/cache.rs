@@ -569,6 +569,38 @@ async fn what_was_asked_before_an_eviction_is_not_remembered_after_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_asked_before_an_eviction_is_not_joined_after_it() {
+    let server = Scripted::new().takes(SEC);
+    let flights = CoalesceLayer::new().clock(server.clock.clone()).layer(server.clone());
+    let cache = CacheLayer::new().clock(server.clock.clone()).layer(flights);
+    let before = tokio::spawn(cache.verify(token("abc")));
+    sleep(SEC / 2).await;
+    server.always(Act::refuse(ErrorKind::Inactive));
+    cache.evict(&Token::bearer("abc").unwrap());
+    let after = tokio::spawn(cache.verify(token("abc")));
+    let next = tokio::spawn(cache.verify(token("abc")));
+    assert!(before.await.unwrap().is_ok());
+    assert_eq!(kind(&after.await.unwrap()), Some(ErrorKind::Inactive));
+    assert_eq!(kind(&next.await.unwrap()), Some(ErrorKind::Inactive));
+    assert_eq!(server.calls(), 2, "those who came after it share one question");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cutoff_that_the_cache_was_not_told_of_counts_too() {
+    let server = Scripted::new();
+    let cache = cache(&server);
+    let told = Revocations::new().clock(server.clock.clone());
+    let verifier = RevocationLayer::new(told.clone()).layer(cache.clone());
+    assert!(at_once(&verifier, token("abc")).is_ok());
+    advance(SEC).await;
+    told.revoke(&Cutoff::subject(ISSUER, "alice"));
+    assert!(at_once(&verifier, token("abc")).is_ok());
+    assert_eq!((server.calls(), cache.stats().evicted_by_cutoff), (2, 1));
+    assert!(at_once(&verifier, token("abc")).is_ok());
+    assert_eq!(server.calls(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn nothing_of_a_dropped_request_is_left() {
     let server = Scripted::new();
     server.once(Act::Hang);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::{FutureExt, future::join_all};
 use tokio::time::{advance, sleep};
 use tower_introspect::{
     ErrorKind, VerifyError,
@@ -59,7 +60,7 @@ async fn an_answer_on_its_way_loses_against_a_cutoff_set_after_its_start() {
     revocations.revoke(&alice());
     assert_eq!(kind(&waiting.await.unwrap()), Some(ErrorKind::Inactive), "it was asked anew");
     assert_eq!(server.calls(), 2);
-    assert_eq!(server.asked()[1], Freshness::Within(Duration::ZERO));
+    assert_eq!(server.asked()[1], Freshness::Cached, "with a moment, not an age");
 }
 
 #[tokio::test(start_paused = true)]
@@ -104,6 +105,40 @@ async fn an_older_flight_is_not_joined_after_a_cutoff() {
     assert_eq!(kind(&first.await.unwrap()), Some(ErrorKind::Inactive));
     assert_eq!(kind(&second.await.unwrap()), Some(ErrorKind::Inactive));
     assert_eq!(server.calls(), 2, "both share the second one");
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_whom_a_cutoff_sends_back_share_one_question_however_far_apart_they_notice() {
+    let server = Scripted::new().takes(SEC);
+    let revocations = Revocations::new().clock(server.clock.clone());
+    let flights = CoalesceLayer::new().clock(server.clock.clone()).layer(server.clone());
+    let verifier = RevocationLayer::new(revocations.clone()).layer(flights);
+    let mut waiting: Vec<_> = (0..64).map(|_| Box::pin(verifier.verify(token("abc")))).collect();
+    for one in &mut waiting {
+        assert!(one.now_or_never().is_none());
+    }
+    advance(SEC / 2).await;
+    revocations.revoke(&alice());
+    advance(SEC / 2).await;
+    for one in &mut waiting {
+        assert!(one.now_or_never().is_none(), "it is asked anew");
+        advance(Duration::from_micros(1)).await;
+    }
+    assert!(join_all(waiting).await.iter().all(Result::is_ok));
+    assert_eq!(server.calls(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_verifier_that_knows_of_ages_only_is_told_an_age_in_the_end() {
+    let server = Scripted::new().takes(SEC);
+    let (verifier, revocations) = guarded(&server);
+    let waiting = tokio::spawn(verifier.verify(token("abc")));
+    for _ in 0..2 {
+        sleep(SEC * 3 / 4).await;
+        revocations.revoke(&alice());
+    }
+    assert!(waiting.await.unwrap().is_ok());
+    assert_eq!(server.asked()[2], Freshness::Within(Duration::ZERO));
 }
 
 #[tokio::test(start_paused = true)]

@@ -157,7 +157,8 @@ mod tests {
     async fn table_of_decisions() {
         use Freshness::{Cached, Live, Within};
         use Method::{Confirmed, Custom, Introspection, Jwt};
-        use Standing::{Outdated, Revoked, Stands};
+        use Standing::{Revoked, Stands};
+        let outdated = Standing::Outdated(after(0, 0).await.0);
         for (line, (method, monotonic, wall, exp, wanted, standing, decision, stale)) in [
             // Age.
             (Introspection, 0, 0, None, Cached, Stands, USE, true),
@@ -194,10 +195,10 @@ mod tests {
             // Past its end when it was verified: the policy's to refuse.
             (Introspection, 9, 9, Some(500), Cached, Stands, USE, true),
             // Cutoffs.
-            (Introspection, 0, 0, None, Cached, Outdated, Decision::Drop, false),
+            (Introspection, 0, 0, None, Cached, outdated, Decision::Drop, false),
             (Jwt, 0, 0, None, Cached, Revoked, Decision::Drop, false),
-            (Introspection, 40, 40, None, Cached, Outdated, Decision::Drop, false),
-            (Introspection, 0, 0, None, Live, Outdated, Decision::Drop, false),
+            (Introspection, 40, 40, None, Cached, outdated, Decision::Drop, false),
+            (Introspection, 0, 0, None, Live, outdated, Decision::Drop, false),
         ]
         .into_iter()
         .enumerate()

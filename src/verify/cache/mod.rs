@@ -8,7 +8,7 @@ mod store;
 use std::{
     fmt,
     sync::{
-        Arc, Weak,
+        Arc, PoisonError, RwLock, Weak,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -41,9 +41,34 @@ struct Inner<V> {
     verifier: V,
     store: Store,
     settings: CacheLayer,
-    /// How often something was evicted on demand: what was asked before is not remembered after.
-    evictions: AtomicU64,
+    evictions: Evictions,
     counters: Counters,
+}
+
+/// What was forgotten on demand: what was asked before is not remembered, and not joined, after.
+#[derive(Default)]
+struct Evictions {
+    count: AtomicU64,
+    last: RwLock<Option<Moment>>,
+}
+
+impl Evictions {
+    fn add_one(&self, now: Moment) {
+        let mut last = self.last.write().unwrap_or_else(PoisonError::into_inner);
+        *last = Some(last.map_or(now, |before| before.latest(now)));
+        self.count.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn count(&self) -> u64 {
+        self.count.load(Ordering::SeqCst)
+    }
+
+    fn last(&self) -> Option<Moment> {
+        if self.count() == 0 {
+            return None;
+        }
+        *self.last.read().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[derive(Default)]
@@ -62,22 +87,23 @@ impl<V> Cache<V> {
             verifier,
             store: Store::new(settings.entries, settings.bytes),
             settings,
-            evictions: AtomicU64::new(0),
+            evictions: Evictions::default(),
             counters: Counters::default(),
         }))
     }
 
     /// Forgets a token; says whether it was remembered.
     ///
-    /// Whoever already waits for a verification gets what comes of it, but it is not remembered.
+    /// Whoever already waits for a verification gets what comes of it, but it is not remembered, and
+    /// nobody joins it any more.
     pub fn evict(&self, token: &Token) -> bool {
-        self.0.evictions.fetch_add(1, Ordering::SeqCst);
+        self.0.evictions.add_one(self.0.now());
         self.0.store.evict(&request::fingerprint(token))
     }
 
     /// Forgets all tokens.
     pub fn clear(&self) {
-        self.0.evictions.fetch_add(1, Ordering::SeqCst);
+        self.0.evictions.add_one(self.0.now());
         self.0.store.clear();
     }
 
@@ -129,7 +155,7 @@ where
         let token = request.fingerprint();
         let now = inner.now();
         let old = match inner.store.facts(&token) {
-            Some(entry) => match inner.decide(&entry, request.freshness(), now) {
+            Some(entry) => match inner.decide(&entry, &request, now) {
                 Decision::Use { refresh } => {
                     inner.counters.hits.add_one();
                     if refresh {
@@ -184,14 +210,21 @@ impl<V> Inner<V> {
     }
 
     fn asked(&self, at: Moment) -> Asked {
-        Asked { at, evictions: self.evictions.load(Ordering::SeqCst) }
+        Asked { at, evictions: self.evictions.count() }
     }
 
-    fn decide(&self, entry: &Entry, wanted: Freshness, now: Moment) -> Decision {
-        let standing = self.settings.revocations.check(&entry.active);
+    fn decide(&self, entry: &Entry, request: &VerifyRequest, now: Moment) -> Decision {
+        let mut standing = self.settings.revocations.check(&entry.active);
+        if let (Standing::Stands, Some(earliest)) = (standing, request.not_before())
+            && !request.takes_from(entry.active.verified_at())
+        {
+            // A cutoff that this cache was not told of.
+            standing = Standing::Outdated(earliest);
+        }
         if standing != Standing::Stands {
             self.counters.evicted_by_cutoff.add_one();
         }
+        let wanted = request.freshness();
         decide(&Known::of(&entry.active), wanted, now, &self.settings.limits, standing)
     }
 
@@ -215,7 +248,11 @@ impl<V> Inner<V> {
             Freshness::Within(age) => Freshness::Within(age.min(max_age)),
             Freshness::Live => Freshness::Live,
         };
-        request.with_freshness(freshness)
+        let request = request.with_freshness(freshness);
+        match self.evictions.last() {
+            Some(moment) => request.with_not_before(moment),
+            None => request,
+        }
     }
 
     /// Takes an outcome over; says what the request gets.
@@ -237,7 +274,7 @@ impl<V> Inner<V> {
     }
 
     fn remember(&self, token: &Fingerprint, asked: Asked, outcome: &Outcome) {
-        let evicted = || self.evictions.load(Ordering::SeqCst) != asked.evictions;
+        let evicted = || self.evictions.count() != asked.evictions;
         if evicted() {
             return;
         }

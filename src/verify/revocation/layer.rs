@@ -113,23 +113,22 @@ impl Again {
         match outcome.as_ref().map_or(Standing::Stands, standing) {
             Standing::Stands => Ok(outcome),
             Standing::Revoked => Ok(Err(ErrorKind::Revoked.into())),
-            Standing::Outdated => {
+            Standing::Outdated(since) => {
                 self.left = self.left.saturating_sub(1);
-                if self.left > 0 {
-                    return Err(anew(self.request.clone()));
+                // All who wait ask for the same, and so can share the answer.
+                let request = self.request.clone().with_not_before(since);
+                match self.left {
+                    0 => {}
+                    // A verifier that remembers, and is not ours, may know of nothing but ages.
+                    1 if request.freshness() != Freshness::Live => {
+                        return Err(request.with_freshness(Freshness::Within(Duration::ZERO)));
+                    }
+                    _ => return Err(request),
                 }
                 Ok(Err(VerifyError::new(ErrorKind::Unavailable)
                     .with_context("revocations came in faster than answers")))
             }
         }
-    }
-}
-
-/// The same question, to which nothing remembered is an answer.
-fn anew(request: VerifyRequest) -> VerifyRequest {
-    match request.freshness() {
-        Freshness::Live => request,
-        _ => request.with_freshness(Freshness::Within(Duration::ZERO)),
     }
 }
 

@@ -71,7 +71,7 @@ impl Cutoff {
         Self::one(issuer.into(), Kind::Session, session.into())
     }
 
-    /// The tokens of a client (`client_id`).
+    /// The tokens of a client (`client_id`, or `azp` where that is what its issuer writes).
     pub fn client(issuer: impl Into<String>, client: impl Into<String>) -> Self {
         Self::one(issuer.into(), Kind::Client, client.into())
     }
@@ -96,8 +96,8 @@ impl Cutoff {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Standing {
-    /// They were established before a cutoff: ask anew.
-    Outdated,
+    /// They were established before a cutoff that became known at this moment: ask anew.
+    Outdated(Moment),
     /// The token is revoked.
     Revoked,
     /// No cutoff touches them.
@@ -252,6 +252,7 @@ impl Inner {
             (Kind::Subject, claims.subject().map(Into::into)),
             (Kind::Session, claims.string("sid")),
             (Kind::Client, claims.client_id()),
+            (Kind::Client, claims.string("azp")),
             (Kind::Token, claims.jwt_id()),
         ];
         for (kind, value) in named {

@@ -62,7 +62,7 @@ impl Line {
     /// the cutoff became known is answered by a server that knows too.
     fn check_start(self, active: &ActiveToken) -> Standing {
         if active.verified_at().is_before(self.known) {
-            Standing::Outdated
+            Standing::Outdated(self.known)
         } else {
             Standing::Stands
         }
@@ -70,9 +70,7 @@ impl Line {
 
     fn merge(&mut self, other: Self) {
         self.at = self.at.max(other.at);
-        if self.known.is_before(other.known) {
-            self.known = other.known;
-        }
+        self.known = self.known.latest(other.known);
     }
 
     /// A line that covers whatever any line until now does.
@@ -82,11 +80,13 @@ impl Line {
     }
 }
 
-pub(super) const fn worse(one: Standing, other: Standing) -> Standing {
+pub(super) fn worse(one: Standing, other: Standing) -> Standing {
+    use Standing::{Outdated, Revoked, Stands};
     match (one, other) {
-        (Standing::Revoked, _) | (_, Standing::Revoked) => Standing::Revoked,
-        (Standing::Outdated, _) | (_, Standing::Outdated) => Standing::Outdated,
-        (Standing::Stands, Standing::Stands) => Standing::Stands,
+        (Revoked, _) | (_, Revoked) => Revoked,
+        (Outdated(one), Outdated(other)) => Outdated(one.latest(other)),
+        (Outdated(since), Stands) | (Stands, Outdated(since)) => Outdated(since),
+        (Stands, Stands) => Stands,
     }
 }
 
