@@ -112,8 +112,9 @@ pub enum Standing {
 /// cutoff, by its `iat`; without `iat` too. Both hold for what is remembered, for what is new, and for
 /// answers on their way.
 ///
-/// Bounded: where there are too many cutoffs of an issuer, one for all its tokens takes their
-/// place. That makes more work, and refuses JWTs that it need not, but lets nothing pass.
+/// Bounded: where there are too many, one for all tokens of an issuer takes the place of the older
+/// half. That refuses JWTs that it need not, if they live longer than so many cutoffs take to come,
+/// but lets nothing pass.
 ///
 /// Clones share the cutoffs. While there are none, a question costs one atomic load.
 ///

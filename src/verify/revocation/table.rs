@@ -98,9 +98,13 @@ impl Cutoffs {
         }
         let new = 1 + usize::from(!self.issuers.contains_key(&issuer));
         if self.count + new > capacity {
-            return self.overflow(issuer, line, capacity);
+            self.fold_older();
+            // Often enough that it is worth the walk over all of them.
+            if self.count + new > capacity - capacity / 4 {
+                return self.overflow(line);
+            }
         }
-        self.count += new;
+        self.count += 1 + usize::from(!self.issuers.contains_key(&issuer));
         self.issuers.entry(issuer).or_default().some.insert(name, line);
     }
 
@@ -109,24 +113,41 @@ impl Cutoffs {
             return merge(&mut of.all, line);
         }
         if self.count >= capacity {
-            return self.overflow_all(line);
+            self.fold_older();
+            if self.count >= capacity - capacity / 4 {
+                return self.overflow(line);
+            }
         }
         self.count += 1;
         self.issuers.insert(issuer, OfIssuer { all: Some(line), some: HashMap::new() });
     }
 
-    /// Replaces the cutoffs of an issuer by one for all its tokens.
-    fn overflow(&mut self, issuer: u64, line: Line, capacity: usize) {
-        let line = line.covering();
-        self.add_issuer(issuer, line, capacity);
-        let Some(of) = self.issuers.get_mut(&issuer) else { return };
-        let before = of.some.len();
-        of.some.retain(|_, one| one.at > line.at);
-        self.count -= before - of.some.len();
+    /// Replaces the older half of all cutoffs by one for all tokens of each issuer: what is that old
+    /// has mostly expired.
+    fn fold_older(&mut self) {
+        let lines = self.issuers.values().flat_map(|of| of.some.values());
+        let mut times: Vec<_> = lines.map(|line| line.covering().at).collect();
+        if times.is_empty() {
+            return;
+        }
+        let middle = times.len() / 2;
+        let (_, &mut until, _) = times.select_nth_unstable(middle);
+        for of in self.issuers.values_mut() {
+            let OfIssuer { all, some } = of;
+            some.retain(|_, line| {
+                let covering = line.covering();
+                let old = covering.at <= until;
+                if old {
+                    merge(all, covering);
+                }
+                !old
+            });
+        }
+        self.count = self.issuers.values().map(|of| 1 + of.some.len()).sum();
     }
 
     /// Replaces all cutoffs by one for all tokens.
-    fn overflow_all(&mut self, line: Line) {
+    fn overflow(&mut self, line: Line) {
         let issuers = self.issuers.values().flat_map(|of| of.some.values().chain(&of.all));
         let latest = issuers.map(|line| line.at).max().map_or(line.at, |at| at.max(line.at));
         merge(&mut self.everyone, Line { at: latest, ..line }.covering());

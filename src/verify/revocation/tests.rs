@@ -124,6 +124,34 @@ fn too_many_cutoffs_become_one_for_all_tokens() {
     assert_eq!(revocations.check(&elsewhere), Standing::Stands);
 }
 
+/// Shared, and moved by hand.
+#[derive(Clone, Debug)]
+struct Hand(Arc<std::sync::atomic::AtomicI64>);
+
+impl Clock for Hand {
+    fn now(&self) -> UnixTime {
+        UnixTime::from_secs(self.0.load(Ordering::Relaxed))
+    }
+}
+
+#[test]
+fn an_endless_row_of_logouts_costs_the_recent_tokens_of_others_nothing() {
+    let hand = Hand(Arc::default());
+    let revocations = Revocations::with_capacity(100).clock(hand.clone());
+    for n in 1..10_000_i64 {
+        hand.0.store(n * 60, Ordering::Relaxed);
+        revocations.revoke(&Cutoff::subject(ISSUER, format!("user-{n}")));
+        assert!(revocations.len() <= 101);
+        // A quarter of an hour old, with at least twenty precise cutoffs kept.
+        let other = format!(r#"{{"sub":"bob","iat":{}}}"#, n * 60 - 900);
+        assert_eq!(revocations.check(&fact(ISSUER, Method::Jwt, &other)), Standing::Stands, "{n}");
+        for user in [n, n - 20, n - 200].into_iter().filter(|user| *user > 0) {
+            let old = format!(r#"{{"sub":"user-{user}","iat":{}}}"#, user * 60 - 1);
+            assert_eq!(revocations.check(&fact(ISSUER, Method::Jwt, &old)), Standing::Revoked);
+        }
+    }
+}
+
 #[test]
 fn too_many_issuers_become_one_cutoff_for_everyone() {
     let revocations = revocations(10);
