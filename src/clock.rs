@@ -160,6 +160,13 @@ impl Moment {
         if self.is_before(other) { other } else { self }
     }
 
+    /// The time passed from `earlier` to this moment, by the monotonic clock alone. For what must not
+    /// jump when the wall clock is stepped, such as a rate.
+    #[must_use]
+    pub fn monotonic_since(self, earlier: Self) -> Duration {
+        self.monotonic.saturating_duration_since(earlier.monotonic)
+    }
+
     /// The time passed from `earlier` to this moment, by whichever clock saw more of it.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {

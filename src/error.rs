@@ -130,6 +130,8 @@ pub enum ErrorKind {
     InsufficientAuthentication,
     /// The policy refuses the request for another reason.
     Denied,
+    /// The peer has caused too many questions about bad tokens (RFC 6585 §4).
+    TooManyRequests,
 
     // Not the client's fault.
     /// The authorization server could not be reached in time, or is overloaded.
@@ -183,6 +185,7 @@ impl ErrorKind {
             Self::InsufficientScope => "insufficient_scope",
             Self::InsufficientAuthentication => "insufficient_authentication",
             Self::Denied => "denied",
+            Self::TooManyRequests => "too_many_requests",
             Self::Unavailable => "unavailable",
             Self::BadResponse => "bad_response",
             Self::CredentialsRejected => "credentials_rejected",
@@ -220,6 +223,7 @@ impl fmt::Display for ErrorKind {
             Self::InsufficientScope => "the token lacks a needed scope",
             Self::InsufficientAuthentication => "the user authentication is not sufficient",
             Self::Denied => "the policy refuses the request",
+            Self::TooManyRequests => "the peer has sent too many bad tokens",
             Self::Unavailable => "the authorization server is not available",
             Self::BadResponse => "the authorization server answered out of protocol",
             Self::CredentialsRejected => {

@@ -8,7 +8,7 @@ use crate::{
     error::{ErrorKind, VerifyError},
     policy::strip_identity,
     respond::{self, Refusal, RequestHead, Respond},
-    verify::{ActiveToken, Outcome},
+    verify::{ActiveToken, Outcome, VerifyRequest},
 };
 
 /// What a request carries.
@@ -55,6 +55,17 @@ impl<V, R> IntrospectLayer<V, R> {
                 Ok(Credentials::Anonymous)
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// What the verifier is asked about the token of a request.
+    pub(super) fn question<B>(&self, token: Token, request: &Request<B>) -> VerifyRequest {
+        let head = RequestHead::of(request);
+        let freshness = (self.settings.freshness)(head);
+        let question = VerifyRequest::new(token).with_freshness(freshness);
+        match self.settings.peer.as_deref().and_then(|peer| peer(head)) {
+            Some(peer) => question.with_peer(peer),
+            None => question,
         }
     }
 

@@ -57,7 +57,7 @@ use crate::{
     credentials::Extractor,
     policy::Policy,
     respond::{Auto, RequestHead},
-    verify::Freshness,
+    verify::{Freshness, PeerKey},
 };
 
 /// Makes the services below it reachable with a verified token only.
@@ -82,10 +82,12 @@ struct Settings {
     optional: bool,
     exempt: Option<Arc<Exempt>>,
     freshness: Arc<FreshnessOf>,
+    peer: Option<Arc<PeerOf>>,
     remove_credentials: bool,
 }
 
 type Exempt = dyn Fn(RequestHead<'_>) -> bool + Send + Sync;
+pub(crate) type PeerOf = dyn Fn(RequestHead<'_>) -> Option<PeerKey> + Send + Sync;
 type FreshnessOf = dyn Fn(RequestHead<'_>) -> Freshness + Send + Sync;
 
 impl<V> IntrospectLayer<V> {
@@ -101,6 +103,7 @@ impl<V> IntrospectLayer<V> {
                 optional: false,
                 exempt: None,
                 freshness: Arc::new(|_| Freshness::Cached),
+                peer: None,
                 remove_credentials: false,
             },
         }
@@ -154,6 +157,34 @@ impl<V, R> IntrospectLayer<V, R> {
         F: Fn(RequestHead<'_>) -> Freshness + Send + Sync + 'static,
     {
         self.settings.freshness = Arc::new(freshness);
+        self
+    }
+
+    /// Says who sends a request, for a [`MissBudgetLayer`](crate::verify::MissBudgetLayer) among the
+    /// verifiers: its address, say.
+    ///
+    /// ```
+    /// use std::net::SocketAddr;
+    /// use axum::extract::ConnectInfo;
+    /// use tower_introspect::{
+    ///     ErrorKind, IntrospectLayer, Policy,
+    ///     verify::{PeerKey, verify_fn},
+    /// };
+    ///
+    /// let closed = verify_fn(async |_| Err(ErrorKind::Inactive.into()));
+    /// // For `axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>())`.
+    /// let layer = IntrospectLayer::new(closed, Policy::new("https://api.example.com")).peer_fn(|head| {
+    ///     let ConnectInfo(address) = head.extension::<ConnectInfo<SocketAddr>>()?;
+    ///     Some(PeerKey::address(address.ip()))
+    /// });
+    /// # let _ = layer;
+    /// ```
+    #[must_use]
+    pub fn peer_fn<F>(mut self, peer: F) -> Self
+    where
+        F: Fn(RequestHead<'_>) -> Option<PeerKey> + Send + Sync + 'static,
+    {
+        self.settings.peer = Some(Arc::new(peer));
         self
     }
 

@@ -15,8 +15,8 @@ use super::{
 use crate::{
     error::VerifyError,
     policy::Anonymous,
-    respond::{Auto, RequestHead, Respond},
-    verify::{Verifier, VerifyRequest},
+    respond::{Auto, Respond},
+    verify::Verifier,
 };
 
 /// The service of an [`IntrospectLayer`].
@@ -101,8 +101,7 @@ where
             }
             Ok(Credentials::Token(token)) => {
                 let presented = Presented::of(&token);
-                let freshness = (shared.settings.freshness)(RequestHead::of(&request));
-                let question = VerifyRequest::new(token).with_freshness(freshness);
+                let question = shared.question(token, &request);
                 match shared.verifier.verify(question).now_or_later() {
                     Ok(outcome) => match shared.admit(outcome, presented, &mut request) {
                         Ok(()) => {

@@ -1,4 +1,4 @@
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use tower_layer::Layer;
 
@@ -15,12 +15,16 @@ use crate::{
     clock::{Clock, SystemClock},
     error::ConfigError,
     http::HttpTransport,
+    layer::PeerOf,
     policy::{Policy, Requirement},
-    verify::{BoxVerifier, BulkheadLayer, Freshness, RevocationLayer, Revocations},
+    respond::RequestHead,
+    verify::{
+        BoxVerifier, BulkheadLayer, Freshness, MissBudgetLayer, PeerKey, RevocationLayer,
+        Revocations,
+    },
 };
 
 /// Configures a [`ResourceServer`].
-#[derive(Debug)]
 #[must_use = "a builder does nothing until built"]
 pub struct ResourceServerBuilder {
     audience: String,
@@ -31,6 +35,7 @@ pub struct ResourceServerBuilder {
     transport: Option<HttpTransport>,
     loopback_http: bool,
     stack: Settings,
+    peer: Option<Arc<PeerOf>>,
     own_revocations: bool,
     #[cfg(all(feature = "jwt", feature = "_crypto"))]
     resolver: Option<IssuerResolver>,
@@ -47,6 +52,7 @@ impl ResourceServerBuilder {
             transport: None,
             loopback_http: false,
             stack: Settings::default(),
+            peer: None,
             own_revocations: true,
             #[cfg(all(feature = "jwt", feature = "_crypto"))]
             resolver: None,
@@ -104,6 +110,33 @@ impl ResourceServerBuilder {
     /// [`Unavailable`](crate::ErrorKind::Unavailable).
     pub fn max_concurrent_introspections(mut self, limit: usize) -> Self {
         self.stack.bulkhead = BulkheadLayer::new(limit);
+        self
+    }
+
+    /// Limits how many questions about bad tokens each peer may cause, all issuers together; `peer` says
+    /// who sends a request. Without limit by default. See [`MissBudgetLayer`].
+    ///
+    /// ```
+    /// use std::{net::SocketAddr, time::Duration};
+    /// use axum::extract::ConnectInfo;
+    /// use tower_introspect::{
+    ///     ResourceServer,
+    ///     verify::{MissBudgetLayer, PeerKey},
+    /// };
+    ///
+    /// let budget = MissBudgetLayer::new(20, Duration::from_secs(1));
+    /// let builder = ResourceServer::builder("https://api.example.com").miss_budget(budget, |head| {
+    ///     let ConnectInfo(address) = head.extension::<ConnectInfo<SocketAddr>>()?;
+    ///     Some(PeerKey::address(address.ip()))
+    /// });
+    /// # let _ = builder;
+    /// ```
+    pub fn miss_budget<F>(mut self, budget: MissBudgetLayer, peer: F) -> Self
+    where
+        F: Fn(RequestHead<'_>) -> Option<PeerKey> + Send + Sync + 'static,
+    {
+        self.stack.budget = Some(budget);
+        self.peer = Some(Arc::new(peer));
         self
     }
 
@@ -208,6 +241,7 @@ impl ResourceServerBuilder {
             verifier: BoxVerifier::new(verifier),
             policy,
             freshness: self.freshness,
+            peer: self.peer,
             issuers,
             revocations,
             #[cfg(all(feature = "jwt", feature = "_crypto"))]
@@ -278,6 +312,15 @@ impl ResourceServerBuilder {
     fn cache(mut self, change: impl FnOnce(CacheLayer) -> CacheLayer) -> Self {
         self.stack.cache = change(self.stack.cache);
         self
+    }
+}
+
+impl fmt::Debug for ResourceServerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResourceServerBuilder")
+            .field("policy", &self.policy)
+            .field("issuers", &self.issuers)
+            .finish_non_exhaustive()
     }
 }
 

@@ -48,7 +48,7 @@ pub use self::{builder::ResourceServerBuilder, fresh::RequireFresh, issuer::Issu
 use crate::credentials::Token;
 use crate::{
     error::VerifyError,
-    layer::IntrospectLayer,
+    layer::{IntrospectLayer, PeerOf},
     policy::Policy,
     verify::{BoxVerifier, Freshness, Readiness, Revocations, Stats},
 };
@@ -67,6 +67,7 @@ struct Inner {
     verifier: BoxVerifier,
     policy: Policy,
     freshness: Freshness,
+    peer: Option<Arc<PeerOf>>,
     issuers: Vec<Trusted>,
     revocations: Revocations,
     #[cfg(all(feature = "jwt", feature = "_crypto"))]
@@ -91,7 +92,12 @@ impl ResourceServer {
     /// The middleware. All layers of one resource server share its keys and connections.
     #[must_use]
     pub fn layer(&self) -> IntrospectLayer<BoxVerifier> {
-        IntrospectLayer::new(self.verifier(), self.policy()).freshness(self.0.freshness)
+        let layer =
+            IntrospectLayer::new(self.verifier(), self.policy()).freshness(self.0.freshness);
+        match self.0.peer.clone() {
+            Some(peer) => layer.peer_fn(move |head| peer(head)),
+            None => layer,
+        }
     }
 
     /// What verifies the tokens of all trusted issuers, for those who compose by hand.

@@ -9,8 +9,8 @@ use crate::verify::{Coalesce, CoalesceLayer};
 use crate::{
     clock::Clock,
     verify::{
-        BoxVerifier, Bulkhead, BulkheadLayer, CircuitBreaker, CircuitBreakerLayer, Revocations,
-        Stats, Verifier,
+        BoxVerifier, Bulkhead, BulkheadLayer, CircuitBreaker, CircuitBreakerLayer, MissBudget,
+        MissBudgetLayer, Revocations, Stats, Verifier,
     },
 };
 #[cfg(all(feature = "cache", feature = "_crypto"))]
@@ -26,6 +26,7 @@ pub(super) struct Settings {
     pub(super) cache: CacheLayer,
     #[cfg(all(feature = "cache", feature = "_crypto"))]
     pub(super) no_cache: bool,
+    pub(super) budget: Option<MissBudgetLayer>,
     pub(super) bulkhead: BulkheadLayer,
     pub(super) revocations: Revocations,
 }
@@ -58,17 +59,24 @@ impl Stack {
         let breaker = CircuitBreakerLayer::new().clock(Arc::clone(clock)).layer(verifier);
         // Outside of the breaker: a full house is no failure of the server.
         let house = settings.bulkhead.layer(breaker.clone());
-        let parts: Vec<Arc<dyn Part>> = vec![Arc::new(breaker), Arc::new(house.clone())];
+        let mut parts: Vec<Arc<dyn Part>> = vec![Arc::new(breaker), Arc::new(house.clone())];
+        let house = match &settings.budget {
+            Some(budget) => {
+                let guarded = budget.layer(house);
+                parts.push(Arc::new(guarded.clone()));
+                BoxVerifier::new(guarded)
+            }
+            None => BoxVerifier::new(house),
+        };
         #[cfg(feature = "_crypto")]
         return {
             let flights = CoalesceLayer::new().clock(Arc::clone(clock)).layer(house);
-            let mut parts = parts;
             parts.push(Arc::new(flights.clone()));
             Self { verifier: BoxVerifier::new(flights.clone()), parts }
                 .remembering(flights, settings, clock)
         };
         #[cfg(not(feature = "_crypto"))]
-        Self { verifier: BoxVerifier::new(house), parts }
+        Self { verifier: house, parts }
     }
 
     /// Around a verifier that asks nobody.
@@ -135,6 +143,12 @@ impl<V: Send + Sync> Part for Coalesce<V> {
 }
 
 impl<V: Send + Sync> Part for Bulkhead<V> {
+    fn stats(&self) -> Stats {
+        self.stats()
+    }
+}
+
+impl<V: Send + Sync> Part for MissBudget<V> {
     fn stats(&self) -> Stats {
         self.stats()
     }

@@ -46,7 +46,7 @@ mod table;
 
 use std::fmt;
 
-use ::http::{HeaderMap, Method, Request, Response, Uri, header::CONTENT_TYPE};
+use ::http::{Extensions, HeaderMap, Method, Request, Response, Uri, header::CONTENT_TYPE};
 
 pub use self::{challenge::Challenge, problem::ProblemJson};
 use crate::{error::VerifyError, telemetry};
@@ -59,19 +59,21 @@ pub struct RequestHead<'a> {
     method: &'a Method,
     uri: &'a Uri,
     headers: &'a HeaderMap,
+    extensions: Option<&'a Extensions>,
 }
 
 impl<'a> RequestHead<'a> {
     /// The head of a request with these parts.
     #[must_use]
     pub const fn new(method: &'a Method, uri: &'a Uri, headers: &'a HeaderMap) -> Self {
-        Self { method, uri, headers }
+        Self { method, uri, headers, extensions: None }
     }
 
     /// The head of `request`.
     #[must_use]
     pub fn of<B>(request: &'a Request<B>) -> Self {
-        Self::new(request.method(), request.uri(), request.headers())
+        let extensions = Some(request.extensions());
+        Self { extensions, ..Self::new(request.method(), request.uri(), request.headers()) }
     }
 
     /// The method.
@@ -90,6 +92,12 @@ impl<'a> RequestHead<'a> {
     #[must_use]
     pub const fn headers(&self) -> &'a HeaderMap {
         self.headers
+    }
+
+    /// What a server or a layer outside has left with the request, such as the address of its peer.
+    #[must_use]
+    pub fn extension<T: Send + Sync + 'static>(&self) -> Option<&'a T> {
+        self.extensions?.get()
     }
 
     /// True if the client speaks gRPC or gRPC-Web, going by the content type.

@@ -30,6 +30,7 @@ pub(super) enum Shape {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum GrpcStatus {
     PermissionDenied,
+    ResourceExhausted,
     Internal,
     Unavailable,
     Unauthenticated,
@@ -39,6 +40,7 @@ impl GrpcStatus {
     pub(super) const fn code(self) -> &'static str {
         match self {
             Self::PermissionDenied => "7",
+            Self::ResourceExhausted => "8",
             Self::Internal => "13",
             Self::Unavailable => "14",
             Self::Unauthenticated => "16",
@@ -48,7 +50,7 @@ impl GrpcStatus {
 
 pub(super) const fn row(kind: ErrorKind) -> Row {
     use ErrorKind as Kind;
-    use GrpcStatus::{Internal, PermissionDenied, Unauthenticated, Unavailable};
+    use GrpcStatus::{Internal, PermissionDenied, ResourceExhausted, Unauthenticated, Unavailable};
     use Shape::{Absent, Bare, Error};
 
     let (status, challenge, grpc, message) = match kind {
@@ -95,6 +97,9 @@ pub(super) const fn row(kind: ErrorKind) -> Row {
             "stronger or more recent authentication required",
         ),
         Kind::Denied => (StatusCode::FORBIDDEN, Absent, PermissionDenied, "permission denied"),
+        Kind::TooManyRequests => {
+            (StatusCode::TOO_MANY_REQUESTS, Absent, ResourceExhausted, "too many requests")
+        }
         Kind::Unavailable => (
             StatusCode::SERVICE_UNAVAILABLE,
             Absent,
@@ -116,7 +121,7 @@ mod tests {
     use super::*;
     use crate::error::Blame;
 
-    const KINDS: [ErrorKind; 30] = [
+    const KINDS: [ErrorKind; 31] = [
         ErrorKind::MissingCredentials,
         ErrorKind::UnsupportedScheme,
         ErrorKind::MalformedCredentials,
@@ -143,6 +148,7 @@ mod tests {
         ErrorKind::InsufficientScope,
         ErrorKind::InsufficientAuthentication,
         ErrorKind::Denied,
+        ErrorKind::TooManyRequests,
         ErrorKind::Unavailable,
         ErrorKind::BadResponse,
         ErrorKind::CredentialsRejected,
@@ -156,7 +162,7 @@ mod tests {
             assert_eq!(row(kind).status.is_client_error(), client, "{kind:?}");
             assert_eq!(
                 row(kind).challenge != Shape::Absent,
-                client && kind != ErrorKind::Denied,
+                client && !matches!(kind, ErrorKind::Denied | ErrorKind::TooManyRequests),
                 "{kind:?}"
             );
         }

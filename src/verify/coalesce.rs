@@ -188,9 +188,7 @@ where
         // The verifier is asked under the lock, so that nobody else does meanwhile. That is quick:
         // what takes time is the future.
         let mut part = lock(self.home.part(&token));
-        if let Some(flight) =
-            part.get(&token).and_then(|entry| entry.joinable(request, arrived))
-        {
+        if let Some(flight) = part.get(&token).and_then(|entry| entry.joinable(request, arrived)) {
             self.home.joined.add_one();
             return Boarded::Joined(flight);
         }

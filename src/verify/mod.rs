@@ -56,6 +56,7 @@ mod active;
 mod boxed;
 mod breaker;
 mod bridge;
+mod budget;
 mod bulkhead;
 #[cfg(all(feature = "cache", feature = "_crypto"))]
 mod cache;
@@ -89,6 +90,7 @@ pub use self::{
     boxed::BoxVerifier,
     breaker::{BreakerFuture, CircuitBreaker, CircuitBreakerLayer},
     bridge::{FromService, FromServiceLayer, IntoService, Oneshot},
+    budget::{BudgetFuture, MissBudget, MissBudgetLayer, PeerKey},
     bulkhead::{Bulkhead, BulkheadFuture, BulkheadLayer},
     confirm::Confirm,
     fallback::Fallback,

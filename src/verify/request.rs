@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use super::PeerKey;
 use crate::{clock::Moment, credentials::Token};
 #[cfg(feature = "_crypto")]
 use crate::{credentials::Fingerprint, jose::crypto};
@@ -26,6 +27,8 @@ pub struct VerifyRequest {
     token: Token,
     freshness: Freshness,
     not_before: Option<Moment>,
+    peer: Option<PeerKey>,
+    asked_on: bool,
 }
 
 impl VerifyRequest {
@@ -39,7 +42,7 @@ impl VerifyRequest {
     /// ```
     #[must_use]
     pub const fn new(token: Token) -> Self {
-        Self { token, freshness: Freshness::Cached, not_before: None }
+        Self { token, freshness: Freshness::Cached, not_before: None, peer: None, asked_on: false }
     }
 
     /// Sets how recent the answer must be.
@@ -71,6 +74,19 @@ impl VerifyRequest {
         self
     }
 
+    /// Says who sends the request, so that a [`MissBudget`](super::MissBudget) can tell peers apart.
+    #[must_use]
+    pub const fn with_peer(mut self, peer: PeerKey) -> Self {
+        self.peer = Some(peer);
+        self
+    }
+
+    /// Says that others will be asked if this one does not know the token.
+    pub(super) const fn with_asked_on(mut self, asked_on: bool) -> Self {
+        self.asked_on = asked_on;
+        self
+    }
+
     /// The token.
     #[must_use]
     pub const fn token(&self) -> &Token {
@@ -87,6 +103,16 @@ impl VerifyRequest {
     #[must_use]
     pub const fn not_before(&self) -> Option<Moment> {
         self.not_before
+    }
+
+    /// Who sends the request, if that is known.
+    #[must_use]
+    pub const fn peer(&self) -> Option<PeerKey> {
+        self.peer
+    }
+
+    pub(super) const fn is_asked_on(&self) -> bool {
+        self.asked_on
     }
 
     /// Whether an answer from a verification that started at `start` will do, as far as

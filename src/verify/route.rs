@@ -192,9 +192,12 @@ impl fmt::Debug for Route {
 async fn ask_each(verifiers: Vec<BoxVerifier>, request: VerifyRequest) -> Outcome {
     let mut unasked = None;
     let mut refused = VerifyError::new(ErrorKind::Inactive);
-    for verifier in verifiers {
-        match verifier.verify(request.clone()).await {
+    let last = verifiers.len().saturating_sub(1);
+    for (at, verifier) in verifiers.into_iter().enumerate() {
+        match verifier.verify(request.clone().with_asked_on(at < last)).await {
             Ok(active) => return Ok(active),
+            // Over the budget of its peer, nobody was asked: that is no word on the token.
+            Err(error) if error.kind() == ErrorKind::TooManyRequests => return Err(error),
             Err(error) if error.blame() == crate::Blame::Client => refused = error,
             Err(error) => unasked = Some(error),
         }

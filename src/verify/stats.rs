@@ -38,6 +38,8 @@ pub struct Stats {
     pub shed: u64,
     /// Verifications refused because the breaker was open.
     pub broken: u64,
+    /// Verifications refused because their peer had used up its budget for bad tokens.
+    pub over_budget: u64,
     /// The breaker now; of several, the one that lets the least through.
     pub breaker: BreakerState,
     /// Facts and refusals that are remembered.
@@ -61,6 +63,7 @@ impl Stats {
             upstream_calls: self.upstream_calls + other.upstream_calls,
             shed: self.shed + other.shed,
             broken: self.broken + other.broken,
+            over_budget: self.over_budget + other.over_budget,
             breaker: self.breaker.max(other.breaker),
             entries: self.entries + other.entries,
             bytes: self.bytes + other.bytes,

@@ -6,6 +6,7 @@
 mod axum;
 mod bound;
 mod breaker;
+mod budget;
 mod budgets;
 mod cache;
 mod coalesce;

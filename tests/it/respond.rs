@@ -59,6 +59,7 @@ fn golden() -> Vec<(VerifyError, u16, Option<&'static str>, &'static str)> {
             "16",
         ),
         (kind(ErrorKind::Denied), 403, None, "7"),
+        (kind(ErrorKind::TooManyRequests), 429, None, "8"),
         (kind(ErrorKind::Unavailable), 503, None, "14"),
         (kind(ErrorKind::BadResponse), 502, None, "14"),
         (kind(ErrorKind::CredentialsRejected), 500, None, "13"),
