@@ -31,7 +31,7 @@
 //! Each needs an [`IntrospectLayer`](crate::IntrospectLayer) outside, and answers 500 without one.
 //! `Option<VerifiedToken>` is `None` only where that layer let a request in without credentials.
 
-use std::fmt;
+use std::{fmt, marker::PhantomData, ops::Deref};
 
 use axum_core::{
     body::Body,
@@ -42,8 +42,9 @@ use http::request::Parts;
 use serde::de::DeserializeOwned;
 
 use crate::{
+    claims::assert_scopes,
     error::{ErrorKind, VerifyError},
-    policy::{Identity, VerifiedToken, challenge_of, token_of},
+    policy::{Identity, VerifiedToken, challenge_of, completed, token_of},
     respond::{self, Auto, Refusal, RequestHead},
 };
 
@@ -55,6 +56,85 @@ use crate::{
 #[expect(clippy::exhaustive_structs, reason = "it is taken apart in handlers' arguments")]
 pub struct Claims<T>(pub T);
 
+/// The scope that a handler needs, as a type.
+///
+/// What is no scope-token (RFC 6749 §3.3) is an error of compilation where the type is used.
+pub trait ScopeSet {
+    /// Every one of these values is needed.
+    const SCOPES: &'static [&'static str];
+}
+
+/// The verified token, if it has the scope `S`.
+///
+/// For handlers that must not be reachable without it, wherever their route is put.
+///
+/// ```
+/// use axum::{Router, routing::get};
+/// use tower_introspect::axum::{ScopeSet, Scoped};
+///
+/// struct ReadPayments;
+///
+/// impl ScopeSet for ReadPayments {
+///     const SCOPES: &'static [&'static str] = &["read:payments"];
+/// }
+///
+/// async fn list(token: Scoped<ReadPayments>) -> String {
+///     format!("payments of {:?}", token.subject())
+/// }
+///
+/// let app: Router = Router::new().route("/payments", get(list));
+/// # let _ = app;
+/// ```
+///
+/// A scope that is none does not compile:
+///
+/// ```compile_fail
+/// use axum::{Router, routing::get};
+/// use tower_introspect::axum::{ScopeSet, Scoped};
+///
+/// struct Typo;
+///
+/// impl ScopeSet for Typo {
+///     const SCOPES: &'static [&'static str] = &["read payments"];
+/// }
+///
+/// async fn list(_: Scoped<Typo>) {}
+///
+/// let app: Router = Router::new().route("/payments", get(list));
+/// ```
+pub struct Scoped<S> {
+    token: VerifiedToken,
+    scope: PhantomData<fn() -> S>,
+}
+
+impl<S> Scoped<S> {
+    /// The token.
+    #[must_use]
+    pub fn into_token(self) -> VerifiedToken {
+        self.token
+    }
+}
+
+impl<S> Deref for Scoped<S> {
+    type Target = VerifiedToken;
+
+    fn deref(&self) -> &VerifiedToken {
+        &self.token
+    }
+}
+
+impl<S> Clone for Scoped<S> {
+    fn clone(&self) -> Self {
+        Self { token: self.token.clone(), scope: PhantomData }
+    }
+}
+
+impl<S> fmt::Debug for Scoped<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Scoped").field(&self.token).finish()
+    }
+}
+
 /// The refusal of a request by an extractor.
 pub struct Rejection {
     error: VerifyError,
@@ -63,6 +143,7 @@ pub struct Rejection {
 
 impl Rejection {
     fn new(error: VerifyError, parts: &Parts) -> Self {
+        let error = completed(&parts.extensions, error);
         let challenge = challenge_of(&parts.extensions);
         let head = RequestHead::new(&parts.method, &parts.uri, &parts.headers);
         let response = respond::refuse(&Auto::new(), &Refusal::new(&error, head, &challenge));
@@ -105,6 +186,23 @@ impl<S: Sync> FromRequestParts<S> for VerifiedToken {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
         token_of(&parts.extensions).cloned().map_err(|error| Rejection::new(error, parts))
+    }
+}
+
+impl<S: Sync, T: ScopeSet> FromRequestParts<S> for Scoped<T> {
+    type Rejection = Rejection;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
+        const { assert_scopes(T::SCOPES) };
+        let token = match token_of(&parts.extensions) {
+            Ok(token) => token,
+            Err(error) => return Err(Rejection::new(error, parts)),
+        };
+        if T::SCOPES.iter().all(|scope| token.has_scope(scope)) {
+            return Ok(Self { token: token.clone(), scope: PhantomData });
+        }
+        let error = VerifyError::insufficient_scope(&T::SCOPES.join(" "));
+        Err(Rejection::new(error, parts))
     }
 }
 

@@ -330,6 +330,18 @@ impl VerifyError {
         self.edit(|inner| inner.retry_after = Some(after))
     }
 
+    /// The same, with another scope that is needed.
+    #[must_use]
+    pub(crate) fn with_scope(self, needed: &str) -> Self {
+        self.edit(|inner| inner.scope = Some(needed.into()))
+    }
+
+    /// The same, with another authentication that is needed.
+    #[must_use]
+    pub(crate) fn with_step_up(self, step_up: StepUp) -> Self {
+        self.edit(|inner| inner.step_up = Some(step_up))
+    }
+
     /// What went wrong.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {

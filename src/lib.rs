@@ -130,7 +130,7 @@ pub use self::{
     error::{Blame, BoxError, ConfigError, ErrorKind, TokenKind, VerifyError},
     layer::IntrospectLayer,
     policy::{Identity, Policy, VerifiedToken},
-    require::{RequireAudience, RequireScope},
+    require::{RequireAcr, RequireAudience, RequireScope},
 };
 
 /// Longer texts.

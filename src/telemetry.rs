@@ -24,6 +24,14 @@ pub(crate) fn refused(error: &VerifyError) {
     let _ = (error, Blame::Client);
 }
 
+/// Reports what a requirement that is only observed would have refused.
+pub(crate) fn would_have_refused(observer: &str, error: &VerifyError) {
+    #[cfg(feature = "tracing")]
+    tracing::debug!(observer, reason = error.kind().reason(), "request would be refused");
+    #[cfg(not(feature = "tracing"))]
+    let _ = (observer, error);
+}
+
 /// Reports that the keys of an issuer were fetched.
 #[cfg(all(feature = "jwt", feature = "_crypto"))]
 pub(crate) fn keys_fetched(issuer: &str, keys: usize) {

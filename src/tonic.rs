@@ -42,7 +42,9 @@ use crate::{
     credentials::Extractor,
     error::{ErrorKind, VerifyError},
     layer::Introspect,
-    policy::{Policy, Requirement, VerifiedToken, challenge_of, strip_identity, token_of},
+    policy::{
+        Policy, Requirement, VerifiedToken, challenge_of, completed, met, strip_identity, token_of,
+    },
     require::Require,
     respond::{Challenge, Refusal, RequestHead},
     telemetry,
@@ -66,11 +68,25 @@ pub trait RequestExt: sealed::Sealed {
     /// `Unauthenticated` if the request was let in without credentials, `Internal` if no layer has
     /// seen it.
     fn verified_token(&self) -> Result<&VerifiedToken, Status>;
+
+    /// The token, if it meets a requirement: for what a method finds out only from its message.
+    ///
+    /// # Errors
+    ///
+    /// As for [`verified_token`](Self::verified_token), and `PermissionDenied` or `Unauthenticated` if
+    /// the requirement is not met.
+    fn require(&self, requirement: &Requirement) -> Result<&VerifiedToken, Status>;
 }
 
 impl<T> RequestExt for Request<T> {
+    fn require(&self, requirement: &Requirement) -> Result<&VerifiedToken, Status> {
+        let token =
+            token_of(self.extensions()).and_then(|token| requirement.check(token).map(|()| token));
+        token.map_err(|error| refuse(error, self.extensions()))
+    }
+
     fn verified_token(&self) -> Result<&VerifiedToken, Status> {
-        token_of(self.extensions()).map_err(|error| refuse(&error, self.extensions()))
+        token_of(self.extensions()).map_err(|error| refuse(error, self.extensions()))
     }
 }
 
@@ -89,11 +105,14 @@ impl RequireInterceptor {
 }
 
 impl Interceptor for RequireInterceptor {
-    fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
-        let outcome = token_of(request.extensions()).and_then(|token| self.0.check(token));
-        match outcome {
-            Ok(()) => Ok(request),
-            Err(error) => Err(refuse(&error, request.extensions())),
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        let extensions = request.extensions_mut();
+        match token_of(extensions).and_then(|token| self.0.check(token)) {
+            Ok(()) => {
+                met(extensions, &self.0);
+                Ok(request)
+            }
+            Err(error) => Err(refuse(error, extensions)),
         }
     }
 }
@@ -166,9 +185,10 @@ impl<V> fmt::Debug for VerifyInterceptor<V> {
     }
 }
 
-fn refuse(error: &VerifyError, extensions: &Extensions) -> Status {
-    telemetry::refused(error);
-    status(error, &challenge_of(extensions))
+fn refuse(error: VerifyError, extensions: &Extensions) -> Status {
+    let error = completed(extensions, error);
+    telemetry::refused(&error);
+    status(&error, &challenge_of(extensions))
 }
 
 /// The status that the gRPC rendering of the refusal has.

@@ -16,9 +16,12 @@
 //! # Ok::<(), tower_introspect::claims::ClaimsError>(())
 //! ```
 
+mod actor;
 mod audience;
 mod confirmation;
+mod details;
 pub(crate) mod json;
+mod path;
 mod scope;
 
 use std::{borrow::Cow, error::Error, fmt, ops::Range};
@@ -27,8 +30,13 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use self::json::{NotStrict, Object, WrongType};
-pub(crate) use self::scope::is_scope_token;
-pub use self::{audience::Audience, confirmation::Confirmation, scope::Scope};
+#[doc(hidden)]
+pub use self::scope::assert_scopes;
+pub use self::{
+    actor::Actor, audience::Audience, confirmation::Confirmation, details::AuthorizationDetail,
+    path::ClaimPath, scope::Scope,
+};
+pub(crate) use self::{path::NoObject, scope::is_scope_token};
 use crate::clock::UnixTime;
 
 /// The claims of one token.
@@ -74,9 +82,9 @@ impl Claims {
             issuer: owned(object.string("iss")?),
             subject: owned(object.string("sub")?),
             audience: optional(&object, "aud", Audience::parse)?.unwrap_or_default(),
-            expires_at: optional(&object, "exp", numeric_date)?,
-            not_before: optional(&object, "nbf", numeric_date)?,
-            issued_at: optional(&object, "iat", numeric_date)?,
+            expires_at: optional(&object, "exp", |value| numeric_date(value.get()))?,
+            not_before: optional(&object, "nbf", |value| numeric_date(value.get()))?,
+            issued_at: optional(&object, "iat", |value| numeric_date(value.get()))?,
             scope: object
                 .get("scope")
                 .and_then(json::string)
@@ -147,6 +155,36 @@ impl Claims {
         self.string("jti")
     }
 
+    /// `act`: who acts for the subject, the outermost one (RFC 8693 §4.1).
+    ///
+    /// # Errors
+    ///
+    /// If the claim is no object, or names the actor by something that is no string.
+    pub fn actor(&self) -> Result<Option<Actor<'_>>, ClaimsError> {
+        self.raw("act").map(Actor::parse).transpose()
+    }
+
+    /// `authorization_details`: what the token allows in detail (RFC 9396 §9). None if it is absent.
+    ///
+    /// # Errors
+    ///
+    /// If the claim is anything but an array of objects, each with a `type` that is a string: then it
+    /// grants nothing.
+    pub fn authorization_details(&self) -> Result<Vec<AuthorizationDetail<'_>>, ClaimsError> {
+        let details = self.raw("authorization_details").map(AuthorizationDetail::parse_all);
+        details.unwrap_or_else(|| Ok(Vec::new()))
+    }
+
+    /// A claim that is a NumericDate (RFC 7519 §2), such as `auth_time`.
+    ///
+    /// # Errors
+    ///
+    /// If the claim is there and is no number.
+    pub fn time(&self, name: &'static str) -> Result<Option<UnixTime>, ClaimsError> {
+        let date = |text| numeric_date(text).ok_or(ClaimsError::Invalid(name));
+        self.raw(name).map(date).transpose()
+    }
+
     /// A claim that is a string.
     #[must_use]
     pub fn string(&self, name: &str) -> Option<Cow<'_, str>> {
@@ -160,6 +198,18 @@ impl Claims {
     pub fn raw(&self, name: &str) -> Option<&str> {
         let member = self.members.iter().find(|member| &*member.name == name)?;
         self.text.get(member.value.clone())
+    }
+
+    /// The claim at a place, as the JSON text it came in. None if there is nothing, or `null`, or if the
+    /// path leads into something that is no object.
+    #[must_use]
+    pub fn raw_at(&self, path: &ClaimPath) -> Option<&str> {
+        self.walk(path).ok().flatten()
+    }
+
+    /// The same, where the path must lead through objects.
+    pub(crate) fn walk(&self, path: &ClaimPath) -> Result<Option<&str>, NoObject> {
+        self.raw(path.first()).map_or(Ok(None), |value| path.follow(value))
     }
 
     /// The names of all claims.
@@ -308,8 +358,7 @@ fn range(text: &str, value: &RawValue) -> Range<usize> {
 ///
 /// Values beyond what [`UnixTime`] holds saturate. A fraction finer than a millisecond is cut
 /// off towards the past, so that a token never lives longer than it says.
-fn numeric_date(value: &RawValue) -> Option<UnixTime> {
-    let text = value.get();
+fn numeric_date(text: &str) -> Option<UnixTime> {
     if let Ok(seconds) = text.parse::<i64>() {
         return Some(UnixTime::from_secs(seconds));
     }

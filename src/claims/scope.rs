@@ -71,8 +71,58 @@ impl fmt::Display for Scope {
 }
 
 /// `scope-token = 1*( %x21 / %x23-5B / %x5D-7E )` (RFC 6749 §3.3).
-pub(crate) fn is_scope_token(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e))
+pub(crate) const fn is_scope_token(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    // A loop by hand, because scopes in the source are checked when it is compiled.
+    while at < bytes.len() {
+        if !matches!(bytes[at], 0x21 | 0x23..=0x5b | 0x5d..=0x7e) {
+            return false;
+        }
+        at += 1;
+    }
+    !bytes.is_empty()
+}
+
+/// Scope values, checked when the program is compiled: an array of texts that
+/// [`RequireScope`](crate::RequireScope) and [`Requirement`](crate::policy::Requirement) take.
+///
+/// ```
+/// use tower_introspect::{RequireScope, scopes};
+///
+/// let layer = RequireScope::all(scopes!["read:payments", "read:accounts"]);
+/// # let _ = layer;
+/// ```
+///
+/// What is no scope-token (RFC 6749 §3.3) does not compile, nor does an empty list:
+///
+/// ```compile_fail
+/// let scopes = tower_introspect::scopes!["read payments"];
+/// ```
+///
+/// ```compile_fail
+/// let scopes = tower_introspect::scopes![];
+/// ```
+#[macro_export]
+macro_rules! scopes {
+    ($($scope:expr),+ $(,)?) => {
+        const {
+            let scopes = [$($scope),+];
+            $crate::claims::assert_scopes(&scopes);
+            scopes
+        }
+    };
+}
+
+/// Fails where `scopes` has a value that is no scope-token, or none at all.
+#[doc(hidden)]
+pub const fn assert_scopes(scopes: &[&str]) {
+    assert!(!scopes.is_empty(), "no scope is named");
+    let mut at = 0;
+    while at < scopes.len() {
+        assert!(is_scope_token(scopes[at]), "no scope-token (RFC 6749 section 3.3)");
+        at += 1;
+    }
 }
 
 #[cfg(test)]

@@ -95,7 +95,9 @@ where
         let shared = &self.shared;
         match shared.credentials(&mut request) {
             Ok(Credentials::Anonymous) => {
-                request.extensions_mut().insert(Anonymous(Arc::clone(shared.policy.challenges())));
+                request
+                    .extensions_mut()
+                    .insert(Anonymous::new(Arc::clone(shared.policy.challenges())));
                 shared.cover_credentials(request.headers_mut());
                 ResponseFuture::calling(self.inner.call(request), false)
             }

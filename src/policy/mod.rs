@@ -25,14 +25,20 @@
 //! assert_eq!(theirs.admit(active, Scheme::Bearer).unwrap().subject(), Some("alice"));
 //! ```
 
+mod implied;
+mod observe;
 mod requirement;
 mod verified;
 
 use std::{sync::Arc, time::Duration};
 
-pub(crate) use self::verified::{Anonymous, challenge_of, strip_identity, token_of};
+use self::implied::ImpliedScopes;
+pub(crate) use self::verified::{
+    Anonymous, challenge_of, completed, is_known, met, strip_identity, token_of,
+};
 pub use self::{
-    requirement::Requirement,
+    observe::Observer,
+    requirement::{DetailMatcher, Requirement},
     verified::{Identity, VerifiedToken},
 };
 use crate::{
@@ -56,9 +62,18 @@ const DEFAULT_LEEWAY: Duration = Duration::from_secs(30);
 pub struct Policy {
     audiences: Vec<Box<str>>,
     issuers: Option<Vec<Box<str>>>,
-    leeway: Duration,
     clock: Arc<dyn Clock>,
+    terms: Arc<Terms>,
+}
+
+/// What a policy asks beyond the token being good, and what is needed of it after the token was let
+/// in. Shared with every [`VerifiedToken`].
+#[derive(Clone, Debug)]
+struct Terms {
+    leeway: Duration,
     requirements: Vec<Requirement>,
+    observed: Vec<(Requirement, Observer)>,
+    implied: ImpliedScopes,
     challenge: Arc<Challenge>,
 }
 
@@ -72,10 +87,14 @@ impl Policy {
         Self {
             audiences: vec![audience.into()],
             issuers: None,
-            leeway: DEFAULT_LEEWAY,
             clock: Arc::new(SystemClock),
-            requirements: Vec::new(),
-            challenge: Arc::new(Challenge::new(audience)),
+            terms: Arc::new(Terms {
+                leeway: DEFAULT_LEEWAY,
+                requirements: Vec::new(),
+                observed: Vec::new(),
+                implied: ImpliedScopes::default(),
+                challenge: Arc::new(Challenge::new(audience)),
+            }),
         }
     }
 
@@ -106,9 +125,8 @@ impl Policy {
     /// An expired token is accepted for this long (RFC 7519 §4.1.4: "usually no more than a few
     /// minutes"); it is cut to five minutes.
     #[must_use]
-    pub fn leeway(mut self, leeway: Duration) -> Self {
-        self.leeway = leeway.min(Duration::from_secs(300));
-        self
+    pub fn leeway(self, leeway: Duration) -> Self {
+        self.with(|terms| terms.leeway = leeway.min(Duration::from_secs(300)))
     }
 
     /// Sets the clock.
@@ -120,32 +138,56 @@ impl Policy {
 
     /// Also asks this of every token. Requirements add up.
     #[must_use]
-    pub fn require(mut self, requirement: Requirement) -> Self {
-        self.requirements.push(requirement);
-        self
+    pub fn require(self, requirement: Requirement) -> Self {
+        self.with(|terms| terms.requirements.push(requirement))
+    }
+
+    /// Decides about this too, but only to tell what it would have refused. See [`Observer`].
+    #[must_use]
+    pub fn observe(self, requirement: Requirement, observer: &Observer) -> Self {
+        let observer = observer.clone();
+        self.with(|terms| terms.observed.push((requirement, observer)))
+    }
+
+    /// States that a token with the scope value `broad` may do whatever one with `narrow` may.
+    ///
+    /// Nothing is implied by how values are spelled. What implies `broad` implies `narrow` too.
+    ///
+    /// ```
+    /// use tower_introspect::Policy;
+    ///
+    /// let policy = Policy::new("https://api.example.com")
+    ///     .scope_implies("files", "files:read")
+    ///     .scope_implies("files", "files:write");
+    /// # let _ = policy;
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If either is no scope-token (RFC 6749 §3.3).
+    #[must_use]
+    pub fn scope_implies(self, broad: &str, narrow: &str) -> Self {
+        self.with(|terms| terms.implied.imply(broad, narrow))
     }
 
     /// Sets what clients are told when they are refused. By default the audience is the realm.
     #[must_use]
-    pub fn challenge(mut self, challenge: Challenge) -> Self {
-        self.challenge = Arc::new(challenge);
-        self
+    pub fn challenge(self, challenge: Challenge) -> Self {
+        self.with(|terms| terms.challenge = Arc::new(challenge))
     }
 
     /// Names, in challenges, the document that describes this service (RFC 9728 §5.1).
     #[must_use]
-    pub fn resource_metadata(mut self, url: &str) -> Self {
-        let challenge = Arc::unwrap_or_clone(self.challenge);
-        self.challenge = Arc::new(challenge.resource_metadata(url));
-        self
+    pub fn resource_metadata(self, url: &str) -> Self {
+        let challenge = Challenge::clone(&self.terms.challenge);
+        self.challenge(challenge.resource_metadata(url))
     }
 
     /// Names, in challenges, the scope that clients without a token should ask for.
     #[must_use]
-    pub fn advertise_scope(mut self, scope: &str) -> Self {
-        let challenge = Arc::unwrap_or_clone(self.challenge);
-        self.challenge = Arc::new(challenge.scope(Scope::parse(scope)));
-        self
+    pub fn advertise_scope(self, scope: &str) -> Self {
+        let challenge = Challenge::clone(&self.terms.challenge);
+        self.challenge(challenge.scope(Scope::parse(scope)))
     }
 
     /// Decides about a token that was presented under `scheme`.
@@ -167,13 +209,23 @@ impl Policy {
         self.check_audience(claims)?;
         check_possession(claims, scheme)?;
         let age = now.since(active.verified_at());
-        let token = VerifiedToken::new(active, age, Arc::clone(&self.challenge));
-        self.requirements.iter().try_for_each(|requirement| requirement.check(&token))?;
+        let mut token = VerifiedToken::new(active, age, now.wall(), Arc::clone(&self.terms));
+        Requirement::check_all(&self.terms.requirements, &token)?;
+        for (requirement, observer) in &self.terms.observed {
+            if let Some(error) = observer.note(requirement.check(&token)) {
+                token.observe(error);
+            }
+        }
         Ok(token)
     }
 
     pub(crate) fn challenges(&self) -> &Arc<Challenge> {
-        &self.challenge
+        &self.terms.challenge
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Terms)) -> Self {
+        change(Arc::make_mut(&mut self.terms));
+        self
     }
 
     fn check_issuer(&self, issuer: &str) -> Result<(), ErrorKind> {
@@ -187,10 +239,10 @@ impl Policy {
 
     /// A token is valid from `nbf` on and until just before `exp` (RFC 7519 §4.1.4, §4.1.5).
     fn check_time(&self, claims: &Claims, now: UnixTime) -> Result<(), ErrorKind> {
-        if claims.expires_at().is_some_and(|exp| now >= exp.saturating_add(self.leeway)) {
+        if claims.expires_at().is_some_and(|exp| now >= exp.saturating_add(self.terms.leeway)) {
             return Err(ErrorKind::Expired);
         }
-        let soon = now.saturating_add(self.leeway);
+        let soon = now.saturating_add(self.terms.leeway);
         // RFC 7519 does not make an `iat` in the future a reason for refusal. It is one here: a
         // token from tomorrow would outlive a revocation of all that was issued until today.
         let starts = [claims.not_before(), claims.issued_at()];

@@ -2,6 +2,7 @@ use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use http::Extensions;
 
+use super::{Requirement, Terms, requirement::add};
 use crate::{
     claims::{Claims, Scope},
     clock::UnixTime,
@@ -18,16 +19,48 @@ use crate::{
 pub struct VerifiedToken {
     active: ActiveToken,
     decision_age: Duration,
-    challenge: Arc<Challenge>,
+    admitted_at: UnixTime,
+    terms: Arc<Terms>,
+    /// What was asked of it after it was let in, and met. The first costs no allocation.
+    met: Option<Requirement>,
+    observed: Observed,
+}
+
+/// With what a request would have been refused. Mostly with nothing, which is one word.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Observed(Option<Arc<Vec<VerifyError>>>);
+
+impl Observed {
+    pub(super) fn push(&mut self, error: VerifyError) {
+        Arc::make_mut(self.0.get_or_insert_default()).push(error);
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &VerifyError> {
+        self.0.iter().flat_map(|errors| errors.iter())
+    }
+
+    pub(super) fn of(extensions: &Extensions) -> Option<&Self> {
+        let token = extensions.get::<VerifiedToken>().map(|token| &token.observed);
+        token.or_else(|| extensions.get::<Anonymous>().map(|who| &who.observed))
+    }
+
+    pub(super) fn of_mut(extensions: &mut Extensions) -> Option<&mut Self> {
+        if extensions.get::<VerifiedToken>().is_some() {
+            return extensions.get_mut::<VerifiedToken>().map(|token| &mut token.observed);
+        }
+        extensions.get_mut::<Anonymous>().map(|who| &mut who.observed)
+    }
 }
 
 impl VerifiedToken {
-    pub(super) fn new(
+    pub(super) const fn new(
         active: ActiveToken,
         decision_age: Duration,
-        challenge: Arc<Challenge>,
+        admitted_at: UnixTime,
+        terms: Arc<Terms>,
     ) -> Self {
-        Self { active, decision_age, challenge }
+        let (met, observed) = (None, Observed(None));
+        Self { active, decision_age, admitted_at, terms, met, observed }
     }
 
     /// The issuer that vouches for the token.
@@ -57,10 +90,11 @@ impl VerifiedToken {
         self.claims().scope()
     }
 
-    /// True if the token allows `value`.
+    /// True if the token allows `value`, by name or by a value that implies it
+    /// ([`Policy::scope_implies`](super::Policy::scope_implies)).
     #[must_use]
     pub fn has_scope(&self, value: &str) -> bool {
-        self.scope().contains(value)
+        self.terms.implied.has(self.scope(), value)
     }
 
     /// From when on the token is no longer valid. `None` if its issuer does not say.
@@ -87,6 +121,20 @@ impl VerifiedToken {
     #[must_use]
     pub fn decision_age(&self) -> Duration {
         self.decision_age
+    }
+
+    /// When the token was let in, by the clock of the policy.
+    #[must_use]
+    pub fn admitted_at(&self) -> UnixTime {
+        self.admitted_at
+    }
+
+    pub(super) fn observe(&mut self, error: VerifyError) {
+        self.observed.push(error);
+    }
+
+    pub(super) fn leeway(&self) -> Duration {
+        self.terms.leeway
     }
 
     /// True if the token was let in on facts that are older than was asked for, because the
@@ -139,7 +187,16 @@ impl Identity {
 
 /// Marks a request that was let in without credentials.
 #[derive(Clone, Debug)]
-pub(crate) struct Anonymous(pub(crate) Arc<Challenge>);
+pub(crate) struct Anonymous {
+    challenge: Arc<Challenge>,
+    observed: Observed,
+}
+
+impl Anonymous {
+    pub(crate) const fn new(challenge: Arc<Challenge>) -> Self {
+        Self { challenge, observed: Observed(None) }
+    }
+}
 
 /// Sees to it that nothing which came with a request passes for our verdict.
 pub(crate) fn strip_identity(extensions: &mut Extensions) {
@@ -160,9 +217,42 @@ pub(crate) fn token_of(extensions: &Extensions) -> Result<&VerifiedToken, Verify
     }
 }
 
+/// Whether a layer has seen the request and let it in.
+pub(crate) fn is_known(extensions: &Extensions) -> bool {
+    extensions.get::<VerifiedToken>().is_some() || extensions.get::<Anonymous>().is_some()
+}
+
+/// Notes that the token of a request has met a requirement.
+pub(crate) fn met(extensions: &mut Extensions, requirement: &Requirement) {
+    let Some(token) = extensions.get_mut::<VerifiedToken>() else { return };
+    let requirement = requirement.clone();
+    token.met = Some(match token.met.take() {
+        None => requirement,
+        Some(before) => before.and(requirement),
+    });
+}
+
+/// The refusal of a request that has met other requirements before: the scope that it names has
+/// theirs too, or else the client would come back with a token that lacks it.
+pub(crate) fn completed(extensions: &Extensions, error: VerifyError) -> VerifyError {
+    let (Some(token), Some(needed)) = (extensions.get::<VerifiedToken>(), error.scope()) else {
+        return error;
+    };
+    let mut scope = Vec::new();
+    for requirement in token.terms.requirements.iter().chain(&token.met) {
+        requirement.witness(token, &mut scope);
+    }
+    if scope.is_empty() {
+        return error;
+    }
+    add(&mut scope, needed.split(' ').map(Into::into));
+    let scope = scope.join(" ");
+    error.with_scope(&scope)
+}
+
 /// What clients are told where the request is let in.
 pub(crate) fn challenge_of(extensions: &Extensions) -> Arc<Challenge> {
-    let token = extensions.get::<VerifiedToken>().map(|token| &token.challenge);
-    let challenge = token.or_else(|| extensions.get::<Anonymous>().map(|marker| &marker.0));
-    challenge.map_or_else(|| Arc::new(Challenge::new("")), Arc::clone)
+    let token = extensions.get::<VerifiedToken>().map(|token| &token.terms.challenge);
+    let anonymous = || extensions.get::<Anonymous>().map(|marker| &marker.challenge);
+    token.or_else(anonymous).map_or_else(|| Arc::new(Challenge::new("")), Arc::clone)
 }

@@ -29,15 +29,15 @@ pub mod future;
 mod paths;
 mod service;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
-use http::Extensions;
+use http::Request;
 use tower_layer::Layer;
 
 pub use self::{paths::Paths, service::Require};
 use crate::{
     error::VerifyError,
-    policy::{Requirement, token_of},
+    policy::{Observer, Requirement, completed, is_known, met, token_of},
     respond::Auto,
 };
 
@@ -46,6 +46,7 @@ use crate::{
 /// See the [module docs](self) for examples.
 pub struct RequireLayer<R = Auto> {
     rule: Arc<Rule>,
+    observer: Option<Observer>,
     responder: Arc<R>,
 }
 
@@ -76,7 +77,7 @@ impl RequireLayer {
     }
 
     fn of(rule: Rule) -> Self {
-        Self { rule: Arc::new(rule), responder: Arc::new(Auto::new()) }
+        Self { rule: Arc::new(rule), observer: None, responder: Arc::new(Auto::new()) }
     }
 }
 
@@ -84,7 +85,27 @@ impl<R> RequireLayer<R> {
     /// Sets what renders refusals.
     #[must_use]
     pub fn responder<R2>(self, responder: R2) -> RequireLayer<R2> {
-        RequireLayer { rule: self.rule, responder: Arc::new(responder) }
+        let Self { rule, observer, .. } = self;
+        RequireLayer { rule, observer, responder: Arc::new(responder) }
+    }
+
+    /// Only tells what would be refused, and lets it pass. See [`Observer`].
+    ///
+    /// Requests that no layer outside has let in are refused all the same.
+    ///
+    /// ```
+    /// use tower_introspect::{RequireScope, policy::Observer};
+    ///
+    /// let trial = Observer::new("scopes of the export");
+    /// let layer = RequireScope::all(["export"]).observe(&trial);
+    /// // After a day: would anybody have been refused?
+    /// assert_eq!(trial.would_have_refused(), 0);
+    /// # let _ = layer;
+    /// ```
+    #[must_use]
+    pub fn observe(mut self, observer: &Observer) -> Self {
+        self.observer = Some(observer.clone());
+        self
     }
 }
 
@@ -98,21 +119,50 @@ impl<S, R> Layer<S> for RequireLayer<R> {
 
 impl<R> Clone for RequireLayer<R> {
     fn clone(&self) -> Self {
-        Self { rule: Arc::clone(&self.rule), responder: Arc::clone(&self.responder) }
+        Self {
+            rule: Arc::clone(&self.rule),
+            observer: self.observer.clone(),
+            responder: Arc::clone(&self.responder),
+        }
     }
 }
 
 impl<R> fmt::Debug for RequireLayer<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RequireLayer").field("rule", &self.rule).finish_non_exhaustive()
+        f.debug_struct("RequireLayer")
+            .field("rule", &self.rule)
+            .field("observer", &self.observer)
+            .finish_non_exhaustive()
     }
 }
 
-impl Rule {
-    fn check(&self, path: &str, extensions: &Extensions) -> Result<(), VerifyError> {
-        match self {
-            Self::Always(requirement) => requirement.check(token_of(extensions)?),
-            Self::ByPath(paths) => paths.check(path, extensions),
+impl<R> RequireLayer<R> {
+    /// Decides about a request, and leaves with it what was decided.
+    fn admit<B>(&self, request: &mut Request<B>) -> Result<(), VerifyError> {
+        let (uri, extensions) = (request.uri(), request.extensions());
+        // Nobody has looked at this request. That is never let pass.
+        let known = is_known(extensions);
+        let asked = match &*self.rule {
+            Rule::Always(requirement) => Ok(Some(requirement)),
+            Rule::ByPath(paths) => paths.asks(uri.path(), extensions),
+        };
+        let outcome = asked.and_then(|requirement| {
+            let Some(requirement) = requirement else { return Ok(None) };
+            requirement.check(token_of(extensions)?).map(|()| Some(requirement))
+        });
+        let extensions = request.extensions_mut();
+        match (&self.observer, outcome) {
+            (Some(observer), outcome) if known => {
+                observer.note_in(outcome.map(drop), extensions);
+                Ok(())
+            }
+            (_, Err(error)) => Err(completed(extensions, error)),
+            (_, Ok(requirement)) => {
+                if let Some(requirement) = requirement {
+                    met(extensions, requirement);
+                }
+                Ok(())
+            }
         }
     }
 }
@@ -157,6 +207,53 @@ impl RequireScope {
     #[must_use]
     pub fn any<'a>(scopes: impl IntoIterator<Item = &'a str>) -> RequireLayer {
         RequireLayer::new(Requirement::any_scope(scopes))
+    }
+}
+
+/// Layers that require a way in which the user was authenticated (RFC 9470).
+///
+/// For more, [`RequireLayer::new`] takes any [`Requirement`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum RequireAcr {}
+
+impl RequireAcr {
+    /// Requires that the user was authenticated in one of these ways, in order of preference.
+    ///
+    /// ```
+    /// use tower_introspect::require::RequireAcr;
+    ///
+    /// let layer = RequireAcr::any(["phr", "mfa"]);
+    /// # let _ = layer;
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// See [`Requirement::any_acr`].
+    #[must_use]
+    pub fn any<'a>(values: impl IntoIterator<Item = &'a str>) -> RequireLayer {
+        RequireLayer::new(Requirement::any_acr(values))
+    }
+
+    /// The same, and at most this long ago.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_introspect::require::RequireAcr;
+    ///
+    /// let layer = RequireAcr::any_within(["mfa"], Duration::from_secs(300));
+    /// # let _ = layer;
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// See [`Requirement::any_acr`].
+    #[must_use]
+    pub fn any_within<'a>(
+        values: impl IntoIterator<Item = &'a str>,
+        age: Duration,
+    ) -> RequireLayer {
+        RequireLayer::new(Requirement::any_acr(values).and(Requirement::max_age(age)))
     }
 }
 

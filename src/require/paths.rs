@@ -10,7 +10,8 @@ use crate::{
 /// What each path requires, for services that dispatch on exact paths, as gRPC ones do.
 ///
 /// Paths are compared byte by byte. That is how gRPC reads them; a router that decodes or
-/// normalises paths reads them otherwise, so attach requirements to its routes instead.
+/// normalises paths reads them otherwise, so attach requirements to its routes instead. Inside of a
+/// nested axum router the path is what the nesting has left of it.
 ///
 /// ```
 /// use tower_introspect::{policy::Requirement, require::Paths};
@@ -62,10 +63,15 @@ impl Paths {
         self
     }
 
-    pub(super) fn check(&self, path: &str, extensions: &Extensions) -> Result<(), VerifyError> {
+    /// What is asked of a request for `path`, if anything.
+    pub(super) fn asks(
+        &self,
+        path: &str,
+        extensions: &Extensions,
+    ) -> Result<Option<&Requirement>, VerifyError> {
         match self.rules.get(path).unwrap_or(&self.default) {
-            Rule::Public => Ok(()),
-            Rule::Require(requirement) => requirement.check(token_of(extensions)?),
+            Rule::Public => Ok(None),
+            Rule::Require(requirement) => Ok(Some(requirement)),
             // Without a token the answer is 401, so that it tells nothing about the paths.
             Rule::Deny => token_of(extensions).and(Err(ErrorKind::Denied.into())),
         }

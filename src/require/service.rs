@@ -52,8 +52,8 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<ReqB>) -> Self::Future {
-        match self.layer.rule.check(request.uri().path(), request.extensions()) {
+    fn call(&mut self, mut request: Request<ReqB>) -> Self::Future {
+        match self.layer.admit(&mut request) {
             Ok(()) => ResponseFuture::calling(self.inner.call(request)),
             Err(error) => {
                 // What `poll_ready` reserved goes back: nothing will be called.

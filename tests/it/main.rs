@@ -22,6 +22,7 @@ mod memory;
 mod modes;
 mod museum;
 mod require;
+mod requirement;
 mod resource_server;
 mod respond;
 mod revocation;

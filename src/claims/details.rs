@@ -1,0 +1,149 @@
+//! Rich authorization requests (RFC 9396), as they come back in a token.
+
+use std::{borrow::Cow, fmt};
+
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use super::{
+    ClaimsError,
+    json::{self, Object},
+};
+
+const NAME: &str = "authorization_details";
+
+/// One element of `authorization_details` (RFC 9396 §2).
+///
+/// ```
+/// use tower_introspect::claims::Claims;
+///
+/// let claims = Claims::from_json(
+///     br#"{"authorization_details": [{"type": "account", "actions": ["read"], "iban": "DE02"}]}"#,
+/// )
+/// .unwrap();
+/// let details = claims.authorization_details().unwrap();
+/// assert_eq!(details[0].kind(), "account");
+/// assert!(details[0].allows("actions", "read"));
+/// assert_eq!(details[0].get::<String>("iban").unwrap().as_deref(), Some("DE02"));
+/// ```
+pub struct AuthorizationDetail<'a> {
+    kind: Cow<'a, str>,
+    text: &'a str,
+    object: Object<'a>,
+}
+
+impl<'a> AuthorizationDetail<'a> {
+    /// `type`: what the other members mean (RFC 9396 §2).
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        &self.kind
+    }
+
+    /// `identifier`: the resource it is about (RFC 9396 §2.2).
+    #[must_use]
+    pub fn identifier(&self) -> Option<Cow<'a, str>> {
+        json::string(self.object.get("identifier")?)
+    }
+
+    /// True if the array of strings `member`, such as `actions`, `locations`, `datatypes` or
+    /// `privileges` (RFC 9396 §2.2), has `value`, compared exactly.
+    #[must_use]
+    pub fn allows(&self, member: &str, value: &str) -> bool {
+        let values = self.object.get(member).and_then(json::strings).unwrap_or_default();
+        values.iter().any(|have| have == value)
+    }
+
+    /// A member as the JSON text it came in.
+    #[must_use]
+    pub fn raw(&self, member: &str) -> Option<&'a str> {
+        self.object.get(member).map(RawValue::get)
+    }
+
+    /// A member as a type of yours.
+    ///
+    /// # Errors
+    ///
+    /// If the member is there and does not have that type.
+    pub fn get<T: DeserializeOwned>(&self, member: &str) -> Result<Option<T>, serde_json::Error> {
+        self.raw(member).map(serde_json::from_str).transpose()
+    }
+
+    /// The whole element as a type of yours.
+    ///
+    /// # Errors
+    ///
+    /// If it does not have that type.
+    pub fn deserialize<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_str(self.text)
+    }
+
+    /// The elements of an array of objects, each with a `type`. Anything else grants nothing.
+    pub(super) fn parse_all(text: &'a str) -> Result<Vec<Self>, ClaimsError> {
+        let invalid = ClaimsError::Invalid(NAME);
+        let value: &RawValue = serde_json::from_str(text).map_err(|_| invalid)?;
+        let elements = json::array(value).ok_or(invalid)?;
+        elements.into_iter().map(|element| Self::parse(element).ok_or(invalid)).collect()
+    }
+
+    fn parse(element: &'a RawValue) -> Option<Self> {
+        let text = element.get();
+        let object = Object::shallow(text).ok()?;
+        let kind = json::string(object.get("type")?)?;
+        Some(Self { kind, text, object })
+    }
+}
+
+impl fmt::Debug for AuthorizationDetail<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthorizationDetail").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::claims::Claims;
+
+    fn details(value: &str) -> Result<usize, ClaimsError> {
+        let text = format!(r#"{{"authorization_details":{value}}}"#);
+        let claims = Claims::from_json(text.as_bytes()).expect("strict claims");
+        claims.authorization_details().map(|details| details.len())
+    }
+
+    #[test]
+    fn rfc9396_2_anything_but_an_array_of_typed_objects_is_invalid() {
+        assert_eq!(details("[]"), Ok(0));
+        assert_eq!(details(r#"[{"type":"a"},{"type":"b","x":[[[1]]]}]"#), Ok(2));
+        for value in [
+            r#"{"type":"a"}"#,
+            r#""[]""#,
+            "null",
+            "7",
+            "[7]",
+            "[null]",
+            "[{}]",
+            r#"[{"type":7}]"#,
+            r#"[{"type":["a"]}]"#,
+            r#"[{"type":"a"},[]]"#,
+        ] {
+            assert_eq!(details(value), Err(ClaimsError::Invalid(NAME)), "{value}");
+        }
+    }
+
+    #[test]
+    fn rfc9396_2_2_members_of_another_type_allow_nothing() {
+        let text = br#"{"authorization_details":[
+            {"type":"a","actions":"read"},{"type":"a","actions":["read",7]},{"type":"a","actions":{"read":1}}]}"#;
+        let claims = Claims::from_json(text).unwrap();
+        for detail in claims.authorization_details().unwrap() {
+            assert!(!detail.allows("actions", "read"));
+        }
+    }
+
+    #[test]
+    fn what_nests_a_thousand_deep_is_no_token_at_all() {
+        let deep = format!("{}{}", "[".repeat(1000), "]".repeat(1000));
+        let text = format!(r#"{{"authorization_details":[{{"type":"a","x":{deep}}}]}}"#);
+        assert_eq!(Claims::from_json(text.as_bytes()).err(), Some(ClaimsError::Malformed));
+    }
+}

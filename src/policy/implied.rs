@@ -1,0 +1,81 @@
+//! Scope values that stand for others.
+
+use std::collections::BTreeMap;
+
+use crate::claims::{Scope, is_scope_token};
+
+/// Which scope values imply which, as the application declares it: nothing is implied by how a value
+/// is spelled.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ImpliedScopes {
+    /// For each value all that imply it, those that do so by way of others among them.
+    broader: BTreeMap<Box<str>, Vec<Box<str>>>,
+}
+
+impl ImpliedScopes {
+    pub(super) fn imply(&mut self, broad: &str, narrow: &str) {
+        for value in [broad, narrow] {
+            assert!(is_scope_token(value), "{value:?} is no scope-token (RFC 6749 section 3.3)");
+        }
+        // What implies the broad value implies whatever the narrow one implies.
+        let mut above = self.broader.get(broad).cloned().unwrap_or_default();
+        above.push(broad.into());
+        let implied = |(value, broader): (&Box<str>, &Vec<Box<str>>)| {
+            broader.iter().any(|one| **one == *narrow).then(|| value.clone())
+        };
+        let mut below: Vec<Box<str>> = self.broader.iter().filter_map(implied).collect();
+        below.push(narrow.into());
+        for value in below {
+            let known = self.broader.entry(value).or_default();
+            for one in &above {
+                if !known.contains(one) {
+                    known.push(one.clone());
+                }
+            }
+        }
+    }
+
+    /// True if `scope` has `value`, or one that implies it.
+    pub(super) fn has(&self, scope: &Scope, value: &str) -> bool {
+        if scope.contains(value) {
+            return true;
+        }
+        let broader = self.broader.get(value).map(Vec::as_slice).unwrap_or_default();
+        broader.iter().any(|one| scope.contains(one))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn implication_is_transitive_whatever_the_order_of_declaration() {
+        let steps = [("root", "files"), ("files", "files:write"), ("files:write", "files:read")];
+        for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0], [1, 0, 2], [0, 2, 1], [2, 0, 1]] {
+            let mut implied = ImpliedScopes::default();
+            for at in order {
+                let (broad, narrow) = steps[at];
+                implied.imply(broad, narrow);
+            }
+            let has = |scope: &str, value: &str| implied.has(&Scope::parse(scope), value);
+            assert!(has("root", "files:read") && has("files", "files:read"), "{order:?}");
+            assert!(has("files:write", "files:read") && has("x files", "files:write"));
+            assert!(!has("files:read", "files:write") && !has("files:read", "files"));
+            assert!(!has("file", "files:read") && !has("", "files:read"));
+        }
+    }
+
+    #[test]
+    fn a_circle_makes_values_the_same_and_ends() {
+        let mut implied = ImpliedScopes::default();
+        for (broad, narrow) in [("a", "b"), ("b", "c"), ("c", "a"), ("a", "a")] {
+            implied.imply(broad, narrow);
+        }
+        for scope in ["a", "b", "c"] {
+            for value in ["a", "b", "c"] {
+                assert!(implied.has(&Scope::parse(scope), value), "{scope} {value}");
+            }
+        }
+    }
+}

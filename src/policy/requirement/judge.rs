@@ -1,0 +1,309 @@
+//! Each kind of requirement, and how a token is held against it.
+
+use std::{fmt, time::Duration};
+
+use serde::de::DeserializeOwned;
+
+use super::{
+    DetailMatcher, Requirement,
+    verdict::{Lack, Verdict, add},
+};
+use crate::{
+    claims::{ClaimPath, ClaimsError, NoObject},
+    error::{ErrorKind, VerifyError},
+    policy::VerifiedToken,
+};
+
+pub(super) enum Kind {
+    All(Box<[Requirement]>),
+    AllScopes(Box<[Box<str>]>),
+    Any(Box<[Requirement]>),
+    AnyAcr(Box<[Box<str>]>),
+    AnyActor(Box<[Box<str>]>),
+    AnyClient(Box<[Box<str>]>),
+    AnyIssuer(Box<[Box<str>]>),
+    AnyScope(Box<[Box<str>]>),
+    Audience(Box<str>),
+    Check(Box<Check>),
+    Claim(ClaimTest),
+    Detail(DetailMatcher),
+    Fresh(Duration),
+    MaxAge(Duration),
+    NoActor,
+    Not(Requirement),
+    SenderConstrained,
+}
+
+type Check = dyn Fn(&VerifiedToken) -> Result<(), VerifyError> + Send + Sync;
+
+impl Kind {
+    pub(super) fn judge(&self, token: &VerifiedToken) -> Verdict {
+        let claims = token.claims();
+        let denied = || ErrorKind::Denied.into();
+        match self {
+            Self::All(parts) => all(parts, token),
+            Self::Any(parts) => any(parts, token),
+            Self::Not(part) => match part.0.judge(token) {
+                Verdict::Met => Verdict::Unmet(Lack::hopeless(denied())),
+                Verdict::Unmet(_) => Verdict::Met,
+                undecided @ Verdict::Undecided(_) => undecided,
+            },
+            Self::AllScopes(scopes) => {
+                if scopes.iter().all(|scope| token.has_scope(scope)) {
+                    return Verdict::Met;
+                }
+                needs_scope(scopes.to_vec(), token)
+            }
+            Self::AnyScope(scopes) => {
+                if scopes.iter().any(|scope| token.has_scope(scope)) {
+                    return Verdict::Met;
+                }
+                needs_scope(scopes.first().cloned().into_iter().collect(), token)
+            }
+            Self::Audience(identifier) => {
+                let named = claims.audience().contains(identifier);
+                Verdict::met_if(named, || ErrorKind::WrongAudience.into())
+            }
+            Self::AnyIssuer(issuers) => {
+                let named = has(issuers, token.issuer());
+                Verdict::met_if(named, || ErrorKind::WrongIssuer.into())
+            }
+            Self::AnyClient(clients) => match text(token, "client_id") {
+                Err(undecided) => undecided,
+                Ok(Some(client)) => Verdict::met_if(has(clients, &client), denied),
+                Ok(None) => match text(token, "azp") {
+                    Err(undecided) => undecided,
+                    Ok(client) => {
+                        let named = client.is_some_and(|client| has(clients, &client));
+                        Verdict::met_if(named, denied)
+                    }
+                },
+            },
+            Self::AnyAcr(values) => match text(token, "acr") {
+                Err(undecided) => undecided,
+                Ok(acr) if acr.as_deref().is_some_and(|acr| has(values, acr)) => Verdict::Met,
+                Ok(_) => {
+                    let values = values.join(" ");
+                    Verdict::Unmet(Lack::step_up(VerifyError::insufficient_authentication(
+                        Some(&values),
+                        None,
+                    )))
+                }
+            },
+            Self::MaxAge(age) => max_age(*age, token),
+            Self::Detail(matcher) => match claims.authorization_details() {
+                Ok(details) => {
+                    Verdict::met_if(details.iter().any(|detail| matcher.matches(detail)), denied)
+                }
+                Err(_) => invalid("authorization_details"),
+            },
+            Self::Claim(test) => test.judge(token),
+            Self::AnyActor(subjects) => match claims.actor() {
+                Ok(actor) => {
+                    let subject = actor.and_then(|actor| actor.subject());
+                    let named = subject.is_some_and(|subject| has(subjects, &subject));
+                    Verdict::met_if(named, denied)
+                }
+                Err(_) => invalid("act"),
+            },
+            // One of the wrong type is one.
+            Self::NoActor => Verdict::met_if(claims.raw("act").is_none(), denied),
+            Self::SenderConstrained => {
+                let bound = claims.confirmation().is_some();
+                Verdict::met_if(bound, || ErrorKind::UnprovenPossession.into())
+            }
+            Self::Fresh(age) => fresh(*age, token),
+            Self::Check(check) => Verdict::of(check(token), token),
+        }
+    }
+
+    /// Adds the scope values by which `token` meets this.
+    pub(super) fn witness(&self, token: &VerifiedToken, scope: &mut Vec<Box<str>>) {
+        match self {
+            Self::All(parts) => parts.iter().for_each(|part| part.witness(token, scope)),
+            Self::Any(parts) => {
+                let met = |part: &&Requirement| matches!(part.0.judge(token), Verdict::Met);
+                if let Some(part) = parts.iter().find(met) {
+                    part.witness(token, scope);
+                }
+            }
+            Self::AllScopes(scopes) => add(scope, scopes.iter().cloned()),
+            Self::AnyScope(scopes) => {
+                add(scope, scopes.iter().find(|value| token.has_scope(value)).cloned());
+            }
+            _ => {}
+        }
+    }
+}
+
+pub(super) fn all(parts: &[Requirement], token: &VerifiedToken) -> Verdict {
+    let mut lacks: Option<Lack> = None;
+    for part in parts {
+        match part.0.judge(token) {
+            Verdict::Met => {}
+            Verdict::Unmet(lack) => {
+                lacks = Some(match lacks {
+                    Some(before) => before.and(lack),
+                    None => lack,
+                });
+            }
+            undecided @ Verdict::Undecided(_) => return undecided,
+        }
+    }
+    let Some(mut lack) = lacks else { return Verdict::Met };
+    if lack.names_scope() {
+        // The next token must not lose what this one has.
+        let met = |part: &&Requirement| matches!(part.0.judge(token), Verdict::Met);
+        parts.iter().filter(met).for_each(|part| part.witness(token, &mut lack.scope));
+    }
+    Verdict::Unmet(lack)
+}
+
+fn any(parts: &[Requirement], token: &VerifiedToken) -> Verdict {
+    let mut least: Option<Lack> = None;
+    let mut unknown = None;
+    for part in parts {
+        match part.0.judge(token) {
+            Verdict::Met => return Verdict::Met,
+            Verdict::Unmet(lack) => {
+                least = Some(match least {
+                    Some(before) => before.or(lack),
+                    None => lack,
+                });
+            }
+            undecided @ Verdict::Undecided(_) => {
+                unknown.get_or_insert(undecided);
+            }
+        }
+    }
+    // None of no parts is met; there is no way to build one.
+    let nothing = || Lack::hopeless(ErrorKind::Denied.into());
+    unknown.unwrap_or_else(|| Verdict::Unmet(least.unwrap_or_else(nothing)))
+}
+
+fn needs_scope(scopes: Vec<Box<str>>, token: &VerifiedToken) -> Verdict {
+    let error = VerifyError::insufficient_scope(&scopes.join(" "));
+    Verdict::Unmet(Lack::scope(error, scopes, token))
+}
+
+/// RFC 9470 §2: how long ago the user was authenticated. That it is said to be yet to come tells
+/// nothing.
+fn max_age(age: Duration, token: &VerifiedToken) -> Verdict {
+    let authenticated = match token.claims().time("auth_time") {
+        Ok(time) => time,
+        Err(ClaimsError::Invalid(_) | ClaimsError::Malformed) => return invalid("auth_time"),
+    };
+    let (now, leeway) = (token.admitted_at(), token.leeway());
+    let recent = authenticated.is_some_and(|time| {
+        time <= now.saturating_add(leeway) && now <= time.saturating_add(age).saturating_add(leeway)
+    });
+    if recent {
+        return Verdict::Met;
+    }
+    Verdict::Unmet(Lack::step_up(VerifyError::insufficient_authentication(None, Some(age))))
+}
+
+fn fresh(age: Duration, token: &VerifiedToken) -> Verdict {
+    if token.is_stale() {
+        return Verdict::Undecided(
+            VerifyError::new(ErrorKind::Unavailable)
+                .with_context("what is known of the token is stale"),
+        );
+    }
+    if token.decision_age() <= age {
+        return Verdict::Met;
+    }
+    Verdict::Undecided(VerifyError::new(ErrorKind::Misconfigured).with_context(
+        "what is known of the token is older than this route wants; add RequireFresh outside of it",
+    ))
+}
+
+/// A claim that is a string, if it is there.
+fn text<'a>(
+    token: &'a VerifiedToken,
+    name: &'static str,
+) -> Result<Option<std::borrow::Cow<'a, str>>, Verdict> {
+    let claims = token.claims();
+    match (claims.string(name), claims.raw(name)) {
+        (None, Some(_)) => Err(invalid(name)),
+        (text, _) => Ok(text),
+    }
+}
+
+fn invalid(name: &'static str) -> Verdict {
+    Verdict::Undecided(ErrorKind::InvalidClaim(name).into())
+}
+
+fn has(values: &[Box<str>], value: &str) -> bool {
+    values.iter().any(|known| **known == *value)
+}
+
+/// A question about one claim.
+pub(super) struct ClaimTest {
+    path: ClaimPath,
+    test: Box<Test>,
+}
+
+/// `None` if the claim has another type than is asked about.
+type Test = dyn Fn(&str) -> Option<bool> + Send + Sync;
+
+impl ClaimTest {
+    pub(super) fn is(path: ClaimPath, value: &str) -> Self {
+        let value: Box<str> = value.into();
+        Self::by(path, move |found: String| *found == *value)
+    }
+
+    pub(super) fn contains(path: ClaimPath, value: &str) -> Self {
+        let value: Box<str> = value.into();
+        Self::by(path, move |found: Vec<String>| found.iter().any(|one| **one == *value))
+    }
+
+    pub(super) fn by<T, F>(path: ClaimPath, test: F) -> Self
+    where
+        T: DeserializeOwned + 'static,
+        F: Fn(T) -> bool + Send + Sync + 'static,
+    {
+        let test = move |text: &str| serde_json::from_str(text).ok().map(&test);
+        Self { path, test: Box::new(test) }
+    }
+
+    fn judge(&self, token: &VerifiedToken) -> Verdict {
+        let answer = match token.claims().walk(&self.path) {
+            Ok(Some(text)) => (self.test)(text),
+            Ok(None) => Some(false),
+            Err(NoObject) => None,
+        };
+        let denied = || VerifyError::new(ErrorKind::Denied);
+        match answer {
+            Some(met) => Verdict::met_if(met, denied),
+            // The path is of the configuration; what stands there is the token's, and stays there.
+            None => Verdict::Undecided(
+                denied().with_context(format!("the claim `{}` has another type", self.path)),
+            ),
+        }
+    }
+}
+
+impl fmt::Debug for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All(parts) => f.debug_tuple("All").field(parts).finish(),
+            Self::AllScopes(values) => f.debug_tuple("AllScopes").field(values).finish(),
+            Self::Any(parts) => f.debug_tuple("Any").field(parts).finish(),
+            Self::AnyAcr(values) => f.debug_tuple("AnyAcr").field(values).finish(),
+            Self::AnyActor(values) => f.debug_tuple("AnyActor").field(values).finish(),
+            Self::AnyClient(values) => f.debug_tuple("AnyClient").field(values).finish(),
+            Self::AnyIssuer(values) => f.debug_tuple("AnyIssuer").field(values).finish(),
+            Self::AnyScope(values) => f.debug_tuple("AnyScope").field(values).finish(),
+            Self::Audience(identifier) => f.debug_tuple("Audience").field(identifier).finish(),
+            Self::Check(_) => f.debug_tuple("Check").finish_non_exhaustive(),
+            Self::Claim(test) => f.debug_tuple("Claim").field(&test.path).finish_non_exhaustive(),
+            Self::Detail(matcher) => f.debug_tuple("Detail").field(matcher).finish(),
+            Self::Fresh(age) => f.debug_tuple("Fresh").field(age).finish(),
+            Self::MaxAge(age) => f.debug_tuple("MaxAge").field(age).finish(),
+            Self::NoActor => f.write_str("NoActor"),
+            Self::Not(part) => f.debug_tuple("Not").field(part).finish(),
+            Self::SenderConstrained => f.write_str("SenderConstrained"),
+        }
+    }
+}
