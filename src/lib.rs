@@ -60,9 +60,9 @@
 //! | [`credentials`], [`claims`], [`http`], [`clock`] | what the rest stands on |
 //! | [`test_util`] | an authorization server for your tests |
 //!
-//! The [design](docs::design), the [security model](docs::security), what to know when
-//! [operating](docs::operations) it and recipes for [providers](docs::providers) are chapters of this
-//! documentation.
+//! The [design](docs::design), the [security model](docs::security), [where layers go](docs::layers),
+//! what to know when [operating](docs::operations) it and recipes for [providers](docs::providers) are
+//! chapters of this documentation.
 //!
 //! # Features
 //!
@@ -140,6 +140,8 @@ pub mod docs {
     pub mod conformance {}
     #[doc = include_str!("../docs/design.md")]
     pub mod design {}
+    #[doc = include_str!("../docs/layers.md")]
+    pub mod layers {}
     #[doc = include_str!("../docs/operations.md")]
     pub mod operations {}
     #[doc = include_str!("../docs/providers.md")]

@@ -20,11 +20,12 @@ impl ImpliedScopes {
         // What implies the broad value implies whatever the narrow one implies.
         let mut above = self.broader.get(broad).cloned().unwrap_or_default();
         above.push(broad.into());
-        let implied = |(value, broader): (&Box<str>, &Vec<Box<str>>)| {
-            broader.iter().any(|one| **one == *narrow).then(|| value.clone())
-        };
-        let mut below: Vec<Box<str>> = self.broader.iter().filter_map(implied).collect();
-        below.push(narrow.into());
+        let mut below: Vec<Box<str>> = vec![narrow.into()];
+        for (value, broader) in &self.broader {
+            if broader.iter().any(|one| **one == *narrow) {
+                below.push(value.clone());
+            }
+        }
         for value in below {
             let known = self.broader.entry(value).or_default();
             for one in &above {

@@ -46,7 +46,10 @@ mod table;
 
 use std::fmt;
 
-use ::http::{Extensions, HeaderMap, Method, Request, Response, Uri, header::CONTENT_TYPE};
+use ::http::{
+    Extensions, HeaderMap, Method, Request, Response, Uri,
+    header::{ACCESS_CONTROL_REQUEST_METHOD, CONTENT_TYPE, ORIGIN},
+};
 
 pub use self::{challenge::Challenge, problem::ProblemJson};
 use crate::{error::VerifyError, telemetry};
@@ -92,6 +95,15 @@ impl<'a> RequestHead<'a> {
     #[must_use]
     pub const fn headers(&self) -> &'a HeaderMap {
         self.headers
+    }
+
+    /// True if a browser asks whether it may send another request (CORS preflight). Such a request
+    /// carries no credentials.
+    #[must_use]
+    pub fn is_cors_preflight(&self) -> bool {
+        self.method == Method::OPTIONS
+            && self.headers.contains_key(ORIGIN)
+            && self.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
     }
 
     /// What a server or a layer outside has left with the request, such as the address of its peer.

@@ -11,6 +11,8 @@ use http::{Request, Response};
 use tower::{Layer, Service};
 use tower_introspect::{
     layer::{Introspect, future::ResponseFuture},
+    policy::Requirement,
+    require::RequireLayer,
     verify::{BoxVerifier, Verifier},
 };
 
@@ -81,6 +83,19 @@ fn a_remembered_token_costs_the_extension_and_nothing_else() {
         assert_eq!(allocations(&mut service, request()), 1);
     }
     assert_eq!((cache.stats().misses, cache.stats().hits), (1, 3));
+}
+
+#[test]
+fn a_requirement_that_is_met_costs_nothing_more() {
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    let step_up = Requirement::any_acr(["mfa"]).or(Requirement::all_scopes(["read"]));
+    let mut service = layer(AtOnce::alice()).layer(RequireLayer::new(step_up).layer(Free));
+    let mut request = Some(received(&[("authorization", "Bearer abc")]));
+    let counted = allocation_counter::measure(|| {
+        let future = service.call(request.take().expect("called once"));
+        assert!(std::pin::pin!(future).poll(&mut cx).is_ready());
+    });
+    assert_eq!(counted.count_total, 1, "the extension");
 }
 
 #[test]

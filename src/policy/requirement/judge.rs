@@ -1,6 +1,6 @@
 //! Each kind of requirement, and how a token is held against it.
 
-use std::{fmt, time::Duration};
+use std::{borrow::Cow, fmt, time::Duration};
 
 use serde::de::DeserializeOwned;
 
@@ -37,14 +37,13 @@ pub(super) enum Kind {
 type Check = dyn Fn(&VerifiedToken) -> Result<(), VerifyError> + Send + Sync;
 
 impl Kind {
-    pub(super) fn judge(&self, token: &VerifiedToken) -> Verdict {
-        let claims = token.claims();
-        let denied = || ErrorKind::Denied.into();
+    pub(super) fn judge<'r>(&'r self, token: &VerifiedToken) -> Verdict<'r> {
+        let (claims, denied) = (token.claims(), ErrorKind::Denied);
         match self {
             Self::All(parts) => all(parts, token),
             Self::Any(parts) => any(parts, token),
             Self::Not(part) => match part.0.judge(token) {
-                Verdict::Met => Verdict::Unmet(Lack::hopeless(denied())),
+                Verdict::Met => Verdict::Unmet(Lack::hopeless(denied)),
                 Verdict::Unmet(_) => Verdict::Met,
                 undecided @ Verdict::Undecided(_) => undecided,
             },
@@ -52,21 +51,21 @@ impl Kind {
                 if scopes.iter().all(|scope| token.has_scope(scope)) {
                     return Verdict::Met;
                 }
-                needs_scope(scopes.to_vec(), token)
+                Verdict::needs_scope(scopes, token)
             }
             Self::AnyScope(scopes) => {
                 if scopes.iter().any(|scope| token.has_scope(scope)) {
                     return Verdict::Met;
                 }
-                needs_scope(scopes.first().cloned().into_iter().collect(), token)
+                Verdict::needs_scope(scopes.get(..1).unwrap_or_default(), token)
             }
             Self::Audience(identifier) => {
                 let named = claims.audience().contains(identifier);
-                Verdict::met_if(named, || ErrorKind::WrongAudience.into())
+                Verdict::met_if(named, ErrorKind::WrongAudience)
             }
             Self::AnyIssuer(issuers) => {
                 let named = has(issuers, token.issuer());
-                Verdict::met_if(named, || ErrorKind::WrongIssuer.into())
+                Verdict::met_if(named, ErrorKind::WrongIssuer)
             }
             Self::AnyClient(clients) => match text(token, "client_id") {
                 Err(undecided) => undecided,
@@ -82,13 +81,7 @@ impl Kind {
             Self::AnyAcr(values) => match text(token, "acr") {
                 Err(undecided) => undecided,
                 Ok(acr) if acr.as_deref().is_some_and(|acr| has(values, acr)) => Verdict::Met,
-                Ok(_) => {
-                    let values = values.join(" ");
-                    Verdict::Unmet(Lack::step_up(VerifyError::insufficient_authentication(
-                        Some(&values),
-                        None,
-                    )))
-                }
+                Ok(_) => Verdict::needs_login(values, None),
             },
             Self::MaxAge(age) => max_age(*age, token),
             Self::Detail(matcher) => match claims.authorization_details() {
@@ -110,7 +103,7 @@ impl Kind {
             Self::NoActor => Verdict::met_if(claims.raw("act").is_none(), denied),
             Self::SenderConstrained => {
                 let bound = claims.confirmation().is_some();
-                Verdict::met_if(bound, || ErrorKind::UnprovenPossession.into())
+                Verdict::met_if(bound, ErrorKind::UnprovenPossession)
             }
             Self::Fresh(age) => fresh(*age, token),
             Self::Check(check) => Verdict::of(check(token), token),
@@ -136,8 +129,8 @@ impl Kind {
     }
 }
 
-pub(super) fn all(parts: &[Requirement], token: &VerifiedToken) -> Verdict {
-    let mut lacks: Option<Lack> = None;
+pub(super) fn all<'r>(parts: &'r [Requirement], token: &VerifiedToken) -> Verdict<'r> {
+    let mut lacks: Option<Lack<'_>> = None;
     for part in parts {
         match part.0.judge(token) {
             Verdict::Met => {}
@@ -151,16 +144,16 @@ pub(super) fn all(parts: &[Requirement], token: &VerifiedToken) -> Verdict {
         }
     }
     let Some(mut lack) = lacks else { return Verdict::Met };
-    if lack.names_scope() {
+    if let Some(scope) = lack.named_scope() {
         // The next token must not lose what this one has.
         let met = |part: &&Requirement| matches!(part.0.judge(token), Verdict::Met);
-        parts.iter().filter(met).for_each(|part| part.witness(token, &mut lack.scope));
+        parts.iter().filter(met).for_each(|part| part.witness(token, scope));
     }
     Verdict::Unmet(lack)
 }
 
-fn any(parts: &[Requirement], token: &VerifiedToken) -> Verdict {
-    let mut least: Option<Lack> = None;
+fn any<'r>(parts: &'r [Requirement], token: &VerifiedToken) -> Verdict<'r> {
+    let mut least: Option<Lack<'_>> = None;
     let mut unknown = None;
     for part in parts {
         match part.0.judge(token) {
@@ -177,18 +170,13 @@ fn any(parts: &[Requirement], token: &VerifiedToken) -> Verdict {
         }
     }
     // None of no parts is met; there is no way to build one.
-    let nothing = || Lack::hopeless(ErrorKind::Denied.into());
+    let nothing = || Lack::hopeless(ErrorKind::Denied);
     unknown.unwrap_or_else(|| Verdict::Unmet(least.unwrap_or_else(nothing)))
-}
-
-fn needs_scope(scopes: Vec<Box<str>>, token: &VerifiedToken) -> Verdict {
-    let error = VerifyError::insufficient_scope(&scopes.join(" "));
-    Verdict::Unmet(Lack::scope(error, scopes, token))
 }
 
 /// RFC 9470 §2: how long ago the user was authenticated. That it is said to be yet to come tells
 /// nothing.
-fn max_age(age: Duration, token: &VerifiedToken) -> Verdict {
+fn max_age(age: Duration, token: &VerifiedToken) -> Verdict<'static> {
     let authenticated = match token.claims().time("auth_time") {
         Ok(time) => time,
         Err(ClaimsError::Invalid(_) | ClaimsError::Malformed) => return invalid("auth_time"),
@@ -197,13 +185,10 @@ fn max_age(age: Duration, token: &VerifiedToken) -> Verdict {
     let recent = authenticated.is_some_and(|time| {
         time <= now.saturating_add(leeway) && now <= time.saturating_add(age).saturating_add(leeway)
     });
-    if recent {
-        return Verdict::Met;
-    }
-    Verdict::Unmet(Lack::step_up(VerifyError::insufficient_authentication(None, Some(age))))
+    if recent { Verdict::Met } else { Verdict::needs_login(&[], Some(age)) }
 }
 
-fn fresh(age: Duration, token: &VerifiedToken) -> Verdict {
+fn fresh(age: Duration, token: &VerifiedToken) -> Verdict<'static> {
     if token.is_stale() {
         return Verdict::Undecided(
             VerifyError::new(ErrorKind::Unavailable)
@@ -222,7 +207,7 @@ fn fresh(age: Duration, token: &VerifiedToken) -> Verdict {
 fn text<'a>(
     token: &'a VerifiedToken,
     name: &'static str,
-) -> Result<Option<std::borrow::Cow<'a, str>>, Verdict> {
+) -> Result<Option<Cow<'a, str>>, Verdict<'static>> {
     let claims = token.claims();
     match (claims.string(name), claims.raw(name)) {
         (None, Some(_)) => Err(invalid(name)),
@@ -230,7 +215,7 @@ fn text<'a>(
     }
 }
 
-fn invalid(name: &'static str) -> Verdict {
+fn invalid(name: &'static str) -> Verdict<'static> {
     Verdict::Undecided(ErrorKind::InvalidClaim(name).into())
 }
 
@@ -267,18 +252,18 @@ impl ClaimTest {
         Self { path, test: Box::new(test) }
     }
 
-    fn judge(&self, token: &VerifiedToken) -> Verdict {
+    fn judge(&self, token: &VerifiedToken) -> Verdict<'static> {
         let answer = match token.claims().walk(&self.path) {
             Ok(Some(text)) => (self.test)(text),
             Ok(None) => Some(false),
             Err(NoObject) => None,
         };
-        let denied = || VerifyError::new(ErrorKind::Denied);
         match answer {
-            Some(met) => Verdict::met_if(met, denied),
+            Some(met) => Verdict::met_if(met, ErrorKind::Denied),
             // The path is of the configuration; what stands there is the token's, and stays there.
             None => Verdict::Undecided(
-                denied().with_context(format!("the claim `{}` has another type", self.path)),
+                VerifyError::new(ErrorKind::Denied)
+                    .with_context(format!("the claim `{}` has another type", self.path)),
             ),
         }
     }

@@ -1,42 +1,64 @@
 //! What comes of holding a token against a requirement.
 
-use std::{cmp::Ordering, time::Duration};
+use std::{borrow::Cow, cmp::Ordering, time::Duration};
 
 use crate::{
     error::{ErrorKind, StepUp, VerifyError},
     policy::VerifiedToken,
 };
 
-/// Whether a requirement is met.
-pub(super) enum Verdict {
+/// Whether a requirement is met. Costs nothing until it is made an error: of alternatives some are
+/// usually not met.
+pub(super) enum Verdict<'r> {
     Met,
-    Unmet(Lack),
+    Unmet(Lack<'r>),
     /// It can't be told: a claim has the wrong type, or a question of the application's own has failed.
     /// Neither the requirement nor its opposite is met.
     Undecided(VerifyError),
 }
 
-impl Verdict {
-    pub(super) fn met_if(met: bool, otherwise: impl FnOnce() -> VerifyError) -> Self {
-        if met { Self::Met } else { Self::Unmet(Lack::hopeless(otherwise())) }
+/// Scope values or `acr` values.
+type Values<'r> = Cow<'r, [Box<str>]>;
+
+impl<'r> Verdict<'r> {
+    /// `otherwise` is what no challenge could help with.
+    pub(super) fn met_if(met: bool, otherwise: ErrorKind) -> Self {
+        if met { Self::Met } else { Self::Unmet(Lack::hopeless(otherwise)) }
+    }
+
+    /// Every one of these is needed.
+    pub(super) fn needs_scope(scope: &'r [Box<str>], token: &VerifiedToken) -> Self {
+        let lack = Lack::new(ErrorKind::InsufficientScope, Price::Scope);
+        Self::Unmet(lack.with_scope(Cow::Borrowed(scope), token))
+    }
+
+    pub(super) fn needs_login(acr: &'r [Box<str>], max_age: Option<Duration>) -> Self {
+        let lack = Lack::new(ErrorKind::InsufficientAuthentication, Price::Login);
+        Self::Unmet(Lack { acr: Cow::Borrowed(acr), max_age, ..lack })
     }
 
     /// What a question of the application's own has said.
     pub(super) fn of(answer: Result<(), VerifyError>, token: &VerifiedToken) -> Self {
         let Err(error) = answer else { return Self::Met };
-        match error.kind() {
+        let kind = error.kind();
+        let lack = match kind {
             ErrorKind::InsufficientScope => {
-                let scope = error.scope().unwrap_or_default().split_ascii_whitespace();
-                let scope = scope.map(Into::into).collect();
-                Self::Unmet(Lack::scope(error, scope, token))
+                let scope = values(error.scope());
+                Lack::new(kind, Price::Scope).with_scope(scope, token)
             }
-            ErrorKind::InsufficientAuthentication => Self::Unmet(Lack::step_up(error)),
+            ErrorKind::InsufficientAuthentication => {
+                let step_up = error.step_up();
+                let acr = values(step_up.and_then(|step_up| step_up.acr_values.as_deref()));
+                let max_age = step_up.and_then(|step_up| step_up.max_age);
+                Lack { acr, max_age, ..Lack::new(kind, Price::Login) }
+            }
             ErrorKind::Denied
             | ErrorKind::UnprovenPossession
             | ErrorKind::WrongAudience
-            | ErrorKind::WrongIssuer => Self::Unmet(Lack::hopeless(error)),
-            _ => Self::Undecided(error),
-        }
+            | ErrorKind::WrongIssuer => Lack::hopeless(kind),
+            _ => return Self::Undecided(error),
+        };
+        Self::Unmet(Lack { given: Some(error), ..lack })
     }
 
     pub(super) fn into_result(self) -> Result<(), VerifyError> {
@@ -49,14 +71,17 @@ impl Verdict {
 }
 
 /// What a token lacks, and so what a client would have to bring.
-pub(super) struct Lack {
+pub(super) struct Lack<'r> {
     /// What is answered, but for scope and authentication.
-    error: VerifyError,
+    kind: ErrorKind,
+    /// The application's own words for it.
+    given: Option<VerifyError>,
     /// All scope values that are needed, those that the token has among them.
-    pub(super) scope: Vec<Box<str>>,
+    scope: Values<'r>,
     /// How many of them it has not.
     missing: usize,
-    step_up: Option<StepUp>,
+    acr: Values<'r>,
+    max_age: Option<Duration>,
     price: Price,
 }
 
@@ -69,36 +94,41 @@ enum Price {
     Hopeless,
 }
 
-impl Lack {
-    pub(super) fn scope(error: VerifyError, scope: Vec<Box<str>>, token: &VerifiedToken) -> Self {
+impl<'r> Lack<'r> {
+    pub(super) const fn hopeless(kind: ErrorKind) -> Self {
+        Self::new(kind, Price::Hopeless)
+    }
+
+    const fn new(kind: ErrorKind, price: Price) -> Self {
+        let (scope, acr) = (Cow::Borrowed(&[] as &[_]), Cow::Borrowed(&[] as &[_]));
+        Self { kind, given: None, scope, missing: 0, acr, max_age: None, price }
+    }
+
+    fn with_scope(self, scope: Values<'r>, token: &VerifiedToken) -> Self {
         let missing = scope.iter().filter(|value| !token.has_scope(value)).count();
-        Self { error, scope, missing, step_up: None, price: Price::Scope }
-    }
-
-    pub(super) fn step_up(error: VerifyError) -> Self {
-        let step_up = error.step_up().cloned();
-        Self { error, scope: Vec::new(), missing: 0, step_up, price: Price::Login }
-    }
-
-    pub(super) fn hopeless(error: VerifyError) -> Self {
-        Self { error, scope: Vec::new(), missing: 0, step_up: None, price: Price::Hopeless }
+        Self { scope, missing, ..self }
     }
 
     /// What lacks of both together.
     pub(super) fn and(self, other: Self) -> Self {
         // Authentication before authorization: what is wrong comes before what is not allowed.
-        let rank = |lack: &Self| (lack.price, lack.error.kind() != ErrorKind::Denied);
-        let (error, price) = match rank(&self).cmp(&rank(&other)) {
-            Ordering::Less => (other.error, other.price),
-            _ => (self.error, self.price),
+        let rank = |lack: &Self| (lack.price, lack.kind != ErrorKind::Denied);
+        let (kind, given, price) = match rank(&self).cmp(&rank(&other)) {
+            Ordering::Less => (other.kind, other.given, other.price),
+            _ => (self.kind, self.given, self.price),
         };
-        let mut scope = self.scope;
-        add(&mut scope, other.scope);
-        let step_up = match (self.step_up, other.step_up) {
-            (Some(one), Some(other)) => Some(both(&one, &other)),
-            (one, other) => one.or(other),
-        };
-        Self { error, scope, missing: self.missing + other.missing, step_up, price }
+        let mut scope = self.scope.into_owned();
+        add(&mut scope, other.scope.into_owned());
+        let ages = [self.max_age, other.max_age];
+        Self {
+            kind,
+            given,
+            scope: scope.into(),
+            missing: self.missing + other.missing,
+            acr: both(self.acr, other.acr),
+            max_age: ages.into_iter().flatten().min(),
+            price,
+        }
     }
 
     /// The one of the two that costs the client less; the first, if they cost the same.
@@ -107,18 +137,21 @@ impl Lack {
         if cost(&other) < cost(&self) { other } else { self }
     }
 
-    /// Whether a challenge will name scope.
-    pub(super) fn names_scope(&self) -> bool {
-        self.missing > 0 && self.price != Price::Hopeless
+    /// The scope values that a challenge will name, if it names any.
+    pub(super) fn named_scope(&mut self) -> Option<&mut Vec<Box<str>>> {
+        (self.missing > 0 && self.price != Price::Hopeless).then(|| self.scope.to_mut())
     }
 
-    pub(super) fn into_error(self) -> VerifyError {
-        let names_scope = self.names_scope();
-        let error = match (self.price, self.step_up) {
-            (Price::Login, Some(step_up)) => self.error.with_step_up(step_up),
-            _ => self.error,
-        };
-        if names_scope { error.with_scope(&self.scope.join(" ")) } else { error }
+    fn into_error(mut self) -> VerifyError {
+        let mut error = self.given.take().unwrap_or_else(|| self.kind.into());
+        if self.price == Price::Login {
+            let acr_values = (!self.acr.is_empty()).then(|| self.acr.join(" ").into());
+            error = error.with_step_up(StepUp { acr_values, max_age: self.max_age });
+        }
+        match self.named_scope() {
+            Some(scope) => error.with_scope(&scope.join(" ")),
+            None => error,
+        }
     }
 }
 
@@ -131,20 +164,16 @@ pub(in crate::policy) fn add(scope: &mut Vec<Box<str>>, more: impl IntoIterator<
     }
 }
 
-/// Authentication that satisfies both, as far as there can be one.
-fn both(one: &StepUp, other: &StepUp) -> StepUp {
-    let max_age = match (one.max_age, other.max_age) {
-        (Some(one), Some(other)) => Some(Duration::min(one, other)),
-        (one, other) => one.or(other),
-    };
-    let acr_values = match (&one.acr_values, &other.acr_values) {
-        (Some(one), Some(other)) => {
-            let shared = |value: &&str| other.split(' ').any(|known| known == *value);
-            let shared: Vec<_> = one.split(' ').filter(shared).collect();
-            // None satisfies both: the first is as good a start as the second.
-            Some(if shared.is_empty() { one.clone() } else { shared.join(" ").into() })
-        }
-        (one, other) => one.as_ref().or(other.as_ref()).cloned(),
-    };
-    StepUp { acr_values, max_age }
+/// Ways of authentication that satisfy both. Where none does, the first is as good a start as the
+/// second.
+fn both<'r>(one: Values<'r>, other: Values<'r>) -> Values<'r> {
+    if one.is_empty() {
+        return other;
+    }
+    let shared: Vec<_> = one.iter().filter(|value| other.contains(value)).cloned().collect();
+    if shared.is_empty() { one } else { shared.into() }
+}
+
+fn values(text: Option<&str>) -> Values<'static> {
+    text.unwrap_or_default().split_ascii_whitespace().map(Into::into).collect::<Vec<_>>().into()
 }

@@ -1,5 +1,6 @@
 use std::{
     fmt,
+    ops::ControlFlow,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
@@ -89,8 +90,8 @@ impl<V: Verifier + Clone> Verifier for Revocable<V> {
                 }
             };
             verifying = match again.judge(&self.revocations, outcome) {
-                Ok(outcome) => return Verifying::done(outcome),
-                Err(request) => self.inner.verify(request),
+                ControlFlow::Break(outcome) => return Verifying::done(outcome),
+                ControlFlow::Continue(request) => self.inner.verify(request),
             };
         }
     }
@@ -103,30 +104,30 @@ struct Again {
 }
 
 impl Again {
-    /// The outcome as the cutoffs let it be; `Err` with what to ask instead.
+    /// The outcome as the cutoffs let it be, or what to ask instead.
     fn judge(
         &mut self,
         revocations: &Revocations,
         outcome: Outcome,
-    ) -> Result<Outcome, VerifyRequest> {
+    ) -> ControlFlow<Outcome, VerifyRequest> {
         let standing = |active: &ActiveToken| revocations.check(active);
         match outcome.as_ref().map_or(Standing::Stands, standing) {
-            Standing::Stands => Ok(outcome),
-            Standing::Revoked => Ok(Err(ErrorKind::Revoked.into())),
+            Standing::Stands => ControlFlow::Break(outcome),
+            Standing::Revoked => ControlFlow::Break(Err(ErrorKind::Revoked.into())),
             Standing::Outdated(since) => {
                 self.left = self.left.saturating_sub(1);
                 // All who wait ask for the same, and so can share the answer.
                 let request = self.request.clone().with_not_before(since);
                 match self.left {
-                    0 => {}
+                    0 => ControlFlow::Break(Err(VerifyError::new(ErrorKind::Unavailable)
+                        .with_context("revocations came in faster than answers"))),
                     // A verifier that remembers, and is not ours, may know of nothing but ages.
                     1 if request.freshness() != Freshness::Live => {
-                        return Err(request.with_freshness(Freshness::Within(Duration::ZERO)));
+                        let none = Freshness::Within(Duration::ZERO);
+                        ControlFlow::Continue(request.with_freshness(none))
                     }
-                    _ => return Err(request),
+                    _ => ControlFlow::Continue(request),
                 }
-                Ok(Err(VerifyError::new(ErrorKind::Unavailable)
-                    .with_context("revocations came in faster than answers")))
             }
         }
     }
@@ -155,8 +156,8 @@ impl<V: Verifier> Future for RevocationFuture<V> {
             let mut outcome = ready!(this.future.as_mut().poll(cx));
             loop {
                 let request = match this.again.judge(&this.verifier.revocations, outcome) {
-                    Ok(outcome) => return Poll::Ready(outcome),
-                    Err(request) => request,
+                    ControlFlow::Break(outcome) => return Poll::Ready(outcome),
+                    ControlFlow::Continue(request) => request,
                 };
                 match this.verifier.inner.verify(request).now_or_later() {
                     Ok(next) => outcome = next,
