@@ -31,7 +31,7 @@
 //! Each needs an [`IntrospectLayer`](crate::IntrospectLayer) outside, and answers 500 without one.
 //! `Option<VerifiedToken>` is `None` only where that layer let a request in without credentials.
 
-use std::{fmt, marker::PhantomData, ops::Deref};
+use std::{fmt, marker::PhantomData, ops::Deref, sync::Arc};
 
 use axum_core::{
     body::Body,
@@ -50,11 +50,34 @@ use crate::{
 
 /// The claims of the verified token, as a type of yours.
 ///
+/// Shared by all requests with a token that is remembered, and parsed once for them: see
+/// [`VerifiedToken::claims_as`]. Hence the `Arc`, and no way to take `T` out of it.
+///
 /// A token whose claims are not of that type is refused with 403: its issuer vouches for it, but it
-/// does not say what this handler needs to know.
-#[derive(Clone, Copy, Debug)]
+/// does not say what this handler needs to know. `Option<Claims<T>>` is `None` only for a request
+/// that was let in without credentials.
 #[expect(clippy::exhaustive_structs, reason = "it is taken apart in handlers' arguments")]
-pub struct Claims<T>(pub T);
+pub struct Claims<T>(pub Arc<T>);
+
+impl<T> Clone for Claims<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T> Deref for Claims<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> fmt::Debug for Claims<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Claims").finish_non_exhaustive()
+    }
+}
 
 /// The scope that a handler needs, as a type.
 ///
@@ -229,19 +252,31 @@ impl<S: Sync> FromRequestParts<S> for Identity {
     }
 }
 
-impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Claims<T> {
+impl<S, T> FromRequestParts<S> for Claims<T>
+where
+    S: Sync,
+    T: DeserializeOwned + Send + Sync + 'static,
+{
     type Rejection = Rejection;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
-        let token = match token_of(&parts.extensions) {
-            Ok(token) => token,
-            Err(error) => return Err(Rejection::new(error, parts)),
-        };
-        // The parser's message may quote a claim, so it goes no further.
-        token.claims().deserialize().map(Self).map_err(|_| {
-            let error = VerifyError::new(ErrorKind::Denied)
-                .with_context("the claims are not of the type that the handler takes");
-            Rejection::new(error, parts)
-        })
+        let claims = token_of(&parts.extensions).and_then(VerifiedToken::claims_as);
+        claims.map(Self).map_err(|error| Rejection::new(error, parts))
+    }
+}
+
+impl<S, T> OptionalFromRequestParts<S> for Claims<T>
+where
+    S: Sync,
+    T: DeserializeOwned + Send + Sync + 'static,
+{
+    type Rejection = Rejection;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Rejection> {
+        match token_of(&parts.extensions).and_then(VerifiedToken::claims_as) {
+            Ok(claims) => Ok(Some(Self(claims))),
+            Err(error) if error.kind() == ErrorKind::MissingCredentials => Ok(None),
+            Err(error) => Err(Rejection::new(error, parts)),
+        }
     }
 }

@@ -36,6 +36,7 @@ use http::{
     Extensions, Method, Uri,
     header::{CACHE_CONTROL, CONTENT_TYPE},
 };
+use serde::de::DeserializeOwned;
 use tonic::{Request, Status, server::NamedService, service::Interceptor};
 
 use crate::{
@@ -43,7 +44,8 @@ use crate::{
     error::{ErrorKind, VerifyError},
     layer::Introspect,
     policy::{
-        Policy, Requirement, VerifiedToken, challenge_of, completed, met, strip_identity, token_of,
+        Identity, Policy, Requirement, VerifiedToken, challenge_of, completed, met, strip_identity,
+        token_of,
     },
     require::Require,
     respond::{Challenge, Refusal, RequestHead},
@@ -59,7 +61,34 @@ impl<S: NamedService, R> NamedService for Require<S, R> {
     const NAME: &'static str = S::NAME;
 }
 
-/// Adds the verified token to `tonic::Request`.
+/// Adds the verified token, and what it says, to `tonic::Request`.
+///
+/// ```
+/// use tonic::{Request, Response, Status};
+/// use tower_introspect::{Identity, tonic::RequestExt as _};
+///
+/// #[derive(serde::Deserialize)]
+/// struct Tenant {
+///     tenant: u64,
+/// }
+///
+/// async fn list(request: Request<()>) -> Result<Response<u64>, Status> {
+///     Ok(Response::new(request.claims::<Tenant>()?.tenant))
+/// }
+///
+/// async fn hello(request: Request<()>) -> Result<Response<&'static str>, Status> {
+///     Ok(Response::new(match request.identity()? {
+///         Identity::Token(_) => "hello again",
+///         _ => "hello",
+///     }))
+/// }
+///
+/// # tokio_test::block_on(async {
+/// // No layer has seen these requests.
+/// assert_eq!(list(Request::new(())).await.unwrap_err().code(), tonic::Code::Internal);
+/// assert_eq!(hello(Request::new(())).await.unwrap_err().code(), tonic::Code::Internal);
+/// # });
+/// ```
 pub trait RequestExt: sealed::Sealed {
     /// The token this request was let in with.
     ///
@@ -76,6 +105,23 @@ pub trait RequestExt: sealed::Sealed {
     /// As for [`verified_token`](Self::verified_token), and `PermissionDenied` or `Unauthenticated` if
     /// the requirement is not met.
     fn require(&self, requirement: &Requirement) -> Result<&VerifiedToken, Status>;
+
+    /// The claims of that token, as a type of yours. See [`VerifiedToken::claims_as`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`verified_token`](Self::verified_token), and `PermissionDenied` if the claims are
+    /// not of that type.
+    fn claims<C>(&self) -> Result<Arc<C>, Status>
+    where
+        C: DeserializeOwned + Send + Sync + 'static;
+
+    /// Who makes this request: the bearer of a token, or nobody in particular.
+    ///
+    /// # Errors
+    ///
+    /// `Internal` if no layer has seen it.
+    fn identity(&self) -> Result<Identity, Status>;
 }
 
 impl<T> RequestExt for Request<T> {
@@ -87,6 +133,22 @@ impl<T> RequestExt for Request<T> {
 
     fn verified_token(&self) -> Result<&VerifiedToken, Status> {
         token_of(self.extensions()).map_err(|error| refuse(error, self.extensions()))
+    }
+
+    fn claims<C>(&self) -> Result<Arc<C>, Status>
+    where
+        C: DeserializeOwned + Send + Sync + 'static,
+    {
+        let claims = token_of(self.extensions()).and_then(VerifiedToken::claims_as);
+        claims.map_err(|error| refuse(error, self.extensions()))
+    }
+
+    fn identity(&self) -> Result<Identity, Status> {
+        match token_of(self.extensions()) {
+            Ok(token) => Ok(Identity::Token(token.clone())),
+            Err(error) if error.kind() == ErrorKind::MissingCredentials => Ok(Identity::Anonymous),
+            Err(error) => Err(refuse(error, self.extensions())),
+        }
     }
 }
 

@@ -21,20 +21,26 @@ mod audience;
 mod confirmation;
 mod details;
 pub(crate) mod json;
+mod narrow;
+mod parsed;
 mod path;
 mod scope;
+mod text;
 
-use std::{borrow::Cow, error::Error, fmt, ops::Range};
+use std::{borrow::Cow, error::Error, fmt, sync::Arc};
 
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use self::json::{NotStrict, Object, WrongType};
 #[doc(hidden)]
 pub use self::scope::assert_scopes;
 pub use self::{
     actor::Actor, audience::Audience, confirmation::Confirmation, details::AuthorizationDetail,
     path::ClaimPath, scope::Scope,
+};
+use self::{
+    json::{NotStrict, Object, WrongType},
+    text::Text,
 };
 pub(crate) use self::{path::NoObject, scope::is_scope_token};
 use crate::clock::UnixTime;
@@ -44,8 +50,7 @@ use crate::clock::UnixTime;
 /// Neither `Debug` nor any error shows their values.
 #[derive(Clone)]
 pub struct Claims {
-    text: Box<str>,
-    members: Box<[Member]>,
+    text: Text,
     issuer: Option<Box<str>>,
     subject: Option<Box<str>>,
     audience: Audience,
@@ -53,14 +58,9 @@ pub struct Claims {
     not_before: Option<UnixTime>,
     issued_at: Option<UnixTime>,
     scope: Scope,
+    /// The claim that the scope is from, if it is another than `scope`.
+    scope_claim: Option<Box<str>>,
     confirmation: Option<Confirmation>,
-}
-
-/// Where one member stands in the text.
-#[derive(Clone)]
-struct Member {
-    name: Box<str>,
-    value: Range<usize>,
 }
 
 impl Claims {
@@ -74,10 +74,6 @@ impl Claims {
         let object = Object::parse(text).map_err(|NotStrict| ClaimsError::Malformed)?;
         // `Object::parse` has seen that the text is UTF-8.
         let text = std::str::from_utf8(text).map_err(|_| ClaimsError::Malformed)?;
-        let members = object
-            .iter()
-            .map(|(name, value)| Member { name: name.as_ref().into(), value: range(text, value) })
-            .collect();
         Ok(Self {
             issuer: owned(object.string("iss")?),
             subject: owned(object.string("sub")?),
@@ -89,9 +85,9 @@ impl Claims {
                 .get("scope")
                 .and_then(json::string)
                 .map_or_else(Scope::default, |text| Scope::parse(&text)),
+            scope_claim: None,
             confirmation: optional(&object, "cnf", Confirmation::parse)?,
-            members,
-            text: text.into(),
+            text: Text::new(text, &object),
         })
     }
 
@@ -196,8 +192,7 @@ impl Claims {
     /// A claim as the JSON text it came in.
     #[must_use]
     pub fn raw(&self, name: &str) -> Option<&str> {
-        let member = self.members.iter().find(|member| &*member.name == name)?;
-        self.text.get(member.value.clone())
+        self.text.raw(name)
     }
 
     /// The claim at a place, as the JSON text it came in. None if there is nothing, or `null`, or if the
@@ -214,7 +209,7 @@ impl Claims {
 
     /// The names of all claims.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.members.iter().map(|member| &*member.name)
+        self.text.names()
     }
 
     /// A claim as a type of yours.
@@ -226,7 +221,13 @@ impl Claims {
         self.raw(name).map(serde_json::from_str).transpose()
     }
 
-    /// All claims as a type of yours.
+    /// All claims as a type of yours, parsed anew with each call. For a token that was let in,
+    /// [`VerifiedToken::claims_as`](crate::VerifiedToken::claims_as) parses once.
+    ///
+    /// Numbers are exact in every integer type up to 128 bits; what is larger, or must keep its
+    /// digits, is a `Box<serde_json::value::RawValue>` or read by [`raw`](Self::raw). Below
+    /// `#[serde(flatten)]`, in untagged enums and in `serde_json::Value`, serde itself makes a
+    /// rounded number of an integer beyond 64 bits.
     ///
     /// ```
     /// # use tower_introspect::claims::Claims;
@@ -241,15 +242,27 @@ impl Claims {
     ///
     /// # Errors
     ///
-    /// If the claims do not have that type.
+    /// If the claims do not have that type. The error may quote a claim: it is nothing for a log
+    /// or a response.
     pub fn deserialize<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        serde_json::from_str(&self.text)
+        serde_json::from_str(self.text.as_str())
     }
 
-    /// These claims with `scope` taken from elsewhere, for issuers that spell it otherwise.
+    /// All claims as a type, parsed once; `None` if they do not have it.
+    pub(crate) fn parsed<T>(&self) -> Option<Arc<T>>
+    where
+        T: DeserializeOwned + Send + Sync + 'static,
+    {
+        // The parser's message may quote a claim, so it goes no further.
+        self.text.parsed().get(|| self.deserialize().ok())
+    }
+
+    /// These claims with the scope of another claim than `scope`, for issuers that spell it
+    /// otherwise.
     #[must_use]
-    pub(crate) fn with_scope(mut self, scope: Scope) -> Self {
+    pub(crate) fn with_scope(mut self, scope: Scope, claim: &str) -> Self {
         self.scope = scope;
+        self.scope_claim = Some(claim.into());
         self
     }
 
@@ -260,27 +273,8 @@ impl Claims {
         self
     }
 
-    /// These claims, as far as a later word about the same token still allows: the scope that both
-    /// grant if it names one, the earlier end, the later start, and the key that either binds the
-    /// token to.
-    #[must_use]
-    pub(crate) fn narrowed_by(mut self, later: &Self) -> Self {
-        if later.raw("scope").is_some() {
-            let both = self.scope.iter().filter(|value| later.scope.contains(value));
-            self.scope = Scope::from_values(both);
-        }
-        let ends = [self.expires_at, later.expires_at];
-        self.expires_at = ends.into_iter().flatten().min();
-        self.not_before = self.not_before.max(later.not_before);
-        if self.confirmation.is_none() {
-            self.confirmation.clone_from(&later.confirmation);
-        }
-        self
-    }
-
     /// How much memory these claims hold, within a few words.
     pub(crate) fn bytes(&self) -> usize {
-        let names = self.members.iter().map(|member| member.name.len() + size_of::<Member>());
         let texts = [self.issuer.as_deref(), self.subject.as_deref()].into_iter().flatten();
         let audience = self.audience.iter().map(|value| value.len() + size_of::<Box<str>>());
         let key = self
@@ -289,8 +283,8 @@ impl Claims {
             .map_or(0, |key| [key.jkt(), key.x5t_s256()].into_iter().flatten().map(str::len).sum());
         let scope = self.scope.iter().map(|value| value.len() + 1);
         size_of::<Self>()
-            + self.text.len()
-            + names.sum::<usize>()
+            + self.text.bytes()
+            + self.scope_claim.as_deref().map_or(0, str::len)
             + texts.map(str::len).sum::<usize>()
             + audience.sum::<usize>()
             + scope.sum::<usize>()
@@ -346,12 +340,6 @@ fn optional<'a, T>(
     parse: impl FnOnce(&'a RawValue) -> Option<T>,
 ) -> Result<Option<T>, ClaimsError> {
     object.get(name).map(|value| parse(value).ok_or(ClaimsError::Invalid(name))).transpose()
-}
-
-/// The place of `value`, which is a part of `text`.
-fn range(text: &str, value: &RawValue) -> Range<usize> {
-    let start = value.get().as_ptr().addr() - text.as_ptr().addr();
-    start..start + value.get().len()
 }
 
 /// A NumericDate: a JSON number of seconds, perhaps with a fraction (RFC 7519 §2).

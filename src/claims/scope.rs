@@ -62,6 +62,18 @@ impl Scope {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The values as JSON: an array of them, or one space-delimited string.
+    pub(super) fn to_json(&self, in_array: bool) -> String {
+        // No scope-token holds what JSON would escape.
+        if in_array && !self.is_empty() {
+            format!("[\"{}\"]", self.0.replace(' ', "\",\""))
+        } else if in_array {
+            "[]".to_owned()
+        } else {
+            format!("\"{}\"", self.0)
+        }
+    }
 }
 
 impl fmt::Display for Scope {

@@ -128,7 +128,7 @@ impl Rules {
         Ok(match &self.scope_claim {
             Some(name) => {
                 let scope = scope_in(&claims, name);
-                claims.with_scope(scope)
+                claims.with_scope(scope, name)
             }
             None => claims,
         })

@@ -14,6 +14,7 @@ mod conformance;
 mod discovery;
 mod examples;
 mod grpc;
+mod identity;
 mod introspection;
 mod jwks;
 mod jwt;

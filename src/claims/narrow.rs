@@ -1,0 +1,93 @@
+//! What is left of claims after a later word about the same token.
+
+use super::{Claims, Scope};
+
+impl Claims {
+    /// These claims, as far as a later word about the same token still allows: the scope that both
+    /// grant if it names one, the earlier end, the later start, and the key that either binds the
+    /// token to.
+    ///
+    /// The text says the same afterwards, so that no reading of it gives more.
+    #[must_use]
+    pub(crate) fn narrowed_by(mut self, later: &Self) -> Self {
+        let mut changes = Vec::new();
+        let mut as_later = |name: &'static str| {
+            changes.extend(later.raw(name).map(|value| (name, value.to_owned())));
+        };
+        if later.expires_at.is_some_and(|end| self.expires_at.is_none_or(|own| end < own)) {
+            self.expires_at = later.expires_at;
+            as_later("exp");
+        }
+        if later.not_before > self.not_before {
+            self.not_before = later.not_before;
+            as_later("nbf");
+        }
+        if self.confirmation.is_none() && later.confirmation.is_some() {
+            self.confirmation.clone_from(&later.confirmation);
+            as_later("cnf");
+        }
+        let claim = self.scope_claim.clone();
+        let claim = claim.as_deref().unwrap_or("scope");
+        if later.raw("scope").is_some() {
+            let both = self.scope.iter().filter(|value| later.scope.contains(value));
+            let both = Scope::from_values(both);
+            if both != self.scope {
+                let in_array = self.raw(claim).is_some_and(|text| text.starts_with('['));
+                changes.push((claim, both.to_json(in_array)));
+                self.scope = both;
+            }
+        }
+        self.text = self.text.with(&changes);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::UnixTime;
+
+    fn claims(text: &str) -> Claims {
+        Claims::from_json(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn scope_by_another_name_is_narrowed_in_the_text_too() {
+        let array = r#"["read", "write", "admin"]"#;
+        for (scp, later, left) in [
+            (array, "admin read", r#"["read","admin"]"#),
+            (array, "write", r#"["write"]"#),
+            (array, "other", "[]"),
+            (array, "x admin write read", array),
+            ("\"read write admin\"", "admin read", "\"read admin\""),
+            ("\"read write admin\"", "", "\"\""),
+        ] {
+            let said = claims(&format!("{{\"scp\":{scp},\"x\":1}}"));
+            let said = said.with_scope(Scope::parse("read write admin"), "scp");
+            let word = |scope: &str| claims(&format!("{{\"scope\":\"{scope}\"}}"));
+            let both = said.narrowed_by(&word(later));
+            assert_eq!((both.raw("scp"), both.raw("x")), (Some(left), Some("1")), "{later}");
+            assert!(both.raw("scope").is_none());
+            let again = both.clone().narrowed_by(&word("read write admin"));
+            assert_eq!(again.raw("scp"), Some(left), "what is gone does not come back");
+            assert_eq!(again.scope(), both.scope());
+        }
+    }
+
+    #[test]
+    fn the_earlier_end_the_later_start_and_either_key_count_in_the_text_too() {
+        let (early, late) = (r#"{"exp":5.5,"nbf":1}"#, r#"{"exp":7,"nbf":2e0,"cnf":{"jkt":"x"}}"#);
+        for (said, later) in [(early, late), (late, early)] {
+            let both = claims(said).narrowed_by(&claims(later));
+            assert_eq!((both.raw("exp"), both.raw("nbf")), (Some("5.5"), Some("2e0")));
+            assert_eq!(both.expires_at(), Some(UnixTime::from_millis(5_500)));
+            assert_eq!(both.not_before(), Some(UnixTime::from_secs(2)));
+            assert_eq!(both.raw("cnf"), Some(r#"{"jkt":"x"}"#));
+            assert_eq!(both.confirmation().unwrap().jkt(), Some("x"));
+        }
+        let silent = claims(early).narrowed_by(&claims("{}"));
+        assert_eq!(silent.text.as_str(), early);
+        let told = claims("{}").narrowed_by(&claims(late));
+        assert_eq!((told.raw("exp"), told.raw("nbf")), (Some("7"), Some("2e0")));
+    }
+}

@@ -1,0 +1,146 @@
+//! What claims were parsed to, kept beside the text it came from.
+
+use std::{
+    any::{Any, TypeId},
+    sync::{Arc, OnceLock},
+};
+
+/// How many types are kept for one text. What comes after them is parsed each time.
+const MOST: usize = 8;
+
+/// One value for each type that was asked for, in the order of asking.
+///
+/// Grows at its end only, so finding a value takes neither a lock nor memory. Nothing is locked
+/// while a type of the application is being parsed: what that does, or that it panics, concerns
+/// nobody else.
+#[derive(Default)]
+pub(super) struct Parsed(OnceLock<Box<Node>>);
+
+struct Node {
+    kind: TypeId,
+    /// `None` if the text is not of that type. It never will be, so it is not tried again.
+    value: Option<Arc<dyn Any + Send + Sync>>,
+    next: Parsed,
+}
+
+impl Parsed {
+    /// The value of this type: the one that is kept, or what `parse` makes.
+    ///
+    /// Of several who parse at the same time, the first is kept, and what it made is what all get.
+    pub(super) fn get<T: Send + Sync + 'static>(
+        &self,
+        parse: impl FnOnce() -> Option<T>,
+    ) -> Option<Arc<T>> {
+        let kind = TypeId::of::<T>();
+        let (mut place, mut seen) = (self, 0);
+        while let Some(node) = place.0.get() {
+            if node.kind == kind {
+                return node.value();
+            }
+            (place, seen) = (&node.next, seen + 1);
+        }
+        let value = parse().map(Arc::new);
+        let kept = value.clone().map(|value| value as Arc<dyn Any + Send + Sync>);
+        let mut node = Box::new(Node { kind, value: kept, next: Self::default() });
+        while seen < MOST {
+            match place.0.set(node) {
+                Ok(()) => return value,
+                Err(late) => node = late,
+            }
+            // Another was faster, perhaps with the same.
+            let Some(winner) = place.0.get() else { break };
+            if winner.kind == kind {
+                return winner.value();
+            }
+            (place, seen) = (&winner.next, seen + 1);
+        }
+        value
+    }
+}
+
+impl Node {
+    fn value<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        Arc::clone(self.value.as_ref()?).downcast().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, panic::AssertUnwindSafe};
+
+    use super::*;
+
+    struct Same(u8);
+    struct AsWell(u8);
+    struct Nth<const N: usize>;
+
+    fn never<T>() -> Option<T> {
+        panic!("parsed again")
+    }
+
+    #[test]
+    fn each_type_is_parsed_once() {
+        let parsed = Parsed::default();
+        let first = parsed.get(|| Some(Same(1))).unwrap();
+        let other = parsed.get(|| Some(AsWell(2))).unwrap();
+        assert!(Arc::ptr_eq(&first, &parsed.get(never::<Same>).unwrap()));
+        assert!(Arc::ptr_eq(&other, &parsed.get(never::<AsWell>).unwrap()));
+        assert_eq!((first.0, other.0), (1, 2));
+    }
+
+    #[test]
+    fn a_text_of_another_type_is_not_tried_again() {
+        let parsed = Parsed::default();
+        assert!(parsed.get(|| None::<Same>).is_none());
+        assert!(parsed.get(never::<Same>).is_none());
+        assert!(parsed.get(|| Some(AsWell(2))).is_some());
+    }
+
+    #[test]
+    fn the_number_of_types_is_bounded() {
+        let parsed = Parsed::default();
+        let counted = Cell::new(0);
+        fn ask<const N: usize>(parsed: &Parsed, counted: &Cell<usize>) {
+            let parse = || {
+                counted.set(counted.get() + 1);
+                Some(Nth::<N>)
+            };
+            assert!(parsed.get(parse).is_some());
+        }
+        for _ in 0..2 {
+            ask::<0>(&parsed, &counted);
+            ask::<1>(&parsed, &counted);
+            ask::<2>(&parsed, &counted);
+            ask::<3>(&parsed, &counted);
+            ask::<4>(&parsed, &counted);
+            ask::<5>(&parsed, &counted);
+            ask::<6>(&parsed, &counted);
+            ask::<7>(&parsed, &counted);
+            ask::<8>(&parsed, &counted);
+        }
+        assert_eq!(counted.get(), MOST + 2, "the ninth is parsed each time, and no other is");
+    }
+
+    #[test]
+    fn a_panic_while_parsing_leaves_nothing_behind() {
+        let parsed = Parsed::default();
+        assert!(parsed.get(|| Some(AsWell(2))).is_some());
+        let panicking = AssertUnwindSafe(|| parsed.get::<Same>(|| panic!("on purpose")));
+        assert!(std::panic::catch_unwind(panicking).is_err());
+        assert!(parsed.get(never::<AsWell>).is_some());
+        assert_eq!(parsed.get(|| Some(Same(1))).unwrap().0, 1);
+    }
+
+    #[test]
+    fn who_comes_late_gets_what_the_first_one_made() {
+        let parsed = Parsed::default();
+        // Another type and the same one are put in while this one is being parsed.
+        let late = parsed.get(|| {
+            assert!(parsed.get(|| Some(AsWell(2))).is_some());
+            assert_eq!(parsed.get(|| Some(Same(1))).unwrap().0, 1);
+            Some(Same(3))
+        });
+        assert_eq!(late.unwrap().0, 1);
+        assert_eq!(parsed.get(never::<AsWell>).unwrap().0, 2);
+    }
+}
