@@ -14,7 +14,7 @@
 //!
 //! All four are always there, empty if the token says nothing, so that a proxy that replaces the
 //! client's headers by ours replaces all of them. What is not visible ASCII is percent-encoded, and
-//! so is `%`.
+//! so are `%` and `,`. A table `[resource_server.forward]` names other headers and claims.
 //!
 //! ```text
 //! cargo run --example forward_auth --features config -- forward_auth.toml
@@ -60,17 +60,21 @@
 //! # Security
 //!
 //! Listen where only the proxy can reach it. The API must not be reachable around the proxy: it
-//! believes the headers.
+//! believes the headers. Have the proxy drop what clients send under these names with `_` for `-`,
+//! too: nginx does, unless `underscores_in_headers` is on.
 
 use std::{error::Error, net::SocketAddr, process::ExitCode, time::Duration};
 
 use axum::{
     Router,
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::CACHE_CONTROL},
+    extract::State,
+    http::{HeaderMap, HeaderValue, StatusCode, header::CACHE_CONTROL},
 };
 use tokio::net::TcpListener;
 use toml::{Table, Value};
-use tower_introspect::{ResourceServer, VerifiedToken, resource_server::Config};
+use tower_introspect::{
+    ConfigError, ResourceServer, VerifiedToken, layer::ForwardHeaders, resource_server::Config,
+};
 use tracing_subscriber::filter::LevelFilter;
 
 /// Longer identities would not pass through proxies; better refused than cut.
@@ -133,7 +137,12 @@ async fn serve(
 ) -> Result<(), Box<dyn Error>> {
     // Every path is a question, so there is none for anything else: a proxy may pass on the path
     // of the client, and an answer that is always 200 would let it in.
-    let app = Router::new().fallback(identity).layer(resource_server.layer());
+    let headers = match resource_server.forwarded() {
+        Some(headers) => headers.clone(),
+        None => usual_headers()?,
+    };
+    let headers = headers.empty_if_absent().max_bytes(LONGEST);
+    let app = Router::new().fallback(identity).with_state(headers).layer(resource_server.layer());
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let mut ending = stopped.clone();
     let serving = axum::serve(listener, app).with_graceful_shutdown(async move {
@@ -152,37 +161,23 @@ async fn serve(
 }
 
 /// Who the bearer of a verified token is.
-async fn identity(token: VerifiedToken) -> Result<HeaderMap, StatusCode> {
-    let client = token.client_id();
-    let mut headers = HeaderMap::new();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    for (name, value, spaces) in [
-        ("x-auth-subject", token.subject().unwrap_or_default(), false),
-        ("x-auth-issuer", token.issuer(), false),
-        ("x-auth-client", client.as_deref().unwrap_or_default(), false),
-        ("x-auth-scope", token.scope().as_str(), true),
-    ] {
-        let value = visible(value, spaces).ok_or(StatusCode::FORBIDDEN)?;
-        headers.insert(HeaderName::from_static(name), value);
-    }
-    Ok(headers)
+async fn identity(
+    State(headers): State<ForwardHeaders>,
+    token: VerifiedToken,
+) -> Result<HeaderMap, StatusCode> {
+    let mut answer = HeaderMap::new();
+    headers.apply(Some(&token), &mut answer).map_err(|_| StatusCode::FORBIDDEN)?;
+    answer.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(answer)
 }
 
-/// A header value that reads back as exactly one text.
-fn visible(text: &str, spaces: bool) -> Option<HeaderValue> {
-    let mut encoded = String::new();
-    for byte in text.bytes() {
-        match byte {
-            b' ' if spaces => encoded.push(' '),
-            b'%' => encoded.push_str("%25"),
-            0x21..=0x7e => encoded.push(char::from(byte)),
-            byte => encoded.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    if encoded.len() > LONGEST {
-        return None;
-    }
-    HeaderValue::from_str(&encoded).ok()
+/// The headers, where the settings name no others.
+fn usual_headers() -> Result<ForwardHeaders, ConfigError> {
+    ForwardHeaders::new()
+        .subject("x-auth-subject")?
+        .issuer("x-auth-issuer")?
+        .client("x-auth-client")?
+        .scope("x-auth-scope")
 }
 
 /// The settings for one issuer, as a file would hold them.

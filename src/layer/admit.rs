@@ -43,6 +43,9 @@ impl<V, R> IntrospectLayer<V, R> {
         request: &mut Request<B>,
     ) -> Result<Credentials, VerifyError> {
         strip_identity(request.extensions_mut());
+        if let Some(forward) = &self.settings.forward {
+            forward.clear(request.headers_mut());
+        }
         let head = RequestHead::of(request);
         if self.settings.exempt.as_deref().is_some_and(|exempt| exempt(head)) {
             return Ok(Credentials::Anonymous);
@@ -78,6 +81,9 @@ impl<V, R> IntrospectLayer<V, R> {
     ) -> Result<(), VerifyError> {
         let admit = |active: ActiveToken| self.policy.admit(active, presented.scheme);
         let token = outcome.and_then(admit)?;
+        if let Some(forward) = &self.settings.forward {
+            forward.fill(&token, request.headers_mut())?;
+        }
         request.extensions_mut().insert(token);
         self.cover_credentials(request.headers_mut());
         Ok(())

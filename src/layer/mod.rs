@@ -45,6 +45,7 @@
 //!   verified at once.
 
 mod admit;
+mod forward;
 pub mod future;
 mod service;
 
@@ -52,7 +53,7 @@ use std::{fmt, sync::Arc};
 
 use tower_layer::Layer;
 
-pub use self::service::Introspect;
+pub use self::{forward::ForwardHeaders, service::Introspect};
 use crate::{
     credentials::Extractor,
     policy::Policy,
@@ -83,6 +84,7 @@ struct Settings {
     exempt: Option<Arc<Exempt>>,
     freshness: Arc<FreshnessOf>,
     peer: Option<Arc<PeerOf>>,
+    forward: Option<Arc<ForwardHeaders>>,
     remove_credentials: bool,
 }
 
@@ -104,6 +106,7 @@ impl<V> IntrospectLayer<V> {
                 exempt: None,
                 freshness: Arc::new(|_| Freshness::Cached),
                 peer: None,
+                forward: None,
                 remove_credentials: false,
             },
         }
@@ -185,6 +188,15 @@ impl<V, R> IntrospectLayer<V, R> {
         F: Fn(RequestHead<'_>) -> Option<PeerKey> + Send + Sync + 'static,
     {
         self.settings.peer = Some(Arc::new(peer));
+        self
+    }
+
+    /// Has requests tell in these headers what was verified, for a service that passes them on.
+    ///
+    /// What clients send under these names is removed from all requests. See [`ForwardHeaders`].
+    #[must_use]
+    pub fn forward(mut self, headers: ForwardHeaders) -> Self {
+        self.settings.forward = Some(Arc::new(headers));
         self
     }
 

@@ -15,7 +15,7 @@ use crate::{
     clock::{Clock, SystemClock},
     error::ConfigError,
     http::HttpTransport,
-    layer::PeerOf,
+    layer::{ForwardHeaders, PeerOf},
     policy::{Policy, Requirement},
     respond::RequestHead,
     verify::{
@@ -31,6 +31,7 @@ pub struct ResourceServerBuilder {
     policy: Policy,
     issuers: Vec<Issuer>,
     freshness: Freshness,
+    forward: Option<ForwardHeaders>,
     clock: Arc<dyn Clock>,
     transport: Option<HttpTransport>,
     loopback_http: bool,
@@ -48,6 +49,7 @@ impl ResourceServerBuilder {
             audience,
             issuers: Vec::new(),
             freshness: Freshness::Cached,
+            forward: None,
             clock: Arc::new(SystemClock),
             transport: None,
             loopback_http: false,
@@ -102,6 +104,13 @@ impl ResourceServerBuilder {
     /// Sets how recently tokens must have been verified, unless a layer says otherwise.
     pub fn freshness(mut self, freshness: Freshness) -> Self {
         self.freshness = freshness;
+        self
+    }
+
+    /// Has requests tell in these headers what was verified, below all layers of this resource server.
+    /// See [`IntrospectLayer::forward`](crate::IntrospectLayer::forward).
+    pub fn forward(mut self, headers: ForwardHeaders) -> Self {
+        self.forward = Some(headers);
         self
     }
 
@@ -242,6 +251,7 @@ impl ResourceServerBuilder {
             policy,
             freshness: self.freshness,
             peer: self.peer,
+            forward: self.forward,
             issuers,
             revocations,
             #[cfg(all(feature = "jwt", feature = "_crypto"))]

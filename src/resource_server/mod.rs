@@ -48,7 +48,7 @@ pub use self::{builder::ResourceServerBuilder, fresh::RequireFresh, issuer::Issu
 use crate::credentials::Token;
 use crate::{
     error::VerifyError,
-    layer::{IntrospectLayer, PeerOf},
+    layer::{ForwardHeaders, IntrospectLayer, PeerOf},
     policy::Policy,
     verify::{BoxVerifier, Freshness, Readiness, Revocations, Stats},
 };
@@ -68,6 +68,7 @@ struct Inner {
     policy: Policy,
     freshness: Freshness,
     peer: Option<Arc<PeerOf>>,
+    forward: Option<ForwardHeaders>,
     issuers: Vec<Trusted>,
     revocations: Revocations,
     #[cfg(all(feature = "jwt", feature = "_crypto"))]
@@ -92,12 +93,21 @@ impl ResourceServer {
     /// The middleware. All layers of one resource server share its keys and connections.
     #[must_use]
     pub fn layer(&self) -> IntrospectLayer<BoxVerifier> {
-        let layer =
+        let mut layer =
             IntrospectLayer::new(self.verifier(), self.policy()).freshness(self.0.freshness);
-        match self.0.peer.clone() {
-            Some(peer) => layer.peer_fn(move |head| peer(head)),
+        if let Some(peer) = self.0.peer.clone() {
+            layer = layer.peer_fn(move |head| peer(head));
+        }
+        match self.forwarded() {
+            Some(headers) => layer.forward(headers.clone()),
             None => layer,
         }
+    }
+
+    /// The headers in which requests tell what was verified, if any were set.
+    #[must_use]
+    pub fn forwarded(&self) -> Option<&ForwardHeaders> {
+        self.0.forward.as_ref()
     }
 
     /// What verifies the tokens of all trusted issuers, for those who compose by hand.

@@ -261,15 +261,20 @@ async fn forward_auth_reads_a_file() {
     let issuer = server.issuer();
     let settings = format!(
         "listen = '127.0.0.1:0'\n[resource_server]\naudience = '{AUDIENCE}'\n\
-         danger_allow_http_loopback = true\n[[resource_server.issuer]]\nissuer = '{issuer}'\n\
+         danger_allow_http_loopback = true\n[resource_server.forward]\nsubject = 'x-user'\n\
+         claims = {{ tenant = 'x-tenant', team = 'x-team' }}\n[[resource_server.issuer]]\nissuer = '{issuer}'\n\
          mode = 'introspect'\nclient = {{ method = 'post', id = 'api', secret_file = '{}' }}\n",
         secret.display()
     );
     std::fs::write(&file, &settings).unwrap();
     let (child, address) = forward_auth(example("forward_auth").arg(&file)).await;
-    let token = server.opaque().audience(AUDIENCE).mint();
+    let token = server.opaque().audience(AUDIENCE).claim("tenant", u64::MAX).mint();
     let answer = request(&address, "/", &format!("Authorization: Bearer {token}\r\n")).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert_eq!(header(&answer, "x-user"), Some("alice"));
+    assert_eq!(header(&answer, "x-tenant"), Some("18446744073709551615"));
+    assert_eq!(header(&answer, "x-team"), Some(""));
+    assert_eq!(header(&answer, "x-auth-subject"), None);
     stop(child).await;
 
     std::fs::write(&file, settings.replace("mode = 'introspect'", "mode = 'introspekt'")).unwrap();

@@ -13,6 +13,7 @@ mod coalesce;
 mod conformance;
 mod discovery;
 mod examples;
+mod forward;
 mod grpc;
 mod identity;
 mod introspection;

@@ -38,6 +38,7 @@
 //! | `resource_metadata` | the URL to name in challenges (RFC 9728 §5.1) |
 //! | `danger_allow_http_loopback` | takes `http` URLs of this machine, for tests |
 //! | `[[issuer]]` | the trusted issuers, at least one |
+//! | `[forward]` | the headers that tell a service behind who makes a request |
 //!
 //! Of an issuer:
 //!
@@ -71,9 +72,18 @@
 //! | `algorithm`, `kid` | `private_key_jwt` | what to sign with it, and its name |
 //! | `assertion_audience` | `secret` and the two JWT ones | for whom assertions are meant, if not the issuer |
 //!
+//! To forward, the names of headers (see [`ForwardHeaders`]):
+//!
+//! | setting | what the header tells |
+//! |---|---|
+//! | `issuer`, `subject`, `client`, `scope` | that |
+//! | `claims` | a table: of each claim named, its text |
+//! | `json` | a table: of each claim named, its JSON |
+//!
 //! Exactly one place of a secret is given. `danger_secret`, `danger_token` and `danger_key` hold it
 //! in the file itself. Client certificates need a transport of yours: see [`Config::builder`].
 
+mod forward;
 mod issuer;
 mod reader;
 
@@ -84,7 +94,9 @@ use toml::Table;
 
 use self::{issuer::IssuerConfig, reader::Section};
 use super::{ResourceServer, ResourceServerBuilder};
-use crate::{claims::is_scope_token, error::ConfigError, policy::Requirement};
+use crate::{
+    claims::is_scope_token, error::ConfigError, layer::ForwardHeaders, policy::Requirement,
+};
 
 /// The settings of a [`ResourceServer`], from TOML or from a part of any document that serde reads.
 ///
@@ -122,6 +134,7 @@ pub struct Config {
     resource_metadata: Option<String>,
     loopback_http: bool,
     issuers: Vec<IssuerConfig>,
+    forward: Option<ForwardHeaders>,
 }
 
 impl Config {
@@ -182,6 +195,9 @@ impl Config {
         if let Some(more) = self.stale_if_error {
             builder = builder.stale_if_error(more);
         }
+        if let Some(headers) = &self.forward {
+            builder = builder.forward(headers.clone());
+        }
         if self.loopback_http {
             builder = builder.danger_allow_http_loopback();
         }
@@ -207,6 +223,7 @@ impl Config {
             resource_metadata: section.text("resource_metadata"),
             loopback_http: section.flag("danger_allow_http_loopback"),
             issuers: section.sections("issuer", IssuerConfig::read),
+            forward: section.section("forward", forward::read),
         };
         if !config.scopes.iter().all(|scope| is_scope_token(scope)) {
             section.problem("required_scopes", "one of them is no scope (RFC 6749 §3.3)");

@@ -49,6 +49,13 @@ impl Section {
         })
     }
 
+    /// All settings that are left, with texts that are not empty.
+    pub(super) fn pairs(&mut self) -> Vec<(String, String)> {
+        let names: Vec<_> = self.left.keys().cloned().collect();
+        let pair = |name: String| self.text(&name).map(|text| (name, text));
+        names.into_iter().filter_map(pair).collect()
+    }
+
     /// Texts that stand for something.
     pub(super) fn parsed<T: FromStr>(&mut self, name: &str) -> Option<Vec<T>>
     where

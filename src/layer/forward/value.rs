@@ -1,0 +1,99 @@
+//! From a claim to the value of a header.
+
+use http::HeaderValue;
+
+/// A claim can't be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Unfit;
+
+/// How many bytes of values may still follow.
+#[derive(Debug)]
+pub(super) struct Budget(usize);
+
+impl Budget {
+    pub(super) const fn new(limit: usize) -> Self {
+        Self(limit)
+    }
+
+    /// A value that reads back as exactly this text; none for none.
+    pub(super) fn text(&mut self, text: &str) -> Result<Option<HeaderValue>, Unfit> {
+        self.encode(text, false)
+    }
+
+    /// The same, with spaces left as they are.
+    pub(super) fn words(&mut self, text: &str) -> Result<Option<HeaderValue>, Unfit> {
+        self.encode(text, true)
+    }
+
+    fn encode(&mut self, text: &str, spaces: bool) -> Result<Option<HeaderValue>, Unfit> {
+        const HEX: &[u8; 16] = b"0123456789ABCDEF";
+        if text.is_empty() {
+            return Ok(None);
+        }
+        // Encoding makes nothing shorter, so what is too long costs nothing.
+        let mut left = self.0.checked_sub(text.len()).ok_or(Unfit)?;
+        let mut encoded = String::with_capacity(text.len());
+        for byte in text.bytes() {
+            match byte {
+                b' ' if spaces => encoded.push(' '),
+                // A comma would make a list of it (RFC 9110 §5.6.1).
+                b'%' | b',' | ..=0x20 | 0x7f.. => {
+                    left = left.checked_sub(2).ok_or(Unfit)?;
+                    encoded.push('%');
+                    encoded.push(char::from(HEX[usize::from(byte >> 4)]));
+                    encoded.push(char::from(HEX[usize::from(byte & 15)]));
+                }
+                byte => encoded.push(char::from(byte)),
+            }
+        }
+        self.0 = left;
+        let mut value = HeaderValue::try_from(encoded).map_err(|_| Unfit)?;
+        value.set_sensitive(true);
+        Ok(Some(value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encoded(text: &str) -> Option<HeaderValue> {
+        Budget::new(1000).text(text).unwrap()
+    }
+
+    #[test]
+    fn what_is_not_visible_ascii_is_encoded() {
+        for (text, value) in [
+            ("alice", "alice"),
+            ("https://as.example.com/a?b=c#d", "https://as.example.com/a?b=c#d"),
+            ("a b%20,c", "a%20b%2520%2Cc"),
+            ("x\r\nx-auth-scope: admin", "x%0D%0Ax-auth-scope:%20admin"),
+            ("\0\t\u{7f}", "%00%09%7F"),
+            ("é\u{1f600}", "%C3%A9%F0%9F%98%80"),
+            ("\"\\", "\"\\"),
+        ] {
+            assert_eq!(encoded(text).unwrap(), value, "{text:?}");
+        }
+        assert_eq!(encoded(""), None);
+        assert_eq!(Budget::new(9).words("a b,c").unwrap().unwrap(), "a b%2Cc");
+        assert!(encoded("alice").unwrap().is_sensitive());
+    }
+
+    #[test]
+    fn no_two_texts_have_one_value() {
+        let texts = ["a b", "a%20b", "a%2520b", "a,b", "a%2Cb", "é", "%C3%A9"];
+        let values: std::collections::HashSet<_> = texts.map(encoded).into_iter().collect();
+        assert_eq!(values.len(), texts.len());
+    }
+
+    #[test]
+    fn the_budget_is_for_all_values_together_and_counts_what_is_sent() {
+        let mut budget = Budget::new(10);
+        assert!(budget.text("1234").is_ok());
+        assert_eq!(budget.text("1234567"), Err(Unfit));
+        assert!(budget.text("ééé").is_err());
+        assert!(budget.text("é").is_ok());
+        assert_eq!(budget.text("1"), Err(Unfit));
+        assert_eq!(Budget::new(4096).text(&"x".repeat(64 * 1024)), Err(Unfit));
+    }
+}

@@ -1,0 +1,95 @@
+//! The table `[forward]`.
+
+use super::reader::Section;
+use crate::{error::ConfigError, layer::ForwardHeaders};
+
+/// Sets the name of a header.
+type Setter = fn(ForwardHeaders, &str) -> Result<ForwardHeaders, ConfigError>;
+
+/// Sets the name of a header for a claim.
+type ClaimSetter = fn(ForwardHeaders, &str, &str) -> Result<ForwardHeaders, ConfigError>;
+
+/// Reads the headers that tell who makes a request.
+pub(super) fn read(section: &mut Section) -> ForwardHeaders {
+    let mut headers = ForwardHeaders::new();
+    let setters: [(&str, Setter); 4] = [
+        ("issuer", ForwardHeaders::issuer),
+        ("subject", ForwardHeaders::subject),
+        ("client", ForwardHeaders::client),
+        ("scope", ForwardHeaders::scope),
+    ];
+    for (name, set) in setters {
+        if let Some(header) = section.text(name) {
+            headers = add(section, headers, |headers| set(headers, &header));
+        }
+    }
+    let setters: [(&str, ClaimSetter); 2] =
+        [("claims", ForwardHeaders::claim), ("json", ForwardHeaders::json)];
+    for (name, set) in setters {
+        for (claim, header) in section.section(name, Section::pairs).unwrap_or_default() {
+            headers = add(section, headers, |headers| set(headers, &claim, &header));
+        }
+    }
+    headers
+}
+
+/// What `set` makes of `headers`, or else what they were.
+fn add(
+    section: &mut Section,
+    headers: ForwardHeaders,
+    set: impl FnOnce(ForwardHeaders) -> Result<ForwardHeaders, ConfigError>,
+) -> ForwardHeaders {
+    match set(headers.clone()) {
+        Ok(more) => more,
+        Err(problems) => {
+            for (name, problem) in problems.problems() {
+                section.problem(name, problem);
+            }
+            headers
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Config;
+
+    fn problems(forward: &str) -> String {
+        let text = format!(
+            "audience = \"https://api.example.com\"\n\
+             [[issuer]]\nissuer = \"https://as.example.com\"\nmode = \"jwt\"\n\
+             [forward]\n{forward}"
+        );
+        let built = Config::from_toml(&text).and_then(|config| config.build());
+        built.map_or_else(
+            |error| error.to_string(),
+            |api| format!("{:?}", api.forwarded().is_some()),
+        )
+    }
+
+    #[test]
+    fn headers_are_named_in_a_table_and_every_problem_is_told() {
+        let sound = "issuer = \"x-auth-issuer\"\nsubject = \"X-Auth-Subject\"\n\
+             client = \"x-auth-client\"\nscope = \"x-auth-scope\"\n\
+             [forward.claims]\ntenant = \"x-auth-tenant\"\n\
+             [forward.json]\ngroups = \"x-auth-groups\"";
+        assert_eq!(problems(sound), "true");
+        let wrong = "issuer = \"host\"\nsubject = \"x-auth-subject\"\nscope = 7\nsubjekt = \"x\"\n\
+             [forward.claims]\ntenant = \"X_Auth_Subject\"\n\"urn:a b\" = \"content-type\"\n\
+             [forward.json]\ngroups = \"x auth\"";
+        let mut told: Vec<_> = Vec::new();
+        let text = problems(wrong);
+        told.extend(text.lines());
+        assert_eq!(
+            told,
+            [
+                "forward.issuer: `host` has a meaning of its own",
+                "forward.scope: it is not a text that is not empty",
+                "forward.claims.tenant: `x_auth_subject` tells something else already",
+                "forward.claims.urn:a b: `content-type` has a meaning of its own",
+                "forward.json.groups: `x auth` is no field name (RFC 9110 §5.1)",
+                "forward.subjekt: it is not a setting here",
+            ]
+        );
+    }
+}
