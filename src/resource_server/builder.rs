@@ -308,7 +308,7 @@ impl ResourceServerBuilder {
     }
 
     /// Sets how many tokens of each issuer are remembered, and how much memory they may take.
-    /// 10 000 and 32 MiB by default.
+    /// 10 000 and 32 MiB by default. Typed claims are not counted.
     pub fn cache_capacity(self, entries: usize, bytes: u64) -> Self {
         self.cache(|cache| cache.capacity(entries, bytes))
     }

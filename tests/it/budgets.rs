@@ -99,6 +99,23 @@ fn a_requirement_that_is_met_costs_nothing_more() {
 }
 
 #[test]
+fn an_identity_in_headers_costs_little() {
+    use tower_introspect::layer::ForwardHeaders;
+
+    let headers = ForwardHeaders::new()
+        .issuer("x-auth-issuer")
+        .and_then(|more| more.subject("x-auth-subject"))
+        .and_then(|more| more.scope("x-auth-scope"))
+        .and_then(|more| more.claim("tenant", "x-auth-tenant"))
+        .expect("names of headers");
+    let mut service = layer(AtOnce::alice()).forward(headers).layer(Free);
+    let received = received(&[("authorization", "Bearer abc"), ("accept", "*/*")]);
+    let counted = allocations(&mut service, received);
+    // Each value, what counts its users, the list of them, and the table of headers growing.
+    assert!(counted <= 1 + 2 * 4 + 4, "{counted} allocations");
+}
+
+#[test]
 fn a_refusal_costs_little() {
     let mut service = layer(AtOnce::alice()).layer(Free);
     let refused = allocations(&mut service, received(&[("accept", "*/*")]));
