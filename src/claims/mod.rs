@@ -189,7 +189,7 @@ impl Claims {
         if inner.contains('\\') { serde_json::from_str(text).ok() } else { Some(inner.into()) }
     }
 
-    /// A claim as the JSON text it came in.
+    /// A claim as the JSON text it came in, or what a later word of the issuer has left of it.
     #[must_use]
     pub fn raw(&self, name: &str) -> Option<&str> {
         self.text.raw(name)

@@ -31,8 +31,10 @@ impl Claims {
         if later.raw("scope").is_some() {
             let both = self.scope.iter().filter(|value| later.scope.contains(value));
             let both = Scope::from_values(both);
-            if both != self.scope {
-                let in_array = self.raw(claim).is_some_and(|text| text.starts_with('['));
+            let written = self.raw(claim);
+            // What is written may be of a type that grants nothing here, but does to others.
+            if both != self.scope || both.is_empty() && written.is_some() {
+                let in_array = written.is_some_and(|text| text.starts_with('['));
                 changes.push((claim, both.to_json(in_array)));
                 self.scope = both;
             }
@@ -72,6 +74,14 @@ mod tests {
             assert_eq!(again.raw("scp"), Some(left), "what is gone does not come back");
             assert_eq!(again.scope(), both.scope());
         }
+    }
+
+    #[test]
+    fn a_scope_that_grants_nothing_here_does_not_grant_elsewhere() {
+        let later = claims(r#"{"scope":"read"}"#);
+        let both = claims(r#"{"scope":["read","admin"]}"#).narrowed_by(&later);
+        assert_eq!((both.scope().as_str(), both.raw("scope")), ("", Some("[]")));
+        assert_eq!(claims("{}").narrowed_by(&later).raw("scope"), None);
     }
 
     #[test]

@@ -194,6 +194,10 @@ impl<V, R> IntrospectLayer<V, R> {
     /// Has requests tell in these headers what was verified, for a service that passes them on.
     ///
     /// What clients send under these names is removed from all requests. See [`ForwardHeaders`].
+    ///
+    /// A layer inside of this one that verifies again, such as `RequireFresh`, must forward the same
+    /// headers, or they go on telling what was known before. Set on a `ResourceServer`, they are those
+    /// of all its layers.
     #[must_use]
     pub fn forward(mut self, headers: ForwardHeaders) -> Self {
         self.settings.forward = Some(Arc::new(headers));

@@ -111,8 +111,8 @@ fn an_identity_in_headers_costs_little() {
     let mut service = layer(AtOnce::alice()).forward(headers).layer(Free);
     let received = received(&[("authorization", "Bearer abc"), ("accept", "*/*")]);
     let counted = allocations(&mut service, received);
-    // Each value, what counts its users, the list of them, and the table of headers growing.
-    assert!(counted <= 1 + 2 * 4 + 4, "{counted} allocations");
+    // The extension, four values, the list of them, and the table of headers as it grows.
+    assert!(counted <= 10, "{counted} allocations");
 }
 
 #[test]
