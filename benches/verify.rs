@@ -5,38 +5,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that panics has failed")]
 
+mod support;
+
 use std::hint::black_box;
 
 use aws_lc_rs::signature::{self, ParsedPublicKey, VerificationAlgorithm};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use criterion::{Criterion, criterion_group, criterion_main};
-use serde_json::json;
-use tower_introspect::{
-    credentials::Token,
-    jwt::{Algorithm, JwtVerifier, KeySet, SigningKey},
-    verify::{Verifier, VerifyRequest},
-};
+use tower_introspect::jwt::{Algorithm, JwtVerifier, SigningKey};
 
-const RSA: &[u8] = include_bytes!("../tests/it/keys/rsa.pem");
-const P256: &[u8] = include_bytes!("../tests/it/keys/p256.pem");
-const P384: &[u8] = include_bytes!("../tests/it/keys/p384.pem");
-const ED25519: &[u8] = include_bytes!("../tests/it/keys/ed25519.pem");
-
-/// A token of the usual size.
-fn mint(key: &SigningKey) -> String {
-    let header = json!({"alg": key.algorithm().as_str(), "typ": "at+jwt", "kid": key.kid()});
-    let claims = json!({
-        "iss": "https://as.example.com",
-        "aud": "https://api.example.com",
-        "exp": 4_102_444_800_u64,
-        "iat": 1_700_000_000,
-        "sub": "248289761001",
-        "client_id": "s6BhdRkqt3",
-        "jti": "dbe39bf3a3ba4238a513f51d6e1691c4",
-        "scope": "openid profile read:payments write:payments",
-    });
-    key.sign(&header, &claims).unwrap()
-}
+use self::support::{ED25519, ISSUER, P256, P384, RSA, at_once, jwt, public, question};
 
 /// The public key as AWS-LC wants it.
 fn parse(key: &SigningKey, algorithm: &'static dyn VerificationAlgorithm) -> ParsedPublicKey {
@@ -70,7 +48,7 @@ fn cold(criterion: &mut Criterion) {
     ];
     for (algorithm, pem, raw) in cases {
         let key = SigningKey::from_pem(algorithm, pem).unwrap().with_kid("2026-11");
-        let token = mint(&key);
+        let token = jwt(&key, 0);
         let mut group = criterion.benchmark_group(algorithm.as_str());
 
         let parsed = parse(&key, raw);
@@ -80,15 +58,10 @@ fn cold(criterion: &mut Criterion) {
             bencher.iter(|| parsed.verify_sig(black_box(input.as_bytes()), &decoded).unwrap());
         });
 
-        let jwk = key.public_jwk().unwrap().to_string();
-        let keys = KeySet::from_jwk(jwk.as_bytes()).unwrap();
-        let verifier = JwtVerifier::builder("https://as.example.com").keys(keys).build().unwrap();
-        let token = Token::bearer(&token).unwrap();
+        let verifier = JwtVerifier::builder(ISSUER).keys(public(&key)).build().unwrap();
+        let question = question(&token);
         group.bench_function("token", |bencher| {
-            bencher.iter(|| {
-                let request = VerifyRequest::new(black_box(&token).clone());
-                verifier.verify(request).now_or_later().unwrap().unwrap()
-            });
+            bencher.iter(|| at_once(&verifier, black_box(&question).clone()).unwrap());
         });
         group.finish();
     }
