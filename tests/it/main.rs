@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, which is what it is for")]
 #![expect(clippy::disallowed_methods, reason = "what is measured is paused time")]
 
+mod apart;
 mod axum;
 mod bound;
 mod breaker;
@@ -13,6 +14,8 @@ mod coalesce;
 mod conformance;
 mod discovery;
 mod examples;
+mod flapping;
+mod flood;
 mod forward;
 mod grpc;
 mod identity;
@@ -29,9 +32,11 @@ mod resource_server;
 mod respond;
 mod revocation;
 mod scripted;
+mod stepped;
 mod support;
 mod tenants;
 mod test_util;
 mod transport;
 mod verify;
 mod week;
+mod world;

@@ -9,69 +9,19 @@ use http::{Request, Response, StatusCode};
 use tokio::time::{Instant, advance, sleep};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_introspect::{
-    ClientAuth, ErrorKind, IntrospectLayer, Issuer, RequireFresh, ResourceServer, VerifiedToken,
-    clock::UnixTime,
+    ErrorKind, IntrospectLayer, Issuer, RequireFresh, VerifiedToken,
     credentials::Token,
-    resource_server::{IssuerResolver, ResourceServerBuilder},
-    test_util::{AuthorizationServer, Client, Endpoint, Fault, TestClock},
+    resource_server::IssuerResolver,
+    test_util::{Endpoint, Fault},
     verify::{BoxVerifier, BreakerState, Cutoff, Freshness},
 };
 
-use crate::support::{AUDIENCE, ISSUER, ask, refusal, request};
+use crate::{
+    support::{ISSUER, refusal},
+    world::{World, auth, bearer, remote},
+};
 
 const SEC: Duration = Duration::from_secs(1);
-
-struct World {
-    server: AuthorizationServer,
-    api: ResourceServer,
-}
-
-fn auth() -> ClientAuth {
-    ClientAuth::basic("api", "s3cret")
-}
-
-fn remote() -> Issuer {
-    Issuer::introspect(ISSUER, auth())
-}
-
-impl World {
-    fn new(issuer: Issuer) -> Self {
-        Self::with(|api| api.issuer(issuer))
-    }
-
-    fn with(change: impl FnOnce(ResourceServerBuilder) -> ResourceServerBuilder) -> Self {
-        let clock = TestClock::new(UnixTime::from_secs(1_800_000_000));
-        let server = AuthorizationServer::new(ISSUER)
-            .with_clock(clock.clone())
-            .with_client(Client::new("api", "s3cret"));
-        let builder = ResourceServer::builder(AUDIENCE).transport(server.transport()).clock(clock);
-        Self { api: change(builder).build().unwrap(), server }
-    }
-
-    fn opaque(&self) -> String {
-        self.server.opaque().subject("alice").audience(AUDIENCE).mint()
-    }
-
-    fn jwt(&self) -> String {
-        self.server.jwt().subject("alice").audience(AUDIENCE).expires_in(SEC * 36_000).mint()
-    }
-
-    fn asked(&self) -> usize {
-        self.server.calls(Endpoint::Introspection)
-    }
-
-    async fn status(&self, token: &str) -> u16 {
-        self.present(token).await.status().as_u16()
-    }
-
-    async fn present(&self, token: &str) -> Response<Bytes> {
-        ask(&self.api.layer(), bearer(token)).await
-    }
-}
-
-fn bearer(token: &str) -> Request<Bytes> {
-    request(&[("authorization", &format!("Bearer {token}"))])
-}
 
 /// What a handler behind these layers gets.
 async fn token_behind(
