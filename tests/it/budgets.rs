@@ -3,20 +3,30 @@
 use std::{
     convert::Infallible,
     future::{Ready, ready},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use http::{Request, Response};
 use tower::{Layer, Service};
 use tower_introspect::{
+    Issuer,
     layer::{Introspect, future::ResponseFuture},
     policy::Requirement,
     require::RequireLayer,
     verify::{BoxVerifier, Verifier},
 };
 
-use crate::support::{AtOnce, layer};
+use crate::{
+    layer::Counted,
+    support::{AtOnce, ISSUER, layer},
+    world::{World, auth, bearer, remote},
+};
 
 /// A handler that costs nothing.
 #[derive(Clone)]
@@ -85,6 +95,60 @@ fn a_remembered_token_costs_the_extension_and_nothing_else() {
     assert_eq!((cache.stats().misses, cache.stats().hits), (1, 3));
 }
 
+/// How many allocations a remembered token costs in a resource server.
+async fn hit(world: &World, token: &str) -> u64 {
+    assert_eq!(world.status(token).await, 200);
+    let mut service = world.api.layer().layer(Free);
+    let authorization = format!("Bearer {token}");
+    let known = world.api.stats();
+    let counted = allocations(&mut service, received(&[("authorization", &authorization)]));
+    assert!(world.api.stats().hits > known.hits && world.api.stats().misses == known.misses);
+    counted
+}
+
+/// Where there is one issuer with one way to verify, nothing but the memory is asked.
+#[tokio::test(start_paused = true)]
+async fn in_a_resource_server_too() {
+    let world = World::new(remote());
+    assert_eq!(hit(&world, &world.opaque()).await, 1);
+    assert_eq!(hit(&world, &world.jwt()).await, 1);
+    let world = World::new(Issuer::jwt(ISSUER));
+    assert_eq!(hit(&world, &world.jwt()).await, 1);
+}
+
+/// Elsewhere it is first seen whose token it is, for which a JWT is parsed.
+#[tokio::test(start_paused = true)]
+async fn a_remembered_token_of_one_of_several_issuers_costs_little_more() {
+    let other = Issuer::introspect("https://other.example.com", auth()).token_prefix("other_");
+    let world = World::with(|api| api.issuer(Issuer::jwt(ISSUER)).issuer(other));
+    assert!(hit(&world, &world.jwt()).await <= 5);
+    let world = World::new(Issuer::hybrid(ISSUER, auth()));
+    assert!(hit(&world, &world.opaque()).await <= 2);
+    assert!(hit(&world, &world.jwt()).await <= 5);
+    // Two facts, each remembered, are put together for each request.
+    let confirmed = Issuer::jwt_and_introspect(ISSUER, auth(), Duration::from_secs(10));
+    let world = World::new(confirmed);
+    assert!(hit(&world, &world.jwt()).await <= 18);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_remembered_token_clones_no_service() {
+    for issuer in [remote(), Issuer::jwt(ISSUER), Issuer::hybrid(ISSUER, auth())] {
+        let world = World::new(issuer);
+        let token = world.jwt();
+        assert_eq!(world.status(&token).await, 200);
+        let clones = Arc::new(AtomicUsize::new(0));
+        let mut service = world.api.layer().layer(Counted::new(&clones));
+        for _ in 0..3 {
+            std::future::poll_fn(|cx| Service::<Request<Bytes>>::poll_ready(&mut service, cx))
+                .await
+                .unwrap();
+            assert_eq!(service.call(bearer(&token)).await.unwrap().status(), 200);
+        }
+        assert_eq!(clones.load(Ordering::SeqCst), 0);
+    }
+}
+
 #[test]
 fn a_requirement_that_is_met_costs_nothing_more() {
     let mut cx = Context::from_waker(std::task::Waker::noop());
@@ -124,7 +188,9 @@ fn a_refusal_costs_little() {
 
 #[test]
 fn the_future_of_the_middleware_stays_small() {
-    type Future = ResponseFuture<Free, AtOnce, tower_introspect::respond::Auto, Bytes>;
+    type Future<V> = ResponseFuture<Free, V, tower_introspect::respond::Auto, Bytes>;
     let inner = size_of::<Ready<Result<Response<Bytes>, Infallible>>>();
-    assert!(size_of::<Future>() <= inner + 3 * size_of::<usize>(), "{}", size_of::<Future>());
+    for size in [size_of::<Future<AtOnce>>(), size_of::<Future<BoxVerifier>>()] {
+        assert!(size <= inner + 3 * size_of::<usize>(), "{size}");
+    }
 }

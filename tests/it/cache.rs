@@ -5,11 +5,12 @@ use std::time::Duration;
 use tokio::time::{advance, sleep};
 use tower_introspect::{
     ErrorKind, Policy, VerifyError,
-    clock::{Clock, Moment},
+    claims::Claims,
+    clock::{Clock, Moment, SystemClock},
     credentials::{Scheme, Token},
     verify::{
-        Cache, CacheLayer, Coalesce, CoalesceLayer, Cutoff, Freshness, Method, Revocable,
-        RevocationLayer, Revocations, Verifier,
+        ActiveToken, Cache, CacheLayer, Coalesce, CoalesceLayer, Cutoff, Freshness, Method,
+        Outcome, Revocable, RevocationLayer, Revocations, Verifier, VerifyRequest, Verifying,
     },
 };
 use tower_layer::Layer;
@@ -318,20 +319,44 @@ async fn bounded_in_entries_and_in_bytes() {
     }
 }
 
-/// A million tokens of usual size in 700 MiB: each may take 734 bytes on average.
-#[tokio::test(start_paused = true)]
-async fn a_token_of_usual_size_is_counted_with_what_it_takes() {
-    let server = Scripted::new();
-    server.always(Act::Accept(
-        r#"{"iss":"https://as.example.com","sub":"7c1b8c8e","aud":"https://api.example.com","client_id":"spa","scope":"read write","exp":1800003600,"iat":1800000000,"jti":"0b5e"}"#,
-    ));
-    let cache = cache(&server);
-    let counted = allocation_counter::measure(|| {
-        assert!(at_once(&cache, token("abc")).is_ok());
-    });
-    let held = i64::try_from(cache.stats().bytes).unwrap();
-    // What the table itself takes is there from the start.
-    assert!(held * 3 / 2 >= counted.bytes_current, "{held} of {}", counted.bytes_current);
+/// An introspection answer of the usual size, some 500 bytes, and the claims of such a JWT.
+const ANSWER: &str = r#"{"active":true,"iss":"https://as.example.com","sub":"248289761001","aud":"https://api.example.com","client_id":"s6BhdRkqt3","username":"jane.doe@example.com","scope":"openid profile read:payments write:payments","token_type":"Bearer","exp":4102444800,"iat":1700000000,"nbf":1700000000,"auth_time":1699990000,"acr":"urn:mace:incommon:iap:silver","sid":"08a5019c-17e1-4977-8f42-65a12843ea02","jti":"dbe39bf3a3ba4238a513f51d6e1691c4","tenant":"example-corporation"}"#;
+const CLAIMS: &str = r#"{"iss":"https://as.example.com","aud":"https://api.example.com","exp":4102444800,"iat":1700000000,"sub":"248289761001","client_id":"s6BhdRkqt3","jti":"dbe39bf3a3ba4238a513f51d6e1691c4","scope":"openid profile read:payments write:payments"}"#;
+
+/// Makes facts of its own for each token.
+struct Fresh(&'static str);
+
+impl Verifier for Fresh {
+    type Future = std::future::Ready<Outcome>;
+
+    fn verify(&self, _: VerifyRequest) -> Verifying<Self::Future> {
+        let claims = Claims::from_json(self.0.as_bytes()).unwrap();
+        let start = Moment::now(&SystemClock);
+        Verifying::done(Ok(ActiveToken::new(ISSUER, claims, Method::Introspection, start)))
+    }
+}
+
+/// What is counted is what the allocator is asked for: the token's own, and its share of the table.
+#[test]
+fn what_a_token_takes_is_counted_in_full_and_little_more_is() {
+    const ROOM: usize = 10_000;
+    for (claims, most) in [(ANSWER, 1_700), (CLAIMS, 1_150)] {
+        let mut cache = None;
+        let table = allocation_counter::measure(|| {
+            cache = Some(CacheLayer::new().capacity(ROOM, 1 << 30).layer(Fresh(claims)));
+        });
+        let cache = cache.unwrap();
+        let own = allocation_counter::measure(|| {
+            for n in 0..ROOM / 10 {
+                assert!(at_once(&cache, token(&format!("token-{n}"))).is_ok());
+            }
+        });
+        let each = own.bytes_current / 1_000 + table.bytes_current / 10_000;
+        let counted = i64::try_from(cache.stats().bytes / cache.stats().entries).unwrap();
+        assert!(each <= counted, "{each} are taken, {counted} are counted");
+        assert!(counted <= each * 5 / 4, "{each} are taken, {counted} are counted");
+        assert!(counted <= most, "{counted}");
+    }
 }
 
 // ===== Refresh ahead =====

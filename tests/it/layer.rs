@@ -396,7 +396,13 @@ async fn dropping_the_response_drops_the_verification() {
 }
 
 /// A service that counts its clones.
-struct Counted(Arc<AtomicUsize>);
+pub(crate) struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    pub(crate) fn new(clones: &Arc<AtomicUsize>) -> Self {
+        Self(Arc::clone(clones))
+    }
+}
 
 impl Clone for Counted {
     fn clone(&self) -> Self {
@@ -422,7 +428,7 @@ impl Service<Request<Bytes>> for Counted {
 #[tokio::test]
 async fn a_token_verified_at_once_clones_no_service() {
     let clones = Arc::new(AtomicUsize::new(0));
-    let mut service = layer(AtOnce::alice()).layer(Counted(Arc::clone(&clones)));
+    let mut service = layer(AtOnce::alice()).layer(Counted::new(&clones));
     for _ in 0..3 {
         service.ready().await.unwrap().call(with_token()).await.unwrap();
     }

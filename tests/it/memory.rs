@@ -6,6 +6,7 @@ use std::{convert::Infallible, time::Duration};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http::{Request, Response, StatusCode};
+use serde_json::json;
 use tokio::time::{Instant, advance, sleep};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_introspect::{
@@ -17,7 +18,7 @@ use tower_introspect::{
 };
 
 use crate::{
-    support::{ISSUER, refusal},
+    support::{AUDIENCE, ISSUER, refusal},
     world::{World, auth, bearer, remote},
 };
 
@@ -102,6 +103,46 @@ async fn an_inactive_token_is_one_question_too() {
     }
     assert_eq!(world.asked(), 1);
     assert_eq!(world.api.stats().negative_hits, 99);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ahead_of_time_it_is_one_question_whatever_comes() {
+    let world = World::new(remote());
+    let token = world.opaque();
+    assert_eq!(world.status(&token).await, 200);
+    world.server.inject(Endpoint::Introspection, Fault::delay(SEC));
+    sleep(SEC * 25).await;
+    for _ in 0..10 {
+        let crowd = join_all((0..10).map(|_| world.status(&token))).await;
+        assert!(crowd.iter().all(|status| *status == 200));
+        sleep(SEC / 5).await;
+    }
+    assert_eq!((world.asked(), world.api.stats().refreshes), (2, 1));
+}
+
+/// RFC 7662 §2.2: a server that calls a token active which by its own word has expired. That costs a
+/// question each time the answer has grown old, as any token in use does, and one more at `exp`.
+#[tokio::test(start_paused = true)]
+async fn a_token_past_its_exp_that_is_called_active_is_refused_and_no_reason_to_ask_more() {
+    let start = 1_800_000_000;
+    for (exp, admitted) in [(start - 3_600, 0), (start + 10, 10 + 30)] {
+        let world = World::new(remote());
+        let answer = json!({"active": true, "sub": "alice", "aud": AUDIENCE, "exp": exp});
+        let token = world.server.opaque().introspected_as(answer).mint();
+        // The tolerance for clocks of others, 30 s, is for those that are past their end too.
+        for second in 0..300 {
+            let response = world.present(&token).await;
+            let expected = (second >= admitted).then_some(ErrorKind::Expired);
+            assert_eq!(refusal(&response), expected, "after {second} s");
+            for _ in 0..3 {
+                let _ = world.status(&token).await;
+            }
+            sleep(SEC).await;
+        }
+        // Anew at 80 % of 30 s.
+        let budget = 300 / 24 + 1 + usize::from(admitted > 0);
+        assert!(world.asked() <= budget, "{} questions in five minutes", world.asked());
+    }
 }
 
 #[tokio::test(start_paused = true)]
