@@ -1,8 +1,8 @@
 //! What threads that use the same memory cost each other.
 //!
 //! `cargo bench --bench contention`: the time of one verification in each of so many threads, all of
-//! the same token, or each of another one at a time. Where there are as many cores as threads, and
-//! nobody is in anyone's way, it is the same for all.
+//! the same token, or each of another one at a time. `nothing shared` is what the machine makes of as
+//! many threads that have nothing to do with each other: the others can be no better than that.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that panics has failed")]
 #![expect(clippy::disallowed_methods, reason = "a benchmark takes the time")]
@@ -17,7 +17,7 @@ use std::{
 };
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use tower_introspect::verify::{BoxVerifier, VerifyRequest};
+use tower_introspect::verify::VerifyRequest;
 
 use self::support::{ISSUER, api, at_once, learn, opaque, question, remote, runtime};
 
@@ -32,21 +32,42 @@ fn contention(criterion: &mut Criterion) {
         learn(&runtime, &api, &opaque(n)).unwrap();
     }
     let verifier = api.verifier();
-    for (name, tokens) in [("one token", 1), ("many tokens", MANY)] {
-        let mut group = criterion.benchmark_group(name);
-        for threads in 1..=4 {
-            group.throughput(Throughput::Elements(threads));
-            group.bench_function(format!("{threads} threads"), |bencher| {
-                bencher.iter_custom(|rounds| race(&verifier, tokens, threads, rounds));
-            });
-        }
-        group.finish();
-    }
+    let verify = |question: &VerifyRequest| {
+        black_box(at_once(&verifier, question.clone()).unwrap());
+    };
+    let digest = |question: &VerifyRequest| {
+        black_box(question.fingerprint());
+    };
+    compare(criterion, "one token", 1, &verify);
+    compare(criterion, "many tokens", MANY, &verify);
+    compare(criterion, "nothing shared", 1, &digest);
     assert_eq!(api.stats().misses, MANY, "all were remembered");
 }
 
-/// How long `threads` take to verify tokens, `rounds` times each.
-fn race(verifier: &BoxVerifier, tokens: u64, threads: u64, rounds: u64) -> Duration {
+fn compare(
+    criterion: &mut Criterion,
+    name: &str,
+    tokens: u64,
+    work: &(impl Fn(&VerifyRequest) + Sync),
+) {
+    let mut group = criterion.benchmark_group(name);
+    for threads in 1..=4 {
+        group.throughput(Throughput::Elements(threads));
+        group.bench_function(format!("{threads} threads"), |bencher| {
+            bencher.iter_custom(|rounds| race(work, tokens, threads, rounds));
+        });
+    }
+    group.finish();
+}
+
+/// How long `threads` take to do their work, `rounds` times each.
+fn race(
+    work: &(impl Fn(&VerifyRequest) + Sync),
+    tokens: u64,
+    threads: u64,
+    rounds: u64,
+) -> Duration {
+    let rounds = usize::try_from(rounds).unwrap();
     let gate = Barrier::new(usize::try_from(threads).unwrap() + 1);
     thread::scope(|scope| {
         let all: Vec<_> = (0..threads)
@@ -58,10 +79,7 @@ fn race(verifier: &BoxVerifier, tokens: u64, threads: u64, rounds: u64) -> Durat
                 let gate = &gate;
                 scope.spawn(move || {
                     gate.wait();
-                    for question in questions.iter().cycle().take(usize::try_from(rounds).unwrap())
-                    {
-                        black_box(at_once(verifier, question.clone()).unwrap());
-                    }
+                    questions.iter().cycle().take(rounds).for_each(work);
                 })
             })
             .collect();

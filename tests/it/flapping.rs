@@ -121,7 +121,7 @@ async fn a_server_that_comes_and_goes_is_answered_for_honestly_asked_little_and_
             world.api.warm().await.unwrap();
             let log = Log::default();
             // Never the same moment of each period.
-            let every = (period / 7).max(Duration::from_millis(17));
+            let every = (period / 7).clamp(Duration::from_millis(17), Duration::from_millis(190));
             let (counts, ()) =
                 tokio::join!(visit(&world, &log, every), come_and_go(&world, &log, &way, period));
             let [admitted, refused, _] = counts;
