@@ -655,3 +655,19 @@ async fn neither_tokens_nor_claims_are_shown() {
     let shown = format!("{cache:?} {:?} {error:?}", cache.stats());
     assert!(!shown.contains("t0psecret") && !shown.contains("alice"), "{shown}");
 }
+
+/// The bound on bytes holds for all that is allocated, however many tokens there would be room for by
+/// their number.
+#[test]
+#[ignore = "fails: the table remembers half as many forgotten digests as `capacity` has entries"]
+fn what_is_forgotten_takes_nothing() {
+    const ROOM: u64 = 1 << 20;
+    let cache = CacheLayer::new().capacity(1_000_000, ROOM).layer(Fresh(CLAIMS));
+    let counted = allocation_counter::measure(|| {
+        for n in 0..50_000 {
+            assert!(at_once(&cache, token(&format!("token-{n}"))).is_ok());
+        }
+    });
+    let held = u64::try_from(counted.bytes_current).unwrap();
+    assert!(held <= ROOM * 5 / 4, "{held} bytes are held, {ROOM} were allowed");
+}
