@@ -659,7 +659,6 @@ async fn neither_tokens_nor_claims_are_shown() {
 /// The bound on bytes holds for all that is allocated, however many tokens there would be room for by
 /// their number.
 #[test]
-#[ignore = "fails: the table remembers half as many forgotten digests as `capacity` has entries"]
 fn what_is_forgotten_takes_nothing() {
     const ROOM: u64 = 1 << 20;
     let cache = CacheLayer::new().capacity(1_000_000, ROOM).layer(Fresh(CLAIMS));

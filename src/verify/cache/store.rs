@@ -20,6 +20,9 @@ use crate::{clock::Moment, credentials::Fingerprint, error::VerifyError, verify:
 /// What an entry takes besides the claims: key, counters, pointers, and its place in the table.
 const OVERHEAD: usize = 256;
 
+/// Hardly any entry takes less.
+const LEAST: u64 = 512;
+
 /// Of the number of facts, this share of refusals is remembered, in a place of their own: whatever is
 /// made up of random tokens pushes no good one out.
 const REFUSALS: usize = 10;
@@ -63,8 +66,11 @@ impl Store {
         let weight = Weight { least: (bytes / count).max(1) };
         let keyed = Keyed::new();
         let refusals = (entries / REFUSALS).max(16);
+        // The table also remembers digests of what it dropped, half as many as it is told to expect: no
+        // more than there is memory for.
+        let expected = usize::try_from(bytes / LEAST).map_or(entries, |room| room.min(entries));
         Self {
-            facts: Cache::with(entries, bytes, weight, keyed, DefaultLifecycle::default()),
+            facts: Cache::with(expected.max(1), bytes, weight, keyed, DefaultLifecycle::default()),
             refusals: Cache::with(
                 refusals,
                 u64::try_from(refusals).unwrap_or(u64::MAX),

@@ -11,12 +11,12 @@ use std::{
     hash::BuildHasher,
     sync::{
         Arc, PoisonError, RwLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
 };
 
 pub use self::layer::{Revocable, RevocationFuture, RevocationLayer};
-use self::table::{Cutoffs, Line, worse};
+use self::table::{CLOCK_DIFFERENCE, Cutoffs, Line, worse};
 use super::ActiveToken;
 use crate::clock::{Clock, Moment, SystemClock, UnixTime};
 
@@ -81,7 +81,8 @@ impl Cutoff {
         Self::one(issuer.into(), Kind::Token, jwt_id.into())
     }
 
-    /// Sets when it was revoked, by the clock of the issuer. Now, unless set.
+    /// Sets when it was revoked, by the clock of the issuer. Unless set, now, or when the latest token
+    /// was issued that was seen here, if that is later.
     pub const fn at(mut self, time: UnixTime) -> Self {
         self.at = Some(time);
         self
@@ -144,6 +145,9 @@ struct Inner {
     /// other, which is safe.
     names: RandomState,
     any: AtomicBool,
+    /// The latest `iat` seen, in milliseconds. What was let in before a cutoff is covered by it, whatever
+    /// the clocks of this machine and of the issuer say meanwhile.
+    latest_issue: AtomicI64,
     cutoffs: RwLock<Cutoffs>,
 }
 
@@ -178,6 +182,7 @@ impl Revocations {
             capacity,
             names: RandomState::new(),
             any: AtomicBool::new(false),
+            latest_issue: AtomicI64::new(i64::MIN),
             cutoffs: RwLock::default(),
         }))
     }
@@ -188,7 +193,8 @@ impl Revocations {
     pub fn revoke(&self, cutoff: &Cutoff) {
         let inner = &*self.0;
         let known = Moment::now(&*inner.clock);
-        let line = Line { at: cutoff.at.unwrap_or(known.wall()), known };
+        let now = || known.wall().max(inner.latest_issue());
+        let line = Line { at: cutoff.at.unwrap_or_else(now), known };
         let issuer = inner.names.hash_one(&cutoff.issuer);
         let mut cutoffs = inner.cutoffs.write().unwrap_or_else(PoisonError::into_inner);
         match &cutoff.about {
@@ -219,6 +225,7 @@ impl Revocations {
     /// Whether `active` still holds.
     #[must_use]
     pub fn check(&self, active: &ActiveToken) -> Standing {
+        self.0.note_issue(active);
         if self.is_empty() { Standing::Stands } else { self.0.check(active) }
     }
 }
@@ -236,6 +243,20 @@ impl fmt::Debug for Revocations {
 }
 
 impl Inner {
+    fn latest_issue(&self) -> UnixTime {
+        UnixTime::from_millis(self.latest_issue.load(Ordering::Relaxed))
+    }
+
+    fn note_issue(&self, active: &ActiveToken) {
+        let Some(issued) = active.claims().issued_at() else { return };
+        // What is issued further ahead no policy lets in, and it must not move the cutoffs of others.
+        if issued > self.latest_issue()
+            && issued <= self.clock.now().saturating_add(CLOCK_DIFFERENCE)
+        {
+            self.latest_issue.fetch_max(issued.as_millis(), Ordering::Relaxed);
+        }
+    }
+
     fn check(&self, active: &ActiveToken) -> Standing {
         let claims = active.claims();
         let cutoffs = self.cutoffs.read().unwrap_or_else(PoisonError::into_inner);

@@ -8,9 +8,9 @@ use crate::{
     verify::{ActiveToken, Method},
 };
 
-/// A cutoff that stands for others reaches this far into the future, so that a token that its issuer,
-/// whose clock may be ahead, issued before it is covered.
-const CLOCK_DIFFERENCE: Duration = Duration::from_secs(30);
+/// How far the clock of an issuer is taken to be ahead. A cutoff that stands for others reaches this far
+/// into the future, so that a token that its issuer issued before it is covered.
+pub(super) const CLOCK_DIFFERENCE: Duration = Duration::from_secs(30);
 
 #[derive(Default)]
 pub(super) struct Cutoffs {
