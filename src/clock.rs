@@ -22,11 +22,21 @@ use tokio::time::Instant;
 pub trait Clock: Debug + Send + Sync + 'static {
     /// The current time.
     fn now(&self) -> UnixTime;
+
+    /// Two clocks with the same identity are one, and what it said need not be asked for twice.
+    #[doc(hidden)]
+    fn identity(&self) -> usize {
+        std::ptr::from_ref(self).cast::<()>().addr()
+    }
 }
 
 impl<C: Clock + ?Sized> Clock for Arc<C> {
     fn now(&self) -> UnixTime {
         (**self).now()
+    }
+
+    fn identity(&self) -> usize {
+        (**self).identity()
     }
 }
 
@@ -42,6 +52,11 @@ impl Clock for SystemClock {
         // refuses rather than admits.
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         UnixTime::from_millis(0).saturating_add(since)
+    }
+
+    /// There is one, wherever its values are. No address is zero.
+    fn identity(&self) -> usize {
+        0
     }
 }
 
@@ -175,9 +190,54 @@ impl Moment {
     }
 }
 
+/// A moment, and the clock that it was read from: whoever goes by the same clock, and is asked at the
+/// same time, need not read it again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reading {
+    moment: Moment,
+    clock: usize,
+}
+
+impl Reading {
+    pub(crate) fn take(clock: &dyn Clock) -> Self {
+        Self { moment: Moment::now(clock), clock: clock.identity() }
+    }
+
+    pub(crate) const fn moment(self) -> Moment {
+        self.moment
+    }
+
+    /// The moment by `clock`.
+    pub(crate) fn by(self, clock: &dyn Clock) -> Moment {
+        if clock.identity() == self.clock { self.moment } else { Moment::now(clock) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(Debug)]
+    struct At(i64);
+
+    impl Clock for At {
+        fn now(&self) -> UnixTime {
+            UnixTime::from_secs(self.0)
+        }
+    }
+
+    #[test]
+    fn what_one_clock_said_is_not_what_another_says() {
+        let (one, other): (Arc<dyn Clock>, Arc<dyn Clock>) = (Arc::new(At(1)), Arc::new(At(2)));
+        let reading = Reading::take(&one);
+        assert_eq!(reading.by(&Arc::clone(&one)).wall(), UnixTime::from_secs(1));
+        assert_eq!(reading.by(&*one), reading.moment(), "however it is held");
+        assert_eq!(reading.by(&other).wall(), UnixTime::from_secs(2));
+        let system: Arc<dyn Clock> = Arc::new(SystemClock);
+        let reading = Reading::take(&SystemClock);
+        assert_eq!(reading.by(&system), reading.moment());
+        assert_eq!(reading.by(&one).wall(), UnixTime::from_secs(1));
+    }
 
     #[test]
     fn unix_time_saturates_at_both_ends() {

@@ -4,6 +4,7 @@ use http::{HeaderMap, Request, Response, header::AUTHORIZATION};
 
 use super::IntrospectLayer;
 use crate::{
+    clock::Reading,
     credentials::{Origin, Scheme, Token},
     error::{ErrorKind, VerifyError},
     policy::strip_identity,
@@ -76,10 +77,11 @@ impl<V, R> IntrospectLayer<V, R> {
     pub(super) fn admit<B>(
         &self,
         outcome: Outcome,
+        at: Option<Reading>,
         presented: Presented,
         request: &mut Request<B>,
     ) -> Result<(), VerifyError> {
-        let admit = |active: ActiveToken| self.policy.admit(active, presented.scheme);
+        let admit = |active: ActiveToken| self.policy.admit_at(active, presented.scheme, at);
         let token = outcome.and_then(admit)?;
         if let Some(forward) = &self.settings.forward {
             forward.fill(&token, request.headers_mut())?;

@@ -144,7 +144,7 @@ where
             let outcome = ready!(verification.poll(cx));
             this.verification.set(None);
             let request = this.request.as_mut().expect("polled after completion");
-            if let Err(error) = this.shared.admit(outcome, *this.presented, request) {
+            if let Err(error) = this.shared.admit(outcome, None, *this.presented, request) {
                 return Poll::Ready(Ok(Err(this.shared.refuse(&error, request))));
             }
         }

@@ -104,8 +104,10 @@ where
             Ok(Credentials::Token(token)) => {
                 let presented = Presented::of(&token);
                 let question = shared.question(token, &request);
-                match shared.verifier.verify(question).now_or_later() {
-                    Ok(outcome) => match shared.admit(outcome, presented, &mut request) {
+                let verification = shared.verifier.verify(question);
+                let at = verification.decided_at();
+                match verification.now_or_later() {
+                    Ok(outcome) => match shared.admit(outcome, at, presented, &mut request) {
                         Ok(()) => {
                             let future = self.inner.call(request);
                             ResponseFuture::calling(future, presented.private())

@@ -43,7 +43,7 @@ pub use self::{
 };
 use crate::{
     claims::{Claims, Scope},
-    clock::{Clock, Moment, SystemClock, UnixTime},
+    clock::{Clock, Moment, Reading, SystemClock, UnixTime},
     credentials::Scheme,
     error::{ErrorKind, TokenKind, VerifyError},
     respond::Challenge,
@@ -197,7 +197,17 @@ impl Policy {
     /// If anything this policy asks for is not met. Authentication is judged before authorization:
     /// an expired token that also lacks scope is expired.
     pub fn admit(&self, active: ActiveToken, scheme: Scheme) -> Result<VerifiedToken, VerifyError> {
-        let now = Moment::now(&*self.clock);
+        self.admit_at(active, scheme, None)
+    }
+
+    /// The same, just after a reading of a clock.
+    pub(crate) fn admit_at(
+        &self,
+        active: ActiveToken,
+        scheme: Scheme,
+        at: Option<Reading>,
+    ) -> Result<VerifiedToken, VerifyError> {
+        let now = at.map_or_else(|| Moment::now(&*self.clock), |at| at.by(&*self.clock));
         let claims = active.claims();
         self.check_issuer(active.issuer())?;
         if active.is_retired() {

@@ -8,7 +8,7 @@ use super::{
     stack::Settings,
 };
 #[cfg(all(feature = "jwt", feature = "_crypto"))]
-use super::{issuer::route, tenants::IssuerResolver};
+use super::{issuer::routed, tenants::IssuerResolver};
 #[cfg(all(feature = "cache", feature = "_crypto"))]
 use crate::verify::CacheLayer;
 use crate::{
@@ -222,6 +222,8 @@ impl ResourceServerBuilder {
             stack.revocations = Revocations::new().clock(Arc::clone(&self.clock));
         }
         let revocations = stack.revocations.clone();
+        let settings = stack.clone();
+        let remembering = |route| settings.remember_issuers(route);
         let defaults =
             Defaults { transport, clock: self.clock, loopback_http: self.loopback_http, stack };
         let policy = self.policy.clock(Arc::clone(&defaults.clock));
@@ -237,13 +239,13 @@ impl ResourceServerBuilder {
         let tenants = self.resolver.map(|resolver| resolver.build(defaults));
         #[cfg(all(feature = "jwt", feature = "_crypto"))]
         let verifier = match &tenants {
-            Some(tenants) => {
-                BoxVerifier::new(route(&issuers).or_strangers(Arc::new(tenants.clone())))
-            }
-            None => verifier_of(&issuers),
+            Some(tenants) => BoxVerifier::new(
+                remembering(routed(&issuers)).or_strangers(Arc::new(tenants.clone())),
+            ),
+            None => verifier_of(&issuers, remembering),
         };
         #[cfg(not(all(feature = "jwt", feature = "_crypto")))]
-        let verifier = verifier_of(&issuers);
+        let verifier = verifier_of(&issuers, remembering);
         // Outside of all that remembers or shares answers, so that none gets by.
         let verifier = RevocationLayer::new(revocations.clone()).layer(verifier);
         problems.or_ok(ResourceServer(Arc::new(Inner {

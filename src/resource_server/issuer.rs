@@ -378,14 +378,14 @@ impl fmt::Debug for Trusted {
 ///
 /// That of a single issuer with a single mode as it is: nothing has to be told apart, and every
 /// token is that issuer's to judge.
-pub(super) fn verifier_of(issuers: &[Trusted]) -> BoxVerifier {
+pub(super) fn verifier_of(issuers: &[Trusted], route: impl FnOnce(Route) -> Route) -> BoxVerifier {
     let single = match issuers {
         [only] => only.single(),
         _ => None,
     };
-    single.unwrap_or_else(|| BoxVerifier::new(route(issuers)))
+    single.unwrap_or_else(|| BoxVerifier::new(route(routed(issuers))))
 }
 
-pub(super) fn route(issuers: &[Trusted]) -> Route {
+pub(super) fn routed(issuers: &[Trusted]) -> Route {
     Route::new(issuers.iter().map(Trusted::route))
 }

@@ -10,7 +10,7 @@ use crate::{
     clock::Clock,
     verify::{
         BoxVerifier, Bulkhead, BulkheadLayer, CircuitBreaker, CircuitBreakerLayer, MissBudget,
-        MissBudgetLayer, Revocations, Stats, Verifier,
+        MissBudgetLayer, Revocations, Route, Stats, Verifier,
     },
 };
 #[cfg(all(feature = "cache", feature = "_crypto"))]
@@ -29,6 +29,17 @@ pub(super) struct Settings {
     pub(super) budget: Option<MissBudgetLayer>,
     pub(super) bulkhead: BulkheadLayer,
     pub(super) revocations: Revocations,
+}
+
+impl Settings {
+    /// Has a route remember as many tokens as each memory does, if there is any.
+    pub(super) fn remember_issuers(&self, route: Route) -> Route {
+        #[cfg(all(feature = "cache", feature = "_crypto"))]
+        if !self.no_cache {
+            return route.remembering(self.cache.entries());
+        }
+        route
+    }
 }
 
 /// A verifier with what was put around it. Each issuer has its own.

@@ -311,7 +311,7 @@ impl Shared {
         let trusted: Trusted = found.build(&self.defaults).map_err(|problems| {
             misconfigured("the resolver gave a faulty issuer").with_source(problems)
         })?;
-        let verifier = verifier_of(std::slice::from_ref(&trusted));
+        let verifier = verifier_of(std::slice::from_ref(&trusted), |route| route);
         Ok(Tenant { verifier, trusted: Arc::new(trusted), since })
     }
 

@@ -101,7 +101,7 @@ pub use self::{
     stats::{BreakerState, Stats},
 };
 pub(crate) use self::{boxed::BoxFuture, route::Strangers};
-use crate::error::VerifyError;
+use crate::{clock::Reading, error::VerifyError};
 
 /// What a verification comes to.
 pub type Outcome = Result<ActiveToken, VerifyError>;
@@ -157,7 +157,7 @@ pin_project! {
 pin_project! {
     #[project = StateProj]
     enum State<F> {
-        Done { outcome: Option<Outcome> },
+        Done { outcome: Option<Outcome>, at: Option<Reading> },
         Pending { #[pin] future: F },
     }
 }
@@ -165,7 +165,20 @@ pin_project! {
 impl<F> Verifying<F> {
     /// A verification that is decided.
     pub const fn done(outcome: Outcome) -> Self {
-        Self { state: State::Done { outcome: Some(outcome) } }
+        Self { state: State::Done { outcome: Some(outcome), at: None } }
+    }
+
+    /// A verification that is decided, and when. Whoever asked goes on from there.
+    pub(crate) const fn done_at(outcome: Outcome, at: Option<Reading>) -> Self {
+        Self { state: State::Done { outcome: Some(outcome), at } }
+    }
+
+    /// When it was decided, if that was told. Not to be kept: it is *now* only for who asks now.
+    pub(crate) const fn decided_at(&self) -> Option<Reading> {
+        match &self.state {
+            State::Done { at, .. } => *at,
+            State::Pending { .. } => None,
+        }
     }
 
     /// A verification that takes time.
@@ -184,7 +197,7 @@ impl<F> Verifying<F> {
     /// If the outcome was already taken by polling.
     pub fn now_or_later(self) -> Result<Outcome, F> {
         match self.state {
-            State::Done { outcome } => Ok(outcome.expect("polled after completion")),
+            State::Done { outcome, .. } => Ok(outcome.expect("polled after completion")),
             State::Pending { future } => Err(future),
         }
     }
@@ -192,7 +205,7 @@ impl<F> Verifying<F> {
     /// Changes the type of the future, leaving what is decided as it is.
     pub fn map_future<G>(self, wrap: impl FnOnce(F) -> G) -> Verifying<G> {
         match self.state {
-            State::Done { outcome } => Verifying { state: State::Done { outcome } },
+            State::Done { outcome, at } => Verifying { state: State::Done { outcome, at } },
             State::Pending { future } => Verifying::pending(wrap(future)),
         }
     }
@@ -203,7 +216,7 @@ impl<F: Future<Output = Outcome>> Future for Verifying<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
         match self.project().state.project() {
-            StateProj::Done { outcome } => {
+            StateProj::Done { outcome, .. } => {
                 Poll::Ready(outcome.take().expect("polled after completion"))
             }
             StateProj::Pending { future } => future.poll(cx),

@@ -1,3 +1,5 @@
+#[cfg(feature = "_crypto")]
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::PeerKey;
@@ -29,6 +31,9 @@ pub struct VerifyRequest {
     not_before: Option<Moment>,
     peer: Option<PeerKey>,
     asked_on: bool,
+    /// Taken when it is first asked for.
+    #[cfg(feature = "_crypto")]
+    fingerprint: OnceLock<Fingerprint>,
 }
 
 impl VerifyRequest {
@@ -42,7 +47,15 @@ impl VerifyRequest {
     /// ```
     #[must_use]
     pub const fn new(token: Token) -> Self {
-        Self { token, freshness: Freshness::Cached, not_before: None, peer: None, asked_on: false }
+        Self {
+            token,
+            freshness: Freshness::Cached,
+            not_before: None,
+            peer: None,
+            asked_on: false,
+            #[cfg(feature = "_crypto")]
+            fingerprint: OnceLock::new(),
+        }
     }
 
     /// Sets how recent the answer must be.
@@ -126,7 +139,7 @@ impl VerifyRequest {
     #[cfg_attr(docsrs, doc(cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))))]
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
-        fingerprint(&self.token)
+        *self.fingerprint.get_or_init(|| fingerprint(&self.token))
     }
 }
 

@@ -1,11 +1,11 @@
 //! Which verifier a token belongs to: decided by evidence, not by counting dots.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, ops::ControlFlow, sync::Arc};
 
 use super::{
     BoxVerifier, Freshness, Outcome, Verifier, VerifyRequest, Verifying, boxed::BoxFuture,
 };
-use crate::error::{ErrorKind, VerifyError};
+use crate::error::{Blame, ErrorKind, VerifyError};
 
 /// The most issuers that are asked about one opaque token that bears no issuer's prefix.
 ///
@@ -41,7 +41,15 @@ const MAX_ASKED: usize = 4;
 pub struct Route {
     issuers: Box<[IssuerRoute]>,
     strangers: Option<Arc<dyn Strangers>>,
+    #[cfg(all(feature = "cache", feature = "_crypto"))]
+    seen: Option<Arc<Seen>>,
 }
+
+/// Which of the issuers each JWT names, by the digest of the token. That follows from the text of the
+/// token alone, so it is never out of date; reading it anew costs more than all else that is done for a
+/// token that is remembered.
+#[cfg(all(feature = "cache", feature = "_crypto"))]
+type Seen = quick_cache::sync::Cache<crate::credentials::Fingerprint, usize>;
 
 /// Verifies JWTs of issuers that are in no table.
 pub(crate) trait Strangers: Send + Sync {
@@ -96,6 +104,13 @@ impl IssuerRoute {
         self
     }
 
+    fn verify_jwt(&self, request: VerifyRequest) -> Verifying<BoxFuture> {
+        match self.for_jwt(request.freshness()) {
+            Some(verifier) => verifier.verify(request),
+            None => Verifying::done(Err(ErrorKind::UnknownIssuer.into())),
+        }
+    }
+
     /// The verifier of a JWT of this issuer.
     fn for_jwt(&self, freshness: Freshness) -> Option<&BoxVerifier> {
         let ask = freshness == Freshness::Live && !self.jwt_is_live;
@@ -118,7 +133,19 @@ impl Route {
     /// Hands tokens to the verifiers of these issuers.
     #[must_use]
     pub fn new(issuers: impl IntoIterator<Item = IssuerRoute>) -> Self {
-        Self { issuers: issuers.into_iter().collect(), strangers: None }
+        Self {
+            issuers: issuers.into_iter().collect(),
+            strangers: None,
+            #[cfg(all(feature = "cache", feature = "_crypto"))]
+            seen: None,
+        }
+    }
+
+    /// Remembers which issuer each of about this many JWTs names.
+    #[cfg(all(feature = "cache", feature = "_crypto"))]
+    pub(crate) fn remembering(mut self, tokens: usize) -> Self {
+        self.seen = Some(Arc::new(Seen::new(tokens)));
+        self
     }
 
     /// Hands JWTs of all other issuers to these, instead of refusing them.
@@ -127,21 +154,41 @@ impl Route {
         self
     }
 
+    /// The issuer that a JWT names, if it was seen before.
+    fn seen(&self, request: &VerifyRequest) -> Option<&IssuerRoute> {
+        #[cfg(all(feature = "cache", feature = "_crypto"))]
+        return self.issuers.get(self.seen.as_ref()?.get(&request.fingerprint())?);
+        #[cfg(not(all(feature = "cache", feature = "_crypto")))]
+        {
+            let _ = request;
+            None
+        }
+    }
+
+    /// The issuer that a JWT names, if it is one of those here.
+    fn named(&self, issuer: &str, request: &VerifyRequest) -> Option<&IssuerRoute> {
+        let at = self.issuers.iter().position(|entry| *entry.issuer == *issuer)?;
+        #[cfg(all(feature = "cache", feature = "_crypto"))]
+        if let Some(seen) = &self.seen {
+            seen.insert(request.fingerprint(), at);
+        }
+        #[cfg(not(all(feature = "cache", feature = "_crypto")))]
+        let _ = request;
+        self.issuers.get(at)
+    }
+
     /// The verifiers to ask about an opaque token, in order.
-    fn for_opaque(&self, token: &str) -> Vec<BoxVerifier> {
-        let remote = |issuer: &IssuerRoute| issuer.introspection.clone();
+    fn for_opaque(&self, token: &str) -> impl Iterator<Item = &BoxVerifier> {
         let bears = |issuer: &&IssuerRoute| {
             issuer.prefix.as_deref().is_some_and(|prefix| token.starts_with(prefix))
         };
         let marked = self.issuers.iter().filter(bears);
         // The longest prefix is the one that was meant.
-        if let Some(issuer) =
-            marked.max_by_key(|issuer| issuer.prefix.as_ref().map(|text| text.len()))
-        {
-            return remote(issuer).into_iter().collect();
-        }
+        let marked = marked.max_by_key(|issuer| issuer.prefix.as_ref().map(|text| text.len()));
         let unmarked = self.issuers.iter().filter(|issuer| issuer.prefix.is_none());
-        unmarked.filter_map(remote).take(MAX_ASKED).collect()
+        let unmarked = unmarked.filter(move |_| marked.is_none());
+        let asked = marked.into_iter().chain(unmarked);
+        asked.filter_map(|issuer| issuer.introspection.as_ref()).take(MAX_ASKED)
     }
 }
 
@@ -149,28 +196,44 @@ impl Verifier for Route {
     type Future = BoxFuture;
 
     fn verify(&self, request: VerifyRequest) -> Verifying<Self::Future> {
+        if let Some(entry) = self.seen(&request) {
+            return entry.verify_jwt(request);
+        }
         match evidence(request.token().secret_str()) {
-            Evidence::Jwt { issuer } => {
-                let known = self.issuers.iter().find(|entry| *entry.issuer == *issuer);
-                match (known, &self.strangers) {
-                    (Some(entry), _) => match entry.for_jwt(request.freshness()) {
-                        Some(verifier) => verifier.verify(request),
-                        None => Verifying::done(Err(ErrorKind::UnknownIssuer.into())),
-                    },
-                    (None, Some(strangers)) => strangers.verify(&issuer, request),
-                    (None, None) => Verifying::done(Err(ErrorKind::UnknownIssuer.into())),
-                }
-            }
+            Evidence::Jwt { issuer } => match (self.named(&issuer, &request), &self.strangers) {
+                (Some(entry), _) => entry.verify_jwt(request),
+                (None, Some(strangers)) => strangers.verify(&issuer, request),
+                (None, None) => Verifying::done(Err(ErrorKind::UnknownIssuer.into())),
+            },
             Evidence::Opaque { otherwise } => {
-                let mut asked = self.for_opaque(request.token().secret_str());
-                match (asked.pop(), asked.is_empty()) {
-                    (None, _) => Verifying::done(Err(otherwise.into())),
-                    (Some(only), true) => only.verify(request),
-                    (Some(last), false) => {
-                        asked.push(last);
-                        Verifying::pending(Box::pin(ask_each(asked, request)))
+                // Whoever remembers the token answers at once, and so does this.
+                let token = request.token().clone();
+                let mut asked = self.for_opaque(token.secret_str()).peekable();
+                let mut verdict = Verdict { unasked: None, refused: None, otherwise };
+                while let Some(verifier) = asked.next() {
+                    let question = request.clone().with_asked_on(asked.peek().is_some());
+                    let verifying = verifier.verify(question);
+                    let at = verifying.decided_at();
+                    match verifying.now_or_later() {
+                        Ok(outcome) => {
+                            if let ControlFlow::Break(outcome) = verdict.add(outcome) {
+                                return Verifying::done_at(outcome, at);
+                            }
+                        }
+                        Err(first) => {
+                            let others = asked.cloned().collect();
+                            return Verifying::pending(Box::pin(async move {
+                                match verdict.add(first.await) {
+                                    ControlFlow::Break(outcome) => outcome,
+                                    ControlFlow::Continue(()) => {
+                                        ask_each(others, request, verdict).await
+                                    }
+                                }
+                            }));
+                        }
                     }
                 }
+                Verifying::done(verdict.end())
             }
         }
     }
@@ -186,23 +249,50 @@ impl fmt::Debug for Route {
 }
 
 /// Asks one after the other, until one knows the token.
+async fn ask_each(
+    verifiers: Vec<BoxVerifier>,
+    request: VerifyRequest,
+    mut verdict: Verdict,
+) -> Outcome {
+    let last = verifiers.len().saturating_sub(1);
+    for (at, verifier) in verifiers.into_iter().enumerate() {
+        let outcome = verifier.verify(request.clone().with_asked_on(at < last)).await;
+        if let ControlFlow::Break(outcome) = verdict.add(outcome) {
+            return outcome;
+        }
+    }
+    verdict.end()
+}
+
+/// What several verifiers say of one token.
 ///
 /// That one server does not know a token says nothing while another could not be asked: then the
 /// token is not refused, the answer is that it can't be verified.
-async fn ask_each(verifiers: Vec<BoxVerifier>, request: VerifyRequest) -> Outcome {
-    let mut unasked = None;
-    let mut refused = VerifyError::new(ErrorKind::Inactive);
-    let last = verifiers.len().saturating_sub(1);
-    for (at, verifier) in verifiers.into_iter().enumerate() {
-        match verifier.verify(request.clone().with_asked_on(at < last)).await {
-            Ok(active) => return Ok(active),
+struct Verdict {
+    unasked: Option<VerifyError>,
+    refused: Option<VerifyError>,
+    /// What it is if nobody is asked.
+    otherwise: ErrorKind,
+}
+
+impl Verdict {
+    /// Takes what one said; breaks if the others need not be asked.
+    fn add(&mut self, outcome: Outcome) -> ControlFlow<Outcome> {
+        match outcome {
+            Ok(active) => return ControlFlow::Break(Ok(active)),
             // Over the budget of its peer, nobody was asked: that is no word on the token.
-            Err(error) if error.kind() == ErrorKind::TooManyRequests => return Err(error),
-            Err(error) if error.blame() == crate::Blame::Client => refused = error,
-            Err(error) => unasked = Some(error),
+            Err(error) if error.kind() == ErrorKind::TooManyRequests => {
+                return ControlFlow::Break(Err(error));
+            }
+            Err(error) if error.blame() == Blame::Client => self.refused = Some(error),
+            Err(error) => self.unasked = Some(error),
         }
+        ControlFlow::Continue(())
     }
-    Err(unasked.unwrap_or(refused))
+
+    fn end(self) -> Outcome {
+        Err(self.unasked.or(self.refused).unwrap_or_else(|| self.otherwise.into()))
+    }
 }
 
 /// What the token itself shows of where it comes from. None of it is verified.

@@ -136,6 +136,11 @@ impl CacheLayer {
         self
     }
 
+    /// How many tokens are remembered at most.
+    pub(crate) const fn entries(&self) -> usize {
+        self.entries
+    }
+
     /// Also uses facts that are older than `max_age` by up to this much, while the answer is
     /// [`Unavailable`](ErrorKind::Unavailable). Off by default.
     ///

@@ -25,7 +25,7 @@ use super::{
     stats::{Counter, Stats},
 };
 use crate::{
-    clock::Moment,
+    clock::{Moment, Reading},
     credentials::{Fingerprint, Token},
     error::{ErrorKind, VerifyError},
 };
@@ -153,7 +153,8 @@ where
     fn verify(&self, request: VerifyRequest) -> Verifying<CacheFuture<V>> {
         let inner = &self.0;
         let token = request.fingerprint();
-        let now = inner.now();
+        let reading = Reading::take(&*inner.settings.clock);
+        let now = reading.moment();
         let old = match inner.store.facts(&token) {
             Some(entry) => match inner.decide(&entry, &request, now) {
                 Decision::Use { refresh } => {
@@ -161,7 +162,7 @@ where
                     if refresh {
                         Inner::refresh(inner, &entry, &request, token);
                     }
-                    return Verifying::done(Ok(entry.active.clone()));
+                    return Verifying::done_at(Ok(entry.active.clone()), Some(reading));
                 }
                 Decision::Verify => Some(entry),
                 Decision::Drop => {
@@ -172,7 +173,7 @@ where
             None => match inner.refusal(&token, request.freshness(), now) {
                 Some(error) => {
                     inner.counters.negative_hits.add_one();
-                    return Verifying::done(Err(error));
+                    return Verifying::done_at(Err(error), Some(reading));
                 }
                 None => None,
             },

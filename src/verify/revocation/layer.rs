@@ -82,6 +82,7 @@ impl<V: Verifier + Clone> Verifier for Revocable<V> {
         let mut again = Again { request: request.clone(), left: ATTEMPTS };
         let mut verifying = self.inner.verify(request);
         loop {
+            let at = verifying.decided_at();
             let outcome = match verifying.now_or_later() {
                 Ok(outcome) => outcome,
                 Err(future) => {
@@ -90,7 +91,7 @@ impl<V: Verifier + Clone> Verifier for Revocable<V> {
                 }
             };
             verifying = match again.judge(&self.revocations, outcome) {
-                ControlFlow::Break(outcome) => return Verifying::done(outcome),
+                ControlFlow::Break(outcome) => return Verifying::done_at(outcome, at),
                 ControlFlow::Continue(request) => self.inner.verify(request),
             };
         }
