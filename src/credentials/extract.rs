@@ -83,6 +83,11 @@ impl Extractor {
         self
     }
 
+    /// Whether tokens are taken as RFC 6750 §2.3 says.
+    pub(crate) fn reads_query(&self) -> bool {
+        self.query.as_deref() == Some("access_token")
+    }
+
     /// Finds the token.
     ///
     /// # Errors

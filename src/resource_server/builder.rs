@@ -5,6 +5,7 @@ use tower_layer::Layer;
 use super::{
     Inner, ResourceServer,
     issuer::{Defaults, Issuer, verifier_of},
+    metadata::{Document, Known, OFFLINE_ACCESS, ProtectedResourceMetadata},
     stack::Settings,
 };
 #[cfg(all(feature = "jwt", feature = "_crypto"))]
@@ -13,6 +14,7 @@ use super::{issuer::routed, tenants::IssuerResolver};
 use crate::verify::CacheLayer;
 use crate::{
     clock::{Clock, SystemClock},
+    credentials::Extractor,
     error::ConfigError,
     http::HttpTransport,
     layer::{ForwardHeaders, PeerOf},
@@ -30,8 +32,10 @@ pub struct ResourceServerBuilder {
     audience: String,
     policy: Policy,
     issuers: Vec<Issuer>,
+    extractor: Extractor,
     freshness: Freshness,
     forward: Option<ForwardHeaders>,
+    metadata: Option<ProtectedResourceMetadata>,
     clock: Arc<dyn Clock>,
     transport: Option<HttpTransport>,
     loopback_http: bool,
@@ -48,8 +52,10 @@ impl ResourceServerBuilder {
             policy: Policy::new(&audience),
             audience,
             issuers: Vec::new(),
+            extractor: Extractor::new(),
             freshness: Freshness::Cached,
             forward: None,
+            metadata: None,
             clock: Arc::new(SystemClock),
             transport: None,
             loopback_http: false,
@@ -99,6 +105,35 @@ impl ResourceServerBuilder {
     /// Sets how far the clocks of issuers may be off. See [`Policy::leeway`].
     pub fn leeway(self, leeway: Duration) -> Self {
         self.policy(|policy| policy.leeway(leeway))
+    }
+
+    /// Sets where tokens are taken from, unless a layer says otherwise.
+    pub fn extractor(mut self, extractor: Extractor) -> Self {
+        self.extractor = extractor;
+        self
+    }
+
+    /// Describes this service to clients (RFC 9728), and names the description in its challenges.
+    ///
+    /// The audience must be the https URL by which clients know this service. See
+    /// [`metadata`](super::metadata) for what to do with it.
+    ///
+    /// ```
+    /// use tower_introspect::ResourceServer;
+    ///
+    /// let builder = ResourceServer::builder("https://api.example.com/mcp")
+    ///     .metadata(|about| about.scopes_supported(["mcp:read", "mcp:write"]))
+    ///     // What a client without a token is told to ask for first.
+    ///     .policy(|policy| policy.advertise_scope("mcp:read"));
+    /// # let _ = builder;
+    /// ```
+    pub fn metadata(
+        mut self,
+        describe: impl FnOnce(ProtectedResourceMetadata) -> ProtectedResourceMetadata,
+    ) -> Self {
+        let metadata = self.metadata.unwrap_or_else(ProtectedResourceMetadata::new);
+        self.metadata = Some(describe(metadata));
+        self
     }
 
     /// Sets how recently tokens must have been verified, unless a layer says otherwise.
@@ -211,6 +246,21 @@ impl ResourceServerBuilder {
                 problems.push("freshness", problem);
             }
         }
+        let known = Known {
+            resource: &self.audience,
+            issuers: self.issuers.iter().map(Issuer::name).collect(),
+            extractor: &self.extractor,
+            loopback_http: self.loopback_http,
+        };
+        let metadata = self.metadata.and_then(|about| publish(about, &known, &mut problems));
+        let mut policy = self.policy;
+        if let Some(document) = &metadata {
+            policy = policy.resource_metadata(document.url());
+            if policy.challenges().advertises(OFFLINE_ACCESS) {
+                let problem = "`offline_access` is nothing that a resource asks for";
+                problems.push("policy.advertise_scope", problem);
+            }
+        }
         let transport = match self.transport {
             Some(transport) => Some(transport),
             // No client is made for issuers that will not need one.
@@ -226,7 +276,7 @@ impl ResourceServerBuilder {
         let remembering = |route| settings.remember_issuers(route);
         let defaults =
             Defaults { transport, clock: self.clock, loopback_http: self.loopback_http, stack };
-        let policy = self.policy.clock(Arc::clone(&defaults.clock));
+        let policy = policy.clock(Arc::clone(&defaults.clock));
         let mut issuers = Vec::with_capacity(self.issuers.len());
         for issuer in self.issuers {
             let name = format!("issuer {}", issuer.name());
@@ -251,9 +301,11 @@ impl ResourceServerBuilder {
         problems.or_ok(ResourceServer(Arc::new(Inner {
             verifier: BoxVerifier::new(verifier),
             policy,
+            extractor: self.extractor,
             freshness: self.freshness,
             peer: self.peer,
             forward: self.forward,
+            metadata,
             issuers,
             revocations,
             #[cfg(all(feature = "jwt", feature = "_crypto"))]
@@ -324,6 +376,20 @@ impl ResourceServerBuilder {
     fn cache(mut self, change: impl FnOnce(CacheLayer) -> CacheLayer) -> Self {
         self.stack.cache = change(self.stack.cache);
         self
+    }
+}
+
+fn publish(
+    about: ProtectedResourceMetadata,
+    known: &Known<'_>,
+    problems: &mut ConfigError,
+) -> Option<Arc<Document>> {
+    match Document::new(about, known) {
+        Ok(document) => Some(Arc::new(document)),
+        Err(problem) => {
+            problems.merge("metadata", problem);
+            None
+        }
     }
 }
 

@@ -29,6 +29,7 @@ mod builder;
 pub mod config;
 mod fresh;
 mod issuer;
+pub mod metadata;
 mod stack;
 #[cfg(all(feature = "jwt", feature = "_crypto"))]
 mod tenants;
@@ -37,16 +38,20 @@ use std::{fmt, sync::Arc};
 
 #[cfg(all(feature = "config", feature = "_crypto"))]
 pub use self::config::Config;
-use self::issuer::Trusted;
 #[cfg(all(feature = "jwt", feature = "_crypto"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
 pub use self::tenants::IssuerResolver;
 #[cfg(all(feature = "jwt", feature = "_crypto"))]
 use self::tenants::Tenants;
-pub use self::{builder::ResourceServerBuilder, fresh::RequireFresh, issuer::Issuer};
+pub use self::{
+    builder::ResourceServerBuilder, fresh::RequireFresh, issuer::Issuer,
+    metadata::ProtectedResourceMetadata,
+};
+use self::{issuer::Trusted, metadata::Document};
 #[cfg(all(feature = "cache", feature = "_crypto"))]
 use crate::credentials::Token;
 use crate::{
+    credentials::Extractor,
     error::VerifyError,
     layer::{ForwardHeaders, IntrospectLayer, PeerOf},
     policy::Policy,
@@ -66,9 +71,11 @@ pub struct ResourceServer(Arc<Inner>);
 struct Inner {
     verifier: BoxVerifier,
     policy: Policy,
+    extractor: Extractor,
     freshness: Freshness,
     peer: Option<Arc<PeerOf>>,
     forward: Option<ForwardHeaders>,
+    metadata: Option<Arc<Document>>,
     issuers: Vec<Trusted>,
     revocations: Revocations,
     #[cfg(all(feature = "jwt", feature = "_crypto"))]
@@ -93,8 +100,9 @@ impl ResourceServer {
     /// The middleware. All layers of one resource server share its keys and connections.
     #[must_use]
     pub fn layer(&self) -> IntrospectLayer<BoxVerifier> {
-        let mut layer =
-            IntrospectLayer::new(self.verifier(), self.policy()).freshness(self.0.freshness);
+        let mut layer = IntrospectLayer::new(self.verifier(), self.policy())
+            .extractor(self.0.extractor.clone())
+            .freshness(self.0.freshness);
         if let Some(peer) = self.0.peer.clone() {
             layer = layer.peer_fn(move |head| peer(head));
         }

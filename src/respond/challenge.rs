@@ -51,6 +51,11 @@ impl Challenge {
         self
     }
 
+    /// Whether a client without a token is told to ask for `scope`.
+    pub(crate) fn advertises(&self, scope: &str) -> bool {
+        self.scope.contains(scope)
+    }
+
     /// The value of `WWW-Authenticate` for this refusal, if there is to be one.
     ///
     /// Nothing that a client sent is part of it.

@@ -1,0 +1,148 @@
+//! The document: what it says, and the bytes and validators it is served with.
+
+use std::{
+    collections::hash_map::DefaultHasher,
+    hash::{Hash as _, Hasher as _},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::HeaderValue;
+use serde_json::{Map, Value};
+
+use super::{ProtectedResourceMetadata, location::Location};
+use crate::{credentials::Extractor, error::ConfigError, http::Endpoint};
+
+/// What is served, made once.
+#[derive(Debug)]
+pub(crate) struct Document {
+    pub(super) location: Location,
+    pub(super) json: Bytes,
+    pub(super) etag: HeaderValue,
+    pub(super) cache_control: HeaderValue,
+    pub(super) cors: bool,
+}
+
+/// What the rest of the configuration says.
+pub(crate) struct Known<'a> {
+    pub(crate) resource: &'a str,
+    pub(crate) issuers: Vec<&'a str>,
+    pub(crate) extractor: &'a Extractor,
+    pub(crate) loopback_http: bool,
+}
+
+impl Document {
+    /// # Errors
+    ///
+    /// All that is wrong with the settings.
+    pub(crate) fn new(
+        settings: ProtectedResourceMetadata,
+        known: &Known<'_>,
+    ) -> Result<Self, ConfigError> {
+        let mut settings = settings;
+        let location = Location::of(known.resource, known.loopback_http).map_err(|not| {
+            let problem = format!("there is no metadata about it, as it is {not}");
+            settings.problems.push("resource", problem);
+        });
+        settings.derive(known);
+        #[cfg(all(feature = "jwt", feature = "_crypto"))]
+        settings.sign();
+        let ProtectedResourceMetadata { members, max_age, cors, problems, .. } = settings;
+        let Ok(location) = location else { return Err(problems) };
+        let json = Value::Object(members).to_string();
+        problems.or_ok(Self {
+            location,
+            etag: etag_of(&json),
+            json: json.into(),
+            cache_control: cache_control(max_age),
+            cors,
+        })
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        self.location.url()
+    }
+}
+
+impl ProtectedResourceMetadata {
+    /// Adds what follows from the rest of the configuration, so that the two can't differ.
+    fn derive(&mut self, known: &Known<'_>) {
+        self.members.insert("resource".into(), known.resource.into());
+
+        let identifies = |issuer: &str| {
+            // RFC 8414 §2: an issuer identifier has neither query nor fragment.
+            !issuer.contains('?') && Endpoint::parse(issuer, known.loopback_http).is_ok()
+        };
+        // An issuer of another name can be trusted, but not looked up.
+        let mut servers: Vec<String> = known
+            .issuers
+            .iter()
+            .filter(|issuer| identifies(issuer))
+            .map(|issuer| (*issuer).to_owned())
+            .collect();
+        for more in std::mem::take(&mut self.authorization_servers) {
+            if !identifies(&more) {
+                let problem = "one of them is no issuer identifier (RFC 8414 §2)";
+                self.problems.push("authorization_servers", problem);
+            } else if !servers.contains(&more) {
+                servers.push(more);
+            }
+        }
+        self.list("authorization_servers", servers);
+
+        let keys = self.members.get("jwks_uri").and_then(Value::as_str);
+        if let Some(Err(not)) = keys.map(|url| Endpoint::parse(url, known.loopback_http)) {
+            self.problems.push("jwks_uri", format!("it is {not}"));
+        }
+
+        // An empty list says that there is no such method (RFC 9728 §2).
+        let mut methods = Vec::new();
+        if self.members.get("dpop_bound_access_tokens_required") != Some(&true.into()) {
+            methods.push("header");
+            if known.extractor.reads_query() {
+                methods.push("query");
+            }
+        }
+        self.members.insert("bearer_methods_supported".into(), methods.into());
+    }
+
+    /// Adds the signed form of all that is there (RFC 9728 §2.2).
+    #[cfg(all(feature = "jwt", feature = "_crypto"))]
+    fn sign(&mut self) {
+        let Some((key, issuer)) = &self.signer else { return };
+        if issuer.is_empty() {
+            self.problems.push("signed_metadata", "its issuer is empty");
+        }
+        if key.public_jwk().is_none() {
+            // Whoever could verify it could make it.
+            self.problems.push("signed_metadata", "a secret can't sign what is public");
+            return;
+        }
+        let mut header = Map::new();
+        header.insert("alg".into(), key.algorithm().as_str().into());
+        if let Some(kid) = key.kid() {
+            header.insert("kid".into(), kid.into());
+        }
+        let mut claims = self.members.clone();
+        claims.insert("iss".into(), issuer.as_str().into());
+        match key.sign(&Value::Object(header), &Value::Object(claims)) {
+            Ok(signed) => drop(self.members.insert("signed_metadata".into(), signed.into())),
+            Err(error) => self.problems.push("signed_metadata", error),
+        }
+    }
+}
+
+/// A strong validator: equal only for equal bytes (RFC 9110 §8.8.3). The document is nothing that
+/// others write, so nobody looks for a collision.
+fn etag_of(json: &str) -> HeaderValue {
+    let mut hasher = DefaultHasher::new();
+    json.hash(&mut hasher);
+    let etag = format!("\"{:016x}\"", hasher.finish());
+    HeaderValue::try_from(etag).expect("hexadecimal digits in quotes are a field value")
+}
+
+/// It is the same for everyone, so shared caches may keep it too (RFC 9728 §7.10).
+fn cache_control(max_age: Duration) -> HeaderValue {
+    let text = format!("public, max-age={}", max_age.as_secs());
+    HeaderValue::try_from(text).expect("words and digits are a field value")
+}

@@ -1,0 +1,168 @@
+//! What this service says of itself, for clients that have no token yet (RFC 9728).
+//!
+//! [`ResourceServerBuilder::metadata`] makes a document of what is configured, at the place where
+//! clients look for it, and names it in every challenge. It is served to everyone, so it stands *outside*
+//! of the layer that asks for a token. With a router:
+//!
+//! ```
+//! use axum::{Router, body::Body, routing::post};
+//! use http::{Request, StatusCode, header::WWW_AUTHENTICATE};
+//! use tower::ServiceExt as _;
+//! use tower_introspect::{Issuer, ResourceServer};
+//! # use tower_introspect::jwt::{Algorithm, KeySet};
+//! # let keys = KeySet::from_secret(Algorithm::HS256, &[7; 32])?;
+//!
+//! let issuer = Issuer::jwt("https://as.example.com");
+//! # let issuer = issuer.configure_jwt(|jwt| jwt.keys(keys));
+//! let api = ResourceServer::builder("https://api.example.com/mcp")
+//!     .issuer(issuer)
+//!     .metadata(|about| about.scopes_supported(["mcp:read"]).resource_name("Calculator"))
+//!     .build()?;
+//!
+//! let app = Router::new()
+//!     .route("/mcp", post(|| async {}))
+//!     // Covers what was added before it.
+//!     .layer(api.layer())
+//!     .route_service(api.metadata_path(), api.metadata_service::<Body>());
+//!
+//! # tokio_test::block_on(async {
+//! let refused = app.clone().oneshot(Request::post("/mcp").body(Body::empty())?).await?;
+//! assert_eq!(
+//!     refused.headers()[WWW_AUTHENTICATE],
+//!     "Bearer realm=\"https://api.example.com/mcp\", resource_metadata=\
+//!      \"https://api.example.com/.well-known/oauth-protected-resource/mcp\""
+//! );
+//! let request = Request::get("/.well-known/oauth-protected-resource/mcp").body(Body::empty())?;
+//! assert_eq!(app.oneshot(request).await?.status(), StatusCode::OK);
+//! # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Without one, by a layer that answers requests for the document and passes on all others:
+//!
+//! ```
+//! use bytes::Bytes;
+//! use http::{Request, Response, StatusCode};
+//! use http_body_util::Full;
+//! use tower::{ServiceBuilder, ServiceExt as _, service_fn};
+//! use tower_introspect::{Issuer, ResourceServer};
+//! # use tower_introspect::jwt::{Algorithm, KeySet};
+//! # let keys = KeySet::from_secret(Algorithm::HS256, &[7; 32])?;
+//!
+//! # let issuer = Issuer::jwt("https://as.example.com");
+//! # let issuer = issuer.configure_jwt(|jwt| jwt.keys(keys));
+//! let api = ResourceServer::builder("https://api.example.com")
+//!     .issuer(issuer)
+//!     .metadata(|about| about)
+//!     .build()?;
+//! let service = ServiceBuilder::new()
+//!     .layer(api.metadata_layer())
+//!     .layer(api.layer())
+//!     .service(service_fn(async |_: Request<()>| {
+//!         Ok::<_, std::convert::Infallible>(Response::new(Full::<Bytes>::default()))
+//!     }));
+//!
+//! # tokio_test::block_on(async {
+//! let request = Request::get("/.well-known/oauth-protected-resource").body(())?;
+//! assert_eq!(service.clone().oneshot(request).await?.status(), StatusCode::OK);
+//! assert_eq!(service.oneshot(Request::new(())).await?.status(), StatusCode::UNAUTHORIZED);
+//! # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # The audience is the URL
+//!
+//! Clients compare `resource` with the URL they called (§3.3), and ask the authorization server for a
+//! token with that as its audience (RFC 8707). So the audience given to [`ResourceServer::builder`] must be
+//! the very URL that clients are told to use, as they see it from outside of any proxy: an https URL
+//! without a fragment. The document is at that URL with a well-known path inserted between host and path
+//! (§3.1), which a proxy in front must let through. Nothing of it ever comes from the request.
+//!
+//! [`ResourceServerBuilder::metadata`]: super::ResourceServerBuilder::metadata
+
+mod answer;
+mod document;
+pub mod future;
+mod layer;
+mod location;
+mod service;
+mod settings;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+pub(super) use self::{
+    document::{Document, Known},
+    settings::OFFLINE_ACCESS,
+};
+pub use self::{
+    layer::{MetadataLayer, WithMetadata},
+    service::MetadataService,
+    settings::ProtectedResourceMetadata,
+};
+use super::ResourceServer;
+
+/// What this service says of itself (RFC 9728).
+///
+/// See [`metadata`](self) for examples. Without [`metadata`](super::ResourceServerBuilder::metadata) there
+/// is nothing to say: then the service answers 404, and the layer passes everything on.
+impl ResourceServer {
+    /// The path where clients look for the document, to be used with a router.
+    ///
+    /// The router must compare it as it stands, and must see the path that clients asked for.
+    #[must_use]
+    pub fn metadata_path(&self) -> &str {
+        self.0.metadata.as_ref().map_or(location::WELL_KNOWN, |document| document.location.path())
+    }
+
+    /// The URL of the document, as it stands in challenges.
+    #[must_use]
+    pub fn metadata_url(&self) -> Option<&str> {
+        self.0.metadata.as_ref().map(|document| document.url())
+    }
+
+    /// The document, a JSON object.
+    #[must_use]
+    pub fn metadata_document(&self) -> Option<&str> {
+        let document = self.0.metadata.as_ref()?;
+        Some(std::str::from_utf8(&document.json).expect("it was made from text"))
+    }
+
+    /// Serves the document. Must not be covered by [`layer`](Self::layer).
+    pub fn metadata_service<B: From<Bytes>>(&self) -> MetadataService<B> {
+        self.metadata_service_with(B::from)
+    }
+
+    /// The same with a body that is not made by `From`.
+    pub fn metadata_service_with<B>(&self, body: fn(Bytes) -> B) -> MetadataService<B> {
+        MetadataService::new(self.0.metadata.as_ref().map(Arc::clone), body)
+    }
+
+    /// Answers requests for the document, and passes all others on. Goes outside of
+    /// [`layer`](Self::layer).
+    #[must_use]
+    pub fn metadata_layer<B: From<Bytes>>(&self) -> MetadataLayer<B> {
+        self.metadata_layer_with(B::from)
+    }
+
+    /// The same with a body that is not made by `From`, as that of tonic:
+    ///
+    /// ```
+    /// use http_body_util::Full;
+    /// use tonic::{body::Body, transport::Server};
+    /// use tower_introspect::ResourceServer;
+    ///
+    /// # fn run(api: ResourceServer) {
+    /// let server = Server::builder()
+    ///     // Those who look for metadata rarely speak HTTP/2 from the start.
+    ///     .accept_http1(true)
+    ///     .layer(api.metadata_layer_with(|document| Body::new(Full::new(document))))
+    ///     .layer(api.layer());
+    /// # let _ = server; }
+    /// ```
+    #[must_use]
+    pub fn metadata_layer_with<B>(&self, body: fn(Bytes) -> B) -> MetadataLayer<B> {
+        MetadataLayer::new(self.0.metadata.as_ref().map(Arc::clone), body)
+    }
+}

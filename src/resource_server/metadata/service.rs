@@ -1,0 +1,73 @@
+use std::{
+    convert::Infallible,
+    fmt,
+    future::{Ready, ready},
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use tower_service::Service;
+
+use super::{answer::nothing, document::Document};
+
+/// Serves the document to whoever asks.
+///
+/// It answers at whatever path it is mounted: see [`ResourceServer::metadata_path`] for the one where
+/// clients look. GET and HEAD are answered with the document, conditional requests included; OPTIONS
+/// as CORS preflights are; other methods by 405. Where a query is a part of the identifier of the
+/// resource, a request with another one gets 404; so does every request if the resource server has no
+/// metadata.
+///
+/// [`ResourceServer::metadata_path`]: crate::ResourceServer::metadata_path
+///
+/// # Clone
+///
+/// Clones share the document.
+pub struct MetadataService<B> {
+    document: Option<Arc<Document>>,
+    body: fn(Bytes) -> B,
+}
+
+impl<B> MetadataService<B> {
+    pub(super) const fn new(document: Option<Arc<Document>>, body: fn(Bytes) -> B) -> Self {
+        Self { document, body }
+    }
+
+    fn answer<R>(&self, request: &Request<R>) -> Response<B> {
+        let ours = |document: &&Arc<Document>| document.location.has_query_of(request.uri());
+        let answer = match self.document.as_ref().filter(ours) {
+            Some(document) => document.answer(request.method(), request.headers()),
+            None => nothing(),
+        };
+        answer.map(self.body)
+    }
+}
+
+impl<R, B> Service<Request<R>> for MetadataService<B> {
+    type Response = Response<B>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<B>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<R>) -> Self::Future {
+        ready(Ok(self.answer(&request)))
+    }
+}
+
+impl<B> Clone for MetadataService<B> {
+    fn clone(&self) -> Self {
+        Self { document: self.document.clone(), body: self.body }
+    }
+}
+
+impl<B> fmt::Debug for MetadataService<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let url = self.document.as_ref().map(|document| document.url());
+        f.debug_struct("MetadataService").field("url", &url).finish_non_exhaustive()
+    }
+}

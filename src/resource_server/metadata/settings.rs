@@ -1,0 +1,341 @@
+use std::time::Duration;
+
+use http::Uri;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::location::is_spelled_out;
+#[cfg(all(feature = "jwt", feature = "_crypto"))]
+use crate::jwt::SigningKey;
+use crate::{claims::is_scope_token, error::ConfigError};
+
+/// How long the document may be kept, unless configured.
+const MAX_AGE: Duration = Duration::from_secs(3600);
+
+/// What a refresh token is asked for with. No resource needs it.
+pub(crate) const OFFLINE_ACCESS: &str = "offline_access";
+
+/// The parameters that are set by a setter of their own, or follow from the configuration.
+const KNOWN: [&str; 17] = [
+    "authorization_details_types_supported",
+    "authorization_servers",
+    "bearer_methods_supported",
+    "dpop_bound_access_tokens_required",
+    "dpop_signing_alg_values_supported",
+    "iss",
+    "jwks_uri",
+    "resource",
+    "resource_documentation",
+    "resource_name",
+    "resource_policy_uri",
+    "resource_signing_alg_values_supported",
+    "resource_tos_uri",
+    "scopes_supported",
+    "signed_metadata",
+    "tls_client_certificate_bound_access_tokens",
+    "",
+];
+
+/// What the metadata of a protected resource says beside what the configuration says already (RFC
+/// 9728 §2).
+///
+/// `resource` is the audience, `authorization_servers` are the trusted issuers whose identifiers are
+/// URLs, and `bearer_methods_supported` is where tokens are taken from. All else is optional, and what
+/// is empty or false is left out (§3.2). A value that can't be is a problem of the builder's `build`.
+///
+/// ```
+/// use tower_introspect::{Issuer, ResourceServer};
+/// # use tower_introspect::jwt::{Algorithm, KeySet};
+/// # let keys = KeySet::from_secret(Algorithm::HS256, &[7; 32])?;
+///
+/// let issuer = Issuer::jwt("https://as.example.com");
+/// # let issuer = issuer.configure_jwt(|jwt| jwt.keys(keys));
+/// let api = ResourceServer::builder("https://api.example.com/v1")
+///     .issuer(issuer)
+///     .metadata(|about| about.scopes_supported(["read", "write"]).resource_name("Payments"))
+///     .build()?;
+/// assert_eq!(
+///     api.metadata_document(),
+///     Some(
+///         "{\"authorization_servers\":[\"https://as.example.com\"],\
+///          \"bearer_methods_supported\":[\"header\"],\
+///          \"resource\":\"https://api.example.com/v1\",\
+///          \"resource_name\":\"Payments\",\
+///          \"scopes_supported\":[\"read\",\"write\"]}"
+///     )
+/// );
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "metadata is served only once it is given to a builder"]
+pub struct ProtectedResourceMetadata {
+    pub(super) members: Map<String, Value>,
+    pub(super) authorization_servers: Vec<String>,
+    pub(super) max_age: Duration,
+    pub(super) cors: bool,
+    #[cfg(all(feature = "jwt", feature = "_crypto"))]
+    pub(super) signer: Option<(SigningKey, String)>,
+    pub(super) problems: ConfigError,
+}
+
+impl ProtectedResourceMetadata {
+    pub(crate) fn new() -> Self {
+        Self {
+            members: Map::new(),
+            authorization_servers: Vec::new(),
+            max_age: MAX_AGE,
+            cors: true,
+            #[cfg(all(feature = "jwt", feature = "_crypto"))]
+            signer: None,
+            problems: ConfigError::new(),
+        }
+    }
+
+    /// The scopes that requests to this service may need.
+    ///
+    /// `offline_access` is refused: it is between a client and the authorization server, and a client
+    /// that asks for all that is named here would ask for refresh tokens.
+    pub fn scopes_supported<S: Into<String>>(
+        mut self,
+        scopes: impl IntoIterator<Item = S>,
+    ) -> Self {
+        let scopes: Vec<String> = scopes.into_iter().map(Into::into).collect();
+        if !scopes.iter().all(|scope| is_scope_token(scope)) {
+            self.problems.push("scopes_supported", "one of them is no scope (RFC 6749 §3.3)");
+        }
+        if scopes.iter().any(|scope| scope == OFFLINE_ACCESS) {
+            let problem = "`offline_access` is nothing that a resource asks for";
+            self.problems.push("scopes_supported", problem);
+        }
+        self.list("scopes_supported", scopes);
+        self
+    }
+
+    /// Also names these authorization servers: those whose issuers an
+    /// [`IssuerResolver`](super::super::IssuerResolver) finds, which nobody knows beforehand.
+    pub fn authorization_servers<S: Into<String>>(
+        mut self,
+        issuers: impl IntoIterator<Item = S>,
+    ) -> Self {
+        self.authorization_servers = issuers.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// What to call this service before a user.
+    pub fn resource_name(mut self, name: impl Into<String>) -> Self {
+        self.text("resource_name".to_owned(), name.into());
+        self
+    }
+
+    /// The same in a language, by its tag (§2.1, BCP 47).
+    pub fn resource_name_in(mut self, language: &str, name: impl Into<String>) -> Self {
+        let member = self.tagged("resource_name", language);
+        self.text(member, name.into());
+        self
+    }
+
+    /// The URL of a page for developers.
+    pub fn resource_documentation(mut self, url: impl Into<String>) -> Self {
+        self.page("resource_documentation".to_owned(), url.into());
+        self
+    }
+
+    /// The same in a language, by its tag.
+    pub fn resource_documentation_in(mut self, language: &str, url: impl Into<String>) -> Self {
+        let member = self.tagged("resource_documentation", language);
+        self.page(member, url.into());
+        self
+    }
+
+    /// The URL of a page on what clients may do with the data.
+    pub fn resource_policy_uri(mut self, url: impl Into<String>) -> Self {
+        self.page("resource_policy_uri".to_owned(), url.into());
+        self
+    }
+
+    /// The same in a language, by its tag.
+    pub fn resource_policy_uri_in(mut self, language: &str, url: impl Into<String>) -> Self {
+        let member = self.tagged("resource_policy_uri", language);
+        self.page(member, url.into());
+        self
+    }
+
+    /// The URL of the terms of service.
+    pub fn resource_tos_uri(mut self, url: impl Into<String>) -> Self {
+        self.page("resource_tos_uri".to_owned(), url.into());
+        self
+    }
+
+    /// The same in a language, by its tag.
+    pub fn resource_tos_uri_in(mut self, language: &str, url: impl Into<String>) -> Self {
+        let member = self.tagged("resource_tos_uri", language);
+        self.page(member, url.into());
+        self
+    }
+
+    /// Where the keys are with which this service signs its responses; an https URL.
+    pub fn jwks_uri(mut self, url: impl Into<String>) -> Self {
+        self.text("jwks_uri".to_owned(), url.into());
+        self
+    }
+
+    /// The algorithms with which this service signs its responses. Not `none`.
+    pub fn resource_signing_alg_values_supported<S: Into<String>>(
+        mut self,
+        algorithms: impl IntoIterator<Item = S>,
+    ) -> Self {
+        self.algorithms("resource_signing_alg_values_supported", algorithms, &["none"]);
+        self
+    }
+
+    /// The types of `authorization_details` that requests may need (RFC 9396).
+    pub fn authorization_details_types_supported<S: Into<String>>(
+        mut self,
+        types: impl IntoIterator<Item = S>,
+    ) -> Self {
+        let types = types.into_iter().map(Into::into).collect();
+        self.list("authorization_details_types_supported", types);
+        self
+    }
+
+    /// States that tokens are bound to client certificates (RFC 8705 §3).
+    pub fn tls_client_certificate_bound_access_tokens(mut self, bound: bool) -> Self {
+        self.flag("tls_client_certificate_bound_access_tokens", bound);
+        self
+    }
+
+    /// The algorithms of DPoP proofs that are accepted (RFC 9449). Asymmetric ones.
+    pub fn dpop_signing_alg_values_supported<S: Into<String>>(
+        mut self,
+        algorithms: impl IntoIterator<Item = S>,
+    ) -> Self {
+        self.algorithms("dpop_signing_alg_values_supported", algorithms, &["none", "HS"]);
+        self
+    }
+
+    /// States that only tokens bound by DPoP are accepted, so that there is no way to present a bearer
+    /// token.
+    pub fn dpop_bound_access_tokens_required(mut self, required: bool) -> Self {
+        self.flag("dpop_bound_access_tokens_required", required);
+        self
+    }
+
+    /// A parameter of another specification (§2, "additional protected resource metadata parameters").
+    pub fn parameter(mut self, name: impl Into<String>, value: &impl Serialize) -> Self {
+        let name = name.into();
+        // A name with a language stands for what it has one of.
+        let bare = name.split('#').next().unwrap_or_default();
+        if KNOWN.contains(&bare) {
+            self.problems.push("parameter", format!("`{name}` is not set in this way"));
+            return self;
+        }
+        match serde_json::to_value(value) {
+            Ok(value) => drop(self.members.insert(name, value)),
+            Err(error) => self.problems.push(name, error),
+        }
+        self
+    }
+
+    /// Adds the same as a JWT that `issuer` attests with `key` (§2.2).
+    ///
+    /// It is signed once, when the resource server is built, and does not expire.
+    #[cfg(all(feature = "jwt", feature = "_crypto"))]
+    #[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
+    pub fn signed_with(mut self, key: SigningKey, issuer: impl Into<String>) -> Self {
+        self.signer = Some((key, issuer.into()));
+        self
+    }
+
+    /// Sets how long clients and caches may keep the document (§7.10). One hour by default.
+    pub fn max_age(mut self, age: Duration) -> Self {
+        self.max_age = age;
+        self
+    }
+
+    /// Does not let scripts of other origins read the document.
+    ///
+    /// By default they may, as clients in browsers need to: there is nothing in it that they could not
+    /// have from outside of the browser, unless this service can be reached from where the browser is
+    /// and from nowhere else.
+    pub fn without_cors(mut self) -> Self {
+        self.cors = false;
+        self
+    }
+
+    /// Sets an array of texts, each once, or none at all (§3.2).
+    pub(super) fn list(&mut self, name: &str, values: Vec<String>) {
+        let mut list: Vec<Value> = Vec::with_capacity(values.len());
+        for value in values {
+            if value.is_empty() {
+                self.problems.push(name, "one of them is empty");
+            }
+            let value = Value::from(value);
+            if !list.contains(&value) {
+                list.push(value);
+            }
+        }
+        if list.is_empty() {
+            self.members.remove(name);
+        } else {
+            self.members.insert(name.to_owned(), list.into());
+        }
+    }
+
+    fn algorithms<S: Into<String>>(
+        &mut self,
+        name: &str,
+        algorithms: impl IntoIterator<Item = S>,
+        unfit: &[&str],
+    ) {
+        let algorithms: Vec<String> = algorithms.into_iter().map(Into::into).collect();
+        for algorithm in &algorithms {
+            let starts = |start: &&str| {
+                algorithm.get(..start.len()).is_some_and(|it| it.eq_ignore_ascii_case(start))
+            };
+            if unfit.iter().any(starts) {
+                self.problems.push(name, format!("`{algorithm}` is no algorithm for this"));
+            }
+        }
+        self.list(name, algorithms);
+    }
+
+    fn text(&mut self, member: String, value: String) {
+        if value.is_empty() {
+            self.members.remove(&member);
+        } else {
+            self.members.insert(member, value.into());
+        }
+    }
+
+    fn page(&mut self, member: String, url: String) {
+        let is_page = url.parse::<Uri>().is_ok_and(|uri| {
+            let web = matches!(uri.scheme_str(), Some("https" | "http"));
+            web && uri.authority().is_some() && is_spelled_out(&url)
+        });
+        if !is_page && !url.is_empty() {
+            self.problems.push(&*member, "it is not the URL of a page");
+        }
+        self.text(member, url);
+    }
+
+    fn flag(&mut self, name: &str, set: bool) {
+        if set {
+            self.members.insert(name.to_owned(), true.into());
+        } else {
+            self.members.remove(name);
+        }
+    }
+
+    /// `name#language` (§2.1).
+    fn tagged(&mut self, name: &str, language: &str) -> String {
+        let subtag = |subtag: &str| {
+            (1..=8).contains(&subtag.len())
+                && subtag.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        };
+        let member = format!("{name}#{language}");
+        if !language.split('-').all(subtag) {
+            self.problems.push(&*member, "that is no tag of a language (BCP 47)");
+        }
+        member
+    }
+}
