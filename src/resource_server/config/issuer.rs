@@ -241,14 +241,9 @@ impl Client {
         let secret = match means {
             Means::Bearer => section.secret("token"),
             Means::PrivateKeyJwt => {
-                section.need("algorithm");
-                let algorithms = section.parsed::<Algorithm>("algorithm").unwrap_or_default();
-                if algorithms.len() > 1 {
-                    section.problem("algorithm", "give one");
-                }
-                algorithm = algorithms.into_iter().next();
-                kid = section.text("kid");
-                section.secret("key")
+                let key;
+                (algorithm, kid, key) = section.signing_key();
+                key
             }
             _ => section.secret("secret"),
         };

@@ -35,7 +35,9 @@
 //! | `leeway_seconds` | how far the clocks of issuers may be off; 30 |
 //! | `max_age_seconds` | how long an introspected token is remembered; 30, 0 for not at all |
 //! | `stale_if_error_seconds` | how much longer while its server is not available; 0 |
-//! | `resource_metadata` | the URL to name in challenges (RFC 9728 §5.1) |
+//! | `advertised_scopes` | what clients without a token are told to ask for |
+//! | `[metadata]` | describes this service to clients (RFC 9728), see below |
+//! | `resource_metadata` | the URL to name in challenges (RFC 9728 §5.1), if another describes it |
 //! | `danger_allow_http_loopback` | takes `http` URLs of this machine, for tests |
 //! | `[[issuer]]` | the trusted issuers, at least one |
 //! | `[forward]` | the headers that tell a service behind who makes a request |
@@ -80,11 +82,26 @@
 //! | `claims` | a table: of each claim named, its text |
 //! | `json` | a table: of each claim named, its JSON |
 //!
+//! Of the metadata, as they stand in the document; an empty table will do:
+//!
+//! | setting | what it is |
+//! |---|---|
+//! | `scopes_supported` | the scopes that requests may need |
+//! | `resource_name` | what to call this service before users; also `"resource_name#de"`, in German |
+//! | `resource_documentation`, `resource_policy_uri`, `resource_tos_uri` | URLs of pages; also with a language |
+//! | `jwks_uri` | where the keys are that sign responses |
+//! | `resource_signing_alg_values_supported` | what they sign with |
+//! | `authorization_details_types_supported` | the types of RFC 9396 |
+//! | `max_age_seconds` | how long the document may be kept; 3600 |
+//! | `without_cors` | does not let scripts of other origins read it |
+//! | `signed` | a table: `issuer`, `algorithm`, `kid`, and `key_file` or `key_env`, to sign it with |
+//!
 //! Exactly one place of a secret is given. `danger_secret`, `danger_token` and `danger_key` hold it
 //! in the file itself. Client certificates need a transport of yours: see [`Config::builder`].
 
 mod forward;
 mod issuer;
+mod metadata;
 mod reader;
 
 use std::{fmt, time::Duration};
@@ -92,7 +109,7 @@ use std::{fmt, time::Duration};
 use serde::{Deserialize, Deserializer, de::Error as _};
 use toml::Table;
 
-use self::{issuer::IssuerConfig, reader::Section};
+use self::{issuer::IssuerConfig, metadata::MetadataConfig, reader::Section};
 use super::{ResourceServer, ResourceServerBuilder};
 use crate::{
     claims::is_scope_token, error::ConfigError, layer::ForwardHeaders, policy::Requirement,
@@ -128,9 +145,11 @@ use crate::{
 pub struct Config {
     audiences: Vec<String>,
     scopes: Vec<String>,
+    advertised: Vec<String>,
     leeway: Option<Duration>,
     max_age: Option<Duration>,
     stale_if_error: Option<Duration>,
+    metadata: Option<MetadataConfig>,
     resource_metadata: Option<String>,
     loopback_http: bool,
     issuers: Vec<IssuerConfig>,
@@ -181,6 +200,9 @@ impl Config {
                 policy =
                     policy.require(Requirement::all_scopes(self.scopes.iter().map(String::as_str)));
             }
+            if !self.advertised.is_empty() {
+                policy = policy.advertise_scope(&self.advertised.join(" "));
+            }
             match &self.resource_metadata {
                 Some(url) => policy.resource_metadata(url),
                 None => policy,
@@ -201,6 +223,12 @@ impl Config {
         if self.loopback_http {
             builder = builder.danger_allow_http_loopback();
         }
+        if let Some(metadata) = &self.metadata {
+            match metadata.load() {
+                Ok(describe) => builder = builder.metadata(describe),
+                Err(problem) => problems.merge("metadata", problem),
+            }
+        }
         for issuer in &self.issuers {
             match issuer.load() {
                 Ok(issuer) => builder = builder.issuer(issuer),
@@ -214,19 +242,28 @@ impl Config {
         let mut section = Section::new(table);
         section.need("audience");
         section.need("issuer");
+        if section.has("metadata") && section.has("resource_metadata") {
+            section.problem("resource_metadata", "give it or `metadata`, not both");
+        }
         let config = Self {
             audiences: section.texts("audience").unwrap_or_default(),
             scopes: section.texts("required_scopes").unwrap_or_default(),
+            advertised: section.texts("advertised_scopes").unwrap_or_default(),
             leeway: section.seconds("leeway_seconds"),
             max_age: section.seconds("max_age_seconds"),
             stale_if_error: section.seconds("stale_if_error_seconds"),
+            metadata: section.section("metadata", MetadataConfig::read),
             resource_metadata: section.text("resource_metadata"),
             loopback_http: section.flag("danger_allow_http_loopback"),
             issuers: section.sections("issuer", IssuerConfig::read),
             forward: section.section("forward", forward::read),
         };
-        if !config.scopes.iter().all(|scope| is_scope_token(scope)) {
-            section.problem("required_scopes", "one of them is no scope (RFC 6749 §3.3)");
+        for (name, scopes) in
+            [("required_scopes", &config.scopes), ("advertised_scopes", &config.advertised)]
+        {
+            if !scopes.iter().all(|scope| is_scope_token(scope)) {
+                section.problem(name, "one of them is no scope (RFC 6749 §3.3)");
+            }
         }
         section.finish().or_ok(config)
     }
@@ -250,166 +287,4 @@ impl fmt::Debug for Config {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn problems(text: &str) -> Vec<String> {
-        let error = Config::from_toml(text).expect_err("something is wrong");
-        error.to_string().lines().map(str::to_owned).collect()
-    }
-
-    fn minimal(issuer: &str) -> String {
-        format!(
-            "audience = \"https://api.example.com\"\n[[issuer]]\n\
-             issuer = \"https://as.example.com\"\n{issuer}"
-        )
-    }
-
-    #[test]
-    fn every_problem_is_named() {
-        let text = r#"
-            audience = ["https://api.example.com", ""]
-            required_scopes = "two words"
-            leeway_seconds = -1
-            max_age_seconds = "30"
-            stale_if_error_seconds = -0.5
-            resource_metadata = 7
-            audiance = "https://api.example.com"
-
-            [[issuer]]
-            mode = "jwks"
-            algorithms = ["ES256", "none"]
-            jwks_uri = "https://as.example.com/jwks"
-            jwks_file = "keys.json"
-
-            [[issuer]]
-            issuer = "https://two.example.com"
-            mode = "introspect"
-            profile = "generic"
-            require_signed_response = "yes"
-            timeout_seconds = "3"
-
-            [[issuer]]
-            issuer = "https://three.example.com"
-            mode = "hybrid"
-            client = { method = "basic", secret_env = "A", danger_secret = "s3cret", kid = "x" }
-
-            [[issuer]]
-            issuer = "https://four.example.com"
-            mode = "jwt"
-            client = { method = "basic" }
-        "#;
-        assert_eq!(
-            problems(text),
-            [
-                "audience: it is not a text or an array of texts, not empty",
-                "leeway_seconds: it is not a number of seconds",
-                "max_age_seconds: it is not a number of seconds",
-                "stale_if_error_seconds: it is not a number of seconds",
-                "resource_metadata: it is not a text that is not empty",
-                "issuer[0].issuer: it is missing",
-                "issuer[0].mode: it is not `jwt` or `introspect` or `hybrid`",
-                "issuer[0].jwks_file: give it or `jwks_uri`, not both",
-                "issuer[0].algorithms: `none`: no supported signature algorithm",
-                "issuer[1].client: it is missing",
-                "issuer[1].timeout_seconds: it is not a number of seconds",
-                "issuer[1].require_signed_response: it is not true or false",
-                "issuer[1].profile: it is not a setting here",
-                "issuer[2].client.id: it is missing",
-                "issuer[2].client.secret: give exactly one of `secret_file`, `secret_env` and `danger_secret`",
-                "issuer[2].client.kid: it is not a setting here",
-                "issuer[3].client: it is not a setting here",
-                "required_scopes: one of them is no scope (RFC 6749 §3.3)",
-                "audiance: it is not a setting here",
-            ]
-        );
-        assert_eq!(problems(""), ["audience: it is missing", "issuer: it is missing"]);
-    }
-
-    #[test]
-    fn no_problem_and_no_debug_form_shows_a_secret() {
-        let secret = "hunter2";
-        let good = minimal(
-            "mode = \"hybrid\"\n\
-             client = { method = \"post\", id = \"api\", danger_secret = \"hunter2\" }",
-        );
-        let config = Config::from_toml(&good).expect("sound settings");
-        assert!(!format!("{config:?}").contains(secret));
-        for client in [
-            "{ method = \"post\", id = \"api\", danger_secret = \"hunter2",
-            "{ method = \"post\", id = \"api\", danger_secret = hunter2 }",
-            "{ method = \"post\", id = \"api\", danger_secret = [\"hunter2\"] }",
-            "{ method = \"hunter2\", danger_secret = \"hunter2\" }",
-            "{ danger_secret = \"hunter2\", danger_secret = \"hunter2\" }",
-            "\"hunter2\"",
-        ] {
-            let text = minimal(&format!("mode = \"hybrid\"\nclient = {client}"));
-            let told = problems(&text).join("\n");
-            assert!(!told.contains(secret), "{told}");
-        }
-        let key = good.replace("post", "private_key_jwt").replace("_secret", "_key");
-        let key = key.replace("id = \"api\"", "id = \"api\", algorithm = \"ES256\"");
-        let config = Config::from_toml(&key).expect("a key that is not read yet");
-        let told = config.build().unwrap_err().to_string();
-        assert!(told.starts_with("issuer https://as.example.com.client.key: "), "{told}");
-        assert!(!told.contains(secret), "{told}");
-    }
-
-    #[test]
-    fn secrets_come_from_files_without_their_line_end() {
-        let directory = std::env::temp_dir().join(format!("introspect-{}", std::process::id()));
-        std::fs::create_dir_all(&directory).unwrap();
-        let file = directory.join("secret");
-        let build = |content: &str| {
-            std::fs::write(&file, content).unwrap();
-            let text = minimal(&format!(
-                "mode = \"introspect\"\n\
-                 client = {{ method = \"basic\", id = \"api\", secret_file = '{}' }}",
-                file.display()
-            ));
-            Config::from_toml(&text).unwrap().build().map(drop).map_err(|error| error.to_string())
-        };
-        assert_eq!(build("s3cret\r\n"), Ok(()));
-        let name = "issuer https://as.example.com.client.secret";
-        assert_eq!(build("\n"), Err(format!("{name}: it is empty")));
-        let long = "x".repeat(1024 * 1024 + 1);
-        assert_eq!(build(&long), Err(format!("{name}: `{}` is too large", file.display())));
-        std::fs::remove_dir_all(&directory).unwrap();
-
-        let secret = reader::Secret::Inline("  s3cret \n".to_owned().into());
-        assert_eq!(secret.load().as_deref(), Ok("  s3cret "));
-        let unset = reader::Secret::Env("INTROSPECT_NO_SUCH_VARIABLE".to_owned());
-        let problem = "the variable `INTROSPECT_NO_SUCH_VARIABLE` is not set";
-        assert_eq!(unset.load(), Err(problem.to_owned()));
-    }
-
-    #[test]
-    fn a_line_that_is_no_toml_is_told() {
-        let [problem] = problems("audience = \"a\"\n\n[issuer").try_into().unwrap();
-        assert!(problem.starts_with("line 3: "), "{problem}");
-    }
-
-    #[test]
-    fn what_only_building_can_tell_is_told() {
-        for (issuer, name) in [
-            ("mode = \"jwt\"\njwks_file = \"/nowhere\"", "jwks_file"),
-            ("mode = \"jwt\"\njwks_uri = \"http://as.example.com\"", "jwt.jwks_uri"),
-            ("mode = \"jwt\"\ndanger_audience_claim = \"aud\"", "jwt.audience_claim"),
-            (
-                "mode = \"introspect\"\nintrospection_endpoint = \"http://x\"\n\
-                 client = { method = \"secret\", id = \"api\", danger_secret = \"x\", \
-                 assertion_audience = \"https://as.example.com/introspect\" }",
-                "introspection.endpoint",
-            ),
-            (
-                "mode = \"introspect\"\nintrospection_endpoint = \"ftp://x\"\n\
-                 client = { method = \"bearer\", danger_token = \"x\" }",
-                "introspection.endpoint",
-            ),
-        ] {
-            let problems = Config::from_toml(&minimal(issuer)).unwrap().build().unwrap_err();
-            let names: Vec<_> = problems.problems().map(|(name, _)| name).collect();
-            assert_eq!(names, [format!("issuer https://as.example.com.{name}")]);
-        }
-    }
-}
+mod tests;

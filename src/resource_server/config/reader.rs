@@ -5,7 +5,10 @@ use std::{fmt::Display, path::PathBuf, str::FromStr, time::Duration};
 use secrecy::{ExposeSecret as _, SecretString};
 use toml::{Table, Value};
 
-use crate::error::ConfigError;
+use crate::{
+    error::ConfigError,
+    jwt::{Algorithm, SigningKey},
+};
 
 /// The most bytes of a file that is read.
 const MAX_FILE: u64 = 1024 * 1024;
@@ -54,6 +57,22 @@ impl Section {
         let names: Vec<_> = self.left.keys().cloned().collect();
         let pair = |name: String| self.text(&name).map(|text| (name, text));
         names.into_iter().filter_map(pair).collect()
+    }
+
+    /// A text, by itself and in languages: `name` and `name#tag`, each with its value.
+    pub(super) fn localized(&mut self, name: &str) -> Vec<(Option<String>, String)> {
+        let tag = |key: &String| Some(key.strip_prefix(name)?.strip_prefix('#')?.to_owned());
+        let tags: Vec<String> = self.left.keys().filter_map(tag).collect();
+        let mut all = Vec::new();
+        if let Some(text) = self.text(name) {
+            all.push((None, text));
+        }
+        for tag in tags {
+            if let Some(text) = self.text(&format!("{name}#{tag}")) {
+                all.push((Some(tag), text));
+            }
+        }
+        all
     }
 
     /// Texts that stand for something.
@@ -134,6 +153,16 @@ impl Section {
         file.or(env).or(inline)
     }
 
+    /// A private key: its algorithm, its name if it has one, and where to find it.
+    pub(super) fn signing_key(&mut self) -> (Option<Algorithm>, Option<String>, Option<Secret>) {
+        self.need("algorithm");
+        let algorithms = self.parsed::<Algorithm>("algorithm").unwrap_or_default();
+        if algorithms.len() > 1 {
+            self.problem("algorithm", "give one");
+        }
+        (algorithms.into_iter().next(), self.text("kid"), self.secret("key"))
+    }
+
     /// The problems, and what was not read.
     pub(super) fn finish(mut self) -> ConfigError {
         for (name, _) in self.left {
@@ -199,6 +228,25 @@ impl Secret {
         let text = text.strip_suffix('\r').unwrap_or(text);
         if text.is_empty() { Err("it is empty".to_owned()) } else { Ok(text.to_owned()) }
     }
+}
+
+/// Reads a private key. What is missing was noted when it was read.
+///
+/// # Errors
+///
+/// Why there is none. Never what was read.
+pub(super) fn load_key(
+    key: Option<&Secret>,
+    algorithm: Option<Algorithm>,
+    kid: Option<&str>,
+) -> Result<SigningKey, String> {
+    let pem = key.map_or(Ok(String::new()), Secret::load)?;
+    let key = SigningKey::from_pem(algorithm.unwrap_or(Algorithm::ES256), pem.as_bytes())
+        .map_err(|error| error.to_string())?;
+    Ok(match kid {
+        Some(kid) => key.with_kid(kid),
+        None => key,
+    })
 }
 
 /// Reads a file of reasonable size.

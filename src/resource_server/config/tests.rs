@@ -1,0 +1,278 @@
+use super::*;
+
+fn problems(text: &str) -> Vec<String> {
+    let error = Config::from_toml(text).expect_err("something is wrong");
+    error.to_string().lines().map(str::to_owned).collect()
+}
+
+fn minimal(issuer: &str) -> String {
+    format!(
+        "audience = \"https://api.example.com\"\n[[issuer]]\n\
+         issuer = \"https://as.example.com\"\n{issuer}"
+    )
+}
+
+#[test]
+fn every_problem_is_named() {
+    let text = r#"
+        audience = ["https://api.example.com", ""]
+        required_scopes = "two words"
+        leeway_seconds = -1
+        max_age_seconds = "30"
+        stale_if_error_seconds = -0.5
+        resource_metadata = 7
+        audiance = "https://api.example.com"
+
+        [[issuer]]
+        mode = "jwks"
+        algorithms = ["ES256", "none"]
+        jwks_uri = "https://as.example.com/jwks"
+        jwks_file = "keys.json"
+
+        [[issuer]]
+        issuer = "https://two.example.com"
+        mode = "introspect"
+        profile = "generic"
+        require_signed_response = "yes"
+        timeout_seconds = "3"
+
+        [[issuer]]
+        issuer = "https://three.example.com"
+        mode = "hybrid"
+        client = { method = "basic", secret_env = "A", danger_secret = "s3cret", kid = "x" }
+
+        [[issuer]]
+        issuer = "https://four.example.com"
+        mode = "jwt"
+        client = { method = "basic" }
+    "#;
+    assert_eq!(
+        problems(text),
+        [
+            "audience: it is not a text or an array of texts, not empty",
+            "leeway_seconds: it is not a number of seconds",
+            "max_age_seconds: it is not a number of seconds",
+            "stale_if_error_seconds: it is not a number of seconds",
+            "resource_metadata: it is not a text that is not empty",
+            "issuer[0].issuer: it is missing",
+            "issuer[0].mode: it is not `jwt` or `introspect` or `hybrid`",
+            "issuer[0].jwks_file: give it or `jwks_uri`, not both",
+            "issuer[0].algorithms: `none`: no supported signature algorithm",
+            "issuer[1].client: it is missing",
+            "issuer[1].timeout_seconds: it is not a number of seconds",
+            "issuer[1].require_signed_response: it is not true or false",
+            "issuer[1].profile: it is not a setting here",
+            "issuer[2].client.id: it is missing",
+            "issuer[2].client.secret: give exactly one of `secret_file`, `secret_env` and `danger_secret`",
+            "issuer[2].client.kid: it is not a setting here",
+            "issuer[3].client: it is not a setting here",
+            "required_scopes: one of them is no scope (RFC 6749 §3.3)",
+            "audiance: it is not a setting here",
+        ]
+    );
+    assert_eq!(problems(""), ["audience: it is missing", "issuer: it is missing"]);
+}
+
+#[test]
+fn no_problem_and_no_debug_form_shows_a_secret() {
+    let secret = "hunter2";
+    let good = minimal(
+        "mode = \"hybrid\"\n\
+         client = { method = \"post\", id = \"api\", danger_secret = \"hunter2\" }",
+    );
+    let config = Config::from_toml(&good).expect("sound settings");
+    assert!(!format!("{config:?}").contains(secret));
+    for client in [
+        "{ method = \"post\", id = \"api\", danger_secret = \"hunter2",
+        "{ method = \"post\", id = \"api\", danger_secret = hunter2 }",
+        "{ method = \"post\", id = \"api\", danger_secret = [\"hunter2\"] }",
+        "{ method = \"hunter2\", danger_secret = \"hunter2\" }",
+        "{ danger_secret = \"hunter2\", danger_secret = \"hunter2\" }",
+        "\"hunter2\"",
+    ] {
+        let text = minimal(&format!("mode = \"hybrid\"\nclient = {client}"));
+        let told = problems(&text).join("\n");
+        assert!(!told.contains(secret), "{told}");
+    }
+    let key = good.replace("post", "private_key_jwt").replace("_secret", "_key");
+    let key = key.replace("id = \"api\"", "id = \"api\", algorithm = \"ES256\"");
+    let config = Config::from_toml(&key).expect("a key that is not read yet");
+    let told = config.build().unwrap_err().to_string();
+    assert!(told.starts_with("issuer https://as.example.com.client.key: "), "{told}");
+    assert!(!told.contains(secret), "{told}");
+}
+
+#[test]
+fn secrets_come_from_files_without_their_line_end() {
+    let directory = std::env::temp_dir().join(format!("introspect-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let file = directory.join("secret");
+    let build = |content: &str| {
+        std::fs::write(&file, content).unwrap();
+        let text = minimal(&format!(
+            "mode = \"introspect\"\n\
+             client = {{ method = \"basic\", id = \"api\", secret_file = '{}' }}",
+            file.display()
+        ));
+        Config::from_toml(&text).unwrap().build().map(drop).map_err(|error| error.to_string())
+    };
+    assert_eq!(build("s3cret\r\n"), Ok(()));
+    let name = "issuer https://as.example.com.client.secret";
+    assert_eq!(build("\n"), Err(format!("{name}: it is empty")));
+    let long = "x".repeat(1024 * 1024 + 1);
+    assert_eq!(build(&long), Err(format!("{name}: `{}` is too large", file.display())));
+    std::fs::remove_dir_all(&directory).unwrap();
+
+    let secret = reader::Secret::Inline("  s3cret \n".to_owned().into());
+    assert_eq!(secret.load().as_deref(), Ok("  s3cret "));
+    let unset = reader::Secret::Env("INTROSPECT_NO_SUCH_VARIABLE".to_owned());
+    let problem = "the variable `INTROSPECT_NO_SUCH_VARIABLE` is not set";
+    assert_eq!(unset.load(), Err(problem.to_owned()));
+}
+
+#[test]
+fn a_line_that_is_no_toml_is_told() {
+    let [problem] = problems("audience = \"a\"\n\n[issuer").try_into().unwrap();
+    assert!(problem.starts_with("line 3: "), "{problem}");
+}
+
+#[test]
+fn what_only_building_can_tell_is_told() {
+    for (issuer, name) in [
+        ("mode = \"jwt\"\njwks_file = \"/nowhere\"", "jwks_file"),
+        ("mode = \"jwt\"\njwks_uri = \"http://as.example.com\"", "jwt.jwks_uri"),
+        ("mode = \"jwt\"\ndanger_audience_claim = \"aud\"", "jwt.audience_claim"),
+        (
+            "mode = \"introspect\"\nintrospection_endpoint = \"http://x\"\n\
+             client = { method = \"secret\", id = \"api\", danger_secret = \"x\", \
+             assertion_audience = \"https://as.example.com/introspect\" }",
+            "introspection.endpoint",
+        ),
+        (
+            "mode = \"introspect\"\nintrospection_endpoint = \"ftp://x\"\n\
+             client = { method = \"bearer\", danger_token = \"x\" }",
+            "introspection.endpoint",
+        ),
+    ] {
+        let problems = Config::from_toml(&minimal(issuer)).unwrap().build().unwrap_err();
+        let names: Vec<_> = problems.problems().map(|(name, _)| name).collect();
+        assert_eq!(names, [format!("issuer https://as.example.com.{name}")]);
+    }
+}
+
+fn with_metadata(more: &str) -> String {
+    minimal(&format!("mode = \"jwt\"\n[metadata]\n{more}"))
+}
+
+#[test]
+fn metadata_is_what_it_is_by_its_setters() {
+    let text = with_metadata(
+        r#"
+        scopes_supported = ["read", "write"]
+        resource_name = "Payments"
+        "resource_name#de" = "Zahlungen"
+        resource_documentation = "https://example.com/docs"
+        "resource_policy_uri#fr" = "https://example.com/fr/policy"
+        resource_tos_uri = "https://example.com/tos"
+        jwks_uri = "https://api.example.com/jwks"
+        resource_signing_alg_values_supported = "ES256"
+        authorization_details_types_supported = ["payment"]
+        max_age_seconds = 60
+        "#,
+    );
+    let api = Config::from_toml(&text).unwrap().build().unwrap();
+    let built = ResourceServer::builder("https://api.example.com")
+        .issuer(super::super::Issuer::jwt("https://as.example.com"))
+        .metadata(|about| {
+            about
+                .scopes_supported(["read", "write"])
+                .resource_name("Payments")
+                .resource_name_in("de", "Zahlungen")
+                .resource_documentation("https://example.com/docs")
+                .resource_policy_uri_in("fr", "https://example.com/fr/policy")
+                .resource_tos_uri("https://example.com/tos")
+                .jwks_uri("https://api.example.com/jwks")
+                .resource_signing_alg_values_supported(["ES256"])
+                .authorization_details_types_supported(["payment"])
+                .max_age(Duration::from_secs(60))
+        })
+        .build()
+        .unwrap();
+    assert!(api.metadata_document().is_some());
+    assert_eq!(api.metadata_document(), built.metadata_document());
+
+    let bare = Config::from_toml(&with_metadata("")).unwrap().build().unwrap();
+    let url = "https://api.example.com/.well-known/oauth-protected-resource";
+    assert_eq!(bare.metadata_url(), Some(url));
+    let none = Config::from_toml(&minimal("mode = \"jwt\"")).unwrap().build().unwrap();
+    assert_eq!(none.metadata_url(), None);
+}
+
+#[test]
+fn metadata_is_signed_with_a_key_from_elsewhere() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/keys/p256.pem");
+    let signed = |key: &str| {
+        let signed = format!("{{ issuer = \"https://a\", algorithm = \"ES256\", {key} }}");
+        let config = Config::from_toml(&with_metadata(&format!("signed = {signed}"))).unwrap();
+        config.build().map_err(|error| error.to_string())
+    };
+    let api = signed(&format!("kid = \"x\", key_file = '{file}'")).unwrap();
+    assert!(api.metadata_document().unwrap().contains("\"signed_metadata\":\"ey"));
+    let told = signed("danger_key = \"hunter2\"").unwrap_err();
+    assert!(told.starts_with("metadata.signed.key: ") && !told.contains("hunter2"), "{told}");
+}
+
+#[test]
+fn problems_of_the_metadata_are_named() {
+    let text = with_metadata(
+        r#"
+        scopes_supported = [1]
+        resource_name = ""
+        "resource_name#de" = 7
+        "jwks_uri#de" = "https://api.example.com/jwks"
+        max_age_seconds = -1
+        signed = { algorithm = ["ES256", "RS256"] }
+        "#,
+    );
+    let expected = [
+        "metadata.resource_name: it is not a text that is not empty",
+        "metadata.resource_name#de: it is not a text that is not empty",
+        "metadata.scopes_supported: it is not a text or an array of texts, not empty",
+        "metadata.max_age_seconds: it is not a number of seconds",
+        "metadata.signed.issuer: it is missing",
+        "metadata.signed.algorithm: give one",
+        "metadata.signed.key: give exactly one of `key_file`, `key_env` and `danger_key`",
+        "metadata.jwks_uri#de: it is not a setting here",
+    ];
+    assert_eq!(problems(&text), expected);
+    let both = minimal("mode = \"jwt\"").replacen(
+        "[[issuer]]",
+        "advertised_scopes = [\"a b\"]\nresource_metadata = \"https://m\"\nmetadata = {}\n[[issuer]]",
+        1,
+    );
+    let expected = [
+        "resource_metadata: give it or `metadata`, not both",
+        "advertised_scopes: one of them is no scope (RFC 6749 §3.3)",
+    ];
+    assert_eq!(problems(&both), expected);
+
+    // What the document can't say is told when it is made.
+    let unfit = with_metadata(
+        "scopes_supported = \"offline_access\"\n\"resource_name#de_DE\" = \"x\"\njwks_uri = \"x\"",
+    );
+    let error = Config::from_toml(&unfit).unwrap().build().unwrap_err();
+    let names: Vec<_> = error.problems().map(|(name, _)| name).collect();
+    let expected = ["scopes_supported", "resource_name#de_DE", "jwks_uri"];
+    assert_eq!(names, expected.map(|name| format!("metadata.{name}")));
+}
+
+#[test]
+fn what_clients_without_a_token_are_told_to_ask_for() {
+    let text = minimal("mode = \"jwt\"").replacen(
+        "[[issuer]]",
+        "advertised_scopes = [\"read\", \"list\"]\n[[issuer]]",
+        1,
+    );
+    let api = Config::from_toml(&text).unwrap().build().unwrap();
+    assert!(api.policy().challenges().advertises("list"));
+}
