@@ -135,6 +135,40 @@ async fn the_grpc_example_answers_by_method() {
     assert!(out.contains("scope=\"greet:admin\""), "{out}");
 }
 
+#[tokio::test]
+async fn the_mcp_server_checks_itself() {
+    let (ok, out, err) = output(example("mcp_server").arg("--check")).await;
+    assert!(ok, "{out}{err}");
+    let statuses: Vec<_> =
+        out.lines().map(|line| line[52..].split(' ').next().unwrap().to_owned()).collect();
+    let expected = [401, 200, 200, 200, 200, 200, 200, 403, 200, 200, 200];
+    assert_eq!(statuses, expected.map(|status| status.to_string()));
+}
+
+#[tokio::test]
+async fn the_mcp_server_serves_for_an_issuer_of_its_own() {
+    let (server, _listening) = AuthorizationServer::on_loopback().await.unwrap();
+    let mut command = example("mcp_server");
+    command.env("MCP_SERVER_LISTEN", "127.0.0.1:0").env("MCP_SERVER_ISSUER", server.issuer());
+    let (ok, _, err) = output(&mut command).await;
+    assert!(!ok && err.contains("metadata.resource: "), "{err}");
+
+    command.env("MCP_SERVER_DANGER_ALLOW_HTTP_LOOPBACK", "true");
+    let (child, address) = started(&mut command).await;
+    let address = address.strip_suffix("/mcp").unwrap();
+    let answer = request(address, "/.well-known/oauth-protected-resource/mcp", "").await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains(server.issuer()), "{answer}");
+    stop(child).await;
+}
+
+#[tokio::test]
+async fn the_mcp_server_gives_tokens_to_nobody_beyond_this_machine() {
+    let mut command = example("mcp_server");
+    command.env_remove("MCP_SERVER_ISSUER").env("MCP_SERVER_LISTEN", "0.0.0.0:0");
+    let (ok, out, err) = output(&mut command).await;
+    assert!(!ok && out.is_empty() && err.contains("set MCP_SERVER_ISSUER"), "{out}{err}");
+}
+
 /// Sends a GET and reads the answer to the end of the connection.
 async fn request(address: &str, path: &str, headers: &str) -> String {
     let ask = async {
@@ -171,8 +205,8 @@ async fn stop(mut child: Child) {
     child.kill().await.unwrap();
 }
 
-/// Starts `forward_auth`, and tells where it listens.
-async fn forward_auth(command: &mut Command) -> (Child, String) {
+/// Starts an example that serves, and tells where it listens.
+async fn started(command: &mut Command) -> (Child, String) {
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let line = timeout(LIMIT, lines.next_line()).await.expect("in time").unwrap();
@@ -202,7 +236,7 @@ fn from_environment(issuer: &str, mode: &str) -> Command {
 async fn forward_auth_answers_a_proxy() {
     let (server, _listening) = AuthorizationServer::on_loopback().await.unwrap();
     server.register(Client::new("api", "s3cret"));
-    let (child, address) = forward_auth(&mut from_environment(server.issuer(), "hybrid")).await;
+    let (child, address) = started(&mut from_environment(server.issuer(), "hybrid")).await;
     let ask = async |path: &str, token: &str| {
         request(&address, path, &format!("Authorization: Bearer {token}\r\n")).await
     };
@@ -267,7 +301,7 @@ async fn forward_auth_reads_a_file() {
         secret.display()
     );
     std::fs::write(&file, &settings).unwrap();
-    let (child, address) = forward_auth(example("forward_auth").arg(&file)).await;
+    let (child, address) = started(example("forward_auth").arg(&file)).await;
     let token = server.opaque().audience(AUDIENCE).claim("tenant", u64::MAX).mint();
     let answer = request(&address, "/", &format!("Authorization: Bearer {token}\r\n")).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");

@@ -24,6 +24,7 @@ mod jwks;
 mod jwt;
 mod layer;
 mod mcp;
+mod mcp_server;
 mod memory;
 mod metadata;
 mod modes;

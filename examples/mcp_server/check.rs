@@ -1,0 +1,153 @@
+//! The requests of a client that knows nothing but a URL and its own credentials, and what must come
+//! of them.
+
+use std::{error::Error, time::Duration};
+
+use serde_json::{Value, json};
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// Goes the way from the challenge to a tool, and then to one that needs more.
+pub(crate) async fn run(url: &str, client: &str, secret: &str) -> Outcome<()> {
+    let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build()?;
+    let caller = Caller { http, url };
+    let (client, add) = ((client, secret), json!({"name": "add", "arguments": {"a": 2, "b": 3}}));
+
+    let refused = caller.call("tools/call", &add, None).await?;
+    refused.expect("a call without a token", 401)?;
+    let scope = refused.parameter("scope")?;
+    let metadata = caller.get(&refused.parameter("resource_metadata")?).await?;
+    let about = metadata.expect("the metadata that the challenge names", 200)?;
+    if about["resource"] != url {
+        return Err("the metadata is about another resource".into());
+    }
+    let issuer = about["authorization_servers"][0].as_str().ok_or("no authorization server")?;
+    let path = "/.well-known/oauth-authorization-server";
+    let server = caller.get(&format!("{issuer}{path}")).await?;
+    let server = server.expect("the metadata of the authorization server", 200)?;
+    let endpoint = server["token_endpoint"].as_str().ok_or("no token endpoint")?;
+
+    let token = caller.token(endpoint, client, &scope).await?;
+    let hello = json!({
+        "protocolVersion": "2025-11-25",
+        "capabilities": {},
+        "clientInfo": {"name": "check", "version": "0"},
+    });
+    let hello = caller.call("initialize", &hello, Some(&token)).await?;
+    hello.expect("initialize", 200)?;
+    let tools = caller.call("tools/list", &json!({}), Some(&token)).await?;
+    tools.expect("tools/list", 200)?;
+    let sum = caller.call("tools/call", &add, Some(&token)).await?;
+    let sum = sum.expect("add, with a token", 200)?;
+    if sum["result"]["content"][0]["text"] != "5" {
+        return Err(format!("2 + 3 is {sum}").into());
+    }
+
+    let reset = json!({"name": "reset", "arguments": {}});
+    let refused = caller.call("tools/call", &reset, Some(&token)).await?;
+    refused.expect("reset, with the same token", 403)?;
+    if refused.parameter("error")? != "insufficient_scope" {
+        return Err("the challenge is another one".into());
+    }
+    let more = caller.token(endpoint, client, &refused.parameter("scope")?).await?;
+    let reset = caller.call("tools/call", &reset, Some(&more)).await?;
+    reset.expect("reset, with all it needs", 200)?;
+
+    let unknown = json!({"name": "divide", "arguments": {}});
+    let unknown = caller.call("tools/call", &unknown, Some(&more)).await?;
+    if unknown.expect("a tool that there is not", 200)?["error"].is_null() {
+        return Err("it was called all the same".into());
+    }
+    Ok(())
+}
+
+struct Caller<'a> {
+    http: reqwest::Client,
+    url: &'a str,
+}
+
+struct Answer {
+    status: u16,
+    challenge: String,
+    body: Value,
+}
+
+impl Caller<'_> {
+    /// Sends one message of the protocol.
+    async fn call(&self, method: &str, params: &Value, token: Option<&str>) -> Outcome<Answer> {
+        let message = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        let mut request = self
+            .http
+            .post(self.url)
+            .header("content-type", "application/json")
+            .header("accept", "application/json, text/event-stream")
+            .body(message.to_string());
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        answer(request).await
+    }
+
+    async fn get(&self, url: &str) -> Outcome<Answer> {
+        answer(self.http.get(url)).await
+    }
+
+    /// A token for the server with this scope (RFC 6749 §4.4, RFC 8707).
+    async fn token(
+        &self,
+        endpoint: &str,
+        (id, secret): (&str, &str),
+        scope: &str,
+    ) -> Outcome<String> {
+        let form = format!(
+            "grant_type=client_credentials&scope={}&resource={}",
+            encoded(scope),
+            encoded(self.url)
+        );
+        let request = self
+            .http
+            .post(endpoint)
+            .basic_auth(id, Some(secret))
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(form);
+        let granted = answer(request).await?;
+        let granted = granted.expect(&format!("a token with the scope {scope}"), 200)?;
+        Ok(granted["access_token"].as_str().ok_or("no access token")?.to_owned())
+    }
+}
+
+impl Answer {
+    /// Shows what came of it, which must be this.
+    fn expect(&self, what: &str, status: u16) -> Outcome<&Value> {
+        println!("{what:<52}{} {}", self.status, self.challenge);
+        if self.status == status {
+            return Ok(&self.body);
+        }
+        Err(format!("{what}: {} instead of {status}: {}", self.status, self.body).into())
+    }
+
+    /// A parameter of the challenge.
+    fn parameter(&self, name: &str) -> Outcome<String> {
+        let start = format!("{name}=\"");
+        let mut parameters = self.challenge.split(", ");
+        let value = parameters.find_map(|text| {
+            text.trim_start_matches("Bearer ").strip_prefix(&start)?.strip_suffix('"')
+        });
+        Ok(value.ok_or_else(|| format!("the challenge has no {name}"))?.to_owned())
+    }
+}
+
+async fn answer(request: reqwest::RequestBuilder) -> Outcome<Answer> {
+    let response = request.send().await?;
+    let status = response.status().as_u16();
+    let challenge = response.headers().get("www-authenticate");
+    let challenge =
+        challenge.map(|value| value.to_str()).transpose()?.unwrap_or_default().to_owned();
+    let body = serde_json::from_slice(&response.bytes().await?).unwrap_or_default();
+    Ok(Answer { status, challenge, body })
+}
+
+/// For a form; what is sent has nothing else in it.
+fn encoded(text: &str) -> String {
+    text.replace(':', "%3A").replace('/', "%2F").replace(' ', "+")
+}

@@ -1,0 +1,205 @@
+//! An MCP server (Model Context Protocol) whose clients find the authorization server by themselves.
+//!
+//! ```text
+//! cargo run --example mcp_server             # with an authorization server in this process
+//! cargo run --example mcp_server -- --check  # sends itself the requests of a client, and ends
+//!
+//! MCP_SERVER_ISSUER=https://as.example.com \
+//! MCP_SERVER_RESOURCE=https://mcp.example.com/mcp \
+//! MCP_SERVER_LISTEN=127.0.0.1:9500 cargo run --example mcp_server
+//! ```
+//!
+//! `MCP_SERVER_RESOURCE` is the URL that clients are told to use, as they see it: the audience of their
+//! tokens. Without it, it is `/mcp` where the server listens, and for an issuer on this machine without
+//! TLS set `MCP_SERVER_DANGER_ALLOW_HTTP_LOOPBACK=true`.
+//!
+//! What you would copy is [`app`] and [`scopes_of_tools`]. A client that comes without a token is told in
+//! the challenge where the metadata is (RFC 9728) and what scope to ask for; the metadata names the
+//! authorization server; and a client whose token lacks the scope of a tool gets 403 with all that the
+//! tool needs, and can ask for more.
+
+mod check;
+mod tools;
+
+use std::{error::Error, net::SocketAddr, process::ExitCode, sync::Arc};
+
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    extract::Request,
+    http::{Method, StatusCode, Uri, header::CONTENT_LENGTH},
+    middleware::{self, Next},
+    response::{IntoResponse as _, Response},
+};
+use rmcp::transport::streamable_http_server::{
+    StreamableHttpServerConfig, StreamableHttpService, session::never::NeverSessionManager,
+};
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tower::{Layer as _, ServiceExt as _};
+use tower_introspect::{
+    Issuer, RequireScope, ResourceServer,
+    test_util::{AuthorizationServer, Client, Listening},
+};
+
+use self::tools::Calculator;
+
+/// The longest message that is taken.
+const LONGEST: usize = 64 * 1024;
+
+/// The server for clients that know it as `resource` and get their tokens from `issuer`.
+pub(crate) fn app(
+    resource: &str,
+    issuer: &str,
+    loopback_http: bool,
+) -> Result<Router, Box<dyn Error>> {
+    let mut builder = ResourceServer::builder(resource)
+        .issuer(Issuer::jwt(issuer))
+        .metadata(|about| {
+            about.resource_name("Calculator").scopes_supported(["calc", "calc:admin"])
+        })
+        // Enough to start with. Who needs more is told so when the time comes.
+        .policy(|policy| policy.advertise_scope("calc"));
+    if loopback_http {
+        builder = builder.danger_allow_http_loopback();
+    }
+    let api = builder.build()?;
+
+    let resource: Uri = resource.parse()?;
+    let calculator = Calculator::default();
+    let mcp = StreamableHttpService::new(
+        move || Ok(calculator.clone()),
+        // Without sessions nobody can come to another's.
+        Arc::new(NeverSessionManager::default()),
+        StreamableHttpServerConfig::default()
+            .with_legacy_session_mode(false)
+            .with_json_response(true)
+            // Against web pages that reach servers at home (DNS rebinding).
+            .with_allowed_hosts(resource.host().map(|host| host.trim_matches(['[', ']'])))
+            .enforce_origin_validation(),
+    );
+    Ok(Router::new()
+        .route_service(resource.path(), mcp)
+        .route_layer(middleware::from_fn(scopes_of_tools))
+        // The token goes no further than here.
+        .route_layer(api.layer().remove_credentials())
+        // For everyone, so after the layers.
+        .route_service(api.metadata_path(), api.metadata_service::<Body>()))
+}
+
+/// Asks for the scopes of the tool that is called.
+///
+/// Which one that is stands in the body. An answer of the tool itself would be HTTP 200; clients look for
+/// more scope after a 403.
+async fn scopes_of_tools(request: Request, next: Next) -> Response {
+    if request.method() != Method::POST {
+        return next.run(request).await;
+    }
+    let (mut parts, body) = request.into_parts();
+    let Ok(body) = to_bytes(body, LONGEST).await else {
+        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+    };
+    // One message: batches are not part of the protocol any more.
+    let message = match serde_json::from_slice(&body) {
+        Ok(Value::Object(message)) => Value::Object(message),
+        _ => return StatusCode::BAD_REQUEST.into_response(),
+    };
+    let needed: &[&str] = match message["method"].as_str() {
+        Some("tools/call") => {
+            let tool = message["params"]["name"].as_str().and_then(tools::tool);
+            // What is no tool, nobody may call; the server says so.
+            tool.map_or(&[], |tool| tool.scopes)
+        }
+        _ => &[],
+    };
+    // What goes on is what was looked at. The bytes might be read in another way below: which of two
+    // `name`s counts, say.
+    parts.headers.remove(CONTENT_LENGTH);
+    let request = Request::from_parts(parts, Body::from(message.to_string()));
+    let guarded = RequireScope::all(needed.iter().copied()).layer(next);
+    let Ok(response) = guarded.oneshot(request).await;
+    response
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let outcome = match std::env::args().skip(1).collect::<Vec<_>>().as_slice() {
+        [] => serve().await,
+        [flag] if flag == "--check" => check().await,
+        _ => {
+            eprintln!("usage: mcp_server [--check]");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("mcp_server: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn setting(name: &str) -> Option<String> {
+    std::env::var(format!("MCP_SERVER_{name}")).ok().filter(|value| !value.is_empty())
+}
+
+/// Serves until ctrl-c.
+async fn serve() -> Result<(), Box<dyn Error>> {
+    let listen = setting("LISTEN").unwrap_or_else(|| "127.0.0.1:0".to_owned());
+    let listen: SocketAddr = listen.parse()?;
+    let listener = TcpListener::bind(listen).await?;
+    let own = format!("http://{}/mcp", listener.local_addr()?);
+    let resource = setting("RESOURCE").unwrap_or_else(|| own.clone());
+    let loopback_http = setting("DANGER_ALLOW_HTTP_LOOPBACK").is_some_and(|value| value == "true");
+    let (app, _authority) = match setting("ISSUER") {
+        Some(issuer) => (app(&resource, &issuer, loopback_http)?, None),
+        // It hands tokens to everyone who has read this file: never beyond this machine.
+        None if !listen.ip().is_loopback() => return Err("set MCP_SERVER_ISSUER".into()),
+        None => {
+            let (authority, listening) = authority().await?;
+            (app(&resource, authority.issuer(), true)?, Some((authority, listening)))
+        }
+    };
+    println!("listening on {own}");
+    if let Some((authority, _)) = &_authority {
+        println!("authorization server {}\n", authority.issuer());
+        println!("# without a token: where to look, and what to ask for");
+        println!("curl -i -X POST {own}");
+        println!("\n# an MCP client: URL {own}, client credentials {CLIENT} and {SECRET}");
+    }
+    axum::serve(listener, app)
+        .with_graceful_shutdown(async {
+            let _ = tokio::signal::ctrl_c().await;
+        })
+        .await?;
+    Ok(())
+}
+
+/// Serves as long as it takes to see that it works.
+async fn check() -> Result<(), Box<dyn Error>> {
+    let (authority, _listening) = authority().await?;
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let resource = format!("http://{}/mcp", listener.local_addr()?);
+    let app = app(&resource, authority.issuer(), true)?;
+    let serving = tokio::spawn(async move { axum::serve(listener, app).await });
+    let outcome = check::run(&resource, CLIENT, SECRET).await;
+    serving.abort();
+    outcome
+}
+
+const CLIENT: &str = "agent";
+const SECRET: &str = "s3cret";
+
+/// An authorization server in this process.
+async fn authority() -> Result<(AuthorizationServer, Listening), Box<dyn Error>> {
+    let (authority, listening) = AuthorizationServer::on_loopback().await?;
+    authority.register(
+        Client::new(CLIENT, SECRET).with_scope("calc calc:admin").with_jwt_access_tokens(),
+    );
+    // It has no such page, but clients insist that there be one.
+    let page = format!("{}/authorize", authority.issuer());
+    authority.set_metadata("authorization_endpoint", page);
+    authority.set_metadata("response_types_supported", serde_json::json!(["code"]));
+    Ok((authority, listening))
+}
