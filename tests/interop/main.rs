@@ -8,6 +8,9 @@
 //!   set up or running; tell debconf `glewlwyd/config_type` = `No configuration` beforehand.
 //! * django-oauth-toolkit: `python3 -m venv tests/interop/django/.venv`, then
 //!   `tests/interop/django/.venv/bin/pip install -r tests/interop/django/requirements.txt`
+//!
+//! And the server of the examples with clients that others wrote: `npm ci --prefix tests/interop/mcp`, and
+//! a `.venv` there with what its `requirements.txt` names.
 
 #![cfg(all(feature = "_crypto", feature = "jwt", feature = "introspection", feature = "reqwest"))]
 
@@ -18,5 +21,6 @@ mod glewlwyd;
 mod host;
 mod introspection;
 mod keys;
+mod mcp;
 mod server;
 mod tokens;

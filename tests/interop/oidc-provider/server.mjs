@@ -1,13 +1,15 @@
 // The authorization server of the interop tests: oidc-provider on a loopback port of its own choice.
 //
 // Prints one line of JSON when it is ready: `issuer`; `secret`, the secret of every client but
-// `svc`; `client_key`, the private key with which `rs-private-key` signs its assertions. Ends when
-// its standard input does, so that it never outlives the tests.
+// `svc` and `guest`; `client_key`, the private key with which `rs-private-key` signs its
+// assertions. Ends when its standard input does, so that it never outlives the tests.
 //
 // Tokens: `client_credentials` as `svc` with the secret `svc-secret`, and with one of these as `resource`
 //   https://api.example.com/opaque    an opaque token for https://api.example.com
 //   https://api.example.com/ALG       an at+jwt for it, signed by RS256, PS256, ES256 or EdDSA
 //   https://other.example.com/...     the same for https://other.example.com
+//   http://127.0.0.1:PORT/mcp         an at+jwt for that URL; also as `guest` with `guest-secret`, who
+//                                     may ask for the scope calc and no other
 //
 // Control, on the same port:
 //   POST /control/rotate?step=add|drop                 new keys sign; only the newest stay published.
@@ -22,7 +24,7 @@ import { Provider, errors } from 'oidc-provider';
 const API = 'https://api.example.com';
 const OTHER = 'https://other.example.com';
 const SECRET = 'more: 100% & a+b'; // only fits inside Basic once form-encoded (RFC 6749 2.3.1)
-const SCOPES = ['read', 'write'];
+const SCOPES = ['read', 'write', 'calc', 'calc:admin'];
 const JWT_ALGORITHMS = ['RS256', 'PS256', 'ES256', 'EdDSA'];
 
 // Standard output is for the ready line.
@@ -63,6 +65,7 @@ function client(id, more = {}) {
 
 const clients = [
   client('svc', { client_secret: 'svc-secret' }),
+  client('guest', { client_secret: 'guest-secret', scope: 'calc' }),
   client('rs-basic'),
   client('rs-post', { token_endpoint_auth_method: 'client_secret_post' }),
   client('rs-private-key', {
@@ -76,8 +79,12 @@ const clients = [
 ];
 
 function getResourceServerInfo(_ctx, resource) {
-  const { origin, pathname } = new URL(resource);
+  const { origin, pathname, hostname } = new URL(resource);
   const format = pathname.slice(1);
+  if (hostname === '127.0.0.1' && format === 'mcp') {
+    const jwt = { sign: { alg: 'ES256' } };
+    return { audience: resource, scope: SCOPES.join(' '), accessTokenFormat: 'jwt', jwt };
+  }
   if (origin !== API && origin !== OTHER) throw new errors.InvalidTarget();
   const common = { audience: origin, scope: SCOPES.join(' '), accessTokenTTL: 3600 };
   if (format === 'opaque') return { ...common, accessTokenFormat: 'opaque' };

@@ -1,0 +1,214 @@
+//! Clients of the Model Context Protocol that others wrote, against the server of the examples. They are
+//! told its URL and their own credentials, and find the rest.
+
+// What is copied from it is what is tested.
+#[path = "../../../examples/mcp_server/main.rs"]
+#[expect(dead_code, reason = "a program has more than its service")]
+mod mcp_server;
+
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use serde::Deserialize;
+use tokio::{net::TcpListener, process::Command, task::AbortHandle};
+
+use crate::{host, server::Server};
+
+/// The MCP server, and the authorization server that its clients are to find.
+struct World {
+    url: String,
+    authority: Server,
+    serving: AbortHandle,
+}
+
+impl World {
+    async fn start() -> Option<Self> {
+        let authority = Server::start().await?;
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let origin = format!("http://{}", listener.local_addr().expect("bound"));
+        let url = format!("{origin}/mcp");
+        let app = mcp_server::app(&url, authority.issuer(), true).expect("a sound configuration");
+        let serving = tokio::spawn(async move { axum::serve(listener, app).await });
+        Some(Self { url, authority, serving: serving.abort_handle() })
+    }
+
+    /// Runs a client that calls these tools.
+    async fn run(&self, mut client: Command, name: &str, tools: &[&str]) -> Vec<Line> {
+        client.arg(&self.url).arg(self.authority.issuer()).arg(name).args(tools);
+        // Those that end on their own do so within 30 s.
+        client.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        client.kill_on_drop(true);
+        let output = tokio::time::timeout(Duration::from_secs(60), client.output());
+        let output = output.await.expect("it ends").expect("it starts");
+        let (out, err) = (text(&output.stdout), text(&output.stderr));
+        assert!(output.status.success(), "{:?}\n{out}\n{err}", output.status);
+        out.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
+    }
+
+    /// The metadata that challenges name, and where it is.
+    fn metadata(&self) -> String {
+        self.url.replace("/mcp", "/.well-known/oauth-protected-resource/mcp")
+    }
+
+    fn challenge(&self, told: &str) -> String {
+        let (url, metadata) = (&self.url, self.metadata());
+        format!("Bearer realm=\"{url}\", {told}, resource_metadata=\"{metadata}\"")
+    }
+
+    fn is_ours(&self, exchange: &Exchange) -> bool {
+        exchange.url == self.url
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+/// What a client tells of what it does.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Line {
+    Called { tool: String, text: Option<String>, error: Option<String> },
+    Sent(Exchange),
+}
+
+#[derive(Debug, Deserialize)]
+struct Exchange {
+    method: String,
+    url: String,
+    status: u16,
+    challenge: Option<String>,
+    form: Option<Form>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Form {
+    scope: Option<String>,
+    resource: Option<String>,
+}
+
+/// The client of the TypeScript SDK, if it is there.
+fn typescript() -> Option<Command> {
+    if !host::has("node") || !home().join("node_modules/@modelcontextprotocol/sdk").is_dir() {
+        host::skip("`@modelcontextprotocol/sdk` (npm ci in tests/interop/mcp)");
+        return None;
+    }
+    let mut command = Command::new("node");
+    command.arg(home().join("client.mjs")).current_dir(home());
+    Some(command)
+}
+
+/// The client of the Python SDK, if it is there.
+fn python() -> Option<Command> {
+    let program = home().join(".venv/bin/python");
+    if !program.is_file() {
+        host::skip("`mcp` (tests/interop/mcp/.venv)");
+        return None;
+    }
+    let mut command = Command::new(program);
+    command.arg(home().join("client.py")).current_dir(home());
+    Some(command)
+}
+
+fn home() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/mcp")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn sent(lines: &[Line]) -> Vec<&Exchange> {
+    let exchanges = lines.iter().filter_map(|line| match line {
+        Line::Sent(exchange) => Some(exchange),
+        Line::Called { .. } => None,
+    });
+    exchanges.collect()
+}
+
+/// The outcome of each tool: what it said, or nothing if the client gave up.
+fn called(lines: &[Line]) -> Vec<(&str, Option<&str>)> {
+    let outcomes = lines.iter().filter_map(|line| match line {
+        Line::Called { tool, text, error } => {
+            assert_ne!(text.is_some(), error.is_some());
+            Some((tool.as_str(), text.as_deref()))
+        }
+        Line::Sent(_) => None,
+    });
+    outcomes.collect()
+}
+
+/// From the challenge to the tool, and on to one that needs more.
+async fn finds_its_way(client: Command) {
+    let Some(world) = World::start().await else { return };
+    let lines = world.run(client, "svc", &["add", "reset"]).await;
+    let [("add", Some("5")), ("reset", Some(reset))] = called(&lines)[..] else {
+        panic!("{lines:#?}")
+    };
+    assert!(reset.starts_with("1 additions"), "{reset}");
+
+    let sent = sent(&lines);
+    // It comes without a token, and is told where to look and what to ask for.
+    let [first, second, ..] = sent[..] else { panic!("{sent:#?}") };
+    assert!(world.is_ours(first) && first.method == "POST" && first.status == 401, "{first:?}");
+    assert_eq!(first.challenge, Some(world.challenge("scope=\"calc\"")));
+    assert_eq!((&*second.url, second.status), (&*world.metadata(), 200));
+
+    // It asks the authorization server that the metadata names for just that, for this resource.
+    let tokens: Vec<_> =
+        sent.iter().filter_map(|it| Some((it.status, it.form.as_ref()?))).collect();
+    let [(200, calc), (200, more)] = tokens[..] else { panic!("{tokens:#?}") };
+    assert_eq!(calc.scope.as_deref(), Some("calc"));
+    assert_eq!(calc.resource.as_deref(), Some(&*world.url));
+    // It steps up to what the 403 names.
+    assert!(more.scope.as_deref().is_some_and(|scope| scope.contains("calc:admin")), "{more:?}");
+
+    let refusals: Vec<_> =
+        sent.iter().filter(|it| world.is_ours(it) && matches!(it.status, 401 | 403)).collect();
+    let [_, forbidden] = refusals[..] else { panic!("{refusals:#?}") };
+    let told = "error=\"insufficient_scope\", scope=\"calc calc:admin\"";
+    assert_eq!((forbidden.status, &forbidden.challenge), (403, &Some(world.challenge(told))));
+    let odd =
+        |it: &&&Exchange| world.is_ours(it) && !matches!(it.status, 200 | 202 | 401 | 403 | 405);
+    assert_eq!(sent.iter().find(odd).map(|it| it.status), None);
+}
+
+/// To who may not have more, the tool stays closed, and the others stay open.
+async fn gives_up(client: Command) {
+    let Some(world) = World::start().await else { return };
+    let lines = world.run(client, "guest", &["reset", "add"]).await;
+    assert_eq!(called(&lines), [("reset", None), ("add", Some("5"))], "{lines:#?}");
+    let told = world.challenge("error=\"insufficient_scope\", scope=\"calc calc:admin\"");
+    let sent = sent(&lines);
+    let forbidden = sent.iter().filter(|it| it.status == 403).map(|it| it.challenge.as_deref());
+    assert_eq!(forbidden.collect::<Vec<_>>(), [Some(&*told)]);
+}
+
+#[tokio::test]
+async fn mcp_the_typescript_client_finds_its_way_from_the_challenge_to_a_tool() {
+    let Some(client) = typescript() else { return };
+    finds_its_way(client).await;
+}
+
+#[tokio::test]
+async fn mcp_the_typescript_client_without_the_scope_is_told_what_it_lacks() {
+    let Some(client) = typescript() else { return };
+    gives_up(client).await;
+}
+
+#[tokio::test]
+async fn mcp_the_python_client_finds_its_way_from_the_challenge_to_a_tool() {
+    let Some(client) = python() else { return };
+    finds_its_way(client).await;
+}
+
+#[tokio::test]
+async fn mcp_the_python_client_without_the_scope_is_told_what_it_lacks() {
+    let Some(client) = python() else { return };
+    gives_up(client).await;
+}
