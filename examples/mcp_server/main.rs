@@ -91,7 +91,7 @@ pub(crate) fn app(
 ///
 /// Which one that is stands in the body. An answer of the tool itself would be HTTP 200; clients look for
 /// more scope after a 403.
-async fn scopes_of_tools(request: Request, next: Next) -> Response {
+pub(crate) async fn scopes_of_tools(request: Request, next: Next) -> Response {
     if request.method() != Method::POST {
         return next.run(request).await;
     }

@@ -238,6 +238,16 @@ impl Policy {
         self
     }
 
+    /// Whether a token for `audience` may be admitted.
+    pub(crate) fn is_for(&self, audience: &str) -> bool {
+        self.audiences.iter().any(|name| **name == *audience)
+    }
+
+    /// Whether a token of `issuer` may be admitted.
+    pub(crate) fn trusts(&self, issuer: &str) -> bool {
+        self.check_issuer(issuer).is_ok()
+    }
+
     fn check_issuer(&self, issuer: &str) -> Result<(), ErrorKind> {
         match &self.issuers {
             Some(admitted) if !admitted.iter().any(|name| **name == *issuer) => {

@@ -5,7 +5,7 @@ use tower_layer::Layer;
 use super::{
     Inner, ResourceServer,
     issuer::{Defaults, Issuer, verifier_of},
-    metadata::{Document, Known, OFFLINE_ACCESS, ProtectedResourceMetadata},
+    metadata::{Document, Known, ProtectedResourceMetadata},
     stack::Settings,
 };
 #[cfg(all(feature = "jwt", feature = "_crypto"))]
@@ -246,20 +246,17 @@ impl ResourceServerBuilder {
                 problems.push("freshness", problem);
             }
         }
+        let mut policy = self.policy;
         let known = Known {
             resource: &self.audience,
             issuers: self.issuers.iter().map(Issuer::name).collect(),
+            policy: &policy,
             extractor: &self.extractor,
             loopback_http: self.loopback_http,
         };
         let metadata = self.metadata.and_then(|about| publish(about, &known, &mut problems));
-        let mut policy = self.policy;
         if let Some(document) = &metadata {
             policy = policy.resource_metadata(document.url());
-            if policy.challenges().advertises(OFFLINE_ACCESS) {
-                let problem = "`offline_access` is nothing that a resource asks for";
-                problems.push("policy.advertise_scope", problem);
-            }
         }
         let transport = match self.transport {
             Some(transport) => Some(transport),

@@ -152,7 +152,7 @@ fn mcp_c7_offline_access_is_not_asked_for() {
     let supported = builder(&server).metadata(|it| it.scopes_supported(["a", "offline_access"]));
     assert_eq!(told(supported), ["metadata.scopes_supported"]);
     let advertised = builder(&server).policy(|it| it.advertise_scope("a offline_access"));
-    assert_eq!(told(advertised), ["policy.advertise_scope"]);
+    assert_eq!(told(advertised), ["metadata.scopes_supported"]);
     let similar = builder(&server).policy(|it| it.advertise_scope("offline_access:x"));
     assert!(similar.build().is_ok());
 }

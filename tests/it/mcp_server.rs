@@ -8,7 +8,7 @@ use axum::{Router, body::Body};
 use http::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
-use tower_introspect::test_util::{AuthorizationServer, Listening};
+use tower_introspect::test_util::{AuthorizationServer, Listening, verified_token};
 
 use crate::support::challenge;
 
@@ -124,6 +124,26 @@ async fn no_way_of_writing_a_message_hides_the_tool() {
         let answer = body(world.post("calc calc:admin", call(name).to_string()).await).await;
         assert!(answer["error"].is_object(), "{name}: {answer}");
     }
+}
+
+/// The server of today refuses such a message by itself; that of tomorrow need not.
+#[tokio::test]
+async fn what_goes_on_is_what_was_looked_at() {
+    let echo = async |headers: http::HeaderMap, body: String| {
+        assert!(!headers.contains_key("content-length"));
+        body
+    };
+    let app: Router = Router::new()
+        .route("/", axum::routing::post(echo))
+        .route_layer(axum::middleware::from_fn(example::scopes_of_tools));
+    let twice = r#"{ "method": "tools/call", "params": {"name": "reset", "name": "add"} }"#;
+    let mut request = Request::post("/").header("content-length", twice.len());
+    let token = verified_token(&json!({"scope": "calc"}));
+    request.extensions_mut().unwrap().insert(token);
+    let response = app.oneshot(request.body(Body::from(twice)).unwrap()).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    let seen = axum::body::to_bytes(response.into_body(), 65_536).await.unwrap();
+    assert_eq!(seen, r#"{"method":"tools/call","params":{"name":"add"}}"#);
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use http_body_util::Full;
 use serde_json::{Value, json};
 use tower::{Layer, ServiceBuilder, ServiceExt as _, limit::ConcurrencyLimitLayer, service_fn};
 use tower_introspect::{
-    ConfigError, ErrorKind, Issuer, ResourceServer,
+    ConfigError, ErrorKind, Issuer, Policy, ResourceServer,
     credentials::{Extractor, Token},
     jwt::{Algorithm, JwtVerifier, KeySet, Profile, SigningKey},
     resource_server::{
@@ -207,6 +207,8 @@ fn rfc9728_3_2_what_is_empty_is_left_out() {
             .tls_client_certificate_bound_access_tokens(true)
             .tls_client_certificate_bound_access_tokens(false)
             .dpop_bound_access_tokens_required(false)
+            .parameter("example_list", &[""; 0])
+            .parameter("example_text", &None::<String>)
     });
     assert_eq!(document(&emptied), document(&bare));
 }
@@ -340,6 +342,21 @@ fn rfc9728_2_authorization_servers_are_the_trusted_issuers_that_can_be_looked_up
     assert_eq!(found(|about| about), Value::Null);
     let named = found(|about| about.authorization_servers(["https://tenant.example.com"]));
     assert_eq!(named, json!(["https://tenant.example.com"]));
+}
+
+/// A policy can be replaced as a whole.
+#[test]
+fn what_the_policy_does_not_admit_is_not_described() {
+    let api = ResourceServer::builder(RESOURCE)
+        .issuer(issuer("https://one.example.com"))
+        .issuer(issuer("https://two.example.com"))
+        .metadata(|about| about)
+        .policy(|policy| policy.issuers(["https://two.example.com"]))
+        .build()
+        .unwrap();
+    assert_eq!(document(&api)["authorization_servers"], json!(["https://two.example.com"]));
+    let other = builder(RESOURCE).metadata(|about| about).policy(|_| Policy::new("other"));
+    assert_eq!(names(&other.build().unwrap_err()), ["metadata.resource"]);
 }
 
 #[test]

@@ -1,3 +1,5 @@
+use tower::ServiceExt as _;
+
 use super::*;
 
 fn problems(text: &str) -> Vec<String> {
@@ -178,6 +180,7 @@ fn metadata_is_what_it_is_by_its_setters() {
         resource_signing_alg_values_supported = "ES256"
         authorization_details_types_supported = ["payment"]
         max_age_seconds = 60
+        without_cors = true
         "#,
     );
     let api = Config::from_toml(&text).unwrap().build().unwrap();
@@ -195,9 +198,17 @@ fn metadata_is_what_it_is_by_its_setters() {
                 .resource_signing_alg_values_supported(["ES256"])
                 .authorization_details_types_supported(["payment"])
                 .max_age(Duration::from_secs(60))
+                .without_cors()
         })
         .build()
         .unwrap();
+    let fields = |api: &ResourceServer| {
+        let service = api.metadata_service::<bytes::Bytes>();
+        let Ok(response) = tokio_test::block_on(service.oneshot(http::Request::new(())));
+        response.headers().clone()
+    };
+    assert_eq!(fields(&api)["cache-control"], "public, max-age=60");
+    assert_eq!(fields(&api), fields(&built));
     assert!(api.metadata_document().is_some());
     assert_eq!(api.metadata_document(), built.metadata_document());
 

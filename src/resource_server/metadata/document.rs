@@ -10,8 +10,8 @@ use bytes::Bytes;
 use http::HeaderValue;
 use serde_json::{Map, Value};
 
-use super::{ProtectedResourceMetadata, location::Location};
-use crate::{credentials::Extractor, error::ConfigError, http::Endpoint};
+use super::{ProtectedResourceMetadata, location::Location, settings::OFFLINE_ACCESS};
+use crate::{credentials::Extractor, error::ConfigError, http::Endpoint, policy::Policy};
 
 /// What is served, made once.
 #[derive(Debug)]
@@ -27,6 +27,7 @@ pub(crate) struct Document {
 pub(crate) struct Known<'a> {
     pub(crate) resource: &'a str,
     pub(crate) issuers: Vec<&'a str>,
+    pub(crate) policy: &'a Policy,
     pub(crate) extractor: &'a Extractor,
     pub(crate) loopback_http: bool,
 }
@@ -68,6 +69,13 @@ impl ProtectedResourceMetadata {
     /// Adds what follows from the rest of the configuration, so that the two can't differ.
     fn derive(&mut self, known: &Known<'_>) {
         self.members.insert("resource".into(), known.resource.into());
+        if !known.policy.is_for(known.resource) {
+            self.problems.push("resource", "the policy admits no token for it");
+        }
+        if known.policy.challenges().advertises(OFFLINE_ACCESS) {
+            let problem = "the policy advertises `offline_access`, which no resource asks for";
+            self.problems.push("scopes_supported", problem);
+        }
 
         let identifies = |issuer: &str| {
             // RFC 8414 §2: an issuer identifier has neither query nor fragment.
@@ -77,7 +85,7 @@ impl ProtectedResourceMetadata {
         let mut servers: Vec<String> = known
             .issuers
             .iter()
-            .filter(|issuer| identifies(issuer))
+            .filter(|issuer| known.policy.trusts(issuer) && identifies(issuer))
             .map(|issuer| (*issuer).to_owned())
             .collect();
         for more in std::mem::take(&mut self.authorization_servers) {

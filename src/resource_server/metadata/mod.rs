@@ -92,10 +92,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-pub(super) use self::{
-    document::{Document, Known},
-    settings::OFFLINE_ACCESS,
-};
+pub(super) use self::document::{Document, Known};
 pub use self::{
     layer::{MetadataLayer, WithMetadata},
     service::MetadataService,
@@ -130,11 +127,13 @@ impl ResourceServer {
     }
 
     /// Serves the document. Must not be covered by [`layer`](Self::layer).
+    #[must_use]
     pub fn metadata_service<B: From<Bytes>>(&self) -> MetadataService<B> {
         self.metadata_service_with(B::from)
     }
 
     /// The same with a body that is not made by `From`.
+    #[must_use]
     pub fn metadata_service_with<B>(&self, body: fn(Bytes) -> B) -> MetadataService<B> {
         MetadataService::new(self.0.metadata.as_ref().map(Arc::clone), body)
     }

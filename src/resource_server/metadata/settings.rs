@@ -16,7 +16,7 @@ const MAX_AGE: Duration = Duration::from_secs(3600);
 pub(crate) const OFFLINE_ACCESS: &str = "offline_access";
 
 /// The parameters that are set by a setter of their own, or follow from the configuration.
-const KNOWN: [&str; 17] = [
+const KNOWN: [&str; 16] = [
     "authorization_details_types_supported",
     "authorization_servers",
     "bearer_methods_supported",
@@ -33,7 +33,6 @@ const KNOWN: [&str; 17] = [
     "scopes_supported",
     "signed_metadata",
     "tls_client_certificate_bound_access_tokens",
-    "",
 ];
 
 /// What the metadata of a protected resource says beside what the configuration says already (RFC
@@ -225,11 +224,13 @@ impl ProtectedResourceMetadata {
         let name = name.into();
         // A name with a language stands for what it has one of.
         let bare = name.split('#').next().unwrap_or_default();
-        if KNOWN.contains(&bare) {
+        if bare.is_empty() || KNOWN.contains(&bare) {
             self.problems.push("parameter", format!("`{name}` is not set in this way"));
             return self;
         }
         match serde_json::to_value(value) {
+            Ok(Value::Null) => drop(self.members.remove(&name)),
+            Ok(Value::Array(values)) if values.is_empty() => drop(self.members.remove(&name)),
             Ok(value) => drop(self.members.insert(name, value)),
             Err(error) => self.problems.push(name, error),
         }
