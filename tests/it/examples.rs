@@ -13,10 +13,10 @@ use tower_introspect::test_util::{AuthorizationServer, Client, Endpoint, Fault};
 const AUDIENCE: &str = "https://api.example.com";
 
 /// Far more than any of them needs.
-const LIMIT: Duration = Duration::from_secs(20);
+pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
 /// An example that was built along with this test.
-fn example(name: &str) -> Command {
+pub(crate) fn example(name: &str) -> Command {
     let test = std::env::current_exe().unwrap();
     let directory: PathBuf = test.parent().unwrap().parent().unwrap().join("examples");
     let file = directory.join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
@@ -25,11 +25,11 @@ fn example(name: &str) -> Command {
         "{name} is not built: run the tests without naming a target, or build it"
     );
     let mut command = Command::new(file);
-    command.env_remove("NO_COLOR").stdin(Stdio::null()).kill_on_drop(true);
+    command.env_remove("NO_COLOR").env_remove("PORT").stdin(Stdio::null()).kill_on_drop(true);
     command
 }
 
-async fn output(command: &mut Command) -> (bool, String, String) {
+pub(crate) async fn output(command: &mut Command) -> (bool, String, String) {
     let output = timeout(LIMIT, command.output()).await.expect("it ends").unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (output.status.success(), text(output.stdout), text(output.stderr))
@@ -192,7 +192,7 @@ fn header<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// Asks a process to stop, as an operator would, and waits until it has.
-async fn stop(mut child: Child) {
+pub(crate) async fn stop(mut child: Child) {
     #[cfg(unix)]
     {
         let id = child.id().expect("it runs").to_string();

@@ -33,6 +33,7 @@ mod require;
 mod requirement;
 mod resource_server;
 mod respond;
+mod rest_api;
 mod revocation;
 mod scripted;
 mod stepped;

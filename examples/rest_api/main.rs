@@ -1,0 +1,105 @@
+//! A REST API whose routes ask for different things, on one router.
+//!
+//! ```text
+//! cargo run --example rest_api                # on 127.0.0.1:3000; prints curl lines to paste
+//! cargo run --example rest_api -- --port 0    # on any free port; or PORT=0 in the environment
+//! cargo run --example rest_api -- --check     # sends the requests itself, and ends
+//! ```
+//!
+//! What you would copy is `app.rs`: a public route, an optional token, scopes as layers and as types,
+//! a scope that implies others, claims as a type, a second factor (RFC 9470), a route that asks the
+//! issuer each time, a requirement that is only tried out, CORS. The issuer runs in this process, on a
+//! free port of this machine, and its tokens are names, for you to type.
+
+mod app;
+mod demo;
+
+use std::{error::Error, process::ExitCode};
+
+use tokio::net::TcpListener;
+use tower_introspect::{
+    policy::Observer,
+    test_util::{AuthorizationServer, Client},
+};
+
+const SECRET: &str = "s3cret";
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let Some(settings) = Settings::read() else {
+        eprintln!("usage: rest_api [--check] [--port PORT]");
+        return ExitCode::from(2);
+    };
+    match run(settings).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("rest_api: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+struct Settings {
+    check: bool,
+    port: u16,
+}
+
+impl Settings {
+    fn read() -> Option<Self> {
+        let mut args = std::env::args().skip(1);
+        let (mut check, mut port) = (false, None);
+        while let Some(arg) = args.next() {
+            match &*arg {
+                "--check" => check = true,
+                "--port" => port = Some(args.next()?),
+                _ => return None,
+            }
+        }
+        // A check needs no port that anybody knows.
+        let usual = if check { "0" } else { "3000" };
+        let port = port.or_else(|| std::env::var("PORT").ok()).unwrap_or_else(|| usual.to_owned());
+        Some(Self { check, port: port.parse().ok()? })
+    }
+}
+
+async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
+    // The authorization server, until `_listening` is dropped.
+    let (authority, _listening) = AuthorizationServer::on_loopback().await?;
+    authority.register(Client::new("api", SECRET));
+
+    let api = app::resource_server(authority.issuer(), SECRET)
+        // Only because the issuer of this example is on this machine and speaks no TLS.
+        .danger_allow_http_loopback()
+        .build()?;
+    // The first request then does not wait for the keys. They are fetched later if they can't be now.
+    if let Err(error) = api.warm().await {
+        eprintln!("rest_api: {error}");
+    }
+    let trial = Observer::new("exports need a scope of their own");
+    let app = app::app(&api, &trial)?;
+
+    // This issuer gives tokens to whoever has read this file: never beyond this machine.
+    let listener = TcpListener::bind(("127.0.0.1", settings.port)).await?;
+    let base = format!("http://{}", listener.local_addr()?);
+    let exchanges = demo::exchanges(&base, &authority);
+    if settings.check {
+        let serving = tokio::spawn(async move { axum::serve(listener, app).await });
+        let outcome = demo::check(&exchanges).await;
+        serving.abort();
+        outcome?;
+    } else {
+        println!("listening on {base}\nissuer       {}\n", authority.issuer());
+        println!("Paste these, in this order and within an hour. Ctrl-c ends it.\n");
+        for exchange in &exchanges {
+            println!("{}\n", exchange.curl());
+        }
+        axum::serve(listener, app)
+            .with_graceful_shutdown(async {
+                let _ = tokio::signal::ctrl_c().await;
+            })
+            .await?;
+    }
+    let (refused, met) = (trial.would_have_refused(), trial.met());
+    println!("{}: would refuse {refused} of {}", trial.name(), refused + met);
+    Ok(())
+}

@@ -1,0 +1,303 @@
+//! The example `rest_api`, as its users run it: what it prints is pasted into a shell, and then what
+//! people get wrong. The client is curl.
+
+use std::process::Stdio;
+
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader, Lines},
+    process::{Child, ChildStdout, Command},
+    time::timeout,
+};
+
+use crate::examples::{LIMIT, example, output, stop};
+
+/// A running example, and what it has printed.
+struct Service {
+    child: Child,
+    out: Lines<BufReader<ChildStdout>>,
+    base: String,
+    /// For each line to paste: what it is about, the answer that is told, and the line.
+    lines: Vec<[String; 3]>,
+}
+
+impl Service {
+    /// `None` where there is no curl.
+    async fn start() -> Option<Self> {
+        let curl = Command::new("curl").arg("--version").stdout(Stdio::null()).status().await;
+        if curl.is_err() {
+            let must = std::env::var_os("CI").is_some_and(|ci| ci == "true");
+            assert!(!must, "curl is missing");
+            eprintln!("SKIPPED: curl is missing");
+            return None;
+        }
+        let mut command = example("rest_api");
+        let mut child = command.args(["--port", "0"]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap()).lines();
+        let (mut base, mut lines, mut comments) = (String::new(), Vec::new(), Vec::new());
+        // The last line that it prints is the one about what does not exist.
+        while !lines.last().is_some_and(|[what, ..]: &[String; 3]| what == "no such route") {
+            let line = timeout(LIMIT, out.next_line()).await.expect("in time").unwrap();
+            let line = line.expect("it goes on printing");
+            if let Some(address) = line.strip_prefix("listening on ") {
+                base = address.to_owned();
+            } else if let Some(comment) = line.strip_prefix("# ") {
+                comments.push(comment.to_owned());
+            } else if line.starts_with("curl ") {
+                let [what, told] = std::mem::take(&mut comments).try_into().expect("two comments");
+                lines.push([what, told, line]);
+            }
+        }
+        Some(Self { child, out, base, lines })
+    }
+
+    async fn curl(&self, path: &str, args: &[&str]) -> Answer {
+        let mut command = Command::new("curl");
+        command.args(["-q", "-sS", "-i", "--noproxy", "*", "--max-time", "20", "--path-as-is"]);
+        command.args(args).arg(format!("{}{path}", self.base));
+        Answer::of(&mut command).await
+    }
+}
+
+/// What curl shows.
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    async fn of(command: &mut Command) -> Self {
+        let (ok, out, err) = output(command.stdin(Stdio::null()).kill_on_drop(true)).await;
+        assert!(ok, "{command:?}: {err}");
+        let (head, body) = out.split_once("\r\n\r\n").expect("a head");
+        let status = head.split(' ').nth(1).expect("a status line").parse().expect("a status");
+        Self { status, head: head.to_owned(), body: body.to_owned() }
+    }
+
+    /// Fails if there are several.
+    fn header(&self, name: &str) -> Option<&str> {
+        let mut found = self.head.lines().skip(1).filter_map(|line| {
+            let (have, value) = line.split_once(": ")?;
+            have.eq_ignore_ascii_case(name).then_some(value)
+        });
+        let first = found.next();
+        assert_eq!(found.next(), None, "several of {name}");
+        first
+    }
+
+    fn challenge(&self) -> Option<&str> {
+        self.header("www-authenticate")
+    }
+}
+
+/// The challenge that says this after the realm.
+fn bearer(rest: &str) -> String {
+    format!("Bearer realm=\"https://api.example.com\"{rest}")
+}
+
+#[tokio::test]
+async fn it_checks_itself() {
+    let (ok, out, err) = output(example("rest_api").arg("--check")).await;
+    assert!(ok, "{out}{err}");
+    assert!(out.contains("all 26 answers are as told") && !out.contains("WRONG"), "{out}");
+    assert!(out.contains("exports need a scope of their own: would refuse 1 of 1"), "{out}");
+}
+
+#[tokio::test]
+async fn it_knows_its_arguments() {
+    for args in [&["--chek"][..], &["--port"], &["--port", "x"], &["--port", "65536"]] {
+        let (ok, out, err) = output(example("rest_api").args(args)).await;
+        assert!(!ok && out.is_empty() && err.contains("usage"), "{args:?}: {out}{err}");
+    }
+    let (ok, _, err) = output(example("rest_api").env("PORT", "none")).await;
+    assert!(!ok && err.contains("usage"), "{err}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn the_lines_that_it_prints_answer_as_told_when_pasted() {
+    let Some(mut service) = Service::start().await else { return };
+    assert_eq!(service.lines.len(), 26);
+    for [what, told, line] in &service.lines {
+        assert!(line.starts_with("curl -i "), "{line}");
+        // As it is, but for the progress bar and what the environment of a user may hold.
+        let quiet = line.replacen("curl -i", "curl -q -i -sS --noproxy '*' --max-time 20", 1);
+        let answer = Answer::of(Command::new("sh").args(["-c", &quiet])).await;
+        let (status, header) = told.split_once(", ").unwrap_or((told, ""));
+        assert_eq!(answer.status.to_string(), status, "{what}: {answer:?}");
+        match header.split_once(": ") {
+            Some((name, value)) => assert_eq!(answer.header(name), Some(value), "{what}"),
+            None => assert_eq!(answer.challenge(), None, "{what}"),
+        }
+    }
+    stop(service.child).await;
+    let mut last = String::new();
+    while let Some(line) = service.out.next_line().await.unwrap() {
+        last = line;
+    }
+    assert_eq!(last, "exports need a scope of their own: would refuse 1 of 1");
+}
+
+#[tokio::test]
+async fn refusals_have_exact_challenges_and_problem_documents() {
+    let Some(service) = Service::start().await else { return };
+    let scope = bearer(", error=\"insufficient_scope\", scope=\"payments:read\"");
+    let invalid = bearer(", error=\"invalid_token\"");
+    let step_up =
+        ", error=\"insufficient_user_authentication\", acr_values=\"mfa\", max_age=\"300\"";
+    for (path, token, status, challenge, detail) in [
+        ("/payments", "", 401, bearer(""), "authentication required"),
+        ("/payments", "nonsense", 401, invalid.clone(), "invalid token"),
+        ("/payments", "elsewhere", 401, invalid.clone(), "invalid token"),
+        ("/payments", "a.b.c", 401, invalid.clone(), "invalid token"),
+        ("/payments", "bob", 403, scope, "insufficient scope"),
+        (
+            "/statements",
+            "alice",
+            401,
+            bearer(step_up),
+            "stronger or more recent authentication required",
+        ),
+        // Optional is for who has no token, not for who has a bad one.
+        ("/", "nonsense", 401, invalid, "invalid token"),
+    ] {
+        let authorization = format!("Authorization: Bearer {token}");
+        let args: &[&str] = if token.is_empty() { &[] } else { &["-H", &authorization] };
+        let answer = service.curl(path, args).await;
+        assert_eq!(answer.status, status, "{path} {token}: {answer:?}");
+        assert_eq!(answer.challenge(), Some(&*challenge), "{path} {token}");
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+        let document: serde_json::Value = serde_json::from_str(&answer.body).expect("JSON");
+        assert_eq!(document["status"], status);
+        assert_eq!(document["detail"], detail, "{path} {token}");
+    }
+    // What no client can help with has no challenge.
+    let denied = service.curl("/me", &["-H", "Authorization: Bearer bob"]).await;
+    assert_eq!((denied.status, denied.challenge()), (403, None));
+}
+
+/// What people paste, and what scripts make of it.
+#[tokio::test]
+async fn rfc6750_3_1_what_is_no_token_is_400_and_another_scheme_is_no_token() {
+    let Some(service) = Service::start().await else { return };
+    for authorization in [
+        "Bearer \"alice\"",
+        "Bearer 'alice'",
+        "Bearer <alice>",
+        "Bearer Bearer alice",
+        "Bearer alice, Bearer alice",
+        "Bearer alice bob",
+        "Bearer token=alice",
+        "Bearer %61lice",
+        "Bearer $TOKEN",
+        "Bearer:alice",
+        "Bearer",
+        "bearer ",
+    ] {
+        let header = format!("Authorization: {authorization}");
+        let answer = service.curl("/payments", &["-H", &header]).await;
+        assert_eq!(answer.status, 400, "{authorization}: {answer:?}");
+        let challenge = bearer(", error=\"invalid_request\"");
+        assert_eq!(answer.challenge(), Some(&*challenge), "{authorization}");
+    }
+    // With a semicolon curl sends an empty one.
+    assert_eq!(service.curl("/payments", &["-H", "Authorization;"]).await.status, 400);
+    let twice = ["-H", "Authorization: Bearer alice", "-H", "Authorization: Bearer alice"];
+    assert_eq!(service.curl("/payments", &twice).await.status, 400);
+
+    let header = |value| vec!["-H", value];
+    for args in [
+        vec!["-u", "alice:secret"],
+        header("Authorization: alice"),
+        header("Authorization: Token alice"),
+        // curl then sends no such header.
+        header("Authorization:"),
+        header("Proxy-Authorization: Bearer alice"),
+        header("X-Authorization: Bearer alice"),
+        header("Cookie: access_token=alice"),
+    ] {
+        let answer = service.curl("/payments", &args).await;
+        assert_eq!((answer.status, answer.challenge()), (401, Some(&*bearer(""))), "{args:?}");
+    }
+    let query = service.curl("/payments?access_token=alice", &[]).await;
+    assert_eq!((query.status, query.challenge()), (401, Some(&*bearer(""))));
+    let form = service.curl("/payments", &["-d", "access_token=root"]).await;
+    assert_eq!((form.status, form.challenge()), (401, Some(&*bearer(""))));
+
+    // Schemes and field names are read as HTTP reads them.
+    for good in ["authorization: bearer alice", "AUTHORIZATION:   BEARER   alice  "] {
+        assert_eq!(service.curl("/payments", &["-H", good]).await.status, 200, "{good}");
+    }
+}
+
+#[tokio::test]
+async fn other_methods_and_other_spellings_of_a_path_open_nothing() {
+    let Some(service) = Service::start().await else { return };
+    let alice: &[&str] = &["-H", "Authorization: Bearer alice"];
+
+    let head = service.curl("/payments", &["--head"]).await;
+    assert_eq!((head.status, head.challenge(), &*head.body), (401, Some(&*bearer("")), ""));
+    let head = service.curl("/payments", &["--head", alice[0], alice[1]]).await;
+    assert_eq!((head.status, &*head.body), (200, ""));
+    for method in ["PUT", "DELETE", "PATCH", "BREW", "get"] {
+        let answer = service.curl("/payments", &["-X", method]).await;
+        assert_eq!((answer.status, answer.challenge()), (401, Some(&*bearer(""))), "{method}");
+        let answer = service.curl("/payments", &["-X", method, alice[0], alice[1]]).await;
+        assert_eq!(answer.status, 405, "{method}");
+    }
+
+    // The CORS layer takes every OPTIONS for a preflight and answers it alone: no handler is reached,
+    // and a page of another origin is allowed nothing.
+    let options = service.curl("/payments", &["-X", "OPTIONS"]).await;
+    assert_eq!((options.status, &*options.body), (200, ""));
+    let preflight = |origin: &'static str| {
+        let origin = format!("Origin: {origin}");
+        let method = "Access-Control-Request-Method: POST";
+        let service = &service;
+        async move { service.curl("/payments", &["-X", "OPTIONS", "-H", &origin, "-H", method]).await }
+    };
+    let ours = preflight("https://app.example.com").await;
+    let origin = "access-control-allow-origin";
+    assert_eq!((ours.status, ours.header(origin)), (200, Some("https://app.example.com")));
+    let theirs = preflight("https://evil.example.com").await;
+    assert_ne!(theirs.header(origin), Some("https://evil.example.com"));
+    assert_ne!(theirs.header(origin), Some("*"));
+
+    for path in [
+        "//payments",
+        "/payments/",
+        "/payments//",
+        "/Payments",
+        "/%70ayments",
+        "/payments%2F",
+        "/payments%00",
+        "/payments;x=1",
+        "/health/../payments",
+        "/health/%2e%2e/payments",
+        "/./payments",
+    ] {
+        let answer = service.curl(path, &[]).await;
+        assert_eq!(answer.status, 404, "{path}: {answer:?}");
+    }
+    assert_eq!(service.curl("/payments?", &[]).await.status, 401);
+    assert_eq!(service.curl("/payments?/health", &[]).await.status, 401);
+}
+
+#[tokio::test]
+async fn rfc7009_a_route_that_asks_each_time_sees_a_revocation_at_once() {
+    let Some(service) = Service::start().await else { return };
+    let carol = ["-X", "POST", "-H", "Authorization: Bearer carol"];
+    for _ in 0..2 {
+        assert_eq!(service.curl("/transfers", &carol).await.status, 201);
+    }
+    let [.., revoke] =
+        service.lines.iter().find(|[what, ..]| what.contains("revokes")).expect("it is printed");
+    let (_, args) = revoke.split_once("curl ").unwrap();
+    let args = args.split(' ').chain(["-sS", "--noproxy", "*", "--max-time", "20"]);
+    assert_eq!(Answer::of(Command::new("curl").arg("-q").args(args)).await.status, 200);
+    let refused = service.curl("/transfers", &carol).await;
+    let challenge = bearer(", error=\"invalid_token\"");
+    assert_eq!((refused.status, refused.challenge()), (401, Some(&*challenge)));
+}
