@@ -11,9 +11,10 @@ use std::{
     task::{Context, Poll},
 };
 
+use futures_util::Stream;
 use prost::Message;
 use tonic::{
-    Request, Response, Status,
+    Request, Response, Status, Streaming,
     body::Body,
     client,
     codegen::http::{self, uri::PathAndQuery},
@@ -27,6 +28,9 @@ use tower::{Service, service_fn};
 pub(crate) struct HelloRequest {}
 
 #[derive(Clone, PartialEq, Message)]
+pub(crate) struct WatchRequest {}
+
+#[derive(Clone, PartialEq, Message)]
 pub(crate) struct HelloReply {
     #[prost(string, tag = "1")]
     pub(crate) message: String,
@@ -36,6 +40,8 @@ pub(crate) struct HelloReply {
 pub(crate) struct GreetingRequest {
     #[prost(string, tag = "1")]
     pub(crate) greeting: String,
+    #[prost(string, tag = "2")]
+    pub(crate) team: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -53,9 +59,13 @@ pub(crate) struct VersionReply {
 /// The outcome of a call.
 pub(crate) type Reply<M> = Result<Response<M>, Status>;
 
+/// Replies that come one after the other.
+pub(crate) type Replies<M> = Pin<Box<dyn Stream<Item = Result<M, Status>> + Send>>;
+
 /// What the service does.
 pub(crate) trait Greeter: Send + Sync + 'static {
     fn say_hello(&self, request: Request<HelloRequest>) -> Reply<HelloReply>;
+    fn watch_greeting(&self, request: Request<WatchRequest>) -> Reply<Replies<HelloReply>>;
     fn set_greeting(&self, request: Request<GreetingRequest>) -> Reply<GreetingReply>;
     fn version(&self, request: Request<VersionRequest>) -> Reply<VersionReply>;
 }
@@ -96,6 +106,9 @@ impl<T: Greeter> Service<http::Request<Body>> for GreeterServer<T> {
                 "/greeter.Greeter/SayHello" => {
                     unary(request, move |request| greeter.say_hello(request)).await
                 }
+                "/greeter.Greeter/WatchGreeting" => {
+                    streaming(request, move |request| greeter.watch_greeting(request)).await
+                }
                 "/greeter.Greeter/SetGreeting" => {
                     unary(request, move |request| greeter.set_greeting(request)).await
                 }
@@ -120,6 +133,18 @@ where
     Grpc::new(ProstCodec::<N, M>::default()).unary(method, request).await
 }
 
+async fn streaming<M, N>(
+    request: http::Request<Body>,
+    method: impl Fn(Request<M>) -> Reply<Replies<N>>,
+) -> http::Response<Body>
+where
+    M: Message + Default + Send + 'static,
+    N: Message + Send + 'static,
+{
+    let method = service_fn(move |request| std::future::ready(method(request)));
+    Grpc::new(ProstCodec::<N, M>::default()).server_streaming(method, request).await
+}
+
 /// Calls a [`Greeter`].
 #[derive(Debug)]
 pub(crate) struct GreeterClient(client::Grpc<Channel>);
@@ -131,6 +156,15 @@ impl GreeterClient {
 
     pub(crate) async fn say_hello(&mut self, request: Request<HelloRequest>) -> Reply<HelloReply> {
         self.unary(request, "/greeter.Greeter/SayHello").await
+    }
+
+    pub(crate) async fn watch_greeting(
+        &mut self,
+        request: Request<WatchRequest>,
+    ) -> Reply<Streaming<HelloReply>> {
+        self.ready().await?;
+        let path = PathAndQuery::from_static("/greeter.Greeter/WatchGreeting");
+        self.0.server_streaming(request, path, ProstCodec::default()).await
     }
 
     pub(crate) async fn set_greeting(
@@ -152,9 +186,12 @@ impl GreeterClient {
         M: Message + Send + Sync + 'static,
         N: Message + Default + Send + Sync + 'static,
     {
-        let ready = self.0.ready().await;
-        ready.map_err(|error| Status::unavailable(error.to_string()))?;
+        self.ready().await?;
         let path = PathAndQuery::from_static(path);
         self.0.unary(request, path, ProstCodec::<M, N>::default()).await
+    }
+
+    async fn ready(&mut self) -> Result<(), Status> {
+        self.0.ready().await.map_err(|error| Status::unavailable(error.to_string()))
     }
 }

@@ -1,151 +1,165 @@
-//! A tonic service whose methods need different scopes, and a client that calls it.
+//! A tonic service whose methods need different things, and a client that calls it.
 //!
 //! ```text
-//! cargo run --example grpc
+//! cargo run --example grpc             # calls it and shows the answers
+//! cargo run --example grpc -- --serve  # stays up, for a client of yours: see greeter.proto
 //! ```
 //!
 //! The authorization server, the service and the client run in this process. What you would copy is
-//! [`methods`] and the layers in [`serve`].
+//! `service.rs`: what each method needs, health checks without a token, claims as a type, a requirement
+//! that depends on the message, a stream that ends when the token does.
 
 mod greeter;
+mod service;
 
-use std::{
-    error::Error,
-    sync::{Mutex, PoisonError},
-};
+use std::{error::Error, process::ExitCode, time::Duration};
 
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{
-    Request, Response, Status,
-    transport::{Channel, Server},
+    Request, Status,
+    transport::{Channel, Endpoint},
 };
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tower_introspect::{
     Issuer, ResourceServer,
-    policy::Requirement,
-    require::{Paths, RequireLayer},
-    test_util::AuthorizationServer,
-    tonic::RequestExt as _,
+    test_util::{AuthorizationServer, Jwt, TokenBuilder},
 };
 
-use self::greeter::{
-    Greeter, GreeterClient, GreeterServer, GreetingReply, GreetingRequest, HelloReply,
-    HelloRequest, Reply, VersionReply, VersionRequest,
-};
+use self::greeter::{GreeterClient, GreetingRequest, HelloRequest, VersionRequest, WatchRequest};
 
 /// Who this service is. Tokens must be meant for it.
 const AUDIENCE: &str = "https://greeter.example.com";
 
-/// What each method needs. A method that is not named is refused to everyone.
-fn methods() -> Paths {
-    Paths::deny_by_default()
-        .require("/greeter.Greeter/SayHello", Requirement::all_scopes(["greet"]))
-        .require("/greeter.Greeter/SetGreeting", Requirement::all_scopes(["greet:admin"]))
-        .public("/greeter.Greeter/Version")
+type BoxError = Box<dyn Error>;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let outcome = match std::env::args().skip(1).collect::<Vec<_>>().as_slice() {
+        [] => show().await,
+        [flag] if flag == "--serve" => stay_up().await,
+        _ => {
+            eprintln!("usage: grpc [--serve]");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("grpc: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
-/// Serves on `listener`, until the process ends.
-async fn serve(
-    listener: TcpListener,
-    authority: &AuthorizationServer,
-) -> Result<(), Box<dyn Error>> {
-    let resource_server = ResourceServer::builder(AUDIENCE)
+/// Whom the service trusts.
+pub(crate) fn trusting(authority: &AuthorizationServer) -> Result<ResourceServer, BoxError> {
+    let api = ResourceServer::builder(AUDIENCE)
         .issuer(Issuer::jwt(authority.issuer()))
         // The server of this example is in this process. Leave this out and keys come over HTTPS.
         .transport(authority.transport())
         .build()?;
-    let server = Server::builder()
-        // Tokens are verified. Requests without one go on, for the public method's sake.
-        .layer(resource_server.layer().optional())
-        // What each method needs is asked of the verified token.
-        .layer(RequireLayer::paths(methods()))
-        .add_service(GreeterServer::new(Polite::default()))
-        .serve_with_incoming(TcpListenerStream::new(listener));
-    tokio::spawn(server);
+    Ok(api)
+}
+
+/// A token of somebody in the red team.
+pub(crate) fn token(authority: &AuthorizationServer, name: &str) -> TokenBuilder<Jwt> {
+    authority.jwt().subject(name).audience(AUDIENCE).claim("name", name).claim("team", "red")
+}
+
+/// Serves until ctrl-c.
+async fn stay_up() -> Result<(), BoxError> {
+    let authority = AuthorizationServer::new("https://as.example.com");
+    // Only for this machine: the token is for everyone who can read what is printed.
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    println!("listening on http://{}", listener.local_addr()?);
+    println!("authorization: Bearer {}", token(&authority, "alice").scope("greet").mint());
+    let end = async {
+        let _ = tokio::signal::ctrl_c().await;
+    };
+    service::serve(listener, trusting(&authority)?, end).await?;
     Ok(())
 }
 
-struct Polite {
-    greeting: Mutex<String>,
-}
-
-impl Default for Polite {
-    fn default() -> Self {
-        Self { greeting: Mutex::new("hello".to_owned()) }
-    }
-}
-
-impl Greeter for Polite {
-    fn say_hello(&self, request: Request<HelloRequest>) -> Reply<HelloReply> {
-        let token = request.verified_token()?;
-        let greeting = self.greeting.lock().unwrap_or_else(PoisonError::into_inner);
-        let message = format!("{greeting}, {}", token.subject().unwrap_or("nobody"));
-        Ok(Response::new(HelloReply { message }))
-    }
-
-    fn set_greeting(&self, request: Request<GreetingRequest>) -> Reply<GreetingReply> {
-        let mut greeting = self.greeting.lock().unwrap_or_else(PoisonError::into_inner);
-        *greeting = request.into_inner().greeting;
-        Ok(Response::new(GreetingReply {}))
-    }
-
-    fn version(&self, _: Request<VersionRequest>) -> Reply<VersionReply> {
-        Ok(Response::new(VersionReply { version: env!("CARGO_PKG_VERSION").to_owned() }))
-    }
-}
-
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn Error>> {
+/// Serves as long as it takes to show what is answered.
+async fn show() -> Result<(), BoxError> {
     let authority = AuthorizationServer::new("https://as.example.com");
     let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let address = listener.local_addr()?;
-    serve(listener, &authority).await?;
+    let address = format!("http://{}", listener.local_addr()?);
+    let serving = service::serve(listener, trusting(&authority)?, std::future::pending());
+    tokio::spawn(serving);
+    calls(Endpoint::from_shared(address)?.connect().await?, &authority).await
+}
 
-    let channel = Channel::from_shared(format!("http://{address}"))?.connect().await?;
+async fn calls(channel: Channel, authority: &AuthorizationServer) -> Result<(), BoxError> {
+    let mut health = HealthClient::new(channel.clone());
     let mut client = GreeterClient::new(channel);
-    let user = authority.jwt().subject("alice").audience(AUDIENCE).scope("greet").mint();
-    let admin = authority.jwt().subject("bob").audience(AUDIENCE).scope("greet greet:admin").mint();
+    let alice = token(authority, "Alice").scope("greet greet:write").mint();
+    let reader = token(authority, "Bob").scope("greet").mint();
+    let admin = token(authority, "Carol").scope("greet greet:write greet:admin").mint();
+
+    let check = HealthCheckRequest { service: "greeter.Greeter".to_owned() };
+    let reply = health.check(check.clone()).await;
+    row("Health/Check, no token", reply.map(|reply| format!("{:?}", reply.into_inner().status())));
+    let reply = health.watch(with(check, &alice)?).await;
+    row("Health/Watch, which is not named", reply.map(|_| String::new()));
+    let reply = client.version(Request::new(VersionRequest {})).await;
+    row("Version, no token", reply.map(|reply| reply.into_inner().version));
+
+    let reply = client.say_hello(Request::new(HelloRequest {})).await;
+    row("SayHello, no token", reply.map(|reply| reply.into_inner().message));
     let other = authority.jwt().audience("https://other.example.com").scope("greet").mint();
-
-    let version = client.version(Request::new(VersionRequest {})).await;
-    show("Version, no token", version.map(|reply| reply.into_inner().version));
-
+    let nameless = authority.jwt().audience(AUDIENCE).scope("greet").mint();
     for (who, token) in [
-        ("no token", None),
-        ("the scope greet", Some(&user)),
-        ("a token for another service", Some(&other)),
+        ("the scope greet", &reader),
+        ("a token for another service", &other),
+        ("a token that names no team", &nameless),
     ] {
-        let reply = client.say_hello(with_token(HelloRequest {}, token)?).await;
-        show(&format!("SayHello, {who}"), reply.map(|reply| reply.into_inner().message));
+        let reply = client.say_hello(with(HelloRequest {}, token)?).await;
+        row(&format!("SayHello, {who}"), reply.map(|reply| reply.into_inner().message));
     }
 
-    for (who, token) in [("the scope greet", &user), ("the scope greet:admin", &admin)] {
-        let greeting = GreetingRequest { greeting: "good morning".to_owned() };
-        let reply = client.set_greeting(with_token(greeting, Some(token))?).await;
-        show(&format!("SetGreeting, {who}"), reply.map(|_| String::new()));
+    for (who, token, team) in [
+        ("the scope greet", &reader, "red"),
+        ("the scope greet:write", &alice, "red"),
+        ("another team", &alice, "blue"),
+        ("the scope greet:admin", &admin, "blue"),
+    ] {
+        let greeting =
+            GreetingRequest { greeting: "good morning".to_owned(), team: team.to_owned() };
+        let reply = client.set_greeting(with(greeting, token)?).await;
+        row(&format!("SetGreeting, {who}"), reply.map(|_| String::new()));
     }
-    let reply = client.say_hello(with_token(HelloRequest {}, Some(&user))?).await;
-    show("SayHello, the scope greet", reply.map(|reply| reply.into_inner().message));
-    Ok(())
+
+    let soon = token(authority, "Dora").scope("greet").expires_in(Duration::from_secs(1)).mint();
+    let mut greetings = client.watch_greeting(with(WatchRequest {}, &soon)?).await?.into_inner();
+    loop {
+        match greetings.message().await {
+            Ok(Some(reply)) => row("WatchGreeting, a token for a second", Ok(reply.message)),
+            Ok(None) => return Err("the stream has ended without a status".into()),
+            Err(status) => {
+                row("WatchGreeting, a second later", Err(status));
+                return Ok(());
+            }
+        }
+    }
 }
 
 /// A message with a token in its metadata.
-fn with_token<M>(message: M, token: Option<&String>) -> Result<Request<M>, Box<dyn Error>> {
+fn with<M>(message: M, token: &str) -> Result<Request<M>, BoxError> {
     let mut request = Request::new(message);
-    if let Some(token) = token {
-        request.metadata_mut().insert("authorization", format!("Bearer {token}").parse()?);
-    }
+    request.metadata_mut().insert("authorization", format!("Bearer {token}").parse()?);
     Ok(request)
 }
 
-/// Prints what was called and what came of it: the status, and the answer or the challenge.
-fn show(call: &str, outcome: Result<String, Status>) {
+/// Prints what was called and what came of it: the status, and the answer, the challenge or the
+/// message.
+fn row(call: &str, outcome: Result<String, Status>) {
     let (code, answer) = match outcome {
         Ok(answer) => (tonic::Code::Ok, answer),
         Err(status) => {
             let challenge = status.metadata().get("www-authenticate");
-            let challenge = challenge.and_then(|value| value.to_str().ok()).unwrap_or_default();
-            (status.code(), challenge.to_owned())
+            let challenge = challenge.and_then(|value| value.to_str().ok());
+            (status.code(), challenge.unwrap_or(status.message()).to_owned())
         }
     };
     // The name of a code is its `Debug` form.

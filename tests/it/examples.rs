@@ -122,17 +122,52 @@ async fn the_grpc_example_answers_by_method() {
     assert_eq!(
         statuses,
         [
+            ("Health/Check, no token", "Ok"),
+            ("Health/Watch, which is not named", "PermissionDenied"),
             ("Version, no token", "Ok"),
             ("SayHello, no token", "Unauthenticated"),
             ("SayHello, the scope greet", "Ok"),
             ("SayHello, a token for another service", "Unauthenticated"),
+            ("SayHello, a token that names no team", "PermissionDenied"),
             ("SetGreeting, the scope greet", "PermissionDenied"),
+            ("SetGreeting, the scope greet:write", "Ok"),
+            ("SetGreeting, another team", "PermissionDenied"),
             ("SetGreeting, the scope greet:admin", "Ok"),
-            ("SayHello, the scope greet", "Ok"),
+            ("WatchGreeting, a token for a second", "Ok"),
+            ("WatchGreeting, a second later", "Unauthenticated"),
         ]
     );
-    assert!(out.contains("hello, alice") && out.contains("good morning, alice"), "{out}");
-    assert!(out.contains("scope=\"greet:admin\""), "{out}");
+    assert!(out.contains("hello, Bob") && out.contains("good morning, Dora"), "{out}");
+    assert!(out.contains("scope=\"greet:write greet:admin\""), "{out}");
+    assert!(out.ends_with("the token has expired\n"), "{out}");
+}
+
+#[tokio::test]
+async fn the_grpc_example_serves_until_it_is_stopped() {
+    let mut child = example("grpc").arg("--serve").stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut line = async || timeout(LIMIT, lines.next_line()).await.expect("in time").unwrap();
+    let address = line().await.unwrap().strip_prefix("listening on ").expect("where").to_owned();
+    let token = line().await.unwrap().strip_prefix("authorization: ").expect("a token").to_owned();
+
+    let channel =
+        tonic::transport::Endpoint::from_shared(address).unwrap().connect().await.unwrap();
+    let call = async |path: &'static str, token: Option<&str>| {
+        let mut client = tonic::client::Grpc::new(channel.clone());
+        client.ready().await.unwrap();
+        let mut request = tonic::Request::new(());
+        if let Some(token) = token {
+            request.metadata_mut().insert("authorization", token.parse().unwrap());
+        }
+        let codec = tonic_prost::ProstCodec::<(), ()>::default();
+        let outcome = client.unary(request, path.parse().unwrap(), codec).await;
+        outcome.map_or_else(|status| status.code(), |_| tonic::Code::Ok)
+    };
+    assert_eq!(call("/greeter.Greeter/SayHello", Some(&token)).await, tonic::Code::Ok);
+    assert_eq!(call("/greeter.Greeter/SayHello", None).await, tonic::Code::Unauthenticated);
+    assert_eq!(call("/grpc.health.v1.Health/Check", None).await, tonic::Code::Ok);
+    drop(channel);
+    stop(child).await;
 }
 
 #[tokio::test]
