@@ -9,8 +9,11 @@
 //! * django-oauth-toolkit: `python3 -m venv tests/interop/django/.venv`, then
 //!   `tests/interop/django/.venv/bin/pip install -r tests/interop/django/requirements.txt`
 //!
-//! And the server of the examples with clients that others wrote: `npm ci --prefix tests/interop/mcp`, and
-//! a `.venv` there with what its `requirements.txt` names.
+//! And servers of the examples with clients that others wrote:
+//!
+//! * `mcp_server`: `npm ci --prefix tests/interop/mcp`, and a `.venv` there with what its
+//!   `requirements.txt` names
+//! * `grpc`: a `.venv` in `tests/interop/grpc` with what its `requirements.txt` names
 
 #![cfg(all(feature = "_crypto", feature = "jwt", feature = "introspection", feature = "reqwest"))]
 
@@ -18,6 +21,7 @@ mod api;
 mod clock;
 mod django;
 mod glewlwyd;
+mod grpc;
 mod host;
 mod introspection;
 mod keys;
