@@ -9,7 +9,12 @@ use axum::{
 };
 use http_body_util::BodyExt;
 use tower::ServiceExt;
-use tower_introspect::{ErrorKind, Identity, RequireScope, VerifiedToken, axum::Claims};
+use tower_introspect::{
+    ErrorKind, Identity, RequireScope, VerifiedToken,
+    axum::Claims,
+    policy::Requirement,
+    require::{Paths, RequireLayer},
+};
 
 use crate::support::{AtOnce, challenge, layer, refusal};
 
@@ -126,6 +131,116 @@ async fn nested_routers_and_merged_ones_are_covered() {
     assert_eq!(fetch(&app, "/api/subject", None).await.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(text(fetch(&app, "/api/subject", Some("abc")).await).await, "alice");
     assert_eq!(fetch(&app, "/top", None).await.status(), StatusCode::UNAUTHORIZED);
+}
+
+async fn status(app: &Router, method: &str, path: &str, token: bool) -> StatusCode {
+    let mut request = Request::builder().method(method).uri(path);
+    if token {
+        request = request.header("authorization", "Bearer abc");
+    }
+    app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap().status()
+}
+
+#[tokio::test]
+async fn rfc9110_9_3_other_methods_of_a_route_need_a_token_before_they_are_405() {
+    let covered = routes().route_layer(layer(AtOnce::alice()));
+    let whole = routes().layer(layer(AtOnce::alice()));
+    for app in [covered, whole] {
+        for method in ["GET", "HEAD", "OPTIONS", "POST", "DELETE", "TRACE", "BREW"] {
+            let refused = status(&app, method, "/subject", false).await;
+            assert_eq!(refused, StatusCode::UNAUTHORIZED, "{method}");
+        }
+        // axum answers HEAD as GET, and without a body.
+        assert_eq!(status(&app, "HEAD", "/subject", true).await, StatusCode::OK);
+        assert_eq!(status(&app, "HEAD", "/write", true).await, StatusCode::FORBIDDEN);
+        for method in ["OPTIONS", "POST", "TRACE"] {
+            let unknown = status(&app, method, "/subject", true).await;
+            assert_eq!(unknown, StatusCode::METHOD_NOT_ALLOWED, "{method}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_layer_on_methods_covers_those_that_are_there_and_no_later_ones() {
+    let read = get(subject).route_layer(RequireScope::all(["write"])).post(subject);
+    let app = Router::new()
+        .route("/scoped", read)
+        // The same with the layer that verifies: `post` comes after it.
+        .route(
+            "/verified",
+            get(subject).route_layer(layer(AtOnce::alice())).post(subject).put(open),
+        );
+    let app_in_layer = app.clone().layer(layer(AtOnce::alice()));
+    assert_eq!(status(&app_in_layer, "GET", "/scoped", true).await, StatusCode::FORBIDDEN);
+    assert_eq!(status(&app_in_layer, "POST", "/scoped", true).await, StatusCode::OK);
+    assert_eq!(status(&app, "GET", "/verified", false).await, StatusCode::UNAUTHORIZED);
+    // A handler that takes a token is closed even there; one that takes none is what it says.
+    let uncovered = status(&app, "POST", "/verified", true).await;
+    assert_eq!(uncovered, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(status(&app, "PUT", "/verified", false).await, StatusCode::OK);
+}
+
+async fn open() {}
+
+/// A nest takes its prefix off the path, so that rules for whole paths name nothing in it.
+#[tokio::test]
+async fn rules_for_whole_paths_inside_of_a_nest_refuse_everyone() {
+    let paths = || {
+        let nothing = Requirement::all_scopes([]);
+        RequireLayer::paths(Paths::deny_by_default().require("/api/list", nothing).public("/api"))
+    };
+    let bank = || Router::new().route("/list", get(open)).route("/", get(open));
+    let inside = Router::new().nest("/api", bank().layer(paths()));
+    let inside = inside.layer(layer(AtOnce::alice()).optional());
+    for path in ["/api/list", "/api", "/api/"] {
+        assert_ne!(status(&inside, "GET", path, true).await, StatusCode::OK, "{path}");
+        assert_ne!(status(&inside, "GET", path, false).await, StatusCode::OK, "{path}");
+    }
+    assert_eq!(status(&inside, "GET", "/api/list", true).await, StatusCode::FORBIDDEN);
+
+    // Outside of the nest they are what they say.
+    let outside = Router::new().nest("/api", bank()).layer(paths());
+    let outside = outside.layer(layer(AtOnce::alice()).optional());
+    assert_eq!(status(&outside, "GET", "/api/list", true).await, StatusCode::OK);
+    assert_eq!(status(&outside, "GET", "/api/list", false).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(status(&outside, "GET", "/api", false).await, StatusCode::OK);
+}
+
+/// The router may read a path as it likes: what is not named, byte by byte, comes to no router.
+#[tokio::test]
+async fn other_spellings_of_a_path_come_to_no_router() {
+    let paths = Paths::deny_by_default()
+        .public("/health")
+        .require("/list", Requirement::all_scopes(["read"]));
+    let app = Router::new()
+        .route("/{*anything}", get(async || "reached"))
+        .layer(RequireLayer::paths(paths))
+        .layer(layer(AtOnce::alice()).optional());
+    for path in [
+        "//health",
+        "/health/",
+        "/Health",
+        "/%68ealth",
+        "/health%2F",
+        "/health%00",
+        "/health;a",
+        "/./health",
+        "/list/../health",
+        "/list%2f..%2fhealth",
+        "/health%3F",
+        "/health%23",
+        "/%2568ealth",
+        "/he%61lth?x",
+        "/healt%c3%a9",
+    ] {
+        assert_eq!(status(&app, "GET", path, false).await, StatusCode::UNAUTHORIZED, "{path}");
+        assert_eq!(status(&app, "GET", path, true).await, StatusCode::FORBIDDEN, "{path}");
+    }
+    // The query is no part of it, and neither is the authority of a request to a proxy.
+    for path in ["/health", "/health?", "/health?/list", "http://api.example.com/health"] {
+        assert_eq!(status(&app, "GET", path, false).await, StatusCode::OK, "{path}");
+    }
+    assert_eq!(status(&app, "GET", "/list?/health", false).await, StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test]

@@ -11,9 +11,10 @@ use tonic::{
     transport::{Channel, Server},
 };
 use tonic_health::pb::{
-    HealthCheckRequest, health_client::HealthClient, health_server::HealthServer,
+    HealthCheckRequest, HealthCheckResponse, health_client::HealthClient,
+    health_server::HealthServer,
 };
-use tower::Layer;
+use tower::{Layer, ServiceBuilder, ServiceExt as _, service_fn};
 use tower_introspect::{
     ErrorKind, VerifiedToken, VerifyError,
     policy::Requirement,
@@ -22,10 +23,18 @@ use tower_introspect::{
     verify::{Verifier, verify_fn},
 };
 
-use crate::support::{AtOnce, layer, policy};
+use crate::support::{AtOnce, challenge, layer, policy, request, whoami};
 
 /// A real server with the health service behind the layer, and a client to it.
 async fn serve<V>(verifier: V, paths: Paths) -> HealthClient<Channel>
+where
+    V: Verifier + Send + Sync + 'static,
+    V::Future: Send + 'static,
+{
+    HealthClient::new(connect(verifier, paths).await)
+}
+
+async fn connect<V>(verifier: V, paths: Paths) -> Channel
 where
     V: Verifier + Send + Sync + 'static,
     V::Future: Send + 'static,
@@ -39,8 +48,7 @@ where
         .add_service(health)
         .serve_with_incoming(TcpListenerStream::new(listener));
     tokio::spawn(server);
-    let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await;
-    HealthClient::new(channel.unwrap())
+    Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap()
 }
 
 const CHECK: &str = "/grpc.health.v1.Health/Check";
@@ -116,6 +124,94 @@ async fn grpc_public_methods_only_by_name() {
     client.check(check(None)).await.expect("a public method");
     let watch = client.watch(check(Some("abc"))).await;
     assert_eq!(watch.unwrap_err().code(), Code::PermissionDenied);
+}
+
+#[tokio::test]
+async fn grpc_other_spellings_of_a_method_are_other_methods() {
+    let channel = connect(AtOnce::alice(), Paths::deny_by_default().public(CHECK)).await;
+    let call = async |path: &str, token: Option<&str>| {
+        let mut client = tonic::client::Grpc::new(channel.clone());
+        client.ready().await.unwrap();
+        let codec = tonic_prost::ProstCodec::<HealthCheckRequest, HealthCheckResponse>::default();
+        let outcome = client.unary(check(token), path.parse().unwrap(), codec).await;
+        outcome.map_or_else(|status| status.code(), |_| Code::Ok)
+    };
+    for path in [
+        "//grpc.health.v1.Health/Check",
+        "/grpc.health.v1.Health//Check",
+        "/grpc.health.v1.Health/Check/",
+        "/grpc.health.v1.Health/./Check",
+        "/grpc.health.v1.Health/%43heck",
+        "/grpc%2Ehealth.v1.Health/Check",
+        "/grpc.health.v1.Health%2FCheck",
+        "/grpc.health.v1.Health/Check%00",
+        "/grpc.health.v1.Health/Check;x",
+        "/grpc.health.v1.health/check",
+        "/",
+    ] {
+        assert_eq!(call(path, None).await, Code::Unauthenticated, "{path}");
+        assert_eq!(call(path, Some("abc")).await, Code::PermissionDenied, "{path}");
+    }
+    assert_eq!(call(CHECK, None).await, Code::Ok);
+    // A query is no part of the path, neither here nor where tonic finds the method.
+    assert_eq!(call("/grpc.health.v1.Health/Check?x", None).await, Code::Ok);
+    assert_eq!(
+        call("/grpc.health.v1.Health/Watch?/Check", Some("abc")).await,
+        Code::PermissionDenied
+    );
+}
+
+/// Whatever a bridge below would make of it: who refuses first answers in the language of the client.
+#[tokio::test]
+async fn grpc_web_is_refused_in_grpc_web() {
+    let methods = || RequireLayer::paths(scope("write").require("/a.B/Read", read()));
+    let stack = ServiceBuilder::new().layer(layer(AtOnce::alice()).optional()).layer(methods());
+    let service = stack.service(service_fn(whoami));
+    for (content_type, answered) in [
+        ("application/grpc-web", "application/grpc-web"),
+        ("application/grpc-web+proto", "application/grpc-web"),
+        ("application/grpc-web-text", "application/grpc-web-text"),
+        ("application/grpc-web-text+proto", "application/grpc-web-text"),
+    ] {
+        for (path, token, status) in [
+            ("/a.B/Read", false, "16"),
+            (CHECK, false, "16"),
+            (CHECK, true, "7"),
+            ("/a.B/Unnamed", false, "16"),
+            ("/a.B/Unnamed", true, "7"),
+            ("/a.B/%52ead", true, "7"),
+        ] {
+            let mut request = request(&[("content-type", content_type), ("x-grpc-web", "1")]);
+            *request.method_mut() = http::Method::POST;
+            *request.uri_mut() = path.parse().unwrap();
+            if token {
+                let value = http::HeaderValue::from_static("Bearer abc");
+                request.headers_mut().insert("authorization", value);
+            }
+            let response = service.clone().oneshot(request).await.unwrap();
+            let case = format!("{content_type} {path} {token}");
+            assert_eq!(response.status(), http::StatusCode::OK, "{case}");
+            assert_eq!(response.headers()["grpc-status"], status, "{case}");
+            assert_eq!(response.headers()["content-type"], answered, "{case}");
+            assert!(response.body().is_empty(), "{case}");
+            let lacks = (path, status) == (CHECK, "7");
+            let named = challenge(response.headers()).is_some_and(|text| text.contains("write"));
+            assert_eq!(named, lacks, "{case}");
+        }
+        // A preflight of such a client is HTTP.
+        let mut preflight = request(&[("origin", "https://app.example.com")]);
+        *preflight.method_mut() = http::Method::OPTIONS;
+        let response = service.clone().oneshot(preflight).await.unwrap();
+        assert_eq!(response.status(), http::StatusCode::UNAUTHORIZED);
+    }
+    let mut good =
+        request(&[("content-type", "application/grpc-web"), ("authorization", "Bearer abc")]);
+    *good.uri_mut() = "/a.B/Read".parse().unwrap();
+    assert_eq!(service.oneshot(good).await.unwrap().body(), "alice");
+}
+
+fn read() -> Requirement {
+    Requirement::all_scopes(["read"])
 }
 
 #[tokio::test]

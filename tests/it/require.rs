@@ -69,6 +69,20 @@ async fn scope_of_a_wrong_type_is_no_scope() {
 }
 
 #[tokio::test]
+async fn a_value_that_is_named_twice_counts_once() {
+    let twice = || RequireScope::all(["read", "write", "read"]);
+    assert_eq!(ask(twice(), scoped("read write"), with_token()).await.status(), StatusCode::OK);
+    assert_eq!(
+        ask(twice(), scoped("write write read read"), with_token()).await.status(),
+        StatusCode::OK
+    );
+    let response = ask(twice(), scoped("read read"), with_token()).await;
+    assert_eq!(response.status(), StatusCode::FORBIDDEN);
+    let told = challenge(response.headers()).unwrap();
+    assert!(told.ends_with("scope=\"read write\""), "{told}");
+}
+
+#[tokio::test]
 async fn any_is_met_by_one_and_asks_for_the_first() {
     let any = || RequireScope::any(["read", "admin"]);
     assert_eq!(ask(any(), scoped("admin"), with_token()).await.status(), StatusCode::OK);

@@ -285,13 +285,14 @@ impl fmt::Debug for Requirement {
     }
 }
 
-/// Values that a challenge can name in a list.
+/// Values that a challenge can name in a list, each once.
 fn checked<'a>(values: impl IntoIterator<Item = &'a str>, what: &str) -> Box<[Box<str>]> {
-    let check = |value: &'a str| {
+    let mut checked = Vec::new();
+    for value in values {
         assert!(is_scope_token(value), "{value:?} is no {what}");
-        value.into()
-    };
-    values.into_iter().map(check).collect()
+        add(&mut checked, [value.into()]);
+    }
+    checked.into()
 }
 
 fn names<'a>(values: impl IntoIterator<Item = &'a str>) -> Box<[Box<str>]> {

@@ -271,6 +271,29 @@ fn scope_may_be_read_from_another_claim() {
     }
 }
 
+/// Some issuers write both, and not the same.
+#[test]
+fn of_scope_and_scp_the_one_that_was_chosen_counts_alone() {
+    let scp = JwtVerifier::builder(ISSUER).keys(issuer_keys()).scope_claim("scp").build().unwrap();
+    let key = key(Algorithm::ES256);
+    let both = |scope: Value, scp: Value| {
+        let claims = with(with(claims_of_alice(), "scope", scope), "scp", scp);
+        key.sign(&header_of(&key), &claims).unwrap()
+    };
+    for (scope, named_scp, by_default, by_scp) in [
+        (json!("read"), json!("admin"), "read", "admin"),
+        (json!("read"), json!(["admin"]), "read", "admin"),
+        (json!(["read"]), json!("admin"), "", "admin"),
+        (json!("read"), json!(""), "read", ""),
+        (json!("read"), json!({}), "read", ""),
+        (json!(""), json!(["admin", "admin"]), "", "admin admin"),
+    ] {
+        let token = both(scope, named_scp);
+        assert_eq!(accepts(&verifier(), &token).claims().scope().as_str(), by_default);
+        assert_eq!(accepts(&scp, &token).claims().scope().as_str(), by_scp);
+    }
+}
+
 /// A facts holds the time verification started, and who vouches.
 #[test]
 fn the_fact_names_the_configured_issuer() {
