@@ -14,7 +14,11 @@
 mod app;
 mod demo;
 
-use std::{error::Error, process::ExitCode};
+use std::{
+    error::Error,
+    net::{Ipv4Addr, SocketAddr},
+    process::ExitCode,
+};
 
 use tokio::net::TcpListener;
 use tower_introspect::{
@@ -79,7 +83,9 @@ async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
     let app = app::app(&api, &trial)?;
 
     // This issuer gives tokens to whoever has read this file: never beyond this machine.
-    let listener = TcpListener::bind(("127.0.0.1", settings.port)).await?;
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, settings.port));
+    let listener = TcpListener::bind(address).await;
+    let listener = listener.map_err(|error| format!("{address}: {error}"))?;
     let base = format!("http://{}", listener.local_addr()?);
     let exchanges = demo::exchanges(&base, &authority);
     if settings.check {

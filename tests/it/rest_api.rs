@@ -1,7 +1,7 @@
 //! The example `rest_api`, as its users run it: what it prints is pasted into a shell, and then what
 //! people get wrong. The client is curl.
 
-use std::process::Stdio;
+use std::{io::Write as _, process::Stdio};
 
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader, Lines},
@@ -10,6 +10,9 @@ use tokio::{
 };
 
 use crate::examples::{LIMIT, example, output, stop};
+
+/// How many lines it prints for people to paste.
+const LINES: usize = 26;
 
 /// A running example, and what it has printed.
 struct Service {
@@ -27,15 +30,15 @@ impl Service {
         if curl.is_err() {
             let must = std::env::var_os("CI").is_some_and(|ci| ci == "true");
             assert!(!must, "curl is missing");
-            eprintln!("SKIPPED: curl is missing");
+            // Not `eprintln!`, whose output a passing test swallows.
+            let _ = writeln!(std::io::stderr(), "SKIPPED: curl is missing");
             return None;
         }
         let mut command = example("rest_api");
         let mut child = command.args(["--port", "0"]).stdout(Stdio::piped()).spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap()).lines();
         let (mut base, mut lines, mut comments) = (String::new(), Vec::new(), Vec::new());
-        // The last line that it prints is the one about what does not exist.
-        while !lines.last().is_some_and(|[what, ..]: &[String; 3]| what == "no such route") {
+        while lines.len() < LINES {
             let line = timeout(LIMIT, out.next_line()).await.expect("in time").unwrap();
             let line = line.expect("it goes on printing");
             if let Some(address) = line.strip_prefix("listening on ") {
@@ -100,7 +103,10 @@ fn bearer(rest: &str) -> String {
 async fn it_checks_itself() {
     let (ok, out, err) = output(example("rest_api").arg("--check")).await;
     assert!(ok, "{out}{err}");
-    assert!(out.contains("all 26 answers are as told") && !out.contains("WRONG"), "{out}");
+    assert!(
+        out.contains(&format!("all {LINES} answers are as told")) && !out.contains("WRONG"),
+        "{out}"
+    );
     assert!(out.contains("exports need a scope of their own: would refuse 1 of 1"), "{out}");
 }
 
@@ -118,7 +124,7 @@ async fn it_knows_its_arguments() {
 #[tokio::test]
 async fn the_lines_that_it_prints_answer_as_told_when_pasted() {
     let Some(mut service) = Service::start().await else { return };
-    assert_eq!(service.lines.len(), 26);
+    assert_eq!(service.lines.last().unwrap()[0], "no such route");
     for [what, told, line] in &service.lines {
         assert!(line.starts_with("curl -i "), "{line}");
         // As it is, but for the progress bar and what the environment of a user may hold.
@@ -137,6 +143,19 @@ async fn the_lines_that_it_prints_answer_as_told_when_pasted() {
         last = line;
     }
     assert_eq!(last, "exports need a scope of their own: would refuse 1 of 1");
+}
+
+#[tokio::test]
+async fn the_lines_of_the_readme_are_among_those_that_it_prints() {
+    let Some(service) = Service::start().await else { return };
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let readme = std::fs::read_to_string(path).unwrap();
+    let lines: Vec<_> = readme.lines().filter(|line| line.starts_with("curl ")).collect();
+    assert!(!lines.is_empty());
+    for line in lines {
+        let line = line.replace("http://127.0.0.1:3000", &service.base);
+        assert!(service.lines.iter().any(|[.., printed]| *printed == line), "{line}");
+    }
 }
 
 #[tokio::test]
