@@ -100,6 +100,9 @@ pub trait RequestExt: sealed::Sealed {
 
     /// The token, if it meets a requirement: for what a method finds out only from its message.
     ///
+    /// A text of the message may be compared with a claim ([`Requirement::claim_is`]); made a scope or
+    /// `acr` value it can panic, as those are checked when the requirement is made.
+    ///
     /// # Errors
     ///
     /// As for [`verified_token`](Self::verified_token), and `PermissionDenied` or `Unauthenticated` if

@@ -85,9 +85,13 @@ impl Token {
     /// The token itself. Anyone who has it can use it: never log it, never store it.
     #[must_use]
     pub fn secret_str(&self) -> &str {
-        let bytes = self.value.as_bytes().get(self.range.clone()).unwrap_or_default();
         // The grammar the token was taken by is ASCII.
-        std::str::from_utf8(bytes).unwrap_or_default()
+        std::str::from_utf8(self.secret_bytes()).unwrap_or_default()
+    }
+
+    /// The same as bytes.
+    pub(crate) fn secret_bytes(&self) -> &[u8] {
+        self.value.as_bytes().get(self.range.clone()).unwrap_or_default()
     }
 
     /// The scheme it was presented under.

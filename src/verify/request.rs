@@ -147,5 +147,5 @@ impl VerifyRequest {
 /// cryptography.
 #[cfg(feature = "_crypto")]
 pub(super) fn fingerprint(token: &Token) -> Fingerprint {
-    Fingerprint::from_digest(crypto::sha256(token.secret_str().as_bytes()))
+    Fingerprint::from_digest(crypto::sha256(token.secret_bytes()))
 }

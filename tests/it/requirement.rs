@@ -129,7 +129,10 @@ async fn golden_challenges_of_requirements() {
         (
             mfa().and(Requirement::max_age(day)),
             r#""acr":"mfa""#,
-            Some((401, r#"Bearer, error="insufficient_user_authentication", max_age="86400""#)),
+            Some((
+                401,
+                r#"Bearer, error="insufficient_user_authentication", acr_values="mfa", max_age="86400""#,
+            )),
         ),
         (
             mfa().and(Requirement::max_age(day)),

@@ -110,6 +110,17 @@ impl Kind {
         }
     }
 
+    /// The `acr` values of which `token` has one, if this asks for any.
+    fn acr(&self, token: &VerifiedToken) -> Option<&[Box<str>]> {
+        let met = |part: &&Requirement| matches!(part.0.judge(token), Verdict::Met);
+        match self {
+            Self::AnyAcr(values) => Some(values),
+            Self::All(parts) => parts.iter().find_map(|part| part.0.acr(token)),
+            Self::Any(parts) => parts.iter().find(met)?.0.acr(token),
+            _ => None,
+        }
+    }
+
     /// Adds the scope values by which `token` meets this.
     pub(super) fn witness(&self, token: &VerifiedToken, scope: &mut Vec<Box<str>>) {
         match self {
@@ -144,10 +155,15 @@ pub(super) fn all<'r>(parts: &'r [Requirement], token: &VerifiedToken) -> Verdic
         }
     }
     let Some(mut lack) = lacks else { return Verdict::Met };
+    // The next token must not lose what this one has.
+    let met = |part: &&Requirement| matches!(part.0.judge(token), Verdict::Met);
     if let Some(scope) = lack.named_scope() {
-        // The next token must not lose what this one has.
-        let met = |part: &&Requirement| matches!(part.0.judge(token), Verdict::Met);
         parts.iter().filter(met).for_each(|part| part.witness(token, scope));
+    }
+    for part in parts.iter().filter(met) {
+        if let Some(values) = part.0.acr(token) {
+            lack.keep_acr(values);
+        }
     }
     Verdict::Unmet(lack)
 }

@@ -131,6 +131,13 @@ impl<'r> Lack<'r> {
         }
     }
 
+    /// A login that is asked for must not be weaker than the last one was.
+    pub(super) fn keep_acr(&mut self, values: &'r [Box<str>]) {
+        if self.price == Price::Login && self.acr.is_empty() {
+            self.acr = Cow::Borrowed(values);
+        }
+    }
+
     /// The one of the two that costs the client less; the first, if they cost the same.
     pub(super) fn or(self, other: Self) -> Self {
         let cost = |lack: &Self| (lack.price, lack.missing);
