@@ -198,7 +198,7 @@ pub(crate) fn exchanges(base: &str, authority: &AuthorizationServer) -> Vec<Exch
             .challenged(401, &step_up("acr_values=\"mfa\", max_age=\"300\"")),
         get("/statements", "a second factor: an hour ago")
             .token("alice-mfa-earlier")
-            .challenged(401, &step_up("max_age=\"300\"")),
+            .challenged(401, &step_up("acr_values=\"mfa\", max_age=\"300\"")),
         get("/statements", "a second factor: now, good for five minutes").token("alice-mfa"),
         get("/export", "a scope to come: alice does not have it yet").token("alice"),
         post("/transfers", "the issuer is asked each time: carol may").token("carol").status(201),
