@@ -80,7 +80,7 @@ use self::{
 };
 pub use crate::jose::{Algorithm, KeyError, SigningKey, UnknownAlgorithm};
 use crate::{
-    clock::{Clock, Moment},
+    clock::{Clock, Moment, Reading},
     error::{ErrorKind, VerifyError},
     verify::{ActiveToken, Freshness, Outcome, Readiness, Verifier, VerifyRequest, Verifying},
 };
@@ -182,13 +182,14 @@ impl JwtVerifier {
         &self,
         keys: &Arc<dyn FetchKeys>,
         request: VerifyRequest,
-        start: Moment,
+        at: Reading,
     ) -> Verifying<VerifyFuture> {
+        let start = at.moment();
         let snapshot = keys.snapshot();
         let none = KeySet::default();
         let token = request.token().secret_str();
         let kid = match self.0.verify(token, snapshot.as_deref().unwrap_or(&none), start) {
-            Ok(outcome) => return Verifying::done(outcome),
+            Ok(outcome) => return Verifying::done_at(outcome, Some(at)),
             Err(kid) => kid,
         };
         // Only a token in which nothing else is wrong gets here.
@@ -212,12 +213,13 @@ impl Verifier for JwtVerifier {
 
     fn verify(&self, request: VerifyRequest) -> Verifying<VerifyFuture> {
         let live = request.freshness() == Freshness::Live;
-        let start = Moment::now(&*self.0.clock);
+        let start = Reading::take(&*self.0.clock);
         let verifying = match &self.0.source {
             Source::Remote(keys) => self.verify_fetching(keys, request, start),
             Source::Static(keys) => {
                 let token = request.token().secret_str();
-                Verifying::done(self.0.verify(token, keys, start).unwrap_or_else(unknown_key))
+                let outcome = self.0.verify(token, keys, start.moment());
+                Verifying::done_at(outcome.unwrap_or_else(unknown_key), Some(start))
             }
         };
         if !live {

@@ -9,7 +9,7 @@ use crate::{
     error::{ErrorKind, VerifyError},
     policy::strip_identity,
     respond::{self, Refusal, RequestHead, Respond},
-    verify::{ActiveToken, Outcome, VerifyRequest},
+    verify::{ActiveToken, Outcome, Verifier, VerifyRequest},
 };
 
 /// What a request carries.
@@ -71,6 +71,22 @@ impl<V, R> IntrospectLayer<V, R> {
             Some(peer) => question.with_peer(peer),
             None => question,
         }
+    }
+
+    /// The outcome and when it was decided, if it is there at once, or else the future to wait for.
+    pub(super) fn verify_now(
+        &self,
+        question: VerifyRequest,
+    ) -> Result<(Outcome, Option<Reading>), V::Future>
+    where
+        V: Verifier,
+    {
+        if let Some(recalled) = self.verifier.recall(&question) {
+            return Ok((recalled.outcome, Some(recalled.at)));
+        }
+        let verification = self.verifier.verify(question);
+        let at = verification.decided_at();
+        verification.now_or_later().map(|outcome| (outcome, at))
     }
 
     /// Holds the outcome against the policy, and lets the request carry the verdict.

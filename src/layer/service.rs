@@ -104,10 +104,8 @@ where
             Ok(Credentials::Token(token)) => {
                 let presented = Presented::of(&token);
                 let question = shared.question(token, &request);
-                let verification = shared.verifier.verify(question);
-                let at = verification.decided_at();
-                match verification.now_or_later() {
-                    Ok(outcome) => match shared.admit(outcome, at, presented, &mut request) {
+                match shared.verify_now(question) {
+                    Ok((outcome, at)) => match shared.admit(outcome, at, presented, &mut request) {
                         Ok(()) => {
                             let future = self.inner.call(request);
                             ResponseFuture::calling(future, presented.private())

@@ -1,6 +1,6 @@
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
-use super::{Outcome, Verifier, VerifyRequest, Verifying};
+use super::{Outcome, Recalled, Verifier, VerifyRequest, Verifying};
 
 pub(crate) type BoxFuture = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
@@ -40,6 +40,10 @@ impl Verifier for BoxVerifier {
     fn verify(&self, request: VerifyRequest) -> Verifying<BoxFuture> {
         self.0.verify_erased(request)
     }
+
+    fn recall(&self, request: &VerifyRequest) -> Option<Recalled> {
+        self.0.recall_erased(request)
+    }
 }
 
 impl fmt::Debug for BoxVerifier {
@@ -50,6 +54,7 @@ impl fmt::Debug for BoxVerifier {
 
 trait Erased: Send + Sync {
     fn verify_erased(&self, request: VerifyRequest) -> Verifying<BoxFuture>;
+    fn recall_erased(&self, request: &VerifyRequest) -> Option<Recalled>;
 }
 
 impl<V> Erased for V
@@ -59,5 +64,9 @@ where
 {
     fn verify_erased(&self, request: VerifyRequest) -> Verifying<BoxFuture> {
         self.verify(request).map_future(|future| Box::pin(future) as BoxFuture)
+    }
+
+    fn recall_erased(&self, request: &VerifyRequest) -> Option<Recalled> {
+        self.recall(request)
     }
 }

@@ -132,6 +132,22 @@ pub trait Verifier {
 
     /// Verifies the token of `request`.
     fn verify(&self, request: VerifyRequest) -> Verifying<Self::Future>;
+
+    /// What [`verify`](Self::verify) would answer from memory, if it would. Asks nobody, and takes
+    /// nothing away from a `verify` that follows. For requests whose token is remembered, which is most
+    /// of them, this spares handing the request down.
+    #[doc(hidden)]
+    fn recall(&self, _: &VerifyRequest) -> Option<Recalled> {
+        None
+    }
+}
+
+/// An answer from memory, and when it was found good enough.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Recalled {
+    pub(crate) outcome: Outcome,
+    pub(crate) at: Reading,
 }
 
 impl<V: Verifier + ?Sized> Verifier for Arc<V> {
@@ -139,6 +155,10 @@ impl<V: Verifier + ?Sized> Verifier for Arc<V> {
 
     fn verify(&self, request: VerifyRequest) -> Verifying<Self::Future> {
         (**self).verify(request)
+    }
+
+    fn recall(&self, request: &VerifyRequest) -> Option<Recalled> {
+        (**self).recall(request)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{fmt, ops::ControlFlow, sync::Arc};
 
 use super::{
-    BoxVerifier, Freshness, Outcome, Verifier, VerifyRequest, Verifying, boxed::BoxFuture,
+    BoxVerifier, Freshness, Outcome, Recalled, Verifier, VerifyRequest, Verifying, boxed::BoxFuture,
 };
 use crate::error::{Blame, ErrorKind, VerifyError};
 
@@ -194,6 +194,19 @@ impl Route {
 
 impl Verifier for Route {
     type Future = BoxFuture;
+
+    fn recall(&self, request: &VerifyRequest) -> Option<Recalled> {
+        if let Some(entry) = self.seen(request) {
+            return entry.for_jwt(request.freshness())?.recall(request);
+        }
+        let token = request.token().secret_str();
+        // What may be a JWT is told apart with care, on the way through `verify`.
+        if token.split('.').count() == 3 {
+            return None;
+        }
+        let first = self.for_opaque(token).next()?.recall(request);
+        first.filter(|recalled| recalled.outcome.is_ok())
+    }
 
     fn verify(&self, request: VerifyRequest) -> Verifying<Self::Future> {
         if let Some(entry) = self.seen(&request) {

@@ -21,7 +21,8 @@ use self::{
 };
 pub use self::{future::CacheFuture, layer::CacheLayer};
 use super::{
-    ActiveToken, Freshness, Outcome, Standing, Verifier, VerifyRequest, Verifying, request,
+    ActiveToken, Freshness, Outcome, Recalled, Standing, Verifier, VerifyRequest, Verifying,
+    request,
     stats::{Counter, Stats},
 };
 use crate::{
@@ -150,26 +151,47 @@ where
 {
     type Future = CacheFuture<V>;
 
+    fn recall(&self, request: &VerifyRequest) -> Option<Recalled> {
+        let inner = &self.0;
+        let token = request.fingerprint();
+        let entry = inner.store.facts(&token)?;
+        let at = Reading::take(&*inner.settings.clock);
+        let standing = inner.standing(&entry, request);
+        let decision = inner.decide(&entry, request, at.moment(), standing);
+        let Decision::Use { refresh } = decision else { return None };
+        inner.counters.hits.add_one();
+        if refresh {
+            Inner::refresh(inner, &entry, request, token);
+        }
+        Some(Recalled { outcome: Ok(entry.active.clone()), at })
+    }
+
     fn verify(&self, request: VerifyRequest) -> Verifying<CacheFuture<V>> {
         let inner = &self.0;
         let token = request.fingerprint();
         let reading = Reading::take(&*inner.settings.clock);
         let now = reading.moment();
         let old = match inner.store.facts(&token) {
-            Some(entry) => match inner.decide(&entry, &request, now) {
-                Decision::Use { refresh } => {
-                    inner.counters.hits.add_one();
-                    if refresh {
-                        Inner::refresh(inner, &entry, &request, token);
+            Some(entry) => {
+                let standing = inner.standing(&entry, &request);
+                if standing != Standing::Stands {
+                    inner.counters.evicted_by_cutoff.add_one();
+                }
+                match inner.decide(&entry, &request, now, standing) {
+                    Decision::Use { refresh } => {
+                        inner.counters.hits.add_one();
+                        if refresh {
+                            Inner::refresh(inner, &entry, &request, token);
+                        }
+                        return Verifying::done_at(Ok(entry.active.clone()), Some(reading));
                     }
-                    return Verifying::done_at(Ok(entry.active.clone()), Some(reading));
+                    Decision::Verify => Some(entry),
+                    Decision::Drop => {
+                        inner.store.drop_entry(&token, &entry);
+                        None
+                    }
                 }
-                Decision::Verify => Some(entry),
-                Decision::Drop => {
-                    inner.store.drop_entry(&token, &entry);
-                    None
-                }
-            },
+            }
             None => match inner.refusal(&token, request.freshness(), now) {
                 Some(error) => {
                     inner.counters.negative_hits.add_one();
@@ -214,17 +236,26 @@ impl<V> Inner<V> {
         Asked { at, evictions: self.evictions.count() }
     }
 
-    fn decide(&self, entry: &Entry, request: &VerifyRequest, now: Moment) -> Decision {
-        let mut standing = self.settings.revocations.check(&entry.active);
-        if let (Standing::Stands, Some(earliest)) = (standing, request.not_before())
-            && !request.takes_from(entry.active.verified_at())
-        {
+    fn standing(&self, entry: &Entry, request: &VerifyRequest) -> Standing {
+        let standing = self.settings.revocations.check(&entry.active);
+        match (standing, request.not_before()) {
             // A cutoff that this cache was not told of.
-            standing = Standing::Outdated(earliest);
+            (Standing::Stands, Some(earliest))
+                if !request.takes_from(entry.active.verified_at()) =>
+            {
+                Standing::Outdated(earliest)
+            }
+            _ => standing,
         }
-        if standing != Standing::Stands {
-            self.counters.evicted_by_cutoff.add_one();
-        }
+    }
+
+    fn decide(
+        &self,
+        entry: &Entry,
+        request: &VerifyRequest,
+        now: Moment,
+        standing: Standing,
+    ) -> Decision {
         let wanted = request.freshness();
         decide(&Known::of(&entry.active), wanted, now, &self.settings.limits, standing)
     }

@@ -12,7 +12,7 @@ use tower_layer::Layer;
 use super::{Revocations, Standing};
 use crate::{
     error::{ErrorKind, VerifyError},
-    verify::{ActiveToken, Freshness, Outcome, Verifier, VerifyRequest, Verifying},
+    verify::{ActiveToken, Freshness, Outcome, Recalled, Verifier, VerifyRequest, Verifying},
 };
 
 /// How often a token is verified at most because of cutoffs that come while it is verified.
@@ -77,6 +77,13 @@ pub struct Revocable<V> {
 
 impl<V: Verifier + Clone> Verifier for Revocable<V> {
     type Future = RevocationFuture<V>;
+
+    fn recall(&self, request: &VerifyRequest) -> Option<Recalled> {
+        let recalled = self.inner.recall(request)?;
+        let stands = |active| self.revocations.check(active) == Standing::Stands;
+        // What does not stand is judged, and asked about anew, on the way through `verify`.
+        recalled.outcome.as_ref().is_ok_and(stands).then_some(recalled)
+    }
 
     fn verify(&self, request: VerifyRequest) -> Verifying<RevocationFuture<V>> {
         let mut again = Again { request: request.clone(), left: ATTEMPTS };
