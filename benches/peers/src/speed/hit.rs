@@ -1,0 +1,129 @@
+//! The same good token again and again.
+
+use axum::http::StatusCode;
+use tokio::runtime::Runtime;
+use tower_introspect::jwt::Algorithm;
+
+use super::{Asked, BATCH, added, bare};
+use crate::{
+    authority::{Authority, bearer},
+    contenders::{Contender, Skipped, US, US_OPAQUE, floor, floor_around, of_jwts, of_opaque, us_around},
+    drive::Credentials,
+    measure::allocations,
+    report::{Report, nanos, table},
+};
+
+/// Rounds for what takes a microsecond, where a quotient of small differences is asked for.
+const CLOSE: usize = 4000;
+const ROUNDS: usize = 400;
+
+pub fn hit(runtime: &Runtime, authority: &Authority, report: &mut Report) {
+    let jwt = bearer(&authority.jwt(Algorithm::RS256));
+    let opaque = bearer(&authority.opaque());
+    close(runtime, authority, &jwt, report);
+    all(runtime, authority, &jwt, &opaque, report);
+}
+
+/// Against the floor: as a layer of the router, and around the router, where axum boxes nothing.
+fn close(runtime: &Runtime, authority: &Authority, jwt: &Credentials, report: &mut Report) {
+    let algorithm = Algorithm::RS256;
+    let (mut contenders, _) = runtime.block_on(of_jwts(authority, algorithm, true));
+    contenders.retain(|contender| contender.name == US);
+    let around = runtime.block_on(us_around(authority, algorithm)).expect("us is built above");
+    let contenders = [floor(), contenders.remove(0), floor_around(), around];
+    let mut asked = contenders.map(|contender| same(contender, jwt));
+    let mut bare = bare(&asked[0].batch);
+    let (base, added, _) = added(runtime, &mut bare, &mut asked, None, CLOSE);
+    let counts = counts(runtime, &mut bare[0], &mut asked, jwt);
+
+    let rows = (0..asked.len()).map(|at| {
+        let name = asked[at].contender.name.to_owned();
+        [name, nanos(added[at]), counts[at].map_or_else(String::new, |count| count.to_string())]
+    });
+    let rows: Vec<_> = rows.collect();
+    let title = format!("hit against the floor, over a bare router of {}", nanos(base));
+    table(&title, ["", "added", "allocations"], &rows);
+
+    let [floor, us, floor_around, us_around] = added[..] else { unreachable!("there are four") };
+    report.figure("hit_over_floor", us / floor, "ratio");
+    report.figure("hit_over_floor_around_router", us_around / floor_around, "ratio");
+    report.figure("hit_added", us, "ns");
+    report.figure("hit_floor_added", floor, "ns");
+    for (name, at) in [("hit_allocations", 1), ("hit_allocations_around_router", 3)] {
+        if let Some(count) = counts[at] {
+            report.count(name, count, "allocations");
+        }
+    }
+    if let Some(count) = counts[0] {
+        report.count("hit_floor_allocations", count, "allocations");
+    }
+}
+
+/// Everyone.
+fn all(
+    runtime: &Runtime,
+    authority: &Authority,
+    jwt: &Credentials,
+    opaque: &Credentials,
+    report: &mut Report,
+) {
+    let (jwts, skipped) = runtime.block_on(of_jwts(authority, Algorithm::RS256, true));
+    let (mut opaques, skipped_opaque) = runtime.block_on(of_opaque(authority));
+    skipped.iter().chain(&skipped_opaque).for_each(|skipped| report.skip("hit", skipped));
+    for contender in opaques.extract_if(.., |contender| !contender.remembers) {
+        let reason = "it has no memory, so each request is a call".to_owned();
+        report.skip("hit", &Skipped { name: contender.name, reason });
+    }
+    let mut asked: Vec<Asked> = jwts.into_iter().map(|contender| same(contender, jwt)).collect();
+    asked.extend(opaques.into_iter().map(|contender| same(contender, opaque)));
+    let mut bare = bare(&asked[0].batch);
+    let (base, added, _) = added(runtime, &mut bare, &mut asked, None, ROUNDS);
+    let counts = counts(runtime, &mut bare[0], &mut asked, jwt);
+
+    let us = asked.iter().position(|asked| asked.contender.name == US).map(|at| added[at]);
+    let us = us.expect("us is never skipped");
+    let rows: Vec<_> = (0..asked.len())
+        .map(|at| {
+            let contender = &asked[at].contender;
+            let remembers = if contender.remembers { "yes" } else { "no" };
+            let count = counts[at].map_or_else(|| "?".to_owned(), |count| count.to_string());
+            let times = format!("{:.1}", added[at] / us);
+            [contender.name.to_owned(), remembers.to_owned(), nanos(added[at]), times, count]
+        })
+        .collect();
+    let title = format!("hit: one RS256 token of {} bytes (or opaque), over {}", size(jwt), nanos(base));
+    table(&title, ["", "remembers", "added", "x us", "allocations"], &rows);
+
+    let peers = asked.iter().zip(&added).filter(|(asked, _)| !asked.contender.is_us());
+    let best = peers.map(|(_, added)| *added).min_by(f64::total_cmp);
+    report.figure("hit_best_peer_over_us", best.unwrap_or(f64::NAN) / us, "ratio");
+    for (asked, added) in asked.iter().zip(&added) {
+        if asked.contender.name == US_OPAQUE {
+            report.figure("hit_opaque_added", *added, "ns");
+        }
+    }
+}
+
+fn same(contender: Contender, credentials: &Credentials) -> Asked {
+    Asked::new(contender, vec![credentials.clone(); BATCH], StatusCode::OK)
+}
+
+/// Allocations over those of the bare router.
+fn counts(
+    runtime: &Runtime,
+    bare: &mut Asked,
+    asked: &mut [Asked],
+    credentials: &Credentials,
+) -> Vec<Option<i64>> {
+    let own = allocations(runtime, &mut bare.contender, credentials);
+    let own = own.expect("a bare router answers at once");
+    let over = |asked: &mut Asked| {
+        let count = allocations(runtime, &mut asked.contender, &asked.batch[0])?;
+        Some(count as i64 - own as i64)
+    };
+    asked.iter_mut().map(over).collect()
+}
+
+fn size(credentials: &Credentials) -> usize {
+    credentials.as_ref().map_or(0, |value| value.len() - "Bearer ".len())
+}
