@@ -24,8 +24,7 @@ pub fn build(authority: &Authority, algorithm: Algorithm) -> Built {
         .add_approved_algorithm(accepted)
         .add_allowed_audience(Audience::from_static(AUDIENCE))
         .require_issuer(Issuer::from(authority.issuer()))
-        .check_expiration()
-        .check_not_before();
+        .check_expiration();
     // A set with a key of a kind that it does not know is no set to it, so it gets what it knows.
     let jwks: Jwks = serde_json::from_value(authority.jwks_of(algorithm)).map_err(reason)?;
     let authorizer = Oauth2Authorizer::new().with_terse_error_handler::<Body>();

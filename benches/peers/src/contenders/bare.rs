@@ -10,17 +10,14 @@ use aws_lc_rs::digest::{SHA256, digest};
 use axum::http::{Request, header::AUTHORIZATION};
 use tower::{Layer, Service};
 
-use super::{Base, Contender, drive, plain};
+use super::{Contender, drive, plain, plain_07, served};
 
 pub fn axum_08() -> Contender {
     Contender::router("bare axum 0.8", plain())
 }
 
 pub fn axum_07() -> Contender {
-    let router: axum07::Router =
-        axum07::Router::new().route("/", axum07::routing::get(|| async { "done" }));
-    let drive = drive::<_, axum07::body::Body, _>(router);
-    Contender::new("bare axum 0.7", drive).on(Base::Axum07)
+    Contender::old_router("bare axum 0.7", plain_07())
 }
 
 /// The floor, as a layer of the router.
@@ -46,7 +43,7 @@ where
         + Send
         + 'static,
 {
-    Contender::new(name, drive::<_, axum::body::Body, _>(layer.layer(plain())))
+    Contender::new(name, drive::<_, axum::body::Body, _>(layer.layer(served(plain()))))
 }
 
 /// Takes the digest of the token, and lets the request carry an `Arc`: what no memory of tokens can

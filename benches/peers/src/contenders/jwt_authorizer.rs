@@ -3,7 +3,7 @@
 use jwt_authorizer::{IntoLayer as _, JwtAuthorizer, RegisteredClaims, Validation};
 use tower_introspect::jwt::Algorithm;
 
-use super::{Base, Built, Contender, drive, reason};
+use super::{Built, Contender, plain_07, reason};
 use crate::authority::{AUDIENCE, Authority};
 
 pub const NAME: &str = "jwt-authorizer";
@@ -14,7 +14,5 @@ pub async fn build(authority: &Authority, algorithm: Algorithm) -> Built {
     let validation = Validation::new().iss(&[authority.issuer()]).aud(&[AUDIENCE]).nbf(true);
     let authorizer = JwtAuthorizer::<RegisteredClaims>::from_oidc(authority.issuer());
     let layer = authorizer.validation(validation).build().await.map_err(reason)?.into_layer();
-    let router: axum07::Router =
-        axum07::Router::new().route("/", axum07::routing::get(|| async { "done" })).layer(layer);
-    Ok(Contender::new(NAME, drive::<_, axum07::body::Body, _>(router)).on(Base::Axum07))
+    Ok(Contender::old_router(NAME, plain_07().layer(layer)))
 }

@@ -61,11 +61,13 @@ impl Contender {
 
     /// A layer or an extractor in a router of axum 0.8.
     fn router(name: &'static str, router: Router) -> Self {
-        Self::new(name, drive::<_, axum::body::Body, _>(router))
+        Self::new(name, drive::<_, axum::body::Body, _>(served(router)))
     }
 
-    fn on(self, base: Base) -> Self {
-        Self { base, ..self }
+    /// A layer in a router of axum 0.7.
+    fn old_router(name: &'static str, router: axum07::Router) -> Self {
+        let drive = drive::<_, axum07::body::Body, _>(router.with_state::<()>(()));
+        Self { base: Base::Axum07, ..Self::new(name, drive) }
     }
 
     fn with(self, backend: Backend) -> Self {
@@ -167,6 +169,17 @@ async fn sort<const N: usize>(
 /// The handler that all have, but those that are an extractor in it.
 fn plain() -> Router {
     Router::new().route("/", get(async || "done"))
+}
+
+/// The same in axum 0.7.
+fn plain_07() -> axum07::Router {
+    axum07::Router::new().route("/", axum07::routing::get(async || "done"))
+}
+
+/// The router as `axum::serve` has it: with its layers made. Without this, each request would make
+/// them anew.
+fn served(router: Router) -> Router {
+    router.with_state(())
 }
 
 fn reason(error: impl Display) -> String {
