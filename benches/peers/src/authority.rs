@@ -1,6 +1,7 @@
 //! An authorization server on loopback, and the tokens it gives out.
 
 use axum::http::HeaderValue;
+use serde_json::Value;
 use tower_introspect::{
     jwt::Algorithm,
     test_util::{AuthorizationServer, Client, Endpoint, Listening},
@@ -13,6 +14,9 @@ pub const AUDIENCE: &str = "https://api.example.com";
 pub const CLIENT: &str = "api";
 pub const SECRET: &str = "s3cret";
 
+/// How the modulus of the RSA key starts that signs tokens.
+const RSA: &str = "nIyi";
+
 /// Stops listening when it is dropped.
 pub struct Authority {
     pub server: AuthorizationServer,
@@ -23,6 +27,12 @@ impl Authority {
     pub async fn start() -> Self {
         let (server, listening) =
             AuthorizationServer::on_loopback().await.expect("there is a port on loopback");
+        // Which of its three RSA keys a server has depends on its port, and `rsa` 0.9 takes twice as
+        // long with one of them. So always the same signs.
+        while !modulus(&server).starts_with(RSA) {
+            server.rotate_keys();
+        }
+        server.remove_old_keys();
         server.register(Client::new(CLIENT, SECRET));
         // zitadel's discovery can't do without; nothing is ever sent there.
         server.set_metadata("authorization_endpoint", format!("{}/authorize", server.issuer()));
@@ -37,13 +47,9 @@ impl Authority {
         self.server.url(Endpoint::Jwks)
     }
 
-    /// The published keys of one algorithm, for who can't read the others.
-    pub fn jwks_of(&self, algorithm: Algorithm) -> serde_json::Value {
-        let mut jwks = self.server.jwks();
-        if let Some(keys) = jwks["keys"].as_array_mut() {
-            keys.retain(|key| key["alg"] == algorithm.as_str());
-        }
-        jwks
+    /// The key that tokens of this algorithm are signed with, as it is published.
+    pub fn jwk(&self, algorithm: Algorithm) -> Value {
+        jwk(&self.server, algorithm)
     }
 
     pub fn jwt(&self, algorithm: Algorithm) -> String {
@@ -71,6 +77,18 @@ impl Authority {
         drop(self.listening);
         self.server
     }
+}
+
+fn jwk(server: &AuthorizationServer, algorithm: Algorithm) -> Value {
+    let (kid, jwks) = (server.kid(algorithm), server.jwks());
+    let mut keys = jwks["keys"].as_array().into_iter().flatten();
+    let key = keys.find(|key| key["kid"] == *kid);
+    key.expect("the key that the server signs with is published").clone()
+}
+
+fn modulus(server: &AuthorizationServer) -> String {
+    let key = jwk(server, Algorithm::RS256);
+    key["n"].as_str().expect("an RSA key has a modulus").to_owned()
 }
 
 pub fn bearer(token: &str) -> Credentials {

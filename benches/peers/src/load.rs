@@ -17,14 +17,13 @@ const AGAIN: usize = 100;
 /// How long the server takes to answer.
 const SLOW: Duration = Duration::from_millis(20);
 
-pub fn load(runtime: &Runtime, report: &mut Report) {
-    let authority = runtime.block_on(Authority::start());
-    let (contenders, skipped) = runtime.block_on(of_opaque(&authority));
+pub fn load(runtime: &Runtime, authority: &Authority, report: &mut Report) {
+    let (contenders, skipped) = runtime.block_on(of_opaque(authority));
     skipped.iter().for_each(|skipped| report.skip("load", skipped));
     let mut rows = Vec::new();
     for contender in &contenders {
-        let (herd, status, taken) = runtime.block_on(herd(contender, &authority));
-        let (inactive, refusal) = runtime.block_on(inactive(contender, &authority));
+        let (herd, status, taken) = runtime.block_on(herd(contender, authority));
+        let (inactive, refusal) = runtime.block_on(inactive(contender, authority));
         if contender.name == US_OPAQUE {
             report.count(format!("herd_{HERD}_upstream_calls"), herd, "calls");
             report.count(format!("inactive_{AGAIN}_upstream_calls"), inactive, "calls");

@@ -12,11 +12,20 @@ mod outage;
 mod raw;
 mod report;
 mod speed;
+mod versions;
+
+use tokio::runtime::Runtime;
 
 use self::{authority::Authority, report::Report};
 
+/// What one part of the measurement is.
+type Part = fn(&Runtime, &Authority, &mut Report);
+
 fn main() {
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let wants = |part: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == part);
     backend::install();
+    println!("{}", versions::versions());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -24,13 +33,20 @@ fn main() {
         .expect("the system has threads for a runtime");
     let mut report = Report::default();
     let authority = runtime.block_on(Authority::start());
-    speed::hit(&runtime, &authority, &mut report);
-    speed::cold(&runtime, &authority, &mut report);
-    speed::refusals(&runtime, &authority, &mut report);
-    drop(authority);
-    load::load(&runtime, &mut report);
-    outage::outages(&runtime, &mut report);
+    let parts: [(&str, Part); 6] = [
+        ("hit", speed::hit),
+        ("crowd", speed::crowd),
+        ("cold", speed::cold),
+        ("refusals", speed::refusals),
+        ("load", load::load),
+        ("outages", outage::outages),
+    ];
+    for (name, part) in parts {
+        if wants(name) {
+            part(&runtime, &authority, &mut report);
+        }
+    }
     report.print();
-    // The refreshing tasks of peers never end by themselves.
+    // The tasks by which peers refresh their keys never end by themselves.
     runtime.shutdown_background();
 }

@@ -51,7 +51,8 @@ impl Outage {
     }
 }
 
-pub fn outages(runtime: &Runtime, report: &mut Report) {
+/// Each outage is one of another server, so that it has no consequences.
+pub fn outages(runtime: &Runtime, _: &Authority, report: &mut Report) {
     let mut rows = Vec::new();
     for outage in [Outage::Refused, Outage::Unavailable, Outage::Hang] {
         runtime.block_on(outage_of_all(outage, report, &mut rows));
@@ -72,8 +73,7 @@ async fn outage_of_all(outage: Outage, report: &mut Report, rows: &mut Vec<[Stri
     for contender in &contenders {
         assert_eq!(contender.ask(&seen).await, StatusCode::OK, "it is good, and now seen");
     }
-    let fresh: Vec<Credentials> =
-        contenders.iter().map(|_| bearer(&authority.opaque())).collect();
+    let fresh: Vec<Credentials> = contenders.iter().map(|_| bearer(&authority.opaque())).collect();
     let authority = outage.begin(authority).await;
     for (contender, fresh) in contenders.iter().zip(&fresh) {
         let fresh = patiently(contender, fresh).await;
@@ -117,7 +117,8 @@ fn hit_in_a_hang(runtime: &Runtime, report: &mut Report) {
         let us = contenders.into_iter().find(|contender| contender.name == US_OPAQUE);
         us.expect("us is never skipped")
     });
-    let [batch, hanging] = [&peace, &hang].map(|authority| vec![bearer(&authority.opaque()); BATCH]);
+    let [batch, hanging] =
+        [&peace, &hang].map(|authority| vec![bearer(&authority.opaque()); BATCH]);
     for (contender, batch) in [(&mut in_peace, &batch), (&mut in_hang, &hanging)] {
         contender.time(runtime, batch, StatusCode::OK);
     }

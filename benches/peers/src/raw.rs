@@ -17,8 +17,7 @@ pub struct Raw {
 
 impl Raw {
     pub fn new(authority: &Authority, algorithm: Algorithm, tokens: &[String]) -> Self {
-        let jwks = authority.jwks_of(algorithm);
-        let key = parse(&jwks["keys"][0], algorithm);
+        let key = parse(&authority.jwk(algorithm), algorithm);
         let signed = tokens
             .iter()
             .map(|token| {
@@ -53,11 +52,9 @@ fn parse(jwk: &Value, algorithm: Algorithm) -> ParsedPublicKey {
 }
 
 fn rsa(modulus: &[u8], exponent: &[u8]) -> Vec<u8> {
-    let number = |bytes| pkcs1::UintRef::new(bytes).expect("a number fits");
-    let key = pkcs1::RsaPublicKey {
-        modulus: pkcs1::UintRef::new(modulus).expect("a number fits"),
-        public_exponent: number(exponent),
-    };
+    let [modulus, public_exponent] =
+        [modulus, exponent].map(|bytes| pkcs1::UintRef::new(bytes).expect("the number fits"));
+    let key = pkcs1::RsaPublicKey { modulus, public_exponent };
     pkcs1::der::Encode::to_der(&key).expect("two numbers can be encoded")
 }
 

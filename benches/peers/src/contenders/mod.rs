@@ -132,7 +132,7 @@ pub async fn of_jwts(
         (axum_jwt_auth::RUST_CRYPTO, axum_jwt_auth::build(authority, algorithm, RustCrypto).await),
         (oauth_resource_server::NAME, oauth_resource_server::build(authority, algorithm).await),
         (huskarl::NAME, huskarl::jwt(authority, algorithm).await),
-        (aliri::NAME, aliri::build(authority, algorithm)),
+        (aliri::NAME, aliri::build(authority, algorithm).await),
         (axum_oidc_layer::NAME, axum_oidc_layer::build(authority, memory)),
     ];
     sort(all, &authority.jwt(algorithm)).await

@@ -27,13 +27,9 @@ pub async fn opaque(authority: &Authority) -> Built {
     Ok(Contender::router(US_OPAQUE, plain().layer(api.layer())).remembering())
 }
 
-async fn layer(
-    authority: &Authority,
-    algorithm: Algorithm,
-    memory: bool,
-) -> Result<Layer, String> {
-    let issuer = Issuer::jwt(authority.issuer())
-        .configure_jwt(move |jwt| jwt.algorithms([algorithm]));
+async fn layer(authority: &Authority, algorithm: Algorithm, memory: bool) -> Result<Layer, String> {
+    let issuer =
+        Issuer::jwt(authority.issuer()).configure_jwt(move |jwt| jwt.algorithms([algorithm]));
     let api = ResourceServer::builder(AUDIENCE).issuer(issuer).danger_allow_http_loopback();
     let api = if memory { api } else { api.without_cache() };
     let api = api.build().map_err(reason)?;

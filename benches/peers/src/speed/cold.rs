@@ -36,8 +36,7 @@ fn one(runtime: &Runtime, authority: &Authority, algorithm: Algorithm, report: &
         .collect();
     let raw = Raw::new(authority, algorithm, &tokens);
     let lane = Lane::calls(TOKENS, |at| raw.verify(at));
-    let (base, added, raw) =
-        added(runtime, &mut bare(&batch), &mut asked, Some(lane), ROUNDS);
+    let (base, added, raw) = added(runtime, &mut bare(&batch), &mut asked, Some(lane), ROUNDS);
     let raw = raw.expect("there is a further lane");
 
     let us = asked.iter().position(|asked| asked.contender.name == US).map(|at| added[at]);

@@ -1,10 +1,11 @@
 //! How long a request takes, over the bare router.
 
 mod cold;
+mod crowd;
 mod hit;
 mod refusal;
 
-pub use self::{cold::cold, hit::hit, refusal::refusals};
+pub use self::{cold::cold, crowd::crowd, hit::hit, refusal::refusals};
 
 use axum::http::StatusCode;
 use tokio::runtime::Runtime;
