@@ -4,7 +4,7 @@ use axum::http::HeaderValue;
 use serde_json::Value;
 use tower_introspect::{
     jwt::Algorithm,
-    test_util::{AuthorizationServer, Client, Endpoint, Listening},
+    test_util::{AuthorizationServer, Client, Endpoint, Jwt, Listening, TokenBuilder},
 };
 
 use crate::drive::Credentials;
@@ -53,6 +53,11 @@ impl Authority {
     }
 
     pub fn jwt(&self, algorithm: Algorithm) -> String {
+        self.unminted(algorithm).mint()
+    }
+
+    /// A good JWT of the usual size that can still be made bad.
+    pub fn unminted(&self, algorithm: Algorithm) -> TokenBuilder<Jwt> {
         self.server
             .jwt()
             .algorithm(algorithm)
@@ -60,7 +65,6 @@ impl Authority {
             .client_id("s6BhdRkqt3")
             .audience(AUDIENCE)
             .scope("openid profile read:payments write:payments")
-            .mint()
     }
 
     pub fn opaque(&self) -> String {

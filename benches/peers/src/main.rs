@@ -4,6 +4,7 @@
 
 mod authority;
 mod backend;
+mod checks;
 mod contenders;
 mod drive;
 mod load;
@@ -33,7 +34,8 @@ fn main() {
         .expect("the system has threads for a runtime");
     let mut report = Report::default();
     let authority = runtime.block_on(Authority::start());
-    let parts: [(&str, Part); 6] = [
+    let parts: [(&str, Part); 7] = [
+        ("checks", checks::checks),
         ("hit", speed::hit),
         ("crowd", speed::crowd),
         ("cold", speed::cold),

@@ -22,7 +22,7 @@ struct Wanted {
     #[serde(rename = "sub")]
     _sub: String,
     #[serde(rename = "scope")]
-    _scope: String,
+    _scope: Option<String>,
 }
 
 pub async fn build(authority: &Authority, algorithm: Algorithm, backend: Backend) -> Built {
