@@ -1,4 +1,4 @@
-//! The future of [`Require`](super::Require).
+//! The future of what may answer by itself: [`Require`](super::Require), and whatever does the same.
 
 use std::{
     fmt,
@@ -10,7 +10,7 @@ use std::{
 use pin_project_lite::pin_project;
 
 pin_project! {
-    /// The response of the inner service, or the refusal.
+    /// The response of the inner service, or one that was there without asking it.
     ///
     /// # Cancellation
     ///
@@ -24,17 +24,17 @@ pin_project! {
 pin_project! {
     #[project = StateProj]
     enum State<F, Res> {
-        Refused { response: Option<Res> },
+        Answered { response: Option<Res> },
         Calling { #[pin] future: F },
     }
 }
 
 impl<F, Res> ResponseFuture<F, Res> {
-    pub(super) const fn refused(response: Res) -> Self {
-        Self { state: State::Refused { response: Some(response) } }
+    pub(crate) const fn answered(response: Res) -> Self {
+        Self { state: State::Answered { response: Some(response) } }
     }
 
-    pub(super) const fn calling(future: F) -> Self {
+    pub(crate) const fn calling(future: F) -> Self {
         Self { state: State::Calling { future } }
     }
 }
@@ -47,7 +47,7 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
-            StateProj::Refused { response } => {
+            StateProj::Answered { response } => {
                 Poll::Ready(Ok(response.take().expect("polled after completion")))
             }
             StateProj::Calling { future } => future.poll(cx),

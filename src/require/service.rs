@@ -60,7 +60,7 @@ where
                 self.inner = self.inner.clone();
                 let challenge = challenge_of(request.extensions());
                 let refusal = Refusal::new(&error, RequestHead::of(&request), &challenge);
-                ResponseFuture::refused(respond::refuse(&*self.layer.responder, &refusal))
+                ResponseFuture::answered(respond::refuse(&*self.layer.responder, &refusal))
             }
         }
     }

@@ -9,7 +9,8 @@ use http::{Request, Response};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{document::Document, future::ResponseFuture};
+use super::document::Document;
+use crate::require::future::ResponseFuture;
 
 /// Answers requests for the document, and passes all others on.
 ///

@@ -82,7 +82,6 @@
 
 mod answer;
 mod document;
-pub mod future;
 mod layer;
 mod location;
 mod service;
