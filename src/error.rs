@@ -387,6 +387,32 @@ impl VerifyError {
         self.0.step_up.as_ref()
     }
 
+    /// Whether it may be one of few, each of which many requests are refused with: nothing in it was
+    /// made for this one.
+    #[cfg(feature = "cache")]
+    pub(crate) fn is_common(&self) -> bool {
+        let Inner { kind: _, context, retry_after, scope, step_up, source, by_token } = &*self.0;
+        !matches!(context, Some(Cow::Owned(_)))
+            && retry_after.is_none()
+            && scope.is_none()
+            && step_up.is_none()
+            && source.is_none()
+            && !by_token
+    }
+
+    /// Whether two [common](Self::is_common) ones are the same.
+    #[cfg(feature = "cache")]
+    pub(crate) fn says_the_same(&self, other: &Self) -> bool {
+        self.kind() == other.kind() && self.context() == other.context()
+    }
+
+    /// How much memory it takes, as far as it is known.
+    #[cfg(feature = "cache")]
+    pub(crate) fn bytes(&self) -> usize {
+        let texts = [self.scope(), self.context()].into_iter().flatten().map(str::len);
+        2 * size_of::<usize>() + size_of::<Inner>() + texts.sum::<usize>()
+    }
+
     fn edit(mut self, change: impl FnOnce(&mut Inner)) -> Self {
         change(Arc::make_mut(&mut self.0));
         self

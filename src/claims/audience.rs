@@ -1,10 +1,11 @@
 //! Audience (RFC 7519 §4.1.3).
 
-use std::borrow::Cow;
-
 use serde_json::value::RawValue;
 
-use super::json;
+use super::{
+    json,
+    text::{Piece, Span, Text},
+};
 
 /// The parties a token is meant for.
 ///
@@ -24,8 +25,8 @@ pub struct Audience(Values);
 enum Values {
     #[default]
     None,
-    One(Box<str>),
-    Many(Box<[Box<str>]>),
+    One(Piece),
+    Many(Box<[Piece]>),
 }
 
 impl Audience {
@@ -42,7 +43,7 @@ impl Audience {
             Values::One(value) => (Some(value), [].as_slice()),
             Values::Many(values) => (None, &**values),
         };
-        one.into_iter().chain(many).map(AsRef::as_ref)
+        one.into_iter().chain(many).map(Piece::as_str)
     }
 
     /// True if there is no value.
@@ -51,16 +52,44 @@ impl Audience {
         self.iter().next().is_none()
     }
 
-    pub(crate) fn one(value: &str) -> Self {
-        Self(Values::One(value.into()))
-    }
-
-    /// Reads a string or an array of strings.
-    pub(super) fn parse(value: &RawValue) -> Option<Self> {
+    /// Reads a string or an array of strings, each of which has its place in a text.
+    pub(super) fn parse(value: &RawValue, mut place: impl FnMut(&str) -> Span) -> Option<Self> {
         if let Some(one) = json::string(value) {
-            return Some(Self::one(&one));
+            return Some(Self::one(place(&one)));
         }
         let many = json::strings(value)?;
-        Some(Self(Values::Many(many.into_iter().map(Cow::into_owned).map(Into::into).collect())))
+        Some(Self(Values::Many(many.iter().map(|one| Piece::at(place(one))).collect())))
+    }
+
+    /// The one value that stands there.
+    pub(super) const fn one(place: Span) -> Self {
+        Self(Values::One(Piece::at(place)))
+    }
+
+    /// Sets the text that has the values in their places.
+    pub(super) fn move_to(&mut self, text: &Text) {
+        match &mut self.0 {
+            Values::None => {}
+            Values::One(value) => value.move_to(text),
+            Values::Many(values) => values.iter_mut().for_each(|value| value.move_to(text)),
+        }
+    }
+
+    /// The same values in places of their own.
+    pub(super) fn map(&self, mut place: impl FnMut(&str) -> Span) -> Self {
+        let mut piece = |value: &Piece| Piece::at(place(value.as_str()));
+        Self(match &self.0 {
+            Values::None => Values::None,
+            Values::One(value) => Values::One(piece(value)),
+            Values::Many(values) => Values::Many(values.iter().map(piece).collect()),
+        })
+    }
+
+    /// How much memory it takes besides its own size and the text.
+    pub(super) fn bytes(&self) -> usize {
+        match &self.0 {
+            Values::None | Values::One(_) => 0,
+            Values::Many(values) => size_of_val(&**values),
+        }
     }
 }

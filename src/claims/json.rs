@@ -73,7 +73,11 @@ pub(crate) struct WrongType(pub(crate) &'static str);
 
 /// The text of a JSON string, escapes decoded.
 pub(crate) fn string(value: &RawValue) -> Option<Cow<'_, str>> {
-    let text = value.get();
+    decoded(value.get())
+}
+
+/// The same, of a value that is known to be JSON.
+pub(super) fn decoded(text: &str) -> Option<Cow<'_, str>> {
     let inner = text.strip_prefix('"')?.strip_suffix('"')?;
     if !inner.contains('\\') {
         return Some(Cow::Borrowed(inner));

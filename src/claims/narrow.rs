@@ -1,6 +1,9 @@
 //! What is left of claims after a later word about the same token.
 
-use super::{Claims, Scope};
+use super::{
+    Claims, Scope,
+    text::{Span, Text},
+};
 
 impl Claims {
     /// These claims, as far as a later word about the same token still allows: the scope that both
@@ -14,20 +17,23 @@ impl Claims {
         let mut as_later = |name: &'static str| {
             changes.extend(later.raw(name).map(|value| (name, value.to_owned())));
         };
-        if later.expires_at.is_some_and(|end| self.expires_at.is_none_or(|own| end < own)) {
+        let (own, end) = (self.expires_at(), later.expires_at());
+        if end.is_some_and(|end| own.is_none_or(|own| end < own)) {
             self.expires_at = later.expires_at;
             as_later("exp");
         }
-        if later.not_before > self.not_before {
+        if later.not_before() > self.not_before() {
             self.not_before = later.not_before;
             as_later("nbf");
         }
-        if self.confirmation.is_none() && later.confirmation.is_some() {
-            self.confirmation.clone_from(&later.confirmation);
+        if self.confirmation().is_none() && later.confirmation().is_some() {
+            let key = later.confirmation().cloned();
+            self.rare.get_or_insert_default().confirmation = key;
             as_later("cnf");
         }
-        let claim = self.scope_claim.clone();
-        let claim = claim.as_deref().unwrap_or("scope");
+        let before = self.text.clone();
+        let claim = self.rare.as_ref().and_then(|rare| before.get(rare.scope_claim?));
+        let claim = claim.unwrap_or("scope");
         if later.raw("scope").is_some() {
             let both = self.scope.iter().filter(|value| later.scope.contains(value));
             let both = Scope::from_values(both);
@@ -39,8 +45,23 @@ impl Claims {
                 self.scope = both;
             }
         }
-        self.text = self.text.with(&changes);
-        self
+        if changes.is_empty() { self } else { self.rewritten(before.with(&changes)) }
+    }
+
+    /// The same claims, found in another text.
+    fn rewritten(mut self, text: Text) -> Self {
+        let before = std::mem::replace(&mut self.text, text);
+        let (mut issuer, mut subject) = (self.issuer, self.subject);
+        for place in [&mut issuer, &mut subject] {
+            *place = before.get(*place).map_or(Span::NOWHERE, |part| self.place(part));
+        }
+        let audience = self.audience.clone().map(|value| self.place(value));
+        let scope = Scope::at(self.place(self.scope.clone().as_str()));
+        if let Some(claim) = self.rare.as_ref().and_then(|rare| before.get(rare.scope_claim?)) {
+            let claim = self.place(claim);
+            self.rare.get_or_insert_default().scope_claim = Some(claim);
+        }
+        Self { issuer, subject, audience, scope, ..self }.settled()
     }
 }
 
@@ -65,7 +86,7 @@ mod tests {
             ("\"read write admin\"", "", "\"\""),
         ] {
             let said = claims(&format!("{{\"scp\":{scp},\"x\":1}}"));
-            let said = said.with_scope(Scope::parse("read write admin"), "scp");
+            let said = said.with_scope(&Scope::parse("read write admin"), "scp");
             let word = |scope: &str| claims(&format!("{{\"scope\":\"{scope}\"}}"));
             let both = said.narrowed_by(&word(later));
             assert_eq!((both.raw("scp"), both.raw("x")), (Some(left), Some("1")), "{later}");
@@ -99,5 +120,31 @@ mod tests {
         assert_eq!(silent.text.as_str(), early);
         let told = claims("{}").narrowed_by(&claims(late));
         assert_eq!((told.raw("exp"), told.raw("nbf")), (Some("7"), Some("2e0")));
+    }
+
+    #[test]
+    fn what_is_not_narrowed_stays_in_the_new_text() {
+        let said = claims(
+            r#"{"iss":"https:\/\/as","sub":"s","aud":["a\/b","c"],"scope":"read  write","\u0065xp":9,"x":[]}"#,
+        );
+        let both = said.narrowed_by(&claims(r#"{"exp":5,"nbf":1,"cnf":{"jkt":"k"}}"#));
+        assert_eq!((both.issuer(), both.subject()), (Some("https://as"), Some("s")));
+        assert_eq!(both.audience().iter().collect::<Vec<_>>(), ["a/b", "c"]);
+        assert_eq!(both.scope().as_str(), "read write");
+        assert_eq!(both.expires_at(), Some(UnixTime::from_secs(5)));
+        assert_eq!(
+            (both.issued_at(), both.raw("exp"), both.raw("x")),
+            (None, Some("5"), Some("[]"))
+        );
+        let (said, later) = (claims(r#"{"token_use":"refresh"}"#), claims(r#"{"exp":5}"#));
+        assert!(said.narrowed_by(&later).call_it_refresh_token());
+    }
+
+    #[test]
+    fn no_claim_is_written_twice_whatever_the_scope_is_called() {
+        let said = claims(r#"{"exp":9}"#).with_scope(&Scope::parse("read"), "exp");
+        let both = said.narrowed_by(&claims(r#"{"exp":5,"scope":"write"}"#));
+        assert_eq!(both.text.as_str(), r#"{"exp":""}"#);
+        assert_eq!(both.expires_at(), Some(UnixTime::from_secs(5)));
     }
 }

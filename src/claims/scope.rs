@@ -1,6 +1,8 @@
 //! Scope (RFC 6749 §3.3).
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
+
+use super::text::{Piece, Span, Text};
 
 /// A set of scope values, in the order they were given.
 ///
@@ -15,29 +17,37 @@ use std::fmt;
 /// assert!(!scope.contains("read"));
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Scope(Box<str>);
+pub struct Scope(Piece);
 
 impl Scope {
     /// The scope values of a space-delimited string.
     #[must_use]
     pub fn parse(text: &str) -> Self {
-        if !text.is_empty() && text.split(' ').all(is_scope_token) {
-            return Self(text.into());
-        }
-        Self::from_values(text.split(' '))
+        Self(Piece::new(&Self::cleaned(text)))
     }
 
     /// The scope values of a list. What is no scope-token is left out.
     #[must_use]
     pub fn from_values<'a>(values: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut text = String::new();
-        for value in values.into_iter().filter(|value| is_scope_token(value)) {
-            if !text.is_empty() {
-                text.push(' ');
-            }
-            text.push_str(value);
+        Self(Piece::new(&joined(values)))
+    }
+
+    /// The scope values that stand there, as [`cleaned`](Self::cleaned) has them.
+    pub(super) const fn at(place: Span) -> Self {
+        Self(Piece::at(place))
+    }
+
+    /// The scope values of a space-delimited string, each with one space to the next.
+    pub(super) fn cleaned(text: &str) -> Cow<'_, str> {
+        if text.is_empty() || text.split(' ').all(is_scope_token) {
+            return Cow::Borrowed(text);
         }
-        Self(text.into())
+        Cow::Owned(joined(text.split(' ')))
+    }
+
+    /// Sets the text that has the values in their place.
+    pub(super) fn move_to(&mut self, text: &Text) {
+        self.0.move_to(text);
     }
 
     /// True if `value` is among the values.
@@ -48,38 +58,49 @@ impl Scope {
 
     /// The values.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
-        self.0.split(' ').filter(|value| !value.is_empty())
+        self.as_str().split(' ').filter(|value| !value.is_empty())
     }
 
     /// True if there is no value.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.as_str().is_empty()
     }
 
     /// The values, space-delimited.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        self.0.as_str()
     }
 
     /// The values as JSON: an array of them, or one space-delimited string.
     pub(super) fn to_json(&self, in_array: bool) -> String {
         // No scope-token holds what JSON would escape.
         if in_array && !self.is_empty() {
-            format!("[\"{}\"]", self.0.replace(' ', "\",\""))
+            format!("[\"{}\"]", self.as_str().replace(' ', "\",\""))
         } else if in_array {
             "[]".to_owned()
         } else {
-            format!("\"{}\"", self.0)
+            format!("\"{}\"", self.as_str())
         }
     }
 }
 
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
+}
+
+fn joined<'a>(values: impl IntoIterator<Item = &'a str>) -> String {
+    let mut text = String::new();
+    for value in values.into_iter().filter(|value| is_scope_token(value)) {
+        if !text.is_empty() {
+            text.push(' ');
+        }
+        text.push_str(value);
+    }
+    text
 }
 
 /// `scope-token = 1*( %x21 / %x23-5B / %x5D-7E )` (RFC 6749 §3.3).

@@ -13,7 +13,7 @@ use tower::retry::budget::{Budget as _, TpsBudget};
 use super::signed::{self, Opener};
 use super::{auth::ClientAuth, form::Form, response};
 use crate::{
-    claims::{Audience, Claims},
+    claims::Claims,
     clock::{Clock, Moment},
     credentials::Token,
     error::{ErrorKind, VerifyError},
@@ -140,9 +140,7 @@ impl Exchange {
             Format::Signed(opener) => opener.claims(body, now).await?,
         };
         Ok(match &self.default_audience {
-            Some(audience) if claims.raw("aud").is_none() => {
-                claims.with_audience(Audience::one(audience))
-            }
+            Some(audience) if claims.raw("aud").is_none() => claims.with_audience(audience),
             _ => claims,
         })
     }

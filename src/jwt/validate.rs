@@ -3,10 +3,10 @@
 //! The order is that of cost: nothing is decoded that is too long, no key is touched for an
 //! algorithm that is not allowed, and nothing is believed before the signature verifies.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use crate::{
-    claims::{Audience, Claims, ClaimsError, Scope},
+    claims::{Claims, ClaimsError, Scope},
     error::{ErrorKind, TokenKind},
     jose::{
         Algorithm,
@@ -128,7 +128,7 @@ impl Rules {
         Ok(match &self.scope_claim {
             Some(name) => {
                 let scope = scope_in(&claims, name);
-                claims.with_scope(scope, name)
+                claims.with_scope(&scope, name)
             }
             None => claims,
         })
@@ -138,8 +138,8 @@ impl Rules {
     /// names nobody.
     fn with_audience(&self, claims: Claims) -> Claims {
         let stand_in = self.audience_claim.as_deref().filter(|_| claims.raw("aud").is_none());
-        match stand_in.and_then(|name| claims.string(name)).map(|name| Audience::one(&name)) {
-            Some(audience) => claims.with_audience(audience),
+        match stand_in.and_then(|name| claims.string(name)).map(Cow::into_owned) {
+            Some(audience) => claims.with_audience(&audience),
             None => claims,
         }
     }

@@ -282,11 +282,7 @@ impl Policy {
 /// Refuses what calls itself a refresh token, whoever vouches for it being active: real servers
 /// introspect refresh tokens as active.
 fn check_kind(claims: &Claims) -> Result<(), ErrorKind> {
-    let says_refresh = ["token_type", "token_use"].into_iter().any(|name| {
-        claims.string(name).is_some_and(|kind| {
-            kind.eq_ignore_ascii_case("refresh_token") || kind.eq_ignore_ascii_case("refresh")
-        })
-    });
+    let says_refresh = claims.call_it_refresh_token();
     if says_refresh { Err(ErrorKind::WrongTokenKind(TokenKind::Refresh)) } else { Ok(()) }
 }
 
@@ -296,8 +292,7 @@ fn check_kind(claims: &Claims) -> Result<(), ErrorKind> {
 /// Nothing here can show possession of a key, so every bound token is refused, whatever the kind
 /// of its binding.
 fn check_possession(claims: &Claims, scheme: Scheme) -> Result<(), ErrorKind> {
-    let bound = claims.confirmation().is_some()
-        || claims.string("token_type").is_some_and(|kind| kind.eq_ignore_ascii_case("DPoP"));
+    let bound = claims.confirmation().is_some() || claims.call_it_bound();
     if bound || scheme != Scheme::Bearer { Err(ErrorKind::UnprovenPossession) } else { Ok(()) }
 }
 

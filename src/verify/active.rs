@@ -98,6 +98,21 @@ impl ActiveToken {
         self.with(self.claims().clone(), self.method(), self.verified_at(), true)
     }
 
+    /// Whether these are the very same facts, not others that say the same.
+    #[cfg(feature = "cache")]
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// How much memory they take.
+    #[cfg(feature = "cache")]
+    pub(super) fn bytes(&self) -> usize {
+        let counters = 2 * size_of::<usize>();
+        // The claims count their own size. The issuer may be shared with others, but it need not be.
+        let own = size_of::<Facts>() - size_of::<Claims>() + self.claims().bytes();
+        counters + own + counters + self.issuer().len()
+    }
+
     fn with(&self, claims: Claims, method: Method, verified_at: Moment, stale: bool) -> Self {
         let Facts { issuer, key, .. } = &*self.0;
         let (issuer, key) = (Arc::clone(issuer), key.clone());

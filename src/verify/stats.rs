@@ -44,7 +44,7 @@ pub struct Stats {
     pub breaker: BreakerState,
     /// Facts and refusals that are remembered.
     pub entries: u64,
-    /// The memory that remembered facts hold.
+    /// The memory that they take.
     pub bytes: u64,
 }
 

@@ -153,8 +153,14 @@ fn unknown_tokens_take_no_memory_push_no_good_one_out_and_ask_no_more_than_there
     assert_eq!(counts.all, GOOD + crowds * ROOM, "one question for each token there is room for");
     assert_eq!((counts.most_under_way, counts.under_way), (ROOM, 0));
     let stats = api.stats();
-    assert_eq!(stats.bytes, known.bytes, "no good token is pushed out");
     assert_eq!((stats.hits, stats.refreshes), (u64::try_from(crowds).unwrap(), 0));
     assert!(stats.entries <= known.entries + 1_000, "{stats:?}");
+    assert!(stats.bytes <= known.bytes + 1_000 * 200, "{stats:?}");
+    runtime.block_on(async {
+        for n in 0..GOOD {
+            assert_eq!(status(&api, &format!("good-{n}")).await, 200);
+        }
+    });
+    assert_eq!(server.counts().all, counts.all, "no good token is pushed out");
     assert!(counted.bytes_current.abs() < 64 << 10, "it grew by {} bytes", counted.bytes_current);
 }

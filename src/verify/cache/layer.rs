@@ -127,7 +127,7 @@ impl CacheLayer {
     }
 
     /// Sets how many tokens are remembered, and how much memory they may take. Of refusals there
-    /// are a tenth as many besides. What claims were parsed to, by
+    /// are a tenth as many besides, in a tenth of the memory at most. What claims were parsed to, by
     /// [`claims_as`](crate::VerifiedToken::claims_as), is not counted.
     #[must_use]
     pub const fn capacity(mut self, entries: usize, bytes: u64) -> Self {

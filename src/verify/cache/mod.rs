@@ -4,6 +4,7 @@ mod decide;
 mod future;
 mod layer;
 mod store;
+mod table;
 
 use std::{
     fmt,
@@ -17,7 +18,7 @@ use tokio::runtime::Handle;
 
 use self::{
     decide::{Decision, Known, decide, serves_stale},
-    store::{Entry, Refusal, Store},
+    store::{Entry, Store},
 };
 pub use self::{future::CacheFuture, layer::CacheLayer};
 use super::{
@@ -163,7 +164,7 @@ where
         if refresh {
             Inner::refresh(inner, &entry, request, token);
         }
-        Some(Recalled { outcome: Ok(entry.active.clone()), at })
+        Some(Recalled { outcome: Ok(entry.active), at })
     }
 
     fn verify(&self, request: VerifyRequest) -> Verifying<CacheFuture<V>> {
@@ -183,7 +184,7 @@ where
                         if refresh {
                             Inner::refresh(inner, &entry, &request, token);
                         }
-                        return Verifying::done_at(Ok(entry.active.clone()), Some(reading));
+                        return Verifying::done_at(Ok(entry.active), Some(reading));
                     }
                     Decision::Verify => Some(entry),
                     Decision::Drop => {
@@ -217,7 +218,7 @@ struct Question {
     token: Fingerprint,
     wanted: Freshness,
     /// Facts that are too old, for when the server is not available.
-    old: Option<Arc<Entry>>,
+    old: Option<Entry>,
     asked: Asked,
 }
 
@@ -320,8 +321,7 @@ impl<V> Inner<V> {
             }
             Err(error) if is_about_the_token(error.kind()) => {
                 // Whatever was remembered is wrong now, even if the refusal is not remembered.
-                let refusal = Refusal { error: error.clone(), verified_at: asked.at };
-                self.store.keep_refusal(token, refusal);
+                self.store.keep_refusal(token, error, asked.at);
             }
             Err(_) => {}
         }
@@ -347,7 +347,7 @@ where
     /// Verifies ahead of time, in the background. At most once for each entry: what comes of it is
     /// another entry, or nothing, and then the next request that finds this one too old asks.
     fn refresh(this: &Arc<Self>, entry: &Entry, request: &VerifyRequest, token: Fingerprint) {
-        if entry.refreshing.swap(true, Ordering::Relaxed) {
+        if !this.store.begin_refresh(&token, entry) {
             return;
         }
         let Ok(runtime) = Handle::try_current() else { return };

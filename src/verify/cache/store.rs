@@ -1,52 +1,43 @@
 //! Where facts and refusals are kept, bounded in number and in bytes.
 
 use std::{
-    collections::hash_map::RandomState,
     fmt,
-    hash::{BuildHasher, Hash, Hasher},
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
-use quick_cache::{
-    Weighter,
-    sync::{Cache, DefaultLifecycle},
-};
+use quick_cache::sync::{EntryAction, EntryResult};
 
+use super::table::{Key, Keyed, Table, Weighs, place, size, table};
 use crate::{clock::Moment, credentials::Fingerprint, error::VerifyError, verify::ActiveToken};
-
-/// What an entry takes besides the claims: key, counters, pointers, and its place in the table.
-const OVERHEAD: usize = 256;
 
 /// Hardly any entry takes less.
 const LEAST: u64 = 512;
 
 /// Of the number of facts, this share of refusals is remembered, in a place of their own: whatever is
-/// made up of random tokens pushes no good one out.
+/// made up of random tokens pushes no good one out. They take at most this share of the bytes.
 const REFUSALS: usize = 10;
+
+/// How many refusals are shared by those that say no more. There are no more ways of refusing.
+const SHARED: usize = 64;
 
 /// Facts and refusals, each found by the digest of its token.
 pub(super) struct Store {
-    facts: Cache<Key, Arc<Entry>, Weight, Keyed, DefaultLifecycle<Key, Arc<Entry>>>,
-    refusals: Cache<Key, Refusal, UnitWeight, Keyed, DefaultLifecycle<Key, Refusal>>,
+    facts: Table<Entry>,
+    refusals: Table<Refusal>,
+    /// A refusal says little, and many say the same.
+    shared: Mutex<Vec<VerifyError>>,
     held: Arc<AtomicU64>,
 }
 
 /// Remembered facts.
+#[derive(Clone)]
 pub(super) struct Entry {
     pub(super) active: ActiveToken,
-    /// Set by the first who finds them worth a verification ahead of time.
-    pub(super) refreshing: AtomicBool,
-    bytes: u64,
-    held: Arc<AtomicU64>,
-}
-
-impl Drop for Entry {
-    fn drop(&mut self) {
-        self.held.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
+    part: Part,
 }
 
 /// A remembered refusal.
@@ -54,35 +45,68 @@ impl Drop for Entry {
 pub(super) struct Refusal {
     pub(super) error: VerifyError,
     pub(super) verified_at: Moment,
+    part: Part,
+}
+
+/// The part of an entry in what is held: as long as it is in the table, not what was copied out of it.
+struct Part {
+    held: Option<Arc<AtomicU64>>,
+    bytes: u32,
+    /// Someone has begun to verify it ahead of time.
+    refreshing: bool,
+}
+
+impl Part {
+    fn new(bytes: usize, held: &Arc<AtomicU64>) -> Self {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        held.fetch_add(bytes.into(), Ordering::Relaxed);
+        Self { held: Some(Arc::clone(held)), bytes, refreshing: false }
+    }
+}
+
+impl Weighs for Entry {
+    fn bytes(&self) -> u64 {
+        self.part.bytes.into()
+    }
+}
+
+impl Weighs for Refusal {
+    fn bytes(&self) -> u64 {
+        self.part.bytes.into()
+    }
+}
+
+impl Clone for Part {
+    fn clone(&self) -> Self {
+        Self { held: None, ..*self }
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if let Some(held) = &self.held {
+            held.fetch_sub(self.bytes.into(), Ordering::Relaxed);
+        }
+    }
 }
 
 impl Store {
-    /// At most `entries` facts that take at most `bytes` together.
+    /// At most `entries` facts, and refusals, that take at most `bytes` together.
     pub(super) fn new(entries: usize, bytes: u64) -> Self {
         let entries = entries.max(1);
-        let count = u64::try_from(entries).unwrap_or(u64::MAX);
-        // The table knows one bound, a weight. That no entry weighs less than its share of the bytes
-        // makes it a bound on the number too.
-        let weight = Weight { least: (bytes / count).max(1) };
-        let keyed = Keyed::new();
         let refusals = (entries / REFUSALS).max(16);
-        // The table also remembers digests of what it dropped, half as many as it is told to expect: no
-        // more than there is memory for.
-        let expected = usize::try_from(bytes / LEAST).map_or(entries, |room| room.min(entries));
+        let each = size(place::<Refusal>());
+        let for_refusals = size(refusals).saturating_mul(each).min(bytes / size(REFUSALS));
+        let keyed = Keyed::new();
         Self {
-            facts: Cache::with(expected.max(1), bytes, weight, keyed, DefaultLifecycle::default()),
-            refusals: Cache::with(
-                refusals,
-                u64::try_from(refusals).unwrap_or(u64::MAX),
-                UnitWeight,
-                keyed,
-                DefaultLifecycle::default(),
-            ),
+            facts: table(entries, bytes - for_refusals, LEAST, keyed),
+            refusals: table(refusals, for_refusals, each, keyed),
+            shared: Mutex::default(),
             held: Arc::default(),
         }
     }
 
-    pub(super) fn facts(&self, token: &Fingerprint) -> Option<Arc<Entry>> {
+    pub(super) fn facts(&self, token: &Fingerprint) -> Option<Entry> {
         self.facts.get(&Key(*token))
     }
 
@@ -99,31 +123,64 @@ impl Store {
         {
             return;
         }
-        let size = active.claims().bytes() + active.issuer().len() + OVERHEAD;
-        let bytes = u64::try_from(size).unwrap_or(u64::MAX);
-        self.held.fetch_add(bytes, Ordering::Relaxed);
-        let held = Arc::clone(&self.held);
-        let refreshing = AtomicBool::new(false);
-        self.facts.insert(key, Arc::new(Entry { active, refreshing, bytes, held }));
+        let part = Part::new(place::<Entry>() + active.bytes(), &self.held);
+        self.facts.insert(key, Entry { active, part });
         self.refusals.remove(&key);
     }
 
     /// Remembers a refusal, unless something newer is known.
-    pub(super) fn keep_refusal(&self, token: &Fingerprint, refusal: Refusal) {
+    pub(super) fn keep_refusal(
+        &self,
+        token: &Fingerprint,
+        error: &VerifyError,
+        verified_at: Moment,
+    ) {
         let key = Key(*token);
-        let newer = |at: Moment| refusal.verified_at.is_before(at);
+        let newer = |at: Moment| verified_at.is_before(at);
         if self.facts.peek(&key).is_some_and(|entry| newer(entry.active.verified_at()))
             || self.refusals.peek(&key).is_some_and(|before| newer(before.verified_at))
         {
             return;
         }
-        self.refusals.insert(key, refusal);
+        let shared = self.shared(error);
+        let own = if shared.is_some() { 0 } else { error.bytes() };
+        let part = Part::new(place::<Refusal>() + own, &self.held);
+        let error = shared.unwrap_or_else(|| error.clone());
+        self.refusals.insert(key, Refusal { error, verified_at, part });
         self.facts.remove(&key);
     }
 
+    /// A refusal that says the same, if it is one that others say too.
+    fn shared(&self, error: &VerifyError) -> Option<VerifyError> {
+        if !error.is_common() {
+            return None;
+        }
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = shared.iter().find(|one| one.says_the_same(error)).cloned();
+        same.or_else(|| {
+            let room = shared.len() < SHARED;
+            room.then(|| shared.push(error.clone())).map(|()| error.clone())
+        })
+    }
+
+    /// Whether to verify these facts ahead of time. True once for each entry.
+    pub(super) fn begin_refresh(&self, token: &Fingerprint, entry: &Entry) -> bool {
+        // A look at the copy saves most the lock.
+        if entry.part.refreshing {
+            return false;
+        }
+        let begin = |_: &Key, kept: &mut Entry| {
+            let first = kept.active.is(&entry.active) && !kept.part.refreshing;
+            kept.part.refreshing |= first;
+            EntryAction::Retain(first)
+        };
+        let begun = self.facts.entry(&Key(*token), Some(Duration::ZERO), begin);
+        matches!(begun, EntryResult::Retained(true))
+    }
+
     /// Forgets these facts, unless others have taken their place.
-    pub(super) fn drop_entry(&self, token: &Fingerprint, entry: &Arc<Entry>) -> bool {
-        self.facts.remove_if(&Key(*token), |kept| Arc::ptr_eq(kept, entry)).is_some()
+    pub(super) fn drop_entry(&self, token: &Fingerprint, entry: &Entry) -> bool {
+        self.facts.remove_if(&Key(*token), |kept| kept.active.is(&entry.active)).is_some()
     }
 
     /// Forgets all about a token.
@@ -139,7 +196,7 @@ impl Store {
     }
 
     pub(super) fn entries(&self) -> u64 {
-        u64::try_from(self.facts.len() + self.refusals.len()).unwrap_or(u64::MAX)
+        size(self.facts.len() + self.refusals.len())
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -150,79 +207,5 @@ impl Store {
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Store").field("entries", &self.entries()).finish_non_exhaustive()
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Key(Fingerprint);
-
-impl Hash for Key {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write(self.0.as_bytes());
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Weight {
-    least: u64,
-}
-
-impl Weighter<Key, Arc<Entry>> for Weight {
-    fn weight(&self, _: &Key, entry: &Arc<Entry>) -> u64 {
-        entry.bytes.max(self.least)
-    }
-}
-
-#[derive(Clone, Copy)]
-struct UnitWeight;
-
-impl Weighter<Key, Refusal> for UnitWeight {
-    fn weight(&self, _: &Key, _: &Refusal) -> u64 {
-        1
-    }
-}
-
-/// Hashes digests, which are as good as random already. Two secret words keep anyone from choosing
-/// tokens that fall together.
-#[derive(Clone, Copy)]
-struct Keyed([u64; 2]);
-
-impl Keyed {
-    fn new() -> Self {
-        let random = RandomState::new();
-        Self([random.hash_one(0), random.hash_one(1)])
-    }
-}
-
-impl BuildHasher for Keyed {
-    type Hasher = Digest;
-
-    fn build_hasher(&self) -> Digest {
-        Digest { secret: self.0, hash: 0 }
-    }
-}
-
-struct Digest {
-    secret: [u64; 2],
-    hash: u64,
-}
-
-impl Hasher for Digest {
-    fn write(&mut self, bytes: &[u8]) {
-        let mut words = bytes.chunks_exact(8).map(|word| {
-            let mut eight = [0; 8];
-            eight.copy_from_slice(word);
-            u64::from_le_bytes(eight)
-        });
-        let (first, second) = (words.next().unwrap_or(0), words.next().unwrap_or(0));
-        let [left, right] = self.secret;
-        let product = u128::from(first ^ left) * u128::from(second ^ right);
-        #[expect(clippy::cast_possible_truncation, reason = "both halves are used")]
-        let folded = (product as u64) ^ (product >> 64) as u64;
-        self.hash ^= folded;
-    }
-
-    fn finish(&self) -> u64 {
-        self.hash
     }
 }

@@ -1,0 +1,276 @@
+//! The JSON object that claims are read from, and the texts that were read out of it.
+
+mod index;
+mod piece;
+
+use std::{borrow::Cow, fmt, sync::Arc};
+
+use self::index::{Index, Members};
+pub(super) use self::piece::{Piece, Span};
+use super::{
+    json::{self, Object},
+    parsed::Parsed,
+};
+
+/// A JSON object, where its members stand, and what it was parsed to.
+///
+/// Shared by all clones of the claims, and by the views of parts of it. What is parsed can't get to
+/// other claims: it belongs to the text, and the text never changes.
+///
+/// A million of them are remembered, so all that belongs to one is in one buffer: the object as it came,
+/// an [`Index`] of it, and what it means but does not spell out.
+#[derive(Clone)]
+pub(super) struct Text(Arc<Inner>);
+
+struct Inner {
+    buffer: Box<str>,
+    parsed: Parsed,
+    /// Where the object ends and the index starts.
+    end: u32,
+    marks: u8,
+}
+
+/// What is asked of a text with each request, and so is not looked up each time.
+#[derive(Clone, Copy, Debug)]
+#[repr(u8)]
+pub(super) enum Mark {
+    /// There is an `exp`.
+    Expires = 1,
+    /// There is an `nbf`.
+    Starts = 2,
+    /// There is an `iat`.
+    Issued = 4,
+    /// It says that it is about a refresh token.
+    Refresh = 8,
+    /// It says that it is about a token bound by DPoP.
+    Dpop = 16,
+}
+
+impl Text {
+    /// Nothing but a text, which is no object.
+    fn plain(text: &str) -> Self {
+        let (buffer, parsed) = (text.into(), Parsed::default());
+        Self(Arc::new(Inner { buffer, parsed, end: 0, marks: 0 }))
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        self.0.buffer.get(..self.end()).unwrap_or_default()
+    }
+
+    pub(super) fn parsed(&self) -> &Parsed {
+        &self.0.parsed
+    }
+
+    pub(super) fn has(&self, mark: Mark) -> bool {
+        self.0.marks & mark as u8 != 0
+    }
+
+    /// The value of a member, as it is written.
+    pub(super) fn raw(&self, name: &str) -> Option<&str> {
+        self.members().find(|member| member.0 == name).map(|(_, value)| value)
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.members().map(|(name, _)| name)
+    }
+
+    /// This object with other values for these members, each of them JSON.
+    pub(super) fn with(&self, changes: &[(&str, String)]) -> Self {
+        let changed = |name: &str| changes.iter().any(|change| change.0 == name);
+        let kept = self.members().filter(|(name, _)| !changed(name));
+        // Of two for one member the last counts.
+        let again = |at: usize, name| changes.iter().skip(at + 1).any(|later| later.0 == name);
+        let changes = changes.iter().enumerate().filter(|(at, change)| !again(*at, change.0));
+        let changes = changes.map(|(_, (name, value))| (*name, value.as_str()));
+        let (mut json, mut index) = (String::from("{"), Index::default());
+        for (name, value) in kept.chain(changes) {
+            if json.len() > 1 {
+                json.push(',');
+            }
+            let written = serde_json::Value::from(name).to_string();
+            json.push_str(&written);
+            json.push(':');
+            index.push(json.len(), value.len(), written.contains('\\').then_some(name));
+            json.push_str(value);
+        }
+        json.push('}');
+        Draft { buffer: [&json, &*index.finish()].concat(), json: &json }.finish()
+    }
+
+    /// The same text, and a place in it where `part` stands.
+    pub(super) fn holding(&self, part: &str) -> (Self, Span) {
+        let buffer = &*self.0.buffer;
+        if let Some(start) = buffer.find(part) {
+            return (self.clone(), Span::new(start, part.len()));
+        }
+        let span = Span::new(buffer.len(), part.len());
+        let Inner { end, marks, .. } = *self.0;
+        let buffer = [buffer, part].concat().into();
+        (Self(Arc::new(Inner { buffer, parsed: Parsed::default(), end, marks })), span)
+    }
+
+    pub(super) fn get(&self, span: Span) -> Option<&str> {
+        self.0.buffer.get(span.range())
+    }
+
+    /// How much memory it takes, without what it was parsed to.
+    pub(super) fn bytes(&self) -> usize {
+        // With the counters of the `Arc`.
+        2 * size_of::<usize>() + size_of::<Inner>() + self.0.buffer.len()
+    }
+
+    fn end(&self) -> usize {
+        usize::try_from(self.0.end).unwrap_or(usize::MAX)
+    }
+
+    fn members(&self) -> Members<'_> {
+        Members::new(&self.0.buffer, self.end())
+    }
+}
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Text").finish_non_exhaustive()
+    }
+}
+
+/// A text that more is being written to.
+pub(super) struct Draft<'a> {
+    json: &'a str,
+    buffer: String,
+}
+
+impl<'a> Draft<'a> {
+    /// `object` must have been read from `json`.
+    pub(super) fn new(json: &'a str, object: &Object<'_>) -> Self {
+        let mut index = Index::default();
+        for (name, value) in object.iter() {
+            let escaped = matches!(name, Cow::Owned(_)).then_some(&**name);
+            let start = within(json, value.get()).unwrap_or_default();
+            index.push(start, value.get().len(), escaped);
+        }
+        Self { json, buffer: [json, &index.finish()].concat() }
+    }
+
+    /// A place where `part` stands: in the object, if that is where it was read, or behind it.
+    pub(super) fn place(&mut self, part: &str) -> Span {
+        let start = within(self.json, part).unwrap_or_else(|| {
+            self.buffer.push_str(part);
+            self.buffer.len() - part.len()
+        });
+        Span::new(start, part.len())
+    }
+
+    pub(super) fn finish(self) -> Text {
+        let end = self.json.len();
+        let marks = marks(Members::new(&self.buffer, end));
+        // A copy is just as long as it must be. To cut off what the buffer has to spare would leave
+        // holes in memory.
+        let (buffer, parsed) = (self.buffer.as_str().into(), Parsed::default());
+        let end = u32::try_from(end).unwrap_or(u32::MAX);
+        Text(Arc::new(Inner { buffer, parsed, end, marks }))
+    }
+}
+
+fn marks(members: Members<'_>) -> u8 {
+    let is = |value, words: &[&str]| {
+        let word = json::decoded(value);
+        word.is_some_and(|word| words.iter().any(|one| word.eq_ignore_ascii_case(one)))
+    };
+    let mut marks = 0;
+    for (name, value) in members {
+        let kind = matches!(name, "token_type" | "token_use");
+        for (mark, marked) in [
+            (Mark::Expires, name == "exp"),
+            (Mark::Starts, name == "nbf"),
+            (Mark::Issued, name == "iat"),
+            (Mark::Refresh, kind && is(value, &["refresh_token", "refresh"])),
+            (Mark::Dpop, name == "token_type" && is(value, &["DPoP"])),
+        ] {
+            marks |= if marked { mark as u8 } else { 0 };
+        }
+    }
+    marks
+}
+
+/// Where `part` starts, if it is a part of this very `text`.
+fn within(text: &str, part: &str) -> Option<usize> {
+    let start = part.as_ptr().addr().checked_sub(text.as_ptr().addr())?;
+    (start + part.len() <= text.len()).then_some(start)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(json: &str) -> Text {
+        Draft::new(json, &Object::parse(json.as_bytes()).unwrap()).finish()
+    }
+
+    #[test]
+    fn changed_members_take_the_place_of_what_was_written() {
+        let before = text(r#"{"a\"b": [ 1 ], "scope":"read write", "n": 18446744073709551616}"#);
+        let after = before.with(&[("scope", "\"read\"".into()), ("exp", "7".into())]);
+        assert_eq!(
+            after.as_str(),
+            r#"{"a\"b":[ 1 ],"n":18446744073709551616,"scope":"read","exp":7}"#
+        );
+        assert!(after.has(Mark::Expires) && !before.has(Mark::Expires));
+        assert_eq!(after.raw("a\"b"), Some("[ 1 ]"));
+        assert_eq!(after.raw("scope"), Some("\"read\""));
+        assert_eq!(after.raw("exp"), Some("7"));
+        assert_eq!(before.raw("scope"), Some("\"read write\""));
+        assert!(Object::parse(after.as_str().as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn what_was_parsed_stays_with_its_text() {
+        let before = text(r#"{"n":1}"#);
+        assert_eq!(before.parsed().get(|| Some(1_u8)).as_deref(), Some(&1));
+        assert_eq!(before.clone().parsed().get(|| Some(9_u8)).as_deref(), Some(&1), "the same");
+        let after = before.with(&[("n", "2".into())]);
+        assert_eq!(after.parsed().get(|| Some(2_u8)).as_deref(), Some(&2), "another text");
+    }
+
+    #[test]
+    fn a_text_holds_more_than_its_object() {
+        let json = r#"{"a":"x","\u00e9":[1]}"#;
+        let mut draft = Draft::new(json, &Object::parse(json.as_bytes()).unwrap());
+        let spans = [draft.place("läßt"), draft.place(&json[6..7])];
+        let text = draft.finish();
+        assert_eq!(spans.map(|span| text.get(span)), [Some("läßt"), Some("x")]);
+        let (same, inside) = text.holding("läß");
+        assert!(Arc::ptr_eq(&same.0, &text.0));
+        assert_eq!(same.get(inside), Some("läß"));
+        let (other, new) = text.holding("new");
+        assert_eq!((other.get(new), other.get(spans[0])), (Some("new"), Some("läßt")));
+        for text in [&text, &other] {
+            assert_eq!(text.as_str(), json);
+            assert_eq!(text.names().collect::<Vec<_>>(), ["a", "é"]);
+            assert_eq!((text.raw("a"), text.raw("é")), (Some("\"x\""), Some("[1]")));
+        }
+        assert_eq!(text.get(new), None);
+        assert_eq!(text.get(Span::NOWHERE), None);
+    }
+
+    #[test]
+    fn what_a_text_says_of_itself_is_known() {
+        use Mark::{Dpop, Expires, Issued, Refresh, Starts};
+        for (json, said) in [
+            ("{}", vec![]),
+            (r#"{"exp":0}"#, vec![Expires]),
+            (r#"{"nbf":0,"iat":0}"#, vec![Starts, Issued]),
+            (r#"{"token_type":"Refresh_Token"}"#, vec![Refresh]),
+            (r#"{"token_use":"\u0072efresh"}"#, vec![Refresh]),
+            (r#"{"token_type":"dpop","token_use":"REFRESH"}"#, vec![Refresh, Dpop]),
+            (r#"{"token_use":"DPoP","token_type":"access"}"#, vec![]),
+            (r#"{"token_type":["refresh"],"token_use":null}"#, vec![]),
+        ] {
+            let text = text(json);
+            for mark in [Expires, Starts, Issued, Refresh, Dpop] {
+                let expected = said.iter().any(|said| *said as u8 == mark as u8);
+                assert_eq!(text.has(mark), expected, "{json} {mark:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Parts of a text, which keep all of it.
+
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    ops::Range,
+};
+
+use super::Text;
+
+/// A place in a text.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::claims) struct Span {
+    start: u32,
+    len: u32,
+}
+
+impl Span {
+    /// There is nothing there, in no text.
+    pub(in crate::claims) const NOWHERE: Self = Self { start: u32::MAX, len: u32::MAX };
+
+    /// What is too far is nowhere.
+    pub(super) fn new(start: usize, len: usize) -> Self {
+        match (u32::try_from(start), u32::try_from(len)) {
+            (Ok(start), Ok(len)) => Self { start, len },
+            _ => Self::NOWHERE,
+        }
+    }
+
+    pub(super) fn range(self) -> Range<usize> {
+        let number = |number| usize::try_from(number).unwrap_or(usize::MAX);
+        number(self.start)..number(self.start).saturating_add(number(self.len))
+    }
+}
+
+/// A part of a text. By default, the empty one of none.
+#[derive(Clone, Default)]
+pub(in crate::claims) struct Piece {
+    text: Option<Text>,
+    span: Span,
+}
+
+impl Piece {
+    /// A part of a text that is yet to come.
+    pub(in crate::claims) const fn at(span: Span) -> Self {
+        Self { text: None, span }
+    }
+
+    /// A text of its own.
+    pub(in crate::claims) fn new(text: &str) -> Self {
+        if text.is_empty() {
+            return Self::default();
+        }
+        Self { text: Some(Text::plain(text)), span: Span::new(0, text.len()) }
+    }
+
+    /// Sets the text that it is a part of.
+    pub(in crate::claims) fn move_to(&mut self, text: &Text) {
+        self.text = Some(text.clone());
+    }
+
+    pub(in crate::claims) fn as_str(&self) -> &str {
+        self.text.as_ref().and_then(|text| text.get(self.span)).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Piece {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_str().fmt(f)
+    }
+}
+
+impl PartialEq for Piece {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Piece {}
+
+impl Hash for Piece {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
