@@ -44,7 +44,7 @@ use serde::de::DeserializeOwned;
 use crate::{
     claims::assert_scopes,
     error::{ErrorKind, VerifyError},
-    policy::{Identity, VerifiedToken, challenge_of, completed, token_of},
+    policy::{Identity, VerifiedToken, challenge_of, completed, scheme_of, token_of},
     respond::{self, Auto, Refusal, RequestHead},
 };
 
@@ -169,7 +169,11 @@ impl Rejection {
         let error = completed(&parts.extensions, error);
         let challenge = challenge_of(&parts.extensions);
         let head = RequestHead::new(&parts.method, &parts.uri, &parts.headers);
-        let response = respond::refuse(&Auto::new(), &Refusal::new(&error, head, &challenge));
+        let mut refusal = Refusal::new(&error, head, &challenge);
+        if let Some(scheme) = scheme_of(&parts.extensions) {
+            refusal = refusal.presented_under(scheme);
+        }
+        let response = respond::refuse(&Auto::new(), &refusal);
         Self { error, response: Box::new(response) }
     }
 

@@ -14,6 +14,8 @@
 
 use std::{borrow::Cow, error::Error, fmt, sync::Arc, time::Duration};
 
+use http::HeaderValue;
+
 /// A boxed error of any kind.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -123,6 +125,13 @@ pub enum ErrorKind {
     /// The token is bound to a key whose possession was not shown (RFC 8705, RFC 9449).
     UnprovenPossession,
 
+    // `invalid_dpop_proof` and `use_dpop_nonce`.
+    /// The proof of possession is missing, malformed, not one for this request, or was used before
+    /// (RFC 9449 §4.3).
+    InvalidProof,
+    /// The proof has no nonce of this service, or an old one (RFC 9449 §9).
+    NonceRequired,
+
     // Authorization.
     /// The token lacks a scope that is needed here.
     InsufficientScope,
@@ -142,6 +151,8 @@ pub enum ErrorKind {
     CredentialsRejected,
     /// The middleware is missing, misplaced or misconfigured.
     Misconfigured,
+    /// Whether a proof was used before can't be told: the memory of used proofs is full, or away.
+    ReplayUnavailable,
 }
 
 impl ErrorKind {
@@ -150,7 +161,9 @@ impl ErrorKind {
     pub const fn blame(self) -> Blame {
         match self {
             Self::Unavailable | Self::BadResponse => Blame::AuthorizationServer,
-            Self::CredentialsRejected | Self::Misconfigured => Blame::ResourceServer,
+            Self::CredentialsRejected | Self::Misconfigured | Self::ReplayUnavailable => {
+                Blame::ResourceServer
+            }
             _ => Blame::Client,
         }
     }
@@ -182,6 +195,8 @@ impl ErrorKind {
             Self::Revoked => "revoked",
             Self::NotIntrospectable => "not_introspectable",
             Self::UnprovenPossession => "unproven_possession",
+            Self::InvalidProof => "invalid_proof",
+            Self::NonceRequired => "nonce_required",
             Self::InsufficientScope => "insufficient_scope",
             Self::InsufficientAuthentication => "insufficient_authentication",
             Self::Denied => "denied",
@@ -190,6 +205,7 @@ impl ErrorKind {
             Self::BadResponse => "bad_response",
             Self::CredentialsRejected => "credentials_rejected",
             Self::Misconfigured => "misconfigured",
+            Self::ReplayUnavailable => "replay_unavailable",
         }
     }
 }
@@ -220,6 +236,8 @@ impl fmt::Display for ErrorKind {
             Self::Revoked => "the token was revoked",
             Self::NotIntrospectable => "the token can't be introspected",
             Self::UnprovenPossession => "possession of the key the token is bound to was not shown",
+            Self::InvalidProof => "the proof of possession is not valid for this request",
+            Self::NonceRequired => "the proof of possession needs a nonce of this service",
             Self::InsufficientScope => "the token lacks a needed scope",
             Self::InsufficientAuthentication => "the user authentication is not sufficient",
             Self::Denied => "the policy refuses the request",
@@ -230,6 +248,7 @@ impl fmt::Display for ErrorKind {
                 "the authorization server rejects this resource server's credentials"
             }
             Self::Misconfigured => "the resource server is misconfigured",
+            Self::ReplayUnavailable => "whether the proof was used before can't be told",
         };
         f.write_str(text)
     }
@@ -256,6 +275,7 @@ struct Inner {
     retry_after: Option<Duration>,
     scope: Option<Box<str>>,
     step_up: Option<StepUp>,
+    nonce: Option<HeaderValue>,
     source: Option<Arc<dyn Error + Send + Sync>>,
     /// The server may have failed over this very token.
     by_token: bool,
@@ -271,6 +291,7 @@ impl VerifyError {
             retry_after: None,
             scope: None,
             step_up: None,
+            nonce: None,
             source: None,
             by_token: false,
         }))
@@ -308,6 +329,22 @@ impl VerifyError {
     ) -> Self {
         let step_up = StepUp { acr_values: acr_values.map(Into::into), max_age };
         Self::new(ErrorKind::InsufficientAuthentication).edit(|inner| inner.step_up = Some(step_up))
+    }
+
+    /// The proof of possession needs this nonce, which is put into the response as `DPoP-Nonce`
+    /// (RFC 9449 §9).
+    ///
+    /// ```
+    /// use http::HeaderValue;
+    /// use tower_introspect::{ErrorKind, VerifyError};
+    ///
+    /// let error = VerifyError::use_nonce(HeaderValue::from_static("fresh"));
+    /// assert_eq!(error.kind(), ErrorKind::NonceRequired);
+    /// assert!(!format!("{error:?}").contains("fresh"));
+    /// ```
+    #[must_use]
+    pub fn use_nonce(nonce: HeaderValue) -> Self {
+        Self::new(ErrorKind::NonceRequired).edit(|inner| inner.nonce = Some(nonce))
     }
 
     /// Adds what was being done when it went wrong. Shown in logs, never in a response.
@@ -383,6 +420,10 @@ impl VerifyError {
         self.0.by_token
     }
 
+    pub(crate) fn nonce(&self) -> Option<&HeaderValue> {
+        self.0.nonce.as_ref()
+    }
+
     pub(crate) fn step_up(&self) -> Option<&StepUp> {
         self.0.step_up.as_ref()
     }
@@ -391,13 +432,15 @@ impl VerifyError {
     /// made for this one.
     #[cfg(feature = "cache")]
     pub(crate) fn is_common(&self) -> bool {
-        let Inner { kind: _, context, retry_after, scope, step_up, source, by_token } = &*self.0;
+        let Inner { kind: _, context, retry_after, scope, step_up, source, by_token, nonce } =
+            &*self.0;
         !matches!(context, Some(Cow::Owned(_)))
             && retry_after.is_none()
             && scope.is_none()
             && step_up.is_none()
             && source.is_none()
             && !by_token
+            && nonce.is_none()
     }
 
     /// Whether two [common](Self::is_common) ones are the same.

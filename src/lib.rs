@@ -54,6 +54,7 @@
 //! | [`layer`], [`require`] | the middleware, and what routes and methods require |
 //! | [`axum`], [`tonic`] | extractors, interceptors |
 //! | [`policy`] | what is asked of each token, on every request |
+//! | [`proof`] | tokens that are bound to a key |
 //! | [`verify`] | the contract of verification, and what composes it: memory, cutoffs, routing by issuer |
 //! | [`jwt`], [`introspection`] | the two ways to verify |
 //! | [`respond`] | from a refusal to a response |
@@ -79,6 +80,7 @@
 //! | `aws-lc-rs` | yes | cryptography by AWS-LC; needs a C compiler |
 //! | `rust-crypto` | no | cryptography in pure Rust; with both, AWS-LC does the work |
 //! | `tracing` | yes | events for refusals and key refreshes |
+//! | `dpop` | no | [`proof::Dpop`]: tokens that are bound to a key, admitted by proofs (RFC 9449) |
 //! | `axum` | no | extractors |
 //! | `tonic` | no | interceptors and `Status` |
 //! | `config` | no | a [`ResourceServer`] from TOML |
@@ -108,6 +110,7 @@ mod jose;
 pub mod jwt;
 pub mod layer;
 pub mod policy;
+pub mod proof;
 pub mod require;
 #[cfg(any(feature = "introspection", all(feature = "jwt", feature = "_crypto")))]
 pub mod resource_server;

@@ -2,7 +2,7 @@
 //!
 //! Events carry bounded names and numbers, never a token, a claim or anything else a client wrote.
 
-use crate::error::{Blame, VerifyError};
+use crate::error::{Blame, ErrorKind, VerifyError};
 
 /// Reports a refusal, at a level that depends on whose fault it is: anyone can cause the client's
 /// faults at will, so they must not fill the log of a service at its usual level.
@@ -15,13 +15,17 @@ pub(crate) fn refused(error: &VerifyError) {
             Blame::AuthorizationServer => {
                 tracing::warn!(reason, cause = %Chain(error), "token could not be verified");
             }
+            // Nothing that is set wrongly, and it goes by.
+            Blame::ResourceServer if error.kind() == ErrorKind::ReplayUnavailable => {
+                tracing::warn!(reason, cause = %Chain(error), "proof could not be recorded");
+            }
             Blame::ResourceServer => {
                 tracing::error!(reason, cause = %Chain(error), "resource server misconfigured");
             }
         }
     }
     #[cfg(not(feature = "tracing"))]
-    let _ = (error, Blame::Client);
+    let _ = (error, Blame::Client, ErrorKind::ReplayUnavailable);
 }
 
 /// Reports what a requirement that is only observed would have refused.

@@ -40,12 +40,12 @@ use serde::de::DeserializeOwned;
 use tonic::{Request, Status, server::NamedService, service::Interceptor};
 
 use crate::{
-    credentials::Extractor,
+    credentials::{Extractor, Scheme},
     error::{ErrorKind, VerifyError},
     layer::Introspect,
     policy::{
-        Identity, Policy, Requirement, VerifiedToken, challenge_of, completed, met, strip_identity,
-        token_of,
+        Identity, Policy, Requirement, VerifiedToken, challenge_of, completed, met, scheme_of,
+        strip_identity, token_of,
     },
     require::Require,
     respond::{Challenge, Refusal, RequestHead},
@@ -187,6 +187,9 @@ impl Interceptor for RequireInterceptor {
 /// That is so for JWTs with keys that are loaded. Where the verifier would have to wait, the answer
 /// is `Unavailable`; put an [`IntrospectLayer`](crate::IntrospectLayer) around the server instead,
 /// or load the keys before serving and let them be refreshed in the background.
+///
+/// An interceptor sees neither the method that is called nor its address, so there is nothing that a
+/// proof could be compared with: tokens that are bound to a key are refused here, whatever the policy.
 pub struct VerifyInterceptor<V> {
     verifier: Arc<V>,
     policy: Arc<Policy>,
@@ -232,7 +235,8 @@ impl<V: Verifier> Interceptor for VerifyInterceptor<V> {
             }
             Err(error) => {
                 telemetry::refused(&error);
-                Err(status(&error, self.policy.challenges()))
+                let scheme = Scheme::used_in(request.metadata().as_ref());
+                Err(status(&error, self.policy.challenges(), scheme))
             }
         }
     }
@@ -253,13 +257,16 @@ impl<V> fmt::Debug for VerifyInterceptor<V> {
 fn refuse(error: VerifyError, extensions: &Extensions) -> Status {
     let error = completed(extensions, error);
     telemetry::refused(&error);
-    status(&error, &challenge_of(extensions))
+    status(&error, &challenge_of(extensions), scheme_of(extensions))
 }
 
 /// The status that the gRPC rendering of the refusal has.
-fn status(error: &VerifyError, challenge: &Challenge) -> Status {
+fn status(error: &VerifyError, challenge: &Challenge, scheme: Option<Scheme>) -> Status {
     let (method, uri, headers) = (Method::POST, Uri::default(), http::HeaderMap::new());
-    let refusal = Refusal::new(error, RequestHead::new(&method, &uri, &headers), challenge);
+    let mut refusal = Refusal::new(error, RequestHead::new(&method, &uri, &headers), challenge);
+    if let Some(scheme) = scheme {
+        refusal = refusal.presented_under(scheme);
+    }
     let rendered: http::Response<()> = refusal.grpc();
     // Which of the fields are metadata, tonic knows best; these two are none.
     let mut fields = rendered.into_parts().0.headers;

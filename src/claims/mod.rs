@@ -382,7 +382,7 @@ fn optional<'a, T>(
 ///
 /// Values beyond what [`UnixTime`] holds saturate. A fraction finer than a millisecond is cut
 /// off towards the past, so that a token never lives longer than it says.
-fn numeric_date(text: &str) -> Option<UnixTime> {
+pub(crate) fn numeric_date(text: &str) -> Option<UnixTime> {
     if let Ok(seconds) = text.parse::<i64>() {
         return Some(UnixTime::from_secs(seconds));
     }

@@ -128,11 +128,10 @@ impl Extractor {
             Some(at) => bytes.split_at(at),
             None => (bytes, [].as_slice()),
         };
-        let scheme = match scheme {
-            name if name.eq_ignore_ascii_case(b"Bearer") => Scheme::Bearer,
-            name if name.eq_ignore_ascii_case(b"DPoP") => Scheme::Dpop,
-            name if is_http_token(name) => return Err(ErrorKind::UnsupportedScheme),
-            _ => return Err(ErrorKind::MalformedCredentials),
+        let scheme = match Scheme::named(scheme) {
+            Some(scheme) => scheme,
+            None if is_http_token(scheme) => return Err(ErrorKind::UnsupportedScheme),
+            None => return Err(ErrorKind::MalformedCredentials),
         };
         let gap = rest.iter().take_while(|&&byte| byte == b' ').count();
         let token = &rest[gap..];

@@ -20,7 +20,7 @@ mod extract;
 
 use std::{fmt, ops::Range};
 
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 
 pub use self::extract::Extractor;
 
@@ -32,6 +32,30 @@ pub enum Scheme {
     Bearer,
     /// `DPoP` (RFC 9449).
     Dpop,
+}
+
+impl Scheme {
+    /// The name, as it is usually spelled.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bearer => "Bearer",
+            Self::Dpop => "DPoP",
+        }
+    }
+
+    /// The scheme of the only `Authorization` field, if it is one of these.
+    pub(crate) fn used_in(headers: &HeaderMap) -> Option<Self> {
+        let mut fields = headers.get_all(AUTHORIZATION).into_iter();
+        let (Some(only), None) = (fields.next(), fields.next()) else { return None };
+        Self::named(only.as_bytes().trim_ascii_start().split(|byte| *byte == b' ').next()?)
+    }
+
+    /// Case does not matter (RFC 9110 §11.1).
+    fn named(name: &[u8]) -> Option<Self> {
+        let is = |scheme: &Self| name.eq_ignore_ascii_case(scheme.as_str().as_bytes());
+        [Self::Bearer, Self::Dpop].into_iter().find(is)
+    }
 }
 
 /// Where in the request a token was found.

@@ -38,6 +38,59 @@ impl Jwk {
     }
 }
 
+/// The public key in the header of a proof (RFC 9449 §4.2), of which nothing is known but that the
+/// sender of the proof wrote it.
+#[cfg(feature = "dpop")]
+pub(crate) struct ProofKey {
+    public: PublicKey,
+    thumbprint: String,
+}
+
+#[cfg(feature = "dpop")]
+impl ProofKey {
+    /// Reads the key. What it says of its use (`use`, `key_ops`, `alg`, `kid`) does not matter.
+    ///
+    /// A private or symmetric key is refused, whatever else is there (RFC 9449 §4.3, check 7).
+    pub(crate) fn parse(text: &[u8]) -> Result<Self, KeyError> {
+        let jwk = Object::parse(text).map_err(|_| KeyError::Malformed)?;
+        if PRIVATE.iter().any(|name| jwk.get(name).is_some()) {
+            return Err(KeyError::NotForSignatures);
+        }
+        Ok(Self { public: public_key(&jwk)?, thumbprint: thumbprint(&jwk)? })
+    }
+
+    /// Its thumbprint by SHA-256 in base64url, as `jkt` holds it (RFC 9449 §6.1).
+    pub(crate) fn thumbprint(&self) -> &str {
+        &self.thumbprint
+    }
+
+    /// What verifies signatures of `algorithm`, if the key is one of it. Only now is it seen whether
+    /// the numbers are a key at all.
+    pub(crate) fn verifier(&self, algorithm: Algorithm) -> Option<super::crypto::Verifier> {
+        super::crypto::Verifier::public(algorithm, &self.public)
+    }
+}
+
+/// The thumbprint of a key that [`public_key`] could read: that of its required members alone, in
+/// lexicographic order, without white space (RFC 7638 §3.2). None of their characters needs an escape.
+#[cfg(feature = "dpop")]
+fn thumbprint(jwk: &Object<'_>) -> Result<String, KeyError> {
+    let members: &[&'static str] = match member(jwk, "kty")?.as_deref() {
+        Some("RSA") => &["e", "kty", "n"],
+        Some("EC") => &["crv", "kty", "x", "y"],
+        _ => &["crv", "kty", "x"],
+    };
+    let mut text = String::with_capacity(512);
+    for name in members {
+        let value = member(jwk, name)?.ok_or(KeyError::Malformed)?;
+        let before = if text.is_empty() { '{' } else { ',' };
+        text.extend([before, '"']);
+        text.extend([name, "\":\"", &*value, "\""]);
+    }
+    text.push('}');
+    Ok(BASE64URL.encode(super::crypto::sha256(text.as_bytes())))
+}
+
 fn public_key(jwk: &Object<'_>) -> Result<PublicKey, KeyError> {
     let kty = member(jwk, "kty")?.ok_or(KeyError::Malformed)?;
     let crv = member(jwk, "crv")?;
@@ -89,4 +142,60 @@ pub(super) fn to_jwk(kid: Option<&str>, algorithm: Algorithm, key: &PublicKey) -
         jwk["kid"] = kid.into();
     }
     jwk
+}
+
+#[cfg(all(test, feature = "dpop"))]
+mod tests {
+    use super::*;
+
+    fn thumbprint_of(jwk: &str) -> Result<String, KeyError> {
+        ProofKey::parse(jwk.as_bytes()).map(|key| key.thumbprint)
+    }
+
+    /// The key of RFC 7638 §3.1.
+    const RSA: &str = r#"{
+        "kty": "RSA",
+        "n": "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw",
+        "e": "AQAB",
+        "alg": "RS256",
+        "kid": "2011-04-29"
+    }"#;
+
+    #[test]
+    fn rfc7638_3_1_the_thumbprint_of_the_example() {
+        let example = "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs";
+        assert_eq!(thumbprint_of(RSA).as_deref(), Ok(example));
+    }
+
+    #[test]
+    fn rfc9449_6_1_the_thumbprint_of_the_example() {
+        // The key of RFC 9449 §4.1, to which the token of §6.1 is bound.
+        let key = r#"{"kty":"EC","x":"l8tFrhx-34tV3hRICRDY9zCkDlpBhF42UQUfWVAWBFs","y":"9VE4jf_Ok_o64zbTTlcuNJajHmt6v9TDVrU0CdvGRDA","crv":"P-256"}"#;
+        let bound = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I";
+        assert_eq!(thumbprint_of(key).as_deref(), Ok(bound));
+    }
+
+    #[test]
+    fn rfc7638_3_2_other_members_do_not_matter() {
+        let bare =
+            r#"{"x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo","crv":"Ed25519","kty":"OKP"}"#;
+        let more = r#"{"use":"enc","kty":"OKP","key_ops":["sign"],"crv":"Ed25519","kid":"a","alg":"ES256","ext":true,"x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
+        // RFC 8037 appendix A.3.
+        let example = "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k";
+        assert_eq!(thumbprint_of(bare).as_deref(), Ok(example));
+        assert_eq!(thumbprint_of(more).as_deref(), Ok(example));
+    }
+
+    #[test]
+    fn rfc9449_4_3_private_and_symmetric_keys_are_refused() {
+        for name in PRIVATE {
+            for value in ["\"AA\"", "null", "[]", "7"] {
+                let jwk = RSA.replacen('{', &format!("{{\"{name}\":{value},"), 1);
+                assert_eq!(thumbprint_of(&jwk), Err(KeyError::NotForSignatures), "{name} {value}");
+            }
+        }
+        let secret = r#"{"kty":"oct","k":"AAAA"}"#;
+        assert_eq!(thumbprint_of(secret), Err(KeyError::NotForSignatures));
+        assert_eq!(thumbprint_of(r#"{"kty":"oct"}"#), Err(KeyError::Unsupported));
+    }
 }

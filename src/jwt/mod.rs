@@ -252,9 +252,9 @@ impl Inner {
         start: Moment,
     ) -> Result<Outcome, Option<Box<str>>> {
         match self.rules.verify(token, keys) {
-            Ok((claims, key)) => {
+            Ok((claims, key, algorithm)) => {
                 let issuer = Arc::clone(&self.rules.issuer);
-                Ok(Ok(ActiveToken::signed(issuer, claims, Arc::clone(key), start)))
+                Ok(Ok(ActiveToken::signed(issuer, claims, Arc::clone(key), algorithm, start)))
             }
             Err(Refused::Because(kind)) => Ok(Err(kind.into())),
             Err(Refused::UnknownKey(kid)) => Err(kid),

@@ -49,13 +49,13 @@ impl<K: Into<ErrorKind>> From<K> for Refused {
 }
 
 impl Rules {
-    /// The claims of `token`, and which of `keys` signed it, if one did and it is an access token
-    /// of the issuer.
+    /// The claims of `token`, and which of `keys` signed it by what, if one did and it is an access
+    /// token of the issuer.
     pub(super) fn verify<'a>(
         &self,
         token: &str,
         keys: &'a KeySet,
-    ) -> Result<(Claims, &'a Arc<VerificationKey>), Refused> {
+    ) -> Result<(Claims, &'a Arc<VerificationKey>, Algorithm), Refused> {
         if token.len() > MAX_TOKEN {
             return Err(ErrorKind::TokenTooLong.into());
         }
@@ -69,7 +69,7 @@ impl Rules {
         let kid = header.kid.as_deref();
         let message = jws.signing_input().as_bytes();
         match keys.verify(algorithm, kid, message, jws.signature()) {
-            Ok(key) => Ok((self.claims(&header, jws.payload())?, key)),
+            Ok(key) => Ok((self.claims(&header, jws.payload())?, key, algorithm)),
             Err(Mismatch::BadSignature) => Err(ErrorKind::BadSignature.into()),
             Err(Mismatch::WrongAlgorithm) => Err(ErrorKind::UnsupportedAlgorithm.into()),
             Err(Mismatch::UnknownKey) => {

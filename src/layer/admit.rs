@@ -1,15 +1,19 @@
 //! From a request to the verdict on it, whether that takes time or not.
 
-use http::{HeaderMap, Request, Response, header::AUTHORIZATION};
+use http::{
+    HeaderMap, HeaderValue, Request, Response,
+    header::{AUTHORIZATION, CACHE_CONTROL},
+};
 
 use super::IntrospectLayer;
 use crate::{
     clock::Reading,
     credentials::{Origin, Scheme, Token},
     error::{ErrorKind, VerifyError},
-    policy::strip_identity,
-    respond::{self, Refusal, RequestHead, Respond},
-    verify::{ActiveToken, Outcome, Verifier, VerifyRequest},
+    policy::{Admission, AdmittingFuture, strip_identity},
+    proof::Presented,
+    respond::{self, DPOP_NONCE, Refusal, RequestHead, Respond},
+    verify::{Outcome, Verifier, VerifyRequest},
 };
 
 /// What a request carries.
@@ -19,21 +23,54 @@ pub(super) enum Credentials {
 }
 
 /// How the token was presented, kept while it is verified.
-#[derive(Clone, Copy)]
-pub(super) struct Presented {
+pub(super) struct Presentation {
     scheme: Scheme,
     origin: Origin,
+    /// Where a proof will have to name it.
+    token: Option<Token>,
 }
 
-impl Presented {
+impl Presentation {
     pub(super) fn of(token: &Token) -> Self {
-        Self { scheme: token.scheme(), origin: token.origin() }
+        let (scheme, origin) = (token.scheme(), token.origin());
+        Self { scheme, origin, token: (scheme == Scheme::Dpop).then(|| token.clone()) }
     }
+}
 
+/// The verdict on a request, or what it waits for: a store of used proofs that is asked.
+pub(super) enum Verdict {
+    Now(Result<Closing, VerifyError>),
+    Later(AdmittingFuture),
+}
+
+/// What a response still needs when it comes from the inner service. Mostly nothing, in one word.
+#[derive(Default)]
+pub(super) struct Closing(Option<Box<Final>>);
+
+enum Final {
     /// A response to a request with its token in the query must not be stored by shared caches
     /// (RFC 6750 §2.3).
-    pub(super) fn private(self) -> bool {
-        self.origin == Origin::Query
+    Private,
+    /// A nonce rides on the response, which must then not be stored at all (RFC 9449 §8.2).
+    Nonce(HeaderValue),
+}
+
+impl Closing {
+    pub(super) fn close<B>(&self, response: &mut Response<B>) {
+        let Some(rest) = self.0.as_deref().filter(|_| response.status().is_success()) else {
+            return;
+        };
+        let headers = response.headers_mut();
+        match rest {
+            Final::Private => {
+                let private = HeaderValue::from_static("private");
+                headers.entry(CACHE_CONTROL).or_insert(private);
+            }
+            Final::Nonce(nonce) => {
+                headers.insert(DPOP_NONCE, nonce.clone());
+                headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            }
+        }
     }
 }
 
@@ -94,28 +131,51 @@ impl<V, R> IntrospectLayer<V, R> {
         &self,
         outcome: Outcome,
         at: Option<Reading>,
-        presented: Presented,
+        presentation: &Presentation,
         request: &mut Request<B>,
-    ) -> Result<(), VerifyError> {
-        let admit = |active: ActiveToken| self.policy.admit_at(active, presented.scheme, at);
-        let token = outcome.and_then(admit)?;
-        if let Some(forward) = &self.settings.forward {
-            forward.fill(&token, request.headers_mut())?;
+    ) -> Verdict {
+        let active = match outcome {
+            Ok(active) => active,
+            Err(error) => return Verdict::Now(Err(error)),
+        };
+        let Presentation { scheme, token, .. } = presentation;
+        let presented = Presented::under(*scheme, RequestHead::of(request), token.as_ref());
+        match self.policy.admit_presented_at(active, &presented, at).now_or_later() {
+            Ok(admission) => Verdict::Now(self.settle(admission, presentation, request)),
+            Err(later) => Verdict::Later(later),
         }
-        request.extensions_mut().insert(token);
+    }
+
+    /// Lets the request carry the verdict.
+    pub(super) fn settle<B>(
+        &self,
+        admission: Result<Admission, VerifyError>,
+        presentation: &Presentation,
+        request: &mut Request<B>,
+    ) -> Result<Closing, VerifyError> {
+        let admission = admission?;
+        if let Some(forward) = &self.settings.forward {
+            forward.fill(admission.token(), request.headers_mut())?;
+        }
+        let nonce = admission.leave_with(request.extensions_mut());
         self.cover_credentials(request.headers_mut());
-        Ok(())
+        let private = || (presentation.origin == Origin::Query).then_some(Final::Private);
+        Ok(Closing(nonce.map(Final::Nonce).or_else(private).map(Box::new)))
     }
 
     pub(super) fn refuse<ReqB, ResB>(
         &self,
         error: &VerifyError,
+        presentation: Option<&Presentation>,
         request: &Request<ReqB>,
     ) -> Response<ResB>
     where
         R: Respond<ResB>,
     {
-        let refusal = Refusal::new(error, RequestHead::of(request), self.policy.challenges());
+        let mut refusal = Refusal::new(error, RequestHead::of(request), self.policy.challenges());
+        if let Some(presentation) = presentation {
+            refusal = refusal.presented_under(presentation.scheme);
+        }
         respond::refuse(&*self.responder, &refusal)
     }
 

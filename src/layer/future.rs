@@ -8,12 +8,15 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{HeaderValue, Request, Response, header::CACHE_CONTROL};
+use http::{Request, Response};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::{IntrospectLayer, admit::Presented};
-use crate::{respond::Respond, verify::Verifier};
+use super::{
+    IntrospectLayer,
+    admit::{Closing, Presentation, Verdict},
+};
+use crate::{policy::AdmittingFuture, respond::Respond, verify::Verifier};
 
 pin_project! {
     /// The response of the inner service, or the refusal.
@@ -28,7 +31,7 @@ pin_project! {
     {
         #[pin]
         state: State<S::Future, Waiting<S, V, R, ReqB>, S::Response>,
-        private: bool,
+        closing: Closing,
     }
 }
 
@@ -46,17 +49,31 @@ pin_project! {
 }
 
 pin_project! {
-    /// A request whose token could not be verified at once.
+    /// A request that could not be decided about at once.
     struct Waiting<S, V, R, ReqB>
     where
         V: Verifier,
     {
         #[pin]
-        verification: Option<V::Future>,
+        stage: Stage<V::Future>,
         inner: S,
         shared: Arc<IntrospectLayer<V, R>>,
         request: Option<Request<ReqB>>,
-        presented: Presented,
+        presentation: Presentation,
+        closing: Closing,
+    }
+}
+
+pin_project! {
+    /// What a request waits for.
+    #[project = StageProj]
+    pub(super) enum Stage<F> {
+        // The token is being verified.
+        Verifying { #[pin] verification: F },
+        // A store is asked whether the proof was used before.
+        Admitting { admitting: AdmittingFuture },
+        // The inner service is not ready.
+        Admitted,
     }
 }
 
@@ -65,30 +82,26 @@ where
     S: Service<Request<ReqB>>,
     V: Verifier,
 {
-    pub(super) const fn refused(response: S::Response) -> Self {
-        Self { state: State::Refused { response: Some(response) }, private: false }
+    pub(super) fn refused(response: S::Response) -> Self {
+        let state = State::Refused { response: Some(response) };
+        Self { state, closing: Closing::default() }
     }
 
-    pub(super) const fn calling(future: S::Future, private: bool) -> Self {
-        Self { state: State::Calling { future }, private }
+    pub(super) const fn calling(future: S::Future, closing: Closing) -> Self {
+        Self { state: State::Calling { future }, closing }
     }
 
-    pub(super) fn verifying(
-        verification: V::Future,
+    pub(super) fn waiting(
+        stage: Stage<V::Future>,
         inner: S,
         shared: Arc<IntrospectLayer<V, R>>,
         request: Request<ReqB>,
-        presented: Presented,
+        presentation: Presentation,
     ) -> Self {
-        let waiting = Waiting {
-            verification: Some(verification),
-            inner,
-            shared,
-            request: Some(request),
-            presented,
-        };
-        let private = presented.private();
-        Self { state: State::Waiting { waiting: Box::pin(waiting) }, private }
+        let (request, closing) = (Some(request), Closing::default());
+        let waiting = Waiting { stage, inner, shared, request, presentation, closing };
+        let state = State::Waiting { waiting: Box::pin(waiting) };
+        Self { state, closing: Closing::default() }
     }
 }
 
@@ -109,17 +122,17 @@ where
                 }
                 StateProj::Waiting { waiting } => {
                     let next = match ready!(waiting.as_mut().poll_called(cx))? {
-                        Ok(future) => State::Calling { future },
+                        Ok((future, closing)) => {
+                            *this.closing = closing;
+                            State::Calling { future }
+                        }
                         Err(refusal) => State::Refused { response: Some(refusal) },
                     };
                     this.state.set(next);
                 }
                 StateProj::Calling { future } => {
                     let mut response = ready!(future.poll(cx))?;
-                    if *this.private && response.status().is_success() {
-                        let private = HeaderValue::from_static("private");
-                        response.headers_mut().entry(CACHE_CONTROL).or_insert(private);
-                    }
+                    this.closing.close(&mut response);
                     return Poll::Ready(Ok(response));
                 }
             }
@@ -133,25 +146,49 @@ where
     V: Verifier,
     R: Respond<ResB>,
 {
-    /// Verifies the token, waits for the inner service, and calls it; or else gives the refusal.
+    /// Decides about the request, waits for the inner service, and calls it; or else gives the refusal.
     #[expect(clippy::type_complexity, reason = "names the future and the refusal as they are")]
     fn poll_called(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Result<S::Future, Response<ResB>>, S::Error>> {
+    ) -> Poll<Result<Result<(S::Future, Closing), Response<ResB>>, S::Error>> {
         let mut this = self.project();
-        if let Some(verification) = this.verification.as_mut().as_pin_mut() {
-            let outcome = ready!(verification.poll(cx));
-            this.verification.set(None);
-            let request = this.request.as_mut().expect("polled after completion");
-            if let Err(error) = this.shared.admit(outcome, None, *this.presented, request) {
-                return Poll::Ready(Ok(Err(this.shared.refuse(&error, request))));
+        loop {
+            let verdict = match this.stage.as_mut().project() {
+                StageProj::Verifying { verification } => {
+                    let outcome = ready!(verification.poll(cx));
+                    let request = this.request.as_mut().expect("polled after completion");
+                    match this.shared.admit(outcome, None, this.presentation, request) {
+                        Verdict::Now(verdict) => verdict,
+                        Verdict::Later(admitting) => {
+                            this.stage.set(Stage::Admitting { admitting });
+                            continue;
+                        }
+                    }
+                }
+                StageProj::Admitting { admitting } => {
+                    let admission = ready!(Pin::new(admitting).poll(cx));
+                    let request = this.request.as_mut().expect("polled after completion");
+                    this.shared.settle(admission, this.presentation, request)
+                }
+                StageProj::Admitted => {
+                    // The readiness of the inner service was given up before.
+                    ready!(this.inner.poll_ready(cx))?;
+                    let request = this.request.take().expect("polled after completion");
+                    let closing = std::mem::take(this.closing);
+                    return Poll::Ready(Ok(Ok((this.inner.call(request), closing))));
+                }
+            };
+            match verdict {
+                Ok(closing) => *this.closing = closing,
+                Err(error) => {
+                    let request = this.request.as_ref().expect("polled after completion");
+                    let refusal = this.shared.refuse(&error, Some(this.presentation), request);
+                    return Poll::Ready(Ok(Err(refusal)));
+                }
             }
+            this.stage.set(Stage::Admitted);
         }
-        // The readiness of the inner service was given up before the verification.
-        ready!(this.inner.poll_ready(cx))?;
-        let request = this.request.take().expect("polled after completion");
-        Poll::Ready(Ok(Ok(this.inner.call(request))))
     }
 }
 

@@ -9,8 +9,8 @@ use tower_service::Service;
 
 use super::{
     IntrospectLayer,
-    admit::{Credentials, Presented},
-    future::ResponseFuture,
+    admit::{Closing, Credentials, Presentation, Verdict},
+    future::{ResponseFuture, Stage},
 };
 use crate::{
     error::VerifyError,
@@ -99,32 +99,31 @@ where
                     .extensions_mut()
                     .insert(Anonymous::new(Arc::clone(shared.policy.challenges())));
                 shared.cover_credentials(request.headers_mut());
-                ResponseFuture::calling(self.inner.call(request), false)
+                ResponseFuture::calling(self.inner.call(request), Closing::default())
             }
             Ok(Credentials::Token(token)) => {
-                let presented = Presented::of(&token);
+                let presentation = Presentation::of(&token);
                 let question = shared.question(token, &request);
                 match shared.verify_now(question) {
-                    Ok((outcome, at)) => match shared.admit(outcome, at, presented, &mut request) {
-                        Ok(()) => {
-                            let future = self.inner.call(request);
-                            ResponseFuture::calling(future, presented.private())
+                    Ok((outcome, at)) => {
+                        match shared.admit(outcome, at, &presentation, &mut request) {
+                            Verdict::Now(Ok(closing)) => {
+                                ResponseFuture::calling(self.inner.call(request), closing)
+                            }
+                            Verdict::Now(Err(error)) => {
+                                self.refuse(&error, Some(&presentation), &request)
+                            }
+                            Verdict::Later(admitting) => {
+                                self.wait(Stage::Admitting { admitting }, request, presentation)
+                            }
                         }
-                        Err(error) => self.refuse(&error, &request),
-                    },
+                    }
                     Err(verification) => {
-                        let inner = self.release();
-                        ResponseFuture::verifying(
-                            verification,
-                            inner,
-                            Arc::clone(&self.shared),
-                            request,
-                            presented,
-                        )
+                        self.wait(Stage::Verifying { verification }, request, presentation)
                     }
                 }
             }
-            Err(error) => self.refuse(&error, &request),
+            Err(error) => self.refuse(&error, None, &request),
         }
     }
 }
@@ -142,9 +141,25 @@ impl<S: Clone, V, R> Introspect<S, V, R> {
         unready
     }
 
+    fn wait<ReqB, ResB>(
+        &mut self,
+        stage: Stage<V::Future>,
+        request: Request<ReqB>,
+        presentation: Presentation,
+    ) -> ResponseFuture<S, V, R, ReqB>
+    where
+        S: Service<Request<ReqB>, Response = Response<ResB>>,
+        V: Verifier,
+    {
+        let inner = self.release();
+        let shared = Arc::clone(&self.shared);
+        ResponseFuture::waiting(stage, inner, shared, request, presentation)
+    }
+
     fn refuse<ReqB, ResB>(
         &mut self,
         error: &VerifyError,
+        presentation: Option<&Presentation>,
         request: &Request<ReqB>,
     ) -> ResponseFuture<S, V, R, ReqB>
     where
@@ -154,7 +169,7 @@ impl<S: Clone, V, R> Introspect<S, V, R> {
     {
         // A connection that idles after a refusal must not go on holding a permit.
         self.inner = self.inner.clone();
-        ResponseFuture::refused(self.shared.refuse(error, request))
+        ResponseFuture::refused(self.shared.refuse(error, presentation, request))
     }
 }
 

@@ -25,6 +25,7 @@
 //! assert_eq!(theirs.admit(active, Scheme::Bearer).unwrap().subject(), Some("alice"));
 //! ```
 
+mod admit;
 mod implied;
 mod observe;
 mod requirement;
@@ -32,11 +33,12 @@ mod verified;
 
 use std::{sync::Arc, time::Duration};
 
-use self::implied::ImpliedScopes;
 pub(crate) use self::verified::{
-    Anonymous, challenge_of, completed, is_known, met, strip_identity, token_of,
+    Anonymous, challenge_of, completed, is_known, met, scheme_of, strip_identity, token_of,
 };
+use self::{admit::Judged, implied::ImpliedScopes};
 pub use self::{
+    admit::{Admission, Admitting, AdmittingFuture},
     observe::Observer,
     requirement::{DetailMatcher, Requirement},
     verified::{Identity, VerifiedToken},
@@ -46,6 +48,7 @@ use crate::{
     clock::{Clock, Moment, Reading, SystemClock, UnixTime},
     credentials::Scheme,
     error::{ErrorKind, TokenKind, VerifyError},
+    proof::{Presented, Proofs},
     respond::Challenge,
     verify::ActiveToken,
 };
@@ -63,6 +66,7 @@ pub struct Policy {
     audiences: Vec<Box<str>>,
     issuers: Option<Vec<Box<str>>>,
     clock: Arc<dyn Clock>,
+    proofs: Proofs,
     terms: Arc<Terms>,
 }
 
@@ -88,6 +92,7 @@ impl Policy {
             audiences: vec![audience.into()],
             issuers: None,
             clock: Arc::new(SystemClock),
+            proofs: Proofs::default(),
             terms: Arc::new(Terms {
                 leeway: DEFAULT_LEEWAY,
                 requirements: Vec::new(),
@@ -173,7 +178,49 @@ impl Policy {
     /// Sets what clients are told when they are refused. By default the audience is the realm.
     #[must_use]
     pub fn challenge(self, challenge: Challenge) -> Self {
+        let challenge = self.proofs.announce(challenge);
         self.with(|terms| terms.challenge = Arc::new(challenge))
+    }
+
+    /// Admits tokens that are bound to a key by DPoP, with a proof for each request (RFC 9449).
+    ///
+    /// Without this, such tokens are refused. Bearer tokens are still admitted, unless
+    /// [`require_binding`](Self::require_binding) is set. See [`Dpop`](crate::proof::Dpop).
+    #[cfg(all(feature = "dpop", feature = "_crypto"))]
+    #[cfg_attr(docsrs, doc(cfg(feature = "dpop")))]
+    #[must_use]
+    pub fn dpop(mut self, dpop: crate::proof::Dpop) -> Self {
+        self.proofs.dpop = Some(dpop);
+        self.announced()
+    }
+
+    /// Refuses tokens that are bound to no key: a stolen token is then useless by itself.
+    ///
+    /// ```
+    /// use tower_introspect::{Policy, proof::Dpop};
+    ///
+    /// let policy = Policy::new("https://api.example.com")
+    ///     .dpop(Dpop::new("https://api.example.com")?)
+    ///     .require_binding();
+    /// # let _ = policy;
+    /// # Ok::<(), tower_introspect::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn require_binding(mut self) -> Self {
+        self.proofs.required = true;
+        self.announced()
+    }
+
+    /// Asks what the FAPI 2.0 Security Profile does of a resource server (§5.3.4, §5.4.1): that tokens
+    /// are bound to a key, and that they and their proofs are signed by PS256, ES256 or EdDSA.
+    ///
+    /// How an introspected token is signed is not known here, and up to its authorization server.
+    #[cfg(all(feature = "dpop", feature = "_crypto"))]
+    #[cfg_attr(docsrs, doc(cfg(feature = "dpop")))]
+    #[must_use]
+    pub fn fapi2(mut self) -> Self {
+        self.proofs.fapi2 = true;
+        self.require_binding()
     }
 
     /// Names, in challenges, the document that describes this service (RFC 9728 §5.1).
@@ -190,23 +237,78 @@ impl Policy {
         self.challenge(challenge.scope(Scope::parse(scope)))
     }
 
-    /// Decides about a token that was presented under `scheme`.
+    /// Decides about a token that was presented under `scheme`, where nothing can be shown beside it:
+    /// one that is bound to a key is refused. With the request at hand, use
+    /// [`admit_presented`](Self::admit_presented).
     ///
     /// # Errors
     ///
     /// If anything this policy asks for is not met. Authentication is judged before authorization:
     /// an expired token that also lacks scope is expired.
     pub fn admit(&self, active: ActiveToken, scheme: Scheme) -> Result<VerifiedToken, VerifyError> {
-        self.admit_at(active, scheme, None)
+        // Nothing can be pending where nothing was shown.
+        self.judge(active, scheme, None, None)?.verdict
+    }
+
+    /// Decides about a token that came with a request, and with what shows that its key is at hand.
+    ///
+    /// Whether a proof was used before is found out last, when nothing else is wrong that is to be
+    /// answered 401: so no refusal uses up the proof of another request, and a bad proof is never
+    /// answered 403. That may take time, if a shared store is asked. What it costs beyond
+    /// [`admit`](Self::admit) is the verification of one signature, and that only for a token that is
+    /// good and a proof that is signed by the key it is bound to.
+    ///
+    /// ```
+    /// use http::{HeaderMap, Method, Uri};
+    /// use tower_introspect::{
+    ///     Policy,
+    ///     claims::Claims,
+    ///     clock::{Moment, SystemClock},
+    ///     credentials::Token,
+    ///     proof::Presented,
+    ///     respond::RequestHead,
+    ///     verify::{self, ActiveToken},
+    /// };
+    ///
+    /// let claims = Claims::from_json(br#"{"sub": "alice", "aud": "https://api.example.com"}"#).unwrap();
+    /// let start = Moment::now(&SystemClock);
+    /// let active = ActiveToken::new("https://as.example.com", claims, verify::Method::Custom, start);
+    ///
+    /// let (method, uri, headers) = (Method::GET, Uri::from_static("/"), HeaderMap::new());
+    /// let token = Token::bearer("abc").unwrap();
+    /// let presented = Presented::new(&token, RequestHead::new(&method, &uri, &headers));
+    ///
+    /// let policy = Policy::new("https://api.example.com");
+    /// let admitted = policy.admit_presented(active, &presented).now_or_later();
+    /// let admission = admitted.expect("no store is asked")?;
+    /// assert_eq!(admission.token().subject(), Some("alice"));
+    /// # Ok::<(), tower_introspect::VerifyError>(())
+    /// ```
+    #[must_use]
+    pub fn admit_presented(&self, active: ActiveToken, presented: &Presented<'_>) -> Admitting {
+        self.admit_presented_at(active, presented, None)
     }
 
     /// The same, just after a reading of a clock.
-    pub(crate) fn admit_at(
+    pub(crate) fn admit_presented_at(
+        &self,
+        active: ActiveToken,
+        presented: &Presented<'_>,
+        at: Option<Reading>,
+    ) -> Admitting {
+        match self.judge(active, presented.scheme(), Some(presented), at) {
+            Ok(judged) => judged.settle(),
+            Err(error) => Admitting::done(Err(error)),
+        }
+    }
+
+    fn judge(
         &self,
         active: ActiveToken,
         scheme: Scheme,
+        presented: Option<&Presented<'_>>,
         at: Option<Reading>,
-    ) -> Result<VerifiedToken, VerifyError> {
+    ) -> Result<Judged, VerifyError> {
         let now = at.map_or_else(|| Moment::now(&*self.clock), |at| at.by(&*self.clock));
         let claims = active.claims();
         self.check_issuer(active.issuer())?;
@@ -214,23 +316,33 @@ impl Policy {
             // What it was verified with is gone, whoever remembered it.
             return Err(ErrorKind::UnknownKey.into());
         }
+        self.check_algorithm(&active)?;
         check_kind(claims)?;
         self.check_time(claims, now.wall())?;
         self.check_audience(claims)?;
-        check_possession(claims, scheme)?;
+        let shown = self.proofs.check(claims, scheme, presented, now)?;
         let age = now.since(active.verified_at());
-        let mut token = VerifiedToken::new(active, age, now.wall(), Arc::clone(&self.terms));
-        Requirement::check_all(&self.terms.requirements, &token)?;
-        for (requirement, observer) in &self.terms.observed {
-            if let Some(error) = observer.note(requirement.check(&token)) {
-                token.observe(error);
+        let mut token =
+            VerifiedToken::new(active, scheme, age, now.wall(), Arc::clone(&self.terms));
+        let verdict = Requirement::check_all(&self.terms.requirements, &token);
+        if verdict.is_ok() {
+            for (requirement, observer) in &self.terms.observed {
+                if let Some(error) = observer.note(requirement.check(&token)) {
+                    token.observe(error);
+                }
             }
         }
-        Ok(token)
+        Ok(Judged { verdict: verdict.map(|()| token), shown })
     }
 
     pub(crate) fn challenges(&self) -> &Arc<Challenge> {
         &self.terms.challenge
+    }
+
+    /// Tells clients which schemes are spoken now.
+    fn announced(self) -> Self {
+        let challenge = Challenge::clone(&self.terms.challenge);
+        self.challenge(challenge)
     }
 
     fn with(mut self, change: impl FnOnce(&mut Terms)) -> Self {
@@ -255,6 +367,21 @@ impl Policy {
             }
             _ => Ok(()),
         }
+    }
+
+    #[cfg(all(feature = "jwt", feature = "_crypto"))]
+    fn check_algorithm(&self, active: &ActiveToken) -> Result<(), ErrorKind> {
+        let weak = |algorithm| !crate::proof::FAPI2.contains(&algorithm);
+        if self.proofs.fapi2 && active.algorithm().is_some_and(weak) {
+            return Err(ErrorKind::UnsupportedAlgorithm);
+        }
+        Ok(())
+    }
+
+    #[cfg(not(all(feature = "jwt", feature = "_crypto")))]
+    #[expect(clippy::unused_self, reason = "without local verification there is none to see")]
+    const fn check_algorithm(&self, _: &ActiveToken) -> Result<(), ErrorKind> {
+        Ok(())
     }
 
     /// A token is valid from `nbf` on and until just before `exp` (RFC 7519 §4.1.4, §4.1.5).
@@ -284,16 +411,6 @@ impl Policy {
 fn check_kind(claims: &Claims) -> Result<(), ErrorKind> {
     let says_refresh = claims.call_it_refresh_token();
     if says_refresh { Err(ErrorKind::WrongTokenKind(TokenKind::Refresh)) } else { Ok(()) }
-}
-
-/// A token that is bound to a key is no bearer token (RFC 8705 §3, RFC 9449 §7.2), and a token
-/// that is not must not come under a scheme that says it is (RFC 9449 §7.1).
-///
-/// Nothing here can show possession of a key, so every bound token is refused, whatever the kind
-/// of its binding.
-fn check_possession(claims: &Claims, scheme: Scheme) -> Result<(), ErrorKind> {
-    let bound = claims.confirmation().is_some() || claims.call_it_bound();
-    if bound || scheme != Scheme::Bearer { Err(ErrorKind::UnprovenPossession) } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use super::{Requirement, Terms, requirement::add};
 use crate::{
     claims::{Claims, Scope},
     clock::UnixTime,
+    credentials::Scheme,
     error::{ErrorKind, VerifyError},
     respond::Challenge,
     verify::{ActiveToken, Method},
@@ -19,7 +20,9 @@ use crate::{
 #[derive(Clone)]
 pub struct VerifiedToken {
     active: ActiveToken,
-    decision_age: Duration,
+    scheme: Scheme,
+    /// In nanoseconds: some centuries, in half the room.
+    decision_age: u64,
     admitted_at: UnixTime,
     terms: Arc<Terms>,
     /// What was asked of it after it was let in, and met. The first costs no allocation.
@@ -54,14 +57,16 @@ impl Observed {
 }
 
 impl VerifiedToken {
-    pub(super) const fn new(
+    pub(super) fn new(
         active: ActiveToken,
+        scheme: Scheme,
         decision_age: Duration,
         admitted_at: UnixTime,
         terms: Arc<Terms>,
     ) -> Self {
         let (met, observed) = (None, Observed(None));
-        Self { active, decision_age, admitted_at, terms, met, observed }
+        let decision_age = u64::try_from(decision_age.as_nanos()).unwrap_or(u64::MAX);
+        Self { active, scheme, decision_age, admitted_at, terms, met, observed }
     }
 
     /// The issuer that vouches for the token.
@@ -164,7 +169,14 @@ impl VerifiedToken {
     /// A revocation within this time may not have been seen.
     #[must_use]
     pub fn decision_age(&self) -> Duration {
-        self.decision_age
+        Duration::from_nanos(self.decision_age)
+    }
+
+    /// The scheme under which the token was presented. That of a token that is bound to a key by DPoP
+    /// is [`Dpop`](Scheme::Dpop), and of no other (RFC 9449 §7.1, §7.2).
+    #[must_use]
+    pub fn scheme(&self) -> Scheme {
+        self.scheme
     }
 
     /// When the token was let in, by the clock of the policy.
@@ -194,7 +206,7 @@ impl fmt::Debug for VerifiedToken {
         f.debug_struct("VerifiedToken")
             .field("issuer", &self.issuer())
             .field("method", &self.method())
-            .field("decision_age", &self.decision_age)
+            .field("decision_age", &self.decision_age())
             .finish_non_exhaustive()
     }
 }
@@ -292,6 +304,11 @@ pub(crate) fn completed(extensions: &Extensions, error: VerifyError) -> VerifyEr
     add(&mut scope, needed.split(' ').map(Into::into));
     let scope = scope.join(" ");
     error.with_scope(&scope)
+}
+
+/// The scheme under which the token of a request came.
+pub(crate) fn scheme_of(extensions: &Extensions) -> Option<Scheme> {
+    extensions.get::<VerifiedToken>().map(VerifiedToken::scheme)
 }
 
 /// What clients are told where the request is let in.

@@ -8,7 +8,7 @@ use tower_service::Service;
 
 use super::{RequireLayer, future::ResponseFuture};
 use crate::{
-    policy::challenge_of,
+    policy::{challenge_of, scheme_of},
     respond::{self, Auto, Refusal, RequestHead, Respond},
 };
 
@@ -59,7 +59,10 @@ where
                 // What `poll_ready` reserved goes back: nothing will be called.
                 self.inner = self.inner.clone();
                 let challenge = challenge_of(request.extensions());
-                let refusal = Refusal::new(&error, RequestHead::of(&request), &challenge);
+                let mut refusal = Refusal::new(&error, RequestHead::of(&request), &challenge);
+                if let Some(scheme) = scheme_of(request.extensions()) {
+                    refusal = refusal.presented_under(scheme);
+                }
                 ResponseFuture::answered(respond::refuse(&*self.layer.responder, &refusal))
             }
         }

@@ -102,6 +102,27 @@ impl ResourceServerBuilder {
         self.policy(|policy| policy.require(requirement))
     }
 
+    /// Admits tokens that are bound to a key by DPoP. See [`Policy::dpop`].
+    ///
+    /// ```
+    /// use tower_introspect::{ResourceServer, proof::Dpop};
+    ///
+    /// let builder = ResourceServer::builder("https://api.example.com")
+    ///     .dpop(Dpop::new("https://api.example.com")?.require_nonce());
+    /// # let _ = builder;
+    /// # Ok::<(), tower_introspect::ConfigError>(())
+    /// ```
+    #[cfg(all(feature = "dpop", feature = "_crypto"))]
+    #[cfg_attr(docsrs, doc(cfg(feature = "dpop")))]
+    pub fn dpop(self, dpop: crate::proof::Dpop) -> Self {
+        self.policy(|policy| policy.dpop(dpop))
+    }
+
+    /// Refuses tokens that are bound to no key. See [`Policy::require_binding`].
+    pub fn require_binding(self) -> Self {
+        self.policy(Policy::require_binding)
+    }
+
     /// Sets how far the clocks of issuers may be off. See [`Policy::leeway`].
     pub fn leeway(self, leeway: Duration) -> Self {
         self.policy(|policy| policy.leeway(leeway))

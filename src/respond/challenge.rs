@@ -1,11 +1,11 @@
-//! The `WWW-Authenticate` challenge (RFC 6750 §3, RFC 9110 §11.6.1).
+//! The `WWW-Authenticate` challenges (RFC 6750 §3, RFC 9449 §7, RFC 9110 §11.6.1).
 
 use std::fmt::Write as _;
 
-use http::HeaderValue;
+use http::{HeaderValue, StatusCode};
 
 use super::table::{Shape, row};
-use crate::{claims::Scope, error::VerifyError};
+use crate::{claims::Scope, credentials::Scheme, error::VerifyError};
 
 /// What a service tells clients about itself when it refuses them.
 ///
@@ -25,6 +25,9 @@ pub struct Challenge {
     realm: Box<str>,
     resource_metadata: Option<Box<str>>,
     scope: Scope,
+    bearer: bool,
+    /// The algorithms of proofs, where the scheme `DPoP` is spoken.
+    dpop: Option<Box<str>>,
 }
 
 impl Challenge {
@@ -34,7 +37,13 @@ impl Challenge {
     #[must_use]
     pub fn new(realm: &str) -> Self {
         let realm = if realm.is_empty() { "protected" } else { realm };
-        Self { realm: printable(realm).into(), resource_metadata: None, scope: Scope::default() }
+        Self {
+            realm: printable(realm).into(),
+            resource_metadata: None,
+            scope: Scope::default(),
+            bearer: true,
+            dpop: None,
+        }
     }
 
     /// Names the document that describes this service (RFC 9728 §5.1).
@@ -56,33 +65,107 @@ impl Challenge {
         self.scope.contains(scope)
     }
 
-    /// The value of `WWW-Authenticate` for this refusal, if there is to be one.
+    /// Says that the scheme `DPoP` is spoken as well, with proofs of these algorithms (RFC 9449 §7.1).
     ///
-    /// Nothing that a client sent is part of it.
+    /// [`Policy::dpop`](crate::Policy::dpop) does this by itself.
+    ///
+    /// ```
+    /// use tower_introspect::{ErrorKind, VerifyError, respond::Challenge};
+    ///
+    /// let challenge = Challenge::new("payments").dpop(["ES256", "PS256"]);
+    /// let missing = VerifyError::new(ErrorKind::MissingCredentials);
+    /// let challenges: Vec<_> = challenge.headers(&missing, None).collect();
+    /// assert_eq!(
+    ///     challenges,
+    ///     ["Bearer realm=\"payments\"", "DPoP realm=\"payments\", algs=\"ES256 PS256\""]
+    /// );
+    /// ```
+    #[must_use]
+    pub fn dpop<'a>(mut self, algorithms: impl IntoIterator<Item = &'a str>) -> Self {
+        let algorithms: Vec<_> = algorithms.into_iter().collect();
+        self.dpop = Some(printable(&algorithms.join(" ")).into());
+        self
+    }
+
+    /// Says that bearer tokens are no use here. Without effect where `DPoP` is not spoken either.
+    #[must_use]
+    pub const fn without_bearer(mut self) -> Self {
+        self.bearer = false;
+        self
+    }
+
+    /// The first of [`headers`](Self::headers) where it is not known how the client authenticates:
+    /// the only one where one scheme is spoken.
     #[must_use]
     pub fn header(&self, error: &VerifyError) -> Option<HeaderValue> {
-        let code = match row(error.kind()).challenge {
-            Shape::Absent => return None,
-            Shape::Bare => None,
-            Shape::Error(code) => Some(code),
+        self.headers(error, None).next()
+    }
+
+    /// The values of `WWW-Authenticate` for this refusal, if there are to be any: one for each scheme,
+    /// that of `used` first.
+    ///
+    /// What is wrong is told under the scheme that was `used`; the others are named as what could be
+    /// used instead (RFC 9449 §7.2). Where it is not known, or was none of these, all tell it. What is
+    /// wrong with a proof is told under `DPoP` alone.
+    ///
+    /// Nothing that a client sent is part of it.
+    pub fn headers(
+        &self,
+        error: &VerifyError,
+        used: Option<Scheme>,
+    ) -> impl Iterator<Item = HeaderValue> {
+        let row = row(error.kind());
+        let used = used.filter(|scheme| self.speaks(*scheme));
+        let mut schemes = [Scheme::Bearer, Scheme::Dpop];
+        if used == Some(Scheme::Dpop) {
+            schemes.reverse();
+        }
+        let challenge = |scheme| match row.challenge {
+            Shape::Absent => None,
+            Shape::Proof(code) => {
+                (scheme == Scheme::Dpop).then(|| self.render(scheme, Some((code, error))))?
+            }
+            _ if !self.speaks(scheme) => None,
+            Shape::Bare => self.render(scheme, None),
+            Shape::Error(code) if used.is_none_or(|used| used == scheme) => {
+                self.render(scheme, Some((code, error)))
+            }
+            // Who may not have this gets it under no other scheme either.
+            Shape::Error(_) if row.status == StatusCode::FORBIDDEN => None,
+            Shape::Error(_) => self.render(scheme, None),
         };
-        let mut params = Params::new("Bearer");
+        schemes.map(challenge).into_iter().flatten()
+    }
+
+    fn speaks(&self, scheme: Scheme) -> bool {
+        match scheme {
+            Scheme::Bearer => self.bearer || self.dpop.is_none(),
+            Scheme::Dpop => self.dpop.is_some(),
+        }
+    }
+
+    /// The challenge of one scheme, perhaps with what is wrong.
+    fn render(&self, scheme: Scheme, wrong: Option<(&str, &VerifyError)>) -> Option<HeaderValue> {
+        let mut params = Params::new(scheme.as_str());
         params.add("realm", &self.realm);
-        if let Some(code) = code {
+        if let Some((code, _)) = wrong {
             params.add("error", code);
         }
-        let needed = error.scope().map(Scope::parse);
+        let needed = wrong.and_then(|(_, error)| error.scope()).map(Scope::parse);
         let scope = needed.as_ref().unwrap_or(&self.scope);
         if !scope.is_empty() {
             params.add("scope", scope.as_str());
         }
-        if let Some(step_up) = error.step_up() {
+        if let Some(step_up) = wrong.and_then(|(_, error)| error.step_up()) {
             if let Some(acr_values) = &step_up.acr_values {
                 params.add("acr_values", acr_values);
             }
             if let Some(max_age) = step_up.max_age {
                 params.add("max_age", &max_age.as_secs().to_string());
             }
+        }
+        if let Some(algorithms) = self.dpop.as_deref().filter(|_| scheme == Scheme::Dpop) {
+            params.add("algs", algorithms);
         }
         if let Some(url) = &self.resource_metadata {
             params.add("resource_metadata", url);

@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use http::{
-    HeaderMap, HeaderValue, Response,
+    HeaderMap, HeaderName, HeaderValue, Response,
     header::{CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 
 use super::{Refusal, table::row};
 use crate::error::{ErrorKind, VerifyError};
+
+/// Where a client finds the nonce for its next proofs (RFC 9449 §8.1, §9).
+pub(crate) const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 
 /// When to try again, where nobody said.
 const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -24,8 +27,12 @@ pub(super) fn render<B: Default>(refusal: &Refusal<'_>) -> Response<B> {
 pub(super) fn explain(refusal: &Refusal<'_>, headers: &mut HeaderMap) {
     // What is refused now may be granted with the next token (RFC 9111 §3.5 leaves it to us).
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if let Some(challenge) = refusal.challenge.header(refusal.error) {
-        headers.insert(WWW_AUTHENTICATE, challenge);
+    // A field for each, as not every client reads a list (RFC 9110 §11.6.1).
+    for challenge in refusal.challenge.headers(refusal.error, refusal.scheme()) {
+        headers.append(WWW_AUTHENTICATE, challenge);
+    }
+    if let Some(nonce) = refusal.error.nonce() {
+        headers.insert(DPOP_NONCE, nonce.clone());
     }
     if let Some(after) = retry_after(refusal.error) {
         headers.insert(RETRY_AFTER, after.as_secs().into());
@@ -35,7 +42,9 @@ pub(super) fn explain(refusal: &Refusal<'_>, headers: &mut HeaderMap) {
 /// When to try again, in whole seconds, rounded up so that nobody comes too early.
 fn retry_after(error: &VerifyError) -> Option<Duration> {
     let after = match error.kind() {
-        ErrorKind::Unavailable => error.retry_after().unwrap_or(DEFAULT_RETRY_AFTER),
+        ErrorKind::Unavailable | ErrorKind::ReplayUnavailable => {
+            error.retry_after().unwrap_or(DEFAULT_RETRY_AFTER)
+        }
         _ => error.retry_after()?,
     };
     let round_up = u64::from(after.subsec_nanos() > 0);

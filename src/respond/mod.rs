@@ -51,8 +51,9 @@ use ::http::{
     header::{ACCESS_CONTROL_REQUEST_METHOD, CONTENT_TYPE, ORIGIN},
 };
 
+pub(crate) use self::http::DPOP_NONCE;
 pub use self::{challenge::Challenge, problem::ProblemJson};
-use crate::{error::VerifyError, telemetry};
+use crate::{credentials::Scheme, error::VerifyError, telemetry};
 
 /// What of a request is known before its body.
 ///
@@ -134,6 +135,7 @@ pub struct Refusal<'a> {
     error: &'a VerifyError,
     head: RequestHead<'a>,
     challenge: &'a Challenge,
+    scheme: Option<Scheme>,
 }
 
 impl<'a> Refusal<'a> {
@@ -144,7 +146,15 @@ impl<'a> Refusal<'a> {
         head: RequestHead<'a>,
         challenge: &'a Challenge,
     ) -> Self {
-        Self { error, head, challenge }
+        Self { error, head, challenge, scheme: None }
+    }
+
+    /// Says under which scheme the token came, where the `Authorization` field can't tell: it was
+    /// removed, or the token was found elsewhere.
+    #[must_use]
+    pub const fn presented_under(mut self, scheme: Scheme) -> Self {
+        self.scheme = Some(scheme);
+        self
     }
 
     /// Why.
@@ -163,6 +173,13 @@ impl<'a> Refusal<'a> {
     #[must_use]
     pub const fn challenge(&self) -> &'a Challenge {
         self.challenge
+    }
+
+    /// The scheme under which the client authenticates, if it is one and known: the one whose challenge
+    /// tells what is wrong (RFC 9449 §7.2).
+    #[must_use]
+    pub fn scheme(&self) -> Option<Scheme> {
+        self.scheme.or_else(|| Scheme::used_in(self.head.headers))
     }
 
     /// The response of an HTTP API: status, `WWW-Authenticate`, `Retry-After`, no body.

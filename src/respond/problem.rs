@@ -62,7 +62,7 @@ fn document(refusal: &Refusal<'_>) -> Bytes {
     let row = row(refusal.error.kind());
     let title = row.status.canonical_reason().unwrap_or("Error");
     let error = match row.challenge {
-        Shape::Error(code) => format!(",\"error\":\"{code}\""),
+        Shape::Error(code) | Shape::Proof(code) => format!(",\"error\":\"{code}\""),
         Shape::Absent | Shape::Bare => String::new(),
     };
     let (status, detail) = (row.status.as_u16(), row.message);

@@ -24,6 +24,8 @@ pub(super) enum Shape {
     Bare,
     /// With this error code.
     Error(&'static str),
+    /// With this error code, under the scheme `DPoP` alone, since it is about a proof (RFC 9449 §7.1).
+    Proof(&'static str),
 }
 
 /// The status codes of gRPC that are used here.
@@ -51,7 +53,7 @@ impl GrpcStatus {
 pub(super) const fn row(kind: ErrorKind) -> Row {
     use ErrorKind as Kind;
     use GrpcStatus::{Internal, PermissionDenied, ResourceExhausted, Unauthenticated, Unavailable};
-    use Shape::{Absent, Bare, Error};
+    use Shape::{Absent, Bare, Error, Proof};
 
     let (status, challenge, grpc, message) = match kind {
         Kind::MissingCredentials | Kind::UnsupportedScheme => {
@@ -84,6 +86,18 @@ pub(super) const fn row(kind: ErrorKind) -> Row {
         | Kind::UnprovenPossession => {
             (StatusCode::UNAUTHORIZED, Error("invalid_token"), Unauthenticated, "invalid token")
         }
+        Kind::InvalidProof => (
+            StatusCode::UNAUTHORIZED,
+            Proof("invalid_dpop_proof"),
+            Unauthenticated,
+            "invalid proof of possession",
+        ),
+        Kind::NonceRequired => (
+            StatusCode::UNAUTHORIZED,
+            Proof("use_dpop_nonce"),
+            Unauthenticated,
+            "nonce required in the proof of possession",
+        ),
         Kind::InsufficientScope => (
             StatusCode::FORBIDDEN,
             Error("insufficient_scope"),
@@ -100,7 +114,7 @@ pub(super) const fn row(kind: ErrorKind) -> Row {
         Kind::TooManyRequests => {
             (StatusCode::TOO_MANY_REQUESTS, Absent, ResourceExhausted, "too many requests")
         }
-        Kind::Unavailable => (
+        Kind::Unavailable | Kind::ReplayUnavailable => (
             StatusCode::SERVICE_UNAVAILABLE,
             Absent,
             Unavailable,
@@ -121,7 +135,7 @@ mod tests {
     use super::*;
     use crate::error::Blame;
 
-    const KINDS: [ErrorKind; 31] = [
+    const KINDS: [ErrorKind; 34] = [
         ErrorKind::MissingCredentials,
         ErrorKind::UnsupportedScheme,
         ErrorKind::MalformedCredentials,
@@ -145,6 +159,8 @@ mod tests {
         ErrorKind::Revoked,
         ErrorKind::NotIntrospectable,
         ErrorKind::UnprovenPossession,
+        ErrorKind::InvalidProof,
+        ErrorKind::NonceRequired,
         ErrorKind::InsufficientScope,
         ErrorKind::InsufficientAuthentication,
         ErrorKind::Denied,
@@ -153,6 +169,7 @@ mod tests {
         ErrorKind::BadResponse,
         ErrorKind::CredentialsRejected,
         ErrorKind::Misconfigured,
+        ErrorKind::ReplayUnavailable,
     ];
 
     #[test]

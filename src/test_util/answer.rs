@@ -138,7 +138,10 @@ impl State {
         };
         let mut body = claims.clone();
         body.insert("active".into(), true.into());
-        body.entry("token_type").or_insert_with(|| "Bearer".into());
+        // RFC 9449 §6.2.
+        let bound = body.get("cnf").is_some_and(|bound| bound.get("jkt").is_some());
+        let kind = if bound { "DPoP" } else { "Bearer" };
+        body.entry("token_type").or_insert_with(|| kind.into());
         Value::Object(body)
     }
 

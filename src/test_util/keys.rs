@@ -84,6 +84,11 @@ impl Keys {
     }
 }
 
+/// A key that is always the same for a name.
+pub(super) fn derived(algorithm: Algorithm, name: &str) -> SigningKey {
+    make(algorithm, name, 0)
+}
+
 pub(super) fn kid(key: &SigningKey) -> &str {
     key.kid().unwrap_or_default()
 }

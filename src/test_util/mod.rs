@@ -61,6 +61,10 @@
 //! server.clear(Endpoint::Jwks);
 //! ```
 //!
+//! # Tokens that are bound to a key
+//!
+//! With the feature `dpop`, [`Prover`] makes proofs good and bad, and a client that sends them.
+//!
 //! # Security
 //!
 //! The keys are public knowledge. Nothing but a test may trust this server.
@@ -69,6 +73,8 @@ mod answer;
 mod assertion;
 mod client;
 mod clock;
+#[cfg(feature = "dpop")]
+mod dpop;
 mod fault;
 mod form;
 mod handler;
@@ -79,6 +85,9 @@ mod server;
 mod state;
 mod token;
 
+#[cfg(feature = "dpop")]
+#[cfg_attr(docsrs, doc(cfg(feature = "dpop")))]
+pub use self::dpop::{DpopClient, DpopClientLayer, ProofBuilder, Prover};
 pub use self::{
     client::Client,
     clock::TestClock,

@@ -102,6 +102,13 @@ impl<F> TokenBuilder<F> {
         self.claim("iat", time.as_secs())
     }
 
+    /// Sets `cnf`: the token is bound to the key of this client (RFC 9449 §6.1).
+    #[cfg(feature = "dpop")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "dpop")))]
+    pub fn bound_to(self, prover: &super::Prover) -> Self {
+        self.claim("cnf", serde_json::json!({"jkt": prover.thumbprint()}))
+    }
+
     /// Sets a claim to anything.
     pub fn claim(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.claims.insert(name.to_owned(), value.into());
@@ -293,7 +300,7 @@ pub(super) fn compact(header: &str, payload: &str, key: Option<&SigningKey>) -> 
     format!("{input}.{}", encode(&key.map(sign).unwrap_or_default()))
 }
 
-fn corrupted(token: &str) -> String {
+pub(super) fn corrupted(token: &str) -> String {
     let (input, signature) = token.rsplit_once('.').unwrap_or((token, ""));
     let mut signature = URL_SAFE_NO_PAD.decode(signature).unwrap_or_default();
     if let Some(byte) = signature.last_mut() {

@@ -1,7 +1,7 @@
 use std::{fmt, sync::Arc};
 
 #[cfg(all(feature = "jwt", feature = "_crypto"))]
-use crate::jose::key::VerificationKey;
+use crate::jose::{Algorithm, key::VerificationKey};
 use crate::{claims::Claims, clock::Moment};
 
 /// How a token was verified.
@@ -36,9 +36,13 @@ struct Facts {
     stale: bool,
 }
 
-/// The key that a token was verified with.
+/// The key that a token was verified with, and how.
 #[cfg(all(feature = "jwt", feature = "_crypto"))]
-type Key = Arc<VerificationKey>;
+#[derive(Clone)]
+struct Key {
+    key: Arc<VerificationKey>,
+    algorithm: Algorithm,
+}
 
 /// Without local verification there is none.
 #[cfg(not(all(feature = "jwt", feature = "_crypto")))]
@@ -75,10 +79,16 @@ impl ActiveToken {
         Self(Arc::new(Facts { issuer, claims, method, verified_at, key: None, stale: false }))
     }
 
-    /// States that `issuer` signed `claims` with `key`.
+    /// States that `issuer` signed `claims` with `key`, by `algorithm`.
     #[cfg(all(feature = "jwt", feature = "_crypto"))]
-    pub(crate) fn signed(issuer: Arc<str>, claims: Claims, key: Key, verified_at: Moment) -> Self {
-        let (method, key) = (Method::Jwt, Some(key));
+    pub(crate) fn signed(
+        issuer: Arc<str>,
+        claims: Claims,
+        key: Arc<VerificationKey>,
+        algorithm: Algorithm,
+        verified_at: Moment,
+    ) -> Self {
+        let (method, key) = (Method::Jwt, Some(Key { key, algorithm }));
         Self(Arc::new(Facts { issuer, claims, method, verified_at, key, stale: false }))
     }
 
@@ -171,9 +181,17 @@ impl ActiveToken {
     #[must_use]
     pub fn is_retired(&self) -> bool {
         #[cfg(all(feature = "jwt", feature = "_crypto"))]
-        return self.0.key.as_ref().is_some_and(|key| key.is_retired());
+        return self.0.key.as_ref().is_some_and(|signed| signed.key.is_retired());
         #[cfg(not(all(feature = "jwt", feature = "_crypto")))]
         false
+    }
+}
+
+impl ActiveToken {
+    /// The algorithm of the signature, where one was verified here.
+    #[cfg(all(feature = "jwt", feature = "_crypto"))]
+    pub(crate) fn algorithm(&self) -> Option<Algorithm> {
+        self.0.key.as_ref().map(|signed| signed.algorithm)
     }
 }
 

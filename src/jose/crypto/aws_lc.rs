@@ -1,4 +1,4 @@
-#[cfg(feature = "jwt")]
+#[cfg(feature = "_jose")]
 pub(crate) use self::keys::{MAX_RSA_BITS, Signer, Verifier};
 
 pub(super) fn sha256(data: &[u8]) -> [u8; 32] {
@@ -10,7 +10,7 @@ pub(super) fn fill_random(bytes: &mut [u8]) -> bool {
     aws_lc_rs::rand::fill(bytes).is_ok()
 }
 
-#[cfg(feature = "jwt")]
+#[cfg(feature = "_jose")]
 mod keys {
     use aws_lc_rs::{
         hmac,

@@ -10,7 +10,7 @@ mod rust_crypto;
 
 #[cfg(feature = "aws-lc-rs")]
 use self::aws_lc as backend;
-#[cfg(feature = "jwt")]
+#[cfg(feature = "_jose")]
 pub(crate) use self::backend::{MAX_RSA_BITS, Signer, Verifier};
 #[cfg(all(feature = "rust-crypto", not(feature = "aws-lc-rs")))]
 use self::rust_crypto as backend;

@@ -1,4 +1,4 @@
-#[cfg(feature = "jwt")]
+#[cfg(feature = "_jose")]
 pub(crate) use self::keys::{MAX_RSA_BITS, Signer, Verifier};
 
 pub(super) fn sha256(data: &[u8]) -> [u8; 32] {
@@ -10,7 +10,7 @@ pub(super) fn fill_random(bytes: &mut [u8]) -> bool {
     getrandom::getrandom(bytes).is_ok()
 }
 
-#[cfg(feature = "jwt")]
+#[cfg(feature = "_jose")]
 mod keys {
     use hmac::{Hmac, Mac};
     use jsonwebtoken::{

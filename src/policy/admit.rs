@@ -1,0 +1,160 @@
+//! The end of a decision: whether the proof was used before.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use http::{Extensions, HeaderValue};
+
+use super::VerifiedToken;
+use crate::{
+    error::{BoxError, ErrorKind, VerifyError},
+    proof::{Marked, Proven, Shown, verdict},
+};
+
+/// A token that was let in, and what is to be done about the request besides.
+#[derive(Debug)]
+pub struct Admission {
+    token: VerifiedToken,
+    nonce: Option<HeaderValue>,
+    proven: Option<Proven>,
+}
+
+impl Admission {
+    /// The token.
+    #[must_use]
+    pub const fn token(&self) -> &VerifiedToken {
+        &self.token
+    }
+
+    /// The token, and nothing else.
+    #[must_use]
+    pub fn into_token(self) -> VerifiedToken {
+        self.token
+    }
+
+    /// The nonce that a successful response should carry as `DPoP-Nonce`, with
+    /// `Cache-Control: no-store`, as the client's gets old (RFC 9449 §8.2).
+    #[must_use]
+    pub const fn fresh_nonce(&self) -> Option<&HeaderValue> {
+        self.nonce.as_ref()
+    }
+
+    /// Leaves the token with the request. A layer within that looks at the same proof of the same
+    /// request will not take it for used.
+    ///
+    /// Gives the [fresh nonce](Self::fresh_nonce).
+    pub fn leave_with(self, extensions: &mut Extensions) -> Option<HeaderValue> {
+        if let Some(proven) = self.proven {
+            extensions.insert(proven);
+        }
+        extensions.insert(self.token);
+        self.nonce
+    }
+}
+
+/// A decision, made or under way. Of [`Policy::admit_presented`](super::Policy::admit_presented).
+#[derive(Debug)]
+pub struct Admitting(State);
+
+#[derive(Debug)]
+enum State {
+    // Nearly always, and then not moved around in a box.
+    Done(Result<Admission, VerifyError>),
+    Pending(AdmittingFuture),
+}
+
+impl Admitting {
+    pub(super) const fn done(outcome: Result<Admission, VerifyError>) -> Self {
+        Self(State::Done(outcome))
+    }
+
+    /// The decision, or else the future of it.
+    ///
+    /// # Errors
+    ///
+    /// The future.
+    #[expect(clippy::result_large_err, reason = "it is polled at once")]
+    pub fn now_or_later(self) -> Result<Result<Admission, VerifyError>, AdmittingFuture> {
+        match self.0 {
+            State::Done(outcome) => Ok(outcome),
+            State::Pending(later) => Err(later),
+        }
+    }
+}
+
+/// All of a decision but whether the proof was used before.
+pub(super) struct Judged {
+    pub(super) verdict: Result<VerifiedToken, VerifyError>,
+    pub(super) shown: Shown,
+}
+
+impl Judged {
+    pub(super) fn settle(self) -> Admitting {
+        let Self { verdict, shown: Shown { pending, nonce } } = self;
+        let Some(pending) = pending.filter(|_| may_mark(&verdict)) else {
+            return Admitting::done(verdict.map(|token| Admission { token, nonce, proven: None }));
+        };
+        let marking = pending.mark();
+        let rest = Rest { verdict, nonce, proven: pending.into_proven() };
+        match marking.now_or_later() {
+            Ok(outcome) => Admitting::done(rest.settle(outcome)),
+            Err(marking) => {
+                Admitting(State::Pending(AdmittingFuture { marking, rest: Some(rest) }))
+            }
+        }
+    }
+}
+
+/// Whether the proof is used up by what was decided. Not if the client is to authenticate otherwise; but
+/// before it learns that it is not allowed something, its proof must be good.
+fn may_mark(verdict: &Result<VerifiedToken, VerifyError>) -> bool {
+    !matches!(verdict, Err(error) if matches!(
+        error.kind(),
+        ErrorKind::InsufficientAuthentication | ErrorKind::UnprovenPossession
+    ))
+}
+
+#[derive(Debug)]
+struct Rest {
+    verdict: Result<VerifiedToken, VerifyError>,
+    nonce: Option<HeaderValue>,
+    proven: Proven,
+}
+
+impl Rest {
+    fn settle(self, outcome: Result<Marked, BoxError>) -> Result<Admission, VerifyError> {
+        let Self { verdict: judged, nonce, proven } = self;
+        verdict(outcome)?;
+        judged.map(|token| Admission { token, nonce, proven: Some(proven) })
+    }
+}
+
+/// A decision under way: a shared store is being asked whether the proof was used before.
+///
+/// # Cancellation
+///
+/// If it is dropped, the proof may be used up and nothing was decided. The client makes another one.
+pub struct AdmittingFuture {
+    marking: Pin<Box<dyn Future<Output = Result<Marked, BoxError>> + Send>>,
+    rest: Option<Rest>,
+}
+
+impl Future for AdmittingFuture {
+    type Output = Result<Admission, VerifyError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let outcome = ready!(self.marking.as_mut().poll(cx));
+        let rest = self.rest.take().expect("polled after completion");
+        Poll::Ready(rest.settle(outcome))
+    }
+}
+
+impl fmt::Debug for AdmittingFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdmittingFuture").finish_non_exhaustive()
+    }
+}

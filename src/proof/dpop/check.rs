@@ -1,0 +1,186 @@
+//! The checks of a proof (RFC 9449 §4.3), the cheap ones first.
+//!
+//! Nothing is done with a key before it is known to be the one that the token is bound to. So no one
+//! without a token of their own can have a signature checked, whatever keys they send.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use http::HeaderMap;
+
+use super::Inner;
+use crate::{
+    claims::{json::Object, numeric_date},
+    clock::UnixTime,
+    credentials::Token,
+    error::{ErrorKind, VerifyError},
+    jose::{Algorithm, BASE64URL, crypto, header::Header, jwk::ProofKey, jws::Compact},
+};
+
+/// A longer proof is not looked at. One by an RSA key of 8192 bits has some 4000 characters.
+const MAX_PROOF: usize = 8 * 1024;
+
+/// A longer name is refused. It would be hashed in any case; real ones are below 100.
+const MAX_JTI: usize = 256;
+
+/// What is wrong with a proof, for operators. Never a value from it.
+pub(super) type Flaw = &'static str;
+
+/// What a proof is to be for.
+pub(super) struct Expected<'a> {
+    pub(super) method: &'a str,
+    pub(super) path: &'a str,
+    pub(super) token: &'a Token,
+    pub(super) jkt: &'a str,
+    pub(super) fapi2: bool,
+    pub(super) now: UnixTime,
+}
+
+/// A proof that is good unless it was used before.
+pub(super) struct Proof {
+    pub(super) jti: Box<str>,
+    /// From when on it is good no more.
+    pub(super) until: UnixTime,
+    /// It has a nonce that is getting old.
+    pub(super) is_aging: bool,
+}
+
+/// The one proof of a request.
+pub(super) fn find(headers: &HeaderMap) -> Result<&str, Flaw> {
+    let mut fields = headers.get_all("dpop").into_iter();
+    let only = match (fields.next(), fields.next()) {
+        (Some(only), None) => only,
+        (None, _) => return Err("there is no proof"),
+        (Some(_), Some(_)) => return Err("there are several proofs"),
+    };
+    if only.len() > MAX_PROOF {
+        return Err("the proof is too long");
+    }
+    only.to_str().map_err(|_| "the proof is no text")
+}
+
+impl Inner {
+    /// All checks but whether the proof was used before.
+    pub(super) fn verify(
+        &self,
+        proof: &str,
+        expected: &Expected<'_>,
+    ) -> Result<Proof, VerifyError> {
+        let jws = Compact::parse(proof).map_err(|_| flawed("the proof is no JWS"))?;
+        let header = Header::parse(jws.header()).map_err(|_| flawed("the header is malformed"))?;
+        if header.typ.as_deref() != Some("dpop+jwt") {
+            return Err(flawed("`typ` is another"));
+        }
+        let algorithm = self
+            .algorithm(&header, expected.fapi2)
+            .ok_or_else(|| flawed("`alg` is not allowed"))?;
+        if header.demands_extension() {
+            return Err(flawed("the proof demands an extension"));
+        }
+        let jwk = header.get("jwk").ok_or_else(|| flawed("there is no `jwk`"))?;
+        let key = ProofKey::parse(jwk.get().as_bytes())
+            .map_err(|error| flawed("the `jwk` can't be used").with_source(error))?;
+        let claims = Claims::read(jws.payload())?;
+        if claims.htm != expected.method {
+            return Err(flawed("`htm` is another method"));
+        }
+        if !self.bases.iter().any(|base| base.is(&claims.htu, expected.path)) {
+            return Err(flawed("`htu` is another resource"));
+        }
+        let (until, is_aging) = self.check_time(&claims, expected.now)?;
+        if key.thumbprint() != expected.jkt {
+            return Err(VerifyError::new(ErrorKind::UnprovenPossession)
+                .with_context("the proof is of another key than the token's"));
+        }
+        let ath = BASE64URL.encode(crypto::sha256(expected.token.secret_str().as_bytes()));
+        if *claims.ath != *ath {
+            return Err(flawed("`ath` is of another token"));
+        }
+        let verifier = key
+            .verifier(algorithm)
+            .ok_or_else(|| flawed("the `jwk` is no key of the algorithm"))?;
+        if !verifier.verify(jws.signing_input().as_bytes(), jws.signature()) {
+            return Err(flawed("the signature does not verify"));
+        }
+        Ok(Proof { jti: claims.jti.into(), until, is_aging })
+    }
+
+    fn algorithm(&self, header: &Header<'_>, fapi2: bool) -> Option<Algorithm> {
+        let named = header.alg.parse().ok()?;
+        self.accepted(fapi2).any(|allowed| allowed == named).then_some(named)
+    }
+
+    /// Whether the proof is of now: by its nonce, which tells when it was given out, or else by `iat`.
+    fn check_time(
+        &self,
+        claims: &Claims<'_>,
+        now: UnixTime,
+    ) -> Result<(UnixTime, bool), VerifyError> {
+        let nonce = claims.nonce.as_deref().filter(|_| self.mode.takes_nonces());
+        if let Some(nonce) = nonce {
+            // RFC 9449 §4.3, check 11: the time of the server will do.
+            let known = self.nonces.read(nonce, now);
+            return match known {
+                Some(known) => Ok((known.until, known.is_aging)),
+                None => Err(self.ask_for_nonce(now, "the nonce is old, or not ours")),
+            };
+        }
+        if self.mode.demands_nonces() {
+            return Err(self.ask_for_nonce(now, "there is no nonce"));
+        }
+        let (earliest, latest) = (
+            now.saturating_sub(self.window),
+            now.saturating_add(self.window.min(super::MAX_AHEAD)),
+        );
+        if !(earliest..=latest).contains(&claims.iat) {
+            let why = "`iat` is not of now";
+            let asks = self.mode.takes_nonces();
+            return Err(if asks { self.ask_for_nonce(now, why) } else { flawed(why) });
+        }
+        Ok((claims.iat.saturating_add(self.window), false))
+    }
+
+    fn ask_for_nonce(&self, now: UnixTime, why: Flaw) -> VerifyError {
+        match self.nonces.make(now) {
+            Some(nonce) => VerifyError::use_nonce(nonce).with_context(why),
+            None => VerifyError::new(ErrorKind::Misconfigured).with_context("no nonce can be made"),
+        }
+    }
+}
+
+/// The claims of a proof (RFC 9449 §4.2). Others have no meaning.
+struct Claims<'a> {
+    jti: Cow<'a, str>,
+    htm: Cow<'a, str>,
+    htu: Cow<'a, str>,
+    ath: Cow<'a, str>,
+    iat: UnixTime,
+    nonce: Option<Cow<'a, str>>,
+}
+
+impl<'a> Claims<'a> {
+    fn read(payload: &'a [u8]) -> Result<Self, VerifyError> {
+        let claims = Object::parse(payload).map_err(|_| flawed("the claims are no JSON object"))?;
+        let text = |name| claims.string(name).map_err(|_| flawed("a claim has the wrong type"));
+        let needed = |name, missing: Flaw| text(name)?.ok_or_else(|| flawed(missing));
+        let jti = needed("jti", "there is no `jti`")?;
+        if jti.is_empty() || jti.len() > MAX_JTI {
+            return Err(flawed("`jti` is empty or too long"));
+        }
+        Ok(Self {
+            jti,
+            htm: needed("htm", "there is no `htm`")?,
+            htu: needed("htu", "there is no `htu`")?,
+            ath: needed("ath", "there is no `ath`")?,
+            iat: claims
+                .get("iat")
+                .and_then(|value| numeric_date(value.get()))
+                .ok_or_else(|| flawed("there is no `iat`, or it is no number"))?,
+            nonce: text("nonce")?,
+        })
+    }
+}
+
+pub(super) fn flawed(why: Flaw) -> VerifyError {
+    VerifyError::new(ErrorKind::InvalidProof).with_context(why)
+}

@@ -1,0 +1,229 @@
+use std::{fmt, sync::Arc, time::Duration};
+
+use base64::Engine as _;
+use http::HeaderValue;
+
+use crate::{
+    clock::UnixTime,
+    error::ConfigError,
+    jose::{
+        Algorithm, BASE64URL,
+        crypto::{self, Signer, Verifier},
+    },
+};
+
+/// The least length of a secret: that of the hash it keys (RFC 2104 §3).
+const MIN_SECRET: usize = 32;
+
+/// How much later than here it may be where a nonce comes from: another instance.
+const SKEW: Duration = Duration::from_secs(60);
+
+/// A time and its MAC.
+const NONCE_BYTES: usize = 8 + 32;
+
+/// What nonces are made with. Instances of a service that share it take each other's.
+///
+/// ```
+/// use tower_introspect::proof::{Dpop, NonceSecret};
+///
+/// let secret = NonceSecret::new(&[7; 32])?; // from where the other secrets are
+/// assert_eq!(format!("{secret:?}"), "NonceSecret(..)");
+/// let dpop = Dpop::new("https://api.example.com")?.require_nonce().nonce_secret(secret);
+/// # let _ = dpop;
+/// # Ok::<(), tower_introspect::ConfigError>(())
+/// ```
+#[derive(Clone)]
+pub struct NonceSecret(Arc<Signer>);
+
+impl NonceSecret {
+    /// A secret of at least 32 bytes, from a source of randomness.
+    ///
+    /// # Errors
+    ///
+    /// If it is shorter.
+    pub fn new(secret: &[u8]) -> Result<Self, ConfigError> {
+        let key = Some(secret).filter(|secret| secret.len() >= MIN_SECRET).and_then(mac);
+        key.map(|key| Self(Arc::new(key))).ok_or_else(|| problem("it is shorter than 32 bytes"))
+    }
+
+    /// One that nobody else has.
+    pub(super) fn random() -> Result<Self, ConfigError> {
+        let secret = crypto::random::<MIN_SECRET>();
+        Self::new(&secret.ok_or_else(|| problem("the system gives no random bytes"))?)
+    }
+
+    /// The key of a rotation.
+    fn of(&self, epoch: i64) -> Option<Vec<u8>> {
+        self.0.sign(&[&b"tower-introspect: DPoP nonce 1"[..], &epoch.to_be_bytes()].concat())
+    }
+}
+
+impl fmt::Debug for NonceSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("NonceSecret(..)")
+    }
+}
+
+fn mac(secret: &[u8]) -> Option<Signer> {
+    Signer::secret(Algorithm::HS256, secret)
+}
+
+fn problem(problem: &str) -> ConfigError {
+    let mut problems = ConfigError::new();
+    problems.push("nonce_secret", problem);
+    problems
+}
+
+/// Makes and recognises nonces (RFC 9449 §8, §9) without remembering any.
+///
+/// A nonce is the time at which it was made, and the MAC of that, so it can't be foreseen by whoever
+/// does not have the secret. The key of the MAC is another one in each rotation; a nonce is taken in
+/// the rotation it was made in and in the next.
+#[derive(Clone, Debug)]
+pub(super) struct Nonces {
+    secret: NonceSecret,
+    /// In whole seconds, at least one.
+    rotation: i64,
+}
+
+/// What a nonce says that is one of ours, and not too old.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Known {
+    /// From when on it is too old.
+    pub(super) until: UnixTime,
+    /// It is of the last rotation: the client had better take another.
+    pub(super) is_aging: bool,
+}
+
+impl Nonces {
+    pub(super) const fn new(secret: NonceSecret) -> Self {
+        Self { secret, rotation: 60 }
+    }
+
+    pub(super) fn with_secret(self, secret: NonceSecret) -> Self {
+        Self { secret, ..self }
+    }
+
+    pub(super) fn with_rotation(self, rotation: Duration) -> Self {
+        let rotation = i64::try_from(rotation.as_secs()).unwrap_or(i64::MAX).clamp(10, 3600);
+        Self { rotation, ..self }
+    }
+
+    /// A nonce of now. `None` only if the backend can't sign.
+    pub(super) fn make(&self, now: UnixTime) -> Option<HeaderValue> {
+        let made = now.as_secs();
+        let key = mac(&self.secret.of(self.epoch(made))?)?;
+        let made = made.to_be_bytes();
+        let nonce = [&made[..], &key.sign(&made)?].concat();
+        HeaderValue::try_from(BASE64URL.encode(nonce)).ok()
+    }
+
+    /// What `nonce` says, if it was made with the same secret and is of this rotation or the last.
+    pub(super) fn read(&self, nonce: &str, now: UnixTime) -> Option<Known> {
+        // One byte more than there may be, so that what is longer does not fit.
+        let mut bytes = [0; NONCE_BYTES + 1];
+        let length = BASE64URL.decode_slice(nonce, &mut bytes).ok()?;
+        let (made, tag) = bytes.get(..length)?.split_first_chunk::<8>()?;
+        let seconds = i64::from_be_bytes(*made);
+        if UnixTime::from_secs(seconds) > now.saturating_add(SKEW) {
+            return None;
+        }
+        let (epoch, current) = (self.epoch(seconds), self.epoch(now.as_secs()));
+        if epoch < current - 1 {
+            return None;
+        }
+        // All of the tag is compared, in constant time.
+        let key = Verifier::secret(Algorithm::HS256, &self.secret.of(epoch)?)?;
+        let until = UnixTime::from_secs(epoch.saturating_add(2).saturating_mul(self.rotation));
+        key.verify(made, tag).then_some(Known { until, is_aging: epoch < current })
+    }
+
+    fn epoch(&self, seconds: i64) -> i64 {
+        seconds.div_euclid(self.rotation)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nonces(secret: u8) -> Nonces {
+        Nonces::new(NonceSecret::new(&[secret; 32]).unwrap())
+    }
+
+    fn at(secs: i64) -> UnixTime {
+        UnixTime::from_secs(secs)
+    }
+
+    fn make(nonces: &Nonces, secs: i64) -> String {
+        nonces.make(at(secs)).unwrap().to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn rfc9449_8_2_a_nonce_is_taken_for_one_rotation_back() {
+        let nonces = nonces(7);
+        let nonce = make(&nonces, 6010);
+        let read = |secs| nonces.read(&nonce, at(secs));
+        let known = |is_aging| Some(Known { until: at(6120), is_aging });
+        assert_eq!(read(6010), known(false));
+        assert_eq!(read(6059), known(false));
+        assert_eq!(read(6060), known(true));
+        assert_eq!(read(6119), known(true));
+        assert_eq!(read(6120), None);
+        assert_eq!(read(5950), known(false), "another instance, whose clock is behind");
+        assert_eq!(read(5949), None);
+    }
+
+    #[test]
+    fn rfc9449_8_a_nonce_is_of_the_grammar_and_not_foreseen() {
+        let nonce = make(&nonces(7), 6000);
+        // 1*NQCHAR.
+        assert!(nonce.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)));
+        assert_ne!(nonce, make(&nonces(8), 6000));
+        assert_ne!(nonce, make(&nonces(7), 6001));
+    }
+
+    #[test]
+    fn instances_that_share_a_secret_take_each_others_nonces() {
+        let nonce = make(&nonces(7), 6000);
+        assert!(nonces(7).read(&nonce, at(6000)).is_some());
+        assert_eq!(nonces(8).read(&nonce, at(6000)), None);
+    }
+
+    #[test]
+    fn every_changed_bit_makes_it_another() {
+        let nonces = nonces(7);
+        let bytes = BASE64URL.decode(make(&nonces, 6000)).unwrap();
+        for bit in 0..bytes.len() * 8 {
+            let mut changed = bytes.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(nonces.read(&BASE64URL.encode(&changed), at(6000)), None, "{bit}");
+        }
+        for length in 0..bytes.len() {
+            let cut = BASE64URL.encode(&bytes[..length]);
+            assert_eq!(nonces.read(&cut, at(6000)), None, "{length}");
+        }
+        for more in [1, 2, 100, 10_000] {
+            let longer = BASE64URL.encode([&*bytes, &vec![0; more]].concat());
+            assert_eq!(nonces.read(&longer, at(6000)), None, "{more}");
+        }
+        for text in ["", "=", "\u{e9}", "AAAA AAAA"] {
+            assert_eq!(nonces.read(text, at(6000)), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn times_of_any_kind_do_no_harm() {
+        for now in [i64::MIN, -1, 0, i64::MAX / 1000] {
+            let nonces = nonces(7);
+            let nonce = nonces.make(at(now)).unwrap();
+            assert!(nonces.read(nonce.to_str().unwrap(), at(now)).is_some(), "{now}");
+        }
+    }
+
+    #[test]
+    fn short_secrets_are_refused() {
+        assert!(NonceSecret::new(&[7; 31]).is_err());
+        assert!(NonceSecret::random().is_ok());
+    }
+}

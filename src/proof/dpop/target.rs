@@ -1,0 +1,278 @@
+//! Whether a proof names the request it came with (`htu`, RFC 9449 §4.3, check 9).
+
+use std::fmt::Write as _;
+
+/// Where clients reach this service: scheme, host and port, and the path below which it is.
+///
+/// Compared after the normalisation by syntax and scheme of RFC 3986 §6.2.2 and §6.2.3, on both sides,
+/// and after nothing else: an IRI parser for browsers would also take a backslash for a slash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Base {
+    origin: Origin,
+    /// Without a slash at its end.
+    prefix: String,
+    /// As most clients write it.
+    text: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Origin {
+    tls: bool,
+    host: String,
+    port: u16,
+}
+
+impl Base {
+    /// `None` if it is no `http` or `https` URL, or has a query, a fragment or a user.
+    pub(super) fn parse(url: &str) -> Option<Self> {
+        if url.contains(['?', '#']) {
+            return None;
+        }
+        let (origin, path) = split(url)?;
+        let prefix = normal_path(path).trim_end_matches('/').to_owned();
+        let scheme = if origin.tls { "https" } else { "http" };
+        let mut text = format!("{scheme}://{}", origin.host);
+        if origin.port != default_port(origin.tls) {
+            let _ = write!(text, ":{}", origin.port);
+        }
+        text.push_str(&prefix);
+        Some(Self { origin, prefix, text })
+    }
+
+    /// True if `htu` is the URL of the resource that clients find here under `path`.
+    pub(super) fn is(&self, htu: &str, path: &str) -> bool {
+        // Nothing is to be normalised where the two are the same already.
+        if !path.is_empty() && htu.strip_prefix(&*self.text) == Some(path) {
+            return true;
+        }
+        let Some((origin, named)) = split(htu) else { return false };
+        origin == self.origin && normal_path(named) == normal_path(&[&*self.prefix, path].concat())
+    }
+}
+
+/// The origin and the path of an absolute URL. Query and fragment are left out.
+fn split(url: &str) -> Option<(Origin, &str)> {
+    let url = url.split(['?', '#']).next()?;
+    let (scheme, rest) = url.split_once("://")?;
+    let tls = match scheme {
+        _ if scheme.eq_ignore_ascii_case("https") => true,
+        _ if scheme.eq_ignore_ascii_case("http") => false,
+        _ => return None,
+    };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    // The colons of an IPv6 address are within brackets.
+    let (host, port) = match authority.rfind(':') {
+        Some(at) if !authority[at..].contains(']') => (&authority[..at], &authority[at + 1..]),
+        _ => (authority, ""),
+    };
+    let port = match port {
+        "" => default_port(tls),
+        digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => digits.parse().ok()?,
+        _ => return None,
+    };
+    Some((Origin { tls, host: normal_host(host)?, port }, path))
+}
+
+const fn default_port(tls: bool) -> u16 {
+    if tls { 443 } else { 80 }
+}
+
+/// A host in lower case, nothing encoded that needs not be (RFC 3986 §3.2.2). `None` for an empty one,
+/// and for what no host has: a user before it, white space, a backslash.
+fn normal_host(host: &str) -> Option<String> {
+    let literal = host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']'));
+    if let Some(inner) = literal {
+        let address = inner.parse::<std::net::Ipv6Addr>().ok()?;
+        return Some(format!("[{address}]"));
+    }
+    let plain = |byte: u8| is_unreserved(byte) || is_sub_delim(byte);
+    let sound = !host.is_empty() && host.bytes().all(|byte| plain(byte) || byte == b'%');
+    sound.then(|| decoded(host, plain).to_ascii_lowercase())
+}
+
+/// A path with nothing encoded that needs not be, and no dot segments (RFC 3986 §6.2.2). That of a
+/// resource without one is `/` (§6.2.3).
+fn normal_path(path: &str) -> String {
+    let path = decoded(path, |byte| {
+        is_unreserved(byte) || is_sub_delim(byte) || matches!(byte, b'/' | b':' | b'@')
+    });
+    let mut segments = Vec::new();
+    let mut rest = path.split('/').skip(1).peekable();
+    while let Some(segment) = rest.next() {
+        let last = rest.peek().is_none();
+        match segment {
+            "." | ".." => {
+                if segment == ".." {
+                    segments.pop();
+                }
+                if last {
+                    segments.push("");
+                }
+            }
+            segment => segments.push(segment),
+        }
+    }
+    format!("/{}", segments.join("/"))
+}
+
+/// `text` with all octets of RFC 3986 §2.3 as they are, and all that are not `plain` percent-encoded in
+/// upper case. An octet that is encoded although it need not be stays so unless it is unreserved: it
+/// may mean something else than the character.
+fn decoded(text: &str, plain: impl Fn(u8) -> bool) -> String {
+    let bytes = text.as_bytes();
+    let mut out = String::with_capacity(text.len());
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        let octet = (byte == b'%').then(|| hex(bytes.get(at + 1..at + 3)?)).flatten();
+        match octet {
+            Some(octet) if is_unreserved(octet) => out.push(char::from(octet)),
+            Some(octet) => encode(octet, &mut out),
+            None if plain(byte) => out.push(char::from(byte)),
+            None => encode(byte, &mut out),
+        }
+        at += if octet.is_some() { 3 } else { 1 };
+    }
+    out
+}
+
+fn encode(octet: u8, out: &mut String) {
+    // Writing to a string can't fail.
+    let _ = write!(out, "%{octet:02X}");
+}
+
+fn hex(digits: &[u8]) -> Option<u8> {
+    let digit = |byte: &u8| char::from(*byte).to_digit(16);
+    let [high, low] = digits else { return None };
+    u8::try_from(digit(high)? * 16 + digit(low)?).ok()
+}
+
+const fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
+const fn is_sub_delim(byte: u8) -> bool {
+    matches!(byte, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is(base: &str, htu: &str, path: &str) -> bool {
+        Base::parse(base).unwrap().is(htu, path)
+    }
+
+    const RS: &str = "https://rs.example";
+
+    #[test]
+    fn rfc3986_6_2_equivalent_urls_are_one() {
+        for (htu, path) in [
+            ("https://rs.example/r", "/r"),
+            ("HTTPS://RS.EXAMPLE:443/a/../r", "/r"),
+            ("https://rs.example:/r", "/r"),
+            ("https://rs.example:0443/r", "/r"),
+            ("https://rs.example", "/"),
+            ("https://rs.example", ""),
+            ("https://rs.example/", ""),
+            ("https://%72s.example/%72", "/r"),
+            ("https://rs.example/r?a=b", "/r"),
+            ("https://rs.example/r#f", "/r"),
+            ("https://rs.example?a=/b", "/"),
+            ("https://rs.example/a%2fb", "/a%2Fb"),
+            ("https://rs.example/%7euser", "/~user"),
+            ("https://rs.example/%7Euser", "/%7euser"),
+            ("https://rs.example/./a/./b/", "/a/b/"),
+            ("https://rs.example/a/b/.", "/a/b/"),
+            ("https://rs.example/a/b/..", "/a/"),
+            ("https://rs.example/%2e%2E/r", "/r"),
+            ("https://rs.example/r", "/x/%2e%2e/r"),
+            ("https://rs.example/caf\u{e9}", "/caf%C3%A9"),
+            ("https://rs.example/a b", "/a%20b"),
+            ("https://rs.example/a%20b", "/a%20b"),
+            ("https://rs.example/100%", "/100%25"),
+            ("https://rs.example//r", "//r"),
+        ] {
+            assert!(is(RS, htu, path), "{htu} {path}");
+        }
+    }
+
+    #[test]
+    fn rfc9449_4_3_other_urls_are_others() {
+        for (htu, path) in [
+            ("https://rs.example/R", "/r"),
+            ("https://rs.example/r/", "/r"),
+            ("https://rs.example/r", "/r/"),
+            ("https://rs.example//r", "/r"),
+            ("https://rs.example/a/b", "/a%2Fb"),
+            ("https://rs.example/a%2Fb", "/a/b"),
+            ("https://rs.example/a%3Bb", "/a;b"),
+            ("https://rs.example/a%252Fb", "/a%2Fb"),
+            ("https://rs.example/a\\b", "/a/b"),
+            ("http://rs.example/r", "/r"),
+            ("https://rs.example:80/r", "/r"),
+            ("https://rs.example:8443/r", "/r"),
+            ("https://rs.example:65979/r", "/r"),
+            ("https://rs.example:+443/r", "/r"),
+            ("https://rs.example:443:443/r", "/r"),
+            ("https://rs.example.:443/r", "/r"),
+            ("https://rs.example.evil/r", "/r"),
+            ("https://rs.example@evil/r", "/r"),
+            ("https://evil@rs.example/r", "/r"),
+            ("https://evil\\@rs.example/r", "/r"),
+            ("https://rs.example\\/r", "/r"),
+            ("https://rs.examp\u{130}le/r", "/r"),
+            ("https:// rs.example/r", "/r"),
+            (" https://rs.example/r", "/r"),
+            ("https:///r", "/r"),
+            ("https:rs.example/r", "/r"),
+            ("https:/rs.example/r", "/r"),
+            ("//rs.example/r", "/r"),
+            ("rs.example/r", "/r"),
+            ("/r", "/r"),
+            ("", "/r"),
+            ("*", "/r"),
+            ("ftp://rs.example/r", "/r"),
+            ("wss://rs.example/r", "/r"),
+        ] {
+            assert!(!is(RS, htu, path), "{htu} {path}");
+        }
+    }
+
+    #[test]
+    fn ports_and_addresses_are_compared_as_numbers() {
+        assert!(is("http://127.0.0.1:8080", "http://127.0.0.1:8080/r", "/r"));
+        assert!(is("http://rs.example:80", "http://rs.example/r", "/r"));
+        assert!(is("https://[::1]:8443", "https://[0:0::1]:8443/r", "/r"));
+        assert!(is("https://[2001:DB8::1]", "https://[2001:db8:0::1]/r", "/r"));
+        assert!(!is("https://[::1]", "https://[::2]/r", "/r"));
+        assert!(!is("https://[::1]", "https://::1/r", "/r"));
+        assert!(!is("https://[::1]", "https://[::1/r", "/r"));
+    }
+
+    #[test]
+    fn a_service_may_be_below_a_path() {
+        for base in ["https://rs.example/api/v1", "https://rs.example/api/v1/"] {
+            assert!(is(base, "https://rs.example/api/v1/r", "/r"));
+            assert!(is(base, "https://rs.example/api/v1/", "/"));
+            assert!(!is(base, "https://rs.example/r", "/r"));
+            assert!(!is(base, "https://rs.example/api/v1", "/"));
+        }
+    }
+
+    #[test]
+    fn what_is_no_base() {
+        for base in [
+            "",
+            "rs.example",
+            "https://",
+            "https://u@rs.example",
+            "https://rs.example?a",
+            "https://rs.example#a",
+            "unix:/run/socket",
+            "https://rs.example:99999",
+            "https://[::1",
+        ] {
+            assert!(Base::parse(base).is_none(), "{base}");
+        }
+    }
+}

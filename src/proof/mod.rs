@@ -1,0 +1,218 @@
+//! Proof of possession: a token that is bound to a key is admitted only with that key.
+//!
+//! Whether a token is bound says its issuer, by `cnf` in the token or in the answer to its
+//! introspection (RFC 7800 §3.1). Every member of it that is known must be satisfied: `jkt` by a DPoP
+//! proof ([`Dpop`], RFC 9449), `x5t#S256` by a client certificate (RFC 8705). A token that is bound in
+//! an unknown way only, or in one that is not configured, is refused, and none is ever taken for a
+//! bearer token.
+//!
+//! ```
+//! use tower_introspect::{ErrorKind, IntrospectLayer, Policy, proof::Dpop, verify::verify_fn};
+//!
+//! let closed = verify_fn(async |_| Err(ErrorKind::Inactive.into()));
+//! let policy = Policy::new("https://api.example.com").dpop(Dpop::new("https://api.example.com")?);
+//! let layer = IntrospectLayer::new(closed, policy);
+//! # let _ = layer;
+//! # Ok::<(), tower_introspect::ConfigError>(())
+//! ```
+//!
+//! What this protects against, and what not, is told in [`docs::security`](crate::docs::security).
+
+#[cfg(all(feature = "dpop", feature = "_crypto"))]
+mod dpop;
+mod replay;
+
+use std::fmt;
+
+use http::HeaderValue;
+
+pub use self::replay::{Mark, Marked, Marking, ReplayStore};
+pub(crate) use self::replay::{Pending, Proven, verdict};
+#[cfg(all(feature = "dpop", feature = "_crypto"))]
+#[cfg_attr(docsrs, doc(cfg(feature = "dpop")))]
+pub use self::{
+    dpop::{Dpop, NonceSecret},
+    replay::MemoryReplay,
+};
+#[cfg(feature = "_jose")]
+#[cfg_attr(docsrs, doc(cfg(feature = "dpop")))]
+pub use crate::jose::Algorithm;
+use crate::{
+    claims::Claims,
+    clock::Moment,
+    credentials::{Scheme, Token},
+    error::{ErrorKind, VerifyError},
+    respond::{Challenge, RequestHead},
+};
+
+/// How a token was presented: with which request, under which scheme.
+///
+/// ```
+/// use http::{HeaderMap, Method, Uri};
+/// use tower_introspect::{
+///     credentials::{Scheme, Token},
+///     proof::Presented,
+///     respond::RequestHead,
+/// };
+///
+/// let (method, uri, headers) = (Method::GET, Uri::from_static("/"), HeaderMap::new());
+/// let token = Token::bearer("abc").unwrap();
+/// let presented = Presented::new(&token, RequestHead::new(&method, &uri, &headers));
+/// assert_eq!(presented.scheme(), Scheme::Bearer);
+/// ```
+#[derive(Clone, Copy)]
+pub struct Presented<'a> {
+    scheme: Scheme,
+    head: RequestHead<'a>,
+    token: Option<&'a Token>,
+}
+
+impl<'a> Presented<'a> {
+    /// This token came with the request of this head.
+    #[must_use]
+    pub fn new(token: &'a Token, head: RequestHead<'a>) -> Self {
+        Self::under(token.scheme(), head, Some(token))
+    }
+
+    /// The same where the token itself is needed no more: no proof names a bearer token.
+    pub(crate) const fn under(
+        scheme: Scheme,
+        head: RequestHead<'a>,
+        token: Option<&'a Token>,
+    ) -> Self {
+        Self { scheme, head, token }
+    }
+
+    /// The scheme.
+    #[must_use]
+    pub const fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// The head of the request.
+    #[must_use]
+    pub const fn head(&self) -> RequestHead<'a> {
+        self.head
+    }
+}
+
+impl fmt::Debug for Presented<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Presented")
+            .field("scheme", &self.scheme)
+            .field("head", &self.head)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What can be proven here, and what must.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Proofs {
+    #[cfg(all(feature = "dpop", feature = "_crypto"))]
+    pub(crate) dpop: Option<Dpop>,
+    /// Tokens that are bound to nothing are refused.
+    pub(crate) required: bool,
+    /// Only with the algorithms of [`FAPI2`].
+    pub(crate) fapi2: bool,
+}
+
+/// The algorithms of the FAPI 2.0 Security Profile (§5.4.1), for tokens and proofs alike.
+#[cfg(feature = "_jose")]
+pub(crate) const FAPI2: [Algorithm; 3] = [Algorithm::PS256, Algorithm::ES256, Algorithm::EdDSA];
+
+/// What was shown with a request, as far as something is still to be done about it.
+#[derive(Debug, Default)]
+pub(crate) struct Shown {
+    /// The proof is good unless it was used before. To be found out last of all.
+    pub(crate) pending: Option<Pending>,
+    /// A nonce for the next proof, as that of this one gets old.
+    pub(crate) nonce: Option<HeaderValue>,
+}
+
+impl Proofs {
+    /// Holds the binding of a token against what was shown. Without `presented`, nothing was.
+    ///
+    /// # Errors
+    ///
+    /// [`UnprovenPossession`](ErrorKind::UnprovenPossession) where binding and scheme don't go
+    /// together (RFC 8705 §3, RFC 9449 §7.1, §7.2) or the key is another; what is wrong with a proof
+    /// otherwise.
+    pub(crate) fn check(
+        &self,
+        claims: &Claims,
+        scheme: Scheme,
+        presented: Option<&Presented<'_>>,
+        now: Moment,
+    ) -> Result<Shown, VerifyError> {
+        let (jkt, certificate) = match claims.confirmation() {
+            Some(bound) => match (bound.jkt(), bound.x5t_s256()) {
+                (None, None) => return refuse("the token is bound in no way that is known here"),
+                known => known,
+            },
+            None => (None, None),
+        };
+        let by_type = claims.call_it_bound();
+        match (scheme, jkt) {
+            (Scheme::Bearer, Some(_)) => {
+                return refuse("a DPoP-bound token came as a bearer token");
+            }
+            (Scheme::Dpop, None) => return refuse("the token is not DPoP-bound"),
+            (_, None) if by_type => return refuse("a DPoP token without the key it is bound to"),
+            (Scheme::Bearer, None) if certificate.is_none() && self.required => {
+                return refuse("the token is bound to no key, and must be");
+            }
+            _ => {}
+        }
+        // The certificate first: comparing it costs nothing and marks nothing.
+        if certificate.is_some() {
+            return refuse("the token is bound to a certificate, of which none is looked for");
+        }
+        match jkt {
+            Some(jkt) => self.check_dpop(jkt, presented, now),
+            None => Ok(Shown::default()),
+        }
+    }
+
+    /// Tells clients by which schemes tokens are taken.
+    #[cfg(all(feature = "dpop", feature = "_crypto"))]
+    pub(crate) fn announce(&self, challenge: Challenge) -> Challenge {
+        let Some(dpop) = &self.dpop else { return challenge };
+        let challenge = challenge.dpop(dpop.names(self.fapi2));
+        // Where a certificate can't bind a token, none is of use under `Bearer`.
+        if self.required { challenge.without_bearer() } else { challenge }
+    }
+
+    #[cfg(not(all(feature = "dpop", feature = "_crypto")))]
+    #[expect(clippy::unused_self, reason = "with the feature there is another scheme")]
+    pub(crate) const fn announce(&self, challenge: Challenge) -> Challenge {
+        challenge
+    }
+
+    #[cfg(all(feature = "dpop", feature = "_crypto"))]
+    fn check_dpop(
+        &self,
+        jkt: &str,
+        presented: Option<&Presented<'_>>,
+        now: Moment,
+    ) -> Result<Shown, VerifyError> {
+        match (&self.dpop, presented) {
+            (Some(dpop), Some(presented)) => dpop.check(jkt, presented, self.fapi2, now),
+            _ => refuse("the token is bound to a key, of which no proof is looked at"),
+        }
+    }
+
+    #[cfg(not(all(feature = "dpop", feature = "_crypto")))]
+    #[expect(clippy::unused_self, reason = "with the feature there is something to look at")]
+    fn check_dpop(
+        &self,
+        _: &str,
+        _: Option<&Presented<'_>>,
+        _: Moment,
+    ) -> Result<Shown, VerifyError> {
+        refuse("the token is bound to a key, of which no proof is looked at")
+    }
+}
+
+fn refuse(why: &'static str) -> Result<Shown, VerifyError> {
+    Err(VerifyError::new(ErrorKind::UnprovenPossession).with_context(why))
+}

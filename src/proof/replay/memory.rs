@@ -1,0 +1,246 @@
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap, HashSet},
+    fmt,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use super::{Mark, Marked, Marking, ReplayStore};
+use crate::clock::{Moment, SystemClock, UnixTime};
+
+/// The most memory that a mark takes, with the tables as sparse as they get and the copy that is there
+/// while they grow. `tests/it/dpop/replay.rs` measures it.
+const MARK_BYTES: usize = 320;
+
+const DEFAULT_BYTES: usize = 32 << 20;
+
+/// Of some hundred thousand marks, one key gets no more than a sixth.
+const DEFAULT_QUOTA: usize = 16 * 1024;
+
+/// Remembers in this process which proofs were used.
+///
+/// Bounded in bytes, 32 MiB by default, which are about 100 000 proofs within the time that a proof is
+/// good for, and in proofs of one key, 16 384 by default. Nothing is forgotten to make room: where there
+/// is none, requests are refused with [`ReplayUnavailable`](crate::ErrorKind::ReplayUnavailable) until
+/// there is, and a client that uses up its share is alone in that.
+///
+/// ```
+/// use tower_introspect::proof::{Dpop, MemoryReplay};
+///
+/// // Up to 1000 requests a second of any one client, for a minute.
+/// let replay = MemoryReplay::new().max_bytes(256 << 20).max_proofs_of_a_key(60_000);
+/// let dpop = Dpop::new("https://api.example.com")?.replay_store(replay);
+/// # let _ = dpop;
+/// # Ok::<(), tower_introspect::ConfigError>(())
+/// ```
+pub struct MemoryReplay {
+    capacity: usize,
+    quota: usize,
+    start: Moment,
+    table: Mutex<Table>,
+}
+
+impl MemoryReplay {
+    /// Remembers nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            capacity: DEFAULT_BYTES / MARK_BYTES,
+            quota: DEFAULT_QUOTA,
+            // Only its monotonic half is read, which is the same whatever the wall clock.
+            start: Moment::now(&SystemClock),
+            table: Mutex::default(),
+        }
+    }
+
+    /// Sets how much memory all marks may take. It is not taken before it is needed.
+    #[must_use]
+    pub const fn max_bytes(mut self, bytes: usize) -> Self {
+        self.capacity = bytes / MARK_BYTES;
+        self
+    }
+
+    /// Sets how many proofs of one key are remembered at a time. A proof is, for twice the window at
+    /// most, or for two rotations of nonces where it has one.
+    #[must_use]
+    pub const fn max_proofs_of_a_key(mut self, quota: usize) -> Self {
+        self.quota = quota;
+        self
+    }
+
+    /// How many proofs are remembered.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner).marks.len()
+    }
+
+    /// True if none is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Default for MemoryReplay {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for MemoryReplay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryReplay")
+            .field("capacity", &self.capacity)
+            .field("quota", &self.quota)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ReplayStore for MemoryReplay {
+    fn mark(&self, mark: Mark) -> Marking {
+        let passed = mark.at.monotonic_since(self.start);
+        let due = Due {
+            until: mark.until,
+            passed: passed.saturating_add(mark.keep_for()),
+            key: half(&mark.key),
+            owner: half(&mark.owner),
+        };
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        table.forget(mark.at.wall(), passed);
+        if table.marks.contains(&due.key) {
+            return Marking::done(Ok(Marked::Replayed));
+        }
+        if table.marks.len() >= self.capacity {
+            return Marking::done(Err("the memory of used proofs is full".into()));
+        }
+        let of_owner = table.owners.entry(due.owner).or_default();
+        if *of_owner >= self.quota {
+            return Marking::done(Err("too many proofs of one key are remembered".into()));
+        }
+        *of_owner += 1;
+        table.marks.insert(due.key);
+        table.due.push(Reverse(due));
+        Marking::done(Ok(Marked::First))
+    }
+}
+
+/// 128 bits of a digest: whoever finds two proofs of a key with the same has a proof refused that was
+/// good, of that key.
+type Half = [u8; 16];
+
+fn half(digest: &[u8; 32]) -> Half {
+    let mut half = Half::default();
+    half.copy_from_slice(&digest[..16]);
+    half
+}
+
+#[derive(Default)]
+struct Table {
+    marks: HashSet<Half>,
+    owners: HashMap<Half, usize>,
+    due: BinaryHeap<Reverse<Due>>,
+}
+
+/// When a mark may be forgotten: the later of what the two clocks say. A wall clock that was stepped
+/// forward and back again makes an old proof good once more, and its mark must still be there.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Due {
+    until: UnixTime,
+    passed: Duration,
+    key: Half,
+    owner: Half,
+}
+
+impl Table {
+    fn forget(&mut self, now: UnixTime, passed: Duration) {
+        while self.due.peek().is_some_and(|Reverse(due)| due.until < now && due.passed <= passed) {
+            let Some(Reverse(due)) = self.due.pop() else { break };
+            self.marks.remove(&due.key);
+            if let Some(count) = self.owners.get_mut(&due.owner) {
+                *count -= 1;
+                if *count == 0 {
+                    self.owners.remove(&due.owner);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+
+    #[derive(Debug)]
+    struct At(i64);
+
+    impl Clock for At {
+        fn now(&self) -> UnixTime {
+            UnixTime::from_secs(self.0)
+        }
+    }
+
+    /// Marks a proof at a time of the wall clock, to be kept until another.
+    fn mark(store: &MemoryReplay, jkt: &str, jti: &str, at: i64, until: i64) -> Option<Marked> {
+        let mark = Mark::new(jkt, jti, Moment::now(&At(at)), UnixTime::from_secs(until));
+        store.mark(mark).now_or_later().ok()?.ok()
+    }
+
+    const FIRST: Option<Marked> = Some(Marked::First);
+    const REPLAYED: Option<Marked> = Some(Marked::Replayed);
+
+    #[tokio::test(start_paused = true)]
+    async fn rfc9449_11_1_a_proof_is_marked_once_by_key_and_name() {
+        let store = MemoryReplay::new();
+        assert_eq!(mark(&store, "a", "1", 1000, 1060), FIRST);
+        assert_eq!(mark(&store, "a", "1", 1000, 1060), REPLAYED);
+        assert_eq!(mark(&store, "a", "1", 1001, 1099), REPLAYED);
+        assert_eq!(mark(&store, "b", "1", 1000, 1060), FIRST);
+        assert_eq!(mark(&store, "a", "2", 1000, 1060), FIRST);
+        assert_eq!(store.len(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_mark_is_kept_until_both_clocks_are_past_it() {
+        let store = MemoryReplay::new();
+        assert_eq!(mark(&store, "a", "1", 1000, 1060), FIRST);
+        // The wall clock is stepped forward and back again.
+        assert_eq!(mark(&store, "b", "1", 9000, 9060), FIRST);
+        assert_eq!(mark(&store, "a", "1", 1000, 1060), REPLAYED);
+        tokio::time::advance(Duration::from_secs(61)).await;
+        // Stepped back: the proof is still good by the wall clock.
+        assert_eq!(mark(&store, "a", "1", 1060, 1060), REPLAYED);
+        assert_eq!(mark(&store, "c", "1", 1061, 1121), FIRST);
+        assert_eq!(store.len(), 2, "the first is forgotten, the one of the other time is not");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_has_its_quota_and_takes_from_no_other() {
+        let store = MemoryReplay::new().max_proofs_of_a_key(3);
+        for n in 0..3 {
+            assert_eq!(mark(&store, "a", &n.to_string(), 1000, 1060), FIRST);
+        }
+        assert_eq!(mark(&store, "a", "3", 1000, 1060), None);
+        assert_eq!(mark(&store, "a", "0", 1000, 1060), REPLAYED, "what is known is told");
+        assert_eq!(mark(&store, "b", "0", 1000, 1060), FIRST);
+        tokio::time::advance(Duration::from_secs(61)).await;
+        assert_eq!(mark(&store, "a", "3", 1061, 1121), FIRST);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn full_is_full_and_nothing_is_forgotten_for_it() {
+        let store = MemoryReplay::new().max_bytes(4 * MARK_BYTES);
+        for n in 0..4 {
+            assert_eq!(mark(&store, &n.to_string(), "1", 1000, 1060), FIRST);
+        }
+        assert_eq!(mark(&store, "new", "1", 1000, 1060), None);
+        for n in 0..4 {
+            assert_eq!(mark(&store, &n.to_string(), "1", 1000, 1060), REPLAYED);
+        }
+        assert_eq!(store.len(), 4);
+        tokio::time::advance(Duration::from_secs(61)).await;
+        assert_eq!(mark(&store, "new", "1", 1061, 1121), FIRST);
+        assert_eq!(store.len(), 1);
+    }
+}
