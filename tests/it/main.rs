@@ -13,6 +13,7 @@ mod cache;
 mod coalesce;
 mod conformance;
 mod discovery;
+mod dpop;
 mod examples;
 mod flapping;
 mod flood;

@@ -41,6 +41,10 @@ impl Base {
 
     /// True if `htu` is the URL of the resource that clients find here under `path`.
     pub(super) fn is(&self, htu: &str, path: &str) -> bool {
+        // That of `OPTIONS *` is no path: it is about no resource.
+        if !path.is_empty() && !path.starts_with('/') {
+            return false;
+        }
         // Nothing is to be normalised where the two are the same already.
         if !path.is_empty() && htu.strip_prefix(&*self.text) == Some(path) {
             return true;
@@ -231,6 +235,8 @@ mod tests {
             ("/r", "/r"),
             ("", "/r"),
             ("*", "/r"),
+            ("https://rs.example/", "*"),
+            ("https://rs.example*", "*"),
             ("ftp://rs.example/r", "/r"),
             ("wss://rs.example/r", "/r"),
         ] {

@@ -1,0 +1,183 @@
+//! What clients are told (RFC 9449 §7.1, §7.2).
+
+use tower::Layer as _;
+use tower_introspect::{
+    ErrorKind, RequireScope, VerifyError,
+    policy::Requirement,
+    respond::{Auto, Challenge, Refusal, RequestHead, Respond},
+};
+
+use super::*;
+
+const REALM: &str = "realm=\"https://api.example.com\"";
+const ALGS: &str = "algs=\"ES256 EdDSA PS256 ES384 RS256\"";
+
+fn bearer(error: &str) -> String {
+    if error.is_empty() { format!("Bearer {REALM}") } else { format!("Bearer {REALM}, {error}") }
+}
+
+fn dpop_(error: &str) -> String {
+    if error.is_empty() {
+        format!("DPoP {REALM}, {ALGS}")
+    } else {
+        format!("DPoP {REALM}, {error}, {ALGS}")
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rfc9449_7_2_who_sends_nothing_is_told_of_both_without_an_error() {
+    let world = World::new();
+    for fields in [
+        &[][..],
+        &[("authorization", "Basic dTpw")],
+        &[("dpop", "x")],
+        &[("proxy-authorization", "DPoP x")],
+    ] {
+        let response = world.send(get("/r", fields)).await;
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+        assert_eq!(challenges(&response), [bearer(""), dpop_("")]);
+        assert_eq!(nonce_of(&response), None);
+        assert!(!response.headers().contains_key("proxy-authenticate"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rfc9449_7_2_the_error_is_under_the_scheme_that_was_used() {
+    let world = World::new();
+    let invalid = "error=\"invalid_token\"";
+    let response = world.send(get("/r", &[("authorization", "Bearer abc")])).await;
+    assert_eq!(challenges(&response), [bearer(invalid), dpop_("")]);
+    let response = world.send(get("/r", &[("authorization", "dpop abc")])).await;
+    assert_eq!(challenges(&response), [dpop_(invalid), bearer("")]);
+    let malformed = "error=\"invalid_request\"";
+    let response = world.send(get("/r", &[("authorization", "DPoP a b")])).await;
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+    assert_eq!(challenges(&response), [dpop_(malformed), bearer("")]);
+}
+
+/// RFC 9449 Figure 19.
+#[tokio::test(start_paused = true)]
+async fn rfc9449_7_2_both_at_once_is_an_error_of_both() {
+    let world = World::new();
+    let bearer_and_dpop = [("authorization", "Bearer abc"), ("authorization", "DPoP abc")];
+    let response = world.send(get("/r", &bearer_and_dpop)).await;
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+    let malformed = "error=\"invalid_request\"";
+    assert_eq!(challenges(&response), [bearer(malformed), dpop_(malformed)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rfc9449_7_1_what_is_wrong_with_a_proof_is_told_under_dpop_alone() {
+    let world = World::new();
+    let response = world.with_proof(&world.proof().claim("htm", "POST").mint()).await;
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(challenges(&response), [dpop_("error=\"invalid_dpop_proof\"")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rfc9449_7_1_scope_is_told_under_the_scheme_that_was_used_alone() {
+    let world =
+        World::under(|policy| policy.dpop(dpop()).require(Requirement::all_scopes(["write"])));
+    let insufficient = "error=\"insufficient_scope\", scope=\"write\"";
+    let response = world.with_proof(&world.proof().mint()).await;
+    assert_eq!(response.status(), StatusCode::FORBIDDEN);
+    assert_eq!(challenges(&response), [dpop_(insufficient)]);
+    let token = world.server.jwt().audience(AUDIENCE).scope("read").mint();
+    let response = world.send(get("/r", &[("authorization", &format!("Bearer {token}"))])).await;
+    assert_eq!(challenges(&response), [bearer(insufficient)]);
+}
+
+/// The scheme is known within, too, where the credentials were removed.
+#[tokio::test(start_paused = true)]
+async fn routes_within_tell_it_under_the_scheme_that_was_used() {
+    let world = World::new();
+    let handler = RequireScope::all(["write"]).layer(crate::support::whoami_service());
+    let service = world.api.layer().remove_credentials().layer(handler);
+    let response =
+        tower::ServiceExt::oneshot(service, world.request(&world.proof().mint())).await.unwrap();
+    assert_eq!(response.status(), StatusCode::FORBIDDEN);
+    assert_eq!(challenges(&response), [dpop_("error=\"insufficient_scope\", scope=\"write\"")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bad_proof_is_never_403() {
+    let world =
+        World::under(|policy| policy.dpop(dpop()).require(Requirement::all_scopes(["write"])));
+    let good = world.proof().mint();
+    for (proof, kind) in [
+        (world.proof().claim("htm", "POST").mint(), ErrorKind::InvalidProof),
+        (world.proof().with_corrupt_signature().mint(), ErrorKind::InvalidProof),
+        (world.proof().claim("ath", "x").mint(), ErrorKind::InvalidProof),
+        (
+            Prover::new("thief")
+                .with_clock(world.clock.clone())
+                .proof("GET", URL)
+                .for_token(&world.token)
+                .mint(),
+            ErrorKind::UnprovenPossession,
+        ),
+        (good.clone(), ErrorKind::InsufficientScope),
+        // It was used before, and that is told rather than what its token lacks.
+        (good, ErrorKind::InvalidProof),
+    ] {
+        let response = world.with_proof(&proof).await;
+        assert_eq!(refusal(&response), Some(kind));
+        assert_eq!(
+            response.status() == StatusCode::FORBIDDEN,
+            kind == ErrorKind::InsufficientScope
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_is_no_good_is_told_before_its_proof_is_looked_at() {
+    let world = World::new();
+    let expired = world
+        .server
+        .jwt()
+        .audience(AUDIENCE)
+        .bound_to(&world.prover)
+        .expires_at(UnixTime::from_secs(1))
+        .mint();
+    let elsewhere =
+        world.server.jwt().audience("https://other.example.com").bound_to(&world.prover).mint();
+    for (token, kind) in [(expired, ErrorKind::Expired), (elsewhere, ErrorKind::WrongAudience)] {
+        let request =
+            get("/r", &[("authorization", &format!("DPoP {token}")), ("dpop", "garbage")]);
+        assert_eq!(refusal(&world.send(request).await), Some(kind));
+    }
+}
+
+#[test]
+fn nothing_of_a_proof_or_a_nonce_is_told_or_shown() {
+    let nonce = HeaderValue::from_static("s3cret-nonce");
+    let error = VerifyError::use_nonce(nonce).with_context("there is no nonce");
+    assert!(!format!("{error:?} {error}").contains("s3cret"));
+    let (method, uri, headers) = (Method::GET, "/".parse().unwrap(), http::HeaderMap::new());
+    let told = Challenge::new("api").dpop(["ES256"]);
+    let refusal = Refusal::new(&error, RequestHead::new(&method, &uri, &headers), &told);
+    assert!(!format!("{refusal:?}").contains("s3cret"));
+    let response: Response<Bytes> = Auto::new().respond(&refusal);
+    assert_eq!(nonce_of(&response).as_deref(), Some("s3cret-nonce"));
+}
+
+#[test]
+fn a_challenge_without_algorithms_still_speaks_of_proofs_as_dpop() {
+    let told = Challenge::new("api");
+    for (kind, code) in [
+        (ErrorKind::InvalidProof, "invalid_dpop_proof"),
+        (ErrorKind::NonceRequired, "use_dpop_nonce"),
+    ] {
+        let header = told.header(&kind.into()).unwrap();
+        assert_eq!(header, format!("DPoP realm=\"api\", error=\"{code}\""));
+    }
+    let missing = VerifyError::new(ErrorKind::MissingCredentials);
+    let only = Challenge::new("api").dpop(["ES256"]).without_bearer();
+    assert_eq!(
+        only.headers(&missing, None).collect::<Vec<_>>(),
+        ["DPoP realm=\"api\", algs=\"ES256\""]
+    );
+    // Without any scheme no 401 would have a challenge.
+    let neither = Challenge::new("api").without_bearer();
+    assert_eq!(neither.header(&missing).unwrap(), "Bearer realm=\"api\"");
+}

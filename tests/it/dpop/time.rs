@@ -1,0 +1,93 @@
+//! A proof is of now (RFC 9449 §4.3, check 11; §11.1).
+
+use std::time::Duration;
+
+use serde_json::json;
+use tower_introspect::ErrorKind;
+
+use super::*;
+
+const BAD: Result<(), ErrorKind> = Err(ErrorKind::InvalidProof);
+
+/// What becomes of a proof whose `iat` is this many seconds from now.
+async fn off_by(world: &World, seconds: i64) -> Result<(), ErrorKind> {
+    world.outcome(world.proof().claim("iat", NOW.as_secs() + seconds)).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn rfc9449_11_1_both_edges_of_the_window() {
+    let world = World::new();
+    for (seconds, expected) in [
+        (0, Ok(())),
+        (-30, Ok(())),
+        (-31, BAD),
+        (30, Ok(())),
+        (31, BAD),
+        (-3600, BAD),
+        (3600, BAD),
+        (i64::MIN / 2, BAD),
+        (i64::MAX / 2, BAD),
+    ] {
+        assert_eq!(off_by(&world, seconds).await, expected, "{seconds}");
+    }
+    for (millis, expected) in
+        [(-30_000, Ok(())), (-30_001, BAD), (30_000, Ok(())), (30_001, BAD), (-500, Ok(()))]
+    {
+        #[expect(clippy::cast_precision_loss, reason = "far from where it matters")]
+        let iat = (NOW.as_millis() + millis) as f64 / 1000.0;
+        assert_eq!(world.outcome(world.proof().claim("iat", iat)).await, expected, "{millis}");
+    }
+}
+
+/// The numbers of FAPI 2.0: ten seconds ahead are taken, more than a minute is not.
+#[tokio::test(start_paused = true)]
+async fn fapi2_5_3_2_1_a_proof_from_ten_seconds_ahead_is_good_and_from_over_a_minute_is_not() {
+    for window in [10, 30, 60, 300, 100_000] {
+        let world = World::with(dpop().window(Duration::from_secs(window)));
+        assert_eq!(off_by(&world, 10).await, Ok(()), "{window}");
+        assert_eq!(off_by(&world, 61).await, BAD, "{window}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_window_is_at_most_five_minutes() {
+    let world = World::with(dpop().window(Duration::MAX));
+    for (seconds, expected) in [(-300, Ok(())), (-301, BAD), (60, Ok(())), (61, BAD)] {
+        assert_eq!(off_by(&world, seconds).await, expected, "{seconds}");
+    }
+    let none = World::with(dpop().window(Duration::ZERO));
+    assert_eq!(off_by(&none, 0).await, Ok(()));
+    assert_eq!(off_by(&none, -1).await, BAD);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rfc7519_2_iat_is_a_number() {
+    let world = World::new();
+    let now = NOW.as_secs();
+    for iat in [
+        json!(now.to_string()),
+        json!(null),
+        json!([now]),
+        json!(true),
+        json!({"iat": now}),
+        json!(NOW.as_millis()),
+        json!(-now),
+        json!(1e308),
+    ] {
+        assert_eq!(world.outcome(world.proof().claim("iat", iat.clone())).await, BAD, "{iat}");
+    }
+    let huge = "123456789".repeat(200);
+    let claims =
+        format!("{{\"jti\":\"a\",\"htm\":\"GET\",\"htu\":\"{URL}\",\"ath\":\"x\",\"iat\":{huge}}}");
+    assert_eq!(world.outcome(world.proof().raw_claims(&claims)).await, BAD);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_proof_is_judged_by_the_time_of_the_request() {
+    let world = World::new();
+    let proof = world.proof().mint();
+    tokio::time::advance(Duration::from_secs(31)).await;
+    assert_eq!(refusal(&world.with_proof(&proof).await), Some(ErrorKind::InvalidProof));
+    world.clock.step_back(Duration::from_secs(1));
+    assert_eq!(world.with_proof(&proof).await.status(), StatusCode::OK);
+}
