@@ -20,6 +20,7 @@
 mod api;
 mod clock;
 mod django;
+mod dpop;
 mod glewlwyd;
 mod grpc;
 mod host;

@@ -10,6 +10,7 @@
 //   https://other.example.com/...     the same for https://other.example.com
 //   http://127.0.0.1:PORT/mcp         an at+jwt for that URL; also as `guest` with `guest-secret`, who
 //                                     may ask for the scope calc and no other
+// With a DPoP proof they are bound to its key (RFC 9449).
 //
 // Control, on the same port:
 //   POST /control/rotate?step=add|drop                 new keys sign; only the newest stay published.
@@ -102,9 +103,11 @@ function newProvider(issuer) {
     enabledJWA: {
       clientAuthSigningAlgValues: ['ES256'],
       introspectionSigningAlgValues: ['RS256', 'ES256'],
+      dPoPSigningAlgValues: ['ES256', 'Ed25519', 'PS256', 'RS256'],
     },
     features: {
       devInteractions: { enabled: false },
+      dPoP: { enabled: true },
       clientCredentials: { enabled: true },
       introspection: { enabled: true, allowedPolicy: () => true },
       jwtIntrospection: { enabled: true },
