@@ -180,6 +180,28 @@ fn an_identity_in_headers_costs_little() {
 }
 
 #[test]
+fn a_proof_costs_a_bounded_number_of_allocations() {
+    use tower_introspect::{IntrospectLayer, Policy, proof::Dpop, test_util::Prover};
+
+    let prover = Prover::new("client");
+    let cnf = format!("\"cnf\":{{\"jkt\":\"{}\"}}", prover.thumbprint());
+    let bound = AtOnce::claims(&format!("{{\"aud\":\"https://api.example.com\",{cnf}}}"));
+    let policy = Policy::new("https://api.example.com");
+    let policy = policy.dpop(Dpop::new("https://api.example.com").expect("a URL"));
+    let mut service = IntrospectLayer::new(bound, policy).layer(Free);
+    let request = || {
+        let proof = prover.proof("GET", "https://api.example.com/").for_token("abc").mint();
+        received(&[("authorization", "DPoP abc"), ("dpop", &proof)])
+    };
+    // The tables of the memory of used proofs grow at first.
+    for _ in 0..8 {
+        allocations(&mut service, request());
+    }
+    let counted = allocations(&mut service, request());
+    assert!(counted <= 40, "{counted} allocations");
+}
+
+#[test]
 fn a_refusal_costs_little() {
     let mut service = layer(AtOnce::alice()).layer(Free);
     let refused = allocations(&mut service, received(&[("accept", "*/*")]));

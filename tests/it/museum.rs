@@ -8,7 +8,8 @@ use tower::{Layer, ServiceExt, service_fn};
 use tower_introspect::{
     ClientAuth, ErrorKind, IntrospectLayer, Issuer, Policy, RequireScope, ResourceServer,
     clock::UnixTime,
-    test_util::{AuthorizationServer, Client, Endpoint, Fault, TestClock},
+    proof::Dpop,
+    test_util::{AuthorizationServer, Client, Endpoint, Fault, Prover, TestClock},
 };
 
 use crate::support::{AUDIENCE, AtOnce, ISSUER, ask, layer, refusal, request, whoami, with_token};
@@ -30,6 +31,17 @@ impl World {
     fn api(&self, issuer: Issuer) -> ResourceServer {
         let builder = ResourceServer::builder(AUDIENCE).issuer(issuer);
         builder.transport(self.server.transport()).clock(self.clock.clone()).build().unwrap()
+    }
+
+    /// A client with a key, and a resource server that takes its proofs.
+    fn proving(&self) -> (Prover, ResourceServer) {
+        let api = ResourceServer::builder(AUDIENCE)
+            .issuer(Issuer::jwt(ISSUER))
+            .transport(self.server.transport())
+            .clock(self.clock.clone())
+            .dpop(Dpop::new("https://api.example.com").unwrap())
+            .build();
+        (Prover::new("client").with_clock(self.clock.clone()), api.unwrap())
     }
 
     fn local(&self) -> ResourceServer {
@@ -125,6 +137,59 @@ async fn a_bound_token_is_no_bearer_token_by_default() {
         let opaque = world.server.opaque().audience(AUDIENCE).claim("cnf", cnf.clone()).mint();
         let refused = refusal(&present(&world.remote(), &opaque).await);
         assert_eq!(refused, Some(ErrorKind::UnprovenPossession), "{cnf}");
+    }
+}
+
+/// The proof was marked as used before it was known to be for this request: whoever had captured one
+/// could spoil it, and the client's own request was refused.
+#[tokio::test(start_paused = true)]
+async fn a_captured_proof_sent_elsewhere_spoils_nothing() {
+    let world = World::new();
+    let (prover, api) = world.proving();
+    let token = world.server.jwt().subject("alice").audience(AUDIENCE).bound_to(&prover).mint();
+    let proof = prover.proof("GET", "https://api.example.com/").for_token(&token).mint();
+    let fields = [("authorization", &*format!("DPoP {token}")), ("dpop", &*proof)];
+    let mut elsewhere = request(&fields);
+    *elsewhere.uri_mut() = "/elsewhere".parse().unwrap();
+    let refused = refusal(&ask(&api.layer(), elsewhere).await);
+    assert_eq!(refused, Some(ErrorKind::InvalidProof));
+    assert_eq!(ask(&api.layer(), request(&fields)).await.body(), "alice");
+}
+
+/// liboauth2 (CWE-345): a key in the proof that was not public.
+#[tokio::test(start_paused = true)]
+async fn a_proof_shows_no_private_key() {
+    let world = World::new();
+    let (prover, api) = world.proving();
+    let token = world.server.jwt().audience(AUDIENCE).bound_to(&prover).mint();
+    let mut jwk = prover.jwk().clone();
+    jwk["d"] = "AAAA".into();
+    let proof =
+        prover.proof("GET", "https://api.example.com/").for_token(&token).header("jwk", jwk);
+    let fields = [("authorization", &*format!("DPoP {token}")), ("dpop", &*proof.mint())];
+    let refused = refusal(&ask(&api.layer(), request(&fields)).await);
+    assert_eq!(refused, Some(ErrorKind::InvalidProof));
+}
+
+/// CVE-2024-49755 (Duende): the binding was looked at on one way in, and not on another.
+#[tokio::test(start_paused = true)]
+async fn bound_is_bound_whatever_the_way_in() {
+    use tower_introspect::{RequireFresh, credentials::Extractor};
+    let world = World::new();
+    let (prover, api) = world.proving();
+    let token = world.server.jwt().audience(AUDIENCE).bound_to(&prover).mint();
+    let bearer = || request(&[("authorization", &format!("Bearer {token}"))]);
+    let fresh = RequireFresh::within(&api, Duration::from_secs(1));
+    let by_cookie = api.layer().extractor(Extractor::new().danger_cookie("at"));
+    let cookie = request(&[("cookie", &format!("at={token}"))]);
+    for (layer, request) in [
+        (api.layer(), bearer()),
+        (api.layer().optional(), bearer()),
+        (fresh, bearer()),
+        (by_cookie, cookie),
+    ] {
+        let refused = refusal(&ask(&layer, request).await);
+        assert_eq!(refused, Some(ErrorKind::UnprovenPossession));
     }
 }
 

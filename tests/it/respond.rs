@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use tower_introspect::{
     ErrorKind, TokenKind, VerifyError,
     claims::Scope,
+    credentials::Scheme,
     respond::{Auto, Challenge, ProblemJson, Refusal, RequestHead, Respond},
 };
 
@@ -32,6 +33,7 @@ fn golden() -> Vec<(VerifyError, u16, Option<&'static str>, &'static str)> {
     let metadata = "resource_metadata=\"https://api.example.com/.well-known/m\"";
     let bare = format!("Bearer realm=\"api\", {metadata}").leak();
     let error = |code: &str| &*format!("Bearer realm=\"api\", error=\"{code}\", {metadata}").leak();
+    let proof = |code: &str| &*format!("DPoP realm=\"api\", error=\"{code}\", {metadata}").leak();
     let scope = format!(
         "Bearer realm=\"api\", error=\"insufficient_scope\", scope=\"read write\", {metadata}"
     )
@@ -58,9 +60,12 @@ fn golden() -> Vec<(VerifyError, u16, Option<&'static str>, &'static str)> {
             Some(&*step_up),
             "16",
         ),
+        (kind(ErrorKind::InvalidProof), 401, Some(proof("invalid_dpop_proof")), "16"),
+        (kind(ErrorKind::NonceRequired), 401, Some(proof("use_dpop_nonce")), "16"),
         (kind(ErrorKind::Denied), 403, None, "7"),
         (kind(ErrorKind::TooManyRequests), 429, None, "8"),
         (kind(ErrorKind::Unavailable), 503, None, "14"),
+        (kind(ErrorKind::ReplayUnavailable), 503, None, "14"),
         (kind(ErrorKind::BadResponse), 502, None, "14"),
         (kind(ErrorKind::CredentialsRejected), 500, None, "13"),
         (kind(ErrorKind::Misconfigured), 500, None, "13"),
@@ -94,6 +99,45 @@ fn golden_over_grpc() {
             assert_eq!(response.headers()[header::CONTENT_TYPE], answered);
             assert_eq!(challenge(response.headers()), expected, "{error}");
         }
+    }
+}
+
+#[test]
+fn golden_where_both_schemes_are_spoken() {
+    let told = Challenge::new("api").scope(Scope::parse("read")).dpop(["ES256", "PS256"]);
+    let read = "scope=\"read\"";
+    let algs = "algs=\"ES256 PS256\"";
+    let bearer = |error: &str| format!("Bearer realm=\"api\"{error}, {read}");
+    let dpop = |error: &str| format!("DPoP realm=\"api\"{error}, {read}, {algs}");
+    let invalid = ", error=\"invalid_token\"";
+    let step_up = VerifyError::insufficient_authentication(Some("mfa"), None);
+    let asked = ", error=\"insufficient_user_authentication\"";
+    let scope = VerifyError::insufficient_scope("write");
+    let lacking = "error=\"insufficient_scope\", scope=\"write\"";
+    let wrong_proof = ", error=\"invalid_dpop_proof\"";
+    let (missing, expired) = (ErrorKind::MissingCredentials.into(), ErrorKind::Expired.into());
+    let (proof, unavailable) = (ErrorKind::InvalidProof.into(), ErrorKind::Unavailable.into());
+    let rows: [(&VerifyError, Option<Scheme>, Vec<String>); 10] = [
+        (&missing, None, vec![bearer(""), dpop("")]),
+        (&expired, None, vec![bearer(invalid), dpop(invalid)]),
+        (&expired, Some(Scheme::Bearer), vec![bearer(invalid), dpop("")]),
+        (&expired, Some(Scheme::Dpop), vec![dpop(invalid), bearer("")]),
+        (
+            &step_up,
+            Some(Scheme::Dpop),
+            vec![
+                format!("DPoP realm=\"api\"{asked}, {read}, acr_values=\"mfa\", {algs}"),
+                bearer(""),
+            ],
+        ),
+        (&scope, Some(Scheme::Bearer), vec![format!("Bearer realm=\"api\", {lacking}")]),
+        (&scope, Some(Scheme::Dpop), vec![format!("DPoP realm=\"api\", {lacking}, {algs}")]),
+        (&proof, Some(Scheme::Dpop), vec![dpop(wrong_proof)]),
+        (&proof, Some(Scheme::Bearer), vec![dpop(wrong_proof)]),
+        (&unavailable, Some(Scheme::Dpop), vec![]),
+    ];
+    for (error, used, expected) in rows {
+        assert_eq!(told.headers(error, used).collect::<Vec<_>>(), expected, "{error} {used:?}");
     }
 }
 

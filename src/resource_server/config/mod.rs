@@ -40,7 +40,9 @@
 //! | `resource_metadata` | the URL to name in challenges (RFC 9728 §5.1), if another describes it |
 //! | `danger_allow_http_loopback` | takes `http` URLs of this machine, for tests |
 //! | `[[issuer]]` | the trusted issuers, at least one |
+//! | `require_binding` | refuses tokens that are bound to no key |
 //! | `[forward]` | the headers that tell a service behind who makes a request |
+//! | `[dpop]` | how proofs are looked at, with the feature `dpop` |
 //!
 //! Of an issuer:
 //!
@@ -96,9 +98,22 @@
 //! | `without_cors` | does not let scripts of other origins read it |
 //! | `signed` | a table: `issuer`, `algorithm`, `kid`, and `key_file` or `key_env`, to sign it with |
 //!
-//! Exactly one place of a secret is given. `danger_secret`, `danger_token` and `danger_key` hold it
-//! in the file itself. Client certificates need a transport of yours: see [`Config::builder`].
+//! Of proofs (see [`Dpop`](crate::proof::Dpop)):
+//!
+//! | setting | what it is |
+//! |---|---|
+//! | `url` | where clients reach this service: a URL, or several |
+//! | `algorithms` | the algorithms of proofs |
+//! | `window_seconds` | how far `iat` may be off; 30 |
+//! | `nonce` | `off`, `accept`, or `require` |
+//! | `nonce_secret_file`, `nonce_secret_env` | where the secret is that instances share; random |
+//! | `nonce_rotation_seconds` | after how long nonces are made with another key; 60 |
+//!
+//! Exactly one place of a secret is given. `danger_secret`, `danger_token`, `danger_key` and
+//! `danger_nonce_secret` hold it in the file itself. Client certificates need a transport of yours: see [`Config::builder`].
 
+#[cfg(feature = "dpop")]
+mod dpop;
 mod forward;
 mod issuer;
 mod metadata;
@@ -154,6 +169,9 @@ pub struct Config {
     loopback_http: bool,
     issuers: Vec<IssuerConfig>,
     forward: Option<ForwardHeaders>,
+    require_binding: bool,
+    #[cfg(feature = "dpop")]
+    dpop: Option<dpop::DpopConfig>,
 }
 
 impl Config {
@@ -220,6 +238,15 @@ impl Config {
         if let Some(headers) = &self.forward {
             builder = builder.forward(headers.clone());
         }
+        if self.require_binding {
+            builder = builder.require_binding();
+        }
+        #[cfg(feature = "dpop")]
+        match self.dpop.as_ref().map(dpop::DpopConfig::load) {
+            Some(Ok(dpop)) => builder = builder.dpop(dpop),
+            Some(Err(problem)) => problems.merge("dpop", problem),
+            None => {}
+        }
         if self.loopback_http {
             builder = builder.danger_allow_http_loopback();
         }
@@ -257,6 +284,9 @@ impl Config {
             loopback_http: section.flag("danger_allow_http_loopback"),
             issuers: section.sections("issuer", IssuerConfig::read),
             forward: section.section("forward", forward::read),
+            require_binding: section.flag("require_binding"),
+            #[cfg(feature = "dpop")]
+            dpop: section.section("dpop", dpop::DpopConfig::read),
         };
         for (name, scopes) in
             [("required_scopes", &config.scopes), ("advertised_scopes", &config.advertised)]

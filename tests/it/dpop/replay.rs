@@ -251,7 +251,9 @@ async fn a_client_that_uses_up_its_share_is_alone_in_that() {
 
 /// A store elsewhere, which answers when it is let to.
 #[derive(Clone, Default)]
-struct Remote(Arc<Mutex<Vec<(Mark, tokio::sync::oneshot::Sender<Result<Marked, &'static str>>)>>>);
+struct Remote(Arc<Mutex<Vec<(Mark, Answer)>>>);
+
+type Answer = tokio::sync::oneshot::Sender<Result<Marked, &'static str>>;
 
 impl ReplayStore for Remote {
     fn mark(&self, mark: Mark) -> Marking {

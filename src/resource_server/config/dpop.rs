@@ -1,0 +1,140 @@
+//! The table `[dpop]`.
+
+use std::time::Duration;
+
+use super::reader::{Secret, Section};
+use crate::{
+    error::ConfigError,
+    proof::{Algorithm, Dpop, NonceSecret},
+};
+
+/// How proofs are looked at, as configured.
+pub(super) struct DpopConfig {
+    urls: Vec<String>,
+    algorithms: Option<Vec<Algorithm>>,
+    window: Option<Duration>,
+    nonce: Nonce,
+    secret: Option<Secret>,
+    rotation: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Default)]
+enum Nonce {
+    Accept,
+    #[default]
+    Off,
+    Require,
+}
+
+impl DpopConfig {
+    pub(super) fn read(section: &mut Section) -> Self {
+        section.need("url");
+        let words = [("off", Nonce::Off), ("accept", Nonce::Accept), ("require", Nonce::Require)];
+        let secret = ["nonce_secret_file", "nonce_secret_env", "danger_nonce_secret"];
+        let config = Self {
+            urls: section.texts("url").unwrap_or_default(),
+            algorithms: section.parsed("algorithms"),
+            window: section.seconds("window_seconds"),
+            nonce: section.word("nonce", &words).unwrap_or_default(),
+            secret: secret
+                .into_iter()
+                .any(|name| section.has(name))
+                .then(|| section.secret("nonce_secret"))
+                .flatten(),
+            rotation: section.seconds("nonce_rotation_seconds"),
+        };
+        for url in &config.urls {
+            if let Err(problem) = Dpop::new(url) {
+                section
+                    .problem("url", problem.problems().map(|(_, text)| text).collect::<String>());
+            }
+        }
+        config
+    }
+
+    /// Reads the secret.
+    pub(super) fn load(&self) -> Result<Dpop, ConfigError> {
+        let (first, others) =
+            self.urls.split_first().map_or(("", &[][..]), |(first, others)| (first, others));
+        let mut dpop = Dpop::new(first)?;
+        for url in others {
+            dpop = dpop.or_url(url)?;
+        }
+        if let Some(algorithms) = &self.algorithms {
+            dpop = dpop.algorithms(algorithms.iter().copied());
+        }
+        if let Some(window) = self.window {
+            dpop = dpop.window(window);
+        }
+        if let Some(rotation) = self.rotation {
+            dpop = dpop.nonce_rotation(rotation);
+        }
+        if let Some(secret) = &self.secret {
+            let secret = secret.load().map_err(|problem| {
+                let mut problems = ConfigError::new();
+                problems.push("nonce_secret", problem);
+                problems
+            })?;
+            dpop = dpop.nonce_secret(NonceSecret::new(secret.as_bytes())?);
+        }
+        Ok(match self.nonce {
+            Nonce::Accept => dpop.accept_nonce(),
+            Nonce::Off => dpop,
+            Nonce::Require => dpop.require_nonce(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Config;
+
+    fn built(dpop: &str) -> String {
+        let text = format!(
+            "audience = \"https://api.example.com\"\nrequire_binding = true\n\
+             [[issuer]]\nissuer = \"https://as.example.com\"\nmode = \"jwt\"\n[dpop]\n{dpop}"
+        );
+        let built = Config::from_toml(&text).and_then(|config| config.build());
+        built.map_or_else(|error| error.to_string(), |api| format!("{:?}", api.policy()))
+    }
+
+    #[test]
+    fn proofs_are_configured_in_a_table() {
+        let policy = built(
+            "url = [\"https://api.example.com\", \"https://old.example.com/api\"]\n\
+             algorithms = [\"ES256\", \"EdDSA\"]\nwindow_seconds = 10\nnonce = \"require\"\n\
+             nonce_rotation_seconds = 120\n\
+             danger_nonce_secret = \"0123456789abcdef0123456789abcdef\"",
+        );
+        for part in ["old.example.com", "[ES256, EdDSA]", "10s", "Required", "required: true"] {
+            assert!(policy.contains(part), "{part}: {policy}");
+        }
+        assert!(!policy.contains("0123456789"), "{policy}");
+        assert!(
+            built("url = \"https://api.example.com\"\nnonce = \"accept\"").contains("Optional")
+        );
+    }
+
+    #[test]
+    fn every_problem_is_told_without_the_secret() {
+        let told = built(
+            "url = [\"api.example.com\"]\nalgorithms = [\"none\"]\nwindow_seconds = -1\n\
+             nonce = \"yes\"\nnonces = true\nnonce_secret_env = \"A\"\ndanger_nonce_secret = \"s3cret\"",
+        );
+        let told: Vec<_> = told.lines().collect();
+        assert_eq!(
+            told,
+            [
+                "dpop.algorithms: `none`: no supported signature algorithm",
+                "dpop.window_seconds: it is not a number of seconds",
+                "dpop.nonce: it is not `off` or `accept` or `require`",
+                "dpop.nonce_secret: give exactly one of `nonce_secret_file`, `nonce_secret_env` and `danger_nonce_secret`",
+                "dpop.url: it is no http or https URL, or has a query, a fragment or a user",
+                "dpop.nonces: it is not a setting here",
+            ]
+        );
+        assert_eq!(built(""), "dpop.url: it is missing");
+        let short = built("url = \"https://api.example.com\"\ndanger_nonce_secret = \"s3cret\"");
+        assert_eq!(short, "dpop.nonce_secret: it is shorter than 32 bytes");
+    }
+}
