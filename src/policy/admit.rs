@@ -109,13 +109,14 @@ impl Judged {
     }
 }
 
-/// Whether the proof is used up by what was decided. Not if the client is to authenticate otherwise; but
-/// before it learns that it is not allowed something, its proof must be good.
+/// Whether the proof is used up by what was decided. Not if the client is to authenticate otherwise, or if
+/// something is wrong with us; but before it learns that it is not allowed something, its proof must be
+/// good.
 fn may_mark(verdict: &Result<VerifiedToken, VerifyError>) -> bool {
-    !matches!(verdict, Err(error) if matches!(
-        error.kind(),
-        ErrorKind::InsufficientAuthentication | ErrorKind::UnprovenPossession
-    ))
+    verdict.as_ref().map_or_else(
+        |error| matches!(error.kind(), ErrorKind::InsufficientScope | ErrorKind::Denied),
+        |_| true,
+    )
 }
 
 #[derive(Debug)]

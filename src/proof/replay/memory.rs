@@ -18,6 +18,10 @@ const DEFAULT_BYTES: usize = 32 << 20;
 /// Of some hundred thousand marks, one key gets no more than a sixth.
 const DEFAULT_QUOTA: usize = 16 * 1024;
 
+/// How many marks are forgotten with each new one, unless there is no room: after a pause, no request is
+/// to sweep up after all of those before it.
+const AT_A_TIME: usize = 64;
+
 /// Remembers in this process which proofs were used.
 ///
 /// Bounded in bytes, 32 MiB by default, which are about 100 000 proofs within the time that a proof is
@@ -82,6 +86,18 @@ impl MemoryReplay {
     }
 }
 
+impl MemoryReplay {
+    fn room(&self, table: &Table, owner: &Half) -> Result<(), &'static str> {
+        if table.marks.len() >= self.capacity {
+            return Err("the memory of used proofs is full");
+        }
+        if table.owners.get(owner).is_some_and(|count| *count >= self.quota) || self.quota == 0 {
+            return Err("too many proofs of one key are remembered");
+        }
+        Ok(())
+    }
+}
+
 impl Default for MemoryReplay {
     fn default() -> Self {
         Self::new()
@@ -106,19 +122,21 @@ impl ReplayStore for MemoryReplay {
             key: half(&mark.key),
             owner: half(&mark.owner),
         };
+        let now = mark.at.wall();
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        table.forget(mark.at.wall(), passed);
+        table.forget(now, passed, AT_A_TIME);
         if table.marks.contains(&due.key) {
             return Marking::done(Ok(Marked::Replayed));
         }
-        if table.marks.len() >= self.capacity {
-            return Marking::done(Err("the memory of used proofs is full".into()));
+        let mut room = self.room(&table, &due.owner);
+        if room.is_err() {
+            table.forget(now, passed, usize::MAX);
+            room = self.room(&table, &due.owner);
         }
-        let of_owner = table.owners.entry(due.owner).or_default();
-        if *of_owner >= self.quota {
-            return Marking::done(Err("too many proofs of one key are remembered".into()));
+        if let Err(why) = room {
+            return Marking::done(Err(why.into()));
         }
-        *of_owner += 1;
+        *table.owners.entry(due.owner).or_default() += 1;
         table.marks.insert(due.key);
         table.due.push(Reverse(due));
         Marking::done(Ok(Marked::First))
@@ -153,9 +171,14 @@ struct Due {
 }
 
 impl Table {
-    fn forget(&mut self, now: UnixTime, passed: Duration) {
-        while self.due.peek().is_some_and(|Reverse(due)| due.until < now && due.passed <= passed) {
-            let Some(Reverse(due)) = self.due.pop() else { break };
+    /// Forgets what is old, at most so many.
+    fn forget(&mut self, now: UnixTime, passed: Duration, most: usize) {
+        let is_old = |Reverse(due): &Reverse<Due>| due.until < now && due.passed <= passed;
+        for _ in 0..most {
+            if !self.due.peek().is_some_and(is_old) {
+                return;
+            }
+            let Some(Reverse(due)) = self.due.pop() else { return };
             self.marks.remove(&due.key);
             if let Some(count) = self.owners.get_mut(&due.owner) {
                 *count -= 1;

@@ -109,6 +109,15 @@ async fn a_proof_is_not_used_up_where_the_client_is_to_authenticate_otherwise() 
         let refused = refusal(&world.with_proof(&proof).await);
         assert_eq!(refused, Some(ErrorKind::InsufficientAuthentication));
     }
+    // Nor where it is this service that can't do what it was set to do.
+    let fresh = Requirement::fresh(Duration::from_secs(5));
+    let world = World::under(|policy| policy.dpop(dpop()).require(fresh));
+    assert_eq!(world.outcome(world.proof()).await, Ok(()));
+    tokio::time::advance(Duration::from_secs(10)).await;
+    let proof = world.proof().mint();
+    for _ in 0..2 {
+        assert_eq!(refusal(&world.with_proof(&proof).await), Some(ErrorKind::Misconfigured));
+    }
 }
 
 #[tokio::test(start_paused = true)]
