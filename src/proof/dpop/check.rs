@@ -78,7 +78,7 @@ impl Inner {
             return Err(flawed("the proof demands an extension"));
         }
         let jwk = header.get("jwk").ok_or_else(|| flawed("there is no `jwk`"))?;
-        let key = ProofKey::parse(jwk.get().as_bytes())
+        let key = ProofKey::parse(jwk.get())
             .map_err(|error| flawed("the `jwk` can't be used").with_source(error))?;
         let claims = Claims::read(jws.payload())?;
         if claims.htm != expected.method {

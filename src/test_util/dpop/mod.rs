@@ -72,7 +72,7 @@ impl Prover {
         for name in ["use", "alg", "kid"] {
             members.remove(name);
         }
-        let thumbprint = ProofKey::parse(jwk.to_string().as_bytes())
+        let thumbprint = ProofKey::parse(&jwk.to_string())
             .map(|key| key.thumbprint().to_owned())
             .expect("what is published can be read");
         Self { key, jwk, thumbprint, clock: Arc::new(SystemClock) }
