@@ -115,7 +115,10 @@ impl Nonces {
         let key = mac(&self.secret.of(self.epoch(made))?)?;
         let made = made.to_be_bytes();
         let nonce = [&made[..], &key.sign(&made)?].concat();
-        HeaderValue::try_from(BASE64URL.encode(nonce)).ok()
+        let mut nonce = HeaderValue::try_from(BASE64URL.encode(nonce)).ok()?;
+        // Neither shown by `Debug` nor kept in the tables of HPACK.
+        nonce.set_sensitive(true);
+        Some(nonce)
     }
 
     /// What `nonce` says, if it was made with the same secret and is of this rotation or the last.
