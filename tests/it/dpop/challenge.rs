@@ -55,6 +55,17 @@ async fn rfc9449_7_2_the_error_is_under_the_scheme_that_was_used() {
     assert_eq!(challenges(&response), [dpop_(malformed), bearer("")]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_token_from_elsewhere_than_the_header_is_a_bearer_token() {
+    let world = World::new();
+    let by_cookie = tower_introspect::credentials::Extractor::new().danger_cookie("at");
+    let layer = world.api.layer().extractor(by_cookie);
+    for token in ["abc", &world.token] {
+        let response = ask(&layer, get("/r", &[("cookie", &format!("at={token}"))])).await;
+        assert_eq!(challenges(&response), [bearer("error=\"invalid_token\""), dpop_("")]);
+    }
+}
+
 /// RFC 9449 Figure 19.
 #[tokio::test(start_paused = true)]
 async fn rfc9449_7_2_both_at_once_is_an_error_of_both() {
