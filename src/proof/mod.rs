@@ -34,9 +34,11 @@ pub use self::{
     dpop::{Dpop, NonceSecret},
     replay::MemoryReplay,
 };
-#[cfg(feature = "_jose")]
+#[cfg(all(feature = "_jose", feature = "_crypto"))]
+use crate::jose;
+#[cfg(all(feature = "dpop", feature = "_crypto"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "dpop")))]
-pub use crate::jose::Algorithm;
+pub use crate::jose::{Algorithm, KeyError, UnknownAlgorithm};
 use crate::{
     claims::Claims,
     clock::Moment,
@@ -117,8 +119,9 @@ pub(crate) struct Proofs {
 }
 
 /// The algorithms of the FAPI 2.0 Security Profile (§5.4.1), for tokens and proofs alike.
-#[cfg(feature = "_jose")]
-pub(crate) const FAPI2: [Algorithm; 3] = [Algorithm::PS256, Algorithm::ES256, Algorithm::EdDSA];
+#[cfg(all(feature = "_jose", feature = "_crypto"))]
+pub(crate) const FAPI2: [jose::Algorithm; 3] =
+    [jose::Algorithm::PS256, jose::Algorithm::ES256, jose::Algorithm::EdDSA];
 
 /// What was shown with a request, as far as something is still to be done about it.
 #[derive(Debug, Default)]
