@@ -3,6 +3,7 @@
 mod binding;
 mod challenge;
 mod grpc;
+mod keys;
 mod nonce;
 mod proof;
 mod replay;
@@ -107,6 +108,14 @@ fn request(method: Method, uri: &str, fields: &[(&str, &str)]) -> Request<Bytes>
     *request.method_mut() = method;
     *request.uri_mut() = uri.parse().unwrap();
     request
+}
+
+/// What becomes of `GET /r` with this token and this proof.
+async fn presented(world: &World, token: &str, proof: &str) -> Result<(), ErrorKind> {
+    let authorization = format!("DPoP {token}");
+    let response =
+        world.send(get("/r", &[("authorization", &authorization), ("dpop", proof)])).await;
+    refusal(&response).map_or(Ok(()), Err)
 }
 
 /// The challenges of a response, each from a field of its own.

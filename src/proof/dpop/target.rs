@@ -265,6 +265,23 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_a_panic_and_every_path_is_itself(
+            htu in ".{0,64}", path in "/[ -~]{0,32}", more in "[a-z0-9/.%:@\\[\\]]{0,24}"
+        ) {
+            let base = Base::parse(RS).unwrap();
+            let _ = (base.is(&htu, &path), Base::parse(&htu), Base::parse(&format!("https://{more}")));
+            let path = path.replace(['?', '#'], "");
+            let own = format!("{RS}{path}");
+            proptest::prop_assert!(base.is(&own, &path));
+            let normal = normal_path(&path);
+            proptest::prop_assert_eq!(&normal_path(&normal), &normal);
+            let with_port = format!("{RS}:443{path}");
+            proptest::prop_assert!(base.is(&with_port, &path));
+        }
+    }
+
     #[test]
     fn what_is_no_base() {
         for base in [

@@ -1,0 +1,168 @@
+//! A decision about one token.
+
+use std::sync::Arc;
+
+use super::{
+    Policy, Requirement, VerifiedToken,
+    admit::{Admitting, Judged},
+};
+use crate::{
+    claims::Claims,
+    clock::{Moment, Reading, UnixTime},
+    credentials::Scheme,
+    error::{ErrorKind, TokenKind, VerifyError},
+    proof::Presented,
+    verify::ActiveToken,
+};
+
+impl Policy {
+    /// Decides about a token that was presented under `scheme`, where nothing can be shown beside it:
+    /// one that is bound to a key is refused. With the request at hand, use
+    /// [`admit_presented`](Self::admit_presented).
+    ///
+    /// # Errors
+    ///
+    /// If anything this policy asks for is not met. Authentication is judged before authorization:
+    /// an expired token that also lacks scope is expired.
+    pub fn admit(&self, active: ActiveToken, scheme: Scheme) -> Result<VerifiedToken, VerifyError> {
+        // Nothing can be pending where nothing was shown.
+        self.judge(active, scheme, None, None)?.verdict
+    }
+
+    /// Decides about a token that came with a request, and with what shows that its key is at hand.
+    ///
+    /// Whether a proof was used before is found out last, when nothing else is wrong that is to be
+    /// answered 401: so no refusal uses up the proof of another request, and a bad proof is never
+    /// answered 403. That may take time, if a shared store is asked. What it costs beyond
+    /// [`admit`](Self::admit) is the verification of one signature, and that only for a token that is
+    /// good and a proof that is signed by the key it is bound to.
+    ///
+    /// ```
+    /// use http::{HeaderMap, Method, Uri};
+    /// use tower_introspect::{
+    ///     Policy,
+    ///     claims::Claims,
+    ///     clock::{Moment, SystemClock},
+    ///     credentials::Token,
+    ///     proof::Presented,
+    ///     respond::RequestHead,
+    ///     verify::{self, ActiveToken},
+    /// };
+    ///
+    /// let claims = Claims::from_json(br#"{"sub": "alice", "aud": "https://api.example.com"}"#).unwrap();
+    /// let start = Moment::now(&SystemClock);
+    /// let active = ActiveToken::new("https://as.example.com", claims, verify::Method::Custom, start);
+    ///
+    /// let (method, uri, headers) = (Method::GET, Uri::from_static("/"), HeaderMap::new());
+    /// let token = Token::bearer("abc").unwrap();
+    /// let presented = Presented::new(&token, RequestHead::new(&method, &uri, &headers));
+    ///
+    /// let policy = Policy::new("https://api.example.com");
+    /// let admitted = policy.admit_presented(active, &presented).now_or_later();
+    /// let admission = admitted.expect("no store is asked")?;
+    /// assert_eq!(admission.token().subject(), Some("alice"));
+    /// # Ok::<(), tower_introspect::VerifyError>(())
+    /// ```
+    #[must_use]
+    pub fn admit_presented(&self, active: ActiveToken, presented: &Presented<'_>) -> Admitting {
+        self.admit_presented_at(active, presented, None)
+    }
+
+    /// The same, just after a reading of a clock.
+    pub(crate) fn admit_presented_at(
+        &self,
+        active: ActiveToken,
+        presented: &Presented<'_>,
+        at: Option<Reading>,
+    ) -> Admitting {
+        match self.judge(active, presented.scheme(), Some(presented), at) {
+            Ok(judged) => judged.settle(),
+            Err(error) => Admitting::done(Err(error)),
+        }
+    }
+
+    fn judge(
+        &self,
+        active: ActiveToken,
+        scheme: Scheme,
+        presented: Option<&Presented<'_>>,
+        at: Option<Reading>,
+    ) -> Result<Judged, VerifyError> {
+        let now = at.map_or_else(|| Moment::now(&*self.clock), |at| at.by(&*self.clock));
+        let claims = active.claims();
+        self.check_issuer(active.issuer())?;
+        if active.is_retired() {
+            // What it was verified with is gone, whoever remembered it.
+            return Err(ErrorKind::UnknownKey.into());
+        }
+        self.check_algorithm(&active)?;
+        check_kind(claims)?;
+        self.check_time(claims, now.wall())?;
+        self.check_audience(claims)?;
+        let shown = self.proofs.check(claims, scheme, presented, now)?;
+        let age = now.since(active.verified_at());
+        let mut token =
+            VerifiedToken::new(active, scheme, age, now.wall(), Arc::clone(&self.terms));
+        let verdict = Requirement::check_all(&self.terms.requirements, &token);
+        if verdict.is_ok() {
+            for (requirement, observer) in &self.terms.observed {
+                if let Some(error) = observer.note(requirement.check(&token)) {
+                    token.observe(error);
+                }
+            }
+        }
+        Ok(Judged { verdict: verdict.map(|()| token), shown })
+    }
+
+    pub(super) fn check_issuer(&self, issuer: &str) -> Result<(), ErrorKind> {
+        match &self.issuers {
+            Some(admitted) if !admitted.iter().any(|name| **name == *issuer) => {
+                Err(ErrorKind::WrongIssuer)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    #[cfg(all(feature = "jwt", feature = "_crypto"))]
+    fn check_algorithm(&self, active: &ActiveToken) -> Result<(), ErrorKind> {
+        let weak = |algorithm| !crate::proof::FAPI2.contains(&algorithm);
+        if self.proofs.fapi2 && active.algorithm().is_some_and(weak) {
+            return Err(ErrorKind::UnsupportedAlgorithm);
+        }
+        Ok(())
+    }
+
+    #[cfg(not(all(feature = "jwt", feature = "_crypto")))]
+    #[expect(clippy::unused_self, reason = "without local verification there is none to see")]
+    const fn check_algorithm(&self, _: &ActiveToken) -> Result<(), ErrorKind> {
+        Ok(())
+    }
+
+    /// A token is valid from `nbf` on and until just before `exp` (RFC 7519 §4.1.4, §4.1.5).
+    fn check_time(&self, claims: &Claims, now: UnixTime) -> Result<(), ErrorKind> {
+        if claims.expires_at().is_some_and(|exp| now >= exp.saturating_add(self.terms.leeway)) {
+            return Err(ErrorKind::Expired);
+        }
+        let soon = now.saturating_add(self.terms.leeway);
+        // RFC 7519 does not make an `iat` in the future a reason for refusal. It is one here: a
+        // token from tomorrow would outlive a revocation of all that was issued until today.
+        let starts = [claims.not_before(), claims.issued_at()];
+        if starts.into_iter().flatten().any(|start| start > soon) {
+            return Err(ErrorKind::NotYetValid);
+        }
+        Ok(())
+    }
+
+    fn check_audience(&self, claims: &Claims) -> Result<(), ErrorKind> {
+        let named =
+            self.audiences.iter().any(|name| !name.is_empty() && claims.audience().contains(name));
+        if named { Ok(()) } else { Err(ErrorKind::WrongAudience) }
+    }
+}
+
+/// Refuses what calls itself a refresh token, whoever vouches for it being active: real servers
+/// introspect refresh tokens as active.
+fn check_kind(claims: &Claims) -> Result<(), ErrorKind> {
+    let says_refresh = claims.call_it_refresh_token();
+    if says_refresh { Err(ErrorKind::WrongTokenKind(TokenKind::Refresh)) } else { Ok(()) }
+}
