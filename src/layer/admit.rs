@@ -11,7 +11,7 @@ use crate::{
     credentials::{Origin, Scheme, Token},
     error::{ErrorKind, VerifyError},
     policy::{Admission, AdmittingFuture, strip_identity},
-    proof::Presented,
+    proof::{DPOP, Presented},
     respond::{self, DPOP_NONCE, Refusal, RequestHead, Respond},
     verify::{Outcome, Verifier, VerifyRequest},
 };
@@ -181,11 +181,13 @@ impl<V, R> IntrospectLayer<V, R> {
 
     /// What is not to be seen below is removed, or at least not shown.
     pub(super) fn cover_credentials(&self, headers: &mut HeaderMap) {
-        if self.settings.remove_credentials {
-            headers.remove(AUTHORIZATION);
-        } else if let Some(value) = headers.get_mut(AUTHORIZATION) {
-            // Whatever logs headers below this layer shows `Sensitive` instead.
-            value.set_sensitive(true);
+        for name in [AUTHORIZATION, DPOP] {
+            if self.settings.remove_credentials {
+                headers.remove(name);
+            } else if let Some(value) = headers.get_mut(name) {
+                // Whatever logs headers below this layer shows `Sensitive` instead.
+                value.set_sensitive(true);
+            }
         }
     }
 }

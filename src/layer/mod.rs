@@ -204,8 +204,8 @@ impl<V, R> IntrospectLayer<V, R> {
         self
     }
 
-    /// Takes the `Authorization` header off requests before they go on, so that nothing below can
-    /// pass the token on (RFC 9700 §4.9.1).
+    /// Takes the `Authorization` header off requests before they go on, and with it the proof of
+    /// possession, so that nothing below can pass the token on (RFC 9700 §4.9.1).
     #[must_use]
     pub fn remove_credentials(mut self) -> Self {
         self.settings.remove_credentials = true;

@@ -24,7 +24,7 @@ mod replay;
 
 use std::fmt;
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 
 pub use self::replay::{Mark, Marked, Marking, ReplayStore};
 pub(crate) use self::replay::{Pending, Proven, verdict};
@@ -46,6 +46,9 @@ use crate::{
     error::{ErrorKind, VerifyError},
     respond::{Challenge, RequestHead},
 };
+
+/// The field that holds a proof (RFC 9449 §4.1).
+pub(crate) const DPOP: HeaderName = HeaderName::from_static("dpop");
 
 /// How a token was presented: with which request, under which scheme.
 ///

@@ -3,7 +3,7 @@
 //! Without its server a test says that it is skipped; with `CI=true` in the environment it fails.
 //! To install them:
 //!
-//! * `oidc-provider`: `npm ci --prefix tests/interop/oidc-provider`
+//! * `oidc-provider`, and with it `oauth4webapi`, a client: `npm ci --prefix tests/interop/oidc-provider`
 //! * Glewlwyd: the Debian packages `glewlwyd`, `dbconfig-sqlite3` and `sqlite3`. No server has to be
 //!   set up or running; tell debconf `glewlwyd/config_type` = `No configuration` beforehand.
 //! * django-oauth-toolkit: `python3 -m venv tests/interop/django/.venv`, then

@@ -151,6 +151,21 @@ async fn rfc9449_5_field_name_and_scheme_are_compared_without_case() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_proof_is_covered_below_as_the_token_is() {
+    use tower::{Layer as _, ServiceExt as _, service_fn};
+    let world = World::new();
+    let seen = service_fn(async |request: Request<Bytes>| {
+        let proof = request.headers().get("dpop").map(HeaderValue::is_sensitive);
+        Ok::<_, std::convert::Infallible>(Response::new(proof))
+    });
+    let shown = world.api.layer().layer(seen).oneshot(world.request(&world.proof().mint())).await;
+    assert_eq!(shown.unwrap().body(), &Some(true));
+    let removing = world.api.layer().remove_credentials();
+    let shown = removing.layer(seen).oneshot(world.request(&world.proof().mint())).await;
+    assert_eq!(shown.unwrap().body(), &None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_remembered_token_is_decided_about_at_once() {
     use futures_util::FutureExt as _;
     use tower::{Layer as _, ServiceExt as _};

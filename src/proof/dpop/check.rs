@@ -15,6 +15,7 @@ use crate::{
     credentials::Token,
     error::{ErrorKind, VerifyError},
     jose::{Algorithm, BASE64URL, crypto, header::Header, jwk::ProofKey, jws::Compact},
+    proof::DPOP,
 };
 
 /// A longer proof is not looked at. One by an RSA key of 8192 bits has some 4000 characters.
@@ -47,7 +48,7 @@ pub(super) struct Proof {
 
 /// The one proof of a request.
 pub(super) fn find(headers: &HeaderMap) -> Result<&str, Flaw> {
-    let mut fields = headers.get_all("dpop").into_iter();
+    let mut fields = headers.get_all(DPOP).into_iter();
     let only = match (fields.next(), fields.next()) {
         (Some(only), None) => only,
         (None, _) => return Err("there is no proof"),
