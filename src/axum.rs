@@ -168,7 +168,8 @@ impl Rejection {
     fn new(error: VerifyError, parts: &Parts) -> Self {
         let error = completed(&parts.extensions, error);
         let challenge = challenge_of(&parts.extensions);
-        let head = RequestHead::new(&parts.method, &parts.uri, &parts.headers);
+        let head = RequestHead::new(&parts.method, &parts.uri, &parts.headers)
+            .with_extensions(&parts.extensions);
         let mut refusal = Refusal::new(&error, head, &challenge);
         if let Some(scheme) = scheme_of(&parts.extensions) {
             refusal = refusal.presented_under(scheme);

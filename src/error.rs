@@ -31,6 +31,18 @@ pub enum Blame {
     ResourceServer,
 }
 
+impl Blame {
+    /// A stable name for logs and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AuthorizationServer => "authorization_server",
+            Self::Client => "client",
+            Self::ResourceServer => "resource_server",
+        }
+    }
+}
+
 /// What a token was, when it was no access token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

@@ -48,7 +48,7 @@ use crate::{
         strip_identity, token_of,
     },
     require::Require,
-    respond::{Challenge, Refusal, RequestHead},
+    respond::{self, Challenge, Refusal, RequestHead},
     telemetry,
     verify::{Verifier, VerifyRequest},
 };
@@ -230,13 +230,14 @@ impl<V: Verifier> Interceptor for VerifyInterceptor<V> {
         strip_identity(extensions);
         match verdict {
             Ok(token) => {
+                telemetry::admitted(token.method().as_str(), token.decision_age());
                 extensions.insert(token);
                 Ok(request)
             }
             Err(error) => {
-                telemetry::refused(&error);
+                telemetry::turned_away();
                 let scheme = Scheme::used_in(request.metadata().as_ref());
-                Err(status(&error, self.policy.challenges(), scheme))
+                Err(status(&error, self.policy.challenges(), request.extensions(), scheme))
             }
         }
     }
@@ -256,17 +257,23 @@ impl<V> fmt::Debug for VerifyInterceptor<V> {
 
 fn refuse(error: VerifyError, extensions: &Extensions) -> Status {
     let error = completed(extensions, error);
-    telemetry::refused(&error);
-    status(&error, &challenge_of(extensions), scheme_of(extensions))
+    status(&error, &challenge_of(extensions), extensions, scheme_of(extensions))
 }
 
-/// The status that the gRPC rendering of the refusal has.
-fn status(error: &VerifyError, challenge: &Challenge, scheme: Option<Scheme>) -> Status {
+/// Reports the refusal; gives the status that its gRPC rendering has.
+fn status(
+    error: &VerifyError,
+    challenge: &Challenge,
+    extensions: &Extensions,
+    scheme: Option<Scheme>,
+) -> Status {
     let (method, uri, headers) = (Method::POST, Uri::default(), http::HeaderMap::new());
-    let mut refusal = Refusal::new(error, RequestHead::new(&method, &uri, &headers), challenge);
+    let head = RequestHead::new(&method, &uri, &headers).with_extensions(extensions);
+    let mut refusal = Refusal::new(error, head, challenge);
     if let Some(scheme) = scheme {
         refusal = refusal.presented_under(scheme);
     }
+    respond::report(&refusal);
     let rendered: http::Response<()> = refusal.grpc();
     // Which of the fields are metadata, tonic knows best; these two are none.
     let mut fields = rendered.into_parts().0.headers;

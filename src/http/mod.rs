@@ -26,6 +26,7 @@ mod endpoint;
 pub(crate) mod refresh;
 #[cfg(feature = "reqwest")]
 mod reqwest;
+pub(crate) mod upstream;
 
 use std::{error::Error, fmt, time::Duration};
 

@@ -12,7 +12,8 @@ use super::{
 use crate::{
     clock::{Clock, SystemClock},
     error::ConfigError,
-    http::{Endpoint, HttpTransport, discovery::Discovery},
+    http::{Endpoint, HttpTransport, discovery::Discovery, upstream::Upstream},
+    telemetry::{self, Called},
 };
 
 /// How long a client is kept waiting for the authorization server.
@@ -69,6 +70,7 @@ pub struct IntrospectionVerifierBuilder {
     default_audience: Option<String>,
     #[cfg(all(feature = "jwt", feature = "_crypto"))]
     signed: Option<SignedResponse>,
+    resolved: bool,
     clock: Arc<dyn Clock>,
     loopback_http: bool,
 }
@@ -86,6 +88,7 @@ impl IntrospectionVerifierBuilder {
             default_audience: None,
             #[cfg(all(feature = "jwt", feature = "_crypto"))]
             signed: None,
+            resolved: false,
             clock: Arc::new(SystemClock),
             loopback_http: false,
         }
@@ -153,6 +156,12 @@ impl IntrospectionVerifierBuilder {
         self
     }
 
+    /// States that the issuer is one of any number, which share one name in metrics.
+    pub(crate) fn resolved(mut self) -> Self {
+        self.resolved = true;
+        self
+    }
+
     /// Takes `http` URLs of this machine, for tests.
     ///
     /// # Security
@@ -174,8 +183,8 @@ impl IntrospectionVerifierBuilder {
         let issuer: Arc<str> = self.issuer.as_str().into();
         let transport = HttpTransport::or_default(self.transport.as_ref(), &mut problems);
         let discovery = transport.as_ref().and_then(|transport| {
-            let (transport, clock) = (transport.clone(), Arc::clone(&self.clock));
-            Discovery::new(&issuer, transport, self.loopback_http, clock)
+            let (transport, upstream) = (transport.clone(), self.upstream(Called::Metadata));
+            Discovery::new(&issuer, transport, self.loopback_http, upstream)
                 .map_err(|problem| problems.push("issuer", problem))
                 .ok()
         });
@@ -187,9 +196,11 @@ impl IntrospectionVerifierBuilder {
         let Some(format) = self.format(&issuer, &transport, &discovery) else {
             return Err(problems);
         };
+        let upstream = self.upstream(Called::Introspection);
         let hint = self.hint.map(|hint| ("token_type_hint".to_owned(), hint));
         let exchange = Exchange {
             issuer,
+            upstream,
             auth: self.auth,
             target,
             format,
@@ -220,12 +231,17 @@ impl IntrospectionVerifierBuilder {
                 client_id: self.auth.client_id(),
                 transport: transport.clone(),
                 discovery: discovery.clone(),
-                clock: Arc::clone(&self.clock),
+                upstream: self.upstream(Called::Jwks),
                 loopback_http: self.loopback_http,
             };
             return Opener::new(settings.clone(), around).map(Format::Signed);
         }
         Some(Format::Json)
+    }
+
+    fn upstream(&self, what: Called) -> Upstream {
+        let name = telemetry::issuer_label(&self.issuer, self.resolved);
+        Upstream::new(name, what, Arc::clone(&self.clock))
     }
 
     fn target(&self, discovery: Option<Discovery>, problems: &mut ConfigError) -> Option<Target> {

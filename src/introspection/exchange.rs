@@ -18,8 +18,10 @@ use crate::{
     credentials::Token,
     error::{ErrorKind, VerifyError},
     http::{
-        Endpoint, HttpTransport, TransportError, TransportErrorKind, discovery::Discovery,
+        Endpoint, HttpTransport, TransportError, TransportErrorKind,
+        discovery::Discovery,
         refresh::Standing,
+        upstream::{Call, LastCall, Upstream},
     },
     verify::{ActiveToken, Method, Outcome, Readiness},
 };
@@ -30,6 +32,7 @@ const MAX_ANSWER: usize = 256 * 1024;
 /// All that does not change from one question to the next.
 pub(super) struct Exchange {
     pub(super) issuer: Arc<str>,
+    pub(super) upstream: Upstream,
     pub(super) auth: ClientAuth,
     pub(super) target: Target,
     pub(super) transport: HttpTransport,
@@ -71,11 +74,17 @@ impl Exchange {
 
     /// What the server says of `token`, all within one timeout.
     pub(super) async fn ask(&self, token: &Token, start: Moment) -> Outcome {
-        let asking = tokio::time::timeout(self.timeout, self.claims(token));
-        let claims = asking.await.map_err(|_| {
-            VerifyError::new(ErrorKind::Unavailable).with_context("introspection took too long")
-        })??;
-        Ok(ActiveToken::new(Arc::clone(&self.issuer), claims, Method::Introspection, start))
+        let mut call = None;
+        let asking = tokio::time::timeout(self.timeout, self.claims(token, &mut call));
+        let claims = asking.await.unwrap_or_else(|_| {
+            Err(VerifyError::new(ErrorKind::Unavailable)
+                .with_context("introspection took too long"))
+        });
+        if let Some(call) = call {
+            call.end(&claims);
+        }
+        let issuer = Arc::clone(&self.issuer);
+        Ok(ActiveToken::new(issuer, claims?, Method::Introspection, start))
     }
 
     /// Finds the endpoint, if it is to be found by discovery.
@@ -88,13 +97,24 @@ impl Exchange {
         Ok(())
     }
 
+    /// Starts to find what is missing. Never waits.
+    pub(super) fn begin(&self) {
+        if let Target::Discovered(discovery) = &self.target {
+            discovery.begin();
+        }
+        #[cfg(all(feature = "jwt", feature = "_crypto"))]
+        if let Format::Signed(opener) = &self.format {
+            opener.begin();
+        }
+    }
+
     /// Whether the endpoint is known, and the keys of signed answers. Asks for nothing.
     pub(super) fn readiness(&self) -> Readiness {
         let issuer = Arc::clone(&self.issuer);
         let endpoint = match &self.target {
             Target::Fixed(_) => Readiness::given(issuer),
             Target::Discovered(discovery) => {
-                let Standing { value, failing } = discovery.standing();
+                let Standing { value, failing, .. } = discovery.standing();
                 let mtls = self.auth.is_mtls();
                 let missing = value.as_ref().and_then(|(metadata, at)| {
                     let error = metadata.require_introspection_endpoint(mtls).err()?;
@@ -104,6 +124,11 @@ impl Exchange {
                 Readiness::new(issuer, ready, failing.or(missing))
             }
         };
+        let found = match &self.target {
+            Target::Discovered(discovery) => discovery.last(),
+            Target::Fixed(_) => None,
+        };
+        let endpoint = endpoint.with_last(LastCall::later(self.upstream.last(), found));
         match &self.format {
             Format::Json => endpoint,
             #[cfg(all(feature = "jwt", feature = "_crypto"))]
@@ -111,7 +136,8 @@ impl Exchange {
         }
     }
 
-    async fn claims(&self, token: &Token) -> Result<Claims, VerifyError> {
+    /// `call` begins when the endpoint is known: to find it is another one.
+    async fn claims(&self, token: &Token, call: &mut Option<Call>) -> Result<Claims, VerifyError> {
         let metadata;
         let (endpoint, auth) = match &self.target {
             Target::Discovered(discovery) => {
@@ -122,6 +148,7 @@ impl Exchange {
             Target::Fixed(endpoint) => (endpoint, &self.auth),
         };
         let question = Question { token, endpoint, auth };
+        *call = Some(self.upstream.call());
         let answer = self.answer(question).await;
         if let Target::Discovered(discovery) = &self.target
             && may_have_moved(&answer)

@@ -100,6 +100,11 @@ impl IntrospectionVerifier {
         self.exchange.warm().await
     }
 
+    /// Starts to find what is missing. Never waits.
+    pub(crate) fn begin(&self) {
+        self.exchange.begin();
+    }
+
     /// Whether the introspection endpoint is known, and what is wrong if it can't be found; with
     /// [signed answers](IntrospectionVerifierBuilder::require_signed_response), also whether there
     /// are keys. Asks for nothing.

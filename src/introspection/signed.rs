@@ -5,9 +5,9 @@ use std::{sync::Arc, time::Duration};
 use super::response::{self, bad};
 use crate::{
     claims::Claims,
-    clock::{Clock, UnixTime},
+    clock::UnixTime,
     error::{ConfigError, VerifyError},
-    http::{Endpoint, HttpTransport, discovery::Discovery},
+    http::{Endpoint, HttpTransport, discovery::Discovery, upstream::Upstream},
     jose::{Algorithm, header::Header, jws::Compact},
     jwt::{
         KeySet,
@@ -177,7 +177,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) client_id: Option<&'a str>,
     pub(super) transport: HttpTransport,
     pub(super) discovery: Discovery,
-    pub(super) clock: Arc<dyn Clock>,
+    /// What is known of calls for the keys.
+    pub(super) upstream: Upstream,
     pub(super) loopback_http: bool,
 }
 
@@ -201,21 +202,25 @@ impl Opener {
                     around.issuer,
                     location,
                     around.transport,
-                    around.clock,
+                    around.upstream,
                 ))
             }
         };
         Some(Self { issuer, keys, algorithms: settings.algorithms, audience })
     }
 
+    /// Starts to fetch the keys if there are none.
+    pub(super) fn begin(&self) {
+        if let Keys::Remote(keys) = &self.keys {
+            keys.begin();
+        }
+    }
+
     /// Whether there are keys.
     pub(super) fn readiness(&self) -> Readiness {
         let issuer = Arc::clone(&self.issuer);
         match &self.keys {
-            Keys::Remote(keys) => {
-                let (ready, failing) = keys.standing();
-                Readiness::new(issuer, ready, failing)
-            }
+            Keys::Remote(keys) => keys.standing().readiness(issuer),
             Keys::Static(_) => Readiness::given(issuer),
         }
     }

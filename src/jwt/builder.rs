@@ -9,8 +9,9 @@ use super::{
 use crate::{
     clock::{Clock, SystemClock},
     error::ConfigError,
-    http::{Endpoint, HttpTransport, discovery::Discovery},
+    http::{Endpoint, HttpTransport, discovery::Discovery, upstream::Upstream},
     jose::KeyType,
+    telemetry::{self, Called},
 };
 
 /// Builds a [`JwtVerifier`]. See [`JwtVerifier::builder`].
@@ -26,6 +27,7 @@ pub struct JwtVerifierBuilder {
     profile: Profile,
     scope_claim: Option<String>,
     audience_claim: Option<String>,
+    resolved: bool,
     clock: Arc<dyn Clock>,
 }
 
@@ -41,6 +43,7 @@ impl JwtVerifierBuilder {
             profile: Profile::default(),
             scope_claim: None,
             audience_claim: None,
+            resolved: false,
             clock: Arc::new(SystemClock),
         }
     }
@@ -72,6 +75,12 @@ impl JwtVerifierBuilder {
     /// `reqwest` is on.
     pub fn transport(mut self, transport: HttpTransport) -> Self {
         self.transport = Some(transport);
+        self
+    }
+
+    /// States that the issuer is one of any number, which share one name in metrics.
+    pub(crate) fn resolved(mut self) -> Self {
+        self.resolved = true;
         self
     }
 
@@ -187,8 +196,14 @@ impl JwtVerifierBuilder {
             return Source::Static(Arc::default());
         };
         let issuer = self.issuer.as_str().into();
-        let keys = RemoteKeys::new(issuer, location, transport, Arc::clone(&self.clock));
+        let upstream = self.upstream(Called::Jwks);
+        let keys = RemoteKeys::new(issuer, location, transport, upstream);
         Source::Remote(Arc::new(keys))
+    }
+
+    fn upstream(&self, what: Called) -> Upstream {
+        let name = telemetry::issuer_label(&self.issuer, self.resolved);
+        Upstream::new(name, what, Arc::clone(&self.clock))
     }
 
     fn location(&self, transport: &HttpTransport, problems: &mut ConfigError) -> Option<Location> {
@@ -199,8 +214,8 @@ impl JwtVerifierBuilder {
                 .map_err(|problem| problems.push("jwks_uri", problem))
                 .ok();
         }
-        let (transport, clock) = (transport.clone(), Arc::clone(&self.clock));
-        Discovery::new(&self.issuer, transport, self.loopback_http, clock)
+        let upstream = self.upstream(Called::Metadata);
+        Discovery::new(&self.issuer, transport.clone(), self.loopback_http, upstream)
             .map(Location::Discovered)
             .map_err(|problem| {
                 // That there is no issuer has been said.

@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
 
 use super::{
     KeySet,
-    source::{FetchKeys, Fetching},
+    source::{FetchKeys, Fetching, KeysStanding},
 };
 use crate::{
     clock::{Clock, Moment},
@@ -23,6 +23,7 @@ use crate::{
         Endpoint, HttpTransport, answer,
         discovery::Discovery,
         refresh::{Fetched, Flight, Refresher, Source, Standing},
+        upstream::{Call, LastCall, Upstream},
     },
     telemetry,
 };
@@ -64,6 +65,8 @@ pub(crate) struct RemoteKeys(Arc<Shared>);
 struct Shared {
     published: Refresher<JwksUri>,
     unknown: Mutex<UnknownKeys>,
+    upstream: Upstream,
+    discovery: Option<Discovery>,
     clock: Arc<dyn Clock>,
 }
 
@@ -72,12 +75,19 @@ impl RemoteKeys {
         issuer: Arc<str>,
         location: Location,
         transport: HttpTransport,
-        clock: Arc<dyn Clock>,
+        upstream: Upstream,
     ) -> Self {
-        let source = JwksUri { issuer, location, transport, clock: Arc::clone(&clock) };
+        let clock = Arc::clone(upstream.clock());
+        let discovery = match &location {
+            Location::Discovered(discovery) => Some(discovery.clone()),
+            Location::Fixed(_) => None,
+        };
+        let source = JwksUri { issuer, location, transport, upstream: upstream.clone() };
         Self(Arc::new(Shared {
             published: Refresher::ahead(source, Arc::clone(&clock)),
             unknown: Mutex::default(),
+            upstream,
+            discovery,
             clock,
         }))
     }
@@ -88,10 +98,14 @@ impl FetchKeys for RemoteKeys {
         self.0.published.current().map(|published| Arc::clone(&published.keys))
     }
 
+    fn begin(&self) {
+        self.0.published.begin();
+    }
+
     fn load(&self) -> Fetching {
         let shared = Arc::clone(&self.0);
         // Under way even if nobody can wait for it, as an interceptor can't.
-        shared.published.begin();
+        self.begin();
         Box::pin(async move { shared.published.get().await?.usable() })
     }
 
@@ -112,18 +126,27 @@ impl FetchKeys for RemoteKeys {
         Some(Box::pin(Arc::clone(&self.0).wait_for(kid.to_owned(), flight)))
     }
 
-    fn standing(&self) -> (bool, Option<(ErrorKind, Moment)>) {
+    fn standing(&self) -> KeysStanding {
         self.0.standing()
     }
 }
 
 impl Shared {
-    fn standing(&self) -> (bool, Option<(ErrorKind, Moment)>) {
-        let Standing { value, failing } = self.published.standing();
-        let Some((published, at)) = value else { return (false, failing) };
-        match published.usable() {
-            Ok(_) => (true, failing),
-            Err(error) => (false, failing.or(Some((error.kind(), at)))),
+    fn standing(&self) -> KeysStanding {
+        let Standing { value, fetched_at, failing } = self.published.standing();
+        let useless = value.as_ref().and_then(|(published, at)| {
+            let error = published.usable().err()?;
+            Some((error.kind(), *at))
+        });
+        KeysStanding {
+            ready: value.is_some() && useless.is_none(),
+            failing: failing.or(useless),
+            fetched_at,
+            unknown: self.unknown(UnknownKeys::count),
+            last: LastCall::later(
+                self.upstream.last(),
+                self.discovery.as_ref().and_then(Discovery::last),
+            ),
         }
     }
 
@@ -177,11 +200,17 @@ impl UnknownKeys {
         self.names.push_back((self.hasher.hash_one(kid), now));
     }
 
-    fn contains(&mut self, kid: &str, now: Moment) -> bool {
+    /// How many there are.
+    fn count(&mut self, now: Moment) -> usize {
         let old = |(_, at): &(u64, Moment)| now.since(*at) >= UNKNOWN_KEY_MEMORY;
         while self.names.front().is_some_and(old) {
             self.names.pop_front();
         }
+        self.names.len()
+    }
+
+    fn contains(&mut self, kid: &str, now: Moment) -> bool {
+        self.count(now);
         let name = self.hasher.hash_one(kid);
         self.names.iter().any(|(other, _)| *other == name)
     }
@@ -208,7 +237,7 @@ struct JwksUri {
     issuer: Arc<str>,
     location: Location,
     transport: HttpTransport,
-    clock: Arc<dyn Clock>,
+    upstream: Upstream,
 }
 
 impl Source for JwksUri {
@@ -223,10 +252,14 @@ impl Source for JwksUri {
     }
 
     async fn fetch(&self, last: Option<Arc<Published>>) -> Result<Fetched<Published>, VerifyError> {
-        let outcome = tokio::time::timeout(TIMEOUT, self.fetch_within_time(last)).await;
+        let mut call = None;
+        let outcome = tokio::time::timeout(TIMEOUT, self.fetch_within_time(last, &mut call)).await;
         let outcome = outcome.unwrap_or_else(|elapsed| {
             Err(VerifyError::new(ErrorKind::Unavailable).with_source(elapsed))
         });
+        if let Some(call) = call {
+            call.end(&outcome);
+        }
         match outcome {
             Ok(fetched) => {
                 telemetry::keys_fetched(&self.issuer, fetched.value.keys.len());
@@ -245,6 +278,7 @@ impl JwksUri {
     async fn fetch_within_time(
         &self,
         last: Option<Arc<Published>>,
+        call: &mut Option<Call>,
     ) -> Result<Fetched<Published>, VerifyError> {
         let url = match &self.location {
             Location::Discovered(discovery) => {
@@ -254,8 +288,9 @@ impl JwksUri {
         };
         let last = last.filter(|last| last.from == url && last.etag.is_some());
         let etag = last.as_ref().and_then(|last| last.etag.clone());
+        *call = Some(self.upstream.call());
         let response = self.transport.send(request(url.clone(), etag), TIMEOUT, LIMIT).await?;
-        if let Some(error) = answer::trouble(&response, self.clock.now()) {
+        if let Some(error) = answer::trouble(&response, self.upstream.clock().now()) {
             return Err(error);
         }
         let read = read(url, &response, last);
@@ -343,7 +378,7 @@ fn bad(context: impl Into<Cow<'static, str>>) -> VerifyError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::SystemClock;
+    use crate::{clock::SystemClock, telemetry::Called};
 
     #[test]
     fn rfc9111_4_2_freshness_is_max_age_less_age_within_bounds() {
@@ -384,7 +419,8 @@ mod tests {
             Ok::<_, std::convert::Infallible>(Response::new(Bytes::from_static(keys.as_bytes())))
         }));
         let location = Location::Fixed(Endpoint::parse("https://as.example.com/", false).unwrap());
-        let keys = RemoteKeys::new("as".into(), location, transport, Arc::new(SystemClock));
+        let upstream = Upstream::new("as".into(), Called::Jwks, Arc::new(SystemClock));
+        let keys = RemoteKeys::new("as".into(), location, transport, upstream);
         let loaded = keys.load().await.unwrap();
         let found = keys.refresh_for("a").unwrap().await.unwrap();
         assert!(Arc::ptr_eq(&loaded, &found));

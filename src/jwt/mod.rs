@@ -170,11 +170,15 @@ impl JwtVerifier {
     pub fn readiness(&self) -> Readiness {
         let issuer = Arc::clone(&self.0.rules.issuer);
         match &self.0.source {
-            Source::Remote(keys) => {
-                let (ready, failing) = keys.standing();
-                Readiness::new(issuer, ready, failing)
-            }
+            Source::Remote(keys) => keys.standing().readiness(issuer),
             Source::Static(_) => Readiness::given(issuer),
+        }
+    }
+
+    /// Starts to fetch the keys if there are none. Never waits.
+    pub(crate) fn begin(&self) {
+        if let Source::Remote(keys) = &self.0.source {
+            keys.begin();
         }
     }
 
@@ -281,7 +285,10 @@ mod tests {
 
     use serde_json::json;
 
-    use super::{source::Fetching, *};
+    use super::{
+        source::{Fetching, KeysStanding},
+        *,
+    };
     use crate::{clock::SystemClock, credentials::Token};
 
     const ISSUER: &str = "https://as.example.com";
@@ -315,8 +322,10 @@ mod tests {
             self.fetch(kid)
         }
 
-        fn standing(&self) -> (bool, Option<(ErrorKind, Moment)>) {
-            (self.now.is_some(), None)
+        fn begin(&self) {}
+
+        fn standing(&self) -> KeysStanding {
+            KeysStanding { ready: self.now.is_some(), ..KeysStanding::default() }
         }
     }
 

@@ -4,6 +4,8 @@ use super::KeySet;
 use crate::{
     clock::Moment,
     error::{ErrorKind, VerifyError},
+    http::upstream::LastCall,
+    verify::Readiness,
 };
 
 /// Keys under way.
@@ -20,12 +22,39 @@ pub(crate) trait FetchKeys: Send + Sync + 'static {
     /// whoever sent it. Dropping the future does not stop the fetch.
     fn load(&self) -> Fetching;
 
+    /// Starts to fetch the keys if there are none. Never waits.
+    fn begin(&self);
+
     /// The keys, fetched anew because none of them is the key `kid` (empty where a token names
     /// none); `None` if that was tried too often or too recently.
     fn refresh_for(&self, kid: &str) -> Option<Fetching>;
 
-    /// Whether there are keys that may be used, and what is wrong since when. Fetches nothing.
-    fn standing(&self) -> (bool, Option<(ErrorKind, Moment)>);
+    /// How things stand. Fetches nothing.
+    fn standing(&self) -> KeysStanding;
+}
+
+/// How things stand with the keys of an issuer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct KeysStanding {
+    /// Whether there are keys that may be used.
+    pub(crate) ready: bool,
+    /// What is wrong since when.
+    pub(crate) failing: Option<(ErrorKind, Moment)>,
+    /// When the last ones were fetched.
+    pub(crate) fetched_at: Option<Moment>,
+    /// How many names of keys were looked for in vain, of late.
+    pub(crate) unknown: usize,
+    /// What came of the last call, for the keys or for the metadata that tells where they are.
+    pub(crate) last: Option<LastCall>,
+}
+
+impl KeysStanding {
+    /// What that means for the tokens of the issuer.
+    pub(crate) fn readiness(&self, issuer: Arc<str>) -> Readiness {
+        Readiness::new(issuer, self.ready, self.failing)
+            .with_keys(self.fetched_at, self.unknown)
+            .with_last(self.last)
+    }
 }
 
 /// Where the keys of an issuer come from.

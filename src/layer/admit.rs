@@ -12,7 +12,8 @@ use crate::{
     error::{ErrorKind, VerifyError},
     policy::{Admission, AdmittingFuture, strip_identity},
     proof::{DPOP, Presented},
-    respond::{self, DPOP_NONCE, Refusal, RequestHead, Respond},
+    respond::{self, DPOP_NONCE, Refusal, RequestHead, Respond, Watch},
+    telemetry,
     verify::{Outcome, Verifier, VerifyRequest},
 };
 
@@ -81,6 +82,9 @@ impl<V, R> IntrospectLayer<V, R> {
         request: &mut Request<B>,
     ) -> Result<Credentials, VerifyError> {
         strip_identity(request.extensions_mut());
+        if let Some(hook) = &self.settings.hook {
+            Watch::by(hook, request.extensions_mut());
+        }
         if let Some(forward) = &self.settings.forward {
             forward.clear(request.headers_mut());
         }
@@ -134,6 +138,11 @@ impl<V, R> IntrospectLayer<V, R> {
         presentation: &Presentation,
         request: &mut Request<B>,
     ) -> Verdict {
+        if self.settings.log_subjects {
+            // None, too, where a layer outside has shown that of another token.
+            let subject = outcome.as_ref().ok().and_then(|active| active.claims().subject());
+            Watch::show(subject, request.extensions_mut());
+        }
         let active = match outcome {
             Ok(active) => active,
             Err(error) => return Verdict::Now(Err(error)),
@@ -157,6 +166,8 @@ impl<V, R> IntrospectLayer<V, R> {
         if let Some(forward) = &self.settings.forward {
             forward.fill(admission.token(), request.headers_mut())?;
         }
+        let token = admission.token();
+        telemetry::admitted(token.method().as_str(), token.decision_age());
         let nonce = admission.leave_with(request.extensions_mut());
         self.cover_credentials(request.headers_mut());
         let private = || (presentation.origin == Origin::Query).then_some(Final::Private);
@@ -172,6 +183,7 @@ impl<V, R> IntrospectLayer<V, R> {
     where
         R: Respond<ResB>,
     {
+        telemetry::turned_away();
         let mut refusal = Refusal::new(error, RequestHead::of(request), self.policy.challenges());
         if let Some(presentation) = presentation {
             refusal = refusal.presented_under(presentation.scheme);

@@ -15,8 +15,9 @@ use tower_service::Service;
 use super::{
     IntrospectLayer,
     admit::{Closing, Presentation, Verdict},
+    slow::Slow,
 };
-use crate::{policy::AdmittingFuture, respond::Respond, verify::Verifier};
+use crate::{error::VerifyError, policy::AdmittingFuture, respond::Respond, verify::Verifier};
 
 pin_project! {
     /// The response of the inner service, or the refusal.
@@ -61,6 +62,8 @@ pin_project! {
         request: Option<Request<ReqB>>,
         presentation: Presentation,
         closing: Closing,
+        // Until there is a verdict.
+        slow: Option<Slow>,
     }
 }
 
@@ -99,7 +102,8 @@ where
         presentation: Presentation,
     ) -> Self {
         let (request, closing) = (Some(request), Closing::default());
-        let waiting = Waiting { stage, inner, shared, request, presentation, closing };
+        let slow = Some(Slow::begin());
+        let waiting = Waiting { stage, inner, shared, request, presentation, closing, slow };
         let state = State::Waiting { waiting: Box::pin(waiting) };
         Self { state, closing: Closing::default() }
     }
@@ -156,7 +160,9 @@ where
         loop {
             let verdict = match this.stage.as_mut().project() {
                 StageProj::Verifying { verification } => {
+                    let entered = this.slow.as_ref().map(Slow::enter);
                     let outcome = ready!(verification.poll(cx));
+                    drop(entered);
                     let request = this.request.as_mut().expect("polled after completion");
                     match this.shared.admit(outcome, None, this.presentation, request) {
                         Verdict::Now(verdict) => verdict,
@@ -180,15 +186,26 @@ where
                 }
             };
             match verdict {
-                Ok(closing) => *this.closing = closing,
+                Ok(closing) => {
+                    *this.closing = closing;
+                    end(this.slow, None, this.request.as_ref());
+                }
                 Err(error) => {
                     let request = this.request.as_ref().expect("polled after completion");
                     let refusal = this.shared.refuse(&error, Some(this.presentation), request);
+                    end(this.slow, Some(&error), Some(request));
                     return Poll::Ready(Ok(Err(refusal)));
                 }
             }
             this.stage.set(Stage::Admitted);
         }
+    }
+}
+
+/// Ends what traces show of the verification.
+fn end<B>(slow: &mut Option<Slow>, refused: Option<&VerifyError>, request: Option<&Request<B>>) {
+    if let (Some(slow), Some(request)) = (slow.take(), request) {
+        slow.end(refused, request.extensions());
     }
 }
 

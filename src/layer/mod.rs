@@ -48,6 +48,7 @@ mod admit;
 mod forward;
 pub mod future;
 mod service;
+mod slow;
 
 use std::{fmt, sync::Arc};
 
@@ -57,7 +58,7 @@ pub use self::{forward::ForwardHeaders, service::Introspect};
 use crate::{
     credentials::Extractor,
     policy::Policy,
-    respond::{Auto, RequestHead},
+    respond::{Auto, Refusal, RefusalHook, RequestHead},
     verify::{Freshness, PeerKey},
 };
 
@@ -86,6 +87,8 @@ struct Settings {
     peer: Option<Arc<PeerOf>>,
     forward: Option<Arc<ForwardHeaders>>,
     remove_credentials: bool,
+    hook: Option<RefusalHook>,
+    log_subjects: bool,
 }
 
 type Exempt = dyn Fn(RequestHead<'_>) -> bool + Send + Sync;
@@ -108,6 +111,8 @@ impl<V> IntrospectLayer<V> {
                 peer: None,
                 forward: None,
                 remove_credentials: false,
+                hook: None,
+                log_subjects: false,
             },
         }
     }
@@ -209,6 +214,64 @@ impl<V, R> IntrospectLayer<V, R> {
     #[must_use]
     pub fn remove_credentials(mut self) -> Self {
         self.settings.remove_credentials = true;
+        self
+    }
+
+    /// Calls `hook` once for each request that is refused, by this layer or by what is asked of the
+    /// request further in: requirements, extractors, interceptors. One that was let through without
+    /// credentials counts too.
+    ///
+    /// The hook sees the refusal before it is rendered, and can't change it. What is refused further in
+    /// by a layer with a hook of its own is told to that one only. Interceptors of tonic don't know the
+    /// head of the request.
+    ///
+    /// ```
+    /// use tower_introspect::{
+    ///     ErrorKind, IntrospectLayer, Policy, respond::Refusal, verify::verify_fn,
+    /// };
+    ///
+    /// let closed = verify_fn(async |_| Err(ErrorKind::Inactive.into()));
+    /// let layer = IntrospectLayer::new(closed, Policy::new("https://api.example.com")).on_refusal(
+    ///     |refusal: &Refusal<'_>| {
+    ///         // To an audit trail, say.
+    ///         eprintln!("{} {}", refusal.head().uri().path(), refusal.error().kind().reason());
+    ///     },
+    /// );
+    /// # let _ = layer;
+    /// ```
+    ///
+    /// It runs where the request does, and anyone can cause it at will: it must be quick, and whatever
+    /// it writes must be bounded.
+    ///
+    /// # Panics
+    ///
+    /// If the hook panics, that is reported as an event, and the request is refused all the same.
+    ///
+    /// # Security
+    ///
+    /// The head of the request holds the token, and whatever else the client sent.
+    #[must_use]
+    pub fn on_refusal<F>(self, hook: F) -> Self
+    where
+        F: Fn(&Refusal<'_>) + Send + Sync + 'static,
+    {
+        self.refusal_hook(RefusalHook::new(hook))
+    }
+
+    pub(crate) fn refusal_hook(mut self, hook: RefusalHook) -> Self {
+        self.settings.hook = Some(hook);
+        self
+    }
+
+    /// Shows the subject of tokens in events and spans, cut to 128 bytes: of those that were verified
+    /// and then refused, and of those that took time to verify. By default it is not shown.
+    ///
+    /// # Security
+    ///
+    /// Who it is that makes requests is then in the log, for as long as that is kept.
+    #[must_use]
+    pub fn log_subjects(mut self) -> Self {
+        self.settings.log_subjects = true;
         self
     }
 

@@ -16,6 +16,7 @@ use crate::{
     error::VerifyError,
     policy::Anonymous,
     respond::{Auto, Respond},
+    telemetry,
     verify::Verifier,
 };
 
@@ -98,6 +99,7 @@ where
                 request
                     .extensions_mut()
                     .insert(Anonymous::new(Arc::clone(shared.policy.challenges())));
+                telemetry::anonymous();
                 shared.cover_credentials(request.headers_mut());
                 ResponseFuture::calling(self.inner.call(request), Closing::default())
             }

@@ -38,7 +38,7 @@ pub use self::{paths::Paths, service::Require};
 use crate::{
     error::VerifyError,
     policy::{Observer, Requirement, completed, is_known, met, token_of},
-    respond::Auto,
+    respond::{Auto, Refusal, RefusalHook},
 };
 
 /// Refuses requests that do not meet a requirement.
@@ -47,6 +47,7 @@ use crate::{
 pub struct RequireLayer<R = Auto> {
     rule: Arc<Rule>,
     observer: Option<Observer>,
+    hook: Option<RefusalHook>,
     responder: Arc<R>,
 }
 
@@ -77,7 +78,7 @@ impl RequireLayer {
     }
 
     fn of(rule: Rule) -> Self {
-        Self { rule: Arc::new(rule), observer: None, responder: Arc::new(Auto::new()) }
+        Self { rule: Arc::new(rule), observer: None, hook: None, responder: Arc::new(Auto::new()) }
     }
 }
 
@@ -85,8 +86,30 @@ impl<R> RequireLayer<R> {
     /// Sets what renders refusals.
     #[must_use]
     pub fn responder<R2>(self, responder: R2) -> RequireLayer<R2> {
-        let Self { rule, observer, .. } = self;
-        RequireLayer { rule, observer, responder: Arc::new(responder) }
+        let Self { rule, observer, hook, .. } = self;
+        RequireLayer { rule, observer, hook, responder: Arc::new(responder) }
+    }
+
+    /// Calls `hook` once for each request that is refused here, and that of the layer outside no more.
+    ///
+    /// Without one of its own, that of the layer outside is called. See
+    /// [`IntrospectLayer::on_refusal`](crate::IntrospectLayer::on_refusal).
+    ///
+    /// ```
+    /// use tower_introspect::{RequireScope, respond::Refusal};
+    ///
+    /// let layer = RequireScope::all(["export"]).on_refusal(|refusal: &Refusal<'_>| {
+    ///     eprintln!("no export: {}", refusal.error().kind().reason());
+    /// });
+    /// # let _ = layer;
+    /// ```
+    #[must_use]
+    pub fn on_refusal<F>(mut self, hook: F) -> Self
+    where
+        F: Fn(&Refusal<'_>) + Send + Sync + 'static,
+    {
+        self.hook = Some(RefusalHook::new(hook));
+        self
     }
 
     /// Only tells what would be refused, and lets it pass. See [`Observer`].
@@ -122,6 +145,7 @@ impl<R> Clone for RequireLayer<R> {
         Self {
             rule: Arc::clone(&self.rule),
             observer: self.observer.clone(),
+            hook: self.hook.clone(),
             responder: Arc::clone(&self.responder),
         }
     }

@@ -9,7 +9,7 @@ use tower_service::Service;
 use super::{RequireLayer, future::ResponseFuture};
 use crate::{
     policy::{challenge_of, scheme_of},
-    respond::{self, Auto, Refusal, RequestHead, Respond},
+    respond::{self, Auto, Refusal, RequestHead, Respond, Watch},
 };
 
 /// The service of a [`RequireLayer`].
@@ -58,6 +58,9 @@ where
             Err(error) => {
                 // What `poll_ready` reserved goes back: nothing will be called.
                 self.inner = self.inner.clone();
+                if let Some(hook) = &self.layer.hook {
+                    Watch::by(hook, request.extensions_mut());
+                }
                 let challenge = challenge_of(request.extensions());
                 let mut refusal = Refusal::new(&error, RequestHead::of(&request), &challenge);
                 if let Some(scheme) = scheme_of(request.extensions()) {

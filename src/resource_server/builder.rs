@@ -19,7 +19,7 @@ use crate::{
     http::HttpTransport,
     layer::{ForwardHeaders, PeerOf},
     policy::{Policy, Requirement},
-    respond::RequestHead,
+    respond::{Refusal, RefusalHook, RequestHead},
     verify::{
         BoxVerifier, BulkheadLayer, Freshness, MissBudgetLayer, PeerKey, RevocationLayer,
         Revocations,
@@ -41,6 +41,8 @@ pub struct ResourceServerBuilder {
     loopback_http: bool,
     stack: Settings,
     peer: Option<Arc<PeerOf>>,
+    hook: Option<RefusalHook>,
+    log_subjects: bool,
     own_revocations: bool,
     #[cfg(all(feature = "jwt", feature = "_crypto"))]
     resolver: Option<IssuerResolver>,
@@ -61,6 +63,8 @@ impl ResourceServerBuilder {
             loopback_http: false,
             stack: Settings::default(),
             peer: None,
+            hook: None,
+            log_subjects: false,
             own_revocations: true,
             #[cfg(all(feature = "jwt", feature = "_crypto"))]
             resolver: None,
@@ -205,6 +209,37 @@ impl ResourceServerBuilder {
         self
     }
 
+    /// Calls `hook` once for each request that is refused, by any layer of this resource server and what
+    /// is further in. See [`IntrospectLayer::on_refusal`](crate::IntrospectLayer::on_refusal) for what
+    /// it may do.
+    ///
+    /// ```
+    /// use tower_introspect::{Blame, ResourceServer, respond::Refusal};
+    ///
+    /// let builder = ResourceServer::builder("https://api.example.com").on_refusal(
+    ///     |refusal: &Refusal<'_>| {
+    ///         if refusal.error().blame() == Blame::ResourceServer {
+    ///             // Wake somebody up.
+    ///         }
+    ///     },
+    /// );
+    /// # let _ = builder;
+    /// ```
+    pub fn on_refusal<F>(mut self, hook: F) -> Self
+    where
+        F: Fn(&Refusal<'_>) + Send + Sync + 'static,
+    {
+        self.hook = Some(RefusalHook::new(hook));
+        self
+    }
+
+    /// Shows the subject of tokens in events and spans. See
+    /// [`IntrospectLayer::log_subjects`](crate::IntrospectLayer::log_subjects).
+    pub fn log_subjects(mut self) -> Self {
+        self.log_subjects = true;
+        self
+    }
+
     /// Holds tokens against these cutoffs, which others may share. By default it has its own. See
     /// [`ResourceServer::revocations`].
     pub fn revocations(mut self, revocations: Revocations) -> Self {
@@ -292,8 +327,14 @@ impl ResourceServerBuilder {
         let revocations = stack.revocations.clone();
         let settings = stack.clone();
         let remembering = |route| settings.remember_issuers(route);
-        let defaults =
-            Defaults { transport, clock: self.clock, loopback_http: self.loopback_http, stack };
+        let clock = Arc::clone(&self.clock);
+        let defaults = Defaults {
+            transport,
+            clock: self.clock,
+            loopback_http: self.loopback_http,
+            stack,
+            resolved: false,
+        };
         let policy = policy.clock(Arc::clone(&defaults.clock));
         let mut issuers = Vec::with_capacity(self.issuers.len());
         for issuer in self.issuers {
@@ -322,6 +363,10 @@ impl ResourceServerBuilder {
             extractor: self.extractor,
             freshness: self.freshness,
             peer: self.peer,
+            hook: self.hook,
+            log_subjects: self.log_subjects,
+            name: self.audience.into(),
+            clock,
             forward: self.forward,
             metadata,
             issuers,

@@ -194,6 +194,9 @@ impl Issuer {
             if defaults.loopback_http {
                 builder = builder.danger_allow_http_loopback();
             }
+            if defaults.resolved {
+                builder = builder.resolved();
+            }
             let builder = changes.into_iter().fold(builder, |builder, change| change(builder));
             match builder.build() {
                 Ok(verifier) => {
@@ -212,6 +215,9 @@ impl Issuer {
             }
             if defaults.loopback_http {
                 builder = builder.danger_allow_http_loopback();
+            }
+            if defaults.resolved {
+                builder = builder.resolved();
             }
             let builder = changes.into_iter().fold(builder, |builder, change| change(builder));
             match builder.build() {
@@ -239,6 +245,8 @@ pub(super) struct Defaults {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) loopback_http: bool,
     pub(super) stack: Settings,
+    /// Whether an `IssuerResolver` finds them, so that there may be any number.
+    pub(super) resolved: bool,
 }
 
 /// An issuer with its verifiers.
@@ -346,7 +354,19 @@ impl Trusted {
             Some(verifier) => readiness.and(&verifier.readiness()),
             None => readiness,
         };
-        readiness
+        readiness.with_breaker(self.is_remote().then(|| self.stats().breaker))
+    }
+
+    /// Starts to fetch what the verifiers lack. Never waits.
+    pub(super) fn begin(&self) {
+        #[cfg(all(feature = "jwt", feature = "_crypto"))]
+        if let Some(verifier) = &self.jwt {
+            verifier.begin();
+        }
+        #[cfg(feature = "introspection")]
+        if let Some(verifier) = &self.introspection {
+            verifier.begin();
+        }
     }
 
     /// Fetches what the verifiers will need.

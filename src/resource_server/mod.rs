@@ -27,9 +27,13 @@ mod builder;
 #[cfg(all(feature = "config", feature = "_crypto"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "config")))]
 pub mod config;
+#[cfg(feature = "metrics")]
+#[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+mod export;
 mod fresh;
 mod issuer;
 pub mod metadata;
+pub mod readiness;
 mod stack;
 #[cfg(all(feature = "jwt", feature = "_crypto"))]
 mod tenants;
@@ -45,16 +49,18 @@ pub use self::tenants::IssuerResolver;
 use self::tenants::Tenants;
 pub use self::{
     builder::ResourceServerBuilder, fresh::RequireFresh, issuer::Issuer,
-    metadata::ProtectedResourceMetadata,
+    metadata::ProtectedResourceMetadata, readiness::ReadinessService,
 };
 use self::{issuer::Trusted, metadata::Document};
 #[cfg(all(feature = "cache", feature = "_crypto"))]
 use crate::credentials::Token;
 use crate::{
+    clock::Clock,
     credentials::Extractor,
     error::VerifyError,
     layer::{ForwardHeaders, IntrospectLayer, PeerOf},
     policy::Policy,
+    respond::RefusalHook,
     verify::{BoxVerifier, Freshness, Readiness, Revocations, Stats},
 };
 
@@ -74,6 +80,11 @@ struct Inner {
     extractor: Extractor,
     freshness: Freshness,
     peer: Option<Arc<PeerOf>>,
+    hook: Option<RefusalHook>,
+    log_subjects: bool,
+    /// The audience.
+    name: Arc<str>,
+    clock: Arc<dyn Clock>,
     forward: Option<ForwardHeaders>,
     metadata: Option<Arc<Document>>,
     issuers: Vec<Trusted>,
@@ -105,6 +116,12 @@ impl ResourceServer {
             .freshness(self.0.freshness);
         if let Some(peer) = self.0.peer.clone() {
             layer = layer.peer_fn(move |head| peer(head));
+        }
+        if let Some(hook) = &self.0.hook {
+            layer = layer.refusal_hook(hook.clone());
+        }
+        if self.0.log_subjects {
+            layer = layer.log_subjects();
         }
         match self.forwarded() {
             Some(headers) => layer.forward(headers.clone()),
@@ -188,7 +205,8 @@ impl ResourceServer {
 
     /// Whether what the tokens of each issuer are verified with is there. Fetches nothing.
     ///
-    /// Of the issuers given to the builder, in their order; not of those that a resolver found.
+    /// Of the issuers given to the builder, in their order; not of those that a resolver found. See
+    /// [`readiness_service`](Self::readiness_service) for load balancers.
     ///
     /// ```
     /// use tower_introspect::{Issuer, ResourceServer, jwt::{Algorithm, KeySet}};

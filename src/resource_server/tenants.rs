@@ -128,9 +128,10 @@ impl IssuerResolver {
         Tenants(Arc::new(Shared {
             allow: self.allow,
             resolve: self.resolve,
-            defaults,
+            defaults: Defaults { resolved: true, ..defaults },
             known: Cache::new(self.capacity.max(1)),
             unknown: Cache::new(MAX_UNKNOWN),
+            gone: Arc::default(),
             flights: Mutex::default(),
         }))
     }
@@ -152,6 +153,7 @@ struct Shared {
     defaults: Defaults,
     known: Cache<String, Tenant>,
     unknown: Cache<String, Unknown>,
+    gone: Arc<Gone>,
     /// The calls of the resolver under way.
     flights: Mutex<HashMap<String, Flight>>,
 }
@@ -159,9 +161,35 @@ struct Shared {
 #[derive(Clone)]
 struct Tenant {
     verifier: BoxVerifier,
-    trusted: Arc<Trusted>,
+    kept: Arc<Kept>,
     /// When the resolver last said that it knows it.
     since: Moment,
+}
+
+/// An issuer whose state is kept. When that ends, what it has counted is not lost: numbers that only
+/// grow must not shrink because of tokens of other issuers.
+struct Kept {
+    trusted: Trusted,
+    gone: Arc<Gone>,
+}
+
+/// What issuers have counted whose state is kept no more.
+#[derive(Default)]
+struct Gone(Mutex<Stats>);
+
+impl Gone {
+    fn lock(&self) -> MutexGuard<'_, Stats> {
+        // Whole at every point that could panic.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let counted = self.trusted.stats().counted();
+        let mut gone = self.gone.lock();
+        *gone = gone.merge(counted);
+    }
 }
 
 /// Why there is no verifier, and until when that holds.
@@ -176,22 +204,24 @@ struct Unknown {
 type Flight = Joined<Boxed<'static, Result<BoxVerifier, VerifyError>>>;
 
 impl Tenants {
-    /// What the parts around the verifiers of those that are kept have come to.
+    /// What the parts around the verifiers have come to, of those that are kept and those that were.
     pub(super) fn stats(&self) -> Stats {
-        let each = self.0.known.iter().map(|(_, tenant)| tenant.trusted.stats());
-        each.fold(Stats::default(), Stats::merge)
+        // In this order, one that goes in between is missed rather than counted twice.
+        let gone = *self.0.gone.lock();
+        let each = self.0.known.iter().map(|(_, tenant)| tenant.kept.trusted.stats());
+        each.fold(gone, Stats::merge)
     }
 
     /// The same for one of them.
     pub(super) fn stats_of(&self, issuer: &str) -> Option<Stats> {
-        self.0.known.peek(issuer).map(|tenant| tenant.trusted.stats())
+        self.0.known.peek(issuer).map(|tenant| tenant.kept.trusted.stats())
     }
 
     /// Forgets a token.
     #[cfg(feature = "cache")]
     pub(super) fn evict(&self, token: &Token) -> bool {
         let each = self.0.known.iter();
-        each.filter(|(_, tenant)| tenant.trusted.evict(token)).count() > 0
+        each.filter(|(_, tenant)| tenant.kept.trusted.evict(token)).count() > 0
     }
 }
 
@@ -312,7 +342,8 @@ impl Shared {
             misconfigured("the resolver gave a faulty issuer").with_source(problems)
         })?;
         let verifier = verifier_of(std::slice::from_ref(&trusted), |route| route);
-        Ok(Tenant { verifier, trusted: Arc::new(trusted), since })
+        let kept = Kept { trusted, gone: Arc::clone(&self.gone) };
+        Ok(Tenant { verifier, kept: Arc::new(kept), since })
     }
 
     fn refused(&self, issuer: &str) -> Option<VerifyError> {

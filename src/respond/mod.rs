@@ -40,6 +40,7 @@
 
 mod challenge;
 mod grpc;
+mod hook;
 mod http;
 mod problem;
 mod table;
@@ -51,9 +52,12 @@ use ::http::{
     header::{ACCESS_CONTROL_REQUEST_METHOD, CONTENT_TYPE, ORIGIN},
 };
 
-pub(crate) use self::http::DPOP_NONCE;
 pub use self::{challenge::Challenge, problem::ProblemJson};
-use crate::{credentials::Scheme, error::VerifyError, telemetry};
+pub(crate) use self::{
+    hook::{RefusalHook, Watch, report},
+    http::DPOP_NONCE,
+};
+use crate::{credentials::Scheme, error::VerifyError};
 
 /// What of a request is known before its body.
 ///
@@ -78,6 +82,12 @@ impl<'a> RequestHead<'a> {
     pub fn of<B>(request: &'a Request<B>) -> Self {
         let extensions = Some(request.extensions());
         Self { extensions, ..Self::new(request.method(), request.uri(), request.headers()) }
+    }
+
+    /// The same, with what was left with the request.
+    pub(crate) const fn with_extensions(mut self, extensions: &'a Extensions) -> Self {
+        self.extensions = Some(extensions);
+        self
     }
 
     /// The method.
@@ -231,7 +241,7 @@ impl<B: Default> Respond<B> for Auto {
 
 /// Reports the refusal, has it rendered, and leaves the reason where outer layers find it.
 pub(crate) fn refuse<R: Respond<B>, B>(responder: &R, refusal: &Refusal<'_>) -> Response<B> {
-    telemetry::refused(refusal.error);
+    report(refusal);
     let mut response = responder.respond(refusal);
     response.extensions_mut().insert(refusal.error.clone());
     response

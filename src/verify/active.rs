@@ -20,6 +20,20 @@ pub enum Method {
     Jwt,
 }
 
+impl Method {
+    /// A stable name for logs and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Confirmed => "confirmed",
+            Self::Custom => "custom",
+            Self::Fallback => "fallback",
+            Self::Introspection => "introspection",
+            Self::Jwt => "jwt",
+        }
+    }
+}
+
 /// What an issuer vouches for: a fact, not a permission.
 ///
 /// Cheap to clone, and the only thing a cache may hold. It becomes a

@@ -71,6 +71,13 @@ impl Stats {
     }
 }
 
+impl Stats {
+    /// What was counted, without what is only so now.
+    pub(crate) fn counted(self) -> Self {
+        Self { breaker: BreakerState::Closed, entries: 0, bytes: 0, ..self }
+    }
+}
+
 /// What a [`CircuitBreaker`](super::CircuitBreaker) does with verifications.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
@@ -82,6 +89,18 @@ pub enum BreakerState {
     HalfOpen,
     /// None passes.
     Open,
+}
+
+impl BreakerState {
+    /// A stable name for logs and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::HalfOpen => "half_open",
+            Self::Open => "open",
+        }
+    }
 }
 
 /// A number that only grows. Nothing is decided by it, so nothing is ordered by it.

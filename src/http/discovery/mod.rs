@@ -18,11 +18,9 @@ use super::{
     HttpTransport, answer,
     endpoint::{Endpoint, NotAnEndpoint},
     refresh::{Fetched, Refresher, Source, Standing},
+    upstream::{LastCall, Upstream},
 };
-use crate::{
-    clock::Clock,
-    error::{ErrorKind, VerifyError},
-};
+use crate::error::{ErrorKind, VerifyError};
 
 /// Metadata serves for this long without being fetched anew.
 const FRESH_FOR: Duration = Duration::from_secs(60 * 60);
@@ -42,14 +40,17 @@ const DOUBT_INTERVAL: Duration = Duration::from_secs(60);
 /// failure that another request would only make worse (no answer at all, 429, 503), leads to that
 /// of OpenID Connect.
 #[derive(Clone)]
-pub(crate) struct Discovery(Refresher<WellKnown>);
+pub(crate) struct Discovery {
+    refresher: Refresher<WellKnown>,
+    upstream: Upstream,
+}
 
 impl Discovery {
     pub(crate) fn new(
         issuer: &str,
         transport: HttpTransport,
         loopback_http: bool,
-        clock: Arc<dyn Clock>,
+        upstream: Upstream,
     ) -> Result<Self, NotAnEndpoint> {
         let documents = documents(issuer, loopback_http)?;
         let source = WellKnown {
@@ -57,9 +58,10 @@ impl Discovery {
             documents,
             transport,
             loopback_http,
-            clock: Arc::clone(&clock),
+            upstream: upstream.clone(),
         };
-        Ok(Self(Refresher::new(source, clock)))
+        let refresher = Refresher::new(source, Arc::clone(upstream.clock()));
+        Ok(Self { refresher, upstream })
     }
 
     /// The metadata, fetched if it is not there.
@@ -72,17 +74,27 @@ impl Discovery {
     ///
     /// The fetch goes on.
     pub(crate) async fn metadata(&self) -> Result<Arc<Metadata>, VerifyError> {
-        self.0.get().await
+        self.refresher.get().await
     }
 
     /// The metadata that is there. Asks for nothing.
     pub(crate) fn standing(&self) -> Standing<Metadata> {
-        self.0.standing()
+        self.refresher.standing()
+    }
+
+    /// What came of asking for it last.
+    pub(crate) fn last(&self) -> Option<LastCall> {
+        self.upstream.last()
+    }
+
+    /// Starts to ask for it if there is none. Never waits.
+    pub(crate) fn begin(&self) {
+        self.refresher.begin();
     }
 
     /// Notes that an endpoint did not do what it should: it may have moved. Never waits.
     pub(crate) fn doubt(&self) {
-        self.0.expire(DOUBT_INTERVAL);
+        self.refresher.expire(DOUBT_INTERVAL);
     }
 }
 
@@ -92,17 +104,19 @@ struct WellKnown {
     documents: [Endpoint; 2],
     transport: HttpTransport,
     loopback_http: bool,
-    clock: Arc<dyn Clock>,
+    upstream: Upstream,
 }
 
 impl Source for WellKnown {
     type Value = Metadata;
 
     async fn fetch(&self, _: Option<Arc<Metadata>>) -> Result<Fetched<Metadata>, VerifyError> {
+        let call = self.upstream.call();
         let metadata = tokio::time::timeout(TIMEOUT, self.first_usable()).await;
         let metadata = metadata.unwrap_or_else(|elapsed| {
             Err(VerifyError::new(ErrorKind::Unavailable).with_source(elapsed))
         });
+        call.end(&metadata);
         match metadata {
             Ok(metadata) => Ok(Fetched { value: Arc::new(metadata), fresh_for: FRESH_FOR }),
             Err(error) => Err(in_context(error, &self.issuer)),
@@ -139,7 +153,7 @@ impl WellKnown {
 
     fn read(&self, response: &Response<Bytes>) -> Result<Metadata, Miss> {
         let status = response.status();
-        if let Some(error) = answer::trouble(response, self.clock.now()) {
+        if let Some(error) = answer::trouble(response, self.upstream.clock().now()) {
             let last =
                 matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
             return Err(Miss { error, weight: 3, last });

@@ -7,6 +7,7 @@ use super::*;
 use crate::{
     clock::SystemClock,
     http::{TransportError, TransportErrorKind},
+    telemetry::Called,
 };
 
 const RFC8414: &str = "https://as.example.com/.well-known/oauth-authorization-server/t1";
@@ -34,7 +35,8 @@ fn server(
 }
 
 fn discovery(transport: HttpTransport) -> Discovery {
-    Discovery::new(ISSUER, transport, false, Arc::new(SystemClock)).unwrap()
+    let upstream = Upstream::new(ISSUER.into(), Called::Metadata, Arc::new(SystemClock));
+    Discovery::new(ISSUER, transport, false, upstream).unwrap()
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "an answer of a server that works")]
@@ -99,9 +101,9 @@ fn rfc8414_2_issuer_is_an_https_url_without_query_and_fragment() {
 async fn rfc8414_document_is_enough() {
     let (transport, seen) = server(|_| json(200, metadata()));
     let discovery = discovery(transport);
-    assert!(discovery.0.current().is_none());
+    assert!(discovery.refresher.current().is_none());
     discovery.metadata().await.unwrap();
-    assert!(discovery.0.current().is_some());
+    assert!(discovery.refresher.current().is_some());
     assert_eq!(*seen.lock().unwrap(), [RFC8414]);
 }
 

@@ -56,6 +56,8 @@ pub(crate) struct Fetched<T> {
 pub(crate) struct Standing<T> {
     /// The value, if it may be used, and when it was fetched.
     pub(crate) value: Option<(Arc<T>, Moment)>,
+    /// When it was fetched, whether it may be used or not.
+    pub(crate) fetched_at: Option<Moment>,
     /// How the last fetch failed, and since when all have.
     pub(crate) failing: Option<(ErrorKind, Moment)>,
 }
@@ -115,13 +117,13 @@ impl<S: Source> Refresher<S> {
     pub(crate) fn standing(&self) -> Standing<S::Value> {
         let now = self.0.now();
         let value = self.0.entry.read(|entry| (Arc::clone(&entry.value), entry.fetched_at));
+        let fetched_at = value.as_ref().map(|(_, at)| *at);
         let value = value.filter(|(_, at)| now.since(*at) < KEEP);
         let failing = self.0.state().failure.as_ref().map(Failure::standing);
-        Standing { value, failing }
+        Standing { value, fetched_at, failing }
     }
 
     /// Starts to fetch the value if there is none. Never waits.
-    #[cfg(all(feature = "jwt", feature = "_crypto"))]
     pub(crate) fn begin(&self) {
         if self.current().is_none() {
             // What comes of it shows in a later call.

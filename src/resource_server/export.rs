@@ -1,0 +1,95 @@
+//! What the parts have counted, handed to the recorder of the crate `metrics`.
+
+use std::sync::Arc;
+
+use super::ResourceServer;
+use crate::{
+    clock::Moment,
+    telemetry::{
+        RESOLVED,
+        metrics::{self as names, Export},
+    },
+    verify::{BreakerState, Stats},
+};
+
+impl ResourceServer {
+    /// Hands what [`stats`](Self::stats) and [`readiness`](Self::readiness) tell to the recorder of the
+    /// crate `metrics`, and describes all metrics there. To be called before each scrape, or now and then
+    /// where metrics are pushed.
+    ///
+    /// What happens to requests is counted when it does, without this. The names are in the chapter on
+    /// [operations](crate::docs::operations).
+    ///
+    /// ```
+    /// use tower_introspect::ResourceServer;
+    ///
+    /// // The handler of `/metrics`; `render` is that of a `PrometheusHandle`, say.
+    /// fn scrape(api: &ResourceServer, render: impl Fn() -> String) -> String {
+    ///     api.record_metrics();
+    ///     render()
+    /// }
+    /// # let _ = |api| scrape(api, String::new);
+    /// ```
+    ///
+    /// The metrics have the audience and the issuer as labels. Of several resource servers in one process
+    /// each should have an audience of its own: else their numbers are taken for one another's.
+    pub fn record_metrics(&self) {
+        names::describe();
+        let all = Export::of(&self.0.name);
+        all.gauge(&names::CUTOFFS, float(self.0.revocations.len()));
+        let now = Moment::now(&*self.0.clock);
+        for trusted in &self.0.issuers {
+            let issuer = all.issuer(&Arc::from(trusted.name()));
+            let readiness = trusted.readiness();
+            issuer.gauge(&names::READY, f64::from(u8::from(readiness.is_ready())));
+            if let Some(age) = readiness.keys_age(now) {
+                issuer.gauge(&names::KEYS_AGE, age.as_secs_f64());
+                issuer.gauge(&names::UNKNOWN_KEYS, float(readiness.unknown_keys()));
+            }
+            record(&issuer, &trusted.stats(), trusted.is_remote());
+        }
+        #[cfg(all(feature = "jwt", feature = "_crypto"))]
+        if let Some(tenants) = &self.0.tenants {
+            record(&all.issuer(&Arc::from(RESOLVED)), &tenants.stats(), true);
+        }
+    }
+}
+
+fn record(issuer: &Export, stats: &Stats, is_remote: bool) {
+    for (result, count) in [
+        ("hit", stats.hits),
+        ("negative_hit", stats.negative_hits),
+        ("miss", stats.misses),
+        ("stale", stats.stale_served),
+    ] {
+        issuer.counter(&names::CACHE_REQUESTS, &[("tier", "memory"), ("result", result)], count);
+    }
+    issuer.counter(&names::CACHE_CUTOFFS, &[], stats.evicted_by_cutoff);
+    issuer.gauge(&names::CACHE_ENTRIES, float(stats.entries));
+    issuer.gauge(&names::CACHE_BYTES, float(stats.bytes));
+    // What follows is about questions to the server.
+    if !is_remote {
+        return;
+    }
+    issuer.counter(&names::CACHE_REFRESHES, &[], stats.refreshes);
+    issuer.counter(&names::COALESCED, &[], stats.coalesced);
+    for (cause, count) in
+        [("breaker", stats.broken), ("bulkhead", stats.shed), ("budget", stats.over_budget)]
+    {
+        issuer.counter(&names::NOT_ASKED, &[("cause", cause)], count);
+    }
+    issuer.gauge(
+        &names::BREAKER,
+        match stats.breaker {
+            BreakerState::Closed => 0.0,
+            BreakerState::HalfOpen => 1.0,
+            BreakerState::Open => 2.0,
+        },
+    );
+}
+
+/// Exact up to 2^53, which nothing here comes near.
+#[expect(clippy::cast_precision_loss, reason = "see above")]
+fn float(number: impl TryInto<u64>) -> f64 {
+    number.try_into().unwrap_or(u64::MAX) as f64
+}

@@ -1,0 +1,199 @@
+//! Events and spans. Their target is `tower_introspect`, wherever they come from.
+
+#[cfg(feature = "tracing")]
+use super::limit::Limiter;
+use crate::error::VerifyError;
+#[cfg(feature = "tracing")]
+use crate::{
+    clock::{Moment, SystemClock},
+    error::{Blame, ErrorKind},
+};
+
+#[cfg(feature = "tracing")]
+const TARGET: &str = "tower_introspect";
+
+/// The most bytes of a subject that are shown. It is the issuer's word, but may be as long as its
+/// answer.
+#[cfg(feature = "tracing")]
+const MAX_SUBJECT: usize = 128;
+
+/// Writes an event, unless there were too many of its reason.
+#[cfg(feature = "tracing")]
+macro_rules! limited {
+    ($level:ident, $reason:expr, $($event:tt)+) => {{
+        static LIMITER: Limiter = Limiter::new();
+        // Whoever does not listen is not counted for.
+        if tracing::enabled!(target: TARGET, tracing::Level::$level)
+            && let Some(suppressed) = LIMITER.pass($reason, Moment::now(&SystemClock))
+        {
+            // A field only where there is something to tell.
+            let suppressed = (suppressed > 0).then_some(suppressed);
+            tracing::event!(target: TARGET, tracing::Level::$level, suppressed, $($event)+);
+        }
+    }};
+}
+
+/// Reports a refusal, at a level that depends on whose fault it is: anyone can cause the client's
+/// faults at will, so they must not fill the log of a service at its usual level.
+pub(super) fn refused(error: &VerifyError, subject: Option<&str>) {
+    #[cfg(feature = "tracing")]
+    {
+        let reason = error.kind().reason();
+        let subject = subject.map(shortened);
+        match error.blame() {
+            Blame::Client => limited!(DEBUG, reason, reason, subject, "request refused"),
+            Blame::AuthorizationServer => limited!(
+                WARN,
+                reason,
+                reason,
+                subject,
+                cause = %Chain(error),
+                "token could not be verified"
+            ),
+            // Nothing that is set wrongly, and it goes by.
+            Blame::ResourceServer if error.kind() == ErrorKind::ReplayUnavailable => limited!(
+                WARN,
+                reason,
+                reason,
+                subject,
+                cause = %Chain(error),
+                "proof could not be recorded"
+            ),
+            Blame::ResourceServer => limited!(
+                ERROR,
+                reason,
+                reason,
+                subject,
+                cause = %Chain(error),
+                "resource server misconfigured"
+            ),
+        }
+    }
+    #[cfg(not(feature = "tracing"))]
+    let _ = (error, subject);
+}
+
+/// Reports what a requirement that is only observed would have refused.
+pub(super) fn would_have_refused(observer: &str, error: &VerifyError) {
+    #[cfg(feature = "tracing")]
+    {
+        let reason = error.kind().reason();
+        limited!(DEBUG, reason, observer, reason, "request would be refused");
+    }
+    #[cfg(not(feature = "tracing"))]
+    let _ = (observer, error);
+}
+
+/// Reports that the application's own code broke off, where nobody else would tell.
+pub(super) fn hook_panicked() {
+    #[cfg(feature = "tracing")]
+    limited!(ERROR, "hook_panicked", "the function that is told of refusals panicked");
+}
+
+/// Reports that the keys of an issuer were fetched.
+pub(super) fn keys_fetched(issuer: &str, keys: usize) {
+    #[cfg(feature = "tracing")]
+    tracing::debug!(target: TARGET, issuer, keys, "keys fetched");
+    #[cfg(not(feature = "tracing"))]
+    let _ = (issuer, keys);
+}
+
+/// Reports that they were not. Requests may not notice for as long as the last ones serve.
+pub(super) fn keys_not_fetched(issuer: &str, error: &VerifyError) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(target: TARGET, issuer, cause = %Chain(error), "keys could not be fetched");
+    #[cfg(not(feature = "tracing"))]
+    let _ = (issuer, error);
+}
+
+/// A verification that takes time, from when that is known until there is a verdict.
+#[cfg(feature = "tracing")]
+pub(crate) struct Slow(tracing::Span);
+
+/// Nobody is told of it.
+#[cfg(not(feature = "tracing"))]
+pub(crate) struct Slow;
+
+/// What is done in the meantime belongs to the verification.
+#[cfg(feature = "tracing")]
+pub(crate) type Entered<'a> = tracing::span::Entered<'a>;
+
+#[cfg(not(feature = "tracing"))]
+pub(crate) type Entered<'a> = std::marker::PhantomData<&'a ()>;
+
+impl Slow {
+    pub(crate) fn begin() -> Self {
+        #[cfg(feature = "tracing")]
+        return Self(tracing::info_span!(
+            target: TARGET,
+            "verify_token",
+            outcome = tracing::field::Empty,
+            reason = tracing::field::Empty,
+            issuer = tracing::field::Empty,
+            method = tracing::field::Empty,
+            subject = tracing::field::Empty,
+        ));
+        #[cfg(not(feature = "tracing"))]
+        Self
+    }
+
+    pub(crate) fn enter(&self) -> Entered<'_> {
+        #[cfg(feature = "tracing")]
+        return self.0.enter();
+        #[cfg(not(feature = "tracing"))]
+        std::marker::PhantomData
+    }
+
+    /// Ends it with the request let in, by what `issuer` vouches for.
+    pub(crate) fn admitted(self, issuer: &str, method: &'static str, subject: Option<&str>) {
+        #[cfg(feature = "tracing")]
+        {
+            let Self(span) = self;
+            span.record("outcome", "admitted").record("issuer", issuer).record("method", method);
+            if let Some(subject) = subject {
+                span.record("subject", shortened(subject));
+            }
+        }
+        #[cfg(not(feature = "tracing"))]
+        let _ = (issuer, method, subject);
+    }
+
+    /// Ends it with a refusal.
+    pub(crate) fn refused(self, error: &VerifyError, subject: Option<&str>) {
+        #[cfg(feature = "tracing")]
+        {
+            let Self(span) = self;
+            span.record("outcome", "refused").record("reason", error.kind().reason());
+            if let Some(subject) = subject {
+                span.record("subject", shortened(subject));
+            }
+        }
+        #[cfg(not(feature = "tracing"))]
+        let _ = (error, subject);
+    }
+}
+
+#[cfg(feature = "tracing")]
+fn shortened(subject: &str) -> &str {
+    let end = (0..=subject.len().min(MAX_SUBJECT)).rev().find(|at| subject.is_char_boundary(*at));
+    subject.get(..end.unwrap_or_default()).unwrap_or_default()
+}
+
+/// An error with its causes, on one line.
+#[cfg(feature = "tracing")]
+struct Chain<'a>(&'a VerifyError);
+
+#[cfg(feature = "tracing")]
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = std::error::Error::source(self.0);
+        // Bounded: an error may name itself as its source.
+        for _ in 0..16 {
+            let Some(error) = cause else { break };
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,228 @@
+//! Metrics, through the facade of the crate `metrics`.
+//!
+//! What happens is counted when it does. What the parts count anyway is not counted again, but read off
+//! them when it is asked for (`ResourceServer::record_metrics`), so that two sets can't drift apart.
+//!
+//! Every label is bounded: names of this crate's own tables, and what was configured.
+
+use std::{sync::Arc, time::Duration};
+
+use ::metrics::{Key, Label, Level, Metadata, SharedString, Unit, with_recorder};
+
+use super::Called;
+use crate::error::ErrorKind;
+
+/// A metric, as it is documented.
+#[derive(Debug)]
+pub(crate) struct Metric {
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    pub(crate) unit: Unit,
+    pub(crate) labels: &'static [&'static str],
+    pub(crate) help: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+/// Each becomes a constant, and a row of `ALL`.
+macro_rules! table {
+    ($($id:ident: $kind:ident $name:literal in $unit:ident by [$($label:literal),*], $help:literal;)+) => {
+        $(pub(crate) const $id: Metric = Metric {
+            name: concat!("tower_introspect_", $name),
+            kind: Kind::$kind,
+            unit: Unit::$unit,
+            labels: &[$($label),*],
+            help: $help,
+        };)+
+
+        /// All there are.
+        pub(crate) const ALL: &[Metric] = &[$($id),+];
+    };
+}
+
+table! {
+    REQUESTS: Counter "requests_total" in Count by ["outcome"],
+        "Requests, by what the layer did with them";
+    REFUSALS: Counter "refusals_total" in Count by ["blame", "reason"],
+        "Refusals by layers, requirements, extractors and interceptors";
+    WOULD_REFUSE: Counter "would_have_refused_total" in Count by ["observer", "reason"],
+        "Requests that an observed requirement would have refused";
+    DECISION_AGE: Histogram "decision_age_seconds" in Seconds by ["method"],
+        "How old the facts were that a request was let in by";
+    UPSTREAM_CALLS: Counter "upstream_calls_total" in Count by ["issuer", "endpoint", "result"],
+        "Calls of authorization servers, by what came of them";
+    UPSTREAM_LATENCY: Histogram "upstream_seconds" in Seconds by ["issuer", "endpoint"],
+        "How long calls of authorization servers took";
+    CACHE_REQUESTS: Counter "cache_requests_total" in Count by ["resource", "issuer", "tier", "result"],
+        "Verifications, by what memory had to say";
+    CACHE_REFRESHES: Counter "cache_refreshes_total" in Count by ["resource", "issuer"],
+        "Verifications ahead of time, in the background";
+    CACHE_CUTOFFS: Counter "cache_dropped_by_cutoff_total" in Count by ["resource", "issuer"],
+        "Remembered facts dropped because of a cutoff";
+    CACHE_ENTRIES: Gauge "cache_entries" in Count by ["resource", "issuer"],
+        "Facts and refusals that are remembered";
+    CACHE_BYTES: Gauge "cache_bytes" in Bytes by ["resource", "issuer"],
+        "Memory that remembered facts hold";
+    COALESCED: Counter "coalesced_total" in Count by ["resource", "issuer"],
+        "Verifications that shared the question of another";
+    NOT_ASKED: Counter "not_asked_total" in Count by ["resource", "issuer", "cause"],
+        "Questions that were refused before the authorization server was asked";
+    BREAKER: Gauge "breaker_state" in Count by ["resource", "issuer"],
+        "The breaker: 0 closed, 1 half open, 2 open";
+    READY: Gauge "ready" in Count by ["resource", "issuer"],
+        "Whether what the tokens of an issuer are verified with is there: 0 or 1";
+    KEYS_AGE: Gauge "keys_age_seconds" in Seconds by ["resource", "issuer"],
+        "How long ago the keys of an issuer were fetched";
+    UNKNOWN_KEYS: Gauge "unknown_keys" in Count by ["resource", "issuer"],
+        "Names of keys that were looked for in vain in the last minute";
+    CUTOFFS: Gauge "cutoffs" in Count by ["resource"],
+        "Cutoffs that tokens are held against";
+}
+
+static METADATA: Metadata<'static> =
+    Metadata::new("tower_introspect", Level::INFO, Some("tower_introspect"));
+
+static ADMITTED: [Label; 1] = [Label::from_static_parts("outcome", "admitted")];
+static ANONYMOUS: [Label; 1] = [Label::from_static_parts("outcome", "anonymous")];
+static REFUSED: [Label; 1] = [Label::from_static_parts("outcome", "refused")];
+
+static ADMITTED_KEY: Key = Key::from_static_parts(REQUESTS.name, &ADMITTED);
+static ANONYMOUS_KEY: Key = Key::from_static_parts(REQUESTS.name, &ANONYMOUS);
+static REFUSED_KEY: Key = Key::from_static_parts(REQUESTS.name, &REFUSED);
+
+/// The recorder is looked up each time, rather than handles kept: an application may install one after
+/// its layers were made, and a handle of no recorder would never count.
+pub(super) fn admitted(method: &'static str, age: Duration) {
+    with_recorder(|recorder| {
+        recorder.register_counter(&ADMITTED_KEY, &METADATA).increment(1);
+        let age_of = recorder.register_histogram(by_method(method), &METADATA);
+        age_of.record(age.as_secs_f64());
+    });
+}
+
+pub(super) fn anonymous() {
+    with_recorder(|recorder| recorder.register_counter(&ANONYMOUS_KEY, &METADATA).increment(1));
+}
+
+pub(super) fn turned_away() {
+    with_recorder(|recorder| recorder.register_counter(&REFUSED_KEY, &METADATA).increment(1));
+}
+
+pub(super) fn refused(kind: ErrorKind) {
+    let labels = [
+        Label::from_static_parts("blame", kind.blame().as_str()),
+        Label::from_static_parts("reason", kind.reason()),
+    ];
+    add(&REFUSALS, labels, 1);
+}
+
+pub(super) fn would_have_refused(observer: &str, kind: ErrorKind) {
+    let labels = [
+        Label::new("observer", observer.to_owned()),
+        Label::from_static_parts("reason", kind.reason()),
+    ];
+    add(&WOULD_REFUSE, labels, 1);
+}
+
+pub(super) fn called(
+    issuer: &Arc<str>,
+    what: Called,
+    ended: Option<(Duration, Option<ErrorKind>)>,
+) {
+    let issuer = Label::new("issuer", SharedString::from_shared(Arc::clone(issuer)));
+    let endpoint = Label::from_static_parts("endpoint", what.as_str());
+    let result = match ended {
+        None => "abandoned",
+        Some((_, None)) => "ok",
+        Some((_, Some(kind))) => kind.reason(),
+    };
+    if let Some((took, _)) = ended {
+        let key = Key::from_parts(UPSTREAM_LATENCY.name, vec![issuer.clone(), endpoint.clone()]);
+        with_recorder(|recorder| {
+            recorder.register_histogram(&key, &METADATA).record(took.as_secs_f64());
+        });
+    }
+    add(&UPSTREAM_CALLS, [issuer, endpoint, Label::from_static_parts("result", result)], 1);
+}
+
+fn add<const N: usize>(metric: &Metric, labels: [Label; N], count: u64) {
+    debug_assert!(labels.iter().map(Label::key).eq(metric.labels.iter().copied()));
+    let key = Key::from_parts(metric.name, Vec::from(labels));
+    with_recorder(|recorder| recorder.register_counter(&key, &METADATA).increment(count));
+}
+
+/// A static key, so that a request costs no allocation.
+fn by_method(method: &'static str) -> &'static Key {
+    macro_rules! key {
+        ($method:literal) => {{
+            static LABELS: [Label; 1] = [Label::from_static_parts("method", $method)];
+            static KEY: Key = Key::from_static_parts(DECISION_AGE.name, &LABELS);
+            &KEY
+        }};
+    }
+    match method {
+        "confirmed" => key!("confirmed"),
+        "fallback" => key!("fallback"),
+        "introspection" => key!("introspection"),
+        "jwt" => key!("jwt"),
+        _ => key!("custom"),
+    }
+}
+
+/// Tells the recorder what everything means.
+pub(crate) fn describe() {
+    with_recorder(|recorder| {
+        for metric in ALL {
+            let (name, unit) = (metric.name.into(), Some(metric.unit));
+            let help = SharedString::const_str(metric.help);
+            match metric.kind {
+                Kind::Counter => recorder.describe_counter(name, unit, help),
+                Kind::Gauge => recorder.describe_gauge(name, unit, help),
+                Kind::Histogram => recorder.describe_histogram(name, unit, help),
+            }
+        }
+    });
+}
+
+/// Hands over numbers that were counted elsewhere.
+pub(crate) struct Export {
+    labels: Vec<Label>,
+}
+
+impl Export {
+    /// Numbers of a resource server.
+    pub(crate) fn of(resource: &Arc<str>) -> Self {
+        let resource = SharedString::from_shared(Arc::clone(resource));
+        Self { labels: vec![Label::new("resource", resource)] }
+    }
+
+    /// Those of one of its issuers.
+    pub(crate) fn issuer(&self, issuer: &Arc<str>) -> Self {
+        let mut labels = self.labels.clone();
+        labels.push(Label::new("issuer", SharedString::from_shared(Arc::clone(issuer))));
+        Self { labels }
+    }
+
+    /// All that was counted until now.
+    pub(crate) fn counter(&self, metric: &Metric, more: &[(&'static str, &'static str)], all: u64) {
+        let key = self.key(metric, more);
+        with_recorder(|recorder| recorder.register_counter(&key, &METADATA).absolute(all));
+    }
+
+    pub(crate) fn gauge(&self, metric: &Metric, value: f64) {
+        let key = self.key(metric, &[]);
+        with_recorder(|recorder| recorder.register_gauge(&key, &METADATA).set(value));
+    }
+
+    fn key(&self, metric: &Metric, more: &[(&'static str, &'static str)]) -> Key {
+        let mut labels = self.labels.clone();
+        labels.extend(more.iter().map(|(name, value)| Label::from_static_parts(name, value)));
+        debug_assert!(labels.iter().map(Label::key).eq(metric.labels.iter().copied()));
+        Key::from_parts(metric.name, labels)
+    }
+}
