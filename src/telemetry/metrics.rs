@@ -87,38 +87,52 @@ table! {
 static METADATA: Metadata<'static> =
     Metadata::new("tower_introspect", Level::INFO, Some("tower_introspect"));
 
-static ADMITTED: [Label; 1] = [Label::from_static_parts("outcome", "admitted")];
-static ANONYMOUS: [Label; 1] = [Label::from_static_parts("outcome", "anonymous")];
-static REFUSED: [Label; 1] = [Label::from_static_parts("outcome", "refused")];
-
-static ADMITTED_KEY: Key = Key::from_static_parts(REQUESTS.name, &ADMITTED);
-static ANONYMOUS_KEY: Key = Key::from_static_parts(REQUESTS.name, &ANONYMOUS);
-static REFUSED_KEY: Key = Key::from_static_parts(REQUESTS.name, &REFUSED);
+/// Static keys, so that a request costs no allocation.
+macro_rules! key {
+    ($metric:ident, $($label:literal = $value:expr),+) => {{
+        static LABELS: &[Label] = &[$(Label::from_static_parts($label, $value)),+];
+        static KEY: Key = Key::from_static_parts($metric.name, LABELS);
+        &KEY
+    }};
+}
 
 /// The recorder is looked up each time, rather than handles kept: an application may install one after
 /// its layers were made, and a handle of no recorder would never count.
 pub(super) fn admitted(method: &'static str, age: Duration) {
     with_recorder(|recorder| {
-        recorder.register_counter(&ADMITTED_KEY, &METADATA).increment(1);
+        recorder.register_counter(key!(REQUESTS, "outcome" = "admitted"), &METADATA).increment(1);
         let age_of = recorder.register_histogram(by_method(method), &METADATA);
         age_of.record(age.as_secs_f64());
     });
 }
 
 pub(super) fn anonymous() {
-    with_recorder(|recorder| recorder.register_counter(&ANONYMOUS_KEY, &METADATA).increment(1));
+    with_recorder(|recorder| {
+        recorder.register_counter(key!(REQUESTS, "outcome" = "anonymous"), &METADATA).increment(1)
+    });
 }
 
 pub(super) fn turned_away() {
-    with_recorder(|recorder| recorder.register_counter(&REFUSED_KEY, &METADATA).increment(1));
+    with_recorder(|recorder| {
+        recorder.register_counter(key!(REQUESTS, "outcome" = "refused"), &METADATA).increment(1)
+    });
 }
 
 pub(super) fn refused(kind: ErrorKind) {
-    let labels = [
-        Label::from_static_parts("blame", kind.blame().as_str()),
-        Label::from_static_parts("reason", kind.reason()),
-    ];
-    add(&REFUSALS, labels, 1);
+    let (blame, reason) = (kind.blame().as_str(), kind.reason());
+    match by_reason(reason) {
+        Some(key) => {
+            debug_assert!(key.labels().any(|label| label.value() == blame));
+            with_recorder(|recorder| recorder.register_counter(key, &METADATA).increment(1));
+        }
+        None => {
+            let labels = [
+                Label::from_static_parts("blame", blame),
+                Label::from_static_parts("reason", reason),
+            ];
+            add(&REFUSALS, labels, 1);
+        }
+    }
 }
 
 pub(super) fn would_have_refused(observer: &str, kind: ErrorKind) {
@@ -156,23 +170,48 @@ fn add<const N: usize>(metric: &Metric, labels: [Label; N], count: u64) {
     with_recorder(|recorder| recorder.register_counter(&key, &METADATA).increment(count));
 }
 
-/// A static key, so that a request costs no allocation.
 fn by_method(method: &'static str) -> &'static Key {
-    macro_rules! key {
-        ($method:literal) => {{
-            static LABELS: [Label; 1] = [Label::from_static_parts("method", $method)];
-            static KEY: Key = Key::from_static_parts(DECISION_AGE.name, &LABELS);
-            &KEY
-        }};
-    }
     match method {
-        "confirmed" => key!("confirmed"),
-        "fallback" => key!("fallback"),
-        "introspection" => key!("introspection"),
-        "jwt" => key!("jwt"),
-        _ => key!("custom"),
+        "confirmed" => key!(DECISION_AGE, "method" = "confirmed"),
+        "fallback" => key!(DECISION_AGE, "method" = "fallback"),
+        "introspection" => key!(DECISION_AGE, "method" = "introspection"),
+        "jwt" => key!(DECISION_AGE, "method" = "jwt"),
+        _ => key!(DECISION_AGE, "method" = "custom"),
     }
 }
+
+/// The key of a reason. One that is missing here is counted all the same, only at the price of an
+/// allocation.
+fn by_reason(reason: &'static str) -> Option<&'static Key> {
+    macro_rules! keys {
+        ($($blame:literal: $($reason:literal)+;)+) => {
+            match reason {
+                $($($reason => Some(key!(REFUSALS, "blame" = $blame, "reason" = $reason)),)+)+
+                _ => None,
+            }
+        };
+    }
+    keys! {
+        "authorization_server": "bad_response" "unavailable";
+        "resource_server": "credentials_rejected" "misconfigured";
+        "client":
+            "missing_credentials" "unsupported_scheme" "malformed_credentials" "repeated_credentials"
+            "token_too_long" "malformed_token" "unsupported_token" "unsupported_algorithm"
+            "unsupported_extension" "unknown_key" "bad_signature" "unknown_issuer" "wrong_issuer"
+            "wrong_audience" "wrong_token_kind" "missing_claim" "invalid_claim" "expired"
+            "not_yet_valid" "inactive" "revoked" "not_introspectable" "unproven_possession"
+            "insufficient_scope" "insufficient_authentication" "denied" "too_many_requests";
+    }
+}
+
+/// Refusals that somebody should be told of. Their counters are there from the start: one that begins
+/// at 1 is not seen to rise.
+const ALERTING: [ErrorKind; 4] = [
+    ErrorKind::BadResponse,
+    ErrorKind::CredentialsRejected,
+    ErrorKind::Misconfigured,
+    ErrorKind::Unavailable,
+];
 
 /// Tells the recorder what everything means.
 pub(crate) fn describe() {
@@ -185,6 +224,9 @@ pub(crate) fn describe() {
                 Kind::Gauge => recorder.describe_gauge(name, unit, help),
                 Kind::Histogram => recorder.describe_histogram(name, unit, help),
             }
+        }
+        for key in ALERTING.into_iter().filter_map(|kind| by_reason(kind.reason())) {
+            recorder.register_counter(key, &METADATA).increment(0);
         }
     });
 }

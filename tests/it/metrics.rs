@@ -1,0 +1,377 @@
+//! What is counted, under which names, and that nobody outside has a say in them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    time::Duration,
+};
+
+use futures_util::future::{join_all, poll_immediate};
+use http::StatusCode;
+use metrics::{Unit, set_default_local_recorder};
+use serde_json::json;
+use tower::Layer as _;
+use tower_introspect::{
+    ErrorKind, Issuer,
+    layer::ForwardHeaders,
+    policy::{Observer, Requirement},
+    require::RequireLayer,
+    resource_server::IssuerResolver,
+    test_util::{Endpoint, Fault},
+    verify::{Cutoff, MissBudgetLayer, PeerKey},
+};
+
+use crate::{
+    recorder::Seen,
+    support::{AUDIENCE, AtOnce, ISSUER, ask, layer, request, whoami_service},
+    world::{World, auth, bearer, remote},
+};
+
+fn read(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
+/// A row of the table in docs/operations.md.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Documented {
+    kind: String,
+    unit: String,
+    labels: Vec<String>,
+}
+
+fn documented() -> BTreeMap<String, Documented> {
+    let text = read("docs/operations.md");
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| `tower_introspect_"));
+    rows.map(|row| {
+        let cells: Vec<_> = row.split('|').map(str::trim).collect();
+        let [name, kind, unit, labels, _, ""] = cells[..] else { panic!("five cells: {row}") };
+        let labels = labels.split(", ").map(|label| label.trim_matches('`').to_owned()).collect();
+        let name = format!("tower_introspect_{}", name.trim_end_matches('`'));
+        (name, Documented { kind: kind.into(), unit: unit.into(), labels })
+    })
+    .collect()
+}
+
+/// One of everything, and a client that writes into all it can.
+async fn everything() {
+    let scenario = |issuer: Issuer| {
+        let observer = Observer::new("a trial");
+        World::with(|api| {
+            api.issuer(issuer)
+                .stale_if_error(Duration::from_secs(60))
+                .policy(|policy| policy.observe(Requirement::all_scopes(["never"]), &observer))
+                .miss_budget(MissBudgetLayer::new(3, Duration::from_secs(1)), |_| {
+                    Some(PeerKey::address([127, 0, 0, 1].into()))
+                })
+        })
+    };
+    for issuer in [Issuer::hybrid(ISSUER, auth()), remote()] {
+        let world = scenario(issuer);
+        let (jwt, opaque) = (world.jwt(), world.opaque());
+        join_all([world.status(&opaque), world.status(&opaque)]).await;
+        for token in [&jwt, &opaque, &jwt, &opaque] {
+            assert_eq!(world.status(token).await, 200);
+        }
+        for n in 0..10 {
+            world.status(&format!("h0stile-{n}")).await;
+            world.status(&world.server.jwt().kid(&format!("h0stile-{n}")).mint()).await;
+            let stranger = format!("https://h0stile.example.com/{n}");
+            world.status(&world.server.jwt().claim("iss", stranger).mint()).await;
+        }
+        world.api.revocations().revoke(&Cutoff::subject(ISSUER, "h0stile-subject"));
+        world.server.inject(Endpoint::Introspection, Fault::status(StatusCode::BAD_GATEWAY));
+        tokio::time::advance(Duration::from_secs(31)).await;
+        for _ in 0..10 {
+            world.status(&opaque).await;
+        }
+        poll_immediate(world.status("h0stile-and-gone")).await;
+        world.api.record_metrics();
+    }
+    let anonymous = layer(AtOnce::alice()).optional();
+    ask(&anonymous, request(&[])).await;
+    let path = RequireLayer::new(Requirement::all_scopes(["h0stile"]));
+    let service = anonymous.layer(path.layer(whoami_service()));
+    let _ = tower::ServiceExt::oneshot(service, request(&[("authorization", "Bearer abc")])).await;
+    let resolver = IssuerResolver::new(
+        |issuer| issuer.starts_with("https://h0stile.example.com/"),
+        async |issuer: String| {
+            let jwks = format!("{issuer}/jwks");
+            Ok(Some(Issuer::jwt(issuer).configure_jwt(|jwt| jwt.jwks_uri(jwks))))
+        },
+    );
+    let world = World::with(|api| api.resolve_issuers(resolver));
+    for n in 0..10 {
+        let issuer = format!("https://h0stile.example.com/{n}");
+        world.status(&world.server.jwt().claim("iss", issuer).mint()).await;
+    }
+    world.api.record_metrics();
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_metric_is_documented_and_every_documented_one_is_there() {
+    let seen = Seen::default();
+    let _guard = set_default_local_recorder(&seen);
+    everything().await;
+    let documented = documented();
+    let mut used = BTreeSet::new();
+    for key in seen.keys() {
+        let row = documented.get(key.name()).unwrap_or_else(|| panic!("{key} is undocumented"));
+        let labels: Vec<_> = key.labels().map(|label| label.key().to_owned()).collect();
+        assert_eq!(labels, row.labels, "{key}");
+        used.insert(key.name().to_owned());
+    }
+    let all: BTreeSet<_> = documented.keys().cloned().collect();
+    assert_eq!(used, all);
+    let described: BTreeMap<_, _> = seen
+        .described()
+        .into_iter()
+        .map(|(name, (kind, unit))| {
+            let unit = match unit {
+                Some(Unit::Count) | None => "",
+                Some(unit) => unit.as_str(),
+            };
+            (name, (kind.to_owned(), unit.to_owned()))
+        })
+        .collect();
+    let rows = documented.into_iter().map(|(name, row)| (name, (row.kind, row.unit)));
+    assert_eq!(described, rows.collect::<BTreeMap<_, _>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_label_is_written_by_a_client() {
+    let seen = Seen::default();
+    let _guard = set_default_local_recorder(&seen);
+    everything().await;
+    let text = seen.text();
+    assert!(!text.contains("h0stile"), "{text}");
+    let mut values: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for key in seen.keys() {
+        for label in key.labels() {
+            let values = values.entry(label.key().to_owned()).or_default();
+            values.insert(label.value().to_owned());
+        }
+    }
+    let only = |label: &str, expected: &[&str]| {
+        let expected: BTreeSet<_> = expected.iter().map(|value| (*value).to_owned()).collect();
+        assert_eq!(values[label], expected, "{label}");
+    };
+    only("issuer", &[ISSUER, "resolved"]);
+    only("resource", &[AUDIENCE]);
+    only("observer", &["a trial"]);
+    only("outcome", &["admitted", "anonymous", "refused"]);
+    only("tier", &["memory"]);
+    only("cause", &["breaker", "budget", "bulkhead"]);
+    only("endpoint", &["introspection", "jwks", "metadata"]);
+    only("blame", &["authorization_server", "client", "resource_server"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn dashboard_and_alerts_ask_for_nothing_that_is_not_there() {
+    let documented = documented();
+    for (file, at_least) in
+        [("docs/operations/dashboard.json", 14), ("docs/operations/alerts.yml", 5)]
+    {
+        let text = read(file);
+        let mut names = BTreeSet::new();
+        for (at, _) in text.match_indices("tower_introspect_") {
+            let end = |c: char| !c.is_ascii_lowercase() && c != '_';
+            let name = text[at..].split(end).next().unwrap();
+            let name = ["_bucket", "_sum", "_count"]
+                .iter()
+                .find_map(|suffix| {
+                    name.strip_suffix(suffix).filter(|name| documented.contains_key(*name))
+                })
+                .unwrap_or(name);
+            assert!(documented.contains_key(name), "{file} asks for {name}");
+            names.insert(name);
+        }
+        assert!(names.len() >= at_least, "{file} asks for {names:?}");
+    }
+    // And each has the labels that are asked for.
+    let text = read("docs/operations/alerts.yml") + &read("docs/operations/dashboard.json");
+    let reasons = read("docs/operations.md");
+    for part in text.split("reason=").skip(1) {
+        let quoted = part.trim_start_matches(['~', '\\', '"']);
+        for reason in quoted.split(['"', '\\']).next().unwrap().split('|') {
+            assert!(reasons.contains(&format!("`{reason}`")), "{reason} is no reason");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_exported_is_what_stats_tell() {
+    let seen = Seen::default();
+    let _guard = set_default_local_recorder(&seen);
+    let world = World::new(remote());
+    let token = world.opaque();
+    for _ in 0..5 {
+        world.status(&token).await;
+    }
+    world.status("unknown").await;
+    world.status("unknown").await;
+    for _ in 0..2 {
+        // Once more changes nothing.
+        world.api.record_metrics();
+    }
+    let of = format!("{{resource=\"{AUDIENCE}\",issuer=\"{ISSUER}\"");
+    let cache = |result: &str| {
+        let series = format!(
+            "tower_introspect_cache_requests_total{of},tier=\"memory\",result=\"{result}\"}}"
+        );
+        seen.get(&series).unwrap()
+    };
+    let stats = world.api.stats();
+    assert_eq!((stats.hits, stats.negative_hits, stats.misses), (4, 1, 2));
+    assert_eq!((cache("hit"), cache("negative_hit"), cache("miss")), (4.0, 1.0, 2.0));
+    assert_eq!(seen.get(&format!("tower_introspect_cache_entries{of}}}")), Some(2.0));
+    assert_eq!(seen.get("tower_introspect_requests_total{outcome=\"admitted\"}"), Some(5.0));
+    assert_eq!(seen.get("tower_introspect_requests_total{outcome=\"refused\"}"), Some(2.0));
+    let inactive = "tower_introspect_refusals_total{blame=\"client\",reason=\"inactive\"}";
+    assert_eq!(seen.get(inactive), Some(2.0));
+    let calls = |endpoint: &str, result: &str| {
+        let series = format!(
+            "tower_introspect_upstream_calls_total{{issuer=\"{ISSUER}\",endpoint=\"{endpoint}\",result=\"{result}\"}}"
+        );
+        seen.get(&series)
+    };
+    assert_eq!(calls("introspection", "ok"), Some(1.0));
+    assert_eq!(calls("introspection", "inactive"), Some(1.0));
+    assert_eq!(calls("metadata", "ok"), Some(1.0));
+    assert_eq!(calls("jwks", "ok"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ages_and_times_are_those_of_the_clock() {
+    let seen = Seen::default();
+    let _guard = set_default_local_recorder(&seen);
+    let world = World::new(Issuer::hybrid(ISSUER, auth()));
+    let token = world.opaque();
+    world.server.inject(Endpoint::Introspection, Fault::delay(Duration::from_millis(1_500)));
+    assert_eq!(world.status(&token).await, 200);
+    let took = format!(
+        "tower_introspect_upstream_seconds{{issuer=\"{ISSUER}\",endpoint=\"introspection\"}}"
+    );
+    assert_eq!(seen.get(&took), Some(1.5));
+    let age = "tower_introspect_decision_age_seconds{method=\"introspection\"}";
+    assert_eq!(seen.get(age), Some(1.5), "from the start of the question");
+    tokio::time::advance(Duration::from_secs(20)).await;
+    assert_eq!(world.status(&token).await, 200);
+    assert_eq!(seen.get(age), Some(21.5));
+    let counted = "tower_introspect_decision_age_seconds_count{method=\"introspection\"}";
+    assert_eq!(seen.get(counted), Some(2.0));
+
+    assert_eq!(world.status(&world.jwt()).await, 200);
+    tokio::time::advance(Duration::from_secs(100)).await;
+    world.api.record_metrics();
+    let keys =
+        format!("tower_introspect_keys_age_seconds{{resource=\"{AUDIENCE}\",issuer=\"{ISSUER}\"}}");
+    assert_eq!(seen.get(&keys), Some(100.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_takes_too_long_and_one_that_nobody_waits_for_are_told_apart() {
+    let seen = Seen::default();
+    let _guard = set_default_local_recorder(&seen);
+    let world = World::new(remote());
+    world.api.warm().await.unwrap();
+    world.server.inject(Endpoint::Introspection, Fault::hang());
+    assert_eq!(world.status("one").await, 503);
+    {
+        let mut waiting = std::pin::pin!(world.status("two"));
+        assert_eq!(poll_immediate(waiting.as_mut()).await, None);
+    }
+    let calls = |result: &str| {
+        seen.get(&format!(
+            "tower_introspect_upstream_calls_total{{issuer=\"{ISSUER}\",endpoint=\"introspection\",result=\"{result}\"}}"
+        ))
+    };
+    assert_eq!((calls("unavailable"), calls("abandoned")), (Some(1.0), Some(1.0)));
+    let times = format!(
+        "tower_introspect_upstream_seconds_count{{issuer=\"{ISSUER}\",endpoint=\"introspection\"}}"
+    );
+    assert_eq!(seen.get(&times), Some(1.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_breaker_shows_and_so_does_what_it_keeps_back() {
+    let seen = Seen::default();
+    let _guard = set_default_local_recorder(&seen);
+    let world = World::new(remote());
+    let of = format!("{{resource=\"{AUDIENCE}\",issuer=\"{ISSUER}\"");
+    let state = || {
+        world.api.record_metrics();
+        seen.get(&format!("tower_introspect_breaker_state{of}}}"))
+    };
+    world.api.warm().await.unwrap();
+    assert_eq!(state(), Some(0.0));
+    world.server.inject(Endpoint::Introspection, Fault::close());
+    for n in 0..7 {
+        world.status(&format!("t{n}")).await;
+    }
+    assert_eq!(state(), Some(2.0));
+    let kept = seen.get(&format!("tower_introspect_not_asked_total{of},cause=\"breaker\"}}"));
+    assert_eq!(kept, Some(2.0));
+    tokio::time::advance(Duration::from_secs(10)).await;
+    assert_eq!(state(), Some(1.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_without_questions_has_no_breaker() {
+    let seen = Seen::default();
+    let _guard = set_default_local_recorder(&seen);
+    let world = World::new(Issuer::jwt(ISSUER));
+    world.status(&world.jwt()).await;
+    world.api.record_metrics();
+    assert!(!seen.text().contains("breaker_state"), "{}", seen.text());
+    let ready = format!("tower_introspect_ready{{resource=\"{AUDIENCE}\",issuer=\"{ISSUER}\"}}");
+    assert_eq!(seen.get(&ready), Some(1.0));
+}
+
+/// Issuers that are let go of take nothing along: a counter that falls is read as a restart.
+#[tokio::test(start_paused = true)]
+async fn what_forgotten_issuers_have_counted_stays_counted() {
+    let keys = tower_introspect::jwt::KeySet::from_secret(
+        tower_introspect::jwt::Algorithm::HS256,
+        &[7; 32],
+    )
+    .unwrap();
+    let resolver = IssuerResolver::new(
+        |_| true,
+        move |issuer: String| {
+            let keys = keys.clone();
+            async move { Ok(Some(Issuer::jwt(issuer).configure_jwt(|jwt| jwt.keys(keys)))) }
+        },
+    )
+    .capacity(2);
+    let world = World::with(|api| api.resolve_issuers(resolver));
+    let mut before = 0;
+    for n in 0..50_u64 {
+        let issuer = format!("https://as.example.com/{n}");
+        world.status(&world.server.jwt().claim("iss", issuer).mint()).await;
+        let misses = world.api.stats().misses;
+        assert!(misses >= before, "{misses} after {before}");
+        before = misses;
+    }
+    assert_eq!(before, 50);
+}
+
+#[tokio::test]
+async fn a_refusal_of_each_kind_is_counted_by_its_reason() {
+    let seen = Seen::default();
+    let _guard = set_default_local_recorder(&seen);
+    for kind in [ErrorKind::Expired, ErrorKind::Misconfigured, ErrorKind::BadResponse] {
+        ask(&layer(AtOnce::refusing(kind)), crate::support::with_token()).await;
+        let (blame, reason) = (kind.blame().as_str(), kind.reason());
+        let series =
+            format!("tower_introspect_refusals_total{{blame=\"{blame}\",reason=\"{reason}\"}}");
+        assert_eq!(seen.get(&series), Some(1.0), "{}", seen.text());
+    }
+    // Refused after it was verified: the headers that forward the identity would be too long.
+    let headers = ForwardHeaders::new().subject("x-subject").unwrap().max_bytes(4);
+    let claims = json!({"sub": "alice-is-long", "aud": AUDIENCE}).to_string();
+    let layer = layer(AtOnce::claims(&claims)).forward(headers);
+    assert_eq!(ask(&layer, bearer("abc")).await.status(), StatusCode::FORBIDDEN);
+    assert_eq!(seen.get("tower_introspect_requests_total{outcome=\"admitted\"}"), None);
+    assert_eq!(seen.get("tower_introspect_requests_total{outcome=\"refused\"}"), Some(4.0));
+}

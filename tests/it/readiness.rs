@@ -1,0 +1,219 @@
+//! What load balancers are told.
+
+use std::time::Duration;
+
+use axum::{Router, body::Body, routing::get};
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+use tower_introspect::{
+    ErrorKind, Issuer,
+    test_util::{Endpoint, Fault},
+    verify::BreakerState,
+};
+
+use crate::{
+    support::ISSUER,
+    world::{World, auth, remote},
+};
+
+const OTHER: &str = "https://other.example.com";
+
+async fn probe_by(world: &World, method: Method) -> Response<Bytes> {
+    let mut request = Request::new(());
+    *request.method_mut() = method;
+    world.api.readiness_service::<Bytes>().oneshot(request).await.unwrap()
+}
+
+/// The status, and what is said of the first issuer.
+async fn probe(world: &World) -> (u16, Value) {
+    let response = probe_by(world, Method::GET).await;
+    assert_eq!(response.headers()["content-type"], "application/json");
+    assert_eq!(response.headers()["cache-control"], "no-store");
+    let body: Value = serde_json::from_slice(response.body()).unwrap();
+    let status = response.status().as_u16();
+    assert_eq!(body["ready"], status == 200);
+    (status, body["issuers"][0].clone())
+}
+
+async fn settle() {
+    // What was begun in the background ends; that takes the test kit no time.
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_without_keys_is_not_ready_and_gets_them_without_a_request() {
+    let world = World::new(Issuer::jwt(ISSUER));
+    let (status, issuer) = probe(&world).await;
+    assert_eq!((status, issuer), (503, json!({"issuer": ISSUER, "ready": false})));
+    settle().await;
+    let (status, issuer) = probe(&world).await;
+    assert_eq!(status, 200);
+    assert_eq!(issuer["keys_age"], 0);
+    assert_eq!((&issuer["reachable"], &issuer["breaker"]), (&json!(true), &Value::Null));
+    assert_eq!(world.status(&world.jwt()).await, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_introspecting_process_is_ready_when_it_knows_whom_to_ask() {
+    let world = World::new(remote());
+    assert_eq!(probe(&world).await.0, 503);
+    settle().await;
+    let (status, issuer) = probe(&world).await;
+    assert_eq!((status, &issuer["breaker"]), (200, &json!("closed")));
+    assert_eq!(world.asked(), 0, "nobody was asked about a token");
+}
+
+#[tokio::test(start_paused = true)]
+async fn probes_cause_no_more_fetches_than_tokens_could() {
+    let world = World::new(Issuer::jwt(ISSUER));
+    world.server.inject(Endpoint::Discovery, Fault::unreachable());
+    world.server.inject(Endpoint::Jwks, Fault::unreachable());
+    for _ in 0..1_000 {
+        assert_eq!(probe(&world).await.0, 503);
+        settle().await;
+    }
+    assert!(
+        world.server.calls(Endpoint::Discovery) <= 2,
+        "{}",
+        world.server.calls(Endpoint::Discovery)
+    );
+    let (_, issuer) = probe(&world).await;
+    assert_eq!(issuer["failure"], "unavailable");
+    assert_eq!(
+        (&issuer["reachable"], &issuer["last_failure"]),
+        (&json!(false), &json!("unavailable"))
+    );
+    // It comes back, and no request was needed for that.
+    world.server.clear(Endpoint::Discovery);
+    world.server.clear(Endpoint::Jwks);
+    for _ in 0..10 {
+        tokio::time::advance(Duration::from_secs(31)).await;
+        probe(&world).await;
+        settle().await;
+    }
+    assert_eq!(probe(&world).await.0, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_is_ready_asks_nobody() {
+    let world = World::new(Issuer::hybrid(ISSUER, auth()));
+    world.api.warm().await.unwrap();
+    let before = (world.server.calls(Endpoint::Discovery), world.server.calls(Endpoint::Jwks));
+    for _ in 0..100 {
+        assert_eq!(probe(&world).await.0, 200);
+        settle().await;
+    }
+    let after = (world.server.calls(Endpoint::Discovery), world.server.calls(Endpoint::Jwks));
+    assert_eq!((before, world.asked()), (after, 0));
+}
+
+/// All processes see the same outage. What is remembered is let in.
+#[tokio::test(start_paused = true)]
+async fn an_outage_shows_but_takes_no_process_down() {
+    let world = World::new(remote());
+    let token = world.opaque();
+    assert_eq!(world.status(&token).await, 200);
+    world.server.inject(Endpoint::Introspection, Fault::close());
+    for n in 0..7 {
+        assert_eq!(world.status(&format!("t{n}")).await, 503);
+    }
+    tokio::time::advance(Duration::from_secs(3)).await;
+    let (status, issuer) = probe(&world).await;
+    assert_eq!(status, 200);
+    assert_eq!((&issuer["breaker"], &issuer["reachable"]), (&json!("open"), &json!(false)));
+    assert_eq!(
+        (&issuer["last_failure"], &issuer["called_ago"]),
+        (&json!("unavailable"), &json!(3))
+    );
+    assert_eq!(world.status(&token).await, 200, "as it says");
+
+    let readiness = &world.api.readiness()[0];
+    assert_eq!(readiness.breaker(), Some(BreakerState::Open));
+    assert_eq!((readiness.is_ready(), readiness.is_reachable()), (true, Some(false)));
+    assert_eq!(readiness.last_call_failure(), Some(ErrorKind::Unavailable));
+    assert!(readiness.last_call().is_some() && readiness.keys_fetched_at().is_none());
+}
+
+/// A client can bring about more than one would think: some servers answer 400 to a token that they
+/// don't like the look of.
+#[tokio::test(start_paused = true)]
+async fn no_answer_about_a_token_takes_a_process_down() {
+    let world = World::new(remote());
+    world.api.warm().await.unwrap();
+    for status in [StatusCode::BAD_REQUEST, StatusCode::UNAUTHORIZED, StatusCode::FOUND] {
+        world.server.inject(Endpoint::Introspection, Fault::status(status));
+        world.status("h0stile").await;
+        let (ready, issuer) = probe(&world).await;
+        assert_eq!((ready, &issuer["reachable"]), (200, &json!(true)), "{status}");
+        assert!(!issuer.to_string().contains("h0stile"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_that_serve_no_more_are_none() {
+    let world = World::new(Issuer::jwt(ISSUER));
+    world.api.warm().await.unwrap();
+    world.server.inject(Endpoint::Jwks, Fault::unreachable());
+    tokio::time::sleep(Duration::from_secs(20 * 3_600)).await;
+    let (status, issuer) = probe(&world).await;
+    assert_eq!((status, &issuer["failure"]), (200, &json!("unavailable")));
+    tokio::time::sleep(Duration::from_secs(5 * 3_600)).await;
+    let (status, issuer) = probe(&world).await;
+    assert_eq!(status, 503);
+    assert!(issuer["keys_age"].as_u64().unwrap() > 24 * 3_600, "{issuer}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_issuers_must_be_ready_unless_one_will_do() {
+    let gone = Issuer::jwt(OTHER);
+    let world = World::with(|api| api.issuer(Issuer::jwt(ISSUER)).issuer(gone));
+    let _ = world.api.warm().await;
+    assert_eq!(probe(&world).await.0, 503);
+    let service = world.api.readiness_service::<Bytes>().any_issuer();
+    let response = service.clone().oneshot(Request::new(())).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    let response = service.without_details().oneshot(Request::new(())).await.unwrap();
+    assert_eq!(response.body(), r#"{"ready":true}"#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rfc9110_9_3_2_head_is_answered_as_get_is_and_nothing_else_is() {
+    let world = World::new(Issuer::jwt(ISSUER));
+    world.api.warm().await.unwrap();
+    let (get, head) = (probe_by(&world, Method::GET).await, probe_by(&world, Method::HEAD).await);
+    assert_eq!((get.status(), get.headers()), (head.status(), head.headers()));
+    assert!(head.body().is_empty() && !get.body().is_empty());
+    let post = probe_by(&world, Method::POST).await;
+    assert_eq!(post.status(), StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(post.headers()["allow"], "GET, HEAD");
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_is_mounted_in_a_router_outside_of_the_layer() {
+    let world = World::new(Issuer::jwt(ISSUER));
+    world.api.warm().await.unwrap();
+    let app: Router = Router::new()
+        .route("/payments", get(async || ()))
+        .layer(world.api.layer())
+        .route_service("/ready", world.api.readiness_service::<Body>());
+    let status = async |path: &str| {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        app.clone().oneshot(request).await.unwrap().status()
+    };
+    assert_eq!(status("/ready").await, StatusCode::OK);
+    assert_eq!(status("/payments").await, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn outside_of_a_runtime_it_answers_all_the_same() {
+    let world = World::new(Issuer::jwt(ISSUER));
+    let service = world.api.readiness_service::<Bytes>();
+    let answer = std::thread::spawn(move || {
+        futures_util::FutureExt::now_or_never(service.oneshot(Request::new(()))).unwrap().unwrap()
+    });
+    assert_eq!(answer.join().unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+}
