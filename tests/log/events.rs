@@ -1,0 +1,142 @@
+//! Events: their levels, their fields, and that there is an end to them.
+
+use std::time::Duration;
+
+use tower_introspect::{
+    ErrorKind, IntrospectLayer, Policy,
+    claims::Claims,
+    clock::{Moment, SystemClock},
+    policy::{Observer, Requirement},
+    verify::{ActiveToken, BoxVerifier, Method, Verifying, verify_fn},
+};
+use tracing::Level;
+
+use crate::{AUDIENCE, ISSUER, alone, present};
+
+fn refusing(kind: ErrorKind) -> IntrospectLayer<BoxVerifier> {
+    let verifier = verify_fn(move |_| std::future::ready(Err(kind.into())));
+    IntrospectLayer::new(BoxVerifier::new(verifier), Policy::new(AUDIENCE))
+}
+
+/// What is vouched for is decided at once.
+pub(crate) fn vouching(claims: &str) -> IntrospectLayer<BoxVerifier> {
+    struct AtOnce(ActiveToken);
+
+    impl tower_introspect::verify::Verifier for AtOnce {
+        type Future = std::future::Ready<tower_introspect::verify::Outcome>;
+
+        fn verify(&self, _: tower_introspect::verify::VerifyRequest) -> Verifying<Self::Future> {
+            Verifying::done(Ok(self.0.clone()))
+        }
+    }
+
+    let claims = Claims::from_json(claims.as_bytes()).unwrap();
+    let active = ActiveToken::new(ISSUER, claims, Method::Custom, Moment::now(&SystemClock));
+    IntrospectLayer::new(BoxVerifier::new(AtOnce(active)), Policy::new(AUDIENCE))
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_level_follows_the_blame() {
+    let (_turn, captured) = alone().await;
+    for (kind, level, message) in [
+        (ErrorKind::Expired, Level::DEBUG, "request refused"),
+        (ErrorKind::Unavailable, Level::WARN, "token could not be verified"),
+        (ErrorKind::CredentialsRejected, Level::ERROR, "resource server misconfigured"),
+    ] {
+        present(&refusing(kind), "abc").await;
+        let lines = captured.named(message);
+        let [line] = &lines[..] else { panic!("{lines:?}") };
+        assert_eq!((line.level, &*line.target), (level, "tower_introspect"));
+        assert_eq!(line.field("reason"), Some(kind.reason()));
+        assert_eq!(line.field("cause").is_some(), level != Level::DEBUG);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_refusals_is_ten_lines_a_second_and_a_number() {
+    let (_turn, captured) = alone().await;
+    let flood = async |kind: ErrorKind, requests: u32| {
+        let layer = refusing(kind);
+        for _ in 0..requests {
+            present(&layer, "abc").await;
+        }
+    };
+    flood(ErrorKind::Inactive, 1_000).await;
+    // One reason does not hide another.
+    flood(ErrorKind::Expired, 1).await;
+    let of = |reason: &str| {
+        let lines = captured.named("request refused").into_iter();
+        lines.filter(|line| line.field("reason") == Some(reason)).collect::<Vec<_>>()
+    };
+    assert_eq!((of("inactive").len(), of("expired").len()), (10, 1));
+    tokio::time::advance(Duration::from_secs(1)).await;
+    flood(ErrorKind::Inactive, 1_000).await;
+    let lines = of("inactive");
+    assert_eq!(lines.len(), 20);
+    assert_eq!(lines[10].field("suppressed"), Some("990"));
+    assert_eq!(lines[11].field("suppressed"), None);
+    // Those that are someone else's fault are anyone's to cause, too, while it lasts.
+    flood(ErrorKind::Unavailable, 1_000).await;
+    assert_eq!(captured.named("token could not be verified").len(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_would_be_refused_is_told_and_limited() {
+    let (_turn, captured) = alone().await;
+    let observer = Observer::new("a trial");
+    let verifier = verify_fn(async |_| {
+        let claims = Claims::from_json(format!("{{\"aud\":\"{AUDIENCE}\"}}").as_bytes()).unwrap();
+        Ok(ActiveToken::new(ISSUER, claims, Method::Custom, Moment::now(&SystemClock)))
+    });
+    let policy = Policy::new(AUDIENCE).observe(Requirement::all_scopes(["never"]), &observer);
+    let layer = IntrospectLayer::new(verifier, policy);
+    for _ in 0..100 {
+        assert_eq!(present(&layer, "abc").await, 200);
+    }
+    let lines = captured.named("request would be refused");
+    assert_eq!((lines.len(), observer.would_have_refused()), (10, 100));
+    assert_eq!(lines[0].field("observer"), Some("a trial"));
+    assert_eq!(lines[0].field("reason"), Some("insufficient_scope"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hook_that_panics_is_reported() {
+    let (_turn, captured) = alone().await;
+    let layer = refusing(ErrorKind::Revoked).on_refusal(|_| panic!("as scripted"));
+    for _ in 0..20 {
+        assert_eq!(present(&layer, "abc").await, 401);
+    }
+    let lines = captured.named("the function that is told of refusals panicked");
+    assert_eq!((lines.len(), lines[0].level), (10, Level::ERROR));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subject_is_shown_only_where_that_was_asked_for() {
+    let (_turn, captured) = alone().await;
+    let claims = format!("{{\"sub\":\"al1ce\\nroot: ok\",\"aud\":\"{AUDIENCE}\",\"exp\":1}}");
+    present(&vouching(&claims), "abc").await;
+    let lines = captured.named("request refused");
+    assert_eq!((lines.len(), lines[0].field("subject")), (1, None));
+    assert!(!captured.text().contains("al1ce"));
+
+    present(&vouching(&claims).log_subjects(), "abc").await;
+    let lines = captured.named("request refused");
+    assert_eq!(lines[1].field("subject"), Some("al1ce\nroot: ok"));
+    // It stays one line in a file.
+    assert!(captured.text().contains("al1ce\\nroot: ok"), "{}", captured.text());
+
+    // An answer of introspection may have a subject of any length.
+    let long =
+        format!("{{\"sub\":\"{}\",\"aud\":\"{AUDIENCE}\",\"exp\":1}}", "\u{e9}".repeat(9_999));
+    present(&vouching(&long).log_subjects(), "abc").await;
+    let lines = captured.named("request refused");
+    assert_eq!(lines[2].field("subject"), Some(&*"\u{e9}".repeat(64)));
+    let odd =
+        format!("{{\"sub\":\"x{}\",\"aud\":\"{AUDIENCE}\",\"exp\":1}}", "\u{e9}".repeat(9_999));
+    present(&vouching(&odd).log_subjects(), "abc").await;
+    assert_eq!(captured.named("request refused")[3].field("subject").unwrap().len(), 127);
+
+    // A token that nobody vouches for has none.
+    present(&refusing(ErrorKind::Inactive).log_subjects(), "abc").await;
+    assert_eq!(captured.named("request refused")[4].field("subject"), None);
+}

@@ -1,0 +1,54 @@
+//! What is logged, and what never is. A process of its own, because the subscriber is the whole
+//! process's: one that comes and goes with a test may be missed by the others.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, which is what it is for")]
+
+mod capture;
+mod events;
+#[path = "../it/recorder.rs"]
+#[allow(dead_code, reason = "each binary uses its part")]
+mod recorder;
+mod secrets;
+mod spans;
+
+use std::{convert::Infallible, time::Duration};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use tokio::sync::{Mutex, MutexGuard};
+use tower::{Layer, ServiceExt, service_fn};
+use tower_introspect::{IntrospectLayer, verify::Verifier};
+
+use self::capture::Captured;
+
+const AUDIENCE: &str = "https://api.example.com";
+const ISSUER: &str = "https://as.example.com";
+
+/// One test at a time, since what is written of one reason is limited for the whole process. Time is
+/// paused, and later than it was in any test before.
+async fn alone() -> (MutexGuard<'static, u32>, Captured) {
+    static TURN: Mutex<u32> = Mutex::const_new(0);
+    let mut turn = TURN.lock().await;
+    *turn += 1;
+    tokio::time::advance(Duration::from_secs(24 * 3_600) * *turn).await;
+    (turn, capture::start())
+}
+
+/// What the layer answers to a request with this token.
+async fn present<V>(layer: &IntrospectLayer<V>, token: &str) -> u16
+where
+    V: Verifier,
+{
+    let request = Request::get("/").header("authorization", format!("Bearer {token}"));
+    send(layer, request.body(Bytes::new()).unwrap()).await
+}
+
+async fn send<V>(layer: &IntrospectLayer<V>, request: Request<Bytes>) -> u16
+where
+    V: Verifier,
+{
+    let handler =
+        service_fn(async |_: Request<Bytes>| Ok::<_, Infallible>(Response::new(Bytes::new())));
+    let Ok(response) = layer.layer(handler).oneshot(request).await;
+    response.status().as_u16()
+}
