@@ -79,7 +79,8 @@
 //! | `reqwest` | yes | the HTTP client; without it, bring a [`http::HttpTransport`] |
 //! | `aws-lc-rs` | yes | cryptography by AWS-LC; needs a C compiler |
 //! | `rust-crypto` | no | cryptography in pure Rust; with both, AWS-LC does the work |
-//! | `tracing` | yes | events for refusals and key refreshes |
+//! | `tracing` | yes | events for refusals and key refreshes, a span for a verification that takes time |
+//! | `metrics` | no | counters, gauges and histograms, through the crate `metrics` |
 //! | `dpop` | no | [`proof::Dpop`]: tokens that are bound to a key, admitted by proofs (RFC 9449) |
 //! | `axum` | no | extractors |
 //! | `tonic` | no | interceptors and `Status` |

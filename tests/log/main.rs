@@ -25,12 +25,12 @@ const AUDIENCE: &str = "https://api.example.com";
 const ISSUER: &str = "https://as.example.com";
 
 /// One test at a time, since what is written of one reason is limited for the whole process. Time is
-/// paused, and later than it was in any test before.
+/// paused, and later than it was in any test before: none goes on for a month.
 async fn alone() -> (MutexGuard<'static, u32>, Captured) {
     static TURN: Mutex<u32> = Mutex::const_new(0);
     let mut turn = TURN.lock().await;
     *turn += 1;
-    tokio::time::advance(Duration::from_secs(24 * 3_600) * *turn).await;
+    tokio::time::advance(Duration::from_secs(30 * 24 * 3_600) * *turn).await;
     (turn, capture::start())
 }
 

@@ -179,15 +179,17 @@ async fn rfc6750_5_2_no_token_no_secret_and_no_claim_is_ever_logged() {
     let seen = Seen::default();
     let _guard = set_default_local_recorder(&seen);
     let mut all = Everything { captured, seen: seen.clone(), tokens: Vec::new() };
-    for (auth, client) in clients() {
-        let modes: [fn(ClientAuth) -> Issuer; 5] = [
-            |auth| Issuer::hybrid(ISSUER, auth),
-            |auth| Issuer::introspect(ISSUER, auth),
-            |_| Issuer::jwt(ISSUER),
-            |auth| Issuer::jwt_and_introspect(ISSUER, auth, Duration::from_secs(10)),
-            |auth| Issuer::hybrid(ISSUER, auth).introspect_without_keys(),
-        ];
-        for mode in modes {
+    let modes: [fn(ClientAuth) -> Issuer; 5] = [
+        |auth| Issuer::hybrid(ISSUER, auth),
+        |auth| Issuer::introspect(ISSUER, auth),
+        |_| Issuer::jwt(ISSUER),
+        |auth| Issuer::jwt_and_introspect(ISSUER, auth, Duration::from_secs(10)),
+        |auth| Issuer::hybrid(ISSUER, auth).introspect_without_keys(),
+    ];
+    for (at, (auth, client)) in clients().into_iter().enumerate() {
+        // All modes by one way to authenticate, and one mode by all.
+        let tried = if at == 0 { &modes[..] } else { &modes[..1] };
+        for mode in tried {
             let server = AuthorizationServer::new(ISSUER).with_client(client.clone());
             let api = api(mode(auth.clone()), |api| api.transport(server.transport()));
             let tokens = tokens(&server);

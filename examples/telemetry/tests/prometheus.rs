@@ -1,0 +1,188 @@
+//! A real Prometheus scrapes the example, loads the alerts, and is asked everything that the dashboard
+//! asks. Where there is none the test says `SKIPPED` and passes, unless `CI=true`.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use serde_json::Value;
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::{TcpListener, TcpStream},
+    process::{Child, Command},
+    time::{sleep, timeout},
+};
+
+/// A directory that goes when the test ends.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("telemetry-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn docs(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/operations").join(file)
+}
+
+fn is_there(program: &str) -> bool {
+    std::process::Command::new(program)
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+/// The example, and where it listens.
+async fn service() -> (Child, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_telemetry"));
+    command.env("TELEMETRY_LISTEN", "127.0.0.1:0").kill_on_drop(true);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let line = timeout(Duration::from_secs(20), lines.next_line()).await.expect("in time").unwrap();
+    let line = line.expect("it says where it listens");
+    let address = line.strip_prefix("listening on http://").expect(&line).to_owned();
+    // It goes on writing to the audit trail.
+    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    (child, address)
+}
+
+/// A Prometheus that scrapes it, and where it listens.
+async fn prometheus(scratch: &Scratch, target: &str) -> (Child, String) {
+    let config = scratch.0.join("prometheus.yml");
+    let rules = docs("alerts.yml");
+    let text = format!(
+        "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nrule_files: ['{}']\n\
+         scrape_configs: [{{job_name: api, static_configs: [{{targets: ['{target}']}}]}}]\n",
+        rules.display()
+    );
+    fs::write(&config, text).unwrap();
+    // The port may be taken in between; then it does not start, and the test fails.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    let mut command = Command::new("prometheus");
+    command
+        .arg(format!("--config.file={}", config.display()))
+        .arg(format!("--storage.tsdb.path={}", scratch.0.join("data").display()))
+        .arg(format!("--web.listen-address={address}"))
+        .arg("--log.level=warn")
+        .kill_on_drop(true);
+    (command.stdin(Stdio::null()).spawn().unwrap(), address)
+}
+
+/// The body of the answer to a GET request, if there is one.
+async fn fetch(address: &str, path: &str) -> Option<(u16, String)> {
+    let ask = async {
+        let mut stream = TcpStream::connect(address).await.ok()?;
+        let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        let status = head.split(' ').nth(1)?.parse().ok()?;
+        Some((status, body.to_owned()))
+    };
+    timeout(Duration::from_secs(10), ask).await.ok()?
+}
+
+async fn query(address: &str, expression: &str) -> Result<Vec<Value>, String> {
+    let encoded: String = expression.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let answer = fetch(address, &format!("/api/v1/query?query={encoded}")).await;
+    let (_, body) = answer.ok_or("no answer")?;
+    let answer: Value = serde_json::from_str(&body).map_err(|error| error.to_string())?;
+    match answer["status"].as_str() {
+        Some("success") => Ok(answer["data"]["result"].as_array().cloned().unwrap_or_default()),
+        _ => Err(format!("{}", answer["error"])),
+    }
+}
+
+/// What the dashboard asks, with its variables filled in.
+fn questions() -> Vec<(String, String)> {
+    let text = fs::read_to_string(docs("dashboard.json")).unwrap();
+    let dashboard: Value = serde_json::from_str(&text).unwrap();
+    let mut questions = Vec::new();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        for target in panel["targets"].as_array().unwrap() {
+            let expression = target["expr"].as_str().unwrap();
+            let expression = expression.replace("$__rate_interval", "30s").replace("$job", ".*");
+            assert!(!expression.contains('$'), "{expression}");
+            questions.push((panel["title"].as_str().unwrap().to_owned(), expression));
+        }
+    }
+    questions
+}
+
+#[tokio::test]
+async fn prometheus_scrapes_it_and_the_dashboard_finds_what_it_asks_for() {
+    if !is_there("prometheus") || !is_there("promtool") {
+        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "there is no Prometheus");
+        eprintln!("SKIPPED: prometheus and promtool are not installed");
+        return;
+    }
+    let scratch = Scratch::new();
+    let (_service, target) = service().await;
+    let (mut prometheus, address) = prometheus(&scratch, &target).await;
+
+    let questions = questions();
+    let mut unanswered: BTreeSet<_> = questions.iter().collect();
+    for _ in 0..60 {
+        sleep(Duration::from_millis(500)).await;
+        assert_eq!(prometheus.try_wait().unwrap(), None, "it ended");
+        let mut left = BTreeSet::new();
+        for question @ (_, expression) in unanswered {
+            match query(&address, expression).await {
+                Ok(found) if !found.is_empty() => {}
+                // Not there yet, or it is not listening yet.
+                _ => drop(left.insert(question)),
+            }
+        }
+        unanswered = left;
+        if unanswered.is_empty() {
+            break;
+        }
+    }
+    assert!(unanswered.is_empty(), "{unanswered:#?}");
+
+    // The rules are loaded, and each can be evaluated.
+    let (_, rules) = fetch(&address, "/api/v1/rules").await.unwrap();
+    let rules: Value = serde_json::from_str(&rules).unwrap();
+    let groups = rules["data"]["groups"].as_array().unwrap();
+    let rules: Vec<_> =
+        groups.iter().flat_map(|group| group["rules"].as_array().unwrap()).collect();
+    assert_eq!(rules.len(), 9);
+    for rule in rules {
+        assert_eq!((&rule["health"], &rule["state"]), (&"ok".into(), &"inactive".into()), "{rule}");
+    }
+    let up = query(&address, "up{job=\"api\"}").await.unwrap();
+    assert_eq!(up[0]["value"][1], "1");
+
+    // What is exposed is as Prometheus wants it: names, units, help for each.
+    let (status, exposed) = fetch(&target, "/metrics").await.unwrap();
+    assert_eq!(status, 200);
+    let mut lint = Command::new("promtool");
+    lint.args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped());
+    let mut lint = lint.stdout(Stdio::piped()).spawn().unwrap();
+    lint.stdin.take().unwrap().write_all(exposed.as_bytes()).await.unwrap();
+    let lint = timeout(Duration::from_secs(20), lint.wait_with_output()).await.unwrap().unwrap();
+    assert!(lint.status.success(), "{}", String::from_utf8_lossy(&lint.stderr));
+
+    let (status, ready) = fetch(&target, "/ready").await.unwrap();
+    let ready: Value = serde_json::from_str(&ready).unwrap();
+    assert_eq!((status, &ready["ready"]), (200, &true.into()));
+    assert_eq!(ready["issuers"][0]["reachable"], true);
+}
