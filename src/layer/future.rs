@@ -158,11 +158,11 @@ where
     ) -> Poll<Result<Result<(S::Future, Closing), Response<ResB>>, S::Error>> {
         let mut this = self.project();
         loop {
+            // Left when the step ends, however it does.
+            let slow = this.slow.as_ref().map(Slow::enter);
             let verdict = match this.stage.as_mut().project() {
                 StageProj::Verifying { verification } => {
-                    let entered = this.slow.as_ref().map(Slow::enter);
                     let outcome = ready!(verification.poll(cx));
-                    drop(entered);
                     let request = this.request.as_mut().expect("polled after completion");
                     match this.shared.admit(outcome, None, this.presentation, request) {
                         Verdict::Now(verdict) => verdict,
@@ -187,12 +187,14 @@ where
             };
             match verdict {
                 Ok(closing) => {
+                    drop(slow);
                     *this.closing = closing;
                     end(this.slow, None, this.request.as_ref());
                 }
                 Err(error) => {
                     let request = this.request.as_ref().expect("polled after completion");
                     let refusal = this.shared.refuse(&error, Some(this.presentation), request);
+                    drop(slow);
                     end(this.slow, Some(&error), Some(request));
                     return Poll::Ready(Ok(Err(refusal)));
                 }
