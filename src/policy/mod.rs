@@ -1,6 +1,6 @@
 //! What this service asks of a token, on every request.
 //!
-//! A [`Policy`] is the only way from an [`ActiveToken`], which says what an issuer vouches for, to
+//! A [`Policy`] is the only way from an [`ActiveToken`](crate::verify::ActiveToken), which says what an issuer vouches for, to
 //! a [`VerifiedToken`], which says that it is enough for this request. It runs whether the fact is
 //! fresh or remembered, so no earlier decision is ever used again.
 //!
