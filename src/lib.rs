@@ -119,6 +119,9 @@ pub mod test_util;
 #[cfg(feature = "tonic")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
 pub mod tonic;
+#[cfg(feature = "_trace")]
+#[doc(hidden)]
+pub mod trace;
 pub mod verify;
 
 #[cfg(feature = "introspection")]

@@ -72,6 +72,8 @@ mod validate;
 
 use std::{fmt, sync::Arc};
 
+#[cfg(feature = "_trace")]
+pub(crate) use self::validate::{foreign_kind, kind_by_typ};
 pub use self::{builder::JwtVerifierBuilder, keys::KeySet};
 use self::{
     future::VerifyFuture,

@@ -10,7 +10,7 @@ use crate::{
     error::{ErrorKind, TokenKind},
     jose::{
         Algorithm,
-        header::{Header, NotAHeader},
+        header::{Header, NotAHeader, same_media_type},
         jws::Compact,
         key::VerificationKey,
     },
@@ -103,8 +103,8 @@ impl Rules {
         if accepted {
             return Ok(());
         }
-        let named = FOREIGN.into_iter().find(|(typ, _)| header.is_typ(typ));
-        Err(ErrorKind::WrongTokenKind(named.map_or(TokenKind::Other, |(_, kind)| kind)))
+        let named = header.typ.as_deref().and_then(kind_by_typ);
+        Err(ErrorKind::WrongTokenKind(named.unwrap_or(TokenKind::Other)))
     }
 
     /// The claims, if they are those of an access token of the issuer.
@@ -158,11 +158,16 @@ const FOREIGN: [(&str, TokenKind); 6] = [
     ("token-introspection+jwt", TokenKind::IntrospectionResponse),
 ];
 
+/// What a JWT is by its `typ`, if that is no access token.
+pub(crate) fn kind_by_typ(typ: &str) -> Option<TokenKind> {
+    FOREIGN.into_iter().find(|(name, _)| same_media_type(typ, name)).map(|(_, kind)| kind)
+}
+
 /// What the claims say the token is, if that is no access token (RFC 8725 §3.12).
 ///
 /// `typed` says that the header calls it one. Then the marks of an ID token, which some servers
 /// also leave in access tokens, prove nothing.
-fn foreign_kind(claims: &Claims, typed: bool) -> Option<TokenKind> {
+pub(crate) fn foreign_kind(claims: &Claims, typed: bool) -> Option<TokenKind> {
     let has = |name| claims.raw(name).is_some();
     if has("events") {
         let logout = claims.raw("events").is_some_and(|events| events.contains(LOGOUT_EVENT));
