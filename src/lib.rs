@@ -122,6 +122,9 @@ pub mod tonic;
 #[cfg(feature = "_trace")]
 #[doc(hidden)]
 pub mod trace;
+#[cfg(not(feature = "_trace"))]
+#[allow(dead_code, unreachable_pub, unused_imports, reason = "nobody listens")]
+mod trace;
 pub mod verify;
 
 #[cfg(feature = "introspection")]

@@ -21,6 +21,7 @@ use crate::{
         Endpoint, HttpTransport, TransportError, TransportErrorKind, discovery::Discovery,
         refresh::Standing,
     },
+    trace::{Check, Detail, seen, step},
     verify::{ActiveToken, Method, Outcome, Readiness},
 };
 
@@ -72,9 +73,12 @@ impl Exchange {
     /// What the server says of `token`, all within one timeout.
     pub(super) async fn ask(&self, token: &Token, start: Moment) -> Outcome {
         let asking = tokio::time::timeout(self.timeout, self.claims(token));
-        let claims = asking.await.map_err(|_| {
-            VerifyError::new(ErrorKind::Unavailable).with_context("introspection took too long")
-        })??;
+        let Ok(claims) = asking.await else {
+            let late = VerifyError::new(ErrorKind::Unavailable);
+            let late = Err(late.with_context("introspection took too long"));
+            return step(Check::Answer, Detail::default, late);
+        };
+        let claims = claims?;
         Ok(ActiveToken::new(Arc::clone(&self.issuer), claims, Method::Introspection, start))
     }
 
@@ -115,12 +119,17 @@ impl Exchange {
         let metadata;
         let (endpoint, auth) = match &self.target {
             Target::Discovered(discovery) => {
-                metadata = discovery.metadata().await?;
-                let endpoint = metadata.require_introspection_endpoint(self.auth.is_mtls())?;
-                (endpoint, self.auth.for_server(&metadata.introspection_auth_methods)?)
+                let found = discovery.metadata().await;
+                metadata = step(Check::Endpoint, Detail::default, found)?;
+                let endpoint = metadata.require_introspection_endpoint(self.auth.is_mtls());
+                let endpoint = step(Check::Endpoint, Detail::default, endpoint)?;
+                let auth = self.auth.for_server(&metadata.introspection_auth_methods);
+                (endpoint, step(Check::Endpoint, Detail::default, auth)?)
             }
             Target::Fixed(endpoint) => (endpoint, &self.auth),
         };
+        let endpoint =
+            step(Check::Endpoint, || seen(endpoint.uri()), Ok::<_, VerifyError>(endpoint))?;
         let question = Question { token, endpoint, auth };
         let answer = self.answer(question).await;
         if let Target::Discovered(discovery) = &self.target
@@ -131,9 +140,12 @@ impl Exchange {
         let answer = answer.map_err(|error| match error {
             NoAnswer::Ours(error) => error,
             NoAnswer::Transport(error) => VerifyError::from(error).with_context("introspection"),
-        })?;
+        });
+        let answer = step(Check::Answer, Detail::default, answer)?;
         let now = self.clock.now();
-        let body = response::body(&answer, self.format.media_type(), now)?;
+        let body = response::body(&answer, self.format.media_type(), now);
+        let body =
+            step(Check::Answer, || response::words(&answer, self.format.media_type()), body)?;
         let claims = match &self.format {
             Format::Json => response::claims(body, &self.issuer)?,
             #[cfg(all(feature = "jwt", feature = "_crypto"))]

@@ -84,6 +84,7 @@ pub use crate::jose::{Algorithm, KeyError, SigningKey, UnknownAlgorithm};
 use crate::{
     clock::{Clock, Moment},
     error::{ErrorKind, VerifyError},
+    trace::{Check, Detail, step},
     verify::{ActiveToken, Freshness, Outcome, Readiness, Verifier, VerifyRequest, Verifying},
 };
 
@@ -203,7 +204,7 @@ impl JwtVerifier {
         };
         let inner = Arc::clone(&self.0);
         Verifying::pending(VerifyFuture::new(async move {
-            let keys = fetching.await?;
+            let keys = step(Check::Keys, Detail::default, fetching.await)?;
             inner.verify(request.token().secret_str(), &keys, start).unwrap_or_else(unknown_key)
         }))
     }

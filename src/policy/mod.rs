@@ -47,6 +47,7 @@ use crate::{
     credentials::Scheme,
     error::{ErrorKind, TokenKind, VerifyError},
     respond::Challenge,
+    trace::{Check, Detail, demand, list, seen, seen_if, seen_time, step},
     verify::ActiveToken,
 };
 
@@ -209,18 +210,18 @@ impl Policy {
     ) -> Result<VerifiedToken, VerifyError> {
         let now = at.map_or_else(|| Moment::now(&*self.clock), |at| at.by(&*self.clock));
         let claims = active.claims();
-        self.check_issuer(active.issuer())?;
-        if active.is_retired() {
-            // What it was verified with is gone, whoever remembered it.
-            return Err(ErrorKind::UnknownKey.into());
-        }
-        check_kind(claims)?;
+        step(Check::Trusted, || seen(active.issuer()), self.check_issuer(active.issuer()))?;
+        // What it was verified with may be gone, whoever remembered it.
+        demand(Check::KeyInUse, Detail::default, !active.is_retired(), ErrorKind::UnknownKey)?;
+        step(Check::NoRefreshToken, Detail::default, check_kind(claims))?;
         self.check_time(claims, now.wall())?;
-        self.check_audience(claims)?;
-        check_possession(claims, scheme)?;
+        let audiences = || seen(list(claims.audience().iter())).wanted(list(&self.audiences));
+        step(Check::Audience, audiences, self.check_audience(claims))?;
+        step(Check::Possession, || bound(claims), check_possession(claims, scheme))?;
         let age = now.since(active.verified_at());
         let mut token = VerifiedToken::new(active, age, now.wall(), Arc::clone(&self.terms));
-        Requirement::check_all(&self.terms.requirements, &token)?;
+        let required = Requirement::check_all(&self.terms.requirements, &token);
+        step(Check::Requirements, || self.required(&token), required)?;
         for (requirement, observer) in &self.terms.observed {
             if let Some(error) = observer.note(requirement.check(&token)) {
                 token.observe(error);
@@ -259,17 +260,27 @@ impl Policy {
 
     /// A token is valid from `nbf` on and until just before `exp` (RFC 7519 §4.1.4, §4.1.5).
     fn check_time(&self, claims: &Claims, now: UnixTime) -> Result<(), ErrorKind> {
-        if claims.expires_at().is_some_and(|exp| now >= exp.saturating_add(self.terms.leeway)) {
-            return Err(ErrorKind::Expired);
-        }
+        let leeway = || format!("give or take {} s", self.terms.leeway.as_secs());
+        let expiry = claims.expires_at();
+        let lasts = expiry.is_none_or(|exp| now < exp.saturating_add(self.terms.leeway));
+        let later = || seen_time(expiry).wanted(format_args!("later than now, {}", leeway()));
+        demand(Check::Expiry, later, lasts, ErrorKind::Expired)?;
         let soon = now.saturating_add(self.terms.leeway);
         // RFC 7519 does not make an `iat` in the future a reason for refusal. It is one here: a
         // token from tomorrow would outlive a revocation of all that was issued until today.
         let starts = [claims.not_before(), claims.issued_at()];
-        if starts.into_iter().flatten().any(|start| start > soon) {
-            return Err(ErrorKind::NotYetValid);
-        }
-        Ok(())
+        let started = starts.into_iter().flatten().all(|start| start <= soon);
+        let latest = starts.into_iter().flatten().max();
+        let past = || seen_time(latest).wanted(format_args!("not later than now, {}", leeway()));
+        demand(Check::Start, past, started, ErrorKind::NotYetValid)
+    }
+
+    /// What the requirements are, and the scope that they are mostly about.
+    fn required(&self, token: &VerifiedToken) -> Detail {
+        let wanted = list(self.terms.requirements.iter().map(Requirement::words));
+        let scope = token.claims().scope();
+        let detail = seen_if((!scope.is_empty()).then(|| format!("scope {scope}")));
+        if wanted.is_empty() { detail.wanted("nothing more") } else { detail.wanted(wanted) }
     }
 
     fn check_audience(&self, claims: &Claims) -> Result<(), ErrorKind> {
@@ -299,6 +310,11 @@ fn check_possession(claims: &Claims, scheme: Scheme) -> Result<(), ErrorKind> {
     let bound = claims.confirmation().is_some()
         || claims.string("token_type").is_some_and(|kind| kind.eq_ignore_ascii_case("DPoP"));
     if bound || scheme != Scheme::Bearer { Err(ErrorKind::UnprovenPossession) } else { Ok(()) }
+}
+
+/// What a token is bound to.
+fn bound(claims: &Claims) -> Detail {
+    seen_if(claims.raw("cnf")).wanted("no binding")
 }
 
 #[cfg(test)]

@@ -52,8 +52,19 @@ pub(crate) enum Block {
     Fields(Vec<Field>),
     /// A line with a mark before it, such as `✓`.
     Item(Tone, &'static str, String),
+    /// Statements that hold or do not, aligned, each with what is known of it below.
+    Checks(Vec<CheckLine>),
     /// Text as it is, such as a page of a manual.
     Verbatim(String),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct CheckLine {
+    pub(crate) tone: Tone,
+    pub(crate) mark: &'static str,
+    pub(crate) title: &'static str,
+    pub(crate) section: &'static str,
+    pub(crate) detail: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -102,6 +113,10 @@ impl Report {
 
     pub(crate) fn fields(&mut self, fields: impl IntoIterator<Item = Field>) {
         self.blocks.push(Block::Fields(fields.into_iter().collect()));
+    }
+
+    pub(crate) fn checks(&mut self, lines: Vec<CheckLine>) {
+        self.blocks.push(Block::Checks(lines));
     }
 
     pub(crate) fn verbatim(&mut self, text: impl Into<String>) {

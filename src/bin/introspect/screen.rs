@@ -4,6 +4,7 @@
 //! of writing or pass for another line is escaped here, for every block alike.
 
 use std::{
+    borrow::Cow,
     fmt::Write as _,
     io::{self, IsTerminal as _, Write as _},
     sync::mpsc,
@@ -14,7 +15,7 @@ use std::{
 use clap::ValueEnum;
 use serde_json::json;
 
-use crate::report::{Block, Exit, Failure, Field, Report, Tone};
+use crate::report::{Block, CheckLine, Exit, Failure, Field, Report, Tone};
 
 /// When to use colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -164,6 +165,10 @@ pub(crate) fn text(blocks: &[Block], colour: bool) -> String {
                 aligned(&mut out, fields, colour);
                 Ok(())
             }
+            Block::Checks(lines) => {
+                checks(&mut out, lines, colour);
+                Ok(())
+            }
             Block::Verbatim(text) => {
                 out.push_str(text);
                 Ok(())
@@ -183,6 +188,29 @@ fn aligned(out: &mut String, fields: &[Field], colour: bool) {
         }
         out.push('\n');
     }
+}
+
+fn checks(out: &mut String, lines: &[CheckLine], colour: bool) {
+    let width = lines.iter().map(|line| line.title.chars().count()).max().unwrap_or(0);
+    for CheckLine { tone, mark, title, section, detail } in lines {
+        let mark = paint(*tone, &format!("{mark:4}"), colour);
+        let section = paint(Tone::Faint, section, colour);
+        let _ = writeln!(out, "  {mark}  {title:width$}  {section}");
+        if let Some(detail) = detail {
+            let _ = writeln!(out, "        {}", printable(&short(detail)));
+        }
+    }
+}
+
+/// The beginning of a text that is too long for anyone to read.
+fn short(text: &str) -> Cow<'_, str> {
+    const MOST: usize = 400;
+    if text.chars().count() <= MOST {
+        return text.into();
+    }
+    let mut start: String = text.chars().take(MOST).collect();
+    start.push_str(" ...");
+    start.into()
 }
 
 fn paint(tone: Tone, text: &str, colour: bool) -> String {
