@@ -36,9 +36,9 @@ pub(crate) fn on(kind: ErrorKind, looks: &str) -> &'static [&'static str] {
             "If the client does: look what arrives here; a proxy or a redirect may drop the header.",
         ],
         K::UnsupportedScheme => &["Send the token under the scheme `Bearer`."],
-        K::MalformedCredentials => &[
-            "Send `Bearer`, one space and the token: no quotes, line breaks or percent-encoding.",
-        ],
+        K::MalformedCredentials => {
+            &["Send `Bearer`, one space and the token: no quotes, line breaks or percent-encoding."]
+        }
         K::RepeatedCredentials => {
             &["Send the token once, in one place: a proxy may add a header of its own."]
         }
@@ -46,13 +46,13 @@ pub(crate) fn on(kind: ErrorKind, looks: &str) -> &'static [&'static str] {
             "Have the authorization server put less into it: groups and roles are what grows.",
             "Or raise the limit of the extractor, and those of the proxies in front.",
         ],
-        K::MalformedToken => &[
-            "Compare it with what the authorization server issued: it may be cut or changed. \
-             `introspect decode` shows how far it can be read.",
-        ],
-        K::UnsupportedToken => &[
-            "Have the authorization server issue signed tokens, not encrypted or nested ones.",
-        ],
+        K::MalformedToken => {
+            &["Compare it with what the authorization server issued: it may be cut or changed. \
+             `introspect decode` shows how far it can be read."]
+        }
+        K::UnsupportedToken => {
+            &["Have the authorization server issue signed tokens, not encrypted or nested ones."]
+        }
         K::UnsupportedAlgorithm => &[
             "Have the authorization server sign with an algorithm that is allowed here.",
             "Or allow it: `algorithms` of the issuer. Never because a token asks for it.",
@@ -82,9 +82,9 @@ pub(crate) fn on(kind: ErrorKind, looks: &str) -> &'static [&'static str] {
              authorization server has for it).",
             "If this service goes by that name too, add it to `audience`.",
         ],
-        K::WrongTokenKind(TokenKind::Id) => &[
-            "Have the client send the `access_token` of the token response, not the `id_token`.",
-        ],
+        K::WrongTokenKind(TokenKind::Id) => {
+            &["Have the client send the `access_token` of the token response, not the `id_token`."]
+        }
         K::WrongTokenKind(TokenKind::Refresh) => &[
             "Have the client send the `access_token` of the token response, not the \
              `refresh_token`.",
@@ -121,10 +121,10 @@ pub(crate) fn on(kind: ErrorKind, looks: &str) -> &'static [&'static str] {
              client see them.",
         ],
         K::Revoked => &["Get a new token: this one was revoked."],
-        K::NotIntrospectable => &[
-            "The server does not answer for such tokens: verify them as JWTs, mode `jwt` or \
-             `hybrid`.",
-        ],
+        K::NotIntrospectable => {
+            &["The server does not answer for such tokens: verify them as JWTs, mode `jwt` or \
+             `hybrid`."]
+        }
         K::UnprovenPossession => &[
             "The token is bound to a key (`cnf`), or comes under a scheme that says so: send the \
              proof, or have a bearer token issued.",
@@ -138,17 +138,17 @@ pub(crate) fn on(kind: ErrorKind, looks: &str) -> &'static [&'static str] {
         }
         K::Denied => &["The policy of this service says no: another token will not help."],
         K::TooManyRequests => &["Wait: this peer has sent too many bad tokens."],
-        K::Unavailable => &[
-            "See below why the authorization server was not reached. The token may be good.",
-        ],
+        K::Unavailable => {
+            &["See below why the authorization server was not reached. The token may be good."]
+        }
         K::BadResponse => &[
             "See below what the authorization server answered. The token may be good.",
             "The URL may be that of something else: a login page, a proxy, another version.",
         ],
-        K::CredentialsRejected => &[
-            "Set right the client identifier and secret with which this service asks, or how it \
-             authenticates (`method`).",
-        ],
+        K::CredentialsRejected => {
+            &["Set right the client identifier and secret with which this service asks, or how it \
+             authenticates (`method`)."]
+        }
         K::Misconfigured => &["Set the configuration of this service right, as told below."],
         _ => &["No advice is known for this."],
     }

@@ -25,16 +25,21 @@ pub(crate) fn tell(report: &mut Report, trace: &Trace, unasked: &[Check], now: U
             State::Failed(_) => (Tone::Bad, "FAIL"),
             _ => (Tone::Faint, "-"),
         };
+        let remark = match state {
+            _ if skipped => Some("not asked for"),
+            State::NotReached => Some("not reached"),
+            _ => None,
+        };
         let detail = match state {
-            _ if skipped => Some("not asked for".to_owned()),
-            State::NotReached => Some("not reached".to_owned()),
+            _ if remark.is_some() => None,
             State::Failed(kind) => Some(match words(*detail, now) {
                 Some(words) => format!("{kind}: {words}"),
                 None => kind.to_string(),
             }),
             _ => words(*detail, now),
         };
-        CheckLine { tone, mark, title: check.title(), section: check.section(), detail }
+        let (title, section) = (check.title(), check.section());
+        CheckLine { tone, mark, title, section, remark, detail }
     });
     report.checks(lines.collect());
     report.set("checks", to_json(&path, unasked));

@@ -29,6 +29,9 @@ pub(crate) fn run(args: &Args, cx: &Context) -> Result<Report, Failure> {
     report.line(Tone::Warning, NOT_VERIFIED);
     report.line(Tone::Plain, "");
     pasted.tell(&mut report);
+    if !pasted.remarks.is_empty() {
+        report.line(Tone::Plain, "");
+    }
     let form = Form::of(&pasted.token);
     tell_kind(&mut report, &Kind::of(&pasted.token, &form));
     match &form {
@@ -52,7 +55,14 @@ pub(crate) fn run(args: &Args, cx: &Context) -> Result<Report, Failure> {
         ),
     }
     report.line(Tone::Plain, "");
-    report.line(Tone::Warning, "NOT VERIFIED: `introspect verify` checks it.");
+    report.line(
+        Tone::Warning,
+        match form {
+            Form::Jws(_) => "NOT VERIFIED: `introspect verify` checks it.",
+            Form::Jwe(_) => "NOT VERIFIED: only its recipient can open it.",
+            Form::Opaque => "NOT VERIFIED: only its authorization server can tell.",
+        },
+    );
     Ok(report)
 }
 

@@ -219,7 +219,6 @@ impl Pasted {
             report.item(Tone::Warning, "!", remark.words());
         }
         report.line(Tone::Plain, "What follows is about the token without that.");
-        report.line(Tone::Plain, "");
     }
 }
 

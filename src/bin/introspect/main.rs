@@ -4,13 +4,20 @@
 //! `tower_introspect::trace`. The commands take what they need from [`Context`], return a
 //! [`Report`], and print nothing.
 
+mod advice;
+mod checks;
+mod config;
 mod decode;
+mod explain;
 mod input;
 mod json;
+mod network;
 mod pages;
 mod report;
 mod screen;
 mod token;
+mod verdict;
+mod verify;
 mod when;
 
 use std::{process::ExitCode, sync::Arc, time::Duration};
@@ -19,7 +26,7 @@ use clap::{Parser, Subcommand};
 use tower_introspect::clock::{Clock, SystemClock, UnixTime};
 
 use self::{
-    report::{Exit, Failure, Report},
+    report::{Exit, Failure, Field, Report, Tone},
     screen::{Colour, Screen},
 };
 
@@ -59,6 +66,8 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Decode(decode::Args),
+    Verify(verify::Args),
+    Explain(explain::Args),
     Completions(pages::CompletionsArgs),
     Man(pages::ManArgs),
 }
@@ -68,6 +77,8 @@ impl Command {
     fn run(&self, cx: &Context) -> Result<Report, Failure> {
         match self {
             Self::Decode(args) => decode::run(args, cx),
+            Self::Verify(args) => verify::run(args, cx),
+            Self::Explain(args) => explain::run(args, cx),
             Self::Completions(args) => pages::completions(args, cx),
             Self::Man(args) => pages::man(args, cx),
         }
@@ -78,6 +89,8 @@ impl Command {
 pub(crate) struct Context {
     /// The only source of time.
     pub(crate) clock: Arc<dyn Clock>,
+    /// It shows what `--at` says.
+    given: bool,
     pub(crate) screen: Screen,
     /// How long the network may take, all in all.
     pub(crate) timeout: Duration,
@@ -87,6 +100,12 @@ pub(crate) struct Context {
 impl Context {
     pub(crate) fn now(&self) -> UnixTime {
         self.clock.now()
+    }
+
+    /// What time it is taken to be.
+    pub(crate) fn clock_field(&self) -> Field {
+        let field = Field::new("clock", when::date(self.now()));
+        if self.given { field.remark(Tone::Faint, "as given") } else { field }
     }
 
     /// Waits for the network, and says on a terminal what for.
@@ -154,7 +173,8 @@ fn main() -> ExitCode {
         None => Arc::new(SystemClock),
     };
     let screen = Screen::new(cli.color, cli.json);
-    let cx = Context { clock, screen, timeout: Duration::from_secs(cli.timeout), runtime };
+    let given = cli.at.is_some();
+    let cx = Context { clock, given, screen, timeout: Duration::from_secs(cli.timeout), runtime };
     let exit = match cli.command.run(&cx) {
         Ok(report) => cx.screen.show(&report),
         Err(failure) => cx.screen.fail(&failure),

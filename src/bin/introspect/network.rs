@@ -45,7 +45,8 @@ fn proxies(urls: &[&str]) -> Vec<String> {
             // Without its credentials.
             Some(proxy) => {
                 let (scheme, proxy) = (proxy.uri().scheme_str(), proxy.uri().authority());
-                let proxy = proxy.map(|proxy| proxy.as_str().rsplit('@').next().unwrap_or_default());
+                let proxy =
+                    proxy.map(|proxy| proxy.as_str().rsplit('@').next().unwrap_or_default());
                 format!(
                     "Proxy: {host} is reached through {}://{}, named in the environment.",
                     scheme.unwrap_or("http"),

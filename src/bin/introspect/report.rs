@@ -64,6 +64,9 @@ pub(crate) struct CheckLine {
     pub(crate) mark: &'static str,
     pub(crate) title: &'static str,
     pub(crate) section: &'static str,
+    /// Beside the section.
+    pub(crate) remark: Option<&'static str>,
+    /// Below.
     pub(crate) detail: Option<String>,
 }
 

@@ -192,10 +192,14 @@ fn aligned(out: &mut String, fields: &[Field], colour: bool) {
 
 fn checks(out: &mut String, lines: &[CheckLine], colour: bool) {
     let width = lines.iter().map(|line| line.title.chars().count()).max().unwrap_or(0);
-    for CheckLine { tone, mark, title, section, detail } in lines {
+    for CheckLine { tone, mark, title, section, remark, detail } in lines {
         let mark = paint(*tone, &format!("{mark:4}"), colour);
-        let section = paint(Tone::Faint, section, colour);
-        let _ = writeln!(out, "  {mark}  {title:width$}  {section}");
+        let rest = match remark {
+            Some(remark) => format!("{section:17}  {remark}"),
+            None => (*section).to_owned(),
+        };
+        let rest = paint(Tone::Faint, &rest, colour);
+        let _ = writeln!(out, "  {mark}  {title:width$}  {rest}");
         if let Some(detail) = detail {
             let _ = writeln!(out, "        {}", printable(&short(detail)));
         }

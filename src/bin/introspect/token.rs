@@ -233,6 +233,11 @@ impl Kind {
         }
     }
 
+    /// There is no token.
+    pub(crate) fn absent() -> Self {
+        Self::new("none", "none")
+    }
+
     fn foreign(kind: TokenKind) -> Self {
         let (code, words) = match kind {
             TokenKind::ClientAssertion => ("client_assertion", "a client assertion"),
