@@ -29,6 +29,7 @@ mod memory;
 mod metadata;
 mod modes;
 mod museum;
+mod overheard;
 mod require;
 mod requirement;
 mod resource_server;
