@@ -72,8 +72,6 @@ mod validate;
 
 use std::{fmt, sync::Arc};
 
-#[cfg(feature = "_trace")]
-pub(crate) use self::validate::{foreign_kind, kind_by_typ};
 pub use self::{builder::JwtVerifierBuilder, keys::KeySet};
 use self::{
     future::VerifyFuture,
@@ -81,6 +79,8 @@ use self::{
     validate::{Refused, Rules},
 };
 pub use crate::jose::{Algorithm, KeyError, SigningKey, UnknownAlgorithm};
+#[cfg(feature = "_trace")]
+use crate::{claims::Claims, error::TokenKind};
 use crate::{
     clock::{Clock, Moment},
     error::{ErrorKind, VerifyError},
@@ -261,6 +261,22 @@ impl Inner {
             Err(Refused::UnknownKey(kid)) => Err(kid),
         }
     }
+}
+
+/// What a JWT is by the `typ` of its header, if that is no access token.
+#[cfg(feature = "_trace")]
+#[doc(hidden)]
+#[must_use]
+pub fn kind_by_typ(typ: &str) -> Option<TokenKind> {
+    validate::kind_by_typ(typ)
+}
+
+/// What a JWT is by its claims, if that is no access token. `typed`: its `typ` says that it is.
+#[cfg(feature = "_trace")]
+#[doc(hidden)]
+#[must_use]
+pub fn kind_by_claims(claims: &Claims, typed: bool) -> Option<TokenKind> {
+    validate::foreign_kind(claims, typed)
 }
 
 fn unknown_key(_: Option<Box<str>>) -> Outcome {

@@ -216,7 +216,7 @@ const FOREIGN: [(&str, TokenKind); 6] = [
 ];
 
 /// What a JWT is by its `typ`, if that is no access token.
-pub(crate) fn kind_by_typ(typ: &str) -> Option<TokenKind> {
+pub(super) fn kind_by_typ(typ: &str) -> Option<TokenKind> {
     FOREIGN.into_iter().find(|(name, _)| same_media_type(typ, name)).map(|(_, kind)| kind)
 }
 
@@ -224,7 +224,7 @@ pub(crate) fn kind_by_typ(typ: &str) -> Option<TokenKind> {
 ///
 /// `typed` says that the header calls it one. Then the marks of an ID token, which some servers
 /// also leave in access tokens, prove nothing.
-pub(crate) fn foreign_kind(claims: &Claims, typed: bool) -> Option<TokenKind> {
+pub(super) fn foreign_kind(claims: &Claims, typed: bool) -> Option<TokenKind> {
     let has = |name| claims.raw(name).is_some();
     if has("events") {
         let logout = claims.raw("events").is_some_and(|events| events.contains(LOGOUT_EVENT));

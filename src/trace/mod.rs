@@ -13,8 +13,6 @@ use std::fmt::{self, Display};
 pub use self::check::{Check, Stage};
 #[cfg(feature = "_trace")]
 pub use self::record::{Recording, State, Step, Trace};
-#[cfg(all(feature = "_trace", feature = "jwt", feature = "_crypto"))]
-use crate::{claims::Claims, error::TokenKind, jwt};
 use crate::{
     clock::UnixTime,
     error::{ErrorKind, VerifyError},
@@ -134,18 +132,4 @@ pub(crate) fn demand(
     otherwise: ErrorKind,
 ) -> Result<(), ErrorKind> {
     step(check, detail, if met { Ok(()) } else { Err(otherwise) })
-}
-
-/// What a JWT is by the `typ` of its header, if that is no access token.
-#[cfg(all(feature = "_trace", feature = "jwt", feature = "_crypto"))]
-#[must_use]
-pub fn kind_by_typ(typ: &str) -> Option<TokenKind> {
-    jwt::kind_by_typ(typ)
-}
-
-/// What a JWT is by its claims, if that is no access token. `typed`: its `typ` says that it is.
-#[cfg(all(feature = "_trace", feature = "jwt", feature = "_crypto"))]
-#[must_use]
-pub fn kind_by_claims(claims: &Claims, typed: bool) -> Option<TokenKind> {
-    jwt::foreign_kind(claims, typed)
 }

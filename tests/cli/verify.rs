@@ -173,6 +173,18 @@ async fn a_server_that_is_down_is_not_known_rather_than_refused() {
 }
 
 #[tokio::test]
+async fn bad_tls_is_told_with_its_cause() {
+    let (server, listening) = server().await;
+    let token = minted(&server);
+    let url = format!("https://{}/jwks", listening.address());
+    let at = at();
+    let arguments = ["verify", "--at", &at, "--jwks", &url, "--audience", AUDIENCE];
+    let ran = run(&arguments, &token).await;
+    assert_eq!(ran.code, 3, "{}", ran.screen());
+    assert!(ran.out.contains("It does not speak TLS there"), "{}", ran.out);
+}
+
+#[tokio::test]
 async fn a_proxy_of_the_environment_is_told_of_and_used() {
     let (server, listening) = server().await;
     let token = minted(&server);

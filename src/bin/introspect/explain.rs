@@ -67,7 +67,7 @@ pub(crate) fn run(args: &Args, cx: &Context) -> Result<Report, Failure> {
     let form = pasted.as_ref().map(|pasted| (Form::of(&pasted.token), pasted));
     let kind = form.map(|(form, pasted)| Kind::of(&pasted.token, &form));
     let mut report = Report::new("explain", Exit::Accepted);
-    verdict::headline(&mut report, refusal);
+    verdict::headline(&mut report, refusal, true);
     if let Some(pasted) = &pasted {
         pasted.tell(&mut report);
     }

@@ -82,6 +82,7 @@ pub(crate) fn hints(causes: &[String]) -> Vec<&'static str> {
     let text = causes.join("\n").to_lowercase();
     [
         ("unknownissuer", "Its certificate is of an authority that this machine does not trust."),
+        ("invalidcontenttype", "It does not speak TLS there: `https` for a port of `http`?"),
         ("expired", "Its certificate has expired, or the clock of this machine is wrong."),
         ("notvalidforname", "Its certificate is for another name than the URL has."),
         ("dns", "Its name can't be resolved here."),

@@ -25,6 +25,17 @@ pub(crate) enum Colour {
     Never,
 }
 
+impl Colour {
+    /// `plain`: the environment asks for none.
+    const fn is_on(self, terminal: bool, plain: bool) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Auto => terminal && !plain,
+            Self::Never => false,
+        }
+    }
+}
+
 /// The two outputs of the process.
 pub(crate) struct Screen {
     colour: bool,
@@ -34,16 +45,10 @@ pub(crate) struct Screen {
 
 impl Screen {
     pub(crate) fn new(colour: Colour, json: bool) -> Self {
-        let on = |terminal: bool| match colour {
-            Colour::Always => true,
-            Colour::Never => false,
-            // Set to whatever, but not to nothing: that is the convention.
-            Colour::Auto => {
-                terminal
-                    && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-                    && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
-            }
-        };
+        let variable = |name| std::env::var_os(name).unwrap_or_default();
+        // Set to whatever, but not to nothing: that is the convention.
+        let plain = !variable("NO_COLOR").is_empty() || variable("TERM") == "dumb";
+        let on = |terminal| colour.is_on(terminal, plain);
         Self {
             colour: on(io::stdout().is_terminal()) && !json,
             colour_of_errors: on(io::stderr().is_terminal()),
@@ -271,6 +276,13 @@ mod tests {
         assert!(!shown.contains(['\x1b', '\r', '\u{202e}', '\u{9b}', '\u{200b}']), "{shown:?}");
         // One line each, and the empty one before the heading.
         assert_eq!(shown.lines().count(), 5, "{shown}");
+    }
+
+    #[test]
+    fn colour_is_for_terminals_and_for_who_wants_it() {
+        assert!(Colour::Auto.is_on(true, false));
+        assert!(!Colour::Auto.is_on(false, false) && !Colour::Auto.is_on(true, true));
+        assert!(Colour::Always.is_on(false, true) && !Colour::Never.is_on(true, false));
     }
 
     #[test]

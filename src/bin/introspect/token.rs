@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use serde_json::value::RawValue;
-use tower_introspect::{TokenKind, claims::Claims, trace};
+use tower_introspect::{TokenKind, claims::Claims, jwt};
 
 use crate::json::{self, Members};
 
@@ -172,13 +172,13 @@ impl Kind {
     fn of_jws(jws: &Jws) -> Self {
         let typ = jws.header.text("typ");
         if let Some(typ) = &typ
-            && let Some(kind) = trace::kind_by_typ(typ)
+            && let Some(kind) = jwt::kind_by_typ(typ)
         {
             return Self::foreign(kind).because(format!("typ is \"{typ}\" ({})", section(kind)));
         }
         let typed = typ.as_deref().is_some_and(is_access_token);
         let claims = &jws.payload;
-        if let Some(kind) = jws.claims().and_then(|claims| trace::kind_by_claims(&claims, typed)) {
+        if let Some(kind) = jws.claims().and_then(|claims| jwt::kind_by_claims(&claims, typed)) {
             return marks(claims, kind).into_iter().fold(Self::foreign(kind), Self::because);
         }
         if typed {

@@ -1,11 +1,14 @@
 //! `verify`: a token against the keys of an issuer, one check after the other.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::ValueEnum;
 use http::{HeaderMap, HeaderValue, Uri, header::AUTHORIZATION};
 use tower_introspect::{
-    ConfigError, Policy, VerifyError,
+    Policy, VerifyError,
     credentials::Extractor,
     jwt::{Algorithm, JwtVerifier, JwtVerifierBuilder, KeySet, Profile},
     policy::Requirement,
@@ -18,7 +21,7 @@ use crate::{
     input::{self, TokenArgs},
     network,
     report::{Exit, Failure, Field, Report},
-    token::{Form, Kind},
+    token::{Form, Jws, Kind},
     verdict,
 };
 
@@ -75,28 +78,9 @@ pub(crate) fn run(args: &Args, cx: &Context) -> Result<Report, Failure> {
     let form = Form::of(&pasted.token);
     let kind = Kind::of(&pasted.token, &form);
     let own = Own::of(&form);
-    let verifier = verifier(args, &own, cx)?;
+    let source = Source::of(args);
+    let verifier = verifier(args, source, &own, cx)?;
     let policy = policy(args, &own, cx);
-
-    let recording = Recording::start();
-    let waiting = format!("asking {} for its keys", verifier.issuer());
-    let outcome = cx.wait(&waiting, judge(&pasted.token, &verifier, &policy))?;
-    let trace = recording.finish();
-
-    let mut report = Report::new("verify", Exit::Accepted);
-    verdict::headline(&mut report, outcome.as_ref().err());
-    pasted.tell(&mut report);
-    let mut fields = vec![Field::new("token", &kind.words)];
-    fields.push(Field::new("keys", source_of_keys(args)));
-    fields.push(cx.clock_field());
-    report.heading("Question");
-    report.fields(fields);
-    report.set("kind", kind.code);
-    let remote = args.jwks.as_deref().filter(|place| is_url(place)).or(args.issuer.as_deref());
-    let remote = remote.filter(|_| {
-        args.pem.is_none() && !args.jwks.as_deref().is_some_and(|place| !is_url(place))
-    });
-    network::tell_proxy(&mut report, remote.as_slice());
     let mut unasked = Vec::new();
     if args.issuer.is_none() {
         unasked.extend([Check::Issuer, Check::Trusted]);
@@ -104,6 +88,23 @@ pub(crate) fn run(args: &Args, cx: &Context) -> Result<Report, Failure> {
     if args.any_audience {
         unasked.push(Check::Audience);
     }
+
+    let recording = Recording::start();
+    let waiting = format!("asking {} for keys", source.url().unwrap_or_default());
+    let outcome = cx.wait(&waiting, judge(&pasted.token, &verifier, &policy))?;
+    let trace = recording.finish();
+
+    let mut report = Report::new("verify", Exit::Accepted);
+    verdict::headline(&mut report, outcome.as_ref().err(), unasked.is_empty());
+    pasted.tell(&mut report);
+    report.heading("Question");
+    report.fields([
+        Field::new("token", &kind.words),
+        Field::new("keys", source.words()),
+        cx.clock_field(),
+    ]);
+    report.set("kind", kind.code);
+    network::tell_proxy(&mut report, source.url().as_slice());
     checks::tell(&mut report, &trace, &unasked, cx.now());
     if let Err(error) = &outcome {
         verdict::advise(&mut report, error, &kind);
@@ -118,7 +119,7 @@ async fn judge(token: &str, verifier: &JwtVerifier, policy: &Policy) -> Result<(
     if let Ok(value) = HeaderValue::from_bytes(format!("Bearer {token}").as_bytes()) {
         headers.insert(AUTHORIZATION, value);
     }
-    let token = Extractor::new().max_token_bytes(usize::MAX).extract(&headers, &Uri::default())?;
+    let token = Extractor::new().extract(&headers, &Uri::default())?;
     let scheme = token.scheme();
     let active = verifier.verify(VerifyRequest::new(token)).await?;
     policy.admit(active, scheme).map(drop)
@@ -133,23 +134,30 @@ struct Own {
 
 impl Own {
     fn of(form: &Form) -> Self {
-        let Form::Jws(jws) = form else {
-            return Self { issuer: "(any)".into(), audience: "(any)".into(), algorithm: None };
+        let jws = match form {
+            Form::Jws(jws) => Some(jws),
+            _ => None,
         };
-        let claims = jws.claims();
-        let audience =
-            claims.as_ref().and_then(|claims| claims.audience().iter().next().map(str::to_owned));
+        let claims = jws.and_then(Jws::claims);
+        // Where it says nothing, no name fits, and it is refused for that.
+        let or_none = |name: Option<&str>| match name {
+            Some(name) if !name.is_empty() => name.to_owned(),
+            _ => "(none)".to_owned(),
+        };
         Self {
-            issuer: claims
-                .and_then(|claims| claims.issuer().map(str::to_owned))
-                .unwrap_or("(any)".into()),
-            audience: audience.unwrap_or("(any)".into()),
-            algorithm: jws.header.text("alg").and_then(|alg| alg.parse().ok()),
+            issuer: or_none(claims.as_ref().and_then(|claims| claims.issuer())),
+            audience: or_none(claims.as_ref().and_then(|claims| claims.audience().iter().next())),
+            algorithm: jws.and_then(|jws| jws.header.text("alg")?.parse().ok()),
         }
     }
 }
 
-fn verifier(args: &Args, own: &Own, cx: &Context) -> Result<JwtVerifier, Failure> {
+fn verifier(
+    args: &Args,
+    source: Source<'_>,
+    own: &Own,
+    cx: &Context,
+) -> Result<JwtVerifier, Failure> {
     let issuer = args.issuer.clone().unwrap_or_else(|| own.issuer.clone());
     let mut builder =
         JwtVerifier::builder(issuer).clock(cx.clock.clone()).profile(match args.profile {
@@ -162,37 +170,80 @@ fn verifier(args: &Args, own: &Own, cx: &Context) -> Result<JwtVerifier, Failure
     if args.danger_allow_http_loopback {
         builder = builder.danger_allow_http_loopback();
     }
-    with_keys(builder, args, own)?.build().map_err(|problems| usage(&problems))
+    // What a key in PEM is used with, where nobody says: what the token says and the key allows. A
+    // public key is never a secret.
+    let said = args.algorithms.first().copied().or(own.algorithm);
+    let builder = source.give(builder, said.unwrap_or(Algorithm::RS256))?;
+    builder.build().map_err(|problems| Failure::usage(problems.to_string()))
 }
 
-fn with_keys(
-    builder: JwtVerifierBuilder,
-    args: &Args,
-    own: &Own,
-) -> Result<JwtVerifierBuilder, Failure> {
-    if let Some(path) = &args.pem {
-        // What the key is used with must not be for the token to say. Where nobody says it, it is
-        // what the token says and the key allows: a public key is never a secret.
-        let algorithm =
-            args.algorithms.first().copied().or(own.algorithm).unwrap_or(Algorithm::RS256);
-        let keys = KeySet::from_pem(algorithm, &input::file(path)?).map_err(|error| {
-            Failure::usage(format!("`{}`, used with {algorithm}: {error}", path.display()))
-        })?;
-        return Ok(builder.keys(keys));
-    }
-    match args.jwks.as_deref() {
-        Some(url) if is_url(url) => Ok(builder.jwks_uri(url).transport(network::transport()?)),
-        Some(path) => {
-            let text = input::file(path.as_ref())?;
-            let keys = KeySet::from_jwks(&text)
-                .or_else(|error| KeySet::from_jwk(&text).map_err(|_| error));
-            let keys = keys.map_err(|error| Failure::usage(format!("`{path}`: {error}")))?;
-            if keys.is_empty() {
-                return Err(Failure::usage(format!("`{path}`: none of its keys can be used")));
+/// Where the keys are.
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    /// Where the issuer's metadata says.
+    Issuer(&'a str),
+    Jwks(&'a Path),
+    Pem(&'a Path),
+    Url(&'a str),
+}
+
+impl<'a> Source<'a> {
+    fn of(args: &'a Args) -> Self {
+        match (&args.pem, args.jwks.as_deref()) {
+            (Some(path), _) => Self::Pem(path),
+            (None, Some(url)) if url.starts_with("https://") || url.starts_with("http://") => {
+                Self::Url(url)
             }
-            Ok(builder.keys(keys))
+            (None, Some(path)) => Self::Jwks(path.as_ref()),
+            (None, None) => Self::Issuer(args.issuer.as_deref().unwrap_or_default()),
         }
-        None => Ok(builder.transport(network::transport()?)),
+    }
+
+    /// What is asked.
+    const fn url(self) -> Option<&'a str> {
+        match self {
+            Self::Issuer(url) | Self::Url(url) => Some(url),
+            Self::Jwks(_) | Self::Pem(_) => None,
+        }
+    }
+
+    fn words(self) -> String {
+        match self {
+            Self::Issuer(issuer) => format!("published by {issuer}"),
+            Self::Jwks(path) | Self::Pem(path) => path.display().to_string(),
+            Self::Url(url) => url.to_owned(),
+        }
+    }
+
+    /// The verifier with these keys.
+    fn give(
+        self,
+        builder: JwtVerifierBuilder,
+        algorithm: Algorithm,
+    ) -> Result<JwtVerifierBuilder, Failure> {
+        let wrong = |path: &Path, problem: &dyn std::fmt::Display| {
+            Failure::usage(format!("`{}`: {problem}", path.display()))
+        };
+        match self {
+            Self::Issuer(_) => Ok(builder.transport(network::transport()?)),
+            Self::Url(url) => Ok(builder.jwks_uri(url).transport(network::transport()?)),
+            Self::Pem(path) => {
+                let keys = KeySet::from_pem(algorithm, &input::file(path)?);
+                let keys =
+                    keys.map_err(|error| wrong(path, &format!("for {algorithm}, {error}")))?;
+                Ok(builder.keys(keys))
+            }
+            Self::Jwks(path) => {
+                let text = input::file(path)?;
+                let keys = KeySet::from_jwks(&text)
+                    .or_else(|error| KeySet::from_jwk(&text).map_err(|_| error));
+                let keys = keys.map_err(|error| wrong(path, &error))?;
+                if keys.is_empty() {
+                    return Err(wrong(path, &"none of its keys can be used"));
+                }
+                Ok(builder.keys(keys))
+            }
+        }
     }
 }
 
@@ -205,21 +256,4 @@ fn policy(args: &Args, own: &Own, cx: &Context) -> Policy {
         return policy;
     }
     policy.require(Requirement::all_scopes(args.scope.iter().map(String::as_str)))
-}
-
-fn source_of_keys(args: &Args) -> String {
-    match (&args.pem, &args.jwks, &args.issuer) {
-        (Some(path), ..) => path.display().to_string(),
-        (_, Some(place), _) => place.clone(),
-        (.., issuer) => format!("published by {}", issuer.as_deref().unwrap_or_default()),
-    }
-}
-
-fn is_url(place: &str) -> bool {
-    place.starts_with("https://") || place.starts_with("http://")
-}
-
-/// What is wrong with settings.
-pub(crate) fn usage(problems: &ConfigError) -> Failure {
-    Failure::usage(problems.to_string())
 }
