@@ -1,6 +1,6 @@
 //! The checks that are made of a token, for those who ask why it was refused.
 //!
-//! Every check passes its result through [`step`] where it is made, so that what is told of it is
+//! Every check passes its result through `step` where it is made, so that what is told of it is
 //! what happened. Only the program `introspect` listens, in builds with its feature; in all others
 //! nothing is left of this. No part of the API.
 

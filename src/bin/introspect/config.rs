@@ -195,7 +195,7 @@ mod tests {
                     "issuer https://c",
                 ]
             ),
-            ["1:1:", "5:1:", "9:31:", "7:1:", "9:31:", "5:1:", "none"]
+            ["1:1:", "5:1:", "9:32:", "7:1:", "9:32:", "5:1:", "none"]
         );
         let nested = format!(
             "listen = \"x\"\n[resource_server]\n{}",

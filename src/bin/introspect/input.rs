@@ -106,7 +106,13 @@ fn standard_input(cx: &Context) -> Result<Vec<u8>, Failure> {
     if input.is_terminal() {
         cx.screen.note("paste the token, then press Enter and Ctrl-D");
     }
-    bounded(input.lock()).map_err(|error| Failure::usage(format!("standard input: {error}")))
+    let bytes = bounded(input.lock());
+    let bytes = bytes.map_err(|error| Failure::usage(format!("standard input: {error}")))?;
+    if input.is_terminal() && bytes.split(|byte| *byte == b'\n').any(is_whole_line) {
+        cx.screen
+            .warn("a terminal passes on no longer line: if the token is cut, put it into a file");
+    }
+    Ok(bytes)
 }
 
 fn bounded(from: impl Read) -> io::Result<Vec<u8>> {
@@ -122,7 +128,6 @@ fn bounded(from: impl Read) -> io::Result<Vec<u8>> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Remark {
     Alphabet,
-    CutByTerminal,
     HeaderName,
     Invisible,
     Padding,
@@ -139,7 +144,6 @@ impl Remark {
     pub(crate) const fn code(self) -> &'static str {
         match self {
             Self::Alphabet => "alphabet",
-            Self::CutByTerminal => "cut_by_terminal",
             Self::HeaderName => "header_name",
             Self::Invisible => "invisible_characters",
             Self::Padding => "padding",
@@ -155,10 +159,6 @@ impl Remark {
     const fn words(self) -> &'static str {
         match self {
             Self::Alphabet => "`+` and `/` of plain base64 were replaced by `-` and `_`",
-            Self::CutByTerminal => {
-                "it is as long as the longest line a terminal passes on, so the rest may be missing: \
-                 put it into a file"
-            }
             Self::HeaderName => "the header's name in front was removed",
             Self::Invisible => "invisible characters were removed, as web pages and chats add them",
             Self::Padding => "base64 padding (`=`) was removed",
@@ -190,12 +190,9 @@ impl Pasted {
         let mut remarks = Vec::new();
         let text = text(bytes, &mut remarks)?;
         let mut token = text.trim().to_owned();
-        if token.len() == TERMINAL_LINE || token.len() == TERMINAL_LINE + 1 {
-            remarks.push(Remark::CutByTerminal);
-        }
         // Things come wrapped in each other; each round takes one layer off.
         for _ in 0..8 {
-            let Some((remark, inner)) = unwrap(&token)? else { break };
+            let Some((remark, inner)) = peeled(&token)? else { break };
             if !remarks.contains(&remark) {
                 remarks.push(remark);
             }
@@ -222,8 +219,10 @@ impl Pasted {
     }
 }
 
-/// What Linux passes on of a line, and other systems less.
-const TERMINAL_LINE: usize = 4095;
+/// Whether a line is as long as a terminal lets any be: 4095 bytes on Linux, 1023 elsewhere.
+const fn is_whole_line(line: &[u8]) -> bool {
+    matches!(line.len(), 1023 | 4095)
+}
 
 fn text(bytes: &[u8], remarks: &mut Vec<Remark>) -> Result<String, String> {
     let units = |to: fn([u8; 2]) -> u16| -> Vec<u16> {
@@ -248,7 +247,7 @@ fn text(bytes: &[u8], remarks: &mut Vec<Remark>) -> Result<String, String> {
 }
 
 /// The token within `text`, if something is around it.
-fn unwrap(text: &str) -> Result<Option<(Remark, String)>, String> {
+fn peeled(text: &str) -> Result<Option<(Remark, String)>, String> {
     let found = |remark, inner: &str| Ok(Some((remark, inner.trim().to_owned())));
     let invisible =
         |char| matches!(char, '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}' | '\u{ad}');
