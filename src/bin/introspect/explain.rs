@@ -15,8 +15,9 @@ use tower_introspect::{ResourceServer, VerifiedToken, VerifyError, trace::Record
 use crate::{
     Context, checks,
     config::File,
-    input::{Pasted, TokenArgs},
+    input::TokenArgs,
     network,
+    pasted::Pasted,
     report::{Exit, Failure, Field, Report, Tone},
     token::{Form, Kind},
     verdict,

@@ -13,6 +13,7 @@ mod input;
 mod json;
 mod network;
 mod pages;
+mod pasted;
 mod report;
 mod screen;
 mod token;
