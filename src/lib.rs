@@ -99,6 +99,9 @@ pub mod clock;
 pub mod credentials;
 mod error;
 pub mod http;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod inspect;
 #[cfg(feature = "introspection")]
 #[cfg_attr(docsrs, doc(cfg(feature = "introspection")))]
 pub mod introspection;

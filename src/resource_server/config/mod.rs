@@ -100,6 +100,8 @@
 //! in the file itself. Client certificates need a transport of yours: see [`Config::builder`].
 
 mod forward;
+#[cfg(feature = "cli")]
+pub(crate) mod inspect;
 mod issuer;
 mod metadata;
 mod reader;
