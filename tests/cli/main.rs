@@ -7,7 +7,12 @@
 
 mod bad_input;
 mod decode;
+mod doctor;
 mod explain;
+mod front;
+mod introspect;
+mod keys;
+mod mint;
 mod pages;
 mod readme;
 mod run;

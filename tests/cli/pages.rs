@@ -2,10 +2,13 @@
 
 use crate::run::run;
 
+const COMMANDS: [&str; 8] =
+    ["decode", "verify", "explain", "introspect", "doctor", "keys", "mint", "serve-as"];
+
 #[tokio::test]
 async fn screens() {
     run(&["--help"], "").await.shows("help");
-    for command in ["decode", "verify", "explain"] {
+    for command in COMMANDS {
         run(&[command, "--help"], "").await.shows(&format!("help-{command}"));
     }
 }
@@ -20,7 +23,7 @@ async fn exit_codes_are_in_the_help_and_in_the_manual() {
 
 #[tokio::test]
 async fn there_is_a_page_and_a_completion_of_each_command() {
-    for command in ["decode", "verify", "explain"] {
+    for command in COMMANDS {
         let page = run(&["man", command], "").await;
         assert!(page.out.contains(".TH") && page.code == 0, "{}", page.screen());
     }

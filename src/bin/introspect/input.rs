@@ -54,7 +54,6 @@ impl TokenArgs {
 /// # Errors
 ///
 /// If it can't be read, or is empty. Never what was read.
-#[expect(dead_code, reason = "for commands that authenticate")]
 pub(crate) fn secret(path: Option<&Path>, name: Option<&str>) -> Result<Option<String>, Failure> {
     let (text, place) = match (path, name) {
         (Some(path), _) => {
@@ -86,13 +85,23 @@ pub(crate) fn file(path: &Path) -> Result<Vec<u8>, Failure> {
     bounded(file).map_err(|error| failed(&error))
 }
 
-fn variable(name: &str) -> Result<String, Failure> {
+pub(crate) fn variable(name: &str) -> Result<String, Failure> {
     std::env::var(name).map_err(|error| {
         Failure::usage(match error {
             std::env::VarError::NotPresent => format!("the variable `{name}` is not set"),
             std::env::VarError::NotUnicode(_) => format!("the variable `{name}` is no text"),
         })
     })
+}
+
+/// All of standard input, of reasonable size.
+///
+/// # Errors
+///
+/// If it can't be read, or is larger.
+pub(crate) fn all_of_standard_input() -> Result<Vec<u8>, Failure> {
+    let read = bounded(io::stdin().lock());
+    read.map_err(|error| Failure::usage(format!("standard input: {error}")))
 }
 
 fn standard_input(cx: &Context) -> Result<Vec<u8>, Failure> {

@@ -5,21 +5,32 @@
 //! [`Report`], and print nothing.
 
 mod advice;
+mod ask;
+mod cert;
 mod checks;
+mod client;
 mod config;
 mod decode;
+mod doctor;
 mod explain;
+mod finding;
 mod input;
 mod json;
+mod keys;
+mod mint;
+mod net;
 mod network;
 mod pages;
 mod pasted;
 mod report;
 mod screen;
+mod serve_as;
+mod settings;
 mod token;
 mod verdict;
 mod verify;
 mod when;
+mod wire;
 
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
@@ -69,6 +80,11 @@ enum Command {
     Decode(decode::Args),
     Verify(verify::Args),
     Explain(explain::Args),
+    Introspect(Box<ask::Args>),
+    Doctor(doctor::Args),
+    Keys(keys::Args),
+    Mint(mint::Args),
+    ServeAs(serve_as::Args),
     Completions(pages::CompletionsArgs),
     Man(pages::ManArgs),
 }
@@ -80,6 +96,11 @@ impl Command {
             Self::Decode(args) => decode::run(args, cx),
             Self::Verify(args) => verify::run(args, cx),
             Self::Explain(args) => explain::run(args, cx),
+            Self::Introspect(args) => ask::run(args, cx),
+            Self::Doctor(args) => doctor::run(args, cx),
+            Self::Keys(args) => keys::run(args, cx),
+            Self::Mint(args) => mint::run(args, cx),
+            Self::ServeAs(args) => serve_as::run(args, cx),
             Self::Completions(args) => pages::completions(args, cx),
             Self::Man(args) => pages::man(args, cx),
         }
@@ -132,7 +153,6 @@ impl Context {
     }
 
     /// Runs something that has no end of its own, such as a server.
-    #[expect(dead_code, reason = "for commands that serve")]
     pub(crate) fn run<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)
     }

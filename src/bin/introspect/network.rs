@@ -29,7 +29,8 @@ pub(crate) fn tell_proxy(report: &mut Report, urls: &[&str]) {
     report.set("proxy", said);
 }
 
-fn proxies(urls: &[&str]) -> Vec<String> {
+/// Whether these URLs are reached through a proxy of the environment, if there is one.
+pub(crate) fn proxies(urls: &[&str]) -> Vec<String> {
     let set: Vec<_> = VARIABLES
         .into_iter()
         .filter(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
