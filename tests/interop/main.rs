@@ -17,6 +17,8 @@
 mod api;
 mod clock;
 mod django;
+#[cfg(feature = "cli")]
+mod doctor;
 mod glewlwyd;
 mod host;
 mod introspection;
