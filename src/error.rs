@@ -546,6 +546,11 @@ impl ConfigError {
         self.problems.extend(problems.problems.into_iter().map(prefixed));
     }
 
+    /// Takes over problems as they are.
+    pub(crate) fn append(&mut self, mut problems: Self) {
+        self.problems.append(&mut problems.problems);
+    }
+
     /// The problems: name of the setting, and what is wrong with it.
     pub fn problems(&self) -> impl Iterator<Item = (&str, &str)> {
         self.problems.iter().map(|(name, problem)| (&**name, &**problem))

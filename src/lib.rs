@@ -86,7 +86,8 @@
 //! | `tonic` | no | interceptors and `Status` |
 //! | `config` | no | a [`ResourceServer`] from TOML |
 //! | `test-util` | no | [`test_util`] |
-//! | `full` | no | all but `rust-crypto` |
+//! | `full` | no | all but `rust-crypto` and `cli` |
+//! | `cli` | no | the program `introspect`, which tells why a token is refused; nothing for services |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
@@ -101,6 +102,9 @@ pub mod clock;
 pub mod credentials;
 mod error;
 pub mod http;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod inspect;
 #[cfg(feature = "introspection")]
 #[cfg_attr(docsrs, doc(cfg(feature = "introspection")))]
 pub mod introspection;
@@ -123,6 +127,12 @@ pub mod test_util;
 #[cfg(feature = "tonic")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
 pub mod tonic;
+#[cfg(feature = "_trace")]
+#[doc(hidden)]
+pub mod trace;
+#[cfg(not(feature = "_trace"))]
+#[allow(dead_code, unreachable_pub, unused_imports, reason = "nobody listens")]
+mod trace;
 pub mod verify;
 
 #[cfg(feature = "introspection")]

@@ -8,7 +8,10 @@ use http::{
 };
 
 use super::{Origin, Scheme, Token};
-use crate::error::{ErrorKind, VerifyError};
+use crate::{
+    error::{ErrorKind, VerifyError},
+    trace::{Check, Detail, step},
+};
 
 /// The longest token taken, unless configured.
 const DEFAULT_LIMIT: usize = 8 * 1024;
@@ -98,6 +101,10 @@ impl Extractor {
     /// [`RepeatedCredentials`](ErrorKind::RepeatedCredentials) or
     /// [`TokenTooLong`](ErrorKind::TokenTooLong).
     pub fn extract(&self, headers: &HeaderMap, uri: &Uri) -> Result<Token, VerifyError> {
+        step(Check::Credentials, Detail::default, self.find(headers, uri))
+    }
+
+    fn find(&self, headers: &HeaderMap, uri: &Uri) -> Result<Token, VerifyError> {
         let header = self.in_header(headers);
         if self.cookie.is_none() && self.query.is_none() && self.websocket.is_none() {
             return header.map_err(VerifyError::new);

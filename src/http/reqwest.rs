@@ -18,8 +18,9 @@ use crate::error::ConfigError;
 /// An [`HttpTransport`] by a pooled `reqwest` client.
 ///
 /// It follows no redirect and keeps no cookies, whatever builder it is made from; it reads a body
-/// piece by piece and stops at the [`BodyLimit`] of the request, or at 1 MiB without one. Clones
-/// share the connections.
+/// piece by piece and stops at the [`BodyLimit`] of the request, or at 1 MiB without one. What the
+/// client puts into the extensions of a response is left there, such as the certificate of the server
+/// ([`TlsInfo`](::reqwest::tls::TlsInfo)) if the builder asks for it. Clones share the connections.
 ///
 /// A private certificate authority, a client certificate (RFC 8705 §2) or a proxy are set on the
 /// builder:
@@ -160,12 +161,14 @@ async fn exchange(
     let mut answer = client.execute(request).await.map_err(failed)?;
     let (status, version) = (answer.status(), answer.version());
     let headers = std::mem::take(answer.headers_mut());
+    let extensions = std::mem::take(answer.extensions_mut());
     let body = read(answer, limit).await?;
 
     let mut response = Response::new(body);
     *response.status_mut() = status;
     *response.version_mut() = version;
     *response.headers_mut() = headers;
+    *response.extensions_mut() = extensions;
     Ok(response)
 }
 

@@ -23,6 +23,7 @@ use crate::{
         refresh::Standing,
         upstream::{Call, LastCall, Upstream},
     },
+    trace::{Check, Detail, seen, step},
     verify::{ActiveToken, Method, Outcome, Readiness},
 };
 
@@ -77,8 +78,9 @@ impl Exchange {
         let mut call = None;
         let asking = tokio::time::timeout(self.timeout, self.claims(token, &mut call));
         let claims = asking.await.unwrap_or_else(|_| {
-            Err(VerifyError::new(ErrorKind::Unavailable)
-                .with_context("introspection took too long"))
+            let late = VerifyError::new(ErrorKind::Unavailable);
+            let late = Err(late.with_context("introspection took too long"));
+            step(Check::Answer, Detail::default, late)
         });
         if let Some(call) = call {
             call.end(&claims);
@@ -141,12 +143,17 @@ impl Exchange {
         let metadata;
         let (endpoint, auth) = match &self.target {
             Target::Discovered(discovery) => {
-                metadata = discovery.metadata().await?;
-                let endpoint = metadata.require_introspection_endpoint(self.auth.is_mtls())?;
-                (endpoint, self.auth.for_server(&metadata.introspection_auth_methods)?)
+                let found = discovery.metadata().await;
+                metadata = step(Check::Endpoint, Detail::default, found)?;
+                let endpoint = metadata.require_introspection_endpoint(self.auth.is_mtls());
+                let endpoint = step(Check::Endpoint, Detail::default, endpoint)?;
+                let auth = self.auth.for_server(&metadata.introspection_auth_methods);
+                (endpoint, step(Check::Endpoint, Detail::default, auth)?)
             }
             Target::Fixed(endpoint) => (endpoint, &self.auth),
         };
+        let endpoint =
+            step(Check::Endpoint, || seen(endpoint.uri()), Ok::<_, VerifyError>(endpoint))?;
         let question = Question { token, endpoint, auth };
         *call = Some(self.upstream.call());
         let answer = self.answer(question).await;
@@ -158,9 +165,12 @@ impl Exchange {
         let answer = answer.map_err(|error| match error {
             NoAnswer::Ours(error) => error,
             NoAnswer::Transport(error) => VerifyError::from(error).with_context("introspection"),
-        })?;
+        });
+        let answer = step(Check::Answer, Detail::default, answer)?;
         let now = self.clock.now();
-        let body = response::body(&answer, self.format.media_type(), now)?;
+        let body = response::body(&answer, self.format.media_type(), now);
+        let body =
+            step(Check::Answer, || response::words(&answer, self.format.media_type()), body)?;
         let claims = match &self.format {
             Format::Json => response::claims(body, &self.issuer)?,
             #[cfg(all(feature = "jwt", feature = "_crypto"))]

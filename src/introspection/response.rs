@@ -3,7 +3,7 @@
 use std::{borrow::Cow, time::Duration};
 
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::{Response, StatusCode, header::CONTENT_TYPE};
 
 use crate::{
     claims::{
@@ -13,6 +13,7 @@ use crate::{
     clock::UnixTime,
     error::{ErrorKind, TokenKind, VerifyError},
     http::answer,
+    trace::{Check, Detail, demand, seen, seen_if, step},
 };
 
 /// A server that asks for more patience than this is asked again after this.
@@ -44,23 +45,41 @@ pub(super) fn body<'a>(
     Ok(response.body())
 }
 
+/// What came, in words, for a trace.
+pub(super) fn words(response: &Response<Bytes>, media_type: &str) -> Detail {
+    let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let status = response.status().as_u16();
+    seen(format_args!("{status} {}", kind.unwrap_or("of no type")))
+        .wanted(format_args!("200 {media_type}"))
+}
+
 /// The claims of an introspection response (RFC 7662 §2.2), if the token is active.
 pub(super) fn claims(text: &[u8], issuer: &str) -> Result<Claims, VerifyError> {
     let object = Object::parse(text)
-        .map_err(|NotStrict| bad("the answer is not one JSON object with unique members"))?;
+        .map_err(|NotStrict| bad("the answer is not one JSON object with unique members"));
+    let object = step(Check::Active, Detail::default, object)?;
     // Nothing but the boolean says that a token is active; and once it says no, no other member
     // counts (RFC 7662 §2.2).
-    match object.get("active").map(json::boolean) {
-        Some(Some(true)) => {}
-        Some(Some(false)) => return Err(VerifyError::new(ErrorKind::Inactive)),
-        Some(None) => return Err(bad("`active` is no boolean")),
-        None => return Err(bad("the answer lacks `active`")),
-    }
-    let claims = Claims::from_json(text).map_err(|error| bad("the answer").with_source(error))?;
-    if claims.issuer().is_some_and(|named| named != issuer) {
-        return Err(VerifyError::new(ErrorKind::WrongIssuer).with_context("introspection"));
-    }
-    check_kind(&claims)?;
+    let active = match object.get("active").map(json::boolean) {
+        Some(Some(true)) => {
+            Claims::from_json(text).map_err(|error| bad("the answer").with_source(error))
+        }
+        Some(Some(false)) => Err(VerifyError::new(ErrorKind::Inactive)),
+        Some(None) => Err(bad("`active` is no boolean")),
+        None => Err(bad("the answer lacks `active`")),
+    };
+    let said = || seen_if(object.get("active")).wanted("true");
+    let claims = step(Check::Active, said, active)?;
+    let other = claims.issuer().is_some_and(|named| named != issuer);
+    demand(
+        Check::AnswerIssuer,
+        || seen_if(claims.issuer()).wanted(format_args!("{issuer}, or none")),
+        !other,
+        ErrorKind::WrongIssuer,
+    )
+    .map_err(|kind| VerifyError::new(kind).with_context("introspection"))?;
+    step(Check::AnswerKind, || kind_words(&claims), check_kind(&claims))?;
+    step(Check::AnswerBinding, Detail::default, check_binding(&claims))?;
     Ok(claims)
 }
 
@@ -94,9 +113,14 @@ fn check_kind(claims: &Claims) -> Result<(), VerifyError> {
     } else if has("token_introspection") {
         TokenKind::IntrospectionResponse
     } else {
-        return check_binding(claims);
+        return Ok(());
     };
     Err(ErrorKind::WrongTokenKind(kind).into())
+}
+
+/// What the server calls it.
+fn kind_words(claims: &Claims) -> Detail {
+    seen_if(claims.string("token_type"))
 }
 
 /// A token that is bound to a key, without a word which key, can't be shown to be held by anyone

@@ -15,6 +15,7 @@ use crate::{
         keys::Mismatch,
         source::FetchKeys as _,
     },
+    trace::{Check, Detail, step},
     verify::Readiness,
 };
 
@@ -229,15 +230,8 @@ impl Opener {
     ///
     /// Whatever is wrong with the answer is the server's fault, never that of the client.
     pub(super) async fn claims(&self, body: &[u8], now: UnixTime) -> Result<Claims, VerifyError> {
-        let jws = std::str::from_utf8(body).ok().and_then(|text| Compact::parse(text).ok());
-        let jws = jws.ok_or_else(|| bad("the signed answer is no JWS"))?;
-        self.check_signature(&jws).await?;
-        let answer = Claims::from_json(jws.payload())
-            .map_err(|error| bad("the claims of the signed answer").with_source(error))?;
-        if answer.issuer() != Some(&self.issuer) {
-            return Err(bad("the signed answer is of another issuer"));
-        }
-        check_time(&answer, now)?;
+        let answer = self.open(body, now).await;
+        let answer = step(Check::AnswerSignature, Detail::default, answer)?;
         // Only this member is about the token; those around it are about the answer
         // (RFC 9701 §5).
         let about = answer.raw("token_introspection").unwrap_or_default();
@@ -250,9 +244,24 @@ impl Opener {
             (None, Err(_)) => true,
         };
         if !fits {
-            return Err(bad("the signed answer is meant for another"));
+            let other = Err(bad("the signed answer is meant for another"));
+            return step(Check::AnswerSignature, Detail::default, other);
         }
         claims
+    }
+
+    /// The answer, if the issuer has signed it just now.
+    async fn open(&self, body: &[u8], now: UnixTime) -> Result<Claims, VerifyError> {
+        let jws = std::str::from_utf8(body).ok().and_then(|text| Compact::parse(text).ok());
+        let jws = jws.ok_or_else(|| bad("the signed answer is no JWS"))?;
+        self.check_signature(&jws).await?;
+        let answer = Claims::from_json(jws.payload())
+            .map_err(|error| bad("the claims of the signed answer").with_source(error))?;
+        if answer.issuer() != Some(&self.issuer) {
+            return Err(bad("the signed answer is of another issuer"));
+        }
+        check_time(&answer, now)?;
+        Ok(answer)
     }
 
     async fn check_signature(&self, jws: &Compact<'_>) -> Result<(), VerifyError> {

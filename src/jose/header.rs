@@ -54,7 +54,7 @@ impl<'a> Header<'a> {
 }
 
 /// `written` is `application/<name>`, or `<name>` for short.
-fn same_media_type(written: &str, name: &str) -> bool {
+pub(crate) fn same_media_type(written: &str, name: &str) -> bool {
     const PREFIX: &str = "application/";
     let rest = match written.get(..PREFIX.len()) {
         Some(prefix) if prefix.eq_ignore_ascii_case(PREFIX) => {

@@ -174,6 +174,21 @@ impl KeySet {
         self.keys.iter().any(|key| key.kid() == Some(kid))
     }
 
+    /// Which keys there are, in words, for a trace.
+    pub(crate) fn words(&self) -> String {
+        let word = |key: &Arc<VerificationKey>| {
+            let kid = key.kid().unwrap_or("(no kid)");
+            format!(
+                "{kid} for {}",
+                key.algorithms().map(Algorithm::as_str).collect::<Vec<_>>().join("/")
+            )
+        };
+        if self.is_empty() {
+            return "none".to_owned();
+        }
+        self.keys.iter().map(word).collect::<Vec<_>>().join(", ")
+    }
+
     /// The algorithms that some key can verify.
     pub(crate) fn algorithms(&self) -> impl Iterator<Item = Algorithm> {
         self.keys.iter().flat_map(|key| key.algorithms())

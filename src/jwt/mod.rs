@@ -79,9 +79,12 @@ use self::{
     validate::{Refused, Rules},
 };
 pub use crate::jose::{Algorithm, KeyError, SigningKey, UnknownAlgorithm};
+#[cfg(feature = "_trace")]
+use crate::{claims::Claims, error::TokenKind};
 use crate::{
     clock::{Clock, Moment, Reading},
     error::{ErrorKind, VerifyError},
+    trace::{Check, Detail, step},
     verify::{ActiveToken, Freshness, Outcome, Readiness, Verifier, VerifyRequest, Verifying},
 };
 
@@ -206,7 +209,7 @@ impl JwtVerifier {
         };
         let inner = Arc::clone(&self.0);
         Verifying::pending(VerifyFuture::new(async move {
-            let keys = fetching.await?;
+            let keys = step(Check::Keys, Detail::default, fetching.await)?;
             inner.verify(request.token().secret_str(), &keys, start).unwrap_or_else(unknown_key)
         }))
     }
@@ -264,6 +267,22 @@ impl Inner {
             Err(Refused::UnknownKey(kid)) => Err(kid),
         }
     }
+}
+
+/// What a JWT is by the `typ` of its header, if that is no access token.
+#[cfg(feature = "_trace")]
+#[doc(hidden)]
+#[must_use]
+pub fn kind_by_typ(typ: &str) -> Option<TokenKind> {
+    validate::kind_by_typ(typ)
+}
+
+/// What a JWT is by its claims, if that is no access token. `typed`: its `typ` says that it is.
+#[cfg(feature = "_trace")]
+#[doc(hidden)]
+#[must_use]
+pub fn kind_by_claims(claims: &Claims, typed: bool) -> Option<TokenKind> {
+    validate::foreign_kind(claims, typed)
 }
 
 fn unknown_key(_: Option<Box<str>>) -> Outcome {

@@ -10,11 +10,12 @@ use crate::{
     error::{ErrorKind, TokenKind},
     jose::{
         Algorithm,
-        header::{Header, NotAHeader},
+        header::{Header, NotAHeader, same_media_type},
         jws::Compact,
         key::VerificationKey,
     },
     jwt::{KeySet, Profile, keys::Mismatch},
+    trace::{Check, Detail, demand, list, seen, seen_if, step},
 };
 
 /// A longer token is not looked at. Headers are cut off long before, so this only bounds tokens
@@ -56,25 +57,31 @@ impl Rules {
         token: &str,
         keys: &'a KeySet,
     ) -> Result<(Claims, &'a Arc<VerificationKey>, Algorithm), Refused> {
-        if token.len() > MAX_TOKEN {
-            return Err(ErrorKind::TokenTooLong.into());
-        }
-        let jws = Compact::parse(token)?;
-        let header = Header::parse(jws.header())?;
-        let algorithm = self.algorithm(&header)?;
-        if header.demands_extension() {
-            return Err(ErrorKind::UnsupportedExtension.into());
-        }
-        self.check_typ(&header)?;
+        let length = || seen(token.len()).wanted(format_args!("at most {MAX_TOKEN}"));
+        demand(Check::Length, length, token.len() <= MAX_TOKEN, ErrorKind::TokenTooLong)?;
+        let jws = Compact::parse(token).map_err(ErrorKind::from);
+        let jws = step(Check::Form, || parts(token), jws)?;
+        let header = Header::parse(jws.header()).map_err(ErrorKind::from);
+        let header = step(Check::Header, Detail::default, header)?;
+        let allowed = || seen(&header.alg).wanted(list(&self.algorithms));
+        let algorithm = step(Check::Algorithm, allowed, self.algorithm(&header))?;
+        let plain = !header.demands_extension();
+        demand(Check::Extension, Detail::default, plain, ErrorKind::UnsupportedExtension)?;
+        let typ = || seen_if(header.typ.as_deref()).wanted(self.profile.typ());
+        step(Check::Type, typ, self.check_typ(&header))?;
         let kid = header.kid.as_deref();
         let message = jws.signing_input().as_bytes();
-        match keys.verify(algorithm, kid, message, jws.signature()) {
+        let signed = keys.verify(algorithm, kid, message, jws.signature());
+        trace_signature(keys, algorithm, kid, signed.as_ref().err());
+        match signed {
             Ok(key) => Ok((self.claims(&header, jws.payload())?, key, algorithm)),
             Err(Mismatch::BadSignature) => Err(ErrorKind::BadSignature.into()),
             Err(Mismatch::WrongAlgorithm) => Err(ErrorKind::UnsupportedAlgorithm.into()),
             Err(Mismatch::UnknownKey) => {
                 // Keys may be fetched for this token, so it had better be one of ours.
                 self.claims(&header, jws.payload())?;
+                let unknown = Err::<(), _>(ErrorKind::UnknownKey);
+                let _ = step(Check::Key, || named(kid, keys), unknown);
                 Err(Refused::UnknownKey(kid.map(Into::into)))
             }
         }
@@ -103,28 +110,28 @@ impl Rules {
         if accepted {
             return Ok(());
         }
-        let named = FOREIGN.into_iter().find(|(typ, _)| header.is_typ(typ));
-        Err(ErrorKind::WrongTokenKind(named.map_or(TokenKind::Other, |(_, kind)| kind)))
+        let named = header.typ.as_deref().and_then(kind_by_typ);
+        Err(ErrorKind::WrongTokenKind(named.unwrap_or(TokenKind::Other)))
     }
 
     /// The claims, if they are those of an access token of the issuer.
     fn claims(&self, header: &Header<'_>, payload: &[u8]) -> Result<Claims, ErrorKind> {
-        let claims = Claims::from_json(payload).map_err(no_claims)?;
-        match claims.issuer() {
-            None => return Err(ErrorKind::MissingClaim("iss")),
-            Some(issuer) if *issuer != *self.issuer => return Err(ErrorKind::WrongIssuer),
-            Some(_) => {}
-        }
-        if let Some(kind) = foreign_kind(&claims, header.is_typ(ACCESS_TOKEN)) {
-            return Err(ErrorKind::WrongTokenKind(kind));
-        }
+        let claims = Claims::from_json(payload).map_err(no_claims);
+        let claims = step(Check::Claims, Detail::default, claims)?;
+        let issuer = match claims.issuer() {
+            None => Err(ErrorKind::MissingClaim("iss")),
+            Some(issuer) if *issuer != *self.issuer => Err(ErrorKind::WrongIssuer),
+            Some(_) => Ok(()),
+        };
+        step(Check::Issuer, || seen_if(claims.issuer()).wanted(&self.issuer), issuer)?;
+        let foreign = foreign_kind(&claims, header.is_typ(ACCESS_TOKEN));
+        let kind = foreign.map_or(Ok(()), |kind| Err(ErrorKind::WrongTokenKind(kind)));
+        step(Check::Kind, Detail::default, kind)?;
         let claims = self.with_audience(claims);
-        if claims.audience().is_empty() {
-            return Err(ErrorKind::MissingClaim("aud"));
-        }
-        if claims.expires_at().is_none() {
-            return Err(ErrorKind::MissingClaim("exp"));
-        }
+        let (audience, expiry) = (!claims.audience().is_empty(), claims.expires_at().is_some());
+        let complete = || seen_if(present(audience, expiry)).wanted("aud, exp");
+        demand(Check::Complete, complete, audience, ErrorKind::MissingClaim("aud"))?;
+        demand(Check::Complete, complete, expiry, ErrorKind::MissingClaim("exp"))?;
         Ok(match &self.scope_claim {
             Some(name) => {
                 let scope = scope_in(&claims, name);
@@ -145,6 +152,56 @@ impl Rules {
     }
 }
 
+impl Profile {
+    /// The `typ`s it takes, in words.
+    const fn typ(self) -> &'static str {
+        match self {
+            Self::Generic => "none, JWT or at+jwt",
+            Self::Rfc9068 => "at+jwt",
+        }
+    }
+}
+
+/// Tells which keys there were, and what became of the signature. That no key fits counts only if
+/// nothing else is wrong, and is told then.
+#[inline]
+fn trace_signature(
+    keys: &KeySet,
+    algorithm: Algorithm,
+    kid: Option<&str>,
+    mismatch: Option<&Mismatch>,
+) {
+    let _ = step(Check::Keys, || seen(keys.words()), Ok::<_, ErrorKind>(()));
+    let [key, signature] = match mismatch {
+        Some(Mismatch::UnknownKey) => return,
+        Some(Mismatch::WrongAlgorithm) => [Err(ErrorKind::UnsupportedAlgorithm), Ok(())],
+        Some(Mismatch::BadSignature) => [Ok(()), Err(ErrorKind::BadSignature)],
+        None => [Ok(()), Ok(())],
+    };
+    if step(Check::Key, || named(kid, keys), key).is_ok() {
+        let _ = step(Check::Signature, || seen(algorithm), signature);
+    }
+}
+
+fn named(kid: Option<&str>, keys: &KeySet) -> Detail {
+    seen_if(kid).wanted(keys.words())
+}
+
+/// How many parts the token has.
+fn parts(token: &str) -> Detail {
+    let dots = token.bytes().filter(|byte| *byte == b'.').count();
+    seen(format_args!("{dots} dots")).wanted("3 parts of base64url, 2 dots between them")
+}
+
+fn present(audience: bool, expiry: bool) -> Option<&'static str> {
+    match (audience, expiry) {
+        (true, true) => Some("aud, exp"),
+        (true, false) => Some("aud"),
+        (false, true) => Some("exp"),
+        (false, false) => None,
+    }
+}
+
 /// The `typ` of an access token (RFC 9068 §2.1).
 const ACCESS_TOKEN: &str = "at+jwt";
 
@@ -158,11 +215,16 @@ const FOREIGN: [(&str, TokenKind); 6] = [
     ("token-introspection+jwt", TokenKind::IntrospectionResponse),
 ];
 
+/// What a JWT is by its `typ`, if that is no access token.
+pub(super) fn kind_by_typ(typ: &str) -> Option<TokenKind> {
+    FOREIGN.into_iter().find(|(name, _)| same_media_type(typ, name)).map(|(_, kind)| kind)
+}
+
 /// What the claims say the token is, if that is no access token (RFC 8725 §3.12).
 ///
 /// `typed` says that the header calls it one. Then the marks of an ID token, which some servers
 /// also leave in access tokens, prove nothing.
-fn foreign_kind(claims: &Claims, typed: bool) -> Option<TokenKind> {
+pub(super) fn foreign_kind(claims: &Claims, typed: bool) -> Option<TokenKind> {
     let has = |name| claims.raw(name).is_some();
     if has("events") {
         let logout = claims.raw("events").is_some_and(|events| events.contains(LOGOUT_EVENT));

@@ -13,6 +13,7 @@ use super::VerifiedToken;
 use crate::{
     error::{BoxError, ErrorKind, VerifyError},
     proof::{Marked, Proven, Shown, verdict},
+    trace::{Check, Detail, step},
 };
 
 /// A token that was let in, and what is to be done about the request besides.
@@ -129,7 +130,7 @@ struct Rest {
 impl Rest {
     fn settle(self, outcome: Result<Marked, BoxError>) -> Result<Admission, VerifyError> {
         let Self { verdict: judged, nonce, proven } = self;
-        verdict(outcome)?;
+        step(Check::Possession, Detail::default, verdict(outcome))?;
         judged.map(|token| Admission { token, nonce, proven: Some(proven) })
     }
 }

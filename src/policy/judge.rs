@@ -12,6 +12,7 @@ use crate::{
     credentials::Scheme,
     error::{ErrorKind, TokenKind, VerifyError},
     proof::Presented,
+    trace::{Check, Detail, demand, list, seen, seen_if, seen_time, step},
     verify::ActiveToken,
 };
 
@@ -90,20 +91,28 @@ impl Policy {
     ) -> Result<Judged, VerifyError> {
         let now = at.map_or_else(|| Moment::now(&*self.clock), |at| at.by(&*self.clock));
         let claims = active.claims();
-        self.check_issuer(active.issuer())?;
-        if active.is_retired() {
-            // What it was verified with is gone, whoever remembered it.
-            return Err(ErrorKind::UnknownKey.into());
+        step(Check::Trusted, || seen(active.issuer()), self.check_issuer(active.issuer()))?;
+        // What it was verified with may be gone, whoever remembered it.
+        demand(Check::KeyInUse, Detail::default, !active.is_retired(), ErrorKind::UnknownKey)?;
+        if let Err(weak) = self.check_algorithm(&active) {
+            // What the verifier allowed is too weak for this policy.
+            return step(
+                Check::Algorithm,
+                || Detail::default().wanted("one of FAPI 2.0"),
+                Err(weak),
+            )?;
         }
-        self.check_algorithm(&active)?;
-        check_kind(claims)?;
+        step(Check::NoRefreshToken, Detail::default, check_kind(claims))?;
         self.check_time(claims, now.wall())?;
-        self.check_audience(claims)?;
-        let shown = self.proofs.check(claims, scheme, presented, now)?;
+        let audiences = || seen(list(claims.audience().iter())).wanted(list(&self.audiences));
+        step(Check::Audience, audiences, self.check_audience(claims))?;
+        let shown = self.proofs.check(claims, scheme, presented, now);
+        let shown = step(Check::Possession, || bound(claims), shown)?;
         let age = now.since(active.verified_at());
         let mut token =
             VerifiedToken::new(active, scheme, age, now.wall(), Arc::clone(&self.terms));
         let verdict = Requirement::check_all(&self.terms.requirements, &token);
+        let verdict = step(Check::Requirements, || self.required(&token), verdict);
         if verdict.is_ok() {
             for (requirement, observer) in &self.terms.observed {
                 if let Some(error) = observer.note(requirement.check(&token)) {
@@ -140,17 +149,27 @@ impl Policy {
 
     /// A token is valid from `nbf` on and until just before `exp` (RFC 7519 §4.1.4, §4.1.5).
     fn check_time(&self, claims: &Claims, now: UnixTime) -> Result<(), ErrorKind> {
-        if claims.expires_at().is_some_and(|exp| now >= exp.saturating_add(self.terms.leeway)) {
-            return Err(ErrorKind::Expired);
-        }
+        let leeway = || format!("give or take {} s", self.terms.leeway.as_secs());
+        let expiry = claims.expires_at();
+        let lasts = expiry.is_none_or(|exp| now < exp.saturating_add(self.terms.leeway));
+        let later = || seen_time(expiry).wanted(format_args!("later than now, {}", leeway()));
+        demand(Check::Expiry, later, lasts, ErrorKind::Expired)?;
         let soon = now.saturating_add(self.terms.leeway);
         // RFC 7519 does not make an `iat` in the future a reason for refusal. It is one here: a
         // token from tomorrow would outlive a revocation of all that was issued until today.
         let starts = [claims.not_before(), claims.issued_at()];
-        if starts.into_iter().flatten().any(|start| start > soon) {
-            return Err(ErrorKind::NotYetValid);
-        }
-        Ok(())
+        let started = starts.into_iter().flatten().all(|start| start <= soon);
+        let latest = starts.into_iter().flatten().max();
+        let past = || seen_time(latest).wanted(format_args!("not later than now, {}", leeway()));
+        demand(Check::Start, past, started, ErrorKind::NotYetValid)
+    }
+
+    /// What the requirements are, and the scope that they are mostly about.
+    fn required(&self, token: &VerifiedToken) -> Detail {
+        let wanted = list(self.terms.requirements.iter().map(Requirement::words));
+        let scope = token.claims().scope();
+        let detail = seen_if((!scope.is_empty()).then(|| format!("scope {scope}")));
+        if wanted.is_empty() { detail.wanted("nothing more") } else { detail.wanted(wanted) }
     }
 
     fn check_audience(&self, claims: &Claims) -> Result<(), ErrorKind> {
@@ -165,4 +184,8 @@ impl Policy {
 fn check_kind(claims: &Claims) -> Result<(), ErrorKind> {
     let says_refresh = claims.call_it_refresh_token();
     if says_refresh { Err(ErrorKind::WrongTokenKind(TokenKind::Refresh)) } else { Ok(()) }
+}
+
+fn bound(claims: &Claims) -> Detail {
+    seen_if(claims.raw("cnf")).wanted("no binding, or proof of it")
 }

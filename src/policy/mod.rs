@@ -52,7 +52,7 @@ use crate::{
 };
 
 /// How far the clocks of issuers may be off, unless configured.
-const DEFAULT_LEEWAY: Duration = Duration::from_secs(30);
+pub(crate) const DEFAULT_LEEWAY: Duration = Duration::from_secs(30);
 
 /// What this service asks of a token.
 ///
@@ -261,6 +261,7 @@ impl Policy {
     }
 }
 
+/// What a token is bound to.
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -75,7 +75,8 @@ impl Keys {
 
     fn add(&mut self, algorithm: Algorithm) -> Arc<SigningKey> {
         self.made += 1;
-        let kid = format!("{}-{}", algorithm.as_str().to_lowercase(), self.made);
+        // Whoever meets one elsewhere sees what it is.
+        let kid = format!("test-{}-{}", algorithm.as_str().to_lowercase(), self.made);
         let key = make(algorithm, &self.issuer, self.made).with_kid(kid);
         self.published.push(key.public_jwk().expect("an asymmetric key has a public half"));
         let key = Arc::new(key);

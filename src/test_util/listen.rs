@@ -61,7 +61,31 @@ impl AuthorizationServer {
     ///
     /// If there is no port.
     pub async fn listen(&self) -> io::Result<Listening> {
-        self.listen_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?)
+        self.listen_at(0).await
+    }
+
+    /// Listens on this port of 127.0.0.1 besides, for a server that must always be at the same place.
+    ///
+    /// ```
+    /// use tower_introspect::test_util::AuthorizationServer;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> std::io::Result<()> {
+    /// # let free = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    /// let port = 9000;
+    /// # let port = free;
+    /// let server = AuthorizationServer::new(format!("http://127.0.0.1:{port}"));
+    /// let listening = server.listen_at(port).await?;
+    /// assert_eq!(listening.address().port(), port);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If the port is taken, or not for this process.
+    pub async fn listen_at(&self, port: u16) -> io::Result<Listening> {
+        self.listen_on(TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?)
     }
 
     fn listen_on(&self, listener: TcpListener) -> io::Result<Listening> {

@@ -82,6 +82,8 @@ use pin_project_lite::pin_project;
 #[cfg(all(feature = "cache", feature = "_crypto"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "cache")))]
 pub use self::cache::{Cache, CacheFuture, CacheLayer};
+#[cfg(feature = "cli")]
+pub(crate) use self::cache::{DEFAULT_JWT_MAX_AGE, DEFAULT_MAX_AGE};
 #[cfg(feature = "_crypto")]
 #[cfg_attr(docsrs, doc(cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))))]
 pub use self::coalesce::{Coalesce, CoalesceLayer};

@@ -5,7 +5,10 @@ use std::{fmt, ops::ControlFlow, sync::Arc};
 use super::{
     BoxVerifier, Freshness, Outcome, Recalled, Verifier, VerifyRequest, Verifying, boxed::BoxFuture,
 };
-use crate::error::{Blame, ErrorKind, VerifyError};
+use crate::{
+    error::{Blame, ErrorKind, VerifyError},
+    trace::{Check, Detail, list, seen, step},
+};
 
 /// The most issuers that are asked about one opaque token that bears no issuer's prefix.
 ///
@@ -177,6 +180,10 @@ impl Route {
         self.issuers.get(at)
     }
 
+    fn words(&self, issuer: &str) -> Detail {
+        seen(issuer).wanted(list(self.issuers.iter().map(|entry| &entry.issuer)))
+    }
+
     /// The verifiers to ask about an opaque token, in order.
     fn for_opaque(&self, token: &str) -> impl Iterator<Item = &BoxVerifier> {
         let bears = |issuer: &&IssuerRoute| {
@@ -214,9 +221,15 @@ impl Verifier for Route {
         }
         match evidence(request.token().secret_str()) {
             Evidence::Jwt { issuer } => match (self.named(&issuer, &request), &self.strangers) {
-                (Some(entry), _) => entry.verify_jwt(request),
+                (Some(entry), _) => {
+                    let _ = step(Check::Route, || self.words(&issuer), Ok::<_, ErrorKind>(()));
+                    entry.verify_jwt(request)
+                }
                 (None, Some(strangers)) => strangers.verify(&issuer, request),
-                (None, None) => Verifying::done(Err(ErrorKind::UnknownIssuer.into())),
+                (None, None) => {
+                    let unknown = Err(ErrorKind::UnknownIssuer.into());
+                    Verifying::done(step(Check::Route, || self.words(&issuer), unknown))
+                }
             },
             Evidence::Opaque { otherwise } => {
                 // Whoever remembers the token answers at once, and so does this.
@@ -304,7 +317,10 @@ impl Verdict {
     }
 
     fn end(self) -> Outcome {
-        Err(self.unasked.or(self.refused).unwrap_or_else(|| self.otherwise.into()))
+        match self.unasked.or(self.refused) {
+            Some(error) => Err(error),
+            None => step(Check::Route, Detail::default, Err(self.otherwise.into())),
+        }
     }
 }
 

@@ -20,6 +20,8 @@
 mod api;
 mod clock;
 mod django;
+#[cfg(feature = "cli")]
+mod doctor;
 mod dpop;
 mod glewlwyd;
 mod grpc;

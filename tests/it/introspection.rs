@@ -23,6 +23,8 @@ use tower_introspect::{
     verify::{self, ActiveToken, Freshness, Verifier, VerifyRequest},
 };
 
+use crate::overheard::Ear;
+
 const ISSUER: &str = "https://as.example.com";
 const ENDPOINT: &str = "https://as.example.com/introspect";
 const NOW: i64 = 1_800_000_000;
@@ -137,7 +139,10 @@ impl Server {
 }
 
 async fn ask(verifier: &IntrospectionVerifier, token: &str) -> verify::Outcome {
-    verifier.verify(VerifyRequest::new(Token::bearer(token).unwrap())).await
+    let ear = Ear::open();
+    let outcome = verifier.verify(VerifyRequest::new(Token::bearer(token).unwrap())).await;
+    ear.heard(outcome.as_ref().err().map(VerifyError::kind));
+    outcome
 }
 
 async fn kind_of(act: Act) -> ErrorKind {

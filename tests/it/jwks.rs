@@ -28,6 +28,8 @@ use tower_introspect::{
     },
 };
 
+use crate::overheard::Ear;
+
 pub(crate) const ISSUER: &str = "https://as.example.com";
 pub(crate) const METADATA: &str = "https://as.example.com/.well-known/oauth-authorization-server";
 pub(crate) const JWKS: &str = "https://as.example.com/jwks";
@@ -179,7 +181,10 @@ fn sign(header: &Value) -> String {
 }
 
 pub(crate) async fn verify(verifier: &JwtVerifier, token: &str) -> Result<(), VerifyError> {
-    verifier.verify(VerifyRequest::new(Token::bearer(token).unwrap())).await.map(drop)
+    let ear = Ear::open();
+    let outcome = verifier.verify(VerifyRequest::new(Token::bearer(token).unwrap())).await;
+    ear.heard(outcome.as_ref().err().map(VerifyError::kind));
+    outcome.map(drop)
 }
 
 async fn kind(verifier: &JwtVerifier, token: &str) -> ErrorKind {

@@ -37,6 +37,10 @@ use tower_introspect::{
     verify::{ActiveToken, Verifier, VerifyRequest},
 };
 
+use crate::overheard::Ear;
+#[cfg(feature = "cli")]
+use crate::overheard::program_agrees;
+
 const ISSUER: &str = "https://as.example.com";
 const AUDIENCE: &str = "https://api.example.com";
 
@@ -71,8 +75,12 @@ fn key_set(keys: &[Value]) -> KeySet {
 
 /// All keys of the issuer.
 fn issuer_keys() -> KeySet {
+    KeySet::from_jwks(issuer_jwks().as_bytes()).unwrap()
+}
+
+fn issuer_jwks() -> String {
     let all = [Algorithm::RS256, Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA];
-    key_set(&all.map(|algorithm| jwk(&key(algorithm))))
+    json!({"keys": all.map(|algorithm| jwk(&key(algorithm)))}).to_string()
 }
 
 fn verifier_with(keys: KeySet) -> JwtVerifier {
@@ -156,11 +164,31 @@ fn with_claim(member: &str, value: impl Into<Value>) -> String {
     key.sign(&header_of(&key), &with(claims_of_alice(), member, value)).unwrap()
 }
 
+/// The outcome, which the program `introspect` must agree with.
 fn verify(verifier: &JwtVerifier, token: &str) -> Result<ActiveToken, ErrorKind> {
+    let outcome = verify_alone(verifier, token);
+    #[cfg(feature = "cli")]
+    if is_usual(verifier) {
+        program_agrees(ISSUER, &issuer_jwks(), token, outcome.as_ref().err().copied());
+    }
+    outcome
+}
+
+fn verify_alone(verifier: &JwtVerifier, token: &str) -> Result<ActiveToken, ErrorKind> {
     let token = Token::bearer(token).expect("a b64token");
+    let ear = Ear::open();
     let verification = verifier.verify(VerifyRequest::new(token));
     let outcome = verification.now_or_later().expect("keys are at hand: decided at once");
-    outcome.map_err(|error| error.kind())
+    let outcome = outcome.map_err(|error| error.kind());
+    ear.heard(outcome.as_ref().err().copied());
+    outcome
+}
+
+/// It is as [`verifier`] makes it.
+#[cfg(feature = "cli")]
+fn is_usual(verifier: &JwtVerifier) -> bool {
+    static USUAL: LazyLock<String> = LazyLock::new(|| format!("{:?}", super::jwt::verifier()));
+    format!("{verifier:?}") == *USUAL
 }
 
 #[track_caller]

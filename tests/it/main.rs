@@ -31,6 +31,7 @@ mod metadata;
 mod metrics;
 mod modes;
 mod museum;
+mod overheard;
 mod readiness;
 mod recorder;
 mod refusals;

@@ -44,8 +44,11 @@ fn admit(policy: &Policy, members: &str) -> Result<VerifiedToken, VerifyError> {
     let claims = format!(r#"{{"aud":"{AUDIENCE}"{comma}{members}}}"#);
     let claims = tower_introspect::claims::Claims::from_json(claims.as_bytes()).unwrap();
     let verified_at = Moment::now(&At(NOW));
-    policy
-        .admit(ActiveToken::new(ISSUER, claims, Method::Introspection, verified_at), Scheme::Bearer)
+    let active = ActiveToken::new(ISSUER, claims, Method::Introspection, verified_at);
+    let ear = crate::overheard::Ear::open();
+    let outcome = policy.admit(active, Scheme::Bearer);
+    ear.heard(outcome.as_ref().err().map(VerifyError::kind));
+    outcome
 }
 
 fn check(requirement: &Requirement, members: &str) -> Result<(), VerifyError> {

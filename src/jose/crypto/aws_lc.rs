@@ -10,6 +10,29 @@ pub(super) fn fill_random(bytes: &mut [u8]) -> bool {
     aws_lc_rs::rand::fill(bytes).is_ok()
 }
 
+/// A new key, in PKCS#8.
+#[cfg(feature = "cli")]
+pub(super) fn generate(algorithm: crate::jose::Algorithm) -> Option<Vec<u8>> {
+    use aws_lc_rs::{encoding::AsDer as _, rand::SystemRandom, rsa, signature};
+
+    use crate::jose::KeyType;
+
+    let random = SystemRandom::new();
+    let ec = |curve| signature::EcdsaKeyPair::generate_pkcs8(curve, &random).ok();
+    let der = match algorithm.key_type() {
+        KeyType::P256 => ec(&signature::ECDSA_P256_SHA256_FIXED_SIGNING)?,
+        KeyType::P384 => ec(&signature::ECDSA_P384_SHA384_FIXED_SIGNING)?,
+        KeyType::Ed25519 => signature::Ed25519KeyPair::generate_pkcs8v1(&random).ok()?,
+        KeyType::Rsa => {
+            let pair = rsa::KeyPair::generate(rsa::KeySize::Rsa2048).ok()?;
+            let der: aws_lc_rs::encoding::Pkcs8V1Der<'_> = pair.as_der().ok()?;
+            return Some(der.as_ref().to_vec());
+        }
+        KeyType::Secret => return None,
+    };
+    Some(der.as_ref().to_vec())
+}
+
 #[cfg(feature = "_jose")]
 mod keys {
     use aws_lc_rs::{

@@ -20,6 +20,12 @@ pub(crate) fn sha256(data: &[u8]) -> [u8; 32] {
     backend::sha256(data)
 }
 
+/// A new private key for an asymmetric algorithm, in PKCS#8.
+#[cfg(feature = "cli")]
+pub(crate) fn generate(algorithm: super::Algorithm) -> Option<Vec<u8>> {
+    backend::generate(algorithm)
+}
+
 /// Random bytes from the operating system, if it gives any.
 #[allow(dead_code, reason = "some sets of features need no randomness")]
 pub(crate) fn random<const N: usize>() -> Option<[u8; N]> {

@@ -257,6 +257,14 @@ impl Requirement {
         judge::all(all, token).into_result()
     }
 
+    /// What it asks for, in words, for a trace.
+    pub(super) fn words(&self) -> String {
+        match &*self.0 {
+            Kind::AllScopes(values) => format!("scope {}", values.join(" ")),
+            other => format!("{other:?}"),
+        }
+    }
+
     /// Adds the scope values that make `token` meet this.
     pub(super) fn witness(&self, token: &VerifiedToken, scope: &mut Vec<Box<str>>) {
         self.0.witness(token, scope);

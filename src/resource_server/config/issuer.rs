@@ -1,5 +1,8 @@
 //! One issuer, as configured.
 
+#[cfg(feature = "cli")]
+mod inspect;
+
 use std::{path::PathBuf, time::Duration};
 
 use super::{
@@ -8,7 +11,7 @@ use super::{
 };
 use crate::{
     error::ConfigError,
-    introspection::{ClientAuth, SignedResponse},
+    introspection::{ClientAuth, IntrospectionVerifierBuilder, SignedResponse},
     jwt::{Algorithm, KeySet, Profile, SigningKey},
 };
 
@@ -193,10 +196,16 @@ impl Remote {
     }
 
     fn apply(&self, issuer: Issuer) -> Issuer {
+        issuer.configure_introspection(self.settings())
+    }
+
+    fn settings(
+        &self,
+    ) -> impl FnOnce(IntrospectionVerifierBuilder) -> IntrospectionVerifierBuilder + use<> {
         let (endpoint, hint) = (self.endpoint.clone(), self.hint.clone());
         let (timeout, signed) = (self.timeout, self.signed);
         let audience = self.danger_default_audience.clone();
-        issuer.configure_introspection(move |mut remote| {
+        move |mut remote| {
             if let Some(endpoint) = endpoint {
                 remote = remote.endpoint(endpoint);
             }
@@ -213,7 +222,7 @@ impl Remote {
                 remote = remote.danger_default_audience(audience);
             }
             remote
-        })
+        }
     }
 }
 

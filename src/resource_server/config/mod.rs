@@ -115,6 +115,8 @@
 #[cfg(feature = "dpop")]
 mod dpop;
 mod forward;
+#[cfg(feature = "cli")]
+pub(crate) mod inspect;
 mod issuer;
 mod metadata;
 mod reader;
@@ -199,7 +201,44 @@ impl Config {
     ///
     /// All that is wrong.
     pub fn build(&self) -> Result<ResourceServer, ConfigError> {
-        self.builder()?.build()
+        self.build_with(|builder| builder)
+    }
+
+    /// The same, with a change before it is built: to set a transport or a clock.
+    ///
+    /// ```
+    /// use tower_introspect::{clock::SystemClock, resource_server::Config};
+    ///
+    /// let config = Config::from_toml(
+    ///     r#"
+    ///     audience = "https://api.example.com"
+    ///     issuer = [{ issuer = "https://as.example.com", mode = "jwt" }]
+    ///     "#,
+    /// )?;
+    /// let resource_server = config.build_with(|builder| builder.clock(SystemClock))?;
+    /// # let _ = resource_server;
+    /// # Ok::<(), tower_introspect::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong.
+    pub fn build_with(
+        &self,
+        change: impl FnOnce(ResourceServerBuilder) -> ResourceServerBuilder,
+    ) -> Result<ResourceServer, ConfigError> {
+        let (builder, mut problems, issuers) = self.assemble();
+        // Without any issuer, that there is none would be told of those that are there.
+        if issuers == 0 && !self.issuers.is_empty() {
+            return Err(problems);
+        }
+        match change(builder).build() {
+            Ok(resource_server) => problems.or_ok(resource_server),
+            Err(more) => {
+                problems.append(more);
+                Err(problems)
+            }
+        }
     }
 
     /// What [`build`](Self::build) builds, to change it before: to set a transport or a clock.
@@ -208,6 +247,12 @@ impl Config {
     ///
     /// If a file or a variable can't be read.
     pub fn builder(&self) -> Result<ResourceServerBuilder, ConfigError> {
+        let (builder, problems, _) = self.assemble();
+        problems.or_ok(builder)
+    }
+
+    /// The builder, with what could be read, what could not, and how many issuers could.
+    fn assemble(&self) -> (ResourceServerBuilder, ConfigError, usize) {
         let mut problems = ConfigError::new();
         let audience = self.audiences.first().map(String::as_str).unwrap_or_default();
         let mut builder = ResourceServer::builder(audience).policy(|mut policy| {
@@ -256,13 +301,17 @@ impl Config {
                 Err(problem) => problems.merge("metadata", problem),
             }
         }
+        let mut issuers = 0;
         for issuer in &self.issuers {
             match issuer.load() {
-                Ok(issuer) => builder = builder.issuer(issuer),
+                Ok(issuer) => {
+                    builder = builder.issuer(issuer);
+                    issuers += 1;
+                }
                 Err(problem) => problems.merge(&format!("issuer {}", issuer.name()), problem),
             }
         }
-        problems.or_ok(builder)
+        (builder, problems, issuers)
     }
 
     fn read(table: Table) -> Result<Self, ConfigError> {

@@ -12,11 +12,11 @@ use crate::{error::ErrorKind, verify::Freshness};
 
 /// How old facts may be that the authorization server established, unless configured: the bound
 /// within which a revocation there is noticed.
-const DEFAULT_MAX_AGE: Duration = Duration::from_secs(30);
+pub(crate) const DEFAULT_MAX_AGE: Duration = Duration::from_secs(30);
 
 /// How old facts may be that a signature established, unless configured. It would verify the same
 /// again; this bounds how long a withdrawn key is trusted for tokens that are remembered.
-const DEFAULT_JWT_MAX_AGE: Duration = Duration::from_secs(5 * 60);
+pub(crate) const DEFAULT_JWT_MAX_AGE: Duration = Duration::from_secs(5 * 60);
 
 /// How long refusals are remembered, unless configured.
 const DEFAULT_NEGATIVE_MAX_AGE: Duration = Duration::from_secs(5);

@@ -16,6 +16,8 @@ use std::{
 
 use tokio::runtime::Handle;
 
+#[cfg(feature = "cli")]
+pub(crate) use self::layer::{DEFAULT_JWT_MAX_AGE, DEFAULT_MAX_AGE};
 use self::{
     decide::{Decision, Known, decide, serves_stale},
     store::{Entry, Store},

@@ -12,6 +12,7 @@ use tower_layer::Layer;
 use super::{Revocations, Standing};
 use crate::{
     error::{ErrorKind, VerifyError},
+    trace::{Check, Detail, step},
     verify::{ActiveToken, Freshness, Outcome, Recalled, Verifier, VerifyRequest, Verifying},
 };
 
@@ -121,7 +122,10 @@ impl Again {
         let standing = |active: &ActiveToken| revocations.check(active);
         match outcome.as_ref().map_or(Standing::Stands, standing) {
             Standing::Stands => ControlFlow::Break(outcome),
-            Standing::Revoked => ControlFlow::Break(Err(ErrorKind::Revoked.into())),
+            Standing::Revoked => {
+                let revoked = Err(ErrorKind::Revoked.into());
+                ControlFlow::Break(step(Check::Cutoff, Detail::default, revoked))
+            }
             Standing::Outdated(since) => {
                 self.left = self.left.saturating_sub(1);
                 // All who wait ask for the same, and so can share the answer.

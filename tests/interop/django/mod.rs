@@ -1,6 +1,6 @@
 //! Against django-oauth-toolkit, whose tokens are opaque, whose answers are bare, and which is slow.
 
-mod server;
+pub(crate) mod server;
 
 use std::time::Duration;
 

@@ -2,6 +2,6 @@
 
 mod introspection;
 mod keys;
-mod server;
+pub(crate) mod server;
 mod setup;
 mod tokens;

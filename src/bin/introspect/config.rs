@@ -1,0 +1,206 @@
+//! The configuration of a service, and where in the file its mistakes are.
+
+use std::path::Path;
+
+use toml::{
+    Spanned, Table,
+    de::{DeTable, DeValue},
+};
+use tower_introspect::{ConfigError, resource_server::Config};
+
+use crate::{input, report::Failure};
+
+/// The table of `forward_auth` and others that keep the settings beside their own.
+const PART: &str = "resource_server";
+
+/// A file that was read, to be looked at again when something in it turns out wrong.
+pub(crate) struct File {
+    name: String,
+    text: String,
+    /// The settings are a part of it.
+    nested: bool,
+}
+
+impl File {
+    /// Reads a file and the settings in it.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong with it, each with its place. Never its text, which may hold secrets.
+    pub(crate) fn read(path: &Path) -> Result<(Self, Config), Failure> {
+        let name = path.display().to_string();
+        let text = String::from_utf8(input::file(path)?)
+            .map_err(|_| Failure::usage(format!("`{name}` is no text")))?;
+        let (_, errors) = DeTable::parse_recoverable(&text);
+        if !errors.is_empty() {
+            let mut errors = errors;
+            errors.sort_by_key(|error| error.span().map(|span| span.start));
+            let place = |error: &toml::de::Error| {
+                let at = error.span().map_or_else(String::new, |span| position(&text, span.start));
+                format!("{name}:{at} {}", error.message())
+            };
+            let problems: Vec<_> = errors.iter().map(place).collect();
+            return Err(mistakes(&name, &problems));
+        }
+        let table: Table = text.parse().map_err(|error: toml::de::Error| {
+            Failure::usage(format!("{name}: {}", error.message()))
+        })?;
+        let nested = table.contains_key(PART) && !table.contains_key("issuer");
+        let file = Self { name, text, nested };
+        let part = match table.get(PART) {
+            Some(part) if nested => {
+                toml::to_string(part).map_err(|error| Failure::usage(error.to_string()))?
+            }
+            _ => file.text.clone(),
+        };
+        match Config::from_toml(&part) {
+            Ok(config) => Ok((file, config)),
+            Err(problems) => Err(file.failure(&problems)),
+        }
+    }
+
+    /// The mistakes, each with its place.
+    pub(crate) fn failure(&self, problems: &ConfigError) -> Failure {
+        let placed = |(name, problem)| (self.place(name), name, problem);
+        let mut all: Vec<_> = problems.problems().map(placed).collect();
+        all.sort_by_key(|(at, ..)| *at);
+        let line = |(at, name, problem): &(Option<usize>, &str, &str)| {
+            let at = at.map_or_else(String::new, |at| position(&self.text, at));
+            format!("{}:{at} {name}: {problem}", self.name)
+        };
+        mistakes(&self.name, &all.iter().map(line).collect::<Vec<_>>())
+    }
+
+    /// Where a setting stands, or what it would stand in.
+    fn place(&self, name: &str) -> Option<usize> {
+        let root = DeTable::parse(&self.text).ok()?;
+        let mut at = root.span().start;
+        let mut table = root.get_ref();
+        if self.nested {
+            let (key, part) = entry(table, PART)?;
+            at = key;
+            table = part.get_ref().as_table()?;
+        }
+        let (mut table, rest, start) = match name.strip_prefix("issuer ") {
+            Some(named) => issuer(table, named)?,
+            None => (table, name, at),
+        };
+        at = start;
+        for step in steps(rest) {
+            let (step, index) = step;
+            // What was read by another name than it has in the file: places of secrets, and the parts
+            // of a builder, which the file does not have.
+            let names = [
+                step.to_owned(),
+                format!("{step}_file"),
+                format!("{step}_env"),
+                format!("danger_{step}"),
+            ];
+            let Some((key, value)) = names.iter().find_map(|name| entry(table, name)) else {
+                continue;
+            };
+            at = key;
+            let value = match (index, value.get_ref().as_array()) {
+                (Some(index), Some(values)) => {
+                    let Some(value) = values.get(index) else { break };
+                    at = value.span().start;
+                    value
+                }
+                _ => value,
+            };
+            match value.get_ref().as_table() {
+                Some(inner) => table = inner,
+                None => break,
+            }
+        }
+        Some(at)
+    }
+}
+
+/// The names in `a[1].b`, each with its index.
+fn steps(name: &str) -> impl Iterator<Item = (&str, Option<usize>)> {
+    name.split('.').map(|step| match step.strip_suffix(']').and_then(|step| step.split_once('[')) {
+        Some((step, index)) => (step, index.parse().ok()),
+        None => (step, None),
+    })
+}
+
+type Found<'a, 'i> = (&'a DeTable<'i>, &'a str, usize);
+
+/// The table of the issuer that `named` begins with, and what follows.
+fn issuer<'a, 'i>(table: &'a DeTable<'i>, named: &'a str) -> Option<Found<'a, 'i>> {
+    let (_, issuers) = entry(table, "issuer")?;
+    let tables = issuers
+        .get_ref()
+        .as_array()?
+        .iter()
+        .filter_map(|one| Some((one.get_ref().as_table()?, one.span().start)));
+    let named = tables.filter_map(|(table, at)| {
+        let (_, name) = entry(table, "issuer")?;
+        let rest = named.strip_prefix(name.get_ref().as_str()?)?;
+        Some((table, rest.strip_prefix('.').unwrap_or(rest), at))
+    });
+    // The longest name is the one that was meant.
+    named.min_by_key(|(_, rest, _)| rest.len())
+}
+
+/// A setting: where its name stands, and its value.
+fn entry<'a, 'i>(table: &'a DeTable<'i>, name: &str) -> Option<(usize, &'a Spanned<DeValue<'i>>)> {
+    let (key, value) = table.iter().find(|(key, _)| key.get_ref() == name)?;
+    Some((key.span().start, value))
+}
+
+/// `LINE:COLUMN:`, from one.
+fn position(text: &str, at: usize) -> String {
+    let before = text.get(..at).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    format!("{line}:{column}:")
+}
+
+fn mistakes(name: &str, problems: &[String]) -> Failure {
+    let count = match problems.len() {
+        1 => "one mistake".to_owned(),
+        count => format!("{count} mistakes"),
+    };
+    Failure::usage(format!("`{name}` has {count}:\n{}", problems.join("\n")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(text: &str, nested: bool, names: &[&str]) -> Vec<String> {
+        let file = File { name: "f".into(), text: text.into(), nested };
+        let place = |name: &&str| file.place(name).map_or("none".into(), |at| position(text, at));
+        names.iter().map(place).collect()
+    }
+
+    const TEXT: &str = "audience = \"a\"\n\n[[issuer]]\nissuer = \"https://a\"\nmode = \"jwt\"\n\n\
+        [[issuer]]\nissuer = \"https://a.b\"\n  client = { method = \"basic\", secret_file = \"x\" }\n";
+
+    #[test]
+    fn mistakes_have_their_places() {
+        assert_eq!(
+            places(
+                TEXT,
+                false,
+                &[
+                    "audience",
+                    "issuer[0].mode",
+                    "issuer[1].client.secret",
+                    "issuer[1].nothing",
+                    "issuer https://a.b.client.secret",
+                    "issuer https://a.jwt.mode",
+                    "issuer https://c",
+                ]
+            ),
+            ["1:1:", "5:1:", "9:32:", "7:1:", "9:32:", "5:1:", "none"]
+        );
+        let nested = format!(
+            "listen = \"x\"\n[resource_server]\n{}",
+            TEXT.replace("[[", "[[resource_server.")
+        );
+        assert_eq!(places(&nested, true, &["audience", "issuer[0].mode"]), ["3:1:", "7:1:"]);
+    }
+}

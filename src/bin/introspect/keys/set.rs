@@ -1,0 +1,155 @@
+//! A set of keys (RFC 7517 §5), or whatever came in its place.
+
+use serde_json::value::RawValue;
+use tower_introspect::{
+    clock::UnixTime,
+    jwt::{Algorithm, KeySet},
+};
+
+use super::jwk::{self, Key};
+use crate::{
+    cert::{self, Certificate},
+    finding::Findings,
+    json,
+};
+
+/// The most keys of a set that the library takes.
+const MAX_KEYS: usize = 64;
+
+/// Keys that were looked at, and what concerns them all.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Set {
+    pub(crate) keys: Vec<Key>,
+    pub(crate) findings: Findings,
+}
+
+impl Set {
+    /// Looks at whatever `text` is.
+    pub(crate) fn read(text: &[u8], now: UnixTime, warn_days: u32) -> Self {
+        let mut set = Self::default();
+        let Ok(text) = std::str::from_utf8(text) else {
+            set.findings.bad("keys_no_text", "it is no text, and so no JWK Set");
+            return set;
+        };
+        let start = text.trim_start();
+        if start.contains("-----BEGIN ") {
+            set.pem(text, now, warn_days);
+            return set;
+        }
+        if start.starts_with('<') {
+            set.findings.bad("keys_html", "it is a page (HTML or XML), not a JWK Set");
+            return set;
+        }
+        match json::members(text) {
+            Ok(members) => set.object(text, &members, now, warn_days),
+            Err((_, problem)) => {
+                set.findings.bad("keys_no_json", format!("it is no JSON object: {problem}"));
+            }
+        }
+        set
+    }
+
+    /// All findings.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Findings> {
+        [&self.findings].into_iter().chain(self.keys.iter().map(|key| &key.findings))
+    }
+
+    fn object(&mut self, text: &str, members: &json::Members, now: UnixTime, warn_days: u32) {
+        let named = |name: &'static str| members.iter().filter(move |(member, _)| member == name);
+        let Some((_, keys)) = named("keys").next() else {
+            if named("kty").next().is_some() {
+                self.keys.push(Key::read(0, text, now, warn_days));
+                self.findings.note("keys_single", "it is one JWK, not a set");
+            } else {
+                self.findings.bad("keys_missing", "it has no array `keys` (RFC 7517 §5)");
+            }
+            return;
+        };
+        if named("keys").count() > 1 {
+            self.findings.bad("keys_member_repeated", "`keys` is there twice");
+        }
+        let Ok(keys) = serde_json::from_str::<Vec<Box<RawValue>>>(keys.get()) else {
+            self.findings.bad("keys_missing", "its `keys` is no array (RFC 7517 §5)");
+            return;
+        };
+        if keys.len() > MAX_KEYS {
+            self.findings.bad(
+                "keys_too_many",
+                format!("there are {} keys; the library takes {MAX_KEYS}", keys.len()),
+            );
+        }
+        let keys = keys.iter().take(MAX_KEYS).enumerate();
+        self.keys = keys.map(|(at, key)| Key::read(at, key.get(), now, warn_days)).collect();
+        self.together();
+    }
+
+    /// What only shows when they are seen together.
+    fn together(&mut self) {
+        let used = self.keys.iter().filter(|key| key.used).count();
+        let all = self.keys.len();
+        if used == 0 {
+            self.findings.bad("keys_none_used", format!("none of its {all} keys can be used"));
+        } else {
+            self.findings.good("keys_used", format!("{used} of its {all} keys are used"));
+        }
+        let mut told = Vec::new();
+        for (at, key) in self.keys.iter().enumerate() {
+            let others = || self.keys.iter().skip(at + 1);
+            if let Some(kid) = &key.kid
+                && others().any(|other| other.kid.as_ref() == Some(kid))
+                && !told.contains(kid)
+            {
+                told.push(kid.clone());
+                self.findings.warn(
+                    "kid_repeated",
+                    format!(
+                        "several keys are called `{kid}` (RFC 7517 §4.5 asks for distinct names)"
+                    ),
+                );
+            }
+            let print = key.thumbprint.as_ref();
+            let twin = others().find(|other| other.thumbprint.as_ref() == print && print.is_some());
+            if let Some(twin) = twin.filter(|twin| twin.kid != key.kid) {
+                let name = |key: &Key| key.kid.clone().unwrap_or_else(|| "(none)".to_owned());
+                self.findings.warn(
+                    "key_repeated",
+                    format!("`{}` and `{}` are the same key", name(key), name(twin)),
+                );
+            }
+        }
+    }
+
+    fn pem(&mut self, text: &str, now: UnixTime, warn_days: u32) {
+        if text.contains("PRIVATE KEY-----") {
+            self.findings.bad(
+                "key_private",
+                "it has a private key: whoever can read it can make tokens. Give out the public \
+                 half",
+            );
+        }
+        for certificate in cert::in_pem(text.as_bytes()) {
+            let Some(certificate) = Certificate::parse(&certificate) else {
+                self.findings.bad("certificate_malformed", "a certificate can't be read");
+                continue;
+            };
+            let what = format!("the certificate of {}", certificate.subject);
+            let end = certificate.not_after;
+            jwk::until(end, now, warn_days, "certificate_expires", &what, &mut self.findings);
+        }
+        if !text.contains("PUBLIC KEY-----") {
+            return;
+        }
+        let all = ["RS256", "PS256", "ES256", "ES384", "EdDSA"];
+        let fits = |name: &&str| {
+            let algorithm: Option<Algorithm> = name.parse().ok();
+            algorithm.is_some_and(|algorithm| KeySet::from_pem(algorithm, text.as_bytes()).is_ok())
+        };
+        let fitting: Vec<_> = all.into_iter().filter(fits).collect();
+        if fitting.is_empty() {
+            self.findings.bad("key_unusable", "it is no public key that the library can use");
+        } else {
+            let fitting = fitting.join(" or ");
+            self.findings.good("key_used", format!("it is a public key for {fitting} or the like"));
+        }
+    }
+}

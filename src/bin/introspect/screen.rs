@@ -1,0 +1,294 @@
+//! Where text goes, and in which colour.
+//!
+//! Nothing of a token reaches a terminal as it is: what could move the cursor, turn the direction
+//! of writing or pass for another line is escaped here, for every block alike.
+
+use std::{
+    borrow::Cow,
+    fmt::Write as _,
+    io::{self, IsTerminal as _, Write as _},
+    sync::mpsc,
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use clap::ValueEnum;
+use serde_json::json;
+
+use crate::report::{Block, CheckLine, Exit, Failure, Field, Report, Tone};
+
+/// When to use colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Colour {
+    Always,
+    Auto,
+    Never,
+}
+
+impl Colour {
+    /// `plain`: the environment asks for none.
+    const fn is_on(self, terminal: bool, plain: bool) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Auto => terminal && !plain,
+            Self::Never => false,
+        }
+    }
+}
+
+/// The two outputs of the process.
+pub(crate) struct Screen {
+    colour: bool,
+    colour_of_errors: bool,
+    json: bool,
+}
+
+impl Screen {
+    pub(crate) fn new(colour: Colour, json: bool) -> Self {
+        let variable = |name| std::env::var_os(name).unwrap_or_default();
+        // Set to whatever, but not to nothing: that is the convention.
+        let plain = !variable("NO_COLOR").is_empty() || variable("TERM") == "dumb";
+        let on = |terminal| colour.is_on(terminal, plain);
+        Self {
+            colour: on(io::stdout().is_terminal()) && !json,
+            colour_of_errors: on(io::stderr().is_terminal()),
+            json,
+        }
+    }
+
+    /// Prints a report, and says how the process ends.
+    pub(crate) fn show(&self, report: &Report) -> Exit {
+        if self.json {
+            print(&format!("{:#}\n", report.to_json()));
+        } else {
+            print(&text(&report.blocks, self.colour));
+        }
+        report.exit
+    }
+
+    /// Prints a failure: for machines where they look for a report.
+    pub(crate) fn fail(&self, failure: &Failure) -> Exit {
+        if self.json {
+            let json = json!({
+                "exit": failure.exit as u8,
+                "outcome": failure.exit.name(),
+                "error": failure.message,
+                "hints": failure.hints,
+            });
+            print(&format!("{json:#}\n"));
+            return failure.exit;
+        }
+        let mut out = String::new();
+        let mut lines = failure.message.lines();
+        let first = lines.next().unwrap_or_default();
+        let name = paint(Tone::Bad, "introspect:", self.colour_of_errors);
+        let _ = writeln!(out, "{name} {}", printable(first));
+        for line in lines {
+            let _ = writeln!(out, "  {}", printable(line));
+        }
+        for hint in &failure.hints {
+            let _ = writeln!(out, "  hint: {}", printable(hint));
+        }
+        complain(&out);
+        failure.exit
+    }
+
+    /// Says something beside the report: on standard error, also with `--json`.
+    pub(crate) fn warn(&self, text: &str) {
+        let word = paint(Tone::Warning, "warning:", self.colour_of_errors);
+        complain(&format!("{word} {}\n", printable(text)));
+    }
+
+    /// Says what is waited for from the person at the terminal.
+    pub(crate) fn note(&self, text: &str) {
+        complain(&format!("{}\n", paint(Tone::Faint, &printable(text), self.colour_of_errors)));
+    }
+
+    /// Turns a spinner for as long as the guard lives, if anyone can see it.
+    pub(crate) fn spin(&self, what: &str) -> Option<Spinner> {
+        (io::stderr().is_terminal() && !self.json).then(|| Spinner::start(printable(what)))
+    }
+}
+
+/// A line on the terminal that moves, and is gone afterwards.
+pub(crate) struct Spinner {
+    stop: mpsc::Sender<()>,
+    turning: Option<JoinHandle<()>>,
+}
+
+impl Spinner {
+    fn start(what: String) -> Self {
+        let (stop, stopped) = mpsc::channel();
+        let turning = std::thread::spawn(move || {
+            // What is over at once needs no spinner.
+            let mut pause = Duration::from_millis(300);
+            for frame in ['|', '/', '-', '\\'].into_iter().cycle() {
+                if stopped.recv_timeout(pause) != Err(mpsc::RecvTimeoutError::Timeout) {
+                    break;
+                }
+                complain(&format!("\r{frame} {what} "));
+                pause = Duration::from_millis(100);
+            }
+            complain("\r\x1b[K");
+        });
+        Self { stop, turning: Some(turning) }
+    }
+}
+
+impl Drop for Spinner {
+    fn drop(&mut self) {
+        let _ = self.stop.send(());
+        if let Some(turning) = self.turning.take() {
+            let _ = turning.join();
+        }
+    }
+}
+
+/// Writes to standard output. Whoever closed it has seen enough.
+pub(crate) fn print(text: &str) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Writes to standard error.
+pub(crate) fn complain(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// The blocks as text.
+pub(crate) fn text(blocks: &[Block], colour: bool) -> String {
+    let mut out = String::new();
+    for block in blocks {
+        // Writing to a `String` does not fail.
+        let _ = match block {
+            Block::Line(tone, text) => writeln!(out, "{}", paint(*tone, &printable(text), colour)),
+            Block::Heading(text) => writeln!(out, "\n{}", bold(&printable(text), colour)),
+            Block::Item(tone, mark, text) => {
+                writeln!(out, "  {} {}", paint(*tone, mark, colour), printable(text))
+            }
+            Block::Fields(fields) => {
+                aligned(&mut out, fields, colour);
+                Ok(())
+            }
+            Block::Checks(lines) => {
+                checks(&mut out, lines, colour);
+                Ok(())
+            }
+            Block::Verbatim(text) => {
+                out.push_str(text);
+                Ok(())
+            }
+        };
+    }
+    out
+}
+
+fn aligned(out: &mut String, fields: &[Field], colour: bool) {
+    let names: Vec<_> = fields.iter().map(|field| printable(&field.name)).collect();
+    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).min(24);
+    for (field, name) in fields.iter().zip(names) {
+        let _ = write!(out, "  {name:width$}  {}", printable(&field.value));
+        if let Some((tone, remark)) = &field.remark {
+            let _ = write!(out, "  {}", paint(*tone, &format!("({})", printable(remark)), colour));
+        }
+        out.push('\n');
+    }
+}
+
+fn checks(out: &mut String, lines: &[CheckLine], colour: bool) {
+    let width = lines.iter().map(|line| line.title.chars().count()).max().unwrap_or(0);
+    for CheckLine { tone, mark, title, section, remark, detail } in lines {
+        let mark = paint(*tone, &format!("{mark:4}"), colour);
+        let rest = match remark {
+            Some(remark) => format!("{section:17}  {remark}"),
+            None => (*section).to_owned(),
+        };
+        let rest = paint(Tone::Faint, &rest, colour);
+        let _ = writeln!(out, "  {mark}  {title:width$}  {rest}");
+        if let Some(detail) = detail {
+            let _ = writeln!(out, "        {}", printable(&short(detail)));
+        }
+    }
+}
+
+/// The beginning of a text that is too long for anyone to read.
+fn short(text: &str) -> Cow<'_, str> {
+    const MOST: usize = 400;
+    if text.chars().count() <= MOST {
+        return text.into();
+    }
+    let mut start: String = text.chars().take(MOST).collect();
+    start.push_str(" ...");
+    start.into()
+}
+
+fn paint(tone: Tone, text: &str, colour: bool) -> String {
+    let code = match tone {
+        _ if !colour => return text.to_owned(),
+        Tone::Plain => return text.to_owned(),
+        Tone::Good => "32",
+        Tone::Bad => "31",
+        Tone::Warning => "33",
+        Tone::Faint => "2",
+    };
+    format!("\x1b[{code}m{text}\x1b[0m")
+}
+
+fn bold(text: &str, colour: bool) -> String {
+    if colour { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() }
+}
+
+/// The text, with what a terminal would act upon as escapes.
+pub(crate) fn printable(text: &str) -> String {
+    let acts = |char: char| {
+        char.is_control()
+            || matches!(char, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+    };
+    if !text.contains(acts) {
+        return text.to_owned();
+    }
+    text.chars().fold(String::with_capacity(text.len()), |mut out, char| {
+        if acts(char) {
+            out.extend(char.escape_default());
+        } else {
+            out.push(char);
+        }
+        out
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_text_acts_upon_the_terminal() {
+        let evil = "a\x1b[2Jb\r\nc\u{202e}d\u{9b}e\u{200b}";
+        let shown = text(
+            &[
+                Block::Line(Tone::Plain, evil.to_owned()),
+                Block::Heading(evil.to_owned()),
+                Block::Item(Tone::Bad, "x", evil.to_owned()),
+                Block::Fields(vec![Field::new(evil, evil).remark(Tone::Bad, evil)]),
+            ],
+            false,
+        );
+        assert!(!shown.contains(['\x1b', '\r', '\u{202e}', '\u{9b}', '\u{200b}']), "{shown:?}");
+        // One line each, and the empty one before the heading.
+        assert_eq!(shown.lines().count(), 5, "{shown}");
+    }
+
+    #[test]
+    fn colour_is_for_terminals_and_for_who_wants_it() {
+        assert!(Colour::Auto.is_on(true, false));
+        assert!(!Colour::Auto.is_on(false, false) && !Colour::Auto.is_on(true, true));
+        assert!(Colour::Always.is_on(false, true) && !Colour::Never.is_on(true, false));
+    }
+
+    #[test]
+    fn colour_is_in_none_but_painted_text() {
+        let blocks = [Block::Line(Tone::Bad, "no".to_owned())];
+        assert_eq!(text(&blocks, false), "no\n");
+        assert_eq!(text(&blocks, true), "\x1b[31mno\x1b[0m\n");
+    }
+}

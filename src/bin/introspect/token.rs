@@ -1,0 +1,327 @@
+//! What a text is that someone calls a token. Nothing here is verified.
+
+use base64::Engine as _;
+use serde_json::value::RawValue;
+use tower_introspect::{TokenKind, claims::Claims, jwt};
+
+use crate::json::{self, Members};
+
+/// base64url as the library wants it, but for its strictness: what can be shown is shown.
+const LENIENT: base64::engine::GeneralPurpose = base64::engine::GeneralPurpose::new(
+    &base64::alphabet::URL_SAFE,
+    base64::engine::GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(base64::engine::DecodePaddingMode::Indifferent),
+);
+
+/// The form of a token.
+pub(crate) enum Form {
+    Jws(Jws),
+    /// Encrypted: only its header can be read.
+    Jwe(Part),
+    Opaque,
+}
+
+/// A signed JWT, or what is left of one.
+pub(crate) struct Jws {
+    pub(crate) header: Part,
+    pub(crate) payload: Part,
+    /// How many bytes the signature has, if it is there and base64url.
+    pub(crate) signature: Option<usize>,
+    /// Why it looks cut off, if it does.
+    pub(crate) cut: Option<&'static str>,
+}
+
+/// A part that is a JSON object, as far as it could be read.
+#[derive(Default)]
+pub(crate) struct Part {
+    pub(crate) members: Members,
+    pub(crate) text: String,
+    pub(crate) problem: Option<String>,
+}
+
+impl Form {
+    pub(crate) fn of(token: &str) -> Self {
+        let parts: Vec<&str> = token.split('.').collect();
+        let header = parts.first().map(|part| Part::decode(part)).unwrap_or_default();
+        if header.members.is_empty() || parts.len() == 1 && header.problem.is_some() {
+            return Self::Opaque;
+        }
+        if parts.len() == 5 || header.get("enc").is_some() {
+            return Self::Jwe(header);
+        }
+        Self::Jws(Jws::of(header, parts.get(1).copied(), parts.get(2).copied()))
+    }
+}
+
+impl Jws {
+    fn of(header: Part, payload: Option<&str>, signature: Option<&str>) -> Self {
+        let signed = header.text("alg").is_none_or(|alg| !alg.eq_ignore_ascii_case("none"));
+        let bytes = signature.filter(|text| !text.is_empty());
+        let bytes = bytes.and_then(|text| LENIENT.decode(text).ok()).map(|bytes| bytes.len());
+        let wanted = header.text("alg").and_then(|alg| signature_length(&alg));
+        let decoded = payload.map(Part::decode);
+        let broken = decoded.as_ref().is_some_and(|part| part.problem.is_some());
+        let cut = match (payload, signature) {
+            (None, _) => Some("there is nothing after the header"),
+            (Some(_), None) if broken => Some("it ends within the claims"),
+            (Some(_), None) => Some("there is no signature after the claims"),
+            (Some(_), Some("")) if signed => Some("the signature is empty"),
+            (Some(_), Some(text)) if text.len() % 4 == 1 => {
+                Some("the signature ends within a byte")
+            }
+            _ => match (bytes, wanted) {
+                (Some(bytes), Some(wanted)) if bytes < wanted => {
+                    Some("the signature is shorter than its algorithm makes it")
+                }
+                _ => None,
+            },
+        };
+        Self { header, payload: decoded.unwrap_or_default(), signature: bytes, cut }
+    }
+
+    /// The claims as the library reads them, if it does.
+    pub(crate) fn claims(&self) -> Option<Claims> {
+        Claims::from_json(self.payload.text.as_bytes()).ok()
+    }
+}
+
+/// How long a signature is at least, in bytes.
+fn signature_length(alg: &str) -> Option<usize> {
+    Some(match alg {
+        "ES256" | "EdDSA" | "Ed25519" => 64,
+        "ES384" => 96,
+        "ES512" => 132,
+        "HS256" => 32,
+        "HS384" => 48,
+        "HS512" => 64,
+        // Of the shortest key that anyone accepts.
+        "PS256" | "PS384" | "PS512" | "RS256" | "RS384" | "RS512" => 256,
+        _ => return None,
+    })
+}
+
+impl Part {
+    fn decode(part: &str) -> Self {
+        // The end of a cut text is no whole byte.
+        let whole = if part.len() % 4 == 1 { part.len() - 1 } else { part.len() };
+        let Some(bytes) = part.get(..whole).and_then(|part| LENIENT.decode(part).ok()) else {
+            return Self { problem: Some("it is not base64url".to_owned()), ..Self::default() };
+        };
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let (members, problem) = match json::members(&text) {
+            Ok(members) => (members, None),
+            Err((members, problem)) => (members, Some(problem)),
+        };
+        Self { members, text, problem }
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&RawValue> {
+        self.members.iter().find(|(member, _)| member == name).map(|(_, value)| &**value)
+    }
+
+    pub(crate) fn text(&self, name: &str) -> Option<String> {
+        self.get(name).and_then(|value| serde_json::from_str(value.get()).ok())
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+}
+
+/// What a token is, and what speaks for it.
+pub(crate) struct Kind {
+    /// For JSON.
+    pub(crate) code: &'static str,
+    pub(crate) words: String,
+    pub(crate) evidence: Vec<String>,
+}
+
+impl Kind {
+    fn new(code: &'static str, words: impl Into<String>) -> Self {
+        Self { code, words: words.into(), evidence: Vec::new() }
+    }
+
+    fn because(mut self, evidence: impl Into<String>) -> Self {
+        self.evidence.push(evidence.into());
+        self
+    }
+
+    pub(crate) fn of(token: &str, form: &Form) -> Self {
+        match form {
+            Form::Jws(jws) => Self::of_jws(jws),
+            Form::Jwe(header) => {
+                let parts = token.matches('.').count() + 1;
+                let kind =
+                    Self::new("jwe", "an encrypted token (JWE), closed to all but its recipient")
+                        .because(format!(
+                            "{parts} parts, where a signed JWT has 3 (RFC 7516 §3.1)"
+                        ));
+                match header.text("enc") {
+                    Some(enc) => {
+                        kind.because(format!("the header names an encryption, enc \"{enc}\""))
+                    }
+                    None => kind,
+                }
+            }
+            Form::Opaque => Self::opaque(token),
+        }
+    }
+
+    /// The library's judgement; where it has none, what the claims look like.
+    fn of_jws(jws: &Jws) -> Self {
+        let typ = jws.header.text("typ");
+        if let Some(typ) = &typ
+            && let Some(kind) = jwt::kind_by_typ(typ)
+        {
+            return Self::foreign(kind).because(format!("typ is \"{typ}\" ({})", section(kind)));
+        }
+        let typed = typ.as_deref().is_some_and(is_access_token);
+        let claims = &jws.payload;
+        if let Some(kind) = jws.claims().and_then(|claims| jwt::kind_by_claims(&claims, typed)) {
+            return marks(claims, kind).into_iter().fold(Self::foreign(kind), Self::because);
+        }
+        if typed {
+            let typ = typ.unwrap_or_default();
+            return Self::new("access_token", "an access token (RFC 9068)")
+                .because(format!("typ is \"{typ}\" (RFC 9068 §2.1)"));
+        }
+        if let Some(other) = typ.as_deref().filter(|typ| !typ.eq_ignore_ascii_case("jwt")) {
+            return Self::new("other", "a JWT of a type that is not one of access tokens")
+                .because(format!("typ is \"{other}\""));
+        }
+        Self::untyped(claims, typ.as_deref())
+    }
+
+    /// Nothing names the kind. What is said here is a guess, and says so.
+    fn untyped(claims: &Part, typ: Option<&str>) -> Self {
+        let untyped = match typ {
+            Some(typ) => format!("typ is \"{typ}\", which says nothing"),
+            None => "there is no typ".to_owned(),
+        };
+        let found = |names: &[&'static str]| -> Vec<&'static str> {
+            names.iter().copied().filter(|name| claims.has(name)).collect()
+        };
+        let access = found(&["scope", "scp", "client_id", "cid", "appid", "roles", "permissions"]);
+        let person =
+            found(&["auth_time", "nonce", "email", "preferred_username", "given_name", "picture"]);
+        if claims.members.is_empty() {
+            return Self::new("jwt", "a JWT whose claims can't be read").because(untyped);
+        }
+        if access.is_empty() && !person.is_empty() {
+            return Self::new(
+                "id_token",
+                "perhaps an ID token, which says who logged in to a client",
+            )
+            .because(untyped)
+            .because(format!("it has {}, as ID tokens have", list(&person)))
+            .because("it has no scope and no client_id, as access tokens have");
+        }
+        let own = claims.text("iss").is_some() && claims.text("iss") == claims.text("sub");
+        if access.is_empty() && own && claims.has("jti") {
+            return Self::new("client_assertion", "perhaps a client assertion (RFC 7523)")
+                .because(untyped)
+                .because("iss and sub are the same (RFC 7523 §3)");
+        }
+        let kind =
+            Self::new("access_token", "perhaps an access token, of an issuer that marks none")
+                .because(untyped);
+        if access.is_empty() {
+            kind.because("nothing in it speaks for another kind")
+        } else {
+            kind.because(format!("it has {}, as access tokens have", list(&access)))
+        }
+    }
+
+    /// There is no token.
+    pub(crate) fn absent() -> Self {
+        Self::new("none", "none")
+    }
+
+    fn foreign(kind: TokenKind) -> Self {
+        let (code, words) = match kind {
+            TokenKind::ClientAssertion => ("client_assertion", "a client assertion"),
+            TokenKind::DpopProof => {
+                ("dpop_proof", "a DPoP proof, which goes beside an access token")
+            }
+            TokenKind::Id => ("id_token", "an ID token, which says who logged in to a client"),
+            TokenKind::IntrospectionResponse => {
+                ("introspection_response", "a signed introspection response")
+            }
+            TokenKind::Logout => ("logout_token", "a logout token"),
+            TokenKind::Refresh => {
+                ("refresh_token", "a refresh token, for the authorization server alone")
+            }
+            TokenKind::SecurityEvent => ("security_event", "a security event token (SET)"),
+            _ => ("other", "a JWT of a type that is not one of access tokens"),
+        };
+        Self::new(code, words)
+    }
+
+    fn opaque(token: &str) -> Self {
+        let starts = |prefix: &str| token.starts_with(prefix);
+        if ["v1.", "v2.", "v3.", "v4."].into_iter().any(starts)
+            && [".local.", ".public."].into_iter().any(|part| token.contains(part))
+        {
+            return Self::new("paseto", "a PASETO, which this library does not read")
+                .because(format!("it starts with a version, \"{}\"", &token[..2]));
+        }
+        if starts("PHNhbWw") || starts("PD94bWw") || starts("PEFzc2VydGlvbg") {
+            return Self::new("saml", "a SAML assertion, no token of this kind at all")
+                .because("it starts with XML in base64");
+        }
+        Self::new("opaque", "an opaque token: only its authorization server knows what it means")
+            .because("it does not start with the header of a JWT (RFC 7519 §3)")
+            .because(format!("{} characters", token.chars().count()))
+    }
+}
+
+pub(crate) fn is_access_token(typ: &str) -> bool {
+    let short = typ.get(..12).filter(|start| start.eq_ignore_ascii_case("application/"));
+    let short = short.map_or(typ, |start| &typ[start.len()..]);
+    short.eq_ignore_ascii_case("at+jwt")
+}
+
+/// The members that make the claims those of this kind.
+fn marks(claims: &Part, kind: TokenKind) -> Vec<String> {
+    let has =
+        |names: &[&'static str]| names.iter().copied().filter(|name| claims.has(name)).collect();
+    let mut found: Vec<String> = Vec::new();
+    for name in ["typ", "token_use", "token_type"] {
+        if let Some(value) = claims.text(name) {
+            found.push(format!("the claim {name} is \"{value}\""));
+        }
+    }
+    let names: Vec<_> = match kind {
+        TokenKind::Id => has(&["at_hash", "c_hash", "s_hash", "nonce"]),
+        TokenKind::Logout | TokenKind::SecurityEvent => has(&["events"]),
+        TokenKind::IntrospectionResponse => has(&["token_introspection"]),
+        _ => Vec::new(),
+    };
+    if !names.is_empty() {
+        found.push(format!("it has {} ({})", list(&names), section(kind)));
+    }
+    found
+}
+
+/// Where the kind is defined.
+const fn section(kind: TokenKind) -> &'static str {
+    match kind {
+        TokenKind::ClientAssertion => "RFC 7523 §3",
+        TokenKind::DpopProof => "RFC 9449 §4.2",
+        TokenKind::Id => "OpenID Connect Core 1.0 §2",
+        TokenKind::IntrospectionResponse => "RFC 9701 §5",
+        TokenKind::Logout => "OpenID Connect Back-Channel Logout 1.0 §2.4",
+        TokenKind::SecurityEvent => "RFC 8417 §2",
+        _ => "RFC 8725 §3.11",
+    }
+}
+
+/// `a`, `a and b`, `a, b and c`.
+pub(crate) fn list(names: &[&str]) -> String {
+    match names {
+        [] => String::new(),
+        [one] => (*one).to_owned(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
+}

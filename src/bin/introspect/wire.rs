@@ -1,0 +1,265 @@
+//! What went over the wire, shown without its secrets.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, header};
+use serde_json::{Value, json};
+
+use crate::{
+    json,
+    net::{Exchange, public},
+    report::{Field, Report, Tone},
+    token::Form,
+};
+
+/// The most of a body that is no JSON to show.
+const GLIMPSE: usize = 240;
+
+/// The most headers to show.
+const MAX_HEADERS: usize = 40;
+
+/// Shows a request and its answer.
+pub(crate) fn tell(report: &mut Report, exchange: &Exchange) {
+    tell_request(report, &exchange.request);
+    match &exchange.outcome {
+        Some(Ok(response)) => {
+            let fetched = exchange.request.method() == http::Method::GET;
+            tell_response(report, response, exchange.millis(), fetched);
+        }
+        Some(Err(trouble)) => {
+            report.heading("No answer");
+            report.line(Tone::Bad, format!("  {}", trouble.words()));
+        }
+        None => {
+            report.heading("No answer");
+            report.line(Tone::Bad, format!("  none within {} ms", exchange.millis()));
+        }
+    }
+}
+
+fn tell_request(report: &mut Report, request: &Request<Bytes>) {
+    report.heading(format!("{} {}", request.method(), public(&request.uri().to_string())));
+    let headers = request.headers().iter().map(|(name, value)| {
+        let value = value.to_str().unwrap_or_default();
+        let value = if name == header::AUTHORIZATION { credentials(value) } else { value.into() };
+        Field::new(name.as_str(), value)
+    });
+    let form = form(request).into_iter().map(|(name, value)| Field::new(name, value));
+    report.fields(headers.chain(form));
+}
+
+fn tell_response(report: &mut Report, response: &Response<Bytes>, millis: u128, fetched: bool) {
+    let status = response.status();
+    report.heading(format!("Answer: {status}"));
+    let document = fetched && status == http::StatusCode::OK;
+    if document && json::members(&String::from_utf8_lossy(response.body())).is_ok() {
+        // Metadata and keys: what they say is for `doctor` and `keys lint`.
+        let length = response.body().len();
+        report.line(Tone::Plain, format!("  {length} bytes of JSON in {millis} ms"));
+        return;
+    }
+    let headers = headers(response.headers());
+    let headers = headers.into_iter().map(|(name, value)| Field::new(name, value));
+    report.fields([Field::new("took", format!("{millis} ms"))].into_iter().chain(headers));
+    report.line(Tone::Plain, "");
+    for line in body(response).lines() {
+        report.line(Tone::Plain, format!("  {line}"));
+    }
+}
+
+/// The same for machines.
+pub(crate) fn to_json(exchange: &Exchange) -> Value {
+    let request = &exchange.request;
+    let form: serde_json::Map<_, _> =
+        form(request).into_iter().map(|(name, value)| (name, value.into())).collect();
+    let mut out = json!({
+        "method": request.method().as_str(),
+        "url": public(&request.uri().to_string()),
+        "form": form,
+        "milliseconds": u64::try_from(exchange.millis()).unwrap_or(u64::MAX),
+    });
+    let authorization = request.headers().get(header::AUTHORIZATION);
+    if let Some(value) = authorization.and_then(|value| value.to_str().ok()) {
+        out["authorization"] = credentials(value).into();
+    }
+    match &exchange.outcome {
+        Some(Ok(response)) => {
+            let headers: serde_json::Map<_, _> = headers(response.headers())
+                .into_iter()
+                .map(|(name, value)| (name, value.into()))
+                .collect();
+            out["status"] = response.status().as_u16().into();
+            out["headers"] = headers.into();
+            out["body"] =
+                serde_json::from_slice(response.body()).unwrap_or_else(|_| body(response).into());
+        }
+        Some(Err(trouble)) => out["error"] = trouble.words().into(),
+        None => out["error"] = "no answer in time".into(),
+    }
+    out
+}
+
+/// `Authorization` without what is secret in it.
+fn credentials(value: &str) -> String {
+    let Some((scheme, rest)) = value.split_once(' ') else { return "[redacted]".to_owned() };
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return format!("{scheme} [redacted]");
+    }
+    let pair = STANDARD.decode(rest).ok().and_then(|pair| String::from_utf8(pair).ok());
+    match pair.as_deref().and_then(|pair| pair.split_once(':')) {
+        Some((id, _)) => format!("{scheme} {id}:[redacted]"),
+        None => format!("{scheme} [redacted]"),
+    }
+}
+
+/// The parameters of a request, the secret ones described.
+fn form(request: &Request<Bytes>) -> Vec<(String, String)> {
+    let body = String::from_utf8_lossy(request.body());
+    let pairs = body.split('&').filter(|pair| !pair.is_empty());
+    pairs
+        .map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let value = decode(value);
+            let shown = match name {
+                "token" => format!("[the token, {} characters]", value.chars().count()),
+                "client_secret" => "[redacted]".to_owned(),
+                "client_assertion" => assertion(&value),
+                _ => value,
+            };
+            (name.to_owned(), shown)
+        })
+        .collect()
+}
+
+/// What an assertion says, without what makes it one.
+fn assertion(text: &str) -> String {
+    let Form::Jws(jws) = Form::of(text) else { return "[redacted]".to_owned() };
+    let member = |name: &str| {
+        let value = jws.header.get(name).or_else(|| jws.payload.get(name))?;
+        Some(format!("{name} {}", value.get()))
+    };
+    let members: Vec<_> = ["alg", "kid", "iss", "aud"].into_iter().filter_map(member).collect();
+    format!("[redacted] {}", members.join(", "))
+}
+
+/// Decodes a part of a form (URL Standard, application/x-www-form-urlencoded).
+pub(crate) fn decode(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        let escaped = || {
+            let mut ahead = rest.clone();
+            let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
+            let (high, low) = (digit(ahead.next())?, digit(ahead.next())?);
+            Some((u8::try_from(high * 16 + low).ok()?, ahead))
+        };
+        match byte {
+            b'+' => bytes.push(b' '),
+            b'%' => match escaped() {
+                Some((value, ahead)) => {
+                    bytes.push(value);
+                    rest = ahead;
+                }
+                None => bytes.push(b'%'),
+            },
+            byte => bytes.push(byte),
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn headers(headers: &HeaderMap) -> Vec<(String, String)> {
+    let shown = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
+        let text = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let text = if name == header::SET_COOKIE { "[redacted]".to_owned() } else { text };
+        (name.as_str().to_owned(), text)
+    };
+    headers.iter().take(MAX_HEADERS).map(shown).collect()
+}
+
+/// A body for people: JSON one member a line, in its order; a JWT by its parts.
+fn body(response: &Response<Bytes>) -> String {
+    let bytes = response.body();
+    if bytes.is_empty() {
+        return "(no content)".to_owned();
+    }
+    let text = String::from_utf8_lossy(bytes);
+    if let Ok(members) = json::members(&text) {
+        return object(&members);
+    }
+    if let Form::Jws(jws) = Form::of(text.trim()) {
+        let claims = match jws.payload.get("token_introspection") {
+            // RFC 9701 §5: the answer is within.
+            Some(inner) => match json::members(inner.get()) {
+                Ok(members) => {
+                    let mut outer: Vec<_> = jws
+                        .payload
+                        .members
+                        .iter()
+                        .filter(|(name, _)| name != "token_introspection")
+                        .map(|(name, value)| format!("{name}: {}", value.get()))
+                        .collect();
+                    outer.push("token_introspection:".to_owned());
+                    outer.push(indented(&object(&members)));
+                    outer.join("\n")
+                }
+                Err(_) => object(&jws.payload.members),
+            },
+            None => object(&jws.payload.members),
+        };
+        let header = object(&jws.header.members);
+        return format!(
+            "a JWT with this header:\n{}\nand these claims:\n{}",
+            indented(&header),
+            indented(&claims)
+        );
+    }
+    let glimpse: String = text.chars().take(GLIMPSE).collect();
+    let more = if glimpse.len() < text.len() { "..." } else { "" };
+    // On one line: what is no JSON is shown to be known again, not to be read.
+    let glimpse: Vec<_> = glimpse.split_whitespace().collect();
+    format!("{} bytes that are no JSON: {}{more}", bytes.len(), glimpse.join(" "))
+}
+
+fn object(members: &json::Members) -> String {
+    let lines = members.iter().map(|(name, value)| format!("{name}: {}", value.get()));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_secret_is_shown() {
+        let basic = format!("Basic {}", STANDARD.encode("api:h%40rse"));
+        assert_eq!(credentials(&basic), "Basic api:[redacted]");
+        assert_eq!(credentials("Basic aG9yc2U="), "Basic [redacted]");
+        assert_eq!(credentials("Bearer horse"), "Bearer [redacted]");
+        assert_eq!(credentials("horse"), "[redacted]");
+        let body = "token=horse&client_id=a%2Bb+c&client_secret=horse&client_assertion=horse";
+        let shown = form(&Request::new(Bytes::from_static(body.as_bytes())));
+        let shown: Vec<_> = shown.iter().map(|(name, value)| (&**name, &**value)).collect();
+        assert_eq!(
+            shown,
+            [
+                ("token", "[the token, 5 characters]"),
+                ("client_id", "a+b c"),
+                ("client_secret", "[redacted]"),
+                ("client_assertion", "[redacted]"),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_encoded_wrongly_is_shown_as_it_is() {
+        assert_eq!(decode("a%2"), "a%2");
+        assert_eq!(decode("100%"), "100%");
+        assert_eq!(decode("%zz%41"), "%zzA");
+        assert_eq!(decode("%ff"), "\u{fffd}");
+    }
+}

@@ -1,0 +1,72 @@
+//! What the program `introspect` looks into and makes. No part of the API.
+
+use base64::Engine as _;
+use pkcs8::{
+    PrivateKeyInfo,
+    der::{
+        Decode as _, Reader as _, SliceReader,
+        asn1::OctetStringRef,
+        pem::{self, LineEnding},
+    },
+};
+use serde_json::{Value, json};
+
+use crate::jose::{Algorithm, BASE64URL, KeyType, crypto};
+pub use crate::resource_server::config::inspect::{ClientSettings, IssuerSettings, Settings};
+
+/// The SHA-256 digest of `data`.
+#[must_use]
+pub fn sha256(data: &[u8]) -> [u8; 32] {
+    crypto::sha256(data)
+}
+
+/// A text that nobody has seen: 256 random bits.
+#[must_use]
+pub fn random_text() -> Option<String> {
+    crypto::random::<32>().map(|bytes| BASE64URL.encode(bytes))
+}
+
+/// A new private key for an asymmetric algorithm, as PKCS#8 in PEM.
+#[must_use]
+pub fn generate_key(algorithm: Algorithm) -> Option<String> {
+    let der = crypto::generate(algorithm)?;
+    pem::encode_string("PRIVATE KEY", LineEnding::LF, &der).ok()
+}
+
+/// The members that make the JWK of the public half a private one (RFC 7518 §6.2.2, §6.3.2; RFC 8037
+/// §2), of a private key as PKCS#8 in PEM.
+#[must_use]
+pub fn private_members(algorithm: Algorithm, text: &[u8]) -> Option<Value> {
+    let (_, der) = pem::decode_vec(text).ok()?;
+    let key = PrivateKeyInfo::try_from(&*der).ok()?.private_key;
+    let encode = |bytes: &[u8]| BASE64URL.encode(bytes);
+    Some(match algorithm.key_type() {
+        KeyType::Rsa => {
+            let key = pkcs1::RsaPrivateKey::try_from(key).ok()?;
+            json!({
+                "d": encode(key.private_exponent.as_bytes()),
+                "p": encode(key.prime1.as_bytes()),
+                "q": encode(key.prime2.as_bytes()),
+                "dp": encode(key.exponent1.as_bytes()),
+                "dq": encode(key.exponent2.as_bytes()),
+                "qi": encode(key.coefficient.as_bytes()),
+            })
+        }
+        KeyType::P256 | KeyType::P384 => {
+            // RFC 5915 §3: a version, the number, and what may follow.
+            let number = SliceReader::new(key).ok()?.sequence(|reader| {
+                let _: u8 = reader.decode()?;
+                let number: OctetStringRef<'_> = reader.decode()?;
+                reader.read_slice(reader.remaining_len())?;
+                Ok(number.as_bytes().to_vec())
+            });
+            json!({ "d": encode(&number.ok()?) })
+        }
+        KeyType::Ed25519 => {
+            // RFC 8410 §7: an octet string within.
+            let seed = OctetStringRef::from_der(key).ok()?;
+            json!({ "d": encode(seed.as_bytes()) })
+        }
+        KeyType::Secret => return None,
+    })
+}

@@ -1,0 +1,91 @@
+//! What settings say, for the program `introspect`. No part of the API.
+
+use std::{path::PathBuf, time::Duration};
+
+use super::Config;
+use crate::{
+    error::ConfigError, introspection::IntrospectionVerifierBuilder, jwt::Algorithm, policy, verify,
+};
+
+#[expect(missing_docs, reason = "they are called as in the file")]
+/// The settings of a resource server, those not given at their defaults.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Settings {
+    pub audiences: Vec<String>,
+    pub required_scopes: Vec<String>,
+    pub leeway: Duration,
+    pub max_age: Duration,
+    pub jwt_max_age: Duration,
+    pub stale_if_error: Duration,
+    pub loopback_http: bool,
+    pub describes_itself: bool,
+    pub issuers: Vec<IssuerSettings>,
+}
+
+#[expect(missing_docs, reason = "they are called as in the file")]
+/// The settings of one issuer.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct IssuerSettings {
+    pub issuer: String,
+    pub mode: &'static str,
+    pub jwks_uri: Option<String>,
+    pub jwks_file: Option<PathBuf>,
+    pub algorithms: Option<Vec<Algorithm>>,
+    pub generic: bool,
+    pub audience_claim: bool,
+    pub endpoint: Option<String>,
+    pub hint: Option<String>,
+    pub timeout: Option<Duration>,
+    pub signed: bool,
+    pub default_audience: bool,
+    pub client: Option<ClientSettings>,
+}
+
+#[expect(missing_docs, reason = "they are called as in the file")]
+/// As whom the issuer is asked. The secret is not here, only its place.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ClientSettings {
+    pub method: &'static str,
+    pub id: Option<String>,
+    pub place: String,
+}
+
+impl Config {
+    /// What the settings say.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn inspect(&self) -> Settings {
+        Settings {
+            audiences: self.audiences.clone(),
+            required_scopes: self.scopes.clone(),
+            leeway: self.leeway.unwrap_or(policy::DEFAULT_LEEWAY),
+            max_age: self.max_age.unwrap_or(verify::DEFAULT_MAX_AGE),
+            jwt_max_age: verify::DEFAULT_JWT_MAX_AGE,
+            stale_if_error: self.stale_if_error.unwrap_or_default(),
+            loopback_http: self.loopback_http,
+            describes_itself: self.metadata.is_some(),
+            issuers: self.issuers.iter().map(|issuer| issuer.inspect()).collect(),
+        }
+    }
+
+    /// How the issuer at this place is asked, if it is. The files with its secrets are read.
+    ///
+    /// # Errors
+    ///
+    /// If they can't be read.
+    #[doc(hidden)]
+    pub fn introspection(
+        &self,
+        at: usize,
+    ) -> Result<Option<IntrospectionVerifierBuilder>, ConfigError> {
+        let Some(issuer) = self.issuers.get(at) else { return Ok(None) };
+        let builder = issuer.introspection()?;
+        Ok(builder.map(|builder| match self.loopback_http {
+            true => builder.danger_allow_http_loopback(),
+            false => builder,
+        }))
+    }
+}

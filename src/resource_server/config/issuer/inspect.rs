@@ -1,0 +1,73 @@
+//! What the settings of an issuer say, for the program `introspect`.
+
+use super::{
+    super::{
+        inspect::{ClientSettings, IssuerSettings},
+        reader::Secret,
+    },
+    Client, IssuerConfig, Means,
+};
+use crate::{
+    error::ConfigError,
+    introspection::{IntrospectionVerifier, IntrospectionVerifierBuilder},
+    jwt::Profile,
+};
+
+impl IssuerConfig {
+    pub(in super::super) fn inspect(&self) -> IssuerSettings {
+        let (jwt, remote) = (self.jwt.as_ref(), self.introspection.as_ref());
+        IssuerSettings {
+            issuer: self.name.clone(),
+            mode: match (jwt, remote) {
+                (Some(_), Some(_)) => "hybrid",
+                (None, Some(_)) => "introspect",
+                _ => "jwt",
+            },
+            jwks_uri: jwt.and_then(|jwt| jwt.jwks_uri.clone()),
+            jwks_file: jwt.and_then(|jwt| jwt.jwks_file.clone()),
+            algorithms: jwt.and_then(|jwt| jwt.algorithms.clone()),
+            generic: jwt.is_some_and(|jwt| matches!(jwt.profile, Some(Profile::Generic))),
+            audience_claim: jwt.is_some_and(|jwt| jwt.danger_audience_claim.is_some()),
+            endpoint: remote.and_then(|remote| remote.endpoint.clone()),
+            hint: remote.and_then(|remote| remote.hint.clone()),
+            timeout: remote.and_then(|remote| remote.timeout),
+            signed: remote.is_some_and(|remote| remote.signed),
+            default_audience: remote.is_some_and(|remote| remote.danger_default_audience.is_some()),
+            client: self.client.as_ref().map(Client::inspect),
+        }
+    }
+
+    /// The question alone, with nothing remembered, if there is one.
+    pub(in super::super) fn introspection(
+        &self,
+    ) -> Result<Option<IntrospectionVerifierBuilder>, ConfigError> {
+        let (Some(remote), Some(client)) = (&self.introspection, &self.client) else {
+            return Ok(None);
+        };
+        let builder = IntrospectionVerifier::builder(&*self.name, client.load()?);
+        Ok(Some(remote.settings()(builder)))
+    }
+}
+
+impl Client {
+    fn inspect(&self) -> ClientSettings {
+        ClientSettings {
+            method: match self.means {
+                Means::Basic => "basic",
+                Means::BasicRaw => "basic_raw",
+                Means::Bearer => "bearer",
+                Means::Post => "post",
+                Means::PrivateKeyJwt => "private_key_jwt",
+                Means::Secret => "secret",
+                Means::SecretJwt => "client_secret_jwt",
+            },
+            id: self.id.clone(),
+            place: match &self.secret {
+                Some(Secret::Env(name)) => format!("the variable {name}"),
+                Some(Secret::File(path)) => format!("the file {}", path.display()),
+                Some(Secret::Inline(_)) => "the configuration itself".to_owned(),
+                None => "nowhere".to_owned(),
+            },
+        }
+    }
+}

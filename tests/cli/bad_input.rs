@@ -1,0 +1,87 @@
+//! What people paste, and what pipes do.
+
+use std::process::Stdio;
+
+use crate::run::{at, command, good, run};
+
+#[tokio::test]
+async fn what_came_along_is_told_and_the_token_judged_without_it() {
+    let at = at();
+    for (pasted, code) in [
+        (format!("Bearer {}", good()), "scheme"),
+        (format!("\"{}\"", good()), "quotes"),
+        (good().replace('.', ".\n    "), "white_space"),
+        (good().replace('.', "%2E"), "percent_encoding"),
+        (good().replacen('.', "=.", 1), "padding"),
+        (format!("{{\"access_token\": \"{}\"}}", good()), "token_response"),
+    ] {
+        let ran = run(&["decode", "--at", &at, "--json"], &pasted).await;
+        let json = ran.json();
+        assert_eq!(json["cleaned"], serde_json::json!([code]), "{pasted}");
+        assert_eq!(json["kind"], "access_token");
+        let ran = run(&["decode", "--at", &at], &pasted).await;
+        assert!(ran.out.contains("The middleware would refuse this token as it was pasted"));
+    }
+}
+
+#[tokio::test]
+async fn garbage_is_told_from_a_token_and_not_shown() {
+    let garbage: Vec<u8> = (0..=255).collect();
+    let ran = run(&["decode"], &garbage).await;
+    ran.shows("bad-garbage");
+    run(&["decode"], "").await.shows("bad-nothing");
+    let ran = run(&["decode", "--json"], &garbage).await;
+    assert_eq!((ran.code, ran.json()["outcome"].as_str()), (2, Some("usage")));
+    let endless = vec![b'a'; 3 << 20];
+    let ran = run(&["decode"], &endless).await;
+    assert_eq!((ran.code, ran.err.contains("longer than any token")), (2, true), "{}", ran.err);
+}
+
+#[tokio::test]
+async fn the_command_line_is_checked() {
+    for arguments in [
+        &["decode", "--what"][..],
+        &["verify"],
+        &["verify", "--issuer", "https://as.example.com"],
+        &["explain"],
+        &["decode", "--at", "soon"],
+        &["decode", "--timeout", "0"],
+        &["decode", "--token-file", "a", "--token-env", "b"],
+        &["decode", "--token-env", "NOT_SET"],
+        &["decode", "--token-file", "/nonexistent"],
+        &["verify", "--issuer", "not a URL", "--audience", "a"],
+        &["verify", "--jwks", "/nonexistent", "--audience", "a"],
+        &["verify", "--pem", "Cargo.toml", "--audience", "a"],
+        &[],
+    ] {
+        let ran = run(arguments, "token").await;
+        assert_eq!((ran.code, &*ran.out), (2, ""), "{arguments:?}: {}", ran.err);
+        assert!(!ran.err.contains("panicked") && !ran.err.is_empty(), "{}", ran.err);
+    }
+}
+
+/// A reader that has seen enough, such as `head`, is no reason to complain.
+#[tokio::test]
+async fn a_closed_pipe_is_the_end() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let child = command(&["man"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::from(writer))
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let output = child.wait_with_output().await.unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn no_colour_goes_where_no_terminal_is() {
+    let ran = run(&["decode", "--at", &at()], good()).await;
+    assert!(!ran.out.contains('\u{1b}'));
+    let ran = run(&["decode", "--at", &at(), "--color", "always"], good()).await;
+    assert!(ran.out.contains('\u{1b}'));
+    let ran = run(&["decode", "--at", &at(), "--color", "always", "--json"], good()).await;
+    assert!(!ran.out.contains('\u{1b}'));
+}

@@ -1,0 +1,252 @@
+//! `introspect doctor`.
+
+use serde_json::Value;
+use tower_introspect::{
+    clock::UnixTime,
+    test_util::{AuthorizationServer, Endpoint, Fault},
+};
+
+use crate::{
+    front::{self, CA, Front},
+    run::{AUDIENCE, NOW, Ran, at, command, file, run, run_in},
+};
+
+async fn doctor(config: &str, more: &[&str]) -> Ran {
+    let at = at();
+    let known = ["doctor", "--at", &at, config];
+    let ran = run(&[&known, more].concat(), "").await;
+    assert!(!ran.screen().contains("s3cret"), "{}", ran.screen());
+    ran
+}
+
+fn codes(ran: &Ran) -> Vec<(String, String)> {
+    let json = ran.json();
+    let sections = json["sections"].as_array().unwrap();
+    let all = sections.iter().flat_map(|section| section["findings"].as_array().unwrap());
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    all.map(|finding| (text(&finding["code"]), text(&finding["level"]))).collect()
+}
+
+#[track_caller]
+fn has(ran: &Ran, code: &str, level: &str) {
+    let all = codes(ran);
+    let wanted = (code.to_owned(), level.to_owned());
+    assert!(all.contains(&wanted), "no {wanted:?}: {}", ran.screen());
+}
+
+/// A token that is good for so long from the time of all screens on.
+fn opaque(server: &AuthorizationServer, seconds: i64) -> String {
+    let token = server.opaque().audience(AUDIENCE).scope("read");
+    let token = token.issued_at(UnixTime::from_secs(NOW));
+    token.expires_at(UnixTime::from_secs(NOW + seconds)).mint()
+}
+
+#[tokio::test]
+async fn screens() {
+    let front = Front::start("good").await;
+    let server = &front.server;
+    front::without_known_keys(server);
+    let config = front::config("doctor", server.issuer(), "mode = \"hybrid\"\n");
+    let token = file("doctor.token", opaque(server, 600));
+    let healthy = ["--ca", CA, "--probe", "--token-file", &token];
+    doctor(&config, &healthy).await.steady(server).shows("doctor-ready");
+    let markdown = [&healthy[..], &["--markdown"]].concat();
+    doctor(&config, &markdown).await.steady(server).shows("doctor-markdown");
+    doctor(&config, &[]).await.steady(server).shows("doctor-untrusted");
+
+    let wrong = front::config("doctor-wrong", server.issuer(), "mode = \"introspect\"\n");
+    file("doctor-wrong.secret", "another");
+    doctor(&wrong, &["--ca", CA]).await.steady(server).shows("doctor-credentials");
+
+    server.inject(Endpoint::Discovery, Fault::hang());
+    let hangs = ["--ca", CA, "--timeout", "1"];
+    doctor(&config, &hangs).await.steady(server).shows("doctor-hanging");
+}
+
+#[tokio::test]
+async fn all_mistakes_of_a_configuration_are_told() {
+    let config = file(
+        "doctor-mistakes.toml",
+        "audience = \"\"\nleeway = 3\n\n[[issuer]]\nissuer = \"https://as.example.com\"\nmode = \"jwtt\"\n\n\
+         [[issuer]]\nissuer = \"http://x\"\nmode = \"introspect\"\nclient = { method = \"basic\" }\n",
+    );
+    doctor(&config, &[]).await.shows("doctor-mistakes");
+    let unset = front::config("doctor-unset", "https://as.example.com", "mode = \"introspect\"\n");
+    let _ = std::fs::remove_file(crate::run::scratch().join("doctor-unset.secret"));
+    let ran = doctor(&unset, &[]).await;
+    assert!(ran.code == 2 && ran.err.contains("client.secret"), "{}", ran.screen());
+    for garbage in [&b"\x00\xff\x80"[..], b"", b"[[issuer]\n"] {
+        assert_eq!(doctor(&file("doctor-garbage.toml", garbage), &[]).await.code, 2);
+    }
+    assert_eq!(doctor("/nowhere.toml", &[]).await.code, 2);
+}
+
+/// As `examples/forward_auth.rs` has it.
+#[tokio::test]
+async fn the_settings_may_be_a_table_beside_others() {
+    let (server, _listening) = front::plain().await;
+    front::without_known_keys(&server);
+    let nested = format!(
+        "listen = \"127.0.0.1:4180\"\n[resource_server]\naudience = \"{AUDIENCE}\"\n\
+         danger_allow_http_loopback = true\n[[resource_server.issuer]]\nissuer = \"{}\"\nmode = \"jwt\"\n",
+        server.issuer()
+    );
+    let ran = doctor(&file("doctor-nested.toml", nested), &[]).await;
+    assert_eq!(ran.code, 0, "{}", ran.screen());
+}
+
+#[tokio::test]
+async fn what_expires_is_told_before_it_does() {
+    let front = Front::start("good").await;
+    front::without_known_keys(&front.server);
+    let config = front::config("doctor-ends", front.server.issuer(), "mode = \"jwt\"\n");
+    let config = {
+        let text = std::fs::read_to_string(&config).unwrap();
+        let lines: Vec<_> = text.lines().filter(|line| !line.starts_with("client")).collect();
+        file("doctor-ends.toml", lines.join("\n"))
+    };
+    // The certificate is good until 2100-01-01. What time it is taken to be is for us; the connection
+    // goes by the real one.
+    for (at, level) in [
+        ("2099-11-30T00:00:00Z", "good"),
+        ("2099-12-20T00:00:00Z", "warning"),
+        ("2100-01-02T00:00:00Z", "bad"),
+    ] {
+        let arguments = ["doctor", "--json", "--at", at, "--ca", CA, &config];
+        let ran = run(&arguments, "").await;
+        has(&ran, "tls_certificate_expires", level);
+        assert_eq!(ran.code, i32::from(level == "bad"), "{}", ran.screen());
+        let runbook = &ran.json()["runbook"]["expires"][0];
+        assert_eq!(runbook["at"], "2100-01-01T00:00:00Z", "{}", ran.screen());
+    }
+    for certificate in ["expired", "future", "other-name"] {
+        let front = Front::start(certificate).await;
+        let config = front::config("doctor-tls", front.server.issuer(), "mode = \"hybrid\"\n");
+        let ran = doctor(&config, &["--ca", CA, "--json"]).await;
+        has(&ran, "tls", "bad");
+        assert_eq!(ran.code, 1, "{}", ran.screen());
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_metadata_and_keys() {
+    let (server, _listening) = front::plain().await;
+    front::without_known_keys(&server);
+    let config = front::config("doctor-faults", server.issuer(), "mode = \"hybrid\"\n");
+    let look = async || doctor(&config, &["--json", "--timeout", "2"]).await;
+    assert_eq!(look().await.code, 0);
+    for (endpoint, fault, code, level, exit) in [
+        (Endpoint::Jwks, Fault::html(), "keys_html", "bad", 1),
+        (Endpoint::Jwks, Fault::redirect("https://other.example.com/"), "keys_redirect", "bad", 1),
+        (Endpoint::Jwks, Fault::oversize(1 << 20), "keys_too_large", "bad", 1),
+        (Endpoint::Jwks, Fault::hang(), "unreachable", "unknown", 3),
+        (Endpoint::Discovery, Fault::html(), "metadata_no_json", "bad", 1),
+        (
+            Endpoint::Discovery,
+            Fault::redirect("https://other.example.com/"),
+            "metadata_redirect",
+            "warning",
+            1,
+        ),
+        (Endpoint::Introspection, Fault::html(), "introspection_out_of_protocol", "bad", 1),
+        (Endpoint::Introspection, Fault::close(), "introspection_unreachable", "unknown", 3),
+        (Endpoint::Introspection, Fault::hang(), "timeout", "unknown", 3),
+    ] {
+        server.inject(endpoint, fault);
+        let ran = look().await;
+        server.clear(endpoint);
+        has(&ran, code, level);
+        assert_eq!(ran.code, exit, "{code}: {}", ran.screen());
+    }
+    server.set_metadata("introspection_endpoint", Value::Null);
+    has(&look().await, "no_introspection_endpoint", "bad");
+    server.set_metadata("introspection_endpoint", server.url(Endpoint::Introspection));
+    server
+        .set_metadata("introspection_endpoint_auth_methods_supported", serde_json::json!(["none"]));
+    has(&look().await, "auth_method_not_offered", "warning");
+    server.set_metadata("issuer", format!("{}/", server.issuer()));
+    let ran = look().await;
+    has(&ran, "issuer_mismatch", "bad");
+    assert!(ran.out.contains("only the slash at the end differs"), "{}", ran.out);
+    assert!(server.strays().is_empty());
+}
+
+#[tokio::test]
+async fn a_rotation_shows_in_two_reports() {
+    let (server, _listening) = front::plain().await;
+    let config = front::config("doctor-since", server.issuer(), "mode = \"hybrid\"\n");
+    let since = async |name: &str, before: &str| {
+        let mut arguments = vec!["--json"];
+        if !before.is_empty() {
+            arguments.extend(["--since", before]);
+        }
+        let ran = doctor(&config, &arguments).await;
+        let path = file(name, &ran.out);
+        (ran, path)
+    };
+    let (_, first) = since("doctor-first.json", "").await;
+    has(&since("doctor-same.json", &first).await.0, "keys_unchanged", "good");
+    server.rotate_keys();
+    let (ran, second) = since("doctor-second.json", &first).await;
+    has(&ran, "key_new", "note");
+    has(&ran, "rotation_under_way", "note");
+    server.remove_old_keys();
+    let (ran, _) = since("doctor-third.json", &second).await;
+    has(&ran, "key_withdrawn", "warning");
+    assert_eq!(since("doctor-none.json", &config).await.0.code, 2, "it is no report");
+}
+
+#[tokio::test]
+async fn a_server_that_believes_anything_is_not_ready() {
+    let (server, _listening) = front::plain().await;
+    let config = front::config("doctor-lax", server.issuer(), "mode = \"introspect\"\n");
+    let answer = |body: &'static str| {
+        let mut answer = http::Response::new(bytes::Bytes::from_static(body.as_bytes()));
+        let json = http::HeaderValue::from_static("application/json");
+        answer.headers_mut().insert(http::header::CONTENT_TYPE, json);
+        Fault::respond(answer)
+    };
+    server.inject(Endpoint::Introspection, answer("{\"active\":true}"));
+    let ran = doctor(&config, &["--json"]).await;
+    has(&ran, "active_to_nonsense", "bad");
+    assert_eq!(ran.code, 1);
+    server.clear(Endpoint::Introspection);
+    server.inject(Endpoint::Introspection, answer("{\"active\":false}"));
+    let ran = doctor(&config, &["--json", "--probe"]).await;
+    has(&ran, "no_credentials_needed", "warning");
+    has(&ran, "wrong_secret_taken", "bad");
+}
+
+#[tokio::test]
+async fn memory_is_held_against_lifetimes() {
+    let (server, _listening) = front::plain().await;
+    let more = "mode = \"introspect\"\n";
+    let short = file("doctor-short", opaque(&server, 20));
+    let config = front::config("doctor-memory", server.issuer(), more);
+    let ran = doctor(&config, &["--json", "--token-file", &short]).await;
+    has(&ran, "max_age_longer_than_tokens", "warning");
+    has(&ran, "leeway_longer_than_tokens", "warning");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let config = file(
+        "doctor-stale.toml",
+        format!("max_age_seconds = 0\nstale_if_error_seconds = 60\n{text}"),
+    );
+    has(&doctor(&config, &["--json"]).await, "stale_if_error", "warning");
+    // What nobody gave is not known, and not guessed.
+    has(&doctor(&config, &["--json"]).await, "no_lifetimes", "note");
+}
+
+#[tokio::test]
+async fn proxies_closed_pipes_and_credentials_in_them() {
+    let (server, _listening) = front::plain().await;
+    let config = front::config("doctor-proxy", server.issuer(), "mode = \"introspect\"\n");
+    let proxy = [("HTTP_PROXY", "http://user:s3cret@127.0.0.1:1")];
+    let ran = run_in(&proxy, &["doctor", &config], "").await;
+    assert!(ran.out.contains("is reached through http://127.0.0.1:1"), "{}", ran.screen());
+    assert!(ran.code == 3 && !ran.screen().contains("s3cret"), "{}", ran.screen());
+    // Whoever reads the first line only has seen enough: the exit code stays.
+    let mut child = command(&["doctor", &config]);
+    let mut child = child.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().await.unwrap().code(), Some(0));
+}

@@ -1,0 +1,114 @@
+//! `introspect explain`.
+
+use serde_json::json;
+use tower_introspect::{
+    clock::UnixTime,
+    test_util::{AuthorizationServer, Client, Endpoint, Fault},
+};
+
+use crate::run::{
+    AUDIENCE, ISSUER, NOW, Ran, at, claims, file, good, header, id_claims, jwks, run, sign, with,
+};
+
+/// A service that verifies JWTs with the keys in a file.
+fn config() -> String {
+    file(
+        "service.toml",
+        format!(
+            "audience = \"{AUDIENCE}\"\nrequired_scopes = [\"read\"]\n\n[[issuer]]\n\
+             issuer = \"{ISSUER}\"\nmode = \"jwt\"\njwks_file = \"{}\"\n",
+            jwks()
+        ),
+    )
+}
+
+async fn explain(config: &str, token: &str, more: &[&str]) -> Ran {
+    let at = at();
+    run(&[&["explain", "--at", &at, "--config", config], more].concat(), token).await
+}
+
+#[tokio::test]
+async fn screens() {
+    let config = config();
+    let request = ["--method", "POST", "--path", "/payments?x=1"];
+    explain(&config, &good(), &request).await.shows("explain-accepted");
+    let id = sign(&with(header(), json!({"typ": "JWT"})), &id_claims());
+    explain(&config, &id, &[]).await.shows("explain-id-token");
+    explain(&config, "", &["--no-token"]).await.shows("explain-no-token");
+    let scope = sign(&header(), &with(claims(), json!({"scope": "write"})));
+    explain(&config, &scope, &[]).await.shows("explain-scope");
+    explain(&config, &good(), &["--header", "Authorization: Basic dTpw"])
+        .await
+        .shows("explain-twice");
+    explain(&config, &good(), &["--json"]).await.shows("explain-json");
+}
+
+#[tokio::test]
+async fn a_configuration_beside_others_is_found() {
+    let flat = std::fs::read_to_string(config()).unwrap();
+    let text = format!(
+        "listen = \"127.0.0.1:1\"\n[resource_server]\n{}",
+        flat.replace("[[issuer]]", "[[resource_server.issuer]]")
+    );
+    let nested = file("forward.toml", text);
+    let ran = explain(&nested, &good(), &[]).await;
+    assert_eq!(ran.code, 0, "{}", ran.screen());
+}
+
+#[tokio::test]
+async fn every_mistake_is_told_with_its_place() {
+    let wrong = file(
+        "wrong.toml",
+        "audience = 7\nleeway_second = 3\n\n[[issuer]]\nissuer = \"https://as.example.com\"\n\
+         mode = \"jwts\"\nclient = { method = \"basic\", danger_secret = \"s3cret\", secret_env = \"X\" }\n",
+    );
+    let ran = explain(&wrong, &good(), &[]).await;
+    ran.shows("explain-mistakes");
+    assert!(!ran.screen().contains("s3cret"));
+    let syntax = file("syntax.toml", "audience = \n[[issuer]\nmode = = \"s3cret\"\n");
+    let ran = explain(&syntax, &good(), &[]).await;
+    ran.shows("explain-syntax");
+    assert!(!ran.screen().contains("s3cret"));
+    let missing = file(
+        "missing.toml",
+        "audience = \"a\"\n[[issuer]]\nissuer = \"https://as.example.com\"\nmode = \"introspect\"\n\
+         client = { method = \"basic\", id = \"api\", secret_file = \"/nonexistent/secret\" }\n\
+         [[issuer]]\nissuer = \"http://as.example.com\"\nmode = \"jwt\"\n",
+    );
+    explain(&missing, &good(), &[]).await.shows("explain-missing");
+    let ran = explain("/nonexistent.toml", &good(), &[]).await;
+    assert_eq!((ran.code, ran.err.contains("No such file")), (2, true), "{}", ran.screen());
+}
+
+fn asking(server: &AuthorizationServer) -> String {
+    file(
+        "asking.toml",
+        format!(
+            "audience = \"{AUDIENCE}\"\ndanger_allow_http_loopback = true\n[[issuer]]\n\
+             issuer = \"{}\"\nmode = \"introspect\"\n\
+             client = {{ method = \"basic\", id = \"api\", danger_secret = \"s3cret\" }}\n",
+            server.issuer()
+        ),
+    )
+}
+
+#[tokio::test]
+async fn an_authorization_server_is_asked_as_the_service_asks_it() {
+    let (server, _listening) = AuthorizationServer::on_loopback().await.unwrap();
+    server.register(Client::new("api", "s3cret"));
+    let issuer = server.issuer().to_owned();
+    let config = asking(&server);
+    let token = server.opaque().subject("alice").audience(AUDIENCE).text("opaque-token");
+    let token =
+        token.expires_at(UnixTime::from_secs(NOW + 300)).issued_at(UnixTime::from_secs(NOW)).mint();
+    let words = [(&*issuer, ISSUER)];
+    explain(&config, &token, &[]).await.shows_with("explain-introspected", &words);
+    server.revoke(&token);
+    explain(&config, &token, &[]).await.shows_with("explain-revoked", &words);
+    server.register(Client::new("api", "another"));
+    let ran = explain(&config, &token, &[]).await;
+    ran.shows_with("explain-credentials", &words);
+    assert!(!ran.screen().contains("s3cret"));
+    server.inject(Endpoint::Introspection, Fault::status(http::StatusCode::SERVICE_UNAVAILABLE));
+    explain(&config, &token, &[]).await.shows_with("explain-unavailable", &words);
+}

@@ -1,0 +1,138 @@
+//! An authorization server behind TLS, and the screens of what it says, made steady.
+
+use std::sync::Arc;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{
+        ServerConfig,
+        crypto::aws_lc_rs::default_provider,
+        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    },
+};
+use tower_introspect::test_util::{AuthorizationServer, Client, Listening};
+
+use crate::run::{Ran, file};
+
+/// A server that shows the certificate `tls/NAME.pem`. It stops when this is dropped.
+pub(crate) struct Front {
+    pub(crate) server: AuthorizationServer,
+    _listening: Listening,
+    task: tokio::task::AbortHandle,
+}
+
+impl Front {
+    pub(crate) async fn start(certificate: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = AuthorizationServer::new(format!("https://localhost:{port}"))
+            .with_client(Client::new("api", "s3cret"));
+        let behind = server.listen().await.unwrap();
+        let acceptor = acceptor(certificate);
+        let address = behind.address();
+        let accepting = async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move {
+                    let Ok(mut client) = acceptor.accept(client).await else { return };
+                    let mut server = TcpStream::connect(address).await.unwrap();
+                    let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+                });
+            }
+        };
+        let task = tokio::spawn(accepting).abort_handle();
+        Self { server, _listening: behind, task }
+    }
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn acceptor(certificate: &str) -> TlsAcceptor {
+    let place = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cli/tls");
+    let certificate = CertificateDer::from_pem_file(format!("{place}/{certificate}.pem")).unwrap();
+    let key = PrivateKeyDer::from_pem_file(format!("{place}/test-only-key.pem")).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    TlsAcceptor::from(Arc::new(config))
+}
+
+/// The authority of all certificates.
+pub(crate) const CA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cli/tls/ca.pem");
+
+/// A server without TLS.
+pub(crate) async fn plain() -> (AuthorizationServer, Listening) {
+    let (server, listening) = AuthorizationServer::on_loopback().await.unwrap();
+    (server.with_client(Client::new("api", "s3cret")), listening)
+}
+
+/// Keys as they should be: without those of RSA, which everyone has.
+pub(crate) fn without_known_keys(server: &AuthorizationServer) {
+    for key in server.jwks()["keys"].as_array().unwrap() {
+        if key["kty"] == "RSA" {
+            server.remove_key(key["kid"].as_str().unwrap());
+        }
+    }
+}
+
+/// A configuration for one issuer, in a file of this name.
+pub(crate) fn config(name: &str, issuer: &str, more: &str) -> String {
+    let secret = file(&format!("{name}.secret"), "s3cret\n");
+    let loopback =
+        if issuer.starts_with("http:") { "danger_allow_http_loopback = true\n" } else { "" };
+    let text = format!(
+        "audience = \"https://api.example.com\"\n{loopback}\n[[issuer]]\nissuer = \"{issuer}\"\n\
+         client = {{ method = \"basic\", id = \"api\", secret_file = \"{secret}\" }}\n{more}"
+    );
+    file(&format!("{name}.toml"), text)
+}
+
+impl Ran {
+    /// Without what differs from run to run: ports, how long things took, the time of day.
+    pub(crate) fn steady(self, server: &AuthorizationServer) -> Self {
+        let steady = |text: String| {
+            let authority = server.issuer().split("://").nth(1).unwrap();
+            let text = text.replace(server.issuer(), "https://as.example.com");
+            let text = text.replace(authority, "as.example.com").replace(CA, "ca.pem");
+            let lines = text.lines().map(|line| {
+                let line = before(line, " ms");
+                // The header of an answer.
+                let date = line.trim_start().starts_with("date ") && line.contains(" GMT");
+                // That of a signed answer.
+                let iat = line.starts_with("    iat: ");
+                if date {
+                    "  date            (now)".to_owned()
+                } else if iat {
+                    "    iat: (now)".to_owned()
+                } else {
+                    line
+                }
+            });
+            lines.map(|line| line + "\n").collect()
+        };
+        Self { code: self.code, out: steady(self.out), err: steady(self.err) }
+    }
+}
+
+/// Takes for `N` the numbers before a unit.
+fn before(line: &str, unit: &str) -> String {
+    let mut parts: Vec<_> = line.split(unit).map(str::to_owned).collect();
+    let last = parts.pop().unwrap_or_default();
+    for part in &mut parts {
+        let digits = part.chars().rev().take_while(char::is_ascii_digit).count();
+        if digits > 0 {
+            part.truncate(part.len() - digits);
+            part.push('N');
+        }
+    }
+    parts.push(last);
+    parts.join(unit)
+}

@@ -1,0 +1,35 @@
+//! The help, the manual and the completions.
+
+use crate::run::run;
+
+const COMMANDS: [&str; 8] =
+    ["decode", "verify", "explain", "introspect", "doctor", "keys", "mint", "serve-as"];
+
+#[tokio::test]
+async fn screens() {
+    run(&["--help"], "").await.shows("help");
+    for command in COMMANDS {
+        run(&[command, "--help"], "").await.shows(&format!("help-{command}"));
+    }
+}
+
+#[tokio::test]
+async fn exit_codes_are_in_the_help_and_in_the_manual() {
+    for page in [&["--help"][..], &["man"]] {
+        let ran = run(page, "").await;
+        assert!(ran.out.contains("Exit codes"), "{}", ran.out);
+    }
+}
+
+#[tokio::test]
+async fn there_is_a_page_and_a_completion_of_each_command() {
+    for command in COMMANDS {
+        let page = run(&["man", command], "").await;
+        assert!(page.out.contains(".TH") && page.code == 0, "{}", page.screen());
+    }
+    assert_eq!(run(&["man", "nothing"], "").await.code, 2);
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let ran = run(&["completions", shell], "").await;
+        assert!(ran.out.contains("explain") && ran.code == 0, "{}", ran.screen());
+    }
+}
