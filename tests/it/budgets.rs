@@ -202,6 +202,13 @@ fn a_proof_costs_a_bounded_number_of_allocations() {
 }
 
 #[test]
+fn a_hook_for_refusals_costs_one_more() {
+    let mut service = layer(AtOnce::alice()).on_refusal(|_| {}).layer(Free);
+    let request = received(&[("authorization", "Bearer abc")]);
+    assert_eq!(allocations(&mut service, request), 2);
+}
+
+#[test]
 fn a_refusal_costs_little() {
     let mut service = layer(AtOnce::alice()).layer(Free);
     let refused = allocations(&mut service, received(&[("accept", "*/*")]));
