@@ -129,6 +129,20 @@ pub(crate) fn on(kind: ErrorKind, looks: &str) -> &'static [&'static str] {
             "The token is bound to a key (`cnf`), or comes under a scheme that says so: send the \
              proof, or have a bearer token issued.",
         ],
+        K::InvalidProof => &[
+            "Have the client make a new DPoP proof for each request: its method, its URL as clients \
+             see it, the hash of this token, the time of now.",
+            "If it does: see which check failed below; the URL configured here may be another than \
+             clients use.",
+        ],
+        K::NonceRequired => {
+            &["Have the client repeat the request with a proof that holds the nonce of the \
+             `DPoP-Nonce` header."]
+        }
+        K::ReplayUnavailable => &[
+            "See below why the proof could not be recorded: the store is away or full. The token and \
+             the proof may be good.",
+        ],
         K::InsufficientScope => &[
             "Have the client ask for the scope that is needed.",
             "If it did, the user or the authorization server did not grant it.",
@@ -186,6 +200,9 @@ mod tests {
             K::Revoked,
             K::NotIntrospectable,
             K::UnprovenPossession,
+            K::InvalidProof,
+            K::NonceRequired,
+            K::ReplayUnavailable,
             K::InsufficientScope,
             K::InsufficientAuthentication,
             K::Denied,
