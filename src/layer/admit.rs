@@ -1,8 +1,8 @@
 //! From a request to the verdict on it, whether that takes time or not.
 
 use http::{
-    HeaderMap, HeaderValue, Request, Response,
-    header::{AUTHORIZATION, CACHE_CONTROL},
+    HeaderMap, HeaderName, HeaderValue, Request, Response,
+    header::{AUTHORIZATION, CACHE_CONTROL, VARY},
 };
 
 use super::IntrospectLayer;
@@ -48,30 +48,54 @@ pub(super) enum Verdict {
 #[derive(Default)]
 pub(super) struct Closing(Option<Box<Final>>);
 
-enum Final {
+struct Final {
     /// A response to a request with its token in the query must not be stored by shared caches
     /// (RFC 6750 §2.3).
-    Private,
+    private: bool,
     /// A nonce rides on the response, which must then not be stored at all (RFC 9449 §8.2).
-    Nonce(HeaderValue),
+    nonce: Option<HeaderValue>,
+    /// The certificate of the client was told in this field (RFC 9440 §2.4).
+    varies_by: Option<HeaderName>,
+}
+
+impl Final {
+    const fn is_needed(&self) -> bool {
+        self.private || self.nonce.is_some() || self.varies_by.is_some()
+    }
 }
 
 impl Closing {
     pub(super) fn close<B>(&self, response: &mut Response<B>) {
-        let Some(rest) = self.0.as_deref().filter(|_| response.status().is_success()) else {
-            return;
-        };
+        let Some(rest) = self.0.as_deref() else { return };
+        let is_success = response.status().is_success();
         let headers = response.headers_mut();
-        match rest {
-            Final::Private => {
-                let private = HeaderValue::from_static("private");
-                headers.entry(CACHE_CONTROL).or_insert(private);
-            }
-            Final::Nonce(nonce) => {
+        match &rest.nonce {
+            Some(nonce) if is_success => {
                 headers.insert(DPOP_NONCE, nonce.clone());
                 headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
             }
+            _ if is_success && rest.private => {
+                let private = HeaderValue::from_static("private");
+                headers.entry(CACHE_CONTROL).or_insert(private);
+            }
+            _ => {}
         }
+        if let Some(name) = &rest.varies_by {
+            vary(headers, name);
+        }
+    }
+}
+
+/// Names `name` in `Vary`, once. A response that may not be stored needs none, but is none the worse.
+fn vary(headers: &mut HeaderMap, name: &HeaderName) {
+    let is_named = headers.get_all(VARY).into_iter().any(|value| {
+        let names = value.as_bytes().split(|byte| *byte == b',');
+        names
+            .map(<[u8]>::trim_ascii)
+            .any(|one| one == b"*" || one.eq_ignore_ascii_case(name.as_str().as_bytes()))
+    });
+    if !is_named {
+        headers.append(VARY, HeaderValue::from(name.clone()));
     }
 }
 
@@ -166,12 +190,13 @@ impl<V, R> IntrospectLayer<V, R> {
         if let Some(forward) = &self.settings.forward {
             forward.fill(admission.token(), request.headers_mut())?;
         }
+        let varies_by = admission.varies_by();
         let token = admission.token();
         telemetry::admitted(token.method().as_str(), token.decision_age());
         let nonce = admission.leave_with(request.extensions_mut());
-        self.cover_credentials(request.headers_mut());
-        let private = || (presentation.origin == Origin::Query).then_some(Final::Private);
-        Ok(Closing(nonce.map(Final::Nonce).or_else(private).map(Box::new)))
+        self.cover_credentials(request);
+        let rest = Final { private: presentation.origin == Origin::Query, nonce, varies_by };
+        Ok(Closing(rest.is_needed().then(|| Box::new(rest))))
     }
 
     pub(super) fn refuse<ReqB, ResB>(
@@ -192,7 +217,9 @@ impl<V, R> IntrospectLayer<V, R> {
     }
 
     /// What is not to be seen below is removed, or at least not shown.
-    pub(super) fn cover_credentials(&self, headers: &mut HeaderMap) {
+    pub(super) fn cover_credentials<B>(&self, request: &mut Request<B>) {
+        self.policy.proofs().strip(request);
+        let headers = request.headers_mut();
         for name in [AUTHORIZATION, DPOP] {
             if self.settings.remove_credentials {
                 headers.remove(name);

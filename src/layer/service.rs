@@ -100,7 +100,7 @@ where
                     .extensions_mut()
                     .insert(Anonymous::new(Arc::clone(shared.policy.challenges())));
                 telemetry::anonymous();
-                shared.cover_credentials(request.headers_mut());
+                shared.cover_credentials(&mut request);
                 ResponseFuture::calling(self.inner.call(request), Closing::default())
             }
             Ok(Credentials::Token(token)) => {

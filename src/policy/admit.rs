@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Extensions, HeaderValue};
+use http::{Extensions, HeaderName, HeaderValue};
 
 use super::VerifiedToken;
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Admission {
     token: VerifiedToken,
-    nonce: Option<HeaderValue>,
+    shown: Shown,
     proven: Option<Proven>,
 }
 
@@ -41,19 +41,31 @@ impl Admission {
     /// `Cache-Control: no-store`, as the client's gets old (RFC 9449 §8.2).
     #[must_use]
     pub const fn fresh_nonce(&self) -> Option<&HeaderValue> {
-        self.nonce.as_ref()
+        self.shown.nonce.as_ref()
     }
 
-    /// Leaves the token with the request. A layer within that looks at the same proof of the same
-    /// request will not take it for used.
+    /// The field that every response should name in `Vary`, unless it may not be stored anyway, as the
+    /// certificate of the client was told in it (RFC 9440 §2.4).
+    #[must_use]
+    pub fn varies_by(&self) -> Option<HeaderName> {
+        self.shown.varies_by()
+    }
+
+    /// Leaves the token with the request, and what was shown: a layer within that looks at the same
+    /// proof of the same request will not take it for used, nor miss a certificate whose field is taken
+    /// off.
     ///
     /// Gives the [fresh nonce](Self::fresh_nonce).
     pub fn leave_with(self, extensions: &mut Extensions) -> Option<HeaderValue> {
         if let Some(proven) = self.proven {
             extensions.insert(proven);
         }
+        #[cfg(all(feature = "mtls", feature = "_crypto"))]
+        if let Some(believed) = self.shown.believed {
+            extensions.insert(*believed);
+        }
         extensions.insert(self.token);
-        self.nonce
+        self.shown.nonce
     }
 }
 
@@ -95,12 +107,12 @@ pub(super) struct Judged {
 
 impl Judged {
     pub(super) fn settle(self) -> Admitting {
-        let Self { verdict, shown: Shown { pending, nonce } } = self;
-        let Some(pending) = pending.filter(|_| may_mark(&verdict)) else {
-            return Admitting::done(verdict.map(|token| Admission { token, nonce, proven: None }));
+        let Self { verdict, mut shown } = self;
+        let Some(pending) = shown.pending.take().filter(|_| may_mark(&verdict)) else {
+            return Admitting::done(verdict.map(|token| Admission { token, shown, proven: None }));
         };
         let marking = pending.mark();
-        let rest = Rest { verdict, nonce, proven: pending.into_proven() };
+        let rest = Rest { verdict, shown, proven: pending.into_proven() };
         match marking.now_or_later() {
             Ok(outcome) => Admitting::done(rest.settle(outcome)),
             Err(marking) => {
@@ -123,15 +135,15 @@ fn may_mark(verdict: &Result<VerifiedToken, VerifyError>) -> bool {
 #[derive(Debug)]
 struct Rest {
     verdict: Result<VerifiedToken, VerifyError>,
-    nonce: Option<HeaderValue>,
+    shown: Shown,
     proven: Proven,
 }
 
 impl Rest {
     fn settle(self, outcome: Result<Marked, BoxError>) -> Result<Admission, VerifyError> {
-        let Self { verdict: judged, nonce, proven } = self;
+        let Self { verdict: judged, shown, proven } = self;
         step(Check::Possession, Detail::default, verdict(outcome))?;
-        judged.map(|token| Admission { token, nonce, proven: Some(proven) })
+        judged.map(|token| Admission { token, shown, proven: Some(proven) })
     }
 }
 

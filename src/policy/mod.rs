@@ -192,6 +192,18 @@ impl Policy {
         self.announced()
     }
 
+    /// Admits tokens that are bound to a client certificate, with that certificate (RFC 8705 §3).
+    ///
+    /// Without this, such tokens are refused. Others are still admitted, with a certificate and without,
+    /// unless [`require_binding`](Self::require_binding) is set. See [`Mtls`](crate::proof::Mtls).
+    #[cfg(all(feature = "mtls", feature = "_crypto"))]
+    #[cfg_attr(docsrs, doc(cfg(feature = "mtls")))]
+    #[must_use]
+    pub fn mtls(mut self, mtls: crate::proof::Mtls) -> Self {
+        self.proofs.mtls = Some(mtls);
+        self.announced()
+    }
+
     /// Refuses tokens that are bound to no key: a stolen token is then useless by itself.
     ///
     /// ```
@@ -213,8 +225,8 @@ impl Policy {
     /// are bound to a key, and that they and their proofs are signed by PS256, ES256 or EdDSA.
     ///
     /// How an introspected token is signed is not known here, and up to its authorization server.
-    #[cfg(all(feature = "dpop", feature = "_crypto"))]
-    #[cfg_attr(docsrs, doc(cfg(feature = "dpop")))]
+    #[cfg(all(any(feature = "dpop", feature = "mtls"), feature = "_crypto"))]
+    #[cfg_attr(docsrs, doc(cfg(any(feature = "dpop", feature = "mtls"))))]
     #[must_use]
     pub fn fapi2(mut self) -> Self {
         self.proofs.fapi2 = true;
@@ -233,6 +245,11 @@ impl Policy {
     pub fn advertise_scope(self, scope: &str) -> Self {
         let challenge = Challenge::clone(&self.terms.challenge);
         self.challenge(challenge.scope(Scope::parse(scope)))
+    }
+
+    /// What can be proven here, and what must.
+    pub(crate) const fn proofs(&self) -> &Proofs {
+        &self.proofs
     }
 
     pub(crate) fn challenges(&self) -> &Arc<Challenge> {

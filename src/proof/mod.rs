@@ -2,9 +2,9 @@
 //!
 //! Whether a token is bound says its issuer, by `cnf` in the token or in the answer to its
 //! introspection (RFC 7800 §3.1). Every member of it that is known must be satisfied: `jkt` by a DPoP
-//! proof ([`Dpop`], RFC 9449), `x5t#S256` by a client certificate (RFC 8705). A token that is bound in
-//! an unknown way only, or in one that is not configured, is refused, and none is ever taken for a
-//! bearer token.
+//! proof ([`Dpop`], RFC 9449), `x5t#S256` by a client certificate ([`Mtls`], RFC 8705). A token that is
+//! bound in an unknown way only, or in one that is not configured, is refused, and none is ever taken
+//! for a bearer token.
 //!
 //! ```
 //! use tower_introspect::{ErrorKind, IntrospectLayer, Policy, proof::Dpop, verify::verify_fn};
@@ -20,12 +20,19 @@
 
 #[cfg(all(feature = "dpop", feature = "_crypto"))]
 mod dpop;
+#[cfg(all(feature = "mtls", feature = "_crypto"))]
+mod mtls;
 mod replay;
 
 use std::fmt;
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, Request};
 
+#[cfg(all(feature = "mtls", feature = "_crypto"))]
+pub(crate) use self::mtls::Believed;
+#[cfg(all(feature = "mtls", feature = "_crypto"))]
+#[cfg_attr(docsrs, doc(cfg(feature = "mtls")))]
+pub use self::mtls::{CertificateField, Mtls, PeerCertificate};
 pub use self::replay::{Mark, Marked, Marking, ReplayStore};
 pub(crate) use self::replay::{Pending, Proven, verdict};
 #[cfg(all(feature = "dpop", feature = "_crypto"))]
@@ -115,6 +122,8 @@ impl fmt::Debug for Presented<'_> {
 pub(crate) struct Proofs {
     #[cfg(all(feature = "dpop", feature = "_crypto"))]
     pub(crate) dpop: Option<Dpop>,
+    #[cfg(all(feature = "mtls", feature = "_crypto"))]
+    pub(crate) mtls: Option<Mtls>,
     /// Tokens that are bound to nothing are refused.
     pub(crate) required: bool,
     /// Only with the algorithms of [`FAPI2`].
@@ -133,6 +142,26 @@ pub(crate) struct Shown {
     pub(crate) pending: Option<Pending>,
     /// A nonce for the next proof, as that of this one gets old.
     pub(crate) nonce: Option<HeaderValue>,
+    /// The certificate that a proxy was believed.
+    #[cfg(all(feature = "mtls", feature = "_crypto"))]
+    pub(crate) believed: Option<Box<Believed>>,
+}
+
+impl Shown {
+    /// Both of what a certificate and a proof have shown.
+    fn and(self, proven: Self) -> Self {
+        #[cfg(all(feature = "mtls", feature = "_crypto"))]
+        let proven = Self { believed: self.believed, ..proven };
+        proven
+    }
+
+    /// The field that the response varies by.
+    pub(crate) fn varies_by(&self) -> Option<HeaderName> {
+        #[cfg(all(feature = "mtls", feature = "_crypto"))]
+        return self.believed.as_ref().map(|believed| believed.field());
+        #[cfg(not(all(feature = "mtls", feature = "_crypto")))]
+        None
+    }
 }
 
 impl Proofs {
@@ -169,15 +198,28 @@ impl Proofs {
             }
             _ => {}
         }
-        // The certificate first: comparing it costs nothing and marks nothing.
-        if certificate.is_some() {
-            return refuse("the token is bound to a certificate, of which none is looked for");
-        }
+        // The certificate first: comparing it costs little and marks nothing.
+        let shown = match certificate {
+            Some(thumbprint) => self.check_certificate(thumbprint, presented)?,
+            None => Shown::default(),
+        };
         match jkt {
-            Some(jkt) => self.check_dpop(jkt, presented, now),
-            None => Ok(Shown::default()),
+            Some(jkt) => self.check_dpop(jkt, presented, now).map(|proven| shown.and(proven)),
+            None => Ok(shown),
         }
     }
+
+    /// Takes what says who the client is off a request that goes on.
+    #[cfg(all(feature = "mtls", feature = "_crypto"))]
+    pub(crate) fn strip<B>(&self, request: &mut Request<B>) {
+        if let Some(mtls) = &self.mtls {
+            mtls.strip(request);
+        }
+    }
+
+    #[cfg(not(all(feature = "mtls", feature = "_crypto")))]
+    #[expect(clippy::unused_self, reason = "with the feature there is something to take off")]
+    pub(crate) const fn strip<B>(&self, _: &mut Request<B>) {}
 
     /// Tells clients by which schemes tokens are taken.
     #[cfg(all(feature = "dpop", feature = "_crypto"))]
@@ -185,13 +227,44 @@ impl Proofs {
         let Some(dpop) = &self.dpop else { return challenge };
         let challenge = challenge.dpop(dpop.names(self.fapi2));
         // Where a certificate can't bind a token, none is of use under `Bearer`.
-        if self.required { challenge.without_bearer() } else { challenge }
+        let bearer = !self.required || self.takes_certificates();
+        challenge.bearer(bearer)
     }
 
     #[cfg(not(all(feature = "dpop", feature = "_crypto")))]
     #[expect(clippy::unused_self, reason = "with the feature there is another scheme")]
     pub(crate) const fn announce(&self, challenge: Challenge) -> Challenge {
         challenge
+    }
+
+    /// Whether tokens can be bound to a certificate.
+    #[cfg(all(feature = "mtls", feature = "_crypto"))]
+    pub(crate) const fn takes_certificates(&self) -> bool {
+        self.mtls.is_some()
+    }
+
+    #[cfg(not(all(feature = "mtls", feature = "_crypto")))]
+    #[expect(clippy::unused_self, reason = "with the feature they can")]
+    pub(crate) const fn takes_certificates(&self) -> bool {
+        false
+    }
+
+    #[cfg(all(feature = "mtls", feature = "_crypto"))]
+    fn check_certificate(
+        &self,
+        thumbprint: &str,
+        presented: Option<&Presented<'_>>,
+    ) -> Result<Shown, VerifyError> {
+        match (&self.mtls, presented) {
+            (Some(mtls), Some(presented)) => mtls.check(thumbprint, presented),
+            _ => refuse("the token is bound to a certificate, of which none is looked for"),
+        }
+    }
+
+    #[cfg(not(all(feature = "mtls", feature = "_crypto")))]
+    #[expect(clippy::unused_self, reason = "with the feature there is something to look for")]
+    fn check_certificate(&self, _: &str, _: Option<&Presented<'_>>) -> Result<Shown, VerifyError> {
+        refuse("the token is bound to a certificate, of which none is looked for")
     }
 
     #[cfg(all(feature = "dpop", feature = "_crypto"))]

@@ -122,6 +122,20 @@ impl ResourceServerBuilder {
         self.policy(|policy| policy.dpop(dpop))
     }
 
+    /// Admits tokens that are bound to a client certificate. See [`Policy::mtls`].
+    ///
+    /// ```
+    /// use tower_introspect::{ResourceServer, proof::Mtls};
+    ///
+    /// let builder = ResourceServer::builder("https://api.example.com").mtls(Mtls::new());
+    /// # let _ = builder;
+    /// ```
+    #[cfg(all(feature = "mtls", feature = "_crypto"))]
+    #[cfg_attr(docsrs, doc(cfg(feature = "mtls")))]
+    pub fn mtls(self, mtls: crate::proof::Mtls) -> Self {
+        self.policy(|policy| policy.mtls(mtls))
+    }
+
     /// Refuses tokens that are bound to no key. See [`Policy::require_binding`].
     pub fn require_binding(self) -> Self {
         self.policy(Policy::require_binding)

@@ -94,6 +94,12 @@ impl Challenge {
         self
     }
 
+    /// Says whether bearer tokens are of use here.
+    pub(crate) const fn bearer(mut self, bearer: bool) -> Self {
+        self.bearer = bearer;
+        self
+    }
+
     /// The first of [`headers`](Self::headers) where it is not known how the client authenticates:
     /// the only one where one scheme is spoken.
     #[must_use]

@@ -30,6 +30,7 @@ mod memory;
 mod metadata;
 mod metrics;
 mod modes;
+mod mtls;
 mod museum;
 mod overheard;
 mod readiness;

@@ -258,7 +258,7 @@ impl Dpop {
         let pending = Pending::new(&inner.store, mark);
         let settled = head.extension::<Proven>().is_some_and(|done| pending.is_settled_by(done));
         let nonce = proof.is_aging.then(|| inner.nonces.make(now.wall())).flatten();
-        Ok(Shown { pending: (!settled).then_some(pending), nonce })
+        Ok(Shown { pending: (!settled).then_some(pending), nonce, ..Shown::default() })
     }
 
     fn with(mut self, change: impl FnOnce(&mut Inner)) -> Self {

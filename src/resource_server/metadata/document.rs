@@ -98,6 +98,10 @@ impl ProtectedResourceMetadata {
         }
         self.list("authorization_servers", servers);
 
+        if known.policy.proofs().takes_certificates() {
+            self.members.insert("tls_client_certificate_bound_access_tokens".into(), true.into());
+        }
+
         let keys = self.members.get("jwks_uri").and_then(Value::as_str);
         if let Some(Err(not)) = keys.map(|url| Endpoint::parse(url, known.loopback_http)) {
             self.problems.push("jwks_uri", format!("it is {not}"));

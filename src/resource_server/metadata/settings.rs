@@ -197,7 +197,8 @@ impl ProtectedResourceMetadata {
         self
     }
 
-    /// States that tokens are bound to client certificates (RFC 8705 §3).
+    /// States that tokens are bound to client certificates (RFC 8705 §3). Where
+    /// [`Policy::mtls`](crate::Policy::mtls) is set, it is stated in any case.
     pub fn tls_client_certificate_bound_access_tokens(mut self, bound: bool) -> Self {
         self.flag("tls_client_certificate_bound_access_tokens", bound);
         self

@@ -1,0 +1,202 @@
+//! The fields in which proxies tell the certificate of their client.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use http::{HeaderMap, HeaderName};
+
+use super::certificate::{MAX_BYTES, PeerCertificate};
+
+const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
+const CLIENT_CERT_CHAIN: HeaderName = HeaderName::from_static("client-cert-chain");
+const XFCC: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
+
+/// What only a proxy may say about a client.
+pub(super) const FIELDS: [HeaderName; 3] = [CLIENT_CERT, CLIENT_CERT_CHAIN, XFCC];
+
+/// The longest certificate in base64.
+const MAX_BASE64: usize = MAX_BYTES.div_ceil(3) * 4;
+
+/// The longest value of `X-Forwarded-Client-Cert`: it may hold a chain.
+const MAX_XFCC: usize = 64 << 10;
+
+/// The field in which a proxy tells the certificate of its client.
+///
+/// One is chosen, as a proxy that writes one takes no other off what its clients send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CertificateField {
+    /// `Client-Cert`: the certificate as RFC 9440 §2.2 has it, `:base64 of DER:`.
+    ClientCert,
+    /// `X-Forwarded-Client-Cert` as Envoy writes it, of which `Hash` is read: the digest of the
+    /// certificate.
+    ///
+    /// Envoy must be set to replace what its clients send (`SANITIZE_SET`). A value of several elements is
+    /// not taken, since the client may have written any of them.
+    Xfcc,
+}
+
+impl CertificateField {
+    pub(super) const fn name(self) -> HeaderName {
+        match self {
+            Self::ClientCert => CLIENT_CERT,
+            Self::Xfcc => XFCC,
+        }
+    }
+
+    /// The certificate that a trusted proxy tells.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none. What is malformed may be the proxy's fault or that of a client it did not
+    /// clean up after; in either case no certificate was shown.
+    pub(super) fn read(self, headers: &HeaderMap) -> Result<PeerCertificate, &'static str> {
+        let mut values = headers.get_all(self.name()).into_iter();
+        let Some(value) = values.next() else { return Err("the proxy tells of no certificate") };
+        // RFC 9440 §2.2: it must not occur several times.
+        if values.next().is_some() {
+            return Err("there are several fields about the certificate");
+        }
+        let value = value.as_bytes();
+        match self {
+            Self::ClientCert => client_cert(value).ok_or("`Client-Cert` is no certificate"),
+            Self::Xfcc => {
+                xfcc(value).ok_or("`X-Forwarded-Client-Cert` is not about one certificate")
+            }
+        }
+    }
+}
+
+/// The only form there is: no list, no parameter, and the padding that whoever writes it must write (RFC
+/// 8941 §4.1.8).
+fn client_cert(value: &[u8]) -> Option<PeerCertificate> {
+    let [b':', base64 @ .., b':'] = value else { return None };
+    if base64.len() > MAX_BASE64 {
+        return None;
+    }
+    PeerCertificate::from_der(&STANDARD.decode(base64).ok()?)
+}
+
+/// One element with one `Hash`.
+///
+/// Envoy writes names that the client chose, those in its certificate, without quotes: what looks like a
+/// second element or a second `Hash` may be part of one.
+fn xfcc(value: &[u8]) -> Option<PeerCertificate> {
+    if value.len() > MAX_XFCC {
+        return None;
+    }
+    let mut hash = None;
+    let mut rest = value;
+    loop {
+        let (key, after) = split_at_byte(rest, b'=')?;
+        let (text, after) = match after {
+            [b'"', quoted @ ..] => unquoted(quoted)?,
+            plain => plain.split_at(
+                plain.iter().position(|byte| b";,".contains(byte)).unwrap_or(plain.len()),
+            ),
+        };
+        if key.eq_ignore_ascii_case(b"Hash") && hash.replace(digest(text)?).is_some() {
+            return None;
+        }
+        match after {
+            [] => return hash.map(PeerCertificate::from_digest),
+            [b';', more @ ..] => rest = more,
+            // A second element, or text behind a quote.
+            _ => return None,
+        }
+    }
+}
+
+/// A name of letters, and what follows `separator`.
+fn split_at_byte(text: &[u8], separator: u8) -> Option<(&[u8], &[u8])> {
+    let at = text.iter().position(|byte| *byte == separator)?;
+    let (name, rest) = text.split_at(at);
+    let is_name = !name.is_empty() && name.iter().all(u8::is_ascii_alphabetic);
+    Some((name, rest.get(1..)?)).filter(|_| is_name)
+}
+
+/// What is left of a quoted text, and what follows it. Quotes within have a backslash before them.
+fn unquoted(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut escaped = false;
+    let end = text.iter().position(|byte| {
+        let ends = *byte == b'"' && !escaped;
+        escaped = *byte == b'\\' && !escaped;
+        ends
+    })?;
+    let (inner, rest) = text.split_at(end);
+    Some((inner, rest.get(1..)?))
+}
+
+/// A SHA-256 digest in hexadecimal digits.
+fn digest(text: &[u8]) -> Option<[u8; 32]> {
+    let digits: &[u8; 64] = text.try_into().ok()?;
+    let mut digest = [0; 32];
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    for (byte, pair) in digest.iter_mut().zip(digits.chunks_exact(2)) {
+        let [high, low] = pair else { return None };
+        *byte = digit(*high)? << 4 | digit(*low)?;
+    }
+    Some(digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HASH: &str = "b1a2c3d4e5f60718293a4b5c6d7e8f90b1a2c3d4e5f60718293a4b5c6d7e8f90";
+
+    fn is_taken(text: &str) -> bool {
+        xfcc(text.replace("HASH", HASH).as_bytes()).is_some()
+    }
+
+    #[test]
+    fn xfcc_is_one_element_with_one_hash() {
+        for good in [
+            "Hash=HASH",
+            "hash=HASH",
+            "By=spiffe://a/b;Hash=HASH;Subject=\"CN=a,O=\\\"b;Hash=x\\\"\";URI=spiffe://c;DNS=d",
+            "Hash=HASH;Cert=\"-----BEGIN%20CERTIFICATE-----%0A\"",
+            "Hash=HASH;Subject=\"\";URI=",
+            "Hash=HASH;Subject=\"\\\\\"",
+        ] {
+            assert!(is_taken(good), "{good}");
+        }
+        for bad in [
+            "",
+            "Hash",
+            "Hash=",
+            "Hash=HASH;",
+            "=HASH",
+            "By=a",
+            "Hash=HAS",
+            "Hash=HASH0",
+            "Hash= HASH",
+            "Hash=HASH,Hash=HASH",
+            "Hash=HASH;Hash=HASH",
+            "Hash=HASH,",
+            ",Hash=HASH",
+            // Of a name in the certificate.
+            "Hash=HASH;URI=spiffe://a,Hash=HASH",
+            "Hash=HASH;DNS=a;Hash=HASH",
+            // A quote that the client opened.
+            "X=\",By=a;Hash=HASH;Subject=\"CN=a\"",
+            "Subject=\"a\"b;Hash=HASH",
+            "Subject=\"Hash=HASH",
+            "Subject=\"\\\";Hash=HASH",
+        ] {
+            assert!(!is_taken(bad), "{bad}");
+        }
+        let long = |len: usize| format!("Hash=HASH;Chain={}", "a".repeat(len));
+        assert!(is_taken(&long(60_000)));
+        assert!(!is_taken(&long(65_536)));
+    }
+
+    #[test]
+    fn a_digest_has_64_digits_of_either_case() {
+        assert_eq!(
+            digest(HASH.as_bytes()).map(|digest| digest[..3].to_vec()),
+            Some(vec![0xb1, 0xa2, 0xc3])
+        );
+        assert_eq!(digest(HASH.to_uppercase().as_bytes()), digest(HASH.as_bytes()));
+        assert_eq!(digest(HASH.replace('b', "g").as_bytes()), None);
+        assert_eq!(digest(HASH.replacen("b1", "+1", 1).as_bytes()), None);
+    }
+}

@@ -1,0 +1,152 @@
+use std::{fmt, net::IpAddr};
+
+use crate::error::ConfigError;
+
+/// Addresses that begin with the same bits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Network {
+    address: IpAddr,
+    bits: u8,
+}
+
+/// # Errors
+///
+/// Everything that is no network, and that there is none.
+pub(super) fn parse_all<'a>(
+    texts: impl IntoIterator<Item = &'a str>,
+) -> Result<Vec<Network>, ConfigError> {
+    let mut problems = ConfigError::new();
+    let mut networks = Vec::new();
+    for text in texts {
+        match Network::parse(text) {
+            Ok(network) => networks.push(network),
+            Err(problem) => problems.push("proxies", format!("`{text}` {problem}")),
+        }
+    }
+    if networks.is_empty() && problems.problems().next().is_none() {
+        problems.push("proxies", "there is none");
+    }
+    problems.or_ok(networks)
+}
+
+impl Network {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        const NOT: &str = "is no address or network";
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) => {
+                // What else parses as a number: `+8`, `08`.
+                let plain = bits.bytes().all(|byte| byte.is_ascii_digit())
+                    && (bits == "0" || !bits.starts_with('0'));
+                (address, Some(bits.parse::<u8>().ok().filter(|_| plain).ok_or(NOT)?))
+            }
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| NOT)?;
+        let bits = bits.unwrap_or_else(|| width(address));
+        if bits > width(address) {
+            return Err(NOT);
+        }
+        if bits == 0 {
+            return Err("is everyone");
+        }
+        // The same network under its own name, where it is one of IPv4 (RFC 4291 §2.5.5.2).
+        let network = match address.to_canonical() {
+            own if width(own) == width(address) => Self { address, bits },
+            own => match bits.checked_sub(96) {
+                Some(0) | None => return Err("is more than all of IPv4"),
+                Some(bits) => Self { address: own, bits },
+            },
+        };
+        if masked(network.address, network.bits) != value(network.address) {
+            return Err("has bits beyond its prefix");
+        }
+        Ok(network)
+    }
+
+    /// Whether `address` is one of it, also as a socket of both families writes it.
+    pub(super) fn has(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        width(address) == width(self.address) && masked(address, self.bits) == value(self.address)
+    }
+}
+
+impl fmt::Debug for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.bits)
+    }
+}
+
+const fn width(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
+}
+
+fn value(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => u32::from(address).into(),
+        IpAddr::V6(address) => address.into(),
+    }
+}
+
+/// The first `bits` of an address, and zeros.
+fn masked(address: IpAddr, bits: u8) -> u128 {
+    let rest = u32::from(width(address).saturating_sub(bits));
+    value(address).checked_shr(rest).and_then(|kept| kept.checked_shl(rest)).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn has(network: &str, address: &str) -> bool {
+        Network::parse(network).unwrap().has(address.parse().unwrap())
+    }
+
+    #[test]
+    fn an_address_is_in_its_network_only() {
+        for (network, within, without) in [
+            ("10.1.2.3", "10.1.2.3", "10.1.2.4"),
+            ("10.1.2.0/24", "10.1.2.255", "10.1.3.0"),
+            ("10.0.0.0/8", "10.255.0.1", "11.0.0.0"),
+            ("128.0.0.0/1", "255.255.255.255", "127.255.255.255"),
+            ("2001:db8::/32", "2001:db8:ffff::1", "2001:db9::"),
+            ("::1", "::1", "::2"),
+            // As seen by a socket of both families.
+            ("10.1.2.3", "::ffff:10.1.2.3", "::ffff:10.1.2.4"),
+            ("::ffff:10.1.2.0/120", "10.1.2.9", "10.1.3.9"),
+            // The same bits, of the other family.
+            ("0.0.0.1", "0.0.0.1", "::1"),
+            ("::1", "::1", "0.0.0.1"),
+        ] {
+            assert!(has(network, within), "{network} {within}");
+            assert!(!has(network, without), "{network} {without}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_network_is_told() {
+        for (text, problem) in [
+            ("", "is no address or network"),
+            ("localhost", "is no address or network"),
+            ("10.1.2.3:80", "is no address or network"),
+            ("10.0.0.0/33", "is no address or network"),
+            ("10.0.0.0/+8", "is no address or network"),
+            ("10.0.0.0/08", "is no address or network"),
+            ("10.0.0.0/", "is no address or network"),
+            ("10.0.0.0/256", "is no address or network"),
+            ("::/129", "is no address or network"),
+            ("0.0.0.0/0", "is everyone"),
+            ("::/0", "is everyone"),
+            ("::ffff:0.0.0.0/96", "is more than all of IPv4"),
+            ("10.1.2.3/8", "has bits beyond its prefix"),
+            ("2001:db8::1/32", "has bits beyond its prefix"),
+        ] {
+            assert_eq!(Network::parse(text).unwrap_err(), problem, "{text}");
+        }
+        let told = |texts: &[&str]| parse_all(texts.iter().copied()).unwrap_err().to_string();
+        assert_eq!(told(&[]), "proxies: there is none");
+        assert_eq!(
+            told(&["::1", "a", "::/0"]),
+            "proxies: `a` is no address or network\nproxies: `::/0` is everyone"
+        );
+    }
+}
