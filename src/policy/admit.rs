@@ -12,7 +12,7 @@ use http::{Extensions, HeaderName, HeaderValue};
 use super::VerifiedToken;
 use crate::{
     error::{BoxError, ErrorKind, VerifyError},
-    proof::{Marked, Proven, Shown, verdict},
+    proof::{Left, Marked, Proven, Shown, verdict},
     trace::{Check, Detail, step},
 };
 
@@ -20,7 +20,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Admission {
     token: VerifiedToken,
-    shown: Shown,
+    left: Left,
     proven: Option<Proven>,
 }
 
@@ -41,14 +41,14 @@ impl Admission {
     /// `Cache-Control: no-store`, as the client's gets old (RFC 9449 §8.2).
     #[must_use]
     pub const fn fresh_nonce(&self) -> Option<&HeaderValue> {
-        self.shown.nonce.as_ref()
+        self.left.nonce.as_ref()
     }
 
     /// The field that every response should name in `Vary`, unless it may not be stored anyway, as the
     /// certificate of the client was told in it (RFC 9440 §2.4).
     #[must_use]
     pub fn varies_by(&self) -> Option<HeaderName> {
-        self.shown.varies_by()
+        self.left.varies_by()
     }
 
     /// Leaves the token with the request, and what was shown: a layer within that looks at the same
@@ -61,11 +61,11 @@ impl Admission {
             extensions.insert(proven);
         }
         #[cfg(all(feature = "mtls", feature = "_crypto"))]
-        if let Some(believed) = self.shown.believed {
+        if let Some(believed) = self.left.believed {
             extensions.insert(*believed);
         }
         extensions.insert(self.token);
-        self.shown.nonce
+        self.left.nonce
     }
 }
 
@@ -107,12 +107,12 @@ pub(super) struct Judged {
 
 impl Judged {
     pub(super) fn settle(self) -> Admitting {
-        let Self { verdict, mut shown } = self;
-        let Some(pending) = shown.pending.take().filter(|_| may_mark(&verdict)) else {
-            return Admitting::done(verdict.map(|token| Admission { token, shown, proven: None }));
+        let Self { verdict, shown: Shown { pending, left } } = self;
+        let Some(pending) = pending.filter(|_| may_mark(&verdict)) else {
+            return Admitting::done(verdict.map(|token| Admission { token, left, proven: None }));
         };
         let marking = pending.mark();
-        let rest = Rest { verdict, shown, proven: pending.into_proven() };
+        let rest = Rest { verdict, left, proven: pending.into_proven() };
         match marking.now_or_later() {
             Ok(outcome) => Admitting::done(rest.settle(outcome)),
             Err(marking) => {
@@ -135,15 +135,15 @@ fn may_mark(verdict: &Result<VerifiedToken, VerifyError>) -> bool {
 #[derive(Debug)]
 struct Rest {
     verdict: Result<VerifiedToken, VerifyError>,
-    shown: Shown,
+    left: Left,
     proven: Proven,
 }
 
 impl Rest {
     fn settle(self, outcome: Result<Marked, BoxError>) -> Result<Admission, VerifyError> {
-        let Self { verdict: judged, shown, proven } = self;
+        let Self { verdict: judged, left, proven } = self;
         step(Check::Possession, Detail::default, verdict(outcome))?;
-        judged.map(|token| Admission { token, shown, proven: Some(proven) })
+        judged.map(|token| Admission { token, left, proven: Some(proven) })
     }
 }
 

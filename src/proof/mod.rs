@@ -140,6 +140,12 @@ pub(crate) const FAPI2: [jose::Algorithm; 3] =
 pub(crate) struct Shown {
     /// The proof is good unless it was used before. To be found out last of all.
     pub(crate) pending: Option<Pending>,
+    pub(crate) left: Left,
+}
+
+/// What is left to do when a request is let in.
+#[derive(Debug, Default)]
+pub(crate) struct Left {
     /// A nonce for the next proof, as that of this one gets old.
     pub(crate) nonce: Option<HeaderValue>,
     /// The certificate that a proxy was believed.
@@ -147,19 +153,16 @@ pub(crate) struct Shown {
     pub(crate) believed: Option<Box<Believed>>,
 }
 
-impl Shown {
-    /// Both of what a certificate and a proof have shown.
-    fn and(self, proven: Self) -> Self {
-        #[cfg(all(feature = "mtls", feature = "_crypto"))]
-        let proven = Self { believed: self.believed, ..proven };
-        proven
+impl Left {
+    /// The field that the response varies by.
+    #[cfg(all(feature = "mtls", feature = "_crypto"))]
+    pub(crate) fn varies_by(&self) -> Option<HeaderName> {
+        self.believed.as_ref().map(|believed| believed.field())
     }
 
-    /// The field that the response varies by.
-    pub(crate) fn varies_by(&self) -> Option<HeaderName> {
-        #[cfg(all(feature = "mtls", feature = "_crypto"))]
-        return self.believed.as_ref().map(|believed| believed.field());
-        #[cfg(not(all(feature = "mtls", feature = "_crypto")))]
+    #[cfg(not(all(feature = "mtls", feature = "_crypto")))]
+    #[expect(clippy::unused_self, reason = "with the feature there is something to see")]
+    pub(crate) const fn varies_by(&self) -> Option<HeaderName> {
         None
     }
 }
@@ -199,14 +202,14 @@ impl Proofs {
             _ => {}
         }
         // The certificate first: comparing it costs little and marks nothing.
-        let shown = match certificate {
-            Some(thumbprint) => self.check_certificate(thumbprint, presented)?,
-            None => Shown::default(),
-        };
-        match jkt {
-            Some(jkt) => self.check_dpop(jkt, presented, now).map(|proven| shown.and(proven)),
-            None => Ok(shown),
+        let mut shown = Shown::default();
+        if let Some(thumbprint) = certificate {
+            self.check_certificate(thumbprint, presented, &mut shown)?;
         }
+        if let Some(jkt) = jkt {
+            self.check_dpop(jkt, presented, now, &mut shown)?;
+        }
+        Ok(shown)
     }
 
     /// Takes what says who the client is off a request that goes on.
@@ -254,16 +257,22 @@ impl Proofs {
         &self,
         thumbprint: &str,
         presented: Option<&Presented<'_>>,
-    ) -> Result<Shown, VerifyError> {
+        shown: &mut Shown,
+    ) -> Result<(), VerifyError> {
         match (&self.mtls, presented) {
-            (Some(mtls), Some(presented)) => mtls.check(thumbprint, presented),
+            (Some(mtls), Some(presented)) => mtls.check(thumbprint, presented, shown),
             _ => refuse("the token is bound to a certificate, of which none is looked for"),
         }
     }
 
     #[cfg(not(all(feature = "mtls", feature = "_crypto")))]
     #[expect(clippy::unused_self, reason = "with the feature there is something to look for")]
-    fn check_certificate(&self, _: &str, _: Option<&Presented<'_>>) -> Result<Shown, VerifyError> {
+    fn check_certificate(
+        &self,
+        _: &str,
+        _: Option<&Presented<'_>>,
+        _: &mut Shown,
+    ) -> Result<(), VerifyError> {
         refuse("the token is bound to a certificate, of which none is looked for")
     }
 
@@ -273,9 +282,10 @@ impl Proofs {
         jkt: &str,
         presented: Option<&Presented<'_>>,
         now: Moment,
-    ) -> Result<Shown, VerifyError> {
+        shown: &mut Shown,
+    ) -> Result<(), VerifyError> {
         match (&self.dpop, presented) {
-            (Some(dpop), Some(presented)) => dpop.check(jkt, presented, self.fapi2, now),
+            (Some(dpop), Some(presented)) => dpop.check(jkt, presented, self.fapi2, now, shown),
             _ => refuse("the token is bound to a key, of which no proof is looked at"),
         }
     }
@@ -287,11 +297,12 @@ impl Proofs {
         _: &str,
         _: Option<&Presented<'_>>,
         _: Moment,
-    ) -> Result<Shown, VerifyError> {
+        _: &mut Shown,
+    ) -> Result<(), VerifyError> {
         refuse("the token is bound to a key, of which no proof is looked at")
     }
 }
 
-fn refuse(why: &'static str) -> Result<Shown, VerifyError> {
+fn refuse<T>(why: &'static str) -> Result<T, VerifyError> {
     Err(VerifyError::new(ErrorKind::UnprovenPossession).with_context(why))
 }

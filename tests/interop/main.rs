@@ -8,6 +8,7 @@
 //!   set up or running; tell debconf `glewlwyd/config_type` = `No configuration` beforehand.
 //! * django-oauth-toolkit: `python3 -m venv tests/interop/django/.venv`, then
 //!   `tests/interop/django/.venv/bin/pip install -r tests/interop/django/requirements.txt`
+//! * HAProxy, a proxy that ends TLS: the Debian package `haproxy`
 //!
 //! And servers of the examples with clients that others wrote:
 //!
@@ -29,5 +30,8 @@ mod host;
 mod introspection;
 mod keys;
 mod mcp;
+mod mtls;
+#[path = "../it/mtls/pki.rs"]
+mod pki;
 mod server;
 mod tokens;

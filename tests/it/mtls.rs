@@ -2,6 +2,7 @@
 
 mod binding;
 mod field;
+mod pki;
 mod proxy;
 mod tls;
 

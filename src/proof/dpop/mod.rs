@@ -231,14 +231,15 @@ impl Dpop {
         self.0.accepted(fapi2).map(Algorithm::as_str)
     }
 
-    /// Holds the proof of a request against the key `jkt`, and says what is still to be done.
+    /// Holds the proof of a request against the key `jkt`, and notes what is still to be done.
     pub(super) fn check(
         &self,
         jkt: &str,
         presented: &Presented<'_>,
         fapi2: bool,
         now: Moment,
-    ) -> Result<Shown, VerifyError> {
+        shown: &mut Shown,
+    ) -> Result<(), VerifyError> {
         let inner = &*self.0;
         let head = presented.head;
         let proof = check::find(head.headers()).map_err(flawed)?;
@@ -257,8 +258,9 @@ impl Dpop {
         let mark = Mark::new(jkt, &proof.jti, now, proof.until);
         let pending = Pending::new(&inner.store, mark);
         let settled = head.extension::<Proven>().is_some_and(|done| pending.is_settled_by(done));
-        let nonce = proof.is_aging.then(|| inner.nonces.make(now.wall())).flatten();
-        Ok(Shown { pending: (!settled).then_some(pending), nonce, ..Shown::default() })
+        shown.pending = (!settled).then_some(pending);
+        shown.left.nonce = proof.is_aging.then(|| inner.nonces.make(now.wall())).flatten();
+        Ok(())
     }
 
     fn with(mut self, change: impl FnOnce(&mut Inner)) -> Self {

@@ -180,7 +180,8 @@ impl Mtls {
         &self,
         thumbprint: &str,
         presented: &Presented<'_>,
-    ) -> Result<Shown, VerifyError> {
+        shown: &mut Shown,
+    ) -> Result<(), VerifyError> {
         let (certificate, believed) = match self.find(presented.head) {
             Ok(found) => found,
             Err(why) => return refuse(why),
@@ -188,7 +189,8 @@ impl Mtls {
         if !certificate.has_thumbprint(thumbprint) {
             return refuse("the token is bound to another certificate");
         }
-        Ok(Shown { believed: believed.map(Box::new), ..Shown::default() })
+        shown.left.believed = believed.map(Box::new);
+        Ok(())
     }
 
     /// The client's certificate, and if it was told by a proxy, the same to be left for layers within.

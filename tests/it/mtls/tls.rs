@@ -1,1 +1,211 @@
-//! Real TLS.
+//! Real certificates over real TLS, from where it ends to the token.
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use ::axum::{
+    Router,
+    extract::{ConnectInfo, connect_info::Connected},
+    routing,
+    serve::{IncomingStream, Listener},
+};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{
+        ServerConfig, SupportedProtocolVersion,
+        server::WebPkiClientVerifier,
+        version::{TLS12, TLS13},
+    },
+    server::TlsStream,
+};
+
+use super::{
+    pki::{Authority, Client as Tls, Signed, provider},
+    *,
+};
+
+struct TlsListener {
+    tcp: TcpListener,
+    tls: TlsAcceptor,
+}
+
+impl Listener for TlsListener {
+    type Io = TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, SocketAddr) {
+        loop {
+            let (tcp, peer) = self.tcp.accept().await.unwrap();
+            if let Ok(tls) = self.tls.accept(tcp).await {
+                return (tls, peer);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.tcp.local_addr()
+    }
+}
+
+/// The certificate of a connection.
+#[derive(Clone)]
+struct Shown(Option<PeerCertificate>);
+
+impl Connected<IncomingStream<'_, TlsListener>> for Shown {
+    fn connect_info(stream: IncomingStream<'_, TlsListener>) -> Self {
+        let chain = stream.io().get_ref().1.peer_certificates();
+        Self(chain.and_then(|chain| PeerCertificate::from_der(chain.first()?)))
+    }
+}
+
+fn server_config(authority: &Authority) -> ServerConfig {
+    let clients = WebPkiClientVerifier::builder_with_provider(authority.roots(), provider())
+        .allow_unauthenticated()
+        .build()
+        .unwrap();
+    let own = authority.server();
+    ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(clients)
+        .with_single_cert(own.chain(), own.key())
+        .unwrap()
+}
+
+async fn serve(world: &World, authority: &Authority) -> SocketAddr {
+    let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = tcp.local_addr().unwrap();
+    let tls = TlsAcceptor::from(Arc::new(server_config(authority)));
+    let app = Router::new().route("/", routing::get(async || "in")).layer(world.api.layer());
+    let app = app.into_make_service_with_connect_info::<Shown>();
+    tokio::spawn(async { ::axum::serve(TlsListener { tcp, tls }, app).await });
+    address
+}
+
+fn world() -> World {
+    World::with(Mtls::new().certificate_fn(|head| head.extension::<ConnectInfo<Shown>>()?.0.0))
+}
+
+fn cnf(own: &Signed) -> Value {
+    // As a server computes it, by its own means.
+    let certificate = PeerCertificate::from_der(own.certificate.der()).unwrap();
+    json!({"x5t#S256": certificate.thumbprint()})
+}
+
+const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
+
+#[tokio::test]
+async fn rfc8705_3_the_certificate_of_a_real_connection_opens_its_tokens() {
+    let (world, authority) = (world(), Authority::new());
+    let address = serve(&world, &authority).await;
+    let (own, other) = (authority.client(), authority.client());
+    for version in VERSIONS {
+        let client = |own| Tls::new(&authority, own, &[version]);
+        for token in world.tokens(&cnf(&own)) {
+            let told = client(Some(&own)).get(address, &token, "").await;
+            assert!(told.status == 200 && told.text.ends_with("in"), "{}", told.text);
+            assert_eq!(client(Some(&other)).get(address, &token, "").await.status, 401);
+            assert_eq!(client(None).get(address, &token, "").await.status, 401);
+            // Not one that somebody writes down.
+            let public = Certificate { der: own.certificate.der().to_vec() };
+            let line = format!("client-cert: {}\r\n", public.field());
+            assert_eq!(client(Some(&other)).get(address, &token, &line).await.status, 401);
+            assert_eq!(client(None).get(address, &token, &line).await.status, 401);
+        }
+    }
+}
+
+/// The handshake in which the certificate would have been shown does not take place again.
+#[tokio::test]
+async fn rfc9440_3_3_a_session_that_began_without_a_certificate_has_none_when_resumed() {
+    let (world, authority) = (world(), Authority::new());
+    let address = serve(&world, &authority).await;
+    let own = authority.client();
+    let [token, _] = world.tokens(&cnf(&own));
+    for version in VERSIONS {
+        let client = Tls::new(&authority, Some(&own), &[version]);
+        client.show(false);
+        let first = client.get(address, &token, "").await;
+        assert_eq!((first.status, first.is_resumed), (401, false));
+        client.show(true);
+        let second = client.get(address, &token, "").await;
+        assert_eq!((second.status, second.is_resumed), (401, true));
+        // Who begins anew has shown it.
+        let anew = Tls::new(&authority, Some(&own), &[version]).get(address, &token, "").await;
+        assert_eq!((anew.status, anew.is_resumed), (200, false));
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_began_with_a_certificate_has_the_same_when_resumed() {
+    let (world, authority) = (world(), Authority::new());
+    let address = serve(&world, &authority).await;
+    let (own, other) = (authority.client(), authority.client());
+    let [token, _] = world.tokens(&cnf(&own));
+    let [foreign, _] = world.tokens(&cnf(&other));
+    for version in VERSIONS {
+        let client = Tls::new(&authority, Some(&own), &[version]);
+        assert_eq!(client.get(address, &token, "").await.status, 200);
+        let second = client.get(address, &token, "").await;
+        assert_eq!((second.status, second.is_resumed), (200, true));
+        let third = client.get(address, &foreign, "").await;
+        assert_eq!((third.status, third.is_resumed), (401, true));
+    }
+}
+
+/// tonic terminates TLS by itself, and leaves the certificates with the request.
+#[tokio::test]
+async fn grpc_the_certificate_is_found_where_tonic_leaves_it() {
+    use tokio_stream::wrappers::TcpListenerStream;
+    use tonic::{
+        Code, Request as Call,
+        transport::{
+            Certificate as Pem, Channel, ClientTlsConfig, Identity, Server, ServerTlsConfig,
+            server::{TcpConnectInfo, TlsConnectInfo},
+        },
+    };
+    use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+
+    let world = World::with(Mtls::new().certificate_fn(|head| {
+        let connection = head.extension::<TlsConnectInfo<TcpConnectInfo>>()?;
+        PeerCertificate::from_der(connection.peer_certs()?.first()?)
+    }));
+    let authority = Authority::new();
+    let identity =
+        |own: &Signed| Identity::from_pem(own.certificate.pem(), own.key.serialize_pem());
+    let (_, health) = tonic_health::server::health_reporter();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let tls = ServerTlsConfig::new()
+        .identity(identity(&authority.server()))
+        .client_ca_root(Pem::from_pem(authority.pem()))
+        .client_auth_optional(true);
+    let server = Server::builder()
+        .tls_config(tls)
+        .unwrap()
+        .layer(world.api.layer())
+        .add_service(health)
+        .serve_with_incoming(TcpListenerStream::new(listener));
+    tokio::spawn(server);
+
+    let (own, other) = (authority.client(), authority.client());
+    let [token, _] = world.tokens(&cnf(&own));
+    for (shown, outcome) in [
+        (Some(&own), Ok(())),
+        (Some(&other), Err(Code::Unauthenticated)),
+        (None, Err(Code::Unauthenticated)),
+    ] {
+        let mut tls = ClientTlsConfig::new()
+            .ca_certificate(Pem::from_pem(authority.pem()))
+            .domain_name("localhost");
+        if let Some(shown) = shown {
+            tls = tls.identity(identity(shown));
+        }
+        let channel = Channel::from_shared(format!("https://{address}")).unwrap();
+        let channel = channel.tls_config(tls).unwrap().connect().await.unwrap();
+        let mut call = Call::new(HealthCheckRequest { service: String::new() });
+        call.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+        let answer = HealthClient::new(channel).check(call).await;
+        assert_eq!(answer.map(drop).map_err(|status| status.code()), outcome);
+    }
+}

@@ -1,0 +1,139 @@
+//! Behind a proxy that others wrote: HAProxy ends TLS and tells the certificate of its client in
+//! `Client-Cert` (RFC 9440).
+
+use std::{fs, net::SocketAddr, process::Command, time::Duration};
+
+use axum::{Router, extract::ConnectInfo, http::HeaderMap, routing};
+use serde_json::json;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::rustls::DEFAULT_VERSIONS;
+use tower_introspect::{
+    Issuer, ResourceServer,
+    proof::{CertificateField, Mtls, PeerCertificate},
+    test_util::AuthorizationServer,
+};
+
+use crate::{
+    host::{self, Home, Process},
+    pki::{Authority, Client, Signed},
+    server::API,
+};
+
+/// Whether a handler sees the field, in words.
+async fn whoami(headers: HeaderMap) -> &'static str {
+    if headers.contains_key("client-cert") { "told" } else { "untold" }
+}
+
+/// A resource server that believes its proxies at `trusted`, where it listens.
+async fn serve(server: &AuthorizationServer, trusted: &str) -> SocketAddr {
+    let mtls = Mtls::new().trust_proxy(CertificateField::ClientCert, [trusted], |head| {
+        let ConnectInfo(address) = head.extension::<ConnectInfo<SocketAddr>>()?;
+        Some(address.ip())
+    });
+    let api = ResourceServer::builder(API)
+        .issuer(Issuer::jwt(server.issuer()))
+        .transport(server.transport())
+        .mtls(mtls.expect("an address"))
+        .build()
+        .expect("valid");
+    let app = Router::new().route("/", routing::get(whoami)).layer(api.layer());
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    let app = app.into_make_service_with_connect_info::<SocketAddr>();
+    tokio::spawn(async { axum::serve(listener, app).await });
+    address
+}
+
+/// HAProxy in front of `backend`, set up as docs/operations.md says.
+async fn proxy(home: &Home, authority: &Authority, backend: SocketAddr) -> (Process, SocketAddr) {
+    let dir = home.path();
+    let own = authority.server();
+    let write = |name: &str, text: String| fs::write(dir.join(name), text).expect("writable");
+    write("own.pem", own.certificate.pem() + &own.key.serialize_pem());
+    write("ca.pem", authority.pem());
+    let port = host::free_port();
+    let dir = dir.display();
+    let config = format!(
+        "defaults
+  mode http
+  timeout connect 5s
+  timeout client 30s
+  timeout server 30s
+frontend tls
+  bind 127.0.0.1:{port} ssl crt {dir}/own.pem ca-file {dir}/ca.pem verify optional crt-ignore-err all
+  http-request del-header Client-Cert
+  http-request del-header Client-Cert-Chain
+  http-request set-header Client-Cert \":%[ssl_c_der,base64]:\" if {{ ssl_c_used }} {{ ssl_c_verify 0 }}
+  default_backend app
+backend app
+  server app {backend}
+"
+    );
+    write("haproxy.cfg", config);
+    let mut command = Command::new("haproxy");
+    command.arg("-f").arg(home.path().join("haproxy.cfg")).arg("-db");
+    let process = Process::start(&mut command);
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let ready = async {
+        while TcpStream::connect(address).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), ready).await.expect("HAProxy listens");
+    (process, address)
+}
+
+fn field(own: &Signed) -> String {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    format!("client-cert: :{}:\r\n", STANDARD.encode(own.certificate.der()))
+}
+
+#[tokio::test]
+async fn rfc9440_2_2_haproxy_tells_the_certificate_of_its_client() {
+    if !host::has("haproxy") {
+        host::skip("haproxy");
+        return;
+    }
+    let server = AuthorizationServer::new("https://as.example.com");
+    let (authority, home) = (Authority::new(), Home::new("haproxy"));
+    let (own, other) = (authority.client(), authority.client());
+    let stranger = Authority::new().client();
+    let thumbprint = PeerCertificate::from_der(own.certificate.der()).expect("DER").thumbprint();
+    let bound = server.jwt().audience(API).claim("cnf", json!({"x5t#S256": thumbprint})).mint();
+    let unbound = server.jwt().audience(API).mint();
+    let client = |own| Client::new(&authority, own, DEFAULT_VERSIONS);
+
+    let (_process, address) = proxy(&home, &authority, serve(&server, "127.0.0.1").await).await;
+    let told = client(Some(&own)).get(address, &bound, "").await;
+    assert_eq!(told.status, 200, "{}", told.text);
+    assert!(told.text.ends_with("untold"), "{}", told.text);
+    assert!(told.text.to_lowercase().contains("vary: client-cert"), "{}", told.text);
+    // A forged field is taken off, whether there is a certificate or not.
+    for (shown, lines, status) in [
+        (None, String::new(), 401),
+        (Some(&other), String::new(), 401),
+        (None, field(&own), 401),
+        (Some(&other), field(&own), 401),
+        (Some(&own), field(&other), 200),
+        // Its certificate is not one of this authority, which HAProxy is told to let pass.
+        (Some(&stranger), field(&own), 401),
+    ] {
+        let told = client(shown).get(address, &bound, &lines).await;
+        assert_eq!(told.status, status, "{}", told.text);
+    }
+    assert_eq!(client(None).get(address, &unbound, "").await.status, 200);
+
+    // RFC 9440 §3.3: a session that began without a certificate goes on without.
+    let late = client(Some(&own));
+    late.show(false);
+    assert_eq!(late.get(address, &bound, "").await.status, 401);
+    late.show(true);
+    let told = late.get(address, &bound, "").await;
+    assert_eq!((told.status, told.is_resumed), (401, true), "{}", told.text);
+
+    // The same proxy, where another one is trusted.
+    let elsewhere = Home::new("haproxy");
+    let (_other, address) = proxy(&elsewhere, &authority, serve(&server, "10.0.0.1").await).await;
+    assert_eq!(client(Some(&own)).get(address, &bound, "").await.status, 401);
+    assert_eq!(client(Some(&own)).get(address, &unbound, "").await.status, 200);
+}
