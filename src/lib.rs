@@ -82,6 +82,7 @@
 //! | `tracing` | yes | events for refusals and key refreshes, a span for a verification that takes time |
 //! | `metrics` | no | counters, gauges and histograms, through the crate `metrics` |
 //! | `dpop` | no | [`proof::Dpop`]: tokens that are bound to a key, admitted by proofs (RFC 9449) |
+//! | `mtls` | no | [`proof::Mtls`]: tokens that are bound to a client certificate (RFC 8705, RFC 9440) |
 //! | `axum` | no | extractors |
 //! | `tonic` | no | interceptors and `Status` |
 //! | `config` | no | a [`ResourceServer`] from TOML |
