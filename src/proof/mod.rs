@@ -230,8 +230,7 @@ impl Proofs {
         let Some(dpop) = &self.dpop else { return challenge };
         let challenge = challenge.dpop(dpop.names(self.fapi2));
         // Where a certificate can't bind a token, none is of use under `Bearer`.
-        let bearer = !self.required || self.takes_certificates();
-        challenge.bearer(bearer)
+        challenge.with_bearer(!self.required || self.takes_certificates())
     }
 
     #[cfg(not(all(feature = "dpop", feature = "_crypto")))]

@@ -26,6 +26,8 @@ pub struct Challenge {
     resource_metadata: Option<Box<str>>,
     scope: Scope,
     bearer: bool,
+    /// Whether a bearer token could be admitted, or one that is bound and comes as one.
+    takes_bearer: bool,
     /// The algorithms of proofs, where the scheme `DPoP` is spoken.
     dpop: Option<Box<str>>,
 }
@@ -42,6 +44,7 @@ impl Challenge {
             resource_metadata: None,
             scope: Scope::default(),
             bearer: true,
+            takes_bearer: true,
             dpop: None,
         }
     }
@@ -94,9 +97,9 @@ impl Challenge {
         self
     }
 
-    /// Says whether bearer tokens are of use here.
-    pub(crate) const fn bearer(mut self, bearer: bool) -> Self {
-        self.bearer = bearer;
+    /// The same as far as it follows from what is admitted.
+    pub(crate) const fn with_bearer(mut self, takes_bearer: bool) -> Self {
+        self.takes_bearer = takes_bearer;
         self
     }
 
@@ -145,7 +148,7 @@ impl Challenge {
 
     fn speaks(&self, scheme: Scheme) -> bool {
         match scheme {
-            Scheme::Bearer => self.bearer || self.dpop.is_none(),
+            Scheme::Bearer => self.bearer && self.takes_bearer || self.dpop.is_none(),
             Scheme::Dpop => self.dpop.is_some(),
         }
     }

@@ -217,13 +217,18 @@ impl Mtls {
 
     /// Takes off what only a proxy may say, and nobody here.
     pub(super) fn strip<B>(&self, request: &mut Request<B>) {
-        let inner = &*self.0;
-        let sent = |proxies: &&Proxies| inner.keep && proxies.sent(RequestHead::of(request));
-        let kept = inner.proxies.as_ref().filter(sent).map(|proxies| proxies.field.name());
+        let head = RequestHead::of(request);
+        let told = self.0.proxies.as_ref().filter(|proxies| proxies.have_told(head));
+        let kept = told.filter(|_| self.0.keep).map(|proxies| proxies.field.name());
+        // A layer within may want it of a request that this one lets in without a token.
+        let believed = told.and_then(|_| self.find(head).ok()?.1);
         for name in FIELDS {
             if kept.as_ref() != Some(&name) {
                 request.headers_mut().remove(name);
             }
+        }
+        if let Some(believed) = believed {
+            request.extensions_mut().insert(believed);
         }
     }
 
@@ -237,6 +242,11 @@ impl Proxies {
     /// Whether the request comes from one of them.
     fn sent(&self, head: RequestHead<'_>) -> bool {
         (self.peer)(head).is_some_and(|peer| self.networks.iter().any(|network| network.has(peer)))
+    }
+
+    /// Whether there is something that one of them wrote.
+    fn have_told(&self, head: RequestHead<'_>) -> bool {
+        head.headers().contains_key(self.field.name()) && self.sent(head)
     }
 }
 

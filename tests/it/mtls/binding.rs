@@ -4,7 +4,9 @@ use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD},
 };
-use tower_introspect::{credentials::Scheme, policy::Requirement, proof::Dpop, test_util::Prover};
+use tower_introspect::{
+    credentials::Scheme, policy::Requirement, proof::Dpop, respond::Challenge, test_util::Prover,
+};
 
 use super::*;
 use crate::support::AtOnce;
@@ -124,6 +126,14 @@ async fn fapi2_5_3_4_a_certificate_is_a_binding_where_one_is_required() {
         let told = response.headers()["www-authenticate"].to_str().unwrap().to_owned();
         assert!(told.starts_with("Bearer "), "{told}");
     }
+    // Unless that was told not to be.
+    let world = World::under(|policy| {
+        let challenge = Challenge::new("api").dpop(["ES256"]).without_bearer();
+        policy.dpop(dpop()).challenge(challenge).mtls(Mtls::new())
+    });
+    let response = world.send(request(&[])).await;
+    let told: Vec<_> = response.headers().get_all("www-authenticate").into_iter().collect();
+    assert!(told.len() == 1 && told[0].to_str().unwrap().starts_with("DPoP "), "{told:?}");
 }
 
 /// Either alone is not enough, in whichever order.

@@ -117,8 +117,17 @@ async fn a_layer_within_knows_the_certificate_that_the_one_outside_believed() {
             assert_eq!(vary(&response), ["client-cert"]);
         }
     }
-    // Not so one that trusts others.
+    // Nor is it lost where the one outside wants no token.
     let [jwt, _] = world.tokens(&own.cnf());
+    let open = world.api.layer().exempt(|_| true);
+    let service = open.layer(world.api.layer().layer(crate::support::whoami_service()));
+    for (shown, status) in [(&own, 200), (&other, 401)] {
+        for (peer, status) in [(PROXY, status), (STRANGER, 401)] {
+            let request = from(peer, &jwt, &[("client-cert", &shown.field())]);
+            assert_eq!(service.clone().oneshot(request).await.unwrap().status(), status, "{peer}");
+        }
+    }
+    // Not so one that trusts others.
     let layer = tower_introspect::IntrospectLayer::new(
         world.api.verifier(),
         Policy::new(AUDIENCE).mtls(behind(CertificateField::ClientCert)),
