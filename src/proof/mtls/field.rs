@@ -155,6 +155,9 @@ mod tests {
             "By=spiffe://a/b;Hash=HASH;Subject=\"CN=a,O=\\\"b;Hash=x\\\"\";URI=spiffe://c;DNS=d",
             "Hash=HASH;Cert=\"-----BEGIN%20CERTIFICATE-----%0A\"",
             "Hash=HASH;Subject=\"\";URI=",
+            // Of Envoy 1.40.
+            "Hash=HASH;Subject=\"CN=good\";URI=spiffe://good",
+            "Hash=HASH;Subject=\"CN=evil,O=a\\\"b\\,Hash=2222\"",
             "Hash=HASH;Subject=\"\\\\\"",
         ] {
             assert!(is_taken(good), "{good}");
@@ -173,6 +176,9 @@ mod tests {
             "Hash=HASH;Hash=HASH",
             "Hash=HASH,",
             ",Hash=HASH",
+            // Of Envoy 1.40, for a certificate with such names; and where it appends.
+            "Hash=HASH;Subject=\"CN=evil\";URI=spiffe://x,Hash=HASH;DNS=a;Hash=HASH",
+            "X=\",Hash=HASH;Subject=\"CN=good\";URI=spiffe://good",
             // Of a name in the certificate.
             "Hash=HASH;URI=spiffe://a,Hash=HASH",
             "Hash=HASH;DNS=a;Hash=HASH",
