@@ -205,4 +205,15 @@ mod tests {
         assert_eq!(digest(HASH.replace('b', "g").as_bytes()), None);
         assert_eq!(digest(HASH.replacen("b1", "+1", 1).as_bytes()), None);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_value_is_too_much(value: Vec<u8>, text in "[:;,=\"\\\\HashBy0-9a-f]{0,80}") {
+            for value in [&value[..], text.as_bytes()] {
+                let _ = xfcc(value);
+                let _ = client_cert(value);
+                let _ = PeerCertificate::from_der(value);
+            }
+        }
+    }
 }
