@@ -34,10 +34,10 @@ use std::{fmt, sync::Arc};
 
 use http::{
     Extensions, Method, Uri,
-    header::{CACHE_CONTROL, CONTENT_TYPE},
+    header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE},
 };
 use serde::de::DeserializeOwned;
-use tonic::{Request, Status, server::NamedService, service::Interceptor};
+use tonic::{Request, Status, metadata::MetadataMap, server::NamedService, service::Interceptor};
 
 use crate::{
     credentials::{Extractor, Scheme},
@@ -232,6 +232,12 @@ impl<V: Verifier> Interceptor for VerifyInterceptor<V> {
             Ok(token) => {
                 telemetry::admitted(token.method().as_str(), token.decision_age());
                 extensions.insert(token);
+                let mut fields = std::mem::take(request.metadata_mut()).into_headers();
+                self.policy.proofs().strip_all(&mut fields);
+                if let Some(value) = fields.get_mut(AUTHORIZATION) {
+                    value.set_sensitive(true);
+                }
+                *request.metadata_mut() = MetadataMap::from_headers(fields);
                 Ok(request)
             }
             Err(error) => {

@@ -22,6 +22,7 @@ pub(crate) mod answer;
 #[cfg(any(feature = "introspection", all(feature = "jwt", feature = "_crypto")))]
 pub(crate) mod discovery;
 mod endpoint;
+pub(crate) mod fields;
 #[cfg(any(feature = "introspection", all(feature = "jwt", feature = "_crypto")))]
 pub(crate) mod refresh;
 #[cfg(feature = "reqwest")]

@@ -224,6 +224,18 @@ impl Proofs {
     #[expect(clippy::unused_self, reason = "with the feature there is something to take off")]
     pub(crate) const fn strip<B>(&self, _: &mut Request<B>) {}
 
+    /// The same, where it is not known who sent the request.
+    #[cfg(all(feature = "mtls", feature = "_crypto"))]
+    pub(crate) fn strip_all(&self, headers: &mut http::HeaderMap) {
+        if self.mtls.is_some() {
+            Mtls::strip_all(headers);
+        }
+    }
+
+    #[cfg(not(all(feature = "mtls", feature = "_crypto")))]
+    #[expect(clippy::unused_self, reason = "with the feature there is something to take off")]
+    pub(crate) const fn strip_all(&self, _: &mut http::HeaderMap) {}
+
     /// Tells clients by which schemes tokens are taken.
     #[cfg(all(feature = "dpop", feature = "_crypto"))]
     pub(crate) fn announce(&self, challenge: Challenge) -> Challenge {

@@ -7,7 +7,10 @@ use std::{
     mem,
     net::{IpAddr, Ipv6Addr},
     pin::Pin,
-    sync::{Arc, LazyLock, Mutex, PoisonError},
+    sync::{
+        Arc, LazyLock, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -75,8 +78,9 @@ impl PeerKey {
 /// Someone who sprays made-up tokens makes a question of each, because none is remembered. Here each
 /// peer may cause `burst` such questions at once, and one more every `refill`; what is over that is
 /// refused with [`TooManyRequests`](ErrorKind::TooManyRequests) and costs the authorization server
-/// nothing. A question is charged when it is asked and given back if the token is good, or if the
-/// fault is not the client's; not if the client goes away.
+/// nothing. A question is charged when it is asked and given back if the token is good, or if what went
+/// wrong has nothing to do with it; not if the client goes away, and not if the server's answer to this
+/// token can't be understood.
 ///
 /// Who the peer is, the request says ([`VerifyRequest::with_peer`]; in the middleware
 /// [`IntrospectLayer::peer_fn`](crate::IntrospectLayer::peer_fn)). Requests that do not say are not
@@ -181,10 +185,9 @@ impl<V: Verifier> Verifier for MissBudget<V> {
     type Future = BudgetFuture<V::Future>;
 
     fn verify(&self, request: VerifyRequest) -> Verifying<Self::Future> {
-        let charge = match request.peer().map(|peer| self.budget.admit(peer, &request)) {
-            None => None,
-            Some(Ok(charge)) => charge,
-            Some(Err(wait)) => {
+        let charge = match Charge::make(&self.budget, &request) {
+            Ok(charge) => charge,
+            Err(wait) => {
                 self.over.add_one();
                 return Verifying::done(Err(
                     VerifyError::new(ErrorKind::TooManyRequests).with_retry_after(wait)
@@ -193,13 +196,10 @@ impl<V: Verifier> Verifier for MissBudget<V> {
         };
         match self.inner.verify(request).now_or_later() {
             Ok(outcome) => {
-                self.budget.settle(charge, &outcome);
+                charge.settle(&outcome);
                 Verifying::done(outcome)
             }
-            Err(future) => {
-                let budget = Arc::clone(&self.budget);
-                Verifying::pending(BudgetFuture { future, budget, charge })
-            }
+            Err(future) => Verifying::pending(BudgetFuture { future, charge }),
         }
     }
 }
@@ -219,8 +219,7 @@ pin_project! {
     pub struct BudgetFuture<F> {
         #[pin]
         future: F,
-        budget: Arc<Budget>,
-        charge: Option<PeerKey>,
+        charge: Charge,
     }
 }
 
@@ -230,7 +229,7 @@ impl<F: Future<Output = Outcome>> Future for BudgetFuture<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
         let this = self.project();
         let outcome = ready!(this.future.poll(cx));
-        this.budget.settle(this.charge.take(), &outcome);
+        this.charge.settle(&outcome);
         Poll::Ready(outcome)
     }
 }
@@ -241,12 +240,59 @@ impl<F> fmt::Debug for BudgetFuture<F> {
     }
 }
 
+/// Whether one of those who are asked in turn has made a charge that stands.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Turn(Arc<AtomicBool>);
+
+/// What a question costs its peer. Stands unless it is settled.
+struct Charge {
+    budget: Arc<Budget>,
+    /// `None` if the request does not say.
+    peer: Option<PeerKey>,
+    /// Another has been charged before, for the same token.
+    before: bool,
+    turn: Option<Turn>,
+}
+
+impl Charge {
+    fn make(budget: &Arc<Budget>, request: &VerifyRequest) -> Result<Self, Duration> {
+        let turn = request.turn().cloned();
+        let before = turn.as_ref().is_some_and(|turn| turn.0.load(Ordering::Relaxed));
+        if let Some(peer) = request.peer().filter(|_| !before) {
+            budget.charge(peer)?;
+            if let Some(turn) = &turn {
+                turn.0.store(true, Ordering::Relaxed);
+            }
+        }
+        Ok(Self { budget: Arc::clone(budget), peer: request.peer(), before, turn })
+    }
+
+    /// Gives it back if the token is good, or if nothing that came of it is the token's fault: neither
+    /// here nor with those who were asked before.
+    fn settle(&self, outcome: &Outcome) {
+        let Some(peer) = self.peer else { return };
+        let stands = match outcome {
+            Ok(_) => false,
+            // A server that chokes on a token does so as often as the client likes.
+            Err(error) => {
+                self.before
+                    || error.blame() == Blame::Client
+                    || error.may_be_by_token()
+                    || error.kind() == ErrorKind::BadResponse
+            }
+        };
+        if !stands {
+            self.budget.give_back(peer);
+            if let Some(turn) = &self.turn {
+                turn.0.store(false, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
 impl Budget {
     /// Takes one from the budget of a peer, or says when there will be one.
-    ///
-    /// Where others will be asked if this one does not know the token, only whether there is one: the
-    /// last is charged for all.
-    fn admit(&self, peer: PeerKey, request: &VerifyRequest) -> Result<Option<PeerKey>, Duration> {
+    fn charge(&self, peer: PeerKey) -> Result<(), Duration> {
         let Some(rest) = self.burst.checked_sub(1) else { return Err(self.refill) };
         // Only the monotonic clock counts, so it does not matter which wall clock is read.
         let now = Moment::now(&SystemClock).monotonic_since(self.start);
@@ -256,17 +302,11 @@ impl Budget {
         if !wait.is_zero() {
             return Err(wait);
         }
-        if request.is_asked_on() {
-            return Ok(None);
-        }
         table.set(peer, full.saturating_add(self.refill));
-        Ok(Some(peer))
+        Ok(())
     }
 
-    /// Gives back what was charged, unless the outcome is the client's fault.
-    fn settle(&self, charge: Option<PeerKey>, outcome: &Outcome) {
-        let at_fault = |error: &VerifyError| error.blame() == Blame::Client;
-        let Some(peer) = charge.filter(|_| !outcome.as_ref().is_err_and(at_fault)) else { return };
+    fn give_back(&self, peer: PeerKey) {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         let full = table.full_at(peer, self.peers);
         table.set(peer, full.saturating_sub(self.refill));

@@ -101,7 +101,7 @@ fn both(local: &ActiveToken, remote: Outcome) -> Outcome {
     // RFC 9449 §6.2: the answer may call the token bound without naming the key.
     let called_bound =
         confirmed.string("token_type").is_some_and(|kind| kind.eq_ignore_ascii_case("DPoP"));
-    if called_bound && claims.confirmation().is_none() {
+    if called_bound && claims.confirmation().is_none_or(|key| key.jkt().is_none()) {
         return Err(ErrorKind::UnprovenPossession.into());
     }
     let confirmed = local.restated(claims, Method::Confirmed, remote.verified_at());

@@ -2,7 +2,7 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use super::PeerKey;
+use super::{PeerKey, budget::Turn};
 use crate::{clock::Moment, credentials::Token};
 #[cfg(feature = "_crypto")]
 use crate::{credentials::Fingerprint, jose::crypto};
@@ -30,7 +30,8 @@ pub struct VerifyRequest {
     freshness: Freshness,
     not_before: Option<Moment>,
     peer: Option<PeerKey>,
-    asked_on: bool,
+    /// Shared by the questions of those who are asked in turn.
+    turn: Option<Turn>,
     /// Taken when it is first asked for.
     #[cfg(feature = "_crypto")]
     fingerprint: OnceLock<Fingerprint>,
@@ -52,7 +53,7 @@ impl VerifyRequest {
             freshness: Freshness::Cached,
             not_before: None,
             peer: None,
-            asked_on: false,
+            turn: None,
             #[cfg(feature = "_crypto")]
             fingerprint: OnceLock::new(),
         }
@@ -94,9 +95,9 @@ impl VerifyRequest {
         self
     }
 
-    /// Says that others will be asked if this one does not know the token.
-    pub(super) const fn with_asked_on(mut self, asked_on: bool) -> Self {
-        self.asked_on = asked_on;
+    /// Says that several are asked about the token in turn: one charge is enough for all of them.
+    pub(super) fn in_turn(mut self) -> Self {
+        self.turn = Some(Turn::default());
         self
     }
 
@@ -124,8 +125,8 @@ impl VerifyRequest {
         self.peer
     }
 
-    pub(super) const fn is_asked_on(&self) -> bool {
-        self.asked_on
+    pub(super) const fn turn(&self) -> Option<&Turn> {
+        self.turn.as_ref()
     }
 
     /// Whether an answer from a verification that started at `start` will do, as far as

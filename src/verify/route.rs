@@ -215,7 +215,7 @@ impl Verifier for Route {
         first.filter(|recalled| recalled.outcome.is_ok())
     }
 
-    fn verify(&self, request: VerifyRequest) -> Verifying<Self::Future> {
+    fn verify(&self, mut request: VerifyRequest) -> Verifying<Self::Future> {
         if let Some(entry) = self.seen(&request) {
             return entry.verify_jwt(request);
         }
@@ -237,8 +237,11 @@ impl Verifier for Route {
                 let mut asked = self.for_opaque(token.secret_str()).peekable();
                 let mut verdict = Verdict { unasked: None, refused: None, otherwise };
                 while let Some(verifier) = asked.next() {
-                    let question = request.clone().with_asked_on(asked.peek().is_some());
-                    let verifying = verifier.verify(question);
+                    // Whoever is asked alone needs no word on the others.
+                    if request.turn().is_none() && asked.peek().is_some() {
+                        request = request.in_turn();
+                    }
+                    let verifying = verifier.verify(request.clone());
                     let at = verifying.decided_at();
                     match verifying.now_or_later() {
                         Ok(outcome) => {
@@ -280,9 +283,8 @@ async fn ask_each(
     request: VerifyRequest,
     mut verdict: Verdict,
 ) -> Outcome {
-    let last = verifiers.len().saturating_sub(1);
-    for (at, verifier) in verifiers.into_iter().enumerate() {
-        let outcome = verifier.verify(request.clone().with_asked_on(at < last)).await;
+    for verifier in verifiers {
+        let outcome = verifier.verify(request.clone()).await;
         if let ControlFlow::Break(outcome) = verdict.add(outcome) {
             return outcome;
         }

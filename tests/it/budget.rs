@@ -73,7 +73,6 @@ async fn good_tokens_and_the_faults_of_others_cost_nothing() {
     for act in [
         Act::alice(),
         Act::refuse(ErrorKind::Unavailable),
-        Act::refuse(ErrorKind::BadResponse),
         Act::refuse(ErrorKind::CredentialsRejected),
     ] {
         server.always(act);
@@ -152,6 +151,40 @@ async fn a_herd_with_one_token_is_one_question_and_one_charge() {
     // That the peer was refused says nothing about the token.
     let alice = verifier.verify(of("alice", "third")).await;
     assert_eq!(kind(&alice), Some(ErrorKind::Inactive));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_a_server_chokes_on_is_charged() {
+    let server = Scripted::new();
+    server.always(Act::refuse(ErrorKind::BadResponse));
+    let verifier = MissBudgetLayer::new(3, SEC * 60).layer(server.clone());
+    for n in 0..10 {
+        let _ = at_once(&verifier, of("mallory", &format!("odd-{n}")));
+    }
+    assert_eq!(server.calls(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_turn_too_going_away_is_not_free_nor_is_an_outage_of_the_last() {
+    for last in [Scripted::new().takes(SEC), Scripted::new()] {
+        last.always(Act::refuse(ErrorKind::Unavailable));
+        let first = Scripted::new().takes(SEC);
+        first.always(Act::refuse(ErrorKind::Inactive));
+        let budget = MissBudgetLayer::new(3, SEC * 600);
+        let guarded = |server: &Scripted| BoxVerifier::new(budget.layer(server.clone()));
+        let route = Route::new([
+            IssuerRoute::new("https://one.example.com").introspection(guarded(&first)),
+            IssuerRoute::new("https://two.example.com").introspection(guarded(&last)),
+        ]);
+        // One goes away while the first is asked, the others wait for all.
+        let mut gone = Box::pin(route.verify(of("mallory", "guess")));
+        assert!((&mut gone).now_or_never().is_none());
+        drop(gone);
+        for n in 0..10 {
+            let _ = route.verify(of("mallory", &format!("guess-{n}"))).await;
+        }
+        assert_eq!(first.calls(), 3);
+    }
 }
 
 /// Two issuers that introspect, the second of which knows the token.

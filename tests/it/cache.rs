@@ -675,6 +675,19 @@ async fn what_was_asked_before_an_eviction_is_not_joined_after_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_evicted_does_not_come_back_stale() {
+    let server = Scripted::new().takes(SEC);
+    let cache = layer(&server).stale_if_error(SEC * 600).layer(server.clone());
+    assert!(cache.verify(token("abc")).await.is_ok());
+    advance(SEC * 40).await;
+    server.always(Act::refuse(ErrorKind::Unavailable));
+    let waiting = tokio::spawn(cache.verify(token("abc")));
+    sleep(SEC / 2).await;
+    cache.evict(&Token::bearer("abc").unwrap());
+    assert_eq!(kind(&waiting.await.unwrap()), Some(ErrorKind::Unavailable));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_cutoff_that_the_cache_was_not_told_of_counts_too() {
     let server = Scripted::new();
     let cache = cache(&server);

@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use self::value::{Budget, Unfit};
 use crate::{
     error::{ConfigError, ErrorKind, VerifyError},
+    http::fields,
     policy::VerifiedToken,
 };
 
@@ -229,8 +230,8 @@ impl ForwardHeaders {
 
     /// Makes `headers` tell of nobody.
     pub(super) fn clear(&self, headers: &mut HeaderMap) {
-        names::remove(headers, |name| {
-            self.entries.iter().any(|entry| names::alike(entry.header.as_str().as_bytes(), name))
+        fields::remove(headers, |name| {
+            self.entries.iter().any(|entry| fields::alike(entry.header.as_str().as_bytes(), name))
         });
         if self.always {
             for entry in &self.entries {
@@ -265,7 +266,7 @@ impl ForwardHeaders {
         match names::parse(header) {
             Ok(header) => {
                 let name = header.as_str().as_bytes();
-                let alike = |entry: &Entry| names::alike(entry.header.as_str().as_bytes(), name);
+                let alike = |entry: &Entry| fields::alike(entry.header.as_str().as_bytes(), name);
                 if self.entries.iter().any(alike) {
                     problems.push(what, format!("`{header}` tells something else already"));
                 }

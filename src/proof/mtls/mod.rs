@@ -6,13 +6,14 @@ mod network;
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
-use http::{HeaderName, Request};
+use http::{HeaderMap, HeaderName, Request};
 
 pub use self::{certificate::PeerCertificate, field::CertificateField};
 use self::{field::FIELDS, network::Network};
 use super::{Presented, Shown, refuse};
 use crate::{
     error::{ConfigError, VerifyError},
+    http::fields::{alike, remove},
     respond::RequestHead,
 };
 
@@ -215,18 +216,23 @@ impl Mtls {
         }
     }
 
+    /// Takes off what only a proxy may say, whoever sent it.
+    pub(super) fn strip_all(headers: &mut HeaderMap) {
+        remove(headers, is_field);
+    }
+
     /// Takes off what only a proxy may say, and nobody here.
     pub(super) fn strip<B>(&self, request: &mut Request<B>) {
         let head = RequestHead::of(request);
         let told = self.0.proxies.as_ref().filter(|proxies| proxies.have_told(head));
-        let kept = told.filter(|_| self.0.keep).map(|proxies| proxies.field.name());
+        // Only one that is one certificate: beside it could stand what the client wrote.
+        let read = told.filter(|proxies| proxies.field.read(head.headers()).is_ok());
+        let kept = read.filter(|_| self.0.keep).map(|proxies| proxies.field.name());
         // A layer within may want it of a request that this one lets in without a token.
         let believed = told.and_then(|_| self.find(head).ok()?.1);
-        for name in FIELDS {
-            if kept.as_ref() != Some(&name) {
-                request.headers_mut().remove(name);
-            }
-        }
+        let is_kept =
+            |name: &[u8]| kept.as_ref().is_some_and(|kept| kept.as_str().as_bytes() == name);
+        remove(request.headers_mut(), |name| is_field(name) && !is_kept(name));
         if let Some(believed) = believed {
             request.extensions_mut().insert(believed);
         }
@@ -236,6 +242,11 @@ impl Mtls {
         change(Arc::make_mut(&mut self.0));
         self
     }
+}
+
+/// Whether a field is one of those, by whatever spelling that careless readers take for it.
+fn is_field(name: &[u8]) -> bool {
+    FIELDS.iter().any(|field| alike(name, field.as_str().as_bytes()))
 }
 
 impl Proxies {

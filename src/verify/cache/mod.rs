@@ -296,7 +296,9 @@ impl<V> Inner<V> {
         self.remember(&token, asked, &outcome);
         match outcome {
             Err(error) if error.kind() == ErrorKind::Unavailable => {
-                match old.and_then(|entry| self.stale(&entry, wanted)) {
+                // What was forgotten meanwhile is not remembered for want of something better.
+                let kept = old.filter(|_| self.evictions.count() == asked.evictions);
+                match kept.and_then(|entry| self.stale(&entry, wanted)) {
                     Some(active) => {
                         self.counters.stale_served.add_one();
                         Ok(active)
@@ -349,14 +351,18 @@ where
     /// Verifies ahead of time, in the background. At most once for each entry: what comes of it is
     /// another entry, or nothing, and then the next request that finds this one too old asks.
     fn refresh(this: &Arc<Self>, entry: &Entry, request: &VerifyRequest, token: Fingerprint) {
+        // Before anything else: what is forgotten from here on is not remembered by this.
+        let asked = this.asked(this.now());
         if !this.store.begin_refresh(&token, entry) {
             return;
         }
         let Ok(runtime) = Handle::try_current() else { return };
         this.counters.refreshes.add_one();
         let recent = this.settings.limits.max_age / REFRESH_SHARES;
-        let request = request.clone().with_freshness(Freshness::Within(recent));
-        let asked = this.asked(this.now());
+        let mut request = request.clone().with_freshness(Freshness::Within(recent));
+        if let Some(moment) = this.evictions.last() {
+            request = request.with_not_before(moment);
+        }
         let home = Arc::downgrade(this);
         runtime.spawn(async move {
             let Some(verifying) = home.upgrade().map(|inner| inner.verifier.verify(request)) else {

@@ -8,9 +8,10 @@ use crate::{
     verify::{ActiveToken, Method},
 };
 
-/// How far the clock of an issuer is taken to be ahead. A cutoff that stands for others reaches this far
-/// into the future, so that a token that its issuer issued before it is covered.
-pub(super) const CLOCK_DIFFERENCE: Duration = Duration::from_secs(30);
+/// How far the clock of an issuer is taken to be ahead: as far as any policy may be told to tolerate
+/// (`Policy::leeway`). A cutoff that stands for others reaches this far into the future, so that a token
+/// that its issuer issued before it is covered.
+pub(super) const CLOCK_DIFFERENCE: Duration = Duration::from_secs(300);
 
 #[derive(Default)]
 pub(super) struct Cutoffs {

@@ -101,6 +101,27 @@ async fn rfc9440_4_the_fields_do_not_go_on() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_a_client_slips_in_beside_or_spells_otherwise_does_not_go_on() {
+    let own = Certificate::new("a").field();
+    let lax = World::with(behind(CertificateField::ClientCert).keep_field());
+    let unbound = lax.server.jwt().audience(AUDIENCE).mint();
+    // The proxy has added its own to that of the client, which is seen first.
+    let forged = Certificate::new("b").field();
+    let twice = [("client-cert", &*forged), ("client-cert", &*own)];
+    assert!(seen(&lax, from(PROXY, &unbound, &twice)).await.is_empty());
+    let seen_by = |request: Request<Bytes>| {
+        let handler = tower::service_fn(async |request: Request<Bytes>| {
+            let names: Vec<_> = request.headers().keys().map(ToString::to_string).collect();
+            Ok::<_, std::convert::Infallible>(Response::new(Bytes::from(names.join(","))))
+        });
+        lax.api.layer().layer(handler).oneshot(request)
+    };
+    let spelled = [("client_cert", &*forged), ("x_forwarded-client_cert", "Hash=abc")];
+    let response = seen_by(from(STRANGER, &unbound, &spelled)).await.unwrap();
+    assert_eq!(response.body(), "authorization");
+}
+
 /// The layer within verifies again, and the field is gone by then.
 #[tokio::test(start_paused = true)]
 async fn a_layer_within_knows_the_certificate_that_the_one_outside_believed() {
