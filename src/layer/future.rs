@@ -158,44 +158,47 @@ where
     ) -> Poll<Result<Result<(S::Future, Closing), Response<ResB>>, S::Error>> {
         let mut this = self.project();
         loop {
-            // Left when the step ends, however it does.
-            let slow = this.slow.as_ref().map(Slow::enter);
-            let verdict = match this.stage.as_mut().project() {
-                StageProj::Verifying { verification } => {
-                    let outcome = ready!(verification.poll(cx));
-                    let request = this.request.as_mut().expect("polled after completion");
-                    match this.shared.admit(outcome, None, this.presentation, request) {
-                        Verdict::Now(verdict) => verdict,
-                        Verdict::Later(admitting) => {
-                            this.stage.set(Stage::Admitting { admitting });
-                            continue;
+            let verdict = {
+                // Left where the step ends, however it does.
+                let _slow = this.slow.as_ref().map(Slow::enter);
+                let verdict = match this.stage.as_mut().project() {
+                    StageProj::Verifying { verification } => {
+                        let outcome = ready!(verification.poll(cx));
+                        let request = this.request.as_mut().expect("polled after completion");
+                        match this.shared.admit(outcome, None, this.presentation, request) {
+                            Verdict::Now(verdict) => verdict,
+                            Verdict::Later(admitting) => {
+                                this.stage.set(Stage::Admitting { admitting });
+                                continue;
+                            }
                         }
                     }
-                }
-                StageProj::Admitting { admitting } => {
-                    let admission = ready!(Pin::new(admitting).poll(cx));
-                    let request = this.request.as_mut().expect("polled after completion");
-                    this.shared.settle(admission, this.presentation, request)
-                }
-                StageProj::Admitted => {
-                    // The readiness of the inner service was given up before.
-                    ready!(this.inner.poll_ready(cx))?;
-                    let request = this.request.take().expect("polled after completion");
-                    let closing = std::mem::take(this.closing);
-                    return Poll::Ready(Ok(Ok((this.inner.call(request), closing))));
-                }
+                    StageProj::Admitting { admitting } => {
+                        let admission = ready!(Pin::new(admitting).poll(cx));
+                        let request = this.request.as_mut().expect("polled after completion");
+                        this.shared.settle(admission, this.presentation, request)
+                    }
+                    StageProj::Admitted => {
+                        // The readiness of the inner service was given up before.
+                        ready!(this.inner.poll_ready(cx))?;
+                        let request = this.request.take().expect("polled after completion");
+                        let closing = std::mem::take(this.closing);
+                        return Poll::Ready(Ok(Ok((this.inner.call(request), closing))));
+                    }
+                };
+                verdict.map_err(|error| {
+                    let request = this.request.as_ref().expect("polled after completion");
+                    let refusal = this.shared.refuse(&error, Some(this.presentation), request);
+                    (error, refusal)
+                })
             };
             match verdict {
                 Ok(closing) => {
-                    drop(slow);
                     *this.closing = closing;
                     end(this.slow, None, this.request.as_ref());
                 }
-                Err(error) => {
-                    let request = this.request.as_ref().expect("polled after completion");
-                    let refusal = this.shared.refuse(&error, Some(this.presentation), request);
-                    drop(slow);
-                    end(this.slow, Some(&error), Some(request));
+                Err((error, refusal)) => {
+                    end(this.slow, Some(&error), this.request.as_ref());
                     return Poll::Ready(Ok(Err(refusal)));
                 }
             }
