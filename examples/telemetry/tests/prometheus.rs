@@ -1,4 +1,4 @@
-//! A real Prometheus scrapes the example, loads the alerts, and is asked everything that the dashboard
+//! A real Prometheus scrapes each of the programs, loads the alerts, and is asked everything that the dashboard
 //! asks. Where there is none the test says `SKIPPED` and passes, unless `CI=true`.
 
 use std::{
@@ -11,18 +11,22 @@ use std::{
 
 use serde_json::Value;
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
-    net::{TcpListener, TcpStream},
+    io::AsyncWriteExt as _,
+    net::TcpListener,
     process::{Child, Command},
     time::{sleep, timeout},
 };
+
+mod common;
+
+use common::{fetch, service};
 
 /// A directory that goes when the test ends.
 struct Scratch(PathBuf);
 
 impl Scratch {
-    fn new() -> Self {
-        let path = std::env::temp_dir().join(format!("telemetry-{}", std::process::id()));
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("{name}-{}", std::process::id()));
         fs::create_dir_all(&path).unwrap();
         Self(path)
     }
@@ -45,20 +49,6 @@ fn is_there(program: &str) -> bool {
         .stderr(Stdio::null())
         .status()
         .is_ok_and(|status| status.success())
-}
-
-/// The example, and where it listens.
-async fn service() -> (Child, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_telemetry"));
-    command.env("TELEMETRY_LISTEN", "127.0.0.1:0").kill_on_drop(true);
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let line = timeout(Duration::from_secs(20), lines.next_line()).await.expect("in time").unwrap();
-    let line = line.expect("it says where it listens");
-    let address = line.strip_prefix("listening on http://").expect(&line).to_owned();
-    // It goes on writing to the audit trail.
-    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-    (child, address)
 }
 
 /// A Prometheus that scrapes it, and where it listens.
@@ -85,24 +75,9 @@ async fn prometheus(scratch: &Scratch, target: &str) -> (Child, String) {
     (command.stdin(Stdio::null()).spawn().unwrap(), address)
 }
 
-/// The body of the answer to a GET request, if there is one.
-async fn fetch(address: &str, path: &str) -> Option<(u16, String)> {
-    let ask = async {
-        let mut stream = TcpStream::connect(address).await.ok()?;
-        let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.ok()?;
-        let (head, body) = answer.split_once("\r\n\r\n")?;
-        let status = head.split(' ').nth(1)?.parse().ok()?;
-        Some((status, body.to_owned()))
-    };
-    timeout(Duration::from_secs(10), ask).await.ok()?
-}
-
 async fn query(address: &str, expression: &str) -> Result<Vec<Value>, String> {
     let encoded: String = expression.bytes().map(|byte| format!("%{byte:02X}")).collect();
-    let answer = fetch(address, &format!("/api/v1/query?query={encoded}")).await;
+    let answer = fetch(address, &format!("/api/v1/query?query={encoded}"), "").await;
     let (_, body) = answer.ok_or("no answer")?;
     let answer: Value = serde_json::from_str(&body).map_err(|error| error.to_string())?;
     match answer["status"].as_str() {
@@ -129,13 +104,22 @@ fn questions() -> Vec<(String, String)> {
 
 #[tokio::test]
 async fn prometheus_scrapes_it_and_the_dashboard_finds_what_it_asks_for() {
+    scraped("telemetry", env!("CARGO_BIN_EXE_telemetry")).await;
+}
+
+#[tokio::test]
+async fn prometheus_scrapes_the_opentelemetry_sdk_and_finds_the_same() {
+    scraped("otel", env!("CARGO_BIN_EXE_otel")).await;
+}
+
+async fn scraped(name: &str, program: &str) {
     if !is_there("prometheus") || !is_there("promtool") {
         assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "there is no Prometheus");
         eprintln!("SKIPPED: prometheus and promtool are not installed");
         return;
     }
-    let scratch = Scratch::new();
-    let (_service, target) = service().await;
+    let scratch = Scratch::new(name);
+    let (_service, target) = service(program, &[]).await;
     let (mut prometheus, address) = prometheus(&scratch, &target).await;
 
     let questions = questions();
@@ -159,20 +143,22 @@ async fn prometheus_scrapes_it_and_the_dashboard_finds_what_it_asks_for() {
     assert!(unanswered.is_empty(), "{unanswered:#?}");
 
     // The rules are loaded, and each can be evaluated.
-    let (_, rules) = fetch(&address, "/api/v1/rules").await.unwrap();
+    let (_, rules) = fetch(&address, "/api/v1/rules", "").await.unwrap();
     let rules: Value = serde_json::from_str(&rules).unwrap();
     let groups = rules["data"]["groups"].as_array().unwrap();
     let rules: Vec<_> =
         groups.iter().flat_map(|group| group["rules"].as_array().unwrap()).collect();
     assert_eq!(rules.len(), 9);
     for rule in rules {
-        assert_eq!((&rule["health"], &rule["state"]), (&"ok".into(), &"inactive".into()), "{rule}");
+        assert_eq!(rule["health"], "ok", "{rule}");
+        // One in twelve has a token of an unknown key, which is pending once it was seen long enough.
+        assert_ne!(rule["state"], "firing", "{rule}");
     }
     let up = query(&address, "up{job=\"api\"}").await.unwrap();
     assert_eq!(up[0]["value"][1], "1");
 
     // What is exposed is as Prometheus wants it: names, units, help for each.
-    let (status, exposed) = fetch(&target, "/metrics").await.unwrap();
+    let (status, exposed) = fetch(&target, "/metrics", "").await.unwrap();
     assert_eq!(status, 200);
     let mut lint = Command::new("promtool");
     lint.args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped());
@@ -181,7 +167,7 @@ async fn prometheus_scrapes_it_and_the_dashboard_finds_what_it_asks_for() {
     let lint = timeout(Duration::from_secs(20), lint.wait_with_output()).await.unwrap().unwrap();
     assert!(lint.status.success(), "{}", String::from_utf8_lossy(&lint.stderr));
 
-    let (status, ready) = fetch(&target, "/ready").await.unwrap();
+    let (status, ready) = fetch(&target, "/ready", "").await.unwrap();
     let ready: Value = serde_json::from_str(&ready).unwrap();
     assert_eq!((status, &ready["ready"]), (200, &true.into()));
     assert_eq!(ready["issuers"][0]["reachable"], true);

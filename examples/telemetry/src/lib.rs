@@ -1,0 +1,122 @@
+//! The resource server that both programs are. They differ in what takes its metrics and spans.
+
+use std::{error::Error, sync::Arc};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Request, State},
+    middleware::{Next, from_fn},
+    response::Response,
+    routing::get,
+};
+use tokio::net::TcpListener;
+use tower_introspect::{
+    ClientAuth, Issuer, RequireScope, ResourceServer, VerifiedToken,
+    policy::{Observer, Requirement},
+    respond::Refusal,
+    test_util::{AuthorizationServer, Client, Listening},
+};
+use tracing::Instrument as _;
+
+pub mod recorder;
+mod traffic;
+
+const AUDIENCE: &str = "https://api.example.com";
+
+/// Histograms, and buckets for what is measured: how old facts may get, how long the server may take.
+pub const BUCKETS: [(&str, &[f64]); 2] = [
+    ("tower_introspect_decision_age_seconds", &[1.0, 5.0, 15.0, 30.0, 60.0, 150.0, 300.0]),
+    ("tower_introspect_upstream_seconds", &[0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0]),
+];
+
+/// What writes the metrics for Prometheus.
+type Scrape = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// The service, with an authorization server of its own.
+pub struct Service {
+    api: ResourceServer,
+    server: AuthorizationServer,
+    _listening: Listening,
+}
+
+impl Service {
+    /// The service, which does not listen yet.
+    ///
+    /// # Errors
+    ///
+    /// If there is no port for the authorization server.
+    pub async fn new() -> Result<Self, Box<dyn Error>> {
+        let (server, listening) = AuthorizationServer::on_loopback().await?;
+        server.register(Client::new("api", "s3cret"));
+        let trial = Observer::new("payments need a second factor");
+        let api = ResourceServer::builder(AUDIENCE)
+            .issuer(Issuer::hybrid(server.issuer(), ClientAuth::basic("api", "s3cret")))
+            .danger_allow_http_loopback() // the authorization server of this example has no TLS
+            .policy(|policy| policy.observe(Requirement::any_acr(["mfa"]), &trial))
+            .on_refusal(audit)
+            .build()?;
+        Ok(Self { api, server, _listening: listening })
+    }
+
+    /// The resource server, for its metrics.
+    pub fn api(&self) -> &ResourceServer {
+        &self.api
+    }
+
+    /// Serves until it is stopped, and sends itself requests of all kinds meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// If it can't listen.
+    pub async fn run(
+        self,
+        scrape: impl Fn() -> String + Send + Sync + 'static,
+    ) -> Result<(), Box<dyn Error>> {
+        let Self { api, server, _listening } = self;
+        let app = Router::new()
+            .route("/payments", get(payments).route_layer(RequireScope::all(["read:payments"])))
+            .layer(api.layer())
+            .layer(from_fn(spanned));
+        // What is for operators is on a port of its own in a real service, which clients can't reach.
+        let scrape: Scrape = Arc::new(scrape);
+        let operators = Router::new()
+            .route("/metrics", get(metrics).with_state((api.clone(), scrape)))
+            .route_service("/ready", api.readiness_service::<Body>());
+
+        let address =
+            std::env::var("TELEMETRY_LISTEN").unwrap_or_else(|_| "127.0.0.1:0".to_owned());
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        println!("listening on http://{address}");
+        let traffic = tokio::spawn(traffic::run(address, server, AUDIENCE));
+        let stopped = async {
+            let _ = tokio::signal::ctrl_c().await;
+        };
+        axum::serve(listener, app.merge(operators)).with_graceful_shutdown(stopped).await?;
+        traffic.abort();
+        Ok(())
+    }
+}
+
+async fn payments(token: VerifiedToken) -> String {
+    format!("the payments of {}", token.subject().unwrap_or("nobody"))
+}
+
+/// A span for each request, which `verify_token` and the refusals belong to.
+async fn spanned(request: Request, next: Next) -> Response {
+    let span = tracing::info_span!(target: "telemetry", "request", otel.kind = "server");
+    next.run(request).instrument(span).await
+}
+
+/// What is scraped. Half of it is read off the resource server for the purpose.
+async fn metrics(State((api, scrape)): State<(ResourceServer, Scrape)>) -> String {
+    api.record_metrics();
+    scrape()
+}
+
+/// An audit trail has every refusal, where a log has ten a second. This one is standard output.
+fn audit(refusal: &Refusal<'_>) {
+    let (head, reason) = (refusal.head(), refusal.error().kind().reason());
+    println!("refused {} {}: {reason}", head.method(), head.uri().path());
+}
