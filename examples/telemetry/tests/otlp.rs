@@ -14,7 +14,11 @@ use axum::{
     http::{HeaderMap, Uri},
 };
 use serde_json::Value;
-use tokio::{net::TcpListener, time::sleep};
+use tokio::{
+    net::TcpListener,
+    process::Command,
+    time::{sleep, timeout},
+};
 
 mod common;
 
@@ -125,13 +129,20 @@ fn unseen(spans: &[&Value]) -> Vec<&'static str> {
         unseen.retain(|field| !attributes(span).contains_key(field));
         child |= span["parentSpanId"].as_str().is_some_and(|parent| requests.contains(parent));
     }
-    let refused = named("request").any(|request| {
-        let events = request["events"].as_array().into_iter().flatten();
-        events.into_iter().any(|event| {
-            event["name"] == "request refused" && attributes(event).contains_key("reason")
+    // Once a remembered token or a key that is there refuses it, once a verification that takes time.
+    let refused = |name| {
+        named(name).any(|span| {
+            let mut events = span["events"].as_array().into_iter().flatten();
+            events.any(|event| {
+                event["name"] == "request refused" && attributes(event).contains_key("reason")
+            })
         })
-    });
-    let others = [("child of a request", child), ("request refused", refused)];
+    };
+    let others = [
+        ("child of a request", child),
+        ("event in a request", refused("request")),
+        ("event in a verification", refused("verify_token")),
+    ];
     unseen.extend(others.into_iter().filter(|(_, seen)| !seen).map(|(what, _)| what));
     unseen.into_iter().collect()
 }
@@ -146,7 +157,7 @@ async fn a_collector_gets_the_documented_metrics_and_the_span_and_no_token() {
         ("OTEL_BSP_SCHEDULE_DELAY", "200"),
         ("OTEL_SERVICE_NAME", "payments"),
     ];
-    let (_service, address) = service(env!("CARGO_BIN_EXE_otel"), &variables).await;
+    let (mut service, address) = service(env!("CARGO_BIN_EXE_otel"), &variables).await;
     let tokens = ["a-token-to-look-for", "eyJhbGciOiJSUzI1NiJ9.e30.c2VjcmV0"];
     for token in tokens {
         let field = format!("Authorization: Bearer {token}\r\n");
@@ -168,6 +179,12 @@ async fn a_collector_gets_the_documented_metrics_and_the_span_and_no_token() {
         }
     }
     assert!(left.0.is_empty() && left.1.is_empty(), "{left:#?}");
+
+    // Stopped as anyone would, it pushes what is left, and ends.
+    let id = service.id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-INT", &id]).status().await.unwrap().success());
+    let ended = timeout(Duration::from_secs(20), service.wait()).await.expect("in time").unwrap();
+    assert!(ended.success(), "{ended}");
 
     // Nothing that is not documented: no names, no fields, no spans of the exporter.
     assert_eq!(metrics(&pushed), documented);

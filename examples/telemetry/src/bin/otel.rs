@@ -23,7 +23,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-/// How often what the parts count is read off them. No more often need metrics be pushed.
+/// How often what the parts count is read off them. To push more often is of no use.
 const RECORDED_EVERY: Duration = Duration::from_secs(1);
 
 #[tokio::main]
@@ -36,7 +36,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     metrics::set_global_recorder(Recorder::new(meter.meter("tower_introspect"), &BUCKETS))?;
 
     let service = Service::new().await?;
-    // First of all: this describes the metrics, and the SDK takes a description only from the first user.
+    // First of all: this describes the metrics, and an instrument keeps the description it is made with.
     service.api().record_metrics();
     let api = service.api().clone();
     let recording = tokio::spawn(async move {
@@ -64,7 +64,7 @@ fn tracer() -> Result<SdkTracerProvider, Box<dyn Error>> {
 }
 
 /// Standard error as `RUST_LOG` says, and the spans of the service and of the crate to OpenTelemetry, with
-/// the events in them. Not all spans there are: pushing makes spans too, which would be pushed for ever.
+/// the events in them. Only these: were the client that pushes to make spans, they would be pushed for ever.
 fn log(tracer: Option<&SdkTracerProvider>) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
     let exported = Targets::new()
