@@ -119,6 +119,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let resource_server = settings.resource_server.build()?;
 
     let listener = TcpListener::bind(settings.listen).await?;
+    let end = end()?;
     println!("listening on http://{}", listener.local_addr()?);
     let warming = resource_server.clone();
     tokio::spawn(async move {
@@ -127,13 +128,14 @@ async fn run() -> Result<(), Box<dyn Error>> {
             eprintln!("forward_auth: {error}");
         }
     });
-    serve(listener, &resource_server).await
+    serve(listener, &resource_server, end).await
 }
 
-/// Serves until a signal to stop, and then until the last request has ended, but not for ever.
+/// Serves until the end is asked for, and then until the last request has ended, but not for ever.
 async fn serve(
     listener: TcpListener,
     resource_server: &ResourceServer,
+    end: impl Future<Output = ()>,
 ) -> Result<(), Box<dyn Error>> {
     // Every path is a question, so there is none for anything else: a proxy may pass on the path
     // of the client, and an answer that is always 200 would let it in.
@@ -152,7 +154,7 @@ async fn serve(
     let mut serving = std::pin::pin!(serving.into_future());
     tokio::select! {
         ended = &mut serving => return Ok(ended?),
-        () = signal() => stop.send_replace(true),
+        () = end => stop.send_replace(true),
     };
     match tokio::time::timeout(GRACE, serving).await {
         Ok(ended) => Ok(ended?),
@@ -222,17 +224,25 @@ fn from_environment() -> Table {
 }
 
 /// Waits for ctrl-c, or on Unix for SIGTERM.
-async fn signal() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = terminate.recv() => {}
-            }
-            return;
+///
+/// It is the call that takes the signals over, so that none ends the process at once from then on.
+#[cfg(unix)]
+fn end() -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut interrupt, mut terminate) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
         }
-    }
-    let _ = tokio::signal::ctrl_c().await;
+    })
+}
+
+#[cfg(windows)]
+fn end() -> std::io::Result<impl Future<Output = ()>> {
+    let mut interrupt = tokio::signal::windows::ctrl_c()?;
+    Ok(async move {
+        interrupt.recv().await;
+    })
 }
