@@ -1,5 +1,7 @@
 //! `introspect doctor`.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use tower_introspect::{
     clock::UnixTime,
@@ -151,6 +153,13 @@ async fn what_is_wrong_with_metadata_and_keys() {
         (Endpoint::Introspection, Fault::html(), "introspection_out_of_protocol", "bad", 1),
         (Endpoint::Introspection, Fault::close(), "introspection_unreachable", "unknown", 3),
         (Endpoint::Introspection, Fault::hang(), "timeout", "unknown", 3),
+        (
+            Endpoint::Introspection,
+            Fault::delay(Duration::from_millis(300)),
+            "introspection_slow",
+            "warning",
+            0,
+        ),
     ] {
         server.inject(endpoint, fault);
         let ran = look().await;
