@@ -214,11 +214,12 @@ impl Reading {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    #[derive(Debug)]
-    struct At(i64);
+    /// A wall clock that stands still, at seconds of Unix time.
+    #[derive(Clone, Debug)]
+    pub(crate) struct At(pub(crate) i64);
 
     impl Clock for At {
         fn now(&self) -> UnixTime {

@@ -284,20 +284,11 @@ mod tests {
     use super::*;
     use crate::{
         claims::Claims,
-        clock::{Moment, UnixTime},
+        clock::{Moment, tests::At},
         credentials::Scheme,
         error::{ErrorKind, TokenKind},
         verify::{ActiveToken, Method},
     };
-
-    #[derive(Debug)]
-    struct At(i64);
-
-    impl Clock for At {
-        fn now(&self) -> UnixTime {
-            UnixTime::from_secs(self.0)
-        }
-    }
 
     fn admit(policy: &Policy, claims: &str) -> Result<VerifiedToken, ErrorKind> {
         let claims = Claims::from_json(claims.as_bytes()).unwrap();

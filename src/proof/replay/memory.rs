@@ -193,16 +193,7 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Clock;
-
-    #[derive(Debug)]
-    struct At(i64);
-
-    impl Clock for At {
-        fn now(&self) -> UnixTime {
-            UnixTime::from_secs(self.0)
-        }
-    }
+    use crate::clock::tests::At;
 
     /// Marks a proof at a time of the wall clock, to be kept until another.
     fn mark(store: &MemoryReplay, jkt: &str, jti: &str, at: i64, until: i64) -> Option<Marked> {

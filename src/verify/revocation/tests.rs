@@ -1,19 +1,10 @@
 use std::time::Duration;
 
 use super::*;
-use crate::{claims::Claims, verify::Method};
+use crate::{claims::Claims, clock::tests::At, verify::Method};
 
 const ISSUER: &str = "https://as.example.com";
 const OTHER: &str = "https://other.example.com";
-
-#[derive(Clone, Debug)]
-struct At(i64);
-
-impl Clock for At {
-    fn now(&self) -> UnixTime {
-        UnixTime::from_secs(self.0)
-    }
-}
 
 fn revocations(capacity: usize) -> Revocations {
     Revocations::with_capacity(capacity).clock(At(1_000))
