@@ -8,6 +8,7 @@
 //! ```
 
 use std::{
+    cell::Cell,
     fmt::{self, Debug},
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -23,6 +24,13 @@ pub trait Clock: Debug + Send + Sync + 'static {
     /// The current time.
     fn now(&self) -> UnixTime;
 
+    /// The current time, which the monotonic clock calls `monotonic`. For a clock that need not be
+    /// read each time.
+    #[doc(hidden)]
+    fn now_at(&self, _monotonic: Instant) -> UnixTime {
+        self.now()
+    }
+
     /// Two clocks with the same identity are one, and what it said need not be asked for twice.
     #[doc(hidden)]
     fn identity(&self) -> usize {
@@ -33,6 +41,10 @@ pub trait Clock: Debug + Send + Sync + 'static {
 impl<C: Clock + ?Sized> Clock for Arc<C> {
     fn now(&self) -> UnixTime {
         (**self).now()
+    }
+
+    fn now_at(&self, monotonic: Instant) -> UnixTime {
+        (**self).now_at(monotonic)
     }
 
     fn identity(&self) -> usize {
@@ -54,10 +66,34 @@ impl Clock for SystemClock {
         UnixTime::from_millis(0).saturating_add(since)
     }
 
+    /// Where many requests come in, most of them within the same millisecond as the one before, which is
+    /// all that a [`UnixTime`] can tell.
+    fn now_at(&self, monotonic: Instant) -> UnixTime {
+        let since = |at| monotonic.checked_duration_since(at);
+        match LAST_READ.get() {
+            // Whatever happens to the wall clock, it is looked at again after as much time of this
+            // process.
+            Some((at, wall)) if since(at).is_some_and(|since| since < RESOLUTION) => wall,
+            _ => {
+                let wall = self.now();
+                LAST_READ.set(Some((monotonic, wall)));
+                wall
+            }
+        }
+    }
+
     /// There is one, wherever its values are. No address is zero.
     fn identity(&self) -> usize {
         0
     }
+}
+
+/// Of a [`UnixTime`].
+const RESOLUTION: Duration = Duration::from_millis(1);
+
+thread_local! {
+    /// When this thread last read the wall clock, by the monotonic clock, and what it said.
+    static LAST_READ: Cell<Option<(Instant, UnixTime)>> = const { Cell::new(None) };
 }
 
 /// A point in time, in milliseconds since 1970-01-01T00:00:00Z.
@@ -151,8 +187,10 @@ impl Moment {
     /// ```
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the monotonic clock")]
+    #[inline]
     pub fn now(clock: &dyn Clock) -> Self {
-        Self { wall: clock.now(), monotonic: Instant::now() }
+        let monotonic = Instant::now();
+        Self { wall: clock.now_at(monotonic), monotonic }
     }
 
     /// The wall-clock reading.
@@ -184,6 +222,7 @@ impl Moment {
 
     /// The time passed from `earlier` to this moment, by whichever clock saw more of it.
     #[must_use]
+    #[inline]
     pub fn since(self, earlier: Self) -> Duration {
         let wall = self.wall.saturating_duration_since(earlier.wall);
         wall.max(self.monotonic.saturating_duration_since(earlier.monotonic))
@@ -199,15 +238,18 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
+    #[inline]
     pub(crate) fn take(clock: &dyn Clock) -> Self {
         Self { moment: Moment::now(clock), clock: clock.identity() }
     }
 
+    #[inline]
     pub(crate) const fn moment(self) -> Moment {
         self.moment
     }
 
     /// The moment by `clock`.
+    #[inline]
     pub(crate) fn by(self, clock: &dyn Clock) -> Moment {
         if clock.identity() == self.clock { self.moment } else { Moment::now(clock) }
     }
@@ -225,6 +267,25 @@ pub(crate) mod tests {
         fn now(&self) -> UnixTime {
             UnixTime::from_secs(self.0)
         }
+    }
+
+    /// A clock that is read for each request would cost more than most of what is done for one.
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a moment to count from")]
+    fn wall_clock_is_read_once_in_a_millisecond_of_this_process() {
+        let (start, said) = (Instant::now() + Duration::from_secs(1), UnixTime::from_secs(5));
+        let after = |micros| {
+            LAST_READ.set(Some((start, said)));
+            SystemClock.now_at(start + Duration::from_micros(micros))
+        };
+        assert_eq!(after(0), said);
+        assert_eq!(after(999), said);
+        assert_ne!(after(1_000), said);
+        // A stepped or suspended machine, whichever way: never for longer than that.
+        assert_ne!(after(1_000_000_000), said);
+        LAST_READ.set(Some((start, said)));
+        assert_ne!(SystemClock.now_at(start - Duration::from_micros(1)), said);
+        assert_ne!(SystemClock.now(), said, "nor does it hold for who asks for the time itself");
     }
 
     #[test]

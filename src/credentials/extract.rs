@@ -7,11 +7,11 @@ use http::{
     header::{AUTHORIZATION, COOKIE, SEC_WEBSOCKET_PROTOCOL},
 };
 
-use super::{Origin, Scheme, Token};
-use crate::{
-    error::{ErrorKind, VerifyError},
-    trace::{Check, Detail, step},
+use super::{
+    Found, Origin, Scheme, Token, found,
+    grammar::{is_http_token, percent_decode},
 };
+use crate::error::{ErrorKind, VerifyError};
 
 /// The longest token taken, unless configured.
 const DEFAULT_LIMIT: usize = 8 * 1024;
@@ -101,13 +101,26 @@ impl Extractor {
     /// [`RepeatedCredentials`](ErrorKind::RepeatedCredentials) or
     /// [`TokenTooLong`](ErrorKind::TokenTooLong).
     pub fn extract(&self, headers: &HeaderMap, uri: &Uri) -> Result<Token, VerifyError> {
-        step(Check::Credentials, Detail::default, self.find(headers, uri))
+        self.find(headers, uri)?.into_token()
     }
 
-    fn find(&self, headers: &HeaderMap, uri: &Uri) -> Result<Token, VerifyError> {
+    /// Finds what stands where the token should. Whether it is one is left to be seen.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`extract`](Self::extract).
+    pub(crate) fn find<'a>(
+        &self,
+        headers: &'a HeaderMap,
+        uri: &Uri,
+    ) -> Result<Found<'a>, VerifyError> {
+        self.in_one_place(headers, uri).map_err(found::unusable)
+    }
+
+    fn in_one_place<'a>(&self, headers: &'a HeaderMap, uri: &Uri) -> Result<Found<'a>, ErrorKind> {
         let header = self.in_header(headers);
         if self.cookie.is_none() && self.query.is_none() && self.websocket.is_none() {
-            return header.map_err(VerifyError::new);
+            return header;
         }
         let others = [
             self.query.as_deref().map(|name| self.in_query(uri, name)),
@@ -123,33 +136,29 @@ impl Extractor {
                 _ => Err(ErrorKind::RepeatedCredentials),
             };
         }
-        found.map_err(VerifyError::new)
+        found
     }
 
     /// `Authorization` holds one set of credentials, it is no list (RFC 9110 §11.6.2): `get` alone
     /// would let the first of two fields win.
-    fn in_header(&self, headers: &HeaderMap) -> Result<Token, ErrorKind> {
+    fn in_header<'a>(&self, headers: &'a HeaderMap) -> Result<Found<'a>, ErrorKind> {
         let value = single(headers, &AUTHORIZATION)?.ok_or(ErrorKind::MissingCredentials)?;
-        let bytes = value.as_bytes().trim_ascii();
-        let (scheme, rest) = match bytes.iter().position(|&byte| byte == b' ') {
-            Some(at) => bytes.split_at(at),
-            None => (bytes, [].as_slice()),
-        };
-        let scheme = match Scheme::named(scheme) {
+        let text = value.as_bytes().trim_ascii_end();
+        let trimmed = text.trim_ascii_start();
+        let name = trimmed.split(|&byte| byte == b' ').next().unwrap_or_default();
+        let scheme = match Scheme::named(name) {
             Some(scheme) => scheme,
-            None if is_http_token(scheme) => return Err(ErrorKind::UnsupportedScheme),
+            None if is_http_token(name) => return Err(ErrorKind::UnsupportedScheme),
             None => return Err(ErrorKind::MalformedCredentials),
         };
+        let rest = trimmed.get(name.len()..).unwrap_or_default();
         let gap = rest.iter().take_while(|&&byte| byte == b' ').count();
-        let token = &rest[gap..];
-        let start =
-            value.len() - value.as_bytes().trim_ascii_start().len() + bytes.len() - token.len();
-        let range = start..start + token.len();
-        self.check(token)?;
-        Ok(Token::new(value.clone(), range, scheme, Origin::Header))
+        let token = rest.get(gap..).unwrap_or_default();
+        self.check_length(token)?;
+        Ok(Found::InHeader { value, range: text.len() - token.len()..text.len(), scheme })
     }
 
-    fn in_query(&self, uri: &Uri, name: &str) -> Result<Token, ErrorKind> {
+    fn in_query(&self, uri: &Uri, name: &str) -> Result<Found<'static>, ErrorKind> {
         let query = uri.query().unwrap_or_default();
         let values = query.split('&').filter_map(|pair| {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -164,7 +173,7 @@ impl Extractor {
         self.owned(&token, Origin::Query)
     }
 
-    fn in_cookie(&self, headers: &HeaderMap, name: &str) -> Result<Token, ErrorKind> {
+    fn in_cookie(&self, headers: &HeaderMap, name: &str) -> Result<Found<'static>, ErrorKind> {
         let values = headers
             .get_all(COOKIE)
             .into_iter()
@@ -177,7 +186,7 @@ impl Extractor {
         self.owned(token, Origin::Cookie)
     }
 
-    fn in_websocket(&self, headers: &HeaderMap, prefix: &str) -> Result<Token, ErrorKind> {
+    fn in_websocket(&self, headers: &HeaderMap, prefix: &str) -> Result<Found<'static>, ErrorKind> {
         let values = headers
             .get_all(SEC_WEBSOCKET_PROTOCOL)
             .into_iter()
@@ -187,20 +196,15 @@ impl Extractor {
         self.owned(token, Origin::WebSocketProtocol)
     }
 
-    fn owned(&self, token: &[u8], origin: Origin) -> Result<Token, ErrorKind> {
-        self.check(token)?;
+    fn owned(&self, token: &[u8], origin: Origin) -> Result<Found<'static>, ErrorKind> {
+        self.check_length(token)?;
         let value = HeaderValue::from_bytes(token).map_err(|_| ErrorKind::MalformedCredentials)?;
-        Ok(Token::new(value, 0..token.len(), Scheme::Bearer, origin))
+        Ok(Found::Elsewhere { value, origin })
     }
 
-    fn check(&self, token: &[u8]) -> Result<(), ErrorKind> {
-        if token.len() > self.limit {
-            Err(ErrorKind::TokenTooLong)
-        } else if is_b64token(token) {
-            Ok(())
-        } else {
-            Err(ErrorKind::MalformedCredentials)
-        }
+    /// Before anything is done with it that takes the longer, the longer it is.
+    const fn check_length(&self, token: &[u8]) -> Result<(), ErrorKind> {
+        if token.len() > self.limit { Err(ErrorKind::TokenTooLong) } else { Ok(()) }
     }
 }
 
@@ -208,28 +212,6 @@ impl Default for Extractor {
     fn default() -> Self {
         Self::new()
     }
-}
-
-/// `b64token = 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="` (RFC 6750 §2.1).
-pub(super) fn is_b64token(text: &[u8]) -> bool {
-    let padding = text.iter().rev().take_while(|&&byte| byte == b'=').count();
-    let body = &text[..text.len() - padding];
-    // No early end and no branches, so that the compiler checks many bytes at once. Tokens are
-    // bounded before they get here.
-    !body.is_empty() && body.iter().fold(true, |all, &byte| all & is_b64char(byte))
-}
-
-const fn is_b64char(byte: u8) -> bool {
-    let letter = (byte | 0x20).wrapping_sub(b'a') < 26;
-    // `-`, `.` and `/` stand before the digits.
-    let digit = byte.wrapping_sub(b'-') <= b'9' - b'-';
-    letter | digit | (byte == b'+') | (byte == b'_') | (byte == b'~')
-}
-
-/// `token = 1*tchar` (RFC 9110 §5.6.2), the grammar of a scheme's name.
-fn is_http_token(text: &[u8]) -> bool {
-    !text.is_empty()
-        && text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
 }
 
 fn single<'a>(
@@ -243,22 +225,6 @@ fn single<'a>(
 fn one<T>(mut items: impl Iterator<Item = T>) -> Result<Option<T>, ErrorKind> {
     let first = items.next();
     if items.next().is_some() { Err(ErrorKind::RepeatedCredentials) } else { Ok(first) }
-}
-
-/// Decodes `%XX`. A `+` stays: a token may hold one, and no token holds a space.
-fn percent_decode(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = text.bytes();
-    let mut decoded = Vec::with_capacity(text.len());
-    while let Some(byte) = bytes.next() {
-        if byte != b'%' {
-            decoded.push(byte);
-            continue;
-        }
-        let mut digit = || (bytes.next()? as char).to_digit(16);
-        let value = digit()? * 16 + digit()?;
-        decoded.push(u8::try_from(value).ok()?);
-    }
-    Some(decoded)
 }
 
 #[cfg(test)]
@@ -328,14 +294,6 @@ mod tests {
         }
         for token in ["abc==", "a", "a.b-c_d~e+f/g=", "....."] {
             assert_eq!(authorization(format!("Bearer {token}").as_bytes()).as_deref(), Ok(token));
-        }
-    }
-
-    #[test]
-    fn rfc6750_2_1_b64token_characters() {
-        for byte in 0..=u8::MAX {
-            let listed = byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
-            assert_eq!(is_b64char(byte), listed, "{byte}");
         }
     }
 

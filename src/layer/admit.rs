@@ -1,5 +1,7 @@
 //! From a request to the verdict on it, whether that takes time or not.
 
+use std::sync::Arc;
+
 use http::{
     HeaderMap, HeaderName, HeaderValue, Request, Response,
     header::{AUTHORIZATION, CACHE_CONTROL, VARY},
@@ -8,33 +10,44 @@ use http::{
 use super::IntrospectLayer;
 use crate::{
     clock::Reading,
-    credentials::{Origin, Scheme, Token},
+    credentials::{Found, Origin, Scheme, Token, usable},
     error::{ErrorKind, VerifyError},
-    policy::{Admission, AdmittingFuture, strip_identity},
+    policy::{Admission, AdmittingFuture, Anonymous, strip_identity},
     proof::{DPOP, Presented},
     respond::{self, DPOP_NONCE, Refusal, RequestHead, Respond, Watch},
     telemetry,
-    verify::{Outcome, Verifier, VerifyRequest},
+    verify::{Outcome, RecallRequest, Verifier, VerifyRequest},
 };
 
-/// What a request carries.
-pub(super) enum Credentials {
-    Anonymous,
-    Token(Token),
+/// Who a request claims to come from.
+pub(super) enum Claimed<F> {
+    /// Nobody in particular.
+    Nobody,
+    /// What is known of the token, and when it was decided.
+    Known(Outcome, Option<Reading>, Presentation),
+    /// The token is being verified.
+    Pending(F, Presentation),
 }
 
 /// How the token was presented, kept while it is verified.
 pub(super) struct Presentation {
     scheme: Scheme,
     origin: Origin,
-    /// Where a proof will have to name it.
-    token: Option<Token>,
+    /// Where a proof will have to name it, and then not moved around with the rest.
+    token: Option<Box<Token>>,
 }
 
 impl Presentation {
-    pub(super) fn of(token: &Token) -> Self {
+    fn of(token: &Token) -> Self {
         let (scheme, origin) = (token.scheme(), token.origin());
-        Self { scheme, origin, token: (scheme == Scheme::Dpop).then(|| token.clone()) }
+        Self { scheme, origin, token: (scheme == Scheme::Dpop).then(|| Box::new(token.clone())) }
+    }
+
+    /// Of a token that is remembered.
+    fn of_known(found: Found<'_>) -> Result<Self, VerifyError> {
+        let (scheme, origin) = (found.scheme(), found.origin());
+        let token = (scheme == Scheme::Dpop).then(|| found.into_token()).transpose()?;
+        Ok(Self { scheme, origin, token: token.map(Box::new) })
     }
 }
 
@@ -65,6 +78,10 @@ impl Final {
 }
 
 impl Closing {
+    pub(super) const fn is_nothing(&self) -> bool {
+        self.0.is_none()
+    }
+
     pub(super) fn close<B>(&self, response: &mut Response<B>) {
         let Some(rest) = self.0.as_deref() else { return };
         let is_success = response.status().is_success();
@@ -100,11 +117,8 @@ fn vary(headers: &mut HeaderMap, name: &HeaderName) {
 }
 
 impl<V, R> IntrospectLayer<V, R> {
-    /// The token of a request, and nothing else that could pass for an identity.
-    pub(super) fn credentials<B>(
-        &self,
-        request: &mut Request<B>,
-    ) -> Result<Credentials, VerifyError> {
+    /// Takes off a request what could pass for our word.
+    pub(super) fn clear<B>(&self, request: &mut Request<B>) {
         strip_identity(request.extensions_mut());
         if let Some(hook) = &self.settings.hook {
             Watch::by(hook, request.extensions_mut());
@@ -112,46 +126,64 @@ impl<V, R> IntrospectLayer<V, R> {
         if let Some(forward) = &self.settings.forward {
             forward.clear(request.headers_mut());
         }
+    }
+
+    /// Says who a request claims to come from, as far as that is known at once.
+    pub(super) fn identify<B>(
+        &self,
+        request: &Request<B>,
+    ) -> Result<Claimed<V::Future>, VerifyError>
+    where
+        V: Verifier,
+    {
         let head = RequestHead::of(request);
         if self.settings.exempt.as_deref().is_some_and(|exempt| exempt(head)) {
-            return Ok(Credentials::Anonymous);
+            return Ok(Claimed::Nobody);
         }
-        match self.settings.extractor.extract(head.headers(), head.uri()) {
-            Ok(token) => Ok(Credentials::Token(token)),
+        match self.settings.extractor.find(head.headers(), head.uri()) {
+            Ok(found) => self.verify(found, head),
             Err(error)
                 if self.settings.optional && error.kind() == ErrorKind::MissingCredentials =>
             {
-                Ok(Credentials::Anonymous)
+                Ok(Claimed::Nobody)
             }
             Err(error) => Err(error),
         }
     }
 
-    /// What the verifier is asked about the token of a request.
-    pub(super) fn question<B>(&self, token: Token, request: &Request<B>) -> VerifyRequest {
-        let head = RequestHead::of(request);
-        let freshness = (self.settings.freshness)(head);
-        let question = VerifyRequest::new(token).with_freshness(freshness);
-        match self.settings.peer.as_deref().and_then(|peer| peer(head)) {
-            Some(peer) => question.with_peer(peer),
-            None => question,
-        }
-    }
-
-    /// The outcome and when it was decided, if it is there at once, or else the future to wait for.
-    pub(super) fn verify_now(
+    /// Has what was found verified. Who is remembered is known by the digest of it, and nothing of the
+    /// request is held on to.
+    fn verify(
         &self,
-        question: VerifyRequest,
-    ) -> Result<(Outcome, Option<Reading>), V::Future>
+        found: Found<'_>,
+        head: RequestHead<'_>,
+    ) -> Result<Claimed<V::Future>, VerifyError>
     where
         V: Verifier,
     {
-        if let Some(recalled) = self.verifier.recall(&question) {
-            return Ok((recalled.outcome, Some(recalled.at)));
+        let freshness = (self.settings.freshness)(head);
+        let question = RecallRequest::new(found.secret_bytes(), freshness);
+        if let Some(active) = self.verifier.recall(&question) {
+            let at = question.asked_at();
+            usable();
+            return Ok(Claimed::Known(Ok(active), at, Presentation::of_known(found)?));
+        }
+        let digest = question.into_fingerprint();
+        let token = found.into_token()?;
+        let presentation = Presentation::of(&token);
+        let mut question = VerifyRequest::new(token).with_freshness(freshness);
+        if let Some(digest) = digest {
+            question = question.with_fingerprint(digest);
+        }
+        if let Some(peer) = self.settings.peer.as_deref().and_then(|peer| peer(head)) {
+            question = question.with_peer(peer);
         }
         let verification = self.verifier.verify(question);
         let at = verification.decided_at();
-        verification.now_or_later().map(|outcome| (outcome, at))
+        Ok(match verification.now_or_later() {
+            Ok(outcome) => Claimed::Known(outcome, at, presentation),
+            Err(future) => Claimed::Pending(future, presentation),
+        })
     }
 
     /// Holds the outcome against the policy, and lets the request carry the verdict.
@@ -172,7 +204,7 @@ impl<V, R> IntrospectLayer<V, R> {
             Err(error) => return Verdict::Now(Err(error)),
         };
         let Presentation { scheme, token, .. } = presentation;
-        let presented = Presented::under(*scheme, RequestHead::of(request), token.as_ref());
+        let presented = Presented::under(*scheme, RequestHead::of(request), token.as_deref());
         match self.policy.admit_presented_at(active, &presented, at).now_or_later() {
             Ok(admission) => Verdict::Now(self.settle(admission, presentation, request)),
             Err(later) => Verdict::Later(later),
@@ -199,6 +231,14 @@ impl<V, R> IntrospectLayer<V, R> {
         Ok(Closing(rest.is_needed().then(|| Box::new(rest))))
     }
 
+    /// Lets a request go on that carries no credentials.
+    pub(super) fn admit_nobody<B>(&self, request: &mut Request<B>) {
+        let challenge = Arc::clone(self.policy.challenges());
+        request.extensions_mut().insert(Anonymous::new(challenge));
+        telemetry::anonymous();
+        self.cover_credentials(request);
+    }
+
     pub(super) fn refuse<ReqB, ResB>(
         &self,
         error: &VerifyError,
@@ -217,7 +257,7 @@ impl<V, R> IntrospectLayer<V, R> {
     }
 
     /// What is not to be seen below is removed, or at least not shown.
-    pub(super) fn cover_credentials<B>(&self, request: &mut Request<B>) {
+    fn cover_credentials<B>(&self, request: &mut Request<B>) {
         self.policy.proofs().strip(request);
         let headers = request.headers_mut();
         for name in [AUTHORIZATION, DPOP] {

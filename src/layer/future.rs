@@ -90,6 +90,7 @@ where
         Self { state, closing: Closing::default() }
     }
 
+    #[inline]
     pub(super) const fn calling(future: S::Future, closing: Closing) -> Self {
         Self { state: State::Calling { future }, closing }
     }
@@ -135,6 +136,9 @@ where
                     this.state.set(next);
                 }
                 StateProj::Calling { future } => {
+                    if this.closing.is_nothing() {
+                        return future.poll(cx);
+                    }
                     let mut response = ready!(future.poll(cx))?;
                     this.closing.close(&mut response);
                     return Poll::Ready(Ok(response));

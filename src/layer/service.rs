@@ -9,14 +9,12 @@ use tower_service::Service;
 
 use super::{
     IntrospectLayer,
-    admit::{Closing, Credentials, Presentation, Verdict},
+    admit::{Claimed, Closing, Presentation, Verdict},
     future::{ResponseFuture, Stage},
 };
 use crate::{
     error::VerifyError,
-    policy::Anonymous,
     respond::{Auto, Respond},
-    telemetry,
     verify::Verifier,
 };
 
@@ -94,39 +92,29 @@ where
 
     fn call(&mut self, mut request: Request<ReqB>) -> Self::Future {
         let shared = &self.shared;
-        match shared.credentials(&mut request) {
-            Ok(Credentials::Anonymous) => {
-                request
-                    .extensions_mut()
-                    .insert(Anonymous::new(Arc::clone(shared.policy.challenges())));
-                telemetry::anonymous();
-                shared.cover_credentials(&mut request);
-                ResponseFuture::calling(self.inner.call(request), Closing::default())
-            }
-            Ok(Credentials::Token(token)) => {
-                let presentation = Presentation::of(&token);
-                let question = shared.question(token, &request);
-                match shared.verify_now(question) {
-                    Ok((outcome, at)) => {
-                        match shared.admit(outcome, at, &presentation, &mut request) {
-                            Verdict::Now(Ok(closing)) => {
-                                ResponseFuture::calling(self.inner.call(request), closing)
-                            }
-                            Verdict::Now(Err(error)) => {
-                                self.refuse(&error, Some(&presentation), &request)
-                            }
-                            Verdict::Later(admitting) => {
-                                self.wait(Stage::Admitting { admitting }, request, presentation)
-                            }
-                        }
+        shared.clear(&mut request);
+        let closing = match shared.identify(&request) {
+            Ok(Claimed::Known(outcome, at, presentation)) => {
+                match shared.admit(outcome, at, &presentation, &mut request) {
+                    Verdict::Now(Ok(closing)) => closing,
+                    Verdict::Now(Err(error)) => {
+                        return self.refuse(&error, Some(&presentation), &request);
                     }
-                    Err(verification) => {
-                        self.wait(Stage::Verifying { verification }, request, presentation)
+                    Verdict::Later(admitting) => {
+                        return self.wait(Stage::Admitting { admitting }, request, presentation);
                     }
                 }
             }
-            Err(error) => self.refuse(&error, None, &request),
-        }
+            Ok(Claimed::Pending(verification, presentation)) => {
+                return self.wait(Stage::Verifying { verification }, request, presentation);
+            }
+            Ok(Claimed::Nobody) => {
+                shared.admit_nobody(&mut request);
+                Closing::default()
+            }
+            Err(error) => return self.refuse(&error, None, &request),
+        };
+        ResponseFuture::calling(self.inner.call(request), closing)
     }
 }
 

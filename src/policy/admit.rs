@@ -12,7 +12,7 @@ use http::{Extensions, HeaderName, HeaderValue};
 use super::VerifiedToken;
 use crate::{
     error::{BoxError, ErrorKind, VerifyError},
-    proof::{Left, Marked, Proven, Shown, verdict},
+    proof::{Left, Marked, Shown, verdict},
     trace::{Check, Detail, step},
 };
 
@@ -20,13 +20,14 @@ use crate::{
 #[derive(Debug)]
 pub struct Admission {
     token: VerifiedToken,
-    left: Left,
-    proven: Option<Proven>,
+    /// Mostly nothing, in one word.
+    left: Option<Box<Left>>,
 }
 
 impl Admission {
     /// The token.
     #[must_use]
+    #[inline]
     pub const fn token(&self) -> &VerifiedToken {
         &self.token
     }
@@ -40,15 +41,16 @@ impl Admission {
     /// The nonce that a successful response should carry as `DPoP-Nonce`, with
     /// `Cache-Control: no-store`, as the client's gets old (RFC 9449 §8.2).
     #[must_use]
-    pub const fn fresh_nonce(&self) -> Option<&HeaderValue> {
-        self.left.nonce.as_ref()
+    pub fn fresh_nonce(&self) -> Option<&HeaderValue> {
+        self.left.as_ref()?.nonce.as_ref()
     }
 
     /// The field that every response should name in `Vary`, unless it may not be stored anyway, as the
     /// certificate of the client was told in it (RFC 9440 §2.4).
     #[must_use]
+    #[inline]
     pub fn varies_by(&self) -> Option<HeaderName> {
-        self.left.varies_by()
+        self.left.as_ref()?.varies_by()
     }
 
     /// Leaves the token with the request, and what was shown: a layer within that looks at the same
@@ -56,16 +58,18 @@ impl Admission {
     /// off.
     ///
     /// Gives the [fresh nonce](Self::fresh_nonce).
+    #[inline]
     pub fn leave_with(self, extensions: &mut Extensions) -> Option<HeaderValue> {
-        if let Some(proven) = self.proven {
+        extensions.insert(self.token);
+        let left = *self.left?;
+        if let Some(proven) = left.proven {
             extensions.insert(proven);
         }
         #[cfg(all(feature = "mtls", feature = "_crypto"))]
-        if let Some(believed) = self.left.believed {
+        if let Some(believed) = left.believed {
             extensions.insert(*believed);
         }
-        extensions.insert(self.token);
-        self.left.nonce
+        left.nonce
     }
 }
 
@@ -81,6 +85,7 @@ enum State {
 }
 
 impl Admitting {
+    #[inline]
     pub(super) const fn done(outcome: Result<Admission, VerifyError>) -> Self {
         Self(State::Done(outcome))
     }
@@ -90,7 +95,7 @@ impl Admitting {
     /// # Errors
     ///
     /// The future.
-    #[expect(clippy::result_large_err, reason = "it is polled at once")]
+    #[inline]
     pub fn now_or_later(self) -> Result<Result<Admission, VerifyError>, AdmittingFuture> {
         match self.0 {
             State::Done(outcome) => Ok(outcome),
@@ -102,17 +107,22 @@ impl Admitting {
 /// All of a decision but whether the proof was used before.
 pub(super) struct Judged {
     pub(super) verdict: Result<VerifiedToken, VerifyError>,
-    pub(super) shown: Shown,
+    pub(super) shown: Option<Box<Shown>>,
 }
 
 impl Judged {
+    #[inline]
     pub(super) fn settle(self) -> Admitting {
-        let Self { verdict, shown: Shown { pending, left } } = self;
-        let Some(pending) = pending.filter(|_| may_mark(&verdict)) else {
-            return Admitting::done(verdict.map(|token| Admission { token, left, proven: None }));
+        let Self { verdict, shown } = self;
+        let Some(Shown { pending, left }) = shown.map(|shown| *shown) else {
+            return Admitting::done(verdict.map(|token| Admission { token, left: None }));
+        };
+        let mut rest = Rest { verdict, left: Box::new(left) };
+        let Some(pending) = pending.filter(|_| may_mark(&rest.verdict)) else {
+            return Admitting::done(rest.admit());
         };
         let marking = pending.mark();
-        let rest = Rest { verdict, left, proven: pending.into_proven() };
+        rest.left.proven = Some(pending.into_proven());
         match marking.now_or_later() {
             Ok(outcome) => Admitting::done(rest.settle(outcome)),
             Err(marking) => {
@@ -135,15 +145,18 @@ fn may_mark(verdict: &Result<VerifiedToken, VerifyError>) -> bool {
 #[derive(Debug)]
 struct Rest {
     verdict: Result<VerifiedToken, VerifyError>,
-    left: Left,
-    proven: Proven,
+    left: Box<Left>,
 }
 
 impl Rest {
     fn settle(self, outcome: Result<Marked, BoxError>) -> Result<Admission, VerifyError> {
-        let Self { verdict: judged, left, proven } = self;
         step(Check::Possession, Detail::default, verdict(outcome))?;
-        judged.map(|token| Admission { token, left, proven: Some(proven) })
+        self.admit()
+    }
+
+    fn admit(self) -> Result<Admission, VerifyError> {
+        let Self { verdict, left } = self;
+        verdict.map(|token| Admission { token, left: Some(left) })
     }
 }
 

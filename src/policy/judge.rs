@@ -70,6 +70,7 @@ impl Policy {
     }
 
     /// The same, just after a reading of a clock.
+    #[inline]
     pub(crate) fn admit_presented_at(
         &self,
         active: ActiveToken,

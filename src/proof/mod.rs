@@ -146,6 +146,8 @@ pub(crate) struct Shown {
 /// What is left to do when a request is let in.
 #[derive(Debug, Default)]
 pub(crate) struct Left {
+    /// The proof was marked as used.
+    pub(crate) proven: Option<Proven>,
     /// A nonce for the next proof, as that of this one gets old.
     pub(crate) nonce: Option<HeaderValue>,
     /// The certificate that a proxy was believed.
@@ -170,6 +172,8 @@ impl Left {
 impl Proofs {
     /// Holds the binding of a token against what was shown. Without `presented`, nothing was.
     ///
+    /// `None` if nothing had to be.
+    ///
     /// # Errors
     ///
     /// [`UnprovenPossession`](ErrorKind::UnprovenPossession) where binding and scheme don't go
@@ -181,7 +185,7 @@ impl Proofs {
         scheme: Scheme,
         presented: Option<&Presented<'_>>,
         now: Moment,
-    ) -> Result<Shown, VerifyError> {
+    ) -> Result<Option<Box<Shown>>, VerifyError> {
         let (jkt, certificate) = match claims.confirmation() {
             Some(bound) => match (bound.jkt(), bound.x5t_s256()) {
                 (None, None) => return refuse("the token is bound in no way that is known here"),
@@ -201,15 +205,18 @@ impl Proofs {
             }
             _ => {}
         }
+        if jkt.is_none() && certificate.is_none() {
+            return Ok(None);
+        }
         // The certificate first: comparing it costs little and marks nothing.
-        let mut shown = Shown::default();
+        let mut shown = Box::<Shown>::default();
         if let Some(thumbprint) = certificate {
             self.check_certificate(thumbprint, presented, &mut shown)?;
         }
         if let Some(jkt) = jkt {
             self.check_dpop(jkt, presented, now, &mut shown)?;
         }
-        Ok(shown)
+        Ok(Some(shown))
     }
 
     /// Takes what says who the client is off a request that goes on.

@@ -97,7 +97,7 @@ pub use self::{
     confirm::Confirm,
     fallback::Fallback,
     readiness::Readiness,
-    request::{Freshness, VerifyRequest},
+    request::{Freshness, RecallRequest, VerifyRequest},
     revocation::{Cutoff, Revocable, RevocationFuture, RevocationLayer, Revocations, Standing},
     route::{IssuerRoute, Route},
     stats::{BreakerState, Stats},
@@ -135,21 +135,13 @@ pub trait Verifier {
     /// Verifies the token of `request`.
     fn verify(&self, request: VerifyRequest) -> Verifying<Self::Future>;
 
-    /// What [`verify`](Self::verify) would answer from memory, if it would. Asks nobody, and takes
-    /// nothing away from a `verify` that follows. For requests whose token is remembered, which is most
-    /// of them, this spares handing the request down.
+    /// The facts that [`verify`](Self::verify) would give from memory, if it would and nothing were to
+    /// be done besides. Asks nobody, and takes nothing away from a `verify` that follows. For requests
+    /// whose token is remembered, which is most of them, this spares making one.
     #[doc(hidden)]
-    fn recall(&self, _: &VerifyRequest) -> Option<Recalled> {
+    fn recall(&self, _: &RecallRequest<'_>) -> Option<ActiveToken> {
         None
     }
-}
-
-/// An answer from memory, and when it was found good enough.
-#[doc(hidden)]
-#[derive(Debug)]
-pub struct Recalled {
-    pub(crate) outcome: Outcome,
-    pub(crate) at: Reading,
 }
 
 impl<V: Verifier + ?Sized> Verifier for Arc<V> {
@@ -159,7 +151,7 @@ impl<V: Verifier + ?Sized> Verifier for Arc<V> {
         (**self).verify(request)
     }
 
-    fn recall(&self, request: &VerifyRequest) -> Option<Recalled> {
+    fn recall(&self, request: &RecallRequest<'_>) -> Option<ActiveToken> {
         (**self).recall(request)
     }
 }

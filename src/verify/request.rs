@@ -1,11 +1,16 @@
+use std::{cell::Cell, fmt, time::Duration};
 #[cfg(feature = "_crypto")]
-use std::sync::OnceLock;
-use std::time::Duration;
+use std::{cell::OnceCell, sync::OnceLock};
 
 use super::{PeerKey, budget::Turn};
-use crate::{clock::Moment, credentials::Token};
+#[cfg(all(feature = "cache", feature = "_crypto"))]
+use crate::clock::Clock;
 #[cfg(feature = "_crypto")]
-use crate::{credentials::Fingerprint, jose::crypto};
+use crate::jose::crypto;
+use crate::{
+    clock::{Moment, Reading},
+    credentials::{Fingerprint, Token},
+};
 
 /// How recently the token must have been verified.
 ///
@@ -101,6 +106,17 @@ impl VerifyRequest {
         self
     }
 
+    /// Takes over the digest of the very token.
+    pub(crate) fn with_fingerprint(self, digest: Fingerprint) -> Self {
+        #[cfg(feature = "_crypto")]
+        return Self { fingerprint: OnceLock::from(digest), ..self };
+        #[cfg(not(feature = "_crypto"))]
+        {
+            let _ = digest;
+            self
+        }
+    }
+
     /// The token.
     #[must_use]
     pub const fn token(&self) -> &Token {
@@ -144,9 +160,85 @@ impl VerifyRequest {
     }
 }
 
+/// What is asked of memory about a token, before the request is held on to.
+///
+/// The token is what stands in its place: whether it is spelled as one is not known yet. Nothing but
+/// a token is ever remembered.
+#[doc(hidden)]
+pub struct RecallRequest<'a> {
+    token: &'a [u8],
+    freshness: Freshness,
+    /// When memory was asked last. It is *now* for who asked.
+    at: Cell<Option<Reading>>,
+    /// Taken when it is first asked for, and handed on.
+    #[cfg(feature = "_crypto")]
+    fingerprint: OnceCell<Fingerprint>,
+}
+
+impl<'a> RecallRequest<'a> {
+    #[inline]
+    pub(crate) const fn new(token: &'a [u8], freshness: Freshness) -> Self {
+        Self {
+            token,
+            freshness,
+            at: Cell::new(None),
+            #[cfg(feature = "_crypto")]
+            fingerprint: OnceCell::new(),
+        }
+    }
+
+    pub(super) const fn token(&self) -> &'a [u8] {
+        self.token
+    }
+
+    pub(super) const fn freshness(&self) -> Freshness {
+        self.freshness
+    }
+
+    #[cfg(feature = "_crypto")]
+    #[inline]
+    pub(super) fn fingerprint(&self) -> &Fingerprint {
+        self.fingerprint.get_or_init(|| digest(self.token))
+    }
+
+    /// Reads the clocks, for who asked and whatever comes right after.
+    #[cfg(all(feature = "cache", feature = "_crypto"))]
+    #[inline]
+    pub(super) fn read(&self, clock: &dyn Clock) -> Moment {
+        let reading = Reading::take(clock);
+        self.at.set(Some(reading));
+        reading.moment()
+    }
+
+    /// When memory was asked.
+    #[inline]
+    pub(crate) const fn asked_at(&self) -> Option<Reading> {
+        self.at.get()
+    }
+
+    /// The digest, if it was taken.
+    pub(crate) fn into_fingerprint(self) -> Option<Fingerprint> {
+        #[cfg(feature = "_crypto")]
+        return self.fingerprint.into_inner();
+        #[cfg(not(feature = "_crypto"))]
+        None
+    }
+}
+
+impl fmt::Debug for RecallRequest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecallRequest").field("freshness", &self.freshness).finish_non_exhaustive()
+    }
+}
+
 /// The SHA-256 digest of a token. Here and not beside its type, because credentials stand below
 /// cryptography.
 #[cfg(feature = "_crypto")]
 pub(super) fn fingerprint(token: &Token) -> Fingerprint {
-    Fingerprint::from_digest(crypto::sha256(token.secret_bytes()))
+    digest(token.secret_bytes())
+}
+
+#[cfg(feature = "_crypto")]
+fn digest(token: &[u8]) -> Fingerprint {
+    Fingerprint::from_digest(crypto::sha256(token))
 }

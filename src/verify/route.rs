@@ -3,8 +3,11 @@
 use std::{fmt, ops::ControlFlow, sync::Arc};
 
 use super::{
-    BoxVerifier, Freshness, Outcome, Recalled, Verifier, VerifyRequest, Verifying, boxed::BoxFuture,
+    ActiveToken, BoxVerifier, Freshness, Outcome, RecallRequest, Verifier, VerifyRequest,
+    Verifying, boxed::BoxFuture,
 };
+#[cfg(all(feature = "cache", feature = "_crypto"))]
+use crate::credentials::Fingerprint;
 use crate::{
     error::{Blame, ErrorKind, VerifyError},
     trace::{Check, Detail, list, seen, step},
@@ -52,7 +55,7 @@ pub struct Route {
 /// token alone, so it is never out of date; reading it anew costs more than all else that is done for a
 /// token that is remembered.
 #[cfg(all(feature = "cache", feature = "_crypto"))]
-type Seen = quick_cache::sync::Cache<crate::credentials::Fingerprint, usize>;
+type Seen = quick_cache::sync::Cache<Fingerprint, usize>;
 
 /// Verifies JWTs of issuers that are in no table.
 pub(crate) trait Strangers: Send + Sync {
@@ -158,14 +161,9 @@ impl Route {
     }
 
     /// The issuer that a JWT names, if it was seen before.
-    fn seen(&self, request: &VerifyRequest) -> Option<&IssuerRoute> {
-        #[cfg(all(feature = "cache", feature = "_crypto"))]
-        return self.issuers.get(self.seen.as_ref()?.get(&request.fingerprint())?);
-        #[cfg(not(all(feature = "cache", feature = "_crypto")))]
-        {
-            let _ = request;
-            None
-        }
+    #[cfg(all(feature = "cache", feature = "_crypto"))]
+    fn seen(&self, token: impl FnOnce() -> Fingerprint) -> Option<&IssuerRoute> {
+        self.issuers.get(self.seen.as_ref()?.get(&token())?)
     }
 
     /// The issuer that a JWT names, if it is one of those here.
@@ -185,9 +183,9 @@ impl Route {
     }
 
     /// The verifiers to ask about an opaque token, in order.
-    fn for_opaque(&self, token: &str) -> impl Iterator<Item = &BoxVerifier> {
+    fn for_opaque(&self, token: &[u8]) -> impl Iterator<Item = &BoxVerifier> {
         let bears = |issuer: &&IssuerRoute| {
-            issuer.prefix.as_deref().is_some_and(|prefix| token.starts_with(prefix))
+            issuer.prefix.as_deref().is_some_and(|prefix| token.starts_with(prefix.as_bytes()))
         };
         let marked = self.issuers.iter().filter(bears);
         // The longest prefix is the one that was meant.
@@ -202,21 +200,22 @@ impl Route {
 impl Verifier for Route {
     type Future = BoxFuture;
 
-    fn recall(&self, request: &VerifyRequest) -> Option<Recalled> {
-        if let Some(entry) = self.seen(request) {
+    fn recall(&self, request: &RecallRequest<'_>) -> Option<ActiveToken> {
+        #[cfg(all(feature = "cache", feature = "_crypto"))]
+        if let Some(entry) = self.seen(|| *request.fingerprint()) {
             return entry.for_jwt(request.freshness())?.recall(request);
         }
-        let token = request.token().secret_str();
+        let token = request.token();
         // What may be a JWT is told apart with care, on the way through `verify`.
-        if token.split('.').count() == 3 {
+        if token.iter().filter(|byte| **byte == b'.').count() == 2 {
             return None;
         }
-        let first = self.for_opaque(token).next()?.recall(request);
-        first.filter(|recalled| recalled.outcome.is_ok())
+        self.for_opaque(token).next()?.recall(request)
     }
 
     fn verify(&self, mut request: VerifyRequest) -> Verifying<Self::Future> {
-        if let Some(entry) = self.seen(&request) {
+        #[cfg(all(feature = "cache", feature = "_crypto"))]
+        if let Some(entry) = self.seen(|| request.fingerprint()) {
             return entry.verify_jwt(request);
         }
         match evidence(request.token().secret_str()) {
@@ -234,7 +233,7 @@ impl Verifier for Route {
             Evidence::Opaque { otherwise } => {
                 // Whoever remembers the token answers at once, and so does this.
                 let token = request.token().clone();
-                let mut asked = self.for_opaque(token.secret_str()).peekable();
+                let mut asked = self.for_opaque(token.secret_bytes()).peekable();
                 let mut verdict = Verdict { unasked: None, refused: None, otherwise };
                 while let Some(verifier) = asked.next() {
                     // Whoever is asked alone needs no word on the others.

@@ -42,6 +42,7 @@ pub(super) struct Known {
 }
 
 impl Known {
+    #[inline]
     pub(super) fn of(active: &ActiveToken) -> Self {
         Self {
             method: active.method(),
@@ -64,6 +65,7 @@ pub(super) enum Decision {
 }
 
 /// Decides.
+#[inline]
 pub(super) fn decide(
     known: &Known,
     wanted: Freshness,

@@ -24,7 +24,7 @@ use self::{
 };
 pub use self::{future::CacheFuture, layer::CacheLayer};
 use super::{
-    ActiveToken, Freshness, Outcome, Recalled, Standing, Verifier, VerifyRequest, Verifying,
+    ActiveToken, Freshness, Outcome, RecallRequest, Standing, Verifier, VerifyRequest, Verifying,
     request,
     stats::{Counter, Stats},
 };
@@ -154,19 +154,19 @@ where
 {
     type Future = CacheFuture<V>;
 
-    fn recall(&self, request: &VerifyRequest) -> Option<Recalled> {
+    fn recall(&self, request: &RecallRequest<'_>) -> Option<ActiveToken> {
         let inner = &self.0;
-        let token = request.fingerprint();
-        let entry = inner.store.facts(&token)?;
-        let at = Reading::take(&*inner.settings.clock);
-        let standing = inner.standing(&entry, request);
-        let decision = inner.decide(&entry, request, at.moment(), standing);
-        let Decision::Use { refresh } = decision else { return None };
-        inner.counters.hits.add_one();
-        if refresh {
-            Inner::refresh(inner, &entry, request, token);
+        let entry = inner.store.facts(request.fingerprint())?;
+        let now = request.read(&*inner.settings.clock);
+        let standing = inner.settings.revocations.check(&entry.active);
+        match inner.decide(&entry, request.freshness(), now, standing) {
+            // To verify ahead of time takes a request that can be kept.
+            Decision::Use { refresh } if !refresh || entry.is_refreshing() => {
+                inner.counters.hits.add_one();
+                Some(entry.active)
+            }
+            _ => None,
         }
-        Some(Recalled { outcome: Ok(entry.active), at })
     }
 
     fn verify(&self, request: VerifyRequest) -> Verifying<CacheFuture<V>> {
@@ -180,7 +180,7 @@ where
                 if standing != Standing::Stands {
                     inner.counters.evicted_by_cutoff.add_one();
                 }
-                match inner.decide(&entry, &request, now, standing) {
+                match inner.decide(&entry, request.freshness(), now, standing) {
                     Decision::Use { refresh } => {
                         inner.counters.hits.add_one();
                         if refresh {
@@ -255,11 +255,10 @@ impl<V> Inner<V> {
     fn decide(
         &self,
         entry: &Entry,
-        request: &VerifyRequest,
+        wanted: Freshness,
         now: Moment,
         standing: Standing,
     ) -> Decision {
-        let wanted = request.freshness();
         decide(&Known::of(&entry.active), wanted, now, &self.settings.limits, standing)
     }
 

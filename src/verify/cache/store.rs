@@ -11,7 +11,7 @@ use std::{
 
 use quick_cache::sync::{EntryAction, EntryResult};
 
-use super::table::{Key, Keyed, Table, Weighs, place, size, table};
+use super::table::{Keyed, Table, Weighs, place, size, table};
 use crate::{clock::Moment, credentials::Fingerprint, error::VerifyError, verify::ActiveToken};
 
 /// Hardly any entry takes less.
@@ -38,6 +38,13 @@ pub(super) struct Store {
 pub(super) struct Entry {
     pub(super) active: ActiveToken,
     part: Part,
+}
+
+impl Entry {
+    /// Whether someone has begun to verify these facts ahead of time.
+    pub(super) const fn is_refreshing(&self) -> bool {
+        self.part.refreshing
+    }
 }
 
 /// A remembered refusal.
@@ -107,25 +114,24 @@ impl Store {
     }
 
     pub(super) fn facts(&self, token: &Fingerprint) -> Option<Entry> {
-        self.facts.get(&Key(*token))
+        self.facts.get(token)
     }
 
     pub(super) fn refusal(&self, token: &Fingerprint) -> Option<Refusal> {
-        self.refusals.get(&Key(*token))
+        self.refusals.get(token)
     }
 
     /// Remembers facts, unless something newer is known.
     pub(super) fn keep(&self, token: &Fingerprint, active: ActiveToken) {
-        let key = Key(*token);
         let newer = |at: Moment| active.verified_at().is_before(at);
-        if self.refusals.peek(&key).is_some_and(|refusal| newer(refusal.verified_at))
-            || self.facts.peek(&key).is_some_and(|entry| newer(entry.active.verified_at()))
+        if self.refusals.peek(token).is_some_and(|refusal| newer(refusal.verified_at))
+            || self.facts.peek(token).is_some_and(|entry| newer(entry.active.verified_at()))
         {
             return;
         }
         let part = Part::new(place::<Entry>() + active.bytes(), &self.held);
-        self.facts.insert(key, Entry { active, part });
-        self.refusals.remove(&key);
+        self.facts.insert(*token, Entry { active, part });
+        self.refusals.remove(token);
     }
 
     /// Remembers a refusal, unless something newer is known.
@@ -135,10 +141,9 @@ impl Store {
         error: &VerifyError,
         verified_at: Moment,
     ) {
-        let key = Key(*token);
         let newer = |at: Moment| verified_at.is_before(at);
-        if self.facts.peek(&key).is_some_and(|entry| newer(entry.active.verified_at()))
-            || self.refusals.peek(&key).is_some_and(|before| newer(before.verified_at))
+        if self.facts.peek(token).is_some_and(|entry| newer(entry.active.verified_at()))
+            || self.refusals.peek(token).is_some_and(|before| newer(before.verified_at))
         {
             return;
         }
@@ -146,8 +151,8 @@ impl Store {
         let own = if shared.is_some() { 0 } else { error.bytes() };
         let part = Part::new(place::<Refusal>() + own, &self.held);
         let error = shared.unwrap_or_else(|| error.clone());
-        self.refusals.insert(key, Refusal { error, verified_at, part });
-        self.facts.remove(&key);
+        self.refusals.insert(*token, Refusal { error, verified_at, part });
+        self.facts.remove(token);
     }
 
     /// A refusal that says the same, if it is one that others say too.
@@ -166,28 +171,27 @@ impl Store {
     /// Whether to verify these facts ahead of time. True once for each entry.
     pub(super) fn begin_refresh(&self, token: &Fingerprint, entry: &Entry) -> bool {
         // A look at the copy saves most the lock.
-        if entry.part.refreshing {
+        if entry.is_refreshing() {
             return false;
         }
-        let begin = |_: &Key, kept: &mut Entry| {
+        let begin = |_: &Fingerprint, kept: &mut Entry| {
             let first = kept.active.is(&entry.active) && !kept.part.refreshing;
             kept.part.refreshing |= first;
             EntryAction::Retain(first)
         };
-        let begun = self.facts.entry(&Key(*token), Some(Duration::ZERO), begin);
+        let begun = self.facts.entry(token, Some(Duration::ZERO), begin);
         matches!(begun, EntryResult::Retained(true))
     }
 
     /// Forgets these facts, unless others have taken their place.
     pub(super) fn drop_entry(&self, token: &Fingerprint, entry: &Entry) -> bool {
-        self.facts.remove_if(&Key(*token), |kept| kept.active.is(&entry.active)).is_some()
+        self.facts.remove_if(token, |kept| kept.active.is(&entry.active)).is_some()
     }
 
     /// Forgets all about a token.
     pub(super) fn evict(&self, token: &Fingerprint) -> bool {
-        let key = Key(*token);
-        let facts = self.facts.remove(&key).is_some();
-        self.refusals.remove(&key).is_some() || facts
+        let facts = self.facts.remove(token).is_some();
+        self.refusals.remove(token).is_some() || facts
     }
 
     pub(super) fn clear(&self) {

@@ -2,7 +2,7 @@
 
 use std::{
     collections::hash_map::RandomState,
-    hash::{BuildHasher, Hash, Hasher},
+    hash::{BuildHasher, Hasher},
 };
 
 use quick_cache::{
@@ -17,7 +17,7 @@ use crate::credentials::Fingerprint;
 const PLACE: usize = 72;
 
 /// What is found by the digest of its token.
-pub(super) type Table<T> = Cache<Key, T, Weight, Keyed, DefaultLifecycle<Key, T>>;
+pub(super) type Table<T> = Cache<Fingerprint, T, Weight, Keyed, DefaultLifecycle<Fingerprint, T>>;
 
 /// What takes memory of its own.
 pub(super) trait Weighs {
@@ -43,7 +43,7 @@ pub(super) fn table<T: Clone + Weighs>(
 
 /// What an entry takes in a table, without what it points to.
 pub(super) const fn place<T>() -> usize {
-    size_of::<Key>() + size_of::<T>() + PLACE
+    size_of::<Fingerprint>() + size_of::<T>() + PLACE
 }
 
 pub(super) fn size(number: usize) -> u64 {
@@ -55,18 +55,9 @@ pub(super) struct Weight {
     least: u64,
 }
 
-impl<T: Weighs> Weighter<Key, T> for Weight {
-    fn weight(&self, _: &Key, entry: &T) -> u64 {
+impl<T: Weighs> Weighter<Fingerprint, T> for Weight {
+    fn weight(&self, _: &Fingerprint, entry: &T) -> u64 {
         entry.bytes().max(self.least)
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Key(pub(super) Fingerprint);
-
-impl Hash for Key {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write(self.0.as_bytes());
     }
 }
 

@@ -13,7 +13,7 @@ use super::{Revocations, Standing};
 use crate::{
     error::{ErrorKind, VerifyError},
     trace::{Check, Detail, step},
-    verify::{ActiveToken, Freshness, Outcome, Recalled, Verifier, VerifyRequest, Verifying},
+    verify::{ActiveToken, Freshness, Outcome, RecallRequest, Verifier, VerifyRequest, Verifying},
 };
 
 /// How often a token is verified at most because of cutoffs that come while it is verified.
@@ -79,11 +79,10 @@ pub struct Revocable<V> {
 impl<V: Verifier + Clone> Verifier for Revocable<V> {
     type Future = RevocationFuture<V>;
 
-    fn recall(&self, request: &VerifyRequest) -> Option<Recalled> {
-        let recalled = self.inner.recall(request)?;
-        let stands = |active| self.revocations.check(active) == Standing::Stands;
+    fn recall(&self, request: &RecallRequest<'_>) -> Option<ActiveToken> {
+        let active = self.inner.recall(request)?;
         // What does not stand is judged, and asked about anew, on the way through `verify`.
-        recalled.outcome.as_ref().is_ok_and(stands).then_some(recalled)
+        (self.revocations.check(&active) == Standing::Stands).then_some(active)
     }
 
     fn verify(&self, request: VerifyRequest) -> Verifying<RevocationFuture<V>> {

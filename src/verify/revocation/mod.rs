@@ -224,6 +224,7 @@ impl Revocations {
 
     /// Whether `active` still holds.
     #[must_use]
+    #[inline]
     pub fn check(&self, active: &ActiveToken) -> Standing {
         self.0.note_issue(active);
         if self.is_empty() { Standing::Stands } else { self.0.check(active) }

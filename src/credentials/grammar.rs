@@ -1,0 +1,52 @@
+//! How credentials are spelled.
+
+/// `b64token = 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="` (RFC 6750 §2.1).
+pub(super) fn is_b64token(text: &[u8]) -> bool {
+    let padding = text.iter().rev().take_while(|&&byte| byte == b'=').count();
+    let body = &text[..text.len() - padding];
+    // No early end and no branches, so that the compiler checks many bytes at once. Tokens are
+    // bounded before they get here.
+    !body.is_empty() && body.iter().fold(true, |all, &byte| all & is_b64char(byte))
+}
+
+const fn is_b64char(byte: u8) -> bool {
+    let letter = (byte | 0x20).wrapping_sub(b'a') < 26;
+    // `-`, `.` and `/` stand before the digits.
+    let digit = byte.wrapping_sub(b'-') <= b'9' - b'-';
+    letter | digit | (byte == b'+') | (byte == b'_') | (byte == b'~')
+}
+
+/// `token = 1*tchar` (RFC 9110 §5.6.2), the grammar of a scheme's name.
+pub(super) fn is_http_token(text: &[u8]) -> bool {
+    !text.is_empty()
+        && text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
+}
+
+/// Decodes `%XX`. A `+` stays: a token may hold one, and no token holds a space.
+pub(super) fn percent_decode(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = text.bytes();
+    let mut decoded = Vec::with_capacity(text.len());
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            decoded.push(byte);
+            continue;
+        }
+        let mut digit = || (bytes.next()? as char).to_digit(16);
+        let value = digit()? * 16 + digit()?;
+        decoded.push(u8::try_from(value).ok()?);
+    }
+    Some(decoded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rfc6750_2_1_b64token_characters() {
+        for byte in 0..=u8::MAX {
+            let listed = byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
+            assert_eq!(is_b64char(byte), listed, "{byte}");
+        }
+    }
+}
