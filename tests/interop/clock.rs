@@ -12,16 +12,25 @@ use tower_introspect::clock::{Clock, SystemClock, UnixTime};
 
 /// The clock of the system, some seconds ahead.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Ahead(Arc<AtomicU64>);
+pub(crate) struct Ahead {
+    by: Arc<AtomicU64>,
+    stands_at: Option<UnixTime>,
+}
 
 impl Ahead {
+    /// One that stands still but for what it is moved on, for a test that must not see a minute end.
+    pub(crate) fn standing() -> Self {
+        Self { stands_at: Some(SystemClock.now()), ..Self::default() }
+    }
+
     pub(crate) fn by(&self, duration: Duration) {
-        self.0.fetch_add(duration.as_secs(), Ordering::SeqCst);
+        self.by.fetch_add(duration.as_secs(), Ordering::SeqCst);
     }
 }
 
 impl Clock for Ahead {
     fn now(&self) -> UnixTime {
-        SystemClock.now().saturating_add(Duration::from_secs(self.0.load(Ordering::SeqCst)))
+        let now = self.stands_at.unwrap_or_else(|| SystemClock.now());
+        now.saturating_add(Duration::from_secs(self.by.load(Ordering::SeqCst)))
     }
 }

@@ -1,6 +1,8 @@
 //! Tokens that are bound to a key, from an authorization server and with a client that others wrote: the
 //! one binds them by DPoP, the other makes the proofs (RFC 9449).
 
+mod grpc;
+
 use std::time::Duration;
 
 use axum::{Extension, Router, routing};
@@ -12,6 +14,9 @@ use crate::{
     host,
     server::{API, Server},
 };
+
+/// Where the authorization server is, and its clients.
+const HOME: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop/oidc-provider");
 
 async fn whoami(Extension(token): Extension<VerifiedToken>) -> String {
     token.client_id().unwrap_or_default().into_owned()
@@ -40,10 +45,9 @@ async fn serve(server: &Server, change: impl FnOnce(Dpop) -> Dpop) -> String {
 async fn run(server: &Server, api: &str, format: &str, alg: &str, h2: bool) -> Value {
     let asked =
         json!({"issuer": server.issuer(), "api": api, "format": format, "alg": alg, "h2": h2});
-    let home = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop/oidc-provider");
     let running = Command::new("node")
         .args(["dpop-client.mjs", &asked.to_string()])
-        .current_dir(home)
+        .current_dir(HOME)
         .kill_on_drop(true)
         .output();
     let output = tokio::time::timeout(Duration::from_secs(60), running).await;
@@ -54,11 +58,7 @@ async fn run(server: &Server, api: &str, format: &str, alg: &str, h2: bool) -> V
 
 async fn start() -> Option<Server> {
     let server = Server::start().await?;
-    let client = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/tests/interop/oidc-provider/node_modules/oauth4webapi"
-    );
-    if !std::path::Path::new(client).is_dir() {
+    if !std::path::Path::new(HOME).join("node_modules/oauth4webapi").is_dir() {
         host::skip("`oauth4webapi` (npm ci)");
         return None;
     }

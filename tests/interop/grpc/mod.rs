@@ -4,7 +4,7 @@
 // What is copied from the example is what is tested.
 #[path = "../../../examples/grpc/greeter.rs"]
 #[expect(dead_code, reason = "the client of the example")]
-mod greeter;
+pub(crate) mod greeter;
 #[path = "../../../examples/grpc/service.rs"]
 mod service;
 

@@ -5,33 +5,10 @@
 // what became of each request, and of what a thief could do with what it has seen.
 import { connect } from 'node:http2';
 import * as oauth from 'oauth4webapi';
+import { bound, client, insecure, twice } from './bound.mjs';
 
 const { issuer, api, format, alg, h2 } = JSON.parse(process.argv[2]);
-const client = { client_id: 'svc' };
-const insecure = { [oauth.allowInsecureRequests]: true };
-const keys = await oauth.generateKeyPair(alg);
-const DPoP = oauth.DPoP(client, keys);
-
-// Asks again once, if told a nonce.
-async function twice(send) {
-  try {
-    return { response: await send(), asked: 1 };
-  } catch (error) {
-    if (!oauth.isDPoPNonceError(error)) throw error;
-    return { response: await send(), asked: 2 };
-  }
-}
-
-// ---- a token
-
-const as = await oauth.processDiscoveryResponse(new URL(issuer),
-  await oauth.discoveryRequest(new URL(issuer), { algorithm: 'oauth2', ...insecure }));
-const grant = new URLSearchParams({ scope: 'read', resource: `https://api.example.com/${format}` });
-const secret = oauth.ClientSecretBasic('svc-secret');
-const { response: granted } = await twice(() => oauth.clientCredentialsGrantRequest(
-  as, client, secret, grant, { DPoP, ...insecure },
-));
-const token = await oauth.processClientCredentialsResponse(as, client, granted);
+const { DPoP, token } = await bound(issuer, format, alg);
 
 // ---- requests
 
