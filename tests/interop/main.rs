@@ -3,12 +3,14 @@
 //! Without its server a test says that it is skipped; with `CI=true` in the environment it fails.
 //! To install them:
 //!
-//! * `oidc-provider`, and with it `oauth4webapi`, a client: `npm ci --prefix tests/interop/oidc-provider`
+//! * `oidc-provider`, and with it clients, `oauth4webapi` and `@grpc/grpc-js` with `dpop`:
+//!   `npm ci --prefix tests/interop/oidc-provider`
 //! * Glewlwyd: the Debian packages `glewlwyd`, `dbconfig-sqlite3` and `sqlite3`. No server has to be
 //!   set up or running; tell debconf `glewlwyd/config_type` = `No configuration` beforehand.
 //! * django-oauth-toolkit: `python3 -m venv tests/interop/django/.venv`, then
 //!   `tests/interop/django/.venv/bin/pip install -r tests/interop/django/requirements.txt`
-//! * HAProxy, a proxy that ends TLS: the Debian package `haproxy`
+//! * HAProxy and nginx, proxies that end TLS: the Debian packages `haproxy` and `nginx`. Neither has to be
+//!   running.
 //!
 //! And servers of the examples with clients that others wrote:
 //!

@@ -1,5 +1,7 @@
-//! Behind a proxy that others wrote: HAProxy ends TLS and tells the certificate of its client in
+//! Behind proxies that others wrote: HAProxy or nginx ends TLS and tells the certificate of its client in
 //! `Client-Cert` (RFC 9440).
+
+mod nginx;
 
 use std::{fs, net::SocketAddr, process::Command, time::Duration};
 
@@ -72,15 +74,27 @@ backend app
     write("haproxy.cfg", config);
     let mut command = Command::new("haproxy");
     command.arg("-f").arg(home.path().join("haproxy.cfg")).arg("-db");
-    let process = Process::start(&mut command);
+    listening(&mut command, port).await
+}
+
+/// Starts a proxy, and waits until it listens.
+async fn listening(command: &mut Command, port: u16) -> (Process, SocketAddr) {
+    let process = Process::start(command);
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     let ready = async {
         while TcpStream::connect(address).await.is_err() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), ready).await.expect("HAProxy listens");
+    let ready = tokio::time::timeout(Duration::from_secs(30), ready).await;
+    ready.unwrap_or_else(|_| panic!("it does not listen; run {command:?} to see why"));
     (process, address)
+}
+
+/// A token that is bound to this certificate.
+fn bound(server: &AuthorizationServer, own: &Signed) -> String {
+    let thumbprint = PeerCertificate::from_der(own.certificate.der()).expect("DER").thumbprint();
+    server.jwt().audience(API).claim("cnf", json!({"x5t#S256": thumbprint})).mint()
 }
 
 fn field(own: &Signed) -> String {
@@ -98,8 +112,7 @@ async fn rfc9440_2_2_haproxy_tells_the_certificate_of_its_client() {
     let (authority, home) = (Authority::new(), Home::new("haproxy"));
     let (own, other) = (authority.client(), authority.client());
     let stranger = Authority::new().client();
-    let thumbprint = PeerCertificate::from_der(own.certificate.der()).expect("DER").thumbprint();
-    let bound = server.jwt().audience(API).claim("cnf", json!({"x5t#S256": thumbprint})).mint();
+    let bound = bound(&server, &own);
     let unbound = server.jwt().audience(API).mint();
     let client = |own| Client::new(&authority, own, DEFAULT_VERSIONS);
 

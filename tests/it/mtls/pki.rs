@@ -52,10 +52,21 @@ impl Authority {
     }
 
     pub(crate) fn sign(&self, name: &str, usage: ExtendedKeyUsagePurpose) -> Signed {
+        self.sign_with(name, usage, KeyPair::generate().expect("a key"), |_| ())
+    }
+
+    /// Signs a certificate of this key, changed before that.
+    pub(crate) fn sign_with(
+        &self,
+        name: &str,
+        usage: ExtendedKeyUsagePurpose,
+        key: KeyPair,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Signed {
         let mut params = CertificateParams::new([name.to_owned()]).expect("a name");
         params.distinguished_name.push(DnType::CommonName, name);
         params.extended_key_usages = vec![usage];
-        let key = KeyPair::generate().expect("a key");
+        change(&mut params);
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         Signed { certificate, key }
     }
