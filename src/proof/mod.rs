@@ -219,6 +219,16 @@ impl Proofs {
         Ok(Some(shown))
     }
 
+    /// Whether tokens must be bound, and can't be in any way that is looked at here.
+    #[cfg(all(feature = "config", feature = "_crypto"))]
+    pub(crate) const fn ask_the_impossible(&self) -> bool {
+        #[cfg(feature = "dpop")]
+        let proofs = self.dpop.is_some();
+        #[cfg(not(feature = "dpop"))]
+        let proofs = false;
+        self.required && !proofs && !self.takes_certificates()
+    }
+
     /// Takes what says who the client is off a request that goes on.
     #[cfg(all(feature = "mtls", feature = "_crypto"))]
     pub(crate) fn strip<B>(&self, request: &mut Request<B>) {

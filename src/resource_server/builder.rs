@@ -328,11 +328,10 @@ impl ResourceServerBuilder {
         if let Some(document) = &metadata {
             policy = policy.resource_metadata(document.url());
         }
-        let transport = match self.transport {
-            Some(transport) => Some(transport),
-            // No client is made for issuers that will not need one.
-            None if nobody => None,
-            None => default_transport(&mut problems),
+        // No client is made for issuers that will not need one.
+        let shared = match &self.transport {
+            None if !nobody => default_transport(&mut problems),
+            _ => None,
         };
         let mut stack = self.stack;
         if self.own_revocations {
@@ -343,7 +342,8 @@ impl ResourceServerBuilder {
         let remembering = |route| settings.remember_issuers(route);
         let clock = Arc::clone(&self.clock);
         let defaults = Defaults {
-            transport,
+            transport: self.transport,
+            shared,
             clock: self.clock,
             loopback_http: self.loopback_http,
             stack,

@@ -43,6 +43,7 @@ pub struct Issuer {
         Option<(IntrospectionVerifierBuilder, Vec<Change<IntrospectionVerifierBuilder>>)>,
     prefix: Option<String>,
     both: Both,
+    transport: Option<HttpTransport>,
 }
 
 /// How local and remote verification of JWTs go together, where both are there.
@@ -69,6 +70,7 @@ impl Issuer {
             introspection: None,
             prefix: None,
             both: Both::Apart,
+            transport: None,
         }
     }
 
@@ -163,6 +165,13 @@ impl Issuer {
         self
     }
 
+    /// Reaches it this way, unless the resource server was given another for all issuers.
+    #[cfg(all(feature = "config", feature = "_crypto"))]
+    pub(super) fn transport_if_none(mut self, transport: HttpTransport) -> Self {
+        self.transport = Some(transport);
+        self
+    }
+
     pub(super) fn name(&self) -> &str {
         &self.name
     }
@@ -185,10 +194,12 @@ impl Issuer {
             problems.push("token_prefix", "every token starts with nothing");
         }
         let mut trusted = Trusted::new(self.name, self.prefix, self.both);
+        let transport = defaults.transport.as_ref().or(self.transport.as_ref());
+        let transport = transport.or(defaults.shared.as_ref());
         #[cfg(all(feature = "jwt", feature = "_crypto"))]
         if let Some((mut builder, changes)) = self.jwt {
             builder = builder.clock(Arc::clone(&defaults.clock));
-            if let Some(transport) = &defaults.transport {
+            if let Some(transport) = transport {
                 builder = builder.transport(transport.clone());
             }
             if defaults.loopback_http {
@@ -210,7 +221,7 @@ impl Issuer {
         #[cfg(feature = "introspection")]
         if let Some((mut builder, changes)) = self.introspection {
             builder = builder.clock(Arc::clone(&defaults.clock));
-            if let Some(transport) = &defaults.transport {
+            if let Some(transport) = transport {
                 builder = builder.transport(transport.clone());
             }
             if defaults.loopback_http {
@@ -241,7 +252,10 @@ impl fmt::Debug for Issuer {
 
 /// What all issuers of one resource server get, unless they are told otherwise.
 pub(super) struct Defaults {
+    /// What was given for all of them.
     pub(super) transport: Option<HttpTransport>,
+    /// What they share where nothing was.
+    pub(super) shared: Option<HttpTransport>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) loopback_http: bool,
     pub(super) stack: Settings,

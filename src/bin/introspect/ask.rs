@@ -161,6 +161,7 @@ impl Args {
                 return Err(Failure::usage(format!("`--issuer` must choose one of {names}")));
             }
         };
+        self.net.fit([issuer])?;
         let builder = deployed.config.introspection(at);
         let builder = builder.map_err(|problems| unusable(&problems))?;
         builder.ok_or_else(|| Failure::usage(format!("{} is not asked", issuer.issuer)))

@@ -54,7 +54,8 @@ impl File {
             _ => file.text.clone(),
         };
         match Config::from_toml(&part) {
-            Ok(config) => Ok((file, config)),
+            // No connection is there to come from anywhere.
+            Ok(config) => Ok((file, config.peer_address_fn(|_| None))),
             Err(problems) => Err(file.failure(&problems)),
         }
     }

@@ -16,6 +16,7 @@ use http::{HeaderValue, Request, Response, Uri, header};
 use tower_introspect::{
     clock::{Moment, SystemClock, UnixTime},
     http::{BodyLimit, HttpTransport, ReqwestTransport, TransportError, TransportErrorKind},
+    inspect::IssuerSettings,
 };
 use tower_service::Service;
 
@@ -43,6 +44,31 @@ impl NetArgs {
         let options = [("ca", &self.ca), ("identity", &self.identity)];
         let given = options.into_iter().filter_map(|(name, path)| Some((name, path.as_ref()?)));
         given.map(|(name, path)| format!(" --{name} {}", path.display())).collect()
+    }
+
+    /// # Errors
+    ///
+    /// If one of these issuers is reached with certificates of the configuration that are not given here:
+    /// what the server makes of other ones would tell nothing about the service.
+    pub(crate) fn fit<'a>(
+        &self,
+        issuers: impl IntoIterator<Item = &'a IssuerSettings>,
+    ) -> Result<(), Failure> {
+        for issuer in issuers {
+            let name = &issuer.issuer;
+            if let (Some(path), None) = (&issuer.ca_file, &self.ca) {
+                let path = path.display();
+                return Err(Failure::usage(format!("{name} has a `ca_file`: give --ca {path}")));
+            }
+            let by_certificate = issuer.client.as_ref().filter(|client| client.method == "mtls");
+            if by_certificate.is_some() && self.identity.is_none() {
+                let what = "its certificate and private key, in one file";
+                return Err(Failure::usage(format!(
+                    "{name} knows this service by its certificate: give --identity, {what}"
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// The client certificate, if there is one.

@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::reader::{Secret, Section};
 use crate::{
     error::ConfigError,
-    proof::{Algorithm, Dpop, NonceSecret},
+    jose::KeyType,
+    proof::{Algorithm, Dpop, FAPI2, NonceSecret},
 };
 
 /// How proofs are looked at, as configured.
@@ -13,15 +14,15 @@ pub(super) struct DpopConfig {
     urls: Vec<String>,
     algorithms: Option<Vec<Algorithm>>,
     window: Option<Duration>,
-    nonce: Nonce,
+    /// Is `None` only if what was given is no word for it.
+    nonce: Option<Nonce>,
     secret: Option<Secret>,
     rotation: Option<Duration>,
 }
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 enum Nonce {
     Accept,
-    #[default]
     Off,
     Require,
 }
@@ -31,18 +32,32 @@ impl DpopConfig {
         section.need("url");
         let words = [("off", Nonce::Off), ("accept", Nonce::Accept), ("require", Nonce::Require)];
         let secret = ["nonce_secret_file", "nonce_secret_env", "danger_nonce_secret"];
+        let has_secret = secret.into_iter().any(|name| section.has(name));
         let config = Self {
             urls: section.texts("url").unwrap_or_default(),
             algorithms: section.parsed("algorithms"),
             window: section.seconds("window_seconds"),
-            nonce: section.word("nonce", &words).unwrap_or_default(),
-            secret: secret
-                .into_iter()
-                .any(|name| section.has(name))
-                .then(|| section.secret("nonce_secret"))
-                .flatten(),
+            nonce: match section.has("nonce") {
+                true => section.word("nonce", &words),
+                false => Some(Nonce::Off),
+            },
+            secret: has_secret.then(|| section.secret("nonce_secret")).flatten(),
             rotation: section.seconds("nonce_rotation_seconds"),
         };
+        // Whoever sets these believes that there are nonces.
+        let idle =
+            [("nonce_secret", has_secret), ("nonce_rotation_seconds", config.rotation.is_some())];
+        for (name, _) in idle.into_iter().filter(|(_, given)| *given) {
+            if matches!(config.nonce, Some(Nonce::Off)) {
+                section.problem(name, "it is of no use while `nonce` is `off`");
+            }
+        }
+        for algorithm in config.algorithms.iter().flatten() {
+            if algorithm.key_type() == KeyType::Secret {
+                let problem = "a proof is made with a private key (RFC 9449 §4.2)";
+                section.problem("algorithms", format!("`{algorithm}`: {problem}"));
+            }
+        }
         for url in &config.urls {
             if let Err(problem) = Dpop::new(url) {
                 section
@@ -50,6 +65,11 @@ impl DpopConfig {
             }
         }
         config
+    }
+
+    /// Whether any algorithm is left that the FAPI 2.0 Security Profile allows.
+    pub(super) fn fits_fapi2(&self) -> bool {
+        self.algorithms.as_ref().is_none_or(|all| all.iter().any(|one| FAPI2.contains(one)))
     }
 
     /// Reads the secret.
@@ -78,9 +98,9 @@ impl DpopConfig {
             dpop = dpop.nonce_secret(NonceSecret::new(secret.as_bytes())?);
         }
         Ok(match self.nonce {
-            Nonce::Accept => dpop.accept_nonce(),
-            Nonce::Off => dpop,
-            Nonce::Require => dpop.require_nonce(),
+            Some(Nonce::Accept) => dpop.accept_nonce(),
+            Some(Nonce::Off) | None => dpop,
+            Some(Nonce::Require) => dpop.require_nonce(),
         })
     }
 }
@@ -118,7 +138,7 @@ mod tests {
     #[test]
     fn every_problem_is_told_without_the_secret() {
         let told = built(
-            "url = [\"api.example.com\"]\nalgorithms = [\"none\"]\nwindow_seconds = -1\n\
+            "url = [\"api.example.com\"]\nalgorithms = [\"none\", \"HS256\"]\nwindow_seconds = -1\n\
              nonce = \"yes\"\nnonces = true\nnonce_secret_env = \"A\"\ndanger_nonce_secret = \"s3cret\"",
         );
         let told: Vec<_> = told.lines().collect();
@@ -129,12 +149,21 @@ mod tests {
                 "dpop.window_seconds: it is not a number of seconds",
                 "dpop.nonce: it is not `off` or `accept` or `require`",
                 "dpop.nonce_secret: give exactly one of `nonce_secret_file`, `nonce_secret_env` and `danger_nonce_secret`",
+                "dpop.algorithms: `HS256`: a proof is made with a private key (RFC 9449 §4.2)",
                 "dpop.url: it is no http or https URL, or has a query, a fragment or a user",
                 "dpop.nonces: it is not a setting here",
             ]
         );
         assert_eq!(built(""), "dpop.url: it is missing");
-        let short = built("url = \"https://api.example.com\"\ndanger_nonce_secret = \"s3cret\"");
+        let url = "url = \"https://api.example.com\"";
+        let idle = built(&format!("{url}\nnonce_rotation_seconds = 60\nnonce_secret_env = \"A\""));
+        let told = [
+            "dpop.nonce_secret: it is of no use while `nonce` is `off`",
+            "dpop.nonce_rotation_seconds: it is of no use while `nonce` is `off`",
+        ];
+        assert_eq!(idle.lines().collect::<Vec<_>>(), told);
+        let short = "nonce = \"accept\"\ndanger_nonce_secret = \"s3cret\"";
+        let short = built(&format!("{url}\n{short}"));
         assert_eq!(short, "dpop.nonce_secret: it is shorter than 32 bytes");
     }
 }

@@ -30,6 +30,7 @@ pub struct Settings {
 pub struct IssuerSettings {
     pub issuer: String,
     pub mode: &'static str,
+    pub ca_file: Option<PathBuf>,
     pub jwks_uri: Option<String>,
     pub jwks_file: Option<PathBuf>,
     pub algorithms: Option<Vec<Algorithm>>,

@@ -8,9 +8,11 @@ use std::{path::PathBuf, time::Duration};
 use super::{
     super::issuer::Issuer,
     reader::{Secret, Section, load_file},
+    tls::{self, Own},
 };
 use crate::{
     error::ConfigError,
+    http::HttpTransport,
     introspection::{ClientAuth, IntrospectionVerifierBuilder, SignedResponse},
     jwt::{Algorithm, KeySet, Profile, SigningKey},
 };
@@ -21,6 +23,7 @@ pub(super) struct IssuerConfig {
     introspection: Option<Remote>,
     client: Option<Client>,
     prefix: Option<String>,
+    ca_file: Option<PathBuf>,
 }
 
 /// How JWTs are verified.
@@ -50,6 +53,7 @@ struct Client {
     algorithm: Option<Algorithm>,
     kid: Option<String>,
     audience: Option<String>,
+    certificate: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -57,6 +61,7 @@ enum Means {
     Basic,
     BasicRaw,
     Bearer,
+    Mtls,
     Post,
     PrivateKeyJwt,
     Secret,
@@ -92,6 +97,7 @@ impl IssuerConfig {
             introspection: asks.then(|| Remote::read(section)),
             client: asks.then(|| section.section("client", Client::read)).flatten(),
             prefix: asks.then(|| section.text("token_prefix")).flatten(),
+            ca_file: section.text("ca_file").map(Into::into),
         }
     }
 
@@ -124,10 +130,25 @@ impl IssuerConfig {
             Some(remote) => remote.apply(issuer),
             None => issuer,
         };
+        let issuer = match self.transport() {
+            Some(Ok(transport)) => issuer.transport_if_none(transport),
+            Some(Err(problem)) => {
+                problems.append(problem);
+                issuer
+            }
+            None => issuer,
+        };
         problems.or_ok(match &self.prefix {
             Some(prefix) => issuer.token_prefix(&**prefix),
             None => issuer,
         })
+    }
+
+    /// The way to its servers, where that is not the one that all share.
+    fn transport(&self) -> Option<Result<HttpTransport, ConfigError>> {
+        let own = self.client.as_ref().and_then(Client::certificate);
+        let authorities = self.ca_file.as_deref();
+        (own.is_some() || authorities.is_some()).then(|| tls::transport(authorities, own.as_ref()))
     }
 }
 
@@ -239,16 +260,23 @@ impl Client {
                 ("bearer", Means::Bearer),
                 ("private_key_jwt", Means::PrivateKeyJwt),
                 ("client_secret_jwt", Means::SecretJwt),
+                ("mtls", Means::Mtls),
             ],
         );
         let means = means.unwrap_or(Means::Basic);
         let (mut id, mut algorithm, mut kid, mut audience) = (None, None, None, None);
+        let mut certificate = None;
         if means != Means::Bearer {
             section.need("id");
             id = section.text("id");
         }
         let secret = match means {
             Means::Bearer => section.secret("token"),
+            Means::Mtls => {
+                section.need("certificate_file");
+                certificate = section.text("certificate_file").map(Into::into);
+                section.secret("key")
+            }
             Means::PrivateKeyJwt => {
                 let key;
                 (algorithm, kid, key) = section.signing_key();
@@ -259,7 +287,12 @@ impl Client {
         if matches!(means, Means::PrivateKeyJwt | Means::Secret | Means::SecretJwt) {
             audience = section.text("assertion_audience");
         }
-        Self { means, id, secret, algorithm, kid, audience }
+        Self { means, id, secret, algorithm, kid, audience, certificate }
+    }
+
+    /// The certificate that it is known by.
+    fn certificate(&self) -> Option<Own<'_>> {
+        Some(Own { certificate: self.certificate.as_deref()?, key: self.secret.as_ref()? })
     }
 
     fn load(&self) -> Result<ClientAuth, ConfigError> {
@@ -271,7 +304,9 @@ impl Client {
         };
         // What is missing was noted when it was read.
         let id = self.id.clone().unwrap_or_default();
-        let secret = self.secret.as_ref().map_or(Ok(String::new()), Secret::load);
+        // The certificate and its key are the transport's.
+        let secret = self.secret.as_ref().filter(|_| self.means != Means::Mtls);
+        let secret = secret.map_or(Ok(String::new()), Secret::load);
         let secret = secret.unwrap_or_else(|problem| {
             problems.push(name, problem);
             String::new()
@@ -280,6 +315,7 @@ impl Client {
             Means::Basic => ClientAuth::basic(id, secret),
             Means::BasicRaw => ClientAuth::basic_raw(id, secret),
             Means::Bearer => ClientAuth::bearer(secret),
+            Means::Mtls => ClientAuth::mtls(id),
             Means::Post => ClientAuth::post(id, secret),
             Means::Secret => ClientAuth::secret(id, secret),
             Means::SecretJwt => ClientAuth::client_secret_jwt(id, secret),

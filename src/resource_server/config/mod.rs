@@ -40,9 +40,11 @@
 //! | `resource_metadata` | the URL to name in challenges (RFC 9728 §5.1), if another describes it |
 //! | `danger_allow_http_loopback` | takes `http` URLs of this machine, for tests |
 //! | `[[issuer]]` | the trusted issuers, at least one |
-//! | `require_binding` | refuses tokens that are bound to no key |
 //! | `[forward]` | the headers that tell a service behind who makes a request |
-//! | `[dpop]` | how proofs are looked at, with the feature `dpop` |
+//! | `[dpop]` | takes tokens that are bound to a key, with proofs; feature `dpop` |
+//! | `[mtls]` | takes tokens that are bound to a client certificate, with that; feature `mtls` |
+//! | `require_binding` | refuses tokens that are bound to no key |
+//! | `fapi2` | the same, and asks for the algorithms of the FAPI 2.0 Security Profile |
 //!
 //! Of an issuer:
 //!
@@ -52,6 +54,7 @@
 //! | `mode` | | `jwt`, `introspect`, or `hybrid`: JWTs locally, asking about the rest |
 //! | `jwks_uri` | `jwt`, `hybrid` | where its keys are, instead of discovering it |
 //! | `jwks_file` | `jwt`, `hybrid` | a file with its keys, instead of fetching them |
+//! | `ca_file` | all | a file with the authorities, in PEM, that vouch for its servers, instead of those of the system |
 //! | `algorithms` | `jwt`, `hybrid` | the signature algorithms to accept |
 //! | `profile` | `jwt`, `hybrid` | `rfc9068`, or `generic` for issuers that don't follow it |
 //! | `scope_claim` | `jwt`, `hybrid` | the claim that holds the scope, if not `scope` |
@@ -68,12 +71,14 @@
 //!
 //! | setting | methods | what it is |
 //! |---|---|---|
-//! | `method` | | `secret` (as the metadata says), `basic`, `basic_raw`, `post`, `bearer`, `private_key_jwt`, `client_secret_jwt` |
+//! | `method` | | `secret` (as the metadata says), `basic`, `basic_raw`, `post`, `bearer`, `private_key_jwt`, `client_secret_jwt`, `mtls` |
 //! | `id` | all but `bearer` | the client identifier |
 //! | `secret_file`, `secret_env` | those with a secret | where the secret is |
 //! | `token_file`, `token_env` | `bearer` | where the token is |
 //! | `key_file`, `key_env` | `private_key_jwt` | where the private key is, in PEM |
 //! | `algorithm`, `kid` | `private_key_jwt` | what to sign with it, and its name |
+//! | `certificate_file` | `mtls` | a file with its certificate, in PEM, and those that vouch for it |
+//! | `key_file`, `key_env` | `mtls` | where the private key of the certificate is, in PEM; may be the same file |
 //! | `assertion_audience` | `secret` and the two JWT ones | for whom assertions are meant, if not the issuer |
 //!
 //! To forward, the names of headers (see [`ForwardHeaders`]):
@@ -104,13 +109,80 @@
 //! |---|---|
 //! | `url` | where clients reach this service: a URL, or several |
 //! | `algorithms` | the algorithms of proofs |
-//! | `window_seconds` | how far `iat` may be off; 30 |
-//! | `nonce` | `off`, `accept`, or `require` |
+//! | `window_seconds` | how far `iat` may be off; 30, at most 300 |
+//! | `nonce` | `off`, `accept`, or `require`; off |
 //! | `nonce_secret_file`, `nonce_secret_env` | where the secret is that instances share; random |
 //! | `nonce_rotation_seconds` | after how long nonces are made with another key; 60 |
 //!
+//! Of client certificates (see [`Mtls`](crate::proof::Mtls)); an empty table takes that of the TLS
+//! connection:
+//!
+//! | setting | what it is |
+//! |---|---|
+//! | `field` | the header in which proxies tell it: `client_cert` (RFC 9440), or `xfcc` (Envoy) |
+//! | `proxies` | who is believed it: addresses or networks, such as `10.1.2.0/24` |
+//! | `keep_field` | leaves it on the request for the handler |
+//!
+//! A file can't say from where requests come, nor where the certificate of a connection is found: that
+//! says the program, by `Config::peer_address_fn` and `Config::configure_mtls`. A store of used proofs
+//! that instances share is set by `Config::configure_dpop`.
+//!
 //! Exactly one place of a secret is given. `danger_secret`, `danger_token`, `danger_key` and
-//! `danger_nonce_secret` hold it in the file itself. Client certificates need a transport of yours: see [`Config::builder`].
+//! `danger_nonce_secret` hold it in the file itself.
+//!
+//! All of it:
+//!
+//! ```
+//! use std::net::SocketAddr;
+//! use tower_introspect::resource_server::Config;
+//!
+//! # if cfg!(all(feature = "dpop", feature = "mtls")) {
+//! let config = Config::from_toml(
+//!     r#"
+//!     audience = "https://api.example.com"
+//!     fapi2 = true
+//!
+//!     [[issuer]]
+//!     issuer = "https://as.example.com"
+//!     mode = "hybrid"
+//!     ca_file = "/etc/api/authorities.pem"
+//!
+//!     [issuer.client]
+//!     method = "mtls"
+//!     id = "api"
+//!     certificate_file = "/run/secrets/api.pem"
+//!     key_file = "/run/secrets/api.key"
+//!
+//!     [dpop]
+//!     url = "https://api.example.com"
+//!     algorithms = ["ES256", "EdDSA"]
+//!     window_seconds = 10
+//!     nonce = "require"
+//!     nonce_secret_file = "/run/secrets/nonce"
+//!
+//!     [mtls]
+//!     field = "client_cert"
+//!     proxies = ["10.1.2.0/24"]
+//!     "#,
+//! )?;
+//! # #[cfg(feature = "mtls")]
+//! // With axum: `head.extension::<ConnectInfo<SocketAddr>>()`.
+//! let config = config.peer_address_fn(|head| head.extension::<SocketAddr>().map(SocketAddr::ip));
+//! // The files are read now.
+//! let problems = config.build().unwrap_err();
+//! let names: Vec<_> = problems.problems().map(|(name, _)| name).collect();
+//! assert_eq!(
+//!     names,
+//!     [
+//!         "dpop.nonce_secret",
+//!         "issuer https://as.example.com.client.certificate_file",
+//!         "issuer https://as.example.com.client.key",
+//!         "issuer https://as.example.com.ca_file",
+//!     ]
+//! );
+//! # }
+//! # Ok::<(), tower_introspect::ConfigError>(())
+//! ```
 
 #[cfg(feature = "dpop")]
 mod dpop;
@@ -119,18 +191,26 @@ mod forward;
 pub(crate) mod inspect;
 mod issuer;
 mod metadata;
+#[cfg(feature = "mtls")]
+mod mtls;
+#[cfg(any(feature = "dpop", feature = "mtls"))]
+mod program;
+mod read;
 mod reader;
+mod tls;
 
 use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Deserializer, de::Error as _};
 use toml::Table;
 
-use self::{issuer::IssuerConfig, metadata::MetadataConfig, reader::Section};
+#[cfg(any(feature = "dpop", feature = "mtls"))]
+use self::program::Program;
+use self::{issuer::IssuerConfig, metadata::MetadataConfig};
 use super::{ResourceServer, ResourceServerBuilder};
-use crate::{
-    claims::is_scope_token, error::ConfigError, layer::ForwardHeaders, policy::Requirement,
-};
+#[cfg(any(feature = "dpop", feature = "mtls"))]
+use crate::policy::Policy;
+use crate::{error::ConfigError, layer::ForwardHeaders, policy::Requirement};
 
 /// The settings of a [`ResourceServer`], from TOML or from a part of any document that serde reads.
 ///
@@ -172,17 +252,24 @@ pub struct Config {
     issuers: Vec<IssuerConfig>,
     forward: Option<ForwardHeaders>,
     require_binding: bool,
+    #[cfg(any(feature = "dpop", feature = "mtls"))]
+    fapi2: bool,
     #[cfg(feature = "dpop")]
     dpop: Option<dpop::DpopConfig>,
+    #[cfg(feature = "mtls")]
+    mtls: Option<mtls::MtlsConfig>,
+    #[cfg(any(feature = "dpop", feature = "mtls"))]
+    program: Program,
 }
 
 impl Config {
-    /// Reads settings. Reads no other file and sends nothing.
+    /// Reads settings. Sends nothing, and reads no other file unless something is wrong.
     ///
     /// # Errors
     ///
     /// All that is wrong with the settings, each problem with the name of its setting. No problem
-    /// shows the value of a secret.
+    /// shows the value of a secret. What [`build`](Self::build) would tell of the other settings is
+    /// told along with it, so the files and variables with secrets and keys are read then.
     pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
         let table = text.parse::<Table>().map_err(|error| {
             // Its `Display` form would quote the line, which may hold a secret.
@@ -233,7 +320,14 @@ impl Config {
             return Err(problems);
         }
         match change(builder).build() {
-            Ok(resource_server) => problems.or_ok(resource_server),
+            Ok(resource_server) => {
+                let impossible = resource_server.policy().proofs().ask_the_impossible();
+                if impossible && problems.problems().next().is_none() {
+                    let problem = "no token could be proven: give `[dpop]` or `[mtls]` as well";
+                    problems.push(self.binding_setting(), problem);
+                }
+                problems.or_ok(resource_server)
+            }
             Err(more) => {
                 problems.append(more);
                 Err(problems)
@@ -286,10 +380,20 @@ impl Config {
         if self.require_binding {
             builder = builder.require_binding();
         }
+        #[cfg(any(feature = "dpop", feature = "mtls"))]
+        if self.fapi2 {
+            builder = builder.policy(Policy::fapi2);
+        }
         #[cfg(feature = "dpop")]
         match self.dpop.as_ref().map(dpop::DpopConfig::load) {
-            Some(Ok(dpop)) => builder = builder.dpop(dpop),
+            Some(Ok(dpop)) => builder = builder.dpop(self.program.dpop(dpop)),
             Some(Err(problem)) => problems.merge("dpop", problem),
+            None => {}
+        }
+        #[cfg(feature = "mtls")]
+        match self.mtls.as_ref().map(|mtls| mtls.load(self.program.peer_address())) {
+            Some(Ok(mtls)) => builder = builder.mtls(self.program.mtls(mtls)),
+            Some(Err(problem)) => problems.merge("mtls", problem),
             None => {}
         }
         if self.loopback_http {
@@ -314,37 +418,9 @@ impl Config {
         (builder, problems, issuers)
     }
 
-    fn read(table: Table) -> Result<Self, ConfigError> {
-        let mut section = Section::new(table);
-        section.need("audience");
-        section.need("issuer");
-        if section.has("metadata") && section.has("resource_metadata") {
-            section.problem("resource_metadata", "give it or `metadata`, not both");
-        }
-        let config = Self {
-            audiences: section.texts("audience").unwrap_or_default(),
-            scopes: section.texts("required_scopes").unwrap_or_default(),
-            advertised: section.texts("advertised_scopes").unwrap_or_default(),
-            leeway: section.seconds("leeway_seconds"),
-            max_age: section.seconds("max_age_seconds"),
-            stale_if_error: section.seconds("stale_if_error_seconds"),
-            metadata: section.section("metadata", MetadataConfig::read),
-            resource_metadata: section.text("resource_metadata"),
-            loopback_http: section.flag("danger_allow_http_loopback"),
-            issuers: section.sections("issuer", IssuerConfig::read),
-            forward: section.section("forward", forward::read),
-            require_binding: section.flag("require_binding"),
-            #[cfg(feature = "dpop")]
-            dpop: section.section("dpop", dpop::DpopConfig::read),
-        };
-        for (name, scopes) in
-            [("required_scopes", &config.scopes), ("advertised_scopes", &config.advertised)]
-        {
-            if !scopes.iter().all(|scope| is_scope_token(scope)) {
-                section.problem(name, "one of them is no scope (RFC 6749 §3.3)");
-            }
-        }
-        section.finish().or_ok(config)
+    /// The setting that demands bound tokens.
+    fn binding_setting(&self) -> &'static str {
+        if self.require_binding { "require_binding" } else { "fapi2" }
     }
 }
 

@@ -125,8 +125,15 @@ impl Section {
         Some(self.within(name, table, read))
     }
 
-    /// An array of tables.
-    pub(super) fn sections<T>(&mut self, name: &str, read: impl Fn(&mut Self) -> T) -> Vec<T> {
+    /// A table within, unless something is wrong with it.
+    pub(super) fn part<T>(&mut self, name: &str, read: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        let before = self.problems.problems().count();
+        let value = self.section(name, read);
+        value.filter(|_| self.problems.problems().count() == before)
+    }
+
+    /// An array of tables, without those that something is wrong with.
+    pub(super) fn parts<T>(&mut self, name: &str, read: impl Fn(&mut Self) -> T) -> Vec<T> {
         let tables = self.take(name, "an array of tables", |value| {
             let Value::Array(values) = value else { return None };
             let table = |value| match value {
@@ -135,8 +142,15 @@ impl Section {
             };
             values.into_iter().map(table).collect::<Option<Vec<_>>>()
         });
-        let tables = tables.unwrap_or_default().into_iter().enumerate();
-        tables.map(|(at, table)| self.within(&format!("{name}[{at}]"), table, &read)).collect()
+        let mut sound = Vec::new();
+        for (at, table) in tables.unwrap_or_default().into_iter().enumerate() {
+            let before = self.problems.problems().count();
+            let value = self.within(&format!("{name}[{at}]"), table, &read);
+            if self.problems.problems().count() == before {
+                sound.push(value);
+            }
+        }
+        sound
     }
 
     /// Where to find something secret: exactly one of `NAME_file`, `NAME_env`, `danger_NAME`.

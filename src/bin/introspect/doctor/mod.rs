@@ -107,6 +107,7 @@ struct Lifetime {
 impl<'a> Doctor<'a> {
     fn new(args: &'a Args, cx: &'a Context) -> Result<Self, Failure> {
         let deployed = Deployed::read(&args.config)?;
+        args.net.fit(&deployed.settings.issuers)?;
         let wire = Wire::new(&args.net)?;
         let wrong = |problems| deployed.file.failure(&problems);
         let builder = deployed.config.builder().map_err(wrong)?;

@@ -1,0 +1,130 @@
+//! The table `[mtls]`.
+
+use std::{net::IpAddr, sync::Arc};
+
+use super::reader::Section;
+use crate::{
+    error::ConfigError,
+    proof::{CertificateField, Mtls},
+    respond::RequestHead,
+};
+
+/// Says from which address a request comes.
+pub(super) type AddressOf = dyn Fn(RequestHead<'_>) -> Option<IpAddr> + Send + Sync;
+
+/// Where client certificates are found, as configured.
+pub(super) struct MtlsConfig {
+    proxies: Option<(CertificateField, Vec<String>)>,
+    keep_field: bool,
+}
+
+impl MtlsConfig {
+    pub(super) fn read(section: &mut Section) -> Self {
+        let fields =
+            [("client_cert", CertificateField::ClientCert), ("xfcc", CertificateField::Xfcc)];
+        // Each is of no use without the other: a field that anyone may write, or proxies that are
+        // believed nothing.
+        let behind = section.has("field") || section.has("proxies");
+        if behind {
+            section.need("field");
+            section.need("proxies");
+        } else if section.has("keep_field") {
+            section.problem("keep_field", "without `field` and `proxies` there is none to keep");
+        }
+        let field = section.word("field", &fields);
+        let proxies = section.texts("proxies").unwrap_or_default();
+        if !proxies.is_empty() {
+            let networks = proxies.iter().map(String::as_str);
+            let tried = Mtls::new().trust_proxy(CertificateField::ClientCert, networks, |_| None);
+            for (_, problem) in tried.err().iter().flat_map(ConfigError::problems) {
+                section.problem("proxies", problem);
+            }
+        }
+        Self {
+            proxies: field.map(|field| (field, proxies)),
+            keep_field: section.flag("keep_field"),
+        }
+    }
+
+    pub(super) fn load(&self, address_of: Option<&Arc<AddressOf>>) -> Result<Mtls, ConfigError> {
+        let Some((field, proxies)) = &self.proxies else { return Ok(Mtls::new()) };
+        let Some(address_of) = address_of.map(Arc::clone) else {
+            let mut problems = ConfigError::new();
+            let problem = "this program does not tell from where requests come \
+                (`Config::peer_address_fn`), so no proxy can be trusted";
+            problems.push("proxies", problem);
+            return Err(problems);
+        };
+        let networks = proxies.iter().map(String::as_str);
+        let mtls = Mtls::new().trust_proxy(*field, networks, move |head| address_of(head))?;
+        Ok(if self.keep_field { mtls.keep_field() } else { mtls })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Config;
+
+    fn read(mtls: &str) -> Result<Config, String> {
+        let text = format!(
+            "audience = \"https://api.example.com\"\n\
+             [[issuer]]\nissuer = \"https://as.example.com\"\nmode = \"jwt\"\n[mtls]\n{mtls}"
+        );
+        Config::from_toml(&text).map_err(|error| error.to_string())
+    }
+
+    fn policy(config: &Config) -> String {
+        let built = config.build().map(|api| format!("{:?}", api.policy()));
+        built.unwrap_or_else(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_empty_table_takes_the_certificate_of_the_connection() {
+        let policy = policy(&read("").unwrap());
+        assert!(policy.contains("Mtls { field: None, proxies: None"), "{policy}");
+    }
+
+    #[test]
+    fn proxies_are_trusted_where_the_program_tells_from_where_requests_come() {
+        let config = read(
+            "field = \"xfcc\"\nproxies = [\"10.1.2.0/24\", \"2001:db8::1\"]\nkeep_field = true",
+        );
+        let config = config.unwrap();
+        let told = policy(&config);
+        assert!(told.starts_with("mtls.proxies: this program does not tell"), "{told}");
+        let policy = policy(&config.peer_address_fn(|_| None));
+        let expected = "Mtls { field: Some(Xfcc), proxies: Some([10.1.2.0/24, 2001:db8::1/128])";
+        assert!(policy.contains(expected), "{policy}");
+    }
+
+    #[test]
+    fn every_problem_is_told() {
+        for (mtls, problems) in [
+            ("field = \"client_cert\"", &["mtls.proxies: it is missing"][..]),
+            ("proxies = \"10.1.2.3\"", &["mtls.field: it is missing"]),
+            (
+                "keep_field = true",
+                &["mtls.keep_field: without `field` and `proxies` there is none to keep"],
+            ),
+            (
+                "field = \"Client-Cert\"\nproxies = [\"0.0.0.0/0\", \"proxy\", \"10.1.2.3/8\"]\n\
+                 keep_field = 1\nproxy = \"10.1.2.3\"",
+                &[
+                    "mtls.field: it is not `client_cert` or `xfcc`",
+                    "mtls.proxies: `0.0.0.0/0` is everyone",
+                    "mtls.proxies: `proxy` is no address or network",
+                    "mtls.proxies: `10.1.2.3/8` has bits beyond its prefix",
+                    "mtls.keep_field: it is not true or false",
+                    "mtls.proxy: it is not a setting here",
+                ],
+            ),
+            (
+                "field = \"xfcc\"\nproxies = []",
+                &["mtls.proxies: it is not a text or an array of texts, not empty"],
+            ),
+        ] {
+            let told = read(mtls).unwrap_err();
+            assert_eq!(told.lines().collect::<Vec<_>>(), problems, "{mtls}");
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! From a table to settings, with all that is wrong told at once.
+
+use bytes::Bytes;
+use toml::Table;
+use tower::service_fn;
+
+#[cfg(feature = "dpop")]
+use super::dpop::DpopConfig;
+#[cfg(feature = "mtls")]
+use super::mtls::MtlsConfig;
+#[cfg(any(feature = "dpop", feature = "mtls"))]
+use super::program::Program;
+use super::{Config, forward, issuer::IssuerConfig, metadata::MetadataConfig, reader::Section};
+use crate::{
+    claims::is_scope_token,
+    error::ConfigError,
+    http::{HttpTransport, TransportError, TransportErrorKind},
+};
+
+impl Config {
+    pub(super) fn read(table: Table) -> Result<Self, ConfigError> {
+        let mut section = Section::new(table);
+        section.need("audience");
+        section.need("issuer");
+        if section.has("metadata") && section.has("resource_metadata") {
+            section.problem("resource_metadata", "give it or `metadata`, not both");
+        }
+        // If it is given wrongly, `http` URLs are not told of as well.
+        let lax = section.has("danger_allow_http_loopback");
+        let mut config = Self {
+            audiences: section.texts("audience").unwrap_or_default(),
+            scopes: section.texts("required_scopes").unwrap_or_default(),
+            advertised: section.texts("advertised_scopes").unwrap_or_default(),
+            leeway: section.seconds("leeway_seconds"),
+            max_age: section.seconds("max_age_seconds"),
+            stale_if_error: section.seconds("stale_if_error_seconds"),
+            metadata: section.part("metadata", MetadataConfig::read),
+            resource_metadata: section.text("resource_metadata"),
+            loopback_http: section.flag("danger_allow_http_loopback"),
+            issuers: section.parts("issuer", IssuerConfig::read),
+            forward: section.part("forward", forward::read),
+            require_binding: section.flag("require_binding"),
+            #[cfg(any(feature = "dpop", feature = "mtls"))]
+            fapi2: section.flag("fapi2"),
+            #[cfg(feature = "dpop")]
+            dpop: section.part("dpop", DpopConfig::read),
+            #[cfg(feature = "mtls")]
+            mtls: section.part("mtls", MtlsConfig::read),
+            #[cfg(any(feature = "dpop", feature = "mtls"))]
+            program: Program::default(),
+        };
+        #[cfg(feature = "dpop")]
+        if config.fapi2 && config.dpop.as_ref().is_some_and(|dpop| !dpop.fits_fapi2()) {
+            section.problem("dpop.algorithms", "none of them is one that `fapi2` allows");
+        }
+        for (name, scopes) in
+            [("required_scopes", &config.scopes), ("advertised_scopes", &config.advertised)]
+        {
+            if !scopes.iter().all(|scope| is_scope_token(scope)) {
+                section.problem(name, "one of them is no scope (RFC 6749 §3.3)");
+            }
+        }
+        match section.finish().or_ok(()) {
+            Ok(()) => Ok(config),
+            Err(mut problems) => {
+                config.loopback_http = lax;
+                problems.append(config.rest());
+                Err(problems)
+            }
+        }
+    }
+
+    /// What building would tell of the parts that were read without a problem.
+    fn rest(mut self) -> ConfigError {
+        if self.audiences.is_empty() {
+            // It was missed already; and what the metadata say of it can't be known.
+            self.audiences.push("unknown".to_owned());
+            self.metadata = None;
+        }
+        for scopes in [&mut self.scopes, &mut self.advertised] {
+            scopes.retain(|scope| is_scope_token(scope));
+        }
+        // From where requests come is for later to say.
+        #[cfg(feature = "mtls")]
+        let this = self.peer_address_fn(|_| None);
+        #[cfg(not(feature = "mtls"))]
+        let this = self;
+        let (builder, mut problems, issuers) = this.assemble();
+        if issuers > 0
+            && let Err(more) = builder.transport(nowhere()).build()
+        {
+            problems.append(more);
+        }
+        problems
+    }
+}
+
+/// A transport for what is never sent: no client has to be made to look at settings.
+fn nowhere() -> HttpTransport {
+    HttpTransport::new(service_fn(async |_: http::Request<Bytes>| {
+        Err::<http::Response<Bytes>, _>(TransportError::new(TransportErrorKind::Connect))
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Config;
+
+    fn problems(text: &str) -> Vec<String> {
+        let error = Config::from_toml(text).expect_err("something is wrong");
+        error.to_string().lines().map(str::to_owned).collect()
+    }
+
+    const SETTINGS: &str = r#"
+        audience = "https://api.example.com"
+        leeway_seconds = -1
+        [[issuer]]
+        issuer = "https://one.example.com"
+        mode = "introspect"
+        client = { method = "basic", id = "api", secret_file = "/nowhere" }
+        [[issuer]]
+        issuer = "http://two.example.com"
+        mode = "jwt"
+        [[issuer]]
+        issuer = "https://three.example.com"
+        mode = "jwks"
+        jwks_file = "/nowhere"
+        [metadata]
+        scopes_supported = "offline_access"
+    "#;
+
+    /// Whoever mends the settings does not find out about the files only then.
+    #[test]
+    fn what_building_would_tell_is_told_at_once() {
+        let told = problems(SETTINGS);
+        let names: Vec<_> = told.iter().map(|one| one.split(": ").next().unwrap()).collect();
+        assert_eq!(
+            names,
+            [
+                "leeway_seconds",
+                "issuer[2].mode",
+                "issuer https://one.example.com.client.secret",
+                "metadata.scopes_supported",
+                "issuer http://two.example.com.jwt.issuer",
+            ]
+        );
+        assert!(told[2].contains("`/nowhere`"), "{told:?}");
+        // The same again where only those are left.
+        let sound = SETTINGS.replace("= -1", "= 1").replace("jwks\"", "jwt\"");
+        let built = Config::from_toml(&sound).unwrap().build().unwrap_err();
+        let again: Vec<_> = built.problems().map(|(name, _)| name).collect();
+        assert!(names[2..].iter().all(|name| again.contains(name)), "{again:?}");
+    }
+
+    /// What follows from another problem would send whoever reads it astray.
+    #[test]
+    fn no_problem_is_the_consequence_of_another() {
+        let issuer = "[[issuer]]\nissuer = \"http://127.0.0.1:1\"\nmode = \"jwt\"";
+        let flag = format!("audience = \"a\"\ndanger_allow_http_loopback = \"yes\"\n{issuer}");
+        assert_eq!(problems(&flag), ["danger_allow_http_loopback: it is not true or false"]);
+        let scopes = "required_scopes = \"a b\"\nmetadata = {}\n\
+             issuer = [{ issuer = \"https://a\", mode = \"jwt\" }]";
+        let scope = "required_scopes: one of them is no scope (RFC 6749 §3.3)";
+        assert_eq!(problems(scopes), ["audience: it is missing", scope]);
+        let nobody =
+            "audience = \"https://a\"\nmetadata = {}\nissuer = [{ issuer = \"https://a\" }]";
+        assert_eq!(problems(nobody), ["issuer[0].mode: it is missing"]);
+    }
+
+    #[cfg(all(feature = "dpop", feature = "mtls"))]
+    #[test]
+    fn bound_tokens_alone_need_a_way_to_be_proven() {
+        let text = |more: &str| {
+            let issuer = "issuer = [{ issuer = \"https://a\", mode = \"jwt\" }]";
+            format!("audience = \"a\"\n{issuer}\n{more}")
+        };
+        let built = |more: &str| {
+            let built = Config::from_toml(&text(more)).and_then(|config| config.build());
+            built.map(|api| format!("{:?}", api.policy())).map_err(|error| error.to_string())
+        };
+        for setting in ["require_binding", "fapi2"] {
+            let problem = "no token could be proven: give `[dpop]` or `[mtls]` as well";
+            let told = built(&format!("{setting} = true"));
+            assert_eq!(told, Err(format!("{setting}: {problem}")));
+            for way in ["mtls = {}", "dpop = { url = \"https://a\" }"] {
+                let policy = built(&format!("{setting} = true\n{way}")).unwrap();
+                assert!(policy.contains("required: true"), "{policy}");
+                assert_eq!(policy.contains("fapi2: true"), setting == "fapi2", "{policy}");
+            }
+            // A program may bring the way.
+            let config = Config::from_toml(&text(&format!("{setting} = true"))).unwrap();
+            let built = config.build_with(|builder| builder.mtls(crate::proof::Mtls::new()));
+            assert!(built.is_ok());
+        }
+        let unfit = "fapi2 = true\ndpop = { url = \"https://a\", algorithms = \"RS256\" }";
+        let told = "dpop.algorithms: none of them is one that `fapi2` allows";
+        assert_eq!(built(unfit), Err(told.to_owned()));
+        assert!(built(&unfit.replace("\"RS256\"", "[\"RS256\", \"ES256\"]")).is_ok());
+        assert!(built(&unfit.replace("fapi2 = true", "fapi2 = false")).is_ok());
+    }
+}

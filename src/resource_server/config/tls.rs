@@ -1,0 +1,182 @@
+//! How an issuer is reached: whom to trust there, and as whom to speak.
+
+use std::path::Path;
+
+use ::reqwest::{Certificate, Identity};
+
+use super::reader::{Secret, load_file};
+use crate::{
+    error::ConfigError,
+    http::{HttpTransport, ReqwestTransport},
+};
+
+/// The certificate of this service, as configured, and the place of its key.
+pub(super) struct Own<'a> {
+    pub(super) certificate: &'a Path,
+    pub(super) key: &'a Secret,
+}
+
+/// A client that trusts these authorities, or those of the system, and shows this certificate. Reads
+/// the files.
+///
+/// # Errors
+///
+/// Why there is none. Never what was read.
+pub(super) fn transport(
+    authorities: Option<&Path>,
+    own: Option<&Own<'_>>,
+) -> Result<HttpTransport, ConfigError> {
+    let mut problems = ConfigError::new();
+    let mut builder = ReqwestTransport::builder();
+    if let Some(own) = own
+        && let Some(identity) = own.load(&mut problems)
+    {
+        builder = builder.identity(identity);
+    }
+    if let Some(file) = authorities {
+        match load_authorities(file) {
+            Ok(authorities) => builder = builder.tls_certs_only(authorities),
+            Err(problem) => problems.push("ca_file", problem),
+        }
+    }
+    // With a part of it missing, what is wrong with the rest would be told wrongly.
+    let builder = problems.or_ok(builder)?;
+    ReqwestTransport::from_builder(builder).map(HttpTransport::from).map_err(|problem| {
+        let mut problems = ConfigError::new();
+        let name = if own.is_some() { "client.certificate_file" } else { "ca_file" };
+        for (_, problem) in problem.problems() {
+            problems.push(name, problem);
+        }
+        problems
+    })
+}
+
+fn load_authorities(file: &Path) -> Result<Vec<Certificate>, String> {
+    let authorities = Certificate::from_pem_bundle(&load_file(file)?).ok();
+    let authorities = authorities.filter(|found| !found.is_empty());
+    authorities.ok_or_else(|| format!("`{}` has no certificates in PEM", file.display()))
+}
+
+impl Own<'_> {
+    /// What is wrong with either file is noted.
+    fn load(&self, problems: &mut ConfigError) -> Option<Identity> {
+        let chain = load_file(self.certificate);
+        let chain = chain.map_err(|problem| problems.push("client.certificate_file", problem)).ok();
+        // The same file is not read twice: it would hold two keys.
+        let same = matches!(self.key, Secret::File(path) if path == self.certificate);
+        let key = if same { Ok(String::new()) } else { self.key.load() };
+        let key = key.map_err(|problem| problems.push("client.key", problem)).ok();
+        let pem = [chain?, b"\n".to_vec(), key?.into_bytes()].concat();
+        // The error would tell of the file what is best not told.
+        let identity = Identity::from_pem(&pem).ok();
+        if identity.is_none() {
+            let problem = "there is no certificate and one private key in PEM";
+            problems.push("client.certificate_file", problem);
+        }
+        identity
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::super::Config;
+
+    /// A directory that is gone with this.
+    struct Home(PathBuf);
+
+    impl Home {
+        fn new(name: &str) -> Self {
+            let name = format!("introspect-{name}-{}", std::process::id());
+            let path = std::env::temp_dir().join(name);
+            std::fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+
+        fn put(&self, name: &str, text: &str) {
+            std::fs::write(self.0.join(name), text).unwrap();
+        }
+
+        /// What is told of a service with this issuer.
+        fn told(&self, issuer: &str) -> Vec<String> {
+            let home = self.0.display().to_string();
+            let issuer = issuer.replace("HOME", &home);
+            let text = format!("audience = \"a\"\n[[issuer]]\nissuer = \"https://as\"\n{issuer}");
+            let built = Config::from_toml(&text).and_then(|config| config.build());
+            let Err(problems) = built else { return Vec::new() };
+            let text = problems.to_string().replace(&home, "HOME");
+            text.lines().map(|line| line.replace("issuer https://as.", "")).collect()
+        }
+    }
+
+    impl Drop for Home {
+        fn drop(&mut self) {
+            // Best left where it can't be removed.
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    /// A certificate and its key.
+    fn made() -> (String, String) {
+        let made = rcgen::generate_simple_self_signed(["api".to_owned()]).unwrap();
+        (made.cert.pem(), made.signing_key.serialize_pem())
+    }
+
+    const CLIENT: &str = "mode = \"introspect\"\n[issuer.client]\nmethod = \"mtls\"\nid = \"api\"\n\
+        certificate_file = 'HOME/a.pem'\nkey_file = 'HOME/a.key'";
+
+    const NONE: [&str; 0] = [];
+
+    #[test]
+    fn rfc8705_2_the_certificate_of_a_client_comes_from_files() {
+        let home = Home::new("tls-files");
+        let (certificate, key) = made();
+        home.put("a.pem", &certificate);
+        home.put("a.key", &key);
+        assert_eq!(home.told(CLIENT), NONE);
+        // Both in one file, which is given twice; also with an authority.
+        home.put("both.pem", &format!("{certificate}{key}"));
+        let both = CLIENT.replace("a.pem", "both.pem").replace("a.key", "both.pem");
+        assert_eq!(home.told(&both), NONE);
+        assert_eq!(home.told(&format!("ca_file = 'HOME/a.pem'\n{both}")), NONE);
+        assert_eq!(home.told("mode = \"jwt\"\nca_file = 'HOME/a.pem'"), NONE);
+        let quotes = "'".repeat(3);
+        let inline = format!("danger_key = {quotes}{key}{quotes}");
+        assert_eq!(home.told(&CLIENT.replace("key_file = 'HOME/a.key'", &inline)), NONE);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_certificate_is_told_without_its_key() {
+        let home = Home::new("tls-wrong");
+        let ((certificate, _), (_, other)) = (made(), made());
+        home.put("a.pem", &certificate);
+        home.put("other.key", &other);
+        home.put("empty", "");
+        let with_key = |name: &str| home.told(&CLIENT.replace("a.key", name));
+        let missing = with_key("none.key");
+        assert!(missing.len() == 1, "{missing:?}");
+        assert!(missing[0].starts_with("client.key: `HOME/none.key`: "), "{missing:?}");
+        let none = "client.certificate_file: there is no certificate and one private key in PEM";
+        assert_eq!(with_key("a.pem"), [none]);
+        assert_eq!(with_key("empty"), ["client.key: it is empty"]);
+        // That of another certificate.
+        let other_key = with_key("other.key");
+        assert!(other_key.len() == 1, "{other_key:?}");
+        assert!(other_key[0].starts_with("client.certificate_file: "), "{other_key:?}");
+        let secret = other.lines().nth(1).unwrap();
+        assert!(!other_key[0].contains(secret), "{other_key:?}");
+
+        let ca = |name: &str| home.told(&format!("mode = \"jwt\"\nca_file = 'HOME/{name}'"));
+        assert_eq!(ca("empty"), ["ca_file: `HOME/empty` has no certificates in PEM"]);
+        assert!(ca("none")[0].starts_with("ca_file: `HOME/none`: "));
+        assert_eq!(
+            home.told("mode = \"introspect\"\nclient = { method = \"mtls\" }"),
+            [
+                "issuer[0].client.id: it is missing",
+                "issuer[0].client.certificate_file: it is missing",
+                "issuer[0].client.key: give exactly one of `key_file`, `key_env` and `danger_key`",
+            ]
+        );
+    }
+}
