@@ -25,6 +25,7 @@ mod endpoint;
 pub(crate) mod fields;
 #[cfg(any(feature = "introspection", all(feature = "jwt", feature = "_crypto")))]
 pub(crate) mod refresh;
+mod renewed;
 #[cfg(feature = "reqwest")]
 mod reqwest;
 pub(crate) mod upstream;
@@ -41,6 +42,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 pub(crate) use self::endpoint::Endpoint;
+pub use self::renewed::RenewedTransport;
 #[cfg(feature = "reqwest")]
 #[cfg_attr(docsrs, doc(cfg(feature = "reqwest")))]
 pub use self::reqwest::ReqwestTransport;

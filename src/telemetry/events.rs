@@ -2,7 +2,7 @@
 
 #[cfg(feature = "tracing")]
 use super::limit::Limiter;
-use crate::error::VerifyError;
+use crate::error::{ConfigError, VerifyError};
 #[cfg(feature = "tracing")]
 use crate::{
     clock::{Moment, SystemClock},
@@ -104,6 +104,24 @@ pub(super) fn keys_not_fetched(issuer: &str, error: &VerifyError) {
     tracing::warn!(target: TARGET, issuer, cause = %Chain(error), "keys could not be fetched");
     #[cfg(not(feature = "tracing"))]
     let _ = (issuer, error);
+}
+
+/// Reports that a transport was made again, of files that have changed.
+pub(super) fn transport_renewed() {
+    #[cfg(feature = "tracing")]
+    tracing::debug!(target: TARGET, "transport made again");
+}
+
+/// Reports that it was not, and goes on as it was: that certificate will be refused some day.
+pub(super) fn transport_not_renewed(problems: &ConfigError) {
+    #[cfg(feature = "tracing")]
+    {
+        let all = problems.problems().map(|(name, problem)| format!("{name}: {problem}"));
+        let cause = all.collect::<Vec<_>>().join("; ");
+        tracing::warn!(target: TARGET, cause, "transport could not be made again");
+    }
+    #[cfg(not(feature = "tracing"))]
+    let _ = problems;
 }
 
 /// A verification that takes time, from when that is known until there is a verdict.

@@ -12,7 +12,7 @@ pub(crate) mod metrics;
 use std::{sync::Arc, time::Duration};
 
 pub(crate) use self::events::{Entered, Slow};
-use crate::error::{ErrorKind, VerifyError};
+use crate::error::{ConfigError, ErrorKind, VerifyError};
 
 /// The issuers that are not known beforehand share this name: there may be any number of them.
 pub(crate) const RESOLVED: &str = "resolved";
@@ -69,6 +69,16 @@ pub(crate) fn keys_fetched(issuer: &str, keys: usize) {
 /// Reports that they were not. Requests may not notice for as long as the last ones serve.
 pub(crate) fn keys_not_fetched(issuer: &str, error: &VerifyError) {
     events::keys_not_fetched(issuer, error);
+}
+
+/// Reports that the files of a transport have changed, and it was made again.
+pub(crate) fn transport_renewed() {
+    events::transport_renewed();
+}
+
+/// Reports that it could not be.
+pub(crate) fn transport_not_renewed(problems: &ConfigError) {
+    events::transport_not_renewed(problems);
 }
 
 /// What of an authorization server is called.

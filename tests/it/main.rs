@@ -36,6 +36,7 @@ mod overheard;
 mod readiness;
 mod recorder;
 mod refusals;
+mod renewed;
 mod require;
 mod requirement;
 mod resource_server;

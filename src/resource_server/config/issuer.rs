@@ -8,7 +8,7 @@ use std::{path::PathBuf, time::Duration};
 use super::{
     super::issuer::Issuer,
     reader::{Secret, Section, load_file},
-    tls::{self, Own},
+    tls::{Own, Tls},
 };
 use crate::{
     error::ConfigError,
@@ -146,9 +146,9 @@ impl IssuerConfig {
 
     /// The way to its servers, where that is not the one that all share.
     fn transport(&self) -> Option<Result<HttpTransport, ConfigError>> {
-        let own = self.client.as_ref().and_then(Client::certificate);
-        let authorities = self.ca_file.as_deref();
-        (own.is_some() || authorities.is_some()).then(|| tls::transport(authorities, own.as_ref()))
+        let own = self.client.as_ref().and_then(Client::own);
+        let tls = Tls { authorities: self.ca_file.clone(), own };
+        (tls.authorities.is_some() || tls.own.is_some()).then(|| tls.transport())
     }
 }
 
@@ -291,8 +291,8 @@ impl Client {
     }
 
     /// The certificate that it is known by.
-    fn certificate(&self) -> Option<Own<'_>> {
-        Some(Own { certificate: self.certificate.as_deref()?, key: self.secret.as_ref()? })
+    fn own(&self) -> Option<Own> {
+        Some(Own { certificate: self.certificate.clone()?, key: self.secret.clone()? })
     }
 
     fn load(&self) -> Result<ClientAuth, ConfigError> {

@@ -1,54 +1,76 @@
 //! How an issuer is reached: whom to trust there, and as whom to speak.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ::reqwest::{Certificate, Identity};
 
 use super::reader::{Secret, load_file};
 use crate::{
     error::ConfigError,
-    http::{HttpTransport, ReqwestTransport},
+    http::{HttpTransport, RenewedTransport, ReqwestTransport},
 };
 
-/// The certificate of this service, as configured, and the place of its key.
-pub(super) struct Own<'a> {
-    pub(super) certificate: &'a Path,
-    pub(super) key: &'a Secret,
+/// What an issuer is reached with, where that is not what all share.
+#[derive(Clone)]
+pub(super) struct Tls {
+    pub(super) authorities: Option<PathBuf>,
+    pub(super) own: Option<Own>,
 }
 
-/// A client that trusts these authorities, or those of the system, and shows this certificate. Reads
-/// the files.
-///
-/// # Errors
-///
-/// Why there is none. Never what was read.
-pub(super) fn transport(
-    authorities: Option<&Path>,
-    own: Option<&Own<'_>>,
-) -> Result<HttpTransport, ConfigError> {
-    let mut problems = ConfigError::new();
-    let mut builder = ReqwestTransport::builder();
-    if let Some(own) = own
-        && let Some(identity) = own.load(&mut problems)
-    {
-        builder = builder.identity(identity);
+/// The certificate of this service, as configured, and the place of its key.
+#[derive(Clone)]
+pub(super) struct Own {
+    pub(super) certificate: PathBuf,
+    pub(super) key: Secret,
+}
+
+impl Tls {
+    /// A client that reads its files, and reads them again when they are renewed.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none. Never what was read.
+    pub(super) fn transport(&self) -> Result<HttpTransport, ConfigError> {
+        let this = self.clone();
+        RenewedTransport::new(self.files(), move || this.make()).map(HttpTransport::from)
     }
-    if let Some(file) = authorities {
-        match load_authorities(file) {
-            Ok(authorities) => builder = builder.tls_certs_only(authorities),
-            Err(problem) => problems.push("ca_file", problem),
-        }
+
+    fn files(&self) -> Vec<PathBuf> {
+        let own = self.own.as_ref();
+        let key = own.and_then(|own| match &own.key {
+            Secret::File(path) => Some(path),
+            Secret::Env(_) | Secret::Inline(_) => None,
+        });
+        let all = [self.authorities.as_ref(), own.map(|own| &own.certificate), key];
+        all.into_iter().flatten().cloned().collect()
     }
-    // With a part of it missing, what is wrong with the rest would be told wrongly.
-    let builder = problems.or_ok(builder)?;
-    ReqwestTransport::from_builder(builder).map(HttpTransport::from).map_err(|problem| {
+
+    fn make(&self) -> Result<HttpTransport, ConfigError> {
         let mut problems = ConfigError::new();
-        let name = if own.is_some() { "client.certificate_file" } else { "ca_file" };
-        for (_, problem) in problem.problems() {
-            problems.push(name, problem);
+        let mut builder = ReqwestTransport::builder();
+        if let Some(own) = &self.own
+            && let Some(identity) = own.load(&mut problems)
+        {
+            builder = builder.identity(identity);
         }
-        problems
-    })
+        if let Some(file) = &self.authorities {
+            match load_authorities(file) {
+                Ok(authorities) => builder = builder.tls_certs_only(authorities),
+                Err(problem) => problems.push("ca_file", problem),
+            }
+        }
+        // With a part of it missing, what is wrong with the rest would be told wrongly.
+        let builder = problems.or_ok(builder)?;
+        ReqwestTransport::from_builder(builder).map(HttpTransport::from).map_err(|problem| {
+            let mut problems = ConfigError::new();
+            let own = self.own.is_some();
+            let name = if own { "client.certificate_file" } else { "ca_file" };
+            for (_, problem) in problem.problems() {
+                problems.push(name, problem);
+            }
+            problems
+        })
+    }
 }
 
 fn load_authorities(file: &Path) -> Result<Vec<Certificate>, String> {
@@ -57,13 +79,13 @@ fn load_authorities(file: &Path) -> Result<Vec<Certificate>, String> {
     authorities.ok_or_else(|| format!("`{}` has no certificates in PEM", file.display()))
 }
 
-impl Own<'_> {
+impl Own {
     /// What is wrong with either file is noted.
     fn load(&self, problems: &mut ConfigError) -> Option<Identity> {
-        let chain = load_file(self.certificate);
+        let chain = load_file(&self.certificate);
         let chain = chain.map_err(|problem| problems.push("client.certificate_file", problem)).ok();
         // The same file is not read twice: it would hold two keys.
-        let same = matches!(self.key, Secret::File(path) if path == self.certificate);
+        let same = matches!(&self.key, Secret::File(path) if *path == self.certificate);
         let key = if same { Ok(String::new()) } else { self.key.load() };
         let key = key.map_err(|problem| problems.push("client.key", problem)).ok();
         let pem = [chain?, b"\n".to_vec(), key?.into_bytes()].concat();

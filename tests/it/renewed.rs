@@ -1,0 +1,117 @@
+//! A transport that is made again when its files change.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use tower::{ServiceExt as _, service_fn};
+use tower_introspect::{
+    ConfigError,
+    http::{HttpTransport, RenewedTransport},
+};
+
+/// A file that is gone with this.
+struct File(PathBuf);
+
+impl File {
+    fn new(name: &str, text: &str) -> Self {
+        let name = format!("renewed-{name}-{}", std::process::id());
+        let file = Self(std::env::temp_dir().join(name));
+        file.put(text);
+        file
+    }
+
+    /// Texts of other lengths, so that nothing depends on how exact the times of a file system are.
+    fn put(&self, text: &str) {
+        std::fs::write(&self.0, text).unwrap();
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// A transport that answers what the file says.
+fn make(file: &Path) -> Result<HttpTransport, ConfigError> {
+    let text = std::fs::read(file).map(Bytes::from).ok().filter(|text| !text.starts_with(b"bad"));
+    let mut problems = ConfigError::new();
+    let Some(text) = text else {
+        problems.push("file", "there is none");
+        return Err(problems);
+    };
+    Ok(HttpTransport::new(service_fn(move |_: Request<Bytes>| {
+        let text = text.clone();
+        async move { Ok::<_, std::convert::Infallible>(Response::new(text)) }
+    })))
+}
+
+fn counted(file: &File) -> (RenewedTransport, Arc<AtomicUsize>) {
+    let (path, made) = (file.0.clone(), Arc::new(AtomicUsize::new(0)));
+    let count = Arc::clone(&made);
+    let transport = RenewedTransport::new([&file.0], move || {
+        count.fetch_add(1, Ordering::SeqCst);
+        make(&path)
+    });
+    (transport.unwrap(), made)
+}
+
+async fn answer(transport: &RenewedTransport) -> Bytes {
+    transport.clone().oneshot(Request::new(Bytes::new())).await.unwrap().into_body()
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_changes_is_read_again_within_a_minute_and_a_request() {
+    let file = File::new("changes", "a");
+    let (transport, made) = counted(&file);
+    assert_eq!(answer(&transport).await, "a");
+    file.put("bb");
+    tokio::time::advance(MINUTE - Duration::from_secs(1)).await;
+    assert_eq!(answer(&transport).await, "a");
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(answer(&transport).await, "bb");
+    // What has not changed is not read again.
+    for _ in 0..3 {
+        tokio::time::advance(MINUTE).await;
+        assert_eq!(answer(&transport).await, "bb");
+    }
+    assert_eq!(made.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_can_not_be_read_does_not_replace_what_is_there_and_is_tried_again() {
+    let file = File::new("bad", "a");
+    let (transport, made) = counted(&file);
+    file.put("bad");
+    for tried in [2, 3] {
+        tokio::time::advance(MINUTE).await;
+        for _ in 0..3 {
+            assert_eq!(answer(&transport).await, "a");
+        }
+        assert_eq!(made.load(Ordering::SeqCst), tried);
+    }
+    std::fs::remove_file(&file.0).unwrap();
+    tokio::time::advance(MINUTE).await;
+    assert_eq!(answer(&transport).await, "a");
+    file.put("good");
+    tokio::time::advance(MINUTE).await;
+    assert_eq!(answer(&transport).await, "good");
+}
+
+#[test]
+fn what_is_wrong_at_first_is_told() {
+    let file = File::new("first", "bad");
+    let path = file.0.clone();
+    let problems = RenewedTransport::new([&file.0], move || make(&path)).unwrap_err();
+    assert_eq!(problems.to_string(), "file: there is none");
+}
