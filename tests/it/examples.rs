@@ -382,3 +382,31 @@ async fn forward_auth_does_not_start_without_settings() {
     assert!(err.contains("audience: it is missing"), "{err}");
     assert!(err.contains("issuer[0].issuer: it is missing"), "{err}");
 }
+
+#[tokio::test]
+async fn the_mtls_example_shows_whose_certificate_opens_what() {
+    let (ok, out, err) = output(&mut example("mtls")).await;
+    assert!(ok, "{err}");
+    assert!(out.lines().all(|line| line.len() <= 100), "{out}");
+    let columns = |line: &str| {
+        let (what, answer) = line.split_at_checked(44)?;
+        Some((what.trim().to_owned(), answer.to_owned()))
+    };
+    let rows: Vec<_> = out.lines().filter_map(columns).collect();
+    for (what, answer) in [
+        ("bound to a certificate, that one", "200  the payments of alice"),
+        ("bound to a certificate, another", "401  error=\"invalid_token\""),
+        ("bound to a certificate, none", "401  error=\"invalid_token\""),
+        ("bound to nothing, any", "401  error=\"invalid_token\""),
+        ("bound, and written in a header", "401  error=\"invalid_token\""),
+        ("its own", "200  {\"active\":true"),
+        ("that of another client", "401  {\"error\":\"invalid_client\"}"),
+        ("none", "no connection"),
+        ("its own, where none is asked for", "401  {\"error\":\"invalid_client\"}"),
+    ] {
+        assert!(rows.contains(&(what.to_owned(), answer.to_owned())), "{what}: {out}");
+    }
+    assert!(out.contains("tls_client_certificate_bound_access_tokens: true"), "{out}");
+    let (ok, _, err) = output(example("mtls").arg("--serve")).await;
+    assert!(!ok && err.contains("usage"), "{err}");
+}

@@ -1,6 +1,7 @@
 //! Tokens that are bound to a client certificate (RFC 8705 §3), and who may tell it (RFC 9440).
 
 mod binding;
+mod client;
 mod field;
 mod pki;
 mod proxy;

@@ -140,3 +140,48 @@ async fn a_subject_is_shown_only_where_that_was_asked_for() {
     present(&refusing(ErrorKind::Inactive).log_subjects(), "abc").await;
     assert_eq!(captured.named("request refused")[4].field("subject"), None);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_transport_that_can_not_be_made_again_is_told_on_one_line() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use bytes::Bytes;
+    use http::{Request, Response};
+    use tower::{ServiceExt as _, service_fn};
+    use tower_introspect::{
+        ConfigError,
+        http::{HttpTransport, RenewedTransport},
+    };
+
+    let (_turn, captured) = alone().await;
+    let file = std::env::temp_dir().join(format!("renewed-log-{}", std::process::id()));
+    std::fs::write(&file, "a").unwrap();
+    let made = AtomicUsize::new(0);
+    let transport = RenewedTransport::new([&file], move || {
+        if made.fetch_add(1, Ordering::SeqCst) == 1 {
+            let mut problems = ConfigError::new();
+            problems.push("key", "it is missing");
+            problems.push("ca", "so is this");
+            return Err(problems);
+        }
+        Ok(HttpTransport::new(service_fn(async |_: Request<Bytes>| {
+            Ok::<_, std::convert::Infallible>(Response::new(Bytes::new()))
+        })))
+    });
+    let transport = transport.unwrap();
+    std::fs::write(&file, "bb").unwrap();
+    let ask = async || {
+        tokio::time::advance(Duration::from_secs(60)).await;
+        transport.clone().oneshot(Request::new(Bytes::new())).await.unwrap();
+    };
+    ask().await;
+    let lines = captured.named("transport could not be made again");
+    let [line] = &lines[..] else { panic!("{lines:?}") };
+    assert_eq!((line.level, &*line.target), (Level::WARN, "tower_introspect"));
+    assert_eq!(line.field("cause"), Some("key: it is missing; ca: so is this"));
+    ask().await;
+    let lines = captured.named("transport made again");
+    let [line] = &lines[..] else { panic!("{lines:?}") };
+    assert_eq!(line.level, Level::DEBUG);
+    std::fs::remove_file(&file).unwrap();
+}

@@ -103,7 +103,7 @@ impl Own {
 mod tests {
     use std::path::PathBuf;
 
-    use super::super::Config;
+    use super::{super::Config, Own, Secret, Tls};
 
     /// A directory that is gone with this.
     struct Home(PathBuf);
@@ -166,6 +166,14 @@ mod tests {
         let quotes = "'".repeat(3);
         let inline = format!("danger_key = {quotes}{key}{quotes}");
         assert_eq!(home.told(&CLIENT.replace("key_file = 'HOME/a.key'", &inline)), NONE);
+    }
+
+    #[test]
+    fn every_file_that_is_read_is_looked_after() {
+        let own = |key| Own { certificate: "c".into(), key };
+        let files = |key| Tls { authorities: Some("a".into()), own: Some(own(key)) }.files();
+        assert_eq!(files(Secret::File("k".into())), ["a", "c", "k"].map(PathBuf::from));
+        assert_eq!(files(Secret::Env("K".to_owned())), ["a", "c"].map(PathBuf::from));
     }
 
     #[test]

@@ -1,0 +1,141 @@
+//! This service, known to an authorization server by its certificate (RFC 8705 §2), over real TLS.
+
+use std::{path::PathBuf, sync::Arc};
+
+use rcgen::ExtendedKeyUsagePurpose;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{ServerConfig, server::WebPkiClientVerifier},
+};
+use tower_introspect::{
+    resource_server::Config,
+    test_util::{Endpoint, Listening},
+};
+
+use super::{
+    pki::{Authority, Signed, provider},
+    *,
+};
+
+/// An authorization server behind TLS, at one port for everyone and at another for those who have a
+/// certificate.
+struct Behind {
+    server: AuthorizationServer,
+    authority: Authority,
+    home: PathBuf,
+    _inside: Listening,
+}
+
+async fn bind() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    (listener, format!("https://localhost:{port}"))
+}
+
+/// Ends TLS and passes on what is within.
+fn end_tls(listener: TcpListener, config: ServerConfig, inside: std::net::SocketAddr) {
+    let tls = TlsAcceptor::from(Arc::new(config));
+    tokio::spawn(async move {
+        while let Ok((tcp, _)) = listener.accept().await {
+            let tls = tls.clone();
+            tokio::spawn(async move {
+                let Ok(mut outer) = tls.accept(tcp).await else { return };
+                let mut inner = TcpStream::connect(inside).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut outer, &mut inner).await;
+            });
+        }
+    });
+}
+
+impl Behind {
+    async fn new(name: &str) -> Self {
+        let authority = Authority::new();
+        let (everyone, issuer) = bind().await;
+        let (certified, alias) = bind().await;
+        let server = AuthorizationServer::new(&issuer).with_client(Client::mtls("api"));
+        let path = server.url(Endpoint::Introspection);
+        let path = path.strip_prefix(&issuer).unwrap();
+        let aliases = json!({"introspection_endpoint": format!("{alias}{path}")});
+        server.set_metadata("mtls_endpoint_aliases", aliases);
+
+        let inside = server.listen().await.unwrap();
+        let builder = || {
+            ServerConfig::builder_with_provider(provider())
+                .with_safe_default_protocol_versions()
+                .unwrap()
+        };
+        let own = authority.server();
+        let open = builder().with_no_client_auth().with_single_cert(own.chain(), own.key());
+        end_tls(everyone, open.unwrap(), inside.address());
+        let clients = WebPkiClientVerifier::builder_with_provider(authority.roots(), provider());
+        let closed = builder()
+            .with_client_cert_verifier(clients.build().unwrap())
+            .with_single_cert(own.chain(), own.key());
+        end_tls(certified, closed.unwrap(), inside.address());
+
+        let home = format!("introspect-mtls-{name}-{}", std::process::id());
+        let home = std::env::temp_dir().join(home);
+        std::fs::create_dir_all(&home).unwrap();
+        std::fs::write(home.join("ca.pem"), authority.pem()).unwrap();
+        Self { server, authority, home, _inside: inside }
+    }
+
+    /// The service of a file that names this certificate, and these lines.
+    fn api(&self, own: &Signed, more: &str) -> ResourceServer {
+        let pem = own.certificate.pem() + &own.key.serialize_pem();
+        std::fs::write(self.home.join("own.pem"), pem).unwrap();
+        let (issuer, home) = (self.server.issuer(), self.home.display());
+        let text = format!(
+            "audience = '{AUDIENCE}'\nmax_age_seconds = 0\n[[issuer]]\nissuer = '{issuer}'\n\
+             mode = 'introspect'\n{more}\n[issuer.client]\nmethod = 'mtls'\nid = 'api'\n\
+             certificate_file = '{home}/own.pem'\nkey_file = '{home}/own.pem'\n"
+        );
+        Config::from_toml(&text).unwrap().build().unwrap()
+    }
+
+    async fn outcome(&self, api: &ResourceServer) -> Result<(), ErrorKind> {
+        let token = self.server.opaque().audience(AUDIENCE).mint();
+        let response = ask(&api.layer(), bearer(&token, &[])).await;
+        refusal(&response).map_or(Ok(()), Err)
+    }
+
+    fn ca(&self) -> String {
+        format!("ca_file = '{}/ca.pem'", self.home.display())
+    }
+}
+
+impl Drop for Behind {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.home);
+    }
+}
+
+#[tokio::test]
+async fn rfc8705_2_a_service_is_known_by_the_certificate_of_its_configuration() {
+    let behind = Behind::new("known").await;
+    let api = behind.api(&behind.authority.client(), &behind.ca());
+    assert_eq!(behind.outcome(&api).await, Ok(()));
+    let requests = behind.server.requests(Endpoint::Introspection);
+    let [asked] = &requests[..] else { panic!("{requests:?}") };
+    assert!(!asked.headers().contains_key("authorization"));
+    let body = String::from_utf8(asked.body().to_vec()).unwrap();
+    assert!(body.ends_with("&client_id=api") && !body.contains("secret"), "{body}");
+    // At the alias, where alone a certificate is asked for (RFC 8705 §5).
+    let alias = &behind.server.metadata()["mtls_endpoint_aliases"]["introspection_endpoint"];
+    let host = format!("https://{}/", asked.headers()["host"].to_str().unwrap());
+    assert!(alias.as_str().unwrap().starts_with(&host), "{alias} {host}");
+}
+
+/// Nothing that a client of this service could help: nobody's token is called bad for it.
+#[tokio::test]
+async fn a_service_that_the_server_or_that_does_not_trust_the_server_is_503() {
+    let behind = Behind::new("unknown").await;
+    let stranger = Authority::new().sign("api", ExtendedKeyUsagePurpose::ClientAuth);
+    let api = behind.api(&stranger, &behind.ca());
+    assert_eq!(behind.outcome(&api).await, Err(ErrorKind::Unavailable));
+    // By the authorities of the system, this server is nobody.
+    let api = behind.api(&behind.authority.client(), "");
+    assert_eq!(behind.outcome(&api).await, Err(ErrorKind::Unavailable));
+    assert_eq!(behind.server.calls(Endpoint::Introspection), 0);
+}
