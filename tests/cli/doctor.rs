@@ -83,7 +83,7 @@ async fn all_mistakes_of_a_configuration_are_told() {
     assert_eq!(doctor("/nowhere.toml", &[]).await.code, 2);
 }
 
-/// As `examples/forward_auth.rs` has it.
+/// As `examples/forward_auth` has it.
 #[tokio::test]
 async fn the_settings_may_be_a_table_beside_others() {
     let (server, _listening) = front::plain().await;

@@ -12,9 +12,7 @@ use tokio::{
     process::{Child, Command},
     time::timeout,
 };
-use tower_introspect::test_util::{AuthorizationServer, Client, Endpoint, Fault};
-
-const AUDIENCE: &str = "https://api.example.com";
+use tower_introspect::test_util::AuthorizationServer;
 
 /// Far more than any of them needs.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
@@ -209,7 +207,7 @@ async fn the_mcp_server_gives_tokens_to_nobody_beyond_this_machine() {
 }
 
 /// Sends a GET and reads the answer to the end of the connection.
-async fn request(address: &str, path: &str, headers: &str) -> String {
+pub(crate) async fn request(address: &str, path: &str, headers: &str) -> String {
     let ask = async {
         let mut stream = TcpStream::connect(address).await.unwrap();
         let text =
@@ -222,7 +220,7 @@ async fn request(address: &str, path: &str, headers: &str) -> String {
     timeout(LIMIT, ask).await.expect("an answer in time")
 }
 
-fn header<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
+pub(crate) fn header<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
     let mut lines = answer.split("\r\n").skip(1).take_while(|line| !line.is_empty());
     lines.find_map(|line| {
         let (have, value) = line.split_once(':')?;
@@ -244,7 +242,7 @@ pub(crate) async fn stop(child: Child) {
     drop(status);
 }
 
-async fn stopped(mut child: Child) -> ExitStatus {
+pub(crate) async fn stopped(mut child: Child) -> ExitStatus {
     #[cfg(unix)]
     {
         let id = child.id().expect("it runs").to_string();
@@ -257,130 +255,13 @@ async fn stopped(mut child: Child) -> ExitStatus {
 }
 
 /// Starts an example that serves, and tells where it listens.
-async fn started(command: &mut Command) -> (Child, String) {
+pub(crate) async fn started(command: &mut Command) -> (Child, String) {
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let line = timeout(LIMIT, lines.next_line()).await.expect("in time").unwrap();
     let line = line.expect("it says where it listens");
     let address = line.strip_prefix("listening on http://").expect(&line).to_owned();
     (child, address)
-}
-
-fn from_environment(issuer: &str, mode: &str) -> Command {
-    let mut command = example("forward_auth");
-    for (name, value) in [
-        ("LISTEN", "127.0.0.1:0"),
-        ("AUDIENCE", AUDIENCE),
-        ("ISSUER", issuer),
-        ("MODE", mode),
-        ("CLIENT_ID", "api"),
-        ("CLIENT_SECRET", "s3cret"),
-        ("REQUIRED_SCOPES", "api read"),
-        ("DANGER_ALLOW_HTTP_LOOPBACK", "true"),
-    ] {
-        command.env(format!("FORWARD_AUTH_{name}"), value);
-    }
-    command
-}
-
-#[tokio::test]
-async fn forward_auth_answers_a_proxy() {
-    let (server, _listening) = AuthorizationServer::on_loopback().await.unwrap();
-    server.register(Client::new("api", "s3cret"));
-    let (child, address) = started(&mut from_environment(server.issuer(), "hybrid")).await;
-    let ask = async |path: &str, token: &str| {
-        request(&address, path, &format!("Authorization: Bearer {token}\r\n")).await
-    };
-
-    let token = server.jwt().audience(AUDIENCE).scope("read api more");
-    let answer = ask("/any/path?of=the&client", &token.client_id("app").mint()).await;
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    assert_eq!(header(&answer, "x-auth-subject"), Some("alice"));
-    assert_eq!(header(&answer, "x-auth-issuer"), Some(server.issuer()));
-    assert_eq!(header(&answer, "x-auth-client"), Some("app"));
-    assert_eq!(header(&answer, "x-auth-scope"), Some("read api more"));
-    assert_eq!(header(&answer, "cache-control"), Some("no-store"));
-
-    // A subject can't write headers, nor pass for another one.
-    let opaque = || server.opaque().audience(AUDIENCE).scope("read api");
-    let odd = opaque().subject("a b%20c\r\nX-Auth-Scope: admin\u{e9}").without("client_id").mint();
-    let answer = ask("/", &odd).await;
-    let encoded = "a%20b%2520c%0D%0AX-Auth-Scope:%20admin%C3%A9";
-    assert_eq!(header(&answer, "x-auth-subject"), Some(encoded));
-    assert_eq!(header(&answer, "x-auth-scope"), Some("read api"));
-    // There, so that it replaces what a client sends.
-    assert_eq!(header(&answer, "x-auth-client"), Some(""));
-    let long = ask("/", &opaque().subject(&"x".repeat(4000)).mint()).await;
-    assert!(long.starts_with("HTTP/1.1 403"), "{long}");
-
-    let refused = request(&address, "/", "").await;
-    assert!(refused.starts_with("HTTP/1.1 401"), "{refused}");
-    let challenge = "Bearer realm=\"https://api.example.com\"";
-    assert_eq!(header(&refused, "www-authenticate"), Some(challenge));
-    assert_eq!(header(&refused, "x-auth-subject"), None);
-
-    let refused = ask("/", &server.jwt().audience(AUDIENCE).scope("read").mint()).await;
-    assert!(refused.starts_with("HTTP/1.1 403"), "{refused}");
-    let challenge = header(&refused, "www-authenticate").unwrap();
-    assert!(challenge.ends_with("error=\"insufficient_scope\", scope=\"api read\""), "{challenge}");
-
-    let token = opaque().mint();
-    assert!(ask("/", &token).await.starts_with("HTTP/1.1 200"));
-    server.inject(Endpoint::Introspection, Fault::close());
-    let unseen = opaque().mint();
-    let refused = ask("/", &unseen).await;
-    assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
-    assert!(header(&refused, "retry-after").is_some());
-    assert_eq!(header(&refused, "www-authenticate"), None);
-    let status = stopped(child).await;
-    assert!(status.success() || cfg!(not(unix)), "{status}");
-}
-
-#[tokio::test]
-async fn forward_auth_reads_a_file() {
-    let (server, _listening) = AuthorizationServer::on_loopback().await.unwrap();
-    server.register(Client::new("api", "s3cret"));
-    let directory = std::env::temp_dir().join(format!("forward-auth-{}", std::process::id()));
-    std::fs::create_dir_all(&directory).unwrap();
-    let (file, secret) = (directory.join("forward_auth.toml"), directory.join("secret"));
-    std::fs::write(&secret, "s3cret\n").unwrap();
-    let issuer = server.issuer();
-    let settings = format!(
-        "listen = '127.0.0.1:0'\n[resource_server]\naudience = '{AUDIENCE}'\n\
-         danger_allow_http_loopback = true\n[resource_server.forward]\nsubject = 'x-user'\n\
-         claims = {{ tenant = 'x-tenant', team = 'x-team' }}\n[[resource_server.issuer]]\nissuer = '{issuer}'\n\
-         mode = 'introspect'\nclient = {{ method = 'post', id = 'api', secret_file = '{}' }}\n",
-        secret.display()
-    );
-    std::fs::write(&file, &settings).unwrap();
-    let (child, address) = started(example("forward_auth").arg(&file)).await;
-    let token = server.opaque().audience(AUDIENCE).claim("tenant", u64::MAX).mint();
-    let answer = request(&address, "/", &format!("Authorization: Bearer {token}\r\n")).await;
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    assert_eq!(header(&answer, "x-user"), Some("alice"));
-    assert_eq!(header(&answer, "x-tenant"), Some("18446744073709551615"));
-    assert_eq!(header(&answer, "x-team"), Some(""));
-    assert_eq!(header(&answer, "x-auth-subject"), None);
-    let status = stopped(child).await;
-    assert!(status.success() || cfg!(not(unix)), "{status}");
-
-    std::fs::write(&file, settings.replace("mode = 'introspect'", "mode = 'introspekt'")).unwrap();
-    let (ok, _, err) = output(example("forward_auth").arg(&file)).await;
-    assert!(!ok);
-    assert!(err.contains("issuer[0].mode: it is not `jwt` or `introspect` or `hybrid`"), "{err}");
-    std::fs::remove_dir_all(&directory).unwrap();
-}
-
-#[tokio::test]
-async fn forward_auth_does_not_start_without_settings() {
-    let mut command = example("forward_auth");
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("FORWARD_AUTH_")) {
-        command.env_remove(name);
-    }
-    let (ok, out, err) = output(&mut command).await;
-    assert!(!ok && out.is_empty());
-    assert!(err.contains("audience: it is missing"), "{err}");
-    assert!(err.contains("issuer[0].issuer: it is missing"), "{err}");
 }
 
 #[tokio::test]

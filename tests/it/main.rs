@@ -18,6 +18,7 @@ mod examples;
 mod flapping;
 mod flood;
 mod forward;
+mod forward_auth;
 mod grpc;
 mod identity;
 mod introspection;

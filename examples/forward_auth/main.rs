@@ -57,25 +57,70 @@
 //! nginx answers 500 to any answer but 2xx, 401 and 403; map it to 503 with `error_page` if you
 //! like. It passes the `WWW-Authenticate` of a 401 on by itself.
 //!
+//! # Tokens that are bound to a key
+//!
+//! One is never taken for a bearer token: it is refused, unless the table that says how it is proven is
+//! there.
+//!
+//! **DPoP** (RFC 9449), by `[resource_server.dpop]`. A proof names the method and the URL that the client
+//! asked for, so it must be told how the proxy passes these on, by `original_request` beside `listen`:
+//!
+//! | | the question | for |
+//! |---|---|---|
+//! | `"x_forwarded"` | has them in `X-Forwarded-Method` and `X-Forwarded-Uri` | Traefik; nginx, with the lines below |
+//! | `"same"` | has the same | Envoy, without a `path_prefix` |
+//!
+//! The proxy must *set* these two fields, not only pass them on: who can write them makes a captured proof
+//! good for another resource. The scheme and the host are those of `url`, whatever a request says. A
+//! proof is good for one question: a proxy that asks twice about one request (nginx does after an internal
+//! redirect, such as by `index` or `try_files`) gets the second refused. The client needs what a refusal has
+//! in `WWW-Authenticate` and `DPoP-Nonce`, and the nonce of an answer that lets it in:
+//!
+//! ```text
+//! location / {                       # nginx, besides the lines above
+//!     auth_request_set $dpop_nonce $upstream_http_dpop_nonce;
+//!     add_header DPoP-Nonce $dpop_nonce always;
+//! }
+//! location = /auth {
+//!     proxy_set_header X-Forwarded-Method $request_method;
+//!     proxy_set_header X-Forwarded-Uri $request_uri;
+//! }
+//! ```
+//!
+//! Envoy asks only with the fields of the request that `allowed_headers` names, here `dpop`, and passes on
+//! what `allowed_client_headers` and `allowed_client_headers_on_success` name.
+//!
+//! **Client certificates** (RFC 8705), by `[resource_server.mtls]` with the `field` in which the proxy tells
+//! of them and its address in `proxies`: HAProxy writes `client_cert`, Envoy `xfcc` (put it into
+//! `allowed_headers`). The proxy must take the field off what clients send. nginx and Traefik write
+//! neither. The certificate of the connection is the proxy's, if there is one: without `field` this does
+//! not start.
+//!
 //! # Security
 //!
 //! Listen where only the proxy can reach it. The API must not be reachable around the proxy: it
 //! believes the headers. Have the proxy drop what clients send under these names with `_` for `-`,
 //! too: nginx does, unless `underscores_in_headers` is on.
 
+mod environment;
+mod question;
+
 use std::{error::Error, net::SocketAddr, process::ExitCode, time::Duration};
 
 use axum::{
     Router,
-    extract::State,
+    extract::{ConnectInfo, State},
     http::{HeaderMap, HeaderValue, StatusCode, header::CACHE_CONTROL},
+    middleware::from_fn,
 };
 use tokio::net::TcpListener;
-use toml::{Table, Value};
+use toml::Table;
 use tower_introspect::{
     ConfigError, ResourceServer, VerifiedToken, layer::ForwardHeaders, resource_server::Config,
 };
 use tracing_subscriber::filter::LevelFilter;
+
+use self::question::OriginalRequest;
 
 /// Longer identities would not pass through proxies; better refused than cut.
 const LONGEST: usize = 2048;
@@ -87,6 +132,7 @@ const GRACE: Duration = Duration::from_secs(10);
 #[serde(deny_unknown_fields)]
 struct Settings {
     listen: SocketAddr,
+    original_request: Option<OriginalRequest>,
     resource_server: Config,
 }
 
@@ -105,7 +151,7 @@ async fn main() -> ExitCode {
 async fn run() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let table = match arguments.as_slice() {
-        [] => from_environment(),
+        [] => environment::settings(),
         [file] => std::fs::read_to_string(file)
             .map_err(|error| format!("{file}: {error}"))?
             .parse::<Table>()
@@ -113,10 +159,26 @@ async fn run() -> Result<(), Box<dyn Error>> {
             .map_err(|error| format!("{file}: {}", error.message()))?,
         _ => return Err("usage: forward_auth [FILE]".into()),
     };
-    let settings: Settings = table.try_into().map_err(|error: toml::de::Error| {
-        format!("these settings are wrong:\n{}", error.message())
-    })?;
-    let resource_server = settings.resource_server.build()?;
+    // Whatever is wrong is told at once.
+    let mut problems = question::problems(&table);
+    let settings: Settings = match table.try_into() {
+        Ok(settings) => settings,
+        Err(error) => {
+            let error: toml::de::Error = error;
+            let problems = [error.message(), &problems.to_string()].join("\n");
+            return Err(format!("these settings are wrong:\n{}", problems.trim_end()).into());
+        }
+    };
+    let config = settings.resource_server.peer_address_fn(|head| {
+        let ConnectInfo(address) = head.extension::<ConnectInfo<SocketAddr>>()?;
+        Some(address.ip())
+    });
+    let built = config.build();
+    for (name, problem) in built.as_ref().err().iter().flat_map(|more| more.problems()) {
+        problems.push(name, problem);
+    }
+    problems.or_ok(())?;
+    let resource_server = built?;
 
     let listener = TcpListener::bind(settings.listen).await?;
     let end = end()?;
@@ -128,13 +190,15 @@ async fn run() -> Result<(), Box<dyn Error>> {
             eprintln!("forward_auth: {error}");
         }
     });
-    serve(listener, &resource_server, end).await
+    let original = settings.original_request.unwrap_or(OriginalRequest::Same);
+    serve(listener, &resource_server, original, end).await
 }
 
 /// Serves until the end is asked for, and then until the last request has ended, but not for ever.
 async fn serve(
     listener: TcpListener,
     resource_server: &ResourceServer,
+    original: OriginalRequest,
     end: impl Future<Output = ()>,
 ) -> Result<(), Box<dyn Error>> {
     // Every path is a question, so there is none for anything else: a proxy may pass on the path
@@ -144,7 +208,12 @@ async fn serve(
         None => usual_headers()?,
     };
     let headers = headers.empty_if_absent().max_bytes(LONGEST);
-    let app = Router::new().fallback(identity).with_state(headers).layer(resource_server.layer());
+    let app = Router::new()
+        .fallback(identity)
+        .with_state(headers)
+        .layer(resource_server.layer())
+        .layer(from_fn(move |request, next| question::restore(original, request, next)))
+        .into_make_service_with_connect_info::<SocketAddr>();
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let mut ending = stopped.clone();
     let serving = axum::serve(listener, app).with_graceful_shutdown(async move {
@@ -180,47 +249,6 @@ fn usual_headers() -> Result<ForwardHeaders, ConfigError> {
         .issuer("x-auth-issuer")?
         .client("x-auth-client")?
         .scope("x-auth-scope")
-}
-
-/// The settings for one issuer, as a file would hold them.
-fn from_environment() -> Table {
-    let var = |name: &str| std::env::var(format!("FORWARD_AUTH_{name}")).ok();
-    let mut client = Table::new();
-    if let Some(id) = var("CLIENT_ID") {
-        client.insert("method".into(), "basic".into());
-        client.insert("id".into(), id.into());
-    }
-    if let Some(file) = var("CLIENT_SECRET_FILE") {
-        client.insert("secret_file".into(), file.into());
-    }
-    if var("CLIENT_SECRET").is_some() {
-        client.insert("secret_env".into(), "FORWARD_AUTH_CLIENT_SECRET".into());
-    }
-    let mut issuer = Table::new();
-    if let Some(name) = var("ISSUER") {
-        issuer.insert("issuer".into(), name.into());
-    }
-    issuer.insert("mode".into(), var("MODE").unwrap_or_else(|| "jwt".to_owned()).into());
-    if !client.is_empty() {
-        issuer.insert("client".into(), client.into());
-    }
-    let mut resource_server = Table::new();
-    resource_server.insert("issuer".into(), Value::Array(vec![issuer.into()]));
-    if let Some(audience) = var("AUDIENCE") {
-        resource_server.insert("audience".into(), audience.into());
-    }
-    if let Some(scopes) = var("REQUIRED_SCOPES").filter(|scopes| !scopes.trim().is_empty()) {
-        let scopes = scopes.split_whitespace().map(Value::from).collect();
-        resource_server.insert("required_scopes".into(), Value::Array(scopes));
-    }
-    if var("DANGER_ALLOW_HTTP_LOOPBACK").is_some_and(|value| value == "true") {
-        resource_server.insert("danger_allow_http_loopback".into(), true.into());
-    }
-    let mut settings = Table::new();
-    let listen = var("LISTEN").unwrap_or_else(|| "127.0.0.1:4180".to_owned());
-    settings.insert("listen".into(), listen.into());
-    settings.insert("resource_server".into(), resource_server.into());
-    settings
 }
 
 /// Waits for ctrl-c, or on Unix for SIGTERM.

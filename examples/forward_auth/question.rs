@@ -1,0 +1,90 @@
+//! What the proxy asks about: the request of its client.
+
+use std::sync::Once;
+
+use axum::{
+    extract::Request,
+    http::{HeaderMap, Method, StatusCode, Uri, header::CONTENT_TYPE, uri::PathAndQuery},
+    middleware::Next,
+    response::Response,
+};
+use toml::Table;
+use tower_introspect::ConfigError;
+
+/// Where the method and the path are that the client asked for.
+#[derive(Clone, Copy, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum OriginalRequest {
+    /// Those of the question are the same.
+    Same,
+    /// In `X-Forwarded-Method` and `X-Forwarded-Uri`, which the proxy sets.
+    XForwarded,
+}
+
+/// What can't be right for a service that answers a proxy: it would refuse good tokens, all of them.
+pub(crate) fn problems(settings: &Table) -> ConfigError {
+    let mut problems = ConfigError::new();
+    let part = |name: &str| settings.get("resource_server")?.get(name);
+    match (part("dpop").is_some(), settings.contains_key("original_request")) {
+        (true, false) => problems.push(
+            "original_request",
+            "it is missing: proofs (`dpop`) name the method and the URL that the client asked for; say \
+             `x_forwarded` if the proxy sets X-Forwarded-Method and X-Forwarded-Uri, or `same` if it asks \
+             with those of its client",
+        ),
+        (false, true) => problems.push("original_request", "it is of no use without `dpop`"),
+        _ => {}
+    }
+    if let Some(mtls) = part("mtls") {
+        if mtls.get("field").is_none() {
+            problems.push(
+                "mtls.field",
+                "it is missing: TLS does not end here, so there is no certificate but what a proxy tells",
+            );
+        }
+        if mtls.get("keep_field").is_some() {
+            problems.push("mtls.keep_field", "it is of no use: no request goes on from here");
+        }
+    }
+    problems
+}
+
+/// Makes the question the request that it is about.
+///
+/// # Errors
+///
+/// 500 if the proxy does not tell, 400 if what it tells is no method or no path, or is told twice: the
+/// client may have written one of the two.
+pub(crate) async fn restore(
+    original: OriginalRequest,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, StatusCode> {
+    // Answers to clients of gRPC have the status 200 whatever they say, and would let everyone in who
+    // claims to be one. It is the proxy that is answered.
+    request.headers_mut().remove(CONTENT_TYPE);
+    if let OriginalRequest::XForwarded = original {
+        let method = told(request.headers(), "x-forwarded-method")?;
+        let method = Method::from_bytes(method).map_err(|_| StatusCode::BAD_REQUEST)?;
+        let uri = told(request.headers(), "x-forwarded-uri")?;
+        let uri = path(uri).ok_or(StatusCode::BAD_REQUEST)?;
+        (*request.method_mut(), *request.uri_mut()) = (method, uri);
+    }
+    Ok(next.run(request).await)
+}
+
+/// The one value of a field that the proxy sets.
+fn told<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a [u8], StatusCode> {
+    static TELL: Once = Once::new();
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else {
+        TELL.call_once(|| tracing::error!("the proxy sends no {name}: every request is refused"));
+        return Err(StatusCode::INTERNAL_SERVER_ERROR);
+    };
+    if values.next().is_some() { Err(StatusCode::BAD_REQUEST) } else { Ok(value.as_bytes()) }
+}
+
+fn path(text: &[u8]) -> Option<Uri> {
+    let path = PathAndQuery::try_from(text).ok()?;
+    text.starts_with(b"/").then(|| path.into())
+}

@@ -1,0 +1,352 @@
+//! The example `forward_auth`, as a reverse proxy asks it.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+use tokio::process::{Child, Command};
+use tower_introspect::{
+    proof::PeerCertificate,
+    test_util::{AuthorizationServer, Client, Endpoint, Fault, Listening, Prover},
+};
+
+use crate::{
+    examples::{example, header, output, request, started, stopped},
+    support::AUDIENCE,
+};
+
+fn from_environment(issuer: &str, mode: &str) -> Command {
+    let mut command = example("forward_auth");
+    for (name, value) in [
+        ("LISTEN", "127.0.0.1:0"),
+        ("AUDIENCE", AUDIENCE),
+        ("ISSUER", issuer),
+        ("MODE", mode),
+        ("CLIENT_ID", "api"),
+        ("CLIENT_SECRET", "s3cret"),
+        ("REQUIRED_SCOPES", "api read"),
+        ("DANGER_ALLOW_HTTP_LOOPBACK", "true"),
+    ] {
+        command.env(format!("FORWARD_AUTH_{name}"), value);
+    }
+    command
+}
+
+#[tokio::test]
+async fn forward_auth_answers_a_proxy() {
+    let (server, _listening) = AuthorizationServer::on_loopback().await.unwrap();
+    server.register(Client::new("api", "s3cret"));
+    let (child, address) = started(&mut from_environment(server.issuer(), "hybrid")).await;
+    let ask = async |path: &str, token: &str| {
+        request(&address, path, &format!("Authorization: Bearer {token}\r\n")).await
+    };
+
+    let token = server.jwt().audience(AUDIENCE).scope("read api more");
+    let answer = ask("/any/path?of=the&client", &token.client_id("app").mint()).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert_eq!(header(&answer, "x-auth-subject"), Some("alice"));
+    assert_eq!(header(&answer, "x-auth-issuer"), Some(server.issuer()));
+    assert_eq!(header(&answer, "x-auth-client"), Some("app"));
+    assert_eq!(header(&answer, "x-auth-scope"), Some("read api more"));
+    assert_eq!(header(&answer, "cache-control"), Some("no-store"));
+
+    // A subject can't write headers, nor pass for another one.
+    let opaque = || server.opaque().audience(AUDIENCE).scope("read api");
+    let odd = opaque().subject("a b%20c\r\nX-Auth-Scope: admin\u{e9}").without("client_id").mint();
+    let answer = ask("/", &odd).await;
+    let encoded = "a%20b%2520c%0D%0AX-Auth-Scope:%20admin%C3%A9";
+    assert_eq!(header(&answer, "x-auth-subject"), Some(encoded));
+    assert_eq!(header(&answer, "x-auth-scope"), Some("read api"));
+    // There, so that it replaces what a client sends.
+    assert_eq!(header(&answer, "x-auth-client"), Some(""));
+    let long = ask("/", &opaque().subject(&"x".repeat(4000)).mint()).await;
+    assert!(long.starts_with("HTTP/1.1 403"), "{long}");
+
+    let refused = request(&address, "/", "").await;
+    assert!(refused.starts_with("HTTP/1.1 401"), "{refused}");
+    let challenge = "Bearer realm=\"https://api.example.com\"";
+    assert_eq!(header(&refused, "www-authenticate"), Some(challenge));
+    assert_eq!(header(&refused, "x-auth-subject"), None);
+
+    let refused = ask("/", &server.jwt().audience(AUDIENCE).scope("read").mint()).await;
+    assert!(refused.starts_with("HTTP/1.1 403"), "{refused}");
+    let challenge = header(&refused, "www-authenticate").unwrap();
+    assert!(challenge.ends_with("error=\"insufficient_scope\", scope=\"api read\""), "{challenge}");
+
+    let token = opaque().mint();
+    assert!(ask("/", &token).await.starts_with("HTTP/1.1 200"));
+    server.inject(Endpoint::Introspection, Fault::close());
+    let unseen = opaque().mint();
+    let refused = ask("/", &unseen).await;
+    assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
+    assert!(header(&refused, "retry-after").is_some());
+    assert_eq!(header(&refused, "www-authenticate"), None);
+    let status = stopped(child).await;
+    assert!(status.success() || cfg!(not(unix)), "{status}");
+}
+
+#[tokio::test]
+async fn forward_auth_reads_a_file() {
+    let (server, _listening) = AuthorizationServer::on_loopback().await.unwrap();
+    server.register(Client::new("api", "s3cret"));
+    let directory = std::env::temp_dir().join(format!("forward-auth-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let (file, secret) = (directory.join("forward_auth.toml"), directory.join("secret"));
+    std::fs::write(&secret, "s3cret\n").unwrap();
+    let issuer = server.issuer();
+    let settings = format!(
+        "listen = '127.0.0.1:0'\n[resource_server]\naudience = '{AUDIENCE}'\n\
+         danger_allow_http_loopback = true\n[resource_server.forward]\nsubject = 'x-user'\n\
+         claims = {{ tenant = 'x-tenant', team = 'x-team' }}\n[[resource_server.issuer]]\nissuer = '{issuer}'\n\
+         mode = 'introspect'\nclient = {{ method = 'post', id = 'api', secret_file = '{}' }}\n",
+        secret.display()
+    );
+    std::fs::write(&file, &settings).unwrap();
+    let (child, address) = started(example("forward_auth").arg(&file)).await;
+    let token = server.opaque().audience(AUDIENCE).claim("tenant", u64::MAX).mint();
+    let answer = request(&address, "/", &format!("Authorization: Bearer {token}\r\n")).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert_eq!(header(&answer, "x-user"), Some("alice"));
+    assert_eq!(header(&answer, "x-tenant"), Some("18446744073709551615"));
+    assert_eq!(header(&answer, "x-team"), Some(""));
+    assert_eq!(header(&answer, "x-auth-subject"), None);
+    let status = stopped(child).await;
+    assert!(status.success() || cfg!(not(unix)), "{status}");
+
+    std::fs::write(&file, settings.replace("mode = 'introspect'", "mode = 'introspekt'")).unwrap();
+    let (ok, _, err) = output(example("forward_auth").arg(&file)).await;
+    assert!(!ok);
+    assert!(err.contains("issuer[0].mode: it is not `jwt` or `introspect` or `hybrid`"), "{err}");
+    std::fs::remove_dir_all(&directory).unwrap();
+}
+
+#[tokio::test]
+async fn forward_auth_does_not_start_without_settings() {
+    let mut command = example("forward_auth");
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("FORWARD_AUTH_")) {
+        command.env_remove(name);
+    }
+    let (ok, out, err) = output(&mut command).await;
+    assert!(!ok && out.is_empty());
+    assert!(err.contains("audience: it is missing"), "{err}");
+    assert!(err.contains("issuer[0].issuer: it is missing"), "{err}");
+}
+
+/// The service with settings of a file, and the issuer that it trusts.
+struct Asked {
+    server: AuthorizationServer,
+    child: Child,
+    address: String,
+    file: PathBuf,
+    _listening: Listening,
+}
+
+/// A file with these settings, for an issuer that is never asked.
+fn file(name: &str, issuer: &str, top: &str, tables: &str) -> PathBuf {
+    let name = format!("forward-auth-{name}-{}.toml", std::process::id());
+    let file = std::env::temp_dir().join(name);
+    let text = format!(
+        "listen = '127.0.0.1:0'\n{top}\n[resource_server]\naudience = '{AUDIENCE}'\n\
+         danger_allow_http_loopback = true\n[[resource_server.issuer]]\nissuer = '{issuer}'\n\
+         mode = 'jwt'\n{tables}\n"
+    );
+    std::fs::write(&file, text).unwrap();
+    file
+}
+
+impl Asked {
+    async fn new(name: &str, top: &str, tables: &str) -> Self {
+        let (server, listening) = AuthorizationServer::on_loopback().await.unwrap();
+        let file = file(name, server.issuer(), top, tables);
+        let (child, address) = started(example("forward_auth").arg(&file)).await;
+        Self { server, child, address, file, _listening: listening }
+    }
+
+    /// The status, and the whole answer.
+    async fn ask(&self, path: &str, lines: &[String]) -> (u16, String) {
+        let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
+        let answer = request(&self.address, path, &lines).await;
+        (answer.split(' ').nth(1).unwrap().parse().unwrap(), answer)
+    }
+
+    async fn end(self) {
+        let status = stopped(self.child).await;
+        assert!(status.success() || cfg!(not(unix)), "{status}");
+        std::fs::remove_file(self.file).unwrap();
+    }
+}
+
+/// What a client that asks for `GET {path}` sends with `token`.
+fn dpop(prover: &Prover, token: &str, path: &str) -> Vec<String> {
+    let proof = prover.proof("GET", &format!("https://api.example.com{path}"));
+    let proof = proof.for_token(token).mint();
+    vec![format!("Authorization: DPoP {token}"), format!("DPoP: {proof}")]
+}
+
+/// What a proxy adds.
+fn told(method: &str, path: &str) -> Vec<String> {
+    vec![format!("X-Forwarded-Method: {method}"), format!("X-Forwarded-Uri: {path}")]
+}
+
+/// A refusal in gRPC has the status 200, which lets the client in.
+#[tokio::test]
+async fn nobody_gets_in_by_calling_it_grpc() {
+    let asked = Asked::new("grpc", "", "").await;
+    for kind in ["application/grpc", "application/grpc-web+proto"] {
+        let (status, answer) = asked.ask("/", &[format!("Content-Type: {kind}")]).await;
+        assert_eq!(status, 401, "{answer}");
+        let bad = ["Authorization: Bearer abc".to_owned(), format!("Content-Type: {kind}")];
+        assert_eq!(asked.ask("/", &bad).await.0, 401);
+    }
+    asked.end().await;
+}
+
+#[tokio::test]
+async fn rfc9449_7_2_a_bound_token_is_no_bearer_token_there() {
+    let tables = "[resource_server.dpop]\nurl = 'https://api.example.com'\n\
+         [resource_server.mtls]\nfield = 'client_cert'\nproxies = '127.0.0.1'";
+    let plain = Asked::new("plain", "", "").await;
+    let full = Asked::new("full", "original_request = 'x_forwarded'", tables).await;
+    let laptop = Prover::new("laptop");
+    let x5t = json!({"x5t#S256": "x".repeat(43)});
+    for asked in [&plain, &full] {
+        let token = || asked.server.jwt().audience(AUDIENCE);
+        let unbound = token().mint();
+        let bearer = |token: &str| {
+            let mut lines = told("GET", "/payments");
+            lines.push(format!("Authorization: Bearer {token}"));
+            lines
+        };
+        assert_eq!(asked.ask("/", &bearer(&unbound)).await.0, 200);
+        for bound in [
+            token().bound_to(&laptop).mint(),
+            token().claim("cnf", x5t.clone()).mint(),
+            token().claim("cnf", json!({"other": "x"})).mint(),
+        ] {
+            assert_eq!(asked.ask("/", &bearer(&bound)).await.0, 401);
+            // Nor with a good proof under that scheme.
+            let mut lines = bearer(&bound);
+            lines.extend(dpop(&laptop, &bound, "/payments").pop());
+            assert_eq!(asked.ask("/", &lines).await.0, 401);
+        }
+    }
+    plain.end().await;
+    full.end().await;
+}
+
+#[tokio::test]
+async fn rfc9449_4_3_a_proof_is_for_what_the_client_asked_for() {
+    let tables = "[resource_server.dpop]\nurl = 'https://api.example.com'";
+    let asked = Asked::new("dpop", "original_request = 'x_forwarded'", tables).await;
+    let laptop = Prover::new("laptop");
+    let token = asked.server.jwt().audience(AUDIENCE).bound_to(&laptop).mint();
+    // The proxy asks at a path of its own.
+    let ask = async |told: Vec<String>| {
+        let lines = [dpop(&laptop, &token, "/payments"), told].concat();
+        asked.ask("/auth", &lines).await
+    };
+    let (status, answer) = ask(told("GET", "/payments?of=may")).await;
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(header(&answer, "x-auth-subject"), Some("alice"));
+    for (method, path) in [("POST", "/payments"), ("GET", "/other"), ("GET", "/auth")] {
+        let (status, answer) = ask(told(method, path)).await;
+        assert_eq!(status, 401, "{answer}");
+        assert!(answer.contains("error=\"invalid_dpop_proof\""), "{answer}");
+    }
+    // The one that the client wrote is beside that of the proxy.
+    let twice = [told("GET", "/payments"), told("POST", "/other")].concat();
+    assert_eq!(ask(twice).await.0, 400);
+    for odd in [told("GET", "payments"), told("G T", "/payments"), told("GET", "*")] {
+        assert_eq!(ask(odd).await.0, 400);
+    }
+    // A proxy that does not tell is nothing that the client could help.
+    assert_eq!(ask(Vec::new()).await.0, 500);
+    assert_eq!(ask(told("GET", "/payments")[..1].to_vec()).await.0, 500);
+    // Used once already.
+    let lines = [dpop(&laptop, &token, "/payments"), told("GET", "/payments")].concat();
+    assert_eq!(asked.ask("/auth", &lines).await.0, 200);
+    assert_eq!(asked.ask("/auth", &lines).await.0, 401);
+    asked.end().await;
+}
+
+#[tokio::test]
+async fn where_the_question_is_that_of_the_client_it_is_taken_as_it_is() {
+    let tables = "[resource_server.dpop]\nurl = 'https://api.example.com'\nnonce = 'require'";
+    let asked = Asked::new("same", "original_request = 'same'", tables).await;
+    let laptop = Prover::new("laptop");
+    let token = asked.server.jwt().audience(AUDIENCE).bound_to(&laptop).mint();
+    let (status, answer) = asked.ask("/payments", &dpop(&laptop, &token, "/payments")).await;
+    assert_eq!(status, 401);
+    let nonce = header(&answer, "dpop-nonce").expect("a nonce").to_owned();
+    let proof = |path: &str| {
+        let proof = laptop.proof("GET", &format!("https://api.example.com{path}"));
+        let proof = proof.for_token(&token).nonce(&nonce).mint();
+        vec![format!("Authorization: DPoP {token}"), format!("DPoP: {proof}")]
+    };
+    let (status, answer) = asked.ask("/payments", &proof("/payments")).await;
+    assert_eq!(status, 200, "{answer}");
+    // Then what a client writes is not looked at.
+    let lines = [proof("/other"), told("GET", "/other")].concat();
+    assert_eq!(asked.ask("/payments", &lines).await.0, 401);
+    asked.end().await;
+}
+
+#[tokio::test]
+async fn rfc9440_4_a_proxy_tells_the_certificate_of_its_client() {
+    let mtls = |proxy: &str| {
+        format!("[resource_server.mtls]\nfield = 'client_cert'\nproxies = ['{proxy}']")
+    };
+    let asked = Asked::new("mtls", "", &mtls("127.0.0.1")).await;
+    let elsewhere = Asked::new("elsewhere", "", &mtls("10.1.2.0/24")).await;
+    let der = |name: &str| {
+        let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+        made.cert.der().to_vec()
+    };
+    let (own, other) = (der("a"), der("b"));
+    let field = |der: &[u8]| {
+        use base64::{Engine as _, engine::general_purpose::STANDARD};
+        format!("Client-Cert: :{}:", STANDARD.encode(der))
+    };
+    let cnf = json!({"x5t#S256": PeerCertificate::from_der(&own).unwrap().thumbprint()});
+    for (asked, outcome) in [(&asked, 200), (&elsewhere, 401)] {
+        let token = asked.server.jwt().audience(AUDIENCE).claim("cnf", cnf.clone()).mint();
+        let bearer = format!("Authorization: Bearer {token}");
+        let with = async |field: String| asked.ask("/", &[bearer.clone(), field]).await.0;
+        assert_eq!(with(field(&own)).await, outcome);
+        assert_eq!(with(field(&other)).await, 401);
+        assert_eq!(asked.ask("/", std::slice::from_ref(&bearer)).await.0, 401);
+    }
+    asked.end().await;
+    elsewhere.end().await;
+}
+
+#[tokio::test]
+async fn what_can_not_work_there_is_refused_at_start() {
+    let told = async |top: &str, tables: &str| {
+        let file = file("refused", "https://as.example.com", top, tables);
+        let (ok, out, err) = output(example("forward_auth").arg(&file)).await;
+        std::fs::remove_file(file).unwrap();
+        assert!(!ok && out.is_empty(), "{out}");
+        err
+    };
+    let dpop = "[resource_server.dpop]\nurl = 'https://api.example.com'";
+    let err = told("", dpop).await;
+    assert!(err.contains("original_request: it is missing: proofs"), "{err}");
+    let err = told("original_request = 'same'", "").await;
+    assert!(err.contains("original_request: it is of no use without `dpop`"), "{err}");
+    let err = told("original_request = 'forwarded'", dpop).await;
+    assert!(err.contains("unknown variant `forwarded`"), "{err}");
+    // All of it at once.
+    let both = "[resource_server.mtls]\nkeep_field = true\n\
+         [resource_server.dpop]\nurl = 'api.example.com'";
+    let err = told("", both).await;
+    for problem in [
+        "original_request: it is missing",
+        "mtls.field: it is missing: TLS does not end here",
+        "mtls.keep_field: it is of no use",
+        "dpop.url: it is no http or https URL",
+    ] {
+        assert!(err.contains(problem), "{problem}: {err}");
+    }
+    let bad = "[resource_server.mtls]\nfield = 'client_cert'\nproxies = '0.0.0.0/0'";
+    assert!(told("", bad).await.contains("mtls.proxies: `0.0.0.0/0` is everyone"));
+}
