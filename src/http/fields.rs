@@ -16,7 +16,20 @@ pub(crate) const fn fold(byte: u8) -> u8 {
 
 /// Removes the fields whose names are meant, and their names from `Connection`.
 pub(crate) fn remove(headers: &mut HeaderMap, meant: impl Fn(&[u8]) -> bool) {
-    let names = headers.keys().filter(|name| meant(name.as_str().as_bytes()));
+    remove_but(headers, meant, |_| false);
+}
+
+/// The same, but leaves the fields that are kept: those too are for whoever comes next, and `Connection`
+/// would have a proxy drop them (RFC 9110 §7.6.1).
+pub(crate) fn remove_but(
+    headers: &mut HeaderMap,
+    meant: impl Fn(&[u8]) -> bool,
+    kept: impl Fn(&[u8]) -> bool,
+) {
+    let names = headers.keys().filter(|name| {
+        let name = name.as_str().as_bytes();
+        meant(name) && !kept(name)
+    });
     let names: Vec<HeaderName> = names.cloned().collect();
     for name in names {
         headers.remove(name);

@@ -13,7 +13,7 @@ use self::{field::FIELDS, network::Network};
 use super::{Presented, Shown, refuse};
 use crate::{
     error::{ConfigError, VerifyError},
-    http::fields::{alike, remove},
+    http::fields::{alike, remove, remove_but},
     respond::RequestHead,
 };
 
@@ -232,7 +232,7 @@ impl Mtls {
         let believed = told.and_then(|_| self.find(head).ok()?.1);
         let is_kept =
             |name: &[u8]| kept.as_ref().is_some_and(|kept| kept.as_str().as_bytes() == name);
-        remove(request.headers_mut(), |name| is_field(name) && !is_kept(name));
+        remove_but(request.headers_mut(), is_field, is_kept);
         if let Some(believed) = believed {
             request.extensions_mut().insert(believed);
         }

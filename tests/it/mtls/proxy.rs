@@ -122,6 +122,28 @@ async fn what_a_client_slips_in_beside_or_spells_otherwise_does_not_go_on() {
     assert_eq!(response.body(), "authorization");
 }
 
+/// The client would else have a proxy behind drop what says who it is.
+#[tokio::test(start_paused = true)]
+async fn rfc9110_7_6_1_no_field_is_named_in_connection_not_even_one_that_is_kept() {
+    let own = Certificate::new("a").field();
+    let lax = World::with(behind(CertificateField::ClientCert).keep_field());
+    let unbound = lax.server.jwt().audience(AUDIENCE).mint();
+    let fields = [
+        ("client-cert", &*own),
+        ("connection", "close, client-cert, Client-Cert"),
+        ("connection", "client_cert, x-forwarded-client-cert, te"),
+    ];
+    let handler = service_fn(async |request: Request<Bytes>| {
+        assert!(request.headers().contains_key("client-cert"));
+        let options: Vec<_> = request.headers().get_all("connection").iter().collect();
+        assert_eq!(options, ["close, te"]);
+        Ok::<_, std::convert::Infallible>(Response::new(Bytes::new()))
+    });
+    let service = lax.api.layer().layer(handler);
+    let response = service.oneshot(from(PROXY, &unbound, &fields)).await.unwrap();
+    assert_eq!(response.status(), 200);
+}
+
 /// The layer within verifies again, and the field is gone by then.
 #[tokio::test(start_paused = true)]
 async fn a_layer_within_knows_the_certificate_that_the_one_outside_believed() {
