@@ -38,6 +38,7 @@ use axum_core::{
     extract::{FromRequestParts, OptionalFromRequestParts},
     response::{IntoResponse, Response},
 };
+use bytes::Bytes;
 use http::request::Parts;
 use serde::de::DeserializeOwned;
 
@@ -45,7 +46,7 @@ use crate::{
     claims::assert_scopes,
     error::{ErrorKind, VerifyError},
     policy::{Identity, VerifiedToken, challenge_of, completed, scheme_of, token_of},
-    respond::{self, Auto, Refusal, RequestHead},
+    respond::{self, Auto, Refusal, RequestHead, Respond},
 };
 
 /// The claims of the verified token, as a type of yours.
@@ -158,10 +159,45 @@ impl<S> fmt::Debug for Scoped<S> {
     }
 }
 
+/// What renders the refusals of extractors: by default that is [`Auto`](respond::Auto), whatever the
+/// layers around have been given.
+///
+/// As an extension of the requests. Layers render theirs by their `responder`.
+///
+/// ```
+/// use axum::{Extension, Router, routing::get};
+/// use tower_introspect::{VerifiedToken, axum::RejectWith, respond::ProblemJson};
+///
+/// async fn me(token: VerifiedToken) -> String {
+///     format!("{:?}", token.subject())
+/// }
+///
+/// let app: Router = Router::new()
+///     .route("/me", get(me))
+///     .layer(Extension(RejectWith::new(ProblemJson::new())));
+/// # let _ = app;
+/// ```
+#[derive(Clone)]
+pub struct RejectWith(Arc<dyn Respond<Bytes> + Send + Sync>);
+
+impl RejectWith {
+    /// Refusals are rendered by `responder`.
+    #[must_use]
+    pub fn new(responder: impl Respond<Bytes> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(responder))
+    }
+}
+
+impl fmt::Debug for RejectWith {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RejectWith").finish_non_exhaustive()
+    }
+}
+
 /// The refusal of a request by an extractor.
 pub struct Rejection {
     error: VerifyError,
-    response: Box<http::Response<()>>,
+    response: Box<http::Response<Bytes>>,
 }
 
 impl Rejection {
@@ -174,7 +210,10 @@ impl Rejection {
         if let Some(scheme) = scheme_of(&parts.extensions) {
             refusal = refusal.presented_under(scheme);
         }
-        let response = respond::refuse(&Auto::new(), &refusal);
+        let response = match parts.extensions.get::<RejectWith>() {
+            Some(RejectWith(responder)) => respond::refuse(&**responder, &refusal),
+            None => respond::refuse(&Auto::new(), &refusal),
+        };
         Self { error, response: Box::new(response) }
     }
 
@@ -187,7 +226,7 @@ impl Rejection {
 
 impl IntoResponse for Rejection {
     fn into_response(self) -> Response {
-        self.response.map(|()| Body::empty())
+        self.response.map(Body::from)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
     extract::State,
     http::{HeaderValue, Method, StatusCode, header},
     routing::{get, post},
@@ -14,7 +14,7 @@ use tower_http::cors::CorsLayer;
 use tower_introspect::{
     ClientAuth, ConfigError, Issuer, RequireAcr, RequireFresh, RequireScope, ResourceServer,
     VerifiedToken,
-    axum::{Claims, ScopeSet, Scoped},
+    axum::{Claims, RejectWith, ScopeSet, Scoped},
     policy::Observer,
     require::RequireLayer,
     resource_server::ResourceServerBuilder,
@@ -85,6 +85,8 @@ pub(crate) fn app(api: &ResourceServer, trial: &Observer) -> Result<Router, Conf
             get(payments)
                 .route_layer(needs(RequireScope::all(scopes!["payments:export"])).observe(trial)),
         )
+        // What extractors refuse is rendered as what layers do.
+        .route_layer(Extension(RejectWith::new(ProblemJson::new())))
         // Around the routes above, so that a path that does not exist is 404 and not 401. No
         // `remove_credentials`: `RequireFresh` reads the token once more.
         .route_layer(api.layer().responder(ProblemJson::new()));

@@ -240,7 +240,10 @@ impl<B: Default> Respond<B> for Auto {
 }
 
 /// Reports the refusal, has it rendered, and leaves the reason where outer layers find it.
-pub(crate) fn refuse<R: Respond<B>, B>(responder: &R, refusal: &Refusal<'_>) -> Response<B> {
+pub(crate) fn refuse<R, B>(responder: &R, refusal: &Refusal<'_>) -> Response<B>
+where
+    R: Respond<B> + ?Sized,
+{
     report(refusal);
     let mut response = responder.respond(refusal);
     response.extensions_mut().insert(refusal.error.clone());

@@ -1,7 +1,7 @@
 //! In axum: extractors, routes, and what the router does around them.
 
 use axum::{
-    Router,
+    Extension, Router,
     body::Body,
     http::{Request, StatusCode},
     response::Response,
@@ -11,9 +11,10 @@ use http_body_util::BodyExt;
 use tower::ServiceExt;
 use tower_introspect::{
     ErrorKind, Identity, RequireScope, VerifiedToken,
-    axum::Claims,
+    axum::{Claims, RejectWith},
     policy::Requirement,
     require::{Paths, RequireLayer},
+    respond::ProblemJson,
 };
 
 use crate::support::{AtOnce, challenge, layer, refusal};
@@ -261,4 +262,29 @@ async fn the_body_reaches_the_handler_unread() {
     assert_eq!(text(post(true).await.unwrap()).await, form);
     // RFC 6750 §2.2: a token in the body is not looked for.
     assert_eq!(post(false).await.unwrap().status(), StatusCode::UNAUTHORIZED);
+}
+
+/// A tenant that is no number.
+fn tenant_x() -> AtOnce {
+    AtOnce::claims(r#"{"sub":"alice","aud":"https://api.example.com","tenant":"x"}"#)
+}
+
+#[tokio::test]
+async fn rfc9457_3_extractors_refuse_as_they_are_told_to() {
+    let with = Extension(RejectWith::new(ProblemJson::new()));
+    let app = routes().layer(with.clone()).layer(layer(tenant_x()));
+    let plain = routes().layer(layer(tenant_x()));
+    let refused = fetch(&plain, "/tenant", Some("abc")).await;
+    assert_eq!(refused.status(), StatusCode::FORBIDDEN);
+    assert_eq!(text(refused).await, "");
+    let refused = fetch(&app, "/tenant", Some("abc")).await;
+    assert_eq!(refused.status(), StatusCode::FORBIDDEN);
+    assert_eq!(refused.headers()["content-type"], "application/problem+json");
+    assert_eq!(refusal(&refused), Some(ErrorKind::Denied));
+    let body = text(refused).await;
+    assert!(body.contains("\"status\":403"), "{body}");
+    // Also where there is no layer at all, and the fault is ours.
+    let bare = fetch(&routes().layer(with), "/subject", None).await;
+    assert_eq!(bare.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(bare.headers()["content-type"], "application/problem+json");
 }
