@@ -159,7 +159,7 @@ impl<S> fmt::Debug for Scoped<S> {
     }
 }
 
-/// What renders the refusals of extractors: by default that is [`Auto`](respond::Auto), whatever the
+/// What renders the refusals of extractors: by default that is [`Auto`], whatever the
 /// layers around have been given.
 ///
 /// As an extension of the requests. Layers render theirs by their `responder`.

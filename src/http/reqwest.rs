@@ -23,7 +23,8 @@ use crate::error::ConfigError;
 /// ([`TlsInfo`](::reqwest::tls::TlsInfo)) if the builder asks for it. Clones share the connections.
 ///
 /// A private certificate authority, a client certificate (RFC 8705 §2) or a proxy are set on the
-/// builder:
+/// builder. Files are read once: see [`RenewedTransport`](super::RenewedTransport) for a certificate that
+/// is renewed.
 ///
 /// ```no_run
 /// use tower_introspect::http::{HttpTransport, ReqwestTransport};

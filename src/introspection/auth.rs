@@ -138,8 +138,10 @@ impl ClientAuth {
     /// `tls_client_auth` and `self_signed_tls_client_auth` (RFC 8705 §2): the identifier in the
     /// body.
     ///
-    /// The certificate is presented by the
-    /// [transport](crate::http::HttpTransport), which has to be set up for it.
+    /// The certificate is presented by the [transport](crate::http::HttpTransport), which has to be set up
+    /// for it: see [`RenewedTransport`](crate::http::RenewedTransport). The endpoint is the one among the
+    /// `mtls_endpoint_aliases` of the server's metadata, if there is one (RFC 8705 §5), unless it is
+    /// [configured](super::IntrospectionVerifierBuilder::endpoint).
     ///
     /// ```
     /// # use tower_introspect::introspection::ClientAuth;

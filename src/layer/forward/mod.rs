@@ -213,7 +213,8 @@ impl ForwardHeaders {
     ///
     /// [`IntrospectLayer::forward`](super::IntrospectLayer::forward) does this to each request. By
     /// itself it is for services that ask about a request instead of passing it on, and get the
-    /// headers with the answer: see the example `forward_auth`.
+    /// headers with the answer: see the example `forward_auth`. Such a service must not answer in gRPC,
+    /// whose refusals have the status 200: take `Content-Type` off what it is asked.
     ///
     /// # Errors
     ///
