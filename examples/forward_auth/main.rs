@@ -67,7 +67,7 @@
 //!
 //! | | the question | for |
 //! |---|---|---|
-//! | `"x_forwarded"` | has them in `X-Forwarded-Method` and `X-Forwarded-Uri` | Traefik; nginx, with the lines below |
+//! | `"x_forwarded"` | has them in `X-Forwarded-Method` and `X-Forwarded-Uri` | Traefik, without `trustForwardHeader`; nginx, with the lines below |
 //! | `"same"` | has the same | Envoy, without a `path_prefix` |
 //!
 //! The proxy must *set* these two fields, not only pass them on: who can write them makes a captured proof

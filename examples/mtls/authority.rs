@@ -119,8 +119,9 @@ impl Front {
     fn is_known(&self, form: &Bytes, connection: Connection) -> bool {
         let form = String::from_utf8_lossy(form);
         // The names of these clients need no decoding.
-        let named = form.split('&').find_map(|pair| pair.strip_prefix("client_id="));
-        let expected = named.and_then(|id| self.clients.get(id));
+        let mut named = form.split('&').filter_map(|pair| pair.strip_prefix("client_id="));
+        let (Some(id), None) = (named.next(), named.next()) else { return false };
+        let expected = self.clients.get(id);
         expected.is_some() && connection.certificate.as_ref() == expected
     }
 }

@@ -259,3 +259,30 @@ async fn proxies_closed_pipes_and_credentials_in_them() {
     drop(child.stdout.take());
     assert_eq!(child.wait().await.unwrap().code(), Some(0));
 }
+
+/// With other certificates than the service, it would tell of another service.
+#[tokio::test]
+async fn certificates_of_the_configuration_must_be_given() {
+    let (server, _listening) = front::plain().await;
+    front::without_known_keys(&server);
+    server.register(tower_introspect::test_util::Client::mtls("tls"));
+    let made = rcgen::generate_simple_self_signed(["tls".to_owned()]).unwrap();
+    let own = made.cert.pem() + &made.signing_key.serialize_pem();
+    let own = file("doctor-own.pem", own);
+    let text = format!(
+        "audience = \"{AUDIENCE}\"\ndanger_allow_http_loopback = true\nrequire_binding = true\n\
+         [[issuer]]\nissuer = \"{}\"\nmode = \"introspect\"\nCA\n[issuer.client]\nmethod = \"mtls\"\n\
+         id = \"tls\"\ncertificate_file = '{own}'\nkey_file = '{own}'\n\
+         [mtls]\nfield = \"client_cert\"\nproxies = \"10.1.2.3\"\n",
+        server.issuer()
+    );
+    let config = file("doctor-mtls.toml", text.replace("CA\n", "\n"));
+    let ran = doctor(&config, &[]).await;
+    assert!(ran.code == 2 && ran.err.contains("give --identity"), "{}", ran.screen());
+    let ran = doctor(&config, &["--identity", &own, "--json"]).await;
+    has(&ran, "credentials", "good");
+    let config = file("doctor-mtls.toml", text.replace("CA\n", &format!("ca_file = '{CA}'\n")));
+    let ran = doctor(&config, &["--identity", &own]).await;
+    assert!(ran.code == 2 && ran.err.contains(&format!("give --ca {CA}")), "{}", ran.screen());
+    assert_eq!(doctor(&config, &["--identity", &own, "--ca", CA]).await.code, 0);
+}

@@ -11,6 +11,7 @@ mod budget;
 mod budgets;
 mod cache;
 mod coalesce;
+mod config;
 mod conformance;
 mod discovery;
 mod dpop;

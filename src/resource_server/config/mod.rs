@@ -293,6 +293,9 @@ impl Config {
 
     /// The same, with a change before it is built: to set a transport or a clock.
     ///
+    /// A transport that is set here takes the place of those that the settings make of certificates
+    /// (`ca_file`, `certificate_file`).
+    ///
     /// ```
     /// use tower_introspect::{clock::SystemClock, resource_server::Config};
     ///
@@ -339,7 +342,8 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// If a file or a variable can't be read.
+    /// If a file or a variable can't be read, or proxies are to be trusted and the program does not tell from
+    /// where requests come.
     pub fn builder(&self) -> Result<ResourceServerBuilder, ConfigError> {
         let (builder, problems, _) = self.assemble();
         problems.or_ok(builder)

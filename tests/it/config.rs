@@ -1,0 +1,113 @@
+//! What a file says about proofs of possession, and what only a program can.
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use http::{Request, Uri};
+use serde_json::{Value, json};
+use tower_introspect::{
+    ErrorKind, ResourceServer,
+    proof::PeerCertificate,
+    resource_server::Config,
+    test_util::{AuthorizationServer, Prover},
+};
+
+use crate::support::{AUDIENCE, ISSUER, ask, refusal, request};
+
+/// The settings of a service with these lines.
+fn config(lines: &str) -> Config {
+    let text = format!(
+        "audience = '{AUDIENCE}'\nissuer = [{{ issuer = '{ISSUER}', mode = 'jwt' }}]\n{lines}"
+    );
+    Config::from_toml(&text).unwrap()
+}
+
+fn build(server: &AuthorizationServer, config: &Config) -> ResourceServer {
+    config.build_with(|builder| builder.transport(server.transport())).unwrap()
+}
+
+async fn outcome(api: &ResourceServer, request: Request<Bytes>) -> Result<(), ErrorKind> {
+    refusal(&ask(&api.layer(), request).await).map_or(Ok(()), Err)
+}
+
+const UNPROVEN: Result<(), ErrorKind> = Err(ErrorKind::UnprovenPossession);
+
+/// Some certificate, and what a token that is bound to it says.
+fn certificate() -> (PeerCertificate, Value) {
+    let made = rcgen::generate_simple_self_signed(["a".to_owned()]).unwrap();
+    let certificate = PeerCertificate::from_der(made.cert.der()).unwrap();
+    let cnf = json!({"x5t#S256": certificate.thumbprint()});
+    (certificate, cnf)
+}
+
+#[tokio::test(start_paused = true)]
+async fn rfc8705_3_the_program_says_where_the_certificate_of_a_connection_is() {
+    #[derive(Clone)]
+    struct Connection(PeerCertificate);
+
+    let server = AuthorizationServer::new(ISSUER);
+    let (own, cnf) = certificate();
+    let token = server.jwt().audience(AUDIENCE).claim("cnf", cnf).mint();
+    let bearer = format!("Bearer {token}");
+    let over = |connection: Option<PeerCertificate>| {
+        let mut request = request(&[("authorization", &bearer)]);
+        connection.map(|own| request.extensions_mut().insert(Connection(own)));
+        request
+    };
+    let told = config("mtls = {}").configure_mtls(|mtls| {
+        mtls.certificate_fn(|head| head.extension::<Connection>().map(|found| found.0))
+    });
+    let api = build(&server, &told);
+    assert_eq!(outcome(&api, over(Some(own))).await, Ok(()));
+    assert_eq!(outcome(&api, over(Some(certificate().0))).await, UNPROVEN);
+    assert_eq!(outcome(&api, over(None)).await, UNPROVEN);
+    // Nobody says so, or there is no table.
+    assert_eq!(outcome(&build(&server, &config("mtls = {}")), over(Some(own))).await, UNPROVEN);
+    let none = config("").configure_mtls(|mtls| {
+        mtls.certificate_fn(|head| head.extension::<Connection>().map(|found| found.0))
+    });
+    assert_eq!(outcome(&build(&server, &none), over(Some(own))).await, UNPROVEN);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rfc9440_4_the_program_says_from_where_requests_come() {
+    let server = AuthorizationServer::new(ISSUER);
+    let (own, cnf) = certificate();
+    let token = server.jwt().audience(AUDIENCE).claim("cnf", cnf).mint();
+    let bearer = format!("Bearer {token}");
+    let hash: String = {
+        use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+        let digest = URL_SAFE_NO_PAD.decode(own.thumbprint()).unwrap();
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    };
+    let told = config("mtls = { field = 'xfcc', proxies = ['10.1.2.0/24'] }")
+        .peer_address_fn(|head| head.extension::<IpAddr>().copied());
+    let api = build(&server, &told);
+    for (peer, expected) in [("10.1.2.3", Ok(())), ("10.1.3.3", UNPROVEN)] {
+        let field = format!("Hash={hash}");
+        let fields = [("authorization", &*bearer), ("x-forwarded-client-cert", &*field)];
+        let mut request = request(&fields);
+        request.extensions_mut().insert(peer.parse::<IpAddr>().unwrap());
+        assert_eq!(outcome(&api, request).await, expected, "{peer}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rfc9449_4_3_the_program_says_which_uri_a_request_had() {
+    let server = AuthorizationServer::new(ISSUER);
+    let laptop = Prover::new("laptop");
+    let token = server.jwt().audience(AUDIENCE).bound_to(&laptop).mint();
+    let asked = || {
+        let proof = laptop.proof("GET", "https://api.example.com/outer/payments");
+        let (bearer, proof) = (format!("DPoP {token}"), proof.for_token(&token).mint());
+        let mut request = request(&[("authorization", &bearer), ("dpop", &proof)]);
+        *request.uri_mut() = Uri::from_static("/payments");
+        request.extensions_mut().insert(Uri::from_static("/outer/payments"));
+        request
+    };
+    let dpop = "dpop = { url = 'https://api.example.com' }";
+    let told = config(dpop).configure_dpop(|dpop| dpop.request_uri(|head| head.extension::<Uri>()));
+    assert_eq!(outcome(&build(&server, &told), asked()).await, Ok(()));
+    let untold = build(&server, &config(dpop));
+    assert_eq!(outcome(&untold, asked()).await, Err(ErrorKind::InvalidProof));
+}
