@@ -92,9 +92,8 @@
 //!
 //! **Client certificates** (RFC 8705), by `[resource_server.mtls]` with the `field` in which the proxy tells
 //! of them and its address in `proxies`: HAProxy writes `client_cert`, Envoy `xfcc` (put it into
-//! `allowed_headers`). The proxy must take the field off what clients send. nginx and Traefik write
-//! neither. The certificate of the connection is the proxy's, if there is one: without `field` this does
-//! not start.
+//! `allowed_headers`); `docs/operations.md` says how. The proxy must take the field off what clients send.
+//! The certificate of the connection is the proxy's, if there is one: without `field` this does not start.
 //!
 //! # Security
 //!

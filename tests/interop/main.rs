@@ -26,6 +26,7 @@ mod django;
 #[cfg(feature = "cli")]
 mod doctor;
 mod dpop;
+mod forward_auth;
 mod glewlwyd;
 mod grpc;
 mod host;

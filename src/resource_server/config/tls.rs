@@ -47,36 +47,42 @@ impl Tls {
 
     fn make(&self) -> Result<HttpTransport, ConfigError> {
         let mut problems = ConfigError::new();
+        let identity = self.own.as_ref().and_then(|own| own.load(&mut problems));
         let mut builder = ReqwestTransport::builder();
-        if let Some(own) = &self.own
-            && let Some(identity) = own.load(&mut problems)
-        {
-            builder = builder.identity(identity);
-        }
         if let Some(file) = &self.authorities {
             match load_authorities(file) {
                 Ok(authorities) => builder = builder.tls_certs_only(authorities),
                 Err(problem) => problems.push("ca_file", problem),
             }
         }
+        if let Some(identity) = identity {
+            builder = builder.identity(identity);
+        }
         // With a part of it missing, what is wrong with the rest would be told wrongly.
         let builder = problems.or_ok(builder)?;
-        ReqwestTransport::from_builder(builder).map(HttpTransport::from).map_err(|problem| {
-            let mut problems = ConfigError::new();
-            let own = self.own.is_some();
-            let name = if own { "client.certificate_file" } else { "ca_file" };
-            for (_, problem) in problem.problems() {
-                problems.push(name, problem);
-            }
-            problems
-        })
+        let built = ReqwestTransport::from_builder(builder).map(HttpTransport::from);
+        built.map_err(|problem| named("client.certificate_file", &problem))
     }
 }
 
+/// Certificates that a client can be built with.
 fn load_authorities(file: &Path) -> Result<Vec<Certificate>, String> {
     let authorities = Certificate::from_pem_bundle(&load_file(file)?).ok();
     let authorities = authorities.filter(|found| !found.is_empty());
+    let authorities = authorities.filter(|found| {
+        let builder = ReqwestTransport::builder().tls_certs_only(found.clone());
+        ReqwestTransport::from_builder(builder).is_ok()
+    });
     authorities.ok_or_else(|| format!("`{}` has no certificates in PEM", file.display()))
+}
+
+/// The same problems, of this setting.
+fn named(setting: &str, problem: &ConfigError) -> ConfigError {
+    let mut problems = ConfigError::new();
+    for (_, problem) in problem.problems() {
+        problems.push(setting, problem);
+    }
+    problems
 }
 
 impl Own {
@@ -200,6 +206,8 @@ mod tests {
         let ca = |name: &str| home.told(&format!("mode = \"jwt\"\nca_file = 'HOME/{name}'"));
         assert_eq!(ca("empty"), ["ca_file: `HOME/empty` has no certificates in PEM"]);
         assert!(ca("none")[0].starts_with("ca_file: `HOME/none`: "));
+        home.put("bad", "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n");
+        assert_eq!(ca("bad"), ["ca_file: `HOME/bad` has no certificates in PEM"]);
         assert_eq!(
             home.told("mode = \"introspect\"\nclient = { method = \"mtls\" }"),
             [
