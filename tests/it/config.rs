@@ -111,3 +111,19 @@ async fn rfc9449_4_3_the_program_says_which_uri_a_request_had() {
     let untold = build(&server, &config(dpop));
     assert_eq!(outcome(&untold, asked()).await, Err(ErrorKind::InvalidProof));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_transport_of_the_program_takes_the_place_of_the_certificates_of_a_file() {
+    let server = AuthorizationServer::new(ISSUER);
+    let made = rcgen::generate_simple_self_signed(["a".to_owned()]).unwrap();
+    let file = std::env::temp_dir().join(format!("config-ca-{}.pem", std::process::id()));
+    std::fs::write(&file, made.cert.pem()).unwrap();
+    let text = format!(
+        "audience = '{AUDIENCE}'\n[[issuer]]\nissuer = '{ISSUER}'\nmode = 'jwt'\nca_file = '{}'",
+        file.display()
+    );
+    let api = build(&server, &Config::from_toml(&text).unwrap());
+    std::fs::remove_file(&file).unwrap();
+    let bearer = format!("Bearer {}", server.jwt().audience(AUDIENCE).mint());
+    assert_eq!(outcome(&api, request(&[("authorization", &bearer)])).await, Ok(()));
+}
