@@ -51,7 +51,7 @@ impl<'a> Object<'a> {
     }
 
     /// All members, in the order of the text.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Cow<'a, str>, &'a RawValue)> {
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (&Cow<'a, str>, &'a RawValue)> {
         self.members.iter().map(|(key, value)| (key, *value))
     }
 
@@ -77,7 +77,7 @@ pub(crate) fn string(value: &RawValue) -> Option<Cow<'_, str>> {
 }
 
 /// The same, of a value that is known to be JSON.
-pub(super) fn decoded(text: &str) -> Option<Cow<'_, str>> {
+pub(crate) fn decoded(text: &str) -> Option<Cow<'_, str>> {
     let inner = text.strip_prefix('"')?.strip_suffix('"')?;
     if !inner.contains('\\') {
         return Some(Cow::Borrowed(inner));

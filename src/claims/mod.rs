@@ -281,6 +281,12 @@ impl Claims {
         self.text.parsed().get(|| self.deserialize().ok())
     }
 
+    /// All of them: names, and values as they are written.
+    #[cfg(all(feature = "jwt", feature = "_crypto"))]
+    pub(crate) fn members(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.text.members()
+    }
+
     /// True if they say by `token_type` or `token_use` that the token is a refresh token. Costs no search.
     pub(crate) fn call_it_refresh_token(&self) -> bool {
         self.text.has(Mark::Refresh)

@@ -40,25 +40,29 @@ impl<'a> Compact<'a> {
     /// Splits and decodes `text`: exactly three parts, each base64url without padding, white space
     /// or stray bits (RFC 7515 §5.2).
     pub(crate) fn parse(text: &'a str) -> Result<Self, NotCompact> {
-        match text.bytes().filter(|byte| *byte == b'.').count() {
-            2 => {}
-            4 => return Err(NotCompact::Encrypted),
-            _ => return Err(NotCompact::Malformed),
-        }
-        let (signing_input, signature) = text.rsplit_once('.').ok_or(NotCompact::Malformed)?;
-        let (header, payload) = signing_input.split_once('.').ok_or(NotCompact::Malformed)?;
+        Self::parts(text).ok_or_else(|| match text.bytes().filter(|byte| *byte == b'.').count() {
+            4 => NotCompact::Encrypted,
+            _ => NotCompact::Malformed,
+        })
+    }
+
+    fn parts(text: &'a str) -> Option<Self> {
+        let (header, rest) = text.split_once('.')?;
+        // A further dot would be no base64url.
+        let (payload, signature) = rest.split_once('.')?;
         if header.len() > MAX_HEADER {
-            return Err(NotCompact::Malformed);
+            return None;
         }
         let mut decoded = Vec::with_capacity(text.len());
         let mut decode = |part: &str| {
-            BASE64URL.decode_vec(part, &mut decoded).map_err(|_| NotCompact::Malformed)?;
-            Ok(decoded.len())
+            BASE64URL.decode_vec(part, &mut decoded).ok()?;
+            Some(decoded.len())
         };
         let header_end = decode(header)?;
         let payload_end = decode(payload)?;
         decode(signature)?;
-        Ok(Self { signing_input, decoded, header_end, payload_end })
+        let signing_input = text.get(..header.len() + 1 + payload.len())?;
+        Some(Self { signing_input, decoded, header_end, payload_end })
     }
 
     /// The text that was signed, as it was received (RFC 7515 §5.2, step 8).

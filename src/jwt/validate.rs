@@ -6,7 +6,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use crate::{
-    claims::{Claims, ClaimsError, Scope},
+    claims::{Claims, ClaimsError, Scope, json},
     error::{ErrorKind, TokenKind},
     jose::{
         Algorithm,
@@ -225,17 +225,30 @@ pub(super) fn kind_by_typ(typ: &str) -> Option<TokenKind> {
 /// `typed` says that the header calls it one. Then the marks of an ID token, which some servers
 /// also leave in access tokens, prove nothing.
 pub(super) fn foreign_kind(claims: &Claims, typed: bool) -> Option<TokenKind> {
-    let has = |name| claims.raw(name).is_some();
-    if has("events") {
-        let logout = claims.raw("events").is_some_and(|events| events.contains(LOGOUT_EVENT));
-        return Some(if logout { TokenKind::Logout } else { TokenKind::SecurityEvent });
+    // One look at each claim: this is asked of every token.
+    let (mut scope, mut nonce, mut hashed) = (false, false, false);
+    let (mut by_claim, mut words) = (None, [None; 3]);
+    for (name, value) in claims.members() {
+        match name {
+            "events" if value.contains(LOGOUT_EVENT) => by_claim = Some(TokenKind::Logout),
+            "events" => by_claim = Some(TokenKind::SecurityEvent),
+            "token_introspection" => {
+                by_claim = by_claim.or(Some(TokenKind::IntrospectionResponse));
+            }
+            "typ" => words[0] = Some(value),
+            "token_use" => words[1] = Some(value),
+            "token_type" => words[2] = Some(value),
+            "at_hash" | "c_hash" | "s_hash" => hashed = true,
+            "nonce" => nonce = true,
+            "scope" | "scp" => scope = true,
+            _ => {}
+        }
     }
-    if has("token_introspection") {
-        return Some(TokenKind::IntrospectionResponse);
+    if by_claim.is_some() {
+        return by_claim;
     }
     let mut access = typed;
-    for name in ["typ", "token_use", "token_type"] {
-        let Some(word) = claims.string(name) else { continue };
+    for word in words.into_iter().flatten().filter_map(json::decoded) {
         let is = |words: &[&str]| words.iter().any(|one| word.eq_ignore_ascii_case(one));
         if is(&["id", "id_token"]) {
             return Some(TokenKind::Id);
@@ -248,9 +261,7 @@ pub(super) fn foreign_kind(claims: &Claims, typed: bool) -> Option<TokenKind> {
         }
         access |= is(&["access", "access_token", "bearer", "dpop"]);
     }
-    let hashed = ["at_hash", "c_hash", "s_hash"].into_iter().any(has) && !typed;
-    let nonce = has("nonce") && !access && !has("scope") && !has("scp");
-    (hashed || nonce).then_some(TokenKind::Id)
+    (hashed && !typed || nonce && !access && !scope).then_some(TokenKind::Id)
 }
 
 /// The event of a logout token (OpenID Connect Back-Channel Logout 1.0 §2.4).

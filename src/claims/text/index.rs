@@ -5,8 +5,10 @@
 //! from the end of the one before, doubled, and how long it is. What is odd has the name next, with its
 //! length before it, because the object writes it with escapes. A zero comes last.
 
-/// An index being written.
-#[derive(Default)]
+/// Of most members: name and value are shorter than what a digit tells.
+const USUAL: usize = 2;
+
+/// An index being written, behind what was written before.
 pub(super) struct Index {
     text: String,
     /// Where the last value ends.
@@ -14,6 +16,13 @@ pub(super) struct Index {
 }
 
 impl Index {
+    /// Behind the object that it is about, which has about so many members.
+    pub(super) fn behind(object: &str, members: usize) -> Self {
+        let mut text = String::with_capacity(object.len() + 2 * USUAL * members + 1);
+        text.push_str(object);
+        Self { text, at: 0 }
+    }
+
     /// The next member, its value at `start`. The name only where it is written with escapes.
     pub(super) fn push(&mut self, start: usize, len: usize, escaped: Option<&str>) {
         let before = start - self.at;
@@ -26,6 +35,7 @@ impl Index {
         self.at = start + len;
     }
 
+    /// All that was written.
     pub(super) fn finish(mut self) -> String {
         self.number(0);
         self.text
@@ -112,7 +122,7 @@ mod tests {
     #[test]
     fn numbers_come_back() {
         let numbers = [0, 1, 63, 64, 65, 4095, 4096, 70_000, 1 << 30, usize::MAX];
-        let mut index = Index::default();
+        let mut index = Index::behind("", numbers.len());
         for number in numbers {
             index.number(number);
         }
@@ -126,9 +136,9 @@ mod tests {
 
     #[test]
     fn small_members_take_two_bytes() {
-        let mut index = Index::default();
+        let mut index = Index::behind("", 1);
         index.push(7, 26, None);
-        assert_eq!(index.finish().len(), 2 + 1);
+        assert_eq!(index.finish().len(), USUAL + 1);
     }
 
     #[test]

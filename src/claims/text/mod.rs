@@ -82,7 +82,8 @@ impl Text {
         let again = |at: usize, name| changes.iter().skip(at + 1).any(|later| later.0 == name);
         let changes = changes.iter().enumerate().filter(|(at, change)| !again(*at, change.0));
         let changes = changes.map(|(_, (name, value))| (*name, value.as_str()));
-        let (mut json, mut index) = (String::from("{"), Index::default());
+        let mut json = String::from("{");
+        let mut members = Vec::new();
         for (name, value) in kept.chain(changes) {
             if json.len() > 1 {
                 json.push(',');
@@ -90,11 +91,11 @@ impl Text {
             let written = serde_json::Value::from(name).to_string();
             json.push_str(&written);
             json.push(':');
-            index.push(json.len(), value.len(), written.contains('\\').then_some(name));
+            members.push((json.len(), name, value, written.contains('\\')));
             json.push_str(value);
         }
         json.push('}');
-        Draft { buffer: [&json, &*index.finish()].concat(), json: &json }.finish()
+        Draft::of(&json, members.into_iter()).finish()
     }
 
     /// The same text, and a place in it where `part` stands.
@@ -123,7 +124,8 @@ impl Text {
         usize::try_from(self.0.end).unwrap_or(usize::MAX)
     }
 
-    fn members(&self) -> Members<'_> {
+    /// Names, and values as they are written.
+    pub(super) fn members(&self) -> impl Iterator<Item = (&str, &str)> {
         Members::new(&self.0.buffer, self.end())
     }
 }
@@ -138,18 +140,31 @@ impl fmt::Debug for Text {
 pub(super) struct Draft<'a> {
     json: &'a str,
     buffer: String,
+    marks: u8,
 }
 
 impl<'a> Draft<'a> {
     /// `object` must have been read from `json`.
     pub(super) fn new(json: &'a str, object: &Object<'_>) -> Self {
-        let mut index = Index::default();
-        for (name, value) in object.iter() {
-            let escaped = matches!(name, Cow::Owned(_)).then_some(&**name);
-            let start = within(json, value.get()).unwrap_or_default();
-            index.push(start, value.get().len(), escaped);
+        let members = object.iter().map(|(name, value)| {
+            let (value, escaped) = (value.get(), matches!(name, Cow::Owned(_)));
+            (within(json, value).unwrap_or_default(), &**name, value, escaped)
+        });
+        Self::of(json, members)
+    }
+
+    /// Of each member: where its value starts, its name, its value, and whether the name is written with
+    /// escapes.
+    fn of<'m>(
+        json: &'a str,
+        members: impl ExactSizeIterator<Item = (usize, &'m str, &'m str, bool)>,
+    ) -> Self {
+        let (mut index, mut marks) = (Index::behind(json, members.len()), 0);
+        for (start, name, value, escaped) in members {
+            index.push(start, value.len(), escaped.then_some(name));
+            marks |= marked(name, value);
         }
-        Self { json, buffer: [json, &index.finish()].concat() }
+        Self { json, buffer: index.finish(), marks }
     }
 
     /// A place where `part` stands: in the object, if that is where it was read, or behind it.
@@ -163,34 +178,29 @@ impl<'a> Draft<'a> {
 
     pub(super) fn finish(self) -> Text {
         let end = self.json.len();
-        let marks = marks(Members::new(&self.buffer, end));
         // A copy is just as long as it must be. To cut off what the buffer has to spare would leave
         // holes in memory.
         let (buffer, parsed) = (self.buffer.as_str().into(), Parsed::default());
         let end = u32::try_from(end).unwrap_or(u32::MAX);
-        Text(Arc::new(Inner { buffer, parsed, end, marks }))
+        Text(Arc::new(Inner { buffer, parsed, end, marks: self.marks }))
     }
 }
 
-fn marks(members: Members<'_>) -> u8 {
-    let is = |value, words: &[&str]| {
+/// What a member marks its text with.
+fn marked(name: &str, value: &str) -> u8 {
+    let is = |words: &[&str]| {
         let word = json::decoded(value);
         word.is_some_and(|word| words.iter().any(|one| word.eq_ignore_ascii_case(one)))
     };
-    let mut marks = 0;
-    for (name, value) in members {
-        let kind = matches!(name, "token_type" | "token_use");
-        for (mark, marked) in [
-            (Mark::Expires, name == "exp"),
-            (Mark::Starts, name == "nbf"),
-            (Mark::Issued, name == "iat"),
-            (Mark::Refresh, kind && is(value, &["refresh_token", "refresh"])),
-            (Mark::Dpop, name == "token_type" && is(value, &["DPoP"])),
-        ] {
-            marks |= if marked { mark as u8 } else { 0 };
-        }
-    }
-    marks
+    let mark = match name {
+        "exp" => Mark::Expires,
+        "nbf" => Mark::Starts,
+        "iat" => Mark::Issued,
+        "token_type" | "token_use" if is(&["refresh_token", "refresh"]) => Mark::Refresh,
+        "token_type" if is(&["DPoP"]) => Mark::Dpop,
+        _ => return 0,
+    };
+    mark as u8
 }
 
 /// Where `part` starts, if it is a part of this very `text`.
