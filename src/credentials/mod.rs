@@ -20,6 +20,8 @@ mod extract;
 mod found;
 mod grammar;
 
+#[cfg(feature = "_crypto")]
+use std::sync::OnceLock;
 use std::{
     fmt,
     hash::{Hash, Hasher},
@@ -92,6 +94,9 @@ pub struct Token {
     range: Range<usize>,
     scheme: Scheme,
     origin: Origin,
+    /// Taken when it is first asked for.
+    #[cfg(feature = "_crypto")]
+    fingerprint: OnceLock<Fingerprint>,
 }
 
 impl Token {
@@ -113,7 +118,26 @@ impl Token {
     fn new(mut value: HeaderValue, range: Range<usize>, scheme: Scheme, origin: Origin) -> Self {
         // Sensitive values are left out of HPACK tables and of `Debug` output.
         value.set_sensitive(true);
-        Self { value, range, scheme, origin }
+        Self {
+            value,
+            range,
+            scheme,
+            origin,
+            #[cfg(feature = "_crypto")]
+            fingerprint: OnceLock::new(),
+        }
+    }
+
+    /// The same token, whose digest is known already.
+    #[cfg(feature = "_crypto")]
+    pub(crate) fn with_fingerprint(self, fingerprint: Fingerprint) -> Self {
+        Self { fingerprint: OnceLock::from(fingerprint), ..self }
+    }
+
+    /// Its digest, by this where it was not taken before: credentials stand below cryptography.
+    #[cfg(feature = "_crypto")]
+    pub(crate) fn fingerprint(&self, sha256: fn(&[u8]) -> [u8; 32]) -> &Fingerprint {
+        self.fingerprint.get_or_init(|| Fingerprint(sha256(self.secret_bytes())))
     }
 
     /// The token itself. Anyone who has it can use it: never log it, never store it.

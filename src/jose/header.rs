@@ -23,7 +23,17 @@ pub(crate) struct Header<'a> {
 impl<'a> Header<'a> {
     /// Reads a header. Parameters that are not understood are ignored.
     pub(crate) fn parse(text: &'a [u8]) -> Result<Self, NotAHeader> {
-        let object = Object::parse(text).map_err(|_| NotAHeader)?;
+        Self::of(Object::parse(text).map_err(|_| NotAHeader)?)
+    }
+
+    /// The same, strict at the top level only.
+    #[cfg(feature = "dpop")]
+    pub(crate) fn shallow(text: &'a [u8]) -> Result<Self, NotAHeader> {
+        let text = std::str::from_utf8(text).map_err(|_| NotAHeader)?;
+        Self::of(Object::shallow(text).map_err(|_| NotAHeader)?)
+    }
+
+    fn of(object: Object<'a>) -> Result<Self, NotAHeader> {
         let string = |name| object.string(name).map_err(|_| NotAHeader);
         let (kid, typ, cty) = (string("kid")?, string("typ")?, string("cty")?);
         let alg = string("alg")?.ok_or(NotAHeader)?;

@@ -65,10 +65,10 @@ impl ProofKey {
         &self.thumbprint
     }
 
-    /// What verifies signatures of `algorithm`, if the key is one of it. Only now is it seen whether
-    /// the numbers are a key at all.
-    pub(crate) fn verifier(&self, algorithm: Algorithm) -> Option<super::crypto::Verifier> {
-        super::crypto::Verifier::public(algorithm, &self.public)
+    /// True if the key is one of `algorithm`, and `signature` is that of `message` by it. Only now is
+    /// it seen whether the numbers are a key at all.
+    pub(crate) fn verify(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
+        super::crypto::verify_once(algorithm, &self.public, message, signature)
     }
 }
 

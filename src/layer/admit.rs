@@ -44,10 +44,14 @@ impl Presentation {
     }
 
     /// Of a token that is remembered.
-    fn of_known(found: Found<'_>) -> Result<Self, VerifyError> {
-        let (scheme, origin) = (found.scheme(), found.origin());
-        let token = (scheme == Scheme::Dpop).then(|| found.into_token()).transpose()?;
-        Ok(Self { scheme, origin, token: token.map(Box::new) })
+    fn of_known(question: RecallRequest<'_>) -> Result<Self, VerifyError> {
+        let (scheme, origin) = (question.found().scheme(), question.found().origin());
+        if scheme == Scheme::Dpop {
+            let token = Some(Box::new(question.into_token()?));
+            return Ok(Self { scheme, origin, token });
+        }
+        usable();
+        Ok(Self { scheme, origin, token: None })
     }
 }
 
@@ -162,19 +166,14 @@ impl<V, R> IntrospectLayer<V, R> {
         V: Verifier,
     {
         let freshness = (self.settings.freshness)(head);
-        let question = RecallRequest::new(found.secret_bytes(), freshness);
+        let question = RecallRequest::new(found, freshness);
         if let Some(active) = self.verifier.recall(&question) {
             let at = question.asked_at();
-            usable();
-            return Ok(Claimed::Known(Ok(active), at, Presentation::of_known(found)?));
+            return Ok(Claimed::Known(Ok(active), at, Presentation::of_known(question)?));
         }
-        let digest = question.into_fingerprint();
-        let token = found.into_token()?;
+        let token = question.into_token()?;
         let presentation = Presentation::of(&token);
         let mut question = VerifyRequest::new(token).with_freshness(freshness);
-        if let Some(digest) = digest {
-            question = question.with_fingerprint(digest);
-        }
         if let Some(peer) = self.settings.peer.as_deref().and_then(|peer| peer(head)) {
             question = question.with_peer(peer);
         }

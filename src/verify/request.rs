@@ -1,16 +1,17 @@
-use std::{cell::Cell, fmt, time::Duration};
 #[cfg(feature = "_crypto")]
-use std::{cell::OnceCell, sync::OnceLock};
+use std::cell::OnceCell;
+use std::{cell::Cell, fmt, time::Duration};
 
 use super::{PeerKey, budget::Turn};
 #[cfg(all(feature = "cache", feature = "_crypto"))]
 use crate::clock::Clock;
-#[cfg(feature = "_crypto")]
-use crate::jose::crypto;
 use crate::{
     clock::{Moment, Reading},
-    credentials::{Fingerprint, Token},
+    credentials::{Found, Token},
+    error::VerifyError,
 };
+#[cfg(feature = "_crypto")]
+use crate::{credentials::Fingerprint, jose::crypto};
 
 /// How recently the token must have been verified.
 ///
@@ -37,9 +38,6 @@ pub struct VerifyRequest {
     peer: Option<PeerKey>,
     /// Shared by the questions of those who are asked in turn.
     turn: Option<Turn>,
-    /// Taken when it is first asked for.
-    #[cfg(feature = "_crypto")]
-    fingerprint: OnceLock<Fingerprint>,
 }
 
 impl VerifyRequest {
@@ -53,15 +51,7 @@ impl VerifyRequest {
     /// ```
     #[must_use]
     pub const fn new(token: Token) -> Self {
-        Self {
-            token,
-            freshness: Freshness::Cached,
-            not_before: None,
-            peer: None,
-            turn: None,
-            #[cfg(feature = "_crypto")]
-            fingerprint: OnceLock::new(),
-        }
+        Self { token, freshness: Freshness::Cached, not_before: None, peer: None, turn: None }
     }
 
     /// Sets how recent the answer must be.
@@ -106,17 +96,6 @@ impl VerifyRequest {
         self
     }
 
-    /// Takes over the digest of the very token.
-    pub(crate) fn with_fingerprint(self, digest: Fingerprint) -> Self {
-        #[cfg(feature = "_crypto")]
-        return Self { fingerprint: OnceLock::from(digest), ..self };
-        #[cfg(not(feature = "_crypto"))]
-        {
-            let _ = digest;
-            self
-        }
-    }
-
     /// The token.
     #[must_use]
     pub const fn token(&self) -> &Token {
@@ -156,7 +135,7 @@ impl VerifyRequest {
     #[cfg_attr(docsrs, doc(cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))))]
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
-        *self.fingerprint.get_or_init(|| fingerprint(&self.token))
+        fingerprint(&self.token)
     }
 }
 
@@ -166,7 +145,7 @@ impl VerifyRequest {
 /// a token is ever remembered.
 #[doc(hidden)]
 pub struct RecallRequest<'a> {
-    token: &'a [u8],
+    found: Found<'a>,
     freshness: Freshness,
     /// When memory was asked last. It is *now* for who asked.
     at: Cell<Option<Reading>>,
@@ -177,9 +156,9 @@ pub struct RecallRequest<'a> {
 
 impl<'a> RecallRequest<'a> {
     #[inline]
-    pub(crate) const fn new(token: &'a [u8], freshness: Freshness) -> Self {
+    pub(crate) const fn new(found: Found<'a>, freshness: Freshness) -> Self {
         Self {
-            token,
+            found,
             freshness,
             at: Cell::new(None),
             #[cfg(feature = "_crypto")]
@@ -187,8 +166,9 @@ impl<'a> RecallRequest<'a> {
         }
     }
 
-    pub(super) const fn token(&self) -> &'a [u8] {
-        self.token
+    #[inline]
+    pub(crate) const fn found(&self) -> &Found<'a> {
+        &self.found
     }
 
     pub(super) const fn freshness(&self) -> Freshness {
@@ -198,7 +178,8 @@ impl<'a> RecallRequest<'a> {
     #[cfg(feature = "_crypto")]
     #[inline]
     pub(super) fn fingerprint(&self) -> &Fingerprint {
-        self.fingerprint.get_or_init(|| digest(self.token))
+        self.fingerprint
+            .get_or_init(|| Fingerprint::from_digest(crypto::sha256(self.found.secret_bytes())))
     }
 
     /// Reads the clocks, for who asked and whatever comes right after.
@@ -216,12 +197,18 @@ impl<'a> RecallRequest<'a> {
         self.at.get()
     }
 
-    /// The digest, if it was taken.
-    pub(crate) fn into_fingerprint(self) -> Option<Fingerprint> {
+    /// The token, if it is one.
+    ///
+    /// # Errors
+    ///
+    /// [`MalformedCredentials`](crate::ErrorKind::MalformedCredentials).
+    pub(crate) fn into_token(self) -> Result<Token, VerifyError> {
+        let token = self.found.into_token()?;
         #[cfg(feature = "_crypto")]
-        return self.fingerprint.into_inner();
-        #[cfg(not(feature = "_crypto"))]
-        None
+        if let Some(fingerprint) = self.fingerprint.into_inner() {
+            return Ok(token.with_fingerprint(fingerprint));
+        }
+        Ok(token)
     }
 }
 
@@ -231,14 +218,8 @@ impl fmt::Debug for RecallRequest<'_> {
     }
 }
 
-/// The SHA-256 digest of a token. Here and not beside its type, because credentials stand below
-/// cryptography.
+/// The SHA-256 digest of a token.
 #[cfg(feature = "_crypto")]
 pub(super) fn fingerprint(token: &Token) -> Fingerprint {
-    digest(token.secret_bytes())
-}
-
-#[cfg(feature = "_crypto")]
-fn digest(token: &[u8]) -> Fingerprint {
-    Fingerprint::from_digest(crypto::sha256(token))
+    *token.fingerprint(crypto::sha256)
 }

@@ -205,7 +205,7 @@ impl Verifier for Route {
         if let Some(entry) = self.seen(|| *request.fingerprint()) {
             return entry.for_jwt(request.freshness())?.recall(request);
         }
-        let token = request.token();
+        let token = request.found().secret_bytes();
         // What may be a JWT is told apart with care, on the way through `verify`.
         if token.iter().filter(|byte| **byte == b'.').count() == 2 {
             return None;

@@ -1,3 +1,5 @@
+#[cfg(feature = "dpop")]
+pub(crate) use self::keys::verify_once;
 #[cfg(feature = "_jose")]
 pub(crate) use self::keys::{MAX_RSA_BITS, Signer, Verifier};
 
@@ -38,7 +40,10 @@ mod keys {
     use aws_lc_rs::{
         hmac,
         rand::SystemRandom,
-        signature::{self, EcdsaKeyPair, Ed25519KeyPair, KeyPair, ParsedPublicKey, RsaKeyPair},
+        signature::{
+            self, EcdsaKeyPair, Ed25519KeyPair, KeyPair, ParsedPublicKey, RsaKeyPair,
+            RsaPublicKeyComponents, UnparsedPublicKey,
+        },
     };
 
     use crate::jose::{Algorithm, key::PublicKey};
@@ -52,29 +57,33 @@ mod keys {
         Secret(Box<hmac::Key>),
     }
 
+    /// The same as [`Verifier::public`] and [`Verifier::verify`] for a key that is used once, which
+    /// need not be kept in a form of its own.
+    #[cfg(feature = "dpop")]
+    pub(crate) fn verify_once(
+        algorithm: Algorithm,
+        key: &PublicKey,
+        message: &[u8],
+        signature: &[u8],
+    ) -> bool {
+        if let (PublicKey::Rsa { modulus: n, exponent: e }, Some(rsa)) = (key, rsa(algorithm)) {
+            return RsaPublicKeyComponents { n, e }.verify(rsa, message, signature).is_ok();
+        }
+        let Some((algorithm, bytes)) = curve(algorithm, key) else { return false };
+        UnparsedPublicKey::new(algorithm, bytes).verify(message, signature).is_ok()
+    }
+
     impl Verifier {
         /// `None` if the key is not one of the algorithm, or the point is not on the curve.
         pub(crate) fn public(algorithm: Algorithm, key: &PublicKey) -> Option<Self> {
-            let (algorithm, bytes) = match (algorithm, key) {
-                (_, PublicKey::Rsa { .. }) => {
-                    return Some(Self::Public(
-                        ParsedPublicKey::new(rsa(algorithm)?, key.to_pkcs1_der()?).ok()?,
-                    ));
+            let parsed = match key {
+                PublicKey::Rsa { .. } => ParsedPublicKey::new(rsa(algorithm)?, key.to_pkcs1_der()?),
+                _ => {
+                    let (algorithm, bytes) = curve(algorithm, key)?;
+                    ParsedPublicKey::new(algorithm, bytes)
                 }
-                (Algorithm::ES256, PublicKey::P256 { point }) => (
-                    &signature::ECDSA_P256_SHA256_FIXED
-                        as &'static dyn signature::VerificationAlgorithm,
-                    &**point,
-                ),
-                (Algorithm::ES384, PublicKey::P384 { point }) => {
-                    (&signature::ECDSA_P384_SHA384_FIXED as _, &**point)
-                }
-                (Algorithm::EdDSA, PublicKey::Ed25519 { x }) => {
-                    (&signature::ED25519 as _, x.as_slice())
-                }
-                _ => return None,
             };
-            Some(Self::Public(ParsedPublicKey::new(algorithm, bytes).ok()?))
+            parsed.ok().map(Self::Public)
         }
 
         /// `None` if the algorithm uses no secret.
@@ -167,6 +176,23 @@ mod keys {
             Algorithm::PS256 => &signature::RSA_PSS_2048_8192_SHA256,
             Algorithm::PS384 => &signature::RSA_PSS_2048_8192_SHA384,
             Algorithm::PS512 => &signature::RSA_PSS_2048_8192_SHA512,
+            _ => return None,
+        })
+    }
+
+    /// The key as it is used with the algorithm, if both are of one curve.
+    fn curve(
+        algorithm: Algorithm,
+        key: &PublicKey,
+    ) -> Option<(&'static dyn signature::VerificationAlgorithm, &[u8])> {
+        Some(match (algorithm, key) {
+            (Algorithm::ES256, PublicKey::P256 { point }) => {
+                (&signature::ECDSA_P256_SHA256_FIXED, point)
+            }
+            (Algorithm::ES384, PublicKey::P384 { point }) => {
+                (&signature::ECDSA_P384_SHA384_FIXED, point)
+            }
+            (Algorithm::EdDSA, PublicKey::Ed25519 { x }) => (&signature::ED25519, x),
             _ => return None,
         })
     }

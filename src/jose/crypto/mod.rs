@@ -10,6 +10,8 @@ mod rust_crypto;
 
 #[cfg(feature = "aws-lc-rs")]
 use self::aws_lc as backend;
+#[cfg(feature = "dpop")]
+pub(crate) use self::backend::verify_once;
 #[cfg(feature = "_jose")]
 pub(crate) use self::backend::{MAX_RSA_BITS, Signer, Verifier};
 #[cfg(all(feature = "rust-crypto", not(feature = "aws-lc-rs")))]

@@ -1,3 +1,5 @@
+#[cfg(feature = "dpop")]
+pub(crate) use self::keys::verify_once;
 #[cfg(feature = "_jose")]
 pub(crate) use self::keys::{MAX_RSA_BITS, Signer, Verifier};
 
@@ -34,6 +36,18 @@ mod keys {
     pub(crate) enum Verifier {
         Public(Foreign, DecodingKey),
         Secret(Box<Keyed>),
+    }
+
+    /// The same as [`Verifier::public`] and [`Verifier::verify`] for a key that is used once.
+    #[cfg(feature = "dpop")]
+    pub(crate) fn verify_once(
+        algorithm: Algorithm,
+        key: &PublicKey,
+        message: &[u8],
+        signature: &[u8],
+    ) -> bool {
+        let verifier = Verifier::public(algorithm, key);
+        verifier.is_some_and(|verifier| verifier.verify(message, signature))
     }
 
     impl Verifier {

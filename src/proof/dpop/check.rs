@@ -57,7 +57,7 @@ pub(super) fn find(headers: &HeaderMap) -> Result<&str, Flaw> {
     if only.len() > MAX_PROOF {
         return Err("the proof is too long");
     }
-    only.to_str().map_err(|_| "the proof is no text")
+    std::str::from_utf8(only.as_bytes()).map_err(|_| "the proof is no text")
 }
 
 impl Inner {
@@ -68,7 +68,9 @@ impl Inner {
         expected: &Expected<'_>,
     ) -> Result<Proof, VerifyError> {
         let jws = Compact::parse(proof).map_err(|_| flawed("the proof is no JWS"))?;
-        let header = Header::parse(jws.header()).map_err(|_| flawed("the header is malformed"))?;
+        // What nests in it is read where it has a meaning, which only the key has.
+        let header =
+            Header::shallow(jws.header()).map_err(|_| flawed("the header is malformed"))?;
         if header.typ.as_deref() != Some("dpop+jwt") {
             return Err(flawed("`typ` is another"));
         }
@@ -93,15 +95,12 @@ impl Inner {
             return Err(VerifyError::new(ErrorKind::UnprovenPossession)
                 .with_context("the proof is of another key than the token's"));
         }
-        let ath = BASE64URL.encode(crypto::sha256(expected.token.secret_str().as_bytes()));
+        let ath = BASE64URL.encode(expected.token.fingerprint(crypto::sha256).as_bytes());
         if *claims.ath != *ath {
             return Err(flawed("`ath` is of another token"));
         }
-        let verifier = key
-            .verifier(algorithm)
-            .ok_or_else(|| flawed("the `jwk` is no key of the algorithm"))?;
-        if !verifier.verify(jws.signing_input().as_bytes(), jws.signature()) {
-            return Err(flawed("the signature does not verify"));
+        if !key.verify(algorithm, jws.signing_input().as_bytes(), jws.signature()) {
+            return Err(flawed("the signature does not verify, by this key and algorithm"));
         }
         Ok(Proof { jti: claims.jti.into(), until, is_aging })
     }

@@ -1,4 +1,8 @@
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use base64::Engine as _;
 use http::HeaderValue;
@@ -79,11 +83,25 @@ fn problem(problem: &str) -> ConfigError {
 /// A nonce is the time at which it was made, and the MAC of that, so it can't be foreseen by whoever
 /// does not have the secret. The key of the MAC is another one in each rotation; a nonce is taken in
 /// the rotation it was made in and in the next.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Nonces {
     secret: NonceSecret,
     /// In whole seconds, at least one.
     rotation: i64,
+    /// The keys of the last rotations: to make one costs more than to use it.
+    recent: Arc<RwLock<Vec<Key>>>,
+}
+
+/// What recognises the nonces of a rotation, after its number.
+type Key = (i64, Arc<Verifier>);
+
+/// This rotation, the one before, and the next for those whose clock is ahead.
+const RECENT: usize = 3;
+
+impl fmt::Debug for Nonces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Nonces").field("rotation", &self.rotation).finish_non_exhaustive()
+    }
 }
 
 /// What a nonce says that is one of ours, and not too old.
@@ -96,12 +114,12 @@ pub(super) struct Known {
 }
 
 impl Nonces {
-    pub(super) const fn new(secret: NonceSecret) -> Self {
-        Self { secret, rotation: 60 }
+    pub(super) fn new(secret: NonceSecret) -> Self {
+        Self { secret, rotation: 60, recent: Arc::default() }
     }
 
     pub(super) fn with_secret(self, secret: NonceSecret) -> Self {
-        Self { secret, ..self }
+        Self { secret, recent: Arc::default(), ..self }
     }
 
     pub(super) fn with_rotation(self, rotation: Duration) -> Self {
@@ -136,9 +154,26 @@ impl Nonces {
             return None;
         }
         // All of the tag is compared, in constant time.
-        let key = Verifier::secret(Algorithm::HS256, &self.secret.of(epoch)?)?;
+        let key = self.verifier(epoch)?;
         let until = UnixTime::from_secs(epoch.saturating_add(2).saturating_mul(self.rotation));
         key.verify(made, tag).then_some(Known { until, is_aging: epoch < current })
+    }
+
+    /// What recognises the nonces of a rotation.
+    fn verifier(&self, epoch: i64) -> Option<Arc<Verifier>> {
+        let of_epoch = |(one, _): &&Key| *one == epoch;
+        let recent = self.recent.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, verifier)) = recent.iter().find(of_epoch) {
+            return Some(Arc::clone(verifier));
+        }
+        drop(recent);
+        let verifier = Arc::new(Verifier::secret(Algorithm::HS256, &self.secret.of(epoch)?)?);
+        let mut recent = self.recent.write().unwrap_or_else(PoisonError::into_inner);
+        if recent.len() >= RECENT {
+            recent.remove(0);
+        }
+        recent.push((epoch, Arc::clone(&verifier)));
+        Some(verifier)
     }
 
     fn epoch(&self, seconds: i64) -> i64 {
@@ -175,6 +210,19 @@ mod tests {
         assert_eq!(read(6120), None);
         assert_eq!(read(5950), known(false), "another instance, whose clock is behind");
         assert_eq!(read(5949), None);
+    }
+
+    #[test]
+    fn keys_of_rotations_long_past_are_not_kept() {
+        let nonces = nonces(7);
+        for rotation in 100..200 {
+            let nonce = make(&nonces, rotation * 60);
+            assert!(nonces.read(&nonce, at(rotation * 60)).is_some());
+            assert!(nonces.read(&nonce, at(rotation * 60)).is_some(), "with the key that is kept");
+        }
+        assert_eq!(nonces.recent.read().unwrap().len(), RECENT);
+        let other = nonces.clone().with_secret(NonceSecret::new(&[8; 32]).unwrap());
+        assert_eq!(other.read(&make(&nonces, 199 * 60), at(199 * 60)), None);
     }
 
     #[test]

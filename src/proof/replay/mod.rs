@@ -89,8 +89,14 @@ impl Mark {
     #[cfg(all(feature = "dpop", feature = "_crypto"))]
     #[must_use]
     pub fn new(jkt: &str, jti: &str, at: Moment, until: UnixTime) -> Self {
-        use crate::jose::crypto::sha256;
-        let owner = sha256(jkt.as_bytes());
+        use base64::Engine as _;
+
+        use crate::jose::{BASE64URL, crypto::sha256};
+        // A thumbprint is a digest already (RFC 9449 §6.1).
+        let mut owner = [0; 32];
+        if BASE64URL.decode_slice(jkt, &mut owner) != Ok(owner.len()) {
+            owner = sha256(jkt.as_bytes());
+        }
         // The first part has a fixed length, so no two pairs read the same.
         Self { key: sha256(&[&owner, jti.as_bytes()].concat()), owner, at, until }
     }
