@@ -167,9 +167,9 @@ impl<V, R> IntrospectLayer<V, R> {
     {
         let freshness = (self.settings.freshness)(head);
         let question = RecallRequest::new(found, freshness);
-        if let Some(active) = self.verifier.recall(&question) {
+        if let Some(outcome) = self.verifier.recall(&question) {
             let at = question.asked_at();
-            return Ok(Claimed::Known(Ok(active), at, Presentation::of_known(question)?));
+            return Ok(Claimed::Known(outcome, at, Presentation::of_known(question)?));
         }
         let token = question.into_token()?;
         let presentation = Presentation::of(&token);

@@ -1,6 +1,9 @@
 //! The `WWW-Authenticate` challenges (RFC 6750 §3, RFC 9449 §7, RFC 9110 §11.6.1).
 
-use std::fmt::Write as _;
+use std::{
+    fmt::{self, Write as _},
+    sync::OnceLock,
+};
 
 use http::{HeaderValue, StatusCode};
 
@@ -30,6 +33,7 @@ pub struct Challenge {
     takes_bearer: bool,
     /// The algorithms of proofs, where the scheme `DPoP` is spoken.
     dpop: Option<Box<str>>,
+    kept: Kept,
 }
 
 impl Challenge {
@@ -46,12 +50,14 @@ impl Challenge {
             bearer: true,
             takes_bearer: true,
             dpop: None,
+            kept: Kept::default(),
         }
     }
 
     /// Names the document that describes this service (RFC 9728 §5.1).
     #[must_use]
     pub fn resource_metadata(mut self, url: &str) -> Self {
+        self.kept = Kept::default();
         self.resource_metadata = Some(printable(url).into());
         self
     }
@@ -59,6 +65,7 @@ impl Challenge {
     /// Names the scope a client should ask for if it has no token yet.
     #[must_use]
     pub fn scope(mut self, scope: Scope) -> Self {
+        self.kept = Kept::default();
         self.scope = scope;
         self
     }
@@ -85,6 +92,7 @@ impl Challenge {
     /// ```
     #[must_use]
     pub fn dpop<'a>(mut self, algorithms: impl IntoIterator<Item = &'a str>) -> Self {
+        self.kept = Kept::default();
         let algorithms: Vec<_> = algorithms.into_iter().collect();
         self.dpop = Some(printable(&algorithms.join(" ")).into());
         self
@@ -155,6 +163,13 @@ impl Challenge {
 
     /// The challenge of one scheme, perhaps with what is wrong.
     fn render(&self, scheme: Scheme, wrong: Option<(&str, &VerifyError)>) -> Option<HeaderValue> {
+        match self.kept.place(scheme, wrong) {
+            Some(kept) => kept.get_or_init(|| self.written(scheme, wrong)).clone(),
+            None => self.written(scheme, wrong),
+        }
+    }
+
+    fn written(&self, scheme: Scheme, wrong: Option<(&str, &VerifyError)>) -> Option<HeaderValue> {
         let mut params = Params::new(scheme.as_str());
         params.add("realm", &self.realm);
         if let Some((code, _)) = wrong {
@@ -182,6 +197,55 @@ impl Challenge {
         params.finish()
     }
 }
+
+/// The challenges that say nothing of the one request, which are most of them: anyone can ask for one at
+/// will, so they are written once.
+#[derive(Default)]
+struct Kept([OnceLock<Option<HeaderValue>>; 2 * (1 + CODES.len())]);
+
+/// The error codes that come without a word on what is needed (RFC 6750 §3.1, RFC 9449 §7.1).
+const CODES: [&str; 4] =
+    ["invalid_dpop_proof", "invalid_request", "invalid_token", "use_dpop_nonce"];
+
+impl Kept {
+    /// Where this one is kept, if it is.
+    fn place(
+        &self,
+        scheme: Scheme,
+        wrong: Option<(&str, &VerifyError)>,
+    ) -> Option<&OnceLock<Option<HeaderValue>>> {
+        let of_code = match wrong {
+            None => 0,
+            Some((_, error)) if error.scope().is_some() || error.step_up().is_some() => {
+                return None;
+            }
+            Some((code, _)) => 1 + CODES.iter().position(|one| *one == code)?,
+        };
+        self.0.get(2 * of_code + usize::from(scheme == Scheme::Dpop))
+    }
+}
+
+/// What is made of a challenge may be changed, and then others are to be kept.
+impl Clone for Kept {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Kept")
+    }
+}
+
+impl PartialEq for Kept {
+    /// They follow from the rest.
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Kept {}
 
 /// The parameters of one challenge, each as a quoted-string that needs no escape.
 struct Params {
@@ -216,4 +280,47 @@ fn printable(value: &str) -> std::borrow::Cow<'_, str> {
         return value.into();
     }
     value.chars().map(|char| if allowed(char) { char } else { '_' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn what_is_kept_is_of_the_challenge_as_it_is() {
+        let (missing, expired) = (ErrorKind::MissingCredentials, ErrorKind::Expired);
+        let of = |challenge: &Challenge, kind: ErrorKind| challenge.header(&kind.into()).unwrap();
+        let before = Challenge::new("api");
+        for _ in 0..2 {
+            assert_eq!(of(&before, missing), "Bearer realm=\"api\"");
+            assert_eq!(of(&before, expired), "Bearer realm=\"api\", error=\"invalid_token\"");
+        }
+        let scoped = before.clone().scope(Scope::parse("read"));
+        assert_eq!(of(&scoped, missing), "Bearer realm=\"api\", scope=\"read\"");
+        let described = before.resource_metadata("https://api.example.com/d");
+        assert_eq!(
+            of(&described, missing),
+            "Bearer realm=\"api\", resource_metadata=\"https://api.example.com/d\""
+        );
+        let proven = described.dpop(["ES256"]);
+        let values: Vec<_> = proven.headers(&missing.into(), None).collect();
+        assert_eq!(values.len(), 2);
+        assert_eq!(values[1].to_str().unwrap().matches("ES256").count(), 1, "{values:?}");
+    }
+
+    #[test]
+    fn what_is_about_one_request_is_not_kept() {
+        let challenge = Challenge::new("api");
+        for scope in ["read", "write"] {
+            let error = VerifyError::insufficient_scope(scope);
+            let value = challenge.header(&error).unwrap();
+            assert!(value.to_str().unwrap().contains(scope), "{value:?}");
+        }
+        for acr in ["gold", "silver"] {
+            let error = VerifyError::insufficient_authentication(Some(acr), None);
+            let value = challenge.header(&error).unwrap();
+            assert!(value.to_str().unwrap().contains(acr), "{value:?}");
+        }
+    }
 }

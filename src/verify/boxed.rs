@@ -1,6 +1,6 @@
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
-use super::{ActiveToken, Outcome, RecallRequest, Verifier, VerifyRequest, Verifying};
+use super::{Outcome, RecallRequest, Verifier, VerifyRequest, Verifying};
 
 pub(crate) type BoxFuture = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
@@ -41,7 +41,7 @@ impl Verifier for BoxVerifier {
         self.0.verify_erased(request)
     }
 
-    fn recall(&self, request: &RecallRequest<'_>) -> Option<ActiveToken> {
+    fn recall(&self, request: &RecallRequest<'_>) -> Option<Outcome> {
         self.0.recall_erased(request)
     }
 }
@@ -54,7 +54,7 @@ impl fmt::Debug for BoxVerifier {
 
 trait Erased: Send + Sync {
     fn verify_erased(&self, request: VerifyRequest) -> Verifying<BoxFuture>;
-    fn recall_erased(&self, request: &RecallRequest<'_>) -> Option<ActiveToken>;
+    fn recall_erased(&self, request: &RecallRequest<'_>) -> Option<Outcome>;
 }
 
 impl<V> Erased for V
@@ -66,7 +66,7 @@ where
         self.verify(request).map_future(|future| Box::pin(future) as BoxFuture)
     }
 
-    fn recall_erased(&self, request: &RecallRequest<'_>) -> Option<ActiveToken> {
+    fn recall_erased(&self, request: &RecallRequest<'_>) -> Option<Outcome> {
         self.recall(request)
     }
 }

@@ -135,11 +135,11 @@ pub trait Verifier {
     /// Verifies the token of `request`.
     fn verify(&self, request: VerifyRequest) -> Verifying<Self::Future>;
 
-    /// The facts that [`verify`](Self::verify) would give from memory, if it would and nothing were to
-    /// be done besides. Asks nobody, and takes nothing away from a `verify` that follows. For requests
-    /// whose token is remembered, which is most of them, this spares making one.
+    /// What [`verify`](Self::verify) would answer from memory, if it would and nothing were to be done
+    /// besides. Asks nobody, and takes nothing away from a `verify` that follows. For requests whose
+    /// token is remembered, which is most of them, this spares making one.
     #[doc(hidden)]
-    fn recall(&self, _: &RecallRequest<'_>) -> Option<ActiveToken> {
+    fn recall(&self, _: &RecallRequest<'_>) -> Option<Outcome> {
         None
     }
 }
@@ -151,7 +151,7 @@ impl<V: Verifier + ?Sized> Verifier for Arc<V> {
         (**self).verify(request)
     }
 
-    fn recall(&self, request: &RecallRequest<'_>) -> Option<ActiveToken> {
+    fn recall(&self, request: &RecallRequest<'_>) -> Option<Outcome> {
         (**self).recall(request)
     }
 }

@@ -3,8 +3,8 @@
 use std::{fmt, ops::ControlFlow, sync::Arc};
 
 use super::{
-    ActiveToken, BoxVerifier, Freshness, Outcome, RecallRequest, Verifier, VerifyRequest,
-    Verifying, boxed::BoxFuture,
+    BoxVerifier, Freshness, Outcome, RecallRequest, Verifier, VerifyRequest, Verifying,
+    boxed::BoxFuture,
 };
 #[cfg(all(feature = "cache", feature = "_crypto"))]
 use crate::credentials::Fingerprint;
@@ -200,7 +200,7 @@ impl Route {
 impl Verifier for Route {
     type Future = BoxFuture;
 
-    fn recall(&self, request: &RecallRequest<'_>) -> Option<ActiveToken> {
+    fn recall(&self, request: &RecallRequest<'_>) -> Option<Outcome> {
         #[cfg(all(feature = "cache", feature = "_crypto"))]
         if let Some(entry) = self.seen(|| *request.fingerprint()) {
             return entry.for_jwt(request.freshness())?.recall(request);
@@ -210,7 +210,8 @@ impl Verifier for Route {
         if token.iter().filter(|byte| **byte == b'.').count() == 2 {
             return None;
         }
-        self.for_opaque(token).next()?.recall(request)
+        // That one server does not know it says nothing of the others.
+        self.for_opaque(token).next()?.recall(request).filter(Result::is_ok)
     }
 
     fn verify(&self, mut request: VerifyRequest) -> Verifying<Self::Future> {

@@ -154,16 +154,21 @@ where
 {
     type Future = CacheFuture<V>;
 
-    fn recall(&self, request: &RecallRequest<'_>) -> Option<ActiveToken> {
-        let inner = &self.0;
-        let entry = inner.store.facts(request.fingerprint())?;
+    fn recall(&self, request: &RecallRequest<'_>) -> Option<Outcome> {
+        let (inner, token, wanted) = (&self.0, request.fingerprint(), request.freshness());
+        let Some(entry) = inner.store.facts(token) else {
+            let now = request.read(&*inner.settings.clock);
+            let error = inner.refusal(token, wanted, now)?;
+            inner.counters.negative_hits.add_one();
+            return Some(Err(error));
+        };
         let now = request.read(&*inner.settings.clock);
         let standing = inner.settings.revocations.check(&entry.active);
-        match inner.decide(&entry, request.freshness(), now, standing) {
+        match inner.decide(&entry, wanted, now, standing) {
             // To verify ahead of time takes a request that can be kept.
             Decision::Use { refresh } if !refresh || entry.is_refreshing() => {
                 inner.counters.hits.add_one();
-                Some(entry.active)
+                Some(Ok(entry.active))
             }
             _ => None,
         }

@@ -79,10 +79,11 @@ pub struct Revocable<V> {
 impl<V: Verifier + Clone> Verifier for Revocable<V> {
     type Future = RevocationFuture<V>;
 
-    fn recall(&self, request: &RecallRequest<'_>) -> Option<ActiveToken> {
-        let active = self.inner.recall(request)?;
+    fn recall(&self, request: &RecallRequest<'_>) -> Option<Outcome> {
+        let outcome = self.inner.recall(request)?;
+        let stands = |active| self.revocations.check(active) == Standing::Stands;
         // What does not stand is judged, and asked about anew, on the way through `verify`.
-        (self.revocations.check(&active) == Standing::Stands).then_some(active)
+        outcome.as_ref().map_or(true, stands).then_some(outcome)
     }
 
     fn verify(&self, request: VerifyRequest) -> Verifying<RevocationFuture<V>> {
