@@ -269,6 +269,13 @@ pub(crate) mod tests {
         }
     }
 
+    /// For what happens outside of a runtime, where time can't be paused.
+    #[expect(clippy::disallowed_methods, reason = "a moment to count from")]
+    pub(crate) fn before_now(duration: Duration) -> Moment {
+        let monotonic = Instant::now().checked_sub(duration).expect("the machine runs for longer");
+        Moment { wall: SystemClock.now().saturating_sub(duration), monotonic }
+    }
+
     /// A clock that is read for each request would cost more than most of what is done for one.
     #[test]
     #[expect(clippy::disallowed_methods, reason = "a moment to count from")]

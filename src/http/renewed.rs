@@ -11,6 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{Request, Response};
+use tokio::runtime::Handle;
 use tower::ServiceExt as _;
 use tower_service::Service;
 
@@ -24,14 +25,20 @@ use crate::{
 /// The files are looked at no more often.
 const INTERVAL: Duration = Duration::from_secs(60);
 
+/// A request waits no longer for them.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// An [`HttpTransport`] that is made again when a file has changed: a client certificate that was renewed
 /// is then shown without a restart.
 ///
 /// A request that comes a minute or more after the files were last looked at has them looked at: at when
-/// they were changed, and how long they are. If one differs, the transport is made again, which takes what
-/// reading them and setting up TLS takes; the requests that come meanwhile, and those under way, use the one
-/// before. Where it can't be made, because a certificate is there already and its key is not for example,
-/// the one before goes on, and a minute later it is tried again.
+/// they were changed, and how long they are. If one differs, the transport is made again. Where it can't be,
+/// because a certificate is there already and its key is not for example, the one before goes on, and a
+/// minute later it is tried again.
+///
+/// That request waits for it, but for a second at most; those that come meanwhile, and those under way, use
+/// the one before. Files are read, and TLS is set up, where Tokio has its threads for what blocks: a disk
+/// that hangs holds up nothing else. Outside of a Tokio runtime it is done at once.
 ///
 /// ```no_run
 /// use tower_introspect::{
@@ -77,6 +84,13 @@ struct State {
     /// The files when the transport was made, or before.
     seen: Vec<Option<Seen>>,
     looked: Moment,
+    is_looking: bool,
+}
+
+/// The right to look at the files. One at a time has it, however long that takes.
+struct Turn {
+    inner: Arc<Inner>,
+    before: Vec<Option<Seen>>,
 }
 
 /// When a file was changed, and its length.
@@ -85,7 +99,8 @@ type Seen = (SystemTime, u64);
 impl RenewedTransport {
     /// Makes a transport, and makes it again when one of `files` has changed.
     ///
-    /// `make` is called where requests are sent: it may read files, but must not wait for the network.
+    /// `make` may read files, but must not wait for the network. Should it panic, the transport before goes
+    /// on, as where it fails.
     ///
     /// ```
     /// use bytes::Bytes;
@@ -113,41 +128,65 @@ impl RenewedTransport {
         let files: Vec<PathBuf> = files.into_iter().map(Into::into).collect();
         // Before they are read: what changes after is found to have changed.
         let seen = look(&files);
-        let state = State { transport: make()?, seen, looked: Moment::now(&SystemClock) };
+        let looked = Moment::now(&SystemClock);
+        let state = State { transport: make()?, seen, looked, is_looking: false };
         Ok(Self(Arc::new(Inner { files, make: Box::new(make), state: Mutex::new(state) })))
     }
 }
 
 impl Inner {
-    fn current(&self) -> HttpTransport {
-        let before = {
-            let mut state = self.state();
-            let now = Moment::now(&SystemClock);
-            if now.monotonic_since(state.looked) < INTERVAL {
-                return state.transport.clone();
-            }
-            state.looked = now;
-            state.seen.clone()
-        };
-        // Nobody else comes here within the interval, so nobody waits.
-        let seen = look(&self.files);
-        if seen != before {
-            match (self.make)() {
-                Ok(transport) => {
-                    let mut state = self.state();
-                    state.transport = transport;
-                    state.seen = seen;
-                    telemetry::transport_renewed();
+    /// The transport to use now.
+    async fn current(this: Arc<Self>) -> HttpTransport {
+        if let Some(turn) = Turn::take(&this) {
+            match Handle::try_current() {
+                Ok(runtime) => {
+                    // Goes on where nobody waits for it any more.
+                    let looking = runtime.spawn_blocking(move || turn.look());
+                    let _ = tokio::time::timeout(PATIENCE, looking).await;
                 }
-                Err(problems) => telemetry::transport_not_renewed(&problems),
+                Err(_) => turn.look(),
             }
         }
-        self.state().transport.clone()
+        this.state().transport.clone()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing that could panic is done while it is held.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Turn {
+    fn take(inner: &Arc<Inner>) -> Option<Self> {
+        let mut state = inner.state();
+        let now = Moment::now(&SystemClock);
+        if state.is_looking || now.monotonic_since(state.looked) < INTERVAL {
+            return None;
+        }
+        (state.looked, state.is_looking) = (now, true);
+        Some(Self { inner: Arc::clone(inner), before: state.seen.clone() })
+    }
+
+    fn look(self) {
+        let seen = look(&self.inner.files);
+        if seen == self.before {
+            return;
+        }
+        match (self.inner.make)() {
+            Ok(transport) => {
+                let mut state = self.inner.state();
+                (state.transport, state.seen) = (transport, seen);
+                drop(state);
+                telemetry::transport_renewed();
+            }
+            Err(problems) => telemetry::transport_not_renewed(&problems),
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.inner.state().is_looking = false;
     }
 }
 
@@ -175,12 +214,43 @@ impl Service<Request<Bytes>> for RenewedTransport {
     }
 
     fn call(&mut self, request: Request<Bytes>) -> Self::Future {
-        Box::pin(self.0.current().0.oneshot(request))
+        let current = Inner::current(Arc::clone(&self.0));
+        Box::pin(async move { current.await.0.oneshot(request).await })
     }
 }
 
 impl fmt::Debug for RenewedTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RenewedTransport").field("files", &self.0.files).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use tower::service_fn;
+
+    use super::*;
+    use crate::clock::tests::before_now;
+
+    #[test]
+    fn outside_of_a_runtime_files_are_looked_at_at_once() {
+        let none = std::env::temp_dir().join(format!("renewed-none-{}", std::process::id()));
+        let transport = RenewedTransport::new([none], || {
+            let answer = async |_: Request<Bytes>| Err::<Response<Bytes>, _>(std::fmt::Error);
+            Ok(HttpTransport::new(service_fn(answer)))
+        });
+        let RenewedTransport(inner) = transport.unwrap();
+        // Of a file that was there.
+        inner.state().seen = vec![Some((SystemTime::UNIX_EPOCH, 1))];
+        let seen_after = |age| {
+            inner.state().looked = before_now(age);
+            let current = Inner::current(Arc::clone(&inner)).now_or_never();
+            assert!(current.is_some());
+            inner.state().seen.clone()
+        };
+        assert_ne!(seen_after(INTERVAL / 2), [None]);
+        assert_eq!(seen_after(INTERVAL), [None]);
+        assert!(!inner.state().is_looking);
     }
 }

@@ -3,8 +3,9 @@
 use std::{
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
+        mpsc,
     },
     time::Duration,
 };
@@ -106,6 +107,76 @@ async fn what_can_not_be_read_does_not_replace_what_is_there_and_is_tried_again(
     file.put("good");
     tokio::time::advance(MINUTE).await;
     assert_eq!(answer(&transport).await, "good");
+}
+
+/// A transport that is made again, of the file, when the other end says so or is gone.
+fn held(file: &File) -> (RenewedTransport, mpsc::Sender<()>) {
+    let (path, (let_go, held)) = (file.0.clone(), mpsc::channel());
+    let (held, made) = (Mutex::new(held), AtomicUsize::new(0));
+    let transport = RenewedTransport::new([&file.0], move || {
+        if made.fetch_add(1, Ordering::SeqCst) > 0 {
+            // Longer than any test here takes, so that one that nobody lets go fails.
+            let _ = held.lock().unwrap().recv_timeout(Duration::from_secs(20));
+        }
+        make(&path)
+    });
+    (transport.unwrap(), let_go)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_disk_holds_up_no_other_request() {
+    let file = File::new("slow", "a");
+    let (transport, let_go) = held(&file);
+    file.put("bb");
+    tokio::time::advance(MINUTE).await;
+    let first = tokio::spawn({
+        let transport = transport.clone();
+        async move { answer(&transport).await }
+    });
+    tokio::task::yield_now().await;
+    for _ in 0..3 {
+        assert_eq!(answer(&transport).await, "a");
+    }
+    let_go.send(()).expect("it is being made, and has not ended");
+    assert_eq!(first.await.unwrap(), "bb");
+    assert_eq!(answer(&transport).await, "bb");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_hangs_holds_up_a_request_for_a_second_and_one_alone() {
+    let file = File::new("hangs", "a");
+    let (transport, let_go) = held(&file);
+    file.put("bb");
+    tokio::time::advance(MINUTE).await;
+    let first = tokio::spawn({
+        let transport = transport.clone();
+        async move { answer(&transport).await }
+    });
+    tokio::task::yield_now().await;
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(first.await.unwrap(), "a");
+    // However long it hangs, it is looked at once.
+    for _ in 0..3 {
+        tokio::time::advance(MINUTE).await;
+        assert_eq!(answer(&transport).await, "a");
+    }
+    let_go.send(()).expect("it has not ended");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_where_it_is_made_costs_no_request_and_it_is_tried_again() {
+    let file = File::new("panics", "a");
+    let (path, made) = (file.0.clone(), AtomicUsize::new(0));
+    let transport = RenewedTransport::new([&file.0], move || {
+        assert_ne!(made.fetch_add(1, Ordering::SeqCst), 1, "as scripted");
+        make(&path)
+    });
+    let transport = transport.unwrap();
+    file.put("bb");
+    for expected in ["a", "bb"] {
+        tokio::time::advance(MINUTE).await;
+        assert_eq!(answer(&transport).await, expected);
+    }
 }
 
 #[test]
