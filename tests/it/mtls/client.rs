@@ -81,10 +81,15 @@ impl Behind {
         Self { server, authority, home, _inside: inside }
     }
 
-    /// The service of a file that names this certificate, and these lines.
-    fn api(&self, own: &Signed, more: &str) -> ResourceServer {
+    /// Puts this certificate where the service has its own.
+    fn put(&self, own: &Signed) {
         let pem = own.certificate.pem() + &own.key.serialize_pem();
         std::fs::write(self.home.join("own.pem"), pem).unwrap();
+    }
+
+    /// The service of a file that names this certificate, and these lines.
+    fn api(&self, own: &Signed, more: &str) -> ResourceServer {
+        self.put(own);
         let (issuer, home) = (self.server.issuer(), self.home.display());
         let text = format!(
             "audience = '{AUDIENCE}'\nmax_age_seconds = 0\n[[issuer]]\nissuer = '{issuer}'\n\
@@ -125,6 +130,21 @@ async fn rfc8705_2_a_service_is_known_by_the_certificate_of_its_configuration() 
     let alias = &behind.server.metadata()["mtls_endpoint_aliases"]["introspection_endpoint"];
     let host = format!("https://{}/", asked.headers()["host"].to_str().unwrap());
     assert!(alias.as_str().unwrap().starts_with(&host), "{alias} {host}");
+}
+
+#[tokio::test]
+async fn a_certificate_that_was_renewed_is_shown_without_a_restart() {
+    let behind = Behind::new("renewed").await;
+    let usage = || ExtendedKeyUsagePurpose::ClientAuth;
+    let api = behind.api(&Authority::new().sign("api", usage()), &behind.ca());
+    assert_eq!(behind.outcome(&api).await, Err(ErrorKind::Unavailable));
+    // Of another length, so that nothing depends on how exact the times of a file system are.
+    behind.put(&behind.authority.sign("api.renewed", usage()));
+    // Time is left to itself again where TLS is at work.
+    tokio::time::pause();
+    tokio::time::advance(std::time::Duration::from_secs(60)).await;
+    tokio::time::resume();
+    assert_eq!(behind.outcome(&api).await, Ok(()));
 }
 
 /// Nothing that a client of this service could help: nobody's token is called bad for it.
