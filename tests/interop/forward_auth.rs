@@ -1,13 +1,14 @@
 //! The example `forward_auth`, asked by nginx, which is set up as the example says.
 
-use std::{fs, net::SocketAddr, process::Command, time::Duration};
+use std::{fs, net::SocketAddr, process::Command};
 
 use axum::{Router, http::HeaderMap};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tower_introspect::test_util::{AuthorizationServer, Listening, Prover};
 
 use crate::{
     host::{self, Home, Process},
+    proxy::{listens, nginx},
     server::API,
 };
 
@@ -21,15 +22,6 @@ async fn behind() -> SocketAddr {
     let address = listener.local_addr().expect("bound");
     tokio::spawn(async { axum::serve(listener, app).await });
     address
-}
-
-async fn listens(address: SocketAddr) {
-    let ready = async {
-        while TcpStream::connect(address).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), ready).await.expect("it listens");
 }
 
 struct World {
@@ -64,21 +56,10 @@ impl World {
         assert!(program.exists(), "it is not built: run the tests without naming a target");
         let mut command = Command::new(program);
         let process = Process::start(command.arg(file));
+        listens(&command, asked).await;
 
-        let config = format!(
-            "daemon off;
-master_process off;
-pid nginx.pid;
-error_log error.log;
-events {{ worker_connections 64; }}
-http {{
-  access_log off;
-  client_body_temp_path body;
-  proxy_temp_path proxy;
-  fastcgi_temp_path fastcgi;
-  uwsgi_temp_path uwsgi;
-  scgi_temp_path scgi;
-  server {{
+        let lines = format!(
+            "  server {{
     listen {proxy};
     location / {{
       auth_request /auth;
@@ -96,16 +77,9 @@ http {{
       proxy_set_header X-Forwarded-Method $request_method;
       proxy_set_header X-Forwarded-Uri $request_uri;
     }}
-  }}
-}}
-"
+  }}"
         );
-        fs::write(home.path().join("nginx.conf"), config).expect("writable");
-        let mut command = Command::new("nginx");
-        command.arg("-p").arg(home.path()).arg("-e").arg("error.log").arg("-c").arg("nginx.conf");
-        let nginx = Process::start(&mut command);
-        listens(asked).await;
-        listens(proxy).await;
+        let nginx = nginx(home.path(), &lines, proxy).await;
         Self {
             server,
             base: format!("http://{proxy}"),

@@ -36,5 +36,6 @@ mod mcp;
 mod mtls;
 #[path = "../it/mtls/pki.rs"]
 mod pki;
+mod proxy;
 mod server;
 mod tokens;

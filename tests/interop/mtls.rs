@@ -3,11 +3,11 @@
 
 mod nginx;
 
-use std::{fs, net::SocketAddr, process::Command, time::Duration};
+use std::{fs, net::SocketAddr, process::Command};
 
 use axum::{Router, extract::ConnectInfo, http::HeaderMap, routing};
 use serde_json::json;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio_rustls::rustls::DEFAULT_VERSIONS;
 use tower_introspect::{
     Issuer, ResourceServer,
@@ -18,6 +18,7 @@ use tower_introspect::{
 use crate::{
     host::{self, Home, Process},
     pki::{Authority, Client, Signed},
+    proxy::listens,
     server::API,
 };
 
@@ -74,20 +75,9 @@ backend app
     write("haproxy.cfg", config);
     let mut command = Command::new("haproxy");
     command.arg("-f").arg(home.path().join("haproxy.cfg")).arg("-db");
-    listening(&mut command, port).await
-}
-
-/// Starts a proxy, and waits until it listens.
-async fn listening(command: &mut Command, port: u16) -> (Process, SocketAddr) {
-    let process = Process::start(command);
+    let process = Process::start(&mut command);
     let address = SocketAddr::from(([127, 0, 0, 1], port));
-    let ready = async {
-        while TcpStream::connect(address).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let ready = tokio::time::timeout(Duration::from_secs(30), ready).await;
-    ready.unwrap_or_else(|_| panic!("it does not listen; run {command:?} to see why"));
+    listens(&command, address).await;
     (process, address)
 }
 

@@ -2,7 +2,7 @@
 
 mod grpc;
 
-use std::{fs, net::SocketAddr, process::Command};
+use std::{fs, net::SocketAddr};
 
 use axum::{Router, http::HeaderMap, routing};
 use rcgen::{
@@ -16,10 +16,11 @@ use tokio_rustls::rustls::{
 };
 use tower_introspect::test_util::AuthorizationServer;
 
-use super::{bound, field, listening, serve};
+use super::{bound, field, serve};
 use crate::{
     host::{self, Home, Process},
     pki::{Authority, Client, Signed},
+    proxy::nginx,
     server::API,
 };
 
@@ -84,21 +85,8 @@ impl World {
         write("own.pem", own.certificate.pem() + &own.key.serialize_pem());
         write("ca.pem", self.authority.pem());
         let recipe = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations/nginx-client-cert.conf");
-        // One process, which ends when it is killed.
-        let config = format!(
-            "daemon off;
-master_process off;
-pid nginx.pid;
-error_log error.log;
-events {{ worker_connections 64; }}
-http {{
-  access_log off;
-  client_body_temp_path body;
-  proxy_temp_path proxy;
-  fastcgi_temp_path fastcgi;
-  uwsgi_temp_path uwsgi;
-  scgi_temp_path scgi;
-  include {recipe};
+        let server = format!(
+            "  include {recipe};
   server {{
     listen 127.0.0.1:{port} ssl http2;
     ssl_certificate own.pem;
@@ -111,15 +99,10 @@ http {{
       proxy_set_header Client-Cert-Chain \"\";
       {pass}://{backend};
     }}
-  }}
-}}
-"
+  }}"
         );
-        write("nginx.conf", config);
-        let mut command = Command::new("nginx");
-        command.arg("-p").arg(&dir).arg("-c").arg(dir.join("nginx.conf"));
-        command.arg("-e").arg(dir.join("error.log"));
-        listening(&mut command, port).await
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        (nginx(&dir, &server, address).await, address)
     }
 
     fn client(&self, own: Option<&Signed>) -> Client {
