@@ -12,6 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{Request, Response};
+use tokio::task::JoinHandle;
 use tower::{ServiceExt as _, service_fn};
 use tower_introspect::{
     ConfigError,
@@ -123,17 +124,21 @@ fn held(file: &File) -> (RenewedTransport, mpsc::Sender<()>) {
     (transport.unwrap(), let_go)
 }
 
+/// A request that is sent, and whatever it needs begun.
+async fn asked(transport: &RenewedTransport) -> JoinHandle<Bytes> {
+    let transport = transport.clone();
+    let asked = tokio::spawn(async move { answer(&transport).await });
+    tokio::task::yield_now().await;
+    asked
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_slow_disk_holds_up_no_other_request() {
     let file = File::new("slow", "a");
     let (transport, let_go) = held(&file);
     file.put("bb");
     tokio::time::advance(MINUTE).await;
-    let first = tokio::spawn({
-        let transport = transport.clone();
-        async move { answer(&transport).await }
-    });
-    tokio::task::yield_now().await;
+    let first = asked(&transport).await;
     for _ in 0..3 {
         assert_eq!(answer(&transport).await, "a");
     }
@@ -148,11 +153,7 @@ async fn a_disk_that_hangs_holds_up_a_request_for_a_second_and_one_alone() {
     let (transport, let_go) = held(&file);
     file.put("bb");
     tokio::time::advance(MINUTE).await;
-    let first = tokio::spawn({
-        let transport = transport.clone();
-        async move { answer(&transport).await }
-    });
-    tokio::task::yield_now().await;
+    let first = asked(&transport).await;
     tokio::time::advance(Duration::from_secs(1)).await;
     assert_eq!(first.await.unwrap(), "a");
     // However long it hangs, it is looked at once.
