@@ -44,7 +44,13 @@
 //!     auth_request /auth;
 //!     auth_request_set $subject $upstream_http_x_auth_subject;
 //!     proxy_set_header X-Auth-Subject $subject;   # and so on for the others
+//!     auth_request_set $auth_status $upstream_status;
+//!     error_page 500 = @unanswered;
 //!     proxy_pass http://api;
+//! }
+//! location @unanswered {
+//!     if ($auth_status = 400) { return 400; }
+//!     return 503;
 //! }
 //! location = /auth {
 //!     internal;
@@ -54,8 +60,9 @@
 //! }
 //! ```
 //!
-//! nginx answers 500 to any answer but 2xx, 401 and 403; map it to 503 with `error_page` if you
-//! like. It passes the `WWW-Authenticate` of a 401 on by itself.
+//! nginx makes 500 of any answer but 2xx, 401 and 403, and anyone can cause one, by an `Authorization` that
+//! can't be read. `@unanswered` makes 400 of that again, and 503 of what is no client's fault. The
+//! `WWW-Authenticate` of a 401 is passed on without a word.
 //!
 //! # Tokens that are bound to a key
 //!
@@ -91,9 +98,17 @@
 //! what `allowed_client_headers` and `allowed_client_headers_on_success` name.
 //!
 //! **Client certificates** (RFC 8705), by `[resource_server.mtls]` with the `field` in which the proxy tells
-//! of them and its address in `proxies`: HAProxy writes `client_cert`, Envoy `xfcc` (put it into
-//! `allowed_headers`); `docs/operations.md` says how. The proxy must take the field off what clients send.
-//! The certificate of the connection is the proxy's, if there is one: without `field` this does not start.
+//! of them and its address in `proxies`: nginx writes `client_cert`, Envoy `xfcc` (put it into
+//! `allowed_headers`), Traefik neither; `docs/operations.md` says how. The proxy must take the field off what
+//! clients send. The certificate of the connection is the proxy's, if there is one: without `field` this
+//! does not start.
+//!
+//! ```text
+//! location = /auth {                 # nginx, which includes nginx-client-cert.conf
+//!     proxy_set_header Client-Cert $client_cert;
+//!     proxy_set_header Client-Cert-Chain "";
+//! }
+//! ```
 //!
 //! # Security
 //!

@@ -4,10 +4,13 @@ use std::{fs, net::SocketAddr, process::Command};
 
 use axum::{Router, http::HeaderMap};
 use tokio::net::TcpListener;
+use tokio_rustls::rustls::DEFAULT_VERSIONS;
 use tower_introspect::test_util::{AuthorizationServer, Listening, Prover};
 
 use crate::{
     host::{self, Home, Process},
+    mtls::{bound, field},
+    pki::{Authority, Client},
     proxy::{listens, nginx},
     server::API,
 };
@@ -26,7 +29,9 @@ async fn behind() -> SocketAddr {
 
 struct World {
     server: AuthorizationServer,
+    authority: Authority,
     base: String,
+    tls: SocketAddr,
     http: reqwest::Client,
     _listening: Listening,
     _processes: [Process; 2],
@@ -34,17 +39,23 @@ struct World {
 }
 
 impl World {
-    async fn new() -> Self {
+    /// `None` where there is no nginx.
+    async fn new() -> Option<Self> {
+        if !host::has("nginx") {
+            host::skip("nginx");
+            return None;
+        }
         let (server, listening) = AuthorizationServer::on_loopback().await.expect("a port");
         let home = Home::new("forward-auth");
         let address = || SocketAddr::from(([127, 0, 0, 1], host::free_port()));
-        let (asked, proxy, behind) = (address(), address(), behind().await);
+        let (asked, proxy, tls, behind) = (address(), address(), address(), behind().await);
 
         let settings = format!(
             "listen = '{asked}'\noriginal_request = 'x_forwarded'\n[resource_server]\n\
              audience = '{API}'\ndanger_allow_http_loopback = true\n[[resource_server.issuer]]\n\
              issuer = '{}'\nmode = 'jwt'\n[resource_server.dpop]\nurl = 'https://api.example.com'\n\
-             nonce = 'require'\n",
+             nonce = 'require'\n[resource_server.mtls]\nfield = 'client_cert'\n\
+             proxies = '127.0.0.1'\n",
             server.issuer()
         );
         let file = home.path().join("forward_auth.toml");
@@ -58,16 +69,27 @@ impl World {
         let process = Process::start(command.arg(file));
         listens(&command, asked).await;
 
-        let lines = format!(
-            "  server {{
-    listen {proxy};
-    location / {{
+        let authority = Authority::new();
+        let own = authority.server();
+        let write =
+            |name: &str, text: String| fs::write(home.path().join(name), text).expect("writable");
+        write("own.pem", own.certificate.pem() + &own.key.serialize_pem());
+        write("ca.pem", authority.pem());
+        let recipe = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations/nginx-client-cert.conf");
+        let locations = format!(
+            "    location / {{
       auth_request /auth;
       auth_request_set $subject $upstream_http_x_auth_subject;
       proxy_set_header X-Auth-Subject $subject;
+      auth_request_set $auth_status $upstream_status;
+      error_page 500 = @unanswered;
       auth_request_set $dpop_nonce $upstream_http_dpop_nonce;
       add_header DPoP-Nonce $dpop_nonce always;
       proxy_pass http://{behind};
+    }}
+    location @unanswered {{
+      if ($auth_status = 400) {{ return 400; }}
+      return 503;
     }}
     location = /auth {{
       internal;
@@ -76,18 +98,36 @@ impl World {
       proxy_set_header Content-Length \"\";
       proxy_set_header X-Forwarded-Method $request_method;
       proxy_set_header X-Forwarded-Uri $request_uri;
-    }}
+      proxy_set_header Client-Cert $client_cert;
+      proxy_set_header Client-Cert-Chain \"\";
+    }}"
+        );
+        let lines = format!(
+            "  include {recipe};
+  server {{
+    listen {proxy};
+{locations}
+  }}
+  server {{
+    listen {tls} ssl;
+    ssl_certificate own.pem;
+    ssl_certificate_key own.pem;
+    ssl_client_certificate ca.pem;
+    ssl_verify_client optional;
+{locations}
   }}"
         );
         let nginx = nginx(home.path(), &lines, proxy).await;
-        Self {
+        Some(Self {
             server,
+            authority,
+            tls,
             base: format!("http://{proxy}"),
             http: reqwest::Client::builder().no_proxy().build().expect("a client"),
             _listening: listening,
             _processes: [process, nginx],
             _home: home,
-        }
+        })
     }
 
     /// The status, what is behind says, and the fields of the answer.
@@ -110,11 +150,7 @@ impl World {
 
 #[tokio::test]
 async fn nginx_lets_in_whom_forward_auth_does() {
-    if !host::has("nginx") {
-        host::skip("nginx");
-        return;
-    }
-    let world = World::new().await;
+    let Some(world) = World::new().await else { return };
     let unbound = format!("Bearer {}", world.server.jwt().audience(API).mint());
     let (status, said, _) = world.send("GET", "/a", &[("authorization", &unbound)]).await;
     assert_eq!((status, &*said), (200, "alice"));
@@ -127,6 +163,8 @@ async fn nginx_lets_in_whom_forward_auth_does() {
     ] {
         assert_eq!(world.send("GET", "/a", fields).await.0, 401, "{fields:?}");
     }
+    // What nobody can read is the fault of who wrote it, and no alarm for who operates this.
+    assert_eq!(world.send("GET", "/a", &[("authorization", "Bearer a b")]).await.0, 400);
 
     let laptop = Prover::new("laptop");
     let token = world.server.jwt().audience(API).bound_to(&laptop).mint();
@@ -159,4 +197,27 @@ async fn nginx_lets_in_whom_forward_auth_does() {
     let once = good("DELETE", "/a");
     assert_eq!(send("DELETE", "/a", &once, &[]).await.0, 200);
     assert_eq!(send("DELETE", "/a", &once, &[]).await.0, 401);
+}
+
+#[tokio::test]
+async fn rfc9440_2_2_nginx_tells_forward_auth_the_certificate_of_its_client() {
+    let Some(world) = World::new().await else { return };
+    let (own, other) = (world.authority.client(), world.authority.client());
+    let bound = bound(&world.server, &own);
+    for (shown, lines, status) in [
+        (Some(&own), String::new(), 200),
+        (Some(&own), field(&other), 200),
+        (Some(&other), field(&own), 401),
+        (None, field(&own), 401),
+    ] {
+        let client = Client::new(&world.authority, shown, DEFAULT_VERSIONS);
+        let told = client.get(world.tls, &bound, &lines).await;
+        assert_eq!(told.status, status, "{}", told.text);
+        assert_eq!(told.text.ends_with("alice"), status == 200, "{}", told.text);
+    }
+    // Nor where there is no TLS.
+    let (bearer, forged) = (format!("Bearer {bound}"), field(&own));
+    let forged = forged.trim_end().split_once(": ").expect("a field");
+    let fields = [("authorization", &*bearer), forged];
+    assert_eq!(world.send("GET", "/", &fields).await.0, 401);
 }

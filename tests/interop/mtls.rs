@@ -82,12 +82,12 @@ backend app
 }
 
 /// A token that is bound to this certificate.
-fn bound(server: &AuthorizationServer, own: &Signed) -> String {
+pub(crate) fn bound(server: &AuthorizationServer, own: &Signed) -> String {
     let thumbprint = PeerCertificate::from_der(own.certificate.der()).expect("DER").thumbprint();
     server.jwt().audience(API).claim("cnf", json!({"x5t#S256": thumbprint})).mint()
 }
 
-fn field(own: &Signed) -> String {
+pub(crate) fn field(own: &Signed) -> String {
     use base64::{Engine as _, engine::general_purpose::STANDARD};
     format!("client-cert: :{}:\r\n", STANDARD.encode(own.certificate.der()))
 }
