@@ -127,3 +127,34 @@ async fn a_transport_of_the_program_takes_the_place_of_the_certificates_of_a_fil
     let bearer = format!("Bearer {}", server.jwt().audience(AUDIENCE).mint());
     assert_eq!(outcome(&api, request(&[("authorization", &bearer)])).await, Ok(()));
 }
+
+/// What a program or a file sets is no arithmetic that overflows with a request.
+#[tokio::test(start_paused = true)]
+async fn no_number_of_seconds_is_too_large_or_too_small() {
+    let server = AuthorizationServer::new(ISSUER);
+    server.register(tower_introspect::test_util::Client::new("api", "s3cret"));
+    let laptop = Prover::new("laptop");
+    for seconds in ["0", "9223372036854775807", "1e19", "0.0000000001"] {
+        let text = format!(
+            "audience = '{AUDIENCE}'\nmax_age_seconds = {seconds}\nstale_if_error_seconds = {seconds}\n\
+             [[issuer]]\nissuer = '{ISSUER}'\nmode = 'hybrid'\n\
+             client = {{ method = 'basic', id = 'api', danger_secret = 's3cret' }}\n\
+             [dpop]\nurl = 'https://api.example.com'\nnonce = 'accept'\nwindow_seconds = {seconds}\n\
+             nonce_rotation_seconds = {seconds}\n"
+        );
+        let api = build(&server, &Config::from_toml(&text).unwrap());
+        let unbound = server.opaque().audience(AUDIENCE).mint();
+        let bound = server.jwt().audience(AUDIENCE).bound_to(&laptop).mint();
+        for _ in 0..3 {
+            let bearer = format!("Bearer {unbound}");
+            assert_eq!(outcome(&api, request(&[("authorization", &bearer)])).await, Ok(()));
+            let proof = laptop.proof("GET", "https://api.example.com/").for_token(&bound).mint();
+            let dpop = format!("DPoP {bound}");
+            let fields = [("authorization", &*dpop), ("dpop", &*proof)];
+            // A window of nothing is met by luck alone.
+            let told = outcome(&api, request(&fields)).await;
+            assert!(matches!(told, Ok(()) | Err(ErrorKind::NonceRequired)), "{seconds}: {told:?}");
+        }
+        tokio::time::advance(std::time::Duration::from_secs(3600)).await;
+    }
+}
