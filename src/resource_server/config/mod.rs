@@ -112,7 +112,7 @@
 //! | `window_seconds` | how far `iat` may be off; 30, at most 300 |
 //! | `nonce` | `off`, `accept`, or `require`; off |
 //! | `nonce_secret_file`, `nonce_secret_env` | where the secret is that instances share; random |
-//! | `nonce_rotation_seconds` | after how long nonces are made with another key; 60 |
+//! | `nonce_rotation_seconds` | after how long nonces are made with another key; 60, at least 10, at most 3600 |
 //!
 //! Of client certificates (see [`Mtls`](crate::proof::Mtls)); an empty table takes that of the TLS
 //! connection:
