@@ -16,6 +16,9 @@
 //! client's headers by ours replaces all of them. What is not visible ASCII is percent-encoded, and
 //! so are `%` and `,`. A table `[resource_server.forward]` names other headers and claims.
 //!
+//! A preflight of CORS carries no token, and is refused like any request without one: have the proxy answer
+//! those by itself, before it asks.
+//!
 //! ```text
 //! cargo run --example forward_auth --features config -- forward_auth.toml
 //! ```

@@ -163,6 +163,11 @@ async fn nginx_lets_in_whom_forward_auth_does() {
     ] {
         assert_eq!(world.send("GET", "/a", fields).await.0, 401, "{fields:?}");
     }
+    // Nor is one let in for its method.
+    let preflight = [("origin", "https://a"), ("access-control-request-method", "GET")];
+    for method in ["OPTIONS", "HEAD", "TRACES"] {
+        assert_eq!(world.send(method, "/a", &preflight).await.0, 401, "{method}");
+    }
     // What nobody can read is the fault of who wrote it, and no alarm for who operates this.
     assert_eq!(world.send("GET", "/a", &[("authorization", "Bearer a b")]).await.0, 400);
 
