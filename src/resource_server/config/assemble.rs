@@ -1,0 +1,91 @@
+//! From settings to the builder.
+
+#[cfg(feature = "dpop")]
+use super::dpop::DpopConfig;
+use super::{
+    super::{ResourceServer, ResourceServerBuilder},
+    Config,
+};
+#[cfg(any(feature = "dpop", feature = "mtls"))]
+use crate::policy::Policy;
+use crate::{error::ConfigError, policy::Requirement};
+
+impl Config {
+    /// The builder, with what could be read, what could not, and how many issuers could.
+    pub(super) fn assemble(&self) -> (ResourceServerBuilder, ConfigError, usize) {
+        let mut problems = ConfigError::new();
+        let audience = self.audiences.first().map(String::as_str).unwrap_or_default();
+        let mut builder = ResourceServer::builder(audience).policy(|mut policy| {
+            for other in self.audiences.iter().skip(1) {
+                policy = policy.or_audience(other);
+            }
+            if !self.scopes.is_empty() {
+                policy =
+                    policy.require(Requirement::all_scopes(self.scopes.iter().map(String::as_str)));
+            }
+            if !self.advertised.is_empty() {
+                policy = policy.advertise_scope(&self.advertised.join(" "));
+            }
+            match &self.resource_metadata {
+                Some(url) => policy.resource_metadata(url),
+                None => policy,
+            }
+        });
+        if let Some(leeway) = self.leeway {
+            builder = builder.leeway(leeway);
+        }
+        if let Some(age) = self.max_age {
+            builder = builder.max_age(age);
+        }
+        if let Some(more) = self.stale_if_error {
+            builder = builder.stale_if_error(more);
+        }
+        if let Some(headers) = &self.forward {
+            builder = builder.forward(headers.clone());
+        }
+        if self.require_binding {
+            builder = builder.require_binding();
+        }
+        #[cfg(any(feature = "dpop", feature = "mtls"))]
+        if self.fapi2 {
+            builder = builder.policy(Policy::fapi2);
+        }
+        #[cfg(feature = "dpop")]
+        match self.dpop.as_ref().map(DpopConfig::load) {
+            Some(Ok(dpop)) => builder = builder.dpop(self.program.dpop(dpop)),
+            Some(Err(problem)) => problems.merge("dpop", problem),
+            None => {}
+        }
+        #[cfg(feature = "mtls")]
+        match self.mtls.as_ref().map(|mtls| mtls.load(self.program.peer_address())) {
+            Some(Ok(mtls)) => builder = builder.mtls(self.program.mtls(mtls)),
+            Some(Err(problem)) => problems.merge("mtls", problem),
+            None => {}
+        }
+        if self.loopback_http {
+            builder = builder.danger_allow_http_loopback();
+        }
+        if let Some(metadata) = &self.metadata {
+            match metadata.load() {
+                Ok(describe) => builder = builder.metadata(describe),
+                Err(problem) => problems.merge("metadata", problem),
+            }
+        }
+        let mut issuers = 0;
+        for issuer in &self.issuers {
+            match issuer.load() {
+                Ok(issuer) => {
+                    builder = builder.issuer(issuer);
+                    issuers += 1;
+                }
+                Err(problem) => problems.merge(&format!("issuer {}", issuer.name()), problem),
+            }
+        }
+        (builder, problems, issuers)
+    }
+
+    /// The setting that demands bound tokens.
+    pub(super) fn binding_setting(&self) -> &'static str {
+        if self.require_binding { "require_binding" } else { "fapi2" }
+    }
+}
