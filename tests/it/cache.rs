@@ -17,7 +17,7 @@ use tower_layer::Layer;
 
 use crate::{
     scripted::{Act, Scripted, at_once, kind, token},
-    support::{AUDIENCE, ISSUER},
+    support::{self, AUDIENCE, ISSUER, refusal, with_token},
 };
 
 const SEC: Duration = Duration::from_secs(1);
@@ -746,4 +746,28 @@ fn what_is_forgotten_takes_nothing() {
     });
     let held = u64::try_from(counted.bytes_current).unwrap();
     assert!(held <= ROOM * 5 / 4, "{held} bytes are held, {ROOM} were allowed");
+}
+
+/// Before anything is verified, memory is asked: by the middleware, through each layer.
+#[tokio::test(start_paused = true)]
+async fn a_cutoff_holds_whichever_layer_knows_of_it() {
+    for knows in ["the memory", "what is around it"] {
+        let server = Scripted::new();
+        let revocations = Revocations::new().clock(server.clock.clone());
+        let (inside, outside) = match knows {
+            "the memory" => (revocations.clone(), Revocations::new()),
+            _ => (Revocations::new(), revocations.clone()),
+        };
+        let cache = layer(&server).revocations(inside).layer(server.clone());
+        let api = support::layer(RevocationLayer::new(outside).layer(cache));
+        for _ in 0..2 {
+            assert_eq!(support::ask(&api, with_token()).await.status(), 200);
+        }
+        assert_eq!(server.calls(), 1);
+        advance(SEC).await;
+        server.always(Act::refuse(ErrorKind::Inactive));
+        revocations.revoke(&Cutoff::subject(ISSUER, "alice"));
+        let refused = refusal(&support::ask(&api, with_token()).await);
+        assert_eq!(refused, Some(ErrorKind::Inactive), "{knows} knows");
+    }
 }
