@@ -52,7 +52,7 @@ impl<C: Clock + ?Sized> Clock for Arc<C> {
     }
 }
 
-/// The clock of the operating system.
+/// The clock of the operating system. A [`Moment`] of it is as exact as a [`UnixTime`], a millisecond.
 #[derive(Clone, Copy, Debug, Default)]
 #[expect(clippy::exhaustive_structs, reason = "it is used as a value")]
 pub struct SystemClock;

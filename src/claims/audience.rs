@@ -33,7 +33,11 @@ impl Audience {
     /// True if `identifier` is among the values.
     #[must_use]
     pub fn contains(&self, identifier: &str) -> bool {
-        self.iter().any(|value| value == identifier)
+        match &self.0 {
+            Values::None => false,
+            Values::One(value) => value.as_str() == identifier,
+            Values::Many(values) => values.iter().any(|value| value.as_str() == identifier),
+        }
     }
 
     /// The values.

@@ -158,9 +158,8 @@ impl Policy {
         let soon = now.saturating_add(self.terms.leeway);
         // RFC 7519 does not make an `iat` in the future a reason for refusal. It is one here: a
         // token from tomorrow would outlive a revocation of all that was issued until today.
-        let starts = [claims.not_before(), claims.issued_at()];
-        let started = starts.into_iter().flatten().all(|start| start <= soon);
-        let latest = starts.into_iter().flatten().max();
+        let latest = claims.not_before().max(claims.issued_at());
+        let started = latest.is_none_or(|start| start <= soon);
         let past = || seen_time(latest).wanted(format_args!("not later than now, {}", leeway()));
         demand(Check::Start, past, started, ErrorKind::NotYetValid)
     }
