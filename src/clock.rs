@@ -69,14 +69,13 @@ impl Clock for SystemClock {
     /// Where many requests come in, most of them within the same millisecond as the one before, which is
     /// all that a [`UnixTime`] can tell.
     fn now_at(&self, monotonic: Instant) -> UnixTime {
-        let since = |at| monotonic.checked_duration_since(at);
         match LAST_READ.get() {
             // Whatever happens to the wall clock, it is looked at again after as much time of this
             // process.
-            Some((at, wall)) if since(at).is_some_and(|since| since < RESOLUTION) => wall,
+            Some((at, until, wall)) if at <= monotonic && monotonic < until => wall,
             _ => {
                 let wall = self.now();
-                LAST_READ.set(Some((monotonic, wall)));
+                LAST_READ.set(Some((monotonic, monotonic + RESOLUTION, wall)));
                 wall
             }
         }
@@ -92,8 +91,9 @@ impl Clock for SystemClock {
 const RESOLUTION: Duration = Duration::from_millis(1);
 
 thread_local! {
-    /// When this thread last read the wall clock, by the monotonic clock, and what it said.
-    static LAST_READ: Cell<Option<(Instant, UnixTime)>> = const { Cell::new(None) };
+    /// When this thread last read the wall clock, by the monotonic clock, until when that holds, and
+    /// what it said.
+    static LAST_READ: Cell<Option<(Instant, Instant, UnixTime)>> = const { Cell::new(None) };
 }
 
 /// A point in time, in milliseconds since 1970-01-01T00:00:00Z.
@@ -281,8 +281,9 @@ pub(crate) mod tests {
     #[expect(clippy::disallowed_methods, reason = "a moment to count from")]
     fn wall_clock_is_read_once_in_a_millisecond_of_this_process() {
         let (start, said) = (Instant::now() + Duration::from_secs(1), UnixTime::from_secs(5));
+        let read = || LAST_READ.set(Some((start, start + RESOLUTION, said)));
         let after = |micros| {
-            LAST_READ.set(Some((start, said)));
+            read();
             SystemClock.now_at(start + Duration::from_micros(micros))
         };
         assert_eq!(after(0), said);
@@ -290,7 +291,7 @@ pub(crate) mod tests {
         assert_ne!(after(1_000), said);
         // A stepped or suspended machine, whichever way: never for longer than that.
         assert_ne!(after(1_000_000_000), said);
-        LAST_READ.set(Some((start, said)));
+        read();
         assert_ne!(SystemClock.now_at(start - Duration::from_micros(1)), said);
         assert_ne!(SystemClock.now(), said, "nor does it hold for who asks for the time itself");
     }
