@@ -32,6 +32,8 @@ mod grpc;
 mod host;
 mod introspection;
 mod keys;
+#[path = "../it/mtls/listener.rs"]
+mod listener;
 mod mcp;
 mod mtls;
 #[path = "../it/mtls/pki.rs"]

@@ -2,6 +2,7 @@
 //! `Client-Cert` (RFC 9440).
 
 mod nginx;
+mod provider;
 
 use std::{fs, net::SocketAddr, process::Command};
 

@@ -3,12 +3,13 @@
 use std::{path::Path, process::Stdio, time::Duration};
 
 use serde::Deserialize;
+use serde_json::json;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, ChildStdout, Command},
 };
 
-use crate::host;
+use crate::{host, pki::Authority};
 
 /// The identifier of the resource server under test.
 pub(crate) const API: &str = "https://api.example.com";
@@ -25,6 +26,7 @@ pub(crate) struct Server {
 #[derive(Deserialize)]
 struct Ready {
     issuer: String,
+    mtls: Option<String>,
     secret: String,
     client_key: String,
 }
@@ -32,18 +34,32 @@ struct Ready {
 impl Server {
     /// Starts a server of its own for one test. `None` where there is nothing to start.
     pub(crate) async fn start() -> Option<Self> {
+        Self::start_with(&[]).await
+    }
+
+    /// The same, which listens with TLS too and knows clients by certificates of `authority`.
+    pub(crate) async fn start_with_tls(authority: &Authority) -> Option<Self> {
+        let own = authority.server();
+        let tls = json!({
+            "key": own.key.serialize_pem(), "cert": own.certificate.pem(), "ca": authority.pem(),
+        });
+        Self::start_with(&[&tls.to_string()]).await
+    }
+
+    async fn start_with(args: &[&str]) -> Option<Self> {
         let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/oidc-provider");
         if let Err(missing) = find(&home) {
             host::skip(missing);
             return None;
         }
-        let starting = tokio::time::timeout(Duration::from_secs(60), Self::spawn(&home));
+        let starting = tokio::time::timeout(Duration::from_secs(60), Self::spawn(&home, args));
         Some(starting.await.expect("the server is ready within a minute"))
     }
 
-    async fn spawn(home: &Path) -> Self {
+    async fn spawn(home: &Path, args: &[&str]) -> Self {
         let mut process = Command::new("node")
             .arg("server.mjs")
+            .args(args)
             .current_dir(home)
             // Held open by `_process`: the server ends when the test process does, however it does.
             .stdin(Stdio::piped())
@@ -68,6 +84,11 @@ impl Server {
 
     pub(crate) fn issuer(&self) -> &str {
         &self.ready.issuer
+    }
+
+    /// Where it listens with TLS.
+    pub(crate) fn mtls(&self) -> &str {
+        self.ready.mtls.as_deref().expect("started with TLS")
     }
 
     /// The secret of all resource-server clients.

@@ -3,6 +3,7 @@
 mod binding;
 mod client;
 mod field;
+mod listener;
 mod pki;
 mod proxy;
 mod tls;

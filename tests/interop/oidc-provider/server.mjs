@@ -12,6 +12,10 @@
 //                                     may ask for the scope calc and no other
 // With a DPoP proof they are bound to its key (RFC 9449).
 //
+// Its argument may be a JSON object: `key`, `cert` and `ca`, in PEM. Then it listens with TLS too, at
+// `mtls`, where `svc-mtls` gets the same tokens bound to its certificate (RFC 8705), which is for `client`,
+// and `rs-mtls` introspects, whose certificate is for `api`.
+//
 // Control, on the same port:
 //   POST /control/rotate?step=add|drop                 new keys sign; only the newest stay published.
 //                                                      Opaque tokens are forgotten.
@@ -20,6 +24,7 @@
 //   GET  /control/stats                                requests received, by endpoint
 import { generateKeyPairSync } from 'node:crypto';
 import { createServer } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import { Provider, errors } from 'oidc-provider';
 
 const API = 'https://api.example.com';
@@ -27,6 +32,8 @@ const OTHER = 'https://other.example.com';
 const SECRET = 'more: 100% & a+b'; // only fits inside Basic once form-encoded (RFC 6749 2.3.1)
 const SCOPES = ['read', 'write', 'calc', 'calc:admin'];
 const JWT_ALGORITHMS = ['RS256', 'PS256', 'ES256', 'EdDSA'];
+
+const tls = process.argv[2] && JSON.parse(process.argv[2]);
 
 // Standard output is for the ready line.
 console.info = console.error;
@@ -77,7 +84,35 @@ const clients = [
   }),
   client('rs-signed-rs256', { introspection_signed_response_alg: 'RS256' }),
   client('rs-signed-es256', { introspection_signed_response_alg: 'ES256' }),
+  ...(tls ? [
+    client('svc-mtls', {
+      ...certified('client'), tls_client_certificate_bound_access_tokens: true,
+    }),
+    client('rs-mtls', certified('api')),
+  ] : []),
 ];
+
+function certified(name) {
+  return {
+    client_secret: undefined,
+    token_endpoint_auth_method: 'tls_client_auth',
+    tls_client_auth_san_dns: name,
+  };
+}
+
+// What the connection shows; of one without TLS, nothing.
+const shown = (ctx) => ctx.socket.getPeerX509Certificate?.();
+
+const mTLS = {
+  enabled: Boolean(tls),
+  certificateBoundAccessTokens: true,
+  tlsClientAuth: true,
+  getCertificate: (ctx) => shown(ctx)?.toString(),
+  certificateAuthorized: (ctx) => ctx.socket.authorized,
+  certificateSubjectMatches: (ctx, property, expected) => (
+    property === 'tls_client_auth_san_dns' && shown(ctx).subjectAltName === `DNS:${expected}`
+  ),
+};
 
 function getResourceServerInfo(_ctx, resource) {
   const { origin, pathname, hostname } = new URL(resource);
@@ -99,7 +134,14 @@ function newProvider(issuer) {
     scopes: SCOPES,
     jwks: { keys: generations.flat() },
     cookies: { keys: ['unused'] },
-    clientAuthMethods: ['client_secret_basic', 'client_secret_post', 'private_key_jwt'],
+    clientAuthMethods: [
+      'client_secret_basic', 'client_secret_post', 'private_key_jwt', ...(tls ? ['tls_client_auth'] : []),
+    ],
+    discovery: mtls && {
+      mtls_endpoint_aliases: {
+        token_endpoint: `${mtls}/token`, introspection_endpoint: `${mtls}/token/introspection`,
+      },
+    },
     enabledJWA: {
       clientAuthSigningAlgValues: ['ES256'],
       introspectionSigningAlgValues: ['RS256', 'ES256'],
@@ -108,6 +150,7 @@ function newProvider(issuer) {
     features: {
       devInteractions: { enabled: false },
       dPoP: { enabled: true },
+      mTLS,
       clientCredentials: { enabled: true },
       introspection: { enabled: true, allowedPolicy: () => true },
       jwtIntrospection: { enabled: true },
@@ -183,14 +226,21 @@ function handle(request, response) {
   }
 }
 
-const server = createServer(handle);
-await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
-const issuer = `http://127.0.0.1:${server.address().port}`;
+async function listen(server) {
+  await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+  return server.address().port;
+}
+
+const issuer = `http://127.0.0.1:${await listen(createServer(handle))}`;
+const mtls = tls && `https://localhost:${await listen(
+  createTlsServer({ ...tls, requestCert: true, rejectUnauthorized: false }, handle),
+)}`;
 answer = newProvider(issuer);
 
 process.stdin.on('end', () => process.exit(0)).resume();
 process.stdout.write(`${JSON.stringify({
   issuer,
+  mtls,
   secret: SECRET,
   client_key: clientKey.privateKey.export({ type: 'pkcs8', format: 'pem' }),
 })}\n`);

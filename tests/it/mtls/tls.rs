@@ -1,84 +1,25 @@
 //! Real certificates over real TLS, from where it ends to the token.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::net::SocketAddr;
 
-use ::axum::{
-    Router,
-    extract::{ConnectInfo, connect_info::Connected},
-    routing,
-    serve::{IncomingStream, Listener},
-};
-use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::{
-    TlsAcceptor,
-    rustls::{
-        ServerConfig, SupportedProtocolVersion,
-        server::WebPkiClientVerifier,
-        version::{TLS12, TLS13},
-    },
-    server::TlsStream,
+use ::axum::{Router, extract::ConnectInfo, routing};
+use tokio::net::TcpListener;
+use tokio_rustls::rustls::{
+    SupportedProtocolVersion,
+    version::{TLS12, TLS13},
 };
 
 use super::{
-    pki::{Authority, Client as Tls, Signed, provider},
+    listener::{Shown, TlsListener},
+    pki::{Authority, Client as Tls, Signed},
     *,
 };
 
-struct TlsListener {
-    tcp: TcpListener,
-    tls: TlsAcceptor,
-}
-
-impl Listener for TlsListener {
-    type Io = TlsStream<TcpStream>;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, SocketAddr) {
-        loop {
-            let (tcp, peer) = self.tcp.accept().await.unwrap();
-            if let Ok(tls) = self.tls.accept(tcp).await {
-                return (tls, peer);
-            }
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.tcp.local_addr()
-    }
-}
-
-/// The certificate of a connection.
-#[derive(Clone)]
-struct Shown(Option<PeerCertificate>);
-
-impl Connected<IncomingStream<'_, TlsListener>> for Shown {
-    fn connect_info(stream: IncomingStream<'_, TlsListener>) -> Self {
-        let chain = stream.io().get_ref().1.peer_certificates();
-        Self(chain.and_then(|chain| PeerCertificate::from_der(chain.first()?)))
-    }
-}
-
-fn server_config(authority: &Authority) -> ServerConfig {
-    let clients = WebPkiClientVerifier::builder_with_provider(authority.roots(), provider())
-        .allow_unauthenticated()
-        .build()
-        .unwrap();
-    let own = authority.server();
-    ServerConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_client_cert_verifier(clients)
-        .with_single_cert(own.chain(), own.key())
-        .unwrap()
-}
-
 async fn serve(world: &World, authority: &Authority) -> SocketAddr {
-    let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = tcp.local_addr().unwrap();
-    let tls = TlsAcceptor::from(Arc::new(server_config(authority)));
+    let (listener, address) = TlsListener::bind(authority).await;
     let app = Router::new().route("/", routing::get(async || "in")).layer(world.api.layer());
     let app = app.into_make_service_with_connect_info::<Shown>();
-    tokio::spawn(async { ::axum::serve(TlsListener { tcp, tls }, app).await });
+    tokio::spawn(async { ::axum::serve(listener, app).await });
     address
 }
 

@@ -1,0 +1,106 @@
+//! Tokens that an authorization server which others wrote binds to certificates, and to which this service
+//! is known by its own (RFC 8705).
+
+use std::{net::SocketAddr, time::Duration};
+
+use axum::{Router, extract::ConnectInfo, routing};
+use rcgen::ExtendedKeyUsagePurpose;
+use tokio_rustls::rustls::DEFAULT_VERSIONS;
+use tower_introspect::{ClientAuth, Issuer, ResourceServer, http::ReqwestTransport, proof::Mtls};
+
+use crate::{
+    host::Granted,
+    listener::{Shown, TlsListener},
+    pki::{Authority, Client, Signed},
+    server::{API, Server},
+};
+
+/// How busy the machine is, is not what is tested.
+const PATIENT: Duration = Duration::from_secs(30);
+
+/// A client that shows this certificate.
+fn with(authority: &Authority, own: &Signed) -> reqwest::ClientBuilder {
+    let pem = own.certificate.pem() + &own.key.serialize_pem();
+    let identity = reqwest::Identity::from_pem(pem.as_bytes()).expect("PEM");
+    let root = reqwest::Certificate::from_pem(authority.pem().as_bytes()).expect("PEM");
+    ReqwestTransport::builder()
+        .connect_timeout(PATIENT)
+        .identity(identity)
+        .add_root_certificate(root)
+}
+
+/// A token that is bound to the certificate with which it is asked for.
+async fn granted(server: &Server, authority: &Authority, own: &Signed, format: &str) -> String {
+    let form = format!(
+        "grant_type=client_credentials&client_id=svc-mtls&scope=read&resource={API}/{format}"
+    );
+    let http = with(authority, own).build().expect("a client can be built");
+    let request = http
+        .post(format!("{}/token", server.mtls()))
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(form);
+    Granted::read(&crate::host::answer(request).await.1).access
+}
+
+/// An API that is known to the server by this certificate, and where it listens.
+async fn serve(server: &Server, authority: &Authority, own: &Signed) -> SocketAddr {
+    let transport = ReqwestTransport::from_builder(with(authority, own)).expect("TLS");
+    let mtls = Mtls::new().certificate_fn(|head| head.extension::<ConnectInfo<Shown>>()?.0.0);
+    let api = ResourceServer::builder(API)
+        .issuer(
+            Issuer::hybrid(server.issuer(), ClientAuth::mtls("rs-mtls"))
+                .configure_introspection(|remote| remote.timeout(PATIENT)),
+        )
+        .transport(transport.into())
+        .mtls(mtls)
+        .danger_allow_http_loopback()
+        .build()
+        .expect("valid");
+    let app = Router::new().route("/", routing::get(async || "in")).layer(api.layer());
+    let app = app.into_make_service_with_connect_info::<Shown>();
+    let (listener, address) = TlsListener::bind(authority).await;
+    tokio::spawn(async { axum::serve(listener, app).await });
+    address
+}
+
+#[tokio::test]
+async fn rfc8705_3_tokens_that_oidc_provider_binds_need_their_certificate() {
+    let authority = Authority::new();
+    let Some(server) = Server::start_with_tls(&authority).await else { return };
+    let api = authority.sign("api", ExtendedKeyUsagePurpose::ClientAuth);
+    let address = serve(&server, &authority, &api).await;
+    let (own, other) = (authority.client(), authority.client());
+    let client = |own| Client::new(&authority, own, DEFAULT_VERSIONS);
+    for format in ["ES256", "RS256", "opaque"] {
+        let token = granted(&server, &authority, &own, format).await;
+        for (shown, status) in [(Some(&own), 200), (Some(&other), 401), (None, 401)] {
+            let told = client(shown).get(address, &token, "").await;
+            assert_eq!(told.status, status, "{format}: {}", told.text);
+        }
+        // Another of the same client is bound to the certificate that it was asked for with.
+        let token = granted(&server, &authority, &other, format).await;
+        assert_eq!(client(Some(&own)).get(address, &token, "").await.status, 401, "{format}");
+        // One that is bound to nothing is a bearer token.
+        let unbound = server.token(format).await;
+        assert_eq!(client(None).get(address, &unbound, "").await.status, 200, "{format}");
+    }
+    // Each opaque token was asked about once, by way of the alias (RFC 8705 §2, §5).
+    assert_eq!(server.requests("introspection").await, 3);
+}
+
+#[tokio::test]
+async fn rfc8705_2_oidc_provider_knows_this_service_by_its_certificate_alone() {
+    let authority = Authority::new();
+    let Some(server) = Server::start_with_tls(&authority).await else { return };
+    let token = server.token("opaque").await;
+    for (name, status) in [
+        ("api", 200),
+        // Another's: the fault of the service, and not told to its clients.
+        ("client", 500),
+    ] {
+        let own = authority.sign(name, ExtendedKeyUsagePurpose::ClientAuth);
+        let address = serve(&server, &authority, &own).await;
+        let told = Client::new(&authority, None, DEFAULT_VERSIONS).get(address, &token, "").await;
+        assert_eq!(told.status, status, "{}", told.text);
+    }
+}
