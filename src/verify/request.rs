@@ -147,6 +147,8 @@ impl VerifyRequest {
 pub struct RecallRequest<'a> {
     found: Found<'a>,
     freshness: Freshness,
+    /// Whether a refusal would not be the last word.
+    facts_only: Cell<bool>,
     /// When memory was asked last. It is *now* for who asked.
     at: Cell<Option<Reading>>,
     /// Taken when it is first asked for, and handed on.
@@ -160,6 +162,7 @@ impl<'a> RecallRequest<'a> {
         Self {
             found,
             freshness,
+            facts_only: Cell::new(false),
             at: Cell::new(None),
             #[cfg(feature = "_crypto")]
             fingerprint: OnceCell::new(),
@@ -173,6 +176,16 @@ impl<'a> RecallRequest<'a> {
 
     pub(super) const fn freshness(&self) -> Freshness {
         self.freshness
+    }
+
+    /// Says that others may know the token where this memory knows that it is bad.
+    pub(super) fn take_facts_only(&self) {
+        self.facts_only.set(true);
+    }
+
+    #[cfg(all(feature = "cache", feature = "_crypto"))]
+    pub(super) const fn takes_refusals(&self) -> bool {
+        !self.facts_only.get()
     }
 
     #[cfg(feature = "_crypto")]
