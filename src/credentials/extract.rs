@@ -339,6 +339,28 @@ mod tests {
     }
 
     #[test]
+    fn the_limit_holds_wherever_the_token_stands() {
+        let extractor = Extractor::new()
+            .danger_query_parameter("at")
+            .danger_cookie("at")
+            .websocket_protocol("bearer.")
+            .max_token_bytes(4);
+        let refused = Err(ErrorKind::TokenTooLong);
+        for (token, expected) in [("abcd", Ok("abcd".to_owned())), ("abcde", refused)] {
+            for (field, value) in [
+                (AUTHORIZATION, format!("Bearer {token}")),
+                (COOKIE, format!("at={token}")),
+                (SEC_WEBSOCKET_PROTOCOL, format!("bearer.{token}")),
+            ] {
+                let headers = headers(&[(field, value.as_bytes())]);
+                assert_eq!(extract(&extractor, &headers, "/"), expected, "{value}");
+            }
+            let uri = format!("/?at={token}");
+            assert_eq!(extract(&extractor, &HeaderMap::new(), &uri), expected, "{uri}");
+        }
+    }
+
+    #[test]
     fn rfc6750_5_3_nothing_but_the_header_is_read_by_default() {
         let headers =
             headers(&[(COOKIE, b"access_token=abc"), (SEC_WEBSOCKET_PROTOCOL, b"bearer.abc")]);

@@ -298,15 +298,22 @@ mod tests {
         }
         let scoped = before.clone().scope(Scope::parse("read"));
         assert_eq!(of(&scoped, missing), "Bearer realm=\"api\", scope=\"read\"");
+        assert_eq!(of(&before, missing), "Bearer realm=\"api\"");
+        // Not of a clone, which keeps nothing.
+        let scoped = scoped.scope(Scope::parse("write"));
+        assert_eq!(of(&scoped, missing), "Bearer realm=\"api\", scope=\"write\"");
         let described = before.resource_metadata("https://api.example.com/d");
         assert_eq!(
             of(&described, missing),
             "Bearer realm=\"api\", resource_metadata=\"https://api.example.com/d\""
         );
-        let proven = described.dpop(["ES256"]);
-        let values: Vec<_> = proven.headers(&missing.into(), None).collect();
-        assert_eq!(values.len(), 2);
-        assert_eq!(values[1].to_str().unwrap().matches("ES256").count(), 1, "{values:?}");
+        let mut proven = described;
+        for algorithm in ["ES256", "ES384"] {
+            proven = proven.dpop([algorithm]);
+            let values: Vec<_> = proven.headers(&missing.into(), None).collect();
+            assert_eq!(values.len(), 2);
+            assert_eq!(values[1].to_str().unwrap().matches(algorithm).count(), 1, "{values:?}");
+        }
     }
 
     #[test]

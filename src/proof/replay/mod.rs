@@ -107,7 +107,7 @@ impl Mark {
         &self.key
     }
 
-    /// The key that signed it: a digest of its thumbprint. For what is limited by client.
+    /// The key that signed it: its thumbprint, which is a digest. For what is limited by client.
     #[must_use]
     pub const fn owner(&self) -> &[u8; 32] {
         &self.owner
@@ -262,5 +262,35 @@ pub(crate) fn verdict(outcome: Outcome) -> Result<(), VerifyError> {
             Err(VerifyError::new(ErrorKind::InvalidProof).with_context("the proof was used before"))
         }
         Err(error) => Err(VerifyError::new(ErrorKind::ReplayUnavailable).with_source(error)),
+    }
+}
+
+#[cfg(all(test, feature = "dpop", feature = "_crypto"))]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+
+    /// Whatever is no thumbprint is a key of its own too.
+    #[test]
+    fn rfc9449_6_1_each_spelling_of_a_thumbprint_is_another_owner() {
+        let now = Moment::now(&SystemClock);
+        let owner = |jkt: &str| *Mark::new(jkt, "1", now, now.wall()).owner();
+        let zeros = "A".repeat(43);
+        assert_eq!(owner(&zeros), [0; 32]);
+        let mut owners = vec![owner(&zeros)];
+        for other in [
+            &format!("{zeros}="),
+            &format!("{}B", &zeros[1..]),
+            &zeros[1..],
+            &format!("{zeros}A"),
+            &format!(" {zeros}"),
+            &"A".repeat(10_000),
+            "\u{e9}",
+            "",
+        ] {
+            let owner = owner(other);
+            assert!(!owners.contains(&owner), "{other}");
+            owners.push(owner);
+        }
     }
 }

@@ -187,6 +187,38 @@ async fn rfc7515_4_a_member_that_occurs_twice_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_nests_in_a_header_and_has_no_meaning_does_no_harm() {
+    let world = World::new();
+    let jwk = world.prover.jwk().to_string();
+    let header = |jwk: &str, more: &str| {
+        format!("{{\"typ\":\"dpop+jwt\",\"alg\":\"ES256\",\"jwk\":{jwk}{more}}}")
+    };
+    let deep = format!("{}{}", "[".repeat(900), "]".repeat(900));
+    let with = |more: &str| jwk.replacen('{', &format!("{{{more},"), 1);
+    for header in [
+        header(&jwk, &format!(",\"x\":{deep}")),
+        header(&jwk, ",\"x\":{\"jwk\":{\"d\":1,\"d\":1},\"jwk\":7}"),
+        header(&with(&format!("\"z\":{deep}")), ""),
+        header(&with("\"z\":{\"d\":1,\"d\":1}"), ""),
+    ] {
+        assert_eq!(world.outcome(world.proof().raw_header(&header)).await, Ok(()), "{header}");
+    }
+    for header in [
+        header(&with("\"\\u0064\":1"), ""),
+        header(&jwk, ",\"\\u0063rit\":[\"x\"]"),
+        header(&jwk, ",\"\\u006awk\":{}"),
+        header(&jwk, ",\"x\":[}"),
+        header(&jwk, ",\"$serde_json::private::RawValue\":1"),
+        header(&with("\"$serde_json::private::RawValue\":1"), ""),
+        header(&format!("[{jwk}]"), ""),
+        header(&serde_json::Value::from(jwk.clone()).to_string(), ""),
+        header(&"[".repeat(900), ""),
+    ] {
+        assert_eq!(world.outcome(world.proof().raw_header(&header)).await, BAD, "{header}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn rfc9449_4_3_htm_is_the_method_in_its_case() {
     let world = World::new();
     for htm in ["POST", "get", "Get", "GET ", "HEAD", "*", "GETGET"] {

@@ -213,6 +213,30 @@ fn rfc8725_3_12_what_is_something_else_by_its_claims_is_refused() {
     }
 }
 
+/// Y5
+#[test]
+fn rfc8725_3_12_the_order_of_claims_does_not_make_another_kind() {
+    let key = key(Algorithm::ES256);
+    let header = with(header_of(&key), "typ", "JWT").to_string();
+    for (mut members, kind) in [
+        ([r#""token_introspection":{}"#, r#""events":{}"#], Some(TokenKind::SecurityEvent)),
+        ([r#""typ":"ID""#, r#""token_type":"refresh_token""#], Some(TokenKind::Id)),
+        ([r#""typ":"Logout""#, r#""token_use":"id""#], Some(TokenKind::Logout)),
+        ([r#""token_use":"access""#, r#""token_type":"refresh""#], Some(TokenKind::Refresh)),
+        ([r#""nonce":"n""#, r#""scp":["read"]"#], None),
+        ([r#""nonce":"n""#, r#""token_use":"access""#], None),
+        ([r#""nonce":"n""#, r#""token_use":"other""#], Some(TokenKind::Id)),
+        ([r#""at_hash":"x""#, r#""token_type":"Bearer""#], Some(TokenKind::Id)),
+    ] {
+        for _ in 0..2 {
+            let token = sign_text(&key, &header, text_with(&members.join(",")));
+            let refused = kind.map_or(Ok(()), |kind| Err(ErrorKind::WrongTokenKind(kind)));
+            assert_eq!(verify(&generic(), &token).map(drop), refused, "{members:?}");
+            members.reverse();
+        }
+    }
+}
+
 /// Y5: the ID token of OpenID Connect Core §2, and access tokens that look a little like one.
 #[test]
 fn oidc_core_2_an_id_token_is_no_access_token() {
@@ -228,7 +252,10 @@ fn oidc_core_2_an_id_token_is_no_access_token() {
     // One server leaves `nonce` in its access tokens, which it marks otherwise.
     let marked = with(id_token.clone(), "typ", "Bearer");
     accepts(&generic(), &key.sign(&header, &marked).unwrap());
-    accepts(&generic(), &key.sign(&header_of(&key), &id_token).unwrap());
+    let hashed = with(id_token.clone(), "at_hash", "x");
+    for access_token in [&id_token, &hashed] {
+        accepts(&generic(), &key.sign(&header_of(&key), access_token).unwrap());
+    }
     // Under RFC 9068 the type alone decides.
     let other = ErrorKind::WrongTokenKind(TokenKind::Other);
     refuses(&verifier(), &key.sign(&header, &id_token).unwrap(), other);
