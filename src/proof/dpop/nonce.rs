@@ -214,14 +214,19 @@ mod tests {
 
     #[test]
     fn keys_of_rotations_long_past_are_not_kept() {
-        let nonces = nonces(7);
+        let (nonces, other) = (nonces(7), nonces(8));
         for rotation in 100..200 {
             let nonce = make(&nonces, rotation * 60);
             assert!(nonces.read(&nonce, at(rotation * 60)).is_some());
             assert!(nonces.read(&nonce, at(rotation * 60)).is_some(), "with the key that is kept");
+            let before = make(&nonces, rotation * 60 - 1);
+            assert!(nonces.read(&before, at(rotation * 60)).is_some(), "with another");
+            let foreign = make(&other, rotation * 60);
+            assert_eq!(nonces.read(&foreign, at(rotation * 60)), None);
         }
         assert_eq!(nonces.recent.read().unwrap().len(), RECENT);
         let other = nonces.clone().with_secret(NonceSecret::new(&[8; 32]).unwrap());
+        assert_eq!(other.recent.read().unwrap().len(), 0);
         assert_eq!(other.read(&make(&nonces, 199 * 60), at(199 * 60)), None);
     }
 
