@@ -18,6 +18,39 @@ const MIN_RSA_BITS: usize = 2048;
 /// The longest RSA exponent in bits: what both backends take. 65537 has 17.
 const MAX_EXPONENT_BITS: usize = 33;
 
+/// `y` of the points whose order divides eight, little-endian: -1, 0, 1 and two of order eight, and what
+/// reads as 0 and 1 modulo the prime.
+const SMALL_ORDER: [[u8; 32]; 7] = [
+    near_the_prime(0xec),
+    [0; 32],
+    one(),
+    near_the_prime(0xed),
+    near_the_prime(0xee),
+    [
+        0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98,
+        0xf0, 0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53,
+        0xfc, 0x05,
+    ],
+    [
+        0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67,
+        0x0f, 0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac,
+        0x03, 0x7a,
+    ],
+];
+
+const fn one() -> [u8; 32] {
+    let mut y = [0; 32];
+    y[0] = 1;
+    y
+}
+
+/// What differs from 2^255 - 19 in the lowest byte only, which is 0xed there.
+const fn near_the_prime(first: u8) -> [u8; 32] {
+    let mut y = [0xff; 32];
+    (y[0], y[31]) = (first, 0x7f);
+    y
+}
+
 /// A public key, of a form and size that is accepted.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum PublicKey {
@@ -79,8 +112,14 @@ impl PublicKey {
         }
     }
 
+    /// A key on Ed25519, of a point that is not one of the few of small order: anyone can sign for those
+    /// (RFC 8032 does not refuse them, and nor do the backends).
     pub(crate) fn ed25519(x: &[u8]) -> Result<Self, KeyError> {
-        x.try_into().map(|x| Self::Ed25519 { x }).map_err(|_| KeyError::Malformed)
+        let x: [u8; 32] = x.try_into().map_err(|_| KeyError::Malformed)?;
+        // The sign of the other coordinate does not matter.
+        let mut y = x;
+        y[31] &= 0x7f;
+        if SMALL_ORDER.contains(&y) { Err(KeyError::Unsupported) } else { Ok(Self::Ed25519 { x }) }
     }
 
     /// An RSA key from an `RSAPublicKey` (RFC 8017 §A.1.1).

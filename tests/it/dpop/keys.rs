@@ -228,3 +228,45 @@ fn thumbprint(jwk: &Value) -> String {
     let now = tower_introspect::clock::Moment::now(&tower_introspect::clock::SystemClock);
     URL_SAFE_NO_PAD.encode(tower_introspect::proof::Mark::new(&text, "", now, now.wall()).owner())
 }
+
+/// For a point of small order there are signatures that fit many messages, made without any private key.
+#[tokio::test(start_paused = true)]
+async fn a_point_of_small_order_is_no_key_though_a_token_is_bound_to_it() {
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+    let world = World::new();
+    let point = |first, middle, last| {
+        let mut x = [middle; 32];
+        (x[0], x[31]) = (first, last);
+        x
+    };
+    let eighth = URL_SAFE_NO_PAD.decode("JuiVj8KyJ7BFw_SJ8u-Y8NXfrAXTxjM5sTgCiG1T_AU").unwrap();
+    let mut points = vec![
+        point(0, 0, 0),
+        point(1, 0, 0),
+        point(0xec, 0xff, 0x7f),
+        point(0xed, 0xff, 0x7f),
+        point(0xee, 0xff, 0x7f),
+        eighth.clone().try_into().unwrap(),
+        // The other of order eight is the prime less this one.
+        std::array::from_fn(|at| point(0xed, 0xff, 0x7f)[at] - eighth[at]),
+    ];
+    points.extend(points.clone().into_iter().map(|mut x| {
+        x[31] |= 0x80;
+        x
+    }));
+    let mut signature = [0; 64];
+    signature[0] = 1;
+    for x in points {
+        let jwk = json!({"kty": "OKP", "crv": "Ed25519", "x": URL_SAFE_NO_PAD.encode(x)});
+        let cnf = json!({"jkt": thumbprint(&jwk)});
+        let token = world.server.jwt().audience(AUDIENCE).claim("cnf", cnf).mint();
+        // One of eight messages fits, for the points of order eight.
+        for attempt in 0..64 {
+            let proof = world.prover.proof("GET", URL).for_token(&token).claim("x", attempt);
+            let proof = proof.header("jwk", jwk.clone()).header("alg", "EdDSA").mint();
+            let (signed, _) = proof.rsplit_once('.').unwrap();
+            let proof = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature));
+            assert_eq!(presented(&world, &token, &proof).await, BAD, "{x:?}");
+        }
+    }
+}
