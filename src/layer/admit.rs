@@ -225,7 +225,7 @@ impl<V, R> IntrospectLayer<V, R> {
         let token = admission.token();
         telemetry::admitted(token.method().as_str(), token.decision_age());
         let nonce = admission.leave_with(request.extensions_mut());
-        self.cover_credentials(request);
+        self.cover_credentials(Some(presentation.scheme), request);
         let rest = Final { private: presentation.origin == Origin::Query, nonce, varies_by };
         Ok(Closing(rest.is_needed().then(|| Box::new(rest))))
     }
@@ -235,7 +235,7 @@ impl<V, R> IntrospectLayer<V, R> {
         let challenge = Arc::clone(self.policy.challenges());
         request.extensions_mut().insert(Anonymous::new(challenge));
         telemetry::anonymous();
-        self.cover_credentials(request);
+        self.cover_credentials(None, request);
     }
 
     pub(super) fn refuse<ReqB, ResB>(
@@ -255,17 +255,29 @@ impl<V, R> IntrospectLayer<V, R> {
         respond::refuse(&*self.responder, &refusal)
     }
 
-    /// What is not to be seen below is removed, or at least not shown.
-    fn cover_credentials<B>(&self, request: &mut Request<B>) {
+    /// What is not to be seen below is removed, or at least not shown: whatever logs headers there shows
+    /// `Sensitive` instead. `None`: nobody has looked at what there is.
+    fn cover_credentials<B>(&self, scheme: Option<Scheme>, request: &mut Request<B>) {
         self.policy.proofs().strip(request);
         let headers = request.headers_mut();
-        for name in [AUTHORIZATION, DPOP] {
-            if self.settings.remove_credentials {
-                headers.remove(name);
-            } else if let Some(value) = headers.get_mut(name) {
-                // Whatever logs headers below this layer shows `Sensitive` instead.
-                value.set_sensitive(true);
-            }
+        if self.settings.remove_credentials {
+            headers.remove(AUTHORIZATION);
+            headers.remove(DPOP);
+            return;
+        }
+        let Some(scheme) = scheme else {
+            let fields =
+                headers.iter_mut().filter(|(name, _)| [AUTHORIZATION, DPOP].contains(name));
+            return fields.for_each(|(_, value)| value.set_sensitive(true));
+        };
+        // Of each there is one at most, and a proof beside a bearer token proves nothing.
+        if let Some(value) = headers.get_mut(AUTHORIZATION) {
+            value.set_sensitive(true);
+        }
+        if scheme == Scheme::Dpop
+            && let Some(value) = headers.get_mut(DPOP)
+        {
+            value.set_sensitive(true);
         }
     }
 }

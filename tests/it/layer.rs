@@ -190,6 +190,26 @@ async fn the_authorization_header_is_sensitive_below_and_can_be_removed() {
     assert_eq!(service.oneshot(with_token()).await.unwrap().body(), &None);
 }
 
+/// Where nobody looks at them, there may be any number.
+#[tokio::test]
+async fn all_credentials_of_an_exempt_request_are_sensitive() {
+    let exempt = layer(AtOnce::alice()).exempt(|_| true);
+    let service = exempt.layer(service_fn(async |request: Request<Bytes>| {
+        let shown = request.headers().iter().filter(|(_, value)| !value.is_sensitive());
+        let names: Vec<_> = shown.map(|(name, _)| name.to_string()).collect();
+        Ok::<_, Infallible>(Response::new(names))
+    }));
+    let request = Request::get("/")
+        .header("authorization", "Bearer abc")
+        .header("authorization", "Bearer abd")
+        .header("dpop", "a.b.c")
+        .header("dpop", "a.b.d")
+        .header("x-other", "shown")
+        .body(Bytes::new())
+        .unwrap();
+    assert_eq!(service.oneshot(request).await.unwrap().body(), &["x-other"]);
+}
+
 #[tokio::test]
 async fn rfc6750_2_3_response_to_a_query_token_is_private() {
     let by_query =
