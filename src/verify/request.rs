@@ -1,5 +1,3 @@
-#[cfg(feature = "_crypto")]
-use std::cell::OnceCell;
 use std::{cell::Cell, fmt, time::Duration};
 
 use super::{PeerKey, budget::Turn};
@@ -153,7 +151,7 @@ pub struct RecallRequest<'a> {
     at: Cell<Option<Reading>>,
     /// Taken when it is first asked for, and handed on.
     #[cfg(feature = "_crypto")]
-    fingerprint: OnceCell<Fingerprint>,
+    fingerprint: Cell<Option<Fingerprint>>,
 }
 
 impl<'a> RecallRequest<'a> {
@@ -165,7 +163,7 @@ impl<'a> RecallRequest<'a> {
             facts_only: Cell::new(false),
             at: Cell::new(None),
             #[cfg(feature = "_crypto")]
-            fingerprint: OnceCell::new(),
+            fingerprint: Cell::new(None),
         }
     }
 
@@ -190,9 +188,12 @@ impl<'a> RecallRequest<'a> {
 
     #[cfg(feature = "_crypto")]
     #[inline]
-    pub(super) fn fingerprint(&self) -> &Fingerprint {
-        self.fingerprint
-            .get_or_init(|| Fingerprint::from_digest(crypto::sha256(self.found.secret_bytes())))
+    pub(super) fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint.get().unwrap_or_else(|| {
+            let fingerprint = Fingerprint::from_digest(crypto::sha256(self.found.secret_bytes()));
+            self.fingerprint.set(Some(fingerprint));
+            fingerprint
+        })
     }
 
     /// Reads the clocks, for who asked and whatever comes right after.

@@ -202,7 +202,7 @@ impl Verifier for Route {
 
     fn recall(&self, request: &RecallRequest<'_>) -> Option<Outcome> {
         #[cfg(all(feature = "cache", feature = "_crypto"))]
-        if let Some(entry) = self.seen(|| *request.fingerprint()) {
+        if let Some(entry) = self.seen(|| request.fingerprint()) {
             return entry.for_jwt(request.freshness())?.recall(request);
         }
         let token = request.found().secret_bytes();

@@ -156,12 +156,12 @@ where
 
     fn recall(&self, request: &RecallRequest<'_>) -> Option<Outcome> {
         let (inner, token, wanted) = (&self.0, request.fingerprint(), request.freshness());
-        let Some(entry) = inner.store.facts(token) else {
+        let Some(entry) = inner.store.facts(&token) else {
             if !request.takes_refusals() {
                 return None;
             }
             let now = request.read(&*inner.settings.clock);
-            let error = inner.refusal(token, wanted, now)?;
+            let error = inner.refusal(&token, wanted, now)?;
             inner.counters.negative_hits.add_one();
             return Some(Err(error));
         };
