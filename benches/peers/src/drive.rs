@@ -7,8 +7,7 @@ use std::{
     future::Future,
     hint::black_box,
     marker::PhantomData,
-    pin::{Pin, pin},
-    task::{Context, Poll, Waker},
+    pin::Pin,
     time::{Duration, Instant},
 };
 
@@ -30,6 +29,7 @@ pub trait Drive: Send {
     fn time(&mut self, runtime: &Runtime, batch: &[Credentials], expected: StatusCode) -> Duration;
 
     /// The allocations of one request. `None` if it is not answered at once.
+    #[cfg(feature = "count")]
     fn allocations(&mut self, credentials: &Credentials) -> Option<u64>;
 
     /// Sends one request.
@@ -76,7 +76,13 @@ where
         })
     }
 
+    #[cfg(feature = "count")]
     fn allocations(&mut self, credentials: &Credentials) -> Option<u64> {
+        use std::{
+            pin::pin,
+            task::{Context, Poll, Waker},
+        };
+
         let mut request = Some(request(credentials));
         let mut answered = false;
         let counted = allocation_counter::measure(|| {

@@ -2,10 +2,13 @@
 //!
 //! The README beside this tells who they are and what is fair about it.
 
+#![cfg_attr(feature = "count", allow(dead_code, reason = "for the other executable"))]
+
 mod authority;
 mod backend;
 mod checks;
 mod contenders;
+mod counted;
 mod drive;
 mod load;
 mod measure;
@@ -34,9 +37,10 @@ fn main() {
         .expect("the system has threads for a runtime");
     let mut report = Report::default();
     let authority = runtime.block_on(Authority::start());
-    let parts: [(&str, Part); 7] = [
+    let parts: [(&str, Part); 8] = [
         ("checks", checks::checks),
         ("hit", speed::hit),
+        ("allocations", counted::allocations),
         ("crowd", speed::crowd),
         ("cold", speed::cold),
         ("refusals", speed::refusals),

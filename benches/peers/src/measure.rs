@@ -56,17 +56,6 @@ pub fn interleave(lanes: &mut [Lane<'_>], rounds: usize) -> Vec<f64> {
     samples.iter_mut().map(|samples| median(samples)).collect()
 }
 
-/// The allocations of one request, where it is answered at once.
-pub fn allocations(
-    runtime: &Runtime,
-    contender: &mut Contender,
-    credentials: &Credentials,
-) -> Option<u64> {
-    let _within = runtime.enter();
-    // Now and then a table grows or a queue is emptied; that is no part of the request.
-    (0..9).map(|_| contender.allocations(credentials)).min()?
-}
-
 fn warm_up(rounds: usize) -> usize {
     rounds / 10 + 2
 }

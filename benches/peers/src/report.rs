@@ -21,6 +21,11 @@ impl Report {
         self.figures.push(format!("figure {name} {value} {unit}"));
     }
 
+    /// Keeps a line as it is.
+    pub fn line(&mut self, line: &str) {
+        self.figures.push(line.to_owned());
+    }
+
     /// Keeps who could not be measured, and at what.
     pub fn skip(&mut self, row: &str, skipped: &Skipped) {
         self.skipped.push(format!("skipped {}: {} ({row})", skipped.name, skipped.reason));

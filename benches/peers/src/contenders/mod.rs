@@ -92,6 +92,7 @@ impl Contender {
         self.drive.time(runtime, batch, expected)
     }
 
+    #[cfg(feature = "count")]
     pub fn allocations(&mut self, credentials: &Credentials) -> Option<u64> {
         self.backend.select();
         self.drive.allocations(credentials)

@@ -11,7 +11,6 @@ use crate::{
         Contender, Skipped, US, US_OPAQUE, floor, floor_around, of_jwts, of_opaque, us_around,
     },
     drive::Credentials,
-    measure::allocations,
     report::{Report, nanos, table},
 };
 
@@ -36,29 +35,18 @@ fn close(runtime: &Runtime, authority: &Authority, jwt: &Credentials, report: &m
     let mut asked = contenders.map(|contender| same(contender, jwt));
     let mut bare = bare(&asked[0].batch);
     let (base, added, _) = added(runtime, &mut bare, &mut asked, None, CLOSE);
-    let counts = counts(runtime, &mut bare[0], &mut asked, jwt);
 
-    let rows = (0..asked.len()).map(|at| {
-        let name = asked[at].contender.name.to_owned();
-        [name, nanos(added[at]), counts[at].map_or_else(String::new, |count| count.to_string())]
-    });
-    let rows: Vec<_> = rows.collect();
+    let rows = asked.iter().zip(&added);
+    let rows: Vec<_> =
+        rows.map(|(asked, added)| [asked.contender.name.to_owned(), nanos(*added)]).collect();
     let title = format!("hit against the floor, over a bare router of {}", nanos(base));
-    table(&title, ["", "added", "allocations"], &rows);
+    table(&title, ["", "added"], &rows);
 
     let [floor, us, floor_around, us_around] = added[..] else { unreachable!("there are four") };
     report.figure("hit_over_floor", us / floor, "ratio");
     report.figure("hit_over_floor_around_router", us_around / floor_around, "ratio");
     report.figure("hit_added", us, "ns");
     report.figure("hit_floor_added", floor, "ns");
-    for (name, at) in [("hit_allocations", 1), ("hit_allocations_around_router", 3)] {
-        if let Some(count) = counts[at] {
-            report.count(name, count, "allocations");
-        }
-    }
-    if let Some(count) = counts[0] {
-        report.count("hit_floor_allocations", count, "allocations");
-    }
 }
 
 /// Everyone.
@@ -80,7 +68,6 @@ fn all(
     asked.extend(opaques.into_iter().map(|contender| same(contender, opaque)));
     let mut bare = bare(&asked[0].batch);
     let (base, added, _) = added(runtime, &mut bare, &mut asked, None, ROUNDS);
-    let counts = counts(runtime, &mut bare[0], &mut asked, jwt);
 
     // Tokens of one kind are compared: a JWT is longer, and takes longer to digest.
     let us = |of: &Asked| {
@@ -91,9 +78,8 @@ fn all(
         .map(|at| {
             let contender = &asked[at].contender;
             let remembers = if contender.remembers { "yes" } else { "no" };
-            let count = counts[at].map_or_else(|| "?".to_owned(), |count| count.to_string());
             let times = format!("{:.2}", added[at] / us(&asked[at]));
-            [contender.name.to_owned(), remembers.to_owned(), nanos(added[at]), times, count]
+            [contender.name.to_owned(), remembers.to_owned(), nanos(added[at]), times]
         })
         .collect();
     let title = format!(
@@ -102,7 +88,7 @@ fn all(
         size(opaque),
         nanos(base)
     );
-    table(&title, ["", "remembers", "added", "x us", "allocations"], &rows);
+    table(&title, ["", "remembers", "added", "x us"], &rows);
 
     let peers = asked.iter().zip(&added).filter(|(asked, _)| !asked.contender.is_us());
     let best = peers.map(|(asked, added)| added / us(asked)).min_by(f64::total_cmp);
@@ -116,22 +102,6 @@ fn all(
 
 fn same(contender: Contender, credentials: &Credentials) -> Asked {
     Asked::new(contender, vec![credentials.clone(); BATCH], StatusCode::OK)
-}
-
-/// Allocations over those of the bare router.
-fn counts(
-    runtime: &Runtime,
-    bare: &mut Asked,
-    asked: &mut [Asked],
-    credentials: &Credentials,
-) -> Vec<Option<i64>> {
-    let own = allocations(runtime, &mut bare.contender, credentials);
-    let own = own.expect("a bare router answers at once");
-    let over = |asked: &mut Asked| {
-        let count = allocations(runtime, &mut asked.contender, &asked.batch[0])?;
-        Some(count as i64 - own as i64)
-    };
-    asked.iter_mut().map(over).collect()
 }
 
 fn size(credentials: &Credentials) -> usize {
