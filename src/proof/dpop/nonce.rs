@@ -153,27 +153,32 @@ impl Nonces {
         if epoch < current - 1 {
             return None;
         }
-        // All of the tag is compared, in constant time.
-        let key = self.verifier(epoch)?;
         let until = UnixTime::from_secs(epoch.saturating_add(2).saturating_mul(self.rotation));
-        key.verify(made, tag).then_some(Known { until, is_aging: epoch < current })
+        self.recognises(epoch, made, tag)?.then_some(Known { until, is_aging: epoch < current })
     }
 
-    /// What recognises the nonces of a rotation.
-    fn verifier(&self, epoch: i64) -> Option<Arc<Verifier>> {
-        let of_epoch = |(one, _): &&Key| *one == epoch;
+    /// Whether the tag was made in this rotation. All of it is compared, in constant time.
+    fn recognises(&self, epoch: i64, made: &[u8], tag: &[u8]) -> Option<bool> {
+        let is_of_epoch = |(one, _): &&Key| *one == epoch;
         let recent = self.recent.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, verifier)) = recent.iter().find(of_epoch) {
-            return Some(Arc::clone(verifier));
-        }
+        let known = recent.iter().find(is_of_epoch).map(|(_, key)| Arc::clone(key));
         drop(recent);
-        let verifier = Arc::new(Verifier::secret(Algorithm::HS256, &self.secret.of(epoch)?)?);
-        let mut recent = self.recent.write().unwrap_or_else(PoisonError::into_inner);
-        if recent.len() >= RECENT {
-            recent.remove(0);
+        if let Some(key) = known {
+            return Some(key.verify(made, tag));
         }
-        recent.push((epoch, Arc::clone(&verifier)));
-        Some(verifier)
+        let key = Arc::new(Verifier::secret(Algorithm::HS256, &self.secret.of(epoch)?)?);
+        let is_ours = key.verify(made, tag);
+        // What somebody made up must not push out the keys that are in use.
+        if is_ours {
+            let mut recent = self.recent.write().unwrap_or_else(PoisonError::into_inner);
+            if recent.iter().all(|(one, _)| *one != epoch) {
+                if recent.len() >= RECENT {
+                    recent.remove(0);
+                }
+                recent.push((epoch, key));
+            }
+        }
+        Some(is_ours)
     }
 
     fn epoch(&self, seconds: i64) -> i64 {
@@ -228,6 +233,20 @@ mod tests {
         let other = nonces.clone().with_secret(NonceSecret::new(&[8; 32]).unwrap());
         assert_eq!(other.recent.read().unwrap().len(), 0);
         assert_eq!(other.read(&make(&nonces, 199 * 60), at(199 * 60)), None);
+    }
+
+    #[test]
+    fn nonces_that_are_made_up_push_out_no_key() {
+        let (nonces, other) = (nonces(7), nonces(8));
+        let nonces = nonces.with_rotation(Duration::from_secs(10));
+        assert!(nonces.read(&make(&nonces, 6000), at(6000)).is_some());
+        for ahead in 0..=6 {
+            let foreign = make(&other, 6000 + 10 * ahead);
+            assert_eq!(nonces.read(&foreign, at(6000)), None);
+        }
+        let kept: Vec<i64> =
+            nonces.recent.read().unwrap().iter().map(|(epoch, _)| *epoch).collect();
+        assert_eq!(kept, [600]);
     }
 
     #[test]
