@@ -18,12 +18,13 @@ use http::{Request, Response, StatusCode};
 use tower::{Layer as _, Service as _, service_fn};
 use tower_introspect::{
     IntrospectLayer, Policy,
+    cache::{Cache, CacheLayer},
     claims::Claims,
     clock::{Moment, SystemClock},
     jwt::{Algorithm, SigningKey},
     proof::{Dpop, MemoryReplay},
     test_util::Prover,
-    verify::{ActiveToken, Cache, CacheLayer, Method, Outcome, Verifier, VerifyRequest, Verifying},
+    verify::{ActiveToken, Method, Outcome, Verifier, VerifyRequest, Verifying},
 };
 
 const RSA: &[u8] = include_bytes!("../tests/it/keys/rsa.pem");

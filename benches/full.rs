@@ -14,9 +14,10 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use tower::Layer;
 use tower_introspect::{
     ErrorKind,
+    cache::CacheLayer,
     claims::Claims,
     clock::{Moment, SystemClock},
-    verify::{ActiveToken, CacheLayer, Method, Outcome, Verifier, VerifyRequest, Verifying},
+    verify::{ActiveToken, Method, Outcome, Verifier, VerifyRequest, Verifying},
 };
 
 use self::support::{ISSUER, answer, at_once, junk, opaque, question};

@@ -23,9 +23,9 @@ use tower::{Service, service_fn};
 use tower_introspect::{
     ClientAuth, Issuer, ResourceServer,
     credentials::Token,
-    http::HttpTransport,
     jwt::{KeySet, SigningKey},
     resource_server::ResourceServerBuilder,
+    transport::HttpTransport,
     verify::{Outcome, Verifier, VerifyRequest},
 };
 

@@ -43,9 +43,9 @@ use http::request::Parts;
 use serde::de::DeserializeOwned;
 
 use crate::{
-    claims::assert_scopes,
-    error::{ErrorKind, VerifyError},
-    policy::{Identity, VerifiedToken, challenge_of, completed, scheme_of, token_of},
+    claims::scope::assert_scopes,
+    error::{kind::ErrorKind, refusal::VerifyError},
+    policy::verified::{Identity, VerifiedToken, challenge_of, completed, scheme_of, token_of},
     respond::{self, Auto, Refusal, RequestHead, Respond},
 };
 

@@ -11,7 +11,11 @@ use pkcs8::{
 };
 use serde_json::{Value, json};
 
-use crate::jose::{Algorithm, BASE64URL, KeyType, crypto};
+use crate::jose::{
+    BASE64URL,
+    algorithm::{Algorithm, KeyType},
+    crypto,
+};
 pub use crate::resource_server::config::inspect::{ClientSettings, IssuerSettings, Settings};
 
 /// The SHA-256 digest of `data`.

@@ -98,12 +98,21 @@
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 pub mod axum;
+#[cfg(all(feature = "cache", feature = "_crypto"))]
+#[cfg_attr(docsrs, doc(cfg(feature = "cache")))]
+pub mod cache;
+#[cfg(feature = "checks")]
+#[doc(hidden)]
+pub mod checks;
+#[cfg(not(feature = "checks"))]
+#[allow(dead_code, unreachable_pub, unused_imports, reason = "nothing records them")]
+mod checks;
 pub mod claims;
 pub mod clock;
 pub mod credentials;
 mod error;
-pub mod http;
-#[cfg(feature = "cli")]
+mod field_names;
+#[cfg(feature = "checks")]
 #[doc(hidden)]
 pub mod inspect;
 #[cfg(feature = "introspection")]
@@ -117,10 +126,13 @@ pub mod jwt;
 pub mod layer;
 pub mod policy;
 pub mod proof;
+mod refresh;
 pub mod require;
 #[cfg(any(feature = "introspection", all(feature = "jwt", feature = "_crypto")))]
 pub mod resource_server;
 pub mod respond;
+pub mod revocation;
+pub mod route;
 mod telemetry;
 #[cfg(all(feature = "test-util", feature = "_crypto"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
@@ -128,12 +140,8 @@ pub mod test_util;
 #[cfg(feature = "tonic")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
 pub mod tonic;
-#[cfg(feature = "_trace")]
-#[doc(hidden)]
-pub mod trace;
-#[cfg(not(feature = "_trace"))]
-#[allow(dead_code, unreachable_pub, unused_imports, reason = "nobody listens")]
-mod trace;
+pub mod transport;
+pub mod upstream;
 pub mod verify;
 
 #[cfg(feature = "introspection")]

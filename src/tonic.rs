@@ -40,17 +40,21 @@ use serde::de::DeserializeOwned;
 use tonic::{Request, Status, metadata::MetadataMap, server::NamedService, service::Interceptor};
 
 use crate::{
-    credentials::{Extractor, Scheme},
-    error::{ErrorKind, VerifyError},
-    layer::Introspect,
+    credentials::{Scheme, extract::Extractor},
+    error::{kind::ErrorKind, refusal::VerifyError},
+    layer::service::Introspect,
     policy::{
-        Identity, Policy, Requirement, VerifiedToken, challenge_of, completed, met, scheme_of,
-        strip_identity, token_of,
+        Policy,
+        requirement::Requirement,
+        verified::{
+            Identity, VerifiedToken, challenge_of, completed, met, scheme_of, strip_identity,
+            token_of,
+        },
     },
-    require::Require,
-    respond::{self, Challenge, Refusal, RequestHead},
+    require::service::Require,
+    respond::{self, Refusal, RequestHead, challenge::Challenge},
     telemetry,
-    verify::{Verifier, VerifyRequest},
+    verify::{Verifier, request::VerifyRequest},
 };
 
 impl<S: NamedService, V, R> NamedService for Introspect<S, V, R> {
@@ -279,7 +283,7 @@ fn status(
     if let Some(scheme) = scheme {
         refusal = refusal.presented_under(scheme);
     }
-    respond::report(&refusal);
+    respond::hook::report(&refusal);
     let rendered: http::Response<()> = refusal.grpc();
     // Which of the fields are metadata, tonic knows best; these two are none.
     let mut fields = rendered.into_parts().0.headers;

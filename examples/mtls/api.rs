@@ -5,8 +5,8 @@ use std::{error::Error, path::Path};
 use axum::{Router, body::Body, extract::ConnectInfo, routing::get};
 use tower_introspect::{
     ClientAuth, ConfigError, Issuer, ResourceServer, VerifiedToken,
-    http::{HttpTransport, RenewedTransport, ReqwestTransport},
     proof::Mtls,
+    transport::{HttpTransport, RenewedTransport, ReqwestTransport},
 };
 
 use crate::tls::Connection;

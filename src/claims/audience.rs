@@ -4,7 +4,10 @@ use serde_json::value::RawValue;
 
 use super::{
     json,
-    text::{Piece, Span, Text},
+    text::{
+        Text,
+        piece::{Piece, Span},
+    },
 };
 
 /// The parties a token is meant for.

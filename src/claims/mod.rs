@@ -18,13 +18,13 @@
 
 mod actor;
 mod audience;
-mod confirmation;
-mod details;
+pub(crate) mod confirmation;
+pub(crate) mod details;
 pub(crate) mod json;
 mod narrow;
 mod parsed;
-mod path;
-mod scope;
+pub(crate) mod path;
+pub(crate) mod scope;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -34,6 +34,7 @@ use std::{borrow::Cow, error::Error, fmt, sync::Arc};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
+use self::path::NoObject;
 #[doc(hidden)]
 pub use self::scope::assert_scopes;
 pub use self::{
@@ -42,9 +43,8 @@ pub use self::{
 };
 use self::{
     json::{NotStrict, Object, WrongType},
-    text::{Draft, Mark, Span, Text},
+    text::{Draft, Mark, Text, piece::Span},
 };
-pub(crate) use self::{path::NoObject, scope::is_scope_token};
 use crate::clock::UnixTime;
 
 /// Longer texts are refused: places in them are counted in 32 bits.

@@ -1,8 +1,9 @@
 //! What is left of claims after a later word about the same token.
 
 use super::{
-    Claims, Scope,
-    text::{Span, Text},
+    Claims,
+    scope::Scope,
+    text::{Text, piece::Span},
 };
 
 impl Claims {

@@ -2,7 +2,10 @@
 
 use std::{borrow::Cow, fmt};
 
-use super::text::{Piece, Span, Text};
+use super::text::{
+    Text,
+    piece::{Piece, Span},
+};
 
 /// A set of scope values, in the order they were given.
 ///

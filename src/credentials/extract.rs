@@ -8,10 +8,11 @@ use http::{
 };
 
 use super::{
-    Found, Origin, Scheme, Token, found,
+    Origin, Scheme, Token,
+    found::{self, Found},
     grammar::{is_http_token, percent_decode},
 };
-use crate::error::{ErrorKind, VerifyError};
+use crate::error::{kind::ErrorKind, refusal::VerifyError};
 
 /// The longest token taken, unless configured.
 const DEFAULT_LIMIT: usize = 8 * 1024;

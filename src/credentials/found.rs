@@ -4,8 +4,8 @@ use http::HeaderValue;
 
 use super::{Origin, Scheme, Token, grammar::is_b64token};
 use crate::{
-    error::{ErrorKind, VerifyError},
-    trace::{Check, Detail, step},
+    checks::{Detail, check::Check, step},
+    error::{kind::ErrorKind, refusal::VerifyError},
 };
 
 /// What stands where the token of a request should: no longer than a token may be, and nothing more

@@ -16,8 +16,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod extract;
-mod found;
+pub(crate) mod extract;
+pub(crate) mod found;
 mod grammar;
 
 #[cfg(feature = "_crypto")]
@@ -31,7 +31,6 @@ use std::{
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 
 pub use self::extract::Extractor;
-pub(crate) use self::found::{Found, usable};
 
 /// The authentication scheme a token was presented under.
 // A word, so that a `VerifiedToken` is made of nothing but words. Each request moves one, and moving the

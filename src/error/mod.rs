@@ -12,13 +12,12 @@
 //! assert_eq!(VerifyError::new(ErrorKind::Unavailable).blame(), Blame::AuthorizationServer);
 //! ```
 
-mod config;
-mod kind;
-mod refusal;
+pub(crate) mod config;
+pub(crate) mod kind;
+pub(crate) mod refusal;
 
 use std::error::Error;
 
-pub(crate) use self::refusal::StepUp;
 pub use self::{
     config::ConfigError,
     kind::{Blame, ErrorKind, TokenKind},

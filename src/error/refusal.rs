@@ -2,7 +2,10 @@ use std::{borrow::Cow, error::Error, fmt, sync::Arc, time::Duration};
 
 use http::HeaderValue;
 
-use super::{Blame, BoxError, ErrorKind};
+use super::{
+    BoxError,
+    kind::{Blame, ErrorKind},
+};
 
 /// What a step-up challenge asks for (RFC 9470 §3).
 #[derive(Clone, Debug)]

@@ -9,8 +9,8 @@ use serde_json::json;
 use super::form::Form;
 use crate::{
     clock::UnixTime,
-    error::{BoxError, ConfigError, ErrorKind, VerifyError},
-    jose::{Algorithm, KeyError, SigningKey, crypto},
+    error::{BoxError, config::ConfigError, kind::ErrorKind, refusal::VerifyError},
+    jose::{algorithm::Algorithm, crypto, error::KeyError, signing::SigningKey},
 };
 
 /// Long enough for a slow network and clocks that differ a little; it is used at once.

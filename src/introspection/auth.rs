@@ -8,12 +8,12 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::assertion::Assertion;
 use super::form::{self, Form};
 #[cfg(all(feature = "jwt", feature = "_crypto"))]
-use crate::jose::SigningKey;
+use crate::jose::signing::SigningKey;
 use crate::{
     clock::UnixTime,
     credentials::Token,
-    error::{ConfigError, ErrorKind, VerifyError},
-    http::discovery::AuthMethods,
+    error::{config::ConfigError, kind::ErrorKind, refusal::VerifyError},
+    transport::discovery::methods::AuthMethods,
 };
 
 /// How this service authenticates to the introspection endpoint (RFC 7662 §2.1).

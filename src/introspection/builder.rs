@@ -11,9 +11,9 @@ use super::{
 };
 use crate::{
     clock::{Clock, SystemClock},
-    error::ConfigError,
-    http::{Endpoint, HttpTransport, discovery::Discovery, upstream::Upstream},
+    error::config::ConfigError,
     telemetry::{self, Called},
+    transport::{HttpTransport, discovery::Discovery, endpoint::Endpoint, upstream::Upstream},
 };
 
 /// How long a client is kept waiting for the authorization server.

@@ -13,18 +13,23 @@ use tower::retry::budget::{Budget as _, TpsBudget};
 use super::signed::{self, Opener};
 use super::{auth::ClientAuth, form::Form, response};
 use crate::{
+    checks::{Detail, check::Check, seen, step},
     claims::Claims,
     clock::{Clock, Moment},
     credentials::Token,
-    error::{ErrorKind, VerifyError},
-    http::{
-        Endpoint, HttpTransport, TransportError, TransportErrorKind,
+    error::{kind::ErrorKind, refusal::VerifyError},
+    refresh::Standing,
+    transport::{
+        HttpTransport, TransportError, TransportErrorKind,
         discovery::Discovery,
-        refresh::Standing,
+        endpoint::Endpoint,
         upstream::{Call, LastCall, Upstream},
     },
-    trace::{Check, Detail, seen, step},
-    verify::{ActiveToken, Method, Outcome, Readiness},
+    verify::{
+        Outcome,
+        active::{ActiveToken, Method},
+        readiness::Readiness,
+    },
 };
 
 /// Answers longer than this are refused: real ones stay below 4 KiB.

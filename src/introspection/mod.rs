@@ -49,14 +49,14 @@
 
 #[cfg(all(feature = "jwt", feature = "_crypto"))]
 mod assertion;
-mod auth;
-mod builder;
+pub(crate) mod auth;
+pub(crate) mod builder;
 mod exchange;
 mod form;
 pub mod future;
 mod response;
 #[cfg(all(feature = "jwt", feature = "_crypto"))]
-mod signed;
+pub(crate) mod signed;
 
 use std::{fmt, sync::Arc};
 
@@ -66,11 +66,11 @@ pub use self::signed::SignedResponse;
 pub use self::{auth::ClientAuth, builder::IntrospectionVerifierBuilder};
 use self::{exchange::Exchange, future::ResponseFuture};
 #[cfg(doc)]
-use crate::error::ErrorKind;
+use crate::error::kind::ErrorKind;
 use crate::{
     clock::Moment,
-    error::VerifyError,
-    verify::{Readiness, Verifier, VerifyRequest, Verifying},
+    error::refusal::VerifyError,
+    verify::{Verifier, Verifying, readiness::Readiness, request::VerifyRequest},
 };
 
 /// A [`Verifier`] that asks the authorization server. See the [module docs](self).

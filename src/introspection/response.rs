@@ -6,14 +6,18 @@ use bytes::Bytes;
 use http::{Response, StatusCode, header::CONTENT_TYPE};
 
 use crate::{
+    checks::{Detail, check::Check, demand, seen, seen_if, step},
     claims::{
-        Claims, Confirmation,
+        Claims,
+        confirmation::Confirmation,
         json::{self, NotStrict, Object},
     },
     clock::UnixTime,
-    error::{ErrorKind, TokenKind, VerifyError},
-    http::answer,
-    trace::{Check, Detail, demand, seen, seen_if, step},
+    error::{
+        kind::{ErrorKind, TokenKind},
+        refusal::VerifyError,
+    },
+    transport::answer,
 };
 
 /// A server that asks for more patience than this is asked again after this.

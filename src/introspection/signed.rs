@@ -4,19 +4,18 @@ use std::{sync::Arc, time::Duration};
 
 use super::response::{self, bad};
 use crate::{
+    checks::{Detail, check::Check, step},
     claims::Claims,
     clock::UnixTime,
-    error::{ConfigError, VerifyError},
-    http::{Endpoint, HttpTransport, discovery::Discovery, upstream::Upstream},
-    jose::{Algorithm, header::Header, jws::Compact},
+    error::{config::ConfigError, refusal::VerifyError},
+    jose::{algorithm::Algorithm, header::Header, jws::Compact},
     jwt::{
-        KeySet,
         jwks::{Location, RemoteKeys},
-        keys::Mismatch,
+        keys::{KeySet, Mismatch},
         source::FetchKeys as _,
     },
-    trace::{Check, Detail, step},
-    verify::Readiness,
+    transport::{HttpTransport, discovery::Discovery, endpoint::Endpoint, upstream::Upstream},
+    verify::readiness::Readiness,
 };
 
 /// The media type of the answer, and what is asked for (RFC 9701 §4, §5).

@@ -2,7 +2,9 @@ use base64::Engine as _;
 use serde_json::{Value, json};
 
 use super::{
-    Algorithm, BASE64URL, KeyError, KeyType,
+    BASE64URL,
+    algorithm::{Algorithm, KeyType},
+    error::KeyError,
     key::{PublicKey, VerificationKey},
 };
 use crate::claims::json::{self, Object};

@@ -4,7 +4,7 @@
 use base64::Engine as _;
 
 use super::BASE64URL;
-use crate::error::ErrorKind;
+use crate::error::kind::ErrorKind;
 
 /// The most characters an encoded header may have. Real ones, certificates left out, stay below
 /// 300; with a chain in `x5c` some thousands.

@@ -10,7 +10,11 @@ use std::{
 
 use pkcs1::{UintRef, der::Encode as _};
 
-use super::{Algorithm, KeyError, KeyType, crypto};
+use super::{
+    algorithm::{Algorithm, KeyType},
+    crypto,
+    error::KeyError,
+};
 
 /// The least RSA modulus in bits (RFC 7518 §3.3, §3.5).
 const MIN_RSA_BITS: usize = 2048;

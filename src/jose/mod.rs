@@ -3,9 +3,9 @@
 pub(crate) mod crypto;
 
 #[cfg(feature = "_jose")]
-mod algorithm;
+pub(crate) mod algorithm;
 #[cfg(feature = "_jose")]
-mod error;
+pub(crate) mod error;
 #[cfg(feature = "_jose")]
 pub(crate) mod header;
 #[cfg(feature = "_jose")]
@@ -17,17 +17,7 @@ pub(crate) mod key;
 #[cfg(feature = "jwt")]
 pub(crate) mod pem;
 #[cfg(feature = "jwt")]
-mod signing;
-
-#[cfg(feature = "_jose")]
-pub(crate) use self::algorithm::KeyType;
-#[cfg(feature = "jwt")]
-pub use self::signing::SigningKey;
-#[cfg(feature = "_jose")]
-pub use self::{
-    algorithm::{Algorithm, UnknownAlgorithm},
-    error::KeyError,
-};
+pub(crate) mod signing;
 
 /// base64url as JOSE wants it: no padding, no stray bits (RFC 7515 §2, RFC 4648 §3.5).
 #[cfg(feature = "_jose")]

@@ -3,7 +3,7 @@ use pkcs8::{
     der::{self, Encode as _, asn1::AnyRef, pem},
 };
 
-use super::{KeyError, KeyType, key::PublicKey};
+use super::{algorithm::KeyType, error::KeyError, key::PublicKey};
 
 const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");

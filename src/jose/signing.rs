@@ -3,7 +3,7 @@ use std::{fmt, sync::Arc};
 use base64::Engine as _;
 use serde_json::Value;
 
-use super::{Algorithm, BASE64URL, KeyError, crypto, jwk, key, pem};
+use super::{BASE64URL, algorithm::Algorithm, crypto, error::KeyError, jwk, key, pem};
 
 /// A key that makes signatures.
 ///
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
     use crate::{
         jose::jws::Compact,
-        jwt::{KeySet, keys::Mismatch},
+        jwt::keys::{KeySet, Mismatch},
     };
 
     const RSA: &[u8] = include_bytes!("../../tests/it/keys/rsa.pem");

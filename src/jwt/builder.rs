@@ -1,17 +1,19 @@
 use std::sync::Arc;
 
 use super::{
-    Algorithm, Inner, JwtVerifier, KeySet, Profile,
+    Inner, JwtVerifier, Profile,
     jwks::{Location, RemoteKeys},
+    keys::KeySet,
     source::Source,
     validate::Rules,
 };
+use crate::jose::algorithm::Algorithm;
 use crate::{
     clock::{Clock, SystemClock},
-    error::ConfigError,
-    http::{Endpoint, HttpTransport, discovery::Discovery, upstream::Upstream},
-    jose::KeyType,
+    error::config::ConfigError,
+    jose::algorithm::KeyType,
     telemetry::{self, Called},
+    transport::{HttpTransport, discovery::Discovery, endpoint::Endpoint, upstream::Upstream},
 };
 
 /// Builds a [`JwtVerifier`]. See [`JwtVerifier::builder`].

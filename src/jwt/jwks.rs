@@ -13,19 +13,20 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
 
 use super::{
-    KeySet,
+    keys::KeySet,
     source::{FetchKeys, Fetching, KeysStanding},
 };
 use crate::{
     clock::{Clock, Moment},
-    error::{ErrorKind, VerifyError},
-    http::{
-        Endpoint, HttpTransport, answer,
+    error::{kind::ErrorKind, refusal::VerifyError},
+    refresh::{Fetched, Refresher, Source, Standing, flight::Flight},
+    telemetry,
+    transport::{
+        HttpTransport, answer,
         discovery::Discovery,
-        refresh::{Fetched, Flight, Refresher, Source, Standing},
+        endpoint::Endpoint,
         upstream::{Call, LastCall, Upstream},
     },
-    telemetry,
 };
 
 /// Keys are fresh for this long if the server does not say.

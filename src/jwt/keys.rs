@@ -5,7 +5,7 @@ use std::sync::{
 
 use crate::{
     claims::json::{self, Object},
-    jose::{Algorithm, KeyError, crypto, jwk::Jwk, key::VerificationKey, pem},
+    jose::{algorithm::Algorithm, crypto, error::KeyError, jwk::Jwk, key::VerificationKey, pem},
 };
 
 /// A set with more keys is refused (RFC 7517 has no bound; real sets have less than ten).
@@ -289,7 +289,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::jose::SigningKey;
+    use crate::jose::signing::SigningKey;
 
     fn jwk(pem: &[u8], kid: &str) -> Value {
         let key = SigningKey::from_pem(Algorithm::RS256, pem).unwrap();

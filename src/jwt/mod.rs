@@ -63,7 +63,7 @@
 //! `iss`, an `iss` that is an array, and `typ`s of other things. Keys in the header (`jwk`, `x5c`)
 //! or behind URLs in it (`jku`, `x5u`) are ignored.
 
-mod builder;
+pub(crate) mod builder;
 pub mod future;
 pub(crate) mod jwks;
 pub(crate) mod keys;
@@ -78,15 +78,24 @@ use self::{
     source::{FetchKeys, Source},
     validate::{Refused, Rules},
 };
-pub use crate::jose::{Algorithm, KeyError, SigningKey, UnknownAlgorithm};
-#[cfg(feature = "_trace")]
-use crate::{claims::Claims, error::TokenKind};
-use crate::{
-    clock::{Clock, Moment, Reading},
-    error::{ErrorKind, VerifyError},
-    trace::{Check, Detail, step},
-    verify::{ActiveToken, Freshness, Outcome, Readiness, Verifier, VerifyRequest, Verifying},
+pub use crate::jose::{
+    algorithm::{Algorithm, UnknownAlgorithm},
+    error::KeyError,
+    signing::SigningKey,
 };
+use crate::{
+    checks::{Detail, check::Check, step},
+    clock::{Clock, Moment, Reading},
+    error::{kind::ErrorKind, refusal::VerifyError},
+    verify::{
+        Outcome, Verifier, Verifying,
+        active::ActiveToken,
+        readiness::Readiness,
+        request::{Freshness, VerifyRequest},
+    },
+};
+#[cfg(feature = "checks")]
+use crate::{claims::Claims, error::kind::TokenKind};
 
 /// What the access tokens of an issuer look like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -270,7 +279,7 @@ impl Inner {
 }
 
 /// What a JWT is by the `typ` of its header, if that is no access token.
-#[cfg(feature = "_trace")]
+#[cfg(feature = "checks")]
 #[doc(hidden)]
 #[must_use]
 pub fn kind_by_typ(typ: &str) -> Option<TokenKind> {
@@ -278,7 +287,7 @@ pub fn kind_by_typ(typ: &str) -> Option<TokenKind> {
 }
 
 /// What a JWT is by its claims, if that is no access token. `typed`: its `typ` says that it is.
-#[cfg(feature = "_trace")]
+#[cfg(feature = "checks")]
 #[doc(hidden)]
 #[must_use]
 pub fn kind_by_claims(claims: &Claims, typed: bool) -> Option<TokenKind> {

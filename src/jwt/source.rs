@@ -1,11 +1,11 @@
 use std::{fmt, pin::Pin, sync::Arc};
 
-use super::KeySet;
+use super::keys::KeySet;
 use crate::{
     clock::Moment,
-    error::{ErrorKind, VerifyError},
-    http::upstream::LastCall,
-    verify::Readiness,
+    error::{kind::ErrorKind, refusal::VerifyError},
+    transport::upstream::LastCall,
+    verify::readiness::Readiness,
 };
 
 /// Keys under way.

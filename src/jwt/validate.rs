@@ -5,17 +5,20 @@
 
 use std::{borrow::Cow, sync::Arc};
 
+use super::{
+    Profile,
+    keys::{KeySet, Mismatch},
+};
 use crate::{
-    claims::{Claims, ClaimsError, Scope, json},
-    error::{ErrorKind, TokenKind},
+    checks::{Detail, check::Check, demand, list, seen, seen_if, step},
+    claims::{Claims, ClaimsError, json, scope::Scope},
+    error::kind::{ErrorKind, TokenKind},
     jose::{
-        Algorithm,
+        algorithm::Algorithm,
         header::{Header, NotAHeader, same_media_type},
         jws::Compact,
         key::VerificationKey,
     },
-    jwt::{KeySet, Profile, keys::Mismatch},
-    trace::{Check, Detail, demand, list, seen, seen_if, step},
 };
 
 /// A longer token is not looked at. Headers are cut off long before, so this only bounds tokens

@@ -10,13 +10,22 @@ use http::{
 use super::IntrospectLayer;
 use crate::{
     clock::Reading,
-    credentials::{Found, Origin, Scheme, Token, usable},
-    error::{ErrorKind, VerifyError},
-    policy::{Admission, AdmittingFuture, Anonymous, strip_identity},
+    credentials::{
+        Origin, Scheme, Token,
+        found::{Found, usable},
+    },
+    error::{kind::ErrorKind, refusal::VerifyError},
+    policy::{
+        admit::{Admission, AdmittingFuture},
+        verified::{Anonymous, strip_identity},
+    },
     proof::{DPOP, Presented},
-    respond::{self, DPOP_NONCE, Refusal, RequestHead, Respond, Watch},
+    respond::{self, Refusal, RequestHead, Respond, hook::Watch, http::DPOP_NONCE},
     telemetry,
-    verify::{Outcome, RecallRequest, Verifier, VerifyRequest},
+    verify::{
+        Outcome, Verifier,
+        request::{RecallRequest, VerifyRequest},
+    },
 };
 
 /// Who a request claims to come from.

@@ -17,7 +17,9 @@ use super::{
     admit::{Closing, Presentation, Verdict},
     slow::Slow,
 };
-use crate::{error::VerifyError, policy::AdmittingFuture, respond::Respond, verify::Verifier};
+use crate::{
+    error::refusal::VerifyError, policy::admit::AdmittingFuture, respond::Respond, verify::Verifier,
+};
 
 pin_project! {
     /// The response of the inner service, or the refusal.

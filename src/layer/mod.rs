@@ -45,9 +45,9 @@
 //!   verified at once.
 
 mod admit;
-mod forward;
+pub(crate) mod forward;
 pub mod future;
-mod service;
+pub(crate) mod service;
 mod slow;
 
 use std::{fmt, sync::Arc};
@@ -56,10 +56,11 @@ use tower_layer::Layer;
 
 pub use self::{forward::ForwardHeaders, service::Introspect};
 use crate::{
-    credentials::Extractor,
+    credentials::extract::Extractor,
     policy::Policy,
-    respond::{Auto, Refusal, RefusalHook, RequestHead},
-    verify::{Freshness, PeerKey},
+    respond::{Auto, Refusal, RequestHead, hook::RefusalHook},
+    upstream::budget::PeerKey,
+    verify::request::Freshness,
 };
 
 /// Makes the services below it reachable with a verified token only.

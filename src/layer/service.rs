@@ -13,7 +13,7 @@ use super::{
     future::{ResponseFuture, Stage},
 };
 use crate::{
-    error::VerifyError,
+    error::refusal::VerifyError,
     respond::{Auto, Respond},
     verify::Verifier,
 };
@@ -50,7 +50,7 @@ impl<S, V> Introspect<S, V> {
     /// # let _ = layer;
     /// ```
     #[must_use]
-    pub fn layer(verifier: V, policy: crate::Policy) -> IntrospectLayer<V> {
+    pub fn layer(verifier: V, policy: crate::policy::Policy) -> IntrospectLayer<V> {
         IntrospectLayer::new(verifier, policy)
     }
 }

@@ -2,17 +2,19 @@
 
 use http::Extensions;
 
-use crate::{error::VerifyError, policy::VerifiedToken, respond::Watch, telemetry};
+use crate::{
+    error::refusal::VerifyError, policy::verified::VerifiedToken, respond::hook::Watch, telemetry,
+};
 
-pub(super) struct Slow(telemetry::Slow);
+pub(super) struct Slow(telemetry::events::Slow);
 
 impl Slow {
     pub(super) fn begin() -> Self {
-        Self(telemetry::Slow::begin())
+        Self(telemetry::events::Slow::begin())
     }
 
     /// What is logged meanwhile belongs to it.
-    pub(super) fn enter(&self) -> telemetry::Entered<'_> {
+    pub(super) fn enter(&self) -> telemetry::events::Entered<'_> {
         self.0.enter()
     }
 

@@ -9,11 +9,14 @@ use std::{
 
 use http::{Extensions, HeaderName, HeaderValue};
 
-use super::VerifiedToken;
+use super::verified::VerifiedToken;
 use crate::{
-    error::{BoxError, ErrorKind, VerifyError},
-    proof::{Left, Marked, Shown, verdict},
-    trace::{Check, Detail, step},
+    checks::{Detail, check::Check, step},
+    error::{BoxError, kind::ErrorKind, refusal::VerifyError},
+    proof::{
+        Left, Shown,
+        replay::{Marked, verdict},
+    },
 };
 
 /// A token that was let in, and what is to be done about the request besides.

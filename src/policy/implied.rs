@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::claims::{Scope, is_scope_token};
+use crate::claims::scope::{Scope, is_scope_token};
 
 /// Which scope values imply which, as the application declares it: nothing is implied by how a value
 /// is spelled.

@@ -3,17 +3,22 @@
 use std::sync::Arc;
 
 use super::{
-    Policy, Requirement, VerifiedToken,
+    Policy,
     admit::{Admitting, Judged},
+    requirement::Requirement,
+    verified::VerifiedToken,
 };
 use crate::{
+    checks::{Detail, check::Check, demand, list, seen, seen_if, seen_time, step},
     claims::Claims,
     clock::{Moment, Reading, UnixTime},
     credentials::Scheme,
-    error::{ErrorKind, TokenKind, VerifyError},
+    error::{
+        kind::{ErrorKind, TokenKind},
+        refusal::VerifyError,
+    },
     proof::Presented,
-    trace::{Check, Detail, demand, list, seen, seen_if, seen_time, step},
-    verify::ActiveToken,
+    verify::active::ActiveToken,
 };
 
 impl Policy {

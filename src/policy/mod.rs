@@ -25,30 +25,27 @@
 //! assert_eq!(theirs.admit(active, Scheme::Bearer).unwrap().subject(), Some("alice"));
 //! ```
 
-mod admit;
+pub(crate) mod admit;
 mod implied;
 mod judge;
-mod observe;
-mod requirement;
-mod verified;
+pub(crate) mod observe;
+pub(crate) mod requirement;
+pub(crate) mod verified;
 
 use std::{sync::Arc, time::Duration};
 
 use self::implied::ImpliedScopes;
-pub(crate) use self::verified::{
-    Anonymous, challenge_of, completed, is_known, met, scheme_of, strip_identity, token_of,
-};
 pub use self::{
     admit::{Admission, Admitting, AdmittingFuture},
     observe::Observer,
-    requirement::{DetailMatcher, Requirement},
+    requirement::{Requirement, detail::DetailMatcher},
     verified::{Identity, VerifiedToken},
 };
 use crate::{
-    claims::Scope,
+    claims::scope::Scope,
     clock::{Clock, SystemClock},
     proof::Proofs,
-    respond::Challenge,
+    respond::challenge::Challenge,
 };
 
 /// How far the clocks of issuers may be off, unless configured.
@@ -187,7 +184,7 @@ impl Policy {
     #[cfg(all(feature = "dpop", feature = "_crypto"))]
     #[cfg_attr(docsrs, doc(cfg(feature = "dpop")))]
     #[must_use]
-    pub fn dpop(mut self, dpop: crate::proof::Dpop) -> Self {
+    pub fn dpop(mut self, dpop: crate::proof::dpop::Dpop) -> Self {
         self.proofs.dpop = Some(dpop);
         self.announced()
     }
@@ -199,7 +196,7 @@ impl Policy {
     #[cfg(all(feature = "mtls", feature = "_crypto"))]
     #[cfg_attr(docsrs, doc(cfg(feature = "mtls")))]
     #[must_use]
-    pub fn mtls(mut self, mtls: crate::proof::Mtls) -> Self {
+    pub fn mtls(mut self, mtls: crate::proof::mtls::Mtls) -> Self {
         self.proofs.mtls = Some(mtls);
         self.announced()
     }
@@ -286,8 +283,8 @@ mod tests {
         claims::Claims,
         clock::{Moment, tests::At},
         credentials::Scheme,
-        error::{ErrorKind, TokenKind},
-        verify::{ActiveToken, Method},
+        error::kind::{ErrorKind, TokenKind},
+        verify::active::{ActiveToken, Method},
     };
 
     fn admit(policy: &Policy, claims: &str) -> Result<VerifiedToken, ErrorKind> {

@@ -11,7 +11,7 @@ use std::{
 use http::Extensions;
 
 use super::verified::Observed;
-use crate::{error::VerifyError, telemetry};
+use crate::{error::refusal::VerifyError, telemetry};
 
 /// Tells what a requirement would refuse, before it does.
 ///

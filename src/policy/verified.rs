@@ -3,14 +3,17 @@ use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 use http::Extensions;
 use serde::de::DeserializeOwned;
 
-use super::{Requirement, Terms, requirement::add};
+use super::{
+    Terms,
+    requirement::{Requirement, verdict::add},
+};
 use crate::{
-    claims::{Claims, Scope},
+    claims::{Claims, scope::Scope},
     clock::UnixTime,
     credentials::Scheme,
-    error::{ErrorKind, VerifyError},
-    respond::Challenge,
-    verify::{ActiveToken, Method},
+    error::{kind::ErrorKind, refusal::VerifyError},
+    respond::challenge::Challenge,
+    verify::active::{ActiveToken, Method},
 };
 
 /// A token that was verified and found sufficient for the request it came with.

@@ -19,39 +19,42 @@
 //! What this protects against, and what not, is told in [`docs::security`](crate::docs::security).
 
 #[cfg(all(feature = "dpop", feature = "_crypto"))]
-mod dpop;
+pub(crate) mod dpop;
 #[cfg(all(feature = "mtls", feature = "_crypto"))]
-mod mtls;
-mod replay;
+pub(crate) mod mtls;
+pub(crate) mod replay;
 
 use std::fmt;
 
 use http::{HeaderName, HeaderValue, Request};
 
 #[cfg(all(feature = "mtls", feature = "_crypto"))]
-pub(crate) use self::mtls::Believed;
+use self::mtls::Believed;
 #[cfg(all(feature = "mtls", feature = "_crypto"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "mtls")))]
-pub use self::mtls::{CertificateField, Mtls, PeerCertificate};
+pub use self::mtls::{Mtls, certificate::PeerCertificate, field::CertificateField};
 pub use self::replay::{Mark, Marked, Marking, ReplayStore};
-pub(crate) use self::replay::{Pending, Proven, verdict};
+use self::replay::{Pending, Proven};
 #[cfg(all(feature = "dpop", feature = "_crypto"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "dpop")))]
 pub use self::{
-    dpop::{Dpop, NonceSecret},
-    replay::MemoryReplay,
+    dpop::{Dpop, nonce::NonceSecret},
+    replay::memory::MemoryReplay,
 };
 #[cfg(all(feature = "_jose", feature = "_crypto"))]
 use crate::jose;
 #[cfg(all(feature = "dpop", feature = "_crypto"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "dpop")))]
-pub use crate::jose::{Algorithm, KeyError, UnknownAlgorithm};
+pub use crate::jose::{
+    algorithm::{Algorithm, UnknownAlgorithm},
+    error::KeyError,
+};
 use crate::{
     claims::Claims,
     clock::Moment,
     credentials::{Scheme, Token},
-    error::{ErrorKind, VerifyError},
-    respond::{Challenge, RequestHead},
+    error::{kind::ErrorKind, refusal::VerifyError},
+    respond::{RequestHead, challenge::Challenge},
 };
 
 /// The field that holds a proof (RFC 9449 §4.1).
@@ -132,8 +135,10 @@ pub(crate) struct Proofs {
 
 /// The algorithms of the FAPI 2.0 Security Profile (§5.4.1), for tokens and proofs alike.
 #[cfg(all(feature = "_jose", feature = "_crypto"))]
-pub(crate) const FAPI2: [jose::Algorithm; 3] =
-    [jose::Algorithm::PS256, jose::Algorithm::ES256, jose::Algorithm::EdDSA];
+pub(crate) const FAPI2: [jose::algorithm::Algorithm; 3] = {
+    use jose::algorithm::Algorithm;
+    [Algorithm::PS256, Algorithm::ES256, Algorithm::EdDSA]
+};
 
 /// What was shown with a request, as far as something is still to be done about it.
 #[derive(Debug, Default)]

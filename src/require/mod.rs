@@ -27,7 +27,7 @@
 
 pub mod future;
 mod paths;
-mod service;
+pub(crate) mod service;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -36,9 +36,13 @@ use tower_layer::Layer;
 
 pub use self::{paths::Paths, service::Require};
 use crate::{
-    error::VerifyError,
-    policy::{Observer, Requirement, completed, is_known, met, token_of},
-    respond::{Auto, Refusal, RefusalHook},
+    error::refusal::VerifyError,
+    policy::{
+        observe::Observer,
+        requirement::Requirement,
+        verified::{completed, is_known, met, token_of},
+    },
+    respond::{Auto, Refusal, hook::RefusalHook},
 };
 
 /// Refuses requests that do not meet a requirement.

@@ -3,8 +3,8 @@ use std::collections::HashMap;
 use http::Extensions;
 
 use crate::{
-    error::{ErrorKind, VerifyError},
-    policy::{Requirement, token_of},
+    error::{kind::ErrorKind, refusal::VerifyError},
+    policy::{requirement::Requirement, verified::token_of},
 };
 
 /// What each path requires, for services that dispatch on exact paths, as gRPC ones do.

@@ -8,8 +8,8 @@ use tower_service::Service;
 
 use super::{RequireLayer, future::ResponseFuture};
 use crate::{
-    policy::{challenge_of, scheme_of},
-    respond::{self, Auto, Refusal, RequestHead, Respond, Watch},
+    policy::verified::{challenge_of, scheme_of},
+    respond::{self, Auto, Refusal, RequestHead, Respond, hook::Watch},
 };
 
 /// The service of a [`RequireLayer`].

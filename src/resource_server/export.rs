@@ -5,11 +5,8 @@ use std::sync::Arc;
 use super::ResourceServer;
 use crate::{
     clock::Moment,
-    telemetry::{
-        RESOLVED,
-        metrics::{self as names, Export},
-    },
-    verify::{BreakerState, Stats},
+    telemetry::{RESOLVED, metrics as names, metrics::Export},
+    verify::stats::{BreakerState, Stats},
 };
 
 impl ResourceServer {

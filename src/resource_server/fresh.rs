@@ -2,9 +2,9 @@ use std::time::Duration;
 
 use super::{ResourceServer, issuer::Trusted};
 use crate::{
-    error::ConfigError,
+    error::config::ConfigError,
     layer::IntrospectLayer,
-    verify::{BoxVerifier, Freshness},
+    verify::{boxed::BoxVerifier, request::Freshness},
 };
 
 /// Layers for routes that want to know better: money leaves, access rights change.

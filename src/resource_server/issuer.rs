@@ -6,14 +6,21 @@ use super::stack::{Settings, Stack};
 #[cfg(all(feature = "cache", feature = "_crypto"))]
 use crate::credentials::Token;
 #[cfg(feature = "introspection")]
-use crate::introspection::{ClientAuth, IntrospectionVerifier, IntrospectionVerifierBuilder};
+use crate::introspection::{
+    IntrospectionVerifier, auth::ClientAuth, builder::IntrospectionVerifierBuilder,
+};
 #[cfg(all(feature = "jwt", feature = "_crypto"))]
-use crate::jwt::{JwtVerifier, JwtVerifierBuilder};
+use crate::jwt::{JwtVerifier, builder::JwtVerifierBuilder};
 use crate::{
     clock::Clock,
-    error::{ConfigError, VerifyError},
-    http::HttpTransport,
-    verify::{BoxVerifier, Confirm, Fallback, IssuerRoute, Readiness, Route, Stats},
+    error::{config::ConfigError, refusal::VerifyError},
+    route::{
+        by_issuer::{IssuerRoute, Route},
+        confirm::Confirm,
+        fallback::Fallback,
+    },
+    transport::HttpTransport,
+    verify::{boxed::BoxVerifier, readiness::Readiness, stats::Stats},
 };
 
 /// An issuer whose tokens are accepted, and how they are verified.

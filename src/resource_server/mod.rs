@@ -49,19 +49,20 @@ pub use self::tenants::IssuerResolver;
 use self::tenants::Tenants;
 pub use self::{
     builder::ResourceServerBuilder, fresh::RequireFresh, issuer::Issuer,
-    metadata::ProtectedResourceMetadata, readiness::ReadinessService,
+    metadata::settings::ProtectedResourceMetadata, readiness::ReadinessService,
 };
-use self::{issuer::Trusted, metadata::Document};
+use self::{issuer::Trusted, metadata::document::Document};
 #[cfg(all(feature = "cache", feature = "_crypto"))]
 use crate::credentials::Token;
 use crate::{
     clock::Clock,
-    credentials::Extractor,
-    error::VerifyError,
-    layer::{ForwardHeaders, IntrospectLayer, PeerOf},
+    credentials::extract::Extractor,
+    error::refusal::VerifyError,
+    layer::{IntrospectLayer, PeerOf, forward::ForwardHeaders},
     policy::Policy,
-    respond::RefusalHook,
-    verify::{BoxVerifier, Freshness, Readiness, Revocations, Stats},
+    respond::hook::RefusalHook,
+    revocation::Revocations,
+    verify::{boxed::BoxVerifier, readiness::Readiness, request::Freshness, stats::Stats},
 };
 
 /// A resource server: an audience, the issuers it trusts, and what it asks of their tokens.

@@ -55,7 +55,7 @@ use serde::Serialize;
 use tower_service::Service;
 
 use super::{ResourceServer, issuer::Trusted};
-use crate::{clock::Moment, verify::Readiness};
+use crate::{clock::Moment, verify::readiness::Readiness};
 
 /// See [`readiness`](self) for examples.
 impl ResourceServer {

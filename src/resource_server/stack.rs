@@ -5,18 +5,22 @@ use std::sync::Arc;
 use tower_layer::Layer;
 
 #[cfg(feature = "_crypto")]
-use crate::verify::{Coalesce, CoalesceLayer};
-use crate::{
-    clock::Clock,
-    verify::{
-        BoxVerifier, Bulkhead, BulkheadLayer, CircuitBreaker, CircuitBreakerLayer, MissBudget,
-        MissBudgetLayer, Revocations, Route, Stats, Verifier,
-    },
-};
+use crate::upstream::coalesce::{Coalesce, CoalesceLayer};
 #[cfg(all(feature = "cache", feature = "_crypto"))]
 use crate::{
+    cache::{Cache, layer::CacheLayer},
     credentials::Token,
-    verify::{Cache, CacheLayer},
+};
+use crate::{
+    clock::Clock,
+    revocation::Revocations,
+    route::by_issuer::Route,
+    upstream::{
+        breaker::{CircuitBreaker, CircuitBreakerLayer},
+        budget::{MissBudget, MissBudgetLayer},
+        bulkhead::{Bulkhead, BulkheadLayer},
+    },
+    verify::{Verifier, boxed::BoxVerifier, stats::Stats},
 };
 
 /// The settings of all stacks of one resource server.

@@ -12,16 +12,19 @@ use futures_util::future::{BoxFuture as Boxed, FutureExt as _, Shared as Joined}
 use quick_cache::sync::Cache;
 use tokio::{runtime::Handle, sync::oneshot};
 
-use super::{
-    Issuer,
-    issuer::{Defaults, Trusted, verifier_of},
-};
+use super::issuer::{Defaults, Issuer, Trusted, verifier_of};
 #[cfg(feature = "cache")]
 use crate::credentials::Token;
 use crate::{
     clock::Moment,
-    error::{ErrorKind, VerifyError},
-    verify::{BoxFuture, BoxVerifier, Stats, Strangers, Verifier, VerifyRequest, Verifying},
+    error::{kind::ErrorKind, refusal::VerifyError},
+    route::by_issuer::Strangers,
+    verify::{
+        Verifier, Verifying,
+        boxed::{BoxFuture, BoxVerifier},
+        request::VerifyRequest,
+        stats::Stats,
+    },
 };
 
 /// The most issuers whose state is kept, unless configured.

@@ -8,7 +8,7 @@ use std::{
 use http::{HeaderValue, StatusCode};
 
 use super::table::{Shape, row};
-use crate::{claims::Scope, credentials::Scheme, error::VerifyError};
+use crate::{claims::scope::Scope, credentials::Scheme, error::refusal::VerifyError};
 
 /// What a service tells clients about itself when it refuses them.
 ///
@@ -285,7 +285,7 @@ fn printable(value: &str) -> std::borrow::Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ErrorKind;
+    use crate::error::kind::ErrorKind;
 
     #[test]
     fn what_is_kept_is_of_the_challenge_as_it_is() {

@@ -8,7 +8,7 @@ use http::{
 };
 
 use super::{Refusal, table::row};
-use crate::error::{ErrorKind, VerifyError};
+use crate::error::{kind::ErrorKind, refusal::VerifyError};
 
 /// Where a client finds the nonce for its next proofs (RFC 9449 §8.1, §9).
 pub(crate) const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");

@@ -38,10 +38,10 @@
 //! is_responder(&responder);
 //! ```
 
-mod challenge;
+pub(crate) mod challenge;
 mod grpc;
-mod hook;
-mod http;
+pub(crate) mod hook;
+pub(crate) mod http;
 mod problem;
 mod table;
 
@@ -52,12 +52,9 @@ use ::http::{
     header::{ACCESS_CONTROL_REQUEST_METHOD, CONTENT_TYPE, ORIGIN},
 };
 
+use self::hook::report;
 pub use self::{challenge::Challenge, problem::ProblemJson};
-pub(crate) use self::{
-    hook::{RefusalHook, Watch, report},
-    http::DPOP_NONCE,
-};
-use crate::{credentials::Scheme, error::VerifyError};
+use crate::{credentials::Scheme, error::refusal::VerifyError};
 
 /// What of a request is known before its body.
 ///

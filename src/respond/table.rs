@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 
-use crate::error::ErrorKind;
+use crate::error::kind::ErrorKind;
 
 /// How one kind of refusal is rendered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,7 +133,7 @@ pub(super) const fn row(kind: ErrorKind) -> Row {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Blame;
+    use crate::error::kind::Blame;
 
     const KINDS: [ErrorKind; 34] = [
         ErrorKind::MissingCredentials,
@@ -150,7 +150,7 @@ mod tests {
         ErrorKind::UnknownIssuer,
         ErrorKind::WrongIssuer,
         ErrorKind::WrongAudience,
-        ErrorKind::WrongTokenKind(crate::error::TokenKind::Id),
+        ErrorKind::WrongTokenKind(crate::error::kind::TokenKind::Id),
         ErrorKind::MissingClaim("aud"),
         ErrorKind::InvalidClaim("exp"),
         ErrorKind::Expired,

@@ -2,11 +2,11 @@
 
 #[cfg(feature = "tracing")]
 use super::limit::Limiter;
-use crate::error::{ConfigError, VerifyError};
+use crate::error::{config::ConfigError, refusal::VerifyError};
 #[cfg(feature = "tracing")]
 use crate::{
     clock::{Moment, SystemClock},
-    error::{Blame, ErrorKind},
+    error::kind::{Blame, ErrorKind},
 };
 
 #[cfg(feature = "tracing")]

@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 use ::metrics::{Key, Label, Level, Metadata, SharedString, Unit, with_recorder};
 
 use super::Called;
-use crate::error::ErrorKind;
+use crate::error::kind::ErrorKind;
 
 /// A metric, as it is documented.
 #[derive(Debug)]

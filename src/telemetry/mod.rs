@@ -3,7 +3,7 @@
 //! Events and metrics carry bounded names and numbers, never a token or a claim, nor anything else a
 //! client wrote; save for the subject of a token, where the application asks for that.
 
-mod events;
+pub(crate) mod events;
 #[cfg(feature = "tracing")]
 mod limit;
 #[cfg(feature = "metrics")]
@@ -11,8 +11,7 @@ pub(crate) mod metrics;
 
 use std::{sync::Arc, time::Duration};
 
-pub(crate) use self::events::{Entered, Slow};
-use crate::error::{ConfigError, ErrorKind, VerifyError};
+use crate::error::{config::ConfigError, kind::ErrorKind, refusal::VerifyError};
 
 /// The issuers that are not known beforehand share this name: there may be any number of them.
 pub(crate) const RESOLVED: &str = "resolved";

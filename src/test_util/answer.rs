@@ -12,8 +12,8 @@ use super::{
     token::compact,
 };
 use crate::{
-    claims::Scope,
-    jose::{Algorithm, crypto::sha256},
+    claims::scope::Scope,
+    jose::{algorithm::Algorithm, crypto::sha256},
 };
 
 const INTROSPECTION_JWT: &str = "token-introspection+jwt";

@@ -6,7 +6,7 @@ use crate::{
     claims::Claims,
     clock::UnixTime,
     jose::{header::Header, jws::Compact},
-    jwt::KeySet,
+    jwt::keys::KeySet,
 };
 
 /// The one type of assertion (RFC 7523 §2.2).

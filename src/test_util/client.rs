@@ -10,7 +10,7 @@ use super::{
     form::{self, Form},
     state::State,
 };
-use crate::jwt::KeySet;
+use crate::jwt::keys::KeySet;
 
 /// A client that is registered at the [`AuthorizationServer`](super::AuthorizationServer): one that
 /// asks for tokens, or a resource server that introspects them.

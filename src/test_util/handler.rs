@@ -4,8 +4,8 @@ use crate::{
     claims::Claims,
     clock::{Moment, SystemClock},
     credentials::Scheme,
-    policy::{Policy, VerifiedToken},
-    verify::{ActiveToken, Method},
+    policy::{Policy, verified::VerifiedToken},
+    verify::active::{ActiveToken, Method},
 };
 
 const AUDIENCE: &str = "https://api.example.com";

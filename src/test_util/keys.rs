@@ -5,7 +5,7 @@ use std::sync::Arc;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
-use crate::jose::{Algorithm, SigningKey, crypto::sha256};
+use crate::jose::{algorithm::Algorithm, crypto::sha256, signing::SigningKey};
 
 /// Generating RSA keys takes seconds in a debug build, so these are ready-made. They are public:
 /// nothing but tests may trust them.

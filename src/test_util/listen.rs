@@ -16,7 +16,7 @@ use tokio::{
     task::{AbortHandle, JoinSet},
 };
 
-use super::{AuthorizationServer, serve::Reply};
+use super::{serve::Reply, server::AuthorizationServer};
 
 /// The most bytes of a request body.
 const MAX_BODY: usize = 256 * 1024;

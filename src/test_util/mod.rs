@@ -87,7 +87,11 @@ mod token;
 
 #[cfg(feature = "dpop")]
 #[cfg_attr(docsrs, doc(cfg(feature = "dpop")))]
-pub use self::dpop::{DpopClient, DpopClientLayer, ProofBuilder, Prover};
+pub use self::dpop::{
+    Prover,
+    client::{DpopClient, DpopClientLayer},
+    proof::ProofBuilder,
+};
 pub use self::{
     client::Client,
     clock::TestClock,

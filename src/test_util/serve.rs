@@ -4,11 +4,10 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode, Uri};
 
 use super::{
-    AuthorizationServer,
     fault::{Effect, Endpoint},
-    server::{KEPT, lock},
+    server::{AuthorizationServer, KEPT, lock},
 };
-use crate::http::{BodyLimit, TransportError, TransportErrorKind};
+use crate::transport::{BodyLimit, TransportError, TransportErrorKind};
 
 /// What becomes of a request.
 #[derive(Debug)]

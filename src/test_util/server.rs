@@ -15,7 +15,7 @@ use super::{
     state::State,
     token::{Jwt, Opaque, TokenBuilder},
 };
-use crate::{clock::Clock, http::HttpTransport, jose::Algorithm};
+use crate::{clock::Clock, jose::algorithm::Algorithm, transport::HttpTransport};
 
 /// Requests kept for [`AuthorizationServer::requests`], at each endpoint.
 pub(super) const KEPT: usize = 1024;

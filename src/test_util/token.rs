@@ -3,10 +3,10 @@ use std::{fmt, time::Duration};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
 
-use super::AuthorizationServer;
+use super::server::AuthorizationServer;
 use crate::{
     clock::UnixTime,
-    jose::{Algorithm, SigningKey},
+    jose::{algorithm::Algorithm, signing::SigningKey},
 };
 
 /// How long a token is good where nothing else is asked for.
@@ -105,7 +105,7 @@ impl<F> TokenBuilder<F> {
     /// Sets `cnf`: the token is bound to the key of this client (RFC 9449 §6.1).
     #[cfg(feature = "dpop")]
     #[cfg_attr(docsrs, doc(cfg(feature = "dpop")))]
-    pub fn bound_to(self, prover: &super::Prover) -> Self {
+    pub fn bound_to(self, prover: &super::dpop::Prover) -> Self {
         self.claim("cnf", serde_json::json!({"jkt": prover.thumbprint()}))
     }
 

@@ -1,7 +1,7 @@
 use std::{fmt, sync::Arc};
 
 #[cfg(all(feature = "jwt", feature = "_crypto"))]
-use crate::jose::{Algorithm, key::VerificationKey};
+use crate::jose::{algorithm::Algorithm, key::VerificationKey};
 use crate::{claims::Claims, clock::Moment};
 
 /// How a token was verified.
@@ -107,30 +107,30 @@ impl ActiveToken {
     }
 
     /// The same facts, established in another way.
-    pub(super) fn by(&self, method: Method) -> Self {
+    pub(crate) fn by(&self, method: Method) -> Self {
         self.restated(self.claims().clone(), method, self.verified_at())
     }
 
     /// Other claims of the same token, known from `verified_at` on. They hold no longer than the
     /// key that signed it.
-    pub(super) fn restated(&self, claims: Claims, method: Method, verified_at: Moment) -> Self {
+    pub(crate) fn restated(&self, claims: Claims, method: Method, verified_at: Moment) -> Self {
         self.with(claims, method, verified_at, self.0.stale)
     }
 
     /// The same facts, older than was asked for, because nothing newer can be had.
-    pub(super) fn as_stale(&self) -> Self {
+    pub(crate) fn as_stale(&self) -> Self {
         self.with(self.claims().clone(), self.method(), self.verified_at(), true)
     }
 
     /// Whether these are the very same facts, not others that say the same.
     #[cfg(feature = "cache")]
-    pub(super) fn is(&self, other: &Self) -> bool {
+    pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// How much memory they take.
     #[cfg(feature = "cache")]
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         let counters = 2 * size_of::<usize>();
         // The claims count their own size. The issuer may be shared with others, but it need not be.
         let own = size_of::<Facts>() - size_of::<Claims>() + self.claims().bytes();

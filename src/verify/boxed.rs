@@ -1,6 +1,9 @@
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
-use super::{Outcome, RecallRequest, Verifier, VerifyRequest, Verifying};
+use super::{
+    Outcome, Verifier, Verifying,
+    request::{RecallRequest, VerifyRequest},
+};
 
 pub(crate) type BoxFuture = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 

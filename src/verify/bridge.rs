@@ -11,8 +11,8 @@ use tower::{load_shed, timeout};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{ActiveToken, Outcome, Verifier, VerifyRequest, Verifying};
-use crate::error::{BoxError, ErrorKind, VerifyError};
+use super::{Outcome, Verifier, Verifying, active::ActiveToken, request::VerifyRequest};
+use crate::error::{BoxError, kind::ErrorKind, refusal::VerifyError};
 
 /// A [`Verifier`] from a [`tower::Service`].
 ///

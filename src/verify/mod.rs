@@ -52,23 +52,12 @@
 //! # }
 //! ```
 
-mod active;
-mod boxed;
-mod breaker;
-mod bridge;
-mod budget;
-mod bulkhead;
-#[cfg(all(feature = "cache", feature = "_crypto"))]
-mod cache;
-#[cfg(feature = "_crypto")]
-mod coalesce;
-mod confirm;
-mod fallback;
-mod readiness;
-mod request;
-mod revocation;
-mod route;
-mod stats;
+pub(crate) mod active;
+pub(crate) mod boxed;
+pub(crate) mod bridge;
+pub(crate) mod readiness;
+pub(crate) mod request;
+pub(crate) mod stats;
 
 use std::{
     fmt,
@@ -79,30 +68,14 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-#[cfg(all(feature = "cache", feature = "_crypto"))]
-#[cfg_attr(docsrs, doc(cfg(feature = "cache")))]
-pub use self::cache::{Cache, CacheFuture, CacheLayer};
-#[cfg(feature = "cli")]
-pub(crate) use self::cache::{DEFAULT_JWT_MAX_AGE, DEFAULT_MAX_AGE};
-#[cfg(feature = "_crypto")]
-#[cfg_attr(docsrs, doc(cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))))]
-pub use self::coalesce::{Coalesce, CoalesceLayer};
 pub use self::{
     active::{ActiveToken, Method},
     boxed::BoxVerifier,
-    breaker::{BreakerFuture, CircuitBreaker, CircuitBreakerLayer},
     bridge::{FromService, FromServiceLayer, IntoService, Oneshot},
-    budget::{BudgetFuture, MissBudget, MissBudgetLayer, PeerKey},
-    bulkhead::{Bulkhead, BulkheadFuture, BulkheadLayer},
-    confirm::Confirm,
-    fallback::Fallback,
     readiness::Readiness,
     request::{Freshness, RecallRequest, VerifyRequest},
-    revocation::{Cutoff, Revocable, RevocationFuture, RevocationLayer, Revocations, Standing},
-    route::{IssuerRoute, Route},
     stats::{BreakerState, Stats},
 };
-pub(crate) use self::{boxed::BoxFuture, route::Strangers};
 use crate::{clock::Reading, error::VerifyError};
 
 /// What a verification comes to.

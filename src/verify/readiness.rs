@@ -1,10 +1,10 @@
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::BreakerState;
+use super::stats::BreakerState;
 use crate::{
     clock::{Moment, UnixTime},
-    error::ErrorKind,
-    http::upstream::LastCall,
+    error::kind::ErrorKind,
+    transport::upstream::LastCall,
 };
 
 /// Whether the tokens of an issuer can be verified, as far as that can be told without asking it.

@@ -1,12 +1,12 @@
 use std::{cell::Cell, fmt, time::Duration};
 
-use super::{PeerKey, budget::Turn};
 #[cfg(all(feature = "cache", feature = "_crypto"))]
 use crate::clock::Clock;
+use crate::upstream::budget::{PeerKey, Turn};
 use crate::{
     clock::{Moment, Reading},
-    credentials::{Found, Token},
-    error::VerifyError,
+    credentials::{Token, found::Found},
+    error::refusal::VerifyError,
 };
 #[cfg(feature = "_crypto")]
 use crate::{credentials::Fingerprint, jose::crypto};
@@ -89,7 +89,7 @@ impl VerifyRequest {
     }
 
     /// Says that several are asked about the token in turn: one charge is enough for all of them.
-    pub(super) fn in_turn(mut self) -> Self {
+    pub(crate) fn in_turn(mut self) -> Self {
         self.turn = Some(Turn::default());
         self
     }
@@ -118,13 +118,13 @@ impl VerifyRequest {
         self.peer
     }
 
-    pub(super) const fn turn(&self) -> Option<&Turn> {
+    pub(crate) const fn turn(&self) -> Option<&Turn> {
         self.turn.as_ref()
     }
 
     /// Whether an answer from a verification that started at `start` will do, as far as
     /// [`not_before`](Self::not_before) goes.
-    pub(super) fn takes_from(&self, start: Moment) -> bool {
+    pub(crate) fn takes_from(&self, start: Moment) -> bool {
         self.not_before.is_none_or(|earliest| !start.is_before(earliest))
     }
 
@@ -172,23 +172,23 @@ impl<'a> RecallRequest<'a> {
         &self.found
     }
 
-    pub(super) const fn freshness(&self) -> Freshness {
+    pub(crate) const fn freshness(&self) -> Freshness {
         self.freshness
     }
 
     /// Says that others may know the token where this memory knows that it is bad.
-    pub(super) fn take_facts_only(&self) {
+    pub(crate) fn take_facts_only(&self) {
         self.facts_only.set(true);
     }
 
     #[cfg(all(feature = "cache", feature = "_crypto"))]
-    pub(super) const fn takes_refusals(&self) -> bool {
+    pub(crate) const fn takes_refusals(&self) -> bool {
         !self.facts_only.get()
     }
 
     #[cfg(feature = "_crypto")]
     #[inline]
-    pub(super) fn fingerprint(&self) -> Fingerprint {
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
         self.fingerprint.get().unwrap_or_else(|| {
             let fingerprint = Fingerprint::from_digest(crypto::sha256(self.found.secret_bytes()));
             self.fingerprint.set(Some(fingerprint));
@@ -199,7 +199,7 @@ impl<'a> RecallRequest<'a> {
     /// Reads the clocks, for who asked and whatever comes right after.
     #[cfg(all(feature = "cache", feature = "_crypto"))]
     #[inline]
-    pub(super) fn read(&self, clock: &dyn Clock) -> Moment {
+    pub(crate) fn read(&self, clock: &dyn Clock) -> Moment {
         let reading = Reading::take(clock);
         self.at.set(Some(reading));
         reading.moment()
@@ -234,6 +234,6 @@ impl fmt::Debug for RecallRequest<'_> {
 
 /// The SHA-256 digest of a token.
 #[cfg(feature = "_crypto")]
-pub(super) fn fingerprint(token: &Token) -> Fingerprint {
+pub(crate) fn fingerprint(token: &Token) -> Fingerprint {
     *token.fingerprint(crypto::sha256)
 }

@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, process::Command};
 use tower_introspect::{ClientAuth, Issuer, ResourceServer, VerifiedToken, proof::Dpop};
 
-use crate::{
+use testing::{
     host,
-    server::{API, Server},
+    oidc_provider::{API, Server},
 };
 
 /// Where the authorization server is, and its clients.

@@ -7,12 +7,12 @@ use tokio::net::TcpListener;
 use tokio_rustls::rustls::DEFAULT_VERSIONS;
 use tower_introspect::test_util::{AuthorizationServer, Listening, Prover};
 
-use crate::{
+use crate::mtls::{bound, field};
+use testing::{
     host::{self, Home, Process},
-    mtls::{bound, field},
+    oidc_provider::API,
     pki::{Authority, Client},
     proxy::{listens, nginx},
-    server::API,
 };
 
 /// What is behind: it tells whom it believes to serve.

@@ -4,17 +4,15 @@ use std::time::Duration;
 
 use tower_introspect::{
     IntrospectLayer, Policy,
-    http::HttpTransport,
     introspection::{
         ClientAuth, IntrospectionVerifier, IntrospectionVerifierBuilder, SignedResponse,
     },
     jwt::{Algorithm, SigningKey},
+    transport::HttpTransport,
 };
 
-use crate::{
-    api::Api,
-    server::{API, Server},
-};
+use crate::api::Api;
+use testing::oidc_provider::{API, Server};
 
 fn verifier(server: &Server, auth: ClientAuth) -> IntrospectionVerifierBuilder {
     IntrospectionVerifier::builder(server.issuer(), auth)

@@ -4,11 +4,8 @@ use std::time::Duration;
 
 use tower_introspect::{Issuer, ResourceServer};
 
-use crate::{
-    api::Api,
-    clock::Ahead,
-    server::{API, Server},
-};
+use crate::{api::Api, clock::Ahead};
+use testing::oidc_provider::{API, Server};
 
 async fn local(server: &Server) -> (Api, Ahead) {
     let clock = Ahead::default();

@@ -23,21 +23,12 @@
 mod api;
 mod clock;
 mod django;
-#[cfg(feature = "cli")]
-mod doctor;
 mod dpop;
 mod forward_auth;
 mod glewlwyd;
 mod grpc;
-mod host;
 mod introspection;
 mod keys;
-#[path = "../it/mtls/listener.rs"]
-mod listener;
 mod mcp;
 mod mtls;
-#[path = "../it/mtls/pki.rs"]
-mod pki;
-mod proxy;
-mod server;
 mod tokens;

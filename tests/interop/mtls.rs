@@ -16,11 +16,11 @@ use tower_introspect::{
     test_util::AuthorizationServer,
 };
 
-use crate::{
+use testing::{
     host::{self, Home, Process},
+    oidc_provider::API,
     pki::{Authority, Client, Signed},
     proxy::listens,
-    server::API,
 };
 
 /// Whether a handler sees the field, in words.

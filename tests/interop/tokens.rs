@@ -4,10 +4,8 @@ use std::time::Duration;
 
 use tower_introspect::{ClientAuth, Issuer, ResourceServer};
 
-use crate::{
-    api::Api,
-    server::{API, Server},
-};
+use crate::api::Api;
+use testing::oidc_provider::{API, Server};
 
 /// A resource server that verifies JWTs itself and has all else introspected.
 async fn hybrid(server: &Server) -> Api {

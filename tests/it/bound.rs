@@ -21,15 +21,14 @@ use tokio::{
 };
 use tower_introspect::{
     ErrorKind, VerifyError,
+    cache::{Cache, CacheLayer},
     claims::Claims,
     clock::{Moment, UnixTime},
     credentials::Token,
+    revocation::{Cutoff, Revocable, RevocationLayer, Revocations},
     test_util::TestClock,
-    verify::{
-        ActiveToken, BulkheadLayer, Cache, CacheLayer, CircuitBreakerLayer, Coalesce,
-        CoalesceLayer, Cutoff, Freshness, Method, Outcome, Revocable, RevocationLayer, Revocations,
-        Verifier, VerifyRequest, Verifying,
-    },
+    upstream::{BulkheadLayer, CircuitBreakerLayer, Coalesce, CoalesceLayer},
+    verify::{ActiveToken, Freshness, Method, Outcome, Verifier, VerifyRequest, Verifying},
 };
 use tower_layer::Layer;
 
@@ -128,7 +127,9 @@ impl Verifier for Server {
 // ===== What is under test =====
 
 type Stack = Cache<
-    Coalesce<tower_introspect::verify::Bulkhead<tower_introspect::verify::CircuitBreaker<Server>>>,
+    Coalesce<
+        tower_introspect::upstream::Bulkhead<tower_introspect::upstream::CircuitBreaker<Server>>,
+    >,
 >;
 
 /// What a schedule is run with.

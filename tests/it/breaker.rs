@@ -5,9 +5,8 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{advance, sleep};
 use tower_introspect::{
     ErrorKind, VerifyError,
-    verify::{
-        BreakerState, BulkheadLayer, CircuitBreaker, CircuitBreakerLayer, Verifier, VerifyRequest,
-    },
+    upstream::{BulkheadLayer, CircuitBreaker, CircuitBreakerLayer},
+    verify::{BreakerState, Verifier, VerifyRequest},
 };
 use tower_layer::Layer;
 

@@ -9,11 +9,11 @@ use tokio::time::advance;
 use tower::{ServiceExt, service_fn};
 use tower_introspect::{
     ClientAuth, ErrorKind, Issuer, ResourceServer,
+    cache::CacheLayer,
+    route::{IssuerRoute, Route},
     test_util::{AuthorizationServer, Client},
-    verify::{
-        BoxVerifier, CacheLayer, CoalesceLayer, Freshness, IssuerRoute, MissBudget,
-        MissBudgetLayer, PeerKey, Route, Verifier, VerifyRequest,
-    },
+    upstream::{CoalesceLayer, MissBudget, MissBudgetLayer, PeerKey},
+    verify::{BoxVerifier, Freshness, Verifier, VerifyRequest},
 };
 use tower_layer::Layer;
 

@@ -81,7 +81,10 @@ fn a_token_verified_at_once_costs_the_extension_and_nothing_else() {
 
 #[test]
 fn a_remembered_token_costs_the_extension_and_nothing_else() {
-    use tower_introspect::verify::{CacheLayer, RevocationLayer, Revocations};
+    use tower_introspect::{
+        cache::CacheLayer,
+        revocation::{RevocationLayer, Revocations},
+    };
 
     let revocations = Revocations::new();
     let cache = CacheLayer::new().revocations(revocations.clone()).layer(AtOnce::alice());

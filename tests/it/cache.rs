@@ -5,13 +5,13 @@ use std::time::Duration;
 use tokio::time::{advance, sleep};
 use tower_introspect::{
     ErrorKind, Policy, VerifyError,
+    cache::{Cache, CacheLayer},
     claims::Claims,
     clock::{Clock, Moment, SystemClock},
     credentials::{Scheme, Token},
-    verify::{
-        ActiveToken, Cache, CacheLayer, Coalesce, CoalesceLayer, Cutoff, Freshness, Method,
-        Outcome, Revocable, RevocationLayer, Revocations, Verifier, VerifyRequest, Verifying,
-    },
+    revocation::{Cutoff, Revocable, RevocationLayer, Revocations},
+    upstream::{Coalesce, CoalesceLayer},
+    verify::{ActiveToken, Freshness, Method, Outcome, Verifier, VerifyRequest, Verifying},
 };
 use tower_layer::Layer;
 

@@ -6,7 +6,8 @@ use futures_util::{FutureExt, future::join_all};
 use tokio::time::{advance, sleep};
 use tower_introspect::{
     ErrorKind, VerifyError,
-    verify::{Coalesce, CoalesceLayer, Freshness, Outcome, Verifier},
+    upstream::{Coalesce, CoalesceLayer},
+    verify::{Freshness, Outcome, Verifier},
 };
 use tower_layer::Layer;
 

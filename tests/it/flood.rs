@@ -20,7 +20,7 @@ use tokio::{
 };
 use tower::service_fn;
 use tower_introspect::{
-    Issuer, ResourceServer, clock::UnixTime, http::HttpTransport, test_util::TestClock,
+    Issuer, ResourceServer, clock::UnixTime, test_util::TestClock, transport::HttpTransport,
 };
 
 use crate::{

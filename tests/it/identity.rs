@@ -24,10 +24,12 @@ use tower::{Layer, ServiceExt, service_fn};
 use tower_introspect::{
     ClientAuth, ErrorKind, Identity, Issuer, RequireFresh, ResourceServer, VerifiedToken,
     axum::Claims,
+    cache::CacheLayer,
     credentials::Scheme,
+    route::Confirm,
     test_util::{AuthorizationServer, Client},
     tonic::{RequestExt as _, VerifyInterceptor},
-    verify::{BoxVerifier, CacheLayer, Confirm, Verifier, verify_fn},
+    verify::{BoxVerifier, Verifier, verify_fn},
 };
 
 use crate::support::{

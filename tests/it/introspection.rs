@@ -18,8 +18,8 @@ use tower_introspect::{
     Blame, ErrorKind, TokenKind, VerifyError,
     clock::{Clock, Moment, UnixTime},
     credentials::Token,
-    http::{BodyLimit, HttpTransport, TransportError, TransportErrorKind},
     introspection::{ClientAuth, IntrospectionVerifier, IntrospectionVerifierBuilder},
+    transport::{BodyLimit, HttpTransport, TransportError, TransportErrorKind},
     verify::{self, ActiveToken, Freshness, Verifier, VerifyRequest},
 };
 

@@ -19,13 +19,11 @@ use tower_introspect::{
     claims::Claims,
     clock::{Clock, Moment, UnixTime},
     credentials::{Scheme, Token},
-    http::{HttpTransport, TransportError, TransportErrorKind},
     jwt::{Algorithm, JwtVerifier, SigningKey},
+    route::{Confirm, Fallback},
     test_util::TestClock,
-    verify::{
-        ActiveToken, BoxVerifier, Confirm, Fallback, Method, Readiness, Verifier, VerifyRequest,
-        verify_fn,
-    },
+    transport::{HttpTransport, TransportError, TransportErrorKind},
+    verify::{ActiveToken, BoxVerifier, Method, Readiness, Verifier, VerifyRequest, verify_fn},
 };
 
 use crate::overheard::Ear;

@@ -13,8 +13,9 @@ use tower_introspect::{
     ErrorKind, IntrospectLayer, Issuer, RequireFresh, VerifiedToken,
     credentials::Token,
     resource_server::IssuerResolver,
+    revocation::Cutoff,
     test_util::{Endpoint, Fault},
-    verify::{BoxVerifier, BreakerState, Cutoff, Freshness},
+    verify::{BoxVerifier, BreakerState, Freshness},
 };
 
 use crate::{

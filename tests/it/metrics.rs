@@ -18,8 +18,9 @@ use tower_introspect::{
     policy::{Observer, Requirement},
     require::RequireLayer,
     resource_server::IssuerResolver,
+    revocation::Cutoff,
     test_util::{Endpoint, Fault},
-    verify::{Cutoff, MissBudgetLayer, PeerKey},
+    upstream::{MissBudgetLayer, PeerKey},
 };
 
 use crate::{

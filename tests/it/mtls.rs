@@ -3,8 +3,6 @@
 mod binding;
 mod client;
 mod field;
-mod listener;
-mod pki;
 mod proxy;
 mod tls;
 

@@ -9,8 +9,10 @@ use http::Request;
 use tokio::time::advance;
 use tower_introspect::{
     ErrorKind,
+    cache::{Cache, CacheLayer},
     credentials::Extractor,
-    verify::{BoxVerifier, Cache, CacheLayer, Freshness, IssuerRoute, Route},
+    route::{IssuerRoute, Route},
+    verify::{BoxVerifier, Freshness},
 };
 use tower_layer::Layer;
 
@@ -138,10 +140,10 @@ async fn what_is_no_token_is_refused_though_memory_is_asked_first() {
     assert_eq!(server.calls(), 1);
 }
 
-#[cfg(feature = "cli")]
+#[cfg(feature = "checks")]
 #[tokio::test(start_paused = true)]
 async fn a_trace_tells_of_a_remembered_token_what_it_tells_of_others() {
-    use tower_introspect::trace::{Check, Recording, State};
+    use tower_introspect::checks::{Check, Recording, State};
 
     for scheme in ["Bearer", "DPoP"] {
         let server = Scripted::new();

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tower::{ServiceExt as _, service_fn};
 use tower_introspect::{
     ConfigError,
-    http::{HttpTransport, RenewedTransport},
+    transport::{HttpTransport, RenewedTransport},
 };
 
 /// A file that is gone with this.

@@ -7,9 +7,9 @@ use tokio::time::{advance, sleep};
 use tower_introspect::{
     ErrorKind, VerifyError,
     clock::{Clock, UnixTime},
-    verify::{
-        CoalesceLayer, Cutoff, Freshness, Method, Revocable, RevocationLayer, Revocations, Verifier,
-    },
+    revocation::{Cutoff, Revocable, RevocationLayer, Revocations},
+    upstream::CoalesceLayer,
+    verify::{Freshness, Method, Verifier},
 };
 use tower_layer::Layer;
 
@@ -187,9 +187,9 @@ async fn a_step_of_the_wall_clock_turns_nothing_around() {
     advance(SEC).await;
     server.clock.step_back(Duration::from_secs(3_600));
     revocations.revoke(&alice().at(server.clock.now()));
-    assert_ne!(revocations.check(&before), tower_introspect::verify::Standing::Stands);
+    assert_ne!(revocations.check(&before), tower_introspect::revocation::Standing::Stands);
     advance(SEC).await;
     let after = at_once(&verifier, token("abc")).unwrap();
-    assert_eq!(revocations.check(&after), tower_introspect::verify::Standing::Stands);
+    assert_eq!(revocations.check(&after), tower_introspect::revocation::Standing::Stands);
     assert!(revocations.len() == 1 && server.clock.now() < UnixTime::from_secs(1_800_000_000));
 }

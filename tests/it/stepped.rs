@@ -11,8 +11,9 @@ use tower_introspect::{
     ErrorKind, Issuer,
     clock::{Clock, UnixTime},
     resource_server::ResourceServerBuilder,
+    revocation::Cutoff,
     test_util::{Endpoint, Fault, TestClock},
-    verify::{BreakerState, Cutoff},
+    verify::BreakerState,
 };
 
 use crate::{

@@ -18,10 +18,10 @@ use tower_introspect::{
     Blame, ErrorKind, Issuer, ResourceServer, VerifyError,
     clock::UnixTime,
     credentials::Token,
-    http::HttpTransport,
     jwt::{Algorithm, SigningKey},
     resource_server::IssuerResolver,
     test_util::TestClock,
+    transport::HttpTransport,
     verify::{ActiveToken, BoxVerifier, Verifier, VerifyRequest},
 };
 

@@ -17,9 +17,9 @@ use tower_introspect::{
     ErrorKind,
     clock::{Clock as _, UnixTime},
     credentials::Token,
-    http::TransportErrorKind,
     jwt::{Algorithm, JwtVerifier, KeySet, SigningKey},
     test_util::{AuthorizationServer, Client, Endpoint, Fault, TestClock, verified_token},
+    transport::TransportErrorKind,
     verify::{Verifier as _, VerifyRequest},
 };
 

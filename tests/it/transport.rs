@@ -19,7 +19,9 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 use tower::ServiceExt;
-use tower_introspect::http::{BodyLimit, ReqwestTransport, TransportError, TransportErrorKind};
+use tower_introspect::transport::{
+    BodyLimit, ReqwestTransport, TransportError, TransportErrorKind,
+};
 
 /// A server of one fixed answer, after which it closes the connection.
 struct Server {

@@ -12,9 +12,10 @@ use tower::{ServiceBuilder, ServiceExt, limit::GlobalConcurrencyLimitLayer, serv
 use tower_introspect::{
     Blame, BoxError, ErrorKind, VerifyError,
     credentials::Token,
+    route::{IssuerRoute, Route},
     verify::{
-        ActiveToken, BoxVerifier, Freshness, FromServiceLayer, IntoService, IssuerRoute, Outcome,
-        Route, Verifier, VerifyRequest, verify_fn,
+        ActiveToken, BoxVerifier, Freshness, FromServiceLayer, IntoService, Outcome, Verifier,
+        VerifyRequest, verify_fn,
     },
 };
 

@@ -150,7 +150,7 @@ async fn a_transport_that_can_not_be_made_again_is_told_on_one_line() {
     use tower::{ServiceExt as _, service_fn};
     use tower_introspect::{
         ConfigError,
-        http::{HttpTransport, RenewedTransport},
+        transport::{HttpTransport, RenewedTransport},
     };
 
     let (_turn, captured) = alone().await;

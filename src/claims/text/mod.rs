@@ -1,12 +1,12 @@
 //! The JSON object that claims are read from, and the texts that were read out of it.
 
 mod index;
-mod piece;
+pub(crate) mod piece;
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
 use self::index::{Index, Members};
-pub(super) use self::piece::{Piece, Span};
+use self::piece::Span;
 use super::{
     json::{self, Object},
     parsed::Parsed,

@@ -13,11 +13,11 @@ pub(super) fn fill_random(bytes: &mut [u8]) -> bool {
 }
 
 /// A new key, in PKCS#8.
-#[cfg(feature = "cli")]
-pub(super) fn generate(algorithm: crate::jose::Algorithm) -> Option<Vec<u8>> {
+#[cfg(feature = "checks")]
+pub(super) fn generate(algorithm: crate::jose::algorithm::Algorithm) -> Option<Vec<u8>> {
     use aws_lc_rs::{encoding::AsDer as _, rand::SystemRandom, rsa, signature};
 
-    use crate::jose::KeyType;
+    use crate::jose::algorithm::KeyType;
 
     let random = SystemRandom::new();
     let ec = |curve| signature::EcdsaKeyPair::generate_pkcs8(curve, &random).ok();
@@ -46,7 +46,7 @@ mod keys {
         },
     };
 
-    use crate::jose::{Algorithm, key::PublicKey};
+    use crate::jose::{algorithm::Algorithm, key::PublicKey};
 
     /// The longest RSA modulus that signatures are verified with.
     pub(crate) const MAX_RSA_BITS: usize = 8192;

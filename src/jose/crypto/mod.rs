@@ -23,8 +23,8 @@ pub(crate) fn sha256(data: &[u8]) -> [u8; 32] {
 }
 
 /// A new private key for an asymmetric algorithm, in PKCS#8.
-#[cfg(feature = "cli")]
-pub(crate) fn generate(algorithm: super::Algorithm) -> Option<Vec<u8>> {
+#[cfg(feature = "checks")]
+pub(crate) fn generate(algorithm: super::algorithm::Algorithm) -> Option<Vec<u8>> {
     backend::generate(algorithm)
 }
 

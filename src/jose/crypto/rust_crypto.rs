@@ -23,7 +23,10 @@ mod keys {
     use pkcs8::PrivateKeyInfo;
     use sha2::{Sha256, Sha384, Sha512};
 
-    use crate::jose::{Algorithm, KeyType, key::PublicKey};
+    use crate::jose::{
+        algorithm::{Algorithm, KeyType},
+        key::PublicKey,
+    };
 
     /// The longest RSA modulus that signatures are verified with.
     pub(crate) const MAX_RSA_BITS: usize = 4096;

@@ -7,9 +7,9 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use self::value::{Budget, Unfit};
 use crate::{
-    error::{ConfigError, ErrorKind, VerifyError},
-    http::fields,
-    policy::VerifiedToken,
+    error::{config::ConfigError, kind::ErrorKind, refusal::VerifyError},
+    field_names as fields,
+    policy::verified::VerifiedToken,
 };
 
 /// How many bytes all values may take together, unless configured.

@@ -84,7 +84,7 @@ pub(super) fn parse(name: &str) -> Result<HeaderName, String> {
     let header = HeaderName::from_bytes(name.as_bytes())
         .map_err(|_| format!("`{shown}` is no field name (RFC 9110 §5.1)"))?;
     let folded: String =
-        name.bytes().map(|byte| char::from(crate::http::fields::fold(byte))).collect();
+        name.bytes().map(|byte| char::from(crate::field_names::fold(byte))).collect();
     let family = FAMILIES.into_iter().any(|family| folded.starts_with(family));
     let taken = TAKEN.contains(&folded.as_str())
         || family && !CUSTOMARY.contains(&folded.as_str())

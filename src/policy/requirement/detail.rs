@@ -1,6 +1,6 @@
 use std::{fmt, sync::Arc};
 
-use crate::claims::AuthorizationDetail;
+use crate::claims::details::AuthorizationDetail;
 
 /// What an element of `authorization_details` must be like (RFC 9396 §2).
 ///

@@ -5,13 +5,17 @@ use std::{borrow::Cow, fmt, time::Duration};
 use serde::de::DeserializeOwned;
 
 use super::{
-    DetailMatcher, Requirement,
+    Requirement,
+    detail::DetailMatcher,
     verdict::{Lack, Verdict, add},
 };
 use crate::{
-    claims::{ClaimPath, ClaimsError, NoObject},
-    error::{ErrorKind, VerifyError},
-    policy::VerifiedToken,
+    claims::{
+        ClaimsError,
+        path::{ClaimPath, NoObject},
+    },
+    error::{kind::ErrorKind, refusal::VerifyError},
+    policy::verified::VerifiedToken,
 };
 
 pub(super) enum Kind {

@@ -1,20 +1,20 @@
 //! What is asked of a token, and how it is put together.
 
-mod detail;
+pub(crate) mod detail;
 mod judge;
-mod verdict;
+pub(crate) mod verdict;
 
 use std::{fmt, ops::Not, sync::Arc, time::Duration};
 
 use serde::de::DeserializeOwned;
 
-pub use self::detail::DetailMatcher;
+use self::detail::DetailMatcher;
 use self::judge::{ClaimTest, Kind};
-pub(super) use self::verdict::add;
-use super::VerifiedToken;
+use self::verdict::add;
+use super::verified::VerifiedToken;
 use crate::{
-    claims::{ClaimPath, is_scope_token},
-    error::VerifyError,
+    claims::{path::ClaimPath, scope::is_scope_token},
+    error::refusal::VerifyError,
 };
 
 /// Something asked of a verified token.

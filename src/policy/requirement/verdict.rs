@@ -3,8 +3,11 @@
 use std::{borrow::Cow, cmp::Ordering, time::Duration};
 
 use crate::{
-    error::{ErrorKind, StepUp, VerifyError},
-    policy::VerifiedToken,
+    error::{
+        kind::ErrorKind,
+        refusal::{StepUp, VerifyError},
+    },
+    policy::verified::VerifiedToken,
 };
 
 /// Whether a requirement is met. Costs nothing until it is made an error: of alternatives some are

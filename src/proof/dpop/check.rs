@@ -13,8 +13,8 @@ use crate::{
     claims::{json::Object, numeric_date},
     clock::UnixTime,
     credentials::Token,
-    error::{ErrorKind, VerifyError},
-    jose::{Algorithm, BASE64URL, crypto, header::Header, jwk::ProofKey, jws::Compact},
+    error::{kind::ErrorKind, refusal::VerifyError},
+    jose::{BASE64URL, algorithm::Algorithm, crypto, header::Header, jwk::ProofKey, jws::Compact},
     proof::DPOP,
 };
 

@@ -1,24 +1,27 @@
 //! Proof of possession by DPoP (RFC 9449).
 
 mod check;
-mod nonce;
+pub(crate) mod nonce;
 mod target;
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use http::Uri;
 
-pub use self::nonce::NonceSecret;
+use self::nonce::NonceSecret;
 use self::{
     check::{Expected, flawed},
     nonce::Nonces,
     target::Base,
 };
-use super::{FAPI2, Mark, MemoryReplay, Presented, Proven, ReplayStore, Shown, replay::Pending};
+use super::{
+    FAPI2, Presented, Shown,
+    replay::{Mark, Pending, Proven, ReplayStore, memory::MemoryReplay},
+};
 use crate::{
     clock::Moment,
-    error::{ConfigError, VerifyError},
-    jose::{Algorithm, KeyType},
+    error::{config::ConfigError, refusal::VerifyError},
+    jose::algorithm::{Algorithm, KeyType},
     respond::RequestHead,
 };
 

@@ -9,9 +9,10 @@ use http::HeaderValue;
 
 use crate::{
     clock::UnixTime,
-    error::ConfigError,
+    error::config::ConfigError,
     jose::{
-        Algorithm, BASE64URL,
+        BASE64URL,
+        algorithm::Algorithm,
         crypto::{self, Signer, Verifier},
     },
 };

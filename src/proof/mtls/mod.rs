@@ -1,19 +1,19 @@
 //! Proof of possession by a client certificate (RFC 8705 §3).
 
-mod certificate;
-mod field;
+pub(crate) mod certificate;
+pub(crate) mod field;
 mod network;
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
 use http::{HeaderMap, HeaderName, Request};
 
-pub use self::{certificate::PeerCertificate, field::CertificateField};
+use self::{certificate::PeerCertificate, field::CertificateField};
 use self::{field::FIELDS, network::Network};
 use super::{Presented, Shown, refuse};
 use crate::{
-    error::{ConfigError, VerifyError},
-    http::fields::{alike, remove, remove_but},
+    error::{config::ConfigError, refusal::VerifyError},
+    field_names::{alike, remove, remove_but},
     respond::RequestHead,
 };
 

@@ -1,6 +1,6 @@
 use std::{fmt, net::IpAddr};
 
-use crate::error::ConfigError;
+use crate::error::config::ConfigError;
 
 /// Addresses that begin with the same bits.
 #[derive(Clone, Copy, PartialEq, Eq)]

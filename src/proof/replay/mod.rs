@@ -1,15 +1,13 @@
 //! That a proof is used once (RFC 9449 §11.1).
 
 #[cfg(all(feature = "dpop", feature = "_crypto"))]
-mod memory;
+pub(crate) mod memory;
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
-#[cfg(all(feature = "dpop", feature = "_crypto"))]
-pub use self::memory::MemoryReplay;
 use crate::{
     clock::{Moment, UnixTime},
-    error::{BoxError, ErrorKind, VerifyError},
+    error::{BoxError, kind::ErrorKind, refusal::VerifyError},
 };
 
 /// Remembers which proofs were used.

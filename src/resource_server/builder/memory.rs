@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::ResourceServerBuilder;
-use crate::verify::CacheLayer;
+use crate::cache::layer::CacheLayer;
 
 /// What is remembered.
 ///

@@ -8,23 +8,28 @@ use tower_layer::Layer;
 use super::{
     Inner, ResourceServer,
     issuer::{Defaults, Issuer, verifier_of},
-    metadata::{Document, Known, ProtectedResourceMetadata},
+    metadata::{
+        document::{Document, Known},
+        settings::ProtectedResourceMetadata,
+    },
     stack::Settings,
 };
 #[cfg(all(feature = "jwt", feature = "_crypto"))]
 use super::{issuer::routed, tenants::IssuerResolver};
 use crate::{
     clock::{Clock, SystemClock},
-    credentials::Extractor,
-    error::ConfigError,
-    http::HttpTransport,
-    layer::{ForwardHeaders, PeerOf},
-    policy::{Policy, Requirement},
-    respond::{Refusal, RefusalHook, RequestHead},
-    verify::{
-        BoxVerifier, BulkheadLayer, Freshness, MissBudgetLayer, PeerKey, RevocationLayer,
-        Revocations,
+    credentials::extract::Extractor,
+    error::config::ConfigError,
+    layer::{PeerOf, forward::ForwardHeaders},
+    policy::{Policy, requirement::Requirement},
+    respond::{Refusal, RequestHead, hook::RefusalHook},
+    revocation::{Revocations, layer::RevocationLayer},
+    transport::HttpTransport,
+    upstream::{
+        budget::{MissBudgetLayer, PeerKey},
+        bulkhead::BulkheadLayer,
     },
+    verify::{boxed::BoxVerifier, request::Freshness},
 };
 
 /// Configures a [`ResourceServer`].
@@ -119,7 +124,7 @@ impl ResourceServerBuilder {
     /// ```
     #[cfg(all(feature = "dpop", feature = "_crypto"))]
     #[cfg_attr(docsrs, doc(cfg(feature = "dpop")))]
-    pub fn dpop(self, dpop: crate::proof::Dpop) -> Self {
+    pub fn dpop(self, dpop: crate::proof::dpop::Dpop) -> Self {
         self.policy(|policy| policy.dpop(dpop))
     }
 
@@ -133,7 +138,7 @@ impl ResourceServerBuilder {
     /// ```
     #[cfg(all(feature = "mtls", feature = "_crypto"))]
     #[cfg_attr(docsrs, doc(cfg(feature = "mtls")))]
-    pub fn mtls(self, mtls: crate::proof::Mtls) -> Self {
+    pub fn mtls(self, mtls: crate::proof::mtls::Mtls) -> Self {
         self.policy(|policy| policy.mtls(mtls))
     }
 

@@ -1,14 +1,12 @@
 //! From settings to the builder.
 
+use super::Config;
 #[cfg(feature = "dpop")]
 use super::dpop::DpopConfig;
-use super::{
-    super::{ResourceServer, ResourceServerBuilder},
-    Config,
-};
 #[cfg(any(feature = "dpop", feature = "mtls"))]
 use crate::policy::Policy;
-use crate::{error::ConfigError, policy::Requirement};
+use crate::resource_server::{ResourceServer, builder::ResourceServerBuilder};
+use crate::{error::config::ConfigError, policy::requirement::Requirement};
 
 impl Config {
     /// The builder, with what could be read, what could not, and how many issuers could.

@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use super::reader::{Secret, Section};
 use crate::{
-    error::ConfigError,
-    jose::KeyType,
-    proof::{Algorithm, Dpop, FAPI2, NonceSecret},
+    error::config::ConfigError,
+    jose::algorithm::{Algorithm, KeyType},
+    proof::{
+        FAPI2,
+        dpop::{Dpop, nonce::NonceSecret},
+    },
 };
 
 /// How proofs are looked at, as configured.
@@ -107,7 +110,7 @@ impl DpopConfig {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Config;
+    use crate::resource_server::config::Config;
 
     fn built(dpop: &str) -> String {
         let text = format!(

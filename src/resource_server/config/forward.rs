@@ -1,7 +1,7 @@
 //! The table `[forward]`.
 
 use super::reader::Section;
-use crate::{error::ConfigError, layer::ForwardHeaders};
+use crate::{error::config::ConfigError, layer::forward::ForwardHeaders};
 
 /// Sets the name of a header.
 type Setter = fn(ForwardHeaders, &str) -> Result<ForwardHeaders, ConfigError>;
@@ -52,7 +52,7 @@ fn add(
 
 #[cfg(test)]
 mod tests {
-    use super::super::Config;
+    use crate::resource_server::config::Config;
 
     fn problems(forward: &str) -> String {
         let text = format!(

@@ -4,7 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use super::Config;
 use crate::{
-    error::ConfigError, introspection::IntrospectionVerifierBuilder, jwt::Algorithm, policy, verify,
+    cache::layer, error::config::ConfigError, introspection::builder::IntrospectionVerifierBuilder,
+    jose::algorithm::Algorithm, policy,
 };
 
 #[expect(missing_docs, reason = "they are called as in the file")]
@@ -63,8 +64,8 @@ impl Config {
             audiences: self.audiences.clone(),
             required_scopes: self.scopes.clone(),
             leeway: self.leeway.unwrap_or(policy::DEFAULT_LEEWAY),
-            max_age: self.max_age.unwrap_or(verify::DEFAULT_MAX_AGE),
-            jwt_max_age: verify::DEFAULT_JWT_MAX_AGE,
+            max_age: self.max_age.unwrap_or(layer::DEFAULT_MAX_AGE),
+            jwt_max_age: layer::DEFAULT_JWT_MAX_AGE,
             stale_if_error: self.stale_if_error.unwrap_or_default(),
             loopback_http: self.loopback_http,
             describes_itself: self.metadata.is_some(),

@@ -1,20 +1,23 @@
 //! One issuer, as configured.
 
-#[cfg(feature = "cli")]
+#[cfg(feature = "checks")]
 mod inspect;
 
 use std::{path::PathBuf, time::Duration};
 
 use super::{
-    super::issuer::Issuer,
     reader::{Secret, Section, load_file},
     tls::{Own, Tls},
 };
+use crate::resource_server::issuer::Issuer;
 use crate::{
-    error::ConfigError,
-    http::HttpTransport,
-    introspection::{ClientAuth, IntrospectionVerifierBuilder, SignedResponse},
-    jwt::{Algorithm, KeySet, Profile, SigningKey},
+    error::config::ConfigError,
+    introspection::{
+        auth::ClientAuth, builder::IntrospectionVerifierBuilder, signed::SignedResponse,
+    },
+    jose::{algorithm::Algorithm, signing::SigningKey},
+    jwt::{Profile, keys::KeySet},
+    transport::HttpTransport,
 };
 
 pub(super) struct IssuerConfig {

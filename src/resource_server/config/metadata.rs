@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use super::{
-    super::metadata::ProtectedResourceMetadata,
-    reader::{Secret, Section, load_key},
-};
+use super::reader::{Secret, Section, load_key};
+use crate::resource_server::metadata::settings::ProtectedResourceMetadata;
 use crate::{
-    error::ConfigError,
-    jwt::{Algorithm, SigningKey},
+    error::config::ConfigError,
+    jose::{algorithm::Algorithm, signing::SigningKey},
 };
 
 type About = ProtectedResourceMetadata;

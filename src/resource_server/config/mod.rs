@@ -188,7 +188,7 @@ mod assemble;
 #[cfg(feature = "dpop")]
 mod dpop;
 mod forward;
-#[cfg(feature = "cli")]
+#[cfg(feature = "checks")]
 pub(crate) mod inspect;
 mod issuer;
 mod metadata;
@@ -208,8 +208,8 @@ use toml::Table;
 #[cfg(any(feature = "dpop", feature = "mtls"))]
 use self::program::Program;
 use self::{issuer::IssuerConfig, metadata::MetadataConfig};
-use super::{ResourceServer, ResourceServerBuilder};
-use crate::{error::ConfigError, layer::ForwardHeaders};
+use super::{ResourceServer, builder::ResourceServerBuilder};
+use crate::{error::config::ConfigError, layer::forward::ForwardHeaders};
 
 /// The settings of a [`ResourceServer`], from TOML or from a part of any document that serde reads.
 ///

@@ -4,8 +4,8 @@ use std::{net::IpAddr, sync::Arc};
 
 use super::reader::Section;
 use crate::{
-    error::ConfigError,
-    proof::{CertificateField, Mtls},
+    error::config::ConfigError,
+    proof::mtls::{Mtls, field::CertificateField},
     respond::RequestHead,
 };
 
@@ -63,7 +63,7 @@ impl MtlsConfig {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Config;
+    use crate::resource_server::config::Config;
 
     fn read(mtls: &str) -> Result<Config, String> {
         let text = format!(

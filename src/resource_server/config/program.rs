@@ -7,9 +7,9 @@ use super::Config;
 #[cfg(feature = "mtls")]
 use super::mtls::AddressOf;
 #[cfg(feature = "dpop")]
-use crate::proof::Dpop;
+use crate::proof::dpop::Dpop;
 #[cfg(feature = "mtls")]
-use crate::{proof::Mtls, respond::RequestHead};
+use crate::{proof::mtls::Mtls, respond::RequestHead};
 
 /// Changes, and functions of a request.
 #[derive(Default)]

@@ -12,9 +12,9 @@ use super::mtls::MtlsConfig;
 use super::program::Program;
 use super::{Config, forward, issuer::IssuerConfig, metadata::MetadataConfig, reader::Section};
 use crate::{
-    claims::is_scope_token,
-    error::ConfigError,
-    http::{HttpTransport, TransportError, TransportErrorKind},
+    claims::scope::is_scope_token,
+    error::config::ConfigError,
+    transport::{HttpTransport, TransportError, TransportErrorKind},
 };
 
 impl Config {
@@ -189,7 +189,7 @@ mod tests {
             }
             // A program may bring the way.
             let config = Config::from_toml(&text(&format!("{setting} = true"))).unwrap();
-            let built = config.build_with(|builder| builder.mtls(crate::proof::Mtls::new()));
+            let built = config.build_with(|builder| builder.mtls(crate::proof::mtls::Mtls::new()));
             assert!(built.is_ok());
         }
         let unfit = "fapi2 = true\ndpop = { url = \"https://a\", algorithms = \"RS256\" }";

@@ -6,8 +6,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use toml::{Table, Value};
 
 use crate::{
-    error::ConfigError,
-    jwt::{Algorithm, SigningKey},
+    error::config::ConfigError,
+    jose::{algorithm::Algorithm, signing::SigningKey},
 };
 
 /// The most bytes of a file that is read.

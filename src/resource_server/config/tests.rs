@@ -185,7 +185,7 @@ fn metadata_is_what_it_is_by_its_setters() {
     );
     let api = Config::from_toml(&text).unwrap().build().unwrap();
     let built = ResourceServer::builder("https://api.example.com")
-        .issuer(super::super::Issuer::jwt("https://as.example.com"))
+        .issuer(crate::resource_server::issuer::Issuer::jwt("https://as.example.com"))
         .metadata(|about| {
             about
                 .scopes_supported(["read", "write"])

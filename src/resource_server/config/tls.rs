@@ -6,8 +6,8 @@ use ::reqwest::{Certificate, Identity};
 
 use super::reader::{Secret, load_file};
 use crate::{
-    error::ConfigError,
-    http::{HttpTransport, RenewedTransport, ReqwestTransport},
+    error::config::ConfigError,
+    transport::{HttpTransport, renewed::RenewedTransport, reqwest::ReqwestTransport},
 };
 
 /// What an issuer is reached with, where that is not what all share.
@@ -109,7 +109,8 @@ impl Own {
 mod tests {
     use std::path::PathBuf;
 
-    use super::{super::Config, Own, Secret, Tls};
+    use super::{Own, Tls};
+    use crate::resource_server::config::{Config, reader::Secret};
 
     /// A directory that is gone with this.
     struct Home(PathBuf);

@@ -10,8 +10,14 @@ use bytes::Bytes;
 use http::HeaderValue;
 use serde_json::{Map, Value};
 
-use super::{ProtectedResourceMetadata, location::Location, settings::OFFLINE_ACCESS};
-use crate::{credentials::Extractor, error::ConfigError, http::Endpoint, policy::Policy};
+use super::{
+    location::Location,
+    settings::{OFFLINE_ACCESS, ProtectedResourceMetadata},
+};
+use crate::{
+    credentials::extract::Extractor, error::config::ConfigError, policy::Policy,
+    transport::endpoint::Endpoint,
+};
 
 /// What is served, made once.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use http::Uri;
 
-use crate::http::Endpoint;
+use crate::transport::endpoint::Endpoint;
 
 /// The path of the document of a resource that is a whole host.
 pub(super) const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";

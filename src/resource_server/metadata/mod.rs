@@ -81,17 +81,16 @@
 //! [`ResourceServerBuilder::metadata`]: super::ResourceServerBuilder::metadata
 
 mod answer;
-mod document;
+pub(crate) mod document;
 mod layer;
 mod location;
 mod service;
-mod settings;
+pub(crate) mod settings;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-pub(super) use self::document::{Document, Known};
 pub use self::{
     layer::{MetadataLayer, WithMetadata},
     service::MetadataService,

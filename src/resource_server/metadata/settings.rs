@@ -6,8 +6,8 @@ use serde_json::{Map, Value};
 
 use super::location::is_spelled_out;
 #[cfg(all(feature = "jwt", feature = "_crypto"))]
-use crate::jwt::SigningKey;
-use crate::{claims::is_scope_token, error::ConfigError};
+use crate::jose::signing::SigningKey;
+use crate::{claims::scope::is_scope_token, error::config::ConfigError};
 
 /// How long the document may be kept, unless configured.
 const MAX_AGE: Duration = Duration::from_secs(3600);

@@ -1,20 +1,17 @@
 //! Proofs of possession, good and bad, and a client that sends good ones (RFC 9449).
 
-mod client;
-mod proof;
+pub(crate) mod client;
+pub(crate) mod proof;
 
 use std::{fmt, sync::Arc};
 
 use serde_json::Value;
 
-pub use self::{
-    client::{DpopClient, DpopClientLayer},
-    proof::ProofBuilder,
-};
+use self::{client::DpopClientLayer, proof::ProofBuilder};
 use super::keys;
 use crate::{
     clock::{Clock, SystemClock},
-    jose::{Algorithm, SigningKey, jwk::ProofKey},
+    jose::{algorithm::Algorithm, jwk::ProofKey, signing::SigningKey},
 };
 
 /// A client with a key of its own, by which it proves that a token is its.

@@ -7,8 +7,8 @@ use super::Prover;
 use crate::{
     clock::UnixTime,
     jose::{
-        SigningKey,
         crypto::{random, sha256},
+        signing::SigningKey,
     },
     test_util::token::{compact, corrupted},
 };

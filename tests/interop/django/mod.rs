@@ -1,17 +1,16 @@
 //! Against django-oauth-toolkit, whose tokens are opaque, whose answers are bare, and which is slow.
 
-pub(crate) mod server;
-
 use std::time::Duration;
 
 use tower_introspect::{
     IntrospectLayer, Policy,
-    http::HttpTransport,
     introspection::{ClientAuth, IntrospectionVerifier, IntrospectionVerifierBuilder},
+    transport::HttpTransport,
 };
 
-use self::server::Django;
-use crate::{api::Api, server::API};
+use crate::api::Api;
+use testing::django::Django;
+use testing::oidc_provider::API;
 
 fn verifier(server: &Django, auth: ClientAuth) -> IntrospectionVerifierBuilder {
     IntrospectionVerifier::builder(server.issuer(), auth)

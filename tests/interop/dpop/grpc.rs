@@ -21,8 +21,10 @@ use crate::{
         Greeter, GreeterServer, GreetingReply, GreetingRequest, HelloReply, HelloRequest, Replies,
         Reply, VersionReply, VersionRequest, WatchRequest,
     },
+};
+use testing::{
     host,
-    server::{API, Server},
+    oidc_provider::{API, Server},
 };
 
 /// Where clients find the service, as far as they know.

@@ -3,15 +3,16 @@
 use tower_introspect::{
     ErrorKind, IntrospectLayer, Policy, TokenKind,
     credentials::Token,
-    http::HttpTransport,
     introspection::{
         ClientAuth, IntrospectionVerifier, IntrospectionVerifierBuilder, SignedResponse,
     },
+    transport::HttpTransport,
     verify::{Verifier, VerifyRequest},
 };
 
-use super::{server::Glewlwyd, setup::ODD_SECRET};
-use crate::{api::Api, server::API};
+use crate::api::Api;
+use testing::glewlwyd::{Glewlwyd, ODD_SECRET};
+use testing::oidc_provider::API;
 
 fn verifier(server: &Glewlwyd, auth: ClientAuth) -> IntrospectionVerifierBuilder {
     IntrospectionVerifier::builder(server.issuer(), auth)

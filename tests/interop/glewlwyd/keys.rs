@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use tower_introspect::{Issuer, ResourceServer};
 
-use super::server::Glewlwyd;
-use crate::{api::Api, clock::Ahead, server::API};
+use crate::{api::Api, clock::Ahead};
+use testing::glewlwyd::Glewlwyd;
+use testing::oidc_provider::API;
 
 async fn local(server: &Glewlwyd) -> (Api, Ahead) {
     let clock = Ahead::default();

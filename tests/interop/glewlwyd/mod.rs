@@ -2,6 +2,4 @@
 
 mod introspection;
 mod keys;
-pub(crate) mod server;
-mod setup;
 mod tokens;

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use tower_introspect::{ClientAuth, Issuer, ResourceServer};
 
-use super::server::Glewlwyd;
-use crate::{api::Api, server::API};
+use crate::api::Api;
+use testing::glewlwyd::Glewlwyd;
+use testing::oidc_provider::API;
 
 fn auth() -> ClientAuth {
     ClientAuth::basic("rs", "rs-secret")

@@ -28,7 +28,7 @@ use tower_introspect::{
     test_util::AuthorizationServer,
 };
 
-use crate::host;
+use testing::host;
 
 const AUDIENCE: &str = "https://greeter.example.com";
 

@@ -15,7 +15,7 @@ use std::{
 use serde::Deserialize;
 use tokio::{net::TcpListener, process::Command, task::AbortHandle};
 
-use crate::{host, server::Server};
+use testing::{host, oidc_provider::Server};
 
 /// The MCP server, and the authorization server that its clients are to find.
 struct World {

@@ -17,11 +17,11 @@ use tokio_rustls::rustls::{
 use tower_introspect::test_util::AuthorizationServer;
 
 use super::{bound, field, serve};
-use crate::{
+use testing::{
     host::{self, Home, Process},
+    oidc_provider::API,
     pki::{Authority, Client, Signed},
     proxy::nginx,
-    server::API,
 };
 
 /// What a proxy does beside what it always does.

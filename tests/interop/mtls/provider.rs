@@ -6,13 +6,15 @@ use std::{net::SocketAddr, time::Duration};
 use axum::{Router, extract::ConnectInfo, routing};
 use rcgen::ExtendedKeyUsagePurpose;
 use tokio_rustls::rustls::DEFAULT_VERSIONS;
-use tower_introspect::{ClientAuth, Issuer, ResourceServer, http::ReqwestTransport, proof::Mtls};
+use tower_introspect::{
+    ClientAuth, Issuer, ResourceServer, proof::Mtls, transport::ReqwestTransport,
+};
 
-use crate::{
+use testing::{
     host::Granted,
     listener::{Shown, TlsListener},
+    oidc_provider::{API, Server},
     pki::{Authority, Client, Signed},
-    server::{API, Server},
 };
 
 /// How busy the machine is, is not what is tested.
@@ -39,7 +41,7 @@ async fn granted(server: &Server, authority: &Authority, own: &Signed, format: &
         .post(format!("{}/token", server.mtls()))
         .header("content-type", "application/x-www-form-urlencoded")
         .body(form);
-    Granted::read(&crate::host::answer(request).await.1).access
+    Granted::read(&testing::host::answer(request).await.1).access
 }
 
 /// An API that is known to the server by this certificate, and where it listens.

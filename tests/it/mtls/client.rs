@@ -13,10 +13,8 @@ use tower_introspect::{
     test_util::{Endpoint, Listening},
 };
 
-use super::{
-    pki::{Authority, Signed, provider},
-    *,
-};
+use super::*;
+use testing::pki::{Authority, Signed, provider};
 
 /// An authorization server behind TLS, at one port for everyone and at another for those who have a
 /// certificate.

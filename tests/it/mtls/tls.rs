@@ -9,10 +9,10 @@ use tokio_rustls::rustls::{
     version::{TLS12, TLS13},
 };
 
-use super::{
+use super::*;
+use testing::{
     listener::{Shown, TlsListener},
     pki::{Authority, Client as Tls, Signed},
-    *,
 };
 
 async fn serve(world: &World, authority: &Authority) -> SocketAddr {

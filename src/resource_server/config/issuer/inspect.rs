@@ -1,20 +1,18 @@
 //! What the settings of an issuer say, for the program `introspect`.
 
-use super::{
-    super::{
-        inspect::{ClientSettings, IssuerSettings},
-        reader::Secret,
-    },
-    Client, IssuerConfig, Means,
+use super::{Client, IssuerConfig, Means};
+use crate::resource_server::config::{
+    inspect::{ClientSettings, IssuerSettings},
+    reader::Secret,
 };
 use crate::{
-    error::ConfigError,
-    introspection::{IntrospectionVerifier, IntrospectionVerifierBuilder},
+    error::config::ConfigError,
+    introspection::{IntrospectionVerifier, builder::IntrospectionVerifierBuilder},
     jwt::Profile,
 };
 
 impl IssuerConfig {
-    pub(in super::super) fn inspect(&self) -> IssuerSettings {
+    pub(in crate::resource_server::config) fn inspect(&self) -> IssuerSettings {
         let (jwt, remote) = (self.jwt.as_ref(), self.introspection.as_ref());
         IssuerSettings {
             issuer: self.name.clone(),
@@ -39,7 +37,7 @@ impl IssuerConfig {
     }
 
     /// The question alone, with nothing remembered, if there is one.
-    pub(in super::super) fn introspection(
+    pub(in crate::resource_server::config) fn introspection(
         &self,
     ) -> Result<Option<IntrospectionVerifierBuilder>, ConfigError> {
         let (Some(remote), Some(client)) = (&self.introspection, &self.client) else {

@@ -17,9 +17,9 @@ use tower_introspect::{
 };
 
 use super::{PKI, Settings, World, bound, field};
-use crate::{
+use testing::{
+    oidc_provider::API,
     pki::{Authority, Signed},
-    server::API,
 };
 
 const GRPC: Settings<'static> =

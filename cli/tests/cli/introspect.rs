@@ -1,0 +1,208 @@
+//! `introspect introspect`.
+
+use bytes::Bytes;
+use http::{Response, StatusCode, header};
+use tower_introspect::{
+    clock::UnixTime,
+    jwt::{Algorithm, KeySet, SigningKey},
+    test_util::{AuthorizationServer, Client, Endpoint, Fault},
+};
+
+use crate::{
+    front::{self, CA, Front},
+    run::{AUDIENCE, NOW, Ran, at, file, run, run_in},
+};
+
+async fn ask(server: &AuthorizationServer, token: &str, more: &[&str]) -> Ran {
+    let at = at();
+    let known = [
+        "introspect",
+        "--at",
+        &at,
+        "--issuer",
+        server.issuer(),
+        "--danger-allow-http-loopback",
+        "--client-id",
+        "api",
+        "--secret-env",
+        "SECRET",
+    ];
+    let ran = run_in(&[("SECRET", "s3cret")], &[&known, more].concat(), token).await;
+    assert!(!ran.screen().contains("s3cret"), "{}", ran.screen());
+    assert!(!ran.screen().contains(token), "{}", ran.screen());
+    ran
+}
+
+fn opaque(server: &AuthorizationServer) -> String {
+    let token = server.opaque().audience(AUDIENCE).scope("read");
+    let token = token.issued_at(UnixTime::from_secs(NOW - 300));
+    token.expires_at(UnixTime::from_secs(NOW + 3300)).mint()
+}
+
+#[tokio::test]
+async fn screens() {
+    let (server, _listening) = front::plain().await;
+    let token = opaque(&server);
+    ask(&server, &token, &[]).await.steady(&server).shows("introspect-active");
+    let ran = ask(&server, &token, &["--signed", "--hint", "access_token"]).await;
+    ran.steady(&server).shows("introspect-signed");
+    ask(&server, "unheard-of", &[]).await.steady(&server).shows("introspect-inactive");
+    server.inject(Endpoint::Introspection, Fault::html().for_next(1));
+    ask(&server, &token, &[]).await.steady(&server).shows("introspect-html");
+    server.inject(Endpoint::Introspection, Fault::hang());
+    let ran = ask(&server, &token, &["--timeout", "1"]).await;
+    assert_eq!(ran.code, 3, "{}", ran.screen());
+    assert!(ran.out.contains("NOT KNOWN") && ran.out.contains("none within"), "{}", ran.out);
+}
+
+#[tokio::test]
+async fn every_client_authentication() {
+    let (server, _listening) = front::plain().await;
+    let key =
+        || SigningKey::from_pem(Algorithm::ES256, include_bytes!("../../../tests/it/keys/p256.pem")).unwrap();
+    let public = |key: SigningKey| {
+        KeySet::from_jwk(key.public_jwk().unwrap().to_string().as_bytes()).unwrap()
+    };
+    let secret = "a secret of 32 characters or more";
+    server.register(Client::assertions("pk", public(key().with_kid("k"))));
+    let keys = KeySet::from_secret(Algorithm::HS256, secret.as_bytes()).unwrap();
+    server.register(Client::assertions("sj", keys));
+    server.register(Client::bearer("b", "token-of-ours"));
+    server.register(Client::mtls("m"));
+    let token = opaque(&server);
+    let pem = include_str!("../../../tests/it/keys/p256.pem");
+    for (value, more) in [
+        ("s3cret", &["--auth", "secret", "--client-id", "api"][..]),
+        ("s3cret", &["--auth", "basic", "--client-id", "api"]),
+        ("s3cret", &["--auth", "basic-raw", "--client-id", "api"]),
+        ("s3cret", &["--auth", "post", "--client-id", "api"]),
+        ("token-of-ours", &["--auth", "bearer"]),
+        (
+            pem,
+            &[
+                "--auth",
+                "private-key-jwt",
+                "--client-id",
+                "pk",
+                "--algorithm",
+                "ES256",
+                "--kid",
+                "k",
+            ],
+        ),
+        (secret, &["--auth", "client-secret-jwt", "--client-id", "sj"]),
+        ("unused", &["--auth", "mtls", "--client-id", "m"]),
+    ] {
+        let known = [
+            "introspect",
+            "--issuer",
+            server.issuer(),
+            "--danger-allow-http-loopback",
+            "--secret-env",
+            "S",
+        ];
+        let ran = run_in(&[("S", value)], &[&known, more].concat(), &token).await;
+        assert_eq!(ran.code, 0, "{more:?}: {}", ran.screen());
+        assert!(!ran.screen().contains(value.trim()), "{more:?}: {}", ran.screen());
+        let machine = run_in(&[("S", value)], &[&known, more, &["--json"]].concat(), &token).await;
+        assert!(!machine.out.contains(value.trim()) && !machine.out.contains(&token));
+        assert_eq!(machine.json()["claims"]["active"], true);
+        // Each but mTLS, whose certificate this server does not see, is refused with another secret.
+        if value != "unused" && !value.contains("BEGIN") {
+            let wrong = format!("{value}-not");
+            let ran = run_in(&[("S", &wrong)], &[&known, more].concat(), &token).await;
+            assert_eq!(ran.code, 2, "{more:?}: {}", ran.screen());
+            assert!(ran.out.contains("credentials_rejected"), "{}", ran.out);
+        }
+    }
+}
+
+#[tokio::test]
+async fn from_the_configuration_of_a_service() {
+    let (server, _listening) = front::plain().await;
+    let path = front::config("ask", server.issuer(), "mode = \"introspect\"\n");
+    let token = opaque(&server);
+    let ran = run(&["introspect", "--config", &path], &token).await;
+    assert_eq!(ran.code, 0, "{}", ran.screen());
+    let nobody = ["introspect", "--config", &path, "--issuer", "https://other.example.com"];
+    assert_eq!(run(&nobody, &token).await.code, 2);
+}
+
+#[tokio::test]
+async fn what_is_missing_is_told_at_once() {
+    let ran = run(
+        &["introspect", "--issuer", "https://as.example.com", "--auth", "private-key-jwt"],
+        "x",
+    );
+    ran.await.shows("introspect-missing");
+    let http =
+        ["introspect", "--issuer", "http://127.0.0.1:1", "--client-id", "a", "--secret-env", "S"];
+    run_in(&[("S", "x")], &http, "x").await.shows("introspect-http");
+    let argument = ["--client-secret", "x"];
+    assert_eq!(
+        run(&[&http[..], &argument].concat(), "x").await.code,
+        2,
+        "no secret as an argument"
+    );
+}
+
+#[tokio::test]
+async fn certificates_are_told_apart() {
+    for (certificate, words) in [
+        ("expired", "certificate has expired"),
+        ("future", "not valid yet"),
+        ("other-name", "for another name"),
+    ] {
+        let front = Front::start(certificate).await;
+        let ran = ask(&front.server, "x-token", &["--ca", CA]).await;
+        assert_eq!(ran.code, 3, "{}", ran.screen());
+        assert!(ran.out.contains(words), "{certificate}: {}", ran.out);
+    }
+    let front = Front::start("good").await;
+    let ran = ask(&front.server, "x-token", &[]).await;
+    assert_eq!(ran.code, 3, "{}", ran.screen());
+    assert!(ran.out.contains("authority that is not trusted"), "{}", ran.out);
+    let ran = ask(&front.server, "x-token", &["--ca", CA]).await;
+    assert_eq!(ran.code, 1, "it is inactive: {}", ran.screen());
+}
+
+/// Whatever it answers, it ends with a screen, and no control character reaches the terminal.
+#[tokio::test]
+async fn answers_out_of_protocol() {
+    let (server, _listening) = front::plain().await;
+    let token = opaque(&server);
+    for body in
+        [&b"\x00\xff\x1b[2J"[..], b"{\"active\": \"\\u001b[2J\"}", b"[]", b"", b"{\"active\":true,"]
+    {
+        let mut answer = Response::new(Bytes::copy_from_slice(body));
+        *answer.status_mut() = StatusCode::OK;
+        let json = header::HeaderValue::from_static("application/json");
+        answer.headers_mut().insert(header::CONTENT_TYPE, json);
+        server.inject(Endpoint::Introspection, Fault::respond(answer).for_next(1));
+        let ran = ask(&server, &token, &[]).await;
+        assert_eq!(ran.code, 3, "{}", ran.screen());
+        assert!(!ran.screen().contains('\x1b'), "{:?}", ran.screen());
+    }
+    for fault in
+        [Fault::redirect("https://other.example.com/"), Fault::oversize(1 << 20), Fault::truncate()]
+    {
+        server.inject(Endpoint::Introspection, fault.for_next(2));
+        let ran = ask(&server, &token, &[]).await;
+        assert_eq!(ran.code, 3, "{}", ran.screen());
+        server.clear(Endpoint::Introspection);
+    }
+    assert!(server.strays().is_empty());
+}
+
+#[tokio::test]
+async fn a_token_that_is_none_is_not_sent() {
+    let (server, _listening) = front::plain().await;
+    let path = file("none", b"a\x00b");
+    for input in [&b""[..], b"\xff\xfe\x00", b"two words \x07 \xc3\xa9"] {
+        let known = ["introspect", "--issuer", server.issuer(), "--danger-allow-http-loopback"];
+        let arguments = [&known[..], &["--client-id", "api", "--secret-file", &path]].concat();
+        let ran = run(&arguments, input).await;
+        assert_eq!(ran.code, 2, "{}", ran.screen());
+    }
+    assert_eq!(server.calls(Endpoint::Introspection), 0);
+}

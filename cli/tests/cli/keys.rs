@@ -1,0 +1,131 @@
+//! `introspect keys lint`.
+
+use http::HeaderValue;
+use serde_json::{Value, json};
+use tower_introspect::test_util::{AuthorizationServer, Endpoint, Fault};
+
+use crate::{
+    front,
+    run::{Ran, at, file, key, run},
+};
+
+async fn lint(name: &str, keys: impl AsRef<[u8]>) -> Ran {
+    let path = file(name, keys);
+    run(&["keys", "lint", "--at", &at(), &path], "").await
+}
+
+fn set(keys: &[Value]) -> String {
+    json!({ "keys": keys }).to_string()
+}
+
+fn good() -> Value {
+    key().public_jwk().unwrap()
+}
+
+fn with(name: &str, value: impl Into<Value>) -> Value {
+    let mut key = good();
+    key[name] = value.into();
+    key
+}
+
+#[tokio::test]
+async fn screens() {
+    lint("good.json", set(&[good()])).await.shows("keys-good");
+    let secret = json!({"kty": "oct", "kid": "s", "k": "c2VjcmV0"});
+    let private = with("d", "c2VjcmV0");
+    let weak = json!({"kty": "RSA", "kid": "weak", "use": "sig", "n": "_____w", "e": "Aw"});
+    let known = json!({
+        "kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256", "kid": "known",
+        "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+        "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+    });
+    let other = json!({"kty": "AKP", "alg": "ML-DSA-44", "pub": "AA", "kid": "pq"});
+    let x5c =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cli/tls/expired.pem"));
+    let x5c: String = x5c.unwrap().lines().filter(|line| !line.starts_with('-')).collect();
+    let certified = with("x5c", json!([x5c]));
+    let twice = good().to_string().replacen('{', "{\"use\":\"enc\",", 1);
+    let ending = with("exp", crate::run::NOW + 86_400);
+    let all = set(&[private, secret, weak, known, other, certified, ending]);
+    let all = all.replacen("[{", &format!("[{twice},{{"), 1);
+    lint("bad.json", all).await.shows("keys-bad");
+    lint("page.json", "<!doctype html><title>Sign in</title>").await.shows("keys-html");
+}
+
+#[tokio::test]
+async fn whatever_it_is_it_is_judged() {
+    for (text, code, finding) in [
+        (&b"\xff\xfe\x00garbage"[..], 1, "keys_no_text"),
+        (b"", 1, "keys_no_json"),
+        (b"{\"keys\": 5}", 1, "keys_missing"),
+        (b"{\"a\": []}", 1, "keys_missing"),
+        (b"{\"keys\": []}", 1, "keys_none_used"),
+        (b"{\"keys\": [1, null, \"x\", []]}", 1, "key_malformed"),
+        (b"{\"keys\": [{\"kty\": \"RSA\"", 1, "keys_no_json"),
+        (include_bytes!("../../../tests/it/keys/p256.pem"), 1, "key_private"),
+        (include_bytes!("../../../tests/it/keys/p256.pub.pem"), 0, "key_used"),
+        (include_bytes!("../../../tests/it/keys/rsa-1024.pub.pem"), 1, "key_unusable"),
+        (include_bytes!("tls/expired.pem"), 1, "certificate_expires"),
+        (include_bytes!("tls/good.pem"), 0, "certificate_expires"),
+    ] {
+        let path = file("whatever", text);
+        let ran = run(&["keys", "lint", "--json", "--at", &at(), &path], "").await;
+        assert_eq!(ran.code, code, "{}", ran.screen());
+        assert!(ran.out.contains(&format!("\"{finding}\"")), "{finding}: {}", ran.out);
+        let ran = run(&["keys", "lint", "--json", "--at", &at(), "-"], text).await;
+        assert_eq!(ran.code, code, "by standard input");
+    }
+    let many: Vec<_> = (0..65).map(|at| with("kid", format!("k{at}"))).collect();
+    let ran = lint("many.json", set(&many)).await;
+    assert!(ran.code == 1 && ran.out.contains("there are 65 keys"), "{}", ran.screen());
+    let same = [with("kid", "a"), with("kid", "b"), with("kid", "a")];
+    let ran = lint("same.json", set(&same)).await;
+    assert!(ran.out.contains("`a` and `b` are the same key"), "{}", ran.out);
+    assert!(ran.out.contains("several keys are called `a`"), "{}", ran.out);
+    assert_eq!(run(&["keys", "lint", "--strict", &file("same", set(&same))], "").await.code, 1);
+    assert_eq!(run(&["keys", "lint", "/nowhere"], "").await.code, 2);
+}
+
+#[tokio::test]
+async fn the_private_halves_of_the_test_kit_are_known() {
+    for name in ["rsa-1", "rsa-2", "rsa-3"] {
+        let pem = format!("{}/../src/test_util/keys/test-only-{name}.pem", env!("CARGO_MANIFEST_DIR"));
+        let mint = ["mint", "key", "--algorithm", "RS256", "--from", &pem, "--format", "jwks"];
+        let ran = lint("known.json", run(&mint, "").await.out).await;
+        assert!(ran.code == 1 && ran.out.contains("the test kit"), "{}", ran.screen());
+    }
+}
+
+#[tokio::test]
+async fn at_a_url() {
+    let (server, listening) = front::plain().await;
+    front::without_known_keys(&server);
+    let at = at();
+    let url = server.url(Endpoint::Jwks);
+    let arguments =
+        ["keys", "lint", "--at", &at, "--danger-allow-http-loopback", "--timeout", "1", &url];
+    server.set_cache_control(HeaderValue::from_static("public, max-age=604800"));
+    let ran = run(&arguments, "").await;
+    assert!(ran.code == 0 && ran.out.contains("keys may be kept for 7 d"), "{}", ran.screen());
+    for (fault, code, words) in [
+        (Fault::redirect("https://other.example.com/"), 1, "redirects are not followed"),
+        (Fault::html(), 1, "it is a page"),
+        (Fault::oversize(1 << 20), 1, "larger than"),
+        (Fault::garbage(), 1, "no JSON object"),
+        (Fault::status(http::StatusCode::NOT_FOUND), 1, "404"),
+        (Fault::status(http::StatusCode::BAD_GATEWAY), 3, "502"),
+        (Fault::close(), 3, ""),
+        (Fault::hang(), 3, "no answer within 1 s"),
+    ] {
+        server.inject(Endpoint::Jwks, fault);
+        let ran = run(&arguments, "").await;
+        server.clear(Endpoint::Jwks);
+        assert_eq!(ran.code, code, "{words}: {}", ran.screen());
+        assert!(ran.screen().contains(words), "{words}: {}", ran.screen());
+    }
+    drop(listening);
+    assert_eq!(run(&arguments, "").await.code, 3);
+    assert_eq!(run(&["keys", "lint", &url], "").await.code, 2, "without TLS only where asked for");
+    assert_eq!(run(&["keys", "lint", "ftp://x/"], "").await.code, 2);
+    let _: AuthorizationServer = server;
+}

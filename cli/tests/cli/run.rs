@@ -1,0 +1,184 @@
+//! Running the program, and comparing what it prints.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use tokio::{io::AsyncWriteExt as _, process::Command, time::timeout};
+use tower_introspect::jwt::{Algorithm, SigningKey};
+
+pub(crate) const ISSUER: &str = "https://as.example.com";
+pub(crate) const AUDIENCE: &str = "https://api.example.com";
+
+/// 2030-01-01T00:00:00Z, the time of all screens.
+pub(crate) const NOW: i64 = 1_893_456_000;
+
+/// What the program did.
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Ran {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.out)
+            .unwrap_or_else(|_| panic!("no JSON: {}{}", self.out, self.err))
+    }
+
+    /// What is on a terminal afterwards, and how it ended.
+    pub(crate) fn screen(&self) -> String {
+        format!("{}{}[exit {}]\n", self.err, self.out, self.code)
+    }
+
+    /// The same, compared with the one that is kept.
+    #[track_caller]
+    pub(crate) fn shows(&self, name: &str) {
+        self.shows_with(name, &[]);
+    }
+
+    /// The same, where some words differ from run to run.
+    #[track_caller]
+    pub(crate) fn shows_with(&self, name: &str, words: &[(&str, &str)]) {
+        let mut screen = self.screen().replace(&*scratch().to_string_lossy(), "DIR");
+        for (from, to) in words {
+            screen = screen.replace(from, to);
+        }
+        compare(
+            &Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("tests/cli/screens")
+                .join(format!("{name}.txt")),
+            &screen,
+        );
+    }
+}
+
+#[track_caller]
+fn compare(path: &Path, screen: &str) {
+    if std::env::var_os("UPDATE_SCREENS").is_some() {
+        std::fs::write(path, screen).unwrap();
+        return;
+    }
+    let kept = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(kept == screen, "{} differs.\n--- kept\n{kept}\n--- now\n{screen}", path.display());
+}
+
+/// Runs the program with this on its standard input, in an environment of no consequence.
+pub(crate) async fn run(arguments: &[&str], input: impl AsRef<[u8]>) -> Ran {
+    run_in(&[], arguments, input).await
+}
+
+/// The same, with these variables.
+pub(crate) async fn run_in(
+    variables: &[(&str, &str)],
+    arguments: &[&str],
+    input: impl AsRef<[u8]>,
+) -> Ran {
+    let mut child = command(arguments)
+        .envs(variables.iter().copied())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    // It may end before it has read everything.
+    let _ = stdin.write_all(input.as_ref()).await;
+    drop(stdin);
+    let output = timeout(Duration::from_secs(60), child.wait_with_output()).await.unwrap().unwrap();
+    Ran {
+        code: output.status.code().unwrap(),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+pub(crate) fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_introspect"));
+    command.args(arguments).env_clear().kill_on_drop(true);
+    command
+}
+
+/// A directory for files.
+pub(crate) fn scratch() -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+}
+
+/// A file with this in it.
+pub(crate) fn file(name: &str, text: impl AsRef<[u8]>) -> String {
+    let path = scratch().join(name);
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// The issuer's key. Its signatures are the same every time.
+pub(crate) fn key() -> SigningKey {
+    let pem = include_bytes!("../../../tests/it/keys/ed25519.pem");
+    SigningKey::from_pem(Algorithm::EdDSA, pem).unwrap().with_kid("2029-12")
+}
+
+/// A file with the issuer's keys.
+pub(crate) fn jwks() -> String {
+    file("keys.json", json!({"keys": [key().public_jwk().unwrap()]}).to_string())
+}
+
+pub(crate) fn header() -> Value {
+    json!({"alg": "EdDSA", "typ": "at+jwt", "kid": "2029-12"})
+}
+
+/// Of an access token that is good for another hour.
+pub(crate) fn claims() -> Value {
+    json!({
+        "iss": ISSUER,
+        "sub": "alice",
+        "aud": AUDIENCE,
+        "client_id": "app",
+        "scope": "read write",
+        "iat": NOW - 300,
+        "exp": NOW + 3600,
+        "jti": "7",
+    })
+}
+
+/// Of an ID token, as most servers write them.
+pub(crate) fn id_claims() -> Value {
+    json!({
+        "iss": ISSUER,
+        "sub": "alice",
+        "aud": "webapp",
+        "nonce": "n-0S6_WzA2Mj",
+        "auth_time": NOW - 400,
+        "iat": NOW - 300,
+        "exp": NOW + 300,
+        "email": "alice@example.com",
+    })
+}
+
+/// `base` with some members changed; `null` takes one away.
+pub(crate) fn with(mut base: Value, changes: Value) -> Value {
+    let (base_members, Value::Object(changes)) = (base.as_object_mut().unwrap(), changes) else {
+        unreachable!("it is an object")
+    };
+    for (name, value) in changes {
+        match value {
+            Value::Null => drop(base_members.remove(&name)),
+            value => drop(base_members.insert(name, value)),
+        }
+    }
+    base
+}
+
+pub(crate) fn sign(header: &Value, claims: &Value) -> String {
+    key().sign(header, claims).unwrap()
+}
+
+pub(crate) fn good() -> String {
+    sign(&header(), &claims())
+}
+
+pub(crate) fn at() -> String {
+    NOW.to_string()
+}

@@ -1,0 +1,253 @@
+//! What remembered facts are good for: one pure function.
+
+use std::time::Duration;
+
+use crate::{
+    clock::{Moment, UnixTime},
+    revocation::Standing,
+    verify::{
+        active::{ActiveToken, Method},
+        request::Freshness,
+    },
+};
+
+/// From this share of their age on, facts that are used are verified anew in the background.
+const REFRESH_AT: (u32, u32) = (4, 5);
+
+/// How long facts serve.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Those the authorization server established.
+    pub(super) max_age: Duration,
+    /// Those a signature did.
+    pub(super) jwt_max_age: Duration,
+    /// How much longer, if the authorization server is not available.
+    pub(super) stale_if_error: Duration,
+    pub(super) refresh_ahead: bool,
+}
+
+impl Limits {
+    pub(super) fn max_age(&self, method: Method) -> Duration {
+        match method {
+            Method::Jwt => self.jwt_max_age,
+            _ => self.max_age,
+        }
+    }
+}
+
+/// What is known of facts without looking at the token.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Known {
+    pub(super) method: Method,
+    pub(super) verified_at: Moment,
+    pub(super) expires_at: Option<UnixTime>,
+    /// Whether the key that signed the token is no longer one of its issuer.
+    pub(super) retired: bool,
+}
+
+impl Known {
+    #[inline]
+    pub(super) fn of(active: &ActiveToken) -> Self {
+        Self {
+            method: active.method(),
+            verified_at: active.verified_at(),
+            expires_at: active.claims().expires_at(),
+            retired: active.is_retired(),
+        }
+    }
+}
+
+/// What to do with a request for which there is an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Decision {
+    /// Answer with the facts.
+    Use { refresh: bool },
+    /// Verify; if the server is not available, the facts may be considered again.
+    Verify,
+    /// Verify; the facts will never be of use again.
+    Drop,
+}
+
+/// Decides.
+#[inline]
+pub(super) fn decide(
+    known: &Known,
+    wanted: Freshness,
+    now: Moment,
+    limits: &Limits,
+    standing: Standing,
+) -> Decision {
+    if is_over(known, now, standing) {
+        return Decision::Drop;
+    }
+    let max_age = limits.max_age(known.method);
+    let oldest = match wanted {
+        Freshness::Cached => max_age,
+        Freshness::Within(age) => age.min(max_age),
+        Freshness::Live => return Decision::Verify,
+    };
+    let age = now.since(known.verified_at);
+    if age >= oldest {
+        return Decision::Verify;
+    }
+    // A signature is as good now as it was: there is nothing to be told by checking it ahead of time.
+    let remote = known.method != Method::Jwt;
+    let (share, whole) = REFRESH_AT;
+    Decision::Use {
+        refresh: limits.refresh_ahead && remote && age >= max_age.saturating_mul(share) / whole,
+    }
+}
+
+/// Whether facts that are too old may be used all the same, the server being unavailable.
+pub(super) fn serves_stale(
+    known: &Known,
+    wanted: Freshness,
+    now: Moment,
+    limits: &Limits,
+    standing: Standing,
+) -> bool {
+    let until = limits.max_age(known.method).saturating_add(limits.stale_if_error);
+    !limits.stale_if_error.is_zero()
+        && wanted == Freshness::Cached
+        && !is_over(known, now, standing)
+        && now.since(known.verified_at) < until
+}
+
+/// Whether the facts are void, whatever their age.
+///
+/// Facts established before the token's end say nothing about the time after it. (What a server says
+/// of a token that is past its end is a fact like any other; the policy refuses the token.)
+fn is_over(known: &Known, now: Moment, standing: Standing) -> bool {
+    let ended = |exp: UnixTime| known.verified_at.wall() < exp && exp <= now.wall();
+    known.retired || standing != Standing::Stands || known.expires_at.is_some_and(ended)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::clock::Clock;
+
+    const SEC: Duration = Duration::from_secs(1);
+    const LIMITS: Limits = Limits {
+        max_age: Duration::from_secs(30),
+        jwt_max_age: Duration::from_secs(300),
+        stale_if_error: Duration::from_secs(60),
+        refresh_ahead: true,
+    };
+    const USE: Decision = Decision::Use { refresh: false };
+    const REFRESH: Decision = Decision::Use { refresh: true };
+
+    #[derive(Clone, Debug, Default)]
+    struct Wall(Arc<Mutex<i64>>);
+
+    impl Clock for Wall {
+        fn now(&self) -> UnixTime {
+            UnixTime::from_secs(*self.0.lock().unwrap())
+        }
+    }
+
+    /// Facts of wall-clock time 1000, read when the monotonic clock says `monotonic` seconds later,
+    /// and the wall clock `wall`.
+    async fn after(monotonic: u64, wall: i64) -> (Moment, Moment) {
+        let clock = Wall::default();
+        *clock.0.lock().unwrap() = 1_000;
+        let then = Moment::now(&clock);
+        tokio::time::advance(Duration::from_secs(monotonic)).await;
+        *clock.0.lock().unwrap() = 1_000 + wall;
+        (then, Moment::now(&clock))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn table_of_decisions() {
+        use Freshness::{Cached, Live, Within};
+        use Method::{Confirmed, Custom, Introspection, Jwt};
+        use Standing::{Revoked, Stands};
+        let outdated = Standing::Outdated(after(0, 0).await.0);
+        for (line, (method, monotonic, wall, exp, wanted, standing, decision, stale)) in [
+            // Age.
+            (Introspection, 0, 0, None, Cached, Stands, USE, true),
+            (Introspection, 23, 23, None, Cached, Stands, USE, true),
+            (Introspection, 24, 24, None, Cached, Stands, REFRESH, true),
+            (Introspection, 29, 29, None, Cached, Stands, REFRESH, true),
+            (Introspection, 30, 30, None, Cached, Stands, Decision::Verify, true),
+            (Introspection, 89, 89, None, Cached, Stands, Decision::Verify, true),
+            (Introspection, 90, 90, None, Cached, Stands, Decision::Verify, false),
+            (Custom, 30, 30, None, Cached, Stands, Decision::Verify, true),
+            (Confirmed, 30, 30, None, Cached, Stands, Decision::Verify, true),
+            (Jwt, 30, 30, None, Cached, Stands, USE, true),
+            (Jwt, 299, 299, None, Cached, Stands, USE, true),
+            (Jwt, 300, 300, None, Cached, Stands, Decision::Verify, true),
+            // Either clock.
+            (Introspection, 0, 30, None, Cached, Stands, Decision::Verify, true),
+            (Introspection, 30, 0, None, Cached, Stands, Decision::Verify, true),
+            (Introspection, 30, -3_600, None, Cached, Stands, Decision::Verify, true),
+            (Introspection, 0, -3_600, None, Cached, Stands, USE, true),
+            (Introspection, 0, 31_536_000, None, Cached, Stands, Decision::Verify, false),
+            // Freshness.
+            (Introspection, 9, 9, None, Within(10 * SEC), Stands, USE, false),
+            (Introspection, 10, 10, None, Within(10 * SEC), Stands, Decision::Verify, false),
+            (Introspection, 0, 0, None, Within(Duration::ZERO), Stands, Decision::Verify, false),
+            (Introspection, 30, 30, None, Within(600 * SEC), Stands, Decision::Verify, false),
+            (Introspection, 0, 0, None, Live, Stands, Decision::Verify, false),
+            (Jwt, 0, 0, None, Live, Stands, Decision::Verify, false),
+            // The end of the token.
+            (Introspection, 9, 9, Some(1_010), Cached, Stands, USE, true),
+            (Introspection, 10, 10, Some(1_010), Cached, Stands, Decision::Drop, false),
+            (Introspection, 40, 40, Some(1_010), Cached, Stands, Decision::Drop, false),
+            (Jwt, 10, 10, Some(1_010), Cached, Stands, Decision::Drop, false),
+            (Introspection, 0, 3_600, Some(1_010), Cached, Stands, Decision::Drop, false),
+            // Past its end when it was verified: the policy's to refuse.
+            (Introspection, 9, 9, Some(500), Cached, Stands, USE, true),
+            // Cutoffs.
+            (Introspection, 0, 0, None, Cached, outdated, Decision::Drop, false),
+            (Jwt, 0, 0, None, Cached, Revoked, Decision::Drop, false),
+            (Introspection, 40, 40, None, Cached, outdated, Decision::Drop, false),
+            (Introspection, 0, 0, None, Live, outdated, Decision::Drop, false),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let (verified_at, now) = after(monotonic, wall).await;
+            let expires_at = exp.map(UnixTime::from_secs);
+            let known = Known { method, verified_at, expires_at, retired: false };
+            assert_eq!(decide(&known, wanted, now, &LIMITS, standing), decision, "line {line}");
+            let serves = serves_stale(&known, wanted, now, &LIMITS, standing);
+            assert_eq!(serves, stale, "stale, line {line}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_retired_key_signed_is_dropped() {
+        let (verified_at, now) = after(0, 0).await;
+        for method in [Method::Jwt, Method::Confirmed] {
+            let known = Known { method, verified_at, expires_at: None, retired: true };
+            let decision = decide(&known, Freshness::Cached, now, &LIMITS, Standing::Stands);
+            assert_eq!(decision, Decision::Drop);
+            assert!(!serves_stale(&known, Freshness::Cached, now, &LIMITS, Standing::Stands));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn off_is_off() {
+        let off = Limits {
+            max_age: Duration::ZERO,
+            jwt_max_age: Duration::ZERO,
+            stale_if_error: Duration::ZERO,
+            refresh_ahead: false,
+        };
+        for method in [Method::Introspection, Method::Jwt] {
+            let (verified_at, now) = after(0, 0).await;
+            let known = Known { method, verified_at, expires_at: None, retired: false };
+            let decision = decide(&known, Freshness::Cached, now, &off, Standing::Stands);
+            assert_eq!(decision, Decision::Verify);
+            assert!(!serves_stale(&known, Freshness::Cached, now, &off, Standing::Stands));
+        }
+        let lazy = Limits { refresh_ahead: false, ..LIMITS };
+        let (verified_at, now) = after(29, 29).await;
+        let known =
+            Known { method: Method::Introspection, verified_at, expires_at: None, retired: false };
+        assert_eq!(decide(&known, Freshness::Cached, now, &lazy, Standing::Stands), USE);
+    }
+}

@@ -1,0 +1,210 @@
+//! The checks, in the order in which they count.
+
+/// What a check belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Stage {
+    /// The request, before anything is known of its token.
+    Request,
+    /// Whose token it is.
+    Route,
+    /// The token as a JWT.
+    Jwt,
+    /// What the authorization server says of it.
+    Introspection,
+    /// What this process was told since.
+    Revocation,
+    /// What this service asks.
+    Policy,
+}
+
+/// Something that is held against a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "checks", expect(missing_docs, reason = "each has a title"))]
+#[non_exhaustive]
+pub enum Check {
+    Credentials,
+    Route,
+
+    Length,
+    Form,
+    Header,
+    Algorithm,
+    Extension,
+    Type,
+    Keys,
+    Key,
+    Signature,
+    Claims,
+    Issuer,
+    Kind,
+    Complete,
+
+    Endpoint,
+    Answer,
+    AnswerSignature,
+    Active,
+    AnswerIssuer,
+    AnswerKind,
+    AnswerBinding,
+
+    Cutoff,
+
+    Trusted,
+    KeyInUse,
+    NoRefreshToken,
+    Expiry,
+    Start,
+    Audience,
+    Possession,
+    Requirements,
+}
+
+impl Check {
+    /// All of them, in the order in which they count. The first that fails is the reason.
+    pub const ALL: [Self; 31] = [
+        Self::Credentials,
+        Self::Route,
+        Self::Length,
+        Self::Form,
+        Self::Header,
+        Self::Algorithm,
+        Self::Extension,
+        Self::Type,
+        Self::Keys,
+        Self::Key,
+        Self::Signature,
+        Self::Claims,
+        Self::Issuer,
+        Self::Kind,
+        Self::Complete,
+        Self::Endpoint,
+        Self::Answer,
+        Self::AnswerSignature,
+        Self::Active,
+        Self::AnswerIssuer,
+        Self::AnswerKind,
+        Self::AnswerBinding,
+        Self::Cutoff,
+        Self::Trusted,
+        Self::KeyInUse,
+        Self::NoRefreshToken,
+        Self::Expiry,
+        Self::Start,
+        Self::Audience,
+        Self::Possession,
+        Self::Requirements,
+    ];
+
+    /// What is checked, as the statement that has to hold.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        self.about().2
+    }
+
+    /// A stable name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        self.about().1
+    }
+
+    /// Where it is demanded.
+    #[must_use]
+    pub const fn section(self) -> &'static str {
+        self.about().3
+    }
+
+    /// What it belongs to.
+    #[must_use]
+    pub const fn stage(self) -> Stage {
+        self.about().0
+    }
+
+    const fn about(self) -> (Stage, &'static str, &'static str, &'static str) {
+        use Stage::{Introspection, Jwt, Policy, Request, Revocation, Route};
+        match self {
+            Self::Credentials => (
+                Request,
+                "credentials",
+                "the request carries one token, well-formed",
+                "RFC 6750 §2",
+            ),
+            Self::Route => {
+                (Route, "route", "the token is of an issuer trusted here", "RFC 9068 §4")
+            }
+
+            Self::Length => (Jwt, "length", "it is not too long", "RFC 8725 §3.12"),
+            Self::Form => (Jwt, "form", "it is a compact JWS", "RFC 7515 §7.1"),
+            Self::Header => (Jwt, "header", "its header is one JSON object", "RFC 7515 §4"),
+            Self::Algorithm => (Jwt, "algorithm", "its algorithm is allowed", "RFC 8725 §3.1"),
+            Self::Extension => (Jwt, "extension", "it demands no extension", "RFC 7515 §4.1.11"),
+            Self::Type => (Jwt, "type", "its header calls it an access token", "RFC 9068 §4"),
+            Self::Keys => (Jwt, "keys", "the issuer's keys are at hand", "RFC 8414 §2"),
+            Self::Key => (Jwt, "key", "one of them fits it", "RFC 7517 §4.5"),
+            Self::Signature => (Jwt, "signature", "its signature verifies", "RFC 7515 §5.2"),
+            Self::Claims => (Jwt, "claims", "its claims have their types", "RFC 7519 §4.1"),
+            Self::Issuer => (Jwt, "issuer", "it names the issuer", "RFC 9068 §4"),
+            Self::Kind => {
+                (Jwt, "kind", "its claims are those of an access token", "RFC 8725 §3.12")
+            }
+            Self::Complete => {
+                (Jwt, "complete", "it has an audience and an expiry", "RFC 9068 §2.2")
+            }
+
+            Self::Endpoint => {
+                (Introspection, "endpoint", "the introspection endpoint is known", "RFC 8414 §2")
+            }
+            Self::Answer => (Introspection, "answer", "the server answers", "RFC 7662 §2.3"),
+            Self::AnswerSignature => {
+                (Introspection, "answer_signature", "the answer is signed", "RFC 9701 §5")
+            }
+            Self::Active => (Introspection, "active", "the token is active", "RFC 7662 §2.2"),
+            Self::AnswerIssuer => {
+                (Introspection, "answer_issuer", "it is of that issuer", "RFC 7662 §2.2")
+            }
+            Self::AnswerKind => {
+                (Introspection, "answer_kind", "it is an access token", "RFC 7662 §2.2")
+            }
+            Self::AnswerBinding => (
+                Introspection,
+                "answer_binding",
+                "its key is named, if it has one",
+                "RFC 9449 §6.2",
+            ),
+
+            Self::Cutoff => (Revocation, "cutoff", "it was not revoked here", "RFC 7009 §3"),
+
+            Self::Trusted => (Policy, "trusted", "the policy admits its issuer", "RFC 9068 §4"),
+            Self::KeyInUse => (Policy, "key_in_use", "its key is still published", "RFC 7517 §5"),
+            Self::NoRefreshToken => {
+                (Policy, "no_refresh_token", "it is no refresh token", "RFC 6749 §1.5")
+            }
+            Self::Expiry => (Policy, "expiry", "it has not expired", "RFC 7519 §4.1.4"),
+            Self::Start => (Policy, "start", "it is valid already", "RFC 7519 §4.1.5"),
+            Self::Audience => (Policy, "audience", "it is meant for this service", "RFC 9068 §4"),
+            Self::Possession => {
+                (Policy, "possession", "its key, if it has one, was shown", "RFC 9449 §7.1")
+            }
+            Self::Requirements => {
+                (Policy, "requirements", "it allows what is asked for", "RFC 6750 §3.1")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checks_are_in_order_and_have_names_of_their_own() {
+        assert!(Check::ALL.is_sorted_by(|one, next| one < next));
+        assert!(Check::ALL.is_sorted_by_key(|check| check.stage()));
+        let mut names: Vec<_> = Check::ALL.iter().map(|check| check.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Check::ALL.len());
+        // The last one, so that none is left out.
+        assert_eq!(Check::Requirements as usize + 1, Check::ALL.len());
+    }
+}

@@ -1,0 +1,212 @@
+//! Listening to checks.
+
+use std::{
+    cell::{Cell, RefCell},
+    marker::PhantomData,
+};
+
+use super::{
+    Detail,
+    check::{Check, Stage},
+};
+use crate::error::kind::ErrorKind;
+
+/// More steps than any token takes.
+const MAX_STEPS: usize = 1024;
+
+thread_local! {
+    static ON: Cell<bool> = const { Cell::new(false) };
+    static STEPS: RefCell<Vec<Step>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A check that was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Step {
+    /// Which.
+    pub check: Check,
+    /// What came of it.
+    pub outcome: Result<(), ErrorKind>,
+    /// What it was about.
+    pub detail: Detail,
+}
+
+pub(super) fn is_on() -> bool {
+    ON.get()
+}
+
+pub(super) fn note(check: Check, detail: Detail, outcome: Result<(), ErrorKind>) {
+    STEPS.with_borrow_mut(|steps| {
+        if steps.len() < MAX_STEPS {
+            steps.push(Step { check, outcome, detail });
+        }
+    });
+}
+
+/// Notes the checks that are made on this thread, for as long as it lives.
+#[derive(Debug)]
+#[must_use = "it ends when it is dropped"]
+pub struct Recording {
+    /// It belongs to its thread.
+    thread: PhantomData<*const ()>,
+}
+
+impl Recording {
+    /// Starts, from nothing.
+    pub fn start() -> Self {
+        STEPS.take();
+        ON.set(true);
+        Self { thread: PhantomData }
+    }
+
+    /// Ends, with what was noted.
+    #[must_use]
+    pub fn finish(self) -> Trace {
+        let steps = STEPS.take();
+        drop(self);
+        Trace::of(steps)
+    }
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        ON.set(false);
+        STEPS.take();
+    }
+}
+
+/// What came of a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum State {
+    /// It failed, with this.
+    Failed(ErrorKind),
+    /// It was not made, or what it said does not count because one before it failed.
+    NotReached,
+    /// It passed.
+    Passed,
+}
+
+/// The checks that were made, each once, in the order in which they count.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trace {
+    steps: Vec<Step>,
+}
+
+impl Trace {
+    /// A token may be looked at twice, before and after keys were fetched for it: the last time
+    /// counts.
+    fn of(all: Vec<Step>) -> Self {
+        let mut steps: Vec<Step> = Vec::new();
+        for step in all {
+            match steps.iter_mut().find(|known| known.check == step.check) {
+                Some(known) => *known = step,
+                None => steps.push(step),
+            }
+        }
+        steps.sort_by_key(|step| step.check);
+        Self { steps }
+    }
+
+    /// The first check that failed: the reason.
+    #[must_use]
+    pub fn failed(&self) -> Option<&Step> {
+        self.steps.iter().find(|step| step.outcome.is_err())
+    }
+
+    /// The checks that a token of this kind goes through, and what came of each.
+    #[must_use]
+    pub fn path(&self) -> Vec<(Check, State, Option<&Detail>)> {
+        let reason = self.failed().map(|step| step.check);
+        let state = |check: Check| {
+            let step = self.steps.iter().find(|step| step.check == check);
+            let counts = step.filter(|_| reason.is_none_or(|reason| check <= reason));
+            match counts.map(|step| (step, step.outcome)) {
+                None => (check, State::NotReached, None),
+                Some((step, Ok(()))) => (check, State::Passed, Some(&step.detail)),
+                Some((step, Err(kind))) => (check, State::Failed(kind), Some(&step.detail)),
+            }
+        };
+        Check::ALL.into_iter().filter(|check| self.is_on_path(*check)).map(state).collect()
+    }
+
+    /// A token is a JWT or is asked about, unless it is both; and of some checks nothing is heard
+    /// where there is nothing to check.
+    fn is_on_path(&self, check: Check) -> bool {
+        let any = |stage| self.steps.iter().any(|step| step.check.stage() == stage);
+        let made = self.steps.iter().any(|step| step.check == check);
+        match check.stage() {
+            Stage::Jwt => any(Stage::Jwt) || !any(Stage::Introspection),
+            Stage::Introspection if check == Check::AnswerSignature => made,
+            Stage::Introspection => any(Stage::Introspection),
+            Stage::Policy => true,
+            Stage::Request | Stage::Route | Stage::Revocation => made,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checks::{demand, seen, step};
+
+    fn check(check: Check, met: bool) {
+        let _ = demand(check, || seen("x"), met, ErrorKind::Denied);
+    }
+
+    #[test]
+    fn nothing_is_noted_and_nothing_is_made_without_a_recording() {
+        let outcome = step(Check::Form, || unreachable!("nobody listens"), Ok::<_, ErrorKind>(7));
+        assert_eq!(outcome, Ok(7));
+        drop(Recording::start());
+        check(Check::Form, false);
+        assert_eq!(Recording::start().finish(), Trace::default());
+    }
+
+    #[test]
+    fn the_first_that_fails_is_the_reason_and_nothing_counts_after_it() {
+        let recording = Recording::start();
+        check(Check::Form, true);
+        check(Check::Issuer, true);
+        check(Check::Key, false);
+        let trace = recording.finish();
+        assert_eq!(trace.failed().map(|step| step.check), Some(Check::Key));
+        let state = |check| trace.path().into_iter().find(|found| found.0 == check).unwrap().1;
+        assert_eq!(state(Check::Form), State::Passed);
+        assert_eq!(state(Check::Key), State::Failed(ErrorKind::Denied));
+        assert_eq!(state(Check::Issuer), State::NotReached);
+        assert_eq!(state(Check::Audience), State::NotReached);
+    }
+
+    #[test]
+    fn the_second_look_counts() {
+        let recording = Recording::start();
+        check(Check::Key, false);
+        check(Check::Key, true);
+        assert_eq!(recording.finish().failed(), None);
+    }
+
+    #[test]
+    fn what_was_seen_is_in_no_debug_form() {
+        let recording = Recording::start();
+        let _ = demand(Check::Issuer, || seen("s3cret"), false, ErrorKind::WrongIssuer);
+        let trace = recording.finish();
+        assert!(trace.failed().is_some_and(|step| step.detail.seen.is_some()));
+        assert!(!format!("{trace:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn a_path_is_that_of_the_token() {
+        let stages = |first| {
+            let recording = Recording::start();
+            check(first, true);
+            let mut stages: Vec<_> =
+                recording.finish().path().into_iter().map(|found| found.0.stage()).collect();
+            stages.dedup();
+            stages
+        };
+        assert_eq!(stages(Check::Form), [Stage::Jwt, Stage::Policy]);
+        assert_eq!(stages(Check::Answer), [Stage::Introspection, Stage::Policy]);
+        assert_eq!(stages(Check::Credentials), [Stage::Request, Stage::Jwt, Stage::Policy]);
+    }
+}

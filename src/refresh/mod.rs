@@ -1,0 +1,327 @@
+//! A value that is fetched from elsewhere: by one fetch at a time, not too often, and kept while
+//! the other side is down.
+
+pub(crate) mod flight;
+mod slot;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+
+use tokio::{runtime::Handle, sync::watch, task::AbortHandle};
+
+use self::flight::Flight;
+use self::{
+    flight::{Failure, Outcome},
+    slot::Slot,
+};
+use crate::{
+    clock::{Clock, Moment},
+    error::{kind::ErrorKind, refusal::VerifyError},
+};
+
+/// A value goes on being used for this long while it can't be fetched anew.
+pub(crate) const KEEP: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Where a value comes from.
+pub(crate) trait Source: Send + Sync + 'static {
+    type Value: Send + Sync + 'static;
+
+    /// Fetches the value. Ends in bounded time. `last` is the one from the fetch before.
+    fn fetch(
+        &self,
+        last: Option<Arc<Self::Value>>,
+    ) -> impl Future<Output = Result<Fetched<Self::Value>, VerifyError>> + Send;
+
+    /// What takes the place of `before`, where `value` was fetched.
+    ///
+    /// Called for one value after the other, each right before it is in force: whoever sees the
+    /// new value also sees what this did.
+    fn follow(value: Arc<Self::Value>, _before: &Self::Value) -> Arc<Self::Value> {
+        value
+    }
+}
+
+/// What a fetch yields.
+pub(crate) struct Fetched<T> {
+    pub(crate) value: Arc<T>,
+    /// How long the value serves without being fetched anew.
+    pub(crate) fresh_for: Duration,
+}
+
+/// What there is, and what is wrong.
+pub(crate) struct Standing<T> {
+    /// The value, if it may be used, and when it was fetched.
+    pub(crate) value: Option<(Arc<T>, Moment)>,
+    /// When it was fetched, whether it may be used or not.
+    pub(crate) fetched_at: Option<Moment>,
+    /// How the last fetch failed, and since when all have.
+    pub(crate) failing: Option<(ErrorKind, Moment)>,
+}
+
+/// A value and the one way to fetch it. Clones share both.
+///
+/// A fetch runs in a task of its own: it ends, and its outcome counts, even if whoever asked for
+/// it is gone, so that no pattern of requests and disconnects leads to more fetches than the
+/// cooldowns allow.
+pub(crate) struct Refresher<S: Source>(Arc<Inner<S>>);
+
+impl<S: Source> Clone for Refresher<S> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<S: Source> Refresher<S> {
+    /// Nothing is fetched until somebody asks.
+    pub(crate) fn new(source: S, clock: Arc<dyn Clock>) -> Self {
+        Self(Arc::new(Inner {
+            source: Arc::new(source),
+            clock,
+            ahead: false,
+            entry: Slot::default(),
+            state: Mutex::default(),
+        }))
+    }
+
+    /// From the first fetch on, the value is fetched anew at 80 % of its freshness, and after each
+    /// failure, until the last handle is dropped.
+    pub(crate) fn ahead(source: S, clock: Arc<dyn Clock>) -> Self {
+        let mut refresher = Self::new(source, clock);
+        let inner = Arc::get_mut(&mut refresher.0).expect("not cloned yet");
+        inner.ahead = true;
+        refresher
+    }
+
+    /// The value, if there is one that may be used. Never waits; if the value is stale, a fetch
+    /// is started.
+    pub(crate) fn current(&self) -> Option<Arc<S::Value>> {
+        let now = self.0.now();
+        let (value, age, fresh_for) = self.0.entry.read(|entry| {
+            (Arc::clone(&entry.value), now.since(entry.fetched_at), entry.fresh_for)
+        })?;
+        if age >= KEEP {
+            return None;
+        }
+        if age >= fresh_for {
+            // What comes of it shows in a later call.
+            let _ = self.0.start(now, false);
+        }
+        Some(value)
+    }
+
+    /// What there is. Starts nothing.
+    pub(crate) fn standing(&self) -> Standing<S::Value> {
+        let now = self.0.now();
+        let value = self.0.entry.read(|entry| (Arc::clone(&entry.value), entry.fetched_at));
+        let fetched_at = value.as_ref().map(|(_, at)| *at);
+        let value = value.filter(|(_, at)| now.since(*at) < KEEP);
+        let failing = self.0.state().failure.as_ref().map(Failure::standing);
+        Standing { value, fetched_at, failing }
+    }
+
+    /// Starts to fetch the value if there is none. Never waits.
+    pub(crate) fn begin(&self) {
+        if self.current().is_none() {
+            // What comes of it shows in a later call.
+            let _ = self.0.start(self.0.now(), false);
+        }
+    }
+
+    /// The value, fetched if there is none.
+    ///
+    /// # Cancellation
+    ///
+    /// The fetch goes on.
+    pub(crate) async fn get(&self) -> Outcome<S::Value> {
+        if let Some(value) = self.current() {
+            return Ok(value);
+        }
+        let flight = self.0.start(self.0.now(), false)?;
+        flight.landing().await
+    }
+
+    /// A fetch of the value anew, unless that was asked for less than `interval` ago: then `None`,
+    /// or the error if the last fetch failed. Never waits.
+    pub(crate) fn renew(
+        &self,
+        interval: Duration,
+    ) -> Result<Option<Flight<S::Value>>, VerifyError> {
+        self.0.start_within(interval)
+    }
+
+    /// Starts a fetch unless that was asked for less than `interval` ago. Never waits.
+    pub(crate) fn expire(&self, interval: Duration) {
+        // What comes of it shows in a later call.
+        let _ = self.0.start_within(interval);
+    }
+}
+
+struct Inner<S: Source> {
+    source: Arc<S>,
+    clock: Arc<dyn Clock>,
+    ahead: bool,
+    entry: Slot<Entry<S::Value>>,
+    state: Mutex<State<S::Value>>,
+}
+
+struct Entry<T> {
+    value: Arc<T>,
+    /// The start of the fetch.
+    fetched_at: Moment,
+    fresh_for: Duration,
+}
+
+struct State<T> {
+    flight: Option<Flight<T>>,
+    failure: Option<Failure>,
+    demanded_at: Option<Moment>,
+    task: Option<AbortHandle>,
+}
+
+impl<T> Default for State<T> {
+    fn default() -> Self {
+        Self { flight: None, failure: None, demanded_at: None, task: None }
+    }
+}
+
+impl<S: Source> Inner<S> {
+    fn now(&self) -> Moment {
+        Moment::now(&*self.clock)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<S::Value>> {
+        // The state is whole at every point that could panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The flight under way, or a new one if no cooldown forbids it.
+    fn start(
+        self: &Arc<Self>,
+        now: Moment,
+        on_demand: bool,
+    ) -> Result<Flight<S::Value>, VerifyError> {
+        self.start_locked(&mut self.state(), now, on_demand)
+    }
+
+    /// As `start`, but `None` if that was asked for less than `interval` ago.
+    fn start_within(
+        self: &Arc<Self>,
+        interval: Duration,
+    ) -> Result<Option<Flight<S::Value>>, VerifyError> {
+        let now = self.now();
+        let mut state = self.state();
+        let under_way = state.flight.as_ref().is_some_and(|flight| !flight.is_lost(now));
+        let wait = state.demanded_at.and_then(|at| interval.checked_sub(now.since(at)));
+        if let (false, Some(wait)) = (under_way, wait.filter(|wait| !wait.is_zero())) {
+            return match &state.failure {
+                Some(failure) => Err(failure.error_for(wait)),
+                None => Ok(None),
+            };
+        }
+        let flight = self.start_locked(&mut state, now, true)?;
+        if !under_way {
+            state.demanded_at = Some(now);
+        }
+        Ok(Some(flight))
+    }
+
+    fn start_locked(
+        self: &Arc<Self>,
+        state: &mut State<S::Value>,
+        now: Moment,
+        on_demand: bool,
+    ) -> Result<Flight<S::Value>, VerifyError> {
+        match &state.flight {
+            Some(flight) if flight.is_lost(now) => {
+                state.flight = None;
+                state.failure = Some(Failure::lost(now, state.failure.as_ref()));
+            }
+            Some(flight) => return Ok(flight.clone()),
+            None => {}
+        }
+        if let Some(error) = state.failure.as_ref().and_then(|failure| failure.in_force(now)) {
+            return Err(error);
+        }
+        let runtime = Handle::try_current().map_err(|error| {
+            VerifyError::new(ErrorKind::Unavailable)
+                .with_context("nothing can be fetched outside of a Tokio runtime")
+                .with_source(error)
+        })?;
+        let (sender, flight) = Flight::new(on_demand, now);
+        state.flight = Some(flight.clone());
+        let last = self.entry.read(|entry| Arc::clone(&entry.value));
+        let task =
+            runtime.spawn(fly(Arc::clone(&self.source), Arc::downgrade(self), last, now, sender));
+        // The task before has landed; if anything is left of it, it is the wait for this one.
+        if let Some(before) = state.task.replace(task.abort_handle()) {
+            before.abort();
+        }
+        Ok(flight)
+    }
+
+    /// Takes an outcome over; says how long until the next fetch.
+    fn land(
+        &self,
+        started: Moment,
+        outcome: Result<Fetched<S::Value>, VerifyError>,
+    ) -> (Outcome<S::Value>, Duration) {
+        let now = self.now();
+        let mut state = self.state();
+        state.flight = None;
+        match outcome {
+            Ok(Fetched { value, fresh_for }) => {
+                state.failure = None;
+                let before = self.entry.read(|entry| Arc::clone(&entry.value));
+                let value = match before {
+                    Some(before) => S::follow(value, &before),
+                    None => value,
+                };
+                let entry = Entry { value: Arc::clone(&value), fetched_at: started, fresh_for };
+                self.entry.store(entry);
+                (Ok(value), (fresh_for * 4 / 5).saturating_sub(now.since(started)))
+            }
+            Err(error) => {
+                let failure = Failure::new(now, error, state.failure.as_ref());
+                let cooldown = failure.cooldown();
+                let error = failure.error_for(cooldown);
+                state.failure = Some(failure);
+                (Err(error), cooldown)
+            }
+        }
+    }
+}
+
+impl<S: Source> Drop for Inner<S> {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(task) = &state.task {
+            task.abort();
+        }
+    }
+}
+
+/// One fetch, and the wait for the next one if there is to be one. Does not keep `home` alive.
+async fn fly<S: Source>(
+    source: Arc<S>,
+    home: Weak<Inner<S>>,
+    last: Option<Arc<S::Value>>,
+    started: Moment,
+    sender: watch::Sender<Option<Outcome<S::Value>>>,
+) {
+    let outcome = source.fetch(last).await;
+    let Some(inner) = home.upgrade() else { return };
+    let (outcome, wait) = inner.land(started, outcome);
+    sender.send_replace(Some(outcome));
+    if !inner.ahead {
+        return;
+    }
+    drop((source, sender, inner));
+    tokio::time::sleep(wait).await;
+    if let Some(inner) = home.upgrade() {
+        let _ = inner.start(inner.now(), false);
+    }
+}

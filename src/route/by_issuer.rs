@@ -1,0 +1,372 @@
+//! Which verifier a token belongs to: decided by evidence, not by counting dots.
+
+use std::{fmt, ops::ControlFlow, sync::Arc};
+
+#[cfg(all(feature = "cache", feature = "_crypto"))]
+use crate::credentials::Fingerprint;
+use crate::verify::{
+    Outcome, Verifier, Verifying,
+    boxed::{BoxFuture, BoxVerifier},
+    request::{Freshness, RecallRequest, VerifyRequest},
+};
+use crate::{
+    checks::{Detail, check::Check, list, seen, step},
+    error::{
+        kind::{Blame, ErrorKind},
+        refusal::VerifyError,
+    },
+};
+
+/// The most issuers that are asked about one opaque token that bears no issuer's prefix.
+///
+/// Each is one call that a client can cause with any text, so the number is small.
+const MAX_ASKED: usize = 4;
+
+/// Hands each token to the verifier of its issuer.
+///
+/// A token is a JWT if it has a JWS header that can be read and names an issuer (`iss`); then it
+/// goes to that issuer's verifier, or is refused if the issuer is none of those given here. The
+/// name is not believed, only looked up: the verifier it leads to is what verifies it, and nothing
+/// is ever fetched from it.
+///
+/// Any other token is opaque. It goes to the introspecting issuer whose prefix it bears; without
+/// such a prefix, to those that have none, one after the other until one knows it as active, at
+/// most four.
+///
+/// ```
+/// use tower_introspect::{
+///     ErrorKind, VerifyError,
+///     credentials::Token,
+///     verify::{BoxVerifier, IssuerRoute, Route, Verifier, VerifyRequest, verify_fn},
+/// };
+///
+/// let remote = BoxVerifier::new(verify_fn(async |_| Err(VerifyError::new(ErrorKind::Inactive))));
+/// let route = Route::new([IssuerRoute::new("https://as.example.com").introspection(remote)]);
+/// # tokio_test::block_on(async {
+/// let opaque = VerifyRequest::new(Token::bearer("2YotnFZFEjr1zCsicMWpAA").unwrap());
+/// assert_eq!(route.verify(opaque).await.unwrap_err().kind(), ErrorKind::Inactive);
+/// # });
+/// ```
+#[derive(Clone)]
+pub struct Route {
+    issuers: Box<[IssuerRoute]>,
+    strangers: Option<Arc<dyn Strangers>>,
+    #[cfg(all(feature = "cache", feature = "_crypto"))]
+    seen: Option<Arc<Seen>>,
+}
+
+/// Which of the issuers each JWT names, by the digest of the token. That follows from the text of the
+/// token alone, so it is never out of date; reading it anew costs more than all else that is done for a
+/// token that is remembered.
+#[cfg(all(feature = "cache", feature = "_crypto"))]
+type Seen = quick_cache::sync::Cache<Fingerprint, usize>;
+
+/// Verifies JWTs of issuers that are in no table.
+pub(crate) trait Strangers: Send + Sync {
+    /// Verifies a token that names `issuer`, which nothing has been made of yet.
+    fn verify(&self, issuer: &str, request: VerifyRequest) -> Verifying<BoxFuture>;
+}
+
+/// The verifiers of one issuer.
+#[derive(Clone)]
+pub struct IssuerRoute {
+    issuer: Box<str>,
+    jwt: Option<BoxVerifier>,
+    introspection: Option<BoxVerifier>,
+    jwt_is_live: bool,
+    prefix: Option<Box<str>>,
+}
+
+impl IssuerRoute {
+    /// An issuer without any verifier: all its tokens are refused.
+    #[must_use]
+    pub fn new(issuer: &str) -> Self {
+        let issuer = issuer.into();
+        Self { issuer, jwt: None, introspection: None, jwt_is_live: false, prefix: None }
+    }
+
+    /// Verifies its JWTs by this.
+    #[must_use]
+    pub fn jwt(mut self, verifier: BoxVerifier) -> Self {
+        self.jwt = Some(verifier);
+        self
+    }
+
+    /// Verifies its opaque tokens by this; also its JWTs where nothing else does, or where the
+    /// request wants a live answer.
+    #[must_use]
+    pub fn introspection(mut self, verifier: BoxVerifier) -> Self {
+        self.introspection = Some(verifier);
+        self
+    }
+
+    /// States that what verifies its JWTs asks the server too, so that it can give a live answer.
+    #[must_use]
+    pub fn jwt_is_live(mut self) -> Self {
+        self.jwt_is_live = true;
+        self
+    }
+
+    /// States that its opaque tokens start with `prefix`, and those of no other issuer.
+    #[must_use]
+    pub fn prefix(mut self, prefix: &str) -> Self {
+        self.prefix = Some(prefix.into());
+        self
+    }
+
+    fn verify_jwt(&self, request: VerifyRequest) -> Verifying<BoxFuture> {
+        match self.for_jwt(request.freshness()) {
+            Some(verifier) => verifier.verify(request),
+            None => Verifying::done(Err(ErrorKind::UnknownIssuer.into())),
+        }
+    }
+
+    /// The verifier of a JWT of this issuer.
+    fn for_jwt(&self, freshness: Freshness) -> Option<&BoxVerifier> {
+        let ask = freshness == Freshness::Live && !self.jwt_is_live;
+        let live = self.introspection.as_ref().filter(|_| ask);
+        live.or(self.jwt.as_ref()).or(self.introspection.as_ref())
+    }
+}
+
+impl fmt::Debug for IssuerRoute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IssuerRoute")
+            .field("issuer", &self.issuer)
+            .field("jwt", &self.jwt.is_some())
+            .field("introspection", &self.introspection.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Route {
+    /// Hands tokens to the verifiers of these issuers.
+    #[must_use]
+    pub fn new(issuers: impl IntoIterator<Item = IssuerRoute>) -> Self {
+        Self {
+            issuers: issuers.into_iter().collect(),
+            strangers: None,
+            #[cfg(all(feature = "cache", feature = "_crypto"))]
+            seen: None,
+        }
+    }
+
+    /// Remembers which issuer each of about this many JWTs names.
+    #[cfg(all(feature = "cache", feature = "_crypto"))]
+    pub(crate) fn remembering(mut self, tokens: usize) -> Self {
+        self.seen = Some(Arc::new(Seen::new(tokens)));
+        self
+    }
+
+    /// Hands JWTs of all other issuers to these, instead of refusing them.
+    pub(crate) fn or_strangers(mut self, strangers: Arc<dyn Strangers>) -> Self {
+        self.strangers = Some(strangers);
+        self
+    }
+
+    /// The issuer that a JWT names, if it was seen before.
+    #[cfg(all(feature = "cache", feature = "_crypto"))]
+    fn seen(&self, token: impl FnOnce() -> Fingerprint) -> Option<&IssuerRoute> {
+        self.issuers.get(self.seen.as_ref()?.get(&token())?)
+    }
+
+    /// The issuer that a JWT names, if it is one of those here.
+    fn named(&self, issuer: &str, request: &VerifyRequest) -> Option<&IssuerRoute> {
+        let at = self.issuers.iter().position(|entry| *entry.issuer == *issuer)?;
+        #[cfg(all(feature = "cache", feature = "_crypto"))]
+        if let Some(seen) = &self.seen {
+            seen.insert(request.fingerprint(), at);
+        }
+        #[cfg(not(all(feature = "cache", feature = "_crypto")))]
+        let _ = request;
+        self.issuers.get(at)
+    }
+
+    fn words(&self, issuer: &str) -> Detail {
+        seen(issuer).wanted(list(self.issuers.iter().map(|entry| &entry.issuer)))
+    }
+
+    /// The verifiers to ask about an opaque token, in order.
+    fn for_opaque(&self, token: &[u8]) -> impl Iterator<Item = &BoxVerifier> {
+        let bears = |issuer: &&IssuerRoute| {
+            issuer.prefix.as_deref().is_some_and(|prefix| token.starts_with(prefix.as_bytes()))
+        };
+        let marked = self.issuers.iter().filter(bears);
+        // The longest prefix is the one that was meant.
+        let marked = marked.max_by_key(|issuer| issuer.prefix.as_ref().map(|text| text.len()));
+        let unmarked = self.issuers.iter().filter(|issuer| issuer.prefix.is_none());
+        let unmarked = unmarked.filter(move |_| marked.is_none());
+        let asked = marked.into_iter().chain(unmarked);
+        asked.filter_map(|issuer| issuer.introspection.as_ref()).take(MAX_ASKED)
+    }
+}
+
+impl Verifier for Route {
+    type Future = BoxFuture;
+
+    fn recall(&self, request: &RecallRequest<'_>) -> Option<Outcome> {
+        #[cfg(all(feature = "cache", feature = "_crypto"))]
+        if let Some(entry) = self.seen(|| request.fingerprint()) {
+            return entry.for_jwt(request.freshness())?.recall(request);
+        }
+        let token = request.found().secret_bytes();
+        // What may be a JWT is told apart with care, on the way through `verify`.
+        if token.iter().filter(|byte| **byte == b'.').count() == 2 {
+            return None;
+        }
+        let mut asked = self.for_opaque(token);
+        let first = asked.next()?;
+        // That one server does not know it says nothing of the others.
+        if asked.next().is_some() {
+            request.take_facts_only();
+        }
+        first.recall(request)
+    }
+
+    fn verify(&self, mut request: VerifyRequest) -> Verifying<Self::Future> {
+        #[cfg(all(feature = "cache", feature = "_crypto"))]
+        if let Some(entry) = self.seen(|| request.fingerprint()) {
+            return entry.verify_jwt(request);
+        }
+        match evidence(request.token().secret_str()) {
+            Evidence::Jwt { issuer } => match (self.named(&issuer, &request), &self.strangers) {
+                (Some(entry), _) => {
+                    let _ = step(Check::Route, || self.words(&issuer), Ok::<_, ErrorKind>(()));
+                    entry.verify_jwt(request)
+                }
+                (None, Some(strangers)) => strangers.verify(&issuer, request),
+                (None, None) => {
+                    let unknown = Err(ErrorKind::UnknownIssuer.into());
+                    Verifying::done(step(Check::Route, || self.words(&issuer), unknown))
+                }
+            },
+            Evidence::Opaque { otherwise } => {
+                // Whoever remembers the token answers at once, and so does this.
+                let token = request.token().clone();
+                let mut asked = self.for_opaque(token.secret_bytes()).peekable();
+                let mut verdict = Verdict { unasked: None, refused: None, otherwise };
+                while let Some(verifier) = asked.next() {
+                    // Whoever is asked alone needs no word on the others.
+                    if request.turn().is_none() && asked.peek().is_some() {
+                        request = request.in_turn();
+                    }
+                    let verifying = verifier.verify(request.clone());
+                    let at = verifying.decided_at();
+                    match verifying.now_or_later() {
+                        Ok(outcome) => {
+                            if let ControlFlow::Break(outcome) = verdict.add(outcome) {
+                                return Verifying::done_at(outcome, at);
+                            }
+                        }
+                        Err(first) => {
+                            let others = asked.cloned().collect();
+                            return Verifying::pending(Box::pin(async move {
+                                match verdict.add(first.await) {
+                                    ControlFlow::Break(outcome) => outcome,
+                                    ControlFlow::Continue(()) => {
+                                        ask_each(others, request, verdict).await
+                                    }
+                                }
+                            }));
+                        }
+                    }
+                }
+                Verifying::done(verdict.end())
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Route")
+            .field("issuers", &self.issuers)
+            .field("strangers", &self.strangers.is_some())
+            .finish()
+    }
+}
+
+/// Asks one after the other, until one knows the token.
+async fn ask_each(
+    verifiers: Vec<BoxVerifier>,
+    request: VerifyRequest,
+    mut verdict: Verdict,
+) -> Outcome {
+    for verifier in verifiers {
+        let outcome = verifier.verify(request.clone()).await;
+        if let ControlFlow::Break(outcome) = verdict.add(outcome) {
+            return outcome;
+        }
+    }
+    verdict.end()
+}
+
+/// What several verifiers say of one token.
+///
+/// That one server does not know a token says nothing while another could not be asked: then the
+/// token is not refused, the answer is that it can't be verified.
+struct Verdict {
+    unasked: Option<VerifyError>,
+    refused: Option<VerifyError>,
+    /// What it is if nobody is asked.
+    otherwise: ErrorKind,
+}
+
+impl Verdict {
+    /// Takes what one said; breaks if the others need not be asked.
+    fn add(&mut self, outcome: Outcome) -> ControlFlow<Outcome> {
+        match outcome {
+            Ok(active) => return ControlFlow::Break(Ok(active)),
+            // Over the budget of its peer, nobody was asked: that is no word on the token.
+            Err(error) if error.kind() == ErrorKind::TooManyRequests => {
+                return ControlFlow::Break(Err(error));
+            }
+            Err(error) if error.blame() == Blame::Client => self.refused = Some(error),
+            Err(error) => self.unasked = Some(error),
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn end(self) -> Outcome {
+        match self.unasked.or(self.refused) {
+            Some(error) => Err(error),
+            None => step(Check::Route, Detail::default, Err(self.otherwise.into())),
+        }
+    }
+}
+
+/// What the token itself shows of where it comes from. None of it is verified.
+enum Evidence {
+    Jwt { issuer: String },
+    Opaque { otherwise: ErrorKind },
+}
+
+#[cfg(all(feature = "jwt", feature = "_crypto"))]
+fn evidence(token: &str) -> Evidence {
+    use crate::{
+        claims::json::Object,
+        jose::{header::Header, jws::Compact},
+    };
+
+    let jws = match Compact::parse(token) {
+        Ok(jws) => jws,
+        Err(error) => return Evidence::Opaque { otherwise: error.into() },
+    };
+    if Header::parse(jws.header()).is_err() {
+        return Evidence::Opaque { otherwise: ErrorKind::MalformedToken };
+    }
+    let Ok(claims) = Object::parse(jws.payload()) else {
+        return Evidence::Opaque { otherwise: ErrorKind::MalformedToken };
+    };
+    match claims.string("iss") {
+        Ok(Some(issuer)) => Evidence::Jwt { issuer: issuer.into_owned() },
+        Ok(None) => Evidence::Opaque { otherwise: ErrorKind::MissingClaim("iss") },
+        Err(_) => Evidence::Opaque { otherwise: ErrorKind::InvalidClaim("iss") },
+    }
+}
+
+/// Without local verifiers every token is opaque.
+#[cfg(not(all(feature = "jwt", feature = "_crypto")))]
+fn evidence(_: &str) -> Evidence {
+    Evidence::Opaque { otherwise: ErrorKind::MalformedToken }
+}

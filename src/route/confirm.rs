@@ -1,0 +1,111 @@
+use std::time::Duration;
+
+use crate::error::{kind::ErrorKind, refusal::VerifyError};
+use crate::verify::{
+    Outcome, Verifier, Verifying,
+    active::{ActiveToken, Method},
+    boxed::{BoxFuture, BoxVerifier},
+    request::{Freshness, VerifyRequest},
+};
+
+/// Has a second verifier confirm what a first, cheaper one accepts.
+///
+/// For JWTs that must still hold: the signature is checked first, so that forged tokens cost the
+/// authorization server nothing, and then the server is asked whether the token is active, with an
+/// answer at most `max_age` old. The claims are those of the JWT; its age is that of the answer
+/// ([`Method::Confirmed`]). Where the two disagree about whose token it is, it is refused.
+/// A server that does not introspect its JWTs makes all of them
+/// [`Misconfigured`](ErrorKind::Misconfigured).
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_introspect::{
+///     ErrorKind, VerifyError,
+///     credentials::Token,
+///     verify::{BoxVerifier, Confirm, Verifier, VerifyRequest, verify_fn},
+/// };
+///
+/// let forged = BoxVerifier::new(verify_fn(async |_| Err(VerifyError::new(ErrorKind::BadSignature))));
+/// let remote = BoxVerifier::new(verify_fn(async |_| unreachable!("asked about a forged token")));
+/// let verifier = Confirm::new(forged, remote, Duration::from_secs(10));
+/// # tokio_test::block_on(async {
+/// let request = VerifyRequest::new(Token::bearer("abc").unwrap());
+/// assert_eq!(verifier.verify(request).await.unwrap_err().kind(), ErrorKind::BadSignature);
+/// # });
+/// ```
+#[derive(Clone, Debug)]
+pub struct Confirm {
+    local: BoxVerifier,
+    remote: BoxVerifier,
+    max_age: Duration,
+}
+
+impl Confirm {
+    /// Asks `remote` about what `local` accepts.
+    #[must_use]
+    pub const fn new(local: BoxVerifier, remote: BoxVerifier, max_age: Duration) -> Self {
+        Self { local, remote, max_age }
+    }
+}
+
+impl Verifier for Confirm {
+    type Future = BoxFuture;
+
+    fn verify(&self, request: VerifyRequest) -> Verifying<BoxFuture> {
+        let freshness = match request.freshness() {
+            Freshness::Cached => Freshness::Within(self.max_age),
+            Freshness::Within(age) => Freshness::Within(age.min(self.max_age)),
+            Freshness::Live => Freshness::Live,
+        };
+        let question = request.clone().with_freshness(freshness);
+        // The local verification is live in any case; it is the confirmation that has an age.
+        let local = self.local.verify(request.with_freshness(Freshness::Cached));
+        match local.now_or_later() {
+            Ok(Err(refused)) => Verifying::done(Err(refused)),
+            Ok(Ok(local)) => match self.remote.verify(question).now_or_later() {
+                Ok(remote) => Verifying::done(both(&local, remote)),
+                Err(remote) => {
+                    Verifying::pending(Box::pin(async move { both(&local, remote.await) }))
+                }
+            },
+            Err(local) => {
+                let remote = self.remote.clone();
+                Verifying::pending(Box::pin(async move {
+                    let local = local.await?;
+                    both(&local, remote.verify(question).await)
+                }))
+            }
+        }
+    }
+}
+
+/// The claims of the JWT, as far as the authorization server still stands by them.
+fn both(local: &ActiveToken, remote: Outcome) -> Outcome {
+    let remote = remote.map_err(|error| match error.kind() {
+        // The token is good: it is this service that asks what the server can't answer.
+        ErrorKind::NotIntrospectable => VerifyError::new(ErrorKind::Misconfigured)
+            .with_context("the authorization server does not introspect its JWTs"),
+        _ => error,
+    })?;
+    let (said, confirmed) = (local.claims(), remote.claims());
+    let differs = |name: &str| match (said.string(name), confirmed.string(name)) {
+        (Some(said), Some(confirmed)) => said != confirmed,
+        _ => false,
+    };
+    let rebound = said.confirmation().is_some()
+        && confirmed.confirmation().is_some_and(|key| Some(key) != said.confirmation());
+    let other = ["sub", "client_id", "jti"].into_iter().any(differs);
+    if local.issuer() != remote.issuer() || other || rebound {
+        return Err(VerifyError::new(ErrorKind::BadResponse)
+            .with_context("the introspection answer is about another token"));
+    }
+    let claims = said.clone().narrowed_by(confirmed);
+    // RFC 9449 §6.2: the answer may call the token bound without naming the key.
+    let called_bound =
+        confirmed.string("token_type").is_some_and(|kind| kind.eq_ignore_ascii_case("DPoP"));
+    if called_bound && claims.confirmation().is_none_or(|key| key.jkt().is_none()) {
+        return Err(ErrorKind::UnprovenPossession.into());
+    }
+    let confirmed = local.restated(claims, Method::Confirmed, remote.verified_at());
+    Ok(if remote.is_stale() { confirmed.as_stale() } else { confirmed })
+}

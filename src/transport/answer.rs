@@ -1,0 +1,109 @@
+//! What the head of an answer says.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http::{HeaderMap, Response, StatusCode, header};
+
+use crate::{
+    clock::UnixTime,
+    error::{kind::ErrorKind, refusal::VerifyError},
+};
+
+/// Whether the content has this media type. Parameters do not matter, nor does case
+/// (RFC 9110 §8.3.1).
+pub(crate) fn is_media_type(headers: &HeaderMap, media_type: &str) -> bool {
+    let mut types = headers.get_all(header::CONTENT_TYPE).iter();
+    let (Some(only), None) = (types.next(), types.next()) else { return false };
+    let essence = only.to_str().ok().and_then(|text| text.split(';').next());
+    essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case(media_type))
+}
+
+/// The error that a server in trouble is: 5xx or 429, with the time after which to ask again.
+pub(crate) fn trouble(response: &Response<Bytes>, now: UnixTime) -> Option<VerifyError> {
+    let status = response.status();
+    if !status.is_server_error() && status != StatusCode::TOO_MANY_REQUESTS {
+        return None;
+    }
+    let error = VerifyError::new(ErrorKind::Unavailable)
+        .with_context(format!("it answered {}", status.as_u16()));
+    Some(match retry_after(response.headers(), now) {
+        Some(after) => error.with_retry_after(after),
+        None => error,
+    })
+}
+
+/// `Retry-After`, in seconds or as a date (RFC 9110 §10.2.3).
+pub(crate) fn retry_after(headers: &HeaderMap, now: UnixTime) -> Option<Duration> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return text.parse().ok().map(Duration::from_secs);
+    }
+    let date = httpdate::parse_http_date(text).ok()?;
+    let since_epoch = date.duration_since(UNIX_EPOCH).ok()?;
+    let then = UnixTime::from_millis(0).saturating_add(since_epoch);
+    Some(then.saturating_duration_since(now))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn headers(name: &header::HeaderName, values: &[&'static str]) -> HeaderMap {
+        values.iter().map(|value| (name.clone(), HeaderValue::from_static(value))).collect()
+    }
+
+    #[test]
+    fn rfc9110_8_3_1_media_types_have_parameters_and_no_case() {
+        let is_json = |values: &[_]| {
+            is_media_type(&headers(&header::CONTENT_TYPE, values), "application/json")
+        };
+        for value in ["application/json", "Application/JSON ; charset=utf-8", "application/json;"] {
+            assert!(is_json(&[value]), "{value}");
+        }
+        for value in
+            ["application/jsonx", "text/json", "", ";application/json", "a, application/json"]
+        {
+            assert!(!is_json(&[value]), "{value}");
+        }
+        assert!(!is_json(&[]));
+        assert!(!is_json(&["application/json", "text/html"]));
+        assert!(!is_json(&["text/html", "application/json"]));
+    }
+
+    #[test]
+    fn rfc9110_10_2_3_retry_after_is_seconds_or_a_date() {
+        // 1994-11-06T08:49:37Z
+        let now = UnixTime::from_secs(784_111_777);
+        let after = |value| retry_after(&headers(&header::RETRY_AFTER, &[value]), now);
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        assert_eq!(after("120"), seconds(120));
+        assert_eq!(after("0"), seconds(0));
+        assert_eq!(after("18446744073709551615"), seconds(u64::MAX));
+        assert_eq!(after("Sun, 06 Nov 1994 08:50:37 GMT"), seconds(60));
+        assert_eq!(after("Sun, 06 Nov 1994 08:48:37 GMT"), seconds(0));
+        for value in ["", "-1", "+1", "1.5", "soon", "99999999999999999999999"] {
+            assert_eq!(after(value), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn trouble_is_5xx_and_429() {
+        let trouble = |status: u16| {
+            let mut response = Response::new(Bytes::new());
+            *response.status_mut() = StatusCode::from_u16(status).unwrap();
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("7"));
+            trouble(&response, UnixTime::default())
+        };
+        for status in [429, 500, 502, 503, 504, 599] {
+            let error = trouble(status).unwrap();
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "{status}");
+            assert_eq!(error.retry_after(), Some(Duration::from_secs(7)), "{status}");
+        }
+        for status in [200, 204, 302, 400, 401, 403, 404] {
+            assert!(trouble(status).is_none(), "{status}");
+        }
+    }
+}

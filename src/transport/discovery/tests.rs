@@ -1,0 +1,272 @@
+use std::sync::Mutex;
+
+use tokio::time::advance;
+use tower::service_fn;
+
+use super::*;
+use crate::{
+    clock::SystemClock,
+    telemetry::Called,
+    transport::{TransportError, TransportErrorKind},
+};
+
+const RFC8414: &str = "https://as.example.com/.well-known/oauth-authorization-server/t1";
+const OIDC: &str = "https://as.example.com/t1/.well-known/openid-configuration";
+const ISSUER: &str = "https://as.example.com/t1";
+
+type Answer = Result<Response<Bytes>, TransportErrorKind>;
+
+/// An authorization server that notes which URLs it is asked for.
+fn server(
+    answer: impl Fn(&str) -> Answer + Send + Sync + 'static,
+) -> (HttpTransport, Arc<Mutex<Vec<String>>>) {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&seen);
+    let answer = Arc::new(answer);
+    let transport = HttpTransport::new(service_fn(move |request: Request<Bytes>| {
+        assert_eq!(request.method(), "GET");
+        assert_eq!(request.headers()["accept"], "application/json");
+        let url = request.uri().to_string();
+        let outcome = answer(&url).map_err(TransportError::new);
+        log.lock().unwrap().push(url);
+        async { outcome }
+    }));
+    (transport, seen)
+}
+
+fn discovery(transport: HttpTransport) -> Discovery {
+    let upstream = Upstream::new(ISSUER.into(), Called::Metadata, Arc::new(SystemClock));
+    Discovery::new(ISSUER, transport, false, upstream).unwrap()
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "an answer of a server that works")]
+fn json(status: u16, body: impl Into<Bytes>) -> Answer {
+    let response = Response::builder().status(status);
+    Ok(response.header("content-type", "application/json").body(body.into()).unwrap())
+}
+
+fn metadata() -> String {
+    format!(r#"{{"issuer":"{ISSUER}","jwks_uri":"https://as.example.com/jwks","x":[{{}}]}}"#)
+}
+
+async fn error(answer: impl Fn(&str) -> Answer + Send + Sync + 'static) -> VerifyError {
+    discovery(server(answer).0).metadata().await.unwrap_err()
+}
+
+#[test]
+fn rfc8414_3_1_well_known_urls() {
+    let urls = |issuer| documents(issuer, false).unwrap().map(|url| url.uri().to_string());
+    let expect = |issuer, inserted: &str, appended: &str| {
+        assert_eq!(urls(issuer), [inserted, appended], "{issuer}");
+    };
+    for issuer in ["https://as", "https://as/"] {
+        expect(
+            issuer,
+            "https://as/.well-known/oauth-authorization-server",
+            "https://as/.well-known/openid-configuration",
+        );
+    }
+    for issuer in ["https://as:8443/t1", "https://as:8443/t1/"] {
+        expect(
+            issuer,
+            "https://as:8443/.well-known/oauth-authorization-server/t1",
+            "https://as:8443/t1/.well-known/openid-configuration",
+        );
+    }
+    expect(
+        "https://as/a%2Fb/c",
+        "https://as/.well-known/oauth-authorization-server/a%2Fb/c",
+        "https://as/a%2Fb/c/.well-known/openid-configuration",
+    );
+}
+
+#[test]
+fn rfc8414_2_issuer_is_an_https_url_without_query_and_fragment() {
+    for (issuer, problem) in [
+        ("https://as?x=y", NotAnEndpoint::HasQuery),
+        ("https://as/t1?", NotAnEndpoint::HasQuery),
+        ("https://as/#f", NotAnEndpoint::NotAUrl),
+        ("as.example.com", NotAnEndpoint::NotAUrl),
+        ("", NotAnEndpoint::NotAUrl),
+        ("http://as", NotAnEndpoint::NotHttps),
+        ("http://127.0.0.1:9000", NotAnEndpoint::NotHttps),
+    ] {
+        assert_eq!(documents(issuer, false).err(), Some(problem), "{issuer}");
+    }
+    assert!(documents("http://127.0.0.1:9000", true).is_ok());
+    assert!(documents("http://as", true).is_err());
+}
+
+#[tokio::test]
+async fn rfc8414_document_is_enough() {
+    let (transport, seen) = server(|_| json(200, metadata()));
+    let discovery = discovery(transport);
+    assert!(discovery.refresher.current().is_none());
+    discovery.metadata().await.unwrap();
+    assert!(discovery.refresher.current().is_some());
+    assert_eq!(*seen.lock().unwrap(), [RFC8414]);
+}
+
+#[tokio::test]
+async fn unusable_documents_lead_to_the_next() {
+    let html = || Ok(Response::new("<html>".into()));
+    let elsewhere = metadata().replace("t1", "t2");
+    for first in [json(404, ""), json(302, ""), json(500, "{}"), html(), json(200, elsewhere)] {
+        let first = first.unwrap();
+        let (transport, seen) =
+            server(move |url| if url == OIDC { json(200, metadata()) } else { Ok(first.clone()) });
+        discovery(transport).metadata().await.unwrap();
+        assert_eq!(*seen.lock().unwrap(), [RFC8414, OIDC]);
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_down_is_asked_once() {
+    for answer in [
+        || json(429, ""),
+        || json(503, ""),
+        || Err(TransportErrorKind::Connect),
+        || Err(TransportErrorKind::Timeout),
+    ] {
+        let (transport, seen) = server(move |_| answer());
+        let discovery = discovery(transport);
+        for _ in 0..10 {
+            let error = discovery.metadata().await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unavailable);
+            assert!(error.retry_after().is_some());
+        }
+        assert_eq!(*seen.lock().unwrap(), [RFC8414]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn d9_failure_heals() {
+    let up = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let switch = Arc::clone(&up);
+    let (transport, _) = server(move |_| {
+        let up = switch.load(std::sync::atomic::Ordering::SeqCst);
+        if up { json(200, metadata()) } else { json(500, "") }
+    });
+    let discovery = discovery(transport);
+    assert_eq!(discovery.metadata().await.unwrap_err().kind(), ErrorKind::Unavailable);
+    up.store(true, std::sync::atomic::Ordering::SeqCst);
+    assert!(discovery.metadata().await.is_err());
+    advance(Duration::from_secs(1)).await;
+    discovery.metadata().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hanging_server_is_given_up() {
+    let transport = HttpTransport::new(service_fn(|_| {
+        std::future::pending::<Result<Response<Bytes>, TransportError>>()
+    }));
+    let start = crate::clock::Moment::now(&SystemClock);
+    let error = discovery(transport).metadata().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    let waited = crate::clock::Moment::now(&SystemClock).since(start);
+    assert!(waited < TIMEOUT + Duration::from_millis(500), "{waited:?}");
+}
+
+#[tokio::test]
+async fn d1_d7_issuer_is_compared_byte_for_byte() {
+    for issuer in [
+        "https://as.example.com/t1/",
+        "https://AS.example.com/t1",
+        "https://as.example.com:443/t1",
+        "https://as.example.com/T1",
+        "https://as.example.com/%741",
+        "https://as.example.com",
+        "",
+    ] {
+        let body = format!(r#"{{"issuer":"{issuer}"}}"#);
+        let error = error(move |_| json(200, body.clone())).await;
+        assert_eq!(error.kind(), ErrorKind::BadResponse, "{issuer}");
+    }
+    // JSON escapes are no part of the value.
+    let escaped = metadata().replacen('/', "\\u002f", 2);
+    discovery(server(move |_| json(200, escaped.clone())).0).metadata().await.unwrap();
+}
+
+#[tokio::test]
+async fn d3_metadata_is_one_strict_json_object() {
+    let twice = metadata().replacen('{', r#"{"issuer":"https://evil.example.com","#, 1);
+    for body in [
+        "",
+        "[]",
+        "{}",
+        "null",
+        "{\"issuer\":7}",
+        "{\"issuer\":[\"https://as.example.com/t1\"]}",
+        &twice,
+    ] {
+        let body = body.to_owned();
+        let error = error(move |_| json(200, body.clone())).await;
+        assert_eq!(error.kind(), ErrorKind::BadResponse);
+    }
+    let error = error(|_| json(200, vec![b' '; LIMIT + 1])).await;
+    assert_eq!(error.kind(), ErrorKind::BadResponse);
+}
+
+#[tokio::test]
+async fn the_error_that_says_most_is_the_one_told() {
+    let other = error(|url| {
+        if url == RFC8414 { json(200, r#"{"issuer":"https://x\u001b/"}"#) } else { json(404, "") }
+    });
+    let context = other.await.context().unwrap().to_owned();
+    assert!(context.contains("the issuer \"https://x\\u{1b}/\""), "{context}");
+    let down = error(|url| if url == RFC8414 { json(500, "") } else { json(404, "") });
+    assert_eq!(down.await.kind(), ErrorKind::Unavailable);
+}
+
+#[cfg(all(feature = "jwt", feature = "_crypto", feature = "introspection"))]
+#[test]
+fn d4_endpoints_that_are_not_https_are_named_and_not_used() {
+    let parse = |members: &str, loopback| {
+        let text = format!(r#"{{"issuer":"{ISSUER}",{members}}}"#);
+        Metadata::parse(text.as_bytes(), ISSUER, loopback).unwrap()
+    };
+    for url in [r#""http://as.example.com/""#, r#""http://127.0.0.1/""#, "7", "null", r#""/x""#] {
+        let members = format!(
+            r#""jwks_uri":{url},"introspection_endpoint":{url},
+               "mtls_endpoint_aliases":{{"introspection_endpoint":{url}}}"#
+        );
+        let metadata = parse(&members, false);
+        for (error, name) in [
+            (metadata.require_jwks_uri(), "`jwks_uri`"),
+            (metadata.require_introspection_endpoint(false), "`introspection_endpoint`"),
+            (metadata.require_introspection_endpoint(true), "`mtls_endpoint_aliases."),
+        ] {
+            let error = error.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::BadResponse, "{url}");
+            assert!(error.context().unwrap().contains(name), "{error}");
+        }
+    }
+    let local = parse(r#""jwks_uri":"http://127.0.0.1:1/","mtls_endpoint_aliases":[]"#, true);
+    assert!(local.require_jwks_uri().is_ok());
+    assert!(local.require_introspection_endpoint(false).is_err());
+    assert!(local.require_introspection_endpoint(true).is_err());
+}
+
+#[cfg(feature = "introspection")]
+#[test]
+fn rfc8705_5_the_alias_is_for_clients_with_a_certificate() {
+    let text = r#"{"issuer":"https://as.example.com/t1",
+        "introspection_endpoint":"https://as.example.com/i",
+        "mtls_endpoint_aliases":{"introspection_endpoint":"https://mtls.example.com/i"}}"#;
+    let metadata = Metadata::parse(text.as_bytes(), ISSUER, false).unwrap();
+    let endpoint = |mtls| metadata.require_introspection_endpoint(mtls).unwrap().uri().to_string();
+    assert_eq!(endpoint(false), "https://as.example.com/i");
+    assert_eq!(endpoint(true), "https://mtls.example.com/i");
+}
+
+#[tokio::test(start_paused = true)]
+async fn doubt_leads_to_few_fetches() {
+    let (transport, seen) = server(|_| json(200, metadata()));
+    let discovery = discovery(transport);
+    discovery.metadata().await.unwrap();
+    for _ in 0..1000 {
+        discovery.doubt();
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(seen.lock().unwrap().len(), 2);
+}

@@ -1,0 +1,256 @@
+//! A transport that is made again when the files it was made from change.
+
+use std::{
+    fmt,
+    path::PathBuf,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use tokio::runtime::Handle;
+use tower::ServiceExt as _;
+use tower_service::Service;
+
+use super::{HttpTransport, TransportError};
+use crate::{
+    clock::{Moment, SystemClock},
+    error::config::ConfigError,
+    telemetry,
+};
+
+/// The files are looked at no more often.
+const INTERVAL: Duration = Duration::from_secs(60);
+
+/// A request waits no longer for them.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// An [`HttpTransport`] that is made again when a file has changed: a client certificate that was renewed
+/// is then shown without a restart.
+///
+/// A request that comes a minute or more after the files were last looked at has them looked at: at when
+/// they were changed, and how long they are. If one differs, the transport is made again. Where it can't be,
+/// because a certificate is there already and its key is not for example, the one before goes on, and a
+/// minute later it is tried again.
+///
+/// That request waits for it, but for a second at most; those that come meanwhile, and those under way, use
+/// the one before. Files are read, and TLS is set up, where Tokio has its threads for what blocks: a disk
+/// that hangs holds up nothing else. Outside of a Tokio runtime it is done at once.
+///
+/// ```no_run
+/// use tower_introspect::{
+///     ConfigError,
+///     http::{HttpTransport, RenewedTransport, ReqwestTransport},
+/// };
+///
+/// const FILE: &str = "/run/secrets/api.pem"; // the certificate and its key
+///
+/// fn make() -> Result<HttpTransport, ConfigError> {
+///     let wrong = |problem: String| {
+///         let mut problems = ConfigError::new();
+///         problems.push("certificate", problem);
+///         problems
+///     };
+///     let pem = std::fs::read(FILE).map_err(|error| wrong(error.to_string()))?;
+///     let identity = reqwest::Identity::from_pem(&pem).map_err(|_| wrong("it is none".into()))?;
+///     let builder = ReqwestTransport::builder().identity(identity);
+///     ReqwestTransport::from_builder(builder).map(HttpTransport::from)
+/// }
+///
+/// let transport = HttpTransport::from(RenewedTransport::new([FILE], make)?);
+/// # let _ = transport;
+/// # Ok::<(), ConfigError>(())
+/// ```
+///
+/// # Clone
+///
+/// Clones share it.
+#[derive(Clone)]
+pub struct RenewedTransport(Arc<Inner>);
+
+struct Inner {
+    files: Vec<PathBuf>,
+    make: Box<Make>,
+    state: Mutex<State>,
+}
+
+type Make = dyn Fn() -> Result<HttpTransport, ConfigError> + Send + Sync;
+
+struct State {
+    transport: HttpTransport,
+    /// The files when the transport was made, or before.
+    seen: Vec<Option<Seen>>,
+    looked: Moment,
+    is_looking: bool,
+}
+
+/// The right to look at the files. One at a time has it, however long that takes.
+struct Turn {
+    inner: Arc<Inner>,
+    before: Vec<Option<Seen>>,
+}
+
+/// When a file was changed, and its length.
+type Seen = (SystemTime, u64);
+
+impl RenewedTransport {
+    /// Makes a transport, and makes it again when one of `files` has changed.
+    ///
+    /// `make` may read files, but must not wait for the network. Should it panic, the transport before goes
+    /// on, as where it fails.
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use http::{Request, Response};
+    /// use tower_introspect::http::{HttpTransport, RenewedTransport};
+    ///
+    /// let transport = RenewedTransport::new(["/run/secrets/api.pem"], || {
+    ///     Ok(HttpTransport::new(tower::service_fn(async |_: Request<Bytes>| {
+    ///         Ok::<_, std::convert::Infallible>(Response::new(Bytes::new()))
+    ///     })))
+    /// })?;
+    /// # let _ = transport;
+    /// # Ok::<(), tower_introspect::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of `make`, the first time. What is wrong later is an event (`transport could not be made
+    /// again`).
+    pub fn new<P, F>(files: impl IntoIterator<Item = P>, make: F) -> Result<Self, ConfigError>
+    where
+        P: Into<PathBuf>,
+        F: Fn() -> Result<HttpTransport, ConfigError> + Send + Sync + 'static,
+    {
+        let files: Vec<PathBuf> = files.into_iter().map(Into::into).collect();
+        // Before they are read: what changes after is found to have changed.
+        let seen = look(&files);
+        let looked = Moment::now(&SystemClock);
+        let state = State { transport: make()?, seen, looked, is_looking: false };
+        Ok(Self(Arc::new(Inner { files, make: Box::new(make), state: Mutex::new(state) })))
+    }
+}
+
+impl Inner {
+    /// The transport to use now.
+    async fn current(this: Arc<Self>) -> HttpTransport {
+        if let Some(turn) = Turn::take(&this) {
+            match Handle::try_current() {
+                Ok(runtime) => {
+                    // Goes on where nobody waits for it any more.
+                    let looking = runtime.spawn_blocking(move || turn.look());
+                    let _ = tokio::time::timeout(PATIENCE, looking).await;
+                }
+                Err(_) => turn.look(),
+            }
+        }
+        this.state().transport.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing that could panic is done while it is held.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Turn {
+    fn take(inner: &Arc<Inner>) -> Option<Self> {
+        let mut state = inner.state();
+        let now = Moment::now(&SystemClock);
+        if state.is_looking || now.monotonic_since(state.looked) < INTERVAL {
+            return None;
+        }
+        (state.looked, state.is_looking) = (now, true);
+        Some(Self { inner: Arc::clone(inner), before: state.seen.clone() })
+    }
+
+    fn look(self) {
+        let seen = look(&self.inner.files);
+        if seen == self.before {
+            return;
+        }
+        match (self.inner.make)() {
+            Ok(transport) => {
+                let mut state = self.inner.state();
+                (state.transport, state.seen) = (transport, seen);
+                drop(state);
+                telemetry::transport_renewed();
+            }
+            Err(problems) => telemetry::transport_not_renewed(&problems),
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.inner.state().is_looking = false;
+    }
+}
+
+fn look(files: &[PathBuf]) -> Vec<Option<Seen>> {
+    let look = |file: &PathBuf| {
+        let about = std::fs::metadata(file).ok()?;
+        Some((about.modified().ok()?, about.len()))
+    };
+    files.iter().map(look).collect()
+}
+
+impl From<RenewedTransport> for HttpTransport {
+    fn from(transport: RenewedTransport) -> Self {
+        Self::new(transport)
+    }
+}
+
+impl Service<Request<Bytes>> for RenewedTransport {
+    type Response = Response<Bytes>;
+    type Error = TransportError;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Bytes>, TransportError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Bytes>) -> Self::Future {
+        let current = Inner::current(Arc::clone(&self.0));
+        Box::pin(async move { current.await.0.oneshot(request).await })
+    }
+}
+
+impl fmt::Debug for RenewedTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RenewedTransport").field("files", &self.0.files).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use tower::service_fn;
+
+    use super::*;
+    use crate::clock::tests::before_now;
+
+    #[test]
+    fn outside_of_a_runtime_files_are_looked_at_at_once() {
+        let none = std::env::temp_dir().join(format!("renewed-none-{}", std::process::id()));
+        let transport = RenewedTransport::new([none], || {
+            let answer = async |_: Request<Bytes>| Err::<Response<Bytes>, _>(std::fmt::Error);
+            Ok(HttpTransport::new(service_fn(answer)))
+        });
+        let RenewedTransport(inner) = transport.unwrap();
+        // Of a file that was there.
+        inner.state().seen = vec![Some((SystemTime::UNIX_EPOCH, 1))];
+        let seen_after = |age| {
+            inner.state().looked = before_now(age);
+            let current = Inner::current(Arc::clone(&inner)).now_or_never();
+            assert!(current.is_some());
+            inner.state().seen.clone()
+        };
+        assert_ne!(seen_after(INTERVAL / 2), [None]);
+        assert_eq!(seen_after(INTERVAL), [None]);
+        assert!(!inner.state().is_looking);
+    }
+}

@@ -1,0 +1,228 @@
+//! The transport over `reqwest`.
+
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use ::reqwest::{Client, ClientBuilder, redirect};
+use bytes::{Bytes, BytesMut};
+use http::{Request, Response};
+use tower_service::Service;
+
+use super::{BodyLimit, HttpTransport, TransportError, TransportErrorKind};
+use crate::error::config::ConfigError;
+
+/// An [`HttpTransport`] by a pooled `reqwest` client.
+///
+/// It follows no redirect and keeps no cookies, whatever builder it is made from; it reads a body
+/// piece by piece and stops at the [`BodyLimit`] of the request, or at 1 MiB without one. What the
+/// client puts into the extensions of a response is left there, such as the certificate of the server
+/// ([`TlsInfo`](::reqwest::tls::TlsInfo)) if the builder asks for it. Clones share the connections.
+///
+/// A private certificate authority, a client certificate (RFC 8705 §2) or a proxy are set on the
+/// builder. Files are read once: see [`RenewedTransport`](super::RenewedTransport) for a certificate that
+/// is renewed.
+///
+/// ```no_run
+/// use tower_introspect::http::{HttpTransport, ReqwestTransport};
+///
+/// let authority = reqwest::Certificate::from_pem(&std::fs::read("ca.pem")?)?;
+/// let identity = reqwest::Identity::from_pem(&std::fs::read("client.pem")?)?;
+/// let builder = ReqwestTransport::builder().tls_certs_only([authority]).identity(identity);
+/// let transport = HttpTransport::from(ReqwestTransport::from_builder(builder)?);
+/// # let _ = transport;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct ReqwestTransport {
+    client: Client,
+}
+
+impl ReqwestTransport {
+    /// A transport with the defaults of [`builder`](Self::builder).
+    ///
+    /// ```
+    /// use tower_introspect::http::{HttpTransport, ReqwestTransport};
+    ///
+    /// let transport = HttpTransport::from(ReqwestTransport::new()?);
+    /// # let _ = transport;
+    /// # Ok::<(), tower_introspect::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If TLS can't be set up, for want of root certificates for example.
+    pub fn new() -> Result<Self, ConfigError> {
+        Self::from_builder(Self::builder())
+    }
+
+    /// A client builder with this crate's user agent and limits on how long to connect (1 s) and
+    /// how long to keep idle connections (90 s).
+    ///
+    /// See [`ReqwestTransport`] for an example.
+    pub fn builder() -> ClientBuilder {
+        Client::builder()
+            .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(IDLE_TIMEOUT)
+    }
+
+    /// A transport by a client of your own making.
+    ///
+    /// It takes the builder, not the client, to see to it that redirects are not followed and that
+    /// bodies are not decompressed. See [`ReqwestTransport`] for an example.
+    ///
+    /// # Errors
+    ///
+    /// If the client can't be built.
+    ///
+    /// # Security
+    ///
+    /// Answers decide who is let in. Never turn the verification of certificates off.
+    pub fn from_builder(builder: ClientBuilder) -> Result<Self, ConfigError> {
+        let client = builder
+            // RFC 9110 §15.4.8: 307 and 308 send the body again, here a token and credentials.
+            .redirect(redirect::Policy::none())
+            // A few bytes can unpack to any number; nothing here is large enough to be worth it.
+            .no_gzip()
+            .no_brotli()
+            .no_zstd()
+            .no_deflate()
+            .build();
+        client.map(|client| Self { client }).map_err(|error| {
+            let mut problems = ConfigError::new();
+            problems.push("client", Chain(&error.without_url()));
+            problems
+        })
+    }
+}
+
+impl HttpTransport {
+    /// Sends requests by a pooled [`ReqwestTransport`] with safe defaults.
+    ///
+    /// ```
+    /// use tower_introspect::http::HttpTransport;
+    ///
+    /// let transport = HttpTransport::reqwest()?;
+    /// # let _ = transport;
+    /// # Ok::<(), tower_introspect::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If TLS can't be set up, for want of root certificates for example.
+    #[cfg_attr(docsrs, doc(cfg(feature = "reqwest")))]
+    pub fn reqwest() -> Result<Self, ConfigError> {
+        ReqwestTransport::new().map(Self::from)
+    }
+}
+
+impl From<ReqwestTransport> for HttpTransport {
+    fn from(transport: ReqwestTransport) -> Self {
+        Self::new(transport)
+    }
+}
+
+impl Service<Request<Bytes>> for ReqwestTransport {
+    type Response = Response<Bytes>;
+    type Error = TransportError;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Bytes>, TransportError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Bytes>) -> Self::Future {
+        let client = self.client.clone();
+        Box::pin(async move { exchange(&client, request).await })
+    }
+}
+
+impl fmt::Debug for ReqwestTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReqwestTransport").finish_non_exhaustive()
+    }
+}
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// The limit of a request that names none.
+const DEFAULT_LIMIT: usize = 1024 * 1024;
+
+async fn exchange(
+    client: &Client,
+    request: Request<Bytes>,
+) -> Result<Response<Bytes>, TransportError> {
+    let limit = request.extensions().get().copied().map_or(DEFAULT_LIMIT, BodyLimit::bytes);
+    let request = ::reqwest::Request::try_from(request).map_err(failed)?;
+    let mut answer = client.execute(request).await.map_err(failed)?;
+    let (status, version) = (answer.status(), answer.version());
+    let headers = std::mem::take(answer.headers_mut());
+    let extensions = std::mem::take(answer.extensions_mut());
+    let body = read(answer, limit).await?;
+
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.version_mut() = version;
+    *response.headers_mut() = headers;
+    *response.extensions_mut() = extensions;
+    Ok(response)
+}
+
+async fn read(mut answer: ::reqwest::Response, limit: usize) -> Result<Bytes, TransportError> {
+    let too_large = || TransportError::new(TransportErrorKind::TooLarge);
+    let announced = answer.content_length().unwrap_or(0);
+    if usize::try_from(announced).map_or(true, |length| length > limit) {
+        return Err(too_large());
+    }
+    // Most answers are one piece, which needs no copy.
+    let first = answer.chunk().await.map_err(failed)?.unwrap_or_default();
+    if first.len() > limit {
+        return Err(too_large());
+    }
+    let Some(second) = answer.chunk().await.map_err(failed)? else { return Ok(first) };
+
+    let mut body = BytesMut::from(first);
+    let mut next = Some(second);
+    while let Some(piece) = next {
+        if piece.len() > limit - body.len() {
+            return Err(too_large());
+        }
+        body.extend_from_slice(&piece);
+        next = answer.chunk().await.map_err(failed)?;
+    }
+    Ok(body.freeze())
+}
+
+/// Says what happened, without the URL: its query may hold what belongs in no log.
+fn failed(error: ::reqwest::Error) -> TransportError {
+    // A connection that timed out is both: the server has not seen the request.
+    let kind = if error.is_connect() {
+        TransportErrorKind::Connect
+    } else if error.is_timeout() {
+        TransportErrorKind::Timeout
+    } else {
+        TransportErrorKind::Other
+    };
+    TransportError::new(kind).with_source(error.without_url())
+}
+
+/// An error with its causes: `reqwest` tells what is wrong with a certificate only there.
+struct Chain<'a>(&'a dyn std::error::Error);
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        for _ in 0..16 {
+            let Some(error) = cause else { break };
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,102 @@
+//! What came of calling an authorization server.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use crate::{
+    clock::{Clock, Moment},
+    error::{
+        kind::{Blame, ErrorKind},
+        refusal::VerifyError,
+    },
+    telemetry::{self, Called},
+};
+
+/// Something of an authorization server that is called. Clones share what came of it.
+#[derive(Clone)]
+pub(crate) struct Upstream(Arc<Inner>);
+
+struct Inner {
+    /// What the issuer is called in metrics.
+    name: Arc<str>,
+    what: Called,
+    clock: Arc<dyn Clock>,
+    last: Mutex<Option<LastCall>>,
+}
+
+/// The last call that came to an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LastCall {
+    pub(crate) ended: Moment,
+    /// How it failed. That a token is no good is no failure.
+    pub(crate) failure: Option<ErrorKind>,
+}
+
+impl LastCall {
+    /// That which ended later.
+    pub(crate) fn later(one: Option<Self>, other: Option<Self>) -> Option<Self> {
+        match (one, other) {
+            (Some(one), Some(other)) if one.ended.is_before(other.ended) => Some(other),
+            (one, other) => one.or(other),
+        }
+    }
+}
+
+impl Upstream {
+    pub(crate) fn new(name: Arc<str>, what: Called, clock: Arc<dyn Clock>) -> Self {
+        Self(Arc::new(Inner { name, what, clock, last: Mutex::default() }))
+    }
+
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.0.clock
+    }
+
+    /// Begins a call.
+    pub(crate) fn call(&self) -> Call {
+        Call { upstream: self.clone(), started: self.0.now(), ended: false }
+    }
+
+    pub(crate) fn last(&self) -> Option<LastCall> {
+        // Whole at every point that could panic.
+        *self.0.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn now(&self) -> Moment {
+        Moment::now(&*self.clock)
+    }
+
+    fn tell(&self, ended: Option<(Duration, Option<ErrorKind>)>) {
+        telemetry::called(&self.name, self.what, ended);
+    }
+}
+
+/// A call under way. One that is dropped came to nothing: whoever waited for it went away.
+pub(crate) struct Call {
+    upstream: Upstream,
+    started: Moment,
+    ended: bool,
+}
+
+impl Call {
+    pub(crate) fn end<T>(mut self, outcome: &Result<T, VerifyError>) {
+        self.ended = true;
+        let Inner { last, .. } = &*self.upstream.0;
+        let (ended, kind) = (self.upstream.0.now(), outcome.as_ref().err().map(VerifyError::kind));
+        let failure = kind.filter(|kind| kind.blame() != Blame::Client);
+        *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(LastCall { ended, failure });
+        // By the monotonic clock: a step of the other would look like a slow server.
+        self.upstream.0.tell(Some((ended.monotonic_since(self.started), kind)));
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.upstream.0.tell(None);
+        }
+    }
+}

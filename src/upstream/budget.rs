@@ -1,0 +1,344 @@
+//! A budget for tokens that turn out to be no good, by peer.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    hash::{BuildHasher, Hash, RandomState},
+    mem,
+    net::{IpAddr, Ipv6Addr},
+    pin::Pin,
+    sync::{
+        Arc, LazyLock, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use pin_project_lite::pin_project;
+use tower_layer::Layer;
+
+use crate::verify::{
+    Outcome, Verifier, Verifying,
+    request::VerifyRequest,
+    stats::{Counter, Stats},
+};
+use crate::{
+    clock::{Moment, SystemClock},
+    error::{
+        kind::{Blame, ErrorKind},
+        refusal::VerifyError,
+    },
+};
+
+/// How many peers are told apart, unless configured. Each takes some 50 bytes.
+const DEFAULT_PEERS: usize = 10_000;
+
+/// Who sends a request, as far as budgets are concerned: an address, a client certificate, an API
+/// key, whatever can't be changed at will.
+///
+/// ```
+/// use tower_introspect::verify::PeerKey;
+///
+/// assert_eq!(PeerKey::new("tenant-7"), PeerKey::new("tenant-7"));
+/// // Whoever has one address of a /64 usually has them all.
+/// let address = |text: &str| PeerKey::address(text.parse().unwrap());
+/// assert_eq!(address("2001:db8::1"), address("2001:db8::ffff"));
+/// assert_eq!(address("::ffff:192.0.2.1"), address("192.0.2.1"));
+/// assert_ne!(address("192.0.2.1"), address("192.0.2.2"));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PeerKey(u64);
+
+impl PeerKey {
+    /// The peer with this name. Nothing but a hash of it is kept.
+    #[must_use]
+    pub fn new(name: impl Hash) -> Self {
+        // Keyed by chance, so that nobody can choose names that fall together.
+        static NAMES: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+        Self(NAMES.hash_one(name))
+    }
+
+    /// The peer at this address: a whole /64 of IPv6, one address of IPv4.
+    ///
+    /// # Security
+    ///
+    /// Take it from the connection, or from a proxy that you run. What a client may write into
+    /// `X-Forwarded-For` is no address.
+    #[must_use]
+    pub fn address(address: IpAddr) -> Self {
+        Self::new(match address.to_canonical() {
+            IpAddr::V6(address) => {
+                let [a, b, c, d, ..] = address.segments();
+                IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+            }
+            address => address,
+        })
+    }
+}
+
+/// Limits how many questions about bad tokens each peer may cause.
+///
+/// Someone who sprays made-up tokens makes a question of each, because none is remembered. Here each
+/// peer may cause `burst` such questions at once, and one more every `refill`; what is over that is
+/// refused with [`TooManyRequests`](ErrorKind::TooManyRequests) and costs the authorization server
+/// nothing. A question is charged when it is asked and given back if the token is good, or if what went
+/// wrong has nothing to do with it; not if the client goes away, and not if the server's answer to this
+/// token can't be understood.
+///
+/// Who the peer is, the request says ([`VerifyRequest::with_peer`]; in the middleware
+/// [`IntrospectLayer::peer_fn`](crate::IntrospectLayer::peer_fn)). Requests that do not say are not
+/// limited.
+///
+/// Belongs inside of a [`CacheLayer`](super::CacheLayer) and a [`CoalesceLayer`](super::CoalesceLayer),
+/// so that what is remembered or shared is free, and outside of a
+/// [`BulkheadLayer`](super::BulkheadLayer). Clones of the layer, and all verifiers made by them, share
+/// the budgets. Bounded: of more than 10 000 peers those that were not seen for longest start anew.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_introspect::{
+///     ErrorKind, VerifyError,
+///     credentials::Token,
+///     verify::{MissBudgetLayer, PeerKey, Verifier, VerifyRequest, verify_fn},
+/// };
+/// use tower_layer::Layer;
+///
+/// let remote = verify_fn(async |_| Err(VerifyError::new(ErrorKind::Inactive)));
+/// let verifier = MissBudgetLayer::new(1, Duration::from_secs(1)).layer(remote);
+/// let ask = |peer: &str, token: &str| {
+///     let request = VerifyRequest::new(Token::bearer(token).unwrap()).with_peer(PeerKey::new(peer));
+///     verifier.verify(request)
+/// };
+/// # tokio_test::block_on(async {
+/// assert_eq!(ask("mallory", "guess-1").await.unwrap_err().kind(), ErrorKind::Inactive);
+/// assert_eq!(ask("mallory", "guess-2").await.unwrap_err().kind(), ErrorKind::TooManyRequests);
+/// assert_eq!(ask("alice", "typo").await.unwrap_err().kind(), ErrorKind::Inactive);
+/// # });
+/// ```
+#[derive(Clone)]
+pub struct MissBudgetLayer(Arc<Budget>);
+
+struct Budget {
+    burst: u32,
+    refill: Duration,
+    peers: usize,
+    start: Moment,
+    table: Mutex<Table>,
+}
+
+impl MissBudgetLayer {
+    /// Each peer may cause `burst` questions about bad tokens at once, and one more every `refill`.
+    #[must_use]
+    pub fn new(burst: u32, refill: Duration) -> Self {
+        Self::build(burst, refill, DEFAULT_PEERS)
+    }
+
+    /// Sets how many peers are told apart. All budgets start anew.
+    #[must_use]
+    pub fn peers(self, peers: usize) -> Self {
+        let Budget { burst, refill, .. } = *self.0;
+        Self::build(burst, refill, peers)
+    }
+
+    fn build(burst: u32, refill: Duration, peers: usize) -> Self {
+        let start = Moment::now(&SystemClock);
+        Self(Arc::new(Budget { burst, refill, peers, start, table: Mutex::default() }))
+    }
+}
+
+impl<V> Layer<V> for MissBudgetLayer {
+    type Service = MissBudget<V>;
+
+    fn layer(&self, inner: V) -> MissBudget<V> {
+        MissBudget { inner, budget: Arc::clone(&self.0), over: Arc::default() }
+    }
+}
+
+impl fmt::Debug for MissBudgetLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MissBudgetLayer")
+            .field("burst", &self.0.burst)
+            .field("refill", &self.0.refill)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The verifier of a [`MissBudgetLayer`].
+#[derive(Clone)]
+pub struct MissBudget<V> {
+    inner: V,
+    budget: Arc<Budget>,
+    over: Arc<Counter>,
+}
+
+impl<V> MissBudget<V> {
+    /// How many were refused.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        Stats { over_budget: self.over.get(), ..Stats::default() }
+    }
+
+    /// The verifier inside.
+    pub const fn get_ref(&self) -> &V {
+        &self.inner
+    }
+}
+
+impl<V: Verifier> Verifier for MissBudget<V> {
+    type Future = BudgetFuture<V::Future>;
+
+    fn verify(&self, request: VerifyRequest) -> Verifying<Self::Future> {
+        let charge = match Charge::make(&self.budget, &request) {
+            Ok(charge) => charge,
+            Err(wait) => {
+                self.over.add_one();
+                return Verifying::done(Err(
+                    VerifyError::new(ErrorKind::TooManyRequests).with_retry_after(wait)
+                ));
+            }
+        };
+        match self.inner.verify(request).now_or_later() {
+            Ok(outcome) => {
+                charge.settle(&outcome);
+                Verifying::done(outcome)
+            }
+            Err(future) => Verifying::pending(BudgetFuture { future, charge }),
+        }
+    }
+}
+
+impl<V> fmt::Debug for MissBudget<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MissBudget").field("over", &self.over).finish_non_exhaustive()
+    }
+}
+
+pin_project! {
+    /// The future of [`MissBudget`].
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping it drops the verification, which stays charged: else going away early would be free.
+    pub struct BudgetFuture<F> {
+        #[pin]
+        future: F,
+        charge: Charge,
+    }
+}
+
+impl<F: Future<Output = Outcome>> Future for BudgetFuture<F> {
+    type Output = Outcome;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
+        let this = self.project();
+        let outcome = ready!(this.future.poll(cx));
+        this.charge.settle(&outcome);
+        Poll::Ready(outcome)
+    }
+}
+
+impl<F> fmt::Debug for BudgetFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BudgetFuture").finish_non_exhaustive()
+    }
+}
+
+/// Whether one of those who are asked in turn has made a charge that stands.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Turn(Arc<AtomicBool>);
+
+/// What a question costs its peer. Stands unless it is settled.
+struct Charge {
+    budget: Arc<Budget>,
+    /// `None` if the request does not say.
+    peer: Option<PeerKey>,
+    /// Another has been charged before, for the same token.
+    before: bool,
+    turn: Option<Turn>,
+}
+
+impl Charge {
+    fn make(budget: &Arc<Budget>, request: &VerifyRequest) -> Result<Self, Duration> {
+        let turn = request.turn().cloned();
+        let before = turn.as_ref().is_some_and(|turn| turn.0.load(Ordering::Relaxed));
+        if let Some(peer) = request.peer().filter(|_| !before) {
+            budget.charge(peer)?;
+            if let Some(turn) = &turn {
+                turn.0.store(true, Ordering::Relaxed);
+            }
+        }
+        Ok(Self { budget: Arc::clone(budget), peer: request.peer(), before, turn })
+    }
+
+    /// Gives it back if the token is good, or if nothing that came of it is the token's fault: neither
+    /// here nor with those who were asked before.
+    fn settle(&self, outcome: &Outcome) {
+        let Some(peer) = self.peer else { return };
+        let stands = match outcome {
+            Ok(_) => false,
+            // A server that chokes on a token does so as often as the client likes.
+            Err(error) => {
+                self.before
+                    || error.blame() == Blame::Client
+                    || error.may_be_by_token()
+                    || error.kind() == ErrorKind::BadResponse
+            }
+        };
+        if !stands {
+            self.budget.give_back(peer);
+            if let Some(turn) = &self.turn {
+                turn.0.store(false, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+impl Budget {
+    /// Takes one from the budget of a peer, or says when there will be one.
+    fn charge(&self, peer: PeerKey) -> Result<(), Duration> {
+        let Some(rest) = self.burst.checked_sub(1) else { return Err(self.refill) };
+        // Only the monotonic clock counts, so it does not matter which wall clock is read.
+        let now = Moment::now(&SystemClock).monotonic_since(self.start);
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = table.full_at(peer, self.peers).max(now);
+        let wait = full.saturating_sub(now).saturating_sub(self.refill.saturating_mul(rest));
+        if !wait.is_zero() {
+            return Err(wait);
+        }
+        table.set(peer, full.saturating_add(self.refill));
+        Ok(())
+    }
+
+    fn give_back(&self, peer: PeerKey) {
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = table.full_at(peer, self.peers);
+        table.set(peer, full.saturating_sub(self.refill));
+    }
+}
+
+/// When the budget of each peer will be full again, counted from the start (GCRA's theoretical
+/// arrival time). Of those seen of late; whoever is not there has a full one.
+#[derive(Default)]
+struct Table {
+    recent: HashMap<PeerKey, Duration>,
+    before: HashMap<PeerKey, Duration>,
+}
+
+impl Table {
+    fn full_at(&mut self, peer: PeerKey, peers: usize) -> Duration {
+        if let Some(full) = self.recent.get(&peer) {
+            return *full;
+        }
+        let full = self.before.remove(&peer).unwrap_or_default();
+        if self.recent.len() >= (peers / 2).max(1) {
+            self.before = mem::take(&mut self.recent);
+        }
+        self.recent.insert(peer, full);
+        full
+    }
+
+    fn set(&mut self, peer: PeerKey, full: Duration) {
+        self.recent.insert(peer, full);
+    }
+}

@@ -1,0 +1,297 @@
+//! One verification for all who ask about the same token at the same time.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+
+use futures_util::{
+    FutureExt,
+    future::{Shared, WeakShared},
+};
+use tower_layer::Layer;
+
+use crate::verify::{
+    Outcome, Verifier, Verifying,
+    active::ActiveToken,
+    boxed::BoxFuture,
+    request::{Freshness, VerifyRequest},
+    stats::{Counter, Stats},
+};
+use crate::{
+    clock::{Clock, Moment, SystemClock},
+    credentials::Fingerprint,
+    error::{kind::ErrorKind, refusal::VerifyError},
+};
+
+/// Nobody joins a verification that is older than this, however little freshness is asked for: one
+/// that never ends must not keep a token from being verified.
+const OLDEST_JOINED: Duration = Duration::from_secs(30);
+
+/// The table of verifications is divided into this many, so that tokens rarely wait for each other.
+const PARTS: usize = 16;
+
+/// Lets those who ask about the same token at the same time share one verification.
+///
+/// Whoever waits drives it: when one goes away the others go on, when all are gone it ends. Its
+/// error, one and the same, goes to all who waited, and is not remembered beyond them. If it panics
+/// they are told that no answer could be had.
+///
+/// A request joins a verification only if that started recently enough for the
+/// [`Freshness`] it asks for; a [`Live`](Freshness::Live) one never joins.
+///
+/// ```
+/// use tower_introspect::{
+///     ErrorKind, VerifyError,
+///     credentials::Token,
+///     verify::{CoalesceLayer, Verifier, VerifyRequest, verify_fn},
+/// };
+/// use tower_layer::Layer;
+///
+/// let verifier = CoalesceLayer::new().layer(verify_fn(async |_| {
+///     tokio::task::yield_now().await;
+///     Err(VerifyError::new(ErrorKind::Inactive))
+/// }));
+/// # tokio_test::block_on(async {
+/// let request = VerifyRequest::new(Token::bearer("abc").unwrap());
+/// let both = futures_util::future::join(
+///     verifier.verify(request.clone()),
+///     verifier.verify(request),
+/// );
+/// assert!(both.await.0.is_err());
+/// assert_eq!(verifier.stats().coalesced, 1);
+/// # });
+/// ```
+#[derive(Clone, Debug)]
+pub struct CoalesceLayer {
+    clock: Arc<dyn Clock>,
+}
+
+impl CoalesceLayer {
+    /// Creates the layer.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { clock: Arc::new(SystemClock) }
+    }
+
+    /// Sets the clock.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+}
+
+impl Default for CoalesceLayer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<V> Layer<V> for CoalesceLayer {
+    type Service = Coalesce<V>;
+
+    fn layer(&self, inner: V) -> Coalesce<V> {
+        let home = Home { clock: Arc::clone(&self.clock), ..Home::default() };
+        Coalesce { inner: Arc::new(inner), home: Arc::new(home) }
+    }
+}
+
+/// The verifier of a [`CoalesceLayer`]. Clones share the verifications that are under way.
+pub struct Coalesce<V> {
+    inner: Arc<V>,
+    home: Arc<Home>,
+}
+
+impl<V> Coalesce<V> {
+    /// How many shared the verification of another.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        Stats { coalesced: self.home.joined.get(), ..Stats::default() }
+    }
+
+    /// How many verifications are under way that others could join.
+    #[must_use]
+    pub fn under_way(&self) -> usize {
+        self.home.parts.iter().map(|part| lock(part).len()).sum()
+    }
+
+    /// The verifier inside.
+    #[must_use]
+    pub fn get_ref(&self) -> &V {
+        &self.inner
+    }
+}
+
+impl<V> Clone for Coalesce<V> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner), home: Arc::clone(&self.home) }
+    }
+}
+
+impl<V> fmt::Debug for Coalesce<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Coalesce").field("under_way", &self.under_way()).finish_non_exhaustive()
+    }
+}
+
+impl<V> Verifier for Coalesce<V>
+where
+    V: Verifier + Send + Sync + 'static,
+    V::Future: Send + 'static,
+{
+    type Future = BoxFuture;
+
+    fn verify(&self, request: VerifyRequest) -> Verifying<BoxFuture> {
+        let token = request.fingerprint();
+        let arrived = Moment::now(&*self.home.clock);
+        let freshness = request.freshness();
+        match self.board(token, &request, arrived) {
+            Boarded::Landed(outcome) => Verifying::done(outcome),
+            Boarded::Leads(flight) => Verifying::pending(Box::pin(flight)),
+            Boarded::Joined(flight) => {
+                let this = self.clone();
+                Verifying::pending(Box::pin(async move {
+                    let outcome = flight.await;
+                    // The verifier inside may itself remember, and was asked by someone who is
+                    // content with less.
+                    let will_do = |active: &ActiveToken| {
+                        let start = active.verified_at();
+                        let old = oldest(freshness).is_some_and(|age| arrived.since(start) > age);
+                        !old && request.takes_from(start)
+                    };
+                    match &outcome {
+                        Ok(active) if !will_do(active) => this.inner.verify(request).await,
+                        _ => outcome,
+                    }
+                }))
+            }
+        }
+    }
+}
+
+/// A verification that several may wait for.
+type Flight = Shared<BoxFuture>;
+
+enum Boarded {
+    Landed(Outcome),
+    Leads(Flight),
+    Joined(Flight),
+}
+
+impl<V> Coalesce<V>
+where
+    V: Verifier,
+    V::Future: Send + 'static,
+{
+    fn board(&self, token: Fingerprint, request: &VerifyRequest, arrived: Moment) -> Boarded {
+        // The verifier is asked under the lock, so that nobody else does meanwhile. That is quick:
+        // what takes time is the future.
+        let mut part = lock(self.home.part(&token));
+        if let Some(flight) = part.get(&token).and_then(|entry| entry.joinable(request, arrived)) {
+            self.home.joined.add_one();
+            return Boarded::Joined(flight);
+        }
+        let future = match self.inner.verify(request.clone()).now_or_later() {
+            Ok(outcome) => return Boarded::Landed(outcome),
+            Err(future) => future,
+        };
+        let mark = Arc::new(());
+        let landing = Landing { home: Arc::downgrade(&self.home), token, mark: Arc::clone(&mark) };
+        let flight = fly(future, landing).boxed().shared();
+        if let Some(weak) = flight.downgrade() {
+            // A later flight takes the place of an earlier one, which whoever joined goes on with.
+            part.insert(token, Entry { started: arrived, mark, flight: weak });
+        }
+        Boarded::Leads(flight)
+    }
+}
+
+async fn fly(future: impl Future<Output = Outcome>, landing: Landing) -> Outcome {
+    // Nothing of what a panic leaves half done is seen again: the future is dropped.
+    let outcome = AssertUnwindSafe(future).catch_unwind().await;
+    drop(landing);
+    outcome.unwrap_or_else(|_| {
+        Err(VerifyError::new(ErrorKind::Unavailable).with_context("the verification panicked"))
+    })
+}
+
+/// How old an answer may be.
+fn oldest(freshness: Freshness) -> Option<Duration> {
+    match freshness {
+        Freshness::Cached => None,
+        Freshness::Within(age) => Some(age),
+        Freshness::Live => Some(Duration::ZERO),
+    }
+}
+
+#[derive(Debug)]
+struct Home {
+    clock: Arc<dyn Clock>,
+    parts: [Mutex<HashMap<Fingerprint, Entry>>; PARTS],
+    joined: Counter,
+}
+
+impl Default for Home {
+    fn default() -> Self {
+        Self { clock: Arc::new(SystemClock), parts: Default::default(), joined: Counter::default() }
+    }
+}
+
+impl Home {
+    fn part(&self, token: &Fingerprint) -> &Mutex<HashMap<Fingerprint, Entry>> {
+        let [first, ..] = token.as_bytes();
+        &self.parts[usize::from(*first) % PARTS]
+    }
+}
+
+fn lock<T>(part: &Mutex<T>) -> MutexGuard<'_, T> {
+    // The table is whole at every point that could panic.
+    part.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A flight under way.
+struct Entry {
+    started: Moment,
+    mark: Arc<()>,
+    flight: WeakShared<BoxFuture>,
+}
+
+impl Entry {
+    /// The flight, if someone who arrives now may join it.
+    fn joinable(&self, request: &VerifyRequest, now: Moment) -> Option<Flight> {
+        let age = now.since(self.started);
+        let recent = match request.freshness() {
+            Freshness::Cached => age <= OLDEST_JOINED,
+            Freshness::Within(oldest) => age <= oldest.min(OLDEST_JOINED),
+            Freshness::Live => false,
+        };
+        (recent && request.takes_from(self.started)).then(|| self.flight.upgrade())?
+    }
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry").field("started", &self.started).finish_non_exhaustive()
+    }
+}
+
+/// Takes the flight off the table when it ends, however it ends.
+struct Landing {
+    home: Weak<Home>,
+    token: Fingerprint,
+    mark: Arc<()>,
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        let Some(home) = self.home.upgrade() else { return };
+        let mut part = lock(home.part(&self.token));
+        if part.get(&self.token).is_some_and(|entry| Arc::ptr_eq(&entry.mark, &self.mark)) {
+            part.remove(&self.token);
+        }
+    }
+}

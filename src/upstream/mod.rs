@@ -1,0 +1,16 @@
+//! Layers that protect the authorization server.
+
+pub(crate) mod breaker;
+pub(crate) mod budget;
+pub(crate) mod bulkhead;
+#[cfg(feature = "_crypto")]
+pub(crate) mod coalesce;
+
+#[cfg(feature = "_crypto")]
+#[cfg_attr(docsrs, doc(cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))))]
+pub use self::coalesce::{Coalesce, CoalesceLayer};
+pub use self::{
+    breaker::{BreakerFuture, CircuitBreaker, CircuitBreakerLayer},
+    budget::{BudgetFuture, MissBudget, MissBudgetLayer, PeerKey},
+    bulkhead::{Bulkhead, BulkheadFuture, BulkheadLayer},
+};

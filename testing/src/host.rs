@@ -1,0 +1,156 @@
+//! What the machine has: programs, room for a server, and what is said where one is missing.
+
+use std::{fmt::Write as _, io::Write, path::Path, process::Command, time::Duration};
+
+/// Says that a test is skipped, and why; with `CI=true` it fails instead.
+pub fn skip(missing: &str) {
+    assert!(
+        std::env::var_os("CI").is_none_or(|ci| ci != "true"),
+        "the interop tests must run here, but {missing} is missing"
+    );
+    // Not `eprintln!`, whose output a passing test swallows.
+    let mut stderr = std::io::stderr();
+    let _ =
+        writeln!(stderr, "SKIPPED interop test: {missing} is missing, see tests/interop/main.rs");
+}
+
+/// Whether there is a program of this name.
+pub fn has(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
+}
+
+/// A directory of its own for one server. Goes with its contents when it is dropped.
+#[derive(Debug)]
+pub struct Home(std::path::PathBuf);
+
+impl Home {
+    pub fn new(name: &str) -> Self {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let next = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{name}-{}-{next}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).expect("the directory for tests is writable");
+        Self(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A port that nothing listens on. Whoever wants it should be quick.
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("bound").port()
+}
+
+/// A server process that ends when this is dropped, or when the thread that started it ends,
+/// however that comes about.
+#[derive(Debug)]
+pub struct Process(std::process::Child);
+
+impl Process {
+    pub fn start(command: &mut Command) -> Self {
+        use std::process::Stdio;
+        let mut bound = Command::new("setpriv");
+        bound.args(["--pdeathsig", "KILL", "--"]).arg(command.get_program());
+        bound.args(command.get_args());
+        for (name, value) in command.get_envs() {
+            bound.env(name, value.expect("only set, never removed"));
+        }
+        if let Some(dir) = command.get_current_dir() {
+            bound.current_dir(dir);
+        }
+        let quiet = bound.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Self(quiet.spawn().expect("the server starts"))
+    }
+
+    /// Waits until it answers.
+    pub async fn is_ready(&mut self, command: &Command, http: &reqwest::Client, url: &str) {
+        let ready = async {
+            while http.get(url).send().await.is_err() {
+                let runs = matches!(self.0.try_wait(), Ok(None));
+                assert!(runs, "it ended at once; run {command:?} to see why");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), ready).await.expect("ready in a minute");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What one token request gives; empty where there is no such token.
+pub struct Granted {
+    pub access: String,
+    pub refresh: String,
+    pub id: String,
+}
+
+impl Granted {
+    /// Reads a token response (RFC 6749 §5.1).
+    pub fn read(answer: &[u8]) -> Self {
+        let answer: serde_json::Value = serde_json::from_slice(answer).expect("a token response");
+        let text = |name: &str| answer[name].as_str().unwrap_or_default().to_owned();
+        assert_ne!(text("access_token"), "", "{answer}");
+        Self { access: text("access_token"), refresh: text("refresh_token"), id: text("id_token") }
+    }
+}
+
+/// Sends a form as a client whose secret is its name and `-secret`. It must succeed.
+pub async fn post(
+    http: &reqwest::Client,
+    url: &str,
+    client: &str,
+    form: &[(&str, &str)],
+) -> Vec<u8> {
+    let request = http
+        .post(url)
+        .basic_auth(client, Some(format!("{client}-secret")))
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(encoded(form));
+    answer(request).await.1
+}
+
+/// The cookie, if one is set, and the body of an answer that must be a success.
+pub async fn answer(request: reqwest::RequestBuilder) -> (Option<String>, Vec<u8>) {
+    let response = request.send().await.expect("the server answers");
+    let status = response.status();
+    let cookie = response.headers().get("set-cookie").and_then(|value| value.to_str().ok());
+    let cookie = cookie.and_then(|value| value.split(';').next()).map(str::to_owned);
+    let url = response.url().clone();
+    let body = response.bytes().await.expect("the answer is complete");
+    assert!(status.is_success(), "{url}: {status}: {}", String::from_utf8_lossy(&body));
+    (cookie, body.to_vec())
+}
+
+fn encoded(form: &[(&str, &str)]) -> String {
+    let mut out = String::new();
+    for (name, value) in form {
+        let _ = write!(out, "{name}=");
+        for byte in value.bytes() {
+            match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' => {
+                    out.push(char::from(byte));
+                }
+                _ => write!(out, "%{byte:02X}").expect("strings take all"),
+            }
+        }
+        out.push('&');
+    }
+    out.truncate(out.len().saturating_sub(1));
+    out
+}

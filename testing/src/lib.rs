@@ -1,0 +1,11 @@
+//! Servers, proxies and certificates that the tests of the library and of the program share.
+
+#![allow(missing_docs, missing_debug_implementations, reason = "only tests use this crate")]
+
+pub mod django;
+pub mod glewlwyd;
+pub mod host;
+pub mod listener;
+pub mod oidc_provider;
+pub mod pki;
+pub mod proxy;

@@ -1,0 +1,47 @@
+//! Proxies that others wrote.
+
+use std::{fs, net::SocketAddr, path::Path, process::Command, time::Duration};
+
+use tokio::net::TcpStream;
+
+use crate::host::Process;
+
+/// Starts nginx in a directory, with these lines within `http`, and waits until it listens.
+pub async fn nginx(dir: &Path, http: &str, address: SocketAddr) -> Process {
+    // One process, which ends when it is killed.
+    let config = format!(
+        "daemon off;
+master_process off;
+pid nginx.pid;
+error_log error.log;
+events {{ worker_connections 64; }}
+http {{
+  access_log off;
+  client_body_temp_path body;
+  proxy_temp_path proxy;
+  fastcgi_temp_path fastcgi;
+  uwsgi_temp_path uwsgi;
+  scgi_temp_path scgi;
+{http}
+}}
+"
+    );
+    fs::write(dir.join("nginx.conf"), config).expect("writable");
+    let mut command = Command::new("nginx");
+    command.arg("-p").arg(dir).arg("-c").arg(dir.join("nginx.conf"));
+    command.arg("-e").arg(dir.join("error.log"));
+    let process = Process::start(&mut command);
+    listens(&command, address).await;
+    process
+}
+
+/// Waits until what was started so listens.
+pub async fn listens(command: &Command, address: SocketAddr) {
+    let ready = async {
+        while TcpStream::connect(address).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let ready = tokio::time::timeout(Duration::from_secs(30), ready).await;
+    ready.unwrap_or_else(|_| panic!("it does not listen; run {command:?} to see why"));
+}
