@@ -28,8 +28,9 @@
 //! # let _ = app;
 //! ```
 //!
-//! Each needs an [`IntrospectLayer`](crate::IntrospectLayer) outside, and answers 500 without one.
-//! `Option<VerifiedToken>` is `None` only where that layer let a request in without credentials.
+//! These extractors need an [`IntrospectLayer`](crate::IntrospectLayer) outside, and refuse with
+//! 500 without one. `Option<VerifiedToken>` is `None` only if that layer admitted the request
+//! without credentials.
 
 use std::{fmt, marker::PhantomData, ops::Deref, sync::Arc};
 
@@ -49,14 +50,15 @@ use crate::{
     respond::{self, Auto, Refusal, RequestHead, Respond},
 };
 
-/// The claims of the verified token, as a type of yours.
+/// An extractor of the claims of the verified token, deserialized into `T`.
 ///
-/// Shared by all requests with a token that is remembered, and parsed once for them: see
-/// [`VerifiedToken::claims_as`]. Hence the `Arc`, and no way to take `T` out of it.
+/// The value is parsed once per cached token and shared by all requests with that token: see
+/// [`VerifiedToken::claims_as`]. It is behind an `Arc` for this reason, and can't be moved out of
+/// it.
 ///
-/// A token whose claims are not of that type is refused with 403: its issuer vouches for it, but it
-/// does not say what this handler needs to know. `Option<Claims<T>>` is `None` only for a request
-/// that was let in without credentials.
+/// A token whose claims do not deserialize into `T` is refused with 403: it is valid, but lacks
+/// information that this handler needs. `Option<Claims<T>>` is `None` only if the request was
+/// admitted without credentials.
 #[expect(clippy::exhaustive_structs, reason = "it is taken apart in handlers' arguments")]
 pub struct Claims<T>(pub Arc<T>);
 
@@ -80,17 +82,17 @@ impl<T> fmt::Debug for Claims<T> {
     }
 }
 
-/// The scope that a handler needs, as a type.
+/// The scope that a handler requires, as a type.
 ///
-/// What is no scope-token (RFC 6749 §3.3) is an error of compilation where the type is used.
+/// A value that is not a scope-token (RFC 6749 §3.3) is a compile error where the type is used.
 pub trait ScopeSet {
-    /// Every one of these values is needed.
+    /// The required values. A token must have all of them.
     const SCOPES: &'static [&'static str];
 }
 
-/// The verified token, if it has the scope `S`.
+/// An extractor of the verified token that requires the scope `S`.
 ///
-/// For handlers that must not be reachable without it, wherever their route is put.
+/// Use it for handlers that must not be reachable without that scope, wherever they are routed.
 ///
 /// ```
 /// use axum::{Router, routing::get};
@@ -110,7 +112,7 @@ pub trait ScopeSet {
 /// # let _ = app;
 /// ```
 ///
-/// A scope that is none does not compile:
+/// A value that is not a scope-token does not compile:
 ///
 /// ```compile_fail
 /// use axum::{Router, routing::get};
@@ -132,7 +134,7 @@ pub struct Scoped<S> {
 }
 
 impl<S> Scoped<S> {
-    /// The token.
+    /// Returns the token.
     #[must_use]
     pub fn into_token(self) -> VerifiedToken {
         self.token
@@ -159,10 +161,10 @@ impl<S> fmt::Debug for Scoped<S> {
     }
 }
 
-/// What renders the refusals of extractors: by default that is [`Auto`], whatever the
-/// layers around have been given.
+/// An extension of requests that sets the responder for refusals by extractors.
 ///
-/// As an extension of the requests. Layers render theirs by their `responder`.
+/// The default is [`Auto`], whatever the responders of the layers are. Layers render their refusals
+/// by their own `responder`.
 ///
 /// ```
 /// use axum::{Extension, Router, routing::get};
@@ -181,7 +183,7 @@ impl<S> fmt::Debug for Scoped<S> {
 pub struct RejectWith(Arc<dyn Respond<Bytes> + Send + Sync>);
 
 impl RejectWith {
-    /// Refusals are rendered by `responder`.
+    /// Creates the extension. `responder` renders the refusals.
     #[must_use]
     pub fn new(responder: impl Respond<Bytes> + Send + Sync + 'static) -> Self {
         Self(Arc::new(responder))
@@ -217,7 +219,7 @@ impl Rejection {
         Self { error, response: Box::new(response) }
     }
 
-    /// Why.
+    /// Returns the reason for the refusal.
     #[must_use]
     pub const fn error(&self) -> &VerifyError {
         &self.error

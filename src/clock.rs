@@ -1,4 +1,7 @@
-//! Time, injected: a wall clock for what tokens say, a monotonic one for how old an answer is.
+//! Provides wall-clock and monotonic time, with a wall clock that the application can replace.
+//!
+//! Dates in tokens are compared with the wall clock. The age of a verification result is measured
+//! by both clocks.
 //!
 //! ```
 //! use tower_introspect::clock::{Clock, SystemClock, UnixTime};
@@ -18,20 +21,23 @@ use tokio::time::Instant;
 
 /// A source of wall-clock time.
 ///
-/// The policy asks it for the time against which `exp`, `nbf` and `iat` are held (RFC 7519
-/// §4.1.4 to §4.1.6). Tests give their own.
+/// The policy compares `exp`, `nbf` and `iat` with this time (RFC 7519 §4.1.4 to §4.1.6). Tests can
+/// supply a clock of their own.
 pub trait Clock: Debug + Send + Sync + 'static {
-    /// The current time.
+    /// Returns the current time.
     fn now(&self) -> UnixTime;
 
-    /// The current time, which the monotonic clock calls `monotonic`. For a clock that need not be
-    /// read each time.
+    /// Returns the wall-clock time at the instant `monotonic`.
+    ///
+    /// A clock may implement this to be read less often.
     #[doc(hidden)]
     fn now_at(&self, _monotonic: Instant) -> UnixTime {
         self.now()
     }
 
-    /// Two clocks with the same identity are one, and what it said need not be asked for twice.
+    /// Returns a number that is the same for all handles of one clock.
+    ///
+    /// A time read from a clock also holds for any other clock with the same identity.
     #[doc(hidden)]
     fn identity(&self) -> usize {
         std::ptr::from_ref(self).cast::<()>().addr()
@@ -52,7 +58,9 @@ impl<C: Clock + ?Sized> Clock for Arc<C> {
     }
 }
 
-/// The clock of the operating system. A [`Moment`] of it is as exact as a [`UnixTime`], a millisecond.
+/// The clock of the operating system.
+///
+/// A [`Moment`] read from it is exact to a millisecond, as a [`UnixTime`] is.
 #[derive(Clone, Copy, Debug, Default)]
 #[expect(clippy::exhaustive_structs, reason = "it is used as a value")]
 pub struct SystemClock;
@@ -60,18 +68,20 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
     fn now(&self) -> UnixTime {
-        // A clock before 1970 reads as 1970: every token then looks issued in the future, which
-        // refuses rather than admits.
+        // A clock before 1970 reads as 1970. A token with `iat` or `nbf` then starts in the future
+        // and is refused.
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         UnixTime::from_millis(0).saturating_add(since)
     }
 
-    /// Where many requests come in, most of them within the same millisecond as the one before, which is
-    /// all that a [`UnixTime`] can tell.
+    /// Reads the clock at most once per millisecond and thread.
+    ///
+    /// On a busy server most requests come within the same millisecond as the one before, and a
+    /// [`UnixTime`] is no finer than that.
     fn now_at(&self, monotonic: Instant) -> UnixTime {
         match LAST_READ.get() {
-            // Whatever happens to the wall clock, it is looked at again after as much time of this
-            // process.
+            // `until` is an instant of the monotonic clock, so a change of the wall clock is seen
+            // within `RESOLUTION`.
             Some((at, until, wall)) if at <= monotonic && monotonic < until => wall,
             _ => {
                 let wall = self.now();
@@ -81,24 +91,24 @@ impl Clock for SystemClock {
         }
     }
 
-    /// There is one, wherever its values are. No address is zero.
+    /// Returns zero, which is no address: all values of this type are the same clock.
     fn identity(&self) -> usize {
         0
     }
 }
 
-/// Of a [`UnixTime`].
+/// The resolution of a [`UnixTime`].
 const RESOLUTION: Duration = Duration::from_millis(1);
 
 thread_local! {
-    /// When this thread last read the wall clock, by the monotonic clock, until when that holds, and
-    /// what it said.
+    /// This thread's last reading of the wall clock: the instant at which it was read, the instant
+    /// until which it holds, and the time.
     static LAST_READ: Cell<Option<(Instant, Instant, UnixTime)>> = const { Cell::new(None) };
 }
 
 /// A point in time, in milliseconds since 1970-01-01T00:00:00Z.
 ///
-/// All arithmetic saturates, so that no date an attacker writes into a token can overflow.
+/// All arithmetic saturates, so a date that an attacker writes into a token can't overflow.
 ///
 /// ```
 /// use std::time::Duration;
@@ -111,43 +121,43 @@ thread_local! {
 pub struct UnixTime(i64);
 
 impl UnixTime {
-    /// A time `secs` seconds after the epoch, saturating.
+    /// Creates a time `secs` seconds after the epoch, saturating.
     #[must_use]
     pub const fn from_secs(secs: i64) -> Self {
         Self(secs.saturating_mul(1000))
     }
 
-    /// A time `millis` milliseconds after the epoch.
+    /// Creates a time `millis` milliseconds after the epoch.
     #[must_use]
     pub const fn from_millis(millis: i64) -> Self {
         Self(millis)
     }
 
-    /// Whole seconds since the epoch, rounded towards the past.
+    /// Returns the whole seconds since the epoch, rounded towards the past.
     #[must_use]
     pub const fn as_secs(self) -> i64 {
         self.0.div_euclid(1000)
     }
 
-    /// Milliseconds since the epoch.
+    /// Returns the milliseconds since the epoch.
     #[must_use]
     pub const fn as_millis(self) -> i64 {
         self.0
     }
 
-    /// This time, `duration` later.
+    /// Returns the time `duration` later, saturating.
     #[must_use]
     pub fn saturating_add(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(millis(duration)))
     }
 
-    /// This time, `duration` earlier.
+    /// Returns the time `duration` earlier, saturating.
     #[must_use]
     pub fn saturating_sub(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(millis(duration)))
     }
 
-    /// How much later than `earlier` this is; zero if it is not.
+    /// Returns the time passed since `earlier`, or zero if this time is not later.
     #[must_use]
     pub fn saturating_duration_since(self, earlier: Self) -> Duration {
         u64::try_from(self.0.saturating_sub(earlier.0))
@@ -165,11 +175,11 @@ fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// One instant read from both clocks.
+/// An instant read from both clocks.
 ///
-/// The wall clock survives a suspended machine, the monotonic clock survives a stepped wall
-/// clock; an age is the larger of what the two say, so either mishap makes an answer look older,
-/// never younger.
+/// The wall clock goes on while the machine is suspended. The monotonic clock ignores steps of the
+/// wall clock. An age is the larger of the two differences, so a suspension or a step makes a
+/// result look older, never younger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
     wall: UnixTime,
@@ -177,7 +187,7 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// Reads both clocks.
+    /// Returns the current moment, read from both clocks.
     ///
     /// ```
     /// use tower_introspect::clock::{Moment, SystemClock};
@@ -193,34 +203,36 @@ impl Moment {
         Self { wall: clock.now_at(monotonic), monotonic }
     }
 
-    /// The wall-clock reading.
+    /// Returns the wall-clock reading.
     #[must_use]
     pub const fn wall(self) -> UnixTime {
         self.wall
     }
 
-    /// True if this moment came before `other`, in the order in which this process saw them.
+    /// Returns true if this moment came before `other`, in the order in which this process saw
+    /// them.
     ///
-    /// By the monotonic clock alone, which no step of the wall clock turns around.
+    /// Only the monotonic clock counts, so a step of the wall clock can't reverse the order.
     #[must_use]
     pub fn is_before(self, other: Self) -> bool {
         self.monotonic < other.monotonic
     }
 
-    /// The later of the two, in that order.
+    /// Returns the later of the two moments, in the order of [`is_before`](Self::is_before).
     #[must_use]
     pub fn latest(self, other: Self) -> Self {
         if self.is_before(other) { other } else { self }
     }
 
-    /// The time passed from `earlier` to this moment, by the monotonic clock alone. For what must not
-    /// jump when the wall clock is stepped, such as a rate.
+    /// Returns the time passed since `earlier`, by the monotonic clock alone.
+    ///
+    /// Use it for values that must not jump when the wall clock is stepped, such as a rate.
     #[must_use]
     pub fn monotonic_since(self, earlier: Self) -> Duration {
         self.monotonic.saturating_duration_since(earlier.monotonic)
     }
 
-    /// The time passed from `earlier` to this moment, by whichever clock saw more of it.
+    /// Returns the time passed since `earlier`, by the clock that measured more.
     #[must_use]
     #[inline]
     pub fn since(self, earlier: Self) -> Duration {
@@ -229,8 +241,9 @@ impl Moment {
     }
 }
 
-/// A moment, and the clock that it was read from: whoever goes by the same clock, and is asked at the
-/// same time, need not read it again.
+/// A moment and the identity of the clock that it was read from.
+///
+/// Code that runs at the same time with the same clock can share the reading.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reading {
     moment: Moment,
@@ -248,7 +261,7 @@ impl Reading {
         self.moment
     }
 
-    /// The moment by `clock`.
+    /// Returns this moment if it was read from `clock`, or else reads `clock`.
     #[inline]
     pub(crate) fn by(self, clock: &dyn Clock) -> Moment {
         if clock.identity() == self.clock { self.moment } else { Moment::now(clock) }
@@ -259,7 +272,7 @@ impl Reading {
 pub(crate) mod tests {
     use super::*;
 
-    /// A wall clock that stands still, at seconds of Unix time.
+    /// A wall clock that stands still at this number of seconds since the epoch.
     #[derive(Clone, Debug)]
     pub(crate) struct At(pub(crate) i64);
 
@@ -269,14 +282,16 @@ pub(crate) mod tests {
         }
     }
 
-    /// For what happens outside of a runtime, where time can't be paused.
+    /// Returns the moment `duration` ago.
+    ///
+    /// For tests outside of a runtime, where time can't be paused.
     #[expect(clippy::disallowed_methods, reason = "a moment to count from")]
     pub(crate) fn before_now(duration: Duration) -> Moment {
         let monotonic = Instant::now().checked_sub(duration).expect("the machine runs for longer");
         Moment { wall: SystemClock.now().saturating_sub(duration), monotonic }
     }
 
-    /// A clock that is read for each request would cost more than most of what is done for one.
+    /// Reading the clock for each request would cost more than most of the work for that request.
     #[test]
     #[expect(clippy::disallowed_methods, reason = "a moment to count from")]
     fn wall_clock_is_read_once_in_a_millisecond_of_this_process() {
@@ -289,7 +304,7 @@ pub(crate) mod tests {
         assert_eq!(after(0), said);
         assert_eq!(after(999), said);
         assert_ne!(after(1_000), said);
-        // A stepped or suspended machine, whichever way: never for longer than that.
+        // A reading never holds for longer, whichever way the machine was stepped or suspended.
         assert_ne!(after(1_000_000_000), said);
         read();
         assert_ne!(SystemClock.now_at(start - Duration::from_micros(1)), said);

@@ -1,26 +1,30 @@
-//! Names of fields, as those read them who do so carelessly.
+//! Compares header names as lenient servers fold them, and removes such headers.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header::CONNECTION};
 
-/// Whether what reads names carelessly may take one for the other.
+/// Returns true if a lenient server may take one header name for the other.
 pub(crate) fn alike(name: &[u8], other: &[u8]) -> bool {
     name.len() == other.len()
         && name.iter().zip(other).all(|(byte, other)| fold(*byte) == fold(*other))
 }
 
-/// CGI (RFC 3875 §4.1.18) and what came after it know no case, and `_` for `-`; some servers put it
-/// in the place of anything else too.
+/// Folds a byte of a header name as lenient servers do.
+///
+/// CGI (RFC 3875 §4.1.18) and its successors ignore case and treat `-` as `_`. Some servers also
+/// replace other characters by `_`.
 pub(crate) const fn fold(byte: u8) -> u8 {
     if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' }
 }
 
-/// Removes the fields whose names are meant, and their names from `Connection`.
+/// Removes the headers whose names match `meant`, and their names from `Connection`.
 pub(crate) fn remove(headers: &mut HeaderMap, meant: impl Fn(&[u8]) -> bool) {
     remove_but(headers, meant, |_| false);
 }
 
-/// The same, but leaves the fields that are kept: those too are for whoever comes next, and `Connection`
-/// would have a proxy drop them (RFC 9110 §7.6.1).
+/// Removes the same as [`remove`], except for headers that match `kept`.
+///
+/// The kept headers are for the next recipient. Their names still leave `Connection`, which would
+/// have a proxy drop them (RFC 9110 §7.6.1).
 pub(crate) fn remove_but(
     headers: &mut HeaderMap,
     meant: impl Fn(&[u8]) -> bool,

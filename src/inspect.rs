@@ -1,4 +1,4 @@
-//! What the program `introspect` looks into and makes. No part of the API.
+//! Functions that the program `introspect` needs. Not part of the public API.
 
 use base64::Engine as _;
 use pkcs8::{
@@ -18,27 +18,29 @@ use crate::jose::{
 };
 pub use crate::resource_server::config::inspect::{ClientSettings, IssuerSettings, Settings};
 
-/// The SHA-256 digest of `data`.
+/// Returns the SHA-256 digest of `data`.
 #[must_use]
 pub fn sha256(data: &[u8]) -> [u8; 32] {
     crypto::sha256(data)
 }
 
-/// A text that nobody has seen: 256 random bits.
+/// Returns 256 random bits as base64url text.
 #[must_use]
 pub fn random_text() -> Option<String> {
     crypto::random::<32>().map(|bytes| BASE64URL.encode(bytes))
 }
 
-/// A new private key for an asymmetric algorithm, as PKCS#8 in PEM.
+/// Creates a private key for an asymmetric algorithm, as PKCS#8 in PEM.
 #[must_use]
 pub fn generate_key(algorithm: Algorithm) -> Option<String> {
     let der = crypto::generate(algorithm)?;
     pem::encode_string("PRIVATE KEY", LineEnding::LF, &der).ok()
 }
 
-/// The members that make the JWK of the public half a private one (RFC 7518 §6.2.2, §6.3.2; RFC 8037
-/// §2), of a private key as PKCS#8 in PEM.
+/// Returns the private JWK members of a private key in PKCS#8 PEM.
+///
+/// RFC 7518 §6.2.2 and §6.3.2, and RFC 8037 §2, define them. They turn the JWK of the public half
+/// into a private one.
 #[must_use]
 pub fn private_members(algorithm: Algorithm, text: &[u8]) -> Option<Value> {
     let (_, der) = pem::decode_vec(text).ok()?;
@@ -57,7 +59,7 @@ pub fn private_members(algorithm: Algorithm, text: &[u8]) -> Option<Value> {
             })
         }
         KeyType::P256 | KeyType::P384 => {
-            // RFC 5915 §3: a version, the number, and what may follow.
+            // RFC 5915 §3: a version, the private number, and optional members.
             let number = SliceReader::new(key).ok()?.sequence(|reader| {
                 let _: u8 = reader.decode()?;
                 let number: OctetStringRef<'_> = reader.decode()?;
@@ -67,7 +69,7 @@ pub fn private_members(algorithm: Algorithm, text: &[u8]) -> Option<Value> {
             json!({ "d": encode(&number.ok()?) })
         }
         KeyType::Ed25519 => {
-            // RFC 8410 §7: an octet string within.
+            // RFC 8410 §7: the private key is an octet string inside of another.
             let seed = OctetStringRef::from_der(key).ok()?;
             json!({ "d": encode(seed.as_bytes()) })
         }

@@ -1,8 +1,8 @@
-//! For tonic: `Status`, interceptors, and the token of a request.
+//! Integration with tonic: `Status`, interceptors, and the token of a request.
 //!
-//! [`IntrospectLayer`](crate::IntrospectLayer) fits `Server::layer` as it is: refusals are answered
-//! as gRPC statuses, and the token is in `tonic::Request::extensions()`. A service wrapped in it
-//! keeps its name, so it can be added to a router by itself.
+//! [`IntrospectLayer`](crate::IntrospectLayer) works with `Server::layer` as it is: it refuses with
+//! gRPC statuses, and stores the token in `tonic::Request::extensions()`. A service wrapped in it
+//! keeps its name, so it can also be added to a router by itself.
 //!
 //! ```
 //! use tonic::{Request, Response, Status};
@@ -14,13 +14,13 @@
 //! }
 //!
 //! # tokio_test::block_on(async {
-//! // No layer has seen this request.
+//! No layer has seen this request.
 //! assert_eq!(list(Request::new(())).await.unwrap_err().code(), tonic::Code::Internal);
 //! # });
 //! ```
 //!
-//! Interceptors can't wait. [`RequireInterceptor`] enforces on a token that a layer has verified;
-//! [`VerifyInterceptor`] verifies by itself, where that takes no waiting:
+//! Interceptors can't wait. [`RequireInterceptor`] checks a token that a layer has verified.
+//! [`VerifyInterceptor`] verifies tokens itself, if that takes no waiting:
 //!
 //! ```
 //! use tower_introspect::{policy::Requirement, tonic::RequireInterceptor};
@@ -65,7 +65,7 @@ impl<S: NamedService, R> NamedService for Require<S, R> {
     const NAME: &'static str = S::NAME;
 }
 
-/// Adds the verified token, and what it says, to `tonic::Request`.
+/// Adds accessors for the verified token and its claims to `tonic::Request`.
 ///
 /// ```
 /// use tonic::{Request, Response, Status};
@@ -88,46 +88,46 @@ impl<S: NamedService, R> NamedService for Require<S, R> {
 /// }
 ///
 /// # tokio_test::block_on(async {
-/// // No layer has seen these requests.
+/// No layer has seen these requests.
 /// assert_eq!(list(Request::new(())).await.unwrap_err().code(), tonic::Code::Internal);
 /// assert_eq!(hello(Request::new(())).await.unwrap_err().code(), tonic::Code::Internal);
 /// # });
 /// ```
 pub trait RequestExt: sealed::Sealed {
-    /// The token this request was let in with.
+    /// Returns the token that the request was admitted with.
     ///
     /// # Errors
     ///
-    /// `Unauthenticated` if the request was let in without credentials, `Internal` if no layer has
-    /// seen it.
+    /// Returns `Unauthenticated` if the request was admitted without credentials, and `Internal` if
+    /// no layer has seen it.
     fn verified_token(&self) -> Result<&VerifiedToken, Status>;
 
-    /// The token, if it meets a requirement: for what a method finds out only from its message.
+    /// Returns the token if it meets a requirement that depends on the message of the call.
     ///
-    /// A text of the message may be compared with a claim ([`Requirement::claim_is`]); made a scope or
-    /// `acr` value it can panic, as those are checked when the requirement is made.
+    /// A text from the message may be compared with a claim by [`Requirement::claim_is`]. Do not
+    /// make it a scope or `acr` value: those constructors panic on an invalid value.
     ///
     /// # Errors
     ///
-    /// As for [`verified_token`](Self::verified_token), and `PermissionDenied` or `Unauthenticated` if
-    /// the requirement is not met.
+    /// Returns the errors of [`verified_token`](Self::verified_token), and `PermissionDenied` or
+    /// `Unauthenticated` if the requirement is not met.
     fn require(&self, requirement: &Requirement) -> Result<&VerifiedToken, Status>;
 
-    /// The claims of that token, as a type of yours. See [`VerifiedToken::claims_as`].
+    /// Returns the claims of the token, deserialized into `C`. See [`VerifiedToken::claims_as`].
     ///
     /// # Errors
     ///
-    /// Those of [`verified_token`](Self::verified_token), and `PermissionDenied` if the claims are
-    /// not of that type.
+    /// Returns the errors of [`verified_token`](Self::verified_token), and `PermissionDenied` if
+    /// the claims do not deserialize into `C`.
     fn claims<C>(&self) -> Result<Arc<C>, Status>
     where
         C: DeserializeOwned + Send + Sync + 'static;
 
-    /// Who makes this request: the bearer of a token, or nobody in particular.
+    /// Returns the token of the request, or [`Identity::Anonymous`] if it has no credentials.
     ///
     /// # Errors
     ///
-    /// `Internal` if no layer has seen it.
+    /// Returns `Internal` if no layer has seen the request.
     fn identity(&self) -> Result<Identity, Status>;
 }
 
@@ -159,14 +159,15 @@ impl<T> RequestExt for Request<T> {
     }
 }
 
-/// Requires something of the token that a layer has verified.
+/// An interceptor that checks a requirement on a token that a layer has verified.
 ///
-/// Answers `Internal` where no layer has. See the [module docs](self) for an example.
+/// It refuses with `Internal` if no layer has seen the request. See the [module docs](self) for an
+/// example.
 #[derive(Clone, Debug)]
 pub struct RequireInterceptor(Requirement);
 
 impl RequireInterceptor {
-    /// Asks this of every request.
+    /// Creates an interceptor that applies `requirement` to every request.
     #[must_use]
     pub const fn new(requirement: Requirement) -> Self {
         Self(requirement)
@@ -186,21 +187,21 @@ impl Interceptor for RequireInterceptor {
     }
 }
 
-/// Verifies the token of a request, where that takes no waiting.
+/// An interceptor that verifies tokens, if that takes no waiting.
 ///
-/// That is so for JWTs with keys that are loaded. Where the verifier would have to wait, the answer
-/// is `Unavailable`; put an [`IntrospectLayer`](crate::IntrospectLayer) around the server instead,
-/// or load the keys before serving and let them be refreshed in the background.
+/// A JWT whose key is loaded takes no waiting. If the verifier would have to wait, the interceptor
+/// refuses with `Unavailable`. Put an [`IntrospectLayer`](crate::IntrospectLayer) around the server
+/// instead, or load the keys before serving and refresh them in the background.
 ///
-/// An interceptor sees neither the method that is called nor its address, so there is nothing that a
-/// proof could be compared with: tokens that are bound to a key are refused here, whatever the policy.
+/// An interceptor sees neither the method nor the address of a call, so it can't compare a proof
+/// with them. It refuses all tokens that are bound to a key, whatever the policy.
 pub struct VerifyInterceptor<V> {
     verifier: Arc<V>,
     policy: Arc<Policy>,
 }
 
 impl<V: Verifier> VerifyInterceptor<V> {
-    /// Lets requests through with a token that `verifier` verifies and `policy` admits.
+    /// Creates an interceptor that admits tokens that `verifier` verifies and `policy` admits.
     ///
     /// ```
     /// use tonic::{Code, Request, service::Interceptor};
@@ -270,7 +271,7 @@ fn refuse(error: VerifyError, extensions: &Extensions) -> Status {
     status(&error, &challenge_of(extensions), extensions, scheme_of(extensions))
 }
 
-/// Reports the refusal; gives the status that its gRPC rendering has.
+/// Reports a refusal, and returns the status of its gRPC rendering.
 fn status(
     error: &VerifyError,
     challenge: &Challenge,
@@ -285,7 +286,7 @@ fn status(
     }
     respond::hook::report(&refusal);
     let rendered: http::Response<()> = refusal.grpc();
-    // Which of the fields are metadata, tonic knows best; these two are none.
+    // These two are not metadata. tonic itself separates the others.
     let mut fields = rendered.into_parts().0.headers;
     fields.remove(CONTENT_TYPE);
     fields.remove(CACHE_CONTROL);

@@ -1,4 +1,4 @@
-//! What remembered facts are good for: one pure function.
+//! Decides with one pure function how a cache entry may be used.
 
 use std::time::Duration;
 
@@ -11,17 +11,17 @@ use crate::{
     },
 };
 
-/// From this share of their age on, facts that are used are verified anew in the background.
+/// The share of their maximum age after which facts in use are verified again in the background.
 const REFRESH_AT: (u32, u32) = (4, 5);
 
-/// How long facts serve.
+/// The maximum ages of facts.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// Those the authorization server established.
+    /// For facts that the authorization server established.
     pub(super) max_age: Duration,
-    /// Those a signature did.
+    /// For facts that a signature established.
     pub(super) jwt_max_age: Duration,
-    /// How much longer, if the authorization server is not available.
+    /// The additional time if the authorization server is unavailable.
     pub(super) stale_if_error: Duration,
     pub(super) refresh_ahead: bool,
 }
@@ -35,13 +35,13 @@ impl Limits {
     }
 }
 
-/// What is known of facts without looking at the token.
+/// The properties of facts that the decision depends on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Known {
     pub(super) method: Method,
     pub(super) verified_at: Moment,
     pub(super) expires_at: Option<UnixTime>,
-    /// Whether the key that signed the token is no longer one of its issuer.
+    /// True if the key that signed the token is no longer one of its issuer.
     pub(super) retired: bool,
 }
 
@@ -57,18 +57,18 @@ impl Known {
     }
 }
 
-/// What to do with a request for which there is an entry.
+/// The action for a request with a cache entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Decision {
-    /// Answer with the facts.
+    /// Use the facts.
     Use { refresh: bool },
-    /// Verify; if the server is not available, the facts may be considered again.
+    /// Verify the token. If the server is unavailable, the facts may be used as stale ones.
     Verify,
-    /// Verify; the facts will never be of use again.
+    /// Verify the token and drop the facts, which can never be used again.
     Drop,
 }
 
-/// Decides.
+/// Returns the action for a request that finds these facts in the cache.
 #[inline]
 pub(super) fn decide(
     known: &Known,
@@ -90,7 +90,7 @@ pub(super) fn decide(
     if age >= oldest {
         return Decision::Verify;
     }
-    // A signature is as good now as it was: there is nothing to be told by checking it ahead of time.
+    // Checking a signature ahead of time gives no new information.
     let remote = known.method != Method::Jwt;
     let (share, whole) = REFRESH_AT;
     Decision::Use {
@@ -98,7 +98,7 @@ pub(super) fn decide(
     }
 }
 
-/// Whether facts that are too old may be used all the same, the server being unavailable.
+/// Returns true if facts that are too old may be used because the server is unavailable.
 pub(super) fn serves_stale(
     known: &Known,
     wanted: Freshness,
@@ -113,10 +113,10 @@ pub(super) fn serves_stale(
         && now.since(known.verified_at) < until
 }
 
-/// Whether the facts are void, whatever their age.
+/// Returns true if the facts are void, whatever their age.
 ///
-/// Facts established before the token's end say nothing about the time after it. (What a server says
-/// of a token that is past its end is a fact like any other; the policy refuses the token.)
+/// Facts established before the token expired do not hold after its expiry. Facts established after
+/// that stay valid; the policy refuses the expired token.
 fn is_over(known: &Known, now: Moment, standing: Standing) -> bool {
     let ended = |exp: UnixTime| known.verified_at.wall() < exp && exp <= now.wall();
     known.retired || standing != Standing::Stands || known.expires_at.is_some_and(ended)
@@ -148,8 +148,8 @@ mod tests {
         }
     }
 
-    /// Facts of wall-clock time 1000, read when the monotonic clock says `monotonic` seconds later,
-    /// and the wall clock `wall`.
+    /// Returns the moment of facts established at wall-clock time 1000, and a moment that is
+    /// `monotonic` seconds later by the monotonic clock and `wall` seconds later by the wall clock.
     async fn after(monotonic: u64, wall: i64) -> (Moment, Moment) {
         let clock = Wall::default();
         *clock.0.lock().unwrap() = 1_000;
@@ -179,7 +179,7 @@ mod tests {
             (Jwt, 30, 30, None, Cached, Stands, USE, true),
             (Jwt, 299, 299, None, Cached, Stands, USE, true),
             (Jwt, 300, 300, None, Cached, Stands, Decision::Verify, true),
-            // Either clock.
+            // By either clock.
             (Introspection, 0, 30, None, Cached, Stands, Decision::Verify, true),
             (Introspection, 30, 0, None, Cached, Stands, Decision::Verify, true),
             (Introspection, 30, -3_600, None, Cached, Stands, Decision::Verify, true),
@@ -192,13 +192,13 @@ mod tests {
             (Introspection, 30, 30, None, Within(600 * SEC), Stands, Decision::Verify, false),
             (Introspection, 0, 0, None, Live, Stands, Decision::Verify, false),
             (Jwt, 0, 0, None, Live, Stands, Decision::Verify, false),
-            // The end of the token.
+            // The expiry of the token.
             (Introspection, 9, 9, Some(1_010), Cached, Stands, USE, true),
             (Introspection, 10, 10, Some(1_010), Cached, Stands, Decision::Drop, false),
             (Introspection, 40, 40, Some(1_010), Cached, Stands, Decision::Drop, false),
             (Jwt, 10, 10, Some(1_010), Cached, Stands, Decision::Drop, false),
             (Introspection, 0, 3_600, Some(1_010), Cached, Stands, Decision::Drop, false),
-            // Past its end when it was verified: the policy's to refuse.
+            // Verified after its expiry: the policy refuses the token.
             (Introspection, 9, 9, Some(500), Cached, Stands, USE, true),
             // Cutoffs.
             (Introspection, 0, 0, None, Cached, outdated, Decision::Drop, false),

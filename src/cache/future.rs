@@ -11,11 +11,11 @@ use super::{Inner, Question};
 use crate::verify::{Outcome, Verifier};
 
 pin_project! {
-    /// The future of [`Cache`](super::Cache), where nothing that is remembered will do.
+    /// The future of [`Cache`](super::Cache) for a token without a usable cache entry.
     ///
     /// # Cancellation
     ///
-    /// Dropping it drops the verification. What would have come of it is not remembered.
+    /// Dropping it drops the verification. Nothing is cached.
     pub struct CacheFuture<V: Verifier> {
         #[pin]
         future: V::Future,

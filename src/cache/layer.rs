@@ -10,34 +10,36 @@ use crate::{
 #[cfg(doc)]
 use crate::{error::kind::ErrorKind, verify::request::Freshness};
 
-/// How old facts may be that the authorization server established, unless configured: the bound
-/// within which a revocation there is noticed.
+/// The default maximum age of facts that the authorization server established. It bounds the time
+/// within which a revocation at the server is noticed.
 pub(crate) const DEFAULT_MAX_AGE: Duration = Duration::from_secs(30);
 
-/// How old facts may be that a signature established, unless configured. It would verify the same
-/// again; this bounds how long a withdrawn key is trusted for tokens that are remembered.
+/// The default maximum age of facts that a signature established. The signature would verify again;
+/// the age bounds how long a withdrawn key is trusted for cached tokens.
 pub(crate) const DEFAULT_JWT_MAX_AGE: Duration = Duration::from_secs(5 * 60);
 
-/// How long refusals are remembered, unless configured.
+/// The default maximum age of cached refusals.
 const DEFAULT_NEGATIVE_MAX_AGE: Duration = Duration::from_secs(5);
 
-/// The most tokens, and the most memory, unless configured.
+/// The default bounds of the cache, in tokens and in bytes.
 const DEFAULT_ENTRIES: usize = 10_000;
 const DEFAULT_BYTES: u64 = 32 << 20;
 
-/// Remembers what a verifier established.
+/// A layer that caches the facts that a verifier establishes.
 ///
-/// What is remembered are facts; the [`Policy`](crate::Policy) is run on every request, so that no
-/// decision is ever used twice. Each verifier made by the layer has memory of its own, and a token is
-/// found by its SHA-256 digest: an answer can't come from another verifier or about another token.
+/// Only facts are cached. The [`Policy`](crate::Policy) runs on every request, so a decision is
+/// never reused. Each verifier made by the layer has its own cache, and entries are keyed by the
+/// SHA-256 digest of the token: an outcome can't come from another verifier or belong to another
+/// token.
 ///
-/// * Facts serve for `max_age`, 30 s, counted from the *start* of the verification, by whichever clock
-///   saw more time pass; those of a signature alone for 5 min; none past the token's `exp`.
-/// * Facts that are used when they are past 80 % of that are verified anew in the background, so that
-///   a token in use never waits. What is used meanwhile is never older than `max_age`.
-/// * Refusals that depend on the token alone are remembered for 5 s, in a place of their own. That
-///   no answer could be had never is.
-/// * At most 10 000 tokens and 32 MiB are kept; what is used often stays.
+/// * Facts are used for `max_age`, 30 s, counted from the *start* of the verification by the clock
+///   that saw more time pass. Facts established by a signature alone are used for 5 min. No facts
+///   are used past the token's `exp`.
+/// * Facts in use that are older than 80 % of `max_age` are verified again in the background, so
+///   that a token in use never waits. Facts used meanwhile are never older than `max_age`.
+/// * Refusals that depend on the token alone are cached for 5 s, in a table of their own. An
+///   unavailable server is never cached.
+/// * At most 10 000 tokens and 32 MiB are kept. Entries that are used often stay.
 ///
 /// ```
 /// use tower_introspect::{
@@ -53,13 +55,13 @@ const DEFAULT_BYTES: u64 = 32 << 20;
 /// # tokio_test::block_on(async {
 /// let request = VerifyRequest::new(Token::bearer("abc").unwrap());
 /// assert!(verifier.verify(request.clone()).await.is_err());
-/// // Now it is known, and the answer is there at once.
+/// // The refusal is cached now, and returned at once.
 /// assert!(verifier.verify(request).now_or_later().is_ok());
 /// assert_eq!(verifier.stats().negative_hits, 1);
 /// # });
 /// ```
 ///
-/// With settings:
+/// With other settings:
 ///
 /// ```
 /// use std::time::Duration;
@@ -82,7 +84,7 @@ pub struct CacheLayer {
 }
 
 impl CacheLayer {
-    /// Remembers with the settings above.
+    /// Creates a layer with the settings above.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -100,35 +102,37 @@ impl CacheLayer {
         }
     }
 
-    /// Sets how old facts may be that the authorization server established.
+    /// Sets the maximum age of facts that the authorization server established.
     ///
-    /// A token that is revoked there is refused here after this time and one verification, at the
-    /// latest. Zero remembers none of them.
+    /// A token that is revoked at the server is refused here after this time and one verification,
+    /// at the latest. Zero caches none of these facts.
     #[must_use]
     pub const fn max_age(mut self, age: Duration) -> Self {
         self.limits.max_age = age;
         self
     }
 
-    /// Sets how old facts may be that a signature alone established.
+    /// Sets the maximum age of facts that a signature alone established. Zero caches none of them.
     #[must_use]
     pub const fn jwt_max_age(mut self, age: Duration) -> Self {
         self.limits.jwt_max_age = age;
         self
     }
 
-    /// Sets how long refusals are remembered.
+    /// Sets the maximum age of refusals.
     ///
-    /// A token that becomes valid after it was refused is refused for this long. Zero remembers none.
+    /// A token that becomes valid after it was refused stays refused for up to this time. Zero
+    /// caches no refusals.
     #[must_use]
     pub const fn negative_max_age(mut self, age: Duration) -> Self {
         self.negative_max_age = age;
         self
     }
 
-    /// Sets how many tokens are remembered, and how much memory they may take. Of refusals there
-    /// are a tenth as many besides, in a tenth of the memory at most. What claims were parsed to, by
-    /// [`claims_as`](crate::VerifiedToken::claims_as), is not counted.
+    /// Sets how many tokens are cached, and how much memory they may take, in bytes.
+    ///
+    /// A tenth as many refusals are kept in addition, in at most a tenth of the memory. Values
+    /// parsed by [`claims_as`](crate::VerifiedToken::claims_as) are not counted.
     #[must_use]
     pub const fn capacity(mut self, entries: usize, bytes: u64) -> Self {
         self.entries = entries;
@@ -136,38 +140,38 @@ impl CacheLayer {
         self
     }
 
-    /// How many tokens are remembered at most.
+    /// Returns the maximum number of cached tokens.
     pub(crate) const fn entries(&self) -> usize {
         self.entries
     }
 
-    /// Also uses facts that are older than `max_age` by up to this much, while the answer is
+    /// Also uses facts older than `max_age` by up to `more` while the server is
     /// [`Unavailable`](ErrorKind::Unavailable). Off by default.
     ///
-    /// Only for requests that take what is there ([`Freshness::Cached`]), never past the token's
-    /// `exp` or a cutoff, and visible: [`VerifiedToken::is_stale`](crate::VerifiedToken::is_stale).
+    /// Applies only to requests with [`Freshness::Cached`], and never past the token's `exp` or a
+    /// cutoff. [`VerifiedToken::is_stale`](crate::VerifiedToken::is_stale) reports such a use.
     ///
     /// # Security
     ///
-    /// A revocation is noticed this much later in an outage of the authorization server.
+    /// During an outage of the authorization server, a revocation is noticed later by this time.
     #[must_use]
     pub const fn stale_if_error(mut self, more: Duration) -> Self {
         self.limits.stale_if_error = more;
         self
     }
 
-    /// Leaves tokens in use to the request that finds them too old, instead of verifying them ahead of
-    /// time.
+    /// Turns off the verification ahead of time. The request that finds the facts of a token in use
+    /// too old then waits for their verification.
     #[must_use]
     pub const fn without_refresh_ahead(mut self) -> Self {
         self.limits.refresh_ahead = false;
         self
     }
 
-    /// Drops what these cutoffs touch.
+    /// Drops entries that these cutoffs apply to.
     ///
-    /// That is about memory alone. Answers on their way are held against cutoffs by a
-    /// [`RevocationLayer`](crate::verify::RevocationLayer), outside of this one.
+    /// This covers cached facts only. A [`RevocationLayer`](crate::verify::RevocationLayer) outside
+    /// of this layer checks verifications that are still under way.
     #[must_use]
     pub fn revocations(mut self, revocations: Revocations) -> Self {
         self.revocations = revocations;

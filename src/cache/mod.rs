@@ -1,4 +1,4 @@
-//! Remembering what was verified: facts, never decisions.
+//! A cache of verified facts. Decisions are never cached.
 
 mod decide;
 pub(crate) mod future;
@@ -36,11 +36,11 @@ use crate::{
     },
 };
 
-/// A verification ahead of time may share one that is under way, if it started within this share of
-/// `max_age`.
+/// The share of `max_age` within which a verification must have started for one ahead of time to
+/// join it.
 const REFRESH_SHARES: u32 = 5;
 
-/// The verifier of a [`CacheLayer`]. Clones share what is remembered.
+/// The verifier of a [`CacheLayer`]. Clones share the cache.
 pub struct Cache<V>(Arc<Inner<V>>);
 
 struct Inner<V> {
@@ -51,7 +51,8 @@ struct Inner<V> {
     counters: Counters,
 }
 
-/// What was forgotten on demand: what was asked before is not remembered, and not joined, after.
+/// Explicit evictions. The outcome of a verification that started before an eviction is neither
+/// cached nor shared with later requests.
 #[derive(Default)]
 struct Evictions {
     count: AtomicU64,
@@ -98,22 +99,22 @@ impl<V> Cache<V> {
         }))
     }
 
-    /// Forgets a token; says whether it was remembered.
+    /// Removes a token from the cache. Returns true if it was cached.
     ///
-    /// Whoever already waits for a verification gets what comes of it, but it is not remembered, and
-    /// nobody joins it any more.
+    /// Requests that already wait for a verification of the token get its outcome, but the outcome
+    /// is not cached, and no later request joins that verification.
     pub fn evict(&self, token: &Token) -> bool {
         self.0.evictions.add_one(self.0.now());
         self.0.store.evict(&request::fingerprint(token))
     }
 
-    /// Forgets all tokens.
+    /// Removes all tokens from the cache.
     pub fn clear(&self) {
         self.0.evictions.add_one(self.0.now());
         self.0.store.clear();
     }
 
-    /// What came of it so far.
+    /// Returns the counters and the size of the cache.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let counters = &self.0.counters;
@@ -130,7 +131,7 @@ impl<V> Cache<V> {
         }
     }
 
-    /// The verifier inside.
+    /// Returns a reference to the inner verifier.
     #[must_use]
     pub fn get_ref(&self) -> &V {
         &self.0.verifier
@@ -170,7 +171,7 @@ where
         let now = request.read(&*inner.settings.clock);
         let standing = inner.settings.revocations.check(&entry.active);
         match inner.decide(&entry, wanted, now, standing) {
-            // To verify ahead of time takes a request that can be kept.
+            // A verification ahead of time needs an owned request.
             Decision::Use { refresh } if !refresh || entry.is_refreshing() => {
                 inner.counters.hits.add_one();
                 Some(Ok(entry.active))
@@ -225,11 +226,11 @@ where
     }
 }
 
-/// What is asked of the verifier inside, and what to do with the answer.
+/// The state of a request that went to the inner verifier.
 struct Question {
     token: Fingerprint,
     wanted: Freshness,
-    /// Facts that are too old, for when the server is not available.
+    /// Facts that are too old, for use if the server is unavailable.
     old: Option<Entry>,
     asked: Asked,
 }
@@ -252,7 +253,7 @@ impl<V> Inner<V> {
     fn standing(&self, entry: &Entry, request: &VerifyRequest) -> Standing {
         let standing = self.settings.revocations.check(&entry.active);
         match (standing, request.not_before()) {
-            // A cutoff that this cache was not told of.
+            // A cutoff that is not among the revocations of this cache.
             (Standing::Stands, Some(earliest))
                 if !request.takes_from(entry.active.verified_at()) =>
             {
@@ -272,7 +273,7 @@ impl<V> Inner<V> {
         decide(&Known::of(&entry.active), wanted, now, &self.settings.limits, standing)
     }
 
-    /// The refusal that is remembered, if it is recent enough.
+    /// Returns the cached refusal, if it is recent enough.
     fn refusal(&self, token: &Fingerprint, wanted: Freshness, now: Moment) -> Option<VerifyError> {
         let oldest = match wanted {
             Freshness::Cached => self.settings.negative_max_age,
@@ -283,8 +284,8 @@ impl<V> Inner<V> {
         (now.since(refusal.verified_at) < oldest).then_some(refusal.error)
     }
 
-    /// The request as the verifier inside gets it. It too may remember, so it is told how old an
-    /// answer may be.
+    /// Returns the request for the inner verifier. It carries a maximum age, because the inner
+    /// verifier may have a cache too.
     fn passed_on(&self, request: VerifyRequest) -> VerifyRequest {
         let max_age = self.settings.limits.max_age;
         let freshness = match request.freshness() {
@@ -299,13 +300,13 @@ impl<V> Inner<V> {
         }
     }
 
-    /// Takes an outcome over; says what the request gets.
+    /// Caches an outcome, and returns the outcome for the request.
     fn landed(&self, question: Question, outcome: Outcome) -> Outcome {
         let Question { token, wanted, old, asked } = question;
         self.remember(&token, asked, &outcome);
         match outcome {
             Err(error) if error.kind() == ErrorKind::Unavailable => {
-                // What was forgotten meanwhile is not remembered for want of something better.
+                // Facts evicted meanwhile are not served stale.
                 let kept = old.filter(|_| self.evictions.count() == asked.evictions);
                 match kept.and_then(|entry| self.stale(&entry, wanted)) {
                     Some(active) => {
@@ -325,7 +326,7 @@ impl<V> Inner<V> {
             return;
         }
         match outcome {
-            // What another cache calls stale is not to be taken for fresh here.
+            // Another cache served these facts stale. They must not count as fresh here.
             Ok(active) if active.is_stale() => {}
             Ok(active) => {
                 if !self.settings.limits.max_age(active.method()).is_zero() {
@@ -333,12 +334,12 @@ impl<V> Inner<V> {
                 }
             }
             Err(error) if is_about_the_token(error.kind()) => {
-                // Whatever was remembered is wrong now, even if the refusal is not remembered.
+                // Also removes cached facts, which are wrong now, even if refusals are not cached.
                 self.store.keep_refusal(token, error, asked.at);
             }
             Err(_) => {}
         }
-        // Someone may have evicted it just before it was remembered.
+        // An eviction may have happened just before the outcome was cached.
         if evicted() {
             self.store.evict(token);
         }
@@ -357,10 +358,11 @@ where
     V: Verifier + Send + Sync + 'static,
     V::Future: Send + 'static,
 {
-    /// Verifies ahead of time, in the background. At most once for each entry: what comes of it is
-    /// another entry, or nothing, and then the next request that finds this one too old asks.
+    /// Verifies ahead of time, in the background, at most once for each entry. A successful
+    /// verification makes a new entry. After a failed one, the next request that finds this entry
+    /// too old verifies the token.
     fn refresh(this: &Arc<Self>, entry: &Entry, request: &VerifyRequest, token: Fingerprint) {
-        // Before anything else: what is forgotten from here on is not remembered by this.
+        // Read first: an eviction from here on keeps this outcome out of the cache.
         let asked = this.asked(this.now());
         if !this.store.begin_refresh(&token, entry) {
             return;
@@ -385,10 +387,11 @@ where
     }
 }
 
-/// Whether a refusal depends on the token alone, so that it will be the same a moment later.
+/// Returns true if a refusal depends on the token alone, so that it will be the same a moment
+/// later.
 ///
-/// Not one that is about keys that may yet come, issuers that may yet be found, the time, or anyone
-/// but the client.
+/// Excluded are refusals that depend on keys not fetched yet, on issuers not found yet, on the
+/// time, or on any party but the client.
 const fn is_about_the_token(kind: ErrorKind) -> bool {
     matches!(
         kind,

@@ -1,4 +1,4 @@
-//! Where facts and refusals are kept, bounded in number and in bytes.
+//! Stores facts and refusals, bounded in number and in bytes.
 
 use std::{
     fmt,
@@ -17,26 +17,27 @@ use crate::{
     verify::active::ActiveToken,
 };
 
-/// Hardly any entry takes less.
+/// The size in bytes that hardly any entry falls below.
 const LEAST: u64 = 512;
 
-/// Of the number of facts, this share of refusals is remembered, in a place of their own: whatever is
-/// made up of random tokens pushes no good one out. They take at most this share of the bytes.
+/// The share of refusals, in number and in bytes: one for this many facts. Refusals have a table of
+/// their own, so that made-up tokens can't push out good ones.
 const REFUSALS: usize = 10;
 
-/// How many refusals are shared by those that say no more. There are no more ways of refusing.
+/// The most distinct refusals that entries share. There are no more refusals without per-request
+/// data.
 const SHARED: usize = 64;
 
-/// Facts and refusals, each found by the digest of its token.
+/// Facts and refusals, each keyed by the digest of its token.
 pub(super) struct Store {
     facts: Table<Entry>,
     refusals: Table<Refusal>,
-    /// A refusal says little, and many say the same.
+    /// Refusals shared by entries, because many are equal.
     shared: Mutex<Vec<VerifyError>>,
     held: Arc<AtomicU64>,
 }
 
-/// Remembered facts.
+/// Cached facts.
 #[derive(Clone)]
 pub(super) struct Entry {
     pub(super) active: ActiveToken,
@@ -44,13 +45,13 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// Whether someone has begun to verify these facts ahead of time.
+    /// Returns true if a verification of these facts ahead of time has begun.
     pub(super) const fn is_refreshing(&self) -> bool {
         self.part.refreshing
     }
 }
 
-/// A remembered refusal.
+/// A cached refusal.
 #[derive(Clone)]
 pub(super) struct Refusal {
     pub(super) error: VerifyError,
@@ -58,11 +59,12 @@ pub(super) struct Refusal {
     part: Part,
 }
 
-/// The part of an entry in what is held: as long as it is in the table, not what was copied out of it.
+/// The bytes that an entry adds to `Store::held`. Only the entry in the table counts: a clone does
+/// not.
 struct Part {
     held: Option<Arc<AtomicU64>>,
     bytes: u32,
-    /// Someone has begun to verify it ahead of time.
+    /// True if a verification ahead of time has begun.
     refreshing: bool,
 }
 
@@ -101,7 +103,8 @@ impl Drop for Part {
 }
 
 impl Store {
-    /// At most `entries` facts, and refusals, that take at most `bytes` together.
+    /// Creates a store for at most `entries` facts, and a share of refusals, that take at most
+    /// `bytes` together.
     pub(super) fn new(entries: usize, bytes: u64) -> Self {
         let entries = entries.max(1);
         let refusals = (entries / REFUSALS).max(16);
@@ -124,7 +127,7 @@ impl Store {
         self.refusals.get(token)
     }
 
-    /// Remembers facts, unless something newer is known.
+    /// Caches facts, unless something newer is cached.
     pub(super) fn keep(&self, token: &Fingerprint, active: ActiveToken) {
         let newer = |at: Moment| active.verified_at().is_before(at);
         if self.refusals.peek(token).is_some_and(|refusal| newer(refusal.verified_at))
@@ -137,7 +140,7 @@ impl Store {
         self.refusals.remove(token);
     }
 
-    /// Remembers a refusal, unless something newer is known.
+    /// Caches a refusal, unless something newer is cached.
     pub(super) fn keep_refusal(
         &self,
         token: &Fingerprint,
@@ -158,7 +161,7 @@ impl Store {
         self.facts.remove(token);
     }
 
-    /// A refusal that says the same, if it is one that others say too.
+    /// Returns a shared refusal equal to this one, if it can be shared.
     fn shared(&self, error: &VerifyError) -> Option<VerifyError> {
         if !error.is_common() {
             return None;
@@ -171,9 +174,10 @@ impl Store {
         })
     }
 
-    /// Whether to verify these facts ahead of time. True once for each entry.
+    /// Returns true if the caller should verify these facts ahead of time. True once for each
+    /// entry.
     pub(super) fn begin_refresh(&self, token: &Fingerprint, entry: &Entry) -> bool {
-        // A look at the copy saves most the lock.
+        // The copy usually tells, without the lock of the table.
         if entry.is_refreshing() {
             return false;
         }
@@ -186,12 +190,12 @@ impl Store {
         matches!(begun, EntryResult::Retained(true))
     }
 
-    /// Forgets these facts, unless others have taken their place.
+    /// Removes these facts, unless others have replaced them.
     pub(super) fn drop_entry(&self, token: &Fingerprint, entry: &Entry) -> bool {
         self.facts.remove_if(token, |kept| kept.active.is(&entry.active)).is_some()
     }
 
-    /// Forgets all about a token.
+    /// Removes the facts and the refusal of a token. Returns true if there were any.
     pub(super) fn evict(&self, token: &Fingerprint) -> bool {
         let facts = self.facts.remove(token).is_some();
         self.refusals.remove(token).is_some() || facts

@@ -1,4 +1,4 @@
-//! Tables of what is remembered, bounded in number and in bytes.
+//! Tables of cache entries, bounded in number and in bytes.
 
 use std::{
     collections::hash_map::RandomState,
@@ -12,36 +12,36 @@ use quick_cache::{
 
 use crate::credentials::Fingerprint;
 
-/// What a place in a table takes, besides what it holds: links, its part of the index, and what is held
-/// ready.
+/// The overhead of an entry in a table, in bytes: links, its part of the index, and spare capacity.
 const PLACE: usize = 72;
 
-/// What is found by the digest of its token.
+/// A table keyed by the digest of a token.
 pub(super) type Table<T> = Cache<Fingerprint, T, Weight, Keyed, DefaultLifecycle<Fingerprint, T>>;
 
-/// What takes memory of its own.
+/// A value with memory of its own.
 pub(super) trait Weighs {
-    /// How much, its place in the table included.
+    /// Returns the size in bytes, its place in the table included.
     fn bytes(&self) -> u64;
 }
 
-/// A table for at most `entries` that take at most `bytes` together, hardly one less than `least`.
+/// Creates a table for at most `entries` that take at most `bytes` together. Hardly any entry takes
+/// less than `least` bytes.
 pub(super) fn table<T: Clone + Weighs>(
     entries: usize,
     bytes: u64,
     least: u64,
     keyed: Keyed,
 ) -> Table<T> {
-    // The table knows one bound, a weight. That no entry weighs less than its share of the bytes makes
-    // it a bound on the number too.
+    // `quick_cache` has one bound, the total weight. Each entry weighs at least its share of the
+    // bytes, so the weight also bounds the number.
     let weight = Weight { least: (bytes / size(entries)).max(1) };
-    // The table also remembers digests of what it dropped, half as many as it is told to expect: no
-    // more than there is memory for.
+    // The table also keeps digests of dropped entries, half as many as it expects entries. So it
+    // must not expect more entries than the bytes allow.
     let expected = usize::try_from(bytes / least).map_or(entries, |room| room.min(entries));
     Cache::with(expected.max(1), bytes, weight, keyed, DefaultLifecycle::default())
 }
 
-/// What an entry takes in a table, without what it points to.
+/// Returns the size in bytes of an entry in a table, without the memory it points to.
 pub(super) const fn place<T>() -> usize {
     size_of::<Fingerprint>() + size_of::<T>() + PLACE
 }
@@ -61,8 +61,8 @@ impl<T: Weighs> Weighter<Fingerprint, T> for Weight {
     }
 }
 
-/// Hashes digests, which are as good as random already. Two secret words keep anyone from choosing
-/// tokens that fall together.
+/// Hashes digests, which are uniformly distributed already. Two secret keys keep a client from
+/// choosing tokens that collide.
 #[derive(Clone, Copy)]
 pub(super) struct Keyed([u64; 2]);
 

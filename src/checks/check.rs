@@ -1,24 +1,24 @@
-//! The checks, in the order in which they count.
+//! The checks that a token goes through, in the order in which they count.
 
-/// What a check belongs to.
+/// The stage of the verification that a check belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Stage {
-    /// The request, before anything is known of its token.
+    /// The request, before anything is known about its token.
     Request,
-    /// Whose token it is.
+    /// The choice of the issuer's verifier.
     Route,
     /// The token as a JWT.
     Jwt,
-    /// What the authorization server says of it.
+    /// The introspection response of the authorization server.
     Introspection,
-    /// What this process was told since.
+    /// The revocations known to this process.
     Revocation,
-    /// What this service asks.
+    /// The requirements of this service.
     Policy,
 }
 
-/// Something that is held against a token.
+/// A check that a token has to pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[cfg_attr(feature = "checks", expect(missing_docs, reason = "each has a title"))]
 #[non_exhaustive]
@@ -61,7 +61,8 @@ pub enum Check {
 }
 
 impl Check {
-    /// All of them, in the order in which they count. The first that fails is the reason.
+    /// All checks, in the order in which they count. The first that fails is the reason of the
+    /// refusal.
     pub const ALL: [Self; 31] = [
         Self::Credentials,
         Self::Route,
@@ -96,25 +97,25 @@ impl Check {
         Self::Requirements,
     ];
 
-    /// What is checked, as the statement that has to hold.
+    /// Returns the statement that has to hold for the check to pass.
     #[must_use]
     pub const fn title(self) -> &'static str {
         self.about().2
     }
 
-    /// A stable name.
+    /// Returns a stable name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         self.about().1
     }
 
-    /// Where it is demanded.
+    /// Returns the section of the specification that demands the check.
     #[must_use]
     pub const fn section(self) -> &'static str {
         self.about().3
     }
 
-    /// What it belongs to.
+    /// Returns the stage that the check belongs to.
     #[must_use]
     pub const fn stage(self) -> Stage {
         self.about().0
@@ -204,7 +205,7 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), Check::ALL.len());
-        // The last one, so that none is left out.
+        // Fails if `ALL` misses a variant.
         assert_eq!(Check::Requirements as usize + 1, Check::ALL.len());
     }
 }

@@ -1,8 +1,8 @@
-//! The checks that are made of a token, for those who ask why it was refused.
+//! Records the checks that a token goes through, to explain why it was refused.
 //!
-//! Every check passes its result through `step` where it is made, so that what is told of it is
-//! what happened. Only the program `introspect` listens, in builds with its feature; in all others
-//! nothing is left of this. No part of the API.
+//! Each check passes its result through `step` at the place where it is made, so the record can't
+//! differ from what happened. Only the program `introspect` records checks, in builds with its
+//! feature; in all other builds `step` compiles to nothing. This module is not part of the API.
 
 pub(crate) mod check;
 #[cfg(feature = "checks")]
@@ -18,27 +18,27 @@ use crate::{
     error::{kind::ErrorKind, refusal::VerifyError},
 };
 
-/// What a check saw, and what it wanted to see.
+/// The value that a check found, and the value that it expected.
 ///
 /// # Security
 ///
-/// What it saw is the token's: for the eyes of who has the token, never for a log.
+/// The found value comes from the token. Show it only to a person who has the token; never log it.
 #[derive(Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Detail {
-    /// `None`: there was nothing to see.
+    /// The value that was found. `None` if there was none.
     pub seen: Option<Value>,
-    /// In words.
+    /// The value that was expected, as text for people.
     pub wanted: Option<String>,
 }
 
-/// Something a check saw.
+/// A value that a check found.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Value {
-    /// As it stands in the token.
+    /// A text, exactly as in the token.
     Text(String),
-    /// A time, to be told by whoever knows what time it is.
+    /// A time. The reader relates it to the current time.
     Time(UnixTime),
 }
 
@@ -54,34 +54,34 @@ impl fmt::Debug for Value {
     }
 }
 
-/// What was seen.
+/// Creates a detail from the value that was found.
 pub(crate) fn seen(value: impl Display) -> Detail {
     Detail { seen: Some(Value::Text(value.to_string())), wanted: None }
 }
 
-/// What was seen, if it was there.
+/// Creates a detail from the value that was found, if there was one.
 pub(crate) fn seen_if(value: Option<impl Display>) -> Detail {
     value.map_or_else(Detail::default, seen)
 }
 
-/// The time that was seen, if it was there.
+/// Creates a detail from the time that was found, if there was one.
 pub(crate) fn seen_time(time: Option<UnixTime>) -> Detail {
     Detail { seen: time.map(Value::Time), wanted: None }
 }
 
-/// The values of a list.
+/// Joins values with commas.
 pub(crate) fn list(values: impl IntoIterator<Item = impl Display>) -> String {
     values.into_iter().map(|value| value.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 impl Detail {
-    /// What was wanted.
+    /// Adds the value that was expected.
     pub(crate) fn wanted(self, value: impl Display) -> Self {
         Self { wanted: Some(value.to_string()), ..self }
     }
 }
 
-/// What a check fails with.
+/// An error that a check can fail with.
 pub(crate) trait Fault {
     fn kind(&self) -> ErrorKind;
 }
@@ -98,7 +98,7 @@ impl Fault for VerifyError {
     }
 }
 
-/// Passes on the outcome of a check.
+/// Returns the outcome of a check unchanged.
 #[cfg(not(feature = "checks"))]
 #[inline(always)]
 pub(crate) fn step<T, E: Fault>(
@@ -109,7 +109,7 @@ pub(crate) fn step<T, E: Fault>(
     outcome
 }
 
-/// Passes on the outcome of a check, and notes it if someone listens.
+/// Returns the outcome of a check unchanged, and records it if a recording is on.
 #[cfg(feature = "checks")]
 #[inline]
 pub(crate) fn step<T, E: Fault>(
@@ -123,7 +123,7 @@ pub(crate) fn step<T, E: Fault>(
     outcome
 }
 
-/// Makes a check that fails with `otherwise`.
+/// Makes a check that fails with `otherwise` unless `met` is true.
 #[inline(always)]
 pub(crate) fn demand(
     check: Check,

@@ -1,4 +1,4 @@
-//! Listening to checks.
+//! Records checks on the current thread.
 
 use std::{
     cell::{Cell, RefCell},
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::error::kind::ErrorKind;
 
-/// More steps than any token takes.
+/// The most steps that are recorded: more than any token takes.
 const MAX_STEPS: usize = 1024;
 
 thread_local! {
@@ -23,11 +23,11 @@ thread_local! {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Step {
-    /// Which.
+    /// The check.
     pub check: Check,
-    /// What came of it.
+    /// The outcome of the check.
     pub outcome: Result<(), ErrorKind>,
-    /// What it was about.
+    /// The found and the expected value.
     pub detail: Detail,
 }
 
@@ -43,23 +43,23 @@ pub(super) fn note(check: Check, detail: Detail, outcome: Result<(), ErrorKind>)
     });
 }
 
-/// Notes the checks that are made on this thread, for as long as it lives.
+/// A recording of the checks that are made on this thread, for as long as it lives.
 #[derive(Debug)]
 #[must_use = "it ends when it is dropped"]
 pub struct Recording {
-    /// It belongs to its thread.
+    /// Makes the recording `!Send`: it belongs to its thread.
     thread: PhantomData<*const ()>,
 }
 
 impl Recording {
-    /// Starts, from nothing.
+    /// Starts a recording without any steps.
     pub fn start() -> Self {
         STEPS.take();
         ON.set(true);
         Self { thread: PhantomData }
     }
 
-    /// Ends, with what was noted.
+    /// Ends the recording and returns the recorded checks.
     #[must_use]
     pub fn finish(self) -> Trace {
         let steps = STEPS.take();
@@ -75,15 +75,15 @@ impl Drop for Recording {
     }
 }
 
-/// What came of a check.
+/// The state of a check within a [`Trace`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum State {
-    /// It failed, with this.
+    /// The check failed with this error.
     Failed(ErrorKind),
-    /// It was not made, or what it said does not count because one before it failed.
+    /// The check was not made, or it does not count because an earlier one failed.
     NotReached,
-    /// It passed.
+    /// The check passed.
     Passed,
 }
 
@@ -94,8 +94,8 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// A token may be looked at twice, before and after keys were fetched for it: the last time
-    /// counts.
+    /// Keeps the last outcome of each check. A token may be checked twice, before and after keys
+    /// were fetched for it.
     fn of(all: Vec<Step>) -> Self {
         let mut steps: Vec<Step> = Vec::new();
         for step in all {
@@ -108,13 +108,13 @@ impl Trace {
         Self { steps }
     }
 
-    /// The first check that failed: the reason.
+    /// Returns the first check that failed, which is the reason of the refusal.
     #[must_use]
     pub fn failed(&self) -> Option<&Step> {
         self.steps.iter().find(|step| step.outcome.is_err())
     }
 
-    /// The checks that a token of this kind goes through, and what came of each.
+    /// Returns the checks that a token of this kind goes through, each with its state.
     #[must_use]
     pub fn path(&self) -> Vec<(Check, State, Option<&Detail>)> {
         let reason = self.failed().map(|step| step.check);
@@ -130,8 +130,8 @@ impl Trace {
         Check::ALL.into_iter().filter(|check| self.is_on_path(*check)).map(state).collect()
     }
 
-    /// A token is a JWT or is asked about, unless it is both; and of some checks nothing is heard
-    /// where there is nothing to check.
+    /// Returns true if the check applies to this token. A token takes the stage of JWTs, that of
+    /// introspection, or both. Some checks are left out unless they were made.
     fn is_on_path(&self, check: Check) -> bool {
         let any = |stage| self.steps.iter().any(|step| step.check.stage() == stage);
         let made = self.steps.iter().any(|step| step.check == check);

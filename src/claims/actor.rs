@@ -1,4 +1,4 @@
-//! The actor (RFC 8693 §4.1).
+//! The actor of a token (RFC 8693 §4.1).
 
 use std::{borrow::Cow, fmt};
 
@@ -9,10 +9,10 @@ use super::{
     json::{self, Object},
 };
 
-/// Who acts for the subject of a token: the outermost `act` (RFC 8693 §4.1).
+/// The party that acts for the subject of a token: the outermost `act` (RFC 8693 §4.1).
 ///
-/// Actors within it are those of earlier steps, which the RFC calls informational only. They are not
-/// read, and neither are members that say nothing about who acts.
+/// Nested actors belong to earlier steps and are informational only, as the RFC says. They are not
+/// checked, and neither are members that do not identify the actor.
 ///
 /// ```
 /// use tower_introspect::claims::Claims;
@@ -25,31 +25,31 @@ use super::{
 pub struct Actor<'a>(Object<'a>);
 
 impl<'a> Actor<'a> {
-    /// `sub`: the actor, unique only within its issuer.
+    /// Returns `sub`, the actor, unique only within its issuer.
     #[must_use]
     pub fn subject(&self) -> Option<Cow<'a, str>> {
         self.string("sub")
     }
 
-    /// `iss`: the issuer of that name, if it is another one.
+    /// Returns `iss`, the issuer of the actor's `sub`, if it is not the issuer of the token.
     #[must_use]
     pub fn issuer(&self) -> Option<Cow<'a, str>> {
         self.string("iss")
     }
 
-    /// A member that is a string.
+    /// Returns a member that is a string.
     #[must_use]
     pub fn string(&self, name: &str) -> Option<Cow<'a, str>> {
         json::string(self.0.get(name)?)
     }
 
-    /// A member as the JSON text it came in.
+    /// Returns a member as the JSON text that was received.
     #[must_use]
     pub fn raw(&self, name: &str) -> Option<&'a str> {
         self.0.get(name).map(RawValue::get)
     }
 
-    /// Reads an object whose names are strings.
+    /// Parses an object whose `sub` and `iss` must be strings if they are present.
     pub(super) fn parse(text: &'a str) -> Result<Self, ClaimsError> {
         let invalid = ClaimsError::Invalid("act");
         let object = Object::shallow(text).map_err(|_| invalid)?;

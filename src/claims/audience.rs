@@ -1,4 +1,4 @@
-//! Audience (RFC 7519 §4.1.3).
+//! The audience of a token (RFC 7519 §4.1.3).
 
 use serde_json::value::RawValue;
 
@@ -10,9 +10,9 @@ use super::{
     },
 };
 
-/// The parties a token is meant for.
+/// The parties that a token is meant for.
 ///
-/// Compared code point by code point, without normalisation (RFC 7519 §2, §4.1.3).
+/// Values are compared code point by code point, without normalisation (RFC 7519 §2, §4.1.3).
 ///
 /// ```
 /// use tower_introspect::claims::Claims;
@@ -33,7 +33,7 @@ enum Values {
 }
 
 impl Audience {
-    /// True if `identifier` is among the values.
+    /// Returns true if `identifier` is among the values.
     #[must_use]
     pub fn contains(&self, identifier: &str) -> bool {
         match &self.0 {
@@ -43,7 +43,7 @@ impl Audience {
         }
     }
 
-    /// The values.
+    /// Returns an iterator over the values.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         let (one, many) = match &self.0 {
             Values::None => (None, [].as_slice()),
@@ -53,13 +53,13 @@ impl Audience {
         one.into_iter().chain(many).map(Piece::as_str)
     }
 
-    /// True if there is no value.
+    /// Returns true if there is no value.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.iter().next().is_none()
     }
 
-    /// Reads a string or an array of strings, each of which has its place in a text.
+    /// Parses a string or an array of strings. `place` gives each value its place in a text.
     pub(super) fn parse(value: &RawValue, mut place: impl FnMut(&str) -> Span) -> Option<Self> {
         if let Some(one) = json::string(value) {
             return Some(Self::one(place(&one)));
@@ -68,12 +68,12 @@ impl Audience {
         Some(Self(Values::Many(many.iter().map(|one| Piece::at(place(one))).collect())))
     }
 
-    /// The one value that stands there.
+    /// Creates an audience of the one value at `place`.
     pub(super) const fn one(place: Span) -> Self {
         Self(Values::One(Piece::at(place)))
     }
 
-    /// Sets the text that has the values in their places.
+    /// Sets the text that the values are parts of.
     pub(super) fn move_to(&mut self, text: &Text) {
         match &mut self.0 {
             Values::None => {}
@@ -82,7 +82,7 @@ impl Audience {
         }
     }
 
-    /// The same values in places of their own.
+    /// Returns the same values at the places that `place` gives them.
     pub(super) fn map(&self, mut place: impl FnMut(&str) -> Span) -> Self {
         let mut piece = |value: &Piece| Piece::at(place(value.as_str()));
         Self(match &self.0 {
@@ -92,7 +92,7 @@ impl Audience {
         })
     }
 
-    /// How much memory it takes besides its own size and the text.
+    /// Returns the size in bytes, without the struct itself and the text.
     pub(super) fn bytes(&self) -> usize {
         match &self.0 {
             Values::None | Values::One(_) => 0,

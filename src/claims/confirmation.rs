@@ -1,4 +1,4 @@
-//! Confirmation: the key a token is bound to (RFC 7800 §3.1).
+//! The key that a token is bound to (RFC 7800 §3.1).
 
 use serde_json::value::RawValue;
 
@@ -6,7 +6,10 @@ use super::json::{self, Object};
 
 /// The members of a `cnf` claim.
 ///
-/// A token that has one must not be accepted on its own: holding it is not enough.
+/// # Security
+///
+/// A token with this claim must not be accepted on its own: the client must also prove possession
+/// of the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Confirmation {
     jkt: Option<Box<str>>,
@@ -14,13 +17,13 @@ pub struct Confirmation {
 }
 
 impl Confirmation {
-    /// The thumbprint of the key by which DPoP proofs are to be signed (RFC 9449 §6.1).
+    /// Returns the thumbprint of the key that must sign the DPoP proofs (RFC 9449 §6.1).
     #[must_use]
     pub fn jkt(&self) -> Option<&str> {
         self.jkt.as_deref()
     }
 
-    /// The thumbprint of the client certificate (RFC 8705 §3.1).
+    /// Returns the thumbprint of the client certificate (RFC 8705 §3.1).
     #[must_use]
     pub fn x5t_s256(&self) -> Option<&str> {
         self.x5t_s256.as_deref()

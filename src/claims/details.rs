@@ -1,4 +1,4 @@
-//! Rich authorization requests (RFC 9396), as they come back in a token.
+//! Reads the `authorization_details` of a token (RFC 9396).
 
 use std::{borrow::Cow, fmt};
 
@@ -33,51 +33,55 @@ pub struct AuthorizationDetail<'a> {
 }
 
 impl<'a> AuthorizationDetail<'a> {
-    /// `type`: what the other members mean (RFC 9396 §2).
+    /// Returns `type`, which defines the meaning of the other members (RFC 9396 §2).
     #[must_use]
     pub fn kind(&self) -> &str {
         &self.kind
     }
 
-    /// `identifier`: the resource it is about (RFC 9396 §2.2).
+    /// Returns `identifier`, the resource that the element is about (RFC 9396 §2.2).
     #[must_use]
     pub fn identifier(&self) -> Option<Cow<'a, str>> {
         json::string(self.object.get("identifier")?)
     }
 
-    /// True if the array of strings `member`, such as `actions`, `locations`, `datatypes` or
-    /// `privileges` (RFC 9396 §2.2), has `value`, compared exactly.
+    /// Returns true if `member` is an array of strings that has `value`, compared exactly.
+    ///
+    /// Examples of such members are `actions`, `locations`, `datatypes` and `privileges` (RFC 9396
+    /// §2.2).
     #[must_use]
     pub fn allows(&self, member: &str, value: &str) -> bool {
         let values = self.object.get(member).and_then(json::strings).unwrap_or_default();
         values.iter().any(|have| have == value)
     }
 
-    /// A member as the JSON text it came in.
+    /// Returns a member as the JSON text that was received.
     #[must_use]
     pub fn raw(&self, member: &str) -> Option<&'a str> {
         self.object.get(member).map(RawValue::get)
     }
 
-    /// A member as a type of yours.
+    /// Deserializes a member into a type of the application.
     ///
     /// # Errors
     ///
-    /// If the member is there and does not have that type.
+    /// Returns an error if the member is present and does not have that type. The error may quote
+    /// the member: do not log it or send it in a response.
     pub fn get<T: DeserializeOwned>(&self, member: &str) -> Result<Option<T>, serde_json::Error> {
         self.raw(member).map(serde_json::from_str).transpose()
     }
 
-    /// The whole element as a type of yours.
+    /// Deserializes the whole element into a type of the application.
     ///
     /// # Errors
     ///
-    /// If it does not have that type.
+    /// Returns an error if the element does not have that type. The error may quote a member: do
+    /// not log it or send it in a response.
     pub fn deserialize<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_str(self.text)
     }
 
-    /// The elements of an array of objects, each with a `type`. Anything else grants nothing.
+    /// Parses an array of objects that each have a string `type`. Refuses anything else.
     pub(super) fn parse_all(text: &'a str) -> Result<Vec<Self>, ClaimsError> {
         let invalid = ClaimsError::Invalid(NAME);
         let value: &RawValue = serde_json::from_str(text).map_err(|_| invalid)?;

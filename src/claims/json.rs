@@ -1,36 +1,36 @@
-//! A strict reading of JSON objects: no duplicate member, no depth without bound.
+//! Reads JSON objects strictly: without duplicate members and without unbounded depth.
 //!
-//! RFC 7519 §4 and RFC 7515 §4 demand unique names or the last one; refusing duplicates is the
-//! reading under which no two parsers can disagree about what a token says. Values are kept as
-//! the text they stood in, so numbers stay exact, and the private marker keys by which
-//! `serde_json` tells raw values and big numbers apart have no meaning here.
+//! RFC 7519 §4 and RFC 7515 §4 demand unique names, or that the last one counts. If duplicates are
+//! refused, no two parsers can disagree about the content of a token. Values keep their original
+//! text, so numbers stay exact. The private marker keys by which `serde_json` tells raw values and
+//! big numbers apart are refused.
 
 use std::{borrow::Cow, fmt};
 
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// Nesting deeper than this is refused; real tokens stay below ten.
+/// The maximum depth of nesting. Real tokens stay below ten.
 const MAX_DEPTH: usize = 32;
 
-/// What the member names start with by which `serde_json` tells raw values and big numbers apart.
+/// The prefix of the private member names that `serde_json` uses for raw values and big numbers.
 const MARKER: &str = "$serde_json::private::";
 
-/// Up to this many members, comparing each pair beats sorting.
+/// The number of members up to which comparing each pair beats sorting.
 const FEW: usize = 16;
 
-/// The JSON text is malformed, too deep, no object, or repeats a member.
+/// The error of JSON text that is malformed, too deep, not an object, or repeats a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NotStrict;
 
-/// The members of one JSON object, each value as its text.
+/// The members of one JSON object, each value as JSON text.
 #[derive(Debug)]
 pub(crate) struct Object<'a> {
     members: Vec<(Cow<'a, str>, &'a RawValue)>,
 }
 
 impl<'a> Object<'a> {
-    /// Parses `text`, which must be one object and nothing else, at every level strict.
+    /// Parses `text`, which must be exactly one object, strictly at every level.
     pub(crate) fn parse(text: &'a [u8]) -> Result<Self, NotStrict> {
         let text = std::str::from_utf8(text).map_err(|_| NotStrict)?;
         let object = Self::shallow(text)?;
@@ -40,22 +40,22 @@ impl<'a> Object<'a> {
         Ok(object)
     }
 
-    /// The value of a member.
+    /// Returns the value of a member.
     pub(crate) fn get(&self, name: &str) -> Option<&'a RawValue> {
         self.members.iter().find(|(key, _)| key == name).map(|(_, value)| *value)
     }
 
-    /// A member that is a string.
+    /// Returns a member that must be a string.
     pub(crate) fn string(&self, name: &'static str) -> Result<Option<Cow<'a, str>>, WrongType> {
         self.get(name).map(|value| string(value).ok_or(WrongType(name))).transpose()
     }
 
-    /// All members, in the order of the text.
+    /// Returns all members, in the order of the text.
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (&Cow<'a, str>, &'a RawValue)> {
         self.members.iter().map(|(key, value)| (key, *value))
     }
 
-    /// Parses `text`, which must be one object and nothing else, strict at its top level only.
+    /// Parses `text`, which must be exactly one object, strictly at its top level only.
     pub(crate) fn shallow(text: &'a str) -> Result<Self, NotStrict> {
         let mut parser = serde_json::Deserializer::from_str(text);
         let members = parser.deserialize_map(Members).map_err(|_| NotStrict)?;
@@ -67,16 +67,16 @@ impl<'a> Object<'a> {
     }
 }
 
-/// A member is there, but of another type than its definition says.
+/// The error of a member that has another type than its definition says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct WrongType(pub(crate) &'static str);
 
-/// The text of a JSON string, escapes decoded.
+/// Returns the content of a JSON string, with escapes decoded.
 pub(crate) fn string(value: &RawValue) -> Option<Cow<'_, str>> {
     decoded(value.get())
 }
 
-/// The same, of a value that is known to be JSON.
+/// Does the same as [`string`] for text that is known to be JSON.
 pub(crate) fn decoded(text: &str) -> Option<Cow<'_, str>> {
     let inner = text.strip_prefix('"')?.strip_suffix('"')?;
     if !inner.contains('\\') {
@@ -85,7 +85,7 @@ pub(crate) fn decoded(text: &str) -> Option<Cow<'_, str>> {
     serde_json::from_str(text).ok().map(Cow::Owned)
 }
 
-/// The elements of a JSON array.
+/// Returns the elements of a JSON array.
 pub(crate) fn array(value: &RawValue) -> Option<Vec<&RawValue>> {
     if !value.get().starts_with('[') {
         return None;
@@ -93,12 +93,12 @@ pub(crate) fn array(value: &RawValue) -> Option<Vec<&RawValue>> {
     serde_json::Deserializer::from_str(value.get()).deserialize_seq(Elements).ok()
 }
 
-/// The strings of a JSON array of strings.
+/// Returns the strings of a JSON array that holds only strings.
 pub(crate) fn strings(value: &RawValue) -> Option<Vec<Cow<'_, str>>> {
     array(value)?.into_iter().map(string).collect()
 }
 
-/// A JSON boolean.
+/// Returns the value of a JSON boolean.
 pub(crate) fn boolean(value: &RawValue) -> Option<bool> {
     match value.get() {
         "true" => Some(true),
@@ -120,7 +120,7 @@ fn check_nested(value: &RawValue, depth: usize) -> Result<(), NotStrict> {
             let elements = array(value).ok_or(NotStrict)?;
             elements.into_iter().try_for_each(|value| check_nested(value, depth))
         }
-        // A string with a lone surrogate is skipped over by the parser but can't be decoded.
+        // The parser skips over a string with a lone surrogate, but can't decode it.
         Some(b'"') => string(value).map(drop).ok_or(NotStrict),
         _ => Ok(()),
     }
@@ -150,7 +150,8 @@ impl<'de> Visitor<'de> for Members {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut members = Vec::with_capacity(FEW);
         while let Some(Name(name)) = map.next_key()? {
-            // Whoever reads a value by serde later must not take it for one of serde_json's own.
+            // Later readers that use serde must not take the value for a private one of
+            // `serde_json`.
             if name.starts_with(MARKER) {
                 return Err(de::Error::custom("a private marker"));
             }

@@ -1,8 +1,8 @@
-//! What an issuer says in a token or about it.
+//! Reads the claims of a token.
 //!
-//! [`Claims`] is one strict reading of a JSON object, the payload of a JWT or an introspection
-//! response: no member twice, no nesting without bound, the registered claims checked for their
-//! type, everything else kept as the text it came in.
+//! [`Claims`] is the strict reading of one JSON object: the payload of a JWT or an introspection
+//! response. Duplicate members and deep nesting are refused. Registered claims are checked for
+//! their type, and every other claim keeps its original text.
 //!
 //! ```
 //! use tower_introspect::claims::Claims;
@@ -47,12 +47,12 @@ use self::{
 };
 use crate::clock::UnixTime;
 
-/// Longer texts are refused: places in them are counted in 32 bits.
+/// The maximum length of a text in bytes, because places in it are counted in 32 bits.
 const MAX_TEXT: usize = 1 << 30;
 
 /// The claims of one token.
 ///
-/// Neither `Debug` nor any error shows their values.
+/// `Debug` shows no claim but the issuer, and a [`ClaimsError`] shows no value of a claim.
 #[derive(Clone)]
 pub struct Claims {
     text: Text,
@@ -60,17 +60,17 @@ pub struct Claims {
     subject: Span,
     audience: Audience,
     scope: Scope,
-    // Each counts only if the text is marked for it, which takes less than three options.
+    // Each counts only if the text has its mark, which takes less space than three options.
     expires_at: UnixTime,
     not_before: UnixTime,
     issued_at: UnixTime,
-    /// What few have.
+    /// The parts that few tokens have.
     rare: Option<Box<Rare>>,
 }
 
 #[derive(Clone, Default)]
 struct Rare {
-    /// The claim that the scope is from, if it is another than `scope`.
+    /// The name of the claim that holds the scope, if it is not `scope`.
     scope_claim: Option<Span>,
     confirmation: Option<Confirmation>,
 }
@@ -80,14 +80,14 @@ impl Claims {
     ///
     /// # Errors
     ///
-    /// If the text is not exactly one JSON object, names a member twice, nests too deeply, or
-    /// gives a registered claim a value of the wrong type.
+    /// Returns an error if the text is longer than 1 GiB, is not exactly one JSON object, names a
+    /// member twice, nests too deeply, or gives a registered claim a value of the wrong type.
     pub fn from_json(text: &[u8]) -> Result<Self, ClaimsError> {
         if text.len() > MAX_TEXT {
             return Err(ClaimsError::Malformed);
         }
         let object = Object::parse(text).map_err(|NotStrict| ClaimsError::Malformed)?;
-        // `Object::parse` has seen that the text is UTF-8.
+        // `Object::parse` has checked that the text is UTF-8.
         let text = std::str::from_utf8(text).map_err(|_| ClaimsError::Malformed)?;
         let mut draft = Draft::new(text, &object);
         let mut place = |text: &str| draft.place(text);
@@ -117,141 +117,156 @@ impl Claims {
         Ok(claims.settled())
     }
 
-    /// `iss`: who issued the token (RFC 7519 §4.1.1).
+    /// Returns `iss`, the issuer of the token (RFC 7519 §4.1.1).
     #[must_use]
     pub fn issuer(&self) -> Option<&str> {
         self.text.get(self.issuer)
     }
 
-    /// `sub`: whom the token is about, unique only within its issuer (RFC 7519 §4.1.2).
+    /// Returns `sub`, the subject of the token, unique only within its issuer (RFC 7519 §4.1.2).
     #[must_use]
     pub fn subject(&self) -> Option<&str> {
         self.text.get(self.subject)
     }
 
-    /// `aud`: whom the token is meant for (RFC 7519 §4.1.3).
+    /// Returns `aud`, the recipients that the token is meant for (RFC 7519 §4.1.3).
     #[must_use]
     pub fn audience(&self) -> &Audience {
         &self.audience
     }
 
-    /// `exp`: from when on the token must not be accepted (RFC 7519 §4.1.4).
+    /// Returns `exp`, the time from which the token must not be accepted (RFC 7519 §4.1.4).
     #[must_use]
     pub fn expires_at(&self) -> Option<UnixTime> {
         self.text.has(Mark::Expires).then_some(self.expires_at)
     }
 
-    /// `nbf`: before when the token must not be accepted (RFC 7519 §4.1.5).
+    /// Returns `nbf`, the time before which the token must not be accepted (RFC 7519 §4.1.5).
     #[must_use]
     pub fn not_before(&self) -> Option<UnixTime> {
         self.text.has(Mark::Starts).then_some(self.not_before)
     }
 
-    /// `iat`: when the token was issued (RFC 7519 §4.1.6).
+    /// Returns `iat`, the time at which the token was issued (RFC 7519 §4.1.6).
     #[must_use]
     pub fn issued_at(&self) -> Option<UnixTime> {
         self.text.has(Mark::Issued).then_some(self.issued_at)
     }
 
-    /// `scope`: what the token allows (RFC 8693 §4.2). Empty if it is absent or no string.
+    /// Returns `scope`, the scope that the token grants (RFC 8693 §4.2).
+    ///
+    /// It is empty if the claim is absent or not a string.
     #[must_use]
     pub fn scope(&self) -> &Scope {
         &self.scope
     }
 
-    /// `cnf`: the key the token is bound to (RFC 7800 §3.1).
+    /// Returns `cnf`, the key that the token is bound to (RFC 7800 §3.1).
     #[must_use]
     pub fn confirmation(&self) -> Option<&Confirmation> {
         self.rare.as_ref()?.confirmation.as_ref()
     }
 
-    /// `client_id`: the client that asked for the token (RFC 8693 §4.3).
+    /// Returns `client_id`, the client that requested the token (RFC 8693 §4.3).
     #[must_use]
     pub fn client_id(&self) -> Option<Cow<'_, str>> {
         self.string("client_id")
     }
 
-    /// `jti`: the name of the token, unique within its issuer (RFC 7519 §4.1.7).
+    /// Returns `jti`, the identifier of the token, unique within its issuer (RFC 7519 §4.1.7).
     #[must_use]
     pub fn jwt_id(&self) -> Option<Cow<'_, str>> {
         self.string("jti")
     }
 
-    /// `act`: who acts for the subject, the outermost one (RFC 8693 §4.1).
+    /// Returns `act`, the outermost party that acts for the subject (RFC 8693 §4.1).
     ///
     /// # Errors
     ///
-    /// If the claim is no object, or names the actor by something that is no string.
+    /// Returns an error if the claim is not an object, or if its `sub` or `iss` is not a string.
     pub fn actor(&self) -> Result<Option<Actor<'_>>, ClaimsError> {
         self.raw("act").map(Actor::parse).transpose()
     }
 
-    /// `authorization_details`: what the token allows in detail (RFC 9396 §9). None if it is absent.
+    /// Returns `authorization_details`, the detailed permissions of the token (RFC 9396 §9).
+    ///
+    /// The list is empty if the claim is absent.
     ///
     /// # Errors
     ///
-    /// If the claim is anything but an array of objects, each with a `type` that is a string: then it
-    /// grants nothing.
+    /// Returns an error if the claim is anything but an array of objects that each have a string
+    /// `type`. Such a claim grants nothing.
     pub fn authorization_details(&self) -> Result<Vec<AuthorizationDetail<'_>>, ClaimsError> {
         let details = self.raw("authorization_details").map(AuthorizationDetail::parse_all);
         details.unwrap_or_else(|| Ok(Vec::new()))
     }
 
-    /// A claim that is a NumericDate (RFC 7519 §2), such as `auth_time`.
+    /// Returns a claim that is a NumericDate (RFC 7519 §2), such as `auth_time`.
     ///
     /// # Errors
     ///
-    /// If the claim is there and is no number.
+    /// Returns an error if the claim is present but not a number.
     pub fn time(&self, name: &'static str) -> Result<Option<UnixTime>, ClaimsError> {
         let date = |text| numeric_date(text).ok_or(ClaimsError::Invalid(name));
         self.raw(name).map(date).transpose()
     }
 
-    /// A claim that is a string.
+    /// Returns a claim that is a string, with escapes decoded.
+    ///
+    /// Returns `None` if the claim is absent or has another type.
     #[must_use]
     pub fn string(&self, name: &str) -> Option<Cow<'_, str>> {
         self.raw(name).and_then(json::decoded)
     }
 
-    /// A claim as the JSON text it came in, or what a later word of the issuer has left of it.
+    /// Returns a claim as JSON text.
+    ///
+    /// It is the text that was received, unless a later response of the issuer has narrowed the
+    /// claim.
     #[must_use]
     pub fn raw(&self, name: &str) -> Option<&str> {
         self.text.raw(name)
     }
 
-    /// The claim at a place, as the JSON text it came in. None if there is nothing, or `null`, or if the
-    /// path leads into something that is no object.
+    /// Returns the claim at a path as JSON text.
+    ///
+    /// Returns `None` if there is no value, if it is `null`, or if the path leads into a value that
+    /// is not an object.
     #[must_use]
     pub fn raw_at(&self, path: &ClaimPath) -> Option<&str> {
         self.walk(path).ok().flatten()
     }
 
-    /// The same, where the path must lead through objects.
+    /// Does the same as [`raw_at`](Self::raw_at), but refuses a path into a value that is not an
+    /// object.
     pub(crate) fn walk(&self, path: &ClaimPath) -> Result<Option<&str>, NoObject> {
         self.raw(path.first()).map_or(Ok(None), |value| path.follow(value))
     }
 
-    /// The names of all claims.
+    /// Returns the names of all claims.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.text.names()
     }
 
-    /// A claim as a type of yours.
+    /// Deserializes one claim into a type of the application.
     ///
     /// # Errors
     ///
-    /// If the claim is there and does not have that type.
+    /// Returns an error if the claim is present and does not have that type. The error may quote
+    /// the claim: do not log it or send it in a response.
     pub fn get<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, serde_json::Error> {
         self.raw(name).map(serde_json::from_str).transpose()
     }
 
-    /// All claims as a type of yours, parsed anew with each call. For a token that was let in,
-    /// [`VerifiedToken::claims_as`](crate::VerifiedToken::claims_as) parses once.
+    /// Deserializes all claims into a type of the application, anew with each call.
     ///
-    /// Numbers are exact in every integer type up to 128 bits; what is larger, or must keep its
-    /// digits, is a `Box<serde_json::value::RawValue>` or read by [`raw`](Self::raw). Below
-    /// `#[serde(flatten)]`, in untagged enums and in `serde_json::Value`, serde itself makes a
-    /// rounded number of an integer beyond 64 bits.
+    /// For an admitted token, [`VerifiedToken::claims_as`](crate::VerifiedToken::claims_as) parses
+    /// only once.
+    ///
+    /// Integers are exact in every integer type up to 128 bits. For larger numbers, or to keep the
+    /// digits, use a `Box<serde_json::value::RawValue>` or [`raw`](Self::raw). Below
+    /// `#[serde(flatten)]`, in untagged enums and in `serde_json::Value`, serde itself rounds
+    /// integers beyond 64 bits.
     ///
     /// ```
     /// # use tower_introspect::claims::Claims;
@@ -266,39 +281,44 @@ impl Claims {
     ///
     /// # Errors
     ///
-    /// If the claims do not have that type. The error may quote a claim: it is nothing for a log
-    /// or a response.
+    /// Returns an error if the claims do not have that type. The error may quote a claim: do not
+    /// log it or send it in a response.
     pub fn deserialize<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_str(self.text.as_str())
     }
 
-    /// All claims as a type, parsed once; `None` if they do not have it.
+    /// Returns all claims as a `T`, parsed only once, or `None` if they are not a `T`.
     pub(crate) fn parsed<T>(&self) -> Option<Arc<T>>
     where
         T: DeserializeOwned + Send + Sync + 'static,
     {
-        // The parser's message may quote a claim, so it goes no further.
+        // The error of the parser may quote a claim, so it is dropped.
         self.text.parsed().get(|| self.deserialize().ok())
     }
 
-    /// All of them: names, and values as they are written.
+    /// Returns all claims: names, and values as JSON text.
     #[cfg(all(feature = "jwt", feature = "_crypto"))]
     pub(crate) fn members(&self) -> impl Iterator<Item = (&str, &str)> {
         self.text.members()
     }
 
-    /// True if they say by `token_type` or `token_use` that the token is a refresh token. Costs no search.
+    /// Returns true if `token_type` or `token_use` says that the token is a refresh token.
+    ///
+    /// Costs no search.
     pub(crate) fn call_it_refresh_token(&self) -> bool {
         self.text.has(Mark::Refresh)
     }
 
-    /// True if they say by `token_type` that the token is bound by DPoP (RFC 9449 §5). Costs no search.
+    /// Returns true if `token_type` says that the token is bound by DPoP (RFC 9449 §5).
+    ///
+    /// Costs no search.
     pub(crate) fn call_it_bound(&self) -> bool {
         self.text.has(Mark::Dpop)
     }
 
-    /// These claims with the scope of another claim than `scope`, for issuers that spell it
-    /// otherwise.
+    /// Replaces the scope by `scope`, which was read from `claim`.
+    ///
+    /// For issuers that put the scope into another claim than `scope`.
     #[must_use]
     pub(crate) fn with_scope(mut self, scope: &Scope, claim: &str) -> Self {
         self.scope = Scope::at(self.place(scope.as_str()));
@@ -307,29 +327,30 @@ impl Claims {
         self.settled()
     }
 
-    /// These claims with an audience that their issuer left out.
+    /// Sets the audience that the issuer left out.
     #[must_use]
     pub(crate) fn with_audience(mut self, audience: &str) -> Self {
         self.audience = Audience::one(self.place(audience));
         self.settled()
     }
 
-    /// A place where `part` stands in the text, which is another afterwards if there is none yet:
-    /// [`settled`](Self::settled) must follow.
+    /// Returns the place of `part` in the text, and appends `part` if the text lacks it.
+    ///
+    /// This may replace the text, so [`settled`](Self::settled) must follow.
     fn place(&mut self, part: &str) -> Span {
         let (text, place) = self.text.holding(part);
         self.text = text;
         place
     }
 
-    /// These claims, the views of parts of the text being views of this one.
+    /// Points the views of audience and scope at the current text.
     fn settled(mut self) -> Self {
         self.audience.move_to(&self.text);
         self.scope.move_to(&self.text);
         self
     }
 
-    /// How much memory these claims hold, their own size included, within a few words.
+    /// Returns the size in bytes, including the struct itself, within a few machine words.
     pub(crate) fn bytes(&self) -> usize {
         let keys = self.confirmation().map(|key| [key.jkt(), key.x5t_s256()]);
         let keys = keys.into_iter().flatten().flatten().map(str::len).sum::<usize>();
@@ -337,7 +358,7 @@ impl Claims {
         size_of::<Self>() + self.text.bytes() + self.audience.bytes() + rare + keys
     }
 
-    /// A claim that is an array of strings.
+    /// Returns a claim that is an array of strings.
     pub(crate) fn strings(&self, name: &str) -> Option<Vec<String>> {
         self.get(name).ok().flatten()
     }
@@ -349,13 +370,13 @@ impl fmt::Debug for Claims {
     }
 }
 
-/// Why a text gives no claims.
+/// The reason a text can't be read as claims.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ClaimsError {
     /// The text is not one JSON object, repeats a member, or nests too deeply.
     Malformed,
-    /// A registered claim has the wrong type.
+    /// The claim of this name has the wrong type.
     Invalid(&'static str),
 }
 
@@ -384,10 +405,10 @@ fn optional<'a, T>(
     object.get(name).map(|value| parse(value).ok_or(ClaimsError::Invalid(name))).transpose()
 }
 
-/// A NumericDate: a JSON number of seconds, perhaps with a fraction (RFC 7519 §2).
+/// Parses a NumericDate: a JSON number of seconds, possibly with a fraction (RFC 7519 §2).
 ///
-/// Values beyond what [`UnixTime`] holds saturate. A fraction finer than a millisecond is cut
-/// off towards the past, so that a token never lives longer than it says.
+/// Values beyond the range of [`UnixTime`] saturate. A fraction finer than a millisecond is cut off
+/// towards the past, so that a token never lives longer than it says.
 pub(crate) fn numeric_date(text: &str) -> Option<UnixTime> {
     if let Ok(seconds) = text.parse::<i64>() {
         return Some(UnixTime::from_secs(seconds));

@@ -1,4 +1,4 @@
-//! What is left of claims after a later word about the same token.
+//! Narrows claims to what a later response about the same token still allows.
 
 use super::{
     Claims,
@@ -7,11 +7,13 @@ use super::{
 };
 
 impl Claims {
-    /// These claims, as far as a later word about the same token still allows: the scope that both
-    /// grant if it names one, the earlier end, the later start, and the key that either binds the
-    /// token to.
+    /// Narrows these claims to what `later`, the claims of a later response about the same token,
+    /// still allows.
     ///
-    /// The text says the same afterwards, so that no reading of it gives more.
+    /// The result has the scope that both grant if `later` names one, the earlier expiry, the later
+    /// start, and the key of either.
+    ///
+    /// The text is changed too, so that no reading of it grants more.
     #[must_use]
     pub(crate) fn narrowed_by(mut self, later: &Self) -> Self {
         let mut changes = Vec::new();
@@ -39,7 +41,8 @@ impl Claims {
             let both = self.scope.iter().filter(|value| later.scope.contains(value));
             let both = Scope::from_values(both);
             let written = self.raw(claim);
-            // What is written may be of a type that grants nothing here, but does to others.
+            // The written claim may have a type that grants nothing here, but something to other
+            // readers.
             if both != self.scope || both.is_empty() && written.is_some() {
                 let in_array = written.is_some_and(|text| text.starts_with('['));
                 changes.push((claim, both.to_json(in_array)));
@@ -49,7 +52,7 @@ impl Claims {
         if changes.is_empty() { self } else { self.rewritten(before.with(&changes)) }
     }
 
-    /// The same claims, found in another text.
+    /// Moves the claims to another text that contains the same values.
     fn rewritten(mut self, text: Text) -> Self {
         let before = std::mem::replace(&mut self.text, text);
         let (mut issuer, mut subject) = (self.issuer, self.subject);

@@ -1,32 +1,33 @@
-//! What claims were parsed to, kept beside the text it came from.
+//! Keeps the values that claims were parsed to, beside their text.
 
 use std::{
     any::{Any, TypeId},
     sync::{Arc, OnceLock},
 };
 
-/// How many types are kept for one text. What comes after them is parsed each time.
+/// The maximum number of types that are kept for one text. Any other type is parsed with each call.
 const MOST: usize = 8;
 
-/// One value for each type that was asked for, in the order of asking.
+/// One value for each requested type, in the order of the first requests.
 ///
-/// Grows at its end only, so finding a value takes neither a lock nor memory. Nothing is locked
-/// while a type of the application is being parsed: what that does, or that it panics, concerns
-/// nobody else.
+/// The list grows only at its end, so finding a value takes neither a lock nor an allocation. No
+/// lock is held while a type of the application is being parsed, so its work, or a panic in it,
+/// does not affect other callers.
 #[derive(Default)]
 pub(super) struct Parsed(OnceLock<Box<Node>>);
 
 struct Node {
     kind: TypeId,
-    /// `None` if the text is not of that type. It never will be, so it is not tried again.
+    /// `None` if the text is not of that type. The text never changes, so parsing is not tried
+    /// again.
     value: Option<Arc<dyn Any + Send + Sync>>,
     next: Parsed,
 }
 
 impl Parsed {
-    /// The value of this type: the one that is kept, or what `parse` makes.
+    /// Returns the value of this type that is kept, or else the one that `parse` makes.
     ///
-    /// Of several who parse at the same time, the first is kept, and what it made is what all get.
+    /// If several callers parse at the same time, all get the value that was stored first.
     pub(super) fn get<T: Send + Sync + 'static>(
         &self,
         parse: impl FnOnce() -> Option<T>,
@@ -47,7 +48,7 @@ impl Parsed {
                 Ok(()) => return value,
                 Err(late) => node = late,
             }
-            // Another was faster, perhaps with the same.
+            // Another caller stored a value first, perhaps of the same type.
             let Some(winner) = place.0.get() else { break };
             if winner.kind == kind {
                 return winner.value();
@@ -134,7 +135,7 @@ mod tests {
     #[test]
     fn who_comes_late_gets_what_the_first_one_made() {
         let parsed = Parsed::default();
-        // Another type and the same one are put in while this one is being parsed.
+        // Another type and the same one are stored while this one is being parsed.
         let late = parsed.get(|| {
             assert!(parsed.get(|| Some(AsWell(2))).is_some());
             assert_eq!(parsed.get(|| Some(Same(1))).unwrap().0, 1);

@@ -1,14 +1,14 @@
-//! The place of a claim.
+//! Paths to claims and to the members within them.
 
 use std::fmt;
 
 use super::json::{self, Object};
 
-/// The place of a claim: a name, or a JSON Pointer (RFC 6901) to a member of a member.
+/// A path to a claim: a name, or a JSON Pointer (RFC 6901) to a member of a member.
 ///
-/// What starts with a slash is a pointer, in which `~1` stands for a slash and `~0` for a tilde;
-/// anything else is the name of a claim as it is, dots, colons and slashes included. A pointer leads
-/// through objects only.
+/// A path that starts with a slash is a pointer, in which `~1` stands for a slash and `~0` for a
+/// tilde. Any other path is the literal name of a claim, including its dots, colons and slashes. A
+/// pointer leads through objects only.
 ///
 /// ```
 /// use tower_introspect::claims::{ClaimPath, Claims};
@@ -28,20 +28,22 @@ pub struct ClaimPath {
 }
 
 impl ClaimPath {
-    /// The place that `path` names.
+    /// Parses a path. Any text is valid.
     #[must_use]
     pub fn new(path: &str) -> Self {
         let Some(pointer) = path.strip_prefix('/') else {
             return Self { first: path.into(), rest: Box::default() };
         };
-        // `~1` first would turn `~01` into a slash (RFC 6901 §4).
+        // In this order, because `~0` first would turn `~01` into a slash (RFC 6901 §4).
         let step = |step: &str| step.replace("~1", "/").replace("~0", "~").into();
         let mut steps = pointer.split('/').map(step);
         Self { first: steps.next().unwrap_or_default(), rest: steps.collect() }
     }
 
-    /// Follows the path, whose first step led to `value`. `None` if there is nothing; an error if a
-    /// step leads into something that is no object.
+    /// Follows the path from `value`, which its first step led to.
+    ///
+    /// Returns `None` if there is no value or it is `null`, and an error if a step leads into a
+    /// value that is not an object.
     pub(super) fn follow<'a>(&self, value: &'a str) -> Result<Option<&'a str>, NoObject> {
         let mut value = value;
         for step in &self.rest {
@@ -81,7 +83,7 @@ impl fmt::Display for ClaimPath {
     }
 }
 
-/// A step of a path leads into something that is no object.
+/// The error of a path that leads into a value that is not an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NoObject;
 

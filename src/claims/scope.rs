@@ -1,4 +1,4 @@
-//! Scope (RFC 6749 §3.3).
+//! The scope of a token (RFC 6749 §3.3).
 
 use std::{borrow::Cow, fmt};
 
@@ -9,8 +9,8 @@ use super::text::{
 
 /// A set of scope values, in the order they were given.
 ///
-/// Values are compared exactly and case-sensitively; text that is no scope-token of RFC 6749
-/// §3.3 grants nothing.
+/// Values are compared exactly and case-sensitively. Text that is not a scope-token (RFC 6749 §3.3)
+/// grants nothing.
 ///
 /// ```
 /// use tower_introspect::claims::Scope;
@@ -23,24 +23,24 @@ use super::text::{
 pub struct Scope(Piece);
 
 impl Scope {
-    /// The scope values of a space-delimited string.
+    /// Creates a scope from a space-delimited string. Leaves out text that is not a scope-token.
     #[must_use]
     pub fn parse(text: &str) -> Self {
         Self(Piece::new(&Self::cleaned(text)))
     }
 
-    /// The scope values of a list. What is no scope-token is left out.
+    /// Creates a scope from a list of values. Leaves out values that are not scope-tokens.
     #[must_use]
     pub fn from_values<'a>(values: impl IntoIterator<Item = &'a str>) -> Self {
         Self(Piece::new(&joined(values)))
     }
 
-    /// The scope values that stand there, as [`cleaned`](Self::cleaned) has them.
+    /// Creates a scope from the text at `place`, which must be [`cleaned`](Self::cleaned).
     pub(super) const fn at(place: Span) -> Self {
         Self(Piece::at(place))
     }
 
-    /// The scope values of a space-delimited string, each with one space to the next.
+    /// Returns the scope-tokens of a space-delimited string, separated by single spaces.
     pub(super) fn cleaned(text: &str) -> Cow<'_, str> {
         if text.is_empty() || text.split(' ').all(is_scope_token) {
             return Cow::Borrowed(text);
@@ -48,37 +48,37 @@ impl Scope {
         Cow::Owned(joined(text.split(' ')))
     }
 
-    /// Sets the text that has the values in their place.
+    /// Sets the text that the values are a part of.
     pub(super) fn move_to(&mut self, text: &Text) {
         self.0.move_to(text);
     }
 
-    /// True if `value` is among the values.
+    /// Returns true if `value` is among the values.
     #[must_use]
     pub fn contains(&self, value: &str) -> bool {
         self.iter().any(|have| have == value)
     }
 
-    /// The values.
+    /// Returns an iterator over the values.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.as_str().split(' ').filter(|value| !value.is_empty())
     }
 
-    /// True if there is no value.
+    /// Returns true if there is no value.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.as_str().is_empty()
     }
 
-    /// The values, space-delimited.
+    /// Returns the values, space-delimited.
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }
 
-    /// The values as JSON: an array of them, or one space-delimited string.
+    /// Returns the values as JSON: an array of strings, or one space-delimited string.
     pub(super) fn to_json(&self, in_array: bool) -> String {
-        // No scope-token holds what JSON would escape.
+        // A scope-token has no character that JSON would escape.
         if in_array && !self.is_empty() {
             format!("[\"{}\"]", self.as_str().replace(' ', "\",\""))
         } else if in_array {
@@ -106,11 +106,11 @@ fn joined<'a>(values: impl IntoIterator<Item = &'a str>) -> String {
     text
 }
 
-/// `scope-token = 1*( %x21 / %x23-5B / %x5D-7E )` (RFC 6749 §3.3).
+/// Returns true if `text` is a `scope-token = 1*( %x21 / %x23-5B / %x5D-7E )` (RFC 6749 §3.3).
 pub(crate) const fn is_scope_token(text: &str) -> bool {
     let bytes = text.as_bytes();
     let mut at = 0;
-    // A loop by hand, because scopes in the source are checked when it is compiled.
+    // A loop by hand, because scopes in the source code are checked at compile time.
     while at < bytes.len() {
         if !matches!(bytes[at], 0x21 | 0x23..=0x5b | 0x5d..=0x7e) {
             return false;
@@ -120,8 +120,10 @@ pub(crate) const fn is_scope_token(text: &str) -> bool {
     !bytes.is_empty()
 }
 
-/// Scope values, checked when the program is compiled: an array of texts that
-/// [`RequireScope`](crate::RequireScope) and [`Requirement`](crate::policy::Requirement) take.
+/// Checks scope values at compile time, and returns them as an array of strings.
+///
+/// [`RequireScope`](crate::RequireScope) and [`Requirement`](crate::policy::Requirement) take such
+/// arrays.
 ///
 /// ```
 /// use tower_introspect::{RequireScope, scopes};
@@ -130,7 +132,7 @@ pub(crate) const fn is_scope_token(text: &str) -> bool {
 /// # let _ = layer;
 /// ```
 ///
-/// What is no scope-token (RFC 6749 §3.3) does not compile, nor does an empty list:
+/// A value that is not a scope-token (RFC 6749 §3.3) does not compile, nor does an empty list:
 ///
 /// ```compile_fail
 /// let scopes = tower_introspect::scopes!["read payments"];
@@ -150,7 +152,7 @@ macro_rules! scopes {
     };
 }
 
-/// Fails where `scopes` has a value that is no scope-token, or none at all.
+/// Panics if a value of `scopes` is not a scope-token, or if there is no value.
 #[doc(hidden)]
 pub const fn assert_scopes(scopes: &[&str]) {
     assert!(!scopes.is_empty(), "no scope is named");

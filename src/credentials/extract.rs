@@ -1,4 +1,4 @@
-//! Finding the one token of a request (RFC 6750 §2).
+//! Finds the only token of a request (RFC 6750 §2).
 
 use std::borrow::Cow;
 
@@ -14,13 +14,13 @@ use super::{
 };
 use crate::error::{kind::ErrorKind, refusal::VerifyError};
 
-/// The longest token taken, unless configured.
+/// The default limit for the length of a token, in bytes.
 const DEFAULT_LIMIT: usize = 8 * 1024;
 
-/// Finds the token of a request, and insists that there is one, presented in one way.
+/// An extractor that finds the token of a request and requires that exactly one is presented.
 ///
-/// Starts with the `Authorization` header alone. A body parameter (RFC 6750 §2.2) is never read:
-/// the body belongs to the handler.
+/// By default it reads only the `Authorization` header. It never reads a body parameter (RFC 6750
+/// §2.2): the body belongs to the handler.
 #[derive(Clone, Debug)]
 pub struct Extractor {
     limit: usize,
@@ -30,7 +30,7 @@ pub struct Extractor {
 }
 
 impl Extractor {
-    /// Takes tokens from the `Authorization` header, up to 8 KiB long.
+    /// Creates an extractor that takes tokens from the `Authorization` header, up to 8 KiB long.
     ///
     /// ```
     /// use http::{HeaderMap, Uri};
@@ -44,55 +44,56 @@ impl Extractor {
         Self { limit: DEFAULT_LIMIT, cookie: None, query: None, websocket: None }
     }
 
-    /// Sets the longest token taken, in bytes.
+    /// Sets the length of the longest token that is accepted, in bytes.
     #[must_use]
     pub const fn max_token_bytes(mut self, limit: usize) -> Self {
         self.limit = limit;
         self
     }
 
-    /// Also takes a token from the cookie of this name.
+    /// Also takes a token from the cookie with this name.
     ///
     /// # Security
     ///
-    /// A browser sends cookies with requests that other sites cause. Take tokens from cookies only
-    /// where the application defends itself against cross-site request forgery.
+    /// A browser also sends cookies with requests that other sites trigger. Take tokens from
+    /// cookies only if the application defends itself against cross-site request forgery.
     #[must_use]
     pub fn danger_cookie(mut self, name: impl Into<Cow<'static, str>>) -> Self {
         self.cookie = Some(name.into());
         self
     }
 
-    /// Also takes a token from the query parameter of this name, usually `access_token` (RFC 6750
-    /// §2.3). Successful responses are then marked `Cache-Control: private`.
+    /// Also takes a token from the query parameter with this name, usually `access_token` (RFC 6750
+    /// §2.3).
+    ///
+    /// Successful responses are then marked `Cache-Control: private`.
     ///
     /// # Security
     ///
-    /// Request targets end up in logs, histories and `Referer` headers. RFC 9700 §2.4 forbids
-    /// clients to send tokens this way.
+    /// Request targets end up in logs, browser histories and `Referer` headers. RFC 9700 §2.4
+    /// forbids clients to send tokens this way.
     #[must_use]
     pub fn danger_query_parameter(mut self, name: impl Into<Cow<'static, str>>) -> Self {
         self.query = Some(name.into());
         self
     }
 
-    /// Also takes a token from an entry of `Sec-WebSocket-Protocol` that starts with this prefix,
-    /// for browsers, which can't set headers on a WebSocket handshake.
+    /// Also takes a token from an entry of `Sec-WebSocket-Protocol` that starts with this prefix.
     ///
-    /// The server must answer the handshake with another entry, never with the one that holds the
-    /// token.
+    /// Browsers need this because they cannot set headers on a WebSocket handshake. The server must
+    /// select another entry in its response to the handshake, never the one that holds the token.
     #[must_use]
     pub fn websocket_protocol(mut self, prefix: impl Into<Cow<'static, str>>) -> Self {
         self.websocket = Some(prefix.into());
         self
     }
 
-    /// Whether tokens are taken as RFC 6750 §2.3 says.
+    /// Returns true if tokens are taken from the query parameter of RFC 6750 §2.3.
     pub(crate) fn reads_query(&self) -> bool {
         self.query.as_deref() == Some("access_token")
     }
 
-    /// Finds the token.
+    /// Finds the token of a request.
     ///
     /// # Errors
     ///
@@ -105,11 +106,11 @@ impl Extractor {
         self.find(headers, uri)?.into_token()
     }
 
-    /// Finds what stands where the token should. Whether it is one is left to be seen.
+    /// Finds the text in the place of the token, without checking its grammar.
     ///
     /// # Errors
     ///
-    /// Those of [`extract`](Self::extract).
+    /// Those of [`extract`](Self::extract), except for the grammar of the token.
     pub(crate) fn find<'a>(
         &self,
         headers: &'a HeaderMap,
@@ -133,15 +134,17 @@ impl Extractor {
             found = match (found, other) {
                 (found, Err(ErrorKind::MissingCredentials)) => found,
                 (Err(ErrorKind::MissingCredentials), other) => other,
-                // Two methods in one request, whatever they hold (RFC 6750 §2).
+                // Two methods in one request are refused, whatever they hold (RFC 6750 §2).
                 _ => Err(ErrorKind::RepeatedCredentials),
             };
         }
         found
     }
 
-    /// `Authorization` holds one set of credentials, it is no list (RFC 9110 §11.6.2): `get` alone
-    /// would let the first of two fields win.
+    /// Takes the text after the scheme from `Authorization`.
+    ///
+    /// The header holds one set of credentials and is no list (RFC 9110 §11.6.2): `get` alone would
+    /// let the first of two fields win.
     fn in_header<'a>(&self, headers: &'a HeaderMap) -> Result<Found<'a>, ErrorKind> {
         let value = single(headers, &AUTHORIZATION)?.ok_or(ErrorKind::MissingCredentials)?;
         let text = value.as_bytes().trim_ascii_end();
@@ -166,7 +169,7 @@ impl Extractor {
             (percent_decode(key).as_deref() == Some(name.as_bytes())).then_some(value)
         });
         let value = one(values)?.ok_or(ErrorKind::MissingCredentials)?;
-        // Decoding only ever shortens: refuse before allocating.
+        // Decoding never makes it longer, so this refuses a long value before allocating.
         if value.len() > self.limit.saturating_mul(3) {
             return Err(ErrorKind::TokenTooLong);
         }
@@ -203,7 +206,7 @@ impl Extractor {
         Ok(Found::Elsewhere { value, origin })
     }
 
-    /// Before anything is done with it that takes the longer, the longer it is.
+    /// Bounds the length before any work that grows with it.
     const fn check_length(&self, token: &[u8]) -> Result<(), ErrorKind> {
         if token.len() > self.limit { Err(ErrorKind::TokenTooLong) } else { Ok(()) }
     }
@@ -222,7 +225,11 @@ fn single<'a>(
     one(headers.get_all(name).into_iter())
 }
 
-/// The only item, if there is one.
+/// Returns the only item, if there is one.
+///
+/// # Errors
+///
+/// [`RepeatedCredentials`](ErrorKind::RepeatedCredentials) if there are several.
 fn one<T>(mut items: impl Iterator<Item = T>) -> Result<Option<T>, ErrorKind> {
     let first = items.next();
     if items.next().is_some() { Err(ErrorKind::RepeatedCredentials) } else { Ok(first) }

@@ -1,3 +1,5 @@
+//! The text at the place of a token, before its grammar is checked.
+
 use std::ops::Range;
 
 use http::HeaderValue;
@@ -8,11 +10,10 @@ use crate::{
     error::{kind::ErrorKind, refusal::VerifyError},
 };
 
-/// What stands where the token of a request should: no longer than a token may be, and nothing more
-/// is known of it.
+/// The text in the place of a request where the token belongs, checked only for its length.
 ///
-/// A token that is remembered is known by its digest alone. So this takes no part in what holds the
-/// request, and its grammar is checked where it becomes a [`Token`].
+/// A cached token is found by its digest alone. So this borrows the header value instead of cloning
+/// it, and the grammar is checked only where it becomes a [`Token`].
 pub(crate) enum Found<'a> {
     InHeader { value: &'a HeaderValue, range: Range<usize>, scheme: Scheme },
     Elsewhere { value: HeaderValue, origin: Origin },
@@ -45,11 +46,12 @@ impl Found<'_> {
         }
     }
 
-    /// The token, if it is one.
+    /// Converts it into a token.
     ///
     /// # Errors
     ///
-    /// [`MalformedCredentials`](ErrorKind::MalformedCredentials).
+    /// [`MalformedCredentials`](ErrorKind::MalformedCredentials) if it does not have the grammar of
+    /// one.
     pub(crate) fn into_token(self) -> Result<Token, VerifyError> {
         if !is_b64token(self.secret_bytes()) {
             return Err(unusable(ErrorKind::MalformedCredentials));
@@ -67,13 +69,13 @@ impl Found<'_> {
     }
 }
 
-/// Notes that credentials can be used.
+/// Records, for a trace, that the credentials are valid.
 #[inline]
 pub(crate) fn usable() {
     let _ = step(Check::Credentials, Detail::default, Ok::<_, ErrorKind>(()));
 }
 
-/// Notes that they can't.
+/// Records, for a trace, that the credentials are invalid, and returns the error.
 pub(super) fn unusable(kind: ErrorKind) -> VerifyError {
     let _ = step(Check::Credentials, Detail::default, Err::<(), _>(kind));
     kind.into()

@@ -1,7 +1,7 @@
-//! The credentials a request carries.
+//! Finds the credentials that a request carries.
 //!
-//! By default a token is taken from the `Authorization` header and nowhere else (RFC 6750 §2.1);
-//! [`Extractor`] adds other places for those who need them.
+//! By default a token is taken only from the `Authorization` header (RFC 6750 §2.1). [`Extractor`]
+//! can add other places.
 //!
 //! ```
 //! use http::{HeaderMap, Uri, header};
@@ -33,8 +33,8 @@ use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 pub use self::extract::Extractor;
 
 /// The authentication scheme a token was presented under.
-// A word, so that a `VerifiedToken` is made of nothing but words. Each request moves one, and moving the
-// bytes around a single byte takes longer than all of the rest.
+// As large as a pointer, so that all fields of a `VerifiedToken` are. Each request moves one, and
+// moving the bytes around a one-byte field costs more than everything else.
 #[repr(usize)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -46,7 +46,7 @@ pub enum Scheme {
 }
 
 impl Scheme {
-    /// The name, as it is usually spelled.
+    /// Returns the name of the scheme in its usual spelling.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -55,21 +55,21 @@ impl Scheme {
         }
     }
 
-    /// The scheme of the only `Authorization` field, if it is one of these.
+    /// Returns the scheme of the only `Authorization` field, if it is one of these.
     pub(crate) fn used_in(headers: &HeaderMap) -> Option<Self> {
         let mut fields = headers.get_all(AUTHORIZATION).into_iter();
         let (Some(only), None) = (fields.next(), fields.next()) else { return None };
         Self::named(only.as_bytes().trim_ascii_start().split(|byte| *byte == b' ').next()?)
     }
 
-    /// Case does not matter (RFC 9110 §11.1).
+    /// Returns the scheme of this name, in any case (RFC 9110 §11.1).
     fn named(name: &[u8]) -> Option<Self> {
         let is = |scheme: &Self| name.eq_ignore_ascii_case(scheme.as_str().as_bytes());
         [Self::Bearer, Self::Dpop].into_iter().find(is)
     }
 }
 
-/// Where in the request a token was found.
+/// The place in the request where a token was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Origin {
@@ -83,23 +83,25 @@ pub enum Origin {
     WebSocketProtocol,
 }
 
-/// A token as it was presented: visible ASCII, within the length limit, and nothing more is known
-/// of it.
+/// A token as the client presented it, not yet verified.
 ///
-/// Shares the memory of the header it came in. Its `Debug` form does not show it.
+/// It is visible ASCII. One that an [`Extractor`] found is within the length limit. It shares the
+/// memory of the header it came in, and its `Debug` form does not show it.
 #[derive(Clone)]
 pub struct Token {
     value: HeaderValue,
     range: Range<usize>,
     scheme: Scheme,
     origin: Origin,
-    /// Taken when it is first asked for.
+    /// Computed on first use.
     #[cfg(feature = "_crypto")]
     fingerprint: OnceLock<Fingerprint>,
 }
 
 impl Token {
-    /// A bearer token from its text, for use outside of a request.
+    /// Creates a bearer token from its text, for use outside of a request.
+    ///
+    /// Returns `None` if the text is not a `b64token` (RFC 6750 §2.1). The length is not limited.
     ///
     /// ```
     /// use tower_introspect::credentials::Token;
@@ -127,37 +129,43 @@ impl Token {
         }
     }
 
-    /// The same token, whose digest is known already.
+    /// Returns the token with a digest that is already known.
     #[cfg(feature = "_crypto")]
     pub(crate) fn with_fingerprint(self, fingerprint: Fingerprint) -> Self {
         Self { fingerprint: OnceLock::from(fingerprint), ..self }
     }
 
-    /// Its digest, by this where it was not taken before: credentials stand below cryptography.
+    /// Returns the digest, computed with `sha256` on first use.
+    ///
+    /// The function is a parameter because this module must not depend on a cryptography backend.
     #[cfg(feature = "_crypto")]
     pub(crate) fn fingerprint(&self, sha256: fn(&[u8]) -> [u8; 32]) -> &Fingerprint {
         self.fingerprint.get_or_init(|| Fingerprint(sha256(self.secret_bytes())))
     }
 
-    /// The token itself. Anyone who has it can use it: never log it, never store it.
+    /// Returns the token itself.
+    ///
+    /// # Security
+    ///
+    /// Anyone who has the token can use it: never log or store it.
     #[must_use]
     pub fn secret_str(&self) -> &str {
-        // The grammar the token was taken by is ASCII.
+        // The grammar of tokens allows only ASCII.
         std::str::from_utf8(self.secret_bytes()).unwrap_or_default()
     }
 
-    /// The same as bytes.
+    /// Returns the token itself as bytes.
     pub(crate) fn secret_bytes(&self) -> &[u8] {
         self.value.as_bytes().get(self.range.clone()).unwrap_or_default()
     }
 
-    /// The scheme it was presented under.
+    /// Returns the scheme under which the token was presented.
     #[must_use]
     pub fn scheme(&self) -> Scheme {
         self.scheme
     }
 
-    /// Where it was found.
+    /// Returns where in the request the token was found.
     #[must_use]
     pub fn origin(&self) -> Origin {
         self.origin
@@ -173,25 +181,25 @@ impl fmt::Debug for Token {
     }
 }
 
-/// The SHA-256 digest of a token: its name wherever the token itself must not appear.
+/// The SHA-256 digest of a token, which identifies it where the token itself must not appear.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Fingerprint([u8; 32]);
 
 impl Hash for Fingerprint {
-    /// All have the same length, so it is not hashed along.
+    /// Leaves out the length, which is the same for all.
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write(&self.0);
     }
 }
 
 impl Fingerprint {
-    /// A fingerprint from a digest.
+    /// Creates a fingerprint from a digest.
     #[must_use]
     pub const fn from_digest(digest: [u8; 32]) -> Self {
         Self(digest)
     }
 
-    /// The digest.
+    /// Returns the digest.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
@@ -199,7 +207,7 @@ impl Fingerprint {
 }
 
 impl fmt::Debug for Fingerprint {
-    /// The first eight bytes, enough to tell tokens apart in a log.
+    /// Writes the first eight bytes, which are enough to tell tokens apart in a log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().take(8).try_for_each(|byte| write!(f, "{byte:02x}"))
     }

@@ -1,6 +1,6 @@
 use std::{error::Error, fmt};
 
-/// Everything that is wrong with a configuration, each problem with the name of its setting.
+/// A list of configuration problems, each with the name of its setting.
 ///
 /// ```
 /// use tower_introspect::ConfigError;
@@ -16,38 +16,42 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    /// No problem yet.
+    /// Creates an empty list of problems.
     #[must_use]
     pub const fn new() -> Self {
         Self { problems: Vec::new() }
     }
 
-    /// Notes a problem of the setting `name`. Must not hold a secret.
+    /// Adds a problem of the setting `name`.
+    ///
+    /// # Security
+    ///
+    /// `problem` must not hold a secret.
     pub fn push(&mut self, name: impl Into<String>, problem: impl fmt::Display) {
         self.problems.push((name.into(), problem.to_string()));
     }
 
-    /// Takes over the problems of one part, their names prefixed by that of the part.
+    /// Adds the problems of one part, with its name as a prefix to the names of the settings.
     pub fn merge(&mut self, part: &str, problems: Self) {
         let prefixed = |(name, problem)| (format!("{part}.{name}"), problem);
         self.problems.extend(problems.problems.into_iter().map(prefixed));
     }
 
-    /// Takes over problems as they are.
+    /// Adds problems with their names unchanged.
     pub(crate) fn append(&mut self, mut problems: Self) {
         self.problems.append(&mut problems.problems);
     }
 
-    /// The problems: name of the setting, and what is wrong with it.
+    /// Returns the problems, each with the name of its setting first.
     pub fn problems(&self) -> impl Iterator<Item = (&str, &str)> {
         self.problems.iter().map(|(name, problem)| (&**name, &**problem))
     }
 
-    /// `value`, if there is no problem.
+    /// Returns `value` if there are no problems.
     ///
     /// # Errors
     ///
-    /// The problems, if there are any.
+    /// Returns the problems if there are any.
     pub fn or_ok<T>(self, value: T) -> Result<T, Self> {
         if self.problems.is_empty() { Ok(value) } else { Err(self) }
     }

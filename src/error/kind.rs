@@ -1,19 +1,19 @@
 use std::fmt;
 
-/// The party at fault.
+/// The party that caused an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Blame {
-    /// The authorization server is down, slow, or answers nonsense.
+    /// The authorization server is down or slow, or its response can't be understood.
     AuthorizationServer,
     /// The client sent something that can't be accepted.
     Client,
-    /// This service is misconfigured.
+    /// This service is misconfigured, or its store of used proofs is unavailable.
     ResourceServer,
 }
 
 impl Blame {
-    /// A stable name for logs and metrics.
+    /// Returns a stable name for logs and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -24,7 +24,7 @@ impl Blame {
     }
 }
 
-/// What a token was, when it was no access token.
+/// The kind of a token that is not an access token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TokenKind {
@@ -38,7 +38,7 @@ pub enum TokenKind {
     IntrospectionResponse,
     /// A back-channel logout token.
     Logout,
-    /// A JWT of a type that this service does not take for an access token.
+    /// A JWT of a type that this service does not accept as an access token.
     Other,
     /// A refresh token.
     Refresh,
@@ -47,7 +47,7 @@ pub enum TokenKind {
 }
 
 impl TokenKind {
-    /// The name of the kind, with its article.
+    /// Returns the words that follow "the token is" in an error message.
     const fn describe(self) -> &'static str {
         match self {
             Self::ClientAssertion => "a client assertion",
@@ -62,30 +62,30 @@ impl TokenKind {
     }
 }
 
-/// What went wrong.
+/// The reason for a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    // No credentials to judge (RFC 6750 §3.1, last paragraph).
+    // The request has no credentials to judge (RFC 6750 §3.1, last paragraph).
     /// The request carried no credentials.
     MissingCredentials,
-    /// The credentials use a scheme that is not spoken here.
+    /// The credentials use a scheme that this service does not support.
     UnsupportedScheme,
 
     // `invalid_request`.
     /// The credentials do not follow the grammar of their scheme (RFC 6750 §2.1).
     MalformedCredentials,
-    /// There were several credentials, or several ways of sending them (RFC 6750 §2).
+    /// The request carries several credentials, or sends them in several ways (RFC 6750 §2).
     RepeatedCredentials,
 
     // `invalid_token`.
-    /// The token is longer than this service takes.
+    /// The token is longer than this service accepts.
     TokenTooLong,
     /// The token is not a well-formed JWT.
     MalformedToken,
     /// The token is encrypted, nested, or of another form that is not supported.
     UnsupportedToken,
-    /// The algorithm is not allowed for this issuer or not of this key (RFC 8725 §3.1).
+    /// The algorithm is not allowed for this issuer or does not fit the key (RFC 8725 §3.1).
     UnsupportedAlgorithm,
     /// The header demands an extension that is not implemented (RFC 7515 §4.1.11, RFC 7797).
     UnsupportedExtension,
@@ -93,15 +93,15 @@ pub enum ErrorKind {
     UnknownKey,
     /// The signature does not verify.
     BadSignature,
-    /// The token names no issuer that is trusted here.
+    /// The token names no issuer that this service trusts.
     UnknownIssuer,
-    /// The issuer is not the one that was asked, or not one the policy admits.
+    /// The issuer is not the one that the verifier expects, or not one that the policy admits.
     WrongIssuer,
     /// The token is meant for another resource server.
     WrongAudience,
-    /// The token is no access token.
+    /// The token is not an access token.
     WrongTokenKind(TokenKind),
-    /// A claim that must be there is missing.
+    /// A required claim is missing.
     MissingClaim(&'static str),
     /// A claim has the wrong type or form.
     InvalidClaim(&'static str),
@@ -109,47 +109,49 @@ pub enum ErrorKind {
     Expired,
     /// The token is not valid yet.
     NotYetValid,
-    /// The authorization server says the token is not active (RFC 7662 §2.2).
+    /// The authorization server reports that the token is not active (RFC 7662 §2.2).
     Inactive,
     /// The token was revoked.
     Revoked,
-    /// The token can't be introspected at the server that was asked.
+    /// The authorization server can't introspect this token.
     NotIntrospectable,
-    /// The token is bound to a key whose possession was not shown (RFC 8705, RFC 9449).
+    /// The token is bound to a key, and the client did not prove possession of the key
+    /// (RFC 8705, RFC 9449).
     UnprovenPossession,
 
     // `invalid_dpop_proof` and `use_dpop_nonce`.
-    /// The proof of possession is missing, malformed, not one for this request, or was used before
-    /// (RFC 9449 §4.3).
+    /// The proof of possession is missing, malformed, not valid for this request, or was used
+    /// before (RFC 9449 §4.3).
     InvalidProof,
-    /// The proof has no nonce of this service, or an old one (RFC 9449 §9).
+    /// The proof of possession has no nonce of this service, or an old one (RFC 9449 §9).
     NonceRequired,
 
     // Authorization.
-    /// The token lacks a scope that is needed here.
+    /// The token lacks a scope that the request needs.
     InsufficientScope,
     /// The end user was not authenticated strongly or recently enough (RFC 9470).
     InsufficientAuthentication,
     /// The policy refuses the request for another reason.
     Denied,
-    /// The peer has caused too many questions about bad tokens (RFC 6585 §4).
+    /// The peer has caused too many requests to the authorization server with bad tokens (RFC 6585
+    /// §4).
     TooManyRequests,
 
-    // Not the client's fault.
+    // Not the fault of the client.
     /// The authorization server could not be reached in time, or is overloaded.
     Unavailable,
-    /// The authorization server answered something that can't be understood.
+    /// The response of the authorization server can't be understood.
     BadResponse,
     /// The authorization server rejects the credentials of this service.
     CredentialsRejected,
     /// The middleware is missing, misplaced or misconfigured.
     Misconfigured,
-    /// Whether a proof was used before can't be told: the memory of used proofs is full, or away.
+    /// The store of used proofs is full or unavailable, so a replayed proof can't be detected.
     ReplayUnavailable,
 }
 
 impl ErrorKind {
-    /// The party at fault.
+    /// Returns the party at fault.
     #[must_use]
     pub const fn blame(self) -> Blame {
         match self {
@@ -161,7 +163,7 @@ impl ErrorKind {
         }
     }
 
-    /// A stable, bounded name for logs and metrics.
+    /// Returns a stable name for logs and metrics, from a fixed set.
     #[must_use]
     pub const fn reason(self) -> &'static str {
         match self {

@@ -1,8 +1,8 @@
-//! Why a request was refused, and whose fault it is.
+//! Error types that say why a request was refused and which party is at fault.
 //!
-//! Every refusal of this crate is one [`VerifyError`]. Its [`kind`](VerifyError::kind) says what
-//! happened, its [`blame`](VerifyError::blame) whose fault it is: a client is never told that its
-//! token is bad because something else is.
+//! Every refusal of this crate is a [`VerifyError`]. Its [`kind`](VerifyError::kind) is the reason,
+//! its [`blame`](VerifyError::blame) the party at fault. No response calls a token bad when another
+//! party is at fault.
 //!
 //! ```
 //! use tower_introspect::{Blame, ErrorKind, VerifyError};
@@ -24,5 +24,5 @@ pub use self::{
     refusal::VerifyError,
 };
 
-/// A boxed error of any kind.
+/// A boxed error of any type.
 pub type BoxError = Box<dyn Error + Send + Sync>;

@@ -7,17 +7,17 @@ use super::{
     kind::{Blame, ErrorKind},
 };
 
-/// What a step-up challenge asks for (RFC 9470 §3).
+/// The requirements of a step-up challenge (RFC 9470 §3).
 #[derive(Clone, Debug)]
 pub(crate) struct StepUp {
     pub(crate) acr_values: Option<Box<str>>,
     pub(crate) max_age: Option<Duration>,
 }
 
-/// A refusal.
+/// The error of a refused request.
 ///
-/// Cheap to clone, one pointer wide. It holds no part of a token, and neither its `Debug` nor its
-/// `Display` form shows one.
+/// It is one pointer wide and cheap to clone. It holds no part of a token, and neither its `Debug`
+/// nor its `Display` form shows one.
 #[derive(Clone)]
 pub struct VerifyError(Arc<Inner>);
 
@@ -30,12 +30,12 @@ struct Inner {
     step_up: Option<StepUp>,
     nonce: Option<HeaderValue>,
     source: Option<Arc<dyn Error + Send + Sync>>,
-    /// The server may have failed over this very token.
+    /// True if the server may have failed because of this one token.
     by_token: bool,
 }
 
 impl VerifyError {
-    /// A refusal of this kind.
+    /// Creates a refusal of this kind.
     #[must_use]
     pub fn new(kind: ErrorKind) -> Self {
         Self(Arc::new(Inner {
@@ -50,7 +50,9 @@ impl VerifyError {
         }))
     }
 
-    /// The token lacks scope; `needed` is the space-delimited scope that this request needs.
+    /// Creates a refusal of a token that lacks scope.
+    ///
+    /// `needed` is the space-delimited scope that the request needs.
     ///
     /// ```
     /// use tower_introspect::{ErrorKind, VerifyError};
@@ -64,10 +66,10 @@ impl VerifyError {
         Self::new(ErrorKind::InsufficientScope).edit(|inner| inner.scope = Some(needed.into()))
     }
 
-    /// The user authentication is too weak or too old (RFC 9470 §3).
+    /// Creates a refusal of a user authentication that is too weak or too old (RFC 9470 §3).
     ///
-    /// `acr_values` are the acceptable authentication context class references in order of
-    /// preference, space-delimited; `max_age` is rendered in whole seconds.
+    /// `acr_values` lists the acceptable authentication context class references in order of
+    /// preference, space-delimited. `max_age` is rendered in whole seconds.
     ///
     /// ```
     /// use tower_introspect::{ErrorKind, VerifyError};
@@ -84,8 +86,9 @@ impl VerifyError {
         Self::new(ErrorKind::InsufficientAuthentication).edit(|inner| inner.step_up = Some(step_up))
     }
 
-    /// The proof of possession needs this nonce, which is put into the response as `DPoP-Nonce`
-    /// (RFC 9449 §9).
+    /// Creates a refusal that demands a proof of possession with this nonce (RFC 9449 §9).
+    ///
+    /// The response carries the nonce as `DPoP-Nonce`.
     ///
     /// ```
     /// use http::HeaderValue;
@@ -100,9 +103,11 @@ impl VerifyError {
         Self::new(ErrorKind::NonceRequired).edit(|inner| inner.nonce = Some(nonce))
     }
 
-    /// Adds what was being done when it went wrong. Shown in logs, never in a response.
+    /// Adds the context of the error. Logs show it, responses never do.
     ///
-    /// Must not hold any part of a token.
+    /// # Security
+    ///
+    /// The context must not hold any part of a token.
     #[must_use]
     pub fn with_context(self, context: impl Into<Cow<'static, str>>) -> Self {
         self.edit(|inner| inner.context = Some(context.into()))
@@ -114,56 +119,57 @@ impl VerifyError {
         self.edit(|inner| inner.source = Some(Arc::from(source.into())))
     }
 
-    /// Adds the time after which to try again.
+    /// Sets the time to wait before the next attempt.
     #[must_use]
     pub fn with_retry_after(self, after: Duration) -> Self {
         self.edit(|inner| inner.retry_after = Some(after))
     }
 
-    /// The same, with another scope that is needed.
+    /// Replaces the scope that the request needs.
     #[must_use]
     pub(crate) fn with_scope(self, needed: &str) -> Self {
         self.edit(|inner| inner.scope = Some(needed.into()))
     }
 
-    /// The same, with another authentication that is needed.
+    /// Replaces the user authentication that the request needs.
     #[must_use]
     pub(crate) fn with_step_up(self, step_up: StepUp) -> Self {
         self.edit(|inner| inner.step_up = Some(step_up))
     }
 
-    /// What went wrong.
+    /// Returns the reason for the refusal.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// The party at fault.
+    /// Returns the party at fault.
     #[must_use]
     pub fn blame(&self) -> Blame {
         self.kind().blame()
     }
 
-    /// When to try again, where the cause told.
+    /// Returns the time to wait before the next attempt, if it is known.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
     }
 
-    /// The scope that the request needs, where scope was the reason.
+    /// Returns the scope that the request needs, if the error names one.
     #[must_use]
     pub fn scope(&self) -> Option<&str> {
         self.0.scope.as_deref()
     }
 
-    /// What was being done when it went wrong.
+    /// Returns the context of the error, if there is one.
     #[must_use]
     pub fn context(&self) -> Option<&str> {
         self.0.context.as_deref()
     }
 
-    /// Notes that the server may have failed over this very token, so that it is no sign of its
-    /// being away.
+    /// Marks the failure as one that this token alone may have caused.
+    ///
+    /// Such a failure does not show that the server is unavailable.
     #[must_use]
     pub(crate) fn perhaps_by_token(self) -> Self {
         self.edit(|inner| inner.by_token = true)
@@ -181,8 +187,7 @@ impl VerifyError {
         self.0.step_up.as_ref()
     }
 
-    /// Whether it may be one of few, each of which many requests are refused with: nothing in it was
-    /// made for this one.
+    /// Returns true if the error carries no per-request data, so that many requests can share it.
     #[cfg(feature = "cache")]
     pub(crate) fn is_common(&self) -> bool {
         let Inner { kind: _, context, retry_after, scope, step_up, source, by_token, nonce } =
@@ -196,13 +201,13 @@ impl VerifyError {
             && nonce.is_none()
     }
 
-    /// Whether two [common](Self::is_common) ones are the same.
+    /// Returns true if two [common](Self::is_common) errors are equal.
     #[cfg(feature = "cache")]
     pub(crate) fn says_the_same(&self, other: &Self) -> bool {
         self.kind() == other.kind() && self.context() == other.context()
     }
 
-    /// How much memory it takes, as far as it is known.
+    /// Returns the known part of the size in bytes: the error itself, its scope and its context.
     #[cfg(feature = "cache")]
     pub(crate) fn bytes(&self) -> usize {
         let texts = [self.scope(), self.context()].into_iter().flatten().map(str::len);

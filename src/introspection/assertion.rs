@@ -1,4 +1,4 @@
-//! Client assertions (RFC 7523 §2.2).
+//! Creates client assertions (RFC 7523 §2.2).
 
 use std::time::Duration;
 
@@ -13,26 +13,27 @@ use crate::{
     jose::{algorithm::Algorithm, crypto, error::KeyError, signing::SigningKey},
 };
 
-/// Long enough for a slow network and clocks that differ a little; it is used at once.
+/// The lifetime of an assertion. It is used at once, so it only has to cover a slow network and
+/// clocks that differ a little.
 const LIFETIME: Duration = Duration::from_secs(60);
 
-/// Who asserts, with which key.
+/// A client and the key that signs its assertions.
 #[derive(Clone)]
 pub(super) struct Assertion {
     id: Box<str>,
     key: Result<SigningKey, KeyError>,
-    /// The issuer, if none is given.
+    /// `None` stands for the issuer.
     audience: Option<Box<str>>,
     shared: bool,
 }
 
 impl Assertion {
-    /// `private_key_jwt`.
+    /// Creates assertions for `private_key_jwt`.
     pub(super) fn private(id: String, key: SigningKey) -> Self {
         Self { id: id.into(), key: Ok(key), audience: None, shared: false }
     }
 
-    /// `client_secret_jwt`.
+    /// Creates assertions for `client_secret_jwt`.
     pub(super) fn shared(id: String, secret: String) -> Self {
         let secret = SecretString::from(secret);
         let key = SigningKey::from_secret(Algorithm::HS256, secret.expose_secret().as_bytes());
@@ -48,7 +49,7 @@ impl Assertion {
         &self.id
     }
 
-    /// The name of the method in the metadata of servers.
+    /// Returns the name of the authentication method in server metadata.
     pub(super) const fn method(&self) -> &'static str {
         if self.shared { "client_secret_jwt" } else { "private_key_jwt" }
     }
@@ -56,7 +57,7 @@ impl Assertion {
     pub(super) fn check(&self, problems: &mut ConfigError) {
         match &self.key {
             Err(problem) => problems.push("client_auth", problem),
-            // A key that both sides know proves nothing that the secret itself would not.
+            // A shared key proves no more than the secret itself: that is `client_secret_jwt`.
             Ok(key) if !self.shared && key.public_jwk().is_none() => {
                 problems.push("client_auth", "not a private key");
             }
@@ -71,7 +72,8 @@ impl Assertion {
         }
     }
 
-    /// Adds an assertion of its own to one request: a server takes each only once.
+    /// Adds a new assertion to one request. Each request needs its own, because a server accepts an
+    /// assertion only once.
     pub(super) fn apply(
         &self,
         form: &mut Form,
@@ -93,8 +95,8 @@ impl Assertion {
         if let (Some(kid), Some(header)) = (key.kid(), header.as_object_mut()) {
             header.insert("kid".to_owned(), kid.into());
         }
-        // The issuer identifier names the server and nobody else, as one string (RFC 7523 §3;
-        // the FAPI 2.0 Security Profile takes nothing else).
+        // The audience is one string, by default the issuer identifier, which names this server
+        // only (RFC 7523 §3). The FAPI 2.0 Security Profile accepts no other audience.
         let claims = json!({
             "iss": self.id,
             "sub": self.id,

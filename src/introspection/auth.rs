@@ -1,3 +1,5 @@
+//! The credentials of this service at the introspection endpoint.
+
 use std::{fmt, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -16,10 +18,10 @@ use crate::{
     transport::discovery::methods::AuthMethods,
 };
 
-/// How this service authenticates to the introspection endpoint (RFC 7662 §2.1).
+/// The credentials of this service at the introspection endpoint (RFC 7662 §2.1).
 ///
-/// Secrets are wiped from memory when the last clone is dropped, and no `Debug` form shows them.
-/// What is wrong with an identifier or a secret is told when the verifier is built.
+/// Secrets are wiped from memory when the last clone is dropped, and no `Debug` output shows them.
+/// Invalid identifiers and secrets are reported when the verifier is built.
 ///
 /// ```
 /// use tower_introspect::introspection::ClientAuth;
@@ -48,11 +50,11 @@ enum Means {
         id: Box<str>,
         secret: SecretString,
     },
-    /// By whichever method the server offers.
+    /// A client secret, sent by a method that the server offers.
     Secret(Box<AnyMethod>),
 }
 
-/// A client secret that can be shown in several ways.
+/// A client secret, prepared for each method.
 struct AnyMethod {
     basic: ClientAuth,
     post: ClientAuth,
@@ -60,7 +62,7 @@ struct AnyMethod {
     assertion: ClientAuth,
 }
 
-/// What is done to the halves of Basic credentials before they are joined.
+/// The encoding of the two parts of Basic credentials before they are joined.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Encoding {
     Form,
@@ -68,13 +70,15 @@ enum Encoding {
 }
 
 impl ClientAuth {
-    /// A client secret, by the method that the server's metadata offers: `client_secret_basic`,
-    /// else `client_secret_post`, else `client_secret_jwt` (RFC 8414 §2,
+    /// Creates credentials with a client secret, sent by a method that the server offers.
+    ///
+    /// The methods are `client_secret_basic`, else `client_secret_post`, else `client_secret_jwt`,
+    /// as the server's metadata lists them (RFC 8414 §2,
     /// `introspection_endpoint_auth_methods_supported`).
     ///
-    /// `client_secret_basic` where the metadata says nothing about it, and where the endpoint is
+    /// Uses `client_secret_basic` if the metadata lists no methods, or if the endpoint is
     /// [configured](super::IntrospectionVerifierBuilder::endpoint). If the server offers none of
-    /// them, nothing is sent: the secret is of no use there, and requests are answered with
+    /// the three, the secret is never sent, and verification fails with
     /// [`Misconfigured`](ErrorKind::Misconfigured).
     ///
     /// ```
@@ -93,11 +97,12 @@ impl ClientAuth {
         })))
     }
 
-    /// `client_secret_basic`: identifier and secret as HTTP Basic credentials.
+    /// Creates credentials for `client_secret_basic`: identifier and secret as HTTP Basic
+    /// credentials.
     ///
-    /// Both are form-encoded first, as RFC 6749 §2.3.1 demands. Some servers never decode them;
-    /// they need [`basic_raw`](Self::basic_raw) if either holds anything but letters, digits and
-    /// `*-._`.
+    /// Both are form-encoded first, as RFC 6749 §2.3.1 demands. Some servers never decode them. For
+    /// those, use [`basic_raw`](Self::basic_raw) if either has characters other than letters,
+    /// digits and `*-._`.
     ///
     /// ```
     /// # use tower_introspect::introspection::ClientAuth;
@@ -109,9 +114,10 @@ impl ClientAuth {
         Self::with_basic(id.into(), secret.into(), Encoding::Form)
     }
 
-    /// `client_secret_basic` for servers that do not decode: the halves are sent as they are.
+    /// Creates credentials for `client_secret_basic` at servers that do not decode: identifier and
+    /// secret are sent without encoding.
     ///
-    /// The identifier can't hold a colon then.
+    /// The identifier must not have a colon.
     ///
     /// ```
     /// # use tower_introspect::introspection::ClientAuth;
@@ -123,7 +129,8 @@ impl ClientAuth {
         Self::with_basic(id.into(), secret.into(), Encoding::Raw)
     }
 
-    /// `client_secret_post`: identifier and secret in the body (RFC 6749 §2.3.1).
+    /// Creates credentials for `client_secret_post`: identifier and secret in the body (RFC 6749
+    /// §2.3.1).
     ///
     /// ```
     /// # use tower_introspect::introspection::ClientAuth;
@@ -135,13 +142,13 @@ impl ClientAuth {
         Self::of(Means::Post { id: id.into().into(), secret: secret.into().into() })
     }
 
-    /// `tls_client_auth` and `self_signed_tls_client_auth` (RFC 8705 §2): the identifier in the
-    /// body.
+    /// Creates credentials for `tls_client_auth` and `self_signed_tls_client_auth` (RFC 8705 §2):
+    /// the identifier in the body.
     ///
-    /// The certificate is presented by the [transport](crate::http::HttpTransport), which has to be set up
-    /// for it: see [`RenewedTransport`](crate::http::RenewedTransport). The endpoint is the one among the
-    /// `mtls_endpoint_aliases` of the server's metadata, if there is one (RFC 8705 §5), unless it is
-    /// [configured](super::IntrospectionVerifierBuilder::endpoint).
+    /// The [transport](crate::http::HttpTransport) presents the certificate and must be set up for
+    /// it: see [`RenewedTransport`](crate::http::RenewedTransport). Unless the endpoint is
+    /// [configured](super::IntrospectionVerifierBuilder::endpoint), the one among the
+    /// `mtls_endpoint_aliases` of the server's metadata is used, if there is one (RFC 8705 §5).
     ///
     /// ```
     /// # use tower_introspect::introspection::ClientAuth;
@@ -153,7 +160,8 @@ impl ClientAuth {
         Self::of(Means::Mtls { id: id.into().into() })
     }
 
-    /// An access token of this service's own, as bearer credentials (RFC 7662 §2.1).
+    /// Creates credentials with an access token that was issued to this service, sent as a bearer
+    /// token (RFC 7662 §2.1).
     ///
     /// ```
     /// # use tower_introspect::introspection::ClientAuth;
@@ -165,10 +173,12 @@ impl ClientAuth {
         Self::of(Means::Bearer { token: token.into().into() })
     }
 
-    /// `private_key_jwt`: an assertion signed by a key of this service (RFC 7523 §2.2).
+    /// Creates credentials for `private_key_jwt`: an assertion signed by a key of this service
+    /// (RFC 7523 §2.2).
     ///
-    /// Each request carries a new one, good for a minute. It is meant for the issuer identifier of
-    /// the server, unless [`assertion_audience`](Self::assertion_audience) says otherwise.
+    /// Each request carries a new assertion, valid for 60 seconds. Its audience is the issuer
+    /// identifier of the server, unless [`assertion_audience`](Self::assertion_audience) sets
+    /// another.
     ///
     /// ```
     /// use tower_introspect::{
@@ -191,10 +201,10 @@ impl ClientAuth {
         Self::of(Means::Assertion(Assertion::private(id.into(), key)))
     }
 
-    /// `client_secret_jwt`: an assertion with a MAC by the client secret (OpenID Connect Core 1.0
-    /// §9), of the algorithm HS256.
+    /// Creates credentials for `client_secret_jwt`: an assertion with an HS256 MAC by the client
+    /// secret (OpenID Connect Core 1.0 §9).
     ///
-    /// The secret has at least 32 bytes (RFC 7518 §3.2).
+    /// The secret must have at least 32 bytes (RFC 7518 §3.2).
     ///
     /// ```
     /// # use tower_introspect::introspection::ClientAuth;
@@ -208,9 +218,10 @@ impl ClientAuth {
         Self::of(Means::Assertion(Assertion::shared(id.into(), secret.into())))
     }
 
-    /// Sets for whom client assertions are meant, for servers that want to see the URL of an
-    /// endpoint instead of their issuer identifier. Other means of authentication have no
-    /// audience; they are left as they are.
+    /// Sets the audience of client assertions, for servers that expect the URL of an endpoint
+    /// instead of their issuer identifier.
+    ///
+    /// Has no effect on other credentials, which have no audience.
     ///
     /// ```
     /// # use tower_introspect::introspection::ClientAuth;
@@ -243,7 +254,7 @@ impl ClientAuth {
         Self(Arc::new(means))
     }
 
-    /// Notes what can't work.
+    /// Adds the problems with the credentials to `problems`.
     pub(super) fn check(&self, problems: &mut ConfigError) {
         match &*self.0 {
             #[cfg(all(feature = "jwt", feature = "_crypto"))]
@@ -268,7 +279,7 @@ impl ClientAuth {
                 check_id(id, problems);
                 check_secret(secret, problems);
             }
-            // Whether the secret is long enough for an assertion matters only if one is made.
+            // The secret may be too short for an assertion. That matters only if one is created.
             Means::Secret(any) => {
                 any.post.check(problems);
                 #[cfg(all(feature = "jwt", feature = "_crypto"))]
@@ -279,7 +290,7 @@ impl ClientAuth {
         }
     }
 
-    /// These credentials, by one method: that which fits what the server says about itself.
+    /// Returns these credentials for a method that the server offers.
     pub(super) fn for_server(&self, methods: &AuthMethods) -> Result<&Self, VerifyError> {
         let Means::Secret(any) = &*self.0 else { return Ok(self) };
         if methods.is_unknown() || methods.offers("client_secret_basic") {
@@ -297,7 +308,8 @@ impl ClientAuth {
         )))
     }
 
-    /// The identifier of this service at the authorization server, if the credentials name it.
+    /// Returns the identifier of this service at the authorization server, if the credentials have
+    /// it.
     pub(super) fn client_id(&self) -> Option<&str> {
         match &*self.0 {
             #[cfg(all(feature = "jwt", feature = "_crypto"))]
@@ -308,12 +320,13 @@ impl ClientAuth {
         }
     }
 
-    /// Whether the credentials are the certificate of the connection.
+    /// Returns true if the credentials are the certificate of the connection.
     pub(super) fn is_mtls(&self) -> bool {
         matches!(&*self.0, Means::Mtls { .. })
     }
 
-    /// Adds the credentials to one request. Each request needs its own: an assertion is good once.
+    /// Adds the credentials to one request. Call it for each request, because an assertion is valid
+    /// only once.
     #[cfg_attr(
         not(all(feature = "jwt", feature = "_crypto")),
         expect(
@@ -345,7 +358,7 @@ impl ClientAuth {
                 form.push("client_id", id);
                 form.push("client_secret", secret.expose_secret());
             }
-            // Whoever did not ask `for_server` has no metadata to go by.
+            // Not narrowed by `for_server`: the endpoint is configured, so there is no metadata.
             Means::Secret(any) => any.basic.apply(form, headers, issuer, now)?,
         }
         Ok(())
@@ -396,7 +409,8 @@ fn basic_pair(id: &str, secret: &SecretString, encoding: Encoding) -> SecretStri
 }
 
 fn sensitive(value: &SecretString) -> Result<HeaderValue, VerifyError> {
-    // Base64 and the grammar of bearer tokens fit into a header; `check` has seen to the latter.
+    // Can't fail: base64 and bearer tokens are valid header values, and `check` has refused other
+    // tokens.
     let mut value = HeaderValue::from_str(value.expose_secret()).map_err(|_| {
         VerifyError::new(ErrorKind::Misconfigured).with_context("client credentials")
     })?;

@@ -1,3 +1,5 @@
+//! The builder of [`IntrospectionVerifier`].
+
 use std::{fmt, sync::Arc, time::Duration};
 
 use tower::retry::budget::TpsBudget;
@@ -16,16 +18,16 @@ use crate::{
     transport::{HttpTransport, discovery::Discovery, endpoint::Endpoint, upstream::Upstream},
 };
 
-/// How long a client is kept waiting for the authorization server.
+/// The default limit on how long a client waits for the authorization server.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Retries: one a second, and one more for every ten questions that were answered. So a
-/// server that is down sees hardly more than the requests of the clients.
+/// The retry budget: one retry a second, and one more for every ten requests whose response was no
+/// server error. A server that is down gets hardly more requests than the clients cause.
 const RETRY_WINDOW: Duration = Duration::from_secs(10);
 const RETRIES_PER_SECOND: u32 = 1;
 const RETRIES_PER_ANSWER: f32 = 0.1;
 
-/// Parameters that have a setting of their own, or are the business of [`ClientAuth`].
+/// Parameters that have a setting of their own, or that [`ClientAuth`] sets.
 const RESERVED: [&str; 6] = [
     "client_assertion",
     "client_assertion_type",
@@ -35,7 +37,7 @@ const RESERVED: [&str; 6] = [
     "token_type_hint",
 ];
 
-/// The settings of an [`IntrospectionVerifier`].
+/// A builder of an [`IntrospectionVerifier`].
 ///
 /// ```
 /// # use bytes::Bytes;
@@ -94,43 +96,47 @@ impl IntrospectionVerifierBuilder {
         }
     }
 
-    /// The URL of the introspection endpoint. By default it is discovered (RFC 8414).
+    /// Sets the URL of the introspection endpoint. By default it is discovered (RFC 8414).
     pub fn endpoint(mut self, url: impl Into<String>) -> Self {
         self.endpoint = Some(url.into());
         self
     }
 
-    /// How the authorization server is reached. By default by
-    /// `HttpTransport::reqwest`, where the feature `reqwest` is on.
+    /// Sets the transport for requests to the authorization server. The default is
+    /// `HttpTransport::reqwest`, if the feature `reqwest` is enabled.
     pub fn transport(mut self, transport: HttpTransport) -> Self {
         self.transport = Some(transport);
         self
     }
 
-    /// Sends a `token_type_hint` (RFC 7662 §2.1). By default there is none.
+    /// Sets the `token_type_hint` of each request (RFC 7662 §2.1). By default none is sent.
     ///
-    /// A hint is meant to speed up the search, but some servers call a token inactive if it is
+    /// A hint is meant to speed up the lookup, but some servers treat a token as inactive if it is
     /// not of the hinted type.
     pub fn token_type_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// Sends another parameter with each question.
+    /// Adds a parameter to each request.
+    ///
+    /// [`build`](Self::build) refuses repeated names, and the names of parameters that other
+    /// settings send.
     pub fn parameter(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.parameters.push((name.into(), value.into()));
         self
     }
 
-    /// How long an answer may take, discovery and retry included. 3 seconds by default.
+    /// Sets the timeout of a verification, including discovery and a retry. The default is 3
+    /// seconds.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// Demands that answers are signed (RFC 9701), and refuses all that are not.
+    /// Requires signed responses (RFC 9701). All others are refused.
     ///
-    /// Without this setting no signed answer is asked for.
+    /// Without this setting no signed response is requested or accepted.
     #[cfg(all(feature = "jwt", feature = "_crypto"))]
     #[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
     pub fn require_signed_response(mut self, settings: SignedResponse) -> Self {
@@ -138,45 +144,45 @@ impl IntrospectionVerifierBuilder {
         self
     }
 
-    /// Takes an answer without `aud` as if it named `audience`.
+    /// Sets the audience of tokens whose response has no `aud`.
     ///
     /// # Security
     ///
-    /// Some servers never name the audience. Then every token of that server passes for one meant
-    /// for this service, including those a client got for another service, and refresh tokens
-    /// that the server calls active. Prefer a server that names it.
+    /// Some servers never name the audience. With this setting, every token of such a server counts
+    /// as meant for this service. That includes tokens that a client got for another service, and
+    /// refresh tokens that the server reports as active. Prefer a server that names the audience.
     pub fn danger_default_audience(mut self, audience: impl Into<String>) -> Self {
         self.default_audience = Some(audience.into());
         self
     }
 
-    /// The wall clock. That of the operating system by default.
+    /// Sets the clock. The default is the clock of the operating system.
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
         self
     }
 
-    /// States that the issuer is one of any number, which share one name in metrics.
+    /// Marks the issuer as one of an unbounded number, which share one label in metrics.
     pub(crate) fn resolved(mut self) -> Self {
         self.resolved = true;
         self
     }
 
-    /// Takes `http` URLs of this machine, for tests.
+    /// Allows `http` URLs of the loopback interface, for tests.
     ///
     /// # Security
     ///
-    /// Tokens and credentials then travel in the clear to whoever listens on that port.
+    /// Tokens and credentials are then sent unencrypted to any process that listens on that port.
     pub fn danger_allow_http_loopback(mut self) -> Self {
         self.loopback_http = true;
         self
     }
 
-    /// The verifier. Sends nothing.
+    /// Builds the verifier, without sending anything.
     ///
     /// # Errors
     ///
-    /// All that is wrong with the settings.
+    /// Returns all problems with the settings.
     pub fn build(self) -> Result<IntrospectionVerifier, ConfigError> {
         let mut problems = ConfigError::new();
         self.check(&mut problems);

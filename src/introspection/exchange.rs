@@ -1,4 +1,4 @@
-//! One question to the introspection endpoint, at most asked twice.
+//! Sends one introspection request, with at most one retry.
 
 use std::{sync::Arc, time::Duration};
 
@@ -32,10 +32,10 @@ use crate::{
     },
 };
 
-/// Answers longer than this are refused: real ones stay below 4 KiB.
+/// The maximum size of a response, in bytes. Real responses stay below 4 KiB.
 const MAX_ANSWER: usize = 256 * 1024;
 
-/// All that does not change from one question to the next.
+/// The parts of an introspection that are the same for all requests.
 pub(super) struct Exchange {
     pub(super) issuer: Arc<str>,
     pub(super) upstream: Upstream,
@@ -50,13 +50,13 @@ pub(super) struct Exchange {
     pub(super) clock: Arc<dyn Clock>,
 }
 
-/// Where the endpoint is.
+/// The location of the introspection endpoint.
 pub(super) enum Target {
     Discovered(Discovery),
     Fixed(Endpoint),
 }
 
-/// What an answer looks like. No other is asked for, and none is accepted.
+/// The form of a response. No other form is requested or accepted.
 pub(super) enum Format {
     Json,
     #[cfg(all(feature = "jwt", feature = "_crypto"))]
@@ -78,7 +78,7 @@ impl Exchange {
         &self.issuer
     }
 
-    /// What the server says of `token`, all within one timeout.
+    /// Introspects `token`. One timeout bounds discovery, the request and its retry.
     pub(super) async fn ask(&self, token: &Token, start: Moment) -> Outcome {
         let mut call = None;
         let asking = tokio::time::timeout(self.timeout, self.claims(token, &mut call));
@@ -94,7 +94,7 @@ impl Exchange {
         Ok(ActiveToken::new(issuer, claims?, Method::Introspection, start))
     }
 
-    /// Finds the endpoint, if it is to be found by discovery.
+    /// Discovers the endpoint, unless it is configured.
     pub(super) async fn warm(&self) -> Result<(), VerifyError> {
         if let Target::Discovered(discovery) = &self.target {
             let metadata = discovery.metadata().await?;
@@ -104,7 +104,7 @@ impl Exchange {
         Ok(())
     }
 
-    /// Starts to find what is missing. Never waits.
+    /// Starts to fetch missing metadata and keys, without waiting.
     pub(super) fn begin(&self) {
         if let Target::Discovered(discovery) = &self.target {
             discovery.begin();
@@ -115,7 +115,7 @@ impl Exchange {
         }
     }
 
-    /// Whether the endpoint is known, and the keys of signed answers. Asks for nothing.
+    /// Returns the state of the endpoint and of the keys of signed responses. Sends nothing.
     pub(super) fn readiness(&self) -> Readiness {
         let issuer = Arc::clone(&self.issuer);
         let endpoint = match &self.target {
@@ -143,7 +143,9 @@ impl Exchange {
         }
     }
 
-    /// `call` begins when the endpoint is known: to find it is another one.
+    /// Introspects `token` and returns its claims.
+    ///
+    /// `call` begins once the endpoint is known: discovery is a call of its own.
     async fn claims(&self, token: &Token, call: &mut Option<Call>) -> Result<Claims, VerifyError> {
         let metadata;
         let (endpoint, auth) = match &self.target {
@@ -187,7 +189,8 @@ impl Exchange {
         })
     }
 
-    /// Any answer, the second if the first attempt failed in a way that a second may not.
+    /// Sends the request, and sends it again if that may help and the budget allows it. Returns the
+    /// last response.
     async fn answer(&self, question: Question<'_>) -> Answer {
         let first = self.attempt(question).await;
         if first.as_ref().is_ok_and(|answer| !answer.status().is_server_error()) {
@@ -199,7 +202,7 @@ impl Exchange {
         first
     }
 
-    /// Sends the question once.
+    /// Sends the request once.
     async fn attempt(&self, question: Question<'_>) -> Answer {
         let request = self.request(question).map_err(NoAnswer::Ours)?;
         let sending = self.transport.send(request, self.timeout, MAX_ANSWER);
@@ -224,7 +227,7 @@ impl Exchange {
     }
 }
 
-/// What is asked, where, and as whom.
+/// An introspection request: the token, the endpoint and the credentials.
 #[derive(Clone, Copy)]
 struct Question<'a> {
     token: &'a Token,
@@ -235,13 +238,15 @@ struct Question<'a> {
 type Answer = Result<Response<Bytes>, NoAnswer>;
 
 enum NoAnswer {
-    /// Nothing was sent.
+    /// The request could not be created, so nothing was sent.
     Ours(VerifyError),
     Transport(TransportError),
 }
 
-/// Whether a second attempt can do no harm and may help: the server saw nothing of the first, or
-/// a gateway answered in its place. A server that names a time to come back is taken at its word.
+/// Returns true if a retry is harmless and may help: the connection failed, so the server did not
+/// see the first attempt, or a gateway responded in its place.
+///
+/// A response with `Retry-After` is not retried.
 fn is_worth_a_retry(answer: &Answer) -> bool {
     match answer {
         Ok(response) => {
@@ -252,7 +257,7 @@ fn is_worth_a_retry(answer: &Answer) -> bool {
     }
 }
 
-/// Whether the metadata that named this endpoint may be out of date.
+/// Returns true if the metadata that named this endpoint may be out of date.
 fn may_have_moved(answer: &Answer) -> bool {
     match answer {
         Ok(response) => {

@@ -1,21 +1,21 @@
-//! `application/x-www-form-urlencoded`, as the URL standard serializes it.
+//! Encodes forms as `application/x-www-form-urlencoded`, as in the URL standard.
 
 use std::fmt::Write as _;
 
 use bytes::Bytes;
 
-/// A form under construction. It may hold a token and a secret, so it has no `Debug`.
+/// A form to which fields can be added. It may hold a token and a secret, so it has no `Debug`.
 pub(super) struct Form(String);
 
 impl Form {
-    /// A form of one pair.
+    /// Creates a form with one field.
     pub(super) fn new(name: &str, value: &str) -> Self {
         let mut form = Self(String::with_capacity(name.len() + value.len() + 64));
         form.push(name, value);
         form
     }
 
-    /// Adds a pair.
+    /// Adds a field.
     pub(super) fn push(&mut self, name: &str, value: &str) {
         if !self.0.is_empty() {
             self.0.push('&');
@@ -32,8 +32,8 @@ impl Form {
 
 /// Appends `text`, escaping everything but letters, digits and `*-._`.
 ///
-/// Servers that never decode the halves of Basic credentials exist, so what needs no escape gets
-/// none: with most client identifiers and secrets those servers work too.
+/// Some servers never decode the two parts of Basic credentials. With as few escapes as possible,
+/// most client identifiers and secrets work with those servers too.
 pub(super) fn encode(text: &str, into: &mut String) {
     for byte in text.bytes() {
         match byte {

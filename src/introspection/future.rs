@@ -8,11 +8,12 @@ use std::{
 
 use crate::verify::Outcome;
 
-/// An introspection under way.
+/// The future of an introspection.
 ///
 /// # Cancellation
 ///
-/// Dropping it gives up the request to the authorization server. Nobody else waits for it.
+/// Dropping it drops the request to the authorization server. No other caller waits for that
+/// request. A fetch of metadata or keys continues.
 pub struct ResponseFuture(Pin<Box<dyn Future<Output = Outcome> + Send>>);
 
 impl ResponseFuture {

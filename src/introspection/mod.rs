@@ -1,21 +1,23 @@
-//! Remote verification: asking the authorization server about each token (RFC 7662).
+//! Remote verification of tokens by introspection (RFC 7662).
 //!
-//! [`IntrospectionVerifier`] sends the token to the introspection endpoint and takes over what the
-//! server says of an active one. It remembers nothing: each verification is one question, so that
-//! every [`Freshness`](crate::verify::Freshness) is met.
+//! An [`IntrospectionVerifier`] sends the token to the introspection endpoint of the authorization
+//! server and returns the claims in the response, if the token is active. It caches nothing: each
+//! verification sends a request, so that it meets every
+//! [`Freshness`](crate::verify::Freshness).
 //!
-//! Whatever the server says, only the boolean `true` makes a token active, a named issuer must be
-//! the one that was asked, and what is called a refresh token, an ID token or a security event is
-//! refused. Time and audience are the business of the [`Policy`](crate::Policy), as everywhere.
+//! Only the boolean `true` makes a token active. If the response names an issuer, it must be the
+//! configured one. A token that the response marks as a refresh token, an ID token or a security
+//! event is refused. As for every verifier, the [`Policy`](crate::Policy) checks the times and the
+//! audience.
 //!
-//! | answer | outcome |
+//! | response | outcome |
 //! |---|---|
 //! | 200, `"active": true` | the token's claims |
 //! | 200, `"active": false` | [`Inactive`](ErrorKind::Inactive) |
 //! | 200, anything else; a redirect; another status | [`BadResponse`](ErrorKind::BadResponse) |
 //! | 400 with `unsupported_token_type` | [`NotIntrospectable`](ErrorKind::NotIntrospectable) |
 //! | other 400, 401, 403 | [`CredentialsRejected`](ErrorKind::CredentialsRejected) |
-//! | 429, 5xx, none in time | [`Unavailable`](ErrorKind::Unavailable), with `Retry-After` where given |
+//! | 429, 5xx, timeout | [`Unavailable`](ErrorKind::Unavailable), with `Retry-After` where given |
 //!
 //! ```
 //! # use bytes::Bytes;
@@ -73,47 +75,55 @@ use crate::{
     verify::{Verifier, Verifying, readiness::Readiness, request::VerifyRequest},
 };
 
-/// A [`Verifier`] that asks the authorization server. See the [module docs](self).
+/// A [`Verifier`] that introspects each token. See the [module docs](self).
 ///
 /// # Clone
 ///
-/// Clones share the transport, the metadata of the server and the budget for retries.
+/// Clones share the transport, the metadata of the server and the retry budget.
 #[derive(Clone)]
 pub struct IntrospectionVerifier {
     exchange: Arc<Exchange>,
 }
 
 impl IntrospectionVerifier {
-    /// Starts to configure a verifier that asks `issuer`, and as whom.
+    /// Returns a builder of a verifier that introspects tokens at `issuer` and authenticates with
+    /// `auth`.
     ///
     /// See the [module docs](self) for an example.
     pub fn builder(issuer: impl Into<String>, auth: ClientAuth) -> IntrospectionVerifierBuilder {
         IntrospectionVerifierBuilder::new(issuer.into(), auth)
     }
 
-    /// Finds the introspection endpoint now, instead of with the first token.
+    /// Discovers the introspection endpoint now, so that the first request does not wait for it.
     ///
     /// # Errors
     ///
-    /// If the metadata of the server can't be had or names no such endpoint.
+    /// Returns an error if the metadata of the server can't be fetched or names no introspection
+    /// endpoint, or if that endpoint offers no method for the client secret.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future stops the waiting, not the fetch of the metadata.
     pub async fn warm(&self) -> Result<(), VerifyError> {
         self.exchange.warm().await
     }
 
-    /// Starts to find what is missing. Never waits.
+    /// Starts to fetch missing metadata and keys, without waiting.
     pub(crate) fn begin(&self) {
         self.exchange.begin();
     }
 
-    /// Whether the introspection endpoint is known, and what is wrong if it can't be found; with
-    /// [signed answers](IntrospectionVerifierBuilder::require_signed_response), also whether there
-    /// are keys. Asks for nothing.
+    /// Returns whether the introspection endpoint is known, and the error if it can't be
+    /// discovered. Sends nothing.
+    ///
+    /// With [signed responses](IntrospectionVerifierBuilder::require_signed_response), the verifier
+    /// is ready only if it also has keys.
     #[must_use]
     pub fn readiness(&self) -> Readiness {
         self.exchange.readiness()
     }
 
-    /// The issuer that is asked.
+    /// Returns the issuer whose introspection endpoint is used.
     #[must_use]
     pub fn issuer(&self) -> &str {
         self.exchange.issuer()

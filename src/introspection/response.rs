@@ -1,4 +1,5 @@
-//! What an answer of the introspection endpoint means, and whose fault it is if it means nothing.
+//! Reads responses of the introspection endpoint into claims, or into errors that name the party
+//! at fault.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -20,11 +21,11 @@ use crate::{
     transport::answer,
 };
 
-/// A server that asks for more patience than this is asked again after this.
+/// The maximum `Retry-After`. A longer one counts as this.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
-/// The names of refresh and ID tokens: those of RFC 7009 §2.1 and RFC 8693 §3, and what servers
-/// call them otherwise.
+/// The names of refresh and ID tokens: those of RFC 7009 §2.1 and RFC 8693 §3, and others that
+/// servers use.
 const REFRESH: [&str; 4] =
     ["refresh_token", "refresh", "offline", "urn:ietf:params:oauth:token-type:refresh_token"];
 const ID: [&str; 3] = ["id_token", "id", "urn:ietf:params:oauth:token-type:id_token"];
@@ -33,7 +34,8 @@ const ID: [&str; 3] = ["id_token", "id", "urn:ietf:params:oauth:token-type:id_to
 /// 1.0 §2.4).
 const LOGOUT: &str = "http://schemas.openid.net/event/backchannel-logout";
 
-/// The body of an answer of media type `media_type`, or what else the answer means.
+/// Returns the body of a 200 response of type `media_type`, or the error that another response
+/// stands for.
 pub(super) fn body<'a>(
     response: &'a Response<Bytes>,
     media_type: &str,
@@ -49,7 +51,7 @@ pub(super) fn body<'a>(
     Ok(response.body())
 }
 
-/// What came, in words, for a trace.
+/// Describes the response, for a recording of the checks.
 pub(super) fn words(response: &Response<Bytes>, media_type: &str) -> Detail {
     let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let status = response.status().as_u16();
@@ -57,13 +59,13 @@ pub(super) fn words(response: &Response<Bytes>, media_type: &str) -> Detail {
         .wanted(format_args!("200 {media_type}"))
 }
 
-/// The claims of an introspection response (RFC 7662 §2.2), if the token is active.
+/// Returns the claims of an introspection response (RFC 7662 §2.2), if the token is active.
 pub(super) fn claims(text: &[u8], issuer: &str) -> Result<Claims, VerifyError> {
     let object = Object::parse(text)
         .map_err(|NotStrict| bad("the answer is not one JSON object with unique members"));
     let object = step(Check::Active, Detail::default, object)?;
-    // Nothing but the boolean says that a token is active; and once it says no, no other member
-    // counts (RFC 7662 §2.2).
+    // Only the boolean `true` makes a token active. With `false`, no other member counts (RFC 7662
+    // §2.2).
     let active = match object.get("active").map(json::boolean) {
         Some(Some(true)) => {
             Claims::from_json(text).map_err(|error| bad("the answer").with_source(error))
@@ -87,12 +89,12 @@ pub(super) fn claims(text: &[u8], issuer: &str) -> Result<Claims, VerifyError> {
     Ok(claims)
 }
 
-/// Refuses what the server calls active but is no access token.
+/// Refuses an active token that is not an access token.
 ///
-/// Not every server tells: a refresh token may come back without a type, or as `Bearer`. What
-/// such a token lacks is our audience, which the policy demands.
+/// Not every server marks them: a refresh token may come back without a type, or as `Bearer`. Such
+/// a token lacks the audience of this service, which the policy requires.
 fn check_kind(claims: &Claims) -> Result<(), VerifyError> {
-    // RFC 7662 §2.2, then what servers add to it on their own.
+    // `token_type` is from RFC 7662 §2.2; the others are additions of servers.
     for (name, defined) in [("token_type", true), ("token_use", true), ("typ", false)] {
         let kind = match claims.string(name) {
             Some(value) => kind_called(&value),
@@ -122,13 +124,13 @@ fn check_kind(claims: &Claims) -> Result<(), VerifyError> {
     Err(ErrorKind::WrongTokenKind(kind).into())
 }
 
-/// What the server calls it.
+/// Describes the type of the token in the response, for a recording of the checks.
 fn kind_words(claims: &Claims) -> Detail {
     seen_if(claims.string("token_type"))
 }
 
-/// A token that is bound to a key, without a word which key, can't be shown to be held by anyone
-/// (RFC 9449 §6.2).
+/// Refuses a DPoP-bound token if the response does not name the key: then no proof of possession
+/// can be checked (RFC 9449 §6.2).
 fn check_binding(claims: &Claims) -> Result<(), VerifyError> {
     let bound = claims.string("token_type").is_some_and(|kind| kind.eq_ignore_ascii_case("DPoP"));
     let key = claims.confirmation().and_then(Confirmation::jkt);
@@ -139,7 +141,7 @@ fn check_binding(claims: &Claims) -> Result<(), VerifyError> {
     Ok(())
 }
 
-/// What a token is that a server calls by `name`, if it is no access token.
+/// Returns the kind of token that servers call `name`, if it is not an access token.
 fn kind_called(name: &str) -> Option<TokenKind> {
     let is = |names: &[&str]| names.iter().any(|one| name.eq_ignore_ascii_case(one));
     if is(&REFRESH) {
@@ -153,12 +155,12 @@ fn kind_called(name: &str) -> Option<TokenKind> {
     }
 }
 
-/// What an answer other than 200 means.
+/// Returns the error that a response other than 200 stands for.
 fn failure(response: &Response<Bytes>, now: UnixTime) -> VerifyError {
     let status = response.status();
     let code = error_code(response.body());
     match status {
-        // One server says this of the tokens that it signs, which are not its to look up.
+        // One server product responds so to its own JWTs, which it does not introspect.
         StatusCode::BAD_REQUEST if code == Some("unsupported_token_type") => {
             ErrorKind::NotIntrospectable.into()
         }
@@ -170,7 +172,8 @@ fn failure(response: &Response<Bytes>, now: UnixTime) -> VerifyError {
         _ if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() => {
             let mut error = VerifyError::new(ErrorKind::Unavailable)
                 .with_context(format!("introspection answered {}", status.as_u16()));
-            // Whatever chokes on a token answers so; whoever sends it must not shut others out.
+            // A server that fails on one particular token responds so. A client that sends such a
+            // token must not block other clients.
             if matches!(status, StatusCode::INTERNAL_SERVER_ERROR | StatusCode::NOT_IMPLEMENTED) {
                 error = error.perhaps_by_token();
             }
@@ -183,7 +186,8 @@ fn failure(response: &Response<Bytes>, now: UnixTime) -> VerifyError {
     }
 }
 
-/// The error code of an error response (RFC 6749 §5.2), if it is one that can go into a log.
+/// Returns the code of an error response (RFC 6749 §5.2), if it is a known one. Others must not
+/// reach a log.
 fn error_code(body: &[u8]) -> Option<&'static str> {
     const CODES: [&str; 7] = [
         "access_denied",
@@ -199,7 +203,7 @@ fn error_code(body: &[u8]) -> Option<&'static str> {
     CODES.into_iter().find(|known| code == *known)
 }
 
-/// How long the server asks to be left alone, within reason.
+/// Returns the `Retry-After` of the response, unless it is zero, bounded by `MAX_RETRY_AFTER`.
 fn retry_after(response: &Response<Bytes>, now: UnixTime) -> Option<Duration> {
     let after = answer::retry_after(response.headers(), now)?;
     (!after.is_zero()).then(|| after.min(MAX_RETRY_AFTER))

@@ -1,4 +1,4 @@
-//! Signed introspection responses (RFC 9701).
+//! Verifies signed introspection responses (RFC 9701).
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,21 +18,22 @@ use crate::{
     verify::readiness::Readiness,
 };
 
-/// The media type of the answer, and what is asked for (RFC 9701 §4, §5).
+/// The media type of a signed response, also sent in `Accept` (RFC 9701 §4, §5).
 pub(super) const MEDIA_TYPE: &str = "application/token-introspection+jwt";
 
 const TYP: &str = "token-introspection+jwt";
 
-/// An answer is for one question. One that is older than this was made for another.
+/// The maximum age of a response, in addition to the clock skew. An older one was made for another
+/// request.
 const MAX_AGE: Duration = Duration::from_secs(60);
 
-/// How far the clock of the server may be off.
+/// The accepted difference between the clocks of the server and this service.
 const SKEW: Duration = Duration::from_secs(30);
 
-/// What is asked of a signed introspection response (RFC 9701).
+/// The requirements for a signed introspection response (RFC 9701).
 ///
-/// By default one of the keys that the issuer publishes must have signed it, with an asymmetric
-/// algorithm, for the client identifier of this service.
+/// By default the response must be signed by one of the keys that the issuer publishes, with an
+/// asymmetric algorithm, and its audience must be the client identifier of this service.
 ///
 /// ```
 /// # use bytes::Bytes;
@@ -63,16 +64,18 @@ pub struct SignedResponse {
     audience: Meant,
 }
 
-/// For whom the answer must be meant.
+/// The audience that a response must have.
 #[derive(Clone, Debug)]
 enum Meant {
+    /// The client identifier of this service.
     Client,
     For(Box<str>),
+    /// One of the audiences of the token.
     Token,
 }
 
 impl SignedResponse {
-    /// The default. See the [type's documentation](Self) for an example.
+    /// Creates the default requirements. See the [type's documentation](Self) for an example.
     pub fn new() -> Self {
         Self {
             keys: None,
@@ -82,44 +85,47 @@ impl SignedResponse {
         }
     }
 
-    /// Takes these keys instead of those the issuer publishes.
+    /// Sets the keys that may sign, instead of those the issuer publishes.
     pub fn keys(mut self, keys: KeySet) -> Self {
         self.keys = Some(keys);
         self
     }
 
-    /// Takes the keys that are published at this URL. By default it is discovered (RFC 8414).
+    /// Sets the URL that the keys are fetched from. By default it is discovered (RFC 8414).
     pub fn jwks_uri(mut self, url: impl Into<String>) -> Self {
         self.jwks_uri = Some(url.into());
         self
     }
 
-    /// Takes signatures of these algorithms only. By default all that are asymmetric.
+    /// Sets the allowed algorithms. The default is all asymmetric ones.
     pub fn algorithms(mut self, algorithms: impl IntoIterator<Item = Algorithm>) -> Self {
         self.algorithms = algorithms.into_iter().collect();
         self
     }
 
-    /// Demands that the answer is meant for `audience`, instead of our client identifier: the
-    /// identifier of this resource server, if that is what was agreed on (RFC 9701 §5).
+    /// Sets the required audience of a response, instead of the client identifier of this service.
+    ///
+    /// For servers that use the identifier of the resource server as the audience (RFC 9701 §5).
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
         self.audience = Meant::For(audience.into().into());
         self
     }
 
-    /// Demands that the answer is meant for whom the token is meant: there are servers that put
-    /// the audience of the token in the place of ours.
+    /// Requires that a response and the token it describes share an audience.
+    ///
+    /// For servers that set the audience of the response to that of the token.
     ///
     /// # Security
     ///
-    /// What such a server tells another service about a token for both passes as told to us. That
-    /// the token is meant for us the [`Policy`](crate::Policy) demands in any case.
+    /// If a token is meant for this service and another one, a response made for the other service
+    /// is accepted here. The [`Policy`](crate::Policy) still requires that the token is meant for
+    /// this service.
     pub fn danger_audience_of_token(mut self) -> Self {
         self.audience = Meant::Token;
         self
     }
 
-    /// Notes what can't work.
+    /// Adds the problems with the settings to `problems`.
     pub(super) fn check(
         &self,
         client_id: Option<&str>,
@@ -158,7 +164,7 @@ impl Default for SignedResponse {
     }
 }
 
-/// What a [`SignedResponse`] is built into.
+/// Verifies responses by the requirements of a [`SignedResponse`].
 pub(super) struct Opener {
     issuer: Arc<str>,
     keys: Keys,
@@ -171,19 +177,19 @@ enum Keys {
     Static(KeySet),
 }
 
-/// What an [`Opener`] may need to fetch keys.
+/// The parts of the introspection verifier that an [`Opener`] may need, mostly to fetch keys.
 pub(super) struct Surroundings<'a> {
     pub(super) issuer: Arc<str>,
     pub(super) client_id: Option<&'a str>,
     pub(super) transport: HttpTransport,
     pub(super) discovery: Discovery,
-    /// What is known of calls for the keys.
+    /// The record of calls that fetch the keys.
     pub(super) upstream: Upstream,
     pub(super) loopback_http: bool,
 }
 
 impl Opener {
-    /// `None` if the settings do not pass [`SignedResponse::check`].
+    /// Creates an opener. Returns `None` if the settings do not pass [`SignedResponse::check`].
     pub(super) fn new(settings: SignedResponse, around: Surroundings<'_>) -> Option<Self> {
         let audience = match settings.audience {
             Meant::Client => around.client_id.map(Into::into),
@@ -209,14 +215,14 @@ impl Opener {
         Some(Self { issuer, keys, algorithms: settings.algorithms, audience })
     }
 
-    /// Starts to fetch the keys if there are none.
+    /// Starts to fetch the keys if there are none, without waiting.
     pub(super) fn begin(&self) {
         if let Keys::Remote(keys) = &self.keys {
             keys.begin();
         }
     }
 
-    /// Whether there are keys.
+    /// Returns the state of the keys.
     pub(super) fn readiness(&self) -> Readiness {
         let issuer = Arc::clone(&self.issuer);
         match &self.keys {
@@ -225,21 +231,20 @@ impl Opener {
         }
     }
 
-    /// The claims of the token that the answer is about, if that is active.
+    /// Verifies the response and returns the claims of the token it describes, if that is active.
     ///
-    /// Whatever is wrong with the answer is the server's fault, never that of the client.
+    /// Any problem with the response itself is the server's fault, never the client's.
     pub(super) async fn claims(&self, body: &[u8], now: UnixTime) -> Result<Claims, VerifyError> {
         let answer = self.open(body, now).await;
         let answer = step(Check::AnswerSignature, Detail::default, answer)?;
-        // Only this member is about the token; those around it are about the answer
-        // (RFC 9701 §5).
+        // This member describes the token; all others describe the response (RFC 9701 §5).
         let about = answer.raw("token_introspection").unwrap_or_default();
         let claims = response::claims(about.as_bytes(), &self.issuer);
         let meant_for = |audience: &str| answer.audience().contains(audience);
         let fits = match (&self.audience, &claims) {
             (Some(ours), _) => meant_for(ours),
             (None, Ok(claims)) => claims.audience().iter().any(meant_for),
-            // There is nothing to be had from a refusal that was meant for somebody else.
+            // A refusal grants nothing, so its audience does not matter.
             (None, Err(_)) => true,
         };
         if !fits {
@@ -249,7 +254,7 @@ impl Opener {
         claims
     }
 
-    /// The answer, if the issuer has signed it just now.
+    /// Returns the claims of the response, if the issuer signed it and it is recent.
     async fn open(&self, body: &[u8], now: UnixTime) -> Result<Claims, VerifyError> {
         let jws = std::str::from_utf8(body).ok().and_then(|text| Compact::parse(text).ok());
         let jws = jws.ok_or_else(|| bad("the signed answer is no JWS"))?;
@@ -295,8 +300,10 @@ impl Opener {
     }
 }
 
-/// The outcome of `verify` with the keys that the issuer publishes, fetched anew if the one in
-/// question is not among them. The outer error tells that there are none.
+/// Calls `verify` with the keys that the issuer publishes. Fetches them anew and tries again if the
+/// key is unknown.
+///
+/// The outer error means that there are no keys.
 async fn check_fetching(
     remote: &RemoteKeys,
     kid: Option<&str>,
@@ -315,7 +322,8 @@ async fn check_fetching(
     }
 }
 
-/// The answer was made just now (RFC 9701 §5 demands `iat` and advises against `exp`).
+/// Refuses a response that was not made just now. RFC 9701 §5 requires `iat` and advises against
+/// `exp`.
 fn check_time(answer: &Claims, now: UnixTime) -> Result<(), VerifyError> {
     let issued_at = answer.issued_at().ok_or_else(|| bad("the signed answer lacks `iat`"))?;
     let (past, future) = (now.saturating_sub(SKEW), now.saturating_add(SKEW));

@@ -1,8 +1,10 @@
+//! Signature algorithms.
+
 use std::{fmt, str::FromStr};
 
 /// A signature algorithm (RFC 7518 §3.1, RFC 8037 §3.1).
 ///
-/// There is no `none`, and none that isn't listed here can be enabled.
+/// `none` is not supported, and no algorithm beyond this list can be enabled.
 ///
 /// ```
 /// use tower_introspect::jwt::Algorithm;
@@ -40,7 +42,7 @@ pub enum Algorithm {
     HS512,
 }
 
-/// What a key is made of. A key is never used with an algorithm of another type (RFC 8725 §3.1).
+/// The type of a key. A key is never used with an algorithm of another type (RFC 8725 §3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum KeyType {
     Ed25519,
@@ -51,7 +53,7 @@ pub(crate) enum KeyType {
 }
 
 impl Algorithm {
-    /// All that verify with a public key.
+    /// All algorithms that verify with a public key.
     pub(crate) const ASYMMETRIC: [Self; 9] = [
         Self::RS256,
         Self::RS384,
@@ -66,7 +68,7 @@ impl Algorithm {
 
     const SYMMETRIC: [Self; 3] = [Self::HS256, Self::HS384, Self::HS512];
 
-    /// The name in the header of a token.
+    /// Returns the name of the algorithm in the header of a token.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -96,7 +98,7 @@ impl Algorithm {
         }
     }
 
-    /// The least number of bytes of a secret: those of the hash (RFC 7518 §3.2).
+    /// Returns the minimum length of a secret in bytes: that of the hash (RFC 7518 §3.2).
     pub(crate) const fn least_secret_len(self) -> usize {
         match self {
             Self::HS384 => 48,
@@ -115,7 +117,7 @@ impl fmt::Display for Algorithm {
 impl FromStr for Algorithm {
     type Err = UnknownAlgorithm;
 
-    /// Reads the name of an algorithm, which is case-sensitive (RFC 7515 §4.1.1).
+    /// Parses the name of an algorithm, which is case-sensitive (RFC 7515 §4.1.1).
     fn from_str(name: &str) -> Result<Self, UnknownAlgorithm> {
         if name == "Ed25519" {
             return Ok(Self::EdDSA);
@@ -128,7 +130,7 @@ impl FromStr for Algorithm {
     }
 }
 
-/// The name is not that of an [`Algorithm`].
+/// The error of a name that is not that of an [`Algorithm`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnknownAlgorithm(());
 

@@ -1,24 +1,26 @@
+//! The error of keys.
+
 use std::{error::Error, fmt};
 
-/// Why a key can't be used.
+/// The reason why a key can't be used.
 ///
-/// Shows nothing of the key.
+/// It reveals nothing of the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KeyError {
-    /// The text is not what it should be: PEM, DER, or a JWK.
+    /// The text is not valid PEM, DER or JWK.
     Malformed,
     /// The key is not meant for verifying signatures (RFC 7517 §4.2, §4.3).
     NotForSignatures,
-    /// The signature could not be made.
+    /// The signature could not be created.
     SigningFailed,
-    /// There are more keys than the 64 that a set may have.
+    /// A set has more than 64 keys.
     TooManyKeys,
     /// The key is shorter than its algorithm allows (RFC 7518 §3.2, §3.3).
     TooShort,
-    /// The type of the key, its curve, size or encoding is not supported.
+    /// The type, curve, size or encoding of the key is not supported.
     Unsupported,
-    /// The key is not one of the algorithm it was given for.
+    /// The key does not fit the algorithm it was given for.
     WrongAlgorithm,
 }
 

@@ -1,4 +1,4 @@
-//! The header of a JWS (RFC 7515 §4).
+//! Reads the header of a JWS (RFC 7515 §4).
 
 use std::borrow::Cow;
 
@@ -6,14 +6,15 @@ use serde_json::value::RawValue;
 
 use crate::claims::json::Object;
 
-/// The header is not one strict JSON object, lacks `alg`, or gives a parameter the wrong type.
+/// The error of a header that is not one strict JSON object, lacks `alg`, or has a parameter of
+/// the wrong type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NotAHeader;
 
-/// A header. Nothing in it is verified.
+/// The header of a JWS. Its contents are not verified.
 pub(crate) struct Header<'a> {
     object: Object<'a>,
-    /// `alg`, perhaps of an algorithm that is unknown here.
+    /// `alg`, which may name an unknown algorithm.
     pub(crate) alg: Cow<'a, str>,
     pub(crate) kid: Option<Cow<'a, str>>,
     pub(crate) typ: Option<Cow<'a, str>>,
@@ -21,12 +22,12 @@ pub(crate) struct Header<'a> {
 }
 
 impl<'a> Header<'a> {
-    /// Reads a header. Parameters that are not understood are ignored.
+    /// Reads a header. Ignores unknown parameters.
     pub(crate) fn parse(text: &'a [u8]) -> Result<Self, NotAHeader> {
         Self::of(Object::parse(text).map_err(|_| NotAHeader)?)
     }
 
-    /// The same, strict at the top level only.
+    /// Reads a header as [`parse`](Self::parse) does, but strict at the top level only.
     #[cfg(feature = "dpop")]
     pub(crate) fn shallow(text: &'a [u8]) -> Result<Self, NotAHeader> {
         let text = std::str::from_utf8(text).map_err(|_| NotAHeader)?;
@@ -40,30 +41,30 @@ impl<'a> Header<'a> {
         Ok(Self { object, alg, kid, typ, cty })
     }
 
-    /// True if the header demands an extension: none is implemented, so any `crit` is one too
-    /// many, whatever it lists (RFC 7515 §4.1.11), and so is `b64` (RFC 7797 §6).
+    /// Returns true if the header demands an extension. None is implemented, so any `crit` does,
+    /// whatever it lists (RFC 7515 §4.1.11), and so does `b64` (RFC 7797 §6).
     pub(crate) fn demands_extension(&self) -> bool {
         self.get("crit").is_some() || self.get("b64").is_some()
     }
 
-    /// A parameter, as its JSON text.
+    /// Returns the JSON text of a parameter.
     pub(crate) fn get(&self, name: &str) -> Option<&'a RawValue> {
         self.object.get(name)
     }
 
-    /// `typ` is this media type: compared without case, and without `application/`, which is
-    /// implied where there is no slash (RFC 7515 §4.1.9).
+    /// Returns true if `typ` is this media type. Ignores case and the prefix `application/`, which
+    /// is implied if there is no slash (RFC 7515 §4.1.9).
     pub(crate) fn is_typ(&self, media_type: &str) -> bool {
         self.typ.as_deref().is_some_and(|typ| same_media_type(typ, media_type))
     }
 
-    /// `cty` says that the payload is itself a JWT (RFC 7519 §5.2).
+    /// Returns true if `cty` marks the payload as a JWT itself (RFC 7519 §5.2).
     pub(crate) fn is_nested(&self) -> bool {
         self.cty.as_deref().is_some_and(|cty| same_media_type(cty, "jwt"))
     }
 }
 
-/// `written` is `application/<name>`, or `<name>` for short.
+/// Returns true if `written` is `application/<name>` or `<name>`, in any case.
 pub(crate) fn same_media_type(written: &str, name: &str) -> bool {
     const PREFIX: &str = "application/";
     let rest = match written.get(..PREFIX.len()) {

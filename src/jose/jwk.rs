@@ -1,3 +1,5 @@
+//! JSON Web Keys (RFC 7517) and their thumbprints (RFC 7638).
+
 use base64::Engine as _;
 use serde_json::{Value, json};
 
@@ -15,16 +17,15 @@ const PRIVATE: [&str; 9] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"]
 /// A JWK that verifies signatures.
 pub(crate) struct Jwk {
     pub(crate) key: VerificationKey,
-    /// Private members were there too. They were not read.
+    /// True if the JWK also has private members. They are not read.
     pub(crate) published_private: bool,
 }
 
 impl Jwk {
     /// Reads a public JWK (RFC 7517 §4).
     ///
-    /// A symmetric key is refused: a secret that was published is none (and a public key taken
-    /// for a secret is the oldest attack there is). Certificates (`x5c`, `x5t`) have no meaning
-    /// here.
+    /// Refuses symmetric keys: a published secret is not secret, and the use of a public key as a
+    /// secret is a well-known attack. Ignores certificates (`x5c`, `x5t`).
     pub(crate) fn parse(text: &[u8]) -> Result<Self, KeyError> {
         let jwk = Object::parse(text).map_err(|_| KeyError::Malformed)?;
         let kid = member(&jwk, "kid")?;
@@ -40,8 +41,8 @@ impl Jwk {
     }
 }
 
-/// The public key in the header of a proof (RFC 9449 §4.2), of which nothing is known but that the
-/// sender of the proof wrote it.
+/// The public key in the header of a DPoP proof (RFC 9449 §4.2). It is not trusted: the sender of
+/// the proof chose it.
 #[cfg(feature = "dpop")]
 pub(crate) struct ProofKey {
     public: PublicKey,
@@ -50,11 +51,11 @@ pub(crate) struct ProofKey {
 
 #[cfg(feature = "dpop")]
 impl ProofKey {
-    /// Reads the key. What it says of its use (`use`, `key_ops`, `alg`, `kid`) does not matter.
+    /// Reads the key. Ignores `use`, `key_ops`, `alg` and `kid`.
     ///
-    /// A private or symmetric key is refused, whatever else is there (RFC 9449 §4.3, check 7).
+    /// Refuses any JWK with private or symmetric members (RFC 9449 §4.3, check 7).
     pub(crate) fn parse(text: &str) -> Result<Self, KeyError> {
-        // What else is there may nest, and has no meaning: strict at this level is enough.
+        // Strict at the top level only: nested members have no meaning here.
         let jwk = Object::shallow(text).map_err(|_| KeyError::Malformed)?;
         if PRIVATE.iter().any(|name| jwk.get(name).is_some()) {
             return Err(KeyError::NotForSignatures);
@@ -62,20 +63,23 @@ impl ProofKey {
         Ok(Self { public: public_key(&jwk)?, thumbprint: thumbprint(&jwk)? })
     }
 
-    /// Its thumbprint by SHA-256 in base64url, as `jkt` holds it (RFC 9449 §6.1).
+    /// Returns the SHA-256 thumbprint in base64url, as in `jkt` (RFC 9449 §6.1).
     pub(crate) fn thumbprint(&self) -> &str {
         &self.thumbprint
     }
 
-    /// True if the key is one of `algorithm`, and `signature` is that of `message` by it. Only now is
-    /// it seen whether the numbers are a key at all.
+    /// Returns true if the key fits `algorithm` and `signature` is its signature of `message`.
+    ///
+    /// This is also the first check that the numbers form a valid key.
     pub(crate) fn verify(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
         super::crypto::verify_once(algorithm, &self.public, message, signature)
     }
 }
 
-/// The thumbprint of a key that [`public_key`] could read: that of its required members alone, in
-/// lexicographic order, without white space (RFC 7638 §3.2). None of their characters needs an escape.
+/// Returns the thumbprint of a key that [`public_key`] has accepted.
+///
+/// It covers the required members only, in lexicographic order, without white space (RFC 7638
+/// §3.2). No character of an accepted member needs a JSON escape.
 #[cfg(feature = "dpop")]
 fn thumbprint(jwk: &Object<'_>) -> Result<String, KeyError> {
     let members: &[&'static str] = match member(jwk, "kty")?.as_deref() {
@@ -106,7 +110,7 @@ fn public_key(jwk: &Object<'_>) -> Result<PublicKey, KeyError> {
     }
 }
 
-/// True unless `key_ops` leaves `verify` out (RFC 7517 §4.3).
+/// Returns true unless `key_ops` is present and lacks `verify` (RFC 7517 §4.3).
 fn may_verify(jwk: &Object<'_>) -> Result<bool, KeyError> {
     let Some(operations) = jwk.get("key_ops") else { return Ok(true) };
     let operations = json::strings(operations).ok_or(KeyError::Malformed)?;
@@ -125,7 +129,7 @@ fn bytes(jwk: &Object<'_>, name: &'static str) -> Result<Vec<u8>, KeyError> {
     BASE64URL.decode(&*text).map_err(|_| KeyError::Malformed)
 }
 
-/// The JWK of a public key.
+/// Returns the JWK of a public key.
 pub(super) fn to_jwk(kid: Option<&str>, algorithm: Algorithm, key: &PublicKey) -> Value {
     let encode = |bytes: &[u8]| BASE64URL.encode(bytes);
     let mut jwk = match key {

@@ -1,19 +1,20 @@
-//! The compact serialisation (RFC 7515 §3.1), and nothing else: no JSON serialisation, no
-//! unencoded payload.
+//! Reads the compact serialisation of a JWS (RFC 7515 §3.1). Supports neither the JSON
+//! serialisation nor an unencoded payload.
 
 use base64::Engine as _;
 
 use super::BASE64URL;
 use crate::error::kind::ErrorKind;
 
-/// The most characters an encoded header may have. Real ones, certificates left out, stay below
-/// 300; with a chain in `x5c` some thousands.
+/// The maximum length of an encoded header, in characters. Real headers have less than 300, or some
+/// thousands with a certificate chain in `x5c`.
 const MAX_HEADER: usize = 16 * 1024;
 
-/// Why a text is no JWS.
+/// The reason why a text is not a JWS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NotCompact {
-    /// It has five parts: a JWE, which costs work to open before anything is known of it.
+    /// It has five parts, as a JWE has. A JWE is refused: it would have to be decrypted before
+    /// anything in it can be checked.
     Encrypted,
     Malformed,
 }
@@ -27,7 +28,7 @@ impl From<NotCompact> for ErrorKind {
     }
 }
 
-/// The parts of a JWS. Nothing in it is verified.
+/// The parts of a JWS. They are not verified.
 pub(crate) struct Compact<'a> {
     signing_input: &'a str,
     /// Header, payload and signature, decoded into one buffer.
@@ -37,8 +38,8 @@ pub(crate) struct Compact<'a> {
 }
 
 impl<'a> Compact<'a> {
-    /// Splits and decodes `text`: exactly three parts, each base64url without padding, white space
-    /// or stray bits (RFC 7515 §5.2).
+    /// Splits and decodes `text`. It must have exactly three parts, each base64url without padding,
+    /// white space or stray bits (RFC 7515 §5.2).
     pub(crate) fn parse(text: &'a str) -> Result<Self, NotCompact> {
         Self::parts(text).ok_or_else(|| match text.bytes().filter(|byte| *byte == b'.').count() {
             4 => NotCompact::Encrypted,
@@ -48,7 +49,7 @@ impl<'a> Compact<'a> {
 
     fn parts(text: &'a str) -> Option<Self> {
         let (header, rest) = text.split_once('.')?;
-        // A further dot would be no base64url.
+        // A third dot is not base64url, so decoding the signature refuses it.
         let (payload, signature) = rest.split_once('.')?;
         if header.len() > MAX_HEADER {
             return None;
@@ -65,12 +66,12 @@ impl<'a> Compact<'a> {
         Some(Self { signing_input, decoded, header_end, payload_end })
     }
 
-    /// The text that was signed, as it was received (RFC 7515 §5.2, step 8).
+    /// Returns the signed text, exactly as received (RFC 7515 §5.2, step 8).
     pub(crate) fn signing_input(&self) -> &'a str {
         self.signing_input
     }
 
-    /// The JSON of the header.
+    /// Returns the JSON text of the header.
     pub(crate) fn header(&self) -> &[u8] {
         self.decoded.get(..self.header_end).unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! Keys that verify signatures.
+//! Public keys, and keys that are ready to verify signatures.
 
 use std::{
     fmt,
@@ -16,14 +16,14 @@ use super::{
     error::KeyError,
 };
 
-/// The least RSA modulus in bits (RFC 7518 §3.3, §3.5).
+/// The minimum size of an RSA modulus, in bits (RFC 7518 §3.3, §3.5).
 const MIN_RSA_BITS: usize = 2048;
 
-/// The longest RSA exponent in bits: what both backends take. 65537 has 17.
+/// The maximum size of an RSA exponent, in bits. Both backends accept it. 65537 has 17 bits.
 const MAX_EXPONENT_BITS: usize = 33;
 
-/// `y` of the points whose order divides eight, little-endian: -1, 0, 1 and two of order eight, and what
-/// reads as 0 and 1 modulo the prime.
+/// The `y` coordinates, little-endian, of the Ed25519 points whose order divides eight: -1, 0, 1,
+/// then p and p + 1, which equal 0 and 1 modulo the prime p, then two of order eight.
 const SMALL_ORDER: [[u8; 32]; 7] = [
     near_the_prime(0xec),
     [0; 32],
@@ -48,17 +48,17 @@ const fn one() -> [u8; 32] {
     y
 }
 
-/// What differs from 2^255 - 19 in the lowest byte only, which is 0xed there.
+/// Returns the prime p = 2^255 - 19, little-endian, with `first` as its lowest byte, which is 0xed.
 const fn near_the_prime(first: u8) -> [u8; 32] {
     let mut y = [0xff; 32];
     (y[0], y[31]) = (first, 0x7f);
     y
 }
 
-/// A public key, of a form and size that is accepted.
+/// A public key of an accepted form and size.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum PublicKey {
-    /// Both numbers big-endian, without leading zeros.
+    /// An RSA key. Both numbers are big-endian, without leading zeros.
     Rsa {
         modulus: Vec<u8>,
         exponent: Vec<u8>,
@@ -77,7 +77,7 @@ pub(crate) enum PublicKey {
 }
 
 impl PublicKey {
-    /// An RSA key from its numbers; leading zeros are tolerated.
+    /// Creates an RSA key from its big-endian numbers. Leading zeros are allowed.
     pub(crate) fn rsa(modulus: &[u8], exponent: &[u8]) -> Result<Self, KeyError> {
         let (modulus, exponent) = (without_leading_zeros(modulus), without_leading_zeros(exponent));
         let bits = bits(modulus);
@@ -93,8 +93,10 @@ impl PublicKey {
         Ok(Self::Rsa { modulus: modulus.to_vec(), exponent: exponent.to_vec() })
     }
 
-    /// A key on P-256 or P-384 from its coordinates, which have the length of the field
-    /// (RFC 7518 §6.2.1.2). Whether the point is on the curve the backend sees.
+    /// Creates a key on P-256 or P-384 from its coordinates, which must have the length of the
+    /// field (RFC 7518 §6.2.1.2).
+    ///
+    /// Does not check that the point is on the curve: the backend does.
     pub(crate) fn ec(curve: KeyType, x: &[u8], y: &[u8]) -> Result<Self, KeyError> {
         let length = match curve {
             KeyType::P256 => 32,
@@ -107,7 +109,7 @@ impl PublicKey {
         Self::from_point(&[&[4], x, y].concat())
     }
 
-    /// A key on P-256 or P-384 from an uncompressed point.
+    /// Creates a key on P-256 or P-384 from an uncompressed point.
     pub(crate) fn from_point(point: &[u8]) -> Result<Self, KeyError> {
         match (point.len(), point.first()) {
             (65, Some(4)) => Ok(Self::P256 { point: point.to_vec() }),
@@ -116,23 +118,23 @@ impl PublicKey {
         }
     }
 
-    /// A key on Ed25519, of a point that is not one of the few of small order: anyone can sign for those
-    /// (RFC 8032 does not refuse them, and nor do the backends).
+    /// Creates an Ed25519 key. Refuses the few points of small order: anyone can forge signatures
+    /// for those, and neither RFC 8032 nor the backends refuse them.
     pub(crate) fn ed25519(x: &[u8]) -> Result<Self, KeyError> {
         let x: [u8; 32] = x.try_into().map_err(|_| KeyError::Malformed)?;
-        // The sign of the other coordinate does not matter.
+        // Clears the sign of the other coordinate: both points have the same order.
         let mut y = x;
         y[31] &= 0x7f;
         if SMALL_ORDER.contains(&y) { Err(KeyError::Unsupported) } else { Ok(Self::Ed25519 { x }) }
     }
 
-    /// An RSA key from an `RSAPublicKey` (RFC 8017 §A.1.1).
+    /// Creates an RSA key from an `RSAPublicKey` (RFC 8017 §A.1.1).
     pub(crate) fn from_pkcs1_der(der: &[u8]) -> Result<Self, KeyError> {
         let key = pkcs1::RsaPublicKey::try_from(der).map_err(|_| KeyError::Malformed)?;
         Self::rsa(key.modulus.as_bytes(), key.public_exponent.as_bytes())
     }
 
-    /// The `RSAPublicKey` of an RSA key.
+    /// Returns the `RSAPublicKey` of an RSA key, `None` for other keys.
     #[cfg_attr(
         not(feature = "aws-lc-rs"),
         expect(dead_code, reason = "the other backend takes the numbers")
@@ -154,22 +156,22 @@ impl PublicKey {
     }
 }
 
-/// One key of an issuer, ready to verify.
+/// One key of an issuer, ready to verify signatures.
 ///
-/// It has an identity: as long as the issuer publishes it unchanged it is the same `Arc`, which
-/// whatever it verified may hold. Once it is [retired](Self::retire) it stays so; if the issuer
-/// publishes it again, that is another key.
+/// Its `Arc` is its identity: as long as the issuer publishes the key unchanged, every key set has
+/// the same `Arc`, and the tokens that it verified may hold a clone. A [retired](Self::retire) key
+/// stays retired. If the issuer publishes it again, it becomes a new `VerificationKey`.
 pub(crate) struct VerificationKey {
     kid: Option<Box<str>>,
-    /// The algorithms the key may be used with: one if it is bound to one, else all of its type.
+    /// The algorithms the key may be used with: the one it is bound to, else all of its type.
     verifiers: Arc<[(Algorithm, crypto::Verifier)]>,
-    /// What it was made from; `None` for a secret, which never changes.
+    /// The public key it was made from. `None` for a secret, which never changes.
     public: Option<PublicKey>,
     retired: AtomicBool,
 }
 
 impl VerificationKey {
-    /// A key that is used with `algorithm` only, or with any of its type.
+    /// Creates a key that is used with `algorithm` only, or, with `None`, with any of its type.
     pub(crate) fn new(
         kid: Option<&str>,
         algorithm: Option<Algorithm>,
@@ -189,7 +191,7 @@ impl VerificationKey {
         Ok(Self { kid, verifiers, public, retired: AtomicBool::new(false) })
     }
 
-    /// A secret shared with the issuer.
+    /// Creates a key from a secret shared with the issuer.
     pub(crate) fn secret(algorithm: Algorithm, secret: &[u8]) -> Result<Self, KeyError> {
         check_secret(algorithm, secret)?;
         let verifier =
@@ -198,7 +200,7 @@ impl VerificationKey {
         Ok(Self { kid: None, verifiers, public: None, retired: AtomicBool::new(false) })
     }
 
-    /// The same key under another name: another key, which is in use.
+    /// Returns a new key, not retired, with the same key material and another name.
     pub(crate) fn named(&self, kid: Option<&str>) -> Self {
         Self {
             kid: kid.map(Into::into),
@@ -208,9 +210,10 @@ impl VerificationKey {
         }
     }
 
-    /// Whether `other` verifies the same signatures under the same name.
+    /// Returns true if `other` verifies the same signatures under the same name.
     ///
-    /// `use` and `key_ops` need no comparing: a key that they take from signatures is none.
+    /// Need not compare `use` and `key_ops`: a JWK that they exclude from verifying signatures is
+    /// refused when it is read.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.kid == other.kid
             && self.public.is_some()
@@ -218,12 +221,12 @@ impl VerificationKey {
             && self.algorithms().eq(other.algorithms())
     }
 
-    /// Notes that the issuer no longer stands by what this key signed.
+    /// Retires the key: the issuer no longer vouches for the tokens it signed.
     pub(crate) fn retire(&self) {
         self.retired.store(true, Ordering::Release);
     }
 
-    /// Whether the issuer no longer stands by what this key signed.
+    /// Returns true if the issuer no longer vouches for the tokens this key signed.
     pub(crate) fn is_retired(&self) -> bool {
         self.retired.load(Ordering::Acquire)
     }
@@ -236,7 +239,7 @@ impl VerificationKey {
         self.verifiers.iter().map(|(algorithm, _)| *algorithm)
     }
 
-    /// What verifies signatures of `algorithm`, if the key may be used with it.
+    /// Returns the verifier of `algorithm`, if the key may be used with it.
     pub(crate) fn verifier(&self, algorithm: Algorithm) -> Option<&crypto::Verifier> {
         self.verifiers.iter().find(|(one, _)| *one == algorithm).map(|(_, verifier)| verifier)
     }
@@ -253,7 +256,8 @@ impl fmt::Debug for VerificationKey {
     }
 }
 
-/// A secret has at least the length of the hash (RFC 7518 §3.2).
+/// Refuses a secret that is shorter than the output of the hash (RFC 7518 §3.2), and an algorithm
+/// that uses none.
 pub(crate) fn check_secret(algorithm: Algorithm, secret: &[u8]) -> Result<(), KeyError> {
     if algorithm.key_type() != KeyType::Secret {
         return Err(KeyError::WrongAlgorithm);

@@ -1,4 +1,4 @@
-//! JOSE primitives: algorithms, keys, signatures.
+//! JOSE primitives: algorithms, keys and signatures.
 
 pub(crate) mod crypto;
 
@@ -19,7 +19,7 @@ pub(crate) mod pem;
 #[cfg(feature = "jwt")]
 pub(crate) mod signing;
 
-/// base64url as JOSE wants it: no padding, no stray bits (RFC 7515 §2, RFC 4648 §3.5).
+/// The base64url encoding of JOSE: without padding or stray bits (RFC 7515 §2, RFC 4648 §3.5).
 #[cfg(feature = "_jose")]
 pub(crate) const BASE64URL: base64::engine::GeneralPurpose =
     base64::engine::general_purpose::URL_SAFE_NO_PAD;

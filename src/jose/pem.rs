@@ -1,3 +1,5 @@
+//! Reads keys in PEM.
+
 use pkcs8::{
     AlgorithmIdentifierRef, ObjectIdentifier, PrivateKeyInfo, SubjectPublicKeyInfoRef,
     der::{self, Encode as _, asn1::AnyRef, pem},
@@ -11,7 +13,7 @@ const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7
 const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
 const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 
-/// A public key from PEM: `PUBLIC KEY` (RFC 7468 §13) or `RSA PUBLIC KEY`.
+/// Reads a public key in PEM: `PUBLIC KEY` (RFC 7468 §13) or `RSA PUBLIC KEY`.
 pub(crate) fn public_key(text: &[u8]) -> Result<PublicKey, KeyError> {
     let (label, der) = pem::decode_vec(text).map_err(|_| KeyError::Malformed)?;
     match label {
@@ -29,12 +31,14 @@ fn subject_public_key(der: &[u8]) -> Result<PublicKey, KeyError> {
         KeyType::Ed25519 => PublicKey::ed25519(bytes)?,
         _ => PublicKey::from_point(bytes)?,
     };
-    // The curve that the point's length says is the one that was named.
+    // The length of the point must match the named curve.
     if key.key_type() == key_type(&info.algorithm)? { Ok(key) } else { Err(KeyError::Malformed) }
 }
 
-/// A private key from PEM, as PKCS#8: `PRIVATE KEY` (RFC 7468 §10), `RSA PRIVATE KEY` (PKCS#1), or
-/// for the curve of `wanted` an `EC PRIVATE KEY` (SEC 1).
+/// Reads a private key in PEM and returns it as PKCS#8.
+///
+/// Accepts `PRIVATE KEY` (RFC 7468 §10), `RSA PRIVATE KEY` (PKCS#1), and `EC PRIVATE KEY` (SEC 1),
+/// which is taken to be on the curve of `wanted`.
 pub(super) fn private_key(text: &[u8], wanted: KeyType) -> Result<Vec<u8>, KeyError> {
     let (label, der) = pem::decode_vec(text).map_err(|_| KeyError::Malformed)?;
     match (label, wanted) {

@@ -1,3 +1,5 @@
+//! Keys that sign.
+
 use std::{fmt, sync::Arc};
 
 use base64::Engine as _;
@@ -5,9 +7,9 @@ use serde_json::Value;
 
 use super::{BASE64URL, algorithm::Algorithm, crypto, error::KeyError, jwk, key, pem};
 
-/// A key that makes signatures.
+/// A key that signs.
 ///
-/// Clones share the key, and its `Debug` form does not show it.
+/// Clones share the key. Its `Debug` output does not show it.
 #[derive(Clone)]
 pub struct SigningKey {
     signer: Arc<crypto::Signer>,
@@ -16,10 +18,10 @@ pub struct SigningKey {
 }
 
 impl SigningKey {
-    /// A private key from PEM, to be used with `algorithm`.
+    /// Creates a key from a private key in PEM, to be used with `algorithm`.
     ///
-    /// Takes PKCS#8 (`PRIVATE KEY`), and also `RSA PRIVATE KEY` and `EC PRIVATE KEY`; no encrypted
-    /// ones.
+    /// Accepts PKCS#8 (`PRIVATE KEY`), `RSA PRIVATE KEY` and `EC PRIVATE KEY`. Encrypted keys are
+    /// refused.
     ///
     /// ```
     /// use tower_introspect::jwt::{Algorithm, SigningKey};
@@ -34,14 +36,14 @@ impl SigningKey {
     ///
     /// # Errors
     ///
-    /// If the text is no such key, or the key is not one of the algorithm.
+    /// Returns an error if the text is not such a key, or the key does not fit the algorithm.
     pub fn from_pem(algorithm: Algorithm, pem: &[u8]) -> Result<Self, KeyError> {
         let der = pem::private_key(pem, algorithm.key_type())?;
         let signer = crypto::Signer::from_pkcs8(algorithm, &der).ok_or(KeyError::Malformed)?;
         Ok(Self { signer: Arc::new(signer), algorithm, kid: None })
     }
 
-    /// A secret, for one of the `HS` algorithms.
+    /// Creates a key from a secret, for one of the `HS` algorithms.
     ///
     /// ```
     /// use tower_introspect::jwt::{Algorithm, KeyError, SigningKey};
@@ -53,37 +55,37 @@ impl SigningKey {
     ///
     /// # Errors
     ///
-    /// If the algorithm is another, or the secret is shorter than its hash (RFC 7518 §3.2).
+    /// Returns an error if the algorithm is not an `HS` algorithm, or the secret is shorter than
+    /// the output of its hash (RFC 7518 §3.2).
     pub fn from_secret(algorithm: Algorithm, secret: &[u8]) -> Result<Self, KeyError> {
         key::check_secret(algorithm, secret)?;
         let signer = crypto::Signer::secret(algorithm, secret).ok_or(KeyError::WrongAlgorithm)?;
         Ok(Self { signer: Arc::new(signer), algorithm, kid: None })
     }
 
-    /// Gives the key its name (RFC 7517 §4.5).
+    /// Sets the name of the key (RFC 7517 §4.5).
     #[must_use]
     pub fn with_kid(mut self, kid: impl Into<String>) -> Self {
         self.kid = Some(kid.into().into());
         self
     }
 
-    /// The name of the key.
+    /// Returns the name of the key.
     #[must_use]
     pub fn kid(&self) -> Option<&str> {
         self.kid.as_deref()
     }
 
-    /// The algorithm of its signatures.
+    /// Returns the algorithm of the signatures.
     #[must_use]
     pub const fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// The compact serialisation of a JWS with exactly this header and this payload
+    /// Signs a JWS with exactly this header and this payload, and returns its compact serialisation
     /// (RFC 7515 §7.1).
     ///
-    /// Nothing is added: `alg`, `kid` and `typ` are the caller's to write, truthfully or, in a
-    /// test, not.
+    /// Adds nothing: the caller writes `alg`, `kid` and `typ`. A test may write wrong ones.
     ///
     /// ```
     /// use serde_json::json;
@@ -97,7 +99,7 @@ impl SigningKey {
     ///
     /// # Errors
     ///
-    /// If the backend can't sign.
+    /// Returns an error if the backend can't sign.
     pub fn sign(&self, header: &Value, claims: &Value) -> Result<String, KeyError> {
         let mut token = BASE64URL.encode(header.to_string());
         token.push('.');
@@ -108,18 +110,18 @@ impl SigningKey {
         Ok(token)
     }
 
-    /// The bare signature of `message`.
+    /// Returns the bare signature of `message`.
     ///
     /// # Errors
     ///
-    /// If the backend can't sign.
+    /// Returns an error if the backend can't sign.
     pub fn sign_bytes(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
         self.signer.sign(message).ok_or(KeyError::SigningFailed)
     }
 
-    /// The public half as a JWK, with `use`, `alg` and, if the key has a name, `kid`.
+    /// Returns the public key as a JWK, with `use`, `alg` and, if the key has a name, `kid`.
     ///
-    /// `None` for a secret, which has no public half.
+    /// Returns `None` for a secret, which has no public key.
     #[must_use]
     pub fn public_jwk(&self) -> Option<Value> {
         let public = self.signer.public()?;

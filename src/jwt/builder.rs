@@ -1,3 +1,5 @@
+//! The builder of [`JwtVerifier`].
+
 use std::sync::Arc;
 
 use super::{
@@ -16,7 +18,7 @@ use crate::{
     transport::{HttpTransport, discovery::Discovery, endpoint::Endpoint, upstream::Upstream},
 };
 
-/// Builds a [`JwtVerifier`]. See [`JwtVerifier::builder`].
+/// A builder of a [`JwtVerifier`]. See [`JwtVerifier::builder`].
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct JwtVerifierBuilder {
@@ -50,7 +52,7 @@ impl JwtVerifierBuilder {
         }
     }
 
-    /// Sets the keys of the issuer. Then nothing is ever fetched.
+    /// Sets the keys of the issuer. The verifier then never fetches any.
     pub fn keys(mut self, keys: KeySet) -> Self {
         self.keys = Some(keys);
         self
@@ -58,8 +60,8 @@ impl JwtVerifierBuilder {
 
     /// Sets the URL that the keys are fetched from, for issuers without metadata.
     ///
-    /// By default it is the `jwks_uri` of the issuer's metadata (RFC 8414, OpenID Connect
-    /// Discovery), so that it is not left behind when the keys move.
+    /// The default is the `jwks_uri` of the issuer's metadata (RFC 8414, OpenID Connect Discovery),
+    /// which stays correct when the issuer moves its keys. The URL must be `https`.
     ///
     /// ```
     /// use tower_introspect::jwt::JwtVerifier;
@@ -73,65 +75,65 @@ impl JwtVerifierBuilder {
         self
     }
 
-    /// Sets how the issuer is reached. By default by `HttpTransport::reqwest`, where the feature
-    /// `reqwest` is on.
+    /// Sets the transport for requests to the issuer. The default is `HttpTransport::reqwest`, if
+    /// the feature `reqwest` is enabled.
     pub fn transport(mut self, transport: HttpTransport) -> Self {
         self.transport = Some(transport);
         self
     }
 
-    /// States that the issuer is one of any number, which share one name in metrics.
+    /// Marks the issuer as one of an unbounded number, which share one label in metrics.
     pub(crate) fn resolved(mut self) -> Self {
         self.resolved = true;
         self
     }
 
-    /// Takes `http` URLs of this machine, for tests.
+    /// Allows `http` URLs of the loopback interface, for tests.
     ///
     /// # Security
     ///
-    /// The keys then come from whoever listens on that port.
+    /// The keys then come from any process that listens on that port.
     pub fn danger_allow_http_loopback(mut self) -> Self {
         self.loopback_http = true;
         self
     }
 
-    /// Sets the algorithms that are allowed.
+    /// Sets the allowed algorithms.
     ///
-    /// By default those that the keys are for; where keys are fetched, all that use a public key.
-    /// An algorithm of a shared secret is never allowed for fetched keys.
+    /// The default is the algorithms of the configured keys, or, if keys are fetched, all that use
+    /// a public key. An algorithm with a shared secret is never allowed for fetched keys.
     pub fn algorithms(mut self, algorithms: impl IntoIterator<Item = Algorithm>) -> Self {
         self.algorithms = Some(algorithms.into_iter().collect());
         self
     }
 
-    /// Sets what tokens look like. [`Profile::Rfc9068`] by default.
+    /// Sets the form of the tokens. The default is [`Profile::Rfc9068`].
     pub fn profile(mut self, profile: Profile) -> Self {
         self.profile = profile;
         self
     }
 
-    /// Takes the scope from this claim instead of `scope`: a space-delimited string or an array of
-    /// strings.
+    /// Reads the scope from this claim instead of `scope`. The claim is a space-delimited string or
+    /// an array of strings.
     ///
-    /// For issuers that call it `scp`, or `permissions`.
+    /// For issuers that name it `scp` or `permissions`.
     pub fn scope_claim(mut self, name: impl Into<String>) -> Self {
         self.scope_claim = Some(name.into());
         self
     }
 
-    /// Takes the audience of a token without `aud` from this claim, a string.
+    /// Reads the audience of a token without `aud` from this claim, which must be a string.
     ///
-    /// For issuers that leave `aud` out: `client_id`, for AWS Cognito, and then the audiences of
-    /// the [`Policy`](crate::Policy) are the clients that may come. A token that has `aud` is held
-    /// to it, whatever else it says.
+    /// For issuers that leave `aud` out. For AWS Cognito the claim is `client_id`; the audiences of
+    /// the [`Policy`](crate::Policy) are then the identifiers of the allowed clients. If a token
+    /// has `aud`, only that counts.
     ///
     /// # Security
     ///
-    /// Who asked for a token is not whom it is meant for. A token that such a client got for
-    /// another service passes for one meant for this service (RFC 9700 §2.3), so require a scope
-    /// that no other service grants anything for; and where clients choose their own identifiers,
-    /// don't use this. Prefer an issuer that names the audience.
+    /// The client that requested a token is not the service that the token is meant for. A token
+    /// that an allowed client got for another service is accepted here (RFC 9700 §2.3), so require
+    /// a scope that grants nothing at any other service. Don't use this setting if clients choose
+    /// their own identifiers. Prefer an issuer that names the audience.
     ///
     /// ```
     /// use tower_introspect::jwt::{JwtVerifier, Profile};
@@ -148,17 +150,17 @@ impl JwtVerifierBuilder {
         self
     }
 
-    /// Sets the clock.
+    /// Sets the clock. The default is the clock of the operating system.
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
         self
     }
 
-    /// Builds the verifier. Nothing is fetched yet.
+    /// Builds the verifier, without fetching anything.
     ///
     /// # Errors
     ///
-    /// All that is wrong with the settings.
+    /// Returns all problems with the settings.
     pub fn build(self) -> Result<JwtVerifier, ConfigError> {
         let mut problems = ConfigError::new();
         if self.issuer.is_empty() {
@@ -194,7 +196,7 @@ impl JwtVerifierBuilder {
         let transport = HttpTransport::or_default(self.transport.as_ref(), problems);
         let location = transport.as_ref().and_then(|via| self.location(via, problems));
         let (Some(transport), Some(location)) = (transport, location) else {
-            // There are problems, so nobody gets to see this.
+            // A placeholder: `build` returns the problems instead of this source.
             return Source::Static(Arc::default());
         };
         let issuer = self.issuer.as_str().into();
@@ -220,7 +222,7 @@ impl JwtVerifierBuilder {
         Discovery::new(&self.issuer, transport.clone(), self.loopback_http, upstream)
             .map(Location::Discovered)
             .map_err(|problem| {
-                // That there is no issuer has been said.
+                // `build` has already reported an empty issuer.
                 if !self.issuer.is_empty() {
                     problems.push("issuer", problem);
                 }
@@ -234,8 +236,8 @@ impl JwtVerifierBuilder {
             Source::Static(keys) => keys.algorithms().collect(),
         };
         let Some(wanted) = &self.algorithms else { return known };
-        // A secret verifies nothing but what it was given for; to allow its algorithm where there
-        // is none is a misunderstanding that must not go unnoticed (RFC 8725 §3.1).
+        // A secret is only used with the algorithm it was configured for. To allow an `HS`
+        // algorithm without such a secret is a mistake that must be reported (RFC 8725 §3.1).
         for algorithm in wanted {
             if algorithm.key_type() == KeyType::Secret && !known.contains(algorithm) {
                 problems.push("algorithms", format_args!("{algorithm} needs a secret in `keys`"));

@@ -15,14 +15,14 @@ use std::{
 
 use crate::verify::Outcome;
 
-/// A verification that waits for keys.
+/// The future of a verification that waits for keys.
 ///
-/// Only where keys must be fetched is there something to wait for; then one more allocation is no
+/// It is boxed: it exists only if keys must be fetched, and then one more allocation does not
 /// matter.
 ///
 /// # Cancellation
 ///
-/// Dropping it stops the waiting, not the fetch, which others may be waiting for too.
+/// Dropping it stops the waiting, not the fetch, because other verifications may wait for it too.
 #[must_use = "a verification does nothing unless polled"]
 pub struct VerifyFuture(Pin<Box<dyn Future<Output = Outcome> + Send>>);
 

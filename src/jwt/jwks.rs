@@ -1,4 +1,4 @@
-//! The keys that an issuer publishes.
+//! Fetches the key set that an issuer publishes, and keeps it up to date.
 
 use std::{
     borrow::Cow,
@@ -29,37 +29,38 @@ use crate::{
     },
 };
 
-/// Keys are fresh for this long if the server does not say.
+/// How long keys are fresh if the server sends no `max-age`.
 const FRESH_FOR: Duration = Duration::from_secs(10 * 60);
 
-/// The bounds to what the server says.
+/// The bounds of the freshness that the server sends.
 const SHORTEST_FRESHNESS: Duration = Duration::from_secs(60);
 const LONGEST_FRESHNESS: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Tokens of unknown keys cause at most one fetch in this time.
+/// The interval in which tokens of unknown keys cause at most one fetch.
 const UNKNOWN_KEY_INTERVAL: Duration = Duration::from_secs(30);
 
-/// A key that was fetched for in vain is not fetched for again for this long.
+/// How long a `kid` that a fetch did not find causes no further fetch.
 const UNKNOWN_KEY_MEMORY: Duration = Duration::from_secs(60);
 
-/// The most keys to remember so.
+/// The maximum number of such `kid`s that are kept.
 const UNKNOWN_KEYS: usize = 1024;
 
-/// The time for one fetch, discovery included.
+/// The timeout of one fetch, including discovery.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The most bytes of a JWK Set.
+/// The maximum size of a JWK Set, in bytes.
 const LIMIT: usize = 512 * 1024;
 
-/// Where the keys are.
+/// The location of the key set.
 pub(crate) enum Location {
     /// At the `jwks_uri` of the issuer's metadata.
     Discovered(Discovery),
     Fixed(Endpoint),
 }
 
-/// The keys that one issuer publishes, fetched when they are first needed and kept up to date
-/// from then on. Clones share them.
+/// The key set of one issuer, fetched when first needed and kept up to date from then on.
+///
+/// Clones share the keys.
 #[derive(Clone)]
 pub(crate) struct RemoteKeys(Arc<Shared>);
 
@@ -105,14 +106,14 @@ impl FetchKeys for RemoteKeys {
 
     fn load(&self) -> Fetching {
         let shared = Arc::clone(&self.0);
-        // Under way even if nobody can wait for it, as an interceptor can't.
+        // Starts the fetch even if the caller never polls the future: an interceptor can't wait.
         self.begin();
         Box::pin(async move { shared.published.get().await?.usable() })
     }
 
     fn refresh_for(&self, kid: &str) -> Option<Fetching> {
         let now = |outcome| Some(Box::pin(future::ready(outcome)) as Fetching);
-        // It may have come since the caller looked.
+        // A fetch may have brought the key since the caller took its snapshot.
         if let Some(keys) = self.snapshot().filter(|keys| keys.has_kid(kid)) {
             return now(Ok(keys));
         }
@@ -168,7 +169,7 @@ impl Shared {
                 }
                 return Ok(keys);
             }
-            // A fetch that was under way may have started before the key was published.
+            // This fetch was already under way: it may have started before the key was published.
             match self.published.renew(UNKNOWN_KEY_INTERVAL)? {
                 Some(next) => flight = next,
                 None => return Ok(keys),
@@ -182,10 +183,10 @@ impl Shared {
     }
 }
 
-/// Names of keys that the issuer does not have: the latest ones, each for a limited time.
+/// The latest `kid`s that the issuer does not publish, each kept for a limited time.
 #[derive(Default)]
 struct UnknownKeys {
-    /// Keyed by chance, so that nobody can make up a name that stands for another.
+    /// Randomly keyed, so that an attacker can't choose a `kid` that collides with another one.
     hasher: RandomState,
     names: VecDeque<(u64, Moment)>,
 }
@@ -201,7 +202,7 @@ impl UnknownKeys {
         self.names.push_back((self.hasher.hash_one(kid), now));
     }
 
-    /// How many there are.
+    /// Returns the number of names, after dropping those that are too old.
     fn count(&mut self, now: Moment) -> usize {
         let old = |(_, at): &(u64, Moment)| now.since(*at) >= UNKNOWN_KEY_MEMORY;
         while self.names.front().is_some_and(old) {
@@ -217,7 +218,7 @@ impl UnknownKeys {
     }
 }
 
-/// What was fetched.
+/// A key set that was fetched.
 struct Published {
     keys: Arc<KeySet>,
     from: Uri,
@@ -225,7 +226,9 @@ struct Published {
 }
 
 impl Published {
-    /// The keys. That there are none at all is no client's fault.
+    /// Returns the keys.
+    ///
+    /// An empty set is an error of the issuer, so that it is not blamed on the client.
     fn usable(&self) -> Result<Arc<KeySet>, VerifyError> {
         if self.keys.is_empty() {
             return Err(bad("there is no usable key among those published"));
@@ -296,7 +299,7 @@ impl JwksUri {
         }
         let read = read(url, &response, last);
         if let (Err(_), Location::Discovered(discovery)) = (&read, &self.location) {
-            // The keys may have moved.
+            // The `jwks_uri` in the metadata may have changed.
             discovery.doubt();
         }
         Ok(Fetched { value: read?, fresh_for: fresh_for(response.headers()) })
@@ -322,8 +325,10 @@ fn request(url: Uri, etag: Option<HeaderValue>) -> Request<Bytes> {
     request
 }
 
-/// `last` is what may be answered with 304. The type of the content does not matter: servers
-/// send the keys as `application/jwk-set+json`, `application/json`, and worse.
+/// Reads the key set from a response. A 304 stands for `last`.
+///
+/// The `Content-Type` is not checked: servers send key sets as `application/jwk-set+json`,
+/// `application/json`, and under wrong types.
 fn read(
     from: Uri,
     response: &Response<Bytes>,
@@ -341,7 +346,7 @@ fn read(
     }
 }
 
-/// `max-age` less `Age` (RFC 9111 §4.2), within bounds.
+/// Returns the freshness: `max-age` less `Age` (RFC 9111 §4.2), within bounds.
 fn fresh_for(headers: &HeaderMap) -> Duration {
     let directives = || {
         let values = headers.get_all(header::CACHE_CONTROL).iter();
@@ -366,7 +371,7 @@ fn fresh_for(headers: &HeaderMap) -> Duration {
     })
 }
 
-/// A number of seconds; one too large to hold counts as very large (RFC 9111 §1.2.2).
+/// Parses a number of seconds. One that overflows counts as `u64::MAX` (RFC 9111 §1.2.2).
 fn delta_seconds(text: &str) -> Option<u64> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| text.parse().unwrap_or(u64::MAX))
@@ -425,7 +430,7 @@ mod tests {
         let loaded = keys.load().await.unwrap();
         let found = keys.refresh_for("a").unwrap().await.unwrap();
         assert!(Arc::ptr_eq(&loaded, &found));
-        // The one fetch on demand is still to be had.
+        // The one fetch on demand has not been used yet.
         let found = keys.refresh_for("b").unwrap().await.unwrap();
         assert!(!Arc::ptr_eq(&loaded, &found));
         assert!(keys.refresh_for("b").is_none() && keys.refresh_for("c").is_none());

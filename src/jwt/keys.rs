@@ -1,3 +1,5 @@
+//! A set of keys that verify the signatures of one issuer.
+
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
@@ -8,23 +10,22 @@ use crate::{
     jose::{algorithm::Algorithm, crypto, error::KeyError, jwk::Jwk, key::VerificationKey, pem},
 };
 
-/// A set with more keys is refused (RFC 7517 has no bound; real sets have less than ten).
+/// The maximum number of keys in a set. RFC 7517 has no bound; real sets have less than ten.
 const MAX_KEYS: usize = 64;
 
-/// At most this many keys are tried for one token.
+/// The maximum number of keys that are tried for one token.
 const MAX_TRIES: usize = 4;
 
 /// The keys of one issuer.
 ///
-/// Which of them verifies a token:
+/// The `kid` of a token selects the keys that may verify it:
 ///
-/// * If the token names a key (`kid`), the keys of exactly that name; if there is none, those
-///   that have no name, which the name in the token can't contradict. It never falls back to keys
-///   of other names.
-/// * If it names none, the keys that fit its algorithm.
+/// * With a `kid`, the keys of exactly that name. If there are none, the keys without a name, which
+///   the name in the token can't contradict. Keys of other names are never tried.
+/// * Without a `kid`, the keys that fit the algorithm of the token.
 ///
-/// Either way at most four are tried, and each only with the algorithms of its own type, or with
-/// the one its `alg` says.
+/// In both cases at most four keys are tried. A key is only used with the algorithms of its own
+/// type, or only with the algorithm that its `alg` names.
 ///
 /// Clones share the keys.
 #[derive(Clone, Debug, Default)]
@@ -32,22 +33,22 @@ pub struct KeySet {
     keys: Vec<Arc<VerificationKey>>,
 }
 
-/// Why no key verified a signature.
+/// The reason why no key verified a signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mismatch {
     BadSignature,
-    /// No key of that name, or none that fits.
+    /// No key has that name, or, for a token without a `kid`, none fits its algorithm.
     UnknownKey,
-    /// The key of that name is not one of this algorithm.
+    /// The keys of that name are not for this algorithm.
     WrongAlgorithm,
 }
 
 impl KeySet {
-    /// The keys of a JWK Set (RFC 7517 §5).
+    /// Creates a set from a JWK Set (RFC 7517 §5).
     ///
-    /// Keys that can't be used are left out and do no harm to the others: those of an unknown
-    /// type, for encryption, too short, broken. So are symmetric ones; a secret is given with
-    /// [`from_secret`](Self::from_secret). The set may turn out empty.
+    /// Keys that can't be used are left out and don't affect the others: keys of an unknown type,
+    /// keys for encryption, and keys that are too short or malformed. Symmetric keys are left out
+    /// too; use [`from_secret`](Self::from_secret) for a secret. The result may be empty.
     ///
     /// ```
     /// use tower_introspect::jwt::KeySet;
@@ -63,10 +64,11 @@ impl KeySet {
     ///
     /// # Errors
     ///
-    /// If the text is not an object with an array `keys`, or there are more than 64 keys.
+    /// Returns an error if the text is not an object with an array `keys`, or there are more than
+    /// 64 keys.
     pub fn from_jwks(jwks: &[u8]) -> Result<Self, KeyError> {
         let text = std::str::from_utf8(jwks).map_err(|_| KeyError::Malformed)?;
-        // Only the top level must be strict: what is wrong within one key concerns that key.
+        // Strict at the top level only: an error within one key must not affect the others.
         let set = Object::shallow(text).map_err(|_| KeyError::Malformed)?;
         let keys = set.get("keys").and_then(json::array).ok_or(KeyError::Malformed)?;
         if keys.len() > MAX_KEYS {
@@ -82,7 +84,7 @@ impl KeySet {
         Ok(Self { keys: keys.into_iter().enumerate().filter_map(usable).collect() })
     }
 
-    /// One public JWK (RFC 7517 §4).
+    /// Creates a set of one public JWK (RFC 7517 §4).
     ///
     /// ```
     /// use tower_introspect::jwt::{KeyError, KeySet};
@@ -93,12 +95,13 @@ impl KeySet {
     ///
     /// # Errors
     ///
-    /// If it can't be used to verify signatures.
+    /// Returns an error if the key can't be used to verify signatures.
     pub fn from_jwk(jwk: &[u8]) -> Result<Self, KeyError> {
         parse_jwk(jwk).map(Self::one)
     }
 
-    /// A public key from PEM (`PUBLIC KEY`, or `RSA PUBLIC KEY`), used with `algorithm` only.
+    /// Creates a set of one public key in PEM (`PUBLIC KEY` or `RSA PUBLIC KEY`), used with
+    /// `algorithm` only.
     ///
     /// ```
     /// use tower_introspect::jwt::{Algorithm, KeySet};
@@ -113,17 +116,17 @@ impl KeySet {
     ///
     /// # Errors
     ///
-    /// If the text is no such key, or the key is not one of the algorithm.
+    /// Returns an error if the text is not such a key, or the key does not fit the algorithm.
     pub fn from_pem(algorithm: Algorithm, pem: &[u8]) -> Result<Self, KeyError> {
         let public = pem::public_key(pem)?;
         VerificationKey::new(None, Some(algorithm), &public).map(Self::one)
     }
 
-    /// A secret shared with the issuer, for one of the `HS` algorithms.
+    /// Creates a set of one secret shared with the issuer, for one of the `HS` algorithms.
     ///
     /// # Security
     ///
-    /// Whoever can verify with it can also sign. Prefer a public key.
+    /// Anyone who can verify with a secret can also sign with it. Prefer a public key.
     ///
     /// ```
     /// use tower_introspect::jwt::{Algorithm, KeyError, KeySet};
@@ -135,12 +138,13 @@ impl KeySet {
     ///
     /// # Errors
     ///
-    /// If the algorithm is another, or the secret is shorter than its hash (RFC 7518 §3.2).
+    /// Returns an error if the algorithm is not an `HS` algorithm, or the secret is shorter than
+    /// the output of its hash (RFC 7518 §3.2).
     pub fn from_secret(algorithm: Algorithm, secret: &[u8]) -> Result<Self, KeyError> {
         VerificationKey::secret(algorithm, secret).map(Self::one)
     }
 
-    /// Names the keys that have no name yet.
+    /// Sets the name (`kid`) of the keys that have none.
     #[must_use]
     pub fn with_kid(self, kid: &str) -> Self {
         let named = |key: Arc<VerificationKey>| match key.kid() {
@@ -150,31 +154,31 @@ impl KeySet {
         Self { keys: self.keys.into_iter().map(named).collect() }
     }
 
-    /// These keys and those of `other`.
+    /// Adds the keys of `other`.
     #[must_use]
     pub fn merge(mut self, other: Self) -> Self {
         self.keys.extend(other.keys);
         self
     }
 
-    /// How many keys there are.
+    /// Returns the number of keys.
     #[must_use]
     pub fn len(&self) -> usize {
         self.keys.len()
     }
 
-    /// True if there is no key.
+    /// Returns true if there are no keys.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
 
-    /// Whether a key has this name.
+    /// Returns true if a key has this name.
     pub(crate) fn has_kid(&self, kid: &str) -> bool {
         self.keys.iter().any(|key| key.kid() == Some(kid))
     }
 
-    /// Which keys there are, in words, for a trace.
+    /// Describes the keys as text, for a recording of the checks.
     pub(crate) fn words(&self) -> String {
         let word = |key: &Arc<VerificationKey>| {
             let kid = key.kid().unwrap_or("(no kid)");
@@ -189,21 +193,21 @@ impl KeySet {
         self.keys.iter().map(word).collect::<Vec<_>>().join(", ")
     }
 
-    /// The algorithms that some key can verify.
+    /// Returns the algorithms that the keys can verify.
     pub(crate) fn algorithms(&self) -> impl Iterator<Item = Algorithm> {
         self.keys.iter().flat_map(|key| key.algorithms())
     }
 
-    /// These keys as the ones that follow on `before`: what is unchanged keeps its identity, and
-    /// what was in `before` only is retired.
+    /// Returns these keys as the successors of `before`. Unchanged keys keep their identity; keys
+    /// that are only in `before` are retired.
     ///
-    /// The order of the keys, and how they are written, does not matter.
+    /// The order of the keys and their spelling in JSON do not matter.
     pub(crate) fn following(&self, before: &Self) -> Self {
         let identity = |key: &Arc<VerificationKey>| {
             let kept = before.keys.iter().find(|old| !old.is_retired() && old.is_same(key));
             match kept {
                 Some(kept) => Arc::clone(kept),
-                // Back from an older set. What it verified then stays dropped.
+                // The key returns from an older set. The tokens that it verified stay retired.
                 None if key.is_retired() => Arc::new(key.named(key.kid())),
                 None => Arc::clone(key),
             }
@@ -215,8 +219,8 @@ impl KeySet {
         following
     }
 
-    /// The key that `signature` verifies with, of those that come into question. See the type's
-    /// documentation.
+    /// Returns the key that verifies `signature`. The documentation of [`KeySet`] says which keys
+    /// are tried.
     pub(crate) fn verify<'a>(
         &'a self,
         algorithm: Algorithm,
@@ -238,7 +242,7 @@ impl KeySet {
         if of_name(Some(kid)).next().is_some() {
             return Err(Mismatch::WrongAlgorithm);
         }
-        // A signature that no nameless key made is no bad one yet: the key may be new.
+        // If no key without a name fits, the signature need not be bad: the key may be new.
         let nameless = of_name(None).filter_map(fits);
         try_keys(nameless, verifies).and_then(Result::ok).ok_or(Mismatch::UnknownKey)
     }
@@ -248,7 +252,7 @@ impl KeySet {
     }
 }
 
-/// `None` if there is no key to try.
+/// Returns the first key that verifies, or `None` if there is no key to try.
 fn try_keys<'a>(
     keys: impl Iterator<Item = (&'a Arc<VerificationKey>, &'a crypto::Verifier)>,
     verifies: impl Fn(&crypto::Verifier) -> bool,
@@ -267,7 +271,7 @@ fn parse_jwk(jwk: &[u8]) -> Result<Arc<VerificationKey>, KeyError> {
     Ok(Arc::new(key))
 }
 
-/// Says, once per process, that an issuer publishes private keys.
+/// Warns, once per process, that an issuer publishes private keys.
 fn warn_of_private_key() {
     static WARNED: AtomicBool = AtomicBool::new(false);
     if !WARNED.swap(true, Ordering::Relaxed) {
@@ -320,11 +324,11 @@ mod tests {
     fn unchanged_keys_keep_their_identity_however_they_are_written() {
         let before = set(&[a(), b()]);
         let mut plain = a();
-        // Whether it is said that it is for signatures, and by whom, says nothing new.
+        // `use` and `key_ops` both say that the key verifies signatures.
         plain.as_object_mut().unwrap().remove("use");
         plain["key_ops"] = json!(["verify"]);
         plain["x5t"] = json!("anything");
-        // The same number with a zero in front.
+        // The same modulus with a leading zero byte.
         let n = plain["n"].as_str().unwrap().to_owned();
         let mut padded = vec![0];
         padded.extend(crate::jose::BASE64URL.decode(n).unwrap());
@@ -378,7 +382,7 @@ mod tests {
         assert_eq!(retired(&third), [false, false]);
         assert!(third.keys[0].is_same(&first.keys[0]));
         assert!(Arc::ptr_eq(&third.keys[1], &first.keys[1]));
-        // Even where the very set from before comes back: an answer that came late, say.
+        // Holds even if the same `KeySet` value comes back, for example from a late response.
         let fourth = first.following(&set(&[b()]).following(&third));
         assert_eq!(retired(&fourth), [false, false]);
         assert_eq!(fourth.keys[0].kid(), Some("a"));

@@ -1,10 +1,10 @@
 //! Local verification of JWT access tokens.
 //!
-//! A [`JwtVerifier`] vouches for the tokens of one issuer: that one of the issuer's keys signed
-//! them, with an algorithm that is allowed, that they are access tokens and not one of the other
-//! things an authorization server signs, and that they name the issuer, an audience and an expiry.
-//! Whether this service is in the audience, and whether it is not too late, the
-//! [`Policy`](crate::Policy) decides on every request.
+//! A [`JwtVerifier`] verifies the tokens of one issuer. It checks that one of the issuer's keys
+//! signed the token with an allowed algorithm, that the token is an access token and not another
+//! kind of JWT that an authorization server signs, and that it names the issuer, an audience and
+//! an expiry. The [`Policy`](crate::Policy) decides on every request whether this service is in
+//! the audience and whether the token has expired.
 //!
 //! ```
 //! use serde_json::json;
@@ -29,39 +29,42 @@
 //!     &json!({"iss": "https://as.example.com", "aud": "api", "exp": 1893456000, "sub": "alice"}),
 //! )?;
 //! let request = VerifyRequest::new(Token::bearer(&token).expect("a b64token"));
-//! // Where keys are at hand the answer is there at once.
+//! // With configured keys the outcome is available at once.
 //! let active = verifier.verify(request).now_or_later().ok().expect("at once")?;
 //! assert_eq!(active.claims().subject(), Some("alice"));
 //! # Ok(()) }
 //! ```
 //!
-//! # Keys that are fetched
+//! # Fetched keys
 //!
-//! Without [`keys`](JwtVerifierBuilder::keys) the issuer is asked for them: at the `jwks_uri` of
-//! its metadata (RFC 8414, or else OpenID Connect Discovery; its `issuer` must be the one
-//! configured, byte for byte), or at [a URL of yours](JwtVerifierBuilder::jwks_uri).
+//! Without configured [`keys`](JwtVerifierBuilder::keys) the verifier fetches the key set of the
+//! issuer. The URL is the `jwks_uri` of the issuer's metadata (RFC 8414, or else OpenID Connect
+//! Discovery; the `issuer` in the metadata must equal the configured one byte for byte), or [the
+//! configured URL](JwtVerifierBuilder::jwks_uri).
 //!
-//! * They are first fetched when they are needed, or by [`warm`](JwtVerifier::warm), and then in
-//!   the background at 80 % of their freshness: 10 minutes, or what `Cache-Control` says, within
-//!   1 minute and 24 hours. A token whose key is there never waits.
+//! * The first token that needs the keys fetches them, or [`warm`](JwtVerifier::warm) does. From
+//!   then on they are renewed in the background at 80 % of their freshness. They are fresh for 10
+//!   minutes, or as long as `Cache-Control` says, within 1 minute and 24 hours. A token whose key
+//!   is known never waits.
 //! * A token of an unknown key waits for one fetch, which all such tokens share. There is at most
-//!   one in 30 seconds, and none for a `kid` that was not found within the last minute.
-//! * A failure is followed by a pause of 1 second, after each further one of twice as long, up to
-//!   30 seconds, or of what `Retry-After` says, up to 5 minutes. Meanwhile the last good keys
-//!   serve, for at most 24 hours; without any, the answer is
-//!   [`Unavailable`](ErrorKind::Unavailable), never that the token is bad.
-//! * A key that is published no more, or with other material or another algorithm under its name,
-//!   is retired by the fetch that shows it, and with it exactly what it
-//!   [verified](crate::verify::ActiveToken::is_retired).
-//! * A fetch takes at most 3 seconds, 512 KiB and 64 keys, goes to `https` URLs only, and follows
-//!   no redirect. A key that can't be used is left out. Secrets are never taken from there.
+//!   one such fetch in 30 seconds, and none for a `kid` that was not found within the last minute.
+//! * After a failed fetch no fetch starts for 1 second. Each further failure doubles the pause, up
+//!   to 30 seconds. `Retry-After` can lengthen it, up to 5 minutes. Meanwhile the last good keys
+//!   stay in use, for at most 24 hours. Without any keys the error is
+//!   [`Unavailable`](ErrorKind::Unavailable), never one that blames the token.
+//! * A key is retired by the fetch that shows that it is no longer published, or is published with
+//!   other key material or another algorithm under the same name. Exactly the tokens that it
+//!   verified [are retired](crate::verify::ActiveToken::is_retired) with it.
+//! * A fetch takes at most 3 seconds, 512 KiB and 64 keys. It goes to `https` URLs only and follows
+//!   no redirect. Keys that can't be used are left out. Secrets are never accepted from a fetched
+//!   key set.
 //!
 //! # Differences from common JWT libraries
 //!
-//! A `crit` of any kind is refused, as is `b64`; so are repeated members at every level of the
-//! header and the claims, base64url with padding or stray bits, tokens without `exp`, `aud` or
-//! `iss`, an `iss` that is an array, and `typ`s of other things. Keys in the header (`jwk`, `x5c`)
-//! or behind URLs in it (`jku`, `x5u`) are ignored.
+//! The verifier refuses a `crit` of any kind, and `b64`. It refuses repeated members at every level
+//! of the header and the claims, base64url with padding or stray bits, tokens without `exp`, `aud`
+//! or `iss`, an `iss` that is an array, and the `typ` of another kind of JWT. It ignores keys in
+//! the header (`jwk`, `x5c`) and URLs of keys in it (`jku`, `x5u`).
 
 pub(crate) mod builder;
 pub mod future;
@@ -97,27 +100,27 @@ use crate::{
 #[cfg(feature = "checks")]
 use crate::{claims::Claims, error::kind::TokenKind};
 
-/// What the access tokens of an issuer look like.
+/// The form of the access tokens of an issuer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Profile {
     /// Any JWT that is not marked as something else.
     ///
-    /// For issuers that don't follow RFC 9068. `typ` may be absent or `JWT`; types of other things
-    /// are refused, and so are tokens whose claims are those of an ID token, a refresh token, a
-    /// logout token or a security event.
+    /// For issuers that don't follow RFC 9068. `typ` may be absent, `JWT` or `at+jwt`. Any other
+    /// `typ` is refused, and so are tokens whose claims are those of an ID token, a refresh token,
+    /// a logout token or a security event.
     ///
     /// # Security
     ///
-    /// Where an issuer marks its ID tokens in no way, only their audience keeps them from being
-    /// taken for access tokens. Give the service an audience that is no client's id.
+    /// If an issuer does not mark its ID tokens, only their audience keeps them from being accepted
+    /// as access tokens. Give the service an audience that is not the identifier of a client.
     Generic,
-    /// `typ` must be `at+jwt` (RFC 9068 §4).
+    /// JWTs whose `typ` is `at+jwt` (RFC 9068 §4).
     #[default]
     Rfc9068,
 }
 
-/// Verifies the JWT access tokens of one issuer.
+/// A [`Verifier`] of the JWT access tokens of one issuer.
 ///
 /// Clones share the keys. See the [module docs](self) for an example.
 #[derive(Clone)]
@@ -130,8 +133,8 @@ struct Inner {
 }
 
 impl JwtVerifier {
-    /// Starts to build a verifier of the tokens of `issuer`, the exact text of their `iss` claim
-    /// (RFC 9068 §4).
+    /// Returns a builder of a verifier for the tokens of `issuer`, the exact text of their `iss`
+    /// claim (RFC 9068 §4).
     ///
     /// ```
     /// use tower_introspect::jwt::{Algorithm, JwtVerifier, KeySet, Profile};
@@ -147,18 +150,18 @@ impl JwtVerifier {
         JwtVerifierBuilder::new(issuer.into())
     }
 
-    /// The issuer whose tokens are verified.
+    /// Returns the issuer whose tokens are verified.
     #[must_use]
     pub fn issuer(&self) -> &str {
         &self.0.rules.issuer
     }
 
-    /// Fetches the keys now, so that the first request need not wait for them.
+    /// Fetches the keys now, so that the first request does not wait for them.
     ///
     /// # Errors
     ///
-    /// If they can't be had. That is no reason to stop: they are fetched again when they are
-    /// needed.
+    /// Returns an error if the keys can't be fetched, or none of them is usable. The service need
+    /// not stop: the keys are fetched again when a token needs them.
     ///
     /// # Cancellation
     ///
@@ -170,13 +173,13 @@ impl JwtVerifier {
         }
     }
 
-    /// Whether there are keys that may be used. Fetches nothing.
+    /// Returns true if there are keys that may be used. Fetches nothing.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.readiness().is_ready()
     }
 
-    /// Whether there are keys that may be used, and what is wrong if they can't be fetched.
+    /// Returns whether there are keys that may be used, and the error if they can't be fetched.
     /// Fetches nothing.
     #[must_use]
     pub fn readiness(&self) -> Readiness {
@@ -187,7 +190,7 @@ impl JwtVerifier {
         }
     }
 
-    /// Starts to fetch the keys if there are none. Never waits.
+    /// Starts to fetch the keys if there are none, without waiting.
     pub(crate) fn begin(&self) {
         if let Source::Remote(keys) = &self.0.source {
             keys.begin();
@@ -208,7 +211,7 @@ impl JwtVerifier {
             Ok(outcome) => return Verifying::done_at(outcome, Some(at)),
             Err(kid) => kid,
         };
-        // Only a token in which nothing else is wrong gets here.
+        // A token with any other fault has been refused above and causes no fetch.
         let fetching = match &snapshot {
             Some(_) => keys.refresh_for(kid.as_deref().unwrap_or_default()),
             None => Some(keys.load()),
@@ -252,15 +255,18 @@ impl Verifier for JwtVerifier {
     }
 }
 
-/// A signature says nothing about now. A token that is no good is refused for that all the same, so
-/// that nobody without one can make this look broken.
+/// Refuses a verified token if the request demands [`Freshness::Live`]: a signature does not show
+/// that the token is still active.
+///
+/// A bad token is refused for its own fault first, so that a client without a good token can't
+/// cause `Misconfigured` errors.
 fn not_live(_: ActiveToken) -> Outcome {
     Err(VerifyError::new(ErrorKind::Misconfigured)
         .with_context("a live answer is asked for, but the issuer is not asked about its tokens"))
 }
 
 impl Inner {
-    /// The outcome; `Err` with the name of the key if that is all that is missing.
+    /// Returns the outcome, or the token's `kid` as `Err` if only the key is missing.
     fn verify(
         &self,
         token: &str,
@@ -278,7 +284,7 @@ impl Inner {
     }
 }
 
-/// What a JWT is by the `typ` of its header, if that is no access token.
+/// Returns the kind of JWT that `typ` names, if it is a known one other than an access token.
 #[cfg(feature = "checks")]
 #[doc(hidden)]
 #[must_use]
@@ -286,7 +292,8 @@ pub fn kind_by_typ(typ: &str) -> Option<TokenKind> {
     validate::kind_by_typ(typ)
 }
 
-/// What a JWT is by its claims, if that is no access token. `typed`: its `typ` says that it is.
+/// Returns the kind of JWT that the claims show, if it is not an access token. `typed` is true if
+/// its `typ` is that of an access token.
 #[cfg(feature = "checks")]
 #[doc(hidden)]
 #[must_use]

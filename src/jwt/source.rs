@@ -1,3 +1,5 @@
+//! The source of an issuer's keys: fetched, or configured.
+
 use std::{fmt, pin::Pin, sync::Arc};
 
 use super::keys::KeySet;
@@ -8,48 +10,48 @@ use crate::{
     verify::readiness::Readiness,
 };
 
-/// Keys under way.
+/// A fetch of keys that is under way.
 pub(crate) type Fetching = Pin<Box<dyn Future<Output = Result<Arc<KeySet>, VerifyError>> + Send>>;
 
-/// Keys that are fetched from the issuer.
+/// A source that fetches the keys of an issuer.
 pub(crate) trait FetchKeys: Send + Sync + 'static {
-    /// The keys that may be used now. Never waits.
+    /// Returns the keys that may be used now, without waiting.
     fn snapshot(&self) -> Option<Arc<KeySet>>;
 
-    /// The keys, fetched if there are none.
+    /// Returns the keys, after fetching them if there are none.
     ///
-    /// An error means that there is nothing to hold a token against, which is not the fault of
-    /// whoever sent it. Dropping the future does not stop the fetch.
+    /// An error means that there are no keys to verify a token with, which is not the client's
+    /// fault. Dropping the future does not stop the fetch.
     fn load(&self) -> Fetching;
 
-    /// Starts to fetch the keys if there are none. Never waits.
+    /// Starts to fetch the keys if there are none, without waiting.
     fn begin(&self);
 
-    /// The keys, fetched anew because none of them is the key `kid` (empty where a token names
-    /// none); `None` if that was tried too often or too recently.
+    /// Fetches the keys anew because none of them has the name `kid` (empty if the token names no
+    /// key). Returns `None` if that was tried too often or too recently.
     fn refresh_for(&self, kid: &str) -> Option<Fetching>;
 
-    /// How things stand. Fetches nothing.
+    /// Returns the state of the keys. Fetches nothing.
     fn standing(&self) -> KeysStanding;
 }
 
-/// How things stand with the keys of an issuer.
+/// The state of the keys of an issuer.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct KeysStanding {
-    /// Whether there are keys that may be used.
+    /// True if there are keys that may be used.
     pub(crate) ready: bool,
-    /// What is wrong since when.
+    /// The current failure, and when it began.
     pub(crate) failing: Option<(ErrorKind, Moment)>,
-    /// When the last ones were fetched.
+    /// The time of the last successful fetch.
     pub(crate) fetched_at: Option<Moment>,
-    /// How many names of keys were looked for in vain, of late.
+    /// The number of `kid`s that recent fetches did not find.
     pub(crate) unknown: usize,
-    /// What came of the last call, for the keys or for the metadata that tells where they are.
+    /// The last call that ended: for the keys, or for the metadata that names their URL.
     pub(crate) last: Option<LastCall>,
 }
 
 impl KeysStanding {
-    /// What that means for the tokens of the issuer.
+    /// Returns the readiness of `issuer` with keys in this state.
     pub(crate) fn readiness(&self, issuer: Arc<str>) -> Readiness {
         Readiness::new(issuer, self.ready, self.failing)
             .with_keys(self.fetched_at, self.unknown)
@@ -57,7 +59,7 @@ impl KeysStanding {
     }
 }
 
-/// Where the keys of an issuer come from.
+/// The source of the keys of an issuer.
 pub(super) enum Source {
     Remote(Arc<dyn FetchKeys>),
     Static(Arc<KeySet>),

@@ -10,10 +10,10 @@ use crate::{clock::SystemClock, credentials::Token};
 
 const ISSUER: &str = "https://as.example.com";
 
-/// Keys that are there, and keys that come when they are fetched.
+/// A source with the keys that are known now, and the keys that a fetch brings.
 struct Fake {
     now: Option<Arc<KeySet>>,
-    /// `None`: nothing may be fetched.
+    /// `None` if no fetch is allowed.
     later: Option<Result<Arc<KeySet>, VerifyError>>,
     calls: Mutex<Vec<String>>,
 }
@@ -62,7 +62,7 @@ fn token(kid: &str, issuer: &str) -> String {
     key(kid).sign(&header, &claims).unwrap()
 }
 
-/// What comes of `token`, whether there was something to wait for, and what was fetched.
+/// Verifies `token`. Returns the outcome, true if the verifier had to wait, and the fetches.
 fn run(fake: Fake, token: &str) -> (Result<(), ErrorKind>, bool, Vec<String>) {
     let fake = Arc::new(fake);
     let verifier = JwtVerifier(Arc::new(Inner {

@@ -1,7 +1,8 @@
-//! The pipeline from the text of a token to its claims. Nothing here knows the time.
+//! Verifies the text of a token and returns its claims. Does not check times.
 //!
-//! The order is that of cost: nothing is decoded that is too long, no key is touched for an
-//! algorithm that is not allowed, and nothing is believed before the signature verifies.
+//! The checks run in the order of their cost: a token that is too long is not decoded, no key is
+//! used with an algorithm that is not allowed, and no claim is trusted before the signature
+//! verifies.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -21,28 +22,28 @@ use crate::{
     },
 };
 
-/// A longer token is not looked at. Headers are cut off long before, so this only bounds tokens
-/// that were found elsewhere.
+/// The maximum length of a token, in bytes. HTTP servers limit header fields to less, so this only
+/// bounds tokens from other places.
 const MAX_TOKEN: usize = 64 * 1024;
 
-/// What is asked of every token of one issuer.
+/// The requirements for every token of one issuer.
 #[derive(Debug)]
 pub(super) struct Rules {
     pub(super) issuer: Arc<str>,
     pub(super) algorithms: Box<[Algorithm]>,
     pub(super) profile: Profile,
-    /// The claim that holds the scope, where it is not `scope`.
+    /// The claim that holds the scope, if it is not `scope`.
     pub(super) scope_claim: Option<Box<str>>,
-    /// The claim that stands in for `aud` where that is absent.
+    /// The claim that replaces an absent `aud`.
     pub(super) audience_claim: Option<Box<str>>,
 }
 
-/// Why a token gives no claims.
+/// The reason why a token yields no claims.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Refused {
     Because(ErrorKind),
-    /// Everything that could be seen without a key is in order, but no key fits. The token names
-    /// this one, if any.
+    /// No key fits, and every check that needs no key has passed. Holds the `kid` that the token
+    /// names, if any.
     UnknownKey(Option<Box<str>>),
 }
 
@@ -53,8 +54,8 @@ impl<K: Into<ErrorKind>> From<K> for Refused {
 }
 
 impl Rules {
-    /// The claims of `token`, and which of `keys` signed it by what, if one did and it is an access
-    /// token of the issuer.
+    /// Refuses `token` unless one of `keys` signed it and it is an access token of the issuer.
+    /// Returns its claims, the key and the algorithm.
     pub(super) fn verify<'a>(
         &self,
         token: &str,
@@ -81,7 +82,8 @@ impl Rules {
             Err(Mismatch::BadSignature) => Err(ErrorKind::BadSignature.into()),
             Err(Mismatch::WrongAlgorithm) => Err(ErrorKind::UnsupportedAlgorithm.into()),
             Err(Mismatch::UnknownKey) => {
-                // Keys may be fetched for this token, so it had better be one of ours.
+                // Keys may be fetched for this token, so it must at least claim to be an access
+                // token of this issuer.
                 self.claims(&header, jws.payload())?;
                 let unknown = Err::<(), _>(ErrorKind::UnknownKey);
                 let _ = step(Check::Key, || named(kid, keys), unknown);
@@ -90,7 +92,7 @@ impl Rules {
         }
     }
 
-    /// The algorithm the header names, if it is allowed (RFC 8725 §3.1).
+    /// Returns the algorithm that the header names, if it is allowed (RFC 8725 §3.1).
     fn algorithm(&self, header: &Header<'_>) -> Result<Algorithm, ErrorKind> {
         let named = header.alg.parse().ok();
         named
@@ -98,8 +100,8 @@ impl Rules {
             .ok_or(ErrorKind::UnsupportedAlgorithm)
     }
 
-    /// The header doesn't say that this is something else than an access token (RFC 8725 §3.11,
-    /// §3.12).
+    /// Refuses a token whose header marks it as something other than an access token (RFC 8725
+    /// §3.11, §3.12).
     fn check_typ(&self, header: &Header<'_>) -> Result<(), ErrorKind> {
         if header.is_nested() {
             return Err(ErrorKind::UnsupportedToken);
@@ -117,7 +119,7 @@ impl Rules {
         Err(ErrorKind::WrongTokenKind(named.unwrap_or(TokenKind::Other)))
     }
 
-    /// The claims, if they are those of an access token of the issuer.
+    /// Returns the claims, if they are those of an access token of the issuer.
     fn claims(&self, header: &Header<'_>, payload: &[u8]) -> Result<Claims, ErrorKind> {
         let claims = Claims::from_json(payload).map_err(no_claims);
         let claims = step(Check::Claims, Detail::default, claims)?;
@@ -144,8 +146,8 @@ impl Rules {
         })
     }
 
-    /// The claims, with an audience from elsewhere if they have none. An empty `aud` is one: it
-    /// names nobody.
+    /// Returns the claims, with the audience from `audience_claim` if they have no `aud`. An empty
+    /// `aud` counts as present: it names no audience.
     fn with_audience(&self, claims: Claims) -> Claims {
         let stand_in = self.audience_claim.as_deref().filter(|_| claims.raw("aud").is_none());
         match stand_in.and_then(|name| claims.string(name)).map(Cow::into_owned) {
@@ -156,7 +158,7 @@ impl Rules {
 }
 
 impl Profile {
-    /// The `typ`s it takes, in words.
+    /// Returns a text that lists the accepted `typ`s.
     const fn typ(self) -> &'static str {
         match self {
             Self::Generic => "none, JWT or at+jwt",
@@ -165,8 +167,9 @@ impl Profile {
     }
 }
 
-/// Tells which keys there were, and what became of the signature. That no key fits counts only if
-/// nothing else is wrong, and is told then.
+/// Records the keys and the result of the signature check.
+///
+/// Leaves out an unknown key: the caller records it, if nothing else is wrong.
 #[inline]
 fn trace_signature(
     keys: &KeySet,
@@ -190,7 +193,7 @@ fn named(kid: Option<&str>, keys: &KeySet) -> Detail {
     seen_if(kid).wanted(keys.words())
 }
 
-/// How many parts the token has.
+/// Describes the number of parts of the token.
 fn parts(token: &str) -> Detail {
     let dots = token.bytes().filter(|byte| *byte == b'.').count();
     seen(format_args!("{dots} dots")).wanted("3 parts of base64url, 2 dots between them")
@@ -208,7 +211,7 @@ fn present(audience: bool, expiry: bool) -> Option<&'static str> {
 /// The `typ` of an access token (RFC 9068 §2.1).
 const ACCESS_TOKEN: &str = "at+jwt";
 
-/// What an authorization server or a client also signs, by `typ`.
+/// The `typ`s of the other JWTs that authorization servers and clients sign.
 const FOREIGN: [(&str, TokenKind); 6] = [
     ("client-authentication+jwt", TokenKind::ClientAssertion),
     ("dpop+jwt", TokenKind::DpopProof),
@@ -218,17 +221,17 @@ const FOREIGN: [(&str, TokenKind); 6] = [
     ("token-introspection+jwt", TokenKind::IntrospectionResponse),
 ];
 
-/// What a JWT is by its `typ`, if that is no access token.
+/// Returns the kind of JWT that `typ` names, if it is a known one other than an access token.
 pub(super) fn kind_by_typ(typ: &str) -> Option<TokenKind> {
     FOREIGN.into_iter().find(|(name, _)| same_media_type(typ, name)).map(|(_, kind)| kind)
 }
 
-/// What the claims say the token is, if that is no access token (RFC 8725 §3.12).
+/// Returns the kind of JWT that the claims show, if it is not an access token (RFC 8725 §3.12).
 ///
-/// `typed` says that the header calls it one. Then the marks of an ID token, which some servers
-/// also leave in access tokens, prove nothing.
+/// `typed` is true if the header's `typ` is that of an access token. Then the hashes and the
+/// `nonce` of an ID token prove nothing, because some servers also leave them in access tokens.
 pub(super) fn foreign_kind(claims: &Claims, typed: bool) -> Option<TokenKind> {
-    // One look at each claim: this is asked of every token.
+    // A single pass over the claims, because this runs for every token.
     let (mut scope, mut nonce, mut hashed) = (false, false, false);
     let (mut by_claim, mut words) = (None, [None; 3]);
     for (name, value) in claims.members() {
@@ -270,8 +273,8 @@ pub(super) fn foreign_kind(claims: &Claims, typed: bool) -> Option<TokenKind> {
 /// The event of a logout token (OpenID Connect Back-Channel Logout 1.0 §2.4).
 const LOGOUT_EVENT: &str = "\"http://schemas.openid.net/event/backchannel-logout\"";
 
-/// Scope from a claim that is a space-delimited string or an array; of another type it grants
-/// nothing.
+/// Reads the scope from a claim that is a space-delimited string or an array. A claim of another
+/// type grants nothing.
 fn scope_in(claims: &Claims, name: &str) -> Scope {
     match (claims.string(name), claims.strings(name)) {
         (Some(text), _) => Scope::parse(&text),

@@ -1,4 +1,4 @@
-//! From a request to the verdict on it, whether that takes time or not.
+//! Decides whether a request is admitted, at once or after a wait.
 
 use std::sync::Arc;
 
@@ -28,21 +28,21 @@ use crate::{
     },
 };
 
-/// Who a request claims to come from.
+/// The credentials a request presents, as far as they are known.
 pub(super) enum Claimed<F> {
-    /// Nobody in particular.
+    /// The request presents no credentials, or is exempt.
     Nobody,
-    /// What is known of the token, and when it was decided.
+    /// The outcome for the token, with the clock reading at which it was decided if there is one.
     Known(Outcome, Option<Reading>, Presentation),
-    /// The token is being verified.
+    /// The verifier is still verifying the token.
     Pending(F, Presentation),
 }
 
-/// How the token was presented, kept while it is verified.
+/// How the token was presented. Kept while the token is verified.
 pub(super) struct Presentation {
     scheme: Scheme,
     origin: Origin,
-    /// Where a proof will have to name it, and then not moved around with the rest.
+    /// Set for `DPoP` only, whose proof has to name the token. Boxed to keep this type small.
     token: Option<Box<Token>>,
 }
 
@@ -52,7 +52,7 @@ impl Presentation {
         Self { scheme, origin, token: (scheme == Scheme::Dpop).then(|| Box::new(token.clone())) }
     }
 
-    /// Of a token that is remembered.
+    /// The presentation of a token whose outcome was in the cache.
     fn of_known(question: RecallRequest<'_>) -> Result<Self, VerifyError> {
         let (scheme, origin) = (question.found().scheme(), question.found().origin());
         if scheme == Scheme::Dpop {
@@ -64,23 +64,25 @@ impl Presentation {
     }
 }
 
-/// The verdict on a request, or what it waits for: a store of used proofs that is asked.
+/// The verdict on a request, or the future of a store of used proofs that it depends on.
 pub(super) enum Verdict {
     Now(Result<Closing, VerifyError>),
     Later(AdmittingFuture),
 }
 
-/// What a response still needs when it comes from the inner service. Mostly nothing, in one word.
+/// The changes to make to the response of the inner service.
+///
+/// Mostly there are none. The box keeps this type at one pointer, because every request moves it.
 #[derive(Default)]
 pub(super) struct Closing(Option<Box<Final>>);
 
 struct Final {
-    /// A response to a request with its token in the query must not be stored by shared caches
-    /// (RFC 6750 §2.3).
+    /// Shared caches must not store the response to a request with its token in the query (RFC 6750
+    /// §2.3).
     private: bool,
-    /// A nonce rides on the response, which must then not be stored at all (RFC 9449 §8.2).
+    /// A fresh nonce to send. A response that carries it must not be stored (RFC 9449 §8.2).
     nonce: Option<HeaderValue>,
-    /// The certificate of the client was told in this field (RFC 9440 §2.4).
+    /// The header in which a proxy sent the client certificate. `Vary` names it (RFC 9440 §2.4).
     varies_by: Option<HeaderName>,
 }
 
@@ -116,7 +118,9 @@ impl Closing {
     }
 }
 
-/// Names `name` in `Vary`, once. A response that may not be stored needs none, but is none the worse.
+/// Adds `name` to `Vary` unless it is listed already.
+///
+/// A response that may not be stored does not need it, but it does no harm.
 fn vary(headers: &mut HeaderMap, name: &HeaderName) {
     let is_named = headers.get_all(VARY).into_iter().any(|value| {
         let names = value.as_bytes().split(|byte| *byte == b',');
@@ -130,7 +134,7 @@ fn vary(headers: &mut HeaderMap, name: &HeaderName) {
 }
 
 impl<V, R> IntrospectLayer<V, R> {
-    /// Takes off a request what could pass for our word.
+    /// Removes everything from a request that could pass for a verdict of this layer.
     pub(super) fn clear<B>(&self, request: &mut Request<B>) {
         strip_identity(request.extensions_mut());
         if let Some(hook) = &self.settings.hook {
@@ -141,7 +145,7 @@ impl<V, R> IntrospectLayer<V, R> {
         }
     }
 
-    /// Says who a request claims to come from, as far as that is known at once.
+    /// Finds the credentials of a request and starts to verify them.
     pub(super) fn identify<B>(
         &self,
         request: &Request<B>,
@@ -164,8 +168,10 @@ impl<V, R> IntrospectLayer<V, R> {
         }
     }
 
-    /// Has what was found verified. Who is remembered is known by the digest of it, and nothing of the
-    /// request is held on to.
+    /// Looks the token up in the cache, and has it verified if it is not there.
+    ///
+    /// The cache is searched by the digest of the token, so a hit of a bearer token keeps nothing
+    /// of the request.
     fn verify(
         &self,
         found: Found<'_>,
@@ -194,7 +200,7 @@ impl<V, R> IntrospectLayer<V, R> {
         })
     }
 
-    /// Holds the outcome against the policy, and lets the request carry the verdict.
+    /// Checks the outcome against the policy, and stores the verdict in the request.
     pub(super) fn admit<B>(
         &self,
         outcome: Outcome,
@@ -203,7 +209,7 @@ impl<V, R> IntrospectLayer<V, R> {
         request: &mut Request<B>,
     ) -> Verdict {
         if self.settings.log_subjects {
-            // None, too, where a layer outside has shown that of another token.
+            // A refused token has no subject. `None` then replaces one that an outer layer stored.
             let subject = outcome.as_ref().ok().and_then(|active| active.claims().subject());
             Watch::show(subject, request.extensions_mut());
         }
@@ -219,7 +225,7 @@ impl<V, R> IntrospectLayer<V, R> {
         }
     }
 
-    /// Lets the request carry the verdict.
+    /// Stores the verdict in the request, and returns the changes to make to the response.
     pub(super) fn settle<B>(
         &self,
         admission: Result<Admission, VerifyError>,
@@ -239,7 +245,7 @@ impl<V, R> IntrospectLayer<V, R> {
         Ok(Closing(rest.is_needed().then(|| Box::new(rest))))
     }
 
-    /// Lets a request go on that carries no credentials.
+    /// Admits a request that carries no credentials.
     pub(super) fn admit_nobody<B>(&self, request: &mut Request<B>) {
         let challenge = Arc::clone(self.policy.challenges());
         request.extensions_mut().insert(Anonymous::new(challenge));
@@ -247,6 +253,7 @@ impl<V, R> IntrospectLayer<V, R> {
         self.cover_credentials(None, request);
     }
 
+    /// Renders the refusal of a request.
     pub(super) fn refuse<ReqB, ResB>(
         &self,
         error: &VerifyError,
@@ -264,8 +271,10 @@ impl<V, R> IntrospectLayer<V, R> {
         respond::refuse(&*self.responder, &refusal)
     }
 
-    /// What is not to be seen below is removed, or at least not shown: whatever logs headers there shows
-    /// `Sensitive` instead. `None`: nobody has looked at what there is.
+    /// Removes the credentials, or marks them as sensitive so that `Debug` output hides them.
+    ///
+    /// `scheme` is `None` if no token of the request was verified. There may then be several
+    /// fields.
     fn cover_credentials<B>(&self, scheme: Option<Scheme>, request: &mut Request<B>) {
         self.policy.proofs().strip(request);
         let headers = request.headers_mut();
@@ -279,7 +288,8 @@ impl<V, R> IntrospectLayer<V, R> {
                 headers.iter_mut().filter(|(name, _)| [AUTHORIZATION, DPOP].contains(name));
             return fields.for_each(|(_, value)| value.set_sensitive(true));
         };
-        // Of each there is one at most, and a proof beside a bearer token proves nothing.
+        // An admitted request has at most one of each. A proof beside a bearer token proves
+        // nothing.
         if let Some(value) = headers.get_mut(AUTHORIZATION) {
             value.set_sensitive(true);
         }

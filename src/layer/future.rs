@@ -22,11 +22,12 @@ use crate::{
 };
 
 pin_project! {
-    /// The response of the inner service, or the refusal.
+    /// The future of [`Introspect`](super::Introspect): the response of the inner service, or the
+    /// refusal.
     ///
     /// # Cancellation
     ///
-    /// Dropping it drops the verification or the call of the inner service that is under way.
+    /// Dropping it drops the verification or the call of the inner service that is in progress.
     pub struct ResponseFuture<S, V, R, ReqB>
     where
         S: Service<Request<ReqB>>,
@@ -41,18 +42,18 @@ pin_project! {
 pin_project! {
     #[project = StateProj]
     enum State<F, W, Res> {
-        // The refusal, ready to be taken.
+        // The request is refused, and the response is ready to be taken.
         Refused { response: Option<Res> },
-        // The token is being verified, or the inner service made ready after that. Boxed, so that
-        // requests whose token is verified at once don't move it around.
+        // The token is being verified, or the inner service is being made ready after that. Boxed,
+        // so that requests whose token is verified at once do not move it around.
         Waiting { waiting: Pin<Box<W>> },
-        // Polling the future from the call of the inner service.
+        // The inner service was called.
         Calling { #[pin] future: F },
     }
 }
 
 pin_project! {
-    /// A request that could not be decided about at once.
+    /// A request that could not be decided at once.
     struct Waiting<S, V, R, ReqB>
     where
         V: Verifier,
@@ -64,20 +65,20 @@ pin_project! {
         request: Option<Request<ReqB>>,
         presentation: Presentation,
         closing: Closing,
-        // Until there is a verdict.
+        // The span of the verification, until there is a verdict.
         slow: Option<Slow>,
     }
 }
 
 pin_project! {
-    /// What a request waits for.
+    /// The step that a waiting request is at.
     #[project = StageProj]
     pub(super) enum Stage<F> {
         // The token is being verified.
         Verifying { #[pin] verification: F },
-        // A store is asked whether the proof was used before.
+        // A store looks up whether the proof was used before.
         Admitting { admitting: AdmittingFuture },
-        // The inner service is not ready.
+        // The request is admitted, and the inner service is not ready yet.
         Admitted,
     }
 }
@@ -156,7 +157,7 @@ where
     V: Verifier,
     R: Respond<ResB>,
 {
-    /// Decides about the request, waits for the inner service, and calls it; or else gives the refusal.
+    /// Decides on the request, waits for the inner service and calls it, or returns the refusal.
     #[expect(clippy::type_complexity, reason = "names the future and the refusal as they are")]
     fn poll_called(
         self: Pin<&mut Self>,
@@ -165,7 +166,7 @@ where
         let mut this = self.project();
         loop {
             let verdict = {
-                // Left where the step ends, however it does.
+                // Dropped at the end of this step, on every path.
                 let _slow = this.slow.as_ref().map(Slow::enter);
                 let verdict = match this.stage.as_mut().project() {
                     StageProj::Verifying { verification } => {
@@ -185,7 +186,8 @@ where
                         this.shared.settle(admission, this.presentation, request)
                     }
                     StageProj::Admitted => {
-                        // The readiness of the inner service was given up before.
+                        // The service is a clone that never was ready: `Introspect::release` made
+                        // it.
                         ready!(this.inner.poll_ready(cx))?;
                         let request = this.request.take().expect("polled after completion");
                         let closing = std::mem::take(this.closing);
@@ -213,7 +215,7 @@ where
     }
 }
 
-/// Ends what traces show of the verification.
+/// Closes the span of the verification with its outcome.
 fn end<B>(slow: &mut Option<Slow>, refused: Option<&VerifyError>, request: Option<&Request<B>>) {
     if let (Some(slow), Some(request)) = (slow.take(), request) {
         slow.end(refused, request.extensions());

@@ -1,4 +1,4 @@
-//! The middleware: takes the token off each request, has it verified, holds it against the policy.
+//! Middleware that verifies the token of each request and checks it against a policy.
 //!
 //! ```
 //! use http::{Request, Response, StatusCode, header::WWW_AUTHENTICATE};
@@ -34,13 +34,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
 //! ```
 //!
-//! # Differences from its neighbours
+//! # Differences from similar middleware
 //!
-//! * `tower_http::auth` compares one fixed secret, or hands the whole request to a closure of
-//!   yours. It answers without a challenge.
-//! * `tower::filter::AsyncFilter` moves the ready service into its future: requests that are still
-//!   being verified then hold the permits of a `ConcurrencyLimit` below. This layer lets go of them
-//!   until the token is verified.
+//! * `tower_http::auth` compares one fixed secret, or passes the whole request to a closure. Its
+//!   refusals carry no challenge.
+//! * `tower::filter::AsyncFilter` moves the ready service into its future. Requests that are still
+//!   being verified then hold the permits of a `ConcurrencyLimit` below. This layer gives the
+//!   permits back until the token is verified.
 //! * An interceptor of tonic can't wait. [`tonic`](crate::tonic) has one for tokens that can be
 //!   verified at once.
 
@@ -63,14 +63,14 @@ use crate::{
     verify::request::Freshness,
 };
 
-/// Makes the services below it reachable with a verified token only.
+/// A layer that only lets requests with a verified token through.
 ///
-/// Its requests carry a [`VerifiedToken`](crate::VerifiedToken) in their extensions. See the
-/// [module docs](self) for an example.
+/// The requests that reach the inner service carry a [`VerifiedToken`](crate::VerifiedToken) in
+/// their extensions. See the [module docs](self) for an example.
 ///
 /// # Clone
 ///
-/// Clones, and all services made by them, share the verifier.
+/// Clones share the verifier, and so do all services made by them.
 pub struct IntrospectLayer<V, R = Auto> {
     verifier: Arc<V>,
     responder: Arc<R>,
@@ -78,7 +78,7 @@ pub struct IntrospectLayer<V, R = Auto> {
     settings: Settings,
 }
 
-/// What can be set apart from verifier, policy and responder.
+/// The settings of a layer apart from its verifier, policy and responder.
 #[derive(Clone)]
 struct Settings {
     extractor: Extractor,
@@ -97,7 +97,7 @@ pub(crate) type PeerOf = dyn Fn(RequestHead<'_>) -> Option<PeerKey> + Send + Syn
 type FreshnessOf = dyn Fn(RequestHead<'_>) -> Freshness + Send + Sync;
 
 impl<V> IntrospectLayer<V> {
-    /// Requires a token that `verifier` verifies and `policy` admits.
+    /// Creates a layer that requires a token that `verifier` verifies and `policy` admits.
     #[must_use]
     pub fn new(verifier: V, policy: Policy) -> Self {
         Self {
@@ -120,23 +120,25 @@ impl<V> IntrospectLayer<V> {
 }
 
 impl<V, R> IntrospectLayer<V, R> {
-    /// Also lets requests through that carry no credentials at all.
+    /// Also admits requests that carry no credentials at all.
     ///
-    /// Handlers tell them apart by [`Identity`](crate::Identity). Credentials that are there but
-    /// bad, or of another scheme, are still refused.
+    /// Handlers tell them apart by [`Identity`](crate::Identity). Credentials that are present but
+    /// invalid, or of another scheme, are still refused.
     #[must_use]
     pub fn optional(mut self) -> Self {
         self.settings.optional = true;
         self
     }
 
-    /// Does not look at the credentials of requests for which `exempt` is true: health checks, say,
-    /// or CORS preflights. Handlers see them as [`Identity::Anonymous`](crate::Identity).
+    /// Ignores the credentials of requests for which `exempt` returns true.
+    ///
+    /// Health checks and CORS preflights are examples. Handlers see such requests as
+    /// [`Identity::Anonymous`](crate::Identity).
     ///
     /// # Security
     ///
-    /// Prefer to leave public routes outside of the layer: a path that is compared here can be
-    /// spelled in ways that the router below reads otherwise.
+    /// Prefer to leave public routes outside of the layer. The router below may read a path
+    /// differently from a comparison made here, because one path can be spelled in several ways.
     #[must_use]
     pub fn exempt<F>(mut self, exempt: F) -> Self
     where
@@ -146,20 +148,20 @@ impl<V, R> IntrospectLayer<V, R> {
         self
     }
 
-    /// Sets where tokens are taken from.
+    /// Sets where in a request tokens are looked for. Default: the `Authorization` header only.
     #[must_use]
     pub fn extractor(mut self, extractor: Extractor) -> Self {
         self.settings.extractor = extractor;
         self
     }
 
-    /// Sets how recently a token must have been verified.
+    /// Sets how recently a token must have been verified. Default: [`Freshness::Cached`].
     #[must_use]
     pub fn freshness(self, freshness: Freshness) -> Self {
         self.freshness_fn(move |_| freshness)
     }
 
-    /// Sets how recently a token must have been verified, request by request.
+    /// Sets how recently a token must have been verified, for each request.
     #[must_use]
     pub fn freshness_fn<F>(mut self, freshness: F) -> Self
     where
@@ -169,8 +171,10 @@ impl<V, R> IntrospectLayer<V, R> {
         self
     }
 
-    /// Says who sends a request, for a [`MissBudgetLayer`](crate::verify::MissBudgetLayer) among the
-    /// verifiers: its address, say.
+    /// Sets a function that identifies the sender of a request, for example by its address.
+    ///
+    /// A [`MissBudgetLayer`](crate::verify::MissBudgetLayer) among the verifiers counts by this
+    /// key.
     ///
     /// ```
     /// use std::net::SocketAddr;
@@ -197,34 +201,39 @@ impl<V, R> IntrospectLayer<V, R> {
         self
     }
 
-    /// Has requests tell in these headers what was verified, for a service that passes them on.
+    /// Writes verified claims into these request headers, for a service that passes requests on.
     ///
-    /// What clients send under these names is removed from all requests. See [`ForwardHeaders`].
+    /// Headers of these names that a client sends are removed from all requests. See
+    /// [`ForwardHeaders`].
     ///
-    /// A layer inside of this one that verifies again, such as `RequireFresh`, must forward the same
-    /// headers, or they go on telling what was known before. Set on a `ResourceServer`, they are those
-    /// of all its layers.
+    /// An inner layer that verifies again, such as `RequireFresh`, must forward the same headers.
+    /// Otherwise they keep the claims of the earlier verification. Set on a `ResourceServer`, they
+    /// apply to all its layers.
     #[must_use]
     pub fn forward(mut self, headers: ForwardHeaders) -> Self {
         self.settings.forward = Some(Arc::new(headers));
         self
     }
 
-    /// Takes the `Authorization` header off requests before they go on, and with it the proof of
-    /// possession, so that nothing below can pass the token on (RFC 9700 §4.9.1).
+    /// Removes the `Authorization` and `DPoP` headers from requests before they go on.
+    ///
+    /// A service below then can't pass on a token that was in `Authorization` (RFC 9700 §4.9.1). A
+    /// token that the [extractor](Self::extractor) takes from elsewhere, such as a cookie or the
+    /// query, stays in the request.
     #[must_use]
     pub fn remove_credentials(mut self) -> Self {
         self.settings.remove_credentials = true;
         self
     }
 
-    /// Calls `hook` once for each request that is refused, by this layer or by what is asked of the
-    /// request further in: requirements, extractors, interceptors. One that was let through without
-    /// credentials counts too.
+    /// Calls `hook` once for each refused request.
     ///
-    /// The hook sees the refusal before it is rendered, and can't change it. What is refused further in
-    /// by a layer with a hook of its own is told to that one only. Interceptors of tonic don't know the
-    /// head of the request.
+    /// The refusal may come from this layer, or from a requirement, an extractor or an interceptor
+    /// further in. Requests admitted without credentials and refused further in count too.
+    ///
+    /// The hook sees the refusal before it is rendered, and can't change it. An inner layer with a
+    /// hook of its own reports its refusals to that hook only. For an interceptor of tonic the head
+    /// of the request is incomplete, because interceptors do not receive it.
     ///
     /// ```
     /// use tower_introspect::{
@@ -234,23 +243,23 @@ impl<V, R> IntrospectLayer<V, R> {
     /// let closed = verify_fn(async |_| Err(ErrorKind::Inactive.into()));
     /// let layer = IntrospectLayer::new(closed, Policy::new("https://api.example.com")).on_refusal(
     ///     |refusal: &Refusal<'_>| {
-    ///         // To an audit trail, say.
+    /// For example, to an audit trail.
     ///         eprintln!("{} {}", refusal.head().uri().path(), refusal.error().kind().reason());
     ///     },
     /// );
     /// # let _ = layer;
     /// ```
     ///
-    /// It runs where the request does, and anyone can cause it at will: it must be quick, and whatever
-    /// it writes must be bounded.
+    /// The hook runs on the task of the request, and any client can trigger it at will. It must be
+    /// quick, and must bound what it writes.
     ///
     /// # Panics
     ///
-    /// If the hook panics, that is reported as an event, and the request is refused all the same.
+    /// A panic of the hook is caught and reported as an event. The request is refused all the same.
     ///
     /// # Security
     ///
-    /// The head of the request holds the token, and whatever else the client sent.
+    /// The head of the request holds the token and everything else the client sent.
     #[must_use]
     pub fn on_refusal<F>(self, hook: F) -> Self
     where
@@ -264,19 +273,21 @@ impl<V, R> IntrospectLayer<V, R> {
         self
     }
 
-    /// Shows the subject of tokens in events and spans, cut to 128 bytes: of those that were verified
-    /// and then refused, and of those that took time to verify. By default it is not shown.
+    /// Records the subject of tokens in events and spans, cut to 128 bytes. Off by default.
+    ///
+    /// This covers tokens that were verified and then refused, and tokens whose verification took
+    /// time.
     ///
     /// # Security
     ///
-    /// Who it is that makes requests is then in the log, for as long as that is kept.
+    /// The log then identifies users for as long as it is kept.
     #[must_use]
     pub fn log_subjects(mut self) -> Self {
         self.settings.log_subjects = true;
         self
     }
 
-    /// Sets what renders refusals.
+    /// Sets the responder that renders refusals. Default: [`Auto`].
     #[must_use]
     pub fn responder<R2>(self, responder: R2) -> IntrospectLayer<V, R2> {
         let Self { verifier, policy, settings, .. } = self;

@@ -22,9 +22,9 @@ use crate::{
 ///
 /// # Backpressure
 ///
-/// Ready when the inner service is. While a token is being verified, the readiness of the inner
-/// service is given up and acquired anew afterwards: requests whose token is still unverified, or
-/// refused, hold no permit of it.
+/// The service is ready when the inner service is. While a token is being verified, it gives up the
+/// readiness of the inner service, and acquires it again afterwards. Requests whose token is not
+/// verified yet, or is refused, hold no permit of the inner service.
 ///
 /// # Clone
 ///
@@ -36,7 +36,7 @@ pub struct Introspect<S, V, R = Auto> {
 }
 
 impl<S, V> Introspect<S, V> {
-    /// The layer that makes this service.
+    /// Creates the layer that makes this service.
     ///
     /// ```
     /// use tower_introspect::{
@@ -60,17 +60,17 @@ impl<S, V, R> Introspect<S, V, R> {
         Self { inner, shared }
     }
 
-    /// The inner service.
+    /// Returns a reference to the inner service.
     pub const fn get_ref(&self) -> &S {
         &self.inner
     }
 
-    /// The inner service.
+    /// Returns a mutable reference to the inner service.
     pub const fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }
 
-    /// The inner service.
+    /// Consumes the service and returns the inner service.
     pub fn into_inner(self) -> S {
         self.inner
     }
@@ -119,12 +119,12 @@ where
 }
 
 impl<S: Clone, V, R> Introspect<S, V, R> {
-    /// Gives up the readiness that `poll_ready` reserved, and returns a service without any.
+    /// Gives up the readiness that `poll_ready` reserved, and returns an inner service without any.
     ///
-    /// A clone has no readiness of the original (see "Be careful when cloning inner services" in
-    /// `tower_service::Service`); dropping the original gives back what it held. Moving it into the
-    /// future instead would let unverified requests hold the permits of a `ConcurrencyLimit`
-    /// below, leaving it in place would deadlock one with a single permit.
+    /// A clone does not share the readiness of the original (see "Be careful when cloning inner
+    /// services" in `tower_service::Service`), and dropping the original gives back what it held.
+    /// Moving the original into the future would let unverified requests hold the permits of a
+    /// `ConcurrencyLimit` below. Leaving it in place would deadlock a limit of one permit.
     fn release(&mut self) -> S {
         let unready = self.inner.clone();
         self.inner = unready.clone();
@@ -157,7 +157,7 @@ impl<S: Clone, V, R> Introspect<S, V, R> {
         V: Verifier,
         R: Respond<ResB>,
     {
-        // A connection that idles after a refusal must not go on holding a permit.
+        // A connection that idles after a refusal must not keep a permit.
         self.inner = self.inner.clone();
         ResponseFuture::refused(self.shared.refuse(error, presentation, request))
     }

@@ -1,4 +1,4 @@
-//! A verification that takes time, as traces show it.
+//! The span of a verification that takes time.
 
 use http::Extensions;
 
@@ -6,6 +6,7 @@ use crate::{
     error::refusal::VerifyError, policy::verified::VerifiedToken, respond::hook::Watch, telemetry,
 };
 
+/// The span of one verification, until there is a verdict.
 pub(super) struct Slow(telemetry::events::Slow);
 
 impl Slow {
@@ -13,12 +14,12 @@ impl Slow {
         Self(telemetry::events::Slow::begin())
     }
 
-    /// What is logged meanwhile belongs to it.
+    /// Enters the span, so that events meanwhile belong to it.
     pub(super) fn enter(&self) -> telemetry::events::Entered<'_> {
         self.0.enter()
     }
 
-    /// Ends it with the verdict, which is left with the request where it is let in.
+    /// Ends the span with the verdict. An admitted request has its token in `extensions`.
     pub(super) fn end(self, refused: Option<&VerifyError>, extensions: &Extensions) {
         let subject = Watch::subject(extensions);
         match (refused, extensions.get::<VerifiedToken>()) {

@@ -1,4 +1,4 @@
-//! The end of a decision: whether the proof was used before.
+//! The last step of a decision: the replay check.
 
 use std::{
     fmt,
@@ -19,48 +19,50 @@ use crate::{
     },
 };
 
-/// A token that was let in, and what is to be done about the request besides.
+/// An admitted token, and the remaining work on the request and its response.
 #[derive(Debug)]
 pub struct Admission {
     token: VerifiedToken,
-    /// Mostly nothing, in one word.
+    /// Boxed and usually `None`, so that it takes one pointer.
     left: Option<Box<Left>>,
 }
 
 impl Admission {
-    /// The token.
+    /// Returns the token.
     #[must_use]
     #[inline]
     pub const fn token(&self) -> &VerifiedToken {
         &self.token
     }
 
-    /// The token, and nothing else.
+    /// Returns the token and drops the rest.
     #[must_use]
     pub fn into_token(self) -> VerifiedToken {
         self.token
     }
 
-    /// The nonce that a successful response should carry as `DPoP-Nonce`, with
-    /// `Cache-Control: no-store`, as the client's gets old (RFC 9449 §8.2).
+    /// Returns the nonce that a successful response should carry as `DPoP-Nonce` together with
+    /// `Cache-Control: no-store`, if the client's nonce is about to expire (RFC 9449 §8.2).
     #[must_use]
     pub fn fresh_nonce(&self) -> Option<&HeaderValue> {
         self.left.as_ref()?.nonce.as_ref()
     }
 
-    /// The field that every response should name in `Vary`, unless it may not be stored anyway, as the
-    /// certificate of the client was told in it (RFC 9440 §2.4).
+    /// Returns the header that held the client's certificate, if a proxy set one.
+    ///
+    /// Every response should name it in `Vary`, unless it must not be stored anyway (RFC 9440
+    /// §2.4).
     #[must_use]
     #[inline]
     pub fn varies_by(&self) -> Option<HeaderName> {
         self.left.as_ref()?.varies_by()
     }
 
-    /// Leaves the token with the request, and what was shown: a layer within that looks at the same
-    /// proof of the same request will not take it for used, nor miss a certificate whose field is taken
-    /// off.
+    /// Puts the token and the result of the proof into the request extensions, and returns the
+    /// [fresh nonce](Self::fresh_nonce).
     ///
-    /// Gives the [fresh nonce](Self::fresh_nonce).
+    /// An inner layer that checks the same proof of the same request then does not refuse it as
+    /// used, and finds the certificate whose header was removed.
     #[inline]
     pub fn leave_with(self, extensions: &mut Extensions) -> Option<HeaderValue> {
         extensions.insert(self.token);
@@ -76,13 +78,14 @@ impl Admission {
     }
 }
 
-/// A decision, made or under way. Of [`Policy::admit_presented`](super::Policy::admit_presented).
+/// A decision that is ready or pending, from
+/// [`Policy::admit_presented`](super::Policy::admit_presented).
 #[derive(Debug)]
 pub struct Admitting(State);
 
 #[derive(Debug)]
 enum State {
-    // Nearly always, and then not moved around in a box.
+    // The common case. It is not boxed, to avoid an allocation.
     Done(Result<Admission, VerifyError>),
     Pending(AdmittingFuture),
 }
@@ -93,11 +96,11 @@ impl Admitting {
         Self(State::Done(outcome))
     }
 
-    /// The decision, or else the future of it.
+    /// Returns the decision if it is ready.
     ///
     /// # Errors
     ///
-    /// The future.
+    /// The future of the decision, if it is pending.
     #[inline]
     pub fn now_or_later(self) -> Result<Result<Admission, VerifyError>, AdmittingFuture> {
         match self.0 {
@@ -107,7 +110,7 @@ impl Admitting {
     }
 }
 
-/// All of a decision but whether the proof was used before.
+/// A decision before the replay check.
 pub(super) struct Judged {
     pub(super) verdict: Result<VerifiedToken, VerifyError>,
     pub(super) shown: Option<Box<Shown>>,
@@ -135,9 +138,11 @@ impl Judged {
     }
 }
 
-/// Whether the proof is used up by what was decided. Not if the client is to authenticate otherwise, or if
-/// something is wrong with us; but before it learns that it is not allowed something, its proof must be
-/// good.
+/// Returns true if this decision uses up the proof.
+///
+/// A proof is not used up if the client must authenticate differently or the service is at fault. A
+/// client that is not allowed something learns so only with a good proof, so such a refusal does
+/// use it up.
 fn may_mark(verdict: &Result<VerifiedToken, VerifyError>) -> bool {
     verdict.as_ref().map_or_else(
         |error| matches!(error.kind(), ErrorKind::InsufficientScope | ErrorKind::Denied),
@@ -163,11 +168,16 @@ impl Rest {
     }
 }
 
-/// A decision under way: a shared store is being asked whether the proof was used before.
+/// A future for a decision that waits for a shared store to say whether the proof was used before.
 ///
 /// # Cancellation
 ///
-/// If it is dropped, the proof may be used up and nothing was decided. The client makes another one.
+/// If the future is dropped, the proof may be used up although no decision was made. The client
+/// must then make a new proof.
+///
+/// # Panics
+///
+/// If it is polled after completion.
 pub struct AdmittingFuture {
     marking: Pin<Box<dyn Future<Output = Result<Marked, BoxError>> + Send>>,
     rest: Option<Rest>,

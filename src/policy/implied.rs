@@ -1,14 +1,15 @@
-//! Scope values that stand for others.
+//! Scope values that imply other scope values.
 
 use std::collections::BTreeMap;
 
 use crate::claims::scope::{Scope, is_scope_token};
 
-/// Which scope values imply which, as the application declares it: nothing is implied by how a value
-/// is spelled.
+/// The implications between scope values, as the application declares them.
+///
+/// Implication is never derived from how values are spelled.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ImpliedScopes {
-    /// For each value all that imply it, those that do so by way of others among them.
+    /// For each value, all values that imply it, directly or by way of others.
     broader: BTreeMap<Box<str>, Vec<Box<str>>>,
 }
 
@@ -17,7 +18,7 @@ impl ImpliedScopes {
         for value in [broad, narrow] {
             assert!(is_scope_token(value), "{value:?} is no scope-token (RFC 6749 section 3.3)");
         }
-        // What implies the broad value implies whatever the narrow one implies.
+        // Values that imply the broad one also imply all that the narrow one implies.
         let mut above = self.broader.get(broad).cloned().unwrap_or_default();
         above.push(broad.into());
         let mut below: Vec<Box<str>> = vec![narrow.into()];
@@ -36,7 +37,7 @@ impl ImpliedScopes {
         }
     }
 
-    /// True if `scope` has `value`, or one that implies it.
+    /// Returns true if `scope` has `value` or a value that implies it.
     pub(super) fn has(&self, scope: &Scope, value: &str) -> bool {
         if scope.contains(value) {
             return true;

@@ -1,4 +1,4 @@
-//! A decision about one token.
+//! Decides about one token.
 
 use std::sync::Arc;
 
@@ -22,26 +22,27 @@ use crate::{
 };
 
 impl Policy {
-    /// Decides about a token that was presented under `scheme`, where nothing can be shown beside it:
-    /// one that is bound to a key is refused. With the request at hand, use
-    /// [`admit_presented`](Self::admit_presented).
+    /// Decides about a token that was presented under `scheme`, without its request.
+    ///
+    /// A token that is bound to a key is refused, because there is no proof to check. If you have
+    /// the request, use [`admit_presented`](Self::admit_presented).
     ///
     /// # Errors
     ///
-    /// If anything this policy asks for is not met. Authentication is judged before authorization:
-    /// an expired token that also lacks scope is expired.
+    /// If a check of this policy fails. Authentication is judged before authorization: an expired
+    /// token that also lacks scope is refused as expired.
     pub fn admit(&self, active: ActiveToken, scheme: Scheme) -> Result<VerifiedToken, VerifyError> {
-        // Nothing can be pending where nothing was shown.
+        // Without a request there is no proof, so the replay check cannot be pending.
         self.judge(active, scheme, None, None)?.verdict
     }
 
-    /// Decides about a token that came with a request, and with what shows that its key is at hand.
+    /// Decides about a token that was presented with a request, including its proof of possession.
     ///
-    /// Whether a proof was used before is found out last, when nothing else is wrong that is to be
-    /// answered 401: so no refusal uses up the proof of another request, and a bad proof is never
-    /// answered 403. That may take time, if a shared store is asked. What it costs beyond
-    /// [`admit`](Self::admit) is the verification of one signature, and that only for a token that is
-    /// good and a proof that is signed by the key it is bound to.
+    /// The replay check comes last, after everything else that would be refused with 401. So no
+    /// refusal uses up the proof of another request, and a bad proof is never refused with 403. The
+    /// decision may be pending if the replay check calls a shared store. The cost beyond
+    /// [`admit`](Self::admit) is one signature verification, and only for a good token and a proof
+    /// that is signed by the key it is bound to.
     ///
     /// ```
     /// use http::{HeaderMap, Method, Uri};
@@ -74,7 +75,7 @@ impl Policy {
         self.admit_presented_at(active, presented, None)
     }
 
-    /// The same, just after a reading of a clock.
+    /// Decides like [`admit_presented`](Self::admit_presented), with a recent reading of the clock.
     #[inline]
     pub(crate) fn admit_presented_at(
         &self,
@@ -98,10 +99,10 @@ impl Policy {
         let now = at.map_or_else(|| Moment::now(&*self.clock), |at| at.by(&*self.clock));
         let claims = active.claims();
         step(Check::Trusted, || seen(active.issuer()), self.check_issuer(active.issuer()))?;
-        // What it was verified with may be gone, whoever remembered it.
+        // The key may have been removed since the facts were cached.
         demand(Check::KeyInUse, Detail::default, !active.is_retired(), ErrorKind::UnknownKey)?;
         if let Err(weak) = self.check_algorithm(&active) {
-            // What the verifier allowed is too weak for this policy.
+            // A verifier may allow weaker algorithms than this policy.
             return step(
                 Check::Algorithm,
                 || Detail::default().wanted("one of FAPI 2.0"),
@@ -153,7 +154,8 @@ impl Policy {
         Ok(())
     }
 
-    /// A token is valid from `nbf` on and until just before `exp` (RFC 7519 §4.1.4, §4.1.5).
+    /// Checks that the token is valid: from `nbf` on, until just before `exp` (RFC 7519 §4.1.4,
+    /// §4.1.5).
     fn check_time(&self, claims: &Claims, now: UnixTime) -> Result<(), ErrorKind> {
         let leeway = || format!("give or take {} s", self.terms.leeway.as_secs());
         let expiry = claims.expires_at();
@@ -161,15 +163,15 @@ impl Policy {
         let later = || seen_time(expiry).wanted(format_args!("later than now, {}", leeway()));
         demand(Check::Expiry, later, lasts, ErrorKind::Expired)?;
         let soon = now.saturating_add(self.terms.leeway);
-        // RFC 7519 does not make an `iat` in the future a reason for refusal. It is one here: a
-        // token from tomorrow would outlive a revocation of all that was issued until today.
+        // RFC 7519 does not make an `iat` in the future a reason for refusal. Here it is one:
+        // otherwise the token would survive a revocation of everything issued until now.
         let latest = claims.not_before().max(claims.issued_at());
         let started = latest.is_none_or(|start| start <= soon);
         let past = || seen_time(latest).wanted(format_args!("not later than now, {}", leeway()));
         demand(Check::Start, past, started, ErrorKind::NotYetValid)
     }
 
-    /// What the requirements are, and the scope that they are mostly about.
+    /// Describes the requirements and the scope of the token, for a trace.
     fn required(&self, token: &VerifiedToken) -> Detail {
         let wanted = list(self.terms.requirements.iter().map(Requirement::words));
         let scope = token.claims().scope();
@@ -184,8 +186,9 @@ impl Policy {
     }
 }
 
-/// Refuses what calls itself a refresh token, whoever vouches for it being active: real servers
-/// introspect refresh tokens as active.
+/// Refuses a token whose claims say that it is a refresh token.
+///
+/// Real authorization servers introspect refresh tokens as active.
 fn check_kind(claims: &Claims) -> Result<(), ErrorKind> {
     let says_refresh = claims.call_it_refresh_token();
     if says_refresh { Err(ErrorKind::WrongTokenKind(TokenKind::Refresh)) } else { Ok(()) }

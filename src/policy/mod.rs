@@ -1,8 +1,9 @@
-//! What this service asks of a token, on every request.
+//! Decides on every request whether a verified token is enough.
 //!
-//! A [`Policy`] is the only way from an [`ActiveToken`](crate::verify::ActiveToken), which says what an issuer vouches for, to
-//! a [`VerifiedToken`], which says that it is enough for this request. It runs whether the fact is
-//! fresh or remembered, so no earlier decision is ever used again.
+//! A [`Policy`] is the only way from an [`ActiveToken`](crate::verify::ActiveToken), which holds
+//! the facts that an issuer vouches for, to a [`VerifiedToken`], which is enough for this request.
+//! It runs on every request, whether the facts are new or cached, so no earlier decision is ever
+//! reused.
 //!
 //! ```
 //! use tower_introspect::{
@@ -48,14 +49,14 @@ use crate::{
     respond::challenge::Challenge,
 };
 
-/// How far the clocks of issuers may be off, unless configured.
+/// The default for how far the clocks of issuers may be off.
 pub(crate) const DEFAULT_LEEWAY: Duration = Duration::from_secs(30);
 
-/// What this service asks of a token.
+/// The requirements that this service places on a token.
 ///
-/// Holds what an issuer vouches for against, in this order: the issuer, whether the key that signed
-/// it is still the issuer's, the kind of token, the time, the audience, the key the token is bound
-/// to, and the requirements. See the [module docs](self) for an example.
+/// A policy checks, in this order: the issuer, that the key which signed the token still belongs to
+/// the issuer, the algorithm (FAPI 2.0 only), the kind of token, the time, the audience, the key
+/// that the token is bound to, and the requirements. See the [module docs](self) for an example.
 #[derive(Clone, Debug)]
 pub struct Policy {
     audiences: Vec<Box<str>>,
@@ -65,8 +66,10 @@ pub struct Policy {
     terms: Arc<Terms>,
 }
 
-/// What a policy asks beyond the token being good, and what is needed of it after the token was let
-/// in. Shared with every [`VerifiedToken`].
+/// The requirements of a policy beyond a good token, and the settings that are still needed after
+/// the token was admitted.
+///
+/// It is shared with every [`VerifiedToken`].
 #[derive(Clone, Debug)]
 struct Terms {
     leeway: Duration,
@@ -77,10 +80,13 @@ struct Terms {
 }
 
 impl Policy {
-    /// Admits tokens meant for `audience`, the identifier of this service (RFC 8707 §2).
+    /// Creates a policy that admits tokens for `audience`, the identifier of this service (RFC 8707
+    /// §2).
     ///
-    /// The audience is mandatory: a token meant for another service must not open this one (RFC
-    /// 9700 §2.3). An empty one admits nothing.
+    /// # Security
+    ///
+    /// The audience is mandatory: a token for another service must not open this one (RFC 9700
+    /// §2.3). An empty audience admits nothing.
     #[must_use]
     pub fn new(audience: &str) -> Self {
         Self {
@@ -98,32 +104,34 @@ impl Policy {
         }
     }
 
-    /// Also admits tokens meant for `audience`.
+    /// Also admits tokens for `audience`.
     ///
-    /// For a service that is known under several names. Each is compared exactly, so a form with
-    /// and one without a trailing slash are two names.
+    /// Use it for a service with several names. Each is compared exactly, so forms with and without
+    /// a trailing slash are two names.
     #[must_use]
     pub fn or_audience(mut self, audience: &str) -> Self {
         self.audiences.push(audience.into());
         self
     }
 
-    /// Admits only tokens that one of these issuers vouches for.
+    /// Admits only tokens of these issuers.
     ///
-    /// A verifier only ever vouches for issuers it was configured with; this narrows them down
-    /// where one verifier serves several policies.
+    /// A verifier vouches only for the issuers it was configured with. This method narrows them
+    /// down if several policies share a verifier.
     #[must_use]
     pub fn issuers<'a>(mut self, issuers: impl IntoIterator<Item = &'a str>) -> Self {
         self.issuers = Some(issuers.into_iter().map(Into::into).collect());
         self
     }
 
-    /// Sets how far the clocks of issuers may be off from this one's. 30 s by default.
+    /// Sets how far the clocks of issuers may differ from the clock of this service.
+    ///
+    /// The default is 30 s. The leeway is capped at five minutes.
     ///
     /// # Security
     ///
     /// An expired token is accepted for this long (RFC 7519 §4.1.4: "usually no more than a few
-    /// minutes"); it is cut to five minutes.
+    /// minutes").
     #[must_use]
     pub fn leeway(self, leeway: Duration) -> Self {
         self.with(|terms| terms.leeway = leeway.min(Duration::from_secs(300)))
@@ -136,22 +144,25 @@ impl Policy {
         self
     }
 
-    /// Also asks this of every token. Requirements add up.
+    /// Adds a requirement that every token must meet.
+    ///
+    /// Requirements add up.
     #[must_use]
     pub fn require(self, requirement: Requirement) -> Self {
         self.with(|terms| terms.requirements.push(requirement))
     }
 
-    /// Decides about this too, but only to tell what it would have refused. See [`Observer`].
+    /// Adds a requirement that is evaluated but not enforced. See [`Observer`].
     #[must_use]
     pub fn observe(self, requirement: Requirement, observer: &Observer) -> Self {
         let observer = observer.clone();
         self.with(|terms| terms.observed.push((requirement, observer)))
     }
 
-    /// States that a token with the scope value `broad` may do whatever one with `narrow` may.
+    /// Declares that the scope value `broad` implies `narrow`: a token with `broad` passes where
+    /// `narrow` is required.
     ///
-    /// Nothing is implied by how values are spelled. What implies `broad` implies `narrow` too.
+    /// Implication is transitive, and is never derived from how values are spelled.
     ///
     /// ```
     /// use tower_introspect::Policy;
@@ -164,13 +175,13 @@ impl Policy {
     ///
     /// # Panics
     ///
-    /// If either is no scope-token (RFC 6749 §3.3).
+    /// If either is not a scope-token (RFC 6749 §3.3).
     #[must_use]
     pub fn scope_implies(self, broad: &str, narrow: &str) -> Self {
         self.with(|terms| terms.implied.imply(broad, narrow))
     }
 
-    /// Sets what clients are told when they are refused. By default the audience is the realm.
+    /// Sets the challenge for refused requests. By default the audience is the realm.
     #[must_use]
     pub fn challenge(self, challenge: Challenge) -> Self {
         let challenge = self.proofs.announce(challenge);
@@ -191,8 +202,9 @@ impl Policy {
 
     /// Admits tokens that are bound to a client certificate, with that certificate (RFC 8705 §3).
     ///
-    /// Without this, such tokens are refused. Others are still admitted, with a certificate and without,
-    /// unless [`require_binding`](Self::require_binding) is set. See [`Mtls`](crate::proof::Mtls).
+    /// Without this, such tokens are refused. Other tokens are still admitted, with or without a
+    /// certificate, unless [`require_binding`](Self::require_binding) is set. See
+    /// [`Mtls`](crate::proof::Mtls).
     #[cfg(all(feature = "mtls", feature = "_crypto"))]
     #[cfg_attr(docsrs, doc(cfg(feature = "mtls")))]
     #[must_use]
@@ -201,7 +213,7 @@ impl Policy {
         self.announced()
     }
 
-    /// Refuses tokens that are bound to no key: a stolen token is then useless by itself.
+    /// Refuses tokens that are bound to no key, so that a stolen token alone is useless.
     ///
     /// ```
     /// use tower_introspect::{Policy, proof::Dpop};
@@ -218,10 +230,11 @@ impl Policy {
         self.announced()
     }
 
-    /// Asks what the FAPI 2.0 Security Profile does of a resource server (§5.3.4, §5.4.1): that tokens
-    /// are bound to a key, and that they and their proofs are signed by PS256, ES256 or EdDSA.
+    /// Enforces the rules of the FAPI 2.0 Security Profile for resource servers (§5.3.4, §5.4.1).
     ///
-    /// How an introspected token is signed is not known here, and up to its authorization server.
+    /// Tokens must be bound to a key, and tokens and proofs must be signed with PS256, ES256 or
+    /// EdDSA. The signature algorithm of an introspected token is not known here; its authorization
+    /// server is responsible for it.
     #[cfg(all(any(feature = "dpop", feature = "mtls"), feature = "_crypto"))]
     #[cfg_attr(docsrs, doc(cfg(any(feature = "dpop", feature = "mtls"))))]
     #[must_use]
@@ -230,21 +243,21 @@ impl Policy {
         self.require_binding()
     }
 
-    /// Names, in challenges, the document that describes this service (RFC 9728 §5.1).
+    /// Sets the URL of this service's metadata document for challenges (RFC 9728 §5.1).
     #[must_use]
     pub fn resource_metadata(self, url: &str) -> Self {
         let challenge = Challenge::clone(&self.terms.challenge);
         self.challenge(challenge.resource_metadata(url))
     }
 
-    /// Names, in challenges, the scope that clients without a token should ask for.
+    /// Sets the scope that challenges suggest to clients without a token.
     #[must_use]
     pub fn advertise_scope(self, scope: &str) -> Self {
         let challenge = Challenge::clone(&self.terms.challenge);
         self.challenge(challenge.scope(Scope::parse(scope)))
     }
 
-    /// What can be proven here, and what must.
+    /// Returns the kinds of proof that are configured and required.
     pub(crate) const fn proofs(&self) -> &Proofs {
         &self.proofs
     }
@@ -253,7 +266,7 @@ impl Policy {
         &self.terms.challenge
     }
 
-    /// Tells clients which schemes are spoken now.
+    /// Updates the challenge to the schemes that are accepted now.
     fn announced(self) -> Self {
         let challenge = Challenge::clone(&self.terms.challenge);
         self.challenge(challenge)
@@ -264,18 +277,17 @@ impl Policy {
         self
     }
 
-    /// Whether a token for `audience` may be admitted.
+    /// Returns true if a token for `audience` may be admitted.
     pub(crate) fn is_for(&self, audience: &str) -> bool {
         self.audiences.iter().any(|name| **name == *audience)
     }
 
-    /// Whether a token of `issuer` may be admitted.
+    /// Returns true if a token of `issuer` may be admitted.
     pub(crate) fn trusts(&self, issuer: &str) -> bool {
         self.check_issuer(issuer).is_ok()
     }
 }
 
-/// What a token is bound to.
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,4 +1,4 @@
-//! Requirements that are tried out before they are enforced.
+//! Trial runs of requirements before they are enforced.
 
 use std::{
     fmt,
@@ -13,15 +13,17 @@ use http::Extensions;
 use super::verified::Observed;
 use crate::{error::refusal::VerifyError, telemetry};
 
-/// Tells what a requirement would refuse, before it does.
+/// A counter for a requirement that is evaluated but not enforced.
 ///
-/// A requirement that is observed ([`Policy::observe`](crate::Policy::observe),
-/// [`RequireLayer::observe`](crate::require::RequireLayer::observe)) decides and lets the request pass.
-/// What it would have refused is counted here, reported as an event, and found with the request
-/// ([`Observer::reports`]).
+/// An observed requirement ([`Policy::observe`](crate::Policy::observe),
+/// [`RequireLayer::observe`](crate::require::RequireLayer::observe)) is evaluated, but the request
+/// passes. The observer counts each request that it would have refused, emits an event, and stores
+/// the error with the request ([`Observer::reports`]).
+///
+/// # Security
 ///
 /// Only requirements can be observed. Signature, issuer, time, audience and binding of a token are
-/// judged before, and there is no way to have them observed.
+/// checked before and are always enforced.
 ///
 /// ```
 /// use tower_introspect::{
@@ -45,7 +47,7 @@ use crate::{error::refusal::VerifyError, telemetry};
 ///
 /// # Clone
 ///
-/// Clones count together.
+/// Clones share their counters.
 #[derive(Clone)]
 pub struct Observer(Arc<Counts>);
 
@@ -56,37 +58,37 @@ struct Counts {
 }
 
 impl Observer {
-    /// Nothing was observed yet. The name is shown in events.
+    /// Creates an observer with counts of zero. Events carry the name.
     #[must_use]
     pub fn new(name: &str) -> Self {
         let (met, refused) = (AtomicU64::new(0), AtomicU64::new(0));
         Self(Arc::new(Counts { name: name.into(), met, refused }))
     }
 
-    /// What this is called.
+    /// Returns the name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.0.name
     }
 
-    /// How many requests met the requirement.
+    /// Returns the number of requests that met the requirement.
     #[must_use]
     pub fn met(&self) -> u64 {
         self.0.met.load(Ordering::Relaxed)
     }
 
-    /// How many requests it would have refused.
+    /// Returns the number of requests that the requirement would have refused.
     #[must_use]
     pub fn would_have_refused(&self) -> u64 {
         self.0.refused.load(Ordering::Relaxed)
     }
 
-    /// With what the request would have been refused, by each observed requirement.
+    /// Returns the errors with which observed requirements would have refused the request.
     pub fn reports(extensions: &Extensions) -> impl Iterator<Item = &VerifyError> {
         Observed::of(extensions).into_iter().flat_map(Observed::iter)
     }
 
-    /// Takes an outcome down; gives what is to be left with the request.
+    /// Counts an outcome, and returns the error to store with the request.
     pub(crate) fn note(&self, outcome: Result<(), VerifyError>) -> Option<VerifyError> {
         let Err(error) = outcome else {
             self.0.met.fetch_add(1, Ordering::Relaxed);
@@ -97,7 +99,7 @@ impl Observer {
         Some(error)
     }
 
-    /// The same, for a request that is past the policy.
+    /// Counts the outcome for an admitted request, and stores the error with it.
     pub(crate) fn note_in(&self, outcome: Result<(), VerifyError>, extensions: &mut Extensions) {
         if let (Some(error), Some(reports)) = (self.note(outcome), Observed::of_mut(extensions)) {
             reports.push(error);

@@ -1,3 +1,5 @@
+//! The verified token and the identity of a request.
+
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use http::Extensions;
@@ -16,24 +18,26 @@ use crate::{
     verify::active::{ActiveToken, Method},
 };
 
-/// A token that was verified and found sufficient for the request it came with.
+/// A token that was verified and found sufficient for its request.
 ///
-/// Made by a [`Policy`](super::Policy) alone, once per request, and found in the extensions of the
-/// request. Cheap to clone.
+/// Only a [`Policy`](super::Policy) creates it, once for each request. It is stored in the request
+/// extensions and is cheap to clone.
 #[derive(Clone)]
 pub struct VerifiedToken {
     active: ActiveToken,
     scheme: Scheme,
-    /// In nanoseconds: some centuries, in half the room.
+    /// In nanoseconds: 64 bits hold some centuries and take half the space of a `Duration`.
     decision_age: u64,
     admitted_at: UnixTime,
     terms: Arc<Terms>,
-    /// What was asked of it after it was let in, and met. The first costs no allocation.
+    /// The requirements it met after it was admitted. The first one needs no allocation.
     met: Option<Requirement>,
     observed: Observed,
 }
 
-/// With what a request would have been refused. Mostly with nothing, which is one word.
+/// The errors of observed requirements that would have refused the request.
+///
+/// Usually empty, and then as small as a pointer.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Observed(Option<Arc<Vec<VerifyError>>>);
 
@@ -72,60 +76,60 @@ impl VerifiedToken {
         Self { active, scheme, decision_age, admitted_at, terms, met, observed }
     }
 
-    /// The issuer that vouches for the token.
+    /// Returns the issuer that vouches for the token.
     #[must_use]
     pub fn issuer(&self) -> &str {
         self.active.issuer()
     }
 
-    /// Whom the token is about.
+    /// Returns the subject of the token.
     ///
-    /// Unique only within [`issuer`](Self::issuer): name users by both (RFC 7519 §4.1.2). For a
-    /// token that a client got for itself this is usually the client (RFC 9068 §5).
+    /// It is unique only within [`issuer`](Self::issuer): identify users by both (RFC 7519 §4.1.2).
+    /// If a client got the token for itself, the subject is usually the client (RFC 9068 §5).
     #[must_use]
     pub fn subject(&self) -> Option<&str> {
         self.claims().subject()
     }
 
-    /// The client that asked for the token.
+    /// Returns the client that requested the token.
     #[must_use]
     pub fn client_id(&self) -> Option<Cow<'_, str>> {
         self.claims().client_id()
     }
 
-    /// What the token allows.
+    /// Returns the scope of the token.
     #[must_use]
     pub fn scope(&self) -> &Scope {
         self.claims().scope()
     }
 
-    /// True if the token allows `value`, by name or by a value that implies it
+    /// Returns true if the scope has `value` or a value that implies it
     /// ([`Policy::scope_implies`](super::Policy::scope_implies)).
     #[must_use]
     pub fn has_scope(&self, value: &str) -> bool {
         self.terms.implied.has(self.scope(), value)
     }
 
-    /// From when on the token is no longer valid. `None` if its issuer does not say.
+    /// Returns when the token expires, or `None` if its issuer does not say.
     #[must_use]
     pub fn expires_at(&self) -> Option<UnixTime> {
         self.claims().expires_at()
     }
 
-    /// All that the issuer says.
+    /// Returns all claims.
     #[must_use]
     pub fn claims(&self) -> &Claims {
         self.active.claims()
     }
 
-    /// All that the issuer says, as a type of yours.
+    /// Returns all claims as a value of type `T`.
     ///
-    /// Parsed once for each remembered token: as long as it is, every request that comes with it
-    /// gets the same value, without a further allocation. That holds for eight types; a ninth is
-    /// parsed each time. It is remembered, too, that the claims are not of a type, so `T` is to be
-    /// read from the claims alone.
+    /// The claims of a cache entry are parsed once for each type: while the entry exists, every
+    /// request with the token shares the same value without a further allocation. This holds for
+    /// eight types; a ninth is parsed each time. A failure to parse is kept too, so `Deserialize`
+    /// for `T` must depend on nothing but the claims.
     ///
-    /// How numbers are kept exact is told at [`Claims::deserialize`].
+    /// [`Claims::deserialize`] explains how numbers stay exact.
     ///
     /// ```
     /// use tower_introspect::{VerifiedToken, VerifyError};
@@ -143,14 +147,14 @@ impl VerifiedToken {
     ///
     /// # Errors
     ///
-    /// [`Denied`](ErrorKind::Denied) if the claims are not of that type: the issuer vouches for the
-    /// token, but it does not say what is to be known here. Why they are not is not told, as that
-    /// would quote them.
+    /// [`Denied`](ErrorKind::Denied) if the claims do not have that type: the issuer vouches for
+    /// the token, but the claims lack what the handler needs. The error does not say why, as that
+    /// would quote the claims.
     ///
     /// # Security
     ///
-    /// Judge what a token allows by [`scope`](Self::scope) rather than a field of `T`: it is where
-    /// the scope is found whatever the issuer calls it.
+    /// Use [`scope`](Self::scope), not a field of `T`, to decide what a token allows: it finds the
+    /// scope whichever claim the issuer puts it in.
     pub fn claims_as<T>(&self) -> Result<Arc<T>, VerifyError>
     where
         T: DeserializeOwned + Send + Sync + 'static,
@@ -161,28 +165,30 @@ impl VerifiedToken {
         })
     }
 
-    /// How the token was verified.
+    /// Returns how the token was verified.
     #[must_use]
     pub fn method(&self) -> Method {
         self.active.method()
     }
 
-    /// How long before this request the verification had started.
+    /// Returns the time from the start of the verification to this request.
     ///
-    /// A revocation within this time may not have been seen.
+    /// A revocation within this time may have been missed.
     #[must_use]
     pub fn decision_age(&self) -> Duration {
         Duration::from_nanos(self.decision_age)
     }
 
-    /// The scheme under which the token was presented. That of a token that is bound to a key by DPoP
-    /// is [`Dpop`](Scheme::Dpop), and of no other (RFC 9449 §7.1, §7.2).
+    /// Returns the scheme under which the token was presented.
+    ///
+    /// It is [`Dpop`](Scheme::Dpop) exactly if the token is bound to a key by DPoP (RFC 9449 §7.1,
+    /// §7.2).
     #[must_use]
     pub fn scheme(&self) -> Scheme {
         self.scheme
     }
 
-    /// When the token was let in, by the clock of the policy.
+    /// Returns when the token was admitted, by the clock of the policy.
     #[must_use]
     pub fn admitted_at(&self) -> UnixTime {
         self.admitted_at
@@ -196,8 +202,8 @@ impl VerifiedToken {
         self.terms.leeway
     }
 
-    /// True if the token was let in on facts that are older than was asked for, because the
-    /// authorization server is not available. See [`ActiveToken::is_stale`].
+    /// Returns true if the token was admitted on facts older than allowed, because the
+    /// authorization server is unavailable. See [`ActiveToken::is_stale`].
     #[must_use]
     pub fn is_stale(&self) -> bool {
         self.active.is_stale()
@@ -214,28 +220,30 @@ impl fmt::Debug for VerifiedToken {
     }
 }
 
-/// Who makes a request: the bearer of a token, or nobody in particular.
+/// The identity behind a request: the bearer of a token, or anonymous.
 ///
 /// ```
 /// use tower_introspect::Identity;
 ///
-/// // No middleware, no identity; not even the anonymous one.
+/// // Without the middleware there is no identity, not even an anonymous one.
 /// assert!(Identity::of(&http::Extensions::new()).is_none());
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Identity {
-    /// The request carried no credentials, where that is allowed.
+    /// The request carried no credentials, and none were required.
     Anonymous,
-    /// The request carried a token, and it was verified.
+    /// The request carried a token that was verified.
     Token(VerifiedToken),
 }
 
 impl Identity {
-    /// The identity in the extensions of a request.
+    /// Returns the identity in the extensions of a request.
     ///
-    /// `None` if no [`IntrospectLayer`](crate::IntrospectLayer) has seen the request: treat that as
-    /// an error of the service, never as anonymous.
+    /// # Security
+    ///
+    /// `None` means that no [`IntrospectLayer`](crate::IntrospectLayer) has seen the request. Treat
+    /// it as an error of the service, never as anonymous.
     #[must_use]
     pub fn of(extensions: &Extensions) -> Option<Self> {
         let token = || extensions.get::<VerifiedToken>().cloned().map(Self::Token);
@@ -244,7 +252,7 @@ impl Identity {
     }
 }
 
-/// Marks a request that was let in without credentials.
+/// A request extension that marks a request admitted without credentials.
 #[derive(Clone, Debug)]
 pub(crate) struct Anonymous {
     challenge: Arc<Challenge>,
@@ -257,32 +265,32 @@ impl Anonymous {
     }
 }
 
-/// Sees to it that nothing which came with a request passes for our verdict.
+/// Removes identities from the request, so that only a decision of this crate can pass for one.
 #[inline]
 pub(crate) fn strip_identity(extensions: &mut Extensions) {
     extensions.remove::<VerifiedToken>();
     extensions.remove::<Anonymous>();
 }
 
-/// The token that a request was let in with.
+/// Returns the token that the request was admitted with.
 pub(crate) fn token_of(extensions: &Extensions) -> Result<&VerifiedToken, VerifyError> {
     if let Some(token) = extensions.get::<VerifiedToken>() {
         return Ok(token);
     }
     match extensions.get::<Anonymous>() {
         Some(_) => Err(ErrorKind::MissingCredentials.into()),
-        // Open by mistake is the worst that could happen here.
+        // Fail closed: a missing layer must not leave the service open.
         None => Err(VerifyError::new(ErrorKind::Misconfigured)
             .with_context("no IntrospectLayer has seen the request; add one outside of this")),
     }
 }
 
-/// Whether a layer has seen the request and let it in.
+/// Returns true if a layer has admitted the request.
 pub(crate) fn is_known(extensions: &Extensions) -> bool {
     extensions.get::<VerifiedToken>().is_some() || extensions.get::<Anonymous>().is_some()
 }
 
-/// Notes that the token of a request has met a requirement.
+/// Records that the token of a request met a requirement.
 pub(crate) fn met(extensions: &mut Extensions, requirement: &Requirement) {
     let Some(token) = extensions.get_mut::<VerifiedToken>() else { return };
     let requirement = requirement.clone();
@@ -292,8 +300,10 @@ pub(crate) fn met(extensions: &mut Extensions, requirement: &Requirement) {
     });
 }
 
-/// The refusal of a request that has met other requirements before: the scope that it names has
-/// theirs too, or else the client would come back with a token that lacks it.
+/// Completes the refusal of a request that met other requirements before.
+///
+/// The scope that it names includes theirs. Otherwise the client would come back with a token that
+/// lacks it.
 pub(crate) fn completed(extensions: &Extensions, error: VerifyError) -> VerifyError {
     let (Some(token), Some(needed)) = (extensions.get::<VerifiedToken>(), error.scope()) else {
         return error;
@@ -310,12 +320,12 @@ pub(crate) fn completed(extensions: &Extensions, error: VerifyError) -> VerifyEr
     error.with_scope(&scope)
 }
 
-/// The scheme under which the token of a request came.
+/// Returns the scheme under which the token of a request was presented.
 pub(crate) fn scheme_of(extensions: &Extensions) -> Option<Scheme> {
     extensions.get::<VerifiedToken>().map(VerifiedToken::scheme)
 }
 
-/// What clients are told where the request is let in.
+/// Returns the challenge of the layer that admitted the request.
 pub(crate) fn challenge_of(extensions: &Extensions) -> Arc<Challenge> {
     let token = extensions.get::<VerifiedToken>().map(|token| &token.terms.challenge);
     let anonymous = || extensions.get::<Anonymous>().map(|marker| &marker.challenge);

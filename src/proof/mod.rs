@@ -1,10 +1,10 @@
-//! Proof of possession: a token that is bound to a key is admitted only with that key.
+//! Proof of possession: admits a token that is bound to a key only together with that key.
 //!
-//! Whether a token is bound says its issuer, by `cnf` in the token or in the answer to its
-//! introspection (RFC 7800 §3.1). Every member of it that is known must be satisfied: `jkt` by a DPoP
-//! proof ([`Dpop`], RFC 9449), `x5t#S256` by a client certificate ([`Mtls`], RFC 8705). A token that is
-//! bound in an unknown way only, or in one that is not configured, is refused, and none is ever taken
-//! for a bearer token.
+//! The issuer decides whether a token is bound to a key. It says so with `cnf` in the token or in
+//! the introspection response (RFC 7800 §3.1). Every known member of `cnf` must be satisfied: `jkt`
+//! by a DPoP proof ([`Dpop`], RFC 9449), `x5t#S256` by a client certificate ([`Mtls`], RFC 8705). A
+//! token is refused if it is bound only in unknown ways, or in a way that is not configured. A
+//! bound token is never treated as a bearer token.
 //!
 //! ```
 //! use tower_introspect::{ErrorKind, IntrospectLayer, Policy, proof::Dpop, verify::verify_fn};
@@ -16,7 +16,8 @@
 //! # Ok::<(), tower_introspect::ConfigError>(())
 //! ```
 //!
-//! What this protects against, and what not, is told in [`docs::security`](crate::docs::security).
+//! [`docs::security`](crate::docs::security) lists the attacks that this prevents and those that it
+//! does not.
 
 #[cfg(all(feature = "dpop", feature = "_crypto"))]
 pub(crate) mod dpop;
@@ -57,10 +58,10 @@ use crate::{
     respond::{RequestHead, challenge::Challenge},
 };
 
-/// The field that holds a proof (RFC 9449 §4.1).
+/// The header that holds a DPoP proof (RFC 9449 §4.1).
 pub(crate) const DPOP: HeaderName = HeaderName::from_static("dpop");
 
-/// How a token was presented: with which request, under which scheme.
+/// How a token was presented: its scheme and the request it came with.
 ///
 /// ```
 /// use http::{HeaderMap, Method, Uri};
@@ -83,13 +84,13 @@ pub struct Presented<'a> {
 }
 
 impl<'a> Presented<'a> {
-    /// This token came with the request of this head.
+    /// Creates it from a token and the head of the request that the token came with.
     #[must_use]
     pub fn new(token: &'a Token, head: RequestHead<'a>) -> Self {
         Self::under(token.scheme(), head, Some(token))
     }
 
-    /// The same where the token itself is needed no more: no proof names a bearer token.
+    /// Creates it without the token where it is not needed: only a DPoP proof names the token.
     pub(crate) const fn under(
         scheme: Scheme,
         head: RequestHead<'a>,
@@ -98,13 +99,13 @@ impl<'a> Presented<'a> {
         Self { scheme, head, token }
     }
 
-    /// The scheme.
+    /// Returns the scheme.
     #[must_use]
     pub const fn scheme(&self) -> Scheme {
         self.scheme
     }
 
-    /// The head of the request.
+    /// Returns the head of the request.
     #[must_use]
     pub const fn head(&self) -> RequestHead<'a> {
         self.head
@@ -120,16 +121,16 @@ impl fmt::Debug for Presented<'_> {
     }
 }
 
-/// What can be proven here, and what must.
+/// The kinds of proof that are configured, and those that are required.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Proofs {
     #[cfg(all(feature = "dpop", feature = "_crypto"))]
     pub(crate) dpop: Option<Dpop>,
     #[cfg(all(feature = "mtls", feature = "_crypto"))]
     pub(crate) mtls: Option<Mtls>,
-    /// Tokens that are bound to nothing are refused.
+    /// Refuses tokens that are bound to no key.
     pub(crate) required: bool,
-    /// Only with the algorithms of [`FAPI2`].
+    /// Accepts only the algorithms of [`FAPI2`].
     pub(crate) fapi2: bool,
 }
 
@@ -140,28 +141,28 @@ pub(crate) const FAPI2: [jose::algorithm::Algorithm; 3] = {
     [Algorithm::PS256, Algorithm::ES256, Algorithm::EdDSA]
 };
 
-/// What was shown with a request, as far as something is still to be done about it.
+/// The proof that was presented with a request, as far as work on it remains.
 #[derive(Debug, Default)]
 pub(crate) struct Shown {
-    /// The proof is good unless it was used before. To be found out last of all.
+    /// A proof that is good unless it was used before. The replay check comes last.
     pub(crate) pending: Option<Pending>,
     pub(crate) left: Left,
 }
 
-/// What is left to do when a request is let in.
+/// The data that remains to be used when a request is admitted.
 #[derive(Debug, Default)]
 pub(crate) struct Left {
-    /// The proof was marked as used.
+    /// The record that the proof was marked as used.
     pub(crate) proven: Option<Proven>,
-    /// A nonce for the next proof, as that of this one gets old.
+    /// A nonce for the next proof, because the nonce of this one is about to expire.
     pub(crate) nonce: Option<HeaderValue>,
-    /// The certificate that a proxy was believed.
+    /// The certificate that a trusted proxy named in a header.
     #[cfg(all(feature = "mtls", feature = "_crypto"))]
     pub(crate) believed: Option<Box<Believed>>,
 }
 
 impl Left {
-    /// The field that the response varies by.
+    /// Returns the header that the response varies by.
     #[cfg(all(feature = "mtls", feature = "_crypto"))]
     pub(crate) fn varies_by(&self) -> Option<HeaderName> {
         self.believed.as_ref().map(|believed| believed.field())
@@ -175,15 +176,16 @@ impl Left {
 }
 
 impl Proofs {
-    /// Holds the binding of a token against what was shown. Without `presented`, nothing was.
+    /// Checks the binding of a token against the proof and certificate of the request.
     ///
-    /// `None` if nothing had to be.
+    /// Without `presented`, there is no proof and no certificate. Returns `None` if the token is
+    /// bound to no key and none is required.
     ///
     /// # Errors
     ///
-    /// [`UnprovenPossession`](ErrorKind::UnprovenPossession) where binding and scheme don't go
-    /// together (RFC 8705 §3, RFC 9449 §7.1, §7.2) or the key is another; what is wrong with a proof
-    /// otherwise.
+    /// [`UnprovenPossession`](ErrorKind::UnprovenPossession) if binding and scheme do not match
+    /// (RFC 8705 §3, RFC 9449 §7.1, §7.2) or the key is a different one; otherwise the error of the
+    /// proof.
     pub(crate) fn check(
         &self,
         claims: &Claims,
@@ -213,7 +215,7 @@ impl Proofs {
         if jkt.is_none() && certificate.is_none() {
             return Ok(None);
         }
-        // The certificate first: comparing it costs little and marks nothing.
+        // The certificate comes first: comparing it is cheap and marks no proof as used.
         let mut shown = Box::<Shown>::default();
         if let Some(thumbprint) = certificate {
             self.check_certificate(thumbprint, presented, &mut shown)?;
@@ -224,7 +226,7 @@ impl Proofs {
         Ok(Some(shown))
     }
 
-    /// Whether tokens must be bound, and can't be in any way that is looked at here.
+    /// Returns true if tokens must be bound, but no kind of proof is configured.
     #[cfg(all(feature = "config", feature = "_crypto"))]
     pub(crate) const fn ask_the_impossible(&self) -> bool {
         #[cfg(feature = "dpop")]
@@ -234,7 +236,7 @@ impl Proofs {
         self.required && !proofs && !self.takes_certificates()
     }
 
-    /// Takes what says who the client is off a request that goes on.
+    /// Removes the headers that name a client certificate before a request is passed on.
     #[cfg(all(feature = "mtls", feature = "_crypto"))]
     pub(crate) fn strip<B>(&self, request: &mut Request<B>) {
         if let Some(mtls) = &self.mtls {
@@ -246,7 +248,7 @@ impl Proofs {
     #[expect(clippy::unused_self, reason = "with the feature there is something to take off")]
     pub(crate) const fn strip<B>(&self, _: &mut Request<B>) {}
 
-    /// The same, where it is not known who sent the request.
+    /// Removes these headers from every sender, for requests whose sender is not known.
     #[cfg(all(feature = "mtls", feature = "_crypto"))]
     pub(crate) fn strip_all(&self, headers: &mut http::HeaderMap) {
         if self.mtls.is_some() {
@@ -258,12 +260,12 @@ impl Proofs {
     #[expect(clippy::unused_self, reason = "with the feature there is something to take off")]
     pub(crate) const fn strip_all(&self, _: &mut http::HeaderMap) {}
 
-    /// Tells clients by which schemes tokens are taken.
+    /// Adds the accepted schemes to the challenge.
     #[cfg(all(feature = "dpop", feature = "_crypto"))]
     pub(crate) fn announce(&self, challenge: Challenge) -> Challenge {
         let Some(dpop) = &self.dpop else { return challenge };
         let challenge = challenge.dpop(dpop.names(self.fapi2));
-        // Where a certificate can't bind a token, none is of use under `Bearer`.
+        // Without certificates, a required binding leaves no token that `Bearer` could carry.
         challenge.with_bearer(!self.required || self.takes_certificates())
     }
 
@@ -273,7 +275,7 @@ impl Proofs {
         challenge
     }
 
-    /// Whether tokens can be bound to a certificate.
+    /// Returns true if tokens can be bound to a certificate.
     #[cfg(all(feature = "mtls", feature = "_crypto"))]
     pub(crate) const fn takes_certificates(&self) -> bool {
         self.mtls.is_some()

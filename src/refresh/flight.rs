@@ -7,19 +7,19 @@ use crate::{
     error::{kind::ErrorKind, refusal::VerifyError},
 };
 
-/// After a failure, this long nothing is fetched; twice as long after each further one.
+/// The pause after a first failure. Each further failure doubles it.
 pub(crate) const FIRST_COOLDOWN: Duration = Duration::from_secs(1);
 
-/// Where the doubling ends.
+/// The longest pause that the doubling leads to.
 pub(crate) const LAST_COOLDOWN: Duration = Duration::from_secs(30);
 
-/// A longer `Retry-After` counts as this.
+/// The longest `Retry-After` that is honoured. A longer one counts as this.
 pub(crate) const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
 
-/// A fetch ends well within this time, or else it is not run any more.
+/// The time after which a fetch counts as lost. A working fetch ends well before.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What a fetch comes to.
+/// The outcome of a fetch.
 pub(super) type Outcome<T> = Result<Arc<T>, VerifyError>;
 
 /// A fetch under way.
@@ -44,17 +44,19 @@ impl<T> Flight<T> {
         (sender, Self { on_demand, started, outcome })
     }
 
-    /// Whether a call of [`Refresher::renew`](super::Refresher::renew) started it. If not, it may
-    /// have started before whatever made a later call necessary.
+    /// Returns true if a call of [`Refresher::renew`](super::Refresher::renew) or `expire` started
+    /// the fetch.
+    ///
+    /// Any other fetch may have started before the event that made a later call necessary.
     pub(crate) fn is_on_demand(&self) -> bool {
         self.on_demand
     }
 
-    /// Waits for the outcome.
+    /// Waits for the outcome, for at most 10 s.
     ///
     /// # Cancellation
     ///
-    /// The fetch goes on.
+    /// The fetch continues.
     pub(crate) async fn landing(mut self) -> Outcome<T> {
         let landed = self.outcome.wait_for(Option::is_some);
         match tokio::time::timeout(PATIENCE, landed).await {
@@ -63,19 +65,19 @@ impl<T> Flight<T> {
         }
     }
 
-    /// Whether there will be no outcome: the task panicked, or its runtime is gone or stands
-    /// still.
+    /// Returns true if the fetch will have no outcome: its task panicked, or its runtime is gone or
+    /// blocked.
     pub(super) fn is_lost(&self, now: Moment) -> bool {
         self.outcome.has_changed().is_err() || now.since(self.started) >= PATIENCE
     }
 }
 
-/// The last fetch failed.
+/// The failure of the last fetch.
 pub(super) struct Failure {
     at: Moment,
-    /// When the first of those right before came, or this one.
+    /// The time of the first failure in the current series.
     since: Moment,
-    /// How many failures came right before.
+    /// The number of failures before this one in the current series.
     count: u32,
     cooldown: Duration,
     error: VerifyError,
@@ -91,28 +93,28 @@ impl Failure {
         Self { at, since, count, cooldown, error }
     }
 
-    /// What is wrong, and since when.
+    /// Returns the kind of this failure and the time of the first one in the series.
     pub(super) fn standing(&self) -> (ErrorKind, Moment) {
         (self.error.kind(), self.since)
     }
 
-    /// A fetch that ended without an outcome.
+    /// Creates the failure of a fetch that ended without an outcome.
     pub(super) fn lost(at: Moment, before: Option<&Self>) -> Self {
         Self::new(at, lost(), before)
     }
 
-    /// How long nothing may be fetched because of it.
+    /// Returns the time for which this failure forbids another fetch.
     pub(super) fn cooldown(&self) -> Duration {
         self.cooldown
     }
 
-    /// The error, as long as nothing may be fetched because of it.
+    /// Returns the error while it forbids another fetch.
     pub(super) fn in_force(&self, now: Moment) -> Option<VerifyError> {
         let left = self.cooldown.checked_sub(now.since(self.at)).filter(|left| !left.is_zero())?;
         Some(self.error_for(left))
     }
 
-    /// The error, where the next fetch is this far away.
+    /// Returns the error, with the time to wait for the next fetch.
     pub(super) fn error_for(&self, wait: Duration) -> VerifyError {
         self.error.clone().with_retry_after(wait)
     }

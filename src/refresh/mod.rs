@@ -1,5 +1,7 @@
-//! A value that is fetched from elsewhere: by one fetch at a time, not too often, and kept while
-//! the other side is down.
+//! Fetches a value, keeps it, and renews it.
+//!
+//! One fetch runs at a time, and cooldowns limit how often. The last value stays in use while the
+//! other side is down.
 
 pub(crate) mod flight;
 mod slot;
@@ -23,50 +25,49 @@ use crate::{
     error::{kind::ErrorKind, refusal::VerifyError},
 };
 
-/// A value goes on being used for this long while it can't be fetched anew.
+/// The longest time for which a value is used without being fetched again.
 pub(crate) const KEEP: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Where a value comes from.
+/// A source of values.
 pub(crate) trait Source: Send + Sync + 'static {
     type Value: Send + Sync + 'static;
 
-    /// Fetches the value. Ends in bounded time. `last` is the one from the fetch before.
+    /// Fetches the value in bounded time. `last` is the value of the previous fetch.
     fn fetch(
         &self,
         last: Option<Arc<Self::Value>>,
     ) -> impl Future<Output = Result<Fetched<Self::Value>, VerifyError>> + Send;
 
-    /// What takes the place of `before`, where `value` was fetched.
+    /// Returns the value that replaces `before`, given the fetched `value`.
     ///
-    /// Called for one value after the other, each right before it is in force: whoever sees the
-    /// new value also sees what this did.
+    /// It is called for one value after the other, right before each takes effect. A caller that
+    /// sees the new value also sees the effects of this function.
     fn follow(value: Arc<Self::Value>, _before: &Self::Value) -> Arc<Self::Value> {
         value
     }
 }
 
-/// What a fetch yields.
+/// The result of a successful fetch.
 pub(crate) struct Fetched<T> {
     pub(crate) value: Arc<T>,
-    /// How long the value serves without being fetched anew.
+    /// The time for which the value needs no new fetch.
     pub(crate) fresh_for: Duration,
 }
 
-/// What there is, and what is wrong.
+/// The state of a [`Refresher`]: its value and its failures.
 pub(crate) struct Standing<T> {
-    /// The value, if it may be used, and when it was fetched.
+    /// The value, if it may be used, and the time when it was fetched.
     pub(crate) value: Option<(Arc<T>, Moment)>,
-    /// When it was fetched, whether it may be used or not.
+    /// The time when the value was fetched, even if it is too old to be used.
     pub(crate) fetched_at: Option<Moment>,
-    /// How the last fetch failed, and since when all have.
+    /// The kind of the last failure, and the time of the first one in the current series.
     pub(crate) failing: Option<(ErrorKind, Moment)>,
 }
 
-/// A value and the one way to fetch it. Clones share both.
+/// A value and the only way to fetch it. Clones share both.
 ///
-/// A fetch runs in a task of its own: it ends, and its outcome counts, even if whoever asked for
-/// it is gone, so that no pattern of requests and disconnects leads to more fetches than the
-/// cooldowns allow.
+/// A fetch runs in its own task. It ends, and its outcome counts, even if its caller goes away. So
+/// no pattern of requests and disconnects causes more fetches than the cooldowns allow.
 pub(crate) struct Refresher<S: Source>(Arc<Inner<S>>);
 
 impl<S: Source> Clone for Refresher<S> {
@@ -76,7 +77,7 @@ impl<S: Source> Clone for Refresher<S> {
 }
 
 impl<S: Source> Refresher<S> {
-    /// Nothing is fetched until somebody asks.
+    /// Creates a refresher that fetches nothing before a caller needs the value.
     pub(crate) fn new(source: S, clock: Arc<dyn Clock>) -> Self {
         Self(Arc::new(Inner {
             source: Arc::new(source),
@@ -87,7 +88,9 @@ impl<S: Source> Refresher<S> {
         }))
     }
 
-    /// From the first fetch on, the value is fetched anew at 80 % of its freshness, and after each
+    /// Creates a refresher that also renews the value ahead of time.
+    ///
+    /// From the first fetch on, it fetches the value again at 80 % of its freshness and after each
     /// failure, until the last handle is dropped.
     pub(crate) fn ahead(source: S, clock: Arc<dyn Clock>) -> Self {
         let mut refresher = Self::new(source, clock);
@@ -96,8 +99,9 @@ impl<S: Source> Refresher<S> {
         refresher
     }
 
-    /// The value, if there is one that may be used. Never waits; if the value is stale, a fetch
-    /// is started.
+    /// Returns the value, if there is one that may be used. Never waits.
+    ///
+    /// Starts a fetch if the value is stale.
     pub(crate) fn current(&self) -> Option<Arc<S::Value>> {
         let now = self.0.now();
         let (value, age, fresh_for) = self.0.entry.read(|entry| {
@@ -107,13 +111,13 @@ impl<S: Source> Refresher<S> {
             return None;
         }
         if age >= fresh_for {
-            // What comes of it shows in a later call.
+            // A later call sees the outcome.
             let _ = self.0.start(now, false);
         }
         Some(value)
     }
 
-    /// What there is. Starts nothing.
+    /// Returns the current state. Starts no fetch.
     pub(crate) fn standing(&self) -> Standing<S::Value> {
         let now = self.0.now();
         let value = self.0.entry.read(|entry| (Arc::clone(&entry.value), entry.fetched_at));
@@ -123,19 +127,19 @@ impl<S: Source> Refresher<S> {
         Standing { value, fetched_at, failing }
     }
 
-    /// Starts to fetch the value if there is none. Never waits.
+    /// Starts a fetch if the value is missing or stale. Never waits.
     pub(crate) fn begin(&self) {
         if self.current().is_none() {
-            // What comes of it shows in a later call.
+            // A later call sees the outcome.
             let _ = self.0.start(self.0.now(), false);
         }
     }
 
-    /// The value, fetched if there is none.
+    /// Returns the value, and fetches it first if there is none.
     ///
     /// # Cancellation
     ///
-    /// The fetch goes on.
+    /// The fetch continues.
     pub(crate) async fn get(&self) -> Outcome<S::Value> {
         if let Some(value) = self.current() {
             return Ok(value);
@@ -144,8 +148,11 @@ impl<S: Source> Refresher<S> {
         flight.landing().await
     }
 
-    /// A fetch of the value anew, unless that was asked for less than `interval` ago: then `None`,
-    /// or the error if the last fetch failed. Never waits.
+    /// Starts a fetch of the value, or joins the one under way. Never waits.
+    ///
+    /// Starts none within `interval` of the previous fetch on demand: then it returns the error of
+    /// the last fetch if that failed, or else `None`. Also returns an error while a cooldown is in
+    /// force.
     pub(crate) fn renew(
         &self,
         interval: Duration,
@@ -153,9 +160,9 @@ impl<S: Source> Refresher<S> {
         self.0.start_within(interval)
     }
 
-    /// Starts a fetch unless that was asked for less than `interval` ago. Never waits.
+    /// Starts a fetch, unless one was started on demand less than `interval` ago. Never waits.
     pub(crate) fn expire(&self, interval: Duration) {
-        // What comes of it shows in a later call.
+        // A later call sees the outcome.
         let _ = self.0.start_within(interval);
     }
 }
@@ -170,7 +177,7 @@ struct Inner<S: Source> {
 
 struct Entry<T> {
     value: Arc<T>,
-    /// The start of the fetch.
+    /// The time when the fetch started.
     fetched_at: Moment,
     fresh_for: Duration,
 }
@@ -194,11 +201,11 @@ impl<S: Source> Inner<S> {
     }
 
     fn state(&self) -> MutexGuard<'_, State<S::Value>> {
-        // The state is whole at every point that could panic.
+        // The state is consistent at every point that could panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The flight under way, or a new one if no cooldown forbids it.
+    /// Returns the fetch under way, or starts one if no cooldown forbids it.
     fn start(
         self: &Arc<Self>,
         now: Moment,
@@ -207,7 +214,8 @@ impl<S: Source> Inner<S> {
         self.start_locked(&mut self.state(), now, on_demand)
     }
 
-    /// As `start`, but `None` if that was asked for less than `interval` ago.
+    /// Does the same as `start`, but starts no fetch within `interval` of the previous one on
+    /// demand.
     fn start_within(
         self: &Arc<Self>,
         interval: Duration,
@@ -256,14 +264,14 @@ impl<S: Source> Inner<S> {
         let last = self.entry.read(|entry| Arc::clone(&entry.value));
         let task =
             runtime.spawn(fly(Arc::clone(&self.source), Arc::downgrade(self), last, now, sender));
-        // The task before has landed; if anything is left of it, it is the wait for this one.
+        // The previous task has ended, is lost, or only waits to start this fetch.
         if let Some(before) = state.task.replace(task.abort_handle()) {
             before.abort();
         }
         Ok(flight)
     }
 
-    /// Takes an outcome over; says how long until the next fetch.
+    /// Stores an outcome, and returns it with the time to wait for the next fetch.
     fn land(
         &self,
         started: Moment,
@@ -304,7 +312,8 @@ impl<S: Source> Drop for Inner<S> {
     }
 }
 
-/// One fetch, and the wait for the next one if there is to be one. Does not keep `home` alive.
+/// Runs one fetch, then waits to start the next one if the refresher works ahead of time. Does not
+/// keep `home` alive.
 async fn fly<S: Source>(
     source: Arc<S>,
     home: Weak<Inner<S>>,

@@ -1,9 +1,11 @@
-//! A place for a value that is read much more often than it is replaced.
+//! A slot for a value that is read much more often than it is replaced.
 
 use std::sync::Arc;
 
-/// Empty, or a value. Readers of a loaded key set must not wait for each other, so with local
-/// verification it is lock-free.
+/// A slot that is empty or holds a value.
+///
+/// Readers of a loaded key set must not wait for each other, so the slot is lock-free where tokens
+/// are verified locally.
 #[cfg(feature = "jwt")]
 pub(super) struct Slot<T>(arc_swap::ArcSwapOption<T>);
 
@@ -18,7 +20,7 @@ impl<T> Slot<T> {
     }
 }
 
-/// Empty, or a value.
+/// A slot that is empty or holds a value.
 #[cfg(not(feature = "jwt"))]
 pub(super) struct Slot<T>(std::sync::RwLock<Option<Arc<T>>>);
 

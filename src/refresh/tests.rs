@@ -21,8 +21,10 @@ impl Clock for StoppedClock {
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Counts its fetches, each of which takes 100 ms and yields the number of the fetch, fresh
-/// for ten minutes, unless the script says otherwise.
+/// A source that counts its fetches.
+///
+/// Each fetch takes 100 ms and yields its number, fresh for ten minutes, unless it is scripted to
+/// fail.
 #[derive(Clone, Default)]
 struct Script {
     fetches: Arc<AtomicUsize>,
@@ -106,7 +108,7 @@ async fn callers_that_hang_up_cause_no_further_fetches() {
         assert!(poll_immediate(Box::pin(refresher.get())).await.is_none());
     }
     sleep(Duration::from_millis(200)).await;
-    // The fetch has failed although nobody waited for it, and that counts.
+    // The fetch has failed although no caller waited for it, and the failure counts.
     assert!(refresher.get().await.is_err());
     assert_eq!(script.fetches(), 1);
 }

@@ -1,4 +1,4 @@
-//! The future of what may answer by itself: [`Require`](super::Require), and whatever does the same.
+//! The future of [`Require`](super::Require), and of other services that may respond by themselves.
 
 use std::{
     fmt,
@@ -10,11 +10,11 @@ use std::{
 use pin_project_lite::pin_project;
 
 pin_project! {
-    /// The response of the inner service, or one that was there without asking it.
+    /// The response of the inner service, or one that was made without calling it.
     ///
     /// # Cancellation
     ///
-    /// Dropping it drops the call of the inner service that is under way.
+    /// Dropping it drops the call of the inner service that is in progress.
     pub struct ResponseFuture<F, Res> {
         #[pin]
         state: State<F, Res>,

@@ -1,4 +1,5 @@
-//! What a route or a method requires, inside of an [`IntrospectLayer`](crate::IntrospectLayer).
+//! Middleware that enforces the requirements of a route or method, inside of an
+//! [`IntrospectLayer`](crate::IntrospectLayer).
 //!
 //! ```
 //! use axum::{Router, routing::get};
@@ -10,10 +11,10 @@
 //! # let _ = app;
 //! ```
 //!
-//! Without a layer outside that verifies tokens, the answer is 500: a route is never open by
+//! Requests that no outer layer has verified are refused with 500, so that no route is open by
 //! mistake.
 //!
-//! gRPC methods are told apart by their exact path:
+//! gRPC methods are distinguished by their exact path:
 //!
 //! ```
 //! use tower_introspect::{policy::Requirement, require::{Paths, RequireLayer}};
@@ -45,7 +46,7 @@ use crate::{
     respond::{Auto, Refusal, hook::RefusalHook},
 };
 
-/// Refuses requests that do not meet a requirement.
+/// A layer that refuses requests that do not meet a requirement.
 ///
 /// See the [module docs](self) for examples.
 pub struct RequireLayer<R = Auto> {
@@ -62,7 +63,7 @@ enum Rule {
 }
 
 impl RequireLayer {
-    /// Asks the same of every request.
+    /// Creates a layer that requires the same of every request.
     ///
     /// ```
     /// use tower_introspect::{policy::Requirement, require::RequireLayer};
@@ -75,7 +76,7 @@ impl RequireLayer {
         Self::of(Rule::Always(requirement))
     }
 
-    /// Asks of each request what its path calls for.
+    /// Creates a layer that requires of each request what `paths` lists for its path.
     #[must_use]
     pub fn paths(paths: Paths) -> Self {
         Self::of(Rule::ByPath(paths))
@@ -87,16 +88,17 @@ impl RequireLayer {
 }
 
 impl<R> RequireLayer<R> {
-    /// Sets what renders refusals.
+    /// Sets the responder that renders refusals. Default: [`Auto`].
     #[must_use]
     pub fn responder<R2>(self, responder: R2) -> RequireLayer<R2> {
         let Self { rule, observer, hook, .. } = self;
         RequireLayer { rule, observer, hook, responder: Arc::new(responder) }
     }
 
-    /// Calls `hook` once for each request that is refused here, and that of the layer outside no more.
+    /// Calls `hook` once for each request that this layer refuses.
     ///
-    /// Without one of its own, that of the layer outside is called. See
+    /// It replaces the hook of the outer layer for these refusals. A layer without a hook of its
+    /// own calls the one of the outer layer. See
     /// [`IntrospectLayer::on_refusal`](crate::IntrospectLayer::on_refusal).
     ///
     /// ```
@@ -116,16 +118,16 @@ impl<R> RequireLayer<R> {
         self
     }
 
-    /// Only tells what would be refused, and lets it pass. See [`Observer`].
+    /// Reports requests that would be refused, and admits them. See [`Observer`].
     ///
-    /// Requests that no layer outside has let in are refused all the same.
+    /// Requests that no outer layer has admitted are still refused.
     ///
     /// ```
     /// use tower_introspect::{RequireScope, policy::Observer};
     ///
     /// let trial = Observer::new("scopes of the export");
     /// let layer = RequireScope::all(["export"]).observe(&trial);
-    /// // After a day: would anybody have been refused?
+    /// After a day, check if any request would have been refused.
     /// assert_eq!(trial.would_have_refused(), 0);
     /// # let _ = layer;
     /// ```
@@ -165,10 +167,11 @@ impl<R> fmt::Debug for RequireLayer<R> {
 }
 
 impl<R> RequireLayer<R> {
-    /// Decides about a request, and leaves with it what was decided.
+    /// Checks the requirement of a request, and stores in the request that it was met.
     fn admit<B>(&self, request: &mut Request<B>) -> Result<(), VerifyError> {
         let (uri, extensions) = (request.uri(), request.extensions());
-        // Nobody has looked at this request. That is never let pass.
+        // A request that no outer layer has seen is refused, even if the requirement is only
+        // observed.
         let known = is_known(extensions);
         let asked = match &*self.rule {
             Rule::Always(requirement) => Ok(Some(requirement)),
@@ -195,7 +198,7 @@ impl<R> RequireLayer<R> {
     }
 }
 
-/// Layers that require scope (RFC 6749 §3.3).
+/// Constructors of layers that require scope (RFC 6749 §3.3).
 ///
 /// ```
 /// use http::{Request, Response, StatusCode};
@@ -207,7 +210,7 @@ impl<R> RequireLayer<R> {
 /// });
 /// let service = RequireScope::all(["read", "write"]).layer(handler);
 /// # tokio_test::block_on(async {
-/// // There is no layer outside that verifies tokens.
+/// No outer layer verifies tokens.
 /// let response = service.oneshot(Request::new(String::new())).await.unwrap();
 /// assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
 /// # });
@@ -217,30 +220,30 @@ impl<R> RequireLayer<R> {
 pub enum RequireScope {}
 
 impl RequireScope {
-    /// Requires every one of these values.
+    /// Requires all of these scope values.
     ///
     /// # Panics
     ///
-    /// See [`Requirement::all_scopes`].
+    /// Panics as [`Requirement::all_scopes`] does.
     #[must_use]
     pub fn all<'a>(scopes: impl IntoIterator<Item = &'a str>) -> RequireLayer {
         RequireLayer::new(Requirement::all_scopes(scopes))
     }
 
-    /// Requires at least one of these values.
+    /// Requires at least one of these scope values.
     ///
     /// # Panics
     ///
-    /// See [`Requirement::any_scope`].
+    /// Panics as [`Requirement::any_scope`] does.
     #[must_use]
     pub fn any<'a>(scopes: impl IntoIterator<Item = &'a str>) -> RequireLayer {
         RequireLayer::new(Requirement::any_scope(scopes))
     }
 }
 
-/// Layers that require a way in which the user was authenticated (RFC 9470).
+/// Constructors of layers that require a way of user authentication (RFC 9470).
 ///
-/// For more, [`RequireLayer::new`] takes any [`Requirement`].
+/// [`RequireLayer::new`] takes any other [`Requirement`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RequireAcr {}
@@ -257,13 +260,13 @@ impl RequireAcr {
     ///
     /// # Panics
     ///
-    /// See [`Requirement::any_acr`].
+    /// Panics as [`Requirement::any_acr`] does.
     #[must_use]
     pub fn any<'a>(values: impl IntoIterator<Item = &'a str>) -> RequireLayer {
         RequireLayer::new(Requirement::any_acr(values))
     }
 
-    /// The same, and at most this long ago.
+    /// Requires one of these ways of user authentication, used at most `age` ago.
     ///
     /// ```
     /// use std::time::Duration;
@@ -275,7 +278,7 @@ impl RequireAcr {
     ///
     /// # Panics
     ///
-    /// See [`Requirement::any_acr`].
+    /// Panics as [`Requirement::any_acr`] does.
     #[must_use]
     pub fn any_within<'a>(
         values: impl IntoIterator<Item = &'a str>,
@@ -285,16 +288,16 @@ impl RequireAcr {
     }
 }
 
-/// Layers that require an audience (RFC 7519 §4.1.3).
+/// Constructors of layers that require an audience (RFC 7519 §4.1.3).
 ///
-/// For routes that stand for a resource with an identifier of its own. The
-/// [`Policy`](crate::Policy) of the layer outside asks for the audience of the service in any case.
+/// They are for routes that represent a resource with an identifier of its own. The
+/// [`Policy`](crate::Policy) of the outer layer requires the audience of the service in any case.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RequireAudience {}
 
 impl RequireAudience {
-    /// Requires that the token is meant for `identifier`.
+    /// Requires that the audience of the token contains `identifier`.
     ///
     /// ```
     /// use tower_introspect::require::RequireAudience;

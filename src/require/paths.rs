@@ -7,11 +7,11 @@ use crate::{
     policy::{requirement::Requirement, verified::token_of},
 };
 
-/// What each path requires, for services that dispatch on exact paths, as gRPC ones do.
+/// The requirements of each path, for services that dispatch on exact paths, as gRPC services do.
 ///
-/// Paths are compared byte by byte. That is how gRPC reads them; a router that decodes or
-/// normalises paths reads them otherwise, so attach requirements to its routes instead. Inside of a
-/// nested axum router the path is what the nesting has left of it.
+/// Paths are compared byte by byte, as gRPC does. A router that decodes or normalises paths may
+/// treat two different paths as the same: attach requirements to its routes instead. Inside of a
+/// nested axum router, the compared path is without the prefix of the nesting.
 ///
 /// ```
 /// use tower_introspect::{policy::Requirement, require::Paths};
@@ -34,28 +34,29 @@ enum Rule {
 }
 
 impl Paths {
-    /// Refuses every path that is not named.
+    /// Creates a set that refuses every path that is not listed.
     #[must_use]
     pub fn deny_by_default() -> Self {
         Self { rules: HashMap::new(), default: Rule::Deny }
     }
 
-    /// Asks this of every path that is not named.
+    /// Creates a set that applies `requirement` to every path that is not listed.
     #[must_use]
     pub fn require_by_default(requirement: Requirement) -> Self {
         Self { rules: HashMap::new(), default: Rule::Require(requirement) }
     }
 
-    /// Asks this of requests for `path`. A later rule for the same path replaces the earlier one.
+    /// Applies `requirement` to requests for `path`. A later rule for the same path replaces an
+    /// earlier one.
     #[must_use]
     pub fn require(mut self, path: &str, requirement: Requirement) -> Self {
         self.rules.insert(path.into(), Rule::Require(requirement));
         self
     }
 
-    /// Asks nothing of requests for `path`, not even a token.
+    /// Requires nothing of requests for `path`, not even a token.
     ///
-    /// For requests without credentials to come this far, the layer outside must be
+    /// Requests without credentials get this far only if the outer layer is
     /// [`optional`](crate::IntrospectLayer::optional).
     #[must_use]
     pub fn public(mut self, path: &str) -> Self {
@@ -63,7 +64,7 @@ impl Paths {
         self
     }
 
-    /// What is asked of a request for `path`, if anything.
+    /// Returns the requirement for `path`, or `None` if the path is public.
     pub(super) fn asks(
         &self,
         path: &str,
@@ -72,7 +73,8 @@ impl Paths {
         match self.rules.get(path).unwrap_or(&self.default) {
             Rule::Public => Ok(None),
             Rule::Require(requirement) => Ok(Some(requirement)),
-            // Without a token the answer is 401, so that it tells nothing about the paths.
+            // Without a token the refusal is 401, as for paths with a requirement, so that it does
+            // not reveal which paths are listed.
             Rule::Deny => token_of(extensions).and(Err(ErrorKind::Denied.into())),
         }
     }

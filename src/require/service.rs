@@ -23,17 +23,17 @@ impl<S, R> Require<S, R> {
         Self { inner, layer }
     }
 
-    /// The inner service.
+    /// Returns a reference to the inner service.
     pub const fn get_ref(&self) -> &S {
         &self.inner
     }
 
-    /// The inner service.
+    /// Returns a mutable reference to the inner service.
     pub const fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }
 
-    /// The inner service.
+    /// Consumes the service and returns the inner service.
     pub fn into_inner(self) -> S {
         self.inner
     }
@@ -56,7 +56,7 @@ where
         match self.layer.admit(&mut request) {
             Ok(()) => ResponseFuture::calling(self.inner.call(request)),
             Err(error) => {
-                // What `poll_ready` reserved goes back: nothing will be called.
+                // Gives back what `poll_ready` reserved, as the inner service is not called.
                 self.inner = self.inner.clone();
                 if let Some(hook) = &self.layer.hook {
                     Watch::by(hook, request.extensions_mut());

@@ -1,4 +1,4 @@
-//! What the parts have counted, handed to the recorder of the crate `metrics`.
+//! Exports counters and gauges of a resource server through the crate `metrics`.
 
 use std::sync::Arc;
 
@@ -10,17 +10,17 @@ use crate::{
 };
 
 impl ResourceServer {
-    /// Hands what [`stats`](Self::stats) and [`readiness`](Self::readiness) tell to the recorder of the
-    /// crate `metrics`, and describes all metrics there. To be called before each scrape, or now and then
-    /// where metrics are pushed.
+    /// Passes [`stats`](Self::stats) and [`readiness`](Self::readiness) to the recorder of the
+    /// crate `metrics`, and describes all metrics there.
     ///
-    /// What happens to requests is counted when it does, without this. The names are in the chapter on
-    /// [operations](crate::docs::operations).
+    /// Call it before each scrape, or periodically if metrics are pushed. Metrics of single
+    /// requests are recorded as they happen, without this call. The chapter on
+    /// [operations](crate::docs::operations) lists the names.
     ///
     /// ```
     /// use tower_introspect::ResourceServer;
     ///
-    /// // The handler of `/metrics`; `render` is that of a `PrometheusHandle`, say.
+    /// // The handler of `/metrics`. `render` could be that of a `PrometheusHandle`.
     /// fn scrape(api: &ResourceServer, render: impl Fn() -> String) -> String {
     ///     api.record_metrics();
     ///     render()
@@ -28,8 +28,8 @@ impl ResourceServer {
     /// # let _ = |api| scrape(api, String::new);
     /// ```
     ///
-    /// The metrics have the audience and the issuer as labels. Of several resource servers in one process
-    /// each should have an audience of its own: else their numbers are taken for one another's.
+    /// The metrics have the audience and the issuer as labels. If a process has several resource
+    /// servers, give each an audience of its own. Otherwise their numbers can't be told apart.
     pub fn record_metrics(&self) {
         names::describe();
         let all = Export::of(&self.0.name);
@@ -64,7 +64,7 @@ fn record(issuer: &Export, stats: &Stats, is_remote: bool) {
     issuer.counter(&names::CACHE_CUTOFFS, &[], stats.evicted_by_cutoff);
     issuer.gauge(&names::CACHE_ENTRIES, float(stats.entries));
     issuer.gauge(&names::CACHE_BYTES, float(stats.bytes));
-    // What follows is about questions to the server.
+    // The remaining metrics are about calls of the authorization server.
     if !is_remote {
         return;
     }
@@ -85,7 +85,7 @@ fn record(issuer: &Export, stats: &Stats, is_remote: bool) {
     );
 }
 
-/// Exact up to 2^53, which nothing here comes near.
+/// Converts a count to a float. Exact up to 2^53, which no count here comes near.
 #[expect(clippy::cast_precision_loss, reason = "see above")]
 fn float(number: impl TryInto<u64>) -> f64 {
     number.try_into().unwrap_or(u64::MAX) as f64

@@ -1,3 +1,5 @@
+//! Layers that require a recent verification of the token.
+
 use std::time::Duration;
 
 use super::{ResourceServer, issuer::Trusted};
@@ -7,11 +9,12 @@ use crate::{
     verify::{boxed::BoxVerifier, request::Freshness},
 };
 
-/// Layers for routes that want to know better: money leaves, access rights change.
+/// Creates layers for routes that need recent facts about the token, such as payments or changes of
+/// access rights.
 ///
-/// Inside of [`ResourceServer::layer`]. The token is verified again if what is known of it is older
-/// than the route wants, and what the handler gets is what was found then. Where what is known will
-/// do, that costs another look-up and nothing else.
+/// Apply them inside of [`ResourceServer::layer`]. If the facts are older than the route allows,
+/// the token is verified again, and the handler gets the new facts. If they are recent enough, the
+/// only cost is another cache look-up.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -27,26 +30,28 @@ use crate::{
 /// # Ok(app) }
 /// ```
 ///
-/// It is an [`IntrospectLayer`] of its own, and takes the token off the request again: settings of
-/// the layer outside that say where the token is, or what is asked of it besides, are to be made here
-/// too, and the one outside must not remove the credentials.
+/// Each is an [`IntrospectLayer`] of its own and reads the token from the request again. Repeat
+/// here the settings of the outer layer that say where the token is or what else it must satisfy.
+/// The outer layer must not remove the credentials.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RequireFresh {}
 
 impl RequireFresh {
-    /// Wants facts at most `age` old. Says nothing about JWTs that are verified locally alone: a
-    /// signature is as good now as it was.
+    /// Requires facts that are at most `age` old.
+    ///
+    /// This has no effect on JWTs that are only verified locally: their signature is as valid now
+    /// as it was before.
     #[must_use]
     pub fn within(api: &ResourceServer, age: Duration) -> IntrospectLayer<BoxVerifier> {
         api.layer().freshness(Freshness::Within(age))
     }
 
-    /// Wants the authorization server to be asked about each request.
+    /// Requires an introspection for each request.
     ///
     /// # Errors
     ///
-    /// If there is an issuer that can't be asked.
+    /// Returns an error if the tokens of an issuer can't be introspected.
     pub fn live(api: &ResourceServer) -> Result<IntrospectLayer<BoxVerifier>, ConfigError> {
         let mut problems = ConfigError::new();
         for issuer in api.0.issuers.iter().filter(|issuer| !issuer.is_remote()) {

@@ -1,4 +1,4 @@
-//! One trusted issuer, and the verifiers of its tokens.
+//! A trusted issuer and the verifiers of its tokens.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -23,20 +23,20 @@ use crate::{
     verify::{boxed::BoxVerifier, readiness::Readiness, stats::Stats},
 };
 
-/// An issuer whose tokens are accepted, and how they are verified.
+/// An issuer whose tokens are accepted, and the way in which they are verified.
 ///
-/// The identifier is compared exactly: take it from the `issuer` member of the server's metadata,
-/// with or without a trailing slash as it stands there.
+/// The identifier is compared exactly. Copy it from the `issuer` member of the server's metadata,
+/// with or without a trailing slash as it appears there.
 ///
 /// ```
 /// use tower_introspect::{ClientAuth, Issuer, jwt::{Algorithm, Profile}};
 ///
-/// // Its JWTs by their signature, with keys found by discovery.
+/// // JWTs are verified by their signature, with keys found by discovery.
 /// let local = Issuer::jwt("https://as.example.com")
 ///     .configure_jwt(|jwt| jwt.profile(Profile::Generic).algorithms([Algorithm::ES256]));
-/// // All its tokens by asking it.
+/// // All tokens are introspected.
 /// let remote = Issuer::introspect("https://opaque.example.com", ClientAuth::basic("api", "secret"));
-/// // Its JWTs by their signature, its other tokens by asking it.
+/// // JWTs are verified by their signature, other tokens are introspected.
 /// let mixed = Issuer::hybrid("https://mixed.example.com", ClientAuth::basic("api", "secret"));
 /// # let _ = (local, remote, mixed);
 /// ```
@@ -53,18 +53,18 @@ pub struct Issuer {
     transport: Option<HttpTransport>,
 }
 
-/// How local and remote verification of JWTs go together, where both are there.
+/// How local verification and introspection are combined for JWTs, if an issuer has both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Both {
     /// JWTs are verified locally.
     Apart,
-    /// JWTs are verified locally, and the server must know them as active.
+    /// JWTs are verified locally, and introspection must confirm that they are active.
     Confirm { max_age: Duration },
-    /// JWTs are verified locally, or by the server if its keys can't be had.
+    /// JWTs are verified locally, or introspected while the keys are unavailable.
     FallBack,
 }
 
-/// A setting of the user's, made after the defaults of the resource server.
+/// A change by the application, made after the defaults of the resource server.
 type Change<B> = Box<dyn FnOnce(B) -> B + Send>;
 
 impl Issuer {
@@ -81,7 +81,9 @@ impl Issuer {
         }
     }
 
-    /// Verifies tokens locally, as JWTs. Keys are found by discovery, unless configured.
+    /// Creates an issuer whose tokens are JWTs and are verified locally.
+    ///
+    /// Its keys are found by discovery, unless configured.
     #[cfg(all(feature = "jwt", feature = "_crypto"))]
     #[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
     pub fn jwt(issuer: impl Into<String>) -> Self {
@@ -90,8 +92,9 @@ impl Issuer {
         this
     }
 
-    /// Verifies every token by asking the authorization server (RFC 7662). The endpoint is found
-    /// by discovery, unless configured.
+    /// Creates an issuer whose tokens are all introspected (RFC 7662).
+    ///
+    /// Its introspection endpoint is found by discovery, unless configured.
     #[cfg(feature = "introspection")]
     #[cfg_attr(docsrs, doc(cfg(feature = "introspection")))]
     pub fn introspect(issuer: impl Into<String>, auth: ClientAuth) -> Self {
@@ -101,7 +104,7 @@ impl Issuer {
         this
     }
 
-    /// Verifies JWTs locally and asks the authorization server about all other tokens.
+    /// Creates an issuer whose JWTs are verified locally and whose other tokens are introspected.
     #[cfg(all(feature = "jwt", feature = "introspection", feature = "_crypto"))]
     #[cfg_attr(docsrs, doc(cfg(all(feature = "jwt", feature = "introspection"))))]
     pub fn hybrid(issuer: impl Into<String>, auth: ClientAuth) -> Self {
@@ -109,11 +112,11 @@ impl Issuer {
         Self { jwt: Self::jwt(issuer.clone()).jwt, ..Self::introspect(issuer, auth) }
     }
 
-    /// Verifies JWTs locally, and then asks the authorization server whether they still hold, with
-    /// an answer at most `max_age` old; asks it about all other tokens. See
-    /// [`Confirm`](crate::verify::Confirm).
+    /// Creates an issuer whose JWTs are verified locally and then confirmed by introspection.
     ///
-    /// For JWTs that can be revoked. A forged token costs the server nothing.
+    /// The confirmation is at most `max_age` old. All other tokens are introspected. Use this for
+    /// JWTs that can be revoked. A forged token causes no introspection. See
+    /// [`Confirm`](crate::verify::Confirm).
     #[cfg(all(feature = "jwt", feature = "introspection", feature = "_crypto"))]
     #[cfg_attr(docsrs, doc(cfg(all(feature = "jwt", feature = "introspection"))))]
     pub fn jwt_and_introspect(
@@ -124,10 +127,10 @@ impl Issuer {
         Self { both: Both::Confirm { max_age }, ..Self::hybrid(issuer, auth) }
     }
 
-    /// Asks the authorization server about JWTs too, as long as its keys can't be had. See
+    /// Introspects JWTs too, as long as the keys of the issuer are unavailable. See
     /// [`Fallback`](crate::verify::Fallback).
     ///
-    /// For a [`hybrid`](Self::hybrid) issuer; does nothing for any other.
+    /// This is for a [`hybrid`](Self::hybrid) issuer and has no effect on any other.
     #[cfg(all(feature = "jwt", feature = "introspection", feature = "_crypto"))]
     #[cfg_attr(docsrs, doc(cfg(all(feature = "jwt", feature = "introspection"))))]
     pub fn introspect_without_keys(mut self) -> Self {
@@ -137,7 +140,7 @@ impl Issuer {
         self
     }
 
-    /// Changes how JWTs are verified. Does nothing for an issuer whose tokens are introspected.
+    /// Changes how JWTs are verified. Has no effect if all tokens of the issuer are introspected.
     #[cfg(all(feature = "jwt", feature = "_crypto"))]
     #[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
     pub fn configure_jwt<F>(mut self, change: F) -> Self
@@ -150,8 +153,8 @@ impl Issuer {
         self
     }
 
-    /// Changes how the authorization server is asked. Does nothing for an issuer whose tokens are
-    /// verified locally alone.
+    /// Changes how tokens are introspected. Has no effect if the issuer's tokens are only verified
+    /// locally.
     #[cfg(feature = "introspection")]
     #[cfg_attr(docsrs, doc(cfg(feature = "introspection")))]
     pub fn configure_introspection<F>(mut self, change: F) -> Self
@@ -164,15 +167,16 @@ impl Issuer {
         self
     }
 
-    /// States that the opaque tokens of this issuer, and of no other, start with `prefix`.
+    /// Sets a prefix that all opaque tokens of this issuer start with, and those of no other
+    /// issuer.
     ///
-    /// With several introspecting issuers this spares asking the wrong ones.
+    /// With several introspecting issuers, this avoids introspection at the wrong ones.
     pub fn token_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = Some(prefix.into());
         self
     }
 
-    /// Reaches it this way, unless the resource server was given another for all issuers.
+    /// Sets the transport to this issuer, unless the resource server has one for all issuers.
     #[cfg(all(feature = "config", feature = "_crypto"))]
     pub(super) fn transport_if_none(mut self, transport: HttpTransport) -> Self {
         self.transport = Some(transport);
@@ -187,7 +191,7 @@ impl Issuer {
         self.prefix.as_deref()
     }
 
-    /// True if the authorization server is asked about tokens.
+    /// Returns true if tokens are introspected.
     pub(super) fn is_remote(&self) -> bool {
         #[cfg(feature = "introspection")]
         return self.introspection.is_some();
@@ -257,20 +261,20 @@ impl fmt::Debug for Issuer {
     }
 }
 
-/// What all issuers of one resource server get, unless they are told otherwise.
+/// The settings of all issuers of one resource server, unless an issuer overrides them.
 pub(super) struct Defaults {
-    /// What was given for all of them.
+    /// The transport that was given for all issuers.
     pub(super) transport: Option<HttpTransport>,
-    /// What they share where nothing was.
+    /// The transport that issuers share if none was given.
     pub(super) shared: Option<HttpTransport>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) loopback_http: bool,
     pub(super) stack: Settings,
-    /// Whether an `IssuerResolver` finds them, so that there may be any number.
+    /// True if an `IssuerResolver` finds the issuers, so that their number is not bounded.
     pub(super) resolved: bool,
 }
 
-/// An issuer with its verifiers.
+/// A trusted issuer with its verifiers.
 pub(super) struct Trusted {
     name: String,
     prefix: Option<String>,
@@ -313,7 +317,7 @@ impl Trusted {
         self.remote.as_ref().map(Stack::verifier)
     }
 
-    /// True if the authorization server can be asked about tokens.
+    /// Returns true if tokens can be introspected.
     pub(super) fn is_remote(&self) -> bool {
         self.remote.is_some()
     }
@@ -326,18 +330,18 @@ impl Trusted {
         &self.name
     }
 
-    /// What the parts around its verifiers have come to.
+    /// Returns the counters of the layers around its verifiers.
     pub(super) fn stats(&self) -> Stats {
         self.stacks().map(Stack::stats).fold(Stats::default(), Stats::merge)
     }
 
-    /// Forgets a token.
+    /// Removes a token from the caches. Returns true if it was cached.
     #[cfg(all(feature = "cache", feature = "_crypto"))]
     pub(super) fn evict(&self, token: &Token) -> bool {
         self.stacks().filter(|stack| stack.evict(token)).count() > 0
     }
 
-    /// The one verifier, if there is one.
+    /// Returns the verifier, if there is exactly one.
     fn single(&self) -> Option<BoxVerifier> {
         match (self.local(), self.remote()) {
             (Some(only), None) | (None, Some(only)) => Some(only),
@@ -362,7 +366,7 @@ impl Trusted {
         }
     }
 
-    /// Whether the verifiers have what they need.
+    /// Returns whether the verifiers have everything they need.
     pub(super) fn readiness(&self) -> Readiness {
         let readiness = Readiness::given(self.name.as_str());
         #[cfg(all(feature = "jwt", feature = "_crypto"))]
@@ -378,7 +382,7 @@ impl Trusted {
         readiness.with_breaker(self.is_remote().then(|| self.stats().breaker))
     }
 
-    /// Starts to fetch what the verifiers lack. Never waits.
+    /// Starts to fetch everything the verifiers lack, without waiting.
     pub(super) fn begin(&self) {
         #[cfg(all(feature = "jwt", feature = "_crypto"))]
         if let Some(verifier) = &self.jwt {
@@ -390,7 +394,7 @@ impl Trusted {
         }
     }
 
-    /// Fetches what the verifiers will need.
+    /// Fetches everything the verifiers need.
     pub(super) async fn warm(&self) -> Result<(), VerifyError> {
         let named = |error: VerifyError| {
             let context =
@@ -415,10 +419,10 @@ impl fmt::Debug for Trusted {
     }
 }
 
-/// The verifier of all tokens of these issuers.
+/// Returns the verifier of all tokens of these issuers.
 ///
-/// That of a single issuer with a single mode as it is: nothing has to be told apart, and every
-/// token is that issuer's to judge.
+/// A single issuer with a single mode needs no routing. Its verifier is returned as it is and
+/// judges every token.
 pub(super) fn verifier_of(issuers: &[Trusted], route: impl FnOnce(Route) -> Route) -> BoxVerifier {
     let single = match issuers {
         [only] => only.single(),

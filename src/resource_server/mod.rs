@@ -1,4 +1,5 @@
-//! The facade: who this service is, whom it trusts, and the parts that follow from it.
+//! Builds a resource server: the audience of this service, the issuers it trusts, and the layers
+//! that follow from them.
 //!
 //! ```no_run
 //! use axum::{Router, routing::get};
@@ -65,13 +66,13 @@ use crate::{
     verify::{boxed::BoxVerifier, readiness::Readiness, request::Freshness, stats::Stats},
 };
 
-/// A resource server: an audience, the issuers it trusts, and what it asks of their tokens.
+/// A resource server: its audience, the issuers it trusts, and the policy for their tokens.
 ///
 /// See the [module docs](self) for an example.
 ///
 /// # Clone
 ///
-/// Clones share everything: keys, connections, metadata, memory, cutoffs.
+/// Clones share everything: key sets, connections, metadata, cache entries and cutoffs.
 #[derive(Clone)]
 pub struct ResourceServer(Arc<Inner>);
 
@@ -83,7 +84,7 @@ struct Inner {
     peer: Option<Arc<PeerOf>>,
     hook: Option<RefusalHook>,
     log_subjects: bool,
-    /// The audience.
+    /// The audience, which labels the metrics.
     name: Arc<str>,
     clock: Arc<dyn Clock>,
     forward: Option<ForwardHeaders>,
@@ -95,13 +96,13 @@ struct Inner {
 }
 
 impl ResourceServer {
-    /// Starts to configure a service that is the audience `audience`: its resource identifier,
-    /// usually its URL (RFC 8707 §2).
+    /// Creates a builder for a resource server with the audience `audience`: its resource
+    /// identifier, usually its URL (RFC 8707 §2).
     ///
     /// ```
     /// use tower_introspect::ResourceServer;
     ///
-    /// // Nobody is trusted, so there is nothing to build.
+    /// // No issuer is trusted, so there is nothing to build.
     /// let problems = ResourceServer::builder("https://api.example.com").build().unwrap_err();
     /// assert_eq!(problems.to_string(), "issuer: no issuer is trusted");
     /// ```
@@ -109,7 +110,9 @@ impl ResourceServer {
         ResourceServerBuilder::new(audience.into())
     }
 
-    /// The middleware. All layers of one resource server share its keys and connections.
+    /// Returns a layer that verifies the token of each request.
+    ///
+    /// All layers of one resource server share its keys and connections.
     #[must_use]
     pub fn layer(&self) -> IntrospectLayer<BoxVerifier> {
         let mut layer = IntrospectLayer::new(self.verifier(), self.policy())
@@ -130,33 +133,35 @@ impl ResourceServer {
         }
     }
 
-    /// The headers in which requests tell what was verified, if any were set.
+    /// Returns the headers that verified claims are written into, if any were set.
     #[must_use]
     pub fn forwarded(&self) -> Option<&ForwardHeaders> {
         self.0.forward.as_ref()
     }
 
-    /// What verifies the tokens of all trusted issuers, for those who compose by hand.
+    /// Returns the verifier of the tokens of all trusted issuers, to compose layers by hand.
     #[must_use]
     pub fn verifier(&self) -> BoxVerifier {
         self.0.verifier.clone()
     }
 
-    /// What is asked of every token.
+    /// Returns the policy that every token must satisfy.
     #[must_use]
     pub fn policy(&self) -> Policy {
         self.0.policy.clone()
     }
 
-    /// The cutoffs that every token is held against: where logouts and revocations are made known that
-    /// this process hears of.
+    /// Returns the cutoffs that every token is checked against.
+    ///
+    /// Call [`Revocations::revoke`] on them for each logout or revocation that this process learns
+    /// of.
     ///
     /// ```no_run
     /// use tower_introspect::{ResourceServer, verify::Cutoff};
     ///
     /// # fn run(api: ResourceServer) {
-    /// // Alice logged out. With the next request, JWTs that were issued to her until now are refused,
-    /// // and the authorization server is asked anew about her other tokens.
+    /// // Alice logged out. From the next request on, JWTs issued to her until now are refused,
+    /// // and her other tokens are introspected again.
     /// api.revocations().revoke(&Cutoff::subject("https://as.example.com", "alice"));
     /// # }
     /// ```
@@ -165,7 +170,7 @@ impl ResourceServer {
         &self.0.revocations
     }
 
-    /// What caching, coalescing and breaking have come to so far, all issuers together.
+    /// Returns the counters of caching, coalescing and circuit breaking, summed over all issuers.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let all = self.0.issuers.iter().map(Trusted::stats).fold(Stats::default(), Stats::merge);
@@ -176,7 +181,8 @@ impl ResourceServer {
         all
     }
 
-    /// The same for one issuer, if it is trusted and known.
+    /// Returns the counters of one issuer, or `None` if the issuer is neither configured nor
+    /// currently resolved.
     #[must_use]
     pub fn issuer_stats(&self, issuer: &str) -> Option<Stats> {
         let named = self.0.issuers.iter().find(|trusted| trusted.name() == issuer);
@@ -187,11 +193,10 @@ impl ResourceServer {
         named.map(Trusted::stats)
     }
 
-    /// Forgets what is remembered of a token, which is then verified anew; says whether there was
-    /// anything.
+    /// Removes a token from the cache, so that it is verified again. Returns true if it was cached.
     ///
-    /// For a revocation, [`revocations`](Self::revocations) does more: it also stops answers on their
-    /// way.
+    /// To handle a revocation, prefer [`revocations`](Self::revocations): a cutoff also applies to
+    /// verifications that are under way.
     #[cfg(all(feature = "cache", feature = "_crypto"))]
     #[cfg_attr(docsrs, doc(cfg(feature = "cache")))]
     pub fn evict(&self, token: &Token) -> bool {
@@ -204,10 +209,11 @@ impl ResourceServer {
         evicted
     }
 
-    /// Whether what the tokens of each issuer are verified with is there. Fetches nothing.
+    /// Returns the readiness of each issuer. Fetches nothing.
     ///
-    /// Of the issuers given to the builder, in their order; not of those that a resolver found. See
-    /// [`readiness_service`](Self::readiness_service) for load balancers.
+    /// An issuer is ready if everything that its tokens are verified with is available. The result
+    /// covers the issuers given to the builder, in their order, but not those that a resolver
+    /// found. See [`readiness_service`](Self::readiness_service) for load balancers.
     ///
     /// ```
     /// use tower_introspect::{Issuer, ResourceServer, jwt::{Algorithm, KeySet}};
@@ -225,12 +231,17 @@ impl ResourceServer {
 
     /// Fetches the metadata and keys of all issuers now, instead of with the first token.
     ///
-    /// A service need not wait for this: without it, and after it failed, what is missing is
-    /// fetched when it is needed.
+    /// A service need not wait for this. Without it, and after it failed, everything that is
+    /// missing is fetched when it is needed.
     ///
     /// # Errors
     ///
-    /// If any issuer could not be reached or answered nonsense; the others are ready all the same.
+    /// Returns an error if an issuer could not be reached or sent an invalid response. The other
+    /// issuers are ready all the same.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future stops the waiting, not the fetches.
     pub async fn warm(&self) -> Result<(), VerifyError> {
         let all = self.0.issuers.iter().map(Trusted::warm);
         futures_util::future::join_all(all).await.into_iter().collect()

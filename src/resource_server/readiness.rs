@@ -1,4 +1,5 @@
-//! Whether requests should be sent here, for load balancers and whoever rolls out a new version.
+//! A service that tells load balancers and rollouts whether requests should be sent to this
+//! process.
 //!
 //! ```
 //! use axum::{Router, body::Body, routing::get};
@@ -12,7 +13,7 @@
 //! let app = Router::new()
 //!     .route("/payments", get(async || "none"))
 //!     .layer(api.layer())
-//!     // For everyone, so after the layer; better still on a port that clients can't reach.
+//!     // Open to everyone, so added after the layer. Better on a port that clients can't reach.
 //!     .route_service("/ready", api.readiness_service::<Body>());
 //! # Ok(app) }
 //! ```
@@ -59,51 +60,55 @@ use crate::{clock::Moment, verify::readiness::Readiness};
 
 /// See [`readiness`](self) for examples.
 impl ResourceServer {
-    /// Tells load balancers whether a good token would be let in. Must not be covered by
-    /// [`layer`](Self::layer).
+    /// Returns a service that tells load balancers whether a valid token would be admitted.
+    ///
+    /// It must not be covered by [`layer`](Self::layer).
     #[must_use]
     pub fn readiness_service<B: From<Bytes>>(&self) -> ReadinessService<B> {
         self.readiness_service_with(B::from)
     }
 
-    /// The same with a body that is not made by `From`.
+    /// Returns the same service, with a function that builds the body instead of `From`.
     #[must_use]
     pub fn readiness_service_with<B>(&self, body: fn(Bytes) -> B) -> ReadinessService<B> {
         ReadinessService { api: self.clone(), any: false, brief: false, body }
     }
 }
 
-/// Answers 200 if a good token of any issuer would be let in, and 503 if not.
+/// A service that responds with 200 if a valid token of every issuer would be admitted, and with
+/// 503 if not.
 ///
-/// That is so if what tokens are verified with is there: keys, or an introspection endpoint. It does not
-/// depend on whether the authorization server answers now. While it does not, tokens that are
-/// remembered, and those that are verified by keys, are let in; and as all processes of a service
-/// would see the outage, all would be taken from the load balancer at once.
+/// An issuer is ready if everything that its tokens are verified with is available: keys, or an
+/// introspection endpoint. Readiness does not depend on whether the authorization server responds
+/// now. During an outage, cached tokens and tokens that are verified with keys are still admitted.
+/// All processes of a service would see the outage, so the load balancer would remove all of them
+/// at once.
 ///
-/// The authorization server is not asked for the sake of an answer. But what is missing is fetched, in
-/// the background, as the first token would have it fetched: else a process that gets no request before
-/// it is ready would never be. However often this is called, that is one fetch at a time, with pauses
-/// after failures.
+/// A request to this service causes no introspection. Keys and metadata that are missing are
+/// fetched in the background, as the first token would cause it. Otherwise a process that gets no
+/// request before it is ready would never be ready. However often the service is called, there is
+/// one fetch at a time, with pauses after failures.
 ///
-/// The body is JSON: `{"ready": true, "issuers": [..]}`, and of each issuer
+/// The body is JSON: `{"ready": true, "issuers": [..]}`. Each issuer has these members:
 ///
-/// | member | |
+/// | member | meaning |
 /// |---|---|
-/// | `issuer`, `ready` | |
+/// | `issuer`, `ready` | the issuer identifier, and true if the issuer is ready |
 /// | `failure`, `failing_for` | why fetching fails, and for how many seconds; only if it does |
-/// | `reachable`, `called_ago` | what came of the last call, and how many seconds ago; only if there was one |
-/// | `last_failure` | how that call failed; only if it did |
-/// | `breaker` | `closed`, `half_open` or `open`; only where the server is asked about tokens |
-/// | `keys_age` | how many seconds ago keys were fetched; only if they were |
+/// | `reachable` | true if the authorization server responded to the last call; only after a call |
+/// | `called_ago` | the seconds since the last call; only after a call |
+/// | `last_failure` | how the last call failed; only if it did |
+/// | `breaker` | `closed`, `half_open` or `open`; only if tokens are introspected |
+/// | `keys_age` | the seconds since the keys were fetched; only if they were |
 ///
 /// # Security
 ///
-/// It names the issuers, and tells how their servers do. Where anyone can reach it,
-/// [`without_details`](Self::without_details) tells less.
+/// The body names the issuers and shows the state of their servers. Where anyone can reach the
+/// service, use [`without_details`](Self::without_details).
 ///
 /// # Clone
 ///
-/// Clones are the same.
+/// Clones share the resource server and have the same settings.
 pub struct ReadinessService<B> {
     api: ResourceServer,
     any: bool,
@@ -112,17 +117,18 @@ pub struct ReadinessService<B> {
 }
 
 impl<B> ReadinessService<B> {
-    /// Answers 200 as soon as one of the issuers is ready.
+    /// Responds with 200 as soon as one of the issuers is ready.
     ///
-    /// By default all must be, so that no version is rolled out that can't reach one of them. The price is
-    /// that with one authorization server down, a process that starts is ready for nobody.
+    /// By default all must be ready, so that a rollout stops if the new version can't reach one of
+    /// them. The price is that, while one authorization server is down, a new process is not ready
+    /// for any issuer.
     #[must_use]
     pub fn any_issuer(mut self) -> Self {
         self.any = true;
         self
     }
 
-    /// Answers `{"ready": true}` or `{"ready": false}`, and nothing about issuers.
+    /// Responds with `{"ready": true}` or `{"ready": false}` only, without details of the issuers.
     #[must_use]
     pub fn without_details(mut self) -> Self {
         self.brief = true;
@@ -142,7 +148,7 @@ impl<B> ReadinessService<B> {
                 Trusted::begin(trusted);
             }
         }
-        // Of no issuers, all are ready: those that a resolver finds come with their tokens.
+        // No configured issuer means ready: a resolver finds issuers when their tokens arrive.
         let ready = states.is_empty()
             || if self.any {
                 states.iter().any(Readiness::is_ready)
@@ -152,7 +158,7 @@ impl<B> ReadinessService<B> {
         let now = Moment::now(&*self.api.0.clock);
         let issuers =
             (!self.brief).then(|| states.iter().map(|state| Told::of(state, now)).collect());
-        // There is no map and no number in it that JSON can't hold.
+        // Serialization can't fail: there is no map and no number that JSON can't hold.
         let json = serde_json::to_vec(&Answer { ready, issuers }).unwrap_or_default();
         if !ready {
             *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
@@ -175,7 +181,7 @@ struct Answer<'a> {
     issuers: Option<Vec<Told<'a>>>,
 }
 
-/// What is told of one issuer.
+/// The state of one issuer, as in the body.
 #[derive(Serialize)]
 struct Told<'a> {
     issuer: &'a str,

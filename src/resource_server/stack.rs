@@ -1,4 +1,5 @@
-//! What stands between the middleware and a verifier: memory, one call for many, a limit, a breaker.
+//! The layers around the verifier of an issuer: cache, coalescing, miss budget, bulkhead and
+//! circuit breaker.
 
 use std::sync::Arc;
 
@@ -36,7 +37,8 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// Has a route remember as many tokens as each memory does, if there is any.
+    /// Makes `route` cache the issuers of as many tokens as each cache holds, unless the cache is
+    /// off.
     pub(super) fn remember_issuers(&self, route: Route) -> Route {
         #[cfg(all(feature = "cache", feature = "_crypto"))]
         if !self.no_cache {
@@ -46,14 +48,14 @@ impl Settings {
     }
 }
 
-/// A verifier with what was put around it. Each issuer has its own.
+/// A verifier with the layers around it. Issuers never share a stack.
 #[derive(Clone)]
 pub(super) struct Stack {
     verifier: BoxVerifier,
     parts: Vec<Arc<dyn Part>>,
 }
 
-/// Something that counts, and perhaps remembers.
+/// A layer of a stack, with its counters and perhaps a cache.
 trait Part: Send + Sync {
     fn stats(&self) -> Stats;
 
@@ -64,7 +66,7 @@ trait Part: Send + Sync {
 }
 
 impl Stack {
-    /// Around a verifier that asks the authorization server.
+    /// Wraps a verifier that calls the authorization server.
     #[cfg(feature = "introspection")]
     pub(super) fn remote<V>(verifier: V, settings: &Settings, clock: &Arc<dyn Clock>) -> Self
     where
@@ -72,7 +74,7 @@ impl Stack {
         V::Future: Send + 'static,
     {
         let breaker = CircuitBreakerLayer::new().clock(Arc::clone(clock)).layer(verifier);
-        // Outside of the breaker: a full house is no failure of the server.
+        // Outside of the breaker: a full bulkhead is not a failure of the server.
         let house = settings.bulkhead.layer(breaker.clone());
         let mut parts: Vec<Arc<dyn Part>> = vec![Arc::new(breaker), Arc::new(house.clone())];
         let house = match &settings.budget {
@@ -94,7 +96,7 @@ impl Stack {
         Self { verifier: house, parts }
     }
 
-    /// Around a verifier that asks nobody.
+    /// Wraps a verifier that calls no authorization server.
     #[cfg(all(feature = "jwt", feature = "_crypto"))]
     pub(super) fn local<V>(verifier: V, settings: &Settings, clock: &Arc<dyn Clock>) -> Self
     where

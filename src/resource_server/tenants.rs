@@ -1,4 +1,4 @@
-//! Issuers that are not known beforehand.
+//! Issuers that are found when their first token arrives.
 
 use std::{
     collections::HashMap,
@@ -27,47 +27,48 @@ use crate::{
     },
 };
 
-/// The most issuers whose state is kept, unless configured.
+/// The maximum number of issuers whose state is kept, unless configured.
 const DEFAULT_CAPACITY: usize = 1000;
 
-/// The most issuers that are remembered as unknown.
+/// The maximum number of issuers that are cached as unknown.
 const MAX_UNKNOWN: usize = 1000;
 
-/// An issuer that the resolver does not know is not asked for again for this long.
+/// How long the resolver is not called again for an issuer that it does not know.
 const UNKNOWN_FOR: Duration = Duration::from_secs(60);
 
-/// After the resolver failed on an issuer, it is not asked for that one again for this long.
+/// How long the resolver is not called again for an issuer after it failed on that issuer.
 const FAILED_FOR: Duration = Duration::from_secs(1);
 
-/// The time for one call of the resolver.
+/// The time limit of one call of the resolver.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// After this long the resolver is asked, in the background, whether it still knows an issuer.
+/// The age at which the resolver is called again for a known issuer, in the background.
 const KNOWN_FOR: Duration = Duration::from_secs(10 * 60);
 
-/// An issuer is trusted for this long while the resolver can't tell.
+/// How long an issuer stays trusted while the resolver fails.
 const KEEP: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Finds out about issuers when their first token comes: those of the tenants of a service, say.
+/// A resolver that finds issuers when their first token arrives, such as one issuer per tenant.
 ///
-/// An issuer is looked at only if `allow` is true for its identifier, which comes from a token that
-/// nobody has verified; then `resolve` says how its tokens are verified, or that it is unknown. The
-/// identifier leads to nothing else: nothing is fetched from it unless `resolve` gives an
-/// [`Issuer`] of that name.
+/// `allow` is called with the issuer identifier of a token that is not verified yet. If it returns
+/// true, `resolve` returns how the tokens of the issuer are verified, or that the issuer is
+/// unknown. The identifier has no other effect: nothing is fetched from it unless `resolve` returns
+/// an [`Issuer`] of that name.
 ///
-/// State is kept for a bounded number of issuers. Issuers that are used stay; the keys, connections
-/// and background refresh of one that is dropped end with it, and it is resolved anew when it comes
-/// again. What is unknown, and what failed, is remembered apart and for a short time, so that
-/// invented issuers push no real one out.
+/// State is kept for a bounded number of issuers, and issuers in use stay. If an issuer is dropped,
+/// its keys, connections and background refresh end, and it is resolved again with its next token.
+/// Unknown issuers and failures are cached separately and for a short time, so that made-up issuers
+/// can't push out real ones.
 ///
-/// `allow` has its say on every token. `resolve` is asked again every ten minutes, in the background,
-/// whether it still knows an issuer that is in use; one it does not know any more is dropped. While
-/// it fails, the last answer holds for at most 24 hours. How the tokens of an issuer are verified
-/// stays as it was said when its state was made.
+/// `allow` is called for every token. `resolve` is called again every ten minutes, in the
+/// background, for each issuer in use. An issuer that it no longer knows is dropped. While
+/// `resolve` fails, its last result holds for at most 24 hours. The verification settings of an
+/// issuer do not change while its state is kept.
 ///
-/// A call of `resolve` has three seconds, and goes on if whoever caused it is gone.
+/// A call of `resolve` is limited to three seconds. It continues if the request that caused it is
+/// cancelled.
 ///
-/// Opaque tokens name no issuer: they go to the issuers given to the builder.
+/// Opaque tokens name no issuer. They go to the issuers given to the builder.
 ///
 /// ```
 /// use tower_introspect::{
@@ -78,7 +79,7 @@ const KEEP: Duration = Duration::from_secs(24 * 60 * 60);
 /// let tenants = IssuerResolver::new(
 ///     |issuer| issuer.starts_with("https://login.example.com/tenants/"),
 ///     async |issuer: String| {
-///         // Ask the database for the tenant.
+///         // Look up the tenant in the database.
 ///         let known = ["https://login.example.com/tenants/acme"];
 ///         Ok(known.contains(&issuer.as_str()).then(|| Issuer::jwt(issuer)))
 ///     },
@@ -90,8 +91,9 @@ const KEEP: Duration = Duration::from_secs(24 * 60 * 60);
 ///
 /// # Security
 ///
-/// Anyone can cause one call of `resolve` per minute for each identifier that `allow` lets through.
-/// Keep `allow` narrow: a fixed host, and the form of a tenant's name.
+/// Anyone can cause one call of `resolve` per minute for each identifier that `allow` accepts, or
+/// one per second while `resolve` fails. Keep `allow` narrow: a fixed host, and the format of a
+/// tenant's name.
 #[must_use = "a resolver is asked only once it is given to a builder"]
 pub struct IssuerResolver {
     allow: Arc<Allow>,
@@ -104,9 +106,9 @@ type Resolve = dyn Fn(String) -> Pin<Box<dyn Future<Output = Resolved> + Send>> 
 type Resolved = Result<Option<Issuer>, VerifyError>;
 
 impl IssuerResolver {
-    /// Asks `resolve` about the issuers that `allow` lets through.
+    /// Creates a resolver that calls `resolve` for the issuers that `allow` accepts.
     ///
-    /// An error of `resolve` says that it can't tell now: use
+    /// If `resolve` can't tell at the moment, it should return an error of the kind
     /// [`Unavailable`](ErrorKind::Unavailable).
     pub fn new<A, R, F>(allow: A, resolve: R) -> Self
     where
@@ -121,7 +123,7 @@ impl IssuerResolver {
         }
     }
 
-    /// Sets how many issuers' state is kept. 1000 by default.
+    /// Sets the maximum number of issuers whose state is kept. 1000 by default.
     pub fn capacity(mut self, issuers: usize) -> Self {
         self.capacity = issuers;
         self
@@ -157,7 +159,7 @@ struct Shared {
     known: Cache<String, Tenant>,
     unknown: Cache<String, Unknown>,
     gone: Arc<Gone>,
-    /// The calls of the resolver under way.
+    /// The calls of the resolver that are under way, by issuer.
     flights: Mutex<HashMap<String, Flight>>,
 }
 
@@ -165,24 +167,24 @@ struct Shared {
 struct Tenant {
     verifier: BoxVerifier,
     kept: Arc<Kept>,
-    /// When the resolver last said that it knows it.
+    /// The time at which the resolver last confirmed the issuer.
     since: Moment,
 }
 
-/// An issuer whose state is kept. When that ends, what it has counted is not lost: numbers that only
-/// grow must not shrink because of tokens of other issuers.
+/// The state of a kept issuer. Its counters are saved on drop, because counters must not shrink
+/// when tokens of other issuers push it out.
 struct Kept {
     trusted: Trusted,
     gone: Arc<Gone>,
 }
 
-/// What issuers have counted whose state is kept no more.
+/// The summed counters of issuers whose state was dropped.
 #[derive(Default)]
 struct Gone(Mutex<Stats>);
 
 impl Gone {
     fn lock(&self) -> MutexGuard<'_, Stats> {
-        // Whole at every point that could panic.
+        // The value is consistent at every point that could panic.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -195,7 +197,7 @@ impl Drop for Kept {
     }
 }
 
-/// Why there is no verifier, and until when that holds.
+/// The error for an issuer without a verifier, and how long it holds.
 #[derive(Clone)]
 struct Unknown {
     error: VerifyError,
@@ -203,24 +205,24 @@ struct Unknown {
     lasts: Duration,
 }
 
-/// A call of the resolver under way, for all who wait for it.
+/// A call of the resolver that is under way, shared by all requests that wait for it.
 type Flight = Joined<Boxed<'static, Result<BoxVerifier, VerifyError>>>;
 
 impl Tenants {
-    /// What the parts around the verifiers have come to, of those that are kept and those that were.
+    /// Returns the counters of all issuers, kept and dropped.
     pub(super) fn stats(&self) -> Stats {
-        // In this order, one that goes in between is missed rather than counted twice.
+        // In this order, an issuer that is dropped in between is missed rather than counted twice.
         let gone = *self.0.gone.lock();
         let each = self.0.known.iter().map(|(_, tenant)| tenant.kept.trusted.stats());
         each.fold(gone, Stats::merge)
     }
 
-    /// The same for one of them.
+    /// Returns the counters of one issuer whose state is kept.
     pub(super) fn stats_of(&self, issuer: &str) -> Option<Stats> {
         self.0.known.peek(issuer).map(|tenant| tenant.kept.trusted.stats())
     }
 
-    /// Forgets a token.
+    /// Removes a token from the caches. Returns true if it was cached.
     #[cfg(feature = "cache")]
     pub(super) fn evict(&self, token: &Token) -> bool {
         let each = self.0.known.iter();
@@ -243,18 +245,18 @@ impl Strangers for Tenants {
     }
 }
 
-/// There is no verifier, or not yet.
+/// The reason for the lack of a verifier: a refusal, or a call of the resolver under way.
 enum Missing {
     Refused(VerifyError),
     Resolving(Flight),
 }
 
 impl Shared {
-    /// The verifier of an issuer. Resolved once however many ask for it at a time.
+    /// Returns the verifier of an issuer. Concurrent requests share one call of the resolver.
     fn look_up(self: &Arc<Self>, issuer: &str) -> Result<BoxVerifier, Missing> {
         let Some((verifier, age)) = self.known(issuer) else { return Err(self.resolve(issuer)) };
         if age >= KNOWN_FOR {
-            // What comes of it shows with a later token.
+            // The result takes effect with a later token.
             let _ = self.resolve(issuer);
         }
         Ok(verifier)
@@ -266,14 +268,17 @@ impl Shared {
         (age < KEEP).then_some((verifier, age))
     }
 
-    /// The call of the resolver under way, or a new one if nothing forbids it. It runs in a task of
-    /// its own, so that clients that go away can't cause more calls than those that stay.
+    /// Returns the call of the resolver that is under way, or starts one if nothing forbids it.
+    ///
+    /// The call runs in a task of its own, so that clients that disconnect can't cause more calls
+    /// than clients that stay.
     fn resolve(self: &Arc<Self>, issuer: &str) -> Missing {
         let mut flights = self.flights();
         if let Some(flight) = flights.get(issuer) {
             return Missing::Resolving(flight.clone());
         }
-        // A flight is over only when what came of it can be seen.
+        // A flight ends only after its result is stored, so the result of the last one is visible
+        // here.
         if let Some(error) = self.refused(issuer) {
             return Missing::Refused(error);
         }
@@ -289,17 +294,17 @@ impl Shared {
         let outcome = outcome.map(|outcome| outcome.unwrap_or_else(|_| Err(broke_off())));
         let flight = outcome.boxed().shared();
         flights.insert(issuer.to_owned(), flight.clone());
-        // A runtime that is shutting down drops the task at once, and that takes the lock.
+        // A runtime that shuts down drops the task at once, and `Call::drop` takes the lock.
         drop(flights);
         let call = Call { shared: Arc::clone(self), issuer: issuer.to_owned() };
         runtime.spawn(async move {
-            // Nobody may be waiting any more.
+            // The receivers may all be gone.
             let _ = sender.send(call.shared.resolved(&call.issuer).await);
         });
         Missing::Resolving(flight)
     }
 
-    /// Calls the resolver, and takes over what it says.
+    /// Calls the resolver and stores its result.
     async fn resolved(&self, issuer: &str) -> Result<BoxVerifier, VerifyError> {
         let since = self.now();
         let answer = tokio::time::timeout(TIMEOUT, (self.resolve)(issuer.to_owned())).await;
@@ -329,12 +334,12 @@ impl Shared {
         self.unknown.insert(issuer.to_owned(), entry);
     }
 
-    /// What the resolver found: the tenant there is, with its keys, or a new one.
+    /// Returns the existing tenant with its keys, or a new one from what the resolver found.
     fn tenant(&self, issuer: &str, found: Issuer, since: Moment) -> Result<Tenant, VerifyError> {
         let misconfigured = |context: &'static str| {
             VerifyError::new(ErrorKind::Misconfigured).with_context(context)
         };
-        // Under another name it would vouch for tokens that it was not asked about.
+        // An issuer with another name would vouch for tokens that the resolver was not called for.
         if found.name() != issuer {
             return Err(misconfigured("the resolver gave an issuer of another name"));
         }
@@ -359,12 +364,12 @@ impl Shared {
     }
 
     fn flights(&self) -> MutexGuard<'_, HashMap<String, Flight>> {
-        // The map is whole at every point that could panic.
+        // The map is consistent at every point that could panic.
         self.flights.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// One call of the resolver. However it ends, it is under way no longer.
+/// One call of the resolver. Removes itself from the calls under way on drop, however it ends.
 struct Call {
     shared: Arc<Shared>,
     issuer: String,
@@ -379,7 +384,7 @@ impl Drop for Call {
     }
 }
 
-/// The resolver panicked, or its runtime is gone.
+/// Returns the error for a resolver that panicked or whose runtime is gone.
 fn broke_off() -> VerifyError {
     VerifyError::new(ErrorKind::Misconfigured).with_context("the resolver broke off")
 }

@@ -10,7 +10,7 @@ use http::{HeaderValue, StatusCode};
 use super::table::{Shape, row};
 use crate::{claims::scope::Scope, credentials::Scheme, error::refusal::VerifyError};
 
-/// What a service tells clients about itself when it refuses them.
+/// The `WWW-Authenticate` parameters that a service sends to clients it refuses.
 ///
 /// ```
 /// use tower_introspect::{ErrorKind, VerifyError, respond::Challenge};
@@ -29,17 +29,17 @@ pub struct Challenge {
     resource_metadata: Option<Box<str>>,
     scope: Scope,
     bearer: bool,
-    /// Whether a bearer token could be admitted, or one that is bound and comes as one.
+    /// True if the policy could admit a token under `Bearer`, bound to a key or not.
     takes_bearer: bool,
-    /// The algorithms of proofs, where the scheme `DPoP` is spoken.
+    /// The algorithms of proofs, if the scheme `DPoP` is accepted.
     dpop: Option<Box<str>>,
     kept: Kept,
 }
 
 impl Challenge {
-    /// A challenge that names this protection space (RFC 9110 §11.5).
+    /// Creates a challenge that names this protection space (RFC 9110 §11.5).
     ///
-    /// There is always a realm, because RFC 6750 §3 wants at least one parameter.
+    /// RFC 6750 §3 requires at least one parameter, so an empty `realm` becomes `protected`.
     #[must_use]
     pub fn new(realm: &str) -> Self {
         let realm = if realm.is_empty() { "protected" } else { realm };
@@ -54,7 +54,7 @@ impl Challenge {
         }
     }
 
-    /// Names the document that describes this service (RFC 9728 §5.1).
+    /// Sets the URL of the metadata document of this service (RFC 9728 §5.1).
     #[must_use]
     pub fn resource_metadata(mut self, url: &str) -> Self {
         self.kept = Kept::default();
@@ -62,7 +62,7 @@ impl Challenge {
         self
     }
 
-    /// Names the scope a client should ask for if it has no token yet.
+    /// Sets the scope that a client without a token should request.
     #[must_use]
     pub fn scope(mut self, scope: Scope) -> Self {
         self.kept = Kept::default();
@@ -70,14 +70,14 @@ impl Challenge {
         self
     }
 
-    /// Whether a client without a token is told to ask for `scope`.
+    /// Returns true if the challenge tells a client without a token to request `scope`.
     pub(crate) fn advertises(&self, scope: &str) -> bool {
         self.scope.contains(scope)
     }
 
-    /// Says that the scheme `DPoP` is spoken as well, with proofs of these algorithms (RFC 9449 §7.1).
+    /// Adds a challenge for the scheme `DPoP`, with these proof algorithms (RFC 9449 §7.1).
     ///
-    /// [`Policy::dpop`](crate::Policy::dpop) does this by itself.
+    /// [`Policy::dpop`](crate::Policy::dpop) calls this by itself.
     ///
     /// ```
     /// use tower_introspect::{ErrorKind, VerifyError, respond::Challenge};
@@ -98,34 +98,35 @@ impl Challenge {
         self
     }
 
-    /// Says that bearer tokens are no use here. Without effect where `DPoP` is not spoken either.
+    /// Removes the challenge for `Bearer`. Has no effect unless `DPoP` is accepted.
     #[must_use]
     pub const fn without_bearer(mut self) -> Self {
         self.bearer = false;
         self
     }
 
-    /// The same as far as it follows from what is admitted.
+    /// Sets whether the policy could admit a token under `Bearer`.
     pub(crate) const fn with_bearer(mut self, takes_bearer: bool) -> Self {
         self.takes_bearer = takes_bearer;
         self
     }
 
-    /// The first of [`headers`](Self::headers) where it is not known how the client authenticates:
-    /// the only one where one scheme is spoken.
+    /// Returns the first of [`headers`](Self::headers) for a client whose scheme is unknown.
+    ///
+    /// It is the only one if the service accepts one scheme.
     #[must_use]
     pub fn header(&self, error: &VerifyError) -> Option<HeaderValue> {
         self.headers(error, None).next()
     }
 
-    /// The values of `WWW-Authenticate` for this refusal, if there are to be any: one for each scheme,
-    /// that of `used` first.
+    /// Returns the values of `WWW-Authenticate` for a refusal, one for each scheme.
     ///
-    /// What is wrong is told under the scheme that was `used`; the others are named as what could be
-    /// used instead (RFC 9449 §7.2). Where it is not known, or was none of these, all tell it. What is
-    /// wrong with a proof is told under `DPoP` alone.
+    /// Some errors have no challenge. The scheme that the client `used` comes first, and its
+    /// challenge carries the error. The others only offer their scheme as an alternative (RFC 9449
+    /// §7.2), and are left out if the status is 403. If `used` is `None` or a scheme that is not
+    /// accepted, all of them carry the error. An error about a proof is carried by `DPoP` alone.
     ///
-    /// Nothing that a client sent is part of it.
+    /// The values contain nothing that a client sent.
     pub fn headers(
         &self,
         error: &VerifyError,
@@ -147,7 +148,7 @@ impl Challenge {
             Shape::Error(code) if used.is_none_or(|used| used == scheme) => {
                 self.render(scheme, Some((code, error)))
             }
-            // Who may not have this gets it under no other scheme either.
+            // A client that is denied access would be denied it under the other scheme too.
             Shape::Error(_) if row.status == StatusCode::FORBIDDEN => None,
             Shape::Error(_) => self.render(scheme, None),
         };
@@ -161,7 +162,7 @@ impl Challenge {
         }
     }
 
-    /// The challenge of one scheme, perhaps with what is wrong.
+    /// Returns the challenge of one scheme, with the error if one is given.
     fn render(&self, scheme: Scheme, wrong: Option<(&str, &VerifyError)>) -> Option<HeaderValue> {
         match self.kept.place(scheme, wrong) {
             Some(kept) => kept.get_or_init(|| self.written(scheme, wrong)).clone(),
@@ -198,17 +199,18 @@ impl Challenge {
     }
 }
 
-/// The challenges that say nothing of the one request, which are most of them: anyone can ask for one at
-/// will, so they are written once.
+/// The challenges that carry no per-request data, each rendered once.
+///
+/// They are most of the challenges, and any client can cause one at will.
 #[derive(Default)]
 struct Kept([OnceLock<Option<HeaderValue>>; 2 * (1 + CODES.len())]);
 
-/// The error codes that come without a word on what is needed (RFC 6750 §3.1, RFC 9449 §7.1).
+/// The error codes without per-request parameters (RFC 6750 §3.1, RFC 9449 §7.1).
 const CODES: [&str; 4] =
     ["invalid_dpop_proof", "invalid_request", "invalid_token", "use_dpop_nonce"];
 
 impl Kept {
-    /// Where this one is kept, if it is.
+    /// Returns the slot for this challenge, or `None` if it carries per-request data.
     fn place(
         &self,
         scheme: Scheme,
@@ -225,7 +227,7 @@ impl Kept {
     }
 }
 
-/// What is made of a challenge may be changed, and then others are to be kept.
+/// Clones start empty, because a cloned challenge may be changed before it is used.
 impl Clone for Kept {
     fn clone(&self) -> Self {
         Self::default()
@@ -239,7 +241,7 @@ impl fmt::Debug for Kept {
 }
 
 impl PartialEq for Kept {
-    /// They follow from the rest.
+    /// The contents follow from the other fields of the challenge.
     fn eq(&self, _: &Self) -> bool {
         true
     }
@@ -247,7 +249,7 @@ impl PartialEq for Kept {
 
 impl Eq for Kept {}
 
-/// The parameters of one challenge, each as a quoted-string that needs no escape.
+/// The parameters of one challenge. Each is a quoted-string that needs no escape.
 struct Params {
     text: String,
     first: bool,
@@ -272,8 +274,10 @@ impl Params {
     }
 }
 
-/// `value` within `%x20-21 / %x23-5B / %x5D-7E`, the characters that RFC 6750 §3 allows in its
-/// parameters and that stand in a quoted-string as they are; any other becomes `_`.
+/// Replaces every character outside of `%x20-21 / %x23-5B / %x5D-7E` by `_`.
+///
+/// RFC 6750 §3 allows only these characters in its parameters. They need no escape in a
+/// quoted-string.
 fn printable(value: &str) -> std::borrow::Cow<'_, str> {
     let allowed = |char: char| matches!(char, ' ' | '!' | '#'..='[' | ']'..='~');
     if value.chars().all(allowed) {
@@ -299,7 +303,7 @@ mod tests {
         let scoped = before.clone().scope(Scope::parse("read"));
         assert_eq!(of(&scoped, missing), "Bearer realm=\"api\", scope=\"read\"");
         assert_eq!(of(&before, missing), "Bearer realm=\"api\"");
-        // Not of a clone, which keeps nothing.
+        // `scoped` is a clone, so it starts with no rendered challenge.
         let scoped = scoped.scope(Scope::parse("write"));
         assert_eq!(of(&scoped, missing), "Bearer realm=\"api\", scope=\"write\"");
         let described = before.resource_metadata("https://api.example.com/d");

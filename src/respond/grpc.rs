@@ -1,4 +1,4 @@
-//! Refusals over gRPC: trailers only (gRPC over HTTP/2, "Responses").
+//! Rendering of refusals over gRPC: trailers only (gRPC over HTTP/2, "Responses").
 
 use http::{HeaderName, HeaderValue, Response, header::CONTENT_TYPE};
 
@@ -15,14 +15,16 @@ pub(super) fn render<B: Default>(refusal: &Refusal<'_>) -> Response<B> {
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(GRPC_STATUS, HeaderValue::from_static(row.grpc.code()));
-    // Our messages hold nothing that would have to be percent-encoded.
+    // The messages of the table need no percent-encoding.
     headers.insert(GRPC_MESSAGE, HeaderValue::from_static(row.message));
     explain(refusal, headers);
     response
 }
 
-/// The content type to answer in, if the request is gRPC: `application/grpc`, perhaps `-web` or
-/// `-web-text`, perhaps with a message format and parameters.
+/// Returns the content type of the response, or `None` if the request is not gRPC.
+///
+/// The `asked` type is `application/grpc`, `-web` or `-web-text`, with an optional message format
+/// and parameters.
 pub(super) fn content_type(asked: Option<&HeaderValue>) -> Option<&'static str> {
     const TYPES: [&str; 3] =
         ["application/grpc-web-text", "application/grpc-web", "application/grpc"];

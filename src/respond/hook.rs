@@ -1,4 +1,4 @@
-//! The application's own eye on refusals.
+//! Hooks that the application registers to see refusals.
 
 use std::{
     fmt,
@@ -11,7 +11,7 @@ use http::Extensions;
 use super::Refusal;
 use crate::telemetry;
 
-/// What is called with each refusal.
+/// A function of the application that is called for each refusal.
 #[derive(Clone)]
 pub(crate) struct RefusalHook(Arc<dyn Fn(&Refusal<'_>) + Send + Sync>);
 
@@ -20,8 +20,9 @@ impl RefusalHook {
         Self(Arc::new(hook))
     }
 
-    /// Calls it. The request is refused whatever comes of that: a hook that could keep an answer from
-    /// being sent by a panic could be made to.
+    /// Calls the hook, and catches its panics.
+    ///
+    /// A client that can make the hook panic must not be able to suppress its refusal that way.
     fn tell(&self, refusal: &Refusal<'_>) {
         if catch_unwind(AssertUnwindSafe(|| (self.0)(refusal))).is_err() {
             telemetry::hook_panicked();
@@ -35,8 +36,9 @@ impl fmt::Debug for RefusalHook {
     }
 }
 
-/// Goes with a request, so that whatever refuses it further in is seen by the layer outside. An
-/// extension of the request, which no client can make.
+/// The hook to call and the subject to log if a request is refused further in.
+///
+/// It is an extension of the request, which clients can't set.
 #[derive(Clone, Default)]
 pub(crate) struct Watch {
     hook: Option<RefusalHook>,
@@ -44,12 +46,12 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Has `hook` called for this request, and no other from now on.
+    /// Sets the hook of this request, replacing the hook of an outer layer.
     pub(crate) fn by(hook: &RefusalHook, extensions: &mut Extensions) {
         Self::change(extensions, |watch| watch.hook = Some(hook.clone()));
     }
 
-    /// Has this subject shown, or none.
+    /// Sets the subject to log for this request, or removes it.
     pub(crate) fn show(subject: Option<&str>, extensions: &mut Extensions) {
         Self::change(extensions, |watch| watch.subject = subject.map(Arc::from));
     }
@@ -65,13 +67,13 @@ impl Watch {
         }
     }
 
-    /// The subject, if it is to be shown.
+    /// Returns the subject to log, if there is one.
     pub(crate) fn subject(extensions: &Extensions) -> Option<&str> {
         extensions.get::<Self>()?.subject.as_deref()
     }
 }
 
-/// Tells everyone of a refusal who wants to know: once.
+/// Reports a refusal once: as an event, and to the hook of the request.
 pub(crate) fn report(refusal: &Refusal<'_>) {
     let watch = refusal.head.extension::<Watch>();
     telemetry::refused(refusal.error, watch.and_then(|watch| watch.subject.as_deref()));

@@ -1,4 +1,4 @@
-//! Refusals over HTTP.
+//! Rendering of refusals over HTTP.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use http::{
 use super::{Refusal, table::row};
 use crate::error::{kind::ErrorKind, refusal::VerifyError};
 
-/// Where a client finds the nonce for its next proofs (RFC 9449 §8.1, §9).
+/// The header with the nonce for the next proofs of the client (RFC 9449 §8.1, §9).
 pub(crate) const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 
-/// When to try again, where nobody said.
+/// The default `Retry-After` of errors of unavailability.
 const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 pub(super) fn render<B: Default>(refusal: &Refusal<'_>) -> Response<B> {
@@ -23,11 +23,12 @@ pub(super) fn render<B: Default>(refusal: &Refusal<'_>) -> Response<B> {
     response
 }
 
-/// The fields that both renderings have: to gRPC they are metadata.
+/// Sets the headers that both renderings share. In gRPC they are metadata.
 pub(super) fn explain(refusal: &Refusal<'_>, headers: &mut HeaderMap) {
-    // What is refused now may be granted with the next token (RFC 9111 §3.5 leaves it to us).
+    // The next token may be accepted, so the refusal must not be stored. RFC 9111 §3.5 leaves this
+    // to the server.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    // A field for each, as not every client reads a list (RFC 9110 §11.6.1).
+    // One field per challenge, because not every client parses a list (RFC 9110 §11.6.1).
     for challenge in refusal.challenge.headers(refusal.error, refusal.scheme()) {
         headers.append(WWW_AUTHENTICATE, challenge);
     }
@@ -39,7 +40,7 @@ pub(super) fn explain(refusal: &Refusal<'_>, headers: &mut HeaderMap) {
     }
 }
 
-/// When to try again, in whole seconds, rounded up so that nobody comes too early.
+/// Returns the `Retry-After` of a refusal, rounded up to whole seconds so that no client is early.
 fn retry_after(error: &VerifyError) -> Option<Duration> {
     let after = match error.kind() {
         ErrorKind::Unavailable | ErrorKind::ReplayUnavailable => {

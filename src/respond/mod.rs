@@ -1,9 +1,9 @@
-//! From a refusal to a response.
+//! Rendering of refusals as HTTP and gRPC responses.
 //!
-//! One table says what each [`ErrorKind`](crate::ErrorKind) answers, over HTTP and over gRPC. [`Auto`] renders it
-//! with an empty body, so it fits every body type; [`ProblemJson`] adds a body where the type can
-//! carry one. A closure or a type of your own that implements [`Respond`] may answer otherwise;
-//! the [`VerifyError`] is put into the response's extensions in any case.
+//! One table maps each [`ErrorKind`](crate::ErrorKind) to a response over HTTP and over gRPC.
+//! [`Auto`] renders it with an empty body, so it fits every body type. [`ProblemJson`] adds a body
+//! where the type can carry one. A closure, or any type that implements [`Respond`], can render
+//! another response. The [`VerifyError`] is stored in the extensions of the response in any case.
 //!
 //! ```
 //! use http::{HeaderMap, Method, Response, StatusCode, Uri, header::WWW_AUTHENTICATE};
@@ -25,7 +25,7 @@
 //! );
 //! ```
 //!
-//! A responder that keeps the status and the headers and adds a body:
+//! A responder that keeps the status and the headers, and adds a body:
 //!
 //! ```
 //! use http::Response;
@@ -56,9 +56,9 @@ use self::hook::report;
 pub use self::{challenge::Challenge, problem::ProblemJson};
 use crate::{credentials::Scheme, error::refusal::VerifyError};
 
-/// What of a request is known before its body.
+/// The head of a request: method, target, headers and extensions.
 ///
-/// Its `Debug` form shows the method and the path only: the rest may hold a token.
+/// Its `Debug` output shows only the method and the path, because the rest may hold a token.
 #[derive(Clone, Copy)]
 pub struct RequestHead<'a> {
     method: &'a Method,
@@ -68,45 +68,44 @@ pub struct RequestHead<'a> {
 }
 
 impl<'a> RequestHead<'a> {
-    /// The head of a request with these parts.
+    /// Creates a head from its parts, without extensions.
     #[must_use]
     pub const fn new(method: &'a Method, uri: &'a Uri, headers: &'a HeaderMap) -> Self {
         Self { method, uri, headers, extensions: None }
     }
 
-    /// The head of `request`.
+    /// Returns the head of `request`.
     #[must_use]
     pub fn of<B>(request: &'a Request<B>) -> Self {
         let extensions = Some(request.extensions());
         Self { extensions, ..Self::new(request.method(), request.uri(), request.headers()) }
     }
 
-    /// The same, with what was left with the request.
+    /// Adds the extensions of the request.
     pub(crate) const fn with_extensions(mut self, extensions: &'a Extensions) -> Self {
         self.extensions = Some(extensions);
         self
     }
 
-    /// The method.
+    /// Returns the method.
     #[must_use]
     pub const fn method(&self) -> &'a Method {
         self.method
     }
 
-    /// The request target.
+    /// Returns the request target.
     #[must_use]
     pub const fn uri(&self) -> &'a Uri {
         self.uri
     }
 
-    /// The header fields.
+    /// Returns the header fields.
     #[must_use]
     pub const fn headers(&self) -> &'a HeaderMap {
         self.headers
     }
 
-    /// True if a browser asks whether it may send another request (CORS preflight). Such a request
-    /// carries no credentials.
+    /// Returns true if the request is a CORS preflight. A preflight carries no credentials.
     #[must_use]
     pub fn is_cors_preflight(&self) -> bool {
         self.method == Method::OPTIONS
@@ -114,13 +113,13 @@ impl<'a> RequestHead<'a> {
             && self.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
     }
 
-    /// What a server or a layer outside has left with the request, such as the address of its peer.
+    /// Returns an extension that the server or an outer layer has set, such as the peer address.
     #[must_use]
     pub fn extension<T: Send + Sync + 'static>(&self) -> Option<&'a T> {
         self.extensions?.get()
     }
 
-    /// True if the client speaks gRPC or gRPC-Web, going by the content type.
+    /// Returns true if the content type is that of gRPC or gRPC-Web.
     #[must_use]
     pub fn is_grpc(&self) -> bool {
         grpc::content_type(self.headers.get(CONTENT_TYPE)).is_some()
@@ -136,7 +135,7 @@ impl fmt::Debug for RequestHead<'_> {
     }
 }
 
-/// A request that is refused, and why.
+/// A request that is refused, and the reason.
 #[derive(Clone, Copy, Debug)]
 pub struct Refusal<'a> {
     error: &'a VerifyError,
@@ -146,7 +145,7 @@ pub struct Refusal<'a> {
 }
 
 impl<'a> Refusal<'a> {
-    /// The refusal of the request with this head.
+    /// Creates the refusal of the request with this head.
     #[must_use]
     pub const fn new(
         error: &'a VerifyError,
@@ -156,46 +155,50 @@ impl<'a> Refusal<'a> {
         Self { error, head, challenge, scheme: None }
     }
 
-    /// Says under which scheme the token came, where the `Authorization` field can't tell: it was
-    /// removed, or the token was found elsewhere.
+    /// Sets the scheme under which the token was presented.
+    ///
+    /// Without it, the scheme is read from the `Authorization` field. That fails if the field was
+    /// removed, or if the token was found elsewhere.
     #[must_use]
     pub const fn presented_under(mut self, scheme: Scheme) -> Self {
         self.scheme = Some(scheme);
         self
     }
 
-    /// Why.
+    /// Returns the reason for the refusal.
     #[must_use]
     pub const fn error(&self) -> &'a VerifyError {
         self.error
     }
 
-    /// The request.
+    /// Returns the head of the refused request.
     #[must_use]
     pub const fn head(&self) -> RequestHead<'a> {
         self.head
     }
 
-    /// What the service tells clients about itself.
+    /// Returns the challenge that the client gets.
     #[must_use]
     pub const fn challenge(&self) -> &'a Challenge {
         self.challenge
     }
 
-    /// The scheme under which the client authenticates, if it is one and known: the one whose challenge
-    /// tells what is wrong (RFC 9449 §7.2).
+    /// Returns the scheme that the client used, if it used a single known one.
+    ///
+    /// The challenge of this scheme carries the error (RFC 9449 §7.2).
     #[must_use]
     pub fn scheme(&self) -> Option<Scheme> {
         self.scheme.or_else(|| Scheme::used_in(self.head.headers))
     }
 
-    /// The response of an HTTP API: status, `WWW-Authenticate`, `Retry-After`, no body.
+    /// Renders the response of an HTTP API: status, `WWW-Authenticate`, `Retry-After`, no body.
     #[must_use]
     pub fn http<B: Default>(&self) -> Response<B> {
         http::render(self)
     }
 
-    /// The response of a gRPC service: HTTP 200 and trailers only (gRPC over HTTP/2, "Responses").
+    /// Renders the response of a gRPC service: HTTP 200 and trailers only (gRPC over HTTP/2,
+    /// "Responses").
     #[must_use]
     pub fn grpc<B: Default>(&self) -> Response<B> {
         grpc::render(self)
@@ -204,7 +207,7 @@ impl<'a> Refusal<'a> {
 
 /// Turns a refusal into a response.
 pub trait Respond<B> {
-    /// The response to the client whose request is refused.
+    /// Renders the response to the client whose request is refused.
     fn respond(&self, refusal: &Refusal<'_>) -> Response<B>;
 }
 
@@ -217,7 +220,7 @@ where
     }
 }
 
-/// Answers gRPC clients in gRPC, all others in HTTP, with an empty body.
+/// A responder that answers gRPC clients in gRPC and all others in HTTP, with an empty body.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct Auto;
@@ -236,7 +239,7 @@ impl<B: Default> Respond<B> for Auto {
     }
 }
 
-/// Reports the refusal, has it rendered, and leaves the reason where outer layers find it.
+/// Reports a refusal, renders it, and stores the error in the extensions of the response.
 pub(crate) fn refuse<R, B>(responder: &R, refusal: &Refusal<'_>) -> Response<B>
 where
     R: Respond<B> + ?Sized,

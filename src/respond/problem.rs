@@ -6,7 +6,7 @@ use super::{
     table::{Shape, row},
 };
 
-/// Answers as [`Auto`](super::Auto) does, HTTP clients with a problem document besides (RFC 9457).
+/// A responder like [`Auto`](super::Auto) that adds a problem document for HTTP clients (RFC 9457).
 ///
 /// The document says no more than the status and the challenge do.
 ///
@@ -57,7 +57,7 @@ impl<B: Default + From<Bytes>> Respond<B> for ProblemJson {
     }
 }
 
-/// All texts are ours and need no escape.
+/// No text needs an escape, because all of them come from the table.
 fn document(refusal: &Refusal<'_>) -> Bytes {
     let row = row(refusal.error.kind());
     let title = row.status.canonical_reason().unwrap_or("Error");

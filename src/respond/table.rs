@@ -1,34 +1,35 @@
-//! What each kind of refusal answers: the one table.
+//! The one table that maps each kind of error to a response.
 
 use http::StatusCode;
 
 use crate::error::kind::ErrorKind;
 
-/// How one kind of refusal is rendered.
+/// The rendering of one kind of error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Row {
     pub(super) status: StatusCode,
     pub(super) challenge: Shape,
     pub(super) grpc: GrpcStatus,
-    /// The text for people, the same for every cause in the row: what exactly is wrong with a
-    /// token is not for the one who presents it.
+    /// The message for people. All errors of a row share it, because the client must not learn what
+    /// exactly is wrong with a token.
     pub(super) message: &'static str,
 }
 
-/// What `WWW-Authenticate` says.
+/// The form of the `WWW-Authenticate` challenge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
-    /// There is none.
+    /// No challenge.
     Absent,
-    /// The scheme and what it needs, without an error code (RFC 6750 §3.1, last paragraph).
+    /// A challenge without an error code (RFC 6750 §3.1, last paragraph).
     Bare,
-    /// With this error code.
+    /// A challenge with this error code.
     Error(&'static str),
-    /// With this error code, under the scheme `DPoP` alone, since it is about a proof (RFC 9449 §7.1).
+    /// A challenge with this error code under `DPoP` alone, because the error is about a proof (RFC
+    /// 9449 §7.1).
     Proof(&'static str),
 }
 
-/// The status codes of gRPC that are used here.
+/// The gRPC status codes that are used here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum GrpcStatus {
     PermissionDenied,

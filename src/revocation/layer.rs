@@ -20,14 +20,14 @@ use crate::{
     },
 };
 
-/// How often a token is verified at most because of cutoffs that come while it is verified.
+/// The most verifications of one request while new cutoffs keep outdating their outcomes.
 const ATTEMPTS: u8 = 3;
 
-/// Holds every outcome of a verifier against cutoffs.
+/// A layer that checks every outcome of a verifier against cutoffs.
 ///
-/// Belongs outside of everything that remembers or shares outcomes, so that nothing gets by: facts
-/// from before a cutoff, remembered or on their way, are established anew, and a JWT that a cutoff
-/// revokes is refused with [`Revoked`](ErrorKind::Revoked).
+/// Place it outside of every layer that caches or shares outcomes, so that no outcome bypasses the
+/// cutoffs. Facts from before a cutoff, cached or under way, are verified again. A JWT that a
+/// cutoff revokes is refused with [`Revoked`](ErrorKind::Revoked).
 ///
 /// ```
 /// use tower_introspect::{
@@ -58,7 +58,7 @@ pub struct RevocationLayer {
 }
 
 impl RevocationLayer {
-    /// Holds outcomes against these cutoffs.
+    /// Creates a layer that checks outcomes against these cutoffs.
     #[must_use]
     pub const fn new(revocations: Revocations) -> Self {
         Self { revocations }
@@ -86,7 +86,7 @@ impl<V: Verifier + Clone> Verifier for Revocable<V> {
     fn recall(&self, request: &RecallRequest<'_>) -> Option<Outcome> {
         let outcome = self.inner.recall(request)?;
         let stands = |active| self.revocations.check(active) == Standing::Stands;
-        // What does not stand is judged, and asked about anew, on the way through `verify`.
+        // Revoked and outdated facts are handled by `verify`.
         outcome.as_ref().map_or(true, stands).then_some(outcome)
     }
 
@@ -110,14 +110,14 @@ impl<V: Verifier + Clone> Verifier for Revocable<V> {
     }
 }
 
-/// What is asked next, if it is asked again.
+/// The request to repeat, and the number of verifications left.
 struct Again {
     request: VerifyRequest,
     left: u8,
 }
 
 impl Again {
-    /// The outcome as the cutoffs let it be, or what to ask instead.
+    /// Returns the final outcome after the cutoffs, or the request to verify next.
     fn judge(
         &mut self,
         revocations: &Revocations,
@@ -132,12 +132,12 @@ impl Again {
             }
             Standing::Outdated(since) => {
                 self.left = self.left.saturating_sub(1);
-                // All who wait ask for the same, and so can share the answer.
+                // All waiting requests carry the same moment, so they can share one verification.
                 let request = self.request.clone().with_not_before(since);
                 match self.left {
                     0 => ControlFlow::Break(Err(VerifyError::new(ErrorKind::Unavailable)
                         .with_context("revocations came in faster than answers"))),
-                    // A verifier that remembers, and is not ours, may know of nothing but ages.
+                    // A custom verifier with a cache may support only ages.
                     1 if request.freshness() != Freshness::Live => {
                         let none = Freshness::Within(Duration::ZERO);
                         ControlFlow::Continue(request.with_freshness(none))

@@ -1,4 +1,5 @@
-//! Cutoffs: from when on earlier verifications and earlier tokens do not count any more.
+//! Revocation by cutoffs: tokens issued earlier, and verifications started earlier, no longer
+//! count.
 
 pub(crate) mod layer;
 mod table;
@@ -20,11 +21,11 @@ use self::table::{CLOCK_DIFFERENCE, Cutoffs, Line, worse};
 use crate::clock::{Clock, Moment, SystemClock, UnixTime};
 use crate::verify::active::ActiveToken;
 
-/// The most cutoffs kept, unless configured. Each takes some 64 bytes.
+/// The default maximum number of cutoffs. Each takes some 64 bytes.
 const DEFAULT_CAPACITY: usize = 100_000;
 
-/// What a revocation is about: everything of a subject, a session, a client or an issuer that was
-/// issued until some time, or one token.
+/// A revocation: of one token, or of all tokens of a subject, a session, a client or an issuer that
+/// were issued until some time.
 ///
 /// ```
 /// use tower_introspect::{clock::UnixTime, verify::Cutoff};
@@ -46,7 +47,7 @@ enum About {
     One(Kind, String),
 }
 
-/// By which claim tokens are found.
+/// The claim that a cutoff matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Kind {
     Client,
@@ -56,33 +57,33 @@ enum Kind {
 }
 
 impl Cutoff {
-    /// All tokens of an issuer.
+    /// Creates a cutoff for all tokens of an issuer.
     pub fn issuer(issuer: impl Into<String>) -> Self {
         Self { issuer: issuer.into(), about: About::Issuer, at: None }
     }
 
-    /// The tokens about a subject (`sub`).
+    /// Creates a cutoff for the tokens of a subject (`sub`).
     pub fn subject(issuer: impl Into<String>, subject: impl Into<String>) -> Self {
         Self::one(issuer.into(), Kind::Subject, subject.into())
     }
 
-    /// The tokens of a session (`sid`).
+    /// Creates a cutoff for the tokens of a session (`sid`).
     pub fn session(issuer: impl Into<String>, session: impl Into<String>) -> Self {
         Self::one(issuer.into(), Kind::Session, session.into())
     }
 
-    /// The tokens of a client (`client_id`, or `azp` where that is what its issuer writes).
+    /// Creates a cutoff for the tokens of a client (`client_id`, or `azp` for issuers that use it).
     pub fn client(issuer: impl Into<String>, client: impl Into<String>) -> Self {
         Self::one(issuer.into(), Kind::Client, client.into())
     }
 
-    /// One token (`jti`), whenever it was issued.
+    /// Creates a cutoff for one token (`jti`), whenever it was issued.
     pub fn token(issuer: impl Into<String>, jwt_id: impl Into<String>) -> Self {
         Self::one(issuer.into(), Kind::Token, jwt_id.into())
     }
 
-    /// Sets when it was revoked, by the clock of the issuer. Unless set, now, or when the latest token
-    /// was issued that was seen here, if that is later.
+    /// Sets the time of the revocation, by the clock of the issuer. Defaults to the current time,
+    /// or to the latest `iat` seen by [`Revocations`] if that is later.
     pub const fn at(mut self, time: UnixTime) -> Self {
         self.at = Some(time);
         self
@@ -93,31 +94,32 @@ impl Cutoff {
     }
 }
 
-/// What cutoffs say of facts.
+/// The result of checking a fact against the cutoffs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Standing {
-    /// They were established before a cutoff that became known at this moment: ask anew.
+    /// The fact was established before a cutoff that became known at this moment. Verify again.
     Outdated(Moment),
     /// The token is revoked.
     Revoked,
-    /// No cutoff touches them.
+    /// No cutoff applies to the fact.
     Stands,
 }
 
-/// What was revoked, as far as this process was told.
+/// The revocations that this process knows.
 ///
-/// Not a list of bad tokens, but cutoffs. Facts that the authorization server established do not
-/// count if their verification *started* before the cutoff was made known here: the server is asked
-/// anew, and knows. A JWT verified locally is revoked if it was not issued *after* the
-/// cutoff, by its `iat`; without `iat` too. Both hold for what is remembered, for what is new, and for
-/// answers on their way.
+/// They are cutoffs, not a list of bad tokens. A fact that the authorization server established
+/// does not count if its verification *started* before the cutoff became known here; the token is
+/// then verified again at the server, which knows about the revocation. A JWT verified locally is
+/// revoked unless its `iat` is *after* the cutoff; a JWT without `iat` is revoked too. Both rules
+/// apply to cached facts, to new facts, and to outcomes of verifications that are under way.
 ///
-/// Bounded: where there are too many, one for all tokens of an issuer takes the place of the older
-/// half. That refuses JWTs that it need not, if they live longer than so many cutoffs take to come,
-/// but lets nothing pass.
+/// The number of cutoffs is bounded. Beyond the bound, one cutoff for all tokens of each issuer
+/// replaces the older half of all cutoffs; with too many issuers, one for the tokens of all issuers
+/// replaces every cutoff. This may refuse JWTs that were not revoked, if they live longer than it
+/// takes for so many cutoffs to arrive, but it never admits a revoked one.
 ///
-/// Clones share the cutoffs. While there are none, a question costs one atomic load.
+/// Clones share the cutoffs. While there are none, a check takes no lock.
 ///
 /// ```
 /// use tower_introspect::{
@@ -141,24 +143,24 @@ pub struct Revocations(Arc<Inner>);
 struct Inner {
     clock: Arc<dyn Clock>,
     capacity: usize,
-    /// Keyed by chance, so that nobody can choose names that fall together. Two that do revoke each
-    /// other, which is safe.
+    /// Randomly keyed, so that a client can't choose names with the same hash. Names with the same
+    /// hash revoke each other, which is safe.
     names: RandomState,
     any: AtomicBool,
-    /// The latest `iat` seen, in milliseconds. What was let in before a cutoff is covered by it, whatever
-    /// the clocks of this machine and of the issuer say meanwhile.
+    /// The latest `iat` seen, in milliseconds. A cutoff covers all tokens admitted before it, even
+    /// if the clocks of this machine and of the issuer differ.
     latest_issue: AtomicI64,
     cutoffs: RwLock<Cutoffs>,
 }
 
 impl Revocations {
-    /// Nothing is revoked, and at most 100 000 cutoffs will be kept.
+    /// Creates an empty set of revocations that keeps at most 100 000 cutoffs.
     #[must_use]
     pub fn new() -> Self {
         Self::with_capacity(DEFAULT_CAPACITY)
     }
 
-    /// Nothing is revoked, and at most `cutoffs` of them will be kept.
+    /// Creates an empty set of revocations that keeps at most `cutoffs` cutoffs.
     ///
     /// ```
     /// use tower_introspect::verify::Revocations;
@@ -170,7 +172,7 @@ impl Revocations {
         Self::build(cutoffs, Arc::new(SystemClock))
     }
 
-    /// The same, by another clock. What was revoked so far is forgotten.
+    /// Sets the clock. Forgets all cutoffs.
     #[must_use]
     pub fn clock(self, clock: impl Clock) -> Self {
         Self::build(self.0.capacity, Arc::new(clock))
@@ -187,9 +189,10 @@ impl Revocations {
         }))
     }
 
-    /// Makes a revocation known. It holds for every request from now on.
+    /// Adds a cutoff, which applies to every request from now on.
     ///
-    /// A later cutoff for the same thing moves the earlier one forward, never back.
+    /// A later cutoff for the same subject, session, client, issuer or token moves the earlier one
+    /// forward, never back.
     pub fn revoke(&self, cutoff: &Cutoff) {
         let inner = &*self.0;
         let known = Moment::now(&*inner.clock);
@@ -207,13 +210,13 @@ impl Revocations {
         inner.any.store(true, Ordering::Release);
     }
 
-    /// True if nothing was revoked.
+    /// Returns true if there is no cutoff.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         !self.0.any.load(Ordering::Acquire)
     }
 
-    /// How many cutoffs there are.
+    /// Returns the number of cutoffs.
     #[must_use]
     pub fn len(&self) -> usize {
         let cutoffs = self.0.cutoffs.read().unwrap_or_else(PoisonError::into_inner);
@@ -222,7 +225,7 @@ impl Revocations {
         own + usize::from(cutoffs.everyone.is_some())
     }
 
-    /// Whether `active` still holds.
+    /// Checks `active` against the cutoffs.
     #[must_use]
     #[inline]
     pub fn check(&self, active: &ActiveToken) -> Standing {
@@ -250,7 +253,8 @@ impl Inner {
 
     fn note_issue(&self, active: &ActiveToken) {
         let Some(issued) = active.claims().issued_at() else { return };
-        // What is issued further ahead no policy lets in, and it must not move the cutoffs of others.
+        // No policy admits a token issued further ahead, and it must not move the cutoffs of other
+        // tokens.
         if issued > self.latest_issue()
             && issued <= self.clock.now().saturating_add(CLOCK_DIFFERENCE)
         {

@@ -1,4 +1,4 @@
-//! The cutoffs, by issuer, as many as there is room for.
+//! A table of cutoffs by issuer, bounded in number.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -8,14 +8,14 @@ use crate::{
     verify::active::{ActiveToken, Method},
 };
 
-/// How far the clock of an issuer is taken to be ahead: as far as any policy may be told to tolerate
-/// (`Policy::leeway`). A cutoff that stands for others reaches this far into the future, so that a token
-/// that its issuer issued before it is covered.
+/// The most that the clock of an issuer is assumed to be ahead: the largest leeway of a policy
+/// (`Policy::leeway`). A cutoff that replaces others is moved this far into the future, so that it
+/// covers tokens issued before it by a clock that is ahead.
 pub(super) const CLOCK_DIFFERENCE: Duration = Duration::from_secs(300);
 
 #[derive(Default)]
 pub(super) struct Cutoffs {
-    /// Issuers included.
+    /// The number of cutoffs in `some`, plus one for each issuer.
     count: usize,
     pub(super) everyone: Option<Line>,
     pub(super) issuers: HashMap<u64, OfIssuer>,
@@ -30,28 +30,31 @@ pub(super) struct OfIssuer {
 /// One cutoff.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Line {
-    /// By the clock of the issuer. Tokens issued later stand.
+    /// The time of the revocation, by the clock of the issuer. Tokens issued later are not
+    /// affected.
     pub(super) at: UnixTime,
-    /// When this process was told. Verifications that started later stand.
+    /// The moment at which this process learned of it. Verifications that started later are not
+    /// affected.
     pub(super) known: Moment,
 }
 
 impl Line {
     pub(super) fn check(self, active: &ActiveToken) -> Standing {
-        // `iat` is often cut to the second, and so may be the time of the revocation: of two that are
-        // the same, it is unknown which came first.
+        // `iat` and the time of the revocation are often cut to the second. If they are equal, it
+        // is unknown which came first.
         let issued_later = active.claims().issued_at().map(|issued| issued > self.at);
         match active.method() {
-            // A signature says nothing about a revocation, however often it is checked.
+            // Checking the signature again can't detect a revocation.
             Method::Jwt if issued_later != Some(true) => Standing::Revoked,
             Method::Jwt => Standing::Stands,
-            // Nobody knows what it asks. What it says of the token's age counts.
+            // A custom verifier may or may not call the server, but the `iat` of its claims counts.
             Method::Custom if issued_later == Some(false) => Standing::Revoked,
             _ => self.check_start(active),
         }
     }
 
-    /// One token is revoked whatever its `iat` says: it can't have been issued after that.
+    /// Checks a token revoked by its `jti`. Its `iat` does not matter: it can't have been issued
+    /// after its revocation.
     pub(super) fn check_token(self, active: &ActiveToken) -> Standing {
         match active.method() {
             Method::Jwt | Method::Custom => Standing::Revoked,
@@ -59,8 +62,9 @@ impl Line {
         }
     }
 
-    /// A question leaves after its start was read, so one that started at the very instant at which
-    /// the cutoff became known is answered by a server that knows too.
+    /// Checks the start of a verification at the server. The request to the server leaves after the
+    /// start is read. So a verification that started at the very instant at which the cutoff became
+    /// known reaches a server that knows the revocation.
     fn check_start(self, active: &ActiveToken) -> Standing {
         if active.verified_at().is_before(self.known) {
             Standing::Outdated(self.known)
@@ -74,7 +78,8 @@ impl Line {
         self.known = self.known.latest(other.known);
     }
 
-    /// A line that covers whatever any line until now does.
+    /// Returns a cutoff that covers every token issued until this one became known, even by a clock
+    /// that is ahead.
     fn covering(self) -> Self {
         let now = self.known.wall().max(self.at);
         Self { at: now.saturating_add(CLOCK_DIFFERENCE), ..self }
@@ -100,7 +105,7 @@ impl Cutoffs {
         let new = 1 + usize::from(!self.issuers.contains_key(&issuer));
         if self.count + new > capacity {
             self.fold_older();
-            // Often enough that it is worth the walk over all of them.
+            // Folding walks over all cutoffs, so it must free a quarter of them to be worth it.
             if self.count + new > capacity - capacity / 4 {
                 return self.overflow(line);
             }
@@ -123,8 +128,8 @@ impl Cutoffs {
         self.issuers.insert(issuer, OfIssuer { all: Some(line), some: HashMap::new() });
     }
 
-    /// Replaces the older half of all cutoffs by one for all tokens of each issuer: what is that old
-    /// has mostly expired.
+    /// Replaces the older half of all cutoffs by one for all tokens of each issuer. Most tokens
+    /// that old have expired.
     fn fold_older(&mut self) {
         let lines = self.issuers.values().flat_map(|of| of.some.values());
         let mut times: Vec<_> = lines.map(|line| line.covering().at).collect();
@@ -147,7 +152,7 @@ impl Cutoffs {
         self.count = self.issuers.values().map(|of| 1 + of.some.len()).sum();
     }
 
-    /// Replaces all cutoffs by one for all tokens.
+    /// Replaces all cutoffs by one for the tokens of all issuers.
     fn overflow(&mut self, line: Line) {
         let issuers = self.issuers.values().flat_map(|of| of.some.values().chain(&of.all));
         let latest = issuers.map(|line| line.at).max().map_or(line.at, |at| at.max(line.at));

@@ -115,7 +115,7 @@ fn too_many_cutoffs_become_one_for_all_tokens() {
     assert_eq!(revocations.check(&elsewhere), Standing::Stands);
 }
 
-/// Shared, and moved by hand.
+/// A shared clock that tests set by hand.
 #[derive(Clone, Debug)]
 struct Hand(Arc<std::sync::atomic::AtomicI64>);
 

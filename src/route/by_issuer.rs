@@ -1,4 +1,4 @@
-//! Which verifier a token belongs to: decided by evidence, not by counting dots.
+//! Routes each token to a verifier, by what the token contains and not by its number of dots.
 
 use std::{fmt, ops::ControlFlow, sync::Arc};
 
@@ -17,21 +17,25 @@ use crate::{
     },
 };
 
-/// The most issuers that are asked about one opaque token that bears no issuer's prefix.
+/// The most issuers that are called for one opaque token without a known prefix.
 ///
-/// Each is one call that a client can cause with any text, so the number is small.
+/// A client can cause that many calls with any text, so the number is small.
 const MAX_ASKED: usize = 4;
 
-/// Hands each token to the verifier of its issuer.
+/// A verifier that hands each token to the verifier of its issuer.
 ///
-/// A token is a JWT if it has a JWS header that can be read and names an issuer (`iss`); then it
-/// goes to that issuer's verifier, or is refused if the issuer is none of those given here. The
-/// name is not believed, only looked up: the verifier it leads to is what verifies it, and nothing
-/// is ever fetched from it.
+/// A token is a JWT if it has a readable JWS header and names an issuer (`iss`). It then goes to
+/// the verifier of that issuer, and is refused if the issuer has no [`IssuerRoute`] here. The name
+/// is not trusted, only looked up: the verifier that it leads to verifies the token, and nothing is
+/// ever fetched from the name.
 ///
-/// Any other token is opaque. It goes to the introspecting issuer whose prefix it bears; without
-/// such a prefix, to those that have none, one after the other until one knows it as active, at
-/// most four.
+/// Any other token is opaque. It goes to the introspecting issuer whose prefix it starts with.
+/// Without such a prefix it goes to the issuers that have none, at most four, one after the other
+/// until one reports it as active.
+///
+/// # Cancellation
+///
+/// Dropping the future drops the verification that is under way, and calls no further verifier.
 ///
 /// ```
 /// use tower_introspect::{
@@ -55,15 +59,15 @@ pub struct Route {
     seen: Option<Arc<Seen>>,
 }
 
-/// Which of the issuers each JWT names, by the digest of the token. That follows from the text of the
-/// token alone, so it is never out of date; reading it anew costs more than all else that is done for a
-/// token that is remembered.
+/// The index of the issuer that each JWT names, by the digest of the token. It follows from the
+/// text of the token alone, so it is never out of date. Parsing the token again costs more than all
+/// other work for a cached token.
 #[cfg(all(feature = "cache", feature = "_crypto"))]
 type Seen = quick_cache::sync::Cache<Fingerprint, usize>;
 
-/// Verifies JWTs of issuers that are in no table.
+/// A verifier for JWTs of issuers without an [`IssuerRoute`].
 pub(crate) trait Strangers: Send + Sync {
-    /// Verifies a token that names `issuer`, which nothing has been made of yet.
+    /// Verifies a token that names `issuer`. The name has not been checked yet.
     fn verify(&self, issuer: &str, request: VerifyRequest) -> Verifying<BoxFuture>;
 }
 
@@ -78,36 +82,37 @@ pub struct IssuerRoute {
 }
 
 impl IssuerRoute {
-    /// An issuer without any verifier: all its tokens are refused.
+    /// Creates an issuer without a verifier. All its tokens are refused.
     #[must_use]
     pub fn new(issuer: &str) -> Self {
         let issuer = issuer.into();
         Self { issuer, jwt: None, introspection: None, jwt_is_live: false, prefix: None }
     }
 
-    /// Verifies its JWTs by this.
+    /// Sets the verifier of its JWTs.
     #[must_use]
     pub fn jwt(mut self, verifier: BoxVerifier) -> Self {
         self.jwt = Some(verifier);
         self
     }
 
-    /// Verifies its opaque tokens by this; also its JWTs where nothing else does, or where the
-    /// request wants a live answer.
+    /// Sets the verifier of its opaque tokens. It also verifies JWTs that no other verifier
+    /// handles, or whose request needs [`Freshness::Live`].
     #[must_use]
     pub fn introspection(mut self, verifier: BoxVerifier) -> Self {
         self.introspection = Some(verifier);
         self
     }
 
-    /// States that what verifies its JWTs asks the server too, so that it can give a live answer.
+    /// Declares that its JWT verifier also calls the authorization server, and so can serve
+    /// [`Freshness::Live`].
     #[must_use]
     pub fn jwt_is_live(mut self) -> Self {
         self.jwt_is_live = true;
         self
     }
 
-    /// States that its opaque tokens start with `prefix`, and those of no other issuer.
+    /// Declares that its opaque tokens start with `prefix`, and those of no other issuer do.
     #[must_use]
     pub fn prefix(mut self, prefix: &str) -> Self {
         self.prefix = Some(prefix.into());
@@ -121,7 +126,7 @@ impl IssuerRoute {
         }
     }
 
-    /// The verifier of a JWT of this issuer.
+    /// Returns the verifier for a JWT of this issuer.
     fn for_jwt(&self, freshness: Freshness) -> Option<&BoxVerifier> {
         let ask = freshness == Freshness::Live && !self.jwt_is_live;
         let live = self.introspection.as_ref().filter(|_| ask);
@@ -140,7 +145,7 @@ impl fmt::Debug for IssuerRoute {
 }
 
 impl Route {
-    /// Hands tokens to the verifiers of these issuers.
+    /// Creates a route to the verifiers of these issuers.
     #[must_use]
     pub fn new(issuers: impl IntoIterator<Item = IssuerRoute>) -> Self {
         Self {
@@ -151,26 +156,26 @@ impl Route {
         }
     }
 
-    /// Remembers which issuer each of about this many JWTs names.
+    /// Caches which issuer a JWT names, for about this many JWTs.
     #[cfg(all(feature = "cache", feature = "_crypto"))]
     pub(crate) fn remembering(mut self, tokens: usize) -> Self {
         self.seen = Some(Arc::new(Seen::new(tokens)));
         self
     }
 
-    /// Hands JWTs of all other issuers to these, instead of refusing them.
+    /// Hands JWTs of all other issuers to `strangers` instead of refusing them.
     pub(crate) fn or_strangers(mut self, strangers: Arc<dyn Strangers>) -> Self {
         self.strangers = Some(strangers);
         self
     }
 
-    /// The issuer that a JWT names, if it was seen before.
+    /// Returns the issuer that a JWT names, if that is cached.
     #[cfg(all(feature = "cache", feature = "_crypto"))]
     fn seen(&self, token: impl FnOnce() -> Fingerprint) -> Option<&IssuerRoute> {
         self.issuers.get(self.seen.as_ref()?.get(&token())?)
     }
 
-    /// The issuer that a JWT names, if it is one of those here.
+    /// Returns the issuer that a JWT names, if it has a route here, and caches it.
     fn named(&self, issuer: &str, request: &VerifyRequest) -> Option<&IssuerRoute> {
         let at = self.issuers.iter().position(|entry| *entry.issuer == *issuer)?;
         #[cfg(all(feature = "cache", feature = "_crypto"))]
@@ -186,13 +191,13 @@ impl Route {
         seen(issuer).wanted(list(self.issuers.iter().map(|entry| &entry.issuer)))
     }
 
-    /// The verifiers to ask about an opaque token, in order.
+    /// Returns the verifiers to call for an opaque token, in order.
     fn for_opaque(&self, token: &[u8]) -> impl Iterator<Item = &BoxVerifier> {
         let bears = |issuer: &&IssuerRoute| {
             issuer.prefix.as_deref().is_some_and(|prefix| token.starts_with(prefix.as_bytes()))
         };
         let marked = self.issuers.iter().filter(bears);
-        // The longest prefix is the one that was meant.
+        // The longest matching prefix wins.
         let marked = marked.max_by_key(|issuer| issuer.prefix.as_ref().map(|text| text.len()));
         let unmarked = self.issuers.iter().filter(|issuer| issuer.prefix.is_none());
         let unmarked = unmarked.filter(move |_| marked.is_none());
@@ -210,13 +215,13 @@ impl Verifier for Route {
             return entry.for_jwt(request.freshness())?.recall(request);
         }
         let token = request.found().secret_bytes();
-        // What may be a JWT is told apart with care, on the way through `verify`.
+        // May be a JWT: `verify` parses it to find out.
         if token.iter().filter(|byte| **byte == b'.').count() == 2 {
             return None;
         }
         let mut asked = self.for_opaque(token);
         let first = asked.next()?;
-        // That one server does not know it says nothing of the others.
+        // With several verifiers, a refusal by one server does not decide.
         if asked.next().is_some() {
             request.take_facts_only();
         }
@@ -241,12 +246,13 @@ impl Verifier for Route {
                 }
             },
             Evidence::Opaque { otherwise } => {
-                // Whoever remembers the token answers at once, and so does this.
+                // A verifier with a cache entry has its outcome at once; then this verifier does
+                // too.
                 let token = request.token().clone();
                 let mut asked = self.for_opaque(token.secret_bytes()).peekable();
                 let mut verdict = Verdict { unasked: None, refused: None, otherwise };
                 while let Some(verifier) = asked.next() {
-                    // Whoever is asked alone needs no word on the others.
+                    // A single verifier needs no shared charge.
                     if request.turn().is_none() && asked.peek().is_some() {
                         request = request.in_turn();
                     }
@@ -286,7 +292,7 @@ impl fmt::Debug for Route {
     }
 }
 
-/// Asks one after the other, until one knows the token.
+/// Calls one verifier after the other, until one accepts the token.
 async fn ask_each(
     verifiers: Vec<BoxVerifier>,
     request: VerifyRequest,
@@ -301,23 +307,24 @@ async fn ask_each(
     verdict.end()
 }
 
-/// What several verifiers say of one token.
+/// The combined outcome of several verifiers for one token.
 ///
-/// That one server does not know a token says nothing while another could not be asked: then the
-/// token is not refused, the answer is that it can't be verified.
+/// A refusal by one server says nothing while another could not be reached. The token is then not
+/// refused; the outcome is the error of the server that could not decide.
 struct Verdict {
     unasked: Option<VerifyError>,
     refused: Option<VerifyError>,
-    /// What it is if nobody is asked.
+    /// The error if no verifier is called.
     otherwise: ErrorKind,
 }
 
 impl Verdict {
-    /// Takes what one said; breaks if the others need not be asked.
+    /// Adds an outcome. Breaks if the other verifiers need not be called.
     fn add(&mut self, outcome: Outcome) -> ControlFlow<Outcome> {
         match outcome {
             Ok(active) => return ControlFlow::Break(Ok(active)),
-            // Over the budget of its peer, nobody was asked: that is no word on the token.
+            // The peer is over its budget and no server was called, so this says nothing about the
+            // token.
             Err(error) if error.kind() == ErrorKind::TooManyRequests => {
                 return ControlFlow::Break(Err(error));
             }
@@ -335,7 +342,7 @@ impl Verdict {
     }
 }
 
-/// What the token itself shows of where it comes from. None of it is verified.
+/// The issuer that the token itself indicates. Nothing of it is verified.
 enum Evidence {
     Jwt { issuer: String },
     Opaque { otherwise: ErrorKind },

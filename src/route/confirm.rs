@@ -8,14 +8,19 @@ use crate::verify::{
     request::{Freshness, VerifyRequest},
 };
 
-/// Has a second verifier confirm what a first, cheaper one accepts.
+/// A verifier that lets a second verifier confirm the tokens that a first, cheaper one accepts.
 ///
-/// For JWTs that must still hold: the signature is checked first, so that forged tokens cost the
-/// authorization server nothing, and then the server is asked whether the token is active, with an
-/// answer at most `max_age` old. The claims are those of the JWT; its age is that of the answer
-/// ([`Method::Confirmed`]). Where the two disagree about whose token it is, it is refused.
-/// A server that does not introspect its JWTs makes all of them
-/// [`Misconfigured`](ErrorKind::Misconfigured).
+/// Use it for JWTs that must still be active. The signature is checked first, so that forged tokens
+/// cost the authorization server nothing. Then introspection confirms that the token is active,
+/// with an outcome at most `max_age` old. The claims are those of the JWT, narrowed to what the
+/// introspection response allows; their age is that of the confirmation ([`Method::Confirmed`]). If
+/// the two disagree about the subject, the client, the token or its key, the outcome is
+/// [`BadResponse`](ErrorKind::BadResponse). If the server does not introspect its JWTs, every JWT
+/// is refused as [`Misconfigured`](ErrorKind::Misconfigured).
+///
+/// # Cancellation
+///
+/// Dropping the future drops the verification that is under way.
 ///
 /// ```
 /// use std::time::Duration;
@@ -41,7 +46,7 @@ pub struct Confirm {
 }
 
 impl Confirm {
-    /// Asks `remote` about what `local` accepts.
+    /// Creates a verifier in which `remote` confirms the tokens that `local` accepts.
     #[must_use]
     pub const fn new(local: BoxVerifier, remote: BoxVerifier, max_age: Duration) -> Self {
         Self { local, remote, max_age }
@@ -58,7 +63,7 @@ impl Verifier for Confirm {
             Freshness::Live => Freshness::Live,
         };
         let question = request.clone().with_freshness(freshness);
-        // The local verification is live in any case; it is the confirmation that has an age.
+        // A signature check has no age; the freshness applies to the confirmation.
         let local = self.local.verify(request.with_freshness(Freshness::Cached));
         match local.now_or_later() {
             Ok(Err(refused)) => Verifying::done(Err(refused)),
@@ -79,10 +84,11 @@ impl Verifier for Confirm {
     }
 }
 
-/// The claims of the JWT, as far as the authorization server still stands by them.
+/// Returns the claims of the JWT, narrowed to what the introspection response still allows.
 fn both(local: &ActiveToken, remote: Outcome) -> Outcome {
     let remote = remote.map_err(|error| match error.kind() {
-        // The token is good: it is this service that asks what the server can't answer.
+        // The token is good. This service is misconfigured: it requests an introspection that the
+        // server does not support.
         ErrorKind::NotIntrospectable => VerifyError::new(ErrorKind::Misconfigured)
             .with_context("the authorization server does not introspect its JWTs"),
         _ => error,
@@ -100,7 +106,7 @@ fn both(local: &ActiveToken, remote: Outcome) -> Outcome {
             .with_context("the introspection answer is about another token"));
     }
     let claims = said.clone().narrowed_by(confirmed);
-    // RFC 9449 §6.2: the answer may call the token bound without naming the key.
+    // RFC 9449 §6.2: the response may call the token bound without naming the key.
     let called_bound =
         confirmed.string("token_type").is_some_and(|kind| kind.eq_ignore_ascii_case("DPoP"));
     if called_bound && claims.confirmation().is_none_or(|key| key.jkt().is_none()) {

@@ -6,12 +6,17 @@ use crate::verify::{
     request::VerifyRequest,
 };
 
-/// Asks a second verifier where the first can't tell for want of its authorization server.
+/// A verifier that falls back to a second one while the first is unavailable.
 ///
-/// For JWTs whose keys can't be had while introspection still works. Only
-/// [`Unavailable`](ErrorKind::Unavailable) leads to the second verifier: what the first refuses
-/// stays refused. Where the second can't tell either, because its server is down or does not
-/// introspect JWTs, it stays unavailable. A token admitted this way says so ([`Method::Fallback`]).
+/// Use it for JWTs whose keys can't be fetched while introspection still works. Only
+/// [`Unavailable`](ErrorKind::Unavailable) leads to the second verifier; a token that the first
+/// refuses stays refused. If the second is unavailable too, or does not introspect JWTs, the
+/// outcome is that of the first, [`Unavailable`](ErrorKind::Unavailable). A token admitted by the
+/// second has [`Method::Fallback`].
+///
+/// # Cancellation
+///
+/// Dropping the future drops the verification that is under way.
 ///
 /// ```
 /// use tower_introspect::{
@@ -35,7 +40,7 @@ pub struct Fallback {
 }
 
 impl Fallback {
-    /// Asks `first`, and `second` where that is unavailable.
+    /// Creates a verifier that calls `first`, and `second` if `first` is unavailable.
     #[must_use]
     pub const fn new(first: BoxVerifier, second: BoxVerifier) -> Self {
         Self { first, second }
@@ -78,7 +83,7 @@ fn is_not_introspectable(outcome: &Outcome) -> bool {
 async fn fall_back(first: Outcome, second: BoxVerifier, request: VerifyRequest) -> Outcome {
     match second.verify(request).await {
         Ok(active) => Ok(active.by(Method::Fallback)),
-        // Neither can tell: the first is the one that should have answered.
+        // Neither verifier can decide, so the error of the first, which should have, is kept.
         second if is_unavailable(&second) || is_not_introspectable(&second) => first,
         second => second,
     }

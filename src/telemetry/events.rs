@@ -1,4 +1,4 @@
-//! Events and spans. Their target is `tower_introspect`, wherever they come from.
+//! Writes events and spans, all with the target `tower_introspect`.
 
 #[cfg(feature = "tracing")]
 use super::limit::Limiter;
@@ -12,29 +12,31 @@ use crate::{
 #[cfg(feature = "tracing")]
 const TARGET: &str = "tower_introspect";
 
-/// The most bytes of a subject that are shown. It is the issuer's word, but may be as long as its
-/// answer.
+/// The maximum length of a subject in events, in bytes. The issuer chooses the subject, which may
+/// be as long as its response.
 #[cfg(feature = "tracing")]
 const MAX_SUBJECT: usize = 128;
 
-/// Writes an event, unless there were too many of its reason.
+/// Writes an event, unless there were too many with the same reason.
 #[cfg(feature = "tracing")]
 macro_rules! limited {
     ($level:ident, $reason:expr, $($event:tt)+) => {{
         static LIMITER: Limiter = Limiter::new();
-        // Whoever does not listen is not counted for.
+        // Events that no subscriber wants must not count as suppressed.
         if tracing::enabled!(target: TARGET, tracing::Level::$level)
             && let Some(suppressed) = LIMITER.pass($reason, Moment::now(&SystemClock))
         {
-            // A field only where there is something to tell.
+            // Without the field if nothing was suppressed.
             let suppressed = (suppressed > 0).then_some(suppressed);
             tracing::event!(target: TARGET, tracing::Level::$level, suppressed, $($event)+);
         }
     }};
 }
 
-/// Reports a refusal, at a level that depends on whose fault it is: anyone can cause the client's
-/// faults at will, so they must not fill the log of a service at its usual level.
+/// Reports a refusal, at a level that depends on the party at fault.
+///
+/// Anyone can cause client errors at will, so they must not fill the log of a service at its usual
+/// level.
 pub(super) fn refused(error: &VerifyError, subject: Option<&str>) {
     #[cfg(feature = "tracing")]
     {
@@ -50,7 +52,7 @@ pub(super) fn refused(error: &VerifyError, subject: Option<&str>) {
                 cause = %Chain(error),
                 "token could not be verified"
             ),
-            // Nothing that is set wrongly, and it goes by.
+            // A transient failure, not a misconfiguration.
             Blame::ResourceServer if error.kind() == ErrorKind::ReplayUnavailable => limited!(
                 WARN,
                 reason,
@@ -73,7 +75,7 @@ pub(super) fn refused(error: &VerifyError, subject: Option<&str>) {
     let _ = (error, subject);
 }
 
-/// Reports what a requirement that is only observed would have refused.
+/// Reports a request that an observed requirement, which is not enforced, would have refused.
 pub(super) fn would_have_refused(observer: &str, error: &VerifyError) {
     #[cfg(feature = "tracing")]
     {
@@ -84,7 +86,7 @@ pub(super) fn would_have_refused(observer: &str, error: &VerifyError) {
     let _ = (observer, error);
 }
 
-/// Reports that the application's own code broke off, where nobody else would tell.
+/// Reports that the refusal hook of the application panicked, which would otherwise go unnoticed.
 pub(super) fn hook_panicked() {
     #[cfg(feature = "tracing")]
     limited!(ERROR, "hook_panicked", "the function that is told of refusals panicked");
@@ -98,7 +100,8 @@ pub(super) fn keys_fetched(issuer: &str, keys: usize) {
     let _ = (issuer, keys);
 }
 
-/// Reports that they were not. Requests may not notice for as long as the last ones serve.
+/// Reports that the keys of an issuer could not be fetched. Requests are not affected while the
+/// last keys are still in use.
 pub(super) fn keys_not_fetched(issuer: &str, error: &VerifyError) {
     #[cfg(feature = "tracing")]
     tracing::warn!(target: TARGET, issuer, cause = %Chain(error), "keys could not be fetched");
@@ -106,13 +109,15 @@ pub(super) fn keys_not_fetched(issuer: &str, error: &VerifyError) {
     let _ = (issuer, error);
 }
 
-/// Reports that a transport was made again, of files that have changed.
+/// Reports that a transport was rebuilt because its files changed.
 pub(super) fn transport_renewed() {
     #[cfg(feature = "tracing")]
     tracing::debug!(target: TARGET, "transport made again");
 }
 
-/// Reports that it was not, and goes on as it was: that certificate will be refused some day.
+/// Reports that a transport could not be rebuilt from its changed files.
+///
+/// The old one stays in use, and servers will refuse its certificate some day.
 pub(super) fn transport_not_renewed(problems: &ConfigError) {
     #[cfg(feature = "tracing")]
     {
@@ -124,15 +129,15 @@ pub(super) fn transport_not_renewed(problems: &ConfigError) {
     let _ = problems;
 }
 
-/// A verification that takes time, from when that is known until there is a verdict.
+/// The span of a verification that could not finish at once, until its verdict.
 #[cfg(feature = "tracing")]
 pub(crate) struct Slow(tracing::Span);
 
-/// Nobody is told of it.
+/// A placeholder for the span, without the feature `tracing`.
 #[cfg(not(feature = "tracing"))]
 pub(crate) struct Slow;
 
-/// What is done in the meantime belongs to the verification.
+/// A guard of the span. Work done while it is held belongs to the verification.
 #[cfg(feature = "tracing")]
 pub(crate) type Entered<'a> = tracing::span::Entered<'a>;
 
@@ -162,7 +167,7 @@ impl Slow {
         std::marker::PhantomData
     }
 
-    /// Ends it with the request let in, by what `issuer` vouches for.
+    /// Ends the span of a request that was let in by a token of `issuer`.
     pub(crate) fn admitted(self, issuer: &str, method: &'static str, subject: Option<&str>) {
         #[cfg(feature = "tracing")]
         {
@@ -176,7 +181,7 @@ impl Slow {
         let _ = (issuer, method, subject);
     }
 
-    /// Ends it with a refusal.
+    /// Ends the span of a request that was refused.
     pub(crate) fn refused(self, error: &VerifyError, subject: Option<&str>) {
         #[cfg(feature = "tracing")]
         {
@@ -197,7 +202,7 @@ fn shortened(subject: &str) -> &str {
     subject.get(..end.unwrap_or_default()).unwrap_or_default()
 }
 
-/// An error with its causes, on one line.
+/// Displays an error and its causes on one line.
 #[cfg(feature = "tracing")]
 struct Chain<'a>(&'a VerifyError);
 

@@ -1,15 +1,15 @@
-//! A limit to what is written, so that nobody can fill a log by sending requests.
+//! Limits the rate of events, so that no client can fill a log by sending requests.
 
 use std::sync::{Mutex, PoisonError};
 
 use crate::clock::Moment;
 
-/// How many events of one reason are written in a second.
+/// The maximum number of events of one reason in a second.
 pub(super) const PER_SECOND: u32 = 10;
 
-/// Lets a few events of each reason through in each second, and counts the others.
+/// A limiter that lets a few events of each reason through in each second and counts the others.
 ///
-/// Reasons are names from a table of this crate, so there is a bounded number of them.
+/// Its size is bounded, because reasons are names from a table of this crate.
 pub(super) struct Limiter(Mutex<Vec<Window>>);
 
 struct Window {
@@ -24,16 +24,17 @@ impl Limiter {
         Self(Mutex::new(Vec::new()))
     }
 
-    /// Whether to write an event; if so, how many of its reason were left out since the last one.
+    /// Returns `None` if the event must not be written, else the number of events of its reason
+    /// that were suppressed since the last one written.
     pub(super) fn pass(&self, reason: &'static str, now: Moment) -> Option<u64> {
-        // Whole at every point that could panic.
+        // Poisoning can be ignored: the state is consistent at every point that could panic.
         let mut windows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = windows.iter_mut().find(|window| window.reason == reason);
         let Some(window) = known else {
             windows.push(Window { reason, began: now, passed: 1, suppressed: 0 });
             return Some(0);
         };
-        // A step of the wall clock must not open or shut it.
+        // The monotonic clock, so that a step of the wall clock has no effect.
         if now.monotonic_since(window.began).as_secs() > 0 {
             (window.began, window.passed) = (now, 0);
         }

@@ -1,9 +1,10 @@
-//! Metrics, through the facade of the crate `metrics`.
+//! Records metrics through the facade of the crate `metrics`.
 //!
-//! What happens is counted when it does. What the parts count anyway is not counted again, but read off
-//! them when it is asked for (`ResourceServer::record_metrics`), so that two sets can't drift apart.
+//! Requests, refusals and calls are counted as they happen. Numbers that other parts of the crate
+//! count already are not counted again: `ResourceServer::record_metrics` reads them, so that two
+//! sets of counters can't diverge.
 //!
-//! Every label is bounded: names of this crate's own tables, and what was configured.
+//! Every label is bounded: a name from a table of this crate, or from the configuration.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,7 +13,7 @@ use ::metrics::{Key, Label, Level, Metadata, SharedString, Unit, with_recorder};
 use super::Called;
 use crate::error::kind::ErrorKind;
 
-/// A metric, as it is documented.
+/// The description of a metric.
 #[derive(Debug)]
 pub(crate) struct Metric {
     pub(crate) name: &'static str,
@@ -29,7 +30,7 @@ pub(crate) enum Kind {
     Histogram,
 }
 
-/// Each becomes a constant, and a row of `ALL`.
+/// Defines each metric as a constant and as an element of `ALL`.
 macro_rules! table {
     ($($id:ident: $kind:ident $name:literal in $unit:ident by [$($label:literal),*], $help:literal;)+) => {
         $(pub(crate) const $id: Metric = Metric {
@@ -40,7 +41,7 @@ macro_rules! table {
             help: $help,
         };)+
 
-        /// All there are.
+        /// All metrics.
         pub(crate) const ALL: &[Metric] = &[$($id),+];
     };
 }
@@ -87,7 +88,7 @@ table! {
 static METADATA: Metadata<'static> =
     Metadata::new("tower_introspect", Level::INFO, Some("tower_introspect"));
 
-/// Static keys, so that a request costs no allocation.
+/// Returns a static key, so that counting a request allocates nothing.
 macro_rules! key {
     ($metric:ident, $($label:literal = $value:expr),+) => {{
         static LABELS: &[Label] = &[$(Label::from_static_parts($label, $value)),+];
@@ -96,8 +97,10 @@ macro_rules! key {
     }};
 }
 
-/// The recorder is looked up each time, rather than handles kept: an application may install one after
-/// its layers were made, and a handle of no recorder would never count.
+/// Counts a request that was let in and records the age of the verification.
+///
+/// Looks up the recorder each time instead of keeping handles: an application may install a
+/// recorder after its layers are built, and a handle from before that would never count.
 pub(super) fn admitted(method: &'static str, age: Duration) {
     with_recorder(|recorder| {
         recorder.register_counter(key!(REQUESTS, "outcome" = "admitted"), &METADATA).increment(1);
@@ -180,8 +183,7 @@ fn by_method(method: &'static str) -> &'static Key {
     }
 }
 
-/// The key of a reason. One that is missing here is counted all the same, only at the price of an
-/// allocation.
+/// Returns the static key of a reason. A reason without one is counted too, but with an allocation.
 fn by_reason(reason: &'static str) -> Option<&'static Key> {
     macro_rules! keys {
         ($($blame:literal: $($reason:literal)+;)+) => {
@@ -204,8 +206,8 @@ fn by_reason(reason: &'static str) -> Option<&'static Key> {
     }
 }
 
-/// Refusals that somebody should be told of. Their counters are there from the start: one that begins
-/// at 1 is not seen to rise.
+/// The refusals that operators should be alerted to. Their counters are registered from the start,
+/// because a monitor does not see a counter rise that begins at 1.
 const ALERTING: [ErrorKind; 4] = [
     ErrorKind::BadResponse,
     ErrorKind::CredentialsRejected,
@@ -213,7 +215,7 @@ const ALERTING: [ErrorKind; 4] = [
     ErrorKind::Unavailable,
 ];
 
-/// Tells the recorder what everything means.
+/// Describes all metrics to the recorder.
 pub(crate) fn describe() {
     with_recorder(|recorder| {
         for metric in ALL {
@@ -231,26 +233,26 @@ pub(crate) fn describe() {
     });
 }
 
-/// Hands over numbers that were counted elsewhere.
+/// An exporter of numbers that other parts of the crate count.
 pub(crate) struct Export {
     labels: Vec<Label>,
 }
 
 impl Export {
-    /// Numbers of a resource server.
+    /// Creates an exporter for a resource server.
     pub(crate) fn of(resource: &Arc<str>) -> Self {
         let resource = SharedString::from_shared(Arc::clone(resource));
         Self { labels: vec![Label::new("resource", resource)] }
     }
 
-    /// Those of one of its issuers.
+    /// Returns an exporter for one issuer of the resource server.
     pub(crate) fn issuer(&self, issuer: &Arc<str>) -> Self {
         let mut labels = self.labels.clone();
         labels.push(Label::new("issuer", SharedString::from_shared(Arc::clone(issuer))));
         Self { labels }
     }
 
-    /// All that was counted until now.
+    /// Sets a counter to `all`, the total until now.
     pub(crate) fn counter(&self, metric: &Metric, more: &[(&'static str, &'static str)], all: u64) {
         let key = self.key(metric, more);
         with_recorder(|recorder| recorder.register_counter(&key, &METADATA).absolute(all));

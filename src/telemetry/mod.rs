@@ -1,7 +1,7 @@
-//! What an operator is told.
+//! Events and metrics for operators.
 //!
-//! Events and metrics carry bounded names and numbers, never a token or a claim, nor anything else a
-//! client wrote; save for the subject of a token, where the application asks for that.
+//! They carry bounded names and numbers, never a token, a claim or anything else that a client
+//! wrote. The one exception is the subject of a token, if the application enables it.
 
 pub(crate) mod events;
 #[cfg(feature = "tracing")]
@@ -13,29 +13,29 @@ use std::{sync::Arc, time::Duration};
 
 use crate::error::{config::ConfigError, kind::ErrorKind, refusal::VerifyError};
 
-/// The issuers that are not known beforehand share this name: there may be any number of them.
+/// The label of all issuers that are resolved at run time: their number is unbounded.
 pub(crate) const RESOLVED: &str = "resolved";
 
-/// What an issuer is called in metrics.
+/// Returns the label of an issuer in metrics.
 pub(crate) fn issuer_label(issuer: &str, resolved: bool) -> Arc<str> {
     if resolved { RESOLVED.into() } else { issuer.into() }
 }
 
-/// Reports a refusal, by whatever part of the crate.
+/// Reports a refusal by any part of the crate.
 pub(crate) fn refused(error: &VerifyError, subject: Option<&str>) {
     events::refused(error, subject);
     #[cfg(feature = "metrics")]
     metrics::refused(error.kind());
 }
 
-/// Reports what a requirement that is only observed would have refused.
+/// Reports a request that an observed requirement, which is not enforced, would have refused.
 pub(crate) fn would_have_refused(observer: &str, error: &VerifyError) {
     events::would_have_refused(observer, error);
     #[cfg(feature = "metrics")]
     metrics::would_have_refused(observer, error.kind());
 }
 
-/// Counts a request that was let in, by facts of this age.
+/// Counts a request that was let in by a token verified `age` ago.
 pub(crate) fn admitted(method: &'static str, age: Duration) {
     #[cfg(feature = "metrics")]
     metrics::admitted(method, age);
@@ -49,13 +49,13 @@ pub(crate) fn anonymous() {
     metrics::anonymous();
 }
 
-/// Counts a request that a layer did not let in.
+/// Counts a request that a layer refused.
 pub(crate) fn turned_away() {
     #[cfg(feature = "metrics")]
     metrics::turned_away();
 }
 
-/// Reports that the hook for refusals panicked.
+/// Reports that the refusal hook of the application panicked.
 pub(crate) fn hook_panicked() {
     events::hook_panicked();
 }
@@ -65,22 +65,23 @@ pub(crate) fn keys_fetched(issuer: &str, keys: usize) {
     events::keys_fetched(issuer, keys);
 }
 
-/// Reports that they were not. Requests may not notice for as long as the last ones serve.
+/// Reports that the keys of an issuer could not be fetched. Requests are not affected while the
+/// last keys are still in use.
 pub(crate) fn keys_not_fetched(issuer: &str, error: &VerifyError) {
     events::keys_not_fetched(issuer, error);
 }
 
-/// Reports that the files of a transport have changed, and it was made again.
+/// Reports that a transport was rebuilt because its files changed.
 pub(crate) fn transport_renewed() {
     events::transport_renewed();
 }
 
-/// Reports that it could not be.
+/// Reports that a transport could not be rebuilt from its changed files.
 pub(crate) fn transport_not_renewed(problems: &ConfigError) {
     events::transport_not_renewed(problems);
 }
 
-/// What of an authorization server is called.
+/// An endpoint of an authorization server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Called {
     Introspection,
@@ -98,7 +99,10 @@ impl Called {
     }
 }
 
-/// Counts a call of an authorization server, and how long it took, unless nobody waited for its end.
+/// Counts a call of an authorization server and records its duration.
+///
+/// `ended` holds the duration and the error, if any. It is `None` if the call was dropped before
+/// its end.
 pub(crate) fn called(
     issuer: &Arc<str>,
     what: Called,

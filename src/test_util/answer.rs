@@ -1,4 +1,4 @@
-//! What the endpoints answer, strictly by their specifications.
+//! The responses of the endpoints, strictly by their specifications.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -18,16 +18,16 @@ use crate::{
 
 const INTROSPECTION_JWT: &str = "token-introspection+jwt";
 
-/// Why a request is refused.
+/// The reason why a request is refused.
 #[derive(Debug)]
 pub(super) enum Refusal {
-    /// An error of RFC 6749 §5.2, with a text for whoever debugs the test.
+    /// An error of RFC 6749 §5.2, with a description for debugging the test.
     Error(&'static str, &'static str),
-    /// The client is not who it says (RFC 6749 §5.2).
+    /// Client authentication failed (RFC 6749 §5.2).
     InvalidClient,
-    /// No acceptable media type.
+    /// The client accepts no media type that the endpoint has.
     NotAcceptable,
-    /// The endpoint has another method.
+    /// The endpoint expects another method.
     WrongMethod(Method),
 }
 
@@ -63,7 +63,7 @@ impl Refusal {
 }
 
 impl State {
-    /// The proper answer to a request.
+    /// Returns the response to a request, without faults.
     pub(super) fn answer(
         &mut self,
         endpoint: Endpoint,
@@ -78,7 +78,7 @@ impl State {
             Endpoint::Revocation => {
                 private(request, &[]).and_then(|form| self.revoke(request.headers(), &form))
             }
-            // RFC 8707 §2: `resource` may be repeated; RFC 8693 §2.1: so may `audience`.
+            // RFC 8707 §2 allows a repeated `resource`, RFC 8693 §2.1 a repeated `audience`.
             Endpoint::Token => private(request, &["resource", "audience"])
                 .and_then(|form| self.issue(request.headers(), &form)),
         };
@@ -97,7 +97,7 @@ impl State {
         self.cacheable(headers, &self.keys.jwks())
     }
 
-    /// A document with an `ETag`, or word that it has not changed (RFC 9110 §13.1.2).
+    /// Returns a document with an `ETag`, or 304 if it has not changed (RFC 9110 §13.1.2).
     fn cacheable(&self, headers: &HeaderMap, body: &Value) -> Response<Bytes> {
         let digest = sha256(body.to_string().as_bytes());
         let etag =
@@ -126,7 +126,7 @@ impl State {
         }
     }
 
-    /// What the server says of a token (RFC 7662 §2.2).
+    /// Returns the introspection response for a token (RFC 7662 §2.2).
     fn describe(&self, token: &str) -> Value {
         let now = self.clock.now();
         let record = self.tokens.get(token);
@@ -145,9 +145,9 @@ impl State {
         Value::Object(body)
     }
 
-    /// A signed answer (RFC 9701 §5).
+    /// Returns a signed introspection response (RFC 9701 §5).
     fn signed(&mut self, client: &Client, body: &Value) -> Response<Bytes> {
-        // RFC 9701 §6: RS256 unless the client registered another one.
+        // RFC 9701 §6: RS256 unless the client registered another algorithm.
         let key = self.keys.current(Algorithm::RS256);
         let header = json!({ "typ": INTROSPECTION_JWT, "alg": "RS256", "kid": key.kid() });
         let claims = json!({
@@ -163,7 +163,7 @@ impl State {
         no_store(response)
     }
 
-    /// Revokes a token, if there is such a token (RFC 7009 §2).
+    /// Revokes a token. Unknown tokens are ignored (RFC 7009 §2).
     fn revoke(&mut self, headers: &HeaderMap, form: &Form) -> Result<Response<Bytes>, Refusal> {
         let client = authenticate(self, Endpoint::Revocation, headers, form)?;
         let token = form.get("token").ok_or(Refusal::invalid_request("no token"))?;
@@ -179,7 +179,7 @@ impl State {
         Ok(bare(StatusCode::OK))
     }
 
-    /// Issues a token for a client itself (RFC 6749 §4.4).
+    /// Issues a token by the client credentials grant (RFC 6749 §4.4).
     fn issue(&mut self, headers: &HeaderMap, form: &Form) -> Result<Response<Bytes>, Refusal> {
         let client = authenticate(self, Endpoint::Token, headers, form)?;
         match form.get("grant_type") {
@@ -215,7 +215,7 @@ impl State {
         Ok(json(StatusCode::OK, &body))
     }
 
-    /// The metadata of the server (RFC 8414 §2).
+    /// Returns the metadata of the server (RFC 8414 §2).
     pub(super) fn metadata(&self) -> Map<String, Value> {
         let at = |endpoint| self.url(endpoint);
         let auth = [
@@ -255,7 +255,7 @@ impl State {
     }
 }
 
-/// Refuses what has no business at an endpoint that everyone may read.
+/// Refuses requests that have no place at a public endpoint, such as those with credentials.
 fn public(request: &Request<Bytes>) -> Result<(), Refusal> {
     if request.method() != Method::GET {
         return Err(Refusal::WrongMethod(Method::GET));
@@ -270,13 +270,13 @@ fn public(request: &Request<Bytes>) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Reads the parameters of a request to an endpoint for clients.
+/// Reads the parameters of a request to an endpoint that requires client authentication.
 fn private(request: &Request<Bytes>, may_repeat: &[&str]) -> Result<Form, Refusal> {
     if request.method() != Method::POST {
         return Err(Refusal::WrongMethod(Method::POST));
     }
     if request.uri().query().is_some() {
-        // RFC 6749 §2.3.1: credentials must not be in the URI; a token in it ends up in logs.
+        // RFC 6749 §2.3.1: credentials must not be in the URI. A token in the URI ends up in logs.
         return Err(Refusal::invalid_request("parameters in the query"));
     }
     if request.headers().contains_key(header::COOKIE) {
@@ -300,7 +300,7 @@ enum Accepted {
     Jwt,
 }
 
-/// The form of an introspection answer that the client asks for (RFC 9701 §4).
+/// Returns the form of introspection response that the client accepts (RFC 9701 §4).
 fn acceptable(headers: &HeaderMap) -> Result<Accepted, Refusal> {
     let lines = headers.get_all(header::ACCEPT).iter();
     let ranges: Vec<_> = lines
@@ -319,19 +319,19 @@ fn acceptable(headers: &HeaderMap) -> Result<Accepted, Refusal> {
     }
 }
 
-/// A media type without its parameters, in lower case.
+/// Returns a media type without its parameters, in lower case.
 fn essence(media_type: &str) -> String {
     media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-/// The scope that a client gets: what it asks for if it may, or else all it may.
+/// Returns the requested scope if the client may have it, or all its scope if it requests none.
 fn granted(client: &Client, asked: Option<&str>) -> Result<Scope, Refusal> {
     let invalid = Refusal::Error("invalid_scope", "not a scope of this client");
     let Some(asked) = asked else {
         return Ok(client.scope().map(Scope::parse).unwrap_or_default());
     };
     let scope = Scope::parse(asked);
-    // What is left out by reading it was no scope-token (RFC 6749 §3.3).
+    // The parser drops values that are not scope-tokens (RFC 6749 §3.3).
     if scope.as_str() != asked {
         return Err(invalid);
     }
@@ -339,7 +339,7 @@ fn granted(client: &Client, asked: Option<&str>) -> Result<Scope, Refusal> {
     if scope.iter().all(|value| allowed.contains(value)) { Ok(scope) } else { Err(invalid) }
 }
 
-/// The audience of a token: a string, or several in an array (RFC 7519 §4.1.3).
+/// Returns the audience of a token: a string, or an array of several (RFC 7519 §4.1.3).
 fn audience(client: &Client, form: &Form) -> Result<Value, Refusal> {
     let asked: Vec<_> = form.all("resource").chain(form.all("audience")).collect();
     // RFC 8707 §2: an absolute URI without a fragment.

@@ -1,4 +1,4 @@
-//! Client assertions (RFC 7523 §3), checked as a strict server does.
+//! Strict verification of client assertions (RFC 7523 §3).
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use crate::{
     jwt::keys::KeySet,
 };
 
-/// The one type of assertion (RFC 7523 §2.2).
+/// The only assertion type (RFC 7523 §2.2).
 pub(super) const TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
-/// The longest time for which an assertion may be good.
+/// The longest accepted validity of an assertion.
 const LONGEST: Duration = Duration::from_secs(300);
 
-/// The `jti` of an assertion that holds for client `id`. `None` if it doesn't hold.
+/// Verifies an assertion of client `id` and returns its `jti`, or `None` if it is invalid.
 pub(super) fn check(
     assertion: &str,
     keys: &KeySet,
@@ -34,7 +34,8 @@ pub(super) fn check(
 
     let claims = Claims::from_json(jws.payload()).ok()?;
     let own = claims.issuer() == Some(id) && claims.subject() == Some(id);
-    // One audience: an assertion for several servers could be passed on by each.
+    // Exactly one audience is accepted: a server could replay an assertion at another server it
+    // names.
     let mut named = claims.audience().iter();
     let ours = named.next().is_some_and(|name| audiences.contains(&name)) && named.next().is_none();
     let exp = claims.expires_at()?;
@@ -44,7 +45,7 @@ pub(super) fn check(
     (own && ours && timely && begun).then(|| jti.into_owned())
 }
 
-/// The client that an assertion names, before anything is known of it.
+/// Reads the client that an assertion names, without verifying it.
 pub(super) fn claimed(assertion: &str) -> Option<String> {
     let jws = Compact::parse(assertion).ok()?;
     Claims::from_json(jws.payload()).ok()?.subject().map(str::to_owned)

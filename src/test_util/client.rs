@@ -12,8 +12,9 @@ use super::{
 };
 use crate::jwt::keys::KeySet;
 
-/// A client that is registered at the [`AuthorizationServer`](super::AuthorizationServer): one that
-/// asks for tokens, or a resource server that introspects them.
+/// A client that is registered at the [`AuthorizationServer`](super::AuthorizationServer).
+///
+/// It requests tokens, or is a resource server that introspects them.
 ///
 /// ```
 /// use tower_introspect::test_util::{AuthorizationServer, Client};
@@ -41,59 +42,61 @@ enum Credential {
 }
 
 impl Client {
-    /// A client with a secret, which it may send as `client_secret_basic` or `client_secret_post`
-    /// (RFC 6749 §2.3.1).
+    /// Creates a client that authenticates with a secret.
+    ///
+    /// It may send the secret by `client_secret_basic` or `client_secret_post` (RFC 6749 §2.3.1).
     #[must_use]
     pub fn new(id: impl Into<String>, secret: impl Into<String>) -> Self {
         Self::with_credential(id.into(), Credential::Secret(secret.into()))
     }
 
-    /// A client that signs assertions with one of `keys`: `private_key_jwt`, or with a secret
-    /// `client_secret_jwt` (RFC 7523 §2.2, OpenID Connect Core 1.0 §9).
+    /// Creates a client that authenticates with assertions signed by one of `keys`.
     ///
-    /// An assertion is taken once. It is meant for the issuer or for the endpoint it is sent to, and
-    /// for nobody else, and is good for five minutes at most.
+    /// The method is `private_key_jwt`, or `client_secret_jwt` if the key is a secret (RFC 7523
+    /// §2.2, OpenID Connect Core 1.0 §9). An assertion is accepted once. Its only audience must be
+    /// the issuer or the endpoint it is sent to, and it may be valid for five minutes at most.
     #[must_use]
     pub fn assertions(id: impl Into<String>, keys: KeySet) -> Self {
         Self::with_credential(id.into(), Credential::Assertions(keys))
     }
 
-    /// A client that is known by `token` in `Authorization: Bearer` (RFC 7662 §2.1).
+    /// Creates a client that authenticates by `token` in `Authorization: Bearer` (RFC 7662 §2.1).
     #[must_use]
     pub fn bearer(id: impl Into<String>, token: impl Into<String>) -> Self {
         Self::with_credential(id.into(), Credential::Bearer(token.into()))
     }
 
-    /// A client that is known by its certificate and sends its identifier only (RFC 8705 §2).
+    /// Creates a client that authenticates by its certificate and sends only its identifier (RFC
+    /// 8705 §2).
     ///
-    /// This server sees no certificate and believes the identifier.
+    /// This server sees no certificate and trusts the identifier.
     #[must_use]
     pub fn mtls(id: impl Into<String>) -> Self {
         Self::with_credential(id.into(), Credential::Mtls)
     }
 
-    /// The scope that it may ask for. Without this, any.
+    /// Sets the scope that the client may request. Default: any scope.
     #[must_use]
     pub fn with_scope(mut self, scope: impl Into<String>) -> Self {
         self.scope = Some(scope.into());
         self
     }
 
-    /// The audience of its tokens where its requests name none.
+    /// Sets the audience of its tokens for requests that name none.
     #[must_use]
     pub fn with_audience(mut self, audience: impl Into<String>) -> Self {
         self.audience = Some(audience.into());
         self
     }
 
-    /// Gives it JWTs (RFC 9068). Without this, its access tokens are opaque.
+    /// Issues JWTs (RFC 9068) to the client. By default its access tokens are opaque.
     #[must_use]
     pub const fn with_jwt_access_tokens(mut self) -> Self {
         self.jwt = true;
         self
     }
 
-    /// The identifier.
+    /// Returns the identifier.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
@@ -122,11 +125,12 @@ impl fmt::Debug for Client {
     }
 }
 
-/// Finds the client that sends a request.
+/// Authenticates the client that sends a request.
 ///
 /// # Errors
 ///
-/// If it shows nothing, something wrong, or more than one thing (RFC 6749 §2.3).
+/// Returns an error if the request has no credentials, wrong credentials, or more than one kind of
+/// credentials (RFC 6749 §2.3).
 pub(super) fn authenticate(
     state: &mut State,
     endpoint: Endpoint,
@@ -145,7 +149,7 @@ pub(super) fn authenticate(
     Ok(client.clone())
 }
 
-/// Finds the client of an assertion, and takes that once.
+/// Authenticates a client by its assertion, and marks the assertion as used.
 fn assert(
     state: &mut State,
     endpoint: Endpoint,
@@ -171,7 +175,7 @@ fn assert(
     Ok(client)
 }
 
-/// What a request shows of its client.
+/// The client credentials of a request.
 enum Shown {
     Assertion(String),
     Bearer(String),
@@ -219,7 +223,7 @@ impl Shown {
         }
         let pair = String::from_utf8(STANDARD.decode(credentials).ok()?).ok()?;
         let (id, secret) = pair.split_once(':')?;
-        // Both are encoded before they are joined (RFC 6749 §2.3.1).
+        // Both are form-encoded before they are joined (RFC 6749 §2.3.1).
         Some(Self::Secret { id: form::decode(id)?, secret: form::decode(secret)? })
     }
 

@@ -8,11 +8,10 @@ use std::{
 
 use crate::clock::{Clock, Moment, UnixTime};
 
-/// A wall clock for tests: it starts where you say and runs with tokio's time, which
-/// `tokio::time::pause` and `advance` control.
+/// A wall clock for tests that advances with tokio's time.
 ///
-/// It can also be stepped on its own, as an operator or NTP steps a wall clock. Clones are the same
-/// clock.
+/// `tokio::time::pause` and `advance` control that time. The clock can also be stepped on its own,
+/// as an operator or NTP steps a wall clock. Clones share the same clock.
 ///
 /// ```
 /// use std::time::Duration;
@@ -34,18 +33,18 @@ use crate::clock::{Clock, Moment, UnixTime};
 #[derive(Clone, Debug)]
 pub struct TestClock {
     started: Moment,
-    /// What the steps come to, in milliseconds.
+    /// The sum of all steps, in milliseconds.
     stepped: Arc<AtomicI64>,
 }
 
 impl TestClock {
-    /// A clock that shows `start` now.
+    /// Creates a clock that shows `start` now.
     #[must_use]
     pub fn new(start: UnixTime) -> Self {
         Self { started: Moment::now(&Still(start)), stepped: Arc::new(AtomicI64::new(0)) }
     }
 
-    /// Steps the clock forward, past time that nobody saw pass.
+    /// Steps the clock forward. Monotonic time does not advance.
     pub fn step(&self, by: Duration) {
         self.stepped.fetch_add(millis(by), Ordering::SeqCst);
     }
@@ -63,13 +62,13 @@ impl TestClock {
 
     fn unstepped(&self) -> UnixTime {
         let start = self.started.wall();
-        // Both moments read the same wall clock, so that the time between them is tokio's.
+        // Both moments use the same fixed wall clock, so the time between them is tokio's.
         start.saturating_add(Moment::now(&Still(start)).since(self.started))
     }
 }
 
 impl Default for TestClock {
-    /// A clock that shows 2030-01-01T00:00:00Z now.
+    /// Creates a clock that shows 2030-01-01T00:00:00Z now.
     fn default() -> Self {
         Self::new(UnixTime::from_secs(1_893_456_000))
     }
@@ -82,7 +81,7 @@ impl Clock for TestClock {
     }
 }
 
-/// A clock that stands still.
+/// A clock that does not advance.
 #[derive(Debug)]
 struct Still(UnixTime);
 

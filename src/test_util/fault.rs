@@ -23,7 +23,7 @@ impl Endpoint {
     pub(super) const ALL: [Self; 5] =
         [Self::Discovery, Self::Introspection, Self::Jwks, Self::Revocation, Self::Token];
 
-    /// Where the server has it, below the issuer. The metadata has addresses of its own.
+    /// Returns the path of the endpoint below the issuer. The metadata has URLs of its own.
     pub(super) const fn path(self) -> &'static str {
         match self {
             Self::Discovery => "/.well-known/oauth-authorization-server",
@@ -35,7 +35,7 @@ impl Endpoint {
     }
 }
 
-/// Something an endpoint does instead of answering properly.
+/// A way in which an endpoint fails to respond properly.
 ///
 /// ```
 /// use std::time::Duration;
@@ -54,13 +54,13 @@ impl Endpoint {
 pub struct Fault {
     pub(super) effect: Effect,
     pub(super) delay: Duration,
-    /// How many more requests it takes. `None` for all.
+    /// The number of requests it still applies to. `None` for all.
     left: Option<usize>,
 }
 
 #[derive(Clone, Debug)]
 pub(super) enum Effect {
-    /// The proper answer.
+    /// The proper response.
     Answer,
     Close,
     Garbage,
@@ -72,53 +72,52 @@ pub(super) enum Effect {
 }
 
 impl Fault {
-    /// The connection is closed instead of an answer.
+    /// Closes the connection without a response.
     #[must_use]
     pub const fn close() -> Self {
         Self::new(Effect::Close)
     }
 
-    /// The proper answer, `delay` later.
+    /// Sends the proper response after `delay`.
     ///
-    /// The answer is made when the request arrives, so that it may be out of date when it gets
-    /// there.
+    /// The response is made when the request arrives, so it may be out of date when it is sent.
     #[must_use]
     pub const fn delay(delay: Duration) -> Self {
         Self::new(Effect::Answer).with_delay(delay)
     }
 
-    /// A body that is cut short JSON, under the proper status and content type.
+    /// Sends truncated JSON under the proper status and content type.
     #[must_use]
     pub const fn garbage() -> Self {
         Self::new(Effect::Garbage)
     }
 
-    /// No answer, until [`clear`](super::AuthorizationServer::clear) lets the requests go on.
+    /// Sends no response until [`clear`](super::AuthorizationServer::clear) is called.
     ///
-    /// They then get the answer that was proper when they arrived.
+    /// The requests then get the response that was proper when they arrived.
     #[must_use]
     pub const fn hang() -> Self {
         Self::new(Effect::Hang)
     }
 
-    /// A page for people with status 200, as captive portals and proxies send them.
+    /// Sends an HTML page with status 200, as captive portals and proxies do.
     #[must_use]
     pub fn html() -> Self {
         let page = Bytes::from_static(b"<!doctype html><title>Sign in</title><p>Please sign in.");
         Self::respond(with_type(StatusCode::OK, "text/html; charset=utf-8", page))
     }
 
-    /// The proper answer, padded with white space to at least `bytes`.
+    /// Sends the proper response, padded with white space to at least `bytes`.
     #[must_use]
     pub const fn oversize(bytes: usize) -> Self {
         Self::new(Effect::Oversize(bytes))
     }
 
-    /// A redirect that keeps the method and the body of the request (RFC 9110 §15.4.8).
+    /// Sends a redirect that keeps the method and the body of the request (RFC 9110 §15.4.8).
     ///
     /// # Panics
     ///
-    /// If `url` can't stand in a header.
+    /// Panics if `url` is not a valid header value.
     #[must_use]
     pub fn redirect(url: &str) -> Self {
         let mut response = Response::new(Bytes::new());
@@ -128,42 +127,42 @@ impl Fault {
         Self::respond(response)
     }
 
-    /// An answer of your own.
+    /// Sends this response.
     #[must_use]
     pub const fn respond(response: Response<Bytes>) -> Self {
         Self::new(Effect::Respond(response))
     }
 
-    /// This status and a short text.
+    /// Sends this status with a short text.
     #[must_use]
     pub fn status(status: StatusCode) -> Self {
         let text = status.canonical_reason().unwrap_or("injected");
         Self::respond(with_type(status, "text/plain", Bytes::from_static(text.as_bytes())))
     }
 
-    /// The proper answer's head and half of its body, then the end of the connection.
+    /// Sends the head and half of the body of the proper response, then closes the connection.
     #[must_use]
     pub const fn truncate() -> Self {
         Self::new(Effect::Truncate)
     }
 
-    /// No connection is made.
+    /// Refuses the connection.
     ///
-    /// A socket that listens can't refuse some requests only: there, this is as
+    /// A listening socket can't refuse single requests. There, this is the same as
     /// [`close`](Self::close).
     #[must_use]
     pub const fn unreachable() -> Self {
         Self::new(Effect::Unreachable)
     }
 
-    /// Waits before it happens, by tokio's time.
+    /// Waits before the fault happens, by tokio's time.
     #[must_use]
     pub const fn with_delay(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
     }
 
-    /// Adds a `Retry-After` in seconds, rounded up, to an answer that the fault itself makes.
+    /// Adds `Retry-After` to a response made by the fault itself, in seconds, rounded up.
     #[must_use]
     pub fn with_retry_after(mut self, after: Duration) -> Self {
         if let Effect::Respond(response) = &mut self.effect {
@@ -173,7 +172,7 @@ impl Fault {
         self
     }
 
-    /// Happens to the next `requests` requests only. Without this, until it is cleared.
+    /// Limits the fault to the next `requests` requests. By default it lasts until it is cleared.
     #[must_use]
     pub const fn for_next(mut self, requests: usize) -> Self {
         self.left = Some(requests);
@@ -185,7 +184,7 @@ impl Fault {
     }
 }
 
-/// The faults of one endpoint, one after the other.
+/// The faults of one endpoint, used one after the other.
 #[derive(Debug, Default)]
 pub(super) struct Faults(VecDeque<Fault>);
 
@@ -198,7 +197,7 @@ impl Faults {
         self.0.clear();
     }
 
-    /// The fault for one request.
+    /// Returns the fault for the next request.
     pub(super) fn next(&mut self) -> Option<Fault> {
         loop {
             let fault = self.0.front_mut()?;

@@ -1,11 +1,11 @@
-//! The strict reading of `application/x-www-form-urlencoded` (RFC 6749 appendix B).
+//! Strict parsing of `application/x-www-form-urlencoded` (RFC 6749 appendix B).
 
 /// The parameters of one request, in their order.
 #[derive(Debug)]
 pub(super) struct Form(Vec<(String, String)>);
 
 impl Form {
-    /// Reads a body. `None` if it is not exactly in that format.
+    /// Parses a body. Returns `None` if it is not exactly in that format.
     pub(super) fn parse(body: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(body).ok()?;
         if text.is_empty() {
@@ -18,24 +18,24 @@ impl Form {
         text.split('&').map(pair).collect::<Option<_>>().map(Self)
     }
 
-    /// A parameter.
+    /// Returns the first value of a parameter.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.all(name).next()
     }
 
-    /// The values of a parameter that may be repeated.
+    /// Returns the values of a parameter that may be repeated.
     pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
         self.0.iter().filter(move |(have, _)| have == name).map(|(_, value)| &**value)
     }
 
-    /// True if a parameter that must not be repeated is (RFC 6749 §3.2).
+    /// Returns true if a parameter is repeated that must not be (RFC 6749 §3.2).
     pub(super) fn repeats(&self, may_repeat: &[&str]) -> bool {
         let once = |name: &str| may_repeat.contains(&name) || self.all(name).count() == 1;
         !self.0.iter().all(|(name, _)| once(name))
     }
 }
 
-/// Decodes one name or value. `None` unless every byte that must be encoded is.
+/// Decodes one name or value. Returns `None` if a byte is not encoded that must be.
 pub(super) fn decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
@@ -43,8 +43,7 @@ pub(super) fn decode(text: &str) -> Option<String> {
         bytes.push(match byte {
             b'+' => b' ',
             b'%' => 16 * hex(rest.next()?)? + hex(rest.next()?)?,
-            // `~` is not among the unencoded ones of the format, but of RFC 3986, and everyone
-            // leaves it as it is.
+            // The format encodes `~`, but RFC 3986 does not, and clients usually leave it as it is.
             b'*' | b'-' | b'.' | b'_' | b'~' => byte,
             byte if byte.is_ascii_alphanumeric() => byte,
             _ => return None,

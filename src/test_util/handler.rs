@@ -11,12 +11,13 @@ use crate::{
 const AUDIENCE: &str = "https://api.example.com";
 const ISSUER: &str = "https://as.example.com";
 
-/// A verified token with these claims, for the extensions of a request to what is under test.
+/// Creates a verified token with these claims, for the extensions of a request to a handler.
 ///
-/// It is admitted by a real [`Policy`]. Where the claims name no issuer and no audience, they are
-/// `https://as.example.com` and `https://api.example.com`.
+/// A real [`Policy`] admits it. The issuer defaults to `https://as.example.com`, and the audience
+/// to `https://api.example.com`.
 ///
-/// An [`IntrospectLayer`](crate::IntrospectLayer) takes it out again: test what is within it.
+/// An [`IntrospectLayer`](crate::IntrospectLayer) removes the token again, so test the services
+/// inside of that layer.
 ///
 /// ```
 /// use axum::{Router, body::Body, routing::get};
@@ -47,8 +48,8 @@ const ISSUER: &str = "https://as.example.com";
 ///
 /// # Panics
 ///
-/// If no policy would admit the claims: they are no object, have expired, or bind the token to a
-/// key.
+/// Panics if no policy would admit the claims: they are not an object, have expired, or bind the
+/// token to a key.
 #[must_use]
 pub fn verified_token(claims: &Value) -> VerifiedToken {
     let mut claims = claims.clone();

@@ -1,4 +1,4 @@
-//! The keys of a server.
+//! The keys of an [`AuthorizationServer`](super::AuthorizationServer).
 
 use std::sync::Arc;
 
@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 
 use crate::jose::{algorithm::Algorithm, crypto::sha256, signing::SigningKey};
 
-/// Generating RSA keys takes seconds in a debug build, so these are ready-made. They are public:
-/// nothing but tests may trust them.
+/// Fixed RSA keys, because generating one takes seconds in a debug build.
+///
+/// They are public. Only tests may trust them.
 const RSA: [&[u8]; 3] = [
     include_bytes!("keys/test-only-rsa-1.pem"),
     include_bytes!("keys/test-only-rsa-2.pem"),
@@ -19,14 +20,14 @@ const RSA: [&[u8]; 3] = [
 const INITIAL: [Algorithm; 5] =
     [Algorithm::ES256, Algorithm::RS256, Algorithm::PS256, Algorithm::ES384, Algorithm::EdDSA];
 
-/// The keys that a server signs with, and those it publishes.
+/// The keys that a server signs with, and the keys it publishes.
 #[derive(Debug)]
 pub(super) struct Keys {
     issuer: String,
-    /// One for each algorithm.
+    /// At most one key for each algorithm.
     current: Vec<Arc<SigningKey>>,
     published: Vec<Value>,
-    /// How many keys there have been.
+    /// The number of keys made so far.
     made: usize,
 }
 
@@ -40,7 +41,7 @@ impl Keys {
         keys
     }
 
-    /// The key to sign with. There is one for each asymmetric algorithm.
+    /// Returns the key to sign with. It is created if there is none for this algorithm yet.
     pub(super) fn current(&mut self, algorithm: Algorithm) -> Arc<SigningKey> {
         match self.current.iter().find(|key| key.algorithm() == algorithm) {
             Some(key) => Arc::clone(key),
@@ -48,7 +49,7 @@ impl Keys {
         }
     }
 
-    /// Signs with new keys from now on. The old ones stay published.
+    /// Signs with new keys from now on. The old keys stay published.
     pub(super) fn rotate(&mut self) {
         for key in std::mem::take(&mut self.current) {
             self.add(key.algorithm());
@@ -59,7 +60,7 @@ impl Keys {
         self.published.retain(|key| key["kid"] != kid);
     }
 
-    /// Publishes only what is signed with now.
+    /// Unpublishes all keys but those that the server signs with now.
     pub(super) fn remove_old(&mut self) {
         let current = |key: &Value| self.current.iter().any(|have| key["kid"] == *kid(have));
         self.published.retain(current);
@@ -75,7 +76,7 @@ impl Keys {
 
     fn add(&mut self, algorithm: Algorithm) -> Arc<SigningKey> {
         self.made += 1;
-        // Whoever meets one elsewhere sees what it is.
+        // Marks the key as a test key wherever it turns up.
         let kid = format!("test-{}-{}", algorithm.as_str().to_lowercase(), self.made);
         let key = make(algorithm, &self.issuer, self.made).with_kid(kid);
         self.published.push(key.public_jwk().expect("an asymmetric key has a public half"));
@@ -85,7 +86,7 @@ impl Keys {
     }
 }
 
-/// A key that is always the same for a name.
+/// Returns a key that is always the same for a name.
 pub(super) fn derived(algorithm: Algorithm, name: &str) -> SigningKey {
     make(algorithm, name, 0)
 }
@@ -94,8 +95,8 @@ pub(super) fn kid(key: &SigningKey) -> &str {
     key.kid().unwrap_or_default()
 }
 
-/// The `serial`th key of an issuer: always the same, and except for RSA another one for every
-/// issuer.
+/// Creates the `serial`th key of an issuer. It is always the same key, and other issuers get other
+/// keys unless the algorithm is RSA.
 fn make(algorithm: Algorithm, issuer: &str, serial: usize) -> SigningKey {
     let seed = |salt: u8| {
         let mut seed = sha256(format!("{salt} {serial} {issuer}").as_bytes()).to_vec();
@@ -108,7 +109,7 @@ fn make(algorithm: Algorithm, issuer: &str, serial: usize) -> SigningKey {
         Algorithm::EdDSA => Some([ED25519, &seed(salt)[..32]].concat()),
         _ => None,
     };
-    // Not every number is a private key on a curve, but nearly every one.
+    // A few numbers are not valid private keys on the curve, so several are tried.
     let derived = (0..8).find_map(|salt| {
         let pem = format!(
             "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
@@ -124,27 +125,27 @@ fn make(algorithm: Algorithm, issuer: &str, serial: usize) -> SigningKey {
     })
 }
 
-/// Lines of 64 characters (RFC 7468 §2).
+/// Wraps text into lines of 64 characters (RFC 7468 §2).
 fn wrap(base64: &str) -> String {
     let lines: Vec<_> =
         base64.as_bytes().chunks(64).map(|line| String::from_utf8_lossy(line)).collect();
     lines.join("\n")
 }
 
-/// All of a PKCS #8 key on P-256 but its last 32 bytes, the number (RFC 5958 §2, RFC 5915 §3).
+/// A PKCS #8 key on P-256 without its last 32 bytes, the private number (RFC 5958 §2, RFC 5915 §3).
 const P256: &[u8] = &[
     0x30, 0x41, 0x02, 0x01, 0x00, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01,
     0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x04, 0x27, 0x30, 0x25, 0x02, 0x01,
     0x01, 0x04, 0x20,
 ];
 
-/// The same on P-384, before 48 bytes.
+/// A PKCS #8 key on P-384 without its last 48 bytes, the private number.
 const P384: &[u8] = &[
     0x30, 0x4e, 0x02, 0x01, 0x00, 0x30, 0x10, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01,
     0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22, 0x04, 0x37, 0x30, 0x35, 0x02, 0x01, 0x01, 0x04, 0x30,
 ];
 
-/// The same for Ed25519, before a seed of 32 bytes (RFC 8410 §7).
+/// A PKCS #8 key for Ed25519 without its last 32 bytes, the seed (RFC 8410 §7).
 const ED25519: &[u8] = &[
     0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
 ];

@@ -1,4 +1,4 @@
-//! The server on a socket.
+//! The authorization server on a socket.
 
 use std::{
     convert::Infallible,
@@ -18,7 +18,7 @@ use tokio::{
 
 use super::{serve::Reply, server::AuthorizationServer};
 
-/// The most bytes of a request body.
+/// The limit on the size of a request body, in bytes.
 const MAX_BODY: usize = 256 * 1024;
 
 type Body = UnsyncBoxBody<Bytes, io::Error>;
@@ -30,7 +30,9 @@ pub struct Listening {
 }
 
 impl AuthorizationServer {
-    /// A server on a free port of 127.0.0.1, with that as its issuer: `http://127.0.0.1:49152`.
+    /// Starts a server on a free port of 127.0.0.1, whose URL is also its issuer.
+    ///
+    /// The issuer looks like `http://127.0.0.1:49152`.
     ///
     /// ```
     /// use tower_introspect::test_util::AuthorizationServer;
@@ -45,7 +47,7 @@ impl AuthorizationServer {
     ///
     /// # Errors
     ///
-    /// If there is no port.
+    /// Returns an error if no port can be bound.
     pub async fn on_loopback() -> io::Result<(Self, Listening)> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let server = Self::new(format!("http://{}", listener.local_addr()?));
@@ -53,18 +55,18 @@ impl AuthorizationServer {
         Ok((server, listening))
     }
 
-    /// Listens on a free port of 127.0.0.1 besides, for HTTP/1.1 without TLS.
+    /// Also listens on a free port of 127.0.0.1, for HTTP/1.1 without TLS.
     ///
-    /// The issuer and the addresses in the metadata stay what they are.
+    /// The issuer and the URLs in the metadata do not change.
     ///
     /// # Errors
     ///
-    /// If there is no port.
+    /// Returns an error if no port can be bound.
     pub async fn listen(&self) -> io::Result<Listening> {
         self.listen_at(0).await
     }
 
-    /// Listens on this port of 127.0.0.1 besides, for a server that must always be at the same place.
+    /// Also listens on `port` of 127.0.0.1, for a server that needs a fixed address.
     ///
     /// ```
     /// use tower_introspect::test_util::AuthorizationServer;
@@ -83,7 +85,7 @@ impl AuthorizationServer {
     ///
     /// # Errors
     ///
-    /// If the port is taken, or not for this process.
+    /// Returns an error if the port is in use, or this process may not bind it.
     pub async fn listen_at(&self, port: u16) -> io::Result<Listening> {
         self.listen_on(TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?)
     }
@@ -96,13 +98,13 @@ impl AuthorizationServer {
 }
 
 impl Listening {
-    /// Where it listens.
+    /// Returns the address of the socket.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The URL of a path there.
+    /// Returns the URL of `path` on this socket.
     #[must_use]
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
@@ -121,14 +123,14 @@ impl fmt::Debug for Listening {
     }
 }
 
-/// Serves connections, until it is aborted, and the connections with it.
+/// Serves connections until the task is aborted, which also ends the connections.
 async fn accept(server: AuthorizationServer, listener: TcpListener) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => drop(connections.spawn(connection(server.clone(), stream))),
-                // The peer gave up, or descriptors ran out: others may do better.
+                // The peer gave up, or file descriptors ran out. Later connections may succeed.
                 Err(_) => tokio::task::yield_now().await,
             },
             Some(_) = connections.join_next() => {}
@@ -138,7 +140,7 @@ async fn accept(server: AuthorizationServer, listener: TcpListener) {
 
 async fn connection(server: AuthorizationServer, stream: TcpStream) {
     let service = hyper::service::service_fn(move |request| answer(server.clone(), request));
-    // The error is one that was asked for, or the peer's.
+    // The error is either injected by a fault or caused by the peer.
     let _ = hyper::server::conn::http1::Builder::new()
         .serve_connection(TokioIo::new(stream), service)
         .await;
@@ -169,13 +171,13 @@ fn whole(body: Bytes) -> Body {
     Full::new(body).map_err(|never: Infallible| match never {}).boxed_unsync()
 }
 
-/// Half of a body, and then the end of the connection.
+/// Sends half of the body and then ends the connection.
 fn half(mut body: Bytes) -> Body {
     body.truncate(body.len() / 2);
     let frames = futures_util::stream::unfold(Some(body), async |left| match left {
         Some(body) if !body.is_empty() => Some((Ok(Frame::data(body)), Some(Bytes::new()))),
         Some(_) => {
-            // Time for the connection to send what it has.
+            // Lets the connection send the first half before it fails.
             tokio::task::yield_now().await;
             Some((Err(closed()), None))
         }

@@ -1,8 +1,8 @@
-//! An authorization server in your tests.
+//! A strict authorization server for tests.
 //!
-//! [`AuthorizationServer`] runs in the process of the test, without a socket or on one, and is
-//! strict: a request that a real server could refuse, it refuses. It mints tokens good and bad,
-//! revokes them, rotates its keys, fails in the ways servers fail, and counts what it is asked.
+//! [`AuthorizationServer`] runs in the process of the test, without a socket or on one. It refuses
+//! every request that a real server could refuse. It issues valid and invalid tokens, revokes them,
+//! rotates its keys, fails in the ways servers fail, and counts the requests it receives.
 //!
 //! ```
 //! use bytes::Bytes;
@@ -14,13 +14,13 @@
 //! let token = server.opaque().audience("https://api.example.com").scope("read").mint();
 //! assert_eq!(server.calls(Endpoint::Introspection), 0);
 //!
-//! // Give `server.transport()` to what you test. It knows the token until it is revoked.
+//! Give `server.transport()` to the code under test. The token is active until it is revoked.
 //! let transport = server.transport();
 //! server.revoke(&token);
 //! # let _ = transport;
 //! ```
 //!
-//! What runs in another process, or with an HTTP client of its own, finds it on a socket:
+//! Clients in another process, or with an HTTP client of their own, reach it on a socket:
 //!
 //! ```
 //! use tower_introspect::test_util::AuthorizationServer;
@@ -34,9 +34,9 @@
 //! # }
 //! ```
 //!
-//! # Handlers alone
+//! # Handlers without a server
 //!
-//! [`verified_token`] makes what a handler gets, without any server:
+//! [`verified_token`] makes the token that a handler receives, without any server:
 //!
 //! ```
 //! use serde_json::json;
@@ -48,9 +48,9 @@
 //!
 //! # Faults
 //!
-//! [`AuthorizationServer::inject`] makes an endpoint fail, for some requests or until it is cleared.
-//! Every wait is by tokio's time: under `tokio::time::pause`, tests with outages in them take no
-//! time.
+//! [`AuthorizationServer::inject`] makes an endpoint fail, for some requests or until it is
+//! cleared. Every wait uses tokio's time, so tests of outages take no time under
+//! `tokio::time::pause`.
 //!
 //! ```
 //! use tower_introspect::test_util::{AuthorizationServer, Endpoint, Fault};
@@ -63,11 +63,12 @@
 //!
 //! # Tokens that are bound to a key
 //!
-//! With the feature `dpop`, [`Prover`] makes proofs good and bad, and a client that sends them.
+//! With the feature `dpop`, [`Prover`] makes valid and invalid proofs, and a client that sends
+//! valid ones.
 //!
 //! # Security
 //!
-//! The keys are public knowledge. Nothing but a test may trust this server.
+//! The private keys are public knowledge. Only tests may trust this server.
 
 mod answer;
 mod assertion;

@@ -1,4 +1,4 @@
-//! How a request is taken, faults and all.
+//! Handling of requests, including injected faults.
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, Uri};
@@ -9,19 +9,19 @@ use super::{
 };
 use crate::transport::{BodyLimit, TransportError, TransportErrorKind};
 
-/// What becomes of a request.
+/// The outcome of a request.
 #[derive(Debug)]
 pub(super) enum Reply {
-    /// The connection ends.
+    /// The connection is closed without a response.
     Close,
-    /// The head, half the body, and the end of the connection.
+    /// The connection is closed after the head and half of the body.
     Truncated(Response<Bytes>),
     Unreachable,
     Whole(Response<Bytes>),
 }
 
 impl AuthorizationServer {
-    /// Takes a request that has come here.
+    /// Handles one request.
     pub(super) async fn serve(&self, request: Request<Bytes>) -> Reply {
         let Some(endpoint) = self.endpoint(request.uri().path()) else {
             self.stray(request.uri());
@@ -30,7 +30,7 @@ impl AuthorizationServer {
             return Reply::Whole(response);
         };
         let line = self.line(endpoint);
-        // Decided before any waiting: this is the answer of the moment the request came.
+        // Computed before any delay: the response reflects the state when the request arrived.
         let (fault, proper, mut cleared) = {
             let mut traffic = lock(&line.traffic);
             let fault = traffic.faults.next();
@@ -42,7 +42,7 @@ impl AuthorizationServer {
                 traffic.requests.remove(0);
             }
             traffic.requests.push(request);
-            // While the fault can't be cleared, so that no `clear` falls in between.
+            // Subscribes under the lock that `clear` takes, so that no `clear` is missed.
             (fault, proper.unwrap_or_default(), line.cleared.subscribe())
         };
         line.calls.send_modify(|calls| *calls += 1);
@@ -58,7 +58,7 @@ impl AuthorizationServer {
                 Reply::Whole(proper.map(|_| Bytes::from_static(b"{\"active\": tru")))
             }
             Effect::Hang => {
-                // The sender lives as long as `self`.
+                // This can't fail, because the sender lives as long as `self`.
                 let _ = cleared.changed().await;
                 Reply::Whole(proper)
             }
@@ -73,11 +73,12 @@ impl AuthorizationServer {
     ///
     /// # Errors
     ///
-    /// If the request is for another host, or a [`Fault`](super::Fault) leaves it without an answer.
+    /// Returns an error if the request is for another host, or a [`Fault`](super::Fault) leaves it
+    /// without a response.
     ///
     /// # Cancellation
     ///
-    /// The request has come, and counts, as soon as this is polled.
+    /// The request has reached the server, and is counted, as soon as the future is polled.
     pub async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, TransportError> {
         let issuer: Uri = self.issuer().parse().expect("`new` has read it");
         let to = request.uri();
@@ -113,7 +114,7 @@ impl AuthorizationServer {
     }
 }
 
-/// White space after JSON changes nothing but the length.
+/// Pads JSON with white space at its end, which does not change its meaning.
 fn pad(body: &Bytes, to: usize) -> Bytes {
     let mut padded = body.to_vec();
     padded.resize(to.max(padded.len()), b' ');

@@ -17,12 +17,12 @@ use super::{
 };
 use crate::{clock::Clock, jose::algorithm::Algorithm, transport::HttpTransport};
 
-/// Requests kept for [`AuthorizationServer::requests`], at each endpoint.
+/// The limit on the requests kept for [`AuthorizationServer::requests`], for each endpoint.
 pub(super) const KEPT: usize = 1024;
 
-/// An authorization server in this process. See the [module docs](super) for examples.
+/// A strict authorization server in this process. See the [module docs](super) for examples.
 ///
-/// Clones are the same server.
+/// Clones share the same server.
 #[derive(Clone)]
 pub struct AuthorizationServer(Arc<Inner>);
 
@@ -33,13 +33,13 @@ struct Inner {
     strays: Mutex<Vec<Uri>>,
 }
 
-/// What is going on at one endpoint.
+/// The traffic of one endpoint.
 #[derive(Default)]
 pub(super) struct Line {
     pub(super) traffic: Mutex<Traffic>,
-    /// The requests that came.
+    /// The number of requests received.
     pub(super) calls: watch::Sender<usize>,
-    /// Changes when faults are cleared.
+    /// Notified when faults are cleared.
     pub(super) cleared: watch::Sender<()>,
 }
 
@@ -50,14 +50,15 @@ pub(super) struct Traffic {
 }
 
 impl AuthorizationServer {
-    /// A server that issues tokens as `issuer`.
+    /// Creates a server that issues tokens as `issuer`.
     ///
-    /// It runs by the clock of the operating system, knows no client, and has keys of its own: two
-    /// servers share keys only if they share the issuer, or by chance where the keys are RSA.
+    /// It uses the clock of the operating system and has no clients. Its keys are derived from the
+    /// issuer, so servers of the same issuer share them. Servers of different issuers may share RSA
+    /// keys, because there are only three.
     ///
     /// # Panics
     ///
-    /// If `issuer` is no absolute URL without query and fragment (RFC 8414 §2).
+    /// Panics if `issuer` is not an absolute URL without query and fragment (RFC 8414 §2).
     #[must_use]
     pub fn new(issuer: impl Into<String>) -> Self {
         let issuer = issuer.into();
@@ -73,54 +74,55 @@ impl AuthorizationServer {
         }))
     }
 
-    /// Registers a client. One of the same identifier is replaced.
+    /// Registers a client. It replaces a client of the same identifier.
     #[must_use]
     pub fn with_client(self, client: Client) -> Self {
         self.register(client);
         self
     }
 
-    /// Runs by another clock.
+    /// Sets the clock. Default: the clock of the operating system.
     #[must_use]
     pub fn with_clock(self, clock: impl Clock) -> Self {
         self.state().clock = Arc::new(clock);
         self
     }
 
-    /// Registers a client. One of the same identifier is replaced.
+    /// Registers a client. It replaces a client of the same identifier.
     pub fn register(&self, client: Client) {
         let mut state = self.state();
         state.clients.retain(|have| have.id() != client.id());
         state.clients.push(client);
     }
 
-    /// The issuer identifier.
+    /// Returns the issuer identifier.
     #[must_use]
     pub fn issuer(&self) -> &str {
         &self.0.issuer
     }
 
-    /// The address of an endpoint; of [`Endpoint::Discovery`], that of RFC 8414.
+    /// Returns the URL of an endpoint. For [`Endpoint::Discovery`] it is that of RFC 8414.
     #[must_use]
     pub fn url(&self, endpoint: Endpoint) -> String {
         self.state().url(endpoint)
     }
 
-    /// The public keys, as the server publishes them (RFC 7517 §5).
+    /// Returns the public keys that the server publishes (RFC 7517 §5).
     #[must_use]
     pub fn jwks(&self) -> Value {
         self.state().keys.jwks()
     }
 
-    /// The metadata, as the server publishes it (RFC 8414 §2).
+    /// Returns the metadata that the server publishes (RFC 8414 §2).
     #[must_use]
     pub fn metadata(&self) -> Value {
         Value::Object(self.state().metadata())
     }
 
-    /// A way to reach the server without a socket.
+    /// Returns a transport that reaches the server without a socket.
     ///
-    /// A request to any other host finds no connection and counts as a [stray](Self::strays).
+    /// A request to any other host fails with a connection error and counts as a
+    /// [stray](Self::strays).
     #[must_use]
     pub fn transport(&self) -> HttpTransport {
         let server = self.clone();
@@ -131,19 +133,19 @@ impl AuthorizationServer {
     }
 }
 
-/// Tokens.
+/// Issuing and revoking tokens.
 impl AuthorizationServer {
-    /// Starts an opaque access token.
+    /// Starts to build an opaque access token.
     pub fn opaque(&self) -> TokenBuilder<Opaque> {
         TokenBuilder::opaque(self.clone())
     }
 
-    /// Starts an access token that is a JWT (RFC 9068).
+    /// Starts to build an access token that is a JWT (RFC 9068).
     pub fn jwt(&self) -> TokenBuilder<Jwt> {
         TokenBuilder::jwt(self.clone())
     }
 
-    /// Starts an ID token, which must not be accepted as an access token.
+    /// Starts to build an ID token, which a resource server must not accept as an access token.
     pub fn id_token(&self) -> TokenBuilder<Jwt> {
         TokenBuilder::id_token(self.clone())
     }
@@ -155,7 +157,7 @@ impl AuthorizationServer {
         }
     }
 
-    /// Revokes all tokens of a subject that there are.
+    /// Revokes all tokens issued to a subject so far.
     pub fn revoke_subject(&self, subject: &str) {
         for record in self.state().tokens.values_mut() {
             record.revoked |= record.claims.get("sub").is_some_and(|sub| sub == subject);
@@ -163,60 +165,60 @@ impl AuthorizationServer {
     }
 }
 
-/// Keys and metadata.
+/// Setting keys and metadata.
 impl AuthorizationServer {
-    /// Signs with new keys from now on. The old ones stay published until they are removed.
+    /// Signs with new keys from now on. The old keys stay published until they are removed.
     pub fn rotate_keys(&self) {
         self.state().keys.rotate();
     }
 
-    /// Publishes only the keys that are signed with now.
+    /// Unpublishes all keys but those that the server signs with now.
     pub fn remove_old_keys(&self) {
         self.state().keys.remove_old();
     }
 
-    /// Publishes a key no more. Tokens are still signed with it, if they were.
+    /// Unpublishes a key. Tokens are still signed with it if it is a current key.
     pub fn remove_key(&self, kid: &str) {
         self.state().keys.remove(kid);
     }
 
-    /// Publishes a key of yours besides, of whatever shape.
+    /// Publishes an additional key, which may be malformed.
     pub fn publish_key(&self, jwk: Value) {
         self.state().keys.publish(jwk);
     }
 
-    /// The `kid` of the key that tokens of this algorithm are signed with now.
+    /// Returns the `kid` of the key that signs tokens of this algorithm now.
     #[must_use]
     pub fn kid(&self, algorithm: Algorithm) -> String {
         kid(&self.state().keys.current(algorithm)).to_owned()
     }
 
-    /// Sets a member of the metadata, or leaves it out if it is null.
+    /// Sets a member of the metadata. Null leaves the member out.
     pub fn set_metadata(&self, name: &str, value: impl Into<Value>) {
         self.state().metadata_changes.insert(name.to_owned(), value.into());
     }
 
-    /// Chooses which of its two metadata documents the server has: that of RFC 8414, and that of
-    /// OpenID Connect Discovery. At first it has both.
+    /// Sets which of the two metadata documents the server has: that of RFC 8414, and that of
+    /// OpenID Connect Discovery. By default it has both.
     pub fn serve_metadata(&self, oauth: bool, openid: bool) {
         let mut state = self.state();
         (state.oauth_metadata, state.openid_configuration) = (oauth, openid);
     }
 
-    /// Sets the `Cache-Control` of the metadata and the keys. At first there is none.
+    /// Sets the `Cache-Control` of the metadata and the keys. By default they have none.
     pub fn set_cache_control(&self, value: HeaderValue) {
         self.state().cache_control = Some(value);
     }
 }
 
-/// Faults.
+/// Injecting faults.
 impl AuthorizationServer {
-    /// Makes an endpoint fail. Faults that are there already happen first.
+    /// Makes an endpoint fail. Faults that were injected earlier are used up first.
     pub fn inject(&self, endpoint: Endpoint, fault: Fault) {
         lock(&self.line(endpoint).traffic).faults.push(fault);
     }
 
-    /// Ends the faults of an endpoint, and lets requests that [hang](Fault::hang) go on.
+    /// Ends the faults of an endpoint, and releases requests that [hang](Fault::hang).
     pub fn clear(&self, endpoint: Endpoint) {
         let line = self.line(endpoint);
         let mut traffic = lock(&line.traffic);
@@ -225,39 +227,41 @@ impl AuthorizationServer {
     }
 }
 
-/// What was asked.
+/// Inspecting the requests received.
 impl AuthorizationServer {
-    /// How many requests have come to an endpoint, whatever became of them.
+    /// Returns the number of requests that reached an endpoint, including failed ones.
     #[must_use]
     pub fn calls(&self, endpoint: Endpoint) -> usize {
         *self.line(endpoint).calls.borrow()
     }
 
-    /// Waits until at least `count` requests have come to an endpoint.
+    /// Waits until at least `count` requests have reached an endpoint.
     ///
     /// # Cancellation
     ///
-    /// Nothing is lost if it is dropped.
+    /// Nothing is lost if the future is dropped.
     pub async fn wait_for_calls(&self, endpoint: Endpoint, count: usize) {
         let mut calls = self.line(endpoint).calls.subscribe();
-        // The sender lives as long as this server does.
+        // This can't fail, because the sender lives as long as this server.
         let _ = calls.wait_for(|calls| *calls >= count).await;
     }
 
-    /// The latest requests to an endpoint, as they came: with their credentials and tokens. At most
-    /// 1024 are kept.
+    /// Returns the latest requests to an endpoint, with their credentials and tokens.
+    ///
+    /// At most 1024 are kept.
     #[must_use]
     pub fn requests(&self, endpoint: Endpoint) -> Vec<Request<Bytes>> {
         lock(&self.line(endpoint).traffic).requests.clone()
     }
 
-    /// Where requests went that were for no endpoint of this server. At most 1024 are kept.
+    /// Returns the targets of requests that matched no endpoint of this server. At most 1024 are
+    /// kept.
     #[must_use]
     pub fn strays(&self) -> Vec<Uri> {
         lock(&self.0.strays).clone()
     }
 
-    /// Forgets all requests and strays, and counts from zero.
+    /// Drops all recorded requests and strays, and resets the counts to zero.
     pub fn reset_calls(&self) {
         for line in &self.0.lines {
             lock(&line.traffic).requests.clear();
@@ -293,7 +297,7 @@ impl fmt::Debug for AuthorizationServer {
     }
 }
 
-/// A test that panics elsewhere must not hide behind a poisoned lock.
+/// Locks a mutex even if it is poisoned. Otherwise a panic in a test would hide behind another one.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! What a server knows.
+//! The state of an [`AuthorizationServer`](super::AuthorizationServer).
 
 use std::{
     collections::{HashMap, HashSet},
@@ -26,35 +26,35 @@ pub(super) struct State {
     pub(super) issuer: String,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) clients: Vec<Client>,
-    /// The client and the name of every assertion that was taken.
+    /// The client and the `jti` of every assertion that was accepted.
     pub(super) assertions: HashSet<(String, String)>,
     pub(super) keys: Keys,
     pub(super) tokens: HashMap<String, Record>,
-    /// Members of the metadata that are set otherwise, or left out where null.
+    /// Changes to members of the metadata. A member set to null is left out.
     pub(super) metadata_changes: Map<String, Value>,
     pub(super) oauth_metadata: bool,
     pub(super) openid_configuration: bool,
     pub(super) cache_control: Option<HeaderValue>,
-    /// How many tokens there have been.
+    /// The number of tokens and random texts made so far.
     minted: usize,
 }
 
-/// A token that was given out.
+/// A token that the server issued.
 #[derive(Debug)]
 pub(super) struct Record {
     pub(super) claims: Map<String, Value>,
     pub(super) access: bool,
     pub(super) revoked: bool,
-    /// What introspection says, whatever holds.
+    /// A fixed introspection response that replaces the computed one.
     pub(super) answer: Option<Value>,
 }
 
 impl Record {
-    /// The claims, if this is an access token that is good at `now`.
+    /// Returns the claims if this is an access token that is valid at `now`.
     pub(super) fn active_at(&self, now: UnixTime) -> Option<&Map<String, Value>> {
         let date = |name: &str| {
             let millis = self.claims.get(name)?.as_f64()? * 1000.0;
-            // Saturates.
+            // The cast saturates.
             #[expect(clippy::cast_possible_truncation, reason = "a float beyond is the far future")]
             Some(UnixTime::from_millis(millis as i64))
         };
@@ -81,26 +81,26 @@ impl State {
         }
     }
 
-    /// The address of an endpoint.
+    /// Returns the URL of an endpoint.
     pub(super) fn url(&self, endpoint: Endpoint) -> String {
         let base = self.issuer.trim_end_matches('/');
         if endpoint != Endpoint::Discovery {
             return format!("{base}{}", endpoint.path());
         }
-        // RFC 8414 §3.1: between the host and the path of the issuer.
+        // RFC 8414 §3.1: the path goes between the host and the path of the issuer.
         let path = self.issuer_path();
         let host = &base[..base.len() - path.len()];
         format!("{host}{}{path}", endpoint.path())
     }
 
-    /// The path of the issuer, without a slash at its end.
+    /// Returns the path of the issuer, without a slash at its end.
     pub(super) fn issuer_path(&self) -> &str {
         let base = self.issuer.trim_end_matches('/');
         let start = base.find("://").map_or(0, |at| at + 3);
         base[start..].find('/').map_or("", |at| &base[start + at..])
     }
 
-    /// The claims of an access token where nothing else is asked for.
+    /// Returns the claims that every access token has by default.
     pub(super) fn usual_claims(&mut self) -> Map<String, Value> {
         self.minted += 1;
         let now = self.clock.now();
@@ -116,7 +116,8 @@ impl State {
         }
     }
 
-    /// A text that no one has seen: 256 bits, which look random.
+    /// Returns a new text that looks random, with 256 bits. It is derived from a counter and the
+    /// issuer.
     pub(super) fn fresh_text(&mut self) -> String {
         self.minted += 1;
         let name = format!("opaque {} {}", self.minted, self.issuer);

@@ -9,14 +9,15 @@ use crate::{
     jose::{algorithm::Algorithm, signing::SigningKey},
 };
 
-/// How long a token is good where nothing else is asked for.
+/// The default lifetime of a token.
 pub(super) const LIFETIME: Duration = Duration::from_secs(3600);
 
-/// A token in the making. Made by [`AuthorizationServer::opaque`],
-/// [`jwt`](AuthorizationServer::jwt) and [`id_token`](AuthorizationServer::id_token).
+/// A builder of tokens.
 ///
-/// It is good unless you make it bad: it names the server as its issuer, `alice` as its subject and
-/// `client` as its client, is issued now and good for an hour. It has neither audience nor scope.
+/// [`AuthorizationServer::opaque`], [`jwt`](AuthorizationServer::jwt) and
+/// [`id_token`](AuthorizationServer::id_token) create it. By default the token is valid: its issuer
+/// is the server, its subject `alice`, its client `client`, and it is issued now and expires in an
+/// hour. It has neither audience nor scope.
 ///
 /// ```
 /// use serde_json::json;
@@ -34,14 +35,14 @@ pub struct TokenBuilder<F> {
     form: F,
 }
 
-/// A token without meaning in itself, of which the server tells when asked.
+/// The form of an opaque token, whose claims are only known to the server.
 #[derive(Debug)]
 pub struct Opaque {
     text: Option<String>,
     answer: Option<Value>,
 }
 
-/// A signed token (RFC 7515, RFC 7519).
+/// The form of a signed token (RFC 7515, RFC 7519).
 #[derive(Debug)]
 pub struct Jwt {
     header: Map<String, Value>,
@@ -102,20 +103,20 @@ impl<F> TokenBuilder<F> {
         self.claim("iat", time.as_secs())
     }
 
-    /// Sets `cnf`: the token is bound to the key of this client (RFC 9449 §6.1).
+    /// Sets `cnf`, which binds the token to the key of this client (RFC 9449 §6.1).
     #[cfg(feature = "dpop")]
     #[cfg_attr(docsrs, doc(cfg(feature = "dpop")))]
     pub fn bound_to(self, prover: &super::dpop::Prover) -> Self {
         self.claim("cnf", serde_json::json!({"jkt": prover.thumbprint()}))
     }
 
-    /// Sets a claim to anything.
+    /// Sets a claim to any value.
     pub fn claim(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.claims.insert(name.to_owned(), value.into());
         self
     }
 
-    /// Leaves a claim out.
+    /// Removes a claim.
     pub fn without(mut self, name: &str) -> Self {
         self.claims.remove(name);
         self
@@ -128,20 +129,21 @@ impl TokenBuilder<Opaque> {
         Self { server, claims, form: Opaque { text: None, answer: None } }
     }
 
-    /// Sets the token itself. Without this, it looks random.
+    /// Sets the text of the token. By default it looks random.
     pub fn text(mut self, text: &str) -> Self {
         self.form.text = Some(text.to_owned());
         self
     }
 
-    /// Sets the whole answer to its introspection, which then depends on nothing else: not on the
-    /// claims, the time or a revocation.
+    /// Sets the whole introspection response of the token.
+    ///
+    /// It no longer depends on the claims, the time or a revocation.
     pub fn introspected_as(mut self, answer: Value) -> Self {
         self.form.answer = Some(answer);
         self
     }
 
-    /// Makes the token.
+    /// Issues the token and returns it.
     #[must_use]
     pub fn mint(self) -> String {
         let mut state = self.server.state();
@@ -179,31 +181,31 @@ impl TokenBuilder<Jwt> {
         builder.audience("client").claim("nonce", "n-0S6_WzA2Mj")
     }
 
-    /// Sets `typ` in the header. Without this it is that of RFC 9068 §2.1, `at+jwt`.
+    /// Sets `typ` in the header. Default: `at+jwt` (RFC 9068 §2.1), or `JWT` for ID tokens.
     pub fn typ(self, typ: &str) -> Self {
         self.header("typ", typ)
     }
 
-    /// Sets `kid` in the header, whatever key signs.
+    /// Sets `kid` in the header, independent of the signing key.
     pub fn kid(self, kid: &str) -> Self {
         self.header("kid", kid)
     }
 
-    /// Sets a member of the header to anything.
+    /// Sets a member of the header to any value.
     pub fn header(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.form.header.insert(name.to_owned(), value.into());
         self
     }
 
-    /// Leaves a member of the header out.
+    /// Removes a member of the header.
     pub fn without_header(self, name: &str) -> Self {
         self.header(name, Value::Null)
     }
 
-    /// Signs with the server's key for this algorithm. Without this, it is ES256.
+    /// Signs with the server's key for this algorithm. Default: ES256.
     ///
-    /// The server has keys for ES256, ES384, RS256, PS256 and EdDSA from the start; another
-    /// asymmetric one is added to the published keys when it is first used.
+    /// The server has keys for ES256, ES384, RS256, PS256 and EdDSA from the start. A key for
+    /// another asymmetric algorithm is created and published when it is first used.
     pub const fn algorithm(mut self, algorithm: Algorithm) -> Self {
         self.form.algorithm = algorithm;
         self
@@ -216,7 +218,7 @@ impl TokenBuilder<Jwt> {
         self
     }
 
-    /// Signs with nothing: `alg` is `none` and the signature empty (RFC 7515 appendix A.5).
+    /// Leaves the token unsigned: `alg` is `none` and the signature empty (RFC 7515 appendix A.5).
     pub fn unsigned(mut self) -> Self {
         self.form.signer = Signer::Nobody;
         self
@@ -234,21 +236,23 @@ impl TokenBuilder<Jwt> {
         self
     }
 
-    /// Sets the text of the payload, which need not be JSON. The server then knows nothing of the
-    /// token when it is introspected.
+    /// Sets the text of the payload, which need not be JSON.
+    ///
+    /// The server then reports the token as inactive when it is introspected.
     pub fn raw_claims(mut self, text: &str) -> Self {
         self.form.raw_claims = Some(text.to_owned());
         self
     }
 
-    /// Makes the token.
+    /// Issues the token and returns it.
     ///
-    /// The server remembers what it signed itself, and says so when the token is introspected.
+    /// In introspection, the server knows the token only if it signed the token itself, without a
+    /// corrupt signature or raw claims.
     ///
     /// # Panics
     ///
-    /// If the [`algorithm`](Self::algorithm) needs a secret: give that with
-    /// [`signed_with`](Self::signed_with).
+    /// Panics if the [`algorithm`](Self::algorithm) needs a secret. Sign with
+    /// [`signed_with`](Self::signed_with) instead.
     #[must_use]
     pub fn mint(self) -> String {
         let Jwt { mut header, algorithm, signer, corrupt, access, raw_header, raw_claims } =
@@ -291,7 +295,7 @@ impl<F: fmt::Debug> fmt::Debug for TokenBuilder<F> {
     }
 }
 
-/// A JWS in compact form (RFC 7515 §7.1).
+/// Returns a JWS in compact serialization (RFC 7515 §7.1).
 pub(super) fn compact(header: &str, payload: &str, key: Option<&SigningKey>) -> String {
     let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
     let input = format!("{}.{}", encode(header.as_bytes()), encode(payload.as_bytes()));

@@ -1,4 +1,4 @@
-//! What the head of an answer says.
+//! Reads the status and the headers of HTTP responses.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -10,7 +10,7 @@ use crate::{
     error::{kind::ErrorKind, refusal::VerifyError},
 };
 
-/// Whether the content has this media type. Parameters do not matter, nor does case
+/// Returns true if the one `Content-Type` is this media type, without regard to parameters and case
 /// (RFC 9110 §8.3.1).
 pub(crate) fn is_media_type(headers: &HeaderMap, media_type: &str) -> bool {
     let mut types = headers.get_all(header::CONTENT_TYPE).iter();
@@ -19,7 +19,7 @@ pub(crate) fn is_media_type(headers: &HeaderMap, media_type: &str) -> bool {
     essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case(media_type))
 }
 
-/// The error that a server in trouble is: 5xx or 429, with the time after which to ask again.
+/// Returns an error if the status is 5xx or 429, with the time to wait before the next attempt.
 pub(crate) fn trouble(response: &Response<Bytes>, now: UnixTime) -> Option<VerifyError> {
     let status = response.status();
     if !status.is_server_error() && status != StatusCode::TOO_MANY_REQUESTS {
@@ -33,7 +33,7 @@ pub(crate) fn trouble(response: &Response<Bytes>, now: UnixTime) -> Option<Verif
     })
 }
 
-/// `Retry-After`, in seconds or as a date (RFC 9110 §10.2.3).
+/// Returns the delay that `Retry-After` gives, in seconds or as a date (RFC 9110 §10.2.3).
 pub(crate) fn retry_after(headers: &HeaderMap, now: UnixTime) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {

@@ -1,14 +1,14 @@
-//! A URL that requests may be sent to.
+//! The checked URL of an endpoint to which requests may be sent.
 
 use std::{fmt, net::IpAddr};
 
 use http::{Uri, uri::Scheme};
 
-/// An absolute URL over TLS, without user information or fragment.
+/// An absolute URL over TLS or to this machine, without user information or fragment.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Endpoint(Uri);
 
-/// What is wrong with a URL.
+/// The reason a URL is not an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NotAnEndpoint {
     HasQuery,
@@ -17,7 +17,7 @@ pub(crate) enum NotAnEndpoint {
 }
 
 impl NotAnEndpoint {
-    /// The problem in a few words.
+    /// Returns a short description of the problem.
     pub(crate) const fn describe(self) -> &'static str {
         match self {
             Self::HasQuery => "has a query",
@@ -28,9 +28,10 @@ impl NotAnEndpoint {
 }
 
 impl Endpoint {
-    /// Takes `https` URLs, and with `loopback_http` also `http` ones whose host is this machine.
+    /// Parses an `https` URL, or with `loopback_http` also an `http` URL whose host is this
+    /// machine.
     pub(crate) fn parse(url: &str, loopback_http: bool) -> Result<Self, NotAnEndpoint> {
-        // `Uri` drops a fragment without a word; an endpoint has none (RFC 6749 §3.1).
+        // `Uri` silently drops a fragment, which an endpoint must not have (RFC 6749 §3.1).
         if url.contains('#') {
             return Err(NotAnEndpoint::NotAUrl);
         }

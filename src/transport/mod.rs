@@ -1,9 +1,14 @@
-//! How authorization servers are reached.
+//! Sends HTTP requests to authorization servers.
 //!
-//! [`HttpTransport`] is any [`tower::Service`] of an `http::Request<Bytes>`; the feature `reqwest`
-//! brings one. A request carries a [`BodyLimit`] in its extensions, which a transport honours
-//! while it reads; an answer over the limit is refused in any case. A transport follows no
-//! redirect: the body of a request may hold a token.
+//! [`HttpTransport`] wraps any [`tower::Service`] of an `http::Request<Bytes>`. The feature
+//! `reqwest` provides one. A request carries a [`BodyLimit`] in its extensions, at which a
+//! transport stops reading. A longer response is refused in any case.
+//!
+//! # Security
+//!
+//! A transport must not follow redirects, because the body of a request may hold a token.
+//!
+//! # Example
 //!
 //! ```
 //! use bytes::Bytes;
@@ -45,12 +50,12 @@ pub use self::renewed::RenewedTransport;
 pub use self::reqwest::ReqwestTransport;
 use crate::error::{BoxError, config::ConfigError, kind::ErrorKind, refusal::VerifyError};
 
-/// The most bytes of a response body to read, as an extension of a request.
+/// The maximum length of a response body in bytes, as an extension of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BodyLimit(usize);
 
 impl BodyLimit {
-    /// A limit of this many bytes.
+    /// Creates a limit of this many bytes.
     ///
     /// ```
     /// use tower_introspect::http::BodyLimit;
@@ -62,23 +67,24 @@ impl BodyLimit {
         Self(bytes)
     }
 
-    /// The number of bytes.
+    /// Returns the number of bytes.
     #[must_use]
     pub const fn bytes(self) -> usize {
         self.0
     }
 }
 
-/// A way to send HTTP requests to authorization servers.
+/// A client that sends HTTP requests to authorization servers.
 ///
-/// Clones share the connections of the service, if that does so.
+/// Clones share the connections of the wrapped service if its own clones do.
 #[derive(Clone)]
 pub struct HttpTransport(BoxCloneSyncService<Request<Bytes>, Response<Bytes>, TransportError>);
 
 impl HttpTransport {
-    /// Sends requests through `service`. See the [module docs](self) for an example.
+    /// Creates a transport that sends requests through `service`.
     ///
-    /// Errors that are no [`TransportError`] count as [`TransportErrorKind::Other`].
+    /// An error of another type than [`TransportError`] counts as [`TransportErrorKind::Other`].
+    /// See the [module docs](self) for an example.
     #[must_use]
     pub fn new<S>(service: S) -> Self
     where
@@ -91,7 +97,7 @@ impl HttpTransport {
         Self(BoxCloneSyncService::new(service))
     }
 
-    /// `given`, or the default, if there is one.
+    /// Returns `given`, or else the default transport. Adds to `problems` if there is none.
     #[cfg(any(feature = "introspection", all(feature = "jwt", feature = "_crypto")))]
     pub(crate) fn or_default(given: Option<&Self>, problems: &mut ConfigError) -> Option<Self> {
         if let Some(given) = given {
@@ -106,7 +112,7 @@ impl HttpTransport {
         }
     }
 
-    /// Sends one request, within `timeout` and with at most `limit` bytes of answer.
+    /// Sends one request, and waits at most `timeout` for a body of at most `limit` bytes.
     pub(crate) async fn send(
         &self,
         mut request: Request<Bytes>,
@@ -129,42 +135,46 @@ impl fmt::Debug for HttpTransport {
     }
 }
 
-/// Why no response was had.
+/// The error of a request that got no usable response.
 #[derive(Debug)]
 pub struct TransportError {
     kind: TransportErrorKind,
     source: Option<BoxError>,
 }
 
-/// The ways in which sending a request fails.
+/// The reason for a [`TransportError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TransportErrorKind {
-    /// No connection could be made: the server has seen nothing of the request.
+    /// No connection was made, so the server has received nothing of the request.
     Connect,
-    /// Something else.
+    /// The request failed for another reason.
     Other,
-    /// No complete answer in time.
+    /// No complete response arrived in time.
     Timeout,
-    /// The answer is longer than its [`BodyLimit`].
+    /// The response is longer than its [`BodyLimit`].
     TooLarge,
 }
 
 impl TransportError {
-    /// An error of this kind.
+    /// Creates an error of this kind.
     #[must_use]
     pub const fn new(kind: TransportErrorKind) -> Self {
         Self { kind, source: None }
     }
 
-    /// Adds the cause. It must show neither the request's body nor its headers.
+    /// Adds the cause.
+    ///
+    /// # Security
+    ///
+    /// The cause must show neither the body nor the headers of the request.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<BoxError>) -> Self {
         self.source = Some(source.into());
         self
     }
 
-    /// What happened.
+    /// Returns the reason for the error.
     #[must_use]
     pub const fn kind(&self) -> TransportErrorKind {
         self.kind
@@ -196,7 +206,7 @@ impl Error for TransportError {
 }
 
 impl From<TransportError> for VerifyError {
-    /// An answer that is too long is out of protocol; all else means that there was none.
+    /// Maps a response that is too long to `BadResponse`, and any other error to `Unavailable`.
     fn from(error: TransportError) -> Self {
         let kind = match error.kind {
             TransportErrorKind::TooLarge => ErrorKind::BadResponse,

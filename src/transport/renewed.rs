@@ -1,4 +1,4 @@
-//! A transport that is made again when the files it was made from change.
+//! An HTTP transport that is rebuilt when its files change.
 
 use std::{
     fmt,
@@ -22,23 +22,25 @@ use crate::{
     telemetry,
 };
 
-/// The files are looked at no more often.
+/// The minimum time between two checks of the files.
 const INTERVAL: Duration = Duration::from_secs(60);
 
-/// A request waits no longer for them.
+/// The longest time that a request waits for a check of the files.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// An [`HttpTransport`] that is made again when a file has changed: a client certificate that was renewed
-/// is then shown without a restart.
+/// An [`HttpTransport`] that is rebuilt when one of its files changes.
 ///
-/// A request that comes a minute or more after the files were last looked at has them looked at: at when
-/// they were changed, and how long they are. If one differs, the transport is made again. Where it can't be,
-/// because a certificate is there already and its key is not for example, the one before goes on, and a
-/// minute later it is tried again.
+/// A renewed client certificate is then used without a restart.
 ///
-/// That request waits for it, but for a second at most; those that come meanwhile, and those under way, use
-/// the one before. Files are read, and TLS is set up, where Tokio has its threads for what blocks: a disk
-/// that hangs holds up nothing else. Outside of a Tokio runtime it is done at once.
+/// A request that comes a minute or more after the last check starts a check of the files: their
+/// modification times and their lengths. If one differs, the transport is rebuilt. If that fails,
+/// for example because the new certificate is there but its key is not, the previous transport
+/// stays in use. The next attempt follows a minute later.
+///
+/// That request waits for the check, but for at most a second. Requests that come meanwhile, and
+/// those under way, use the previous transport. Files are read and TLS is set up on the threads
+/// that Tokio keeps for blocking work, so a disk that hangs holds up nothing else. Outside of a
+/// Tokio runtime the check runs in the calling thread.
 ///
 /// ```no_run
 /// use tower_introspect::{
@@ -67,7 +69,11 @@ const PATIENCE: Duration = Duration::from_secs(1);
 ///
 /// # Clone
 ///
-/// Clones share it.
+/// Clones share one transport.
+///
+/// # Cancellation
+///
+/// A check of the files continues if the request that started it is dropped.
 #[derive(Clone)]
 pub struct RenewedTransport(Arc<Inner>);
 
@@ -81,26 +87,26 @@ type Make = dyn Fn() -> Result<HttpTransport, ConfigError> + Send + Sync;
 
 struct State {
     transport: HttpTransport,
-    /// The files when the transport was made, or before.
+    /// The state of the files when the transport was made, or just before.
     seen: Vec<Option<Seen>>,
     looked: Moment,
     is_looking: bool,
 }
 
-/// The right to look at the files. One at a time has it, however long that takes.
+/// The right to check the files. Only one caller has it at a time, however long the check takes.
 struct Turn {
     inner: Arc<Inner>,
     before: Vec<Option<Seen>>,
 }
 
-/// When a file was changed, and its length.
+/// The modification time of a file and its length in bytes.
 type Seen = (SystemTime, u64);
 
 impl RenewedTransport {
-    /// Makes a transport, and makes it again when one of `files` has changed.
+    /// Creates a transport with `make`, and calls `make` again when one of `files` has changed.
     ///
-    /// `make` may read files, but must not wait for the network. Should it panic, the transport before goes
-    /// on, as where it fails.
+    /// `make` may read files, but must not wait for the network. If a later call fails or panics,
+    /// the previous transport stays in use.
     ///
     /// ```
     /// use bytes::Bytes;
@@ -118,15 +124,15 @@ impl RenewedTransport {
     ///
     /// # Errors
     ///
-    /// Those of `make`, the first time. What is wrong later is an event (`transport could not be made
-    /// again`).
+    /// Returns the error of the first call of `make`. Later errors are reported as the event
+    /// `transport could not be made again`.
     pub fn new<P, F>(files: impl IntoIterator<Item = P>, make: F) -> Result<Self, ConfigError>
     where
         P: Into<PathBuf>,
         F: Fn() -> Result<HttpTransport, ConfigError> + Send + Sync + 'static,
     {
         let files: Vec<PathBuf> = files.into_iter().map(Into::into).collect();
-        // Before they are read: what changes after is found to have changed.
+        // Taken before `make` reads the files, so that any later change is noticed.
         let seen = look(&files);
         let looked = Moment::now(&SystemClock);
         let state = State { transport: make()?, seen, looked, is_looking: false };
@@ -135,12 +141,12 @@ impl RenewedTransport {
 }
 
 impl Inner {
-    /// The transport to use now.
+    /// Returns the transport to use now, after a check of the files if one is due.
     async fn current(this: Arc<Self>) -> HttpTransport {
         if let Some(turn) = Turn::take(&this) {
             match Handle::try_current() {
                 Ok(runtime) => {
-                    // Goes on where nobody waits for it any more.
+                    // The check continues after the timeout.
                     let looking = runtime.spawn_blocking(move || turn.look());
                     let _ = tokio::time::timeout(PATIENCE, looking).await;
                 }
@@ -151,7 +157,7 @@ impl Inner {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing that could panic is done while it is held.
+        // No code that could panic runs while the lock is held.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -241,7 +247,7 @@ mod tests {
             Ok(HttpTransport::new(service_fn(answer)))
         });
         let RenewedTransport(inner) = transport.unwrap();
-        // Of a file that was there.
+        // Pretends that the file was there.
         inner.state().seen = vec![Some((SystemTime::UNIX_EPOCH, 1))];
         let seen_after = |age| {
             inner.state().looked = before_now(age);

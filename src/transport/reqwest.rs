@@ -1,4 +1,4 @@
-//! The transport over `reqwest`.
+//! An HTTP transport based on `reqwest`.
 
 use std::{
     fmt,
@@ -15,16 +15,17 @@ use tower_service::Service;
 use super::{BodyLimit, HttpTransport, TransportError, TransportErrorKind};
 use crate::error::config::ConfigError;
 
-/// An [`HttpTransport`] by a pooled `reqwest` client.
+/// A service for an [`HttpTransport`] that uses a pooled `reqwest` client.
 ///
-/// It follows no redirect and keeps no cookies, whatever builder it is made from; it reads a body
-/// piece by piece and stops at the [`BodyLimit`] of the request, or at 1 MiB without one. What the
-/// client puts into the extensions of a response is left there, such as the certificate of the server
-/// ([`TlsInfo`](::reqwest::tls::TlsInfo)) if the builder asks for it. Clones share the connections.
+/// It never follows redirects, whatever the builder says, and keeps no cookies unless the builder
+/// adds a cookie store. It reads a body in chunks and stops at the [`BodyLimit`] of the request, or
+/// at 1 MiB without one. It passes on the extensions of a response, such as the certificate of the
+/// server ([`TlsInfo`](::reqwest::tls::TlsInfo)) if the builder asks for it. Clones share the
+/// connections.
 ///
-/// A private certificate authority, a client certificate (RFC 8705 §2) or a proxy are set on the
-/// builder. Files are read once: see [`RenewedTransport`](super::RenewedTransport) for a certificate that
-/// is renewed.
+/// Set a private certificate authority, a client certificate (RFC 8705 §2) or a proxy on the
+/// builder. Files are read once: see [`RenewedTransport`](super::RenewedTransport) for a
+/// certificate that is renewed.
 ///
 /// ```no_run
 /// use tower_introspect::http::{HttpTransport, ReqwestTransport};
@@ -42,7 +43,7 @@ pub struct ReqwestTransport {
 }
 
 impl ReqwestTransport {
-    /// A transport with the defaults of [`builder`](Self::builder).
+    /// Creates a transport with the defaults of [`builder`](Self::builder).
     ///
     /// ```
     /// use tower_introspect::http::{HttpTransport, ReqwestTransport};
@@ -54,13 +55,14 @@ impl ReqwestTransport {
     ///
     /// # Errors
     ///
-    /// If TLS can't be set up, for want of root certificates for example.
+    /// Returns an error if TLS can't be set up, for example without root certificates.
     pub fn new() -> Result<Self, ConfigError> {
         Self::from_builder(Self::builder())
     }
 
-    /// A client builder with this crate's user agent and limits on how long to connect (1 s) and
-    /// how long to keep idle connections (90 s).
+    /// Returns a client builder with the defaults of this crate.
+    ///
+    /// They are a user agent, a connect timeout of 1 s, and a timeout of 90 s for idle connections.
     ///
     /// See [`ReqwestTransport`] for an example.
     pub fn builder() -> ClientBuilder {
@@ -70,23 +72,24 @@ impl ReqwestTransport {
             .pool_idle_timeout(IDLE_TIMEOUT)
     }
 
-    /// A transport by a client of your own making.
+    /// Creates a transport from a client builder.
     ///
-    /// It takes the builder, not the client, to see to it that redirects are not followed and that
-    /// bodies are not decompressed. See [`ReqwestTransport`] for an example.
+    /// It takes the builder, not the client, so that it can turn off redirects and decompression.
+    /// See [`ReqwestTransport`] for an example.
     ///
     /// # Errors
     ///
-    /// If the client can't be built.
+    /// Returns an error if the client can't be built.
     ///
     /// # Security
     ///
-    /// Answers decide who is let in. Never turn the verification of certificates off.
+    /// The responses decide which requests are admitted. Never turn off the verification of
+    /// certificates.
     pub fn from_builder(builder: ClientBuilder) -> Result<Self, ConfigError> {
         let client = builder
             // RFC 9110 §15.4.8: 307 and 308 send the body again, here a token and credentials.
             .redirect(redirect::Policy::none())
-            // A few bytes can unpack to any number; nothing here is large enough to be worth it.
+            // A few bytes can unpack to any size, and no response here is large enough to need it.
             .no_gzip()
             .no_brotli()
             .no_zstd()
@@ -101,7 +104,7 @@ impl ReqwestTransport {
 }
 
 impl HttpTransport {
-    /// Sends requests by a pooled [`ReqwestTransport`] with safe defaults.
+    /// Creates a transport from a pooled [`ReqwestTransport`] with safe defaults.
     ///
     /// ```
     /// use tower_introspect::http::HttpTransport;
@@ -113,7 +116,7 @@ impl HttpTransport {
     ///
     /// # Errors
     ///
-    /// If TLS can't be set up, for want of root certificates for example.
+    /// Returns an error if TLS can't be set up, for example without root certificates.
     #[cfg_attr(docsrs, doc(cfg(feature = "reqwest")))]
     pub fn reqwest() -> Result<Self, ConfigError> {
         ReqwestTransport::new().map(Self::from)
@@ -150,7 +153,7 @@ impl fmt::Debug for ReqwestTransport {
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// The limit of a request that names none.
+/// The limit in bytes of a request without a [`BodyLimit`].
 const DEFAULT_LIMIT: usize = 1024 * 1024;
 
 async fn exchange(
@@ -179,7 +182,7 @@ async fn read(mut answer: ::reqwest::Response, limit: usize) -> Result<Bytes, Tr
     if usize::try_from(announced).map_or(true, |length| length > limit) {
         return Err(too_large());
     }
-    // Most answers are one piece, which needs no copy.
+    // Most responses are one chunk, which needs no copy.
     let first = answer.chunk().await.map_err(failed)?.unwrap_or_default();
     if first.len() > limit {
         return Err(too_large());
@@ -198,9 +201,9 @@ async fn read(mut answer: ::reqwest::Response, limit: usize) -> Result<Bytes, Tr
     Ok(body.freeze())
 }
 
-/// Says what happened, without the URL: its query may hold what belongs in no log.
+/// Converts an error without its URL, whose query may hold data that must not be logged.
 fn failed(error: ::reqwest::Error) -> TransportError {
-    // A connection that timed out is both: the server has not seen the request.
+    // A connect timeout is both kinds. `Connect` says that the server has not seen the request.
     let kind = if error.is_connect() {
         TransportErrorKind::Connect
     } else if error.is_timeout() {
@@ -211,7 +214,7 @@ fn failed(error: ::reqwest::Error) -> TransportError {
     TransportError::new(kind).with_source(error.without_url())
 }
 
-/// An error with its causes: `reqwest` tells what is wrong with a certificate only there.
+/// Displays an error with its causes, where `reqwest` reports problems with certificates.
 struct Chain<'a>(&'a dyn std::error::Error);
 
 impl fmt::Display for Chain<'_> {

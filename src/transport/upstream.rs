@@ -1,4 +1,4 @@
-//! What came of calling an authorization server.
+//! Records the outcomes of calls to an authorization server.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -14,28 +14,28 @@ use crate::{
     telemetry::{self, Called},
 };
 
-/// Something of an authorization server that is called. Clones share what came of it.
+/// An endpoint of an authorization server. Clones share the record of its last call.
 #[derive(Clone)]
 pub(crate) struct Upstream(Arc<Inner>);
 
 struct Inner {
-    /// What the issuer is called in metrics.
+    /// The name of the issuer in metrics.
     name: Arc<str>,
     what: Called,
     clock: Arc<dyn Clock>,
     last: Mutex<Option<LastCall>>,
 }
 
-/// The last call that came to an end.
+/// The last call that ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LastCall {
     pub(crate) ended: Moment,
-    /// How it failed. That a token is no good is no failure.
+    /// The failure, unless the client is at fault: a bad token is no failure of the server.
     pub(crate) failure: Option<ErrorKind>,
 }
 
 impl LastCall {
-    /// That which ended later.
+    /// Returns the call that ended later.
     pub(crate) fn later(one: Option<Self>, other: Option<Self>) -> Option<Self> {
         match (one, other) {
             (Some(one), Some(other)) if one.ended.is_before(other.ended) => Some(other),
@@ -53,13 +53,13 @@ impl Upstream {
         &self.0.clock
     }
 
-    /// Begins a call.
+    /// Starts a call.
     pub(crate) fn call(&self) -> Call {
         Call { upstream: self.clone(), started: self.0.now(), ended: false }
     }
 
     pub(crate) fn last(&self) -> Option<LastCall> {
-        // Whole at every point that could panic.
+        // The value is complete at every point that could panic.
         *self.0.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -74,7 +74,7 @@ impl Inner {
     }
 }
 
-/// A call under way. One that is dropped came to nothing: whoever waited for it went away.
+/// A call under way. A call that is dropped has no outcome, because its caller went away.
 pub(crate) struct Call {
     upstream: Upstream,
     started: Moment,
@@ -82,13 +82,14 @@ pub(crate) struct Call {
 }
 
 impl Call {
+    /// Records the outcome of the call.
     pub(crate) fn end<T>(mut self, outcome: &Result<T, VerifyError>) {
         self.ended = true;
         let Inner { last, .. } = &*self.upstream.0;
         let (ended, kind) = (self.upstream.0.now(), outcome.as_ref().err().map(VerifyError::kind));
         let failure = kind.filter(|kind| kind.blame() != Blame::Client);
         *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(LastCall { ended, failure });
-        // By the monotonic clock: a step of the other would look like a slow server.
+        // By the monotonic clock: a step of the wall clock would look like a slow server.
         self.upstream.0.tell(Some((ended.monotonic_since(self.started), kind)));
     }
 }

@@ -1,4 +1,4 @@
-//! A breaker: a server that does not answer is left alone for a while.
+//! A circuit breaker that spares an authorization server which does not respond.
 
 use std::{
     collections::hash_map::RandomState,
@@ -23,30 +23,31 @@ use crate::{
     error::{kind::ErrorKind, refusal::VerifyError},
 };
 
-/// Failures in a row that open it, unless configured.
+/// The default number of failures in a row that open the breaker.
 const DEFAULT_FAILURES: u32 = 5;
 
-/// How long it stays open, unless configured, give or take a fifth: so that many processes do not
-/// come back at the same time.
+/// The default time that the breaker stays open, varied by up to a fifth so that many processes do
+/// not return at the same time.
 const DEFAULT_PAUSE: Duration = Duration::from_secs(5);
 
-/// A longer `Retry-After` counts as this.
+/// The longest `Retry-After` that is honored. A longer one is shortened to this.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
 
-/// When to come back while it is being seen whether the server does.
+/// The `Retry-After` of a refusal while a probe is under way.
 const PROBING: Duration = Duration::from_secs(1);
 
-/// Leaves a server alone that is not available.
+/// A layer that stops calling a server that is unavailable.
 ///
-/// After five failures in a row, verifications are refused at once for about five seconds
-/// ([`Unavailable`](ErrorKind::Unavailable), with the time that is left). Then one is let through,
-/// and what comes of it decides. Where the server says how long it wants to be left alone
-/// (`Retry-After`), one failure is enough, and it is left alone for that long, up to five minutes.
+/// After five failures in a row the breaker opens: for about five seconds, verifications are
+/// refused at once with [`Unavailable`](ErrorKind::Unavailable) and the remaining time. Then one
+/// verification is let through as a probe, and its outcome closes the breaker or opens it again. If
+/// the server sends `Retry-After`, one failure is enough, and the breaker stays open for that time,
+/// at most five minutes.
 ///
-/// Only [`Unavailable`](ErrorKind::Unavailable) is a failure. Any answer, an inactive token
-/// included, ends a row of failures, save for [`BadResponse`](ErrorKind::BadResponse) and
-/// [`CredentialsRejected`](ErrorKind::CredentialsRejected): they neither add to a row nor end it,
-/// because one odd token that a server chokes on must not close it to all others.
+/// Only [`Unavailable`](ErrorKind::Unavailable) counts as a failure. Any other outcome, an inactive
+/// token included, ends a row of failures. [`BadResponse`](ErrorKind::BadResponse) and
+/// [`CredentialsRejected`](ErrorKind::CredentialsRejected) neither add to a row nor end it: one odd
+/// token that makes the server fail must not close the server to all other tokens.
 ///
 /// ```
 /// use tower_introspect::{
@@ -74,7 +75,7 @@ pub struct CircuitBreakerLayer {
 }
 
 impl CircuitBreakerLayer {
-    /// Opens after five failures in a row, for about five seconds.
+    /// Creates a layer that opens after five failures in a row, for about five seconds.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -85,22 +86,21 @@ impl CircuitBreakerLayer {
         }
     }
 
-    /// Sets how many failures in a row open it.
+    /// Sets how many failures in a row open the breaker.
     #[must_use]
     pub const fn failures(mut self, failures: u32) -> Self {
         self.failures = failures;
         self
     }
 
-    /// Sets how long it stays open, give or take a fifth.
+    /// Sets how long the breaker stays open. The time varies by up to a fifth.
     #[must_use]
     pub const fn pause(mut self, pause: Duration) -> Self {
         self.pause = pause;
         self
     }
 
-    /// Sets what the differences of its pauses start from. By default that is different in each
-    /// process.
+    /// Sets the seed of the random variation of the pause. By default the seed is random.
     #[must_use]
     pub const fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
@@ -136,7 +136,7 @@ impl<V> Layer<V> for CircuitBreakerLayer {
     }
 }
 
-/// The verifier of a [`CircuitBreakerLayer`]. Clones share the state.
+/// The verifier of a [`CircuitBreakerLayer`]. Clones share the state of the breaker.
 #[derive(Clone)]
 pub struct CircuitBreaker<V> {
     inner: V,
@@ -144,7 +144,7 @@ pub struct CircuitBreaker<V> {
 }
 
 impl<V> CircuitBreaker<V> {
-    /// Whether it is open, and how many verifications passed and did not.
+    /// Returns the state of the breaker, and how many verifications it passed and refused.
     #[must_use]
     pub fn stats(&self) -> Stats {
         Stats {
@@ -155,7 +155,7 @@ impl<V> CircuitBreaker<V> {
         }
     }
 
-    /// The verifier inside.
+    /// Returns a reference to the inner verifier.
     pub const fn get_ref(&self) -> &V {
         &self.inner
     }
@@ -196,8 +196,8 @@ struct Circuit {
 
 struct State {
     phase: Phase,
-    /// Grows with each change of phase: what comes of a verification that began in an earlier phase
-    /// says nothing about this one.
+    /// Incremented with each change of phase. The outcome of a verification that began in an
+    /// earlier phase is ignored.
     round: u64,
     random: u64,
 }
@@ -211,7 +211,7 @@ enum Phase {
 
 impl Circuit {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // The state is whole at every point that could panic.
+        // Poisoning is ignored: no panic can leave the state inconsistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -230,7 +230,7 @@ impl Circuit {
         }
     }
 
-    /// Lets a verification through, or says when to come back.
+    /// Lets a verification pass, or refuses it with the time to wait.
     fn pass(this: &Arc<Self>) -> Result<Passage, VerifyError> {
         let mut state = this.lock();
         let wait = match state.phase {
@@ -277,23 +277,24 @@ impl Circuit {
                 let lasts = wish.map_or(pause, |wish| wish.min(LONGEST_RETRY_AFTER));
                 state.enter(Phase::Open { since: self.now(), lasts });
             }
-            // The server is there, and may have stumbled over one token.
+            // The server responds, and may have failed over one token only.
             Some(
                 ErrorKind::BadResponse | ErrorKind::CredentialsRejected | ErrorKind::Unavailable,
             ) if matches!(state.phase, Phase::Closed { .. }) => {}
             _ => match state.phase {
                 Phase::Closed { .. } => state.phase = Phase::Closed { row: 0 },
-                // The server answers again.
+                // The server is available again.
                 _ => state.enter(Phase::Closed { row: 0 }),
             },
         }
     }
 
-    /// A verification ended without an outcome: the client is gone, or a panic.
+    /// Records that a verification ended without an outcome: the client went away, or the verifier
+    /// panicked.
     fn abandon(&self, round: u64) {
         let mut state = self.lock();
         if state.round == round && matches!(state.phase, Phase::Probing) {
-            // The next one is the probe.
+            // The next verification becomes the probe.
             state.enter(Phase::Open { since: self.now(), lasts: Duration::ZERO });
         }
     }
@@ -305,9 +306,9 @@ impl State {
         self.round = self.round.wrapping_add(1);
     }
 
-    /// `pause`, give or take a fifth.
+    /// Returns `pause`, varied by up to a fifth.
     fn vary(&mut self, pause: Duration) -> Duration {
-        // SplitMix64, which needs no good seed.
+        // SplitMix64 does not depend on a good seed.
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut bits = self.random;
         bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -320,7 +321,7 @@ impl State {
 /// The right to one verification.
 struct Passage {
     circuit: Arc<Circuit>,
-    /// `None` once it ended.
+    /// `None` once the verification ended.
     round: Option<u64>,
 }
 
@@ -345,8 +346,8 @@ pin_project! {
     ///
     /// # Cancellation
     ///
-    /// Dropping it drops the verification. It counts neither as a failure nor as a success; if it
-    /// was to show whether the server is back, the next one will.
+    /// Dropping it drops the verification, which then counts neither as a failure nor as a success.
+    /// If it was the probe, the next verification becomes the probe.
     pub struct BreakerFuture<F> {
         #[pin]
         future: F,

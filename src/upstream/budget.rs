@@ -1,4 +1,4 @@
-//! A budget for tokens that turn out to be no good, by peer.
+//! A budget per peer for verifications of bad tokens.
 
 use std::{
     collections::HashMap,
@@ -31,17 +31,19 @@ use crate::{
     },
 };
 
-/// How many peers are told apart, unless configured. Each takes some 50 bytes.
+/// The default number of peers that are told apart. Each takes some 50 bytes.
 const DEFAULT_PEERS: usize = 10_000;
 
-/// Who sends a request, as far as budgets are concerned: an address, a client certificate, an API
-/// key, whatever can't be changed at will.
+/// The identity of a sender of requests, for budgets.
+///
+/// Make it from an address, a client certificate, an API key, or anything else that the sender
+/// can't change at will.
 ///
 /// ```
 /// use tower_introspect::verify::PeerKey;
 ///
 /// assert_eq!(PeerKey::new("tenant-7"), PeerKey::new("tenant-7"));
-/// // Whoever has one address of a /64 usually has them all.
+/// // A host with one address of a /64 usually has all of them.
 /// let address = |text: &str| PeerKey::address(text.parse().unwrap());
 /// assert_eq!(address("2001:db8::1"), address("2001:db8::ffff"));
 /// assert_eq!(address("::ffff:192.0.2.1"), address("192.0.2.1"));
@@ -51,20 +53,20 @@ const DEFAULT_PEERS: usize = 10_000;
 pub struct PeerKey(u64);
 
 impl PeerKey {
-    /// The peer with this name. Nothing but a hash of it is kept.
+    /// Creates a key from a name. Only a hash of the name is kept.
     #[must_use]
     pub fn new(name: impl Hash) -> Self {
-        // Keyed by chance, so that nobody can choose names that fall together.
+        // Randomly keyed, so that a client can't choose names with the same hash.
         static NAMES: LazyLock<RandomState> = LazyLock::new(RandomState::new);
         Self(NAMES.hash_one(name))
     }
 
-    /// The peer at this address: a whole /64 of IPv6, one address of IPv4.
+    /// Creates a key from an address: a whole /64 of IPv6, or one address of IPv4.
     ///
     /// # Security
     ///
-    /// Take it from the connection, or from a proxy that you run. What a client may write into
-    /// `X-Forwarded-For` is no address.
+    /// Take the address from the connection, or from a proxy that you run. An `X-Forwarded-For`
+    /// header that a client may have written is not an address.
     #[must_use]
     pub fn address(address: IpAddr) -> Self {
         Self::new(match address.to_canonical() {
@@ -77,23 +79,25 @@ impl PeerKey {
     }
 }
 
-/// Limits how many questions about bad tokens each peer may cause.
+/// A layer that limits how many verifications of bad tokens each peer may cause.
 ///
-/// Someone who sprays made-up tokens makes a question of each, because none is remembered. Here each
-/// peer may cause `burst` such questions at once, and one more every `refill`; what is over that is
-/// refused with [`TooManyRequests`](ErrorKind::TooManyRequests) and costs the authorization server
-/// nothing. A question is charged when it is asked and given back if the token is good, or if what went
-/// wrong has nothing to do with it; not if the client goes away, and not if the server's answer to this
-/// token can't be understood.
+/// An attacker who sends made-up tokens causes one introspection request for each, because none of
+/// them is cached. With this layer each peer may cause `burst` such verifications at once, and one
+/// more every `refill`. Requests beyond that are refused with
+/// [`TooManyRequests`](ErrorKind::TooManyRequests) and cost the authorization server nothing. A
+/// verification is charged when it starts. The charge is given back if the token is good, or if the
+/// failure has nothing to do with the token. It is not given back if the client goes away, or if
+/// the server's response about this token can't be understood.
 ///
-/// Who the peer is, the request says ([`VerifyRequest::with_peer`]; in the middleware
-/// [`IntrospectLayer::peer_fn`](crate::IntrospectLayer::peer_fn)). Requests that do not say are not
-/// limited.
+/// The request names its peer ([`VerifyRequest::with_peer`]; in the middleware
+/// [`IntrospectLayer::peer_fn`](crate::IntrospectLayer::peer_fn)). Requests that name no peer are
+/// not limited.
 ///
-/// Belongs inside of a [`CacheLayer`](super::CacheLayer) and a [`CoalesceLayer`](super::CoalesceLayer),
-/// so that what is remembered or shared is free, and outside of a
-/// [`BulkheadLayer`](super::BulkheadLayer). Clones of the layer, and all verifiers made by them, share
-/// the budgets. Bounded: of more than 10 000 peers those that were not seen for longest start anew.
+/// Place it inside of a [`CacheLayer`](super::CacheLayer) and a
+/// [`CoalesceLayer`](super::CoalesceLayer), so that cached and shared outcomes are free, and
+/// outside of a [`BulkheadLayer`](super::BulkheadLayer). Clones of the layer, and all verifiers
+/// made by them, share the budgets. The number of peers is bounded: beyond 10 000, the peers that
+/// were not seen for the longest time start with a full budget again.
 ///
 /// ```
 /// use std::time::Duration;
@@ -128,13 +132,14 @@ struct Budget {
 }
 
 impl MissBudgetLayer {
-    /// Each peer may cause `burst` questions about bad tokens at once, and one more every `refill`.
+    /// Creates a layer that allows each peer `burst` verifications of bad tokens at once, and one
+    /// more every `refill`.
     #[must_use]
     pub fn new(burst: u32, refill: Duration) -> Self {
         Self::build(burst, refill, DEFAULT_PEERS)
     }
 
-    /// Sets how many peers are told apart. All budgets start anew.
+    /// Sets how many peers are told apart. Resets all budgets.
     #[must_use]
     pub fn peers(self, peers: usize) -> Self {
         let Budget { burst, refill, .. } = *self.0;
@@ -173,13 +178,13 @@ pub struct MissBudget<V> {
 }
 
 impl<V> MissBudget<V> {
-    /// How many were refused.
+    /// Returns how many verifications were refused.
     #[must_use]
     pub fn stats(&self) -> Stats {
         Stats { over_budget: self.over.get(), ..Stats::default() }
     }
 
-    /// The verifier inside.
+    /// Returns a reference to the inner verifier.
     pub const fn get_ref(&self) -> &V {
         &self.inner
     }
@@ -219,7 +224,8 @@ pin_project! {
     ///
     /// # Cancellation
     ///
-    /// Dropping it drops the verification, which stays charged: else going away early would be free.
+    /// Dropping it drops the verification, but the charge stays. Otherwise a client could avoid all
+    /// charges by going away early.
     pub struct BudgetFuture<F> {
         #[pin]
         future: F,
@@ -244,16 +250,17 @@ impl<F> fmt::Debug for BudgetFuture<F> {
     }
 }
 
-/// Whether one of those who are asked in turn has made a charge that stands.
+/// A flag shared by the verifications of one token in turn: true if one of them made a charge that
+/// stands.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Turn(Arc<AtomicBool>);
 
-/// What a question costs its peer. Stands unless it is settled.
+/// A charge against the budget of a peer. It stands unless it is settled.
 struct Charge {
     budget: Arc<Budget>,
-    /// `None` if the request does not say.
+    /// `None` if the request names no peer.
     peer: Option<PeerKey>,
-    /// Another has been charged before, for the same token.
+    /// True if an earlier verification of the same token was charged.
     before: bool,
     turn: Option<Turn>,
 }
@@ -271,13 +278,13 @@ impl Charge {
         Ok(Self { budget: Arc::clone(budget), peer: request.peer(), before, turn })
     }
 
-    /// Gives it back if the token is good, or if nothing that came of it is the token's fault: neither
-    /// here nor with those who were asked before.
+    /// Gives the charge back if the token is good, or if no failure so far is the token's fault,
+    /// neither this one nor that of a verifier called before.
     fn settle(&self, outcome: &Outcome) {
         let Some(peer) = self.peer else { return };
         let stands = match outcome {
             Ok(_) => false,
-            // A server that chokes on a token does so as often as the client likes.
+            // A client can repeat a token that makes the server fail as often as it likes.
             Err(error) => {
                 self.before
                     || error.blame() == Blame::Client
@@ -295,10 +302,10 @@ impl Charge {
 }
 
 impl Budget {
-    /// Takes one from the budget of a peer, or says when there will be one.
+    /// Takes one from the budget of a peer, or returns the time until one is available.
     fn charge(&self, peer: PeerKey) -> Result<(), Duration> {
         let Some(rest) = self.burst.checked_sub(1) else { return Err(self.refill) };
-        // Only the monotonic clock counts, so it does not matter which wall clock is read.
+        // Only the monotonic clock counts, so any wall clock will do.
         let now = Moment::now(&SystemClock).monotonic_since(self.start);
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         let full = table.full_at(peer, self.peers).max(now);
@@ -317,8 +324,10 @@ impl Budget {
     }
 }
 
-/// When the budget of each peer will be full again, counted from the start (GCRA's theoretical
-/// arrival time). Of those seen of late; whoever is not there has a full one.
+/// The time at which the budget of each peer is full again, counted from the start (the theoretical
+/// arrival time of GCRA).
+///
+/// Holds peers seen recently. A peer that is missing has a full budget.
 #[derive(Default)]
 struct Table {
     recent: HashMap<PeerKey, Duration>,

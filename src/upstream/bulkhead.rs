@@ -1,4 +1,4 @@
-//! A limit on how many verifications are under way.
+//! A limit on the number of concurrent verifications.
 
 use std::{
     fmt,
@@ -19,19 +19,19 @@ use crate::verify::{
     stats::{Counter, Stats},
 };
 
-/// Calls under way, unless configured. A server that answers in 20 ms then still answers some three
-/// thousand questions a second.
+/// The default limit. A server that takes 20 ms per response then still serves some three thousand
+/// introspection requests per second.
 const DEFAULT_LIMIT: usize = 64;
 
-/// When a client that finds no room may come back.
+/// The `Retry-After` of a refusal because the limit is reached.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Limits how many verifications are under way at a time.
+/// A layer that limits the number of concurrent verifications.
 ///
-/// What is over the limit is refused at once, with [`Unavailable`](ErrorKind::Unavailable): a
-/// queue would only let requests wait for an answer that their clients no longer wait for. Put it
-/// *outside* of a [`CircuitBreakerLayer`](super::CircuitBreakerLayer), for which a full house is no
-/// failure of the server.
+/// Verifications over the limit are refused at once with [`Unavailable`](ErrorKind::Unavailable). A
+/// queue would only let requests wait for an outcome that their clients no longer wait for. Place
+/// it *outside* of a [`CircuitBreakerLayer`](super::CircuitBreakerLayer), so that a reached limit
+/// does not count as a failure of the server.
 ///
 /// ```
 /// use tower_introspect::{
@@ -55,7 +55,7 @@ pub struct BulkheadLayer {
 }
 
 impl BulkheadLayer {
-    /// At most `limit` verifications at a time.
+    /// Creates a layer that allows `limit` concurrent verifications.
     #[must_use]
     pub const fn new(limit: usize) -> Self {
         Self { limit }
@@ -63,7 +63,7 @@ impl BulkheadLayer {
 }
 
 impl Default for BulkheadLayer {
-    /// At most 64 at a time.
+    /// Creates a layer that allows 64 concurrent verifications.
     fn default() -> Self {
         Self::new(DEFAULT_LIMIT)
     }
@@ -92,13 +92,13 @@ struct Counters {
 }
 
 impl<V> Bulkhead<V> {
-    /// How many were refused.
+    /// Returns how many verifications were refused.
     #[must_use]
     pub fn stats(&self) -> Stats {
         Stats { shed: self.counters.shed.get(), ..Stats::default() }
     }
 
-    /// The verifier inside.
+    /// Returns a reference to the inner verifier.
     pub const fn get_ref(&self) -> &V {
         &self.inner
     }
@@ -131,7 +131,7 @@ pin_project! {
     ///
     /// # Cancellation
     ///
-    /// Dropping it drops the verification and makes room for another.
+    /// Dropping it drops the verification and frees its permit.
     pub struct BulkheadFuture<F> {
         #[pin]
         future: F,

@@ -1,4 +1,4 @@
-//! One verification for all who ask about the same token at the same time.
+//! Shares one verification among concurrent requests with the same token.
 
 use std::{
     collections::HashMap,
@@ -27,21 +27,26 @@ use crate::{
     error::{kind::ErrorKind, refusal::VerifyError},
 };
 
-/// Nobody joins a verification that is older than this, however little freshness is asked for: one
-/// that never ends must not keep a token from being verified.
+/// The age at which a verification is no longer joined, whatever the freshness. A verification that
+/// never ends must not keep its token from being verified.
 const OLDEST_JOINED: Duration = Duration::from_secs(30);
 
-/// The table of verifications is divided into this many, so that tokens rarely wait for each other.
+/// The number of shards of the table, so that tokens rarely contend for a lock.
 const PARTS: usize = 16;
 
-/// Lets those who ask about the same token at the same time share one verification.
+/// A layer that lets concurrent requests with the same token share one verification.
 ///
-/// Whoever waits drives it: when one goes away the others go on, when all are gone it ends. Its
-/// error, one and the same, goes to all who waited, and is not remembered beyond them. If it panics
-/// they are told that no answer could be had.
+/// The waiting requests drive the verification. Its error goes to all waiting requests, as the same
+/// error, and is not kept afterwards. If the verification panics, they get
+/// [`Unavailable`](ErrorKind::Unavailable).
 ///
-/// A request joins a verification only if that started recently enough for the
-/// [`Freshness`] it asks for; a [`Live`](Freshness::Live) one never joins.
+/// A request joins a verification only if that started recently enough for the [`Freshness`] of the
+/// request. A [`Live`](Freshness::Live) request never joins.
+///
+/// # Cancellation
+///
+/// Dropping the future of one request does not affect the others. The verification ends when the
+/// futures of all of them are dropped.
 ///
 /// ```
 /// use tower_introspect::{
@@ -107,19 +112,19 @@ pub struct Coalesce<V> {
 }
 
 impl<V> Coalesce<V> {
-    /// How many shared the verification of another.
+    /// Returns how many requests shared the verification of another.
     #[must_use]
     pub fn stats(&self) -> Stats {
         Stats { coalesced: self.home.joined.get(), ..Stats::default() }
     }
 
-    /// How many verifications are under way that others could join.
+    /// Returns how many verifications are under way that later requests could join.
     #[must_use]
     pub fn under_way(&self) -> usize {
         self.home.parts.iter().map(|part| lock(part).len()).sum()
     }
 
-    /// The verifier inside.
+    /// Returns a reference to the inner verifier.
     #[must_use]
     pub fn get_ref(&self) -> &V {
         &self.inner
@@ -156,8 +161,8 @@ where
                 let this = self.clone();
                 Verifying::pending(Box::pin(async move {
                     let outcome = flight.await;
-                    // The verifier inside may itself remember, and was asked by someone who is
-                    // content with less.
+                    // The inner verifier may have a cache, and the request that started this
+                    // verification may accept older facts.
                     let will_do = |active: &ActiveToken| {
                         let start = active.verified_at();
                         let old = oldest(freshness).is_some_and(|age| arrived.since(start) > age);
@@ -173,7 +178,7 @@ where
     }
 }
 
-/// A verification that several may wait for.
+/// A verification that several requests may wait for.
 type Flight = Shared<BoxFuture>;
 
 enum Boarded {
@@ -188,8 +193,8 @@ where
     V::Future: Send + 'static,
 {
     fn board(&self, token: Fingerprint, request: &VerifyRequest, arrived: Moment) -> Boarded {
-        // The verifier is asked under the lock, so that nobody else does meanwhile. That is quick:
-        // what takes time is the future.
+        // The lock is held while the inner verifier is called, so that no other request starts a
+        // verification of this token. The call is quick; only the future takes time.
         let mut part = lock(self.home.part(&token));
         if let Some(flight) = part.get(&token).and_then(|entry| entry.joinable(request, arrived)) {
             self.home.joined.add_one();
@@ -203,7 +208,7 @@ where
         let landing = Landing { home: Arc::downgrade(&self.home), token, mark: Arc::clone(&mark) };
         let flight = fly(future, landing).boxed().shared();
         if let Some(weak) = flight.downgrade() {
-            // A later flight takes the place of an earlier one, which whoever joined goes on with.
+            // Replaces an earlier flight, which the requests that joined it keep.
             part.insert(token, Entry { started: arrived, mark, flight: weak });
         }
         Boarded::Leads(flight)
@@ -211,7 +216,7 @@ where
 }
 
 async fn fly(future: impl Future<Output = Outcome>, landing: Landing) -> Outcome {
-    // Nothing of what a panic leaves half done is seen again: the future is dropped.
+    // Unwind safe: the future is dropped, so the state that a panic leaves behind is never used.
     let outcome = AssertUnwindSafe(future).catch_unwind().await;
     drop(landing);
     outcome.unwrap_or_else(|_| {
@@ -219,7 +224,7 @@ async fn fly(future: impl Future<Output = Outcome>, landing: Landing) -> Outcome
     })
 }
 
-/// How old an answer may be.
+/// Returns the maximum age of an outcome.
 fn oldest(freshness: Freshness) -> Option<Duration> {
     match freshness {
         Freshness::Cached => None,
@@ -249,11 +254,11 @@ impl Home {
 }
 
 fn lock<T>(part: &Mutex<T>) -> MutexGuard<'_, T> {
-    // The table is whole at every point that could panic.
+    // Poisoning is ignored: no panic can leave the table inconsistent.
     part.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A flight under way.
+/// A verification under way.
 struct Entry {
     started: Moment,
     mark: Arc<()>,
@@ -261,7 +266,7 @@ struct Entry {
 }
 
 impl Entry {
-    /// The flight, if someone who arrives now may join it.
+    /// Returns the flight if a request that arrives now may join it.
     fn joinable(&self, request: &VerifyRequest, now: Moment) -> Option<Flight> {
         let age = now.since(self.started);
         let recent = match request.freshness() {
@@ -279,7 +284,7 @@ impl fmt::Debug for Entry {
     }
 }
 
-/// Takes the flight off the table when it ends, however it ends.
+/// A guard that removes the flight from the table when the verification ends for any reason.
 struct Landing {
     home: Weak<Home>,
     token: Fingerprint,

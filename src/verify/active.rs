@@ -8,20 +8,20 @@ use crate::{claims::Claims, clock::Moment};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Method {
-    /// By its signature, and by asking the authorization server whether it still holds.
+    /// By its signature, and by an introspection request that confirmed it.
     Confirmed,
-    /// By a verifier of the application's own.
+    /// By a custom verifier of the application.
     Custom,
-    /// By asking the authorization server about a JWT, because its keys could not be had.
+    /// By introspection of a JWT, because the keys of its issuer could not be fetched.
     Fallback,
-    /// By asking the authorization server (RFC 7662).
+    /// By introspection (RFC 7662).
     Introspection,
     /// By its signature (RFC 7519).
     Jwt,
 }
 
 impl Method {
-    /// A stable name for logs and metrics.
+    /// Returns a stable name for logs and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -34,9 +34,9 @@ impl Method {
     }
 }
 
-/// What an issuer vouches for: a fact, not a permission.
+/// The claims that an issuer vouches for: a fact, not a permission.
 ///
-/// Cheap to clone, and the only thing a cache may hold. It becomes a
+/// Cheap to clone. A cache may hold this type and nothing else. It becomes a
 /// [`VerifiedToken`](crate::VerifiedToken) by passing a [`Policy`](crate::Policy).
 #[derive(Clone)]
 pub struct ActiveToken(Arc<Facts>);
@@ -50,7 +50,7 @@ struct Facts {
     stale: bool,
 }
 
-/// The key that a token was verified with, and how.
+/// The key that a token was verified with, and the algorithm.
 #[cfg(all(feature = "jwt", feature = "_crypto"))]
 #[derive(Clone)]
 struct Key {
@@ -58,17 +58,17 @@ struct Key {
     algorithm: Algorithm,
 }
 
-/// Without local verification there is none.
+/// Uninhabited: without local verification there is no key.
 #[cfg(not(all(feature = "jwt", feature = "_crypto")))]
 #[derive(Clone)]
 enum Key {}
 
 impl ActiveToken {
-    /// States that `issuer` vouches for `claims`.
+    /// Creates the fact that `issuer` vouches for `claims`.
     ///
     /// `issuer` is the identifier of the trusted issuer whose key or whose introspection endpoint
-    /// established it, never one that the token merely names. `verified_at` is the *start* of the
-    /// verification: a revocation after that moment may have been missed.
+    /// established the claims, never a name that was only read from the token. `verified_at` is the
+    /// *start* of the verification: a revocation after that moment may have been missed.
     ///
     /// ```
     /// use tower_introspect::{
@@ -93,7 +93,7 @@ impl ActiveToken {
         Self(Arc::new(Facts { issuer, claims, method, verified_at, key: None, stale: false }))
     }
 
-    /// States that `issuer` signed `claims` with `key`, by `algorithm`.
+    /// Creates the fact that `issuer` signed `claims` with `key`, by `algorithm`.
     #[cfg(all(feature = "jwt", feature = "_crypto"))]
     pub(crate) fn signed(
         issuer: Arc<str>,
@@ -106,33 +106,35 @@ impl ActiveToken {
         Self(Arc::new(Facts { issuer, claims, method, verified_at, key, stale: false }))
     }
 
-    /// The same facts, established in another way.
+    /// Returns the same facts with another method.
     pub(crate) fn by(&self, method: Method) -> Self {
         self.restated(self.claims().clone(), method, self.verified_at())
     }
 
-    /// Other claims of the same token, known from `verified_at` on. They hold no longer than the
-    /// key that signed it.
+    /// Returns the same token with other claims, known since `verified_at`. The claims still depend
+    /// on the key that signed the token.
     pub(crate) fn restated(&self, claims: Claims, method: Method, verified_at: Moment) -> Self {
         self.with(claims, method, verified_at, self.0.stale)
     }
 
-    /// The same facts, older than was asked for, because nothing newer can be had.
+    /// Returns the same facts, marked as older than requested.
     pub(crate) fn as_stale(&self) -> Self {
         self.with(self.claims().clone(), self.method(), self.verified_at(), true)
     }
 
-    /// Whether these are the very same facts, not others that say the same.
+    /// Returns true if both share the same allocation. Equal facts from another verification do not
+    /// count.
     #[cfg(feature = "cache")]
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// How much memory they take.
+    /// Returns the memory that the facts take, in bytes.
     #[cfg(feature = "cache")]
     pub(crate) fn bytes(&self) -> usize {
         let counters = 2 * size_of::<usize>();
-        // The claims count their own size. The issuer may be shared with others, but it need not be.
+        // `Claims::bytes` includes the size of `Claims`. The issuer counts in full, although other
+        // facts may share it.
         let own = size_of::<Facts>() - size_of::<Claims>() + self.claims().bytes();
         counters + own + counters + self.issuer().len()
     }
@@ -143,43 +145,43 @@ impl ActiveToken {
         Self(Arc::new(Facts { issuer, claims, method, verified_at, key, stale }))
     }
 
-    /// The issuer that vouches.
+    /// Returns the issuer that vouches for the claims.
     #[must_use]
     pub fn issuer(&self) -> &str {
         &self.0.issuer
     }
 
-    /// What it vouches for.
+    /// Returns the claims.
     #[must_use]
     pub fn claims(&self) -> &Claims {
         &self.0.claims
     }
 
-    /// How the token was verified.
+    /// Returns how the token was verified.
     #[must_use]
     pub fn method(&self) -> Method {
         self.0.method
     }
 
-    /// When the verification started.
+    /// Returns the moment at which the verification started.
     #[must_use]
     pub fn verified_at(&self) -> Moment {
         self.0.verified_at
     }
 
-    /// True if these facts are older than was asked for, and used only because the authorization
-    /// server is not available. Only where `CacheLayer::stale_if_error` is set.
+    /// Returns true if these facts are older than requested, and are used only because the
+    /// authorization server is unavailable. Never true unless `CacheLayer::stale_if_error` is set.
     #[must_use]
     pub fn is_stale(&self) -> bool {
         self.0.stale
     }
 
-    /// Whether the key that signed the token is no longer one of its issuer.
+    /// Returns true if the key that signed the token is no longer one of its issuer.
     ///
-    /// From the moment on that keys are fetched without it, or with another under its name, what
-    /// it signed is no fact any more, and a [`Policy`](crate::Policy) refuses it. Whatever
-    /// remembers facts can drop exactly those: the answer costs one load. A fact that rests on no
-    /// fetched key never becomes so.
+    /// A key is retired as soon as a key set is fetched that misses it, or that has another key
+    /// under its `kid`. From then on a [`Policy`](crate::Policy) refuses the tokens that the key
+    /// signed. A cache can drop exactly those entries: the check costs one atomic load. Facts that
+    /// do not depend on a fetched key are never retired.
     ///
     /// ```
     /// use tower_introspect::{
@@ -202,7 +204,7 @@ impl ActiveToken {
 }
 
 impl ActiveToken {
-    /// The algorithm of the signature, where one was verified here.
+    /// Returns the algorithm of the signature, if one was verified locally.
     #[cfg(all(feature = "jwt", feature = "_crypto"))]
     pub(crate) fn algorithm(&self) -> Option<Algorithm> {
         self.0.key.as_ref().map(|signed| signed.algorithm)

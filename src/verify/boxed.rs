@@ -9,8 +9,8 @@ pub(crate) type BoxFuture = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
 /// A [`Verifier`] whose type is erased.
 ///
-/// What the verifier decides at once is still decided at once, without allocating; only a future
-/// is boxed. Clones share the verifier.
+/// An outcome that the inner verifier has at once is still returned at once, without an allocation;
+/// only a future is boxed. Clones share the inner verifier.
 ///
 /// ```
 /// use tower_introspect::{
@@ -26,7 +26,7 @@ pub(crate) type BoxFuture = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 pub struct BoxVerifier(Arc<dyn Erased>);
 
 impl BoxVerifier {
-    /// Erases the type of `verifier`.
+    /// Creates a boxed verifier from `verifier`.
     #[must_use]
     pub fn new<V>(verifier: V) -> Self
     where

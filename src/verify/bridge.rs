@@ -1,4 +1,4 @@
-//! Between verifiers and tower services, both ways.
+//! Adapters between verifiers and tower services.
 
 use std::{
     fmt,
@@ -17,9 +17,9 @@ use crate::error::{BoxError, kind::ErrorKind, refusal::VerifyError};
 /// A [`Verifier`] from a [`tower::Service`].
 ///
 /// Each verification drives a clone of the service to readiness and calls that same clone, so
-/// `Timeout`, `Retry`, `ConcurrencyLimit`, `Buffer` and their like keep their meaning. An error
-/// that is a [`VerifyError`], however deeply boxed, is passed on; any other means that no answer
-/// could be had, and becomes [`Unavailable`](ErrorKind::Unavailable).
+/// `Timeout`, `Retry`, `ConcurrencyLimit`, `Buffer` and similar layers work as usual. A
+/// [`VerifyError`] is passed on, however deeply it is boxed. Any other error means that the
+/// verification could not be completed, and becomes [`Unavailable`](ErrorKind::Unavailable).
 ///
 /// ```
 /// use std::time::Duration;
@@ -47,7 +47,7 @@ pub struct FromService<S> {
 }
 
 impl<S> FromService<S> {
-    /// Verifies by calling `inner`.
+    /// Creates a verifier that calls `inner`.
     pub const fn new(inner: S) -> Self {
         Self { inner }
     }
@@ -67,7 +67,7 @@ where
     }
 }
 
-/// The layer that makes a [`FromService`].
+/// A layer that makes a [`FromService`].
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct FromServiceLayer;
@@ -89,11 +89,11 @@ impl<S> Layer<S> for FromServiceLayer {
 }
 
 pin_project! {
-    /// The future of [`FromService`]: waits for readiness, then for the answer.
+    /// The future of [`FromService`]: waits for readiness, then for the outcome.
     ///
     /// # Cancellation
     ///
-    /// Dropping it drops the clone of the service and whatever that had reserved.
+    /// Dropping it drops the clone of the service and everything that the clone had reserved.
     pub struct Oneshot<S: Service<VerifyRequest>> {
         #[pin]
         state: State<S, S::Future>,
@@ -141,14 +141,14 @@ impl<S: Service<VerifyRequest>> fmt::Debug for Oneshot<S> {
     }
 }
 
-/// Finds our own error in one that tower's layers erased.
+/// Finds the [`VerifyError`] inside an error that tower's layers erased.
 fn recover(error: BoxError) -> VerifyError {
     let error = match error.downcast::<VerifyError>() {
         Ok(own) => return *own,
         Err(foreign) => foreign,
     };
-    // `Buffer` and other layers wrap what they pass on; the chain of sources is bounded so that
-    // an error that names itself as its source can't hang us.
+    // `Buffer` and other layers wrap errors. The walk is bounded, so that an error that names
+    // itself as its source can't cause an endless loop.
     let mut cause: Option<&(dyn std::error::Error + 'static)> = error.source();
     for _ in 0..16 {
         let Some(source) = cause else { break };
@@ -169,7 +169,7 @@ fn recover(error: BoxError) -> VerifyError {
 
 /// A [`tower::Service`] from a [`Verifier`].
 ///
-/// Always ready: a verifier knows no readiness.
+/// Always ready, because verifiers have no readiness.
 ///
 /// ```
 /// use tower::ServiceExt as _;
@@ -191,7 +191,7 @@ pub struct IntoService<V> {
 }
 
 impl<V> IntoService<V> {
-    /// Serves what `verifier` answers.
+    /// Creates a service that responds with the outcomes of `verifier`.
     pub const fn new(verifier: V) -> Self {
         Self { verifier }
     }

@@ -1,8 +1,9 @@
-//! The contract of verification, and what composes it.
+//! Verifiers, and the layers that compose them.
 //!
-//! A [`Verifier`] turns a token into an [`ActiveToken`], a *fact*: what an issuer vouches for, and
-//! when it was established. Whether that is enough for this request is the business of the
-//! [`Policy`](crate::Policy), which runs on every request, whatever the verifier remembered.
+//! A [`Verifier`] turns a token into an [`ActiveToken`], a *fact*: the claims that an issuer
+//! vouches for, and the time at which they were established. The [`Policy`](crate::Policy) decides
+//! whether the fact is enough for a request. It runs on every request, also if the verifier cached
+//! the fact.
 //!
 //! ```
 //! use tower_introspect::{
@@ -27,7 +28,8 @@
 //! # Ok::<(), VerifyError>(()) }).unwrap();
 //! ```
 //!
-//! What stands around a verifier in a [`ResourceServer`](crate::ResourceServer), by hand:
+//! Composes by hand the layers that a [`ResourceServer`](crate::ResourceServer) puts around a
+//! verifier:
 //!
 //! ```
 //! # #[cfg(feature = "cache")] {
@@ -42,7 +44,7 @@
 //!
 //! let revocations = Revocations::new();
 //! let verifier = ServiceBuilder::new()
-//!     .layer(RevocationLayer::new(revocations.clone())) // outside of all that remembers
+//!     .layer(RevocationLayer::new(revocations.clone())) // outside of the cache
 //!     .layer(CacheLayer::new().revocations(revocations))
 //!     .layer(CoalesceLayer::new())
 //!     .layer(BulkheadLayer::default())
@@ -78,39 +80,39 @@ pub use self::{
 };
 use crate::{clock::Reading, error::VerifyError};
 
-/// What a verification comes to.
+/// The outcome of a verification.
 pub type Outcome = Result<ActiveToken, VerifyError>;
 
-/// Verifies tokens.
+/// A verifier of tokens.
 ///
-/// Takes `&self` and knows no readiness: a verifier that must not be asked too often refuses with
-/// [`Unavailable`](crate::ErrorKind::Unavailable). What can be decided at once is decided at once
-/// ([`Verifying::done`]): then the middleware neither allocates a future nor clones the service it
-/// wraps.
+/// A verifier takes `&self` and has no readiness: under too much load it refuses with
+/// [`Unavailable`](crate::ErrorKind::Unavailable). A verifier that has the outcome already returns
+/// [`Verifying::done`]; the middleware then neither allocates a future nor clones its inner
+/// service.
 ///
-/// A verifier establishes facts only. It does not judge the audience, the time or the scope; a
-/// verifier that did would hand the decision of one policy to another as soon as something between
-/// them remembers it.
+/// A verifier establishes facts only. It does not judge the audience, the time or the scope.
+/// Otherwise a cache between two policies would carry the decision of one over to the other.
 ///
 /// # Cancellation
 ///
-/// The future may be dropped at any point: the client went away. That must cost nobody else an
-/// answer.
+/// The future may be dropped at any point, because the client went away. Dropping it must not cost
+/// another request its outcome.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a `Verifier`",
     label = "not a verifier",
     note = "wrap a `tower::Service<VerifyRequest>` in `verify::FromService`, an async closure in `verify::verify_fn`"
 )]
 pub trait Verifier {
-    /// The answer, where it takes time.
+    /// The future of an outcome that takes time.
     type Future: Future<Output = Outcome>;
 
     /// Verifies the token of `request`.
     fn verify(&self, request: VerifyRequest) -> Verifying<Self::Future>;
 
-    /// What [`verify`](Self::verify) would answer from memory, if it would and nothing were to be done
-    /// besides. Asks nobody, and takes nothing away from a `verify` that follows. For requests whose
-    /// token is remembered, which is most of them, this spares making one.
+    /// Returns the outcome that [`verify`](Self::verify) would take from a cache without any
+    /// further work, if there is one. Sends no request, and does not change the outcome of a later
+    /// `verify`. Most tokens are cached; for those this saves the construction of a
+    /// [`VerifyRequest`].
     #[doc(hidden)]
     fn recall(&self, _: &RecallRequest<'_>) -> Option<Outcome> {
         None
@@ -130,10 +132,10 @@ impl<V: Verifier + ?Sized> Verifier for Arc<V> {
 }
 
 pin_project! {
-    /// A verification: decided at once, or under way.
+    /// A verification: decided already, or under way.
     ///
-    /// It is itself a future. A caller that wants to use what is there without waiting takes it
-    /// with [`now_or_later`](Self::now_or_later).
+    /// It is a future. [`now_or_later`](Self::now_or_later) takes an outcome that is already there
+    /// without waiting.
     #[must_use = "a verification does nothing unless polled"]
     pub struct Verifying<F> {
         #[pin]
@@ -150,17 +152,19 @@ pin_project! {
 }
 
 impl<F> Verifying<F> {
-    /// A verification that is decided.
+    /// Creates a verification that is decided.
     pub const fn done(outcome: Outcome) -> Self {
         Self { state: State::Done { outcome: Some(outcome), at: None } }
     }
 
-    /// A verification that is decided, and when. Whoever asked goes on from there.
+    /// Creates a verification that is decided, with the clock reading of the decision. The caller
+    /// continues with that reading.
     pub(crate) const fn done_at(outcome: Outcome, at: Option<Reading>) -> Self {
         Self { state: State::Done { outcome: Some(outcome), at } }
     }
 
-    /// When it was decided, if that was told. Not to be kept: it is *now* only for who asks now.
+    /// Returns the clock reading of the decision, if there is one. Do not keep it: only a caller
+    /// that uses it right away may take it for the current time.
     pub(crate) const fn decided_at(&self) -> Option<Reading> {
         match &self.state {
             State::Done { at, .. } => *at,
@@ -168,20 +172,20 @@ impl<F> Verifying<F> {
         }
     }
 
-    /// A verification that takes time.
+    /// Creates a verification that takes time.
     pub const fn pending(future: F) -> Self {
         Self { state: State::Pending { future } }
     }
 
-    /// The outcome if it is there, or else the future to wait for.
+    /// Returns the outcome if it is there, or else the future to wait for.
     ///
     /// # Errors
     ///
-    /// The `Err` case is no failure: it holds the future.
+    /// Returns the future as `Err` if the verification is under way. This is not a failure.
     ///
     /// # Panics
     ///
-    /// If the outcome was already taken by polling.
+    /// Panics if the outcome was already taken by polling.
     pub fn now_or_later(self) -> Result<Outcome, F> {
         match self.state {
             State::Done { outcome, .. } => Ok(outcome.expect("polled after completion")),
@@ -189,7 +193,7 @@ impl<F> Verifying<F> {
         }
     }
 
-    /// Changes the type of the future, leaving what is decided as it is.
+    /// Maps the future to another type. A decided outcome is unchanged.
     pub fn map_future<G>(self, wrap: impl FnOnce(F) -> G) -> Verifying<G> {
         match self.state {
             State::Done { outcome, at } => Verifying { state: State::Done { outcome, at } },
@@ -221,7 +225,7 @@ impl<F> fmt::Debug for Verifying<F> {
     }
 }
 
-/// A [`Verifier`] from an async closure. See the [module docs](self).
+/// Creates a [`Verifier`] from an async closure. See the [module docs](self).
 pub const fn verify_fn<F, Fut>(verify: F) -> VerifyFn<F>
 where
     F: Fn(VerifyRequest) -> Fut,

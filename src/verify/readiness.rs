@@ -7,17 +7,19 @@ use crate::{
     transport::upstream::LastCall,
 };
 
-/// Whether the tokens of an issuer can be verified, as far as that can be told without asking it.
+/// The readiness of an issuer: whether its tokens can be verified, as known without a request to
+/// it.
 ///
-/// What is fetched is fetched when it is first needed, so a service that has seen no token yet and
-/// was not warmed is not ready, with nothing wrong. And an issuer that can't be reached may well be
-/// ready, for as long as what was fetched last may be used: then there is a
-/// [`failure`](Self::failure) all the same.
+/// Keys and metadata are fetched when they are first needed. A service that has seen no token yet
+/// and was not warmed is therefore not ready, although nothing is wrong. An issuer that can't be
+/// reached may still be ready, for as long as the values fetched last may be used; then there is
+/// also a [`failure`](Self::failure).
 ///
-/// Ready means that a good token of the issuer would be let in, as far as that depends on what was fetched.
-/// Whether the authorization server answers now is told besides ([`is_reachable`](Self::is_reachable),
-/// [`breaker`](Self::breaker)), and is no part of it: tokens that are remembered are let in without it, and
-/// a load balancer that goes by it would take all of a service down for the outage of another one.
+/// Ready means that a good token of the issuer would be admitted, as far as that depends on fetched
+/// values. It does not include whether the authorization server responds now
+/// ([`is_reachable`](Self::is_reachable), [`breaker`](Self::breaker)): cached tokens are admitted
+/// without it, and a load balancer that relied on it would take all instances of a service down for
+/// the outage of another one.
 ///
 /// ```
 /// use tower_introspect::jwt::{Algorithm, JwtVerifier, KeySet};
@@ -41,7 +43,7 @@ pub struct Readiness {
 }
 
 impl Readiness {
-    /// An issuer about which nothing has to be fetched.
+    /// Creates the readiness of an issuer for which nothing has to be fetched.
     pub(crate) fn given(issuer: impl Into<Arc<str>>) -> Self {
         Self::new(issuer, true, None)
     }
@@ -62,26 +64,26 @@ impl Readiness {
         }
     }
 
-    /// The same, with keys that are fetched.
+    /// Adds the time at which the keys were fetched, and the number of unknown key IDs.
     pub(crate) fn with_keys(mut self, fetched_at: Option<Moment>, unknown: usize) -> Self {
         (self.keys_at, self.unknown_keys) = (fetched_at, unknown);
         self
     }
 
-    /// The same, with what came of a call of the server.
+    /// Adds the last call of the server.
     pub(crate) fn with_last(mut self, last: Option<LastCall>) -> Self {
         self.last = last;
         self
     }
 
-    /// The same, with what stands before the server.
+    /// Adds the breaker in front of the server.
     pub(crate) fn with_breaker(mut self, breaker: Option<BreakerState>) -> Self {
         self.breaker = breaker;
         self
     }
 
-    /// Both this and `other`, of the same issuer. Of two failures the older one shows, of two sets of
-    /// keys too, and of two calls the later one.
+    /// Combines this with `other`, of the same issuer. Keeps the older of two failures, the older
+    /// of two key sets, and the later of two calls.
     pub(crate) fn and(self, other: &Self) -> Self {
         let failing = match (self.failing, other.failing) {
             (Some(one), Some(two)) if two.1.wall() < one.1.wall() => Some(two),
@@ -102,75 +104,76 @@ impl Readiness {
         }
     }
 
-    /// The issuer.
+    /// Returns the issuer.
     #[must_use]
     pub fn issuer(&self) -> &str {
         &self.issuer
     }
 
-    /// Whether everything is there that its tokens are verified with.
+    /// Returns true if everything is there that the issuer's tokens are verified with.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.ready
     }
 
-    /// What is wrong, if the last attempt to fetch failed, or what it brought can't be used.
+    /// Returns the failure, if the last fetch failed or brought unusable values.
     #[must_use]
     pub fn failure(&self) -> Option<ErrorKind> {
         self.failing.map(|(kind, _)| kind)
     }
 
-    /// Since when every attempt has failed.
+    /// Returns the time since which every fetch has failed.
     #[must_use]
     pub fn failing_since(&self) -> Option<UnixTime> {
         self.failing.map(|(_, since)| since.wall())
     }
 
-    /// Whether the authorization server answered when it was last called, for whatever it was. `None` if
-    /// it was not called yet.
+    /// Returns true if the authorization server responded to its last call, of whatever kind.
+    /// `None` if it was not called yet.
     ///
-    /// An answer out of protocol, or one that rejects this service, is an answer.
+    /// A response that violates the protocol, or that rejects this service, counts as a response.
     #[must_use]
     pub fn is_reachable(&self) -> Option<bool> {
         self.last.map(|last| last.failure != Some(ErrorKind::Unavailable))
     }
 
-    /// When the last call of the authorization server came to an end.
+    /// Returns the time at which the last call of the authorization server ended.
     #[must_use]
     pub fn last_call(&self) -> Option<UnixTime> {
         self.last.map(|last| last.ended.wall())
     }
 
-    /// How that call failed, if it did. That a token is no good is no failure.
+    /// Returns the failure of that call, if it failed. A bad token is not a failure.
     #[must_use]
     pub fn last_call_failure(&self) -> Option<ErrorKind> {
         self.last.and_then(|last| last.failure)
     }
 
-    /// The breaker before its introspection endpoint, if there is one.
+    /// Returns the state of the breaker in front of the introspection endpoint, if there is one.
     #[must_use]
     pub fn breaker(&self) -> Option<BreakerState> {
         self.breaker
     }
 
-    /// When its keys were last fetched, if they are: of two sets, the older one.
+    /// Returns the time at which the keys were last fetched, if they are fetched. Of two key sets,
+    /// the older one counts.
     #[must_use]
     pub fn keys_fetched_at(&self) -> Option<UnixTime> {
         self.keys_at.map(Moment::wall)
     }
 
-    /// How many names of keys were looked for in vain in the last minute.
+    /// Returns how many key IDs were looked up without success in the last minute.
     #[must_use]
     pub fn unknown_keys(&self) -> usize {
         self.unknown_keys
     }
 
-    /// How long ago the keys were fetched, by whichever clock saw more time pass.
+    /// Returns the time since the keys were fetched, by the clock that saw more time pass.
     pub(crate) fn keys_age(&self, now: Moment) -> Option<Duration> {
         self.keys_at.map(|at| now.since(at))
     }
 
-    /// How long ago the last call ended, and since when all fetches have failed.
+    /// Returns how long ago the last call ended, and for how long all fetches have failed.
     pub(crate) fn ages(&self, now: Moment) -> (Option<Duration>, Option<Duration>) {
         let last = self.last.map(|last| now.since(last.ended));
         (last, self.failing.map(|(_, since)| now.since(since)))

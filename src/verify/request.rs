@@ -11,35 +11,34 @@ use crate::{
 #[cfg(feature = "_crypto")]
 use crate::{credentials::Fingerprint, jose::crypto};
 
-/// How recently the token must have been verified.
+/// The freshness that a request needs: how recently its token must have been verified.
 ///
-/// Held against the *start* of the verification that an answer comes from, when the answer is
-/// read.
+/// The age is counted from the *start* of the verification, at the time the outcome is read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Freshness {
-    /// As recently as the verifier's own settings ask for.
+    /// As recently as the settings of the verifier require.
     #[default]
     Cached,
-    /// The authorization server is asked about this very request.
+    /// Verified at the authorization server for this very request.
     Live,
-    /// At most this long ago.
+    /// Verified at most this long ago.
     Within(Duration),
 }
 
-/// What a [`Verifier`](super::Verifier) is asked.
+/// A request to a [`Verifier`](super::Verifier).
 #[derive(Clone, Debug)]
 pub struct VerifyRequest {
     token: Token,
     freshness: Freshness,
     not_before: Option<Moment>,
     peer: Option<PeerKey>,
-    /// Shared by the questions of those who are asked in turn.
+    /// Shared by verifiers that are called one after the other.
     turn: Option<Turn>,
 }
 
 impl VerifyRequest {
-    /// Asks about `token`.
+    /// Creates a request to verify `token`.
     ///
     /// ```
     /// use tower_introspect::{credentials::Token, verify::{Freshness, VerifyRequest}};
@@ -52,17 +51,18 @@ impl VerifyRequest {
         Self { token, freshness: Freshness::Cached, not_before: None, peer: None, turn: None }
     }
 
-    /// Sets how recent the answer must be.
+    /// Sets how recently the token must have been verified.
     #[must_use]
     pub const fn with_freshness(mut self, freshness: Freshness) -> Self {
         self.freshness = freshness;
         self
     }
 
-    /// Wants an answer from a verification that started no earlier than `moment`: something was
-    /// revoked or forgotten then. Of several such moments the latest counts.
+    /// Requires a verification that started no earlier than `moment`, because of a revocation or an
+    /// eviction at that time. Of several moments the latest counts.
     ///
-    /// Other than an age, it is the same for all who wait, so they can share one verification.
+    /// Unlike an age, the moment is the same for all waiting requests, so they can share one
+    /// verification.
     ///
     /// ```
     /// use tower_introspect::{
@@ -81,38 +81,39 @@ impl VerifyRequest {
         self
     }
 
-    /// Says who sends the request, so that a [`MissBudget`](super::MissBudget) can tell peers apart.
+    /// Sets the sender of the request, so that a [`MissBudget`](super::MissBudget) can tell peers
+    /// apart.
     #[must_use]
     pub const fn with_peer(mut self, peer: PeerKey) -> Self {
         self.peer = Some(peer);
         self
     }
 
-    /// Says that several are asked about the token in turn: one charge is enough for all of them.
+    /// Declares that several verifiers are called in turn, with at most one charge for all of them.
     pub(crate) fn in_turn(mut self) -> Self {
         self.turn = Some(Turn::default());
         self
     }
 
-    /// The token.
+    /// Returns the token.
     #[must_use]
     pub const fn token(&self) -> &Token {
         &self.token
     }
 
-    /// How recent the answer must be.
+    /// Returns how recently the token must have been verified.
     #[must_use]
     pub const fn freshness(&self) -> Freshness {
         self.freshness
     }
 
-    /// The earliest start of a verification whose answer will do, if that matters.
+    /// Returns the earliest acceptable start of the verification, if there is one.
     #[must_use]
     pub const fn not_before(&self) -> Option<Moment> {
         self.not_before
     }
 
-    /// Who sends the request, if that is known.
+    /// Returns the sender of the request, if it is known.
     #[must_use]
     pub const fn peer(&self) -> Option<PeerKey> {
         self.peer
@@ -122,13 +123,13 @@ impl VerifyRequest {
         self.turn.as_ref()
     }
 
-    /// Whether an answer from a verification that started at `start` will do, as far as
-    /// [`not_before`](Self::not_before) goes.
+    /// Returns true if [`not_before`](Self::not_before) accepts a verification that started at
+    /// `start`.
     pub(crate) fn takes_from(&self, start: Moment) -> bool {
         self.not_before.is_none_or(|earliest| !start.is_before(earliest))
     }
 
-    /// The SHA-256 digest of the token.
+    /// Returns the SHA-256 digest of the token.
     #[cfg(feature = "_crypto")]
     #[cfg_attr(docsrs, doc(cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))))]
     #[must_use]
@@ -137,19 +138,20 @@ impl VerifyRequest {
     }
 }
 
-/// What is asked of memory about a token, before the request is held on to.
+/// A cache lookup for a token, before an owned [`VerifyRequest`] is made.
 ///
-/// The token is what stands in its place: whether it is spelled as one is not known yet. Nothing but
-/// a token is ever remembered.
+/// The credentials are as found in the request, and may not be a well-formed token. Only
+/// well-formed tokens are ever cached, so no others match an entry.
 #[doc(hidden)]
 pub struct RecallRequest<'a> {
     found: Found<'a>,
     freshness: Freshness,
-    /// Whether a refusal would not be the last word.
+    /// True if a refusal by one verifier does not decide.
     facts_only: Cell<bool>,
-    /// When memory was asked last. It is *now* for who asked.
+    /// The clock reading of the last cache lookup. The caller of the lookup may take it for the
+    /// current time.
     at: Cell<Option<Reading>>,
-    /// Taken when it is first asked for, and handed on.
+    /// Computed on first use, and passed on to the token.
     #[cfg(feature = "_crypto")]
     fingerprint: Cell<Option<Fingerprint>>,
 }
@@ -176,7 +178,7 @@ impl<'a> RecallRequest<'a> {
         self.freshness
     }
 
-    /// Says that others may know the token where this memory knows that it is bad.
+    /// Ignores cached refusals, because another verifier may accept the token.
     pub(crate) fn take_facts_only(&self) {
         self.facts_only.set(true);
     }
@@ -196,7 +198,7 @@ impl<'a> RecallRequest<'a> {
         })
     }
 
-    /// Reads the clocks, for who asked and whatever comes right after.
+    /// Reads the clock, and keeps the reading for the caller and the steps that follow directly.
     #[cfg(all(feature = "cache", feature = "_crypto"))]
     #[inline]
     pub(crate) fn read(&self, clock: &dyn Clock) -> Moment {
@@ -205,13 +207,13 @@ impl<'a> RecallRequest<'a> {
         reading.moment()
     }
 
-    /// When memory was asked.
+    /// Returns the clock reading of the last cache lookup.
     #[inline]
     pub(crate) const fn asked_at(&self) -> Option<Reading> {
         self.at.get()
     }
 
-    /// The token, if it is one.
+    /// Returns the token, if the credentials are well-formed.
     ///
     /// # Errors
     ///
@@ -232,7 +234,7 @@ impl fmt::Debug for RecallRequest<'_> {
     }
 }
 
-/// The SHA-256 digest of a token.
+/// Returns the SHA-256 digest of a token.
 #[cfg(feature = "_crypto")]
 pub(crate) fn fingerprint(token: &Token) -> Fingerprint {
     *token.fingerprint(crypto::sha256)

@@ -3,10 +3,10 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-/// What caching, coalescing and breaking have come to so far.
+/// Counters and sizes of the layers around a verifier.
 ///
-/// A snapshot: numbers of the same moment need not add up. Each part fills in what it knows, and
-/// [`Stats::merge`] puts the parts together.
+/// The numbers are a snapshot: they are read one after the other and need not add up. Each layer
+/// fills in its own numbers, and [`Stats::merge`] combines them.
 ///
 /// ```
 /// use tower_introspect::verify::{BreakerState, Stats};
@@ -17,22 +17,22 @@ use std::{
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Requests answered with facts that were remembered and fresh enough.
+    /// Requests served from cached facts that were fresh enough.
     pub hits: u64,
-    /// Requests answered with a refusal that was remembered.
+    /// Requests refused from a cached refusal.
     pub negative_hits: u64,
     /// Requests that had to be verified.
     pub misses: u64,
     /// Verifications ahead of time, in the background.
     pub refreshes: u64,
-    /// Requests answered with stale facts, because the server was not available.
+    /// Requests served from stale facts because the server was unavailable.
     pub stale_served: u64,
-    /// Remembered facts dropped because of a cutoff.
+    /// Cached facts dropped because of a cutoff.
     pub evicted_by_cutoff: u64,
     /// Requests that shared the verification of another.
     pub coalesced: u64,
-    /// Verifications that went to the authorization server. Its internal repetition after a
-    /// connection that failed is not counted.
+    /// Verifications that went to the authorization server. A retry after a failed connection is
+    /// not counted.
     pub upstream_calls: u64,
     /// Verifications refused because too many were under way.
     pub shed: u64,
@@ -40,16 +40,17 @@ pub struct Stats {
     pub broken: u64,
     /// Verifications refused because their peer had used up its budget for bad tokens.
     pub over_budget: u64,
-    /// The breaker now; of several, the one that lets the least through.
+    /// The current state of the breaker. Of several breakers, that of the one that lets the least
+    /// through.
     pub breaker: BreakerState,
-    /// Facts and refusals that are remembered.
+    /// Facts and refusals in the cache.
     pub entries: u64,
-    /// The memory that they take.
+    /// The memory that they take, in bytes.
     pub bytes: u64,
 }
 
 impl Stats {
-    /// What these and those come to together.
+    /// Returns the sum of both.
     #[must_use]
     pub fn merge(self, other: Self) -> Self {
         Self {
@@ -72,27 +73,27 @@ impl Stats {
 }
 
 impl Stats {
-    /// What was counted, without what is only so now.
+    /// Returns the counters alone, without the current state of breaker and cache.
     pub(crate) fn counted(self) -> Self {
         Self { breaker: BreakerState::Closed, entries: 0, bytes: 0, ..self }
     }
 }
 
-/// What a [`CircuitBreaker`](super::CircuitBreaker) does with verifications.
+/// The state of a [`CircuitBreaker`](super::CircuitBreaker).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum BreakerState {
-    /// They pass.
+    /// Verifications pass.
     #[default]
     Closed,
-    /// One passes, to see whether the server is back.
+    /// One verification passes, to test whether the server is available again.
     HalfOpen,
-    /// None passes.
+    /// No verification passes.
     Open,
 }
 
 impl BreakerState {
-    /// A stable name for logs and metrics.
+    /// Returns a stable name for logs and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -103,7 +104,7 @@ impl BreakerState {
     }
 }
 
-/// A number that only grows. Nothing is decided by it, so nothing is ordered by it.
+/// A number that only grows. No decision depends on it, so relaxed ordering is enough.
 #[derive(Default)]
 pub(crate) struct Counter(AtomicU64);
 

@@ -1,29 +1,33 @@
-//! Where the members of an object stand, in a few bytes each.
+//! An index of the members of a JSON object, in a few bytes per member.
 //!
-//! It is a part of the text that it is about, so it is written in characters: numbers in digits of six
-//! bits, the lowest first, each digit but the last with a seventh bit. A member is how far its value is
-//! from the end of the one before, doubled, and how long it is. What is odd has the name next, with its
-//! length before it, because the object writes it with escapes. A zero comes last.
+//! The index follows the object in the same text, so it is written in characters. A number is
+//! written in digits of six bits, the lowest first, and a seventh bit marks each digit but the
+//! last.
+//!
+//! A member is two numbers: twice the distance of its value from the end of the previous value, and
+//! the length of the value. If the object writes the name with escapes, the first number is one
+//! more, and the length of the decoded name and the name itself follow it. A zero ends the index.
 
-/// Of most members: name and value are shorter than what a digit tells.
+/// The bytes that most members take: two numbers of one digit, because name and value are short.
 const USUAL: usize = 2;
 
-/// An index being written, behind what was written before.
+/// An index under construction, behind the object that it describes.
 pub(super) struct Index {
     text: String,
-    /// Where the last value ends.
+    /// The end of the last value.
     at: usize,
 }
 
 impl Index {
-    /// Behind the object that it is about, which has about so many members.
+    /// Creates an index behind `object`, with capacity for about `members` members.
     pub(super) fn behind(object: &str, members: usize) -> Self {
         let mut text = String::with_capacity(object.len() + 2 * USUAL * members + 1);
         text.push_str(object);
         Self { text, at: 0 }
     }
 
-    /// The next member, its value at `start`. The name only where it is written with escapes.
+    /// Adds a member whose value starts at `start`. `escaped` is its decoded name if the object
+    /// writes the name with escapes.
     pub(super) fn push(&mut self, start: usize, len: usize, escaped: Option<&str>) {
         let before = start - self.at;
         self.number(before << 1 | usize::from(escaped.is_some()));
@@ -35,7 +39,7 @@ impl Index {
         self.at = start + len;
     }
 
-    /// All that was written.
+    /// Ends the index and returns the whole text.
     pub(super) fn finish(mut self) -> String {
         self.number(0);
         self.text
@@ -59,18 +63,18 @@ const BITS: u32 = 6;
 const LOW: usize = (1 << BITS) - 1;
 const MORE: usize = 1 << BITS;
 
-/// The members of an object, in its order: names, and values as they are written.
+/// An iterator over the members of an object, in their order: names, and values as JSON text.
 pub(super) struct Members<'a> {
     /// The object and its index.
     text: &'a str,
-    /// Where the last value ends.
+    /// The end of the last value.
     at: usize,
-    /// Where the next number is.
+    /// The position of the next number.
     index: usize,
 }
 
 impl<'a> Members<'a> {
-    /// The index starts at `index`, where the object ends.
+    /// Creates an iterator. The index starts at `index`, the end of the object.
     pub(super) const fn new(text: &'a str, index: usize) -> Self {
         Self { text, at: 0, index }
     }
@@ -108,9 +112,9 @@ impl<'a> Iterator for Members<'a> {
     }
 }
 
-/// What stands in quotes, in the text between two values.
+/// Returns the part of `text` within quotes. `text` stands between two values.
 fn quoted(text: &str) -> Option<&str> {
-    // Mostly it is a comma, the name and a colon.
+    // Usually the text is a brace or comma, the name in quotes and a colon.
     let usual = text.get(1..).and_then(|text| text.strip_prefix('"')?.strip_suffix("\":"));
     usual.or_else(|| text.get(text.find('"')? + 1..text.rfind('"')?))
 }

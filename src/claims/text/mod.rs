@@ -1,4 +1,4 @@
-//! The JSON object that claims are read from, and the texts that were read out of it.
+//! Stores the JSON object that claims are read from, and the strings that were decoded from it.
 
 mod index;
 pub(crate) mod piece;
@@ -12,42 +12,42 @@ use super::{
     parsed::Parsed,
 };
 
-/// A JSON object, where its members stand, and what it was parsed to.
+/// A JSON object with an index of its members and the values that it was parsed to.
 ///
-/// Shared by all clones of the claims, and by the views of parts of it. What is parsed can't get to
+/// All clones of the claims share it, and so do the views of its parts. A parsed value can't get to
 /// other claims: it belongs to the text, and the text never changes.
 ///
-/// A million of them are remembered, so all that belongs to one is in one buffer: the object as it came,
-/// an [`Index`] of it, and what it means but does not spell out.
+/// The cache may hold a million of these. So one buffer holds all of the text: the object as it was
+/// received, an [`Index`] of it, and the decoded strings that it does not spell out.
 #[derive(Clone)]
 pub(super) struct Text(Arc<Inner>);
 
 struct Inner {
     buffer: Box<str>,
     parsed: Parsed,
-    /// Where the object ends and the index starts.
+    /// The end of the object and the start of the index.
     end: u32,
     marks: u8,
 }
 
-/// What is asked of a text with each request, and so is not looked up each time.
+/// A property that each request needs and that is therefore determined only once per text.
 #[derive(Clone, Copy, Debug)]
 #[repr(u8)]
 pub(super) enum Mark {
-    /// There is an `exp`.
+    /// The object has an `exp`.
     Expires = 1,
-    /// There is an `nbf`.
+    /// The object has an `nbf`.
     Starts = 2,
-    /// There is an `iat`.
+    /// The object has an `iat`.
     Issued = 4,
-    /// It says that it is about a refresh token.
+    /// The object says that the token is a refresh token.
     Refresh = 8,
-    /// It says that it is about a token bound by DPoP.
+    /// The object says that the token is bound by DPoP.
     Dpop = 16,
 }
 
 impl Text {
-    /// Nothing but a text, which is no object.
+    /// Creates a text that is not an object.
     fn plain(text: &str) -> Self {
         let (buffer, parsed) = (text.into(), Parsed::default());
         Self(Arc::new(Inner { buffer, parsed, end: 0, marks: 0 }))
@@ -65,7 +65,7 @@ impl Text {
         self.0.marks & mark as u8 != 0
     }
 
-    /// The value of a member, as it is written.
+    /// Returns the value of a member as JSON text.
     pub(super) fn raw(&self, name: &str) -> Option<&str> {
         self.members().find(|member| member.0 == name).map(|(_, value)| value)
     }
@@ -74,11 +74,11 @@ impl Text {
         self.members().map(|(name, _)| name)
     }
 
-    /// This object with other values for these members, each of them JSON.
+    /// Returns a copy of this object with other values for these members, each of them JSON text.
     pub(super) fn with(&self, changes: &[(&str, String)]) -> Self {
         let changed = |name: &str| changes.iter().any(|change| change.0 == name);
         let kept = self.members().filter(|(name, _)| !changed(name));
-        // Of two for one member the last counts.
+        // If `changes` has a member twice, the last value counts.
         let again = |at: usize, name| changes.iter().skip(at + 1).any(|later| later.0 == name);
         let changes = changes.iter().enumerate().filter(|(at, change)| !again(*at, change.0));
         let changes = changes.map(|(_, (name, value))| (*name, value.as_str()));
@@ -98,7 +98,8 @@ impl Text {
         Draft::of(&json, members.into_iter()).finish()
     }
 
-    /// The same text, and a place in it where `part` stands.
+    /// Returns a text that contains `part`, and its place. It is the same text if that contains
+    /// `part`.
     pub(super) fn holding(&self, part: &str) -> (Self, Span) {
         let buffer = &*self.0.buffer;
         if let Some(start) = buffer.find(part) {
@@ -114,9 +115,9 @@ impl Text {
         self.0.buffer.get(span.range())
     }
 
-    /// How much memory it takes, without what it was parsed to.
+    /// Returns the size in bytes, without the parsed values.
     pub(super) fn bytes(&self) -> usize {
-        // With the counters of the `Arc`.
+        // Includes the counters of the `Arc`.
         2 * size_of::<usize>() + size_of::<Inner>() + self.0.buffer.len()
     }
 
@@ -124,7 +125,7 @@ impl Text {
         usize::try_from(self.0.end).unwrap_or(usize::MAX)
     }
 
-    /// Names, and values as they are written.
+    /// Returns the members: names, and values as JSON text.
     pub(super) fn members(&self) -> impl Iterator<Item = (&str, &str)> {
         Members::new(&self.0.buffer, self.end())
     }
@@ -136,7 +137,7 @@ impl fmt::Debug for Text {
     }
 }
 
-/// A text that more is being written to.
+/// A text under construction.
 pub(super) struct Draft<'a> {
     json: &'a str,
     buffer: String,
@@ -144,7 +145,7 @@ pub(super) struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    /// `object` must have been read from `json`.
+    /// Creates a draft. `object` must have been read from `json`.
     pub(super) fn new(json: &'a str, object: &Object<'_>) -> Self {
         let members = object.iter().map(|(name, value)| {
             let (value, escaped) = (value.get(), matches!(name, Cow::Owned(_)));
@@ -153,8 +154,8 @@ impl<'a> Draft<'a> {
         Self::of(json, members)
     }
 
-    /// Of each member: where its value starts, its name, its value, and whether the name is written with
-    /// escapes.
+    /// Creates a draft from members: the start of the value, the name, the value, and true if the
+    /// object writes the name with escapes.
     fn of<'m>(
         json: &'a str,
         members: impl ExactSizeIterator<Item = (usize, &'m str, &'m str, bool)>,
@@ -167,7 +168,7 @@ impl<'a> Draft<'a> {
         Self { json, buffer: index.finish(), marks }
     }
 
-    /// A place where `part` stands: in the object, if that is where it was read, or behind it.
+    /// Returns the place of `part`, which is in the object if it was read there, or else appended.
     pub(super) fn place(&mut self, part: &str) -> Span {
         let start = within(self.json, part).unwrap_or_else(|| {
             self.buffer.push_str(part);
@@ -178,15 +179,15 @@ impl<'a> Draft<'a> {
 
     pub(super) fn finish(self) -> Text {
         let end = self.json.len();
-        // A copy is just as long as it must be. To cut off what the buffer has to spare would leave
-        // holes in memory.
+        // A copy has exactly the needed length. Shrinking the buffer instead would leave holes in
+        // memory.
         let (buffer, parsed) = (self.buffer.as_str().into(), Parsed::default());
         let end = u32::try_from(end).unwrap_or(u32::MAX);
         Text(Arc::new(Inner { buffer, parsed, end, marks: self.marks }))
     }
 }
 
-/// What a member marks its text with.
+/// Returns the bit of the mark that a member sets, or zero.
 fn marked(name: &str, value: &str) -> u8 {
     let is = |words: &[&str]| {
         let word = json::decoded(value);
@@ -203,7 +204,7 @@ fn marked(name: &str, value: &str) -> u8 {
     mark as u8
 }
 
-/// Where `part` starts, if it is a part of this very `text`.
+/// Returns the start of `part` if it is a slice of `text`.
 fn within(text: &str, part: &str) -> Option<usize> {
     let start = part.as_ptr().addr().checked_sub(text.as_ptr().addr())?;
     (start + part.len() <= text.len()).then_some(start)

@@ -1,4 +1,4 @@
-//! Parts of a text, which keep all of it.
+//! Parts of a text that keep the whole text alive.
 
 use std::{
     fmt,
@@ -8,7 +8,7 @@ use std::{
 
 use super::Text;
 
-/// A place in a text.
+/// The position and the length of a part of a text, in bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::claims) struct Span {
     start: u32,
@@ -16,10 +16,10 @@ pub(in crate::claims) struct Span {
 }
 
 impl Span {
-    /// There is nothing there, in no text.
+    /// The span that no text has.
     pub(in crate::claims) const NOWHERE: Self = Self { start: u32::MAX, len: u32::MAX };
 
-    /// What is too far is nowhere.
+    /// Creates a span, which is `NOWHERE` if 32 bits can't hold it.
     pub(super) fn new(start: usize, len: usize) -> Self {
         match (u32::try_from(start), u32::try_from(len)) {
             (Ok(start), Ok(len)) => Self { start, len },
@@ -33,7 +33,7 @@ impl Span {
     }
 }
 
-/// A part of a text. By default, the empty one of none.
+/// A part of a text. The default is empty and belongs to no text.
 #[derive(Clone, Default)]
 pub(in crate::claims) struct Piece {
     text: Option<Text>,
@@ -41,12 +41,12 @@ pub(in crate::claims) struct Piece {
 }
 
 impl Piece {
-    /// A part of a text that is yet to come.
+    /// Creates a part of a text that [`move_to`](Self::move_to) sets later.
     pub(in crate::claims) const fn at(span: Span) -> Self {
         Self { text: None, span }
     }
 
-    /// A text of its own.
+    /// Creates a piece with a text of its own.
     pub(in crate::claims) fn new(text: &str) -> Self {
         if text.is_empty() {
             return Self::default();
@@ -54,7 +54,7 @@ impl Piece {
         Self { text: Some(Text::plain(text)), span: Span::new(0, text.len()) }
     }
 
-    /// Sets the text that it is a part of.
+    /// Sets the text that this is a part of.
     pub(in crate::claims) fn move_to(&mut self, text: &Text) {
         self.text = Some(text.clone());
     }

@@ -1,3 +1,5 @@
+//! The backend on AWS-LC.
+
 #[cfg(feature = "dpop")]
 pub(crate) use self::keys::verify_once;
 #[cfg(feature = "_jose")]
@@ -12,7 +14,7 @@ pub(super) fn fill_random(bytes: &mut [u8]) -> bool {
     aws_lc_rs::rand::fill(bytes).is_ok()
 }
 
-/// A new key, in PKCS#8.
+/// Generates a private key, in PKCS#8. Returns `None` for an algorithm that uses a secret.
 #[cfg(feature = "checks")]
 pub(super) fn generate(algorithm: crate::jose::algorithm::Algorithm) -> Option<Vec<u8>> {
     use aws_lc_rs::{encoding::AsDer as _, rand::SystemRandom, rsa, signature};
@@ -48,7 +50,7 @@ mod keys {
 
     use crate::jose::{algorithm::Algorithm, key::PublicKey};
 
-    /// The longest RSA modulus that signatures are verified with.
+    /// The maximum size of an RSA modulus, in bits.
     pub(crate) const MAX_RSA_BITS: usize = 8192;
 
     /// A key that is ready to verify the signatures of one algorithm.
@@ -57,8 +59,10 @@ mod keys {
         Secret(Box<hmac::Key>),
     }
 
-    /// The same as [`Verifier::public`] and [`Verifier::verify`] for a key that is used once, which
-    /// need not be kept in a form of its own.
+    /// Returns true if `signature` is that of `message`, for a key that is used only once.
+    ///
+    /// The result is that of [`Verifier::public`] and [`Verifier::verify`], without parsing the key
+    /// into a form to keep.
     #[cfg(feature = "dpop")]
     pub(crate) fn verify_once(
         algorithm: Algorithm,
@@ -74,7 +78,8 @@ mod keys {
     }
 
     impl Verifier {
-        /// `None` if the key is not one of the algorithm, or the point is not on the curve.
+        /// Creates a verifier from a public key. Returns `None` if the key does not fit the
+        /// algorithm, or the point is not on the curve.
         pub(crate) fn public(algorithm: Algorithm, key: &PublicKey) -> Option<Self> {
             let parsed = match key {
                 PublicKey::Rsa { .. } => ParsedPublicKey::new(rsa(algorithm)?, key.to_pkcs1_der()?),
@@ -86,12 +91,12 @@ mod keys {
             parsed.ok().map(Self::Public)
         }
 
-        /// `None` if the algorithm uses no secret.
+        /// Creates a verifier from a secret. Returns `None` if the algorithm uses none.
         pub(crate) fn secret(algorithm: Algorithm, secret: &[u8]) -> Option<Self> {
             Some(Self::Secret(Box::new(hmac::Key::new(mac(algorithm)?, secret))))
         }
 
-        /// True if `signature` is that of `message`. Secrets are compared in constant time.
+        /// Returns true if `signature` is that of `message`. MACs are compared in constant time.
         pub(crate) fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
             match self {
                 Self::Public(key) => key.verify_sig(message, signature).is_ok(),
@@ -100,7 +105,7 @@ mod keys {
         }
     }
 
-    /// A key that makes signatures of one algorithm.
+    /// A key that is ready to sign with one algorithm.
     pub(crate) enum Signer {
         Rsa(RsaKeyPair, &'static dyn signature::RsaEncoding),
         Ec(EcdsaKeyPair),
@@ -109,7 +114,8 @@ mod keys {
     }
 
     impl Signer {
-        /// `None` if the key is not one of the algorithm, or broken.
+        /// Creates a signer from a private key in PKCS#8. Returns `None` if the key is malformed or
+        /// does not fit the algorithm.
         pub(crate) fn from_pkcs8(algorithm: Algorithm, der: &[u8]) -> Option<Self> {
             use Algorithm::{ES256, ES384, EdDSA, PS256, PS384, PS512, RS256, RS384, RS512};
             let encoding: &'static dyn signature::RsaEncoding = match algorithm {
@@ -136,7 +142,7 @@ mod keys {
             RsaKeyPair::from_pkcs8(der).ok().map(|pair| Self::Rsa(pair, encoding))
         }
 
-        /// `None` if the algorithm uses no secret.
+        /// Creates a signer from a secret. Returns `None` if the algorithm uses none.
         pub(crate) fn secret(algorithm: Algorithm, secret: &[u8]) -> Option<Self> {
             Some(Self::Secret(Box::new(hmac::Key::new(mac(algorithm)?, secret))))
         }
@@ -157,7 +163,7 @@ mod keys {
             }
         }
 
-        /// The public half; `None` for a secret, which has none.
+        /// Returns the public key, `None` for a secret.
         pub(crate) fn public(&self) -> Option<PublicKey> {
             match self {
                 Self::Rsa(pair, _) => PublicKey::from_pkcs1_der(pair.public_key().as_ref()).ok(),
@@ -180,7 +186,7 @@ mod keys {
         })
     }
 
-    /// The key as it is used with the algorithm, if both are of one curve.
+    /// Returns the key in the form for the algorithm, if both are of the same curve.
     fn curve(
         algorithm: Algorithm,
         key: &PublicKey,

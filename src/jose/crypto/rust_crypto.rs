@@ -1,3 +1,5 @@
+//! The backend on RustCrypto, through `jsonwebtoken`.
+
 #[cfg(feature = "dpop")]
 pub(crate) use self::keys::verify_once;
 #[cfg(feature = "_jose")]
@@ -28,11 +30,11 @@ mod keys {
         key::PublicKey,
     };
 
-    /// The longest RSA modulus that signatures are verified with.
+    /// The maximum size of an RSA modulus, in bits.
     pub(crate) const MAX_RSA_BITS: usize = 4096;
 
-    /// The provider, named: the default of the process panics as soon as some other crate enables
-    /// the other backend.
+    /// The provider, named explicitly: the process-wide default of `jsonwebtoken` panics as soon as
+    /// another crate enables its other backend.
     static PROVIDER: &CryptoProvider = &rust_crypto::DEFAULT_PROVIDER;
 
     /// A key that is ready to verify the signatures of one algorithm.
@@ -41,7 +43,7 @@ mod keys {
         Secret(Box<Keyed>),
     }
 
-    /// The same as [`Verifier::public`] and [`Verifier::verify`] for a key that is used once.
+    /// Returns true if `signature` is that of `message`, for a key that is used only once.
     #[cfg(feature = "dpop")]
     pub(crate) fn verify_once(
         algorithm: Algorithm,
@@ -54,7 +56,8 @@ mod keys {
     }
 
     impl Verifier {
-        /// `None` if the key is not one of the algorithm, or the point is not on the curve.
+        /// Creates a verifier from a public key. Returns `None` if the key does not fit the
+        /// algorithm, or the point is not on the curve.
         pub(crate) fn public(algorithm: Algorithm, key: &PublicKey) -> Option<Self> {
             if algorithm.key_type() != key.key_type() {
                 return None;
@@ -69,18 +72,18 @@ mod keys {
                 PublicKey::Ed25519 { x } => DecodingKey::from_ed_der(x),
             };
             let algorithm = foreign(algorithm)?;
-            // Made once here to see that the point is on the curve; it is no `Send`, so it can't
-            // be kept.
+            // Checks that the point is on the curve. The verifier is not `Send`, so it can't be
+            // kept.
             (PROVIDER.verifier_factory)(&algorithm, &key).ok()?;
             Some(Self::Public(algorithm, key))
         }
 
-        /// `None` if the algorithm uses no secret.
+        /// Creates a verifier from a secret. Returns `None` if the algorithm uses none.
         pub(crate) fn secret(algorithm: Algorithm, secret: &[u8]) -> Option<Self> {
             Keyed::new(algorithm, secret).map(Box::new).map(Self::Secret)
         }
 
-        /// True if `signature` is that of `message`. Secrets are compared in constant time.
+        /// Returns true if `signature` is that of `message`. MACs are compared in constant time.
         pub(crate) fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
             match self {
                 Self::Public(algorithm, key) => (PROVIDER.verifier_factory)(algorithm, key)
@@ -90,14 +93,15 @@ mod keys {
         }
     }
 
-    /// A key that makes signatures of one algorithm.
+    /// A key that is ready to sign with one algorithm.
     pub(crate) enum Signer {
         Private { algorithm: Foreign, key: EncodingKey, public: PublicKey },
         Secret(Box<Keyed>),
     }
 
     impl Signer {
-        /// `None` if the key is not one of the algorithm, or broken.
+        /// Creates a signer from a private key in PKCS#8. Returns `None` if the key is malformed or
+        /// does not fit the algorithm.
         pub(crate) fn from_pkcs8(algorithm: Algorithm, der: &[u8]) -> Option<Self> {
             let utils = &PROVIDER.key_utils;
             let name = foreign(algorithm)?;
@@ -123,7 +127,7 @@ mod keys {
             Some(Self::Private { algorithm: name, key, public })
         }
 
-        /// `None` if the algorithm uses no secret.
+        /// Creates a signer from a secret. Returns `None` if the algorithm uses none.
         pub(crate) fn secret(algorithm: Algorithm, secret: &[u8]) -> Option<Self> {
             Keyed::new(algorithm, secret).map(Box::new).map(Self::Secret)
         }
@@ -137,7 +141,7 @@ mod keys {
             }
         }
 
-        /// The public half; `None` for a secret, which has none.
+        /// Returns the public key, `None` for a secret.
         pub(crate) fn public(&self) -> Option<PublicKey> {
             match self {
                 Self::Private { public, .. } => Some(public.clone()),
@@ -146,7 +150,7 @@ mod keys {
         }
     }
 
-    /// A secret, made ready for its hash.
+    /// An HMAC that is keyed with a secret.
     pub(crate) enum Keyed {
         Sha256(Hmac<Sha256>),
         Sha384(Hmac<Sha384>),

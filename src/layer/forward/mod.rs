@@ -1,4 +1,4 @@
-//! Telling a service behind a reverse proxy whose request it is, in headers.
+//! Forwarding of verified claims in request headers, to a service behind a reverse proxy.
 
 mod names;
 mod value;
@@ -12,13 +12,13 @@ use crate::{
     policy::verified::VerifiedToken,
 };
 
-/// How many bytes all values may take together, unless configured.
+/// The default limit on the total size of all values, in bytes.
 const DEFAULT_LIMIT: usize = 4 * 1024;
 
-/// Which headers tell a service behind a proxy what was verified.
+/// The request headers that carry verified claims to a service behind a proxy.
 ///
-/// For an inner service that passes requests on to where a
-/// [`VerifiedToken`] can't get. Handlers in the same process need no headers.
+/// Use it with an inner service that passes requests on to another process, where no
+/// [`VerifiedToken`] is available. Handlers in the same process need no headers.
 ///
 /// ```
 /// use http::{Request, Response};
@@ -51,7 +51,7 @@ const DEFAULT_LIMIT: usize = 4 * 1024;
 ///     assert_eq!(request.headers()["x-auth-issuer"], "https://as.example.com");
 ///     assert_eq!(request.headers()["x-auth-subject"], "alice");
 ///     assert_eq!(request.headers()["x-auth-tenant"], "7");
-///     // The token says nothing of it, so nobody else does.
+/// The token has no scope, so the header of the client is removed and not replaced.
 ///     assert!(!request.headers().contains_key("x-auth-scope"));
 ///     Ok::<_, std::convert::Infallible>(Response::new(String::new()))
 /// });
@@ -66,28 +66,28 @@ const DEFAULT_LIMIT: usize = 4 * 1024;
 /// # Ok::<(), tower_introspect::ConfigError>(())
 /// ```
 ///
-/// # What is sent
+/// # Values
 ///
-/// One value or none for each header. What is not visible ASCII is percent-encoded, and so are `%`
-/// and `,`: percent-decoding gives back exactly the claim, and nobody can read a value as a list of
-/// several. Of a scope, the spaces between its values stay. Values are marked sensitive, so that
-/// they are not shown where headers are logged.
+/// Each header gets one value or none. All bytes other than visible ASCII are percent-encoded, and
+/// so are `%` and `,`. Percent-decoding gives back exactly the claim, and no value can be read as a
+/// list of several. In a scope, the spaces between its values are kept. Values are marked
+/// sensitive, so that logs of headers do not show them.
 ///
-/// A claim that is absent or empty gives no header. One that can't be sent as configured, or that
-/// does not fit into what is left of [`max_bytes`](Self::max_bytes), has the request refused with
-/// 403: nothing is cut, and nothing silently left out.
+/// A claim that is absent or empty gives no header. The request is refused with 403 if a claim
+/// can't be sent as configured, or does not fit into the rest of [`max_bytes`](Self::max_bytes).
+/// Values are never truncated, and headers are never left out silently.
 ///
 /// # Security
 ///
-/// What a client sends under one of these names is removed from every request, those without a
-/// token included; and so is what it sends under a name that differs only in case or in what stands
-/// between letters and digits, because CGI, WSGI and many frameworks take `X_Auth_Subject` for
-/// `X-Auth-Subject`. The names are also taken out of `Connection`, by which a client could else
-/// have a proxy drop them (RFC 9110 §7.6.1). Trailers are not looked at: what is behind must not
+/// Headers of these names that a client sends are removed from every request, including requests
+/// without a token. So are headers whose names differ only in case or in the characters between
+/// letters and digits, because CGI, WSGI and many frameworks read `X_Auth_Subject` as
+/// `X-Auth-Subject`. The names are also removed from `Connection`; otherwise a client could make a
+/// proxy drop the headers (RFC 9110 §7.6.1). Trailers are not examined: the service behind must not
 /// merge them into the headers.
 ///
-/// Whoever can reach the service behind without coming through here can write these headers. A
-/// subject is unique only within its issuer: with more than one, forward both.
+/// Anyone who can reach the service behind without passing this layer can write these headers. A
+/// subject is unique only within its issuer: with more than one issuer, forward both.
 #[derive(Clone, Debug)]
 pub struct ForwardHeaders {
     entries: Vec<Entry>,
@@ -101,7 +101,7 @@ struct Entry {
     source: Source,
 }
 
-/// What a header tells.
+/// The claim that a header carries.
 #[derive(Clone, Debug)]
 enum Source {
     Issuer,
@@ -113,13 +113,13 @@ enum Source {
 }
 
 impl ForwardHeaders {
-    /// Forwards nothing yet.
+    /// Creates an empty set of headers.
     ///
     /// ```
     /// use tower_introspect::layer::ForwardHeaders;
     ///
     /// assert!(ForwardHeaders::new().subject("x-auth-subject").is_ok());
-    /// // Not for us to decide.
+    /// HTTP has a use for this name.
     /// assert!(ForwardHeaders::new().subject("host").is_err());
     /// ```
     #[must_use]
@@ -127,53 +127,55 @@ impl ForwardHeaders {
         Self { entries: Vec::new(), limit: DEFAULT_LIMIT, always: false }
     }
 
-    /// Forwards the issuer that vouches for the token: the configured one, whatever the token says.
+    /// Forwards the issuer of the token: the configured issuer, whatever the token itself claims.
     ///
     /// # Errors
     ///
-    /// If the name can't be the name of such a header, or is given twice. It can't be one that
-    /// HTTP, proxies or authentication have a use for, nor end in `-bin`, which marks binary
-    /// metadata of gRPC.
+    /// Returns an error if the header name is invalid or is given twice. Names that HTTP, proxies
+    /// or authentication use are invalid, and so are names that end in `-bin`, which marks binary
+    /// metadata in gRPC.
     pub fn issuer(self, header: &str) -> Result<Self, ConfigError> {
         self.with(Source::Issuer, "issuer", header)
     }
 
-    /// Forwards the subject. Unique only within the issuer.
+    /// Forwards the subject. A subject is unique only within its issuer.
     ///
     /// # Errors
     ///
-    /// As [`issuer`](Self::issuer).
+    /// The same as for [`issuer`](Self::issuer).
     pub fn subject(self, header: &str) -> Result<Self, ConfigError> {
         self.with(Source::Subject, "subject", header)
     }
 
-    /// Forwards the client that asked for the token.
+    /// Forwards the identifier of the client that the token was issued to.
     ///
     /// # Errors
     ///
-    /// As [`issuer`](Self::issuer).
+    /// The same as for [`issuer`](Self::issuer).
     pub fn client(self, header: &str) -> Result<Self, ConfigError> {
         self.with(Source::Client, "client", header)
     }
 
-    /// Forwards what the token allows, space-delimited.
+    /// Forwards the scope of the token, space-delimited.
     ///
     /// # Errors
     ///
-    /// As [`issuer`](Self::issuer).
+    /// The same as for [`issuer`](Self::issuer).
     pub fn scope(self, header: &str) -> Result<Self, ConfigError> {
         self.with(Source::Scope, "scope", header)
     }
 
-    /// Forwards the text of a claim that is a string, a number or a boolean, with all its digits.
-    /// Where it is an array or an object the request is refused; `null` is no claim.
+    /// Forwards the text of a claim that is a string, a number or a boolean.
+    ///
+    /// Numbers keep all their digits. The request is refused if the claim is an array or an object.
+    /// A claim that is `null` counts as absent.
     ///
     /// # Errors
     ///
-    /// As [`issuer`](Self::issuer).
+    /// The same as for [`issuer`](Self::issuer).
     pub fn claim(self, name: &str, header: &str) -> Result<Self, ConfigError> {
         let source = match name {
-            // There is one reading of these.
+            // These claims are forwarded exactly as by the methods of their own.
             "iss" => Source::Issuer,
             "sub" => Source::Subject,
             "client_id" => Source::Client,
@@ -183,43 +185,45 @@ impl ForwardHeaders {
         self.with(source, &format!("claims.{name}"), header)
     }
 
-    /// Forwards a claim of any type, as the JSON it is written in; a string with its quotes.
+    /// Forwards a claim of any type as JSON text, as the issuer wrote it. A string keeps its
+    /// quotes.
     ///
     /// # Errors
     ///
-    /// As [`issuer`](Self::issuer).
+    /// The same as for [`issuer`](Self::issuer).
     pub fn json(self, name: &str, header: &str) -> Result<Self, ConfigError> {
         self.with(Source::Json(name.into()), &format!("json.{name}"), header)
     }
 
-    /// Sets how many bytes all values of a request may take together, encoded. 4 KiB by default.
+    /// Sets the limit on the total encoded size of all values, in bytes. Default: 4 KiB.
     #[must_use]
     pub const fn max_bytes(mut self, limit: usize) -> Self {
         self.limit = limit;
         self
     }
 
-    /// Sends an empty value where there is nothing to tell.
+    /// Sends an empty value for each claim that is absent.
     ///
-    /// For answers to a proxy that takes over the headers it finds, and would let those of the
-    /// client stand where it finds none.
+    /// Use it for responses to a proxy that copies the headers it finds into the request of the
+    /// client. Without a value, the header that the client sent would stay in place.
     #[must_use]
     pub const fn empty_if_absent(mut self) -> Self {
         self.always = true;
         self
     }
 
-    /// Makes `headers` tell who the bearer of `token` is, or with `None` that it is nobody.
+    /// Sets the headers to the claims of `token`, or clears them if there is no token.
     ///
-    /// [`IntrospectLayer::forward`](super::IntrospectLayer::forward) does this to each request. By
-    /// itself it is for services that ask about a request instead of passing it on, and get the
-    /// headers with the answer: see the example `forward_auth`. Such a service must not answer in gRPC,
-    /// whose refusals have the status 200: take `Content-Type` off what it is asked.
+    /// [`IntrospectLayer::forward`](super::IntrospectLayer::forward) does this to each request.
+    /// Call it directly in a service that decides about requests for a proxy and returns the
+    /// headers in its response: see the example `forward_auth`. Such a service must not refuse in
+    /// gRPC, because gRPC refusals have the status 200: remove `Content-Type` from the requests it
+    /// receives.
     ///
     /// # Errors
     ///
-    /// [`Denied`](ErrorKind::Denied) if a claim can't be sent. Nothing of `token` is in `headers`
-    /// then, and nothing that was there under these names before.
+    /// Returns [`Denied`](ErrorKind::Denied) if a claim can't be sent. `headers` then holds nothing
+    /// of `token`, and no earlier values under these names.
     pub fn apply(
         &self,
         token: Option<&VerifiedToken>,
@@ -229,20 +233,20 @@ impl ForwardHeaders {
         token.map_or(Ok(()), |token| self.fill(token, headers))
     }
 
-    /// Makes `headers` tell of nobody.
+    /// Removes the headers, or sets them to the empty value if so configured.
     pub(super) fn clear(&self, headers: &mut HeaderMap) {
         fields::remove(headers, |name| {
             self.entries.iter().any(|entry| fields::alike(entry.header.as_str().as_bytes(), name))
         });
         if self.always {
             for entry in &self.entries {
-                // A map that is full holds none of these either way.
+                // A full map drops the empty value. The value of the client is removed already.
                 let _ = headers.try_insert(&entry.header, HeaderValue::from_static(""));
             }
         }
     }
 
-    /// Makes `headers`, which were cleared, tell of `token`.
+    /// Writes the claims of `token` into `headers`, which must be cleared.
     pub(super) fn fill(
         &self,
         token: &VerifiedToken,
@@ -250,7 +254,7 @@ impl ForwardHeaders {
     ) -> Result<(), VerifyError> {
         let mut budget = Budget::new(self.limit);
         let values = self.entries.iter().map(|entry| entry.source.value(token, &mut budget));
-        // All of them, or none.
+        // Computes all values before any is inserted, so that an error leaves no header behind.
         let values: Vec<_> = values.collect::<Result<_, _>>().map_err(|Unfit| unfit())?;
         for (entry, value) in self.entries.iter().zip(values) {
             let Some(value) = value else { continue };

@@ -1,8 +1,8 @@
-//! Names of headers: which may tell an identity, and which pass for one that does.
+//! Names of headers that may carry a verified claim.
 
 use http::HeaderName;
 
-/// Names that HTTP, proxies or authentication have a use for.
+/// Names that HTTP, proxies or authentication use.
 const TAKEN: [&str; 47] = [
     // The connection (RFC 9110 §7.6.1) and the message.
     "connection",
@@ -18,7 +18,7 @@ const TAKEN: [&str; 47] = [
     "transfer-encoding",
     "upgrade",
     "via",
-    // What is asked for, and what is answered.
+    // Content negotiation, caching, and response fields.
     "accept",
     "accept-encoding",
     "accept-language",
@@ -43,7 +43,7 @@ const TAKEN: [&str; 47] = [
     "dpop-nonce",
     "set-cookie",
     "www-authenticate",
-    // Where the request came from, and where it goes.
+    // The sender and the target of the request.
     "forwarded",
     "origin",
     "referer",
@@ -57,7 +57,7 @@ const TAKEN: [&str; 47] = [
     "x-rewrite-url",
 ];
 
-/// The beginnings of such names.
+/// Prefixes of names that HTTP, proxies or authentication use.
 const FAMILIES: [&str; 8] = [
     "access-control-",
     "content-",
@@ -69,7 +69,7 @@ const FAMILIES: [&str; 8] = [
     "x-original-",
 ];
 
-/// What proxies of this kind are used to call an identity, although the family is taken.
+/// Names that proxies commonly use for an identity, allowed although their prefix is not.
 const CUSTOMARY: [&str; 5] = [
     "x-forwarded-email",
     "x-forwarded-groups",
@@ -78,7 +78,7 @@ const CUSTOMARY: [&str; 5] = [
     "x-forwarded-scope",
 ];
 
-/// The name of a header that may tell an identity.
+/// Parses the name of a header that may carry a verified claim.
 pub(super) fn parse(name: &str) -> Result<HeaderName, String> {
     let shown = name.escape_debug();
     let header = HeaderName::from_bytes(name.as_bytes())

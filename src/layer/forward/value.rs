@@ -1,12 +1,12 @@
-//! From a claim to the value of a header.
+//! Encoding of claims into header values.
 
 use http::HeaderValue;
 
-/// A claim can't be sent.
+/// The error for a claim that can't be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Unfit;
 
-/// How many bytes of values may still follow.
+/// The number of bytes that are left for values.
 #[derive(Debug)]
 pub(super) struct Budget(usize);
 
@@ -15,12 +15,13 @@ impl Budget {
         Self(limit)
     }
 
-    /// A value that reads back as exactly this text; none for none.
+    /// Encodes `text` so that percent-decoding gives it back exactly. Returns `None` if it is
+    /// empty.
     pub(super) fn text(&mut self, text: &str) -> Result<Option<HeaderValue>, Unfit> {
         self.encode(text, false)
     }
 
-    /// The same, with spaces left as they are.
+    /// Encodes `text` like [`text`](Self::text), but keeps its spaces.
     pub(super) fn words(&mut self, text: &str) -> Result<Option<HeaderValue>, Unfit> {
         self.encode(text, true)
     }
@@ -30,13 +31,13 @@ impl Budget {
         if text.is_empty() {
             return Ok(None);
         }
-        // Encoding makes nothing shorter, so what is too long costs nothing.
+        // Encoding never shortens a text, so one that is too long is refused without encoding it.
         let mut left = self.0.checked_sub(text.len()).ok_or(Unfit)?;
         let mut encoded = String::with_capacity(text.len());
         for byte in text.bytes() {
             match byte {
                 b' ' if spaces => encoded.push(' '),
-                // A comma would make a list of it (RFC 9110 §5.6.1).
+                // A comma would turn the value into a list (RFC 9110 §5.6.1).
                 b'%' | b',' | ..=0x20 | 0x7f.. => {
                     left = left.checked_sub(2).ok_or(Unfit)?;
                     encoded.push('%');

@@ -1,11 +1,13 @@
+//! Matchers for elements of `authorization_details` (RFC 9396).
+
 use std::{fmt, sync::Arc};
 
 use crate::claims::details::AuthorizationDetail;
 
-/// What an element of `authorization_details` must be like (RFC 9396 §2).
+/// A matcher for one element of `authorization_details` (RFC 9396 §2).
 ///
-/// Texts are compared exactly (RFC 9396 §12). One element must have all that is asked; what is spread
-/// over several grants nothing.
+/// Strings are compared exactly (RFC 9396 §12). A single element must meet all conditions; several
+/// elements that meet them only together grant nothing.
 ///
 /// ```
 /// use tower_introspect::policy::{DetailMatcher, Requirement};
@@ -28,45 +30,46 @@ pub struct DetailMatcher {
 type Test = dyn Fn(&AuthorizationDetail<'_>) -> bool + Send + Sync;
 
 impl DetailMatcher {
-    /// An element of this `type`.
+    /// Creates a matcher for elements of this `type`.
     #[must_use]
     pub fn of_type(kind: &str) -> Self {
         Self { kind: kind.into(), identifier: None, members: Vec::new(), tests: Vec::new() }
     }
 
-    /// With this among its `actions`.
+    /// Requires this value in `actions`.
     #[must_use]
     pub fn action(self, action: &str) -> Self {
         self.member("actions", action)
     }
 
-    /// With this among its `locations`. An element that names no location is not taken for one that
-    /// means all.
+    /// Requires this value in `locations`.
+    ///
+    /// An element that names no location does not match: it does not mean all locations.
     #[must_use]
     pub fn location(self, location: &str) -> Self {
         self.member("locations", location)
     }
 
-    /// With this among its `datatypes`.
+    /// Requires this value in `datatypes`.
     #[must_use]
     pub fn datatype(self, datatype: &str) -> Self {
         self.member("datatypes", datatype)
     }
 
-    /// With this among its `privileges`.
+    /// Requires this value in `privileges`.
     #[must_use]
     pub fn privilege(self, privilege: &str) -> Self {
         self.member("privileges", privilege)
     }
 
-    /// With this `identifier`.
+    /// Requires this `identifier`.
     #[must_use]
     pub fn identifier(mut self, identifier: &str) -> Self {
         self.identifier = Some(identifier.into());
         self
     }
 
-    /// For which `test` is true.
+    /// Requires that `test` returns true.
     #[must_use]
     pub fn matching<F>(mut self, test: F) -> Self
     where

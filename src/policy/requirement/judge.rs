@@ -1,4 +1,4 @@
-//! Each kind of requirement, and how a token is held against it.
+//! The kinds of requirement, and the check of a token against each.
 
 use std::{borrow::Cow, fmt, time::Duration};
 
@@ -103,7 +103,7 @@ impl Kind {
                 }
                 Err(_) => invalid("act"),
             },
-            // One of the wrong type is one.
+            // An `act` of the wrong type still counts as an actor.
             Self::NoActor => Verdict::met_if(claims.raw("act").is_none(), denied),
             Self::SenderConstrained => {
                 let bound = claims.confirmation().is_some();
@@ -114,7 +114,7 @@ impl Kind {
         }
     }
 
-    /// The `acr` values of which `token` has one, if this asks for any.
+    /// Returns the list of `acr` values that `token` meets, if this requires any.
     fn acr(&self, token: &VerifiedToken) -> Option<&[Box<str>]> {
         let met = |part: &&Requirement| matches!(part.0.judge(token), Verdict::Met);
         match self {
@@ -159,7 +159,7 @@ pub(super) fn all<'r>(parts: &'r [Requirement], token: &VerifiedToken) -> Verdic
         }
     }
     let Some(mut lack) = lacks else { return Verdict::Met };
-    // The next token must not lose what this one has.
+    // The client's next token must keep everything that met a requirement so far.
     let met = |part: &&Requirement| matches!(part.0.judge(token), Verdict::Met);
     if let Some(scope) = lack.named_scope() {
         parts.iter().filter(met).for_each(|part| part.witness(token, scope));
@@ -189,13 +189,14 @@ fn any<'r>(parts: &'r [Requirement], token: &VerifiedToken) -> Verdict<'r> {
             }
         }
     }
-    // None of no parts is met; there is no way to build one.
+    // `any` of no parts is never met. `Requirement::any` does not build one.
     let nothing = || Lack::hopeless(ErrorKind::Denied);
     unknown.unwrap_or_else(|| Verdict::Unmet(least.unwrap_or_else(nothing)))
 }
 
-/// RFC 9470 §2: how long ago the user was authenticated. That it is said to be yet to come tells
-/// nothing.
+/// Checks how long ago the user was authenticated (RFC 9470 §2).
+///
+/// An `auth_time` in the future proves nothing, so it does not meet the requirement.
 fn max_age(age: Duration, token: &VerifiedToken) -> Verdict<'static> {
     let authenticated = match token.claims().time("auth_time") {
         Ok(time) => time,
@@ -223,7 +224,7 @@ fn fresh(age: Duration, token: &VerifiedToken) -> Verdict<'static> {
     ))
 }
 
-/// A claim that is a string, if it is there.
+/// Returns a string claim, if it is present.
 fn text<'a>(
     token: &'a VerifiedToken,
     name: &'static str,
@@ -243,13 +244,13 @@ fn has(values: &[Box<str>], value: &str) -> bool {
     values.iter().any(|known| **known == *value)
 }
 
-/// A question about one claim.
+/// A test of one claim.
 pub(super) struct ClaimTest {
     path: ClaimPath,
     test: Box<Test>,
 }
 
-/// `None` if the claim has another type than is asked about.
+/// Returns `None` if the claim has another type than the test expects.
 type Test = dyn Fn(&str) -> Option<bool> + Send + Sync;
 
 impl ClaimTest {
@@ -280,7 +281,8 @@ impl ClaimTest {
         };
         match answer {
             Some(met) => Verdict::met_if(met, ErrorKind::Denied),
-            // The path is of the configuration; what stands there is the token's, and stays there.
+            // The error names only the path, which is configuration. The value is the token's and
+            // never leaves it.
             None => Verdict::Undecided(
                 VerifyError::new(ErrorKind::Denied)
                     .with_context(format!("the claim `{}` has another type", self.path)),

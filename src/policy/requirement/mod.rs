@@ -1,4 +1,4 @@
-//! What is asked of a token, and how it is put together.
+//! Requirements on a token, and their combinations.
 
 pub(crate) mod detail;
 mod judge;
@@ -17,14 +17,14 @@ use crate::{
     error::refusal::VerifyError,
 };
 
-/// Something asked of a verified token.
+/// A requirement on a verified token.
 ///
 /// ```
 /// use std::time::Duration;
 /// use tower_introspect::{policy::Requirement, scopes};
 ///
-/// // Whoever may write payments, if the user has proven who they are within the last five minutes;
-/// // or a support agent, whatever their scope.
+/// // The payment scope, with a second factor within the last five minutes;
+/// // or a support agent with any scope.
 /// let requirement = Requirement::all_scopes(scopes!["write:payments"])
 ///     .and(Requirement::any_acr(["mfa"]))
 ///     .and(Requirement::max_age(Duration::from_secs(300)))
@@ -32,17 +32,19 @@ use crate::{
 /// # let _ = requirement;
 /// ```
 ///
-/// # What a refusal says
+/// # Contents of a refusal
 ///
-/// A requirement knows the challenge that tells a client what to bring. Where several parts of an
-/// [`and`](Self::and) are lacking it names them all: every scope that the whole needs, and with it the
-/// authentication (RFC 9470 §3). Of the alternatives of an [`or`](Self::or) it names the one that costs
-/// the client least: fewer missing scopes before more, scopes before another login, and what no token
-/// could bring last. What is wrong with the token itself comes before what it lacks.
+/// The challenge of a refusal tells the client what its next token needs. If several parts of an
+/// [`and`](Self::and) are not met, the challenge names them all: every scope value that the whole
+/// requirement needs, together with the authentication (RFC 9470 §3). Of the alternatives of an
+/// [`or`](Self::or), it names the one that costs the client least: fewer missing scope values
+/// before more, scope before another login, and alternatives that no token could meet last. A fault
+/// of the token itself is reported before anything that it lacks.
 ///
 /// # Claims of the wrong type
 ///
-/// They neither meet a requirement nor its opposite: `!requirement` refuses them too.
+/// A claim of the wrong type meets neither a requirement nor its opposite: `!requirement` refuses
+/// it too.
 #[derive(Clone)]
 pub struct Requirement(Arc<Kind>);
 
@@ -51,22 +53,24 @@ impl Requirement {
         Self(kind)
     }
 
-    /// Asks for every one of these scope values. With none, asks for nothing but a token.
+    /// Requires all of these scope values. With no values, requires only a token.
     ///
     /// # Panics
     ///
-    /// If a value is no scope-token (RFC 6749 §3.3): no token could ever meet it. With
-    /// [`scopes!`](crate::scopes) that is an error of compilation.
+    /// If a value is not a scope-token (RFC 6749 §3.3), because no token could ever meet it. With
+    /// [`scopes!`](crate::scopes) that is a compile error.
     #[must_use]
     pub fn all_scopes<'a>(scopes: impl IntoIterator<Item = &'a str>) -> Self {
         Kind::AllScopes(checked(scopes, "scope-token (RFC 6749 section 3.3)")).into()
     }
 
-    /// Asks for at least one of these scope values. A client without any is told to get the first.
+    /// Requires at least one of these scope values.
+    ///
+    /// The challenge names the first one if the token has none of them.
     ///
     /// # Panics
     ///
-    /// If there is no value, or one is no scope-token: no token could ever meet it.
+    /// If there is no value, or if one is not a scope-token, because no token could ever meet it.
     #[must_use]
     pub fn any_scope<'a>(scopes: impl IntoIterator<Item = &'a str>) -> Self {
         let scopes = checked(scopes, "scope-token (RFC 6749 section 3.3)");
@@ -74,32 +78,34 @@ impl Requirement {
         Kind::AnyScope(scopes).into()
     }
 
-    /// Asks that the token is meant for `identifier` too.
+    /// Requires `identifier` as a further audience of the token.
     #[must_use]
     pub fn audience(identifier: &str) -> Self {
         Kind::Audience(identifier.into()).into()
     }
 
-    /// Asks that one of these issuers vouches for the token.
+    /// Requires that one of these issuers vouches for the token.
     #[must_use]
     pub fn any_issuer<'a>(issuers: impl IntoIterator<Item = &'a str>) -> Self {
         Kind::AnyIssuer(names(issuers)).into()
     }
 
-    /// Asks that the token was issued to one of these clients (`client_id`, or `azp` where that is what
-    /// its issuer writes).
+    /// Requires that the token was issued to one of these clients.
+    ///
+    /// The client is `client_id`, or `azp` if the issuer writes that instead.
     #[must_use]
     pub fn any_client<'a>(clients: impl IntoIterator<Item = &'a str>) -> Self {
         Kind::AnyClient(names(clients)).into()
     }
 
-    /// Asks that the user was authenticated in one of these ways (`acr`), in order of preference.
+    /// Requires authentication of the user in one of these ways (`acr`), in order of preference.
     ///
-    /// Values are compared exactly: that one is stronger than another is not known (RFC 9470 §2).
+    /// Values are compared exactly: no value is known to be stronger than another (RFC 9470 §2).
     ///
     /// # Panics
     ///
-    /// If there is no value, or one is empty or holds a space or a quote: no challenge could name it.
+    /// If there is no value, or if one is empty or holds a space or a quote, because no challenge
+    /// could name it.
     #[must_use]
     pub fn any_acr<'a>(values: impl IntoIterator<Item = &'a str>) -> Self {
         let values = checked(values, "acr value that a challenge could name (RFC 9470 section 3)");
@@ -107,28 +113,28 @@ impl Requirement {
         Kind::AnyAcr(values).into()
     }
 
-    /// Asks that the user was authenticated at most this long ago (`auth_time`; RFC 9470 §2), give or
-    /// take the policy's leeway.
+    /// Requires that the user was authenticated at most this long ago (`auth_time`, RFC 9470 §2).
     ///
-    /// A token that does not say is not recent enough.
+    /// The leeway of the policy applies. A token without `auth_time` does not meet this.
     #[must_use]
     pub fn max_age(age: Duration) -> Self {
         Kind::MaxAge(age).into()
     }
 
-    /// Asks for an element of `authorization_details` (RFC 9396).
+    /// Requires a matching element of `authorization_details` (RFC 9396).
     #[must_use]
     pub fn authorization_detail(matcher: DetailMatcher) -> Self {
         Kind::Detail(matcher).into()
     }
 
-    /// Asks that a claim is this string.
+    /// Requires that a claim is this string.
     #[must_use]
     pub fn claim_is(path: impl Into<ClaimPath>, value: &str) -> Self {
         Kind::Claim(ClaimTest::is(path.into(), value)).into()
     }
 
-    /// Asks that a claim is an array of strings with this one among them: a role, a group.
+    /// Requires that a claim is an array of strings that contains this one, such as a role or
+    /// group.
     ///
     /// ```
     /// use tower_introspect::policy::Requirement;
@@ -143,8 +149,9 @@ impl Requirement {
         Kind::Claim(ClaimTest::contains(path.into(), value)).into()
     }
 
-    /// Asks a question of your own about a claim, as a type of yours. A claim that is absent does not
-    /// meet it, and one of another type meets neither it nor its opposite.
+    /// Requires that `test` returns true for a claim, deserialized as `T`.
+    ///
+    /// An absent claim does not meet it. A claim of another type meets neither it nor its opposite.
     ///
     /// ```
     /// use tower_introspect::policy::Requirement;
@@ -161,40 +168,41 @@ impl Requirement {
         Kind::Claim(ClaimTest::by(path.into(), test)).into()
     }
 
-    /// Asks that one of these acts for the subject: the outermost `act` (RFC 8693 §4.1).
+    /// Requires that one of these actors acts for the subject: the outermost `act` (RFC 8693 §4.1).
     #[must_use]
     pub fn any_actor<'a>(subjects: impl IntoIterator<Item = &'a str>) -> Self {
         Kind::AnyActor(names(subjects)).into()
     }
 
-    /// Asks that nobody acts for the subject (RFC 8693 §4.1).
+    /// Requires a token without an actor: no party acts for the subject (RFC 8693 §4.1).
     #[must_use]
     pub fn no_actor() -> Self {
         Kind::NoActor.into()
     }
 
-    /// Asks that the token is bound to a key, whose possession was then shown (RFC 8705, RFC 9449).
+    /// Requires a token that is bound to a key. A policy admits one only with proof of possession
+    /// of that key (RFC 8705, RFC 9449).
     #[must_use]
     pub fn sender_constrained() -> Self {
         Kind::SenderConstrained.into()
     }
 
-    /// Asks that what is known of the token was established at most this long ago.
+    /// Requires that the facts about the token are at most this old.
     ///
-    /// This checks and does not fetch: put [`RequireFresh`](crate::RequireFresh) outside of it. What is
-    /// older is refused with [`Misconfigured`](crate::ErrorKind::Misconfigured), and with
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) if it is used only because the authorization
-    /// server is away: neither is the client's fault.
+    /// This checks the age and fetches nothing: put [`RequireFresh`](crate::RequireFresh) outside
+    /// of it. Older facts are refused with [`Misconfigured`](crate::ErrorKind::Misconfigured).
+    /// Facts that are used only because the authorization server is unavailable are refused with
+    /// [`Unavailable`](crate::ErrorKind::Unavailable). Neither is the client's fault.
     #[must_use]
     pub fn fresh(age: Duration) -> Self {
         Kind::Fresh(age).into()
     }
 
-    /// Asks a question of your own.
+    /// Requires that the function `check` accepts the token.
     ///
-    /// Answer with [`ErrorKind::Denied`](crate::ErrorKind::Denied), or with
-    /// [`VerifyError::insufficient_scope`] or [`VerifyError::insufficient_authentication`] where
-    /// the client can do something about it.
+    /// To refuse, return [`ErrorKind::Denied`](crate::ErrorKind::Denied). If the client can do
+    /// something about it, return [`VerifyError::insufficient_scope`] or
+    /// [`VerifyError::insufficient_authentication`].
     ///
     /// ```
     /// use tower_introspect::{ErrorKind, policy::Requirement};
@@ -213,17 +221,17 @@ impl Requirement {
         Kind::Check(Box::new(check)).into()
     }
 
-    /// Asks for all of these. With none, asks for nothing but a token.
+    /// Requires all of these parts. With no parts, requires only a token.
     #[must_use]
     pub fn all(parts: impl IntoIterator<Item = Self>) -> Self {
         Kind::All(parts.into_iter().collect()).into()
     }
 
-    /// Asks for at least one of these.
+    /// Requires at least one of these parts.
     ///
     /// # Panics
     ///
-    /// If there is none: no token could ever meet it.
+    /// If there is no part, because no token could ever meet it.
     #[must_use]
     pub fn any(parts: impl IntoIterator<Item = Self>) -> Self {
         let parts: Box<[Self]> = parts.into_iter().collect();
@@ -231,19 +239,19 @@ impl Requirement {
         Kind::Any(parts).into()
     }
 
-    /// Asks for both.
+    /// Requires both.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self::all([self, other])
     }
 
-    /// Asks for at least one of both.
+    /// Requires at least one of the two.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
         Self::any([self, other])
     }
 
-    /// Holds `token` against this requirement.
+    /// Checks `token` against this requirement.
     ///
     /// # Errors
     ///
@@ -252,12 +260,12 @@ impl Requirement {
         self.0.judge(token).into_result()
     }
 
-    /// Holds `token` against all of these.
+    /// Checks `token` against all of these requirements.
     pub(super) fn check_all(all: &[Self], token: &VerifiedToken) -> Result<(), VerifyError> {
         judge::all(all, token).into_result()
     }
 
-    /// What it asks for, in words, for a trace.
+    /// Describes the requirement, for a trace.
     pub(super) fn words(&self) -> String {
         match &*self.0 {
             Kind::AllScopes(values) => format!("scope {}", values.join(" ")),
@@ -265,7 +273,7 @@ impl Requirement {
         }
     }
 
-    /// Adds the scope values that make `token` meet this.
+    /// Adds the scope values by which `token` meets this requirement.
     pub(super) fn witness(&self, token: &VerifiedToken, scope: &mut Vec<Box<str>>) {
         self.0.witness(token, scope);
     }
@@ -274,8 +282,9 @@ impl Requirement {
 impl Not for Requirement {
     type Output = Self;
 
-    /// Asks that the requirement is not met. No challenge can say how; the refusal is
-    /// [`Denied`](crate::ErrorKind::Denied).
+    /// Requires that the requirement is not met.
+    ///
+    /// No challenge can name the opposite, so the refusal is [`Denied`](crate::ErrorKind::Denied).
     fn not(self) -> Self {
         Kind::Not(self).into()
     }
@@ -293,7 +302,7 @@ impl fmt::Debug for Requirement {
     }
 }
 
-/// Values that a challenge can name in a list, each once.
+/// Collects values that a challenge can name in a list, without duplicates.
 fn checked<'a>(values: impl IntoIterator<Item = &'a str>, what: &str) -> Box<[Box<str>]> {
     let mut checked = Vec::new();
     for value in values {

@@ -1,4 +1,4 @@
-//! What comes of holding a token against a requirement.
+//! Outcomes of checking a token against a requirement.
 
 use std::{borrow::Cow, cmp::Ordering, time::Duration};
 
@@ -10,12 +10,13 @@ use crate::{
     policy::verified::VerifiedToken,
 };
 
-/// Whether a requirement is met. Costs nothing until it is made an error: of alternatives some are
-/// usually not met.
+/// The outcome of checking a token against a requirement.
+///
+/// It becomes an error only at the end, because usually some alternatives are not met.
 pub(super) enum Verdict<'r> {
     Met,
     Unmet(Lack<'r>),
-    /// It can't be told: a claim has the wrong type, or a question of the application's own has failed.
+    /// The outcome is unknown: a claim has the wrong type, or a check of the application failed.
     /// Neither the requirement nor its opposite is met.
     Undecided(VerifyError),
 }
@@ -24,12 +25,12 @@ pub(super) enum Verdict<'r> {
 type Values<'r> = Cow<'r, [Box<str>]>;
 
 impl<'r> Verdict<'r> {
-    /// `otherwise` is what no challenge could help with.
+    /// Creates the verdict for a requirement that no challenge can help to meet.
     pub(super) fn met_if(met: bool, otherwise: ErrorKind) -> Self {
         if met { Self::Met } else { Self::Unmet(Lack::hopeless(otherwise)) }
     }
 
-    /// Every one of these is needed.
+    /// Creates the verdict for missing scope: all of these values are needed.
     pub(super) fn needs_scope(scope: &'r [Box<str>], token: &VerifiedToken) -> Self {
         let lack = Lack::new(ErrorKind::InsufficientScope, Price::Scope);
         Self::Unmet(lack.with_scope(Cow::Borrowed(scope), token))
@@ -40,7 +41,7 @@ impl<'r> Verdict<'r> {
         Self::Unmet(Lack { acr: Cow::Borrowed(acr), max_age, ..lack })
     }
 
-    /// What a question of the application's own has said.
+    /// Creates the verdict for the outcome of a check of the application.
     pub(super) fn of(answer: Result<(), VerifyError>, token: &VerifiedToken) -> Self {
         let Err(error) = answer else { return Self::Met };
         let kind = error.kind();
@@ -73,27 +74,27 @@ impl<'r> Verdict<'r> {
     }
 }
 
-/// What a token lacks, and so what a client would have to bring.
+/// The scope and authentication that a token lacks, so that a client must bring them.
 pub(super) struct Lack<'r> {
-    /// What is answered, but for scope and authentication.
+    /// The kind of the error, before scope and authentication are added.
     kind: ErrorKind,
-    /// The application's own words for it.
+    /// The error that the application returned.
     given: Option<VerifyError>,
-    /// All scope values that are needed, those that the token has among them.
+    /// All scope values that are needed, including those that the token has.
     scope: Values<'r>,
-    /// How many of them it has not.
+    /// The number of needed values that the token does not have.
     missing: usize,
     acr: Values<'r>,
     max_age: Option<Duration>,
     price: Price,
 }
 
-/// What bringing it costs, the least first.
+/// The cost of meeting the requirement, lowest first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Price {
     Scope,
     Login,
-    /// No token could bring it, as far as a challenge could tell.
+    /// No challenge can name anything that would help.
     Hopeless,
 }
 
@@ -112,9 +113,9 @@ impl<'r> Lack<'r> {
         Self { scope, missing, ..self }
     }
 
-    /// What lacks of both together.
+    /// Combines two lacks into everything that both need.
     pub(super) fn and(self, other: Self) -> Self {
-        // Authentication before authorization: what is wrong comes before what is not allowed.
+        // A wrong token is reported before a denied one: authentication comes before authorization.
         let rank = |lack: &Self| (lack.price, lack.kind != ErrorKind::Denied);
         let (kind, given, price) = match rank(&self).cmp(&rank(&other)) {
             Ordering::Less => (other.kind, other.given, other.price),
@@ -134,20 +135,20 @@ impl<'r> Lack<'r> {
         }
     }
 
-    /// A login that is asked for must not be weaker than the last one was.
+    /// Keeps a requested login from being weaker than the last one.
     pub(super) fn keep_acr(&mut self, values: &'r [Box<str>]) {
         if self.price == Price::Login && self.acr.is_empty() {
             self.acr = Cow::Borrowed(values);
         }
     }
 
-    /// The one of the two that costs the client less; the first, if they cost the same.
+    /// Returns the one that costs the client less, or the first if they cost the same.
     pub(super) fn or(self, other: Self) -> Self {
         let cost = |lack: &Self| (lack.price, lack.missing);
         if cost(&other) < cost(&self) { other } else { self }
     }
 
-    /// The scope values that a challenge will name, if it names any.
+    /// Returns the scope values that the challenge will name, if it names any.
     pub(super) fn named_scope(&mut self) -> Option<&mut Vec<Box<str>>> {
         (self.missing > 0 && self.price != Price::Hopeless).then(|| self.scope.to_mut())
     }
@@ -165,7 +166,7 @@ impl<'r> Lack<'r> {
     }
 }
 
-/// Adds values that are not there yet.
+/// Adds the values that are not there yet.
 pub(in crate::policy) fn add(scope: &mut Vec<Box<str>>, more: impl IntoIterator<Item = Box<str>>) {
     for value in more {
         if !scope.contains(&value) {
@@ -174,8 +175,9 @@ pub(in crate::policy) fn add(scope: &mut Vec<Box<str>>, more: impl IntoIterator<
     }
 }
 
-/// Ways of authentication that satisfy both. Where none does, the first is as good a start as the
-/// second.
+/// Returns the `acr` values that satisfy both lists.
+///
+/// If there is none, it returns the first list, which is as good a start as the second.
 fn both<'r>(one: Values<'r>, other: Values<'r>) -> Values<'r> {
     if one.is_empty() {
         return other;

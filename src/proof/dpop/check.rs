@@ -1,7 +1,8 @@
-//! The checks of a proof (RFC 9449 §4.3), the cheap ones first.
+//! The checks of a proof (RFC 9449 §4.3), cheap ones first.
 //!
-//! Nothing is done with a key before it is known to be the one that the token is bound to. So no one
-//! without a token of their own can have a signature checked, whatever keys they send.
+//! No signature is verified before the key of the proof is known to be the one that the token is
+//! bound to. A client without a token of its own therefore cannot cause a signature verification,
+//! whichever keys it sends.
 
 use std::borrow::Cow;
 
@@ -18,16 +19,17 @@ use crate::{
     proof::DPOP,
 };
 
-/// A longer proof is not looked at. One by an RSA key of 8192 bits has some 4000 characters.
+/// The longest proof that is parsed, in bytes. A proof by an RSA key of 8192 bits has about 4000.
 const MAX_PROOF: usize = 8 * 1024;
 
-/// A longer name is refused. It would be hashed in any case; real ones are below 100.
+/// The longest `jti` that is accepted, in bytes. Only its hash is stored. Real ones are below 100
+/// bytes.
 const MAX_JTI: usize = 256;
 
-/// What is wrong with a proof, for operators. Never a value from it.
+/// The reason why a proof is refused, for operators. It never holds a value from the proof.
 pub(super) type Flaw = &'static str;
 
-/// What a proof is to be for.
+/// The request and token that a proof must name.
 pub(super) struct Expected<'a> {
     pub(super) method: &'a str,
     pub(super) path: &'a str,
@@ -40,13 +42,13 @@ pub(super) struct Expected<'a> {
 /// A proof that is good unless it was used before.
 pub(super) struct Proof {
     pub(super) jti: Box<str>,
-    /// From when on it is good no more.
+    /// The time from which the proof is no longer good.
     pub(super) until: UnixTime,
-    /// It has a nonce that is getting old.
+    /// True if its nonce is about to expire.
     pub(super) is_aging: bool,
 }
 
-/// The one proof of a request.
+/// Returns the only proof of a request.
 pub(super) fn find(headers: &HeaderMap) -> Result<&str, Flaw> {
     let mut fields = headers.get_all(DPOP).into_iter();
     let only = match (fields.next(), fields.next()) {
@@ -61,14 +63,14 @@ pub(super) fn find(headers: &HeaderMap) -> Result<&str, Flaw> {
 }
 
 impl Inner {
-    /// All checks but whether the proof was used before.
+    /// Makes all checks except whether the proof was used before.
     pub(super) fn verify(
         &self,
         proof: &str,
         expected: &Expected<'_>,
     ) -> Result<Proof, VerifyError> {
         let jws = Compact::parse(proof).map_err(|_| flawed("the proof is no JWS"))?;
-        // What nests in it is read where it has a meaning, which only the key has.
+        // Only `jwk` holds nested JSON that matters, and it is parsed below.
         let header =
             Header::shallow(jws.header()).map_err(|_| flawed("the header is malformed"))?;
         if header.typ.as_deref() != Some("dpop+jwt") {
@@ -110,7 +112,10 @@ impl Inner {
         self.accepted(fapi2).any(|allowed| allowed == named).then_some(named)
     }
 
-    /// Whether the proof is of now: by its nonce, which tells when it was given out, or else by `iat`.
+    /// Checks that the proof was made now: by its nonce, which holds the time it was issued, or
+    /// else by `iat`.
+    ///
+    /// Returns the end of its validity, and whether its nonce is about to expire.
     fn check_time(
         &self,
         claims: &Claims<'_>,
@@ -118,7 +123,7 @@ impl Inner {
     ) -> Result<(UnixTime, bool), VerifyError> {
         let nonce = claims.nonce.as_deref().filter(|_| self.mode.takes_nonces());
         if let Some(nonce) = nonce {
-            // RFC 9449 §4.3, check 11: the time of the server will do.
+            // RFC 9449 §4.3, check 11: the server-managed time in the nonce stands in for `iat`.
             let known = self.nonces.read(nonce, now);
             return match known {
                 Some(known) => Ok((known.until, known.is_aging)),
@@ -148,7 +153,7 @@ impl Inner {
     }
 }
 
-/// The claims of a proof (RFC 9449 §4.2). Others have no meaning.
+/// The claims of a proof (RFC 9449 §4.2). All others are ignored.
 struct Claims<'a> {
     jti: Cow<'a, str>,
     htm: Cow<'a, str>,

@@ -25,23 +25,23 @@ use crate::{
     respond::RequestHead,
 };
 
-/// How far `iat` may be off, unless configured.
+/// The default for how far `iat` may differ from the current time.
 const DEFAULT_WINDOW: Duration = Duration::from_secs(30);
 
-/// The longest window.
+/// The longest window that can be configured.
 const MAX_WINDOW: Duration = Duration::from_secs(300);
 
-/// The furthest that `iat` may be ahead, whatever the window (FAPI 2.0 Security Profile §5.3.2.1).
+/// How far `iat` may lie in the future, whatever the window (FAPI 2.0 Security Profile §5.3.2.1).
 const MAX_AHEAD: Duration = Duration::from_secs(60);
 
-/// The algorithms of proofs, unless configured.
+/// The default algorithms of proofs.
 const DEFAULT_ALGORITHMS: [Algorithm; 5] =
     [Algorithm::ES256, Algorithm::EdDSA, Algorithm::PS256, Algorithm::ES384, Algorithm::RS256];
 
-/// Admits tokens that are bound to a key, by proofs that the client signs for each request
-/// (RFC 9449).
+/// Admits tokens that are bound to a key, with a proof that the client signs for each request (RFC
+/// 9449).
 ///
-/// For [`Policy::dpop`](crate::Policy::dpop) and `ResourceServerBuilder::dpop`.
+/// Set it with [`Policy::dpop`](crate::Policy::dpop) and `ResourceServerBuilder::dpop`.
 ///
 /// ```
 /// use std::time::Duration;
@@ -58,19 +58,20 @@ const DEFAULT_ALGORITHMS: [Algorithm; 5] =
 ///
 /// # Which URL a proof must name
 ///
-/// That by which the client knows the resource: the configured URL and the path of the request, compared
-/// as RFC 9449 §4.3 wants, without query and fragment. `Host`, `:authority`, `Forwarded` and
-/// `X-Forwarded-*` are not looked at: what a client sends can't say whom a proof was meant for.
+/// A proof must name the URL by which the client knows the resource. That is the configured URL
+/// followed by the path of the request, compared as RFC 9449 §4.3 requires, without query and
+/// fragment. `Host`, `:authority`, `Forwarded` and `X-Forwarded-*` are ignored: a client controls
+/// them, so they cannot say for whom a proof was meant.
 ///
-/// A proxy that takes a prefix off the path is told by a URL with that prefix. An axum router does the
-/// same to what is nested in it: put the layer outside of the nest, or have it look at what the request
-/// was before, see [`request_uri`](Self::request_uri). Otherwise no proof is good.
+/// If a proxy strips a prefix from the path, configure a URL with that prefix. A nested axum router
+/// strips its prefix too: put the layer outside of the nested router, or restore the original URI
+/// with [`request_uri`](Self::request_uri). Otherwise every proof is refused.
 ///
 /// gRPC needs nothing else: the method is `POST`, and the path names service and method.
 ///
 /// # Clone
 ///
-/// Clones share the memory of used proofs.
+/// Clones share the replay store.
 #[derive(Clone)]
 pub struct Dpop(Arc<Inner>);
 
@@ -87,11 +88,11 @@ struct Inner {
 
 type RequestUri = dyn for<'a> Fn(RequestHead<'a>) -> Option<&'a Uri> + Send + Sync;
 
-/// What nonces are to proofs.
+/// How nonces are used in proofs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
     Off,
-    /// They may stand in for `iat`, where the clock of a client is wrong.
+    /// A nonce may replace `iat`, for clients whose clock is wrong.
     Optional,
     Required,
 }
@@ -107,8 +108,10 @@ impl Mode {
 }
 
 impl Dpop {
-    /// Takes proofs for the resources that clients find below `url`: the scheme and host of this service
-    /// as they see it, and the path before its own, if there is one.
+    /// Accepts proofs for resources below `url`.
+    ///
+    /// `url` holds the scheme and host of this service as clients see them, and the path prefix
+    /// before its own paths, if there is one.
     ///
     /// ```
     /// use tower_introspect::proof::Dpop;
@@ -120,8 +123,8 @@ impl Dpop {
     ///
     /// # Errors
     ///
-    /// If it is no `http` or `https` URL, or has a query, a fragment or a user; or if the operating
-    /// system gives no random bytes.
+    /// If `url` is no `http` or `https` URL, or has a query, a fragment or a user; or if the
+    /// operating system provides no random bytes.
     pub fn new(url: &str) -> Result<Self, ConfigError> {
         Ok(Self(Arc::new(Inner {
             bases: vec![base(url)?],
@@ -134,20 +137,20 @@ impl Dpop {
         })))
     }
 
-    /// Also takes proofs for what clients find below `url`, where the service has several names.
+    /// Also accepts proofs for resources below `url`, for a service with several names.
     ///
     /// # Errors
     ///
-    /// As for [`new`](Self::new).
+    /// Those of [`new`](Self::new).
     pub fn or_url(self, url: &str) -> Result<Self, ConfigError> {
         let base = base(url)?;
         Ok(self.with(|inner| inner.bases.push(base)))
     }
 
-    /// Sets the algorithms of proofs: by default ES256, EdDSA, PS256, ES384 and RS256. Clients are told
-    /// them in this order.
+    /// Sets the algorithms of proofs. The default is ES256, EdDSA, PS256, ES384 and RS256.
     ///
-    /// Those with a secret are left out: a proof is made with a private key (RFC 9449 §4.2).
+    /// Challenges list them in this order. Algorithms with a shared secret are left out: a proof is
+    /// made with a private key (RFC 9449 §4.2).
     #[must_use]
     pub fn algorithms(self, algorithms: impl IntoIterator<Item = Algorithm>) -> Self {
         let asymmetric = |algorithm: &Algorithm| algorithm.key_type() != KeyType::Secret;
@@ -155,58 +158,65 @@ impl Dpop {
         self.with(|inner| inner.algorithms = algorithms)
     }
 
-    /// Sets how far `iat` may be off, to either side. 30 s by default; it is cut to five minutes, and
-    /// what is to come to one.
+    /// Sets how far `iat` may differ from the current time, in either direction. The default is 30
+    /// s.
     ///
-    /// A proof is remembered for as long, so a wide window takes more memory.
+    /// The window is capped at five minutes, and at one minute for an `iat` in the future. The
+    /// replay store keeps a proof until it leaves the window, so a wide window takes more memory.
     #[must_use]
     pub fn window(self, window: Duration) -> Self {
         self.with(|inner| inner.window = window.min(MAX_WINDOW))
     }
 
-    /// Demands a nonce of this service in every proof (RFC 9449 §9).
+    /// Requires a nonce of this service in every proof (RFC 9449 §9).
     ///
-    /// Then no proof can be made long before it is used, and the clocks of clients do not matter:
-    /// `iat` must be there but is not compared. A client without a nonce is given one with the refusal,
-    /// and another with a response before that gets too old.
+    /// No proof can then be made long before it is used, and the clocks of clients do not matter:
+    /// `iat` must be present but is not compared. A client without a nonce receives one with the
+    /// refusal. It receives the next one with a response before the old one expires.
     #[must_use]
     pub fn require_nonce(self) -> Self {
         self.with(|inner| inner.mode = Mode::Required)
     }
 
-    /// Takes a nonce of this service in place of an `iat` of now.
+    /// Accepts a nonce of this service in place of a current `iat`.
     ///
-    /// A client whose clock is wrong is given one with the refusal, others never hear of it.
+    /// A client whose clock is wrong receives a nonce with the refusal. Other clients receive none.
     #[must_use]
     pub fn accept_nonce(self) -> Self {
         self.with(|inner| inner.mode = Mode::Optional)
     }
 
-    /// Sets the secret that nonces are made with, for instances that take each other's. By default it is
-    /// random.
+    /// Sets the secret from which nonces are made, so that several instances accept each other's
+    /// nonces.
+    ///
+    /// By default it is random for each instance.
     #[must_use]
     pub fn nonce_secret(self, secret: NonceSecret) -> Self {
         self.with(|inner| inner.nonces = inner.nonces.clone().with_secret(secret))
     }
 
-    /// Sets after how long nonces are made with another key, derived from the secret. A nonce is taken
-    /// for one rotation, and up to one more. A minute by default; between ten seconds and one hour. The
-    /// same for instances that share a secret.
+    /// Sets how long nonces are made with one key, before the next key is derived from the secret.
+    ///
+    /// A nonce is accepted during its own rotation and the next. The default is one minute; the
+    /// value is rounded down to whole seconds and clamped to between ten seconds and one hour.
+    /// Instances that share a secret must use the same rotation.
     #[must_use]
     pub fn nonce_rotation(self, rotation: Duration) -> Self {
         self.with(|inner| inner.nonces = inner.nonces.clone().with_rotation(rotation))
     }
 
-    /// Sets what remembers used proofs. By default that is a [`MemoryReplay`] of this process.
+    /// Sets the store of used proofs. The default is a [`MemoryReplay`] in this process.
     #[must_use]
     pub fn replay_store(self, store: impl ReplayStore) -> Self {
         self.with(|inner| inner.store = Arc::new(store))
     }
 
-    /// Says which URI a request had when it came, where something outside of the layer has changed it.
-    /// Of what is returned only the path counts; where that is `None`, it is the request's own.
+    /// Sets how to find the original URI of a request that something outside of the layer has
+    /// rewritten.
     ///
-    /// For a layer within a nested axum router:
+    /// Only the path of the returned URI is used. `None` stands for the URI of the request.
+    ///
+    /// For a layer inside a nested axum router:
     ///
     /// ```
     /// use axum::extract::OriginalUri;
@@ -220,7 +230,7 @@ impl Dpop {
     ///
     /// # Security
     ///
-    /// A header that clients can write is no place to take it from.
+    /// Never take the URI from a header that clients can write.
     #[must_use]
     pub fn request_uri<F>(self, request_uri: F) -> Self
     where
@@ -229,12 +239,13 @@ impl Dpop {
         self.with(|inner| inner.request_uri = Some(Arc::new(request_uri)))
     }
 
-    /// The names of the algorithms.
+    /// Returns the names of the accepted algorithms.
     pub(crate) fn names(&self, fapi2: bool) -> impl Iterator<Item = &'static str> {
         self.0.accepted(fapi2).map(Algorithm::as_str)
     }
 
-    /// Holds the proof of a request against the key `jkt`, and notes what is still to be done.
+    /// Checks the proof of a request against the key `jkt`, and records the remaining work in
+    /// `shown`.
     pub(super) fn check(
         &self,
         jkt: &str,
@@ -246,7 +257,7 @@ impl Dpop {
         let inner = &*self.0;
         let head = presented.head;
         let proof = check::find(head.headers()).map_err(flawed)?;
-        // Whoever leaves the token out has nothing that a proof could be for.
+        // Without the token, `ath` cannot be compared.
         let token = presented.token.ok_or_else(|| flawed("there is no token to compare"))?;
         let original = inner.request_uri.as_deref().and_then(|original| original(head));
         let expected = Expected {

@@ -1,3 +1,5 @@
+//! Nonces of this service for DPoP proofs (RFC 9449 §8, §9).
+
 use std::{
     fmt,
     sync::{Arc, PoisonError, RwLock},
@@ -17,21 +19,23 @@ use crate::{
     },
 };
 
-/// The least length of a secret: that of the hash it keys (RFC 2104 §3).
+/// The shortest secret, in bytes: the length of the hash that it keys (RFC 2104 §3).
 const MIN_SECRET: usize = 32;
 
-/// How much later than here it may be where a nonce comes from: another instance.
+/// How far the clock of another instance that made a nonce may be ahead of this one.
 const SKEW: Duration = Duration::from_secs(60);
 
-/// A time and its MAC.
+/// The length of a nonce: a time followed by its MAC.
 const NONCE_BYTES: usize = 8 + 32;
 
-/// What nonces are made with. Instances of a service that share it take each other's.
+/// The secret from which nonces are made.
+///
+/// Instances of a service that share a secret accept each other's nonces.
 ///
 /// ```
 /// use tower_introspect::proof::{Dpop, NonceSecret};
 ///
-/// let secret = NonceSecret::new(&[7; 32])?; // from where the other secrets are
+/// let secret = NonceSecret::new(&[7; 32])?; // loaded with the other secrets
 /// assert_eq!(format!("{secret:?}"), "NonceSecret(..)");
 /// let dpop = Dpop::new("https://api.example.com")?.require_nonce().nonce_secret(secret);
 /// # let _ = dpop;
@@ -41,23 +45,23 @@ const NONCE_BYTES: usize = 8 + 32;
 pub struct NonceSecret(Arc<Signer>);
 
 impl NonceSecret {
-    /// A secret of at least 32 bytes, from a source of randomness.
+    /// Creates a secret from at least 32 random bytes.
     ///
     /// # Errors
     ///
-    /// If it is shorter.
+    /// If `secret` is shorter than 32 bytes.
     pub fn new(secret: &[u8]) -> Result<Self, ConfigError> {
         let key = Some(secret).filter(|secret| secret.len() >= MIN_SECRET).and_then(mac);
         key.map(|key| Self(Arc::new(key))).ok_or_else(|| problem("it is shorter than 32 bytes"))
     }
 
-    /// One that nobody else has.
+    /// Creates a random secret.
     pub(super) fn random() -> Result<Self, ConfigError> {
         let secret = crypto::random::<MIN_SECRET>();
         Self::new(&secret.ok_or_else(|| problem("the system gives no random bytes"))?)
     }
 
-    /// The key of a rotation.
+    /// Derives the key of a rotation.
     fn of(&self, epoch: i64) -> Option<Vec<u8>> {
         self.0.sign(&[&b"tower-introspect: DPoP nonce 1"[..], &epoch.to_be_bytes()].concat())
     }
@@ -79,24 +83,25 @@ fn problem(problem: &str) -> ConfigError {
     problems
 }
 
-/// Makes and recognises nonces (RFC 9449 §8, §9) without remembering any.
+/// Makes and verifies nonces (RFC 9449 §8, §9) without storing any.
 ///
-/// A nonce is the time at which it was made, and the MAC of that, so it can't be foreseen by whoever
-/// does not have the secret. The key of the MAC is another one in each rotation; a nonce is taken in
-/// the rotation it was made in and in the next.
+/// A nonce is the time at which it was made and the MAC of that time, so it cannot be predicted
+/// without the secret. Each rotation has its own MAC key. A nonce is accepted during its own
+/// rotation and the next.
 #[derive(Clone)]
 pub(super) struct Nonces {
     secret: NonceSecret,
-    /// In whole seconds, at least one.
+    /// The rotation interval in whole seconds, at least one.
     rotation: i64,
-    /// The keys of the last rotations: to make one costs more than to use it.
+    /// The keys of recent rotations, because making one costs more than using it.
     recent: Arc<RwLock<Vec<Key>>>,
 }
 
-/// What recognises the nonces of a rotation, after its number.
+/// The number of a rotation and the key that verifies its nonces.
 type Key = (i64, Arc<Verifier>);
 
-/// This rotation, the one before, and the next for those whose clock is ahead.
+/// The number of keys kept: for the previous rotation, the current one, and the next for instances
+/// whose clock is ahead.
 const RECENT: usize = 3;
 
 impl fmt::Debug for Nonces {
@@ -105,12 +110,12 @@ impl fmt::Debug for Nonces {
     }
 }
 
-/// What a nonce says that is one of ours, and not too old.
+/// The content of a nonce that this service made and that has not expired.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Known {
-    /// From when on it is too old.
+    /// The time from which the nonce is expired.
     pub(super) until: UnixTime,
-    /// It is of the last rotation: the client had better take another.
+    /// True if the nonce is from the previous rotation, so that the client should get a new one.
     pub(super) is_aging: bool,
 }
 
@@ -128,21 +133,21 @@ impl Nonces {
         Self { rotation, ..self }
     }
 
-    /// A nonce of now. `None` only if the backend can't sign.
+    /// Makes a nonce for the time `now`. Returns `None` only if the backend cannot sign.
     pub(super) fn make(&self, now: UnixTime) -> Option<HeaderValue> {
         let made = now.as_secs();
         let key = mac(&self.secret.of(self.epoch(made))?)?;
         let made = made.to_be_bytes();
         let nonce = [&made[..], &key.sign(&made)?].concat();
         let mut nonce = HeaderValue::try_from(BASE64URL.encode(nonce)).ok()?;
-        // Neither shown by `Debug` nor kept in the tables of HPACK.
+        // Sensitive values are left out of `Debug` output and of HPACK tables.
         nonce.set_sensitive(true);
         Some(nonce)
     }
 
-    /// What `nonce` says, if it was made with the same secret and is of this rotation or the last.
+    /// Reads `nonce`, if it was made with the same secret in this rotation or the previous one.
     pub(super) fn read(&self, nonce: &str, now: UnixTime) -> Option<Known> {
-        // One byte more than there may be, so that what is longer does not fit.
+        // One byte more than a nonce has, so that a longer text is detected.
         let mut bytes = [0; NONCE_BYTES + 1];
         let length = BASE64URL.decode_slice(nonce, &mut bytes).ok()?;
         let (made, tag) = bytes.get(..length)?.split_first_chunk::<8>()?;
@@ -158,7 +163,9 @@ impl Nonces {
         self.recognises(epoch, made, tag)?.then_some(Known { until, is_aging: epoch < current })
     }
 
-    /// Whether the tag was made in this rotation. All of it is compared, in constant time.
+    /// Returns true if the tag was made in this rotation.
+    ///
+    /// The whole tag is compared, in constant time. Returns `None` only if the backend fails.
     fn recognises(&self, epoch: i64, made: &[u8], tag: &[u8]) -> Option<bool> {
         let is_of_epoch = |(one, _): &&Key| *one == epoch;
         let recent = self.recent.read().unwrap_or_else(PoisonError::into_inner);
@@ -169,7 +176,7 @@ impl Nonces {
         }
         let key = Arc::new(Verifier::secret(Algorithm::HS256, &self.secret.of(epoch)?)?);
         let is_ours = key.verify(made, tag);
-        // What somebody made up must not push out the keys that are in use.
+        // A forged nonce must not evict the keys that are in use.
         if is_ours {
             let mut recent = self.recent.write().unwrap_or_else(PoisonError::into_inner);
             if recent.iter().all(|(one, _)| *one != epoch) {
@@ -253,7 +260,7 @@ mod tests {
     #[test]
     fn rfc9449_8_a_nonce_is_of_the_grammar_and_not_foreseen() {
         let nonce = make(&nonces(7), 6000);
-        // 1*NQCHAR.
+        // RFC 9449 §8.1: `nonce = 1*NQCHAR`.
         assert!(nonce.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)));
         assert_ne!(nonce, make(&nonces(8), 6000));
         assert_ne!(nonce, make(&nonces(7), 6001));

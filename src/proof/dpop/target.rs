@@ -1,17 +1,17 @@
-//! Whether a proof names the request it came with (`htu`, RFC 9449 §4.3, check 9).
+//! Checks that a proof names the request it came with (`htu`, RFC 9449 §4.3, check 9).
 
 use std::fmt::Write as _;
 
-/// Where clients reach this service: scheme, host and port, and the path below which it is.
+/// The URL at which clients reach this service: scheme, host, port and the path prefix.
 ///
-/// Compared after the normalisation by syntax and scheme of RFC 3986 §6.2.2 and §6.2.3, on both sides,
-/// and after nothing else: an IRI parser for browsers would also take a backslash for a slash.
+/// Both sides are compared after the syntax-based and scheme-based normalisation of RFC 3986 §6.2.2
+/// and §6.2.3, and no other. A browser's URL parser would also treat a backslash as a slash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Base {
     origin: Origin,
-    /// Without a slash at its end.
+    /// The path prefix without a trailing slash.
     prefix: String,
-    /// As most clients write it.
+    /// The URL as most clients write it.
     text: String,
 }
 
@@ -23,7 +23,9 @@ struct Origin {
 }
 
 impl Base {
-    /// `None` if it is no `http` or `https` URL, or has a query, a fragment or a user.
+    /// Parses `url`.
+    ///
+    /// Returns `None` if it is no `http` or `https` URL, or has a query, a fragment or a user.
     pub(super) fn parse(url: &str) -> Option<Self> {
         if url.contains(['?', '#']) {
             return None;
@@ -39,13 +41,13 @@ impl Base {
         Some(Self { origin, prefix, text })
     }
 
-    /// True if `htu` is the URL of the resource that clients find here under `path`.
+    /// Returns true if `htu` is the URL of the resource at `path` below this URL.
     pub(super) fn is(&self, htu: &str, path: &str) -> bool {
-        // That of `OPTIONS *` is no path: it is about no resource.
+        // The target of `OPTIONS *` is no path and names no resource.
         if !path.is_empty() && !path.starts_with('/') {
             return false;
         }
-        // Nothing is to be normalised where the two are the same already.
+        // Equal texts need no normalisation.
         if !path.is_empty() && htu.strip_prefix(&*self.text) == Some(path) {
             return true;
         }
@@ -54,7 +56,7 @@ impl Base {
     }
 }
 
-/// The origin and the path of an absolute URL. Query and fragment are left out.
+/// Splits an absolute URL into its origin and path, and drops query and fragment.
 fn split(url: &str) -> Option<(Origin, &str)> {
     let url = url.split(['?', '#']).next()?;
     let (scheme, rest) = url.split_once("://")?;
@@ -64,7 +66,7 @@ fn split(url: &str) -> Option<(Origin, &str)> {
         _ => return None,
     };
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    // The colons of an IPv6 address are within brackets.
+    // The colons of an IPv6 address are inside brackets.
     let (host, port) = match authority.rfind(':') {
         Some(at) if !authority[at..].contains(']') => (&authority[..at], &authority[at + 1..]),
         _ => (authority, ""),
@@ -81,8 +83,10 @@ const fn default_port(tls: bool) -> u16 {
     if tls { 443 } else { 80 }
 }
 
-/// A host in lower case, nothing encoded that needs not be (RFC 3986 §3.2.2). `None` for an empty one,
-/// and for what no host has: a user before it, white space, a backslash.
+/// Normalises a host to lower case with no needless percent-encoding (RFC 3986 §3.2.2).
+///
+/// Returns `None` for an empty host, and for characters that no host has: a user before it, white
+/// space, a backslash.
 fn normal_host(host: &str) -> Option<String> {
     let literal = host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']'));
     if let Some(inner) = literal {
@@ -94,8 +98,9 @@ fn normal_host(host: &str) -> Option<String> {
     sound.then(|| decoded(host, plain).to_ascii_lowercase())
 }
 
-/// A path with nothing encoded that needs not be, and no dot segments (RFC 3986 §6.2.2). That of a
-/// resource without one is `/` (§6.2.3).
+/// Normalises a path: no needless percent-encoding and no dot segments (RFC 3986 §6.2.2).
+///
+/// An empty path becomes `/` (§6.2.3).
 fn normal_path(path: &str) -> String {
     let path = decoded(path, |byte| {
         is_unreserved(byte) || is_sub_delim(byte) || matches!(byte, b'/' | b':' | b'@')
@@ -119,9 +124,11 @@ fn normal_path(path: &str) -> String {
     format!("/{}", segments.join("/"))
 }
 
-/// `text` with all octets of RFC 3986 §2.3 as they are, and all that are not `plain` percent-encoded in
-/// upper case. An octet that is encoded although it need not be stays so unless it is unreserved: it
-/// may mean something else than the character.
+/// Decodes the unreserved octets of `text` (RFC 3986 §2.3), and percent-encodes all bytes that are
+/// not `plain`, with upper-case digits.
+///
+/// An octet that is already percent-encoded stays so unless it is unreserved, because it may mean
+/// something else than the plain character.
 fn decoded(text: &str, plain: impl Fn(u8) -> bool) -> String {
     let bytes = text.as_bytes();
     let mut out = String::with_capacity(text.len());

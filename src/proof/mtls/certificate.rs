@@ -1,27 +1,30 @@
+//! The certificate of a client and its thumbprint (RFC 8705 §3.1).
+
 use std::fmt;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use crate::jose::crypto::sha256;
 
-/// The longest certificate that is looked at. Real ones have one or two kilobytes.
+/// The longest certificate that is accepted, in bytes. Real ones have one or two kilobytes.
 pub(super) const MAX_BYTES: usize = 16 << 10;
 
 /// The length of a SHA-256 digest in base64url without padding.
 const THUMBPRINT: usize = 43;
 
-/// The certificate of a client, as far as a token can be bound to it: its SHA-256 digest.
+/// The certificate of a client, reduced to its SHA-256 digest, to which a token can be bound.
 ///
-/// Who terminates TLS puts it into the extensions of each request of the connection, where
+/// The TLS server puts it into the extensions of each request of the connection, where
 /// [`Mtls`](super::Mtls) finds it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PeerCertificate([u8; 32]);
 
 impl PeerCertificate {
-    /// The certificate of this DER encoding: the client's own, not one that vouches for it.
+    /// Creates it from the DER encoding of the client's own certificate, not of an issuing one.
     ///
-    /// Is `None` for what is no DER, such as PEM, or longer than 16 KiB. Nothing else about it is looked
-    /// at: that it is valid, and its key at hand, is what TLS has found out.
+    /// Returns `None` for anything but DER, such as PEM, and for more than 16 KiB. Nothing else is
+    /// checked: the TLS handshake has verified that the certificate is valid and that the client
+    /// holds its key.
     ///
     /// ```
     /// use tower_introspect::proof::PeerCertificate;
@@ -36,7 +39,7 @@ impl PeerCertificate {
         (der.len() <= MAX_BYTES && is_one_sequence(der)).then(|| Self(sha256(der)))
     }
 
-    /// The thumbprint, as a token that is bound to it has it in `x5t#S256` (RFC 8705 §3.1).
+    /// Returns the thumbprint, as a token bound to it has it in `x5t#S256` (RFC 8705 §3.1).
     #[must_use]
     pub fn thumbprint(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.0)
@@ -46,8 +49,9 @@ impl PeerCertificate {
         Self(digest)
     }
 
-    /// Whether this is its thumbprint, to the letter: padding, another alphabet or another digest are
-    /// not the same text (RFC 8705 §3.1).
+    /// Returns true if `text` is exactly its thumbprint (RFC 8705 §3.1).
+    ///
+    /// Padding, another alphabet or another digest make a different text.
     pub(super) fn has_thumbprint(&self, text: &str) -> bool {
         let mut own = [0; THUMBPRINT];
         let encoded = URL_SAFE_NO_PAD.encode_slice(self.0, &mut own);
@@ -61,7 +65,7 @@ impl fmt::Debug for PeerCertificate {
     }
 }
 
-/// Whether `der` is one SEQUENCE and nothing after it, its length written in the shortest way (X.690
+/// Returns true if `der` is exactly one SEQUENCE with its length in the shortest form (X.690
 /// §8.1.3, §10.1).
 fn is_one_sequence(der: &[u8]) -> bool {
     let [0x30, length, rest @ ..] = der else { return false };
@@ -71,7 +75,7 @@ fn is_one_sequence(der: &[u8]) -> bool {
         (0x82, [high @ 1..=0xff, low, content @ ..]) => {
             content.len() == usize::from(u16::from_be_bytes([*high, *low]))
         }
-        // More than two bytes of length are more than is looked at.
+        // Content above `MAX_BYTES` is refused, so two bytes of length are enough.
         _ => false,
     }
 }
@@ -104,14 +108,14 @@ mod tests {
             (&[][..], 0),
             (&[0x30], 0),
             (&[0x31, 1], 1),
-            // Of no length that is told, and in more bytes than it takes.
+            // Indefinite length, and lengths in more bytes than needed.
             (&[0x30, 0x80], 2),
             (&[0x30, 0x81], 0),
             (&[0x30, 0x81, 0x7f], 0x7f),
             (&[0x30, 0x82, 0, 0xff], 0xff),
             (&[0x30, 0x82, 1], 0),
             (&[0x30, 0x83, 0, 1, 0], 0x100),
-            // One byte more than is looked at.
+            // One byte more than is accepted.
             (&[0x30, 0x82, 0x3f, 0xfd], 0x3ffd),
         ] {
             assert!(!is_taken(header, content), "{header:?}");

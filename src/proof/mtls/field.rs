@@ -1,4 +1,4 @@
-//! The fields in which proxies tell the certificate of their client.
+//! Headers in which proxies pass on the certificate of their client.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderName};
@@ -9,28 +9,29 @@ const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
 const CLIENT_CERT_CHAIN: HeaderName = HeaderName::from_static("client-cert-chain");
 const XFCC: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 
-/// What only a proxy may say about a client.
+/// The headers that only a proxy may set.
 pub(super) const FIELDS: [HeaderName; 3] = [CLIENT_CERT, CLIENT_CERT_CHAIN, XFCC];
 
-/// The longest certificate in base64.
+/// The length of the longest certificate in base64.
 const MAX_BASE64: usize = MAX_BYTES.div_ceil(3) * 4;
 
-/// The longest value of `X-Forwarded-Client-Cert`: it may hold a chain.
+/// The longest value of `X-Forwarded-Client-Cert`, in bytes: it may hold a chain.
 const MAX_XFCC: usize = 64 << 10;
 
-/// The field in which a proxy tells the certificate of its client.
+/// The header in which a proxy passes on the certificate of its client.
 ///
-/// One is chosen, as a proxy that writes one takes no other off what its clients send.
+/// Exactly one is configured, because a proxy that writes one header does not remove the others
+/// from the requests of its clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CertificateField {
-    /// `Client-Cert`: the certificate as RFC 9440 §2.2 has it, `:base64 of DER:`.
+    /// `Client-Cert`, with the certificate as `:base64 of DER:` (RFC 9440 §2.2).
     ClientCert,
-    /// `X-Forwarded-Client-Cert` as Envoy writes it, of which `Hash` is read: the digest of the
-    /// certificate.
+    /// `X-Forwarded-Client-Cert` as Envoy writes it.
     ///
-    /// Envoy must be set to replace what its clients send (`SANITIZE_SET`). A value of several elements is
-    /// not taken, since the client may have written any of them.
+    /// Only `Hash`, the digest of the certificate, is read. Envoy must be configured to replace the
+    /// header that its clients send (`SANITIZE_SET`). A value with several elements is refused,
+    /// because the client may have written any of them.
     Xfcc,
 }
 
@@ -42,16 +43,16 @@ impl CertificateField {
         }
     }
 
-    /// The certificate that a trusted proxy tells.
+    /// Returns the certificate that a trusted proxy wrote into the header.
     ///
     /// # Errors
     ///
-    /// Why there is none. What is malformed may be the proxy's fault or that of a client it did not
-    /// clean up after; in either case no certificate was shown.
+    /// The reason why there is no certificate. A malformed value may be the fault of the proxy, or
+    /// of a client whose header the proxy did not remove; no certificate was proven in either case.
     pub(super) fn read(self, headers: &HeaderMap) -> Result<PeerCertificate, &'static str> {
         let mut values = headers.get_all(self.name()).into_iter();
         let Some(value) = values.next() else { return Err("the proxy tells of no certificate") };
-        // RFC 9440 §2.2: it must not occur several times.
+        // RFC 9440 §2.2: the field must not occur more than once.
         if values.next().is_some() {
             return Err("there are several fields about the certificate");
         }
@@ -65,7 +66,7 @@ impl CertificateField {
     }
 }
 
-/// The only form there is: no list, no parameter, and the padding that whoever writes it must write (RFC
+/// Parses the only valid form: no list, no parameter, and the padding that a sender must write (RFC
 /// 8941 §4.1.8).
 fn client_cert(value: &[u8]) -> Option<PeerCertificate> {
     let [b':', base64 @ .., b':'] = value else { return None };
@@ -75,10 +76,10 @@ fn client_cert(value: &[u8]) -> Option<PeerCertificate> {
     PeerCertificate::from_der(&STANDARD.decode(base64).ok()?)
 }
 
-/// One element with one `Hash`.
+/// Parses one element with one `Hash`.
 ///
-/// Envoy writes names that the client chose, those in its certificate, without quotes: what looks like a
-/// second element or a second `Hash` may be part of one.
+/// Envoy writes names from the client's certificate, which the client chose, without quotes. So a
+/// second element or a second `Hash` may be part of such a name.
 fn xfcc(value: &[u8]) -> Option<PeerCertificate> {
     if value.len() > MAX_XFCC {
         return None;
@@ -99,13 +100,13 @@ fn xfcc(value: &[u8]) -> Option<PeerCertificate> {
         match after {
             [] => return hash.map(PeerCertificate::from_digest),
             [b';', more @ ..] => rest = more,
-            // A second element, or text behind a quote.
+            // A second element, or text after a closing quote.
             _ => return None,
         }
     }
 }
 
-/// A name of letters, and what follows `separator`.
+/// Splits `text` at `separator` into a name of letters and the rest.
 fn split_at_byte(text: &[u8], separator: u8) -> Option<(&[u8], &[u8])> {
     let at = text.iter().position(|byte| *byte == separator)?;
     let (name, rest) = text.split_at(at);
@@ -113,7 +114,7 @@ fn split_at_byte(text: &[u8], separator: u8) -> Option<(&[u8], &[u8])> {
     Some((name, rest.get(1..)?)).filter(|_| is_name)
 }
 
-/// What is left of a quoted text, and what follows it. Quotes within have a backslash before them.
+/// Splits `text` at its closing quote. A backslash escapes a quote within.
 fn unquoted(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut escaped = false;
     let end = text.iter().position(|byte| {
@@ -125,7 +126,7 @@ fn unquoted(text: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((inner, rest.get(1..)?))
 }
 
-/// A SHA-256 digest in hexadecimal digits.
+/// Parses a SHA-256 digest in hexadecimal digits.
 fn digest(text: &[u8]) -> Option<[u8; 32]> {
     let digits: &[u8; 64] = text.try_into().ok()?;
     let mut digest = [0; 32];
@@ -155,7 +156,7 @@ mod tests {
             "By=spiffe://a/b;Hash=HASH;Subject=\"CN=a,O=\\\"b;Hash=x\\\"\";URI=spiffe://c;DNS=d",
             "Hash=HASH;Cert=\"-----BEGIN%20CERTIFICATE-----%0A\"",
             "Hash=HASH;Subject=\"\";URI=",
-            // Of Envoy 1.40.
+            // Written by Envoy 1.40.
             "Hash=HASH;Subject=\"CN=good\";URI=spiffe://good",
             "Hash=HASH;Subject=\"CN=evil,O=a\\\"b\\,Hash=2222\"",
             "Hash=HASH;Subject=\"\\\\\"",
@@ -176,13 +177,13 @@ mod tests {
             "Hash=HASH;Hash=HASH",
             "Hash=HASH,",
             ",Hash=HASH",
-            // Of Envoy 1.40, for a certificate with such names; and where it appends.
+            // Written by Envoy 1.40 for a certificate with such names, and in its appending mode.
             "Hash=HASH;Subject=\"CN=evil\";URI=spiffe://x,Hash=HASH;DNS=a;Hash=HASH",
             "X=\",Hash=HASH;Subject=\"CN=good\";URI=spiffe://good",
-            // Of a name in the certificate.
+            // With a name from the certificate.
             "Hash=HASH;URI=spiffe://a,Hash=HASH",
             "Hash=HASH;DNS=a;Hash=HASH",
-            // A quote that the client opened.
+            // With a quote that the client opened.
             "X=\",By=a;Hash=HASH;Subject=\"CN=a\"",
             "Subject=\"a\"b;Hash=HASH",
             "Subject=\"Hash=HASH",

@@ -17,12 +17,13 @@ use crate::{
     respond::RequestHead,
 };
 
-/// Admits tokens that are bound to a client certificate, with that certificate (RFC 8705 §3).
+/// Admits tokens that are bound to a client certificate together with that certificate (RFC 8705
+/// §3).
 ///
-/// For [`Policy::mtls`](crate::Policy::mtls) and `ResourceServerBuilder::mtls`. The certificate is that
-/// of the TLS connection, which whoever terminates TLS leaves with the request, as a [`PeerCertificate`]
-/// or as something that [`certificate_fn`](Self::certificate_fn) finds it in. Whether a certificate is
-/// demanded, and which ones are valid, is for the TLS configuration to say.
+/// Set it with [`Policy::mtls`](crate::Policy::mtls) or `ResourceServerBuilder::mtls`. The
+/// certificate is that of the TLS connection. The TLS server attaches it to the request as a
+/// [`PeerCertificate`], or as data from which [`certificate_fn`](Self::certificate_fn) extracts it.
+/// The TLS configuration decides whether a certificate is required and which ones are valid.
 ///
 /// ```
 /// use tower_introspect::{Policy, proof::Mtls};
@@ -33,17 +34,17 @@ use crate::{
 ///
 /// # Behind a proxy
 ///
-/// Where a proxy terminates TLS, it tells the certificate in a header field. Nobody is believed one,
-/// unless [`trust_proxy`](Self::trust_proxy) says whom and which.
+/// If a proxy terminates TLS, it passes on the certificate in a header. The header is ignored
+/// unless [`trust_proxy`](Self::trust_proxy) names the proxy and the header.
 ///
-/// Whoever sent them, the fields `Client-Cert`, `Client-Cert-Chain` (RFC 9440) and
-/// `X-Forwarded-Client-Cert` are taken off requests before they go on, so that nothing below takes them
-/// for more than they are.
+/// The headers `Client-Cert`, `Client-Cert-Chain` (RFC 9440) and `X-Forwarded-Client-Cert` are
+/// removed from every request before it is passed on, whoever sent them, so that no inner service
+/// trusts them by mistake. [`keep_field`](Self::keep_field) makes an exception for a trusted proxy.
 ///
 /// # Responses
 ///
-/// One to a request whose certificate was told in a field says so in `Vary` (RFC 9440 §2.4), unless it
-/// may not be stored anyway.
+/// If the certificate came in a header, the response names that header in `Vary` (RFC 9440 §2.4),
+/// unless the response must not be stored anyway.
 #[derive(Clone)]
 pub struct Mtls(Arc<Inner>);
 
@@ -57,7 +58,7 @@ struct Inner {
 type CertificateOf = dyn Fn(RequestHead<'_>) -> Option<PeerCertificate> + Send + Sync;
 type AddressOf = dyn Fn(RequestHead<'_>) -> Option<IpAddr> + Send + Sync;
 
-/// Who is believed, about what, and who it is that sends a request.
+/// The trusted proxies, the header they set, and a way to find the sender of a request.
 #[derive(Clone)]
 struct Proxies {
     field: CertificateField,
@@ -65,8 +66,8 @@ struct Proxies {
     peer: Arc<AddressOf>,
 }
 
-/// A certificate that a proxy was believed, for layers within: the field is taken off on the way to
-/// them.
+/// A certificate that a trusted proxy passed on, kept for inner layers: the header is removed
+/// before they run.
 #[derive(Clone)]
 pub(crate) struct Believed {
     certificate: PeerCertificate,
@@ -75,14 +76,14 @@ pub(crate) struct Believed {
 }
 
 impl Mtls {
-    /// Takes the certificate of the connection, where there is one.
+    /// Uses the certificate of the connection, if there is one.
     ///
     /// ```
     /// use http::Request;
     /// use tower_introspect::proof::{Mtls, PeerCertificate};
     ///
     /// # let der = [0x30, 0x00];
-    /// // Where TLS ends, with what it knows of the client:
+    /// // In the TLS server, with the certificate of the client:
     /// let mut request = Request::new(());
     /// if let Some(certificate) = PeerCertificate::from_der(&der) {
     ///     request.extensions_mut().insert(certificate);
@@ -96,8 +97,10 @@ impl Mtls {
         Self(Arc::new(Inner::default()))
     }
 
-    /// Says where the certificate of the connection is found. Where that is `None`, a
-    /// [`PeerCertificate`] among the extensions of the request still counts.
+    /// Sets how to find the certificate of the connection.
+    ///
+    /// If `certificate` returns `None`, a [`PeerCertificate`] in the extensions of the request
+    /// still counts.
     ///
     /// For tonic, with its TLS and one of its `tls-*` features:
     ///
@@ -107,7 +110,7 @@ impl Mtls {
     ///
     /// let mtls = Mtls::new().certificate_fn(|head| {
     ///     let connection = head.extension::<TlsConnectInfo<TcpConnectInfo>>()?;
-    ///     // The first is the client's own, the others are those that vouch for it.
+    ///     // The first is the client's own certificate, the others are its issuers.
     ///     PeerCertificate::from_der(connection.peer_certs()?.first()?)
     /// });
     /// # let _ = mtls;
@@ -115,8 +118,8 @@ impl Mtls {
     ///
     /// # Security
     ///
-    /// What is said here is believed. It must come from the TLS of this connection, never from what a
-    /// client can write into a request.
+    /// The returned certificate is trusted. It must come from the TLS state of this connection,
+    /// never from request data that a client can write.
     #[must_use]
     pub fn certificate_fn<F>(self, certificate: F) -> Self
     where
@@ -125,12 +128,13 @@ impl Mtls {
         self.with(|inner| inner.certificate = Some(Arc::new(certificate)))
     }
 
-    /// Believes proxies at these addresses what they write into `field` about their client. `peer` says
-    /// who sends a request.
+    /// Trusts proxies at these addresses to name the certificate of their client in `field`.
     ///
-    /// Addresses are given as such or as networks: `10.1.2.3`, `10.1.2.0/24`, `2001:db8::/32`. From
-    /// there only the field counts, and never the certificate of the connection: that is the proxy's. From
-    /// elsewhere only the connection counts. Set again, it replaces what was set before.
+    /// `peer` returns the address that sent a request. `networks` holds addresses or networks:
+    /// `10.1.2.3`, `10.1.2.0/24`, `2001:db8::/32`. For requests from these addresses only the
+    /// header counts, never the certificate of the connection, which is the proxy's own. For all
+    /// other requests only the certificate of the connection counts. A second call replaces the
+    /// first.
     ///
     /// ```
     /// use std::net::SocketAddr;
@@ -148,13 +152,14 @@ impl Mtls {
     ///
     /// # Errors
     ///
-    /// If there is no address, or one that is none, has bits beyond its prefix, or stands for everyone.
+    /// If there is no address, or if one is invalid, has bits beyond its prefix, or covers all
+    /// addresses.
     ///
     /// # Security
     ///
-    /// Whoever can send from one of these addresses can pass for any client. The proxy must take the
-    /// field off what its clients send, with a certificate and without (RFC 9440 §4); and the address must
-    /// be that of the connection, not one from a header such as `X-Forwarded-For`.
+    /// A sender at one of these addresses can impersonate any client. The proxy must remove the
+    /// header from the requests of its clients, with and without a certificate (RFC 9440 §4). The
+    /// address must be that of the connection, not one from a header such as `X-Forwarded-For`.
     pub fn trust_proxy<'a, F>(
         self,
         field: CertificateField,
@@ -169,14 +174,16 @@ impl Mtls {
         Ok(self.with(|inner| inner.proxies = Some(proxies)))
     }
 
-    /// Leaves the field that a trusted proxy wrote on the request, for a handler that reads more of the
-    /// certificate. From others it is taken off all the same, as are the other fields.
+    /// Keeps the header of a trusted proxy on the request, for a handler that reads more of the
+    /// certificate.
+    ///
+    /// It is still removed from requests of other senders, as are the other headers.
     #[must_use]
     pub fn keep_field(self) -> Self {
         self.with(|inner| inner.keep = true)
     }
 
-    /// Holds the certificate of a request against the thumbprint that the token is bound to.
+    /// Compares the certificate of a request with the thumbprint that the token is bound to.
     pub(super) fn check(
         &self,
         thumbprint: &str,
@@ -194,7 +201,7 @@ impl Mtls {
         Ok(())
     }
 
-    /// The client's certificate, and if it was told by a proxy, the same to be left for layers within.
+    /// Returns the client's certificate and, if a proxy named it, a copy for inner layers.
     fn find(
         &self,
         head: RequestHead<'_>,
@@ -216,19 +223,20 @@ impl Mtls {
         }
     }
 
-    /// Takes off what only a proxy may say, whoever sent it.
+    /// Removes the headers that only a proxy may set, whoever sent them.
     pub(super) fn strip_all(headers: &mut HeaderMap) {
         remove(headers, is_field);
     }
 
-    /// Takes off what only a proxy may say, and nobody here.
+    /// Removes these headers, but keeps that of a trusted proxy if configured.
     pub(super) fn strip<B>(&self, request: &mut Request<B>) {
         let head = RequestHead::of(request);
         let told = self.0.proxies.as_ref().filter(|proxies| proxies.have_told(head));
-        // Only one that is one certificate: beside it could stand what the client wrote.
+        // Keeps the header only if it is one valid certificate: a client may have written part of
+        // any other value.
         let read = told.filter(|proxies| proxies.field.read(head.headers()).is_ok());
         let kept = read.filter(|_| self.0.keep).map(|proxies| proxies.field.name());
-        // A layer within may want it of a request that this one lets in without a token.
+        // An inner layer may need it even if this layer admits the request without a token.
         let believed = told.and_then(|_| self.find(head).ok()?.1);
         let is_kept =
             |name: &[u8]| kept.as_ref().is_some_and(|kept| kept.as_str().as_bytes() == name);
@@ -244,30 +252,30 @@ impl Mtls {
     }
 }
 
-/// Whether a field is one of those, by whatever spelling that careless readers take for it.
+/// Returns true if `name` is one of these headers, in any spelling that lenient servers fold to it.
 fn is_field(name: &[u8]) -> bool {
     FIELDS.iter().any(|field| alike(name, field.as_str().as_bytes()))
 }
 
 impl Proxies {
-    /// Whether the request comes from one of them.
+    /// Returns true if one of the proxies sent the request.
     fn sent(&self, head: RequestHead<'_>) -> bool {
         (self.peer)(head).is_some_and(|peer| self.networks.iter().any(|network| network.has(peer)))
     }
 
-    /// Whether there is something that one of them wrote.
+    /// Returns true if one of the proxies sent the request and it has the header.
     fn have_told(&self, head: RequestHead<'_>) -> bool {
         head.headers().contains_key(self.field.name()) && self.sent(head)
     }
 }
 
 impl Believed {
-    /// Another setting may trust others.
+    /// Returns true if this very `Mtls` created it: another one may trust other proxies.
     fn is_by(&self, mtls: &Mtls) -> bool {
         Arc::ptr_eq(&self.by.0, &mtls.0)
     }
 
-    /// The field that the response varies by.
+    /// Returns the header that the response varies by.
     pub(crate) const fn field(&self) -> HeaderName {
         self.field.name()
     }

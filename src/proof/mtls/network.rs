@@ -1,17 +1,21 @@
+//! Networks of trusted proxies.
+
 use std::{fmt, net::IpAddr};
 
 use crate::error::config::ConfigError;
 
-/// Addresses that begin with the same bits.
+/// A network: the addresses that begin with the same bits.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Network {
     address: IpAddr,
     bits: u8,
 }
 
+/// Parses networks.
+///
 /// # Errors
 ///
-/// Everything that is no network, and that there is none.
+/// If a text is no network, or if there is none.
 pub(super) fn parse_all<'a>(
     texts: impl IntoIterator<Item = &'a str>,
 ) -> Result<Vec<Network>, ConfigError> {
@@ -34,7 +38,7 @@ impl Network {
         const NOT: &str = "is no address or network";
         let (address, bits) = match text.split_once('/') {
             Some((address, bits)) => {
-                // What else parses as a number: `+8`, `08`.
+                // `u8::from_str` also accepts `+8` and `08`.
                 let plain = bits.bytes().all(|byte| byte.is_ascii_digit())
                     && (bits == "0" || !bits.starts_with('0'));
                 (address, Some(bits.parse::<u8>().ok().filter(|_| plain).ok_or(NOT)?))
@@ -49,7 +53,7 @@ impl Network {
         if bits == 0 {
             return Err("is everyone");
         }
-        // The same network under its own name, where it is one of IPv4 (RFC 4291 §2.5.5.2).
+        // Turns an IPv4-mapped network into the IPv4 network (RFC 4291 §2.5.5.2).
         let network = match address.to_canonical() {
             own if width(own) == width(address) => Self { address, bits },
             own => match bits.checked_sub(96) {
@@ -63,7 +67,8 @@ impl Network {
         Ok(network)
     }
 
-    /// Whether `address` is one of it, also as a socket of both families writes it.
+    /// Returns true if the network contains `address`, including as an IPv4-mapped address from a
+    /// dual-stack socket.
     pub(super) fn has(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         width(address) == width(self.address) && masked(address, self.bits) == value(self.address)
@@ -87,7 +92,7 @@ fn value(address: IpAddr) -> u128 {
     }
 }
 
-/// The first `bits` of an address, and zeros.
+/// Returns the first `bits` of an address, followed by zeros.
 fn masked(address: IpAddr, bits: u8) -> u128 {
     let rest = u32::from(width(address).saturating_sub(bits));
     value(address).checked_shr(rest).and_then(|kept| kept.checked_shl(rest)).unwrap_or(0)
@@ -110,10 +115,10 @@ mod tests {
             ("128.0.0.0/1", "255.255.255.255", "127.255.255.255"),
             ("2001:db8::/32", "2001:db8:ffff::1", "2001:db9::"),
             ("::1", "::1", "::2"),
-            // As seen by a socket of both families.
+            // As a dual-stack socket reports them.
             ("10.1.2.3", "::ffff:10.1.2.3", "::ffff:10.1.2.4"),
             ("::ffff:10.1.2.0/120", "10.1.2.9", "10.1.3.9"),
-            // The same bits, of the other family.
+            // The same bits in the other address family.
             ("0.0.0.1", "0.0.0.1", "::1"),
             ("::1", "::1", "0.0.0.1"),
         ] {

@@ -1,3 +1,5 @@
+//! A replay store in the memory of this process.
+
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap, HashSet},
@@ -9,30 +11,30 @@ use std::{
 use super::{Mark, Marked, Marking, ReplayStore};
 use crate::clock::{Moment, SystemClock, UnixTime};
 
-/// The most memory that a mark takes, with the tables as sparse as they get and the copy that is there
-/// while they grow. `tests/it/dpop/replay.rs` measures it.
+/// The most memory that a mark takes, in bytes. It assumes the sparsest tables and the copy that
+/// exists while they grow. `tests/it/dpop/replay.rs` measures it.
 const MARK_BYTES: usize = 320;
 
 const DEFAULT_BYTES: usize = 32 << 20;
 
-/// Of some hundred thousand marks, one key gets no more than a sixth.
+/// The default capacity is about 100 000 marks; one key gets at most a sixth of it.
 const DEFAULT_QUOTA: usize = 16 * 1024;
 
-/// How many marks are forgotten with each new one, unless there is no room: after a pause, no request is
-/// to sweep up after all of those before it.
+/// How many expired marks each new mark removes unless the store is full. The bound keeps a request
+/// after a pause from removing all marks that expired in it.
 const AT_A_TIME: usize = 64;
 
-/// Remembers in this process which proofs were used.
+/// A [`ReplayStore`] in the memory of this process.
 ///
-/// Bounded in bytes, 32 MiB by default, which are about 100 000 proofs within the time that a proof is
-/// good for, and in proofs of one key, 16 384 by default. Nothing is forgotten to make room: where there
-/// is none, requests are refused with [`ReplayUnavailable`](crate::ErrorKind::ReplayUnavailable) until
-/// there is, and a client that uses up its share is alone in that.
+/// The default limits are 32 MiB in all, which is about 100 000 proofs within the time that a proof
+/// is valid, and 16 384 proofs of one key. The store never evicts a mark to free space: if it is
+/// full, requests are refused with [`ReplayUnavailable`](crate::ErrorKind::ReplayUnavailable) until
+/// marks expire. A client that uses up its share affects only itself.
 ///
 /// ```
 /// use tower_introspect::proof::{Dpop, MemoryReplay};
 ///
-/// // Up to 1000 requests a second of any one client, for a minute.
+/// // Up to 1000 requests a second from one client, for a minute.
 /// let replay = MemoryReplay::new().max_bytes(256 << 20).max_proofs_of_a_key(60_000);
 /// let dpop = Dpop::new("https://api.example.com")?.replay_store(replay);
 /// # let _ = dpop;
@@ -46,40 +48,44 @@ pub struct MemoryReplay {
 }
 
 impl MemoryReplay {
-    /// Remembers nothing yet.
+    /// Creates an empty store with the default limits.
     #[must_use]
     pub fn new() -> Self {
         Self {
             capacity: DEFAULT_BYTES / MARK_BYTES,
             quota: DEFAULT_QUOTA,
-            // Only its monotonic half is read, which is the same whatever the wall clock.
+            // Only the monotonic half is read, and that does not depend on the wall clock.
             start: Moment::now(&SystemClock),
             table: Mutex::default(),
         }
     }
 
-    /// Sets how much memory all marks may take. It is not taken before it is needed.
+    /// Sets how much memory all marks together may take, in bytes.
+    ///
+    /// The store does not allocate it in advance.
     #[must_use]
     pub const fn max_bytes(mut self, bytes: usize) -> Self {
         self.capacity = bytes / MARK_BYTES;
         self
     }
 
-    /// Sets how many proofs of one key are remembered at a time. A proof is, for twice the window at
-    /// most, or for two rotations of nonces where it has one.
+    /// Sets how many proofs of one key are kept at a time.
+    ///
+    /// A proof is kept for at most twice the window, or for two nonce rotations if it carries a
+    /// nonce.
     #[must_use]
     pub const fn max_proofs_of_a_key(mut self, quota: usize) -> Self {
         self.quota = quota;
         self
     }
 
-    /// How many proofs are remembered.
+    /// Returns the number of proofs that are kept.
     #[must_use]
     pub fn len(&self) -> usize {
         self.table.lock().unwrap_or_else(PoisonError::into_inner).marks.len()
     }
 
-    /// True if none is.
+    /// Returns true if no proof is kept.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -143,8 +149,8 @@ impl ReplayStore for MemoryReplay {
     }
 }
 
-/// 128 bits of a digest: whoever finds two proofs of a key with the same has a proof refused that was
-/// good, of that key.
+/// 128 bits of a digest. If two proofs of a key have the same half, the second is refused although
+/// it is good; proofs of other keys are not affected.
 type Half = [u8; 16];
 
 fn half(digest: &[u8; 32]) -> Half {
@@ -160,8 +166,9 @@ struct Table {
     due: BinaryHeap<Reverse<Due>>,
 }
 
-/// When a mark may be forgotten: the later of what the two clocks say. A wall clock that was stepped
-/// forward and back again makes an old proof good once more, and its mark must still be there.
+/// The time at which a mark may be removed: when both clocks have passed it. If the wall clock
+/// steps forward and back again, an old proof becomes good once more, and its mark must still
+/// exist.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Due {
     until: UnixTime,
@@ -171,7 +178,7 @@ struct Due {
 }
 
 impl Table {
-    /// Forgets what is old, at most so many.
+    /// Removes up to `most` expired marks.
     fn forget(&mut self, now: UnixTime, passed: Duration, most: usize) {
         let is_old = |Reverse(due): &Reverse<Due>| due.until < now && due.passed <= passed;
         for _ in 0..most {
@@ -195,7 +202,7 @@ mod tests {
     use super::*;
     use crate::clock::tests::At;
 
-    /// Marks a proof at a time of the wall clock, to be kept until another.
+    /// Marks a proof at the wall-clock time `at`, to be kept until `until`.
     fn mark(store: &MemoryReplay, jkt: &str, jti: &str, at: i64, until: i64) -> Option<Marked> {
         let mark = Mark::new(jkt, jti, Moment::now(&At(at)), UnixTime::from_secs(until));
         store.mark(mark).now_or_later().ok()?.ok()
@@ -219,11 +226,11 @@ mod tests {
     async fn a_mark_is_kept_until_both_clocks_are_past_it() {
         let store = MemoryReplay::new();
         assert_eq!(mark(&store, "a", "1", 1000, 1060), FIRST);
-        // The wall clock is stepped forward and back again.
+        // The wall clock steps forward and back again.
         assert_eq!(mark(&store, "b", "1", 9000, 9060), FIRST);
         assert_eq!(mark(&store, "a", "1", 1000, 1060), REPLAYED);
         tokio::time::advance(Duration::from_secs(61)).await;
-        // Stepped back: the proof is still good by the wall clock.
+        // The wall clock stepped back, so the proof is still good by it.
         assert_eq!(mark(&store, "a", "1", 1060, 1060), REPLAYED);
         assert_eq!(mark(&store, "c", "1", 1061, 1121), FIRST);
         assert_eq!(store.len(), 2, "the first is forgotten, the one of the other time is not");

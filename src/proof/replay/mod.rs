@@ -1,4 +1,4 @@
-//! That a proof is used once (RFC 9449 §11.1).
+//! Replay protection: a proof is accepted once (RFC 9449 §11.1).
 
 #[cfg(all(feature = "dpop", feature = "_crypto"))]
 pub(crate) mod memory;
@@ -10,10 +10,10 @@ use crate::{
     error::{BoxError, kind::ErrorKind, refusal::VerifyError},
 };
 
-/// Remembers which proofs were used.
+/// A store that records which proofs were used.
 ///
-/// Where several processes serve the same resource, a proof is good once in each, unless they share
-/// what implements this.
+/// If several processes serve the same resource, each accepts a proof once unless they share a
+/// store.
 ///
 /// ```
 /// use tower_introspect::{
@@ -32,7 +32,7 @@ use crate::{
 ///     fn mark(&self, mark: Mark) -> Marking {
 ///         let client = self.0.clone();
 ///         Marking::pending(async move {
-///             // One atomic operation, as of `SET key 1 NX PX ms`.
+///             // One atomic operation, such as `SET key 1 NX PX ms`.
 ///             let first = client.set_if_absent(mark.key(), mark.keep_for()).await?;
 ///             Ok(if first { Marked::First } else { Marked::Replayed })
 ///         })
@@ -43,21 +43,25 @@ use crate::{
 ///
 /// # Security
 ///
-/// Looking a mark up and setting it must be one atomic step, and a mark must stay for
-/// [`Mark::keep_for`]: what can't be kept must fail, so that the request is refused. A store that
-/// evicts marks to make room lets proofs be used again.
+/// The lookup and the insertion of a mark must be one atomic step, and a mark must stay for
+/// [`Mark::keep_for`]. The store must fail if it cannot keep a mark, so that the request is
+/// refused. A store that evicts marks to free space lets proofs be used again.
 pub trait ReplayStore: Send + Sync + 'static {
-    /// Sets this mark, or says that it was set before.
+    /// Sets this mark and returns whether it was set before.
     ///
-    /// An error means that it is not known; the request is then refused with
-    /// [`ReplayUnavailable`](ErrorKind::ReplayUnavailable), and the client is not blamed. The answer
-    /// must come in bounded time.
+    /// An error means that the outcome is not known. The request is then refused with
+    /// [`ReplayUnavailable`](ErrorKind::ReplayUnavailable), which does not blame the client. The
+    /// outcome must arrive in bounded time.
+    ///
+    /// # Cancellation
+    ///
+    /// The future is dropped if the request is. The mark may then be set or not.
     fn mark(&self, mark: Mark) -> Marking;
 }
 
-/// That a proof was used: its name, and until when that must not be forgotten.
+/// The record that a proof was used: its name and how long to keep it.
 ///
-/// It holds digests only, so it can be kept anywhere.
+/// It holds only digests and times, so it can be stored anywhere.
 #[derive(Clone, Debug)]
 pub struct Mark {
     key: [u8; 32],
@@ -67,8 +71,10 @@ pub struct Mark {
 }
 
 impl Mark {
-    /// The mark of the proof that is named `jti` and signed by the key with the thumbprint `jkt`. It
-    /// is used at `at`, and could be used again until `until`.
+    /// Creates the mark of the proof that has the name `jti` and is signed by the key with the
+    /// thumbprint `jkt`.
+    ///
+    /// The proof is used at `at` and could be used again until `until`.
     ///
     /// ```
     /// use std::time::Duration;
@@ -90,57 +96,59 @@ impl Mark {
         use base64::Engine as _;
 
         use crate::jose::{BASE64URL, crypto::sha256};
-        // A thumbprint is a digest already (RFC 9449 §6.1).
+        // A thumbprint is already a digest (RFC 9449 §6.1).
         let mut owner = [0; 32];
         if BASE64URL.decode_slice(jkt, &mut owner) != Ok(owner.len()) {
             owner = sha256(jkt.as_bytes());
         }
-        // The first part has a fixed length, so no two pairs read the same.
+        // The first part has a fixed length, so two different pairs never give the same input.
         Self { key: sha256(&[&owner, jti.as_bytes()].concat()), owner, at, until }
     }
 
-    /// The name of the proof: a digest of its `jti` and the key that signed it.
+    /// Returns the name of the proof: a digest of its `jti` and the key that signed it.
     #[must_use]
     pub const fn key(&self) -> &[u8; 32] {
         &self.key
     }
 
-    /// The key that signed it: its thumbprint, which is a digest. For what is limited by client.
+    /// Returns the thumbprint of the key that signed the proof, a digest.
+    ///
+    /// Stores use it to limit the proofs of each client.
     #[must_use]
     pub const fn owner(&self) -> &[u8; 32] {
         &self.owner
     }
 
-    /// When the proof is used.
+    /// Returns when the proof is used.
     #[must_use]
     pub const fn at(&self) -> Moment {
         self.at
     }
 
-    /// From when on, by the wall clock, the proof is refused in any case.
+    /// Returns the time, by the wall clock, from which the proof is refused in any case.
     #[must_use]
     pub const fn until(&self) -> UnixTime {
         self.until
     }
 
-    /// How long the mark must be kept.
+    /// Returns how long the mark must be kept.
     #[must_use]
     pub fn keep_for(&self) -> Duration {
         self.until.saturating_duration_since(self.at.wall())
     }
 }
 
-/// What came of setting a mark.
+/// The outcome of setting a mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "there is no third way")]
 pub enum Marked {
-    /// It was not set before.
+    /// The mark was not set before.
     First,
-    /// It was set before, and nothing has changed.
+    /// The mark was set before. The store is unchanged.
     Replayed,
 }
 
-/// An outcome of [`ReplayStore::mark`], now or later.
+/// The outcome of [`ReplayStore::mark`], ready or pending.
 pub struct Marking(State);
 
 type Outcome = Result<Marked, BoxError>;
@@ -152,7 +160,7 @@ enum State {
 }
 
 impl Marking {
-    /// The outcome is known.
+    /// Creates a known outcome.
     ///
     /// ```
     /// use tower_introspect::proof::{Marked, Marking};
@@ -165,7 +173,9 @@ impl Marking {
         Self(State::Done(outcome))
     }
 
-    /// The outcome will be known. Boxed, as the store is behind a pointer itself.
+    /// Creates an outcome that `outcome` resolves to.
+    ///
+    /// The future is boxed, because the store is a trait object.
     ///
     /// ```
     /// use tower_introspect::proof::{Marked, Marking};
@@ -180,11 +190,11 @@ impl Marking {
         Self(State::Pending(Box::pin(outcome)))
     }
 
-    /// The outcome, or else the future of it.
+    /// Returns the outcome if it is known.
     ///
     /// # Errors
     ///
-    /// The future.
+    /// The future of the outcome, if it is not known yet.
     #[expect(clippy::type_complexity, reason = "a future behind a pointer is no other type")]
     pub fn now_or_later(
         self,
@@ -211,8 +221,10 @@ pub(crate) struct Pending {
     mark: Mark,
 }
 
-/// Left with a request: its proof was marked, by this layer or one outside of it, which must not count
-/// as a second use. Only this crate can make one, and only for the request at hand.
+/// A request extension that says that this layer or an outer one marked the proof of the request.
+///
+/// It keeps an inner layer from counting the same proof as a second use. Only this crate creates
+/// one, and only for the request it is attached to.
 #[derive(Clone)]
 pub(crate) struct Proven {
     store: Arc<dyn ReplayStore>,
@@ -225,7 +237,7 @@ impl Pending {
         Self { store: Arc::clone(store), mark }
     }
 
-    /// Whether a layer outside has marked this proof of this request, in the same store.
+    /// Returns true if an outer layer marked this proof of this request in the same store.
     #[cfg(all(feature = "dpop", feature = "_crypto"))]
     pub(super) fn is_settled_by(&self, proven: &Proven) -> bool {
         Arc::ptr_eq(&self.store, &proven.store) && self.mark.key == proven.key
@@ -252,7 +264,7 @@ impl fmt::Debug for Proven {
     }
 }
 
-/// What the outcome of marking means for the request.
+/// Turns the outcome of marking into the verdict on the request.
 pub(crate) fn verdict(outcome: Outcome) -> Result<(), VerifyError> {
     match outcome {
         Ok(Marked::First) => Ok(()),
@@ -268,7 +280,7 @@ mod tests {
     use super::*;
     use crate::clock::SystemClock;
 
-    /// Whatever is no thumbprint is a key of its own too.
+    /// A text that is no thumbprint still has an owner of its own.
     #[test]
     fn rfc9449_6_1_each_spelling_of_a_thumbprint_is_another_owner() {
         let now = Moment::now(&SystemClock);

@@ -1,3 +1,5 @@
+//! The builder of a resource server.
+
 #[cfg(all(feature = "cache", feature = "_crypto"))]
 mod memory;
 
@@ -32,7 +34,7 @@ use crate::{
     verify::{boxed::BoxVerifier, request::Freshness},
 };
 
-/// Configures a [`ResourceServer`].
+/// A builder that configures a [`ResourceServer`].
 #[must_use = "a builder does nothing until built"]
 pub struct ResourceServerBuilder {
     audience: String,
@@ -77,13 +79,13 @@ impl ResourceServerBuilder {
         }
     }
 
-    /// Trusts an issuer.
+    /// Adds an issuer to trust.
     pub fn issuer(mut self, issuer: Issuer) -> Self {
         self.issuers.push(issuer);
         self
     }
 
-    /// Also trusts the issuers that this resolver finds.
+    /// Sets a resolver, whose issuers are trusted as well.
     #[cfg(all(feature = "jwt", feature = "_crypto"))]
     #[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
     pub fn resolve_issuers(mut self, resolver: IssuerResolver) -> Self {
@@ -91,8 +93,8 @@ impl ResourceServerBuilder {
         self
     }
 
-    /// Changes what is asked of every token: further audiences, leeway, requirements, what is told
-    /// to clients.
+    /// Changes the policy for every token: further audiences, leeway, requirements, the content of
+    /// challenges.
     ///
     /// ```
     /// use tower_introspect::{ResourceServer, policy::Requirement};
@@ -107,7 +109,7 @@ impl ResourceServerBuilder {
         self
     }
 
-    /// Also asks this of every token.
+    /// Adds a requirement for every token.
     pub fn require(self, requirement: Requirement) -> Self {
         self.policy(|policy| policy.require(requirement))
     }
@@ -142,33 +144,34 @@ impl ResourceServerBuilder {
         self.policy(|policy| policy.mtls(mtls))
     }
 
-    /// Refuses tokens that are bound to no key. See [`Policy::require_binding`].
+    /// Refuses tokens that are not bound to a key. See [`Policy::require_binding`].
     pub fn require_binding(self) -> Self {
         self.policy(Policy::require_binding)
     }
 
-    /// Sets how far the clocks of issuers may be off. See [`Policy::leeway`].
+    /// Sets the leeway for the clocks of issuers. See [`Policy::leeway`].
     pub fn leeway(self, leeway: Duration) -> Self {
         self.policy(|policy| policy.leeway(leeway))
     }
 
-    /// Sets where tokens are taken from, unless a layer says otherwise.
+    /// Sets where tokens are taken from. A layer may override it.
     pub fn extractor(mut self, extractor: Extractor) -> Self {
         self.extractor = extractor;
         self
     }
 
-    /// Describes this service to clients (RFC 9728), and names the description in its challenges.
+    /// Describes this service to clients (RFC 9728), and names the URL of that document in
+    /// challenges.
     ///
-    /// The audience must be the https URL by which clients know this service. See
-    /// [`metadata`](super::metadata) for what to do with it.
+    /// The audience must be the https URL under which clients know this service. See
+    /// [`metadata`](super::metadata) for how to serve the document.
     ///
     /// ```
     /// use tower_introspect::ResourceServer;
     ///
     /// let builder = ResourceServer::builder("https://api.example.com/mcp")
     ///     .metadata(|about| about.scopes_supported(["mcp:read", "mcp:write"]))
-    ///     // What a client without a token is told to ask for first.
+    ///     // The scope that challenges tell a client without a token to request.
     ///     .policy(|policy| policy.advertise_scope("mcp:read"));
     /// # let _ = builder;
     /// ```
@@ -181,29 +184,36 @@ impl ResourceServerBuilder {
         self
     }
 
-    /// Sets how recently tokens must have been verified, unless a layer says otherwise.
+    /// Sets how recently tokens must have been verified. A layer may override it.
     pub fn freshness(mut self, freshness: Freshness) -> Self {
         self.freshness = freshness;
         self
     }
 
-    /// Has requests tell in these headers what was verified, below all layers of this resource server.
+    /// Writes verified claims into these request headers, in all layers of this resource server.
     /// See [`IntrospectLayer::forward`](crate::IntrospectLayer::forward).
+    ///
+    /// # Security
+    ///
+    /// Headers of these names that a client sends are removed from every request.
     pub fn forward(mut self, headers: ForwardHeaders) -> Self {
         self.forward = Some(headers);
         self
     }
 
-    /// Sets how many questions to the authorization server of an issuer may be under way. 64 by
-    /// default; what is over that is refused at once, as
+    /// Sets the maximum number of concurrent introspections per issuer. 64 by default.
+    ///
+    /// An introspection beyond the limit is refused at once, as
     /// [`Unavailable`](crate::ErrorKind::Unavailable).
     pub fn max_concurrent_introspections(mut self, limit: usize) -> Self {
         self.stack.bulkhead = BulkheadLayer::new(limit);
         self
     }
 
-    /// Limits how many questions about bad tokens each peer may cause, all issuers together; `peer` says
-    /// who sends a request. Without limit by default. See [`MissBudgetLayer`].
+    /// Limits the introspections of bad tokens that each peer may cause, over all issuers.
+    ///
+    /// `peer` returns the key of the peer that sent a request. A request without a key is not
+    /// limited. There is no limit by default. See [`MissBudgetLayer`].
     ///
     /// ```
     /// use std::{net::SocketAddr, time::Duration};
@@ -229,9 +239,11 @@ impl ResourceServerBuilder {
         self
     }
 
-    /// Calls `hook` once for each request that is refused, by any layer of this resource server and what
-    /// is further in. See [`IntrospectLayer::on_refusal`](crate::IntrospectLayer::on_refusal) for what
-    /// it may do.
+    /// Calls `hook` once for each request that is refused, by any layer of this resource server or
+    /// by requirements inside of it.
+    ///
+    /// See [`IntrospectLayer::on_refusal`](crate::IntrospectLayer::on_refusal) for what the hook
+    /// may do.
     ///
     /// ```
     /// use tower_introspect::{Blame, ResourceServer, respond::Refusal};
@@ -239,7 +251,7 @@ impl ResourceServerBuilder {
     /// let builder = ResourceServer::builder("https://api.example.com").on_refusal(
     ///     |refusal: &Refusal<'_>| {
     ///         if refusal.error().blame() == Blame::ResourceServer {
-    ///             // Wake somebody up.
+    ///             // Alert the operators.
     ///         }
     ///     },
     /// );
@@ -253,49 +265,54 @@ impl ResourceServerBuilder {
         self
     }
 
-    /// Shows the subject of tokens in events and spans. See
-    /// [`IntrospectLayer::log_subjects`](crate::IntrospectLayer::log_subjects).
+    /// Includes the subject of tokens in events and spans.
+    ///
+    /// See [`IntrospectLayer::log_subjects`](crate::IntrospectLayer::log_subjects), also for its
+    /// effect on privacy.
     pub fn log_subjects(mut self) -> Self {
         self.log_subjects = true;
         self
     }
 
-    /// Holds tokens against these cutoffs, which others may share. By default it has its own. See
-    /// [`ResourceServer::revocations`].
+    /// Checks tokens against these cutoffs, which other resource servers may share.
+    ///
+    /// By default each resource server has cutoffs of its own. See [`ResourceServer::revocations`].
     pub fn revocations(mut self, revocations: Revocations) -> Self {
         self.stack.revocations = revocations;
         self.own_revocations = false;
         self
     }
 
-    /// Sets the clock of all parts.
+    /// Sets the clock of all parts. The system clock by default.
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
         self
     }
 
-    /// Sets how authorization servers are reached. By default, with the feature `reqwest`, by a
-    /// pooled client with safe defaults.
+    /// Sets the transport that reaches authorization servers.
+    ///
+    /// With the feature `reqwest` the default is a pooled client with safe settings. Without it
+    /// there is no default.
     pub fn transport(mut self, transport: HttpTransport) -> Self {
         self.transport = Some(transport);
         self
     }
 
-    /// Takes `http` URLs of this machine, for tests.
+    /// Accepts `http` URLs of this machine, for tests.
     ///
     /// # Security
     ///
-    /// Tokens and credentials then travel in the clear to whoever listens on that port.
+    /// Tokens and credentials then travel unencrypted to any process that listens on that port.
     pub fn danger_allow_http_loopback(mut self) -> Self {
         self.loopback_http = true;
         self
     }
 
-    /// The resource server. Sends nothing.
+    /// Builds the resource server. Sends no request.
     ///
     /// # Errors
     ///
-    /// All that is wrong with the settings, each problem with the name of its setting.
+    /// Returns every problem of the settings, each with the name of its setting.
     pub fn build(self) -> Result<ResourceServer, ConfigError> {
         let mut problems = ConfigError::new();
         if self.audience.is_empty() {
@@ -334,7 +351,7 @@ impl ResourceServerBuilder {
         if let Some(document) = &metadata {
             policy = policy.resource_metadata(document.url());
         }
-        // No client is made for issuers that will not need one.
+        // The default transport is needed only if there are issuers and no transport was given.
         let shared = match &self.transport {
             None if !nobody => default_transport(&mut problems),
             _ => None,
@@ -375,7 +392,7 @@ impl ResourceServerBuilder {
         };
         #[cfg(not(all(feature = "jwt", feature = "_crypto")))]
         let verifier = verifier_of(&issuers, remembering);
-        // Outside of all that remembers or shares answers, so that none gets by.
+        // The outermost layer, so that no cached or shared result bypasses the cutoffs.
         let verifier = RevocationLayer::new(revocations.clone()).layer(verifier);
         problems.or_ok(ResourceServer(Arc::new(Inner {
             verifier: BoxVerifier::new(verifier),
@@ -431,7 +448,7 @@ fn default_transport(problems: &mut ConfigError) -> Option<HttpTransport> {
     }
 }
 
-/// Issuers that need a transport miss it when they are built.
+/// Returns none. An issuer that needs a transport reports the lack when it is built.
 #[cfg(not(feature = "reqwest"))]
 fn default_transport(_: &mut ConfigError) -> Option<HttpTransport> {
     None

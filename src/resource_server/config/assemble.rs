@@ -1,4 +1,4 @@
-//! From settings to the builder.
+//! Turns settings into a builder.
 
 use super::Config;
 #[cfg(feature = "dpop")]
@@ -9,7 +9,8 @@ use crate::resource_server::{ResourceServer, builder::ResourceServerBuilder};
 use crate::{error::config::ConfigError, policy::requirement::Requirement};
 
 impl Config {
-    /// The builder, with what could be read, what could not, and how many issuers could.
+    /// Returns the builder with everything that could be read, the problems of the rest, and the
+    /// number of issuers that could be read.
     pub(super) fn assemble(&self) -> (ResourceServerBuilder, ConfigError, usize) {
         let mut problems = ConfigError::new();
         let audience = self.audiences.first().map(String::as_str).unwrap_or_default();
@@ -82,7 +83,7 @@ impl Config {
         (builder, problems, issuers)
     }
 
-    /// The setting that demands bound tokens.
+    /// Returns the name of the setting that requires bound tokens.
     pub(super) fn binding_setting(&self) -> &'static str {
         if self.require_binding { "require_binding" } else { "fapi2" }
     }

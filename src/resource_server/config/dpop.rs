@@ -1,4 +1,4 @@
-//! The table `[dpop]`.
+//! Reads the table `[dpop]`.
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use crate::{
     },
 };
 
-/// How proofs are looked at, as configured.
+/// The configured verification of DPoP proofs.
 pub(super) struct DpopConfig {
     urls: Vec<String>,
     algorithms: Option<Vec<Algorithm>>,
     window: Option<Duration>,
-    /// Is `None` only if what was given is no word for it.
+    /// `None` only if the setting has an invalid value.
     nonce: Option<Nonce>,
     secret: Option<Secret>,
     rotation: Option<Duration>,
@@ -47,7 +47,7 @@ impl DpopConfig {
             secret: has_secret.then(|| section.secret("nonce_secret")).flatten(),
             rotation: section.seconds("nonce_rotation_seconds"),
         };
-        // Whoever sets these believes that there are nonces.
+        // Setting these suggests that nonces are expected.
         let idle =
             [("nonce_secret", has_secret), ("nonce_rotation_seconds", config.rotation.is_some())];
         for (name, _) in idle.into_iter().filter(|(_, given)| *given) {
@@ -70,12 +70,12 @@ impl DpopConfig {
         config
     }
 
-    /// Whether any algorithm is left that the FAPI 2.0 Security Profile allows.
+    /// Returns true unless the algorithms exclude all those of the FAPI 2.0 Security Profile.
     pub(super) fn fits_fapi2(&self) -> bool {
         self.algorithms.as_ref().is_none_or(|all| all.iter().any(|one| FAPI2.contains(one)))
     }
 
-    /// Reads the secret.
+    /// Returns the configured `Dpop`. Reads the secret.
     pub(super) fn load(&self) -> Result<Dpop, ConfigError> {
         let (first, others) =
             self.urls.split_first().map_or(("", &[][..]), |(first, others)| (first, others));

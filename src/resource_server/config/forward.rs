@@ -1,15 +1,15 @@
-//! The table `[forward]`.
+//! Reads the table `[forward]`.
 
 use super::reader::Section;
 use crate::{error::config::ConfigError, layer::forward::ForwardHeaders};
 
-/// Sets the name of a header.
+/// A function that sets the name of a header.
 type Setter = fn(ForwardHeaders, &str) -> Result<ForwardHeaders, ConfigError>;
 
-/// Sets the name of a header for a claim.
+/// A function that sets the name of a header for a claim.
 type ClaimSetter = fn(ForwardHeaders, &str, &str) -> Result<ForwardHeaders, ConfigError>;
 
-/// Reads the headers that tell who makes a request.
+/// Reads the names of the headers that verified claims are written into.
 pub(super) fn read(section: &mut Section) -> ForwardHeaders {
     let mut headers = ForwardHeaders::new();
     let setters: [(&str, Setter); 4] = [
@@ -33,7 +33,7 @@ pub(super) fn read(section: &mut Section) -> ForwardHeaders {
     headers
 }
 
-/// What `set` makes of `headers`, or else what they were.
+/// Returns `headers` after `set`, or unchanged if `set` fails.
 fn add(
     section: &mut Section,
     headers: ForwardHeaders,

@@ -1,4 +1,4 @@
-//! What settings say, for the program `introspect`. No part of the API.
+//! The settings, for the program `introspect`. Not a part of the API.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -9,7 +9,7 @@ use crate::{
 };
 
 #[expect(missing_docs, reason = "they are called as in the file")]
-/// The settings of a resource server, those not given at their defaults.
+/// The settings of a resource server, with the defaults of those that are not given.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Settings {
@@ -46,7 +46,7 @@ pub struct IssuerSettings {
 }
 
 #[expect(missing_docs, reason = "they are called as in the file")]
-/// As whom the issuer is asked. The secret is not here, only its place.
+/// The credentials for introspection. Holds the location of the secret, not the secret.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct ClientSettings {
@@ -56,7 +56,7 @@ pub struct ClientSettings {
 }
 
 impl Config {
-    /// What the settings say.
+    /// Returns the settings.
     #[doc(hidden)]
     #[must_use]
     pub fn inspect(&self) -> Settings {
@@ -73,11 +73,12 @@ impl Config {
         }
     }
 
-    /// How the issuer at this place is asked, if it is. The files with its secrets are read.
+    /// Returns a builder for introspection at the issuer with index `at`, if its tokens are
+    /// introspected. Reads the files with its secrets.
     ///
     /// # Errors
     ///
-    /// If they can't be read.
+    /// Returns an error if the files can't be read.
     #[doc(hidden)]
     pub fn introspection(
         &self,

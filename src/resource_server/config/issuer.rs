@@ -1,4 +1,4 @@
-//! One issuer, as configured.
+//! Reads the settings of one issuer.
 
 #[cfg(feature = "checks")]
 mod inspect;
@@ -29,7 +29,7 @@ pub(super) struct IssuerConfig {
     ca_file: Option<PathBuf>,
 }
 
-/// How JWTs are verified.
+/// The settings for the verification of JWTs.
 struct Local {
     jwks_file: Option<PathBuf>,
     jwks_uri: Option<String>,
@@ -39,7 +39,7 @@ struct Local {
     danger_audience_claim: Option<String>,
 }
 
-/// How the authorization server is asked.
+/// The settings for introspection.
 struct Remote {
     endpoint: Option<String>,
     hint: Option<String>,
@@ -48,7 +48,7 @@ struct Remote {
     danger_default_audience: Option<String>,
 }
 
-/// How we authenticate to it.
+/// The credentials with which this service authenticates to the issuer.
 struct Client {
     means: Means,
     id: Option<String>,
@@ -79,7 +79,7 @@ enum Mode {
 }
 
 impl IssuerConfig {
-    /// Reads an issuer. What is missing is noted in the section, and then nothing is built.
+    /// Reads an issuer. Missing settings are reported in the section, and then nothing is built.
     pub(super) fn read(section: &mut Section) -> Self {
         section.need("issuer");
         section.need("mode");
@@ -91,7 +91,7 @@ impl IssuerConfig {
         if matches!(mode, Some(Mode::Hybrid | Mode::Introspect)) {
             section.need("client");
         }
-        // Where the mode is unknown, no setting is out of place.
+        // With an unknown mode, the settings of all modes are accepted.
         let mode = mode.unwrap_or(Mode::Hybrid);
         let asks = mode != Mode::Jwt;
         Self {
@@ -108,7 +108,7 @@ impl IssuerConfig {
         &self.name
     }
 
-    /// The issuer, its secrets read.
+    /// Returns the issuer. Reads its secrets.
     pub(super) fn load(&self) -> Result<Issuer, ConfigError> {
         let mut problems = ConfigError::new();
         let auth = self.client.as_ref().and_then(|client| match client.load() {
@@ -122,7 +122,7 @@ impl IssuerConfig {
         let issuer = match (auth, &self.jwt) {
             (Some(auth), Some(_)) => Issuer::hybrid(&*self.name, auth),
             (Some(auth), None) => Issuer::introspect(&*self.name, auth),
-            // Also where the client has problems: those are told below.
+            // This arm includes a client with problems, which are reported below.
             (None, _) => Issuer::jwt(&*self.name),
         };
         let issuer = match &self.jwt {
@@ -147,7 +147,7 @@ impl IssuerConfig {
         })
     }
 
-    /// The way to its servers, where that is not the one that all share.
+    /// Returns the transport to the issuer, if it differs from the shared one.
     fn transport(&self) -> Option<Result<HttpTransport, ConfigError>> {
         let own = self.client.as_ref().and_then(Client::own);
         let tls = Tls { authorities: self.ca_file.clone(), own };
@@ -293,7 +293,7 @@ impl Client {
         Self { means, id, secret, algorithm, kid, audience, certificate }
     }
 
-    /// The certificate that it is known by.
+    /// Returns the certificate of the client, if it has one.
     fn own(&self) -> Option<Own> {
         Some(Own { certificate: self.certificate.clone()?, key: self.secret.clone()? })
     }
@@ -305,9 +305,9 @@ impl Client {
             Means::PrivateKeyJwt => "key",
             _ => "secret",
         };
-        // What is missing was noted when it was read.
+        // Missing settings were reported when the table was read.
         let id = self.id.clone().unwrap_or_default();
-        // The certificate and its key are the transport's.
+        // The transport reads the certificate and its key.
         let secret = self.secret.as_ref().filter(|_| self.means != Means::Mtls);
         let secret = secret.map_or(Ok(String::new()), Secret::load);
         let secret = secret.unwrap_or_else(|problem| {

@@ -1,4 +1,4 @@
-//! What the service says of itself, as configured.
+//! Reads the table `[metadata]`.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::{
 
 type About = ProtectedResourceMetadata;
 
-/// A text by its setter, and by the setter that takes a language.
+/// The name of a text, its setter, and the setter that takes a language.
 type Localized = (&'static str, fn(About, &str) -> About, fn(About, &str, &str) -> About);
 
 const LOCALIZED: [Localized; 4] = [
@@ -48,7 +48,7 @@ pub(super) struct MetadataConfig {
     signed: Option<Signed>,
 }
 
-/// Who attests to it.
+/// The signer of the document.
 struct Signed {
     issuer: String,
     algorithm: Option<Algorithm>,
@@ -77,7 +77,7 @@ impl MetadataConfig {
         }
     }
 
-    /// What to say, the key read.
+    /// Returns a function that sets the metadata. Reads the key.
     pub(super) fn load(&self) -> Result<impl FnOnce(About) -> About, ConfigError> {
         let signer = self.signed.as_ref().map(Signed::load).transpose()?;
         Ok(move |mut about: About| {

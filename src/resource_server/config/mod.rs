@@ -1,4 +1,4 @@
-//! A [`ResourceServer`] from a file.
+//! Builds a [`ResourceServer`] from a configuration file.
 //!
 //! ```
 //! use tower_introspect::resource_server::Config;
@@ -18,7 +18,7 @@
 //!     client = { method = "basic", id = "api", secret_file = "/run/secrets/api" }
 //!     "#,
 //! )?;
-//! // The file with the secret is read now.
+//! // Only now is the file with the secret read.
 //! assert_eq!(
 //!     config.build().unwrap_err().problems().next().unwrap().0,
 //!     "issuer https://opaque.example.com.client.secret",
@@ -28,109 +28,112 @@
 //!
 //! # Settings
 //!
-//! | setting | what it is |
+//! | setting | meaning |
 //! |---|---|
-//! | `audience` | who this service is: an identifier, or several, of which the first is its own |
+//! | `audience` | the identifier of this service, or several, of which the first is its own |
 //! | `required_scopes` | the scopes that every token must have |
 //! | `leeway_seconds` | how far the clocks of issuers may be off; 30 |
-//! | `max_age_seconds` | how long an introspected token is remembered; 30, 0 for not at all |
-//! | `stale_if_error_seconds` | how much longer while its server is not available; 0 |
-//! | `advertised_scopes` | what clients without a token are told to ask for |
+//! | `max_age_seconds` | how long an introspected token is cached; 30, 0 for not at all |
+//! | `stale_if_error_seconds` | how much longer while the authorization server is unavailable; 0 |
+//! | `advertised_scopes` | the scopes that challenges tell clients without a token to request |
 //! | `[metadata]` | describes this service to clients (RFC 9728), see below |
-//! | `resource_metadata` | the URL to name in challenges (RFC 9728 §5.1), if another describes it |
-//! | `danger_allow_http_loopback` | takes `http` URLs of this machine, for tests |
+//! | `resource_metadata` | the URL to name in challenges (RFC 9728 §5.1), if published elsewhere |
+//! | `danger_allow_http_loopback` | accepts `http` URLs of this machine, for tests |
 //! | `[[issuer]]` | the trusted issuers, at least one |
-//! | `[forward]` | the headers that tell a service behind who makes a request |
-//! | `[dpop]` | takes tokens that are bound to a key, with proofs; feature `dpop` |
-//! | `[mtls]` | takes tokens that are bound to a client certificate, with that; feature `mtls` |
-//! | `require_binding` | refuses tokens that are bound to no key |
-//! | `fapi2` | the same, and asks for the algorithms of the FAPI 2.0 Security Profile |
+//! | `[forward]` | the request headers that verified claims are written into |
+//! | `[dpop]` | accepts tokens that are bound to a key, with proofs; feature `dpop` |
+//! | `[mtls]` | accepts tokens that are bound to a client certificate; feature `mtls` |
+//! | `require_binding` | refuses tokens that are not bound to a key |
+//! | `fapi2` | the same, and requires the algorithms of the FAPI 2.0 Security Profile |
 //!
-//! Of an issuer:
+//! Settings of an issuer:
 //!
-//! | setting | modes | what it is |
+//! | setting | modes | meaning |
 //! |---|---|---|
-//! | `issuer` | all | its identifier |
-//! | `mode` | | `jwt`, `introspect`, or `hybrid`: JWTs locally, asking about the rest |
-//! | `jwks_uri` | `jwt`, `hybrid` | where its keys are, instead of discovering it |
-//! | `jwks_file` | `jwt`, `hybrid` | a file with its keys, instead of fetching them |
-//! | `ca_file` | all | a file with the authorities, in PEM, that vouch for its servers, instead of those of the system |
+//! | `issuer` | all | the issuer identifier |
+//! | `mode` | | `jwt`, `introspect`, or `hybrid`: JWTs locally, other tokens by introspection |
+//! | `jwks_uri` | `jwt`, `hybrid` | the URL of the keys, instead of discovery |
+//! | `jwks_file` | `jwt`, `hybrid` | a file with the keys, instead of fetching them |
+//! | `ca_file` | all | a PEM file with the trusted authorities, instead of those of the system |
 //! | `algorithms` | `jwt`, `hybrid` | the signature algorithms to accept |
 //! | `profile` | `jwt`, `hybrid` | `rfc9068`, or `generic` for issuers that don't follow it |
 //! | `scope_claim` | `jwt`, `hybrid` | the claim that holds the scope, if not `scope` |
-//! | `danger_audience_claim` | `jwt`, `hybrid` | the claim that stands in for an absent `aud` |
-//! | `introspection_endpoint` | `introspect`, `hybrid` | its URL, instead of discovering it |
-//! | `token_prefix` | `introspect`, `hybrid` | what its opaque tokens, and no other's, start with |
+//! | `danger_audience_claim` | `jwt`, `hybrid` | the claim that replaces a missing `aud` |
+//! | `introspection_endpoint` | `introspect`, `hybrid` | the endpoint, instead of discovery |
+//! | `token_prefix` | `introspect`, `hybrid` | a prefix that only its opaque tokens have |
 //! | `token_type_hint` | `introspect`, `hybrid` | the hint to send; none |
-//! | `timeout_seconds` | `introspect`, `hybrid` | how long to wait for an answer |
-//! | `require_signed_response` | `introspect`, `hybrid` | takes only signed answers (RFC 9701) |
+//! | `timeout_seconds` | `introspect`, `hybrid` | how long to wait for a response |
+//! | `require_signed_response` | `introspect`, `hybrid` | takes only signed responses (RFC 9701) |
 //! | `danger_default_audience` | `introspect`, `hybrid` | the audience of tokens without one |
-//! | `client` | `introspect`, `hybrid` | how this service authenticates to it |
+//! | `client` | `introspect`, `hybrid` | how this service authenticates to the issuer |
 //!
-//! Of a client:
+//! Settings of a client. The methods are `secret` (as the metadata of the issuer says), `basic`,
+//! `basic_raw`, `post`, `bearer`, `private_key_jwt`, `client_secret_jwt` and `mtls`.
 //!
-//! | setting | methods | what it is |
+//! | setting | methods | meaning |
 //! |---|---|---|
-//! | `method` | | `secret` (as the metadata says), `basic`, `basic_raw`, `post`, `bearer`, `private_key_jwt`, `client_secret_jwt`, `mtls` |
+//! | `method` | | the method, as above |
 //! | `id` | all but `bearer` | the client identifier |
 //! | `secret_file`, `secret_env` | those with a secret | where the secret is |
 //! | `token_file`, `token_env` | `bearer` | where the token is |
 //! | `key_file`, `key_env` | `private_key_jwt` | where the private key is, in PEM |
-//! | `algorithm`, `kid` | `private_key_jwt` | what to sign with it, and its name |
-//! | `certificate_file` | `mtls` | a file with its certificate, in PEM, and those that vouch for it |
-//! | `key_file`, `key_env` | `mtls` | where the private key of the certificate is, in PEM; may be the same file |
-//! | `assertion_audience` | `secret` and the two JWT ones | for whom assertions are meant, if not the issuer |
+//! | `algorithm`, `kid` | `private_key_jwt` | the signature algorithm and the key identifier |
+//! | `certificate_file` | `mtls` | a PEM file with the certificate and its chain |
+//! | `key_file`, `key_env` | `mtls` | where its private key is, in PEM; may be the same file |
+//! | `assertion_audience` | `secret`, JWT methods | the audience of assertions, if not the issuer |
 //!
-//! To forward, the names of headers (see [`ForwardHeaders`]):
+//! Settings of `[forward]`, which name headers (see [`ForwardHeaders`]):
 //!
-//! | setting | what the header tells |
+//! | setting | content of the header |
 //! |---|---|
-//! | `issuer`, `subject`, `client`, `scope` | that |
-//! | `claims` | a table: of each claim named, its text |
-//! | `json` | a table: of each claim named, its JSON |
+//! | `issuer`, `subject`, `client`, `scope` | that of the token |
+//! | `claims` | a table: for each claim named, its text |
+//! | `json` | a table: for each claim named, its JSON |
 //!
-//! Of the metadata, as they stand in the document; an empty table will do:
+//! Settings of `[metadata]`, named as in the document. The table may be empty.
 //!
-//! | setting | what it is |
+//! | setting | meaning |
 //! |---|---|
 //! | `scopes_supported` | the scopes that requests may need |
-//! | `resource_name` | what to call this service before users; also `"resource_name#de"`, in German |
-//! | `resource_documentation`, `resource_policy_uri`, `resource_tos_uri` | URLs of pages; also with a language |
-//! | `jwks_uri` | where the keys are that sign responses |
-//! | `resource_signing_alg_values_supported` | what they sign with |
+//! | `resource_name` | the name to show to users; also `"resource_name#de"`, in German |
+//! | `resource_documentation` | the URL of a page for developers; also with a language |
+//! | `resource_policy_uri` | the URL of a page about the use of the data; also with a language |
+//! | `resource_tos_uri` | the URL of the terms of service; also with a language |
+//! | `jwks_uri` | the URL of the keys that sign responses |
+//! | `resource_signing_alg_values_supported` | the algorithms that sign responses |
 //! | `authorization_details_types_supported` | the types of RFC 9396 |
 //! | `max_age_seconds` | how long the document may be kept; 3600 |
-//! | `without_cors` | does not let scripts of other origins read it |
-//! | `signed` | a table: `issuer`, `algorithm`, `kid`, and `key_file` or `key_env`, to sign it with |
+//! | `without_cors` | prevents scripts of other origins from reading the document |
+//! | `signed` | a table: `issuer`, `algorithm`, `kid`, `key_file` or `key_env`, to sign it with |
 //!
-//! Of proofs (see [`Dpop`](crate::proof::Dpop)):
+//! Settings of `[dpop]` (see [`Dpop`](crate::proof::Dpop)):
 //!
-//! | setting | what it is |
+//! | setting | meaning |
 //! |---|---|
-//! | `url` | where clients reach this service: a URL, or several |
+//! | `url` | the URL under which clients reach this service, or several |
 //! | `algorithms` | the algorithms of proofs |
 //! | `window_seconds` | how far `iat` may be off; 30, at most 300 |
 //! | `nonce` | `off`, `accept`, or `require`; off |
-//! | `nonce_secret_file`, `nonce_secret_env` | where the secret is that instances share; random |
-//! | `nonce_rotation_seconds` | after how long nonces are made with another key; 60, at least 10, at most 3600 |
+//! | `nonce_secret_file`, `nonce_secret_env` | where the shared secret is; random |
+//! | `nonce_rotation_seconds` | how long a key for nonces is used; 60, at least 10, at most 3600 |
 //!
-//! Of client certificates (see [`Mtls`](crate::proof::Mtls)); an empty table takes that of the TLS
-//! connection:
+//! Settings of `[mtls]` (see [`Mtls`](crate::proof::Mtls)). An empty table takes the certificate of
+//! the TLS connection.
 //!
-//! | setting | what it is |
+//! | setting | meaning |
 //! |---|---|
-//! | `field` | the header in which proxies tell it: `client_cert` (RFC 9440), or `xfcc` (Envoy) |
-//! | `proxies` | who is believed it: addresses or networks, such as `10.1.2.0/24` |
-//! | `keep_field` | leaves it on the request for the handler |
+//! | `field` | the header with the certificate: `client_cert` (RFC 9440) or `xfcc` (Envoy) |
+//! | `proxies` | the proxies trusted to set it: addresses or networks, such as `10.1.2.0/24` |
+//! | `keep_field` | leaves the header on the request for the handler |
 //!
-//! A file can't say from where requests come, nor where the certificate of a connection is found: that
-//! says the program, by `Config::peer_address_fn` and `Config::configure_mtls`. A store of used proofs
-//! that instances share is set by `Config::configure_dpop`.
+//! A file can't say where requests come from, or where the certificate of a connection is found.
+//! The program sets these with `Config::peer_address_fn` and `Config::configure_mtls`. It sets a
+//! store of used proofs that instances share with `Config::configure_dpop`.
 //!
-//! Exactly one place of a secret is given. `danger_secret`, `danger_token`, `danger_key` and
+//! Give exactly one source of each secret. `danger_secret`, `danger_token`, `danger_key` and
 //! `danger_nonce_secret` hold it in the file itself.
 //!
-//! All of it:
+//! A larger example:
 //!
 //! ```
 //! use std::net::SocketAddr;
@@ -168,7 +171,7 @@
 //! # #[cfg(feature = "mtls")]
 //! // With axum: `head.extension::<ConnectInfo<SocketAddr>>()`.
 //! let config = config.peer_address_fn(|head| head.extension::<SocketAddr>().map(SocketAddr::ip));
-//! // The files are read now.
+//! // Only now are the files read.
 //! let problems = config.build().unwrap_err();
 //! let names: Vec<_> = problems.problems().map(|(name, _)| name).collect();
 //! assert_eq!(
@@ -211,9 +214,11 @@ use self::{issuer::IssuerConfig, metadata::MetadataConfig};
 use super::{ResourceServer, builder::ResourceServerBuilder};
 use crate::{error::config::ConfigError, layer::forward::ForwardHeaders};
 
-/// The settings of a [`ResourceServer`], from TOML or from a part of any document that serde reads.
+/// The settings of a [`ResourceServer`], read from TOML or from a part of any document that serde
+/// reads.
 ///
-/// See the [module docs](self) for the settings. Unknown ones are errors. `Debug` shows no secrets.
+/// See the [module docs](self) for the settings. Unknown settings are errors. `Debug` shows no
+/// secrets.
 ///
 /// ```
 /// use tower_introspect::resource_server::Config;
@@ -262,16 +267,19 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads settings. Sends nothing, and reads no other file unless something is wrong.
+    /// Reads settings from TOML. Sends no request, and reads no other file unless there is a
+    /// problem.
     ///
     /// # Errors
     ///
-    /// All that is wrong with the settings, each problem with the name of its setting. No problem
-    /// shows the value of a secret. What [`build`](Self::build) would tell of the other settings is
-    /// told along with it, so the files and variables with secrets and keys are read then.
+    /// Returns every problem of the settings, each with the name of its setting. No problem shows
+    /// the value of a secret.
+    ///
+    /// The problems that [`build`](Self::build) would report for the other settings are included.
+    /// For these, the files and variables with secrets and keys are read.
     pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
         let table = text.parse::<Table>().map_err(|error| {
-            // Its `Display` form would quote the line, which may hold a secret.
+            // `Display` would quote the line, which may hold a secret.
             let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
             let line = before.matches('\n').count() + 1;
             let mut problem = ConfigError::new();
@@ -281,19 +289,20 @@ impl Config {
         Self::read(table)
     }
 
-    /// The resource server. Reads the files and variables with secrets and keys; sends nothing.
+    /// Builds the resource server. Reads the files and variables with secrets and keys. Sends no
+    /// request.
     ///
     /// # Errors
     ///
-    /// All that is wrong.
+    /// Returns every problem.
     pub fn build(&self) -> Result<ResourceServer, ConfigError> {
         self.build_with(|builder| builder)
     }
 
-    /// The same, with a change before it is built: to set a transport or a clock.
+    /// Builds the resource server after a change of its builder, such as a transport or a clock.
     ///
-    /// A transport that is set here takes the place of those that the settings make of certificates
-    /// (`ca_file`, `certificate_file`).
+    /// A transport that is set here replaces those that are built from the certificates in the
+    /// settings (`ca_file`, `certificate_file`).
     ///
     /// ```
     /// use tower_introspect::{clock::SystemClock, resource_server::Config};
@@ -311,13 +320,13 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// All that is wrong.
+    /// Returns every problem.
     pub fn build_with(
         &self,
         change: impl FnOnce(ResourceServerBuilder) -> ResourceServerBuilder,
     ) -> Result<ResourceServer, ConfigError> {
         let (builder, mut problems, issuers) = self.assemble();
-        // Without any issuer, that there is none would be told of those that are there.
+        // The builder would report that there is no issuer, although there are some with problems.
         if issuers == 0 && !self.issuers.is_empty() {
             return Err(problems);
         }
@@ -337,12 +346,13 @@ impl Config {
         }
     }
 
-    /// What [`build`](Self::build) builds, to change it before: to set a transport or a clock.
+    /// Returns the builder that [`build`](Self::build) uses, for changes such as a transport or a
+    /// clock.
     ///
     /// # Errors
     ///
-    /// If a file or a variable can't be read, or proxies are to be trusted and the program does not tell from
-    /// where requests come.
+    /// Returns an error if a file or a variable can't be read. Also returns one if proxies are
+    /// trusted, but the program has not set `Config::peer_address_fn`.
     pub fn builder(&self) -> Result<ResourceServerBuilder, ConfigError> {
         let (builder, problems, _) = self.assemble();
         problems.or_ok(builder)

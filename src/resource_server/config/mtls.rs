@@ -1,4 +1,4 @@
-//! The table `[mtls]`.
+//! Reads the table `[mtls]`.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -9,10 +9,10 @@ use crate::{
     respond::RequestHead,
 };
 
-/// Says from which address a request comes.
+/// A function that returns the address a request comes from.
 pub(super) type AddressOf = dyn Fn(RequestHead<'_>) -> Option<IpAddr> + Send + Sync;
 
-/// Where client certificates are found, as configured.
+/// The configured source of client certificates.
 pub(super) struct MtlsConfig {
     proxies: Option<(CertificateField, Vec<String>)>,
     keep_field: bool,
@@ -22,8 +22,8 @@ impl MtlsConfig {
     pub(super) fn read(section: &mut Section) -> Self {
         let fields =
             [("client_cert", CertificateField::ClientCert), ("xfcc", CertificateField::Xfcc)];
-        // Each is of no use without the other: a field that anyone may write, or proxies that are
-        // believed nothing.
+        // Neither is of use without the other: anyone may write a header, and trusted proxies have
+        // no effect without a header to read.
         let behind = section.has("field") || section.has("proxies");
         if behind {
             section.need("field");

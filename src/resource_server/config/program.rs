@@ -1,4 +1,4 @@
-//! What a program says that a file can't.
+//! Settings that only a program can make, not a file.
 
 #[cfg(feature = "mtls")]
 use std::{net::IpAddr, sync::Arc};
@@ -11,7 +11,7 @@ use crate::proof::dpop::Dpop;
 #[cfg(feature = "mtls")]
 use crate::{proof::mtls::Mtls, respond::RequestHead};
 
-/// Changes, and functions of a request.
+/// The changes and the functions of requests that a program sets.
 #[derive(Default)]
 pub(super) struct Program {
     #[cfg(feature = "dpop")]
@@ -42,9 +42,10 @@ impl Program {
 }
 
 impl Config {
-    /// Says from which address a request comes, for the trusted `proxies` of `[mtls]`.
+    /// Sets the function that returns the address a request comes from, for the trusted `proxies`
+    /// of `[mtls]`.
     ///
-    /// Without this, settings that trust any are refused.
+    /// Without it, settings that trust proxies are refused.
     ///
     /// ```
     /// use std::net::SocketAddr;
@@ -84,8 +85,9 @@ impl Config {
         self
     }
 
-    /// Changes how client certificates are found, where there is a table `[mtls]`: to say where that of
-    /// the connection is.
+    /// Changes how client certificates are found, if there is a table `[mtls]`.
+    ///
+    /// Use it to say where the certificate of the connection is.
     ///
     /// ```
     /// use tower_introspect::{proof::PeerCertificate, resource_server::Config};
@@ -120,8 +122,10 @@ impl Config {
         self
     }
 
-    /// Changes how proofs are looked at, where there is a table `[dpop]`: to set a store of used proofs
-    /// that instances share, or to say which URI a request had when it came.
+    /// Changes how DPoP proofs are verified, if there is a table `[dpop]`.
+    ///
+    /// Use it to set a store of used proofs that instances share, or to say which URI a request had
+    /// when it arrived.
     ///
     /// ```
     /// use axum::extract::OriginalUri;

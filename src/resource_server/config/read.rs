@@ -1,4 +1,4 @@
-//! From a table to settings, with all that is wrong told at once.
+//! Reads settings from a table and reports every problem at once.
 
 use bytes::Bytes;
 use toml::Table;
@@ -25,7 +25,7 @@ impl Config {
         if section.has("metadata") && section.has("resource_metadata") {
             section.problem("resource_metadata", "give it or `metadata`, not both");
         }
-        // If it is given wrongly, `http` URLs are not told of as well.
+        // An invalid value of this setting must not cause further problems about `http` URLs.
         let lax = section.has("danger_allow_http_loopback");
         let mut config = Self {
             audiences: section.texts("audience").unwrap_or_default(),
@@ -70,17 +70,19 @@ impl Config {
         }
     }
 
-    /// What building would tell of the parts that were read without a problem.
+    /// Returns the problems that building would report for the parts that were read without a
+    /// problem.
     fn rest(mut self) -> ConfigError {
         if self.audiences.is_empty() {
-            // It was missed already; and what the metadata say of it can't be known.
+            // The missing audience is reported already, and the metadata can't be checked without
+            // it.
             self.audiences.push("unknown".to_owned());
             self.metadata = None;
         }
         for scopes in [&mut self.scopes, &mut self.advertised] {
             scopes.retain(|scope| is_scope_token(scope));
         }
-        // From where requests come is for later to say.
+        // The program sets this later.
         #[cfg(feature = "mtls")]
         let this = self.peer_address_fn(|_| None);
         #[cfg(not(feature = "mtls"))]
@@ -95,7 +97,7 @@ impl Config {
     }
 }
 
-/// A transport for what is never sent: no client has to be made to look at settings.
+/// Returns a transport that sends nothing: checking settings needs no client.
 fn nowhere() -> HttpTransport {
     HttpTransport::new(service_fn(async |_: http::Request<Bytes>| {
         Err::<http::Response<Bytes>, _>(TransportError::new(TransportErrorKind::Connect))
@@ -129,7 +131,7 @@ mod tests {
         scopes_supported = "offline_access"
     "#;
 
-    /// Whoever mends the settings does not find out about the files only then.
+    /// Problems with files are reported together with all others, not only once those are fixed.
     #[test]
     fn what_building_would_tell_is_told_at_once() {
         let told = problems(SETTINGS);
@@ -145,14 +147,14 @@ mod tests {
             ]
         );
         assert!(told[2].contains("`/nowhere`"), "{told:?}");
-        // The same again where only those are left.
+        // The same problems are reported when only they are left.
         let sound = SETTINGS.replace("= -1", "= 1").replace("jwks\"", "jwt\"");
         let built = Config::from_toml(&sound).unwrap().build().unwrap_err();
         let again: Vec<_> = built.problems().map(|(name, _)| name).collect();
         assert!(names[2..].iter().all(|name| again.contains(name)), "{again:?}");
     }
 
-    /// What follows from another problem would send whoever reads it astray.
+    /// The consequence of another problem would mislead the reader.
     #[test]
     fn no_problem_is_the_consequence_of_another() {
         let issuer = "[[issuer]]\nissuer = \"http://127.0.0.1:1\"\nmode = \"jwt\"";
@@ -187,7 +189,7 @@ mod tests {
                 assert!(policy.contains("required: true"), "{policy}");
                 assert_eq!(policy.contains("fapi2: true"), setting == "fapi2", "{policy}");
             }
-            // A program may bring the way.
+            // A program may add the missing proof.
             let config = Config::from_toml(&text(&format!("{setting} = true"))).unwrap();
             let built = config.build_with(|builder| builder.mtls(crate::proof::mtls::Mtls::new()));
             assert!(built.is_ok());

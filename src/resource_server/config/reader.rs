@@ -1,4 +1,4 @@
-//! Reading a table so that everything wrong with it is told, and nothing in it is overlooked.
+//! Reads a table, reports every problem in it, and overlooks no setting.
 
 use std::{fmt::Display, path::PathBuf, str::FromStr, time::Duration};
 
@@ -10,10 +10,11 @@ use crate::{
     jose::{algorithm::Algorithm, signing::SigningKey},
 };
 
-/// The most bytes of a file that is read.
+/// The maximum size of a file, in bytes.
 const MAX_FILE: u64 = 1024 * 1024;
 
-/// A table that is being read. What is read is taken out; what is left then is unknown.
+/// A table that is being read. Settings are taken out as they are read. Those left over are
+/// unknown.
 pub(super) struct Section {
     left: Table,
     problems: ConfigError,
@@ -32,19 +33,19 @@ impl Section {
         self.left.contains_key(name)
     }
 
-    /// Notes it if a setting is missing.
+    /// Reports a problem if a setting is missing.
     pub(super) fn need(&mut self, name: &str) {
         if !self.has(name) {
             self.problem(name, "it is missing");
         }
     }
 
-    /// Text that is not empty.
+    /// Takes a text that is not empty.
     pub(super) fn text(&mut self, name: &str) -> Option<String> {
         self.take(name, "a text that is not empty", text)
     }
 
-    /// One text or an array of them, none of them empty.
+    /// Takes one text or an array of them, none of them empty.
     pub(super) fn texts(&mut self, name: &str) -> Option<Vec<String>> {
         self.take(name, "a text or an array of texts, not empty", |value| match value {
             Value::Array(values) if !values.is_empty() => values.into_iter().map(text).collect(),
@@ -52,14 +53,14 @@ impl Section {
         })
     }
 
-    /// All settings that are left, with texts that are not empty.
+    /// Takes all settings that are left, with texts that are not empty.
     pub(super) fn pairs(&mut self) -> Vec<(String, String)> {
         let names: Vec<_> = self.left.keys().cloned().collect();
         let pair = |name: String| self.text(&name).map(|text| (name, text));
         names.into_iter().filter_map(pair).collect()
     }
 
-    /// A text, by itself and in languages: `name` and `name#tag`, each with its value.
+    /// Takes a text and its translations: `name` and `name#tag`, each with its value.
     pub(super) fn localized(&mut self, name: &str) -> Vec<(Option<String>, String)> {
         let tag = |key: &String| Some(key.strip_prefix(name)?.strip_prefix('#')?.to_owned());
         let tags: Vec<String> = self.left.keys().filter_map(tag).collect();
@@ -75,7 +76,7 @@ impl Section {
         all
     }
 
-    /// Texts that stand for something.
+    /// Takes one or more texts and parses each.
     pub(super) fn parsed<T: FromStr>(&mut self, name: &str) -> Option<Vec<T>>
     where
         T::Err: Display,
@@ -90,7 +91,7 @@ impl Section {
         Some(all)
     }
 
-    /// One of several words.
+    /// Takes one of several keywords.
     pub(super) fn word<T: Copy>(&mut self, name: &str, words: &[(&str, T)]) -> Option<T> {
         let known: Vec<_> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
         self.take(name, &known.join(" or "), |value| {
@@ -103,7 +104,7 @@ impl Section {
         self.take(name, "true or false", |value| value.as_bool()).unwrap_or_default()
     }
 
-    /// A number of seconds, whole or not.
+    /// Takes a number of seconds, whole or not.
     pub(super) fn seconds(&mut self, name: &str) -> Option<Duration> {
         self.take(name, "a number of seconds", |value| match value {
             Value::Integer(secs) => u64::try_from(secs).ok().map(Duration::from_secs),
@@ -112,7 +113,7 @@ impl Section {
         })
     }
 
-    /// A table within.
+    /// Takes a nested table.
     pub(super) fn section<T>(
         &mut self,
         name: &str,
@@ -125,14 +126,14 @@ impl Section {
         Some(self.within(name, table, read))
     }
 
-    /// A table within, unless something is wrong with it.
+    /// Takes a nested table, unless there is a problem in it.
     pub(super) fn part<T>(&mut self, name: &str, read: impl FnOnce(&mut Self) -> T) -> Option<T> {
         let before = self.problems.problems().count();
         let value = self.section(name, read);
         value.filter(|_| self.problems.problems().count() == before)
     }
 
-    /// An array of tables, without those that something is wrong with.
+    /// Takes an array of tables, without those that have problems.
     pub(super) fn parts<T>(&mut self, name: &str, read: impl Fn(&mut Self) -> T) -> Vec<T> {
         let tables = self.take(name, "an array of tables", |value| {
             let Value::Array(values) = value else { return None };
@@ -153,7 +154,7 @@ impl Section {
         sound
     }
 
-    /// Where to find something secret: exactly one of `NAME_file`, `NAME_env`, `danger_NAME`.
+    /// Takes the location of a secret: exactly one of `NAME_file`, `NAME_env`, `danger_NAME`.
     pub(super) fn secret(&mut self, name: &str) -> Option<Secret> {
         let [file, env, inline] =
             [format!("{name}_file"), format!("{name}_env"), format!("danger_{name}")];
@@ -167,7 +168,7 @@ impl Section {
         file.or(env).or(inline)
     }
 
-    /// A private key: its algorithm, its name if it has one, and where to find it.
+    /// Takes a private key: its algorithm, its key identifier if it has one, and its location.
     pub(super) fn signing_key(&mut self) -> (Option<Algorithm>, Option<String>, Option<Secret>) {
         self.need("algorithm");
         let algorithms = self.parsed::<Algorithm>("algorithm").unwrap_or_default();
@@ -177,7 +178,7 @@ impl Section {
         (algorithms.into_iter().next(), self.text("kid"), self.secret("key"))
     }
 
-    /// The problems, and what was not read.
+    /// Returns the problems, including one for each setting that was not read.
     pub(super) fn finish(mut self) -> ConfigError {
         for (name, _) in self.left {
             self.problems.push(name, "it is not a setting here");
@@ -192,7 +193,7 @@ impl Section {
         value
     }
 
-    /// Takes a setting out. What is wrong with it is told without its value, which may be secret.
+    /// Takes a setting out. Problems are reported without its value, which may be secret.
     fn take<T>(
         &mut self,
         name: &str,
@@ -214,7 +215,7 @@ fn text(value: Value) -> Option<String> {
     }
 }
 
-/// Where something secret is.
+/// The location of a secret.
 #[derive(Clone)]
 pub(super) enum Secret {
     Env(String),
@@ -223,11 +224,11 @@ pub(super) enum Secret {
 }
 
 impl Secret {
-    /// Reads it, without the line end that editors put after it.
+    /// Reads the secret, without the line end that editors append.
     ///
     /// # Errors
     ///
-    /// Why it can't be read. Never what was read.
+    /// Returns why the secret can't be read, never its content.
     pub(super) fn load(&self) -> Result<String, String> {
         let text = match self {
             Self::Env(name) => std::env::var(name).map_err(|error| match error {
@@ -244,11 +245,11 @@ impl Secret {
     }
 }
 
-/// Reads a private key. What is missing was noted when it was read.
+/// Reads a private key. Missing settings were reported when the table was read.
 ///
 /// # Errors
 ///
-/// Why there is none. Never what was read.
+/// Returns why there is no key, never its content.
 pub(super) fn load_key(
     key: Option<&Secret>,
     algorithm: Option<Algorithm>,
@@ -263,7 +264,7 @@ pub(super) fn load_key(
     })
 }
 
-/// Reads a file of reasonable size.
+/// Reads a file of at most [`MAX_FILE`] bytes.
 pub(super) fn load_file(path: &std::path::Path) -> Result<Vec<u8>, String> {
     use std::io::Read as _;
     let mut bytes = Vec::new();

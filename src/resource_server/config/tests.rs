@@ -267,7 +267,7 @@ fn problems_of_the_metadata_are_named() {
     ];
     assert_eq!(problems(&both), expected);
 
-    // What the document can't say is told when it is made.
+    // The builder reports what the document can't contain.
     let unfit = with_metadata(
         "scopes_supported = \"offline_access\"\n\"resource_name#de_DE\" = \"x\"\njwks_uri = \"x\"",
     );

@@ -1,4 +1,5 @@
-//! How an issuer is reached: whom to trust there, and as whom to speak.
+//! The TLS settings for the servers of an issuer: the trusted authorities and the client
+//! certificate.
 
 use std::path::{Path, PathBuf};
 
@@ -10,14 +11,14 @@ use crate::{
     transport::{HttpTransport, renewed::RenewedTransport, reqwest::ReqwestTransport},
 };
 
-/// What an issuer is reached with, where that is not what all share.
+/// The TLS settings of an issuer that does not use the shared transport.
 #[derive(Clone)]
 pub(super) struct Tls {
     pub(super) authorities: Option<PathBuf>,
     pub(super) own: Option<Own>,
 }
 
-/// The certificate of this service, as configured, and the place of its key.
+/// The configured certificate of this service, and the location of its key.
 #[derive(Clone)]
 pub(super) struct Own {
     pub(super) certificate: PathBuf,
@@ -25,11 +26,11 @@ pub(super) struct Own {
 }
 
 impl Tls {
-    /// A client that reads its files, and reads them again when they are renewed.
+    /// Returns a transport that reads its files, and reads them again when they are renewed.
     ///
     /// # Errors
     ///
-    /// Why there is none. Never what was read.
+    /// Returns why there is no transport, never the content of a file.
     pub(super) fn transport(&self) -> Result<HttpTransport, ConfigError> {
         let this = self.clone();
         RenewedTransport::new(self.files(), move || this.make()).map(HttpTransport::from)
@@ -58,14 +59,14 @@ impl Tls {
         if let Some(identity) = identity {
             builder = builder.identity(identity);
         }
-        // With a part of it missing, what is wrong with the rest would be told wrongly.
+        // With a part missing, the problems of the rest would be misleading.
         let builder = problems.or_ok(builder)?;
         let built = ReqwestTransport::from_builder(builder).map(HttpTransport::from);
         built.map_err(|problem| named("client.certificate_file", &problem))
     }
 }
 
-/// Certificates that a client can be built with.
+/// Reads certificates and checks that a client can be built with them.
 fn load_authorities(file: &Path) -> Result<Vec<Certificate>, String> {
     let authorities = Certificate::from_pem_bundle(&load_file(file)?).ok();
     let authorities = authorities.filter(|found| !found.is_empty());
@@ -76,7 +77,7 @@ fn load_authorities(file: &Path) -> Result<Vec<Certificate>, String> {
     authorities.ok_or_else(|| format!("`{}` has no certificates in PEM", file.display()))
 }
 
-/// The same problems, of this setting.
+/// Returns the same problems under the name of this setting.
 fn named(setting: &str, problem: &ConfigError) -> ConfigError {
     let mut problems = ConfigError::new();
     for (_, problem) in problem.problems() {
@@ -86,16 +87,16 @@ fn named(setting: &str, problem: &ConfigError) -> ConfigError {
 }
 
 impl Own {
-    /// What is wrong with either file is noted.
+    /// Reads the certificate and its key. Adds what is wrong with either file to `problems`.
     fn load(&self, problems: &mut ConfigError) -> Option<Identity> {
         let chain = load_file(&self.certificate);
         let chain = chain.map_err(|problem| problems.push("client.certificate_file", problem)).ok();
-        // The same file is not read twice: it would hold two keys.
+        // The same file is not read twice: the result would hold two keys.
         let same = matches!(&self.key, Secret::File(path) if *path == self.certificate);
         let key = if same { Ok(String::new()) } else { self.key.load() };
         let key = key.map_err(|problem| problems.push("client.key", problem)).ok();
         let pem = [chain?, b"\n".to_vec(), key?.into_bytes()].concat();
-        // The error would tell of the file what is best not told.
+        // The error could reveal content of the file.
         let identity = Identity::from_pem(&pem).ok();
         if identity.is_none() {
             let problem = "there is no certificate and one private key in PEM";
@@ -112,7 +113,7 @@ mod tests {
     use super::{Own, Tls};
     use crate::resource_server::config::{Config, reader::Secret};
 
-    /// A directory that is gone with this.
+    /// A directory that is removed on drop.
     struct Home(PathBuf);
 
     impl Home {
@@ -127,7 +128,7 @@ mod tests {
             std::fs::write(self.0.join(name), text).unwrap();
         }
 
-        /// What is told of a service with this issuer.
+        /// Returns the problems of a service with this issuer.
         fn told(&self, issuer: &str) -> Vec<String> {
             let home = self.0.display().to_string();
             let issuer = issuer.replace("HOME", &home);
@@ -141,12 +142,12 @@ mod tests {
 
     impl Drop for Home {
         fn drop(&mut self) {
-            // Best left where it can't be removed.
+            // If the directory can't be removed, it stays.
             let _ = std::fs::remove_dir_all(&self.0);
         }
     }
 
-    /// A certificate and its key.
+    /// Returns a certificate and its key.
     fn made() -> (String, String) {
         let made = rcgen::generate_simple_self_signed(["api".to_owned()]).unwrap();
         (made.cert.pem(), made.signing_key.serialize_pem())
@@ -164,7 +165,7 @@ mod tests {
         home.put("a.pem", &certificate);
         home.put("a.key", &key);
         assert_eq!(home.told(CLIENT), NONE);
-        // Both in one file, which is given twice; also with an authority.
+        // Both are in one file, which is given twice; also with an authority.
         home.put("both.pem", &format!("{certificate}{key}"));
         let both = CLIENT.replace("a.pem", "both.pem").replace("a.key", "both.pem");
         assert_eq!(home.told(&both), NONE);
@@ -197,7 +198,7 @@ mod tests {
         let none = "client.certificate_file: there is no certificate and one private key in PEM";
         assert_eq!(with_key("a.pem"), [none]);
         assert_eq!(with_key("empty"), ["client.key: it is empty"]);
-        // That of another certificate.
+        // The key of another certificate.
         let other_key = with_key("other.key");
         assert!(other_key.len() == 1, "{other_key:?}");
         assert!(other_key[0].starts_with("client.certificate_file: "), "{other_key:?}");

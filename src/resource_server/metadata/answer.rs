@@ -1,4 +1,4 @@
-//! The response to a request for the document.
+//! The responses to requests for the metadata document.
 
 use bytes::Bytes;
 use http::{
@@ -15,7 +15,8 @@ use super::document::Document;
 const METHODS: &str = "GET, HEAD, OPTIONS";
 
 impl Document {
-    /// Answers whoever asks: the document is for those that have no token yet (RFC 9728 §3.2).
+    /// Responds to every request: clients fetch the document before they have a token
+    /// (RFC 9728 §3.2).
     pub(super) fn answer(&self, method: &Method, headers: &HeaderMap) -> Response<Bytes> {
         let mut response = match *method {
             Method::GET | Method::HEAD => self.read(*method == Method::HEAD, headers),
@@ -38,7 +39,7 @@ impl Document {
     }
 
     fn read(&self, head: bool, headers: &HeaderMap) -> Response<Bytes> {
-        // The order of RFC 9110 §13.2.2.
+        // The order is that of RFC 9110 §13.2.2.
         if headers.contains_key(IF_MATCH) && !names(headers, &IF_MATCH, &self.etag, false) {
             return bare(StatusCode::PRECONDITION_FAILED);
         }
@@ -48,7 +49,7 @@ impl Document {
         } else {
             let mut response = bare(StatusCode::OK);
             set(response.headers_mut(), CONTENT_TYPE, "application/json");
-            // Else it would be counted from the body, which HEAD has none of (RFC 9110 §9.3.2).
+            // Otherwise the length would be that of the body, which HEAD lacks (RFC 9110 §9.3.2).
             response.headers_mut().insert(CONTENT_LENGTH, self.json.len().into());
             if !head {
                 *response.body_mut() = self.json.clone();
@@ -60,7 +61,8 @@ impl Document {
         response
     }
 
-    /// Browsers ask before they send fields like `MCP-Protocol-Version`.
+    /// Adds the CORS headers, because browsers send a preflight before headers like
+    /// `MCP-Protocol-Version`.
     fn preflight(&self, headers: &mut HeaderMap) {
         if self.cors {
             set(headers, ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD");
@@ -70,7 +72,7 @@ impl Document {
     }
 }
 
-/// The response where there is no document.
+/// Returns the response if there is no document.
 pub(super) fn nothing() -> Response<Bytes> {
     bare(StatusCode::NOT_FOUND)
 }
@@ -89,8 +91,9 @@ fn set(headers: &mut HeaderMap, name: HeaderName, value: &'static str) {
     headers.insert(name, HeaderValue::from_static(value));
 }
 
-/// Whether a precondition names what there is: by `*` alone, or by our validator in a list (RFC 9110
-/// §13.1.1, §13.1.2). What can't be read names nothing.
+/// Returns true if a precondition matches the document: by `*` alone, or by our entity tag in a
+/// list (RFC 9110 §13.1.1, §13.1.2). Malformed values match nothing. Weak tags match only if
+/// `weakly` is set.
 fn names(headers: &HeaderMap, field: &HeaderName, etag: &HeaderValue, weakly: bool) -> bool {
     headers.get_all(field).iter().any(|value| {
         let value = value.as_bytes().trim_ascii();
@@ -98,8 +101,8 @@ fn names(headers: &HeaderMap, field: &HeaderName, etag: &HeaderValue, weakly: bo
     })
 }
 
-/// The entity tags of a list, with their quotes, and whether each is weak. Ends where the list is
-/// malformed.
+/// An iterator over the entity tags of a list, with their quotes, and whether each is weak. Ends
+/// where the list is malformed.
 struct Tags<'a>(&'a [u8]);
 
 impl<'a> Iterator for Tags<'a> {
@@ -113,7 +116,7 @@ impl<'a> Iterator for Tags<'a> {
             Some(rest) => (true, rest),
             None => (false, rest),
         };
-        // A comma may stand within the quotes.
+        // There may be a comma within the quotes.
         let inside = rest.strip_prefix(b"\"")?;
         let length = inside.iter().position(|byte| *byte == b'"')?;
         let (tag, rest) = rest.split_at_checked(length + 2)?;

@@ -1,4 +1,4 @@
-//! The document: what it says, and the bytes and validators it is served with.
+//! The metadata document: its content, and the bytes and validators it is served with.
 
 use std::{
     collections::hash_map::DefaultHasher,
@@ -19,7 +19,7 @@ use crate::{
     transport::endpoint::Endpoint,
 };
 
-/// What is served, made once.
+/// The document as it is served, built once.
 #[derive(Debug)]
 pub(crate) struct Document {
     pub(super) location: Location,
@@ -29,7 +29,7 @@ pub(crate) struct Document {
     pub(super) cors: bool,
 }
 
-/// What the rest of the configuration says.
+/// The parts of the configuration that the document follows from.
 pub(crate) struct Known<'a> {
     pub(crate) resource: &'a str,
     pub(crate) issuers: Vec<&'a str>,
@@ -39,9 +39,11 @@ pub(crate) struct Known<'a> {
 }
 
 impl Document {
+    /// Creates the document.
+    ///
     /// # Errors
     ///
-    /// All that is wrong with the settings.
+    /// Returns every problem of the settings.
     pub(crate) fn new(
         settings: ProtectedResourceMetadata,
         known: &Known<'_>,
@@ -72,7 +74,7 @@ impl Document {
 }
 
 impl ProtectedResourceMetadata {
-    /// Adds what follows from the rest of the configuration, so that the two can't differ.
+    /// Adds the members that follow from the configuration, so that the two can't disagree.
     fn derive(&mut self, known: &Known<'_>) {
         self.members.insert("resource".into(), known.resource.into());
         if !known.policy.is_for(known.resource) {
@@ -87,7 +89,7 @@ impl ProtectedResourceMetadata {
             // RFC 8414 §2: an issuer identifier has neither query nor fragment.
             !issuer.contains('?') && Endpoint::parse(issuer, known.loopback_http).is_ok()
         };
-        // An issuer of another name can be trusted, but not looked up.
+        // An issuer whose identifier is not a URL can be trusted, but clients can't look it up.
         let mut servers: Vec<String> = known
             .issuers
             .iter()
@@ -113,7 +115,7 @@ impl ProtectedResourceMetadata {
             self.problems.push("jwks_uri", format!("it is {not}"));
         }
 
-        // An empty list says that there is no such method (RFC 9728 §2).
+        // An empty list says that no such method is supported (RFC 9728 §2).
         let mut methods = Vec::new();
         if self.members.get("dpop_bound_access_tokens_required") != Some(&true.into()) {
             methods.push("header");
@@ -124,7 +126,7 @@ impl ProtectedResourceMetadata {
         self.members.insert("bearer_methods_supported".into(), methods.into());
     }
 
-    /// Adds the signed form of all that is there (RFC 9728 §2.2).
+    /// Adds a signed form of all members (RFC 9728 §2.2).
     #[cfg(all(feature = "jwt", feature = "_crypto"))]
     fn sign(&mut self) {
         let Some((key, issuer)) = &self.signer else { return };
@@ -132,7 +134,7 @@ impl ProtectedResourceMetadata {
             self.problems.push("signed_metadata", "its issuer is empty");
         }
         if key.public_jwk().is_none() {
-            // Whoever could verify it could make it.
+            // Anyone able to verify a symmetric signature could also forge one.
             self.problems.push("signed_metadata", "a secret can't sign what is public");
             return;
         }
@@ -150,8 +152,9 @@ impl ProtectedResourceMetadata {
     }
 }
 
-/// A strong validator: equal only for equal bytes (RFC 9110 §8.8.3). The document is nothing that
-/// others write, so nobody looks for a collision.
+/// Returns a strong validator: equal only for equal bytes (RFC 9110 §8.8.3).
+///
+/// The hash need not resist collisions, because the document is written by this service alone.
 fn etag_of(json: &str) -> HeaderValue {
     let mut hasher = DefaultHasher::new();
     json.hash(&mut hasher);
@@ -159,7 +162,8 @@ fn etag_of(json: &str) -> HeaderValue {
     HeaderValue::try_from(etag).expect("hexadecimal digits in quotes are a field value")
 }
 
-/// It is the same for everyone, so shared caches may keep it too (RFC 9728 §7.10).
+/// Returns the cache directives. The document is the same for everyone, so shared caches may keep
+/// it (RFC 9728 §7.10).
 fn cache_control(max_age: Duration) -> HeaderValue {
     let text = format!("public, max-age={}", max_age.as_secs());
     HeaderValue::try_from(text).expect("words and digits are a field value")

@@ -1,3 +1,5 @@
+//! The layer that serves the metadata document.
+
 use std::{
     fmt,
     sync::Arc,
@@ -12,11 +14,11 @@ use tower_service::Service;
 use super::document::Document;
 use crate::require::future::ResponseFuture;
 
-/// Answers requests for the document, and passes all others on.
+/// A layer that serves the metadata document and passes all other requests on.
 ///
-/// For services without a router; put it outside of the [`IntrospectLayer`]. The path must be that of
-/// the document to the letter. If the resource server has no metadata, everything is passed on. See the
-/// [module docs](super) for an example.
+/// Use it for services without a router, outside of the [`IntrospectLayer`]. The path of a request
+/// must equal that of the document exactly. If the resource server has no metadata, every request
+/// is passed on. See the [module docs](super) for an example.
 ///
 /// [`IntrospectLayer`]: crate::IntrospectLayer
 ///
@@ -55,11 +57,12 @@ impl<B> fmt::Debug for MetadataLayer<B> {
     }
 }
 
-/// The service of a [`MetadataLayer`].
+/// The service that a [`MetadataLayer`] makes.
 ///
 /// # Backpressure
 ///
-/// Ready when the inner service is. A request for the document gives the readiness back.
+/// The service is ready when the inner service is. A request for the document releases what the
+/// inner service reserved for it.
 #[derive(Clone, Debug)]
 pub struct WithMetadata<S, B> {
     inner: S,
@@ -67,17 +70,17 @@ pub struct WithMetadata<S, B> {
 }
 
 impl<S, B> WithMetadata<S, B> {
-    /// The inner service.
+    /// Returns a reference to the inner service.
     pub const fn get_ref(&self) -> &S {
         &self.inner
     }
 
-    /// The inner service.
+    /// Returns a mutable reference to the inner service.
     pub const fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }
 
-    /// The inner service.
+    /// Consumes the middleware and returns the inner service.
     pub fn into_inner(self) -> S {
         self.inner
     }
@@ -100,8 +103,9 @@ where
         match document.as_ref().filter(|document| document.location.is(request.uri())) {
             Some(document) => {
                 let answer = document.answer(request.method(), request.headers()).map(body);
-                // What `poll_ready` reserved goes with the original: a clone has none of it (see
-                // "Be careful when cloning inner services" in `tower_service::Service`).
+                // A clone holds nothing of what `poll_ready` reserved, so replacing the original
+                // releases it (see "Be careful when cloning inner services" in
+                // `tower_service::Service`).
                 self.inner = self.inner.clone();
                 ResponseFuture::answered(answer)
             }

@@ -1,14 +1,15 @@
-//! Where the document is, which follows from what the resource is called (RFC 9728 §3.1).
+//! The location of the metadata document, which follows from the resource identifier
+//! (RFC 9728 §3.1).
 
 use http::Uri;
 
 use crate::transport::endpoint::Endpoint;
 
-/// The path of the document of a resource that is a whole host.
+/// The path of the document if the resource is a whole host.
 pub(super) const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
 
-/// The URL of the document. Made from the identifier alone: what clients write into `Host` or
-/// `X-Forwarded-*` has no part in it.
+/// The URL of the document. It follows from the resource identifier alone: `Host` and
+/// `X-Forwarded-*` headers of clients have no effect on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Location {
     url: String,
@@ -17,22 +18,23 @@ pub(super) struct Location {
 }
 
 impl Location {
-    /// Inserts the well-known path between the host and the path and query of the resource.
+    /// Creates the location: the well-known path is inserted between the host and the path and
+    /// query of the resource.
     ///
     /// # Errors
     ///
-    /// What the identifier is instead of an https URL without a fragment (RFC 9728 §1.2).
+    /// Returns a description of the identifier if it is not an https URL without a fragment
+    /// (RFC 9728 §1.2).
     pub(super) fn of(resource: &str, loopback_http: bool) -> Result<Self, &'static str> {
         let endpoint = Endpoint::parse(resource, loopback_http).map_err(|not| not.describe())?;
-        // Anything else would be spelled otherwise by whoever sends it, and is no part of a
-        // challenge.
+        // Clients spell any other character in their own way, and challenges can't contain it.
         if !is_spelled_out(resource) || !has_plain_port(endpoint.uri()) {
             return Err("not a URL by RFC 3986");
         }
         let start = resource.find("://").map_or(0, |at| at + 3);
         let end = resource[start..].find(['/', '?']).map_or(resource.len(), |at| start + at);
         let (origin, rest) = resource.split_at(end);
-        // A slash that is all of the path is removed; one after a path belongs to it.
+        // A slash that is the whole path is removed. A slash after a path belongs to the path.
         let rest = match rest.strip_prefix('/') {
             Some(after) if after.is_empty() || after.starts_with('?') => after,
             _ => rest,
@@ -56,21 +58,21 @@ impl Location {
         &self.path
     }
 
-    /// Whether a request for `uri`, whatever its path, may be about this resource.
+    /// Returns true if a request for `uri`, whatever its path, may be about this resource.
     ///
-    /// The query matters only where it is a part of the identifier.
+    /// The query matters only if it is a part of the identifier.
     pub(super) fn has_query_of(&self, uri: &Uri) -> bool {
         self.query.is_none() || self.query.as_deref() == uri.query()
     }
 
-    /// Whether a request for `uri` is for the document. Nothing is decoded or normalised: there is
-    /// one spelling.
+    /// Returns true if a request for `uri` is for the document. Nothing is decoded or normalised:
+    /// there is one spelling.
     pub(super) fn is(&self, uri: &Uri) -> bool {
         self.path == uri.path() && self.has_query_of(uri)
     }
 }
 
-/// Whether these are characters of a URI, percent-encoding included (RFC 3986 §2).
+/// Returns true if `url` has only characters of a URI and valid percent-encoding (RFC 3986 §2).
 pub(super) fn is_spelled_out(url: &str) -> bool {
     let mut encoded = url.split('%');
     let hexadecimal =
@@ -157,7 +159,7 @@ mod tests {
         let plain = Location::of("https://h/a%2fb", false).unwrap();
         let asks = |location: &Location, uri: &str| location.is(&uri.parse().unwrap());
         assert!(asks(&plain, "/.well-known/oauth-protected-resource/a%2fb"));
-        // A query is nobody's where the identifier has none.
+        // The query is ignored if the identifier has none.
         assert!(asks(&plain, "/.well-known/oauth-protected-resource/a%2fb?x"));
         assert!(asks(&plain, "https://other/.well-known/oauth-protected-resource/a%2fb"));
         for other in [

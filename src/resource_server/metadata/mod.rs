@@ -1,8 +1,8 @@
-//! What this service says of itself, for clients that have no token yet (RFC 9728).
+//! Protected resource metadata: a document that describes this service to clients (RFC 9728).
 //!
-//! [`ResourceServerBuilder::metadata`] makes a document of what is configured, at the place where
-//! clients look for it, and names it in every challenge. It is served to everyone, so it stands *outside*
-//! of the layer that asks for a token. With a router:
+//! [`ResourceServerBuilder::metadata`] builds the document from the configuration and names its URL
+//! in every challenge. Clients read it before they have a token, so serve it *outside* of the layer
+//! that requires one. With a router:
 //!
 //! ```
 //! use axum::{Router, body::Body, routing::post};
@@ -21,7 +21,7 @@
 //!
 //! let app = Router::new()
 //!     .route("/mcp", post(|| async {}))
-//!     // Covers what was added before it.
+//!     // Covers the routes that were added before it.
 //!     .layer(api.layer())
 //!     .route_service(api.metadata_path(), api.metadata_service::<Body>());
 //!
@@ -38,7 +38,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Without one, by a layer that answers requests for the document and passes on all others:
+//! Without a router, use a layer that serves the document and passes all other requests on:
 //!
 //! ```
 //! use bytes::Bytes;
@@ -72,11 +72,12 @@
 //!
 //! # The audience is the URL
 //!
-//! Clients compare `resource` with the URL they called (§3.3), and ask the authorization server for a
-//! token with that as its audience (RFC 8707). So the audience given to [`ResourceServer::builder`] must be
-//! the very URL that clients are told to use, as they see it from outside of any proxy: an https URL
-//! without a fragment. The document is at that URL with a well-known path inserted between host and path
-//! (§3.1), which a proxy in front must let through. Nothing of it ever comes from the request.
+//! Clients compare `resource` with the URL they called (§3.3), and request a token with that URL as
+//! its audience (RFC 8707). The audience given to [`ResourceServer::builder`] must therefore be
+//! exactly the URL that clients use, as they see it from outside of any proxy: an https URL without
+//! a fragment. The document is at that URL, with a well-known path inserted between host and path
+//! (§3.1). A proxy in front must let that path through. No part of the document comes from the
+//! request.
 //!
 //! [`ResourceServerBuilder::metadata`]: super::ResourceServerBuilder::metadata
 
@@ -98,52 +99,58 @@ pub use self::{
 };
 use super::ResourceServer;
 
-/// What this service says of itself (RFC 9728).
+/// The metadata of this service (RFC 9728).
 ///
-/// See [`metadata`](self) for examples. Without [`metadata`](super::ResourceServerBuilder::metadata) there
-/// is nothing to say: then the service answers 404, and the layer passes everything on.
+/// See [`metadata`](self) for examples. Without
+/// [`metadata`](super::ResourceServerBuilder::metadata) there is no document: the service responds
+/// with 404, and the layer passes every request on.
 impl ResourceServer {
-    /// The path where clients look for the document, to be used with a router.
+    /// Returns the path of the document, for use with a router.
     ///
-    /// The router must compare it as it stands, and must see the path that clients asked for.
+    /// The router must compare the path as it is, and must see the path that the client requested.
     #[must_use]
     pub fn metadata_path(&self) -> &str {
         self.0.metadata.as_ref().map_or(location::WELL_KNOWN, |document| document.location.path())
     }
 
-    /// The URL of the document, as it stands in challenges.
+    /// Returns the URL of the document as it appears in challenges, or `None` without metadata.
     #[must_use]
     pub fn metadata_url(&self) -> Option<&str> {
         self.0.metadata.as_ref().map(|document| document.url())
     }
 
-    /// The document, a JSON object.
+    /// Returns the document, a JSON object, or `None` without metadata.
     #[must_use]
     pub fn metadata_document(&self) -> Option<&str> {
         let document = self.0.metadata.as_ref()?;
         Some(std::str::from_utf8(&document.json).expect("it was made from text"))
     }
 
-    /// Serves the document. Must not be covered by [`layer`](Self::layer).
+    /// Returns a service that serves the document.
+    ///
+    /// It must not be covered by [`layer`](Self::layer).
     #[must_use]
     pub fn metadata_service<B: From<Bytes>>(&self) -> MetadataService<B> {
         self.metadata_service_with(B::from)
     }
 
-    /// The same with a body that is not made by `From`.
+    /// Returns the same service, with a function that builds the body instead of `From`.
     #[must_use]
     pub fn metadata_service_with<B>(&self, body: fn(Bytes) -> B) -> MetadataService<B> {
         MetadataService::new(self.0.metadata.as_ref().map(Arc::clone), body)
     }
 
-    /// Answers requests for the document, and passes all others on. Goes outside of
-    /// [`layer`](Self::layer).
+    /// Returns a layer that serves the document and passes all other requests on.
+    ///
+    /// It belongs outside of [`layer`](Self::layer).
     #[must_use]
     pub fn metadata_layer<B: From<Bytes>>(&self) -> MetadataLayer<B> {
         self.metadata_layer_with(B::from)
     }
 
-    /// The same with a body that is not made by `From`, as that of tonic:
+    /// Returns the same layer, with a function that builds the body instead of `From`.
+    ///
+    /// For tonic:
     ///
     /// ```
     /// use http_body_util::Full;
@@ -152,7 +159,7 @@ impl ResourceServer {
     ///
     /// # fn run(api: ResourceServer) {
     /// let server = Server::builder()
-    ///     // Those who look for metadata rarely speak HTTP/2 from the start.
+    ///     // Clients that fetch metadata rarely start with HTTP/2.
     ///     .accept_http1(true)
     ///     .layer(api.metadata_layer_with(|document| Body::new(Full::new(document))))
     ///     .layer(api.layer());

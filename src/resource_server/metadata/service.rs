@@ -1,3 +1,5 @@
+//! The service that serves the metadata document.
+
 use std::{
     convert::Infallible,
     fmt,
@@ -12,13 +14,13 @@ use tower_service::Service;
 
 use super::{answer::nothing, document::Document};
 
-/// Serves the document to whoever asks.
+/// A service that serves the metadata document to everyone.
 ///
-/// It answers at whatever path it is mounted: see [`ResourceServer::metadata_path`] for the one where
-/// clients look. GET and HEAD are answered with the document, conditional requests included; OPTIONS
-/// as CORS preflights are; other methods by 405. Where a query is a part of the identifier of the
-/// resource, a request with another one gets 404; so does every request if the resource server has no
-/// metadata.
+/// It responds at any path where it is mounted. [`ResourceServer::metadata_path`] is the path where
+/// clients look. GET and HEAD get the document, conditional requests included. OPTIONS gets the
+/// response to a CORS preflight, and other methods get 405. If the resource identifier has a query,
+/// a request with another query gets 404. If the resource server has no metadata, every request
+/// gets 404.
 ///
 /// [`ResourceServer::metadata_path`]: crate::ResourceServer::metadata_path
 ///

@@ -1,3 +1,5 @@
+//! The settings of the metadata document.
+
 use std::time::Duration;
 
 use http::Uri;
@@ -9,13 +11,13 @@ use super::location::is_spelled_out;
 use crate::jose::signing::SigningKey;
 use crate::{claims::scope::is_scope_token, error::config::ConfigError};
 
-/// How long the document may be kept, unless configured.
+/// How long clients may keep the document, unless configured.
 const MAX_AGE: Duration = Duration::from_secs(3600);
 
-/// What a refresh token is asked for with. No resource needs it.
+/// The scope that requests a refresh token. No resource needs it.
 pub(crate) const OFFLINE_ACCESS: &str = "offline_access";
 
-/// The parameters that are set by a setter of their own, or follow from the configuration.
+/// The parameters that have their own setter or follow from the configuration.
 const KNOWN: [&str; 16] = [
     "authorization_details_types_supported",
     "authorization_servers",
@@ -35,12 +37,12 @@ const KNOWN: [&str; 16] = [
     "tls_client_certificate_bound_access_tokens",
 ];
 
-/// What the metadata of a protected resource says beside what the configuration says already (RFC
-/// 9728 §2).
+/// The metadata of a protected resource that does not follow from the configuration (RFC 9728 §2).
 ///
-/// `resource` is the audience, `authorization_servers` are the trusted issuers whose identifiers are
-/// URLs, and `bearer_methods_supported` is where tokens are taken from. All else is optional, and what
-/// is empty or false is left out (§3.2). A value that can't be is a problem of the builder's `build`.
+/// These parameters follow from it: `resource` is the audience, `authorization_servers` are the
+/// trusted issuers whose identifiers are URLs, and `bearer_methods_supported` is where tokens are
+/// taken from. All others are optional. Empty and false values are left out (§3.2). The builder's
+/// `build` reports invalid values.
 ///
 /// ```
 /// use tower_introspect::{Issuer, ResourceServer};
@@ -90,10 +92,10 @@ impl ProtectedResourceMetadata {
         }
     }
 
-    /// The scopes that requests to this service may need.
+    /// Sets the scopes that requests to this service may need.
     ///
-    /// `offline_access` is refused: it is between a client and the authorization server, and a client
-    /// that asks for all that is named here would ask for refresh tokens.
+    /// `offline_access` is refused. It concerns only the client and the authorization server, and a
+    /// client that requests all listed scopes would request refresh tokens.
     pub fn scopes_supported<S: Into<String>>(
         mut self,
         scopes: impl IntoIterator<Item = S>,
@@ -110,8 +112,8 @@ impl ProtectedResourceMetadata {
         self
     }
 
-    /// Also names these authorization servers: those whose issuers an
-    /// [`IssuerResolver`](super::super::IssuerResolver) finds, which nobody knows beforehand.
+    /// Sets further authorization servers to list: those whose issuers an
+    /// [`IssuerResolver`](super::super::IssuerResolver) finds, as they are not known beforehand.
     pub fn authorization_servers<S: Into<String>>(
         mut self,
         issuers: impl IntoIterator<Item = S>,
@@ -120,65 +122,65 @@ impl ProtectedResourceMetadata {
         self
     }
 
-    /// What to call this service before a user.
+    /// Sets the name of this service to show to users.
     pub fn resource_name(mut self, name: impl Into<String>) -> Self {
         self.text("resource_name".to_owned(), name.into());
         self
     }
 
-    /// The same in a language, by its tag (§2.1, BCP 47).
+    /// Sets the name in one language, given by its tag (§2.1, BCP 47).
     pub fn resource_name_in(mut self, language: &str, name: impl Into<String>) -> Self {
         let member = self.tagged("resource_name", language);
         self.text(member, name.into());
         self
     }
 
-    /// The URL of a page for developers.
+    /// Sets the URL of a page for developers.
     pub fn resource_documentation(mut self, url: impl Into<String>) -> Self {
         self.page("resource_documentation".to_owned(), url.into());
         self
     }
 
-    /// The same in a language, by its tag.
+    /// Sets the URL of the page for developers in one language, given by its tag.
     pub fn resource_documentation_in(mut self, language: &str, url: impl Into<String>) -> Self {
         let member = self.tagged("resource_documentation", language);
         self.page(member, url.into());
         self
     }
 
-    /// The URL of a page on what clients may do with the data.
+    /// Sets the URL of a page about the ways in which clients may use the data.
     pub fn resource_policy_uri(mut self, url: impl Into<String>) -> Self {
         self.page("resource_policy_uri".to_owned(), url.into());
         self
     }
 
-    /// The same in a language, by its tag.
+    /// Sets the URL of the page about the use of the data in one language, given by its tag.
     pub fn resource_policy_uri_in(mut self, language: &str, url: impl Into<String>) -> Self {
         let member = self.tagged("resource_policy_uri", language);
         self.page(member, url.into());
         self
     }
 
-    /// The URL of the terms of service.
+    /// Sets the URL of the terms of service.
     pub fn resource_tos_uri(mut self, url: impl Into<String>) -> Self {
         self.page("resource_tos_uri".to_owned(), url.into());
         self
     }
 
-    /// The same in a language, by its tag.
+    /// Sets the URL of the terms of service in one language, given by their tag.
     pub fn resource_tos_uri_in(mut self, language: &str, url: impl Into<String>) -> Self {
         let member = self.tagged("resource_tos_uri", language);
         self.page(member, url.into());
         self
     }
 
-    /// Where the keys are with which this service signs its responses; an https URL.
+    /// Sets the https URL of the keys with which this service signs its responses.
     pub fn jwks_uri(mut self, url: impl Into<String>) -> Self {
         self.text("jwks_uri".to_owned(), url.into());
         self
     }
 
-    /// The algorithms with which this service signs its responses. Not `none`.
+    /// Sets the algorithms with which this service signs its responses. `none` is refused.
     pub fn resource_signing_alg_values_supported<S: Into<String>>(
         mut self,
         algorithms: impl IntoIterator<Item = S>,
@@ -187,7 +189,7 @@ impl ProtectedResourceMetadata {
         self
     }
 
-    /// The types of `authorization_details` that requests may need (RFC 9396).
+    /// Sets the types of `authorization_details` that requests may need (RFC 9396).
     pub fn authorization_details_types_supported<S: Into<String>>(
         mut self,
         types: impl IntoIterator<Item = S>,
@@ -197,14 +199,15 @@ impl ProtectedResourceMetadata {
         self
     }
 
-    /// States that tokens are bound to client certificates (RFC 8705 §3). Where
-    /// [`Policy::mtls`](crate::Policy::mtls) is set, it is stated in any case.
+    /// Sets whether the document states that tokens are bound to client certificates (RFC 8705 §3).
+    ///
+    /// If [`Policy::mtls`](crate::Policy::mtls) is set, the document states this in any case.
     pub fn tls_client_certificate_bound_access_tokens(mut self, bound: bool) -> Self {
         self.flag("tls_client_certificate_bound_access_tokens", bound);
         self
     }
 
-    /// The algorithms of DPoP proofs that are accepted (RFC 9449). Asymmetric ones.
+    /// Sets the algorithms of DPoP proofs that are accepted (RFC 9449). Only asymmetric ones.
     pub fn dpop_signing_alg_values_supported<S: Into<String>>(
         mut self,
         algorithms: impl IntoIterator<Item = S>,
@@ -213,17 +216,21 @@ impl ProtectedResourceMetadata {
         self
     }
 
-    /// States that only tokens bound by DPoP are accepted, so that there is no way to present a bearer
-    /// token.
+    /// Sets whether the document states that only tokens bound by DPoP are accepted.
+    ///
+    /// If so, it lists no way to present a bearer token.
     pub fn dpop_bound_access_tokens_required(mut self, required: bool) -> Self {
         self.flag("dpop_bound_access_tokens_required", required);
         self
     }
 
-    /// A parameter of another specification (§2, "additional protected resource metadata parameters").
+    /// Sets a parameter of another specification (§2, "additional protected resource metadata
+    /// parameters").
+    ///
+    /// A null or an empty array removes it.
     pub fn parameter(mut self, name: impl Into<String>, value: &impl Serialize) -> Self {
         let name = name.into();
-        // A name with a language stands for what it has one of.
+        // A name with a language tag counts as the name alone.
         let bare = name.split('#').next().unwrap_or_default();
         if bare.is_empty() || KNOWN.contains(&bare) {
             self.problems.push("parameter", format!("`{name}` is not set in this way"));
@@ -238,7 +245,7 @@ impl ProtectedResourceMetadata {
         self
     }
 
-    /// Adds the same as a JWT that `issuer` attests with `key` (§2.2).
+    /// Adds a signed form of the document: a JWT that `issuer` attests with `key` (§2.2).
     ///
     /// It is signed once, when the resource server is built, and does not expire.
     #[cfg(all(feature = "jwt", feature = "_crypto"))]
@@ -254,17 +261,17 @@ impl ProtectedResourceMetadata {
         self
     }
 
-    /// Does not let scripts of other origins read the document.
+    /// Prevents scripts of other origins from reading the document.
     ///
-    /// By default they may, as clients in browsers need to: there is nothing in it that they could not
-    /// have from outside of the browser, unless this service can be reached from where the browser is
-    /// and from nowhere else.
+    /// By default they may read it, as clients in browsers need to. The document holds nothing that
+    /// they could not get from outside of the browser, unless this service can be reached only from
+    /// where the browser is.
     pub fn without_cors(mut self) -> Self {
         self.cors = false;
         self
     }
 
-    /// Sets an array of texts, each once, or none at all (§3.2).
+    /// Sets an array of distinct texts. An empty array removes the member (§3.2).
     pub(super) fn list(&mut self, name: &str, values: Vec<String>) {
         let mut list: Vec<Value> = Vec::with_capacity(values.len());
         for value in values {
@@ -328,7 +335,7 @@ impl ProtectedResourceMetadata {
         }
     }
 
-    /// `name#language` (§2.1).
+    /// Returns the member name `name#language` (§2.1).
     fn tagged(&mut self, name: &str, language: &str) -> String {
         let subtag = |subtag: &str| {
             (1..=8).contains(&subtag.len())

@@ -13,7 +13,7 @@ use tower_service::Service;
 use super::Prover;
 use crate::test_util::server::lock;
 
-/// Layers that send requests as a client with a DPoP-bound token does. Made by [`Prover::client`].
+/// A layer that sends requests as a client with a DPoP-bound token, created by [`Prover::client`].
 ///
 /// ```
 /// use std::convert::Infallible;
@@ -48,7 +48,7 @@ use crate::test_util::server::lock;
 ///
 /// # Clone
 ///
-/// Clones, and all services made by them, know the same nonce.
+/// Clones share the nonce, and so do all services made by them.
 #[derive(Clone)]
 pub struct DpopClientLayer(Arc<Shared>);
 
@@ -65,7 +65,7 @@ impl DpopClientLayer {
         Self(Arc::new(Shared { prover, base, token: token.to_owned(), nonce: Mutex::new(None) }))
     }
 
-    /// The nonce for the next proof, if one was given.
+    /// Returns the nonce for the next proof, if the service gave one.
     #[must_use]
     pub fn nonce(&self) -> Option<HeaderValue> {
         lock(&self.0.nonce).clone()
@@ -103,7 +103,7 @@ where
 {
     type Response = Response<R>;
     type Error = S::Error;
-    // Two calls in a row and what is between them, in a test: not worth a type.
+    // Boxed, because a named future is not worth it in a test.
     type Future = Pin<Box<dyn Future<Output = Result<Response<R>, S::Error>> + Send>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
@@ -117,7 +117,7 @@ where
         Box::pin(async move {
             let first = shared.signed(request.clone());
             let response = inner.call(first).await?;
-            // Once: a service that asks again and again is broken.
+            // Retries once: a service that keeps asking for a nonce is broken.
             if !(shared.learn(&response) && wants_nonce(&response)) {
                 return Ok(response);
             }
@@ -130,7 +130,7 @@ where
 }
 
 impl Shared {
-    /// The request with the token and a proof of its own.
+    /// Adds the token and a new proof to a request.
     fn signed<B>(&self, mut request: Request<B>) -> Request<B> {
         let url = format!("{}{}", self.base, request.uri().path());
         let mut proof = self.prover.proof(request.method().as_str(), &url).for_token(&self.token);
@@ -144,7 +144,7 @@ impl Shared {
         request
     }
 
-    /// Takes the nonce that a response carries, if there is one.
+    /// Stores the nonce of a response. Returns true if there is one.
     fn learn<R>(&self, response: &Response<R>) -> bool {
         let nonce = response.headers().get("dpop-nonce").cloned();
         let learnt = nonce.is_some();
@@ -160,7 +160,7 @@ fn wants_nonce<R>(response: &Response<R>) -> bool {
     let asks = |value: &HeaderValue| {
         value.to_str().is_ok_and(|text| text.contains("error=\"use_dpop_nonce\""))
     };
-    // Over gRPC the status is 200.
+    // In gRPC the status of a refusal is 200.
     let refused = response.status() == StatusCode::UNAUTHORIZED
         || response.headers().contains_key("grpc-status");
     refused && challenges.into_iter().any(asks)

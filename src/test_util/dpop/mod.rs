@@ -1,4 +1,4 @@
-//! Proofs of possession, good and bad, and a client that sends good ones (RFC 9449).
+//! DPoP proofs, valid and invalid, and a client that sends valid ones (RFC 9449).
 
 pub(crate) mod client;
 pub(crate) mod proof;
@@ -14,7 +14,7 @@ use crate::{
     jose::{algorithm::Algorithm, jwk::ProofKey, signing::SigningKey},
 };
 
-/// A client with a key of its own, by which it proves that a token is its.
+/// A client with a key that proves possession of its tokens.
 ///
 /// ```
 /// use tower_introspect::test_util::{AuthorizationServer, Prover};
@@ -36,13 +36,13 @@ pub struct Prover {
 }
 
 impl Prover {
-    /// A client with a key for ES256 that is always the same for a name, and another one for every name.
+    /// Creates a client with an ES256 key derived from `name`, so that each name has its own key.
     #[must_use]
     pub fn new(name: &str) -> Self {
         Self::with_key(keys::derived(Algorithm::ES256, name))
     }
 
-    /// A client with this key.
+    /// Creates a client with this key.
     ///
     /// ```
     /// use tower_introspect::{
@@ -61,7 +61,7 @@ impl Prover {
     ///
     /// # Panics
     ///
-    /// If it is a secret, of which there is nothing to show.
+    /// Panics if the key is a secret, which has no public half.
     #[must_use]
     pub fn with_key(key: SigningKey) -> Self {
         let mut jwk = key.public_jwk().expect("a key with a public half");
@@ -75,32 +75,34 @@ impl Prover {
         Self { key, jwk, thumbprint, clock: Arc::new(SystemClock) }
     }
 
-    /// The same, by another clock.
+    /// Sets the clock. Default: the clock of the operating system.
     #[must_use]
     pub fn with_clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
         self
     }
 
-    /// The thumbprint of the key, as a token that is bound to it has in `cnf.jkt` (RFC 9449 §6.1).
+    /// Returns the thumbprint of the key, as in `cnf.jkt` of tokens bound to it (RFC 9449 §6.1).
     #[must_use]
     pub fn thumbprint(&self) -> &str {
         &self.thumbprint
     }
 
-    /// The public half of the key, as proofs show it.
+    /// Returns the public half of the key, as it is in proofs.
     #[must_use]
     pub const fn jwk(&self) -> &Value {
         &self.jwk
     }
 
-    /// Starts a proof for a request to `url`. It is good unless you make it bad.
+    /// Starts to build a proof for a request to `url`. By default it is valid.
     pub fn proof(&self, method: &str, url: &str) -> ProofBuilder {
         ProofBuilder::new(self, method, url)
     }
 
-    /// A client that sends requests with `token` and a new proof each, and does as it is told about
-    /// nonces. `base` is where it believes to find the service: `https://api.example.com`, say.
+    /// Creates a client layer that sends requests with `token` and a new proof each.
+    ///
+    /// It repeats a request once if the service requires a nonce. `base` is the URL of the service,
+    /// such as `https://api.example.com`.
     #[must_use]
     pub fn client(&self, base: &str, token: &str) -> DpopClientLayer {
         DpopClientLayer::new(self.clone(), base, token)

@@ -13,7 +13,7 @@ use crate::{
     test_util::token::{compact, corrupted},
 };
 
-/// A proof in the making. Made by [`Prover::proof`].
+/// A builder of DPoP proofs, created by [`Prover::proof`].
 #[must_use = "nothing is minted until `mint`"]
 pub struct ProofBuilder {
     header: Map<String, Value>,
@@ -48,7 +48,7 @@ impl ProofBuilder {
         }
     }
 
-    /// Sets `ath`, to the digest of this token (RFC 9449 §4.2).
+    /// Sets `ath` to the digest of this token (RFC 9449 §4.2).
     pub fn for_token(self, token: &str) -> Self {
         let digest = sha256(token.as_bytes());
         self.claim("ath", URL_SAFE_NO_PAD.encode(digest))
@@ -64,37 +64,37 @@ impl ProofBuilder {
         self.claim("iat", time.as_secs())
     }
 
-    /// Sets a claim to anything.
+    /// Sets a claim to any value.
     pub fn claim(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.claims.insert(name.to_owned(), value.into());
         self
     }
 
-    /// Leaves a claim out.
+    /// Removes a claim.
     pub fn without(mut self, name: &str) -> Self {
         self.claims.remove(name);
         self
     }
 
-    /// Sets a member of the header to anything.
+    /// Sets a member of the header to any value.
     pub fn header(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.header.insert(name.to_owned(), value.into());
         self
     }
 
-    /// Leaves a member of the header out.
+    /// Removes a member of the header.
     pub fn without_header(mut self, name: &str) -> Self {
         self.header.remove(name);
         self
     }
 
-    /// Signs with another key than the one that is shown.
+    /// Signs with another key than the one in the header.
     pub fn signed_with(mut self, key: SigningKey) -> Self {
         self.key = Some(key);
         self
     }
 
-    /// Signs with nothing: `alg` is `none` and the signature empty.
+    /// Leaves the proof unsigned: `alg` is `none` and the signature empty.
     pub fn unsigned(mut self) -> Self {
         self.key = None;
         self.header("alg", "none")
@@ -118,7 +118,7 @@ impl ProofBuilder {
         self
     }
 
-    /// Makes the proof.
+    /// Signs the proof and returns it.
     #[must_use]
     pub fn mint(self) -> String {
         let header = self.raw_header.unwrap_or_else(|| Value::Object(self.header).to_string());

@@ -7,10 +7,10 @@ use crate::{
     transport::endpoint::{Endpoint, NotAnEndpoint},
 };
 
-/// The parts of the metadata that this crate acts on.
+/// The parts of the metadata that this crate uses.
 ///
-/// Lists of algorithms are not among them: what a server supports says nothing about what this
-/// service accepts, and `none` may be listed.
+/// Lists of algorithms are not among them. The algorithms that a server supports do not decide what
+/// this service accepts, and a list may include `none`.
 #[derive(Debug)]
 pub(crate) struct Metadata {
     #[cfg(all(feature = "jwt", feature = "_crypto"))]
@@ -20,22 +20,23 @@ pub(crate) struct Metadata {
     /// The introspection endpoint for clients with a certificate (RFC 8705 §5).
     #[cfg(feature = "introspection")]
     pub(crate) mtls_introspection_endpoint: Option<Endpoint>,
-    /// How clients may authenticate there.
+    /// The client authentication methods of the introspection endpoint.
     #[cfg(feature = "introspection")]
     pub(crate) introspection_auth_methods: AuthMethods,
-    /// The names of what is there but can't be used, with the reason.
+    /// The names of members that are present but can't be used, each with the reason.
     unusable: Vec<(&'static str, &'static str)>,
 }
 
 impl Metadata {
-    /// `jwks_uri`, or what is wrong with it.
+    /// Returns `jwks_uri`, or an error with the reason why there is none.
     #[cfg(all(feature = "jwt", feature = "_crypto"))]
     pub(crate) fn require_jwks_uri(&self) -> Result<&Endpoint, VerifyError> {
         self.require(JWKS_URI, self.jwks_uri.as_ref())
     }
 
-    /// `introspection_endpoint`, or what is wrong with it. With `mtls` its alias for clients with
-    /// a certificate, if there is one.
+    /// Returns `introspection_endpoint`, or an error with the reason why there is none.
+    ///
+    /// With `mtls` it returns the alias for clients with a certificate, if there is one.
     #[cfg(feature = "introspection")]
     pub(crate) fn require_introspection_endpoint(
         &self,
@@ -65,7 +66,7 @@ impl Metadata {
         self.unusable.iter().any(|(unusable, _)| *unusable == name)
     }
 
-    /// Reads metadata that must be of this issuer (RFC 8414 §3.3).
+    /// Parses metadata, which must name this issuer (RFC 8414 §3.3).
     pub(super) fn parse(
         text: &[u8],
         issuer: &str,
@@ -73,7 +74,7 @@ impl Metadata {
     ) -> Result<Self, VerifyError> {
         let object =
             Object::parse(text).map_err(|NotStrict| bad("the metadata is no JSON object"))?;
-        // Octet by octet: no normalisation of any kind (RFC 8414 §4).
+        // Compared octet by octet, without normalisation of any kind (RFC 8414 §4).
         match object.string("issuer") {
             Ok(Some(found)) if *found == *issuer => {}
             Ok(Some(found)) => {

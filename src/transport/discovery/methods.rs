@@ -2,8 +2,8 @@ use std::fmt;
 
 use crate::claims::json::{self, Object};
 
-/// The registered names that a server may list (RFC 8414 §2, RFC 8705 §6.5, and the types of
-/// access tokens that RFC 8414 admits there).
+/// The registered authentication methods that a server may list (RFC 8414 §2, RFC 8705 §6.5), and
+/// the access token types that RFC 8414 also admits there.
 const KNOWN: [&str; 9] = [
     "client_secret_basic",
     "client_secret_post",
@@ -16,9 +16,9 @@ const KNOWN: [&str; 9] = [
     "DPoP",
 ];
 
-/// How clients may authenticate to the introspection endpoint, as far as the server says.
+/// The client authentication methods of the introspection endpoint, as the metadata lists them.
 ///
-/// Holds no text of the server's: a name that is not known is only counted.
+/// It holds no text from the server: unknown names are only counted.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct AuthMethods {
     offered: Vec<&'static str>,
@@ -26,8 +26,10 @@ pub(crate) struct AuthMethods {
 }
 
 impl AuthMethods {
-    /// `introspection_endpoint_auth_methods_supported`. Where it is absent, or no list of names,
-    /// nothing is known; the default of the token endpoint does not apply (RFC 8414 §2).
+    /// Reads `introspection_endpoint_auth_methods_supported`.
+    ///
+    /// The methods are unknown if it is absent or not a list of names. The default of the token
+    /// endpoint does not apply (RFC 8414 §2).
     pub(super) fn read(object: &Object<'_>) -> Self {
         let listed = object.get("introspection_endpoint_auth_methods_supported");
         let names = listed.and_then(json::strings).unwrap_or_default();
@@ -36,7 +38,7 @@ impl AuthMethods {
         Self { offered: KNOWN.into_iter().filter(offers).collect(), others }
     }
 
-    /// Whether the server says nothing about it.
+    /// Returns true if the metadata lists no method.
     pub(crate) fn is_unknown(&self) -> bool {
         self.offered.is_empty() && self.others == 0
     }

@@ -1,4 +1,4 @@
-//! What an authorization server says about itself (RFC 8414, OpenID Connect Discovery 1.0).
+//! Fetches the metadata of an authorization server (RFC 8414, OpenID Connect Discovery 1.0).
 
 mod metadata;
 #[cfg(feature = "introspection")]
@@ -20,23 +20,22 @@ use super::{
 use crate::error::{kind::ErrorKind, refusal::VerifyError};
 use crate::refresh::{Fetched, Refresher, Source, Standing};
 
-/// Metadata serves for this long without being fetched anew.
+/// The time for which metadata is fresh.
 const FRESH_FOR: Duration = Duration::from_secs(60 * 60);
 
-/// The time for all requests of one discovery.
+/// The time limit for all requests of one discovery.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The most bytes of metadata.
+/// The maximum length of metadata in bytes.
 const LIMIT: usize = 256 * 1024;
 
-/// Metadata that seems to be wrong is fetched anew at most this often.
+/// The minimum time between two fetches of metadata that seems to be wrong.
 const DOUBT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The metadata of one issuer, fetched when it is first needed. Clones share it.
 ///
-/// The document of RFC 8414 is asked for first. Whatever is not a usable document there, save a
-/// failure that another request would only make worse (no answer at all, 429, 503), leads to that
-/// of OpenID Connect.
+/// The document of RFC 8414 is requested first. If it is not usable, the document of OpenID Connect
+/// is requested, unless a second request would only make the failure worse (no response, 429, 503).
 #[derive(Clone)]
 pub(crate) struct Discovery {
     refresher: Refresher<WellKnown>,
@@ -62,41 +61,42 @@ impl Discovery {
         Ok(Self { refresher, upstream })
     }
 
-    /// The metadata, fetched if it is not there.
+    /// Returns the metadata, and fetches it first if there is none.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Unavailable`] or [`ErrorKind::BadResponse`].
+    /// Returns [`ErrorKind::Unavailable`] or [`ErrorKind::BadResponse`].
     ///
     /// # Cancellation
     ///
-    /// The fetch goes on.
+    /// The fetch continues.
     pub(crate) async fn metadata(&self) -> Result<Arc<Metadata>, VerifyError> {
         self.refresher.get().await
     }
 
-    /// The metadata that is there. Asks for nothing.
+    /// Returns the current state of the metadata. Sends no request.
     pub(crate) fn standing(&self) -> Standing<Metadata> {
         self.refresher.standing()
     }
 
-    /// What came of asking for it last.
+    /// Returns the outcome of the last discovery.
     pub(crate) fn last(&self) -> Option<LastCall> {
         self.upstream.last()
     }
 
-    /// Starts to ask for it if there is none. Never waits.
+    /// Starts to fetch the metadata if it is missing or stale. Never waits.
     pub(crate) fn begin(&self) {
         self.refresher.begin();
     }
 
-    /// Notes that an endpoint did not do what it should: it may have moved. Never waits.
+    /// Starts to fetch the metadata again after an endpoint failed, which may have moved. Never
+    /// waits.
     pub(crate) fn doubt(&self) {
         self.refresher.expire(DOUBT_INTERVAL);
     }
 }
 
-/// Where the metadata of an issuer is found.
+/// The source of the metadata of one issuer.
 struct WellKnown {
     issuer: Box<str>,
     documents: [Endpoint; 2],
@@ -131,7 +131,7 @@ impl WellKnown {
             Err(miss) => miss,
         };
         self.document(second).await.map_err(|miss| {
-            // The one that says most about what is wrong.
+            // The error that says more about the problem.
             if before.weight > miss.weight { before.error } else { miss.error }
         })
     }
@@ -170,12 +170,12 @@ impl WellKnown {
 
 const JSON: &str = "application/json";
 
-/// Why one of the documents gave no metadata.
+/// The reason a document yielded no metadata.
 struct Miss {
     error: VerifyError,
-    /// How much the error says.
+    /// The weight of the error: of two, the heavier one is reported.
     weight: u8,
-    /// No other document is to be asked for.
+    /// True if no other document may be requested.
     last: bool,
 }
 
@@ -183,7 +183,7 @@ fn bad(context: impl Into<std::borrow::Cow<'static, str>>) -> VerifyError {
     VerifyError::new(ErrorKind::BadResponse).with_context(context)
 }
 
-/// The error with the issuer in front, for services with several.
+/// Adds the issuer to the context of the error, for services with several issuers.
 fn in_context(error: VerifyError, issuer: &str) -> VerifyError {
     let context = match error.context() {
         Some(context) => format!("discovery of {issuer}: {context}"),
@@ -192,8 +192,11 @@ fn in_context(error: VerifyError, issuer: &str) -> VerifyError {
     error.with_context(context)
 }
 
-/// Where the metadata is: by insertion before the path (RFC 8414 §3.1), then by appending to it
-/// (OpenID Connect Discovery 1.0 §4). A terminating slash is removed in either case.
+/// Returns the URLs of both documents.
+///
+/// The first inserts the well-known part before the path of the issuer (RFC 8414 §3.1), the second
+/// appends it to the path (OpenID Connect Discovery 1.0 §4). Both drop a trailing slash of the
+/// issuer.
 fn documents(issuer: &str, loopback_http: bool) -> Result<[Endpoint; 2], NotAnEndpoint> {
     // RFC 8414 §2: an issuer identifier has neither query nor fragment.
     if issuer.contains('?') {

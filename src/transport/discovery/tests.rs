@@ -16,7 +16,7 @@ const ISSUER: &str = "https://as.example.com/t1";
 
 type Answer = Result<Response<Bytes>, TransportErrorKind>;
 
-/// An authorization server that notes which URLs it is asked for.
+/// An authorization server that records the URLs of its requests.
 fn server(
     answer: impl Fn(&str) -> Answer + Send + Sync + 'static,
 ) -> (HttpTransport, Arc<Mutex<Vec<String>>>) {
@@ -182,7 +182,7 @@ async fn d1_d7_issuer_is_compared_byte_for_byte() {
         let error = error(move |_| json(200, body.clone())).await;
         assert_eq!(error.kind(), ErrorKind::BadResponse, "{issuer}");
     }
-    // JSON escapes are no part of the value.
+    // JSON escapes are not part of the value.
     let escaped = metadata().replacen('/', "\\u002f", 2);
     discovery(server(move |_| json(200, escaped.clone())).0).metadata().await.unwrap();
 }

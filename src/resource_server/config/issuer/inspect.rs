@@ -1,4 +1,4 @@
-//! What the settings of an issuer say, for the program `introspect`.
+//! The settings of one issuer, for the program `introspect`.
 
 use super::{Client, IssuerConfig, Means};
 use crate::resource_server::config::{
@@ -36,7 +36,7 @@ impl IssuerConfig {
         }
     }
 
-    /// The question alone, with nothing remembered, if there is one.
+    /// Returns a builder for introspection alone, without a cache, if tokens are introspected.
     pub(in crate::resource_server::config) fn introspection(
         &self,
     ) -> Result<Option<IntrospectionVerifierBuilder>, ConfigError> {
