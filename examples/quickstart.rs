@@ -1,12 +1,12 @@
-//! An API behind `tower-introspect`, an authorization server, and requests good and bad.
+//! An API behind `tower-introspect`, an authorization server, and good and bad requests.
 //!
 //! ```text
 //! cargo run --example quickstart             # sends the requests and shows the answers
 //! cargo run --example quickstart -- --serve  # stays up and prints curl lines to try
 //! ```
 //!
-//! Both servers run in this process, on free ports of this machine. What you would copy is
-//! [`api`] and its handlers; the rest is there to show what it does.
+//! Both servers run in this process, on free ports of this machine. Copy [`api`] and its handlers
+//! into your own service. The rest demonstrates them.
 
 use std::{
     error::Error,
@@ -22,19 +22,18 @@ use tower_introspect::{
     test_util::{AuthorizationServer, Client, Endpoint},
 };
 
-/// Who this API is. Tokens must be meant for it.
+/// The identifier of this API. Tokens must have it as audience.
 const AUDIENCE: &str = "https://api.example.com";
 
-/// The API: everything needs a token, payments need a scope besides.
+/// The API. Every route requires a token, and `/payments` a scope besides.
 async fn api(issuer: &str) -> Result<Router, Box<dyn Error>> {
     let resource_server = ResourceServer::builder(AUDIENCE)
-        // JWTs are verified here, by the issuer's published keys. About any other token, the issuer
-        // is asked.
+        // Verifies JWTs locally, by the issuer's published keys, and introspects any other token.
         .issuer(Issuer::hybrid(issuer, ClientAuth::basic("api", "s3cret")))
-        // Only because the issuer of this example is on this machine and speaks no TLS.
+        // Only because the issuer of this example is on this machine and has no TLS.
         .danger_allow_http_loopback()
         .build()?;
-    // Optional: the first request then does not wait for the keys.
+    // Optional. Fetches the keys now, so that the first request does not wait for them.
     resource_server.warm().await?;
 
     Ok(Router::new()
@@ -71,11 +70,10 @@ async fn main() -> ExitCode {
 }
 
 async fn run(serve: bool) -> Result<(), Box<dyn Error>> {
-    // The authorization server, until `_listening` is dropped.
+    // The authorization server. It runs until `_listening` is dropped.
     let (authority, _listening) = AuthorizationServer::on_loopback().await?;
     authority.register(Client::new("api", "s3cret"));
 
-    // The API.
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let base = format!("http://{}", listener.local_addr()?);
     let app = api(authority.issuer()).await?;
@@ -112,7 +110,7 @@ async fn run(serve: bool) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// What is sent: a name for it, where to, and the token.
+/// The requests: a description, the path and the token.
 fn requests(authority: &AuthorizationServer) -> Vec<(&'static str, &'static str, Option<String>)> {
     let opaque = || authority.opaque().audience(AUDIENCE).scope("read:payments");
     let jwt = || authority.jwt().audience(AUDIENCE).scope("read:payments");
@@ -136,7 +134,7 @@ fn requests(authority: &AuthorizationServer) -> Vec<(&'static str, &'static str,
     ]
 }
 
-/// Serves until ctrl-c.
+/// Prints curl lines and serves until ctrl-c.
 async fn stay_up(authority: &AuthorizationServer, base: &str) -> Result<(), Box<dyn Error>> {
     let curl = |what: &str, path: &str, token: &str| {
         println!("\n# {what}\ncurl -i -H 'Authorization: Bearer {token}' \\\n  {base}{path}");
@@ -168,7 +166,7 @@ enum Tone {
     Heading,
 }
 
-/// Rows of three columns, within 100 characters.
+/// A table of three columns, within 100 characters.
 struct Table {
     colours: bool,
 }

@@ -1,8 +1,8 @@
-//! Settings from variables, for one issuer.
+//! Settings for one issuer, from environment variables.
 
 use toml::{Table, Value};
 
-/// The settings for one issuer, as a file would hold them.
+/// Returns the settings for one issuer, as a file would hold them.
 pub(crate) fn settings() -> Table {
     let var = |name: &str| std::env::var(format!("FORWARD_AUTH_{name}")).ok();
     let mut client = Table::new();

@@ -1,9 +1,9 @@
 //! An authorization service for reverse proxies: nginx `auth_request`, Traefik `ForwardAuth`, Envoy
 //! `ext_authz` over HTTP.
 //!
-//! The proxy asks it about every request, whatever its method and path, and passes on the
-//! `Authorization` header. The answer is 200 with the identity in headers, or the refusal that the
-//! proxy is to give to the client, with its `WWW-Authenticate`:
+//! The proxy sends it a request for every request of a client, whatever its method and path, and
+//! passes on the `Authorization` header. The response is 200 with the identity in headers, or the
+//! refusal for the client, with its `WWW-Authenticate`:
 //!
 //! | header | holds |
 //! |---|---|
@@ -12,12 +12,13 @@
 //! | `X-Auth-Client` | `client_id` |
 //! | `X-Auth-Scope` | `scope` |
 //!
-//! All four are always there, empty if the token says nothing, so that a proxy that replaces the
-//! client's headers by ours replaces all of them. What is not visible ASCII is percent-encoded, and
-//! so are `%` and `,`. A table `[resource_server.forward]` names other headers and claims.
+//! All four are always there, and empty if the token has no such claim. A proxy that replaces the
+//! client's headers by these thus replaces all of them. Characters other than visible ASCII are
+//! percent-encoded, and so are `%` and `,`. A table `[resource_server.forward]` names other headers
+//! and claims.
 //!
-//! A preflight of CORS carries no token, and is refused like any request without one: have the proxy answer
-//! those by itself, before it asks.
+//! A CORS preflight carries no token, and is refused like any request without one. Have the proxy
+//! handle preflights by itself.
 //!
 //! ```text
 //! cargo run --example forward_auth --features config -- forward_auth.toml
@@ -36,8 +37,8 @@
 //! client = { method = "basic", id = "api", secret_file = "/run/secrets/api" }
 //! ```
 //!
-//! Without a file, it is configured by variables for one issuer: `FORWARD_AUTH_LISTEN`, `_AUDIENCE`,
-//! `_ISSUER`, `_MODE`, `_REQUIRED_SCOPES` (space-delimited), and to ask the issuer `_CLIENT_ID` and
+//! Without a file, environment variables configure one issuer: `FORWARD_AUTH_LISTEN`, `_AUDIENCE`,
+//! `_ISSUER`, `_MODE`, `_REQUIRED_SCOPES` (space-delimited); for introspection `_CLIENT_ID` and
 //! `_CLIENT_SECRET` or `_CLIENT_SECRET_FILE`; for tests also `_DANGER_ALLOW_HTTP_LOOPBACK`.
 //!
 //! # nginx
@@ -63,28 +64,30 @@
 //! }
 //! ```
 //!
-//! nginx makes 500 of any answer but 2xx, 401 and 403, and anyone can cause one, by an `Authorization` that
-//! can't be read. `@unanswered` makes 400 of that again, and 503 of what is no client's fault. The
-//! `WWW-Authenticate` of a 401 is passed on without a word.
+//! nginx turns any response but 2xx, 401 and 403 into a 500, and anyone can cause one by a
+//! malformed `Authorization`. `@unanswered` responds 400 again in that case, and 503 if the client
+//! is not at fault. nginx passes on the `WWW-Authenticate` of a 401 by default.
 //!
 //! # Tokens that are bound to a key
 //!
-//! One is never taken for a bearer token: it is refused, unless the table that says how it is proven is
-//! there.
+//! A bound token is never treated as a bearer token. It is refused unless the table for its kind of
+//! proof is there.
 //!
-//! **DPoP** (RFC 9449), by `[resource_server.dpop]`. A proof names the method and the URL that the client
-//! asked for, so it must be told how the proxy passes these on, by `original_request` beside `listen`:
+//! **DPoP** (RFC 9449), by `[resource_server.dpop]`. A proof names the method and the URL of the
+//! client's request. The setting `original_request`, beside `listen`, says how the proxy passes
+//! these on:
 //!
-//! | | the question | for |
+//! | | the proxy's request | for |
 //! |---|---|---|
 //! | `"x_forwarded"` | has them in `X-Forwarded-Method` and `X-Forwarded-Uri` | Traefik, without `trustForwardHeader`; nginx, with the lines below |
 //! | `"same"` | has the same | Envoy, without a `path_prefix` |
 //!
-//! The proxy must *set* these two fields, not only pass them on: who can write them makes a captured proof
-//! good for another resource. The scheme and the host are those of `url`, whatever a request says. A
-//! proof is good for one question: a proxy that asks twice about one request (nginx does after an internal
-//! redirect, such as by `index` or `try_files`) gets the second refused. The client needs what a refusal has
-//! in `WWW-Authenticate` and `DPoP-Nonce`, and the nonce of an answer that lets it in:
+//! The proxy must *set* these two fields, not only pass them on: a client that can write them can
+//! use a captured proof for another resource. The scheme and the host are those of `url`, whatever
+//! a request says. A proof is good once. If a proxy sends a second request for one client request,
+//! the second is refused: nginx sends one after an internal redirect, such as by `index` or
+//! `try_files`. The client needs the `WWW-Authenticate` and `DPoP-Nonce` of a refusal, and the nonce
+//! of a response that lets it in:
 //!
 //! ```text
 //! location / {                       # nginx, besides the lines above
@@ -97,14 +100,15 @@
 //! }
 //! ```
 //!
-//! Envoy asks only with the fields of the request that `allowed_headers` names, here `dpop`, and passes on
-//! what `allowed_client_headers` and `allowed_client_headers_on_success` name.
+//! Envoy sends only the fields of the client's request that `allowed_headers` names, here `dpop`,
+//! and passes on the fields of the response that `allowed_client_headers` and
+//! `allowed_client_headers_on_success` name.
 //!
-//! **Client certificates** (RFC 8705), by `[resource_server.mtls]` with the `field` in which the proxy tells
-//! of them and its address in `proxies`: nginx writes `client_cert`, Envoy `xfcc` (put it into
-//! `allowed_headers`), Traefik neither; `docs/operations.md` says how. The proxy must take the field off what
-//! clients send. The certificate of the connection is the proxy's, if there is one: without `field` this
-//! does not start.
+//! **Client certificates** (RFC 8705), by `[resource_server.mtls]` with the `field` that the proxy
+//! writes and the proxy's address in `proxies`: nginx writes `client_cert`, Envoy `xfcc` (put its
+//! name into `allowed_headers`), Traefik neither. `docs/operations.md` describes the setup. The
+//! proxy must remove the field from the requests of its clients. The certificate of the connection
+//! is the proxy's, if there is one: without `field` this service does not start.
 //!
 //! ```text
 //! location = /auth {                 # nginx, which includes nginx-client-cert.conf
@@ -115,9 +119,9 @@
 //!
 //! # Security
 //!
-//! Listen where only the proxy can reach it. The API must not be reachable around the proxy: it
-//! believes the headers. Have the proxy drop what clients send under these names with `_` for `-`,
-//! too: nginx does, unless `underscores_in_headers` is on.
+//! Listen where only the proxy can reach this service. The API trusts the headers, so it must not
+//! be reachable around the proxy. Have the proxy drop client headers of these names with `_` for
+//! `-` too: nginx does, unless `underscores_in_headers` is on.
 
 mod environment;
 mod question;
@@ -139,10 +143,10 @@ use tracing_subscriber::filter::LevelFilter;
 
 use self::question::OriginalRequest;
 
-/// Longer identities would not pass through proxies; better refused than cut.
+/// Longer identities would not pass through proxies. They are refused, not cut.
 const LONGEST: usize = 2048;
 
-/// How long requests may take to end after the signal to stop.
+/// The time that requests have to end after the signal to stop.
 const GRACE: Duration = Duration::from_secs(10);
 
 #[derive(serde::Deserialize)]
@@ -172,11 +176,11 @@ async fn run() -> Result<(), Box<dyn Error>> {
         [file] => std::fs::read_to_string(file)
             .map_err(|error| format!("{file}: {error}"))?
             .parse::<Table>()
-            // The whole of the error would quote the file, which may hold a secret.
+            // The full error would quote the file, which may hold a secret.
             .map_err(|error| format!("{file}: {}", error.message()))?,
         _ => return Err("usage: forward_auth [FILE]".into()),
     };
-    // Whatever is wrong is told at once.
+    // All problems are reported at once.
     let mut problems = question::problems(&table);
     let settings: Settings = match table.try_into() {
         Ok(settings) => settings,
@@ -202,7 +206,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     println!("listening on http://{}", listener.local_addr()?);
     let warming = resource_server.clone();
     tokio::spawn(async move {
-        // What could not be had now is fetched when it is needed.
+        // Metadata and keys that are missing now are fetched when they are needed.
         if let Err(error) = warming.warm().await {
             eprintln!("forward_auth: {error}");
         }
@@ -211,15 +215,15 @@ async fn run() -> Result<(), Box<dyn Error>> {
     serve(listener, &resource_server, original, end).await
 }
 
-/// Serves until the end is asked for, and then until the last request has ended, but not for ever.
+/// Serves until `end` completes, and then until the last request has ended, at most for [`GRACE`].
 async fn serve(
     listener: TcpListener,
     resource_server: &ResourceServer,
     original: OriginalRequest,
     end: impl Future<Output = ()>,
 ) -> Result<(), Box<dyn Error>> {
-    // Every path is a question, so there is none for anything else: a proxy may pass on the path
-    // of the client, and an answer that is always 200 would let it in.
+    // Every path is checked, and there is no other route: a proxy may pass on the path of the
+    // client, and a route that always responds 200 would let the client in.
     let headers = match resource_server.forwarded() {
         Some(headers) => headers.clone(),
         None => usual_headers()?,
@@ -234,7 +238,7 @@ async fn serve(
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let mut ending = stopped.clone();
     let serving = axum::serve(listener, app).with_graceful_shutdown(async move {
-        // An error means that the sender is gone, and then it is time to stop too.
+        // An error means that the sender is gone, which is a reason to stop too.
         let _ = ending.wait_for(|stop| *stop).await;
     });
     let mut serving = std::pin::pin!(serving.into_future());
@@ -248,7 +252,7 @@ async fn serve(
     }
 }
 
-/// Who the bearer of a verified token is.
+/// Responds with the identity of a verified token in headers.
 async fn identity(
     State(headers): State<ForwardHeaders>,
     token: VerifiedToken,
@@ -259,7 +263,7 @@ async fn identity(
     Ok(answer)
 }
 
-/// The headers, where the settings name no others.
+/// Returns the headers that are used if the settings name none.
 fn usual_headers() -> Result<ForwardHeaders, ConfigError> {
     ForwardHeaders::new()
         .subject("x-auth-subject")?
@@ -268,9 +272,9 @@ fn usual_headers() -> Result<ForwardHeaders, ConfigError> {
         .scope("x-auth-scope")
 }
 
-/// Waits for ctrl-c, or on Unix for SIGTERM.
+/// Returns a future that waits for ctrl-c, or on Unix also for SIGTERM.
 ///
-/// It is the call that takes the signals over, so that none ends the process at once from then on.
+/// The call installs the handlers, so from then on no such signal ends the process at once.
 #[cfg(unix)]
 fn end() -> std::io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};

@@ -1,4 +1,4 @@
-//! What the proxy asks about: the request of its client.
+//! Restores the client's request from the request of the proxy.
 
 use std::sync::Once;
 
@@ -11,17 +11,19 @@ use axum::{
 use toml::Table;
 use tower_introspect::ConfigError;
 
-/// Where the method and the path are that the client asked for.
+/// The source of the method and the path of the client's request.
 #[derive(Clone, Copy, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum OriginalRequest {
-    /// Those of the question are the same.
+    /// The proxy's request has the same.
     Same,
-    /// In `X-Forwarded-Method` and `X-Forwarded-Uri`, which the proxy sets.
+    /// `X-Forwarded-Method` and `X-Forwarded-Uri`, which the proxy sets.
     XForwarded,
 }
 
-/// What can't be right for a service that answers a proxy: it would refuse good tokens, all of them.
+/// Returns the settings that can't be right for a service behind a proxy.
+///
+/// With them it would refuse all good tokens.
 pub(crate) fn problems(settings: &Table) -> ConfigError {
     let mut problems = ConfigError::new();
     let part = |name: &str| settings.get("resource_server")?.get(name);
@@ -49,19 +51,19 @@ pub(crate) fn problems(settings: &Table) -> ConfigError {
     problems
 }
 
-/// Makes the question the request that it is about.
+/// Replaces the method and the path of the proxy's request by those of the client's request.
 ///
 /// # Errors
 ///
-/// 500 if the proxy does not tell, 400 if what it tells is no method or no path, or is told twice: the
-/// client may have written one of the two.
+/// 500 if the proxy does not send them. 400 if they are no method or no path, or are sent twice:
+/// the client may have written one of the two.
 pub(crate) async fn restore(
     original: OriginalRequest,
     mut request: Request,
     next: Next,
 ) -> Result<Response, StatusCode> {
-    // Answers to clients of gRPC have the status 200 whatever they say, and would let everyone in who
-    // claims to be one. It is the proxy that is answered.
+    // A gRPC response always has the status 200, so every client that claims to speak gRPC would be
+    // let in. This response goes to the proxy, not to the client.
     request.headers_mut().remove(CONTENT_TYPE);
     if let OriginalRequest::XForwarded = original {
         let method = told(request.headers(), "x-forwarded-method")?;
@@ -73,7 +75,7 @@ pub(crate) async fn restore(
     Ok(next.run(request).await)
 }
 
-/// The one value of a field that the proxy sets.
+/// Returns the only value of a field that the proxy sets.
 fn told<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a [u8], StatusCode> {
     static TELL: Once = Once::new();
     let mut values = headers.get_all(name).iter();

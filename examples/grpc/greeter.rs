@@ -1,7 +1,8 @@
 //! The messages, the server and the client of `greeter.proto`.
 //!
-//! `tonic-prost-build` makes such a file from the `.proto`; it needs `protoc`, so this one is
-//! written out, with only what the example uses. Nothing in it has to do with authorization.
+//! `tonic-prost-build` generates such a file from the `.proto`, but needs `protoc`. This file is
+//! written by hand, and has only the parts that the example uses. Nothing in it is about
+//! authorization.
 
 use std::{
     convert::Infallible,
@@ -56,13 +57,13 @@ pub(crate) struct VersionReply {
     pub(crate) version: String,
 }
 
-/// The outcome of a call.
+/// The result of a call.
 pub(crate) type Reply<M> = Result<Response<M>, Status>;
 
-/// Replies that come one after the other.
+/// A stream of replies.
 pub(crate) type Replies<M> = Pin<Box<dyn Stream<Item = Result<M, Status>> + Send>>;
 
-/// What the service does.
+/// The methods of the service.
 pub(crate) trait Greeter: Send + Sync + 'static {
     fn say_hello(&self, request: Request<HelloRequest>) -> Reply<HelloReply>;
     fn watch_greeting(&self, request: Request<WatchRequest>) -> Reply<Replies<HelloReply>>;
@@ -70,7 +71,7 @@ pub(crate) trait Greeter: Send + Sync + 'static {
     fn version(&self, request: Request<VersionRequest>) -> Reply<VersionReply>;
 }
 
-/// Serves a [`Greeter`].
+/// A tonic service that serves a [`Greeter`].
 #[derive(Debug)]
 pub(crate) struct GreeterServer<T>(Arc<T>);
 
@@ -145,7 +146,7 @@ where
     Grpc::new(ProstCodec::<N, M>::default()).server_streaming(method, request).await
 }
 
-/// Calls a [`Greeter`].
+/// A client of a [`Greeter`].
 #[derive(Debug)]
 pub(crate) struct GreeterClient(client::Grpc<Channel>);
 

@@ -1,13 +1,13 @@
-//! A tonic service whose methods need different things, and a client that calls it.
+//! A tonic service whose methods have different requirements, and a client that calls it.
 //!
 //! ```text
 //! cargo run --example grpc             # calls it and shows the answers
 //! cargo run --example grpc -- --serve  # stays up, for a client of yours: see greeter.proto
 //! ```
 //!
-//! The authorization server, the service and the client run in this process. What you would copy is
-//! `service.rs`: what each method needs, health checks without a token, claims as a type, a requirement
-//! that depends on the message, a stream that ends when the token does.
+//! The authorization server, the service and the client run in this process. Copy `service.rs` into
+//! your own service. It shows requirements by method, health checks without a token, claims as a
+//! type, a requirement that depends on the message, and a stream that ends when the token expires.
 
 mod greeter;
 mod service;
@@ -27,7 +27,7 @@ use tower_introspect::{
 
 use self::greeter::{GreeterClient, GreetingRequest, HelloRequest, VersionRequest, WatchRequest};
 
-/// Who this service is. Tokens must be meant for it.
+/// The identifier of this service. Tokens must have it as audience.
 const AUDIENCE: &str = "https://greeter.example.com";
 
 type BoxError = Box<dyn Error>;
@@ -51,17 +51,18 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Whom the service trusts.
+/// Creates a resource server that trusts `authority`.
 pub(crate) fn trusting(authority: &AuthorizationServer) -> Result<ResourceServer, BoxError> {
     let api = ResourceServer::builder(AUDIENCE)
         .issuer(Issuer::jwt(authority.issuer()))
-        // The server of this example is in this process. Leave this out and keys come over HTTPS.
+        // The authorization server of this example is in this process. Without this line keys are
+        // fetched over HTTPS.
         .transport(authority.transport())
         .build()?;
     Ok(api)
 }
 
-/// A token of somebody in the red team.
+/// Returns a token for a member of the red team.
 pub(crate) fn token(authority: &AuthorizationServer, name: &str) -> TokenBuilder<Jwt> {
     authority.jwt().subject(name).audience(AUDIENCE).claim("name", name).claim("team", "red")
 }
@@ -69,7 +70,7 @@ pub(crate) fn token(authority: &AuthorizationServer, name: &str) -> TokenBuilder
 /// Serves until ctrl-c.
 async fn stay_up() -> Result<(), BoxError> {
     let authority = AuthorizationServer::new("https://as.example.com");
-    // Only for this machine: the token is for everyone who can read what is printed.
+    // On loopback only: everyone who can read the output can use the token.
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("listening on http://{}", listener.local_addr()?);
     println!("authorization: Bearer {}", token(&authority, "alice").scope("greet").mint());
@@ -80,7 +81,7 @@ async fn stay_up() -> Result<(), BoxError> {
     Ok(())
 }
 
-/// Serves as long as it takes to show what is answered.
+/// Serves, calls the service and prints its responses.
 async fn show() -> Result<(), BoxError> {
     let authority = AuthorizationServer::new("https://as.example.com");
     let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -144,15 +145,14 @@ async fn calls(channel: Channel, authority: &AuthorizationServer) -> Result<(), 
     }
 }
 
-/// A message with a token in its metadata.
+/// Returns a request with a token in its metadata.
 fn with<M>(message: M, token: &str) -> Result<Request<M>, BoxError> {
     let mut request = Request::new(message);
     request.metadata_mut().insert("authorization", format!("Bearer {token}").parse()?);
     Ok(request)
 }
 
-/// Prints what was called and what came of it: the status, and the answer, the challenge or the
-/// message.
+/// Prints a call and its outcome: the status, and the reply, the challenge or the message.
 fn row(call: &str, outcome: Result<String, Status>) {
     let (code, answer) = match outcome {
         Ok(answer) => (tonic::Code::Ok, answer),
@@ -162,7 +162,7 @@ fn row(call: &str, outcome: Result<String, Status>) {
             (status.code(), challenge.unwrap_or(status.message()).to_owned())
         }
     };
-    // The name of a code is its `Debug` form.
+    // `Debug` prints the name of the code.
     let code = format!("{code:?}");
     println!("{}", format!("{call:<38}{code:<18}{answer}").trim_end());
 }

@@ -1,4 +1,4 @@
-//! The service, and what its methods ask for. This is what you would copy.
+//! The service, and the requirements of its methods. Copy this file.
 
 use std::{collections::HashMap, future::Future, time::Duration};
 
@@ -20,7 +20,7 @@ use super::greeter::{
     Reply, VersionReply, VersionRequest, WatchRequest,
 };
 
-/// What each method needs. A method that is not named is refused to everyone.
+/// Returns the requirements of each method. Calls of a method that is not named are refused.
 fn methods() -> Paths {
     let greet = Requirement::all_scopes(scopes!["greet"]);
     Paths::deny_by_default()
@@ -28,11 +28,11 @@ fn methods() -> Paths {
         .require("/greeter.Greeter/WatchGreeting", greet)
         .require("/greeter.Greeter/SetGreeting", Requirement::all_scopes(scopes!["greet:write"]))
         .public("/greeter.Greeter/Version")
-        // Who looks after this service has no token. `Watch` stays closed.
+        // Health checkers have no token. `Watch` stays closed.
         .public("/grpc.health.v1.Health/Check")
 }
 
-/// Serves on `listener`, until `end`.
+/// Serves on `listener` until `end` completes.
 pub(crate) async fn serve(
     listener: TcpListener,
     api: ResourceServer,
@@ -41,9 +41,9 @@ pub(crate) async fn serve(
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<GreeterServer<Polite>>().await;
     Server::builder()
-        // Tokens are verified. Calls without one go on, for the public methods' sake.
+        // Verifies tokens. Calls without one go on, because some methods are public.
         .layer(api.layer().optional())
-        // What each method needs is asked of the verified token.
+        // Checks the requirements of each method on the verified token.
         .layer(RequireLayer::paths(methods()))
         .add_service(health_service)
         .add_service(GreeterServer::new(Polite::default()))
@@ -51,7 +51,7 @@ pub(crate) async fn serve(
         .await
 }
 
-/// Greets people in the way of their team.
+/// A greeter with one greeting for each team.
 #[derive(Default)]
 struct Polite {
     greetings: watch::Sender<Greetings>,
@@ -59,7 +59,7 @@ struct Polite {
 
 type Greetings = HashMap<String, String>;
 
-/// What this service wants to know of people. A token that does not say it is refused.
+/// The claims that this service needs. A token without them is refused.
 #[derive(Deserialize)]
 struct Person {
     name: String,
@@ -90,7 +90,7 @@ impl Greeter for Polite {
     }
 
     fn set_greeting(&self, request: Request<GreetingRequest>) -> Reply<GreetingReply> {
-        // Whose greeting it is stands in the message, which no layer reads.
+        // The team is in the message, which no layer reads.
         let own = Requirement::claim_is("team", &request.get_ref().team);
         request.require(&own.or(Requirement::all_scopes(scopes!["greet:admin"])))?;
         let GreetingRequest { greeting, team } = request.into_inner();
@@ -108,10 +108,12 @@ fn hello(person: &Person, greetings: &Greetings) -> HelloReply {
     HelloReply { message: format!("{greeting}, {}", person.name) }
 }
 
-/// How long a stream may go on. The layer judges a token when a call begins and never again, so that
-/// it is up to the service to end what outlives the token.
+/// Returns how long a stream may last.
+///
+/// The layer checks a token only when a call begins, so the service has to end a stream that
+/// outlives the token.
 fn time_for(token: &VerifiedToken) -> Duration {
-    // Not for ever either: who comes again has their token looked at again.
+    // Bounded for tokens without expiry too: a new call has its token verified again.
     const LONGEST: Duration = Duration::from_secs(15 * 60);
     let left = token.expires_at().map(|end| end.saturating_duration_since(token.admitted_at()));
     left.map_or(LONGEST, |left| left.min(LONGEST))

@@ -1,5 +1,5 @@
-//! The requests of a client that knows nothing but a URL and its own credentials, and what must come
-//! of them.
+//! The requests of a client that knows nothing but a URL and its own credentials, and the responses
+//! that they must get.
 
 use std::{error::Error, time::Duration};
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
-/// Goes the way from the challenge to a tool, and then to one that needs more.
+/// Goes from the challenge to a tool, and then to a tool that needs more scope.
 pub(crate) async fn run(url: &str, client: &str, secret: &str) -> Outcome<()> {
     let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build()?;
     let caller = Caller { http, url };
@@ -92,7 +92,7 @@ impl Caller<'_> {
         answer(self.http.get(url)).await
     }
 
-    /// A token for the server with this scope (RFC 6749 §4.4, RFC 8707).
+    /// Requests a token for the server with this scope (RFC 6749 §4.4, RFC 8707).
     async fn token(
         &self,
         endpoint: &str,
@@ -117,7 +117,7 @@ impl Caller<'_> {
 }
 
 impl Answer {
-    /// Shows what came of it, which must be this.
+    /// Prints the response, and fails if it has another status.
     fn expect(&self, what: &str, status: u16) -> Outcome<&Value> {
         println!("{what:<52}{} {}", self.status, self.challenge);
         if self.status == status {
@@ -126,7 +126,7 @@ impl Answer {
         Err(format!("{what}: {} instead of {status}: {}", self.status, self.body).into())
     }
 
-    /// A parameter of the challenge.
+    /// Returns a parameter of the challenge.
     fn parameter(&self, name: &str) -> Outcome<String> {
         let start = format!("{name}=\"");
         let mut parameters = self.challenge.split(", ");
@@ -147,7 +147,7 @@ async fn answer(request: reqwest::RequestBuilder) -> Outcome<Answer> {
     Ok(Answer { status, challenge, body })
 }
 
-/// For a form; what is sent has nothing else in it.
+/// Encodes a form value. The values here have no other characters to encode.
 fn encoded(text: &str) -> String {
     text.replace(':', "%3A").replace('/', "%2F").replace(' ', "+")
 }

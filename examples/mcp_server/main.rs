@@ -1,4 +1,5 @@
-//! An MCP server (Model Context Protocol) whose clients find the authorization server by themselves.
+//! An MCP server (Model Context Protocol) whose clients find the authorization server by
+//! themselves.
 //!
 //! ```text
 //! cargo run --example mcp_server             # with an authorization server in this process
@@ -9,14 +10,14 @@
 //! MCP_SERVER_LISTEN=127.0.0.1:9500 cargo run --example mcp_server
 //! ```
 //!
-//! `MCP_SERVER_RESOURCE` is the URL that clients are told to use, as they see it: the audience of their
-//! tokens. Without it, it is `/mcp` where the server listens, and for an issuer on this machine without
-//! TLS set `MCP_SERVER_DANGER_ALLOW_HTTP_LOOPBACK=true`.
+//! `MCP_SERVER_RESOURCE` is the URL by which clients reach the server, and the audience of their
+//! tokens. By default it is `/mcp` at the address the server listens on. For an issuer on this
+//! machine without TLS set `MCP_SERVER_DANGER_ALLOW_HTTP_LOOPBACK=true`.
 //!
-//! What you would copy is [`app`] and [`scopes_of_tools`]. A client that comes without a token is told in
-//! the challenge where the metadata is (RFC 9728) and what scope to ask for; the metadata names the
-//! authorization server; and a client whose token lacks the scope of a tool gets 403 with all that the
-//! tool needs, and can ask for more.
+//! Copy [`app`] and [`scopes_of_tools`] into your own server. The challenge to a client without a
+//! token names the metadata (RFC 9728) and the scope to request. The metadata names the
+//! authorization server. A client whose token lacks the scope of a tool gets 403 with all scopes
+//! that the tool needs, and can request them.
 
 mod check;
 mod tools;
@@ -44,10 +45,10 @@ use tower_introspect::{
 
 use self::tools::Calculator;
 
-/// The longest message that is taken.
+/// The maximum length of a message.
 const LONGEST: usize = 64 * 1024;
 
-/// The server for clients that know it as `resource` and get their tokens from `issuer`.
+/// Creates the server for clients that know it as `resource` and get their tokens from `issuer`.
 pub(crate) fn app(
     resource: &str,
     issuer: &str,
@@ -58,7 +59,7 @@ pub(crate) fn app(
         .metadata(|about| {
             about.resource_name("Calculator").scopes_supported(["calc", "calc:admin"])
         })
-        // Enough to start with. Who needs more is told so when the time comes.
+        // Enough to start with. A 403 names the further scope that a tool needs.
         .policy(|policy| policy.advertise_scope("calc"));
     if loopback_http {
         builder = builder.danger_allow_http_loopback();
@@ -69,28 +70,28 @@ pub(crate) fn app(
     let calculator = Calculator::default();
     let mcp = StreamableHttpService::new(
         move || Ok(calculator.clone()),
-        // Without sessions nobody can come to another's.
+        // Without sessions no client can reach the session of another.
         Arc::new(NeverSessionManager::default()),
         StreamableHttpServerConfig::default()
             .with_legacy_session_mode(false)
             .with_json_response(true)
-            // Against web pages that reach servers at home (DNS rebinding).
+            // Protects against web pages that reach local servers (DNS rebinding).
             .with_allowed_hosts(resource.host().map(|host| host.trim_matches(['[', ']'])))
             .enforce_origin_validation(),
     );
     Ok(Router::new()
         .route_service(resource.path(), mcp)
         .route_layer(middleware::from_fn(scopes_of_tools))
-        // The token goes no further than here.
+        // The token is not passed on to the tools.
         .route_layer(api.layer().remove_credentials())
-        // For everyone, so after the layers.
+        // Public, so it is added after the layers.
         .route_service(api.metadata_path(), api.metadata_service::<Body>()))
 }
 
-/// Asks for the scopes of the tool that is called.
+/// Requires the scopes of the tool that is called.
 ///
-/// Which one that is stands in the body. An answer of the tool itself would be HTTP 200; clients look for
-/// more scope after a 403.
+/// The body names the tool. A refusal by the tool itself would be HTTP 200, but clients request
+/// more scope only after a 403.
 pub(crate) async fn scopes_of_tools(request: Request, next: Next) -> Response {
     if request.method() != Method::POST {
         return next.run(request).await;
@@ -99,7 +100,7 @@ pub(crate) async fn scopes_of_tools(request: Request, next: Next) -> Response {
     let Ok(body) = to_bytes(body, LONGEST).await else {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     };
-    // One message: batches are not part of the protocol any more.
+    // Only one message: the protocol has no batches any more.
     let message = match serde_json::from_slice(&body) {
         Ok(Value::Object(message)) => Value::Object(message),
         _ => return StatusCode::BAD_REQUEST.into_response(),
@@ -107,13 +108,13 @@ pub(crate) async fn scopes_of_tools(request: Request, next: Next) -> Response {
     let needed: &[&str] = match message["method"].as_str() {
         Some("tools/call") => {
             let tool = message["params"]["name"].as_str().and_then(tools::tool);
-            // What is no tool, nobody may call; the server says so.
+            // The server refuses the call of an unknown tool itself.
             tool.map_or(&[], |tool| tool.scopes)
         }
         _ => &[],
     };
-    // What goes on is what was looked at. The bytes might be read in another way below: which of two
-    // `name`s counts, say.
+    // Passes on the message that was checked, not the bytes: another parser might read them
+    // differently, for example choose the other one of two `name`s.
     parts.headers.remove(CONTENT_LENGTH);
     let request = Request::from_parts(parts, Body::from(message.to_string()));
     let guarded = RequireScope::all(needed.iter().copied()).layer(next);
@@ -154,7 +155,7 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     let loopback_http = setting("DANGER_ALLOW_HTTP_LOOPBACK").is_some_and(|value| value == "true");
     let (app, _authority) = match setting("ISSUER") {
         Some(issuer) => (app(&resource, &issuer, loopback_http)?, None),
-        // It hands tokens to everyone who has read this file: never beyond this machine.
+        // It issues tokens to everyone who has read this file, so it stays on this machine.
         None if !listen.ip().is_loopback() => return Err("set MCP_SERVER_ISSUER".into()),
         None => {
             let (authority, listening) = authority().await?;
@@ -176,7 +177,7 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Serves as long as it takes to see that it works.
+/// Serves, sends the requests of a client, and fails if a response is wrong.
 async fn check() -> Result<(), Box<dyn Error>> {
     let (authority, _listening) = authority().await?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -191,13 +192,13 @@ async fn check() -> Result<(), Box<dyn Error>> {
 const CLIENT: &str = "agent";
 const SECRET: &str = "s3cret";
 
-/// An authorization server in this process.
+/// Starts an authorization server in this process.
 async fn authority() -> Result<(AuthorizationServer, Listening), Box<dyn Error>> {
     let (authority, listening) = AuthorizationServer::on_loopback().await?;
     authority.register(
         Client::new(CLIENT, SECRET).with_scope("calc calc:admin").with_jwt_access_tokens(),
     );
-    // It has no such page, but clients insist that there be one.
+    // It has no such page, but clients require one in the metadata.
     let page = format!("{}/authorize", authority.issuer());
     authority.set_metadata("authorization_endpoint", page);
     authority.set_metadata("response_types_supported", serde_json::json!(["code"]));

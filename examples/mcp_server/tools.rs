@@ -1,4 +1,4 @@
-//! The tools, what each asks of the caller's token, and the server that offers them.
+//! The tools, the scopes that each requires, and the server that offers them.
 
 use std::sync::{
     Arc,
@@ -18,11 +18,13 @@ use rmcp::{
 use serde_json::{Value, json};
 use tower_introspect::VerifiedToken;
 
-/// One tool. Listed, guarded and called by way of the one table, so none is there without its scopes.
+/// One tool.
+///
+/// The same table lists, guards and calls the tools, so no tool lacks its scopes.
 pub(crate) struct Entry {
     name: &'static str,
     description: &'static str,
-    /// All that a call needs.
+    /// The scopes that a call requires.
     pub(crate) scopes: &'static [&'static str],
     arguments: &'static [&'static str],
     call: fn(&Calculator, &JsonObject, &VerifiedToken) -> Result<String, &'static str>,
@@ -56,7 +58,7 @@ pub(crate) const TOOLS: [Entry; 2] = [
     },
 ];
 
-/// The tool of this name.
+/// Returns the tool of this name.
 pub(crate) fn tool(name: &str) -> Option<&'static Entry> {
     TOOLS.iter().find(|tool| tool.name == name)
 }
@@ -86,7 +88,7 @@ impl ServerHandler for Calculator {
         request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        // What the layers outside have left: the head of the HTTP request, and the token in it.
+        // The outer layers left the head of the HTTP request, with the token in its extensions.
         let parts = context.extensions.get::<Parts>();
         let token = parts.and_then(|parts| parts.extensions.get::<VerifiedToken>());
         let token =

@@ -1,4 +1,4 @@
-//! The API: what you would copy.
+//! The API. Copy this file.
 
 use std::{error::Error, path::Path};
 
@@ -11,27 +11,27 @@ use tower_introspect::{
 
 use crate::tls::Connection;
 
-/// Who this API is. Tokens must be meant for it.
+/// The identifier of this API. Tokens must have it as audience.
 pub(crate) const AUDIENCE: &str = "https://api.example.com";
 
-/// The identifier of this API at the authorization server, where it is a client.
+/// The client identifier of this API at the authorization server.
 pub(crate) const CLIENT: &str = "api";
 
-/// The API. Its certificate and key, and the authority that it trusts, are files in this directory:
-/// `api.pem`, `ca.pem`.
+/// Creates the API. Its certificate with key and the authority that it trusts are the files
+/// `api.pem` and `ca.pem` in `directory`.
 pub(crate) async fn api(issuer: &str, directory: &Path) -> Result<Router, Box<dyn Error>> {
     let resource_server = ResourceServer::builder(AUDIENCE)
-        // About every token the issuer is asked. Who asks is told by the certificate alone.
+        // Introspects every token. The API authenticates by its certificate alone.
         .issuer(Issuer::introspect(issuer, ClientAuth::mtls(CLIENT)))
         .transport(transport(directory)?)
-        // A token is good only over a connection with the certificate that it is bound to.
+        // Admits a bound token only over a connection with its certificate.
         .mtls(Mtls::new().certificate_fn(|head| {
             let ConnectInfo(connection) = head.extension::<ConnectInfo<Connection>>()?;
             connection.certificate
         }))
-        // And one that is bound to none is no good at all.
+        // Refuses tokens that are bound to no key.
         .require_binding()
-        // Clients are told so: `tls_client_certificate_bound_access_tokens`.
+        // Publishes this as `tls_client_certificate_bound_access_tokens`.
         .metadata(|about| about)
         .build()?;
     resource_server.warm().await?;
@@ -39,7 +39,7 @@ pub(crate) async fn api(issuer: &str, directory: &Path) -> Result<Router, Box<dy
     Ok(Router::new()
         .route("/payments", get(payments))
         .layer(resource_server.layer())
-        // For everyone, so after the layer.
+        // Public, so it is added after the layer.
         .route_service(resource_server.metadata_path(), resource_server.metadata_service::<Body>()))
 }
 
@@ -47,7 +47,9 @@ async fn payments(token: VerifiedToken) -> String {
     format!("the payments of {}", token.subject().unwrap_or("nobody"))
 }
 
-/// How the authorization server is reached: with our certificate, which is read again when it was renewed.
+/// Creates the transport to the authorization server.
+///
+/// It has the certificate of the API, which is read again after it was renewed.
 fn transport(directory: &Path) -> Result<HttpTransport, ConfigError> {
     let (own, authority) = (directory.join("api.pem"), directory.join("ca.pem"));
     let files = [own.clone(), authority.clone()];

@@ -1,8 +1,8 @@
-//! The authorization server: what yours does, as far as this example needs it.
+//! An authorization server with mutual TLS, as far as this example needs it.
 //!
-//! It has two ports, as RFC 8705 §5 has it, so that browsers that come to the one are not asked for
-//! certificates: one for everyone, and one whose TLS demands a certificate. Its metadata name the second
-//! as the alias of the first.
+//! It has two ports (RFC 8705 §5): one for everyone, so that no browser is asked for a certificate,
+//! and one whose TLS requires a certificate. Its metadata names the second as the alias of the
+//! first.
 
 use std::{collections::HashMap, error::Error, sync::Arc};
 
@@ -25,16 +25,16 @@ use crate::{
     tls::{Connection, TlsListener},
 };
 
-/// The most bytes of a question.
+/// The maximum length of a request body.
 const MAX_BODY: usize = 64 * 1024;
 
 pub(crate) struct Authority {
     pub(crate) server: AuthorizationServer,
-    /// The introspection endpoint for clients with a certificate.
+    /// The URL of the introspection endpoint for clients with a certificate.
     pub(crate) alias: String,
 }
 
-/// What each port does with a request.
+/// The state behind both ports.
 struct Front {
     clients: HashMap<String, PeerCertificate>,
     introspection: String,
@@ -43,7 +43,7 @@ struct Front {
 }
 
 impl Authority {
-    /// Starts it. Each client is known by its certificate.
+    /// Starts the server. It authenticates each client by its certificate.
     pub(crate) async fn start(
         pki: &Pki,
         clients: HashMap<String, PeerCertificate>,
@@ -84,7 +84,7 @@ async fn bind() -> Result<(TcpListener, String), Box<dyn Error>> {
     Ok((listener, url))
 }
 
-/// Answers a request, if it is not about tokens or comes from whom it says.
+/// Handles a request. An introspection request must come from the client that it names.
 async fn answer(
     State(front): State<Arc<Front>>,
     ConnectInfo(connection): ConnectInfo<Connection>,
@@ -115,10 +115,11 @@ async fn answer(
 }
 
 impl Front {
-    /// Whether the connection has the certificate of the client that the form names (RFC 8705 §2).
+    /// Returns true if the connection has the certificate of the client that the form names (RFC
+    /// 8705 §2).
     fn is_known(&self, form: &Bytes, connection: Connection) -> bool {
         let form = String::from_utf8_lossy(form);
-        // The names of these clients need no decoding.
+        // The identifiers of these clients need no decoding.
         let mut named = form.split('&').filter_map(|pair| pair.strip_prefix("client_id="));
         let (Some(id), None) = (named.next(), named.next()) else { return false };
         let expected = self.clients.get(id);

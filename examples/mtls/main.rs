@@ -4,12 +4,14 @@
 //! cargo run --example mtls
 //! ```
 //!
-//! *Below*, the API asks its authorization server about tokens, and is known to it by its certificate
-//! (`tls_client_auth`, §2): no secret is sent. *Above*, the API admits a token only over a connection with
-//! the certificate that the token is bound to (§3): whoever steals it has no use for it.
+//! *Towards the authorization server*, the API authenticates by its certificate when it introspects
+//! tokens (`tls_client_auth`, §2), and sends no secret. *Towards its clients*, the API admits a
+//! token only over a connection with the certificate that the token is bound to (§3), so a stolen
+//! token is of no use.
 //!
-//! All servers run in this process, on free ports of this machine. What you would copy is `api.rs`, and
-//! `tls.rs` if your API ends TLS by itself; `authority.rs` and `pki.rs` stand for what you have.
+//! All servers run in this process, on free ports of this machine. Copy `api.rs`, and `tls.rs` if
+//! your API terminates TLS by itself. `authority.rs` and `pki.rs` stand for your authorization
+//! server and your certificate authority.
 
 mod api;
 mod authority;
@@ -55,14 +57,14 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let own = pki.client(CLIENT)?;
     let (app, other) = (pki.client("app")?, pki.client("other")?);
 
-    // The authorization server, which knows the API and another client, each by its certificate.
+    // The authorization server knows the API and another client, each by its certificate.
     let mut clients = HashMap::new();
     for (id, certified) in [(CLIENT, &own), ("other", &other)] {
         clients.insert(id.to_owned(), certified.peer().ok_or("no certificate")?);
     }
     let authority = Authority::start(&pki, clients).await?;
 
-    // The API, with its files.
+    // The API reads its certificate from files.
     let directory = Directory::new()?;
     std::fs::write(directory.path().join("ca.pem"), pki.pem())?;
     std::fs::write(directory.path().join("api.pem"), own.pem())?;
@@ -98,7 +100,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     ] {
         row(what, client.get(&url).bearer_auth(token)).await?;
     }
-    // Nobody is believed what is only written down.
+    // A certificate in a header counts for nothing, since no proxy is trusted.
     let written = by_nobody.get(&url).bearer_auth(&its_own).header("client-cert", app.field());
     row("bound, and written in a header", written).await?;
     let about = format!("{base}/.well-known/oauth-protected-resource");
@@ -108,7 +110,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     println!("\nIts metadata say tls_client_certificate_bound_access_tokens: {bound}\n");
 
     heading("POST /introspect as the API: certificate");
-    // Nothing in it needs to be encoded.
+    // Neither value needs form encoding.
     let question = format!("client_id={CLIENT}&token={its_own}");
     let ask = |client: &reqwest::Client, url: &str| {
         let form = "application/x-www-form-urlencoded";
@@ -123,7 +125,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A client that trusts the authority, and has this certificate.
+/// Creates a client that trusts the authority, with this certificate if there is one.
 fn client(pki: &Pki, own: Option<&Certified>) -> Result<reqwest::Client, Box<dyn Error>> {
     let authority = reqwest::Certificate::from_pem(pki.pem().as_bytes())?;
     let builder = reqwest::Client::builder()
@@ -141,11 +143,11 @@ fn heading(what: &str) {
     println!("{what:<44}answer\n{}", "-".repeat(100));
 }
 
-/// Sends a request and shows what came of it.
+/// Sends a request and prints the outcome.
 async fn row(what: &str, request: reqwest::RequestBuilder) -> Result<(), Box<dyn Error>> {
     let response = match request.send().await {
         Ok(response) => response,
-        // Which of the ways in which TLS ends a connection it is depends on who is first.
+        // The error depends on which side ends the connection first.
         Err(_) => {
             println!("{what:<44}no connection");
             return Ok(());
@@ -154,7 +156,7 @@ async fn row(what: &str, request: reqwest::RequestBuilder) -> Result<(), Box<dyn
     let status = response.status();
     let challenge = response.headers().get("www-authenticate").cloned();
     let text = match &challenge {
-        // Realm and address of the metadata are the same everywhere.
+        // Realm and metadata URL are the same in all challenges.
         Some(challenge) => challenge
             .to_str()?
             .split(", ")
@@ -168,7 +170,7 @@ async fn row(what: &str, request: reqwest::RequestBuilder) -> Result<(), Box<dyn
     Ok(())
 }
 
-/// A directory for this user alone, that is gone with this.
+/// A directory for this user alone, removed on drop.
 struct Directory(PathBuf);
 
 impl Directory {
@@ -188,7 +190,7 @@ impl Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        // Nothing in it is worth anything once the process has ended.
+        // An error is ignored: the keys in it are worthless after the process has ended.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }

@@ -1,4 +1,4 @@
-//! Certificates, as your authority would issue them: to servers for their name, to clients to be known by.
+//! A certificate authority that issues the certificates of the servers and clients of this example.
 
 use std::{error::Error, sync::Arc};
 
@@ -26,14 +26,14 @@ pub(crate) struct Certified {
     key: KeyPair,
 }
 
-/// Whether clients are asked for a certificate, and what becomes of those without.
+/// The policy of a server for client certificates.
 #[derive(Clone, Copy)]
 pub(crate) enum Clients {
-    /// Nobody is asked.
+    /// No certificate is requested.
     NotAsked,
-    /// Who has none is let in without one.
+    /// A certificate is requested. Clients without one are let in.
     Asked,
-    /// Who has none is turned away before a request is read.
+    /// A certificate is required. Clients without one are turned away in the handshake.
     Demanded,
 }
 
@@ -48,7 +48,7 @@ impl Pki {
         Ok(Self { issuer: Issuer::new(params, key), certificate })
     }
 
-    /// The certificate of a client.
+    /// Issues the certificate of a client.
     pub(crate) fn client(&self, name: &str) -> Result<Certified, rcgen::Error> {
         self.certify(name, ExtendedKeyUsagePurpose::ClientAuth)
     }
@@ -66,12 +66,12 @@ impl Pki {
         Ok(Certified { certificate, key })
     }
 
-    /// The authority's own certificate.
+    /// Returns the authority's own certificate.
     pub(crate) fn pem(&self) -> String {
         self.certificate.pem()
     }
 
-    /// TLS for a server on this machine.
+    /// Creates the TLS configuration of a server on this machine.
     pub(crate) fn server(&self, clients: Clients) -> Result<ServerConfig, Box<dyn Error>> {
         let own = self.certify("localhost", ExtendedKeyUsagePurpose::ServerAuth)?;
         let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -101,17 +101,17 @@ impl Pki {
 }
 
 impl Certified {
-    /// Certificate and key, as `reqwest::Identity::from_pem` wants them.
+    /// Returns certificate and key in the form of `reqwest::Identity::from_pem`.
     pub(crate) fn pem(&self) -> String {
         self.certificate.pem() + &self.key.serialize_pem()
     }
 
-    /// The value of `Client-Cert`, as a proxy would write it (RFC 9440 §2.2).
+    /// Returns the value of `Client-Cert`, as a proxy would write it (RFC 9440 §2.2).
     pub(crate) fn field(&self) -> String {
         format!(":{}:", STANDARD.encode(self.certificate.der()))
     }
 
-    /// What a token can be bound to.
+    /// Returns the certificate in the form that a token can be bound to.
     pub(crate) fn peer(&self) -> Option<PeerCertificate> {
         PeerCertificate::from_der(self.certificate.der())
     }

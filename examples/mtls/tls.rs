@@ -1,4 +1,4 @@
-//! Where TLS ends: a listener for `axum::serve` that leaves the client's certificate with each request.
+//! A TLS listener for `axum::serve` that leaves the client's certificate with each request.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -13,10 +13,10 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, rustls::ServerConfig, server::TlsStream};
 use tower_introspect::proof::PeerCertificate;
 
-/// How long a client may take for its handshake.
+/// The time limit of a handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// How many may be at it.
+/// The maximum number of concurrent handshakes.
 const HANDSHAKES: usize = 256;
 
 type Accepted = (TlsStream<TcpStream>, SocketAddr);
@@ -35,7 +35,7 @@ impl TlsListener {
     }
 }
 
-/// Each handshake by itself: a client that connects and says nothing keeps no other waiting.
+/// Runs each handshake in its own task, so that a silent client delays no other.
 async fn accept(tcp: TcpListener, tls: TlsAcceptor, ready: mpsc::Sender<Accepted>) {
     let places = Arc::new(Semaphore::new(HANDSHAKES));
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
@@ -44,7 +44,7 @@ async fn accept(tcp: TcpListener, tls: TlsAcceptor, ready: mpsc::Sender<Accepted
             accepted = tcp.accept() => match accepted {
                 Ok(accepted) => accepted,
                 Err(_) => {
-                    // Descriptors ran out, say: others must end first.
+                    // For example, no file descriptor is free. Wait until other connections end.
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;
                 }
@@ -54,7 +54,7 @@ async fn accept(tcp: TcpListener, tls: TlsAcceptor, ready: mpsc::Sender<Accepted
         tokio::spawn(async move {
             let _place = place;
             if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
-                // Nobody takes it only where the server has ended.
+                // Fails only if the server has ended.
                 let _ = ready.send((stream, peer)).await;
             }
         });
@@ -68,7 +68,7 @@ impl Listener for TlsListener {
     async fn accept(&mut self) -> Accepted {
         match self.accepted.recv().await {
             Some(accepted) => accepted,
-            // What sends goes on for as long as this is there.
+            // Unreachable: the sending task runs as long as the receiver exists.
             None => std::future::pending().await,
         }
     }
@@ -78,7 +78,7 @@ impl Listener for TlsListener {
     }
 }
 
-/// What is known of a connection. Handlers and layers find it as `ConnectInfo<Connection>`.
+/// The certificate of a connection. Handlers and layers find it as `ConnectInfo<Connection>`.
 #[derive(Clone, Copy)]
 pub(crate) struct Connection {
     pub(crate) certificate: Option<PeerCertificate>,
@@ -87,7 +87,7 @@ pub(crate) struct Connection {
 impl Connected<IncomingStream<'_, TlsListener>> for Connection {
     fn connect_info(stream: IncomingStream<'_, TlsListener>) -> Self {
         let (_, tls) = stream.io().get_ref();
-        // The first is the client's own, the others are those that vouch for it.
+        // The first is the client's own. The others vouch for it.
         let own = tls.peer_certificates().and_then(|chain| chain.first());
         Self { certificate: own.and_then(|own| PeerCertificate::from_der(own)) }
     }

@@ -1,4 +1,4 @@
-//! The application. This is what you would copy.
+//! The application. Copy this file.
 
 use std::time::Duration;
 
@@ -22,18 +22,18 @@ use tower_introspect::{
     scopes,
 };
 
-/// Who this API is. Tokens must be meant for it.
+/// The identifier of this API. Tokens must have it as audience.
 pub(crate) const AUDIENCE: &str = "https://api.example.com";
 
-/// The web application whose scripts may call.
+/// The origin of the web application whose scripts may call the API.
 pub(crate) const WEB_APP: &str = "https://app.example.com";
 
-/// Whom this API trusts, and what holds for every token.
+/// Returns the resource server: the trusted issuer, and the policy for every token.
 pub(crate) fn resource_server(issuer: &str, secret: &str) -> ResourceServerBuilder {
     ResourceServer::builder(AUDIENCE)
-        // JWTs are verified here, by the issuer's published keys. About any other token it is asked.
+        // Verifies JWTs locally, by the issuer's published keys, and introspects any other token.
         .issuer(Issuer::hybrid(issuer, ClientAuth::basic("api", secret)))
-        // Nothing is implied by how a scope is spelled, so it is said.
+        // The spelling of a scope implies nothing, so implications are declared.
         .policy(|policy| {
             policy
                 .scope_implies("payments", "payments:read")
@@ -41,19 +41,19 @@ pub(crate) fn resource_server(issuer: &str, secret: &str) -> ResourceServerBuild
         })
 }
 
-/// All routes. `trial` counts whom a requirement would refuse that is not in force yet.
+/// Returns all routes. `trial` counts the requests that a future requirement would refuse.
 ///
 /// # Errors
 ///
-/// If an issuer can't be asked, which the transfers insist on.
+/// If an issuer does not support introspection, which `/transfers` requires.
 pub(crate) fn app(api: &ResourceServer, trial: &Observer) -> Result<Router, ConfigError> {
-    // For everyone, so no layer is around it. A load balancer asks `/health`.
+    // Public, so without a layer. `/health` is for load balancers.
     let public = Router::new()
         .route("/health", get(async || "ok"))
         .route("/ready", get(ready))
         .with_state(api.clone());
 
-    // With a token or without. One that is there and bad is refused all the same.
+    // With or without a token. A bad token is still refused.
     let open = Router::new()
         .route("/", get(hello))
         .route_layer(api.layer().optional().responder(ProblemJson::new()));
@@ -62,37 +62,37 @@ pub(crate) fn app(api: &ResourceServer, trial: &Observer) -> Result<Router, Conf
         .route("/me", get(me))
         .route(
             "/payments",
-            // Covers what stands before it: `post` asks for itself, by the type of its argument.
+            // Covers `get` only. `post` requires its scope by the type of its argument.
             get(payments).route_layer(needs(RequireScope::all(scopes!["payments:read"]))).post(pay),
         )
-        // A second factor within the last five minutes.
+        // Requires a second factor within the last five minutes.
         .route(
             "/statements",
             get(statements)
                 .route_layer(needs(RequireAcr::any_within(["mfa"], Duration::from_secs(300)))),
         )
-        // Money leaves: the issuer is asked about this very request, and the scope is judged by
-        // what it says now.
+        // For transfers of money: introspects for this very request, and checks the scope of the
+        // fresh response.
         .route(
             "/transfers",
             post(transfer)
                 .route_layer(needs(RequireScope::all(scopes!["payments:write"])))
                 .route_layer(RequireFresh::live(api)?.responder(ProblemJson::new())),
         )
-        // Soon this will need a scope. Who would be refused?
+        // A future requirement. It only counts the requests that it would refuse.
         .route(
             "/export",
             get(payments)
                 .route_layer(needs(RequireScope::all(scopes!["payments:export"])).observe(trial)),
         )
-        // What extractors refuse is rendered as what layers do.
+        // Renders refusals by extractors like those by layers.
         .route_layer(Extension(RejectWith::new(ProblemJson::new())))
-        // Around the routes above, so that a path that does not exist is 404 and not 401. No
-        // `remove_credentials`: `RequireFresh` reads the token once more.
+        // Covers the routes above only, so that an unknown path is 404 and not 401. Without
+        // `remove_credentials`, because `RequireFresh` reads the token again.
         .route_layer(api.layer().responder(ProblemJson::new()));
 
-    // Outermost: a browser asks without a token whether it may send one, and shows scripts only the
-    // headers that are exposed.
+    // Outermost: a browser sends preflights without a token, and shows scripts only the headers
+    // that are exposed.
     let cors = CorsLayer::new()
         .allow_origin([HeaderValue::from_static(WEB_APP)])
         .allow_methods([Method::GET, Method::POST])
@@ -101,13 +101,14 @@ pub(crate) fn app(api: &ResourceServer, trial: &Observer) -> Result<Router, Conf
     Ok(public.merge(open).merge(closed).layer(cors))
 }
 
-/// The requirement, with a problem document (RFC 9457) for who does not meet it.
+/// Adds a problem document (RFC 9457) to the refusals of a requirement.
 fn needs(requirement: RequireLayer) -> RequireLayer<ProblemJson> {
     requirement.responder(ProblemJson::new())
 }
 
-/// Whether tokens can be verified: for dashboards, and for those who deploy. Not for a load balancer,
-/// or this service would go down with its issuer.
+/// Reports whether tokens can be verified, for dashboards and deployments.
+///
+/// Not for a load balancer, or this service would go down with its issuer.
 async fn ready(State(api): State<ResourceServer>) -> (StatusCode, Json<Value>) {
     let issuers = api.readiness();
     let ready = issuers.iter().all(|issuer| issuer.is_ready());
@@ -124,7 +125,7 @@ async fn hello(token: Option<VerifiedToken>) -> String {
     format!("hello, {name}")
 }
 
-/// What this API wants to know of its users. A token that does not say it is refused with 403.
+/// The claims that this API needs. A token without them is refused with 403.
 #[derive(Deserialize)]
 struct Customer {
     name: String,
@@ -132,7 +133,7 @@ struct Customer {
 }
 
 async fn me(token: VerifiedToken, Claims(customer): Claims<Customer>) -> Json<Value> {
-    // A subject names a user only together with its issuer.
+    // A subject identifies a user only together with its issuer.
     let user = json!({"issuer": token.issuer(), "subject": token.subject()});
     Json(json!({"user": user, "name": customer.name, "tenant": customer.tenant}))
 }
@@ -141,9 +142,9 @@ async fn payments(token: VerifiedToken) -> String {
     format!("the payments of {}", owner(&token))
 }
 
-/// The scope of `POST /payments`, as a type: wherever the route is put, it can't be had without.
+/// The scope of `POST /payments`, as a type. It is required wherever the route is mounted.
 ///
-/// Refusals by extractors have the status and the challenge, and no document.
+/// Without [`RejectWith`], refusals by extractors have status and challenge, but no document.
 struct WritePayments;
 
 impl ScopeSet for WritePayments {

@@ -1,4 +1,4 @@
-//! What shows that the application does as it says: requests, and the answers they get.
+//! Requests that demonstrate the application, and the expected responses.
 
 use std::{error::Error, fmt::Write as _, time::Duration};
 
@@ -11,23 +11,23 @@ use tower_introspect::{
 
 use crate::app::{AUDIENCE, WEB_APP};
 
-/// A request, and what is answered.
+/// A request and the expected response.
 pub(crate) struct Exchange {
     what: &'static str,
     method: Method,
     url: String,
     headers: Vec<(&'static str, String)>,
-    /// A form to be sent by the client that may revoke tokens.
+    /// A form, sent with the credentials of the client that may revoke tokens.
     form: Option<String>,
     status: u16,
-    /// A header that the answer has, or must not have.
+    /// A header that the response must have, or must not have.
     header: (&'static str, Option<String>),
-    /// The body, where it is worth to be told.
+    /// The body, where it is checked.
     body: Option<&'static str>,
 }
 
 impl Exchange {
-    /// The answer is a success without a challenge, until it is told otherwise.
+    /// Expects a success without a challenge by default.
     fn new(method: Method, url: String, what: &'static str) -> Self {
         let (headers, header) = (Vec::new(), ("www-authenticate", None));
         Self { what, method, url, headers, form: None, status: 200, header, body: None }
@@ -46,7 +46,7 @@ impl Exchange {
         Self { status, ..self }
     }
 
-    /// What the challenge says after the realm.
+    /// Expects this status and a challenge with this text after the realm.
     fn challenged(self, status: u16, challenge: &str) -> Self {
         self.status(status)
             .header("www-authenticate", format!("Bearer realm=\"{AUDIENCE}\"{challenge}"))
@@ -60,7 +60,8 @@ impl Exchange {
         Self { body: Some(body), ..self }
     }
 
-    /// A line for a shell, below two that tell what it is about and the answer.
+    /// Returns a curl line for a shell, after two comment lines with the description and the
+    /// response.
     pub(crate) fn curl(&self) -> String {
         let mut line = format!("# {}\n# {}", self.what, self.status);
         if let (name, Some(value)) = &self.header {
@@ -71,7 +72,7 @@ impl Exchange {
         match self.method {
             Method::GET => {}
             Method::HEAD => line.push_str(" --head"),
-            // That of a form.
+            // curl sends a form by POST.
             Method::POST if self.form.is_some() => {}
             _ => line.extend([" -X ", self.method.as_str()]),
         }
@@ -84,7 +85,8 @@ impl Exchange {
         line + " " + &self.url
     }
 
-    /// Sends it. Tells what is wrong with the answer, if anything is.
+    /// Sends the request. Returns the difference of the response to the expected one, if there is
+    /// any.
     async fn differs(&self, http: &reqwest::Client) -> Result<Option<String>, reqwest::Error> {
         let mut request = http.request(self.method.clone(), &self.url);
         for (name, value) in &self.headers {
@@ -119,7 +121,7 @@ fn header(response: &Response, name: &str) -> Option<String> {
     Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
 }
 
-/// Sends them all, says what came of each, and fails if any answer is not as told.
+/// Sends all requests, prints the outcome of each, and fails if a response is not as expected.
 pub(crate) async fn check(exchanges: &[Exchange]) -> Result<(), Box<dyn Error>> {
     let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build()?;
     let mut wrong = 0;
@@ -139,12 +141,13 @@ pub(crate) async fn check(exchanges: &[Exchange]) -> Result<(), Box<dyn Error>> 
     Ok(())
 }
 
-/// The client whose tokens these are, and who may revoke them.
+/// The client of the tokens, which may revoke them.
 const CLIENT: &str = "client";
 const SECRET: &str = "s3cret";
 
-/// Issues the tokens, and tells what they are good for at `base`. In this order: one of them is
-/// revoked on the way.
+/// Issues the tokens, and returns the requests to `base` with them.
+///
+/// The order matters: one request revokes a token.
 pub(crate) fn exchanges(base: &str, authority: &AuthorizationServer) -> Vec<Exchange> {
     authority.register(Client::new(CLIENT, SECRET));
     let customer = |token: TokenBuilder<Opaque>| {
@@ -226,7 +229,7 @@ const NO_SCOPE: &str = concat!(
     r#""detail":"insufficient scope","error":"insufficient_scope"}"#
 );
 
-/// A request to the issuer (RFC 7009).
+/// Returns a revocation request to the issuer (RFC 7009).
 fn revoke(authority: &AuthorizationServer, token: &str) -> Exchange {
     let url = authority.url(Endpoint::Revocation);
     let form = Some(format!("token={token}"));

@@ -1,4 +1,4 @@
-//! A REST API whose routes ask for different things, on one router.
+//! A REST API whose routes have different requirements, on one router.
 //!
 //! ```text
 //! cargo run --example rest_api                # on 127.0.0.1:3000; prints curl lines to paste
@@ -6,10 +6,11 @@
 //! cargo run --example rest_api -- --check     # sends the requests itself, and ends
 //! ```
 //!
-//! What you would copy is `app.rs`: a public route, an optional token, scopes as layers and as types,
-//! a scope that implies others, claims as a type, a second factor (RFC 9470), a route that asks the
-//! issuer each time, a requirement that is only tried out, CORS. The issuer runs in this process, on a
-//! free port of this machine, and its tokens are names, for you to type.
+//! Copy `app.rs` into your own service. It shows a public route, an optional token, scopes as
+//! layers and as types, a scope that implies others, claims as a type, a second factor (RFC 9470),
+//! a route that introspects every time, a requirement that is only observed, and CORS. The issuer
+//! runs in this process, on a free port of this machine. Its tokens are names that are easy to
+//! type.
 
 mod app;
 mod demo;
@@ -59,7 +60,7 @@ impl Settings {
                 _ => return None,
             }
         }
-        // A check needs no port that anybody knows.
+        // The check uses any free port.
         let usual = if check { "0" } else { "3000" };
         let port = port.or_else(|| std::env::var("PORT").ok()).unwrap_or_else(|| usual.to_owned());
         Some(Self { check, port: port.parse().ok()? })
@@ -67,22 +68,23 @@ impl Settings {
 }
 
 async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
-    // The authorization server, until `_listening` is dropped.
+    // The authorization server. It runs until `_listening` is dropped.
     let (authority, _listening) = AuthorizationServer::on_loopback().await?;
     authority.register(Client::new("api", SECRET));
 
     let api = app::resource_server(authority.issuer(), SECRET)
-        // Only because the issuer of this example is on this machine and speaks no TLS.
+        // Only because the issuer of this example is on this machine and has no TLS.
         .danger_allow_http_loopback()
         .build()?;
-    // The first request then does not wait for the keys. They are fetched later if they can't be now.
+    // Fetches the keys now, so that the first request does not wait. After a failure they are
+    // fetched later.
     if let Err(error) = api.warm().await {
         eprintln!("rest_api: {error}");
     }
     let trial = Observer::new("exports need a scope of their own");
     let app = app::app(&api, &trial)?;
 
-    // This issuer gives tokens to whoever has read this file: never beyond this machine.
+    // This issuer gives tokens to everyone who has read this file, so it stays on this machine.
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, settings.port));
     let listener = TcpListener::bind(address).await;
     let listener = listener.map_err(|error| format!("{address}: {error}"))?;

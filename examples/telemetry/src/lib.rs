@@ -1,4 +1,4 @@
-//! The resource server that both programs are. They differ in what takes its metrics and spans.
+//! The resource server of both programs, which differ in how its metrics and spans are exported.
 
 use std::{error::Error, sync::Arc};
 
@@ -24,16 +24,16 @@ mod traffic;
 
 const AUDIENCE: &str = "https://api.example.com";
 
-/// Histograms, and buckets for what is measured: how old facts may get, how long the server may take.
+/// The buckets of each histogram: up to the maximum age of facts, and up to the timeout of calls.
 pub const BUCKETS: [(&str, &[f64]); 2] = [
     ("tower_introspect_decision_age_seconds", &[1.0, 5.0, 15.0, 30.0, 60.0, 150.0, 300.0]),
     ("tower_introspect_upstream_seconds", &[0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0]),
 ];
 
-/// What writes the metrics for Prometheus.
+/// A function that renders the metrics for Prometheus.
 type Scrape = Arc<dyn Fn() -> String + Send + Sync>;
 
-/// The service, with an authorization server of its own.
+/// A service with an authorization server of its own.
 pub struct Service {
     api: ResourceServer,
     server: AuthorizationServer,
@@ -41,7 +41,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// The service, which does not listen yet.
+    /// Creates the service. It does not listen yet.
     ///
     /// # Errors
     ///
@@ -59,12 +59,12 @@ impl Service {
         Ok(Self { api, server, _listening: listening })
     }
 
-    /// The resource server, for its metrics.
+    /// Returns the resource server, for its metrics.
     pub fn api(&self) -> &ResourceServer {
         &self.api
     }
 
-    /// Serves until it is stopped, and sends itself requests of all kinds meanwhile.
+    /// Serves until it is stopped, and meanwhile sends itself requests of all kinds.
     ///
     /// # Errors
     ///
@@ -78,7 +78,7 @@ impl Service {
             .route("/payments", get(payments).route_layer(RequireScope::all(["read:payments"])))
             .layer(api.layer())
             .layer(from_fn(spanned));
-        // What is for operators is on a port of its own in a real service, which clients can't reach.
+        // In a real service these routes are on a port of their own that clients can't reach.
         let scrape: Scrape = Arc::new(scrape);
         let operators = Router::new()
             .route("/metrics", get(metrics).with_state((api.clone(), scrape)))
@@ -103,19 +103,19 @@ async fn payments(token: VerifiedToken) -> String {
     format!("the payments of {}", token.subject().unwrap_or("nobody"))
 }
 
-/// A span for each request, which `verify_token` and the refusals belong to.
+/// Creates a span for each request, the parent of `verify_token` and of the refusals.
 async fn spanned(request: Request, next: Next) -> Response {
     let span = tracing::info_span!(target: "telemetry", "request", otel.kind = "server");
     next.run(request).instrument(span).await
 }
 
-/// What is scraped. Half of it is read off the resource server for the purpose.
+/// Renders the metrics. `record_metrics` reads those that are counted elsewhere.
 async fn metrics(State((api, scrape)): State<(ResourceServer, Scrape)>) -> String {
     api.record_metrics();
     scrape()
 }
 
-/// An audit trail has every refusal, where a log has ten a second. This one is standard output.
+/// Writes every refusal to standard output, as an audit trail. A log has only ten a second.
 fn audit(refusal: &Refusal<'_>) {
     let (head, reason) = (refusal.head(), refusal.error().kind().reason());
     println!("refused {} {}: {reason}", head.method(), head.uri().path());

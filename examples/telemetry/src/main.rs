@@ -1,14 +1,14 @@
-//! A resource server that can be looked into: metrics for Prometheus, readiness for a load balancer,
-//! spans and events for a log, a hook for an audit trail.
+//! A resource server with telemetry: metrics for Prometheus, readiness for a load balancer, spans
+//! and events for a log, a hook for an audit trail.
 //!
 //! ```sh
 //! cargo run --manifest-path examples/telemetry/Cargo.toml
 //! ```
 //!
-//! serves on a port of this machine, with an authorization server in the same process, and sends itself
-//! requests of all kinds until it is stopped. `TELEMETRY_LISTEN` sets the address, `RUST_LOG` what is
-//! logged. Prometheus scrapes `/metrics`; `docs/operations/dashboard.json` shows what it finds.
-//! `src/bin/otel.rs` is the same service with OpenTelemetry.
+//! This serves on a port of this machine, with an authorization server in the same process, and
+//! sends itself requests of all kinds until it is stopped. `TELEMETRY_LISTEN` sets the address,
+//! `RUST_LOG` filters the log. Prometheus scrapes `/metrics`, and `docs/operations/dashboard.json`
+//! is a dashboard for it. `src/bin/otel.rs` is the same service with OpenTelemetry.
 
 use std::{error::Error, time::Duration};
 
@@ -20,7 +20,7 @@ use tracing_subscriber::EnvFilter;
 async fn main() -> Result<(), Box<dyn Error>> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    // Before or after the layers are made: that does not matter.
+    // The recorder may be installed before or after the layers are made.
     let exporter = exporter()?;
 
     let scrape = move || {

@@ -1,8 +1,8 @@
-//! The facade `metrics` over instruments of OpenTelemetry.
+//! A recorder of the facade `metrics` with instruments of OpenTelemetry.
 //!
-//! One instrument for each name, and one handle for each set of labels, which stay: the crate looks handles
-//! up each time, and sets counters that others count (`absolute`) to where they are, whereas OpenTelemetry
-//! can only add.
+//! It keeps one instrument for each name, and one handle for each set of labels. The crate looks
+//! handles up each time, and sets counters that are counted elsewhere to their total (`absolute`),
+//! whereas OpenTelemetry can only add.
 
 use std::{
     collections::HashMap,
@@ -18,7 +18,7 @@ use metrics::{
 };
 use opentelemetry::{KeyValue, metrics as otel};
 
-/// A recorder whose instruments are those of a meter.
+/// A recorder with the instruments of a meter.
 pub struct Recorder {
     meter: otel::Meter,
     buckets: &'static [(&'static str, &'static [f64])],
@@ -29,7 +29,7 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// A recorder for `meter`, with these buckets for the histograms of these names.
+    /// Creates a recorder for `meter`, with these buckets for the histograms of these names.
     pub fn new(meter: otel::Meter, buckets: &'static [(&'static str, &'static [f64])]) -> Self {
         let (counters, gauges, histograms) = <_>::default();
         Self { meter, buckets, described: <_>::default(), counters, gauges, histograms }
@@ -39,7 +39,7 @@ impl Recorder {
         lock(&self.described).insert(name, (unit, help));
     }
 
-    /// The unit, as OpenTelemetry writes it, and the description.
+    /// Returns the unit, as OpenTelemetry writes it, and the description.
     fn description(&self, name: &str) -> (&'static str, String) {
         let described = lock(&self.described);
         let Some((unit, help)) = described.get(name) else { return <_>::default() };
@@ -52,7 +52,7 @@ impl Recorder {
     }
 }
 
-/// A builder of an instrument, made whole.
+/// Creates the builder of an instrument, with unit and description.
 macro_rules! instrument {
     ($recorder:ident, $kind:ident, $name:expr) => {{
         let (unit, help) = $recorder.description($name);
@@ -98,7 +98,7 @@ impl metrics::Recorder for Recorder {
     }
 }
 
-/// Instruments by name, handles by name and labels. As many as there are labels, which are bounded.
+/// Instruments by name, and handles by name and labels. Their number is bounded, as labels are.
 struct Handles<I, H> {
     by_name: Mutex<HashMap<String, I>>,
     by_key: RwLock<HashMap<Key, Arc<H>>>,
@@ -129,7 +129,7 @@ impl<I: Clone, H> Handles<I, H> {
             .labels()
             .map(|label| KeyValue::new(label.key().to_owned(), label.value().to_owned()))
             .collect();
-        // Another thread may have been faster: then its handle it is, which has the total.
+        // If another thread was faster, its handle is used, which has the total.
         let mut known = self.by_key.write().unwrap_or_else(PoisonError::into_inner);
         let handle =
             known.entry(key.clone()).or_insert_with(|| Arc::new(handle(instrument, labels)));
@@ -149,7 +149,7 @@ impl CounterFn for Sum {
         self.counter.add(value, &self.labels);
     }
 
-    /// Adds what is missing, also nothing: so that there is a counter at 0.
+    /// Adds the difference to the last total. Adds 0 too, so that a counter at 0 is exported.
     fn absolute(&self, value: u64) {
         let before = self.total.fetch_max(value, Ordering::Relaxed);
         self.counter.add(value.saturating_sub(before), &self.labels);
@@ -195,7 +195,7 @@ impl HistogramFn for Spread {
     }
 }
 
-/// No one panics while holding one, and if: what is in it is whole.
+/// Locks a mutex. A poisoned one is used all the same, since its content is always consistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -212,7 +212,7 @@ mod tests {
     const METADATA: Metadata<'static> = Metadata::new("test", metrics::Level::INFO, None);
     const BUCKETS: &[(&str, &[f64])] = &[("ages", &[1.0, 60.0])];
 
-    /// What the SDK says after something was recorded.
+    /// Returns the exposition of the SDK after `record` has run.
     fn exposed(record: impl FnOnce(&Recorder)) -> String {
         let registry = Registry::new();
         let exporter = opentelemetry_prometheus::exporter()

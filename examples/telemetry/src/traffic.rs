@@ -1,4 +1,4 @@
-//! Clients of all kinds, so that there is something to see.
+//! Requests of all kinds, so that the metrics have values.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -9,7 +9,7 @@ use tokio::{
 };
 use tower_introspect::test_util::AuthorizationServer;
 
-/// Sends requests until it is aborted.
+/// Sends requests until the task is aborted.
 pub(crate) async fn run(address: SocketAddr, server: AuthorizationServer, audience: &'static str) {
     let opaque = || server.opaque().audience(audience).scope("read:payments");
     let jwt = || server.jwt().audience(audience).scope("read:payments");
@@ -34,7 +34,7 @@ pub(crate) async fn run(address: SocketAddr, server: AuthorizationServer, audien
     }
 }
 
-/// One request by hand: whatever comes of it shows in the metrics.
+/// Sends one request. Its response is ignored, since the metrics count it.
 async fn send(address: SocketAddr, token: Option<&str>) -> std::io::Result<()> {
     let authorization = match token {
         Some(token) => format!("Authorization: Bearer {token}\r\n"),

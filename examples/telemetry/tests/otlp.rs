@@ -1,4 +1,4 @@
-//! A collector of OpenTelemetry, in as far as it takes what the SDK pushes: OTLP over HTTP, as JSON.
+//! Checks the pushes of the SDK with a minimal OpenTelemetry collector: OTLP over HTTP, as JSON.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,12 +24,12 @@ mod common;
 
 use common::{fetch, service};
 
-/// What is documented of the span.
+/// The documented fields of the span.
 const FIELDS: [&str; 4] = ["outcome", "reason", "issuer", "method"];
-/// What `tracing-opentelemetry` says of every span besides.
+/// The attributes that `tracing-opentelemetry` adds to every span.
 const OWN: [&str; 2] = ["level", "target"];
 
-/// What was pushed: where to, and what.
+/// The pushes: path and body.
 type Pushed = Arc<Mutex<Vec<(String, String)>>>;
 
 async fn collector() -> (Pushed, String) {
@@ -52,7 +52,7 @@ async fn take(
     ([("content-type", "application/json")], "{}")
 }
 
-/// All lists of this name in it, however deep, as one.
+/// Collects the items of all lists of this name, at any depth.
 fn all<'a>(value: &'a Value, name: &str, found: &mut Vec<&'a Value>) {
     match value {
         Value::Array(items) => items.iter().for_each(|item| all(item, name, found)),
@@ -74,13 +74,13 @@ fn received(pushed: &Pushed, path: &str) -> Vec<Value> {
     bodies.map(|(_, body)| serde_json::from_str(body).unwrap()).collect()
 }
 
-/// Attributes, as what they are called and what they say.
+/// Returns the attributes of a span or event, by name.
 fn attributes(of: &Value) -> BTreeMap<&str, String> {
     let list = of["attributes"].as_array().into_iter().flatten();
     list.map(|it| (it["key"].as_str().unwrap(), it["value"].to_string())).collect()
 }
 
-/// The metrics of the table in docs/operations.md: name, kind, unit.
+/// Returns the metrics of the table in docs/operations.md: name, kind, unit.
 fn documented() -> BTreeSet<(String, &'static str, &'static str)> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/operations.md");
     let text = fs::read_to_string(path).unwrap();
@@ -104,7 +104,7 @@ fn documented() -> BTreeSet<(String, &'static str, &'static str)> {
     rows.collect()
 }
 
-/// The metrics that were pushed, in the same form.
+/// Returns the pushed metrics in the same form.
 fn metrics(pushed: &Pushed) -> BTreeSet<(String, &'static str, &'static str)> {
     let bodies = received(pushed, "/v1/metrics");
     let mut found = Vec::new();
@@ -119,7 +119,7 @@ fn metrics(pushed: &Pushed) -> BTreeSet<(String, &'static str, &'static str)> {
     described.collect()
 }
 
-/// What the spans are still to show; nothing once all was seen.
+/// Returns the expected parts that no span has had so far.
 fn unseen(spans: &[&Value]) -> Vec<&'static str> {
     let named = |name: &'static str| spans.iter().filter(move |span| span["name"] == name);
     let requests: BTreeSet<_> = named("request").filter_map(|it| it["spanId"].as_str()).collect();
@@ -129,7 +129,7 @@ fn unseen(spans: &[&Value]) -> Vec<&'static str> {
         unseen.retain(|field| !attributes(span).contains_key(field));
         child |= span["parentSpanId"].as_str().is_some_and(|parent| requests.contains(parent));
     }
-    // Once a remembered token or a key that is there refuses it, once a verification that takes time.
+    // A refusal at once is an event in the request, one after a wait an event in the verification.
     let refused = |name| {
         named(name).any(|span| {
             let mut events = span["events"].as_array().into_iter().flatten();
@@ -180,13 +180,13 @@ async fn a_collector_gets_the_documented_metrics_and_the_span_and_no_token() {
     }
     assert!(left.0.is_empty() && left.1.is_empty(), "{left:#?}");
 
-    // Stopped as anyone would, it pushes what is left, and ends.
+    // After SIGINT it pushes the rest and ends.
     let id = service.id().unwrap().to_string();
     assert!(Command::new("kill").args(["-INT", &id]).status().await.unwrap().success());
     let ended = timeout(Duration::from_secs(20), service.wait()).await.expect("in time").unwrap();
     assert!(ended.success(), "{ended}");
 
-    // Nothing that is not documented: no names, no fields, no spans of the exporter.
+    // Nothing undocumented is pushed: no names, no fields, no spans of the exporter.
     assert_eq!(metrics(&pushed), documented);
     let bodies = received(&pushed, "/v1/traces");
     let mut spans = Vec::new();
@@ -200,7 +200,7 @@ async fn a_collector_gets_the_documented_metrics_and_the_span_and_no_token() {
     for (path, body) in pushed.lock().unwrap().iter() {
         assert!(path == "/v1/traces" || path == "/v1/metrics", "{path}");
         assert!(body.contains("payments"), "the service's name: {body}");
-        // Those above, those of the traffic, and the secret of the service.
+        // The tokens above, those of the traffic, and the secret of the service.
         for secret in tokens.into_iter().chain(["eyJ", "unknown-", "Bearer", "s3cret"]) {
             assert!(!body.contains(secret), "{secret} in {body}");
         }

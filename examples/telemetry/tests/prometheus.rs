@@ -1,5 +1,5 @@
-//! A real Prometheus scrapes each of the programs, loads the alerts, and is asked everything that the dashboard
-//! asks. Where there is none the test says `SKIPPED` and passes, unless `CI=true`.
+//! A real Prometheus scrapes each of the programs, loads the alerts, and runs every query of the
+//! dashboard. Without one the test prints `SKIPPED` and passes, unless `CI=true`.
 
 use std::{
     collections::BTreeSet,
@@ -21,7 +21,7 @@ mod common;
 
 use common::{fetch, service};
 
-/// A directory that goes when the test ends.
+/// A directory that is removed when the test ends.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -51,7 +51,7 @@ fn is_there(program: &str) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-/// A Prometheus that scrapes it, and where it listens.
+/// Starts a Prometheus that scrapes `target`. Returns it with the address it listens on.
 async fn prometheus(scratch: &Scratch, target: &str) -> (Child, String) {
     let config = scratch.0.join("prometheus.yml");
     let rules = docs("alerts.yml");
@@ -61,7 +61,7 @@ async fn prometheus(scratch: &Scratch, target: &str) -> (Child, String) {
         rules.display()
     );
     fs::write(&config, text).unwrap();
-    // The port may be taken in between; then it does not start, and the test fails.
+    // If the port is taken in between, Prometheus does not start, and the test fails.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     drop(listener);
@@ -86,7 +86,7 @@ async fn query(address: &str, expression: &str) -> Result<Vec<Value>, String> {
     }
 }
 
-/// What the dashboard asks, with its variables filled in.
+/// Returns the queries of the dashboard, with their variables filled in.
 fn questions() -> Vec<(String, String)> {
     let text = fs::read_to_string(docs("dashboard.json")).unwrap();
     let dashboard: Value = serde_json::from_str(&text).unwrap();
@@ -131,7 +131,7 @@ async fn scraped(name: &str, program: &str) {
         for question @ (_, expression) in unanswered {
             match query(&address, expression).await {
                 Ok(found) if !found.is_empty() => {}
-                // Not there yet, or it is not listening yet.
+                // No data yet, or Prometheus does not listen yet.
                 _ => drop(left.insert(question)),
             }
         }
@@ -142,7 +142,7 @@ async fn scraped(name: &str, program: &str) {
     }
     assert!(unanswered.is_empty(), "{unanswered:#?}");
 
-    // The rules are loaded, and each can be evaluated.
+    // All rules are loaded and can be evaluated.
     let (_, rules) = fetch(&address, "/api/v1/rules", "").await.unwrap();
     let rules: Value = serde_json::from_str(&rules).unwrap();
     let groups = rules["data"]["groups"].as_array().unwrap();
@@ -151,13 +151,13 @@ async fn scraped(name: &str, program: &str) {
     assert_eq!(rules.len(), 9);
     for rule in rules {
         assert_eq!(rule["health"], "ok", "{rule}");
-        // One in twelve has a token of an unknown key, which is pending once it was seen long enough.
+        // One request in twelve has a token of an unknown key. Its alert may be pending by now.
         assert_ne!(rule["state"], "firing", "{rule}");
     }
     let up = query(&address, "up{job=\"api\"}").await.unwrap();
     assert_eq!(up[0]["value"][1], "1");
 
-    // What is exposed is as Prometheus wants it: names, units, help for each.
+    // Prometheus accepts the exposition: names, units, help for each.
     let (status, exposed) = fetch(&target, "/metrics", "").await.unwrap();
     assert_eq!(status, 200);
     let mut lint = Command::new("promtool");

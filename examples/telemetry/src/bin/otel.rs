@@ -5,9 +5,9 @@
 //!     cargo run --manifest-path examples/telemetry/Cargo.toml --bin otel
 //! ```
 //!
-//! pushes spans and metrics to a collector, by OTLP over HTTP; the SDK reads the other variables of
-//! OpenTelemetry too. Without an endpoint nothing is pushed. Prometheus can scrape `/metrics` either way,
-//! and finds the names that it finds at the other program.
+//! This pushes spans and metrics to a collector, by OTLP over HTTP. The SDK reads the other
+//! variables of OpenTelemetry too. Without an endpoint nothing is pushed. Prometheus can scrape
+//! `/metrics` either way, and finds the same names as in the other program.
 
 use std::{error::Error, time::Duration};
 
@@ -23,7 +23,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-/// How often what the parts count is read off them. To push more often is of no use.
+/// The interval at which the counters of the parts are read. Pushing more often is of no use.
 const RECORDED_EVERY: Duration = Duration::from_secs(1);
 
 #[tokio::main]
@@ -36,7 +36,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     metrics::set_global_recorder(Recorder::new(meter.meter("tower_introspect"), &BUCKETS))?;
 
     let service = Service::new().await?;
-    // First of all: this describes the metrics, and an instrument keeps the description it is made with.
+    // This comes first: it describes the metrics, and an instrument keeps the description it is
+    // made with.
     service.api().record_metrics();
     let api = service.api().clone();
     let recording = tokio::spawn(async move {
@@ -50,21 +51,23 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .run(move || TextEncoder::new().encode_to_string(&registry.gather()).unwrap_or_default())
         .await;
     recording.abort();
-    // What was not pushed yet. A collector that is away is no failure of the service.
+    // Pushes the rest. A collector that is down is no failure of the service.
     for left in [tracer.map(|it| it.shutdown()), Some(meter.shutdown())].into_iter().flatten() {
         left.unwrap_or_else(|error| eprintln!("{error}"));
     }
     served
 }
 
-/// Spans are pushed in batches, from a thread of the SDK.
+/// Creates a tracer provider. A thread of the SDK pushes its spans in batches.
 fn tracer() -> Result<SdkTracerProvider, Box<dyn Error>> {
     let exporter = SpanExporter::builder().with_http().build()?;
     Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).build())
 }
 
-/// Standard error as `RUST_LOG` says, and the spans of the service and of the crate to OpenTelemetry, with
-/// the events in them. Only these: were the client that pushes to make spans, they would be pushed for ever.
+/// Logs to standard error as `RUST_LOG` says, and exports the spans of the service and of the
+/// crate, with their events, to OpenTelemetry.
+///
+/// No other spans are exported: those of the pushing client itself would cause pushes without end.
 fn log(tracer: Option<&SdkTracerProvider>) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
     let exported = Targets::new()
@@ -82,7 +85,8 @@ fn log(tracer: Option<&SdkTracerProvider>) {
     tracing_subscriber::registry().with(lines).with(spans).init();
 }
 
-/// The names have their units and `_total` already.
+/// Creates a meter provider. It adds no suffixes, since the names have their units and `_total`
+/// already.
 fn meter(registry: &Registry, pushed: bool) -> Result<SdkMeterProvider, Box<dyn Error>> {
     let scraped = opentelemetry_prometheus::exporter()
         .with_registry(registry.clone())

@@ -1,4 +1,4 @@
-//! A service to look into, and a client.
+//! Starts a program of this package, and sends requests to it.
 
 use std::{process::Stdio, time::Duration};
 
@@ -9,7 +9,7 @@ use tokio::{
     time::timeout,
 };
 
-/// One of the programs, and where it listens.
+/// Starts one of the programs. Returns it with the address it listens on.
 pub async fn service(program: &str, variables: &[(&str, &str)]) -> (Child, String) {
     let mut command = Command::new(program);
     command.env("TELEMETRY_LISTEN", "127.0.0.1:0").kill_on_drop(true);
@@ -19,12 +19,12 @@ pub async fn service(program: &str, variables: &[(&str, &str)]) -> (Child, Strin
     let line = timeout(Duration::from_secs(20), lines.next_line()).await.expect("in time").unwrap();
     let line = line.expect("it says where it listens");
     let address = line.strip_prefix("listening on http://").expect(&line).to_owned();
-    // It goes on writing to the audit trail.
+    // It continues to write its audit trail to the pipe.
     tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
     (child, address)
 }
 
-/// The answer to a GET request with these fields, if there is one.
+/// Sends a GET request with these fields. Returns the response, if there is one.
 pub async fn fetch(address: &str, path: &str, fields: &str) -> Option<(u16, String)> {
     let ask = async {
         let mut stream = TcpStream::connect(address).await.ok()?;
