@@ -76,7 +76,7 @@
 //! | `jwt` | yes | local verification; needs one of the two cryptography features |
 //! | `introspection` | yes | remote verification (RFC 7662; with `jwt` also RFC 9701) |
 //! | `cache` | yes | remembering what was verified; needs one of the two cryptography features |
-//! | `reqwest` | yes | the HTTP client; without it, bring a [`http::HttpTransport`] |
+//! | `reqwest` | yes | the HTTP client; without it, bring a [`transport::HttpTransport`] |
 //! | `aws-lc-rs` | yes | cryptography by AWS-LC; needs a C compiler |
 //! | `rust-crypto` | no | cryptography in pure Rust; with both, AWS-LC does the work |
 //! | `tracing` | yes | events for refusals and key refreshes, a span for a verification that takes time |

@@ -14,7 +14,7 @@
 //! }
 //!
 //! # tokio_test::block_on(async {
-//! No layer has seen this request.
+//! // No layer has seen this request.
 //! assert_eq!(list(Request::new(())).await.unwrap_err().code(), tonic::Code::Internal);
 //! # });
 //! ```
@@ -88,7 +88,7 @@ impl<S: NamedService, R> NamedService for Require<S, R> {
 /// }
 ///
 /// # tokio_test::block_on(async {
-/// No layer has seen these requests.
+/// // No layer has seen these requests.
 /// assert_eq!(list(Request::new(())).await.unwrap_err().code(), tonic::Code::Internal);
 /// assert_eq!(hello(Request::new(())).await.unwrap_err().code(), tonic::Code::Internal);
 /// # });

@@ -1,7 +1,7 @@
 //! `introspect` tells why a token is refused, one check at a time.
 //!
 //! It decides nothing by itself: what it says of a token is what the library said, overheard by
-//! `tower_introspect::trace`. The commands take what they need from [`Context`], return a
+//! `tower_introspect::checks`. The commands take what they need from [`Context`], return a
 //! [`Report`], and print nothing.
 
 mod advice;

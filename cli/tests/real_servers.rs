@@ -6,7 +6,12 @@ use std::{path::Path, process::Output};
 use serde_json::Value;
 use tokio::process::Command;
 
-use testing::{django::Django, glewlwyd::Glewlwyd, host::Home, oidc_provider::{Server, API}};
+use testing::{
+    django::Django,
+    glewlwyd::Glewlwyd,
+    host::Home,
+    oidc_provider::{API, Server},
+};
 
 /// A configuration for one issuer, its secret in a file.
 fn configured(home: &Home, issuer: &str, mode: &str, client: &str, secret: &[u8]) -> String {

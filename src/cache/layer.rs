@@ -44,8 +44,9 @@ const DEFAULT_BYTES: u64 = 32 << 20;
 /// ```
 /// use tower_introspect::{
 ///     ErrorKind, VerifyError,
+///     cache::CacheLayer,
 ///     credentials::Token,
-///     verify::{CacheLayer, Verifier, VerifyRequest, verify_fn},
+///     verify::{Verifier, VerifyRequest, verify_fn},
 /// };
 /// use tower_layer::Layer;
 ///
@@ -65,7 +66,7 @@ const DEFAULT_BYTES: u64 = 32 << 20;
 ///
 /// ```
 /// use std::time::Duration;
-/// use tower_introspect::verify::CacheLayer;
+/// use tower_introspect::cache::CacheLayer;
 ///
 /// let layer = CacheLayer::new()
 ///     .max_age(Duration::from_secs(10))
@@ -170,7 +171,7 @@ impl CacheLayer {
 
     /// Drops entries that these cutoffs apply to.
     ///
-    /// This covers cached facts only. A [`RevocationLayer`](crate::verify::RevocationLayer) outside
+    /// This covers cached facts only. A [`RevocationLayer`](crate::revocation::RevocationLayer) outside
     /// of this layer checks verifications that are still under way.
     #[must_use]
     pub fn revocations(mut self, revocations: Revocations) -> Self {

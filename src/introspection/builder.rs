@@ -42,7 +42,7 @@ const RESERVED: [&str; 6] = [
 /// ```
 /// # use bytes::Bytes;
 /// # use http::{Request, Response};
-/// # use tower_introspect::http::HttpTransport;
+/// # use tower_introspect::transport::HttpTransport;
 /// use std::time::Duration;
 /// use tower_introspect::introspection::{ClientAuth, IntrospectionVerifier};
 /// # let transport = HttpTransport::new(tower::service_fn(async |_: Request<Bytes>| {

@@ -22,7 +22,7 @@
 //! ```
 //! # use bytes::Bytes;
 //! # use http::{Request, Response};
-//! # use tower_introspect::http::HttpTransport;
+//! # use tower_introspect::transport::HttpTransport;
 //! use tower_introspect::{
 //!     credentials::Token,
 //!     introspection::{ClientAuth, IntrospectionVerifier},

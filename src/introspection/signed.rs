@@ -38,7 +38,7 @@ const SKEW: Duration = Duration::from_secs(30);
 /// ```
 /// # use bytes::Bytes;
 /// # use http::{Request, Response};
-/// # use tower_introspect::http::HttpTransport;
+/// # use tower_introspect::transport::HttpTransport;
 /// use tower_introspect::{
 ///     introspection::{ClientAuth, IntrospectionVerifier, SignedResponse},
 ///     jwt::Algorithm,

@@ -173,15 +173,14 @@ impl<V, R> IntrospectLayer<V, R> {
 
     /// Sets a function that identifies the sender of a request, for example by its address.
     ///
-    /// A [`MissBudgetLayer`](crate::verify::MissBudgetLayer) among the verifiers counts by this
+    /// A [`MissBudgetLayer`](crate::upstream::MissBudgetLayer) among the verifiers counts by this
     /// key.
     ///
     /// ```
     /// use std::net::SocketAddr;
     /// use axum::extract::ConnectInfo;
     /// use tower_introspect::{
-    ///     ErrorKind, IntrospectLayer, Policy,
-    ///     verify::{PeerKey, verify_fn},
+    ///     ErrorKind, IntrospectLayer, Policy, upstream::PeerKey, verify::verify_fn,
     /// };
     ///
     /// let closed = verify_fn(async |_| Err(ErrorKind::Inactive.into()));
@@ -243,7 +242,7 @@ impl<V, R> IntrospectLayer<V, R> {
     /// let closed = verify_fn(async |_| Err(ErrorKind::Inactive.into()));
     /// let layer = IntrospectLayer::new(closed, Policy::new("https://api.example.com")).on_refusal(
     ///     |refusal: &Refusal<'_>| {
-    /// For example, to an audit trail.
+    /// // For example, to an audit trail.
     ///         eprintln!("{} {}", refusal.head().uri().path(), refusal.error().kind().reason());
     ///     },
     /// );

@@ -127,7 +127,7 @@ impl<R> RequireLayer<R> {
     ///
     /// let trial = Observer::new("scopes of the export");
     /// let layer = RequireScope::all(["export"]).observe(&trial);
-    /// After a day, check if any request would have been refused.
+    /// // After a day, check if any request would have been refused.
     /// assert_eq!(trial.would_have_refused(), 0);
     /// # let _ = layer;
     /// ```
@@ -210,7 +210,7 @@ impl<R> RequireLayer<R> {
 /// });
 /// let service = RequireScope::all(["read", "write"]).layer(handler);
 /// # tokio_test::block_on(async {
-/// No outer layer verifies tokens.
+/// // No outer layer verifies tokens.
 /// let response = service.oneshot(Request::new(String::new())).await.unwrap();
 /// assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
 /// # });

@@ -116,7 +116,7 @@ impl Issuer {
     ///
     /// The confirmation is at most `max_age` old. All other tokens are introspected. Use this for
     /// JWTs that can be revoked. A forged token causes no introspection. See
-    /// [`Confirm`](crate::verify::Confirm).
+    /// [`Confirm`](crate::route::Confirm).
     #[cfg(all(feature = "jwt", feature = "introspection", feature = "_crypto"))]
     #[cfg_attr(docsrs, doc(cfg(all(feature = "jwt", feature = "introspection"))))]
     pub fn jwt_and_introspect(
@@ -128,7 +128,7 @@ impl Issuer {
     }
 
     /// Introspects JWTs too, as long as the keys of the issuer are unavailable. See
-    /// [`Fallback`](crate::verify::Fallback).
+    /// [`Fallback`](crate::route::Fallback).
     ///
     /// This is for a [`hybrid`](Self::hybrid) issuer and has no effect on any other.
     #[cfg(all(feature = "jwt", feature = "introspection", feature = "_crypto"))]

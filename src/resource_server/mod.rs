@@ -157,7 +157,7 @@ impl ResourceServer {
     /// of.
     ///
     /// ```no_run
-    /// use tower_introspect::{ResourceServer, verify::Cutoff};
+    /// use tower_introspect::{ResourceServer, revocation::Cutoff};
     ///
     /// # fn run(api: ResourceServer) {
     /// // Alice logged out. From the next request on, JWTs issued to her until now are refused,

@@ -35,7 +35,8 @@ const ATTEMPTS: u8 = 3;
 ///     claims::Claims,
 ///     clock::{Moment, SystemClock},
 ///     credentials::Token,
-///     verify::{ActiveToken, Cutoff, Method, RevocationLayer, Revocations, Verifier, VerifyRequest, verify_fn},
+///     revocation::{Cutoff, RevocationLayer, Revocations},
+///     verify::{ActiveToken, Method, Verifier, VerifyRequest, verify_fn},
 /// };
 /// use tower_layer::Layer;
 ///

@@ -28,7 +28,7 @@ const DEFAULT_CAPACITY: usize = 100_000;
 /// were issued until some time.
 ///
 /// ```
-/// use tower_introspect::{clock::UnixTime, verify::Cutoff};
+/// use tower_introspect::{clock::UnixTime, revocation::Cutoff};
 ///
 /// let logout = Cutoff::subject("https://as.example.com", "alice").at(UnixTime::from_secs(1_800_000_000));
 /// # let _ = logout;
@@ -125,7 +125,8 @@ pub enum Standing {
 /// use tower_introspect::{
 ///     claims::Claims,
 ///     clock::{Moment, SystemClock},
-///     verify::{ActiveToken, Cutoff, Method, Revocations, Standing},
+///     revocation::{Cutoff, Revocations, Standing},
+///     verify::{ActiveToken, Method},
 /// };
 ///
 /// let revocations = Revocations::new();
@@ -163,7 +164,7 @@ impl Revocations {
     /// Creates an empty set of revocations that keeps at most `cutoffs` cutoffs.
     ///
     /// ```
-    /// use tower_introspect::verify::Revocations;
+    /// use tower_introspect::revocation::Revocations;
     ///
     /// assert!(Revocations::with_capacity(1_000).is_empty());
     /// ```

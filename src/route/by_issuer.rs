@@ -41,7 +41,8 @@ const MAX_ASKED: usize = 4;
 /// use tower_introspect::{
 ///     ErrorKind, VerifyError,
 ///     credentials::Token,
-///     verify::{BoxVerifier, IssuerRoute, Route, Verifier, VerifyRequest, verify_fn},
+///     route::{IssuerRoute, Route},
+///     verify::{BoxVerifier, Verifier, VerifyRequest, verify_fn},
 /// };
 ///
 /// let remote = BoxVerifier::new(verify_fn(async |_| Err(VerifyError::new(ErrorKind::Inactive))));

@@ -27,7 +27,8 @@ use crate::verify::{
 /// use tower_introspect::{
 ///     ErrorKind, VerifyError,
 ///     credentials::Token,
-///     verify::{BoxVerifier, Confirm, Verifier, VerifyRequest, verify_fn},
+///     route::Confirm,
+///     verify::{BoxVerifier, Verifier, VerifyRequest, verify_fn},
 /// };
 ///
 /// let forged = BoxVerifier::new(verify_fn(async |_| Err(VerifyError::new(ErrorKind::BadSignature))));

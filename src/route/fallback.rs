@@ -22,7 +22,8 @@ use crate::verify::{
 /// use tower_introspect::{
 ///     ErrorKind, VerifyError,
 ///     credentials::Token,
-///     verify::{BoxVerifier, Fallback, Verifier, VerifyRequest, verify_fn},
+///     route::Fallback,
+///     verify::{BoxVerifier, Verifier, VerifyRequest, verify_fn},
 /// };
 ///
 /// let down = BoxVerifier::new(verify_fn(async |_| Err(VerifyError::new(ErrorKind::Unavailable))));

@@ -14,7 +14,7 @@
 //! let token = server.opaque().audience("https://api.example.com").scope("read").mint();
 //! assert_eq!(server.calls(Endpoint::Introspection), 0);
 //!
-//! Give `server.transport()` to the code under test. The token is active until it is revoked.
+//! // Give `server.transport()` to the code under test. The token is active until it is revoked.
 //! let transport = server.transport();
 //! server.revoke(&token);
 //! # let _ = transport;

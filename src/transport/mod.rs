@@ -14,7 +14,7 @@
 //! use bytes::Bytes;
 //! use http::{Request, Response};
 //! use tower::service_fn;
-//! use tower_introspect::http::HttpTransport;
+//! use tower_introspect::transport::HttpTransport;
 //!
 //! let transport = HttpTransport::new(service_fn(async |_: Request<Bytes>| {
 //!     Ok::<_, std::convert::Infallible>(Response::new(Bytes::from_static(b"{\"active\":false}")))
@@ -58,7 +58,7 @@ impl BodyLimit {
     /// Creates a limit of this many bytes.
     ///
     /// ```
-    /// use tower_introspect::http::BodyLimit;
+    /// use tower_introspect::transport::BodyLimit;
     ///
     /// assert_eq!(BodyLimit::new(256 * 1024).bytes(), 262_144);
     /// ```

@@ -45,7 +45,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// ```no_run
 /// use tower_introspect::{
 ///     ConfigError,
-///     http::{HttpTransport, RenewedTransport, ReqwestTransport},
+///     transport::{HttpTransport, RenewedTransport, ReqwestTransport},
 /// };
 ///
 /// const FILE: &str = "/run/secrets/api.pem"; // the certificate and its key
@@ -111,7 +111,7 @@ impl RenewedTransport {
     /// ```
     /// use bytes::Bytes;
     /// use http::{Request, Response};
-    /// use tower_introspect::http::{HttpTransport, RenewedTransport};
+    /// use tower_introspect::transport::{HttpTransport, RenewedTransport};
     ///
     /// let transport = RenewedTransport::new(["/run/secrets/api.pem"], || {
     ///     Ok(HttpTransport::new(tower::service_fn(async |_: Request<Bytes>| {

@@ -28,7 +28,7 @@ use crate::error::config::ConfigError;
 /// certificate that is renewed.
 ///
 /// ```no_run
-/// use tower_introspect::http::{HttpTransport, ReqwestTransport};
+/// use tower_introspect::transport::{HttpTransport, ReqwestTransport};
 ///
 /// let authority = reqwest::Certificate::from_pem(&std::fs::read("ca.pem")?)?;
 /// let identity = reqwest::Identity::from_pem(&std::fs::read("client.pem")?)?;
@@ -46,7 +46,7 @@ impl ReqwestTransport {
     /// Creates a transport with the defaults of [`builder`](Self::builder).
     ///
     /// ```
-    /// use tower_introspect::http::{HttpTransport, ReqwestTransport};
+    /// use tower_introspect::transport::{HttpTransport, ReqwestTransport};
     ///
     /// let transport = HttpTransport::from(ReqwestTransport::new()?);
     /// # let _ = transport;
@@ -107,7 +107,7 @@ impl HttpTransport {
     /// Creates a transport from a pooled [`ReqwestTransport`] with safe defaults.
     ///
     /// ```
-    /// use tower_introspect::http::HttpTransport;
+    /// use tower_introspect::transport::HttpTransport;
     ///
     /// let transport = HttpTransport::reqwest()?;
     /// # let _ = transport;

@@ -53,7 +53,8 @@ const PROBING: Duration = Duration::from_secs(1);
 /// use tower_introspect::{
 ///     ErrorKind, VerifyError,
 ///     credentials::Token,
-///     verify::{CircuitBreakerLayer, Verifier, VerifyRequest, verify_fn},
+///     upstream::CircuitBreakerLayer,
+///     verify::{Verifier, VerifyRequest, verify_fn},
 /// };
 /// use tower_layer::Layer;
 ///

@@ -40,7 +40,7 @@ const DEFAULT_PEERS: usize = 10_000;
 /// can't change at will.
 ///
 /// ```
-/// use tower_introspect::verify::PeerKey;
+/// use tower_introspect::upstream::PeerKey;
 ///
 /// assert_eq!(PeerKey::new("tenant-7"), PeerKey::new("tenant-7"));
 /// // A host with one address of a /64 usually has all of them.
@@ -93,7 +93,7 @@ impl PeerKey {
 /// [`IntrospectLayer::peer_fn`](crate::IntrospectLayer::peer_fn)). Requests that name no peer are
 /// not limited.
 ///
-/// Place it inside of a [`CacheLayer`](super::CacheLayer) and a
+/// Place it inside of a [`CacheLayer`](crate::cache::CacheLayer) and a
 /// [`CoalesceLayer`](super::CoalesceLayer), so that cached and shared outcomes are free, and
 /// outside of a [`BulkheadLayer`](super::BulkheadLayer). Clones of the layer, and all verifiers
 /// made by them, share the budgets. The number of peers is bounded: beyond 10 000, the peers that
@@ -104,7 +104,8 @@ impl PeerKey {
 /// use tower_introspect::{
 ///     ErrorKind, VerifyError,
 ///     credentials::Token,
-///     verify::{MissBudgetLayer, PeerKey, Verifier, VerifyRequest, verify_fn},
+///     upstream::{MissBudgetLayer, PeerKey},
+///     verify::{Verifier, VerifyRequest, verify_fn},
 /// };
 /// use tower_layer::Layer;
 ///

@@ -37,7 +37,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// use tower_introspect::{
 ///     ErrorKind, VerifyError,
 ///     credentials::Token,
-///     verify::{BulkheadLayer, Verifier, VerifyRequest, verify_fn},
+///     upstream::BulkheadLayer,
+///     verify::{Verifier, VerifyRequest, verify_fn},
 /// };
 /// use tower_layer::Layer;
 ///

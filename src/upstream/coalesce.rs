@@ -52,7 +52,8 @@ const PARTS: usize = 16;
 /// use tower_introspect::{
 ///     ErrorKind, VerifyError,
 ///     credentials::Token,
-///     verify::{CoalesceLayer, Verifier, VerifyRequest, verify_fn},
+///     upstream::CoalesceLayer,
+///     verify::{Verifier, VerifyRequest, verify_fn},
 /// };
 /// use tower_layer::Layer;
 ///

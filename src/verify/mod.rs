@@ -36,10 +36,10 @@
 //! use tower::ServiceBuilder;
 //! use tower_introspect::{
 //!     ErrorKind,
-//!     verify::{
-//!         BulkheadLayer, CacheLayer, CircuitBreakerLayer, CoalesceLayer, RevocationLayer,
-//!         Revocations, verify_fn,
-//!     },
+//!     cache::CacheLayer,
+//!     revocation::{RevocationLayer, Revocations},
+//!     upstream::{BulkheadLayer, CircuitBreakerLayer, CoalesceLayer},
+//!     verify::verify_fn,
 //! };
 //!
 //! let revocations = Revocations::new();

@@ -81,7 +81,7 @@ impl VerifyRequest {
         self
     }
 
-    /// Sets the sender of the request, so that a [`MissBudget`](super::MissBudget) can tell peers
+    /// Sets the sender of the request, so that a [`MissBudget`](crate::upstream::MissBudget) can tell peers
     /// apart.
     #[must_use]
     pub const fn with_peer(mut self, peer: PeerKey) -> Self {

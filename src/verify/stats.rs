@@ -79,7 +79,7 @@ impl Stats {
     }
 }
 
-/// The state of a [`CircuitBreaker`](super::CircuitBreaker).
+/// The state of a [`CircuitBreaker`](crate::upstream::CircuitBreaker).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum BreakerState {

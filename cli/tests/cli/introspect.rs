@@ -58,8 +58,10 @@ async fn screens() {
 #[tokio::test]
 async fn every_client_authentication() {
     let (server, _listening) = front::plain().await;
-    let key =
-        || SigningKey::from_pem(Algorithm::ES256, include_bytes!("../../../tests/it/keys/p256.pem")).unwrap();
+    let key = || {
+        SigningKey::from_pem(Algorithm::ES256, include_bytes!("../../../tests/it/keys/p256.pem"))
+            .unwrap()
+    };
     let public = |key: SigningKey| {
         KeySet::from_jwk(key.public_jwk().unwrap().to_string().as_bytes()).unwrap()
     };

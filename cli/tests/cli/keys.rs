@@ -89,7 +89,8 @@ async fn whatever_it_is_it_is_judged() {
 #[tokio::test]
 async fn the_private_halves_of_the_test_kit_are_known() {
     for name in ["rsa-1", "rsa-2", "rsa-3"] {
-        let pem = format!("{}/../src/test_util/keys/test-only-{name}.pem", env!("CARGO_MANIFEST_DIR"));
+        let pem =
+            format!("{}/../src/test_util/keys/test-only-{name}.pem", env!("CARGO_MANIFEST_DIR"));
         let mint = ["mint", "key", "--algorithm", "RS256", "--from", &pem, "--format", "jwks"];
         let ran = lint("known.json", run(&mint, "").await.out).await;
         assert!(ran.code == 1 && ran.out.contains("the test kit"), "{}", ran.screen());

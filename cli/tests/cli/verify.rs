@@ -96,8 +96,10 @@ async fn a_public_key_in_pem_is_a_key_and_never_a_secret() {
     let at = at();
     let arguments = ["verify", "--at", &at, "--pem", &pem, "--audience", AUDIENCE];
     assert_eq!(run(&arguments, good()).await.code, 0);
-    let secret =
-        SigningKey::from_secret(Algorithm::HS256, include_bytes!("../../../tests/it/keys/ed25519.pub.pem"));
+    let secret = SigningKey::from_secret(
+        Algorithm::HS256,
+        include_bytes!("../../../tests/it/keys/ed25519.pub.pem"),
+    );
     let forged = secret.unwrap().sign(&with(header(), json!({"alg": "HS256"})), &claims()).unwrap();
     let ran = run(&arguments, &forged).await;
     assert_ne!(ran.code, 0, "{}", ran.out);

@@ -51,7 +51,7 @@ const DEFAULT_LIMIT: usize = 4 * 1024;
 ///     assert_eq!(request.headers()["x-auth-issuer"], "https://as.example.com");
 ///     assert_eq!(request.headers()["x-auth-subject"], "alice");
 ///     assert_eq!(request.headers()["x-auth-tenant"], "7");
-/// The token has no scope, so the header of the client is removed and not replaced.
+/// // The token has no scope, so the header of the client is removed and not replaced.
 ///     assert!(!request.headers().contains_key("x-auth-scope"));
 ///     Ok::<_, std::convert::Infallible>(Response::new(String::new()))
 /// });
@@ -119,7 +119,7 @@ impl ForwardHeaders {
     /// use tower_introspect::layer::ForwardHeaders;
     ///
     /// assert!(ForwardHeaders::new().subject("x-auth-subject").is_ok());
-    /// HTTP has a use for this name.
+    /// // HTTP has a use for this name.
     /// assert!(ForwardHeaders::new().subject("host").is_err());
     /// ```
     #[must_use]

@@ -8,7 +8,7 @@ use crate::cache::layer::CacheLayer;
 /// Settings of the cache.
 ///
 /// The cache holds facts about tokens, never decisions. Each issuer has its own. See
-/// [`CacheLayer`](crate::verify::CacheLayer) for the details and the defaults.
+/// [`CacheLayer`](crate::cache::CacheLayer) for the details and the defaults.
 #[cfg_attr(docsrs, doc(cfg(feature = "cache")))]
 impl ResourceServerBuilder {
     /// Sets the maximum age of a cached introspection response. 30 s by default.
@@ -45,7 +45,7 @@ impl ResourceServerBuilder {
     /// unavailable.
     ///
     /// Off by default. See
-    /// [`CacheLayer::stale_if_error`](crate::verify::CacheLayer::stale_if_error).
+    /// [`CacheLayer::stale_if_error`](crate::cache::CacheLayer::stale_if_error).
     ///
     /// # Security
     ///

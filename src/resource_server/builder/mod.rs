@@ -218,10 +218,7 @@ impl ResourceServerBuilder {
     /// ```
     /// use std::{net::SocketAddr, time::Duration};
     /// use axum::extract::ConnectInfo;
-    /// use tower_introspect::{
-    ///     ResourceServer,
-    ///     verify::{MissBudgetLayer, PeerKey},
-    /// };
+    /// use tower_introspect::{ResourceServer, upstream::{MissBudgetLayer, PeerKey}};
     ///
     /// let budget = MissBudgetLayer::new(20, Duration::from_secs(1));
     /// let builder = ResourceServer::builder("https://api.example.com").miss_budget(budget, |head| {
