@@ -21,7 +21,7 @@ use tower_introspect::{
     cache::{Cache, CacheLayer},
     claims::Claims,
     clock::{Moment, SystemClock},
-    jwt::{Algorithm, SigningKey},
+    jose::{Algorithm, SigningKey},
     proof::{Dpop, MemoryReplay},
     test_util::Prover,
     verify::{ActiveToken, Method, Outcome, Verifier, VerifyRequest, Verifying},

@@ -22,7 +22,7 @@ use http::{Request, header::AUTHORIZATION};
 use tower::{Layer, Service};
 use tower_introspect::{
     ResourceServer,
-    jwt::{Algorithm, SigningKey},
+    jose::{Algorithm, SigningKey},
 };
 
 use self::support::{

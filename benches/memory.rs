@@ -13,7 +13,8 @@ use std::{fs, process::Command};
 use allocation_counter::measure;
 use tower_introspect::{
     ResourceServer,
-    jwt::{Algorithm, KeySet, SigningKey},
+    jose::{Algorithm, SigningKey},
+    jwt::KeySet,
 };
 
 use self::support::{ISSUER, api, jwt, learn, local, opaque, remote, runtime};

@@ -9,7 +9,7 @@ mod support;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use tower::Layer;
-use tower_introspect::jwt::{Algorithm, SigningKey};
+use tower_introspect::jose::{Algorithm, SigningKey};
 
 use self::support::{
     Free, ISSUER, P256, P256_OTHER, api, call, junk, jwt, learn, local, public, received, remote,

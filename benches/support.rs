@@ -23,7 +23,8 @@ use tower::{Service, service_fn};
 use tower_introspect::{
     ClientAuth, Issuer, ResourceServer,
     credentials::Token,
-    jwt::{KeySet, SigningKey},
+    jose::SigningKey,
+    jwt::KeySet,
     resource_server::ResourceServerBuilder,
     transport::HttpTransport,
     verify::{Outcome, Verifier, VerifyRequest},

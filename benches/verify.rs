@@ -12,7 +12,10 @@ use std::hint::black_box;
 use aws_lc_rs::signature::{self, ParsedPublicKey, VerificationAlgorithm};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use criterion::{Criterion, criterion_group, criterion_main};
-use tower_introspect::jwt::{Algorithm, JwtVerifier, SigningKey};
+use tower_introspect::{
+    jose::{Algorithm, SigningKey},
+    jwt::JwtVerifier,
+};
 
 use self::support::{ED25519, ISSUER, P256, P384, RSA, at_once, jwt, public, question};
 

@@ -45,9 +45,17 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     claims::scope::assert_scopes,
+    credentials::head::RequestHead,
     error::{kind::ErrorKind, refusal::VerifyError},
-    policy::verified::{Identity, VerifiedToken, challenge_of, completed, scheme_of, token_of},
-    respond::{self, Auto, Refusal, RequestHead, Respond},
+    policy::{
+        admitted::VerifiedToken,
+        verified::{Identity, challenge_of, completed, scheme_of, token_of},
+    },
+    respond::{
+        self,
+        refusal::Refusal,
+        responder::{Auto, Respond},
+    },
 };
 
 /// An extractor of the claims of the verified token, deserialized into `T`.
@@ -213,8 +221,8 @@ impl Rejection {
             refusal = refusal.presented_under(scheme);
         }
         let response = match parts.extensions.get::<RejectWith>() {
-            Some(RejectWith(responder)) => respond::refuse(&**responder, &refusal),
-            None => respond::refuse(&Auto::new(), &refusal),
+            Some(RejectWith(responder)) => respond::responder::refuse(&**responder, &refusal),
+            None => respond::responder::refuse(&Auto::new(), &refusal),
         };
         Self { error, response: Box::new(response) }
     }

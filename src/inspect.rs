@@ -11,12 +11,12 @@ use pkcs8::{
 };
 use serde_json::{Value, json};
 
+pub use crate::config::inspect::{ClientSettings, IssuerSettings, Settings};
 use crate::jose::{
     BASE64URL,
     algorithm::{Algorithm, KeyType},
     crypto,
 };
-pub use crate::resource_server::config::inspect::{ClientSettings, IssuerSettings, Settings};
 
 /// Returns the SHA-256 digest of `data`.
 #[must_use]

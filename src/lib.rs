@@ -109,6 +109,9 @@ pub mod checks;
 mod checks;
 pub mod claims;
 pub mod clock;
+#[cfg(all(feature = "config", feature = "_crypto"))]
+#[cfg_attr(docsrs, doc(cfg(feature = "config")))]
+pub mod config;
 pub mod credentials;
 mod error;
 mod field_names;
@@ -119,7 +122,8 @@ pub mod inspect;
 #[cfg_attr(docsrs, doc(cfg(feature = "introspection")))]
 pub mod introspection;
 #[cfg(feature = "_crypto")]
-mod jose;
+#[cfg_attr(docsrs, doc(cfg(any(feature = "jwt", feature = "dpop"))))]
+pub mod jose;
 #[cfg(all(feature = "jwt", feature = "_crypto"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
 pub mod jwt;
@@ -146,14 +150,19 @@ pub mod verify;
 
 #[cfg(feature = "introspection")]
 #[cfg_attr(docsrs, doc(cfg(feature = "introspection")))]
-pub use self::introspection::ClientAuth;
+pub use self::introspection::auth::ClientAuth;
 #[cfg(any(feature = "introspection", all(feature = "jwt", feature = "_crypto")))]
-pub use self::resource_server::{Issuer, RequireFresh, ResourceServer};
+pub use self::resource_server::{fresh::RequireFresh, issuer::Issuer, server::ResourceServer};
 pub use self::{
-    error::{Blame, BoxError, ConfigError, ErrorKind, TokenKind, VerifyError},
-    layer::IntrospectLayer,
-    policy::{Identity, Policy, VerifiedToken},
-    require::{RequireAcr, RequireAudience, RequireScope},
+    error::{
+        boxed::BoxError,
+        config::ConfigError,
+        kind::{Blame, ErrorKind, TokenKind},
+        refusal::VerifyError,
+    },
+    layer::introspect_layer::IntrospectLayer,
+    policy::{admitted::VerifiedToken, terms::Policy, verified::Identity},
+    require::require_layer::{RequireAcr, RequireAudience, RequireScope},
 };
 
 /// Longer texts.

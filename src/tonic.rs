@@ -40,21 +40,18 @@ use serde::de::DeserializeOwned;
 use tonic::{Request, Status, metadata::MetadataMap, server::NamedService, service::Interceptor};
 
 use crate::{
-    credentials::{Scheme, extract::Extractor},
+    credentials::{extract::Extractor, head::RequestHead, token::Scheme},
     error::{kind::ErrorKind, refusal::VerifyError},
     layer::service::Introspect,
     policy::{
-        Policy,
-        requirement::Requirement,
-        verified::{
-            Identity, VerifiedToken, challenge_of, completed, met, scheme_of, strip_identity,
-            token_of,
-        },
+        admitted::{Requirement, VerifiedToken},
+        terms::Policy,
+        verified::{Identity, challenge_of, completed, met, scheme_of, strip_identity, token_of},
     },
     require::service::Require,
-    respond::{self, Refusal, RequestHead, challenge::Challenge},
+    respond::{self, challenge::Challenge, refusal::Refusal},
     telemetry,
-    verify::{Verifier, request::VerifyRequest},
+    verify::{request::VerifyRequest, verifier::Verifier},
 };
 
 impl<S: NamedService, V, R> NamedService for Introspect<S, V, R> {
@@ -235,7 +232,7 @@ impl<V: Verifier> Interceptor for VerifyInterceptor<V> {
         strip_identity(extensions);
         match verdict {
             Ok(token) => {
-                telemetry::admitted(token.method().as_str(), token.decision_age());
+                telemetry::report::admitted(token.method().as_str(), token.decision_age());
                 extensions.insert(token);
                 let mut fields = std::mem::take(request.metadata_mut()).into_headers();
                 self.policy.proofs().strip_all(&mut fields);
@@ -246,7 +243,7 @@ impl<V: Verifier> Interceptor for VerifyInterceptor<V> {
                 Ok(request)
             }
             Err(error) => {
-                telemetry::turned_away();
+                telemetry::report::turned_away();
                 let scheme = Scheme::used_in(request.metadata().as_ref());
                 Err(status(&error, self.policy.challenges(), request.extensions(), scheme))
             }

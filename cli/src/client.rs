@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use tower_introspect::{
     ClientAuth,
-    jwt::{Algorithm, SigningKey},
+    jose::{Algorithm, SigningKey},
 };
 
 use crate::{input, report::Failure};

@@ -6,7 +6,7 @@ use toml::{
     Spanned, Table,
     de::{DeTable, DeValue},
 };
-use tower_introspect::{ConfigError, resource_server::Config};
+use tower_introspect::{ConfigError, config::Config};
 
 use crate::{input, report::Failure};
 

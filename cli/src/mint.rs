@@ -9,7 +9,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use tower_introspect::{
     clock::{Clock, UnixTime},
-    jwt::{Algorithm, SigningKey},
+    jose::{Algorithm, SigningKey},
     test_util::{AuthorizationServer, Jwt, TokenBuilder},
 };
 

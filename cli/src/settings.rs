@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use tower_introspect::{inspect::Settings, resource_server::Config};
+use tower_introspect::{config::Config, inspect::Settings};
 
 use crate::{config::File, report::Failure};
 

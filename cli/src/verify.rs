@@ -11,7 +11,8 @@ use tower_introspect::{
     Policy, VerifyError,
     checks::{Check, Recording},
     credentials::Extractor,
-    jwt::{Algorithm, JwtVerifier, JwtVerifierBuilder, KeySet, Profile},
+    jose::Algorithm,
+    jwt::{JwtVerifier, JwtVerifierBuilder, KeySet, Profile},
     policy::Requirement,
     verify::{Verifier as _, VerifyRequest},
 };

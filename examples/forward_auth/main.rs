@@ -27,7 +27,7 @@
 //! ```toml
 //! listen = "127.0.0.1:4180"
 //!
-//! [resource_server]   # see `tower_introspect::resource_server::config`
+//! [resource_server]   # see `tower_introspect::config`
 //! audience = "https://api.example.com"
 //! required_scopes = ["api"]
 //!
@@ -137,7 +137,7 @@ use axum::{
 use tokio::net::TcpListener;
 use toml::Table;
 use tower_introspect::{
-    ConfigError, ResourceServer, VerifiedToken, layer::ForwardHeaders, resource_server::Config,
+    ConfigError, ResourceServer, VerifiedToken, config::Config, layer::ForwardHeaders,
 };
 use tracing_subscriber::filter::LevelFilter;
 

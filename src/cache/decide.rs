@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     clock::{Moment, UnixTime},
-    revocation::Standing,
+    revocation::cutoff::Standing,
     verify::{
         active::{ActiveToken, Method},
         request::Freshness,

@@ -7,8 +7,8 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use super::{Inner, Question};
-use crate::verify::{Outcome, Verifier};
+use super::state::{Inner, Question};
+use crate::verify::verifier::{Outcome, Verifier};
 
 pin_project! {
     /// The future of [`Cache`](super::Cache) for a token without a usable cache entry.

@@ -1,14 +1,10 @@
 use std::{sync::Arc, time::Duration};
 
-use tower_layer::Layer;
-
-use super::{Cache, decide::Limits};
+use super::decide::Limits;
 use crate::{
     clock::{Clock, SystemClock},
-    revocation::Revocations,
+    revocation::revocations::Revocations,
 };
-#[cfg(doc)]
-use crate::{error::kind::ErrorKind, verify::request::Freshness};
 
 /// The default maximum age of facts that the authorization server established. It bounds the time
 /// within which a revocation at the server is noticed.
@@ -190,13 +186,5 @@ impl CacheLayer {
 impl Default for CacheLayer {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl<V> Layer<V> for CacheLayer {
-    type Service = Cache<V>;
-
-    fn layer(&self, inner: V) -> Cache<V> {
-        Cache::new(inner, self.clone())
     }
 }

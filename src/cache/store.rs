@@ -13,7 +13,7 @@ use quick_cache::sync::{EntryAction, EntryResult};
 
 use super::table::{Keyed, Table, Weighs, place, size, table};
 use crate::{
-    clock::Moment, credentials::Fingerprint, error::refusal::VerifyError,
+    clock::Moment, credentials::token::Fingerprint, error::refusal::VerifyError,
     verify::active::ActiveToken,
 };
 

@@ -10,7 +10,7 @@ use quick_cache::{
     sync::{Cache, DefaultLifecycle},
 };
 
-use crate::credentials::Fingerprint;
+use crate::credentials::token::Fingerprint;
 
 /// The overhead of an entry in a table, in bytes: links, its part of the index, and spare capacity.
 const PLACE: usize = 72;

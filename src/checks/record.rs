@@ -6,8 +6,8 @@ use std::{
 };
 
 use super::{
-    Detail,
     check::{Check, Stage},
+    detail::Detail,
 };
 use crate::error::kind::ErrorKind;
 
@@ -148,7 +148,10 @@ impl Trace {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checks::{demand, seen, step};
+    use crate::checks::{
+        detail::seen,
+        step::{demand, step},
+    };
 
     fn check(check: Check, met: bool) {
         let _ = demand(check, || seen("x"), met, ErrorKind::Denied);

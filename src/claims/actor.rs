@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt};
 use serde_json::value::RawValue;
 
 use super::{
-    ClaimsError,
+    error::ClaimsError,
     json::{self, Object},
 };
 

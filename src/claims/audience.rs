@@ -4,10 +4,7 @@ use serde_json::value::RawValue;
 
 use super::{
     json,
-    text::{
-        Text,
-        piece::{Piece, Span},
-    },
+    text::{json_text::Text, piece::Piece, span::Span},
 };
 
 /// The parties that a token is meant for.

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::{
-    ClaimsError,
+    error::ClaimsError,
     json::{self, Object},
 };
 
@@ -106,7 +106,7 @@ impl fmt::Debug for AuthorizationDetail<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::claims::Claims;
+    use crate::claims::claims_set::Claims;
 
     fn details(value: &str) -> Result<usize, ClaimsError> {
         let text = format!(r#"{{"authorization_details":{value}}}"#);

@@ -1,9 +1,9 @@
 //! Narrows claims to what a later response about the same token still allows.
 
 use super::{
-    Claims,
+    claims_set::Claims,
     scope::Scope,
-    text::{Text, piece::Span},
+    text::{json_text::Text, span::Span},
 };
 
 impl Claims {

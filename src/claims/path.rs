@@ -90,7 +90,7 @@ pub(crate) struct NoObject;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::claims::Claims;
+    use crate::claims::claims_set::Claims;
 
     #[test]
     fn rfc6901_4_pointers_lead_through_objects() {

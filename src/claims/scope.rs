@@ -2,10 +2,7 @@
 
 use std::{borrow::Cow, fmt};
 
-use super::text::{
-    Text,
-    piece::{Piece, Span},
-};
+use super::text::{json_text::Text, piece::Piece, span::Span};
 
 /// A set of scope values, in the order they were given.
 ///

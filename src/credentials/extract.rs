@@ -8,9 +8,9 @@ use http::{
 };
 
 use super::{
-    Origin, Scheme, Token,
     found::{self, Found},
     grammar::{is_http_token, percent_decode},
+    token::{Origin, Scheme, Token},
 };
 use crate::error::{kind::ErrorKind, refusal::VerifyError};
 

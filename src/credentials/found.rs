@@ -4,9 +4,12 @@ use std::ops::Range;
 
 use http::HeaderValue;
 
-use super::{Origin, Scheme, Token, grammar::is_b64token};
+use super::{
+    grammar::is_b64token,
+    token::{Origin, Scheme, Token},
+};
 use crate::{
-    checks::{Detail, check::Check, step},
+    checks::{check::Check, detail::Detail, step::step},
     error::{kind::ErrorKind, refusal::VerifyError},
 };
 

@@ -12,17 +12,7 @@
 //! assert_eq!(VerifyError::new(ErrorKind::Unavailable).blame(), Blame::AuthorizationServer);
 //! ```
 
+pub(crate) mod boxed;
 pub(crate) mod config;
 pub(crate) mod kind;
 pub(crate) mod refusal;
-
-use std::error::Error;
-
-pub use self::{
-    config::ConfigError,
-    kind::{Blame, ErrorKind, TokenKind},
-    refusal::VerifyError,
-};
-
-/// A boxed error of any type.
-pub type BoxError = Box<dyn Error + Send + Sync>;

@@ -3,7 +3,7 @@ use std::{borrow::Cow, error::Error, fmt, sync::Arc, time::Duration};
 use http::HeaderValue;
 
 use super::{
-    BoxError,
+    boxed::BoxError,
     kind::{Blame, ErrorKind},
 };
 
@@ -29,7 +29,7 @@ struct Inner {
     scope: Option<Box<str>>,
     step_up: Option<StepUp>,
     nonce: Option<HeaderValue>,
-    source: Option<Arc<dyn Error + Send + Sync>>,
+    pub(super) source: Option<Arc<dyn Error + Send + Sync>>,
     /// True if the server may have failed because of this one token.
     by_token: bool,
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::form::Form;
 use crate::{
     clock::UnixTime,
-    error::{BoxError, config::ConfigError, kind::ErrorKind, refusal::VerifyError},
+    error::{boxed::BoxError, config::ConfigError, kind::ErrorKind, refusal::VerifyError},
     jose::{algorithm::Algorithm, crypto, error::KeyError, signing::SigningKey},
 };
 

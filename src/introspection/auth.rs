@@ -13,7 +13,7 @@ use super::form::{self, Form};
 use crate::jose::signing::SigningKey;
 use crate::{
     clock::UnixTime,
-    credentials::Token,
+    credentials::token::Token,
     error::{config::ConfigError, kind::ErrorKind, refusal::VerifyError},
     transport::discovery::methods::AuthMethods,
 };
@@ -24,7 +24,7 @@ use crate::{
 /// Invalid identifiers and secrets are reported when the verifier is built.
 ///
 /// ```
-/// use tower_introspect::introspection::ClientAuth;
+/// use tower_introspect::ClientAuth;
 ///
 /// let auth = ClientAuth::basic("api", "correct horse");
 /// assert!(!format!("{auth:?}").contains("horse"));
@@ -82,7 +82,7 @@ impl ClientAuth {
     /// [`Misconfigured`](ErrorKind::Misconfigured).
     ///
     /// ```
-    /// # use tower_introspect::introspection::ClientAuth;
+    /// # use tower_introspect::ClientAuth;
     /// let auth = ClientAuth::secret("api", "correct horse");
     /// # let _ = auth;
     /// ```
@@ -105,7 +105,7 @@ impl ClientAuth {
     /// digits and `*-._`.
     ///
     /// ```
-    /// # use tower_introspect::introspection::ClientAuth;
+    /// # use tower_introspect::ClientAuth;
     /// let auth = ClientAuth::basic("api", "secret");
     /// # let _ = auth;
     /// ```
@@ -120,7 +120,7 @@ impl ClientAuth {
     /// The identifier must not have a colon.
     ///
     /// ```
-    /// # use tower_introspect::introspection::ClientAuth;
+    /// # use tower_introspect::ClientAuth;
     /// let auth = ClientAuth::basic_raw("api", "100% secret");
     /// # let _ = auth;
     /// ```
@@ -133,7 +133,7 @@ impl ClientAuth {
     /// §2.3.1).
     ///
     /// ```
-    /// # use tower_introspect::introspection::ClientAuth;
+    /// # use tower_introspect::ClientAuth;
     /// let auth = ClientAuth::post("api", "secret");
     /// # let _ = auth;
     /// ```
@@ -151,7 +151,7 @@ impl ClientAuth {
     /// `mtls_endpoint_aliases` of the server's metadata is used, if there is one (RFC 8705 §5).
     ///
     /// ```
-    /// # use tower_introspect::introspection::ClientAuth;
+    /// # use tower_introspect::ClientAuth;
     /// let auth = ClientAuth::mtls("api");
     /// # let _ = auth;
     /// ```
@@ -164,7 +164,7 @@ impl ClientAuth {
     /// token (RFC 7662 §2.1).
     ///
     /// ```
-    /// # use tower_introspect::introspection::ClientAuth;
+    /// # use tower_introspect::ClientAuth;
     /// let auth = ClientAuth::bearer("23410913-abewfq.123483");
     /// # let _ = auth;
     /// ```
@@ -181,10 +181,7 @@ impl ClientAuth {
     /// another.
     ///
     /// ```
-    /// use tower_introspect::{
-    ///     introspection::ClientAuth,
-    ///     jwt::{Algorithm, SigningKey},
-    /// };
+    /// use tower_introspect::{ClientAuth, jose::{Algorithm, SigningKey}};
     ///
     /// let pem = b"-----BEGIN PRIVATE KEY-----\n\
     ///     MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n\
@@ -192,7 +189,7 @@ impl ClientAuth {
     /// let key = SigningKey::from_pem(Algorithm::EdDSA, pem)?.with_kid("2026");
     /// let auth = ClientAuth::private_key_jwt("api", key);
     /// # let _ = auth;
-    /// # Ok::<(), tower_introspect::jwt::KeyError>(())
+    /// # Ok::<(), tower_introspect::jose::KeyError>(())
     /// ```
     #[cfg(all(feature = "jwt", feature = "_crypto"))]
     #[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
@@ -207,7 +204,7 @@ impl ClientAuth {
     /// The secret must have at least 32 bytes (RFC 7518 §3.2).
     ///
     /// ```
-    /// # use tower_introspect::introspection::ClientAuth;
+    /// # use tower_introspect::ClientAuth;
     /// let auth = ClientAuth::client_secret_jwt("api", "a secret of 32 characters or more");
     /// # let _ = auth;
     /// ```
@@ -224,7 +221,7 @@ impl ClientAuth {
     /// Has no effect on other credentials, which have no audience.
     ///
     /// ```
-    /// # use tower_introspect::introspection::ClientAuth;
+    /// # use tower_introspect::ClientAuth;
     /// let auth = ClientAuth::client_secret_jwt("api", "a secret of 32 characters or more")
     ///     .assertion_audience("https://as.example.com/token");
     /// # let _ = auth;

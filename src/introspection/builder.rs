@@ -7,15 +7,18 @@ use tower::retry::budget::TpsBudget;
 #[cfg(all(feature = "jwt", feature = "_crypto"))]
 use super::signed::{Opener, SignedResponse, Surroundings};
 use super::{
-    IntrospectionVerifier,
     auth::ClientAuth,
     exchange::{Exchange, Format, Target},
+    verifier::IntrospectionVerifier,
 };
 use crate::{
     clock::{Clock, SystemClock},
     error::config::ConfigError,
-    telemetry::{self, Called},
-    transport::{HttpTransport, discovery::Discovery, endpoint::Endpoint, upstream::Upstream},
+    telemetry::{self, called::Called},
+    transport::{
+        discovery::discover::Discovery, endpoint::Endpoint, http_transport::HttpTransport,
+        upstream::Upstream,
+    },
 };
 
 /// The default limit on how long a client waits for the authorization server.
@@ -44,7 +47,7 @@ const RESERVED: [&str; 6] = [
 /// # use http::{Request, Response};
 /// # use tower_introspect::transport::HttpTransport;
 /// use std::time::Duration;
-/// use tower_introspect::introspection::{ClientAuth, IntrospectionVerifier};
+/// use tower_introspect::{ClientAuth, introspection::IntrospectionVerifier};
 /// # let transport = HttpTransport::new(tower::service_fn(async |_: Request<Bytes>| {
 /// #     Ok::<_, std::convert::Infallible>(Response::new(Bytes::new()))
 /// # }));
@@ -75,6 +78,16 @@ pub struct IntrospectionVerifierBuilder {
     resolved: bool,
     clock: Arc<dyn Clock>,
     loopback_http: bool,
+}
+
+impl IntrospectionVerifier {
+    /// Returns a builder of a verifier that introspects tokens at `issuer` and authenticates with
+    /// `auth`.
+    ///
+    /// See the [module docs](self) for an example.
+    pub fn builder(issuer: impl Into<String>, auth: ClientAuth) -> IntrospectionVerifierBuilder {
+        IntrospectionVerifierBuilder::new(issuer.into(), auth)
+    }
 }
 
 impl IntrospectionVerifierBuilder {
@@ -246,7 +259,7 @@ impl IntrospectionVerifierBuilder {
     }
 
     fn upstream(&self, what: Called) -> Upstream {
-        let name = telemetry::issuer_label(&self.issuer, self.resolved);
+        let name = telemetry::report::issuer_label(&self.issuer, self.resolved);
         Upstream::new(name, what, Arc::clone(&self.clock))
     }
 

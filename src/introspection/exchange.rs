@@ -13,22 +13,27 @@ use tower::retry::budget::{Budget as _, TpsBudget};
 use super::signed::{self, Opener};
 use super::{auth::ClientAuth, form::Form, response};
 use crate::{
-    checks::{Detail, check::Check, seen, step},
-    claims::Claims,
+    checks::{
+        check::Check,
+        detail::{Detail, seen},
+        step::step,
+    },
+    claims::claims_set::Claims,
     clock::{Clock, Moment},
-    credentials::Token,
+    credentials::token::Token,
     error::{kind::ErrorKind, refusal::VerifyError},
-    refresh::Standing,
+    refresh::source::Standing,
     transport::{
-        HttpTransport, TransportError, TransportErrorKind,
-        discovery::Discovery,
+        discovery::discover::Discovery,
         endpoint::Endpoint,
+        error::{TransportError, TransportErrorKind},
+        http_transport::HttpTransport,
         upstream::{Call, LastCall, Upstream},
     },
     verify::{
-        Outcome,
         active::{ActiveToken, Method},
         readiness::Readiness,
+        verifier::Outcome,
     },
 };
 
@@ -230,7 +235,7 @@ impl Exchange {
 /// An introspection request: the token, the endpoint and the credentials.
 #[derive(Clone, Copy)]
 struct Question<'a> {
-    token: &'a Token,
+    pub(super) token: &'a Token,
     endpoint: &'a Endpoint,
     auth: &'a ClientAuth,
 }

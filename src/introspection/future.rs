@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use crate::verify::Outcome;
+use crate::verify::verifier::Outcome;
 
 /// The future of an introspection.
 ///

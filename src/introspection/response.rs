@@ -7,9 +7,13 @@ use bytes::Bytes;
 use http::{Response, StatusCode, header::CONTENT_TYPE};
 
 use crate::{
-    checks::{Detail, check::Check, demand, seen, seen_if, step},
+    checks::{
+        check::Check,
+        detail::{Detail, seen, seen_if},
+        step::{demand, step},
+    },
     claims::{
-        Claims,
+        claims_set::Claims,
         confirmation::Confirmation,
         json::{self, NotStrict, Object},
     },

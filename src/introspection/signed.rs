@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use super::response::{self, bad};
 use crate::{
-    checks::{Detail, check::Check, step},
-    claims::Claims,
+    checks::{check::Check, detail::Detail, step::step},
+    claims::claims_set::Claims,
     clock::UnixTime,
     error::{config::ConfigError, refusal::VerifyError},
     jose::{algorithm::Algorithm, header::Header, jws::Compact},
@@ -14,7 +14,10 @@ use crate::{
         keys::{KeySet, Mismatch},
         source::FetchKeys as _,
     },
-    transport::{HttpTransport, discovery::Discovery, endpoint::Endpoint, upstream::Upstream},
+    transport::{
+        discovery::discover::Discovery, endpoint::Endpoint, http_transport::HttpTransport,
+        upstream::Upstream,
+    },
     verify::readiness::Readiness,
 };
 
@@ -40,8 +43,9 @@ const SKEW: Duration = Duration::from_secs(30);
 /// # use http::{Request, Response};
 /// # use tower_introspect::transport::HttpTransport;
 /// use tower_introspect::{
-///     introspection::{ClientAuth, IntrospectionVerifier, SignedResponse},
-///     jwt::Algorithm,
+///     ClientAuth,
+///     introspection::{IntrospectionVerifier, SignedResponse},
+///     jose::Algorithm,
 /// };
 /// # let transport = HttpTransport::new(tower::service_fn(async |_: Request<Bytes>| {
 /// #     Ok::<_, std::convert::Infallible>(Response::new(Bytes::new()))

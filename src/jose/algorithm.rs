@@ -7,7 +7,7 @@ use std::{fmt, str::FromStr};
 /// `none` is not supported, and no algorithm beyond this list can be enabled.
 ///
 /// ```
-/// use tower_introspect::jwt::Algorithm;
+/// use tower_introspect::jose::Algorithm;
 ///
 /// assert_eq!("ES256".parse(), Ok(Algorithm::ES256));
 /// assert!("none".parse::<Algorithm>().is_err());

@@ -19,6 +19,15 @@ pub(crate) mod pem;
 #[cfg(feature = "jwt")]
 pub(crate) mod signing;
 
+#[cfg(feature = "jwt")]
+#[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
+pub use self::signing::SigningKey;
+#[cfg(feature = "_jose")]
+pub use self::{
+    algorithm::{Algorithm, UnknownAlgorithm},
+    error::KeyError,
+};
+
 /// The base64url encoding of JOSE: without padding or stray bits (RFC 7515 §2, RFC 4648 §3.5).
 #[cfg(feature = "_jose")]
 pub(crate) const BASE64URL: base64::engine::GeneralPurpose =

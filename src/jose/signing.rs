@@ -24,14 +24,14 @@ impl SigningKey {
     /// refused.
     ///
     /// ```
-    /// use tower_introspect::jwt::{Algorithm, SigningKey};
+    /// use tower_introspect::jose::{Algorithm, SigningKey};
     ///
     /// let pem = b"-----BEGIN PRIVATE KEY-----\n\
     ///     MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n\
     ///     -----END PRIVATE KEY-----\n";
     /// let key = SigningKey::from_pem(Algorithm::EdDSA, pem)?.with_kid("2026");
     /// assert_eq!(key.kid(), Some("2026"));
-    /// # Ok::<(), tower_introspect::jwt::KeyError>(())
+    /// # Ok::<(), tower_introspect::jose::KeyError>(())
     /// ```
     ///
     /// # Errors
@@ -46,7 +46,7 @@ impl SigningKey {
     /// Creates a key from a secret, for one of the `HS` algorithms.
     ///
     /// ```
-    /// use tower_introspect::jwt::{Algorithm, KeyError, SigningKey};
+    /// use tower_introspect::jose::{Algorithm, KeyError, SigningKey};
     ///
     /// assert!(SigningKey::from_secret(Algorithm::HS256, &[7; 32]).is_ok());
     /// let short = SigningKey::from_secret(Algorithm::HS256, b"hunter2");
@@ -89,12 +89,12 @@ impl SigningKey {
     ///
     /// ```
     /// use serde_json::json;
-    /// use tower_introspect::jwt::{Algorithm, SigningKey};
+    /// use tower_introspect::jose::{Algorithm, SigningKey};
     ///
     /// let key = SigningKey::from_secret(Algorithm::HS256, &[7; 32])?;
     /// let token = key.sign(&json!({"alg": "HS256"}), &json!({"sub": "alice"}))?;
     /// assert_eq!(token.split('.').count(), 3);
-    /// # Ok::<(), tower_introspect::jwt::KeyError>(())
+    /// # Ok::<(), tower_introspect::jose::KeyError>(())
     /// ```
     ///
     /// # Errors

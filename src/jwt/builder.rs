@@ -3,19 +3,22 @@
 use std::sync::Arc;
 
 use super::{
-    Inner, JwtVerifier, Profile,
     jwks::{Location, RemoteKeys},
     keys::KeySet,
+    profile::Profile,
     source::Source,
     validate::Rules,
+    verifier::{Inner, JwtVerifier},
 };
-use crate::jose::algorithm::Algorithm;
 use crate::{
     clock::{Clock, SystemClock},
     error::config::ConfigError,
-    jose::algorithm::KeyType,
-    telemetry::{self, Called},
-    transport::{HttpTransport, discovery::Discovery, endpoint::Endpoint, upstream::Upstream},
+    jose::algorithm::{Algorithm, KeyType},
+    telemetry::{self, called::Called},
+    transport::{
+        discovery::discover::Discovery, endpoint::Endpoint, http_transport::HttpTransport,
+        upstream::Upstream,
+    },
 };
 
 /// A builder of a [`JwtVerifier`]. See [`JwtVerifier::builder`].
@@ -33,6 +36,25 @@ pub struct JwtVerifierBuilder {
     audience_claim: Option<String>,
     resolved: bool,
     clock: Arc<dyn Clock>,
+}
+
+impl JwtVerifier {
+    /// Returns a builder of a verifier for the tokens of `issuer`, the exact text of their `iss`
+    /// claim (RFC 9068 §4).
+    ///
+    /// ```
+    /// use tower_introspect::{jose::Algorithm, jwt::{JwtVerifier, KeySet, Profile}};
+    ///
+    /// let verifier = JwtVerifier::builder("https://as.example.com/")
+    ///     .keys(KeySet::from_secret(Algorithm::HS256, &[7; 32])?)
+    ///     .profile(Profile::Generic)
+    ///     .build()?;
+    /// assert_eq!(verifier.issuer(), "https://as.example.com/");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn builder(issuer: impl Into<String>) -> JwtVerifierBuilder {
+        JwtVerifierBuilder::new(issuer.into())
+    }
 }
 
 impl JwtVerifierBuilder {
@@ -206,7 +228,7 @@ impl JwtVerifierBuilder {
     }
 
     fn upstream(&self, what: Called) -> Upstream {
-        let name = telemetry::issuer_label(&self.issuer, self.resolved);
+        let name = telemetry::report::issuer_label(&self.issuer, self.resolved);
         Upstream::new(name, what, Arc::clone(&self.clock))
     }
 

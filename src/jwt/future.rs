@@ -13,7 +13,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use crate::verify::Outcome;
+use crate::verify::verifier::Outcome;
 
 /// The future of a verification that waits for keys.
 ///

@@ -19,12 +19,17 @@ use super::{
 use crate::{
     clock::{Clock, Moment},
     error::{kind::ErrorKind, refusal::VerifyError},
-    refresh::{Fetched, Refresher, Source, Standing, flight::Flight},
+    refresh::{
+        flight::Flight,
+        refresher::Refresher,
+        source::{Fetched, Source, Standing},
+    },
     telemetry,
     transport::{
-        HttpTransport, answer,
-        discovery::Discovery,
+        answer,
+        discovery::discover::Discovery,
         endpoint::Endpoint,
+        http_transport::HttpTransport,
         upstream::{Call, LastCall, Upstream},
     },
 };
@@ -266,12 +271,12 @@ impl Source for JwksUri {
         }
         match outcome {
             Ok(fetched) => {
-                telemetry::keys_fetched(&self.issuer, fetched.value.keys.len());
+                telemetry::report::keys_fetched(&self.issuer, fetched.value.keys.len());
                 Ok(fetched)
             }
             Err(error) => {
                 let error = self.in_context(error);
-                telemetry::keys_not_fetched(&self.issuer, &error);
+                telemetry::report::keys_not_fetched(&self.issuer, &error);
                 Err(error)
             }
         }
@@ -384,7 +389,7 @@ fn bad(context: impl Into<Cow<'static, str>>) -> VerifyError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{clock::SystemClock, telemetry::Called};
+    use crate::{clock::SystemClock, telemetry::called::Called};
 
     #[test]
     fn rfc9111_4_2_freshness_is_max_age_less_age_within_bounds() {

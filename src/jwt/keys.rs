@@ -59,7 +59,7 @@ impl KeySet {
     ///      "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}
     /// ]}"#)?;
     /// assert_eq!(keys.len(), 1);
-    /// # Ok::<(), tower_introspect::jwt::KeyError>(())
+    /// # Ok::<(), tower_introspect::jose::KeyError>(())
     /// ```
     ///
     /// # Errors
@@ -87,7 +87,7 @@ impl KeySet {
     /// Creates a set of one public JWK (RFC 7517 §4).
     ///
     /// ```
-    /// use tower_introspect::jwt::{KeyError, KeySet};
+    /// use tower_introspect::{jose::KeyError, jwt::KeySet};
     ///
     /// let weak = KeySet::from_jwk(br#"{"kty": "RSA", "n": "_____w", "e": "AQAB"}"#);
     /// assert_eq!(weak.unwrap_err(), KeyError::TooShort);
@@ -104,14 +104,14 @@ impl KeySet {
     /// `algorithm` only.
     ///
     /// ```
-    /// use tower_introspect::jwt::{Algorithm, KeySet};
+    /// use tower_introspect::{jose::Algorithm, jwt::KeySet};
     ///
     /// let pem = b"-----BEGIN PUBLIC KEY-----\n\
     ///     MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n\
     ///     -----END PUBLIC KEY-----\n";
     /// let keys = KeySet::from_pem(Algorithm::EdDSA, pem)?.with_kid("2026");
     /// assert_eq!(keys.len(), 1);
-    /// # Ok::<(), tower_introspect::jwt::KeyError>(())
+    /// # Ok::<(), tower_introspect::jose::KeyError>(())
     /// ```
     ///
     /// # Errors
@@ -129,7 +129,7 @@ impl KeySet {
     /// Anyone who can verify with a secret can also sign with it. Prefer a public key.
     ///
     /// ```
-    /// use tower_introspect::jwt::{Algorithm, KeyError, KeySet};
+    /// use tower_introspect::{jose::{Algorithm, KeyError}, jwt::KeySet};
     ///
     /// assert!(KeySet::from_secret(Algorithm::HS512, &[7; 64]).is_ok());
     /// let short = KeySet::from_secret(Algorithm::HS512, &[7; 63]);

@@ -2,11 +2,14 @@ use std::sync::Mutex;
 
 use serde_json::json;
 
-use super::{
-    source::{Fetching, KeysStanding},
-    *,
+use super::*;
+use crate::{
+    clock::SystemClock,
+    credentials::token::Token,
+    jose::{algorithm::Algorithm, signing::SigningKey},
+    jwt::profile::Profile,
+    jwt::source::{Fetching, KeysStanding},
 };
-use crate::{clock::SystemClock, credentials::Token};
 
 const ISSUER: &str = "https://as.example.com";
 

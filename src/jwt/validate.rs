@@ -7,12 +7,16 @@
 use std::{borrow::Cow, sync::Arc};
 
 use super::{
-    Profile,
     keys::{KeySet, Mismatch},
+    profile::Profile,
 };
 use crate::{
-    checks::{Detail, check::Check, demand, list, seen, seen_if, step},
-    claims::{Claims, ClaimsError, json, scope::Scope},
+    checks::{
+        check::Check,
+        detail::{Detail, list, seen, seen_if},
+        step::{demand, step},
+    },
+    claims::{claims_set::Claims, error::ClaimsError, json, scope::Scope},
     error::kind::{ErrorKind, TokenKind},
     jose::{
         algorithm::Algorithm,

@@ -7,24 +7,25 @@ use http::{
     header::{AUTHORIZATION, CACHE_CONTROL, VARY},
 };
 
-use super::IntrospectLayer;
+use super::introspect_layer::IntrospectLayer;
 use crate::{
     clock::Reading,
     credentials::{
-        Origin, Scheme, Token,
         found::{Found, usable},
+        head::RequestHead,
+        token::{Origin, Scheme, Token},
     },
     error::{kind::ErrorKind, refusal::VerifyError},
     policy::{
         admit::{Admission, AdmittingFuture},
         verified::{Anonymous, strip_identity},
     },
-    proof::{DPOP, Presented},
-    respond::{self, Refusal, RequestHead, Respond, hook::Watch, http::DPOP_NONCE},
+    proof::presented::{DPOP, Presented},
+    respond::{self, hook::Watch, http::DPOP_NONCE, refusal::Refusal, responder::Respond},
     telemetry,
     verify::{
-        Outcome, Verifier,
         request::{RecallRequest, VerifyRequest},
+        verifier::{Outcome, Verifier},
     },
 };
 
@@ -238,7 +239,7 @@ impl<V, R> IntrospectLayer<V, R> {
         }
         let varies_by = admission.varies_by();
         let token = admission.token();
-        telemetry::admitted(token.method().as_str(), token.decision_age());
+        telemetry::report::admitted(token.method().as_str(), token.decision_age());
         let nonce = admission.leave_with(request.extensions_mut());
         self.cover_credentials(Some(presentation.scheme), request);
         let rest = Final { private: presentation.origin == Origin::Query, nonce, varies_by };
@@ -249,7 +250,7 @@ impl<V, R> IntrospectLayer<V, R> {
     pub(super) fn admit_nobody<B>(&self, request: &mut Request<B>) {
         let challenge = Arc::clone(self.policy.challenges());
         request.extensions_mut().insert(Anonymous::new(challenge));
-        telemetry::anonymous();
+        telemetry::report::anonymous();
         self.cover_credentials(None, request);
     }
 
@@ -263,12 +264,12 @@ impl<V, R> IntrospectLayer<V, R> {
     where
         R: Respond<ResB>,
     {
-        telemetry::turned_away();
+        telemetry::report::turned_away();
         let mut refusal = Refusal::new(error, RequestHead::of(request), self.policy.challenges());
         if let Some(presentation) = presentation {
             refusal = refusal.presented_under(presentation.scheme);
         }
-        respond::refuse(&*self.responder, &refusal)
+        respond::responder::refuse(&*self.responder, &refusal)
     }
 
     /// Removes the credentials, or marks them as sensitive so that `Debug` output hides them.

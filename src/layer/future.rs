@@ -13,12 +13,13 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{
-    IntrospectLayer,
     admit::{Closing, Presentation, Verdict},
+    introspect_layer::IntrospectLayer,
     slow::Slow,
 };
 use crate::{
-    error::refusal::VerifyError, policy::admit::AdmittingFuture, respond::Respond, verify::Verifier,
+    error::refusal::VerifyError, policy::admit::AdmittingFuture, respond::responder::Respond,
+    verify::verifier::Verifier,
 };
 
 pin_project! {

@@ -5,17 +5,18 @@ use std::{
 };
 
 use http::{Request, Response};
+use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
-    IntrospectLayer,
     admit::{Claimed, Closing, Presentation, Verdict},
     future::{ResponseFuture, Stage},
+    introspect_layer::IntrospectLayer,
 };
 use crate::{
     error::refusal::VerifyError,
-    respond::{Auto, Respond},
-    verify::Verifier,
+    respond::responder::{Auto, Respond},
+    verify::verifier::Verifier,
 };
 
 /// The service of an [`IntrospectLayer`].
@@ -50,7 +51,7 @@ impl<S, V> Introspect<S, V> {
     /// # let _ = layer;
     /// ```
     #[must_use]
-    pub fn layer(verifier: V, policy: crate::policy::Policy) -> IntrospectLayer<V> {
+    pub fn layer(verifier: V, policy: crate::policy::terms::Policy) -> IntrospectLayer<V> {
         IntrospectLayer::new(verifier, policy)
     }
 }
@@ -172,5 +173,13 @@ impl<S: Clone, V, R> Clone for Introspect<S, V, R> {
 impl<S: fmt::Debug, V, R> fmt::Debug for Introspect<S, V, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Introspect").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
+
+impl<S, V, R> Layer<S> for IntrospectLayer<V, R> {
+    type Service = Introspect<S, V, R>;
+
+    fn layer(&self, inner: S) -> Introspect<S, V, R> {
+        Introspect::new(inner, Arc::new(self.clone()))
     }
 }

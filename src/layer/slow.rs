@@ -3,7 +3,7 @@
 use http::Extensions;
 
 use crate::{
-    error::refusal::VerifyError, policy::verified::VerifiedToken, respond::hook::Watch, telemetry,
+    error::refusal::VerifyError, policy::admitted::VerifiedToken, respond::hook::Watch, telemetry,
 };
 
 /// The span of one verification, until there is a verdict.

@@ -9,13 +9,13 @@ use std::{
 
 use http::{Extensions, HeaderName, HeaderValue};
 
-use super::verified::VerifiedToken;
+use super::admitted::VerifiedToken;
 use crate::{
-    checks::{Detail, check::Check, step},
-    error::{BoxError, kind::ErrorKind, refusal::VerifyError},
+    checks::{check::Check, detail::Detail, step::step},
+    error::{boxed::BoxError, kind::ErrorKind, refusal::VerifyError},
     proof::{
-        Left, Shown,
-        replay::{Marked, verdict},
+        replay::{proven::verdict, store::Marked},
+        shown::{Left, Shown},
     },
 };
 

@@ -3,21 +3,24 @@
 use std::sync::Arc;
 
 use super::{
-    Policy,
     admit::{Admitting, Judged},
-    requirement::Requirement,
-    verified::VerifiedToken,
+    admitted::{Requirement, VerifiedToken},
+    terms::Policy,
 };
 use crate::{
-    checks::{Detail, check::Check, demand, list, seen, seen_if, seen_time, step},
-    claims::Claims,
+    checks::{
+        check::Check,
+        detail::{Detail, list, seen, seen_if, seen_time},
+        step::{demand, step},
+    },
+    claims::claims_set::Claims,
     clock::{Moment, Reading, UnixTime},
-    credentials::Scheme,
+    credentials::token::Scheme,
     error::{
         kind::{ErrorKind, TokenKind},
         refusal::VerifyError,
     },
-    proof::Presented,
+    proof::presented::Presented,
     verify::active::ActiveToken,
 };
 
@@ -50,9 +53,8 @@ impl Policy {
     ///     Policy,
     ///     claims::Claims,
     ///     clock::{Moment, SystemClock},
-    ///     credentials::Token,
+    ///     credentials::{RequestHead, Token},
     ///     proof::Presented,
-    ///     respond::RequestHead,
     ///     verify::{self, ActiveToken},
     /// };
     ///
@@ -141,7 +143,7 @@ impl Policy {
 
     #[cfg(all(feature = "jwt", feature = "_crypto"))]
     fn check_algorithm(&self, active: &ActiveToken) -> Result<(), ErrorKind> {
-        let weak = |algorithm| !crate::proof::FAPI2.contains(&algorithm);
+        let weak = |algorithm| !crate::proof::presented::FAPI2.contains(&algorithm);
         if self.proofs.fapi2 && active.algorithm().is_some_and(weak) {
             return Err(ErrorKind::UnsupportedAlgorithm);
         }

@@ -8,9 +8,6 @@ use std::{
     },
 };
 
-use http::Extensions;
-
-use super::verified::Observed;
 use crate::{error::refusal::VerifyError, telemetry};
 
 /// A counter for a requirement that is evaluated but not enforced.
@@ -83,11 +80,6 @@ impl Observer {
         self.0.refused.load(Ordering::Relaxed)
     }
 
-    /// Returns the errors with which observed requirements would have refused the request.
-    pub fn reports(extensions: &Extensions) -> impl Iterator<Item = &VerifyError> {
-        Observed::of(extensions).into_iter().flat_map(Observed::iter)
-    }
-
     /// Counts an outcome, and returns the error to store with the request.
     pub(crate) fn note(&self, outcome: Result<(), VerifyError>) -> Option<VerifyError> {
         let Err(error) = outcome else {
@@ -95,15 +87,8 @@ impl Observer {
             return None;
         };
         self.0.refused.fetch_add(1, Ordering::Relaxed);
-        telemetry::would_have_refused(self.name(), &error);
+        telemetry::report::would_have_refused(self.name(), &error);
         Some(error)
-    }
-
-    /// Counts the outcome for an admitted request, and stores the error with it.
-    pub(crate) fn note_in(&self, outcome: Result<(), VerifyError>, extensions: &mut Extensions) {
-        if let (Some(error), Some(reports)) = (self.note(outcome), Observed::of_mut(extensions)) {
-            reports.push(error);
-        }
     }
 }
 

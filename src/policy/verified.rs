@@ -5,63 +5,19 @@ use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 use http::Extensions;
 use serde::de::DeserializeOwned;
 
+use super::admitted::{Observed, VerifiedToken};
 use super::{
-    Terms,
-    requirement::{Requirement, verdict::add},
+    admitted::{Requirement, Terms},
+    requirement::verdict::add,
 };
 use crate::{
-    claims::{Claims, scope::Scope},
+    claims::{claims_set::Claims, scope::Scope},
     clock::UnixTime,
-    credentials::Scheme,
+    credentials::token::Scheme,
     error::{kind::ErrorKind, refusal::VerifyError},
     respond::challenge::Challenge,
     verify::active::{ActiveToken, Method},
 };
-
-/// A token that was verified and found sufficient for its request.
-///
-/// Only a [`Policy`](super::Policy) creates it, once for each request. It is stored in the request
-/// extensions and is cheap to clone.
-#[derive(Clone)]
-pub struct VerifiedToken {
-    active: ActiveToken,
-    scheme: Scheme,
-    /// In nanoseconds: 64 bits hold some centuries and take half the space of a `Duration`.
-    decision_age: u64,
-    admitted_at: UnixTime,
-    terms: Arc<Terms>,
-    /// The requirements it met after it was admitted. The first one needs no allocation.
-    met: Option<Requirement>,
-    observed: Observed,
-}
-
-/// The errors of observed requirements that would have refused the request.
-///
-/// Usually empty, and then as small as a pointer.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Observed(Option<Arc<Vec<VerifyError>>>);
-
-impl Observed {
-    pub(super) fn push(&mut self, error: VerifyError) {
-        Arc::make_mut(self.0.get_or_insert_default()).push(error);
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = &VerifyError> {
-        self.0.iter().flat_map(|errors| errors.iter())
-    }
-
-    pub(super) fn of(extensions: &Extensions) -> Option<&Self> {
-        let token = extensions.get::<VerifiedToken>().map(|token| &token.observed);
-        token.or_else(|| extensions.get::<Anonymous>().map(|who| &who.observed))
-    }
-
-    pub(super) fn of_mut(extensions: &mut Extensions) -> Option<&mut Self> {
-        if extensions.get::<VerifiedToken>().is_some() {
-            return extensions.get_mut::<VerifiedToken>().map(|token| &mut token.observed);
-        }
-        extensions.get_mut::<Anonymous>().map(|who| &mut who.observed)
-    }
-}
 
 impl VerifiedToken {
     pub(super) fn new(
@@ -256,7 +212,7 @@ impl Identity {
 #[derive(Clone, Debug)]
 pub(crate) struct Anonymous {
     challenge: Arc<Challenge>,
-    observed: Observed,
+    pub(super) observed: Observed,
 }
 
 impl Anonymous {

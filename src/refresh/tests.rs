@@ -6,8 +6,8 @@ use std::{
 use futures_util::future::{join_all, poll_immediate};
 use tokio::time::{advance, sleep};
 
-use super::{flight::FIRST_COOLDOWN, *};
-use crate::clock::UnixTime;
+use super::*;
+use crate::{clock::UnixTime, refresh::flight::FIRST_COOLDOWN};
 
 /// A wall clock that does not move, so that only Tokio's paused time counts.
 #[derive(Debug)]

@@ -4,12 +4,19 @@ use std::{
 };
 
 use http::{Request, Response};
+use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{RequireLayer, future::ResponseFuture};
+use super::{future::ResponseFuture, require_layer::RequireLayer};
 use crate::{
+    credentials::head::RequestHead,
     policy::verified::{challenge_of, scheme_of},
-    respond::{self, Auto, Refusal, RequestHead, Respond, hook::Watch},
+    respond::{
+        self,
+        hook::Watch,
+        refusal::Refusal,
+        responder::{Auto, Respond},
+    },
 };
 
 /// The service of a [`RequireLayer`].
@@ -66,7 +73,10 @@ where
                 if let Some(scheme) = scheme_of(request.extensions()) {
                     refusal = refusal.presented_under(scheme);
                 }
-                ResponseFuture::answered(respond::refuse(&*self.layer.responder, &refusal))
+                ResponseFuture::answered(respond::responder::refuse(
+                    &*self.layer.responder,
+                    &refusal,
+                ))
             }
         }
     }
@@ -81,5 +91,13 @@ impl<S: Clone, R> Clone for Require<S, R> {
 impl<S: fmt::Debug, R> fmt::Debug for Require<S, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Require").field("inner", &self.inner).field("layer", &self.layer).finish()
+    }
+}
+
+impl<S, R> Layer<S> for RequireLayer<R> {
+    type Service = Require<S, R>;
+
+    fn layer(&self, inner: S) -> Require<S, R> {
+        Require::new(inner, self.clone())
     }
 }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::ResourceServer;
+use super::server::ResourceServer;
 use crate::{
     clock::Moment,
-    telemetry::{RESOLVED, metrics as names, metrics::Export},
+    telemetry::{metrics as names, metrics::Export, report::RESOLVED},
     verify::stats::{BreakerState, Stats},
 };
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::{ResourceServer, issuer::Trusted};
+use super::{issuer::Trusted, server::ResourceServer};
 use crate::{
     error::config::ConfigError,
-    layer::IntrospectLayer,
+    layer::introspect_layer::IntrospectLayer,
     verify::{boxed::BoxVerifier, request::Freshness},
 };
 

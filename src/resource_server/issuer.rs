@@ -4,13 +4,13 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use super::stack::{Settings, Stack};
 #[cfg(all(feature = "cache", feature = "_crypto"))]
-use crate::credentials::Token;
+use crate::credentials::token::Token;
 #[cfg(feature = "introspection")]
 use crate::introspection::{
-    IntrospectionVerifier, auth::ClientAuth, builder::IntrospectionVerifierBuilder,
+    auth::ClientAuth, builder::IntrospectionVerifierBuilder, verifier::IntrospectionVerifier,
 };
 #[cfg(all(feature = "jwt", feature = "_crypto"))]
-use crate::jwt::{JwtVerifier, builder::JwtVerifierBuilder};
+use crate::jwt::{builder::JwtVerifierBuilder, verifier::JwtVerifier};
 use crate::{
     clock::Clock,
     error::{config::ConfigError, refusal::VerifyError},
@@ -19,7 +19,7 @@ use crate::{
         confirm::Confirm,
         fallback::Fallback,
     },
-    transport::HttpTransport,
+    transport::http_transport::HttpTransport,
     verify::{boxed::BoxVerifier, readiness::Readiness, stats::Stats},
 };
 
@@ -29,7 +29,7 @@ use crate::{
 /// with or without a trailing slash as it appears there.
 ///
 /// ```
-/// use tower_introspect::{ClientAuth, Issuer, jwt::{Algorithm, Profile}};
+/// use tower_introspect::{ClientAuth, Issuer, jose::Algorithm, jwt::Profile};
 ///
 /// // JWTs are verified by their signature, with keys found by discovery.
 /// let local = Issuer::jwt("https://as.example.com")
@@ -178,7 +178,7 @@ impl Issuer {
 
     /// Sets the transport to this issuer, unless the resource server has one for all issuers.
     #[cfg(all(feature = "config", feature = "_crypto"))]
-    pub(super) fn transport_if_none(mut self, transport: HttpTransport) -> Self {
+    pub(crate) fn transport_if_none(mut self, transport: HttpTransport) -> Self {
         self.transport = Some(transport);
         self
     }

@@ -24,7 +24,7 @@
 //! use bytes::Bytes;
 //! use http::{Request, StatusCode};
 //! use tower::ServiceExt;
-//! use tower_introspect::{Issuer, ResourceServer, jwt::{Algorithm, KeySet}};
+//! use tower_introspect::{Issuer, ResourceServer, jose::Algorithm, jwt::KeySet};
 //!
 //! let keys = KeySet::from_secret(Algorithm::HS256, &[7; 32])?;
 //! let given = Issuer::jwt("https://as.example.com").configure_jwt(|jwt| jwt.keys(keys));
@@ -55,7 +55,7 @@ use http::{
 use serde::Serialize;
 use tower_service::Service;
 
-use super::{ResourceServer, issuer::Trusted};
+use super::{issuer::Trusted, server::ResourceServer};
 use crate::{clock::Moment, verify::readiness::Readiness};
 
 /// See [`readiness`](self) for examples.

@@ -9,19 +9,19 @@ use tower_layer::Layer;
 use crate::upstream::coalesce::{Coalesce, CoalesceLayer};
 #[cfg(all(feature = "cache", feature = "_crypto"))]
 use crate::{
-    cache::{Cache, layer::CacheLayer},
-    credentials::Token,
+    cache::{layer::CacheLayer, verifier::Cache},
+    credentials::token::Token,
 };
 use crate::{
     clock::Clock,
-    revocation::Revocations,
+    revocation::revocations::Revocations,
     route::by_issuer::Route,
     upstream::{
         breaker::{CircuitBreaker, CircuitBreakerLayer},
         budget::{MissBudget, MissBudgetLayer},
         bulkhead::{Bulkhead, BulkheadLayer},
     },
-    verify::{Verifier, boxed::BoxVerifier, stats::Stats},
+    verify::{boxed::BoxVerifier, stats::Stats, verifier::Verifier},
 };
 
 /// The settings of all stacks of one resource server.

@@ -14,16 +14,16 @@ use tokio::{runtime::Handle, sync::oneshot};
 
 use super::issuer::{Defaults, Issuer, Trusted, verifier_of};
 #[cfg(feature = "cache")]
-use crate::credentials::Token;
+use crate::credentials::token::Token;
 use crate::{
     clock::Moment,
     error::{kind::ErrorKind, refusal::VerifyError},
     route::by_issuer::Strangers,
     verify::{
-        Verifier, Verifying,
         boxed::{BoxFuture, BoxVerifier},
         request::VerifyRequest,
         stats::Stats,
+        verifier::{Verifier, Verifying},
     },
 };
 

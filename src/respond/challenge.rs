@@ -8,7 +8,7 @@ use std::{
 use http::{HeaderValue, StatusCode};
 
 use super::table::{Shape, row};
-use crate::{claims::scope::Scope, credentials::Scheme, error::refusal::VerifyError};
+use crate::{claims::scope::Scope, credentials::token::Scheme, error::refusal::VerifyError};
 
 /// The `WWW-Authenticate` parameters that a service sends to clients it refuses.
 ///

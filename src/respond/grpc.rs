@@ -2,7 +2,8 @@
 
 use http::{HeaderName, HeaderValue, Response, header::CONTENT_TYPE};
 
-use super::{Refusal, http::explain, table::row};
+use super::{http::explain, refusal::Refusal, table::row};
+use crate::credentials::head::content_type;
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
@@ -21,17 +22,11 @@ pub(super) fn render<B: Default>(refusal: &Refusal<'_>) -> Response<B> {
     response
 }
 
-/// Returns the content type of the response, or `None` if the request is not gRPC.
-///
-/// The `asked` type is `application/grpc`, `-web` or `-web-text`, with an optional message format
-/// and parameters.
-pub(super) fn content_type(asked: Option<&HeaderValue>) -> Option<&'static str> {
-    const TYPES: [&str; 3] =
-        ["application/grpc-web-text", "application/grpc-web", "application/grpc"];
-    let asked = asked?.as_bytes();
-    TYPES.into_iter().find(|name| {
-        let Some((head, tail)) = asked.split_at_checked(name.len()) else { return false };
-        head.eq_ignore_ascii_case(name.as_bytes())
-            && matches!(tail.first(), None | Some(b'+' | b';' | b' '))
-    })
+impl Refusal<'_> {
+    /// Renders the response of a gRPC service: HTTP 200 and trailers only (gRPC over HTTP/2,
+    /// "Responses").
+    #[must_use]
+    pub fn grpc<B: Default>(&self) -> Response<B> {
+        render(self)
+    }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use http::Extensions;
 
-use super::Refusal;
+use super::refusal::Refusal;
 use crate::telemetry;
 
 /// A function of the application that is called for each refusal.
@@ -25,7 +25,7 @@ impl RefusalHook {
     /// A client that can make the hook panic must not be able to suppress its refusal that way.
     fn tell(&self, refusal: &Refusal<'_>) {
         if catch_unwind(AssertUnwindSafe(|| (self.0)(refusal))).is_err() {
-            telemetry::hook_panicked();
+            telemetry::report::hook_panicked();
         }
     }
 }
@@ -76,7 +76,7 @@ impl Watch {
 /// Reports a refusal once: as an event, and to the hook of the request.
 pub(crate) fn report(refusal: &Refusal<'_>) {
     let watch = refusal.head.extension::<Watch>();
-    telemetry::refused(refusal.error, watch.and_then(|watch| watch.subject.as_deref()));
+    telemetry::report::refused(refusal.error, watch.and_then(|watch| watch.subject.as_deref()));
     if let Some(hook) = watch.and_then(|watch| watch.hook.as_ref()) {
         hook.tell(refusal);
     }

@@ -7,7 +7,7 @@ use http::{
     header::{CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 
-use super::{Refusal, table::row};
+use super::{refusal::Refusal, table::row};
 use crate::error::{kind::ErrorKind, refusal::VerifyError};
 
 /// The header with the nonce for the next proofs of the client (RFC 9449 §8.1, §9).
@@ -50,4 +50,12 @@ fn retry_after(error: &VerifyError) -> Option<Duration> {
     };
     let round_up = u64::from(after.subsec_nanos() > 0);
     Some(Duration::from_secs(after.as_secs().saturating_add(round_up)))
+}
+
+impl Refusal<'_> {
+    /// Renders the response of an HTTP API: status, `WWW-Authenticate`, `Retry-After`, no body.
+    #[must_use]
+    pub fn http<B: Default>(&self) -> Response<B> {
+        render(self)
+    }
 }

@@ -2,7 +2,8 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Response, header::CONTENT_TYPE};
 
 use super::{
-    Refusal, Respond,
+    refusal::Refusal,
+    responder::Respond,
     table::{Shape, row},
 };
 
@@ -15,7 +16,8 @@ use super::{
 /// use http::{HeaderMap, Method, Response, Uri};
 /// use tower_introspect::{
 ///     ErrorKind, VerifyError,
-///     respond::{Challenge, ProblemJson, Refusal, RequestHead, Respond},
+///     credentials::RequestHead,
+///     respond::{Challenge, ProblemJson, Refusal, Respond},
 /// };
 ///
 /// let (method, uri, headers) = (Method::GET, Uri::from_static("/"), HeaderMap::new());

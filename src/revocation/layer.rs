@@ -9,14 +9,14 @@ use std::{
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 
-use super::{Revocations, Standing};
+use super::{cutoff::Standing, revocations::Revocations};
 use crate::{
-    checks::{Detail, check::Check, step},
+    checks::{check::Check, detail::Detail, step::step},
     error::{kind::ErrorKind, refusal::VerifyError},
     verify::{
-        Outcome, Verifier, Verifying,
         active::ActiveToken,
         request::{Freshness, RecallRequest, VerifyRequest},
+        verifier::{Outcome, Verifier, Verifying},
     },
 };
 

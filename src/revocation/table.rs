@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use super::Standing;
+use super::cutoff::Standing;
 use crate::{
     clock::{Moment, UnixTime},
     verify::active::{ActiveToken, Method},

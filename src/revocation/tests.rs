@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::{claims::Claims, clock::tests::At, verify::active::Method};
+use crate::{claims::claims_set::Claims, clock::tests::At, verify::active::Method};
 
 const ISSUER: &str = "https://as.example.com";
 const OTHER: &str = "https://other.example.com";

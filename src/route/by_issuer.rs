@@ -3,17 +3,21 @@
 use std::{fmt, ops::ControlFlow, sync::Arc};
 
 #[cfg(all(feature = "cache", feature = "_crypto"))]
-use crate::credentials::Fingerprint;
-use crate::verify::{
-    Outcome, Verifier, Verifying,
-    boxed::{BoxFuture, BoxVerifier},
-    request::{Freshness, RecallRequest, VerifyRequest},
-};
+use crate::credentials::token::Fingerprint;
 use crate::{
-    checks::{Detail, check::Check, list, seen, step},
+    checks::{
+        check::Check,
+        detail::{Detail, list, seen},
+        step::step,
+    },
     error::{
         kind::{Blame, ErrorKind},
         refusal::VerifyError,
+    },
+    verify::{
+        boxed::{BoxFuture, BoxVerifier},
+        request::{Freshness, RecallRequest, VerifyRequest},
+        verifier::{Outcome, Verifier, Verifying},
     },
 };
 
@@ -254,8 +258,8 @@ impl Verifier for Route {
                 let mut verdict = Verdict { unasked: None, refused: None, otherwise };
                 while let Some(verifier) = asked.next() {
                     // A single verifier needs no shared charge.
-                    if request.turn().is_none() && asked.peek().is_some() {
-                        request = request.in_turn();
+                    if request.shared_charge().is_none() && asked.peek().is_some() {
+                        request = request.sharing_charge();
                     }
                     let verifying = verifier.verify(request.clone());
                     let at = verifying.decided_at();

@@ -1,11 +1,13 @@
 use std::time::Duration;
 
-use crate::error::{kind::ErrorKind, refusal::VerifyError};
-use crate::verify::{
-    Outcome, Verifier, Verifying,
-    active::{ActiveToken, Method},
-    boxed::{BoxFuture, BoxVerifier},
-    request::{Freshness, VerifyRequest},
+use crate::{
+    error::{kind::ErrorKind, refusal::VerifyError},
+    verify::{
+        active::{ActiveToken, Method},
+        boxed::{BoxFuture, BoxVerifier},
+        request::{Freshness, VerifyRequest},
+        verifier::{Outcome, Verifier, Verifying},
+    },
 };
 
 /// A verifier that lets a second verifier confirm the tokens that a first, cheaper one accepts.

@@ -1,9 +1,11 @@
-use crate::error::kind::ErrorKind;
-use crate::verify::{
-    Outcome, Verifier, Verifying,
-    active::Method,
-    boxed::{BoxFuture, BoxVerifier},
-    request::VerifyRequest,
+use crate::{
+    error::kind::ErrorKind,
+    verify::{
+        active::Method,
+        boxed::{BoxFuture, BoxVerifier},
+        request::VerifyRequest,
+        verifier::{Outcome, Verifier, Verifying},
+    },
 };
 
 /// A verifier that falls back to a second one while the first is unavailable.

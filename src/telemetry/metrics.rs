@@ -8,9 +8,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use ::metrics::{Key, Label, Level, Metadata, SharedString, Unit, with_recorder};
+use metrics::{Key, Label, Level, Metadata, SharedString, Unit, with_recorder};
 
-use super::Called;
+use super::called::Called;
 use crate::error::kind::ErrorKind;
 
 /// The description of a metric.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    claims::Claims,
+    claims::claims_set::Claims,
     clock::UnixTime,
     jose::{header::Header, jws::Compact},
     jwt::keys::KeySet,

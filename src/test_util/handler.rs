@@ -1,10 +1,10 @@
 use serde_json::Value;
 
 use crate::{
-    claims::Claims,
+    claims::claims_set::Claims,
     clock::{Moment, SystemClock},
-    credentials::Scheme,
-    policy::{Policy, verified::VerifiedToken},
+    credentials::token::Scheme,
+    policy::{admitted::VerifiedToken, terms::Policy},
     verify::active::{ActiveToken, Method},
 };
 

@@ -89,9 +89,9 @@ mod token;
 #[cfg(feature = "dpop")]
 #[cfg_attr(docsrs, doc(cfg(feature = "dpop")))]
 pub use self::dpop::{
-    Prover,
     client::{DpopClient, DpopClientLayer},
     proof::ProofBuilder,
+    prover::Prover,
 };
 pub use self::{
     client::Client,

@@ -7,7 +7,10 @@ use super::{
     fault::{Effect, Endpoint},
     server::{AuthorizationServer, KEPT, lock},
 };
-use crate::transport::{BodyLimit, TransportError, TransportErrorKind};
+use crate::transport::{
+    body_limit::BodyLimit,
+    error::{TransportError, TransportErrorKind},
+};
 
 /// The outcome of a request.
 #[derive(Debug)]

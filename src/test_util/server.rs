@@ -15,7 +15,7 @@ use super::{
     state::State,
     token::{Jwt, Opaque, TokenBuilder},
 };
-use crate::{clock::Clock, jose::algorithm::Algorithm, transport::HttpTransport};
+use crate::{clock::Clock, jose::algorithm::Algorithm, transport::http_transport::HttpTransport};
 
 /// The limit on the requests kept for [`AuthorizationServer::requests`], for each endpoint.
 pub(super) const KEPT: usize = 1024;

@@ -106,7 +106,7 @@ impl<F> TokenBuilder<F> {
     /// Sets `cnf`, which binds the token to the key of this client (RFC 9449 §6.1).
     #[cfg(feature = "dpop")]
     #[cfg_attr(docsrs, doc(cfg(feature = "dpop")))]
-    pub fn bound_to(self, prover: &super::dpop::Prover) -> Self {
+    pub fn bound_to(self, prover: &super::dpop::prover::Prover) -> Self {
         self.claim("cnf", serde_json::json!({"jkt": prover.thumbprint()}))
     }
 

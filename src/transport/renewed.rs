@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 use tower::ServiceExt as _;
 use tower_service::Service;
 
-use super::{HttpTransport, TransportError};
+use super::{error::TransportError, http_transport::HttpTransport};
 use crate::{
     clock::{Moment, SystemClock},
     error::config::ConfigError,
@@ -183,9 +183,9 @@ impl Turn {
                 let mut state = self.inner.state();
                 (state.transport, state.seen) = (transport, seen);
                 drop(state);
-                telemetry::transport_renewed();
+                telemetry::report::transport_renewed();
             }
-            Err(problems) => telemetry::transport_not_renewed(&problems),
+            Err(problems) => telemetry::report::transport_not_renewed(&problems),
         }
     }
 }

@@ -7,12 +7,16 @@ use std::{
     time::Duration,
 };
 
-use ::reqwest::{Client, ClientBuilder, redirect};
 use bytes::{Bytes, BytesMut};
 use http::{Request, Response};
+use reqwest::{Client, ClientBuilder, redirect};
 use tower_service::Service;
 
-use super::{BodyLimit, HttpTransport, TransportError, TransportErrorKind};
+use super::{
+    body_limit::BodyLimit,
+    error::{TransportError, TransportErrorKind},
+    http_transport::HttpTransport,
+};
 use crate::error::config::ConfigError;
 
 /// A service for an [`HttpTransport`] that uses a pooled `reqwest` client.

@@ -11,7 +11,7 @@ use crate::{
         kind::{Blame, ErrorKind},
         refusal::VerifyError,
     },
-    telemetry::{self, Called},
+    telemetry::{self, called::Called},
 };
 
 /// An endpoint of an authorization server. Clones share the record of its last call.
@@ -20,9 +20,9 @@ pub(crate) struct Upstream(Arc<Inner>);
 
 struct Inner {
     /// The name of the issuer in metrics.
-    name: Arc<str>,
+    pub(super) name: Arc<str>,
     what: Called,
-    clock: Arc<dyn Clock>,
+    pub(super) clock: Arc<dyn Clock>,
     last: Mutex<Option<LastCall>>,
 }
 
@@ -70,7 +70,7 @@ impl Inner {
     }
 
     fn tell(&self, ended: Option<(Duration, Option<ErrorKind>)>) {
-        telemetry::called(&self.name, self.what, ended);
+        telemetry::report::called(&self.name, self.what, ended);
     }
 }
 

@@ -13,14 +13,14 @@ use std::{
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 
-use crate::verify::{
-    Outcome, Verifier, Verifying,
-    request::VerifyRequest,
-    stats::{BreakerState, Counter, Stats},
-};
 use crate::{
     clock::{Clock, Moment, SystemClock},
     error::{kind::ErrorKind, refusal::VerifyError},
+    verify::{
+        request::VerifyRequest,
+        stats::{BreakerState, Counter, Stats},
+        verifier::{Outcome, Verifier, Verifying},
+    },
 };
 
 /// The default number of failures in a row that open the breaker.

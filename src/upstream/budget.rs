@@ -2,15 +2,9 @@
 
 use std::{
     collections::HashMap,
-    fmt,
-    hash::{BuildHasher, Hash, RandomState},
-    mem,
-    net::{IpAddr, Ipv6Addr},
+    fmt, mem,
     pin::Pin,
-    sync::{
-        Arc, LazyLock, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -18,66 +12,22 @@ use std::{
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 
-use crate::verify::{
-    Outcome, Verifier, Verifying,
-    request::VerifyRequest,
-    stats::{Counter, Stats},
-};
 use crate::{
     clock::{Moment, SystemClock},
     error::{
         kind::{Blame, ErrorKind},
         refusal::VerifyError,
     },
+    verify::{
+        peer::{PeerKey, SharedCharge},
+        request::VerifyRequest,
+        stats::{Counter, Stats},
+        verifier::{Outcome, Verifier, Verifying},
+    },
 };
 
 /// The default number of peers that are told apart. Each takes some 50 bytes.
 const DEFAULT_PEERS: usize = 10_000;
-
-/// The identity of a sender of requests, for budgets.
-///
-/// Make it from an address, a client certificate, an API key, or anything else that the sender
-/// can't change at will.
-///
-/// ```
-/// use tower_introspect::upstream::PeerKey;
-///
-/// assert_eq!(PeerKey::new("tenant-7"), PeerKey::new("tenant-7"));
-/// // A host with one address of a /64 usually has all of them.
-/// let address = |text: &str| PeerKey::address(text.parse().unwrap());
-/// assert_eq!(address("2001:db8::1"), address("2001:db8::ffff"));
-/// assert_eq!(address("::ffff:192.0.2.1"), address("192.0.2.1"));
-/// assert_ne!(address("192.0.2.1"), address("192.0.2.2"));
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct PeerKey(u64);
-
-impl PeerKey {
-    /// Creates a key from a name. Only a hash of the name is kept.
-    #[must_use]
-    pub fn new(name: impl Hash) -> Self {
-        // Randomly keyed, so that a client can't choose names with the same hash.
-        static NAMES: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-        Self(NAMES.hash_one(name))
-    }
-
-    /// Creates a key from an address: a whole /64 of IPv6, or one address of IPv4.
-    ///
-    /// # Security
-    ///
-    /// Take the address from the connection, or from a proxy that you run. An `X-Forwarded-For`
-    /// header that a client may have written is not an address.
-    #[must_use]
-    pub fn address(address: IpAddr) -> Self {
-        Self::new(match address.to_canonical() {
-            IpAddr::V6(address) => {
-                let [a, b, c, d, ..] = address.segments();
-                IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-            }
-            address => address,
-        })
-    }
-}
 
 /// A layer that limits how many verifications of bad tokens each peer may cause.
 ///
@@ -104,8 +54,8 @@ impl PeerKey {
 /// use tower_introspect::{
 ///     ErrorKind, VerifyError,
 ///     credentials::Token,
-///     upstream::{MissBudgetLayer, PeerKey},
-///     verify::{Verifier, VerifyRequest, verify_fn},
+///     upstream::MissBudgetLayer,
+///     verify::{PeerKey, Verifier, VerifyRequest, verify_fn},
 /// };
 /// use tower_layer::Layer;
 ///
@@ -251,11 +201,6 @@ impl<F> fmt::Debug for BudgetFuture<F> {
     }
 }
 
-/// A flag shared by the verifications of one token in turn: true if one of them made a charge that
-/// stands.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Turn(Arc<AtomicBool>);
-
 /// A charge against the budget of a peer. It stands unless it is settled.
 struct Charge {
     budget: Arc<Budget>,
@@ -263,20 +208,20 @@ struct Charge {
     peer: Option<PeerKey>,
     /// True if an earlier verification of the same token was charged.
     before: bool,
-    turn: Option<Turn>,
+    shared: Option<SharedCharge>,
 }
 
 impl Charge {
     fn make(budget: &Arc<Budget>, request: &VerifyRequest) -> Result<Self, Duration> {
-        let turn = request.turn().cloned();
-        let before = turn.as_ref().is_some_and(|turn| turn.0.load(Ordering::Relaxed));
+        let shared = request.shared_charge().cloned();
+        let before = shared.as_ref().is_some_and(SharedCharge::is_made);
         if let Some(peer) = request.peer().filter(|_| !before) {
             budget.charge(peer)?;
-            if let Some(turn) = &turn {
-                turn.0.store(true, Ordering::Relaxed);
+            if let Some(shared) = &shared {
+                shared.set_made(true);
             }
         }
-        Ok(Self { budget: Arc::clone(budget), peer: request.peer(), before, turn })
+        Ok(Self { budget: Arc::clone(budget), peer: request.peer(), before, shared })
     }
 
     /// Gives the charge back if the token is good, or if no failure so far is the token's fault,
@@ -295,8 +240,8 @@ impl Charge {
         };
         if !stands {
             self.budget.give_back(peer);
-            if let Some(turn) = &self.turn {
-                turn.0.store(false, Ordering::Relaxed);
+            if let Some(shared) = &self.shared {
+                shared.set_made(false);
             }
         }
     }

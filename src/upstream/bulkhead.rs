@@ -12,11 +12,13 @@ use pin_project_lite::pin_project;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower_layer::Layer;
 
-use crate::error::{kind::ErrorKind, refusal::VerifyError};
-use crate::verify::{
-    Outcome, Verifier, Verifying,
-    request::VerifyRequest,
-    stats::{Counter, Stats},
+use crate::{
+    error::{kind::ErrorKind, refusal::VerifyError},
+    verify::{
+        request::VerifyRequest,
+        stats::{Counter, Stats},
+        verifier::{Outcome, Verifier, Verifying},
+    },
 };
 
 /// The default limit. A server that takes 20 ms per response then still serves some three thousand

@@ -14,17 +14,17 @@ use futures_util::{
 };
 use tower_layer::Layer;
 
-use crate::verify::{
-    Outcome, Verifier, Verifying,
-    active::ActiveToken,
-    boxed::BoxFuture,
-    request::{Freshness, VerifyRequest},
-    stats::{Counter, Stats},
-};
 use crate::{
     clock::{Clock, Moment, SystemClock},
-    credentials::Fingerprint,
+    credentials::token::Fingerprint,
     error::{kind::ErrorKind, refusal::VerifyError},
+    verify::{
+        active::ActiveToken,
+        boxed::BoxFuture,
+        request::{Freshness, VerifyRequest},
+        stats::{Counter, Stats},
+        verifier::{Outcome, Verifier, Verifying},
+    },
 };
 
 /// The age at which a verification is no longer joined, whatever the freshness. A verification that

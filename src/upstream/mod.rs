@@ -10,7 +10,12 @@ pub(crate) mod coalesce;
 #[cfg_attr(docsrs, doc(cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))))]
 pub use self::coalesce::{Coalesce, CoalesceLayer};
 pub use self::{
-    breaker::{BreakerFuture, CircuitBreaker, CircuitBreakerLayer},
-    budget::{BudgetFuture, MissBudget, MissBudgetLayer, PeerKey},
-    bulkhead::{Bulkhead, BulkheadFuture, BulkheadLayer},
+    breaker::{CircuitBreaker, CircuitBreakerLayer},
+    budget::{MissBudget, MissBudgetLayer},
+    bulkhead::{Bulkhead, BulkheadLayer},
 };
+
+/// The futures of the verifiers.
+pub mod future {
+    pub use super::{breaker::BreakerFuture, budget::BudgetFuture, bulkhead::BulkheadFuture};
+}

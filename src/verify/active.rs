@@ -2,7 +2,7 @@ use std::{fmt, sync::Arc};
 
 #[cfg(all(feature = "jwt", feature = "_crypto"))]
 use crate::jose::{algorithm::Algorithm, key::VerificationKey};
-use crate::{claims::Claims, clock::Moment};
+use crate::{claims::claims_set::Claims, clock::Moment};
 
 /// How a token was verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

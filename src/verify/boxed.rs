@@ -1,8 +1,8 @@
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
 use super::{
-    Outcome, Verifier, Verifying,
     request::{RecallRequest, VerifyRequest},
+    verifier::{Outcome, Verifier, Verifying},
 };
 
 pub(crate) type BoxFuture = Pin<Box<dyn Future<Output = Outcome> + Send>>;

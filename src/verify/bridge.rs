@@ -11,8 +11,12 @@ use tower::{load_shed, timeout};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{Outcome, Verifier, Verifying, active::ActiveToken, request::VerifyRequest};
-use crate::error::{BoxError, kind::ErrorKind, refusal::VerifyError};
+use super::{
+    active::ActiveToken,
+    request::VerifyRequest,
+    verifier::{Outcome, Verifier, Verifying},
+};
+use crate::error::{boxed::BoxError, kind::ErrorKind, refusal::VerifyError};
 
 /// A [`Verifier`] from a [`tower::Service`].
 ///

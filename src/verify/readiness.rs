@@ -22,7 +22,7 @@ use crate::{
 /// the outage of another one.
 ///
 /// ```
-/// use tower_introspect::jwt::{Algorithm, JwtVerifier, KeySet};
+/// use tower_introspect::{jose::Algorithm, jwt::{JwtVerifier, KeySet}};
 ///
 /// let given = JwtVerifier::builder("https://as.example.com")
 ///     .keys(KeySet::from_secret(Algorithm::HS256, &[7; 32])?)

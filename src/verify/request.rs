@@ -1,15 +1,15 @@
 use std::{cell::Cell, fmt, time::Duration};
 
+use super::peer::{PeerKey, SharedCharge};
 #[cfg(all(feature = "cache", feature = "_crypto"))]
 use crate::clock::Clock;
-use crate::upstream::budget::{PeerKey, Turn};
 use crate::{
     clock::{Moment, Reading},
-    credentials::{Token, found::Found},
+    credentials::{found::Found, token::Token},
     error::refusal::VerifyError,
 };
 #[cfg(feature = "_crypto")]
-use crate::{credentials::Fingerprint, jose::crypto};
+use crate::{credentials::token::Fingerprint, jose::crypto};
 
 /// The freshness that a request needs: how recently its token must have been verified.
 ///
@@ -34,7 +34,7 @@ pub struct VerifyRequest {
     not_before: Option<Moment>,
     peer: Option<PeerKey>,
     /// Shared by verifiers that are called one after the other.
-    turn: Option<Turn>,
+    shared_charge: Option<SharedCharge>,
 }
 
 impl VerifyRequest {
@@ -48,7 +48,13 @@ impl VerifyRequest {
     /// ```
     #[must_use]
     pub const fn new(token: Token) -> Self {
-        Self { token, freshness: Freshness::Cached, not_before: None, peer: None, turn: None }
+        Self {
+            token,
+            freshness: Freshness::Cached,
+            not_before: None,
+            peer: None,
+            shared_charge: None,
+        }
     }
 
     /// Sets how recently the token must have been verified.
@@ -90,8 +96,8 @@ impl VerifyRequest {
     }
 
     /// Declares that several verifiers are called in turn, with at most one charge for all of them.
-    pub(crate) fn in_turn(mut self) -> Self {
-        self.turn = Some(Turn::default());
+    pub(crate) fn sharing_charge(mut self) -> Self {
+        self.shared_charge = Some(SharedCharge::default());
         self
     }
 
@@ -119,8 +125,8 @@ impl VerifyRequest {
         self.peer
     }
 
-    pub(crate) const fn turn(&self) -> Option<&Turn> {
-        self.turn.as_ref()
+    pub(crate) const fn shared_charge(&self) -> Option<&SharedCharge> {
+        self.shared_charge.as_ref()
     }
 
     /// Returns true if [`not_before`](Self::not_before) accepts a verification that started at

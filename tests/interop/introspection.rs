@@ -3,11 +3,9 @@
 use std::time::Duration;
 
 use tower_introspect::{
-    IntrospectLayer, Policy,
-    introspection::{
-        ClientAuth, IntrospectionVerifier, IntrospectionVerifierBuilder, SignedResponse,
-    },
-    jwt::{Algorithm, SigningKey},
+    ClientAuth, IntrospectLayer, Policy,
+    introspection::{IntrospectionVerifier, IntrospectionVerifierBuilder, SignedResponse},
+    jose::{Algorithm, SigningKey},
     transport::HttpTransport,
 };
 

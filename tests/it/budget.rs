@@ -12,8 +12,8 @@ use tower_introspect::{
     cache::CacheLayer,
     route::{IssuerRoute, Route},
     test_util::{AuthorizationServer, Client},
-    upstream::{CoalesceLayer, MissBudget, MissBudgetLayer, PeerKey},
-    verify::{BoxVerifier, Freshness, Verifier, VerifyRequest},
+    upstream::{CoalesceLayer, MissBudget, MissBudgetLayer},
+    verify::{BoxVerifier, Freshness, PeerKey, Verifier, VerifyRequest},
 };
 use tower_layer::Layer;
 

@@ -7,8 +7,8 @@ use http::{Request, Uri};
 use serde_json::{Value, json};
 use tower_introspect::{
     ErrorKind, ResourceServer,
+    config::Config,
     proof::PeerCertificate,
-    resource_server::Config,
     test_util::{AuthorizationServer, Prover},
 };
 

@@ -15,10 +15,10 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use tower_introspect::{
-    Blame, ErrorKind, TokenKind, VerifyError,
+    Blame, ClientAuth, ErrorKind, TokenKind, VerifyError,
     clock::{Clock, Moment, UnixTime},
     credentials::Token,
-    introspection::{ClientAuth, IntrospectionVerifier, IntrospectionVerifierBuilder},
+    introspection::{IntrospectionVerifier, IntrospectionVerifierBuilder},
     transport::{BodyLimit, HttpTransport, TransportError, TransportErrorKind},
     verify::{self, ActiveToken, Freshness, Verifier, VerifyRequest},
 };
@@ -1115,7 +1115,7 @@ async fn no_secret_and_no_token_is_ever_shown() {
 mod assertions {
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use serde_json::Value;
-    use tower_introspect::jwt::{Algorithm, SigningKey};
+    use tower_introspect::jose::{Algorithm, SigningKey};
 
     use super::*;
 

@@ -33,7 +33,8 @@ use serde_json::{Value, json};
 use tower_introspect::{
     ErrorKind, TokenKind,
     credentials::Token,
-    jwt::{Algorithm, JwtVerifier, KeySet, Profile, SigningKey},
+    jose::{Algorithm, SigningKey},
+    jwt::{JwtVerifier, KeySet, Profile},
     verify::{ActiveToken, Verifier, VerifyRequest},
 };
 

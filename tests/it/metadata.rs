@@ -10,7 +10,8 @@ use tower::{Layer, ServiceBuilder, ServiceExt as _, limit::ConcurrencyLimitLayer
 use tower_introspect::{
     ConfigError, ErrorKind, Issuer, Policy, ResourceServer,
     credentials::{Extractor, Token},
-    jwt::{Algorithm, JwtVerifier, KeySet, Profile, SigningKey},
+    jose::{Algorithm, SigningKey},
+    jwt::{JwtVerifier, KeySet, Profile},
     resource_server::{
         IssuerResolver, ProtectedResourceMetadata, ResourceServerBuilder, metadata::MetadataService,
     },

@@ -20,7 +20,8 @@ use tower_introspect::{
     resource_server::IssuerResolver,
     revocation::Cutoff,
     test_util::{Endpoint, Fault},
-    upstream::{MissBudgetLayer, PeerKey},
+    upstream::MissBudgetLayer,
+    verify::PeerKey,
 };
 
 use crate::{
@@ -333,7 +334,7 @@ async fn a_service_without_questions_has_no_breaker() {
 #[tokio::test(start_paused = true)]
 async fn what_forgotten_issuers_have_counted_stays_counted() {
     let keys = tower_introspect::jwt::KeySet::from_secret(
-        tower_introspect::jwt::Algorithm::HS256,
+        tower_introspect::jose::Algorithm::HS256,
         &[7; 32],
     )
     .unwrap();

@@ -123,6 +123,7 @@ const STRANGER: &str = "10.1.3.3";
 
 /// Trusts `PROXY` for this field.
 fn behind(field: CertificateField) -> Mtls {
-    let peer = |head: tower_introspect::respond::RequestHead<'_>| Some(head.extension::<Peer>()?.0);
+    let peer =
+        |head: tower_introspect::credentials::RequestHead<'_>| Some(head.extension::<Peer>()?.0);
     Mtls::new().trust_proxy(field, ["10.1.2.0/24"], peer).unwrap()
 }

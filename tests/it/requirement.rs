@@ -9,11 +9,11 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_introspect::{
-    Blame, ErrorKind, Policy, RequireScope, VerifiedToken, VerifyError,
+    Blame, ErrorKind, Policy, RequireAcr, RequireScope, VerifiedToken, VerifyError,
     clock::{Clock, Moment, UnixTime},
     credentials::Scheme,
     policy::{DetailMatcher, Observer, Requirement},
-    require::{Paths, RequireAcr, RequireLayer},
+    require::{Paths, RequireLayer},
     scopes,
     verify::{ActiveToken, Method},
 };

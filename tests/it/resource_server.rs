@@ -7,7 +7,8 @@ use http::{Request, Response, StatusCode, header};
 use tower_introspect::{
     ClientAuth, ErrorKind, Issuer, ResourceServer,
     clock::UnixTime,
-    jwt::{Algorithm, KeySet, Profile},
+    jose::Algorithm,
+    jwt::{KeySet, Profile},
     test_util::{AuthorizationServer, Client, Endpoint, Fault, TestClock},
     verify::Freshness,
 };

@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use tower_introspect::{
     ErrorKind, TokenKind, VerifyError,
     claims::Scope,
-    credentials::Scheme,
-    respond::{Auto, Challenge, ProblemJson, Refusal, RequestHead, Respond},
+    credentials::{RequestHead, Scheme},
+    respond::{Auto, Challenge, ProblemJson, Refusal, Respond},
 };
 
 use crate::support::challenge;

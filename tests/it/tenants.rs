@@ -18,7 +18,7 @@ use tower_introspect::{
     Blame, ErrorKind, Issuer, ResourceServer, VerifyError,
     clock::UnixTime,
     credentials::Token,
-    jwt::{Algorithm, SigningKey},
+    jose::{Algorithm, SigningKey},
     resource_server::IssuerResolver,
     test_util::TestClock,
     transport::HttpTransport,

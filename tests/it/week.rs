@@ -15,7 +15,8 @@ use tower_introspect::{
     Blame, ErrorKind,
     clock::UnixTime,
     credentials::Token,
-    jwt::{Algorithm, JwtVerifier, SigningKey},
+    jose::{Algorithm, SigningKey},
+    jwt::JwtVerifier,
     test_util::{AuthorizationServer, Endpoint, Fault, TestClock},
     verify::{ActiveToken, Outcome, Verifier, VerifyRequest},
 };

@@ -18,7 +18,8 @@ use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tower_introspect::{
     ClientAuth, ErrorKind, Issuer, Policy, RequireScope, ResourceServer, VerifyError,
     credentials::Extractor,
-    jwt::{Algorithm, KeySet, SigningKey},
+    jose::{Algorithm, SigningKey},
+    jwt::KeySet,
     policy::Observer,
     resource_server::ResourceServerBuilder,
     respond::Refusal,

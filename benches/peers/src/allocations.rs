@@ -9,7 +9,7 @@ mod drive;
 mod report;
 
 use tokio::runtime::Runtime;
-use tower_introspect::jwt::Algorithm;
+use tower_introspect::jose::Algorithm;
 
 use self::{
     authority::{Authority, bearer},

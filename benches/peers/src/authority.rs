@@ -2,10 +2,7 @@
 
 use axum::http::HeaderValue;
 use serde_json::Value;
-use tower_introspect::{
-    jwt::Algorithm,
-    test_util::{AuthorizationServer, Client, Endpoint, Jwt, Listening, TokenBuilder},
-};
+use tower_introspect::{jose::Algorithm, test_util::{AuthorizationServer, Client, Endpoint, Jwt, Listening, TokenBuilder}};
 
 use crate::drive::Credentials;
 

@@ -4,10 +4,7 @@
 use axum::http::StatusCode;
 use serde_json::json;
 use tokio::runtime::Runtime;
-use tower_introspect::{
-    jwt::Algorithm,
-    test_util::{Jwt, TokenBuilder},
-};
+use tower_introspect::{jose::Algorithm, test_util::{Jwt, TokenBuilder}};
 
 use crate::{
     authority::{AUDIENCE, Authority, bearer},

@@ -6,7 +6,7 @@ use std::hint::black_box;
 use aws_lc_rs::signature::{self, ParsedPublicKey, VerificationAlgorithm};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::Value;
-use tower_introspect::jwt::Algorithm;
+use tower_introspect::jose::Algorithm;
 
 use crate::authority::Authority;
 

@@ -5,11 +5,7 @@ use base64::{
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
 use serde_json::{Value, json};
-use tower_introspect::{
-    clock::UnixTime,
-    inspect::sha256,
-    jwt::{KeyError, KeySet},
-};
+use tower_introspect::{clock::UnixTime, inspect::sha256, jose::KeyError, jwt::KeySet};
 
 use super::known;
 use crate::{cert::Certificate, finding::Findings, json, when};

@@ -1,10 +1,7 @@
 //! A set of keys (RFC 7517 §5), or whatever came in its place.
 
 use serde_json::value::RawValue;
-use tower_introspect::{
-    clock::UnixTime,
-    jwt::{Algorithm, KeySet},
-};
+use tower_introspect::{clock::UnixTime, jose::Algorithm, jwt::KeySet};
 
 use super::jwk::{self, Key};
 use crate::{

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use serde_json::json;
 use tower_introspect::{
     inspect,
-    jwt::{Algorithm, SigningKey},
+    jose::{Algorithm, SigningKey},
     test_util::{Jwt, TokenBuilder},
 };
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use tower_introspect::{
     inspect,
-    jwt::{Algorithm, SigningKey},
+    jose::{Algorithm, SigningKey},
 };
 
 use crate::{

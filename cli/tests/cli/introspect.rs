@@ -4,7 +4,8 @@ use bytes::Bytes;
 use http::{Response, StatusCode, header};
 use tower_introspect::{
     clock::UnixTime,
-    jwt::{Algorithm, KeySet, SigningKey},
+    jose::{Algorithm, SigningKey},
+    jwt::KeySet,
     test_util::{AuthorizationServer, Client, Endpoint, Fault},
 };
 

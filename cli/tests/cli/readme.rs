@@ -3,7 +3,7 @@
 use serde_json::json;
 use tower_introspect::{
     clock::UnixTime,
-    jwt::Algorithm,
+    jose::Algorithm,
     test_util::{AuthorizationServer, Jwt, TokenBuilder},
 };
 

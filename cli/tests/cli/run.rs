@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt as _, process::Command, time::timeout};
-use tower_introspect::jwt::{Algorithm, SigningKey};
+use tower_introspect::jose::{Algorithm, SigningKey};
 
 pub(crate) const ISSUER: &str = "https://as.example.com";
 pub(crate) const AUDIENCE: &str = "https://api.example.com";

@@ -3,7 +3,7 @@
 use serde_json::json;
 use tower_introspect::{
     clock::UnixTime,
-    jwt::{Algorithm, SigningKey},
+    jose::{Algorithm, SigningKey},
     test_util::{AuthorizationServer, Endpoint, Fault},
 };
 

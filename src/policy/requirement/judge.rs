@@ -1,44 +1,39 @@
 //! The kinds of requirement, and the check of a token against each.
 
-use std::{borrow::Cow, fmt, time::Duration};
+use std::{borrow::Cow, time::Duration};
 
 use serde::de::DeserializeOwned;
 
-use super::{
-    Requirement,
-    detail::DetailMatcher,
-    verdict::{Lack, Verdict, add},
-};
+use super::verdict::{Lack, Verdict, add};
 use crate::{
     claims::{
-        ClaimsError,
+        error::ClaimsError,
         path::{ClaimPath, NoObject},
     },
     error::{kind::ErrorKind, refusal::VerifyError},
-    policy::verified::VerifiedToken,
+    policy::admitted::{ClaimTest, Kind, Requirement, VerifiedToken},
 };
 
-pub(super) enum Kind {
-    All(Box<[Requirement]>),
-    AllScopes(Box<[Box<str>]>),
-    Any(Box<[Requirement]>),
-    AnyAcr(Box<[Box<str>]>),
-    AnyActor(Box<[Box<str>]>),
-    AnyClient(Box<[Box<str>]>),
-    AnyIssuer(Box<[Box<str>]>),
-    AnyScope(Box<[Box<str>]>),
-    Audience(Box<str>),
-    Check(Box<Check>),
-    Claim(ClaimTest),
-    Detail(DetailMatcher),
-    Fresh(Duration),
-    MaxAge(Duration),
-    NoActor,
-    Not(Requirement),
-    SenderConstrained,
-}
+impl Requirement {
+    /// Adds the scope values by which `token` meets this requirement.
+    pub(crate) fn witness(&self, token: &VerifiedToken, scope: &mut Vec<Box<str>>) {
+        self.0.witness(token, scope);
+    }
 
-type Check = dyn Fn(&VerifiedToken) -> Result<(), VerifyError> + Send + Sync;
+    /// Checks `token` against all of these requirements.
+    pub(crate) fn check_all(parts: &[Self], token: &VerifiedToken) -> Result<(), VerifyError> {
+        all(parts, token).into_result()
+    }
+
+    /// Checks `token` against this requirement.
+    ///
+    /// # Errors
+    ///
+    /// If it is not met.
+    pub fn check(&self, token: &VerifiedToken) -> Result<(), VerifyError> {
+        self.0.judge(token).into_result()
+    }
+}
 
 impl Kind {
     pub(super) fn judge<'r>(&'r self, token: &VerifiedToken) -> Verdict<'r> {
@@ -244,15 +239,6 @@ fn has(values: &[Box<str>], value: &str) -> bool {
     values.iter().any(|known| **known == *value)
 }
 
-/// A test of one claim.
-pub(super) struct ClaimTest {
-    path: ClaimPath,
-    test: Box<Test>,
-}
-
-/// Returns `None` if the claim has another type than the test expects.
-type Test = dyn Fn(&str) -> Option<bool> + Send + Sync;
-
 impl ClaimTest {
     pub(super) fn is(path: ClaimPath, value: &str) -> Self {
         let value: Box<str> = value.into();
@@ -287,30 +273,6 @@ impl ClaimTest {
                 VerifyError::new(ErrorKind::Denied)
                     .with_context(format!("the claim `{}` has another type", self.path)),
             ),
-        }
-    }
-}
-
-impl fmt::Debug for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::All(parts) => f.debug_tuple("All").field(parts).finish(),
-            Self::AllScopes(values) => f.debug_tuple("AllScopes").field(values).finish(),
-            Self::Any(parts) => f.debug_tuple("Any").field(parts).finish(),
-            Self::AnyAcr(values) => f.debug_tuple("AnyAcr").field(values).finish(),
-            Self::AnyActor(values) => f.debug_tuple("AnyActor").field(values).finish(),
-            Self::AnyClient(values) => f.debug_tuple("AnyClient").field(values).finish(),
-            Self::AnyIssuer(values) => f.debug_tuple("AnyIssuer").field(values).finish(),
-            Self::AnyScope(values) => f.debug_tuple("AnyScope").field(values).finish(),
-            Self::Audience(identifier) => f.debug_tuple("Audience").field(identifier).finish(),
-            Self::Check(_) => f.debug_tuple("Check").finish_non_exhaustive(),
-            Self::Claim(test) => f.debug_tuple("Claim").field(&test.path).finish_non_exhaustive(),
-            Self::Detail(matcher) => f.debug_tuple("Detail").field(matcher).finish(),
-            Self::Fresh(age) => f.debug_tuple("Fresh").field(age).finish(),
-            Self::MaxAge(age) => f.debug_tuple("MaxAge").field(age).finish(),
-            Self::NoActor => f.write_str("NoActor"),
-            Self::Not(part) => f.debug_tuple("Not").field(part).finish(),
-            Self::SenderConstrained => f.write_str("SenderConstrained"),
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::{
         kind::ErrorKind,
         refusal::{StepUp, VerifyError},
     },
-    policy::verified::VerifiedToken,
+    policy::admitted::VerifiedToken,
 };
 
 /// The outcome of checking a token against a requirement.

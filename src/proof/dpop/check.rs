@@ -4,19 +4,27 @@
 //! bound to. A client without a token of its own therefore cannot cause a signature verification,
 //! whichever keys it sends.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use base64::Engine as _;
 use http::HeaderMap;
 
-use super::Inner;
+use super::settings::Dpop;
+use super::settings::Inner;
 use crate::{
-    claims::{json::Object, numeric_date},
-    clock::UnixTime,
-    credentials::Token,
+    claims::{claims_set::numeric_date, json::Object},
+    clock::{Moment, UnixTime},
+    credentials::token::Token,
     error::{kind::ErrorKind, refusal::VerifyError},
     jose::{BASE64URL, algorithm::Algorithm, crypto, header::Header, jwk::ProofKey, jws::Compact},
-    proof::DPOP,
+    proof::{
+        presented::{DPOP, Presented},
+        replay::{
+            proven::{Pending, Proven},
+            store::Mark,
+        },
+        shown::Shown,
+    },
 };
 
 /// The longest proof that is parsed, in bytes. A proof by an RSA key of 8192 bits has about 4000.
@@ -60,6 +68,41 @@ pub(super) fn find(headers: &HeaderMap) -> Result<&str, Flaw> {
         return Err("the proof is too long");
     }
     std::str::from_utf8(only.as_bytes()).map_err(|_| "the proof is no text")
+}
+
+impl Dpop {
+    /// Checks the proof of a request against the key `jkt`, and records the remaining work in
+    /// `shown`.
+    pub(crate) fn check(
+        &self,
+        jkt: &str,
+        presented: &Presented<'_>,
+        fapi2: bool,
+        now: Moment,
+        shown: &mut Shown,
+    ) -> Result<(), VerifyError> {
+        let inner = &*self.0;
+        let head = presented.head;
+        let proof = find(head.headers()).map_err(flawed)?;
+        // Without the token, `ath` cannot be compared.
+        let token = presented.token.ok_or_else(|| flawed("there is no token to compare"))?;
+        let original = inner.request_uri.as_deref().and_then(|original| original(head));
+        let expected = Expected {
+            method: head.method().as_str(),
+            path: original.unwrap_or(head.uri()).path(),
+            token,
+            jkt,
+            fapi2,
+            now: now.wall(),
+        };
+        let proof = inner.verify(proof, &expected)?;
+        let mark = Mark::new(jkt, &proof.jti, now, proof.until);
+        let pending = Pending::new(&inner.store, mark);
+        let settled = head.extension::<Proven>().is_some_and(|done| pending.is_settled_by(done));
+        shown.pending = (!settled).then_some(pending);
+        shown.left.nonce = proof.is_aging.then(|| inner.nonces.make(now.wall())).flatten();
+        Ok(())
+    }
 }
 
 impl Inner {
@@ -135,7 +178,7 @@ impl Inner {
         }
         let (earliest, latest) = (
             now.saturating_sub(self.window),
-            now.saturating_add(self.window.min(super::MAX_AHEAD)),
+            now.saturating_add(self.window.min(super::check::MAX_AHEAD)),
         );
         if !(earliest..=latest).contains(&claims.iat) {
             let why = "`iat` is not of now";
@@ -189,3 +232,6 @@ impl<'a> Claims<'a> {
 pub(super) fn flawed(why: Flaw) -> VerifyError {
     VerifyError::new(ErrorKind::InvalidProof).with_context(why)
 }
+
+/// How far `iat` may lie in the future, whatever the window (FAPI 2.0 Security Profile §5.3.2.1).
+pub(super) const MAX_AHEAD: Duration = Duration::from_secs(60);

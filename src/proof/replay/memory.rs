@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Mark, Marked, Marking, ReplayStore};
+use super::store::{Mark, Marked, Marking, ReplayStore};
 use crate::clock::{Moment, SystemClock, UnixTime};
 
 /// The most memory that a mark takes, in bytes. It assumes the sparsest tables and the copy that

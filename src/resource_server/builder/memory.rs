@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::ResourceServerBuilder;
+use super::server_builder::ResourceServerBuilder;
 use crate::cache::layer::CacheLayer;
 
 /// Settings of the cache.

@@ -9,7 +9,7 @@
 //! use http::{Request, StatusCode, header::WWW_AUTHENTICATE};
 //! use tower::ServiceExt as _;
 //! use tower_introspect::{Issuer, ResourceServer};
-//! # use tower_introspect::jwt::{Algorithm, KeySet};
+//! # use tower_introspect::{jose::Algorithm, jwt::KeySet};
 //! # let keys = KeySet::from_secret(Algorithm::HS256, &[7; 32])?;
 //!
 //! let issuer = Issuer::jwt("https://as.example.com");
@@ -46,7 +46,7 @@
 //! use http_body_util::Full;
 //! use tower::{ServiceBuilder, ServiceExt as _, service_fn};
 //! use tower_introspect::{Issuer, ResourceServer};
-//! # use tower_introspect::jwt::{Algorithm, KeySet};
+//! # use tower_introspect::{jose::Algorithm, jwt::KeySet};
 //! # let keys = KeySet::from_secret(Algorithm::HS256, &[7; 32])?;
 //!
 //! # let issuer = Issuer::jwt("https://as.example.com");
@@ -97,7 +97,7 @@ pub use self::{
     service::MetadataService,
     settings::ProtectedResourceMetadata,
 };
-use super::ResourceServer;
+use super::server::ResourceServer;
 
 /// The metadata of this service (RFC 9728).
 ///

@@ -46,7 +46,7 @@ const KNOWN: [&str; 16] = [
 ///
 /// ```
 /// use tower_introspect::{Issuer, ResourceServer};
-/// # use tower_introspect::jwt::{Algorithm, KeySet};
+/// # use tower_introspect::{jose::Algorithm, jwt::KeySet};
 /// # let keys = KeySet::from_secret(Algorithm::HS256, &[7; 32])?;
 ///
 /// let issuer = Issuer::jwt("https://as.example.com");

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::Prover;
+use super::prover::Prover;
 use crate::test_util::server::lock;
 
 /// A layer that sends requests as a client with a DPoP-bound token, created by [`Prover::client`].

@@ -3,7 +3,7 @@ use std::fmt;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value, json};
 
-use super::Prover;
+use super::prover::Prover;
 use crate::{
     clock::UnixTime,
     jose::{

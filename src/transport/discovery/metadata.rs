@@ -1,9 +1,8 @@
-use super::bad;
 #[cfg(feature = "introspection")]
 use super::methods::AuthMethods;
 use crate::{
     claims::json::{self, NotStrict, Object},
-    error::refusal::VerifyError,
+    error::{kind::ErrorKind, refusal::VerifyError},
     transport::endpoint::{Endpoint, NotAnEndpoint},
 };
 
@@ -137,4 +136,8 @@ impl Reader {
         };
         self.endpoint(&aliases, "introspection_endpoint", ALIASES)
     }
+}
+
+pub(super) fn bad(context: impl Into<std::borrow::Cow<'static, str>>) -> VerifyError {
+    VerifyError::new(ErrorKind::BadResponse).with_context(context)
 }

@@ -6,8 +6,8 @@ use tower::service_fn;
 use super::*;
 use crate::{
     clock::SystemClock,
-    telemetry::Called,
-    transport::{TransportError, TransportErrorKind},
+    telemetry::called::Called,
+    transport::error::{TransportError, TransportErrorKind},
 };
 
 const RFC8414: &str = "https://as.example.com/.well-known/oauth-authorization-server/t1";

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use tower_introspect::{
-    IntrospectLayer, Policy,
-    introspection::{ClientAuth, IntrospectionVerifier, IntrospectionVerifierBuilder},
+    ClientAuth, IntrospectLayer, Policy,
+    introspection::{IntrospectionVerifier, IntrospectionVerifierBuilder},
     transport::HttpTransport,
 };
 

@@ -1,11 +1,9 @@
 //! What it wants to be asked, and what it answers.
 
 use tower_introspect::{
-    ErrorKind, IntrospectLayer, Policy, TokenKind,
+    ClientAuth, ErrorKind, IntrospectLayer, Policy, TokenKind,
     credentials::Token,
-    introspection::{
-        ClientAuth, IntrospectionVerifier, IntrospectionVerifierBuilder, SignedResponse,
-    },
+    introspection::{IntrospectionVerifier, IntrospectionVerifierBuilder, SignedResponse},
     transport::HttpTransport,
     verify::{Verifier, VerifyRequest},
 };

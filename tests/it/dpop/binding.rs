@@ -3,7 +3,7 @@
 use serde_json::json;
 use tower_introspect::{
     ErrorKind, Policy,
-    jwt::Algorithm,
+    jose::Algorithm,
     policy::Requirement,
     test_util::{Prover, TokenBuilder},
 };

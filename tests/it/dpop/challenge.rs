@@ -3,8 +3,9 @@
 use tower::Layer as _;
 use tower_introspect::{
     ErrorKind, RequireScope, VerifyError,
+    credentials::RequestHead,
     policy::Requirement,
-    respond::{Auto, Challenge, Refusal, RequestHead, Respond},
+    respond::{Auto, Challenge, Refusal, Respond},
 };
 
 use super::*;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tower_introspect::{
     ErrorKind,
-    jwt::{Algorithm, SigningKey},
+    jose::{Algorithm, SigningKey},
     test_util::Prover,
 };
 

@@ -3,7 +3,7 @@
 use serde_json::json;
 use tower_introspect::{
     ErrorKind,
-    jwt::{Algorithm, SigningKey},
+    jose::{Algorithm, SigningKey},
     proof::Dpop,
     test_util::Prover,
 };

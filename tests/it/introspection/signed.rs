@@ -4,7 +4,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use tower_introspect::{
     introspection::SignedResponse,
-    jwt::{Algorithm, KeySet, SigningKey},
+    jose::{Algorithm, SigningKey},
+    jwt::KeySet,
 };
 
 use super::*;

@@ -9,7 +9,7 @@ use tokio_rustls::{
     rustls::{ServerConfig, server::WebPkiClientVerifier},
 };
 use tower_introspect::{
-    resource_server::Config,
+    config::Config,
     test_util::{Endpoint, Listening},
 };
 

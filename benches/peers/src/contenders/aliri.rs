@@ -9,7 +9,7 @@ use aliri::{
 use aliri_oauth2::Authority as Keys;
 use aliri_tower::Oauth2Authorizer;
 use axum::body::Body;
-use tower_introspect::jwt::Algorithm;
+use tower_introspect::jose::Algorithm;
 
 use super::{Built, Contender, plain, reason};
 use crate::authority::{AUDIENCE, Authority};

@@ -6,7 +6,7 @@ use axum::{Router, routing::get};
 use axum_jwt_auth::{Claims, Decoder, RemoteJwksDecoder};
 use jsonwebtoken10::{Algorithm as Jsonwebtoken, Validation};
 use serde::Deserialize;
-use tower_introspect::jwt::Algorithm;
+use tower_introspect::jose::Algorithm;
 
 use super::{Built, Contender, reason};
 use crate::{

@@ -13,7 +13,7 @@ use huskarl_axum::{
     },
 };
 use huskarl_reqwest::ReqwestClient;
-use tower_introspect::jwt::Algorithm;
+use tower_introspect::jose::Algorithm;
 
 use super::{Built, Contender, plain, reason};
 use crate::authority::{AUDIENCE, Authority, CLIENT, SECRET};

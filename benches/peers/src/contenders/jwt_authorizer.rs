@@ -1,7 +1,7 @@
 //! `jwt-authorizer`: a layer for axum 0.7, keys loaded with the first token. No memory of tokens.
 
 use jwt_authorizer::{IntoLayer as _, JwtAuthorizer, RegisteredClaims, Validation};
-use tower_introspect::jwt::Algorithm;
+use tower_introspect::jose::Algorithm;
 
 use super::{Built, Contender, plain_07, reason};
 use crate::authority::{AUDIENCE, Authority};

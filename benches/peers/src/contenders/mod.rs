@@ -16,7 +16,7 @@ use std::{fmt::Display, time::Duration};
 
 use axum::{Router, http::StatusCode, routing::get};
 use tokio::runtime::Runtime;
-use tower_introspect::jwt::Algorithm;
+use tower_introspect::jose::Algorithm;
 
 pub use self::bare::{axum_07, axum_08, floor, floor_around};
 pub use self::us::around as us_around;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use oauth_resource_server::{KeyNaming, OAuthConfig, OAuthValidator, axum::AuthLayer};
-use tower_introspect::jwt::Algorithm;
+use tower_introspect::jose::Algorithm;
 
 use super::{Built, Contender, plain, reason};
 use crate::authority::{AUDIENCE, Authority};

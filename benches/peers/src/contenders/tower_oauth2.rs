@@ -3,7 +3,7 @@
 
 use axum::body::Body;
 use jsonwebtoken11::Algorithm as Jsonwebtoken;
-use tower_introspect::jwt::Algorithm;
+use tower_introspect::jose::Algorithm;
 use tower_oauth2_resource_server::{
     claims::DefaultClaims, server::OAuth2ResourceServer, tenant::TenantConfiguration,
 };

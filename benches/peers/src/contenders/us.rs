@@ -1,6 +1,6 @@
 //! This crate, by its facade.
 
-use tower_introspect::{ClientAuth, IntrospectLayer, Issuer, ResourceServer, jwt::Algorithm};
+use tower_introspect::{ClientAuth, IntrospectLayer, Issuer, ResourceServer, jose::Algorithm};
 
 use super::{Built, Contender, US, US_OPAQUE, bare, plain, reason};
 use crate::authority::{AUDIENCE, Authority, CLIENT, SECRET};

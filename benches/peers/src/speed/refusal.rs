@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 use tokio::runtime::Runtime;
-use tower_introspect::jwt::Algorithm;
+use tower_introspect::jose::Algorithm;
 
 use super::{Asked, BATCH, added, bare};
 use crate::{

@@ -1,6 +1,7 @@
 use tower::ServiceExt as _;
 
 use super::*;
+use crate::config::reader;
 
 fn problems(text: &str) -> Vec<String> {
     let error = Config::from_toml(text).expect_err("something is wrong");

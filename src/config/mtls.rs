@@ -4,9 +4,9 @@ use std::{net::IpAddr, sync::Arc};
 
 use super::reader::Section;
 use crate::{
+    credentials::head::RequestHead,
     error::config::ConfigError,
-    proof::mtls::{Mtls, field::CertificateField},
-    respond::RequestHead,
+    proof::mtls::{field::CertificateField, settings::Mtls},
 };
 
 /// A function that returns the address a request comes from.
@@ -63,7 +63,7 @@ impl MtlsConfig {
 
 #[cfg(test)]
 mod tests {
-    use crate::resource_server::config::Config;
+    use crate::config::file::Config;
 
     fn read(mtls: &str) -> Result<Config, String> {
         let text = format!(

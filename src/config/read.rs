@@ -10,11 +10,16 @@ use super::dpop::DpopConfig;
 use super::mtls::MtlsConfig;
 #[cfg(any(feature = "dpop", feature = "mtls"))]
 use super::program::Program;
-use super::{Config, forward, issuer::IssuerConfig, metadata::MetadataConfig, reader::Section};
+use super::{
+    file::Config, forward, issuer::IssuerConfig, metadata::MetadataConfig, reader::Section,
+};
 use crate::{
     claims::scope::is_scope_token,
     error::config::ConfigError,
-    transport::{HttpTransport, TransportError, TransportErrorKind},
+    transport::{
+        error::{TransportError, TransportErrorKind},
+        http_transport::HttpTransport,
+    },
 };
 
 impl Config {
@@ -191,7 +196,8 @@ mod tests {
             }
             // A program may add the missing proof.
             let config = Config::from_toml(&text(&format!("{setting} = true"))).unwrap();
-            let built = config.build_with(|builder| builder.mtls(crate::proof::mtls::Mtls::new()));
+            let built = config
+                .build_with(|builder| builder.mtls(crate::proof::mtls::settings::Mtls::new()));
             assert!(built.is_ok());
         }
         let unfit = "fapi2 = true\ndpop = { url = \"https://a\", algorithms = \"RS256\" }";

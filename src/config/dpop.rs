@@ -7,8 +7,8 @@ use crate::{
     error::config::ConfigError,
     jose::algorithm::{Algorithm, KeyType},
     proof::{
-        FAPI2,
-        dpop::{Dpop, nonce::NonceSecret},
+        dpop::{nonce::NonceSecret, settings::Dpop},
+        presented::FAPI2,
     },
 };
 
@@ -110,7 +110,7 @@ impl DpopConfig {
 
 #[cfg(test)]
 mod tests {
-    use crate::resource_server::config::Config;
+    use crate::config::file::Config;
 
     fn built(dpop: &str) -> String {
         let text = format!(

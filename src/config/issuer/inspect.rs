@@ -1,18 +1,18 @@
 //! The settings of one issuer, for the program `introspect`.
 
 use super::{Client, IssuerConfig, Means};
-use crate::resource_server::config::{
-    inspect::{ClientSettings, IssuerSettings},
-    reader::Secret,
-};
 use crate::{
+    config::{
+        inspect::{ClientSettings, IssuerSettings},
+        reader::Secret,
+    },
     error::config::ConfigError,
-    introspection::{IntrospectionVerifier, builder::IntrospectionVerifierBuilder},
-    jwt::Profile,
+    introspection::{builder::IntrospectionVerifierBuilder, verifier::IntrospectionVerifier},
+    jwt::profile::Profile,
 };
 
 impl IssuerConfig {
-    pub(in crate::resource_server::config) fn inspect(&self) -> IssuerSettings {
+    pub(in crate::config) fn inspect(&self) -> IssuerSettings {
         let (jwt, remote) = (self.jwt.as_ref(), self.introspection.as_ref());
         IssuerSettings {
             issuer: self.name.clone(),
@@ -37,7 +37,7 @@ impl IssuerConfig {
     }
 
     /// Returns a builder for introspection alone, without a cache, if tokens are introspected.
-    pub(in crate::resource_server::config) fn introspection(
+    pub(in crate::config) fn introspection(
         &self,
     ) -> Result<Option<IntrospectionVerifierBuilder>, ConfigError> {
         let (Some(remote), Some(client)) = (&self.introspection, &self.client) else {

@@ -1,12 +1,15 @@
 //! Turns settings into a builder.
 
-use super::Config;
 #[cfg(feature = "dpop")]
 use super::dpop::DpopConfig;
+use super::file::Config;
 #[cfg(any(feature = "dpop", feature = "mtls"))]
-use crate::policy::Policy;
-use crate::resource_server::{ResourceServer, builder::ResourceServerBuilder};
-use crate::{error::config::ConfigError, policy::requirement::Requirement};
+use crate::policy::terms::Policy;
+use crate::{
+    error::config::ConfigError,
+    policy::admitted::Requirement,
+    resource_server::{builder::server_builder::ResourceServerBuilder, server::ResourceServer},
+};
 
 impl Config {
     /// Returns the builder with everything that could be read, the problems of the rest, and the

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::reader::{Secret, Section, load_key};
-use crate::resource_server::metadata::settings::ProtectedResourceMetadata;
 use crate::{
     error::config::ConfigError,
     jose::{algorithm::Algorithm, signing::SigningKey},
+    resource_server::metadata::settings::ProtectedResourceMetadata,
 };
 
 type About = ProtectedResourceMetadata;

@@ -3,12 +3,14 @@
 
 use std::path::{Path, PathBuf};
 
-use ::reqwest::{Certificate, Identity};
+use reqwest::{Certificate, Identity};
 
 use super::reader::{Secret, load_file};
 use crate::{
     error::config::ConfigError,
-    transport::{HttpTransport, renewed::RenewedTransport, reqwest::ReqwestTransport},
+    transport::{
+        http_transport::HttpTransport, renewed::RenewedTransport, reqwest::ReqwestTransport,
+    },
 };
 
 /// The TLS settings of an issuer that does not use the shared transport.
@@ -111,7 +113,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::{Own, Tls};
-    use crate::resource_server::config::{Config, reader::Secret};
+    use crate::config::{file::Config, reader::Secret};
 
     /// A directory that is removed on drop.
     struct Home(PathBuf);

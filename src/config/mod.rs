@@ -1,7 +1,7 @@
 //! Builds a [`ResourceServer`] from a configuration file.
 //!
 //! ```
-//! use tower_introspect::resource_server::Config;
+//! use tower_introspect::config::Config;
 //!
 //! let config = Config::from_toml(
 //!     r#"
@@ -137,7 +137,7 @@
 //!
 //! ```
 //! use std::net::SocketAddr;
-//! use tower_introspect::resource_server::Config;
+//! use tower_introspect::config::Config;
 //!
 //! # if cfg!(all(feature = "dpop", feature = "mtls")) {
 //! let config = Config::from_toml(
@@ -190,6 +190,7 @@
 mod assemble;
 #[cfg(feature = "dpop")]
 mod dpop;
+pub(crate) mod file;
 mod forward;
 #[cfg(feature = "checks")]
 pub(crate) mod inspect;
@@ -203,178 +204,4 @@ mod read;
 mod reader;
 mod tls;
 
-use std::{fmt, time::Duration};
-
-use serde::{Deserialize, Deserializer, de::Error as _};
-use toml::Table;
-
-#[cfg(any(feature = "dpop", feature = "mtls"))]
-use self::program::Program;
-use self::{issuer::IssuerConfig, metadata::MetadataConfig};
-use super::{ResourceServer, builder::ResourceServerBuilder};
-use crate::{error::config::ConfigError, layer::forward::ForwardHeaders};
-
-/// The settings of a [`ResourceServer`], read from TOML or from a part of any document that serde
-/// reads.
-///
-/// See the [module docs](self) for the settings. Unknown settings are errors. `Debug` shows no
-/// secrets.
-///
-/// ```
-/// use tower_introspect::resource_server::Config;
-///
-/// #[derive(serde::Deserialize)]
-/// struct Settings {
-///     port: u16,
-///     auth: Config,
-/// }
-///
-/// let settings: Settings = serde_json::from_str(
-///     r#"{
-///         "port": 8080,
-///         "auth": {
-///             "audience": "https://api.example.com",
-///             "issuer": [{"issuer": "https://as.example.com", "mode": "jwt"}]
-///         }
-///     }"#,
-/// )?;
-/// let resource_server = settings.auth.build()?;
-/// # assert_eq!(settings.port, 8080);
-/// # let _ = resource_server;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-pub struct Config {
-    audiences: Vec<String>,
-    scopes: Vec<String>,
-    advertised: Vec<String>,
-    leeway: Option<Duration>,
-    max_age: Option<Duration>,
-    stale_if_error: Option<Duration>,
-    metadata: Option<MetadataConfig>,
-    resource_metadata: Option<String>,
-    loopback_http: bool,
-    issuers: Vec<IssuerConfig>,
-    forward: Option<ForwardHeaders>,
-    require_binding: bool,
-    #[cfg(any(feature = "dpop", feature = "mtls"))]
-    fapi2: bool,
-    #[cfg(feature = "dpop")]
-    dpop: Option<dpop::DpopConfig>,
-    #[cfg(feature = "mtls")]
-    mtls: Option<mtls::MtlsConfig>,
-    #[cfg(any(feature = "dpop", feature = "mtls"))]
-    program: Program,
-}
-
-impl Config {
-    /// Reads settings from TOML. Sends no request, and reads no other file unless there is a
-    /// problem.
-    ///
-    /// # Errors
-    ///
-    /// Returns every problem of the settings, each with the name of its setting. No problem shows
-    /// the value of a secret.
-    ///
-    /// The problems that [`build`](Self::build) would report for the other settings are included.
-    /// For these, the files and variables with secrets and keys are read.
-    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
-        let table = text.parse::<Table>().map_err(|error| {
-            // `Display` would quote the line, which may hold a secret.
-            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-            let line = before.matches('\n').count() + 1;
-            let mut problem = ConfigError::new();
-            problem.push(format!("line {line}"), error.message());
-            problem
-        })?;
-        Self::read(table)
-    }
-
-    /// Builds the resource server. Reads the files and variables with secrets and keys. Sends no
-    /// request.
-    ///
-    /// # Errors
-    ///
-    /// Returns every problem.
-    pub fn build(&self) -> Result<ResourceServer, ConfigError> {
-        self.build_with(|builder| builder)
-    }
-
-    /// Builds the resource server after a change of its builder, such as a transport or a clock.
-    ///
-    /// A transport that is set here replaces those that are built from the certificates in the
-    /// settings (`ca_file`, `certificate_file`).
-    ///
-    /// ```
-    /// use tower_introspect::{clock::SystemClock, resource_server::Config};
-    ///
-    /// let config = Config::from_toml(
-    ///     r#"
-    ///     audience = "https://api.example.com"
-    ///     issuer = [{ issuer = "https://as.example.com", mode = "jwt" }]
-    ///     "#,
-    /// )?;
-    /// let resource_server = config.build_with(|builder| builder.clock(SystemClock))?;
-    /// # let _ = resource_server;
-    /// # Ok::<(), tower_introspect::ConfigError>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// Returns every problem.
-    pub fn build_with(
-        &self,
-        change: impl FnOnce(ResourceServerBuilder) -> ResourceServerBuilder,
-    ) -> Result<ResourceServer, ConfigError> {
-        let (builder, mut problems, issuers) = self.assemble();
-        // The builder would report that there is no issuer, although there are some with problems.
-        if issuers == 0 && !self.issuers.is_empty() {
-            return Err(problems);
-        }
-        match change(builder).build() {
-            Ok(resource_server) => {
-                let impossible = resource_server.policy().proofs().ask_the_impossible();
-                if impossible && problems.problems().next().is_none() {
-                    let problem = "no token could be proven: give `[dpop]` or `[mtls]` as well";
-                    problems.push(self.binding_setting(), problem);
-                }
-                problems.or_ok(resource_server)
-            }
-            Err(more) => {
-                problems.append(more);
-                Err(problems)
-            }
-        }
-    }
-
-    /// Returns the builder that [`build`](Self::build) uses, for changes such as a transport or a
-    /// clock.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if a file or a variable can't be read. Also returns one if proxies are
-    /// trusted, but the program has not set `Config::peer_address_fn`.
-    pub fn builder(&self) -> Result<ResourceServerBuilder, ConfigError> {
-        let (builder, problems, _) = self.assemble();
-        problems.or_ok(builder)
-    }
-}
-
-impl<'de> Deserialize<'de> for Config {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::read(Table::deserialize(deserializer)?).map_err(D::Error::custom)
-    }
-}
-
-impl fmt::Debug for Config {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let issuers: Vec<_> = self.issuers.iter().map(IssuerConfig::name).collect();
-        f.debug_struct("Config")
-            .field("audiences", &self.audiences)
-            .field("scopes", &self.scopes)
-            .field("issuers", &issuers)
-            .finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests;
+pub use self::file::Config;

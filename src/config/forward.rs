@@ -1,7 +1,7 @@
 //! Reads the table `[forward]`.
 
 use super::reader::Section;
-use crate::{error::config::ConfigError, layer::forward::ForwardHeaders};
+use crate::{error::config::ConfigError, layer::forward::headers::ForwardHeaders};
 
 /// A function that sets the name of a header.
 type Setter = fn(ForwardHeaders, &str) -> Result<ForwardHeaders, ConfigError>;
@@ -52,7 +52,7 @@ fn add(
 
 #[cfg(test)]
 mod tests {
-    use crate::resource_server::config::Config;
+    use crate::config::file::Config;
 
     fn problems(forward: &str) -> String {
         let text = format!(

@@ -16,8 +16,8 @@ use crate::{
         auth::ClientAuth, builder::IntrospectionVerifierBuilder, signed::SignedResponse,
     },
     jose::{algorithm::Algorithm, signing::SigningKey},
-    jwt::{Profile, keys::KeySet},
-    transport::HttpTransport,
+    jwt::{keys::KeySet, profile::Profile},
+    transport::http_transport::HttpTransport,
 };
 
 pub(super) struct IssuerConfig {
@@ -72,7 +72,7 @@ enum Means {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Mode {
+pub(super) enum Mode {
     Hybrid,
     Introspect,
     Jwt,

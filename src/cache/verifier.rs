@@ -1,0 +1,172 @@
+//! TODO
+
+use std::{fmt, sync::Arc};
+
+use tower_layer::Layer;
+
+use super::{
+    decide::Decision,
+    future::CacheFuture,
+    layer::CacheLayer,
+    state::{Counters, Evictions, Inner, Question},
+    store::Store,
+};
+use crate::{
+    clock::Reading,
+    credentials::token::Token,
+    revocation::cutoff::Standing,
+    verify::{
+        request::{self, RecallRequest, VerifyRequest},
+        stats::Stats,
+        verifier::{Outcome, Verifier, Verifying},
+    },
+};
+
+/// The verifier of a [`CacheLayer`]. Clones share the cache.
+pub struct Cache<V>(Arc<Inner<V>>);
+
+impl<V> Cache<V> {
+    pub(super) fn new(verifier: V, settings: CacheLayer) -> Self {
+        Self(Arc::new(Inner {
+            verifier,
+            store: Store::new(settings.entries, settings.bytes),
+            settings,
+            evictions: Evictions::default(),
+            counters: Counters::default(),
+        }))
+    }
+
+    /// Removes a token from the cache. Returns true if it was cached.
+    ///
+    /// Requests that already wait for a verification of the token get its outcome, but the outcome
+    /// is not cached, and no later request joins that verification.
+    pub fn evict(&self, token: &Token) -> bool {
+        self.0.evictions.add_one(self.0.now());
+        self.0.store.evict(&request::fingerprint(token))
+    }
+
+    /// Removes all tokens from the cache.
+    pub fn clear(&self) {
+        self.0.evictions.add_one(self.0.now());
+        self.0.store.clear();
+    }
+
+    /// Returns the counters and the size of the cache.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let counters = &self.0.counters;
+        Stats {
+            hits: counters.hits.get(),
+            negative_hits: counters.negative_hits.get(),
+            misses: counters.misses.get(),
+            refreshes: counters.refreshes.get(),
+            stale_served: counters.stale_served.get(),
+            evicted_by_cutoff: counters.evicted_by_cutoff.get(),
+            entries: self.0.store.entries(),
+            bytes: self.0.store.bytes(),
+            ..Stats::default()
+        }
+    }
+
+    /// Returns a reference to the inner verifier.
+    #[must_use]
+    pub fn get_ref(&self) -> &V {
+        &self.0.verifier
+    }
+}
+
+impl<V> Clone for Cache<V> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<V> fmt::Debug for Cache<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache").field("store", &self.0.store).finish_non_exhaustive()
+    }
+}
+
+impl<V> Verifier for Cache<V>
+where
+    V: Verifier + Send + Sync + 'static,
+    V::Future: Send + 'static,
+{
+    type Future = CacheFuture<V>;
+
+    fn recall(&self, request: &RecallRequest<'_>) -> Option<Outcome> {
+        let (inner, token, wanted) = (&self.0, request.fingerprint(), request.freshness());
+        let Some(entry) = inner.store.facts(&token) else {
+            if !request.takes_refusals() {
+                return None;
+            }
+            let now = request.read(&*inner.settings.clock);
+            let error = inner.refusal(&token, wanted, now)?;
+            inner.counters.negative_hits.add_one();
+            return Some(Err(error));
+        };
+        let now = request.read(&*inner.settings.clock);
+        let standing = inner.settings.revocations.check(&entry.active);
+        match inner.decide(&entry, wanted, now, standing) {
+            // A verification ahead of time needs an owned request.
+            Decision::Use { refresh } if !refresh || entry.is_refreshing() => {
+                inner.counters.hits.add_one();
+                Some(Ok(entry.active))
+            }
+            _ => None,
+        }
+    }
+
+    fn verify(&self, request: VerifyRequest) -> Verifying<CacheFuture<V>> {
+        let inner = &self.0;
+        let token = request.fingerprint();
+        let reading = Reading::take(&*inner.settings.clock);
+        let now = reading.moment();
+        let old = match inner.store.facts(&token) {
+            Some(entry) => {
+                let standing = inner.standing(&entry, &request);
+                if standing != Standing::Stands {
+                    inner.counters.evicted_by_cutoff.add_one();
+                }
+                match inner.decide(&entry, request.freshness(), now, standing) {
+                    Decision::Use { refresh } => {
+                        inner.counters.hits.add_one();
+                        if refresh {
+                            Inner::refresh(inner, &entry, &request, token);
+                        }
+                        return Verifying::done_at(Ok(entry.active), Some(reading));
+                    }
+                    Decision::Verify => Some(entry),
+                    Decision::Drop => {
+                        inner.store.drop_entry(&token, &entry);
+                        None
+                    }
+                }
+            }
+            None => match inner.refusal(&token, request.freshness(), now) {
+                Some(error) => {
+                    inner.counters.negative_hits.add_one();
+                    return Verifying::done_at(Err(error), Some(reading));
+                }
+                None => None,
+            },
+        };
+        inner.counters.misses.add_one();
+        let wanted = request.freshness();
+        let question = Question { token, wanted, old, asked: inner.asked(now) };
+        match inner.verifier.verify(inner.passed_on(request)).now_or_later() {
+            Ok(outcome) => Verifying::done(inner.landed(question, outcome)),
+            Err(future) => {
+                Verifying::pending(CacheFuture::new(future, Arc::clone(inner), question))
+            }
+        }
+    }
+}
+
+impl<V> Layer<V> for CacheLayer {
+    type Service = Cache<V>;
+
+    fn layer(&self, inner: V) -> Cache<V> {
+        Cache::new(inner, self.clone())
+    }
+}

@@ -1,0 +1,59 @@
+//! TODO
+
+use super::record;
+
+use super::{check::Check, detail::Detail};
+use crate::error::{kind::ErrorKind, refusal::VerifyError};
+
+/// An error that a check can fail with.
+pub(crate) trait Fault {
+    fn kind(&self) -> ErrorKind;
+}
+
+impl Fault for ErrorKind {
+    fn kind(&self) -> ErrorKind {
+        *self
+    }
+}
+
+impl Fault for VerifyError {
+    fn kind(&self) -> ErrorKind {
+        Self::kind(self)
+    }
+}
+
+/// Returns the outcome of a check unchanged.
+#[cfg(not(feature = "checks"))]
+#[inline(always)]
+pub(crate) fn step<T, E: Fault>(
+    _: Check,
+    _: impl FnOnce() -> Detail,
+    outcome: Result<T, E>,
+) -> Result<T, E> {
+    outcome
+}
+
+/// Returns the outcome of a check unchanged, and records it if a recording is on.
+#[cfg(feature = "checks")]
+#[inline]
+pub(crate) fn step<T, E: Fault>(
+    check: Check,
+    detail: impl FnOnce() -> Detail,
+    outcome: Result<T, E>,
+) -> Result<T, E> {
+    if record::is_on() {
+        record::note(check, detail(), outcome.as_ref().map(drop).map_err(Fault::kind));
+    }
+    outcome
+}
+
+/// Makes a check that fails with `otherwise` unless `met` is true.
+#[inline(always)]
+pub(crate) fn demand(
+    check: Check,
+    detail: impl FnOnce() -> Detail,
+    met: bool,
+    otherwise: ErrorKind,
+) -> Result<(), ErrorKind> {
+    step(check, detail, if met { Ok(()) } else { Err(otherwise) })
+}

@@ -1,0 +1,373 @@
+//! TODO
+
+use std::{borrow::Cow, fmt, sync::Arc};
+
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use super::{
+    actor::Actor,
+    audience::Audience,
+    confirmation::Confirmation,
+    details::AuthorizationDetail,
+    error::ClaimsError,
+    json::{self, NotStrict, Object},
+    path::{ClaimPath, NoObject},
+    scope::Scope,
+    text::{
+        json_text::{Draft, Mark, Text},
+        span::Span,
+    },
+};
+use crate::clock::UnixTime;
+
+/// The maximum length of a text in bytes, because places in it are counted in 32 bits.
+const MAX_TEXT: usize = 1 << 30;
+
+/// The claims of one token.
+///
+/// `Debug` shows no claim but the issuer, and a [`ClaimsError`] shows no value of a claim.
+#[derive(Clone)]
+pub struct Claims {
+    pub(super) text: Text,
+    pub(super) issuer: Span,
+    pub(super) subject: Span,
+    pub(super) audience: Audience,
+    pub(super) scope: Scope,
+    // Each counts only if the text has its mark, which takes less space than three options.
+    pub(super) expires_at: UnixTime,
+    pub(super) not_before: UnixTime,
+    pub(super) issued_at: UnixTime,
+    /// The parts that few tokens have.
+    pub(super) rare: Option<Box<Rare>>,
+}
+
+#[derive(Clone, Default)]
+pub(super) struct Rare {
+    /// The name of the claim that holds the scope, if it is not `scope`.
+    pub(super) scope_claim: Option<Span>,
+    pub(super) confirmation: Option<Confirmation>,
+}
+
+impl Claims {
+    /// Reads claims from one JSON object.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the text is longer than 1 GiB, is not exactly one JSON object, names a
+    /// member twice, nests too deeply, or gives a registered claim a value of the wrong type.
+    pub fn from_json(text: &[u8]) -> Result<Self, ClaimsError> {
+        if text.len() > MAX_TEXT {
+            return Err(ClaimsError::Malformed);
+        }
+        let object = Object::parse(text).map_err(|NotStrict| ClaimsError::Malformed)?;
+        // `Object::parse` has checked that the text is UTF-8.
+        let text = std::str::from_utf8(text).map_err(|_| ClaimsError::Malformed)?;
+        let mut draft = Draft::new(text, &object);
+        let mut place = |text: &str| draft.place(text);
+        let mut string = |name| {
+            let text = object.string(name)?;
+            Ok::<_, ClaimsError>(text.map_or(Span::NOWHERE, |text| place(&text)))
+        };
+        let (issuer, subject) = (string("iss")?, string("sub")?);
+        let audience = optional(&object, "aud", |value| Audience::parse(value, &mut place))?;
+        let date = |name| optional(&object, name, |value| numeric_date(value.get()));
+        let (expires_at, not_before, issued_at) = (date("exp")?, date("nbf")?, date("iat")?);
+        let scope = object.get("scope").and_then(json::string);
+        let scope = scope.map(|text| place(&Scope::cleaned(&text)));
+        let confirmation = optional(&object, "cnf", Confirmation::parse)?;
+        let rare = confirmation.map(|key| Rare { confirmation: Some(key), ..Rare::default() });
+        let claims = Self {
+            text: draft.finish(),
+            issuer,
+            subject,
+            audience: audience.unwrap_or_default(),
+            scope: scope.map(Scope::at).unwrap_or_default(),
+            expires_at: expires_at.unwrap_or_default(),
+            not_before: not_before.unwrap_or_default(),
+            issued_at: issued_at.unwrap_or_default(),
+            rare: rare.map(Box::new),
+        };
+        Ok(claims.settled())
+    }
+
+    /// Returns `iss`, the issuer of the token (RFC 7519 §4.1.1).
+    #[must_use]
+    pub fn issuer(&self) -> Option<&str> {
+        self.text.get(self.issuer)
+    }
+
+    /// Returns `sub`, the subject of the token, unique only within its issuer (RFC 7519 §4.1.2).
+    #[must_use]
+    pub fn subject(&self) -> Option<&str> {
+        self.text.get(self.subject)
+    }
+
+    /// Returns `aud`, the recipients that the token is meant for (RFC 7519 §4.1.3).
+    #[must_use]
+    pub fn audience(&self) -> &Audience {
+        &self.audience
+    }
+
+    /// Returns `exp`, the time from which the token must not be accepted (RFC 7519 §4.1.4).
+    #[must_use]
+    pub fn expires_at(&self) -> Option<UnixTime> {
+        self.text.has(Mark::Expires).then_some(self.expires_at)
+    }
+
+    /// Returns `nbf`, the time before which the token must not be accepted (RFC 7519 §4.1.5).
+    #[must_use]
+    pub fn not_before(&self) -> Option<UnixTime> {
+        self.text.has(Mark::Starts).then_some(self.not_before)
+    }
+
+    /// Returns `iat`, the time at which the token was issued (RFC 7519 §4.1.6).
+    #[must_use]
+    pub fn issued_at(&self) -> Option<UnixTime> {
+        self.text.has(Mark::Issued).then_some(self.issued_at)
+    }
+
+    /// Returns `scope`, the scope that the token grants (RFC 8693 §4.2).
+    ///
+    /// It is empty if the claim is absent or not a string.
+    #[must_use]
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// Returns `cnf`, the key that the token is bound to (RFC 7800 §3.1).
+    #[must_use]
+    pub fn confirmation(&self) -> Option<&Confirmation> {
+        self.rare.as_ref()?.confirmation.as_ref()
+    }
+
+    /// Returns `client_id`, the client that requested the token (RFC 8693 §4.3).
+    #[must_use]
+    pub fn client_id(&self) -> Option<Cow<'_, str>> {
+        self.string("client_id")
+    }
+
+    /// Returns `jti`, the identifier of the token, unique within its issuer (RFC 7519 §4.1.7).
+    #[must_use]
+    pub fn jwt_id(&self) -> Option<Cow<'_, str>> {
+        self.string("jti")
+    }
+
+    /// Returns `act`, the outermost party that acts for the subject (RFC 8693 §4.1).
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the claim is not an object, or if its `sub` or `iss` is not a string.
+    pub fn actor(&self) -> Result<Option<Actor<'_>>, ClaimsError> {
+        self.raw("act").map(Actor::parse).transpose()
+    }
+
+    /// Returns `authorization_details`, the detailed permissions of the token (RFC 9396 §9).
+    ///
+    /// The list is empty if the claim is absent.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the claim is anything but an array of objects that each have a string
+    /// `type`. Such a claim grants nothing.
+    pub fn authorization_details(&self) -> Result<Vec<AuthorizationDetail<'_>>, ClaimsError> {
+        let details = self.raw("authorization_details").map(AuthorizationDetail::parse_all);
+        details.unwrap_or_else(|| Ok(Vec::new()))
+    }
+
+    /// Returns a claim that is a NumericDate (RFC 7519 §2), such as `auth_time`.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the claim is present but not a number.
+    pub fn time(&self, name: &'static str) -> Result<Option<UnixTime>, ClaimsError> {
+        let date = |text| numeric_date(text).ok_or(ClaimsError::Invalid(name));
+        self.raw(name).map(date).transpose()
+    }
+
+    /// Returns a claim that is a string, with escapes decoded.
+    ///
+    /// Returns `None` if the claim is absent or has another type.
+    #[must_use]
+    pub fn string(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.raw(name).and_then(json::decoded)
+    }
+
+    /// Returns a claim as JSON text.
+    ///
+    /// It is the text that was received, unless a later response of the issuer has narrowed the
+    /// claim.
+    #[must_use]
+    pub fn raw(&self, name: &str) -> Option<&str> {
+        self.text.raw(name)
+    }
+
+    /// Returns the claim at a path as JSON text.
+    ///
+    /// Returns `None` if there is no value, if it is `null`, or if the path leads into a value that
+    /// is not an object.
+    #[must_use]
+    pub fn raw_at(&self, path: &ClaimPath) -> Option<&str> {
+        self.walk(path).ok().flatten()
+    }
+
+    /// Does the same as [`raw_at`](Self::raw_at), but refuses a path into a value that is not an
+    /// object.
+    pub(crate) fn walk(&self, path: &ClaimPath) -> Result<Option<&str>, NoObject> {
+        self.raw(path.first()).map_or(Ok(None), |value| path.follow(value))
+    }
+
+    /// Returns the names of all claims.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.text.names()
+    }
+
+    /// Deserializes one claim into a type of the application.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the claim is present and does not have that type. The error may quote
+    /// the claim: do not log it or send it in a response.
+    pub fn get<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, serde_json::Error> {
+        self.raw(name).map(serde_json::from_str).transpose()
+    }
+
+    /// Deserializes all claims into a type of the application, anew with each call.
+    ///
+    /// For an admitted token, [`VerifiedToken::claims_as`](crate::VerifiedToken::claims_as) parses
+    /// only once.
+    ///
+    /// Integers are exact in every integer type up to 128 bits. For larger numbers, or to keep the
+    /// digits, use a `Box<serde_json::value::RawValue>` or [`raw`](Self::raw). Below
+    /// `#[serde(flatten)]`, in untagged enums and in `serde_json::Value`, serde itself rounds
+    /// integers beyond 64 bits.
+    ///
+    /// ```
+    /// # use tower_introspect::claims::Claims;
+    /// #[derive(serde::Deserialize)]
+    /// struct Mine {
+    ///     tenant: u64,
+    /// }
+    ///
+    /// let claims = Claims::from_json(br#"{"tenant": 18446744073709551615}"#).unwrap();
+    /// assert_eq!(claims.deserialize::<Mine>().unwrap().tenant, u64::MAX);
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the claims do not have that type. The error may quote a claim: do not
+    /// log it or send it in a response.
+    pub fn deserialize<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_str(self.text.as_str())
+    }
+
+    /// Returns all claims as a `T`, parsed only once, or `None` if they are not a `T`.
+    pub(crate) fn parsed<T>(&self) -> Option<Arc<T>>
+    where
+        T: DeserializeOwned + Send + Sync + 'static,
+    {
+        // The error of the parser may quote a claim, so it is dropped.
+        self.text.parsed().get(|| self.deserialize().ok())
+    }
+
+    /// Returns all claims: names, and values as JSON text.
+    #[cfg(all(feature = "jwt", feature = "_crypto"))]
+    pub(crate) fn members(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.text.members()
+    }
+
+    /// Returns true if `token_type` or `token_use` says that the token is a refresh token.
+    ///
+    /// Costs no search.
+    pub(crate) fn call_it_refresh_token(&self) -> bool {
+        self.text.has(Mark::Refresh)
+    }
+
+    /// Returns true if `token_type` says that the token is bound by DPoP (RFC 9449 §5).
+    ///
+    /// Costs no search.
+    pub(crate) fn call_it_bound(&self) -> bool {
+        self.text.has(Mark::Dpop)
+    }
+
+    /// Replaces the scope by `scope`, which was read from `claim`.
+    ///
+    /// For issuers that put the scope into another claim than `scope`.
+    #[must_use]
+    pub(crate) fn with_scope(mut self, scope: &Scope, claim: &str) -> Self {
+        self.scope = Scope::at(self.place(scope.as_str()));
+        let claim = self.place(claim);
+        self.rare.get_or_insert_default().scope_claim = Some(claim);
+        self.settled()
+    }
+
+    /// Sets the audience that the issuer left out.
+    #[must_use]
+    pub(crate) fn with_audience(mut self, audience: &str) -> Self {
+        self.audience = Audience::one(self.place(audience));
+        self.settled()
+    }
+
+    /// Returns the place of `part` in the text, and appends `part` if the text lacks it.
+    ///
+    /// This may replace the text, so [`settled`](Self::settled) must follow.
+    pub(super) fn place(&mut self, part: &str) -> Span {
+        let (text, place) = self.text.holding(part);
+        self.text = text;
+        place
+    }
+
+    /// Points the views of audience and scope at the current text.
+    pub(super) fn settled(mut self) -> Self {
+        self.audience.move_to(&self.text);
+        self.scope.move_to(&self.text);
+        self
+    }
+
+    /// Returns the size in bytes, including the struct itself, within a few machine words.
+    pub(crate) fn bytes(&self) -> usize {
+        let keys = self.confirmation().map(|key| [key.jkt(), key.x5t_s256()]);
+        let keys = keys.into_iter().flatten().flatten().map(str::len).sum::<usize>();
+        let rare = self.rare.as_ref().map_or(0, |_| size_of::<Rare>());
+        size_of::<Self>() + self.text.bytes() + self.audience.bytes() + rare + keys
+    }
+
+    /// Returns a claim that is an array of strings.
+    pub(crate) fn strings(&self, name: &str) -> Option<Vec<String>> {
+        self.get(name).ok().flatten()
+    }
+}
+
+impl fmt::Debug for Claims {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Claims").field("issuer", &self.issuer()).finish_non_exhaustive()
+    }
+}
+
+fn optional<'a, T>(
+    object: &Object<'a>,
+    name: &'static str,
+    parse: impl FnOnce(&'a RawValue) -> Option<T>,
+) -> Result<Option<T>, ClaimsError> {
+    object.get(name).map(|value| parse(value).ok_or(ClaimsError::Invalid(name))).transpose()
+}
+
+/// Parses a NumericDate: a JSON number of seconds, possibly with a fraction (RFC 7519 §2).
+///
+/// Values beyond the range of [`UnixTime`] saturate. A fraction finer than a millisecond is cut off
+/// towards the past, so that a token never lives longer than it says.
+pub(crate) fn numeric_date(text: &str) -> Option<UnixTime> {
+    if let Ok(seconds) = text.parse::<i64>() {
+        return Some(UnixTime::from_secs(seconds));
+    }
+    if !text.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
+        return None;
+    }
+    let seconds = text.parse::<f64>().ok()?;
+    #[expect(clippy::cast_possible_truncation, reason = "the cast saturates, which is wanted")]
+    Some(UnixTime::from_millis((seconds * 1000.0).floor() as i64))
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

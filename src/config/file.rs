@@ -1,0 +1,303 @@
+//! TODO
+
+use std::{fmt, time::Duration};
+#[cfg(feature = "mtls")]
+use std::{net::IpAddr, sync::Arc};
+
+use serde::{Deserialize, Deserializer, de::Error as _};
+use toml::Table;
+
+#[cfg(any(feature = "dpop", feature = "mtls"))]
+use super::program::Program;
+use super::{dpop, issuer::IssuerConfig, metadata::MetadataConfig, mtls};
+#[cfg(feature = "dpop")]
+use crate::proof::dpop::settings::Dpop;
+#[cfg(feature = "mtls")]
+use crate::{credentials::head::RequestHead, proof::mtls::settings::Mtls};
+use crate::{
+    error::config::ConfigError,
+    layer::forward::headers::ForwardHeaders,
+    resource_server::{builder::server_builder::ResourceServerBuilder, server::ResourceServer},
+};
+
+/// The settings of a [`ResourceServer`], read from TOML or from a part of any document that serde
+/// reads.
+///
+/// See the [module docs](self) for the settings. Unknown settings are errors. `Debug` shows no
+/// secrets.
+///
+/// ```
+/// use tower_introspect::config::Config;
+///
+/// #[derive(serde::Deserialize)]
+/// struct Settings {
+///     port: u16,
+///     auth: Config,
+/// }
+///
+/// let settings: Settings = serde_json::from_str(
+///     r#"{
+///         "port": 8080,
+///         "auth": {
+///             "audience": "https://api.example.com",
+///             "issuer": [{"issuer": "https://as.example.com", "mode": "jwt"}]
+///         }
+///     }"#,
+/// )?;
+/// let resource_server = settings.auth.build()?;
+/// # assert_eq!(settings.port, 8080);
+/// # let _ = resource_server;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Config {
+    pub(super) audiences: Vec<String>,
+    pub(super) scopes: Vec<String>,
+    pub(super) advertised: Vec<String>,
+    pub(super) leeway: Option<Duration>,
+    pub(super) max_age: Option<Duration>,
+    pub(super) stale_if_error: Option<Duration>,
+    pub(super) metadata: Option<MetadataConfig>,
+    pub(super) resource_metadata: Option<String>,
+    pub(super) loopback_http: bool,
+    pub(super) issuers: Vec<IssuerConfig>,
+    pub(super) forward: Option<ForwardHeaders>,
+    pub(super) require_binding: bool,
+    #[cfg(any(feature = "dpop", feature = "mtls"))]
+    pub(super) fapi2: bool,
+    #[cfg(feature = "dpop")]
+    pub(super) dpop: Option<dpop::DpopConfig>,
+    #[cfg(feature = "mtls")]
+    pub(super) mtls: Option<mtls::MtlsConfig>,
+    #[cfg(any(feature = "dpop", feature = "mtls"))]
+    pub(super) program: Program,
+}
+
+impl Config {
+    /// Reads settings from TOML. Sends no request, and reads no other file unless there is a
+    /// problem.
+    ///
+    /// # Errors
+    ///
+    /// Returns every problem of the settings, each with the name of its setting. No problem shows
+    /// the value of a secret.
+    ///
+    /// The problems that [`build`](Self::build) would report for the other settings are included.
+    /// For these, the files and variables with secrets and keys are read.
+    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
+        let table = text.parse::<Table>().map_err(|error| {
+            // `Display` would quote the line, which may hold a secret.
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            let line = before.matches('\n').count() + 1;
+            let mut problem = ConfigError::new();
+            problem.push(format!("line {line}"), error.message());
+            problem
+        })?;
+        Self::read(table)
+    }
+
+    /// Builds the resource server. Reads the files and variables with secrets and keys. Sends no
+    /// request.
+    ///
+    /// # Errors
+    ///
+    /// Returns every problem.
+    pub fn build(&self) -> Result<ResourceServer, ConfigError> {
+        self.build_with(|builder| builder)
+    }
+
+    /// Builds the resource server after a change of its builder, such as a transport or a clock.
+    ///
+    /// A transport that is set here replaces those that are built from the certificates in the
+    /// settings (`ca_file`, `certificate_file`).
+    ///
+    /// ```
+    /// use tower_introspect::{clock::SystemClock, config::Config};
+    ///
+    /// let config = Config::from_toml(
+    ///     r#"
+    ///     audience = "https://api.example.com"
+    ///     issuer = [{ issuer = "https://as.example.com", mode = "jwt" }]
+    ///     "#,
+    /// )?;
+    /// let resource_server = config.build_with(|builder| builder.clock(SystemClock))?;
+    /// # let _ = resource_server;
+    /// # Ok::<(), tower_introspect::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns every problem.
+    pub fn build_with(
+        &self,
+        change: impl FnOnce(ResourceServerBuilder) -> ResourceServerBuilder,
+    ) -> Result<ResourceServer, ConfigError> {
+        let (builder, mut problems, issuers) = self.assemble();
+        // The builder would report that there is no issuer, although there are some with problems.
+        if issuers == 0 && !self.issuers.is_empty() {
+            return Err(problems);
+        }
+        match change(builder).build() {
+            Ok(resource_server) => {
+                let impossible = resource_server.policy().proofs().ask_the_impossible();
+                if impossible && problems.problems().next().is_none() {
+                    let problem = "no token could be proven: give `[dpop]` or `[mtls]` as well";
+                    problems.push(self.binding_setting(), problem);
+                }
+                problems.or_ok(resource_server)
+            }
+            Err(more) => {
+                problems.append(more);
+                Err(problems)
+            }
+        }
+    }
+
+    /// Returns the builder that [`build`](Self::build) uses, for changes such as a transport or a
+    /// clock.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if a file or a variable can't be read. Also returns one if proxies are
+    /// trusted, but the program has not set `Config::peer_address_fn`.
+    pub fn builder(&self) -> Result<ResourceServerBuilder, ConfigError> {
+        let (builder, problems, _) = self.assemble();
+        problems.or_ok(builder)
+    }
+}
+
+impl<'de> Deserialize<'de> for Config {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::read(Table::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let issuers: Vec<_> = self.issuers.iter().map(IssuerConfig::name).collect();
+        f.debug_struct("Config")
+            .field("audiences", &self.audiences)
+            .field("scopes", &self.scopes)
+            .field("issuers", &issuers)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Config {
+    /// Sets the function that returns the address a request comes from, for the trusted `proxies`
+    /// of `[mtls]`.
+    ///
+    /// Without it, settings that trust proxies are refused.
+    ///
+    /// ```
+    /// use std::net::SocketAddr;
+    /// use axum::extract::ConnectInfo;
+    /// use tower_introspect::config::Config;
+    ///
+    /// let config = Config::from_toml(
+    ///     r#"
+    ///     audience = "https://api.example.com"
+    ///     issuer = [{ issuer = "https://as.example.com", mode = "jwt" }]
+    ///     mtls = { field = "client_cert", proxies = ["10.1.2.0/24"] }
+    ///     "#,
+    /// )?;
+    /// assert!(config.build().is_err());
+    /// // For `axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>())`.
+    /// let config = config.peer_address_fn(|head| {
+    ///     let ConnectInfo(address) = head.extension::<ConnectInfo<SocketAddr>>()?;
+    ///     Some(address.ip())
+    /// });
+    /// let resource_server = config.build()?;
+    /// # let _ = resource_server;
+    /// # Ok::<(), tower_introspect::ConfigError>(())
+    /// ```
+    ///
+    /// # Security
+    ///
+    /// The address must be that of the connection, never one from a header. See
+    /// [`Mtls::trust_proxy`](crate::proof::Mtls::trust_proxy).
+    #[cfg(feature = "mtls")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "mtls")))]
+    #[must_use]
+    pub fn peer_address_fn<F>(mut self, address: F) -> Self
+    where
+        F: Fn(RequestHead<'_>) -> Option<IpAddr> + Send + Sync + 'static,
+    {
+        self.program.peer_address = Some(Arc::new(address));
+        self
+    }
+
+    /// Changes how client certificates are found, if there is a table `[mtls]`.
+    ///
+    /// Use it to say where the certificate of the connection is.
+    ///
+    /// ```
+    /// use tower_introspect::{config::Config, proof::PeerCertificate};
+    ///
+    /// #[derive(Clone)]
+    /// struct Connection {
+    ///     certificate: Option<PeerCertificate>,
+    /// }
+    ///
+    /// let config = Config::from_toml(
+    ///     r#"
+    ///     audience = "https://api.example.com"
+    ///     issuer = [{ issuer = "https://as.example.com", mode = "jwt" }]
+    ///     mtls = {}
+    ///     "#,
+    /// )?
+    /// .configure_mtls(|mtls| {
+    ///     mtls.certificate_fn(|head| head.extension::<Connection>()?.certificate)
+    /// });
+    /// let resource_server = config.build()?;
+    /// # let _ = resource_server;
+    /// # Ok::<(), tower_introspect::ConfigError>(())
+    /// ```
+    #[cfg(feature = "mtls")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "mtls")))]
+    #[must_use]
+    pub fn configure_mtls<F>(mut self, change: F) -> Self
+    where
+        F: Fn(Mtls) -> Mtls + Send + Sync + 'static,
+    {
+        self.program.mtls.push(Box::new(change));
+        self
+    }
+
+    /// Changes how DPoP proofs are verified, if there is a table `[dpop]`.
+    ///
+    /// Use it to set a store of used proofs that instances share, or to say which URI a request had
+    /// when it arrived.
+    ///
+    /// ```
+    /// use axum::extract::OriginalUri;
+    /// use tower_introspect::config::Config;
+    ///
+    /// let config = Config::from_toml(
+    ///     r#"
+    ///     audience = "https://api.example.com"
+    ///     issuer = [{ issuer = "https://as.example.com", mode = "jwt" }]
+    ///     dpop = { url = "https://api.example.com" }
+    ///     "#,
+    /// )?
+    /// .configure_dpop(|dpop| {
+    ///     dpop.request_uri(|head| head.extension::<OriginalUri>().map(|OriginalUri(uri)| uri))
+    /// });
+    /// let resource_server = config.build()?;
+    /// # let _ = resource_server;
+    /// # Ok::<(), tower_introspect::ConfigError>(())
+    /// ```
+    #[cfg(feature = "dpop")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "dpop")))]
+    #[must_use]
+    pub fn configure_dpop<F>(mut self, change: F) -> Self
+    where
+        F: Fn(Dpop) -> Dpop + Send + Sync + 'static,
+    {
+        self.program.dpop.push(Box::new(change));
+        self
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

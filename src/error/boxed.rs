@@ -1,0 +1,6 @@
+//! TODO
+
+use std::error::Error;
+
+/// A boxed error of any type.
+pub type BoxError = Box<dyn Error + Send + Sync>;

@@ -1,0 +1,81 @@
+//! TODO
+
+use std::{fmt, sync::Arc};
+
+use super::{exchange::Exchange, future::ResponseFuture};
+use crate::{
+    clock::Moment,
+    error::refusal::VerifyError,
+    verify::{
+        readiness::Readiness,
+        request::VerifyRequest,
+        verifier::{Verifier, Verifying},
+    },
+};
+
+/// A [`Verifier`] that introspects each token. See the [module docs](self).
+///
+/// # Clone
+///
+/// Clones share the transport, the metadata of the server and the retry budget.
+#[derive(Clone)]
+pub struct IntrospectionVerifier {
+    pub(super) exchange: Arc<Exchange>,
+}
+
+impl IntrospectionVerifier {
+    /// Discovers the introspection endpoint now, so that the first request does not wait for it.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the metadata of the server can't be fetched or names no introspection
+    /// endpoint, or if that endpoint offers no method for the client secret.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future stops the waiting, not the fetch of the metadata.
+    pub async fn warm(&self) -> Result<(), VerifyError> {
+        self.exchange.warm().await
+    }
+
+    /// Starts to fetch missing metadata and keys, without waiting.
+    pub(crate) fn begin(&self) {
+        self.exchange.begin();
+    }
+
+    /// Returns whether the introspection endpoint is known, and the error if it can't be
+    /// discovered. Sends nothing.
+    ///
+    /// With [signed responses](IntrospectionVerifierBuilder::require_signed_response), the verifier
+    /// is ready only if it also has keys.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        self.exchange.readiness()
+    }
+
+    /// Returns the issuer whose introspection endpoint is used.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        self.exchange.issuer()
+    }
+}
+
+impl Verifier for IntrospectionVerifier {
+    type Future = ResponseFuture;
+
+    fn verify(&self, request: VerifyRequest) -> Verifying<ResponseFuture> {
+        let start = Moment::now(&self.exchange.clock);
+        let exchange = Arc::clone(&self.exchange);
+        Verifying::pending(ResponseFuture::new(async move {
+            exchange.ask(request.token(), start).await
+        }))
+    }
+}
+
+impl fmt::Debug for IntrospectionVerifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IntrospectionVerifier")
+            .field("issuer", &self.issuer())
+            .finish_non_exhaustive()
+    }
+}

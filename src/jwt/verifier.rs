@@ -1,0 +1,204 @@
+//! TODO
+
+use std::{fmt, sync::Arc};
+
+use super::{
+    future::VerifyFuture,
+    keys::KeySet,
+    source::{FetchKeys, Source},
+    validate::{self, Refused, Rules},
+};
+use crate::{
+    checks::{check::Check, detail::Detail, step::step},
+    clock::{Clock, Moment, Reading},
+    error::{kind::ErrorKind, refusal::VerifyError},
+    verify::{
+        active::ActiveToken,
+        readiness::Readiness,
+        request::{Freshness, VerifyRequest},
+        verifier::{Outcome, Verifier, Verifying},
+    },
+};
+#[cfg(feature = "checks")]
+use crate::{claims::claims_set::Claims, error::kind::TokenKind};
+
+/// A [`Verifier`] of the JWT access tokens of one issuer.
+///
+/// Clones share the keys. See the [module docs](self) for an example.
+#[derive(Clone)]
+pub struct JwtVerifier(pub(super) Arc<Inner>);
+
+pub(super) struct Inner {
+    pub(super) rules: Rules,
+    pub(super) source: Source,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+impl JwtVerifier {
+    /// Returns the issuer whose tokens are verified.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.0.rules.issuer
+    }
+
+    /// Fetches the keys now, so that the first request does not wait for them.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the keys can't be fetched, or none of them is usable. The service need
+    /// not stop: the keys are fetched again when a token needs them.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future stops the waiting, not the fetch.
+    pub async fn warm(&self) -> Result<(), VerifyError> {
+        match &self.0.source {
+            Source::Remote(keys) => keys.load().await.map(drop),
+            Source::Static(_) => Ok(()),
+        }
+    }
+
+    /// Returns true if there are keys that may be used. Fetches nothing.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.readiness().is_ready()
+    }
+
+    /// Returns whether there are keys that may be used, and the error if they can't be fetched.
+    /// Fetches nothing.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        let issuer = Arc::clone(&self.0.rules.issuer);
+        match &self.0.source {
+            Source::Remote(keys) => keys.standing().readiness(issuer),
+            Source::Static(_) => Readiness::given(issuer),
+        }
+    }
+
+    /// Starts to fetch the keys if there are none, without waiting.
+    pub(crate) fn begin(&self) {
+        if let Source::Remote(keys) = &self.0.source {
+            keys.begin();
+        }
+    }
+
+    fn verify_fetching(
+        &self,
+        keys: &Arc<dyn FetchKeys>,
+        request: VerifyRequest,
+        at: Reading,
+    ) -> Verifying<VerifyFuture> {
+        let start = at.moment();
+        let snapshot = keys.snapshot();
+        let none = KeySet::default();
+        let token = request.token().secret_str();
+        let kid = match self.0.verify(token, snapshot.as_deref().unwrap_or(&none), start) {
+            Ok(outcome) => return Verifying::done_at(outcome, Some(at)),
+            Err(kid) => kid,
+        };
+        // A token with any other fault has been refused above and causes no fetch.
+        let fetching = match &snapshot {
+            Some(_) => keys.refresh_for(kid.as_deref().unwrap_or_default()),
+            None => Some(keys.load()),
+        };
+        let Some(fetching) = fetching else {
+            return Verifying::done(Err(ErrorKind::UnknownKey.into()));
+        };
+        let inner = Arc::clone(&self.0);
+        Verifying::pending(VerifyFuture::new(async move {
+            let keys = step(Check::Keys, Detail::default, fetching.await)?;
+            inner.verify(request.token().secret_str(), &keys, start).unwrap_or_else(unknown_key)
+        }))
+    }
+}
+
+impl Verifier for JwtVerifier {
+    type Future = VerifyFuture;
+
+    fn verify(&self, request: VerifyRequest) -> Verifying<VerifyFuture> {
+        let live = request.freshness() == Freshness::Live;
+        let start = Reading::take(&*self.0.clock);
+        let verifying = match &self.0.source {
+            Source::Remote(keys) => self.verify_fetching(keys, request, start),
+            Source::Static(keys) => {
+                let token = request.token().secret_str();
+                let outcome = self.0.verify(token, keys, start.moment());
+                Verifying::done_at(outcome.unwrap_or_else(unknown_key), Some(start))
+            }
+        };
+        if !live {
+            return verifying;
+        }
+        match verifying.now_or_later() {
+            Ok(outcome) => Verifying::done(outcome.and_then(not_live)),
+            Err(future) => {
+                Verifying::pending(VerifyFuture::new(
+                    async move { future.await.and_then(not_live) },
+                ))
+            }
+        }
+    }
+}
+
+/// Refuses a verified token if the request demands [`Freshness::Live`]: a signature does not show
+/// that the token is still active.
+///
+/// A bad token is refused for its own fault first, so that a client without a good token can't
+/// cause `Misconfigured` errors.
+fn not_live(_: ActiveToken) -> Outcome {
+    Err(VerifyError::new(ErrorKind::Misconfigured)
+        .with_context("a live answer is asked for, but the issuer is not asked about its tokens"))
+}
+
+impl Inner {
+    /// Returns the outcome, or the token's `kid` as `Err` if only the key is missing.
+    fn verify(
+        &self,
+        token: &str,
+        keys: &KeySet,
+        start: Moment,
+    ) -> Result<Outcome, Option<Box<str>>> {
+        match self.rules.verify(token, keys) {
+            Ok((claims, key, algorithm)) => {
+                let issuer = Arc::clone(&self.rules.issuer);
+                Ok(Ok(ActiveToken::signed(issuer, claims, Arc::clone(key), algorithm, start)))
+            }
+            Err(Refused::Because(kind)) => Ok(Err(kind.into())),
+            Err(Refused::UnknownKey(kid)) => Err(kid),
+        }
+    }
+}
+
+/// Returns the kind of JWT that `typ` names, if it is a known one other than an access token.
+#[cfg(feature = "checks")]
+#[doc(hidden)]
+#[must_use]
+pub fn kind_by_typ(typ: &str) -> Option<TokenKind> {
+    validate::kind_by_typ(typ)
+}
+
+/// Returns the kind of JWT that the claims show, if it is not an access token. `typed` is true if
+/// its `typ` is that of an access token.
+#[cfg(feature = "checks")]
+#[doc(hidden)]
+#[must_use]
+pub fn kind_by_claims(claims: &Claims, typed: bool) -> Option<TokenKind> {
+    validate::foreign_kind(claims, typed)
+}
+
+fn unknown_key(_: Option<Box<str>>) -> Outcome {
+    Err(ErrorKind::UnknownKey.into())
+}
+
+impl fmt::Debug for JwtVerifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JwtVerifier")
+            .field("rules", &self.0.rules)
+            .field("source", &self.0.source)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

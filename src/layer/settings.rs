@@ -1,0 +1,30 @@
+//! TODO
+
+use std::sync::Arc;
+
+use super::forward::headers::ForwardHeaders;
+use crate::{
+    credentials::{extract::Extractor, head::RequestHead},
+    respond::hook::RefusalHook,
+    verify::{peer::PeerKey, request::Freshness},
+};
+
+/// The settings of a layer apart from its verifier, policy and responder.
+#[derive(Clone)]
+pub(super) struct Settings {
+    pub(super) extractor: Extractor,
+    pub(super) optional: bool,
+    pub(super) exempt: Option<Arc<Exempt>>,
+    pub(super) freshness: Arc<FreshnessOf>,
+    pub(super) peer: Option<Arc<PeerOf>>,
+    pub(super) forward: Option<Arc<ForwardHeaders>>,
+    pub(super) remove_credentials: bool,
+    pub(super) hook: Option<RefusalHook>,
+    pub(super) log_subjects: bool,
+}
+
+type Exempt = dyn Fn(RequestHead<'_>) -> bool + Send + Sync;
+
+pub(crate) type PeerOf = dyn Fn(RequestHead<'_>) -> Option<PeerKey> + Send + Sync;
+
+type FreshnessOf = dyn Fn(RequestHead<'_>) -> Freshness + Send + Sync;

@@ -1,0 +1,66 @@
+//! TODO
+
+use std::{fmt, sync::Arc};
+
+use super::store::{Mark, Marked, Marking, Outcome, ReplayStore};
+use crate::error::{kind::ErrorKind, refusal::VerifyError};
+
+/// A proof that is good unless it was used before.
+pub(crate) struct Pending {
+    store: Arc<dyn ReplayStore>,
+    mark: Mark,
+}
+
+/// A request extension that says that this layer or an outer one marked the proof of the request.
+///
+/// It keeps an inner layer from counting the same proof as a second use. Only this crate creates
+/// one, and only for the request it is attached to.
+#[derive(Clone)]
+pub(crate) struct Proven {
+    store: Arc<dyn ReplayStore>,
+    key: [u8; 32],
+}
+
+impl Pending {
+    #[cfg(all(feature = "dpop", feature = "_crypto"))]
+    pub(crate) fn new(store: &Arc<dyn ReplayStore>, mark: Mark) -> Self {
+        Self { store: Arc::clone(store), mark }
+    }
+
+    /// Returns true if an outer layer marked this proof of this request in the same store.
+    #[cfg(all(feature = "dpop", feature = "_crypto"))]
+    pub(crate) fn is_settled_by(&self, proven: &Proven) -> bool {
+        Arc::ptr_eq(&self.store, &proven.store) && self.mark.key == proven.key
+    }
+
+    pub(crate) fn mark(&self) -> Marking {
+        self.store.mark(self.mark.clone())
+    }
+
+    pub(crate) fn into_proven(self) -> Proven {
+        Proven { store: self.store, key: self.mark.key }
+    }
+}
+
+impl fmt::Debug for Pending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pending").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Proven {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proven").finish_non_exhaustive()
+    }
+}
+
+/// Turns the outcome of marking into the verdict on the request.
+pub(crate) fn verdict(outcome: Outcome) -> Result<(), VerifyError> {
+    match outcome {
+        Ok(Marked::First) => Ok(()),
+        Ok(Marked::Replayed) => {
+            Err(VerifyError::new(ErrorKind::InvalidProof).with_context("the proof was used before"))
+        }
+        Err(error) => Err(VerifyError::new(ErrorKind::ReplayUnavailable).with_source(error)),
+    }
+}

@@ -1,0 +1,296 @@
+//! TODO
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+
+use tokio::{runtime::Handle, sync::watch, task::AbortHandle};
+
+use super::{
+    flight::{Failure, Flight, Outcome},
+    slot::Slot,
+    source::{Fetched, Source, Standing},
+};
+use crate::{
+    clock::{Clock, Moment},
+    error::{kind::ErrorKind, refusal::VerifyError},
+};
+
+/// The longest time for which a value is used without being fetched again.
+pub(crate) const KEEP: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A value and the only way to fetch it. Clones share both.
+///
+/// A fetch runs in its own task. It ends, and its outcome counts, even if its caller goes away. So
+/// no pattern of requests and disconnects causes more fetches than the cooldowns allow.
+pub(crate) struct Refresher<S: Source>(Arc<Inner<S>>);
+
+impl<S: Source> Clone for Refresher<S> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<S: Source> Refresher<S> {
+    /// Creates a refresher that fetches nothing before a caller needs the value.
+    pub(crate) fn new(source: S, clock: Arc<dyn Clock>) -> Self {
+        Self(Arc::new(Inner {
+            source: Arc::new(source),
+            clock,
+            ahead: false,
+            entry: Slot::default(),
+            state: Mutex::default(),
+        }))
+    }
+
+    /// Creates a refresher that also renews the value ahead of time.
+    ///
+    /// From the first fetch on, it fetches the value again at 80 % of its freshness and after each
+    /// failure, until the last handle is dropped.
+    pub(crate) fn ahead(source: S, clock: Arc<dyn Clock>) -> Self {
+        let mut refresher = Self::new(source, clock);
+        let inner = Arc::get_mut(&mut refresher.0).expect("not cloned yet");
+        inner.ahead = true;
+        refresher
+    }
+
+    /// Returns the value, if there is one that may be used. Never waits.
+    ///
+    /// Starts a fetch if the value is stale.
+    pub(crate) fn current(&self) -> Option<Arc<S::Value>> {
+        let now = self.0.now();
+        let (value, age, fresh_for) = self.0.entry.read(|entry| {
+            (Arc::clone(&entry.value), now.since(entry.fetched_at), entry.fresh_for)
+        })?;
+        if age >= KEEP {
+            return None;
+        }
+        if age >= fresh_for {
+            // A later call sees the outcome.
+            let _ = self.0.start(now, false);
+        }
+        Some(value)
+    }
+
+    /// Returns the current state. Starts no fetch.
+    pub(crate) fn standing(&self) -> Standing<S::Value> {
+        let now = self.0.now();
+        let value = self.0.entry.read(|entry| (Arc::clone(&entry.value), entry.fetched_at));
+        let fetched_at = value.as_ref().map(|(_, at)| *at);
+        let value = value.filter(|(_, at)| now.since(*at) < KEEP);
+        let failing = self.0.state().failure.as_ref().map(Failure::standing);
+        Standing { value, fetched_at, failing }
+    }
+
+    /// Starts a fetch if the value is missing or stale. Never waits.
+    pub(crate) fn begin(&self) {
+        if self.current().is_none() {
+            // A later call sees the outcome.
+            let _ = self.0.start(self.0.now(), false);
+        }
+    }
+
+    /// Returns the value, and fetches it first if there is none.
+    ///
+    /// # Cancellation
+    ///
+    /// The fetch continues.
+    pub(crate) async fn get(&self) -> Outcome<S::Value> {
+        if let Some(value) = self.current() {
+            return Ok(value);
+        }
+        let flight = self.0.start(self.0.now(), false)?;
+        flight.landing().await
+    }
+
+    /// Starts a fetch of the value, or joins the one under way. Never waits.
+    ///
+    /// Starts none within `interval` of the previous fetch on demand: then it returns the error of
+    /// the last fetch if that failed, or else `None`. Also returns an error while a cooldown is in
+    /// force.
+    pub(crate) fn renew(
+        &self,
+        interval: Duration,
+    ) -> Result<Option<Flight<S::Value>>, VerifyError> {
+        self.0.start_within(interval)
+    }
+
+    /// Starts a fetch, unless one was started on demand less than `interval` ago. Never waits.
+    pub(crate) fn expire(&self, interval: Duration) {
+        // A later call sees the outcome.
+        let _ = self.0.start_within(interval);
+    }
+}
+
+struct Inner<S: Source> {
+    pub(super) source: Arc<S>,
+    pub(super) clock: Arc<dyn Clock>,
+    ahead: bool,
+    entry: Slot<Entry<S::Value>>,
+    state: Mutex<State<S::Value>>,
+}
+
+struct Entry<T> {
+    value: Arc<T>,
+    /// The time when the fetch started.
+    fetched_at: Moment,
+    fresh_for: Duration,
+}
+
+struct State<T> {
+    flight: Option<Flight<T>>,
+    failure: Option<Failure>,
+    demanded_at: Option<Moment>,
+    task: Option<AbortHandle>,
+}
+
+impl<T> Default for State<T> {
+    fn default() -> Self {
+        Self { flight: None, failure: None, demanded_at: None, task: None }
+    }
+}
+
+impl<S: Source> Inner<S> {
+    fn now(&self) -> Moment {
+        Moment::now(&*self.clock)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<S::Value>> {
+        // The state is consistent at every point that could panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the fetch under way, or starts one if no cooldown forbids it.
+    fn start(
+        self: &Arc<Self>,
+        now: Moment,
+        on_demand: bool,
+    ) -> Result<Flight<S::Value>, VerifyError> {
+        self.start_locked(&mut self.state(), now, on_demand)
+    }
+
+    /// Does the same as `start`, but starts no fetch within `interval` of the previous one on
+    /// demand.
+    fn start_within(
+        self: &Arc<Self>,
+        interval: Duration,
+    ) -> Result<Option<Flight<S::Value>>, VerifyError> {
+        let now = self.now();
+        let mut state = self.state();
+        let under_way = state.flight.as_ref().is_some_and(|flight| !flight.is_lost(now));
+        let wait = state.demanded_at.and_then(|at| interval.checked_sub(now.since(at)));
+        if let (false, Some(wait)) = (under_way, wait.filter(|wait| !wait.is_zero())) {
+            return match &state.failure {
+                Some(failure) => Err(failure.error_for(wait)),
+                None => Ok(None),
+            };
+        }
+        let flight = self.start_locked(&mut state, now, true)?;
+        if !under_way {
+            state.demanded_at = Some(now);
+        }
+        Ok(Some(flight))
+    }
+
+    fn start_locked(
+        self: &Arc<Self>,
+        state: &mut State<S::Value>,
+        now: Moment,
+        on_demand: bool,
+    ) -> Result<Flight<S::Value>, VerifyError> {
+        match &state.flight {
+            Some(flight) if flight.is_lost(now) => {
+                state.flight = None;
+                state.failure = Some(Failure::lost(now, state.failure.as_ref()));
+            }
+            Some(flight) => return Ok(flight.clone()),
+            None => {}
+        }
+        if let Some(error) = state.failure.as_ref().and_then(|failure| failure.in_force(now)) {
+            return Err(error);
+        }
+        let runtime = Handle::try_current().map_err(|error| {
+            VerifyError::new(ErrorKind::Unavailable)
+                .with_context("nothing can be fetched outside of a Tokio runtime")
+                .with_source(error)
+        })?;
+        let (sender, flight) = Flight::new(on_demand, now);
+        state.flight = Some(flight.clone());
+        let last = self.entry.read(|entry| Arc::clone(&entry.value));
+        let task =
+            runtime.spawn(fly(Arc::clone(&self.source), Arc::downgrade(self), last, now, sender));
+        // The previous task has ended, is lost, or only waits to start this fetch.
+        if let Some(before) = state.task.replace(task.abort_handle()) {
+            before.abort();
+        }
+        Ok(flight)
+    }
+
+    /// Stores an outcome, and returns it with the time to wait for the next fetch.
+    fn land(
+        &self,
+        started: Moment,
+        outcome: Result<Fetched<S::Value>, VerifyError>,
+    ) -> (Outcome<S::Value>, Duration) {
+        let now = self.now();
+        let mut state = self.state();
+        state.flight = None;
+        match outcome {
+            Ok(Fetched { value, fresh_for }) => {
+                state.failure = None;
+                let before = self.entry.read(|entry| Arc::clone(&entry.value));
+                let value = match before {
+                    Some(before) => S::follow(value, &before),
+                    None => value,
+                };
+                let entry = Entry { value: Arc::clone(&value), fetched_at: started, fresh_for };
+                self.entry.store(entry);
+                (Ok(value), (fresh_for * 4 / 5).saturating_sub(now.since(started)))
+            }
+            Err(error) => {
+                let failure = Failure::new(now, error, state.failure.as_ref());
+                let cooldown = failure.cooldown();
+                let error = failure.error_for(cooldown);
+                state.failure = Some(failure);
+                (Err(error), cooldown)
+            }
+        }
+    }
+}
+
+impl<S: Source> Drop for Inner<S> {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(task) = &state.task {
+            task.abort();
+        }
+    }
+}
+
+/// Runs one fetch, then waits to start the next one if the refresher works ahead of time. Does not
+/// keep `home` alive.
+async fn fly<S: Source>(
+    source: Arc<S>,
+    home: Weak<Inner<S>>,
+    last: Option<Arc<S::Value>>,
+    started: Moment,
+    sender: watch::Sender<Option<Outcome<S::Value>>>,
+) {
+    let outcome = source.fetch(last).await;
+    let Some(inner) = home.upgrade() else { return };
+    let (outcome, wait) = inner.land(started, outcome);
+    sender.send_replace(Some(outcome));
+    if !inner.ahead {
+        return;
+    }
+    drop((source, sender, inner));
+    tokio::time::sleep(wait).await;
+    if let Some(inner) = home.upgrade() {
+        let _ = inner.start(inner.now(), false);
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

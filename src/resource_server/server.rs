@@ -1,0 +1,198 @@
+//! TODO
+
+use std::{fmt, sync::Arc};
+
+#[cfg(all(feature = "jwt", feature = "_crypto"))]
+use super::tenants::Tenants;
+use super::{issuer::Trusted, metadata::document::Document};
+#[cfg(all(feature = "cache", feature = "_crypto"))]
+use crate::credentials::token::Token;
+use crate::{
+    clock::Clock,
+    credentials::extract::Extractor,
+    error::refusal::VerifyError,
+    layer::{
+        forward::headers::ForwardHeaders, introspect_layer::IntrospectLayer, settings::PeerOf,
+    },
+    policy::terms::Policy,
+    respond::hook::RefusalHook,
+    revocation::revocations::Revocations,
+    verify::{boxed::BoxVerifier, readiness::Readiness, request::Freshness, stats::Stats},
+};
+
+/// A resource server: its audience, the issuers it trusts, and the policy for their tokens.
+///
+/// See the [module docs](self) for an example.
+///
+/// # Clone
+///
+/// Clones share everything: key sets, connections, metadata, cache entries and cutoffs.
+#[derive(Clone)]
+pub struct ResourceServer(pub(super) Arc<Inner>);
+
+pub(super) struct Inner {
+    pub(super) verifier: BoxVerifier,
+    pub(super) policy: Policy,
+    pub(super) extractor: Extractor,
+    pub(super) freshness: Freshness,
+    pub(super) peer: Option<Arc<PeerOf>>,
+    pub(super) hook: Option<RefusalHook>,
+    pub(super) log_subjects: bool,
+    /// The audience, which labels the metrics.
+    pub(super) name: Arc<str>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) forward: Option<ForwardHeaders>,
+    pub(super) metadata: Option<Arc<Document>>,
+    pub(super) issuers: Vec<Trusted>,
+    pub(super) revocations: Revocations,
+    #[cfg(all(feature = "jwt", feature = "_crypto"))]
+    pub(super) tenants: Option<Tenants>,
+}
+
+impl ResourceServer {
+    /// Returns a layer that verifies the token of each request.
+    ///
+    /// All layers of one resource server share its keys and connections.
+    #[must_use]
+    pub fn layer(&self) -> IntrospectLayer<BoxVerifier> {
+        let mut layer = IntrospectLayer::new(self.verifier(), self.policy())
+            .extractor(self.0.extractor.clone())
+            .freshness(self.0.freshness);
+        if let Some(peer) = self.0.peer.clone() {
+            layer = layer.peer_fn(move |head| peer(head));
+        }
+        if let Some(hook) = &self.0.hook {
+            layer = layer.refusal_hook(hook.clone());
+        }
+        if self.0.log_subjects {
+            layer = layer.log_subjects();
+        }
+        match self.forwarded() {
+            Some(headers) => layer.forward(headers.clone()),
+            None => layer,
+        }
+    }
+
+    /// Returns the headers that verified claims are written into, if any were set.
+    #[must_use]
+    pub fn forwarded(&self) -> Option<&ForwardHeaders> {
+        self.0.forward.as_ref()
+    }
+
+    /// Returns the verifier of the tokens of all trusted issuers, to compose layers by hand.
+    #[must_use]
+    pub fn verifier(&self) -> BoxVerifier {
+        self.0.verifier.clone()
+    }
+
+    /// Returns the policy that every token must satisfy.
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        self.0.policy.clone()
+    }
+
+    /// Returns the cutoffs that every token is checked against.
+    ///
+    /// Call [`Revocations::revoke`] on them for each logout or revocation that this process learns
+    /// of.
+    ///
+    /// ```no_run
+    /// use tower_introspect::{ResourceServer, revocation::Cutoff};
+    ///
+    /// # fn run(api: ResourceServer) {
+    /// // Alice logged out. From the next request on, JWTs issued to her until now are refused,
+    /// // and her other tokens are introspected again.
+    /// api.revocations().revoke(&Cutoff::subject("https://as.example.com", "alice"));
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn revocations(&self) -> &Revocations {
+        &self.0.revocations
+    }
+
+    /// Returns the counters of caching, coalescing and circuit breaking, summed over all issuers.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let all = self.0.issuers.iter().map(Trusted::stats).fold(Stats::default(), Stats::merge);
+        #[cfg(all(feature = "jwt", feature = "_crypto"))]
+        if let Some(tenants) = &self.0.tenants {
+            return all.merge(tenants.stats());
+        }
+        all
+    }
+
+    /// Returns the counters of one issuer, or `None` if the issuer is neither configured nor
+    /// currently resolved.
+    #[must_use]
+    pub fn issuer_stats(&self, issuer: &str) -> Option<Stats> {
+        let named = self.0.issuers.iter().find(|trusted| trusted.name() == issuer);
+        #[cfg(all(feature = "jwt", feature = "_crypto"))]
+        if let (None, Some(tenants)) = (named, &self.0.tenants) {
+            return tenants.stats_of(issuer);
+        }
+        named.map(Trusted::stats)
+    }
+
+    /// Removes a token from the cache, so that it is verified again. Returns true if it was cached.
+    ///
+    /// To handle a revocation, prefer [`revocations`](Self::revocations): a cutoff also applies to
+    /// verifications that are under way.
+    #[cfg(all(feature = "cache", feature = "_crypto"))]
+    #[cfg_attr(docsrs, doc(cfg(feature = "cache")))]
+    pub fn evict(&self, token: &Token) -> bool {
+        let issuers = self.0.issuers.iter();
+        let evicted = issuers.filter(|trusted| trusted.evict(token)).count() > 0;
+        #[cfg(feature = "jwt")]
+        if let Some(tenants) = &self.0.tenants {
+            return tenants.evict(token) || evicted;
+        }
+        evicted
+    }
+
+    /// Returns the readiness of each issuer. Fetches nothing.
+    ///
+    /// An issuer is ready if everything that its tokens are verified with is available. The result
+    /// covers the issuers given to the builder, in their order, but not those that a resolver
+    /// found. See [`readiness_service`](Self::readiness_service) for load balancers.
+    ///
+    /// ```
+    /// use tower_introspect::{Issuer, ResourceServer, jose::Algorithm, jwt::KeySet};
+    ///
+    /// let keys = KeySet::from_secret(Algorithm::HS256, &[7; 32])?;
+    /// let given = Issuer::jwt("https://as.example.com").configure_jwt(|jwt| jwt.keys(keys));
+    /// let api = ResourceServer::builder("https://api.example.com").issuer(given).build()?;
+    /// assert!(api.readiness().iter().all(|issuer| issuer.is_ready()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn readiness(&self) -> Vec<Readiness> {
+        self.0.issuers.iter().map(Trusted::readiness).collect()
+    }
+
+    /// Fetches the metadata and keys of all issuers now, instead of with the first token.
+    ///
+    /// A service need not wait for this. Without it, and after it failed, everything that is
+    /// missing is fetched when it is needed.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if an issuer could not be reached or sent an invalid response. The other
+    /// issuers are ready all the same.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future stops the waiting, not the fetches.
+    pub async fn warm(&self) -> Result<(), VerifyError> {
+        let all = self.0.issuers.iter().map(Trusted::warm);
+        futures_util::future::join_all(all).await.into_iter().collect()
+    }
+}
+
+impl fmt::Debug for ResourceServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResourceServer")
+            .field("policy", &self.0.policy)
+            .field("issuers", &self.0.issuers)
+            .finish_non_exhaustive()
+    }
+}

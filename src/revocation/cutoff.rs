@@ -1,0 +1,85 @@
+//! TODO
+
+use crate::clock::{Moment, UnixTime};
+
+/// A revocation: of one token, or of all tokens of a subject, a session, a client or an issuer that
+/// were issued until some time.
+///
+/// ```
+/// use tower_introspect::{clock::UnixTime, revocation::Cutoff};
+///
+/// let logout = Cutoff::subject("https://as.example.com", "alice").at(UnixTime::from_secs(1_800_000_000));
+/// # let _ = logout;
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "nothing is revoked until it is given to `Revocations::revoke`"]
+pub struct Cutoff {
+    pub(super) issuer: String,
+    pub(super) about: About,
+    pub(super) at: Option<UnixTime>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum About {
+    Issuer,
+    One(Kind, String),
+}
+
+/// The claim that a cutoff matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Kind {
+    Client,
+    Session,
+    Subject,
+    Token,
+}
+
+impl Cutoff {
+    /// Creates a cutoff for all tokens of an issuer.
+    pub fn issuer(issuer: impl Into<String>) -> Self {
+        Self { issuer: issuer.into(), about: About::Issuer, at: None }
+    }
+
+    /// Creates a cutoff for the tokens of a subject (`sub`).
+    pub fn subject(issuer: impl Into<String>, subject: impl Into<String>) -> Self {
+        Self::one(issuer.into(), Kind::Subject, subject.into())
+    }
+
+    /// Creates a cutoff for the tokens of a session (`sid`).
+    pub fn session(issuer: impl Into<String>, session: impl Into<String>) -> Self {
+        Self::one(issuer.into(), Kind::Session, session.into())
+    }
+
+    /// Creates a cutoff for the tokens of a client (`client_id`, or `azp` for issuers that use it).
+    pub fn client(issuer: impl Into<String>, client: impl Into<String>) -> Self {
+        Self::one(issuer.into(), Kind::Client, client.into())
+    }
+
+    /// Creates a cutoff for one token (`jti`), whenever it was issued.
+    pub fn token(issuer: impl Into<String>, jwt_id: impl Into<String>) -> Self {
+        Self::one(issuer.into(), Kind::Token, jwt_id.into())
+    }
+
+    /// Sets the time of the revocation, by the clock of the issuer. Defaults to the current time,
+    /// or to the latest `iat` seen by [`Revocations`] if that is later.
+    pub const fn at(mut self, time: UnixTime) -> Self {
+        self.at = Some(time);
+        self
+    }
+
+    const fn one(issuer: String, kind: Kind, value: String) -> Self {
+        Self { issuer, about: About::One(kind, value), at: None }
+    }
+}
+
+/// The result of checking a fact against the cutoffs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Standing {
+    /// The fact was established before a cutoff that became known at this moment. Verify again.
+    Outdated(Moment),
+    /// The token is revoked.
+    Revoked,
+    /// No cutoff applies to the fact.
+    Stands,
+}

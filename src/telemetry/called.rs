@@ -1,0 +1,19 @@
+//! TODO
+
+/// An endpoint of an authorization server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Called {
+    Introspection,
+    Jwks,
+    Metadata,
+}
+
+impl Called {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Introspection => "introspection",
+            Self::Jwks => "jwks",
+            Self::Metadata => "metadata",
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! TODO
+
+use std::{fmt, time::Duration};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use tower::{
+    ServiceExt as _,
+    util::{BoxCloneSyncService, MapErrLayer},
+};
+use tower_layer::Layer as _;
+use tower_service::Service;
+
+use super::{
+    body_limit::BodyLimit,
+    error::{TransportError, TransportErrorKind},
+};
+use crate::error::{boxed::BoxError, config::ConfigError};
+
+/// A client that sends HTTP requests to authorization servers.
+///
+/// Clones share the connections of the wrapped service if its own clones do.
+#[derive(Clone)]
+pub struct HttpTransport(
+    pub(super) BoxCloneSyncService<Request<Bytes>, Response<Bytes>, TransportError>,
+);
+
+impl HttpTransport {
+    /// Creates a transport that sends requests through `service`.
+    ///
+    /// An error of another type than [`TransportError`] counts as [`TransportErrorKind::Other`].
+    /// See the [module docs](self) for an example.
+    #[must_use]
+    pub fn new<S>(service: S) -> Self
+    where
+        S: Service<Request<Bytes>, Response = Response<Bytes>> + Clone + Send + Sync + 'static,
+        S::Error: Into<BoxError> + 'static,
+        S::Future: Send + 'static,
+    {
+        let service = MapErrLayer::new(|error: S::Error| TransportError::from_box(error.into()))
+            .layer(service);
+        Self(BoxCloneSyncService::new(service))
+    }
+
+    /// Returns `given`, or else the default transport. Adds to `problems` if there is none.
+    #[cfg(any(feature = "introspection", all(feature = "jwt", feature = "_crypto")))]
+    pub(crate) fn or_default(given: Option<&Self>, problems: &mut ConfigError) -> Option<Self> {
+        if let Some(given) = given {
+            return Some(given.clone());
+        }
+        #[cfg(feature = "reqwest")]
+        return Self::reqwest().map_err(|problem| problems.merge("transport", problem)).ok();
+        #[cfg(not(feature = "reqwest"))]
+        {
+            problems.push("transport", "there is none; the feature `reqwest` brings one");
+            None
+        }
+    }
+
+    /// Sends one request, and waits at most `timeout` for a body of at most `limit` bytes.
+    pub(crate) async fn send(
+        &self,
+        mut request: Request<Bytes>,
+        timeout: Duration,
+        limit: usize,
+    ) -> Result<Response<Bytes>, TransportError> {
+        request.extensions_mut().insert(BodyLimit(limit));
+        let answer = tokio::time::timeout(timeout, self.0.clone().oneshot(request)).await;
+        let response = answer.map_err(|_| TransportError::new(TransportErrorKind::Timeout))??;
+        if response.body().len() > limit {
+            return Err(TransportError::new(TransportErrorKind::TooLarge));
+        }
+        Ok(response)
+    }
+}
+
+impl fmt::Debug for HttpTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpTransport").finish_non_exhaustive()
+    }
+}
