@@ -1,4 +1,4 @@
-//! Functions that the program `introspect` needs. Not part of the public API.
+//! Functions for the program `introspect`. Not part of the public API.
 
 use base64::Engine as _;
 use pkcs8::{
@@ -12,16 +12,28 @@ use pkcs8::{
 use serde_json::{Value, json};
 
 pub use crate::config::inspect::{ClientSettings, IssuerSettings, Settings};
-use crate::jose::{
-    BASE64URL,
-    algorithm::{Algorithm, KeyType},
-    crypto,
+use crate::{
+    claims::json::Object,
+    jose::{
+        BASE64URL,
+        algorithm::{Algorithm, KeyType},
+        crypto, jwk,
+    },
 };
+
+/// The version of the library.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Returns the SHA-256 digest of `data`.
 #[must_use]
 pub fn sha256(data: &[u8]) -> [u8; 32] {
     crypto::sha256(data)
+}
+
+/// Returns the SHA-256 thumbprint of a JWK (RFC 7638), in base64url. `None` if members are missing.
+#[must_use]
+pub fn thumbprint(jwk: &str) -> Option<String> {
+    jwk::thumbprint(&Object::shallow(jwk).ok()?).ok()
 }
 
 /// Returns 256 random bits as base64url text.

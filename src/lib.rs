@@ -87,8 +87,7 @@
 //! | `tonic` | no | interceptors and `Status` |
 //! | `config` | no | a [`ResourceServer`] from TOML |
 //! | `test-util` | no | [`test_util`] |
-//! | `full` | no | all but `rust-crypto` and `cli` |
-//! | `cli` | no | the program `introspect`, which tells why a token is refused; nothing for services |
+//! | `full` | no | all but `rust-crypto` |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]

@@ -1,9 +1,9 @@
-//! What to change, for each kind of refusal.
+//! The advice for each kind of refusal.
 
 use tower_introspect::{Blame, ErrorKind, TokenKind};
 
-/// Who has to act.
-pub(crate) const fn party(blame: Blame) -> &'static str {
+/// Returns the party that has to act.
+pub(crate) const fn responsible_party(blame: Blame) -> &'static str {
     match blame {
         Blame::AuthorizationServer => "the authorization server",
         Blame::Client => "the client",
@@ -12,19 +12,18 @@ pub(crate) const fn party(blame: Blame) -> &'static str {
     }
 }
 
-/// What to change, the likeliest first. `looks` is what the token looks like, a [`Kind`]'s code.
-///
-/// [`Kind`]: crate::token::Kind
-pub(crate) fn on(kind: ErrorKind, looks: &str) -> &'static [&'static str] {
+/// Returns advice on a refusal, the most likely solution first. `token` is the code of the token's
+/// [`Kind`](crate::token::Kind).
+pub(crate) fn for_error(kind: ErrorKind, token: &str) -> &'static [&'static str] {
     use ErrorKind as K;
     let other = matches!(kind, K::WrongTokenKind(_) | K::WrongAudience);
-    match looks {
-        "id_token" if other => return on(K::WrongTokenKind(TokenKind::Id), ""),
-        "refresh_token" if other => return on(K::WrongTokenKind(TokenKind::Refresh), ""),
+    match token {
+        "id_token" if other => return for_error(K::WrongTokenKind(TokenKind::Id), ""),
+        "refresh_token" if other => return for_error(K::WrongTokenKind(TokenKind::Refresh), ""),
         "opaque" if kind == K::MalformedToken => {
             return &[
-                "Its issuer is set to verify JWTs alone, and this is none: set mode `hybrid` or \
-                 `introspect`.",
+                "The issuer's `mode` allows only JWTs, and this is not one: set `mode` to `hybrid` \
+                 or `introspect`.",
                 "Or have the authorization server issue JWTs to this client.",
             ];
         }
@@ -33,54 +32,57 @@ pub(crate) fn on(kind: ErrorKind, looks: &str) -> &'static [&'static str] {
     match kind {
         K::MissingCredentials => &[
             "Send `Authorization: Bearer TOKEN`.",
-            "If the client does: look what arrives here; a proxy or a redirect may drop the header.",
+            "If the client does, check what arrives here: a proxy or a redirect may drop the header.",
         ],
-        K::UnsupportedScheme => &["Send the token under the scheme `Bearer`."],
+        K::UnsupportedScheme => &["Send the token with the scheme `Bearer`."],
         K::MalformedCredentials => {
             &["Send `Bearer`, one space and the token: no quotes, line breaks or percent-encoding."]
         }
         K::RepeatedCredentials => {
-            &["Send the token once, in one place: a proxy may add a header of its own."]
+            &["Send the token once, in one place. A proxy may add a header of its own."]
         }
         K::TokenTooLong => &[
-            "Have the authorization server put less into it: groups and roles are what grows.",
-            "Or raise the limit of the extractor, and those of the proxies in front.",
+            "Have the authorization server put less into the token, such as groups and roles.",
+            "Or raise the limit of the extractor and of the proxies in front of the service.",
         ],
         K::MalformedToken => {
-            &["Compare it with what the authorization server issued: it may be cut or changed. \
-             `introspect decode` shows how far it can be read."]
+            &["Compare the token with the one that the authorization server issued: it may be cut \
+             or changed. `introspect decode` shows how much of it can be read."]
         }
         K::UnsupportedToken => {
             &["Have the authorization server issue signed tokens, not encrypted or nested ones."]
         }
         K::UnsupportedAlgorithm => &[
             "Have the authorization server sign with an algorithm that is allowed here.",
-            "Or allow it: `algorithms` of the issuer. Never because a token asks for it.",
-            "If the algorithm is allowed, the key of that name is one of another: the wrong key set?",
+            "Or allow the algorithm (`algorithms` of the issuer), but only if the issuer uses it.",
+            "If it is allowed, the key with that name is for another algorithm: check the key set.",
         ],
-        K::UnsupportedExtension => &["Have the authorization server leave `crit` and `b64` out."],
+        K::UnsupportedExtension => {
+            &["Have the authorization server issue tokens without `crit` and `b64`."]
+        }
         K::UnknownKey => &[
             "The key was probably rotated: get a new token.",
             "If new tokens fail too, the authorization server signs with a key that it does not \
-             publish, or the keys come from another place than the tokens.",
+             publish, or the keys and the tokens are from different servers.",
         ],
         K::BadSignature => &[
             "Get a new token: this one was changed, or its key was replaced under the same name.",
-            "If new tokens fail too, the keys are not those of the server that issued it: another \
-             environment, another tenant?",
+            "If new tokens fail too, the keys are not those of the server that issued the token: \
+             check the environment and the tenant.",
         ],
         K::UnknownIssuer => &[
-            "If it is to be trusted, add it to the configuration exactly as `iss` has it.",
-            "If not, the client uses the wrong authorization server: another environment or tenant?",
+            "If the issuer should be trusted, add it to the configuration exactly as in `iss`.",
+            "If not, the client uses the wrong authorization server: check its environment and \
+             tenant.",
         ],
         K::WrongIssuer => &[
-            "Compare what was seen and wanted letter by letter: a slash at the end counts.",
+            "Compare the found and the expected issuer letter by letter: a final slash counts.",
             "If they are different servers, the client uses the wrong one.",
         ],
         K::WrongAudience => &[
-            "Have the client ask for a token for this service (`resource`, RFC 8707, or what the \
-             authorization server has for it).",
-            "If this service goes by that name too, add it to `audience`.",
+            "Have the client request a token for this service (`resource`, RFC 8707, or the \
+             parameter of the authorization server for it).",
+            "If this service has that identifier too, add it to `audience`.",
         ],
         K::WrongTokenKind(TokenKind::Id) => {
             &["Have the client send the `access_token` of the token response, not the `id_token`."]
@@ -88,83 +90,84 @@ pub(crate) fn on(kind: ErrorKind, looks: &str) -> &'static [&'static str] {
         K::WrongTokenKind(TokenKind::Refresh) => &[
             "Have the client send the `access_token` of the token response, not the \
              `refresh_token`.",
-            "A refresh token that was sent around counts as leaked: revoke it.",
+            "Revoke the refresh token: it was sent to a service and counts as leaked.",
         ],
         K::WrongTokenKind(TokenKind::DpopProof) => {
             &["Send the proof in the header `DPoP`, and the access token in `Authorization`."]
         }
         K::WrongTokenKind(TokenKind::Other) => &[
             "If the issuer does not follow RFC 9068, set its `profile` to `generic`.",
-            "Or have it mark its access tokens with the type `at+jwt`.",
+            "Or have the authorization server set the type of access tokens to `at+jwt`.",
         ],
         K::WrongTokenKind(_) => &["Have the client send an access token."],
         K::MissingClaim("aud") => &[
             "Have the authorization server name this service in `aud`.",
-            "If it names it in another claim: `danger_audience_claim`.",
+            "If another claim names this service, set `danger_audience_claim`.",
         ],
         K::MissingClaim(_) => &["Have the authorization server put that claim into its tokens."],
         K::InvalidClaim(_) => {
-            &["Have the authorization server write that claim as its definition says."]
+            &["Have the authorization server give that claim the type of its definition."]
         }
         K::Expired => &[
-            "Get a new token, as clients do with their refresh token.",
+            "Get a new token, for example with the refresh token.",
             "If it was issued just now, compare the clocks of this machine and the authorization \
              server.",
         ],
         K::NotYetValid => &[
             "Compare the clocks of this machine and the authorization server.",
-            "If they can't be set right, `leeway_seconds` allows for a difference.",
+            "If the clocks can't be corrected, `leeway_seconds` tolerates a difference.",
         ],
         K::Inactive => &[
             "Get a new token: this one has expired, was revoked or was never issued there.",
-            "If new tokens fail too, it is not the server that issued them, or it does not let this \
-             client see them.",
+            "If new tokens fail too, another server issued them, or this client may not introspect \
+             them.",
         ],
         K::Revoked => &["Get a new token: this one was revoked."],
         K::NotIntrospectable => {
-            &["The server does not answer for such tokens: verify them as JWTs, mode `jwt` or \
-             `hybrid`."]
+            &["The server does not introspect such tokens: verify them as JWTs (`mode` `jwt` or \
+             `hybrid`)."]
         }
         K::UnprovenPossession => &[
-            "The token is bound to a key (`cnf`), or comes under a scheme that says so: send the \
-             proof, or have a bearer token issued.",
+            "The token is bound to a key (`cnf`), or is sent with a scheme for bound tokens: send \
+             the proof of possession, or have a bearer token issued.",
         ],
         K::InvalidProof => &[
-            "Have the client make a new DPoP proof for each request: its method, its URL as clients \
-             see it, the hash of this token, the time of now.",
-            "If it does: see which check failed below; the URL configured here may be another than \
-             clients use.",
+            "Have the client create a new DPoP proof for each request, with its method, its URL as \
+             clients see it, the hash of this token and the current time.",
+            "If it does, see below which check failed. The URL configured here may differ from the \
+             one that clients use.",
         ],
         K::NonceRequired => {
-            &["Have the client repeat the request with a proof that holds the nonce of the \
+            &["Have the client repeat the request with a proof that contains the nonce of the \
              `DPoP-Nonce` header."]
         }
         K::ReplayUnavailable => &[
-            "See below why the proof could not be recorded: the store is away or full. The token and \
-             the proof may be good.",
+            "See below why the proof could not be recorded: the store is unavailable or full. The \
+             token and the proof may be valid.",
         ],
         K::InsufficientScope => &[
-            "Have the client ask for the scope that is needed.",
+            "Have the client request the required scope.",
             "If it did, the user or the authorization server did not grant it.",
         ],
         K::InsufficientAuthentication => {
-            &["Have the user log in again, as the challenge asks for."]
+            &["Have the user log in again, as the challenge requires."]
         }
-        K::Denied => &["The policy of this service says no: another token will not help."],
+        K::Denied => &["The policy of this service denies access: another token will not help."],
         K::TooManyRequests => &["Wait: this peer has sent too many bad tokens."],
         K::Unavailable => {
-            &["See below why the authorization server was not reached. The token may be good."]
+            &["See below why the authorization server was not reached. The token may be valid."]
         }
         K::BadResponse => &[
-            "See below what the authorization server answered. The token may be good.",
-            "The URL may be that of something else: a login page, a proxy, another version.",
+            "See below what is wrong with the response of the authorization server. The token may \
+             be valid.",
+            "The URL may belong to something else: a login page, a proxy, another version.",
         ],
         K::CredentialsRejected => {
-            &["Set right the client identifier and secret with which this service asks, or how it \
-             authenticates (`method`)."]
+            &["Correct the client identifier, the secret or the `method` that this service \
+             authenticates with."]
         }
-        K::Misconfigured => &["Set the configuration of this service right, as told below."],
-        _ => &["No advice is known for this."],
+        K::Misconfigured => &["Correct the configuration of this service: see the cause below."],
+        _ => &["There is no advice for this."],
     }
 }
 
@@ -173,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_is_advice_on_every_kind() {
+    fn every_kind_has_advice() {
         use ErrorKind as K;
         let kinds = [
             K::MissingCredentials,
@@ -213,8 +216,8 @@ mod tests {
             K::Misconfigured,
         ];
         for kind in kinds {
-            assert!(!on(kind, "").is_empty());
-            assert_ne!(on(kind, ""), ["No advice is known for this."], "{kind:?}");
+            assert!(!for_error(kind, "").is_empty());
+            assert_ne!(for_error(kind, ""), ["There is no advice for this."], "{kind:?}");
         }
     }
 }

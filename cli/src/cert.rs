@@ -1,10 +1,10 @@
-//! Certificates, as far as it matters when they end and whose they are.
+//! Reads the names, dates and public keys of certificates.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use tower_introspect::clock::UnixTime;
 use x509_cert::der::Decode as _;
 
-/// What a certificate says. Nothing of it is verified here.
+/// The contents of a certificate. Nothing is verified here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Certificate {
     pub(crate) subject: String,
@@ -16,7 +16,7 @@ pub(crate) struct Certificate {
 }
 
 impl Certificate {
-    /// Reads a certificate in DER, if it is one.
+    /// Parses a certificate in DER.
     pub(crate) fn parse(der: &[u8]) -> Option<Self> {
         let certificate = x509_cert::Certificate::from_der(der).ok()?.tbs_certificate;
         let time = |time: x509_cert::time::Time| {
@@ -34,7 +34,7 @@ impl Certificate {
     }
 }
 
-/// The certificates in a text of PEM blocks (RFC 7468 §5), in DER. Other blocks are left out.
+/// Returns the certificates in a text of PEM blocks (RFC 7468 §5), in DER. Skips other blocks.
 pub(crate) fn in_pem(text: &[u8]) -> Vec<Vec<u8>> {
     let text = String::from_utf8_lossy(text);
     let blocks = text.split("-----BEGIN CERTIFICATE-----").skip(1);

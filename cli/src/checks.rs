@@ -1,4 +1,4 @@
-//! The checks of a token on the screen.
+//! Reports the recorded checks of a token.
 
 use serde_json::{Value, json};
 use tower_introspect::{
@@ -12,13 +12,20 @@ use crate::{
     when,
 };
 
-/// Tells of every check that a token goes through. What passed only because it was not asked for is
-/// among `unasked`.
-pub(crate) fn tell(report: &mut Report, trace: &Trace, unasked: &[Check], now: UnixTime) {
+/// Reports every check that a token goes through.
+///
+/// The checks in `not_requested` pass only because the command line does not ask for them. They are
+/// shown as skipped.
+pub(crate) fn report_checks(
+    report: &mut Report,
+    trace: &Trace,
+    not_requested: &[Check],
+    now: UnixTime,
+) {
     report.heading("Checks");
     let path = trace.path();
     let lines = path.iter().map(|(check, state, detail)| {
-        let skipped = *state == State::Passed && unasked.contains(check);
+        let skipped = *state == State::Passed && not_requested.contains(check);
         let (tone, mark) = match state {
             _ if skipped => (Tone::Warning, "skip"),
             State::Passed => (Tone::Good, "pass"),
@@ -26,27 +33,27 @@ pub(crate) fn tell(report: &mut Report, trace: &Trace, unasked: &[Check], now: U
             _ => (Tone::Faint, "-"),
         };
         let remark = match state {
-            _ if skipped => Some("not asked for"),
+            _ if skipped => Some("not requested"),
             State::NotReached => Some("not reached"),
             _ => None,
         };
         let detail = match state {
             _ if remark.is_some() => None,
-            State::Failed(kind) => Some(match words(*detail, now) {
-                Some(words) => format!("{kind}: {words}"),
+            State::Failed(kind) => Some(match describe(*detail, now) {
+                Some(description) => format!("{kind}: {description}"),
                 None => kind.to_string(),
             }),
-            _ => words(*detail, now),
+            _ => describe(*detail, now),
         };
         let (title, section) = (check.title(), check.section());
         CheckLine { tone, mark, title, section, remark, detail }
     });
     report.checks(lines.collect());
-    report.set("checks", to_json(&path, unasked));
+    report.set("checks", to_json(&path, not_requested));
 }
 
-/// The check that failed, with what was seen and wanted, in a line.
-pub(crate) fn words(detail: Option<&checks::Detail>, now: UnixTime) -> Option<String> {
+/// Describes the value that a check found and the value that it expected.
+fn describe(detail: Option<&checks::Detail>, now: UnixTime) -> Option<String> {
     let detail = detail?;
     let seen = match &detail.seen {
         Some(checks::Value::Text(text)) => Some(text.clone()),
@@ -56,17 +63,17 @@ pub(crate) fn words(detail: Option<&checks::Detail>, now: UnixTime) -> Option<St
         _ => None,
     };
     match (seen, &detail.wanted) {
-        (Some(seen), Some(wanted)) => Some(format!("seen {seen}; wanted {wanted}")),
-        (Some(seen), None) => Some(format!("seen {seen}")),
-        (None, Some(wanted)) => Some(format!("seen none; wanted {wanted}")),
+        (Some(seen), Some(wanted)) => Some(format!("found {seen}; expected {wanted}")),
+        (Some(seen), None) => Some(format!("found {seen}")),
+        (None, Some(wanted)) => Some(format!("found none; expected {wanted}")),
         (None, None) => None,
     }
 }
 
-fn to_json(path: &[(Check, State, Option<&checks::Detail>)], unasked: &[Check]) -> Value {
+fn to_json(path: &[(Check, State, Option<&checks::Detail>)], not_requested: &[Check]) -> Value {
     let one = |(check, state, detail): &(Check, State, Option<&checks::Detail>)| {
         let state_name = match state {
-            State::Passed if unasked.contains(check) => "not_asked",
+            State::Passed if not_requested.contains(check) => "not_asked",
             State::Passed => "passed",
             State::Failed(_) => "failed",
             _ => "not_reached",
@@ -92,8 +99,9 @@ fn to_json(path: &[(Check, State, Option<&checks::Detail>)], unasked: &[Check]) 
     path.iter().map(one).collect()
 }
 
-/// Whether what the checks say is what came out. If not, something around them refused: a breaker, a
-/// limit, an answer that was remembered.
+/// Returns true if the recorded checks account for the outcome.
+///
+/// Otherwise something around the checks decided: a circuit breaker, a limit, or the cache.
 pub(crate) fn explains(trace: &Trace, outcome: Option<ErrorKind>) -> bool {
     trace.failed().and_then(|step| step.outcome.err()) == outcome
 }

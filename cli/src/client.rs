@@ -1,4 +1,4 @@
-//! As whom a command asks the authorization server.
+//! The client credentials that a command introspects with.
 
 use std::path::PathBuf;
 
@@ -10,14 +10,14 @@ use tower_introspect::{
 
 use crate::{input, report::Failure};
 
-/// A way of client authentication.
+/// A method of client authentication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Method {
-    /// A secret, by the method that the server's metadata offers.
+    /// A secret, by a method that the metadata of the authorization server offers.
     Secret,
     /// `client_secret_basic`.
     Basic,
-    /// The same for servers that do not decode it.
+    /// `client_secret_basic`, for servers that do not form-decode the credentials.
     BasicRaw,
     /// `client_secret_post`.
     Post,
@@ -35,35 +35,36 @@ enum Method {
 #[derive(clap::Args)]
 #[command(next_help_heading = "Client authentication")]
 pub(crate) struct ClientArgs {
-    /// How to authenticate.
+    /// The method of client authentication.
     #[arg(long, value_enum, default_value_t = Method::Secret, value_name = "METHOD")]
     auth: Method,
     /// The client identifier.
     #[arg(long, value_name = "ID")]
     client_id: Option<String>,
-    /// A file with the secret; of `bearer` the token, of `private-key-jwt` the private key in PEM.
+    /// A file with the secret: for `bearer` the token, for `private-key-jwt` the private key in
+    /// PEM.
     #[arg(long, value_name = "FILE", conflicts_with = "secret_env")]
     secret_file: Option<PathBuf>,
-    /// The name of a variable of the environment with it.
+    /// The name of an environment variable with the secret.
     #[arg(long, value_name = "VARIABLE")]
     secret_env: Option<String>,
-    /// What signs assertions with a private key.
+    /// The algorithm of the private key.
     #[arg(long, value_name = "ALG")]
     algorithm: Option<Algorithm>,
-    /// The name of the private key.
+    /// The key identifier (`kid`) of the private key.
     #[arg(long, value_name = "KID")]
     kid: Option<String>,
-    /// For whom assertions are meant, if not the issuer.
+    /// The audience of client assertions. By default the issuer.
     #[arg(long, value_name = "AUDIENCE")]
     assertion_audience: Option<String>,
 }
 
 impl ClientArgs {
-    /// The credentials.
+    /// Returns the credentials.
     ///
     /// # Errors
     ///
-    /// All that is missing, or why a secret can't be read. Never what was read.
+    /// If options are missing or a secret can't be read. The error never holds the secret.
     pub(crate) fn auth(&self) -> Result<ClientAuth, Failure> {
         let needs_id = self.auth != Method::Bearer;
         let needs_secret = self.auth != Method::Mtls;

@@ -1,4 +1,4 @@
-//! The configuration of a service, and where in the file its mistakes are.
+//! Reads the configuration of a service and locates mistakes in its file.
 
 use std::path::Path;
 
@@ -10,75 +10,76 @@ use tower_introspect::{ConfigError, config::Config};
 
 use crate::{input, report::Failure};
 
-/// The table of `forward_auth` and others that keep the settings beside their own.
-const PART: &str = "resource_server";
+/// The table with the settings in files that have other settings too, such as those of
+/// `forward_auth`.
+const TABLE: &str = "resource_server";
 
-/// A file that was read, to be looked at again when something in it turns out wrong.
-pub(crate) struct File {
+/// The text of a configuration, to locate mistakes in it.
+pub(crate) struct ConfigFile {
     name: String,
     text: String,
-    /// The settings are a part of it.
+    /// True if the settings are in [`TABLE`].
     nested: bool,
 }
 
-impl File {
+impl ConfigFile {
     /// Reads a file and the settings in it.
     ///
     /// # Errors
     ///
-    /// All that is wrong with it, each with its place. Never its text, which may hold secrets.
+    /// All mistakes, each with its position. The error never holds text of the file, which may have
+    /// secrets.
     pub(crate) fn read(path: &Path) -> Result<(Self, Config), Failure> {
         let name = path.display().to_string();
         let text = String::from_utf8(input::file(path)?)
-            .map_err(|_| Failure::usage(format!("`{name}` is no text")))?;
-        let (_, errors) = DeTable::parse_recoverable(&text);
+            .map_err(|_| Failure::usage(format!("`{name}` is not text")))?;
+        let (_, mut errors) = DeTable::parse_recoverable(&text);
         if !errors.is_empty() {
-            let mut errors = errors;
             errors.sort_by_key(|error| error.span().map(|span| span.start));
-            let place = |error: &toml::de::Error| {
+            let line = |error: &toml::de::Error| {
                 let at = error.span().map_or_else(String::new, |span| position(&text, span.start));
                 format!("{name}:{at} {}", error.message())
             };
-            let problems: Vec<_> = errors.iter().map(place).collect();
-            return Err(mistakes(&name, &problems));
+            let problems: Vec<_> = errors.iter().map(line).collect();
+            return Err(failure(&name, &problems));
         }
         let table: Table = text.parse().map_err(|error: toml::de::Error| {
             Failure::usage(format!("{name}: {}", error.message()))
         })?;
-        let nested = table.contains_key(PART) && !table.contains_key("issuer");
+        let nested = table.contains_key(TABLE) && !table.contains_key("issuer");
         let file = Self { name, text, nested };
-        let part = match table.get(PART) {
+        let part = match table.get(TABLE) {
             Some(part) if nested => {
                 toml::to_string(part).map_err(|error| Failure::usage(error.to_string()))?
             }
             _ => file.text.clone(),
         };
         match Config::from_toml(&part) {
-            // No connection is there to come from anywhere.
+            // The program has no connections of clients.
             Ok(config) => Ok((file, config.peer_address_fn(|_| None))),
             Err(problems) => Err(file.failure(&problems)),
         }
     }
 
-    /// The mistakes, each with its place.
+    /// Returns a failure with all problems, each with its position.
     pub(crate) fn failure(&self, problems: &ConfigError) -> Failure {
-        let placed = |(name, problem)| (self.place(name), name, problem);
-        let mut all: Vec<_> = problems.problems().map(placed).collect();
+        let located = |(name, problem)| (self.offset_of(name), name, problem);
+        let mut all: Vec<_> = problems.problems().map(located).collect();
         all.sort_by_key(|(at, ..)| *at);
         let line = |(at, name, problem): &(Option<usize>, &str, &str)| {
             let at = at.map_or_else(String::new, |at| position(&self.text, at));
             format!("{}:{at} {name}: {problem}", self.name)
         };
-        mistakes(&self.name, &all.iter().map(line).collect::<Vec<_>>())
+        failure(&self.name, &all.iter().map(line).collect::<Vec<_>>())
     }
 
-    /// Where a setting stands, or what it would stand in.
-    fn place(&self, name: &str) -> Option<usize> {
+    /// Returns the offset of a setting, or of its table if the setting is missing.
+    fn offset_of(&self, name: &str) -> Option<usize> {
         let root = DeTable::parse(&self.text).ok()?;
         let mut at = root.span().start;
         let mut table = root.get_ref();
         if self.nested {
-            let (key, part) = entry(table, PART)?;
+            let (key, part) = entry(table, TABLE)?;
             at = key;
             table = part.get_ref().as_table()?;
         }
@@ -89,8 +90,8 @@ impl File {
         at = start;
         for step in steps(rest) {
             let (step, index) = step;
-            // What was read by another name than it has in the file: places of secrets, and the parts
-            // of a builder, which the file does not have.
+            // Problems name secrets without the suffix of their source and dangerous settings
+            // without their prefix. They also name parts of a builder, which no file has.
             let names = [
                 step.to_owned(),
                 format!("{step}_file"),
@@ -118,7 +119,7 @@ impl File {
     }
 }
 
-/// The names in `a[1].b`, each with its index.
+/// Splits `a[1].b` into names, each with its index.
 fn steps(name: &str) -> impl Iterator<Item = (&str, Option<usize>)> {
     name.split('.').map(|step| match step.strip_suffix(']').and_then(|step| step.split_once('[')) {
         Some((step, index)) => (step, index.parse().ok()),
@@ -126,10 +127,11 @@ fn steps(name: &str) -> impl Iterator<Item = (&str, Option<usize>)> {
     })
 }
 
-type Found<'a, 'i> = (&'a DeTable<'i>, &'a str, usize);
+/// The table of an issuer, the name of the setting in it, and the offset of the table.
+type IssuerTable<'a, 'i> = (&'a DeTable<'i>, &'a str, usize);
 
-/// The table of the issuer that `named` begins with, and what follows.
-fn issuer<'a, 'i>(table: &'a DeTable<'i>, named: &'a str) -> Option<Found<'a, 'i>> {
+/// Finds the issuer that `named` begins with. The name of a setting follows it.
+fn issuer<'a, 'i>(table: &'a DeTable<'i>, named: &'a str) -> Option<IssuerTable<'a, 'i>> {
     let (_, issuers) = entry(table, "issuer")?;
     let tables = issuers
         .get_ref()
@@ -141,17 +143,17 @@ fn issuer<'a, 'i>(table: &'a DeTable<'i>, named: &'a str) -> Option<Found<'a, 'i
         let rest = named.strip_prefix(name.get_ref().as_str()?)?;
         Some((table, rest.strip_prefix('.').unwrap_or(rest), at))
     });
-    // The longest name is the one that was meant.
+    // The longest name counts: one may be the start of another.
     named.min_by_key(|(_, rest, _)| rest.len())
 }
 
-/// A setting: where its name stands, and its value.
+/// Returns the offset of the name of a setting, and its value.
 fn entry<'a, 'i>(table: &'a DeTable<'i>, name: &str) -> Option<(usize, &'a Spanned<DeValue<'i>>)> {
     let (key, value) = table.iter().find(|(key, _)| key.get_ref() == name)?;
     Some((key.span().start, value))
 }
 
-/// `LINE:COLUMN:`, from one.
+/// Formats an offset as `LINE:COLUMN:`, counted from one.
 fn position(text: &str, at: usize) -> String {
     let before = text.get(..at).unwrap_or(text);
     let line = before.matches('\n').count() + 1;
@@ -159,7 +161,7 @@ fn position(text: &str, at: usize) -> String {
     format!("{line}:{column}:")
 }
 
-fn mistakes(name: &str, problems: &[String]) -> Failure {
+fn failure(name: &str, problems: &[String]) -> Failure {
     let count = match problems.len() {
         1 => "one mistake".to_owned(),
         count => format!("{count} mistakes"),
@@ -171,19 +173,20 @@ fn mistakes(name: &str, problems: &[String]) -> Failure {
 mod tests {
     use super::*;
 
-    fn places(text: &str, nested: bool, names: &[&str]) -> Vec<String> {
-        let file = File { name: "f".into(), text: text.into(), nested };
-        let place = |name: &&str| file.place(name).map_or("none".into(), |at| position(text, at));
-        names.iter().map(place).collect()
+    fn positions(text: &str, nested: bool, names: &[&str]) -> Vec<String> {
+        let file = ConfigFile { name: "f".into(), text: text.into(), nested };
+        let found =
+            |name: &&str| file.offset_of(name).map_or("none".into(), |at| position(text, at));
+        names.iter().map(found).collect()
     }
 
     const TEXT: &str = "audience = \"a\"\n\n[[issuer]]\nissuer = \"https://a\"\nmode = \"jwt\"\n\n\
         [[issuer]]\nissuer = \"https://a.b\"\n  client = { method = \"basic\", secret_file = \"x\" }\n";
 
     #[test]
-    fn mistakes_have_their_places() {
+    fn settings_are_located() {
         assert_eq!(
-            places(
+            positions(
                 TEXT,
                 false,
                 &[
@@ -202,6 +205,6 @@ mod tests {
             "listen = \"x\"\n[resource_server]\n{}",
             TEXT.replace("[[", "[[resource_server.")
         );
-        assert_eq!(places(&nested, true, &["audience", "issuer[0].mode"]), ["3:1:", "7:1:"]);
+        assert_eq!(positions(&nested, true, &["audience", "issuer[0].mode"]), ["3:1:", "7:1:"]);
     }
 }

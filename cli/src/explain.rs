@@ -1,6 +1,6 @@
-//! `explain`: what the middleware of a service makes of a request.
+//! `explain` shows how the middleware of a service responds to a request.
 //!
-//! It is the middleware: built from the configuration of the service, and called with the request.
+//! It builds the middleware from the configuration of the service and calls it with the request.
 
 use std::{convert::Infallible, path::PathBuf};
 
@@ -13,25 +13,25 @@ use tower::{ServiceBuilder, ServiceExt as _, service_fn};
 use tower_introspect::{ResourceServer, VerifiedToken, VerifyError, checks::Recording};
 
 use crate::{
-    Context, checks,
-    config::File,
+    Context, advice, checks,
+    config::ConfigFile,
     input::TokenArgs,
-    network,
     pasted::Pasted,
+    proxy,
     report::{Exit, Failure, Field, Report, Tone},
     token::{Form, Kind},
     verdict,
 };
 
-/// Show what the middleware of a service answers to a request, and why.
+/// Show how the middleware of a service responds to a request, and why.
 ///
-/// The configuration is that of the service itself. As there, authorization servers are asked for
-/// keys, and asked about the token if the configuration says so.
+/// Uses the configuration of the service itself. As in the service, keys are fetched from the
+/// authorization servers, and the token is introspected if the configuration says so.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     token: TokenArgs,
-    /// The configuration of the service, in TOML; also a file with a table `[resource_server]`.
+    /// The configuration of the service in TOML; its table `[resource_server]` if it has one.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
     /// The method of the request.
@@ -40,10 +40,10 @@ pub(crate) struct Args {
     /// The path of the request, with its query.
     #[arg(long, value_name = "PATH", default_value = "/")]
     path: Uri,
-    /// Another header of the request, such as `'DPoP: PROOF'`.
+    /// Another header of the request, such as `'DPoP: PROOF'`. May be given several times.
     #[arg(long = "header", value_name = "NAME: VALUE", value_parser = header)]
     headers: Vec<(HeaderName, HeaderValue)>,
-    /// The scheme under which the token is sent.
+    /// The authentication scheme in front of the token.
     #[arg(long, value_name = "SCHEME", default_value = "Bearer")]
     scheme: String,
     /// Send no token.
@@ -52,16 +52,16 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, cx: &Context) -> Result<Report, Failure> {
-    let (file, config) = File::read(&args.config)?;
+    let (file, config) = ConfigFile::read(&args.config)?;
     let service = config.build_with(|builder| builder.clock(cx.clock.clone()));
     let service = service.map_err(|problems| file.failure(&problems))?;
     let pasted = if args.no_token { None } else { Some(args.token.read(cx)?) };
     let request = request(args, pasted.as_ref())?;
 
     let names: Vec<_> = service.readiness().iter().map(|one| one.issuer().to_owned()).collect();
-    let waiting = format!("asking {}", names.join(", "));
+    let activity = format!("contacting {}", names.join(", "));
     let recording = Recording::start();
-    let response = cx.wait(&waiting, answer(&service, request))?;
+    let response = cx.wait(&activity, call_middleware(&service, request))?;
     let trace = recording.finish();
 
     let refusal = response.extensions().get::<VerifyError>();
@@ -70,33 +70,35 @@ pub(crate) fn run(args: &Args, cx: &Context) -> Result<Report, Failure> {
     let mut report = Report::new("explain", Exit::Accepted);
     verdict::headline(&mut report, refusal, true);
     if let Some(pasted) = &pasted {
-        pasted.tell(&mut report);
+        pasted.report_cleanups(&mut report);
     }
     report.heading("Request");
     let none = "none".to_owned();
     report.fields([
         Field::new("request", format!("{} {}", args.method, args.path)),
-        Field::new("token", kind.as_ref().map_or(&none, |kind| &kind.words)),
+        Field::new("token", kind.as_ref().map_or(&none, |kind| &kind.description)),
         cx.clock_field(),
     ]);
     let names: Vec<_> = names.iter().map(String::as_str).collect();
-    network::tell_proxy(&mut report, &names);
-    tell_response(&mut report, &response);
-    checks::tell(&mut report, &trace, &[], cx.now());
+    proxy::report_proxies(&mut report, &names);
+    report_response(&mut report, &response);
+    checks::report_checks(&mut report, &trace, &[], cx.now());
     if !checks::explains(&trace, refusal.map(VerifyError::kind)) {
-        report.line(Tone::Warning, "  What refused it is none of these checks: see the cause.");
+        report.line(Tone::Warning, "  None of these checks refused the request: see the cause.");
     }
     if let Some(error) = refusal {
-        report.heading("Whose fault");
-        report.line(Tone::Plain, format!("  {}", crate::advice::party(error.blame())));
+        report.heading("Who has to act");
+        report.line(Tone::Plain, format!("  {}", advice::responsible_party(error.blame())));
         let kind = kind.unwrap_or_else(Kind::absent);
         verdict::advise(&mut report, error, &kind);
     }
     Ok(report)
 }
 
-/// The answer of the middleware around a service that has nothing to say.
-async fn answer(service: &ResourceServer, request: Request<Bytes>) -> Response<Bytes> {
+/// Calls the middleware with an empty handler inside.
+///
+/// The response of the handler carries the verified token in its extensions.
+async fn call_middleware(service: &ResourceServer, request: Request<Bytes>) -> Response<Bytes> {
     let handler = service_fn(async |request: Request<Bytes>| {
         let mut response = Response::new(Bytes::new());
         if let Some(token) = request.extensions().get::<VerifiedToken>() {
@@ -120,13 +122,13 @@ fn request(args: &Args, pasted: Option<&Pasted>) -> Result<Request<Bytes>, Failu
     if let Some(pasted) = pasted {
         let value = format!("{} {}", args.scheme, pasted.token);
         let value = HeaderValue::from_bytes(value.as_bytes())
-            .map_err(|_| Failure::usage("no header can hold this scheme and token"))?;
+            .map_err(|_| Failure::usage("this scheme and token do not fit into a header"))?;
         request.headers_mut().append(AUTHORIZATION, value);
     }
     Ok(request)
 }
 
-fn tell_response(report: &mut Report, response: &Response<Bytes>) {
+fn report_response(report: &mut Report, response: &Response<Bytes>) {
     let headers: Vec<(&str, String)> = response
         .headers()
         .iter()
@@ -137,7 +139,7 @@ fn tell_response(report: &mut Report, response: &Response<Bytes>) {
     let status = response.status();
     if let Some(token) = response.extensions().get::<VerifiedToken>() {
         report.heading("Response");
-        report.line(Tone::Plain, "  that of the handler, which gets");
+        report.line(Tone::Plain, "  from the handler, which receives this token:");
         report.fields([
             Field::new("issuer", token.issuer()),
             Field::new("subject", token.subject().unwrap_or("none")),
@@ -161,10 +163,10 @@ fn tell_response(report: &mut Report, response: &Response<Bytes>) {
     report.set("response", json!({ "status": status.as_u16(), "headers": headers }));
 }
 
-/// Reads `NAME: VALUE`.
+/// Parses `NAME: VALUE`.
 fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
-    let (name, value) = text.split_once(':').ok_or("a name, a colon and a value are needed")?;
-    let name = name.trim().parse().map_err(|_| "that is no name of a header")?;
-    let value = value.trim().parse().map_err(|_| "that is no value of a header")?;
+    let (name, value) = text.split_once(':').ok_or("it is not NAME: VALUE")?;
+    let name = name.trim().parse().map_err(|_| "the header name is invalid")?;
+    let value = value.trim().parse().map_err(|_| "the header value is invalid")?;
     Ok((name, value))
 }

@@ -1,29 +1,29 @@
-//! What a check found.
+//! The findings of `doctor` and `keys lint`.
 
 use serde_json::{Value, json};
 
 use crate::report::{Exit, Report, Tone};
 
 /// The most characters of a finding.
-const LONGEST: usize = 800;
+const MAX_CHARS: usize = 800;
 
-/// How much a finding matters, the worst last.
+/// The severity of a finding, the worst last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Level {
-    /// As it should be.
+    /// Correct.
     Good,
-    /// Worth knowing.
+    /// Information only.
     Note,
-    /// Works today.
+    /// Works now, but may cause problems.
     Warning,
-    /// Could not be found out.
+    /// Could not be determined.
     Unknown,
-    /// Does not work, or must not go on.
+    /// Does not work, or is unsafe.
     Bad,
 }
 
 impl Level {
-    /// Its name in JSON.
+    /// Returns the name in JSON.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Good => "good",
@@ -34,7 +34,7 @@ impl Level {
         }
     }
 
-    /// Its mark before a line. The word is there too where it matters: marks are for the eye.
+    /// Returns the mark in front of a line.
     pub(crate) const fn mark(self) -> &'static str {
         match self {
             Self::Good => "✓",
@@ -55,7 +55,7 @@ impl Level {
     }
 }
 
-/// One thing that was found, with a name that scripts may rely on.
+/// A finding. Scripts may rely on its code.
 #[derive(Clone, Debug)]
 pub(crate) struct Finding {
     pub(crate) level: Level,
@@ -63,15 +63,15 @@ pub(crate) struct Finding {
     pub(crate) text: String,
 }
 
-/// All that was found of one subject.
+/// The findings about one subject.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Findings(pub(crate) Vec<Finding>);
 
 impl Findings {
     pub(crate) fn add(&mut self, level: Level, code: &'static str, text: impl Into<String>) {
         let text: String = text.into();
-        // Servers may say anything, and at any length.
-        let text = match text.char_indices().nth(LONGEST) {
+        // Bounded: servers control parts of the text.
+        let text = match text.char_indices().nth(MAX_CHARS) {
             Some((end, _)) => format!("{}...", &text[..end]),
             None => text,
         };
@@ -98,7 +98,7 @@ impl Findings {
         self.add(Level::Bad, code, text);
     }
 
-    pub(crate) fn tell(&self, report: &mut Report) {
+    pub(crate) fn report_to(&self, report: &mut Report) {
         for finding in &self.0 {
             report.item(finding.level.tone(), finding.level.mark(), &finding.text);
         }
@@ -113,7 +113,7 @@ impl Findings {
     }
 }
 
-/// How a command ends that found these. What is bad is certain, whatever else is unknown.
+/// Returns the exit code for these findings. A bad one counts more than an unknown one.
 pub(crate) fn exit<'a>(all: impl IntoIterator<Item = &'a Findings>, strict: bool) -> Exit {
     let worst = all.into_iter().flat_map(|findings| &findings.0).map(|finding| finding.level).max();
     match worst {
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_bad_is_certain_and_warnings_count_where_they_are_told_to() {
+    fn bad_findings_count_most_and_warnings_only_in_strict_mode() {
         let found = |levels: &[Level]| {
             let mut findings = Findings::default();
             levels.iter().for_each(|level| findings.add(*level, "x", "x"));

@@ -1,4 +1,4 @@
-//! Tokens and secrets from where they are kept.
+//! Reads tokens and secrets from files, environment variables and standard input.
 
 use std::{
     io::{self, IsTerminal as _, Read},
@@ -7,58 +7,58 @@ use std::{
 
 use crate::{Context, pasted::Pasted, report::Failure};
 
-/// More than any token; a pipe may be endless.
+/// The most bytes to read. It is larger than any token, and bounds an endless pipe.
 const MAX_INPUT: u64 = 1024 * 1024;
 
-/// Where a command finds its token.
+/// The source of the token of a command.
 #[derive(clap::Args, Clone)]
 #[group(multiple = false)]
 pub(crate) struct TokenArgs {
-    /// The token itself, visible to everyone on this machine; `-` or nothing for standard input.
+    /// The token, visible to everyone on this machine. By default, or with `-`, standard input is
+    /// read.
     #[arg(value_name = "TOKEN")]
     token: Option<String>,
     /// A file with the token.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// The name of a variable of the environment with the token.
+    /// The name of an environment variable with the token.
     #[arg(long, value_name = "VARIABLE")]
     token_env: Option<String>,
 }
 
 impl TokenArgs {
-    /// The token, cleaned.
+    /// Reads the token and removes what does not belong to it.
     ///
     /// # Errors
     ///
-    /// If there is none, or what is there is no text.
+    /// If there is no token, or the input is not text.
     pub(crate) fn read(&self, cx: &Context) -> Result<Pasted, Failure> {
         let (bytes, place) = match (&self.token, &self.token_file, &self.token_env) {
             (_, Some(path), _) => (file(path)?, format!("`{}`", path.display())),
             (_, _, Some(name)) => (variable(name)?.into_bytes(), format!("`{name}`")),
             (Some(token), ..) if token != "-" => {
                 cx.screen.warn(
-                    "a token on the command line is visible in the list of processes, and stays \
-                     in the history of the shell; give it on standard input, with --token-file \
-                     or with --token-env",
+                    "a token on the command line is visible in the list of processes and stays \
+                     in the history of the shell: use standard input, --token-file or --token-env",
                 );
                 (token.clone().into_bytes(), "the command line".to_owned())
             }
-            _ => (standard_input(cx)?, "standard input".to_owned()),
+            _ => (token_on_standard_input(cx)?, "standard input".to_owned()),
         };
         Pasted::read(&bytes).map_err(|problem| Failure::usage(format!("{place}: {problem}")))
     }
 }
 
-/// A secret from a file or a variable, without the line end that editors put after it.
+/// Reads a secret from a file or a variable, without the line end that editors append.
 ///
 /// # Errors
 ///
-/// If it can't be read, or is empty. Never what was read.
+/// If it can't be read, or is empty. The error never holds the secret.
 pub(crate) fn secret(path: Option<&Path>, name: Option<&str>) -> Result<Option<String>, Failure> {
     let (text, place) = match (path, name) {
         (Some(path), _) => {
             let text = String::from_utf8(file(path)?)
-                .map_err(|_| Failure::usage(format!("`{}` is no text", path.display())))?;
+                .map_err(|_| Failure::usage(format!("`{}` is not text", path.display())))?;
             (text, format!("`{}`", path.display()))
         }
         (None, Some(name)) => (variable(name)?, format!("`{name}`")),
@@ -67,12 +67,12 @@ pub(crate) fn secret(path: Option<&Path>, name: Option<&str>) -> Result<Option<S
     let text = text.strip_suffix('\n').unwrap_or(&text);
     let text = text.strip_suffix('\r').unwrap_or(text);
     if text.is_empty() {
-        return Err(Failure::usage(format!("{place}: it is empty")));
+        return Err(Failure::usage(format!("{place} is empty")));
     }
     Ok(Some(text.to_owned()))
 }
 
-/// Reads a file of reasonable size.
+/// Reads a file of at most 1 MiB.
 ///
 /// # Errors
 ///
@@ -82,43 +82,46 @@ pub(crate) fn file(path: &Path) -> Result<Vec<u8>, Failure> {
         Failure::usage(format!("`{}`: {problem}", path.display()))
     };
     let file = std::fs::File::open(path).map_err(|error| failed(&error))?;
-    bounded(file).map_err(|error| failed(&error))
+    read_bounded(file).map_err(|error| failed(&error))
 }
 
+/// Reads an environment variable.
+///
+/// # Errors
+///
+/// If it is not set, or is not text.
 pub(crate) fn variable(name: &str) -> Result<String, Failure> {
     std::env::var(name).map_err(|error| {
         Failure::usage(match error {
             std::env::VarError::NotPresent => format!("the variable `{name}` is not set"),
-            std::env::VarError::NotUnicode(_) => format!("the variable `{name}` is no text"),
+            std::env::VarError::NotUnicode(_) => format!("the variable `{name}` is not text"),
         })
     })
 }
 
-/// All of standard input, of reasonable size.
+/// Reads standard input, at most 1 MiB.
 ///
 /// # Errors
 ///
 /// If it can't be read, or is larger.
-pub(crate) fn all_of_standard_input() -> Result<Vec<u8>, Failure> {
-    let read = bounded(io::stdin().lock());
+pub(crate) fn standard_input() -> Result<Vec<u8>, Failure> {
+    let read = read_bounded(io::stdin().lock());
     read.map_err(|error| Failure::usage(format!("standard input: {error}")))
 }
 
-fn standard_input(cx: &Context) -> Result<Vec<u8>, Failure> {
-    let input = io::stdin();
-    if input.is_terminal() {
+fn token_on_standard_input(cx: &Context) -> Result<Vec<u8>, Failure> {
+    let terminal = io::stdin().is_terminal();
+    if terminal {
         cx.screen.note("paste the token, then press Enter and Ctrl-D");
     }
-    let bytes = bounded(input.lock());
-    let bytes = bytes.map_err(|error| Failure::usage(format!("standard input: {error}")))?;
-    if input.is_terminal() && bytes.split(|byte| *byte == b'\n').any(is_whole_line) {
-        cx.screen
-            .warn("a terminal passes on no longer line: if the token is cut, put it into a file");
+    let bytes = standard_input()?;
+    if terminal && bytes.split(|byte| *byte == b'\n').any(fills_terminal_line) {
+        cx.screen.warn("terminals limit the length of a line: put a token that is cut into a file");
     }
     Ok(bytes)
 }
 
-fn bounded(from: impl Read) -> io::Result<Vec<u8>> {
+fn read_bounded(from: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     from.take(MAX_INPUT + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_INPUT {
@@ -127,7 +130,8 @@ fn bounded(from: impl Read) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Whether a line is as long as a terminal lets any be: 4095 bytes on Linux, 1023 elsewhere.
-const fn is_whole_line(line: &[u8]) -> bool {
+/// Returns true if a line has the length at which terminals cut: 4095 bytes on Linux, 1023
+/// elsewhere.
+const fn fills_terminal_line(line: &[u8]) -> bool {
     matches!(line.len(), 1023 | 4095)
 }

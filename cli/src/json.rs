@@ -1,19 +1,26 @@
-//! JSON as it was written: members in their order, repeated ones too. The library refuses what
-//! repeats a member; who looks for the reason wants to see it.
+//! Parses JSON objects and keeps the order of members and repeated members.
+//!
+//! The library refuses objects with repeated members. This program shows them.
 
 use std::fmt;
 
 use serde::de::{Deserializer as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// The members of an object, each value as its text.
+/// The members of an object. Values are unparsed JSON.
 pub(crate) type Members = Vec<(String, Box<RawValue>)>;
 
-/// Reads an object; of one that is cut off, what is whole.
+/// Returns the names that occur again after their first occurrence.
+pub(crate) fn repeated(members: &Members) -> impl Iterator<Item = &str> {
+    let names = members.iter().map(|(name, _)| &**name).enumerate();
+    names.filter_map(|(at, name)| members[..at].iter().any(|one| one.0 == name).then_some(name))
+}
+
+/// Parses an object.
 ///
 /// # Errors
 ///
-/// The members that were read before it went wrong, and what was wrong.
+/// The complete members before the mistake, and the mistake.
 pub(crate) fn members(text: &str) -> Result<Members, (Members, String)> {
     let mut found = Members::new();
     let mut parser = serde_json::Deserializer::from_str(text);
@@ -47,14 +54,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn members_keep_their_order_and_their_doubles() {
+    fn order_and_repeated_members_are_kept() {
         let found = members(r#"{"b":1,"a":{"x":1.0},"b":2}"#).unwrap();
         let found: Vec<_> = found.iter().map(|(name, value)| (&**name, value.get())).collect();
         assert_eq!(found, [("b", "1"), ("a", r#"{"x":1.0}"#), ("b", "2")]);
+        let found = members(r#"{"b":1,"a":1,"b":2,"b":3}"#).unwrap();
+        assert_eq!(repeated(&found).collect::<Vec<_>>(), ["b", "b"]);
     }
 
     #[test]
-    fn of_a_cut_object_the_beginning_is_there() {
+    fn a_truncated_object_keeps_its_complete_members() {
         let (found, _) = members(r#"{"sub":"alice","ex"#).unwrap_err();
         assert_eq!(found.len(), 1);
         let (found, problem) = members("[1]").unwrap_err();

@@ -1,36 +1,37 @@
-//! `introspect` tells why a token is refused, one check at a time.
+//! `introspect` shows why an access token is refused, one check at a time.
 //!
-//! It decides nothing by itself: what it says of a token is what the library said, overheard by
-//! `tower_introspect::checks`. The commands take what they need from [`Context`], return a
-//! [`Report`], and print nothing.
+//! The program decides nothing itself. The library verifies the token, and
+//! `tower_introspect::checks` records its checks. Each command takes its inputs from its arguments
+//! and the [`Context`], returns a [`Report`], and prints nothing.
 
 mod advice;
-mod ask;
+mod causes;
 mod cert;
 mod checks;
 mod client;
 mod config;
 mod decode;
+mod deployment;
 mod doctor;
+mod exchange;
 mod explain;
 mod finding;
 mod input;
+mod introspect;
 mod json;
 mod keys;
 mod mint;
 mod net;
-mod network;
 mod pages;
 mod pasted;
+mod proxy;
 mod report;
 mod screen;
 mod serve_as;
-mod settings;
 mod token;
 mod verdict;
 mod verify;
 mod when;
-mod wire;
 
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
@@ -42,45 +43,50 @@ use self::{
     screen::{Colour, Screen},
 };
 
-/// What every command ends with, in `--help` and in the manual.
+/// The exit codes, for `--help` and the manual.
 const EXIT_CODES: &str = "\
 Exit codes:
   0  accepted, or done
-  1  refused: the token, or the thing asked about, is not good
+  1  refused: the token, the keys or the deployment failed a check
   2  the command line, the input or the configuration is wrong
-  3  not known: what is needed to decide could not be reached";
+  3  not known: a server that is needed to decide could not be reached";
 
-/// Tells why an access token is refused.
+/// Show why an access token is refused.
 ///
-/// A token is read from standard input, from a file or from a variable of the environment; on the
-/// command line it is visible to everyone on this machine. Nothing is sent anywhere but to the
-/// issuers, URLs and services that the command line or the configuration names.
+/// Tokens are read from standard input, a file or an environment variable. A token on the command
+/// line is visible to everyone on this machine. Requests go only to the issuers, URLs and services
+/// that the command line or the configuration names.
 #[derive(Parser)]
 #[command(name = "introspect", version, after_help = EXIT_CODES)]
 struct Cli {
     /// Print JSON for machines instead of text for people.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     json: bool,
-    /// When to use colour: `auto` is on a terminal, unless `NO_COLOR` is set.
-    #[arg(long, global = true, value_enum, default_value_t = Colour::Auto, value_name = "WHEN")]
+    /// When to use colour: `auto` means on a terminal, unless `NO_COLOR` is set.
+    #[arg(long, global = true, help_heading = GLOBAL, value_enum,
+        default_value_t = Colour::Auto, value_name = "WHEN")]
     color: Colour,
-    /// Judge as if it were this time: seconds since 1970, or RFC 3339.
-    #[arg(long, global = true, value_parser = when::parse, value_name = "TIME")]
+    /// Check as if it were this time: seconds since 1970, or RFC 3339.
+    #[arg(long, global = true, help_heading = GLOBAL, value_parser = when::parse,
+        value_name = "TIME")]
     at: Option<UnixTime>,
-    /// Give up on the network after so many seconds.
-    #[arg(long, global = true, default_value_t = 10, value_name = "SECONDS",
-        value_parser = clap::value_parser!(u64).range(1..=600))]
+    /// Give up on the network after this many seconds.
+    #[arg(long, global = true, help_heading = GLOBAL, default_value_t = 10,
+        value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=600))]
     timeout: u64,
     #[command(subcommand)]
     command: Command,
 }
+
+/// The heading of the options that every command has.
+const GLOBAL: &str = "Global options";
 
 #[derive(Subcommand)]
 enum Command {
     Decode(decode::Args),
     Verify(verify::Args),
     Explain(explain::Args),
-    Introspect(Box<ask::Args>),
+    Introspect(Box<introspect::Args>),
     Doctor(doctor::Args),
     Keys(keys::Args),
     Mint(mint::Args),
@@ -90,13 +96,13 @@ enum Command {
 }
 
 impl Command {
-    /// Runs the command. Every one has a module of its own, with `Args` and `run`.
+    /// Runs the command. Each has a module of its own, with `Args` and `run`.
     fn run(&self, cx: &Context) -> Result<Report, Failure> {
         match self {
             Self::Decode(args) => decode::run(args, cx),
             Self::Verify(args) => verify::run(args, cx),
             Self::Explain(args) => explain::run(args, cx),
-            Self::Introspect(args) => ask::run(args, cx),
+            Self::Introspect(args) => introspect::run(args, cx),
             Self::Doctor(args) => doctor::run(args, cx),
             Self::Keys(args) => keys::run(args, cx),
             Self::Mint(args) => mint::run(args, cx),
@@ -107,14 +113,14 @@ impl Command {
     }
 }
 
-/// What commands work with.
+/// The clock, screen and runtime that all commands use.
 pub(crate) struct Context {
     /// The only source of time.
     pub(crate) clock: Arc<dyn Clock>,
-    /// It shows what `--at` says.
-    given: bool,
+    /// True if `--at` sets the clock.
+    fixed_clock: bool,
     pub(crate) screen: Screen,
-    /// How long the network may take, all in all.
+    /// The limit for all network access of a command together.
     pub(crate) timeout: Duration,
     runtime: tokio::runtime::Runtime,
 }
@@ -124,45 +130,46 @@ impl Context {
         self.clock.now()
     }
 
-    /// What time it is taken to be.
+    /// Returns the field that shows the time which the checks use.
     pub(crate) fn clock_field(&self) -> Field {
         let field = Field::new("clock", when::date(self.now()));
-        if self.given { field.remark(Tone::Faint, "as given") } else { field }
+        if self.fixed_clock { field.remark(Tone::Faint, "set by --at") } else { field }
     }
 
-    /// Waits for the network, and says on a terminal what for.
+    /// Waits for the network, and shows `activity` on a terminal meanwhile.
     ///
-    /// On this thread, with all that it spawns: a trace records what happens on its thread.
+    /// The future and all its tasks run on this thread, because a recording covers one thread.
     ///
     /// # Errors
     ///
     /// [`Exit::Unavailable`] if it takes longer than `--timeout`.
     pub(crate) fn wait<T>(
         &self,
-        what: &str,
+        activity: &str,
         future: impl Future<Output = T>,
     ) -> Result<T, Failure> {
-        let _spinner = self.screen.spin(what);
+        let _spinner = self.screen.spin(activity);
         self.runtime.block_on(async {
             tokio::time::timeout(self.timeout, future).await.map_err(|_| {
                 let seconds = self.timeout.as_secs();
-                Failure::new(Exit::Unavailable, format!("no answer within {seconds} s: {what}"))
-                    .hint("something in between may drop the packets; `--timeout` waits longer")
+                let message = format!("no response within {seconds} s: {activity}");
+                Failure::new(Exit::Unavailable, message)
+                    .hint("a firewall may drop the packets; `--timeout` waits longer")
             })
         })
     }
 
-    /// Runs something that has no end of its own, such as a server.
+    /// Runs a future without a time limit, such as a server.
     pub(crate) fn run<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)
     }
 }
 
-/// A clock that stands still.
+/// A clock that does not advance.
 #[derive(Debug)]
-struct At(UnixTime);
+struct FixedClock(UnixTime);
 
-impl Clock for At {
+impl Clock for FixedClock {
     fn now(&self) -> UnixTime {
         self.0
     }
@@ -172,30 +179,31 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // `--help` and `--version` come this way too, for standard output.
             let text = error.render().to_string();
             if error.use_stderr() {
-                screen::complain(&text)
-            } else {
-                screen::print(&text)
+                screen::print_error(&text);
+                return Exit::Usage.into();
             }
-            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Accepted.into() };
+            // `--help` and `--version` are reported as errors too.
+            screen::print(&text);
+            return Exit::Accepted.into();
         }
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            screen::complain(&format!("introspect: {error}\n"));
+            screen::print_error(&format!("introspect: {error}\n"));
             return Exit::Unavailable.into();
         }
     };
     let clock: Arc<dyn Clock> = match cli.at {
-        Some(at) => Arc::new(At(at)),
+        Some(at) => Arc::new(FixedClock(at)),
         None => Arc::new(SystemClock),
     };
     let screen = Screen::new(cli.color, cli.json);
-    let given = cli.at.is_some();
-    let cx = Context { clock, given, screen, timeout: Duration::from_secs(cli.timeout), runtime };
+    let fixed_clock = cli.at.is_some();
+    let timeout = Duration::from_secs(cli.timeout);
+    let cx = Context { clock, fixed_clock, screen, timeout, runtime };
     let exit = match cli.command.run(&cx) {
         Ok(report) => cx.screen.show(&report),
         Err(failure) => cx.screen.fail(&failure),

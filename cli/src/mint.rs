@@ -1,4 +1,4 @@
-//! `mint`: keys and tokens for tests, good and bad, and marked as what they are.
+//! `mint` makes keys and tokens for tests, valid and invalid ones. All are marked as test data.
 
 mod bad;
 mod key;
@@ -19,7 +19,7 @@ use crate::{
     report::{Exit, Failure, Report, Tone},
 };
 
-/// Make keys and tokens for tests. Nothing that matters may trust them.
+/// Make keys and tokens for tests. Production services must not trust them.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -32,55 +32,55 @@ enum Command {
     Token(TokenArgs),
 }
 
-/// Make an access token (RFC 9068), or one that must be refused.
+/// Make an access token (RFC 9068), or a token that must be refused.
 ///
-/// Without a key of yours it is signed by the test key that `serve-as` publishes for the same issuer,
-/// which everyone knows. Its claim `test` is true, and the name of its key starts with `test-`.
+/// Without --key-file, the token is signed with the test key that `serve-as` publishes for the same
+/// issuer. That private key is public. The claim `test` is true, and the `kid` starts with `test-`.
 #[derive(clap::Args)]
 struct TokenArgs {
-    /// Who issues it.
+    /// The issuer (`iss`).
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9000")]
     issuer: String,
-    /// For whom it is meant. May be given several times.
+    /// The audience (`aud`). May be given several times.
     #[arg(long, value_name = "AUDIENCE", required_unless_present = "list")]
     audience: Vec<String>,
-    /// Its scope, space-delimited.
+    /// The scope, space-delimited.
     #[arg(long, value_name = "SCOPE")]
     scope: Option<String>,
-    /// Its subject.
+    /// The subject (`sub`).
     #[arg(long, value_name = "NAME", default_value = "alice")]
     subject: String,
-    /// Its client.
+    /// The client (`client_id`).
     #[arg(long, value_name = "ID", default_value = "client")]
     client_id: String,
-    /// For how many seconds it is good.
+    /// The lifetime.
     #[arg(long, value_name = "SECONDS", default_value_t = 3600,
         value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
     expires_in: u64,
-    /// Another claim, its value in JSON, or a text. May be given several times.
+    /// Another claim. The value is JSON or text. May be given several times.
     #[arg(long, value_name = "NAME=VALUE", value_parser = claim)]
     claim: Vec<(String, Value)>,
-    /// What signs it.
+    /// The algorithm of the signature.
     #[arg(long, value_name = "ALG", default_value = "ES256")]
     algorithm: Algorithm,
-    /// A file with a private key in PEM to sign with. Not one that matters.
+    /// A PEM file with the private key to sign with. Do not use a production key.
     #[arg(long, value_name = "FILE")]
     key_file: Option<std::path::PathBuf>,
-    /// Make it an ID token, which is no access token.
+    /// Make an ID token instead of an access token.
     #[arg(long, conflicts_with_all = ["bad", "all"])]
     id_token: bool,
-    /// What is to be wrong with it.
+    /// The mistake in the token.
     #[arg(long, value_enum, value_name = "WHAT", conflicts_with = "all")]
     bad: Option<Bad>,
-    /// Make the good one and every bad one, each on a line with its name before it.
+    /// Make the valid token and every bad one, each on a line after its name.
     #[arg(long)]
     all: bool,
-    /// Say which bad ones there are.
+    /// List the mistakes.
     #[arg(long)]
     list: bool,
 }
 
-const WARNING: &str = "this is for tests only: its key is not to be trusted where anything matters";
+const WARNING: &str = "this is for tests only: production services must not trust its key";
 
 pub(crate) fn run(args: &Args, cx: &Context) -> Result<Report, Failure> {
     match &args.command {
@@ -120,7 +120,7 @@ fn token(args: &TokenArgs, cx: &Context) -> Result<Report, Failure> {
     Ok(report)
 }
 
-/// What all tokens of one call have in common.
+/// The settings of all tokens of one call.
 pub(crate) struct Minter<'a> {
     args: &'a TokenArgs,
     server: AuthorizationServer,
@@ -133,7 +133,8 @@ impl<'a> Minter<'a> {
         let url: Option<http::Uri> = args.issuer.parse().ok();
         let absolute = url.is_some_and(|url| url.scheme().is_some() && url.query().is_none());
         if !absolute || args.issuer.contains('#') {
-            let problem = "the issuer is no absolute URL without query and fragment (RFC 8414 §2)";
+            let problem = "the issuer must be an absolute URL without query and fragment (RFC 8414 \
+                           §2)";
             return Err(Failure::usage(problem));
         }
         if args.algorithm.as_str().starts_with("HS") && args.key_file.is_none() {
@@ -157,7 +158,7 @@ impl<'a> Minter<'a> {
         self.clock.now()
     }
 
-    /// The name of the key that signs.
+    /// Returns the `kid` of the signing key.
     fn kid(&self) -> Option<String> {
         match &self.key {
             Some(key) => key.kid().map(str::to_owned),
@@ -165,7 +166,7 @@ impl<'a> Minter<'a> {
         }
     }
 
-    /// The public half of the key that signs.
+    /// Returns the public JWK of the signing key.
     fn public(&self) -> Option<Value> {
         if let Some(key) = &self.key {
             return key.public_jwk();
@@ -174,14 +175,14 @@ impl<'a> Minter<'a> {
         jwks["keys"].as_array()?.iter().find(|key| key["kid"] == *kid).cloned()
     }
 
-    /// The text of the claims.
+    /// Returns the claims of a token as JSON text.
     fn claims(&self, builder: TokenBuilder<Jwt>) -> Option<String> {
         let token = self.signed(builder).mint();
         let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
         String::from_utf8(payload).ok()
     }
 
-    /// A token with exactly this for its claims.
+    /// Mints a token with exactly this text as its claims.
     fn raw(&self, claims: &str) -> String {
         self.signed(self.good()).raw_claims(claims).mint()
     }
@@ -189,11 +190,11 @@ impl<'a> Minter<'a> {
     fn make(&self, bad: Option<Bad>) -> Result<String, Failure> {
         let builder = self.good();
         let Some(bad) = bad else { return Ok(self.signed(builder).mint()) };
-        let broken = bad.breaks(self, builder);
-        broken.ok_or_else(|| Failure::usage(format!("`{}` can't be made of this", bad.name())))
+        let token = bad.mint(self, builder);
+        token.ok_or_else(|| Failure::usage(format!("`{}` can't be made with this key", bad.name())))
     }
 
-    /// One that is to be accepted, not yet signed.
+    /// Returns the builder of a valid token.
     fn good(&self) -> TokenBuilder<Jwt> {
         let args = self.args;
         let lifetime = std::time::Duration::from_secs(args.expires_in);
@@ -226,7 +227,7 @@ impl<'a> Minter<'a> {
 fn claim(text: &str) -> Result<(String, Value), String> {
     let (name, value) = text.split_once('=').ok_or("it is not NAME=VALUE")?;
     if name == "test" {
-        return Err("`test` is what marks it, and stays".to_owned());
+        return Err("`test` marks the token as test data and can't be changed".to_owned());
     }
     let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
     Ok((name.to_owned(), value))

@@ -1,7 +1,7 @@
-//! Requests to the network, each of them noted with what came of it.
+//! Sends requests and records them with their outcomes.
 //!
-//! They go the way that those of the library go: its transport, its limits, its refusal to follow
-//! redirects, the proxies of the environment.
+//! Requests use the library's transport: its limits, its refusal to follow redirects, and the
+//! proxies of the environment.
 
 use std::{
     path::{Path, PathBuf},
@@ -13,44 +13,52 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Uri, header};
+use tower::Service;
 use tower_introspect::{
     clock::{Moment, SystemClock, UnixTime},
     inspect::IssuerSettings,
     transport::{BodyLimit, HttpTransport, ReqwestTransport, TransportError, TransportErrorKind},
 };
-use tower_service::Service;
 
 use crate::{
+    causes,
     cert::{self, Certificate},
     input,
     report::Failure,
 };
 
-/// Whom to trust on the network, and as whom to speak.
+/// The hint for refused `http` URLs.
+pub(crate) const LOOPBACK_HINT: &str =
+    "`http` URLs are allowed for this machine only, with --danger-allow-http-loopback";
+
+/// The certificates of connections: trusted authorities and the client's own.
 #[derive(clap::Args, Clone)]
 #[command(next_help_heading = "Network")]
 pub(crate) struct NetArgs {
-    /// A file with certificates in PEM, of authorities to trust besides those of the system.
+    /// A PEM file with certificates of authorities to trust, in addition to those of the system.
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// A file with a client certificate and its private key, in PEM.
+    /// A PEM file with a client certificate and its private key.
     #[arg(long, value_name = "FILE")]
     identity: Option<PathBuf>,
 }
 
 impl NetArgs {
-    /// These options, for a command that is to be repeated.
-    pub(crate) fn again(&self) -> String {
+    /// Returns these options as text for a command line.
+    pub(crate) fn to_options(&self) -> String {
         let options = [("ca", &self.ca), ("identity", &self.identity)];
         let given = options.into_iter().filter_map(|(name, path)| Some((name, path.as_ref()?)));
         given.map(|(name, path)| format!(" --{name} {}", path.display())).collect()
     }
 
+    /// Checks that the options name the certificates that the configuration of the service uses.
+    /// With other certificates, the responses of the server would not show how it treats the
+    /// service.
+    ///
     /// # Errors
     ///
-    /// If one of these issuers is reached with certificates of the configuration that are not given here:
-    /// what the server makes of other ones would tell nothing about the service.
-    pub(crate) fn fit<'a>(
+    /// If the configuration of an issuer has certificates and the matching option is missing.
+    pub(crate) fn check_certificates<'a>(
         &self,
         issuers: impl IntoIterator<Item = &'a IssuerSettings>,
     ) -> Result<(), Failure> {
@@ -62,20 +70,20 @@ impl NetArgs {
             }
             let by_certificate = issuer.client.as_ref().filter(|client| client.method == "mtls");
             if by_certificate.is_some() && self.identity.is_none() {
-                let what = "its certificate and private key, in one file";
                 return Err(Failure::usage(format!(
-                    "{name} knows this service by its certificate: give --identity, {what}"
+                    "{name} authenticates this service by its certificate: give --identity, a \
+                     file with the certificate and its private key"
                 )));
             }
         }
         Ok(())
     }
 
-    /// The client certificate, if there is one.
+    /// Returns the client certificate and its file, if one is set.
     ///
     /// # Errors
     ///
-    /// If the file can't be read, or has none.
+    /// If the file can't be read, or has no certificate.
     pub(crate) fn certificate(&self) -> Result<Option<(&Path, Certificate)>, Failure> {
         let Some(path) = &self.identity else { return Ok(None) };
         let text = input::file(path)?;
@@ -85,31 +93,31 @@ impl NetArgs {
     }
 }
 
-/// A way to the network that remembers what went over it. Clones are the same.
+/// A transport that records its exchanges. Clones share the record.
 #[derive(Clone)]
-pub(crate) struct Wire {
+pub(crate) struct RecordingTransport {
     inner: ReqwestTransport,
-    log: Arc<Mutex<Vec<Exchange>>>,
+    exchanges: Arc<Mutex<Vec<Exchange>>>,
 }
 
-/// A request, and what came of it.
+/// A request and its outcome.
 #[derive(Clone)]
 pub(crate) struct Exchange {
     pub(crate) request: Request<Bytes>,
-    /// Nothing if nobody waited for it any longer.
-    pub(crate) outcome: Option<Result<Response<Bytes>, Trouble>>,
+    /// `None` if the exchange was cancelled.
+    pub(crate) outcome: Option<Result<Response<Bytes>, ExchangeError>>,
     pub(crate) took: Duration,
     pub(crate) sent: UnixTime,
     pub(crate) received: UnixTime,
     start: Moment,
 }
 
-/// Why there is no answer.
+/// The reason why there is no response.
 #[derive(Clone, Debug)]
-pub(crate) struct Trouble {
+pub(crate) struct ExchangeError {
     pub(crate) kind: TransportErrorKind,
-    /// The error and its causes.
-    pub(crate) chain: Vec<String>,
+    /// The messages of the error and its causes.
+    chain: Vec<String>,
 }
 
 impl Exchange {
@@ -117,13 +125,13 @@ impl Exchange {
         self.outcome.as_ref()?.as_ref().ok()
     }
 
-    /// The certificate that the server showed.
+    /// Returns the certificate of the server.
     pub(crate) fn certificate(&self) -> Option<Certificate> {
         let info = self.response()?.extensions().get::<reqwest::tls::TlsInfo>()?;
         Certificate::parse(info.peer_certificate()?)
     }
 
-    fn ends(&mut self, now: Moment) {
+    fn finish(&mut self, now: Moment) {
         self.took = now.monotonic_since(self.start);
         self.received = now.wall();
     }
@@ -133,7 +141,9 @@ impl Exchange {
     }
 }
 
-impl Wire {
+impl RecordingTransport {
+    /// Creates a transport with these certificates.
+    ///
     /// # Errors
     ///
     /// If a certificate can't be read, or TLS can't be set up.
@@ -144,69 +154,70 @@ impl Wire {
                 .ok()
                 .filter(|found| !found.is_empty())
                 .ok_or_else(|| {
-                    Failure::usage(format!("`{}` has no certificates in PEM", path.display()))
+                    Failure::usage(format!("`{}` has no certificate in PEM", path.display()))
                 })?;
             builder = builder.tls_certs_merge(authorities);
         }
         if let Some(path) = &args.identity {
             let identity = reqwest::Identity::from_pem(&input::file(path)?).map_err(|_| {
-                let problem = "is no certificate and private key in PEM";
+                let problem = "does not have a certificate and its private key in PEM";
                 Failure::usage(format!("`{}` {problem}", path.display()))
             })?;
             builder = builder.identity(identity);
         }
         let inner = ReqwestTransport::from_builder(builder)
             .map_err(|problem| Failure::usage(problem.to_string()))?;
-        Ok(Self { inner, log: Arc::default() })
+        Ok(Self { inner, exchanges: Arc::default() })
     }
 
+    /// Returns the transport in the form that the library takes.
     pub(crate) fn transport(&self) -> HttpTransport {
         HttpTransport::new(self.clone())
     }
 
-    /// What went over it since it was last asked, in the order of the requests. Of those still under
-    /// way no more will be known.
+    /// Removes the recorded exchanges and returns them, in the order of the requests.
+    ///
+    /// An exchange that is still running stays without an outcome.
     pub(crate) fn take(&self) -> Vec<Exchange> {
         let now = Moment::now(&SystemClock);
-        let mut all = std::mem::take(&mut *self.log());
+        let mut all = std::mem::take(&mut *self.exchanges());
         for exchange in all.iter_mut().filter(|exchange| exchange.outcome.is_none()) {
-            exchange.ends(now);
+            exchange.finish(now);
         }
         all
     }
 
-    /// Notes what came of the request that was sent then, unless that was taken already.
-    fn answered(&self, start: Moment, outcome: Result<Response<Bytes>, Trouble>) {
+    /// Records the outcome of the request sent at `start`, unless its exchange was taken already.
+    fn record(&self, start: Moment, outcome: Result<Response<Bytes>, ExchangeError>) {
         let now = Moment::now(&SystemClock);
-        let mut log = self.log();
-        let pending = log.iter_mut().find(|one| one.start == start && one.outcome.is_none());
+        let mut exchanges = self.exchanges();
+        let pending = exchanges.iter_mut().find(|one| one.start == start && one.outcome.is_none());
         if let Some(exchange) = pending {
             exchange.outcome = Some(outcome);
-            exchange.ends(now);
+            exchange.finish(now);
         }
     }
 
-    /// Fetches a document, of at most `limit` bytes.
+    /// Fetches a document of at most `limit` bytes, and records the exchange.
     pub(crate) async fn get(&self, url: Uri, accept: &'static str, limit: usize) {
         let mut request = Request::new(Bytes::new());
         *request.uri_mut() = url;
         request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static(accept));
         request.extensions_mut().insert(BodyLimit::new(limit));
-        // What came of it is noted.
-        let _ = self.clone().call(request).await;
+        self.send(request).await;
     }
 
-    /// Sends a request as it is.
+    /// Sends a request unchanged, and records the exchange.
     pub(crate) async fn send(&self, request: Request<Bytes>) {
         let _ = self.clone().call(request).await;
     }
 
-    fn log(&self) -> MutexGuard<'_, Vec<Exchange>> {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    fn exchanges(&self) -> MutexGuard<'_, Vec<Exchange>> {
+        self.exchanges.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Service<Request<Bytes>> for Wire {
+impl Service<Request<Bytes>> for RecordingTransport {
     type Response = Response<Bytes>;
     type Error = TransportError;
     type Future = Pin<Box<dyn Future<Output = Result<Response<Bytes>, TransportError>> + Send>>;
@@ -217,7 +228,7 @@ impl Service<Request<Bytes>> for Wire {
 
     fn call(&mut self, request: Request<Bytes>) -> Self::Future {
         let start = Moment::now(&SystemClock);
-        self.log().push(Exchange {
+        self.exchanges().push(Exchange {
             request: request.clone(),
             outcome: None,
             took: Duration::ZERO,
@@ -225,79 +236,43 @@ impl Service<Request<Bytes>> for Wire {
             received: start.wall(),
             start,
         });
-        let (wire, answer) = (self.clone(), self.inner.call(request));
+        let (transport, response) = (self.clone(), self.inner.call(request));
         Box::pin(async move {
-            let answer = answer.await;
-            wire.answered(start, answer.as_ref().map(Response::clone).map_err(Trouble::of));
-            answer
+            let response = response.await;
+            let outcome = response.as_ref().map(Response::clone).map_err(ExchangeError::new);
+            transport.record(start, outcome);
+            response
         })
     }
 }
 
-impl Trouble {
-    fn of(error: &TransportError) -> Self {
-        let mut chain = vec![error.to_string()];
-        let mut cause = std::error::Error::source(error);
-        for _ in 0..16 {
-            let Some(error) = cause else { break };
-            let text = error.to_string();
-            // Wrappers repeat what they wrap.
-            if chain.last().is_none_or(|last| *last != text) {
-                chain.push(text);
-            }
-            cause = error.source();
-        }
-        Self { kind: error.kind(), chain }
+impl ExchangeError {
+    fn new(error: &TransportError) -> Self {
+        Self { kind: error.kind(), chain: causes::chain(error) }
     }
 
-    /// What is wrong, for people, with the most telling cause.
-    pub(crate) fn words(&self) -> String {
-        let all = self.chain.join(": ");
+    /// Describes the problem, with the most specific cause.
+    pub(crate) fn describe(&self) -> String {
         let last = self.chain.last().map(String::as_str).unwrap_or_default();
-        if let Some(problem) = tls_problem(&all) {
-            return format!("{problem} ({last})");
-        }
-        match self.kind {
-            TransportErrorKind::TooLarge => {
-                "the answer is larger than the library takes".to_owned()
+        match (causes::tls_problem(&self.chain), self.kind) {
+            (Some((problem, None)), _) => format!("{problem} ({last})"),
+            (Some((problem, Some(option))), _) => format!("{problem}; {option} ({last})"),
+            (None, TransportErrorKind::TooLarge) => {
+                "the response is larger than the library accepts".to_owned()
             }
-            TransportErrorKind::Timeout => "no answer in time".to_owned(),
-            _ => all,
+            (None, TransportErrorKind::Timeout) => "no response in time".to_owned(),
+            _ => self.chain.join(": "),
         }
     }
 
-    /// Whether it is the certificate or TLS itself that is wrong.
+    /// Returns true if the problem is a certificate or TLS itself.
     pub(crate) fn is_tls(&self) -> bool {
-        tls_problem(&self.chain.join(": ")).is_some()
+        causes::tls_problem(&self.chain).is_some()
     }
 }
 
-/// Which problem it is with TLS, by the words of the TLS library.
-fn tls_problem(chain: &str) -> Option<&'static str> {
-    const PROBLEMS: [(&str, &str); 13] = [
-        ("certificate expired", "the server's certificate has expired"),
-        ("Expired", "the server's certificate has expired"),
-        ("not valid yet", "the server's certificate is not valid yet"),
-        ("NotValidYet", "the server's certificate is not valid yet"),
-        ("not valid for name", "the server's certificate is for another name"),
-        ("NotValidForName", "the server's certificate is for another name"),
-        (
-            "UnknownIssuer",
-            "the server's certificate is of an authority that is not trusted, or the server leaves \
-             out an intermediate certificate; `--ca` names further authorities",
-        ),
-        ("CaUsedAsEndEntity", "the server shows the certificate of an authority as its own"),
-        ("Revoked", "the server's certificate is revoked"),
-        ("invalid peer certificate", "the server's certificate is refused"),
-        ("CertificateRequired", "the server wants a client certificate; `--identity` gives one"),
-        ("InvalidContentType", "the server does not speak TLS on this port"),
-        ("received fatal alert", "the server refuses the TLS connection"),
-    ];
-    PROBLEMS.into_iter().find(|(sign, _)| chain.contains(sign)).map(|(_, words)| words)
-}
-
-/// A URL without user information.
-pub(crate) fn public(url: &str) -> String {
+/// Returns a URL with its user information redacted.
+pub(crate) fn redact_userinfo(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").map_or(("", url), |(scheme, rest)| (scheme, rest));
     let authority = rest.find(['/', '?', '#']).map_or(rest, |end| &rest[..end]);
     let Some(at) = authority.rfind('@') else { return url.to_owned() };
@@ -319,7 +294,7 @@ mod tests {
             ("http://proxy/a@b", "http://proxy/a@b"),
             ("", ""),
         ] {
-            assert_eq!(public(url), shown);
+            assert_eq!(redact_userinfo(url), shown);
         }
     }
 }

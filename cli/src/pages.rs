@@ -1,4 +1,4 @@
-//! Completions for shells, and the manual.
+//! `completions` and `man` print shell completions and the manual.
 
 use clap::CommandFactory as _;
 use clap_complete::Shell;
@@ -8,16 +8,17 @@ use crate::{
     report::{Exit, Failure, Report},
 };
 
-/// Print completions for a shell, to be put where it looks for them.
+/// Print a completion script for a shell.
 #[derive(clap::Args)]
 pub(crate) struct CompletionsArgs {
+    /// The shell.
     shell: Shell,
 }
 
 /// Print the manual in roff, for `man -l -`.
 #[derive(clap::Args)]
 pub(crate) struct ManArgs {
-    /// The page of one command instead.
+    /// The command whose page to print. By default the page of `introspect`.
     command: Option<String>,
 }
 

@@ -1,16 +1,17 @@
-//! Tokens as people paste them.
+//! Cleans tokens that people paste: removes schemes, quotes, white space and encodings.
 //!
-//! A pasted token is cleaned of what came along, so that the question can be answered; each thing
-//! that was removed is told, because the middleware takes none of it off.
+//! Every cleanup is reported, because the middleware does none of them.
+
+use percent_encoding::percent_decode_str;
 
 use crate::{
     json,
     report::{Report, Tone},
 };
 
-/// What came along with a token.
+/// A change that was made to a pasted token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Remark {
+pub(crate) enum Cleanup {
     Alphabet,
     HeaderName,
     Invisible,
@@ -23,8 +24,8 @@ pub(crate) enum Remark {
     WhiteSpace,
 }
 
-impl Remark {
-    /// For JSON.
+impl Cleanup {
+    /// Returns the name in JSON.
     pub(crate) const fn code(self) -> &'static str {
         match self {
             Self::Alphabet => "alphabet",
@@ -40,70 +41,71 @@ impl Remark {
         }
     }
 
-    const fn words(self) -> &'static str {
+    const fn description(self) -> &'static str {
         match self {
             Self::Alphabet => "`+` and `/` of plain base64 were replaced by `-` and `_`",
-            Self::HeaderName => "the header's name in front was removed",
-            Self::Invisible => "invisible characters were removed, as web pages and chats add them",
+            Self::HeaderName => "the header name in front of it was removed",
+            Self::Invisible => "invisible characters, which web pages and chats add, were removed",
             Self::Padding => "base64 padding (`=`) was removed",
-            Self::PercentEncoding => "it was percent-encoded, as for a URL, and was decoded",
+            Self::PercentEncoding => "percent-encoding, as in URLs, was decoded",
             Self::Quotes => "quotes around it were removed",
-            Self::Response => "it is a whole token response; its `access_token` was taken",
+            Self::Response => "the `access_token` was taken from a whole token response",
             Self::Scheme => {
-                "the scheme in front (`Bearer `) was removed: it goes before the token once"
+                "the scheme (`Bearer`) was removed: it is part of the header, not of the token"
             }
-            Self::Utf16 => "it was UTF-16, as PowerShell writes it, and was converted",
+            Self::Utf16 => "UTF-16, which PowerShell writes, was converted",
             Self::WhiteSpace => "line breaks or spaces within it were removed",
         }
     }
 }
 
-/// A token as it was pasted, without what came along.
+/// A pasted token after all cleanups.
 pub(crate) struct Pasted {
     pub(crate) token: String,
-    pub(crate) remarks: Vec<Remark>,
+    pub(crate) cleanups: Vec<Cleanup>,
 }
 
 impl Pasted {
-    /// Cleans what was read.
+    /// Cleans the input.
     ///
     /// # Errors
     ///
-    /// Why it is no token at all. Never what was read.
+    /// If it is not a token. The error never holds the input.
     pub(crate) fn read(bytes: &[u8]) -> Result<Self, String> {
-        let mut remarks = Vec::new();
-        let text = text(bytes, &mut remarks)?;
+        let mut cleanups = Vec::new();
+        let text = decode_text(bytes, &mut cleanups)?;
         let mut token = text.trim().to_owned();
-        // Things come wrapped in each other; each round takes one layer off.
+        // Wrappers are nested; each round removes one.
         for _ in 0..8 {
-            let Some((remark, inner)) = peeled(&token)? else { break };
-            if !remarks.contains(&remark) {
-                remarks.push(remark);
+            let Some((cleanup, inner)) = clean_once(&token)? else { break };
+            if !cleanups.contains(&cleanup) {
+                cleanups.push(cleanup);
             }
             token = inner;
         }
         if token.is_empty() {
             return Err("there is no token".to_owned());
         }
-        Ok(Self { token, remarks })
+        Ok(Self { token, cleanups })
     }
 
-    /// Tells what was removed.
-    pub(crate) fn tell(&self, report: &mut Report) {
-        let codes: Vec<_> = self.remarks.iter().map(|remark| remark.code()).collect();
+    /// Reports the cleanups.
+    pub(crate) fn report_cleanups(&self, report: &mut Report) {
+        let codes: Vec<_> = self.cleanups.iter().map(|cleanup| cleanup.code()).collect();
         report.set("cleaned", codes);
-        if self.remarks.is_empty() {
+        if self.cleanups.is_empty() {
             return;
         }
         report.line(Tone::Warning, "The middleware would refuse this token as it was pasted:");
-        for remark in &self.remarks {
-            report.item(Tone::Warning, "!", remark.words());
+        for cleanup in &self.cleanups {
+            report.item(Tone::Warning, "!", cleanup.description());
         }
-        report.line(Tone::Plain, "What follows is about the token without that.");
+        report.line(Tone::Plain, "The rest is about the cleaned token.");
     }
 }
 
-fn text(bytes: &[u8], remarks: &mut Vec<Remark>) -> Result<String, String> {
+/// Decodes UTF-8, or UTF-16 with a byte order mark.
+fn decode_text(bytes: &[u8], cleanups: &mut Vec<Cleanup>) -> Result<String, String> {
     let units = |to: fn([u8; 2]) -> u16| -> Vec<u16> {
         bytes
             .get(2..)
@@ -118,27 +120,28 @@ fn text(bytes: &[u8], remarks: &mut Vec<Remark>) -> Result<String, String> {
         _ => std::str::from_utf8(bytes).ok().map(str::to_owned),
     };
     if matches!(bytes, [0xff, 0xfe, ..] | [0xfe, 0xff, ..]) {
-        remarks.push(Remark::Utf16);
+        cleanups.push(Cleanup::Utf16);
     }
     let text =
         text.filter(|text| !text.contains(|char: char| char.is_control() && !char.is_whitespace()));
-    text.ok_or_else(|| format!("{} bytes that are no text, and so no token", bytes.len()))
+    text.ok_or_else(|| format!("{} bytes that are not text, and so not a token", bytes.len()))
 }
 
-/// The token within `text`, if something is around it.
-fn peeled(text: &str) -> Result<Option<(Remark, String)>, String> {
-    let found = |remark, inner: &str| Ok(Some((remark, inner.trim().to_owned())));
+/// Removes the outermost wrapper of a token, if there is one.
+fn clean_once(text: &str) -> Result<Option<(Cleanup, String)>, String> {
+    let found = |cleanup, inner: &str| Ok(Some((cleanup, inner.trim().to_owned())));
     let invisible =
         |char| matches!(char, '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}' | '\u{ad}');
     if text.contains(invisible) {
-        return found(Remark::Invisible, &text.replace(invisible, ""));
+        return found(Cleanup::Invisible, &text.replace(invisible, ""));
     }
-    if let Some(rest) = strip_word(text, &["authorization:", "dpop:", "proxy-authorization:"]) {
-        return found(Remark::HeaderName, rest);
+    if let Some(rest) = strip_prefix_of(text, &["authorization:", "dpop:", "proxy-authorization:"])
+    {
+        return found(Cleanup::HeaderName, rest);
     }
     if let Some((scheme, rest)) = text.split_once(char::is_whitespace) {
         if scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("dpop") {
-            return found(Remark::Scheme, rest);
+            return found(Cleanup::Scheme, rest);
         }
         if scheme.eq_ignore_ascii_case("basic") {
             return Err("these are Basic credentials, not a token".to_owned());
@@ -148,8 +151,8 @@ fn peeled(text: &str) -> Result<Option<(Remark, String)>, String> {
         let (Ok(members) | Err((members, _))) = json::members(text);
         let token = members.iter().find(|(name, _)| name == "access_token");
         return match token.map(|(_, value)| serde_json::from_str::<String>(value.get())) {
-            Some(Ok(token)) => found(Remark::Response, &token),
-            _ => Err("it is JSON without an `access_token`".to_owned()),
+            Some(Ok(token)) => found(Cleanup::Response, &token),
+            _ => Err("this is JSON without an `access_token`".to_owned()),
         };
     }
     for quote in ['"', '\'', '`', '“', '‘', '<'] {
@@ -160,59 +163,51 @@ fn peeled(text: &str) -> Result<Option<(Remark, String)>, String> {
             other => other,
         };
         if let Some(inner) = text.strip_prefix(quote) {
-            return found(Remark::Quotes, inner.strip_suffix(end).unwrap_or(inner));
+            return found(Cleanup::Quotes, inner.strip_suffix(end).unwrap_or(inner));
         }
         if let Some(inner) = text.strip_suffix(end) {
-            return found(Remark::Quotes, inner);
+            return found(Cleanup::Quotes, inner);
         }
     }
     if text.contains(char::is_whitespace) {
-        return found(Remark::WhiteSpace, &text.replace(char::is_whitespace, ""));
+        return found(Cleanup::WhiteSpace, &text.replace(char::is_whitespace, ""));
     }
     if let Some(decoded) = percent_decoded(text) {
-        return found(Remark::PercentEncoding, &decoded);
+        return found(Cleanup::PercentEncoding, &decoded);
     }
-    // In a JWT they have no place; in an opaque token they may be meant.
+    // A JWT never has these characters; an opaque token may.
     if looks_like_jwt(text) {
         if text.contains('=') {
-            return found(Remark::Padding, &text.replace('=', ""));
+            return found(Cleanup::Padding, &text.replace('=', ""));
         }
         if text.contains(['+', '/']) {
-            return found(Remark::Alphabet, &text.replace('+', "-").replace('/', "_"));
+            return found(Cleanup::Alphabet, &text.replace('+', "-").replace('/', "_"));
         }
     }
     Ok(None)
 }
 
-/// The text after one of these words, in whatever case.
-fn strip_word<'a>(text: &'a str, words: &[&str]) -> Option<&'a str> {
-    words.iter().find_map(|word| {
-        let (start, rest) = text.split_at_checked(word.len())?;
-        start.eq_ignore_ascii_case(word).then_some(rest)
+/// Removes one of these prefixes, whatever its case.
+fn strip_prefix_of<'a>(text: &'a str, prefixes: &[&str]) -> Option<&'a str> {
+    prefixes.iter().find_map(|prefix| {
+        let (start, rest) = text.split_at_checked(prefix.len())?;
+        start.eq_ignore_ascii_case(prefix).then_some(rest)
     })
 }
 
-/// It has the parts of a JWS or a JWE, of which the first starts as base64 of `{"` does.
+/// Returns true for the parts of a JWS or JWE. The first starts like `{"` in base64.
 fn looks_like_jwt(text: &str) -> bool {
     text.starts_with("ey") && matches!(text.matches('.').count(), 1..=4)
 }
 
-/// The text with `%XX` decoded, if there is any and all of it is well-formed.
+/// Decodes `%XX`, if there is any and all of it is well-formed.
 fn percent_decoded(text: &str) -> Option<String> {
-    if !text.contains('%') {
+    let is_escape =
+        |rest: &str| rest.len() >= 2 && rest.bytes().take(2).all(|byte| byte.is_ascii_hexdigit());
+    if !text.contains('%') || !text.split('%').skip(1).all(is_escape) {
         return None;
     }
-    let mut bytes = text.bytes();
-    let mut decoded = Vec::with_capacity(text.len());
-    while let Some(byte) = bytes.next() {
-        if byte != b'%' {
-            decoded.push(byte);
-            continue;
-        }
-        let mut digit = || char::from(bytes.next()?).to_digit(16);
-        decoded.push(u8::try_from(digit()? * 16 + digit()?).ok()?);
-    }
-    String::from_utf8(decoded).ok()
+    percent_decode_str(text).decode_utf8().ok().map(Into::into)
 }
 
 #[cfg(test)]
@@ -221,60 +216,60 @@ mod tests {
 
     const JWT: &str = "eyJhbGciOiJub25lIn0.e30.c2ln";
 
-    fn read(text: impl AsRef<[u8]>) -> (String, Vec<Remark>) {
+    fn read(text: impl AsRef<[u8]>) -> (String, Vec<Cleanup>) {
         let pasted = Pasted::read(text.as_ref()).unwrap();
-        (pasted.token, pasted.remarks)
+        (pasted.token, pasted.cleanups)
     }
 
     #[test]
-    fn what_comes_along_is_removed_and_told() {
-        for (pasted, remarks) in [
+    fn tokens_are_cleaned_and_cleanups_reported() {
+        for (pasted, cleanups) in [
             (JWT.to_owned(), vec![]),
             (format!("  {JWT}\r\n"), vec![]),
-            (format!("Bearer {JWT}"), vec![Remark::Scheme]),
-            (format!("bearer Bearer {JWT}"), vec![Remark::Scheme]),
-            (format!("Authorization: Bearer {JWT}"), vec![Remark::HeaderName, Remark::Scheme]),
-            (format!("\"{JWT}\""), vec![Remark::Quotes]),
-            (format!("'Bearer {JWT}'"), vec![Remark::Quotes, Remark::Scheme]),
-            (format!("{JWT}\""), vec![Remark::Quotes]),
-            (format!("“{JWT}”"), vec![Remark::Quotes]),
-            (JWT.replace('.', ".\n  "), vec![Remark::WhiteSpace]),
-            (JWT.replace('.', "%2E"), vec![Remark::PercentEncoding]),
-            (format!("Bearer%20{JWT}"), vec![Remark::PercentEncoding, Remark::Scheme]),
-            (JWT.replace("e30", "e30="), vec![Remark::Padding]),
-            (JWT.replace("e30", "e30%3D"), vec![Remark::PercentEncoding, Remark::Padding]),
-            (JWT.replace("e30", "e\u{200b}30"), vec![Remark::Invisible]),
+            (format!("Bearer {JWT}"), vec![Cleanup::Scheme]),
+            (format!("bearer Bearer {JWT}"), vec![Cleanup::Scheme]),
+            (format!("Authorization: Bearer {JWT}"), vec![Cleanup::HeaderName, Cleanup::Scheme]),
+            (format!("\"{JWT}\""), vec![Cleanup::Quotes]),
+            (format!("'Bearer {JWT}'"), vec![Cleanup::Quotes, Cleanup::Scheme]),
+            (format!("{JWT}\""), vec![Cleanup::Quotes]),
+            (format!("“{JWT}”"), vec![Cleanup::Quotes]),
+            (JWT.replace('.', ".\n  "), vec![Cleanup::WhiteSpace]),
+            (JWT.replace('.', "%2E"), vec![Cleanup::PercentEncoding]),
+            (format!("Bearer%20{JWT}"), vec![Cleanup::PercentEncoding, Cleanup::Scheme]),
+            (JWT.replace("e30", "e30="), vec![Cleanup::Padding]),
+            (JWT.replace("e30", "e30%3D"), vec![Cleanup::PercentEncoding, Cleanup::Padding]),
+            (JWT.replace("e30", "e\u{200b}30"), vec![Cleanup::Invisible]),
             (
                 format!("{{\"token_type\":\"Bearer\",\"access_token\":\"{JWT}\"}}\n"),
-                vec![Remark::Response],
+                vec![Cleanup::Response],
             ),
         ] {
-            assert_eq!(read(&pasted), (JWT.to_owned(), remarks), "{pasted}");
+            assert_eq!(read(&pasted), (JWT.to_owned(), cleanups), "{pasted}");
         }
-        let (token, remarks) = read("eyJhbGciOiJub25lIn0.e30.+/8=");
+        let (token, cleanups) = read("eyJhbGciOiJub25lIn0.e30.+/8=");
         assert_eq!(token, "eyJhbGciOiJub25lIn0.e30.-_8");
-        assert_eq!(remarks, [Remark::Padding, Remark::Alphabet]);
+        assert_eq!(cleanups, [Cleanup::Padding, Cleanup::Alphabet]);
     }
 
     #[test]
-    fn utf16_is_text_and_garbage_is_none() {
+    fn utf16_is_text_and_binary_data_is_not() {
         let mut utf16 = vec![0xff, 0xfe];
         utf16.extend(format!("{JWT}\r\n").encode_utf16().flat_map(u16::to_le_bytes));
-        assert_eq!(read(utf16), (JWT.to_owned(), vec![Remark::Utf16]));
+        assert_eq!(read(utf16), (JWT.to_owned(), vec![Cleanup::Utf16]));
         for garbage in [b"\x7fELF\x01\0\0".as_slice(), b"\xff\xd8\xff", b"abc\0def", b"\x1b[2J"] {
             let problem = Pasted::read(garbage).err().unwrap();
-            assert!(problem.ends_with("no text, and so no token"), "{problem}");
+            assert!(problem.ends_with("not text, and so not a token"), "{problem}");
         }
     }
 
     #[test]
-    fn what_is_no_token_is_told_without_showing_it() {
+    fn errors_do_not_show_the_input() {
         for (text, problem) in [
             ("", "there is no token"),
             (" \n", "there is no token"),
             ("\"\"", "there is no token"),
             ("Basic c2VjcmV0", "these are Basic credentials, not a token"),
-            ("{\"error\":\"x\"}", "it is JSON without an `access_token`"),
+            ("{\"error\":\"x\"}", "this is JSON without an `access_token`"),
         ] {
             let outcome = Pasted::read(text.as_bytes()).err();
             assert_eq!(outcome.as_deref(), Some(problem), "{text}");
@@ -282,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn opaque_tokens_keep_what_belongs_to_them() {
+    fn opaque_tokens_keep_their_characters() {
         for token in ["abc+/def==", "a.b", "gho_16C7e42F292c", "abc%", "abc%zz"] {
             assert_eq!(read(token), (token.to_owned(), vec![]));
         }

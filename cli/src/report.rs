@@ -1,10 +1,10 @@
-//! What a command has to say: for people in blocks, for machines in members of one object.
+//! The result of a command: blocks of text for people, a JSON object for machines.
 
 use std::process::ExitCode;
 
 use serde_json::{Map, Value};
 
-/// How a command ends. Scripts rely on the numbers.
+/// The exit code of a command. Scripts rely on the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
     Accepted = 0,
@@ -14,7 +14,7 @@ pub(crate) enum Exit {
 }
 
 impl Exit {
-    /// Its name in JSON.
+    /// Returns the name in JSON.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Accepted => "accepted",
@@ -31,7 +31,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// What a piece of text means, and so its colour. Colour never says what the words don't.
+/// The meaning of a text, which decides its colour. The words always say the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tone {
     Plain,
@@ -41,35 +41,37 @@ pub(crate) enum Tone {
     Faint,
 }
 
-/// A part of a screen. Text may be anyone's: what shows it escapes it.
+/// A part of a screen. Texts are unescaped; the screen escapes them.
 #[derive(Clone, Debug)]
 pub(crate) enum Block {
-    /// A line on its own.
+    /// A line.
     Line(Tone, String),
-    /// The title of what follows, after an empty line.
+    /// A title, after an empty line.
     Heading(String),
-    /// Names and values, aligned; a remark after the value.
+    /// Aligned names and values, each with an optional remark.
     Fields(Vec<Field>),
-    /// A line with a mark before it, such as `✓`.
+    /// A line with a mark, such as `✓`.
     Item(Tone, &'static str, String),
-    /// Statements that hold or do not, aligned, each with what is known of it below.
+    /// Aligned checks, each with its details below.
     Checks(Vec<CheckLine>),
-    /// Text as it is, such as a page of a manual.
+    /// Text that is printed unescaped, such as a page of the manual.
     Verbatim(String),
 }
 
+/// A check of a token on the screen.
 #[derive(Clone, Debug)]
 pub(crate) struct CheckLine {
     pub(crate) tone: Tone,
     pub(crate) mark: &'static str,
     pub(crate) title: &'static str,
     pub(crate) section: &'static str,
-    /// Beside the section.
+    /// A remark after the section.
     pub(crate) remark: Option<&'static str>,
-    /// Below.
+    /// The line below the check.
     pub(crate) detail: Option<String>,
 }
 
+/// A name and a value.
 #[derive(Clone, Debug)]
 pub(crate) struct Field {
     pub(crate) name: String,
@@ -88,7 +90,7 @@ impl Field {
     }
 }
 
-/// The outcome of a command.
+/// The result of a command.
 pub(crate) struct Report {
     pub(crate) exit: Exit,
     pub(crate) blocks: Vec<Block>,
@@ -126,12 +128,12 @@ impl Report {
         self.blocks.push(Block::Verbatim(text.into()));
     }
 
-    /// A member of the JSON.
+    /// Sets a member of the JSON object.
     pub(crate) fn set(&mut self, name: &str, value: impl Into<Value>) {
         self.json.insert(name.to_owned(), value.into());
     }
 
-    /// All of it for machines.
+    /// Returns the JSON object.
     pub(crate) fn to_json(&self) -> Value {
         let mut json = self.json.clone();
         json.insert("exit".to_owned(), (self.exit as u8).into());
@@ -140,7 +142,7 @@ impl Report {
     }
 }
 
-/// Why a command has no report.
+/// The reason why a command has no report.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) exit: Exit,
@@ -157,7 +159,7 @@ impl Failure {
         Self::new(Exit::Usage, message)
     }
 
-    /// Adds what to do about it.
+    /// Adds a hint that helps to solve the problem.
     #[must_use]
     pub(crate) fn hint(mut self, text: impl Into<String>) -> Self {
         self.hints.push(text.into());

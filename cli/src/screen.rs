@@ -1,7 +1,8 @@
-//! Where text goes, and in which colour.
+//! Prints reports and errors, in colour on a terminal.
 //!
-//! Nothing of a token reaches a terminal as it is: what could move the cursor, turn the direction
-//! of writing or pass for another line is escaped here, for every block alike.
+//! Text from tokens and servers never reaches a terminal unescaped. Characters that move the
+//! cursor, turn the direction of writing or start another line are escaped here, in every block
+//! but [`Block::Verbatim`].
 
 use std::{
     borrow::Cow,
@@ -17,7 +18,7 @@ use serde_json::json;
 
 use crate::report::{Block, CheckLine, Exit, Failure, Field, Report, Tone};
 
-/// When to use colour.
+/// The value of `--color`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Colour {
     Always,
@@ -26,7 +27,7 @@ pub(crate) enum Colour {
 }
 
 impl Colour {
-    /// `plain`: the environment asks for none.
+    /// Returns true if output is coloured. `plain` is true if the environment disables colour.
     const fn is_on(self, terminal: bool, plain: bool) -> bool {
         match self {
             Self::Always => true,
@@ -36,37 +37,38 @@ impl Colour {
     }
 }
 
-/// The two outputs of the process.
+/// Standard output and standard error.
 pub(crate) struct Screen {
     colour: bool,
-    colour_of_errors: bool,
+    error_colour: bool,
     json: bool,
 }
 
 impl Screen {
     pub(crate) fn new(colour: Colour, json: bool) -> Self {
         let variable = |name| std::env::var_os(name).unwrap_or_default();
-        // Set to whatever, but not to nothing: that is the convention.
+        // By convention, any value of `NO_COLOR` counts unless it is empty.
         let plain = !variable("NO_COLOR").is_empty() || variable("TERM") == "dumb";
         let on = |terminal| colour.is_on(terminal, plain);
         Self {
             colour: on(io::stdout().is_terminal()) && !json,
-            colour_of_errors: on(io::stderr().is_terminal()),
+            error_colour: on(io::stderr().is_terminal()),
             json,
         }
     }
 
-    /// Prints a report, and says how the process ends.
+    /// Prints a report and returns its exit code.
     pub(crate) fn show(&self, report: &Report) -> Exit {
         if self.json {
             print(&format!("{:#}\n", report.to_json()));
         } else {
-            print(&text(&report.blocks, self.colour));
+            print(&render(&report.blocks, self.colour));
         }
         report.exit
     }
 
-    /// Prints a failure: for machines where they look for a report.
+    /// Prints a failure and returns its exit code. With `--json` it goes to standard output, as
+    /// reports do.
     pub(crate) fn fail(&self, failure: &Failure) -> Exit {
         if self.json {
             let json = json!({
@@ -81,7 +83,7 @@ impl Screen {
         let mut out = String::new();
         let mut lines = failure.message.lines();
         let first = lines.next().unwrap_or_default();
-        let name = paint(Tone::Bad, "introspect:", self.colour_of_errors);
+        let name = paint(Tone::Bad, "introspect:", self.error_colour);
         let _ = writeln!(out, "{name} {}", printable(first));
         for line in lines {
             let _ = writeln!(out, "  {}", printable(line));
@@ -89,74 +91,74 @@ impl Screen {
         for hint in &failure.hints {
             let _ = writeln!(out, "  hint: {}", printable(hint));
         }
-        complain(&out);
+        print_error(&out);
         failure.exit
     }
 
-    /// Says something beside the report: on standard error, also with `--json`.
+    /// Prints a warning on standard error, also with `--json`.
     pub(crate) fn warn(&self, text: &str) {
-        let word = paint(Tone::Warning, "warning:", self.colour_of_errors);
-        complain(&format!("{word} {}\n", printable(text)));
+        let word = paint(Tone::Warning, "warning:", self.error_colour);
+        print_error(&format!("{word} {}\n", printable(text)));
     }
 
-    /// Says what is waited for from the person at the terminal.
+    /// Prints an instruction for the person at the terminal.
     pub(crate) fn note(&self, text: &str) {
-        complain(&format!("{}\n", paint(Tone::Faint, &printable(text), self.colour_of_errors)));
+        print_error(&format!("{}\n", paint(Tone::Faint, &printable(text), self.error_colour)));
     }
 
-    /// Turns a spinner for as long as the guard lives, if anyone can see it.
-    pub(crate) fn spin(&self, what: &str) -> Option<Spinner> {
-        (io::stderr().is_terminal() && !self.json).then(|| Spinner::start(printable(what)))
+    /// Shows a spinner on a terminal until the guard is dropped.
+    pub(crate) fn spin(&self, activity: &str) -> Option<Spinner> {
+        (io::stderr().is_terminal() && !self.json).then(|| Spinner::start(printable(activity)))
     }
 }
 
-/// A line on the terminal that moves, and is gone afterwards.
+/// A spinner on the terminal. Dropping it clears the line.
 pub(crate) struct Spinner {
     stop: mpsc::Sender<()>,
-    turning: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Spinner {
-    fn start(what: String) -> Self {
+    fn start(activity: String) -> Self {
         let (stop, stopped) = mpsc::channel();
-        let turning = std::thread::spawn(move || {
-            // What is over at once needs no spinner.
+        let thread = std::thread::spawn(move || {
+            // Short activities show no spinner.
             let mut pause = Duration::from_millis(300);
             for frame in ['|', '/', '-', '\\'].into_iter().cycle() {
                 if stopped.recv_timeout(pause) != Err(mpsc::RecvTimeoutError::Timeout) {
                     break;
                 }
-                complain(&format!("\r{frame} {what} "));
+                print_error(&format!("\r{frame} {activity} "));
                 pause = Duration::from_millis(100);
             }
-            complain("\r\x1b[K");
+            print_error("\r\x1b[K");
         });
-        Self { stop, turning: Some(turning) }
+        Self { stop, thread: Some(thread) }
     }
 }
 
 impl Drop for Spinner {
     fn drop(&mut self) {
         let _ = self.stop.send(());
-        if let Some(turning) = self.turning.take() {
-            let _ = turning.join();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
         }
     }
 }
 
-/// Writes to standard output. Whoever closed it has seen enough.
+/// Writes to standard output. A closed pipe, such as that of `head`, is not an error.
 pub(crate) fn print(text: &str) {
     let mut out = io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 /// Writes to standard error.
-pub(crate) fn complain(text: &str) {
+pub(crate) fn print_error(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
-/// The blocks as text.
-pub(crate) fn text(blocks: &[Block], colour: bool) -> String {
+/// Returns the blocks as text.
+fn render(blocks: &[Block], colour: bool) -> String {
     let mut out = String::new();
     for block in blocks {
         // Writing to a `String` does not fail.
@@ -167,11 +169,11 @@ pub(crate) fn text(blocks: &[Block], colour: bool) -> String {
                 writeln!(out, "  {} {}", paint(*tone, mark, colour), printable(text))
             }
             Block::Fields(fields) => {
-                aligned(&mut out, fields, colour);
+                render_fields(&mut out, fields, colour);
                 Ok(())
             }
             Block::Checks(lines) => {
-                checks(&mut out, lines, colour);
+                render_checks(&mut out, lines, colour);
                 Ok(())
             }
             Block::Verbatim(text) => {
@@ -183,7 +185,7 @@ pub(crate) fn text(blocks: &[Block], colour: bool) -> String {
     out
 }
 
-fn aligned(out: &mut String, fields: &[Field], colour: bool) {
+fn render_fields(out: &mut String, fields: &[Field], colour: bool) {
     let names: Vec<_> = fields.iter().map(|field| printable(&field.name)).collect();
     let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).min(24);
     for (field, name) in fields.iter().zip(names) {
@@ -195,7 +197,7 @@ fn aligned(out: &mut String, fields: &[Field], colour: bool) {
     }
 }
 
-fn checks(out: &mut String, lines: &[CheckLine], colour: bool) {
+fn render_checks(out: &mut String, lines: &[CheckLine], colour: bool) {
     let width = lines.iter().map(|line| line.title.chars().count()).max().unwrap_or(0);
     for CheckLine { tone, mark, title, section, remark, detail } in lines {
         let mark = paint(*tone, &format!("{mark:4}"), colour);
@@ -206,18 +208,18 @@ fn checks(out: &mut String, lines: &[CheckLine], colour: bool) {
         let rest = paint(Tone::Faint, &rest, colour);
         let _ = writeln!(out, "  {mark}  {title:width$}  {rest}");
         if let Some(detail) = detail {
-            let _ = writeln!(out, "        {}", printable(&short(detail)));
+            let _ = writeln!(out, "        {}", printable(&truncated(detail)));
         }
     }
 }
 
-/// The beginning of a text that is too long for anyone to read.
-fn short(text: &str) -> Cow<'_, str> {
-    const MOST: usize = 400;
-    if text.chars().count() <= MOST {
+/// Truncates a text that is too long to read.
+fn truncated(text: &str) -> Cow<'_, str> {
+    const MAX_CHARS: usize = 400;
+    if text.chars().count() <= MAX_CHARS {
         return text.into();
     }
-    let mut start: String = text.chars().take(MOST).collect();
+    let mut start: String = text.chars().take(MAX_CHARS).collect();
     start.push_str(" ...");
     start.into()
 }
@@ -238,17 +240,17 @@ fn bold(text: &str, colour: bool) -> String {
     if colour { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() }
 }
 
-/// The text, with what a terminal would act upon as escapes.
+/// Returns the text with all characters escaped that a terminal acts upon.
 pub(crate) fn printable(text: &str) -> String {
-    let acts = |char: char| {
+    let acts_on_terminal = |char: char| {
         char.is_control()
             || matches!(char, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
     };
-    if !text.contains(acts) {
+    if !text.contains(acts_on_terminal) {
         return text.to_owned();
     }
     text.chars().fold(String::with_capacity(text.len()), |mut out, char| {
-        if acts(char) {
+        if acts_on_terminal(char) {
             out.extend(char.escape_default());
         } else {
             out.push(char);
@@ -262,9 +264,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_text_acts_upon_the_terminal() {
+    fn text_can_not_act_upon_the_terminal() {
         let evil = "a\x1b[2Jb\r\nc\u{202e}d\u{9b}e\u{200b}";
-        let shown = text(
+        let shown = render(
             &[
                 Block::Line(Tone::Plain, evil.to_owned()),
                 Block::Heading(evil.to_owned()),
@@ -274,21 +276,21 @@ mod tests {
             false,
         );
         assert!(!shown.contains(['\x1b', '\r', '\u{202e}', '\u{9b}', '\u{200b}']), "{shown:?}");
-        // One line each, and the empty one before the heading.
+        // One line for each block, and an empty one before the heading.
         assert_eq!(shown.lines().count(), 5, "{shown}");
     }
 
     #[test]
-    fn colour_is_for_terminals_and_for_who_wants_it() {
+    fn colour_is_on_for_terminals_and_on_request() {
         assert!(Colour::Auto.is_on(true, false));
         assert!(!Colour::Auto.is_on(false, false) && !Colour::Auto.is_on(true, true));
         assert!(Colour::Always.is_on(false, true) && !Colour::Never.is_on(true, false));
     }
 
     #[test]
-    fn colour_is_in_none_but_painted_text() {
+    fn text_has_escape_sequences_only_in_colour() {
         let blocks = [Block::Line(Tone::Bad, "no".to_owned())];
-        assert_eq!(text(&blocks, false), "no\n");
-        assert_eq!(text(&blocks, true), "\x1b[31mno\x1b[0m\n");
+        assert_eq!(render(&blocks, false), "no\n");
+        assert_eq!(render(&blocks, true), "\x1b[31mno\x1b[0m\n");
     }
 }

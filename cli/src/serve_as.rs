@@ -1,4 +1,4 @@
-//! `serve-as`: the authorization server of the test kit, for trying things.
+//! `serve-as` runs the authorization server of the library's test kit.
 
 use clap::ValueEnum;
 use http::StatusCode;
@@ -10,25 +10,25 @@ use crate::{
     report::{Exit, Failure, Field, Report, Tone},
 };
 
-/// Run an authorization server for tests, on this machine only, until it is stopped.
+/// Run an authorization server for tests, on this machine only, until the process is stopped.
 ///
-/// Its keys and secrets are known to everyone. It gives tokens to the client `app` and answers the
-/// resource server `api`.
+/// Its keys and secrets are public. It issues tokens to the client `app`, and lets the resource
+/// server `api` introspect them.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The port of 127.0.0.1; 0 for any that is free.
+    /// The port of 127.0.0.1; 0 for any free port.
     #[arg(long, default_value_t = 9000)]
     port: u16,
-    /// The audience of tokens where the client asks for none.
+    /// The audience of tokens whose request names none.
     #[arg(long, value_name = "AUDIENCE", default_value = "https://api.example.com")]
     audience: String,
-    /// Make an endpoint misbehave: `introspection=hang`. May be given several times.
-    #[arg(long, value_name = "ENDPOINT=HOW", value_parser = fault)]
-    fault: Vec<(At, How)>,
+    /// Make an endpoint fail, such as `introspection=hang`. May be given several times.
+    #[arg(long, value_name = "ENDPOINT=FAULT", value_parser = fault)]
+    fault: Vec<(EndpointArg, FaultArg)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum At {
+enum EndpointArg {
     Discovery,
     Introspection,
     Jwks,
@@ -36,7 +36,7 @@ enum At {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum How {
+enum FaultArg {
     Close,
     Error,
     Garbage,
@@ -51,8 +51,8 @@ enum How {
 pub(crate) fn run(args: &Args, cx: &Context) -> Result<Report, Failure> {
     cx.run(async {
         let failed = |error: std::io::Error| {
-            let failure = format!("it can't listen on port {}: {error}", args.port);
-            Failure::usage(failure).hint("`--port 0` takes any that is free")
+            let failure = format!("can't listen on port {}: {error}", args.port);
+            Failure::usage(failure).hint("`--port 0` uses any free port")
         };
         let (server, listening) = match args.port {
             0 => AuthorizationServer::on_loopback().await.map_err(failed)?,
@@ -66,12 +66,12 @@ pub(crate) fn run(args: &Args, cx: &Context) -> Result<Report, Failure> {
             .with_clock(cx.clock.clone())
             .with_client(Client::new("api", "api-secret"))
             .with_client(Client::new("app", "app-secret").with_audience(&*args.audience));
-        for (at, how) in &args.fault {
-            server.inject(at.endpoint(), how.fault());
+        for (endpoint, fault) in &args.fault {
+            server.inject(endpoint.endpoint(), fault.fault());
         }
-        cx.screen.warn("this is for tests only: its keys and secrets are known to everyone");
+        cx.screen.warn("this is for tests only: its keys and secrets are public");
         cx.screen.show(&report(&server, args));
-        // Until the process is ended.
+        // The server runs until the process is stopped.
         std::future::pending::<()>().await;
         drop(listening);
         Ok(Report::new("serve-as", Exit::Accepted))
@@ -81,8 +81,8 @@ pub(crate) fn run(args: &Args, cx: &Context) -> Result<Report, Failure> {
 fn report(server: &AuthorizationServer, args: &Args) -> Report {
     let mut report = Report::new("serve-as", Exit::Accepted);
     let issuer = server.issuer();
-    report.line(Tone::Plain, format!("An authorization server for tests is at {issuer}"));
-    report.heading("Where things are");
+    report.line(Tone::Plain, format!("Authorization server for tests: {issuer}"));
+    report.heading("Endpoints");
     let urls = [
         ("metadata", Endpoint::Discovery),
         ("keys", Endpoint::Jwks),
@@ -91,10 +91,10 @@ fn report(server: &AuthorizationServer, args: &Args) -> Report {
         ("revocation", Endpoint::Revocation),
     ];
     report.fields(urls.map(|(name, endpoint)| Field::new(name, server.url(endpoint))));
-    report.heading("Who may ask");
+    report.heading("Clients");
     report.fields([
         Field::new("app", "app-secret").remark(Tone::Faint, "gets tokens"),
-        Field::new("api", "api-secret").remark(Tone::Faint, "introspects them"),
+        Field::new("api", "api-secret").remark(Tone::Faint, "introspects tokens"),
     ]);
     report.heading("Try it");
     let tries = [
@@ -114,13 +114,13 @@ fn report(server: &AuthorizationServer, args: &Args) -> Report {
     report.set("issuer", issuer);
     report.set("test", true);
     let urls: serde_json::Map<_, _> =
-        urls.iter().map(|(name, at)| ((*name).to_owned(), server.url(*at).into())).collect();
+        urls.iter().map(|(name, it)| ((*name).to_owned(), server.url(*it).into())).collect();
     report.set("endpoints", urls);
     report.set("clients", json!({"app": "app-secret", "api": "api-secret"}));
     report
 }
 
-impl At {
+impl EndpointArg {
     const fn endpoint(self) -> Endpoint {
         match self {
             Self::Discovery => Endpoint::Discovery,
@@ -131,7 +131,7 @@ impl At {
     }
 }
 
-impl How {
+impl FaultArg {
     fn fault(self) -> Fault {
         match self {
             Self::Close => Fault::close(),
@@ -147,11 +147,13 @@ impl How {
     }
 }
 
-fn fault(text: &str) -> Result<(At, How), String> {
-    let (at, how) = text.split_once('=').ok_or("it is not ENDPOINT=HOW")?;
-    let at = At::from_str(at, false).map_err(|_| names::<At>("the endpoint"))?;
-    let how = How::from_str(how, false).map_err(|_| names::<How>("how it fails"))?;
-    Ok((at, how))
+/// Parses `ENDPOINT=FAULT`.
+fn fault(text: &str) -> Result<(EndpointArg, FaultArg), String> {
+    let (endpoint, fault) = text.split_once('=').ok_or("it is not ENDPOINT=FAULT")?;
+    let endpoint =
+        EndpointArg::from_str(endpoint, false).map_err(|_| names::<EndpointArg>("the endpoint"))?;
+    let fault = FaultArg::from_str(fault, false).map_err(|_| names::<FaultArg>("the fault"))?;
+    Ok((endpoint, fault))
 }
 
 fn names<T: ValueEnum>(what: &str) -> String {

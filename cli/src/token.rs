@@ -1,4 +1,4 @@
-//! What a text is that someone calls a token. Nothing here is verified.
+//! Parses tokens leniently and determines their kind. Nothing is verified here.
 
 use base64::Engine as _;
 use serde_json::value::RawValue;
@@ -6,7 +6,7 @@ use tower_introspect::{TokenKind, claims::Claims, jwt};
 
 use crate::json::{self, Members};
 
-/// base64url as the library wants it, but for its strictness: what can be shown is shown.
+/// Lenient base64url, to show as much of a malformed token as possible. The library is strict.
 const LENIENT: base64::engine::GeneralPurpose = base64::engine::GeneralPurpose::new(
     &base64::alphabet::URL_SAFE,
     base64::engine::GeneralPurposeConfig::new()
@@ -17,22 +17,22 @@ const LENIENT: base64::engine::GeneralPurpose = base64::engine::GeneralPurpose::
 /// The form of a token.
 pub(crate) enum Form {
     Jws(Jws),
-    /// Encrypted: only its header can be read.
+    /// An encrypted token. Only its header can be read.
     Jwe(Part),
     Opaque,
 }
 
-/// A signed JWT, or what is left of one.
+/// A signed JWT. It may be truncated.
 pub(crate) struct Jws {
     pub(crate) header: Part,
     pub(crate) payload: Part,
-    /// How many bytes the signature has, if it is there and base64url.
+    /// The length of the signature in bytes, if it is base64url.
     pub(crate) signature: Option<usize>,
-    /// Why it looks cut off, if it does.
+    /// The reason why the token looks cut off.
     pub(crate) cut: Option<&'static str>,
 }
 
-/// A part that is a JSON object, as far as it could be read.
+/// The header or the claims, as far as they can be read.
 #[derive(Default)]
 pub(crate) struct Part {
     pub(crate) members: Members,
@@ -41,6 +41,7 @@ pub(crate) struct Part {
 }
 
 impl Form {
+    /// Parses a token.
     pub(crate) fn of(token: &str) -> Self {
         let parts: Vec<&str> = token.split('.').collect();
         let header = parts.first().map(|part| Part::decode(part)).unwrap_or_default();
@@ -59,7 +60,7 @@ impl Jws {
         let signed = header.text("alg").is_none_or(|alg| !alg.eq_ignore_ascii_case("none"));
         let bytes = signature.filter(|text| !text.is_empty());
         let bytes = bytes.and_then(|text| LENIENT.decode(text).ok()).map(|bytes| bytes.len());
-        let wanted = header.text("alg").and_then(|alg| signature_length(&alg));
+        let min_length = header.text("alg").and_then(|alg| min_signature_length(&alg));
         let decoded = payload.map(Part::decode);
         let broken = decoded.as_ref().is_some_and(|part| part.problem.is_some());
         let cut = match (payload, signature) {
@@ -70,9 +71,9 @@ impl Jws {
             (Some(_), Some(text)) if text.len() % 4 == 1 => {
                 Some("the signature ends within a byte")
             }
-            _ => match (bytes, wanted) {
-                (Some(bytes), Some(wanted)) if bytes < wanted => {
-                    Some("the signature is shorter than its algorithm makes it")
+            _ => match (bytes, min_length) {
+                (Some(bytes), Some(min_length)) if bytes < min_length => {
+                    Some("the signature is too short for its algorithm")
                 }
                 _ => None,
             },
@@ -80,14 +81,14 @@ impl Jws {
         Self { header, payload: decoded.unwrap_or_default(), signature: bytes, cut }
     }
 
-    /// The claims as the library reads them, if it does.
+    /// Returns the claims, if the library accepts them.
     pub(crate) fn claims(&self) -> Option<Claims> {
         Claims::from_json(self.payload.text.as_bytes()).ok()
     }
 }
 
-/// How long a signature is at least, in bytes.
-fn signature_length(alg: &str) -> Option<usize> {
+/// Returns the least length of a signature, in bytes.
+fn min_signature_length(alg: &str) -> Option<usize> {
     Some(match alg {
         "ES256" | "EdDSA" | "Ed25519" => 64,
         "ES384" => 96,
@@ -95,7 +96,7 @@ fn signature_length(alg: &str) -> Option<usize> {
         "HS256" => 32,
         "HS384" => 48,
         "HS512" => 64,
-        // Of the shortest key that anyone accepts.
+        // For a key of 2048 bits, the shortest that the library accepts.
         "PS256" | "PS384" | "PS512" | "RS256" | "RS384" | "RS512" => 256,
         _ => return None,
     })
@@ -103,7 +104,7 @@ fn signature_length(alg: &str) -> Option<usize> {
 
 impl Part {
     fn decode(part: &str) -> Self {
-        // The end of a cut text is no whole byte.
+        // One character after the last group of four is not a whole byte.
         let whole = if part.len() % 4 == 1 { part.len() - 1 } else { part.len() };
         let Some(bytes) = part.get(..whole).and_then(|part| LENIENT.decode(part).ok()) else {
             return Self { problem: Some("it is not base64url".to_owned()), ..Self::default() };
@@ -129,37 +130,38 @@ impl Part {
     }
 }
 
-/// What a token is, and what speaks for it.
+/// The kind of a token, with the evidence for it.
 pub(crate) struct Kind {
-    /// For JSON.
+    /// The name in JSON.
     pub(crate) code: &'static str,
-    pub(crate) words: String,
+    pub(crate) description: String,
     pub(crate) evidence: Vec<String>,
 }
 
 impl Kind {
-    fn new(code: &'static str, words: impl Into<String>) -> Self {
-        Self { code, words: words.into(), evidence: Vec::new() }
+    fn new(code: &'static str, description: impl Into<String>) -> Self {
+        Self { code, description: description.into(), evidence: Vec::new() }
     }
 
-    fn because(mut self, evidence: impl Into<String>) -> Self {
+    fn with_evidence(mut self, evidence: impl Into<String>) -> Self {
         self.evidence.push(evidence.into());
         self
     }
 
+    /// Determines the kind of a token.
     pub(crate) fn of(token: &str, form: &Form) -> Self {
         match form {
             Form::Jws(jws) => Self::of_jws(jws),
             Form::Jwe(header) => {
                 let parts = token.matches('.').count() + 1;
-                let kind =
-                    Self::new("jwe", "an encrypted token (JWE), closed to all but its recipient")
-                        .because(format!(
-                            "{parts} parts, where a signed JWT has 3 (RFC 7516 §3.1)"
-                        ));
+                let kind = Self::new(
+                    "jwe",
+                    "an encrypted token (JWE) that only its recipient can decrypt",
+                )
+                .with_evidence(format!("{parts} parts, where a signed JWT has 3 (RFC 7516 §3.1)"));
                 match header.text("enc") {
                     Some(enc) => {
-                        kind.because(format!("the header names an encryption, enc \"{enc}\""))
+                        kind.with_evidence(format!("the header names an encryption, enc \"{enc}\""))
                     }
                     None => kind,
                 }
@@ -168,35 +170,37 @@ impl Kind {
         }
     }
 
-    /// The library's judgement; where it has none, what the claims look like.
+    /// Determines the kind as the library does, or else guesses it from the claims.
     fn of_jws(jws: &Jws) -> Self {
         let typ = jws.header.text("typ");
         if let Some(typ) = &typ
             && let Some(kind) = jwt::kind_by_typ(typ)
         {
-            return Self::foreign(kind).because(format!("typ is \"{typ}\" ({})", section(kind)));
+            let evidence = format!("typ is \"{typ}\" ({})", section(kind));
+            return Self::of_kind(kind).with_evidence(evidence);
         }
         let typed = typ.as_deref().is_some_and(is_access_token);
         let claims = &jws.payload;
         if let Some(kind) = jws.claims().and_then(|claims| jwt::kind_by_claims(&claims, typed)) {
-            return marks(claims, kind).into_iter().fold(Self::foreign(kind), Self::because);
+            return evidence(claims, kind)
+                .into_iter()
+                .fold(Self::of_kind(kind), Self::with_evidence);
         }
         if typed {
             let typ = typ.unwrap_or_default();
             return Self::new("access_token", "an access token (RFC 9068)")
-                .because(format!("typ is \"{typ}\" (RFC 9068 §2.1)"));
+                .with_evidence(format!("typ is \"{typ}\" (RFC 9068 §2.1)"));
         }
         if let Some(other) = typ.as_deref().filter(|typ| !typ.eq_ignore_ascii_case("jwt")) {
-            return Self::new("other", "a JWT of a type that is not one of access tokens")
-                .because(format!("typ is \"{other}\""));
+            return Self::new("other", OTHER).with_evidence(format!("typ is \"{other}\""));
         }
-        Self::untyped(claims, typ.as_deref())
+        Self::guess(claims, typ.as_deref())
     }
 
-    /// Nothing names the kind. What is said here is a guess, and says so.
-    fn untyped(claims: &Part, typ: Option<&str>) -> Self {
+    /// Guesses the kind of a token that does not name it. The description says that it is a guess.
+    fn guess(claims: &Part, typ: Option<&str>) -> Self {
         let untyped = match typ {
-            Some(typ) => format!("typ is \"{typ}\", which says nothing"),
+            Some(typ) => format!("typ is \"{typ}\", which all kinds may have"),
             None => "there is no typ".to_owned(),
         };
         let found = |names: &[&'static str]| -> Vec<&'static str> {
@@ -206,56 +210,55 @@ impl Kind {
         let person =
             found(&["auth_time", "nonce", "email", "preferred_username", "given_name", "picture"]);
         if claims.members.is_empty() {
-            return Self::new("jwt", "a JWT whose claims can't be read").because(untyped);
+            return Self::new("jwt", "a JWT whose claims can't be read").with_evidence(untyped);
         }
         if access.is_empty() && !person.is_empty() {
-            return Self::new(
-                "id_token",
-                "perhaps an ID token, which says who logged in to a client",
-            )
-            .because(untyped)
-            .because(format!("it has {}, as ID tokens have", list(&person)))
-            .because("it has no scope and no client_id, as access tokens have");
+            return Self::new("id_token", format!("perhaps {ID_TOKEN}"))
+                .with_evidence(untyped)
+                .with_evidence(format!("it has {}, as ID tokens do", list(&person)))
+                .with_evidence("it has neither scope nor client_id, which access tokens have");
         }
         let own = claims.text("iss").is_some() && claims.text("iss") == claims.text("sub");
         if access.is_empty() && own && claims.has("jti") {
             return Self::new("client_assertion", "perhaps a client assertion (RFC 7523)")
-                .because(untyped)
-                .because("iss and sub are the same (RFC 7523 §3)");
+                .with_evidence(untyped)
+                .with_evidence("iss and sub are the same (RFC 7523 §3)");
         }
-        let kind =
-            Self::new("access_token", "perhaps an access token, of an issuer that marks none")
-                .because(untyped);
+        let kind = Self::new(
+            "access_token",
+            "perhaps an access token, from an issuer that does not mark access tokens",
+        )
+        .with_evidence(untyped);
         if access.is_empty() {
-            kind.because("nothing in it speaks for another kind")
+            kind.with_evidence("it has no sign of another kind")
         } else {
-            kind.because(format!("it has {}, as access tokens have", list(&access)))
+            kind.with_evidence(format!("it has {}, as access tokens do", list(&access)))
         }
     }
 
-    /// There is no token.
+    /// Returns the kind of a missing token.
     pub(crate) fn absent() -> Self {
         Self::new("none", "none")
     }
 
-    fn foreign(kind: TokenKind) -> Self {
-        let (code, words) = match kind {
+    fn of_kind(kind: TokenKind) -> Self {
+        let (code, description) = match kind {
             TokenKind::ClientAssertion => ("client_assertion", "a client assertion"),
             TokenKind::DpopProof => {
-                ("dpop_proof", "a DPoP proof, which goes beside an access token")
+                ("dpop_proof", "a DPoP proof, which is sent with an access token")
             }
-            TokenKind::Id => ("id_token", "an ID token, which says who logged in to a client"),
+            TokenKind::Id => ("id_token", ID_TOKEN),
             TokenKind::IntrospectionResponse => {
                 ("introspection_response", "a signed introspection response")
             }
             TokenKind::Logout => ("logout_token", "a logout token"),
             TokenKind::Refresh => {
-                ("refresh_token", "a refresh token, for the authorization server alone")
+                ("refresh_token", "a refresh token, for the authorization server only")
             }
             TokenKind::SecurityEvent => ("security_event", "a security event token (SET)"),
-            _ => ("other", "a JWT of a type that is not one of access tokens"),
+            _ => ("other", OTHER),
         };
-        Self::new(code, words)
+        Self::new(code, description)
     }
 
     fn opaque(token: &str) -> Self {
@@ -263,27 +266,32 @@ impl Kind {
         if ["v1.", "v2.", "v3.", "v4."].into_iter().any(starts)
             && [".local.", ".public."].into_iter().any(|part| token.contains(part))
         {
-            return Self::new("paseto", "a PASETO, which this library does not read")
-                .because(format!("it starts with a version, \"{}\"", &token[..2]));
+            return Self::new("paseto", "a PASETO, which the library does not support")
+                .with_evidence(format!("it starts with a version, \"{}\"", &token[..2]));
         }
         if starts("PHNhbWw") || starts("PD94bWw") || starts("PEFzc2VydGlvbg") {
-            return Self::new("saml", "a SAML assertion, no token of this kind at all")
-                .because("it starts with XML in base64");
+            return Self::new("saml", "a SAML assertion, which is not an access token")
+                .with_evidence("it starts with XML in base64");
         }
-        Self::new("opaque", "an opaque token: only its authorization server knows what it means")
-            .because("it does not start with the header of a JWT (RFC 7519 §3)")
-            .because(format!("{} characters", token.chars().count()))
+        Self::new("opaque", "an opaque token, which only its authorization server can read")
+            .with_evidence("it does not start with the header of a JWT (RFC 7519 §3)")
+            .with_evidence(format!("{} characters", token.chars().count()))
     }
 }
 
-pub(crate) fn is_access_token(typ: &str) -> bool {
+const ID_TOKEN: &str = "an ID token, which tells a client who logged in";
+
+const OTHER: &str = "a JWT of another type than access tokens have";
+
+/// Returns true for the types `at+jwt` and `application/at+jwt` (RFC 9068 §2.1).
+fn is_access_token(typ: &str) -> bool {
     let short = typ.get(..12).filter(|start| start.eq_ignore_ascii_case("application/"));
     let short = short.map_or(typ, |start| &typ[start.len()..]);
     short.eq_ignore_ascii_case("at+jwt")
 }
 
-/// The members that make the claims those of this kind.
-fn marks(claims: &Part, kind: TokenKind) -> Vec<String> {
+/// Returns the claims that are evidence for this kind.
+fn evidence(claims: &Part, kind: TokenKind) -> Vec<String> {
     let has =
         |names: &[&'static str]| names.iter().copied().filter(|name| claims.has(name)).collect();
     let mut found: Vec<String> = Vec::new();
@@ -304,7 +312,7 @@ fn marks(claims: &Part, kind: TokenKind) -> Vec<String> {
     found
 }
 
-/// Where the kind is defined.
+/// Returns the section that defines the kind.
 const fn section(kind: TokenKind) -> &'static str {
     match kind {
         TokenKind::ClientAssertion => "RFC 7523 §3",
@@ -317,8 +325,8 @@ const fn section(kind: TokenKind) -> &'static str {
     }
 }
 
-/// `a`, `a and b`, `a, b and c`.
-pub(crate) fn list(names: &[&str]) -> String {
+/// Joins names: `a`, `a and b`, `a, b and c`.
+fn list(names: &[&str]) -> String {
     match names {
         [] => String::new(),
         [one] => (*one).to_owned(),

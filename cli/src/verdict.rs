@@ -1,15 +1,15 @@
-//! What came of a token, at the top of the screen, and what to do about it, at the end.
+//! Reports the outcome of a verification, and advice on a refusal.
 
 use serde_json::json;
 use tower_introspect::{Blame, VerifyError};
 
 use crate::{
-    advice, network,
+    advice, causes,
     report::{Exit, Report, Tone},
     token::Kind,
 };
 
-/// How a command ends whose token was refused for this.
+/// Returns the exit code for a refusal.
 pub(crate) const fn exit(blame: Blame) -> Exit {
     match blame {
         Blame::AuthorizationServer => Exit::Unavailable,
@@ -18,16 +18,14 @@ pub(crate) const fn exit(blame: Blame) -> Exit {
     }
 }
 
-/// Says what came of it.
-///
-/// `complete`: nothing that a service asks was left open.
+/// Reports the outcome. `complete` is true if no check of a service was skipped.
 pub(crate) fn headline(report: &mut Report, error: Option<&VerifyError>, complete: bool) {
     report.set("complete", complete);
     let Some(error) = error else {
         if complete {
             report.line(Tone::Good, "ACCEPTED");
         } else {
-            report.line(Tone::Warning, "ACCEPTED, as far as was asked: see the checks");
+            report.line(Tone::Warning, "ACCEPTED, but some checks were skipped");
         }
         return;
     };
@@ -41,26 +39,26 @@ pub(crate) fn headline(report: &mut Report, error: Option<&VerifyError>, complet
     report.line(Tone::Bad, format!("{word}: {kind} ({})", kind.reason()));
     report.set("reason", kind.reason());
     report.set("message", kind.to_string());
-    report.set("blame", advice::party(error.blame()));
+    report.set("blame", advice::responsible_party(error.blame()));
 }
 
-/// Says what to change, and what else is known of the cause.
-pub(crate) fn advise(report: &mut Report, error: &VerifyError, looks: &Kind) {
-    let lines = advice::on(error.kind(), looks.code);
+/// Reports advice, and the cause if the client is not to blame.
+pub(crate) fn advise(report: &mut Report, error: &VerifyError, token: &Kind) {
+    let lines = advice::for_error(error.kind(), token.code);
     report.heading("What to change");
     for line in lines {
         report.item(Tone::Plain, "-", *line);
     }
-    let mut advice: Vec<&str> = lines.to_vec();
-    // What the client did wrong is told by the checks; of what others did, the causes tell more.
-    let causes = network::causes(error);
+    let mut advice: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+    // The checks show the mistakes of a client. The causes show more of those of others.
+    let causes = causes::chain(error);
     if error.blame() != Blame::Client {
         report.heading("Cause");
         for cause in &causes {
             report.item(Tone::Plain, "-", cause);
         }
-        for hint in network::hints(&causes) {
-            report.item(Tone::Warning, "!", hint);
+        for hint in causes::hints(&causes) {
+            report.item(Tone::Warning, "!", &hint);
             advice.push(hint);
         }
     }

@@ -1,7 +1,8 @@
-//! `verify`: a token against the keys of an issuer, one check after the other.
+//! `verify` verifies a JWT with the keys of an issuer and shows every check.
 
 use std::{
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -10,67 +11,69 @@ use http::{HeaderMap, HeaderValue, Uri, header::AUTHORIZATION};
 use tower_introspect::{
     Policy, VerifyError,
     checks::{Check, Recording},
+    clock::Clock,
     credentials::Extractor,
     jose::Algorithm,
     jwt::{JwtVerifier, JwtVerifierBuilder, KeySet, Profile},
     policy::Requirement,
+    transport::HttpTransport,
     verify::{Verifier as _, VerifyRequest},
 };
 
 use crate::{
     Context, checks,
     input::{self, TokenArgs},
-    network,
+    proxy,
     report::{Exit, Failure, Field, Report},
     token::{Form, Jws, Kind},
     verdict,
 };
 
-/// Verify a token as a JWT, and show every check with what was seen and what was wanted.
+/// Verify a JWT, and show every check with the value found and the value expected.
 ///
-/// The keys are those that the issuer publishes, or those of a URL or a file. Nothing but keys and
-/// metadata is asked for: the token is sent nowhere.
+/// The keys come from the issuer, a URL or a file. Only keys and metadata are fetched: the token is
+/// not sent anywhere.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     token: TokenArgs,
-    /// Whose token it must be: the exact `iss`. Without other keys, its own are discovered.
+    /// The issuer, exactly as in `iss`. Its keys are discovered unless --jwks or --pem has them.
     #[arg(long, value_name = "URL", required_unless_present_any = ["jwks", "pem"])]
     issuer: Option<String>,
-    /// The keys: a JWK Set, or one JWK, at a URL or in a file.
+    /// The keys: a JWK Set or one JWK, at a URL or in a file.
     #[arg(long, value_name = "URL|FILE", conflicts_with = "pem")]
     jwks: Option<String>,
     /// The key: a public key in a PEM file.
     #[arg(long, value_name = "FILE")]
     pem: Option<PathBuf>,
-    /// The algorithms to allow; by default all but those with a shared secret.
+    /// The allowed algorithms. By default all but those with a shared secret.
     #[arg(long = "alg", value_name = "ALG", value_delimiter = ',')]
     algorithms: Vec<Algorithm>,
-    /// Whom it must be meant for: what this service is called. Any of several.
+    /// The identifier of this service. If given several times, `aud` must have one of them.
     #[arg(long, value_name = "AUDIENCE", required_unless_present = "any_audience")]
     audience: Vec<String>,
-    /// Leave open whom it is meant for.
+    /// Skip the check of the audience.
     #[arg(long, conflicts_with = "audience")]
     any_audience: bool,
-    /// A scope it must have. All of several.
+    /// A required scope. If given several times, the token must have all of them.
     #[arg(long, value_name = "SCOPE")]
     scope: Vec<String>,
-    /// What the issuer's access tokens look like.
+    /// The form of the issuer's access tokens.
     #[arg(long, value_enum, default_value = "rfc9068")]
-    profile: Looks,
-    /// How far the clocks may be off.
+    profile: ProfileArg,
+    /// The tolerated difference between clocks.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     leeway: u64,
-    /// Take `http` URLs of this machine.
+    /// Allow `http` URLs of this machine.
     #[arg(long)]
     danger_allow_http_loopback: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Looks {
-    /// Any JWT that is not marked as something else.
+enum ProfileArg {
+    /// Any JWT that is not marked as another kind of token.
     Generic,
-    /// Of the type `at+jwt`.
+    /// JWTs of the type `at+jwt`.
     Rfc9068,
 }
 
@@ -78,45 +81,45 @@ pub(crate) fn run(args: &Args, cx: &Context) -> Result<Report, Failure> {
     let pasted = args.token.read(cx)?;
     let form = Form::of(&pasted.token);
     let kind = Kind::of(&pasted.token, &form);
-    let own = Own::of(&form);
-    let source = Source::of(args);
-    let verifier = verifier(args, source, &own, cx)?;
-    let policy = policy(args, &own, cx);
-    let mut unasked = Vec::new();
+    let named = NamedByToken::of(&form);
+    let source = KeySource::of(args);
+    let verifier = verifier(args, source, &named, &cx.clock)?;
+    let policy = policy(args, &named, &cx.clock);
+    let mut not_requested = Vec::new();
     if args.issuer.is_none() {
-        unasked.extend([Check::Issuer, Check::Trusted]);
+        not_requested.extend([Check::Issuer, Check::Trusted]);
     }
     if args.any_audience {
-        unasked.push(Check::Audience);
+        not_requested.push(Check::Audience);
     }
 
     let recording = Recording::start();
-    let waiting = format!("asking {} for keys", source.url().unwrap_or_default());
-    let outcome = cx.wait(&waiting, judge(&pasted.token, &verifier, &policy))?;
+    let activity = format!("fetching keys from {}", source.url().unwrap_or_default());
+    let outcome = cx.wait(&activity, verify(&pasted.token, &verifier, &policy))?;
     let trace = recording.finish();
 
     let mut report = Report::new("verify", Exit::Accepted);
-    verdict::headline(&mut report, outcome.as_ref().err(), unasked.is_empty());
-    pasted.tell(&mut report);
-    report.heading("Question");
+    verdict::headline(&mut report, outcome.as_ref().err(), not_requested.is_empty());
+    pasted.report_cleanups(&mut report);
+    report.heading("Input");
     report.fields([
-        Field::new("token", &kind.words),
-        Field::new("keys", source.words()),
+        Field::new("token", &kind.description),
+        Field::new("keys", source.describe()),
         cx.clock_field(),
     ]);
     report.set("kind", kind.code);
-    network::tell_proxy(&mut report, source.url().as_slice());
-    checks::tell(&mut report, &trace, &unasked, cx.now());
+    proxy::report_proxies(&mut report, source.url().as_slice());
+    checks::report_checks(&mut report, &trace, &not_requested, cx.now());
     if let Err(error) = &outcome {
         verdict::advise(&mut report, error, &kind);
     }
     Ok(report)
 }
 
-/// As the middleware does it: the header, the verifier, the policy.
-async fn judge(token: &str, verifier: &JwtVerifier, policy: &Policy) -> Result<(), VerifyError> {
+/// Verifies the token as the middleware does: header, verifier, policy.
+async fn verify(token: &str, verifier: &JwtVerifier, policy: &Policy) -> Result<(), VerifyError> {
     let mut headers = HeaderMap::new();
-    // Whatever has no place in a header was taken for no token before.
+    // Without the header, the extractor reports missing credentials.
     if let Ok(value) = HeaderValue::from_bytes(format!("Bearer {token}").as_bytes()) {
         headers.insert(AUTHORIZATION, value);
     }
@@ -126,21 +129,21 @@ async fn judge(token: &str, verifier: &JwtVerifier, policy: &Policy) -> Result<(
     policy.admit(active, scheme).map(drop)
 }
 
-/// What the token says of itself, for what is not asked about.
-struct Own {
+/// The values in the token, for settings that the command line leaves out.
+struct NamedByToken {
     issuer: String,
     audience: String,
     algorithm: Option<Algorithm>,
 }
 
-impl Own {
+impl NamedByToken {
     fn of(form: &Form) -> Self {
         let jws = match form {
             Form::Jws(jws) => Some(jws),
             _ => None,
         };
         let claims = jws.and_then(Jws::claims);
-        // Where it says nothing, no name fits, and it is refused for that.
+        // A token without the claim is refused for that, because it does not have this name.
         let or_none = |name: Option<&str>| match name {
             Some(name) if !name.is_empty() => name.to_owned(),
             _ => "(none)".to_owned(),
@@ -155,15 +158,15 @@ impl Own {
 
 fn verifier(
     args: &Args,
-    source: Source<'_>,
-    own: &Own,
-    cx: &Context,
+    source: KeySource<'_>,
+    named: &NamedByToken,
+    clock: &Arc<dyn Clock>,
 ) -> Result<JwtVerifier, Failure> {
-    let issuer = args.issuer.clone().unwrap_or_else(|| own.issuer.clone());
+    let issuer = args.issuer.clone().unwrap_or_else(|| named.issuer.clone());
     let mut builder =
-        JwtVerifier::builder(issuer).clock(cx.clock.clone()).profile(match args.profile {
-            Looks::Generic => Profile::Generic,
-            Looks::Rfc9068 => Profile::Rfc9068,
+        JwtVerifier::builder(issuer).clock(clock.clone()).profile(match args.profile {
+            ProfileArg::Generic => Profile::Generic,
+            ProfileArg::Rfc9068 => Profile::Rfc9068,
         });
     if !args.algorithms.is_empty() {
         builder = builder.algorithms(args.algorithms.iter().copied());
@@ -171,24 +174,24 @@ fn verifier(
     if args.danger_allow_http_loopback {
         builder = builder.danger_allow_http_loopback();
     }
-    // What a key in PEM is used with, where nobody says: what the token says and the key allows. A
-    // public key is never a secret.
-    let said = args.algorithms.first().copied().or(own.algorithm);
-    let builder = source.give(builder, said.unwrap_or(Algorithm::RS256))?;
+    // The token chooses the algorithm of a key in PEM if no option does. This is safe: the key must
+    // allow the algorithm, and a public key is never used as a shared secret.
+    let algorithm = args.algorithms.first().copied().or(named.algorithm);
+    let builder = source.add_keys_to(builder, algorithm.unwrap_or(Algorithm::RS256))?;
     builder.build().map_err(|problems| Failure::usage(problems.to_string()))
 }
 
-/// Where the keys are.
+/// The source of the keys.
 #[derive(Clone, Copy)]
-enum Source<'a> {
-    /// Where the issuer's metadata says.
+enum KeySource<'a> {
+    /// The URL in the issuer's metadata.
     Issuer(&'a str),
     Jwks(&'a Path),
     Pem(&'a Path),
     Url(&'a str),
 }
 
-impl<'a> Source<'a> {
+impl<'a> KeySource<'a> {
     fn of(args: &'a Args) -> Self {
         match (&args.pem, args.jwks.as_deref()) {
             (Some(path), _) => Self::Pem(path),
@@ -200,7 +203,7 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// What is asked.
+    /// Returns the URL that is contacted.
     const fn url(self) -> Option<&'a str> {
         match self {
             Self::Issuer(url) | Self::Url(url) => Some(url),
@@ -208,7 +211,7 @@ impl<'a> Source<'a> {
         }
     }
 
-    fn words(self) -> String {
+    fn describe(self) -> String {
         match self {
             Self::Issuer(issuer) => format!("published by {issuer}"),
             Self::Jwks(path) | Self::Pem(path) => path.display().to_string(),
@@ -216,8 +219,8 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// The verifier with these keys.
-    fn give(
+    /// Sets the keys of a verifier.
+    fn add_keys_to(
         self,
         builder: JwtVerifierBuilder,
         algorithm: Algorithm,
@@ -226,8 +229,8 @@ impl<'a> Source<'a> {
             Failure::usage(format!("`{}`: {problem}", path.display()))
         };
         match self {
-            Self::Issuer(_) => Ok(builder.transport(network::transport()?)),
-            Self::Url(url) => Ok(builder.jwks_uri(url).transport(network::transport()?)),
+            Self::Issuer(_) => Ok(builder.transport(transport()?)),
+            Self::Url(url) => Ok(builder.jwks_uri(url).transport(transport()?)),
             Self::Pem(path) => {
                 let keys = KeySet::from_pem(algorithm, &input::file(path)?);
                 let keys =
@@ -248,11 +251,15 @@ impl<'a> Source<'a> {
     }
 }
 
-fn policy(args: &Args, own: &Own, cx: &Context) -> Policy {
-    let mut names = args.audience.iter();
-    let first = names.next().unwrap_or(&own.audience);
-    let policy = names.fold(Policy::new(first), |policy, name| policy.or_audience(name));
-    let policy = policy.leeway(Duration::from_secs(args.leeway)).clock(cx.clock.clone());
+fn transport() -> Result<HttpTransport, Failure> {
+    HttpTransport::reqwest().map_err(|problem| Failure::usage(problem.to_string()))
+}
+
+fn policy(args: &Args, named: &NamedByToken, clock: &Arc<dyn Clock>) -> Policy {
+    let mut audiences = args.audience.iter();
+    let first = audiences.next().unwrap_or(&named.audience);
+    let policy = audiences.fold(Policy::new(first), |policy, name| policy.or_audience(name));
+    let policy = policy.leeway(Duration::from_secs(args.leeway)).clock(clock.clone());
     if args.scope.is_empty() {
         return policy;
     }

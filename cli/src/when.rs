@@ -1,13 +1,13 @@
-//! Times in words.
+//! Parses and formats times.
 
 use jiff::Timestamp;
 use tower_introspect::clock::UnixTime;
 
-/// Reads what `--at` takes.
+/// Parses the value of `--at`.
 ///
 /// # Errors
 ///
-/// What it takes.
+/// If it is neither seconds since 1970 nor RFC 3339.
 pub(crate) fn parse(text: &str) -> Result<UnixTime, String> {
     if let Ok(seconds) = text.parse() {
         return Ok(UnixTime::from_secs(seconds));
@@ -17,7 +17,7 @@ pub(crate) fn parse(text: &str) -> Result<UnixTime, String> {
         .map_err(|_| "neither seconds since 1970 nor RFC 3339, such as 2026-01-31T03:00:00Z".into())
 }
 
-/// A time as RFC 3339 has it, if it is in its calendar.
+/// Formats a time as in RFC 3339.
 pub(crate) fn date(time: UnixTime) -> String {
     match Timestamp::from_second(time.as_secs()) {
         Ok(time) => time.to_string(),
@@ -25,7 +25,7 @@ pub(crate) fn date(time: UnixTime) -> String {
     }
 }
 
-/// `4 min ago`, `in 2 h 10 min`, `now`.
+/// Formats a time relative to `now`: `4 min ago`, `in 2 h 10 min`, `now`.
 pub(crate) fn relative(time: UnixTime, now: UnixTime) -> String {
     let seconds = i128::from(time.as_secs()) - i128::from(now.as_secs());
     match seconds {
@@ -35,7 +35,7 @@ pub(crate) fn relative(time: UnixTime, now: UnixTime) -> String {
     }
 }
 
-/// A length of time in its two largest units.
+/// Formats a number of seconds in its two largest units.
 pub(crate) fn span(seconds: u128) -> String {
     const UNITS: [(u128, &str); 4] = [(86_400, "d"), (3600, "h"), (60, "min"), (1, "s")];
     const YEAR: u128 = 365 * 86_400;
@@ -44,15 +44,15 @@ pub(crate) fn span(seconds: u128) -> String {
     }
     let at = UNITS.iter().position(|(length, _)| seconds >= *length).unwrap_or(UNITS.len() - 1);
     let (length, name) = UNITS[at];
-    let mut words = format!("{} {name}", seconds / length);
+    let mut text = format!("{} {name}", seconds / length);
     if let Some((smaller, name)) = UNITS.get(at + 1) {
         let rest = seconds % length / smaller;
-        // Seconds say nothing beside many minutes.
+        // Seconds are left out beside ten minutes and more.
         if rest > 0 && !(*smaller == 1 && seconds >= 600) {
-            words.push_str(&format!(" {rest} {name}"));
+            text.push_str(&format!(" {rest} {name}"));
         }
     }
-    words
+    text
 }
 
 #[cfg(test)]
@@ -60,8 +60,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spans_in_words() {
-        for (seconds, words) in [
+    fn spans_have_two_units() {
+        for (seconds, text) in [
             (0, "0 s"),
             (59, "59 s"),
             (60, "1 min"),
@@ -75,12 +75,12 @@ mod tests {
             (86_400 * 400, "400 d"),
             (86_400 * 365 * 3, "3 years"),
         ] {
-            assert_eq!(span(seconds), words);
+            assert_eq!(span(seconds), text);
         }
     }
 
     #[test]
-    fn the_ends_of_time_are_times() {
+    fn extreme_times_are_formatted() {
         let [first, last] = [UnixTime::from_millis(i64::MIN), UnixTime::from_millis(i64::MAX)];
         assert_eq!(date(first), "beyond the calendar");
         assert_eq!(date(last), "beyond the calendar");
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_read_in_two_forms() {
+    fn times_are_parsed_in_two_formats() {
         assert_eq!(parse("1893456000"), Ok(UnixTime::from_secs(1_893_456_000)));
         assert_eq!(parse("2030-01-01T00:00:00Z"), Ok(UnixTime::from_secs(1_893_456_000)));
         assert!(parse("tomorrow").is_err());

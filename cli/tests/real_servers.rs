@@ -1,5 +1,4 @@
-//! What `introspect doctor` and `introspect introspect` tell of real servers: what these do, and nothing
-//! else.
+//! Runs `introspect doctor` and `introspect introspect` against real servers.
 
 use std::{path::Path, process::Output};
 
@@ -13,7 +12,7 @@ use testing::{
     oidc_provider::{API, Server},
 };
 
-/// A configuration for one issuer, its secret in a file.
+/// Writes a configuration for one issuer, with its secret in a file.
 fn configured(home: &Home, issuer: &str, mode: &str, client: &str, secret: &[u8]) -> String {
     let secret_file = home.path().join("secret");
     std::fs::write(&secret_file, secret).expect("the directory is writable");
@@ -24,7 +23,7 @@ fn configured(home: &Home, issuer: &str, mode: &str, client: &str, secret: &[u8]
          [[issuer]]\nissuer = \"{issuer}\"\nmode = \"{mode}\"\n\
          client = {{ {client}, {file} = \"{}\" }}\n{}",
         secret_file.display(),
-        // It shares the machine with other tests.
+        // Other tests use the same machine.
         if mode == "jwt" { "" } else { "timeout_seconds = 30\n" },
     );
     std::fs::write(&path, text).expect("the directory is writable");
@@ -43,7 +42,7 @@ async fn introspect(arguments: &[&str]) -> Output {
     run.kill_on_drop(true).output().await.expect("the program runs")
 }
 
-/// What was found, and how it ended.
+/// The report of the program and its exit code.
 struct Found {
     code: Option<i32>,
     report: Value,
@@ -69,7 +68,7 @@ impl Found {
         sections.flat_map(|section| section["findings"].as_array().into_iter().flatten())
     }
 
-    /// The text of a finding.
+    /// Returns the text of a finding.
     #[track_caller]
     fn text(&self, code: &str) -> &str {
         let found = self.all().find(|finding| finding["code"] == code);
@@ -93,7 +92,7 @@ impl Found {
 }
 
 #[tokio::test]
-async fn oidc_provider_knows_no_jwts_decodes_basic_and_sends_no_cache_headers() {
+async fn oidc_provider_introspects_no_jwts_and_decodes_basic_credentials() {
     let Some(server) = Server::start().await else { return };
     let home = Home::new("doctor");
     let secret = server.secret().as_bytes();
@@ -112,20 +111,20 @@ async fn oidc_provider_knows_no_jwts_decodes_basic_and_sends_no_cache_headers() 
     found.has_none(&["no_aud", "no_iss", "not_admitted", "wrong_hint_inactive"]);
     assert_eq!(found.code, Some(0), "{:#}", found.report);
 
-    // Who asks about them instead of verifying them, refuses them all.
+    // A service that only introspects refuses all of its JWTs.
     let config = configured(&home, server.issuer(), "introspect", client, secret);
     let found = Found::by_doctor(&config, &[&jwt]).await;
     found.has(&["not_introspectable", "not_admitted"]);
     assert_eq!(found.code, Some(1), "{:#}", found.report);
 
-    // A secret with such characters does not fit it unless it is encoded.
+    // The secret has characters that must be encoded for it.
     let raw = "method = \"basic_raw\", id = \"rs-basic\"";
     let config = configured(&home, server.issuer(), "introspect", raw, secret);
     let found = Found::by_doctor(&config, &[]).await;
     assert!(found.text("credentials_rejected").contains("400"));
     assert_eq!(found.code, Some(1), "{:#}", found.report);
 
-    // It takes no assertion twice, and gets none twice.
+    // The server accepts each assertion once, and the program sends none twice.
     let key = "method = \"private_key_jwt\", id = \"rs-private-key\", algorithm = \"ES256\", kid = \"rs\"";
     let config = configured(&home, server.issuer(), "introspect", key, server.client_key());
     let found = Found::by_doctor(&config, &[&opaque]).await;
@@ -134,7 +133,7 @@ async fn oidc_provider_knows_no_jwts_decodes_basic_and_sends_no_cache_headers() 
 }
 
 #[tokio::test]
-async fn glewlwyd_does_not_decode_basic_and_calls_tokens_inactive_for_a_wrong_hint() {
+async fn glewlwyd_decodes_no_basic_credentials_and_a_wrong_hint_makes_tokens_inactive() {
     let Some(server) = Glewlwyd::start(&["es-1"]).await else { return };
     let home = Home::new("doctor");
     let client = "method = \"basic\", id = \"rs\"";
@@ -148,7 +147,7 @@ async fn glewlwyd_does_not_decode_basic_and_calls_tokens_inactive_for_a_wrong_hi
     assert!(found.text("token_type_spelling").contains("\"bearer\""));
     assert_eq!(
         found.text("wrong_secret"),
-        "with a wrong secret it answers 401 Unauthorized without content"
+        "with a wrong secret, the response is 401 Unauthorized without content"
     );
     found.has_none(&["no_aud", "aud_list", "basic_decoded"]);
     assert_eq!(found.code, Some(0), "{:#}", found.report);
@@ -159,7 +158,7 @@ async fn glewlwyd_does_not_decode_basic_and_calls_tokens_inactive_for_a_wrong_hi
 }
 
 #[tokio::test]
-async fn django_names_no_audience_unless_asked_and_answers_403_to_a_wrong_secret() {
+async fn django_names_an_audience_on_request_only_and_responds_403_to_a_wrong_secret() {
     let Some(server) = Django::start().await else { return };
     let home = Home::new("doctor");
     let client = "method = \"basic\", id = \"rs\"";
@@ -184,7 +183,7 @@ async fn django_names_no_audience_unless_asked_and_answers_403_to_a_wrong_secret
 }
 
 #[tokio::test]
-async fn every_way_to_authenticate_and_signed_answers() {
+async fn all_authentication_methods_and_signed_responses_work() {
     let Some(server) = Server::start().await else { return };
     let home = Home::new("doctor");
     let token = token(&home, "opaque", &server.token("opaque").await);
@@ -238,5 +237,5 @@ async fn every_way_to_authenticate_and_signed_answers() {
         "--auth",
         "basic-raw",
     ];
-    assert_eq!(introspect(&raw).await.status.code(), Some(2), "our credentials are at fault");
+    assert_eq!(introspect(&raw).await.status.code(), Some(2), "the credentials are wrong");
 }

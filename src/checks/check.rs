@@ -100,95 +100,113 @@ impl Check {
     /// Returns the statement that has to hold for the check to pass.
     #[must_use]
     pub const fn title(self) -> &'static str {
-        self.about().2
+        self.spec().2
     }
 
     /// Returns a stable name.
     #[must_use]
     pub const fn name(self) -> &'static str {
-        self.about().1
+        self.spec().1
     }
 
     /// Returns the section of the specification that demands the check.
     #[must_use]
     pub const fn section(self) -> &'static str {
-        self.about().3
+        self.spec().3
     }
 
     /// Returns the stage that the check belongs to.
     #[must_use]
     pub const fn stage(self) -> Stage {
-        self.about().0
+        self.spec().0
     }
 
-    const fn about(self) -> (Stage, &'static str, &'static str, &'static str) {
+    const fn spec(self) -> (Stage, &'static str, &'static str, &'static str) {
         use Stage::{Introspection, Jwt, Policy, Request, Revocation, Route};
         match self {
-            Self::Credentials => (
-                Request,
-                "credentials",
-                "the request carries one token, well-formed",
-                "RFC 6750 §2",
-            ),
+            Self::Credentials => {
+                (Request, "credentials", "the request carries one well-formed token", "RFC 6750 §2")
+            }
             Self::Route => {
-                (Route, "route", "the token is of an issuer trusted here", "RFC 9068 §4")
+                (Route, "route", "the token is from an issuer trusted here", "RFC 9068 §4")
             }
 
-            Self::Length => (Jwt, "length", "it is not too long", "RFC 8725 §3.12"),
-            Self::Form => (Jwt, "form", "it is a compact JWS", "RFC 7515 §7.1"),
-            Self::Header => (Jwt, "header", "its header is one JSON object", "RFC 7515 §4"),
-            Self::Algorithm => (Jwt, "algorithm", "its algorithm is allowed", "RFC 8725 §3.1"),
-            Self::Extension => (Jwt, "extension", "it demands no extension", "RFC 7515 §4.1.11"),
-            Self::Type => (Jwt, "type", "its header calls it an access token", "RFC 9068 §4"),
-            Self::Keys => (Jwt, "keys", "the issuer's keys are at hand", "RFC 8414 §2"),
-            Self::Key => (Jwt, "key", "one of them fits it", "RFC 7517 §4.5"),
-            Self::Signature => (Jwt, "signature", "its signature verifies", "RFC 7515 §5.2"),
-            Self::Claims => (Jwt, "claims", "its claims have their types", "RFC 7519 §4.1"),
-            Self::Issuer => (Jwt, "issuer", "it names the issuer", "RFC 9068 §4"),
+            Self::Length => (Jwt, "length", "the token is not too long", "RFC 8725 §3.12"),
+            Self::Form => (Jwt, "form", "the token is a compact JWS", "RFC 7515 §7.1"),
+            Self::Header => (Jwt, "header", "the header is one JSON object", "RFC 7515 §4"),
+            Self::Algorithm => (Jwt, "algorithm", "the algorithm is allowed", "RFC 8725 §3.1"),
+            Self::Extension => {
+                (Jwt, "extension", "the header requires no extension", "RFC 7515 §4.1.11")
+            }
+            Self::Type => {
+                (Jwt, "type", "the header names the type of an access token", "RFC 9068 §4")
+            }
+            Self::Keys => (Jwt, "keys", "the issuer's keys are available", "RFC 8414 §2"),
+            Self::Key => (Jwt, "key", "one of the keys matches the token", "RFC 7517 §4.5"),
+            Self::Signature => (Jwt, "signature", "the signature is valid", "RFC 7515 §5.2"),
+            Self::Claims => {
+                (Jwt, "claims", "the claims have their registered types", "RFC 7519 §4.1")
+            }
+            Self::Issuer => (Jwt, "issuer", "the token names the issuer", "RFC 9068 §4"),
             Self::Kind => {
-                (Jwt, "kind", "its claims are those of an access token", "RFC 8725 §3.12")
+                (Jwt, "kind", "the claims are those of an access token", "RFC 8725 §3.12")
             }
             Self::Complete => {
-                (Jwt, "complete", "it has an audience and an expiry", "RFC 9068 §2.2")
+                (Jwt, "complete", "the token has an audience and an expiry", "RFC 9068 §2.2")
             }
 
             Self::Endpoint => {
                 (Introspection, "endpoint", "the introspection endpoint is known", "RFC 8414 §2")
             }
-            Self::Answer => (Introspection, "answer", "the server answers", "RFC 7662 §2.3"),
+            Self::Answer => {
+                (Introspection, "answer", "the authorization server responds", "RFC 7662 §2.3")
+            }
             Self::AnswerSignature => {
-                (Introspection, "answer_signature", "the answer is signed", "RFC 9701 §5")
+                (Introspection, "answer_signature", "the response is signed", "RFC 9701 §5")
             }
             Self::Active => (Introspection, "active", "the token is active", "RFC 7662 §2.2"),
-            Self::AnswerIssuer => {
-                (Introspection, "answer_issuer", "it is of that issuer", "RFC 7662 §2.2")
-            }
-            Self::AnswerKind => {
-                (Introspection, "answer_kind", "it is an access token", "RFC 7662 §2.2")
-            }
+            Self::AnswerIssuer => (
+                Introspection,
+                "answer_issuer",
+                "the response is about a token of the issuer",
+                "RFC 7662 §2.2",
+            ),
+            Self::AnswerKind => (
+                Introspection,
+                "answer_kind",
+                "the response is about an access token",
+                "RFC 7662 §2.2",
+            ),
             Self::AnswerBinding => (
                 Introspection,
                 "answer_binding",
-                "its key is named, if it has one",
+                "the response names the key of a bound token",
                 "RFC 9449 §6.2",
             ),
 
-            Self::Cutoff => (Revocation, "cutoff", "it was not revoked here", "RFC 7009 §3"),
+            Self::Cutoff => (Revocation, "cutoff", "the token was not revoked here", "RFC 7009 §3"),
 
-            Self::Trusted => (Policy, "trusted", "the policy admits its issuer", "RFC 9068 §4"),
-            Self::KeyInUse => (Policy, "key_in_use", "its key is still published", "RFC 7517 §5"),
+            Self::Trusted => (Policy, "trusted", "the policy accepts the issuer", "RFC 9068 §4"),
+            Self::KeyInUse => {
+                (Policy, "key_in_use", "the signing key is still published", "RFC 7517 §5")
+            }
             Self::NoRefreshToken => {
-                (Policy, "no_refresh_token", "it is no refresh token", "RFC 6749 §1.5")
+                (Policy, "no_refresh_token", "the token is not a refresh token", "RFC 6749 §1.5")
             }
-            Self::Expiry => (Policy, "expiry", "it has not expired", "RFC 7519 §4.1.4"),
-            Self::Start => (Policy, "start", "it is valid already", "RFC 7519 §4.1.5"),
-            Self::Audience => (Policy, "audience", "it is meant for this service", "RFC 9068 §4"),
+            Self::Expiry => (Policy, "expiry", "the token has not expired", "RFC 7519 §4.1.4"),
+            Self::Start => (Policy, "start", "the token is already valid", "RFC 7519 §4.1.5"),
+            Self::Audience => {
+                (Policy, "audience", "the token is meant for this service", "RFC 9068 §4")
+            }
             Self::Possession => {
-                (Policy, "possession", "its key, if it has one, was shown", "RFC 9449 §7.1")
+                (Policy, "possession", "a bound token comes with proof of its key", "RFC 9449 §7.1")
             }
-            Self::Requirements => {
-                (Policy, "requirements", "it allows what is asked for", "RFC 6750 §3.1")
-            }
+            Self::Requirements => (
+                Policy,
+                "requirements",
+                "the token meets the requirements of the request",
+                "RFC 6750 §3.1",
+            ),
         }
     }
 }
@@ -198,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn checks_are_in_order_and_have_names_of_their_own() {
+    fn checks_are_in_order_and_have_distinct_names() {
         assert!(Check::ALL.is_sorted_by(|one, next| one < next));
         assert!(Check::ALL.is_sorted_by_key(|check| check.stage()));
         let mut names: Vec<_> = Check::ALL.iter().map(|check| check.name()).collect();

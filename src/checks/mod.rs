@@ -1,8 +1,9 @@
 //! Records the checks that a token goes through, to explain why it was refused.
 //!
 //! Each check passes its result through `step` at the place where it is made, so the record can't
-//! differ from what happened. Only the program `introspect` records checks, in builds with its
-//! feature; in all other builds `step` compiles to nothing. This module is not part of the API.
+//! differ from what happened. Only builds with the hidden feature `checks` record anything, which
+//! the program `introspect` enables; in all other builds `step` compiles to nothing. This module is
+//! not part of the API.
 
 pub(crate) mod check;
 pub(crate) mod detail;

@@ -45,7 +45,7 @@ pub(super) fn note(check: Check, detail: Detail, outcome: Result<(), ErrorKind>)
 
 /// A recording of the checks that are made on this thread, for as long as it lives.
 #[derive(Debug)]
-#[must_use = "it ends when it is dropped"]
+#[must_use = "the recording ends when it is dropped"]
 pub struct Recording {
     /// Makes the recording `!Send`: it belongs to its thread.
     thread: PhantomData<*const ()>,
@@ -158,8 +158,9 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_noted_and_nothing_is_made_without_a_recording() {
-        let outcome = step(Check::Form, || unreachable!("nobody listens"), Ok::<_, ErrorKind>(7));
+    fn without_a_recording_nothing_is_recorded_and_no_detail_is_made() {
+        let outcome =
+            step(Check::Form, || unreachable!("no recording is on"), Ok::<_, ErrorKind>(7));
         assert_eq!(outcome, Ok(7));
         drop(Recording::start());
         check(Check::Form, false);
@@ -167,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_that_fails_is_the_reason_and_nothing_counts_after_it() {
+    fn the_first_failed_check_is_the_reason_and_later_ones_do_not_count() {
         let recording = Recording::start();
         check(Check::Form, true);
         check(Check::Issuer, true);
@@ -182,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn the_second_look_counts() {
+    fn the_last_outcome_of_a_check_counts() {
         let recording = Recording::start();
         check(Check::Key, false);
         check(Check::Key, true);
@@ -190,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_seen_is_in_no_debug_form() {
+    fn debug_output_hides_the_value_that_was_found() {
         let recording = Recording::start();
         let _ = demand(Check::Issuer, || seen("s3cret"), false, ErrorKind::WrongIssuer);
         let trace = recording.finish();
@@ -199,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_that_of_the_token() {
+    fn the_path_depends_on_the_kind_of_token() {
         let stages = |first| {
             let recording = Recording::start();
             check(first, true);

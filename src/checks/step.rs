@@ -6,17 +6,17 @@ use super::{check::Check, detail::Detail};
 use crate::error::{kind::ErrorKind, refusal::VerifyError};
 
 /// An error that a check can fail with.
-pub(crate) trait Fault {
+pub(crate) trait CheckError {
     fn kind(&self) -> ErrorKind;
 }
 
-impl Fault for ErrorKind {
+impl CheckError for ErrorKind {
     fn kind(&self) -> ErrorKind {
         *self
     }
 }
 
-impl Fault for VerifyError {
+impl CheckError for VerifyError {
     fn kind(&self) -> ErrorKind {
         Self::kind(self)
     }
@@ -25,7 +25,7 @@ impl Fault for VerifyError {
 /// Returns the outcome of a check unchanged.
 #[cfg(not(feature = "checks"))]
 #[inline(always)]
-pub(crate) fn step<T, E: Fault>(
+pub(crate) fn step<T, E: CheckError>(
     _: Check,
     _: impl FnOnce() -> Detail,
     outcome: Result<T, E>,
@@ -36,13 +36,13 @@ pub(crate) fn step<T, E: Fault>(
 /// Returns the outcome of a check unchanged, and records it if a recording is on.
 #[cfg(feature = "checks")]
 #[inline]
-pub(crate) fn step<T, E: Fault>(
+pub(crate) fn step<T, E: CheckError>(
     check: Check,
     detail: impl FnOnce() -> Detail,
     outcome: Result<T, E>,
 ) -> Result<T, E> {
     if record::is_on() {
-        record::note(check, detail(), outcome.as_ref().map(drop).map_err(Fault::kind));
+        record::note(check, detail(), outcome.as_ref().map(drop).map_err(CheckError::kind));
     }
     outcome
 }

@@ -76,12 +76,12 @@ impl ProofKey {
     }
 }
 
-/// Returns the thumbprint of a key that [`public_key`] has accepted.
+/// Returns the thumbprint of a public key.
 ///
 /// It covers the required members only, in lexicographic order, without white space (RFC 7638
-/// §3.2). No character of an accepted member needs a JSON escape.
-#[cfg(feature = "dpop")]
-fn thumbprint(jwk: &Object<'_>) -> Result<String, KeyError> {
+/// §3.2). No character of a member that [`public_key`] accepts needs a JSON escape.
+#[cfg(any(feature = "dpop", feature = "checks"))]
+pub(crate) fn thumbprint(jwk: &Object<'_>) -> Result<String, KeyError> {
     let members: &[&'static str] = match member(jwk, "kty")?.as_deref() {
         Some("RSA") => &["e", "kty", "n"],
         Some("EC") => &["crv", "kty", "x", "y"],

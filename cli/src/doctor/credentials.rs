@@ -1,4 +1,4 @@
-//! Our credentials at the introspection endpoint.
+//! Checks the credentials of the service at the introspection endpoint.
 
 use serde_json::Value;
 use tower_introspect::{
@@ -10,20 +10,20 @@ use tower_introspect::{
 };
 
 use super::{Doctor, probe};
-use crate::{finding::Findings, keys, net::Exchange, network, when};
+use crate::{causes, finding::Findings, keys::header_text, net::Exchange, when};
 
-/// How long the library waits for an answer where nothing is configured, in seconds.
-const DEFAULT_TIMEOUT: u64 = 3;
+/// The default timeout of an introspection, in milliseconds.
+const DEFAULT_TIMEOUT: u128 = 3000;
 
-/// Slower answers are felt by whoever waits for them.
+/// The latency that causes a warning, in milliseconds. Users notice it.
 const SLOW: u128 = 250;
 
-/// What came of asking about a token.
-pub(super) type Asked = Result<ActiveToken, VerifyError>;
+/// The result of an introspection.
+pub(super) type Introspected = Result<ActiveToken, VerifyError>;
 
 impl Doctor<'_> {
-    /// Asks about a token that nobody has seen, which must be inactive.
-    pub(super) fn credentials(
+    /// Introspects a random token, which must be inactive.
+    pub(super) fn check_credentials(
         &mut self,
         at: usize,
         issuer: &IssuerSettings,
@@ -32,46 +32,47 @@ impl Doctor<'_> {
         let Some(client) = &issuer.client else { return Vec::new() };
         let Some(verifier) = self.verifier(at, None) else { return Vec::new() };
         let Some(token) = inspect::random_text() else { return Vec::new() };
-        let mut seen = Vec::new();
-        let mut question = None;
-        // The second answer is without the time to connect.
+        let mut all = Vec::new();
+        let mut last = None;
+        // The second exchange needs no time to connect.
         for _ in 0..2 {
-            let Some((asked, exchanges)) = self.ask(&verifier, &token, findings) else { break };
-            let last = exchanges.iter().rfind(|one| one.request.method() == http::Method::POST);
-            question = last.cloned();
-            seen.extend(exchanges);
-            if !matches!(&asked, Err(error) if error.kind() == ErrorKind::Inactive) {
-                // What is wrong with a certificate is told once.
-                let last = seen.last().and_then(|one| one.outcome.as_ref());
-                if matches!(last, Some(Err(trouble)) if trouble.is_tls()) {
-                    return seen;
+            let Some((outcome, exchanges)) = self.introspect(&verifier, &token, findings) else {
+                break;
+            };
+            last = introspection(&exchanges).cloned();
+            all.extend(exchanges);
+            if !matches!(&outcome, Err(error) if error.kind() == ErrorKind::Inactive) {
+                // The check of certificates reports problems with TLS.
+                let failure = all.last().and_then(|one| one.outcome.as_ref());
+                if !matches!(failure, Some(Err(error)) if error.is_tls()) {
+                    let id = client.id.as_deref().unwrap_or(NO_CLIENT_ID);
+                    report_unexpected(&outcome, last.as_ref(), id, findings);
                 }
-                let id = client.id.as_deref().unwrap_or("(by token)");
-                refused(&asked, question.as_ref(), id, findings);
-                return seen;
+                return all;
             }
         }
-        let Some(question) = question else { return seen };
-        let id = client.id.as_deref().unwrap_or("whoever the token is of");
+        let Some(exchange) = last else { return all };
+        let id = client.id.as_deref().unwrap_or(NO_CLIENT_ID);
         findings.good(
             "credentials",
             format!(
-                "it takes our credentials (`{id}`, {}), and calls a random token inactive",
+                "the credentials of this service are accepted (`{id}`, {}), and a random token is \
+                 inactive",
                 client.method
             ),
         );
-        self.latency(issuer, &question, findings);
+        self.check_latency(issuer, &exchange, findings);
         if self.args.probe {
-            probe::probe(self, &question, client.method, findings);
+            probe::probe(self, &exchange, client.method, findings);
         }
-        seen
+        all
     }
 
-    /// What asks this issuer, alone and remembering nothing.
+    /// Returns a verifier that introspects at this issuer, without a cache.
     pub(super) fn verifier(&self, at: usize, hint: Option<&str>) -> Option<IntrospectionVerifier> {
-        // That its settings are right was seen before.
-        let builder = self.deployed.config.introspection(at).ok()??;
-        let builder = builder.transport(self.wire.transport());
+        // The settings were checked before.
+        let builder = self.deployment.config.introspection(at).ok()??;
+        let builder = builder.transport(self.transport.transport());
         let builder = match hint {
             Some(hint) => builder.token_type_hint(hint),
             None => builder,
@@ -79,19 +80,19 @@ impl Doctor<'_> {
         builder.build().ok()
     }
 
-    /// Asks, and says what went over the wire.
-    pub(super) fn ask(
+    /// Introspects a token, and returns the outcome with the exchanges.
+    pub(super) fn introspect(
         &self,
         verifier: &IntrospectionVerifier,
         token: &str,
         findings: &mut Findings,
-    ) -> Option<(Asked, Vec<Exchange>)> {
-        let token = Token::bearer(token)?;
-        let what = format!("asking {} about a token", verifier.issuer());
-        let asked = self.cx.wait(&what, async { verifier.verify(VerifyRequest::new(token)).await });
-        let exchanges = self.wire.take();
-        match asked {
-            Ok(asked) => Some((asked, exchanges)),
+    ) -> Option<(Introspected, Vec<Exchange>)> {
+        let request = VerifyRequest::new(Token::bearer(token)?);
+        let activity = format!("introspecting a token at {}", verifier.issuer());
+        let outcome = self.cx.wait(&activity, async { verifier.verify(request).await });
+        let exchanges = self.transport.take();
+        match outcome {
+            Ok(outcome) => Some((outcome, exchanges)),
             Err(failure) => {
                 findings.unknown("timeout", failure.message);
                 None
@@ -99,45 +100,49 @@ impl Doctor<'_> {
         }
     }
 
-    fn latency(&mut self, issuer: &IssuerSettings, question: &Exchange, findings: &mut Findings) {
-        let millis = question.millis();
+    fn check_latency(
+        &mut self,
+        issuer: &IssuerSettings,
+        exchange: &Exchange,
+        findings: &mut Findings,
+    ) {
+        let millis = exchange.millis();
         self.slowest = self.slowest.max(millis);
-        let timeout =
-            issuer.timeout.map_or(u128::from(DEFAULT_TIMEOUT) * 1000, |it| it.as_millis());
+        let timeout = issuer.timeout.map_or(DEFAULT_TIMEOUT, |it| it.as_millis());
         if millis * 2 > timeout {
             findings.warn(
                 "introspection_slow",
                 format!(
-                    "one introspection takes {millis} ms, and `timeout_seconds` gives it {timeout} \
-                     ms: under load requests will be answered 503"
+                    "an introspection takes {millis} ms, and `timeout_seconds` allows {timeout} \
+                     ms: under load, requests will fail with 503"
                 ),
             );
         } else if millis > SLOW {
             findings.warn(
                 "introspection_slow",
                 format!(
-                    "one introspection takes {millis} ms: each request with a token that is not \
-                     remembered waits that long"
+                    "an introspection takes {millis} ms: each request with a token that is not \
+                     cached waits that long"
                 ),
             );
         } else {
-            findings.good("introspection_latency", format!("one introspection takes {millis} ms"));
+            findings.good("introspection_latency", format!("an introspection takes {millis} ms"));
         }
-        let response = question.response();
+        let response = exchange.response();
         let closes = response.is_some_and(|response| {
-            let connection = keys::text(response, &http::header::CONNECTION).to_ascii_lowercase();
+            let connection = header_text(response, &http::header::CONNECTION).to_ascii_lowercase();
             connection.contains("close") || response.version() == http::Version::HTTP_10
         });
         if closes {
-            findings
-                .note("no_keep_alive", "it closes each connection: every question connects anew");
+            let text = "the server closes connections: every introspection opens a new one";
+            findings.note("no_keep_alive", text);
         }
     }
 
-    /// Notes for how long a token is good, by what was said of it.
-    pub(super) fn lifetime(
+    /// Adds the lifetime of a token, by its claims or its introspection response.
+    pub(super) fn add_lifetime(
         &mut self,
-        what: &str,
+        token: &str,
         claims: &Value,
         jwt: bool,
         findings: &mut Findings,
@@ -148,44 +153,57 @@ impl Doctor<'_> {
         let now = self.cx.now().as_secs() as f64;
         let (start, from) = match number("iat") {
             Some(iat) => (iat, "from its `iat` on"),
-            None => (now, "from now on"),
+            None => (now, "from now on (no `iat`)"),
         };
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
         let seconds = (exp - start).max(0.0) as u64;
         let span = when::span(seconds.into());
-        findings.note("lifetime", format!("it is good for {span} {from}"));
-        self.lifetimes.push(super::Lifetime { what: what.to_owned(), seconds, jwt });
+        findings.note("lifetime", format!("it is valid for {span} {from}"));
+        self.lifetimes.push(super::Lifetime { token: token.to_owned(), seconds, jwt });
     }
 }
 
-/// What it means that a random token is not simply inactive.
-fn refused(asked: &Asked, question: Option<&Exchange>, id: &str, findings: &mut Findings) {
-    let status = question.and_then(Exchange::response).map(|response| {
-        let kind = keys::text(response, &http::header::CONTENT_TYPE);
+/// The name of a client that authenticates with a bearer token.
+pub(super) const NO_CLIENT_ID: &str = "(client of the token)";
+
+/// Returns the last introspection request among exchanges that may include discovery.
+pub(super) fn introspection(exchanges: &[Exchange]) -> Option<&Exchange> {
+    exchanges.iter().rfind(|one| one.request.method() == http::Method::POST)
+}
+
+/// Reports a response for a random token that does not say that the token is inactive.
+fn report_unexpected(
+    outcome: &Introspected,
+    exchange: Option<&Exchange>,
+    id: &str,
+    findings: &mut Findings,
+) {
+    let status = exchange.and_then(Exchange::response).map(|response| {
+        let kind = header_text(response, &http::header::CONTENT_TYPE);
         let kind = if kind.is_empty() { "no content type".to_owned() } else { kind };
         let length = response.body().len();
         format!("{}, {kind}, {length} bytes", response.status())
     });
-    let status = status.unwrap_or_else(|| "no answer".to_owned());
-    match asked {
+    let status = status.unwrap_or_else(|| "no response".to_owned());
+    match outcome {
         Ok(_) => findings.bad(
             "active_to_nonsense",
-            "it calls a random token active: it says so of anything, and must not be trusted",
+            "a random token is active: the server accepts anything, and must not be trusted",
         ),
         Err(error) => match error.kind() {
             ErrorKind::CredentialsRejected => findings.bad(
                 "credentials_rejected",
                 format!(
-                    "it rejects our credentials (`{id}`) with {status}: every request would be \
-                     answered 500"
+                    "the credentials of this service (`{id}`) are rejected ({status}): every \
+                     request would fail with 500"
                 ),
             ),
             ErrorKind::NotIntrospectable => findings.note(
                 "not_introspectable",
-                format!("it answers {status} to a random token, instead of calling it inactive"),
+                format!("the response for a random token is {status}, and does not say inactive"),
             ),
             ErrorKind::Unavailable => {
-                let causes = network::causes(error).join(": ");
+                let causes = causes::chain(error).join(": ");
                 findings.unknown("introspection_unreachable", format!("{status}: {causes}"));
             }
             _ => findings.bad("introspection_out_of_protocol", format!("{status}: {error}")),

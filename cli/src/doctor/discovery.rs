@@ -1,4 +1,4 @@
-//! What an issuer says about itself.
+//! Checks the metadata of an issuer.
 
 use http::{StatusCode, Uri, header};
 use serde_json::Value;
@@ -8,8 +8,8 @@ use super::Doctor;
 use crate::{finding::Findings, keys, net::Exchange};
 
 impl Doctor<'_> {
-    /// What the metadata says that matters here.
-    pub(super) fn discovered(
+    /// Checks the endpoints and the authentication methods in the metadata.
+    pub(super) fn check_metadata(
         &mut self,
         issuer: &IssuerSettings,
         metadata: &Value,
@@ -22,29 +22,33 @@ impl Doctor<'_> {
         if issuer.mode != "jwt" && issuer.endpoint.is_none() {
             match metadata["introspection_endpoint"].as_str() {
                 Some(url) => {
-                    findings.good("introspection_endpoint", format!("introspection at {url}"));
-                    self.runbook.deployed(&format!("introspection of {name}"), url);
+                    let text = format!("the introspection endpoint is {url}");
+                    findings.good("introspection_endpoint", text);
+                    self.runbook.add_setting(&format!("introspection of {name}"), url);
                 }
-                None => findings.bad(
-                    "no_introspection_endpoint",
-                    "its metadata names no introspection endpoint",
-                ),
+                None => findings
+                    .bad("no_introspection_endpoint", "the metadata has no introspection endpoint"),
             }
-            self.methods(issuer, metadata, findings);
+            self.check_auth_methods(issuer, metadata, findings);
         }
         if let Some(url) = metadata["jwks_uri"].as_str().filter(|_| issuer.mode != "introspect") {
-            self.runbook.deployed(&format!("keys of {name}"), url);
+            self.runbook.add_setting(&format!("keys of {name}"), url);
         }
         let signing = metadata["introspection_signing_alg_values_supported"].is_array();
         if issuer.signed && !signing {
             findings.warn(
                 "no_signed_answers",
-                "its metadata does not say that it signs introspection answers",
+                "the metadata lists no algorithm for signed introspection responses",
             );
         }
     }
 
-    fn methods(&self, issuer: &IssuerSettings, metadata: &Value, findings: &mut Findings) {
+    fn check_auth_methods(
+        &self,
+        issuer: &IssuerSettings,
+        metadata: &Value,
+        findings: &mut Findings,
+    ) {
         let Some(client) = &issuer.client else { return };
         let wanted: &[&str] = match client.method {
             "basic" | "basic_raw" => &["client_secret_basic"],
@@ -57,7 +61,7 @@ impl Doctor<'_> {
         match metadata["introspection_endpoint_auth_methods_supported"].as_array() {
             None => findings.note(
                 "auth_methods_unknown",
-                "its metadata does not say how to authenticate for introspection (RFC 8414 §2)",
+                "the metadata lists no authentication methods for introspection (RFC 8414 §2)",
             ),
             Some(offered) => {
                 let offered: Vec<_> = offered.iter().filter_map(Value::as_str).collect();
@@ -65,7 +69,7 @@ impl Doctor<'_> {
                     findings.warn(
                         "auth_method_not_offered",
                         format!(
-                            "`{}` is configured, but it offers {}",
+                            "the configured method is `{}`, but the metadata lists {}",
                             client.method,
                             offered.join(", ")
                         ),
@@ -76,8 +80,9 @@ impl Doctor<'_> {
     }
 }
 
-/// Where the metadata is (RFC 8414 §3.1, OpenID Connect Discovery 1.0 §4), as the library asks for it.
-pub(super) fn documents(issuer: &str) -> [String; 2] {
+/// Returns the URLs that the library fetches metadata from (RFC 8414 §3.1, OpenID Connect Discovery
+/// 1.0 §4).
+pub(super) fn metadata_urls(issuer: &str) -> [String; 2] {
     let Ok(uri) = issuer.parse::<Uri>() else { return Default::default() };
     let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
         return Default::default();
@@ -90,8 +95,8 @@ pub(super) fn documents(issuer: &str) -> [String; 2] {
     ]
 }
 
-/// What came of asking for a document, and its members if it can be used.
-pub(super) fn document(
+/// Checks the response with a metadata document, and returns the document if it can be used.
+pub(super) fn check_document(
     exchange: &Exchange,
     issuer: &str,
     findings: &mut Findings,
@@ -99,49 +104,50 @@ pub(super) fn document(
     let url = exchange.request.uri();
     let response = match &exchange.outcome {
         Some(Ok(response)) => response,
-        Some(Err(trouble)) if trouble.is_tls() => return None,
-        Some(Err(trouble)) => {
-            findings.unknown("metadata_unreachable", format!("{url}: {}", trouble.words()));
+        // The check of certificates reports these.
+        Some(Err(error)) if error.is_tls() => return None,
+        Some(Err(error)) => {
+            findings.unknown("metadata_unreachable", format!("{url}: {}", error.describe()));
             return None;
         }
         None => {
-            findings.unknown("metadata_unreachable", format!("{url}: no answer in time"));
+            findings.unknown("metadata_unreachable", format!("{url}: no response in time"));
             return None;
         }
     };
     let millis = exchange.millis();
     let status = response.status();
     if status.is_redirection() {
-        let to = keys::text(response, &header::LOCATION);
+        let to = keys::header_text(response, &header::LOCATION);
         findings.warn(
             "metadata_redirect",
-            format!("{url} sends elsewhere ({to}): redirects are not followed"),
+            format!("{url} redirects to {to}: redirects are not followed"),
         );
         return None;
     }
     if status != StatusCode::OK {
-        findings.note("metadata_status", format!("{url} answers {status} in {millis} ms"));
+        findings.note("metadata_status", format!("{url}: {status} after {millis} ms"));
         return None;
     }
     let value: Value = serde_json::from_slice(response.body()).unwrap_or(Value::Null);
     if !value.is_object() {
-        let kind = keys::text(response, &header::CONTENT_TYPE);
-        findings.bad("metadata_no_json", format!("{url} answers with no JSON object ({kind})"));
+        let kind = keys::header_text(response, &header::CONTENT_TYPE);
+        findings.bad("metadata_no_json", format!("{url} is not a JSON object ({kind})"));
         return None;
     }
     match value["issuer"].as_str() {
         Some(named) if named == issuer => {
             findings.good(
                 "metadata",
-                format!("metadata at {url}, in {millis} ms; the issuer is the same to the letter"),
+                format!("the metadata is at {url}, and names the issuer exactly ({millis} ms)"),
             );
             Some(value)
         }
         Some(named) => {
             let slash = named.trim_end_matches('/') == issuer.trim_end_matches('/');
-            let hint = if slash { ": only the slash at the end differs" } else { "" };
+            let hint = if slash { ": only the final slash differs" } else { "" };
             findings.bad("issuer_mismatch", format!(
-                "{url} is of the issuer `{named}`, configured is `{issuer}`{hint} (RFC 8414 §3.3)"
+                "{url} names the issuer `{named}`, configured is `{issuer}`{hint} (RFC 8414 §3.3)"
             ));
             None
         }

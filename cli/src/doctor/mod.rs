@@ -1,16 +1,16 @@
-//! `doctor`: a deployment looked at before anyone depends on it.
+//! `doctor` checks a deployment before services depend on it.
 //!
-//! It says what was seen, and guesses nothing. What the library fetches is fetched by the library, and
-//! overheard; what it would never send is sent only where `--probe` asks for it.
+//! It reports only what it observes. The library fetches what it would fetch in a service, and the
+//! exchanges are recorded. Only `--probe` sends requests that the library never sends.
 
+mod cache;
 mod credentials;
 mod discovery;
 mod issuer;
-mod link;
-mod memory;
 mod probe;
 mod runbook;
 mod since;
+mod tls_and_clock;
 mod tokens;
 
 use std::path::PathBuf;
@@ -18,46 +18,47 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use tower_introspect::{ResourceServer, clock::UnixTime};
 
-use self::{runbook::Runbook, since::Before};
+use self::{runbook::Runbook, since::EarlierReport};
 use crate::{
     Context,
+    deployment::Deployment,
     finding::{self, Findings},
-    net::{NetArgs, Wire},
-    network,
-    report::{Failure, Report, Tone},
-    settings::Deployed,
+    keys,
+    net::{NetArgs, RecordingTransport},
+    proxy,
+    report::{Exit, Failure, Report, Tone},
     when,
 };
 
-/// Check a deployment: configuration, authorization servers, keys, certificates, credentials, clocks.
+/// Check a deployment: configuration, metadata, keys, certificates, credentials, clocks, latency.
 ///
-/// Takes the configuration of the service itself. Ends with an entry for the runbook, and with exit
-/// code 1 if anything is wrong.
+/// Uses the configuration of the service itself. The report ends with an entry for the runbook.
+/// The exit code is 1 if anything is wrong.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The configuration (TOML) of the service; its table `resource_server`, if it has one.
+    /// The configuration of the service in TOML; its table `[resource_server]` if it has one.
     #[arg(value_name = "CONFIG")]
     config: PathBuf,
-    /// A file with a real token to look at. May be given several times.
+    /// A file with a real token to check. May be given several times.
     #[arg(long, value_name = "FILE")]
     token_file: Vec<PathBuf>,
-    /// The name of a variable with a real token. May be given several times.
+    /// The name of an environment variable with a real token. May be given several times.
     #[arg(long, value_name = "VARIABLE")]
     token_env: Vec<String>,
-    /// Also ask in ways that no service would: without credentials, with a wrong secret, with a wrong
-    /// hint. May be noticed there.
+    /// Also introspect as no service would: without credentials, with a wrong secret, with a wrong
+    /// hint. The authorization server may log or block such requests.
     #[arg(long)]
     probe: bool,
-    /// An earlier report (`--json`) of this deployment, to tell what has changed in the keys.
+    /// An earlier report (`--json`) of this deployment, to compare the keys with.
     #[arg(long, value_name = "FILE")]
     since: Option<PathBuf>,
-    /// Warn of what expires within so many days.
+    /// Warn of keys and certificates that expire within this many days.
     #[arg(long, default_value_t = 30, value_name = "DAYS")]
     warn_days: u32,
-    /// Let warnings count.
+    /// Exit with 1 for warnings too.
     #[arg(long)]
     strict: bool,
-    /// Print nothing but the entry for the runbook, in Markdown.
+    /// Print only the entry for the runbook, in Markdown.
     #[arg(long, conflicts_with = "json")]
     markdown: bool,
     #[command(flatten)]
@@ -65,62 +66,62 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, cx: &Context) -> Result<Report, Failure> {
-    let tokens = tokens::given(args)?;
+    let tokens = tokens::read(args)?;
     let mut doctor = Doctor::new(args, cx)?;
-    doctor.configuration();
-    doctor.issuers();
-    doctor.tokens(&tokens);
-    doctor.memory();
+    doctor.check_configuration();
+    doctor.check_issuers();
+    doctor.check_tokens(&tokens);
+    doctor.check_cache();
     Ok(doctor.report())
 }
 
-/// What was found, as the examination goes on.
+/// The state of the checks.
 struct Doctor<'a> {
     args: &'a Args,
     cx: &'a Context,
-    deployed: Deployed,
+    deployment: Deployment,
     server: ResourceServer,
-    before: Option<Before>,
-    wire: Wire,
+    earlier: Option<EarlierReport>,
+    transport: RecordingTransport,
     sections: Vec<Section>,
     runbook: Runbook,
     lifetimes: Vec<Lifetime>,
-    /// The slowest answer of an introspection endpoint, in milliseconds.
+    /// The time that the slowest introspection took, in milliseconds.
     slowest: u128,
 }
 
-/// A subject and what was found of it.
+/// A subject and its findings.
 struct Section {
     title: String,
     findings: Findings,
-    /// More of it for machines.
+    /// Additional values for machines.
     more: Value,
 }
 
-/// For how long tokens are good.
+/// The lifetime of a token.
 struct Lifetime {
-    what: String,
+    token: String,
     seconds: u64,
     jwt: bool,
 }
 
 impl<'a> Doctor<'a> {
     fn new(args: &'a Args, cx: &'a Context) -> Result<Self, Failure> {
-        let deployed = Deployed::read(&args.config)?;
-        args.net.fit(&deployed.settings.issuers)?;
-        let wire = Wire::new(&args.net)?;
-        let wrong = |problems| deployed.file.failure(&problems);
-        let builder = deployed.config.builder().map_err(wrong)?;
-        let server =
-            builder.transport(wire.transport()).clock(cx.clock.clone()).build().map_err(wrong)?;
-        let runbook = Runbook::new(&deployed, args);
+        let deployment = Deployment::read(&args.config)?;
+        args.net.check_certificates(&deployment.settings.issuers)?;
+        let transport = RecordingTransport::new(&args.net)?;
+        let failure = |problems| deployment.file.failure(&problems);
+        let builder = deployment.config.builder().map_err(failure)?;
+        let builder = builder.transport(transport.transport()).clock(cx.clock.clone());
+        let server = builder.build().map_err(failure)?;
+        let runbook = Runbook::new(&deployment, args);
         Ok(Self {
             args,
             cx,
-            deployed,
+            deployment,
             server,
-            before: args.since.as_deref().map(Before::read).transpose()?,
-            wire,
+            earlier: args.since.as_deref().map(EarlierReport::read).transpose()?,
+            transport,
             sections: Vec::new(),
             runbook,
             lifetimes: Vec::new(),
@@ -128,29 +129,34 @@ impl<'a> Doctor<'a> {
         })
     }
 
-    fn configuration(&mut self) {
+    fn check_configuration(&mut self) {
         let mut findings = Findings::default();
-        let settings = &self.deployed.settings;
+        let settings = &self.deployment.settings;
         let issuers = settings.issuers.len();
         let plural = if issuers == 1 { "" } else { "s" };
         findings.good(
             "config",
-            format!("it is complete: {issuers} issuer{plural}, all secrets can be read"),
+            format!(
+                "the configuration is complete: {issuers} issuer{plural}, all secrets readable"
+            ),
         );
         findings.note("audience", format!("audience: {}", settings.audiences.join(", ")));
         if settings.loopback_http {
             findings.warn(
                 "danger_allow_http_loopback",
-                "`danger_allow_http_loopback` is set: tokens and credentials travel in the clear",
+                "`danger_allow_http_loopback` is set: tokens and credentials are not encrypted",
             );
         }
         for issuer in &settings.issuers {
             let name = &issuer.issuer;
             if issuer.default_audience {
-                findings.warn("danger_default_audience", format!(
-                    "`danger_default_audience` is set for {name}: its tokens for other services \
-                     pass, too"
-                ));
+                findings.warn(
+                    "danger_default_audience",
+                    format!(
+                        "`danger_default_audience` is set for {name}: its tokens for other \
+                         services are accepted too"
+                    ),
+                );
             }
             if issuer
                 .client
@@ -159,28 +165,35 @@ impl<'a> Doctor<'a> {
             {
                 findings.warn(
                     "secret_inline",
-                    format!("the secret for {name} stands in the configuration itself"),
+                    format!("the secret for {name} is in the configuration itself"),
                 );
             }
         }
         let urls: Vec<_> = settings.issuers.iter().map(|issuer| &*issuer.issuer).collect();
-        for line in network::proxies(&urls) {
+        for line in proxy::proxies(&urls) {
             findings.note("proxy", line);
         }
         if let Ok(Some((path, certificate))) = self.args.net.certificate() {
             let what = format!("the client certificate in `{}`", path.display());
-            self.expiry(&what, certificate.not_after, "client_certificate_expires", &mut findings);
+            let end = certificate.not_after;
+            self.add_expiry(&what, end, "client_certificate_expires", &mut findings);
         }
-        self.section("Configuration", findings, Value::Null);
+        self.add_section("Configuration", findings, Value::Null);
     }
 
-    /// Notes when something ends, here and for the runbook.
-    fn expiry(&mut self, what: &str, end: UnixTime, code: &'static str, findings: &mut Findings) {
-        crate::keys::jwk::until(end, self.cx.now(), self.args.warn_days, code, what, findings);
-        self.runbook.expires(what, end);
+    /// Adds an expiry to the findings and to the runbook.
+    fn add_expiry(
+        &mut self,
+        what: &str,
+        end: UnixTime,
+        code: &'static str,
+        findings: &mut Findings,
+    ) {
+        keys::jwk::add_expiry(end, self.cx.now(), self.args.warn_days, code, what, findings);
+        self.runbook.add_expiry(what, end);
     }
 
-    fn section(&mut self, title: impl Into<String>, findings: Findings, more: Value) {
+    fn add_section(&mut self, title: impl Into<String>, findings: Findings, more: Value) {
         self.sections.push(Section { title: title.into(), findings, more });
     }
 
@@ -201,27 +214,28 @@ impl<'a> Doctor<'a> {
             report.verbatim(runbook.markdown());
             return report;
         }
-        let name = self.deployed.path.display();
-        report.line(Tone::Plain, format!("Looking at {name}, {}", when::date(self.cx.now())));
+        let name = self.deployment.path.display();
+        report.line(Tone::Plain, format!("Checked {name} at {}", when::date(self.cx.now())));
         for section in &self.sections {
             report.heading(&section.title);
-            section.findings.tell(&mut report);
+            section.findings.report_to(&mut report);
         }
-        self.summary(&mut report);
-        runbook.tell(&mut report);
+        self.report_outcome(&mut report);
+        runbook.report_to(&mut report);
         report
     }
 
-    fn summary(&self, report: &mut Report) {
+    fn report_outcome(&self, report: &mut Report) {
         use finding::Level::{Bad, Unknown, Warning};
         let all = || self.sections.iter().flat_map(|section| &section.findings.0);
         let count = |level| all().filter(|finding| finding.level == level).count();
         let (bad, unknown, warnings) = (count(Bad), count(Unknown), count(Warning));
         report.heading("Outcome");
-        let counts = format!("{bad} wrong, {unknown} not known, {warnings} to look at");
+        let plural = if warnings == 1 { "" } else { "s" };
+        let counts = format!("{bad} wrong, {unknown} not known, {warnings} warning{plural}");
         let (tone, word) = match report.exit {
-            crate::report::Exit::Accepted => (Tone::Good, "READY"),
-            crate::report::Exit::Unavailable => (Tone::Warning, "NOT KNOWN"),
+            Exit::Accepted => (Tone::Good, "READY"),
+            Exit::Unavailable => (Tone::Warning, "NOT KNOWN"),
             _ => (Tone::Bad, "NOT READY"),
         };
         report.line(tone, format!("  {word}: {counts}"));

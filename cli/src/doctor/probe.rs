@@ -1,6 +1,6 @@
-//! Questions that no service would ask, to see what the server makes of them.
+//! Sends introspection requests that no service would send, and reports the responses.
 //!
-//! Each is the question that was answered just now, with one thing changed.
+//! Each is the last successful request with one change.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -10,94 +10,82 @@ use serde_json::Value;
 use super::Doctor;
 use crate::{finding::Findings, net::Exchange};
 
+/// Sends the changed requests. `exchange` is an introspection that succeeded.
 pub(super) fn probe(
     doctor: &Doctor<'_>,
-    question: &Exchange,
+    exchange: &Exchange,
     method: &'static str,
     findings: &mut Findings,
 ) {
-    let request = &question.request;
-    if let Some(answer) = doctor.again(without_credentials(request)) {
-        let text = shown(&answer);
-        if answer.takes() {
+    let request = &exchange.request;
+    if let Some((accepted, text)) = doctor.send_probe(without_credentials(request)) {
+        if accepted {
             findings.warn(
                 "no_credentials_needed",
                 format!(
-                    "without credentials it answers {text}: anyone can try out tokens there (RFC \
-                     7662 §2.1)"
+                    "without credentials, the response is {text}: anyone can test tokens there \
+                     (RFC 7662 §2.1)"
                 ),
             );
         } else {
-            findings.note("no_credentials", format!("without credentials it answers {text}"));
+            let text = format!("without credentials, the response is {text}");
+            findings.note("no_credentials", text);
         }
     }
-    if let Some(answer) = wrong_secret(request).and_then(|request| doctor.again(request)) {
-        let text = shown(&answer);
-        if answer.takes() {
-            findings.bad(
-                "wrong_secret_taken",
-                format!("with a wrong secret it answers {text}: it checks none"),
-            );
+    let wrong = with_wrong_secret(request).and_then(|request| doctor.send_probe(request));
+    if let Some((accepted, text)) = wrong {
+        let text = format!("with a wrong secret, the response is {text}");
+        if accepted {
+            let text = format!("{text}: the server does not check the secret");
+            findings.bad("wrong_secret_taken", text);
         } else {
-            findings.note("wrong_secret", format!("with a wrong secret it answers {text}"));
+            findings.note("wrong_secret", text);
         }
     }
-    let Some(answer) = escaped(request).and_then(|request| doctor.again(request)) else { return };
-    let text = shown(&answer);
+    let escaped = with_escaped_secret(request).and_then(|request| doctor.send_probe(request));
+    let Some((accepted, text)) = escaped else { return };
     let raw = method == "basic_raw";
-    if answer.takes() {
+    if accepted {
         findings.note(
             "basic_decoded",
             format!(
-                "it form-decodes Basic credentials, as RFC 6749 §2.3.1 demands ({text}){}",
-                if raw { ": use `basic` rather than `basic_raw`" } else { "" }
+                "the server form-decodes Basic credentials, as RFC 6749 §2.3.1 requires ({text}){}",
+                if raw { ": use `basic` instead of `basic_raw`" } else { "" }
             ),
         );
     } else {
         findings.note(
             "basic_not_decoded",
             format!(
-                "it does not form-decode Basic credentials ({text}){}",
+                "the server does not form-decode Basic credentials ({text}){}",
                 if raw {
                     ""
                 } else {
-                    ": a secret with other than letters, digits and `*-._` needs `basic_raw`"
+                    ": a secret with characters other than letters, digits and `*-._` needs \
+                     `basic_raw`"
                 }
             ),
         );
     }
 }
 
-struct Answer(Exchange);
-
-impl Answer {
-    /// Whether it was answered as a question of someone known.
-    fn takes(&self) -> bool {
-        let Some(response) = self.0.response() else { return false };
-        let body: Value = serde_json::from_slice(response.body()).unwrap_or(Value::Null);
-        // A signed answer is one, too.
-        response.status() == http::StatusCode::OK
-            && (body["active"].is_boolean() || response.body().starts_with(b"ey"))
-    }
-}
-
 impl Doctor<'_> {
-    fn again(&self, request: Request<Bytes>) -> Option<Answer> {
-        self.cx.wait("probing the introspection endpoint", self.wire.send(request)).ok()?;
-        let answer = self.wire.take().pop().map(Answer)?;
-        // Without an answer nothing was seen.
-        answer.0.response().is_some().then_some(answer)
-    }
-}
-
-fn shown(answer: &Answer) -> String {
-    let Some(response) = answer.0.response() else { return String::new() };
-    let body: Value = serde_json::from_slice(response.body()).unwrap_or(Value::Null);
-    let status = response.status();
-    match body["error"].as_str() {
-        Some(error) => format!("{status}, {}", error.chars().take(64).collect::<String>()),
-        None if response.body().is_empty() => format!("{status} without content"),
-        None => status.to_string(),
+    /// Sends a request. Returns whether the response is one for an authenticated client, and its
+    /// summary. `None` if there is no response.
+    fn send_probe(&self, request: Request<Bytes>) -> Option<(bool, String)> {
+        self.cx.wait("probing the introspection endpoint", self.transport.send(request)).ok()?;
+        let exchange = self.transport.take().pop()?;
+        let response = exchange.response()?;
+        let body: Value = serde_json::from_slice(response.body()).unwrap_or(Value::Null);
+        // A signed response starts with the header of a JWT.
+        let introspected = body["active"].is_boolean() || response.body().starts_with(b"ey");
+        let status = response.status();
+        let summary = match body["error"].as_str() {
+            Some(error) => format!("{status}, {}", error.chars().take(64).collect::<String>()),
+            None if response.body().is_empty() => format!("{status} without content"),
+            None => status.to_string(),
+        };
+        Some((status == http::StatusCode::OK && introspected, summary))
     }
 }
 
@@ -108,8 +96,8 @@ fn without_credentials(request: &Request<Bytes>) -> Request<Bytes> {
     with_form(request, |name, value| (!own.contains(&name)).then(|| value.to_owned()))
 }
 
-/// With another last character in the secret.
-fn wrong_secret(request: &Request<Bytes>) -> Option<Request<Bytes>> {
+/// Appends a character to the secret.
+fn with_wrong_secret(request: &Request<Bytes>) -> Option<Request<Bytes>> {
     let wrong = |secret: &str| format!("{secret}x");
     if let Some((id, secret)) = basic(request) {
         return with_basic(request, &format!("{id}:{}", wrong(&secret)));
@@ -122,13 +110,14 @@ fn wrong_secret(request: &Request<Bytes>) -> Option<Request<Bytes>> {
     })
 }
 
-/// With one letter or digit of the secret as an escape: the same secret for who decodes it.
-fn escaped(request: &Request<Bytes>) -> Option<Request<Bytes>> {
+/// Escapes one letter or digit of the secret. A server that decodes it gets the same secret.
+fn with_escaped_secret(request: &Request<Bytes>) -> Option<Request<Bytes>> {
     let (id, secret) = basic(request)?;
-    // One that is part of an escape already stays.
+    // The digits of an existing escape are left alone.
     let bytes = secret.as_bytes();
-    let part = |at: usize| (1..=2).any(|back| at >= back && bytes.get(at - back) == Some(&b'%'));
-    let at = (0..bytes.len()).find(|at| bytes[*at].is_ascii_alphanumeric() && !part(*at))?;
+    let in_escape =
+        |at: usize| (1..=2).any(|back| at >= back && bytes.get(at - back) == Some(&b'%'));
+    let at = (0..bytes.len()).find(|at| bytes[*at].is_ascii_alphanumeric() && !in_escape(*at))?;
     let (before, rest) = secret.split_at(at);
     let (letter, after) = rest.split_at(1);
     let byte = letter.as_bytes().first()?;
@@ -150,7 +139,7 @@ fn with_basic(request: &Request<Bytes>, pair: &str) -> Option<Request<Bytes>> {
     Some(request)
 }
 
-/// The request with its form changed. Values stay encoded.
+/// Changes the form of a request. Values stay encoded; `None` removes a parameter.
 fn with_form(
     mut request: Request<Bytes>,
     change: impl Fn(&str, &str) -> Option<String>,
@@ -171,7 +160,7 @@ fn with_form(
 mod tests {
     use super::*;
 
-    fn asked(pair: &str, body: &'static str) -> Request<Bytes> {
+    fn request(pair: &str, body: &'static str) -> Request<Bytes> {
         let mut request = Request::new(Bytes::from_static(body.as_bytes()));
         if !pair.is_empty() {
             request = with_basic(&request, pair).unwrap();
@@ -180,30 +169,31 @@ mod tests {
     }
 
     #[test]
-    fn one_thing_is_changed() {
-        let request = asked("api:a%20b", "token=x&client_id=api");
-        let bare = without_credentials(&request);
+    fn each_probe_changes_one_thing() {
+        let original = request("api:a%20b", "token=x&client_id=api");
+        let bare = without_credentials(&original);
         assert!(basic(&bare).is_none());
         assert_eq!(bare.body(), "token=x");
-        let wrong = wrong_secret(&request).unwrap();
+        let wrong = with_wrong_secret(&original).unwrap();
         assert_eq!(basic(&wrong), Some(("api".into(), "a%20bx".into())));
-        assert_eq!(wrong.body(), request.body());
-        let wrong = wrong_secret(&asked("", "token=x&client_secret=a%20b")).unwrap();
+        assert_eq!(wrong.body(), original.body());
+        let wrong = with_wrong_secret(&request("", "token=x&client_secret=a%20b")).unwrap();
         assert_eq!(wrong.body(), "token=x&client_secret=a%20bx");
-        assert!(wrong_secret(&asked("", "token=x&client_assertion=y")).is_none());
+        assert!(with_wrong_secret(&request("", "token=x&client_assertion=y")).is_none());
     }
 
     #[test]
-    fn an_escape_is_the_same_secret() {
+    fn an_escaped_secret_decodes_to_the_same_secret() {
         for (pair, wanted) in [
             ("api:secret", Some("%73ecret")),
             ("api:%20a%41", Some("%20%61%41")),
             ("api:-*b", Some("-*%62")),
-            // Nothing that could be written otherwise.
+            // Without a letter or digit to escape.
             ("api:%20%41", None),
             ("api:", None),
         ] {
-            let found = escaped(&asked(pair, "")).and_then(|request| basic(&request));
+            let escaped = with_escaped_secret(&request(pair, ""));
+            let found = escaped.and_then(|request| basic(&request));
             assert_eq!(found.map(|(_, secret)| secret).as_deref(), wanted, "{pair}");
         }
     }

@@ -1,24 +1,25 @@
-//! The entry for the runbook: what is deployed, what ends when, how to check it, what to bring back.
+//! The entry for the runbook: the settings, expiry dates, check commands and secrets to restore.
 
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
-use tower_introspect::clock::UnixTime;
+use tower_introspect::{clock::UnixTime, inspect};
 
-use super::Args;
+use super::{Args, credentials::NO_CLIENT_ID};
 use crate::{
+    deployment::Deployment,
     report::{Exit, Field, Report, Tone},
-    settings::Deployed,
+    screen::printable,
     when,
 };
 
 /// The most characters of a value.
-const LONGEST: usize = 512;
+const MAX_CHARS: usize = 512;
 
-/// The entry, as it is put together.
+/// The entry for the runbook.
 #[derive(Default)]
 pub(super) struct Runbook {
-    deployed: Vec<(String, String)>,
+    settings: Vec<(String, String)>,
     expires: Vec<(String, UnixTime)>,
     verify: Vec<String>,
     restore: Vec<String>,
@@ -27,37 +28,38 @@ pub(super) struct Runbook {
 }
 
 impl Runbook {
-    pub(super) fn new(deployed: &Deployed, args: &Args) -> Self {
+    /// Creates the entry with all values that the configuration has.
+    pub(super) fn new(deployment: &Deployment, args: &Args) -> Self {
         let mut runbook = Self::default();
-        let settings = &deployed.settings;
-        let path = deployed.path.display();
-        runbook.deployed("library", concat!("tower-introspect ", env!("CARGO_PKG_VERSION")));
-        runbook.deployed("configuration", &path.to_string());
-        runbook.deployed("audience", &settings.audiences.join(", "));
+        let settings = &deployment.settings;
+        let path = deployment.path.display();
+        runbook.add_setting("library", &format!("tower-introspect {}", inspect::VERSION));
+        runbook.add_setting("configuration", &path.to_string());
+        runbook.add_setting("audience", &settings.audiences.join(", "));
         if !settings.required_scopes.is_empty() {
-            runbook.deployed("required scopes", &settings.required_scopes.join(" "));
+            runbook.add_setting("required scopes", &settings.required_scopes.join(" "));
         }
         if settings.issuers.iter().any(|issuer| issuer.client.is_some()) {
             let seconds = (settings.max_age + settings.stale_if_error).as_secs();
-            let text = format!("{seconds} s at most after it is revoked, where introspected");
-            runbook.deployed("a token passes for", &text);
+            let text = format!("for at most {seconds} s, if introspected");
+            runbook.add_setting("revoked tokens accepted", &text);
         }
         runbook.restore.push(format!("the configuration `{path}`"));
         for issuer in &settings.issuers {
             let name = &issuer.issuer;
-            runbook.deployed("issuer", &format!("{name} ({})", issuer.mode));
+            runbook.add_setting("issuer", &format!("{name} ({})", issuer.mode));
             if let Some(client) = &issuer.client {
-                let id = client.id.as_deref().unwrap_or("whoever the token is of");
-                runbook
-                    .deployed(&format!("client at {name}"), &format!("{id}, by {}", client.method));
+                let id = client.id.as_deref().unwrap_or(NO_CLIENT_ID);
+                let text = format!("{id}, by {}", client.method);
+                runbook.add_setting(&format!("client at {name}"), &text);
                 runbook.restore.push(format!(
-                    "the secret of the client `{id}` at {name}, in {}; if it is lost, have a \
-                     new one made there",
+                    "the secret of the client `{id}` at {name}, in {}; if it is lost, create a \
+                     new one at the authorization server",
                     client.place
                 ));
             }
             if let Some(url) = &issuer.endpoint {
-                runbook.deployed(&format!("introspection of {name}"), url);
+                runbook.add_setting(&format!("introspection of {name}"), url);
             }
             if let Some(file) = &issuer.jwks_file {
                 runbook.restore.push(format!("the keys of {name}, in the file {}", file.display()));
@@ -68,7 +70,7 @@ impl Runbook {
             let name = &issuer.issuer;
             runbook.verify.push(format!(
                 "introspect introspect --config {path} --issuer {name}{} < TOKEN",
-                args.net.again()
+                args.net.to_options()
             ));
         }
         if let Ok(Some((file, _))) = args.net.certificate() {
@@ -80,17 +82,18 @@ impl Runbook {
         runbook
     }
 
-    pub(super) fn deployed(&mut self, name: &str, value: &str) {
-        // Some of it is the word of servers.
-        self.deployed.push((name.to_owned(), value.chars().take(LONGEST).collect()));
+    pub(super) fn add_setting(&mut self, name: &str, value: &str) {
+        // Bounded: servers control some of the values.
+        self.settings.push((name.to_owned(), value.chars().take(MAX_CHARS).collect()));
     }
 
-    pub(super) fn expires(&mut self, what: &str, end: UnixTime) {
+    pub(super) fn add_expiry(&mut self, what: &str, end: UnixTime) {
         if !self.expires.iter().any(|(have, _)| have == what) {
             self.expires.push((what.to_owned(), end));
         }
     }
 
+    /// Sets the outcome and the date.
     pub(super) fn finish(mut self, exit: Exit, now: UnixTime) -> Self {
         self.outcome = match exit {
             Exit::Accepted => "ready",
@@ -102,11 +105,11 @@ impl Runbook {
         self
     }
 
-    pub(super) fn tell(&self, report: &mut Report) {
+    pub(super) fn report_to(&self, report: &mut Report) {
         report.heading("For the runbook");
         let mut fields =
             vec![Field::new("checked", when::date(self.date)).remark(Tone::Plain, self.outcome)];
-        fields.extend(self.deployed.iter().map(|(name, value)| Field::new(name, value)));
+        fields.extend(self.settings.iter().map(|(name, value)| Field::new(name, value)));
         report.fields(fields);
         let dates: Vec<_> = self
             .expires
@@ -128,7 +131,7 @@ impl Runbook {
 
     pub(super) fn to_json(&self) -> Value {
         let deployed =
-            self.deployed.iter().map(|(name, value)| json!({"name": name, "value": value}));
+            self.settings.iter().map(|(name, value)| json!({"name": name, "value": value}));
         let expires =
             self.expires.iter().map(|(what, end)| json!({"what": what, "at": when::date(*end)}));
         json!({
@@ -149,30 +152,30 @@ impl Runbook {
             out,
             "## Token verification\n\nChecked {date}: **{outcome}**.\n\n| | |\n|---|---|"
         );
-        for (name, value) in &self.deployed {
-            let _ = writeln!(out, "| {} | {} |", cell(name), cell(value));
+        for (name, value) in &self.settings {
+            let _ = writeln!(out, "| {} | {} |", escaped(name), escaped(value));
         }
         if !self.expires.is_empty() {
             let _ = writeln!(out, "\n### Expires\n\n| when | what |\n|---|---|");
             for (what, end) in &self.expires {
-                let _ = writeln!(out, "| {} | {} |", when::date(*end), cell(what));
+                let _ = writeln!(out, "| {} | {} |", when::date(*end), escaped(what));
             }
         }
         let _ = writeln!(out, "\n### How to check\n");
         for line in &self.verify {
-            let _ = writeln!(out, "    {}", plain(line));
+            let _ = writeln!(out, "    {}", printable(line));
         }
         let _ = writeln!(out, "\n### What to restore\n");
         for line in &self.restore {
-            let _ = writeln!(out, "* {}", cell(line));
+            let _ = writeln!(out, "* {}", escaped(line));
         }
         out
     }
 }
 
-/// The options that a repetition needs.
+/// Returns the options for the command that repeats the check.
 fn options(args: &Args) -> String {
-    let mut out = args.net.again();
+    let mut out = args.net.to_options();
     for (on, name) in [(args.probe, " --probe"), (args.strict, " --strict")] {
         if on {
             out.push_str(name);
@@ -181,18 +184,14 @@ fn options(args: &Args) -> String {
     out
 }
 
-/// Text of others, which must be no markup.
-fn cell(text: &str) -> String {
+/// Escapes Markdown in text from configurations and servers.
+fn escaped(text: &str) -> String {
     let mut out = String::new();
-    for char in plain(text).chars() {
+    for char in printable(text).chars() {
         if matches!(char, '|' | '<' | '>' | '*' | '[' | ']' | '\\') {
             out.push('\\');
         }
         out.push(char);
     }
     out
-}
-
-fn plain(text: &str) -> String {
-    crate::screen::printable(text)
 }

@@ -1,11 +1,11 @@
-//! One JWK (RFC 7517 §4), judged leniently: what can be said of it is said.
+//! Checks one JWK (RFC 7517 §4). Parsing is lenient, to report as many findings as possible.
 
 use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
-use serde_json::{Value, json};
-use tower_introspect::{clock::UnixTime, inspect::sha256, jose::KeyError, jwt::KeySet};
+use serde_json::Value;
+use tower_introspect::{clock::UnixTime, inspect, jose::KeyError, jwt::KeySet};
 
 use super::known;
 use crate::{cert::Certificate, finding::Findings, json, when};
@@ -14,30 +14,30 @@ use crate::{cert::Certificate, finding::Findings, json, when};
 const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "priv"];
 
 /// The most characters to show of a member.
-const LONGEST: usize = 256;
+const MAX_CHARS: usize = 256;
 
-/// A key that was looked at.
+/// A key and its findings.
 #[derive(Clone, Debug)]
 pub(crate) struct Key {
     pub(crate) kid: Option<String>,
-    /// Its name by what it is made of (RFC 7638), if it has one.
+    /// The thumbprint (RFC 7638) of a public key.
     pub(crate) thumbprint: Option<String>,
-    /// Whether the library verifies signatures with it.
+    /// True if the library verifies signatures with the key.
     pub(crate) used: bool,
     pub(crate) facts: Vec<(&'static str, String)>,
     pub(crate) certificate: Option<Certificate>,
     pub(crate) findings: Findings,
-    at: usize,
+    index: usize,
 }
 
 impl Key {
-    /// Looks at the key at place `at` of its set.
-    pub(crate) fn read(at: usize, text: &str, now: UnixTime, warn_days: u32) -> Self {
+    /// Checks the key at `index` of its set.
+    pub(crate) fn read(index: usize, text: &str, now: UnixTime, warn_days: u32) -> Self {
         let mut findings = Findings::default();
         let value: Value = serde_json::from_str(text).unwrap_or(Value::Null);
         let member = |name: &str| {
             let text = value.get(name).and_then(Value::as_str);
-            text.map(|text| text.chars().take(LONGEST).collect::<String>())
+            text.map(|text| text.chars().take(MAX_CHARS).collect::<String>())
         };
         let mut facts = Vec::new();
         for name in ["kty", "crv", "alg", "use"] {
@@ -45,49 +45,38 @@ impl Key {
                 facts.push((name, text));
             }
         }
-        if let Some(bits) = bytes(&value, "n").map(|n| bits(&n)) {
+        if let Some(bits) = bytes(&value, "n").map(|n| bit_length(&n)) {
             facts.push(("bits", bits.to_string()));
         }
-        let mut key = Self {
-            kid: member("kid"),
-            thumbprint: thumbprint(&value),
-            used: false,
-            facts,
-            certificate: None,
-            findings: Findings::default(),
-            at,
-        };
-        key.used = verdict(text, &value, &mut findings);
-        repeated(text, &mut findings);
-        secrets(&value, &mut findings);
-        names(&value, key.used, &mut findings);
-        weak(&value, &mut findings);
-        ends(&value, now, warn_days, &mut findings);
-        key.certificate = certificate(&value, now, warn_days, &mut findings);
-        if let Some(place) = key.thumbprint.as_deref().and_then(known::published_in) {
-            findings.bad(
-                "key_known",
-                format!("its private half is public knowledge: it is in {place}"),
-            );
+        // `value` holds the last of repeated members, so that such a key has a thumbprint too.
+        let thumbprint = inspect::thumbprint(&value.to_string());
+        let used = check_use(text, &value, &mut findings);
+        check_repeated_members(text, &mut findings);
+        check_secrets(&value, &mut findings);
+        check_names(&value, used, &mut findings);
+        check_strength(&value, &mut findings);
+        check_expiry(&value, now, warn_days, &mut findings);
+        let certificate = check_certificate(&value, now, warn_days, &mut findings);
+        if let Some(place) = thumbprint.as_deref().and_then(known::published_in) {
+            findings.bad("key_known", format!("its private key is published in {place}"));
         }
-        key.findings = findings;
-        key
+        Self { kid: member("kid"), thumbprint, used, facts, certificate, findings, index }
     }
 
-    /// What it is called.
+    /// Returns the title of the key.
     pub(crate) fn title(&self) -> String {
         match &self.kid {
             Some(kid) => format!("Key `{kid}`"),
-            None => format!("Key at place {}, without a name", self.at + 1),
+            None => format!("Key {} of the set, without `kid`", self.index + 1),
         }
     }
 }
 
-/// What the library does with it.
-fn verdict(text: &str, value: &Value, findings: &mut Findings) -> bool {
+/// Returns true if the library verifies signatures with the key.
+fn check_use(text: &str, value: &Value, findings: &mut Findings) -> bool {
     let error = match KeySet::from_jwk(text.as_bytes()) {
         Ok(_) => {
-            findings.good("key_used", "signatures are verified with it");
+            findings.good("key_used", "the library verifies signatures with it");
             return true;
         }
         Err(error) => error,
@@ -95,10 +84,10 @@ fn verdict(text: &str, value: &Value, findings: &mut Findings) -> bool {
     let kty = value.get("kty").and_then(Value::as_str).unwrap_or_default();
     match error {
         KeyError::NotForSignatures => {
-            findings.note("key_not_for_signatures", "it is not for signatures, and left alone");
+            findings.note("key_not_for_signatures", "it is not for signatures, and is ignored");
         }
         KeyError::TooShort => {
-            findings.bad("key_weak", "it is too short (RFC 7518 §3.3), and not used");
+            findings.bad("key_weak", "it is too short (RFC 7518 §3.3), and is not used");
         }
         KeyError::Unsupported if kty == "oct" => {}
         KeyError::Unsupported => findings.warn(
@@ -107,30 +96,26 @@ fn verdict(text: &str, value: &Value, findings: &mut Findings) -> bool {
              refused",
         ),
         KeyError::WrongAlgorithm => {
-            findings.bad("key_wrong_alg", "its `alg` is not one of its type, and it is not used");
+            findings.bad("key_wrong_alg", "its `alg` does not fit its type, and it is not used");
         }
         _ => findings
-            .bad("key_malformed", "it is no valid JWK (RFC 7517 §4, RFC 7518 §6), and not used"),
+            .bad("key_malformed", "it is not a valid JWK (RFC 7517 §4, RFC 7518 §6): not used"),
     }
     false
 }
 
-fn repeated(text: &str, findings: &mut Findings) {
+fn check_repeated_members(text: &str, findings: &mut Findings) {
     let Ok(members) = json::members(text) else { return };
-    let mut seen: Vec<&str> = Vec::new();
-    for (name, _) in &members {
-        if seen.contains(&&**name) {
-            findings.bad("key_member_repeated", format!("the member `{name}` is there twice"));
-        }
-        seen.push(name);
+    for name in json::repeated(&members) {
+        findings.bad("key_member_repeated", format!("the member `{name}` is repeated"));
     }
 }
 
-fn secrets(value: &Value, findings: &mut Findings) {
+fn check_secrets(value: &Value, findings: &mut Findings) {
     if value.get("kty").is_some_and(|kty| kty == "oct") || value.get("k").is_some() {
         findings.bad(
             "key_symmetric",
-            "it is a shared secret: whoever can read it can make tokens. It is never used",
+            "it is a shared secret: anyone who can read it can forge tokens. It is never used",
         );
         return;
     }
@@ -139,37 +124,38 @@ fn secrets(value: &Value, findings: &mut Findings) {
         findings.bad(
             "key_private",
             format!(
-                "its private half is here ({}): whoever can read it can make tokens. Replace it",
+                "it has private members ({}): anyone who can read them can forge tokens. Replace \
+                 the key",
                 found.join(", ")
             ),
         );
     }
 }
 
-fn names(value: &Value, used: bool, findings: &mut Findings) {
+fn check_names(value: &Value, used: bool, findings: &mut Findings) {
     if !used {
         return;
     }
     match value.get("kid").and_then(Value::as_str) {
         None => findings.warn(
             "key_without_kid",
-            "it has no `kid`: tokens that name a key find it only by trying",
+            "it has no `kid`: for tokens that name a key, it is found only by trying all keys",
         ),
         Some(kid) if kid.starts_with("test-") => findings.warn(
             "key_test",
-            "its name says that it is for tests: nothing that matters may trust it",
+            "its `kid` marks it as a test key: production services must not trust it",
         ),
-        Some(kid) if kid.len() > LONGEST => {
+        Some(kid) if kid.len() > MAX_CHARS => {
             findings.warn("key_long_kid", "its `kid` is longer than 256 characters");
         }
         Some(_) => {}
     }
     if value.get("alg").is_none() {
         let rsa = value.get("kty").is_some_and(|kty| kty == "RSA");
-        let any = if rsa { ", RS256 to PS512 alike" } else { "" };
+        let any = if rsa { ", from RS256 to PS512" } else { "" };
         findings.note(
             "key_without_alg",
-            format!("it has no `alg`: it verifies every algorithm of its type{any}"),
+            format!("it has no `alg`: it verifies all algorithms of its type{any}"),
         );
     }
     if value.get("use").is_none() && value.get("key_ops").is_none() {
@@ -177,33 +163,33 @@ fn names(value: &Value, used: bool, findings: &mut Findings) {
     }
 }
 
-fn weak(value: &Value, findings: &mut Findings) {
+fn check_strength(value: &Value, findings: &mut Findings) {
     if let Some(e) = bytes(value, "e").filter(|_| value.get("n").is_some()) {
         let e = e.iter().fold(0_u64, |sum, byte| sum.saturating_mul(256) + u64::from(*byte));
         if e < 65_537 {
-            findings.warn("key_small_exponent", format!("its exponent is {e}; 65537 is usual"));
+            findings.warn("key_small_exponent", format!("its exponent is {e}; usual is 65537"));
         }
     }
-    let bits = bytes(value, "n").map(|n| bits(&n));
+    let bits = bytes(value, "n").map(|n| bit_length(&n));
     if let Some(bits) = bits.filter(|bits| (2048..3072).contains(bits)) {
         findings.note(
             "key_2048",
-            format!("{bits} bits are enough today; NIST SP 800-57 asks for 3072 beyond 2030"),
+            format!("{bits} bits are enough today; NIST SP 800-57 requires 3072 after 2030"),
         );
     }
 }
 
-/// When it is withdrawn, if it says so (OpenID Federation 1.0 §8.7.2 has `exp` and `revoked` for keys).
-fn ends(value: &Value, now: UnixTime, warn_days: u32, findings: &mut Findings) {
+/// Checks the members `exp` and `revoked` of keys (OpenID Federation 1.0 §8.7.2).
+fn check_expiry(value: &Value, now: UnixTime, warn_days: u32, findings: &mut Findings) {
     if value.get("revoked").is_some() {
-        findings.bad("key_revoked", "it says of itself that it is revoked");
+        findings.bad("key_revoked", "it is marked as revoked");
     }
     let Some(exp) = value.get("exp").and_then(Value::as_i64) else { return };
-    until(UnixTime::from_secs(exp), now, warn_days, "key_expires", "it", findings);
+    add_expiry(UnixTime::from_secs(exp), now, warn_days, "key_expires", "it", findings);
 }
 
-/// Notes when something ends.
-pub(crate) fn until(
+/// Adds a finding about an expiry: good, or a warning within `warn_days`, or bad.
+pub(crate) fn add_expiry(
     end: UnixTime,
     now: UnixTime,
     warn_days: u32,
@@ -218,11 +204,11 @@ pub(crate) fn until(
     } else if end <= soon {
         findings.warn(code, format!("{what} expires {relative} ({date})"));
     } else {
-        findings.good(code, format!("{what} is good until {date}, {relative}"));
+        findings.good(code, format!("{what} is valid until {date}, {relative}"));
     }
 }
 
-fn certificate(
+fn check_certificate(
     value: &Value,
     now: UnixTime,
     warn_days: u32,
@@ -233,25 +219,24 @@ fn certificate(
     let certificate =
         first.and_then(|text| STANDARD.decode(text).ok()).and_then(|der| Certificate::parse(&der));
     let Some(certificate) = certificate else {
-        findings.warn("x5c_malformed", "its `x5c` does not begin with a certificate in base64");
+        findings.warn("x5c_malformed", "its `x5c` does not start with a certificate in base64");
         return None;
     };
-    if !is_of(value, &certificate) {
+    if !has_key(&certificate, value) {
         findings.bad(
             "x5c_mismatch",
-            "the certificate in `x5c` is of another key (RFC 7517 §4.7); this library does not \
-             read it",
+            "the certificate in `x5c` is for another key (RFC 7517 §4.7); the library ignores it",
         );
     }
-    until(certificate.not_after, now, warn_days, "x5c_expires", "its certificate", findings);
+    add_expiry(certificate.not_after, now, warn_days, "x5c_expires", "its certificate", findings);
     if certificate.not_before > now {
         findings.warn("x5c_not_yet", "its certificate is not valid yet");
     }
     Some(certificate)
 }
 
-/// Whether the certificate has the public key of the JWK.
-fn is_of(value: &Value, certificate: &Certificate) -> bool {
+/// Returns true if the certificate has the public key of the JWK.
+fn has_key(certificate: &Certificate, value: &Value) -> bool {
     let bits = &certificate.public_key;
     let has =
         |part: &[u8]| !part.is_empty() && bits.windows(part.len()).any(|window| window == part);
@@ -267,24 +252,10 @@ fn bytes(value: &Value, name: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(value.get(name)?.as_str()?).ok()
 }
 
-fn bits(number: &[u8]) -> usize {
+fn bit_length(number: &[u8]) -> usize {
     let zeros = number.iter().take_while(|byte| **byte == 0).count();
     let first = number.get(zeros).map_or(8, |first| first.leading_zeros() as usize);
     (number.len() - zeros) * 8 - if zeros == number.len() { 0 } else { first }
-}
-
-/// RFC 7638 §3: the required members alone, in order.
-fn thumbprint(value: &Value) -> Option<String> {
-    let text = |name: &str| value.get(name).and_then(Value::as_str);
-    let canonical = match text("kty")? {
-        "RSA" => json!({"e": text("e")?, "kty": "RSA", "n": text("n")?}),
-        "EC" => json!({"crv": text("crv")?, "kty": "EC", "x": text("x")?, "y": text("y")?}),
-        "OKP" => json!({"crv": text("crv")?, "kty": "OKP", "x": text("x")?}),
-        // Of a secret it would be one of its digests.
-        _ => return None,
-    };
-    // `serde_json` sorts the members.
-    Some(URL_SAFE_NO_PAD.encode(sha256(canonical.to_string().as_bytes())))
 }
 
 #[cfg(test)]
@@ -292,23 +263,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rfc7638_3_1_thumbprint() {
-        let jwk = json!({
-            "kty": "RSA", "e": "AQAB", "alg": "RS256", "kid": "2011-04-29",
-            "n": "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw",
-        });
-        assert_eq!(
-            thumbprint(&jwk).as_deref(),
-            Some("NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs")
-        );
-    }
-
-    #[test]
-    fn bits_of_numbers() {
+    fn leading_zeros_do_not_count() {
         for (number, wanted) in
             [(&[][..], 0), (&[0, 0], 0), (&[1], 1), (&[0, 255], 8), (&[1, 0], 9), (&[128, 0], 16)]
         {
-            assert_eq!(bits(number), wanted, "{number:?}");
+            assert_eq!(bit_length(number), wanted, "{number:?}");
         }
     }
 }

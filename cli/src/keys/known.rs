@@ -1,6 +1,6 @@
-//! Keys whose private halves everyone knows, by thumbprint (RFC 7638).
+//! Keys whose private keys are published, by thumbprint (RFC 7638).
 
-/// Where the private half was published, if it was.
+/// Returns the place where the private key is published.
 pub(crate) fn published_in(thumbprint: &str) -> Option<&'static str> {
     KNOWN.iter().find(|(known, _)| *known == thumbprint).map(|(_, place)| *place)
 }

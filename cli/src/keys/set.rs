@@ -1,4 +1,4 @@
-//! A set of keys (RFC 7517 §5), or whatever came in its place.
+//! Checks a JWK Set (RFC 7517 §5), a single JWK, or keys and certificates in PEM.
 
 use serde_json::value::RawValue;
 use tower_introspect::{clock::UnixTime, jose::Algorithm, jwt::KeySet};
@@ -10,10 +10,10 @@ use crate::{
     json,
 };
 
-/// The most keys of a set that the library takes.
+/// The most keys of a set that the library accepts.
 const MAX_KEYS: usize = 64;
 
-/// Keys that were looked at, and what concerns them all.
+/// The keys of a set, and the findings about the whole set.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Set {
     pub(crate) keys: Vec<Key>,
@@ -21,86 +21,86 @@ pub(crate) struct Set {
 }
 
 impl Set {
-    /// Looks at whatever `text` is.
+    /// Checks the keys in `text`.
     pub(crate) fn read(text: &[u8], now: UnixTime, warn_days: u32) -> Self {
         let mut set = Self::default();
         let Ok(text) = std::str::from_utf8(text) else {
-            set.findings.bad("keys_no_text", "it is no text, and so no JWK Set");
+            set.findings.bad("keys_no_text", "this is not text, and so not a JWK Set");
             return set;
         };
         let start = text.trim_start();
         if start.contains("-----BEGIN ") {
-            set.pem(text, now, warn_days);
+            set.read_pem(text, now, warn_days);
             return set;
         }
         if start.starts_with('<') {
-            set.findings.bad("keys_html", "it is a page (HTML or XML), not a JWK Set");
+            set.findings.bad("keys_html", "this is a page (HTML or XML), not a JWK Set");
             return set;
         }
         match json::members(text) {
-            Ok(members) => set.object(text, &members, now, warn_days),
+            Ok(members) => set.read_object(text, &members, now, warn_days),
             Err((_, problem)) => {
-                set.findings.bad("keys_no_json", format!("it is no JSON object: {problem}"));
+                set.findings.bad("keys_no_json", format!("this is not a JSON object: {problem}"));
             }
         }
         set
     }
 
-    /// All findings.
-    pub(crate) fn all(&self) -> impl Iterator<Item = &Findings> {
+    /// Returns the findings about the set and about each key.
+    pub(crate) fn all_findings(&self) -> impl Iterator<Item = &Findings> {
         [&self.findings].into_iter().chain(self.keys.iter().map(|key| &key.findings))
     }
 
-    fn object(&mut self, text: &str, members: &json::Members, now: UnixTime, warn_days: u32) {
+    fn read_object(&mut self, text: &str, members: &json::Members, now: UnixTime, warn_days: u32) {
         let named = |name: &'static str| members.iter().filter(move |(member, _)| member == name);
         let Some((_, keys)) = named("keys").next() else {
             if named("kty").next().is_some() {
                 self.keys.push(Key::read(0, text, now, warn_days));
-                self.findings.note("keys_single", "it is one JWK, not a set");
+                self.findings.note("keys_single", "this is one JWK, not a set");
             } else {
-                self.findings.bad("keys_missing", "it has no array `keys` (RFC 7517 §5)");
+                self.findings.bad("keys_missing", "there is no array `keys` (RFC 7517 §5)");
             }
             return;
         };
         if named("keys").count() > 1 {
-            self.findings.bad("keys_member_repeated", "`keys` is there twice");
+            self.findings.bad("keys_member_repeated", "the member `keys` is repeated");
         }
         let Ok(keys) = serde_json::from_str::<Vec<Box<RawValue>>>(keys.get()) else {
-            self.findings.bad("keys_missing", "its `keys` is no array (RFC 7517 §5)");
+            self.findings.bad("keys_missing", "`keys` is not an array (RFC 7517 §5)");
             return;
         };
         if keys.len() > MAX_KEYS {
             self.findings.bad(
                 "keys_too_many",
-                format!("there are {} keys; the library takes {MAX_KEYS}", keys.len()),
+                format!("there are {} keys; the library accepts {MAX_KEYS}", keys.len()),
             );
         }
         let keys = keys.iter().take(MAX_KEYS).enumerate();
         self.keys = keys.map(|(at, key)| Key::read(at, key.get(), now, warn_days)).collect();
-        self.together();
+        self.check_set();
     }
 
-    /// What only shows when they are seen together.
-    fn together(&mut self) {
+    /// Checks the number of usable keys and their names.
+    fn check_set(&mut self) {
         let used = self.keys.iter().filter(|key| key.used).count();
         let all = self.keys.len();
         if used == 0 {
-            self.findings.bad("keys_none_used", format!("none of its {all} keys can be used"));
+            self.findings.bad("keys_none_used", format!("none of the {all} keys can be used"));
         } else {
-            self.findings.good("keys_used", format!("{used} of its {all} keys are used"));
+            self.findings.good("keys_used", format!("{used} of the {all} keys are used"));
         }
-        let mut told = Vec::new();
+        let mut reported = Vec::new();
         for (at, key) in self.keys.iter().enumerate() {
             let others = || self.keys.iter().skip(at + 1);
             if let Some(kid) = &key.kid
                 && others().any(|other| other.kid.as_ref() == Some(kid))
-                && !told.contains(kid)
+                && !reported.contains(kid)
             {
-                told.push(kid.clone());
+                reported.push(kid.clone());
                 self.findings.warn(
                     "kid_repeated",
                     format!(
-                        "several keys are called `{kid}` (RFC 7517 §4.5 asks for distinct names)"
+                        "several keys have the `kid` `{kid}` (RFC 7517 §4.5: should be distinct)"
                     ),
                 );
             }
@@ -116,12 +116,12 @@ impl Set {
         }
     }
 
-    fn pem(&mut self, text: &str, now: UnixTime, warn_days: u32) {
+    fn read_pem(&mut self, text: &str, now: UnixTime, warn_days: u32) {
         if text.contains("PRIVATE KEY-----") {
             self.findings.bad(
                 "key_private",
-                "it has a private key: whoever can read it can make tokens. Give out the public \
-                 half",
+                "this has a private key: anyone who can read it can forge tokens. Publish only \
+                 the public key",
             );
         }
         for certificate in cert::in_pem(text.as_bytes()) {
@@ -131,7 +131,7 @@ impl Set {
             };
             let what = format!("the certificate of {}", certificate.subject);
             let end = certificate.not_after;
-            jwk::until(end, now, warn_days, "certificate_expires", &what, &mut self.findings);
+            jwk::add_expiry(end, now, warn_days, "certificate_expires", &what, &mut self.findings);
         }
         if !text.contains("PUBLIC KEY-----") {
             return;
@@ -143,10 +143,11 @@ impl Set {
         };
         let fitting: Vec<_> = all.into_iter().filter(fits).collect();
         if fitting.is_empty() {
-            self.findings.bad("key_unusable", "it is no public key that the library can use");
+            self.findings.bad("key_unusable", "this is not a public key that the library can use");
         } else {
-            let fitting = fitting.join(" or ");
-            self.findings.good("key_used", format!("it is a public key for {fitting} or the like"));
+            let fitting = fitting.join(", ");
+            self.findings
+                .good("key_used", format!("this is a public key for {fitting} and its variants"));
         }
     }
 }

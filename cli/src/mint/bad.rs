@@ -1,4 +1,4 @@
-//! Tokens that every resource server must refuse, each for one reason.
+//! Mints tokens that every resource server must refuse, each for one reason.
 
 use std::time::Duration;
 
@@ -17,17 +17,17 @@ use super::Minter;
 pub(super) enum Bad {
     /// It expired an hour ago.
     Expired,
-    /// It is good from in an hour on.
+    /// It is not valid for another hour.
     NotYetValid,
-    /// It never expires.
+    /// It has no `exp`.
     NoExpiry,
-    /// It is meant for someone else.
+    /// Its `aud` names another service.
     WrongAudience,
-    /// It is meant for nobody in particular.
+    /// It has no `aud`.
     NoAudience,
-    /// It is of another issuer.
+    /// Its `iss` names another issuer.
     WrongIssuer,
-    /// It names no issuer.
+    /// It has no `iss`.
     NoIssuer,
     /// It is an ID token.
     IdToken,
@@ -35,33 +35,33 @@ pub(super) enum Bad {
     LogoutToken,
     /// Its `typ` is that of a DPoP proof.
     WrongTyp,
-    /// It is bound to a key that the client does not show (RFC 9449).
+    /// It is bound to a key, and there is no proof of possession (RFC 9449).
     Bound,
     /// It is not signed (`alg` none).
     AlgNone,
-    /// It is signed with the public key for a secret (RFC 8725 §2.1).
+    /// It is signed with the public key as a shared secret (RFC 8725 §2.1).
     PublicKeyAsSecret,
-    /// It names ES256 and is signed with something else.
+    /// Its `alg` is not the algorithm of the signature.
     WrongAlg,
-    /// A bit of its signature is wrong.
+    /// One bit of its signature is wrong.
     CorruptSignature,
-    /// Its signature is gone.
+    /// Its signature is empty.
     NoSignature,
-    /// It is signed with a key that the issuer does not have, under a name that it has.
+    /// It is signed with an unrelated key, with the `kid` of the issuer's key.
     ForeignKey,
-    /// It names a key that there is not.
+    /// Its `kid` names no key of the issuer.
     UnknownKey,
-    /// It brings the key it is signed with along (`jwk`).
+    /// It is signed with the key in its header (`jwk`).
     EmbeddedKey,
-    /// It demands an extension that nobody knows (RFC 7515 §4.1.11).
+    /// It requires an unknown extension (RFC 7515 §4.1.11).
     Critical,
     /// It has two subjects.
     RepeatedClaim,
-    /// Its `exp` is a text.
+    /// Its `exp` is a string.
     ExpiryAsText,
-    /// Its claims are no JSON.
+    /// Its claims are not JSON.
     NoJson,
-    /// It is longer than servers take.
+    /// It is longer than servers accept.
     TooLong,
 }
 
@@ -79,8 +79,8 @@ impl Bad {
         value.and_then(|value| value.get_help().map(ToString::to_string)).unwrap_or_default()
     }
 
-    /// The token, with this wrong. `None` if it can't be made with this key.
-    pub(super) fn breaks(self, minter: &Minter<'_>, good: TokenBuilder<Jwt>) -> Option<String> {
+    /// Mints a token with this mistake. `None` if it can't be made with this key.
+    pub(super) fn mint(self, minter: &Minter<'_>, good: TokenBuilder<Jwt>) -> Option<String> {
         const HOUR: Duration = Duration::from_secs(3600);
         let now = minter.now();
         let signed = |builder| Some(minter.signed(builder).mint());
@@ -124,10 +124,12 @@ impl Bad {
                 let token = minter.signed(good).mint();
                 token.rsplit_once('.').map(|(rest, _)| format!("{rest}."))
             }
-            Self::ForeignKey => Some(good.signed_with(foreign()?.with_kid(minter.kid()?)).mint()),
+            Self::ForeignKey => {
+                Some(good.signed_with(unrelated_key()?.with_kid(minter.kid()?)).mint())
+            }
             Self::UnknownKey => signed(good.kid("test-unknown")),
             Self::EmbeddedKey => {
-                let key = foreign()?;
+                let key = unrelated_key()?;
                 let jwk = key.public_jwk()?;
                 Some(good.header("jwk", jwk).signed_with(key).without_header("kid").mint())
             }
@@ -149,8 +151,8 @@ impl Bad {
     }
 }
 
-/// A key that no issuer has.
-fn foreign() -> Option<SigningKey> {
+/// Generates a key that no issuer has.
+fn unrelated_key() -> Option<SigningKey> {
     let pem = inspect::generate_key(Algorithm::ES256)?;
     SigningKey::from_pem(Algorithm::ES256, pem.as_bytes()).ok()
 }

@@ -1,4 +1,4 @@
-//! Keys for tests.
+//! `mint key` makes keys for tests.
 
 use std::path::PathBuf;
 
@@ -10,29 +10,28 @@ use tower_introspect::{
 
 use crate::{
     Context, input,
-    keys::jwk::Key,
     report::{Exit, Failure, Report},
 };
 
-/// Make a key pair, or show an existing one in another form.
+/// Make a key pair, or convert an existing one to another format.
 ///
-/// Its name starts with `test-`, and says what it is made of.
+/// The `kid` starts with `test-`, followed by the start of the key's thumbprint (RFC 7638).
 #[derive(clap::Args)]
 pub(super) struct KeyArgs {
-    /// What it signs with.
+    /// The algorithm of the key.
     #[arg(long, value_name = "ALG", default_value = "ES256")]
     algorithm: Algorithm,
-    /// What to print.
+    /// The format of the output.
     #[arg(long, value_enum, default_value_t = Format::Pem, value_name = "FORMAT")]
     format: Format,
-    /// A file with the private key in PEM, instead of a new one.
+    /// A PEM file with the private key to convert, instead of a new one.
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Format {
-    /// The private key, in PKCS#8.
+    /// The private key as PKCS#8 in PEM.
     Pem,
     /// The private key as a JWK.
     PrivateJwk,
@@ -65,8 +64,8 @@ pub(super) fn run(args: &KeyArgs, cx: &Context) -> Result<Report, Failure> {
             report.set("pem", pem.as_str());
             pem
         }
-        Format::Jwk => in_json(&mut report, "jwk", public),
-        Format::Jwks => in_json(&mut report, "jwks", json!({ "keys": [public] })),
+        Format::Jwk => set_json(&mut report, "jwk", public),
+        Format::Jwks => set_json(&mut report, "jwks", json!({ "keys": [public] })),
         Format::PrivateJwk => {
             let private = inspect::private_members(args.algorithm, &pem);
             let Some(Value::Object(private)) = private else {
@@ -78,23 +77,23 @@ pub(super) fn run(args: &KeyArgs, cx: &Context) -> Result<Report, Failure> {
             if let Some(members) = jwk.as_object_mut() {
                 members.extend(private);
             }
-            in_json(&mut report, "jwk", jwk)
+            set_json(&mut report, "jwk", jwk)
         }
     };
     report.verbatim(text);
     Ok(report)
 }
 
-fn in_json(report: &mut Report, name: &str, value: Value) -> String {
+/// Sets a member of the report, and returns it as text.
+fn set_json(report: &mut Report, name: &str, value: Value) -> String {
     let text = format!("{value:#}\n");
     report.set(name, value);
     text
 }
 
-/// The name of a key: for tests, and by what it is made of.
+/// Returns the `kid` of a key: `test-` and the start of its thumbprint.
 pub(super) fn kid(key: &SigningKey) -> String {
-    let jwk = key.public_jwk().unwrap_or(Value::Null).to_string();
-    let key = Key::read(0, &jwk, tower_introspect::clock::UnixTime::default(), 0);
-    let print = key.thumbprint.unwrap_or_default();
-    format!("test-{}", print.get(..8).unwrap_or_default())
+    let thumbprint = key.public_jwk().and_then(|jwk| inspect::thumbprint(&jwk.to_string()));
+    let thumbprint = thumbprint.unwrap_or_default();
+    format!("test-{}", thumbprint.get(..8).unwrap_or_default())
 }

@@ -1,11 +1,11 @@
-//! What people paste, and what pipes do.
+//! Malformed input, wrong command lines and closed pipes.
 
 use std::process::Stdio;
 
 use crate::run::{at, command, good, run};
 
 #[tokio::test]
-async fn what_came_along_is_told_and_the_token_judged_without_it() {
+async fn a_pasted_token_is_cleaned_and_the_cleanup_reported() {
     let at = at();
     for (pasted, code) in [
         (format!("Bearer {}", good()), "scheme"),
@@ -25,7 +25,7 @@ async fn what_came_along_is_told_and_the_token_judged_without_it() {
 }
 
 #[tokio::test]
-async fn garbage_is_told_from_a_token_and_not_shown() {
+async fn garbage_is_refused_and_not_shown() {
     let garbage: Vec<u8> = (0..=255).collect();
     let ran = run(&["decode"], &garbage).await;
     ran.shows("bad-garbage");
@@ -38,7 +38,7 @@ async fn garbage_is_told_from_a_token_and_not_shown() {
 }
 
 #[tokio::test]
-async fn the_command_line_is_checked() {
+async fn wrong_command_lines_are_refused() {
     for arguments in [
         &["decode", "--what"][..],
         &["verify"],
@@ -60,9 +60,9 @@ async fn the_command_line_is_checked() {
     }
 }
 
-/// A reader that has seen enough, such as `head`, is no reason to complain.
+/// A reader such as `head` may close the pipe early.
 #[tokio::test]
-async fn a_closed_pipe_is_the_end() {
+async fn a_closed_pipe_is_not_an_error() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let child = command(&["man"])
@@ -77,7 +77,7 @@ async fn a_closed_pipe_is_the_end() {
 }
 
 #[tokio::test]
-async fn no_colour_goes_where_no_terminal_is() {
+async fn output_is_coloured_only_on_request_without_a_terminal() {
     let ran = run(&["decode", "--at", &at()], good()).await;
     assert!(!ran.out.contains('\u{1b}'));
     let ran = run(&["decode", "--at", &at(), "--color", "always"], good()).await;

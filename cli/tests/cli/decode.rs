@@ -32,7 +32,7 @@ async fn screens() {
 }
 
 #[tokio::test]
-async fn every_screen_says_that_nothing_was_verified() {
+async fn every_screen_states_that_the_token_is_not_verified() {
     for token in ["opaque", "e30.e30.", &good(), "eyJhbGciOiJub25lIn0.e30.", "v4.public.AAAA"] {
         let ran = decode(token).await;
         assert_eq!(ran.out.matches("NOT VERIFIED").count(), 2, "{}", ran.out);
@@ -43,7 +43,7 @@ async fn every_screen_says_that_nothing_was_verified() {
 }
 
 #[tokio::test]
-async fn kinds_are_told_apart() {
+async fn kinds_of_tokens_are_recognised() {
     let typ = |typ: &str| sign(&with(header(), json!({"typ": typ})), &claims());
     let claim = |changes| sign(&with(header(), json!({"typ": "JWT"})), &with(claims(), changes));
     for (token, expected) in [
@@ -65,7 +65,7 @@ async fn kinds_are_told_apart() {
             claim(json!({"events": {"http://schemas.openid.net/event/backchannel-logout": {}}})),
             "logout_token",
         ),
-        // Marked in no way: what it looks like.
+        // Without a mark, the kind is guessed.
         (claim(json!({"scope": null, "client_id": null, "email": "a@example.com"})), "id_token"),
         (
             claim(json!({"scope": null, "client_id": null, "sub": "https://as.example.com"})),
@@ -82,7 +82,7 @@ async fn kinds_are_told_apart() {
 }
 
 #[tokio::test]
-async fn tokens_come_from_where_they_are_kept() {
+async fn tokens_are_read_from_files_variables_and_standard_input() {
     let good = good();
     let path = crate::run::file("token.txt", format!("{good}\n"));
     let expected = decode(&good).await;

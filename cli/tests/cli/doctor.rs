@@ -36,7 +36,7 @@ fn has(ran: &Ran, code: &str, level: &str) {
     assert!(all.contains(&wanted), "no {wanted:?}: {}", ran.screen());
 }
 
-/// A token that is good for so long from the time of all screens on.
+/// Returns a token that is valid for this many seconds from [`NOW`] on.
 fn opaque(server: &AuthorizationServer, seconds: i64) -> String {
     let token = server.opaque().audience(AUDIENCE).scope("read");
     let token = token.issued_at(UnixTime::from_secs(NOW));
@@ -66,7 +66,7 @@ async fn screens() {
 }
 
 #[tokio::test]
-async fn all_mistakes_of_a_configuration_are_told() {
+async fn all_mistakes_of_a_configuration_are_reported() {
     let config = file(
         "doctor-mistakes.toml",
         "audience = \"\"\nleeway = 3\n\n[[issuer]]\nissuer = \"https://as.example.com\"\nmode = \"jwtt\"\n\n\
@@ -83,9 +83,9 @@ async fn all_mistakes_of_a_configuration_are_told() {
     assert_eq!(doctor("/nowhere.toml", &[]).await.code, 2);
 }
 
-/// As `examples/forward_auth` has it.
+/// The configuration of `examples/forward_auth` has this form.
 #[tokio::test]
-async fn the_settings_may_be_a_table_beside_others() {
+async fn the_settings_may_be_a_table_in_a_larger_file() {
     let (server, _listening) = front::plain().await;
     front::without_known_keys(&server);
     let nested = format!(
@@ -98,7 +98,7 @@ async fn the_settings_may_be_a_table_beside_others() {
 }
 
 #[tokio::test]
-async fn what_expires_is_told_before_it_does() {
+async fn expiry_is_reported_in_advance() {
     let front = Front::start("good").await;
     front::without_known_keys(&front.server);
     let config = front::config("doctor-ends", front.server.issuer(), "mode = \"jwt\"\n");
@@ -107,8 +107,8 @@ async fn what_expires_is_told_before_it_does() {
         let lines: Vec<_> = text.lines().filter(|line| !line.starts_with("client")).collect();
         file("doctor-ends.toml", lines.join("\n"))
     };
-    // The certificate is good until 2100-01-01. What time it is taken to be is for us; the connection
-    // goes by the real one.
+    // The certificate is valid until 2100-01-01. `--at` changes the clock of the checks only; the
+    // connection uses the real time.
     for (at, level) in [
         ("2099-11-30T00:00:00Z", "good"),
         ("2099-12-20T00:00:00Z", "warning"),
@@ -131,12 +131,12 @@ async fn what_expires_is_told_before_it_does() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_metadata_and_keys() {
+async fn wrong_metadata_keys_and_responses_are_reported() {
     let (server, _listening) = front::plain().await;
     front::without_known_keys(&server);
     let config = front::config("doctor-faults", server.issuer(), "mode = \"hybrid\"\n");
-    let look = async || doctor(&config, &["--json", "--timeout", "2"]).await;
-    assert_eq!(look().await.code, 0);
+    let check = async || doctor(&config, &["--json", "--timeout", "2"]).await;
+    assert_eq!(check().await.code, 0);
     for (endpoint, fault, code, level, exit) in [
         (Endpoint::Jwks, Fault::html(), "keys_html", "bad", 1),
         (Endpoint::Jwks, Fault::redirect("https://other.example.com/"), "keys_redirect", "bad", 1),
@@ -162,26 +162,26 @@ async fn what_is_wrong_with_metadata_and_keys() {
         ),
     ] {
         server.inject(endpoint, fault);
-        let ran = look().await;
+        let ran = check().await;
         server.clear(endpoint);
         has(&ran, code, level);
         assert_eq!(ran.code, exit, "{code}: {}", ran.screen());
     }
     server.set_metadata("introspection_endpoint", Value::Null);
-    has(&look().await, "no_introspection_endpoint", "bad");
+    has(&check().await, "no_introspection_endpoint", "bad");
     server.set_metadata("introspection_endpoint", server.url(Endpoint::Introspection));
     server
         .set_metadata("introspection_endpoint_auth_methods_supported", serde_json::json!(["none"]));
-    has(&look().await, "auth_method_not_offered", "warning");
+    has(&check().await, "auth_method_not_offered", "warning");
     server.set_metadata("issuer", format!("{}/", server.issuer()));
-    let ran = look().await;
+    let ran = check().await;
     has(&ran, "issuer_mismatch", "bad");
-    assert!(ran.out.contains("only the slash at the end differs"), "{}", ran.out);
+    assert!(ran.out.contains("only the final slash differs"), "{}", ran.out);
     assert!(server.strays().is_empty());
 }
 
 #[tokio::test]
-async fn a_rotation_shows_in_two_reports() {
+async fn two_reports_show_a_rotation() {
     let (server, _listening) = front::plain().await;
     let config = front::config("doctor-since", server.issuer(), "mode = \"hybrid\"\n");
     let since = async |name: &str, before: &str| {
@@ -202,11 +202,11 @@ async fn a_rotation_shows_in_two_reports() {
     server.remove_old_keys();
     let (ran, _) = since("doctor-third.json", &second).await;
     has(&ran, "key_withdrawn", "warning");
-    assert_eq!(since("doctor-none.json", &config).await.0.code, 2, "it is no report");
+    assert_eq!(since("doctor-none.json", &config).await.0.code, 2, "not a report");
 }
 
 #[tokio::test]
-async fn a_server_that_believes_anything_is_not_ready() {
+async fn a_server_that_accepts_anything_is_not_ready() {
     let (server, _listening) = front::plain().await;
     let config = front::config("doctor-lax", server.issuer(), "mode = \"introspect\"\n");
     let answer = |body: &'static str| {
@@ -227,11 +227,11 @@ async fn a_server_that_believes_anything_is_not_ready() {
 }
 
 #[tokio::test]
-async fn memory_is_held_against_lifetimes() {
+async fn the_cache_is_checked_against_the_lifetimes_of_tokens() {
     let (server, _listening) = front::plain().await;
     let more = "mode = \"introspect\"\n";
     let short = file("doctor-short", opaque(&server, 20));
-    let config = front::config("doctor-memory", server.issuer(), more);
+    let config = front::config("doctor-cache", server.issuer(), more);
     let ran = doctor(&config, &["--json", "--token-file", &short]).await;
     has(&ran, "max_age_longer_than_tokens", "warning");
     has(&ran, "leeway_longer_than_tokens", "warning");
@@ -241,28 +241,28 @@ async fn memory_is_held_against_lifetimes() {
         format!("max_age_seconds = 0\nstale_if_error_seconds = 60\n{text}"),
     );
     has(&doctor(&config, &["--json"]).await, "stale_if_error", "warning");
-    // What nobody gave is not known, and not guessed.
+    // Without a token, the lifetimes are not known.
     has(&doctor(&config, &["--json"]).await, "no_lifetimes", "note");
 }
 
 #[tokio::test]
-async fn proxies_closed_pipes_and_credentials_in_them() {
+async fn credentials_of_a_proxy_are_hidden_and_a_closed_pipe_is_not_an_error() {
     let (server, _listening) = front::plain().await;
     let config = front::config("doctor-proxy", server.issuer(), "mode = \"introspect\"\n");
     let proxy = [("HTTP_PROXY", "http://user:s3cret@127.0.0.1:1")];
     let ran = run_in(&proxy, &["doctor", &config], "").await;
     assert!(ran.out.contains("is reached through http://127.0.0.1:1"), "{}", ran.screen());
     assert!(ran.code == 3 && !ran.screen().contains("s3cret"), "{}", ran.screen());
-    // Whoever reads the first line only has seen enough: the exit code stays.
+    // A reader may close the pipe early; the exit code stays.
     let mut child = command(&["doctor", &config]);
     let mut child = child.stdout(std::process::Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
     assert_eq!(child.wait().await.unwrap().code(), Some(0));
 }
 
-/// With other certificates than the service, it would tell of another service.
+/// With other certificates, the report would describe another service.
 #[tokio::test]
-async fn certificates_of_the_configuration_must_be_given() {
+async fn certificates_of_the_configuration_are_required_on_the_command_line() {
     let (server, _listening) = front::plain().await;
     front::without_known_keys(&server);
     server.register(tower_introspect::test_util::Client::mtls("tls"));

@@ -10,7 +10,7 @@ use crate::run::{
     AUDIENCE, ISSUER, NOW, Ran, at, claims, file, good, header, id_claims, jwks, run, sign, with,
 };
 
-/// A service that verifies JWTs with the keys in a file.
+/// Writes the configuration of a service that verifies JWTs with the keys in a file.
 fn config() -> String {
     file(
         "service.toml",
@@ -44,7 +44,7 @@ async fn screens() {
 }
 
 #[tokio::test]
-async fn a_configuration_beside_others_is_found() {
+async fn the_settings_may_be_a_table_in_a_larger_file() {
     let flat = std::fs::read_to_string(config()).unwrap();
     let text = format!(
         "listen = \"127.0.0.1:1\"\n[resource_server]\n{}",
@@ -56,7 +56,7 @@ async fn a_configuration_beside_others_is_found() {
 }
 
 #[tokio::test]
-async fn every_mistake_is_told_with_its_place() {
+async fn every_mistake_is_reported_with_its_position() {
     let wrong = file(
         "wrong.toml",
         "audience = 7\nleeway_second = 3\n\n[[issuer]]\nissuer = \"https://as.example.com\"\n\
@@ -80,9 +80,10 @@ async fn every_mistake_is_told_with_its_place() {
     assert_eq!((ran.code, ran.err.contains("No such file")), (2, true), "{}", ran.screen());
 }
 
-fn asking(server: &AuthorizationServer) -> String {
+/// Writes the configuration of a service that introspects.
+fn introspecting(server: &AuthorizationServer) -> String {
     file(
-        "asking.toml",
+        "introspecting.toml",
         format!(
             "audience = \"{AUDIENCE}\"\ndanger_allow_http_loopback = true\n[[issuer]]\n\
              issuer = \"{}\"\nmode = \"introspect\"\n\
@@ -93,11 +94,11 @@ fn asking(server: &AuthorizationServer) -> String {
 }
 
 #[tokio::test]
-async fn an_authorization_server_is_asked_as_the_service_asks_it() {
+async fn the_token_is_introspected_as_in_the_service() {
     let (server, _listening) = AuthorizationServer::on_loopback().await.unwrap();
     server.register(Client::new("api", "s3cret"));
     let issuer = server.issuer().to_owned();
-    let config = asking(&server);
+    let config = introspecting(&server);
     let token = server.opaque().subject("alice").audience(AUDIENCE).text("opaque-token");
     let token =
         token.expires_at(UnixTime::from_secs(NOW + 300)).issued_at(UnixTime::from_secs(NOW)).mint();

@@ -1,4 +1,4 @@
-//! An authorization server behind TLS, and the screens of what it says, made steady.
+//! Authorization servers with and without TLS, and screens without the values that vary.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use tower_introspect::test_util::{AuthorizationServer, Client, Listening};
 
 use crate::run::{Ran, file};
 
-/// A server that shows the certificate `tls/NAME.pem`. It stops when this is dropped.
+/// An authorization server with the certificate `tls/NAME.pem`. Dropping it stops the server.
 pub(crate) struct Front {
     pub(crate) server: AuthorizationServer,
     _listening: Listening,
@@ -65,16 +65,16 @@ fn acceptor(certificate: &str) -> TlsAcceptor {
     TlsAcceptor::from(Arc::new(config))
 }
 
-/// The authority of all certificates.
+/// The certificate of the authority of all certificates.
 pub(crate) const CA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cli/tls/ca.pem");
 
-/// A server without TLS.
+/// Starts a server without TLS.
 pub(crate) async fn plain() -> (AuthorizationServer, Listening) {
     let (server, listening) = AuthorizationServer::on_loopback().await.unwrap();
     (server.with_client(Client::new("api", "s3cret")), listening)
 }
 
-/// Keys as they should be: without those of RSA, which everyone has.
+/// Removes the RSA keys, whose private keys are published in the test kit.
 pub(crate) fn without_known_keys(server: &AuthorizationServer) {
     for key in server.jwks()["keys"].as_array().unwrap() {
         if key["kty"] == "RSA" {
@@ -83,7 +83,7 @@ pub(crate) fn without_known_keys(server: &AuthorizationServer) {
     }
 }
 
-/// A configuration for one issuer, in a file of this name.
+/// Writes a configuration for one issuer, and returns the path of the file.
 pub(crate) fn config(name: &str, issuer: &str, more: &str) -> String {
     let secret = file(&format!("{name}.secret"), "s3cret\n");
     let loopback =
@@ -96,17 +96,17 @@ pub(crate) fn config(name: &str, issuer: &str, more: &str) -> String {
 }
 
 impl Ran {
-    /// Without what differs from run to run: ports, how long things took, the time of day.
+    /// Replaces values that differ from run to run: ports, durations and times.
     pub(crate) fn steady(self, server: &AuthorizationServer) -> Self {
         let steady = |text: String| {
             let authority = server.issuer().split("://").nth(1).unwrap();
             let text = text.replace(server.issuer(), "https://as.example.com");
             let text = text.replace(authority, "as.example.com").replace(CA, "ca.pem");
             let lines = text.lines().map(|line| {
-                let line = before(line, " ms");
-                // The header of an answer.
+                let line = without_numbers(line, " ms");
+                // The header of a response.
                 let date = line.trim_start().starts_with("date ") && line.contains(" GMT");
-                // That of a signed answer.
+                // The claim of a signed response.
                 let iat = line.starts_with("    iat: ");
                 if date {
                     "  date            (now)".to_owned()
@@ -122,8 +122,8 @@ impl Ran {
     }
 }
 
-/// Takes for `N` the numbers before a unit.
-fn before(line: &str, unit: &str) -> String {
+/// Replaces the numbers before a unit by `N`.
+fn without_numbers(line: &str, unit: &str) -> String {
     let mut parts: Vec<_> = line.split(unit).map(str::to_owned).collect();
     let last = parts.pop().unwrap_or_default();
     for part in &mut parts {

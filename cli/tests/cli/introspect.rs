@@ -14,7 +14,7 @@ use crate::{
     run::{AUDIENCE, NOW, Ran, at, file, run, run_in},
 };
 
-async fn ask(server: &AuthorizationServer, token: &str, more: &[&str]) -> Ran {
+async fn introspect(server: &AuthorizationServer, token: &str, more: &[&str]) -> Ran {
     let at = at();
     let known = [
         "introspect",
@@ -44,14 +44,14 @@ fn opaque(server: &AuthorizationServer) -> String {
 async fn screens() {
     let (server, _listening) = front::plain().await;
     let token = opaque(&server);
-    ask(&server, &token, &[]).await.steady(&server).shows("introspect-active");
-    let ran = ask(&server, &token, &["--signed", "--hint", "access_token"]).await;
+    introspect(&server, &token, &[]).await.steady(&server).shows("introspect-active");
+    let ran = introspect(&server, &token, &["--signed", "--hint", "access_token"]).await;
     ran.steady(&server).shows("introspect-signed");
-    ask(&server, "unheard-of", &[]).await.steady(&server).shows("introspect-inactive");
+    introspect(&server, "unheard-of", &[]).await.steady(&server).shows("introspect-inactive");
     server.inject(Endpoint::Introspection, Fault::html().for_next(1));
-    ask(&server, &token, &[]).await.steady(&server).shows("introspect-html");
+    introspect(&server, &token, &[]).await.steady(&server).shows("introspect-html");
     server.inject(Endpoint::Introspection, Fault::hang());
-    let ran = ask(&server, &token, &["--timeout", "1"]).await;
+    let ran = introspect(&server, &token, &["--timeout", "1"]).await;
     assert_eq!(ran.code, 3, "{}", ran.screen());
     assert!(ran.out.contains("NOT KNOWN") && ran.out.contains("none within"), "{}", ran.out);
 }
@@ -110,7 +110,7 @@ async fn every_client_authentication() {
         let machine = run_in(&[("S", value)], &[&known, more, &["--json"]].concat(), &token).await;
         assert!(!machine.out.contains(value.trim()) && !machine.out.contains(&token));
         assert_eq!(machine.json()["claims"]["active"], true);
-        // Each but mTLS, whose certificate this server does not see, is refused with another secret.
+        // A wrong secret is refused. This server sees no certificate, so mTLS is left out.
         if value != "unused" && !value.contains("BEGIN") {
             let wrong = format!("{value}-not");
             let ran = run_in(&[("S", &wrong)], &[&known, more].concat(), &token).await;
@@ -121,18 +121,18 @@ async fn every_client_authentication() {
 }
 
 #[tokio::test]
-async fn from_the_configuration_of_a_service() {
+async fn the_configuration_of_a_service_sets_issuer_and_credentials() {
     let (server, _listening) = front::plain().await;
-    let path = front::config("ask", server.issuer(), "mode = \"introspect\"\n");
+    let path = front::config("introspect", server.issuer(), "mode = \"introspect\"\n");
     let token = opaque(&server);
     let ran = run(&["introspect", "--config", &path], &token).await;
     assert_eq!(ran.code, 0, "{}", ran.screen());
-    let nobody = ["introspect", "--config", &path, "--issuer", "https://other.example.com"];
-    assert_eq!(run(&nobody, &token).await.code, 2);
+    let unknown = ["introspect", "--config", &path, "--issuer", "https://other.example.com"];
+    assert_eq!(run(&unknown, &token).await.code, 2);
 }
 
 #[tokio::test]
-async fn what_is_missing_is_told_at_once() {
+async fn missing_options_are_reported_together() {
     let ran = run(
         &["introspect", "--issuer", "https://as.example.com", "--auth", "private-key-jwt"],
         "x",
@@ -145,33 +145,33 @@ async fn what_is_missing_is_told_at_once() {
     assert_eq!(
         run(&[&http[..], &argument].concat(), "x").await.code,
         2,
-        "no secret as an argument"
+        "secrets are not accepted as arguments"
     );
 }
 
 #[tokio::test]
-async fn certificates_are_told_apart() {
+async fn problems_with_certificates_are_named() {
     for (certificate, words) in [
-        ("expired", "certificate has expired"),
+        ("expired", "certificate of the server has expired"),
         ("future", "not valid yet"),
         ("other-name", "for another name"),
     ] {
         let front = Front::start(certificate).await;
-        let ran = ask(&front.server, "x-token", &["--ca", CA]).await;
+        let ran = introspect(&front.server, "x-token", &["--ca", CA]).await;
         assert_eq!(ran.code, 3, "{}", ran.screen());
         assert!(ran.out.contains(words), "{certificate}: {}", ran.out);
     }
     let front = Front::start("good").await;
-    let ran = ask(&front.server, "x-token", &[]).await;
+    let ran = introspect(&front.server, "x-token", &[]).await;
     assert_eq!(ran.code, 3, "{}", ran.screen());
     assert!(ran.out.contains("authority that is not trusted"), "{}", ran.out);
-    let ran = ask(&front.server, "x-token", &["--ca", CA]).await;
+    let ran = introspect(&front.server, "x-token", &["--ca", CA]).await;
     assert_eq!(ran.code, 1, "it is inactive: {}", ran.screen());
 }
 
-/// Whatever it answers, it ends with a screen, and no control character reaches the terminal.
+/// No response causes a panic, and no control character reaches the terminal.
 #[tokio::test]
-async fn answers_out_of_protocol() {
+async fn responses_out_of_protocol_are_shown() {
     let (server, _listening) = front::plain().await;
     let token = opaque(&server);
     for body in
@@ -182,7 +182,7 @@ async fn answers_out_of_protocol() {
         let json = header::HeaderValue::from_static("application/json");
         answer.headers_mut().insert(header::CONTENT_TYPE, json);
         server.inject(Endpoint::Introspection, Fault::respond(answer).for_next(1));
-        let ran = ask(&server, &token, &[]).await;
+        let ran = introspect(&server, &token, &[]).await;
         assert_eq!(ran.code, 3, "{}", ran.screen());
         assert!(!ran.screen().contains('\x1b'), "{:?}", ran.screen());
     }
@@ -190,7 +190,7 @@ async fn answers_out_of_protocol() {
         [Fault::redirect("https://other.example.com/"), Fault::oversize(1 << 20), Fault::truncate()]
     {
         server.inject(Endpoint::Introspection, fault.for_next(2));
-        let ran = ask(&server, &token, &[]).await;
+        let ran = introspect(&server, &token, &[]).await;
         assert_eq!(ran.code, 3, "{}", ran.screen());
         server.clear(Endpoint::Introspection);
     }
@@ -198,7 +198,7 @@ async fn answers_out_of_protocol() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_none_is_not_sent() {
+async fn input_that_is_not_a_token_is_not_sent() {
     let (server, _listening) = front::plain().await;
     let path = file("none", b"a\x00b");
     for input in [&b""[..], b"\xff\xfe\x00", b"two words \x07 \xc3\xa9"] {

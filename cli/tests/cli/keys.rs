@@ -53,7 +53,7 @@ async fn screens() {
 }
 
 #[tokio::test]
-async fn whatever_it_is_it_is_judged() {
+async fn files_of_all_kinds_are_checked() {
     for (text, code, finding) in [
         (&b"\xff\xfe\x00garbage"[..], 1, "keys_no_text"),
         (b"", 1, "keys_no_json"),
@@ -73,7 +73,7 @@ async fn whatever_it_is_it_is_judged() {
         assert_eq!(ran.code, code, "{}", ran.screen());
         assert!(ran.out.contains(&format!("\"{finding}\"")), "{finding}: {}", ran.out);
         let ran = run(&["keys", "lint", "--json", "--at", &at(), "-"], text).await;
-        assert_eq!(ran.code, code, "by standard input");
+        assert_eq!(ran.code, code, "from standard input");
     }
     let many: Vec<_> = (0..65).map(|at| with("kid", format!("k{at}"))).collect();
     let ran = lint("many.json", set(&many)).await;
@@ -81,13 +81,13 @@ async fn whatever_it_is_it_is_judged() {
     let same = [with("kid", "a"), with("kid", "b"), with("kid", "a")];
     let ran = lint("same.json", set(&same)).await;
     assert!(ran.out.contains("`a` and `b` are the same key"), "{}", ran.out);
-    assert!(ran.out.contains("several keys are called `a`"), "{}", ran.out);
+    assert!(ran.out.contains("several keys have the `kid` `a`"), "{}", ran.out);
     assert_eq!(run(&["keys", "lint", "--strict", &file("same", set(&same))], "").await.code, 1);
     assert_eq!(run(&["keys", "lint", "/nowhere"], "").await.code, 2);
 }
 
 #[tokio::test]
-async fn the_private_halves_of_the_test_kit_are_known() {
+async fn the_keys_of_the_test_kit_are_known() {
     for name in ["rsa-1", "rsa-2", "rsa-3"] {
         let pem =
             format!("{}/../src/test_util/keys/test-only-{name}.pem", env!("CARGO_MANIFEST_DIR"));
@@ -98,7 +98,7 @@ async fn the_private_halves_of_the_test_kit_are_known() {
 }
 
 #[tokio::test]
-async fn at_a_url() {
+async fn keys_at_a_url_are_checked() {
     let (server, listening) = front::plain().await;
     front::without_known_keys(&server);
     let at = at();
@@ -107,16 +107,16 @@ async fn at_a_url() {
         ["keys", "lint", "--at", &at, "--danger-allow-http-loopback", "--timeout", "1", &url];
     server.set_cache_control(HeaderValue::from_static("public, max-age=604800"));
     let ran = run(&arguments, "").await;
-    assert!(ran.code == 0 && ran.out.contains("keys may be kept for 7 d"), "{}", ran.screen());
+    assert!(ran.code == 0 && ran.out.contains("keys may be cached for 7 d"), "{}", ran.screen());
     for (fault, code, words) in [
         (Fault::redirect("https://other.example.com/"), 1, "redirects are not followed"),
-        (Fault::html(), 1, "it is a page"),
+        (Fault::html(), 1, "this is a page"),
         (Fault::oversize(1 << 20), 1, "larger than"),
-        (Fault::garbage(), 1, "no JSON object"),
+        (Fault::garbage(), 1, "not a JSON object"),
         (Fault::status(http::StatusCode::NOT_FOUND), 1, "404"),
         (Fault::status(http::StatusCode::BAD_GATEWAY), 3, "502"),
         (Fault::close(), 3, ""),
-        (Fault::hang(), 3, "no answer within 1 s"),
+        (Fault::hang(), 3, "no response within 1 s"),
     ] {
         server.inject(Endpoint::Jwks, fault);
         let ran = run(&arguments, "").await;
@@ -126,7 +126,7 @@ async fn at_a_url() {
     }
     drop(listening);
     assert_eq!(run(&arguments, "").await.code, 3);
-    assert_eq!(run(&["keys", "lint", &url], "").await.code, 2, "without TLS only where asked for");
+    assert_eq!(run(&["keys", "lint", &url], "").await.code, 2, "`http` needs an option");
     assert_eq!(run(&["keys", "lint", "ftp://x/"], "").await.code, 2);
     let _: AuthorizationServer = server;
 }

@@ -1,7 +1,7 @@
-//! The program `introspect`: its screens as they are kept in `screens/`, what it does with bad input,
-//! and how it ends.
+//! Runs the program `introspect`, and compares its output with the files in `screens/`.
 //!
-//! `UPDATE_SCREENS=1 cargo test --all-features --test cli` writes the screens anew.
+//! `UPDATE_SCREENS=1 cargo test -p tower-introspect-cli --all-features --test cli` rewrites these
+//! files.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 

@@ -19,9 +19,8 @@ async fn screens() {
     ran.shows("mint-no-issuer");
 }
 
-/// The one good token passes, and each bad one is refused.
 #[tokio::test]
-async fn every_bad_token_is_refused_and_the_good_one_is_not() {
+async fn the_good_token_is_accepted_and_every_bad_one_refused() {
     let at = at();
     let key = run(&["mint", "key"], "").await;
     assert!(key.err.contains("for tests only"), "{}", key.err);
@@ -64,7 +63,7 @@ async fn every_bad_token_is_refused_and_the_good_one_is_not() {
         assert_eq!(ran.code, i32::from(name != "good"), "{name}: {}", ran.screen());
         reasons.push(format!("{name}: {}", ran.json()["reason"].as_str().unwrap_or("-")));
     }
-    // Each for its own reason.
+    // These are refused for their own reason.
     for wanted in [
         "good: -",
         "expired: expired",
@@ -85,7 +84,7 @@ async fn every_bad_token_is_refused_and_the_good_one_is_not() {
 }
 
 #[tokio::test]
-async fn everything_is_marked() {
+async fn tokens_and_keys_are_marked_as_test_data() {
     let ran = run(&["mint", "token", "--audience", "a", "--json"], "").await;
     assert_eq!(ran.json()["test"], true);
     assert!(ran.err.contains("for tests only"));
@@ -94,11 +93,11 @@ async fn everything_is_marked() {
     assert_eq!(decoded["claims"]["members"]["test"], true);
     assert!(decoded["header"]["members"]["kid"].as_str().unwrap().starts_with("test-"));
     let unmarked = run(&["mint", "token", "--audience", "a", "--claim", "test=false"], "").await;
-    assert_eq!(unmarked.code, 2, "the mark can't be taken off");
+    assert_eq!(unmarked.code, 2, "the mark can't be removed");
 }
 
 #[tokio::test]
-async fn keys_of_all_kinds_in_all_forms() {
+async fn keys_of_all_algorithms_are_printed_in_all_formats() {
     for algorithm in ["ES256", "ES384", "EdDSA", "RS256", "PS512"] {
         let pem = file("kind.pem", run(&["mint", "key", "--algorithm", algorithm], "").await.out);
         let show = async |format| {
@@ -140,9 +139,8 @@ async fn keys_of_all_kinds_in_all_forms() {
     assert_eq!(run(&["mint", "key", "--from", &file("none.pem", "x")], "").await.code, 2);
 }
 
-/// Tokens that are minted for it pass there, and what is said to work does.
 #[tokio::test]
-async fn serve_as_is_a_server_whose_keys_mint_knows() {
+async fn tokens_of_mint_verify_at_serve_as() {
     let mut server =
         command(&["serve-as", "--port", "0", "--json", "--fault", "introspection=html"]);
     let mut server = server.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -164,7 +162,7 @@ async fn serve_as_is_a_server_whose_keys_mint_knows() {
     let verify = ["verify", "--issuer", issuer, "--audience", "a", "--danger-allow-http-loopback"];
     assert_eq!(run(&verify, &token).await.code, 0);
     let secret = file("serve.secret", "api-secret");
-    let ask = [
+    let introspect = [
         "introspect",
         "--issuer",
         issuer,
@@ -174,7 +172,7 @@ async fn serve_as_is_a_server_whose_keys_mint_knows() {
         "--secret-file",
         &secret,
     ];
-    let ran = run(&ask, &token).await;
+    let ran = run(&introspect, &token).await;
     assert!(ran.code == 3 && ran.out.contains("Sign in"), "{}", ran.screen());
 
     let port = issuer.rsplit(':').next().unwrap();

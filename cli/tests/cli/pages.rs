@@ -22,7 +22,7 @@ async fn exit_codes_are_in_the_help_and_in_the_manual() {
 }
 
 #[tokio::test]
-async fn there_is_a_page_and_a_completion_of_each_command() {
+async fn every_command_has_a_manual_page_and_completions() {
     for command in COMMANDS {
         let page = run(&["man", command], "").await;
         assert!(page.out.contains(".TH") && page.code == 0, "{}", page.screen());

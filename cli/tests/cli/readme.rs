@@ -1,4 +1,4 @@
-//! The transcripts of the README are what the program prints.
+//! Compares the transcripts in the README with the output of the program.
 
 use serde_json::json;
 use tower_introspect::{
@@ -11,23 +11,24 @@ use crate::run::{AUDIENCE, ISSUER, NOW, at, run};
 
 const README: &str = include_str!("../../../README.md");
 
-/// The console block of the README that holds this, without the prompt's line and what is left out.
-fn transcript(holding: &str) -> (&'static str, Vec<&'static str>) {
+/// Returns the command and the output of the console block in the README that contains `text`. The
+/// output is split where the README leaves lines out.
+fn transcript(text: &str) -> (&'static str, Vec<&'static str>) {
     let blocks = README.split("```console\n").skip(1);
     let mut blocks = blocks.filter_map(|block| block.split("```").next());
-    let block = blocks.find(|block| block.contains(holding)).expect("the README has it");
+    let block = blocks.find(|block| block.contains(text)).expect("the README has it");
     let (prompt, screen) = block.split_once('\n').unwrap();
     (prompt.strip_prefix("$ ").unwrap(), screen.split("  ...\n").collect())
 }
 
-/// Runs what stands after the prompt, the issuer being the server.
-async fn assert_true(
-    holding: &str,
+/// Runs the command of a transcript against `server`, and compares the output.
+async fn assert_transcript(
+    text: &str,
     server: &AuthorizationServer,
     token: &str,
     words: &[(&str, &str)],
 ) {
-    let (prompt, parts) = transcript(holding);
+    let (prompt, parts) = transcript(text);
     let prompt = prompt.replace(ISSUER, server.issuer());
     let (command, file) = prompt.split_once(" < ").unwrap();
     assert_eq!(file, "token");
@@ -35,14 +36,14 @@ async fn assert_true(
     let at = at();
     arguments.extend(["--at", &at, "--danger-allow-http-loopback"]);
     let ran = run(&arguments, token).await;
-    let mut screen = ran.out.replace(server.issuer(), ISSUER).replace("  (as given)", "");
+    let mut screen = ran.out.replace(server.issuer(), ISSUER).replace("  (set by --at)", "");
     for (from, to) in words {
         screen = screen.replace(from, to);
     }
     let mut rest = &*screen;
     for part in parts {
         let found = rest.find(part);
-        let at = found.unwrap_or_else(|| panic!("not there:\n{part}\nit is:\n{screen}"));
+        let at = found.unwrap_or_else(|| panic!("not in the output:\n{part}\nit is:\n{screen}"));
         rest = &rest[at + part.len()..];
     }
     assert_eq!(rest, "", "the end is not in the README:\n{screen}");
@@ -56,7 +57,7 @@ fn times(token: TokenBuilder<Jwt>) -> TokenBuilder<Jwt> {
 async fn an_id_token_sent_by_mistake() {
     let (server, _listening) = AuthorizationServer::on_loopback().await.unwrap();
     let token = server.id_token().subject("alice").audience("webapp").claim("nonce", json!("n"));
-    assert_true("id_token", &server, &times(token).mint(), &[]).await;
+    assert_transcript("id_token", &server, &times(token).mint(), &[]).await;
 }
 
 #[tokio::test]
@@ -75,5 +76,5 @@ async fn a_key_that_was_rotated() {
         }
     }
     let words = [(&*old, "2029-11"), (&*new, "2029-12")];
-    assert_true("rotated", &server, &token, &words).await;
+    assert_transcript("rotated", &server, &token, &words).await;
 }

@@ -1,4 +1,4 @@
-//! Running the program, and comparing what it prints.
+//! Runs the program and compares its output.
 
 use std::{
     path::{Path, PathBuf},
@@ -13,10 +13,10 @@ use tower_introspect::jose::{Algorithm, SigningKey};
 pub(crate) const ISSUER: &str = "https://as.example.com";
 pub(crate) const AUDIENCE: &str = "https://api.example.com";
 
-/// 2030-01-01T00:00:00Z, the time of all screens.
+/// The time of all screens: 2030-01-01T00:00:00Z.
 pub(crate) const NOW: i64 = 1_893_456_000;
 
-/// What the program did.
+/// The exit code and the output of the program.
 pub(crate) struct Ran {
     pub(crate) code: i32,
     pub(crate) out: String,
@@ -29,18 +29,18 @@ impl Ran {
             .unwrap_or_else(|_| panic!("no JSON: {}{}", self.out, self.err))
     }
 
-    /// What is on a terminal afterwards, and how it ended.
+    /// Returns all output and the exit code.
     pub(crate) fn screen(&self) -> String {
         format!("{}{}[exit {}]\n", self.err, self.out, self.code)
     }
 
-    /// The same, compared with the one that is kept.
+    /// Compares the screen with the file of this name.
     #[track_caller]
     pub(crate) fn shows(&self, name: &str) {
         self.shows_with(name, &[]);
     }
 
-    /// The same, where some words differ from run to run.
+    /// Compares the screen with the file of this name, after replacing words that vary.
     #[track_caller]
     pub(crate) fn shows_with(&self, name: &str, words: &[(&str, &str)]) {
         let mut screen = self.screen().replace(&*scratch().to_string_lossy(), "DIR");
@@ -66,12 +66,12 @@ fn compare(path: &Path, screen: &str) {
     assert!(kept == screen, "{} differs.\n--- kept\n{kept}\n--- now\n{screen}", path.display());
 }
 
-/// Runs the program with this on its standard input, in an environment of no consequence.
+/// Runs the program with this standard input and an empty environment.
 pub(crate) async fn run(arguments: &[&str], input: impl AsRef<[u8]>) -> Ran {
     run_in(&[], arguments, input).await
 }
 
-/// The same, with these variables.
+/// Runs the program with this standard input and these variables.
 pub(crate) async fn run_in(
     variables: &[(&str, &str)],
     arguments: &[&str],
@@ -85,7 +85,7 @@ pub(crate) async fn run_in(
         .spawn()
         .unwrap();
     let mut stdin = child.stdin.take().unwrap();
-    // It may end before it has read everything.
+    // The program may end before it has read everything.
     let _ = stdin.write_all(input.as_ref()).await;
     drop(stdin);
     let output = timeout(Duration::from_secs(60), child.wait_with_output()).await.unwrap().unwrap();
@@ -102,25 +102,25 @@ pub(crate) fn command(arguments: &[&str]) -> Command {
     command
 }
 
-/// A directory for files.
+/// Returns a directory for files.
 pub(crate) fn scratch() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
 }
 
-/// A file with this in it.
+/// Writes a file and returns its path.
 pub(crate) fn file(name: &str, text: impl AsRef<[u8]>) -> String {
     let path = scratch().join(name);
     std::fs::write(&path, text).unwrap();
     path.to_str().unwrap().to_owned()
 }
 
-/// The issuer's key. Its signatures are the same every time.
+/// Returns the issuer's key. EdDSA signatures are deterministic.
 pub(crate) fn key() -> SigningKey {
     let pem = include_bytes!("../../../tests/it/keys/ed25519.pem");
     SigningKey::from_pem(Algorithm::EdDSA, pem).unwrap().with_kid("2029-12")
 }
 
-/// A file with the issuer's keys.
+/// Writes the issuer's keys to a file.
 pub(crate) fn jwks() -> String {
     file("keys.json", json!({"keys": [key().public_jwk().unwrap()]}).to_string())
 }
@@ -129,7 +129,7 @@ pub(crate) fn header() -> Value {
     json!({"alg": "EdDSA", "typ": "at+jwt", "kid": "2029-12"})
 }
 
-/// Of an access token that is good for another hour.
+/// Returns the claims of an access token that is valid for another hour.
 pub(crate) fn claims() -> Value {
     json!({
         "iss": ISSUER,
@@ -143,7 +143,7 @@ pub(crate) fn claims() -> Value {
     })
 }
 
-/// Of an ID token, as most servers write them.
+/// Returns the claims of an ID token, as most servers issue them.
 pub(crate) fn id_claims() -> Value {
     json!({
         "iss": ISSUER,
@@ -157,7 +157,7 @@ pub(crate) fn id_claims() -> Value {
     })
 }
 
-/// `base` with some members changed; `null` takes one away.
+/// Changes members of `base`; `null` removes one.
 pub(crate) fn with(mut base: Value, changes: Value) -> Value {
     let (base_members, Value::Object(changes)) = (base.as_object_mut().unwrap(), changes) else {
         unreachable!("it is an object")

@@ -11,7 +11,7 @@ use crate::run::{
     AUDIENCE, ISSUER, NOW, Ran, at, claims, good, header, id_claims, jwks, run, run_in, sign, with,
 };
 
-/// Against the keys in a file, with more on the command line.
+/// Verifies a token with the keys in a file and further options.
 async fn verify_with(token: &str, more: &[&str]) -> Ran {
     let (at, jwks) = (at(), jwks());
     let known = ["verify", "--at", &at, "--issuer", ISSUER, "--jwks", &jwks];
@@ -50,7 +50,7 @@ async fn screens() {
 }
 
 #[tokio::test]
-async fn each_refusal_is_the_librarys() {
+async fn every_refusal_has_the_reason_of_the_library() {
     let tampered = {
         let other = sign(&header(), &with(claims(), json!({"sub": "mallory"})));
         let (head, _) = other.rsplit_once('.').unwrap();
@@ -84,14 +84,14 @@ async fn each_refusal_is_the_librarys() {
         let failed: Vec<_> = checks.iter().filter(|check| check["state"] == "failed").collect();
         assert_eq!(failed.len(), 1, "{json:#}");
         assert_eq!((&failed[0]["check"], &failed[0]["reason"]), (&check.into(), &reason.into()));
-        // In order: what comes before it passed, what comes after was not reached.
+        // No later check was reached.
         let at = checks.iter().position(|check| check["state"] == "failed").unwrap();
         assert!(checks[at + 1..].iter().all(|check| check["state"] == "not_reached"), "{json:#}");
     }
 }
 
 #[tokio::test]
-async fn a_public_key_in_pem_is_a_key_and_never_a_secret() {
+async fn a_public_key_in_pem_is_never_used_as_a_secret() {
     let pem = crate::run::file("key.pem", include_bytes!("../../../tests/it/keys/ed25519.pub.pem"));
     let at = at();
     let arguments = ["verify", "--at", &at, "--pem", &pem, "--audience", AUDIENCE];
@@ -109,7 +109,7 @@ async fn server() -> (AuthorizationServer, tower_introspect::test_util::Listenin
     AuthorizationServer::on_loopback().await.unwrap()
 }
 
-/// Against the server itself.
+/// Verifies a token with discovered keys.
 async fn discover(server: &AuthorizationServer, token: &str, more: &[&str]) -> Ran {
     let at = at();
     let known = [
@@ -153,7 +153,7 @@ async fn keys_are_discovered() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_down_is_not_known_rather_than_refused() {
+async fn without_keys_the_outcome_is_not_known() {
     let (server, listening) = server().await;
     let token = minted(&server);
     let issuer = server.issuer().to_owned();
@@ -169,13 +169,13 @@ async fn a_server_that_is_down_is_not_known_rather_than_refused() {
     assert_eq!(ran.code, 3, "{}", ran.screen());
     assert!(ran.out.contains("NOT KNOWN"), "{}", ran.out);
     assert!(ran.out.contains("Nothing listens there"), "{}", ran.out);
-    // A token in which something else is wrong is refused for that: nothing is fetched for it.
+    // A malformed token is refused without fetching keys.
     let ran = discover(&server, "a.b.c", &[]).await;
     assert_eq!(ran.code, 1, "{}", ran.screen());
 }
 
 #[tokio::test]
-async fn bad_tls_is_told_with_its_cause() {
+async fn problems_with_tls_are_explained() {
     let (server, listening) = server().await;
     let token = minted(&server);
     let url = format!("https://{}/jwks", listening.address());
@@ -183,11 +183,11 @@ async fn bad_tls_is_told_with_its_cause() {
     let arguments = ["verify", "--at", &at, "--jwks", &url, "--audience", AUDIENCE];
     let ran = run(&arguments, &token).await;
     assert_eq!(ran.code, 3, "{}", ran.screen());
-    assert!(ran.out.contains("It does not speak TLS there"), "{}", ran.out);
+    assert!(ran.out.contains("The server does not speak TLS on this port"), "{}", ran.out);
 }
 
 #[tokio::test]
-async fn a_proxy_of_the_environment_is_told_of_and_used() {
+async fn a_proxy_of_the_environment_is_used_and_reported() {
     let (server, listening) = server().await;
     let token = minted(&server);
     let proxy = format!("http://user:s3cret@{}", listening.address());

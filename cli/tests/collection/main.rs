@@ -1,4 +1,4 @@
-//! The program says of each token of the library's attack collection what the library says.
+//! Checks that the program gives the library's verdict on every token of its attack collection.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 

@@ -1,4 +1,4 @@
-//! Asks the program about the tokens of the collection.
+//! Runs the program on the tokens of the collection.
 
 use std::{
     io::Write as _,
@@ -12,7 +12,7 @@ use tower_introspect::{
     checks::{Check, Stage},
 };
 
-/// Listens to nothing: the library's own tests do.
+/// Records nothing. In the library's own tests, this type records the checks.
 pub(crate) struct Ear;
 
 impl Ear {
@@ -23,8 +23,8 @@ impl Ear {
     pub(crate) fn heard(self, _: Option<ErrorKind>) {}
 }
 
-/// The program says of this token, with these keys, what the library said: the same reason, or if the
-/// library verified it, nothing but a reason of the policy.
+/// Checks that the program refuses the token for the same reason as the library. If the library
+/// verified it, only the policy may refuse it.
 #[track_caller]
 pub(crate) fn second_opinion(issuer: &str, jwks: &str, token: &str, outcome: Option<ErrorKind>) {
     static KEYS: LazyLock<String> = LazyLock::new(|| {
@@ -45,12 +45,12 @@ pub(crate) fn second_opinion(issuer: &str, jwks: &str, token: &str, outcome: Opt
     let output = child.wait_with_output().unwrap();
     let said: Value = serde_json::from_slice(&output.stdout).unwrap();
     if token.len() > 8 * 1024 {
-        // The middleware looks at none that is so long.
+        // The middleware refuses such tokens before it verifies them.
         assert_eq!(said["reason"], "token_too_long");
         return;
     }
     if said["cleaned"].as_array().is_none_or(|cleaned| !cleaned.is_empty()) {
-        // It judges another token then, and says that this one is refused.
+        // The program verifies the cleaned token, and reports that this one would be refused.
         assert!(outcome.is_some(), "{token}");
         return;
     }

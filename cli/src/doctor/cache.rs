@@ -1,4 +1,4 @@
-//! What is remembered, against how long tokens live and how slow their server is.
+//! Checks the cache settings against the lifetimes of tokens and the latency of introspection.
 
 use serde_json::json;
 
@@ -6,23 +6,30 @@ use super::Doctor;
 use crate::{finding::Findings, when};
 
 impl Doctor<'_> {
-    pub(super) fn memory(&mut self) {
+    pub(super) fn check_cache(&mut self) {
         let mut findings = Findings::default();
-        let settings = &self.deployed.settings;
+        let settings = &self.deployment.settings;
         let (max_age, jwt) = (settings.max_age.as_secs(), settings.jwt_max_age.as_secs());
         let stale = settings.stale_if_error.as_secs();
-        let asks = settings.issuers.iter().any(|issuer| issuer.client.is_some());
+        let introspects = settings.issuers.iter().any(|issuer| issuer.client.is_some());
         let verifies = settings.issuers.iter().any(|issuer| issuer.mode != "introspect");
-        if asks {
+        if introspects {
             let span = when::span(max_age.into());
-            findings.note("max_age", format!(
-                "introspected tokens are remembered for {span}: a revoked one may pass that long"
-            ));
+            findings.note(
+                "max_age",
+                format!(
+                    "introspected tokens are cached for {span}: a revoked token may be accepted \
+                     for that long"
+                ),
+            );
             if max_age == 0 && self.slowest > 0 {
-                findings.warn("no_memory", format!(
-                    "nothing is remembered: every request waits for the introspection, {} ms now",
-                    self.slowest
-                ));
+                findings.warn(
+                    "no_memory",
+                    format!(
+                        "nothing is cached: every request waits for an introspection ({} ms)",
+                        self.slowest
+                    ),
+                );
             }
         }
         if verifies {
@@ -30,7 +37,7 @@ impl Doctor<'_> {
             findings.note(
                 "jwt_max_age",
                 format!(
-                    "JWTs are remembered for {span}, and pass until they expire, revoked or not"
+                    "JWTs are cached for {span}, and are accepted until they expire, revoked or not"
                 ),
             );
         }
@@ -39,24 +46,25 @@ impl Doctor<'_> {
             findings.warn(
                 "stale_if_error",
                 format!(
-                    "during an outage introspected tokens pass for another {span}, revoked or not"
+                    "during an outage introspected tokens are accepted for another {span}, revoked \
+                     or not"
                 ),
             );
         }
         if self.lifetimes.is_empty() {
             findings.note(
                 "no_lifetimes",
-                "no token was given, so their lifetimes are not known (--token-file)",
+                "the lifetimes of tokens are not known: no token was given (--token-file)",
             );
         }
         for lifetime in &self.lifetimes {
-            let (what, span) = (&lifetime.what, when::span(lifetime.seconds.into()));
+            let (token, span) = (&lifetime.token, when::span(lifetime.seconds.into()));
             if lifetime.jwt && lifetime.seconds > 3600 {
                 findings.warn(
                     "jwt_long_lived",
                     format!(
-                        "{what}: a JWT that is good for {span} can't be taken back for that long; \
-                         have it introspected, or issue it for less"
+                        "{token}: the JWT is valid for {span} and can't be revoked: introspect it, \
+                         or issue it with a shorter lifetime"
                     ),
                 );
             }
@@ -64,8 +72,8 @@ impl Doctor<'_> {
                 findings.warn(
                     "max_age_longer_than_tokens",
                     format!(
-                        "{what}: it is good for {span}, no longer than it is remembered: revoking \
-                         it has no effect here"
+                        "{token}: the token is valid for {span}, no longer than it is cached: \
+                         revoking it has no effect here"
                     ),
                 );
             }
@@ -73,13 +81,13 @@ impl Doctor<'_> {
                 findings.warn(
                     "leeway_longer_than_tokens",
                     format!(
-                        "{what}: it is good for {span}, no longer than clocks may be off ({} s)",
+                        "{token}: the token is valid for {span}, no longer than the leeway ({} s)",
                         settings.leeway.as_secs()
                     ),
                 );
             }
         }
         let more = json!({"max_age": max_age, "jwt_max_age": jwt, "stale_if_error": stale});
-        self.section("Memory", findings, more);
+        self.add_section("Cache", findings, more);
     }
 }

@@ -1,44 +1,46 @@
-//! What went over the wire, shown without its secrets.
+//! Reports the exchanges with a server, without their secrets.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, header};
+use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
 use crate::{
     json,
-    net::{Exchange, public},
+    net::{Exchange, redact_userinfo},
     report::{Field, Report, Tone},
     token::Form,
 };
 
-/// The most of a body that is no JSON to show.
-const GLIMPSE: usize = 240;
+/// The most characters to show of a body that is not JSON.
+const MAX_CHARS: usize = 240;
 
 /// The most headers to show.
 const MAX_HEADERS: usize = 40;
 
-/// Shows a request and its answer.
-pub(crate) fn tell(report: &mut Report, exchange: &Exchange) {
-    tell_request(report, &exchange.request);
+/// Reports a request and its response.
+pub(crate) fn report_exchange(report: &mut Report, exchange: &Exchange) {
+    report_request(report, &exchange.request);
     match &exchange.outcome {
         Some(Ok(response)) => {
             let fetched = exchange.request.method() == http::Method::GET;
-            tell_response(report, response, exchange.millis(), fetched);
+            report_response(report, response, exchange.millis(), fetched);
         }
-        Some(Err(trouble)) => {
-            report.heading("No answer");
-            report.line(Tone::Bad, format!("  {}", trouble.words()));
+        Some(Err(error)) => {
+            report.heading("No response");
+            report.line(Tone::Bad, format!("  {}", error.describe()));
         }
         None => {
-            report.heading("No answer");
+            report.heading("No response");
             report.line(Tone::Bad, format!("  none within {} ms", exchange.millis()));
         }
     }
 }
 
-fn tell_request(report: &mut Report, request: &Request<Bytes>) {
-    report.heading(format!("{} {}", request.method(), public(&request.uri().to_string())));
+fn report_request(report: &mut Report, request: &Request<Bytes>) {
+    let url = redact_userinfo(&request.uri().to_string());
+    report.heading(format!("{} {url}", request.method()));
     let headers = request.headers().iter().map(|(name, value)| {
         let value = value.to_str().unwrap_or_default();
         let value = if name == header::AUTHORIZATION { credentials(value) } else { value.into() };
@@ -48,12 +50,12 @@ fn tell_request(report: &mut Report, request: &Request<Bytes>) {
     report.fields(headers.chain(form));
 }
 
-fn tell_response(report: &mut Report, response: &Response<Bytes>, millis: u128, fetched: bool) {
+fn report_response(report: &mut Report, response: &Response<Bytes>, millis: u128, fetched: bool) {
     let status = response.status();
-    report.heading(format!("Answer: {status}"));
+    report.heading(format!("Response: {status}"));
     let document = fetched && status == http::StatusCode::OK;
     if document && json::members(&String::from_utf8_lossy(response.body())).is_ok() {
-        // Metadata and keys: what they say is for `doctor` and `keys lint`.
+        // `doctor` and `keys lint` show the contents of metadata and keys.
         let length = response.body().len();
         report.line(Tone::Plain, format!("  {length} bytes of JSON in {millis} ms"));
         return;
@@ -67,14 +69,14 @@ fn tell_response(report: &mut Report, response: &Response<Bytes>, millis: u128, 
     }
 }
 
-/// The same for machines.
+/// Returns an exchange as JSON.
 pub(crate) fn to_json(exchange: &Exchange) -> Value {
     let request = &exchange.request;
     let form: serde_json::Map<_, _> =
         form(request).into_iter().map(|(name, value)| (name, value.into())).collect();
     let mut out = json!({
         "method": request.method().as_str(),
-        "url": public(&request.uri().to_string()),
+        "url": redact_userinfo(&request.uri().to_string()),
         "form": form,
         "milliseconds": u64::try_from(exchange.millis()).unwrap_or(u64::MAX),
     });
@@ -93,13 +95,13 @@ pub(crate) fn to_json(exchange: &Exchange) -> Value {
             out["body"] =
                 serde_json::from_slice(response.body()).unwrap_or_else(|_| body(response).into());
         }
-        Some(Err(trouble)) => out["error"] = trouble.words().into(),
-        None => out["error"] = "no answer in time".into(),
+        Some(Err(error)) => out["error"] = error.describe().into(),
+        None => out["error"] = "no response in time".into(),
     }
     out
 }
 
-/// `Authorization` without what is secret in it.
+/// Returns the value of `Authorization` with its secret redacted.
 fn credentials(value: &str) -> String {
     let Some((scheme, rest)) = value.split_once(' ') else { return "[redacted]".to_owned() };
     if !scheme.eq_ignore_ascii_case("basic") {
@@ -112,7 +114,7 @@ fn credentials(value: &str) -> String {
     }
 }
 
-/// The parameters of a request, the secret ones described.
+/// Returns the parameters of a request. Secret values are redacted.
 fn form(request: &Request<Bytes>) -> Vec<(String, String)> {
     let body = String::from_utf8_lossy(request.body());
     let pairs = body.split('&').filter(|pair| !pair.is_empty());
@@ -131,7 +133,7 @@ fn form(request: &Request<Bytes>) -> Vec<(String, String)> {
         .collect()
 }
 
-/// What an assertion says, without what makes it one.
+/// Describes a client assertion, without its signature.
 fn assertion(text: &str) -> String {
     let Form::Jws(jws) = Form::of(text) else { return "[redacted]".to_owned() };
     let member = |name: &str| {
@@ -142,30 +144,9 @@ fn assertion(text: &str) -> String {
     format!("[redacted] {}", members.join(", "))
 }
 
-/// Decodes a part of a form (URL Standard, application/x-www-form-urlencoded).
-pub(crate) fn decode(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        let escaped = || {
-            let mut ahead = rest.clone();
-            let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
-            let (high, low) = (digit(ahead.next())?, digit(ahead.next())?);
-            Some((u8::try_from(high * 16 + low).ok()?, ahead))
-        };
-        match byte {
-            b'+' => bytes.push(b' '),
-            b'%' => match escaped() {
-                Some((value, ahead)) => {
-                    bytes.push(value);
-                    rest = ahead;
-                }
-                None => bytes.push(b'%'),
-            },
-            byte => bytes.push(byte),
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+/// Decodes a value of a form (URL Standard, application/x-www-form-urlencoded).
+fn decode(text: &str) -> String {
+    percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
 }
 
 fn headers(headers: &HeaderMap) -> Vec<(String, String)> {
@@ -177,7 +158,7 @@ fn headers(headers: &HeaderMap) -> Vec<(String, String)> {
     headers.iter().take(MAX_HEADERS).map(shown).collect()
 }
 
-/// A body for people: JSON one member a line, in its order; a JWT by its parts.
+/// Returns a body as text: JSON with one member a line, in order; a JWT by its parts.
 fn body(response: &Response<Bytes>) -> String {
     let bytes = response.body();
     if bytes.is_empty() {
@@ -189,7 +170,7 @@ fn body(response: &Response<Bytes>) -> String {
     }
     if let Form::Jws(jws) = Form::of(text.trim()) {
         let claims = match jws.payload.get("token_introspection") {
-            // RFC 9701 §5: the answer is within.
+            // RFC 9701 §5: the claim holds the introspection response.
             Some(inner) => match json::members(inner.get()) {
                 Ok(members) => {
                     let mut outer: Vec<_> = jws
@@ -214,11 +195,11 @@ fn body(response: &Response<Bytes>) -> String {
             indented(&claims)
         );
     }
-    let glimpse: String = text.chars().take(GLIMPSE).collect();
-    let more = if glimpse.len() < text.len() { "..." } else { "" };
-    // On one line: what is no JSON is shown to be known again, not to be read.
-    let glimpse: Vec<_> = glimpse.split_whitespace().collect();
-    format!("{} bytes that are no JSON: {}{more}", bytes.len(), glimpse.join(" "))
+    let start: String = text.chars().take(MAX_CHARS).collect();
+    let more = if start.len() < text.len() { "..." } else { "" };
+    // On one line: enough to recognise it.
+    let words: Vec<_> = start.split_whitespace().collect();
+    format!("{} bytes that are not JSON: {}{more}", bytes.len(), words.join(" "))
 }
 
 fn object(members: &json::Members) -> String {
@@ -235,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_secret_is_shown() {
+    fn secrets_are_redacted() {
         let basic = format!("Basic {}", STANDARD.encode("api:h%40rse"));
         assert_eq!(credentials(&basic), "Basic api:[redacted]");
         assert_eq!(credentials("Basic aG9yc2U="), "Basic [redacted]");
@@ -256,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_encoded_wrongly_is_shown_as_it_is() {
+    fn invalid_escapes_are_shown_unchanged() {
         assert_eq!(decode("a%2"), "a%2");
         assert_eq!(decode("100%"), "100%");
         assert_eq!(decode("%zz%41"), "%zzA");

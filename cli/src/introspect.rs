@@ -1,4 +1,4 @@
-//! `introspect`: what the authorization server says of a token, and what the library makes of it.
+//! `introspect` introspects a token and shows the exchange and the library's reading of it.
 
 use std::path::PathBuf;
 
@@ -13,49 +13,51 @@ use tower_introspect::{
 use crate::{
     Context,
     client::ClientArgs,
+    deployment::Deployment,
+    exchange::{self, report_exchange},
     input::TokenArgs,
-    net::{NetArgs, Wire},
-    network,
+    net::{LOOPBACK_HINT, NetArgs, RecordingTransport},
+    proxy,
     report::{Exit, Failure, Report, Tone},
-    settings::Deployed,
     token::{Form, Kind},
-    verdict, when, wire,
+    verdict, when,
 };
 
-/// Ask the authorization server about a token (RFC 7662), and show both sides of it.
+/// Introspect a token at the authorization server (RFC 7662), and show request and response.
 ///
-/// The answer is read by the library, as a service would. Time, audience and scope are not judged:
-/// `verify` does that.
+/// The library reads the response as it does in a service. Expiry, audience and scope are not
+/// checked here: `verify` and `explain` check them.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     token: TokenArgs,
-    /// The issuer to ask. Its endpoint is discovered.
+    /// The issuer. Its introspection endpoint is discovered.
     #[arg(long, value_name = "URL", required_unless_present = "config")]
     issuer: Option<String>,
-    /// The introspection endpoint, instead of discovering it.
+    /// The introspection endpoint, instead of discovery.
     #[arg(long, value_name = "URL")]
     endpoint: Option<String>,
-    /// Take all of this from the configuration of a service. `--issuer` chooses one of several.
+    /// Take the endpoint and the credentials from the configuration of a service. `--issuer`
+    /// selects one of several issuers.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["endpoint", "auth", "client_id",
         "secret_file", "secret_env"])]
     config: Option<PathBuf>,
-    /// Send a `token_type_hint`.
+    /// The `token_type_hint` to send.
     #[arg(long, value_name = "HINT")]
     hint: Option<String>,
-    /// Send another parameter.
+    /// Another parameter to send. May be given several times.
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     parameter: Vec<(String, String)>,
-    /// Demand a signed answer (RFC 9701).
+    /// Require a signed response (RFC 9701).
     #[arg(long)]
     signed: bool,
-    /// For whom signed answers are meant, if not our client identifier.
+    /// The audience of signed responses. By default the client identifier.
     #[arg(long, value_name = "AUDIENCE", requires = "signed")]
     signed_audience: Option<String>,
-    /// Take signed answers that are meant for whom the token is meant.
+    /// Accept signed responses whose audience is that of the token.
     #[arg(long, requires = "signed", conflicts_with = "signed_audience")]
     danger_signed_audience_of_token: bool,
-    /// Take `http` URLs of this machine.
+    /// Allow `http` URLs of this machine.
     #[arg(long)]
     danger_allow_http_loopback: bool,
     #[command(flatten)]
@@ -65,45 +67,45 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, cx: &Context) -> Result<Report, Failure> {
-    let net = Wire::new(&args.net)?;
-    let builder = args.builder(cx)?.transport(net.transport());
-    let verifier = builder.build().map_err(|problems| unusable(&problems))?;
+    let transport = RecordingTransport::new(&args.net)?;
+    let builder = args.builder(cx)?.transport(transport.transport());
+    let verifier = builder.build().map_err(|problems| config_failure(&problems))?;
     let pasted = args.token.read(cx)?;
     let token = Token::bearer(&pasted.token).ok_or_else(|| {
-        Failure::usage("it is no token: a bearer token has letters, digits and `-._~+/=` only")
+        Failure::usage("not a token: a bearer token has only letters, digits and `-._~+/=`")
             .hint("`introspect decode` shows what it is")
     })?;
 
-    let what = format!("asking {}", verifier.issuer());
-    let outcome = cx.wait(&what, async { verifier.verify(VerifyRequest::new(token)).await });
-    let exchanges = net.take();
+    let activity = format!("introspecting at {}", verifier.issuer());
+    let outcome = cx.wait(&activity, async { verifier.verify(VerifyRequest::new(token)).await });
+    let exchanges = transport.take();
 
     let form = Form::of(&pasted.token);
     let kind = Kind::of(&pasted.token, &form);
     let mut report = Report::new("introspect", Exit::Accepted);
     report.set("issuer", verifier.issuer());
-    report.set("exchanges", exchanges.iter().map(wire::to_json).collect::<Vec<_>>());
+    report.set("exchanges", exchanges.iter().map(exchange::to_json).collect::<Vec<_>>());
     let outcome = match outcome {
         Ok(outcome) => outcome,
         Err(failure) => {
             report.exit = failure.exit;
             report.line(Tone::Bad, format!("NOT KNOWN: {}", failure.message));
             report.set("message", failure.message);
-            exchanges.iter().for_each(|exchange| wire::tell(&mut report, exchange));
+            exchanges.iter().for_each(|exchange| report_exchange(&mut report, exchange));
             return Ok(report);
         }
     };
     match &outcome {
-        // The policy has not been asked.
-        Ok(_) => report.line(Tone::Good, "ACTIVE, by the word of the authorization server"),
+        // Not `ACCEPTED`: the policy was not checked.
+        Ok(_) => report.line(Tone::Good, "ACTIVE, according to the authorization server"),
         Err(error) => verdict::headline(&mut report, Some(error), true),
     }
-    pasted.tell(&mut report);
+    pasted.report_cleanups(&mut report);
     let urls: Vec<_> = exchanges.iter().map(|one| one.request.uri().to_string()).collect();
-    network::tell_proxy(&mut report, &urls.iter().map(String::as_str).collect::<Vec<_>>());
-    exchanges.iter().for_each(|exchange| wire::tell(&mut report, exchange));
+    proxy::report_proxies(&mut report, &urls.iter().map(String::as_str).collect::<Vec<_>>());
+    exchanges.iter().for_each(|exchange| report_exchange(&mut report, exchange));
     match outcome {
-        Ok(active) => accepted(&mut report, &active, cx),
+        Ok(active) => report_active(&mut report, &active, cx),
         Err(error) => verdict::advise(&mut report, &error, &kind),
     }
     Ok(report)
@@ -112,11 +114,11 @@ pub(crate) fn run(args: &Args, cx: &Context) -> Result<Report, Failure> {
 impl Args {
     fn builder(&self, cx: &Context) -> Result<IntrospectionVerifierBuilder, Failure> {
         let mut builder = match &self.config {
-            Some(path) => self.configured(&Deployed::read(path)?)?,
+            Some(path) => self.configured(&Deployment::read(path)?)?,
             None => {
                 let issuer = self.issuer.clone().unwrap_or_default();
                 let builder = IntrospectionVerifier::builder(issuer, self.client.auth()?);
-                // Before nobody waits any longer, so that it can say what it waited for.
+                // Shorter than the timeout of the command, so that the verifier reports the cause.
                 builder.timeout(cx.timeout * 9 / 10)
             }
         };
@@ -143,62 +145,60 @@ impl Args {
         Ok(builder)
     }
 
-    /// The one issuer of a configuration that is meant.
-    fn configured(&self, deployed: &Deployed) -> Result<IntrospectionVerifierBuilder, Failure> {
-        let issuers = deployed.settings.issuers.iter().enumerate();
-        let asked: Vec<_> = issuers
+    /// Returns the verifier of the selected issuer of a configuration.
+    fn configured(&self, deployment: &Deployment) -> Result<IntrospectionVerifierBuilder, Failure> {
+        let issuers = deployment.settings.issuers.iter().enumerate();
+        let selected: Vec<_> = issuers
             .filter(|(_, issuer)| issuer.client.is_some())
             .filter(|(_, issuer)| self.issuer.as_ref().is_none_or(|name| *name == issuer.issuer))
             .collect();
-        let (at, issuer) = match asked.as_slice() {
+        let (at, issuer) = match selected.as_slice() {
             [one] => *one,
             [] => {
-                return Err(Failure::usage("the configuration asks no such issuer about tokens"));
+                let problem = "the configuration has no such issuer with introspection";
+                return Err(Failure::usage(problem));
             }
             several => {
                 let names: Vec<_> = several.iter().map(|(_, issuer)| &*issuer.issuer).collect();
                 let names = names.join(", ");
-                return Err(Failure::usage(format!("`--issuer` must choose one of {names}")));
+                return Err(Failure::usage(format!("`--issuer` must select one of {names}")));
             }
         };
-        self.net.fit([issuer])?;
-        let builder = deployed.config.introspection(at);
-        let builder = builder.map_err(|problems| unusable(&problems))?;
-        builder.ok_or_else(|| Failure::usage(format!("{} is not asked", issuer.issuer)))
+        self.net.check_certificates([issuer])?;
+        let builder = deployment.config.introspection(at);
+        let builder = builder.map_err(|problems| config_failure(&problems))?;
+        let none = || Failure::usage(format!("{} has no introspection", issuer.issuer));
+        builder.ok_or_else(none)
     }
 }
 
-fn accepted(report: &mut Report, active: &ActiveToken, cx: &Context) {
+fn report_active(report: &mut Report, active: &ActiveToken, cx: &Context) {
     let claims = active.claims();
-    report.heading("What the library makes of it");
-    report.item(Tone::Good, "✓", "the server says that it is active");
+    report.heading("Result");
+    report.item(Tone::Good, "✓", "the response says that the token is active");
     match claims.expires_at() {
         Some(time) => {
             let verb = if time <= cx.now() { "expired" } else { "expires" };
             let (date, relative) = (when::date(time), when::relative(time, cx.now()));
-            report.item(Tone::Plain, "-", format!("it {verb} {relative} ({date})"));
+            report.item(Tone::Plain, "-", format!("the token {verb} {relative} ({date})"));
         }
-        None => report.item(Tone::Plain, "-", "the server does not say when it expires"),
+        None => report.item(Tone::Plain, "-", "the response has no expiry (`exp`)"),
     }
     if claims.raw("aud").is_none() {
-        let text =
-            "it has no `aud`: every policy refuses it, unless `danger_default_audience` is set";
+        let text = "the response has no `aud`: every policy refuses the token, unless \
+                    `danger_default_audience` is set";
         report.item(Tone::Warning, "!", text);
     }
-    report.item(Tone::Plain, "-", "time, audience and scope are judged by the policy, not here");
+    report.item(Tone::Plain, "-", "expiry, audience and scope were not checked");
     report.set("claims", claims.deserialize::<Value>().unwrap_or_default());
 }
 
-fn unusable(problems: &ConfigError) -> Failure {
+fn config_failure(problems: &ConfigError) -> Failure {
     let lines: Vec<_> =
         problems.problems().map(|(name, problem)| format!("{name}: {problem}")).collect();
     let failure = Failure::usage(lines.join("\n"));
     let http = lines.iter().any(|line| line.contains("not an https URL"));
-    if http {
-        failure.hint("`http` is taken for this machine only, with --danger-allow-http-loopback")
-    } else {
-        failure
-    }
+    if http { failure.hint(LOOPBACK_HINT) } else { failure }
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {

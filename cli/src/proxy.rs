@@ -1,0 +1,54 @@
+//! Reports the proxies of the environment.
+
+use hyper_util::client::proxy::matcher::Matcher;
+
+use crate::report::{Report, Tone};
+
+/// The variables that name a proxy, as `reqwest` reads them.
+const VARIABLES: [&str; 6] =
+    ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
+
+/// Reports the proxy of the environment, and whether requests to these URLs use it.
+pub(crate) fn report_proxies(report: &mut Report, urls: &[&str]) {
+    let lines = proxies(urls);
+    for line in &lines {
+        report.line(Tone::Warning, line);
+    }
+    report.set("proxy", lines);
+}
+
+/// Describes whether requests to these URLs use a proxy of the environment, if there is one.
+pub(crate) fn proxies(urls: &[&str]) -> Vec<String> {
+    let set: Vec<_> = VARIABLES
+        .into_iter()
+        .filter(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
+        .collect();
+    if set.is_empty() {
+        return Vec::new();
+    }
+    let matcher = Matcher::from_system();
+    let describe = |url: &&str| {
+        let url: http::Uri = url.parse().ok()?;
+        let host = url.host()?;
+        Some(match matcher.intercept(&url) {
+            Some(proxy) => {
+                let (scheme, proxy) = (proxy.uri().scheme_str(), proxy.uri().authority());
+                // Without its credentials.
+                let proxy =
+                    proxy.map(|proxy| proxy.as_str().rsplit('@').next().unwrap_or_default());
+                format!(
+                    "Proxy: {host} is reached through {}://{}, named in the environment.",
+                    scheme.unwrap_or("http"),
+                    proxy.unwrap_or_default()
+                )
+            }
+            None => {
+                let set = set.join(" and ");
+                format!("Proxy: {set} is set, but is not used for {host}.")
+            }
+        })
+    };
+    let mut lines: Vec<_> = urls.iter().filter_map(describe).collect();
+    lines.dedup();
+    lines
+}
