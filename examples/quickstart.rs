@@ -83,7 +83,7 @@ async fn run(serve: bool) -> Result<(), Box<dyn Error>> {
     println!("API                   {base}\n");
     let table = Table::new();
     table.row("request", "", "answer", Tone::Heading);
-    let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).build()?;
+    let client = reqwest::Client::builder().timeout(Duration::from_secs(60)).build()?;
     for (what, path, token) in requests(&authority) {
         let mut request = client.get(format!("{base}{path}"));
         if let Some(token) = token {

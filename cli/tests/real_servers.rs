@@ -24,7 +24,7 @@ fn configured(home: &Home, issuer: &str, mode: &str, client: &str, secret: &[u8]
          client = {{ {client}, {file} = \"{}\" }}\n{}",
         secret_file.display(),
         // Other tests use the same machine.
-        if mode == "jwt" { "" } else { "timeout_seconds = 30\n" },
+        if mode == "jwt" { "" } else { "timeout_seconds = 120\n" },
     );
     std::fs::write(&path, text).expect("the directory is writable");
     path.to_str().expect("UTF-8").to_owned()
@@ -38,7 +38,7 @@ fn token(home: &Home, name: &str, token: &str) -> String {
 
 async fn introspect(arguments: &[&str]) -> Output {
     let mut program = Command::new(Path::new(env!("CARGO_BIN_EXE_introspect")));
-    let run = program.args(["--timeout", "60", "--json"]).args(arguments).env_clear();
+    let run = program.args(["--timeout", "120", "--json"]).args(arguments).env_clear();
     run.kill_on_drop(true).output().await.expect("the program runs")
 }
 

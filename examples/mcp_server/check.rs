@@ -9,7 +9,7 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 
 /// Goes from the challenge to a tool, and then to a tool that needs more scope.
 pub(crate) async fn run(url: &str, client: &str, secret: &str) -> Outcome<()> {
-    let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build()?;
+    let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60)).build()?;
     let caller = Caller { http, url };
     let (client, add) = ((client, secret), json!({"name": "add", "arguments": {"a": 2, "b": 3}}));
 

@@ -130,7 +130,7 @@ fn client(pki: &Pki, own: Option<&Certified>) -> Result<reqwest::Client, Box<dyn
     let authority = reqwest::Certificate::from_pem(pki.pem().as_bytes())?;
     let builder = reqwest::Client::builder()
         .no_proxy()
-        .timeout(Duration::from_secs(5))
+        .timeout(Duration::from_secs(60))
         .tls_certs_only([authority]);
     let builder = match own {
         Some(own) => builder.identity(reqwest::Identity::from_pem(own.pem().as_bytes())?),

@@ -123,7 +123,7 @@ fn header(response: &Response, name: &str) -> Option<String> {
 
 /// Sends all requests, prints the outcome of each, and fails if a response is not as expected.
 pub(crate) async fn check(exchanges: &[Exchange]) -> Result<(), Box<dyn Error>> {
-    let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build()?;
+    let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60)).build()?;
     let mut wrong = 0;
     for exchange in exchanges {
         let told = exchange.status;

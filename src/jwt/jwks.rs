@@ -389,7 +389,7 @@ fn bad(context: impl Into<Cow<'static, str>>) -> VerifyError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{clock::SystemClock, telemetry::called::Called};
+    use crate::{clock::tests::At, telemetry::called::Called};
 
     #[test]
     fn rfc9111_4_2_freshness_is_max_age_less_age_within_bounds() {
@@ -422,7 +422,7 @@ mod tests {
         assert_eq!(fresh_for(&split), 900);
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_key_that_came_in_the_meantime_is_not_fetched_for() {
         let transport = HttpTransport::new(tower::service_fn(async |_: Request<Bytes>| {
             let keys = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a",
@@ -430,7 +430,7 @@ mod tests {
             Ok::<_, std::convert::Infallible>(Response::new(Bytes::from_static(keys.as_bytes())))
         }));
         let location = Location::Fixed(Endpoint::parse("https://as.example.com/", false).unwrap());
-        let upstream = Upstream::new("as".into(), Called::Jwks, Arc::new(SystemClock));
+        let upstream = Upstream::new("as".into(), Called::Jwks, Arc::new(At(0)));
         let keys = RemoteKeys::new("as".into(), location, transport, upstream);
         let loaded = keys.load().await.unwrap();
         let found = keys.refresh_for("a").unwrap().await.unwrap();
@@ -444,7 +444,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn unknown_keys_are_forgotten_by_time_and_number() {
-        let now = || Moment::now(&SystemClock);
+        let now = || Moment::now(&At(0));
         let mut unknown = UnknownKeys::default();
         for kid in 0..UNKNOWN_KEYS {
             unknown.remember(&kid.to_string(), now());

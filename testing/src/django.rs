@@ -1,8 +1,8 @@
 //! The Django project next to this file, as a child process.
 
-use std::{path::Path, process::Command, time::Duration};
+use std::{path::Path, process::Command};
 
-use crate::host::{self, Granted, Home, Process};
+use crate::host::{self, Granted, Home, PATIENCE, Process, Stopped};
 
 /// A running authorization server. Dropping it ends the process.
 pub struct Django {
@@ -23,7 +23,7 @@ impl Django {
             host::skip("`django-oauth-toolkit` (tests/interop/django/.venv)");
             return None;
         }
-        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60)).build();
+        let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build();
         let http = http.expect("a client can be built");
         let mut server =
             Self { port: host::free_port(), http, process: None, home: Home::new("django") };
@@ -40,6 +40,11 @@ impl Django {
         let url = format!("http://127.0.0.1:{}/.well-known/oauth-authorization-server", self.port);
         process.is_ready(&command, &self.http, &url).await;
         self.process = Some(process);
+    }
+
+    /// Lets the process stand still, so that it takes connections and answers none.
+    pub fn hang(&self) -> Stopped<'_> {
+        self.process.as_ref().expect("it runs").stop()
     }
 
     /// Ends the process. Then nothing listens on its port.

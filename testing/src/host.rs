@@ -2,6 +2,10 @@
 
 use std::{fmt::Write as _, io::Write, path::Path, process::Command, time::Duration};
 
+/// How long a test waits for a process or a socket. It bounds a hang: everything takes far less, on a
+/// busy machine too, and no test concludes anything from it.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
 /// Says that a test is skipped, and why; with `CI=true` it fails instead.
 pub fn skip(missing: &str) {
     assert!(
@@ -69,6 +73,9 @@ impl Process {
         if let Some(dir) = command.get_current_dir() {
             bound.current_dir(dir);
         }
+        // A group of its own, for signals to all of it.
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut bound, 0);
         let quiet = bound.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         Self(quiet.spawn().expect("the server starts"))
     }
@@ -82,7 +89,30 @@ impl Process {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(60), ready).await.expect("ready in a minute");
+        tokio::time::timeout(PATIENCE, ready).await.expect("it is ready in the end");
+    }
+}
+
+/// A process that stands still with all that it started, and keeps its connections open, until this is
+/// dropped.
+pub struct Stopped<'a>(&'a Process);
+
+impl Process {
+    pub fn stop(&self) -> Stopped<'_> {
+        self.signal("STOP");
+        Stopped(self)
+    }
+
+    fn signal(&self, name: &str) {
+        let mut kill = Command::new("kill");
+        let sent = kill.args(["-s", name, "--", &format!("-{}", self.0.id())]).status();
+        assert!(sent.expect("`kill` starts").success(), "it runs");
+    }
+}
+
+impl Drop for Stopped<'_> {
+    fn drop(&mut self) {
+        self.0.signal("CONT");
     }
 }
 

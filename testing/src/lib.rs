@@ -2,6 +2,7 @@
 
 #![allow(missing_docs, missing_debug_implementations, reason = "only tests use this crate")]
 
+pub mod clock;
 pub mod django;
 pub mod glewlwyd;
 pub mod host;

@@ -1,6 +1,6 @@
 //! The authorization server as a child process.
 
-use std::{path::Path, process::Stdio, time::Duration};
+use std::{path::Path, process::Stdio};
 
 use serde::Deserialize;
 use serde_json::json;
@@ -9,7 +9,10 @@ use tokio::{
     process::{Child, ChildStdout, Command},
 };
 
-use crate::{host, pki::Authority};
+use crate::{
+    host::{self, PATIENCE},
+    pki::Authority,
+};
 
 /// The identifier of the resource server under test.
 pub const API: &str = "https://api.example.com";
@@ -52,8 +55,8 @@ impl Server {
             host::skip(missing);
             return None;
         }
-        let starting = tokio::time::timeout(Duration::from_secs(60), Self::spawn(&home, args));
-        Some(starting.await.expect("the server is ready within a minute"))
+        let starting = tokio::time::timeout(PATIENCE, Self::spawn(&home, args));
+        Some(starting.await.expect("the server is ready in the end"))
     }
 
     async fn spawn(home: &Path, args: &[&str]) -> Self {
@@ -77,7 +80,7 @@ impl Server {
                 home.display()
             )
         });
-        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build();
+        let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build();
         let http = http.expect("a client can be built");
         Self { ready, http, _process: process, _stdout: stdout }
     }

@@ -4,7 +4,7 @@ use std::{fs, net::SocketAddr, path::Path, process::Command, time::Duration};
 
 use tokio::net::TcpStream;
 
-use crate::host::Process;
+use crate::host::{PATIENCE, Process};
 
 /// Starts nginx in a directory, with these lines within `http`, and waits until it listens.
 pub async fn nginx(dir: &Path, http: &str, address: SocketAddr) -> Process {
@@ -42,6 +42,6 @@ pub async fn listens(command: &Command, address: SocketAddr) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    let ready = tokio::time::timeout(Duration::from_secs(30), ready).await;
+    let ready = tokio::time::timeout(PATIENCE, ready).await;
     ready.unwrap_or_else(|_| panic!("it does not listen; run {command:?} to see why"));
 }

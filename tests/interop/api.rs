@@ -1,10 +1,12 @@
 //! A resource server on a loopback port, and a client of it.
 
-use std::{fmt, time::Duration};
+use std::fmt;
 
 use axum::{Extension, Router, routing};
 use tokio::{net::TcpListener, task::AbortHandle};
 use tower_introspect::{IntrospectLayer, VerifiedToken, verify::Verifier};
+
+use testing::host::PATIENCE;
 
 /// A running resource server. Dropping it stops it.
 pub(crate) struct Api {
@@ -49,7 +51,22 @@ impl Api {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), refused).await.expect("refused");
+        tokio::time::timeout(PATIENCE, refused).await.expect("refused");
+    }
+
+    /// Sends requests with `token` until one is admitted, to an API that may give up on its server
+    /// before that has answered.
+    pub(crate) async fn admits_in_the_end(&self, token: &str) {
+        let admitted = async {
+            loop {
+                let answer = self.get(token).await;
+                if answer.status == 200 {
+                    return answer.is_admission();
+                }
+                answer.is_not_the_clients_fault(503);
+            }
+        };
+        tokio::time::timeout(PATIENCE, admitted).await.expect("admitted");
     }
 
     /// Sends requests with `token`, one after the other, until told to stop.

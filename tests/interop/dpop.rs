@@ -4,6 +4,7 @@
 mod grpc;
 
 use std::time::Duration;
+use testing::host::PATIENCE;
 
 use axum::{Extension, Router, routing};
 use serde_json::{Value, json};
@@ -26,9 +27,9 @@ async fn whoami(Extension(token): Extension<VerifiedToken>) -> String {
 async fn serve(server: &Server, change: impl FnOnce(Dpop) -> Dpop) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("bound"));
-    let dpop = change(Dpop::new(&url).expect("a URL"));
+    let dpop = change(dpop(&url));
     let api = ResourceServer::builder(API)
-        .issuer(Issuer::hybrid(server.issuer(), ClientAuth::basic("rs-basic", server.secret())))
+        .issuer(issuer(server))
         .dpop(dpop)
         .danger_allow_http_loopback()
         .build()
@@ -41,6 +42,16 @@ async fn serve(server: &Server, change: impl FnOnce(Dpop) -> Dpop) -> String {
     url
 }
 
+/// Proofs are by the clock of the client, so they are good for as long as proofs may be.
+fn dpop(url: &str) -> Dpop {
+    Dpop::new(url).expect("a URL").window(Duration::from_secs(300))
+}
+
+fn issuer(server: &Server) -> Issuer {
+    Issuer::hybrid(server.issuer(), ClientAuth::basic("rs-basic", server.secret()))
+        .configure_introspection(|remote| remote.timeout(PATIENCE))
+}
+
 /// What the client has seen.
 async fn run(server: &Server, api: &str, format: &str, alg: &str, h2: bool) -> Value {
     let asked =
@@ -50,8 +61,8 @@ async fn run(server: &Server, api: &str, format: &str, alg: &str, h2: bool) -> V
         .current_dir(HOME)
         .kill_on_drop(true)
         .output();
-    let output = tokio::time::timeout(Duration::from_secs(60), running).await;
-    let output = output.expect("the client ends within a minute").expect("node starts");
+    let output = tokio::time::timeout(PATIENCE, running).await;
+    let output = output.expect("the client ends").expect("node starts");
     let said = String::from_utf8_lossy(&output.stderr);
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"))
 }

@@ -60,9 +60,9 @@ async fn proxy(home: &Home, authority: &Authority, backend: SocketAddr) -> (Proc
     let config = format!(
         "defaults
   mode http
-  timeout connect 5s
-  timeout client 30s
-  timeout server 30s
+  timeout connect 120s
+  timeout client 120s
+  timeout server 120s
 frontend tls
   bind 127.0.0.1:{port} ssl crt {dir}/own.pem ca-file {dir}/ca.pem verify optional crt-ignore-err all
   http-request del-header Client-Cert

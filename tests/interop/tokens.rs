@@ -1,6 +1,7 @@
 //! Tokens of every form, through an axum router.
 
 use std::time::Duration;
+use testing::host::PATIENCE;
 
 use tower_introspect::{ClientAuth, Issuer, ResourceServer};
 
@@ -19,7 +20,7 @@ fn auth(server: &Server) -> ClientAuth {
 /// Serves an API that remembers no answer of the server.
 async fn serve(issuer: Issuer) -> Api {
     let resource_server = ResourceServer::builder(API)
-        .issuer(issuer)
+        .issuer(issuer.configure_introspection(|remote| remote.timeout(PATIENCE)))
         .max_age(Duration::ZERO)
         .danger_allow_http_loopback()
         .build()

@@ -19,7 +19,7 @@ use tower_layer::Layer;
 
 use crate::{
     scripted::{Act, Scripted, at_once, kind, token},
-    support::{AUDIENCE, AtOnce, ISSUER, request},
+    support::{AUDIENCE, AtOnce, FixedClock, ISSUER, request},
 };
 
 const SEC: Duration = Duration::from_secs(1);
@@ -216,8 +216,11 @@ async fn rfc6585_4_a_resource_server_answers_429_with_a_time_and_no_challenge() 
     #[derive(Clone, Copy)]
     struct From(&'static str);
 
-    let server = AuthorizationServer::new(ISSUER).with_client(Client::new("api", "s3cret"));
+    let server = AuthorizationServer::new(ISSUER)
+        .with_clock(FixedClock)
+        .with_client(Client::new("api", "s3cret"));
     let api = ResourceServer::builder(AUDIENCE)
+        .clock(FixedClock)
         .issuer(Issuer::introspect(ISSUER, ClientAuth::basic("api", "s3cret")))
         .transport(server.transport())
         .miss_budget(MissBudgetLayer::new(5, SEC * 10), |head| {

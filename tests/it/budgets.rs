@@ -24,7 +24,7 @@ use tower_introspect::{
 
 use crate::{
     layer::Counted,
-    support::{AtOnce, ISSUER, layer},
+    support::{AtOnce, FixedClock, ISSUER, layer, policy},
     world::{World, auth, bearer, remote},
 };
 
@@ -79,15 +79,16 @@ fn a_token_verified_at_once_costs_the_extension_and_nothing_else() {
     assert_eq!(allocations(&mut service, request), 1);
 }
 
-#[test]
-fn a_remembered_token_costs_the_extension_and_nothing_else() {
+#[tokio::test(start_paused = true)]
+async fn a_remembered_token_costs_the_extension_and_nothing_else() {
     use tower_introspect::{
         cache::CacheLayer,
         revocation::{RevocationLayer, Revocations},
     };
 
-    let revocations = Revocations::new();
-    let cache = CacheLayer::new().revocations(revocations.clone()).layer(AtOnce::alice());
+    let revocations = Revocations::new().clock(FixedClock);
+    let cache =
+        CacheLayer::new().clock(FixedClock).revocations(revocations.clone()).layer(AtOnce::alice());
     let verifier = RevocationLayer::new(revocations).layer(cache.clone());
     let mut service = layer(BoxVerifier::new(verifier)).layer(Free);
     let request = || received(&[("authorization", "Bearer abc")]);
@@ -184,13 +185,12 @@ fn an_identity_in_headers_costs_little() {
 
 #[test]
 fn a_proof_costs_a_bounded_number_of_allocations() {
-    use tower_introspect::{IntrospectLayer, Policy, proof::Dpop, test_util::Prover};
+    use tower_introspect::{IntrospectLayer, proof::Dpop, test_util::Prover};
 
-    let prover = Prover::new("client");
+    let prover = Prover::new("client").with_clock(FixedClock);
     let cnf = format!("\"cnf\":{{\"jkt\":\"{}\"}}", prover.thumbprint());
     let bound = AtOnce::claims(&format!("{{\"aud\":\"https://api.example.com\",{cnf}}}"));
-    let policy = Policy::new("https://api.example.com");
-    let policy = policy.dpop(Dpop::new("https://api.example.com").expect("a URL"));
+    let policy = policy().dpop(Dpop::new("https://api.example.com").expect("a URL"));
     let mut service = IntrospectLayer::new(bound, policy).layer(Free);
     let request = || {
         let proof = prover.proof("GET", "https://api.example.com/").for_token("abc").mint();

@@ -7,7 +7,7 @@ use tower_introspect::{
     ErrorKind, Policy, VerifyError,
     cache::{Cache, CacheLayer},
     claims::Claims,
-    clock::{Clock, Moment, SystemClock},
+    clock::{Clock, Moment},
     credentials::{Scheme, Token},
     revocation::{Cutoff, Revocable, RevocationLayer, Revocations},
     upstream::{Coalesce, CoalesceLayer},
@@ -17,7 +17,7 @@ use tower_layer::Layer;
 
 use crate::{
     scripted::{Act, Scripted, at_once, kind, token},
-    support::{self, AUDIENCE, ISSUER, refusal, with_token},
+    support::{self, AUDIENCE, FixedClock, ISSUER, refusal, with_token},
 };
 
 const SEC: Duration = Duration::from_secs(1);
@@ -139,7 +139,7 @@ async fn one_cache_serves_two_policies_and_neither_gets_the_others_decision() {
 async fn each_verifier_has_memory_of_its_own() {
     let (one, other) = (Scripted::new(), Scripted::new());
     other.always(Act::refuse(ErrorKind::Inactive));
-    let layer = CacheLayer::new();
+    let layer = layer(&one);
     let (first, second) = (layer.layer(one.clone()), layer.layer(other.clone()));
     for _ in 0..3 {
         assert!(at_once(&first, token("abc")).is_ok());
@@ -333,7 +333,7 @@ impl Verifier for Fresh {
 
     fn verify(&self, _: VerifyRequest) -> Verifying<Self::Future> {
         let claims = Claims::from_json(self.0.as_bytes()).unwrap();
-        let start = Moment::now(&SystemClock);
+        let start = Moment::now(&FixedClock);
         Verifying::done(Ok(ActiveToken::new(ISSUER, claims, Method::Introspection, start)))
     }
 }
@@ -348,7 +348,9 @@ fn what_a_token_takes_is_counted_in_full_and_little_more_is() {
     for (claims, most) in [(ANSWER, 900), (CLAIMS, 660)] {
         let mut cache = None;
         let table = allocation_counter::measure(|| {
-            cache = Some(CacheLayer::new().capacity(10_000, 1 << 30).layer(Fresh(claims)));
+            cache = Some(
+                CacheLayer::new().clock(FixedClock).capacity(10_000, 1 << 30).layer(Fresh(claims)),
+            );
         });
         let cache = cache.unwrap();
         let own = allocation_counter::measure(|| {
@@ -375,13 +377,14 @@ impl Verifier for Refusing {
     }
 }
 
-#[test]
-fn what_a_refusal_takes_is_counted_in_full_and_is_little() {
+#[tokio::test(start_paused = true)]
+async fn what_a_refusal_takes_is_counted_in_full_and_is_little() {
     let plain = || VerifyError::new(ErrorKind::Inactive);
     let told = || VerifyError::new(ErrorKind::Inactive).with_context("introspection");
     let own = || VerifyError::new(ErrorKind::Inactive).with_context("told".repeat(25));
     for (refuse, most) in [(plain as fn() -> VerifyError, 160), (told, 160), (own, 450)] {
-        let cache = CacheLayer::new().capacity(100_000, 1 << 30).layer(Refusing(refuse));
+        let cache =
+            CacheLayer::new().clock(FixedClock).capacity(100_000, 1 << 30).layer(Refusing(refuse));
         let counted = allocation_counter::measure(|| {
             for n in 0..SOME {
                 assert!(at_once(&cache, token(&format!("token-{n}"))).is_err());
@@ -738,7 +741,7 @@ async fn neither_tokens_nor_claims_are_shown() {
 #[test]
 fn what_is_forgotten_takes_nothing() {
     const ROOM: u64 = 1 << 20;
-    let cache = CacheLayer::new().capacity(1_000_000, ROOM).layer(Fresh(CLAIMS));
+    let cache = CacheLayer::new().clock(FixedClock).capacity(1_000_000, ROOM).layer(Fresh(CLAIMS));
     let counted = allocation_counter::measure(|| {
         for n in 0..50_000 {
             assert!(at_once(&cache, token(&format!("token-{n}"))).is_ok());

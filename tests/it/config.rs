@@ -9,10 +9,11 @@ use tower_introspect::{
     ErrorKind, ResourceServer,
     config::Config,
     proof::PeerCertificate,
+    resource_server::ResourceServerBuilder,
     test_util::{AuthorizationServer, Prover},
 };
 
-use crate::support::{AUDIENCE, ISSUER, ask, refusal, request};
+use crate::support::{AUDIENCE, FixedClock, ISSUER, ask, refusal, request};
 
 /// The settings of a service with these lines.
 fn config(lines: &str) -> Config {
@@ -23,7 +24,17 @@ fn config(lines: &str) -> Config {
 }
 
 fn build(server: &AuthorizationServer, config: &Config) -> ResourceServer {
-    config.build_with(|builder| builder.transport(server.transport())).unwrap()
+    let with =
+        |builder: ResourceServerBuilder| builder.transport(server.transport()).clock(FixedClock);
+    config.build_with(with).unwrap()
+}
+
+fn server() -> AuthorizationServer {
+    AuthorizationServer::new(ISSUER).with_clock(FixedClock)
+}
+
+fn laptop() -> Prover {
+    Prover::new("laptop").with_clock(FixedClock)
 }
 
 async fn outcome(api: &ResourceServer, request: Request<Bytes>) -> Result<(), ErrorKind> {
@@ -45,7 +56,7 @@ async fn rfc8705_3_the_program_says_where_the_certificate_of_a_connection_is() {
     #[derive(Clone)]
     struct Connection(PeerCertificate);
 
-    let server = AuthorizationServer::new(ISSUER);
+    let server = server();
     let (own, cnf) = certificate();
     let token = server.jwt().audience(AUDIENCE).claim("cnf", cnf).mint();
     let bearer = format!("Bearer {token}");
@@ -71,7 +82,7 @@ async fn rfc8705_3_the_program_says_where_the_certificate_of_a_connection_is() {
 
 #[tokio::test(start_paused = true)]
 async fn rfc9440_4_the_program_says_from_where_requests_come() {
-    let server = AuthorizationServer::new(ISSUER);
+    let server = server();
     let (own, cnf) = certificate();
     let token = server.jwt().audience(AUDIENCE).claim("cnf", cnf).mint();
     let bearer = format!("Bearer {token}");
@@ -94,8 +105,8 @@ async fn rfc9440_4_the_program_says_from_where_requests_come() {
 
 #[tokio::test(start_paused = true)]
 async fn rfc9449_4_3_the_program_says_which_uri_a_request_had() {
-    let server = AuthorizationServer::new(ISSUER);
-    let laptop = Prover::new("laptop");
+    let server = server();
+    let laptop = laptop();
     let token = server.jwt().audience(AUDIENCE).bound_to(&laptop).mint();
     let asked = || {
         let proof = laptop.proof("GET", "https://api.example.com/outer/payments");
@@ -114,7 +125,7 @@ async fn rfc9449_4_3_the_program_says_which_uri_a_request_had() {
 
 #[tokio::test(start_paused = true)]
 async fn a_transport_of_the_program_takes_the_place_of_the_certificates_of_a_file() {
-    let server = AuthorizationServer::new(ISSUER);
+    let server = server();
     let made = rcgen::generate_simple_self_signed(["a".to_owned()]).unwrap();
     let file = std::env::temp_dir().join(format!("config-ca-{}.pem", std::process::id()));
     std::fs::write(&file, made.cert.pem()).unwrap();
@@ -131,9 +142,9 @@ async fn a_transport_of_the_program_takes_the_place_of_the_certificates_of_a_fil
 /// What a program or a file sets is no arithmetic that overflows with a request.
 #[tokio::test(start_paused = true)]
 async fn no_number_of_seconds_is_too_large_or_too_small() {
-    let server = AuthorizationServer::new(ISSUER);
+    let server = server();
     server.register(tower_introspect::test_util::Client::new("api", "s3cret"));
-    let laptop = Prover::new("laptop");
+    let laptop = laptop();
     for seconds in ["0", "9223372036854775807", "1e19", "0.0000000001"] {
         let text = format!(
             "audience = '{AUDIENCE}'\nmax_age_seconds = {seconds}\nstale_if_error_seconds = {seconds}\n\

@@ -19,10 +19,9 @@ use tower_introspect::{
     test_util::{AuthorizationServer, Client, ProofBuilder, Prover, TestClock},
 };
 
-use crate::support::{AUDIENCE, ISSUER, ask, refusal};
+use testing::clock::NOW;
 
-/// The moment at which every test starts.
-const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
+use crate::support::{AUDIENCE, FixedClock, ISSUER, ask, policy, refusal};
 
 const URL: &str = "https://api.example.com/r";
 
@@ -93,6 +92,11 @@ impl World {
             }
         }
     }
+}
+
+/// A client that goes by [`FixedClock`].
+fn prover(name: &str) -> Prover {
+    Prover::new(name).with_clock(FixedClock)
 }
 
 fn dpop() -> Dpop {

@@ -3,7 +3,6 @@
 use std::{
     path::PathBuf,
     process::{ExitStatus, Stdio},
-    time::Duration,
 };
 
 use tokio::{
@@ -14,8 +13,7 @@ use tokio::{
 };
 use tower_introspect::test_util::AuthorizationServer;
 
-/// Far more than any of them needs.
-pub(crate) const LIMIT: Duration = Duration::from_secs(20);
+use crate::support::PATIENCE;
 
 /// An example that was built along with this test.
 pub(crate) fn example(name: &str) -> Command {
@@ -32,7 +30,7 @@ pub(crate) fn example(name: &str) -> Command {
 }
 
 pub(crate) async fn output(command: &mut Command) -> (bool, String, String) {
-    let output = timeout(LIMIT, command.output()).await.expect("it ends").unwrap();
+    let output = timeout(PATIENCE, command.output()).await.expect("it ends").unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (output.status.success(), text(output.stdout), text(output.stderr))
 }
@@ -87,7 +85,7 @@ async fn the_quickstart_serves_until_it_is_stopped() {
     // The line after the one with the token has the address.
     let (mut token, mut address) = (None, None);
     while address.is_none() {
-        let line = timeout(LIMIT, lines.next_line()).await.expect("in time").unwrap();
+        let line = timeout(PATIENCE, lines.next_line()).await.expect("in time").unwrap();
         let line = line.expect("it goes on printing");
         if token.is_some() {
             address = line.trim().strip_prefix("http://").map(str::to_owned);
@@ -148,7 +146,7 @@ async fn the_grpc_example_answers_by_method() {
 async fn the_grpc_example_serves_until_it_is_stopped() {
     let mut child = example("grpc").arg("--serve").stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let mut line = async || timeout(LIMIT, lines.next_line()).await.expect("in time").unwrap();
+    let mut line = async || timeout(PATIENCE, lines.next_line()).await.expect("in time").unwrap();
     let address = line().await.unwrap().strip_prefix("listening on ").expect("where").to_owned();
     let token = line().await.unwrap().strip_prefix("authorization: ").expect("a token").to_owned();
 
@@ -217,7 +215,7 @@ pub(crate) async fn request(address: &str, path: &str, headers: &str) -> String 
         stream.read_to_string(&mut answer).await.unwrap();
         answer
     };
-    timeout(LIMIT, ask).await.expect("an answer in time")
+    timeout(PATIENCE, ask).await.expect("an answer in time")
 }
 
 pub(crate) fn header<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
@@ -251,14 +249,14 @@ pub(crate) async fn stopped(mut child: Child) -> ExitStatus {
     }
     #[cfg(not(unix))]
     child.start_kill().unwrap();
-    timeout(LIMIT, child.wait()).await.expect("it stops").unwrap()
+    timeout(PATIENCE, child.wait()).await.expect("it stops").unwrap()
 }
 
 /// Starts an example that serves, and tells where it listens.
 pub(crate) async fn started(command: &mut Command) -> (Child, String) {
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let line = timeout(LIMIT, lines.next_line()).await.expect("in time").unwrap();
+    let line = timeout(PATIENCE, lines.next_line()).await.expect("in time").unwrap();
     let line = line.expect("it says where it listens");
     let address = line.strip_prefix("listening on http://").expect(&line).to_owned();
     (child, address)

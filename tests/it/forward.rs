@@ -1,6 +1,6 @@
 //! Headers that tell a service behind a proxy whose request it is.
 
-use std::{convert::Infallible, time::Duration};
+use std::convert::Infallible;
 
 use axum::{Router, routing::get};
 use bytes::Bytes;
@@ -16,7 +16,8 @@ use tower_introspect::{
 };
 
 use crate::support::{
-    AUDIENCE, AtOnce, ISSUER, active, layer, policy, refusal, request, with_token,
+    AUDIENCE, AtOnce, FixedClock, ISSUER, PATIENCE, active, layer, policy, refusal, request,
+    with_token,
 };
 
 fn headers() -> ForwardHeaders {
@@ -281,9 +282,14 @@ fn only_names_that_are_nobody_elses_can_be_configured() {
 
 #[tokio::test(start_paused = true)]
 async fn a_route_that_wants_fresh_facts_forwards_those() {
-    let server = AuthorizationServer::new(ISSUER).with_client(Client::new("api", "s3cret"));
+    let server = AuthorizationServer::new(ISSUER)
+        .with_clock(FixedClock)
+        .with_client(Client::new("api", "s3cret"));
     let issuer = Issuer::introspect(ISSUER, ClientAuth::basic("api", "s3cret"));
-    let builder = ResourceServer::builder(AUDIENCE).issuer(issuer).transport(server.transport());
+    let builder = ResourceServer::builder(AUDIENCE)
+        .clock(FixedClock)
+        .issuer(issuer)
+        .transport(server.transport());
     let api = builder.forward(headers()).build().unwrap();
     let answer = |scope: &str| serde_json::json!({"active": true, "aud": AUDIENCE, "sub": "alice", "scope": scope});
     let token = |scope| server.opaque().text("t0ken").introspected_as(answer(scope)).mint();
@@ -318,7 +324,7 @@ async fn u1_over_a_real_connection() {
         stream.write_all(text.as_bytes()).await.unwrap();
         let mut answer = String::new();
         let read = stream.read_to_string(&mut answer);
-        tokio::time::timeout(Duration::from_secs(20), read).await.unwrap().unwrap();
+        tokio::time::timeout(PATIENCE, read).await.unwrap().unwrap();
         answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap()
     };
     let spoofed = "X_Auth_Subject: root\r\nX-Auth-Subject: root\r\nx-auth-subject: root\r\n\

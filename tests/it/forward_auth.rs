@@ -202,7 +202,7 @@ async fn nobody_gets_in_by_calling_it_grpc() {
 
 #[tokio::test]
 async fn rfc9449_7_2_a_bound_token_is_no_bearer_token_there() {
-    let tables = "[resource_server.dpop]\nurl = 'https://api.example.com'\n\
+    let tables = "[resource_server.dpop]\nurl = 'https://api.example.com'\nwindow_seconds = 300\n\
          [resource_server.mtls]\nfield = 'client_cert'\nproxies = '127.0.0.1'";
     let plain = Asked::new("plain", "", "").await;
     let full = Asked::new("full", "original_request = 'x_forwarded'", tables).await;
@@ -235,7 +235,7 @@ async fn rfc9449_7_2_a_bound_token_is_no_bearer_token_there() {
 
 #[tokio::test]
 async fn rfc9449_4_3_a_proof_is_for_what_the_client_asked_for() {
-    let tables = "[resource_server.dpop]\nurl = 'https://api.example.com'";
+    let tables = "[resource_server.dpop]\nurl = 'https://api.example.com'\nwindow_seconds = 300";
     let asked = Asked::new("dpop", "original_request = 'x_forwarded'", tables).await;
     let laptop = Prover::new("laptop");
     let token = asked.server.jwt().audience(AUDIENCE).bound_to(&laptop).mint();
@@ -270,7 +270,7 @@ async fn rfc9449_4_3_a_proof_is_for_what_the_client_asked_for() {
 
 #[tokio::test]
 async fn where_the_question_is_that_of_the_client_it_is_taken_as_it_is() {
-    let tables = "[resource_server.dpop]\nurl = 'https://api.example.com'\nnonce = 'require'";
+    let tables = "[resource_server.dpop]\nurl = 'https://api.example.com'\nwindow_seconds = 300\nnonce = 'require'";
     let asked = Asked::new("same", "original_request = 'same'", tables).await;
     let laptop = Prover::new("laptop");
     let token = asked.server.jwt().audience(AUDIENCE).bound_to(&laptop).mint();

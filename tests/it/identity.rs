@@ -33,7 +33,7 @@ use tower_introspect::{
 };
 
 use crate::support::{
-    AUDIENCE, AtOnce, ISSUER, active, ask, layer, policy, refusal, request, with_token,
+    AUDIENCE, AtOnce, FixedClock, ISSUER, active, ask, layer, policy, refusal, request, with_token,
 };
 
 /// The token of a request that says this.
@@ -102,11 +102,11 @@ async fn shares<T: DeserializeOwned + Send + Sync + 'static>(verifier: impl Veri
     shared
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn u4_claims_are_parsed_once_for_a_remembered_token() {
     counted!(Remembered, REMEMBERED);
     let inner = verify_fn(async |_| AtOnce::alice().0);
-    assert!(shares::<Remembered>(CacheLayer::new().layer(inner)).await);
+    assert!(shares::<Remembered>(CacheLayer::new().clock(FixedClock).layer(inner)).await);
     assert_eq!(REMEMBERED.load(Ordering::SeqCst), 1);
 
     counted!(Forgotten, FORGOTTEN);
@@ -282,9 +282,11 @@ fn u4_types_keep_their_strictness() {
 /// `serde_json` takes these members for numbers and texts of its own, other parsers for objects.
 #[tokio::test]
 async fn a_token_that_two_parsers_read_differently_is_no_token() {
-    let server = AuthorizationServer::new(ISSUER).with_client(Client::new("api", "s3cret"));
+    let server = AuthorizationServer::new(ISSUER)
+        .with_clock(FixedClock)
+        .with_client(Client::new("api", "s3cret"));
     let api = |issuer| {
-        let builder = ResourceServer::builder(AUDIENCE).issuer(issuer);
+        let builder = ResourceServer::builder(AUDIENCE).clock(FixedClock).issuer(issuer);
         builder.transport(server.transport()).build().unwrap()
     };
     let local = api(Issuer::jwt(ISSUER));
@@ -431,9 +433,14 @@ async fn u1_an_identity_that_came_with_the_request_is_removed_in_every_host() {
 
 #[tokio::test]
 async fn u1_a_route_that_wants_fresh_facts_replaces_the_identity() {
-    let server = AuthorizationServer::new(ISSUER).with_client(Client::new("api", "s3cret"));
+    let server = AuthorizationServer::new(ISSUER)
+        .with_clock(FixedClock)
+        .with_client(Client::new("api", "s3cret"));
     let issuer = Issuer::introspect(ISSUER, ClientAuth::basic("api", "s3cret"));
-    let builder = ResourceServer::builder(AUDIENCE).issuer(issuer).transport(server.transport());
+    let builder = ResourceServer::builder(AUDIENCE)
+        .clock(FixedClock)
+        .issuer(issuer)
+        .transport(server.transport());
     let api = builder.build().unwrap();
     let bearer = format!("Bearer {}", server.opaque().audience(AUDIENCE).subject("alice").mint());
     let fresh = RequireFresh::live(&api).unwrap();

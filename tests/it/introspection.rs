@@ -16,29 +16,24 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use tower_introspect::{
     Blame, ClientAuth, ErrorKind, TokenKind, VerifyError,
-    clock::{Clock, Moment, UnixTime},
+    clock::{Moment, UnixTime},
     credentials::Token,
     introspection::{IntrospectionVerifier, IntrospectionVerifierBuilder},
     transport::{BodyLimit, HttpTransport, TransportError, TransportErrorKind},
     verify::{self, ActiveToken, Freshness, Verifier, VerifyRequest},
 };
 
-use crate::overheard::Ear;
+use crate::{
+    overheard::Ear,
+    support::{FixedClock, PATIENCE},
+};
 
 const ISSUER: &str = "https://as.example.com";
 const ENDPOINT: &str = "https://as.example.com/introspect";
-const NOW: i64 = 1_800_000_000;
+/// What [`FixedClock`] shows.
+const NOW: i64 = testing::clock::NOW.as_secs();
 const TOKEN: &str = "2YotnFZFEjr1zCsicMWpAA";
 const ACTIVE: &str = r#"{"active":true,"sub":"alice","aud":"https://api.example.com"}"#;
-
-#[derive(Clone, Debug)]
-struct FixedClock;
-
-impl Clock for FixedClock {
-    fn now(&self) -> UnixTime {
-        UnixTime::from_secs(NOW)
-    }
-}
 
 /// What the server does with one request.
 #[derive(Clone)]
@@ -1049,6 +1044,7 @@ async fn an_answer_that_breaks_off_is_no_answer() {
         let verifier = IntrospectionVerifier::builder(ISSUER, ClientAuth::mtls("api"))
             .endpoint(closing_after(bytes).await)
             .danger_allow_http_loopback()
+            .timeout(PATIENCE)
             .build()
             .unwrap();
         let error = ask(&verifier, TOKEN).await.unwrap_err();
@@ -1059,6 +1055,7 @@ async fn an_answer_that_breaks_off_is_no_answer() {
     let verifier = IntrospectionVerifier::builder(ISSUER, ClientAuth::mtls("api"))
         .endpoint(url.await)
         .danger_allow_http_loopback()
+        .timeout(PATIENCE)
         .build()
         .unwrap();
     assert!(ask(&verifier, TOKEN).await.is_ok(), "HTTP/1.0, no reason phrase, no length");

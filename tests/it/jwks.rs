@@ -27,7 +27,7 @@ use tower_introspect::{
     verify::{ActiveToken, BoxVerifier, Method, Readiness, Verifier, VerifyRequest, verify_fn},
 };
 
-use crate::overheard::Ear;
+use crate::{overheard::Ear, support::FixedClock};
 
 pub(crate) const ISSUER: &str = "https://as.example.com";
 pub(crate) const METADATA: &str = "https://as.example.com/.well-known/oauth-authorization-server";
@@ -133,7 +133,7 @@ impl Server {
 
     /// A verifier that finds the keys by discovery.
     pub(crate) fn verifier(&self) -> JwtVerifier {
-        self.verifier_by(StoppedClock)
+        self.verifier_by(FixedClock)
     }
 
     fn verifier_by(&self, clock: impl Clock) -> JwtVerifier {
@@ -146,16 +146,6 @@ impl Server {
         let verifier = self.verifier();
         verifier.warm().await.unwrap();
         verifier
-    }
-}
-
-/// A wall clock that does not move, so that only Tokio's paused time counts.
-#[derive(Debug)]
-struct StoppedClock;
-
-impl Clock for StoppedClock {
-    fn now(&self) -> UnixTime {
-        UnixTime::from_secs(1_800_000_000)
     }
 }
 
@@ -232,6 +222,7 @@ async fn a_given_url_needs_no_discovery() {
     let verifier = JwtVerifier::builder(ISSUER)
         .jwks_uri("https://keys.example.com/")
         .transport(server.transport())
+        .clock(FixedClock)
         .build()
         .unwrap();
     server.on("https://keys.example.com/", Reply::json(&json!({"keys": [jwk("a")]})));
@@ -277,12 +268,12 @@ async fn i18_a_hanging_server_is_given_up_after_three_seconds() {
     let server = Server::with_keys(&[]);
     server.on(JWKS, Reply::Hang);
     let verifier = server.verifier();
-    let start = Moment::now(&StoppedClock);
+    let start = Moment::now(&FixedClock);
     let token = token("a");
     for outcome in join_all((0..200).map(|_| kind(&verifier, &token))).await {
         assert_eq!(outcome, ErrorKind::Unavailable);
     }
-    let waited = Moment::now(&StoppedClock).since(start);
+    let waited = Moment::now(&FixedClock).since(start);
     assert!(waited < Duration::from_millis(3100), "{waited:?}");
     assert_eq!(server.fetches(JWKS), 1);
 }
@@ -788,7 +779,7 @@ async fn fact(verifier: &JwtVerifier, token: &str) -> ActiveToken {
 }
 
 fn admitted(fact: &ActiveToken) -> Option<ErrorKind> {
-    let policy = Policy::new("api").clock(StoppedClock);
+    let policy = Policy::new("api").clock(FixedClock);
     policy.admit(fact.clone(), Scheme::Bearer).err().map(|refused| refused.kind())
 }
 
@@ -920,7 +911,7 @@ async fn what_confirms_or_falls_back_keeps_the_key() {
     let local = BoxVerifier::new(server.warm_verifier().await);
     let remote = BoxVerifier::new(verify_fn(async |_| {
         let claims = Claims::from_json(br#"{"sub":"alice"}"#).unwrap();
-        Ok(ActiveToken::new(ISSUER, claims, Method::Introspection, Moment::now(&StoppedClock)))
+        Ok(ActiveToken::new(ISSUER, claims, Method::Introspection, Moment::now(&FixedClock)))
     }));
     let ask = async |verifier: BoxVerifier| {
         verifier.verify(VerifyRequest::new(Token::bearer(&token("a")).unwrap())).await.unwrap()
@@ -993,7 +984,7 @@ async fn readiness_of_a_resource_server_is_by_issuer() {
                 .configure_introspection(|it| it.endpoint("https://given.example.com/i")),
         )
         .transport(server.transport())
-        .clock(StoppedClock)
+        .clock(FixedClock)
         .build()
         .unwrap();
     let ready = || api.readiness().iter().map(Readiness::is_ready).collect::<Vec<_>>();

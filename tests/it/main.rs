@@ -36,6 +36,7 @@ mod mtls;
 mod museum;
 mod overheard;
 mod readiness;
+mod real_time;
 mod recall;
 mod recorder;
 mod refusals;

@@ -10,7 +10,7 @@ use tower_introspect::{
     test_util::AuthorizationServer,
 };
 
-use crate::support::{ISSUER, challenge};
+use crate::support::{FixedClock, ISSUER, challenge};
 
 const RESOURCE: &str = "https://mcp.example.com/mcp";
 const METADATA: &str = "https://mcp.example.com/.well-known/oauth-protected-resource/mcp";
@@ -19,6 +19,7 @@ fn builder(server: &AuthorizationServer) -> ResourceServerBuilder {
     ResourceServer::builder(RESOURCE)
         .issuer(Issuer::jwt(ISSUER))
         .transport(server.transport())
+        .clock(FixedClock)
         .metadata(|about| about.scopes_supported(["mcp:read", "mcp:write"]))
         .policy(|policy| policy.advertise_scope("mcp:read"))
 }
@@ -64,10 +65,10 @@ fn refused(error: &str, scope: &str) -> Option<String> {
 }
 
 fn authority() -> AuthorizationServer {
-    AuthorizationServer::new(ISSUER)
+    AuthorizationServer::new(ISSUER).with_clock(FixedClock)
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn mcp_c1_c2_the_challenge_leads_to_the_authorization_server() {
     let api = builder(&authority()).build().unwrap();
     let (status, told, _) = send(&api, request("POST", "/mcp", None)).await;
@@ -80,7 +81,7 @@ async fn mcp_c1_c2_the_challenge_leads_to_the_authorization_server() {
 }
 
 /// RFC 9728 §3.3: a client that came by the challenge compares the two.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn mcp_rfc9728_3_3_the_resource_is_the_url_that_the_client_called() {
     let api = builder(&authority()).build().unwrap();
     let about: Value = serde_json::from_str(api.metadata_document().unwrap()).unwrap();
@@ -89,7 +90,7 @@ async fn mcp_rfc9728_3_3_the_resource_is_the_url_that_the_client_called() {
     assert_eq!(status, StatusCode::UNAUTHORIZED, "the resource is there");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn mcp_c3_c9_invalid_and_expired_tokens_are_401() {
     let server = authority();
     let api = builder(&server).build().unwrap();
@@ -103,7 +104,7 @@ async fn mcp_c3_c9_invalid_and_expired_tokens_are_401() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn mcp_c4_tokens_for_others_are_401() {
     let server = authority();
     let api = builder(&server).build().unwrap();
@@ -120,7 +121,7 @@ async fn mcp_c4_tokens_for_others_are_401() {
     assert_eq!(post_with(&api, "/mcp", &none).await.0, StatusCode::UNAUTHORIZED);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn mcp_c5_nothing_behind_the_layer_has_the_token() {
     let server = authority();
     let api = builder(&server).build().unwrap();
@@ -128,7 +129,7 @@ async fn mcp_c5_nothing_behind_the_layer_has_the_token() {
     assert_eq!(post_with(&api, "/mcp", &token).await, (StatusCode::OK, None, String::new()));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn mcp_c6_c9_a_403_names_all_that_the_operation_needs() {
     let server = authority();
     let api = builder(&server).build().unwrap();
@@ -157,7 +158,7 @@ fn mcp_c7_offline_access_is_not_asked_for() {
     assert!(similar.build().is_ok());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn mcp_c9_malformed_requests_are_400() {
     let api = builder(&authority()).build().unwrap();
     let (status, told, _) = post_with(&api, "/mcp", "two words").await;
@@ -165,7 +166,7 @@ async fn mcp_c9_malformed_requests_are_400() {
     assert_eq!((status, told), (StatusCode::BAD_REQUEST, expected));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn mcp_c10_another_spelling_of_the_resource_is_accepted_where_it_is_named() {
     let server = authority();
     let api = |spellings: &[&str]| {
@@ -181,7 +182,7 @@ async fn mcp_c10_another_spelling_of_the_resource_is_accepted_where_it_is_named(
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn mcp_c11_a_token_in_the_query_is_none() {
     let server = authority();
     let api = builder(&server).build().unwrap();
@@ -191,7 +192,7 @@ async fn mcp_c11_a_token_in_the_query_is_none() {
     assert_eq!((status, told), (StatusCode::UNAUTHORIZED, refused("", "mcp:read")));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn mcp_c12_a_session_is_no_authorization() {
     let server = authority();
     let api = builder(&server).build().unwrap();

@@ -17,7 +17,7 @@ use tower_introspect::{
     test_util::{AuthorizationServer, Client},
 };
 
-use crate::support::{AUDIENCE, ISSUER, ask, refusal, request};
+use crate::support::{AUDIENCE, FixedClock, ISSUER, PATIENCE, ask, policy, refusal, request};
 
 const UNPROVEN: Result<(), ErrorKind> = Err(ErrorKind::UnprovenPossession);
 
@@ -67,8 +67,11 @@ impl World {
     }
 
     fn under(policy: impl FnOnce(Policy) -> Policy) -> Self {
-        let server = AuthorizationServer::new(ISSUER).with_client(Client::new("api", "s3cret"));
+        let server = AuthorizationServer::new(ISSUER)
+            .with_clock(FixedClock)
+            .with_client(Client::new("api", "s3cret"));
         let api = ResourceServer::builder(AUDIENCE)
+            .clock(FixedClock)
             .issuer(Issuer::hybrid(ISSUER, ClientAuth::basic("api", "s3cret")))
             .transport(server.transport())
             .policy(policy)

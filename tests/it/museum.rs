@@ -12,7 +12,9 @@ use tower_introspect::{
     test_util::{AuthorizationServer, Client, Endpoint, Fault, Prover, TestClock},
 };
 
-use crate::support::{AUDIENCE, AtOnce, ISSUER, ask, layer, refusal, request, whoami, with_token};
+use crate::support::{
+    AUDIENCE, AtOnce, FixedClock, ISSUER, ask, layer, policy, refusal, request, whoami, with_token,
+};
 
 struct World {
     server: AuthorizationServer,
@@ -64,8 +66,9 @@ async fn present(api: &ResourceServer, token: &str) -> Response<Bytes> {
 #[tokio::test]
 async fn a_fact_serves_two_policies_and_a_decision_none() {
     let fact = AtOnce::alice();
-    let ours = IntrospectLayer::new(fact.clone(), Policy::new(AUDIENCE));
-    let theirs = IntrospectLayer::new(fact, Policy::new("https://other.example.com"));
+    let ours = IntrospectLayer::new(fact.clone(), policy());
+    let theirs = Policy::new("https://other.example.com").clock(FixedClock);
+    let theirs = IntrospectLayer::new(fact, theirs);
     for _ in 0..2 {
         assert_eq!(ask(&ours, with_token()).await.status(), StatusCode::OK);
         let response = ask(&theirs, with_token()).await;

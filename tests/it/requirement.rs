@@ -525,7 +525,7 @@ async fn nested(policy: Policy, members: &str) -> Response<Bytes> {
 
 #[tokio::test]
 async fn mcp_an_inner_refusal_names_the_scope_of_the_outer_ones_too() {
-    let policy = || Policy::new(AUDIENCE).require(scope(&["api"]));
+    let policy = || policy().require(scope(&["api"]));
     let response = nested(policy(), r#""scope":"payments admin api other""#).await;
     let text = challenge(response.headers()).unwrap();
     assert!(text.ends_with(r#"scope="api admin payments payments:write""#), "{text}");

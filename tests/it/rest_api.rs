@@ -9,7 +9,10 @@ use tokio::{
     time::timeout,
 };
 
-use crate::examples::{LIMIT, example, output, stop};
+use crate::{
+    examples::{example, output, stop},
+    support::PATIENCE,
+};
 
 /// How many lines it prints for people to paste.
 const LINES: usize = 26;
@@ -39,7 +42,7 @@ impl Service {
         let mut out = BufReader::new(child.stdout.take().unwrap()).lines();
         let (mut base, mut lines, mut comments) = (String::new(), Vec::new(), Vec::new());
         while lines.len() < LINES {
-            let line = timeout(LIMIT, out.next_line()).await.expect("in time").unwrap();
+            let line = timeout(PATIENCE, out.next_line()).await.expect("in time").unwrap();
             let line = line.expect("it goes on printing");
             if let Some(address) = line.strip_prefix("listening on ") {
                 base = address.to_owned();
@@ -55,7 +58,7 @@ impl Service {
 
     async fn curl(&self, path: &str, args: &[&str]) -> Answer {
         let mut command = Command::new("curl");
-        command.args(["-q", "-sS", "-i", "--noproxy", "*", "--max-time", "20", "--path-as-is"]);
+        command.args(["-q", "-sS", "-i", "--noproxy", "*", "--path-as-is"]);
         command.args(args).arg(format!("{}{path}", self.base));
         Answer::of(&mut command).await
     }
@@ -128,7 +131,7 @@ async fn the_lines_that_it_prints_answer_as_told_when_pasted() {
     for [what, told, line] in &service.lines {
         assert!(line.starts_with("curl -i "), "{line}");
         // As it is, but for the progress bar and what the environment of a user may hold.
-        let quiet = line.replacen("curl -i", "curl -q -i -sS --noproxy '*' --max-time 20", 1);
+        let quiet = line.replacen("curl -i", "curl -q -i -sS --noproxy '*'", 1);
         let answer = Answer::of(Command::new("sh").args(["-c", &quiet])).await;
         let (status, header) = told.split_once(", ").unwrap_or((told, ""));
         assert_eq!(answer.status.to_string(), status, "{what}: {answer:?}");
@@ -314,7 +317,7 @@ async fn rfc7009_a_route_that_asks_each_time_sees_a_revocation_at_once() {
     let [.., revoke] =
         service.lines.iter().find(|[what, ..]| what.contains("revokes")).expect("it is printed");
     let (_, args) = revoke.split_once("curl ").unwrap();
-    let args = args.split(' ').chain(["-sS", "--noproxy", "*", "--max-time", "20"]);
+    let args = args.split(' ').chain(["-sS", "--noproxy", "*"]);
     assert_eq!(Answer::of(Command::new("curl").arg("-q").args(args)).await.status, 200);
     let refused = service.curl("/transfers", &carol).await;
     let challenge = bearer(", error=\"invalid_token\"");

@@ -4,11 +4,12 @@ use std::{convert::Infallible, future::Ready, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, header::AUTHORIZATION};
+pub(crate) use testing::{clock::FixedClock, host::PATIENCE};
 use tower::{ServiceExt, service_fn};
 use tower_introspect::{
     ErrorKind, IntrospectLayer, Policy, VerifiedToken, VerifyError,
     claims::Claims,
-    clock::{Moment, SystemClock},
+    clock::Moment,
     verify::{ActiveToken, Method, Outcome, Verifier, VerifyRequest, Verifying},
 };
 use tower_layer::Layer;
@@ -20,7 +21,7 @@ pub(crate) const ISSUER: &str = "https://as.example.com";
 /// What `ISSUER` vouches for, just now.
 pub(crate) fn active(claims: &str) -> ActiveToken {
     let claims = Claims::from_json(claims.as_bytes()).expect("strict claims");
-    ActiveToken::new(ISSUER, claims, Method::Custom, Moment::now(&SystemClock))
+    ActiveToken::new(ISSUER, claims, Method::Custom, Moment::now(&FixedClock))
 }
 
 /// A verifier that answers at once, whatever the token.
@@ -50,8 +51,9 @@ impl Verifier for AtOnce {
     }
 }
 
+/// A policy that goes by [`FixedClock`].
 pub(crate) fn policy() -> Policy {
-    Policy::new(AUDIENCE)
+    Policy::new(AUDIENCE).clock(FixedClock)
 }
 
 pub(crate) fn layer<V>(verifier: V) -> IntrospectLayer<V> {

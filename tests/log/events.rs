@@ -3,19 +3,22 @@
 use std::time::Duration;
 
 use tower_introspect::{
-    ErrorKind, IntrospectLayer, Policy,
+    ErrorKind, IntrospectLayer,
     claims::Claims,
-    clock::{Moment, SystemClock},
+    clock::Moment,
     policy::{Observer, Requirement},
     verify::{ActiveToken, BoxVerifier, Method, Verifying, verify_fn},
 };
 use tracing::Level;
 
-use crate::{AUDIENCE, ISSUER, alone, present};
+use crate::{
+    AUDIENCE, ISSUER, alone, present,
+    support::{FixedClock, policy},
+};
 
 fn refusing(kind: ErrorKind) -> IntrospectLayer<BoxVerifier> {
     let verifier = verify_fn(move |_| std::future::ready(Err(kind.into())));
-    IntrospectLayer::new(BoxVerifier::new(verifier), Policy::new(AUDIENCE))
+    IntrospectLayer::new(BoxVerifier::new(verifier), policy())
 }
 
 /// What is vouched for is decided at once.
@@ -31,8 +34,8 @@ pub(crate) fn vouching(claims: &str) -> IntrospectLayer<BoxVerifier> {
     }
 
     let claims = Claims::from_json(claims.as_bytes()).unwrap();
-    let active = ActiveToken::new(ISSUER, claims, Method::Custom, Moment::now(&SystemClock));
-    IntrospectLayer::new(BoxVerifier::new(AtOnce(active)), Policy::new(AUDIENCE))
+    let active = ActiveToken::new(ISSUER, claims, Method::Custom, Moment::now(&FixedClock));
+    IntrospectLayer::new(BoxVerifier::new(AtOnce(active)), policy())
 }
 
 #[tokio::test(start_paused = true)]
@@ -86,9 +89,9 @@ async fn what_would_be_refused_is_told_and_limited() {
     let observer = Observer::new("a trial");
     let verifier = verify_fn(async |_| {
         let claims = Claims::from_json(format!("{{\"aud\":\"{AUDIENCE}\"}}").as_bytes()).unwrap();
-        Ok(ActiveToken::new(ISSUER, claims, Method::Custom, Moment::now(&SystemClock)))
+        Ok(ActiveToken::new(ISSUER, claims, Method::Custom, Moment::now(&FixedClock)))
     });
-    let policy = Policy::new(AUDIENCE).observe(Requirement::all_scopes(["never"]), &observer);
+    let policy = policy().observe(Requirement::all_scopes(["never"]), &observer);
     let layer = IntrospectLayer::new(verifier, policy);
     for _ in 0..100 {
         assert_eq!(present(&layer, "abc").await, 200);

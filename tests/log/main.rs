@@ -10,6 +10,9 @@ mod events;
 mod recorder;
 mod secrets;
 mod spans;
+#[path = "../it/support.rs"]
+#[allow(dead_code, reason = "each binary uses its part")]
+mod support;
 
 use std::{convert::Infallible, time::Duration};
 
@@ -19,10 +22,10 @@ use tokio::sync::{Mutex, MutexGuard};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_introspect::{IntrospectLayer, verify::Verifier};
 
-use self::capture::Captured;
-
-const AUDIENCE: &str = "https://api.example.com";
-const ISSUER: &str = "https://as.example.com";
+use self::{
+    capture::Captured,
+    support::{AUDIENCE, ISSUER},
+};
 
 /// One test at a time, since what is written of one reason is limited for the whole process. Time is
 /// paused, and later than it was in any test before: none goes on for a month.

@@ -16,7 +16,7 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::{Channel, Server};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tower_introspect::{
-    ClientAuth, ErrorKind, Issuer, Policy, RequireScope, ResourceServer, VerifyError,
+    ClientAuth, ErrorKind, Issuer, RequireScope, ResourceServer, VerifyError,
     credentials::Extractor,
     jose::{Algorithm, SigningKey},
     jwt::KeySet,
@@ -27,7 +27,14 @@ use tower_introspect::{
     verify::verify_fn,
 };
 
-use crate::{AUDIENCE, ISSUER, alone, capture::Captured, present, recorder::Seen, send};
+use crate::{
+    AUDIENCE, ISSUER, alone,
+    capture::Captured,
+    present,
+    recorder::Seen,
+    send,
+    support::{FixedClock, PATIENCE, policy},
+};
 
 /// In every secret, token, proof and claim of these tests.
 const MARK: &str = "h1ddenh1dden";
@@ -167,6 +174,7 @@ fn api(
     let trial = Observer::new("a trial");
     let never = tower_introspect::policy::Requirement::all_scopes(["never"]);
     let builder = ResourceServer::builder(AUDIENCE)
+        .clock(FixedClock)
         .issuer(issuer)
         .stale_if_error(Duration::from_secs(60))
         .policy(|policy| policy.observe(never, &trial))
@@ -192,6 +200,7 @@ async fn rfc6750_5_2_no_token_no_secret_and_no_claim_is_ever_logged() {
         let tried = if at == 0 { &modes[..] } else { &modes[..1] };
         for mode in tried {
             let server = AuthorizationServer::new(ISSUER).with_client(client.clone());
+            let server = server.with_clock(FixedClock);
             let api = api(mode(auth.clone()), |api| api.transport(server.transport()));
             let tokens = tokens(&server);
             for fault in faults() {
@@ -236,7 +245,7 @@ async fn rfc6750_2_no_way_to_send_a_token_shows_it() {
             .websocket_protocol("token.")
     };
     let refused = verify_fn(async |_| Err(ErrorKind::Inactive.into()));
-    let layer = tower_introspect::IntrospectLayer::new(refused, Policy::new(AUDIENCE))
+    let layer = tower_introspect::IntrospectLayer::new(refused, policy())
         .extractor(everywhere())
         .on_refusal(talkative);
     let (bearer, basic) = (format!("Bearer {MARK}"), format!("Basic {MARK}"));
@@ -307,6 +316,7 @@ async fn neither_do_the_libraries_below_log_them() {
     let seen = Seen::default();
     let _guard = set_default_local_recorder(&seen);
     let (server, _listening) = AuthorizationServer::on_loopback().await.unwrap();
+    let server = server.with_clock(FixedClock);
     let secret = marked("s3cret");
     server.register(Client::new("api", &secret));
     let auth = || ClientAuth::basic("api", &secret);
@@ -397,7 +407,7 @@ async fn raw(address: SocketAddr, path: &str, token: &str) -> String {
         stream.read_to_string(&mut answer).await.unwrap();
         answer
     };
-    timeout(Duration::from_secs(20), ask).await.expect("an answer in time")
+    timeout(PATIENCE, ask).await.expect("an answer in time")
 }
 
 /// An error of the application's own is its own affair.

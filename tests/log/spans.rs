@@ -10,13 +10,16 @@ use tower_introspect::{
 };
 use tracing::{Instrument as _, Level};
 
-use crate::{AUDIENCE, ISSUER, alone, events::vouching, present};
+use crate::{AUDIENCE, ISSUER, alone, events::vouching, present, support::FixedClock};
 
 fn world(
     change: impl FnOnce(ResourceServerBuilder) -> ResourceServerBuilder,
 ) -> (AuthorizationServer, ResourceServer) {
-    let server = AuthorizationServer::new(ISSUER).with_client(Client::new("api", "s3cret"));
+    let server = AuthorizationServer::new(ISSUER)
+        .with_clock(FixedClock)
+        .with_client(Client::new("api", "s3cret"));
     let builder = ResourceServer::builder(AUDIENCE)
+        .clock(FixedClock)
         .issuer(Issuer::introspect(ISSUER, ClientAuth::basic("api", "s3cret")))
         .transport(server.transport());
     (server, change(builder).build().unwrap())

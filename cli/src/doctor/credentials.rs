@@ -109,25 +109,7 @@ impl Doctor<'_> {
         let millis = exchange.millis();
         self.slowest = self.slowest.max(millis);
         let timeout = issuer.timeout.map_or(DEFAULT_TIMEOUT, |it| it.as_millis());
-        if millis * 2 > timeout {
-            findings.warn(
-                "introspection_slow",
-                format!(
-                    "an introspection takes {millis} ms, and `timeout_seconds` allows {timeout} \
-                     ms: under load, requests will fail with 503"
-                ),
-            );
-        } else if millis > SLOW {
-            findings.warn(
-                "introspection_slow",
-                format!(
-                    "an introspection takes {millis} ms: each request with a token that is not \
-                     cached waits that long"
-                ),
-            );
-        } else {
-            findings.good("introspection_latency", format!("an introspection takes {millis} ms"));
-        }
+        add_latency(millis, timeout, findings);
         let response = exchange.response();
         let closes = response.is_some_and(|response| {
             let connection = header_text(response, &http::header::CONNECTION).to_ascii_lowercase();
@@ -208,5 +190,55 @@ fn report_unexpected(
             }
             _ => findings.bad("introspection_out_of_protocol", format!("{status}: {error}")),
         },
+    }
+}
+
+/// Adds the time that one introspection took, for which requests wait until `timeout`.
+fn add_latency(millis: u128, timeout: u128, findings: &mut Findings) {
+    if millis * 2 > timeout {
+        findings.warn(
+            "introspection_slow",
+            format!(
+                "an introspection takes {millis} ms, and `timeout_seconds` allows {timeout} ms: \
+                 under load, requests will fail with 503"
+            ),
+        );
+    } else if millis > SLOW {
+        findings.warn(
+            "introspection_slow",
+            format!(
+                "an introspection takes {millis} ms: each request with a token that is not cached \
+                 waits that long"
+            ),
+        );
+    } else {
+        findings.good("introspection_latency", format!("an introspection takes {millis} ms"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::finding::Level;
+
+    #[test]
+    fn introspection_is_slow_beyond_250_ms_and_beyond_half_of_its_timeout() {
+        for (millis, timeout, level, words) in [
+            (0, 3_000, Level::Good, "takes 0 ms"),
+            (250, 3_000, Level::Good, "takes 250 ms"),
+            (251, 3_000, Level::Warning, "waits that long"),
+            (1_500, 3_000, Level::Warning, "waits that long"),
+            (1_501, 3_000, Level::Warning, "allows 3000 ms"),
+            (50, 100, Level::Good, "takes 50 ms"),
+            (51, 100, Level::Warning, "allows 100 ms"),
+        ] {
+            let mut findings = Findings::default();
+            add_latency(millis, timeout, &mut findings);
+            let [found] = &findings.0[..] else { panic!("{findings:?}") };
+            let slow =
+                if level == Level::Good { "introspection_latency" } else { "introspection_slow" };
+            assert_eq!((found.level, found.code), (level, slow), "{millis} of {timeout}");
+            assert!(found.text.contains(words), "{}", found.text);
+        }
     }
 }

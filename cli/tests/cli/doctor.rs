@@ -135,7 +135,7 @@ async fn wrong_metadata_keys_and_responses_are_reported() {
     let (server, _listening) = front::plain().await;
     front::without_known_keys(&server);
     let config = front::config("doctor-faults", server.issuer(), "mode = \"hybrid\"\n");
-    let check = async || doctor(&config, &["--json", "--timeout", "2"]).await;
+    let check = async || doctor(&config, &["--json"]).await;
     assert_eq!(check().await.code, 0);
     for (endpoint, fault, code, level, exit) in [
         (Endpoint::Jwks, Fault::html(), "keys_html", "bad", 1),
@@ -161,8 +161,14 @@ async fn wrong_metadata_keys_and_responses_are_reported() {
             0,
         ),
     ] {
+        // What hangs is given up, with whatever else would have come by then.
+        let hangs = ["unreachable", "timeout"].contains(&code);
         server.inject(endpoint, fault);
-        let ran = check().await;
+        let ran = if hangs {
+            doctor(&config, &["--json", "--timeout", "2"]).await
+        } else {
+            check().await
+        };
         server.clear(endpoint);
         has(&ran, code, level);
         assert_eq!(ran.code, exit, "{code}: {}", ran.screen());
@@ -271,7 +277,7 @@ async fn certificates_of_the_configuration_are_required_on_the_command_line() {
     let own = file("doctor-own.pem", own);
     let text = format!(
         "audience = \"{AUDIENCE}\"\ndanger_allow_http_loopback = true\nrequire_binding = true\n\
-         [[issuer]]\nissuer = \"{}\"\nmode = \"introspect\"\nCA\n[issuer.client]\nmethod = \"mtls\"\n\
+         [[issuer]]\nissuer = \"{}\"\nmode = \"introspect\"\ntimeout_seconds = 120\nCA\n[issuer.client]\nmethod = \"mtls\"\n\
          id = \"tls\"\ncertificate_file = '{own}'\nkey_file = '{own}'\n\
          [mtls]\nfield = \"client_cert\"\nproxies = \"10.1.2.3\"\n",
         server.issuer()

@@ -86,7 +86,7 @@ fn introspecting(server: &AuthorizationServer) -> String {
         "introspecting.toml",
         format!(
             "audience = \"{AUDIENCE}\"\ndanger_allow_http_loopback = true\n[[issuer]]\n\
-             issuer = \"{}\"\nmode = \"introspect\"\n\
+             issuer = \"{}\"\nmode = \"introspect\"\ntimeout_seconds = 120\n\
              client = {{ method = \"basic\", id = \"api\", danger_secret = \"s3cret\" }}\n",
             server.issuer()
         ),

@@ -88,9 +88,11 @@ pub(crate) fn config(name: &str, issuer: &str, more: &str) -> String {
     let secret = file(&format!("{name}.secret"), "s3cret\n");
     let loopback =
         if issuer.starts_with("http:") { "danger_allow_http_loopback = true\n" } else { "" };
+    let asks = more.contains("hybrid") || more.contains("introspect");
+    let patience = if asks { "timeout_seconds = 120\n" } else { "" };
     let text = format!(
         "audience = \"https://api.example.com\"\n{loopback}\n[[issuer]]\nissuer = \"{issuer}\"\n\
-         client = {{ method = \"basic\", id = \"api\", secret_file = \"{secret}\" }}\n{more}"
+         client = {{ method = \"basic\", id = \"api\", secret_file = \"{secret}\" }}\n{patience}{more}"
     );
     file(&format!("{name}.toml"), text)
 }
@@ -102,8 +104,15 @@ impl Ran {
             let authority = server.issuer().split("://").nth(1).unwrap();
             let text = text.replace(server.issuer(), "https://as.example.com");
             let text = text.replace(authority, "as.example.com").replace(CA, "ca.pem");
+            let slow = text.contains(SLOW);
             let lines = text.lines().map(|line| {
                 let line = without_numbers(line, " ms");
+                // The latency of today. A test of the program itself covers a slow one.
+                let line = match line.strip_suffix(SLOW) {
+                    Some(line) => line.replacen('!', "✓", 1),
+                    None if slow && line.starts_with("  READY: ") => one_less(&line),
+                    None => line,
+                };
                 // The header of a response.
                 let date = line.trim_start().starts_with("date ") && line.contains(" GMT");
                 // The claim of a signed response.
@@ -120,6 +129,15 @@ impl Ran {
         };
         Self { code: self.code, out: steady(self.out), err: steady(self.err) }
     }
+}
+
+/// The end of the finding about an introspection that takes longer than a quarter of a second.
+const SLOW: &str = ": each request with a token that is not cached waits that long";
+
+/// Returns an outcome with one warning less.
+fn one_less(outcome: &str) -> String {
+    let (rest, count) = outcome.strip_suffix(" to look at").unwrap().rsplit_once(' ').unwrap();
+    format!("{rest} {} to look at", count.parse::<usize>().unwrap() - 1)
 }
 
 /// Replaces the numbers before a unit by `N`.

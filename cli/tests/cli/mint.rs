@@ -1,11 +1,11 @@
 //! `introspect mint` and `introspect serve-as`.
 
-use std::{process::Stdio, time::Duration};
+use std::process::Stdio;
 
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 
-use crate::run::{AUDIENCE, at, command, file, run};
+use crate::run::{AUDIENCE, PATIENCE, at, command, file, run};
 
 #[tokio::test]
 async fn screens() {
@@ -154,7 +154,7 @@ async fn tokens_of_mint_verify_at_serve_as() {
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), reading).await.unwrap();
+    tokio::time::timeout(PATIENCE, reading).await.unwrap();
     let ready: Value = serde_json::from_str(&text).unwrap();
     let issuer = ready["issuer"].as_str().unwrap();
     assert!(issuer.starts_with("http://127.0.0.1:"), "{issuer}");

@@ -3,12 +3,20 @@
 use std::{
     path::{Path, PathBuf},
     process::Stdio,
+    sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
 use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt as _, process::Command, time::timeout};
 use tower_introspect::jose::{Algorithm, SigningKey};
+
+/// How long a test waits for a process. It bounds a hang: everything takes far less, on a busy machine too,
+/// and no test concludes anything from it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(240);
+
+/// How long the program waits for the network where a test does not say it.
+const NETWORK: &str = "120";
 
 pub(crate) const ISSUER: &str = "https://as.example.com";
 pub(crate) const AUDIENCE: &str = "https://api.example.com";
@@ -77,7 +85,11 @@ pub(crate) async fn run_in(
     arguments: &[&str],
     input: impl AsRef<[u8]>,
 ) -> Ran {
-    let mut child = command(arguments)
+    let asks = ["verify", "explain", "introspect", "doctor", "keys"];
+    let asks = arguments.first().is_some_and(|name| asks.contains(name));
+    let patient: &[&str] =
+        if asks && !arguments.contains(&"--timeout") { &["--timeout", NETWORK] } else { &[] };
+    let mut child = command(&[arguments, patient].concat())
         .envs(variables.iter().copied())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -88,7 +100,7 @@ pub(crate) async fn run_in(
     // The program may end before it has read everything.
     let _ = stdin.write_all(input.as_ref()).await;
     drop(stdin);
-    let output = timeout(Duration::from_secs(60), child.wait_with_output()).await.unwrap().unwrap();
+    let output = timeout(PATIENCE, child.wait_with_output()).await.unwrap().unwrap();
     Ran {
         code: output.status.code().unwrap(),
         out: String::from_utf8(output.stdout).unwrap(),
@@ -107,10 +119,14 @@ pub(crate) fn scratch() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
 }
 
-/// Writes a file and returns its path.
+/// Writes a file and returns its path. Several tests write the same one, so it appears whole.
 pub(crate) fn file(name: &str, text: impl AsRef<[u8]>) -> String {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
     let path = scratch().join(name);
-    std::fs::write(&path, text).unwrap();
+    let next = NEXT.fetch_add(1, Ordering::Relaxed);
+    let written = scratch().join(format!("{name}.{}-{next}", std::process::id()));
+    std::fs::write(&written, text).unwrap();
+    std::fs::rename(&written, &path).unwrap();
     path.to_str().unwrap().to_owned()
 }
 

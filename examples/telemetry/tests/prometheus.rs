@@ -124,7 +124,7 @@ async fn scraped(name: &str, program: &str) {
 
     let questions = questions();
     let mut unanswered: BTreeSet<_> = questions.iter().collect();
-    for _ in 0..60 {
+    for _ in 0..240 {
         sleep(Duration::from_millis(500)).await;
         assert_eq!(prometheus.try_wait().unwrap(), None, "it ended");
         let mut left = BTreeSet::new();
@@ -164,7 +164,7 @@ async fn scraped(name: &str, program: &str) {
     lint.args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped());
     let mut lint = lint.stdout(Stdio::piped()).spawn().unwrap();
     lint.stdin.take().unwrap().write_all(exposed.as_bytes()).await.unwrap();
-    let lint = timeout(Duration::from_secs(20), lint.wait_with_output()).await.unwrap().unwrap();
+    let lint = timeout(Duration::from_secs(120), lint.wait_with_output()).await.unwrap().unwrap();
     assert!(lint.status.success(), "{}", String::from_utf8_lossy(&lint.stderr));
 
     let (status, ready) = fetch(&target, "/ready", "").await.unwrap();

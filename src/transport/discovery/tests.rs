@@ -5,7 +5,7 @@ use tower::service_fn;
 
 use super::*;
 use crate::{
-    clock::SystemClock,
+    clock::{Moment, tests::At},
     telemetry::called::Called,
     transport::error::{TransportError, TransportErrorKind},
 };
@@ -35,7 +35,7 @@ fn server(
 }
 
 fn discovery(transport: HttpTransport) -> Discovery {
-    let upstream = Upstream::new(ISSUER.into(), Called::Metadata, Arc::new(SystemClock));
+    let upstream = Upstream::new(ISSUER.into(), Called::Metadata, Arc::new(At(0)));
     Discovery::new(ISSUER, transport, false, upstream).unwrap()
 }
 
@@ -120,7 +120,7 @@ async fn unusable_documents_lead_to_the_next() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_server_that_is_down_is_asked_once() {
     for answer in [
         || json(429, ""),
@@ -160,10 +160,10 @@ async fn a_hanging_server_is_given_up() {
     let transport = HttpTransport::new(service_fn(|_| {
         std::future::pending::<Result<Response<Bytes>, TransportError>>()
     }));
-    let start = crate::clock::Moment::now(&SystemClock);
+    let start = Moment::now(&At(0));
     let error = discovery(transport).metadata().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
-    let waited = crate::clock::Moment::now(&SystemClock).since(start);
+    let waited = Moment::now(&At(0)).since(start);
     assert!(waited < TIMEOUT + Duration::from_millis(500), "{waited:?}");
 }
 

@@ -1,12 +1,12 @@
 //! Glewlwyd as a child process.
 
-use std::{process::Command, time::Duration};
+use std::process::Command;
 
 use serde_json::{Value, json};
 
 use super::setup;
 use crate::{
-    host::{self, Granted, Home, Process},
+    host::{self, Granted, Home, PATIENCE, Process},
     oidc_provider::API,
 };
 
@@ -45,7 +45,7 @@ impl Glewlwyd {
         let load = Command::new("sqlite3").arg(&database).stdin(schema).status();
         assert!(load.expect("sqlite3 starts").success(), "the schema is loaded");
 
-        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build();
+        let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build();
         let http = http.expect("a client can be built");
         let server =
             Self { port: host::free_port(), http, process: None, home, session: String::new() };

@@ -2,6 +2,7 @@
 //! proofs, `oauth4webapi` asks for the token.
 
 use std::{process::Stdio, time::Duration};
+use testing::host::PATIENCE;
 
 use axum::http::Extensions;
 use futures_util::stream;
@@ -13,7 +14,7 @@ use tokio::{
 };
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
-use tower_introspect::{ClientAuth, Issuer, ResourceServer, VerifiedToken, proof::Dpop};
+use tower_introspect::{ResourceServer, VerifiedToken, proof::Dpop};
 
 use crate::{
     clock::Ahead,
@@ -75,8 +76,8 @@ impl World {
         change: impl FnOnce(Dpop) -> Dpop,
     ) -> Self {
         let api = ResourceServer::builder(API)
-            .issuer(Issuer::hybrid(server.issuer(), ClientAuth::basic("rs-basic", server.secret())))
-            .dpop(change(Dpop::new(ORIGIN).expect("a URL")))
+            .issuer(super::issuer(server))
+            .dpop(change(super::dpop(ORIGIN)))
             .clock(clock.clone())
             .danger_allow_http_loopback()
             .build()
@@ -117,7 +118,7 @@ impl World {
             self.commands.write_all(line.as_bytes()).await.expect("the client reads");
             self.outcomes.next_line().await.expect("the client writes")
         };
-        let line = tokio::time::timeout(Duration::from_secs(60), exchange).await.expect("in time");
+        let line = tokio::time::timeout(PATIENCE, exchange).await.expect("in time");
         serde_json::from_str(&line.expect("the client goes on")).expect("an outcome")
     }
 }

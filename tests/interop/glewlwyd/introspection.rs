@@ -1,5 +1,6 @@
 //! What it wants to be asked, and what it answers.
 
+use testing::host::PATIENCE;
 use tower_introspect::{
     ClientAuth, ErrorKind, IntrospectLayer, Policy, TokenKind,
     credentials::Token,
@@ -15,6 +16,7 @@ use testing::oidc_provider::API;
 fn verifier(server: &Glewlwyd, auth: ClientAuth) -> IntrospectionVerifierBuilder {
     IntrospectionVerifier::builder(server.issuer(), auth)
         .transport(HttpTransport::reqwest().expect("a client can be built"))
+        .timeout(PATIENCE)
         .danger_allow_http_loopback()
 }
 

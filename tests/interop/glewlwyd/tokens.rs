@@ -1,6 +1,7 @@
 //! What becomes of its tokens, by each way to verify them.
 
 use std::time::Duration;
+use testing::host::PATIENCE;
 
 use tower_introspect::{ClientAuth, Issuer, ResourceServer};
 
@@ -14,7 +15,7 @@ fn auth() -> ClientAuth {
 
 async fn serve_for(audience: &str, issuer: Issuer) -> Api {
     let resource_server = ResourceServer::builder(audience)
-        .issuer(issuer)
+        .issuer(issuer.configure_introspection(|remote| remote.timeout(PATIENCE)))
         .max_age(Duration::ZERO)
         .danger_allow_http_loopback()
         .build()
@@ -93,7 +94,7 @@ async fn refresh_and_id_tokens_are_refused_by_every_way_whatever_their_audience(
     let granted = server.tokens_of_a_user().await;
     for issuer in every_way(&server) {
         let resource_server = ResourceServer::builder("web")
-            .issuer(issuer)
+            .issuer(issuer.configure_introspection(|remote| remote.timeout(PATIENCE)))
             .policy(|policy| policy.or_audience("openid read"))
             .danger_allow_http_loopback()
             .build()

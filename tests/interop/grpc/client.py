@@ -14,7 +14,7 @@ import grpc
 from google.protobuf import json_format
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-DEADLINE = 20
+DEADLINE = 120
 
 directory, target = sys.argv[1:]
 sys.path.insert(0, directory)

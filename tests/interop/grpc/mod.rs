@@ -8,11 +8,13 @@ pub(crate) mod greeter;
 #[path = "../../../examples/grpc/service.rs"]
 mod service;
 
+use crate::clock::Ahead;
 use std::{
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
 };
+use testing::host::PATIENCE;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -22,11 +24,7 @@ use tokio::{
     process::{Child, ChildStdin, ChildStdout, Command},
     task::AbortHandle,
 };
-use tower_introspect::{
-    Issuer, ResourceServer,
-    clock::{Clock as _, SystemClock},
-    test_util::AuthorizationServer,
-};
+use tower_introspect::{Issuer, ResourceServer, clock::Clock as _, test_util::AuthorizationServer};
 
 use testing::host;
 
@@ -40,6 +38,7 @@ const UNAUTHENTICATED: u8 = 16;
 /// The service, and a client that is connected to it.
 struct World {
     authority: AuthorizationServer,
+    clock: Ahead,
     serving: AbortHandle,
     calls: ChildStdin,
     outcomes: Lines<BufReader<ChildStdout>>,
@@ -54,9 +53,12 @@ impl World {
             host::skip("`grpcio` (tests/interop/grpc/.venv)");
             return None;
         }
-        let authority = AuthorizationServer::new("https://as.example.com");
+        let clock = Ahead::standing();
+        let authority =
+            AuthorizationServer::new("https://as.example.com").with_clock(clock.clone());
         let api = ResourceServer::builder(AUDIENCE)
             .issuer(Issuer::jwt(authority.issuer()))
+            .clock(clock.clone())
             .transport(authority.transport())
             .build()
             .expect("a sound configuration");
@@ -77,7 +79,7 @@ impl World {
         let calls = client.stdin.take().expect("stdin is piped");
         let outcomes = BufReader::new(client.stdout.take().expect("stdout is piped")).lines();
         let serving = serving.abort_handle();
-        Some(Self { authority, serving, calls, outcomes, _client: client })
+        Some(Self { authority, clock, serving, calls, outcomes, _client: client })
     }
 
     async fn call(&mut self, call: Value) -> Outcome {
@@ -85,7 +87,7 @@ impl World {
             self.calls.write_all(format!("{call}\n").as_bytes()).await.expect("the client reads");
             self.outcomes.next_line().await.expect("the client writes")
         };
-        let line = tokio::time::timeout(Duration::from_secs(60), exchange).await.expect("in time");
+        let line = tokio::time::timeout(PATIENCE, exchange).await.expect("in time");
         serde_json::from_str(&line.expect("the client goes on")).expect("an outcome")
     }
 
@@ -234,7 +236,7 @@ async fn grpcio_follows_a_stream_until_it_wants_no_more_or_the_token_expires() {
     outcome.is(CANCELLED, None);
 
     // Past its time, and let in all the same for the sake of clocks that differ: it gets what there is.
-    let past = SystemClock.now().saturating_sub(Duration::from_secs(5));
+    let past = world.clock.now().saturating_sub(Duration::from_secs(5));
     let token = world.authority.jwt().audience(AUDIENCE).scope("greet").expires_at(past);
     let token = token.claim("name", "Alice").claim("team", "red").mint();
     let call = json!({"method": watch, "authorization": [format!("Bearer {token}")]});

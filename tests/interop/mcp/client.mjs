@@ -11,7 +11,7 @@ import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
 
 const [url, issuer, name, ...tools] = process.argv.slice(2);
-setTimeout(() => process.exit(3), 30_000).unref();
+setTimeout(() => process.exit(3), 120_000).unref();
 
 function tell(line) {
   process.stdout.write(`${JSON.stringify(line)}\n`);

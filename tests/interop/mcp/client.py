@@ -60,7 +60,7 @@ async def call(http, tool):
 async def main():
     auth = ClientCredentialsOAuthProvider(url, Store(), name, f"{name}-secret", issuer=issuer)
     hooks = {"response": [watch]}
-    async with httpx2.AsyncClient(auth=auth, event_hooks=hooks, timeout=10, trust_env=False) as http:
+    async with httpx2.AsyncClient(auth=auth, event_hooks=hooks, timeout=120, trust_env=False) as http:
         for tool in tools:
             # A refusal by the authorization server is the end of a connection.
             try:
@@ -69,4 +69,4 @@ async def main():
                 tell({"tool": tool, "error": repr(error)})
 
 
-asyncio.run(asyncio.wait_for(main(), 30))
+asyncio.run(asyncio.wait_for(main(), 120))

@@ -9,8 +9,8 @@ mod mcp_server;
 use std::{
     path::{Path, PathBuf},
     process::Stdio,
-    time::Duration,
 };
+use testing::host::PATIENCE;
 
 use serde::Deserialize;
 use tokio::{net::TcpListener, process::Command, task::AbortHandle};
@@ -38,10 +38,10 @@ impl World {
     /// Runs a client that calls these tools.
     async fn run(&self, mut client: Command, name: &str, tools: &[&str]) -> Vec<Line> {
         client.arg(&self.url).arg(self.authority.issuer()).arg(name).args(tools);
-        // Those that end on their own do so within 30 s.
+        // Those that end on their own do so within two minutes.
         client.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         client.kill_on_drop(true);
-        let output = tokio::time::timeout(Duration::from_secs(60), client.output());
+        let output = tokio::time::timeout(2 * PATIENCE, client.output());
         let output = output.await.expect("it ends").expect("it starts");
         let (out, err) = (text(&output.stdout), text(&output.stderr));
         assert!(output.status.success(), "{:?}\n{out}\n{err}", output.status);

@@ -1,7 +1,8 @@
 //! Tokens that an authorization server which others wrote binds to certificates, and to which this service
 //! is known by its own (RFC 8705).
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
+use testing::host::PATIENCE;
 
 use axum::{Router, extract::ConnectInfo, routing};
 use rcgen::ExtendedKeyUsagePurpose;
@@ -17,16 +18,13 @@ use testing::{
     pki::{Authority, Client, Signed},
 };
 
-/// How busy the machine is, is not what is tested.
-const PATIENT: Duration = Duration::from_secs(30);
-
 /// A client that shows this certificate.
 fn with(authority: &Authority, own: &Signed) -> reqwest::ClientBuilder {
     let pem = own.certificate.pem() + &own.key.serialize_pem();
     let identity = reqwest::Identity::from_pem(pem.as_bytes()).expect("PEM");
     let root = reqwest::Certificate::from_pem(authority.pem().as_bytes()).expect("PEM");
     ReqwestTransport::builder()
-        .connect_timeout(PATIENT)
+        .connect_timeout(PATIENCE)
         .identity(identity)
         .add_root_certificate(root)
 }
@@ -51,7 +49,7 @@ async fn serve(server: &Server, authority: &Authority, own: &Signed) -> SocketAd
     let api = ResourceServer::builder(API)
         .issuer(
             Issuer::hybrid(server.issuer(), ClientAuth::mtls("rs-mtls"))
-                .configure_introspection(|remote| remote.timeout(PATIENT)),
+                .configure_introspection(|remote| remote.timeout(PATIENCE)),
         )
         .transport(transport.into())
         .mtls(mtls)

@@ -1,12 +1,7 @@
 //! Binding follows what the issuer says.
 
 use serde_json::json;
-use tower_introspect::{
-    ErrorKind, Policy,
-    jose::Algorithm,
-    policy::Requirement,
-    test_util::{Prover, TokenBuilder},
-};
+use tower_introspect::{ErrorKind, jose::Algorithm, policy::Requirement, test_util::TokenBuilder};
 
 use super::*;
 use crate::support::{AtOnce, layer};
@@ -36,7 +31,7 @@ async fn rfc9449_6_jwts_and_introspected_tokens_are_bound_alike() {
         assert_eq!(present(&world, "DPoP", &token).await, Ok(()));
         assert_eq!(present(&world, "Bearer", &token).await, UNPROVEN);
     }
-    for token in bound(&world, json!({"jkt": Prover::new("another").thumbprint()})) {
+    for token in bound(&world, json!({"jkt": prover("another").thumbprint()})) {
         assert_eq!(present(&world, "DPoP", &token).await, UNPROVEN);
     }
 }
@@ -166,7 +161,7 @@ async fn without_dpop_configured_bound_tokens_stay_refused() {
 #[tokio::test(start_paused = true)]
 async fn a_token_outside_of_a_request_can_not_be_proven() {
     let bound = AtOnce::claims(r#"{"aud":"https://api.example.com","cnf":{"jkt":"x"}}"#);
-    let policy = Policy::new(AUDIENCE).dpop(dpop());
+    let policy = policy().dpop(dpop());
     for scheme in
         [tower_introspect::credentials::Scheme::Bearer, tower_introspect::credentials::Scheme::Dpop]
     {
@@ -192,7 +187,7 @@ async fn fapi2_5_3_4_bearer_tokens_are_refused_where_binding_is_required() {
     // Also where nothing is configured by which it could be bound.
     let unconfigured = layer(AtOnce::alice());
     assert!(ask(&unconfigured, crate::support::with_token()).await.status().is_success());
-    let policy = Policy::new(AUDIENCE).require_binding();
+    let policy = policy().require_binding();
     let refused =
         policy.admit(AtOnce::alice().0.unwrap(), tower_introspect::credentials::Scheme::Bearer);
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::UnprovenPossession);
@@ -219,10 +214,9 @@ async fn fapi2_5_4_1_only_three_algorithms_sign_tokens_and_proofs() {
     let response = world.send(get("/r", &[])).await;
     assert!(challenges(&response)[0].ends_with("algs=\"ES256 EdDSA PS256\""));
     // The same in the other order, and where it is said of a challenge last.
-    for policy in [
-        Policy::new(AUDIENCE).fapi2().dpop(dpop()),
-        Policy::new(AUDIENCE).dpop(dpop()).fapi2().advertise_scope("read"),
-    ] {
+    for policy in
+        [policy().fapi2().dpop(dpop()), policy().dpop(dpop()).fapi2().advertise_scope("read")]
+    {
         let layer = tower_introspect::IntrospectLayer::new(AtOnce::alice(), policy);
         let response = ask(&layer, get("/r", &[])).await;
         assert_eq!(challenges(&response).len(), 1);

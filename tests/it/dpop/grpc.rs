@@ -15,7 +15,7 @@ use crate::support::AtOnce;
 fn bound() -> AtOnce {
     AtOnce::claims(&format!(
         "{{\"aud\":\"{AUDIENCE}\",\"cnf\":{{\"jkt\":\"{}\"}}}}",
-        Prover::new("client").thumbprint()
+        prover("client").thumbprint()
     ))
 }
 
@@ -24,7 +24,7 @@ async fn serve(dpop: Dpop) -> Channel {
     let (_, health) = tonic_health::server::health_reporter();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let layer = IntrospectLayer::new(bound(), Policy::new(AUDIENCE).dpop(dpop));
+    let layer = IntrospectLayer::new(bound(), policy().dpop(dpop));
     let server = Server::builder()
         .layer(layer)
         .add_service(health)
@@ -51,7 +51,7 @@ fn call(proof: Option<String>) -> Call<HealthCheckRequest> {
 #[tokio::test]
 async fn grpc_htm_is_post_and_htu_the_url_of_the_method() {
     let mut client = HealthClient::new(serve(grpc()).await);
-    let prover = Prover::new("client");
+    let prover = prover("client");
     let proof = |htm: &str, htu: &str| Some(prover.proof(htm, htu).for_token("abc").mint());
     client.check(call(proof("POST", CHECK))).await.expect("a good proof");
     for bad in [
@@ -74,7 +74,7 @@ async fn grpc_htm_is_post_and_htu_the_url_of_the_method() {
 #[tokio::test]
 async fn grpc_a_nonce_is_given_as_metadata() {
     let mut client = HealthClient::new(serve(grpc().require_nonce()).await);
-    let prover = Prover::new("client");
+    let prover = prover("client");
     let status = client
         .check(call(Some(prover.proof("POST", CHECK).for_token("abc").mint())))
         .await
@@ -87,9 +87,9 @@ async fn grpc_a_nonce_is_given_as_metadata() {
 
 #[test]
 fn an_interceptor_can_not_look_at_proofs_and_refuses() {
-    let policy = Policy::new(AUDIENCE).dpop(grpc());
+    let policy = policy().dpop(grpc());
     let mut interceptor = VerifyInterceptor::new(bound(), policy);
-    let proof = Prover::new("client").proof("POST", CHECK).for_token("abc").mint();
+    let proof = prover("client").proof("POST", CHECK).for_token("abc").mint();
     for authorization in ["DPoP abc", "Bearer abc"] {
         let mut call = Call::new(());
         call.metadata_mut().insert("authorization", authorization.parse().unwrap());

@@ -324,7 +324,7 @@ proptest::proptest! {
         let Ok(value) = HeaderValue::from_bytes(&field) else { return Ok(()) };
         let layer = tower_introspect::IntrospectLayer::new(
             crate::support::AtOnce::claims(r#"{"aud":"https://api.example.com","cnf":{"jkt":"x"}}"#),
-            Policy::new(AUDIENCE).dpop(dpop()),
+            policy().dpop(dpop()),
         );
         let mut request = get("/r", &[("authorization", "DPoP abc")]);
         request.headers_mut().insert("dpop", value);

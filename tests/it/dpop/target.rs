@@ -177,9 +177,9 @@ async fn http2_over_a_real_connection() {
     let base = format!("http://{}", listener.local_addr().unwrap());
     let bound = crate::support::AtOnce::claims(&format!(
         "{{\"sub\":\"alice\",\"aud\":\"{AUDIENCE}\",\"cnf\":{{\"jkt\":\"{}\"}}}}",
-        Prover::new("client").thumbprint()
+        prover("client").thumbprint()
     ));
-    let policy = Policy::new(AUDIENCE).dpop(Dpop::new(&base).unwrap());
+    let policy = policy().dpop(Dpop::new(&base).unwrap());
     let layer = tower_introspect::IntrospectLayer::new(bound, policy);
     let app = Router::new().nest("/v1", Router::new().route("/r", any(ok))).layer(layer);
     let serving = tokio::spawn(async move { axum::serve(listener, app).await });
@@ -189,7 +189,7 @@ async fn http2_over_a_real_connection() {
     };
     for http2 in [false, true] {
         let send = |htu: String| {
-            let proof = Prover::new("client").proof("GET", &htu).for_token("abc").mint();
+            let proof = prover("client").proof("GET", &htu).for_token("abc").mint();
             let request = http(http2).get(format!("{base}/v1/r?a=b"));
             request.header("authorization", "DPoP abc").header("dpop", proof).send()
         };

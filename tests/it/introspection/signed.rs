@@ -376,7 +376,7 @@ async fn r3_the_keys_of_the_issuer_are_fetched_once() {
     assert_eq!(seen[1].headers().get(header::AUTHORIZATION), None);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn r3_keys_and_endpoint_come_from_one_discovery() {
     let metadata = metadata(
         r#","introspection_endpoint":"https://as.example.com/i","jwks_uri":"https://as.example.com/k""#,

@@ -3,6 +3,7 @@
 use tower_introspect::{Policy, VerifiedToken, credentials::Scheme, jwt::JwtVerifierBuilder};
 
 use super::*;
+use testing::clock::FixedClock;
 
 fn builder() -> JwtVerifierBuilder {
     JwtVerifier::builder(ISSUER).keys(issuer_keys()).profile(Profile::Generic)
@@ -25,7 +26,10 @@ fn admit(
     token: &str,
 ) -> Result<VerifiedToken, ErrorKind> {
     let active = verify(&builder.build().unwrap(), token)?;
-    Policy::new(audience).admit(active, Scheme::Bearer).map_err(|error| error.kind())
+    Policy::new(audience)
+        .clock(FixedClock)
+        .admit(active, Scheme::Bearer)
+        .map_err(|error| error.kind())
 }
 
 fn cognito(more: &Value) -> String {

@@ -140,8 +140,11 @@ async fn fapi2_5_3_4_a_certificate_is_a_binding_where_one_is_required() {
 #[tokio::test(start_paused = true)]
 async fn a_token_that_is_bound_in_two_ways_needs_both() {
     let world = World::under(|policy| policy.mtls(Mtls::new()).dpop(Dpop::new(AUDIENCE).unwrap()));
-    let (own, other, prover) =
-        (Certificate::new("a"), Certificate::new("b"), Prover::new("client"));
+    let (own, other, prover) = (
+        Certificate::new("a"),
+        Certificate::new("b"),
+        Prover::new("client").with_clock(FixedClock),
+    );
     let cnf = json!({"jkt": prover.thumbprint(), "x5t#S256": own.peer().thumbprint()});
     for token in world.tokens(&cnf) {
         for (scheme, proven, shown, outcome) in [
@@ -174,7 +177,7 @@ async fn a_token_that_is_bound_in_two_ways_needs_both() {
 async fn a_token_outside_of_a_request_can_not_be_proven() {
     let own = Certificate::new("a");
     let claims = json!({"aud": AUDIENCE, "cnf": own.cnf()}).to_string();
-    let policy = Policy::new(AUDIENCE).mtls(Mtls::new());
+    let policy = policy().mtls(Mtls::new());
     let refused = policy.admit(AtOnce::claims(&claims).0.unwrap(), Scheme::Bearer).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::UnprovenPossession);
 }

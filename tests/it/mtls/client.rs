@@ -91,8 +91,9 @@ impl Behind {
         let (issuer, home) = (self.server.issuer(), self.home.display());
         let text = format!(
             "audience = '{AUDIENCE}'\nmax_age_seconds = 0\n[[issuer]]\nissuer = '{issuer}'\n\
-             mode = 'introspect'\n{more}\n[issuer.client]\nmethod = 'mtls'\nid = 'api'\n\
-             certificate_file = '{home}/own.pem'\nkey_file = '{home}/own.pem'\n"
+             mode = 'introspect'\ntimeout_seconds = {}\n{more}\n[issuer.client]\nmethod = 'mtls'\nid = 'api'\n\
+             certificate_file = '{home}/own.pem'\nkey_file = '{home}/own.pem'\n",
+            PATIENCE.as_secs()
         );
         Config::from_toml(&text).unwrap().build().unwrap()
     }

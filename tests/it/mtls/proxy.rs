@@ -173,7 +173,7 @@ async fn a_layer_within_knows_the_certificate_that_the_one_outside_believed() {
     // Not so one that trusts others.
     let layer = tower_introspect::IntrospectLayer::new(
         world.api.verifier(),
-        Policy::new(AUDIENCE).mtls(behind(CertificateField::ClientCert)),
+        policy().mtls(behind(CertificateField::ClientCert)),
     );
     let service = world.api.layer().layer(layer.layer(crate::support::whoami_service()));
     let response =

@@ -16,7 +16,7 @@ pub async fn service(program: &str, variables: &[(&str, &str)]) -> (Child, Strin
     command.envs(variables.iter().copied());
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let line = timeout(Duration::from_secs(20), lines.next_line()).await.expect("in time").unwrap();
+    let line = timeout(Duration::from_secs(120), lines.next_line()).await.expect("in time").unwrap();
     let line = line.expect("it says where it listens");
     let address = line.strip_prefix("listening on http://").expect(&line).to_owned();
     // It continues to write its audit trail to the pipe.
@@ -36,5 +36,5 @@ pub async fn fetch(address: &str, path: &str, fields: &str) -> Option<(u16, Stri
         let status = head.split(' ').nth(1)?.parse().ok()?;
         Some((status, body.to_owned()))
     };
-    timeout(Duration::from_secs(10), ask).await.ok()?
+    timeout(Duration::from_secs(120), ask).await.ok()?
 }
