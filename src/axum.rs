@@ -46,14 +46,13 @@ use serde::de::DeserializeOwned;
 use crate::{
     claims::scope::assert_scopes,
     credentials::head::RequestHead,
-    error::{kind::ErrorKind, refusal::VerifyError},
+    error::refusal::VerifyError,
     policy::{
         admitted::VerifiedToken,
-        verified::{Identity, challenge_of, completed, scheme_of, token_of},
+        verified::{Identity, if_presented, refuse_inside, token_of},
     },
     respond::{
         self,
-        refusal::Refusal,
         responder::{Auto, Respond},
     },
 };
@@ -212,19 +211,15 @@ pub struct Rejection {
 
 impl Rejection {
     fn new(error: VerifyError, parts: &Parts) -> Self {
-        let error = completed(&parts.extensions, error);
-        let challenge = challenge_of(&parts.extensions);
         let head = RequestHead::new(&parts.method, &parts.uri, &parts.headers)
             .with_extensions(&parts.extensions);
-        let mut refusal = Refusal::new(&error, head, &challenge);
-        if let Some(scheme) = scheme_of(&parts.extensions) {
-            refusal = refusal.presented_under(scheme);
-        }
-        let response = match parts.extensions.get::<RejectWith>() {
-            Some(RejectWith(responder)) => respond::responder::refuse(&**responder, &refusal),
-            None => respond::responder::refuse(&Auto::new(), &refusal),
-        };
-        Self { error, response: Box::new(response) }
+        refuse_inside(error, head, |refusal| {
+            let response = match parts.extensions.get::<RejectWith>() {
+                Some(RejectWith(responder)) => respond::responder::refuse(&**responder, refusal),
+                None => respond::responder::refuse(&Auto::new(), refusal),
+            };
+            Self { error: refusal.error().clone(), response: Box::new(response) }
+        })
     }
 
     /// Returns the reason for the refusal.
@@ -287,11 +282,8 @@ impl<S: Sync> OptionalFromRequestParts<S> for VerifiedToken {
     type Rejection = Rejection;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Rejection> {
-        match token_of(&parts.extensions) {
-            Ok(token) => Ok(Some(token.clone())),
-            Err(error) if error.kind() == ErrorKind::MissingCredentials => Ok(None),
-            Err(error) => Err(Rejection::new(error, parts)),
-        }
+        let token = if_presented(token_of(&parts.extensions).cloned());
+        token.map_err(|error| Rejection::new(error, parts))
     }
 }
 
@@ -327,10 +319,7 @@ where
     type Rejection = Rejection;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Rejection> {
-        match token_of(&parts.extensions).and_then(VerifiedToken::claims_as) {
-            Ok(claims) => Ok(Some(Self(claims))),
-            Err(error) if error.kind() == ErrorKind::MissingCredentials => Ok(None),
-            Err(error) => Err(Rejection::new(error, parts)),
-        }
+        let claims = token_of(&parts.extensions).and_then(VerifiedToken::claims_as);
+        if_presented(claims.map(Self)).map_err(|error| Rejection::new(error, parts))
     }
 }

@@ -127,6 +127,7 @@ pub mod jose;
 #[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
 pub mod jwt;
 pub mod layer;
+mod percent;
 pub mod policy;
 pub mod proof;
 mod refresh;

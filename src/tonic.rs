@@ -46,10 +46,10 @@ use crate::{
     policy::{
         admitted::{Requirement, VerifiedToken},
         terms::Policy,
-        verified::{Identity, challenge_of, completed, met, scheme_of, strip_identity, token_of},
+        verified::{Identity, if_presented, met, refuse_inside, strip_identity, token_of},
     },
     require::service::Require,
-    respond::{self, challenge::Challenge, refusal::Refusal},
+    respond::{self, refusal::Refusal},
     telemetry,
     verify::{request::VerifyRequest, verifier::Verifier},
 };
@@ -148,9 +148,8 @@ impl<T> RequestExt for Request<T> {
     }
 
     fn identity(&self) -> Result<Identity, Status> {
-        match token_of(self.extensions()) {
-            Ok(token) => Ok(Identity::Token(token.clone())),
-            Err(error) if error.kind() == ErrorKind::MissingCredentials => Ok(Identity::Anonymous),
+        match if_presented(token_of(self.extensions())) {
+            Ok(token) => Ok(token.cloned().map_or(Identity::Anonymous, Identity::Token)),
             Err(error) => Err(refuse(error, self.extensions())),
         }
     }
@@ -245,7 +244,10 @@ impl<V: Verifier> Interceptor for VerifyInterceptor<V> {
             Err(error) => {
                 telemetry::report::turned_away();
                 let scheme = Scheme::used_in(request.metadata().as_ref());
-                Err(status(&error, self.policy.challenges(), request.extensions(), scheme))
+                Err(of_call(request.extensions(), |head| {
+                    let refusal = Refusal::new(&error, head, self.policy.challenges());
+                    status(&refusal.presented(scheme))
+                }))
             }
         }
     }
@@ -264,24 +266,18 @@ impl<V> fmt::Debug for VerifyInterceptor<V> {
 }
 
 fn refuse(error: VerifyError, extensions: &Extensions) -> Status {
-    let error = completed(extensions, error);
-    status(&error, &challenge_of(extensions), extensions, scheme_of(extensions))
+    of_call(extensions, |head| refuse_inside(error, head, status))
+}
+
+/// Calls `f` with the head of a call, of which only the extensions are known.
+fn of_call<T>(extensions: &Extensions, f: impl FnOnce(RequestHead<'_>) -> T) -> T {
+    let (method, uri, headers) = (Method::POST, Uri::default(), http::HeaderMap::new());
+    f(RequestHead::new(&method, &uri, &headers).with_extensions(extensions))
 }
 
 /// Reports a refusal, and returns the status of its gRPC rendering.
-fn status(
-    error: &VerifyError,
-    challenge: &Challenge,
-    extensions: &Extensions,
-    scheme: Option<Scheme>,
-) -> Status {
-    let (method, uri, headers) = (Method::POST, Uri::default(), http::HeaderMap::new());
-    let head = RequestHead::new(&method, &uri, &headers).with_extensions(extensions);
-    let mut refusal = Refusal::new(error, head, challenge);
-    if let Some(scheme) = scheme {
-        refusal = refusal.presented_under(scheme);
-    }
-    respond::hook::report(&refusal);
+fn status(refusal: &Refusal<'_>) -> Status {
+    respond::hook::report(refusal);
     let rendered: http::Response<()> = refusal.grpc();
     // These two are not metadata. tonic itself separates the others.
     let mut fields = rendered.into_parts().0.headers;
@@ -289,7 +285,7 @@ fn status(
     fields.remove(CACHE_CONTROL);
     let mut status =
         Status::from_header_map(&fields).unwrap_or_else(|| Status::internal("internal error"));
-    status.set_source(Arc::new(error.clone()));
+    status.set_source(Arc::new(refusal.error().clone()));
     status
 }
 

@@ -81,13 +81,8 @@ pub(super) fn decide(
         return Decision::Drop;
     }
     let max_age = limits.max_age(known.method);
-    let oldest = match wanted {
-        Freshness::Cached => max_age,
-        Freshness::Within(age) => age.min(max_age),
-        Freshness::Live => return Decision::Verify,
-    };
     let age = now.since(known.verified_at);
-    if age >= oldest {
+    if age >= wanted.max_age(max_age) {
         return Decision::Verify;
     }
     // Checking a signature ahead of time gives no new information.

@@ -7,7 +7,7 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use super::state::{Inner, Question};
+use super::state::{CacheState, Question};
 use crate::verify::verifier::{Outcome, Verifier};
 
 pin_project! {
@@ -19,13 +19,17 @@ pin_project! {
     pub struct CacheFuture<V: Verifier> {
         #[pin]
         future: V::Future,
-        home: Arc<Inner<V>>,
+        home: Arc<CacheState<V>>,
         question: Option<Question>,
     }
 }
 
 impl<V: Verifier> CacheFuture<V> {
-    pub(super) const fn new(future: V::Future, home: Arc<Inner<V>>, question: Question) -> Self {
+    pub(super) const fn new(
+        future: V::Future,
+        home: Arc<CacheState<V>>,
+        question: Question,
+    ) -> Self {
         Self { future, home, question: Some(question) }
     }
 }

@@ -29,7 +29,7 @@ use crate::{
 /// join it.
 const REFRESH_SHARES: u32 = 5;
 
-pub(super) struct Inner<V> {
+pub(super) struct CacheState<V> {
     pub(super) verifier: V,
     pub(super) store: Store,
     pub(super) settings: CacheLayer,
@@ -89,7 +89,7 @@ pub(super) struct Asked {
     evictions: u64,
 }
 
-impl<V> Inner<V> {
+impl<V> CacheState<V> {
     pub(super) fn now(&self) -> Moment {
         Moment::now(&*self.settings.clock)
     }
@@ -128,24 +128,15 @@ impl<V> Inner<V> {
         wanted: Freshness,
         now: Moment,
     ) -> Option<VerifyError> {
-        let oldest = match wanted {
-            Freshness::Cached => self.settings.negative_max_age,
-            Freshness::Within(age) => age.min(self.settings.negative_max_age),
-            Freshness::Live => return None,
-        };
         let refusal = self.store.refusal(token)?;
-        (now.since(refusal.verified_at) < oldest).then_some(refusal.error)
+        let max_age = wanted.max_age(self.settings.negative_max_age);
+        (now.since(refusal.verified_at) < max_age).then_some(refusal.error)
     }
 
     /// Returns the request for the inner verifier. It carries a maximum age, because the inner
     /// verifier may have a cache too.
     pub(super) fn passed_on(&self, request: VerifyRequest) -> VerifyRequest {
-        let max_age = self.settings.limits.max_age;
-        let freshness = match request.freshness() {
-            Freshness::Cached => Freshness::Within(max_age),
-            Freshness::Within(age) => Freshness::Within(age.min(max_age)),
-            Freshness::Live => Freshness::Live,
-        };
+        let freshness = request.freshness().capped(self.settings.limits.max_age);
         let request = request.with_freshness(freshness);
         match self.evictions.last() {
             Some(moment) => request.with_not_before(moment),
@@ -206,7 +197,7 @@ impl<V> Inner<V> {
     }
 }
 
-impl<V> Inner<V>
+impl<V> CacheState<V>
 where
     V: Verifier + Send + Sync + 'static,
     V::Future: Send + 'static,

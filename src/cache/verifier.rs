@@ -8,7 +8,7 @@ use super::{
     decide::Decision,
     future::CacheFuture,
     layer::CacheLayer,
-    state::{Counters, Evictions, Inner, Question},
+    state::{CacheState, Counters, Evictions, Question},
     store::Store,
 };
 use crate::{
@@ -23,11 +23,11 @@ use crate::{
 };
 
 /// The verifier of a [`CacheLayer`]. Clones share the cache.
-pub struct Cache<V>(Arc<Inner<V>>);
+pub struct Cache<V>(Arc<CacheState<V>>);
 
 impl<V> Cache<V> {
     pub(super) fn new(verifier: V, settings: CacheLayer) -> Self {
-        Self(Arc::new(Inner {
+        Self(Arc::new(CacheState {
             verifier,
             store: Store::new(settings.entries, settings.bytes),
             settings,
@@ -132,7 +132,7 @@ where
                     Decision::Use { refresh } => {
                         inner.counters.hits.add_one();
                         if refresh {
-                            Inner::refresh(inner, &entry, &request, token);
+                            CacheState::refresh(inner, &entry, &request, token);
                         }
                         return Verifying::done_at(Ok(entry.active), Some(reading));
                     }

@@ -6,7 +6,7 @@ mod inspect;
 use std::{path::PathBuf, time::Duration};
 
 use super::{
-    reader::{Secret, Section, load_file},
+    reader::{Secret, Section, load_file, load_key},
     tls::{Own, Tls},
 };
 use crate::resource_server::issuer::Issuer;
@@ -15,7 +15,7 @@ use crate::{
     introspection::{
         auth::ClientAuth, builder::IntrospectionVerifierBuilder, signed::SignedResponse,
     },
-    jose::{algorithm::Algorithm, signing::SigningKey},
+    jose::algorithm::Algorithm,
     jwt::{keys::KeySet, profile::Profile},
     transport::http_transport::HttpTransport,
 };
@@ -299,49 +299,31 @@ impl Client {
     }
 
     fn load(&self) -> Result<ClientAuth, ConfigError> {
-        let mut problems = ConfigError::new();
-        let name = match self.means {
-            Means::Bearer => "token",
-            Means::PrivateKeyJwt => "key",
-            _ => "secret",
-        };
         // Missing settings were reported when the table was read.
         let id = self.id.clone().unwrap_or_default();
-        // The transport reads the certificate and its key.
-        let secret = self.secret.as_ref().filter(|_| self.means != Means::Mtls);
-        let secret = secret.map_or(Ok(String::new()), Secret::load);
-        let secret = secret.unwrap_or_else(|problem| {
-            problems.push(name, problem);
-            String::new()
-        });
-        let auth = match self.means {
-            Means::Basic => ClientAuth::basic(id, secret),
-            Means::BasicRaw => ClientAuth::basic_raw(id, secret),
-            Means::Bearer => ClientAuth::bearer(secret),
-            Means::Mtls => ClientAuth::mtls(id),
-            Means::Post => ClientAuth::post(id, secret),
-            Means::Secret => ClientAuth::secret(id, secret),
-            Means::SecretJwt => ClientAuth::client_secret_jwt(id, secret),
+        let secret = || self.secret.as_ref().map_or(Ok(String::new()), Secret::load);
+        let (name, auth) = match self.means {
+            Means::Basic => ("secret", secret().map(|secret| ClientAuth::basic(id, secret))),
+            Means::BasicRaw => ("secret", secret().map(|secret| ClientAuth::basic_raw(id, secret))),
+            Means::Bearer => ("token", secret().map(ClientAuth::bearer)),
+            // The transport reads the certificate and its key.
+            Means::Mtls => ("key", Ok(ClientAuth::mtls(id))),
+            Means::Post => ("secret", secret().map(|secret| ClientAuth::post(id, secret))),
             Means::PrivateKeyJwt => {
-                let algorithm = self.algorithm.unwrap_or(Algorithm::ES256);
-                match SigningKey::from_pem(algorithm, secret.as_bytes()) {
-                    Ok(key) => {
-                        let key = match &self.kid {
-                            Some(kid) => key.with_kid(&**kid),
-                            None => key,
-                        };
-                        ClientAuth::private_key_jwt(id, key)
-                    }
-                    Err(error) => {
-                        if problems.problems().next().is_none() {
-                            problems.push(name, error);
-                        }
-                        return Err(problems);
-                    }
-                }
+                let key = load_key(self.secret.as_ref(), self.algorithm, self.kid.as_deref());
+                ("key", key.map(|key| ClientAuth::private_key_jwt(id, key)))
+            }
+            Means::Secret => ("secret", secret().map(|secret| ClientAuth::secret(id, secret))),
+            Means::SecretJwt => {
+                ("secret", secret().map(|secret| ClientAuth::client_secret_jwt(id, secret)))
             }
         };
-        problems.or_ok(match &self.audience {
+        let auth = auth.map_err(|problem| {
+            let mut problems = ConfigError::new();
+            problems.push(name, problem);
+            problems
+        })?;
+        Ok(match &self.audience {
             Some(audience) => auth.assertion_audience(&**audience),
             None => auth,
         })

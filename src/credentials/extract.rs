@@ -9,10 +9,13 @@ use http::{
 
 use super::{
     found::{self, Found},
-    grammar::{is_http_token, percent_decode},
+    grammar::is_http_token,
     token::{Origin, Scheme, Token},
 };
-use crate::error::{kind::ErrorKind, refusal::VerifyError};
+use crate::{
+    error::{kind::ErrorKind, refusal::VerifyError},
+    percent,
+};
 
 /// The default limit for the length of a token, in bytes.
 const DEFAULT_LIMIT: usize = 8 * 1024;
@@ -166,14 +169,15 @@ impl Extractor {
         let query = uri.query().unwrap_or_default();
         let values = query.split('&').filter_map(|pair| {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (percent_decode(key).as_deref() == Some(name.as_bytes())).then_some(value)
+            (percent::decode(key).as_deref() == Some(name.as_bytes())).then_some(value)
         });
         let value = one(values)?.ok_or(ErrorKind::MissingCredentials)?;
         // Decoding never makes it longer, so this refuses a long value before allocating.
         if value.len() > self.limit.saturating_mul(3) {
             return Err(ErrorKind::TokenTooLong);
         }
-        let token = percent_decode(value).ok_or(ErrorKind::MalformedCredentials)?;
+        // A `+` is kept: a token may hold one, and no token holds a space.
+        let token = percent::decode(value).ok_or(ErrorKind::MalformedCredentials)?;
         self.owned(&token, Origin::Query)
     }
 

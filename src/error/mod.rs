@@ -13,6 +13,7 @@
 //! ```
 
 pub(crate) mod boxed;
+pub(crate) mod chain;
 pub(crate) mod config;
 pub(crate) mod kind;
 pub(crate) mod refusal;

@@ -19,10 +19,10 @@ pub(crate) struct StepUp {
 /// It is one pointer wide and cheap to clone. It holds no part of a token, and neither its `Debug`
 /// nor its `Display` form shows one.
 #[derive(Clone)]
-pub struct VerifyError(Arc<Inner>);
+pub struct VerifyError(Arc<ErrorData>);
 
 #[derive(Clone)]
-struct Inner {
+struct ErrorData {
     kind: ErrorKind,
     context: Option<Cow<'static, str>>,
     retry_after: Option<Duration>,
@@ -38,7 +38,7 @@ impl VerifyError {
     /// Creates a refusal of this kind.
     #[must_use]
     pub fn new(kind: ErrorKind) -> Self {
-        Self(Arc::new(Inner {
+        Self(Arc::new(ErrorData {
             kind,
             context: None,
             retry_after: None,
@@ -190,7 +190,7 @@ impl VerifyError {
     /// Returns true if the error carries no per-request data, so that many requests can share it.
     #[cfg(feature = "cache")]
     pub(crate) fn is_common(&self) -> bool {
-        let Inner { kind: _, context, retry_after, scope, step_up, source, by_token, nonce } =
+        let ErrorData { kind: _, context, retry_after, scope, step_up, source, by_token, nonce } =
             &*self.0;
         !matches!(context, Some(Cow::Owned(_)))
             && retry_after.is_none()
@@ -211,10 +211,10 @@ impl VerifyError {
     #[cfg(feature = "cache")]
     pub(crate) fn bytes(&self) -> usize {
         let texts = [self.scope(), self.context()].into_iter().flatten().map(str::len);
-        2 * size_of::<usize>() + size_of::<Inner>() + texts.sum::<usize>()
+        2 * size_of::<usize>() + size_of::<ErrorData>() + texts.sum::<usize>()
     }
 
-    fn edit(mut self, change: impl FnOnce(&mut Inner)) -> Self {
+    fn edit(mut self, change: impl FnOnce(&mut ErrorData)) -> Self {
         change(Arc::make_mut(&mut self.0));
         self
     }

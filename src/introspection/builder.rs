@@ -5,19 +5,20 @@ use std::{fmt, sync::Arc, time::Duration};
 use tower::retry::budget::TpsBudget;
 
 #[cfg(all(feature = "jwt", feature = "_crypto"))]
-use super::signed::{Opener, SignedResponse, Surroundings};
+use super::signed::{Opener, SignedResponse};
 use super::{
     auth::ClientAuth,
-    exchange::{Exchange, Format, Target},
+    exchange::{Exchange, Format},
     verifier::IntrospectionVerifier,
 };
 use crate::{
-    clock::{Clock, SystemClock},
+    clock::Clock,
     error::config::ConfigError,
-    telemetry::{self, called::Called},
+    telemetry::called::Called,
     transport::{
-        discovery::discover::Discovery, endpoint::Endpoint, http_transport::HttpTransport,
-        upstream::Upstream,
+        discovery::discover::Discovery,
+        http_transport::HttpTransport,
+        reach::{Location, Reach},
     },
 };
 
@@ -65,19 +66,15 @@ const RESERVED: [&str; 6] = [
 /// ```
 #[must_use = "a builder does nothing until `build`"]
 pub struct IntrospectionVerifierBuilder {
-    issuer: String,
+    pub(crate) reach: Reach,
     auth: ClientAuth,
     endpoint: Option<String>,
-    transport: Option<HttpTransport>,
     hint: Option<String>,
     parameters: Vec<(String, String)>,
     timeout: Duration,
     default_audience: Option<String>,
     #[cfg(all(feature = "jwt", feature = "_crypto"))]
     signed: Option<SignedResponse>,
-    resolved: bool,
-    clock: Arc<dyn Clock>,
-    loopback_http: bool,
 }
 
 impl IntrospectionVerifier {
@@ -93,19 +90,15 @@ impl IntrospectionVerifier {
 impl IntrospectionVerifierBuilder {
     pub(super) fn new(issuer: String, auth: ClientAuth) -> Self {
         Self {
-            issuer,
+            reach: Reach::new(issuer),
             auth,
             endpoint: None,
-            transport: None,
             hint: None,
             parameters: Vec::new(),
             timeout: DEFAULT_TIMEOUT,
             default_audience: None,
             #[cfg(all(feature = "jwt", feature = "_crypto"))]
             signed: None,
-            resolved: false,
-            clock: Arc::new(SystemClock),
-            loopback_http: false,
         }
     }
 
@@ -118,7 +111,7 @@ impl IntrospectionVerifierBuilder {
     /// Sets the transport for requests to the authorization server. The default is
     /// `HttpTransport::reqwest`, if the feature `reqwest` is enabled.
     pub fn transport(mut self, transport: HttpTransport) -> Self {
-        self.transport = Some(transport);
+        self.reach.transport = Some(transport);
         self
     }
 
@@ -171,13 +164,7 @@ impl IntrospectionVerifierBuilder {
 
     /// Sets the clock. The default is the clock of the operating system.
     pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.clock = Arc::new(clock);
-        self
-    }
-
-    /// Marks the issuer as one of an unbounded number, which share one label in metrics.
-    pub(crate) fn resolved(mut self) -> Self {
-        self.resolved = true;
+        self.reach.clock = Arc::new(clock);
         self
     }
 
@@ -187,7 +174,7 @@ impl IntrospectionVerifierBuilder {
     ///
     /// Tokens and credentials are then sent unencrypted to any process that listens on that port.
     pub fn danger_allow_http_loopback(mut self) -> Self {
-        self.loopback_http = true;
+        self.reach.loopback_http = true;
         self
     }
 
@@ -199,36 +186,33 @@ impl IntrospectionVerifierBuilder {
     pub fn build(self) -> Result<IntrospectionVerifier, ConfigError> {
         let mut problems = ConfigError::new();
         self.check(&mut problems);
-        let issuer: Arc<str> = self.issuer.as_str().into();
-        let transport = HttpTransport::or_default(self.transport.as_ref(), &mut problems);
+        let transport = HttpTransport::or_default(self.reach.transport.as_ref(), &mut problems);
         let discovery = transport.as_ref().and_then(|transport| {
-            let (transport, upstream) = (transport.clone(), self.upstream(Called::Metadata));
-            Discovery::new(&issuer, transport, self.loopback_http, upstream)
-                .map_err(|problem| problems.push("issuer", problem))
-                .ok()
+            let discovery = self.reach.discovery(transport);
+            discovery.map_err(|problem| problems.push("issuer", problem)).ok()
         });
-        let target = self.target(discovery.clone(), &mut problems);
-        let (Some(transport), Some(discovery), Some(target)) = (transport, discovery, target)
+        let location = self.location(discovery.clone(), &mut problems);
+        let (Some(transport), Some(discovery), Some(location)) = (transport, discovery, location)
         else {
             return Err(problems);
         };
-        let Some(format) = self.format(&issuer, &transport, &discovery) else {
+        let Some(format) = self.format(&transport, &discovery) else {
             return Err(problems);
         };
-        let upstream = self.upstream(Called::Introspection);
+        let upstream = self.reach.upstream(Called::Introspection);
         let hint = self.hint.map(|hint| ("token_type_hint".to_owned(), hint));
         let exchange = Exchange {
-            issuer,
+            issuer: self.reach.issuer.into(),
             upstream,
             auth: self.auth,
-            target,
+            location,
             format,
             transport,
             parameters: hint.into_iter().chain(self.parameters).collect(),
             timeout: self.timeout,
             default_audience: self.default_audience,
             budget: TpsBudget::new(RETRY_WINDOW, RETRIES_PER_SECOND, RETRIES_PER_ANSWER),
-            clock: self.clock,
+            clock: self.reach.clock,
         };
         problems.or_ok(IntrospectionVerifier { exchange: Arc::new(exchange) })
     }
@@ -237,43 +221,33 @@ impl IntrospectionVerifierBuilder {
         not(all(feature = "jwt", feature = "_crypto")),
         expect(clippy::unused_self, unused_variables, reason = "only signed answers need these")
     )]
-    fn format(
-        &self,
-        issuer: &Arc<str>,
-        transport: &HttpTransport,
-        discovery: &Discovery,
-    ) -> Option<Format> {
+    fn format(&self, transport: &HttpTransport, discovery: &Discovery) -> Option<Format> {
         #[cfg(all(feature = "jwt", feature = "_crypto"))]
         if let Some(settings) = &self.signed {
-            let around = Surroundings {
-                issuer: Arc::clone(issuer),
-                client_id: self.auth.client_id(),
-                transport: transport.clone(),
-                discovery: discovery.clone(),
-                upstream: self.upstream(Called::Jwks),
-                loopback_http: self.loopback_http,
-            };
-            return Opener::new(settings.clone(), around).map(Format::Signed);
+            let (transport, discovery) = (transport.clone(), discovery.clone());
+            let (settings, client_id) = (settings.clone(), self.auth.client_id());
+            return Opener::new(settings, client_id, &self.reach, transport, discovery)
+                .map(Format::Signed);
         }
         Some(Format::Json)
     }
 
-    fn upstream(&self, what: Called) -> Upstream {
-        let name = telemetry::report::issuer_label(&self.issuer, self.resolved);
-        Upstream::new(name, what, Arc::clone(&self.clock))
-    }
-
-    fn target(&self, discovery: Option<Discovery>, problems: &mut ConfigError) -> Option<Target> {
-        let Some(url) = &self.endpoint else { return discovery.map(Target::Discovered) };
-        let endpoint = Endpoint::parse(url, self.loopback_http);
-        endpoint.map(Target::Fixed).map_err(|problem| problems.push("endpoint", problem)).ok()
+    fn location(
+        &self,
+        discovery: Option<Discovery>,
+        problems: &mut ConfigError,
+    ) -> Option<Location> {
+        match &self.endpoint {
+            Some(url) => self.reach.fixed(url, "endpoint", problems),
+            None => discovery.map(Location::Discovered),
+        }
     }
 
     fn check(&self, problems: &mut ConfigError) {
         self.auth.check(problems);
         #[cfg(all(feature = "jwt", feature = "_crypto"))]
         if let Some(settings) = &self.signed {
-            settings.check(self.auth.client_id(), self.loopback_http, problems);
+            settings.check(self.auth.client_id(), &self.reach, problems);
         }
         if self.timeout.is_zero() {
             problems.push("timeout", "no time at all");
@@ -291,7 +265,7 @@ impl IntrospectionVerifierBuilder {
 impl fmt::Debug for IntrospectionVerifierBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("IntrospectionVerifierBuilder")
-            .field("issuer", &self.issuer)
+            .field("issuer", &self.reach.issuer)
             .field("auth", &self.auth)
             .finish_non_exhaustive()
     }

@@ -28,6 +28,7 @@ use crate::{
         endpoint::Endpoint,
         error::{TransportError, TransportErrorKind},
         http_transport::HttpTransport,
+        reach::Location,
         upstream::{Call, LastCall, Upstream},
     },
     verify::{
@@ -45,7 +46,7 @@ pub(super) struct Exchange {
     pub(super) issuer: Arc<str>,
     pub(super) upstream: Upstream,
     pub(super) auth: ClientAuth,
-    pub(super) target: Target,
+    pub(super) location: Location,
     pub(super) transport: HttpTransport,
     pub(super) parameters: Vec<(String, String)>,
     pub(super) timeout: Duration,
@@ -53,12 +54,6 @@ pub(super) struct Exchange {
     pub(super) format: Format,
     pub(super) budget: TpsBudget,
     pub(super) clock: Arc<dyn Clock>,
-}
-
-/// The location of the introspection endpoint.
-pub(super) enum Target {
-    Discovered(Discovery),
-    Fixed(Endpoint),
 }
 
 /// The form of a response. No other form is requested or accepted.
@@ -101,7 +96,7 @@ impl Exchange {
 
     /// Discovers the endpoint, unless it is configured.
     pub(super) async fn warm(&self) -> Result<(), VerifyError> {
-        if let Target::Discovered(discovery) = &self.target {
+        if let Some(discovery) = self.location.discovery() {
             let metadata = discovery.metadata().await?;
             metadata.require_introspection_endpoint(self.auth.is_mtls())?;
             self.auth.for_server(&metadata.introspection_auth_methods)?;
@@ -111,7 +106,7 @@ impl Exchange {
 
     /// Starts to fetch missing metadata and keys, without waiting.
     pub(super) fn begin(&self) {
-        if let Target::Discovered(discovery) = &self.target {
+        if let Some(discovery) = self.location.discovery() {
             discovery.begin();
         }
         #[cfg(all(feature = "jwt", feature = "_crypto"))]
@@ -123,9 +118,9 @@ impl Exchange {
     /// Returns the state of the endpoint and of the keys of signed responses. Sends nothing.
     pub(super) fn readiness(&self) -> Readiness {
         let issuer = Arc::clone(&self.issuer);
-        let endpoint = match &self.target {
-            Target::Fixed(_) => Readiness::given(issuer),
-            Target::Discovered(discovery) => {
+        let endpoint = match self.location.discovery() {
+            None => Readiness::given(issuer),
+            Some(discovery) => {
                 let Standing { value, failing, .. } = discovery.standing();
                 let mtls = self.auth.is_mtls();
                 let missing = value.as_ref().and_then(|(metadata, at)| {
@@ -136,10 +131,7 @@ impl Exchange {
                 Readiness::new(issuer, ready, failing.or(missing))
             }
         };
-        let found = match &self.target {
-            Target::Discovered(discovery) => discovery.last(),
-            Target::Fixed(_) => None,
-        };
+        let found = self.location.discovery().and_then(Discovery::last);
         let endpoint = endpoint.with_last(LastCall::later(self.upstream.last(), found));
         match &self.format {
             Format::Json => endpoint,
@@ -153,8 +145,8 @@ impl Exchange {
     /// `call` begins once the endpoint is known: discovery is a call of its own.
     async fn claims(&self, token: &Token, call: &mut Option<Call>) -> Result<Claims, VerifyError> {
         let metadata;
-        let (endpoint, auth) = match &self.target {
-            Target::Discovered(discovery) => {
+        let (endpoint, auth) = match &self.location {
+            Location::Discovered(discovery) => {
                 let found = discovery.metadata().await;
                 metadata = step(Check::Endpoint, Detail::default, found)?;
                 let endpoint = metadata.require_introspection_endpoint(self.auth.is_mtls());
@@ -162,14 +154,14 @@ impl Exchange {
                 let auth = self.auth.for_server(&metadata.introspection_auth_methods);
                 (endpoint, step(Check::Endpoint, Detail::default, auth)?)
             }
-            Target::Fixed(endpoint) => (endpoint, &self.auth),
+            Location::Fixed(endpoint) => (endpoint, &self.auth),
         };
         let endpoint =
             step(Check::Endpoint, || seen(endpoint.uri()), Ok::<_, VerifyError>(endpoint))?;
         let question = Question { token, endpoint, auth };
         *call = Some(self.upstream.call());
         let answer = self.answer(question).await;
-        if let Target::Discovered(discovery) = &self.target
+        if let Some(discovery) = self.location.discovery()
             && may_have_moved(&answer)
         {
             discovery.doubt();

@@ -1,8 +1,9 @@
 //! Encodes forms as `application/x-www-form-urlencoded`, as in the URL standard.
 
-use std::fmt::Write as _;
-
 use bytes::Bytes;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'*').remove(b'-').remove(b'.').remove(b'_');
 
 /// A form to which fields can be added. It may hold a token and a secret, so it has no `Debug`.
 pub(super) struct Form(String);
@@ -35,15 +36,11 @@ impl Form {
 /// Some servers never decode the two parts of Basic credentials. With as few escapes as possible,
 /// most client identifiers and secrets work with those servers too.
 pub(super) fn encode(text: &str, into: &mut String) {
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'*' | b'-' | b'.' | b'_' => {
-                into.push(char::from(byte));
-            }
-            b' ' => into.push('+'),
-            // Writing to a string can't fail.
-            _ => drop(write!(into, "%{byte:02X}")),
+    for (at, word) in text.split(' ').enumerate() {
+        if at > 0 {
+            into.push('+');
         }
+        into.extend(utf8_percent_encode(word, ESCAPED));
     }
 }
 

@@ -56,7 +56,6 @@ pub(crate) mod auth;
 pub(crate) mod builder;
 mod exchange;
 mod form;
-pub mod future;
 mod response;
 #[cfg(all(feature = "jwt", feature = "_crypto"))]
 pub(crate) mod signed;

@@ -1,8 +1,6 @@
 //! Reads responses of the introspection endpoint into claims, or into errors that name the party
 //! at fault.
 
-use std::{borrow::Cow, time::Duration};
-
 use bytes::Bytes;
 use http::{Response, StatusCode, header::CONTENT_TYPE};
 
@@ -13,7 +11,7 @@ use crate::{
         step::{demand, step},
     },
     claims::{
-        claims_set::Claims,
+        claims_set::{Claims, LOGOUT_EVENT},
         confirmation::Confirmation,
         json::{self, NotStrict, Object},
     },
@@ -22,21 +20,14 @@ use crate::{
         kind::{ErrorKind, TokenKind},
         refusal::VerifyError,
     },
-    transport::answer,
+    transport::answer::{self, bad},
 };
-
-/// The maximum `Retry-After`. A longer one counts as this.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
 /// The names of refresh and ID tokens: those of RFC 7009 §2.1 and RFC 8693 §3, and others that
 /// servers use.
 const REFRESH: [&str; 4] =
     ["refresh_token", "refresh", "offline", "urn:ietf:params:oauth:token-type:refresh_token"];
 const ID: [&str; 3] = ["id_token", "id", "urn:ietf:params:oauth:token-type:id_token"];
-
-/// The event that makes a security event token a logout token (OpenID Connect Back-Channel Logout
-/// 1.0 §2.4).
-const LOGOUT: &str = "http://schemas.openid.net/event/backchannel-logout";
 
 /// Returns the body of a 200 response of type `media_type`, or the error that another response
 /// stands for.
@@ -112,7 +103,7 @@ fn check_kind(claims: &Claims) -> Result<(), VerifyError> {
         }
     }
     let has = |name| claims.raw(name).is_some();
-    let kind = if claims.raw("events").is_some_and(|events| events.contains(LOGOUT)) {
+    let kind = if claims.raw("events").is_some_and(|events| events.contains(LOGOUT_EVENT)) {
         TokenKind::Logout
     } else if has("events") {
         TokenKind::SecurityEvent
@@ -162,6 +153,15 @@ fn kind_called(name: &str) -> Option<TokenKind> {
 /// Returns the error that a response other than 200 stands for.
 fn failure(response: &Response<Bytes>, now: UnixTime) -> VerifyError {
     let status = response.status();
+    let answered = format!("introspection answered {}", status.as_u16());
+    if let Some(error) = answer::trouble(response, now) {
+        let error = error.with_context(answered);
+        // A server that fails on one particular token responds so. A client that sends such a token
+        // must not block other clients.
+        let by_token =
+            matches!(status, StatusCode::INTERNAL_SERVER_ERROR | StatusCode::NOT_IMPLEMENTED);
+        return if by_token { error.perhaps_by_token() } else { error };
+    }
     let code = error_code(response.body());
     match status {
         // One server product responds so to its own JWTs, which it does not introspect.
@@ -171,22 +171,9 @@ fn failure(response: &Response<Bytes>, now: UnixTime) -> VerifyError {
         StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
             let code = code.unwrap_or("no error code");
             VerifyError::new(ErrorKind::CredentialsRejected)
-                .with_context(format!("introspection answered {}, {code}", status.as_u16()))
+                .with_context(format!("{answered}, {code}"))
         }
-        _ if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() => {
-            let mut error = VerifyError::new(ErrorKind::Unavailable)
-                .with_context(format!("introspection answered {}", status.as_u16()));
-            // A server that fails on one particular token responds so. A client that sends such a
-            // token must not block other clients.
-            if matches!(status, StatusCode::INTERNAL_SERVER_ERROR | StatusCode::NOT_IMPLEMENTED) {
-                error = error.perhaps_by_token();
-            }
-            match retry_after(response, now) {
-                Some(after) => error.with_retry_after(after),
-                None => error,
-            }
-        }
-        _ => bad(format!("introspection answered {}", status.as_u16())),
+        _ => bad(answered),
     }
 }
 
@@ -205,14 +192,4 @@ fn error_code(body: &[u8]) -> Option<&'static str> {
     let object = Object::parse(body).ok()?;
     let code = object.string("error").ok()??;
     CODES.into_iter().find(|known| code == *known)
-}
-
-/// Returns the `Retry-After` of the response, unless it is zero, bounded by `MAX_RETRY_AFTER`.
-fn retry_after(response: &Response<Bytes>, now: UnixTime) -> Option<Duration> {
-    let after = answer::retry_after(response.headers(), now)?;
-    (!after.is_zero()).then(|| after.min(MAX_RETRY_AFTER))
-}
-
-pub(super) fn bad(context: impl Into<Cow<'static, str>>) -> VerifyError {
-    VerifyError::new(ErrorKind::BadResponse).with_context(context)
 }

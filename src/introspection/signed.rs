@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::response::{self, bad};
+use super::response;
 use crate::{
     checks::{check::Check, detail::Detail, step::step},
     claims::claims_set::Claims,
@@ -10,13 +10,16 @@ use crate::{
     error::{config::ConfigError, refusal::VerifyError},
     jose::{algorithm::Algorithm, header::Header, jws::Compact},
     jwt::{
-        jwks::{Location, RemoteKeys},
+        jwks::RemoteKeys,
         keys::{KeySet, Mismatch},
-        source::FetchKeys as _,
+        source::{FetchKeys, Source},
     },
     transport::{
-        discovery::discover::Discovery, endpoint::Endpoint, http_transport::HttpTransport,
-        upstream::Upstream,
+        answer::bad,
+        discovery::discover::Discovery,
+        endpoint::Endpoint,
+        http_transport::HttpTransport,
+        reach::{Location, Reach},
     },
     verify::readiness::Readiness,
 };
@@ -130,16 +133,9 @@ impl SignedResponse {
     }
 
     /// Adds the problems with the settings to `problems`.
-    pub(super) fn check(
-        &self,
-        client_id: Option<&str>,
-        loopback_http: bool,
-        problems: &mut ConfigError,
-    ) {
-        if let Some(Err(problem)) =
-            self.jwks_uri.as_ref().map(|url| Endpoint::parse(url, loopback_http))
-        {
-            problems.push("signed_response.jwks_uri", problem);
+    pub(super) fn check(&self, client_id: Option<&str>, reach: &Reach, problems: &mut ConfigError) {
+        if let Some(url) = &self.jwks_uri {
+            let _ = reach.fixed(url, "signed_response.jwks_uri", problems);
         }
         let mut problem = |text| problems.push("signed_response", text);
         if self.algorithms.is_empty() {
@@ -171,68 +167,47 @@ impl Default for SignedResponse {
 /// Verifies responses by the requirements of a [`SignedResponse`].
 pub(super) struct Opener {
     issuer: Arc<str>,
-    keys: Keys,
+    keys: Source,
     algorithms: Vec<Algorithm>,
     audience: Option<Box<str>>,
 }
 
-enum Keys {
-    Remote(RemoteKeys),
-    Static(KeySet),
-}
-
-/// The parts of the introspection verifier that an [`Opener`] may need, mostly to fetch keys.
-pub(super) struct Surroundings<'a> {
-    pub(super) issuer: Arc<str>,
-    pub(super) client_id: Option<&'a str>,
-    pub(super) transport: HttpTransport,
-    pub(super) discovery: Discovery,
-    /// The record of calls that fetch the keys.
-    pub(super) upstream: Upstream,
-    pub(super) loopback_http: bool,
-}
-
 impl Opener {
     /// Creates an opener. Returns `None` if the settings do not pass [`SignedResponse::check`].
-    pub(super) fn new(settings: SignedResponse, around: Surroundings<'_>) -> Option<Self> {
+    pub(super) fn new(
+        settings: SignedResponse,
+        client_id: Option<&str>,
+        reach: &Reach,
+        transport: HttpTransport,
+        discovery: Discovery,
+    ) -> Option<Self> {
         let audience = match settings.audience {
-            Meant::Client => around.client_id.map(Into::into),
+            Meant::Client => client_id.map(Into::into),
             Meant::For(audience) => Some(audience),
             Meant::Token => None,
         };
-        let issuer = Arc::clone(&around.issuer);
         let keys = match settings.keys {
-            Some(keys) => Keys::Static(keys),
+            Some(keys) => Source::Static(Arc::new(keys)),
             None => {
                 let location = match settings.jwks_uri {
-                    Some(url) => Location::Fixed(Endpoint::parse(&url, around.loopback_http).ok()?),
-                    None => Location::Discovered(around.discovery),
+                    Some(url) => Location::Fixed(Endpoint::parse(&url, reach.loopback_http).ok()?),
+                    None => Location::Discovered(discovery),
                 };
-                Keys::Remote(RemoteKeys::new(
-                    around.issuer,
-                    location,
-                    around.transport,
-                    around.upstream,
-                ))
+                Source::Remote(Arc::new(RemoteKeys::new(reach, location, transport)))
             }
         };
-        Some(Self { issuer, keys, algorithms: settings.algorithms, audience })
+        let (issuer, algorithms) = (reach.issuer.as_str().into(), settings.algorithms);
+        Some(Self { issuer, keys, algorithms, audience })
     }
 
     /// Starts to fetch the keys if there are none, without waiting.
     pub(super) fn begin(&self) {
-        if let Keys::Remote(keys) = &self.keys {
-            keys.begin();
-        }
+        self.keys.begin();
     }
 
     /// Returns the state of the keys.
     pub(super) fn readiness(&self) -> Readiness {
-        let issuer = Arc::clone(&self.issuer);
-        match &self.keys {
-            Keys::Remote(keys) => keys.standing().readiness(issuer),
-            Keys::Static(_) => Readiness::given(issuer),
-        }
+        self.keys.readiness(&self.issuer)
     }
 
     /// Verifies the response and returns the claims of the token it describes, if that is active.
@@ -291,8 +266,8 @@ impl Opener {
             keys.verify(algorithm, kid, message, jws.signature()).map(drop)
         };
         let outcome = match &self.keys {
-            Keys::Remote(remote) => check_fetching(remote, kid, verify).await?,
-            Keys::Static(keys) => verify(keys),
+            Source::Remote(remote) => check_fetching(&**remote, kid, verify).await?,
+            Source::Static(keys) => verify(keys),
         };
         outcome.map_err(|mismatch| {
             bad(match mismatch {
@@ -309,7 +284,7 @@ impl Opener {
 ///
 /// The outer error means that there are no keys.
 async fn check_fetching(
-    remote: &RemoteKeys,
+    remote: &dyn FetchKeys,
     kid: Option<&str>,
     verify: impl Fn(&KeySet) -> Result<(), Mismatch>,
 ) -> Result<Result<(), Mismatch>, VerifyError> {

@@ -2,11 +2,12 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{exchange::Exchange, future::ResponseFuture};
+use super::exchange::Exchange;
 use crate::{
     clock::Moment,
     error::refusal::VerifyError,
     verify::{
+        boxed::BoxFuture,
         readiness::Readiness,
         request::VerifyRequest,
         verifier::{Verifier, Verifying},
@@ -18,6 +19,11 @@ use crate::{
 /// # Clone
 ///
 /// Clones share the transport, the metadata of the server and the retry budget.
+///
+/// # Cancellation
+///
+/// Dropping the future of a verification drops the request to the authorization server. No other
+/// caller waits for that request. A fetch of metadata or keys continues.
 #[derive(Clone)]
 pub struct IntrospectionVerifier {
     pub(super) exchange: Arc<Exchange>,
@@ -61,14 +67,14 @@ impl IntrospectionVerifier {
 }
 
 impl Verifier for IntrospectionVerifier {
-    type Future = ResponseFuture;
+    type Future = BoxFuture;
 
-    fn verify(&self, request: VerifyRequest) -> Verifying<ResponseFuture> {
+    fn verify(&self, request: VerifyRequest) -> Verifying<BoxFuture> {
         let start = Moment::now(&self.exchange.clock);
         let exchange = Arc::clone(&self.exchange);
-        Verifying::pending(ResponseFuture::new(async move {
-            exchange.ask(request.token(), start).await
-        }))
+        Verifying::pending(BoxFuture::new(
+            async move { exchange.ask(request.token(), start).await },
+        ))
     }
 }
 

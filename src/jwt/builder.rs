@@ -3,21 +3,20 @@
 use std::sync::Arc;
 
 use super::{
-    jwks::{Location, RemoteKeys},
+    jwks::RemoteKeys,
     keys::KeySet,
     profile::Profile,
     source::Source,
     validate::Rules,
-    verifier::{Inner, JwtVerifier},
+    verifier::{JwtVerifier, RulesAndKeys},
 };
 use crate::{
-    clock::{Clock, SystemClock},
+    clock::Clock,
     error::config::ConfigError,
     jose::algorithm::{Algorithm, KeyType},
-    telemetry::{self, called::Called},
     transport::{
-        discovery::discover::Discovery, endpoint::Endpoint, http_transport::HttpTransport,
-        upstream::Upstream,
+        http_transport::HttpTransport,
+        reach::{Location, Reach},
     },
 };
 
@@ -25,17 +24,13 @@ use crate::{
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct JwtVerifierBuilder {
-    issuer: String,
+    pub(crate) reach: Reach,
     keys: Option<KeySet>,
     jwks_uri: Option<String>,
-    transport: Option<HttpTransport>,
-    loopback_http: bool,
     algorithms: Option<Vec<Algorithm>>,
     profile: Profile,
     scope_claim: Option<String>,
     audience_claim: Option<String>,
-    resolved: bool,
-    clock: Arc<dyn Clock>,
 }
 
 impl JwtVerifier {
@@ -60,17 +55,13 @@ impl JwtVerifier {
 impl JwtVerifierBuilder {
     pub(super) fn new(issuer: String) -> Self {
         Self {
-            issuer,
+            reach: Reach::new(issuer),
             keys: None,
             jwks_uri: None,
-            transport: None,
-            loopback_http: false,
             algorithms: None,
             profile: Profile::default(),
             scope_claim: None,
             audience_claim: None,
-            resolved: false,
-            clock: Arc::new(SystemClock),
         }
     }
 
@@ -100,13 +91,7 @@ impl JwtVerifierBuilder {
     /// Sets the transport for requests to the issuer. The default is `HttpTransport::reqwest`, if
     /// the feature `reqwest` is enabled.
     pub fn transport(mut self, transport: HttpTransport) -> Self {
-        self.transport = Some(transport);
-        self
-    }
-
-    /// Marks the issuer as one of an unbounded number, which share one label in metrics.
-    pub(crate) fn resolved(mut self) -> Self {
-        self.resolved = true;
+        self.reach.transport = Some(transport);
         self
     }
 
@@ -116,7 +101,7 @@ impl JwtVerifierBuilder {
     ///
     /// The keys then come from any process that listens on that port.
     pub fn danger_allow_http_loopback(mut self) -> Self {
-        self.loopback_http = true;
+        self.reach.loopback_http = true;
         self
     }
 
@@ -174,7 +159,7 @@ impl JwtVerifierBuilder {
 
     /// Sets the clock. The default is the clock of the operating system.
     pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.clock = Arc::new(clock);
+        self.reach.clock = Arc::new(clock);
         self
     }
 
@@ -185,7 +170,7 @@ impl JwtVerifierBuilder {
     /// Returns all problems with the settings.
     pub fn build(self) -> Result<JwtVerifier, ConfigError> {
         let mut problems = ConfigError::new();
-        if self.issuer.is_empty() {
+        if self.reach.issuer.is_empty() {
             problems.push("issuer", "empty");
         }
         if self.audience_claim.as_deref().is_some_and(|name| matches!(name, "" | "aud")) {
@@ -194,13 +179,17 @@ impl JwtVerifierBuilder {
         let source = self.source(&mut problems);
         let algorithms = self.allowed(&source, &mut problems);
         let rules = Rules {
-            issuer: self.issuer.into(),
+            issuer: self.reach.issuer.into(),
             algorithms: algorithms.into(),
             profile: self.profile,
             scope_claim: self.scope_claim.map(Into::into),
             audience_claim: self.audience_claim.map(Into::into),
         };
-        problems.or_ok(JwtVerifier(Arc::new(Inner { rules, source, clock: self.clock })))
+        problems.or_ok(JwtVerifier(Arc::new(RulesAndKeys {
+            rules,
+            source,
+            clock: self.reach.clock,
+        })))
     }
 
     fn source(&self, problems: &mut ConfigError) -> Source {
@@ -215,41 +204,26 @@ impl JwtVerifierBuilder {
     }
 
     fn remote(&self, problems: &mut ConfigError) -> Source {
-        let transport = HttpTransport::or_default(self.transport.as_ref(), problems);
+        let transport = HttpTransport::or_default(self.reach.transport.as_ref(), problems);
         let location = transport.as_ref().and_then(|via| self.location(via, problems));
         let (Some(transport), Some(location)) = (transport, location) else {
             // A placeholder: `build` returns the problems instead of this source.
             return Source::Static(Arc::default());
         };
-        let issuer = self.issuer.as_str().into();
-        let upstream = self.upstream(Called::Jwks);
-        let keys = RemoteKeys::new(issuer, location, transport, upstream);
-        Source::Remote(Arc::new(keys))
-    }
-
-    fn upstream(&self, what: Called) -> Upstream {
-        let name = telemetry::report::issuer_label(&self.issuer, self.resolved);
-        Upstream::new(name, what, Arc::clone(&self.clock))
+        Source::Remote(Arc::new(RemoteKeys::new(&self.reach, location, transport)))
     }
 
     fn location(&self, transport: &HttpTransport, problems: &mut ConfigError) -> Option<Location> {
         if let Some(url) = &self.jwks_uri {
-            let endpoint = Endpoint::parse(url, self.loopback_http);
-            return endpoint
-                .map(Location::Fixed)
-                .map_err(|problem| problems.push("jwks_uri", problem))
-                .ok();
+            return self.reach.fixed(url, "jwks_uri", problems);
         }
-        let upstream = self.upstream(Called::Metadata);
-        Discovery::new(&self.issuer, transport.clone(), self.loopback_http, upstream)
-            .map(Location::Discovered)
-            .map_err(|problem| {
-                // `build` has already reported an empty issuer.
-                if !self.issuer.is_empty() {
-                    problems.push("issuer", problem);
-                }
-            })
-            .ok()
+        let discovery = self.reach.discovery(transport).map_err(|problem| {
+            // `build` has already reported an empty issuer.
+            if !self.reach.issuer.is_empty() {
+                problems.push("issuer", problem);
+            }
+        });
+        discovery.map(Location::Discovered).ok()
     }
 
     fn allowed(&self, source: &Source, problems: &mut ConfigError) -> Vec<Algorithm> {

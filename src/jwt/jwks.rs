@@ -1,7 +1,6 @@
 //! Fetches the key set that an issuer publishes, and keeps it up to date.
 
 use std::{
-    borrow::Cow,
     collections::VecDeque,
     future,
     hash::{BuildHasher, RandomState},
@@ -24,12 +23,12 @@ use crate::{
         refresher::Refresher,
         source::{Fetched, Source, Standing},
     },
-    telemetry,
+    telemetry::{called::Called, events},
     transport::{
-        answer,
+        answer::{self, bad, in_context},
         discovery::discover::Discovery,
-        endpoint::Endpoint,
         http_transport::HttpTransport,
+        reach::{Location, Reach},
         upstream::{Call, LastCall, Upstream},
     },
 };
@@ -56,13 +55,6 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 /// The maximum size of a JWK Set, in bytes.
 const LIMIT: usize = 512 * 1024;
 
-/// The location of the key set.
-pub(crate) enum Location {
-    /// At the `jwks_uri` of the issuer's metadata.
-    Discovered(Discovery),
-    Fixed(Endpoint),
-}
-
 /// The key set of one issuer, fetched when first needed and kept up to date from then on.
 ///
 /// Clones share the keys.
@@ -78,17 +70,10 @@ struct Shared {
 }
 
 impl RemoteKeys {
-    pub(crate) fn new(
-        issuer: Arc<str>,
-        location: Location,
-        transport: HttpTransport,
-        upstream: Upstream,
-    ) -> Self {
-        let clock = Arc::clone(upstream.clock());
-        let discovery = match &location {
-            Location::Discovered(discovery) => Some(discovery.clone()),
-            Location::Fixed(_) => None,
-        };
+    pub(crate) fn new(reach: &Reach, location: Location, transport: HttpTransport) -> Self {
+        let (clock, upstream) = (Arc::clone(&reach.clock), reach.upstream(Called::Jwks));
+        let discovery = location.discovery().cloned();
+        let issuer = reach.issuer.as_str().into();
         let source = JwksUri { issuer, location, transport, upstream: upstream.clone() };
         Self(Arc::new(Shared {
             published: Refresher::ahead(source, Arc::clone(&clock)),
@@ -271,12 +256,12 @@ impl Source for JwksUri {
         }
         match outcome {
             Ok(fetched) => {
-                telemetry::report::keys_fetched(&self.issuer, fetched.value.keys.len());
+                events::keys_fetched(&self.issuer, fetched.value.keys.len());
                 Ok(fetched)
             }
             Err(error) => {
-                let error = self.in_context(error);
-                telemetry::report::keys_not_fetched(&self.issuer, &error);
+                let error = in_context(error, format!("keys of {}", self.issuer));
+                events::keys_not_fetched(&self.issuer, &error);
                 Err(error)
             }
         }
@@ -303,19 +288,11 @@ impl JwksUri {
             return Err(error);
         }
         let read = read(url, &response, last);
-        if let (Err(_), Location::Discovered(discovery)) = (&read, &self.location) {
+        if let (Err(_), Some(discovery)) = (&read, self.location.discovery()) {
             // The `jwks_uri` in the metadata may have changed.
             discovery.doubt();
         }
         Ok(Fetched { value: read?, fresh_for: fresh_for(response.headers()) })
-    }
-
-    fn in_context(&self, error: VerifyError) -> VerifyError {
-        let context = match error.context() {
-            Some(context) => format!("keys of {}: {context}", self.issuer),
-            None => format!("keys of {}", self.issuer),
-        };
-        error.with_context(context)
     }
 }
 
@@ -382,14 +359,10 @@ fn delta_seconds(text: &str) -> Option<u64> {
     digits.then(|| text.parse().unwrap_or(u64::MAX))
 }
 
-fn bad(context: impl Into<Cow<'static, str>>) -> VerifyError {
-    VerifyError::new(ErrorKind::BadResponse).with_context(context)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{clock::tests::At, telemetry::called::Called};
+    use crate::{clock::tests::At, transport::endpoint::Endpoint};
 
     #[test]
     fn rfc9111_4_2_freshness_is_max_age_less_age_within_bounds() {
@@ -430,8 +403,7 @@ mod tests {
             Ok::<_, std::convert::Infallible>(Response::new(Bytes::from_static(keys.as_bytes())))
         }));
         let location = Location::Fixed(Endpoint::parse("https://as.example.com/", false).unwrap());
-        let upstream = Upstream::new("as".into(), Called::Jwks, Arc::new(At(0)));
-        let keys = RemoteKeys::new("as".into(), location, transport, upstream);
+        let keys = RemoteKeys::new(&Reach::new("as".into()), location, transport);
         let loaded = keys.load().await.unwrap();
         let found = keys.refresh_for("a").unwrap().await.unwrap();
         assert!(Arc::ptr_eq(&loaded, &found));

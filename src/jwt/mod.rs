@@ -68,7 +68,6 @@
 //! the header (`jwk`, `x5c`) and URLs of keys in it (`jku`, `x5u`).
 
 pub(crate) mod builder;
-pub mod future;
 pub(crate) mod jwks;
 pub(crate) mod keys;
 pub(crate) mod profile;

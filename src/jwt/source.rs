@@ -52,7 +52,7 @@ pub(crate) struct KeysStanding {
 
 impl KeysStanding {
     /// Returns the readiness of `issuer` with keys in this state.
-    pub(crate) fn readiness(&self, issuer: Arc<str>) -> Readiness {
+    fn readiness(&self, issuer: Arc<str>) -> Readiness {
         Readiness::new(issuer, self.ready, self.failing)
             .with_keys(self.fetched_at, self.unknown)
             .with_last(self.last)
@@ -60,9 +60,27 @@ impl KeysStanding {
 }
 
 /// The source of the keys of an issuer.
-pub(super) enum Source {
+pub(crate) enum Source {
     Remote(Arc<dyn FetchKeys>),
     Static(Arc<KeySet>),
+}
+
+impl Source {
+    /// Starts to fetch the keys if there are none, without waiting.
+    pub(crate) fn begin(&self) {
+        if let Self::Remote(keys) = self {
+            keys.begin();
+        }
+    }
+
+    /// Returns the readiness of `issuer` with these keys.
+    pub(crate) fn readiness(&self, issuer: &Arc<str>) -> Readiness {
+        let issuer = Arc::clone(issuer);
+        match self {
+            Self::Remote(keys) => keys.standing().readiness(issuer),
+            Self::Static(_) => Readiness::given(issuer),
+        }
+    }
 }
 
 impl fmt::Debug for Source {

@@ -68,7 +68,7 @@ fn token(kid: &str, issuer: &str) -> String {
 /// Verifies `token`. Returns the outcome, true if the verifier had to wait, and the fetches.
 fn run(fake: Fake, token: &str) -> (Result<(), ErrorKind>, bool, Vec<String>) {
     let fake = Arc::new(fake);
-    let verifier = JwtVerifier(Arc::new(Inner {
+    let verifier = JwtVerifier(Arc::new(RulesAndKeys {
         rules: Rules {
             issuer: ISSUER.into(),
             algorithms: Algorithm::ASYMMETRIC.into(),

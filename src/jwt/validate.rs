@@ -16,7 +16,12 @@ use crate::{
         detail::{Detail, list, seen, seen_if},
         step::{demand, step},
     },
-    claims::{claims_set::Claims, error::ClaimsError, json, scope::Scope},
+    claims::{
+        claims_set::{Claims, LOGOUT_EVENT},
+        error::ClaimsError,
+        json,
+        scope::Scope,
+    },
     error::kind::{ErrorKind, TokenKind},
     jose::{
         algorithm::Algorithm,
@@ -273,9 +278,6 @@ pub(super) fn foreign_kind(claims: &Claims, typed: bool) -> Option<TokenKind> {
     }
     (hashed && !typed || nonce && !access && !scope).then_some(TokenKind::Id)
 }
-
-/// The event of a logout token (OpenID Connect Back-Channel Logout 1.0 §2.4).
-const LOGOUT_EVENT: &str = "\"http://schemas.openid.net/event/backchannel-logout\"";
 
 /// Reads the scope from a claim that is a space-delimited string or an array. A claim of another
 /// type grants nothing.

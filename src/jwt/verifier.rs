@@ -3,7 +3,6 @@
 use std::{fmt, sync::Arc};
 
 use super::{
-    future::VerifyFuture,
     keys::KeySet,
     source::{FetchKeys, Source},
     validate::{self, Refused, Rules},
@@ -14,6 +13,7 @@ use crate::{
     error::{kind::ErrorKind, refusal::VerifyError},
     verify::{
         active::ActiveToken,
+        boxed::BoxFuture,
         readiness::Readiness,
         request::{Freshness, VerifyRequest},
         verifier::{Outcome, Verifier, Verifying},
@@ -25,10 +25,15 @@ use crate::{claims::claims_set::Claims, error::kind::TokenKind};
 /// A [`Verifier`] of the JWT access tokens of one issuer.
 ///
 /// Clones share the keys. See the [module docs](self) for an example.
+///
+/// # Cancellation
+///
+/// The future of a verification exists only if keys must be fetched. Dropping it stops the waiting,
+/// not the fetch, because other verifications may wait for it too.
 #[derive(Clone)]
-pub struct JwtVerifier(pub(super) Arc<Inner>);
+pub struct JwtVerifier(pub(super) Arc<RulesAndKeys>);
 
-pub(super) struct Inner {
+pub(super) struct RulesAndKeys {
     pub(super) rules: Rules,
     pub(super) source: Source,
     pub(super) clock: Arc<dyn Clock>,
@@ -68,18 +73,12 @@ impl JwtVerifier {
     /// Fetches nothing.
     #[must_use]
     pub fn readiness(&self) -> Readiness {
-        let issuer = Arc::clone(&self.0.rules.issuer);
-        match &self.0.source {
-            Source::Remote(keys) => keys.standing().readiness(issuer),
-            Source::Static(_) => Readiness::given(issuer),
-        }
+        self.0.source.readiness(&self.0.rules.issuer)
     }
 
     /// Starts to fetch the keys if there are none, without waiting.
     pub(crate) fn begin(&self) {
-        if let Source::Remote(keys) = &self.0.source {
-            keys.begin();
-        }
+        self.0.source.begin();
     }
 
     fn verify_fetching(
@@ -87,7 +86,7 @@ impl JwtVerifier {
         keys: &Arc<dyn FetchKeys>,
         request: VerifyRequest,
         at: Reading,
-    ) -> Verifying<VerifyFuture> {
+    ) -> Verifying<BoxFuture> {
         let start = at.moment();
         let snapshot = keys.snapshot();
         let none = KeySet::default();
@@ -105,7 +104,7 @@ impl JwtVerifier {
             return Verifying::done(Err(ErrorKind::UnknownKey.into()));
         };
         let inner = Arc::clone(&self.0);
-        Verifying::pending(VerifyFuture::new(async move {
+        Verifying::pending(BoxFuture::new(async move {
             let keys = step(Check::Keys, Detail::default, fetching.await)?;
             inner.verify(request.token().secret_str(), &keys, start).unwrap_or_else(unknown_key)
         }))
@@ -113,9 +112,9 @@ impl JwtVerifier {
 }
 
 impl Verifier for JwtVerifier {
-    type Future = VerifyFuture;
+    type Future = BoxFuture;
 
-    fn verify(&self, request: VerifyRequest) -> Verifying<VerifyFuture> {
+    fn verify(&self, request: VerifyRequest) -> Verifying<BoxFuture> {
         let live = request.freshness() == Freshness::Live;
         let start = Reading::take(&*self.0.clock);
         let verifying = match &self.0.source {
@@ -132,9 +131,7 @@ impl Verifier for JwtVerifier {
         match verifying.now_or_later() {
             Ok(outcome) => Verifying::done(outcome.and_then(not_live)),
             Err(future) => {
-                Verifying::pending(VerifyFuture::new(
-                    async move { future.await.and_then(not_live) },
-                ))
+                Verifying::pending(BoxFuture::new(async move { future.await.and_then(not_live) }))
             }
         }
     }
@@ -150,7 +147,7 @@ fn not_live(_: ActiveToken) -> Outcome {
         .with_context("a live answer is asked for, but the issuer is not asked about its tokens"))
 }
 
-impl Inner {
+impl RulesAndKeys {
     /// Returns the outcome, or the token's `kid` as `Err` if only the key is missing.
     fn verify(
         &self,

@@ -66,7 +66,7 @@ impl Presentation {
 }
 
 /// The verdict on a request, or the future of a store of used proofs that it depends on.
-pub(super) enum Verdict {
+pub(super) enum AdmitResult {
     Now(Result<Closing, VerifyError>),
     Later(AdmittingFuture),
 }
@@ -208,7 +208,7 @@ impl<V, R> IntrospectLayer<V, R> {
         at: Option<Reading>,
         presentation: &Presentation,
         request: &mut Request<B>,
-    ) -> Verdict {
+    ) -> AdmitResult {
         if self.settings.log_subjects {
             // A refused token has no subject. `None` then replaces one that an outer layer stored.
             let subject = outcome.as_ref().ok().and_then(|active| active.claims().subject());
@@ -216,18 +216,20 @@ impl<V, R> IntrospectLayer<V, R> {
         }
         let active = match outcome {
             Ok(active) => active,
-            Err(error) => return Verdict::Now(Err(error)),
+            Err(error) => return AdmitResult::Now(Err(error)),
         };
         let Presentation { scheme, token, .. } = presentation;
         let presented = Presented::under(*scheme, RequestHead::of(request), token.as_deref());
         match self.policy.admit_presented_at(active, &presented, at).now_or_later() {
-            Ok(admission) => Verdict::Now(self.settle(admission, presentation, request)),
-            Err(later) => Verdict::Later(later),
+            Ok(admission) => {
+                AdmitResult::Now(self.finish_admission(admission, presentation, request))
+            }
+            Err(later) => AdmitResult::Later(later),
         }
     }
 
     /// Stores the verdict in the request, and returns the changes to make to the response.
-    pub(super) fn settle<B>(
+    pub(super) fn finish_admission<B>(
         &self,
         admission: Result<Admission, VerifyError>,
         presentation: &Presentation,
@@ -265,10 +267,8 @@ impl<V, R> IntrospectLayer<V, R> {
         R: Respond<ResB>,
     {
         telemetry::report::turned_away();
-        let mut refusal = Refusal::new(error, RequestHead::of(request), self.policy.challenges());
-        if let Some(presentation) = presentation {
-            refusal = refusal.presented_under(presentation.scheme);
-        }
+        let refusal = Refusal::new(error, RequestHead::of(request), self.policy.challenges())
+            .presented(presentation.map(|presentation| presentation.scheme));
         respond::responder::refuse(&*self.responder, &refusal)
     }
 

@@ -13,7 +13,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{
-    admit::{Closing, Presentation, Verdict},
+    admit::{AdmitResult, Closing, Presentation},
     introspect_layer::IntrospectLayer,
     slow::Slow,
 };
@@ -174,8 +174,8 @@ where
                         let outcome = ready!(verification.poll(cx));
                         let request = this.request.as_mut().expect("polled after completion");
                         match this.shared.admit(outcome, None, this.presentation, request) {
-                            Verdict::Now(verdict) => verdict,
-                            Verdict::Later(admitting) => {
+                            AdmitResult::Now(verdict) => verdict,
+                            AdmitResult::Later(admitting) => {
                                 this.stage.set(Stage::Admitting { admitting });
                                 continue;
                             }
@@ -184,7 +184,7 @@ where
                     StageProj::Admitting { admitting } => {
                         let admission = ready!(Pin::new(admitting).poll(cx));
                         let request = this.request.as_mut().expect("polled after completion");
-                        this.shared.settle(admission, this.presentation, request)
+                        this.shared.finish_admission(admission, this.presentation, request)
                     }
                     StageProj::Admitted => {
                         // The service is a clone that never was ready: `Introspect::release` made

@@ -9,7 +9,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
-    admit::{Claimed, Closing, Presentation, Verdict},
+    admit::{AdmitResult, Claimed, Closing, Presentation},
     future::{ResponseFuture, Stage},
     introspect_layer::IntrospectLayer,
 };
@@ -97,11 +97,11 @@ where
         let closing = match shared.identify(&request) {
             Ok(Claimed::Known(outcome, at, presentation)) => {
                 match shared.admit(outcome, at, &presentation, &mut request) {
-                    Verdict::Now(Ok(closing)) => closing,
-                    Verdict::Now(Err(error)) => {
+                    AdmitResult::Now(Ok(closing)) => closing,
+                    AdmitResult::Now(Err(error)) => {
                         return self.refuse(&error, Some(&presentation), &request);
                     }
-                    Verdict::Later(admitting) => {
+                    AdmitResult::Later(admitting) => {
                         return self.wait(Stage::Admitting { admitting }, request, presentation);
                     }
                 }

@@ -118,7 +118,7 @@ pub(super) struct Judged {
 
 impl Judged {
     #[inline]
-    pub(super) fn settle(self) -> Admitting {
+    pub(super) fn check_replay(self) -> Admitting {
         let Self { verdict, shown } = self;
         let Some(Shown { pending, left }) = shown.map(|shown| *shown) else {
             return Admitting::done(verdict.map(|token| Admission { token, left: None }));
@@ -130,7 +130,7 @@ impl Judged {
         let marking = pending.mark();
         rest.left.proven = Some(pending.into_proven());
         match marking.now_or_later() {
-            Ok(outcome) => Admitting::done(rest.settle(outcome)),
+            Ok(outcome) => Admitting::done(rest.finish(outcome)),
             Err(marking) => {
                 Admitting(State::Pending(AdmittingFuture { marking, rest: Some(rest) }))
             }
@@ -157,7 +157,7 @@ struct Rest {
 }
 
 impl Rest {
-    fn settle(self, outcome: Result<Marked, BoxError>) -> Result<Admission, VerifyError> {
+    fn finish(self, outcome: Result<Marked, BoxError>) -> Result<Admission, VerifyError> {
         step(Check::Possession, Detail::default, verdict(outcome))?;
         self.admit()
     }
@@ -189,7 +189,7 @@ impl Future for AdmittingFuture {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let outcome = ready!(self.marking.as_mut().poll(cx));
         let rest = self.rest.take().expect("polled after completion");
-        Poll::Ready(rest.settle(outcome))
+        Poll::Ready(rest.finish(outcome))
     }
 }
 

@@ -86,7 +86,7 @@ impl Policy {
         at: Option<Reading>,
     ) -> Admitting {
         match self.judge(active, presented.scheme(), Some(presented), at) {
-            Ok(judged) => judged.settle(),
+            Ok(judged) => judged.check_replay(),
             Err(error) => Admitting::done(Err(error)),
         }
     }

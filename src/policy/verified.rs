@@ -5,17 +5,16 @@ use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 use http::Extensions;
 use serde::de::DeserializeOwned;
 
-use super::admitted::{Observed, VerifiedToken};
 use super::{
-    admitted::{Requirement, Terms},
+    admitted::{Observed, Requirement, Terms, VerifiedToken},
     requirement::verdict::add,
 };
 use crate::{
     claims::{claims_set::Claims, scope::Scope},
     clock::UnixTime,
-    credentials::token::Scheme,
+    credentials::{head::RequestHead, token::Scheme},
     error::{kind::ErrorKind, refusal::VerifyError},
-    respond::challenge::Challenge,
+    respond::{challenge::Challenge, refusal::Refusal},
     verify::active::{ActiveToken, Method},
 };
 
@@ -158,6 +157,21 @@ impl VerifiedToken {
         self.terms.leeway
     }
 
+    /// Adds the scope of the requirements that this token met before, if `error` names a scope.
+    fn completed(&self, error: VerifyError) -> VerifyError {
+        let Some(needed) = error.scope() else { return error };
+        let mut scope = Vec::new();
+        for requirement in self.terms.requirements.iter().chain(&self.met) {
+            requirement.witness(self, &mut scope);
+        }
+        if scope.is_empty() {
+            return error;
+        }
+        add(&mut scope, needed.split(' ').map(Into::into));
+        let scope = scope.join(" ");
+        error.with_scope(&scope)
+    }
+
     /// Returns true if the token was admitted on facts older than allowed, because the
     /// authorization server is unavailable. See [`ActiveToken::is_stale`].
     #[must_use]
@@ -256,34 +270,33 @@ pub(crate) fn met(extensions: &mut Extensions, requirement: &Requirement) {
     });
 }
 
-/// Completes the refusal of a request that met other requirements before.
+/// Calls `render` with the refusal of a request inside the layer that admitted it.
 ///
-/// The scope that it names includes theirs. Otherwise the client would come back with a token that
-/// lacks it.
-pub(crate) fn completed(extensions: &Extensions, error: VerifyError) -> VerifyError {
-    let (Some(token), Some(needed)) = (extensions.get::<VerifiedToken>(), error.scope()) else {
-        return error;
+/// The scope that the refusal names includes that of the requirements that were met before.
+/// Otherwise the client would come back with a token that lacks it.
+pub(crate) fn refuse_inside<T>(
+    error: VerifyError,
+    head: RequestHead<'_>,
+    render: impl FnOnce(&Refusal<'_>) -> T,
+) -> T {
+    let token = head.extension::<VerifiedToken>();
+    let anonymous = head.extension::<Anonymous>();
+    let challenge = token
+        .map(|token| &token.terms.challenge)
+        .or(anonymous.map(|marker| &marker.challenge))
+        .map_or_else(|| Arc::new(Challenge::new("")), Arc::clone);
+    let error = match token {
+        Some(token) => token.completed(error),
+        None => error,
     };
-    let mut scope = Vec::new();
-    for requirement in token.terms.requirements.iter().chain(&token.met) {
-        requirement.witness(token, &mut scope);
-    }
-    if scope.is_empty() {
-        return error;
-    }
-    add(&mut scope, needed.split(' ').map(Into::into));
-    let scope = scope.join(" ");
-    error.with_scope(&scope)
+    let refusal = Refusal::new(&error, head, &challenge);
+    render(&refusal.presented(token.map(VerifiedToken::scheme)))
 }
 
-/// Returns the scheme under which the token of a request was presented.
-pub(crate) fn scheme_of(extensions: &Extensions) -> Option<Scheme> {
-    extensions.get::<VerifiedToken>().map(VerifiedToken::scheme)
-}
-
-/// Returns the challenge of the layer that admitted the request.
-pub(crate) fn challenge_of(extensions: &Extensions) -> Arc<Challenge> {
-    let token = extensions.get::<VerifiedToken>().map(|token| &token.terms.challenge);
-    let anonymous = || extensions.get::<Anonymous>().map(|marker| &marker.challenge);
-    token.or_else(anonymous).map_or_else(|| Arc::new(Challenge::new("")), Arc::clone)
+/// Returns `None` for a request that was admitted without credentials.
+pub(crate) fn if_presented<T>(outcome: Result<T, VerifyError>) -> Result<Option<T>, VerifyError> {
+    match outcome {
+        Err(error) if error.kind() == ErrorKind::MissingCredentials => Ok(None),
+        outcome => outcome.map(Some),
+    }
 }

@@ -24,7 +24,7 @@ pub(crate) const KEEP: Duration = Duration::from_secs(24 * 60 * 60);
 ///
 /// A fetch runs in its own task. It ends, and its outcome counts, even if its caller goes away. So
 /// no pattern of requests and disconnects causes more fetches than the cooldowns allow.
-pub(crate) struct Refresher<S: Source>(Arc<Inner<S>>);
+pub(crate) struct Refresher<S: Source>(Arc<SharedRefresher<S>>);
 
 impl<S: Source> Clone for Refresher<S> {
     fn clone(&self) -> Self {
@@ -35,7 +35,7 @@ impl<S: Source> Clone for Refresher<S> {
 impl<S: Source> Refresher<S> {
     /// Creates a refresher that fetches nothing before a caller needs the value.
     pub(crate) fn new(source: S, clock: Arc<dyn Clock>) -> Self {
-        Self(Arc::new(Inner {
+        Self(Arc::new(SharedRefresher {
             source: Arc::new(source),
             clock,
             ahead: false,
@@ -123,7 +123,7 @@ impl<S: Source> Refresher<S> {
     }
 }
 
-struct Inner<S: Source> {
+struct SharedRefresher<S: Source> {
     pub(super) source: Arc<S>,
     pub(super) clock: Arc<dyn Clock>,
     ahead: bool,
@@ -151,7 +151,7 @@ impl<T> Default for State<T> {
     }
 }
 
-impl<S: Source> Inner<S> {
+impl<S: Source> SharedRefresher<S> {
     fn now(&self) -> Moment {
         Moment::now(&*self.clock)
     }
@@ -259,7 +259,7 @@ impl<S: Source> Inner<S> {
     }
 }
 
-impl<S: Source> Drop for Inner<S> {
+impl<S: Source> Drop for SharedRefresher<S> {
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         if let Some(task) = &state.task {
@@ -272,7 +272,7 @@ impl<S: Source> Drop for Inner<S> {
 /// keep `home` alive.
 async fn fly<S: Source>(
     source: Arc<S>,
-    home: Weak<Inner<S>>,
+    home: Weak<SharedRefresher<S>>,
     last: Option<Arc<S::Value>>,
     started: Moment,
     sender: watch::Sender<Option<Outcome<S::Value>>>,

@@ -10,7 +10,7 @@ use crate::{
     policy::{
         admitted::Requirement,
         observe::Observer,
-        verified::{completed, is_known, met, token_of},
+        verified::{is_known, met, token_of},
     },
     respond::{hook::RefusalHook, refusal::Refusal, responder::Auto},
 };
@@ -148,7 +148,7 @@ impl<R> RequireLayer<R> {
                 observer.note_in(outcome.map(drop), extensions);
                 Ok(())
             }
-            (_, Err(error)) => Err(completed(extensions, error)),
+            (_, Err(error)) => Err(error),
             (_, Ok(requirement)) => {
                 if let Some(requirement) = requirement {
                     met(extensions, requirement);

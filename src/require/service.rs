@@ -10,11 +10,10 @@ use tower_service::Service;
 use super::{future::ResponseFuture, require_layer::RequireLayer};
 use crate::{
     credentials::head::RequestHead,
-    policy::verified::{challenge_of, scheme_of},
+    policy::verified::refuse_inside,
     respond::{
         self,
         hook::Watch,
-        refusal::Refusal,
         responder::{Auto, Respond},
     },
 };
@@ -68,14 +67,10 @@ where
                 if let Some(hook) = &self.layer.hook {
                     Watch::by(hook, request.extensions_mut());
                 }
-                let challenge = challenge_of(request.extensions());
-                let mut refusal = Refusal::new(&error, RequestHead::of(&request), &challenge);
-                if let Some(scheme) = scheme_of(request.extensions()) {
-                    refusal = refusal.presented_under(scheme);
-                }
-                ResponseFuture::answered(respond::responder::refuse(
-                    &*self.layer.responder,
-                    &refusal,
+                ResponseFuture::answered(refuse_inside(
+                    error,
+                    RequestHead::of(&request),
+                    |refusal| respond::responder::refuse(&*self.layer.responder, refusal),
                 ))
             }
         }

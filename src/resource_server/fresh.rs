@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{issuer::Trusted, server::ResourceServer};
+use super::server::ResourceServer;
 use crate::{
     error::config::ConfigError,
     layer::introspect_layer::IntrospectLayer,
@@ -55,9 +55,13 @@ impl RequireFresh {
     pub fn live(api: &ResourceServer) -> Result<IntrospectLayer<BoxVerifier>, ConfigError> {
         let mut problems = ConfigError::new();
         for issuer in api.0.issuers.iter().filter(|issuer| !issuer.is_remote()) {
-            let problem = format!("`{}` can't be asked for a live answer", Trusted::name(issuer));
-            problems.push("freshness", problem);
+            never_live(issuer.name(), &mut problems);
         }
         problems.or_ok(api.layer().freshness(Freshness::Live))
     }
+}
+
+/// Adds to `problems` that the tokens of an issuer can't be introspected.
+pub(super) fn never_live(issuer: &str, problems: &mut ConfigError) {
+    problems.push("freshness", format!("`{issuer}` can't be asked for a live answer"));
 }

@@ -19,7 +19,7 @@ use crate::{
         confirm::Confirm,
         fallback::Fallback,
     },
-    transport::http_transport::HttpTransport,
+    transport::{http_transport::HttpTransport, reach::Reach},
     verify::{boxed::BoxVerifier, readiness::Readiness, stats::Stats},
 };
 
@@ -66,6 +66,10 @@ enum Both {
 
 /// A change by the application, made after the defaults of the resource server.
 type Change<B> = Box<dyn FnOnce(B) -> B + Send>;
+
+fn changed<B>(builder: B, changes: Vec<Change<B>>) -> B {
+    changes.into_iter().fold(builder, |builder, change| change(builder))
+}
 
 impl Issuer {
     fn bare(name: String) -> Self {
@@ -205,51 +209,24 @@ impl Issuer {
             problems.push("token_prefix", "every token starts with nothing");
         }
         let mut trusted = Trusted::new(self.name, self.prefix, self.both);
-        let transport = defaults.transport.as_ref().or(self.transport.as_ref());
-        let transport = transport.or(defaults.shared.as_ref());
+        let transport = self.transport.as_ref();
         #[cfg(all(feature = "jwt", feature = "_crypto"))]
         if let Some((mut builder, changes)) = self.jwt {
-            builder = builder.clock(Arc::clone(&defaults.clock));
-            if let Some(transport) = transport {
-                builder = builder.transport(transport.clone());
-            }
-            if defaults.loopback_http {
-                builder = builder.danger_allow_http_loopback();
-            }
-            if defaults.resolved {
-                builder = builder.resolved();
-            }
-            let builder = changes.into_iter().fold(builder, |builder, change| change(builder));
-            match builder.build() {
-                Ok(verifier) => {
-                    let Defaults { stack, clock, .. } = defaults;
-                    trusted.local = Some(Stack::local(verifier.clone(), stack, clock));
-                    trusted.jwt = Some(verifier);
-                }
-                Err(problem) => problems.merge("jwt", problem),
-            }
+            defaults.apply(&mut builder.reach, transport);
+            let built = changed(builder, changes).build();
+            trusted.jwt = built.map_err(|problem| problems.merge("jwt", problem)).ok();
+            let verifier = trusted.jwt.clone();
+            trusted.local = verifier.map(|jwt| Stack::local(jwt, &defaults.stack, &defaults.clock));
         }
         #[cfg(feature = "introspection")]
         if let Some((mut builder, changes)) = self.introspection {
-            builder = builder.clock(Arc::clone(&defaults.clock));
-            if let Some(transport) = transport {
-                builder = builder.transport(transport.clone());
-            }
-            if defaults.loopback_http {
-                builder = builder.danger_allow_http_loopback();
-            }
-            if defaults.resolved {
-                builder = builder.resolved();
-            }
-            let builder = changes.into_iter().fold(builder, |builder, change| change(builder));
-            match builder.build() {
-                Ok(verifier) => {
-                    let Defaults { stack, clock, .. } = defaults;
-                    trusted.remote = Some(Stack::remote(verifier.clone(), stack, clock));
-                    trusted.introspection = Some(verifier);
-                }
-                Err(problem) => problems.merge("introspection", problem),
-            }
+            defaults.apply(&mut builder.reach, transport);
+            let built = changed(builder, changes).build();
+            let built = built.map_err(|problem| problems.merge("introspection", problem));
+            trusted.introspection = built.ok();
+            let verifier = trusted.introspection.clone();
+            trusted.remote =
+                verifier.map(|all| Stack::remote(all, &defaults.stack, &defaults.clock));
         }
         problems.or_ok(trusted)
     }
@@ -272,6 +249,17 @@ pub(super) struct Defaults {
     pub(super) stack: Settings,
     /// True if an `IssuerResolver` finds the issuers, so that their number is not bounded.
     pub(super) resolved: bool,
+}
+
+impl Defaults {
+    /// Applies these settings to a verifier of an issuer with a transport of its own, or none.
+    fn apply(&self, reach: &mut Reach, own: Option<&HttpTransport>) {
+        let transport = self.transport.as_ref().or(own).or(self.shared.as_ref());
+        reach.transport = transport.cloned();
+        reach.clock = Arc::clone(&self.clock);
+        reach.loopback_http = self.loopback_http;
+        reach.resolved = self.resolved;
+    }
 }
 
 /// A trusted issuer with its verifiers.

@@ -28,9 +28,9 @@ use crate::{
 ///
 /// Clones share everything: key sets, connections, metadata, cache entries and cutoffs.
 #[derive(Clone)]
-pub struct ResourceServer(pub(super) Arc<Inner>);
+pub struct ResourceServer(pub(super) Arc<Parts>);
 
-pub(super) struct Inner {
+pub(super) struct Parts {
     pub(super) verifier: BoxVerifier,
     pub(super) policy: Policy,
     pub(super) extractor: Extractor,

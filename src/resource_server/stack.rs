@@ -52,17 +52,23 @@ impl Settings {
 #[derive(Clone)]
 pub(super) struct Stack {
     verifier: BoxVerifier,
-    parts: Vec<Arc<dyn Part>>,
+    /// The counters of each layer.
+    stats: Vec<Arc<CountersOf>>,
+    #[cfg(all(feature = "cache", feature = "_crypto"))]
+    cache: Option<Arc<Evict>>,
 }
 
-/// A layer of a stack, with its counters and perhaps a cache.
-trait Part: Send + Sync {
-    fn stats(&self) -> Stats;
+type CountersOf = dyn Fn() -> Stats + Send + Sync;
 
-    #[cfg(all(feature = "cache", feature = "_crypto"))]
-    fn evict(&self, _: &Token) -> bool {
-        false
-    }
+#[cfg(all(feature = "cache", feature = "_crypto"))]
+type Evict = dyn Fn(&Token) -> bool + Send + Sync;
+
+fn counters<L>(layer: &L, stats: fn(&L) -> Stats) -> Arc<CountersOf>
+where
+    L: Clone + Send + Sync + 'static,
+{
+    let layer = layer.clone();
+    Arc::new(move || stats(&layer))
 }
 
 impl Stack {
@@ -76,11 +82,12 @@ impl Stack {
         let breaker = CircuitBreakerLayer::new().clock(Arc::clone(clock)).layer(verifier);
         // Outside of the breaker: a full bulkhead is not a failure of the server.
         let house = settings.bulkhead.layer(breaker.clone());
-        let mut parts: Vec<Arc<dyn Part>> = vec![Arc::new(breaker), Arc::new(house.clone())];
+        let mut stats =
+            vec![counters(&breaker, CircuitBreaker::stats), counters(&house, Bulkhead::stats)];
         let house = match &settings.budget {
             Some(budget) => {
                 let guarded = budget.layer(house);
-                parts.push(Arc::new(guarded.clone()));
+                stats.push(counters(&guarded, MissBudget::stats));
                 BoxVerifier::new(guarded)
             }
             None => BoxVerifier::new(house),
@@ -88,12 +95,21 @@ impl Stack {
         #[cfg(feature = "_crypto")]
         return {
             let flights = CoalesceLayer::new().clock(Arc::clone(clock)).layer(house);
-            parts.push(Arc::new(flights.clone()));
-            Self { verifier: BoxVerifier::new(flights.clone()), parts }
+            stats.push(counters(&flights, Coalesce::stats));
+            Self::new(BoxVerifier::new(flights.clone()), stats)
                 .remembering(flights, settings, clock)
         };
         #[cfg(not(feature = "_crypto"))]
-        Self { verifier: house, parts }
+        Self::new(house, stats)
+    }
+
+    const fn new(verifier: BoxVerifier, stats: Vec<Arc<CountersOf>>) -> Self {
+        Self {
+            verifier,
+            stats,
+            #[cfg(all(feature = "cache", feature = "_crypto"))]
+            cache: None,
+        }
     }
 
     /// Wraps a verifier that calls no authorization server.
@@ -103,7 +119,7 @@ impl Stack {
         V: Verifier + Clone + Send + Sync + 'static,
         V::Future: Send + 'static,
     {
-        Self { verifier: BoxVerifier::new(verifier.clone()), parts: Vec::new() }
+        Self::new(BoxVerifier::new(verifier.clone()), Vec::new())
             .remembering(verifier, settings, clock)
     }
 
@@ -116,8 +132,9 @@ impl Stack {
         if !settings.no_cache {
             let layer = settings.cache.clone().revocations(settings.revocations.clone());
             let cache = layer.clock(Arc::clone(clock)).layer(inner);
-            self.parts.push(Arc::new(cache.clone()));
-            self.verifier = BoxVerifier::new(cache);
+            self.stats.push(counters(&cache, Cache::stats));
+            self.verifier = BoxVerifier::new(cache.clone());
+            self.cache = Some(Arc::new(move |token| cache.evict(token)));
         }
         self
     }
@@ -132,47 +149,11 @@ impl Stack {
     }
 
     pub(super) fn stats(&self) -> Stats {
-        self.parts.iter().map(|part| part.stats()).fold(Stats::default(), Stats::merge)
+        self.stats.iter().map(|stats| stats()).fold(Stats::default(), Stats::merge)
     }
 
     #[cfg(all(feature = "cache", feature = "_crypto"))]
     pub(super) fn evict(&self, token: &Token) -> bool {
-        self.parts.iter().filter(|part| part.evict(token)).count() > 0
-    }
-}
-
-#[cfg(all(feature = "cache", feature = "_crypto"))]
-impl<V: Send + Sync> Part for Cache<V> {
-    fn stats(&self) -> Stats {
-        self.stats()
-    }
-
-    fn evict(&self, token: &Token) -> bool {
-        self.evict(token)
-    }
-}
-
-#[cfg(feature = "_crypto")]
-impl<V: Send + Sync> Part for Coalesce<V> {
-    fn stats(&self) -> Stats {
-        self.stats()
-    }
-}
-
-impl<V: Send + Sync> Part for Bulkhead<V> {
-    fn stats(&self) -> Stats {
-        self.stats()
-    }
-}
-
-impl<V: Send + Sync> Part for MissBudget<V> {
-    fn stats(&self) -> Stats {
-        self.stats()
-    }
-}
-
-impl<V: Send + Sync> Part for CircuitBreaker<V> {
-    fn stats(&self) -> Stats {
-        self.stats()
+        self.cache.as_ref().is_some_and(|evict| evict(token))
     }
 }

@@ -239,7 +239,9 @@ impl Strangers for Tenants {
             Ok(verifier) => verifier.verify(request),
             Err(Missing::Refused(error)) => Verifying::done(Err(error)),
             Err(Missing::Resolving(flight)) => {
-                Verifying::pending(Box::pin(async move { flight.await?.verify(request).await }))
+                Verifying::pending(BoxFuture::new(
+                    async move { flight.await?.verify(request).await },
+                ))
             }
         }
     }

@@ -9,7 +9,7 @@ use std::{
 use http::Extensions;
 
 use super::refusal::Refusal;
-use crate::telemetry;
+use crate::telemetry::{self, events};
 
 /// A function of the application that is called for each refusal.
 #[derive(Clone)]
@@ -25,7 +25,7 @@ impl RefusalHook {
     /// A client that can make the hook panic must not be able to suppress its refusal that way.
     fn tell(&self, refusal: &Refusal<'_>) {
         if catch_unwind(AssertUnwindSafe(|| (self.0)(refusal))).is_err() {
-            telemetry::report::hook_panicked();
+            events::hook_panicked();
         }
     }
 }

@@ -36,20 +36,22 @@ pub(super) fn explain(refusal: &Refusal<'_>, headers: &mut HeaderMap) {
         headers.insert(DPOP_NONCE, nonce.clone());
     }
     if let Some(after) = retry_after(refusal.error) {
-        headers.insert(RETRY_AFTER, after.as_secs().into());
+        headers.insert(RETRY_AFTER, in_seconds(after));
     }
 }
 
-/// Returns the `Retry-After` of a refusal, rounded up to whole seconds so that no client is early.
+/// Returns the value of `Retry-After`, rounded up to whole seconds so that no client is early.
+pub(crate) fn in_seconds(after: Duration) -> HeaderValue {
+    after.as_secs().saturating_add(u64::from(after.subsec_nanos() > 0)).into()
+}
+
+/// Returns the `Retry-After` of a refusal.
 fn retry_after(error: &VerifyError) -> Option<Duration> {
-    let after = match error.kind() {
-        ErrorKind::Unavailable | ErrorKind::ReplayUnavailable => {
-            error.retry_after().unwrap_or(DEFAULT_RETRY_AFTER)
-        }
-        _ => error.retry_after()?,
+    let default = match error.kind() {
+        ErrorKind::Unavailable | ErrorKind::ReplayUnavailable => Some(DEFAULT_RETRY_AFTER),
+        _ => None,
     };
-    let round_up = u64::from(after.subsec_nanos() > 0);
-    Some(Duration::from_secs(after.as_secs().saturating_add(round_up)))
+    error.retry_after().or(default)
 }
 
 impl Refusal<'_> {

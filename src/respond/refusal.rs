@@ -31,8 +31,13 @@ impl<'a> Refusal<'a> {
     /// Without it, the scheme is read from the `Authorization` field. That fails if the field was
     /// removed, or if the token was found elsewhere.
     #[must_use]
-    pub const fn presented_under(mut self, scheme: Scheme) -> Self {
-        self.scheme = Some(scheme);
+    pub const fn presented_under(self, scheme: Scheme) -> Self {
+        self.presented(Some(scheme))
+    }
+
+    /// Sets the scheme under which the token was presented, if it is known.
+    pub(crate) const fn presented(mut self, scheme: Option<Scheme>) -> Self {
+        self.scheme = scheme;
         self
     }
 

@@ -55,9 +55,9 @@ const DEFAULT_CAPACITY: usize = 100_000;
 /// assert_eq!(revocations.check(&fact), Standing::Revoked);
 /// ```
 #[derive(Clone)]
-pub struct Revocations(Arc<Inner>);
+pub struct Revocations(Arc<RevocationState>);
 
-struct Inner {
+struct RevocationState {
     pub(super) clock: Arc<dyn Clock>,
     capacity: usize,
     /// Randomly keyed, so that a client can't choose names with the same hash. Names with the same
@@ -96,7 +96,7 @@ impl Revocations {
     }
 
     fn build(capacity: usize, clock: Arc<dyn Clock>) -> Self {
-        Self(Arc::new(Inner {
+        Self(Arc::new(RevocationState {
             clock,
             capacity,
             names: RandomState::new(),
@@ -163,7 +163,7 @@ impl fmt::Debug for Revocations {
     }
 }
 
-impl Inner {
+impl RevocationState {
     fn latest_issue(&self) -> UnixTime {
         UnixTime::from_millis(self.latest_issue.load(Ordering::Relaxed))
     }

@@ -255,7 +255,7 @@ impl Verifier for Route {
                 // too.
                 let token = request.token().clone();
                 let mut asked = self.for_opaque(token.secret_bytes()).peekable();
-                let mut verdict = Verdict { unasked: None, refused: None, otherwise };
+                let mut combined = Combined { undecided: None, refused: None, otherwise };
                 while let Some(verifier) = asked.next() {
                     // A single verifier needs no shared charge.
                     if request.shared_charge().is_none() && asked.peek().is_some() {
@@ -265,24 +265,24 @@ impl Verifier for Route {
                     let at = verifying.decided_at();
                     match verifying.now_or_later() {
                         Ok(outcome) => {
-                            if let ControlFlow::Break(outcome) = verdict.add(outcome) {
+                            if let ControlFlow::Break(outcome) = combined.add(outcome) {
                                 return Verifying::done_at(outcome, at);
                             }
                         }
                         Err(first) => {
                             let others = asked.cloned().collect();
-                            return Verifying::pending(Box::pin(async move {
-                                match verdict.add(first.await) {
+                            return Verifying::pending(BoxFuture::new(async move {
+                                match combined.add(first.await) {
                                     ControlFlow::Break(outcome) => outcome,
                                     ControlFlow::Continue(()) => {
-                                        ask_each(others, request, verdict).await
+                                        ask_each(others, request, combined).await
                                     }
                                 }
                             }));
                         }
                     }
                 }
-                Verifying::done(verdict.end())
+                Verifying::done(combined.end())
             }
         }
     }
@@ -301,29 +301,29 @@ impl fmt::Debug for Route {
 async fn ask_each(
     verifiers: Vec<BoxVerifier>,
     request: VerifyRequest,
-    mut verdict: Verdict,
+    mut combined: Combined,
 ) -> Outcome {
     for verifier in verifiers {
         let outcome = verifier.verify(request.clone()).await;
-        if let ControlFlow::Break(outcome) = verdict.add(outcome) {
+        if let ControlFlow::Break(outcome) = combined.add(outcome) {
             return outcome;
         }
     }
-    verdict.end()
+    combined.end()
 }
 
 /// The combined outcome of several verifiers for one token.
 ///
 /// A refusal by one server says nothing while another could not be reached. The token is then not
 /// refused; the outcome is the error of the server that could not decide.
-struct Verdict {
-    unasked: Option<VerifyError>,
+struct Combined {
+    undecided: Option<VerifyError>,
     refused: Option<VerifyError>,
     /// The error if no verifier is called.
     otherwise: ErrorKind,
 }
 
-impl Verdict {
+impl Combined {
     /// Adds an outcome. Breaks if the other verifiers need not be called.
     fn add(&mut self, outcome: Outcome) -> ControlFlow<Outcome> {
         match outcome {
@@ -334,13 +334,13 @@ impl Verdict {
                 return ControlFlow::Break(Err(error));
             }
             Err(error) if error.blame() == Blame::Client => self.refused = Some(error),
-            Err(error) => self.unasked = Some(error),
+            Err(error) => self.undecided = Some(error),
         }
         ControlFlow::Continue(())
     }
 
     fn end(self) -> Outcome {
-        match self.unasked.or(self.refused) {
+        match self.undecided.or(self.refused) {
             Some(error) => Err(error),
             None => step(Check::Route, Detail::default, Err(self.otherwise.into())),
         }

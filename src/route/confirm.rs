@@ -60,11 +60,7 @@ impl Verifier for Confirm {
     type Future = BoxFuture;
 
     fn verify(&self, request: VerifyRequest) -> Verifying<BoxFuture> {
-        let freshness = match request.freshness() {
-            Freshness::Cached => Freshness::Within(self.max_age),
-            Freshness::Within(age) => Freshness::Within(age.min(self.max_age)),
-            Freshness::Live => Freshness::Live,
-        };
+        let freshness = request.freshness().capped(self.max_age);
         let question = request.clone().with_freshness(freshness);
         // A signature check has no age; the freshness applies to the confirmation.
         let local = self.local.verify(request.with_freshness(Freshness::Cached));
@@ -73,12 +69,12 @@ impl Verifier for Confirm {
             Ok(Ok(local)) => match self.remote.verify(question).now_or_later() {
                 Ok(remote) => Verifying::done(both(&local, remote)),
                 Err(remote) => {
-                    Verifying::pending(Box::pin(async move { both(&local, remote.await) }))
+                    Verifying::pending(BoxFuture::new(async move { both(&local, remote.await) }))
                 }
             },
             Err(local) => {
                 let remote = self.remote.clone();
-                Verifying::pending(Box::pin(async move {
+                Verifying::pending(BoxFuture::new(async move {
                     let local = local.await?;
                     both(&local, remote.verify(question).await)
                 }))

@@ -59,11 +59,11 @@ impl Verifier for Fallback {
             Ok(outcome) if !is_unavailable(&outcome) => Verifying::done(outcome),
             Ok(outcome) => {
                 let second = self.second.clone();
-                Verifying::pending(Box::pin(fall_back(outcome, second, again)))
+                Verifying::pending(BoxFuture::new(fall_back(outcome, second, again)))
             }
             Err(first) => {
                 let second = self.second.clone();
-                Verifying::pending(Box::pin(async move {
+                Verifying::pending(BoxFuture::new(async move {
                     let outcome = first.await;
                     if is_unavailable(&outcome) {
                         return fall_back(outcome, second, again).await;

@@ -6,7 +6,10 @@ use crate::error::{config::ConfigError, refusal::VerifyError};
 #[cfg(feature = "tracing")]
 use crate::{
     clock::{Moment, SystemClock},
-    error::kind::{Blame, ErrorKind},
+    error::{
+        chain::Chain,
+        kind::{Blame, ErrorKind},
+    },
 };
 
 #[cfg(feature = "tracing")]
@@ -87,13 +90,13 @@ pub(super) fn would_have_refused(observer: &str, error: &VerifyError) {
 }
 
 /// Reports that the refusal hook of the application panicked, which would otherwise go unnoticed.
-pub(super) fn hook_panicked() {
+pub(crate) fn hook_panicked() {
     #[cfg(feature = "tracing")]
     limited!(ERROR, "hook_panicked", "the function that is told of refusals panicked");
 }
 
 /// Reports that the keys of an issuer were fetched.
-pub(super) fn keys_fetched(issuer: &str, keys: usize) {
+pub(crate) fn keys_fetched(issuer: &str, keys: usize) {
     #[cfg(feature = "tracing")]
     tracing::debug!(target: TARGET, issuer, keys, "keys fetched");
     #[cfg(not(feature = "tracing"))]
@@ -102,7 +105,7 @@ pub(super) fn keys_fetched(issuer: &str, keys: usize) {
 
 /// Reports that the keys of an issuer could not be fetched. Requests are not affected while the
 /// last keys are still in use.
-pub(super) fn keys_not_fetched(issuer: &str, error: &VerifyError) {
+pub(crate) fn keys_not_fetched(issuer: &str, error: &VerifyError) {
     #[cfg(feature = "tracing")]
     tracing::warn!(target: TARGET, issuer, cause = %Chain(error), "keys could not be fetched");
     #[cfg(not(feature = "tracing"))]
@@ -110,7 +113,7 @@ pub(super) fn keys_not_fetched(issuer: &str, error: &VerifyError) {
 }
 
 /// Reports that a transport was rebuilt because its files changed.
-pub(super) fn transport_renewed() {
+pub(crate) fn transport_renewed() {
     #[cfg(feature = "tracing")]
     tracing::debug!(target: TARGET, "transport made again");
 }
@@ -118,7 +121,7 @@ pub(super) fn transport_renewed() {
 /// Reports that a transport could not be rebuilt from its changed files.
 ///
 /// The old one stays in use, and servers will refuse its certificate some day.
-pub(super) fn transport_not_renewed(problems: &ConfigError) {
+pub(crate) fn transport_not_renewed(problems: &ConfigError) {
     #[cfg(feature = "tracing")]
     {
         let all = problems.problems().map(|(name, problem)| format!("{name}: {problem}"));
@@ -200,23 +203,4 @@ impl Slow {
 fn shortened(subject: &str) -> &str {
     let end = (0..=subject.len().min(MAX_SUBJECT)).rev().find(|at| subject.is_char_boundary(*at));
     subject.get(..end.unwrap_or_default()).unwrap_or_default()
-}
-
-/// Displays an error and its causes on one line.
-#[cfg(feature = "tracing")]
-struct Chain<'a>(&'a VerifyError);
-
-#[cfg(feature = "tracing")]
-impl std::fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = std::error::Error::source(self.0);
-        // Bounded: an error may name itself as its source.
-        for _ in 0..16 {
-            let Some(error) = cause else { break };
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
-    }
 }

@@ -2,9 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::called::Called;
-use super::{events, metrics};
-use crate::error::{config::ConfigError, kind::ErrorKind, refusal::VerifyError};
+#[cfg(feature = "metrics")]
+use super::metrics;
+use super::{called::Called, events};
+use crate::error::{kind::ErrorKind, refusal::VerifyError};
 
 /// The label of all issuers that are resolved at run time: their number is unbounded.
 pub(crate) const RESOLVED: &str = "resolved";
@@ -46,32 +47,6 @@ pub(crate) fn anonymous() {
 pub(crate) fn turned_away() {
     #[cfg(feature = "metrics")]
     metrics::turned_away();
-}
-
-/// Reports that the refusal hook of the application panicked.
-pub(crate) fn hook_panicked() {
-    events::hook_panicked();
-}
-
-/// Reports that the keys of an issuer were fetched.
-pub(crate) fn keys_fetched(issuer: &str, keys: usize) {
-    events::keys_fetched(issuer, keys);
-}
-
-/// Reports that the keys of an issuer could not be fetched. Requests are not affected while the
-/// last keys are still in use.
-pub(crate) fn keys_not_fetched(issuer: &str, error: &VerifyError) {
-    events::keys_not_fetched(issuer, error);
-}
-
-/// Reports that a transport was rebuilt because its files changed.
-pub(crate) fn transport_renewed() {
-    events::transport_renewed();
-}
-
-/// Reports that a transport could not be rebuilt from its changed files.
-pub(crate) fn transport_not_renewed(problems: &ConfigError) {
-    events::transport_not_renewed(problems);
 }
 
 /// Counts a call of an authorization server and records its duration.

@@ -3,6 +3,8 @@ use std::{collections::VecDeque, time::Duration};
 use bytes::Bytes;
 use http::{Response, StatusCode};
 
+use crate::respond::http::in_seconds;
+
 /// An endpoint of the [`AuthorizationServer`](super::AuthorizationServer).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -166,8 +168,7 @@ impl Fault {
     #[must_use]
     pub fn with_retry_after(mut self, after: Duration) -> Self {
         if let Effect::Respond(response) = &mut self.effect {
-            let secs = after.as_secs() + u64::from(after.subsec_nanos() > 0);
-            response.headers_mut().insert(http::header::RETRY_AFTER, secs.into());
+            response.headers_mut().insert(http::header::RETRY_AFTER, in_seconds(after));
         }
         self
     }

@@ -1,5 +1,7 @@
 //! Strict parsing of `application/x-www-form-urlencoded` (RFC 6749 appendix B).
 
+use crate::percent;
+
 /// The parameters of one request, in their order.
 #[derive(Debug)]
 pub(super) struct Form(Vec<(String, String)>);
@@ -37,23 +39,10 @@ impl Form {
 
 /// Decodes one name or value. Returns `None` if a byte is not encoded that must be.
 pub(super) fn decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'+' => b' ',
-            b'%' => 16 * hex(rest.next()?)? + hex(rest.next()?)?,
-            // The format encodes `~`, but RFC 3986 does not, and clients usually leave it as it is.
-            b'*' | b'-' | b'.' | b'_' | b'~' => byte,
-            byte if byte.is_ascii_alphanumeric() => byte,
-            _ => return None,
-        });
-    }
-    String::from_utf8(bytes).ok()
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+    // The format encodes `~`, but RFC 3986 does not, and clients usually leave it as it is.
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"+%*-._~".contains(&byte);
+    let spaced = text.bytes().all(plain).then(|| text.replace('+', " "))?;
+    String::from_utf8(percent::decode(&spaced)?.into_owned()).ok()
 }
 
 #[cfg(test)]

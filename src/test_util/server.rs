@@ -24,9 +24,9 @@ pub(super) const KEPT: usize = 1024;
 ///
 /// Clones share the same server.
 #[derive(Clone)]
-pub struct AuthorizationServer(Arc<Inner>);
+pub struct AuthorizationServer(Arc<ServerParts>);
 
-struct Inner {
+struct ServerParts {
     issuer: String,
     state: Mutex<State>,
     lines: [Line; Endpoint::ALL.len()],
@@ -66,7 +66,7 @@ impl AuthorizationServer {
             uri.scheme().is_some() && uri.query().is_none() && !issuer.contains('#')
         });
         assert!(absolute, "the issuer is no absolute URL without query and fragment");
-        Self(Arc::new(Inner {
+        Self(Arc::new(ServerParts {
             state: Mutex::new(State::new(issuer.clone())),
             issuer,
             lines: Default::default(),

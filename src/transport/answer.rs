@@ -1,6 +1,9 @@
 //! Reads the status and the headers of HTTP responses.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::{
+    borrow::Cow,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, header};
@@ -19,7 +22,25 @@ pub(crate) fn is_media_type(headers: &HeaderMap, media_type: &str) -> bool {
     essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case(media_type))
 }
 
-/// Returns an error if the status is 5xx or 429, with the time to wait before the next attempt.
+/// The maximum `Retry-After`. A longer one counts as this.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
+
+/// Returns the error for a response that can't be used.
+pub(crate) fn bad(context: impl Into<Cow<'static, str>>) -> VerifyError {
+    VerifyError::new(ErrorKind::BadResponse).with_context(context)
+}
+
+/// Adds to the context of an error what the response was about, for services with several issuers.
+pub(crate) fn in_context(error: VerifyError, about: String) -> VerifyError {
+    let context = match error.context() {
+        Some(context) => format!("{about}: {context}"),
+        None => about,
+    };
+    error.with_context(context)
+}
+
+/// Returns an error if the status is 5xx or 429, with the time to wait before the next attempt,
+/// unless that is zero.
 pub(crate) fn trouble(response: &Response<Bytes>, now: UnixTime) -> Option<VerifyError> {
     let status = response.status();
     if !status.is_server_error() && status != StatusCode::TOO_MANY_REQUESTS {
@@ -28,13 +49,13 @@ pub(crate) fn trouble(response: &Response<Bytes>, now: UnixTime) -> Option<Verif
     let error = VerifyError::new(ErrorKind::Unavailable)
         .with_context(format!("it answered {}", status.as_u16()));
     Some(match retry_after(response.headers(), now) {
-        Some(after) => error.with_retry_after(after),
-        None => error,
+        Some(after) if !after.is_zero() => error.with_retry_after(after.min(MAX_RETRY_AFTER)),
+        _ => error,
     })
 }
 
 /// Returns the delay that `Retry-After` gives, in seconds or as a date (RFC 9110 §10.2.3).
-pub(crate) fn retry_after(headers: &HeaderMap, now: UnixTime) -> Option<Duration> {
+fn retry_after(headers: &HeaderMap, now: UnixTime) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return text.parse().ok().map(Duration::from_secs);

@@ -31,6 +31,8 @@ pub(crate) mod endpoint;
 pub(crate) mod error;
 pub(crate) mod http_transport;
 #[cfg(any(feature = "introspection", all(feature = "jwt", feature = "_crypto")))]
+pub(crate) mod reach;
+#[cfg(any(feature = "introspection", all(feature = "jwt", feature = "_crypto")))]
 pub(crate) mod renewed;
 #[cfg(feature = "reqwest")]
 pub(crate) mod reqwest;

@@ -19,7 +19,7 @@ use super::{error::TransportError, http_transport::HttpTransport};
 use crate::{
     clock::{Moment, SystemClock},
     error::config::ConfigError,
-    telemetry,
+    telemetry::events,
 };
 
 /// The minimum time between two checks of the files.
@@ -75,9 +75,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 ///
 /// A check of the files continues if the request that started it is dropped.
 #[derive(Clone)]
-pub struct RenewedTransport(Arc<Inner>);
+pub struct RenewedTransport(Arc<RenewedState>);
 
-struct Inner {
+struct RenewedState {
     files: Vec<PathBuf>,
     make: Box<Make>,
     state: Mutex<State>,
@@ -95,7 +95,7 @@ struct State {
 
 /// The right to check the files. Only one caller has it at a time, however long the check takes.
 struct Turn {
-    inner: Arc<Inner>,
+    inner: Arc<RenewedState>,
     before: Vec<Option<Seen>>,
 }
 
@@ -136,11 +136,11 @@ impl RenewedTransport {
         let seen = look(&files);
         let looked = Moment::now(&SystemClock);
         let state = State { transport: make()?, seen, looked, is_looking: false };
-        Ok(Self(Arc::new(Inner { files, make: Box::new(make), state: Mutex::new(state) })))
+        Ok(Self(Arc::new(RenewedState { files, make: Box::new(make), state: Mutex::new(state) })))
     }
 }
 
-impl Inner {
+impl RenewedState {
     /// Returns the transport to use now, after a check of the files if one is due.
     async fn current(this: Arc<Self>) -> HttpTransport {
         if let Some(turn) = Turn::take(&this) {
@@ -163,7 +163,7 @@ impl Inner {
 }
 
 impl Turn {
-    fn take(inner: &Arc<Inner>) -> Option<Self> {
+    fn take(inner: &Arc<RenewedState>) -> Option<Self> {
         let mut state = inner.state();
         let now = Moment::now(&SystemClock);
         if state.is_looking || now.monotonic_since(state.looked) < INTERVAL {
@@ -183,9 +183,9 @@ impl Turn {
                 let mut state = self.inner.state();
                 (state.transport, state.seen) = (transport, seen);
                 drop(state);
-                telemetry::report::transport_renewed();
+                events::transport_renewed();
             }
-            Err(problems) => telemetry::report::transport_not_renewed(&problems),
+            Err(problems) => events::transport_not_renewed(&problems),
         }
     }
 }
@@ -220,7 +220,7 @@ impl Service<Request<Bytes>> for RenewedTransport {
     }
 
     fn call(&mut self, request: Request<Bytes>) -> Self::Future {
-        let current = Inner::current(Arc::clone(&self.0));
+        let current = RenewedState::current(Arc::clone(&self.0));
         Box::pin(async move { current.await.0.oneshot(request).await })
     }
 }
@@ -251,7 +251,7 @@ mod tests {
         inner.state().seen = vec![Some((SystemTime::UNIX_EPOCH, 1))];
         let seen_after = |age| {
             inner.state().looked = before_now(age);
-            let current = Inner::current(Arc::clone(&inner)).now_or_never();
+            let current = RenewedState::current(Arc::clone(&inner)).now_or_never();
             assert!(current.is_some());
             inner.state().seen.clone()
         };

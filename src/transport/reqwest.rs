@@ -17,7 +17,7 @@ use super::{
     error::{TransportError, TransportErrorKind},
     http_transport::HttpTransport,
 };
-use crate::error::config::ConfigError;
+use crate::error::{chain::Chain, config::ConfigError};
 
 /// A service for an [`HttpTransport`] that uses a pooled `reqwest` client.
 ///
@@ -101,6 +101,7 @@ impl ReqwestTransport {
             .build();
         client.map(|client| Self { client }).map_err(|error| {
             let mut problems = ConfigError::new();
+            // `reqwest` reports problems with certificates as causes.
             problems.push("client", Chain(&error.without_url()));
             problems
         })
@@ -216,20 +217,4 @@ fn failed(error: ::reqwest::Error) -> TransportError {
         TransportErrorKind::Other
     };
     TransportError::new(kind).with_source(error.without_url())
-}
-
-/// Displays an error with its causes, where `reqwest` reports problems with certificates.
-struct Chain<'a>(&'a dyn std::error::Error);
-
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        for _ in 0..16 {
-            let Some(error) = cause else { break };
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
-    }
 }

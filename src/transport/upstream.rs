@@ -16,9 +16,9 @@ use crate::{
 
 /// An endpoint of an authorization server. Clones share the record of its last call.
 #[derive(Clone)]
-pub(crate) struct Upstream(Arc<Inner>);
+pub(crate) struct Upstream(Arc<EndpointRecord>);
 
-struct Inner {
+struct EndpointRecord {
     /// The name of the issuer in metrics.
     pub(super) name: Arc<str>,
     what: Called,
@@ -46,7 +46,7 @@ impl LastCall {
 
 impl Upstream {
     pub(crate) fn new(name: Arc<str>, what: Called, clock: Arc<dyn Clock>) -> Self {
-        Self(Arc::new(Inner { name, what, clock, last: Mutex::default() }))
+        Self(Arc::new(EndpointRecord { name, what, clock, last: Mutex::default() }))
     }
 
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
@@ -64,7 +64,7 @@ impl Upstream {
     }
 }
 
-impl Inner {
+impl EndpointRecord {
     fn now(&self) -> Moment {
         Moment::now(&*self.clock)
     }
@@ -85,7 +85,7 @@ impl Call {
     /// Records the outcome of the call.
     pub(crate) fn end<T>(mut self, outcome: &Result<T, VerifyError>) {
         self.ended = true;
-        let Inner { last, .. } = &*self.upstream.0;
+        let EndpointRecord { last, .. } = &*self.upstream.0;
         let (ended, kind) = (self.upstream.0.now(), outcome.as_ref().err().map(VerifyError::kind));
         let failure = kind.filter(|kind| kind.blame() != Blame::Client);
         *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(LastCall { ended, failure });

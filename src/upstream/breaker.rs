@@ -1,9 +1,8 @@
 //! A circuit breaker that spares an authorization server which does not respond.
 
 use std::{
-    collections::hash_map::RandomState,
     fmt,
-    hash::BuildHasher,
+    hash::{BuildHasher, BuildHasherDefault, DefaultHasher, RandomState},
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
@@ -129,7 +128,7 @@ impl<V> Layer<V> for CircuitBreakerLayer {
         let seed = self.seed.unwrap_or_else(|| RandomState::new().hash_one(0));
         let circuit = Circuit {
             settings: self.clone(),
-            state: Mutex::new(State { phase: Phase::Closed { row: 0 }, round: 0, random: seed }),
+            state: Mutex::new(State { phase: Phase::Closed { row: 0 }, round: 0, seed }),
             passed: Counter::default(),
             broken: Counter::default(),
         };
@@ -200,7 +199,7 @@ struct State {
     /// Incremented with each change of phase. The outcome of a verification that began in an
     /// earlier phase is ignored.
     round: u64,
-    random: u64,
+    seed: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -307,14 +306,10 @@ impl State {
         self.round = self.round.wrapping_add(1);
     }
 
-    /// Returns `pause`, varied by up to a fifth.
-    fn vary(&mut self, pause: Duration) -> Duration {
-        // SplitMix64 does not depend on a good seed.
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.random;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let permille = u32::try_from((bits ^ (bits >> 31)) % 401).unwrap_or(200);
+    /// Returns `pause`, varied by up to a fifth: differently in each round, and for each seed.
+    fn vary(&self, pause: Duration) -> Duration {
+        let bits = BuildHasherDefault::<DefaultHasher>::default().hash_one((self.seed, self.round));
+        let permille = u32::try_from(bits % 401).unwrap_or(200);
         pause.saturating_mul(800 + permille) / 1000
     }
 }

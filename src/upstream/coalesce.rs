@@ -157,17 +157,17 @@ where
         let freshness = request.freshness();
         match self.board(token, &request, arrived) {
             Boarded::Landed(outcome) => Verifying::done(outcome),
-            Boarded::Leads(flight) => Verifying::pending(Box::pin(flight)),
+            Boarded::Leads(flight) => Verifying::pending(BoxFuture::new(flight)),
             Boarded::Joined(flight) => {
                 let this = self.clone();
-                Verifying::pending(Box::pin(async move {
+                Verifying::pending(BoxFuture::new(async move {
                     let outcome = flight.await;
                     // The inner verifier may have a cache, and the request that started this
                     // verification may accept older facts.
                     let will_do = |active: &ActiveToken| {
                         let start = active.verified_at();
-                        let old = oldest(freshness).is_some_and(|age| arrived.since(start) > age);
-                        !old && request.takes_from(start)
+                        arrived.since(start) <= freshness.max_age(Duration::MAX)
+                            && request.takes_from(start)
                     };
                     match &outcome {
                         Ok(active) if !will_do(active) => this.inner.verify(request).await,
@@ -207,7 +207,7 @@ where
         };
         let mark = Arc::new(());
         let landing = Landing { home: Arc::downgrade(&self.home), token, mark: Arc::clone(&mark) };
-        let flight = fly(future, landing).boxed().shared();
+        let flight = BoxFuture::new(fly(future, landing)).shared();
         if let Some(weak) = flight.downgrade() {
             // Replaces an earlier flight, which the requests that joined it keep.
             part.insert(token, Entry { started: arrived, mark, flight: weak });
@@ -223,15 +223,6 @@ async fn fly(future: impl Future<Output = Outcome>, landing: Landing) -> Outcome
     outcome.unwrap_or_else(|_| {
         Err(VerifyError::new(ErrorKind::Unavailable).with_context("the verification panicked"))
     })
-}
-
-/// Returns the maximum age of an outcome.
-fn oldest(freshness: Freshness) -> Option<Duration> {
-    match freshness {
-        Freshness::Cached => None,
-        Freshness::Within(age) => Some(age),
-        Freshness::Live => Some(Duration::ZERO),
-    }
 }
 
 #[derive(Debug)]
@@ -269,12 +260,9 @@ struct Entry {
 impl Entry {
     /// Returns the flight if a request that arrives now may join it.
     fn joinable(&self, request: &VerifyRequest, now: Moment) -> Option<Flight> {
-        let age = now.since(self.started);
-        let recent = match request.freshness() {
-            Freshness::Cached => age <= OLDEST_JOINED,
-            Freshness::Within(oldest) => age <= oldest.min(OLDEST_JOINED),
-            Freshness::Live => false,
-        };
+        let wanted = request.freshness();
+        let recent =
+            wanted != Freshness::Live && now.since(self.started) <= wanted.max_age(OLDEST_JOINED);
         (recent && request.takes_from(self.started)).then(|| self.flight.upgrade())?
     }
 }

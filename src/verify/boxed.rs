@@ -1,11 +1,41 @@
-use std::{fmt, future::Future, pin::Pin, sync::Arc};
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use super::{
     request::{RecallRequest, VerifyRequest},
     verifier::{Outcome, Verifier, Verifying},
 };
 
-pub(crate) type BoxFuture = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+/// The boxed future of a verification.
+///
+/// It exists only if the verification takes time, and then one more allocation does not matter.
+#[must_use = "a verification does nothing unless polled"]
+pub struct BoxFuture(Pin<Box<dyn Future<Output = Outcome> + Send>>);
+
+impl BoxFuture {
+    pub(crate) fn new(future: impl Future<Output = Outcome> + Send + 'static) -> Self {
+        Self(Box::pin(future))
+    }
+}
+
+impl Future for BoxFuture {
+    type Output = Outcome;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl fmt::Debug for BoxFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BoxFuture").finish_non_exhaustive()
+    }
+}
 
 /// A [`Verifier`] whose type is erased.
 ///
@@ -66,7 +96,7 @@ where
     V::Future: Send + 'static,
 {
     fn verify_erased(&self, request: VerifyRequest) -> Verifying<BoxFuture> {
-        self.verify(request).map_future(|future| Box::pin(future) as BoxFuture)
+        self.verify(request).map_future(BoxFuture::new)
     }
 
     fn recall_erased(&self, request: &RecallRequest<'_>) -> Option<Outcome> {

@@ -3,11 +3,11 @@
 use std::{
     fmt,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use pin_project_lite::pin_project;
-use tower::{load_shed, timeout};
+use tower::{load_shed, timeout, util};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -16,7 +16,7 @@ use super::{
     request::VerifyRequest,
     verifier::{Outcome, Verifier, Verifying},
 };
-use crate::error::{boxed::BoxError, kind::ErrorKind, refusal::VerifyError};
+use crate::error::{boxed::BoxError, chain::causes, kind::ErrorKind, refusal::VerifyError};
 
 /// A [`Verifier`] from a [`tower::Service`].
 ///
@@ -65,9 +65,7 @@ where
     type Future = Oneshot<S>;
 
     fn verify(&self, request: VerifyRequest) -> Verifying<Oneshot<S>> {
-        Verifying::pending(Oneshot {
-            state: State::Acquiring { inner: self.inner.clone(), request: Some(request) },
-        })
+        Verifying::pending(Oneshot { inner: util::Oneshot::new(self.inner.clone(), request) })
     }
 }
 
@@ -100,15 +98,7 @@ pin_project! {
     /// Dropping it drops the clone of the service and everything that the clone had reserved.
     pub struct Oneshot<S: Service<VerifyRequest>> {
         #[pin]
-        state: State<S, S::Future>,
-    }
-}
-
-pin_project! {
-    #[project = StateProj]
-    enum State<S, F> {
-        Acquiring { inner: S, request: Option<VerifyRequest> },
-        Calling { #[pin] future: F },
+        inner: util::Oneshot<S, VerifyRequest>,
     }
 }
 
@@ -120,22 +110,7 @@ where
     type Output = Outcome;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
-        let mut this = self.project();
-        loop {
-            match this.state.as_mut().project() {
-                StateProj::Acquiring { inner, request } => {
-                    if let Err(error) = ready!(inner.poll_ready(cx)) {
-                        return Poll::Ready(Err(recover(error.into())));
-                    }
-                    let request = request.take().expect("polled after completion");
-                    let future = inner.call(request);
-                    this.state.set(State::Calling { future });
-                }
-                StateProj::Calling { future } => {
-                    return future.poll(cx).map_err(|error| recover(error.into()));
-                }
-            }
-        }
+        self.project().inner.poll(cx).map_err(|error| recover(error.into()))
     }
 }
 
@@ -151,15 +126,9 @@ fn recover(error: BoxError) -> VerifyError {
         Ok(own) => return *own,
         Err(foreign) => foreign,
     };
-    // `Buffer` and other layers wrap errors. The walk is bounded, so that an error that names
-    // itself as its source can't cause an endless loop.
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = error.source();
-    for _ in 0..16 {
-        let Some(source) = cause else { break };
-        if let Some(own) = source.downcast_ref::<VerifyError>() {
-            return own.clone();
-        }
-        cause = source.source();
+    // `Buffer` and other layers wrap errors.
+    if let Some(own) = causes(&*error).find_map(|cause| cause.downcast_ref::<VerifyError>()) {
+        return own.clone();
     }
     let context = if error.is::<timeout::error::Elapsed>() {
         "the verification took too long"

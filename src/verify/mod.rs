@@ -67,7 +67,7 @@ pub(crate) mod verifier;
 pub use self::request::RecallRequest;
 pub use self::{
     active::{ActiveToken, Method},
-    boxed::BoxVerifier,
+    boxed::{BoxFuture, BoxVerifier},
     bridge::{FromService, FromServiceLayer, IntoService, Oneshot},
     peer::PeerKey,
     readiness::Readiness,

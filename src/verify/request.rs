@@ -26,6 +26,23 @@ pub enum Freshness {
     Within(Duration),
 }
 
+impl Freshness {
+    /// Returns the maximum age, which is at most `limit`.
+    #[inline]
+    pub(crate) fn max_age(self, limit: Duration) -> Duration {
+        match self {
+            Self::Cached => limit,
+            Self::Live => Duration::ZERO,
+            Self::Within(age) => age.min(limit),
+        }
+    }
+
+    /// Returns the freshness that also requires an age of at most `limit`.
+    pub(crate) fn capped(self, limit: Duration) -> Self {
+        if self == Self::Live { self } else { Self::Within(self.max_age(limit)) }
+    }
+}
+
 /// A request to a [`Verifier`](super::Verifier).
 #[derive(Clone, Debug)]
 pub struct VerifyRequest {

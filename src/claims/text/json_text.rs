@@ -19,9 +19,9 @@ use crate::claims::{
 /// The cache may hold a million of these. So one buffer holds all of the text: the object as it was
 /// received, an [`Index`] of it, and the decoded strings that it does not spell out.
 #[derive(Clone)]
-pub(crate) struct Text(Arc<Inner>);
+pub(crate) struct Text(Arc<TextBuffer>);
 
-struct Inner {
+struct TextBuffer {
     buffer: Box<str>,
     parsed: Parsed,
     /// The end of the object and the start of the index.
@@ -49,7 +49,7 @@ impl Text {
     /// Creates a text that is not an object.
     pub(super) fn plain(text: &str) -> Self {
         let (buffer, parsed) = (text.into(), Parsed::default());
-        Self(Arc::new(Inner { buffer, parsed, end: 0, marks: 0 }))
+        Self(Arc::new(TextBuffer { buffer, parsed, end: 0, marks: 0 }))
     }
 
     pub(crate) fn as_str(&self) -> &str {
@@ -105,9 +105,9 @@ impl Text {
             return (self.clone(), Span::new(start, part.len()));
         }
         let span = Span::new(buffer.len(), part.len());
-        let Inner { end, marks, .. } = *self.0;
+        let TextBuffer { end, marks, .. } = *self.0;
         let buffer = [buffer, part].concat().into();
-        (Self(Arc::new(Inner { buffer, parsed: Parsed::default(), end, marks })), span)
+        (Self(Arc::new(TextBuffer { buffer, parsed: Parsed::default(), end, marks })), span)
     }
 
     pub(crate) fn get(&self, span: Span) -> Option<&str> {
@@ -117,7 +117,7 @@ impl Text {
     /// Returns the size in bytes, without the parsed values.
     pub(crate) fn bytes(&self) -> usize {
         // Includes the counters of the `Arc`.
-        2 * size_of::<usize>() + size_of::<Inner>() + self.0.buffer.len()
+        2 * size_of::<usize>() + size_of::<TextBuffer>() + self.0.buffer.len()
     }
 
     fn end(&self) -> usize {
@@ -182,7 +182,7 @@ impl<'a> Draft<'a> {
         // memory.
         let (buffer, parsed) = (self.buffer.as_str().into(), Parsed::default());
         let end = u32::try_from(end).unwrap_or(u32::MAX);
-        Text(Arc::new(Inner { buffer, parsed, end, marks: self.marks }))
+        Text(Arc::new(TextBuffer { buffer, parsed, end, marks: self.marks }))
     }
 }
 

@@ -1,6 +1,11 @@
 //! Encoding of claims into header values.
 
 use http::HeaderValue;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+
+/// The ASCII characters to encode. A comma would turn the value into a list (RFC 9110 §5.6.1).
+const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b',');
+const ESCAPED_BUT_SPACES: &AsciiSet = &ESCAPED.remove(b' ');
 
 /// The error for a claim that can't be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,36 +23,29 @@ impl Budget {
     /// Encodes `text` so that percent-decoding gives it back exactly. Returns `None` if it is
     /// empty.
     pub(super) fn text(&mut self, text: &str) -> Result<Option<HeaderValue>, Unfit> {
-        self.encode(text, false)
+        self.encode(text, ESCAPED)
     }
 
     /// Encodes `text` like [`text`](Self::text), but keeps its spaces.
     pub(super) fn words(&mut self, text: &str) -> Result<Option<HeaderValue>, Unfit> {
-        self.encode(text, true)
+        self.encode(text, ESCAPED_BUT_SPACES)
     }
 
-    fn encode(&mut self, text: &str, spaces: bool) -> Result<Option<HeaderValue>, Unfit> {
-        const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    fn encode(
+        &mut self,
+        text: &str,
+        escaped: &'static AsciiSet,
+    ) -> Result<Option<HeaderValue>, Unfit> {
         if text.is_empty() {
             return Ok(None);
         }
         // Encoding never shortens a text, so one that is too long is refused without encoding it.
-        let mut left = self.0.checked_sub(text.len()).ok_or(Unfit)?;
-        let mut encoded = String::with_capacity(text.len());
-        for byte in text.bytes() {
-            match byte {
-                b' ' if spaces => encoded.push(' '),
-                // A comma would turn the value into a list (RFC 9110 §5.6.1).
-                b'%' | b',' | ..=0x20 | 0x7f.. => {
-                    left = left.checked_sub(2).ok_or(Unfit)?;
-                    encoded.push('%');
-                    encoded.push(char::from(HEX[usize::from(byte >> 4)]));
-                    encoded.push(char::from(HEX[usize::from(byte & 15)]));
-                }
-                byte => encoded.push(char::from(byte)),
-            }
+        if text.len() > self.0 {
+            return Err(Unfit);
         }
-        self.0 = left;
+        let mut encoded = String::with_capacity(text.len());
+        encoded.extend(utf8_percent_encode(text, escaped));
+        self.0 = self.0.checked_sub(encoded.len()).ok_or(Unfit)?;
         let mut value = HeaderValue::try_from(encoded).map_err(|_| Unfit)?;
         value.set_sensitive(true);
         Ok(Some(value))

@@ -9,8 +9,7 @@ use std::{borrow::Cow, time::Duration};
 use base64::Engine as _;
 use http::HeaderMap;
 
-use super::settings::Dpop;
-use super::settings::Inner;
+use super::settings::{Dpop, DpopConfig};
 use crate::{
     claims::{claims_set::numeric_date, json::Object},
     clock::{Moment, UnixTime},
@@ -105,7 +104,7 @@ impl Dpop {
     }
 }
 
-impl Inner {
+impl DpopConfig {
     /// Makes all checks except whether the proof was used before.
     pub(super) fn verify(
         &self,

@@ -63,10 +63,10 @@ const DEFAULT_ALGORITHMS: [Algorithm; 5] =
 ///
 /// Clones share the replay store.
 #[derive(Clone)]
-pub struct Dpop(pub(super) Arc<Inner>);
+pub struct Dpop(pub(super) Arc<DpopConfig>);
 
 #[derive(Clone)]
-pub(super) struct Inner {
+pub(super) struct DpopConfig {
     pub(super) bases: Vec<Base>,
     algorithms: Vec<Algorithm>,
     pub(super) window: Duration,
@@ -116,7 +116,7 @@ impl Dpop {
     /// If `url` is no `http` or `https` URL, or has a query, a fragment or a user; or if the
     /// operating system provides no random bytes.
     pub fn new(url: &str) -> Result<Self, ConfigError> {
-        Ok(Self(Arc::new(Inner {
+        Ok(Self(Arc::new(DpopConfig {
             bases: vec![base(url)?],
             algorithms: DEFAULT_ALGORITHMS.into(),
             window: DEFAULT_WINDOW,
@@ -234,13 +234,13 @@ impl Dpop {
         self.0.accepted(fapi2).map(Algorithm::as_str)
     }
 
-    fn with(mut self, change: impl FnOnce(&mut Inner)) -> Self {
+    fn with(mut self, change: impl FnOnce(&mut DpopConfig)) -> Self {
         change(Arc::make_mut(&mut self.0));
         self
     }
 }
 
-impl Inner {
+impl DpopConfig {
     pub(super) fn accepted(&self, fapi2: bool) -> impl Iterator<Item = Algorithm> {
         self.algorithms.iter().copied().filter(move |algorithm| !fapi2 || FAPI2.contains(algorithm))
     }

@@ -2,6 +2,10 @@
 
 use std::fmt::Write as _;
 
+use percent_encoding::percent_encode_byte;
+
+use crate::percent::octet;
+
 /// The URL at which clients reach this service: scheme, host, port and the path prefix.
 ///
 /// Both sides are compared after the syntax-based and scheme-based normalisation of RFC 3986 §6.2.2
@@ -134,27 +138,16 @@ fn decoded(text: &str, plain: impl Fn(u8) -> bool) -> String {
     let mut out = String::with_capacity(text.len());
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {
-        let octet = (byte == b'%').then(|| hex(bytes.get(at + 1..at + 3)?)).flatten();
+        let octet = (byte == b'%').then(|| octet(bytes.get(at + 1..at + 3)?)).flatten();
         match octet {
             Some(octet) if is_unreserved(octet) => out.push(char::from(octet)),
-            Some(octet) => encode(octet, &mut out),
+            Some(octet) => out.push_str(percent_encode_byte(octet)),
             None if plain(byte) => out.push(char::from(byte)),
-            None => encode(byte, &mut out),
+            None => out.push_str(percent_encode_byte(byte)),
         }
         at += if octet.is_some() { 3 } else { 1 };
     }
     out
-}
-
-fn encode(octet: u8, out: &mut String) {
-    // Writing to a string can't fail.
-    let _ = write!(out, "%{octet:02X}");
-}
-
-fn hex(digits: &[u8]) -> Option<u8> {
-    let digit = |byte: &u8| char::from(*byte).to_digit(16);
-    let [high, low] = digits else { return None };
-    u8::try_from(digit(high)? * 16 + digit(low)?).ok()
 }
 
 const fn is_unreserved(byte: u8) -> bool {

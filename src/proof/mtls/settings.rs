@@ -45,10 +45,10 @@ use crate::{
 /// If the certificate came in a header, the response names that header in `Vary` (RFC 9440 §2.4),
 /// unless the response must not be stored anyway.
 #[derive(Clone)]
-pub struct Mtls(Arc<Inner>);
+pub struct Mtls(Arc<MtlsConfig>);
 
 #[derive(Clone, Default)]
-struct Inner {
+struct MtlsConfig {
     certificate: Option<Arc<CertificateOf>>,
     proxies: Option<Proxies>,
     keep: bool,
@@ -94,7 +94,7 @@ impl Mtls {
     /// ```
     #[must_use]
     pub fn new() -> Self {
-        Self(Arc::new(Inner::default()))
+        Self(Arc::new(MtlsConfig::default()))
     }
 
     /// Sets how to find the certificate of the connection.
@@ -246,7 +246,7 @@ impl Mtls {
         }
     }
 
-    fn with(mut self, change: impl FnOnce(&mut Inner)) -> Self {
+    fn with(mut self, change: impl FnOnce(&mut MtlsConfig)) -> Self {
         change(Arc::make_mut(&mut self.0));
         self
     }

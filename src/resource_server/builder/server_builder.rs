@@ -13,12 +13,13 @@ use crate::{
     layer::{forward::headers::ForwardHeaders, settings::PeerOf},
     policy::{admitted::Requirement, terms::Policy},
     resource_server::{
-        issuer::{Defaults, Issuer, verifier_of},
+        fresh::never_live,
+        issuer::{Defaults, Issuer, Trusted, verifier_of},
         metadata::{
             document::{Document, Known},
             settings::ProtectedResourceMetadata,
         },
-        server::{Inner, ResourceServer},
+        server::{Parts, ResourceServer},
         stack::Settings,
     },
     respond::{hook::RefusalHook, refusal::Refusal},
@@ -320,74 +321,19 @@ impl ResourceServerBuilder {
     /// # Errors
     ///
     /// Returns every problem of the settings, each with the name of its setting.
-    pub fn build(self) -> Result<ResourceServer, ConfigError> {
+    pub fn build(mut self) -> Result<ResourceServer, ConfigError> {
         let mut problems = ConfigError::new();
-        if self.audience.is_empty() {
-            problems.push("audience", "it is empty");
-        }
-        #[cfg(all(feature = "jwt", feature = "_crypto"))]
-        let nobody = self.issuers.is_empty() && self.resolver.is_none();
-        #[cfg(not(all(feature = "jwt", feature = "_crypto")))]
-        let nobody = self.issuers.is_empty();
-        if nobody {
-            problems.push("issuer", "no issuer is trusted");
-        }
-        for (at, issuer) in self.issuers.iter().enumerate() {
-            if self.issuers.iter().take(at).any(|earlier| earlier.name() == issuer.name()) {
-                problems.push("issuer", format!("`{}` is given twice", issuer.name()));
-            }
-            if let Some(prefix) = issuer.prefix()
-                && self.issuers.iter().take(at).any(|earlier| earlier.prefix() == Some(prefix))
-            {
-                problems.push("token_prefix", format!("`{prefix}` is that of two issuers"));
-            }
-            if self.freshness == Freshness::Live && !issuer.is_remote() {
-                let problem = format!("`{}` can't be asked for a live answer", issuer.name());
-                problems.push("freshness", problem);
-            }
-        }
-        let mut policy = self.policy;
-        let known = Known {
-            resource: &self.audience,
-            issuers: self.issuers.iter().map(Issuer::name).collect(),
-            policy: &policy,
-            extractor: &self.extractor,
-            loopback_http: self.loopback_http,
-        };
-        let metadata = self.metadata.and_then(|about| publish(about, &known, &mut problems));
+        self.check(&mut problems);
+        let metadata = self.document(&mut problems);
         if let Some(document) = &metadata {
-            policy = policy.resource_metadata(document.url());
+            self.policy = self.policy.resource_metadata(document.url());
         }
-        // The default transport is needed only if there are issuers and no transport was given.
-        let shared = match &self.transport {
-            None if !nobody => default_transport(&mut problems),
-            _ => None,
-        };
-        let mut stack = self.stack;
         if self.own_revocations {
-            stack.revocations = Revocations::new().clock(Arc::clone(&self.clock));
+            self.stack.revocations = Revocations::new().clock(Arc::clone(&self.clock));
         }
-        let revocations = stack.revocations.clone();
-        let settings = stack.clone();
+        let (settings, defaults) = (self.stack.clone(), self.defaults(&mut problems));
+        let issuers = trusted(self.issuers, &defaults, &mut problems);
         let remembering = |route| settings.remember_issuers(route);
-        let clock = Arc::clone(&self.clock);
-        let defaults = Defaults {
-            transport: self.transport,
-            shared,
-            clock: self.clock,
-            loopback_http: self.loopback_http,
-            stack,
-            resolved: false,
-        };
-        let policy = policy.clock(Arc::clone(&defaults.clock));
-        let mut issuers = Vec::with_capacity(self.issuers.len());
-        for issuer in self.issuers {
-            let name = format!("issuer {}", issuer.name());
-            match issuer.build(&defaults) {
-                Ok(trusted) => issuers.push(trusted),
-                Err(problem) => problems.merge(&name, problem),
-            }
-        }
         #[cfg(all(feature = "jwt", feature = "_crypto"))]
         let tenants = self.resolver.map(|resolver| resolver.build(defaults));
         #[cfg(all(feature = "jwt", feature = "_crypto"))]
@@ -400,39 +346,98 @@ impl ResourceServerBuilder {
         #[cfg(not(all(feature = "jwt", feature = "_crypto")))]
         let verifier = verifier_of(&issuers, remembering);
         // The outermost layer, so that no cached or shared result bypasses the cutoffs.
-        let verifier = RevocationLayer::new(revocations.clone()).layer(verifier);
-        problems.or_ok(ResourceServer(Arc::new(Inner {
+        let verifier = RevocationLayer::new(self.stack.revocations.clone()).layer(verifier);
+        problems.or_ok(ResourceServer(Arc::new(Parts {
             verifier: BoxVerifier::new(verifier),
-            policy,
+            policy: self.policy.clock(Arc::clone(&self.clock)),
             extractor: self.extractor,
             freshness: self.freshness,
             peer: self.peer,
             hook: self.hook,
             log_subjects: self.log_subjects,
             name: self.audience.into(),
-            clock,
+            clock: self.clock,
             forward: self.forward,
             metadata,
             issuers,
-            revocations,
+            revocations: self.stack.revocations,
             #[cfg(all(feature = "jwt", feature = "_crypto"))]
             tenants,
         })))
     }
-}
 
-fn publish(
-    about: ProtectedResourceMetadata,
-    known: &Known<'_>,
-    problems: &mut ConfigError,
-) -> Option<Arc<Document>> {
-    match Document::new(about, known) {
-        Ok(document) => Some(Arc::new(document)),
-        Err(problem) => {
-            problems.merge("metadata", problem);
-            None
+    /// Returns true if no issuer is trusted.
+    fn trusts_none(&self) -> bool {
+        #[cfg(all(feature = "jwt", feature = "_crypto"))]
+        if self.resolver.is_some() {
+            return false;
+        }
+        self.issuers.is_empty()
+    }
+
+    /// Adds the problems with the audience and the names of issuers to `problems`.
+    fn check(&self, problems: &mut ConfigError) {
+        if self.audience.is_empty() {
+            problems.push("audience", "it is empty");
+        }
+        if self.trusts_none() {
+            problems.push("issuer", "no issuer is trusted");
+        }
+        for (at, issuer) in self.issuers.iter().enumerate() {
+            let earlier = || self.issuers.iter().take(at);
+            if earlier().any(|earlier| earlier.name() == issuer.name()) {
+                problems.push("issuer", format!("`{}` is given twice", issuer.name()));
+            }
+            if let Some(prefix) = issuer.prefix()
+                && earlier().any(|earlier| earlier.prefix() == Some(prefix))
+            {
+                problems.push("token_prefix", format!("`{prefix}` is that of two issuers"));
+            }
+            if self.freshness == Freshness::Live && !issuer.is_remote() {
+                never_live(issuer.name(), problems);
+            }
         }
     }
+
+    /// Makes the metadata document, if this service is described.
+    fn document(&mut self, problems: &mut ConfigError) -> Option<Arc<Document>> {
+        let about = self.metadata.take()?;
+        let known = Known {
+            resource: &self.audience,
+            issuers: self.issuers.iter().map(Issuer::name).collect(),
+            policy: &self.policy,
+            extractor: &self.extractor,
+            loopback_http: self.loopback_http,
+        };
+        let document = Document::new(about, &known);
+        document.map(Arc::new).map_err(|problem| problems.merge("metadata", problem)).ok()
+    }
+
+    /// Returns the settings of all issuers.
+    fn defaults(&self, problems: &mut ConfigError) -> Defaults {
+        // The default transport is needed only if there are issuers and no transport was given.
+        let shared = match &self.transport {
+            None if !self.trusts_none() => default_transport(problems),
+            _ => None,
+        };
+        Defaults {
+            transport: self.transport.clone(),
+            shared,
+            clock: Arc::clone(&self.clock),
+            loopback_http: self.loopback_http,
+            stack: self.stack.clone(),
+            resolved: false,
+        }
+    }
+}
+
+/// Builds the issuers that have no problem.
+fn trusted(issuers: Vec<Issuer>, defaults: &Defaults, problems: &mut ConfigError) -> Vec<Trusted> {
+    let build = |issuer: Issuer| {
+        let name = format!("issuer {}", issuer.name());
+        issuer.build(defaults).map_err(|problem| problems.merge(&name, problem)).ok()
+    };
+    issuers.into_iter().filter_map(build).collect()
 }
 
 impl fmt::Debug for ResourceServerBuilder {
@@ -446,13 +451,7 @@ impl fmt::Debug for ResourceServerBuilder {
 
 #[cfg(feature = "reqwest")]
 fn default_transport(problems: &mut ConfigError) -> Option<HttpTransport> {
-    match HttpTransport::reqwest() {
-        Ok(transport) => Some(transport),
-        Err(problem) => {
-            problems.merge("transport", problem);
-            None
-        }
-    }
+    HttpTransport::reqwest().map_err(|problem| problems.merge("transport", problem)).ok()
 }
 
 /// Returns none. An issuer that needs a transport reports the lack when it is built.

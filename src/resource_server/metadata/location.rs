@@ -3,7 +3,7 @@
 
 use http::Uri;
 
-use crate::transport::endpoint::Endpoint;
+use crate::{percent, transport::endpoint::Endpoint};
 
 /// The path of the document if the resource is a whole host.
 pub(super) const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
@@ -74,12 +74,9 @@ impl Location {
 
 /// Returns true if `url` has only characters of a URI and valid percent-encoding (RFC 3986 §2).
 pub(super) fn is_spelled_out(url: &str) -> bool {
-    let mut encoded = url.split('%');
-    let hexadecimal =
-        |rest: &str| rest.len() >= 2 && rest.bytes().take(2).all(|byte| byte.is_ascii_hexdigit());
     let allowed =
         |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=%".contains(&byte);
-    url.bytes().all(allowed) && encoded.next().is_some() && encoded.all(hexadecimal)
+    url.bytes().all(allowed) && percent::is_valid(url)
 }
 
 fn has_plain_port(uri: &Uri) -> bool {

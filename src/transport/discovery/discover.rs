@@ -6,7 +6,6 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 
 use super::metadata::Metadata;
-use super::metadata::bad;
 use crate::{
     error::{kind::ErrorKind, refusal::VerifyError},
     refresh::{
@@ -14,7 +13,7 @@ use crate::{
         source::{Fetched, Source, Standing},
     },
     transport::{
-        answer,
+        answer::{self, bad, in_context},
         endpoint::{Endpoint, NotAnEndpoint},
         http_transport::HttpTransport,
         upstream::{LastCall, Upstream},
@@ -118,7 +117,7 @@ impl Source for WellKnown {
         call.end(&metadata);
         match metadata {
             Ok(metadata) => Ok(Fetched { value: Arc::new(metadata), fresh_for: FRESH_FOR }),
-            Err(error) => Err(in_context(error, &self.issuer)),
+            Err(error) => Err(in_context(error, format!("discovery of {}", self.issuer))),
         }
     }
 }
@@ -178,15 +177,6 @@ struct Miss {
     weight: u8,
     /// True if no other document may be requested.
     last: bool,
-}
-
-/// Adds the issuer to the context of the error, for services with several issuers.
-fn in_context(error: VerifyError, issuer: &str) -> VerifyError {
-    let context = match error.context() {
-        Some(context) => format!("discovery of {issuer}: {context}"),
-        None => format!("discovery of {issuer}"),
-    };
-    error.with_context(context)
 }
 
 /// Returns the URLs of both documents.

@@ -2,8 +2,11 @@
 use super::methods::AuthMethods;
 use crate::{
     claims::json::{self, NotStrict, Object},
-    error::{kind::ErrorKind, refusal::VerifyError},
-    transport::endpoint::{Endpoint, NotAnEndpoint},
+    error::refusal::VerifyError,
+    transport::{
+        answer::bad,
+        endpoint::{Endpoint, NotAnEndpoint},
+    },
 };
 
 /// The parts of the metadata that this crate uses.
@@ -136,8 +139,4 @@ impl Reader {
         };
         self.endpoint(&aliases, "introspection_endpoint", ALIASES)
     }
-}
-
-pub(super) fn bad(context: impl Into<std::borrow::Cow<'static, str>>) -> VerifyError {
-    VerifyError::new(ErrorKind::BadResponse).with_context(context)
 }

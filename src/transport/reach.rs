@@ -1,0 +1,74 @@
+//! The settings of requests to one issuer.
+
+use std::sync::Arc;
+
+use super::{
+    discovery::discover::Discovery,
+    endpoint::{Endpoint, NotAnEndpoint},
+    http_transport::HttpTransport,
+    upstream::Upstream,
+};
+use crate::{
+    clock::{Clock, SystemClock},
+    error::config::ConfigError,
+    telemetry::{called::Called, report::issuer_label},
+};
+
+/// The location of an endpoint of an issuer.
+pub(crate) enum Location {
+    /// The URL that the issuer's metadata names.
+    Discovered(Discovery),
+    /// A configured URL.
+    Fixed(Endpoint),
+}
+
+impl Location {
+    /// Returns the metadata that names the URL, unless that is configured.
+    pub(crate) const fn discovery(&self) -> Option<&Discovery> {
+        match self {
+            Self::Discovered(discovery) => Some(discovery),
+            Self::Fixed(_) => None,
+        }
+    }
+}
+
+/// The settings that all verifiers of an issuer's tokens share.
+#[derive(Clone, Debug)]
+pub(crate) struct Reach {
+    pub(crate) issuer: String,
+    pub(crate) transport: Option<HttpTransport>,
+    pub(crate) loopback_http: bool,
+    /// True if the issuer is one of an unbounded number, which share one label in metrics.
+    pub(crate) resolved: bool,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl Reach {
+    pub(crate) fn new(issuer: String) -> Self {
+        let clock = Arc::new(SystemClock);
+        Self { issuer, transport: None, loopback_http: false, resolved: false, clock }
+    }
+
+    /// Returns a new record of the calls of one endpoint.
+    pub(crate) fn upstream(&self, what: Called) -> Upstream {
+        let name = issuer_label(&self.issuer, self.resolved);
+        Upstream::new(name, what, Arc::clone(&self.clock))
+    }
+
+    /// Returns the metadata of the issuer, to be fetched by `transport`.
+    pub(crate) fn discovery(&self, transport: &HttpTransport) -> Result<Discovery, NotAnEndpoint> {
+        let upstream = self.upstream(Called::Metadata);
+        Discovery::new(&self.issuer, transport.clone(), self.loopback_http, upstream)
+    }
+
+    /// Returns the configured location `url`. Adds to `problems` if `setting` is no such URL.
+    pub(crate) fn fixed(
+        &self,
+        url: &str,
+        setting: &str,
+        problems: &mut ConfigError,
+    ) -> Option<Location> {
+        let endpoint = Endpoint::parse(url, self.loopback_http);
+        endpoint.map(Location::Fixed).map_err(|problem| problems.push(setting, problem)).ok()
+    }
+}
