@@ -15,6 +15,7 @@ use bytes::Bytes;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use futures_util::FutureExt as _;
 use http::{Request, Response, StatusCode};
+use pkcs8::der::{Encode as _, asn1::UintRef};
 use tower::{Layer as _, Service as _, service_fn};
 use tower_introspect::{
     IntrospectLayer, Policy,
@@ -153,11 +154,7 @@ fn public(prover: &Prover) -> Vec<u8> {
     match jwk["kty"].as_str().unwrap() {
         "RSA" => {
             let (modulus, exponent) = (number("n"), number("e"));
-            let key = pkcs1::RsaPublicKey {
-                modulus: pkcs1::UintRef::new(&modulus).unwrap(),
-                public_exponent: pkcs1::UintRef::new(&exponent).unwrap(),
-            };
-            pkcs1::der::Encode::to_der(&key).unwrap()
+            [&modulus, &exponent].map(|number| UintRef::new(number).unwrap()).to_der().unwrap()
         }
         "EC" => [&[4], &*number("x"), &*number("y")].concat(),
         _ => number("x"),

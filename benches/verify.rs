@@ -12,6 +12,7 @@ use std::hint::black_box;
 use aws_lc_rs::signature::{self, ParsedPublicKey, VerificationAlgorithm};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use criterion::{Criterion, criterion_group, criterion_main};
+use pkcs8::der::{Encode as _, asn1::UintRef};
 use tower_introspect::{
     jose::{Algorithm, SigningKey},
     jwt::JwtVerifier,
@@ -26,12 +27,8 @@ fn parse(key: &SigningKey, algorithm: &'static dyn VerificationAlgorithm) -> Par
     match jwk["kty"].as_str().unwrap() {
         "RSA" => {
             let (modulus, exponent) = (number("n"), number("e"));
-            let key = pkcs1::RsaPublicKey {
-                modulus: pkcs1::UintRef::new(&modulus).unwrap(),
-                public_exponent: pkcs1::UintRef::new(&exponent).unwrap(),
-            };
-            let der = pkcs1::der::Encode::to_der(&key).unwrap();
-            ParsedPublicKey::new(algorithm, der).unwrap()
+            let key = [&modulus, &exponent].map(|number| UintRef::new(number).unwrap());
+            ParsedPublicKey::new(algorithm, key.to_der().unwrap()).unwrap()
         }
         "EC" => {
             let point = [&[4], &*number("x"), &*number("y")].concat();

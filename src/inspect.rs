@@ -2,10 +2,10 @@
 
 use base64::Engine as _;
 use pkcs8::{
-    PrivateKeyInfo,
+    PrivateKeyInfoRef,
     der::{
-        Decode as _, Reader as _, SliceReader,
-        asn1::OctetStringRef,
+        AnyRef, Decode as _,
+        asn1::{OctetStringRef, UintRef},
         pem::{self, LineEnding},
     },
 };
@@ -56,33 +56,25 @@ pub fn generate_key(algorithm: Algorithm) -> Option<String> {
 #[must_use]
 pub fn private_members(algorithm: Algorithm, text: &[u8]) -> Option<Value> {
     let (_, der) = pem::decode_vec(text).ok()?;
-    let key = PrivateKeyInfo::try_from(&*der).ok()?.private_key;
+    let key = PrivateKeyInfoRef::try_from(&*der).ok()?.private_key.as_bytes();
     let encode = |bytes: &[u8]| BASE64URL.encode(bytes);
     Some(match algorithm.key_type() {
         KeyType::Rsa => {
-            let key = pkcs1::RsaPrivateKey::try_from(key).ok()?;
-            json!({
-                "d": encode(key.private_exponent.as_bytes()),
-                "p": encode(key.prime1.as_bytes()),
-                "q": encode(key.prime2.as_bytes()),
-                "dp": encode(key.exponent1.as_bytes()),
-                "dq": encode(key.exponent2.as_bytes()),
-                "qi": encode(key.coefficient.as_bytes()),
-            })
+            // RFC 8017 §A.1.2: a version, and the public numbers first.
+            let numbers = Vec::<UintRef<'_>>::from_der(key).ok()?;
+            let numbers: Vec<_> = numbers.iter().map(|number| encode(number.as_bytes())).collect();
+            let [_, _, _, d, p, q, dp, dq, qi] = &numbers[..] else { return None };
+            json!({ "d": d, "p": p, "q": q, "dp": dp, "dq": dq, "qi": qi })
         }
         KeyType::P256 | KeyType::P384 => {
             // RFC 5915 §3: a version, the private number, and optional members.
-            let number = SliceReader::new(key).ok()?.sequence(|reader| {
-                let _: u8 = reader.decode()?;
-                let number: OctetStringRef<'_> = reader.decode()?;
-                reader.read_slice(reader.remaining_len())?;
-                Ok(number.as_bytes().to_vec())
-            });
-            json!({ "d": encode(&number.ok()?) })
+            let members = Vec::<AnyRef<'_>>::from_der(key).ok()?;
+            let number: &OctetStringRef = members.get(1)?.decode_as().ok()?;
+            json!({ "d": encode(number.as_bytes()) })
         }
         KeyType::Ed25519 => {
             // RFC 8410 §7: the private key is an octet string inside of another.
-            let seed = OctetStringRef::from_der(key).ok()?;
+            let seed = <&OctetStringRef>::from_der(key).ok()?;
             json!({ "d": encode(seed.as_bytes()) })
         }
         KeyType::Secret => return None,

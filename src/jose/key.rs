@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use pkcs1::{UintRef, der::Encode as _};
+use pkcs8::der::{Decode as _, Encode as _, asn1::UintRef};
 
 use super::{
     algorithm::{Algorithm, KeyType},
@@ -130,8 +130,10 @@ impl PublicKey {
 
     /// Creates an RSA key from an `RSAPublicKey` (RFC 8017 §A.1.1).
     pub(crate) fn from_pkcs1_der(der: &[u8]) -> Result<Self, KeyError> {
-        let key = pkcs1::RsaPublicKey::try_from(der).map_err(|_| KeyError::Malformed)?;
-        Self::rsa(key.modulus.as_bytes(), key.public_exponent.as_bytes())
+        match Vec::<UintRef<'_>>::from_der(der).as_deref() {
+            Ok([modulus, exponent]) => Self::rsa(modulus.as_bytes(), exponent.as_bytes()),
+            _ => Err(KeyError::Malformed),
+        }
     }
 
     /// Returns the `RSAPublicKey` of an RSA key, `None` for other keys.
@@ -141,9 +143,7 @@ impl PublicKey {
     )]
     pub(crate) fn to_pkcs1_der(&self) -> Option<Vec<u8>> {
         let Self::Rsa { modulus, exponent } = self else { return None };
-        let modulus = UintRef::new(modulus).ok()?;
-        let public_exponent = UintRef::new(exponent).ok()?;
-        pkcs1::RsaPublicKey { modulus, public_exponent }.to_der().ok()
+        [UintRef::new(modulus).ok()?, UintRef::new(exponent).ok()?].to_der().ok()
     }
 
     pub(crate) const fn key_type(&self) -> KeyType {

@@ -1,8 +1,9 @@
 //! Reads keys in PEM.
 
+use jsonwebtoken::EncodingKey;
 use pkcs8::{
-    AlgorithmIdentifierRef, ObjectIdentifier, PrivateKeyInfo, SubjectPublicKeyInfoRef,
-    der::{self, Encode as _, asn1::AnyRef, pem},
+    AlgorithmIdentifierRef, ObjectIdentifier, PrivateKeyInfoRef, SubjectPublicKeyInfoRef,
+    der::{self, Encode as _, asn1::OctetStringRef, pem},
 };
 
 use super::{algorithm::KeyType, error::KeyError, key::PublicKey};
@@ -35,32 +36,36 @@ fn subject_public_key(der: &[u8]) -> Result<PublicKey, KeyError> {
     if key.key_type() == key_type(&info.algorithm)? { Ok(key) } else { Err(KeyError::Malformed) }
 }
 
-/// Reads a private key in PEM and returns it as PKCS#8.
+/// Reads a private key in PEM.
 ///
 /// Accepts `PRIVATE KEY` (RFC 7468 §10), `RSA PRIVATE KEY` (PKCS#1), and `EC PRIVATE KEY` (SEC 1),
-/// which is taken to be on the curve of `wanted`.
-pub(super) fn private_key(text: &[u8], wanted: KeyType) -> Result<Vec<u8>, KeyError> {
+/// which is taken to be on the curve of `wanted`. Does not check the numbers: the backend does.
+pub(super) fn private_key(text: &[u8], wanted: KeyType) -> Result<EncodingKey, KeyError> {
     let (label, der) = pem::decode_vec(text).map_err(|_| KeyError::Malformed)?;
     match (label, wanted) {
         ("PRIVATE KEY", _) => {
-            let info = PrivateKeyInfo::try_from(&*der).map_err(|_| KeyError::Malformed)?;
-            if key_type(&info.algorithm)? == wanted {
-                Ok(der)
-            } else {
-                Err(KeyError::WrongAlgorithm)
+            let info = PrivateKeyInfoRef::try_from(&*der).map_err(|_| KeyError::Malformed)?;
+            match key_type(&info.algorithm)? {
+                found if found != wanted => Err(KeyError::WrongAlgorithm),
+                KeyType::Rsa => Ok(EncodingKey::from_rsa_der(info.private_key.as_bytes())),
+                KeyType::Ed25519 => Ok(EncodingKey::from_ed_der(&der)),
+                _ => Ok(EncodingKey::from_ec_der(&der)),
             }
         }
-        ("RSA PRIVATE KEY", KeyType::Rsa) => wrap(RSA, AnyRef::NULL, &der),
-        ("EC PRIVATE KEY", KeyType::P256) => wrap(EC, (&P256).into(), &der),
-        ("EC PRIVATE KEY", KeyType::P384) => wrap(EC, (&P384).into(), &der),
+        ("RSA PRIVATE KEY", KeyType::Rsa) => Ok(EncodingKey::from_rsa_der(&der)),
+        ("EC PRIVATE KEY", KeyType::P256) => sec1(&P256, &der),
+        ("EC PRIVATE KEY", KeyType::P384) => sec1(&P384, &der),
         ("RSA PRIVATE KEY" | "EC PRIVATE KEY", _) => Err(KeyError::WrongAlgorithm),
         _ => Err(KeyError::Unsupported),
     }
 }
 
-fn wrap(oid: ObjectIdentifier, parameters: AnyRef<'_>, der: &[u8]) -> Result<Vec<u8>, KeyError> {
-    let algorithm = AlgorithmIdentifierRef { oid, parameters: Some(parameters) };
-    PrivateKeyInfo::new(algorithm, der).to_der().map_err(|_: der::Error| KeyError::Malformed)
+/// Wraps a SEC 1 key into PKCS#8, the only form that `jsonwebtoken` takes.
+fn sec1(curve: &ObjectIdentifier, der: &[u8]) -> Result<EncodingKey, KeyError> {
+    let algorithm = AlgorithmIdentifierRef { oid: EC, parameters: Some(curve.into()) };
+    let wrap = || PrivateKeyInfoRef::new(algorithm, OctetStringRef::new(der)?).to_der();
+    let key = wrap().map_err(|_: der::Error| KeyError::Malformed)?;
+    Ok(EncodingKey::from_ec_der(&key))
 }
 
 fn key_type(algorithm: &AlgorithmIdentifierRef<'_>) -> Result<KeyType, KeyError> {

@@ -3,16 +3,25 @@
 use std::{fmt, sync::Arc};
 
 use base64::Engine as _;
+use jsonwebtoken::{EncodingKey, jwk::EllipticCurve};
 use serde_json::Value;
 
-use super::{BASE64URL, algorithm::Algorithm, crypto, error::KeyError, jwk, key, pem};
+use super::{
+    BASE64URL,
+    algorithm::{Algorithm, KeyType},
+    crypto::{self, PROVIDER},
+    error::KeyError,
+    jwk,
+    key::{self, PublicKey},
+    pem,
+};
 
 /// A key that signs.
 ///
 /// Clones share the key. Its `Debug` output does not show it.
 #[derive(Clone)]
 pub struct SigningKey {
-    signer: Arc<crypto::Signer>,
+    key: Arc<EncodingKey>,
     algorithm: Algorithm,
     kid: Option<Arc<str>>,
 }
@@ -38,9 +47,10 @@ impl SigningKey {
     ///
     /// Returns an error if the text is not such a key, or the key does not fit the algorithm.
     pub fn from_pem(algorithm: Algorithm, pem: &[u8]) -> Result<Self, KeyError> {
-        let der = pem::private_key(pem, algorithm.key_type())?;
-        let signer = crypto::Signer::from_pkcs8(algorithm, &der).ok_or(KeyError::Malformed)?;
-        Ok(Self { signer: Arc::new(signer), algorithm, kid: None })
+        let key = pem::private_key(pem, algorithm.key_type())?;
+        let key = Self { key: Arc::new(key), algorithm, kid: None };
+        // Has the backend read the key.
+        if key.public().is_some() { Ok(key) } else { Err(KeyError::Malformed) }
     }
 
     /// Creates a key from a secret, for one of the `HS` algorithms.
@@ -59,8 +69,8 @@ impl SigningKey {
     /// the output of its hash (RFC 7518 §3.2).
     pub fn from_secret(algorithm: Algorithm, secret: &[u8]) -> Result<Self, KeyError> {
         key::check_secret(algorithm, secret)?;
-        let signer = crypto::Signer::secret(algorithm, secret).ok_or(KeyError::WrongAlgorithm)?;
-        Ok(Self { signer: Arc::new(signer), algorithm, kid: None })
+        let key = EncodingKey::from_secret(secret).map_err(|_| KeyError::TooShort)?;
+        Ok(Self { key: Arc::new(key), algorithm, kid: None })
     }
 
     /// Sets the name of the key (RFC 7517 §4.5).
@@ -116,7 +126,7 @@ impl SigningKey {
     ///
     /// Returns an error if the backend can't sign.
     pub fn sign_bytes(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
-        self.signer.sign(message).ok_or(KeyError::SigningFailed)
+        crypto::sign(self.algorithm, &self.key, message).ok_or(KeyError::SigningFailed)
     }
 
     /// Returns the public key as a JWK, with `use`, `alg` and, if the key has a name, `kid`.
@@ -124,8 +134,30 @@ impl SigningKey {
     /// Returns `None` for a secret, which has no public key.
     #[must_use]
     pub fn public_jwk(&self) -> Option<Value> {
-        let public = self.signer.public()?;
-        Some(jwk::to_jwk(self.kid(), self.algorithm, &public))
+        Some(jwk::to_jwk(self.kid(), self.algorithm, &self.public()?))
+    }
+
+    /// Returns the public key. Returns `None` for a secret, and for a malformed key.
+    fn public(&self) -> Option<PublicKey> {
+        let (utils, der) = (&PROVIDER.key_utils, self.key.as_bytes());
+        let public = match self.algorithm.key_type() {
+            KeyType::Rsa => {
+                let (n, e) = (utils.rsa_pub_components_from_private_key)(der).ok()?;
+                PublicKey::rsa(&n, &e)
+            }
+            curve @ (KeyType::P256 | KeyType::P384) => {
+                let algorithm = self.algorithm.as_str().parse().ok()?;
+                let (_, x, y) = (utils.ec_pub_components_from_private_key)(der, algorithm).ok()?;
+                PublicKey::ec(curve, &x, &y)
+            }
+            KeyType::Ed25519 => {
+                let curve = EllipticCurve::Ed25519;
+                let x = (utils.ed_pub_components_from_private_key)(der, &curve).ok()?;
+                PublicKey::ed25519(&x)
+            }
+            KeyType::Secret => return None,
+        };
+        public.ok()
     }
 }
 

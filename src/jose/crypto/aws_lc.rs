@@ -3,7 +3,7 @@
 #[cfg(feature = "dpop")]
 pub(crate) use self::keys::verify_once;
 #[cfg(feature = "_jose")]
-pub(crate) use self::keys::{MAX_RSA_BITS, Signer, Verifier};
+pub(crate) use self::keys::{MAX_RSA_BITS, PROVIDER, Verifier};
 
 pub(super) fn sha256(data: &[u8]) -> [u8; 32] {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, data);
@@ -39,14 +39,13 @@ pub(super) fn generate(algorithm: crate::jose::algorithm::Algorithm) -> Option<V
 
 #[cfg(feature = "_jose")]
 mod keys {
+    #[cfg(feature = "dpop")]
+    use aws_lc_rs::signature::{RsaPublicKeyComponents, UnparsedPublicKey};
     use aws_lc_rs::{
         hmac,
-        rand::SystemRandom,
-        signature::{
-            self, EcdsaKeyPair, Ed25519KeyPair, KeyPair, ParsedPublicKey, RsaKeyPair,
-            RsaPublicKeyComponents, UnparsedPublicKey,
-        },
+        signature::{self, ParsedPublicKey},
     };
+    pub(crate) use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER as PROVIDER;
 
     use crate::jose::{algorithm::Algorithm, key::PublicKey};
 
@@ -93,7 +92,13 @@ mod keys {
 
         /// Creates a verifier from a secret. Returns `None` if the algorithm uses none.
         pub(crate) fn secret(algorithm: Algorithm, secret: &[u8]) -> Option<Self> {
-            Some(Self::Secret(Box::new(hmac::Key::new(mac(algorithm)?, secret))))
+            let algorithm = match algorithm {
+                Algorithm::HS256 => hmac::HMAC_SHA256,
+                Algorithm::HS384 => hmac::HMAC_SHA384,
+                Algorithm::HS512 => hmac::HMAC_SHA512,
+                _ => return None,
+            };
+            Some(Self::Secret(Box::new(hmac::Key::new(algorithm, secret))))
         }
 
         /// Returns true if `signature` is that of `message`. MACs are compared in constant time.
@@ -101,75 +106,6 @@ mod keys {
             match self {
                 Self::Public(key) => key.verify_sig(message, signature).is_ok(),
                 Self::Secret(key) => hmac::verify(key, message, signature).is_ok(),
-            }
-        }
-    }
-
-    /// A key that is ready to sign with one algorithm.
-    pub(crate) enum Signer {
-        Rsa(RsaKeyPair, &'static dyn signature::RsaEncoding),
-        Ec(EcdsaKeyPair),
-        Ed25519(Ed25519KeyPair),
-        Secret(Box<hmac::Key>),
-    }
-
-    impl Signer {
-        /// Creates a signer from a private key in PKCS#8. Returns `None` if the key is malformed or
-        /// does not fit the algorithm.
-        pub(crate) fn from_pkcs8(algorithm: Algorithm, der: &[u8]) -> Option<Self> {
-            use Algorithm::{ES256, ES384, EdDSA, PS256, PS384, PS512, RS256, RS384, RS512};
-            let encoding: &'static dyn signature::RsaEncoding = match algorithm {
-                RS256 => &signature::RSA_PKCS1_SHA256,
-                RS384 => &signature::RSA_PKCS1_SHA384,
-                RS512 => &signature::RSA_PKCS1_SHA512,
-                PS256 => &signature::RSA_PSS_SHA256,
-                PS384 => &signature::RSA_PSS_SHA384,
-                PS512 => &signature::RSA_PSS_SHA512,
-                ES256 | ES384 => {
-                    let curve = if algorithm == ES256 {
-                        &signature::ECDSA_P256_SHA256_FIXED_SIGNING
-                    } else {
-                        &signature::ECDSA_P384_SHA384_FIXED_SIGNING
-                    };
-                    return EcdsaKeyPair::from_pkcs8(curve, der).ok().map(Self::Ec);
-                }
-                EdDSA => {
-                    let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(der);
-                    return pair.ok().map(Self::Ed25519);
-                }
-                _ => return None,
-            };
-            RsaKeyPair::from_pkcs8(der).ok().map(|pair| Self::Rsa(pair, encoding))
-        }
-
-        /// Creates a signer from a secret. Returns `None` if the algorithm uses none.
-        pub(crate) fn secret(algorithm: Algorithm, secret: &[u8]) -> Option<Self> {
-            Some(Self::Secret(Box::new(hmac::Key::new(mac(algorithm)?, secret))))
-        }
-
-        pub(crate) fn sign(&self, message: &[u8]) -> Option<Vec<u8>> {
-            match self {
-                Self::Rsa(pair, encoding) => {
-                    let mut signature = vec![0; pair.public_modulus_len()];
-                    pair.sign(*encoding, &SystemRandom::new(), message, &mut signature).ok()?;
-                    Some(signature)
-                }
-                Self::Ec(pair) => {
-                    let signature = pair.sign(&SystemRandom::new(), message).ok()?;
-                    Some(signature.as_ref().to_vec())
-                }
-                Self::Ed25519(pair) => Some(pair.sign(message).as_ref().to_vec()),
-                Self::Secret(key) => Some(hmac::sign(key, message).as_ref().to_vec()),
-            }
-        }
-
-        /// Returns the public key, `None` for a secret.
-        pub(crate) fn public(&self) -> Option<PublicKey> {
-            match self {
-                Self::Rsa(pair, _) => PublicKey::from_pkcs1_der(pair.public_key().as_ref()).ok(),
-                Self::Ec(pair) => PublicKey::from_point(pair.public_key().as_ref()).ok(),
-                Self::Ed25519(pair) => PublicKey::ed25519(pair.public_key().as_ref()).ok(),
-                Self::Secret(_) => None,
             }
         }
     }
@@ -199,15 +135,6 @@ mod keys {
                 (&signature::ECDSA_P384_SHA384_FIXED, point)
             }
             (Algorithm::EdDSA, PublicKey::Ed25519 { x }) => (&signature::ED25519, x),
-            _ => return None,
-        })
-    }
-
-    fn mac(algorithm: Algorithm) -> Option<hmac::Algorithm> {
-        Some(match algorithm {
-            Algorithm::HS256 => hmac::HMAC_SHA256,
-            Algorithm::HS384 => hmac::HMAC_SHA384,
-            Algorithm::HS512 => hmac::HMAC_SHA512,
             _ => return None,
         })
     }

@@ -8,6 +8,7 @@ use std::{
 
 use base64::Engine as _;
 use http::HeaderValue;
+use jsonwebtoken::EncodingKey;
 
 use crate::{
     clock::UnixTime,
@@ -15,7 +16,7 @@ use crate::{
     jose::{
         BASE64URL,
         algorithm::Algorithm,
-        crypto::{self, Signer, Verifier},
+        crypto::{self, Verifier},
     },
 };
 
@@ -42,7 +43,7 @@ const NONCE_BYTES: usize = 8 + 32;
 /// # Ok::<(), tower_introspect::ConfigError>(())
 /// ```
 #[derive(Clone)]
-pub struct NonceSecret(Arc<Signer>);
+pub struct NonceSecret(Arc<EncodingKey>);
 
 impl NonceSecret {
     /// Creates a secret from at least 32 random bytes.
@@ -51,7 +52,8 @@ impl NonceSecret {
     ///
     /// If `secret` is shorter than 32 bytes.
     pub fn new(secret: &[u8]) -> Result<Self, ConfigError> {
-        let key = Some(secret).filter(|secret| secret.len() >= MIN_SECRET).and_then(mac);
+        let secret = Some(secret).filter(|secret| secret.len() >= MIN_SECRET);
+        let key = secret.and_then(|secret| EncodingKey::from_secret(secret).ok());
         key.map(|key| Self(Arc::new(key))).ok_or_else(|| problem("it is shorter than 32 bytes"))
     }
 
@@ -63,7 +65,8 @@ impl NonceSecret {
 
     /// Derives the key of a rotation.
     fn of(&self, epoch: i64) -> Option<Vec<u8>> {
-        self.0.sign(&[&b"tower-introspect: DPoP nonce 1"[..], &epoch.to_be_bytes()].concat())
+        let message = [&b"tower-introspect: DPoP nonce 1"[..], &epoch.to_be_bytes()].concat();
+        crypto::sign(Algorithm::HS256, &self.0, &message)
     }
 }
 
@@ -71,10 +74,6 @@ impl fmt::Debug for NonceSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("NonceSecret(..)")
     }
-}
-
-fn mac(secret: &[u8]) -> Option<Signer> {
-    Signer::secret(Algorithm::HS256, secret)
 }
 
 fn problem(problem: &str) -> ConfigError {
@@ -136,9 +135,9 @@ impl Nonces {
     /// Makes a nonce for the time `now`. Returns `None` only if the backend cannot sign.
     pub(super) fn make(&self, now: UnixTime) -> Option<HeaderValue> {
         let made = now.as_secs();
-        let key = mac(&self.secret.of(self.epoch(made))?)?;
+        let key = EncodingKey::from_secret(&self.secret.of(self.epoch(made))?).ok()?;
         let made = made.to_be_bytes();
-        let nonce = [&made[..], &key.sign(&made)?].concat();
+        let nonce = [&made[..], &crypto::sign(Algorithm::HS256, &key, &made)?].concat();
         let mut nonce = HeaderValue::try_from(BASE64URL.encode(nonce)).ok()?;
         // Sensitive values are left out of `Debug` output and of HPACK tables.
         nonce.set_sensitive(true);
