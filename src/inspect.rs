@@ -15,8 +15,8 @@ pub use crate::config::inspect::{ClientSettings, IssuerSettings, Settings};
 use crate::{
     claims::json::Object,
     jose::{
-        BASE64URL,
         algorithm::{Algorithm, KeyType},
+        base64url::BASE64URL,
         crypto, jwk,
     },
 };
@@ -27,7 +27,7 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Returns the SHA-256 digest of `data`.
 #[must_use]
 pub fn sha256(data: &[u8]) -> [u8; 32] {
-    crypto::sha256(data)
+    crypto::backend::sha256(data)
 }
 
 /// Returns the SHA-256 thumbprint of a JWK (RFC 7638), in base64url. `None` if members are missing.
@@ -39,13 +39,13 @@ pub fn thumbprint(jwk: &str) -> Option<String> {
 /// Returns 256 random bits as base64url text.
 #[must_use]
 pub fn random_text() -> Option<String> {
-    crypto::random::<32>().map(|bytes| BASE64URL.encode(bytes))
+    crypto::random::random::<32>().map(|bytes| BASE64URL.encode(bytes))
 }
 
 /// Creates a private key for an asymmetric algorithm, as PKCS#8 in PEM.
 #[must_use]
 pub fn generate_key(algorithm: Algorithm) -> Option<String> {
-    let der = crypto::generate(algorithm)?;
+    let der = crypto::backend::generate(algorithm)?;
     pem::encode_string("PRIVATE KEY", LineEnding::LF, &der).ok()
 }
 

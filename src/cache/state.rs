@@ -1,4 +1,4 @@
-//! TODO
+//! The state of a cache: its entries, evictions and counters.
 
 use std::sync::{
     Arc, PoisonError, RwLock, Weak,

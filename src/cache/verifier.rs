@@ -1,4 +1,4 @@
-//! TODO
+//! The verifier that caches the facts of another one.
 
 use std::{fmt, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! TODO
+//! The values that a check found and expected.
 
 use std::fmt::{self, Display};
 

@@ -1,4 +1,4 @@
-//! TODO
+//! Passes on the outcome of a check, and records it if a recording is on.
 
 use super::record;
 

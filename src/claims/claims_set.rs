@@ -1,4 +1,4 @@
-//! TODO
+//! The claims of a token (JWT Claims Set, RFC 7519 §4).
 
 use std::{borrow::Cow, fmt, sync::Arc};
 

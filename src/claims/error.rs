@@ -1,4 +1,4 @@
-//! TODO
+//! The errors of reading claims.
 
 use std::{error::Error, fmt};
 

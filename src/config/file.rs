@@ -1,4 +1,4 @@
-//! TODO
+//! A configuration that was read from TOML.
 
 use std::{fmt, time::Duration};
 #[cfg(feature = "mtls")]

@@ -1,4 +1,4 @@
-//! TODO
+//! The head of a request.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! TODO
+//! The access token of a request and its digest.
 
 use super::grammar;
 

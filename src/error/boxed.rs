@@ -1,4 +1,4 @@
-//! TODO
+//! The type of errors that other crates return.
 
 use std::error::Error;
 

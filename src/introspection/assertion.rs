@@ -90,7 +90,7 @@ impl Assertion {
 
     fn sign(&self, issuer: &str, now: UnixTime) -> Result<String, VerifyError> {
         let key = self.key.as_ref().map_err(|problem| failed(*problem))?;
-        let jti = crypto::random::<16>().ok_or_else(|| failed("no random numbers"))?;
+        let jti = crypto::random::random::<16>().ok_or_else(|| failed("no random numbers"))?;
         let mut header = json!({ "alg": key.algorithm().as_str(), "typ": "JWT" });
         if let (Some(kid), Some(header)) = (key.kid(), header.as_object_mut()) {
             header.insert("kid".to_owned(), kid.into());

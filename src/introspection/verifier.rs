@@ -1,4 +1,4 @@
-//! TODO
+//! The verifier that asks the introspection endpoint of one issuer.
 
 use std::{fmt, sync::Arc};
 

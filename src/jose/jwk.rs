@@ -4,10 +4,11 @@ use base64::Engine as _;
 use serde_json::{Value, json};
 
 use super::{
-    BASE64URL,
     algorithm::{Algorithm, KeyType},
+    base64url::BASE64URL,
     error::KeyError,
-    key::{PublicKey, VerificationKey},
+    key::VerificationKey,
+    public_key::PublicKey,
 };
 use crate::claims::json::{self, Object};
 
@@ -72,7 +73,7 @@ impl ProofKey {
     ///
     /// This is also the first check that the numbers form a valid key.
     pub(crate) fn verify(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
-        super::crypto::verify_once(algorithm, &self.public, message, signature)
+        super::crypto::backend::keys::verify_once(algorithm, &self.public, message, signature)
     }
 }
 
@@ -95,7 +96,7 @@ pub(crate) fn thumbprint(jwk: &Object<'_>) -> Result<String, KeyError> {
         text.extend([name, "\":\"", &*value, "\""]);
     }
     text.push('}');
-    Ok(BASE64URL.encode(super::crypto::sha256(text.as_bytes())))
+    Ok(BASE64URL.encode(super::crypto::backend::sha256(text.as_bytes())))
 }
 
 fn public_key(jwk: &Object<'_>) -> Result<PublicKey, KeyError> {

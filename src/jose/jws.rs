@@ -3,7 +3,7 @@
 
 use base64::Engine as _;
 
-use super::BASE64URL;
+use super::base64url::BASE64URL;
 use crate::error::kind::ErrorKind;
 
 /// The maximum length of an encoded header, in characters. Real headers have less than 300, or some

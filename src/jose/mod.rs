@@ -5,6 +5,8 @@ pub(crate) mod crypto;
 #[cfg(feature = "_jose")]
 pub(crate) mod algorithm;
 #[cfg(feature = "_jose")]
+pub(crate) mod base64url;
+#[cfg(feature = "_jose")]
 pub(crate) mod error;
 #[cfg(feature = "_jose")]
 pub(crate) mod header;
@@ -16,6 +18,8 @@ pub(crate) mod jws;
 pub(crate) mod key;
 #[cfg(feature = "jwt")]
 pub(crate) mod pem;
+#[cfg(feature = "_jose")]
+pub(crate) mod public_key;
 #[cfg(feature = "jwt")]
 pub(crate) mod signing;
 
@@ -27,8 +31,3 @@ pub use self::{
     algorithm::{Algorithm, UnknownAlgorithm},
     error::KeyError,
 };
-
-/// The base64url encoding of JOSE: without padding or stray bits (RFC 7515 §2, RFC 4648 §3.5).
-#[cfg(feature = "_jose")]
-pub(crate) const BASE64URL: base64::engine::GeneralPurpose =
-    base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -6,7 +6,7 @@ use pkcs8::{
     der::{self, Encode as _, asn1::OctetStringRef, pem},
 };
 
-use super::{algorithm::KeyType, error::KeyError, key::PublicKey};
+use super::{algorithm::KeyType, error::KeyError, public_key::PublicKey};
 
 const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");

@@ -7,13 +7,12 @@ use jsonwebtoken::{EncodingKey, jwk::EllipticCurve};
 use serde_json::Value;
 
 use super::{
-    BASE64URL,
     algorithm::{Algorithm, KeyType},
-    crypto::{self, PROVIDER},
+    base64url::BASE64URL,
+    crypto::{self, backend::keys::PROVIDER},
     error::KeyError,
-    jwk,
-    key::{self, PublicKey},
-    pem,
+    jwk, key, pem,
+    public_key::PublicKey,
 };
 
 /// A key that signs.
@@ -126,7 +125,7 @@ impl SigningKey {
     ///
     /// Returns an error if the backend can't sign.
     pub fn sign_bytes(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
-        crypto::sign(self.algorithm, &self.key, message).ok_or(KeyError::SigningFailed)
+        crypto::sign::sign(self.algorithm, &self.key, message).ok_or(KeyError::SigningFailed)
     }
 
     /// Returns the public key as a JWK, with `use`, `alg` and, if the key has a name, `kid`.

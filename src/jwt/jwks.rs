@@ -403,7 +403,8 @@ mod tests {
             Ok::<_, std::convert::Infallible>(Response::new(Bytes::from_static(keys.as_bytes())))
         }));
         let location = Location::Fixed(Endpoint::parse("https://as.example.com/", false).unwrap());
-        let keys = RemoteKeys::new(&Reach::new("as".into()), location, transport);
+        let reach = Reach { clock: Arc::new(At(0)), ..Reach::new("as".into()) };
+        let keys = RemoteKeys::new(&reach, location, transport);
         let loaded = keys.load().await.unwrap();
         let found = keys.refresh_for("a").unwrap().await.unwrap();
         assert!(Arc::ptr_eq(&loaded, &found));

@@ -228,7 +228,7 @@ impl KeySet {
         message: &[u8],
         signature: &[u8],
     ) -> Result<&'a Arc<VerificationKey>, Mismatch> {
-        let verifies = |key: &crypto::Verifier| key.verify(message, signature);
+        let verifies = |key: &crypto::backend::keys::Verifier| key.verify(message, signature);
         let fits = |key: &'a Arc<VerificationKey>| Some((key, key.verifier(algorithm)?));
         let of_name = |name| self.keys.iter().filter(move |key| key.kid() == name);
         let Some(kid) = kid else {
@@ -254,8 +254,8 @@ impl KeySet {
 
 /// Returns the first key that verifies, or `None` if there is no key to try.
 fn try_keys<'a>(
-    keys: impl Iterator<Item = (&'a Arc<VerificationKey>, &'a crypto::Verifier)>,
-    verifies: impl Fn(&crypto::Verifier) -> bool,
+    keys: impl Iterator<Item = (&'a Arc<VerificationKey>, &'a crypto::backend::keys::Verifier)>,
+    verifies: impl Fn(&crypto::backend::keys::Verifier) -> bool,
 ) -> Option<Result<&'a Arc<VerificationKey>, Mismatch>> {
     let mut keys = keys.take(MAX_TRIES).peekable();
     keys.peek()?;
@@ -331,8 +331,8 @@ mod tests {
         // The same modulus with a leading zero byte.
         let n = plain["n"].as_str().unwrap().to_owned();
         let mut padded = vec![0];
-        padded.extend(crate::jose::BASE64URL.decode(n).unwrap());
-        plain["n"] = crate::jose::BASE64URL.encode(padded).into();
+        padded.extend(crate::jose::base64url::BASE64URL.decode(n).unwrap());
+        plain["n"] = crate::jose::base64url::BASE64URL.encode(padded).into();
         let after = set(&[json!({"kty": "new"}), b(), plain]).following(&before);
         assert!(Arc::ptr_eq(&after.keys[0], &before.keys[1]));
         assert!(Arc::ptr_eq(&after.keys[1], &before.keys[0]));

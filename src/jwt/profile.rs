@@ -1,4 +1,4 @@
-//! TODO
+//! The profiles of JWT access tokens.
 
 /// The form of the access tokens of an issuer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! TODO
+//! The verifier of the JWTs of one issuer.
 
 use std::{fmt, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! TODO
+//! The layer and its settings.
 
 use std::{fmt, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! TODO
+//! The settings of the layer apart from verifier, policy and responder.
 
 use std::sync::Arc;
 

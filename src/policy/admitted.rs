@@ -1,4 +1,7 @@
-//! TODO
+//! The verified token, the terms it was admitted under, and their requirements.
+//!
+//! These types refer to each other: a token keeps the requirements that it met, and a requirement may
+//! be a function of the token. So they share a file.
 
 use std::{fmt, sync::Arc, time::Duration};
 

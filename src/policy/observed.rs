@@ -1,4 +1,4 @@
-//! TODO
+//! Stores with a request what observed requirements would have refused.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! TODO
+//! The settings of a policy.
 
 use std::{sync::Arc, time::Duration};
 

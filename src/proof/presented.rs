@@ -1,4 +1,4 @@
-//! TODO
+//! How a token was presented.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! TODO
+//! Checks the binding of a token: each known member of `cnf` must be satisfied.
 
 use http::Request;
 

@@ -1,4 +1,4 @@
-//! TODO
+//! The proof of a request, as far as work on it remains.
 
 use http::{HeaderName, HeaderValue};
 

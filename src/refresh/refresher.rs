@@ -1,4 +1,4 @@
-//! TODO
+//! Fetches a value when it is first needed, keeps it, and renews it ahead of time.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},

@@ -1,4 +1,4 @@
-//! TODO
+//! The source of a value that is fetched and renewed.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! TODO
+//! The layer that enforces a requirement.
 
 use std::{fmt, sync::Arc, time::Duration};
 

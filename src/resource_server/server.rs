@@ -1,4 +1,4 @@
-//! TODO
+//! A resource server: its verifiers, policy and metadata.
 
 use std::{fmt, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! TODO
+//! A refused request and the reason.
 
 use super::challenge::Challenge;
 use crate::{

@@ -1,4 +1,4 @@
-//! TODO
+//! Turns refusals into responses.
 
 use http::Response;
 

@@ -1,4 +1,4 @@
-//! TODO
+//! A cutoff, and what cutoffs mean for verified facts.
 
 use crate::clock::{Moment, UnixTime};
 

@@ -1,4 +1,4 @@
-//! TODO
+//! The cutoffs in force, shared by all that check tokens against them.
 
 use std::{
     collections::hash_map::RandomState,

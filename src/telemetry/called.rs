@@ -1,4 +1,4 @@
-//! TODO
+//! The endpoints of an authorization server, as metrics name them.
 
 /// An endpoint of an authorization server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! TODO
+//! Reports what happened, as events and metrics.
 
 use std::{sync::Arc, time::Duration};
 

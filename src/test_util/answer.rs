@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     claims::scope::Scope,
-    jose::{algorithm::Algorithm, crypto::sha256},
+    jose::{algorithm::Algorithm, crypto::backend::sha256},
 };
 
 const INTROSPECTION_JWT: &str = "token-introspection+jwt";

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
-use crate::jose::{algorithm::Algorithm, crypto::sha256, signing::SigningKey};
+use crate::jose::{algorithm::Algorithm, crypto::backend::sha256, signing::SigningKey};
 
 /// Fixed RSA keys, because generating one takes seconds in a debug build.
 ///

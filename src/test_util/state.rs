@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     clock::{Clock, SystemClock, UnixTime},
-    jose::{algorithm::Algorithm, crypto::sha256},
+    jose::{algorithm::Algorithm, crypto::backend::sha256},
 };
 
 #[derive(Debug)]

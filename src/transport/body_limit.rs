@@ -1,4 +1,4 @@
-//! TODO
+//! The limit of the length of a response.
 
 /// The maximum length of a response body in bytes, as an extension of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! TODO
+//! The errors of a transport.
 
 use std::{error::Error, fmt};
 

@@ -1,4 +1,4 @@
-//! TODO
+//! The transport: any service that sends HTTP requests.
 
 use std::{fmt, time::Duration};
 

@@ -1,4 +1,4 @@
-//! TODO
+//! The peer that sends a request.
 
 use std::{
     hash::{BuildHasher, Hash, RandomState},

@@ -215,7 +215,8 @@ impl<'a> RecallRequest<'a> {
     #[inline]
     pub(crate) fn fingerprint(&self) -> Fingerprint {
         self.fingerprint.get().unwrap_or_else(|| {
-            let fingerprint = Fingerprint::from_digest(crypto::sha256(self.found.secret_bytes()));
+            let fingerprint =
+                Fingerprint::from_digest(crypto::backend::sha256(self.found.secret_bytes()));
             self.fingerprint.set(Some(fingerprint));
             fingerprint
         })
@@ -260,5 +261,5 @@ impl fmt::Debug for RecallRequest<'_> {
 /// Returns the SHA-256 digest of a token.
 #[cfg(feature = "_crypto")]
 pub(crate) fn fingerprint(token: &Token) -> Fingerprint {
-    *token.fingerprint(crypto::sha256)
+    *token.fingerprint(crypto::backend::sha256)
 }

@@ -1,4 +1,4 @@
-//! TODO
+//! The contract of verification.
 
 use std::{
     fmt,

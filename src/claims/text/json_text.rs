@@ -1,4 +1,4 @@
-//! TODO
+//! The text of a JSON object, with an index of its members.
 
 use std::{borrow::Cow, fmt, sync::Arc};
 

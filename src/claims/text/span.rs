@@ -1,4 +1,4 @@
-//! TODO
+//! A range of a text.
 
 use std::ops::Range;
 

@@ -1,22 +1,17 @@
 //! The backend on AWS-LC.
 
-#[cfg(feature = "dpop")]
-pub(crate) use self::keys::verify_once;
-#[cfg(feature = "_jose")]
-pub(crate) use self::keys::{MAX_RSA_BITS, PROVIDER, Verifier};
-
-pub(super) fn sha256(data: &[u8]) -> [u8; 32] {
+pub(crate) fn sha256(data: &[u8]) -> [u8; 32] {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, data);
     digest.as_ref().try_into().expect("SHA-256 gives 32 bytes")
 }
 
-pub(super) fn fill_random(bytes: &mut [u8]) -> bool {
+pub(crate) fn fill_random(bytes: &mut [u8]) -> bool {
     aws_lc_rs::rand::fill(bytes).is_ok()
 }
 
 /// Generates a private key, in PKCS#8. Returns `None` for an algorithm that uses a secret.
 #[cfg(feature = "checks")]
-pub(super) fn generate(algorithm: crate::jose::algorithm::Algorithm) -> Option<Vec<u8>> {
+pub(crate) fn generate(algorithm: crate::jose::algorithm::Algorithm) -> Option<Vec<u8>> {
     use aws_lc_rs::{encoding::AsDer as _, rand::SystemRandom, rsa, signature};
 
     use crate::jose::algorithm::KeyType;
@@ -38,19 +33,19 @@ pub(super) fn generate(algorithm: crate::jose::algorithm::Algorithm) -> Option<V
 }
 
 #[cfg(feature = "_jose")]
-mod keys {
+pub(crate) mod keys {
     #[cfg(feature = "dpop")]
     use aws_lc_rs::signature::{RsaPublicKeyComponents, UnparsedPublicKey};
     use aws_lc_rs::{
         hmac,
         signature::{self, ParsedPublicKey},
     };
-    pub(crate) use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER as PROVIDER;
 
-    use crate::jose::{algorithm::Algorithm, key::PublicKey};
+    use crate::jose::{algorithm::Algorithm, public_key::PublicKey};
 
-    /// The maximum size of an RSA modulus, in bits.
-    pub(crate) const MAX_RSA_BITS: usize = 8192;
+    /// The provider that signs with this backend.
+    pub(crate) static PROVIDER: &jsonwebtoken::crypto::CryptoProvider =
+        &jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
 
     /// A key that is ready to verify the signatures of one algorithm.
     pub(crate) enum Verifier {

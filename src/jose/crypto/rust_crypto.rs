@@ -1,29 +1,23 @@
 //! The backend on RustCrypto, through `jsonwebtoken`.
 
-#[cfg(feature = "dpop")]
-pub(crate) use self::keys::verify_once;
-#[cfg(feature = "_jose")]
-pub(crate) use self::keys::{MAX_RSA_BITS, PROVIDER, Verifier};
-
-pub(super) fn sha256(data: &[u8]) -> [u8; 32] {
+pub(crate) fn sha256(data: &[u8]) -> [u8; 32] {
     use sha2::Digest as _;
     sha2::Sha256::digest(data).into()
 }
 
-pub(super) fn fill_random(bytes: &mut [u8]) -> bool {
+pub(crate) fn fill_random(bytes: &mut [u8]) -> bool {
     getrandom::fill(bytes).is_ok()
 }
 
 #[cfg(feature = "_jose")]
-mod keys {
-    pub(crate) use jsonwebtoken::crypto::rust_crypto::DEFAULT_PROVIDER as PROVIDER;
+pub(crate) mod keys {
     use jsonwebtoken::{DecodingKey, signature::Verifier as _};
 
-    use crate::jose::{algorithm::Algorithm, key::PublicKey};
+    use crate::jose::{algorithm::Algorithm, public_key::PublicKey};
 
-    /// The maximum size of an RSA modulus, in bits. Clients choose the keys of their DPoP proofs, and
-    /// larger ones take long to use in pure Rust.
-    pub(crate) const MAX_RSA_BITS: usize = 4096;
+    /// The provider that signs with this backend.
+    pub(crate) static PROVIDER: &jsonwebtoken::crypto::CryptoProvider =
+        &jsonwebtoken::crypto::rust_crypto::DEFAULT_PROVIDER;
 
     /// A key that verifies the signatures of one algorithm.
     pub(crate) struct Verifier {

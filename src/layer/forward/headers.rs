@@ -1,4 +1,4 @@
-//! TODO
+//! The headers that carry verified claims to the inner service.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 

@@ -1,4 +1,4 @@
-//! TODO
+//! Builds requirements.
 
 use std::{ops::Not, time::Duration};
 

@@ -15,7 +15,10 @@ use crate::{
     clock::{Moment, UnixTime},
     credentials::token::Token,
     error::{kind::ErrorKind, refusal::VerifyError},
-    jose::{BASE64URL, algorithm::Algorithm, crypto, header::Header, jwk::ProofKey, jws::Compact},
+    jose::{
+        algorithm::Algorithm, base64url::BASE64URL, crypto, header::Header, jwk::ProofKey,
+        jws::Compact,
+    },
     proof::{
         presented::{DPOP, Presented},
         replay::{
@@ -139,7 +142,7 @@ impl DpopConfig {
             return Err(VerifyError::new(ErrorKind::UnprovenPossession)
                 .with_context("the proof is of another key than the token's"));
         }
-        let ath = BASE64URL.encode(expected.token.fingerprint(crypto::sha256).as_bytes());
+        let ath = BASE64URL.encode(expected.token.fingerprint(crypto::backend::sha256).as_bytes());
         if *claims.ath != *ath {
             return Err(flawed("`ath` is of another token"));
         }

@@ -14,9 +14,9 @@ use crate::{
     clock::UnixTime,
     error::config::ConfigError,
     jose::{
-        BASE64URL,
         algorithm::Algorithm,
-        crypto::{self, Verifier},
+        base64url::BASE64URL,
+        crypto::{self, backend::keys::Verifier},
     },
 };
 
@@ -59,14 +59,14 @@ impl NonceSecret {
 
     /// Creates a random secret.
     pub(super) fn random() -> Result<Self, ConfigError> {
-        let secret = crypto::random::<MIN_SECRET>();
+        let secret = crypto::random::random::<MIN_SECRET>();
         Self::new(&secret.ok_or_else(|| problem("the system gives no random bytes"))?)
     }
 
     /// Derives the key of a rotation.
     fn of(&self, epoch: i64) -> Option<Vec<u8>> {
         let message = [&b"tower-introspect: DPoP nonce 1"[..], &epoch.to_be_bytes()].concat();
-        crypto::sign(Algorithm::HS256, &self.0, &message)
+        crypto::sign::sign(Algorithm::HS256, &self.0, &message)
     }
 }
 
@@ -137,7 +137,7 @@ impl Nonces {
         let made = now.as_secs();
         let key = EncodingKey::from_secret(&self.secret.of(self.epoch(made))?).ok()?;
         let made = made.to_be_bytes();
-        let nonce = [&made[..], &crypto::sign(Algorithm::HS256, &key, &made)?].concat();
+        let nonce = [&made[..], &crypto::sign::sign(Algorithm::HS256, &key, &made)?].concat();
         let mut nonce = HeaderValue::try_from(BASE64URL.encode(nonce)).ok()?;
         // Sensitive values are left out of `Debug` output and of HPACK tables.
         nonce.set_sensitive(true);

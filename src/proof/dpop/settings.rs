@@ -1,4 +1,4 @@
-//! TODO
+//! The settings of DPoP.
 
 use std::{fmt, sync::Arc, time::Duration};
 

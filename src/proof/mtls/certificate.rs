@@ -4,7 +4,7 @@ use std::fmt;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use crate::jose::crypto::sha256;
+use crate::jose::crypto::backend::sha256;
 
 /// The longest certificate that is accepted, in bytes. Real ones have one or two kilobytes.
 pub(super) const MAX_BYTES: usize = 16 << 10;

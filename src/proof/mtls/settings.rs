@@ -1,4 +1,4 @@
-//! TODO
+//! The settings of certificate-bound tokens, and the check of a certificate.
 
 use std::{fmt, net::IpAddr, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! TODO
+//! A proof between its checks and its mark, and the record that it was marked.
 
 use std::{fmt, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! TODO
+//! The store that marks proofs as used.
 
 use std::{fmt, future::Future, pin::Pin, time::Duration};
 
@@ -92,7 +92,7 @@ impl Mark {
     pub fn new(jkt: &str, jti: &str, at: Moment, until: UnixTime) -> Self {
         use base64::Engine as _;
 
-        use crate::jose::{BASE64URL, crypto::sha256};
+        use crate::jose::{base64url::BASE64URL, crypto::backend::sha256};
         // A thumbprint is already a digest (RFC 9449 §6.1).
         let mut owner = [0; 32];
         if BASE64URL.decode_slice(jkt, &mut owner) != Ok(owner.len()) {

@@ -1,4 +1,4 @@
-//! TODO
+//! The builder of a resource server.
 
 use std::{fmt, sync::Arc, time::Duration};
 

@@ -7,7 +7,7 @@ use super::prover::Prover;
 use crate::{
     clock::UnixTime,
     jose::{
-        crypto::{random, sha256},
+        crypto::{backend::sha256, random::random},
         signing::SigningKey,
     },
     test_util::token::{compact, corrupted},

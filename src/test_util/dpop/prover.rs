@@ -1,4 +1,4 @@
-//! TODO
+//! A client with a key of its own.
 
 use std::{fmt, sync::Arc};
 

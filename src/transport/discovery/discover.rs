@@ -1,4 +1,4 @@
-//! TODO
+//! Fetches the metadata of an issuer (RFC 8414, OpenID Connect Discovery).
 
 use std::{sync::Arc, time::Duration};
 
