@@ -94,10 +94,19 @@
 // A helper may serve one feature alone. With all of them on, nothing may be left over.
 #![cfg_attr(not(feature = "full"), allow(dead_code, unused_imports))]
 
+#[cfg(all(
+    any(feature = "cache", feature = "dpop", feature = "jwt", feature = "mtls"),
+    not(feature = "_crypto")
+))]
+compile_error!(
+    "the features `cache`, `dpop`, `jwt` and `mtls` of `tower-introspect` need cryptography: add the \
+     feature `aws-lc-rs` (needs a C compiler) or `rust-crypto` (pure Rust)"
+);
+
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 pub mod axum;
-#[cfg(all(feature = "cache", feature = "_crypto"))]
+#[cfg(feature = "cache")]
 #[cfg_attr(docsrs, doc(cfg(feature = "cache")))]
 pub mod cache;
 #[cfg(feature = "checks")]
@@ -108,7 +117,7 @@ pub mod checks;
 mod checks;
 pub mod claims;
 pub mod clock;
-#[cfg(all(feature = "config", feature = "_crypto"))]
+#[cfg(feature = "config")]
 #[cfg_attr(docsrs, doc(cfg(feature = "config")))]
 pub mod config;
 pub mod credentials;
@@ -123,7 +132,7 @@ pub mod introspection;
 #[cfg(feature = "_crypto")]
 #[cfg_attr(docsrs, doc(cfg(any(feature = "jwt", feature = "dpop"))))]
 pub mod jose;
-#[cfg(all(feature = "jwt", feature = "_crypto"))]
+#[cfg(feature = "jwt")]
 #[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
 pub mod jwt;
 pub mod layer;
@@ -132,13 +141,13 @@ pub mod policy;
 pub mod proof;
 mod refresh;
 pub mod require;
-#[cfg(any(feature = "introspection", all(feature = "jwt", feature = "_crypto")))]
+#[cfg(any(feature = "introspection", feature = "jwt"))]
 pub mod resource_server;
 pub mod respond;
 pub mod revocation;
 pub mod route;
 mod telemetry;
-#[cfg(all(feature = "test-util", feature = "_crypto"))]
+#[cfg(feature = "test-util")]
 #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
 pub mod test_util;
 #[cfg(feature = "tonic")]
@@ -151,7 +160,7 @@ pub mod verify;
 #[cfg(feature = "introspection")]
 #[cfg_attr(docsrs, doc(cfg(feature = "introspection")))]
 pub use self::introspection::auth::ClientAuth;
-#[cfg(any(feature = "introspection", all(feature = "jwt", feature = "_crypto")))]
+#[cfg(any(feature = "introspection", feature = "jwt"))]
 pub use self::resource_server::{fresh::RequireFresh, issuer::Issuer, server::ResourceServer};
 pub use self::{
     error::{

@@ -274,7 +274,7 @@ impl Claims {
     }
 
     /// Returns all claims: names, and values as JSON text.
-    #[cfg(all(feature = "jwt", feature = "_crypto"))]
+    #[cfg(feature = "jwt")]
     pub(crate) fn members(&self) -> impl Iterator<Item = (&str, &str)> {
         self.text.members()
     }

@@ -6,10 +6,10 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 use secrecy::{ExposeSecret as _, SecretString};
 
-#[cfg(all(feature = "jwt", feature = "_crypto"))]
+#[cfg(feature = "jwt")]
 use super::assertion::Assertion;
 use super::form::{self, Form};
-#[cfg(all(feature = "jwt", feature = "_crypto"))]
+#[cfg(feature = "jwt")]
 use crate::jose::signing::SigningKey;
 use crate::{
     clock::UnixTime,
@@ -33,7 +33,7 @@ use crate::{
 pub struct ClientAuth(Arc<Means>);
 
 enum Means {
-    #[cfg(all(feature = "jwt", feature = "_crypto"))]
+    #[cfg(feature = "jwt")]
     Assertion(Assertion),
     Basic {
         id: Box<str>,
@@ -58,7 +58,7 @@ enum Means {
 struct AnyMethod {
     basic: ClientAuth,
     post: ClientAuth,
-    #[cfg(all(feature = "jwt", feature = "_crypto"))]
+    #[cfg(feature = "jwt")]
     assertion: ClientAuth,
 }
 
@@ -90,7 +90,7 @@ impl ClientAuth {
     pub fn secret(id: impl Into<String>, secret: impl Into<String>) -> Self {
         let (id, secret) = (id.into(), secret.into());
         Self::of(Means::Secret(Box::new(AnyMethod {
-            #[cfg(all(feature = "jwt", feature = "_crypto"))]
+            #[cfg(feature = "jwt")]
             assertion: Self::client_secret_jwt(id.clone(), secret.clone()),
             basic: Self::basic(id.clone(), secret.clone()),
             post: Self::post(id, secret),
@@ -191,7 +191,7 @@ impl ClientAuth {
     /// # let _ = auth;
     /// # Ok::<(), tower_introspect::jose::KeyError>(())
     /// ```
-    #[cfg(all(feature = "jwt", feature = "_crypto"))]
+    #[cfg(feature = "jwt")]
     #[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
     #[must_use]
     pub fn private_key_jwt(id: impl Into<String>, key: SigningKey) -> Self {
@@ -208,7 +208,7 @@ impl ClientAuth {
     /// let auth = ClientAuth::client_secret_jwt("api", "a secret of 32 characters or more");
     /// # let _ = auth;
     /// ```
-    #[cfg(all(feature = "jwt", feature = "_crypto"))]
+    #[cfg(feature = "jwt")]
     #[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
     #[must_use]
     pub fn client_secret_jwt(id: impl Into<String>, secret: impl Into<String>) -> Self {
@@ -226,7 +226,7 @@ impl ClientAuth {
     ///     .assertion_audience("https://as.example.com/token");
     /// # let _ = auth;
     /// ```
-    #[cfg(all(feature = "jwt", feature = "_crypto"))]
+    #[cfg(feature = "jwt")]
     #[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
     #[must_use]
     pub fn assertion_audience(self, audience: impl Into<String>) -> Self {
@@ -254,7 +254,7 @@ impl ClientAuth {
     /// Adds the problems with the credentials to `problems`.
     pub(super) fn check(&self, problems: &mut ConfigError) {
         match &*self.0 {
-            #[cfg(all(feature = "jwt", feature = "_crypto"))]
+            #[cfg(feature = "jwt")]
             Means::Assertion(assertion) => {
                 check_id(assertion.id(), problems);
                 assertion.check(problems);
@@ -279,7 +279,7 @@ impl ClientAuth {
             // The secret may be too short for an assertion. That matters only if one is created.
             Means::Secret(any) => {
                 any.post.check(problems);
-                #[cfg(all(feature = "jwt", feature = "_crypto"))]
+                #[cfg(feature = "jwt")]
                 if let Means::Assertion(assertion) = &*any.assertion.0 {
                     assertion.check_audience(problems);
                 }
@@ -296,7 +296,7 @@ impl ClientAuth {
         if methods.offers("client_secret_post") {
             return Ok(&any.post);
         }
-        #[cfg(all(feature = "jwt", feature = "_crypto"))]
+        #[cfg(feature = "jwt")]
         if methods.offers("client_secret_jwt") {
             return Ok(&any.assertion);
         }
@@ -309,7 +309,7 @@ impl ClientAuth {
     /// it.
     pub(super) fn client_id(&self) -> Option<&str> {
         match &*self.0 {
-            #[cfg(all(feature = "jwt", feature = "_crypto"))]
+            #[cfg(feature = "jwt")]
             Means::Assertion(assertion) => Some(assertion.id()),
             Means::Basic { id, .. } | Means::Mtls { id } | Means::Post { id, .. } => Some(id),
             Means::Bearer { .. } => None,
@@ -325,7 +325,7 @@ impl ClientAuth {
     /// Adds the credentials to one request. Call it for each request, because an assertion is valid
     /// only once.
     #[cfg_attr(
-        not(all(feature = "jwt", feature = "_crypto")),
+        not(feature = "jwt"),
         expect(
             clippy::only_used_in_recursion,
             reason = "only assertions name the issuer and the time"
@@ -339,7 +339,7 @@ impl ClientAuth {
         now: UnixTime,
     ) -> Result<(), VerifyError> {
         match &*self.0 {
-            #[cfg(all(feature = "jwt", feature = "_crypto"))]
+            #[cfg(feature = "jwt")]
             Means::Assertion(assertion) => assertion.apply(form, issuer, now)?,
             Means::Basic { id, secret, encoding } => {
                 let pair = basic_pair(id, secret, *encoding);
@@ -365,7 +365,7 @@ impl ClientAuth {
 impl fmt::Debug for ClientAuth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let method = match &*self.0 {
-            #[cfg(all(feature = "jwt", feature = "_crypto"))]
+            #[cfg(feature = "jwt")]
             Means::Assertion(assertion) => assertion.method(),
             Means::Basic { encoding: Encoding::Form, .. } => "basic",
             Means::Basic { encoding: Encoding::Raw, .. } => "basic_raw",

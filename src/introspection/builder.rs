@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tower::retry::budget::TpsBudget;
 
-#[cfg(all(feature = "jwt", feature = "_crypto"))]
+#[cfg(feature = "jwt")]
 use super::signed::{Opener, SignedResponse};
 use super::{
     auth::ClientAuth,
@@ -73,7 +73,7 @@ pub struct IntrospectionVerifierBuilder {
     parameters: Vec<(String, String)>,
     timeout: Duration,
     default_audience: Option<String>,
-    #[cfg(all(feature = "jwt", feature = "_crypto"))]
+    #[cfg(feature = "jwt")]
     signed: Option<SignedResponse>,
 }
 
@@ -97,7 +97,7 @@ impl IntrospectionVerifierBuilder {
             parameters: Vec::new(),
             timeout: DEFAULT_TIMEOUT,
             default_audience: None,
-            #[cfg(all(feature = "jwt", feature = "_crypto"))]
+            #[cfg(feature = "jwt")]
             signed: None,
         }
     }
@@ -143,7 +143,7 @@ impl IntrospectionVerifierBuilder {
     /// Requires signed responses (RFC 9701). All others are refused.
     ///
     /// Without this setting no signed response is requested or accepted.
-    #[cfg(all(feature = "jwt", feature = "_crypto"))]
+    #[cfg(feature = "jwt")]
     #[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
     pub fn require_signed_response(mut self, settings: SignedResponse) -> Self {
         self.signed = Some(settings);
@@ -218,11 +218,11 @@ impl IntrospectionVerifierBuilder {
     }
 
     #[cfg_attr(
-        not(all(feature = "jwt", feature = "_crypto")),
+        not(feature = "jwt"),
         expect(clippy::unused_self, unused_variables, reason = "only signed answers need these")
     )]
     fn format(&self, transport: &HttpTransport, discovery: &Discovery) -> Option<Format> {
-        #[cfg(all(feature = "jwt", feature = "_crypto"))]
+        #[cfg(feature = "jwt")]
         if let Some(settings) = &self.signed {
             let (transport, discovery) = (transport.clone(), discovery.clone());
             let (settings, client_id) = (settings.clone(), self.auth.client_id());
@@ -245,7 +245,7 @@ impl IntrospectionVerifierBuilder {
 
     fn check(&self, problems: &mut ConfigError) {
         self.auth.check(problems);
-        #[cfg(all(feature = "jwt", feature = "_crypto"))]
+        #[cfg(feature = "jwt")]
         if let Some(settings) = &self.signed {
             settings.check(self.auth.client_id(), &self.reach, problems);
         }

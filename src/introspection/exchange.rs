@@ -9,7 +9,7 @@ use http::{
 };
 use tower::retry::budget::{Budget as _, TpsBudget};
 
-#[cfg(all(feature = "jwt", feature = "_crypto"))]
+#[cfg(feature = "jwt")]
 use super::signed::{self, Opener};
 use super::{auth::ClientAuth, form::Form, response};
 use crate::{
@@ -59,7 +59,7 @@ pub(super) struct Exchange {
 /// The form of a response. No other form is requested or accepted.
 pub(super) enum Format {
     Json,
-    #[cfg(all(feature = "jwt", feature = "_crypto"))]
+    #[cfg(feature = "jwt")]
     Signed(Opener),
 }
 
@@ -67,7 +67,7 @@ impl Format {
     const fn media_type(&self) -> &'static str {
         match self {
             Self::Json => "application/json",
-            #[cfg(all(feature = "jwt", feature = "_crypto"))]
+            #[cfg(feature = "jwt")]
             Self::Signed(_) => signed::MEDIA_TYPE,
         }
     }
@@ -109,7 +109,7 @@ impl Exchange {
         if let Some(discovery) = self.location.discovery() {
             discovery.begin();
         }
-        #[cfg(all(feature = "jwt", feature = "_crypto"))]
+        #[cfg(feature = "jwt")]
         if let Format::Signed(opener) = &self.format {
             opener.begin();
         }
@@ -135,7 +135,7 @@ impl Exchange {
         let endpoint = endpoint.with_last(LastCall::later(self.upstream.last(), found));
         match &self.format {
             Format::Json => endpoint,
-            #[cfg(all(feature = "jwt", feature = "_crypto"))]
+            #[cfg(feature = "jwt")]
             Format::Signed(opener) => endpoint.and(&opener.readiness()),
         }
     }
@@ -177,7 +177,7 @@ impl Exchange {
             step(Check::Answer, || response::words(&answer, self.format.media_type()), body)?;
         let claims = match &self.format {
             Format::Json => response::claims(body, &self.issuer)?,
-            #[cfg(all(feature = "jwt", feature = "_crypto"))]
+            #[cfg(feature = "jwt")]
             Format::Signed(opener) => opener.claims(body, now).await?,
         };
         Ok(match &self.default_audience {

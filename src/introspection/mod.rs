@@ -50,18 +50,18 @@
 //! # Ok::<(), tower_introspect::ConfigError>(())
 //! ```
 
-#[cfg(all(feature = "jwt", feature = "_crypto"))]
+#[cfg(feature = "jwt")]
 mod assertion;
 pub(crate) mod auth;
 pub(crate) mod builder;
 mod exchange;
 mod form;
 mod response;
-#[cfg(all(feature = "jwt", feature = "_crypto"))]
+#[cfg(feature = "jwt")]
 pub(crate) mod signed;
 pub(crate) mod verifier;
 
-#[cfg(all(feature = "jwt", feature = "_crypto"))]
+#[cfg(feature = "jwt")]
 #[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
 pub use self::signed::SignedResponse;
 pub use self::{builder::IntrospectionVerifierBuilder, verifier::IntrospectionVerifier};

@@ -70,7 +70,7 @@ impl Admission {
         if let Some(proven) = left.proven {
             extensions.insert(proven);
         }
-        #[cfg(all(feature = "mtls", feature = "_crypto"))]
+        #[cfg(feature = "mtls")]
         if let Some(believed) = left.believed {
             extensions.insert(*believed);
         }

@@ -141,7 +141,7 @@ impl Policy {
         }
     }
 
-    #[cfg(all(feature = "jwt", feature = "_crypto"))]
+    #[cfg(feature = "jwt")]
     fn check_algorithm(&self, active: &ActiveToken) -> Result<(), ErrorKind> {
         let weak = |algorithm| !crate::proof::presented::FAPI2.contains(&algorithm);
         if self.proofs.fapi2 && active.algorithm().is_some_and(weak) {
@@ -150,7 +150,7 @@ impl Policy {
         Ok(())
     }
 
-    #[cfg(not(all(feature = "jwt", feature = "_crypto")))]
+    #[cfg(not(feature = "jwt"))]
     #[expect(clippy::unused_self, reason = "without local verification there is none to see")]
     const fn check_algorithm(&self, _: &ActiveToken) -> Result<(), ErrorKind> {
         Ok(())

@@ -141,7 +141,7 @@ impl Policy {
     ///
     /// Without this, such tokens are refused. Bearer tokens are still admitted, unless
     /// [`require_binding`](Self::require_binding) is set. See [`Dpop`](crate::proof::Dpop).
-    #[cfg(all(feature = "dpop", feature = "_crypto"))]
+    #[cfg(feature = "dpop")]
     #[cfg_attr(docsrs, doc(cfg(feature = "dpop")))]
     #[must_use]
     pub fn dpop(mut self, dpop: crate::proof::dpop::settings::Dpop) -> Self {
@@ -154,7 +154,7 @@ impl Policy {
     /// Without this, such tokens are refused. Other tokens are still admitted, with or without a
     /// certificate, unless [`require_binding`](Self::require_binding) is set. See
     /// [`Mtls`](crate::proof::Mtls).
-    #[cfg(all(feature = "mtls", feature = "_crypto"))]
+    #[cfg(feature = "mtls")]
     #[cfg_attr(docsrs, doc(cfg(feature = "mtls")))]
     #[must_use]
     pub fn mtls(mut self, mtls: crate::proof::mtls::settings::Mtls) -> Self {

@@ -19,19 +19,19 @@
 //! [`docs::security`](crate::docs::security) lists the attacks that this prevents and those that it
 //! does not.
 
-#[cfg(all(feature = "dpop", feature = "_crypto"))]
+#[cfg(feature = "dpop")]
 pub(crate) mod dpop;
-#[cfg(all(feature = "mtls", feature = "_crypto"))]
+#[cfg(feature = "mtls")]
 pub(crate) mod mtls;
 pub(crate) mod presented;
 pub(crate) mod proofs;
 pub(crate) mod replay;
 pub(crate) mod shown;
 
-#[cfg(all(feature = "mtls", feature = "_crypto"))]
+#[cfg(feature = "mtls")]
 #[cfg_attr(docsrs, doc(cfg(feature = "mtls")))]
 pub use self::mtls::{certificate::PeerCertificate, field::CertificateField, settings::Mtls};
-#[cfg(all(feature = "dpop", feature = "_crypto"))]
+#[cfg(feature = "dpop")]
 #[cfg_attr(docsrs, doc(cfg(feature = "dpop")))]
 pub use self::{
     dpop::{nonce::NonceSecret, settings::Dpop},

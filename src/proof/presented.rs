@@ -4,7 +4,7 @@ use std::fmt;
 
 use http::HeaderName;
 
-#[cfg(all(feature = "_jose", feature = "_crypto"))]
+#[cfg(feature = "_jose")]
 use crate::jose;
 use crate::{
     credentials::{
@@ -74,7 +74,7 @@ impl fmt::Debug for Presented<'_> {
 }
 
 /// The algorithms of the FAPI 2.0 Security Profile (§5.4.1), for tokens and proofs alike.
-#[cfg(all(feature = "_jose", feature = "_crypto"))]
+#[cfg(feature = "_jose")]
 pub(crate) const FAPI2: [jose::algorithm::Algorithm; 3] = {
     use jose::algorithm::Algorithm;
     [Algorithm::PS256, Algorithm::ES256, Algorithm::EdDSA]

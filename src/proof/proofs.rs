@@ -2,9 +2,9 @@
 
 use http::Request;
 
-#[cfg(all(feature = "dpop", feature = "_crypto"))]
+#[cfg(feature = "dpop")]
 use super::dpop::settings::Dpop;
-#[cfg(all(feature = "mtls", feature = "_crypto"))]
+#[cfg(feature = "mtls")]
 use super::mtls::settings::Mtls;
 use super::{
     presented::{Presented, refuse},
@@ -18,9 +18,9 @@ use crate::{
 /// The kinds of proof that are configured, and those that are required.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Proofs {
-    #[cfg(all(feature = "dpop", feature = "_crypto"))]
+    #[cfg(feature = "dpop")]
     pub(crate) dpop: Option<Dpop>,
-    #[cfg(all(feature = "mtls", feature = "_crypto"))]
+    #[cfg(feature = "mtls")]
     pub(crate) mtls: Option<Mtls>,
     /// Refuses tokens that are bound to no key.
     pub(crate) required: bool,
@@ -80,7 +80,7 @@ impl Proofs {
     }
 
     /// Returns true if tokens must be bound, but no kind of proof is configured.
-    #[cfg(all(feature = "config", feature = "_crypto"))]
+    #[cfg(feature = "config")]
     pub(crate) const fn ask_the_impossible(&self) -> bool {
         #[cfg(feature = "dpop")]
         let proofs = self.dpop.is_some();
@@ -90,31 +90,31 @@ impl Proofs {
     }
 
     /// Removes the headers that name a client certificate before a request is passed on.
-    #[cfg(all(feature = "mtls", feature = "_crypto"))]
+    #[cfg(feature = "mtls")]
     pub(crate) fn strip<B>(&self, request: &mut Request<B>) {
         if let Some(mtls) = &self.mtls {
             mtls.strip(request);
         }
     }
 
-    #[cfg(not(all(feature = "mtls", feature = "_crypto")))]
+    #[cfg(not(feature = "mtls"))]
     #[expect(clippy::unused_self, reason = "with the feature there is something to take off")]
     pub(crate) const fn strip<B>(&self, _: &mut Request<B>) {}
 
     /// Removes these headers from every sender, for requests whose sender is not known.
-    #[cfg(all(feature = "mtls", feature = "_crypto"))]
+    #[cfg(feature = "mtls")]
     pub(crate) fn strip_all(&self, headers: &mut http::HeaderMap) {
         if self.mtls.is_some() {
             Mtls::strip_all(headers);
         }
     }
 
-    #[cfg(not(all(feature = "mtls", feature = "_crypto")))]
+    #[cfg(not(feature = "mtls"))]
     #[expect(clippy::unused_self, reason = "with the feature there is something to take off")]
     pub(crate) const fn strip_all(&self, _: &mut http::HeaderMap) {}
 
     /// Adds the accepted schemes to the challenge.
-    #[cfg(all(feature = "dpop", feature = "_crypto"))]
+    #[cfg(feature = "dpop")]
     pub(crate) fn announce(&self, challenge: Challenge) -> Challenge {
         let Some(dpop) = &self.dpop else { return challenge };
         let challenge = challenge.dpop(dpop.names(self.fapi2));
@@ -122,25 +122,25 @@ impl Proofs {
         challenge.with_bearer(!self.required || self.takes_certificates())
     }
 
-    #[cfg(not(all(feature = "dpop", feature = "_crypto")))]
+    #[cfg(not(feature = "dpop"))]
     #[expect(clippy::unused_self, reason = "with the feature there is another scheme")]
     pub(crate) const fn announce(&self, challenge: Challenge) -> Challenge {
         challenge
     }
 
     /// Returns true if tokens can be bound to a certificate.
-    #[cfg(all(feature = "mtls", feature = "_crypto"))]
+    #[cfg(feature = "mtls")]
     pub(crate) const fn takes_certificates(&self) -> bool {
         self.mtls.is_some()
     }
 
-    #[cfg(not(all(feature = "mtls", feature = "_crypto")))]
+    #[cfg(not(feature = "mtls"))]
     #[expect(clippy::unused_self, reason = "with the feature they can")]
     pub(crate) const fn takes_certificates(&self) -> bool {
         false
     }
 
-    #[cfg(all(feature = "mtls", feature = "_crypto"))]
+    #[cfg(feature = "mtls")]
     fn check_certificate(
         &self,
         thumbprint: &str,
@@ -156,7 +156,7 @@ impl Proofs {
         }
     }
 
-    #[cfg(not(all(feature = "mtls", feature = "_crypto")))]
+    #[cfg(not(feature = "mtls"))]
     #[expect(clippy::unused_self, reason = "with the feature there is something to look for")]
     fn check_certificate(
         &self,
@@ -167,7 +167,7 @@ impl Proofs {
         refuse("the token is bound to a certificate, of which none is looked for")
     }
 
-    #[cfg(all(feature = "dpop", feature = "_crypto"))]
+    #[cfg(feature = "dpop")]
     fn check_dpop(
         &self,
         jkt: &str,
@@ -181,7 +181,7 @@ impl Proofs {
         }
     }
 
-    #[cfg(not(all(feature = "dpop", feature = "_crypto")))]
+    #[cfg(not(feature = "dpop"))]
     #[expect(clippy::unused_self, reason = "with the feature there is something to look at")]
     fn check_dpop(
         &self,

@@ -2,7 +2,7 @@
 
 use http::{HeaderName, HeaderValue};
 
-#[cfg(all(feature = "mtls", feature = "_crypto"))]
+#[cfg(feature = "mtls")]
 use super::mtls::settings::Believed;
 use super::replay::proven::{Pending, Proven};
 
@@ -22,18 +22,18 @@ pub(crate) struct Left {
     /// A nonce for the next proof, because the nonce of this one is about to expire.
     pub(crate) nonce: Option<HeaderValue>,
     /// The certificate that a trusted proxy named in a header.
-    #[cfg(all(feature = "mtls", feature = "_crypto"))]
+    #[cfg(feature = "mtls")]
     pub(crate) believed: Option<Box<Believed>>,
 }
 
 impl Left {
     /// Returns the header that the response varies by.
-    #[cfg(all(feature = "mtls", feature = "_crypto"))]
+    #[cfg(feature = "mtls")]
     pub(crate) fn varies_by(&self) -> Option<HeaderName> {
         self.believed.as_ref().map(|believed| believed.field())
     }
 
-    #[cfg(not(all(feature = "mtls", feature = "_crypto")))]
+    #[cfg(not(feature = "mtls"))]
     #[expect(clippy::unused_self, reason = "with the feature there is something to see")]
     pub(crate) const fn varies_by(&self) -> Option<HeaderName> {
         None

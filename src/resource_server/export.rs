@@ -45,7 +45,7 @@ impl ResourceServer {
             }
             record(&issuer, &trusted.stats(), trusted.is_remote());
         }
-        #[cfg(all(feature = "jwt", feature = "_crypto"))]
+        #[cfg(feature = "jwt")]
         if let Some(tenants) = &self.0.tenants {
             record(&all.issuer(&Arc::from(RESOLVED)), &tenants.stats(), true);
         }

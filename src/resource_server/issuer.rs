@@ -3,13 +3,13 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use super::stack::{Settings, Stack};
-#[cfg(all(feature = "cache", feature = "_crypto"))]
+#[cfg(feature = "cache")]
 use crate::credentials::token::Token;
 #[cfg(feature = "introspection")]
 use crate::introspection::{
     auth::ClientAuth, builder::IntrospectionVerifierBuilder, verifier::IntrospectionVerifier,
 };
-#[cfg(all(feature = "jwt", feature = "_crypto"))]
+#[cfg(feature = "jwt")]
 use crate::jwt::{builder::JwtVerifierBuilder, verifier::JwtVerifier};
 use crate::{
     clock::Clock,
@@ -43,7 +43,7 @@ use crate::{
 #[must_use = "an issuer is trusted only once it is given to a builder"]
 pub struct Issuer {
     name: String,
-    #[cfg(all(feature = "jwt", feature = "_crypto"))]
+    #[cfg(feature = "jwt")]
     jwt: Option<(JwtVerifierBuilder, Vec<Change<JwtVerifierBuilder>>)>,
     #[cfg(feature = "introspection")]
     introspection:
@@ -75,7 +75,7 @@ impl Issuer {
     fn bare(name: String) -> Self {
         Self {
             name,
-            #[cfg(all(feature = "jwt", feature = "_crypto"))]
+            #[cfg(feature = "jwt")]
             jwt: None,
             #[cfg(feature = "introspection")]
             introspection: None,
@@ -88,7 +88,7 @@ impl Issuer {
     /// Creates an issuer whose tokens are JWTs and are verified locally.
     ///
     /// Its keys are found by discovery, unless configured.
-    #[cfg(all(feature = "jwt", feature = "_crypto"))]
+    #[cfg(feature = "jwt")]
     #[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
     pub fn jwt(issuer: impl Into<String>) -> Self {
         let mut this = Self::bare(issuer.into());
@@ -145,7 +145,7 @@ impl Issuer {
     }
 
     /// Changes how JWTs are verified. Has no effect if all tokens of the issuer are introspected.
-    #[cfg(all(feature = "jwt", feature = "_crypto"))]
+    #[cfg(feature = "jwt")]
     #[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
     pub fn configure_jwt<F>(mut self, change: F) -> Self
     where
@@ -181,7 +181,7 @@ impl Issuer {
     }
 
     /// Sets the transport to this issuer, unless the resource server has one for all issuers.
-    #[cfg(all(feature = "config", feature = "_crypto"))]
+    #[cfg(feature = "config")]
     pub(crate) fn transport_if_none(mut self, transport: HttpTransport) -> Self {
         self.transport = Some(transport);
         self
@@ -210,7 +210,7 @@ impl Issuer {
         }
         let mut trusted = Trusted::new(self.name, self.prefix, self.both);
         let transport = self.transport.as_ref();
-        #[cfg(all(feature = "jwt", feature = "_crypto"))]
+        #[cfg(feature = "jwt")]
         if let Some((mut builder, changes)) = self.jwt {
             defaults.apply(&mut builder.reach, transport);
             let built = changed(builder, changes).build();
@@ -269,7 +269,7 @@ pub(super) struct Trusted {
     both: Both,
     local: Option<Stack>,
     remote: Option<Stack>,
-    #[cfg(all(feature = "jwt", feature = "_crypto"))]
+    #[cfg(feature = "jwt")]
     jwt: Option<JwtVerifier>,
     #[cfg(feature = "introspection")]
     introspection: Option<IntrospectionVerifier>,
@@ -283,7 +283,7 @@ impl Trusted {
             both,
             local: None,
             remote: None,
-            #[cfg(all(feature = "jwt", feature = "_crypto"))]
+            #[cfg(feature = "jwt")]
             jwt: None,
             #[cfg(feature = "introspection")]
             introspection: None,
@@ -324,7 +324,7 @@ impl Trusted {
     }
 
     /// Removes a token from the caches. Returns true if it was cached.
-    #[cfg(all(feature = "cache", feature = "_crypto"))]
+    #[cfg(feature = "cache")]
     pub(super) fn evict(&self, token: &Token) -> bool {
         self.stacks().filter(|stack| stack.evict(token)).count() > 0
     }
@@ -357,7 +357,7 @@ impl Trusted {
     /// Returns whether the verifiers have everything they need.
     pub(super) fn readiness(&self) -> Readiness {
         let readiness = Readiness::given(self.name.as_str());
-        #[cfg(all(feature = "jwt", feature = "_crypto"))]
+        #[cfg(feature = "jwt")]
         let readiness = match &self.jwt {
             Some(verifier) => readiness.and(&verifier.readiness()),
             None => readiness,
@@ -372,7 +372,7 @@ impl Trusted {
 
     /// Starts to fetch everything the verifiers lack, without waiting.
     pub(super) fn begin(&self) {
-        #[cfg(all(feature = "jwt", feature = "_crypto"))]
+        #[cfg(feature = "jwt")]
         if let Some(verifier) = &self.jwt {
             verifier.begin();
         }
@@ -389,7 +389,7 @@ impl Trusted {
                 error.context().map_or_else(String::new, |context| format!(" ({context})"));
             error.with_context(format!("warming {}{context}", self.name))
         };
-        #[cfg(all(feature = "jwt", feature = "_crypto"))]
+        #[cfg(feature = "jwt")]
         if let Some(verifier) = &self.jwt {
             verifier.warm().await.map_err(named)?;
         }

@@ -34,10 +34,10 @@ pub mod metadata;
 pub mod readiness;
 pub(crate) mod server;
 mod stack;
-#[cfg(all(feature = "jwt", feature = "_crypto"))]
+#[cfg(feature = "jwt")]
 mod tenants;
 
-#[cfg(all(feature = "jwt", feature = "_crypto"))]
+#[cfg(feature = "jwt")]
 #[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
 pub use self::tenants::IssuerResolver;
 pub use self::{

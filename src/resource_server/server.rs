@@ -2,10 +2,10 @@
 
 use std::{fmt, sync::Arc};
 
-#[cfg(all(feature = "jwt", feature = "_crypto"))]
+#[cfg(feature = "jwt")]
 use super::tenants::Tenants;
 use super::{issuer::Trusted, metadata::document::Document};
-#[cfg(all(feature = "cache", feature = "_crypto"))]
+#[cfg(feature = "cache")]
 use crate::credentials::token::Token;
 use crate::{
     clock::Clock,
@@ -45,7 +45,7 @@ pub(super) struct Parts {
     pub(super) metadata: Option<Arc<Document>>,
     pub(super) issuers: Vec<Trusted>,
     pub(super) revocations: Revocations,
-    #[cfg(all(feature = "jwt", feature = "_crypto"))]
+    #[cfg(feature = "jwt")]
     pub(super) tenants: Option<Tenants>,
 }
 
@@ -114,7 +114,7 @@ impl ResourceServer {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let all = self.0.issuers.iter().map(Trusted::stats).fold(Stats::default(), Stats::merge);
-        #[cfg(all(feature = "jwt", feature = "_crypto"))]
+        #[cfg(feature = "jwt")]
         if let Some(tenants) = &self.0.tenants {
             return all.merge(tenants.stats());
         }
@@ -126,7 +126,7 @@ impl ResourceServer {
     #[must_use]
     pub fn issuer_stats(&self, issuer: &str) -> Option<Stats> {
         let named = self.0.issuers.iter().find(|trusted| trusted.name() == issuer);
-        #[cfg(all(feature = "jwt", feature = "_crypto"))]
+        #[cfg(feature = "jwt")]
         if let (None, Some(tenants)) = (named, &self.0.tenants) {
             return tenants.stats_of(issuer);
         }
@@ -137,7 +137,7 @@ impl ResourceServer {
     ///
     /// To handle a revocation, prefer [`revocations`](Self::revocations): a cutoff also applies to
     /// verifications that are under way.
-    #[cfg(all(feature = "cache", feature = "_crypto"))]
+    #[cfg(feature = "cache")]
     #[cfg_attr(docsrs, doc(cfg(feature = "cache")))]
     pub fn evict(&self, token: &Token) -> bool {
         let issuers = self.0.issuers.iter();

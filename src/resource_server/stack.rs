@@ -7,7 +7,7 @@ use tower_layer::Layer;
 
 #[cfg(feature = "_crypto")]
 use crate::upstream::coalesce::{Coalesce, CoalesceLayer};
-#[cfg(all(feature = "cache", feature = "_crypto"))]
+#[cfg(feature = "cache")]
 use crate::{
     cache::{layer::CacheLayer, verifier::Cache},
     credentials::token::Token,
@@ -27,9 +27,9 @@ use crate::{
 /// The settings of all stacks of one resource server.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Settings {
-    #[cfg(all(feature = "cache", feature = "_crypto"))]
+    #[cfg(feature = "cache")]
     pub(super) cache: CacheLayer,
-    #[cfg(all(feature = "cache", feature = "_crypto"))]
+    #[cfg(feature = "cache")]
     pub(super) no_cache: bool,
     pub(super) budget: Option<MissBudgetLayer>,
     pub(super) bulkhead: BulkheadLayer,
@@ -40,7 +40,7 @@ impl Settings {
     /// Makes `route` cache the issuers of as many tokens as each cache holds, unless the cache is
     /// off.
     pub(super) fn remember_issuers(&self, route: Route) -> Route {
-        #[cfg(all(feature = "cache", feature = "_crypto"))]
+        #[cfg(feature = "cache")]
         if !self.no_cache {
             return route.remembering(self.cache.entries());
         }
@@ -54,13 +54,13 @@ pub(super) struct Stack {
     verifier: BoxVerifier,
     /// The counters of each layer.
     stats: Vec<Arc<CountersOf>>,
-    #[cfg(all(feature = "cache", feature = "_crypto"))]
+    #[cfg(feature = "cache")]
     cache: Option<Arc<Evict>>,
 }
 
 type CountersOf = dyn Fn() -> Stats + Send + Sync;
 
-#[cfg(all(feature = "cache", feature = "_crypto"))]
+#[cfg(feature = "cache")]
 type Evict = dyn Fn(&Token) -> bool + Send + Sync;
 
 fn counters<L>(layer: &L, stats: fn(&L) -> Stats) -> Arc<CountersOf>
@@ -107,13 +107,13 @@ impl Stack {
         Self {
             verifier,
             stats,
-            #[cfg(all(feature = "cache", feature = "_crypto"))]
+            #[cfg(feature = "cache")]
             cache: None,
         }
     }
 
     /// Wraps a verifier that calls no authorization server.
-    #[cfg(all(feature = "jwt", feature = "_crypto"))]
+    #[cfg(feature = "jwt")]
     pub(super) fn local<V>(verifier: V, settings: &Settings, clock: &Arc<dyn Clock>) -> Self
     where
         V: Verifier + Clone + Send + Sync + 'static,
@@ -123,7 +123,7 @@ impl Stack {
             .remembering(verifier, settings, clock)
     }
 
-    #[cfg(all(feature = "cache", feature = "_crypto"))]
+    #[cfg(feature = "cache")]
     fn remembering<V>(mut self, inner: V, settings: &Settings, clock: &Arc<dyn Clock>) -> Self
     where
         V: Verifier + Send + Sync + 'static,
@@ -152,7 +152,7 @@ impl Stack {
         self.stats.iter().map(|stats| stats()).fold(Stats::default(), Stats::merge)
     }
 
-    #[cfg(all(feature = "cache", feature = "_crypto"))]
+    #[cfg(feature = "cache")]
     pub(super) fn evict(&self, token: &Token) -> bool {
         self.cache.as_ref().is_some_and(|evict| evict(token))
     }

@@ -2,7 +2,7 @@
 
 use std::{fmt, ops::ControlFlow, sync::Arc};
 
-#[cfg(all(feature = "cache", feature = "_crypto"))]
+#[cfg(feature = "cache")]
 use crate::credentials::token::Fingerprint;
 use crate::{
     checks::{
@@ -60,14 +60,14 @@ const MAX_ASKED: usize = 4;
 pub struct Route {
     issuers: Box<[IssuerRoute]>,
     strangers: Option<Arc<dyn Strangers>>,
-    #[cfg(all(feature = "cache", feature = "_crypto"))]
+    #[cfg(feature = "cache")]
     seen: Option<Arc<Seen>>,
 }
 
 /// The index of the issuer that each JWT names, by the digest of the token. It follows from the
 /// text of the token alone, so it is never out of date. Parsing the token again costs more than all
 /// other work for a cached token.
-#[cfg(all(feature = "cache", feature = "_crypto"))]
+#[cfg(feature = "cache")]
 type Seen = quick_cache::sync::Cache<Fingerprint, usize>;
 
 /// A verifier for JWTs of issuers without an [`IssuerRoute`].
@@ -156,13 +156,13 @@ impl Route {
         Self {
             issuers: issuers.into_iter().collect(),
             strangers: None,
-            #[cfg(all(feature = "cache", feature = "_crypto"))]
+            #[cfg(feature = "cache")]
             seen: None,
         }
     }
 
     /// Caches which issuer a JWT names, for about this many JWTs.
-    #[cfg(all(feature = "cache", feature = "_crypto"))]
+    #[cfg(feature = "cache")]
     pub(crate) fn remembering(mut self, tokens: usize) -> Self {
         self.seen = Some(Arc::new(Seen::new(tokens)));
         self
@@ -175,7 +175,7 @@ impl Route {
     }
 
     /// Returns the issuer that a JWT names, if that is cached.
-    #[cfg(all(feature = "cache", feature = "_crypto"))]
+    #[cfg(feature = "cache")]
     fn seen(&self, token: impl FnOnce() -> Fingerprint) -> Option<&IssuerRoute> {
         self.issuers.get(self.seen.as_ref()?.get(&token())?)
     }
@@ -183,11 +183,11 @@ impl Route {
     /// Returns the issuer that a JWT names, if it has a route here, and caches it.
     fn named(&self, issuer: &str, request: &VerifyRequest) -> Option<&IssuerRoute> {
         let at = self.issuers.iter().position(|entry| *entry.issuer == *issuer)?;
-        #[cfg(all(feature = "cache", feature = "_crypto"))]
+        #[cfg(feature = "cache")]
         if let Some(seen) = &self.seen {
             seen.insert(request.fingerprint(), at);
         }
-        #[cfg(not(all(feature = "cache", feature = "_crypto")))]
+        #[cfg(not(feature = "cache"))]
         let _ = request;
         self.issuers.get(at)
     }
@@ -215,7 +215,7 @@ impl Verifier for Route {
     type Future = BoxFuture;
 
     fn recall(&self, request: &RecallRequest<'_>) -> Option<Outcome> {
-        #[cfg(all(feature = "cache", feature = "_crypto"))]
+        #[cfg(feature = "cache")]
         if let Some(entry) = self.seen(|| request.fingerprint()) {
             return entry.for_jwt(request.freshness())?.recall(request);
         }
@@ -234,7 +234,7 @@ impl Verifier for Route {
     }
 
     fn verify(&self, mut request: VerifyRequest) -> Verifying<Self::Future> {
-        #[cfg(all(feature = "cache", feature = "_crypto"))]
+        #[cfg(feature = "cache")]
         if let Some(entry) = self.seen(|| request.fingerprint()) {
             return entry.verify_jwt(request);
         }
@@ -353,7 +353,7 @@ enum Evidence {
     Opaque { otherwise: ErrorKind },
 }
 
-#[cfg(all(feature = "jwt", feature = "_crypto"))]
+#[cfg(feature = "jwt")]
 fn evidence(token: &str) -> Evidence {
     use crate::{
         claims::json::Object,
@@ -378,7 +378,7 @@ fn evidence(token: &str) -> Evidence {
 }
 
 /// Without local verifiers every token is opaque.
-#[cfg(not(all(feature = "jwt", feature = "_crypto")))]
+#[cfg(not(feature = "jwt"))]
 fn evidence(_: &str) -> Evidence {
     Evidence::Opaque { otherwise: ErrorKind::MalformedToken }
 }

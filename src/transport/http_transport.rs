@@ -43,7 +43,7 @@ impl HttpTransport {
     }
 
     /// Returns `given`, or else the default transport. Adds to `problems` if there is none.
-    #[cfg(any(feature = "introspection", all(feature = "jwt", feature = "_crypto")))]
+    #[cfg(any(feature = "introspection", feature = "jwt"))]
     pub(crate) fn or_default(given: Option<&Self>, problems: &mut ConfigError) -> Option<Self> {
         if let Some(given) = given {
             return Some(given.clone());

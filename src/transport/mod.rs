@@ -22,22 +22,24 @@
 //! # let _ = transport;
 //! ```
 
-#[cfg(any(feature = "introspection", all(feature = "jwt", feature = "_crypto")))]
+#[cfg(any(feature = "introspection", feature = "jwt"))]
 pub(crate) mod answer;
 pub(crate) mod body_limit;
-#[cfg(any(feature = "introspection", all(feature = "jwt", feature = "_crypto")))]
+#[cfg(any(feature = "introspection", feature = "jwt"))]
 pub(crate) mod discovery;
 pub(crate) mod endpoint;
 pub(crate) mod error;
 pub(crate) mod http_transport;
-#[cfg(any(feature = "introspection", all(feature = "jwt", feature = "_crypto")))]
+#[cfg(any(feature = "introspection", feature = "jwt"))]
 pub(crate) mod reach;
-#[cfg(any(feature = "introspection", all(feature = "jwt", feature = "_crypto")))]
+#[cfg(any(feature = "introspection", feature = "jwt"))]
 pub(crate) mod renewed;
 #[cfg(feature = "reqwest")]
 pub(crate) mod reqwest;
 pub(crate) mod upstream;
 
+#[cfg(any(feature = "introspection", feature = "jwt"))]
+pub use self::renewed::RenewedTransport;
 #[cfg(feature = "reqwest")]
 #[cfg_attr(docsrs, doc(cfg(feature = "reqwest")))]
 pub use self::reqwest::ReqwestTransport;
@@ -45,5 +47,4 @@ pub use self::{
     body_limit::BodyLimit,
     error::{TransportError, TransportErrorKind},
     http_transport::HttpTransport,
-    renewed::RenewedTransport,
 };

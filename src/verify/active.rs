@@ -1,6 +1,6 @@
 use std::{fmt, sync::Arc};
 
-#[cfg(all(feature = "jwt", feature = "_crypto"))]
+#[cfg(feature = "jwt")]
 use crate::jose::{algorithm::Algorithm, key::VerificationKey};
 use crate::{claims::claims_set::Claims, clock::Moment};
 
@@ -51,7 +51,7 @@ struct Facts {
 }
 
 /// The key that a token was verified with, and the algorithm.
-#[cfg(all(feature = "jwt", feature = "_crypto"))]
+#[cfg(feature = "jwt")]
 #[derive(Clone)]
 struct Key {
     key: Arc<VerificationKey>,
@@ -59,7 +59,7 @@ struct Key {
 }
 
 /// Uninhabited: without local verification there is no key.
-#[cfg(not(all(feature = "jwt", feature = "_crypto")))]
+#[cfg(not(feature = "jwt"))]
 #[derive(Clone)]
 enum Key {}
 
@@ -94,7 +94,7 @@ impl ActiveToken {
     }
 
     /// Creates the fact that `issuer` signed `claims` with `key`, by `algorithm`.
-    #[cfg(all(feature = "jwt", feature = "_crypto"))]
+    #[cfg(feature = "jwt")]
     pub(crate) fn signed(
         issuer: Arc<str>,
         claims: Claims,
@@ -196,16 +196,16 @@ impl ActiveToken {
     /// ```
     #[must_use]
     pub fn is_retired(&self) -> bool {
-        #[cfg(all(feature = "jwt", feature = "_crypto"))]
+        #[cfg(feature = "jwt")]
         return self.0.key.as_ref().is_some_and(|signed| signed.key.is_retired());
-        #[cfg(not(all(feature = "jwt", feature = "_crypto")))]
+        #[cfg(not(feature = "jwt"))]
         false
     }
 }
 
 impl ActiveToken {
     /// Returns the algorithm of the signature, if one was verified locally.
-    #[cfg(all(feature = "jwt", feature = "_crypto"))]
+    #[cfg(feature = "jwt")]
     pub(crate) fn algorithm(&self) -> Option<Algorithm> {
         self.0.key.as_ref().map(|signed| signed.algorithm)
     }

@@ -1,7 +1,7 @@
 use std::{cell::Cell, fmt, time::Duration};
 
 use super::peer::{PeerKey, SharedCharge};
-#[cfg(all(feature = "cache", feature = "_crypto"))]
+#[cfg(feature = "cache")]
 use crate::clock::Clock;
 use crate::{
     clock::{Moment, Reading},
@@ -206,7 +206,7 @@ impl<'a> RecallRequest<'a> {
         self.facts_only.set(true);
     }
 
-    #[cfg(all(feature = "cache", feature = "_crypto"))]
+    #[cfg(feature = "cache")]
     pub(crate) const fn takes_refusals(&self) -> bool {
         !self.facts_only.get()
     }
@@ -223,7 +223,7 @@ impl<'a> RecallRequest<'a> {
     }
 
     /// Reads the clock, and keeps the reading for the caller and the steps that follow directly.
-    #[cfg(all(feature = "cache", feature = "_crypto"))]
+    #[cfg(feature = "cache")]
     #[inline]
     pub(crate) fn read(&self, clock: &dyn Clock) -> Moment {
         let reading = Reading::take(clock);

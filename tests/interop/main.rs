@@ -18,7 +18,7 @@
 //!   `requirements.txt` names
 //! * `grpc`: a `.venv` in `tests/interop/grpc` with what its `requirements.txt` names
 
-#![cfg(all(feature = "_crypto", feature = "jwt", feature = "introspection", feature = "reqwest"))]
+#![cfg(all(feature = "jwt", feature = "introspection", feature = "reqwest"))]
 
 mod api;
 mod clock;

@@ -1,6 +1,6 @@
 //! Replay protection: a proof is accepted once (RFC 9449 §11.1).
 
-#[cfg(all(feature = "dpop", feature = "_crypto"))]
+#[cfg(feature = "dpop")]
 pub(crate) mod memory;
 pub(crate) mod proven;
 pub(crate) mod store;

@@ -22,13 +22,13 @@ pub(crate) struct Proven {
 }
 
 impl Pending {
-    #[cfg(all(feature = "dpop", feature = "_crypto"))]
+    #[cfg(feature = "dpop")]
     pub(crate) fn new(store: &Arc<dyn ReplayStore>, mark: Mark) -> Self {
         Self { store: Arc::clone(store), mark }
     }
 
     /// Returns true if an outer layer marked this proof of this request in the same store.
-    #[cfg(all(feature = "dpop", feature = "_crypto"))]
+    #[cfg(feature = "dpop")]
     pub(crate) fn is_settled_by(&self, proven: &Proven) -> bool {
         Arc::ptr_eq(&self.store, &proven.store) && self.mark.key == proven.key
     }

@@ -87,7 +87,7 @@ impl Mark {
     /// assert_eq!(mark("a", "1").owner(), mark("a", "2").owner());
     /// assert_eq!(mark("a", "1").keep_for(), Duration::from_secs(60));
     /// ```
-    #[cfg(all(feature = "dpop", feature = "_crypto"))]
+    #[cfg(feature = "dpop")]
     #[must_use]
     pub fn new(jkt: &str, jti: &str, at: Moment, until: UnixTime) -> Self {
         use base64::Engine as _;
@@ -213,7 +213,7 @@ impl fmt::Debug for Marking {
     }
 }
 
-#[cfg(all(test, feature = "dpop", feature = "_crypto"))]
+#[cfg(all(test, feature = "dpop"))]
 mod tests {
     use super::*;
     use crate::clock::tests::At;

@@ -1,5 +1,5 @@
 //! The builder of a resource server.
 
-#[cfg(all(feature = "cache", feature = "_crypto"))]
+#[cfg(feature = "cache")]
 mod memory;
 pub(crate) mod server_builder;

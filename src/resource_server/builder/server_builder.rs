@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tower_layer::Layer as _;
 
-#[cfg(all(feature = "jwt", feature = "_crypto"))]
+#[cfg(feature = "jwt")]
 use crate::resource_server::{issuer::routed, tenants::IssuerResolver};
 use crate::{
     clock::{Clock, SystemClock},
@@ -47,7 +47,7 @@ pub struct ResourceServerBuilder {
     hook: Option<RefusalHook>,
     log_subjects: bool,
     own_revocations: bool,
-    #[cfg(all(feature = "jwt", feature = "_crypto"))]
+    #[cfg(feature = "jwt")]
     resolver: Option<IssuerResolver>,
 }
 
@@ -85,7 +85,7 @@ impl ResourceServerBuilder {
             hook: None,
             log_subjects: false,
             own_revocations: true,
-            #[cfg(all(feature = "jwt", feature = "_crypto"))]
+            #[cfg(feature = "jwt")]
             resolver: None,
         }
     }
@@ -97,7 +97,7 @@ impl ResourceServerBuilder {
     }
 
     /// Sets a resolver, whose issuers are trusted as well.
-    #[cfg(all(feature = "jwt", feature = "_crypto"))]
+    #[cfg(feature = "jwt")]
     #[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
     pub fn resolve_issuers(mut self, resolver: IssuerResolver) -> Self {
         self.resolver = Some(resolver);
@@ -135,7 +135,7 @@ impl ResourceServerBuilder {
     /// # let _ = builder;
     /// # Ok::<(), tower_introspect::ConfigError>(())
     /// ```
-    #[cfg(all(feature = "dpop", feature = "_crypto"))]
+    #[cfg(feature = "dpop")]
     #[cfg_attr(docsrs, doc(cfg(feature = "dpop")))]
     pub fn dpop(self, dpop: crate::proof::dpop::settings::Dpop) -> Self {
         self.policy(|policy| policy.dpop(dpop))
@@ -149,7 +149,7 @@ impl ResourceServerBuilder {
     /// let builder = ResourceServer::builder("https://api.example.com").mtls(Mtls::new());
     /// # let _ = builder;
     /// ```
-    #[cfg(all(feature = "mtls", feature = "_crypto"))]
+    #[cfg(feature = "mtls")]
     #[cfg_attr(docsrs, doc(cfg(feature = "mtls")))]
     pub fn mtls(self, mtls: crate::proof::mtls::settings::Mtls) -> Self {
         self.policy(|policy| policy.mtls(mtls))
@@ -334,16 +334,16 @@ impl ResourceServerBuilder {
         let (settings, defaults) = (self.stack.clone(), self.defaults(&mut problems));
         let issuers = trusted(self.issuers, &defaults, &mut problems);
         let remembering = |route| settings.remember_issuers(route);
-        #[cfg(all(feature = "jwt", feature = "_crypto"))]
+        #[cfg(feature = "jwt")]
         let tenants = self.resolver.map(|resolver| resolver.build(defaults));
-        #[cfg(all(feature = "jwt", feature = "_crypto"))]
+        #[cfg(feature = "jwt")]
         let verifier = match &tenants {
             Some(tenants) => BoxVerifier::new(
                 remembering(routed(&issuers)).or_strangers(Arc::new(tenants.clone())),
             ),
             None => verifier_of(&issuers, remembering),
         };
-        #[cfg(not(all(feature = "jwt", feature = "_crypto")))]
+        #[cfg(not(feature = "jwt"))]
         let verifier = verifier_of(&issuers, remembering);
         // The outermost layer, so that no cached or shared result bypasses the cutoffs.
         let verifier = RevocationLayer::new(self.stack.revocations.clone()).layer(verifier);
@@ -361,14 +361,14 @@ impl ResourceServerBuilder {
             metadata,
             issuers,
             revocations: self.stack.revocations,
-            #[cfg(all(feature = "jwt", feature = "_crypto"))]
+            #[cfg(feature = "jwt")]
             tenants,
         })))
     }
 
     /// Returns true if no issuer is trusted.
     fn trusts_none(&self) -> bool {
-        #[cfg(all(feature = "jwt", feature = "_crypto"))]
+        #[cfg(feature = "jwt")]
         if self.resolver.is_some() {
             return false;
         }

@@ -54,7 +54,7 @@ impl Document {
             settings.problems.push("resource", problem);
         });
         settings.derive(known);
-        #[cfg(all(feature = "jwt", feature = "_crypto"))]
+        #[cfg(feature = "jwt")]
         settings.sign();
         let ProtectedResourceMetadata { members, max_age, cors, problems, .. } = settings;
         let Ok(location) = location else { return Err(problems) };
@@ -127,7 +127,7 @@ impl ProtectedResourceMetadata {
     }
 
     /// Adds a signed form of all members (RFC 9728 §2.2).
-    #[cfg(all(feature = "jwt", feature = "_crypto"))]
+    #[cfg(feature = "jwt")]
     fn sign(&mut self) {
         let Some((key, issuer)) = &self.signer else { return };
         if issuer.is_empty() {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::location::is_spelled_out;
-#[cfg(all(feature = "jwt", feature = "_crypto"))]
+#[cfg(feature = "jwt")]
 use crate::jose::signing::SigningKey;
 use crate::{claims::scope::is_scope_token, error::config::ConfigError};
 
@@ -74,7 +74,7 @@ pub struct ProtectedResourceMetadata {
     pub(super) authorization_servers: Vec<String>,
     pub(super) max_age: Duration,
     pub(super) cors: bool,
-    #[cfg(all(feature = "jwt", feature = "_crypto"))]
+    #[cfg(feature = "jwt")]
     pub(super) signer: Option<(SigningKey, String)>,
     pub(super) problems: ConfigError,
 }
@@ -86,7 +86,7 @@ impl ProtectedResourceMetadata {
             authorization_servers: Vec::new(),
             max_age: MAX_AGE,
             cors: true,
-            #[cfg(all(feature = "jwt", feature = "_crypto"))]
+            #[cfg(feature = "jwt")]
             signer: None,
             problems: ConfigError::new(),
         }
@@ -248,7 +248,7 @@ impl ProtectedResourceMetadata {
     /// Adds a signed form of the document: a JWT that `issuer` attests with `key` (§2.2).
     ///
     /// It is signed once, when the resource server is built, and does not expire.
-    #[cfg(all(feature = "jwt", feature = "_crypto"))]
+    #[cfg(feature = "jwt")]
     #[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
     pub fn signed_with(mut self, key: SigningKey, issuer: impl Into<String>) -> Self {
         self.signer = Some((key, issuer.into()));

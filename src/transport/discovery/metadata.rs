@@ -15,7 +15,7 @@ use crate::{
 /// this service accepts, and a list may include `none`.
 #[derive(Debug)]
 pub(crate) struct Metadata {
-    #[cfg(all(feature = "jwt", feature = "_crypto"))]
+    #[cfg(feature = "jwt")]
     pub(crate) jwks_uri: Option<Endpoint>,
     #[cfg(feature = "introspection")]
     pub(crate) introspection_endpoint: Option<Endpoint>,
@@ -31,7 +31,7 @@ pub(crate) struct Metadata {
 
 impl Metadata {
     /// Returns `jwks_uri`, or an error with the reason why there is none.
-    #[cfg(all(feature = "jwt", feature = "_crypto"))]
+    #[cfg(feature = "jwt")]
     pub(crate) fn require_jwks_uri(&self) -> Result<&Endpoint, VerifyError> {
         self.require(JWKS_URI, self.jwks_uri.as_ref())
     }
@@ -87,7 +87,7 @@ impl Metadata {
         }
         let mut reader = Reader { loopback_http, unusable: Vec::new() };
         Ok(Self {
-            #[cfg(all(feature = "jwt", feature = "_crypto"))]
+            #[cfg(feature = "jwt")]
             jwks_uri: reader.endpoint(&object, "jwks_uri", JWKS_URI),
             #[cfg(feature = "introspection")]
             introspection_endpoint: reader.endpoint(
@@ -104,7 +104,7 @@ impl Metadata {
     }
 }
 
-#[cfg(all(feature = "jwt", feature = "_crypto"))]
+#[cfg(feature = "jwt")]
 const JWKS_URI: &str = "jwks_uri";
 #[cfg(feature = "introspection")]
 const INTROSPECTION: &str = "introspection_endpoint";
