@@ -1,42 +1,53 @@
+//! Tower middleware that makes an axum, tonic, hyper or plain tower service an OAuth 2.0 resource
+//! server.
+//!
+//! The middleware takes the access token from each request, verifies it, checks it against the
+//! policy of this service, and passes a [`VerifiedToken`] to the handler. A request that fails is
+//! refused with the response that the specifications ask for.
+//!
 //! ```text
 //! Request -> credentials -> verify ------------> policy -------> handler
 //!            Token          ActiveToken (fact)   VerifiedToken (admission)
 //! any refusal, anywhere -> one VerifyError -> HTTP challenge | gRPC status
 //! ```
 //!
-//! Tower middleware that makes an axum, tonic, hyper or plain tower service an OAuth 2.0 resource
-//! server. It takes the access token off each request, has it verified, locally as a JWT or
-//! remotely by introspection, holds it against the policy of this service, and hands the handler a
-//! [`VerifiedToken`].
-//!
 //! # Quick start
 //!
-//! [`ResourceServer`] is the paved path: who this service is, whom it trusts, and safe defaults.
+//! The crate is not published yet. Use a checkout of the repository beside your own crate:
+//!
+//! ```toml
+//! [dependencies]
+//! tower-introspect = { path = "../tower-introspect", features = ["axum"] }
+//! axum = "0.8"
+//! tokio = { version = "1", features = ["full"] }
+//! ```
+//!
+//! A [`ResourceServer`] needs an identifier, which tokens must have as audience, and at least one
+//! issuer. Everything else has a safe default. This is a complete `main.rs`:
 //!
 //! ```no_run
-//! # #[cfg(all(feature = "axum", feature = "reqwest"))]
-//! # mod example {
 //! use axum::{Router, routing::get};
 //! use tower_introspect::{Issuer, RequireScope, ResourceServer, VerifiedToken};
 //!
-//! async fn list(token: VerifiedToken) -> String {
+//! async fn payments(token: VerifiedToken) -> String {
 //!     format!("payments of {:?}", token.subject())
 //! }
 //!
-//! # async fn run() -> Result<Router, Box<dyn std::error::Error>> {
-//! let api = ResourceServer::builder("https://api.example.com")
-//!     .issuer(Issuer::jwt("https://as.example.com"))
-//!     .build()?;
-//!
-//! let app: Router = Router::new()
-//!     .route("/payments", get(list).route_layer(RequireScope::all(["read:payments"])))
-//!     .layer(api.layer());
-//! # Ok(app) }
-//! # }
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let api = ResourceServer::builder("https://api.example.com")
+//!         .issuer(Issuer::jwt("https://as.example.com"))
+//!         .build()?;
+//!     let app = Router::new()
+//!         .route("/payments", get(payments).route_layer(RequireScope::all(["read:payments"])))
+//!         .layer(api.layer());
+//!     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+//!     Ok(axum::serve(listener, app).await?)
+//! }
 //! ```
 //!
-//! By its parts: an [`IntrospectLayer`] takes any [`verify::Verifier`], ours or yours, and a
-//! [`Policy`].
+//! The parts of a [`ResourceServer`] can be used alone. An [`IntrospectLayer`] takes a
+//! [`Verifier`](verify::Verifier), for example a closure, and a [`Policy`]:
 //!
 //! ```
 //! use tower_introspect::{ErrorKind, IntrospectLayer, Policy, verify::verify_fn};
@@ -46,48 +57,55 @@
 //! # let _ = layer;
 //! ```
 //!
-//! # Where things are
+//! # Modules
 //!
-//! | room | what it is for |
+//! | module | contents |
 //! |---|---|
-//! | [`resource_server`] | the facade |
-//! | [`layer`], [`require`] | the middleware, and what routes and methods require |
-//! | [`axum`], [`tonic`] | extractors, interceptors |
-//! | [`policy`] | what is asked of each token, on every request |
-//! | [`proof`] | tokens that are bound to a key |
-//! | [`verify`] | the contract of verification, and what composes it: memory, cutoffs, routing by issuer |
-//! | [`jwt`], [`introspection`] | the two ways to verify |
-//! | [`respond`] | from a refusal to a response |
-//! | [`credentials`], [`claims`], [`http`], [`clock`] | what the rest stands on |
-//! | [`test_util`] | an authorization server for your tests |
+//! | [`resource_server`] | the facade: one builder for the audience, the issuers and the layers |
+//! | [`config`] | a [`ResourceServer`] from TOML |
+//! | [`layer`], [`require`] | the middleware, and the requirements of routes and methods |
+//! | [`axum`], [`tonic`] | extractors, interceptors and statuses |
+//! | [`policy`] | the requirements that every token is checked against on every request |
+//! | [`proof`] | proof of possession, for tokens that are bound to a key |
+//! | [`jwt`], [`introspection`] | local and remote verification |
+//! | [`verify`] | the contract of verifiers, and bridges to and from [`tower::Service`] |
+//! | [`route`] | verifiers that choose another verifier for a token |
+//! | [`cache`] | a cache of verified facts |
+//! | [`revocation`] | revocation by cutoffs |
+//! | [`upstream`] | layers that protect the authorization server |
+//! | [`respond`] | responses for refusals |
+//! | [`transport`] | HTTP requests to authorization servers |
+//! | [`jose`] | algorithms, keys and signatures |
+//! | [`credentials`], [`claims`], [`clock`] | tokens in requests, claims in tokens, and the time |
+//! | [`test_util`] | an authorization server for tests |
 //!
-//! The [design](docs::design), the [security model](docs::security), [where layers go](docs::layers),
-//! what to know when [operating](docs::operations) it and recipes for [providers](docs::providers) are
-//! chapters of this documentation.
+//! The documentation has five more chapters: the [design](docs::design), the [security
+//! model](docs::security), the [order of layers](docs::layers), [operations](docs::operations), and
+//! recipes for [providers](docs::providers).
 //!
 //! # Features
 //!
-//! Features add, they never change what is there; but for `cache`, with which a [`ResourceServer`]
-//! remembers what it verified unless it is told otherwise, and `jwt`, without which every token is
-//! opaque.
+//! Features are additive: none weakens another. Two of them change a default. With `cache` a
+//! [`ResourceServer`] caches verification results, unless it is told otherwise. Without `jwt` every
+//! token is opaque.
 //!
-//! | feature | default | brings |
+//! | feature | default | adds |
 //! |---|---|---|
 //! | `jwt` | yes | local verification; needs one of the two cryptography features |
 //! | `introspection` | yes | remote verification (RFC 7662; with `jwt` also RFC 9701) |
-//! | `cache` | yes | remembering what was verified; needs one of the two cryptography features |
+//! | `cache` | yes | a cache of verification results; needs one of the two cryptography features |
 //! | `reqwest` | yes | the HTTP client; without it, bring a [`transport::HttpTransport`] |
 //! | `aws-lc-rs` | yes | cryptography by AWS-LC; needs a C compiler |
 //! | `rust-crypto` | no | cryptography in pure Rust; with both, AWS-LC does the work |
 //! | `tracing` | yes | events for refusals and key refreshes, a span for a verification that takes time |
 //! | `metrics` | no | counters, gauges and histograms, through the crate `metrics` |
-//! | `dpop` | no | [`proof::Dpop`]: tokens that are bound to a key, admitted by proofs (RFC 9449) |
-//! | `mtls` | no | [`proof::Mtls`]: tokens that are bound to a client certificate (RFC 8705, RFC 9440) |
+//! | `dpop` | no | [`proof::Dpop`]: tokens bound to a key (RFC 9449); needs one of the two cryptography features |
+//! | `mtls` | no | [`proof::Mtls`]: tokens bound to a client certificate (RFC 8705, RFC 9440); needs one of the two cryptography features |
 //! | `axum` | no | extractors |
 //! | `tonic` | no | interceptors and `Status` |
 //! | `config` | no | a [`ResourceServer`] from TOML |
-//! | `test-util` | no | [`test_util`] |
-//! | `full` | no | all but `rust-crypto` |
+//! | `test-util` | no | [`test_util`], for tests only |
+//! | `full` | no | all features but `rust-crypto` and `test-util` |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]

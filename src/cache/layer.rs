@@ -143,10 +143,10 @@ impl CacheLayer {
     }
 
     /// Also uses facts older than `max_age` by up to `more` while the server is
-    /// [`Unavailable`](ErrorKind::Unavailable). Off by default.
+    /// [`Unavailable`](crate::ErrorKind::Unavailable). Off by default.
     ///
-    /// Applies only to requests with [`Freshness::Cached`], and never past the token's `exp` or a
-    /// cutoff. [`VerifiedToken::is_stale`](crate::VerifiedToken::is_stale) reports such a use.
+    /// Applies only to requests with [`Freshness::Cached`](crate::verify::Freshness::Cached),
+    /// and never past the token's `exp` or a cutoff. [`VerifiedToken::is_stale`](crate::VerifiedToken::is_stale) reports such a use.
     ///
     /// # Security
     ///

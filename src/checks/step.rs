@@ -1,7 +1,7 @@
-//! Passes on the outcome of a check, and records it if a recording is on.
+//! Passes the result of each check on, and records it where recording is compiled in.
 
+#[cfg(feature = "checks")]
 use super::record;
-
 use super::{check::Check, detail::Detail};
 use crate::error::{kind::ErrorKind, refusal::VerifyError};
 

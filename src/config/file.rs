@@ -23,7 +23,7 @@ use crate::{
 /// The settings of a [`ResourceServer`], read from TOML or from a part of any document that serde
 /// reads.
 ///
-/// See the [module docs](self) for the settings. Unknown settings are errors. `Debug` shows no
+/// See the [module docs](super) for the settings. Unknown settings are errors. `Debug` shows no
 /// secrets.
 ///
 /// ```

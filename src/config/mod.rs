@@ -1,4 +1,4 @@
-//! Builds a [`ResourceServer`] from a configuration file.
+//! Builds a [`ResourceServer`](crate::ResourceServer) from a configuration file.
 //!
 //! ```
 //! use tower_introspect::config::Config;
@@ -82,7 +82,8 @@
 //! | `key_file`, `key_env` | `mtls` | where its private key is, in PEM; may be the same file |
 //! | `assertion_audience` | `secret`, JWT methods | the audience of assertions, if not the issuer |
 //!
-//! Settings of `[forward]`, which name headers (see [`ForwardHeaders`]):
+//! Settings of `[forward]`, which name headers (see
+//! [`ForwardHeaders`](crate::layer::ForwardHeaders)):
 //!
 //! | setting | content of the header |
 //! |---|---|

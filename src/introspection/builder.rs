@@ -81,7 +81,7 @@ impl IntrospectionVerifier {
     /// Returns a builder of a verifier that introspects tokens at `issuer` and authenticates with
     /// `auth`.
     ///
-    /// See the [module docs](self) for an example.
+    /// See the [module docs](super) for an example.
     pub fn builder(issuer: impl Into<String>, auth: ClientAuth) -> IntrospectionVerifierBuilder {
         IntrospectionVerifierBuilder::new(issuer.into(), auth)
     }

@@ -13,11 +13,11 @@
 //! | response | outcome |
 //! |---|---|
 //! | 200, `"active": true` | the token's claims |
-//! | 200, `"active": false` | [`Inactive`](ErrorKind::Inactive) |
-//! | 200, anything else; a redirect; another status | [`BadResponse`](ErrorKind::BadResponse) |
-//! | 400 with `unsupported_token_type` | [`NotIntrospectable`](ErrorKind::NotIntrospectable) |
-//! | other 400, 401, 403 | [`CredentialsRejected`](ErrorKind::CredentialsRejected) |
-//! | 429, 5xx, timeout | [`Unavailable`](ErrorKind::Unavailable), with `Retry-After` where given |
+//! | 200, `"active": false` | [`Inactive`](crate::ErrorKind::Inactive) |
+//! | 200, anything else; a redirect; another status | [`BadResponse`](crate::ErrorKind::BadResponse) |
+//! | 400 with `unsupported_token_type` | [`NotIntrospectable`](crate::ErrorKind::NotIntrospectable) |
+//! | other 400, 401, 403 | [`CredentialsRejected`](crate::ErrorKind::CredentialsRejected) |
+//! | 429, 5xx, timeout | [`Unavailable`](crate::ErrorKind::Unavailable), with `Retry-After` where given |
 //!
 //! ```
 //! # use bytes::Bytes;

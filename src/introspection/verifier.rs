@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// A [`Verifier`] that introspects each token. See the [module docs](self).
+/// A [`Verifier`] that introspects each token. See the [module docs](super).
 ///
 /// # Clone
 ///
@@ -52,7 +52,7 @@ impl IntrospectionVerifier {
     /// Returns whether the introspection endpoint is known, and the error if it can't be
     /// discovered. Sends nothing.
     ///
-    /// With [signed responses](IntrospectionVerifierBuilder::require_signed_response), the verifier
+    /// With [signed responses](super::IntrospectionVerifierBuilder::require_signed_response), the verifier
     /// is ready only if it also has keys.
     #[must_use]
     pub fn readiness(&self) -> Readiness {

@@ -52,7 +52,7 @@
 //! * After a failed fetch no fetch starts for 1 second. Each further failure doubles the pause, up
 //!   to 30 seconds. `Retry-After` can lengthen it, up to 5 minutes. Meanwhile the last good keys
 //!   stay in use, for at most 24 hours. Without any keys the error is
-//!   [`Unavailable`](ErrorKind::Unavailable), never one that blames the token.
+//!   [`Unavailable`](crate::ErrorKind::Unavailable), never one that blames the token.
 //! * A key is retired by the fetch that shows that it is no longer published, or is published with
 //!   other key material or another algorithm under the same name. Exactly the tokens that it
 //!   verified [are retired](crate::verify::ActiveToken::is_retired) with it.

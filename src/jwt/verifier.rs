@@ -24,7 +24,7 @@ use crate::{claims::claims_set::Claims, error::kind::TokenKind};
 
 /// A [`Verifier`] of the JWT access tokens of one issuer.
 ///
-/// Clones share the keys. See the [module docs](self) for an example.
+/// Clones share the keys. See the [module docs](super) for an example.
 ///
 /// # Cancellation
 ///

@@ -13,7 +13,7 @@ use crate::{
 /// A layer that only lets requests with a verified token through.
 ///
 /// The requests that reach the inner service carry a [`VerifiedToken`](crate::VerifiedToken) in
-/// their extensions. See the [module docs](self) for an example.
+/// their extensions. See the [module docs](super) for an example.
 ///
 /// # Clone
 ///

@@ -79,7 +79,7 @@ impl Admission {
 }
 
 /// A decision that is ready or pending, from
-/// [`Policy::admit_presented`](super::Policy::admit_presented).
+/// [`Policy::admit_presented`](crate::Policy::admit_presented).
 #[derive(Debug)]
 pub struct Admitting(State);
 

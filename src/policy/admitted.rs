@@ -111,7 +111,7 @@ impl fmt::Debug for Requirement {
 
 /// A token that was verified and found sufficient for its request.
 ///
-/// Only a [`Policy`](super::Policy) creates it, once for each request. It is stored in the request
+/// Only a [`Policy`](crate::Policy) creates it, once for each request. It is stored in the request
 /// extensions and is cheap to clone.
 #[derive(Clone)]
 pub struct VerifiedToken {

@@ -1,7 +1,8 @@
 //! Decides on every request whether a verified token is enough.
 //!
-//! A [`Policy`] is the only way from an [`ActiveToken`](crate::verify::ActiveToken), which holds
-//! the facts that an issuer vouches for, to a [`VerifiedToken`], which is enough for this request.
+//! A [`Policy`](crate::Policy) is the only way from an [`ActiveToken`](crate::verify::ActiveToken),
+//! which holds the facts that an issuer vouches for, to a [`VerifiedToken`](crate::VerifiedToken), which is
+//! enough for this request.
 //! It runs on every request, whether the facts are new or cached, so no earlier decision is ever
 //! reused.
 //!

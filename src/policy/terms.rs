@@ -18,7 +18,7 @@ pub(crate) const DEFAULT_LEEWAY: Duration = Duration::from_secs(30);
 ///
 /// A policy checks, in this order: the issuer, that the key which signed the token still belongs to
 /// the issuer, the algorithm (FAPI 2.0 only), the kind of token, the time, the audience, the key
-/// that the token is bound to, and the requirements. See the [module docs](self) for an example.
+/// that the token is bound to, and the requirements. See the [module docs](super) for an example.
 #[derive(Clone, Debug)]
 pub struct Policy {
     pub(super) audiences: Vec<Box<str>>,

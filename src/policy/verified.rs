@@ -59,7 +59,7 @@ impl VerifiedToken {
     }
 
     /// Returns true if the scope has `value` or a value that implies it
-    /// ([`Policy::scope_implies`](super::Policy::scope_implies)).
+    /// ([`Policy::scope_implies`](crate::Policy::scope_implies)).
     #[must_use]
     pub fn has_scope(&self, value: &str) -> bool {
         self.terms.implied.has(self.scope(), value)

@@ -17,7 +17,7 @@ use crate::{
 
 /// A layer that refuses requests that do not meet a requirement.
 ///
-/// See the [module docs](self) for examples.
+/// See the [module docs](super) for examples.
 pub struct RequireLayer<R = Auto> {
     rule: Arc<Rule>,
     observer: Option<Observer>,

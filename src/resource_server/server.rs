@@ -22,7 +22,7 @@ use crate::{
 
 /// A resource server: its audience, the issuers it trusts, and the policy for their tokens.
 ///
-/// See the [module docs](self) for an example.
+/// See the [module docs](super) for an example.
 ///
 /// # Clone
 ///

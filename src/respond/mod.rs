@@ -3,7 +3,8 @@
 //! One table maps each [`ErrorKind`](crate::ErrorKind) to a response over HTTP and over gRPC.
 //! [`Auto`] renders it with an empty body, so it fits every body type. [`ProblemJson`] adds a body
 //! where the type can carry one. A closure, or any type that implements [`Respond`], can render
-//! another response. The [`VerifyError`] is stored in the extensions of the response in any case.
+//! another response. The [`VerifyError`](crate::VerifyError) is stored
+//! in the extensions of the response in any case.
 //!
 //! ```
 //! use http::{HeaderMap, Method, Response, StatusCode, Uri, header::WWW_AUTHENTICATE};

@@ -16,7 +16,7 @@ pub trait Respond<B> {
 pub struct Auto;
 
 impl Auto {
-    /// Creates the responder. See the [module docs](self) for an example.
+    /// Creates the responder. See the [module docs](super) for an example.
     #[must_use]
     pub const fn new() -> Self {
         Self

@@ -61,7 +61,7 @@ impl Cutoff {
     }
 
     /// Sets the time of the revocation, by the clock of the issuer. Defaults to the current time,
-    /// or to the latest `iat` seen by [`Revocations`] if that is later.
+    /// or to the latest `iat` seen by [`Revocations`](super::Revocations) if that is later.
     pub const fn at(mut self, time: UnixTime) -> Self {
         self.at = Some(time);
         self

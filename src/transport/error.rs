@@ -21,7 +21,7 @@ pub enum TransportErrorKind {
     Other,
     /// No complete response arrived in time.
     Timeout,
-    /// The response is longer than its [`BodyLimit`].
+    /// The response is longer than its [`BodyLimit`](super::BodyLimit).
     TooLarge,
 }
 

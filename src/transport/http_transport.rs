@@ -29,7 +29,7 @@ impl HttpTransport {
     /// Creates a transport that sends requests through `service`.
     ///
     /// An error of another type than [`TransportError`] counts as [`TransportErrorKind::Other`].
-    /// See the [module docs](self) for an example.
+    /// See the [module docs](super) for an example.
     #[must_use]
     pub fn new<S>(service: S) -> Self
     where

@@ -160,7 +160,7 @@ impl<F> fmt::Debug for Verifying<F> {
     }
 }
 
-/// Creates a [`Verifier`] from an async closure. See the [module docs](self).
+/// Creates a [`Verifier`] from an async closure. See the [module docs](super).
 pub const fn verify_fn<F, Fut>(verify: F) -> VerifyFn<F>
 where
     F: Fn(VerifyRequest) -> Fut,

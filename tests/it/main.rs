@@ -35,6 +35,7 @@ mod modes;
 mod mtls;
 mod museum;
 mod overheard;
+mod pasted;
 mod readiness;
 mod real_time;
 mod recall;

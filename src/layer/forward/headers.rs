@@ -214,7 +214,7 @@ impl ForwardHeaders {
 
     /// Sets the headers to the claims of `token`, or clears them if there is no token.
     ///
-    /// [`IntrospectLayer::forward`](super::IntrospectLayer::forward) does this to each request.
+    /// [`IntrospectLayer::forward`](crate::IntrospectLayer::forward) does this to each request.
     /// Call it directly in a service that decides about requests for a proxy and returns the
     /// headers in its response: see the example `forward_auth`. Such a service must not refuse in
     /// gRPC, because gRPC refusals have the status 200: remove `Content-Type` from the requests it

@@ -15,7 +15,7 @@ const THUMBPRINT: usize = 43;
 /// The certificate of a client, reduced to its SHA-256 digest, to which a token can be bound.
 ///
 /// The TLS server puts it into the extensions of each request of the connection, where
-/// [`Mtls`](super::Mtls) finds it.
+/// [`Mtls`](crate::proof::Mtls) finds it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PeerCertificate([u8; 32]);
 

@@ -47,7 +47,7 @@ pub trait ReplayStore: Send + Sync + 'static {
     /// Sets this mark and returns whether it was set before.
     ///
     /// An error means that the outcome is not known. The request is then refused with
-    /// [`ReplayUnavailable`](ErrorKind::ReplayUnavailable), which does not blame the client. The
+    /// [`ReplayUnavailable`](crate::ErrorKind::ReplayUnavailable), which does not blame the client. The
     /// outcome must arrive in bounded time.
     ///
     /// # Cancellation

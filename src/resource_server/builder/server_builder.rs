@@ -175,7 +175,7 @@ impl ResourceServerBuilder {
     /// challenges.
     ///
     /// The audience must be the https URL under which clients know this service. See
-    /// [`metadata`](super::metadata) for how to serve the document.
+    /// [`metadata`](crate::resource_server::metadata) for how to serve the document.
     ///
     /// ```
     /// use tower_introspect::ResourceServer;
