@@ -46,7 +46,7 @@ pub(super) fn check(
 }
 
 /// Reads the client that an assertion names, without verifying it.
-pub(super) fn claimed(assertion: &str) -> Option<String> {
+pub(super) fn named_client(assertion: &str) -> Option<String> {
     let jws = Compact::parse(assertion).ok()?;
     Claims::from_json(jws.payload()).ok()?.subject().map(str::to_owned)
 }

@@ -33,37 +33,37 @@ use crate::clock::{Clock, Moment, UnixTime};
 #[derive(Clone, Debug)]
 pub struct TestClock {
     started: Moment,
-    /// The sum of all steps, in milliseconds.
-    stepped: Arc<AtomicI64>,
+    /// The sum of all steps.
+    offset_millis: Arc<AtomicI64>,
 }
 
 impl TestClock {
     /// Creates a clock that shows `start` now.
     #[must_use]
     pub fn new(start: UnixTime) -> Self {
-        Self { started: Moment::now(&Still(start)), stepped: Arc::new(AtomicI64::new(0)) }
+        Self { started: Moment::now(&FixedClock(start)), offset_millis: Arc::default() }
     }
 
     /// Steps the clock forward. Monotonic time does not advance.
     pub fn step(&self, by: Duration) {
-        self.stepped.fetch_add(millis(by), Ordering::SeqCst);
+        self.offset_millis.fetch_add(millis(by), Ordering::SeqCst);
     }
 
     /// Steps the clock back.
     pub fn step_back(&self, by: Duration) {
-        self.stepped.fetch_sub(millis(by), Ordering::SeqCst);
+        self.offset_millis.fetch_sub(millis(by), Ordering::SeqCst);
     }
 
     /// Steps the clock to `time`.
     pub fn set(&self, time: UnixTime) {
-        let off = time.as_millis().saturating_sub(self.unstepped().as_millis());
-        self.stepped.store(off, Ordering::SeqCst);
+        let offset = time.as_millis().saturating_sub(self.unstepped().as_millis());
+        self.offset_millis.store(offset, Ordering::SeqCst);
     }
 
     fn unstepped(&self) -> UnixTime {
         let start = self.started.wall();
         // Both moments use the same fixed wall clock, so the time between them is tokio's.
-        start.saturating_add(Moment::now(&Still(start)).since(self.started))
+        start.saturating_add(Moment::now(&FixedClock(start)).since(self.started))
     }
 }
 
@@ -76,16 +76,16 @@ impl Default for TestClock {
 
 impl Clock for TestClock {
     fn now(&self) -> UnixTime {
-        let stepped = self.stepped.load(Ordering::SeqCst);
-        UnixTime::from_millis(self.unstepped().as_millis().saturating_add(stepped))
+        let offset = self.offset_millis.load(Ordering::SeqCst);
+        UnixTime::from_millis(self.unstepped().as_millis().saturating_add(offset))
     }
 }
 
 /// A clock that does not advance.
 #[derive(Debug)]
-struct Still(UnixTime);
+struct FixedClock(UnixTime);
 
-impl Clock for Still {
+impl Clock for FixedClock {
     fn now(&self) -> UnixTime {
         self.0
     }

@@ -57,17 +57,17 @@ pub struct Fault {
     pub(super) effect: Effect,
     pub(super) delay: Duration,
     /// The number of requests it still applies to. `None` for all.
-    left: Option<usize>,
+    remaining: Option<usize>,
 }
 
 #[derive(Clone, Debug)]
 pub(super) enum Effect {
-    /// The proper response.
-    Answer,
     Close,
     Garbage,
     Hang,
     Oversize(usize),
+    /// The proper response.
+    Proper,
     Respond(Response<Bytes>),
     Truncate,
     Unreachable,
@@ -85,7 +85,7 @@ impl Fault {
     /// The response is made when the request arrives, so it may be out of date when it is sent.
     #[must_use]
     pub const fn delay(delay: Duration) -> Self {
-        Self::new(Effect::Answer).with_delay(delay)
+        Self::new(Effect::Proper).with_delay(delay)
     }
 
     /// Sends truncated JSON under the proper status and content type.
@@ -176,12 +176,12 @@ impl Fault {
     /// Limits the fault to the next `requests` requests. By default it lasts until it is cleared.
     #[must_use]
     pub const fn for_next(mut self, requests: usize) -> Self {
-        self.left = Some(requests);
+        self.remaining = Some(requests);
         self
     }
 
     const fn new(effect: Effect) -> Self {
-        Self { effect, delay: Duration::ZERO, left: None }
+        Self { effect, delay: Duration::ZERO, remaining: None }
     }
 }
 
@@ -202,11 +202,11 @@ impl Faults {
     pub(super) fn next(&mut self) -> Option<Fault> {
         loop {
             let fault = self.0.front_mut()?;
-            match &mut fault.left {
+            match &mut fault.remaining {
                 None => return Some(fault.clone()),
                 Some(0) => drop(self.0.pop_front()),
-                Some(left) => {
-                    *left -= 1;
+                Some(remaining) => {
+                    *remaining -= 1;
                     return Some(fault.clone());
                 }
             }

@@ -57,7 +57,8 @@ pub fn verified_token(claims: &Value) -> VerifiedToken {
     members.entry("iss").or_insert_with(|| ISSUER.into());
     members.entry("aud").or_insert_with(|| AUDIENCE.into());
 
-    let claims = Claims::from_json(claims.to_string().as_bytes()).expect("claims of their types");
+    let claims = Claims::from_json(claims.to_string().as_bytes())
+        .expect("claims have their registered types");
     let audience = claims.audience().iter().next().unwrap_or_default().to_owned();
     let issuer = claims.issuer().unwrap_or_default().to_owned();
     let active = ActiveToken::new(issuer, claims, Method::Custom, Moment::now(&SystemClock));

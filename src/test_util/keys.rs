@@ -120,8 +120,7 @@ fn make(algorithm: Algorithm, issuer: &str, serial: usize) -> SigningKey {
     derived.unwrap_or_else(|| {
         let start = usize::from(sha256(issuer.as_bytes())[0]);
         let pem = RSA[(start + serial) % RSA.len()];
-        SigningKey::from_pem(algorithm, pem)
-            .expect("an asymmetric algorithm that is none on a curve is one of RSA")
+        SigningKey::from_pem(algorithm, pem).expect("only RSA algorithms are left")
     })
 }
 

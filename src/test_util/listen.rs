@@ -139,14 +139,14 @@ async fn accept(server: AuthorizationServer, listener: TcpListener) {
 }
 
 async fn connection(server: AuthorizationServer, stream: TcpStream) {
-    let service = hyper::service::service_fn(move |request| answer(server.clone(), request));
+    let service = hyper::service::service_fn(move |request| respond(server.clone(), request));
     // The error is either injected by a fault or caused by the peer.
     let _ = hyper::server::conn::http1::Builder::new()
         .serve_connection(TokioIo::new(stream), service)
         .await;
 }
 
-async fn answer(
+async fn respond(
     server: AuthorizationServer,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, io::Error> {

@@ -70,17 +70,21 @@
 //!
 //! The private keys are public knowledge. Only tests may trust this server.
 
-mod answer;
 mod assertion;
+mod authenticate;
 mod client;
 mod clock;
 #[cfg(feature = "dpop")]
 mod dpop;
+mod endpoints;
+mod error;
 mod fault;
 mod form;
 mod handler;
+mod jws;
 mod keys;
 mod listen;
+mod lock;
 mod serve;
 mod server;
 mod state;

@@ -5,11 +5,13 @@ use http::{Request, Response, StatusCode, Uri};
 
 use super::{
     fault::{Effect, Endpoint},
-    server::{AuthorizationServer, KEPT, lock},
+    lock::lock,
+    server::{AuthorizationServer, MAX_RECORDED},
 };
 use crate::transport::{
     body_limit::BodyLimit,
     error::{TransportError, TransportErrorKind},
+    http_transport::HttpTransport,
 };
 
 /// The outcome of a request.
@@ -27,35 +29,35 @@ impl AuthorizationServer {
     /// Handles one request.
     pub(super) async fn serve(&self, request: Request<Bytes>) -> Reply {
         let Some(endpoint) = self.endpoint(request.uri().path()) else {
-            self.stray(request.uri());
+            self.record_unmatched(request.uri());
             let mut response = Response::new(Bytes::new());
             *response.status_mut() = StatusCode::NOT_FOUND;
             return Reply::Whole(response);
         };
-        let line = self.line(endpoint);
+        let received = self.endpoint_traffic(endpoint);
         // Computed before any delay: the response reflects the state when the request arrived.
         let (fault, proper, mut cleared) = {
-            let mut traffic = lock(&line.traffic);
+            let mut traffic = lock(&received.traffic);
             let fault = traffic.faults.next();
             let proper = match fault.as_ref().map(|fault| &fault.effect) {
                 Some(Effect::Close | Effect::Respond(_) | Effect::Unreachable) => None,
-                _ => Some(self.state().answer(endpoint, &request)),
+                _ => Some(self.state().respond(endpoint, &request)),
             };
-            if traffic.requests.len() == KEPT {
+            if traffic.requests.len() == MAX_RECORDED {
                 traffic.requests.remove(0);
             }
             traffic.requests.push(request);
             // Subscribes under the lock that `clear` takes, so that no `clear` is missed.
-            (fault, proper.unwrap_or_default(), line.cleared.subscribe())
+            (fault, proper.unwrap_or_default(), received.cleared.subscribe())
         };
-        line.calls.send_modify(|calls| *calls += 1);
+        received.calls.send_modify(|calls| *calls += 1);
 
         let Some(fault) = fault else { return Reply::Whole(proper) };
         if !fault.delay.is_zero() {
             tokio::time::sleep(fault.delay).await;
         }
         match fault.effect {
-            Effect::Answer => Reply::Whole(proper),
+            Effect::Proper => Reply::Whole(proper),
             Effect::Close => Reply::Close,
             Effect::Garbage => {
                 Reply::Whole(proper.map(|_| Bytes::from_static(b"{\"active\": tru")))
@@ -72,6 +74,19 @@ impl AuthorizationServer {
         }
     }
 
+    /// Returns a transport that reaches the server without a socket.
+    ///
+    /// A request to any other host fails with a connection error and counts as
+    /// [unmatched](Self::unmatched_requests).
+    #[must_use]
+    pub fn transport(&self) -> HttpTransport {
+        let server = self.clone();
+        HttpTransport::new(tower::service_fn(move |request: Request<Bytes>| {
+            let server = server.clone();
+            async move { server.send(request).await }
+        }))
+    }
+
     /// Sends a request, as [`transport`](Self::transport) does.
     ///
     /// # Errors
@@ -83,10 +98,10 @@ impl AuthorizationServer {
     ///
     /// The request has reached the server, and is counted, as soon as the future is polled.
     pub async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, TransportError> {
-        let issuer: Uri = self.issuer().parse().expect("`new` has read it");
+        let issuer: Uri = self.issuer().parse().expect("`new` parsed it");
         let to = request.uri();
         if (to.scheme(), to.authority()) != (issuer.scheme(), issuer.authority()) {
-            self.stray(to);
+            self.record_unmatched(to);
             return Err(TransportError::new(TransportErrorKind::Connect));
         }
         let limit =

@@ -1,6 +1,6 @@
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use bytes::Bytes;
@@ -12,13 +12,13 @@ use super::{
     client::Client,
     fault::{Endpoint, Fault, Faults},
     keys::kid,
+    lock::lock,
     state::State,
-    token::{Jwt, Opaque, TokenBuilder},
 };
-use crate::{clock::Clock, jose::algorithm::Algorithm, transport::http_transport::HttpTransport};
+use crate::{clock::Clock, jose::algorithm::Algorithm};
 
 /// The limit on the requests kept for [`AuthorizationServer::requests`], for each endpoint.
-pub(super) const KEPT: usize = 1024;
+pub(super) const MAX_RECORDED: usize = 1024;
 
 /// A strict authorization server in this process. See the [module docs](super) for examples.
 ///
@@ -29,13 +29,13 @@ pub struct AuthorizationServer(Arc<ServerParts>);
 struct ServerParts {
     issuer: String,
     state: Mutex<State>,
-    lines: [Line; Endpoint::ALL.len()],
-    strays: Mutex<Vec<Uri>>,
+    endpoints: [EndpointTraffic; Endpoint::ALL.len()],
+    unmatched_requests: Mutex<Vec<Uri>>,
 }
 
 /// The traffic of one endpoint.
 #[derive(Default)]
-pub(super) struct Line {
+pub(super) struct EndpointTraffic {
     pub(super) traffic: Mutex<Traffic>,
     /// The number of requests received.
     pub(super) calls: watch::Sender<usize>,
@@ -65,12 +65,12 @@ impl AuthorizationServer {
         let absolute = issuer.parse::<Uri>().is_ok_and(|uri| {
             uri.scheme().is_some() && uri.query().is_none() && !issuer.contains('#')
         });
-        assert!(absolute, "the issuer is no absolute URL without query and fragment");
+        assert!(absolute, "the issuer must be an absolute URL without query and fragment");
         Self(Arc::new(ServerParts {
             state: Mutex::new(State::new(issuer.clone())),
             issuer,
-            lines: Default::default(),
-            strays: Mutex::default(),
+            endpoints: Default::default(),
+            unmatched_requests: Mutex::default(),
         }))
     }
 
@@ -118,38 +118,10 @@ impl AuthorizationServer {
     pub fn metadata(&self) -> Value {
         Value::Object(self.state().metadata())
     }
-
-    /// Returns a transport that reaches the server without a socket.
-    ///
-    /// A request to any other host fails with a connection error and counts as a
-    /// [stray](Self::strays).
-    #[must_use]
-    pub fn transport(&self) -> HttpTransport {
-        let server = self.clone();
-        HttpTransport::new(tower::service_fn(move |request: Request<Bytes>| {
-            let server = server.clone();
-            async move { server.send(request).await }
-        }))
-    }
 }
 
-/// Issuing and revoking tokens.
+/// Revoking tokens.
 impl AuthorizationServer {
-    /// Starts to build an opaque access token.
-    pub fn opaque(&self) -> TokenBuilder<Opaque> {
-        TokenBuilder::opaque(self.clone())
-    }
-
-    /// Starts to build an access token that is a JWT (RFC 9068).
-    pub fn jwt(&self) -> TokenBuilder<Jwt> {
-        TokenBuilder::jwt(self.clone())
-    }
-
-    /// Starts to build an ID token, which a resource server must not accept as an access token.
-    pub fn id_token(&self) -> TokenBuilder<Jwt> {
-        TokenBuilder::id_token(self.clone())
-    }
-
     /// Revokes a token, as its user or an operator would.
     pub fn revoke(&self, token: &str) {
         if let Some(record) = self.state().tokens.get_mut(token) {
@@ -215,15 +187,15 @@ impl AuthorizationServer {
 impl AuthorizationServer {
     /// Makes an endpoint fail. Faults that were injected earlier are used up first.
     pub fn inject(&self, endpoint: Endpoint, fault: Fault) {
-        lock(&self.line(endpoint).traffic).faults.push(fault);
+        lock(&self.endpoint_traffic(endpoint).traffic).faults.push(fault);
     }
 
     /// Ends the faults of an endpoint, and releases requests that [hang](Fault::hang).
     pub fn clear(&self, endpoint: Endpoint) {
-        let line = self.line(endpoint);
-        let mut traffic = lock(&line.traffic);
+        let endpoint = self.endpoint_traffic(endpoint);
+        let mut traffic = lock(&endpoint.traffic);
         traffic.faults.clear();
-        line.cleared.send_replace(());
+        endpoint.cleared.send_replace(());
     }
 }
 
@@ -232,7 +204,7 @@ impl AuthorizationServer {
     /// Returns the number of requests that reached an endpoint, including failed ones.
     #[must_use]
     pub fn calls(&self, endpoint: Endpoint) -> usize {
-        *self.line(endpoint).calls.borrow()
+        *self.endpoint_traffic(endpoint).calls.borrow()
     }
 
     /// Waits until at least `count` requests have reached an endpoint.
@@ -241,7 +213,7 @@ impl AuthorizationServer {
     ///
     /// Nothing is lost if the future is dropped.
     pub async fn wait_for_calls(&self, endpoint: Endpoint, count: usize) {
-        let mut calls = self.line(endpoint).calls.subscribe();
+        let mut calls = self.endpoint_traffic(endpoint).calls.subscribe();
         // This can't fail, because the sender lives as long as this server.
         let _ = calls.wait_for(|calls| *calls >= count).await;
     }
@@ -251,23 +223,23 @@ impl AuthorizationServer {
     /// At most 1024 are kept.
     #[must_use]
     pub fn requests(&self, endpoint: Endpoint) -> Vec<Request<Bytes>> {
-        lock(&self.line(endpoint).traffic).requests.clone()
+        lock(&self.endpoint_traffic(endpoint).traffic).requests.clone()
     }
 
     /// Returns the targets of requests that matched no endpoint of this server. At most 1024 are
     /// kept.
     #[must_use]
-    pub fn strays(&self) -> Vec<Uri> {
-        lock(&self.0.strays).clone()
+    pub fn unmatched_requests(&self) -> Vec<Uri> {
+        lock(&self.0.unmatched_requests).clone()
     }
 
-    /// Drops all recorded requests and strays, and resets the counts to zero.
+    /// Drops all recorded requests, and resets the counts to zero.
     pub fn reset_calls(&self) {
-        for line in &self.0.lines {
-            lock(&line.traffic).requests.clear();
-            line.calls.send_replace(0);
+        for endpoint in &self.0.endpoints {
+            lock(&endpoint.traffic).requests.clear();
+            endpoint.calls.send_replace(0);
         }
-        lock(&self.0.strays).clear();
+        lock(&self.0.unmatched_requests).clear();
     }
 }
 
@@ -276,16 +248,16 @@ impl AuthorizationServer {
         lock(&self.0.state)
     }
 
-    pub(super) fn line(&self, endpoint: Endpoint) -> &Line {
-        &self.0.lines[endpoint as usize]
+    pub(super) fn endpoint_traffic(&self, endpoint: Endpoint) -> &EndpointTraffic {
+        &self.0.endpoints[endpoint as usize]
     }
 
-    pub(super) fn stray(&self, uri: &Uri) {
-        let mut strays = lock(&self.0.strays);
-        if strays.len() == KEPT {
-            strays.remove(0);
+    pub(super) fn record_unmatched(&self, uri: &Uri) {
+        let mut unmatched = lock(&self.0.unmatched_requests);
+        if unmatched.len() == MAX_RECORDED {
+            unmatched.remove(0);
         }
-        strays.push(uri.clone());
+        unmatched.push(uri.clone());
     }
 }
 
@@ -295,9 +267,4 @@ impl fmt::Debug for AuthorizationServer {
             .field("issuer", &self.0.issuer)
             .finish_non_exhaustive()
     }
-}
-
-/// Locks a mutex even if it is poisoned. Otherwise a panic in a test would hide behind another one.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

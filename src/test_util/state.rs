@@ -10,16 +10,14 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::HeaderValue;
 use serde_json::{Map, Value, json};
 
-use super::{
-    client::Client,
-    fault::Endpoint,
-    keys::Keys,
-    token::{LIFETIME, compact},
-};
+use super::{client::Client, fault::Endpoint, keys::Keys};
 use crate::{
     clock::{Clock, SystemClock, UnixTime},
     jose::{algorithm::Algorithm, crypto::backend::sha256},
 };
+
+/// The default lifetime of a token.
+pub(super) const LIFETIME: Duration = Duration::from_secs(3600);
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -45,8 +43,8 @@ pub(super) struct Record {
     pub(super) claims: Map<String, Value>,
     pub(super) access: bool,
     pub(super) revoked: bool,
-    /// A fixed introspection response that replaces the computed one.
-    pub(super) answer: Option<Value>,
+    /// An introspection response that replaces the computed one.
+    pub(super) fixed_response: Option<Value>,
 }
 
 impl Record {
@@ -100,8 +98,47 @@ impl State {
         base[start..].find('/').map_or("", |at| &base[start + at..])
     }
 
+    /// Returns the metadata of the server (RFC 8414 §2).
+    pub(super) fn metadata(&self) -> Map<String, Value> {
+        let at = |endpoint| self.url(endpoint);
+        let auth = [
+            "client_secret_basic",
+            "client_secret_post",
+            "client_secret_jwt",
+            "private_key_jwt",
+            "tls_client_auth",
+        ];
+        let signing = ["ES256", "RS256", "PS256", "EdDSA", "HS256"];
+        let document = json!({
+            "issuer": self.issuer,
+            "jwks_uri": at(Endpoint::Jwks),
+            "token_endpoint": at(Endpoint::Token),
+            "introspection_endpoint": at(Endpoint::Introspection),
+            "revocation_endpoint": at(Endpoint::Revocation),
+            "response_types_supported": [],
+            "grant_types_supported": ["client_credentials"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": ["ES256", "RS256"],
+            "token_endpoint_auth_methods_supported": auth,
+            "token_endpoint_auth_signing_alg_values_supported": signing,
+            "introspection_endpoint_auth_methods_supported": auth,
+            "introspection_signing_alg_values_supported": ["RS256"],
+            "introspection_endpoint_auth_signing_alg_values_supported": signing,
+            "revocation_endpoint_auth_methods_supported": auth,
+            "revocation_endpoint_auth_signing_alg_values_supported": signing,
+        });
+        let Value::Object(mut document) = document else { unreachable!("it is an object") };
+        for (name, value) in &self.metadata_changes {
+            match value {
+                Value::Null => drop(document.remove(name)),
+                value => drop(document.insert(name.clone(), value.clone())),
+            }
+        }
+        document
+    }
+
     /// Returns the claims that every access token has by default.
-    pub(super) fn usual_claims(&mut self) -> Map<String, Value> {
+    pub(super) fn default_claims(&mut self) -> Map<String, Value> {
         self.minted += 1;
         let now = self.clock.now();
         let claims = json!({
@@ -118,29 +155,28 @@ impl State {
 
     /// Returns a new text that looks random, with 256 bits. It is derived from a counter and the
     /// issuer.
-    pub(super) fn fresh_text(&mut self) -> String {
+    pub(super) fn unique_text(&mut self) -> String {
         self.minted += 1;
         let name = format!("opaque {} {}", self.minted, self.issuer);
         URL_SAFE_NO_PAD.encode(sha256(name.as_bytes()))
     }
 
     pub(super) fn mint_opaque(&mut self, claims: Map<String, Value>) -> String {
-        let token = self.fresh_text();
-        self.remember(&token, claims, true);
+        let token = self.unique_text();
+        self.record_token(&token, claims, true);
         token
     }
 
     pub(super) fn mint_jwt(&mut self, claims: Map<String, Value>) -> String {
         let key = self.keys.current(Algorithm::ES256);
         let header = json!({ "typ": "at+jwt", "alg": "ES256", "kid": key.kid() });
-        let payload = Value::Object(claims.clone()).to_string();
-        let token = compact(&header.to_string(), &payload, Some(&key));
-        self.remember(&token, claims, true);
+        let token = key.sign(&header, &claims.clone().into()).expect("a parsed key can sign");
+        self.record_token(&token, claims, true);
         token
     }
 
-    pub(super) fn remember(&mut self, token: &str, claims: Map<String, Value>, access: bool) {
-        let record = Record { claims, access, revoked: false, answer: None };
+    pub(super) fn record_token(&mut self, token: &str, claims: Map<String, Value>, access: bool) {
+        let record = Record { claims, access, revoked: false, fixed_response: None };
         self.tokens.insert(token.to_owned(), record);
     }
 

@@ -1,16 +1,12 @@
 use std::{fmt, time::Duration};
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
 
-use super::server::AuthorizationServer;
+use super::{jws::JwsParts, server::AuthorizationServer};
 use crate::{
     clock::UnixTime,
     jose::{algorithm::Algorithm, signing::SigningKey},
 };
-
-/// The default lifetime of a token.
-pub(super) const LIFETIME: Duration = Duration::from_secs(3600);
 
 /// A builder of tokens.
 ///
@@ -39,26 +35,49 @@ pub struct TokenBuilder<F> {
 #[derive(Debug)]
 pub struct Opaque {
     text: Option<String>,
-    answer: Option<Value>,
+    fixed_response: Option<Value>,
 }
 
 /// The form of a signed token (RFC 7515, RFC 7519).
 #[derive(Debug)]
 pub struct Jwt {
-    header: Map<String, Value>,
+    jws: JwsParts,
     algorithm: Algorithm,
     signer: Signer,
-    corrupt: bool,
     access: bool,
-    raw_header: Option<String>,
-    raw_claims: Option<String>,
 }
 
 #[derive(Debug)]
 enum Signer {
     Foreign(Box<SigningKey>),
-    Nobody,
     Server,
+    Unsigned,
+}
+
+/// Issuing tokens.
+impl AuthorizationServer {
+    /// Starts to build an opaque access token.
+    pub fn opaque(&self) -> TokenBuilder<Opaque> {
+        self.builder(Opaque { text: None, fixed_response: None })
+    }
+
+    /// Starts to build an access token that is a JWT (RFC 9068).
+    pub fn jwt(&self) -> TokenBuilder<Jwt> {
+        let (jws, algorithm) = (JwsParts::default(), Algorithm::ES256);
+        self.builder(Jwt { jws, algorithm, signer: Signer::Server, access: true }).typ("at+jwt")
+    }
+
+    /// Starts to build an ID token, which a resource server must not accept as an access token.
+    pub fn id_token(&self) -> TokenBuilder<Jwt> {
+        let mut builder = self.jwt().typ("JWT").without("client_id").without("jti");
+        builder.form.access = false;
+        builder.audience("client").claim("nonce", "n-0S6_WzA2Mj")
+    }
+
+    fn builder<F>(&self, form: F) -> TokenBuilder<F> {
+        let claims = self.state().default_claims();
+        TokenBuilder { server: self.clone(), claims, form }.subject("alice").client_id("client")
+    }
 }
 
 impl<F> TokenBuilder<F> {
@@ -124,11 +143,6 @@ impl<F> TokenBuilder<F> {
 }
 
 impl TokenBuilder<Opaque> {
-    pub(super) fn opaque(server: AuthorizationServer) -> Self {
-        let claims = usual_claims(&server);
-        Self { server, claims, form: Opaque { text: None, answer: None } }
-    }
-
     /// Sets the text of the token. By default it looks random.
     pub fn text(mut self, text: &str) -> Self {
         self.form.text = Some(text.to_owned());
@@ -138,8 +152,8 @@ impl TokenBuilder<Opaque> {
     /// Sets the whole introspection response of the token.
     ///
     /// It no longer depends on the claims, the time or a revocation.
-    pub fn introspected_as(mut self, answer: Value) -> Self {
-        self.form.answer = Some(answer);
+    pub fn introspected_as(mut self, response: Value) -> Self {
+        self.form.fixed_response = Some(response);
         self
     }
 
@@ -149,11 +163,11 @@ impl TokenBuilder<Opaque> {
         let mut state = self.server.state();
         let token = match self.form.text {
             Some(text) => text,
-            None => state.fresh_text(),
+            None => state.unique_text(),
         };
-        state.remember(&token, self.claims, true);
+        state.record_token(&token, self.claims, true);
         if let Some(record) = state.tokens.get_mut(&token) {
-            record.answer = self.form.answer;
+            record.fixed_response = self.form.fixed_response;
         }
         drop(state);
         token
@@ -161,26 +175,6 @@ impl TokenBuilder<Opaque> {
 }
 
 impl TokenBuilder<Jwt> {
-    pub(super) fn jwt(server: AuthorizationServer) -> Self {
-        let claims = usual_claims(&server);
-        let form = Jwt {
-            header: Map::new(),
-            algorithm: Algorithm::ES256,
-            signer: Signer::Server,
-            corrupt: false,
-            access: true,
-            raw_header: None,
-            raw_claims: None,
-        };
-        Self { server, claims, form }.typ("at+jwt")
-    }
-
-    pub(super) fn id_token(server: AuthorizationServer) -> Self {
-        let mut builder = Self::jwt(server).typ("JWT").without("client_id").without("jti");
-        builder.form.access = false;
-        builder.audience("client").claim("nonce", "n-0S6_WzA2Mj")
-    }
-
     /// Sets `typ` in the header. Default: `at+jwt` (RFC 9068 §2.1), or `JWT` for ID tokens.
     pub fn typ(self, typ: &str) -> Self {
         self.header("typ", typ)
@@ -193,7 +187,7 @@ impl TokenBuilder<Jwt> {
 
     /// Sets a member of the header to any value.
     pub fn header(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.form.header.insert(name.to_owned(), value.into());
+        self.form.jws.header.insert(name.to_owned(), value.into());
         self
     }
 
@@ -220,19 +214,19 @@ impl TokenBuilder<Jwt> {
 
     /// Leaves the token unsigned: `alg` is `none` and the signature empty (RFC 7515 appendix A.5).
     pub fn unsigned(mut self) -> Self {
-        self.form.signer = Signer::Nobody;
+        self.form.signer = Signer::Unsigned;
         self
     }
 
     /// Flips a bit of the signature.
     pub const fn with_corrupt_signature(mut self) -> Self {
-        self.form.corrupt = true;
+        self.form.jws.corrupt = true;
         self
     }
 
     /// Sets the text of the header, which need not be JSON.
     pub fn raw_header(mut self, text: &str) -> Self {
-        self.form.raw_header = Some(text.to_owned());
+        self.form.jws.raw_header = Some(text.to_owned());
         self
     }
 
@@ -240,7 +234,7 @@ impl TokenBuilder<Jwt> {
     ///
     /// The server then reports the token as inactive when it is introspected.
     pub fn raw_claims(mut self, text: &str) -> Self {
-        self.form.raw_claims = Some(text.to_owned());
+        self.form.jws.raw_claims = Some(text.to_owned());
         self
     }
 
@@ -255,32 +249,26 @@ impl TokenBuilder<Jwt> {
     /// [`signed_with`](Self::signed_with) instead.
     #[must_use]
     pub fn mint(self) -> String {
-        let Jwt { mut header, algorithm, signer, corrupt, access, raw_header, raw_claims } =
-            self.form;
+        let Jwt { mut jws, algorithm, signer, access } = self.form;
         let own;
         let key = match &signer {
             Signer::Foreign(key) => Some(&**key),
-            Signer::Nobody => None,
+            Signer::Unsigned => None,
             Signer::Server => {
                 own = self.server.state().keys.current(algorithm);
                 Some(&*own)
             }
         };
         let alg = if key.is_some() { algorithm.as_str() } else { "none" };
-        header.entry("alg").or_insert_with(|| alg.into());
+        jws.header.entry("alg").or_insert_with(|| alg.into());
         if let Some(kid) = key.and_then(SigningKey::kid) {
-            header.entry("kid").or_insert_with(|| kid.into());
+            jws.header.entry("kid").or_insert_with(|| kid.into());
         }
-        header.retain(|_, value| !value.is_null());
-        let header = raw_header.unwrap_or_else(|| Value::Object(header).to_string());
-        let vouched = matches!(signer, Signer::Server) && !corrupt && raw_claims.is_none();
-        let payload = raw_claims.unwrap_or_else(|| Value::Object(self.claims.clone()).to_string());
-        let mut token = compact(&header, &payload, key);
-        if corrupt {
-            token = corrupted(&token);
-        }
+        jws.header.retain(|_, value| !value.is_null());
+        let vouched = matches!(signer, Signer::Server) && !jws.corrupt && jws.raw_claims.is_none();
+        let token = jws.serialize(self.claims.clone(), key);
         if vouched {
-            self.server.state().remember(&token, self.claims, access);
+            self.server.state().record_token(&token, self.claims, access);
         }
         token
     }
@@ -293,29 +281,4 @@ impl<F: fmt::Debug> fmt::Debug for TokenBuilder<F> {
             .field("form", &self.form)
             .finish_non_exhaustive()
     }
-}
-
-/// Returns a JWS in compact serialization (RFC 7515 §7.1).
-pub(super) fn compact(header: &str, payload: &str, key: Option<&SigningKey>) -> String {
-    let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
-    let input = format!("{}.{}", encode(header.as_bytes()), encode(payload.as_bytes()));
-    let sign =
-        |key: &SigningKey| key.sign_bytes(input.as_bytes()).expect("a key that was read signs");
-    format!("{input}.{}", encode(&key.map(sign).unwrap_or_default()))
-}
-
-pub(super) fn corrupted(token: &str) -> String {
-    let (input, signature) = token.rsplit_once('.').unwrap_or((token, ""));
-    let mut signature = URL_SAFE_NO_PAD.decode(signature).unwrap_or_default();
-    if let Some(byte) = signature.last_mut() {
-        *byte ^= 1;
-    }
-    format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))
-}
-
-fn usual_claims(server: &AuthorizationServer) -> Map<String, Value> {
-    let mut claims = server.state().usual_claims();
-    claims.insert("sub".into(), "alice".into());
-    claims.insert("client_id".into(), "client".into());
-    claims
 }

@@ -382,7 +382,7 @@ async fn live_where_nobody_can_be_asked_is_our_own_fault() {
     assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
     assert_eq!(refusal(&response), Some(ErrorKind::Misconfigured));
     assert_eq!(challenge(response.headers()), None);
-    assert!(world.server.strays().is_empty());
+    assert!(world.server.unmatched_requests().is_empty());
 }
 
 #[test]

@@ -273,7 +273,7 @@ async fn a_token_says_where_nothing_is_fetched() {
             .header("x5u", evil);
         let _ = present(&world.local(), &token.mint()).await;
     }
-    assert!(world.server.strays().is_empty());
+    assert!(world.server.unmatched_requests().is_empty());
 }
 
 /// Four crates: as many fetches as there are invented key identifiers.

@@ -150,7 +150,7 @@ async fn tokens_of_strangers_cause_no_call_at_all() {
         .header("x5u", "https://evil.example.com/cert")
         .mint();
     assert_eq!(refusal(&present(&api, &token).await), Some(ErrorKind::UnknownIssuer));
-    assert!(server.strays().is_empty());
+    assert!(server.unmatched_requests().is_empty());
     for endpoint in [Endpoint::Discovery, Endpoint::Jwks, Endpoint::Introspection] {
         assert_eq!(server.calls(endpoint), 0);
     }
@@ -218,7 +218,7 @@ async fn each_failure_of_the_authorization_server_is_its_own_fault() {
         tokio::time::advance(Duration::from_secs(60)).await;
         assert_eq!(present(&api, &token).await.body(), "alice", "{fault:?}");
     }
-    assert!(server.strays().is_empty(), "a redirect was followed");
+    assert!(server.unmatched_requests().is_empty(), "a redirect was followed");
 }
 
 #[tokio::test(start_paused = true)]

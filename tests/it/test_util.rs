@@ -103,7 +103,7 @@ async fn rfc8414_3_1_metadata_is_between_host_and_path() {
         let response = send(&server, get(&format!("{AS}{path}"))).await;
         assert_eq!(response.status(), StatusCode::NOT_FOUND, "{path}");
     }
-    assert_eq!(server.strays().len(), 2);
+    assert_eq!(server.unmatched_requests().len(), 2);
 }
 
 #[tokio::test]
@@ -733,7 +733,7 @@ async fn without_a_socket_broken_connections_are_errors() {
     assert_eq!(server.calls(Endpoint::Jwks), 3);
     let error = server.send(get("https://evil.example.com/jwks")).await.unwrap_err();
     assert_eq!(error.kind(), TransportErrorKind::Connect);
-    assert_eq!(server.strays(), ["https://evil.example.com/jwks"]);
+    assert_eq!(server.unmatched_requests(), ["https://evil.example.com/jwks"]);
     assert_eq!(server.calls(Endpoint::Jwks), 3);
 }
 

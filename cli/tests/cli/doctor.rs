@@ -183,7 +183,7 @@ async fn wrong_metadata_keys_and_responses_are_reported() {
     let ran = check().await;
     has(&ran, "issuer_mismatch", "bad");
     assert!(ran.out.contains("only the final slash differs"), "{}", ran.out);
-    assert!(server.strays().is_empty());
+    assert!(server.unmatched_requests().is_empty());
 }
 
 #[tokio::test]

@@ -194,7 +194,7 @@ async fn responses_out_of_protocol_are_shown() {
         assert_eq!(ran.code, 3, "{}", ran.screen());
         server.clear(Endpoint::Introspection);
     }
-    assert!(server.strays().is_empty());
+    assert!(server.unmatched_requests().is_empty());
 }
 
 #[tokio::test]

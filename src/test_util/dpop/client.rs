@@ -11,7 +11,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::prover::Prover;
-use crate::test_util::server::lock;
+use crate::test_util::lock::lock;
 
 /// A layer that sends requests as a client with a DPoP-bound token, created by [`Prover::client`].
 ///
@@ -59,12 +59,20 @@ struct Shared {
     nonce: Mutex<Option<HeaderValue>>,
 }
 
-impl DpopClientLayer {
-    pub(super) fn new(prover: Prover, base: &str, token: &str) -> Self {
+impl Prover {
+    /// Creates a client layer that sends requests with `token` and a new proof each.
+    ///
+    /// It repeats a request once if the service requires a nonce. `base` is the URL of the service,
+    /// such as `https://api.example.com`.
+    #[must_use]
+    pub fn client(&self, base: &str, token: &str) -> DpopClientLayer {
         let base = base.trim_end_matches('/').to_owned();
-        Self(Arc::new(Shared { prover, base, token: token.to_owned(), nonce: Mutex::new(None) }))
+        let (prover, token) = (self.clone(), token.to_owned());
+        DpopClientLayer(Arc::new(Shared { prover, base, token, nonce: Mutex::new(None) }))
     }
+}
 
+impl DpopClientLayer {
     /// Returns the nonce for the next proof, if the service gave one.
     #[must_use]
     pub fn nonce(&self) -> Option<HeaderValue> {
@@ -118,12 +126,12 @@ where
             let first = shared.signed(request.clone());
             let response = inner.call(first).await?;
             // Retries once: a service that keeps asking for a nonce is broken.
-            if !(shared.learn(&response) && wants_nonce(&response)) {
+            if !(shared.store_nonce(&response) && wants_nonce(&response)) {
                 return Ok(response);
             }
             std::future::poll_fn(|cx| inner.poll_ready(cx)).await?;
             let response = inner.call(shared.signed(request)).await?;
-            shared.learn(&response);
+            shared.store_nonce(&response);
             Ok(response)
         })
     }
@@ -145,13 +153,13 @@ impl Shared {
     }
 
     /// Stores the nonce of a response. Returns true if there is one.
-    fn learn<R>(&self, response: &Response<R>) -> bool {
+    fn store_nonce<R>(&self, response: &Response<R>) -> bool {
         let nonce = response.headers().get("dpop-nonce").cloned();
-        let learnt = nonce.is_some();
-        if learnt {
+        let stored = nonce.is_some();
+        if stored {
             *lock(&self.nonce) = nonce;
         }
-        learnt
+        stored
     }
 }
 

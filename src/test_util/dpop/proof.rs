@@ -10,44 +10,38 @@ use crate::{
         crypto::{backend::sha256, random::random},
         signing::SigningKey,
     },
-    test_util::token::{compact, corrupted},
+    test_util::jws::JwsParts,
 };
 
 /// A builder of DPoP proofs, created by [`Prover::proof`].
 #[must_use = "nothing is minted until `mint`"]
 pub struct ProofBuilder {
-    header: Map<String, Value>,
+    jws: JwsParts,
     claims: Map<String, Value>,
     key: Option<SigningKey>,
-    corrupt: bool,
-    raw_header: Option<String>,
-    raw_claims: Option<String>,
 }
 
-impl ProofBuilder {
-    pub(super) fn new(prover: &Prover, method: &str, url: &str) -> Self {
+impl Prover {
+    /// Starts to build a proof for a request to `url`. By default it is valid.
+    pub fn proof(&self, method: &str, url: &str) -> ProofBuilder {
         let jti = random::<16>().expect("the system gives random bytes");
         let header =
-            json!({"typ": "dpop+jwt", "alg": prover.key.algorithm().as_str(), "jwk": prover.jwk});
+            json!({"typ": "dpop+jwt", "alg": self.key.algorithm().as_str(), "jwk": self.jwk});
         let claims = json!({
             "jti": URL_SAFE_NO_PAD.encode(jti),
             "htm": method,
             "htu": url,
-            "iat": prover.clock.now().as_secs(),
+            "iat": self.clock.now().as_secs(),
         });
         let (Value::Object(header), Value::Object(claims)) = (header, claims) else {
             unreachable!("they are objects")
         };
-        Self {
-            header,
-            claims,
-            key: Some(prover.key.clone()),
-            corrupt: false,
-            raw_header: None,
-            raw_claims: None,
-        }
+        let jws = JwsParts { header, ..JwsParts::default() };
+        ProofBuilder { jws, claims, key: Some(self.key.clone()) }
     }
+}
 
+impl ProofBuilder {
     /// Sets `ath` to the digest of this token (RFC 9449 §4.2).
     pub fn for_token(self, token: &str) -> Self {
         let digest = sha256(token.as_bytes());
@@ -78,13 +72,13 @@ impl ProofBuilder {
 
     /// Sets a member of the header to any value.
     pub fn header(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.header.insert(name.to_owned(), value.into());
+        self.jws.header.insert(name.to_owned(), value.into());
         self
     }
 
     /// Removes a member of the header.
     pub fn without_header(mut self, name: &str) -> Self {
-        self.header.remove(name);
+        self.jws.header.remove(name);
         self
     }
 
@@ -102,36 +96,33 @@ impl ProofBuilder {
 
     /// Flips a bit of the signature.
     pub const fn with_corrupt_signature(mut self) -> Self {
-        self.corrupt = true;
+        self.jws.corrupt = true;
         self
     }
 
     /// Sets the text of the header, which need not be JSON.
     pub fn raw_header(mut self, text: &str) -> Self {
-        self.raw_header = Some(text.to_owned());
+        self.jws.raw_header = Some(text.to_owned());
         self
     }
 
     /// Sets the text of the payload, which need not be JSON.
     pub fn raw_claims(mut self, text: &str) -> Self {
-        self.raw_claims = Some(text.to_owned());
+        self.jws.raw_claims = Some(text.to_owned());
         self
     }
 
     /// Signs the proof and returns it.
     #[must_use]
     pub fn mint(self) -> String {
-        let header = self.raw_header.unwrap_or_else(|| Value::Object(self.header).to_string());
-        let claims = self.raw_claims.unwrap_or_else(|| Value::Object(self.claims).to_string());
-        let proof = compact(&header, &claims, self.key.as_ref());
-        if self.corrupt { corrupted(&proof) } else { proof }
+        self.jws.serialize(self.claims, self.key.as_ref())
     }
 }
 
 impl fmt::Debug for ProofBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProofBuilder")
-            .field("header", &self.header)
+            .field("header", &self.jws.header)
             .field("claims", &self.claims)
             .finish_non_exhaustive()
     }

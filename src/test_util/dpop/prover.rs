@@ -4,7 +4,6 @@ use std::{fmt, sync::Arc};
 
 use serde_json::Value;
 
-use super::{client::DpopClientLayer, proof::ProofBuilder};
 use crate::{
     clock::{Clock, SystemClock},
     jose::{algorithm::Algorithm, jwk::ProofKey, signing::SigningKey},
@@ -65,7 +64,7 @@ impl Prover {
         }
         let thumbprint = ProofKey::parse(&jwk.to_string())
             .map(|key| key.thumbprint().to_owned())
-            .expect("what is published can be read");
+            .expect("a published key can be parsed");
         Self { key, jwk, thumbprint, clock: Arc::new(SystemClock) }
     }
 
@@ -86,20 +85,6 @@ impl Prover {
     #[must_use]
     pub const fn jwk(&self) -> &Value {
         &self.jwk
-    }
-
-    /// Starts to build a proof for a request to `url`. By default it is valid.
-    pub fn proof(&self, method: &str, url: &str) -> ProofBuilder {
-        ProofBuilder::new(self, method, url)
-    }
-
-    /// Creates a client layer that sends requests with `token` and a new proof each.
-    ///
-    /// It repeats a request once if the service requires a nonce. `base` is the URL of the service,
-    /// such as `https://api.example.com`.
-    #[must_use]
-    pub fn client(&self, base: &str, token: &str) -> DpopClientLayer {
-        DpopClientLayer::new(self.clone(), base, token)
     }
 }
 

@@ -147,7 +147,7 @@ async fn rfc9449_4_2_what_is_unknown_is_ignored() {
         .claim("aud", "https://other.example.com")
         .claim("nonce", "of another server");
     assert_eq!(world.outcome(proof).await, Ok(()));
-    assert!(world.server.strays().is_empty());
+    assert!(world.server.unmatched_requests().is_empty());
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,14 +2,15 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{
-    client::{Client, authenticate},
+    authenticate::authenticate,
+    client::Client,
+    error::EndpointError,
     fault::Endpoint,
     form::Form,
-    state::State,
-    token::compact,
+    state::{LIFETIME, State},
 };
 use crate::{
     claims::scope::Scope,
@@ -18,71 +19,25 @@ use crate::{
 
 const INTROSPECTION_JWT: &str = "token-introspection+jwt";
 
-/// The reason why a request is refused.
-#[derive(Debug)]
-pub(super) enum Refusal {
-    /// An error of RFC 6749 §5.2, with a description for debugging the test.
-    Error(&'static str, &'static str),
-    /// Client authentication failed (RFC 6749 §5.2).
-    InvalidClient,
-    /// The client accepts no media type that the endpoint has.
-    NotAcceptable,
-    /// The endpoint expects another method.
-    WrongMethod(Method),
-}
-
-impl Refusal {
-    pub(super) const fn invalid_request(why: &'static str) -> Self {
-        Self::Error("invalid_request", why)
-    }
-
-    fn into_response(self) -> Response<Bytes> {
-        match self {
-            Self::Error(error, why) => {
-                let body = json!({ "error": error, "error_description": why });
-                json(StatusCode::BAD_REQUEST, &body)
-            }
-            Self::InvalidClient => {
-                let body = json!({ "error": "invalid_client" });
-                let mut response = json(StatusCode::UNAUTHORIZED, &body);
-                let challenge = HeaderValue::from_static("Basic realm=\"authorization server\"");
-                response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
-                response
-            }
-            Self::NotAcceptable => bare(StatusCode::NOT_ACCEPTABLE),
-            Self::WrongMethod(allowed) => {
-                let mut response = bare(StatusCode::METHOD_NOT_ALLOWED);
-                let allowed = HeaderValue::from_str(allowed.as_str());
-                response
-                    .headers_mut()
-                    .insert(header::ALLOW, allowed.expect("a method is visible ASCII"));
-                response
-            }
-        }
-    }
-}
-
 impl State {
     /// Returns the response to a request, without faults.
-    pub(super) fn answer(
+    pub(super) fn respond(
         &mut self,
         endpoint: Endpoint,
         request: &Request<Bytes>,
     ) -> Response<Bytes> {
-        let answer = match endpoint {
-            Endpoint::Discovery => public(request).map(|()| self.discovery(request)),
-            Endpoint::Jwks => public(request).map(|()| self.jwks(request.headers())),
-            Endpoint::Introspection => {
-                private(request, &[]).and_then(|form| self.introspect(request.headers(), &form))
-            }
-            Endpoint::Revocation => {
-                private(request, &[]).and_then(|form| self.revoke(request.headers(), &form))
-            }
+        let response = match endpoint {
+            Endpoint::Discovery => check_public_request(request).map(|()| self.discovery(request)),
+            Endpoint::Jwks => check_public_request(request).map(|()| self.jwks(request.headers())),
+            Endpoint::Introspection => parse_client_request(request, &[])
+                .and_then(|form| self.introspect(request.headers(), &form)),
+            Endpoint::Revocation => parse_client_request(request, &[])
+                .and_then(|form| self.revoke(request.headers(), &form)),
             // RFC 8707 §2 allows a repeated `resource`, RFC 8693 §2.1 a repeated `audience`.
-            Endpoint::Token => private(request, &["resource", "audience"])
+            Endpoint::Token => parse_client_request(request, &["resource", "audience"])
                 .and_then(|form| self.issue(request.headers(), &form)),
         };
-        answer.unwrap_or_else(Refusal::into_response)
+        response.unwrap_or_else(EndpointError::into_response)
     }
 
     fn discovery(&self, request: &Request<Bytes>) -> Response<Bytes> {
@@ -116,22 +71,24 @@ impl State {
         response
     }
 
-    fn introspect(&mut self, headers: &HeaderMap, form: &Form) -> Result<Response<Bytes>, Refusal> {
+    fn introspect(
+        &mut self,
+        headers: &HeaderMap,
+        form: &Form,
+    ) -> Result<Response<Bytes>, EndpointError> {
         let client = authenticate(self, Endpoint::Introspection, headers, form)?;
-        let token = form.get("token").ok_or(Refusal::invalid_request("no token"))?;
+        let token = form.get("token").ok_or(EndpointError::invalid_request("no token"))?;
         let body = self.describe(token);
-        match acceptable(headers)? {
-            Accepted::Json => Ok(json(StatusCode::OK, &body)),
-            Accepted::Jwt => Ok(self.signed(&client, &body)),
-        }
+        let jwt = accepts_jwt(headers)?;
+        Ok(if jwt { self.signed(&client, &body) } else { json(StatusCode::OK, &body) })
     }
 
     /// Returns the introspection response for a token (RFC 7662 §2.2).
     fn describe(&self, token: &str) -> Value {
         let now = self.clock.now();
         let record = self.tokens.get(token);
-        if let Some(answer) = record.and_then(|record| record.answer.as_ref()) {
-            return answer.clone();
+        if let Some(response) = record.and_then(|record| record.fixed_response.as_ref()) {
+            return response.clone();
         }
         let Some(claims) = record.and_then(|record| record.active_at(now)) else {
             return json!({ "active": false });
@@ -156,7 +113,7 @@ impl State {
             "iat": self.clock.now().as_secs(),
             "token_introspection": body,
         });
-        let jwt = compact(&header.to_string(), &claims.to_string(), Some(&key));
+        let jwt = key.sign(&header, &claims).expect("a parsed key can sign");
         let mut response = Response::new(Bytes::from(jwt));
         let media_type = HeaderValue::from_static("application/token-introspection+jwt");
         response.headers_mut().insert(header::CONTENT_TYPE, media_type);
@@ -164,14 +121,18 @@ impl State {
     }
 
     /// Revokes a token. Unknown tokens are ignored (RFC 7009 §2).
-    fn revoke(&mut self, headers: &HeaderMap, form: &Form) -> Result<Response<Bytes>, Refusal> {
+    fn revoke(
+        &mut self,
+        headers: &HeaderMap,
+        form: &Form,
+    ) -> Result<Response<Bytes>, EndpointError> {
         let client = authenticate(self, Endpoint::Revocation, headers, form)?;
-        let token = form.get("token").ok_or(Refusal::invalid_request("no token"))?;
+        let token = form.get("token").ok_or(EndpointError::invalid_request("no token"))?;
         if let Some(record) = self.tokens.get_mut(token) {
             if record.claims.get("client_id").is_some_and(|id| id != client.id()) {
-                return Err(Refusal::Error(
+                return Err(EndpointError::OAuth(
                     "unauthorized_client",
-                    "the token is of another client",
+                    "the token was issued to another client",
                 ));
             }
             record.revoked = true;
@@ -180,23 +141,32 @@ impl State {
     }
 
     /// Issues a token by the client credentials grant (RFC 6749 §4.4).
-    fn issue(&mut self, headers: &HeaderMap, form: &Form) -> Result<Response<Bytes>, Refusal> {
+    fn issue(
+        &mut self,
+        headers: &HeaderMap,
+        form: &Form,
+    ) -> Result<Response<Bytes>, EndpointError> {
         let client = authenticate(self, Endpoint::Token, headers, form)?;
         match form.get("grant_type") {
             Some("client_credentials") => {}
-            Some(_) => return Err(Refusal::Error("unsupported_grant_type", "not spoken here")),
-            None => return Err(Refusal::invalid_request("no grant_type")),
+            Some(_) => {
+                return Err(EndpointError::OAuth(
+                    "unsupported_grant_type",
+                    "this server has only client_credentials",
+                ));
+            }
+            None => return Err(EndpointError::invalid_request("no grant_type")),
         }
         let scope = granted(&client, form.get("scope"))?;
         let audience = audience(&client, form)?;
         let jwt = match form.get("token_format") {
-            None => client.wants_jwt(),
+            None => client.jwt,
             Some("jwt") => true,
             Some("opaque") => false,
-            Some(_) => return Err(Refusal::invalid_request("token_format is jwt or opaque")),
+            Some(_) => return Err(EndpointError::invalid_request("token_format is jwt or opaque")),
         };
 
-        let mut claims = self.usual_claims();
+        let mut claims = self.default_claims();
         claims.insert("sub".into(), client.id().into());
         claims.insert("client_id".into(), client.id().into());
         claims.insert("aud".into(), audience);
@@ -207,101 +177,87 @@ impl State {
         let mut body = json!({
             "access_token": token,
             "token_type": "Bearer",
-            "expires_in": super::token::LIFETIME.as_secs(),
+            "expires_in": LIFETIME.as_secs(),
         });
         if !scope.is_empty() {
             body["scope"] = scope.as_str().into();
         }
         Ok(json(StatusCode::OK, &body))
     }
+}
 
-    /// Returns the metadata of the server (RFC 8414 §2).
-    pub(super) fn metadata(&self) -> Map<String, Value> {
-        let at = |endpoint| self.url(endpoint);
-        let auth = [
-            "client_secret_basic",
-            "client_secret_post",
-            "client_secret_jwt",
-            "private_key_jwt",
-            "tls_client_auth",
-        ];
-        let signing = ["ES256", "RS256", "PS256", "EdDSA", "HS256"];
-        let document = json!({
-            "issuer": self.issuer,
-            "jwks_uri": at(Endpoint::Jwks),
-            "token_endpoint": at(Endpoint::Token),
-            "introspection_endpoint": at(Endpoint::Introspection),
-            "revocation_endpoint": at(Endpoint::Revocation),
-            "response_types_supported": [],
-            "grant_types_supported": ["client_credentials"],
-            "subject_types_supported": ["public"],
-            "id_token_signing_alg_values_supported": ["ES256", "RS256"],
-            "token_endpoint_auth_methods_supported": auth,
-            "token_endpoint_auth_signing_alg_values_supported": signing,
-            "introspection_endpoint_auth_methods_supported": auth,
-            "introspection_signing_alg_values_supported": ["RS256"],
-            "introspection_endpoint_auth_signing_alg_values_supported": signing,
-            "revocation_endpoint_auth_methods_supported": auth,
-            "revocation_endpoint_auth_signing_alg_values_supported": signing,
-        });
-        let Value::Object(mut document) = document else { unreachable!("it is an object") };
-        for (name, value) in &self.metadata_changes {
-            match value {
-                Value::Null => drop(document.remove(name)),
-                value => drop(document.insert(name.clone(), value.clone())),
+impl EndpointError {
+    fn into_response(self) -> Response<Bytes> {
+        match self {
+            Self::OAuth(error, why) => {
+                let body = json!({ "error": error, "error_description": why });
+                json(StatusCode::BAD_REQUEST, &body)
+            }
+            Self::InvalidClient => {
+                let body = json!({ "error": "invalid_client" });
+                let mut response = json(StatusCode::UNAUTHORIZED, &body);
+                let challenge = HeaderValue::from_static("Basic realm=\"authorization server\"");
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+                response
+            }
+            Self::NotAcceptable => bare(StatusCode::NOT_ACCEPTABLE),
+            Self::WrongMethod(allowed) => {
+                let mut response = bare(StatusCode::METHOD_NOT_ALLOWED);
+                let allowed = HeaderValue::from_str(allowed.as_str());
+                response
+                    .headers_mut()
+                    .insert(header::ALLOW, allowed.expect("a method is visible ASCII"));
+                response
             }
         }
-        document
     }
 }
 
 /// Refuses requests that have no place at a public endpoint, such as those with credentials.
-fn public(request: &Request<Bytes>) -> Result<(), Refusal> {
+fn check_public_request(request: &Request<Bytes>) -> Result<(), EndpointError> {
     if request.method() != Method::GET {
-        return Err(Refusal::WrongMethod(Method::GET));
+        return Err(EndpointError::WrongMethod(Method::GET));
     }
     let headers = request.headers();
     if headers.contains_key(header::AUTHORIZATION) || headers.contains_key(header::COOKIE) {
-        return Err(Refusal::invalid_request("credentials sent to a public document"));
+        return Err(EndpointError::invalid_request("credentials sent to a public document"));
     }
     if !request.body().is_empty() {
-        return Err(Refusal::invalid_request("a GET with a body"));
+        return Err(EndpointError::invalid_request("a GET with a body"));
     }
     Ok(())
 }
 
 /// Reads the parameters of a request to an endpoint that requires client authentication.
-fn private(request: &Request<Bytes>, may_repeat: &[&str]) -> Result<Form, Refusal> {
+fn parse_client_request(
+    request: &Request<Bytes>,
+    may_repeat: &[&str],
+) -> Result<Form, EndpointError> {
     if request.method() != Method::POST {
-        return Err(Refusal::WrongMethod(Method::POST));
+        return Err(EndpointError::WrongMethod(Method::POST));
     }
     if request.uri().query().is_some() {
         // RFC 6749 §2.3.1: credentials must not be in the URI. A token in the URI ends up in logs.
-        return Err(Refusal::invalid_request("parameters in the query"));
+        return Err(EndpointError::invalid_request("parameters in the query"));
     }
     if request.headers().contains_key(header::COOKIE) {
-        return Err(Refusal::invalid_request("a cookie"));
+        return Err(EndpointError::invalid_request("a cookie"));
     }
     let content_type = request.headers().get(header::CONTENT_TYPE);
     let essence = content_type.and_then(|value| value.to_str().ok()).map(essence);
     if essence.as_deref() != Some("application/x-www-form-urlencoded") {
-        return Err(Refusal::invalid_request("not application/x-www-form-urlencoded"));
+        return Err(EndpointError::invalid_request("not application/x-www-form-urlencoded"));
     }
     let form = Form::parse(request.body())
-        .ok_or(Refusal::invalid_request("parameters encoded wrongly"))?;
+        .ok_or(EndpointError::invalid_request("badly encoded parameters"))?;
     if form.repeats(may_repeat) {
-        return Err(Refusal::invalid_request("a parameter is repeated"));
+        return Err(EndpointError::invalid_request("a parameter is repeated"));
     }
     Ok(form)
 }
 
-enum Accepted {
-    Json,
-    Jwt,
-}
-
-/// Returns the form of introspection response that the client accepts (RFC 9701 §4).
-fn acceptable(headers: &HeaderMap) -> Result<Accepted, Refusal> {
+/// Returns true if the client accepts a signed introspection response (RFC 9701 §4).
+fn accepts_jwt(headers: &HeaderMap) -> Result<bool, EndpointError> {
     let lines = headers.get_all(header::ACCEPT).iter();
     let ranges: Vec<_> = lines
         .filter_map(|line| line.to_str().ok())
@@ -310,12 +266,12 @@ fn acceptable(headers: &HeaderMap) -> Result<Accepted, Refusal> {
         .collect();
     let has = |wanted: &str| ranges.iter().any(|range| range == wanted);
     if has("application/token-introspection+jwt") {
-        Ok(Accepted::Jwt)
+        Ok(true)
     } else if ranges.is_empty() || ["application/json", "application/*", "*/*"].into_iter().any(has)
     {
-        Ok(Accepted::Json)
+        Ok(false)
     } else {
-        Err(Refusal::NotAcceptable)
+        Err(EndpointError::NotAcceptable)
     }
 }
 
@@ -325,36 +281,37 @@ fn essence(media_type: &str) -> String {
 }
 
 /// Returns the requested scope if the client may have it, or all its scope if it requests none.
-fn granted(client: &Client, asked: Option<&str>) -> Result<Scope, Refusal> {
-    let invalid = Refusal::Error("invalid_scope", "not a scope of this client");
+fn granted(client: &Client, asked: Option<&str>) -> Result<Scope, EndpointError> {
+    let invalid = EndpointError::OAuth("invalid_scope", "not a scope of this client");
     let Some(asked) = asked else {
-        return Ok(client.scope().map(Scope::parse).unwrap_or_default());
+        return Ok(client.scope.as_deref().map(Scope::parse).unwrap_or_default());
     };
     let scope = Scope::parse(asked);
     // The parser drops values that are not scope-tokens (RFC 6749 §3.3).
     if scope.as_str() != asked {
         return Err(invalid);
     }
-    let Some(allowed) = client.scope().map(Scope::parse) else { return Ok(scope) };
+    let Some(allowed) = client.scope.as_deref().map(Scope::parse) else { return Ok(scope) };
     if scope.iter().all(|value| allowed.contains(value)) { Ok(scope) } else { Err(invalid) }
 }
 
 /// Returns the audience of a token: a string, or an array of several (RFC 7519 §4.1.3).
-fn audience(client: &Client, form: &Form) -> Result<Value, Refusal> {
+fn audience(client: &Client, form: &Form) -> Result<Value, EndpointError> {
     let asked: Vec<_> = form.all("resource").chain(form.all("audience")).collect();
     // RFC 8707 §2: an absolute URI without a fragment.
     let absolute = |uri: &str| uri.contains(':') && !uri.contains('#');
     if !form.all("resource").all(absolute) {
-        return Err(Refusal::Error("invalid_target", "resource is no absolute URI"));
+        return Err(EndpointError::OAuth("invalid_target", "resource is not an absolute URI"));
     }
-    match (asked.as_slice(), client.audience()) {
-        ([], None) => Err(Refusal::Error("invalid_target", "neither resource nor audience")),
+    match (asked.as_slice(), client.audience.as_deref()) {
+        ([], None) => Err(EndpointError::OAuth("invalid_target", "neither resource nor audience")),
         ([], Some(own)) => Ok(own.into()),
         ([one], _) => Ok((*one).into()),
         (many, _) => Ok(json!(many)),
     }
 }
 
+/// Returns a response of JSON that must not be stored.
 fn json(status: StatusCode, body: &Value) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from(body.to_string()));
     *response.status_mut() = status;
@@ -363,6 +320,7 @@ fn json(status: StatusCode, body: &Value) -> Response<Bytes> {
     no_store(response)
 }
 
+/// Returns a response without a body that must not be stored.
 fn bare(status: StatusCode) -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = status;
