@@ -50,6 +50,7 @@ mod rest_api;
 mod revocation;
 mod scripted;
 mod stepped;
+mod structure;
 mod support;
 mod tenants;
 mod test_util;
