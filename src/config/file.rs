@@ -7,9 +7,13 @@ use std::{net::IpAddr, sync::Arc};
 use serde::{Deserialize, Deserializer, de::Error as _};
 use toml::Table;
 
+#[cfg(feature = "dpop")]
+use super::dpop;
+#[cfg(feature = "mtls")]
+use super::mtls;
 #[cfg(any(feature = "dpop", feature = "mtls"))]
 use super::program::Program;
-use super::{dpop, issuer::IssuerConfig, metadata::MetadataConfig, mtls};
+use super::{issuer::IssuerConfig, metadata::MetadataConfig};
 #[cfg(feature = "dpop")]
 use crate::proof::dpop::settings::Dpop;
 #[cfg(feature = "mtls")]

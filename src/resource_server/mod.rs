@@ -37,10 +37,7 @@ mod stack;
 #[cfg(feature = "jwt")]
 mod tenants;
 
+pub use self::builder::server_builder::ResourceServerBuilder;
 #[cfg(feature = "jwt")]
 #[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
 pub use self::tenants::IssuerResolver;
-pub use self::{
-    builder::server_builder::ResourceServerBuilder, metadata::settings::ProtectedResourceMetadata,
-    readiness::ReadinessService,
-};

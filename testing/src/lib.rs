@@ -1,6 +1,13 @@
 //! Servers, proxies and certificates that the tests of the library and of the program share.
 
-#![allow(missing_docs, missing_debug_implementations, reason = "only tests use this crate")]
+#![allow(
+    clippy::exhaustive_structs,
+    clippy::must_use_candidate,
+    clippy::new_without_default,
+    missing_debug_implementations,
+    missing_docs,
+    reason = "only tests use this crate"
+)]
 
 pub mod clock;
 pub mod django;

@@ -13,7 +13,8 @@ use tower_introspect::{
     jose::{Algorithm, SigningKey},
     jwt::{JwtVerifier, KeySet, Profile},
     resource_server::{
-        IssuerResolver, ProtectedResourceMetadata, ResourceServerBuilder, metadata::MetadataService,
+        IssuerResolver, ResourceServerBuilder,
+        metadata::{MetadataService, ProtectedResourceMetadata},
     },
     verify::{Verifier as _, VerifyRequest},
 };

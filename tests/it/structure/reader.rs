@@ -51,7 +51,7 @@ impl<'a> Reader<'a> {
                 here.definitions.entry(name).or_default().insert(file.clone());
             }
         }
-        let in_face = in_face.into_iter().map(|item| (file.clone(), self.module.clone(), item));
+        let in_face = in_face.into_iter().map(|item| (file.clone(), item));
         self.library.in_faces.extend(in_face);
         items.iter().for_each(|item| self.visit_item(item));
     }
