@@ -13,11 +13,14 @@ use serde_json::{Value, json};
 
 pub use crate::config::inspect::{ClientSettings, IssuerSettings, Settings};
 use crate::{
-    claims::json::Object,
+    claims::{claims_set::Claims, json::Object, kind},
+    error::kind::TokenKind,
     jose::{
         algorithm::{Algorithm, KeyType},
         base64url::BASE64URL,
-        crypto, jwk,
+        crypto,
+        header::same_media_type,
+        jwk,
     },
 };
 
@@ -79,4 +82,17 @@ pub fn private_members(algorithm: Algorithm, text: &[u8]) -> Option<Value> {
         }
         KeyType::Secret => return None,
     })
+}
+
+/// Returns the kind of JWT that `typ` names, if it is a known one other than an access token.
+#[must_use]
+pub fn kind_by_typ(typ: &str) -> Option<TokenKind> {
+    kind::by_typ(|name| same_media_type(typ, name))
+}
+
+/// Returns the kind of JWT that the claims show, if it is not an access token. `typed` is true if
+/// its `typ` is that of an access token.
+#[must_use]
+pub fn kind_by_claims(claims: &Claims, typed: bool) -> Option<TokenKind> {
+    kind::by_claims(claims.members(), typed)
 }

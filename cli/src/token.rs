@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use serde_json::value::RawValue;
-use tower_introspect::{TokenKind, claims::Claims, jwt};
+use tower_introspect::{TokenKind, claims::Claims, inspect};
 
 use crate::json::{self, Members};
 
@@ -174,14 +174,15 @@ impl Kind {
     fn of_jws(jws: &Jws) -> Self {
         let typ = jws.header.text("typ");
         if let Some(typ) = &typ
-            && let Some(kind) = jwt::kind_by_typ(typ)
+            && let Some(kind) = inspect::kind_by_typ(typ)
         {
             let evidence = format!("typ is \"{typ}\" ({})", section(kind));
             return Self::of_kind(kind).with_evidence(evidence);
         }
         let typed = typ.as_deref().is_some_and(is_access_token);
         let claims = &jws.payload;
-        if let Some(kind) = jws.claims().and_then(|claims| jwt::kind_by_claims(&claims, typed)) {
+        if let Some(kind) = jws.claims().and_then(|claims| inspect::kind_by_claims(&claims, typed))
+        {
             return evidence(claims, kind)
                 .into_iter()
                 .fold(Self::of_kind(kind), Self::with_evidence);

@@ -24,9 +24,6 @@ use crate::clock::UnixTime;
 /// The maximum length of a text in bytes, because places in it are counted in 32 bits.
 const MAX_TEXT: usize = 1 << 30;
 
-/// The event of a logout token in JSON (OpenID Connect Back-Channel Logout 1.0 §2.4).
-pub(crate) const LOGOUT_EVENT: &str = "\"http://schemas.openid.net/event/backchannel-logout\"";
-
 /// The claims of one token.
 ///
 /// `Debug` shows no claim but the issuer, and a [`ClaimsError`] shows no value of a claim.

@@ -23,6 +23,7 @@ pub(crate) mod confirmation;
 pub(crate) mod details;
 pub(crate) mod error;
 pub(crate) mod json;
+pub(crate) mod kind;
 mod narrow;
 mod parsed;
 pub(crate) mod path;

@@ -11,23 +11,15 @@ use crate::{
         step::{demand, step},
     },
     claims::{
-        claims_set::{Claims, LOGOUT_EVENT},
+        claims_set::Claims,
         confirmation::Confirmation,
         json::{self, NotStrict, Object},
+        kind,
     },
     clock::UnixTime,
-    error::{
-        kind::{ErrorKind, TokenKind},
-        refusal::VerifyError,
-    },
+    error::{kind::ErrorKind, refusal::VerifyError},
     transport::answer::{self, bad},
 };
-
-/// The names of refresh and ID tokens: those of RFC 7009 §2.1 and RFC 8693 §3, and others that
-/// servers use.
-const REFRESH: [&str; 4] =
-    ["refresh_token", "refresh", "offline", "urn:ietf:params:oauth:token-type:refresh_token"];
-const ID: [&str; 3] = ["id_token", "id", "urn:ietf:params:oauth:token-type:id_token"];
 
 /// Returns the body of a 200 response of type `media_type`, or the error that another response
 /// stands for.
@@ -85,38 +77,12 @@ pub(super) fn claims(text: &[u8], issuer: &str) -> Result<Claims, VerifyError> {
 }
 
 /// Refuses an active token that is not an access token.
-///
-/// Not every server marks them: a refresh token may come back without a type, or as `Bearer`. Such
-/// a token lacks the audience of this service, which the policy requires.
 fn check_kind(claims: &Claims) -> Result<(), VerifyError> {
-    // `token_type` is from RFC 7662 §2.2; the others are additions of servers.
-    for (name, defined) in [("token_type", true), ("token_use", true), ("typ", false)] {
-        let kind = match claims.string(name) {
-            Some(value) => kind_called(&value),
-            None if defined && claims.raw(name).is_some() => {
-                return Err(bad(format!("`{name}` is no string")));
-            }
-            None => None,
-        };
-        if let Some(kind) = kind {
-            return Err(ErrorKind::WrongTokenKind(kind).into());
-        }
+    match kind::by_response(|name| claims.raw(name)) {
+        Ok(None) => Ok(()),
+        Ok(Some(kind)) => Err(ErrorKind::WrongTokenKind(kind).into()),
+        Err(name) => Err(bad(format!("`{name}` is no string"))),
     }
-    let has = |name| claims.raw(name).is_some();
-    let kind = if claims.raw("events").is_some_and(|events| events.contains(LOGOUT_EVENT)) {
-        TokenKind::Logout
-    } else if has("events") {
-        TokenKind::SecurityEvent
-    } else if ["at_hash", "c_hash", "s_hash"].into_iter().any(has) {
-        TokenKind::Id
-    } else if has("htm") && has("htu") {
-        TokenKind::DpopProof
-    } else if has("token_introspection") {
-        TokenKind::IntrospectionResponse
-    } else {
-        return Ok(());
-    };
-    Err(ErrorKind::WrongTokenKind(kind).into())
 }
 
 /// Describes the type of the token in the response, for a recording of the checks.
@@ -134,20 +100,6 @@ fn check_binding(claims: &Claims) -> Result<(), VerifyError> {
             .with_context("the server names no key for a DPoP-bound token"));
     }
     Ok(())
-}
-
-/// Returns the kind of token that servers call `name`, if it is not an access token.
-fn kind_called(name: &str) -> Option<TokenKind> {
-    let is = |names: &[&str]| names.iter().any(|one| name.eq_ignore_ascii_case(one));
-    if is(&REFRESH) {
-        Some(TokenKind::Refresh)
-    } else if is(&ID) {
-        Some(TokenKind::Id)
-    } else if is(&["logout", "logout_token"]) {
-        Some(TokenKind::Logout)
-    } else {
-        None
-    }
 }
 
 /// Returns the error that a response other than 200 stands for.

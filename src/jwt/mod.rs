@@ -75,9 +75,6 @@ pub(crate) mod source;
 mod validate;
 pub(crate) mod verifier;
 
-#[cfg(feature = "checks")]
-#[doc(hidden)]
-pub use self::verifier::{kind_by_claims, kind_by_typ};
 pub use self::{
     builder::JwtVerifierBuilder, keys::KeySet, profile::Profile, verifier::JwtVerifier,
 };

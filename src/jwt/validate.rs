@@ -16,12 +16,7 @@ use crate::{
         detail::{Detail, list, seen, seen_if},
         step::{demand, step},
     },
-    claims::{
-        claims_set::{Claims, LOGOUT_EVENT},
-        error::ClaimsError,
-        json,
-        scope::Scope,
-    },
+    claims::{claims_set::Claims, error::ClaimsError, kind, scope::Scope},
     error::kind::{ErrorKind, TokenKind},
     jose::{
         algorithm::Algorithm,
@@ -124,7 +119,8 @@ impl Rules {
         if accepted {
             return Ok(());
         }
-        let named = header.typ.as_deref().and_then(kind_by_typ);
+        let named =
+            header.typ.as_deref().and_then(|typ| kind::by_typ(|name| same_media_type(typ, name)));
         Err(ErrorKind::WrongTokenKind(named.unwrap_or(TokenKind::Other)))
     }
 
@@ -138,7 +134,7 @@ impl Rules {
             Some(_) => Ok(()),
         };
         step(Check::Issuer, || seen_if(claims.issuer()).wanted(&self.issuer), issuer)?;
-        let foreign = foreign_kind(&claims, header.is_typ(ACCESS_TOKEN));
+        let foreign = kind::by_claims(claims.members(), header.is_typ(ACCESS_TOKEN));
         let kind = foreign.map_or(Ok(()), |kind| Err(ErrorKind::WrongTokenKind(kind)));
         step(Check::Kind, Detail::default, kind)?;
         let claims = self.with_audience(claims);
@@ -219,65 +215,6 @@ fn present(audience: bool, expiry: bool) -> Option<&'static str> {
 
 /// The `typ` of an access token (RFC 9068 §2.1).
 const ACCESS_TOKEN: &str = "at+jwt";
-
-/// The `typ`s of the other JWTs that authorization servers and clients sign.
-const FOREIGN: [(&str, TokenKind); 6] = [
-    ("client-authentication+jwt", TokenKind::ClientAssertion),
-    ("dpop+jwt", TokenKind::DpopProof),
-    ("logout+jwt", TokenKind::Logout),
-    ("rt+jwt", TokenKind::Refresh),
-    ("secevent+jwt", TokenKind::SecurityEvent),
-    ("token-introspection+jwt", TokenKind::IntrospectionResponse),
-];
-
-/// Returns the kind of JWT that `typ` names, if it is a known one other than an access token.
-pub(super) fn kind_by_typ(typ: &str) -> Option<TokenKind> {
-    FOREIGN.into_iter().find(|(name, _)| same_media_type(typ, name)).map(|(_, kind)| kind)
-}
-
-/// Returns the kind of JWT that the claims show, if it is not an access token (RFC 8725 §3.12).
-///
-/// `typed` is true if the header's `typ` is that of an access token. Then the hashes and the
-/// `nonce` of an ID token prove nothing, because some servers also leave them in access tokens.
-pub(super) fn foreign_kind(claims: &Claims, typed: bool) -> Option<TokenKind> {
-    // A single pass over the claims, because this runs for every token.
-    let (mut scope, mut nonce, mut hashed) = (false, false, false);
-    let (mut by_claim, mut words) = (None, [None; 3]);
-    for (name, value) in claims.members() {
-        match name {
-            "events" if value.contains(LOGOUT_EVENT) => by_claim = Some(TokenKind::Logout),
-            "events" => by_claim = Some(TokenKind::SecurityEvent),
-            "token_introspection" => {
-                by_claim = by_claim.or(Some(TokenKind::IntrospectionResponse));
-            }
-            "typ" => words[0] = Some(value),
-            "token_use" => words[1] = Some(value),
-            "token_type" => words[2] = Some(value),
-            "at_hash" | "c_hash" | "s_hash" => hashed = true,
-            "nonce" => nonce = true,
-            "scope" | "scp" => scope = true,
-            _ => {}
-        }
-    }
-    if by_claim.is_some() {
-        return by_claim;
-    }
-    let mut access = typed;
-    for word in words.into_iter().flatten().filter_map(json::decoded) {
-        let is = |words: &[&str]| words.iter().any(|one| word.eq_ignore_ascii_case(one));
-        if is(&["id", "id_token"]) {
-            return Some(TokenKind::Id);
-        }
-        if is(&["refresh", "refresh_token", "offline"]) {
-            return Some(TokenKind::Refresh);
-        }
-        if is(&["logout"]) {
-            return Some(TokenKind::Logout);
-        }
-        access |= is(&["access", "access_token", "bearer", "dpop"]);
-    }
-    (hashed && !typed || nonce && !access && !scope).then_some(TokenKind::Id)
-}
 
 /// Reads the scope from a claim that is a space-delimited string or an array. A claim of another
 /// type grants nothing.

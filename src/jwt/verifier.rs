@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use super::{
     keys::KeySet,
     source::{FetchKeys, Source},
-    validate::{self, Refused, Rules},
+    validate::{Refused, Rules},
 };
 use crate::{
     checks::{check::Check, detail::Detail, step::step},
@@ -19,8 +19,6 @@ use crate::{
         verifier::{Outcome, Verifier, Verifying},
     },
 };
-#[cfg(feature = "checks")]
-use crate::{claims::claims_set::Claims, error::kind::TokenKind};
 
 /// A [`Verifier`] of the JWT access tokens of one issuer.
 ///
@@ -164,23 +162,6 @@ impl RulesAndKeys {
             Err(Refused::UnknownKey(kid)) => Err(kid),
         }
     }
-}
-
-/// Returns the kind of JWT that `typ` names, if it is a known one other than an access token.
-#[cfg(feature = "checks")]
-#[doc(hidden)]
-#[must_use]
-pub fn kind_by_typ(typ: &str) -> Option<TokenKind> {
-    validate::kind_by_typ(typ)
-}
-
-/// Returns the kind of JWT that the claims show, if it is not an access token. `typed` is true if
-/// its `typ` is that of an access token.
-#[cfg(feature = "checks")]
-#[doc(hidden)]
-#[must_use]
-pub fn kind_by_claims(claims: &Claims, typed: bool) -> Option<TokenKind> {
-    validate::foreign_kind(claims, typed)
 }
 
 fn unknown_key(_: Option<Box<str>>) -> Outcome {

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::claims::{
     json::{self, Object},
+    kind,
     parsed::Parsed,
 };
 
@@ -188,19 +189,19 @@ impl<'a> Draft<'a> {
 
 /// Returns the bit of the mark that a member sets, or zero.
 fn marked(name: &str, value: &str) -> u8 {
-    let is = |words: &[&str]| {
-        let word = json::decoded(value);
-        word.is_some_and(|word| words.iter().any(|one| word.eq_ignore_ascii_case(one)))
-    };
     let mark = match name {
         "exp" => Mark::Expires,
         "nbf" => Mark::Starts,
         "iat" => Mark::Issued,
-        "token_type" | "token_use" if is(&["refresh_token", "refresh"]) => Mark::Refresh,
-        "token_type" if is(&["DPoP"]) => Mark::Dpop,
+        "token_type" | "token_use" if kind::is_refresh(value) => Mark::Refresh,
+        "token_type" if is_dpop(value) => Mark::Dpop,
         _ => return 0,
     };
     mark as u8
+}
+
+fn is_dpop(token_type: &str) -> bool {
+    json::decoded(token_type).is_some_and(|word| word.eq_ignore_ascii_case("DPoP"))
 }
 
 /// Returns the start of `part` if it is a slice of `text`.
