@@ -9,8 +9,8 @@ use crate::resource_server::server::ResourceServer;
 
 /// The metadata of this service (RFC 9728).
 ///
-/// See [`metadata`](self) for examples. Without
-/// [`metadata`](super::ResourceServerBuilder::metadata) there is no document: the service responds
+/// See [`metadata`](super) for examples. Without
+/// [`metadata`](crate::resource_server::ResourceServerBuilder::metadata) there is no document: the service responds
 /// with 404, and the layer passes every request on.
 impl ResourceServer {
     /// Returns the path of the document, for use with a router.

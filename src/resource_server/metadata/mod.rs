@@ -73,7 +73,7 @@
 //! # The audience is the URL
 //!
 //! Clients compare `resource` with the URL they called (§3.3), and request a token with that URL as
-//! its audience (RFC 8707). The audience given to [`ResourceServer::builder`] must therefore be
+//! its audience (RFC 8707). The audience given to [`ResourceServer::builder`](crate::ResourceServer::builder) must therefore be
 //! exactly the URL that clients use, as they see it from outside of any proxy: an https URL without
 //! a fragment. The document is at that URL, with a well-known path inserted between host and path
 //! (§3.1). A proxy in front must let that path through. No part of the document comes from the
