@@ -16,7 +16,8 @@ pub async fn service(program: &str, variables: &[(&str, &str)]) -> (Child, Strin
     command.envs(variables.iter().copied());
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let line = timeout(Duration::from_secs(120), lines.next_line()).await.expect("in time").unwrap();
+    let line =
+        timeout(Duration::from_secs(120), lines.next_line()).await.expect("in time").unwrap();
     let line = line.expect("it says where it listens");
     let address = line.strip_prefix("listening on http://").expect(&line).to_owned();
     // It continues to write its audit trail to the pipe.
