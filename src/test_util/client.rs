@@ -20,7 +20,7 @@ pub struct Client {
     pub(super) credential: Credential,
     pub(super) scope: Option<String>,
     pub(super) audience: Option<String>,
-    /// Whether its access tokens are JWTs.
+    /// True if its access tokens are JWTs.
     pub(super) jwt: bool,
 }
 

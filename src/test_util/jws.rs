@@ -5,11 +5,11 @@ use serde_json::{Map, Value};
 
 use crate::jose::signing::SigningKey;
 
-/// What a JWS has besides its claims and its key.
+/// The parts of a JWS besides its claims and its key.
 #[derive(Debug, Default)]
 pub(super) struct JwsParts {
     pub(super) header: Map<String, Value>,
-    /// Whether a bit of the signature is flipped.
+    /// True if one bit of the signature is flipped.
     pub(super) corrupt: bool,
     /// A text that replaces the header.
     pub(super) raw_header: Option<String>,

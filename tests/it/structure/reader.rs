@@ -9,7 +9,7 @@ use super::{Library, Mention, Segments, is_face};
 
 /// Reads a file, and those of the modules that it declares.
 pub(super) struct Reader<'a> {
-    library: &'a mut Library,
+    sources: &'a mut Library,
     source: &'a dyn Fn(&str) -> Option<String>,
     file: PathBuf,
     /// The folder with the files of the modules that are declared here.
@@ -28,12 +28,12 @@ impl<'a> Reader<'a> {
         let text = source(file.to_str().unwrap()).unwrap();
         let items =
             syn::parse_file(&text).unwrap_or_else(|error| panic!("{file:?}: {error}")).items;
-        Reader { library, source, file, folder, module }.items(&items);
+        Reader { sources: library, source, file, folder, module }.items(&items);
     }
 
     fn items(&mut self, items: &[Item]) {
         let file = self.file.to_str().unwrap().to_owned();
-        let here = self.library.modules.entry(self.module.clone()).or_default();
+        let here = self.sources.modules.entry(self.module.clone()).or_default();
         here.files.insert(file.clone());
         let mut in_face = Vec::new();
         for item in items {
@@ -52,7 +52,7 @@ impl<'a> Reader<'a> {
             }
         }
         let in_face = in_face.into_iter().map(|item| (file.clone(), item));
-        self.library.in_faces.extend(in_face);
+        self.sources.in_faces.extend(in_face);
         items.iter().for_each(|item| self.visit_item(item));
     }
 
@@ -60,7 +60,7 @@ impl<'a> Reader<'a> {
         let file = self.file.to_str().unwrap().to_owned();
         let re_export = re_export && is_face(&file);
         let module = self.module.clone();
-        self.library.mentions.insert(Mention { file, module, path, glob, re_export });
+        self.sources.mentions.insert(Mention { file, module, path, glob, re_export });
     }
 
     fn use_tree(&mut self, tree: &UseTree, mut path: Segments, re_export: bool) {
@@ -85,7 +85,7 @@ impl<'a> Reader<'a> {
         } else if name == "self" {
             name.clone_from(path.last().unwrap());
         }
-        let here = self.library.modules.get_mut(&self.module).unwrap();
+        let here = self.sources.modules.get_mut(&self.module).unwrap();
         here.imports.insert(name, path.clone());
         self.mention(path, false, re_export);
     }
@@ -124,10 +124,10 @@ impl Visit<'_> for Reader<'_> {
         let name = item.ident.to_string();
         let module = [&self.module[..], std::slice::from_ref(&name)].concat();
         let folder = self.folder.join(&name);
-        let (library, source) = (&mut *self.library, self.source);
+        let (library, source) = (&mut *self.sources, self.source);
         if let Some((_, items)) = &item.content {
             let file = self.file.clone();
-            return Reader { library, source, file, folder, module }.items(items);
+            return Reader { sources: library, source, file, folder, module }.items(items);
         }
         let at_path = item.attrs.iter().find_map(|attribute| match &attribute.meta {
             Meta::NameValue(meta) if meta.path.is_ident("path") => match &meta.value {
