@@ -1,15 +1,14 @@
 //! No test depends on how late it is or how busy the machine is.
 //!
-//! What waits, and what tells the time, is given a clock that stands still or runs with the paused time of
-//! tokio. `clippy.toml` refuses most of what reads a clock, in most places; this reads the sources of the
-//! tests for the rest.
+//! A test injects a clock that stands still, or one that runs with tokio's paused time. `clippy.toml`
+//! refuses most functions that read a clock; this test reads the sources of the tests for the rest.
 
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
-/// What depends on real time wherever it stands, and the files that may name it.
+/// Names that depend on real time anywhere, and the files that may use them.
 const CLOCKS: [(&str, &[(&str, &str)]); 2] = [
     (
         "SystemClock",
@@ -21,7 +20,7 @@ const CLOCKS: [(&str, &[(&str, &str)]); 2] = [
     ("SystemTime::now", &[]),
 ];
 
-/// What depends on real time in a test that does not pause it, and the files that may name it there.
+/// Names that depend on real time unless the test pauses it, and the files that may use them.
 const PAUSED: [(&str, &[(&str, &str)]); 2] = [
     ("Instant::now", &[("src/clock.rs", "it is what is tested")]),
     (
@@ -34,7 +33,7 @@ const PAUSED: [(&str, &[(&str, &str)]); 2] = [
     ),
 ];
 
-/// What makes proofs by the clock of the system, unless it is given another, and the files that may.
+/// The constructor of a prover with the system clock, and the files that may keep that clock.
 const PROVERS: (&str, &[(&str, &str)]) = (
     "Prover::new(",
     &[
@@ -56,7 +55,7 @@ fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// What a file has of tests, without comments and white space at the beginning of lines.
+/// Returns the test code of a file, without comments and indentation.
 fn of_tests(path: &str, text: &str) -> String {
     let start = match path.split('/').any(|part| part == "src")
         && !path.starts_with("testing/")
@@ -69,8 +68,8 @@ fn of_tests(path: &str, text: &str) -> String {
     lines.filter(|line| !line.starts_with("//")).flat_map(|line| [line, "\n"]).collect()
 }
 
-/// Whether this is named where time is paused alone: in or below a test that pauses it, or above the tests of
-/// a file that all do.
+/// Returns true if `name` is used only where time is paused: in or below a test that pauses it, or above
+/// tests that all do.
 fn is_paused(text: &str, name: &str) -> bool {
     let whole = text.contains("start_paused") && !text.contains("#[tokio::test]");
     text.match_indices(name).all(|(at, _)| {
@@ -81,7 +80,7 @@ fn is_paused(text: &str, name: &str) -> bool {
     })
 }
 
-/// Whether a clock is given to each that is made so.
+/// Returns true if each call of `made` is followed by `with_clock`.
 fn is_given_a_clock(text: &str, made: &str) -> bool {
     text.match_indices(made).all(|(at, _)| {
         let rest = &text[at + made.len()..];
