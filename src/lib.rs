@@ -179,7 +179,7 @@ pub mod verify;
 #[cfg_attr(docsrs, doc(cfg(feature = "introspection")))]
 pub use self::introspection::auth::ClientAuth;
 #[cfg(any(feature = "introspection", feature = "jwt"))]
-pub use self::resource_server::{fresh::RequireFresh, issuer::Issuer, server::ResourceServer};
+pub use self::resource_server::{issuer::Issuer, server::ResourceServer};
 pub use self::{
     error::{
         boxed::BoxError,
@@ -189,7 +189,7 @@ pub use self::{
     },
     layer::introspect_layer::IntrospectLayer,
     policy::{admitted::VerifiedToken, terms::Policy, verified::Identity},
-    require::require_layer::{RequireAcr, RequireAudience, RequireScope},
+    require::require_layer::RequireScope,
 };
 
 /// Longer texts.

@@ -12,10 +12,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tower_http::cors::CorsLayer;
 use tower_introspect::{
-    ClientAuth, ConfigError, Issuer, RequireAcr, RequireFresh, RequireScope, ResourceServer,
-    VerifiedToken,
+    ClientAuth, ConfigError, Issuer, RequireScope, ResourceServer, VerifiedToken,
     axum::{Claims, RejectWith, ScopeSet, Scoped},
-    policy::Observer,
+    policy::{Observer, Requirement},
     require::RequireLayer,
     resource_server::ResourceServerBuilder,
     respond::ProblemJson,
@@ -58,6 +57,8 @@ pub(crate) fn app(api: &ResourceServer, trial: &Observer) -> Result<Router, Conf
         .route("/", get(hello))
         .route_layer(api.layer().optional().responder(ProblemJson::new()));
 
+    let second_factor =
+        Requirement::any_acr(["mfa"]).and(Requirement::max_age(Duration::from_secs(300)));
     let closed = Router::new()
         .route("/me", get(me))
         .route(
@@ -66,18 +67,14 @@ pub(crate) fn app(api: &ResourceServer, trial: &Observer) -> Result<Router, Conf
             get(payments).route_layer(needs(RequireScope::all(scopes!["payments:read"]))).post(pay),
         )
         // Requires a second factor within the last five minutes.
-        .route(
-            "/statements",
-            get(statements)
-                .route_layer(needs(RequireAcr::any_within(["mfa"], Duration::from_secs(300)))),
-        )
+        .route("/statements", get(statements).route_layer(needs(RequireLayer::new(second_factor))))
         // For transfers of money: introspects for this very request, and checks the scope of the
         // fresh response.
         .route(
             "/transfers",
             post(transfer)
                 .route_layer(needs(RequireScope::all(scopes!["payments:write"])))
-                .route_layer(RequireFresh::live(api)?.responder(ProblemJson::new())),
+                .route_layer(api.live_layer()?.responder(ProblemJson::new())),
         )
         // A future requirement. It only counts the requests that it would refuse.
         .route(
@@ -88,7 +85,7 @@ pub(crate) fn app(api: &ResourceServer, trial: &Observer) -> Result<Router, Conf
         // Renders refusals by extractors like those by layers.
         .route_layer(Extension(RejectWith::new(ProblemJson::new())))
         // Covers the routes above only, so that an unknown path is 404 and not 401. Without
-        // `remove_credentials`, because `RequireFresh` reads the token again.
+        // `remove_credentials`, because `live_layer` reads the token again.
         .route_layer(api.layer().responder(ProblemJson::new()));
 
     // Outermost: a browser sends preflights without a token, and shows scripts only the headers

@@ -132,7 +132,7 @@ impl<V, R> IntrospectLayer<V, R> {
     /// Headers of these names that a client sends are removed from all requests. See
     /// [`ForwardHeaders`].
     ///
-    /// An inner layer that verifies again, such as `RequireFresh`, must forward the same headers.
+    /// An inner layer that verifies again, such as `ResourceServer::fresh_layer`, must forward the same headers.
     /// Otherwise they keep the claims of the earlier verification. Set on a `ResourceServer`, they
     /// apply to all its layers.
     #[must_use]

@@ -3,11 +3,11 @@
 //!
 //! ```
 //! use axum::{Router, routing::get};
-//! use tower_introspect::{RequireAudience, RequireScope};
+//! use tower_introspect::{RequireScope, require::RequireLayer};
 //!
 //! let app: Router = Router::new()
 //!     .route("/payments", get(|| async {}).route_layer(RequireScope::all(["read:payments"])))
-//!     .route("/ledger", get(|| async {}).route_layer(RequireAudience::of("https://ledger.example.com")));
+//!     .route("/ledger", get(|| async {}).route_layer(RequireLayer::audience("https://ledger.example.com")));
 //! # let _ = app;
 //! ```
 //!

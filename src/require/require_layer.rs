@@ -1,6 +1,6 @@
 //! The layer that enforces a requirement.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
 use http::Request;
 
@@ -17,7 +17,8 @@ use crate::{
 
 /// A layer that refuses requests that do not meet a requirement.
 ///
-/// See the [module docs](super) for examples.
+/// See the [module docs](super) for examples, and [which requirement to
+/// write](crate::docs::layers#which-requirement-to-write).
 pub struct RequireLayer<R = Auto> {
     rule: Arc<Rule>,
     observer: Option<Observer>,
@@ -43,6 +44,61 @@ impl RequireLayer {
     #[must_use]
     pub fn new(requirement: Requirement) -> Self {
         Self::of(Rule::Always(requirement))
+    }
+
+    /// Creates a layer that requires all of these scope values (RFC 6749 §3.3).
+    ///
+    /// [`RequireScope::all`] is a shorter name for it.
+    ///
+    /// # Panics
+    ///
+    /// Panics as [`Requirement::all_scopes`] does.
+    #[must_use]
+    pub fn all_scopes<'a>(scopes: impl IntoIterator<Item = &'a str>) -> Self {
+        Self::new(Requirement::all_scopes(scopes))
+    }
+
+    /// Creates a layer that requires at least one of these scope values.
+    ///
+    /// # Panics
+    ///
+    /// Panics as [`Requirement::any_scope`] does.
+    #[must_use]
+    pub fn any_scope<'a>(scopes: impl IntoIterator<Item = &'a str>) -> Self {
+        Self::new(Requirement::any_scope(scopes))
+    }
+
+    /// Creates a layer that requires that the user was authenticated in one of these ways (RFC
+    /// 9470), in order of preference.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_introspect::{policy::Requirement, require::RequireLayer};
+    ///
+    /// let layer = RequireLayer::any_acr(["phr", "mfa"]);
+    /// // With a limit to how long ago that was:
+    /// let recent = Requirement::max_age(Duration::from_secs(300));
+    /// let layer = RequireLayer::new(Requirement::any_acr(["phr", "mfa"]).and(recent));
+    /// # let _ = layer;
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// Panics as [`Requirement::any_acr`] does.
+    #[must_use]
+    pub fn any_acr<'a>(values: impl IntoIterator<Item = &'a str>) -> Self {
+        Self::new(Requirement::any_acr(values))
+    }
+
+    /// Creates a layer that requires that the audience of the token contains `identifier` (RFC 7519
+    /// §4.1.3).
+    ///
+    /// It is for routes that represent a resource with an identifier of its own. The
+    /// [`Policy`](crate::Policy) of the outer layer requires the audience of the service in any
+    /// case.
+    #[must_use]
+    pub fn audience(identifier: &str) -> Self {
+        Self::new(Requirement::audience(identifier))
     }
 
     /// Creates a layer that requires of each request what `paths` lists for its path.
@@ -159,7 +215,7 @@ impl<R> RequireLayer<R> {
     }
 }
 
-/// Constructors of layers that require scope (RFC 6749 §3.3).
+/// The short name of [`RequireLayer::all_scopes`].
 ///
 /// ```
 /// use http::{Request, Response, StatusCode};
@@ -176,98 +232,20 @@ impl<R> RequireLayer<R> {
 /// assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
 /// # });
 /// ```
+///
+/// There are [other ways to require scope](crate::docs::layers#which-requirement-to-write).
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RequireScope {}
 
 impl RequireScope {
-    /// Requires all of these scope values.
+    /// Creates a layer that requires all of these scope values.
     ///
     /// # Panics
     ///
     /// Panics as [`Requirement::all_scopes`] does.
     #[must_use]
     pub fn all<'a>(scopes: impl IntoIterator<Item = &'a str>) -> RequireLayer {
-        RequireLayer::new(Requirement::all_scopes(scopes))
-    }
-
-    /// Requires at least one of these scope values.
-    ///
-    /// # Panics
-    ///
-    /// Panics as [`Requirement::any_scope`] does.
-    #[must_use]
-    pub fn any<'a>(scopes: impl IntoIterator<Item = &'a str>) -> RequireLayer {
-        RequireLayer::new(Requirement::any_scope(scopes))
-    }
-}
-
-/// Constructors of layers that require a way of user authentication (RFC 9470).
-///
-/// [`RequireLayer::new`] takes any other [`Requirement`].
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum RequireAcr {}
-
-impl RequireAcr {
-    /// Requires that the user was authenticated in one of these ways, in order of preference.
-    ///
-    /// ```
-    /// use tower_introspect::RequireAcr;
-    ///
-    /// let layer = RequireAcr::any(["phr", "mfa"]);
-    /// # let _ = layer;
-    /// ```
-    ///
-    /// # Panics
-    ///
-    /// Panics as [`Requirement::any_acr`] does.
-    #[must_use]
-    pub fn any<'a>(values: impl IntoIterator<Item = &'a str>) -> RequireLayer {
-        RequireLayer::new(Requirement::any_acr(values))
-    }
-
-    /// Requires one of these ways of user authentication, used at most `age` ago.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use tower_introspect::RequireAcr;
-    ///
-    /// let layer = RequireAcr::any_within(["mfa"], Duration::from_secs(300));
-    /// # let _ = layer;
-    /// ```
-    ///
-    /// # Panics
-    ///
-    /// Panics as [`Requirement::any_acr`] does.
-    #[must_use]
-    pub fn any_within<'a>(
-        values: impl IntoIterator<Item = &'a str>,
-        age: Duration,
-    ) -> RequireLayer {
-        RequireLayer::new(Requirement::any_acr(values).and(Requirement::max_age(age)))
-    }
-}
-
-/// Constructors of layers that require an audience (RFC 7519 §4.1.3).
-///
-/// They are for routes that represent a resource with an identifier of its own. The
-/// [`Policy`](crate::Policy) of the outer layer requires the audience of the service in any case.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum RequireAudience {}
-
-impl RequireAudience {
-    /// Requires that the audience of the token contains `identifier`.
-    ///
-    /// ```
-    /// use tower_introspect::RequireAudience;
-    ///
-    /// let layer = RequireAudience::of("https://ledger.example.com");
-    /// # let _ = layer;
-    /// ```
-    #[must_use]
-    pub fn of(identifier: &str) -> RequireLayer {
-        RequireLayer::new(Requirement::audience(identifier))
+        RequireLayer::all_scopes(scopes)
     }
 }

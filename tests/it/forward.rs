@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_introspect::{
-    ClientAuth, ConfigError, ErrorKind, Issuer, RequireFresh, ResourceServer,
+    ClientAuth, ConfigError, ErrorKind, Issuer, ResourceServer,
     credentials::Scheme,
     layer::ForwardHeaders,
     test_util::{AuthorizationServer, Client},
@@ -301,7 +301,7 @@ async fn a_route_that_wants_fresh_facts_forwards_those() {
     assert_eq!(scope(&api.layer()).await, "read admin");
     token("read");
     assert_eq!(scope(&api.layer()).await, "read admin", "remembered");
-    let inner = RequireFresh::live(&api).unwrap().layer(Echo::new(service_fn(echo)));
+    let inner = api.live_layer().unwrap().layer(Echo::new(service_fn(echo)));
     let request = request(&[("authorization", &bearer)]);
     let response = api.layer().layer(inner).oneshot(request).await.unwrap();
     assert_eq!(told(response.headers())[1], ("x-auth-scope", "read"));

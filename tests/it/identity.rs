@@ -22,7 +22,7 @@ use serde_json::{json, value::RawValue};
 use tonic::{Code, service::Interceptor as _};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_introspect::{
-    ClientAuth, ErrorKind, Identity, Issuer, RequireFresh, ResourceServer, VerifiedToken,
+    ClientAuth, ErrorKind, Identity, Issuer, ResourceServer, VerifiedToken,
     axum::Claims,
     cache::CacheLayer,
     credentials::Scheme,
@@ -443,7 +443,7 @@ async fn u1_a_route_that_wants_fresh_facts_replaces_the_identity() {
         .transport(server.transport());
     let api = builder.build().unwrap();
     let bearer = format!("Bearer {}", server.opaque().audience(AUDIENCE).subject("alice").mint());
-    let fresh = RequireFresh::live(&api).unwrap();
+    let fresh = api.live_layer().unwrap();
     let response = ask(&fresh, forged(request(&[("authorization", &bearer)]))).await;
     assert_eq!(response.body(), "alice");
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::time::{Instant, advance, sleep};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_introspect::{
-    ErrorKind, IntrospectLayer, Issuer, RequireFresh, VerifiedToken,
+    ErrorKind, IntrospectLayer, Issuer, VerifiedToken,
     credentials::Token,
     resource_server::IssuerResolver,
     revocation::Cutoff,
@@ -284,7 +284,7 @@ async fn a_route_can_want_to_know_better() {
     let world = World::new(remote());
     let token = world.opaque();
     let outer = || world.api.layer();
-    let within = || Some(RequireFresh::within(&world.api, SEC * 5));
+    let within = || Some(world.api.fresh_layer(SEC * 5));
     assert!(token_behind(outer(), within(), &token).await.is_ok());
     assert_eq!(world.asked(), 1);
     advance(SEC * 4).await;
@@ -298,7 +298,7 @@ async fn a_route_can_want_to_know_better() {
 
     world.server.revoke(&token);
     assert!(token_behind(outer(), None, &token).await.is_ok(), "elsewhere it is known");
-    let live = RequireFresh::live(&world.api).unwrap();
+    let live = world.api.live_layer().unwrap();
     let refused = token_behind(outer(), Some(live), &token).await.unwrap_err();
     assert_eq!(refused, ErrorKind::Inactive);
     assert!(token_behind(outer(), None, &token).await.is_err(), "and now everywhere");
@@ -307,7 +307,7 @@ async fn a_route_can_want_to_know_better() {
 #[test]
 fn live_where_nobody_can_be_asked_is_a_mistake() {
     let world = World::new(Issuer::jwt(ISSUER));
-    let problems = RequireFresh::live(&world.api).unwrap_err();
+    let problems = world.api.live_layer().unwrap_err();
     assert!(problems.to_string().contains("can't be asked for a live answer"), "{problems}");
 }
 

@@ -177,12 +177,12 @@ async fn a_proof_shows_no_private_key() {
 /// CVE-2024-49755 (Duende): the binding was looked at on one way in, and not on another.
 #[tokio::test(start_paused = true)]
 async fn bound_is_bound_whatever_the_way_in() {
-    use tower_introspect::{RequireFresh, credentials::Extractor};
+    use tower_introspect::credentials::Extractor;
     let world = World::new();
     let (prover, api) = world.proving();
     let token = world.server.jwt().audience(AUDIENCE).bound_to(&prover).mint();
     let bearer = || request(&[("authorization", &format!("Bearer {token}"))]);
-    let fresh = RequireFresh::within(&api, Duration::from_secs(1));
+    let fresh = api.fresh_layer(Duration::from_secs(1));
     let by_cookie = api.layer().extractor(Extractor::new().danger_cookie("at"));
     let cookie = request(&[("cookie", &format!("at={token}"))]);
     for (layer, request) in [

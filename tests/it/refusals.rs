@@ -8,7 +8,7 @@ use http::{Request, StatusCode};
 use tonic::service::Interceptor as _;
 use tower::{Layer, ServiceExt};
 use tower_introspect::{
-    ErrorKind, RequireFresh, RequireScope, VerifyError,
+    ErrorKind, RequireScope, VerifyError,
     axum::{ScopeSet, Scoped},
     policy::{Observer, Requirement},
     respond::Refusal,
@@ -67,7 +67,7 @@ async fn the_hook_is_told_of_what_takes_time_too() {
     let world = World::with(|api| api.issuer(remote()).on_refusal(told.hook()));
     assert_eq!(world.status("unknown").await, 401);
     assert_eq!(told.kinds(), [ErrorKind::Inactive]);
-    let live = RequireFresh::live(&world.api).unwrap();
+    let live = world.api.live_layer().unwrap();
     ask(&live, bearer("unknown")).await;
     assert_eq!(told.kinds(), [ErrorKind::Inactive], "by another layer of the same");
 }

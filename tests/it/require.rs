@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{Request, StatusCode};
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_introspect::{
-    ErrorKind, RequireAudience, RequireScope,
+    ErrorKind, RequireScope,
     policy::Requirement,
     require::{Paths, RequireLayer},
 };
@@ -84,7 +84,7 @@ async fn a_value_that_is_named_twice_counts_once() {
 
 #[tokio::test]
 async fn any_is_met_by_one_and_asks_for_the_first() {
-    let any = || RequireScope::any(["read", "admin"]);
+    let any = || RequireLayer::any_scope(["read", "admin"]);
     assert_eq!(ask(any(), scoped("admin"), with_token()).await.status(), StatusCode::OK);
     let response = ask(any(), scoped("other"), with_token()).await;
     assert!(challenge(response.headers()).is_some_and(|text| text.contains("scope=\"read\"")));
@@ -117,7 +117,7 @@ async fn nested_requirements_add_up() {
 
 #[tokio::test]
 async fn an_audience_of_its_own() {
-    let audience = || RequireAudience::of("https://ledger.example.com");
+    let audience = || RequireLayer::audience("https://ledger.example.com");
     let both =
         AtOnce::claims(r#"{"aud":["https://api.example.com","https://ledger.example.com"]}"#);
     assert_eq!(ask(audience(), both, with_token()).await.status(), StatusCode::OK);

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_introspect::{
-    Blame, ErrorKind, Policy, RequireAcr, RequireScope, VerifiedToken, VerifyError,
+    Blame, ErrorKind, Policy, RequireScope, VerifiedToken, VerifyError,
     clock::{Clock, Moment, UnixTime},
     credentials::Scheme,
     policy::{DetailMatcher, Observer, Requirement},
@@ -475,7 +475,7 @@ async fn freshness_is_nobodys_bad_token() {
     for requirement in [Requirement::fresh(SEC * 4), !Requirement::fresh(SEC * 4)] {
         let error = requirement.check(&token).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Misconfigured);
-        assert!(error.context().unwrap().contains("RequireFresh"), "{error}");
+        assert!(error.context().unwrap().contains("fresh_layer"), "{error}");
     }
 }
 
@@ -515,7 +515,7 @@ async fn nested(policy: Policy, members: &str) -> Response<Bytes> {
     let outer = tower_introspect::IntrospectLayer::new(AtOnce::claims(&claims), policy);
     let stack = ServiceBuilder::new()
         .layer(outer)
-        .layer(RequireScope::any(["staff", "admin"]))
+        .layer(RequireLayer::any_scope(["staff", "admin"]))
         .layer(RequireScope::all(["payments"]))
         .layer(RequireLayer::paths(
             Paths::deny_by_default().require("/", Requirement::all_scopes(["payments:write"])),
@@ -534,7 +534,7 @@ async fn mcp_an_inner_refusal_names_the_scope_of_the_outer_ones_too() {
     // Where nothing was asked before, nothing is added.
     let stack = ServiceBuilder::new()
         .layer(layer(AtOnce::alice()))
-        .layer(RequireAcr::any(["mfa"]))
+        .layer(RequireLayer::any_acr(["mfa"]))
         .service(service_fn(whoami));
     let response = stack.oneshot(with_token()).await.unwrap();
     let text = challenge(response.headers()).unwrap();

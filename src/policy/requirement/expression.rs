@@ -148,9 +148,10 @@ impl Requirement {
 
     /// Requires that the facts about the token are at most this old.
     ///
-    /// This checks the age and fetches nothing: put [`RequireFresh`](crate::RequireFresh) outside
-    /// of it. Older facts are refused with [`Misconfigured`](crate::ErrorKind::Misconfigured).
-    /// Facts that are used only because the authorization server is unavailable are refused with
+    /// This checks the age and fetches nothing: put
+    /// [`ResourceServer::fresh_layer`](crate::ResourceServer::fresh_layer) outside of it.
+    /// Older facts are refused with [`Misconfigured`](crate::ErrorKind::Misconfigured). Facts that
+    /// are used only because the authorization server is unavailable are refused with
     /// [`Unavailable`](crate::ErrorKind::Unavailable). Neither is the client's fault.
     #[must_use]
     pub fn fresh(age: Duration) -> Self {

@@ -215,7 +215,8 @@ fn fresh(age: Duration, token: &VerifiedToken) -> Verdict<'static> {
         return Verdict::Met;
     }
     Verdict::Undecided(VerifyError::new(ErrorKind::Misconfigured).with_context(
-        "what is known of the token is older than this route wants; add RequireFresh outside of it",
+        "what is known of the token is older than this route wants; add `ResourceServer::fresh_layer` \
+         outside of it",
     ))
 }
 

@@ -11,7 +11,7 @@ use std::{
 use futures_util::FutureExt as _;
 use tower::{Layer as _, Service as _, ServiceExt as _};
 use tower_introspect::{
-    ErrorKind, IntrospectLayer, RequireFresh,
+    ErrorKind, IntrospectLayer,
     clock::Moment,
     policy::Requirement,
     proof::{Mark, Marked, Marking, MemoryReplay, ReplayStore},
@@ -124,7 +124,7 @@ async fn a_proof_is_not_used_up_where_the_client_is_to_authenticate_otherwise() 
 #[tokio::test(start_paused = true)]
 async fn layers_within_do_not_take_the_proof_of_a_request_for_used() {
     let world = World::new();
-    let fresh = RequireFresh::within(&world.api, Duration::from_secs(5));
+    let fresh = world.api.fresh_layer(Duration::from_secs(5));
     let service = world.api.layer().layer(fresh.layer(world.api.layer().layer(whoami_service())));
     let proof = world.proof().mint();
     let response = service.clone().oneshot(world.request(&proof)).await.unwrap();

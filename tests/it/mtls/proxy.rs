@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex};
 
 use http::HeaderMap;
 use tower::{Layer as _, ServiceExt as _, service_fn};
-use tower_introspect::RequireFresh;
 
 use super::*;
 
@@ -150,7 +149,7 @@ async fn a_layer_within_knows_the_certificate_that_the_one_outside_believed() {
     let world = World::with(behind(CertificateField::ClientCert));
     let (own, other) = (Certificate::new("a"), Certificate::new("b"));
     let [_, opaque] = world.tokens(&own.cnf());
-    let within = RequireFresh::within(&world.api, std::time::Duration::ZERO);
+    let within = world.api.fresh_layer(std::time::Duration::ZERO);
     let service = world.api.layer().layer(within.layer(crate::support::whoami_service()));
     for (shown, status) in [(&own, 200), (&other, 401)] {
         let request = from(PROXY, &opaque, &[("client-cert", &shown.field())]);
