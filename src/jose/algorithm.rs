@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use super::error::KeyError;
+
 /// A signature algorithm (RFC 7518 §3.1, RFC 8037 §3.1).
 ///
 /// `none` is not supported, and no algorithm beyond this list can be enabled.
@@ -115,10 +117,10 @@ impl fmt::Display for Algorithm {
 }
 
 impl FromStr for Algorithm {
-    type Err = UnknownAlgorithm;
+    type Err = KeyError;
 
     /// Parses the name of an algorithm, which is case-sensitive (RFC 7515 §4.1.1).
-    fn from_str(name: &str) -> Result<Self, UnknownAlgorithm> {
+    fn from_str(name: &str) -> Result<Self, KeyError> {
         if name == "Ed25519" {
             return Ok(Self::EdDSA);
         }
@@ -126,21 +128,9 @@ impl FromStr for Algorithm {
             .into_iter()
             .chain(Self::SYMMETRIC)
             .find(|algorithm| algorithm.as_str() == name)
-            .ok_or(UnknownAlgorithm(()))
+            .ok_or(KeyError::UnknownAlgorithm)
     }
 }
-
-/// The error of a name that is not that of an [`Algorithm`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UnknownAlgorithm(());
-
-impl fmt::Display for UnknownAlgorithm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no supported signature algorithm")
-    }
-}
-
-impl std::error::Error for UnknownAlgorithm {}
 
 #[cfg(test)]
 mod tests {

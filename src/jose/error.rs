@@ -18,6 +18,8 @@ pub enum KeyError {
     TooManyKeys,
     /// The key is shorter than its algorithm allows (RFC 7518 §3.2, §3.3).
     TooShort,
+    /// The name is not that of an [`Algorithm`](super::Algorithm).
+    UnknownAlgorithm,
     /// The type, curve, size or encoding of the key is not supported.
     Unsupported,
     /// The key does not fit the algorithm it was given for.
@@ -32,6 +34,7 @@ impl fmt::Display for KeyError {
             Self::SigningFailed => "the signature could not be made",
             Self::TooManyKeys => "there are more than 64 keys",
             Self::TooShort => "the key is too short for its algorithm",
+            Self::UnknownAlgorithm => "no supported signature algorithm",
             Self::Unsupported => "the type of the key is not supported",
             Self::WrongAlgorithm => "the key is not one of this algorithm",
         })

@@ -27,7 +27,4 @@ pub(crate) mod signing;
 #[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
 pub use self::signing::SigningKey;
 #[cfg(feature = "_jose")]
-pub use self::{
-    algorithm::{Algorithm, UnknownAlgorithm},
-    error::KeyError,
-};
+pub use self::{algorithm::Algorithm, error::KeyError};

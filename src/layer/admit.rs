@@ -220,7 +220,7 @@ impl<V, R> IntrospectLayer<V, R> {
         };
         let Presentation { scheme, token, .. } = presentation;
         let presented = Presented::under(*scheme, RequestHead::of(request), token.as_deref());
-        match self.policy.admit_presented_at(active, &presented, at).now_or_later() {
+        match self.policy.admit_presented(active, &presented, at).now_or_later() {
             Ok(admission) => {
                 AdmitResult::Now(self.finish_admission(admission, presentation, request))
             }

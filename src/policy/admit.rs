@@ -21,7 +21,7 @@ use crate::{
 
 /// An admitted token, and the remaining work on the request and its response.
 #[derive(Debug)]
-pub struct Admission {
+pub(crate) struct Admission {
     token: VerifiedToken,
     /// Boxed and usually `None`, so that it takes one pointer.
     left: Option<Box<Left>>,
@@ -31,21 +31,8 @@ impl Admission {
     /// Returns the token.
     #[must_use]
     #[inline]
-    pub const fn token(&self) -> &VerifiedToken {
+    pub(crate) const fn token(&self) -> &VerifiedToken {
         &self.token
-    }
-
-    /// Returns the token and drops the rest.
-    #[must_use]
-    pub fn into_token(self) -> VerifiedToken {
-        self.token
-    }
-
-    /// Returns the nonce that a successful response should carry as `DPoP-Nonce` together with
-    /// `Cache-Control: no-store`, if the client's nonce is about to expire (RFC 9449 §8.2).
-    #[must_use]
-    pub fn fresh_nonce(&self) -> Option<&HeaderValue> {
-        self.left.as_ref()?.nonce.as_ref()
     }
 
     /// Returns the header that held the client's certificate, if a proxy set one.
@@ -54,17 +41,18 @@ impl Admission {
     /// §2.4).
     #[must_use]
     #[inline]
-    pub fn varies_by(&self) -> Option<HeaderName> {
+    pub(crate) fn varies_by(&self) -> Option<HeaderName> {
         self.left.as_ref()?.varies_by()
     }
 
     /// Puts the token and the result of the proof into the request extensions, and returns the
-    /// [fresh nonce](Self::fresh_nonce).
+    /// nonce that a successful response should carry as `DPoP-Nonce` together with `Cache-Control:
+    /// no-store`, if the client's nonce is about to expire (RFC 9449 §8.2).
     ///
     /// An inner layer that checks the same proof of the same request then does not refuse it as
     /// used, and finds the certificate whose header was removed.
     #[inline]
-    pub fn leave_with(self, extensions: &mut Extensions) -> Option<HeaderValue> {
+    pub(crate) fn leave_with(self, extensions: &mut Extensions) -> Option<HeaderValue> {
         extensions.insert(self.token);
         let left = *self.left?;
         if let Some(proven) = left.proven {
@@ -78,10 +66,9 @@ impl Admission {
     }
 }
 
-/// A decision that is ready or pending, from
-/// [`Policy::admit_presented`](crate::Policy::admit_presented).
+/// A decision that is ready or pending, from `Policy::admit_presented`.
 #[derive(Debug)]
-pub struct Admitting(State);
+pub(crate) struct Admitting(State);
 
 #[derive(Debug)]
 enum State {
@@ -102,7 +89,7 @@ impl Admitting {
     ///
     /// The future of the decision, if it is pending.
     #[inline]
-    pub fn now_or_later(self) -> Result<Result<Admission, VerifyError>, AdmittingFuture> {
+    pub(crate) fn now_or_later(self) -> Result<Result<Admission, VerifyError>, AdmittingFuture> {
         match self.0 {
             State::Done(outcome) => Ok(outcome),
             State::Pending(later) => Err(later),
@@ -178,7 +165,7 @@ impl Rest {
 /// # Panics
 ///
 /// If it is polled after completion.
-pub struct AdmittingFuture {
+pub(crate) struct AdmittingFuture {
     marking: Pin<Box<dyn Future<Output = Result<Marked, BoxError>> + Send>>,
     rest: Option<Rest>,
 }

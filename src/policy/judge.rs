@@ -27,8 +27,8 @@ use crate::{
 impl Policy {
     /// Decides about a token that was presented under `scheme`, without its request.
     ///
-    /// A token that is bound to a key is refused, because there is no proof to check. If you have
-    /// the request, use [`admit_presented`](Self::admit_presented).
+    /// A token that is bound to a key is refused, because there is no proof to check. An
+    /// [`IntrospectLayer`](crate::IntrospectLayer) checks proofs.
     ///
     /// # Errors
     ///
@@ -47,39 +47,9 @@ impl Policy {
     /// [`admit`](Self::admit) is one signature verification, and only for a good token and a proof
     /// that is signed by the key it is bound to.
     ///
-    /// ```
-    /// use http::{HeaderMap, Method, Uri};
-    /// use tower_introspect::{
-    ///     Policy,
-    ///     claims::Claims,
-    ///     clock::{Moment, SystemClock},
-    ///     credentials::{RequestHead, Token},
-    ///     proof::Presented,
-    ///     verify::{self, ActiveToken},
-    /// };
-    ///
-    /// let claims = Claims::from_json(br#"{"sub": "alice", "aud": "https://api.example.com"}"#).unwrap();
-    /// let start = Moment::now(&SystemClock);
-    /// let active = ActiveToken::new("https://as.example.com", claims, verify::Method::Custom, start);
-    ///
-    /// let (method, uri, headers) = (Method::GET, Uri::from_static("/"), HeaderMap::new());
-    /// let token = Token::bearer("abc").unwrap();
-    /// let presented = Presented::new(&token, RequestHead::new(&method, &uri, &headers));
-    ///
-    /// let policy = Policy::new("https://api.example.com");
-    /// let admitted = policy.admit_presented(active, &presented).now_or_later();
-    /// let admission = admitted.expect("no store is asked")?;
-    /// assert_eq!(admission.token().subject(), Some("alice"));
-    /// # Ok::<(), tower_introspect::VerifyError>(())
-    /// ```
-    #[must_use]
-    pub fn admit_presented(&self, active: ActiveToken, presented: &Presented<'_>) -> Admitting {
-        self.admit_presented_at(active, presented, None)
-    }
-
-    /// Decides like [`admit_presented`](Self::admit_presented), with a recent reading of the clock.
+    /// `at` is a recent reading of the clock, if there is one.
     #[inline]
-    pub(crate) fn admit_presented_at(
+    pub(crate) fn admit_presented(
         &self,
         active: ActiveToken,
         presented: &Presented<'_>,

@@ -37,14 +37,4 @@ pub(crate) mod requirement;
 pub(crate) mod terms;
 pub(crate) mod verified;
 
-pub use self::{
-    admit::{Admission, Admitting},
-    admitted::Requirement,
-    observe::Observer,
-    requirement::detail::DetailMatcher,
-};
-
-/// The future of an admission.
-pub mod future {
-    pub use super::admit::AdmittingFuture;
-}
+pub use self::{admitted::Requirement, observe::Observer, requirement::detail::DetailMatcher};

@@ -31,13 +31,10 @@ pub(crate) mod shown;
 #[cfg(feature = "mtls")]
 #[cfg_attr(docsrs, doc(cfg(feature = "mtls")))]
 pub use self::mtls::{certificate::PeerCertificate, field::CertificateField, settings::Mtls};
+pub use self::replay::store::{Mark, Marked, Marking, ReplayStore};
 #[cfg(feature = "dpop")]
 #[cfg_attr(docsrs, doc(cfg(feature = "dpop")))]
 pub use self::{
     dpop::{nonce::NonceSecret, settings::Dpop},
     replay::memory::MemoryReplay,
-};
-pub use self::{
-    presented::Presented,
-    replay::store::{Mark, Marked, Marking, ReplayStore},
 };

@@ -1,7 +1,5 @@
 //! How a token was presented.
 
-use std::fmt;
-
 use http::HeaderName;
 
 #[cfg(feature = "_jose")]
@@ -18,31 +16,15 @@ use crate::{
 pub(crate) const DPOP: HeaderName = HeaderName::from_static("dpop");
 
 /// How a token was presented: its scheme and the request it came with.
-///
-/// ```
-/// use http::{HeaderMap, Method, Uri};
-/// use tower_introspect::{credentials::{RequestHead, Scheme, Token}, proof::Presented};
-///
-/// let (method, uri, headers) = (Method::GET, Uri::from_static("/"), HeaderMap::new());
-/// let token = Token::bearer("abc").unwrap();
-/// let presented = Presented::new(&token, RequestHead::new(&method, &uri, &headers));
-/// assert_eq!(presented.scheme(), Scheme::Bearer);
-/// ```
 #[derive(Clone, Copy)]
-pub struct Presented<'a> {
+pub(crate) struct Presented<'a> {
     scheme: Scheme,
     pub(super) head: RequestHead<'a>,
     pub(super) token: Option<&'a Token>,
 }
 
 impl<'a> Presented<'a> {
-    /// Creates it from a token and the head of the request that the token came with.
-    #[must_use]
-    pub fn new(token: &'a Token, head: RequestHead<'a>) -> Self {
-        Self::under(token.scheme(), head, Some(token))
-    }
-
-    /// Creates it without the token where it is not needed: only a DPoP proof names the token.
+    /// Creates it. Only a DPoP proof names the token, so `token` may be `None` for other schemes.
     pub(crate) const fn under(
         scheme: Scheme,
         head: RequestHead<'a>,
@@ -51,25 +33,8 @@ impl<'a> Presented<'a> {
         Self { scheme, head, token }
     }
 
-    /// Returns the scheme.
-    #[must_use]
-    pub const fn scheme(&self) -> Scheme {
+    pub(crate) const fn scheme(&self) -> Scheme {
         self.scheme
-    }
-
-    /// Returns the head of the request.
-    #[must_use]
-    pub const fn head(&self) -> RequestHead<'a> {
-        self.head
-    }
-}
-
-impl fmt::Debug for Presented<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Presented")
-            .field("scheme", &self.scheme)
-            .field("head", &self.head)
-            .finish_non_exhaustive()
     }
 }
 

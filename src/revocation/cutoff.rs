@@ -74,8 +74,7 @@ impl Cutoff {
 
 /// The result of checking a fact against the cutoffs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Standing {
+pub(crate) enum Standing {
     /// The fact was established before a cutoff that became known at this moment. Verify again.
     Outdated(Moment),
     /// The token is revoked.

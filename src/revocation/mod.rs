@@ -7,7 +7,7 @@ pub(crate) mod revocations;
 mod table;
 
 pub use self::{
-    cutoff::{Cutoff, Standing},
+    cutoff::Cutoff,
     layer::{Revocable, RevocationLayer},
     revocations::Revocations,
 };

@@ -35,24 +35,18 @@ const DEFAULT_CAPACITY: usize = 100_000;
 /// replaces every cutoff. This may refuse JWTs that were not revoked, if they live longer than it
 /// takes for so many cutoffs to arrive, but it never admits a revoked one.
 ///
-/// Clones share the cutoffs. While there are none, a check takes no lock.
+/// A [`RevocationLayer`](super::RevocationLayer) checks outcomes against them. Clones share the
+/// cutoffs. While there are none, a check takes no lock.
 ///
 /// ```
-/// use tower_introspect::{
-///     claims::Claims,
-///     clock::{Moment, SystemClock},
-///     revocation::{Cutoff, Revocations, Standing},
-///     verify::{ActiveToken, Method},
-/// };
+/// use tower_introspect::revocation::{Cutoff, Revocations};
 ///
 /// let revocations = Revocations::new();
-/// let claims = Claims::from_json(br#"{"sub": "alice", "iat": 1700000000}"#).unwrap();
-/// let start = Moment::now(&SystemClock);
-/// let fact = ActiveToken::new("https://as.example.com", claims, Method::Jwt, start);
-/// assert_eq!(revocations.check(&fact), Standing::Stands);
-///
 /// revocations.revoke(&Cutoff::subject("https://as.example.com", "alice"));
-/// assert_eq!(revocations.check(&fact), Standing::Revoked);
+/// assert_eq!(revocations.len(), 1);
+/// // The same subject again: the cutoff moves forward.
+/// revocations.revoke(&Cutoff::subject("https://as.example.com", "alice"));
+/// assert_eq!(revocations.len(), 1);
 /// ```
 #[derive(Clone)]
 pub struct Revocations(Arc<RevocationState>);
@@ -143,9 +137,8 @@ impl Revocations {
     }
 
     /// Checks `active` against the cutoffs.
-    #[must_use]
     #[inline]
-    pub fn check(&self, active: &ActiveToken) -> Standing {
+    pub(crate) fn check(&self, active: &ActiveToken) -> Standing {
         self.0.note_issue(active);
         if self.is_empty() { Standing::Stands } else { self.0.check(active) }
     }

@@ -8,7 +8,6 @@ use std::{
 
 use pin_project_lite::pin_project;
 use tower::{load_shed, timeout, util};
-use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
@@ -31,11 +30,11 @@ use crate::error::{boxed::BoxError, chain::causes, kind::ErrorKind, refusal::Ver
 /// use tower_introspect::{
 ///     ErrorKind, VerifyError,
 ///     credentials::Token,
-///     verify::{ActiveToken, FromServiceLayer, Verifier, VerifyRequest},
+///     verify::{ActiveToken, FromService, Verifier, VerifyRequest},
 /// };
 ///
 /// let verifier = ServiceBuilder::new()
-///     .layer(FromServiceLayer::new())
+///     .layer_fn(FromService::new)
 ///     .timeout(Duration::from_secs(3))
 ///     .service(service_fn(async |_: VerifyRequest| {
 ///         Err::<ActiveToken, _>(VerifyError::new(ErrorKind::Inactive))
@@ -66,27 +65,6 @@ where
 
     fn verify(&self, request: VerifyRequest) -> Verifying<Oneshot<S>> {
         Verifying::pending(Oneshot { inner: util::Oneshot::new(self.inner.clone(), request) })
-    }
-}
-
-/// A layer that makes a [`FromService`].
-#[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
-pub struct FromServiceLayer;
-
-impl FromServiceLayer {
-    /// Creates the layer. See [`FromService`] for an example.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self
-    }
-}
-
-impl<S> Layer<S> for FromServiceLayer {
-    type Service = FromService<S>;
-
-    fn layer(&self, inner: S) -> FromService<S> {
-        FromService::new(inner)
     }
 }
 

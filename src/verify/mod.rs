@@ -67,11 +67,16 @@ pub(crate) mod verifier;
 pub use self::request::RecallRequest;
 pub use self::{
     active::{ActiveToken, Method},
-    boxed::{BoxFuture, BoxVerifier},
-    bridge::{FromService, FromServiceLayer, IntoService, Oneshot},
+    boxed::BoxVerifier,
+    bridge::{FromService, IntoService},
     peer::PeerKey,
     readiness::Readiness,
     request::{Freshness, VerifyRequest},
     stats::{BreakerState, Stats},
     verifier::{Outcome, Verifier, VerifyFn, Verifying, verify_fn},
 };
+
+/// The futures of the verifiers.
+pub mod future {
+    pub use super::{boxed::BoxFuture, bridge::Oneshot};
+}

@@ -467,7 +467,7 @@ async fn nested_layers_both_decide() {
 #[tokio::test(start_paused = true)]
 async fn a_timeout_in_the_verifiers_stack_is_answered_503() {
     let stack = ServiceBuilder::new()
-        .layer(tower_introspect::verify::FromServiceLayer::new())
+        .layer_fn(tower_introspect::verify::FromService::new)
         .timeout(Duration::from_secs(3))
         .service(service_fn(|_: VerifyRequest| -> Pending<Result<_, VerifyError>> { pending() }));
     let response = ask(&layer(stack), with_token()).await;

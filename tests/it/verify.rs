@@ -14,7 +14,7 @@ use tower_introspect::{
     credentials::Token,
     route::{IssuerRoute, Route},
     verify::{
-        ActiveToken, BoxVerifier, Freshness, FromServiceLayer, IntoService, Outcome, Verifier,
+        ActiveToken, BoxVerifier, Freshness, FromService, IntoService, Outcome, Verifier,
         VerifyRequest, verify_fn,
     },
 };
@@ -46,7 +46,7 @@ async fn verifiers_and_services_turn_into_each_other() {
         Some("alice")
     );
     let stack = ServiceBuilder::new()
-        .layer(FromServiceLayer::new())
+        .layer_fn(FromService::new)
         .layer(GlobalConcurrencyLimitLayer::new(1))
         .service(service);
     assert!(stack.verify(question("abc")).await.is_ok());
@@ -58,7 +58,7 @@ async fn our_errors_come_back_however_deeply_boxed() {
     let own = || VerifyError::new(ErrorKind::Inactive);
     let direct = service_fn(move |_: VerifyRequest| async move { Err::<ActiveToken, _>(own()) });
     let buffered = ServiceBuilder::new()
-        .layer(FromServiceLayer::new())
+        .layer_fn(FromService::new)
         .buffer(4)
         .timeout(Duration::from_secs(1))
         .service(direct);
@@ -69,8 +69,7 @@ async fn our_errors_come_back_however_deeply_boxed() {
 async fn foreign_errors_are_the_servers_fault() {
     let foreign =
         service_fn(async |_: VerifyRequest| Err::<ActiveToken, BoxError>("out of order".into()));
-    let verifier = FromServiceLayer::new();
-    let outcome = tower::Layer::layer(&verifier, foreign).verify(question("abc")).await;
+    let outcome = FromService::new(foreign).verify(question("abc")).await;
     let error = outcome.unwrap_err();
     assert_eq!((error.kind(), error.blame()), (ErrorKind::Unavailable, Blame::AuthorizationServer));
 }
@@ -78,7 +77,7 @@ async fn foreign_errors_are_the_servers_fault() {
 #[tokio::test]
 async fn an_overloaded_stack_is_unavailable() {
     let stack = ServiceBuilder::new()
-        .layer(FromServiceLayer::new())
+        .layer_fn(FromService::new)
         .load_shed()
         .layer(GlobalConcurrencyLimitLayer::new(0))
         .service(IntoService::new(AtOnce::alice()));
