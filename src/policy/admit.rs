@@ -8,6 +8,7 @@ use std::{
 };
 
 use http::{Extensions, HeaderName, HeaderValue};
+use sync_wrapper::SyncWrapper;
 
 use super::admitted::VerifiedToken;
 use crate::{
@@ -119,6 +120,7 @@ impl Judged {
         match marking.now_or_later() {
             Ok(outcome) => Admitting::done(rest.finish(outcome)),
             Err(marking) => {
+                let marking = SyncWrapper::new(marking);
                 Admitting(State::Pending(AdmittingFuture { marking, rest: Some(rest) }))
             }
         }
@@ -166,7 +168,7 @@ impl Rest {
 ///
 /// If it is polled after completion.
 pub(crate) struct AdmittingFuture {
-    marking: Pin<Box<dyn Future<Output = Result<Marked, BoxError>> + Send>>,
+    marking: SyncWrapper<Pin<Box<dyn Future<Output = Result<Marked, BoxError>> + Send>>>,
     rest: Option<Rest>,
 }
 
@@ -174,7 +176,7 @@ impl Future for AdmittingFuture {
     type Output = Result<Admission, VerifyError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let outcome = ready!(self.marking.as_mut().poll(cx));
+        let outcome = ready!(self.marking.get_mut().as_mut().poll(cx));
         let rest = self.rest.take().expect("polled after completion");
         Poll::Ready(rest.finish(outcome))
     }

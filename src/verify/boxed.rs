@@ -6,6 +6,8 @@ use std::{
     task::{Context, Poll},
 };
 
+use sync_wrapper::SyncWrapper;
+
 use super::{
     request::{RecallRequest, VerifyRequest},
     verifier::{Outcome, Verifier, Verifying},
@@ -15,11 +17,11 @@ use super::{
 ///
 /// It exists only if the verification takes time, and then one more allocation does not matter.
 #[must_use = "a verification does nothing unless polled"]
-pub struct BoxFuture(Pin<Box<dyn Future<Output = Outcome> + Send>>);
+pub struct BoxFuture(SyncWrapper<Pin<Box<dyn Future<Output = Outcome> + Send>>>);
 
 impl BoxFuture {
     pub(crate) fn new(future: impl Future<Output = Outcome> + Send + 'static) -> Self {
-        Self(Box::pin(future))
+        Self(SyncWrapper::new(Box::pin(future)))
     }
 }
 
@@ -27,7 +29,7 @@ impl Future for BoxFuture {
     type Output = Outcome;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
-        self.0.as_mut().poll(cx)
+        self.0.get_mut().as_mut().poll(cx)
     }
 }
 

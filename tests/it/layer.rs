@@ -16,11 +16,14 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use proptest::prelude::*;
 use tokio::sync::oneshot;
 use tokio_test::{assert_pending, assert_ready, assert_ready_ok, task};
-use tower::{Layer, Service, ServiceBuilder, ServiceExt, limit::ConcurrencyLimitLayer, service_fn};
+use tower::{
+    Layer, Service, ServiceBuilder, ServiceExt, limit::ConcurrencyLimitLayer, service_fn,
+    util::BoxCloneSyncService,
+};
 use tower_introspect::{
-    ErrorKind, Identity, VerifiedToken, VerifyError,
+    ErrorKind, Identity, RequireScope, VerifiedToken, VerifyError,
     credentials::Extractor,
-    verify::{Freshness, Outcome, Verifier, VerifyRequest, Verifying, verify_fn},
+    verify::{BoxVerifier, Freshness, Outcome, Verifier, VerifyRequest, Verifying, verify_fn},
 };
 
 use crate::support::{
@@ -42,6 +45,29 @@ async fn a_token_that_takes_time_reaches_the_handler() {
         AtOnce::alice().0
     });
     assert_eq!(ask(&layer(slow), with_token()).await.body(), "alice");
+}
+
+#[tokio::test]
+async fn a_stack_with_the_layer_boxes_into_one_that_threads_share() {
+    let slow = verify_fn(async |_| {
+        tokio::task::yield_now().await;
+        AtOnce::alice().0
+    });
+    let service = ServiceBuilder::new()
+        .boxed_clone_sync()
+        .layer(layer(slow))
+        .layer(RequireScope::all([]))
+        .service_fn(whoami);
+    let service: BoxCloneSyncService<_, _, Infallible> = service;
+    assert_eq!(service.oneshot(with_token()).await.unwrap().body(), "alice");
+}
+
+#[tokio::test]
+async fn a_response_future_is_sync_if_its_parts_are() {
+    fn assert_sync(_: impl Sync) {}
+    let verifier = BoxVerifier::new(verify_fn(async |_| AtOnce::alice().0));
+    let layers = ServiceBuilder::new().layer(layer(verifier)).layer(RequireScope::all([]));
+    assert_sync(layers.service_fn(whoami).call(with_token()));
 }
 
 #[tokio::test]
