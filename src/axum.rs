@@ -92,6 +92,11 @@ impl<T> fmt::Debug for Claims<T> {
 /// The scope that a handler requires, as a type.
 ///
 /// A value that is not a scope-token (RFC 6749 §3.3) is a compile error where the type is used.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not say which scope is required",
+    label = "not a `ScopeSet`",
+    note = "implement `axum::ScopeSet` for it: `const SCOPES: &'static [&'static str] = &[\"read:payments\"];`"
+)]
 pub trait ScopeSet {
     /// The required values. A token must have all of them.
     const SCOPES: &'static [&'static str];

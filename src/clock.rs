@@ -23,6 +23,11 @@ use tokio::time::Instant;
 ///
 /// The policy compares `exp`, `nbf` and `iat` with this time (RFC 7519 §4.1.4 to §4.1.6). Tests can
 /// supply a clock of their own.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a `Clock`",
+    label = "not a clock",
+    note = "use `clock::SystemClock`, or implement `clock::Clock` for a type that is `Debug + Send + Sync + 'static`"
+)]
 pub trait Clock: Debug + Send + Sync + 'static {
     /// Returns the current time.
     fn now(&self) -> UnixTime;

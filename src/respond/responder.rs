@@ -5,6 +5,12 @@ use http::Response;
 use super::{hook::report, refusal::Refusal};
 
 /// Turns a refusal into a response.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not render refusals as responses with the body `{B}`",
+    label = "not a responder for this body",
+    note = "`respond::Auto` needs a body that is `Default`, `respond::ProblemJson` one that is also `From<Bytes>`",
+    note = "for any other body, pass a closure `|refusal: &Refusal<'_>| -> http::Response<{B}>`"
+)]
 pub trait Respond<B> {
     /// Renders the response to the client whose request is refused.
     fn respond(&self, refusal: &Refusal<'_>) -> Response<B>;

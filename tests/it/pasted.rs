@@ -1,6 +1,10 @@
-//! The quick start compiles as pasted.
+//! The quick start compiles as pasted. What does not compile says what to do.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const SOURCE: &str = "path = \"../tower-introspect\"";
@@ -30,31 +34,76 @@ fn the_front_page_has_the_quick_start_of_the_readme() {
     assert_eq!(block(&front_page, "no_run"), block(&readme, "rust,no_run"));
 }
 
+/// Checks `source` as the `main.rs` of a fresh crate with the dependencies of the quick start.
+///
 /// Only the path of the crate is replaced. Dependencies come from the lock file of the workspace, and
 /// their builds from its target directory as far as the features agree.
-#[test]
-fn the_quick_start_compiles_in_a_fresh_crate() {
+fn check(name: &str, source: &str) -> Output {
     let readme = read("README.md");
     let dependencies = block(&readme, "toml");
     assert_eq!(dependencies.matches(SOURCE).count(), 1, "{dependencies}");
     let dependencies = dependencies.replace(SOURCE, &format!("path = {ROOT:?}"));
 
     let temporary = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let package = temporary.join("pasted");
+    let package = temporary.join(name);
     fs::create_dir_all(package.join("src")).unwrap();
     let manifest = format!(
-        "[package]\nname = \"pasted\"\nedition = \"2024\"\n\n{dependencies}\n[workspace]\n\n\
+        "[package]\nname = \"{name}\"\nedition = \"2024\"\n\n{dependencies}\n[workspace]\n\n\
          [profile.dev]\ndebug = \"line-tables-only\"\n"
     );
     fs::write(package.join("Cargo.toml"), manifest).unwrap();
-    fs::write(package.join("src/main.rs"), block(&readme, "rust,no_run")).unwrap();
+    fs::write(package.join("src/main.rs"), source).unwrap();
     fs::copy(Path::new(ROOT).join("Cargo.lock"), package.join("Cargo.lock")).unwrap();
 
-    let check = Command::new(env!("CARGO"))
+    Command::new(env!("CARGO"))
         .args(["check", "--quiet", "--offline"])
         .current_dir(&package)
         .env("CARGO_TARGET_DIR", temporary.parent().expect("the target directory"))
         .output()
-        .unwrap();
+        .unwrap()
+}
+
+#[test]
+fn the_quick_start_compiles_in_a_fresh_crate() {
+    let check = check("pasted", block(&read("README.md"), "rust,no_run"));
     assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr));
+}
+
+#[test]
+fn the_compiler_says_which_trait_is_missing_and_what_to_do() {
+    let check = check(
+        "unmet",
+        r#"
+            use tower_introspect::*;
+
+            struct Mine;
+
+            fn main() {
+                verify::BoxVerifier::new(Mine);
+                Policy::new("https://api.example.com").clock(Mine);
+                fn extractor<E: ::axum::extract::FromRequestParts<()>>() {}
+                extractor::<axum::Scoped<Mine>>();
+                fn responder(_: impl respond::Respond<Mine>) {}
+                responder(respond::Auto::new());
+                fn store(_: impl proof::ReplayStore) {}
+                store(Mine);
+            }
+        "#,
+    );
+    assert!(!check.status.success());
+    let errors = String::from_utf8_lossy(&check.stderr);
+    for text in [
+        "`Mine` is not a `Verifier`",
+        "wrap a `tower::Service<VerifyRequest>` in `verify::FromService`",
+        "`Mine` is not a `Clock`",
+        "use `clock::SystemClock`",
+        "`Mine` does not say which scope is required",
+        "implement `axum::ScopeSet` for it",
+        "`Auto` does not render refusals as responses with the body `Mine`",
+        "`respond::Auto` needs a body that is `Default`",
+        "`Mine` is not a `ReplayStore`",
+        "use `proof::MemoryReplay`",
+    ] {
+        assert!(errors.contains(text), "{text} is not in\n{errors}");
+    }
 }

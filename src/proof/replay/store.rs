@@ -43,6 +43,11 @@ use crate::{
 /// The lookup and the insertion of a mark must be one atomic step, and a mark must stay for
 /// [`Mark::keep_for`]. The store must fail if it cannot keep a mark, so that the request is
 /// refused. A store that evicts marks to free space lets proofs be used again.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a `ReplayStore`",
+    label = "not a store of used proofs",
+    note = "use `proof::MemoryReplay`, or implement `proof::ReplayStore` with the client of a store that your processes share"
+)]
 pub trait ReplayStore: Send + Sync + 'static {
     /// Sets this mark and returns whether it was set before.
     ///
