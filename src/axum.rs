@@ -105,6 +105,7 @@ pub trait ScopeSet {
 /// An extractor of the verified token that requires the scope `S`.
 ///
 /// Use it for handlers that must not be reachable without that scope, wherever they are routed.
+/// There are [other ways to require scope](crate::docs::layers#which-requirement-to-write).
 ///
 /// ```
 /// use axum::{Router, routing::get};
@@ -209,6 +210,16 @@ impl fmt::Debug for RejectWith {
 }
 
 /// The refusal of a request by an extractor.
+///
+/// ```
+/// use tower_introspect::{VerifiedToken, axum::Rejection};
+///
+/// async fn me(token: Result<VerifiedToken, Rejection>) -> Result<String, Rejection> {
+///     let token = token.inspect_err(|refusal| eprintln!("{}", refusal.error().kind().reason()))?;
+///     Ok(format!("{:?}", token.subject()))
+/// }
+/// # let _: axum::Router = axum::Router::new().route("/me", axum::routing::get(me));
+/// ```
 pub struct Rejection {
     error: VerifyError,
     response: Box<http::Response<Bytes>>,

@@ -81,7 +81,8 @@
 //!
 //! The documentation has five more chapters: the [design](docs::design), the [security
 //! model](docs::security), the [order of layers](docs::layers), [operations](docs::operations), and
-//! recipes for [providers](docs::providers).
+//! recipes for [providers](docs::providers). A table tells [which requirement to
+//! write](docs::layers#which-requirement-to-write) for a route, a handler or every token.
 //!
 //! # Features
 //!

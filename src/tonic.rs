@@ -101,6 +101,9 @@ pub trait RequestExt: sealed::Sealed {
 
     /// Returns the token if it meets a requirement that depends on the message of the call.
     ///
+    /// There are [others for methods and
+    /// services](crate::docs::layers#which-requirement-to-write).
+    ///
     /// A text from the message may be compared with a claim by [`Requirement::claim_is`]. Do not
     /// make it a scope or `acr` value: those constructors panic on an invalid value.
     ///

@@ -95,7 +95,8 @@ impl Policy {
 
     /// Adds a requirement that every token must meet.
     ///
-    /// Requirements add up.
+    /// Requirements add up. There are [others for routes and
+    /// handlers](crate::docs::layers#which-requirement-to-write).
     #[must_use]
     pub fn require(self, requirement: Requirement) -> Self {
         self.with(|terms| terms.requirements.push(requirement))

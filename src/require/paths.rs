@@ -11,7 +11,8 @@ use crate::{
 ///
 /// Paths are compared byte by byte, as gRPC does. A router that decodes or normalises paths may
 /// treat two different paths as the same: attach requirements to its routes instead. Inside of a
-/// nested axum router, the compared path is without the prefix of the nesting.
+/// nested axum router, the compared path is without the prefix of the nesting. There are [other
+/// requirements](crate::docs::layers#which-requirement-to-write).
 ///
 /// ```
 /// use tower_introspect::{policy::Requirement, require::Paths};

@@ -120,7 +120,8 @@ impl ResourceServerBuilder {
         self
     }
 
-    /// Adds a requirement for every token.
+    /// Adds a requirement for every token. There are [others for routes and
+    /// handlers](crate::docs::layers#which-requirement-to-write).
     pub fn require(self, requirement: Requirement) -> Self {
         self.policy(|policy| policy.require(requirement))
     }
