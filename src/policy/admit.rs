@@ -15,7 +15,10 @@ use crate::{
     checks::{check::Check, detail::Detail, step::step},
     error::{boxed::BoxError, kind::ErrorKind, refusal::VerifyError},
     proof::{
-        replay::{proven::verdict, store::Marked},
+        replay::{
+            proven::verdict,
+            store::{Later, Marked},
+        },
         shown::{Left, Shown},
     },
 };
@@ -168,7 +171,7 @@ impl Rest {
 ///
 /// If it is polled after completion.
 pub(crate) struct AdmittingFuture {
-    marking: SyncWrapper<Pin<Box<dyn Future<Output = Result<Marked, BoxError>> + Send>>>,
+    marking: SyncWrapper<Later>,
     rest: Option<Rest>,
 }
 

@@ -155,7 +155,7 @@ pub struct Marking(State);
 
 pub(super) type Outcome = Result<Marked, BoxError>;
 
-type Later = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+pub(crate) type Later = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
 enum State {
     Done(Outcome),
