@@ -96,7 +96,7 @@ fn the_compiler_says_which_trait_is_missing_and_what_to_do() {
         "`Mine` is not a `Verifier`",
         "wrap a `tower::Service<VerifyRequest>` in `verify::FromService`",
         "`Mine` is not a `Clock`",
-        "use `clock::SystemClock`",
+        "implement `clock::Clock` for a type that is",
         "`Mine` does not say which scope is required",
         "implement `axum::ScopeSet` for it",
         "`Auto` does not render refusals as responses with the body `Mine`",
