@@ -268,7 +268,7 @@ impl Reading {
 
     /// Returns this moment if it was read from `clock`, or else reads `clock`.
     #[inline]
-    pub(crate) fn by(self, clock: &dyn Clock) -> Moment {
+    pub(crate) fn moment_by(self, clock: &dyn Clock) -> Moment {
         if clock.identity() == self.clock { self.moment } else { Moment::now(clock) }
     }
 }
@@ -279,9 +279,9 @@ pub(crate) mod tests {
 
     /// A wall clock that stands still at this number of seconds since the epoch.
     #[derive(Clone, Debug)]
-    pub(crate) struct At(pub(crate) i64);
+    pub(crate) struct FixedClock(pub(crate) i64);
 
-    impl Clock for At {
+    impl Clock for FixedClock {
         fn now(&self) -> UnixTime {
             UnixTime::from_secs(self.0)
         }
@@ -318,15 +318,16 @@ pub(crate) mod tests {
 
     #[test]
     fn what_one_clock_said_is_not_what_another_says() {
-        let (one, other): (Arc<dyn Clock>, Arc<dyn Clock>) = (Arc::new(At(1)), Arc::new(At(2)));
+        let (one, other): (Arc<dyn Clock>, Arc<dyn Clock>) =
+            (Arc::new(FixedClock(1)), Arc::new(FixedClock(2)));
         let reading = Reading::take(&one);
-        assert_eq!(reading.by(&Arc::clone(&one)).wall(), UnixTime::from_secs(1));
-        assert_eq!(reading.by(&*one), reading.moment(), "however it is held");
-        assert_eq!(reading.by(&other).wall(), UnixTime::from_secs(2));
+        assert_eq!(reading.moment_by(&Arc::clone(&one)).wall(), UnixTime::from_secs(1));
+        assert_eq!(reading.moment_by(&*one), reading.moment(), "however it is held");
+        assert_eq!(reading.moment_by(&other).wall(), UnixTime::from_secs(2));
         let system: Arc<dyn Clock> = Arc::new(SystemClock);
         let reading = Reading::take(&SystemClock);
-        assert_eq!(reading.by(&system), reading.moment());
-        assert_eq!(reading.by(&one).wall(), UnixTime::from_secs(1));
+        assert_eq!(reading.moment_by(&system), reading.moment());
+        assert_eq!(reading.moment_by(&one).wall(), UnixTime::from_secs(1));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The share of their maximum age after which facts in use are verified again in the background.
-const REFRESH_AT: (u32, u32) = (4, 5);
+const REFRESH_AFTER_SHARE: (u32, u32) = (4, 5);
 
 /// The maximum ages of facts.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +37,7 @@ impl Limits {
 
 /// The properties of facts that the decision depends on.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Known {
+pub(super) struct Facts {
     pub(super) method: Method,
     pub(super) verified_at: Moment,
     pub(super) expires_at: Option<UnixTime>,
@@ -45,7 +45,7 @@ pub(super) struct Known {
     pub(super) retired: bool,
 }
 
-impl Known {
+impl Facts {
     #[inline]
     pub(super) fn of(active: &ActiveToken) -> Self {
         Self {
@@ -71,23 +71,23 @@ pub(super) enum Decision {
 /// Returns the action for a request that finds these facts in the cache.
 #[inline]
 pub(super) fn decide(
-    known: &Known,
-    wanted: Freshness,
+    facts: &Facts,
+    freshness: Freshness,
     now: Moment,
     limits: &Limits,
     standing: Standing,
 ) -> Decision {
-    if is_over(known, now, standing) {
+    if is_void(facts, now, standing) {
         return Decision::Drop;
     }
-    let max_age = limits.max_age(known.method);
-    let age = now.since(known.verified_at);
-    if age >= wanted.max_age(max_age) {
+    let max_age = limits.max_age(facts.method);
+    let age = now.since(facts.verified_at);
+    if age >= freshness.max_age(max_age) {
         return Decision::Verify;
     }
     // Checking a signature ahead of time gives no new information.
-    let remote = known.method != Method::Jwt;
-    let (share, whole) = REFRESH_AT;
+    let remote = facts.method != Method::Jwt;
+    let (share, whole) = REFRESH_AFTER_SHARE;
     Decision::Use {
         refresh: limits.refresh_ahead && remote && age >= max_age.saturating_mul(share) / whole,
     }
@@ -95,26 +95,26 @@ pub(super) fn decide(
 
 /// Returns true if facts that are too old may be used because the server is unavailable.
 pub(super) fn serves_stale(
-    known: &Known,
-    wanted: Freshness,
+    facts: &Facts,
+    freshness: Freshness,
     now: Moment,
     limits: &Limits,
     standing: Standing,
 ) -> bool {
-    let until = limits.max_age(known.method).saturating_add(limits.stale_if_error);
+    let until = limits.max_age(facts.method).saturating_add(limits.stale_if_error);
     !limits.stale_if_error.is_zero()
-        && wanted == Freshness::Cached
-        && !is_over(known, now, standing)
-        && now.since(known.verified_at) < until
+        && freshness == Freshness::Cached
+        && !is_void(facts, now, standing)
+        && now.since(facts.verified_at) < until
 }
 
 /// Returns true if the facts are void, whatever their age.
 ///
 /// Facts established before the token expired do not hold after its expiry. Facts established after
 /// that stay valid; the policy refuses the expired token.
-fn is_over(known: &Known, now: Moment, standing: Standing) -> bool {
-    let ended = |exp: UnixTime| known.verified_at.wall() < exp && exp <= now.wall();
-    known.retired || standing != Standing::Stands || known.expires_at.is_some_and(ended)
+fn is_void(facts: &Facts, now: Moment, standing: Standing) -> bool {
+    let ended = |exp: UnixTime| facts.verified_at.wall() < exp && exp <= now.wall();
+    facts.retired || standing != Standing::Stands || facts.expires_at.is_some_and(ended)
 }
 
 #[cfg(test)]
@@ -160,7 +160,7 @@ mod tests {
         use Method::{Confirmed, Custom, Introspection, Jwt};
         use Standing::{Revoked, Stands};
         let outdated = Standing::Outdated(after(0, 0).await.0);
-        for (line, (method, monotonic, wall, exp, wanted, standing, decision, stale)) in [
+        for (line, (method, monotonic, wall, exp, freshness, standing, decision, stale)) in [
             // Age.
             (Introspection, 0, 0, None, Cached, Stands, USE, true),
             (Introspection, 23, 23, None, Cached, Stands, USE, true),
@@ -206,9 +206,9 @@ mod tests {
         {
             let (verified_at, now) = after(monotonic, wall).await;
             let expires_at = exp.map(UnixTime::from_secs);
-            let known = Known { method, verified_at, expires_at, retired: false };
-            assert_eq!(decide(&known, wanted, now, &LIMITS, standing), decision, "line {line}");
-            let serves = serves_stale(&known, wanted, now, &LIMITS, standing);
+            let facts = Facts { method, verified_at, expires_at, retired: false };
+            assert_eq!(decide(&facts, freshness, now, &LIMITS, standing), decision, "line {line}");
+            let serves = serves_stale(&facts, freshness, now, &LIMITS, standing);
             assert_eq!(serves, stale, "stale, line {line}");
         }
     }
@@ -217,10 +217,10 @@ mod tests {
     async fn what_a_retired_key_signed_is_dropped() {
         let (verified_at, now) = after(0, 0).await;
         for method in [Method::Jwt, Method::Confirmed] {
-            let known = Known { method, verified_at, expires_at: None, retired: true };
-            let decision = decide(&known, Freshness::Cached, now, &LIMITS, Standing::Stands);
+            let facts = Facts { method, verified_at, expires_at: None, retired: true };
+            let decision = decide(&facts, Freshness::Cached, now, &LIMITS, Standing::Stands);
             assert_eq!(decision, Decision::Drop);
-            assert!(!serves_stale(&known, Freshness::Cached, now, &LIMITS, Standing::Stands));
+            assert!(!serves_stale(&facts, Freshness::Cached, now, &LIMITS, Standing::Stands));
         }
     }
 
@@ -234,15 +234,15 @@ mod tests {
         };
         for method in [Method::Introspection, Method::Jwt] {
             let (verified_at, now) = after(0, 0).await;
-            let known = Known { method, verified_at, expires_at: None, retired: false };
-            let decision = decide(&known, Freshness::Cached, now, &off, Standing::Stands);
+            let facts = Facts { method, verified_at, expires_at: None, retired: false };
+            let decision = decide(&facts, Freshness::Cached, now, &off, Standing::Stands);
             assert_eq!(decision, Decision::Verify);
-            assert!(!serves_stale(&known, Freshness::Cached, now, &off, Standing::Stands));
+            assert!(!serves_stale(&facts, Freshness::Cached, now, &off, Standing::Stands));
         }
         let lazy = Limits { refresh_ahead: false, ..LIMITS };
         let (verified_at, now) = after(29, 29).await;
-        let known =
-            Known { method: Method::Introspection, verified_at, expires_at: None, retired: false };
-        assert_eq!(decide(&known, Freshness::Cached, now, &lazy, Standing::Stands), USE);
+        let facts =
+            Facts { method: Method::Introspection, verified_at, expires_at: None, retired: false };
+        assert_eq!(decide(&facts, Freshness::Cached, now, &lazy, Standing::Stands), USE);
     }
 }

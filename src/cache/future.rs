@@ -7,7 +7,7 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use super::state::{CacheState, Question};
+use super::state::{CacheState, Miss};
 use crate::verify::verifier::{Outcome, Verifier};
 
 pin_project! {
@@ -19,18 +19,14 @@ pin_project! {
     pub struct CacheFuture<V: Verifier> {
         #[pin]
         future: V::Future,
-        home: Arc<CacheState<V>>,
-        question: Option<Question>,
+        cache: Arc<CacheState<V>>,
+        miss: Option<Miss>,
     }
 }
 
 impl<V: Verifier> CacheFuture<V> {
-    pub(super) const fn new(
-        future: V::Future,
-        home: Arc<CacheState<V>>,
-        question: Question,
-    ) -> Self {
-        Self { future, home, question: Some(question) }
+    pub(super) const fn new(future: V::Future, cache: Arc<CacheState<V>>, miss: Miss) -> Self {
+        Self { future, cache, miss: Some(miss) }
     }
 }
 
@@ -40,8 +36,8 @@ impl<V: Verifier> Future for CacheFuture<V> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
         let this = self.project();
         let outcome = ready!(this.future.poll(cx));
-        let question = this.question.take().expect("polled after completion");
-        Poll::Ready(this.home.landed(question, outcome))
+        let miss = this.miss.take().expect("polled after completion");
+        Poll::Ready(this.cache.finish(miss, outcome))
     }
 }
 

@@ -18,8 +18,8 @@ pub(crate) const DEFAULT_JWT_MAX_AGE: Duration = Duration::from_secs(5 * 60);
 const DEFAULT_NEGATIVE_MAX_AGE: Duration = Duration::from_secs(5);
 
 /// The default bounds of the cache, in tokens and in bytes.
-const DEFAULT_ENTRIES: usize = 10_000;
-const DEFAULT_BYTES: u64 = 32 << 20;
+const DEFAULT_MAX_ENTRIES: usize = 10_000;
+const DEFAULT_MAX_BYTES: u64 = 32 << 20;
 
 /// A layer that caches the facts that a verifier establishes.
 ///
@@ -74,8 +74,8 @@ const DEFAULT_BYTES: u64 = 32 << 20;
 pub struct CacheLayer {
     pub(super) limits: Limits,
     pub(super) negative_max_age: Duration,
-    pub(super) entries: usize,
-    pub(super) bytes: u64,
+    pub(super) max_entries: usize,
+    pub(super) max_bytes: u64,
     pub(super) revocations: Revocations,
     pub(super) clock: Arc<dyn Clock>,
 }
@@ -92,8 +92,8 @@ impl CacheLayer {
                 refresh_ahead: true,
             },
             negative_max_age: DEFAULT_NEGATIVE_MAX_AGE,
-            entries: DEFAULT_ENTRIES,
-            bytes: DEFAULT_BYTES,
+            max_entries: DEFAULT_MAX_ENTRIES,
+            max_bytes: DEFAULT_MAX_BYTES,
             revocations: Revocations::new(),
             clock: Arc::new(SystemClock),
         }
@@ -132,14 +132,14 @@ impl CacheLayer {
     /// parsed by [`claims_as`](crate::VerifiedToken::claims_as) are not counted.
     #[must_use]
     pub const fn capacity(mut self, entries: usize, bytes: u64) -> Self {
-        self.entries = entries;
-        self.bytes = bytes;
+        self.max_entries = entries;
+        self.max_bytes = bytes;
         self
     }
 
     /// Returns the maximum number of cached tokens.
-    pub(crate) const fn entries(&self) -> usize {
-        self.entries
+    pub(crate) const fn max_entries(&self) -> usize {
+        self.max_entries
     }
 
     /// Also uses facts older than `max_age` by up to `more` while the server is

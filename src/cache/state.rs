@@ -1,14 +1,14 @@
 //! The state of a cache: its entries, evictions and counters.
 
 use std::sync::{
-    Arc, PoisonError, RwLock, Weak,
+    Arc, PoisonError, RwLock,
     atomic::{AtomicU64, Ordering},
 };
 
 use tokio::runtime::Handle;
 
 use super::{
-    decide::{Decision, Known, decide, serves_stale},
+    decide::{Decision, Facts, decide, serves_stale},
     layer::CacheLayer,
     store::{Entry, Store},
 };
@@ -27,7 +27,7 @@ use crate::{
 
 /// The share of `max_age` within which a verification must have started for one ahead of time to
 /// join it.
-const REFRESH_SHARES: u32 = 5;
+const REFRESH_JOIN_DIVISOR: u32 = 5;
 
 pub(super) struct CacheState<V> {
     pub(super) verifier: V,
@@ -75,17 +75,18 @@ pub(super) struct Counters {
 }
 
 /// The state of a request that went to the inner verifier.
-pub(super) struct Question {
+pub(super) struct Miss {
     pub(super) token: Fingerprint,
-    pub(super) wanted: Freshness,
+    pub(super) freshness: Freshness,
     /// Facts that are too old, for use if the server is unavailable.
     pub(super) old: Option<Entry>,
-    pub(super) asked: Asked,
+    pub(super) started_at: StartedAt,
 }
 
+/// The start of a verification, and the number of evictions until then.
 #[derive(Clone, Copy)]
-pub(super) struct Asked {
-    at: Moment,
+pub(super) struct StartedAt {
+    moment: Moment,
     evictions: u64,
 }
 
@@ -94,8 +95,8 @@ impl<V> CacheState<V> {
         Moment::now(&*self.settings.clock)
     }
 
-    pub(super) fn asked(&self, at: Moment) -> Asked {
-        Asked { at, evictions: self.evictions.count() }
+    pub(super) fn started_at(&self, moment: Moment) -> StartedAt {
+        StartedAt { moment, evictions: self.evictions.count() }
     }
 
     pub(super) fn standing(&self, entry: &Entry, request: &VerifyRequest) -> Standing {
@@ -103,7 +104,7 @@ impl<V> CacheState<V> {
         match (standing, request.not_before()) {
             // A cutoff that is not among the revocations of this cache.
             (Standing::Stands, Some(earliest))
-                if !request.takes_from(entry.active.verified_at()) =>
+                if !request.accepts_start(entry.active.verified_at()) =>
             {
                 Standing::Outdated(earliest)
             }
@@ -114,28 +115,28 @@ impl<V> CacheState<V> {
     pub(super) fn decide(
         &self,
         entry: &Entry,
-        wanted: Freshness,
+        freshness: Freshness,
         now: Moment,
         standing: Standing,
     ) -> Decision {
-        decide(&Known::of(&entry.active), wanted, now, &self.settings.limits, standing)
+        decide(&Facts::of(&entry.active), freshness, now, &self.settings.limits, standing)
     }
 
     /// Returns the cached refusal, if it is recent enough.
     pub(super) fn refusal(
         &self,
         token: &Fingerprint,
-        wanted: Freshness,
+        freshness: Freshness,
         now: Moment,
     ) -> Option<VerifyError> {
         let refusal = self.store.refusal(token)?;
-        let max_age = wanted.max_age(self.settings.negative_max_age);
+        let max_age = freshness.max_age(self.settings.negative_max_age);
         (now.since(refusal.verified_at) < max_age).then_some(refusal.error)
     }
 
     /// Returns the request for the inner verifier. It carries a maximum age, because the inner
     /// verifier may have a cache too.
-    pub(super) fn passed_on(&self, request: VerifyRequest) -> VerifyRequest {
+    pub(super) fn inner_request(&self, request: VerifyRequest) -> VerifyRequest {
         let freshness = request.freshness().capped(self.settings.limits.max_age);
         let request = request.with_freshness(freshness);
         match self.evictions.last() {
@@ -145,14 +146,14 @@ impl<V> CacheState<V> {
     }
 
     /// Caches an outcome, and returns the outcome for the request.
-    pub(super) fn landed(&self, question: Question, outcome: Outcome) -> Outcome {
-        let Question { token, wanted, old, asked } = question;
-        self.remember(&token, asked, &outcome);
+    pub(super) fn finish(&self, miss: Miss, outcome: Outcome) -> Outcome {
+        let Miss { token, freshness, old, started_at } = miss;
+        self.store_outcome(&token, started_at, &outcome);
         match outcome {
             Err(error) if error.kind() == ErrorKind::Unavailable => {
                 // Facts evicted meanwhile are not served stale.
-                let kept = old.filter(|_| self.evictions.count() == asked.evictions);
-                match kept.and_then(|entry| self.stale(&entry, wanted)) {
+                let kept = old.filter(|_| self.evictions.count() == started_at.evictions);
+                match kept.and_then(|entry| self.stale_facts(&entry, freshness)) {
                     Some(active) => {
                         self.counters.stale_served.add_one();
                         Ok(active)
@@ -164,8 +165,8 @@ impl<V> CacheState<V> {
         }
     }
 
-    fn remember(&self, token: &Fingerprint, asked: Asked, outcome: &Outcome) {
-        let evicted = || self.evictions.count() != asked.evictions;
+    fn store_outcome(&self, token: &Fingerprint, started_at: StartedAt, outcome: &Outcome) {
+        let evicted = || self.evictions.count() != started_at.evictions;
         if evicted() {
             return;
         }
@@ -174,12 +175,12 @@ impl<V> CacheState<V> {
             Ok(active) if active.is_stale() => {}
             Ok(active) => {
                 if !self.settings.limits.max_age(active.method()).is_zero() {
-                    self.store.keep(token, active.clone());
+                    self.store.insert(token, active.clone());
                 }
             }
-            Err(error) if is_about_the_token(error.kind()) => {
+            Err(error) if depends_on_token_alone(error.kind()) => {
                 // Also removes cached facts, which are wrong now, even if refusals are not cached.
-                self.store.keep_refusal(token, error, asked.at);
+                self.store.insert_refusal(token, error, started_at.moment);
             }
             Err(_) => {}
         }
@@ -189,10 +190,10 @@ impl<V> CacheState<V> {
         }
     }
 
-    fn stale(&self, entry: &Entry, wanted: Freshness) -> Option<ActiveToken> {
+    fn stale_facts(&self, entry: &Entry, freshness: Freshness) -> Option<ActiveToken> {
         let standing = self.settings.revocations.check(&entry.active);
         let limits = &self.settings.limits;
-        serves_stale(&Known::of(&entry.active), wanted, self.now(), limits, standing)
+        serves_stale(&Facts::of(&entry.active), freshness, self.now(), limits, standing)
             .then(|| entry.active.as_stale())
     }
 }
@@ -212,25 +213,24 @@ where
         token: Fingerprint,
     ) {
         // Read first: an eviction from here on keeps this outcome out of the cache.
-        let asked = this.asked(this.now());
+        let started_at = this.started_at(this.now());
         if !this.store.begin_refresh(&token, entry) {
             return;
         }
         let Ok(runtime) = Handle::try_current() else { return };
         this.counters.refreshes.add_one();
-        let recent = this.settings.limits.max_age / REFRESH_SHARES;
-        let mut request = request.clone().with_freshness(Freshness::Within(recent));
-        if let Some(moment) = this.evictions.last() {
-            request = request.with_not_before(moment);
-        }
-        let home = Arc::downgrade(this);
+        let recent = this.settings.limits.max_age / REFRESH_JOIN_DIVISOR;
+        let request = request.clone().with_freshness(Freshness::Within(recent));
+        let request = this.inner_request(request);
+        let cache = Arc::downgrade(this);
         runtime.spawn(async move {
-            let Some(verifying) = home.upgrade().map(|inner| inner.verifier.verify(request)) else {
+            let Some(verifying) = cache.upgrade().map(|cache| cache.verifier.verify(request))
+            else {
                 return;
             };
             let outcome = verifying.await;
-            if let Some(inner) = Weak::upgrade(&home) {
-                inner.remember(&token, asked, &outcome);
+            if let Some(cache) = cache.upgrade() {
+                cache.store_outcome(&token, started_at, &outcome);
             }
         });
     }
@@ -241,7 +241,7 @@ where
 ///
 /// Excluded are refusals that depend on keys not fetched yet, on issuers not found yet, on the
 /// time, or on any party but the client.
-const fn is_about_the_token(kind: ErrorKind) -> bool {
+const fn depends_on_token_alone(kind: ErrorKind) -> bool {
     matches!(
         kind,
         ErrorKind::BadSignature

@@ -11,22 +11,22 @@ use std::{
 
 use quick_cache::sync::{EntryAction, EntryResult};
 
-use super::table::{Keyed, Table, Weighs, place, size, table};
+use super::table::{ByteSize, KeyedBuildHasher, Table, entry_size, table, to_u64};
 use crate::{
     clock::Moment, credentials::token::Fingerprint, error::refusal::VerifyError,
     verify::active::ActiveToken,
 };
 
 /// The size in bytes that hardly any entry falls below.
-const LEAST: u64 = 512;
+const MIN_ENTRY_BYTES: u64 = 512;
 
 /// The share of refusals, in number and in bytes: one for this many facts. Refusals have a table of
 /// their own, so that made-up tokens can't push out good ones.
-const REFUSALS: usize = 10;
+const FACTS_PER_REFUSAL: usize = 10;
 
 /// The most distinct refusals that entries share. There are no more refusals without per-request
 /// data.
-const SHARED: usize = 64;
+const MAX_SHARED_REFUSALS: usize = 64;
 
 /// Facts and refusals, each keyed by the digest of its token.
 pub(super) struct Store {
@@ -34,20 +34,21 @@ pub(super) struct Store {
     refusals: Table<Refusal>,
     /// Refusals shared by entries, because many are equal.
     shared: Mutex<Vec<VerifyError>>,
-    held: Arc<AtomicU64>,
+    /// The sum over all entries.
+    used_bytes: Arc<AtomicU64>,
 }
 
 /// Cached facts.
 #[derive(Clone)]
 pub(super) struct Entry {
     pub(super) active: ActiveToken,
-    part: Part,
+    accounting: Accounting,
 }
 
 impl Entry {
     /// Returns true if a verification of these facts ahead of time has begun.
     pub(super) const fn is_refreshing(&self) -> bool {
-        self.part.refreshing
+        self.accounting.refreshing
     }
 }
 
@@ -56,48 +57,48 @@ impl Entry {
 pub(super) struct Refusal {
     pub(super) error: VerifyError,
     pub(super) verified_at: Moment,
-    part: Part,
+    accounting: Accounting,
 }
 
-/// The bytes that an entry adds to `Store::held`. Only the entry in the table counts: a clone does
-/// not.
-struct Part {
-    held: Option<Arc<AtomicU64>>,
+/// The bytes that an entry adds to `Store::used_bytes`. Only the entry in the table counts: a clone
+/// does not.
+struct Accounting {
+    used_bytes: Option<Arc<AtomicU64>>,
     bytes: u32,
     /// True if a verification ahead of time has begun.
     refreshing: bool,
 }
 
-impl Part {
-    fn new(bytes: usize, held: &Arc<AtomicU64>) -> Self {
+impl Accounting {
+    fn new(bytes: usize, used_bytes: &Arc<AtomicU64>) -> Self {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        held.fetch_add(bytes.into(), Ordering::Relaxed);
-        Self { held: Some(Arc::clone(held)), bytes, refreshing: false }
+        used_bytes.fetch_add(bytes.into(), Ordering::Relaxed);
+        Self { used_bytes: Some(Arc::clone(used_bytes)), bytes, refreshing: false }
     }
 }
 
-impl Weighs for Entry {
+impl ByteSize for Entry {
     fn bytes(&self) -> u64 {
-        self.part.bytes.into()
+        self.accounting.bytes.into()
     }
 }
 
-impl Weighs for Refusal {
+impl ByteSize for Refusal {
     fn bytes(&self) -> u64 {
-        self.part.bytes.into()
+        self.accounting.bytes.into()
     }
 }
 
-impl Clone for Part {
+impl Clone for Accounting {
     fn clone(&self) -> Self {
-        Self { held: None, ..*self }
+        Self { used_bytes: None, ..*self }
     }
 }
 
-impl Drop for Part {
+impl Drop for Accounting {
     fn drop(&mut self) {
-        if let Some(held) = &self.held {
-            held.fetch_sub(self.bytes.into(), Ordering::Relaxed);
+        if let Some(used_bytes) = &self.used_bytes {
+            used_bytes.fetch_sub(self.bytes.into(), Ordering::Relaxed);
         }
     }
 }
@@ -107,15 +108,16 @@ impl Store {
     /// `bytes` together.
     pub(super) fn new(entries: usize, bytes: u64) -> Self {
         let entries = entries.max(1);
-        let refusals = (entries / REFUSALS).max(16);
-        let each = size(place::<Refusal>());
-        let for_refusals = size(refusals).saturating_mul(each).min(bytes / size(REFUSALS));
-        let keyed = Keyed::new();
+        let refusals = (entries / FACTS_PER_REFUSAL).max(16);
+        let each = to_u64(entry_size::<Refusal>());
+        let for_refusals =
+            to_u64(refusals).saturating_mul(each).min(bytes / to_u64(FACTS_PER_REFUSAL));
+        let hasher = KeyedBuildHasher::new();
         Self {
-            facts: table(entries, bytes - for_refusals, LEAST, keyed),
-            refusals: table(refusals, for_refusals, each, keyed),
+            facts: table(entries, bytes - for_refusals, MIN_ENTRY_BYTES, hasher),
+            refusals: table(refusals, for_refusals, each, hasher),
             shared: Mutex::default(),
-            held: Arc::default(),
+            used_bytes: Arc::default(),
         }
     }
 
@@ -128,20 +130,20 @@ impl Store {
     }
 
     /// Caches facts, unless something newer is cached.
-    pub(super) fn keep(&self, token: &Fingerprint, active: ActiveToken) {
+    pub(super) fn insert(&self, token: &Fingerprint, active: ActiveToken) {
         let newer = |at: Moment| active.verified_at().is_before(at);
         if self.refusals.peek(token).is_some_and(|refusal| newer(refusal.verified_at))
             || self.facts.peek(token).is_some_and(|entry| newer(entry.active.verified_at()))
         {
             return;
         }
-        let part = Part::new(place::<Entry>() + active.bytes(), &self.held);
-        self.facts.insert(*token, Entry { active, part });
+        let accounting = Accounting::new(entry_size::<Entry>() + active.bytes(), &self.used_bytes);
+        self.facts.insert(*token, Entry { active, accounting });
         self.refusals.remove(token);
     }
 
     /// Caches a refusal, unless something newer is cached.
-    pub(super) fn keep_refusal(
+    pub(super) fn insert_refusal(
         &self,
         token: &Fingerprint,
         error: &VerifyError,
@@ -155,9 +157,9 @@ impl Store {
         }
         let shared = self.shared(error);
         let own = if shared.is_some() { 0 } else { error.bytes() };
-        let part = Part::new(place::<Refusal>() + own, &self.held);
+        let accounting = Accounting::new(entry_size::<Refusal>() + own, &self.used_bytes);
         let error = shared.unwrap_or_else(|| error.clone());
-        self.refusals.insert(*token, Refusal { error, verified_at, part });
+        self.refusals.insert(*token, Refusal { error, verified_at, accounting });
         self.facts.remove(token);
     }
 
@@ -169,8 +171,8 @@ impl Store {
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         let same = shared.iter().find(|one| one.says_the_same(error)).cloned();
         same.or_else(|| {
-            let room = shared.len() < SHARED;
-            room.then(|| shared.push(error.clone())).map(|()| error.clone())
+            let has_room = shared.len() < MAX_SHARED_REFUSALS;
+            has_room.then(|| shared.push(error.clone())).map(|()| error.clone())
         })
     }
 
@@ -182,8 +184,8 @@ impl Store {
             return false;
         }
         let begin = |_: &Fingerprint, kept: &mut Entry| {
-            let first = kept.active.is(&entry.active) && !kept.part.refreshing;
-            kept.part.refreshing |= first;
+            let first = kept.active.ptr_eq(&entry.active) && !kept.accounting.refreshing;
+            kept.accounting.refreshing |= first;
             EntryAction::Retain(first)
         };
         let begun = self.facts.entry(token, Some(Duration::ZERO), begin);
@@ -191,8 +193,8 @@ impl Store {
     }
 
     /// Removes these facts, unless others have replaced them.
-    pub(super) fn drop_entry(&self, token: &Fingerprint, entry: &Entry) -> bool {
-        self.facts.remove_if(token, |kept| kept.active.is(&entry.active)).is_some()
+    pub(super) fn remove_entry(&self, token: &Fingerprint, entry: &Entry) -> bool {
+        self.facts.remove_if(token, |kept| kept.active.ptr_eq(&entry.active)).is_some()
     }
 
     /// Removes the facts and the refusal of a token. Returns true if there were any.
@@ -207,11 +209,11 @@ impl Store {
     }
 
     pub(super) fn entries(&self) -> u64 {
-        size(self.facts.len() + self.refusals.len())
+        to_u64(self.facts.len() + self.refusals.len())
     }
 
     pub(super) fn bytes(&self) -> u64 {
-        self.held.load(Ordering::Relaxed)
+        self.used_bytes.load(Ordering::Relaxed)
     }
 }
 

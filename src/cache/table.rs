@@ -13,49 +13,50 @@ use quick_cache::{
 use crate::credentials::token::Fingerprint;
 
 /// The overhead of an entry in a table, in bytes: links, its part of the index, and spare capacity.
-const PLACE: usize = 72;
+const ENTRY_OVERHEAD: usize = 72;
 
 /// A table keyed by the digest of a token.
-pub(super) type Table<T> = Cache<Fingerprint, T, Weight, Keyed, DefaultLifecycle<Fingerprint, T>>;
+pub(super) type Table<T> =
+    Cache<Fingerprint, T, EntryWeighter, KeyedBuildHasher, DefaultLifecycle<Fingerprint, T>>;
 
 /// A value with memory of its own.
-pub(super) trait Weighs {
+pub(super) trait ByteSize {
     /// Returns the size in bytes, its place in the table included.
     fn bytes(&self) -> u64;
 }
 
 /// Creates a table for at most `entries` that take at most `bytes` together. Hardly any entry takes
 /// less than `least` bytes.
-pub(super) fn table<T: Clone + Weighs>(
+pub(super) fn table<T: Clone + ByteSize>(
     entries: usize,
     bytes: u64,
     least: u64,
-    keyed: Keyed,
+    hasher: KeyedBuildHasher,
 ) -> Table<T> {
     // `quick_cache` has one bound, the total weight. Each entry weighs at least its share of the
     // bytes, so the weight also bounds the number.
-    let weight = Weight { least: (bytes / size(entries)).max(1) };
+    let weight = EntryWeighter { least: (bytes / to_u64(entries)).max(1) };
     // The table also keeps digests of dropped entries, half as many as it expects entries. So it
     // must not expect more entries than the bytes allow.
     let expected = usize::try_from(bytes / least).map_or(entries, |room| room.min(entries));
-    Cache::with(expected.max(1), bytes, weight, keyed, DefaultLifecycle::default())
+    Cache::with(expected.max(1), bytes, weight, hasher, DefaultLifecycle::default())
 }
 
 /// Returns the size in bytes of an entry in a table, without the memory it points to.
-pub(super) const fn place<T>() -> usize {
-    size_of::<Fingerprint>() + size_of::<T>() + PLACE
+pub(super) const fn entry_size<T>() -> usize {
+    size_of::<Fingerprint>() + size_of::<T>() + ENTRY_OVERHEAD
 }
 
-pub(super) fn size(number: usize) -> u64 {
+pub(super) fn to_u64(number: usize) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
 }
 
 #[derive(Clone, Copy)]
-pub(super) struct Weight {
+pub(super) struct EntryWeighter {
     least: u64,
 }
 
-impl<T: Weighs> Weighter<Fingerprint, T> for Weight {
+impl<T: ByteSize> Weighter<Fingerprint, T> for EntryWeighter {
     fn weight(&self, _: &Fingerprint, entry: &T) -> u64 {
         entry.bytes().max(self.least)
     }
@@ -64,29 +65,29 @@ impl<T: Weighs> Weighter<Fingerprint, T> for Weight {
 /// Hashes digests, which are uniformly distributed already. Two secret keys keep a client from
 /// choosing tokens that collide.
 #[derive(Clone, Copy)]
-pub(super) struct Keyed([u64; 2]);
+pub(super) struct KeyedBuildHasher([u64; 2]);
 
-impl Keyed {
+impl KeyedBuildHasher {
     pub(super) fn new() -> Self {
         let random = RandomState::new();
         Self([random.hash_one(0), random.hash_one(1)])
     }
 }
 
-impl BuildHasher for Keyed {
-    type Hasher = Digest;
+impl BuildHasher for KeyedBuildHasher {
+    type Hasher = DigestHasher;
 
-    fn build_hasher(&self) -> Digest {
-        Digest { secret: self.0, hash: 0 }
+    fn build_hasher(&self) -> DigestHasher {
+        DigestHasher { secret: self.0, hash: 0 }
     }
 }
 
-pub(super) struct Digest {
+pub(super) struct DigestHasher {
     secret: [u64; 2],
     hash: u64,
 }
 
-impl Hasher for Digest {
+impl Hasher for DigestHasher {
     fn write(&mut self, bytes: &[u8]) {
         let mut words = bytes.chunks_exact(8).map(|word| {
             let mut eight = [0; 8];

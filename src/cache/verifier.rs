@@ -8,7 +8,7 @@ use super::{
     decide::Decision,
     future::CacheFuture,
     layer::CacheLayer,
-    state::{CacheState, Counters, Evictions, Question},
+    state::{CacheState, Counters, Evictions, Miss},
     store::Store,
 };
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     credentials::token::Token,
     revocation::cutoff::Standing,
     verify::{
-        request::{self, RecallRequest, VerifyRequest},
+        request::{self, CacheLookup, VerifyRequest},
         stats::Stats,
         verifier::{Outcome, Verifier, Verifying},
     },
@@ -29,7 +29,7 @@ impl<V> Cache<V> {
     pub(super) fn new(verifier: V, settings: CacheLayer) -> Self {
         Self(Arc::new(CacheState {
             verifier,
-            store: Store::new(settings.entries, settings.bytes),
+            store: Store::new(settings.max_entries, settings.max_bytes),
             settings,
             evictions: Evictions::default(),
             counters: Counters::default(),
@@ -94,20 +94,20 @@ where
 {
     type Future = CacheFuture<V>;
 
-    fn recall(&self, request: &RecallRequest<'_>) -> Option<Outcome> {
-        let (inner, token, wanted) = (&self.0, request.fingerprint(), request.freshness());
+    fn cached(&self, request: &CacheLookup<'_>) -> Option<Outcome> {
+        let (inner, token, freshness) = (&self.0, request.fingerprint(), request.freshness());
         let Some(entry) = inner.store.facts(&token) else {
-            if !request.takes_refusals() {
+            if !request.accepts_refusals() {
                 return None;
             }
-            let now = request.read(&*inner.settings.clock);
-            let error = inner.refusal(&token, wanted, now)?;
+            let now = request.read_clock(&*inner.settings.clock);
+            let error = inner.refusal(&token, freshness, now)?;
             inner.counters.negative_hits.add_one();
             return Some(Err(error));
         };
-        let now = request.read(&*inner.settings.clock);
+        let now = request.read_clock(&*inner.settings.clock);
         let standing = inner.settings.revocations.check(&entry.active);
-        match inner.decide(&entry, wanted, now, standing) {
+        match inner.decide(&entry, freshness, now, standing) {
             // A verification ahead of time needs an owned request.
             Decision::Use { refresh } if !refresh || entry.is_refreshing() => {
                 inner.counters.hits.add_one();
@@ -134,11 +134,11 @@ where
                         if refresh {
                             CacheState::refresh(inner, &entry, &request, token);
                         }
-                        return Verifying::done_at(Ok(entry.active), Some(reading));
+                        return Verifying::done_with_reading(Ok(entry.active), Some(reading));
                     }
                     Decision::Verify => Some(entry),
                     Decision::Drop => {
-                        inner.store.drop_entry(&token, &entry);
+                        inner.store.remove_entry(&token, &entry);
                         None
                     }
                 }
@@ -146,19 +146,17 @@ where
             None => match inner.refusal(&token, request.freshness(), now) {
                 Some(error) => {
                     inner.counters.negative_hits.add_one();
-                    return Verifying::done_at(Err(error), Some(reading));
+                    return Verifying::done_with_reading(Err(error), Some(reading));
                 }
                 None => None,
             },
         };
         inner.counters.misses.add_one();
-        let wanted = request.freshness();
-        let question = Question { token, wanted, old, asked: inner.asked(now) };
-        match inner.verifier.verify(inner.passed_on(request)).now_or_later() {
-            Ok(outcome) => Verifying::done(inner.landed(question, outcome)),
-            Err(future) => {
-                Verifying::pending(CacheFuture::new(future, Arc::clone(inner), question))
-            }
+        let freshness = request.freshness();
+        let miss = Miss { token, freshness, old, started_at: inner.started_at(now) };
+        match inner.verifier.verify(inner.inner_request(request)).now_or_later() {
+            Ok(outcome) => Verifying::done(inner.finish(miss, outcome)),
+            Err(future) => Verifying::pending(CacheFuture::new(future, Arc::clone(inner), miss)),
         }
     }
 }

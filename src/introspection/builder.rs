@@ -16,9 +16,9 @@ use crate::{
     error::config::ConfigError,
     telemetry::called::Called,
     transport::{
+        common::{CommonSettings, Location},
         discovery::discover::Discovery,
         http_transport::HttpTransport,
-        reach::{Location, Reach},
     },
 };
 
@@ -66,7 +66,7 @@ const RESERVED: [&str; 6] = [
 /// ```
 #[must_use = "a builder does nothing until `build`"]
 pub struct IntrospectionVerifierBuilder {
-    pub(crate) reach: Reach,
+    pub(crate) common: CommonSettings,
     auth: ClientAuth,
     endpoint: Option<String>,
     hint: Option<String>,
@@ -90,7 +90,7 @@ impl IntrospectionVerifier {
 impl IntrospectionVerifierBuilder {
     pub(super) fn new(issuer: String, auth: ClientAuth) -> Self {
         Self {
-            reach: Reach::new(issuer),
+            common: CommonSettings::new(issuer),
             auth,
             endpoint: None,
             hint: None,
@@ -111,7 +111,7 @@ impl IntrospectionVerifierBuilder {
     /// Sets the transport for requests to the authorization server. The default is
     /// `HttpTransport::reqwest`, if the feature `reqwest` is enabled.
     pub fn transport(mut self, transport: HttpTransport) -> Self {
-        self.reach.transport = Some(transport);
+        self.common.transport = Some(transport);
         self
     }
 
@@ -164,7 +164,7 @@ impl IntrospectionVerifierBuilder {
 
     /// Sets the clock. The default is the clock of the operating system.
     pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.reach.clock = Arc::new(clock);
+        self.common.clock = Arc::new(clock);
         self
     }
 
@@ -174,7 +174,7 @@ impl IntrospectionVerifierBuilder {
     ///
     /// Tokens and credentials are then sent unencrypted to any process that listens on that port.
     pub fn danger_allow_http_loopback(mut self) -> Self {
-        self.reach.loopback_http = true;
+        self.common.loopback_http = true;
         self
     }
 
@@ -186,9 +186,9 @@ impl IntrospectionVerifierBuilder {
     pub fn build(self) -> Result<IntrospectionVerifier, ConfigError> {
         let mut problems = ConfigError::new();
         self.check(&mut problems);
-        let transport = HttpTransport::or_default(self.reach.transport.as_ref(), &mut problems);
+        let transport = HttpTransport::or_default(self.common.transport.as_ref(), &mut problems);
         let discovery = transport.as_ref().and_then(|transport| {
-            let discovery = self.reach.discovery(transport);
+            let discovery = self.common.discovery(transport);
             discovery.map_err(|problem| problems.push("issuer", problem)).ok()
         });
         let location = self.location(discovery.clone(), &mut problems);
@@ -199,11 +199,11 @@ impl IntrospectionVerifierBuilder {
         let Some(format) = self.format(&transport, &discovery) else {
             return Err(problems);
         };
-        let upstream = self.reach.upstream(Called::Introspection);
+        let calls = self.common.calls(Called::Introspection);
         let hint = self.hint.map(|hint| ("token_type_hint".to_owned(), hint));
         let exchange = Exchange {
-            issuer: self.reach.issuer.into(),
-            upstream,
+            issuer: self.common.issuer.into(),
+            calls,
             auth: self.auth,
             location,
             format,
@@ -212,7 +212,7 @@ impl IntrospectionVerifierBuilder {
             timeout: self.timeout,
             default_audience: self.default_audience,
             budget: TpsBudget::new(RETRY_WINDOW, RETRIES_PER_SECOND, RETRIES_PER_ANSWER),
-            clock: self.reach.clock,
+            clock: self.common.clock,
         };
         problems.or_ok(IntrospectionVerifier { exchange: Arc::new(exchange) })
     }
@@ -226,7 +226,7 @@ impl IntrospectionVerifierBuilder {
         if let Some(settings) = &self.signed {
             let (transport, discovery) = (transport.clone(), discovery.clone());
             let (settings, client_id) = (settings.clone(), self.auth.client_id());
-            return Opener::new(settings, client_id, &self.reach, transport, discovery)
+            return Opener::new(settings, client_id, &self.common, transport, discovery)
                 .map(Format::Signed);
         }
         Some(Format::Json)
@@ -238,7 +238,7 @@ impl IntrospectionVerifierBuilder {
         problems: &mut ConfigError,
     ) -> Option<Location> {
         match &self.endpoint {
-            Some(url) => self.reach.fixed(url, "endpoint", problems),
+            Some(url) => self.common.fixed_location(url, "endpoint", problems),
             None => discovery.map(Location::Discovered),
         }
     }
@@ -247,7 +247,7 @@ impl IntrospectionVerifierBuilder {
         self.auth.check(problems);
         #[cfg(feature = "jwt")]
         if let Some(settings) = &self.signed {
-            settings.check(self.auth.client_id(), &self.reach, problems);
+            settings.check(self.auth.client_id(), &self.common, problems);
         }
         if self.timeout.is_zero() {
             problems.push("timeout", "no time at all");
@@ -265,7 +265,7 @@ impl IntrospectionVerifierBuilder {
 impl fmt::Debug for IntrospectionVerifierBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("IntrospectionVerifierBuilder")
-            .field("issuer", &self.reach.issuer)
+            .field("issuer", &self.common.issuer)
             .field("auth", &self.auth)
             .finish_non_exhaustive()
     }

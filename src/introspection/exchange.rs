@@ -22,14 +22,14 @@ use crate::{
     clock::{Clock, Moment},
     credentials::token::Token,
     error::{kind::ErrorKind, refusal::VerifyError},
-    refresh::source::Standing,
+    refresh::source::RefreshState,
     transport::{
+        calls::{Call, CallRecorder, LastCall},
+        common::Location,
         discovery::discover::Discovery,
         endpoint::Endpoint,
         error::{TransportError, TransportErrorKind},
         http_transport::HttpTransport,
-        reach::Location,
-        upstream::{Call, LastCall, Upstream},
     },
     verify::{
         active::{ActiveToken, Method},
@@ -44,7 +44,7 @@ const MAX_ANSWER: usize = 256 * 1024;
 /// The parts of an introspection that are the same for all requests.
 pub(super) struct Exchange {
     pub(super) issuer: Arc<str>,
-    pub(super) upstream: Upstream,
+    pub(super) calls: CallRecorder,
     pub(super) auth: ClientAuth,
     pub(super) location: Location,
     pub(super) transport: HttpTransport,
@@ -107,7 +107,7 @@ impl Exchange {
     /// Starts to fetch missing metadata and keys, without waiting.
     pub(super) fn begin(&self) {
         if let Some(discovery) = self.location.discovery() {
-            discovery.begin();
+            discovery.start_fetching();
         }
         #[cfg(feature = "jwt")]
         if let Format::Signed(opener) = &self.format {
@@ -119,9 +119,9 @@ impl Exchange {
     pub(super) fn readiness(&self) -> Readiness {
         let issuer = Arc::clone(&self.issuer);
         let endpoint = match self.location.discovery() {
-            None => Readiness::given(issuer),
+            None => Readiness::always_ready(issuer),
             Some(discovery) => {
-                let Standing { value, failing, .. } = discovery.standing();
+                let RefreshState { value, failing, .. } = discovery.state();
                 let mtls = self.auth.is_mtls();
                 let missing = value.as_ref().and_then(|(metadata, at)| {
                     let error = metadata.require_introspection_endpoint(mtls).err()?;
@@ -131,12 +131,12 @@ impl Exchange {
                 Readiness::new(issuer, ready, failing.or(missing))
             }
         };
-        let found = self.location.discovery().and_then(Discovery::last);
-        let endpoint = endpoint.with_last(LastCall::later(self.upstream.last(), found));
+        let found = self.location.discovery().and_then(Discovery::last_call);
+        let endpoint = endpoint.with_last_call(LastCall::later(self.calls.last_call(), found));
         match &self.format {
             Format::Json => endpoint,
             #[cfg(feature = "jwt")]
-            Format::Signed(opener) => endpoint.and(&opener.readiness()),
+            Format::Signed(opener) => endpoint.merge(&opener.readiness()),
         }
     }
 
@@ -159,12 +159,12 @@ impl Exchange {
         let endpoint =
             step(Check::Endpoint, || seen(endpoint.uri()), Ok::<_, VerifyError>(endpoint))?;
         let question = Question { token, endpoint, auth };
-        *call = Some(self.upstream.call());
+        *call = Some(self.calls.start());
         let answer = self.answer(question).await;
         if let Some(discovery) = self.location.discovery()
             && may_have_moved(&answer)
         {
-            discovery.doubt();
+            discovery.renew_after_failure();
         }
         let answer = answer.map_err(|error| match error {
             NoAnswer::Ours(error) => error,

@@ -18,7 +18,7 @@ use crate::{
     },
     clock::UnixTime,
     error::{kind::ErrorKind, refusal::VerifyError},
-    transport::answer::{self, bad},
+    transport::response::{bad, is_media_type, unavailable_error},
 };
 
 /// Returns the body of a 200 response of type `media_type`, or the error that another response
@@ -32,7 +32,7 @@ pub(super) fn body<'a>(
     if status != StatusCode::OK {
         return Err(failure(response, now));
     }
-    if !answer::is_media_type(response.headers(), media_type) {
+    if !is_media_type(response.headers(), media_type) {
         return Err(bad(format!("the answer is not {media_type}")));
     }
     Ok(response.body())
@@ -106,7 +106,7 @@ fn check_binding(claims: &Claims) -> Result<(), VerifyError> {
 fn failure(response: &Response<Bytes>, now: UnixTime) -> VerifyError {
     let status = response.status();
     let answered = format!("introspection answered {}", status.as_u16());
-    if let Some(error) = answer::trouble(response, now) {
+    if let Some(error) = unavailable_error(response, now) {
         let error = error.with_context(answered);
         // A server that fails on one particular token responds so. A client that sends such a token
         // must not block other clients.

@@ -15,11 +15,11 @@ use crate::{
         source::{FetchKeys, Source},
     },
     transport::{
-        answer::bad,
+        common::{CommonSettings, Location},
         discovery::discover::Discovery,
         endpoint::Endpoint,
         http_transport::HttpTransport,
-        reach::{Location, Reach},
+        response::bad,
     },
     verify::readiness::Readiness,
 };
@@ -133,9 +133,14 @@ impl SignedResponse {
     }
 
     /// Adds the problems with the settings to `problems`.
-    pub(super) fn check(&self, client_id: Option<&str>, reach: &Reach, problems: &mut ConfigError) {
+    pub(super) fn check(
+        &self,
+        client_id: Option<&str>,
+        common: &CommonSettings,
+        problems: &mut ConfigError,
+    ) {
         if let Some(url) = &self.jwks_uri {
-            let _ = reach.fixed(url, "signed_response.jwks_uri", problems);
+            let _ = common.fixed_location(url, "signed_response.jwks_uri", problems);
         }
         let mut problem = |text| problems.push("signed_response", text);
         if self.algorithms.is_empty() {
@@ -177,7 +182,7 @@ impl Opener {
     pub(super) fn new(
         settings: SignedResponse,
         client_id: Option<&str>,
-        reach: &Reach,
+        common: &CommonSettings,
         transport: HttpTransport,
         discovery: Discovery,
     ) -> Option<Self> {
@@ -190,13 +195,13 @@ impl Opener {
             Some(keys) => Source::Static(Arc::new(keys)),
             None => {
                 let location = match settings.jwks_uri {
-                    Some(url) => Location::Fixed(Endpoint::parse(&url, reach.loopback_http).ok()?),
+                    Some(url) => Location::Fixed(Endpoint::parse(&url, common.loopback_http).ok()?),
                     None => Location::Discovered(discovery),
                 };
-                Source::Remote(Arc::new(RemoteKeys::new(reach, location, transport)))
+                Source::Remote(Arc::new(RemoteKeys::new(common, location, transport)))
             }
         };
-        let (issuer, algorithms) = (reach.issuer.as_str().into(), settings.algorithms);
+        let (issuer, algorithms) = (common.issuer.as_str().into(), settings.algorithms);
         Some(Self { issuer, keys, algorithms, audience })
     }
 

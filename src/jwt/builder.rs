@@ -15,8 +15,8 @@ use crate::{
     error::config::ConfigError,
     jose::algorithm::{Algorithm, KeyType},
     transport::{
+        common::{CommonSettings, Location},
         http_transport::HttpTransport,
-        reach::{Location, Reach},
     },
 };
 
@@ -24,7 +24,7 @@ use crate::{
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct JwtVerifierBuilder {
-    pub(crate) reach: Reach,
+    pub(crate) common: CommonSettings,
     keys: Option<KeySet>,
     jwks_uri: Option<String>,
     algorithms: Option<Vec<Algorithm>>,
@@ -55,7 +55,7 @@ impl JwtVerifier {
 impl JwtVerifierBuilder {
     pub(super) fn new(issuer: String) -> Self {
         Self {
-            reach: Reach::new(issuer),
+            common: CommonSettings::new(issuer),
             keys: None,
             jwks_uri: None,
             algorithms: None,
@@ -91,7 +91,7 @@ impl JwtVerifierBuilder {
     /// Sets the transport for requests to the issuer. The default is `HttpTransport::reqwest`, if
     /// the feature `reqwest` is enabled.
     pub fn transport(mut self, transport: HttpTransport) -> Self {
-        self.reach.transport = Some(transport);
+        self.common.transport = Some(transport);
         self
     }
 
@@ -101,7 +101,7 @@ impl JwtVerifierBuilder {
     ///
     /// The keys then come from any process that listens on that port.
     pub fn danger_allow_http_loopback(mut self) -> Self {
-        self.reach.loopback_http = true;
+        self.common.loopback_http = true;
         self
     }
 
@@ -159,7 +159,7 @@ impl JwtVerifierBuilder {
 
     /// Sets the clock. The default is the clock of the operating system.
     pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.reach.clock = Arc::new(clock);
+        self.common.clock = Arc::new(clock);
         self
     }
 
@@ -170,7 +170,7 @@ impl JwtVerifierBuilder {
     /// Returns all problems with the settings.
     pub fn build(self) -> Result<JwtVerifier, ConfigError> {
         let mut problems = ConfigError::new();
-        if self.reach.issuer.is_empty() {
+        if self.common.issuer.is_empty() {
             problems.push("issuer", "empty");
         }
         if self.audience_claim.as_deref().is_some_and(|name| matches!(name, "" | "aud")) {
@@ -179,7 +179,7 @@ impl JwtVerifierBuilder {
         let source = self.source(&mut problems);
         let algorithms = self.allowed(&source, &mut problems);
         let rules = Rules {
-            issuer: self.reach.issuer.into(),
+            issuer: self.common.issuer.into(),
             algorithms: algorithms.into(),
             profile: self.profile,
             scope_claim: self.scope_claim.map(Into::into),
@@ -188,7 +188,7 @@ impl JwtVerifierBuilder {
         problems.or_ok(JwtVerifier(Arc::new(RulesAndKeys {
             rules,
             source,
-            clock: self.reach.clock,
+            clock: self.common.clock,
         })))
     }
 
@@ -204,22 +204,22 @@ impl JwtVerifierBuilder {
     }
 
     fn remote(&self, problems: &mut ConfigError) -> Source {
-        let transport = HttpTransport::or_default(self.reach.transport.as_ref(), problems);
+        let transport = HttpTransport::or_default(self.common.transport.as_ref(), problems);
         let location = transport.as_ref().and_then(|via| self.location(via, problems));
         let (Some(transport), Some(location)) = (transport, location) else {
             // A placeholder: `build` returns the problems instead of this source.
             return Source::Static(Arc::default());
         };
-        Source::Remote(Arc::new(RemoteKeys::new(&self.reach, location, transport)))
+        Source::Remote(Arc::new(RemoteKeys::new(&self.common, location, transport)))
     }
 
     fn location(&self, transport: &HttpTransport, problems: &mut ConfigError) -> Option<Location> {
         if let Some(url) = &self.jwks_uri {
-            return self.reach.fixed(url, "jwks_uri", problems);
+            return self.common.fixed_location(url, "jwks_uri", problems);
         }
-        let discovery = self.reach.discovery(transport).map_err(|problem| {
+        let discovery = self.common.discovery(transport).map_err(|problem| {
             // `build` has already reported an empty issuer.
-            if !self.reach.issuer.is_empty() {
+            if !self.common.issuer.is_empty() {
                 problems.push("issuer", problem);
             }
         });

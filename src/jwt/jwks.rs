@@ -19,17 +19,17 @@ use crate::{
     clock::{Clock, Moment},
     error::{kind::ErrorKind, refusal::VerifyError},
     refresh::{
-        flight::Flight,
+        flight::PendingFetch,
         refresher::Refresher,
-        source::{Fetched, Source, Standing},
+        source::{Fetched, RefreshState, Source},
     },
     telemetry::{called::Called, events},
     transport::{
-        answer::{self, bad, in_context},
+        calls::{Call, CallRecorder, LastCall},
+        common::{CommonSettings, Location},
         discovery::discover::Discovery,
         http_transport::HttpTransport,
-        reach::{Location, Reach},
-        upstream::{Call, LastCall, Upstream},
+        response::{bad, in_context, unavailable_error},
     },
 };
 
@@ -64,21 +64,25 @@ pub(crate) struct RemoteKeys(Arc<Shared>);
 struct Shared {
     published: Refresher<JwksUri>,
     unknown: Mutex<UnknownKeys>,
-    upstream: Upstream,
+    calls: CallRecorder,
     discovery: Option<Discovery>,
     clock: Arc<dyn Clock>,
 }
 
 impl RemoteKeys {
-    pub(crate) fn new(reach: &Reach, location: Location, transport: HttpTransport) -> Self {
-        let (clock, upstream) = (Arc::clone(&reach.clock), reach.upstream(Called::Jwks));
+    pub(crate) fn new(
+        common: &CommonSettings,
+        location: Location,
+        transport: HttpTransport,
+    ) -> Self {
+        let (clock, calls) = (Arc::clone(&common.clock), common.calls(Called::Jwks));
         let discovery = location.discovery().cloned();
-        let issuer = reach.issuer.as_str().into();
-        let source = JwksUri { issuer, location, transport, upstream: upstream.clone() };
+        let issuer = common.issuer.as_str().into();
+        let source = JwksUri { issuer, location, transport, calls: calls.clone() };
         Self(Arc::new(Shared {
-            published: Refresher::ahead(source, Arc::clone(&clock)),
+            published: Refresher::renewing_ahead(source, Arc::clone(&clock)),
             unknown: Mutex::default(),
-            upstream,
+            calls,
             discovery,
             clock,
         }))
@@ -91,7 +95,7 @@ impl FetchKeys for RemoteKeys {
     }
 
     fn begin(&self) {
-        self.0.published.begin();
+        self.0.published.start_fetching();
     }
 
     fn load(&self) -> Fetching {
@@ -110,12 +114,12 @@ impl FetchKeys for RemoteKeys {
         if self.0.unknown(|unknown, now| unknown.contains(kid, now)) {
             return None;
         }
-        let flight = match self.0.published.renew(UNKNOWN_KEY_INTERVAL) {
-            Ok(Some(flight)) => flight,
+        let pending = match self.0.published.renew(UNKNOWN_KEY_INTERVAL) {
+            Ok(Some(pending)) => pending,
             Ok(None) => return now(Err(self.0.published.current()?.usable().err()?)),
             Err(error) => return now(Err(error)),
         };
-        Some(Box::pin(Arc::clone(&self.0).wait_for(kid.to_owned(), flight)))
+        Some(Box::pin(Arc::clone(&self.0).wait_for(kid.to_owned(), pending)))
     }
 
     fn standing(&self) -> KeysStanding {
@@ -125,7 +129,7 @@ impl FetchKeys for RemoteKeys {
 
 impl Shared {
     fn standing(&self) -> KeysStanding {
-        let Standing { value, fetched_at, failing } = self.published.standing();
+        let RefreshState { value, fetched_at, failing } = self.published.state();
         let useless = value.as_ref().and_then(|(published, at)| {
             let error = published.usable().err()?;
             Some((error.kind(), *at))
@@ -136,8 +140,8 @@ impl Shared {
             fetched_at,
             unknown: self.unknown(UnknownKeys::count),
             last: LastCall::later(
-                self.upstream.last(),
-                self.discovery.as_ref().and_then(Discovery::last),
+                self.calls.last_call(),
+                self.discovery.as_ref().and_then(Discovery::last_call),
             ),
         }
     }
@@ -145,11 +149,11 @@ impl Shared {
     async fn wait_for(
         self: Arc<Self>,
         kid: String,
-        mut flight: Flight<Published>,
+        mut pending: PendingFetch<Published>,
     ) -> Result<Arc<KeySet>, VerifyError> {
         loop {
-            let on_demand = flight.is_on_demand();
-            let keys = flight.landing().await?.usable()?;
+            let on_demand = pending.is_on_demand();
+            let keys = pending.outcome().await?.usable()?;
             if keys.has_kid(&kid) {
                 return Ok(keys);
             }
@@ -161,7 +165,7 @@ impl Shared {
             }
             // This fetch was already under way: it may have started before the key was published.
             match self.published.renew(UNKNOWN_KEY_INTERVAL)? {
-                Some(next) => flight = next,
+                Some(next) => pending = next,
                 None => return Ok(keys),
             }
         }
@@ -231,13 +235,13 @@ struct JwksUri {
     issuer: Arc<str>,
     location: Location,
     transport: HttpTransport,
-    upstream: Upstream,
+    calls: CallRecorder,
 }
 
 impl Source for JwksUri {
     type Value = Published;
 
-    fn follow(value: Arc<Published>, before: &Published) -> Arc<Published> {
+    fn successor(value: Arc<Published>, before: &Published) -> Arc<Published> {
         if std::ptr::eq(&*value, before) {
             return value;
         }
@@ -282,15 +286,15 @@ impl JwksUri {
         };
         let last = last.filter(|last| last.from == url && last.etag.is_some());
         let etag = last.as_ref().and_then(|last| last.etag.clone());
-        *call = Some(self.upstream.call());
+        *call = Some(self.calls.start());
         let response = self.transport.send(request(url.clone(), etag), TIMEOUT, LIMIT).await?;
-        if let Some(error) = answer::trouble(&response, self.upstream.clock().now()) {
+        if let Some(error) = unavailable_error(&response, self.calls.clock().now()) {
             return Err(error);
         }
         let read = read(url, &response, last);
         if let (Err(_), Some(discovery)) = (&read, self.location.discovery()) {
             // The `jwks_uri` in the metadata may have changed.
-            discovery.doubt();
+            discovery.renew_after_failure();
         }
         Ok(Fetched { value: read?, fresh_for: fresh_for(response.headers()) })
     }
@@ -362,7 +366,7 @@ fn delta_seconds(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{clock::tests::At, transport::endpoint::Endpoint};
+    use crate::{clock::tests::FixedClock, transport::endpoint::Endpoint};
 
     #[test]
     fn rfc9111_4_2_freshness_is_max_age_less_age_within_bounds() {
@@ -403,8 +407,9 @@ mod tests {
             Ok::<_, std::convert::Infallible>(Response::new(Bytes::from_static(keys.as_bytes())))
         }));
         let location = Location::Fixed(Endpoint::parse("https://as.example.com/", false).unwrap());
-        let reach = Reach { clock: Arc::new(At(0)), ..Reach::new("as".into()) };
-        let keys = RemoteKeys::new(&reach, location, transport);
+        let common =
+            CommonSettings { clock: Arc::new(FixedClock(0)), ..CommonSettings::new("as".into()) };
+        let keys = RemoteKeys::new(&common, location, transport);
         let loaded = keys.load().await.unwrap();
         let found = keys.refresh_for("a").unwrap().await.unwrap();
         assert!(Arc::ptr_eq(&loaded, &found));
@@ -417,7 +422,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn unknown_keys_are_forgotten_by_time_and_number() {
-        let now = || Moment::now(&At(0));
+        let now = || Moment::now(&FixedClock(0));
         let mut unknown = UnknownKeys::default();
         for kid in 0..UNKNOWN_KEYS {
             unknown.remember(&kid.to_string(), now());

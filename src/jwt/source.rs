@@ -6,7 +6,7 @@ use super::keys::KeySet;
 use crate::{
     clock::Moment,
     error::{kind::ErrorKind, refusal::VerifyError},
-    transport::upstream::LastCall,
+    transport::calls::LastCall,
     verify::readiness::Readiness,
 };
 
@@ -55,7 +55,7 @@ impl KeysStanding {
     fn readiness(&self, issuer: Arc<str>) -> Readiness {
         Readiness::new(issuer, self.ready, self.failing)
             .with_keys(self.fetched_at, self.unknown)
-            .with_last(self.last)
+            .with_last_call(self.last)
     }
 }
 
@@ -78,7 +78,7 @@ impl Source {
         let issuer = Arc::clone(issuer);
         match self {
             Self::Remote(keys) => keys.standing().readiness(issuer),
-            Self::Static(_) => Readiness::given(issuer),
+            Self::Static(_) => Readiness::always_ready(issuer),
         }
     }
 }

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    clock::tests::At,
+    clock::tests::FixedClock,
     credentials::token::Token,
     jose::{algorithm::Algorithm, signing::SigningKey},
     jwt::profile::Profile,
@@ -77,7 +77,7 @@ fn run(fake: Fake, token: &str) -> (Result<(), ErrorKind>, bool, Vec<String>) {
             audience_claim: None,
         },
         source: Source::Remote(Arc::clone(&fake) as _),
-        clock: Arc::new(At(0)),
+        clock: Arc::new(FixedClock(0)),
     }));
     let request = VerifyRequest::new(Token::bearer(token).unwrap());
     let (outcome, waited) = match verifier.verify(request).now_or_later() {

@@ -90,7 +90,7 @@ impl JwtVerifier {
         let none = KeySet::default();
         let token = request.token().secret_str();
         let kid = match self.0.verify(token, snapshot.as_deref().unwrap_or(&none), start) {
-            Ok(outcome) => return Verifying::done_at(outcome, Some(at)),
+            Ok(outcome) => return Verifying::done_with_reading(outcome, Some(at)),
             Err(kid) => kid,
         };
         // A token with any other fault has been refused above and causes no fetch.
@@ -120,7 +120,7 @@ impl Verifier for JwtVerifier {
             Source::Static(keys) => {
                 let token = request.token().secret_str();
                 let outcome = self.0.verify(token, keys, start.moment());
-                Verifying::done_at(outcome.unwrap_or_else(unknown_key), Some(start))
+                Verifying::done_with_reading(outcome.unwrap_or_else(unknown_key), Some(start))
             }
         };
         if !live {

@@ -24,7 +24,7 @@ use crate::{
     respond::{self, hook::Watch, http::DPOP_NONCE, refusal::Refusal, responder::Respond},
     telemetry,
     verify::{
-        request::{RecallRequest, VerifyRequest},
+        request::{CacheLookup, VerifyRequest},
         verifier::{Outcome, Verifier},
     },
 };
@@ -54,7 +54,7 @@ impl Presentation {
     }
 
     /// The presentation of a token whose outcome was in the cache.
-    fn of_known(question: RecallRequest<'_>) -> Result<Self, VerifyError> {
+    fn of_known(question: CacheLookup<'_>) -> Result<Self, VerifyError> {
         let (scheme, origin) = (question.found().scheme(), question.found().origin());
         if scheme == Scheme::Dpop {
             let token = Some(Box::new(question.into_token()?));
@@ -182,9 +182,9 @@ impl<V, R> IntrospectLayer<V, R> {
         V: Verifier,
     {
         let freshness = (self.settings.freshness)(head);
-        let question = RecallRequest::new(found, freshness);
-        if let Some(outcome) = self.verifier.recall(&question) {
-            let at = question.asked_at();
+        let question = CacheLookup::new(found, freshness);
+        if let Some(outcome) = self.verifier.cached(&question) {
+            let at = question.reading();
             return Ok(Claimed::Known(outcome, at, Presentation::of_known(question)?));
         }
         let token = question.into_token()?;
@@ -194,7 +194,7 @@ impl<V, R> IntrospectLayer<V, R> {
             question = question.with_peer(peer);
         }
         let verification = self.verifier.verify(question);
-        let at = verification.decided_at();
+        let at = verification.reading();
         Ok(match verification.now_or_later() {
             Ok(outcome) => Claimed::Known(outcome, at, presentation),
             Err(future) => Claimed::Pending(future, presentation),

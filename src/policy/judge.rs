@@ -68,7 +68,7 @@ impl Policy {
         presented: Option<&Presented<'_>>,
         at: Option<Reading>,
     ) -> Result<Judged, VerifyError> {
-        let now = at.map_or_else(|| Moment::now(&*self.clock), |at| at.by(&*self.clock));
+        let now = at.map_or_else(|| Moment::now(&*self.clock), |at| at.moment_by(&*self.clock));
         let claims = active.claims();
         step(Check::Trusted, || seen(active.issuer()), self.check_issuer(active.issuer()))?;
         // The key may have been removed since the facts were cached.

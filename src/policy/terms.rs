@@ -244,7 +244,7 @@ mod tests {
     use crate::policy::admitted::VerifiedToken;
     use crate::{
         claims::claims_set::Claims,
-        clock::{Moment, tests::At},
+        clock::{Moment, tests::FixedClock},
         credentials::token::Scheme,
         error::kind::{ErrorKind, TokenKind},
         verify::active::{ActiveToken, Method},
@@ -252,12 +252,13 @@ mod tests {
 
     fn admit(policy: &Policy, claims: &str) -> Result<VerifiedToken, ErrorKind> {
         let claims = Claims::from_json(claims.as_bytes()).unwrap();
-        let active = ActiveToken::new("https://as", claims, Method::Jwt, Moment::now(&At(1000)));
+        let active =
+            ActiveToken::new("https://as", claims, Method::Jwt, Moment::now(&FixedClock(1000)));
         policy.admit(active, Scheme::Bearer).map_err(|error| error.kind())
     }
 
     fn strict() -> Policy {
-        Policy::new("A").leeway(Duration::ZERO).clock(At(1000))
+        Policy::new("A").leeway(Duration::ZERO).clock(FixedClock(1000))
     }
 
     fn outcome(policy: &Policy, claims: &str) -> Option<ErrorKind> {
@@ -352,7 +353,8 @@ mod tests {
     #[test]
     fn rfc9449_7_1_unbound_token_under_dpop_is_refused() {
         let claims = Claims::from_json(br#"{"aud":"A"}"#).unwrap();
-        let active = ActiveToken::new("https://as", claims, Method::Jwt, Moment::now(&At(1000)));
+        let active =
+            ActiveToken::new("https://as", claims, Method::Jwt, Moment::now(&FixedClock(1000)));
         let refused = strict().admit(active, Scheme::Dpop).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::UnprovenPossession);
     }

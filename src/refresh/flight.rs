@@ -11,31 +11,31 @@ use crate::{
 pub(crate) const FIRST_COOLDOWN: Duration = Duration::from_secs(1);
 
 /// The longest pause that the doubling leads to.
-pub(crate) const LAST_COOLDOWN: Duration = Duration::from_secs(30);
+pub(crate) const MAX_COOLDOWN: Duration = Duration::from_secs(30);
 
-/// The longest `Retry-After` that is honoured. A longer one counts as this.
-pub(crate) const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
+/// The longest `Retry-After` that is honored. A longer one is shortened to this.
+pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
 
 /// The time after which a fetch counts as lost. A working fetch ends well before.
-const PATIENCE: Duration = Duration::from_secs(10);
+const LOST_AFTER: Duration = Duration::from_secs(10);
 
 /// The outcome of a fetch.
 pub(super) type Outcome<T> = Result<Arc<T>, VerifyError>;
 
 /// A fetch under way.
-pub(crate) struct Flight<T> {
+pub(crate) struct PendingFetch<T> {
     on_demand: bool,
     started: Moment,
     outcome: watch::Receiver<Option<Outcome<T>>>,
 }
 
-impl<T> Clone for Flight<T> {
+impl<T> Clone for PendingFetch<T> {
     fn clone(&self) -> Self {
         Self { outcome: self.outcome.clone(), ..*self }
     }
 }
 
-impl<T> Flight<T> {
+impl<T> PendingFetch<T> {
     pub(super) fn new(
         on_demand: bool,
         started: Moment,
@@ -44,8 +44,7 @@ impl<T> Flight<T> {
         (sender, Self { on_demand, started, outcome })
     }
 
-    /// Returns true if a call of [`Refresher::renew`](super::Refresher::renew) or `expire` started
-    /// the fetch.
+    /// Returns true if a call of `renew` or `renew_in_background` started the fetch.
     ///
     /// Any other fetch may have started before the event that made a later call necessary.
     pub(crate) fn is_on_demand(&self) -> bool {
@@ -57,9 +56,9 @@ impl<T> Flight<T> {
     /// # Cancellation
     ///
     /// The fetch continues.
-    pub(crate) async fn landing(mut self) -> Outcome<T> {
-        let landed = self.outcome.wait_for(Option::is_some);
-        match tokio::time::timeout(PATIENCE, landed).await {
+    pub(crate) async fn outcome(mut self) -> Outcome<T> {
+        let finished = self.outcome.wait_for(Option::is_some);
+        match tokio::time::timeout(LOST_AFTER, finished).await {
             Ok(Ok(outcome)) => outcome.clone().unwrap_or_else(|| Err(lost())),
             Ok(Err(_)) | Err(_) => Err(lost()),
         }
@@ -68,7 +67,7 @@ impl<T> Flight<T> {
     /// Returns true if the fetch will have no outcome: its task panicked, or its runtime is gone or
     /// blocked.
     pub(super) fn is_lost(&self, now: Moment) -> bool {
-        self.outcome.has_changed().is_err() || now.since(self.started) >= PATIENCE
+        self.outcome.has_changed().is_err() || now.since(self.started) >= LOST_AFTER
     }
 }
 
@@ -87,14 +86,14 @@ impl Failure {
     pub(super) fn new(at: Moment, error: VerifyError, before: Option<&Self>) -> Self {
         let count = before.map_or(0, |before| before.count.saturating_add(1));
         let doubled = FIRST_COOLDOWN.saturating_mul(2_u32.saturating_pow(count));
-        let wanted = error.retry_after().unwrap_or_default().min(LONGEST_RETRY_AFTER);
-        let cooldown = doubled.min(LAST_COOLDOWN).max(wanted);
+        let wanted = error.retry_after().unwrap_or_default().min(MAX_RETRY_AFTER);
+        let cooldown = doubled.min(MAX_COOLDOWN).max(wanted);
         let since = before.map_or(at, |before| before.since);
         Self { at, since, count, cooldown, error }
     }
 
     /// Returns the kind of this failure and the time of the first one in the series.
-    pub(super) fn standing(&self) -> (ErrorKind, Moment) {
+    pub(super) fn kind_and_start(&self) -> (ErrorKind, Moment) {
         (self.error.kind(), self.since)
     }
 
@@ -109,13 +108,13 @@ impl Failure {
     }
 
     /// Returns the error while it forbids another fetch.
-    pub(super) fn in_force(&self, now: Moment) -> Option<VerifyError> {
+    pub(super) fn cooldown_error(&self, now: Moment) -> Option<VerifyError> {
         let left = self.cooldown.checked_sub(now.since(self.at)).filter(|left| !left.is_zero())?;
-        Some(self.error_for(left))
+        Some(self.error_with_wait(left))
     }
 
     /// Returns the error, with the time to wait for the next fetch.
-    pub(super) fn error_for(&self, wait: Duration) -> VerifyError {
+    pub(super) fn error_with_wait(&self, wait: Duration) -> VerifyError {
         self.error.clone().with_retry_after(wait)
     }
 }

@@ -8,9 +8,9 @@ use std::{
 use tokio::{runtime::Handle, sync::watch, task::AbortHandle};
 
 use super::{
-    flight::{Failure, Flight, Outcome},
+    flight::{Failure, Outcome, PendingFetch},
     slot::Slot,
-    source::{Fetched, Source, Standing},
+    source::{Fetched, RefreshState, Source},
 };
 use crate::{
     clock::{Clock, Moment},
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The longest time for which a value is used without being fetched again.
-pub(crate) const KEEP: Duration = Duration::from_secs(24 * 60 * 60);
+pub(crate) const MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A value and the only way to fetch it. Clones share both.
 ///
@@ -38,9 +38,9 @@ impl<S: Source> Refresher<S> {
         Self(Arc::new(SharedRefresher {
             source: Arc::new(source),
             clock,
-            ahead: false,
+            renews_ahead: false,
             entry: Slot::default(),
-            state: Mutex::default(),
+            fetches: Mutex::default(),
         }))
     }
 
@@ -48,10 +48,10 @@ impl<S: Source> Refresher<S> {
     ///
     /// From the first fetch on, it fetches the value again at 80 % of its freshness and after each
     /// failure, until the last handle is dropped.
-    pub(crate) fn ahead(source: S, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn renewing_ahead(source: S, clock: Arc<dyn Clock>) -> Self {
         let mut refresher = Self::new(source, clock);
         let inner = Arc::get_mut(&mut refresher.0).expect("not cloned yet");
-        inner.ahead = true;
+        inner.renews_ahead = true;
         refresher
     }
 
@@ -63,7 +63,7 @@ impl<S: Source> Refresher<S> {
         let (value, age, fresh_for) = self.0.entry.read(|entry| {
             (Arc::clone(&entry.value), now.since(entry.fetched_at), entry.fresh_for)
         })?;
-        if age >= KEEP {
+        if age >= MAX_AGE {
             return None;
         }
         if age >= fresh_for {
@@ -74,17 +74,17 @@ impl<S: Source> Refresher<S> {
     }
 
     /// Returns the current state. Starts no fetch.
-    pub(crate) fn standing(&self) -> Standing<S::Value> {
+    pub(crate) fn state(&self) -> RefreshState<S::Value> {
         let now = self.0.now();
         let value = self.0.entry.read(|entry| (Arc::clone(&entry.value), entry.fetched_at));
         let fetched_at = value.as_ref().map(|(_, at)| *at);
-        let value = value.filter(|(_, at)| now.since(*at) < KEEP);
-        let failing = self.0.state().failure.as_ref().map(Failure::standing);
-        Standing { value, fetched_at, failing }
+        let value = value.filter(|(_, at)| now.since(*at) < MAX_AGE);
+        let failing = self.0.fetches().failure.as_ref().map(Failure::kind_and_start);
+        RefreshState { value, fetched_at, failing }
     }
 
     /// Starts a fetch if the value is missing or stale. Never waits.
-    pub(crate) fn begin(&self) {
+    pub(crate) fn start_fetching(&self) {
         if self.current().is_none() {
             // A later call sees the outcome.
             let _ = self.0.start(self.0.now(), false);
@@ -100,8 +100,8 @@ impl<S: Source> Refresher<S> {
         if let Some(value) = self.current() {
             return Ok(value);
         }
-        let flight = self.0.start(self.0.now(), false)?;
-        flight.landing().await
+        let pending = self.0.start(self.0.now(), false)?;
+        pending.outcome().await
     }
 
     /// Starts a fetch of the value, or joins the one under way. Never waits.
@@ -112,23 +112,23 @@ impl<S: Source> Refresher<S> {
     pub(crate) fn renew(
         &self,
         interval: Duration,
-    ) -> Result<Option<Flight<S::Value>>, VerifyError> {
+    ) -> Result<Option<PendingFetch<S::Value>>, VerifyError> {
         self.0.start_within(interval)
     }
 
     /// Starts a fetch, unless one was started on demand less than `interval` ago. Never waits.
-    pub(crate) fn expire(&self, interval: Duration) {
+    pub(crate) fn renew_in_background(&self, interval: Duration) {
         // A later call sees the outcome.
         let _ = self.0.start_within(interval);
     }
 }
 
 struct SharedRefresher<S: Source> {
-    pub(super) source: Arc<S>,
-    pub(super) clock: Arc<dyn Clock>,
-    ahead: bool,
+    source: Arc<S>,
+    clock: Arc<dyn Clock>,
+    renews_ahead: bool,
     entry: Slot<Entry<S::Value>>,
-    state: Mutex<State<S::Value>>,
+    fetches: Mutex<Fetches<S::Value>>,
 }
 
 struct Entry<T> {
@@ -138,16 +138,17 @@ struct Entry<T> {
     fresh_for: Duration,
 }
 
-struct State<T> {
-    flight: Option<Flight<T>>,
+/// The fetch under way, and the outcome of the previous ones.
+struct Fetches<T> {
+    pending: Option<PendingFetch<T>>,
     failure: Option<Failure>,
     demanded_at: Option<Moment>,
     task: Option<AbortHandle>,
 }
 
-impl<T> Default for State<T> {
+impl<T> Default for Fetches<T> {
     fn default() -> Self {
-        Self { flight: None, failure: None, demanded_at: None, task: None }
+        Self { pending: None, failure: None, demanded_at: None, task: None }
     }
 }
 
@@ -156,9 +157,9 @@ impl<S: Source> SharedRefresher<S> {
         Moment::now(&*self.clock)
     }
 
-    fn state(&self) -> MutexGuard<'_, State<S::Value>> {
+    fn fetches(&self) -> MutexGuard<'_, Fetches<S::Value>> {
         // The state is consistent at every point that could panic.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.fetches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the fetch under way, or starts one if no cooldown forbids it.
@@ -166,8 +167,8 @@ impl<S: Source> SharedRefresher<S> {
         self: &Arc<Self>,
         now: Moment,
         on_demand: bool,
-    ) -> Result<Flight<S::Value>, VerifyError> {
-        self.start_locked(&mut self.state(), now, on_demand)
+    ) -> Result<PendingFetch<S::Value>, VerifyError> {
+        self.start_locked(&mut self.fetches(), now, on_demand)
     }
 
     /// Does the same as `start`, but starts no fetch within `interval` of the previous one on
@@ -175,39 +176,40 @@ impl<S: Source> SharedRefresher<S> {
     fn start_within(
         self: &Arc<Self>,
         interval: Duration,
-    ) -> Result<Option<Flight<S::Value>>, VerifyError> {
+    ) -> Result<Option<PendingFetch<S::Value>>, VerifyError> {
         let now = self.now();
-        let mut state = self.state();
-        let under_way = state.flight.as_ref().is_some_and(|flight| !flight.is_lost(now));
-        let wait = state.demanded_at.and_then(|at| interval.checked_sub(now.since(at)));
+        let mut fetches = self.fetches();
+        let under_way = fetches.pending.as_ref().is_some_and(|pending| !pending.is_lost(now));
+        let wait = fetches.demanded_at.and_then(|at| interval.checked_sub(now.since(at)));
         if let (false, Some(wait)) = (under_way, wait.filter(|wait| !wait.is_zero())) {
-            return match &state.failure {
-                Some(failure) => Err(failure.error_for(wait)),
+            return match &fetches.failure {
+                Some(failure) => Err(failure.error_with_wait(wait)),
                 None => Ok(None),
             };
         }
-        let flight = self.start_locked(&mut state, now, true)?;
+        let pending = self.start_locked(&mut fetches, now, true)?;
         if !under_way {
-            state.demanded_at = Some(now);
+            fetches.demanded_at = Some(now);
         }
-        Ok(Some(flight))
+        Ok(Some(pending))
     }
 
     fn start_locked(
         self: &Arc<Self>,
-        state: &mut State<S::Value>,
+        fetches: &mut Fetches<S::Value>,
         now: Moment,
         on_demand: bool,
-    ) -> Result<Flight<S::Value>, VerifyError> {
-        match &state.flight {
-            Some(flight) if flight.is_lost(now) => {
-                state.flight = None;
-                state.failure = Some(Failure::lost(now, state.failure.as_ref()));
+    ) -> Result<PendingFetch<S::Value>, VerifyError> {
+        match &fetches.pending {
+            Some(pending) if pending.is_lost(now) => {
+                fetches.pending = None;
+                fetches.failure = Some(Failure::lost(now, fetches.failure.as_ref()));
             }
-            Some(flight) => return Ok(flight.clone()),
+            Some(pending) => return Ok(pending.clone()),
             None => {}
         }
-        if let Some(error) = state.failure.as_ref().and_then(|failure| failure.in_force(now)) {
+        let failure = fetches.failure.as_ref();
+        if let Some(error) = failure.and_then(|failure| failure.cooldown_error(now)) {
             return Err(error);
         }
         let runtime = Handle::try_current().map_err(|error| {
@@ -215,33 +217,33 @@ impl<S: Source> SharedRefresher<S> {
                 .with_context("nothing can be fetched outside of a Tokio runtime")
                 .with_source(error)
         })?;
-        let (sender, flight) = Flight::new(on_demand, now);
-        state.flight = Some(flight.clone());
+        let (sender, pending) = PendingFetch::new(on_demand, now);
+        fetches.pending = Some(pending.clone());
         let last = self.entry.read(|entry| Arc::clone(&entry.value));
-        let task =
-            runtime.spawn(fly(Arc::clone(&self.source), Arc::downgrade(self), last, now, sender));
+        let fetch = run_fetch(Arc::clone(&self.source), Arc::downgrade(self), last, now, sender);
+        let task = runtime.spawn(fetch);
         // The previous task has ended, is lost, or only waits to start this fetch.
-        if let Some(before) = state.task.replace(task.abort_handle()) {
+        if let Some(before) = fetches.task.replace(task.abort_handle()) {
             before.abort();
         }
-        Ok(flight)
+        Ok(pending)
     }
 
     /// Stores an outcome, and returns it with the time to wait for the next fetch.
-    fn land(
+    fn store_outcome(
         &self,
         started: Moment,
         outcome: Result<Fetched<S::Value>, VerifyError>,
     ) -> (Outcome<S::Value>, Duration) {
         let now = self.now();
-        let mut state = self.state();
-        state.flight = None;
+        let mut fetches = self.fetches();
+        fetches.pending = None;
         match outcome {
             Ok(Fetched { value, fresh_for }) => {
-                state.failure = None;
+                fetches.failure = None;
                 let before = self.entry.read(|entry| Arc::clone(&entry.value));
                 let value = match before {
-                    Some(before) => S::follow(value, &before),
+                    Some(before) => S::successor(value, &before),
                     None => value,
                 };
                 let entry = Entry { value: Arc::clone(&value), fetched_at: started, fresh_for };
@@ -249,10 +251,10 @@ impl<S: Source> SharedRefresher<S> {
                 (Ok(value), (fresh_for * 4 / 5).saturating_sub(now.since(started)))
             }
             Err(error) => {
-                let failure = Failure::new(now, error, state.failure.as_ref());
+                let failure = Failure::new(now, error, fetches.failure.as_ref());
                 let cooldown = failure.cooldown();
-                let error = failure.error_for(cooldown);
-                state.failure = Some(failure);
+                let error = failure.error_with_wait(cooldown);
+                fetches.failure = Some(failure);
                 (Err(error), cooldown)
             }
         }
@@ -261,32 +263,32 @@ impl<S: Source> SharedRefresher<S> {
 
 impl<S: Source> Drop for SharedRefresher<S> {
     fn drop(&mut self) {
-        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let Some(task) = &state.task {
+        let fetches = self.fetches.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(task) = &fetches.task {
             task.abort();
         }
     }
 }
 
 /// Runs one fetch, then waits to start the next one if the refresher works ahead of time. Does not
-/// keep `home` alive.
-async fn fly<S: Source>(
+/// keep `owner` alive.
+async fn run_fetch<S: Source>(
     source: Arc<S>,
-    home: Weak<SharedRefresher<S>>,
+    owner: Weak<SharedRefresher<S>>,
     last: Option<Arc<S::Value>>,
     started: Moment,
     sender: watch::Sender<Option<Outcome<S::Value>>>,
 ) {
     let outcome = source.fetch(last).await;
-    let Some(inner) = home.upgrade() else { return };
-    let (outcome, wait) = inner.land(started, outcome);
+    let Some(inner) = owner.upgrade() else { return };
+    let (outcome, wait) = inner.store_outcome(started, outcome);
     sender.send_replace(Some(outcome));
-    if !inner.ahead {
+    if !inner.renews_ahead {
         return;
     }
     drop((source, sender, inner));
     tokio::time::sleep(wait).await;
-    if let Some(inner) = home.upgrade() {
+    if let Some(inner) = owner.upgrade() {
         let _ = inner.start(inner.now(), false);
     }
 }

@@ -32,8 +32,8 @@ impl<T> Slot<T> {
     }
 
     pub(super) fn store(&self, value: T) {
-        let mut place = self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-        *place = Some(Arc::new(value));
+        let mut slot = self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        *slot = Some(Arc::new(value));
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) trait Source: Send + Sync + 'static {
     ///
     /// It is called for one value after the other, right before each takes effect. A caller that
     /// sees the new value also sees the effects of this function.
-    fn follow(value: Arc<Self::Value>, _before: &Self::Value) -> Arc<Self::Value> {
+    fn successor(value: Arc<Self::Value>, _before: &Self::Value) -> Arc<Self::Value> {
         value
     }
 }
@@ -34,7 +34,7 @@ pub(crate) struct Fetched<T> {
 }
 
 /// The state of a [`Refresher`]: its value and its failures.
-pub(crate) struct Standing<T> {
+pub(crate) struct RefreshState<T> {
     /// The value, if it may be used, and the time when it was fetched.
     pub(crate) value: Option<(Arc<T>, Moment)>,
     /// The time when the value was fetched, even if it is too old to be used.

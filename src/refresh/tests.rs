@@ -7,17 +7,7 @@ use futures_util::future::{join_all, poll_immediate};
 use tokio::time::{advance, sleep};
 
 use super::*;
-use crate::{clock::UnixTime, refresh::flight::FIRST_COOLDOWN};
-
-/// A wall clock that does not move, so that only Tokio's paused time counts.
-#[derive(Debug)]
-struct StoppedClock;
-
-impl Clock for StoppedClock {
-    fn now(&self) -> UnixTime {
-        UnixTime::default()
-    }
-}
+use crate::{clock::tests::FixedClock, refresh::flight::FIRST_COOLDOWN};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -67,11 +57,11 @@ impl Source for Script {
 }
 
 fn lazy(script: &Script) -> Refresher<Script> {
-    Refresher::new(script.clone(), Arc::new(StoppedClock))
+    Refresher::new(script.clone(), Arc::new(FixedClock(0)))
 }
 
 fn ahead(script: &Script) -> Refresher<Script> {
-    Refresher::ahead(script.clone(), Arc::new(StoppedClock))
+    Refresher::renewing_ahead(script.clone(), Arc::new(FixedClock(0)))
 }
 
 #[tokio::test(start_paused = true)]
@@ -141,7 +131,7 @@ async fn success_ends_the_memory_of_failures() {
         advance(Duration::from_secs(cooldown)).await;
     }
     assert_eq!(*refresher.get().await.unwrap(), 4);
-    advance(KEEP).await;
+    advance(MAX_AGE).await;
     script.fail_from_now_on();
     let error = refresher.get().await.unwrap_err();
     assert_eq!(error.retry_after(), Some(FIRST_COOLDOWN));
@@ -184,7 +174,7 @@ async fn a_value_that_can_not_be_fetched_anew_is_kept_for_a_day() {
     let refresher = lazy(&script);
     refresher.get().await.unwrap();
     script.fail_from_now_on();
-    advance(KEEP - MINUTE).await;
+    advance(MAX_AGE - MINUTE).await;
     assert_eq!(refresher.current().as_deref(), Some(&1));
     sleep(MINUTE).await;
     assert!(refresher.current().is_none());
@@ -197,12 +187,12 @@ async fn renewal_is_limited_by_its_interval() {
     let refresher = lazy(&script);
     refresher.get().await.unwrap();
     for round in 2..5 {
-        let flight = refresher.renew(MINUTE).unwrap().unwrap();
-        assert!(flight.is_on_demand());
-        assert_eq!(*flight.landing().await.unwrap(), round);
+        let pending = refresher.renew(MINUTE).unwrap().unwrap();
+        assert!(pending.is_on_demand());
+        assert_eq!(*pending.outcome().await.unwrap(), round);
         for _ in 0..1000 {
             assert!(refresher.renew(MINUTE).unwrap().is_none());
-            refresher.expire(MINUTE);
+            refresher.renew_in_background(MINUTE);
         }
         advance(MINUTE).await;
     }
@@ -215,12 +205,12 @@ async fn renewal_joins_a_fetch_under_way_and_says_so() {
     let refresher = lazy(&script);
     let mut first = Box::pin(refresher.get());
     assert!(poll_immediate(&mut first).await.is_none());
-    let flight = refresher.renew(MINUTE).unwrap().unwrap();
-    assert!(!flight.is_on_demand());
-    assert_eq!(*flight.landing().await.unwrap(), 1);
-    let flight = refresher.renew(MINUTE).unwrap().unwrap();
-    assert!(flight.is_on_demand());
-    assert_eq!(*flight.landing().await.unwrap(), 2);
+    let pending = refresher.renew(MINUTE).unwrap().unwrap();
+    assert!(!pending.is_on_demand());
+    assert_eq!(*pending.outcome().await.unwrap(), 1);
+    let pending = refresher.renew(MINUTE).unwrap().unwrap();
+    assert!(pending.is_on_demand());
+    assert_eq!(*pending.outcome().await.unwrap(), 2);
     assert_eq!(script.fetches(), 2);
 }
 
@@ -230,8 +220,8 @@ async fn renewal_that_failed_is_told_as_a_failure() {
     let refresher = lazy(&script);
     refresher.get().await.unwrap();
     script.fail_from_now_on();
-    let flight = refresher.renew(MINUTE).unwrap().unwrap();
-    flight.landing().await.unwrap_err();
+    let pending = refresher.renew(MINUTE).unwrap().unwrap();
+    pending.outcome().await.unwrap_err();
     advance(30 * FIRST_COOLDOWN).await;
     // The cooldown is over, the interval is not.
     let error = refresher.renew(MINUTE).err().unwrap();

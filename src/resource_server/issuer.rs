@@ -19,7 +19,7 @@ use crate::{
         confirm::Confirm,
         fallback::Fallback,
     },
-    transport::{http_transport::HttpTransport, reach::Reach},
+    transport::{common::CommonSettings, http_transport::HttpTransport},
     verify::{boxed::BoxVerifier, readiness::Readiness, stats::Stats},
 };
 
@@ -212,7 +212,7 @@ impl Issuer {
         let transport = self.transport.as_ref();
         #[cfg(feature = "jwt")]
         if let Some((mut builder, changes)) = self.jwt {
-            defaults.apply(&mut builder.reach, transport);
+            defaults.apply(&mut builder.common, transport);
             let built = changed(builder, changes).build();
             trusted.jwt = built.map_err(|problem| problems.merge("jwt", problem)).ok();
             let verifier = trusted.jwt.clone();
@@ -220,7 +220,7 @@ impl Issuer {
         }
         #[cfg(feature = "introspection")]
         if let Some((mut builder, changes)) = self.introspection {
-            defaults.apply(&mut builder.reach, transport);
+            defaults.apply(&mut builder.common, transport);
             let built = changed(builder, changes).build();
             let built = built.map_err(|problem| problems.merge("introspection", problem));
             trusted.introspection = built.ok();
@@ -253,12 +253,12 @@ pub(super) struct Defaults {
 
 impl Defaults {
     /// Applies these settings to a verifier of an issuer with a transport of its own, or none.
-    fn apply(&self, reach: &mut Reach, own: Option<&HttpTransport>) {
+    fn apply(&self, common: &mut CommonSettings, own: Option<&HttpTransport>) {
         let transport = self.transport.as_ref().or(own).or(self.shared.as_ref());
-        reach.transport = transport.cloned();
-        reach.clock = Arc::clone(&self.clock);
-        reach.loopback_http = self.loopback_http;
-        reach.resolved = self.resolved;
+        common.transport = transport.cloned();
+        common.clock = Arc::clone(&self.clock);
+        common.loopback_http = self.loopback_http;
+        common.is_resolved = self.resolved;
     }
 }
 
@@ -356,15 +356,15 @@ impl Trusted {
 
     /// Returns whether the verifiers have everything they need.
     pub(super) fn readiness(&self) -> Readiness {
-        let readiness = Readiness::given(self.name.as_str());
+        let readiness = Readiness::always_ready(self.name.as_str());
         #[cfg(feature = "jwt")]
         let readiness = match &self.jwt {
-            Some(verifier) => readiness.and(&verifier.readiness()),
+            Some(verifier) => readiness.merge(&verifier.readiness()),
             None => readiness,
         };
         #[cfg(feature = "introspection")]
         let readiness = match &self.introspection {
-            Some(verifier) => readiness.and(&verifier.readiness()),
+            Some(verifier) => readiness.merge(&verifier.readiness()),
             None => readiness,
         };
         readiness.with_breaker(self.is_remote().then(|| self.stats().breaker))

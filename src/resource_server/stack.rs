@@ -42,7 +42,7 @@ impl Settings {
     pub(super) fn remember_issuers(&self, route: Route) -> Route {
         #[cfg(feature = "cache")]
         if !self.no_cache {
-            return route.remembering(self.cache.entries());
+            return route.caching_issuers(self.cache.max_entries());
         }
         route
     }

@@ -18,7 +18,7 @@ use crate::credentials::token::Token;
 use crate::{
     clock::Moment,
     error::{kind::ErrorKind, refusal::VerifyError},
-    route::by_issuer::Strangers,
+    route::by_issuer::DynamicIssuers,
     verify::{
         boxed::{BoxFuture, BoxVerifier},
         request::VerifyRequest,
@@ -191,7 +191,7 @@ impl Gone {
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        let counted = self.trusted.stats().counted();
+        let counted = self.trusted.stats().counters_only();
         let mut gone = self.gone.lock();
         *gone = gone.merge(counted);
     }
@@ -230,7 +230,7 @@ impl Tenants {
     }
 }
 
-impl Strangers for Tenants {
+impl DynamicIssuers for Tenants {
     fn verify(&self, issuer: &str, request: VerifyRequest) -> Verifying<BoxFuture> {
         if !(self.0.allow)(issuer) {
             return Verifying::done(Err(ErrorKind::UnknownIssuer.into()));

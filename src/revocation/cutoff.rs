@@ -12,22 +12,22 @@ use crate::clock::{Moment, UnixTime};
 /// # let _ = logout;
 /// ```
 #[derive(Clone, Debug)]
-#[must_use = "nothing is revoked until it is given to `Revocations::revoke`"]
+#[must_use = "a cutoff does nothing until it is passed to `Revocations::revoke`"]
 pub struct Cutoff {
     pub(super) issuer: String,
-    pub(super) about: About,
+    pub(super) target: Target,
     pub(super) at: Option<UnixTime>,
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum About {
+pub(super) enum Target {
     Issuer,
-    One(Kind, String),
+    Claim(ClaimKind, String),
 }
 
 /// The claim that a cutoff matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Kind {
+pub(super) enum ClaimKind {
     Client,
     Session,
     Subject,
@@ -37,27 +37,27 @@ pub(super) enum Kind {
 impl Cutoff {
     /// Creates a cutoff for all tokens of an issuer.
     pub fn issuer(issuer: impl Into<String>) -> Self {
-        Self { issuer: issuer.into(), about: About::Issuer, at: None }
+        Self { issuer: issuer.into(), target: Target::Issuer, at: None }
     }
 
     /// Creates a cutoff for the tokens of a subject (`sub`).
     pub fn subject(issuer: impl Into<String>, subject: impl Into<String>) -> Self {
-        Self::one(issuer.into(), Kind::Subject, subject.into())
+        Self::for_claim(issuer.into(), ClaimKind::Subject, subject.into())
     }
 
     /// Creates a cutoff for the tokens of a session (`sid`).
     pub fn session(issuer: impl Into<String>, session: impl Into<String>) -> Self {
-        Self::one(issuer.into(), Kind::Session, session.into())
+        Self::for_claim(issuer.into(), ClaimKind::Session, session.into())
     }
 
     /// Creates a cutoff for the tokens of a client (`client_id`, or `azp` for issuers that use it).
     pub fn client(issuer: impl Into<String>, client: impl Into<String>) -> Self {
-        Self::one(issuer.into(), Kind::Client, client.into())
+        Self::for_claim(issuer.into(), ClaimKind::Client, client.into())
     }
 
     /// Creates a cutoff for one token (`jti`), whenever it was issued.
     pub fn token(issuer: impl Into<String>, jwt_id: impl Into<String>) -> Self {
-        Self::one(issuer.into(), Kind::Token, jwt_id.into())
+        Self::for_claim(issuer.into(), ClaimKind::Token, jwt_id.into())
     }
 
     /// Sets the time of the revocation, by the clock of the issuer. Defaults to the current time,
@@ -67,8 +67,8 @@ impl Cutoff {
         self
     }
 
-    const fn one(issuer: String, kind: Kind, value: String) -> Self {
-        Self { issuer, about: About::One(kind, value), at: None }
+    const fn for_claim(issuer: String, kind: ClaimKind, value: String) -> Self {
+        Self { issuer, target: Target::Claim(kind, value), at: None }
     }
 }
 

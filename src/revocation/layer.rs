@@ -15,7 +15,7 @@ use crate::{
     error::{kind::ErrorKind, refusal::VerifyError},
     verify::{
         active::ActiveToken,
-        request::{Freshness, RecallRequest, VerifyRequest},
+        request::{CacheLookup, Freshness, VerifyRequest},
         verifier::{Outcome, Verifier, Verifying},
     },
 };
@@ -84,27 +84,27 @@ pub struct Revocable<V> {
 impl<V: Verifier + Clone> Verifier for Revocable<V> {
     type Future = RevocationFuture<V>;
 
-    fn recall(&self, request: &RecallRequest<'_>) -> Option<Outcome> {
-        let outcome = self.inner.recall(request)?;
+    fn cached(&self, request: &CacheLookup<'_>) -> Option<Outcome> {
+        let outcome = self.inner.cached(request)?;
         let stands = |active| self.revocations.check(active) == Standing::Stands;
         // Revoked and outdated facts are handled by `verify`.
         outcome.as_ref().map_or(true, stands).then_some(outcome)
     }
 
     fn verify(&self, request: VerifyRequest) -> Verifying<RevocationFuture<V>> {
-        let mut again = Again { request: request.clone(), left: ATTEMPTS };
+        let mut retry = Retry { request: request.clone(), left: ATTEMPTS };
         let mut verifying = self.inner.verify(request);
         loop {
-            let at = verifying.decided_at();
+            let at = verifying.reading();
             let outcome = match verifying.now_or_later() {
                 Ok(outcome) => outcome,
                 Err(future) => {
                     let verifier = self.clone();
-                    return Verifying::pending(RevocationFuture { future, verifier, again });
+                    return Verifying::pending(RevocationFuture { future, verifier, retry });
                 }
             };
-            verifying = match again.judge(&self.revocations, outcome) {
-                ControlFlow::Break(outcome) => return Verifying::done_at(outcome, at),
+            verifying = match retry.check(&self.revocations, outcome) {
+                ControlFlow::Break(outcome) => return Verifying::done_with_reading(outcome, at),
                 ControlFlow::Continue(request) => self.inner.verify(request),
             };
         }
@@ -112,14 +112,14 @@ impl<V: Verifier + Clone> Verifier for Revocable<V> {
 }
 
 /// The request to repeat, and the number of verifications left.
-struct Again {
+struct Retry {
     request: VerifyRequest,
     left: u8,
 }
 
-impl Again {
+impl Retry {
     /// Returns the final outcome after the cutoffs, or the request to verify next.
-    fn judge(
+    fn check(
         &mut self,
         revocations: &Revocations,
         outcome: Outcome,
@@ -137,7 +137,7 @@ impl Again {
                 let request = self.request.clone().with_not_before(since);
                 match self.left {
                     0 => ControlFlow::Break(Err(VerifyError::new(ErrorKind::Unavailable)
-                        .with_context("revocations came in faster than answers"))),
+                        .with_context("new revocations kept arriving during the verification"))),
                     // A custom verifier with a cache may support only ages.
                     1 if request.freshness() != Freshness::Live => {
                         let none = Freshness::Within(Duration::ZERO);
@@ -160,7 +160,7 @@ pin_project! {
         #[pin]
         future: V::Future,
         verifier: Revocable<V>,
-        again: Again,
+        retry: Retry,
     }
 }
 
@@ -172,7 +172,7 @@ impl<V: Verifier> Future for RevocationFuture<V> {
         loop {
             let mut outcome = ready!(this.future.as_mut().poll(cx));
             loop {
-                let request = match this.again.judge(&this.verifier.revocations, outcome) {
+                let request = match this.retry.check(&this.verifier.revocations, outcome) {
                     ControlFlow::Break(outcome) => return Poll::Ready(outcome),
                     ControlFlow::Continue(request) => request,
                 };

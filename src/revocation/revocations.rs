@@ -11,8 +11,8 @@ use std::{
 };
 
 use super::{
-    cutoff::{About, Cutoff, Kind, Standing},
-    table::{CLOCK_DIFFERENCE, Cutoffs, Line, worse},
+    cutoff::{ClaimKind, Cutoff, Standing, Target},
+    table::{CutoffTimes, Cutoffs, MAX_CLOCK_AHEAD, worse},
 };
 use crate::{
     clock::{Clock, Moment, SystemClock, UnixTime},
@@ -52,15 +52,15 @@ const DEFAULT_CAPACITY: usize = 100_000;
 pub struct Revocations(Arc<RevocationState>);
 
 struct RevocationState {
-    pub(super) clock: Arc<dyn Clock>,
+    clock: Arc<dyn Clock>,
     capacity: usize,
     /// Randomly keyed, so that a client can't choose names with the same hash. Names with the same
     /// hash revoke each other, which is safe.
-    names: RandomState,
-    any: AtomicBool,
+    hasher: RandomState,
+    has_cutoffs: AtomicBool,
     /// The latest `iat` seen, in milliseconds. A cutoff covers all tokens admitted before it, even
     /// if the clocks of this machine and of the issuer differ.
-    latest_issue: AtomicI64,
+    latest_iat: AtomicI64,
     cutoffs: RwLock<Cutoffs>,
 }
 
@@ -93,9 +93,9 @@ impl Revocations {
         Self(Arc::new(RevocationState {
             clock,
             capacity,
-            names: RandomState::new(),
-            any: AtomicBool::new(false),
-            latest_issue: AtomicI64::new(i64::MIN),
+            hasher: RandomState::new(),
+            has_cutoffs: AtomicBool::new(false),
+            latest_iat: AtomicI64::new(i64::MIN),
             cutoffs: RwLock::default(),
         }))
     }
@@ -105,26 +105,26 @@ impl Revocations {
     /// A later cutoff for the same subject, session, client, issuer or token moves the earlier one
     /// forward, never back.
     pub fn revoke(&self, cutoff: &Cutoff) {
-        let inner = &*self.0;
-        let known = Moment::now(&*inner.clock);
-        let now = || known.wall().max(inner.latest_issue());
-        let line = Line { at: cutoff.at.unwrap_or_else(now), known };
-        let issuer = inner.names.hash_one(&cutoff.issuer);
-        let mut cutoffs = inner.cutoffs.write().unwrap_or_else(PoisonError::into_inner);
-        match &cutoff.about {
-            About::Issuer => cutoffs.add_issuer(issuer, line, inner.capacity),
-            About::One(kind, value) => {
-                let name = inner.names.hash_one((kind, &**value));
-                cutoffs.add(issuer, name, line, inner.capacity);
+        let state = &*self.0;
+        let learned_at = Moment::now(&*state.clock);
+        let now = || learned_at.wall().max(state.latest_iat());
+        let times = CutoffTimes { revoked_at: cutoff.at.unwrap_or_else(now), learned_at };
+        let issuer = state.hasher.hash_one(&cutoff.issuer);
+        let mut cutoffs = state.cutoffs.write().unwrap_or_else(PoisonError::into_inner);
+        match &cutoff.target {
+            Target::Issuer => cutoffs.add_issuer(issuer, times, state.capacity),
+            Target::Claim(kind, value) => {
+                let name = state.hasher.hash_one((kind, &**value));
+                cutoffs.add(issuer, name, times, state.capacity);
             }
         }
-        inner.any.store(true, Ordering::Release);
+        state.has_cutoffs.store(true, Ordering::Release);
     }
 
     /// Returns true if there is no cutoff.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        !self.0.any.load(Ordering::Acquire)
+        !self.0.has_cutoffs.load(Ordering::Acquire)
     }
 
     /// Returns the number of cutoffs.
@@ -132,14 +132,16 @@ impl Revocations {
     pub fn len(&self) -> usize {
         let cutoffs = self.0.cutoffs.read().unwrap_or_else(PoisonError::into_inner);
         let issuers = cutoffs.issuers.values();
-        let own = issuers.map(|of| of.some.len() + usize::from(of.all.is_some())).sum::<usize>();
-        own + usize::from(cutoffs.everyone.is_some())
+        let own = issuers
+            .map(|of| of.by_claim.len() + usize::from(of.whole_issuer.is_some()))
+            .sum::<usize>();
+        own + usize::from(cutoffs.all_issuers.is_some())
     }
 
     /// Checks `active` against the cutoffs.
     #[inline]
     pub(crate) fn check(&self, active: &ActiveToken) -> Standing {
-        self.0.note_issue(active);
+        self.0.note_iat(active);
         if self.is_empty() { Standing::Stands } else { self.0.check(active) }
     }
 }
@@ -157,49 +159,49 @@ impl fmt::Debug for Revocations {
 }
 
 impl RevocationState {
-    fn latest_issue(&self) -> UnixTime {
-        UnixTime::from_millis(self.latest_issue.load(Ordering::Relaxed))
+    fn latest_iat(&self) -> UnixTime {
+        UnixTime::from_millis(self.latest_iat.load(Ordering::Relaxed))
     }
 
-    fn note_issue(&self, active: &ActiveToken) {
+    fn note_iat(&self, active: &ActiveToken) {
         let Some(issued) = active.claims().issued_at() else { return };
         // No policy admits a token issued further ahead, and it must not move the cutoffs of other
         // tokens.
-        if issued > self.latest_issue()
-            && issued <= self.clock.now().saturating_add(CLOCK_DIFFERENCE)
+        if issued > self.latest_iat() && issued <= self.clock.now().saturating_add(MAX_CLOCK_AHEAD)
         {
-            self.latest_issue.fetch_max(issued.as_millis(), Ordering::Relaxed);
+            self.latest_iat.fetch_max(issued.as_millis(), Ordering::Relaxed);
         }
     }
 
     fn check(&self, active: &ActiveToken) -> Standing {
         let claims = active.claims();
         let cutoffs = self.cutoffs.read().unwrap_or_else(PoisonError::into_inner);
-        let mut standing = cutoffs.everyone.map_or(Standing::Stands, |line| line.check(active));
-        let Some(of) = cutoffs.issuers.get(&self.names.hash_one(active.issuer())) else {
+        let mut standing =
+            cutoffs.all_issuers.map_or(Standing::Stands, |times| times.check(active));
+        let Some(issuer) = cutoffs.issuers.get(&self.hasher.hash_one(active.issuer())) else {
             return standing;
         };
-        if let Some(line) = of.all {
-            standing = worse(standing, line.check(active));
+        if let Some(times) = issuer.whole_issuer {
+            standing = worse(standing, times.check(active));
         }
-        if of.some.is_empty() {
+        if issuer.by_claim.is_empty() {
             return standing;
         }
         let named = [
-            (Kind::Subject, claims.subject().map(Into::into)),
-            (Kind::Session, claims.string("sid")),
-            (Kind::Client, claims.client_id()),
-            (Kind::Client, claims.string("azp")),
-            (Kind::Token, claims.jwt_id()),
+            (ClaimKind::Subject, claims.subject().map(Into::into)),
+            (ClaimKind::Session, claims.string("sid")),
+            (ClaimKind::Client, claims.client_id()),
+            (ClaimKind::Client, claims.string("azp")),
+            (ClaimKind::Token, claims.jwt_id()),
         ];
         for (kind, value) in named {
             let Some(value) = value else { continue };
-            let Some(line) = of.some.get(&self.names.hash_one((kind, &*value))) else { continue };
-            let says = match kind {
-                Kind::Token => line.check_token(active),
-                _ => line.check(active),
+            let name = self.hasher.hash_one((kind, &*value));
+            standing = match (issuer.by_claim.get(&name), kind) {
+                (Some(times), ClaimKind::Token) => worse(standing, times.check_token(active)),
+                (Some(times), _) => worse(standing, times.check(active)),
+                (None, _) => standing,
             };
-            standing = worse(standing, says);
         }
         standing
     }

@@ -11,38 +11,38 @@ use crate::{
 /// The most that the clock of an issuer is assumed to be ahead: the largest leeway of a policy
 /// (`Policy::leeway`). A cutoff that replaces others is moved this far into the future, so that it
 /// covers tokens issued before it by a clock that is ahead.
-pub(super) const CLOCK_DIFFERENCE: Duration = Duration::from_secs(300);
+pub(super) const MAX_CLOCK_AHEAD: Duration = Duration::from_secs(300);
 
 #[derive(Default)]
 pub(super) struct Cutoffs {
-    /// The number of cutoffs in `some`, plus one for each issuer.
+    /// The number of cutoffs in `by_claim`, plus one for each issuer.
     count: usize,
-    pub(super) everyone: Option<Line>,
-    pub(super) issuers: HashMap<u64, OfIssuer>,
+    pub(super) all_issuers: Option<CutoffTimes>,
+    pub(super) issuers: HashMap<u64, IssuerCutoffs>,
 }
 
 #[derive(Default)]
-pub(super) struct OfIssuer {
-    pub(super) all: Option<Line>,
-    pub(super) some: HashMap<u64, Line>,
+pub(super) struct IssuerCutoffs {
+    pub(super) whole_issuer: Option<CutoffTimes>,
+    pub(super) by_claim: HashMap<u64, CutoffTimes>,
 }
 
 /// One cutoff.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Line {
+pub(super) struct CutoffTimes {
     /// The time of the revocation, by the clock of the issuer. Tokens issued later are not
     /// affected.
-    pub(super) at: UnixTime,
+    pub(super) revoked_at: UnixTime,
     /// The moment at which this process learned of it. Verifications that started later are not
     /// affected.
-    pub(super) known: Moment,
+    pub(super) learned_at: Moment,
 }
 
-impl Line {
+impl CutoffTimes {
     pub(super) fn check(self, active: &ActiveToken) -> Standing {
         // `iat` and the time of the revocation are often cut to the second. If they are equal, it
         // is unknown which came first.
-        let issued_later = active.claims().issued_at().map(|issued| issued > self.at);
+        let issued_later = active.claims().issued_at().map(|issued| issued > self.revoked_at);
         match active.method() {
             // Checking the signature again can't detect a revocation.
             Method::Jwt if issued_later != Some(true) => Standing::Revoked,
@@ -66,23 +66,23 @@ impl Line {
     /// start is read. So a verification that started at the very instant at which the cutoff became
     /// known reaches a server that knows the revocation.
     fn check_start(self, active: &ActiveToken) -> Standing {
-        if active.verified_at().is_before(self.known) {
-            Standing::Outdated(self.known)
+        if active.verified_at().is_before(self.learned_at) {
+            Standing::Outdated(self.learned_at)
         } else {
             Standing::Stands
         }
     }
 
     fn merge(&mut self, other: Self) {
-        self.at = self.at.max(other.at);
-        self.known = self.known.latest(other.known);
+        self.revoked_at = self.revoked_at.max(other.revoked_at);
+        self.learned_at = self.learned_at.latest(other.learned_at);
     }
 
     /// Returns a cutoff that covers every token issued until this one became known, even by a clock
     /// that is ahead.
-    fn covering(self) -> Self {
-        let now = self.known.wall().max(self.at);
-        Self { at: now.saturating_add(CLOCK_DIFFERENCE), ..self }
+    fn extended(self) -> Self {
+        let now = self.learned_at.wall().max(self.revoked_at);
+        Self { revoked_at: now.saturating_add(MAX_CLOCK_AHEAD), ..self }
     }
 }
 
@@ -97,74 +97,76 @@ pub(super) fn worse(one: Standing, other: Standing) -> Standing {
 }
 
 impl Cutoffs {
-    pub(super) fn add(&mut self, issuer: u64, name: u64, line: Line, capacity: usize) {
-        let of = self.issuers.get_mut(&issuer);
-        if let Some(before) = of.and_then(|of| of.some.get_mut(&name)) {
-            return before.merge(line);
+    pub(super) fn add(&mut self, issuer: u64, name: u64, times: CutoffTimes, capacity: usize) {
+        let known = self.issuers.get_mut(&issuer);
+        if let Some(before) = known.and_then(|known| known.by_claim.get_mut(&name)) {
+            return before.merge(times);
         }
         let new = 1 + usize::from(!self.issuers.contains_key(&issuer));
         if self.count + new > capacity {
-            self.fold_older();
+            self.merge_older();
             // Folding walks over all cutoffs, so it must free a quarter of them to be worth it.
             if self.count + new > capacity - capacity / 4 {
-                return self.overflow(line);
+                return self.merge_all(times);
             }
         }
         self.count += 1 + usize::from(!self.issuers.contains_key(&issuer));
-        self.issuers.entry(issuer).or_default().some.insert(name, line);
+        self.issuers.entry(issuer).or_default().by_claim.insert(name, times);
     }
 
-    pub(super) fn add_issuer(&mut self, issuer: u64, line: Line, capacity: usize) {
-        if let Some(of) = self.issuers.get_mut(&issuer) {
-            return merge(&mut of.all, line);
+    pub(super) fn add_issuer(&mut self, issuer: u64, times: CutoffTimes, capacity: usize) {
+        if let Some(known) = self.issuers.get_mut(&issuer) {
+            return merge(&mut known.whole_issuer, times);
         }
         if self.count >= capacity {
-            self.fold_older();
+            self.merge_older();
             if self.count >= capacity - capacity / 4 {
-                return self.overflow(line);
+                return self.merge_all(times);
             }
         }
         self.count += 1;
-        self.issuers.insert(issuer, OfIssuer { all: Some(line), some: HashMap::new() });
+        self.issuers
+            .insert(issuer, IssuerCutoffs { whole_issuer: Some(times), by_claim: HashMap::new() });
     }
 
     /// Replaces the older half of all cutoffs by one for all tokens of each issuer. Most tokens
     /// that old have expired.
-    fn fold_older(&mut self) {
-        let lines = self.issuers.values().flat_map(|of| of.some.values());
-        let mut times: Vec<_> = lines.map(|line| line.covering().at).collect();
-        if times.is_empty() {
+    fn merge_older(&mut self) {
+        let all = self.issuers.values().flat_map(|issuer| issuer.by_claim.values());
+        let mut ends: Vec<_> = all.map(|times| times.extended().revoked_at).collect();
+        if ends.is_empty() {
             return;
         }
-        let middle = times.len() / 2;
-        let (_, &mut until, _) = times.select_nth_unstable(middle);
-        for of in self.issuers.values_mut() {
-            let OfIssuer { all, some } = of;
-            some.retain(|_, line| {
-                let covering = line.covering();
-                let old = covering.at <= until;
+        let middle = ends.len() / 2;
+        let (_, &mut until, _) = ends.select_nth_unstable(middle);
+        for issuer in self.issuers.values_mut() {
+            let IssuerCutoffs { whole_issuer, by_claim } = issuer;
+            by_claim.retain(|_, times| {
+                let extended = times.extended();
+                let old = extended.revoked_at <= until;
                 if old {
-                    merge(all, covering);
+                    merge(whole_issuer, extended);
                 }
                 !old
             });
         }
-        self.count = self.issuers.values().map(|of| 1 + of.some.len()).sum();
+        self.count = self.issuers.values().map(|issuer| 1 + issuer.by_claim.len()).sum();
     }
 
     /// Replaces all cutoffs by one for the tokens of all issuers.
-    fn overflow(&mut self, line: Line) {
-        let issuers = self.issuers.values().flat_map(|of| of.some.values().chain(&of.all));
-        let latest = issuers.map(|line| line.at).max().map_or(line.at, |at| at.max(line.at));
-        merge(&mut self.everyone, Line { at: latest, ..line }.covering());
+    fn merge_all(&mut self, times: CutoffTimes) {
+        let issuers = self.issuers.values();
+        let all = issuers.flat_map(|issuer| issuer.by_claim.values().chain(&issuer.whole_issuer));
+        let revoked_at = all.map(|times| times.revoked_at).fold(times.revoked_at, UnixTime::max);
+        merge(&mut self.all_issuers, CutoffTimes { revoked_at, ..times }.extended());
         self.issuers.clear();
         self.count = 0;
     }
 }
 
-fn merge(place: &mut Option<Line>, line: Line) {
-    match place {
-        Some(before) => before.merge(line),
-        None => *place = Some(line),
+fn merge(slot: &mut Option<CutoffTimes>, times: CutoffTimes) {
+    match slot {
+        Some(before) => before.merge(times),
+        None => *slot = Some(times),
     }
 }

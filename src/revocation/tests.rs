@@ -1,18 +1,18 @@
 use std::time::Duration;
 
 use super::*;
-use crate::{claims::claims_set::Claims, clock::tests::At, verify::active::Method};
+use crate::{claims::claims_set::Claims, clock::tests::FixedClock, verify::active::Method};
 
 const ISSUER: &str = "https://as.example.com";
 const OTHER: &str = "https://other.example.com";
 
 fn revocations(capacity: usize) -> Revocations {
-    Revocations::with_capacity(capacity).clock(At(1_000))
+    Revocations::with_capacity(capacity).clock(FixedClock(1_000))
 }
 
 fn fact(issuer: &str, method: Method, claims: &str) -> ActiveToken {
     let claims = Claims::from_json(claims.as_bytes()).unwrap();
-    ActiveToken::new(issuer, claims, method, Moment::now(&At(1_000)))
+    ActiveToken::new(issuer, claims, method, Moment::now(&FixedClock(1_000)))
 }
 
 #[test]

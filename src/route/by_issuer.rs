@@ -16,7 +16,7 @@ use crate::{
     },
     verify::{
         boxed::{BoxFuture, BoxVerifier},
-        request::{Freshness, RecallRequest, VerifyRequest},
+        request::{CacheLookup, Freshness, VerifyRequest},
         verifier::{Outcome, Verifier, Verifying},
     },
 };
@@ -24,7 +24,7 @@ use crate::{
 /// The most issuers that are called for one opaque token without a known prefix.
 ///
 /// A client can cause that many calls with any text, so the number is small.
-const MAX_ASKED: usize = 4;
+const MAX_VERIFIERS: usize = 4;
 
 /// A verifier that hands each token to the verifier of its issuer.
 ///
@@ -59,19 +59,19 @@ const MAX_ASKED: usize = 4;
 #[derive(Clone)]
 pub struct Route {
     issuers: Box<[IssuerRoute]>,
-    strangers: Option<Arc<dyn Strangers>>,
+    dynamic: Option<Arc<dyn DynamicIssuers>>,
     #[cfg(feature = "cache")]
-    seen: Option<Arc<Seen>>,
+    index: Option<Arc<IssuerIndex>>,
 }
 
 /// The index of the issuer that each JWT names, by the digest of the token. It follows from the
 /// text of the token alone, so it is never out of date. Parsing the token again costs more than all
 /// other work for a cached token.
 #[cfg(feature = "cache")]
-type Seen = quick_cache::sync::Cache<Fingerprint, usize>;
+type IssuerIndex = quick_cache::sync::Cache<Fingerprint, usize>;
 
 /// A verifier for JWTs of issuers without an [`IssuerRoute`].
-pub(crate) trait Strangers: Send + Sync {
+pub(crate) trait DynamicIssuers: Send + Sync {
     /// Verifies a token that names `issuer`. The name has not been checked yet.
     fn verify(&self, issuer: &str, request: VerifyRequest) -> Verifying<BoxFuture>;
 }
@@ -133,8 +133,8 @@ impl IssuerRoute {
 
     /// Returns the verifier for a JWT of this issuer.
     fn for_jwt(&self, freshness: Freshness) -> Option<&BoxVerifier> {
-        let ask = freshness == Freshness::Live && !self.jwt_is_live;
-        let live = self.introspection.as_ref().filter(|_| ask);
+        let needs_call = freshness == Freshness::Live && !self.jwt_is_live;
+        let live = self.introspection.as_ref().filter(|_| needs_call);
         live.or(self.jwt.as_ref()).or(self.introspection.as_ref())
     }
 }
@@ -155,127 +155,129 @@ impl Route {
     pub fn new(issuers: impl IntoIterator<Item = IssuerRoute>) -> Self {
         Self {
             issuers: issuers.into_iter().collect(),
-            strangers: None,
+            dynamic: None,
             #[cfg(feature = "cache")]
-            seen: None,
+            index: None,
         }
     }
 
     /// Caches which issuer a JWT names, for about this many JWTs.
     #[cfg(feature = "cache")]
-    pub(crate) fn remembering(mut self, tokens: usize) -> Self {
-        self.seen = Some(Arc::new(Seen::new(tokens)));
+    pub(crate) fn caching_issuers(mut self, tokens: usize) -> Self {
+        self.index = Some(Arc::new(IssuerIndex::new(tokens)));
         self
     }
 
-    /// Hands JWTs of all other issuers to `strangers` instead of refusing them.
-    pub(crate) fn or_strangers(mut self, strangers: Arc<dyn Strangers>) -> Self {
-        self.strangers = Some(strangers);
+    /// Hands JWTs of all other issuers to `dynamic` instead of refusing them.
+    pub(crate) fn or_dynamic(mut self, dynamic: Arc<dyn DynamicIssuers>) -> Self {
+        self.dynamic = Some(dynamic);
         self
     }
 
     /// Returns the issuer that a JWT names, if that is cached.
     #[cfg(feature = "cache")]
-    fn seen(&self, token: impl FnOnce() -> Fingerprint) -> Option<&IssuerRoute> {
-        self.issuers.get(self.seen.as_ref()?.get(&token())?)
+    fn cached_issuer(&self, token: impl FnOnce() -> Fingerprint) -> Option<&IssuerRoute> {
+        self.issuers.get(self.index.as_ref()?.get(&token())?)
     }
 
     /// Returns the issuer that a JWT names, if it has a route here, and caches it.
-    fn named(&self, issuer: &str, request: &VerifyRequest) -> Option<&IssuerRoute> {
+    fn find_issuer(&self, issuer: &str, request: &VerifyRequest) -> Option<&IssuerRoute> {
         let at = self.issuers.iter().position(|entry| *entry.issuer == *issuer)?;
         #[cfg(feature = "cache")]
-        if let Some(seen) = &self.seen {
-            seen.insert(request.fingerprint(), at);
+        if let Some(index) = &self.index {
+            index.insert(request.fingerprint(), at);
         }
         #[cfg(not(feature = "cache"))]
         let _ = request;
         self.issuers.get(at)
     }
 
-    fn words(&self, issuer: &str) -> Detail {
+    fn route_detail(&self, issuer: &str) -> Detail {
         seen(issuer).wanted(list(self.issuers.iter().map(|entry| &entry.issuer)))
     }
 
     /// Returns the verifiers to call for an opaque token, in order.
     fn for_opaque(&self, token: &[u8]) -> impl Iterator<Item = &BoxVerifier> {
-        let bears = |issuer: &&IssuerRoute| {
+        let matches_prefix = |issuer: &&IssuerRoute| {
             issuer.prefix.as_deref().is_some_and(|prefix| token.starts_with(prefix.as_bytes()))
         };
-        let marked = self.issuers.iter().filter(bears);
+        let by_prefix = self.issuers.iter().filter(matches_prefix);
         // The longest matching prefix wins.
-        let marked = marked.max_by_key(|issuer| issuer.prefix.as_ref().map(|text| text.len()));
-        let unmarked = self.issuers.iter().filter(|issuer| issuer.prefix.is_none());
-        let unmarked = unmarked.filter(move |_| marked.is_none());
-        let asked = marked.into_iter().chain(unmarked);
-        asked.filter_map(|issuer| issuer.introspection.as_ref()).take(MAX_ASKED)
+        let by_prefix =
+            by_prefix.max_by_key(|issuer| issuer.prefix.as_ref().map(|text| text.len()));
+        let without_prefix = self.issuers.iter().filter(|issuer| issuer.prefix.is_none());
+        let without_prefix = without_prefix.filter(move |_| by_prefix.is_none());
+        let verifiers = by_prefix.into_iter().chain(without_prefix);
+        verifiers.filter_map(|issuer| issuer.introspection.as_ref()).take(MAX_VERIFIERS)
     }
 }
 
 impl Verifier for Route {
     type Future = BoxFuture;
 
-    fn recall(&self, request: &RecallRequest<'_>) -> Option<Outcome> {
+    fn cached(&self, request: &CacheLookup<'_>) -> Option<Outcome> {
         #[cfg(feature = "cache")]
-        if let Some(entry) = self.seen(|| request.fingerprint()) {
-            return entry.for_jwt(request.freshness())?.recall(request);
+        if let Some(entry) = self.cached_issuer(|| request.fingerprint()) {
+            return entry.for_jwt(request.freshness())?.cached(request);
         }
         let token = request.found().secret_bytes();
         // May be a JWT: `verify` parses it to find out.
         if token.iter().filter(|byte| **byte == b'.').count() == 2 {
             return None;
         }
-        let mut asked = self.for_opaque(token);
-        let first = asked.next()?;
+        let mut verifiers = self.for_opaque(token);
+        let first = verifiers.next()?;
         // With several verifiers, a refusal by one server does not decide.
-        if asked.next().is_some() {
-            request.take_facts_only();
+        if verifiers.next().is_some() {
+            request.ignore_refusals();
         }
-        first.recall(request)
+        first.cached(request)
     }
 
     fn verify(&self, mut request: VerifyRequest) -> Verifying<Self::Future> {
         #[cfg(feature = "cache")]
-        if let Some(entry) = self.seen(|| request.fingerprint()) {
+        if let Some(entry) = self.cached_issuer(|| request.fingerprint()) {
             return entry.verify_jwt(request);
         }
-        match evidence(request.token().secret_str()) {
-            Evidence::Jwt { issuer } => match (self.named(&issuer, &request), &self.strangers) {
+        match named_issuer(request.token().secret_str()) {
+            Ok(issuer) => match (self.find_issuer(&issuer, &request), &self.dynamic) {
                 (Some(entry), _) => {
-                    let _ = step(Check::Route, || self.words(&issuer), Ok::<_, ErrorKind>(()));
+                    let _ =
+                        step(Check::Route, || self.route_detail(&issuer), Ok::<_, ErrorKind>(()));
                     entry.verify_jwt(request)
                 }
-                (None, Some(strangers)) => strangers.verify(&issuer, request),
+                (None, Some(dynamic)) => dynamic.verify(&issuer, request),
                 (None, None) => {
                     let unknown = Err(ErrorKind::UnknownIssuer.into());
-                    Verifying::done(step(Check::Route, || self.words(&issuer), unknown))
+                    Verifying::done(step(Check::Route, || self.route_detail(&issuer), unknown))
                 }
             },
-            Evidence::Opaque { otherwise } => {
+            Err(opaque_because) => {
                 // A verifier with a cache entry has its outcome at once; then this verifier does
                 // too.
                 let token = request.token().clone();
-                let mut asked = self.for_opaque(token.secret_bytes()).peekable();
-                let mut combined = Combined { undecided: None, refused: None, otherwise };
-                while let Some(verifier) = asked.next() {
+                let mut verifiers = self.for_opaque(token.secret_bytes()).peekable();
+                let mut combined = Combined { undecided: None, refused: None, opaque_because };
+                while let Some(verifier) = verifiers.next() {
                     // A single verifier needs no shared charge.
-                    if request.shared_charge().is_none() && asked.peek().is_some() {
+                    if request.shared_charge().is_none() && verifiers.peek().is_some() {
                         request = request.sharing_charge();
                     }
                     let verifying = verifier.verify(request.clone());
-                    let at = verifying.decided_at();
+                    let at = verifying.reading();
                     match verifying.now_or_later() {
                         Ok(outcome) => {
                             if let ControlFlow::Break(outcome) = combined.add(outcome) {
-                                return Verifying::done_at(outcome, at);
+                                return Verifying::done_with_reading(outcome, at);
                             }
                         }
                         Err(first) => {
-                            let others = asked.cloned().collect();
+                            let others = verifiers.cloned().collect();
                             return Verifying::pending(BoxFuture::new(async move {
                                 match combined.add(first.await) {
                                     ControlFlow::Break(outcome) => outcome,
                                     ControlFlow::Continue(()) => {
-                                        ask_each(others, request, combined).await
+                                        verify_each(others, request, combined).await
                                     }
                                 }
                             }));
@@ -292,13 +294,13 @@ impl fmt::Debug for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Route")
             .field("issuers", &self.issuers)
-            .field("strangers", &self.strangers.is_some())
+            .field("dynamic", &self.dynamic.is_some())
             .finish()
     }
 }
 
 /// Calls one verifier after the other, until one accepts the token.
-async fn ask_each(
+async fn verify_each(
     verifiers: Vec<BoxVerifier>,
     request: VerifyRequest,
     mut combined: Combined,
@@ -319,8 +321,8 @@ async fn ask_each(
 struct Combined {
     undecided: Option<VerifyError>,
     refused: Option<VerifyError>,
-    /// The error if no verifier is called.
-    otherwise: ErrorKind,
+    /// The reason why the token is not a JWT: the error if no verifier is called.
+    opaque_because: ErrorKind,
 }
 
 impl Combined {
@@ -342,43 +344,32 @@ impl Combined {
     fn end(self) -> Outcome {
         match self.undecided.or(self.refused) {
             Some(error) => Err(error),
-            None => step(Check::Route, Detail::default, Err(self.otherwise.into())),
+            None => step(Check::Route, Detail::default, Err(self.opaque_because.into())),
         }
     }
 }
 
-/// The issuer that the token itself indicates. Nothing of it is verified.
-enum Evidence {
-    Jwt { issuer: String },
-    Opaque { otherwise: ErrorKind },
-}
-
+/// Returns the issuer that a JWT names, or the reason why the token is opaque. Nothing of it is
+/// verified.
 #[cfg(feature = "jwt")]
-fn evidence(token: &str) -> Evidence {
+fn named_issuer(token: &str) -> Result<String, ErrorKind> {
     use crate::{
         claims::json::Object,
         jose::{header::Header, jws::Compact},
     };
 
-    let jws = match Compact::parse(token) {
-        Ok(jws) => jws,
-        Err(error) => return Evidence::Opaque { otherwise: error.into() },
-    };
-    if Header::parse(jws.header()).is_err() {
-        return Evidence::Opaque { otherwise: ErrorKind::MalformedToken };
-    }
-    let Ok(claims) = Object::parse(jws.payload()) else {
-        return Evidence::Opaque { otherwise: ErrorKind::MalformedToken };
-    };
+    let jws = Compact::parse(token)?;
+    Header::parse(jws.header()).map_err(|_| ErrorKind::MalformedToken)?;
+    let claims = Object::parse(jws.payload()).map_err(|_| ErrorKind::MalformedToken)?;
     match claims.string("iss") {
-        Ok(Some(issuer)) => Evidence::Jwt { issuer: issuer.into_owned() },
-        Ok(None) => Evidence::Opaque { otherwise: ErrorKind::MissingClaim("iss") },
-        Err(_) => Evidence::Opaque { otherwise: ErrorKind::InvalidClaim("iss") },
+        Ok(Some(issuer)) => Ok(issuer.into_owned()),
+        Ok(None) => Err(ErrorKind::MissingClaim("iss")),
+        Err(_) => Err(ErrorKind::InvalidClaim("iss")),
     }
 }
 
 /// Without local verifiers every token is opaque.
 #[cfg(not(feature = "jwt"))]
-fn evidence(_: &str) -> Evidence {
-    Evidence::Opaque { otherwise: ErrorKind::MalformedToken }
+fn named_issuer(_: &str) -> Result<String, ErrorKind> {
+    Err(ErrorKind::MalformedToken)
 }

@@ -34,7 +34,7 @@ use crate::{
 /// };
 ///
 /// let forged = BoxVerifier::new(verify_fn(async |_| Err(VerifyError::new(ErrorKind::BadSignature))));
-/// let remote = BoxVerifier::new(verify_fn(async |_| unreachable!("asked about a forged token")));
+/// let remote = BoxVerifier::new(verify_fn(async |_| unreachable!("introspection of a forged token")));
 /// let verifier = Confirm::new(forged, remote, Duration::from_secs(10));
 /// # tokio_test::block_on(async {
 /// let request = VerifyRequest::new(Token::bearer("abc").unwrap());
@@ -61,22 +61,22 @@ impl Verifier for Confirm {
 
     fn verify(&self, request: VerifyRequest) -> Verifying<BoxFuture> {
         let freshness = request.freshness().capped(self.max_age);
-        let question = request.clone().with_freshness(freshness);
+        let confirmation = request.clone().with_freshness(freshness);
         // A signature check has no age; the freshness applies to the confirmation.
         let local = self.local.verify(request.with_freshness(Freshness::Cached));
         match local.now_or_later() {
             Ok(Err(refused)) => Verifying::done(Err(refused)),
-            Ok(Ok(local)) => match self.remote.verify(question).now_or_later() {
-                Ok(remote) => Verifying::done(both(&local, remote)),
+            Ok(Ok(local)) => match self.remote.verify(confirmation).now_or_later() {
+                Ok(remote) => Verifying::done(combine(&local, remote)),
                 Err(remote) => {
-                    Verifying::pending(BoxFuture::new(async move { both(&local, remote.await) }))
+                    Verifying::pending(BoxFuture::new(async move { combine(&local, remote.await) }))
                 }
             },
             Err(local) => {
                 let remote = self.remote.clone();
                 Verifying::pending(BoxFuture::new(async move {
                     let local = local.await?;
-                    both(&local, remote.verify(question).await)
+                    combine(&local, remote.verify(confirmation).await)
                 }))
             }
         }
@@ -84,7 +84,7 @@ impl Verifier for Confirm {
 }
 
 /// Returns the claims of the JWT, narrowed to what the introspection response still allows.
-fn both(local: &ActiveToken, remote: Outcome) -> Outcome {
+fn combine(local: &ActiveToken, remote: Outcome) -> Outcome {
     let remote = remote.map_err(|error| match error.kind() {
         // The token is good. This service is misconfigured: it requests an introspection that the
         // server does not support.
@@ -92,25 +92,25 @@ fn both(local: &ActiveToken, remote: Outcome) -> Outcome {
             .with_context("the authorization server does not introspect its JWTs"),
         _ => error,
     })?;
-    let (said, confirmed) = (local.claims(), remote.claims());
-    let differs = |name: &str| match (said.string(name), confirmed.string(name)) {
-        (Some(said), Some(confirmed)) => said != confirmed,
+    let (signed, confirmed) = (local.claims(), remote.claims());
+    let differs = |name: &str| match (signed.string(name), confirmed.string(name)) {
+        (Some(signed), Some(confirmed)) => signed != confirmed,
         _ => false,
     };
-    let rebound = said.confirmation().is_some()
-        && confirmed.confirmation().is_some_and(|key| Some(key) != said.confirmation());
+    let rebound = signed.confirmation().is_some()
+        && confirmed.confirmation().is_some_and(|key| Some(key) != signed.confirmation());
     let other = ["sub", "client_id", "jti"].into_iter().any(differs);
     if local.issuer() != remote.issuer() || other || rebound {
         return Err(VerifyError::new(ErrorKind::BadResponse)
-            .with_context("the introspection answer is about another token"));
+            .with_context("the introspection response is about another token"));
     }
-    let claims = said.clone().narrowed_by(confirmed);
+    let claims = signed.clone().narrowed_by(confirmed);
     // RFC 9449 §6.2: the response may call the token bound without naming the key.
     let called_bound =
         confirmed.string("token_type").is_some_and(|kind| kind.eq_ignore_ascii_case("DPoP"));
     if called_bound && claims.confirmation().is_none_or(|key| key.jkt().is_none()) {
         return Err(ErrorKind::UnprovenPossession.into());
     }
-    let confirmed = local.restated(claims, Method::Confirmed, remote.verified_at());
+    let confirmed = local.with_claims(claims, Method::Confirmed, remote.verified_at());
     Ok(if remote.is_stale() { confirmed.as_stale() } else { confirmed })
 }

@@ -85,7 +85,7 @@ fn is_not_introspectable(outcome: &Outcome) -> bool {
 
 async fn fall_back(first: Outcome, second: BoxVerifier, request: VerifyRequest) -> Outcome {
     match second.verify(request).await {
-        Ok(active) => Ok(active.by(Method::Fallback)),
+        Ok(active) => Ok(active.with_method(Method::Fallback)),
         // Neither verifier can decide, so the error of the first, which should have, is kept.
         second if is_unavailable(&second) || is_not_introspectable(&second) => first,
         second => second,

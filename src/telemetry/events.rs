@@ -115,7 +115,7 @@ pub(crate) fn keys_not_fetched(issuer: &str, error: &VerifyError) {
 /// Reports that a transport was rebuilt because its files changed.
 pub(crate) fn transport_renewed() {
     #[cfg(feature = "tracing")]
-    tracing::debug!(target: TARGET, "transport made again");
+    tracing::debug!(target: TARGET, "transport rebuilt");
 }
 
 /// Reports that a transport could not be rebuilt from its changed files.
@@ -126,7 +126,7 @@ pub(crate) fn transport_not_renewed(problems: &ConfigError) {
     {
         let all = problems.problems().map(|(name, problem)| format!("{name}: {problem}"));
         let cause = all.collect::<Vec<_>>().join("; ");
-        tracing::warn!(target: TARGET, cause, "transport could not be made again");
+        tracing::warn!(target: TARGET, cause, "transport could not be rebuilt");
     }
     #[cfg(not(feature = "tracing"))]
     let _ = problems;

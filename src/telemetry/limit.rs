@@ -52,12 +52,12 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::clock::tests::At;
+    use crate::clock::tests::FixedClock;
 
     #[tokio::test(start_paused = true)]
     async fn each_reason_has_a_few_in_a_second_and_the_others_are_counted() {
         let limiter = Limiter::new();
-        let pass = |reason| limiter.pass(reason, Moment::now(&At(0)));
+        let pass = |reason| limiter.pass(reason, Moment::now(&FixedClock(0)));
         for _ in 0..PER_SECOND {
             assert_eq!(pass("expired"), Some(0));
         }

@@ -10,13 +10,13 @@ pub(crate) struct Endpoint(Uri);
 
 /// The reason a URL is not an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NotAnEndpoint {
+pub(crate) enum EndpointError {
     HasQuery,
     NotAUrl,
     NotHttps,
 }
 
-impl NotAnEndpoint {
+impl EndpointError {
     /// Returns a short description of the problem.
     pub(crate) const fn describe(self) -> &'static str {
         match self {
@@ -30,24 +30,24 @@ impl NotAnEndpoint {
 impl Endpoint {
     /// Parses an `https` URL, or with `loopback_http` also an `http` URL whose host is this
     /// machine.
-    pub(crate) fn parse(url: &str, loopback_http: bool) -> Result<Self, NotAnEndpoint> {
+    pub(crate) fn parse(url: &str, loopback_http: bool) -> Result<Self, EndpointError> {
         // `Uri` silently drops a fragment, which an endpoint must not have (RFC 6749 §3.1).
         if url.contains('#') {
-            return Err(NotAnEndpoint::NotAUrl);
+            return Err(EndpointError::NotAUrl);
         }
-        let uri: Uri = url.parse().map_err(|_| NotAnEndpoint::NotAUrl)?;
+        let uri: Uri = url.parse().map_err(|_| EndpointError::NotAUrl)?;
         let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else {
-            return Err(NotAnEndpoint::NotAUrl);
+            return Err(EndpointError::NotAUrl);
         };
         if authority.as_str().contains('@') || authority.host().is_empty() {
-            return Err(NotAnEndpoint::NotAUrl);
+            return Err(EndpointError::NotAUrl);
         }
         let secure = *scheme == Scheme::HTTPS;
         let local = *scheme == Scheme::HTTP && is_loopback(authority.host());
         if secure || (loopback_http && local) {
             Ok(Self(uri))
         } else {
-            Err(NotAnEndpoint::NotHttps)
+            Err(EndpointError::NotHttps)
         }
     }
 
@@ -66,13 +66,13 @@ impl fmt::Debug for Endpoint {
     }
 }
 
-impl fmt::Display for NotAnEndpoint {
+impl fmt::Display for EndpointError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.describe())
     }
 }
 
-impl std::error::Error for NotAnEndpoint {}
+impl std::error::Error for EndpointError {}
 
 fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
@@ -88,10 +88,10 @@ mod tests {
     fn rfc8414_2_endpoints_are_https() {
         assert!(Endpoint::parse("https://as.example.com/jwks?a=b", false).is_ok());
         for url in ["http://as.example.com/", "http://127.0.0.1/", "ftp://as.example.com/"] {
-            assert_eq!(Endpoint::parse(url, false), Err(NotAnEndpoint::NotHttps), "{url}");
+            assert_eq!(Endpoint::parse(url, false), Err(EndpointError::NotHttps), "{url}");
         }
         for url in ["/jwks", "as.example.com", "https://u:p@as.example.com/", "https://as/#x", ""] {
-            assert_eq!(Endpoint::parse(url, false), Err(NotAnEndpoint::NotAUrl), "{url}");
+            assert_eq!(Endpoint::parse(url, false), Err(EndpointError::NotAUrl), "{url}");
         }
     }
 
@@ -101,7 +101,7 @@ mod tests {
             assert!(Endpoint::parse(url, true).is_ok(), "{url}");
         }
         for url in ["http://10.0.0.1/", "http://localhost.example.com/", "http://as/"] {
-            assert_eq!(Endpoint::parse(url, true), Err(NotAnEndpoint::NotHttps), "{url}");
+            assert_eq!(Endpoint::parse(url, true), Err(EndpointError::NotHttps), "{url}");
         }
     }
 }

@@ -62,8 +62,8 @@ impl fmt::Display for TransportError {
         f.write_str(match self.kind {
             TransportErrorKind::Connect => "no connection could be made",
             TransportErrorKind::Other => "the request failed",
-            TransportErrorKind::Timeout => "no answer in time",
-            TransportErrorKind::TooLarge => "the answer is too long",
+            TransportErrorKind::Timeout => "no response in time",
+            TransportErrorKind::TooLarge => "the response is too long",
         })
     }
 }

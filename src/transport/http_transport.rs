@@ -52,7 +52,8 @@ impl HttpTransport {
         return Self::reqwest().map_err(|problem| problems.merge("transport", problem)).ok();
         #[cfg(not(feature = "reqwest"))]
         {
-            problems.push("transport", "there is none; the feature `reqwest` brings one");
+            problems
+                .push("transport", "no transport is set, and the feature `reqwest` is disabled");
             None
         }
     }
@@ -65,8 +66,8 @@ impl HttpTransport {
         limit: usize,
     ) -> Result<Response<Bytes>, TransportError> {
         request.extensions_mut().insert(BodyLimit(limit));
-        let answer = tokio::time::timeout(timeout, self.0.clone().oneshot(request)).await;
-        let response = answer.map_err(|_| TransportError::new(TransportErrorKind::Timeout))??;
+        let response = tokio::time::timeout(timeout, self.0.clone().oneshot(request)).await;
+        let response = response.map_err(|_| TransportError::new(TransportErrorKind::Timeout))??;
         if response.body().len() > limit {
             return Err(TransportError::new(TransportErrorKind::TooLarge));
         }

@@ -22,21 +22,21 @@
 //! # let _ = transport;
 //! ```
 
-#[cfg(any(feature = "introspection", feature = "jwt"))]
-pub(crate) mod answer;
 pub(crate) mod body_limit;
+pub(crate) mod calls;
+#[cfg(any(feature = "introspection", feature = "jwt"))]
+pub(crate) mod common;
 #[cfg(any(feature = "introspection", feature = "jwt"))]
 pub(crate) mod discovery;
 pub(crate) mod endpoint;
 pub(crate) mod error;
 pub(crate) mod http_transport;
 #[cfg(any(feature = "introspection", feature = "jwt"))]
-pub(crate) mod reach;
-#[cfg(any(feature = "introspection", feature = "jwt"))]
 pub(crate) mod renewed;
 #[cfg(feature = "reqwest")]
 pub(crate) mod reqwest;
-pub(crate) mod upstream;
+#[cfg(any(feature = "introspection", feature = "jwt"))]
+pub(crate) mod response;
 
 #[cfg(any(feature = "introspection", feature = "jwt"))]
 pub use self::renewed::RenewedTransport;

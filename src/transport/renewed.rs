@@ -26,7 +26,7 @@ use crate::{
 const INTERVAL: Duration = Duration::from_secs(60);
 
 /// The longest time that a request waits for a check of the files.
-const PATIENCE: Duration = Duration::from_secs(1);
+const MAX_WAIT: Duration = Duration::from_secs(1);
 
 /// An [`HttpTransport`] that is rebuilt when one of its files changes.
 ///
@@ -57,7 +57,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 ///         problems
 ///     };
 ///     let pem = std::fs::read(FILE).map_err(|error| wrong(error.to_string()))?;
-///     let identity = reqwest::Identity::from_pem(&pem).map_err(|_| wrong("it is none".into()))?;
+///     let identity = reqwest::Identity::from_pem(&pem);
+///     let identity = identity.map_err(|_| wrong("not a PEM identity".into()))?;
 ///     let builder = ReqwestTransport::builder().identity(identity);
 ///     ReqwestTransport::from_builder(builder).map(HttpTransport::from)
 /// }
@@ -88,19 +89,19 @@ type Make = dyn Fn() -> Result<HttpTransport, ConfigError> + Send + Sync;
 struct State {
     transport: HttpTransport,
     /// The state of the files when the transport was made, or just before.
-    seen: Vec<Option<Seen>>,
-    looked: Moment,
-    is_looking: bool,
+    stamps: Vec<Option<FileStamp>>,
+    checked_at: Moment,
+    is_checking: bool,
 }
 
 /// The right to check the files. Only one caller has it at a time, however long the check takes.
-struct Turn {
-    inner: Arc<RenewedState>,
-    before: Vec<Option<Seen>>,
+struct CheckGuard {
+    shared: Arc<RenewedState>,
+    before: Vec<Option<FileStamp>>,
 }
 
 /// The modification time of a file and its length in bytes.
-type Seen = (SystemTime, u64);
+type FileStamp = (SystemTime, u64);
 
 impl RenewedTransport {
     /// Creates a transport with `make`, and calls `make` again when one of `files` has changed.
@@ -125,7 +126,7 @@ impl RenewedTransport {
     /// # Errors
     ///
     /// Returns the error of the first call of `make`. Later errors are reported as the event
-    /// `transport could not be made again`.
+    /// `transport could not be rebuilt`.
     pub fn new<P, F>(files: impl IntoIterator<Item = P>, make: F) -> Result<Self, ConfigError>
     where
         P: Into<PathBuf>,
@@ -133,9 +134,9 @@ impl RenewedTransport {
     {
         let files: Vec<PathBuf> = files.into_iter().map(Into::into).collect();
         // Taken before `make` reads the files, so that any later change is noticed.
-        let seen = look(&files);
-        let looked = Moment::now(&SystemClock);
-        let state = State { transport: make()?, seen, looked, is_looking: false };
+        let stamps = file_stamps(&files);
+        let checked_at = Moment::now(&SystemClock);
+        let state = State { transport: make()?, stamps, checked_at, is_checking: false };
         Ok(Self(Arc::new(RenewedState { files, make: Box::new(make), state: Mutex::new(state) })))
     }
 }
@@ -143,14 +144,14 @@ impl RenewedTransport {
 impl RenewedState {
     /// Returns the transport to use now, after a check of the files if one is due.
     async fn current(this: Arc<Self>) -> HttpTransport {
-        if let Some(turn) = Turn::take(&this) {
+        if let Some(guard) = CheckGuard::take(&this) {
             match Handle::try_current() {
                 Ok(runtime) => {
                     // The check continues after the timeout.
-                    let looking = runtime.spawn_blocking(move || turn.look());
-                    let _ = tokio::time::timeout(PATIENCE, looking).await;
+                    let check = runtime.spawn_blocking(move || guard.check_files());
+                    let _ = tokio::time::timeout(MAX_WAIT, check).await;
                 }
-                Err(_) => turn.look(),
+                Err(_) => guard.check_files(),
             }
         }
         this.state().transport.clone()
@@ -162,26 +163,26 @@ impl RenewedState {
     }
 }
 
-impl Turn {
-    fn take(inner: &Arc<RenewedState>) -> Option<Self> {
-        let mut state = inner.state();
+impl CheckGuard {
+    fn take(shared: &Arc<RenewedState>) -> Option<Self> {
+        let mut state = shared.state();
         let now = Moment::now(&SystemClock);
-        if state.is_looking || now.monotonic_since(state.looked) < INTERVAL {
+        if state.is_checking || now.monotonic_since(state.checked_at) < INTERVAL {
             return None;
         }
-        (state.looked, state.is_looking) = (now, true);
-        Some(Self { inner: Arc::clone(inner), before: state.seen.clone() })
+        (state.checked_at, state.is_checking) = (now, true);
+        Some(Self { shared: Arc::clone(shared), before: state.stamps.clone() })
     }
 
-    fn look(self) {
-        let seen = look(&self.inner.files);
-        if seen == self.before {
+    fn check_files(self) {
+        let stamps = file_stamps(&self.shared.files);
+        if stamps == self.before {
             return;
         }
-        match (self.inner.make)() {
+        match (self.shared.make)() {
             Ok(transport) => {
-                let mut state = self.inner.state();
-                (state.transport, state.seen) = (transport, seen);
+                let mut state = self.shared.state();
+                (state.transport, state.stamps) = (transport, stamps);
                 drop(state);
                 events::transport_renewed();
             }
@@ -190,18 +191,18 @@ impl Turn {
     }
 }
 
-impl Drop for Turn {
+impl Drop for CheckGuard {
     fn drop(&mut self) {
-        self.inner.state().is_looking = false;
+        self.shared.state().is_checking = false;
     }
 }
 
-fn look(files: &[PathBuf]) -> Vec<Option<Seen>> {
-    let look = |file: &PathBuf| {
-        let about = std::fs::metadata(file).ok()?;
-        Some((about.modified().ok()?, about.len()))
+fn file_stamps(files: &[PathBuf]) -> Vec<Option<FileStamp>> {
+    let stamp = |file: &PathBuf| {
+        let metadata = std::fs::metadata(file).ok()?;
+        Some((metadata.modified().ok()?, metadata.len()))
     };
-    files.iter().map(look).collect()
+    files.iter().map(stamp).collect()
 }
 
 impl From<RenewedTransport> for HttpTransport {
@@ -246,17 +247,17 @@ mod tests {
             let answer = async |_: Request<Bytes>| Err::<Response<Bytes>, _>(std::fmt::Error);
             Ok(HttpTransport::new(service_fn(answer)))
         });
-        let RenewedTransport(inner) = transport.unwrap();
+        let RenewedTransport(shared) = transport.unwrap();
         // Pretends that the file was there.
-        inner.state().seen = vec![Some((SystemTime::UNIX_EPOCH, 1))];
+        shared.state().stamps = vec![Some((SystemTime::UNIX_EPOCH, 1))];
         let seen_after = |age| {
-            inner.state().looked = before_now(age);
-            let current = RenewedState::current(Arc::clone(&inner)).now_or_never();
+            shared.state().checked_at = before_now(age);
+            let current = RenewedState::current(Arc::clone(&shared)).now_or_never();
             assert!(current.is_some());
-            inner.state().seen.clone()
+            shared.state().stamps.clone()
         };
         assert_ne!(seen_after(INTERVAL / 2), [None]);
         assert_eq!(seen_after(INTERVAL), [None]);
-        assert!(!inner.state().is_looking);
+        assert!(!shared.state().is_checking);
     }
 }

@@ -167,11 +167,11 @@ async fn exchange(
 ) -> Result<Response<Bytes>, TransportError> {
     let limit = request.extensions().get().copied().map_or(DEFAULT_LIMIT, BodyLimit::bytes);
     let request = ::reqwest::Request::try_from(request).map_err(failed)?;
-    let mut answer = client.execute(request).await.map_err(failed)?;
-    let (status, version) = (answer.status(), answer.version());
-    let headers = std::mem::take(answer.headers_mut());
-    let extensions = std::mem::take(answer.extensions_mut());
-    let body = read(answer, limit).await?;
+    let mut response = client.execute(request).await.map_err(failed)?;
+    let (status, version) = (response.status(), response.version());
+    let headers = std::mem::take(response.headers_mut());
+    let extensions = std::mem::take(response.extensions_mut());
+    let body = read(response, limit).await?;
 
     let mut response = Response::new(body);
     *response.status_mut() = status;
@@ -181,18 +181,18 @@ async fn exchange(
     Ok(response)
 }
 
-async fn read(mut answer: ::reqwest::Response, limit: usize) -> Result<Bytes, TransportError> {
+async fn read(mut response: ::reqwest::Response, limit: usize) -> Result<Bytes, TransportError> {
     let too_large = || TransportError::new(TransportErrorKind::TooLarge);
-    let announced = answer.content_length().unwrap_or(0);
+    let announced = response.content_length().unwrap_or(0);
     if usize::try_from(announced).map_or(true, |length| length > limit) {
         return Err(too_large());
     }
     // Most responses are one chunk, which needs no copy.
-    let first = answer.chunk().await.map_err(failed)?.unwrap_or_default();
+    let first = response.chunk().await.map_err(failed)?.unwrap_or_default();
     if first.len() > limit {
         return Err(too_large());
     }
-    let Some(second) = answer.chunk().await.map_err(failed)? else { return Ok(first) };
+    let Some(second) = response.chunk().await.map_err(failed)? else { return Ok(first) };
 
     let mut body = BytesMut::from(first);
     let mut next = Some(second);
@@ -201,7 +201,7 @@ async fn read(mut answer: ::reqwest::Response, limit: usize) -> Result<Bytes, Tr
             return Err(too_large());
         }
         body.extend_from_slice(&piece);
-        next = answer.chunk().await.map_err(failed)?;
+        next = response.chunk().await.map_err(failed)?;
     }
     Ok(body.freeze())
 }

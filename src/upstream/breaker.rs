@@ -30,10 +30,10 @@ const DEFAULT_FAILURES: u32 = 5;
 const DEFAULT_PAUSE: Duration = Duration::from_secs(5);
 
 /// The longest `Retry-After` that is honored. A longer one is shortened to this.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
 
 /// The `Retry-After` of a refusal while a probe is under way.
-const PROBING: Duration = Duration::from_secs(1);
+const PROBE_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// A layer that stops calling a server that is unavailable.
 ///
@@ -128,9 +128,9 @@ impl<V> Layer<V> for CircuitBreakerLayer {
         let seed = self.seed.unwrap_or_else(|| RandomState::new().hash_one(0));
         let circuit = Circuit {
             settings: self.clone(),
-            state: Mutex::new(State { phase: Phase::Closed { row: 0 }, round: 0, seed }),
+            state: Mutex::new(State { phase: Phase::Closed { failures: 0 }, generation: 0, seed }),
             passed: Counter::default(),
-            broken: Counter::default(),
+            refused: Counter::default(),
         };
         CircuitBreaker { inner, circuit: Arc::new(circuit) }
     }
@@ -149,7 +149,7 @@ impl<V> CircuitBreaker<V> {
     pub fn stats(&self) -> Stats {
         Stats {
             upstream_calls: self.circuit.passed.get(),
-            broken: self.circuit.broken.get(),
+            broken: self.circuit.refused.get(),
             breaker: self.circuit.state(),
             ..Stats::default()
         }
@@ -165,16 +165,16 @@ impl<V: Verifier> Verifier for CircuitBreaker<V> {
     type Future = BreakerFuture<V::Future>;
 
     fn verify(&self, request: VerifyRequest) -> Verifying<Self::Future> {
-        let mut passage = match Circuit::pass(&self.circuit) {
-            Ok(passage) => passage,
+        let mut permit = match Circuit::acquire(&self.circuit) {
+            Ok(permit) => permit,
             Err(error) => return Verifying::done(Err(error)),
         };
         match self.inner.verify(request).now_or_later() {
             Ok(outcome) => {
-                passage.end(&outcome);
+                permit.end(&outcome);
                 Verifying::done(outcome)
             }
-            Err(future) => Verifying::pending(BreakerFuture { future, passage }),
+            Err(future) => Verifying::pending(BreakerFuture { future, permit }),
         }
     }
 }
@@ -191,21 +191,22 @@ struct Circuit {
     settings: CircuitBreakerLayer,
     state: Mutex<State>,
     passed: Counter,
-    broken: Counter,
+    refused: Counter,
 }
 
 struct State {
     phase: Phase,
     /// Incremented with each change of phase. The outcome of a verification that began in an
     /// earlier phase is ignored.
-    round: u64,
+    generation: u64,
     seed: u64,
 }
 
+/// `failures` counts those in a row.
 #[derive(Clone, Copy)]
 enum Phase {
-    Closed { row: u32 },
-    Open { since: Moment, lasts: Duration },
+    Closed { failures: u32 },
+    Open { since: Moment, duration: Duration },
     Probing,
 }
 
@@ -223,7 +224,7 @@ impl Circuit {
         match self.lock().phase {
             Phase::Closed { .. } => BreakerState::Closed,
             Phase::Probing => BreakerState::HalfOpen,
-            Phase::Open { since, lasts } if self.now().since(since) >= lasts => {
+            Phase::Open { since, duration } if self.now().since(since) >= duration => {
                 BreakerState::HalfOpen
             }
             Phase::Open { .. } => BreakerState::Open,
@@ -231,71 +232,71 @@ impl Circuit {
     }
 
     /// Lets a verification pass, or refuses it with the time to wait.
-    fn pass(this: &Arc<Self>) -> Result<Passage, VerifyError> {
+    fn acquire(this: &Arc<Self>) -> Result<Permit, VerifyError> {
         let mut state = this.lock();
         let wait = match state.phase {
             Phase::Closed { .. } => None,
-            Phase::Probing => Some(PROBING),
-            Phase::Open { since, lasts } => {
-                let left = lasts.saturating_sub(this.now().since(since));
+            Phase::Probing => Some(PROBE_RETRY_AFTER),
+            Phase::Open { since, duration } => {
+                let left = duration.saturating_sub(this.now().since(since));
                 (!left.is_zero()).then_some(left)
             }
         };
         if let Some(wait) = wait {
             drop(state);
-            this.broken.add_one();
+            this.refused.add_one();
             return Err(VerifyError::new(ErrorKind::Unavailable)
-                .with_context("the authorization server is left alone after failures")
+                .with_context("the circuit breaker is open after failures of the server")
                 .with_retry_after(wait));
         }
         if let Phase::Open { .. } = state.phase {
             state.enter(Phase::Probing);
         }
         this.passed.add_one();
-        Ok(Passage { circuit: Arc::clone(this), round: Some(state.round) })
+        Ok(Permit { circuit: Arc::clone(this), generation: Some(state.generation) })
     }
 
-    fn record(&self, round: u64, outcome: &Outcome) {
+    fn record(&self, generation: u64, outcome: &Outcome) {
         let mut state = self.lock();
-        if state.round != round {
+        if state.generation != generation {
             return;
         }
         let error = outcome.as_ref().err();
         let by_token = error.is_some_and(VerifyError::may_be_by_token);
         match error.map(VerifyError::kind) {
             Some(ErrorKind::Unavailable) if !by_token => {
-                let wish = error.and_then(VerifyError::retry_after).filter(|wish| !wish.is_zero());
-                let row = match state.phase {
-                    Phase::Closed { row } => row.saturating_add(1),
+                let wait = error.and_then(VerifyError::retry_after).filter(|wait| !wait.is_zero());
+                let failures = match state.phase {
+                    Phase::Closed { failures } => failures.saturating_add(1),
                     _ => u32::MAX,
                 };
-                if wish.is_none() && row < self.settings.failures {
-                    state.phase = Phase::Closed { row };
+                if wait.is_none() && failures < self.settings.failures {
+                    state.phase = Phase::Closed { failures };
                     return;
                 }
-                let pause = state.vary(self.settings.pause);
-                let lasts = wish.map_or(pause, |wish| wish.min(LONGEST_RETRY_AFTER));
-                state.enter(Phase::Open { since: self.now(), lasts });
+                let pause = state.jittered(self.settings.pause);
+                let duration = wait.map_or(pause, |wait| wait.min(MAX_RETRY_AFTER));
+                state.enter(Phase::Open { since: self.now(), duration });
             }
             // The server responds, and may have failed over one token only.
             Some(
                 ErrorKind::BadResponse | ErrorKind::CredentialsRejected | ErrorKind::Unavailable,
             ) if matches!(state.phase, Phase::Closed { .. }) => {}
             _ => match state.phase {
-                Phase::Closed { .. } => state.phase = Phase::Closed { row: 0 },
+                Phase::Closed { .. } => state.phase = Phase::Closed { failures: 0 },
                 // The server is available again.
-                _ => state.enter(Phase::Closed { row: 0 }),
+                _ => state.enter(Phase::Closed { failures: 0 }),
             },
         }
     }
 
     /// Records that a verification ended without an outcome: the client went away, or the verifier
     /// panicked.
-    fn abandon(&self, round: u64) {
+    fn abandon(&self, generation: u64) {
         let mut state = self.lock();
-        if state.round == round && matches!(state.phase, Phase::Probing) {
+        if state.generation == generation && matches!(state.phase, Phase::Probing) {
             // The next verification becomes the probe.
-            state.enter(Phase::Open { since: self.now(), lasts: Duration::ZERO });
+            state.enter(Phase::Open { since: self.now(), duration: Duration::ZERO });
         }
     }
 }
@@ -303,36 +304,37 @@ impl Circuit {
 impl State {
     fn enter(&mut self, phase: Phase) {
         self.phase = phase;
-        self.round = self.round.wrapping_add(1);
+        self.generation = self.generation.wrapping_add(1);
     }
 
-    /// Returns `pause`, varied by up to a fifth: differently in each round, and for each seed.
-    fn vary(&self, pause: Duration) -> Duration {
-        let bits = BuildHasherDefault::<DefaultHasher>::default().hash_one((self.seed, self.round));
+    /// Returns `pause`, varied by up to a fifth: differently in each generation, and for each seed.
+    fn jittered(&self, pause: Duration) -> Duration {
+        let bits =
+            BuildHasherDefault::<DefaultHasher>::default().hash_one((self.seed, self.generation));
         let permille = u32::try_from(bits % 401).unwrap_or(200);
         pause.saturating_mul(800 + permille) / 1000
     }
 }
 
 /// The right to one verification.
-struct Passage {
+struct Permit {
     circuit: Arc<Circuit>,
     /// `None` once the verification ended.
-    round: Option<u64>,
+    generation: Option<u64>,
 }
 
-impl Passage {
+impl Permit {
     fn end(&mut self, outcome: &Outcome) {
-        if let Some(round) = self.round.take() {
-            self.circuit.record(round, outcome);
+        if let Some(generation) = self.generation.take() {
+            self.circuit.record(generation, outcome);
         }
     }
 }
 
-impl Drop for Passage {
+impl Drop for Permit {
     fn drop(&mut self) {
-        if let Some(round) = self.round {
-            self.circuit.abandon(round);
+        if let Some(generation) = self.generation {
+            self.circuit.abandon(generation);
         }
     }
 }
@@ -347,7 +349,7 @@ pin_project! {
     pub struct BreakerFuture<F> {
         #[pin]
         future: F,
-        passage: Passage,
+        permit: Permit,
     }
 }
 
@@ -357,7 +359,7 @@ impl<F: Future<Output = Outcome>> Future for BreakerFuture<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
         let this = self.project();
         let outcome = ready!(this.future.poll(cx));
-        this.passage.end(&outcome);
+        this.permit.end(&outcome);
         Poll::Ready(outcome)
     }
 }

@@ -107,7 +107,7 @@ impl<V> Layer<V> for MissBudgetLayer {
     type Service = MissBudget<V>;
 
     fn layer(&self, inner: V) -> MissBudget<V> {
-        MissBudget { inner, budget: Arc::clone(&self.0), over: Arc::default() }
+        MissBudget { inner, budget: Arc::clone(&self.0), refused: Arc::default() }
     }
 }
 
@@ -125,14 +125,14 @@ impl fmt::Debug for MissBudgetLayer {
 pub struct MissBudget<V> {
     inner: V,
     budget: Arc<Budget>,
-    over: Arc<Counter>,
+    refused: Arc<Counter>,
 }
 
 impl<V> MissBudget<V> {
     /// Returns how many verifications were refused.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        Stats { over_budget: self.over.get(), ..Stats::default() }
+        Stats { over_budget: self.refused.get(), ..Stats::default() }
     }
 
     /// Returns a reference to the inner verifier.
@@ -148,7 +148,7 @@ impl<V: Verifier> Verifier for MissBudget<V> {
         let charge = match Charge::make(&self.budget, &request) {
             Ok(charge) => charge,
             Err(wait) => {
-                self.over.add_one();
+                self.refused.add_one();
                 return Verifying::done(Err(
                     VerifyError::new(ErrorKind::TooManyRequests).with_retry_after(wait)
                 ));
@@ -166,7 +166,7 @@ impl<V: Verifier> Verifier for MissBudget<V> {
 
 impl<V> fmt::Debug for MissBudget<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MissBudget").field("over", &self.over).finish_non_exhaustive()
+        f.debug_struct("MissBudget").field("refused", &self.refused).finish_non_exhaustive()
     }
 }
 
@@ -207,21 +207,21 @@ struct Charge {
     /// `None` if the request names no peer.
     peer: Option<PeerKey>,
     /// True if an earlier verification of the same token was charged.
-    before: bool,
+    charged_before: bool,
     shared: Option<SharedCharge>,
 }
 
 impl Charge {
     fn make(budget: &Arc<Budget>, request: &VerifyRequest) -> Result<Self, Duration> {
         let shared = request.shared_charge().cloned();
-        let before = shared.as_ref().is_some_and(SharedCharge::is_made);
-        if let Some(peer) = request.peer().filter(|_| !before) {
+        let charged_before = shared.as_ref().is_some_and(SharedCharge::is_made);
+        if let Some(peer) = request.peer().filter(|_| !charged_before) {
             budget.charge(peer)?;
             if let Some(shared) = &shared {
                 shared.set_made(true);
             }
         }
-        Ok(Self { budget: Arc::clone(budget), peer: request.peer(), before, shared })
+        Ok(Self { budget: Arc::clone(budget), peer: request.peer(), charged_before, shared })
     }
 
     /// Gives the charge back if the token is good, or if no failure so far is the token's fault,
@@ -232,7 +232,7 @@ impl Charge {
             Ok(_) => false,
             // A client can repeat a token that makes the server fail as often as it likes.
             Err(error) => {
-                self.before
+                self.charged_before
                     || error.blame() == Blame::Client
                     || error.may_be_by_token()
                     || error.kind() == ErrorKind::BadResponse
@@ -254,7 +254,7 @@ impl Budget {
         // Only the monotonic clock counts, so any wall clock will do.
         let now = Moment::now(&SystemClock).monotonic_since(self.start);
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        let full = table.full_at(peer, self.peers).max(now);
+        let full = table.touch(peer, self.peers).max(now);
         let wait = full.saturating_sub(now).saturating_sub(self.refill.saturating_mul(rest));
         if !wait.is_zero() {
             return Err(wait);
@@ -265,7 +265,7 @@ impl Budget {
 
     fn give_back(&self, peer: PeerKey) {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        let full = table.full_at(peer, self.peers);
+        let full = table.touch(peer, self.peers);
         table.set(peer, full.saturating_sub(self.refill));
     }
 }
@@ -277,17 +277,18 @@ impl Budget {
 #[derive(Default)]
 struct Table {
     recent: HashMap<PeerKey, Duration>,
-    before: HashMap<PeerKey, Duration>,
+    older: HashMap<PeerKey, Duration>,
 }
 
 impl Table {
-    fn full_at(&mut self, peer: PeerKey, peers: usize) -> Duration {
+    /// Returns the time at which the budget of `peer` is full, and marks the peer as seen.
+    fn touch(&mut self, peer: PeerKey, peers: usize) -> Duration {
         if let Some(full) = self.recent.get(&peer) {
             return *full;
         }
-        let full = self.before.remove(&peer).unwrap_or_default();
+        let full = self.older.remove(&peer).unwrap_or_default();
         if self.recent.len() >= (peers / 2).max(1) {
-            self.before = mem::take(&mut self.recent);
+            self.older = mem::take(&mut self.recent);
         }
         self.recent.insert(peer, full);
         full

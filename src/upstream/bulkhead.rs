@@ -76,8 +76,8 @@ impl<V> Layer<V> for BulkheadLayer {
     type Service = Bulkhead<V>;
 
     fn layer(&self, inner: V) -> Bulkhead<V> {
-        let room = Arc::new(Semaphore::new(self.limit.min(Semaphore::MAX_PERMITS)));
-        Bulkhead { inner, room, counters: Arc::default() }
+        let slots = Arc::new(Semaphore::new(self.limit.min(Semaphore::MAX_PERMITS)));
+        Bulkhead { inner, slots, shed: Arc::default() }
     }
 }
 
@@ -85,20 +85,15 @@ impl<V> Layer<V> for BulkheadLayer {
 #[derive(Clone)]
 pub struct Bulkhead<V> {
     inner: V,
-    room: Arc<Semaphore>,
-    counters: Arc<Counters>,
-}
-
-#[derive(Default)]
-struct Counters {
-    shed: Counter,
+    slots: Arc<Semaphore>,
+    shed: Arc<Counter>,
 }
 
 impl<V> Bulkhead<V> {
     /// Returns how many verifications were refused.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        Stats { shed: self.counters.shed.get(), ..Stats::default() }
+        Stats { shed: self.shed.get(), ..Stats::default() }
     }
 
     /// Returns a reference to the inner verifier.
@@ -111,8 +106,8 @@ impl<V: Verifier> Verifier for Bulkhead<V> {
     type Future = BulkheadFuture<V::Future>;
 
     fn verify(&self, request: VerifyRequest) -> Verifying<Self::Future> {
-        let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() else {
-            self.counters.shed.add_one();
+        let Ok(permit) = Arc::clone(&self.slots).try_acquire_owned() else {
+            self.shed.add_one();
             return Verifying::done(Err(VerifyError::new(ErrorKind::Unavailable)
                 .with_context("too many verifications are under way")
                 .with_retry_after(RETRY_AFTER)));
@@ -124,7 +119,7 @@ impl<V: Verifier> Verifier for Bulkhead<V> {
 impl<V> fmt::Debug for Bulkhead<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Bulkhead")
-            .field("free", &self.room.available_permits())
+            .field("free", &self.slots.available_permits())
             .finish_non_exhaustive()
     }
 }

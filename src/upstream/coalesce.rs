@@ -29,10 +29,10 @@ use crate::{
 
 /// The age at which a verification is no longer joined, whatever the freshness. A verification that
 /// never ends must not keep its token from being verified.
-const OLDEST_JOINED: Duration = Duration::from_secs(30);
+const MAX_JOIN_AGE: Duration = Duration::from_secs(30);
 
 /// The number of shards of the table, so that tokens rarely contend for a lock.
-const PARTS: usize = 16;
+const SHARDS: usize = 16;
 
 /// A layer that lets concurrent requests with the same token share one verification.
 ///
@@ -101,28 +101,29 @@ impl<V> Layer<V> for CoalesceLayer {
     type Service = Coalesce<V>;
 
     fn layer(&self, inner: V) -> Coalesce<V> {
-        let home = Home { clock: Arc::clone(&self.clock), ..Home::default() };
-        Coalesce { inner: Arc::new(inner), home: Arc::new(home) }
+        let clock = Arc::clone(&self.clock);
+        let flights = Flights { clock, shards: Default::default(), joined: Counter::default() };
+        Coalesce { inner: Arc::new(inner), flights: Arc::new(flights) }
     }
 }
 
 /// The verifier of a [`CoalesceLayer`]. Clones share the verifications that are under way.
 pub struct Coalesce<V> {
     inner: Arc<V>,
-    home: Arc<Home>,
+    flights: Arc<Flights>,
 }
 
 impl<V> Coalesce<V> {
     /// Returns how many requests shared the verification of another.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        Stats { coalesced: self.home.joined.get(), ..Stats::default() }
+        Stats { coalesced: self.flights.joined.get(), ..Stats::default() }
     }
 
     /// Returns how many verifications are under way that later requests could join.
     #[must_use]
     pub fn under_way(&self) -> usize {
-        self.home.parts.iter().map(|part| lock(part).len()).sum()
+        self.flights.shards.iter().map(|shard| lock(shard).len()).sum()
     }
 
     /// Returns a reference to the inner verifier.
@@ -134,7 +135,7 @@ impl<V> Coalesce<V> {
 
 impl<V> Clone for Coalesce<V> {
     fn clone(&self) -> Self {
-        Self { inner: Arc::clone(&self.inner), home: Arc::clone(&self.home) }
+        Self { inner: Arc::clone(&self.inner), flights: Arc::clone(&self.flights) }
     }
 }
 
@@ -152,25 +153,24 @@ where
     type Future = BoxFuture;
 
     fn verify(&self, request: VerifyRequest) -> Verifying<BoxFuture> {
-        let token = request.fingerprint();
-        let arrived = Moment::now(&*self.home.clock);
+        let arrived = Moment::now(&*self.flights.clock);
         let freshness = request.freshness();
-        match self.board(token, &request, arrived) {
-            Boarded::Landed(outcome) => Verifying::done(outcome),
-            Boarded::Leads(flight) => Verifying::pending(BoxFuture::new(flight)),
-            Boarded::Joined(flight) => {
+        match self.join_or_start(&request, arrived) {
+            Joining::Decided(outcome) => Verifying::done(outcome),
+            Joining::Started(flight) => Verifying::pending(BoxFuture::new(flight)),
+            Joining::Joined(flight) => {
                 let this = self.clone();
                 Verifying::pending(BoxFuture::new(async move {
                     let outcome = flight.await;
                     // The inner verifier may have a cache, and the request that started this
                     // verification may accept older facts.
-                    let will_do = |active: &ActiveToken| {
+                    let is_acceptable = |active: &ActiveToken| {
                         let start = active.verified_at();
                         arrived.since(start) <= freshness.max_age(Duration::MAX)
-                            && request.takes_from(start)
+                            && request.accepts_start(start)
                     };
                     match &outcome {
-                        Ok(active) if !will_do(active) => this.inner.verify(request).await,
+                        Ok(active) if !is_acceptable(active) => this.inner.verify(request).await,
                         _ => outcome,
                     }
                 }))
@@ -182,10 +182,11 @@ where
 /// A verification that several requests may wait for.
 type Flight = Shared<BoxFuture>;
 
-enum Boarded {
-    Landed(Outcome),
-    Leads(Flight),
+enum Joining {
+    /// The inner verifier had the outcome at once.
+    Decided(Outcome),
     Joined(Flight),
+    Started(Flight),
 }
 
 impl<V> Coalesce<V>
@@ -193,77 +194,74 @@ where
     V: Verifier,
     V::Future: Send + 'static,
 {
-    fn board(&self, token: Fingerprint, request: &VerifyRequest, arrived: Moment) -> Boarded {
+    fn join_or_start(&self, request: &VerifyRequest, now: Moment) -> Joining {
+        let token = request.fingerprint();
         // The lock is held while the inner verifier is called, so that no other request starts a
         // verification of this token. The call is quick; only the future takes time.
-        let mut part = lock(self.home.part(&token));
-        if let Some(flight) = part.get(&token).and_then(|entry| entry.joinable(request, arrived)) {
-            self.home.joined.add_one();
-            return Boarded::Joined(flight);
+        let mut shard = lock(self.flights.shard(&token));
+        if let Some(flight) = shard.get(&token).and_then(|entry| entry.joinable(request, now)) {
+            self.flights.joined.add_one();
+            return Joining::Joined(flight);
         }
         let future = match self.inner.verify(request.clone()).now_or_later() {
-            Ok(outcome) => return Boarded::Landed(outcome),
+            Ok(outcome) => return Joining::Decided(outcome),
             Err(future) => future,
         };
-        let mark = Arc::new(());
-        let landing = Landing { home: Arc::downgrade(&self.home), token, mark: Arc::clone(&mark) };
-        let flight = BoxFuture::new(fly(future, landing)).shared();
+        let id = Arc::new(());
+        let guard =
+            RemoveOnDrop { flights: Arc::downgrade(&self.flights), token, id: Arc::clone(&id) };
+        let flight = BoxFuture::new(run(future, guard)).shared();
         if let Some(weak) = flight.downgrade() {
             // Replaces an earlier flight, which the requests that joined it keep.
-            part.insert(token, Entry { started: arrived, mark, flight: weak });
+            shard.insert(token, Entry { started: now, id, flight: weak });
         }
-        Boarded::Leads(flight)
+        Joining::Started(flight)
     }
 }
 
-async fn fly(future: impl Future<Output = Outcome>, landing: Landing) -> Outcome {
+async fn run(future: impl Future<Output = Outcome>, guard: RemoveOnDrop) -> Outcome {
     // Unwind safe: the future is dropped, so the state that a panic leaves behind is never used.
     let outcome = AssertUnwindSafe(future).catch_unwind().await;
-    drop(landing);
+    drop(guard);
     outcome.unwrap_or_else(|_| {
         Err(VerifyError::new(ErrorKind::Unavailable).with_context("the verification panicked"))
     })
 }
 
+/// The verifications under way, by the digest of their tokens.
 #[derive(Debug)]
-struct Home {
+struct Flights {
     clock: Arc<dyn Clock>,
-    parts: [Mutex<HashMap<Fingerprint, Entry>>; PARTS],
+    shards: [Mutex<HashMap<Fingerprint, Entry>>; SHARDS],
     joined: Counter,
 }
 
-impl Default for Home {
-    fn default() -> Self {
-        Self { clock: Arc::new(SystemClock), parts: Default::default(), joined: Counter::default() }
-    }
-}
-
-impl Home {
-    fn part(&self, token: &Fingerprint) -> &Mutex<HashMap<Fingerprint, Entry>> {
+impl Flights {
+    fn shard(&self, token: &Fingerprint) -> &Mutex<HashMap<Fingerprint, Entry>> {
         let [first, ..] = token.as_bytes();
-        &self.parts[usize::from(*first) % PARTS]
+        &self.shards[usize::from(*first) % SHARDS]
     }
 }
 
-fn lock<T>(part: &Mutex<T>) -> MutexGuard<'_, T> {
+fn lock<T>(shard: &Mutex<T>) -> MutexGuard<'_, T> {
     // Poisoning is ignored: no panic can leave the table inconsistent.
-    part.lock().unwrap_or_else(PoisonError::into_inner)
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A verification under way.
 struct Entry {
     started: Moment,
-    mark: Arc<()>,
+    id: Arc<()>,
     flight: WeakShared<BoxFuture>,
 }
 
 impl Entry {
     /// Returns the flight if a request that arrives now may join it.
     fn joinable(&self, request: &VerifyRequest, now: Moment) -> Option<Flight> {
-        let wanted = request.freshness();
-        let recent =
-            wanted != Freshness::Live && now.since(self.started) <= wanted.max_age(OLDEST_JOINED);
-        (recent && request.takes_from(self.started)).then(|| self.flight.upgrade())?
+        let freshness = request.freshness();
+        let recent = freshness != Freshness::Live
+            && now.since(self.started) <= freshness.max_age(MAX_JOIN_AGE);
+        (recent && request.accepts_start(self.started)).then(|| self.flight.upgrade())?
     }
 }
 
@@ -274,18 +272,18 @@ impl fmt::Debug for Entry {
 }
 
 /// A guard that removes the flight from the table when the verification ends for any reason.
-struct Landing {
-    home: Weak<Home>,
+struct RemoveOnDrop {
+    flights: Weak<Flights>,
     token: Fingerprint,
-    mark: Arc<()>,
+    id: Arc<()>,
 }
 
-impl Drop for Landing {
+impl Drop for RemoveOnDrop {
     fn drop(&mut self) {
-        let Some(home) = self.home.upgrade() else { return };
-        let mut part = lock(home.part(&self.token));
-        if part.get(&self.token).is_some_and(|entry| Arc::ptr_eq(&entry.mark, &self.mark)) {
-            part.remove(&self.token);
+        let Some(flights) = self.flights.upgrade() else { return };
+        let mut shard = lock(flights.shard(&self.token));
+        if shard.get(&self.token).is_some_and(|entry| Arc::ptr_eq(&entry.id, &self.id)) {
+            shard.remove(&self.token);
         }
     }
 }

@@ -46,14 +46,14 @@ struct Facts {
     claims: Claims,
     method: Method,
     verified_at: Moment,
-    key: Option<Key>,
+    signed_by: Option<SignedBy>,
     stale: bool,
 }
 
 /// The key that a token was verified with, and the algorithm.
 #[cfg(feature = "jwt")]
 #[derive(Clone)]
-struct Key {
+struct SignedBy {
     key: Arc<VerificationKey>,
     algorithm: Algorithm,
 }
@@ -61,7 +61,7 @@ struct Key {
 /// Uninhabited: without local verification there is no key.
 #[cfg(not(feature = "jwt"))]
 #[derive(Clone)]
-enum Key {}
+enum SignedBy {}
 
 impl ActiveToken {
     /// Creates the fact that `issuer` vouches for `claims`.
@@ -90,7 +90,7 @@ impl ActiveToken {
         verified_at: Moment,
     ) -> Self {
         let issuer = issuer.into();
-        Self(Arc::new(Facts { issuer, claims, method, verified_at, key: None, stale: false }))
+        Self(Arc::new(Facts { issuer, claims, method, verified_at, signed_by: None, stale: false }))
     }
 
     /// Creates the fact that `issuer` signed `claims` with `key`, by `algorithm`.
@@ -102,30 +102,30 @@ impl ActiveToken {
         algorithm: Algorithm,
         verified_at: Moment,
     ) -> Self {
-        let (method, key) = (Method::Jwt, Some(Key { key, algorithm }));
-        Self(Arc::new(Facts { issuer, claims, method, verified_at, key, stale: false }))
+        let (method, signed_by) = (Method::Jwt, Some(SignedBy { key, algorithm }));
+        Self(Arc::new(Facts { issuer, claims, method, verified_at, signed_by, stale: false }))
     }
 
     /// Returns the same facts with another method.
-    pub(crate) fn by(&self, method: Method) -> Self {
-        self.restated(self.claims().clone(), method, self.verified_at())
+    pub(crate) fn with_method(&self, method: Method) -> Self {
+        self.with_claims(self.claims().clone(), method, self.verified_at())
     }
 
     /// Returns the same token with other claims, known since `verified_at`. The claims still depend
     /// on the key that signed the token.
-    pub(crate) fn restated(&self, claims: Claims, method: Method, verified_at: Moment) -> Self {
-        self.with(claims, method, verified_at, self.0.stale)
+    pub(crate) fn with_claims(&self, claims: Claims, method: Method, verified_at: Moment) -> Self {
+        self.rebuild(claims, method, verified_at, self.0.stale)
     }
 
     /// Returns the same facts, marked as older than requested.
     pub(crate) fn as_stale(&self) -> Self {
-        self.with(self.claims().clone(), self.method(), self.verified_at(), true)
+        self.rebuild(self.claims().clone(), self.method(), self.verified_at(), true)
     }
 
     /// Returns true if both share the same allocation. Equal facts from another verification do not
     /// count.
     #[cfg(feature = "cache")]
-    pub(crate) fn is(&self, other: &Self) -> bool {
+    pub(crate) fn ptr_eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
@@ -139,10 +139,10 @@ impl ActiveToken {
         counters + own + counters + self.issuer().len()
     }
 
-    fn with(&self, claims: Claims, method: Method, verified_at: Moment, stale: bool) -> Self {
-        let Facts { issuer, key, .. } = &*self.0;
-        let (issuer, key) = (Arc::clone(issuer), key.clone());
-        Self(Arc::new(Facts { issuer, claims, method, verified_at, key, stale }))
+    fn rebuild(&self, claims: Claims, method: Method, verified_at: Moment, stale: bool) -> Self {
+        let Facts { issuer, signed_by, .. } = &*self.0;
+        let (issuer, signed_by) = (Arc::clone(issuer), signed_by.clone());
+        Self(Arc::new(Facts { issuer, claims, method, verified_at, signed_by, stale }))
     }
 
     /// Returns the issuer that vouches for the claims.
@@ -197,17 +197,15 @@ impl ActiveToken {
     #[must_use]
     pub fn is_retired(&self) -> bool {
         #[cfg(feature = "jwt")]
-        return self.0.key.as_ref().is_some_and(|signed| signed.key.is_retired());
+        return self.0.signed_by.as_ref().is_some_and(|by| by.key.is_retired());
         #[cfg(not(feature = "jwt"))]
         false
     }
-}
 
-impl ActiveToken {
     /// Returns the algorithm of the signature, if one was verified locally.
     #[cfg(feature = "jwt")]
     pub(crate) fn algorithm(&self) -> Option<Algorithm> {
-        self.0.key.as_ref().map(|signed| signed.algorithm)
+        self.0.signed_by.as_ref().map(|by| by.algorithm)
     }
 }
 

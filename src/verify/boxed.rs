@@ -9,7 +9,7 @@ use std::{
 use sync_wrapper::SyncWrapper;
 
 use super::{
-    request::{RecallRequest, VerifyRequest},
+    request::{CacheLookup, VerifyRequest},
     verifier::{Outcome, Verifier, Verifying},
 };
 
@@ -55,7 +55,7 @@ impl fmt::Debug for BoxFuture {
 /// # let _ = verifier;
 /// ```
 #[derive(Clone)]
-pub struct BoxVerifier(Arc<dyn Erased>);
+pub struct BoxVerifier(Arc<dyn ErasedVerifier>);
 
 impl BoxVerifier {
     /// Creates a boxed verifier from `verifier`.
@@ -76,8 +76,8 @@ impl Verifier for BoxVerifier {
         self.0.verify_erased(request)
     }
 
-    fn recall(&self, request: &RecallRequest<'_>) -> Option<Outcome> {
-        self.0.recall_erased(request)
+    fn cached(&self, request: &CacheLookup<'_>) -> Option<Outcome> {
+        self.0.cached_erased(request)
     }
 }
 
@@ -87,12 +87,12 @@ impl fmt::Debug for BoxVerifier {
     }
 }
 
-trait Erased: Send + Sync {
+trait ErasedVerifier: Send + Sync {
     fn verify_erased(&self, request: VerifyRequest) -> Verifying<BoxFuture>;
-    fn recall_erased(&self, request: &RecallRequest<'_>) -> Option<Outcome>;
+    fn cached_erased(&self, request: &CacheLookup<'_>) -> Option<Outcome>;
 }
 
-impl<V> Erased for V
+impl<V> ErasedVerifier for V
 where
     V: Verifier + Send + Sync,
     V::Future: Send + 'static,
@@ -101,7 +101,7 @@ where
         self.verify(request).map_future(BoxFuture::new)
     }
 
-    fn recall_erased(&self, request: &RecallRequest<'_>) -> Option<Outcome> {
-        self.recall(request)
+    fn cached_erased(&self, request: &CacheLookup<'_>) -> Option<Outcome> {
+        self.cached(request)
     }
 }

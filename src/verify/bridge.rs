@@ -88,7 +88,7 @@ where
     type Output = Outcome;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
-        self.project().inner.poll(cx).map_err(|error| recover(error.into()))
+        self.project().inner.poll(cx).map_err(|error| into_verify_error(error.into()))
     }
 }
 
@@ -99,7 +99,7 @@ impl<S: Service<VerifyRequest>> fmt::Debug for Oneshot<S> {
 }
 
 /// Finds the [`VerifyError`] inside an error that tower's layers erased.
-fn recover(error: BoxError) -> VerifyError {
+fn into_verify_error(error: BoxError) -> VerifyError {
     let error = match error.downcast::<VerifyError>() {
         Ok(own) => return *own,
         Err(foreign) => foreign,
@@ -109,7 +109,7 @@ fn recover(error: BoxError) -> VerifyError {
         return own.clone();
     }
     let context = if error.is::<timeout::error::Elapsed>() {
-        "the verification took too long"
+        "the verification timed out"
     } else if error.is::<load_shed::error::Overloaded>() {
         "too many verifications are under way"
     } else {

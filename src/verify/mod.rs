@@ -64,7 +64,7 @@ pub(crate) mod stats;
 pub(crate) mod verifier;
 
 #[doc(hidden)]
-pub use self::request::RecallRequest;
+pub use self::request::CacheLookup;
 pub use self::{
     active::{ActiveToken, Method},
     boxed::BoxVerifier,

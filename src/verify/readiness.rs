@@ -4,7 +4,7 @@ use super::stats::BreakerState;
 use crate::{
     clock::{Moment, UnixTime},
     error::kind::ErrorKind,
-    transport::upstream::LastCall,
+    transport::calls::LastCall,
 };
 
 /// The readiness of an issuer: whether its tokens can be verified, as known without a request to
@@ -36,15 +36,15 @@ pub struct Readiness {
     issuer: Arc<str>,
     ready: bool,
     failing: Option<(ErrorKind, Moment)>,
-    last: Option<LastCall>,
+    last_call: Option<LastCall>,
     breaker: Option<BreakerState>,
-    keys_at: Option<Moment>,
+    keys_fetched_at: Option<Moment>,
     unknown_keys: usize,
 }
 
 impl Readiness {
     /// Creates the readiness of an issuer for which nothing has to be fetched.
-    pub(crate) fn given(issuer: impl Into<Arc<str>>) -> Self {
+    pub(crate) fn always_ready(issuer: impl Into<Arc<str>>) -> Self {
         Self::new(issuer, true, None)
     }
 
@@ -57,22 +57,22 @@ impl Readiness {
             issuer: issuer.into(),
             ready,
             failing,
-            last: None,
+            last_call: None,
             breaker: None,
-            keys_at: None,
+            keys_fetched_at: None,
             unknown_keys: 0,
         }
     }
 
     /// Adds the time at which the keys were fetched, and the number of unknown key IDs.
     pub(crate) fn with_keys(mut self, fetched_at: Option<Moment>, unknown: usize) -> Self {
-        (self.keys_at, self.unknown_keys) = (fetched_at, unknown);
+        (self.keys_fetched_at, self.unknown_keys) = (fetched_at, unknown);
         self
     }
 
     /// Adds the last call of the server.
-    pub(crate) fn with_last(mut self, last: Option<LastCall>) -> Self {
-        self.last = last;
+    pub(crate) fn with_last_call(mut self, last_call: Option<LastCall>) -> Self {
+        self.last_call = last_call;
         self
     }
 
@@ -84,20 +84,20 @@ impl Readiness {
 
     /// Combines this with `other`, of the same issuer. Keeps the older of two failures, the older
     /// of two key sets, and the later of two calls.
-    pub(crate) fn and(self, other: &Self) -> Self {
+    pub(crate) fn merge(self, other: &Self) -> Self {
         let failing = match (self.failing, other.failing) {
             (Some(one), Some(two)) if two.1.wall() < one.1.wall() => Some(two),
             (one, two) => one.or(two),
         };
-        let keys_at = match (self.keys_at, other.keys_at) {
+        let keys_fetched_at = match (self.keys_fetched_at, other.keys_fetched_at) {
             (Some(one), Some(two)) if two.is_before(one) => Some(two),
             (one, two) => one.or(two),
         };
         Self {
             ready: self.ready && other.ready,
             failing,
-            last: LastCall::later(self.last, other.last),
-            keys_at,
+            last_call: LastCall::later(self.last_call, other.last_call),
+            keys_fetched_at,
             unknown_keys: self.unknown_keys + other.unknown_keys,
             breaker: self.breaker.max(other.breaker),
             ..self
@@ -134,19 +134,19 @@ impl Readiness {
     /// A response that violates the protocol, or that rejects this service, counts as a response.
     #[must_use]
     pub fn is_reachable(&self) -> Option<bool> {
-        self.last.map(|last| last.failure != Some(ErrorKind::Unavailable))
+        self.last_call.map(|last| last.failure != Some(ErrorKind::Unavailable))
     }
 
     /// Returns the time at which the last call of the authorization server ended.
     #[must_use]
     pub fn last_call(&self) -> Option<UnixTime> {
-        self.last.map(|last| last.ended.wall())
+        self.last_call.map(|last| last.ended.wall())
     }
 
     /// Returns the failure of that call, if it failed. A bad token is not a failure.
     #[must_use]
     pub fn last_call_failure(&self) -> Option<ErrorKind> {
-        self.last.and_then(|last| last.failure)
+        self.last_call.and_then(|last| last.failure)
     }
 
     /// Returns the state of the breaker in front of the introspection endpoint, if there is one.
@@ -159,7 +159,7 @@ impl Readiness {
     /// the older one counts.
     #[must_use]
     pub fn keys_fetched_at(&self) -> Option<UnixTime> {
-        self.keys_at.map(Moment::wall)
+        self.keys_fetched_at.map(Moment::wall)
     }
 
     /// Returns how many key IDs were looked up without success in the last minute.
@@ -170,12 +170,12 @@ impl Readiness {
 
     /// Returns the time since the keys were fetched, by the clock that saw more time pass.
     pub(crate) fn keys_age(&self, now: Moment) -> Option<Duration> {
-        self.keys_at.map(|at| now.since(at))
+        self.keys_fetched_at.map(|at| now.since(at))
     }
 
     /// Returns how long ago the last call ended, and for how long all fetches have failed.
     pub(crate) fn ages(&self, now: Moment) -> (Option<Duration>, Option<Duration>) {
-        let last = self.last.map(|last| now.since(last.ended));
+        let last = self.last_call.map(|last| now.since(last.ended));
         (last, self.failing.map(|(_, since)| now.since(since)))
     }
 }

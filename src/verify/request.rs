@@ -148,7 +148,7 @@ impl VerifyRequest {
 
     /// Returns true if [`not_before`](Self::not_before) accepts a verification that started at
     /// `start`.
-    pub(crate) fn takes_from(&self, start: Moment) -> bool {
+    pub(crate) fn accepts_start(&self, start: Moment) -> bool {
         self.not_before.is_none_or(|earliest| !start.is_before(earliest))
     }
 
@@ -166,27 +166,27 @@ impl VerifyRequest {
 /// The credentials are as found in the request, and may not be a well-formed token. Only
 /// well-formed tokens are ever cached, so no others match an entry.
 #[doc(hidden)]
-pub struct RecallRequest<'a> {
+pub struct CacheLookup<'a> {
     found: Found<'a>,
     freshness: Freshness,
     /// True if a refusal by one verifier does not decide.
-    facts_only: Cell<bool>,
+    ignores_refusals: Cell<bool>,
     /// The clock reading of the last cache lookup. The caller of the lookup may take it for the
     /// current time.
-    at: Cell<Option<Reading>>,
+    reading: Cell<Option<Reading>>,
     /// Computed on first use, and passed on to the token.
     #[cfg(feature = "_crypto")]
     fingerprint: Cell<Option<Fingerprint>>,
 }
 
-impl<'a> RecallRequest<'a> {
+impl<'a> CacheLookup<'a> {
     #[inline]
     pub(crate) const fn new(found: Found<'a>, freshness: Freshness) -> Self {
         Self {
             found,
             freshness,
-            facts_only: Cell::new(false),
-            at: Cell::new(None),
+            ignores_refusals: Cell::new(false),
+            reading: Cell::new(None),
             #[cfg(feature = "_crypto")]
             fingerprint: Cell::new(None),
         }
@@ -202,13 +202,13 @@ impl<'a> RecallRequest<'a> {
     }
 
     /// Ignores cached refusals, because another verifier may accept the token.
-    pub(crate) fn take_facts_only(&self) {
-        self.facts_only.set(true);
+    pub(crate) fn ignore_refusals(&self) {
+        self.ignores_refusals.set(true);
     }
 
     #[cfg(feature = "cache")]
-    pub(crate) const fn takes_refusals(&self) -> bool {
-        !self.facts_only.get()
+    pub(crate) const fn accepts_refusals(&self) -> bool {
+        !self.ignores_refusals.get()
     }
 
     #[cfg(feature = "_crypto")]
@@ -225,16 +225,16 @@ impl<'a> RecallRequest<'a> {
     /// Reads the clock, and keeps the reading for the caller and the steps that follow directly.
     #[cfg(feature = "cache")]
     #[inline]
-    pub(crate) fn read(&self, clock: &dyn Clock) -> Moment {
+    pub(crate) fn read_clock(&self, clock: &dyn Clock) -> Moment {
         let reading = Reading::take(clock);
-        self.at.set(Some(reading));
+        self.reading.set(Some(reading));
         reading.moment()
     }
 
     /// Returns the clock reading of the last cache lookup.
     #[inline]
-    pub(crate) const fn asked_at(&self) -> Option<Reading> {
-        self.at.get()
+    pub(crate) const fn reading(&self) -> Option<Reading> {
+        self.reading.get()
     }
 
     /// Returns the token, if the credentials are well-formed.
@@ -252,9 +252,9 @@ impl<'a> RecallRequest<'a> {
     }
 }
 
-impl fmt::Debug for RecallRequest<'_> {
+impl fmt::Debug for CacheLookup<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RecallRequest").field("freshness", &self.freshness).finish_non_exhaustive()
+        f.debug_struct("CacheLookup").field("freshness", &self.freshness).finish_non_exhaustive()
     }
 }
 

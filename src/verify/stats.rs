@@ -70,11 +70,9 @@ impl Stats {
             bytes: self.bytes + other.bytes,
         }
     }
-}
 
-impl Stats {
     /// Returns the counters alone, without the current state of breaker and cache.
-    pub(crate) fn counted(self) -> Self {
+    pub(crate) fn counters_only(self) -> Self {
         Self { breaker: BreakerState::Closed, entries: 0, bytes: 0, ..self }
     }
 }

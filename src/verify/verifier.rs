@@ -11,7 +11,7 @@ use pin_project_lite::pin_project;
 
 use super::{
     active::ActiveToken,
-    request::{RecallRequest, VerifyRequest},
+    request::{CacheLookup, VerifyRequest},
 };
 use crate::{clock::Reading, error::refusal::VerifyError};
 
@@ -49,7 +49,7 @@ pub trait Verifier {
     /// `verify`. Most tokens are cached; for those this saves the construction of a
     /// [`VerifyRequest`].
     #[doc(hidden)]
-    fn recall(&self, _: &RecallRequest<'_>) -> Option<Outcome> {
+    fn cached(&self, _: &CacheLookup<'_>) -> Option<Outcome> {
         None
     }
 }
@@ -61,8 +61,8 @@ impl<V: Verifier + ?Sized> Verifier for Arc<V> {
         (**self).verify(request)
     }
 
-    fn recall(&self, request: &RecallRequest<'_>) -> Option<Outcome> {
-        (**self).recall(request)
+    fn cached(&self, request: &CacheLookup<'_>) -> Option<Outcome> {
+        (**self).cached(request)
     }
 }
 
@@ -81,7 +81,7 @@ pin_project! {
 pin_project! {
     #[project = StateProj]
     enum State<F> {
-        Done { outcome: Option<Outcome>, at: Option<Reading> },
+        Done { outcome: Option<Outcome>, reading: Option<Reading> },
         Pending { #[pin] future: F },
     }
 }
@@ -89,20 +89,20 @@ pin_project! {
 impl<F> Verifying<F> {
     /// Creates a verification that is decided.
     pub const fn done(outcome: Outcome) -> Self {
-        Self { state: State::Done { outcome: Some(outcome), at: None } }
+        Self { state: State::Done { outcome: Some(outcome), reading: None } }
     }
 
     /// Creates a verification that is decided, with the clock reading of the decision. The caller
     /// continues with that reading.
-    pub(crate) const fn done_at(outcome: Outcome, at: Option<Reading>) -> Self {
-        Self { state: State::Done { outcome: Some(outcome), at } }
+    pub(crate) const fn done_with_reading(outcome: Outcome, reading: Option<Reading>) -> Self {
+        Self { state: State::Done { outcome: Some(outcome), reading } }
     }
 
     /// Returns the clock reading of the decision, if there is one. Do not keep it: only a caller
     /// that uses it right away may take it for the current time.
-    pub(crate) const fn decided_at(&self) -> Option<Reading> {
+    pub(crate) const fn reading(&self) -> Option<Reading> {
         match &self.state {
-            State::Done { at, .. } => *at,
+            State::Done { reading, .. } => *reading,
             State::Pending { .. } => None,
         }
     }
@@ -131,7 +131,9 @@ impl<F> Verifying<F> {
     /// Maps the future to another type. A decided outcome is unchanged.
     pub fn map_future<G>(self, wrap: impl FnOnce(F) -> G) -> Verifying<G> {
         match self.state {
-            State::Done { outcome, at } => Verifying { state: State::Done { outcome, at } },
+            State::Done { outcome, reading } => {
+                Verifying { state: State::Done { outcome, reading } }
+            }
             State::Pending { future } => Verifying::pending(wrap(future)),
         }
     }

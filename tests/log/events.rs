@@ -178,12 +178,12 @@ async fn a_transport_that_can_not_be_made_again_is_told_on_one_line() {
         transport.clone().oneshot(Request::new(Bytes::new())).await.unwrap();
     };
     ask().await;
-    let lines = captured.named("transport could not be made again");
+    let lines = captured.named("transport could not be rebuilt");
     let [line] = &lines[..] else { panic!("{lines:?}") };
     assert_eq!((line.level, &*line.target), (Level::WARN, "tower_introspect"));
     assert_eq!(line.field("cause"), Some("key: it is missing; ca: so is this"));
     ask().await;
-    let lines = captured.named("transport made again");
+    let lines = captured.named("transport rebuilt");
     let [line] = &lines[..] else { panic!("{lines:?}") };
     assert_eq!(line.level, Level::DEBUG);
     std::fs::remove_file(&file).unwrap();

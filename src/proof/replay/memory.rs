@@ -200,11 +200,11 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::tests::At;
+    use crate::clock::tests::FixedClock;
 
     /// Marks a proof at the wall-clock time `at`, to be kept until `until`.
     fn mark(store: &MemoryReplay, jkt: &str, jti: &str, at: i64, until: i64) -> Option<Marked> {
-        let mark = Mark::new(jkt, jti, Moment::now(&At(at)), UnixTime::from_secs(until));
+        let mark = Mark::new(jkt, jti, Moment::now(&FixedClock(at)), UnixTime::from_secs(until));
         store.mark(mark).now_or_later().ok()?.ok()
     }
 

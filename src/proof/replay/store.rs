@@ -221,12 +221,12 @@ impl fmt::Debug for Marking {
 #[cfg(all(test, feature = "dpop"))]
 mod tests {
     use super::*;
-    use crate::clock::tests::At;
+    use crate::clock::tests::FixedClock;
 
     /// A text that is no thumbprint still has an owner of its own.
     #[test]
     fn rfc9449_6_1_each_spelling_of_a_thumbprint_is_another_owner() {
-        let now = Moment::now(&At(0));
+        let now = Moment::now(&FixedClock(0));
         let owner = |jkt: &str| *Mark::new(jkt, "1", now, now.wall()).owner();
         let zeros = "A".repeat(43);
         assert_eq!(owner(&zeros), [0; 32]);

@@ -340,7 +340,7 @@ impl ResourceServerBuilder {
         #[cfg(feature = "jwt")]
         let verifier = match &tenants {
             Some(tenants) => BoxVerifier::new(
-                remembering(routed(&issuers)).or_strangers(Arc::new(tenants.clone())),
+                remembering(routed(&issuers)).or_dynamic(Arc::new(tenants.clone())),
             ),
             None => verifier_of(&issuers, remembering),
         };

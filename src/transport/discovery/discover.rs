@@ -10,13 +10,13 @@ use crate::{
     error::{kind::ErrorKind, refusal::VerifyError},
     refresh::{
         refresher::Refresher,
-        source::{Fetched, Source, Standing},
+        source::{Fetched, RefreshState, Source},
     },
     transport::{
-        answer::{self, bad, in_context},
-        endpoint::{Endpoint, NotAnEndpoint},
+        calls::{CallRecorder, LastCall},
+        endpoint::{Endpoint, EndpointError},
         http_transport::HttpTransport,
-        upstream::{LastCall, Upstream},
+        response::{bad, in_context, is_media_type, unavailable_error},
     },
 };
 
@@ -27,10 +27,10 @@ const FRESH_FOR: Duration = Duration::from_secs(60 * 60);
 const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The maximum length of metadata in bytes.
-const LIMIT: usize = 256 * 1024;
+const MAX_METADATA_BYTES: usize = 256 * 1024;
 
 /// The minimum time between two fetches of metadata that seems to be wrong.
-const DOUBT_INTERVAL: Duration = Duration::from_secs(60);
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The metadata of one issuer, fetched when it is first needed. Clones share it.
 ///
@@ -38,8 +38,8 @@ const DOUBT_INTERVAL: Duration = Duration::from_secs(60);
 /// is requested, unless a second request would only make the failure worse (no response, 429, 503).
 #[derive(Clone)]
 pub(crate) struct Discovery {
-    refresher: Refresher<WellKnown>,
-    upstream: Upstream,
+    refresher: Refresher<MetadataSource>,
+    calls: CallRecorder,
 }
 
 impl Discovery {
@@ -47,18 +47,18 @@ impl Discovery {
         issuer: &str,
         transport: HttpTransport,
         loopback_http: bool,
-        upstream: Upstream,
-    ) -> Result<Self, NotAnEndpoint> {
-        let documents = documents(issuer, loopback_http)?;
-        let source = WellKnown {
+        calls: CallRecorder,
+    ) -> Result<Self, EndpointError> {
+        let documents = document_urls(issuer, loopback_http)?;
+        let source = MetadataSource {
             issuer: issuer.into(),
             documents,
             transport,
             loopback_http,
-            upstream: upstream.clone(),
+            calls: calls.clone(),
         };
-        let refresher = Refresher::new(source, Arc::clone(upstream.clock()));
-        Ok(Self { refresher, upstream })
+        let refresher = Refresher::new(source, Arc::clone(calls.clock()));
+        Ok(Self { refresher, calls })
     }
 
     /// Returns the metadata, and fetches it first if there is none.
@@ -75,41 +75,41 @@ impl Discovery {
     }
 
     /// Returns the current state of the metadata. Sends no request.
-    pub(crate) fn standing(&self) -> Standing<Metadata> {
-        self.refresher.standing()
+    pub(crate) fn state(&self) -> RefreshState<Metadata> {
+        self.refresher.state()
     }
 
     /// Returns the outcome of the last discovery.
-    pub(crate) fn last(&self) -> Option<LastCall> {
-        self.upstream.last()
+    pub(crate) fn last_call(&self) -> Option<LastCall> {
+        self.calls.last_call()
     }
 
     /// Starts to fetch the metadata if it is missing or stale. Never waits.
-    pub(crate) fn begin(&self) {
-        self.refresher.begin();
+    pub(crate) fn start_fetching(&self) {
+        self.refresher.start_fetching();
     }
 
     /// Starts to fetch the metadata again after an endpoint failed, which may have moved. Never
     /// waits.
-    pub(crate) fn doubt(&self) {
-        self.refresher.expire(DOUBT_INTERVAL);
+    pub(crate) fn renew_after_failure(&self) {
+        self.refresher.renew_in_background(RENEWAL_INTERVAL);
     }
 }
 
 /// The source of the metadata of one issuer.
-struct WellKnown {
+struct MetadataSource {
     issuer: Box<str>,
     documents: [Endpoint; 2],
     transport: HttpTransport,
     loopback_http: bool,
-    upstream: Upstream,
+    calls: CallRecorder,
 }
 
-impl Source for WellKnown {
+impl Source for MetadataSource {
     type Value = Metadata;
 
     async fn fetch(&self, _: Option<Arc<Metadata>>) -> Result<Fetched<Metadata>, VerifyError> {
-        let call = self.upstream.call();
+        let call = self.calls.start();
         let metadata = tokio::time::timeout(TIMEOUT, self.first_usable()).await;
         let metadata = metadata.unwrap_or_else(|elapsed| {
             Err(VerifyError::new(ErrorKind::Unavailable).with_source(elapsed))
@@ -122,46 +122,47 @@ impl Source for WellKnown {
     }
 }
 
-impl WellKnown {
+impl MetadataSource {
     async fn first_usable(&self) -> Result<Metadata, VerifyError> {
         let [first, second] = &self.documents;
         let before = match self.document(first).await {
             Ok(metadata) => return Ok(metadata),
-            Err(miss) if miss.last => return Err(miss.error),
-            Err(miss) => miss,
+            Err(failure) if failure.last => return Err(failure.error),
+            Err(failure) => failure,
         };
-        self.document(second).await.map_err(|miss| {
+        self.document(second).await.map_err(|failure| {
             // The error that says more about the problem.
-            if before.weight > miss.weight { before.error } else { miss.error }
+            if before.weight > failure.weight { before.error } else { failure.error }
         })
     }
 
-    async fn document(&self, url: &Endpoint) -> Result<Metadata, Miss> {
+    async fn document(&self, url: &Endpoint) -> Result<Metadata, DocumentError> {
         let mut request = Request::new(Bytes::new());
         *request.uri_mut() = url.uri().clone();
         let json = header::HeaderValue::from_static(JSON);
         request.headers_mut().insert(header::ACCEPT, json);
         let response = self
             .transport
-            .send(request, TIMEOUT, LIMIT)
+            .send(request, TIMEOUT, MAX_METADATA_BYTES)
             .await
-            .map_err(|error| Miss { error: error.into(), weight: 3, last: true })?;
+            .map_err(|error| DocumentError { error: error.into(), weight: 3, last: true })?;
         self.read(&response)
     }
 
-    fn read(&self, response: &Response<Bytes>) -> Result<Metadata, Miss> {
+    fn read(&self, response: &Response<Bytes>) -> Result<Metadata, DocumentError> {
         let status = response.status();
-        if let Some(error) = answer::trouble(response, self.upstream.clock().now()) {
+        if let Some(error) = unavailable_error(response, self.calls.clock().now()) {
             let last =
                 matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
-            return Err(Miss { error, weight: 3, last });
+            return Err(DocumentError { error, weight: 3, last });
         }
         if status != StatusCode::OK {
-            let error = bad(format!("there is no metadata: it answered {}", status.as_u16()));
-            return Err(Miss { error, weight: 1, last: false });
+            let error =
+                bad(format!("no metadata: the server responded with status {}", status.as_u16()));
+            return Err(DocumentError { error, weight: 1, last: false });
         }
-        let unusable = |error| Miss { error, weight: 2, last: false };
-        if !answer::is_media_type(response.headers(), JSON) {
+        let unusable = |error| DocumentError { error, weight: 2, last: false };
+        if !is_media_type(response.headers(), JSON) {
             return Err(unusable(bad("the metadata is not of the type application/json")));
         }
         Metadata::parse(response.body(), &self.issuer, self.loopback_http).map_err(unusable)
@@ -171,7 +172,7 @@ impl WellKnown {
 const JSON: &str = "application/json";
 
 /// The reason a document yielded no metadata.
-struct Miss {
+struct DocumentError {
     error: VerifyError,
     /// The weight of the error: of two, the heavier one is reported.
     weight: u8,
@@ -184,15 +185,15 @@ struct Miss {
 /// The first inserts the well-known part before the path of the issuer (RFC 8414 §3.1), the second
 /// appends it to the path (OpenID Connect Discovery 1.0 §4). Both drop a trailing slash of the
 /// issuer.
-fn documents(issuer: &str, loopback_http: bool) -> Result<[Endpoint; 2], NotAnEndpoint> {
+fn document_urls(issuer: &str, loopback_http: bool) -> Result<[Endpoint; 2], EndpointError> {
     // RFC 8414 §2: an issuer identifier has neither query nor fragment.
     if issuer.contains('?') {
-        return Err(NotAnEndpoint::HasQuery);
+        return Err(EndpointError::HasQuery);
     }
     let uri = Endpoint::parse(issuer, loopback_http)?.into_uri();
     let path = uri.path().strip_suffix('/').unwrap_or(uri.path());
     let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-        return Err(NotAnEndpoint::NotAUrl);
+        return Err(EndpointError::NotAUrl);
     };
     let origin = format!("{scheme}://{authority}");
     Ok([

@@ -4,8 +4,8 @@ use crate::{
     claims::json::{self, NotStrict, Object},
     error::refusal::VerifyError,
     transport::{
-        answer::bad,
-        endpoint::{Endpoint, NotAnEndpoint},
+        endpoint::{Endpoint, EndpointError},
+        response::bad,
     },
 };
 
@@ -74,14 +74,14 @@ impl Metadata {
         issuer: &str,
         loopback_http: bool,
     ) -> Result<Self, VerifyError> {
-        let object =
-            Object::parse(text).map_err(|NotStrict| bad("the metadata is no JSON object"))?;
+        let object = Object::parse(text)
+            .map_err(|NotStrict| bad("the metadata is not one JSON object with unique members"))?;
         // Compared octet by octet, without normalisation of any kind (RFC 8414 §4).
         match object.string("issuer") {
             Ok(Some(found)) if *found == *issuer => {}
             Ok(Some(found)) => {
                 let found: String = found.chars().take(256).collect();
-                return Err(bad(format!("the metadata is of the issuer {found:?}")));
+                return Err(bad(format!("the metadata names another issuer: {found:?}")));
             }
             _ => return Err(bad("the metadata names no issuer")),
         }
@@ -125,7 +125,7 @@ impl Reader {
     ) -> Option<Endpoint> {
         let value = object.get(member)?;
         let endpoint = json::string(value).ok_or("not a string").and_then(|url| {
-            Endpoint::parse(&url, self.loopback_http).map_err(NotAnEndpoint::describe)
+            Endpoint::parse(&url, self.loopback_http).map_err(EndpointError::describe)
         });
         endpoint.map_err(|problem| self.unusable.push((name, problem))).ok()
     }
@@ -134,7 +134,7 @@ impl Reader {
     fn alias(&mut self, object: &Object<'_>) -> Option<Endpoint> {
         let value = object.get("mtls_endpoint_aliases")?;
         let Ok(aliases) = Object::parse(value.get().as_bytes()) else {
-            self.unusable.push((ALIASES, "not in an object"));
+            self.unusable.push((ALIASES, "`mtls_endpoint_aliases` is not an object"));
             return None;
         };
         self.endpoint(&aliases, "introspection_endpoint", ALIASES)

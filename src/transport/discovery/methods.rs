@@ -4,7 +4,7 @@ use crate::claims::json::{self, Object};
 
 /// The registered authentication methods that a server may list (RFC 8414 §2, RFC 8705 §6.5), and
 /// the access token types that RFC 8414 also admits there.
-const KNOWN: [&str; 9] = [
+const REGISTERED: [&str; 9] = [
     "client_secret_basic",
     "client_secret_post",
     "client_secret_jwt",
@@ -34,8 +34,8 @@ impl AuthMethods {
         let listed = object.get("introspection_endpoint_auth_methods_supported");
         let names = listed.and_then(json::strings).unwrap_or_default();
         let offers = |known: &&str| names.iter().any(|name| name == known);
-        let others = names.iter().filter(|name| !KNOWN.contains(&name.as_ref())).count();
-        Self { offered: KNOWN.into_iter().filter(offers).collect(), others }
+        let others = names.iter().filter(|name| !REGISTERED.contains(&name.as_ref())).count();
+        Self { offered: REGISTERED.into_iter().filter(offers).collect(), others }
     }
 
     /// Returns true if the metadata lists no method.

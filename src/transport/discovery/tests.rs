@@ -5,7 +5,7 @@ use tower::service_fn;
 
 use super::*;
 use crate::{
-    clock::{Moment, tests::At},
+    clock::{Moment, tests::FixedClock},
     telemetry::called::Called,
     transport::error::{TransportError, TransportErrorKind},
 };
@@ -35,8 +35,8 @@ fn server(
 }
 
 fn discovery(transport: HttpTransport) -> Discovery {
-    let upstream = Upstream::new(ISSUER.into(), Called::Metadata, Arc::new(At(0)));
-    Discovery::new(ISSUER, transport, false, upstream).unwrap()
+    let calls = CallRecorder::new(ISSUER.into(), Called::Metadata, Arc::new(FixedClock(0)));
+    Discovery::new(ISSUER, transport, false, calls).unwrap()
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "an answer of a server that works")]
@@ -55,7 +55,7 @@ async fn error(answer: impl Fn(&str) -> Answer + Send + Sync + 'static) -> Verif
 
 #[test]
 fn rfc8414_3_1_well_known_urls() {
-    let urls = |issuer| documents(issuer, false).unwrap().map(|url| url.uri().to_string());
+    let urls = |issuer| document_urls(issuer, false).unwrap().map(|url| url.uri().to_string());
     let expect = |issuer, inserted: &str, appended: &str| {
         assert_eq!(urls(issuer), [inserted, appended], "{issuer}");
     };
@@ -83,18 +83,18 @@ fn rfc8414_3_1_well_known_urls() {
 #[test]
 fn rfc8414_2_issuer_is_an_https_url_without_query_and_fragment() {
     for (issuer, problem) in [
-        ("https://as?x=y", NotAnEndpoint::HasQuery),
-        ("https://as/t1?", NotAnEndpoint::HasQuery),
-        ("https://as/#f", NotAnEndpoint::NotAUrl),
-        ("as.example.com", NotAnEndpoint::NotAUrl),
-        ("", NotAnEndpoint::NotAUrl),
-        ("http://as", NotAnEndpoint::NotHttps),
-        ("http://127.0.0.1:9000", NotAnEndpoint::NotHttps),
+        ("https://as?x=y", EndpointError::HasQuery),
+        ("https://as/t1?", EndpointError::HasQuery),
+        ("https://as/#f", EndpointError::NotAUrl),
+        ("as.example.com", EndpointError::NotAUrl),
+        ("", EndpointError::NotAUrl),
+        ("http://as", EndpointError::NotHttps),
+        ("http://127.0.0.1:9000", EndpointError::NotHttps),
     ] {
-        assert_eq!(documents(issuer, false).err(), Some(problem), "{issuer}");
+        assert_eq!(document_urls(issuer, false).err(), Some(problem), "{issuer}");
     }
-    assert!(documents("http://127.0.0.1:9000", true).is_ok());
-    assert!(documents("http://as", true).is_err());
+    assert!(document_urls("http://127.0.0.1:9000", true).is_ok());
+    assert!(document_urls("http://as", true).is_err());
 }
 
 #[tokio::test]
@@ -160,10 +160,10 @@ async fn a_hanging_server_is_given_up() {
     let transport = HttpTransport::new(service_fn(|_| {
         std::future::pending::<Result<Response<Bytes>, TransportError>>()
     }));
-    let start = Moment::now(&At(0));
+    let start = Moment::now(&FixedClock(0));
     let error = discovery(transport).metadata().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
-    let waited = Moment::now(&At(0)).since(start);
+    let waited = Moment::now(&FixedClock(0)).since(start);
     assert!(waited < TIMEOUT + Duration::from_millis(500), "{waited:?}");
 }
 
@@ -203,7 +203,7 @@ async fn d3_metadata_is_one_strict_json_object() {
         let error = error(move |_| json(200, body.clone())).await;
         assert_eq!(error.kind(), ErrorKind::BadResponse);
     }
-    let error = error(|_| json(200, vec![b' '; LIMIT + 1])).await;
+    let error = error(|_| json(200, vec![b' '; MAX_METADATA_BYTES + 1])).await;
     assert_eq!(error.kind(), ErrorKind::BadResponse);
 }
 
@@ -213,7 +213,7 @@ async fn the_error_that_says_most_is_the_one_told() {
         if url == RFC8414 { json(200, r#"{"issuer":"https://x\u001b/"}"#) } else { json(404, "") }
     });
     let context = other.await.context().unwrap().to_owned();
-    assert!(context.contains("the issuer \"https://x\\u{1b}/\""), "{context}");
+    assert!(context.contains("another issuer: \"https://x\\u{1b}/\""), "{context}");
     let down = error(|url| if url == RFC8414 { json(500, "") } else { json(404, "") });
     assert_eq!(down.await.kind(), ErrorKind::Unavailable);
 }
@@ -260,12 +260,12 @@ fn rfc8705_5_the_alias_is_for_clients_with_a_certificate() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn doubt_leads_to_few_fetches() {
+async fn renewal_after_failures_leads_to_few_fetches() {
     let (transport, seen) = server(|_| json(200, metadata()));
     let discovery = discovery(transport);
     discovery.metadata().await.unwrap();
     for _ in 0..1000 {
-        discovery.doubt();
+        discovery.renew_after_failure();
         tokio::task::yield_now().await;
     }
     assert_eq!(seen.lock().unwrap().len(), 2);

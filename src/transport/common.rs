@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::{
+    calls::CallRecorder,
     discovery::discover::Discovery,
-    endpoint::{Endpoint, NotAnEndpoint},
+    endpoint::{Endpoint, EndpointError},
     http_transport::HttpTransport,
-    upstream::Upstream,
 };
 use crate::{
     clock::{Clock, SystemClock},
@@ -34,35 +34,35 @@ impl Location {
 
 /// The settings that all verifiers of an issuer's tokens share.
 #[derive(Clone, Debug)]
-pub(crate) struct Reach {
+pub(crate) struct CommonSettings {
     pub(crate) issuer: String,
     pub(crate) transport: Option<HttpTransport>,
     pub(crate) loopback_http: bool,
     /// True if the issuer is one of an unbounded number, which share one label in metrics.
-    pub(crate) resolved: bool,
+    pub(crate) is_resolved: bool,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
-impl Reach {
+impl CommonSettings {
     pub(crate) fn new(issuer: String) -> Self {
         let clock = Arc::new(SystemClock);
-        Self { issuer, transport: None, loopback_http: false, resolved: false, clock }
+        Self { issuer, transport: None, loopback_http: false, is_resolved: false, clock }
     }
 
     /// Returns a new record of the calls of one endpoint.
-    pub(crate) fn upstream(&self, what: Called) -> Upstream {
-        let name = issuer_label(&self.issuer, self.resolved);
-        Upstream::new(name, what, Arc::clone(&self.clock))
+    pub(crate) fn calls(&self, endpoint: Called) -> CallRecorder {
+        let name = issuer_label(&self.issuer, self.is_resolved);
+        CallRecorder::new(name, endpoint, Arc::clone(&self.clock))
     }
 
     /// Returns the metadata of the issuer, to be fetched by `transport`.
-    pub(crate) fn discovery(&self, transport: &HttpTransport) -> Result<Discovery, NotAnEndpoint> {
-        let upstream = self.upstream(Called::Metadata);
-        Discovery::new(&self.issuer, transport.clone(), self.loopback_http, upstream)
+    pub(crate) fn discovery(&self, transport: &HttpTransport) -> Result<Discovery, EndpointError> {
+        let calls = self.calls(Called::Metadata);
+        Discovery::new(&self.issuer, transport.clone(), self.loopback_http, calls)
     }
 
     /// Returns the configured location `url`. Adds to `problems` if `setting` is no such URL.
-    pub(crate) fn fixed(
+    pub(crate) fn fixed_location(
         &self,
         url: &str,
         setting: &str,

@@ -41,13 +41,13 @@ pub(crate) fn in_context(error: VerifyError, about: String) -> VerifyError {
 
 /// Returns an error if the status is 5xx or 429, with the time to wait before the next attempt,
 /// unless that is zero.
-pub(crate) fn trouble(response: &Response<Bytes>, now: UnixTime) -> Option<VerifyError> {
+pub(crate) fn unavailable_error(response: &Response<Bytes>, now: UnixTime) -> Option<VerifyError> {
     let status = response.status();
     if !status.is_server_error() && status != StatusCode::TOO_MANY_REQUESTS {
         return None;
     }
     let error = VerifyError::new(ErrorKind::Unavailable)
-        .with_context(format!("it answered {}", status.as_u16()));
+        .with_context(format!("the server responded with status {}", status.as_u16()));
     Some(match retry_after(response.headers(), now) {
         Some(after) if !after.is_zero() => error.with_retry_after(after.min(MAX_RETRY_AFTER)),
         _ => error,
@@ -111,20 +111,20 @@ mod tests {
     }
 
     #[test]
-    fn trouble_is_5xx_and_429() {
-        let trouble = |status: u16| {
+    fn unavailable_is_5xx_and_429() {
+        let unavailable = |status: u16| {
             let mut response = Response::new(Bytes::new());
             *response.status_mut() = StatusCode::from_u16(status).unwrap();
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("7"));
-            trouble(&response, UnixTime::default())
+            unavailable_error(&response, UnixTime::default())
         };
         for status in [429, 500, 502, 503, 504, 599] {
-            let error = trouble(status).unwrap();
+            let error = unavailable(status).unwrap();
             assert_eq!(error.kind(), ErrorKind::Unavailable, "{status}");
             assert_eq!(error.retry_after(), Some(Duration::from_secs(7)), "{status}");
         }
         for status in [200, 204, 302, 400, 401, 403, 404] {
-            assert!(trouble(status).is_none(), "{status}");
+            assert!(unavailable(status).is_none(), "{status}");
         }
     }
 }

@@ -16,13 +16,13 @@ use crate::{
 
 /// An endpoint of an authorization server. Clones share the record of its last call.
 #[derive(Clone)]
-pub(crate) struct Upstream(Arc<EndpointRecord>);
+pub(crate) struct CallRecorder(Arc<EndpointRecord>);
 
 struct EndpointRecord {
     /// The name of the issuer in metrics.
-    pub(super) name: Arc<str>,
-    what: Called,
-    pub(super) clock: Arc<dyn Clock>,
+    name: Arc<str>,
+    endpoint: Called,
+    clock: Arc<dyn Clock>,
     last: Mutex<Option<LastCall>>,
 }
 
@@ -44,9 +44,9 @@ impl LastCall {
     }
 }
 
-impl Upstream {
-    pub(crate) fn new(name: Arc<str>, what: Called, clock: Arc<dyn Clock>) -> Self {
-        Self(Arc::new(EndpointRecord { name, what, clock, last: Mutex::default() }))
+impl CallRecorder {
+    pub(crate) fn new(name: Arc<str>, endpoint: Called, clock: Arc<dyn Clock>) -> Self {
+        Self(Arc::new(EndpointRecord { name, endpoint, clock, last: Mutex::default() }))
     }
 
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
@@ -54,11 +54,11 @@ impl Upstream {
     }
 
     /// Starts a call.
-    pub(crate) fn call(&self) -> Call {
-        Call { upstream: self.clone(), started: self.0.now(), ended: false }
+    pub(crate) fn start(&self) -> Call {
+        Call { recorder: self.clone(), started: self.0.now(), ended: false }
     }
 
-    pub(crate) fn last(&self) -> Option<LastCall> {
+    pub(crate) fn last_call(&self) -> Option<LastCall> {
         // The value is complete at every point that could panic.
         *self.0.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -69,14 +69,14 @@ impl EndpointRecord {
         Moment::now(&*self.clock)
     }
 
-    fn tell(&self, ended: Option<(Duration, Option<ErrorKind>)>) {
-        telemetry::report::called(&self.name, self.what, ended);
+    fn report(&self, ended: Option<(Duration, Option<ErrorKind>)>) {
+        telemetry::report::called(&self.name, self.endpoint, ended);
     }
 }
 
 /// A call under way. A call that is dropped has no outcome, because its caller went away.
 pub(crate) struct Call {
-    upstream: Upstream,
+    recorder: CallRecorder,
     started: Moment,
     ended: bool,
 }
@@ -85,19 +85,19 @@ impl Call {
     /// Records the outcome of the call.
     pub(crate) fn end<T>(mut self, outcome: &Result<T, VerifyError>) {
         self.ended = true;
-        let EndpointRecord { last, .. } = &*self.upstream.0;
-        let (ended, kind) = (self.upstream.0.now(), outcome.as_ref().err().map(VerifyError::kind));
+        let EndpointRecord { last, .. } = &*self.recorder.0;
+        let (ended, kind) = (self.recorder.0.now(), outcome.as_ref().err().map(VerifyError::kind));
         let failure = kind.filter(|kind| kind.blame() != Blame::Client);
         *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(LastCall { ended, failure });
         // By the monotonic clock: a step of the wall clock would look like a slow server.
-        self.upstream.0.tell(Some((ended.monotonic_since(self.started), kind)));
+        self.recorder.0.report(Some((ended.monotonic_since(self.started), kind)));
     }
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
         if !self.ended {
-            self.upstream.0.tell(None);
+            self.recorder.0.report(None);
         }
     }
 }
