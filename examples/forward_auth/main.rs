@@ -224,7 +224,7 @@ async fn serve(
 ) -> Result<(), Box<dyn Error>> {
     // Every path is checked, and there is no other route: a proxy may pass on the path of the
     // client, and a route that always responds 200 would let the client in.
-    let headers = match resource_server.forwarded() {
+    let headers = match resource_server.forward_headers() {
         Some(headers) => headers.clone(),
         None => usual_headers()?,
     };

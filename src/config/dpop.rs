@@ -32,8 +32,8 @@ enum Nonce {
 
 impl DpopConfig {
     pub(super) fn read(section: &mut Section) -> Self {
-        section.need("url");
-        let words = [("off", Nonce::Off), ("accept", Nonce::Accept), ("require", Nonce::Require)];
+        section.require("url");
+        let modes = [("off", Nonce::Off), ("accept", Nonce::Accept), ("require", Nonce::Require)];
         let secret = ["nonce_secret_file", "nonce_secret_env", "danger_nonce_secret"];
         let has_secret = secret.into_iter().any(|name| section.has(name));
         let config = Self {
@@ -41,18 +41,18 @@ impl DpopConfig {
             algorithms: section.parsed("algorithms"),
             window: section.seconds("window_seconds"),
             nonce: match section.has("nonce") {
-                true => section.word("nonce", &words),
+                true => section.keyword("nonce", &modes),
                 false => Some(Nonce::Off),
             },
             secret: has_secret.then(|| section.secret("nonce_secret")).flatten(),
             rotation: section.seconds("nonce_rotation_seconds"),
         };
         // Setting these suggests that nonces are expected.
-        let idle =
+        let unused =
             [("nonce_secret", has_secret), ("nonce_rotation_seconds", config.rotation.is_some())];
-        for (name, _) in idle.into_iter().filter(|(_, given)| *given) {
+        for (name, _) in unused.into_iter().filter(|(_, given)| *given) {
             if matches!(config.nonce, Some(Nonce::Off)) {
-                section.problem(name, "it is of no use while `nonce` is `off`");
+                section.problem(name, "has no effect while `nonce` is `off`");
             }
         }
         for algorithm in config.algorithms.iter().flatten() {
@@ -149,24 +149,25 @@ mod tests {
             told,
             [
                 "dpop.algorithms: `none`: no supported signature algorithm",
-                "dpop.window_seconds: it is not a number of seconds",
-                "dpop.nonce: it is not `off` or `accept` or `require`",
+                "dpop.window_seconds: expected a number of seconds",
+                "dpop.nonce: expected `off` or `accept` or `require`",
                 "dpop.nonce_secret: give exactly one of `nonce_secret_file`, `nonce_secret_env` and `danger_nonce_secret`",
                 "dpop.algorithms: `HS256`: a proof is made with a private key (RFC 9449 §4.2)",
-                "dpop.url: it is no http or https URL, or has a query, a fragment or a user",
-                "dpop.nonces: it is not a setting here",
+                "dpop.url: must be an http or https URL without query, fragment or user",
+                "dpop.nonces: unknown setting",
             ]
         );
-        assert_eq!(built(""), "dpop.url: it is missing");
+        assert_eq!(built(""), "dpop.url: missing");
         let url = "url = \"https://api.example.com\"";
-        let idle = built(&format!("{url}\nnonce_rotation_seconds = 60\nnonce_secret_env = \"A\""));
+        let unused =
+            built(&format!("{url}\nnonce_rotation_seconds = 60\nnonce_secret_env = \"A\""));
         let told = [
-            "dpop.nonce_secret: it is of no use while `nonce` is `off`",
-            "dpop.nonce_rotation_seconds: it is of no use while `nonce` is `off`",
+            "dpop.nonce_secret: has no effect while `nonce` is `off`",
+            "dpop.nonce_rotation_seconds: has no effect while `nonce` is `off`",
         ];
-        assert_eq!(idle.lines().collect::<Vec<_>>(), told);
+        assert_eq!(unused.lines().collect::<Vec<_>>(), told);
         let short = "nonce = \"accept\"\ndanger_nonce_secret = \"s3cret\"";
         let short = built(&format!("{url}\n{short}"));
-        assert_eq!(short, "dpop.nonce_secret: it is shorter than 32 bytes");
+        assert_eq!(short, "dpop.nonce_secret: must have at least 32 bytes");
     }
 }

@@ -12,7 +12,7 @@ use super::dpop;
 #[cfg(feature = "mtls")]
 use super::mtls;
 #[cfg(any(feature = "dpop", feature = "mtls"))]
-use super::program::Program;
+use super::program::ProgramHooks;
 use super::{issuer::IssuerConfig, metadata::MetadataConfig};
 #[cfg(feature = "dpop")]
 use crate::proof::dpop::settings::Dpop;
@@ -73,7 +73,7 @@ pub struct Config {
     #[cfg(feature = "mtls")]
     pub(super) mtls: Option<mtls::MtlsConfig>,
     #[cfg(any(feature = "dpop", feature = "mtls"))]
-    pub(super) program: Program,
+    pub(super) program: ProgramHooks,
 }
 
 impl Config {
@@ -135,16 +135,17 @@ impl Config {
         &self,
         change: impl FnOnce(ResourceServerBuilder) -> ResourceServerBuilder,
     ) -> Result<ResourceServer, ConfigError> {
-        let (builder, mut problems, issuers) = self.assemble();
+        let (builder, mut problems, issuers) = self.to_builder();
         // The builder would report that there is no issuer, although there are some with problems.
         if issuers == 0 && !self.issuers.is_empty() {
             return Err(problems);
         }
         match change(builder).build() {
             Ok(resource_server) => {
-                let impossible = resource_server.policy().proofs().ask_the_impossible();
+                let impossible =
+                    resource_server.policy().proofs().requires_binding_without_proofs();
                 if impossible && problems.problems().next().is_none() {
-                    let problem = "no token could be proven: give `[dpop]` or `[mtls]` as well";
+                    let problem = "no token can be proven: add `[dpop]` or `[mtls]`";
                     problems.push(self.binding_setting(), problem);
                 }
                 problems.or_ok(resource_server)
@@ -164,7 +165,7 @@ impl Config {
     /// Returns an error if a file or a variable can't be read. Also returns one if proxies are
     /// trusted, but the program has not set `Config::peer_address_fn`.
     pub fn builder(&self) -> Result<ResourceServerBuilder, ConfigError> {
-        let (builder, problems, _) = self.assemble();
+        let (builder, problems, _) = self.to_builder();
         problems.or_ok(builder)
     }
 }

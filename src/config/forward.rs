@@ -63,7 +63,7 @@ mod tests {
         let built = Config::from_toml(&text).and_then(|config| config.build());
         built.map_or_else(
             |error| error.to_string(),
-            |api| format!("{:?}", api.forwarded().is_some()),
+            |api| format!("{:?}", api.forward_headers().is_some()),
         )
     }
 
@@ -83,12 +83,12 @@ mod tests {
         assert_eq!(
             told,
             [
-                "forward.issuer: `host` has a meaning of its own",
-                "forward.scope: it is not a text that is not empty",
-                "forward.claims.tenant: `x_auth_subject` tells something else already",
-                "forward.claims.urn:a b: `content-type` has a meaning of its own",
-                "forward.json.groups: `x auth` is no field name (RFC 9110 §5.1)",
-                "forward.subjekt: it is not a setting here",
+                "forward.issuer: `host` is reserved by HTTP, proxies or authentication",
+                "forward.scope: expected a non-empty text",
+                "forward.claims.tenant: `x_auth_subject` is used for another claim already",
+                "forward.claims.urn:a b: `content-type` is reserved by HTTP, proxies or authentication",
+                "forward.json.groups: `x auth` is not a field name (RFC 9110 §5.1)",
+                "forward.subjekt: unknown setting",
             ]
         );
     }

@@ -20,7 +20,7 @@ pub struct Settings {
     pub jwt_max_age: Duration,
     pub stale_if_error: Duration,
     pub loopback_http: bool,
-    pub describes_itself: bool,
+    pub has_metadata: bool,
     pub issuers: Vec<IssuerSettings>,
 }
 
@@ -35,13 +35,13 @@ pub struct IssuerSettings {
     pub jwks_uri: Option<String>,
     pub jwks_file: Option<PathBuf>,
     pub algorithms: Option<Vec<Algorithm>>,
-    pub generic: bool,
-    pub audience_claim: bool,
+    pub is_generic: bool,
+    pub has_audience_claim: bool,
     pub endpoint: Option<String>,
     pub hint: Option<String>,
     pub timeout: Option<Duration>,
-    pub signed: bool,
-    pub default_audience: bool,
+    pub requires_signed_response: bool,
+    pub has_default_audience: bool,
     pub client: Option<ClientSettings>,
 }
 
@@ -52,7 +52,7 @@ pub struct IssuerSettings {
 pub struct ClientSettings {
     pub method: &'static str,
     pub id: Option<String>,
-    pub place: String,
+    pub secret_location: String,
 }
 
 impl Config {
@@ -68,7 +68,7 @@ impl Config {
             jwt_max_age: layer::DEFAULT_JWT_MAX_AGE,
             stale_if_error: self.stale_if_error.unwrap_or_default(),
             loopback_http: self.loopback_http,
-            describes_itself: self.metadata.is_some(),
+            has_metadata: self.metadata.is_some(),
             issuers: self.issuers.iter().map(|issuer| issuer.inspect()).collect(),
         }
     }

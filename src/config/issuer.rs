@@ -7,7 +7,7 @@ use std::{path::PathBuf, time::Duration};
 
 use super::{
     reader::{Secret, Section, load_file, load_key},
-    tls::{Own, Tls},
+    tls::{ClientCertificate, Tls},
 };
 use crate::resource_server::issuer::Issuer;
 use crate::{
@@ -22,15 +22,15 @@ use crate::{
 
 pub(super) struct IssuerConfig {
     name: String,
-    jwt: Option<Local>,
-    introspection: Option<Remote>,
+    jwt: Option<JwtSettings>,
+    introspection: Option<IntrospectionSettings>,
     client: Option<Client>,
     prefix: Option<String>,
     ca_file: Option<PathBuf>,
 }
 
 /// The settings for the verification of JWTs.
-struct Local {
+struct JwtSettings {
     jwks_file: Option<PathBuf>,
     jwks_uri: Option<String>,
     algorithms: Option<Vec<Algorithm>>,
@@ -40,7 +40,7 @@ struct Local {
 }
 
 /// The settings for introspection.
-struct Remote {
+struct IntrospectionSettings {
     endpoint: Option<String>,
     hint: Option<String>,
     timeout: Option<Duration>,
@@ -50,7 +50,7 @@ struct Remote {
 
 /// The credentials with which this service authenticates to the issuer.
 struct Client {
-    means: Means,
+    method: AuthMethod,
     id: Option<String>,
     secret: Option<Secret>,
     algorithm: Option<Algorithm>,
@@ -60,7 +60,7 @@ struct Client {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Means {
+enum AuthMethod {
     Basic,
     BasicRaw,
     Bearer,
@@ -81,25 +81,25 @@ pub(super) enum Mode {
 impl IssuerConfig {
     /// Reads an issuer. Missing settings are reported in the section, and then nothing is built.
     pub(super) fn read(section: &mut Section) -> Self {
-        section.need("issuer");
-        section.need("mode");
+        section.require("issuer");
+        section.require("mode");
         let name = section.text("issuer").unwrap_or_default();
-        let mode = section.word(
+        let mode = section.keyword(
             "mode",
             &[("jwt", Mode::Jwt), ("introspect", Mode::Introspect), ("hybrid", Mode::Hybrid)],
         );
         if matches!(mode, Some(Mode::Hybrid | Mode::Introspect)) {
-            section.need("client");
+            section.require("client");
         }
         // With an unknown mode, the settings of all modes are accepted.
         let mode = mode.unwrap_or(Mode::Hybrid);
-        let asks = mode != Mode::Jwt;
+        let introspects = mode != Mode::Jwt;
         Self {
             name,
-            jwt: (mode != Mode::Introspect).then(|| Local::read(section)),
-            introspection: asks.then(|| Remote::read(section)),
-            client: asks.then(|| section.section("client", Client::read)).flatten(),
-            prefix: asks.then(|| section.text("token_prefix")).flatten(),
+            jwt: (mode != Mode::Introspect).then(|| JwtSettings::read(section)),
+            introspection: introspects.then(|| IntrospectionSettings::read(section)),
+            client: introspects.then(|| section.section("client", Client::read)).flatten(),
+            prefix: introspects.then(|| section.text("token_prefix")).flatten(),
             ca_file: section.text("ca_file").map(Into::into),
         }
     }
@@ -149,23 +149,25 @@ impl IssuerConfig {
 
     /// Returns the transport to the issuer, if it differs from the shared one.
     fn transport(&self) -> Option<Result<HttpTransport, ConfigError>> {
-        let own = self.client.as_ref().and_then(Client::own);
-        let tls = Tls { authorities: self.ca_file.clone(), own };
-        (tls.authorities.is_some() || tls.own.is_some()).then(|| tls.transport())
+        let client = self.client.as_ref().and_then(Client::certificate);
+        let tls = Tls { authorities: self.ca_file.clone(), client };
+        (tls.authorities.is_some() || tls.client.is_some()).then(|| tls.transport())
     }
 }
 
-impl Local {
+impl JwtSettings {
     fn read(section: &mut Section) -> Self {
         if section.has("jwks_file") && section.has("jwks_uri") {
-            section.problem("jwks_file", "give it or `jwks_uri`, not both");
+            section.problem("jwks_file", "conflicts with `jwks_uri`");
         }
         Self {
             jwks_file: section.text("jwks_file").map(Into::into),
             jwks_uri: section.text("jwks_uri"),
             algorithms: section.parsed("algorithms"),
-            profile: section
-                .word("profile", &[("rfc9068", Profile::Rfc9068), ("generic", Profile::Generic)]),
+            profile: section.keyword(
+                "profile",
+                &[("rfc9068", Profile::Rfc9068), ("generic", Profile::Generic)],
+            ),
             scope_claim: section.text("scope_claim"),
             danger_audience_claim: section.text("danger_audience_claim"),
         }
@@ -208,7 +210,7 @@ impl Local {
     }
 }
 
-impl Remote {
+impl IntrospectionSettings {
     fn read(section: &mut Section) -> Self {
         Self {
             endpoint: section.text("introspection_endpoint"),
@@ -252,69 +254,75 @@ impl Remote {
 
 impl Client {
     fn read(section: &mut Section) -> Self {
-        section.need("method");
-        let means = section.word(
+        section.require("method");
+        let method = section.keyword(
             "method",
             &[
-                ("secret", Means::Secret),
-                ("basic", Means::Basic),
-                ("basic_raw", Means::BasicRaw),
-                ("post", Means::Post),
-                ("bearer", Means::Bearer),
-                ("private_key_jwt", Means::PrivateKeyJwt),
-                ("client_secret_jwt", Means::SecretJwt),
-                ("mtls", Means::Mtls),
+                ("secret", AuthMethod::Secret),
+                ("basic", AuthMethod::Basic),
+                ("basic_raw", AuthMethod::BasicRaw),
+                ("post", AuthMethod::Post),
+                ("bearer", AuthMethod::Bearer),
+                ("private_key_jwt", AuthMethod::PrivateKeyJwt),
+                ("client_secret_jwt", AuthMethod::SecretJwt),
+                ("mtls", AuthMethod::Mtls),
             ],
         );
-        let means = means.unwrap_or(Means::Basic);
+        let method = method.unwrap_or(AuthMethod::Basic);
         let (mut id, mut algorithm, mut kid, mut audience) = (None, None, None, None);
         let mut certificate = None;
-        if means != Means::Bearer {
-            section.need("id");
+        if method != AuthMethod::Bearer {
+            section.require("id");
             id = section.text("id");
         }
-        let secret = match means {
-            Means::Bearer => section.secret("token"),
-            Means::Mtls => {
-                section.need("certificate_file");
+        let secret = match method {
+            AuthMethod::Bearer => section.secret("token"),
+            AuthMethod::Mtls => {
+                section.require("certificate_file");
                 certificate = section.text("certificate_file").map(Into::into);
                 section.secret("key")
             }
-            Means::PrivateKeyJwt => {
+            AuthMethod::PrivateKeyJwt => {
                 let key;
                 (algorithm, kid, key) = section.signing_key();
                 key
             }
             _ => section.secret("secret"),
         };
-        if matches!(means, Means::PrivateKeyJwt | Means::Secret | Means::SecretJwt) {
+        if matches!(method, AuthMethod::PrivateKeyJwt | AuthMethod::Secret | AuthMethod::SecretJwt)
+        {
             audience = section.text("assertion_audience");
         }
-        Self { means, id, secret, algorithm, kid, audience, certificate }
+        Self { method, id, secret, algorithm, kid, audience, certificate }
     }
 
     /// Returns the certificate of the client, if it has one.
-    fn own(&self) -> Option<Own> {
-        Some(Own { certificate: self.certificate.clone()?, key: self.secret.clone()? })
+    fn certificate(&self) -> Option<ClientCertificate> {
+        Some(ClientCertificate {
+            certificate: self.certificate.clone()?,
+            key: self.secret.clone()?,
+        })
     }
 
     fn load(&self) -> Result<ClientAuth, ConfigError> {
         // Missing settings were reported when the table was read.
         let id = self.id.clone().unwrap_or_default();
         let secret = || self.secret.as_ref().map_or(Ok(String::new()), Secret::load);
-        let (name, auth) = match self.means {
-            Means::Basic => ("secret", secret().map(|secret| ClientAuth::basic(id, secret))),
-            Means::BasicRaw => ("secret", secret().map(|secret| ClientAuth::basic_raw(id, secret))),
-            Means::Bearer => ("token", secret().map(ClientAuth::bearer)),
+        let (name, auth) = match self.method {
+            AuthMethod::Basic => ("secret", secret().map(|secret| ClientAuth::basic(id, secret))),
+            AuthMethod::BasicRaw => {
+                ("secret", secret().map(|secret| ClientAuth::basic_raw(id, secret)))
+            }
+            AuthMethod::Bearer => ("token", secret().map(ClientAuth::bearer)),
             // The transport reads the certificate and its key.
-            Means::Mtls => ("key", Ok(ClientAuth::mtls(id))),
-            Means::Post => ("secret", secret().map(|secret| ClientAuth::post(id, secret))),
-            Means::PrivateKeyJwt => {
+            AuthMethod::Mtls => ("key", Ok(ClientAuth::mtls(id))),
+            AuthMethod::Post => ("secret", secret().map(|secret| ClientAuth::post(id, secret))),
+            AuthMethod::PrivateKeyJwt => {
                 let key = load_key(self.secret.as_ref(), self.algorithm, self.kid.as_deref());
                 ("key", key.map(|key| ClientAuth::private_key_jwt(id, key)))
             }
-            Means::Secret => ("secret", secret().map(|secret| ClientAuth::secret(id, secret))),
-            Means::SecretJwt => {
+            AuthMethod::Secret => ("secret", secret().map(|secret| ClientAuth::secret(id, secret))),
+            AuthMethod::SecretJwt => {
                 ("secret", secret().map(|secret| ClientAuth::client_secret_jwt(id, secret)))
             }
         };

@@ -14,27 +14,21 @@ type About = ProtectedResourceMetadata;
 /// The name of a text, its setter, and the setter that takes a language.
 type Localized = (&'static str, fn(About, &str) -> About, fn(About, &str, &str) -> About);
 
+macro_rules! localized {
+    ($name:ident, $in_language:ident) => {
+        (
+            stringify!($name),
+            |about, text| about.$name(text),
+            |about, language, text| about.$in_language(language, text),
+        )
+    };
+}
+
 const LOCALIZED: [Localized; 4] = [
-    (
-        "resource_name",
-        |about, text| about.resource_name(text),
-        |about, language, text| about.resource_name_in(language, text),
-    ),
-    (
-        "resource_documentation",
-        |about, url| about.resource_documentation(url),
-        |about, language, url| about.resource_documentation_in(language, url),
-    ),
-    (
-        "resource_policy_uri",
-        |about, url| about.resource_policy_uri(url),
-        |about, language, url| about.resource_policy_uri_in(language, url),
-    ),
-    (
-        "resource_tos_uri",
-        |about, url| about.resource_tos_uri(url),
-        |about, language, url| about.resource_tos_uri_in(language, url),
-    ),
+    localized!(resource_name, resource_name_in),
+    localized!(resource_documentation, resource_documentation_in),
+    localized!(resource_policy_uri, resource_policy_uri_in),
+    localized!(resource_tos_uri, resource_tos_uri_in),
 ];
 
 pub(super) struct MetadataConfig {
@@ -45,11 +39,11 @@ pub(super) struct MetadataConfig {
     details_types: Vec<String>,
     max_age: Option<Duration>,
     without_cors: bool,
-    signed: Option<Signed>,
+    signer: Option<MetadataSigner>,
 }
 
 /// The signer of the document.
-struct Signed {
+struct MetadataSigner {
     issuer: String,
     algorithm: Option<Algorithm>,
     kid: Option<String>,
@@ -73,13 +67,13 @@ impl MetadataConfig {
             jwks_uri: section.text("jwks_uri"),
             max_age: section.seconds("max_age_seconds"),
             without_cors: section.flag("without_cors"),
-            signed: section.section("signed", Signed::read),
+            signer: section.section("signed", MetadataSigner::read),
         }
     }
 
     /// Returns a function that sets the metadata. Reads the key.
     pub(super) fn load(&self) -> Result<impl FnOnce(About) -> About, ConfigError> {
-        let signer = self.signed.as_ref().map(Signed::load).transpose()?;
+        let signer = self.signer.as_ref().map(MetadataSigner::load).transpose()?;
         Ok(move |mut about: About| {
             about = about
                 .scopes_supported(self.scopes.clone())
@@ -108,9 +102,9 @@ impl MetadataConfig {
     }
 }
 
-impl Signed {
+impl MetadataSigner {
     fn read(section: &mut Section) -> Self {
-        section.need("issuer");
+        section.require("issuer");
         let (algorithm, kid, key) = section.signing_key();
         Self { issuer: section.text("issuer").unwrap_or_default(), algorithm, kid, key }
     }

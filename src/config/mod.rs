@@ -188,7 +188,7 @@
 //! # Ok::<(), tower_introspect::ConfigError>(())
 //! ```
 
-mod assemble;
+mod builder;
 #[cfg(feature = "dpop")]
 mod dpop;
 pub(crate) mod file;

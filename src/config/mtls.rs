@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// A function that returns the address a request comes from.
-pub(super) type AddressOf = dyn Fn(RequestHead<'_>) -> Option<IpAddr> + Send + Sync;
+pub(super) type AddressFn = dyn Fn(RequestHead<'_>) -> Option<IpAddr> + Send + Sync;
 
 /// The configured source of client certificates.
 pub(super) struct MtlsConfig {
@@ -24,19 +24,19 @@ impl MtlsConfig {
             [("client_cert", CertificateField::ClientCert), ("xfcc", CertificateField::Xfcc)];
         // Neither is of use without the other: anyone may write a header, and trusted proxies have
         // no effect without a header to read.
-        let behind = section.has("field") || section.has("proxies");
-        if behind {
-            section.need("field");
-            section.need("proxies");
+        let behind_proxy = section.has("field") || section.has("proxies");
+        if behind_proxy {
+            section.require("field");
+            section.require("proxies");
         } else if section.has("keep_field") {
-            section.problem("keep_field", "without `field` and `proxies` there is none to keep");
+            section.problem("keep_field", "has no effect without `field` and `proxies`");
         }
-        let field = section.word("field", &fields);
+        let field = section.keyword("field", &fields);
         let proxies = section.texts("proxies").unwrap_or_default();
         if !proxies.is_empty() {
             let networks = proxies.iter().map(String::as_str);
-            let tried = Mtls::new().trust_proxy(CertificateField::ClientCert, networks, |_| None);
-            for (_, problem) in tried.err().iter().flat_map(ConfigError::problems) {
+            let checked = Mtls::new().trust_proxy(CertificateField::ClientCert, networks, |_| None);
+            for (_, problem) in checked.err().iter().flat_map(ConfigError::problems) {
                 section.problem("proxies", problem);
             }
         }
@@ -46,17 +46,17 @@ impl MtlsConfig {
         }
     }
 
-    pub(super) fn load(&self, address_of: Option<&Arc<AddressOf>>) -> Result<Mtls, ConfigError> {
+    pub(super) fn load(&self, address_fn: Option<&Arc<AddressFn>>) -> Result<Mtls, ConfigError> {
         let Some((field, proxies)) = &self.proxies else { return Ok(Mtls::new()) };
-        let Some(address_of) = address_of.map(Arc::clone) else {
+        let Some(address_fn) = address_fn.map(Arc::clone) else {
             let mut problems = ConfigError::new();
-            let problem = "this program does not tell from where requests come \
-                (`Config::peer_address_fn`), so no proxy can be trusted";
+            let problem = "no proxy can be trusted: the program has not set \
+                `Config::peer_address_fn`";
             problems.push("proxies", problem);
             return Err(problems);
         };
         let networks = proxies.iter().map(String::as_str);
-        let mtls = Mtls::new().trust_proxy(*field, networks, move |head| address_of(head))?;
+        let mtls = Mtls::new().trust_proxy(*field, networks, move |head| address_fn(head))?;
         Ok(if self.keep_field { mtls.keep_field() } else { mtls })
     }
 }
@@ -91,7 +91,7 @@ mod tests {
         );
         let config = config.unwrap();
         let told = policy(&config);
-        assert!(told.starts_with("mtls.proxies: this program does not tell"), "{told}");
+        assert!(told.starts_with("mtls.proxies: no proxy can be trusted"), "{told}");
         let policy = policy(&config.peer_address_fn(|_| None));
         let expected = "Mtls { field: Some(Xfcc), proxies: Some([10.1.2.0/24, 2001:db8::1/128])";
         assert!(policy.contains(expected), "{policy}");
@@ -100,27 +100,27 @@ mod tests {
     #[test]
     fn every_problem_is_told() {
         for (mtls, problems) in [
-            ("field = \"client_cert\"", &["mtls.proxies: it is missing"][..]),
-            ("proxies = \"10.1.2.3\"", &["mtls.field: it is missing"]),
+            ("field = \"client_cert\"", &["mtls.proxies: missing"][..]),
+            ("proxies = \"10.1.2.3\"", &["mtls.field: missing"]),
             (
                 "keep_field = true",
-                &["mtls.keep_field: without `field` and `proxies` there is none to keep"],
+                &["mtls.keep_field: has no effect without `field` and `proxies`"],
             ),
             (
                 "field = \"Client-Cert\"\nproxies = [\"0.0.0.0/0\", \"proxy\", \"10.1.2.3/8\"]\n\
                  keep_field = 1\nproxy = \"10.1.2.3\"",
                 &[
-                    "mtls.field: it is not `client_cert` or `xfcc`",
-                    "mtls.proxies: `0.0.0.0/0` is everyone",
-                    "mtls.proxies: `proxy` is no address or network",
+                    "mtls.field: expected `client_cert` or `xfcc`",
+                    "mtls.proxies: `0.0.0.0/0` covers all addresses",
+                    "mtls.proxies: `proxy` is not an address or network",
                     "mtls.proxies: `10.1.2.3/8` has bits beyond its prefix",
-                    "mtls.keep_field: it is not true or false",
-                    "mtls.proxy: it is not a setting here",
+                    "mtls.keep_field: expected true or false",
+                    "mtls.proxy: unknown setting",
                 ],
             ),
             (
                 "field = \"xfcc\"\nproxies = []",
-                &["mtls.proxies: it is not a text or an array of texts, not empty"],
+                &["mtls.proxies: expected a non-empty text or an array of them"],
             ),
         ] {
             let told = read(mtls).unwrap_err();

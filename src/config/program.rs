@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 #[cfg(feature = "mtls")]
-use super::mtls::AddressOf;
+use super::mtls::AddressFn;
 #[cfg(feature = "dpop")]
 use crate::proof::dpop::settings::Dpop;
 #[cfg(feature = "mtls")]
@@ -12,18 +12,18 @@ use crate::proof::mtls::settings::Mtls;
 
 /// The changes and the functions of requests that a program sets.
 #[derive(Default)]
-pub(super) struct Program {
+pub(super) struct ProgramHooks {
     #[cfg(feature = "dpop")]
-    pub(super) dpop: Vec<Box<Change<Dpop>>>,
+    pub(super) dpop: Vec<Box<Configure<Dpop>>>,
     #[cfg(feature = "mtls")]
-    pub(super) mtls: Vec<Box<Change<Mtls>>>,
+    pub(super) mtls: Vec<Box<Configure<Mtls>>>,
     #[cfg(feature = "mtls")]
-    pub(super) peer_address: Option<Arc<AddressOf>>,
+    pub(super) peer_address: Option<Arc<AddressFn>>,
 }
 
-type Change<T> = dyn Fn(T) -> T + Send + Sync;
+type Configure<T> = dyn Fn(T) -> T + Send + Sync;
 
-impl Program {
+impl ProgramHooks {
     #[cfg(feature = "dpop")]
     pub(super) fn dpop(&self, dpop: Dpop) -> Dpop {
         self.dpop.iter().fold(dpop, |dpop, change| change(dpop))
@@ -35,7 +35,7 @@ impl Program {
     }
 
     #[cfg(feature = "mtls")]
-    pub(super) const fn peer_address(&self) -> Option<&Arc<AddressOf>> {
+    pub(super) const fn peer_address(&self) -> Option<&Arc<AddressFn>> {
         self.peer_address.as_ref()
     }
 }

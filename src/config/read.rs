@@ -9,7 +9,7 @@ use super::dpop::DpopConfig;
 #[cfg(feature = "mtls")]
 use super::mtls::MtlsConfig;
 #[cfg(any(feature = "dpop", feature = "mtls"))]
-use super::program::Program;
+use super::program::ProgramHooks;
 use super::{
     file::Config, forward, issuer::IssuerConfig, metadata::MetadataConfig, reader::Section,
 };
@@ -25,13 +25,13 @@ use crate::{
 impl Config {
     pub(super) fn read(table: Table) -> Result<Self, ConfigError> {
         let mut section = Section::new(table);
-        section.need("audience");
-        section.need("issuer");
+        section.require("audience");
+        section.require("issuer");
         if section.has("metadata") && section.has("resource_metadata") {
-            section.problem("resource_metadata", "give it or `metadata`, not both");
+            section.problem("resource_metadata", "conflicts with `metadata`");
         }
         // An invalid value of this setting must not cause further problems about `http` URLs.
-        let lax = section.has("danger_allow_http_loopback");
+        let loopback_given = section.has("danger_allow_http_loopback");
         let mut config = Self {
             audiences: section.texts("audience").unwrap_or_default(),
             scopes: section.texts("required_scopes").unwrap_or_default(),
@@ -39,37 +39,37 @@ impl Config {
             leeway: section.seconds("leeway_seconds"),
             max_age: section.seconds("max_age_seconds"),
             stale_if_error: section.seconds("stale_if_error_seconds"),
-            metadata: section.part("metadata", MetadataConfig::read),
+            metadata: section.valid_section("metadata", MetadataConfig::read),
             resource_metadata: section.text("resource_metadata"),
             loopback_http: section.flag("danger_allow_http_loopback"),
-            issuers: section.parts("issuer", IssuerConfig::read),
-            forward: section.part("forward", forward::read),
+            issuers: section.valid_sections("issuer", IssuerConfig::read),
+            forward: section.valid_section("forward", forward::read),
             require_binding: section.flag("require_binding"),
             #[cfg(any(feature = "dpop", feature = "mtls"))]
             fapi2: section.flag("fapi2"),
             #[cfg(feature = "dpop")]
-            dpop: section.part("dpop", DpopConfig::read),
+            dpop: section.valid_section("dpop", DpopConfig::read),
             #[cfg(feature = "mtls")]
-            mtls: section.part("mtls", MtlsConfig::read),
+            mtls: section.valid_section("mtls", MtlsConfig::read),
             #[cfg(any(feature = "dpop", feature = "mtls"))]
-            program: Program::default(),
+            program: ProgramHooks::default(),
         };
         #[cfg(feature = "dpop")]
         if config.fapi2 && config.dpop.as_ref().is_some_and(|dpop| !dpop.fits_fapi2()) {
-            section.problem("dpop.algorithms", "none of them is one that `fapi2` allows");
+            section.problem("dpop.algorithms", "`fapi2` allows none of these algorithms");
         }
         for (name, scopes) in
             [("required_scopes", &config.scopes), ("advertised_scopes", &config.advertised)]
         {
             if !scopes.iter().all(|scope| is_scope_token(scope)) {
-                section.problem(name, "one of them is no scope (RFC 6749 §3.3)");
+                section.problem(name, "contains an invalid scope (RFC 6749 §3.3)");
             }
         }
         match section.finish().or_ok(()) {
             Ok(()) => Ok(config),
             Err(mut problems) => {
-                config.loopback_http = lax;
-                problems.append(config.rest());
+                config.loopback_http = loopback_given;
+                problems.append(config.build_problems());
                 Err(problems)
             }
         }
@@ -77,7 +77,7 @@ impl Config {
 
     /// Returns the problems that building would report for the parts that were read without a
     /// problem.
-    fn rest(mut self) -> ConfigError {
+    fn build_problems(mut self) -> ConfigError {
         if self.audiences.is_empty() {
             // The missing audience is reported already, and the metadata can't be checked without
             // it.
@@ -92,9 +92,9 @@ impl Config {
         let this = self.peer_address_fn(|_| None);
         #[cfg(not(feature = "mtls"))]
         let this = self;
-        let (builder, mut problems, issuers) = this.assemble();
+        let (builder, mut problems, issuers) = this.to_builder();
         if issuers > 0
-            && let Err(more) = builder.transport(nowhere()).build()
+            && let Err(more) = builder.transport(unused_transport()).build()
         {
             problems.append(more);
         }
@@ -103,7 +103,7 @@ impl Config {
 }
 
 /// Returns a transport that sends nothing: checking settings needs no client.
-fn nowhere() -> HttpTransport {
+fn unused_transport() -> HttpTransport {
     HttpTransport::new(service_fn(async |_: http::Request<Bytes>| {
         Err::<http::Response<Bytes>, _>(TransportError::new(TransportErrorKind::Connect))
     }))
@@ -164,14 +164,14 @@ mod tests {
     fn no_problem_is_the_consequence_of_another() {
         let issuer = "[[issuer]]\nissuer = \"http://127.0.0.1:1\"\nmode = \"jwt\"";
         let flag = format!("audience = \"a\"\ndanger_allow_http_loopback = \"yes\"\n{issuer}");
-        assert_eq!(problems(&flag), ["danger_allow_http_loopback: it is not true or false"]);
+        assert_eq!(problems(&flag), ["danger_allow_http_loopback: expected true or false"]);
         let scopes = "required_scopes = \"a b\"\nmetadata = {}\n\
              issuer = [{ issuer = \"https://a\", mode = \"jwt\" }]";
-        let scope = "required_scopes: one of them is no scope (RFC 6749 §3.3)";
-        assert_eq!(problems(scopes), ["audience: it is missing", scope]);
+        let scope = "required_scopes: contains an invalid scope (RFC 6749 §3.3)";
+        assert_eq!(problems(scopes), ["audience: missing", scope]);
         let nobody =
             "audience = \"https://a\"\nmetadata = {}\nissuer = [{ issuer = \"https://a\" }]";
-        assert_eq!(problems(nobody), ["issuer[0].mode: it is missing"]);
+        assert_eq!(problems(nobody), ["issuer[0].mode: missing"]);
     }
 
     #[cfg(all(feature = "dpop", feature = "mtls"))]
@@ -186,7 +186,7 @@ mod tests {
             built.map(|api| format!("{:?}", api.policy())).map_err(|error| error.to_string())
         };
         for setting in ["require_binding", "fapi2"] {
-            let problem = "no token could be proven: give `[dpop]` or `[mtls]` as well";
+            let problem = "no token can be proven: add `[dpop]` or `[mtls]`";
             let told = built(&format!("{setting} = true"));
             assert_eq!(told, Err(format!("{setting}: {problem}")));
             for way in ["mtls = {}", "dpop = { url = \"https://a\" }"] {
@@ -201,7 +201,7 @@ mod tests {
             assert!(built.is_ok());
         }
         let unfit = "fapi2 = true\ndpop = { url = \"https://a\", algorithms = \"RS256\" }";
-        let told = "dpop.algorithms: none of them is one that `fapi2` allows";
+        let told = "dpop.algorithms: `fapi2` allows none of these algorithms";
         assert_eq!(built(unfit), Err(told.to_owned()));
         assert!(built(&unfit.replace("\"RS256\"", "[\"RS256\", \"ES256\"]")).is_ok());
         assert!(built(&unfit.replace("fapi2 = true", "fapi2 = false")).is_ok());

@@ -16,13 +16,13 @@ const MAX_FILE: u64 = 1024 * 1024;
 /// A table that is being read. Settings are taken out as they are read. Those left over are
 /// unknown.
 pub(super) struct Section {
-    left: Table,
+    unread: Table,
     problems: ConfigError,
 }
 
 impl Section {
     pub(super) fn new(table: Table) -> Self {
-        Self { left: table, problems: ConfigError::new() }
+        Self { unread: table, problems: ConfigError::new() }
     }
 
     pub(super) fn problem(&mut self, name: &str, problem: impl Display) {
@@ -30,32 +30,32 @@ impl Section {
     }
 
     pub(super) fn has(&self, name: &str) -> bool {
-        self.left.contains_key(name)
+        self.unread.contains_key(name)
     }
 
     /// Reports a problem if a setting is missing.
-    pub(super) fn need(&mut self, name: &str) {
+    pub(super) fn require(&mut self, name: &str) {
         if !self.has(name) {
-            self.problem(name, "it is missing");
+            self.problem(name, "missing");
         }
     }
 
     /// Takes a text that is not empty.
     pub(super) fn text(&mut self, name: &str) -> Option<String> {
-        self.take(name, "a text that is not empty", text)
+        self.take(name, "a non-empty text", text)
     }
 
     /// Takes one text or an array of them, none of them empty.
     pub(super) fn texts(&mut self, name: &str) -> Option<Vec<String>> {
-        self.take(name, "a text or an array of texts, not empty", |value| match value {
+        self.take(name, "a non-empty text or an array of them", |value| match value {
             Value::Array(values) if !values.is_empty() => values.into_iter().map(text).collect(),
             one => text(one).map(|one| vec![one]),
         })
     }
 
-    /// Takes all settings that are left, with texts that are not empty.
+    /// Takes all settings that are unread, with texts that are not empty.
     pub(super) fn pairs(&mut self) -> Vec<(String, String)> {
-        let names: Vec<_> = self.left.keys().cloned().collect();
+        let names: Vec<_> = self.unread.keys().cloned().collect();
         let pair = |name: String| self.text(&name).map(|text| (name, text));
         names.into_iter().filter_map(pair).collect()
     }
@@ -63,7 +63,7 @@ impl Section {
     /// Takes a text and its translations: `name` and `name#tag`, each with its value.
     pub(super) fn localized(&mut self, name: &str) -> Vec<(Option<String>, String)> {
         let tag = |key: &String| Some(key.strip_prefix(name)?.strip_prefix('#')?.to_owned());
-        let tags: Vec<String> = self.left.keys().filter_map(tag).collect();
+        let tags: Vec<String> = self.unread.keys().filter_map(tag).collect();
         let mut all = Vec::new();
         if let Some(text) = self.text(name) {
             all.push((None, text));
@@ -92,11 +92,11 @@ impl Section {
     }
 
     /// Takes one of several keywords.
-    pub(super) fn word<T: Copy>(&mut self, name: &str, words: &[(&str, T)]) -> Option<T> {
-        let known: Vec<_> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
+    pub(super) fn keyword<T: Copy>(&mut self, name: &str, keywords: &[(&str, T)]) -> Option<T> {
+        let known: Vec<_> = keywords.iter().map(|(word, _)| format!("`{word}`")).collect();
         self.take(name, &known.join(" or "), |value| {
             let value = value.as_str()?;
-            words.iter().find(|(word, _)| *word == value).map(|(_, meaning)| *meaning)
+            keywords.iter().find(|(word, _)| *word == value).map(|(_, meaning)| *meaning)
         })
     }
 
@@ -127,14 +127,22 @@ impl Section {
     }
 
     /// Takes a nested table, unless there is a problem in it.
-    pub(super) fn part<T>(&mut self, name: &str, read: impl FnOnce(&mut Self) -> T) -> Option<T> {
+    pub(super) fn valid_section<T>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(&mut Self) -> T,
+    ) -> Option<T> {
         let before = self.problems.problems().count();
         let value = self.section(name, read);
         value.filter(|_| self.problems.problems().count() == before)
     }
 
     /// Takes an array of tables, without those that have problems.
-    pub(super) fn parts<T>(&mut self, name: &str, read: impl Fn(&mut Self) -> T) -> Vec<T> {
+    pub(super) fn valid_sections<T>(
+        &mut self,
+        name: &str,
+        read: impl Fn(&mut Self) -> T,
+    ) -> Vec<T> {
         let tables = self.take(name, "an array of tables", |value| {
             let Value::Array(values) = value else { return None };
             let table = |value| match value {
@@ -143,15 +151,15 @@ impl Section {
             };
             values.into_iter().map(table).collect::<Option<Vec<_>>>()
         });
-        let mut sound = Vec::new();
+        let mut valid = Vec::new();
         for (at, table) in tables.unwrap_or_default().into_iter().enumerate() {
             let before = self.problems.problems().count();
             let value = self.within(&format!("{name}[{at}]"), table, &read);
             if self.problems.problems().count() == before {
-                sound.push(value);
+                valid.push(value);
             }
         }
-        sound
+        valid
     }
 
     /// Takes the location of a secret: exactly one of `NAME_file`, `NAME_env`, `danger_NAME`.
@@ -170,18 +178,18 @@ impl Section {
 
     /// Takes a private key: its algorithm, its key identifier if it has one, and its location.
     pub(super) fn signing_key(&mut self) -> (Option<Algorithm>, Option<String>, Option<Secret>) {
-        self.need("algorithm");
+        self.require("algorithm");
         let algorithms = self.parsed::<Algorithm>("algorithm").unwrap_or_default();
         if algorithms.len() > 1 {
-            self.problem("algorithm", "give one");
+            self.problem("algorithm", "expected one algorithm");
         }
         (algorithms.into_iter().next(), self.text("kid"), self.secret("key"))
     }
 
     /// Returns the problems, including one for each setting that was not read.
     pub(super) fn finish(mut self) -> ConfigError {
-        for (name, _) in self.left {
-            self.problems.push(name, "it is not a setting here");
+        for (name, _) in self.unread {
+            self.problems.push(name, "unknown setting");
         }
         self.problems
     }
@@ -200,9 +208,9 @@ impl Section {
         expected: &str,
         read: impl FnOnce(Value) -> Option<T>,
     ) -> Option<T> {
-        let value = read(self.left.remove(name)?);
+        let value = read(self.unread.remove(name)?);
         if value.is_none() {
-            self.problem(name, format!("it is not {expected}"));
+            self.problem(name, format!("expected {expected}"));
         }
         value
     }
@@ -233,15 +241,15 @@ impl Secret {
         let text = match self {
             Self::Env(name) => std::env::var(name).map_err(|error| match error {
                 std::env::VarError::NotPresent => format!("the variable `{name}` is not set"),
-                std::env::VarError::NotUnicode(_) => format!("the variable `{name}` is no text"),
+                std::env::VarError::NotUnicode(_) => format!("the variable `{name}` is not UTF-8"),
             })?,
             Self::File(path) => String::from_utf8(load_file(path)?)
-                .map_err(|_| format!("`{}` is no text", path.display()))?,
+                .map_err(|_| format!("`{}` is not UTF-8", path.display()))?,
             Self::Inline(secret) => secret.expose_secret().to_owned(),
         };
         let text = text.strip_suffix('\n').unwrap_or(&text);
         let text = text.strip_suffix('\r').unwrap_or(text);
-        if text.is_empty() { Err("it is empty".to_owned()) } else { Ok(text.to_owned()) }
+        if text.is_empty() { Err("the secret is empty".to_owned()) } else { Ok(text.to_owned()) }
     }
 }
 

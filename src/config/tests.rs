@@ -52,28 +52,28 @@ fn every_problem_is_named() {
     assert_eq!(
         problems(text),
         [
-            "audience: it is not a text or an array of texts, not empty",
-            "leeway_seconds: it is not a number of seconds",
-            "max_age_seconds: it is not a number of seconds",
-            "stale_if_error_seconds: it is not a number of seconds",
-            "resource_metadata: it is not a text that is not empty",
-            "issuer[0].issuer: it is missing",
-            "issuer[0].mode: it is not `jwt` or `introspect` or `hybrid`",
-            "issuer[0].jwks_file: give it or `jwks_uri`, not both",
+            "audience: expected a non-empty text or an array of them",
+            "leeway_seconds: expected a number of seconds",
+            "max_age_seconds: expected a number of seconds",
+            "stale_if_error_seconds: expected a number of seconds",
+            "resource_metadata: expected a non-empty text",
+            "issuer[0].issuer: missing",
+            "issuer[0].mode: expected `jwt` or `introspect` or `hybrid`",
+            "issuer[0].jwks_file: conflicts with `jwks_uri`",
             "issuer[0].algorithms: `none`: no supported signature algorithm",
-            "issuer[1].client: it is missing",
-            "issuer[1].timeout_seconds: it is not a number of seconds",
-            "issuer[1].require_signed_response: it is not true or false",
-            "issuer[1].profile: it is not a setting here",
-            "issuer[2].client.id: it is missing",
+            "issuer[1].client: missing",
+            "issuer[1].timeout_seconds: expected a number of seconds",
+            "issuer[1].require_signed_response: expected true or false",
+            "issuer[1].profile: unknown setting",
+            "issuer[2].client.id: missing",
             "issuer[2].client.secret: give exactly one of `secret_file`, `secret_env` and `danger_secret`",
-            "issuer[2].client.kid: it is not a setting here",
-            "issuer[3].client: it is not a setting here",
-            "required_scopes: one of them is no scope (RFC 6749 §3.3)",
-            "audiance: it is not a setting here",
+            "issuer[2].client.kid: unknown setting",
+            "issuer[3].client: unknown setting",
+            "required_scopes: contains an invalid scope (RFC 6749 §3.3)",
+            "audiance: unknown setting",
         ]
     );
-    assert_eq!(problems(""), ["audience: it is missing", "issuer: it is missing"]);
+    assert_eq!(problems(""), ["audience: missing", "issuer: missing"]);
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn secrets_come_from_files_without_their_line_end() {
     };
     assert_eq!(build("s3cret\r\n"), Ok(()));
     let name = "issuer https://as.example.com.client.secret";
-    assert_eq!(build("\n"), Err(format!("{name}: it is empty")));
+    assert_eq!(build("\n"), Err(format!("{name}: the secret is empty")));
     let long = "x".repeat(1024 * 1024 + 1);
     assert_eq!(build(&long), Err(format!("{name}: `{}` is too large", file.display())));
     std::fs::remove_dir_all(&directory).unwrap();
@@ -247,14 +247,14 @@ fn problems_of_the_metadata_are_named() {
         "#,
     );
     let expected = [
-        "metadata.resource_name: it is not a text that is not empty",
-        "metadata.resource_name#de: it is not a text that is not empty",
-        "metadata.scopes_supported: it is not a text or an array of texts, not empty",
-        "metadata.max_age_seconds: it is not a number of seconds",
-        "metadata.signed.issuer: it is missing",
-        "metadata.signed.algorithm: give one",
+        "metadata.resource_name: expected a non-empty text",
+        "metadata.resource_name#de: expected a non-empty text",
+        "metadata.scopes_supported: expected a non-empty text or an array of them",
+        "metadata.max_age_seconds: expected a number of seconds",
+        "metadata.signed.issuer: missing",
+        "metadata.signed.algorithm: expected one algorithm",
         "metadata.signed.key: give exactly one of `key_file`, `key_env` and `danger_key`",
-        "metadata.jwks_uri#de: it is not a setting here",
+        "metadata.jwks_uri#de: unknown setting",
     ];
     assert_eq!(problems(&text), expected);
     let both = minimal("mode = \"jwt\"").replacen(
@@ -263,8 +263,8 @@ fn problems_of_the_metadata_are_named() {
         1,
     );
     let expected = [
-        "resource_metadata: give it or `metadata`, not both",
-        "advertised_scopes: one of them is no scope (RFC 6749 §3.3)",
+        "resource_metadata: conflicts with `metadata`",
+        "advertised_scopes: contains an invalid scope (RFC 6749 §3.3)",
     ];
     assert_eq!(problems(&both), expected);
 

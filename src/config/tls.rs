@@ -17,12 +17,12 @@ use crate::{
 #[derive(Clone)]
 pub(super) struct Tls {
     pub(super) authorities: Option<PathBuf>,
-    pub(super) own: Option<Own>,
+    pub(super) client: Option<ClientCertificate>,
 }
 
 /// The configured certificate of this service, and the location of its key.
 #[derive(Clone)]
-pub(super) struct Own {
+pub(super) struct ClientCertificate {
     pub(super) certificate: PathBuf,
     pub(super) key: Secret,
 }
@@ -35,22 +35,22 @@ impl Tls {
     /// Returns why there is no transport, never the content of a file.
     pub(super) fn transport(&self) -> Result<HttpTransport, ConfigError> {
         let this = self.clone();
-        RenewedTransport::new(self.files(), move || this.make()).map(HttpTransport::from)
+        RenewedTransport::new(self.files(), move || this.build()).map(HttpTransport::from)
     }
 
     fn files(&self) -> Vec<PathBuf> {
-        let own = self.own.as_ref();
-        let key = own.and_then(|own| match &own.key {
+        let client = self.client.as_ref();
+        let key = client.and_then(|client| match &client.key {
             Secret::File(path) => Some(path),
             Secret::Env(_) | Secret::Inline(_) => None,
         });
-        let all = [self.authorities.as_ref(), own.map(|own| &own.certificate), key];
+        let all = [self.authorities.as_ref(), client.map(|client| &client.certificate), key];
         all.into_iter().flatten().cloned().collect()
     }
 
-    fn make(&self) -> Result<HttpTransport, ConfigError> {
+    fn build(&self) -> Result<HttpTransport, ConfigError> {
         let mut problems = ConfigError::new();
-        let identity = self.own.as_ref().and_then(|own| own.load(&mut problems));
+        let identity = self.client.as_ref().and_then(|client| client.load(&mut problems));
         let mut builder = ReqwestTransport::builder();
         if let Some(file) = &self.authorities {
             match load_authorities(file) {
@@ -64,7 +64,7 @@ impl Tls {
         // With a part missing, the problems of the rest would be misleading.
         let builder = problems.or_ok(builder)?;
         let built = ReqwestTransport::from_builder(builder).map(HttpTransport::from);
-        built.map_err(|problem| named("client.certificate_file", &problem))
+        built.map_err(|problem| with_setting("client.certificate_file", &problem))
     }
 }
 
@@ -80,7 +80,7 @@ fn load_authorities(file: &Path) -> Result<Vec<Certificate>, String> {
 }
 
 /// Returns the same problems under the name of this setting.
-fn named(setting: &str, problem: &ConfigError) -> ConfigError {
+fn with_setting(setting: &str, problem: &ConfigError) -> ConfigError {
     let mut problems = ConfigError::new();
     for (_, problem) in problem.problems() {
         problems.push(setting, problem);
@@ -88,7 +88,7 @@ fn named(setting: &str, problem: &ConfigError) -> ConfigError {
     problems
 }
 
-impl Own {
+impl ClientCertificate {
     /// Reads the certificate and its key. Adds what is wrong with either file to `problems`.
     fn load(&self, problems: &mut ConfigError) -> Option<Identity> {
         let chain = load_file(&self.certificate);
@@ -101,7 +101,7 @@ impl Own {
         // The error could reveal content of the file.
         let identity = Identity::from_pem(&pem).ok();
         if identity.is_none() {
-            let problem = "there is no certificate and one private key in PEM";
+            let problem = "expected a certificate and exactly one private key, in PEM";
             problems.push("client.certificate_file", problem);
         }
         identity
@@ -112,13 +112,13 @@ impl Own {
 mod tests {
     use std::path::PathBuf;
 
-    use super::{Own, Tls};
+    use super::{ClientCertificate, Tls};
     use crate::config::{file::Config, reader::Secret};
 
     /// A directory that is removed on drop.
-    struct Home(PathBuf);
+    struct TempDir(PathBuf);
 
-    impl Home {
+    impl TempDir {
         fn new(name: &str) -> Self {
             let name = format!("introspect-{name}-{}", std::process::id());
             let path = std::env::temp_dir().join(name);
@@ -131,18 +131,18 @@ mod tests {
         }
 
         /// Returns the problems of a service with this issuer.
-        fn told(&self, issuer: &str) -> Vec<String> {
-            let home = self.0.display().to_string();
-            let issuer = issuer.replace("HOME", &home);
+        fn reported(&self, issuer: &str) -> Vec<String> {
+            let directory = self.0.display().to_string();
+            let issuer = issuer.replace("HOME", &directory);
             let text = format!("audience = \"a\"\n[[issuer]]\nissuer = \"https://as\"\n{issuer}");
             let built = Config::from_toml(&text).and_then(|config| config.build());
             let Err(problems) = built else { return Vec::new() };
-            let text = problems.to_string().replace(&home, "HOME");
+            let text = problems.to_string().replace(&directory, "HOME");
             text.lines().map(|line| line.replace("issuer https://as.", "")).collect()
         }
     }
 
-    impl Drop for Home {
+    impl Drop for TempDir {
         fn drop(&mut self) {
             // If the directory can't be removed, it stays.
             let _ = std::fs::remove_dir_all(&self.0);
@@ -150,7 +150,7 @@ mod tests {
     }
 
     /// Returns a certificate and its key.
-    fn made() -> (String, String) {
+    fn new_certificate() -> (String, String) {
         let made = rcgen::generate_simple_self_signed(["api".to_owned()]).unwrap();
         (made.cert.pem(), made.signing_key.serialize_pem())
     }
@@ -162,44 +162,45 @@ mod tests {
 
     #[test]
     fn rfc8705_2_the_certificate_of_a_client_comes_from_files() {
-        let home = Home::new("tls-files");
-        let (certificate, key) = made();
-        home.put("a.pem", &certificate);
-        home.put("a.key", &key);
-        assert_eq!(home.told(CLIENT), NONE);
+        let directory = TempDir::new("tls-files");
+        let (certificate, key) = new_certificate();
+        directory.put("a.pem", &certificate);
+        directory.put("a.key", &key);
+        assert_eq!(directory.reported(CLIENT), NONE);
         // Both are in one file, which is given twice; also with an authority.
-        home.put("both.pem", &format!("{certificate}{key}"));
+        directory.put("both.pem", &format!("{certificate}{key}"));
         let both = CLIENT.replace("a.pem", "both.pem").replace("a.key", "both.pem");
-        assert_eq!(home.told(&both), NONE);
-        assert_eq!(home.told(&format!("ca_file = 'HOME/a.pem'\n{both}")), NONE);
-        assert_eq!(home.told("mode = \"jwt\"\nca_file = 'HOME/a.pem'"), NONE);
+        assert_eq!(directory.reported(&both), NONE);
+        assert_eq!(directory.reported(&format!("ca_file = 'HOME/a.pem'\n{both}")), NONE);
+        assert_eq!(directory.reported("mode = \"jwt\"\nca_file = 'HOME/a.pem'"), NONE);
         let quotes = "'".repeat(3);
         let inline = format!("danger_key = {quotes}{key}{quotes}");
-        assert_eq!(home.told(&CLIENT.replace("key_file = 'HOME/a.key'", &inline)), NONE);
+        assert_eq!(directory.reported(&CLIENT.replace("key_file = 'HOME/a.key'", &inline)), NONE);
     }
 
     #[test]
     fn every_file_that_is_read_is_looked_after() {
-        let own = |key| Own { certificate: "c".into(), key };
-        let files = |key| Tls { authorities: Some("a".into()), own: Some(own(key)) }.files();
+        let client = |key| ClientCertificate { certificate: "c".into(), key };
+        let files = |key| Tls { authorities: Some("a".into()), client: Some(client(key)) }.files();
         assert_eq!(files(Secret::File("k".into())), ["a", "c", "k"].map(PathBuf::from));
         assert_eq!(files(Secret::Env("K".to_owned())), ["a", "c"].map(PathBuf::from));
     }
 
     #[test]
     fn what_is_wrong_with_a_certificate_is_told_without_its_key() {
-        let home = Home::new("tls-wrong");
-        let ((certificate, _), (_, other)) = (made(), made());
-        home.put("a.pem", &certificate);
-        home.put("other.key", &other);
-        home.put("empty", "");
-        let with_key = |name: &str| home.told(&CLIENT.replace("a.key", name));
+        let directory = TempDir::new("tls-wrong");
+        let ((certificate, _), (_, other)) = (new_certificate(), new_certificate());
+        directory.put("a.pem", &certificate);
+        directory.put("other.key", &other);
+        directory.put("empty", "");
+        let with_key = |name: &str| directory.reported(&CLIENT.replace("a.key", name));
         let missing = with_key("none.key");
         assert!(missing.len() == 1, "{missing:?}");
         assert!(missing[0].starts_with("client.key: `HOME/none.key`: "), "{missing:?}");
-        let none = "client.certificate_file: there is no certificate and one private key in PEM";
+        let none =
+            "client.certificate_file: expected a certificate and exactly one private key, in PEM";
         assert_eq!(with_key("a.pem"), [none]);
-        assert_eq!(with_key("empty"), ["client.key: it is empty"]);
+        assert_eq!(with_key("empty"), ["client.key: the secret is empty"]);
         // The key of another certificate.
         let other_key = with_key("other.key");
         assert!(other_key.len() == 1, "{other_key:?}");
@@ -207,16 +208,17 @@ mod tests {
         let secret = other.lines().nth(1).unwrap();
         assert!(!other_key[0].contains(secret), "{other_key:?}");
 
-        let ca = |name: &str| home.told(&format!("mode = \"jwt\"\nca_file = 'HOME/{name}'"));
+        let ca =
+            |name: &str| directory.reported(&format!("mode = \"jwt\"\nca_file = 'HOME/{name}'"));
         assert_eq!(ca("empty"), ["ca_file: `HOME/empty` has no certificates in PEM"]);
         assert!(ca("none")[0].starts_with("ca_file: `HOME/none`: "));
-        home.put("bad", "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n");
+        directory.put("bad", "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n");
         assert_eq!(ca("bad"), ["ca_file: `HOME/bad` has no certificates in PEM"]);
         assert_eq!(
-            home.told("mode = \"introspect\"\nclient = { method = \"mtls\" }"),
+            directory.reported("mode = \"introspect\"\nclient = { method = \"mtls\" }"),
             [
-                "issuer[0].client.id: it is missing",
-                "issuer[0].client.certificate_file: it is missing",
+                "issuer[0].client.id: missing",
+                "issuer[0].client.certificate_file: missing",
                 "issuer[0].client.key: give exactly one of `key_file`, `key_env` and `danger_key`",
             ]
         );

@@ -13,9 +13,9 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{
-    admit::{AdmitResult, Closing, Presentation},
-    introspect_layer::IntrospectLayer,
-    slow::Slow,
+    admit::{AdmitResult, Admitter, Presentation},
+    edits::ResponseEdits,
+    span::PendingSpan,
 };
 use crate::{
     error::refusal::VerifyError, policy::admit::AdmittingFuture, respond::responder::Respond,
@@ -36,7 +36,7 @@ pin_project! {
     {
         #[pin]
         state: State<S::Future, Waiting<S, V, R, ReqB>, S::Response>,
-        closing: Closing,
+        edits: ResponseEdits,
     }
 }
 
@@ -62,12 +62,12 @@ pin_project! {
         #[pin]
         stage: Stage<V::Future>,
         inner: S,
-        shared: Arc<IntrospectLayer<V, R>>,
+        admitter: Arc<Admitter<V, R>>,
         request: Option<Request<ReqB>>,
         presentation: Presentation,
-        closing: Closing,
-        // The span of the verification, until there is a verdict.
-        slow: Option<Slow>,
+        edits: ResponseEdits,
+        // The span of the verification, until there is a decision.
+        span: Option<PendingSpan>,
     }
 }
 
@@ -91,26 +91,26 @@ where
 {
     pub(super) fn refused(response: S::Response) -> Self {
         let state = State::Refused { response: Some(response) };
-        Self { state, closing: Closing::default() }
+        Self { state, edits: ResponseEdits::default() }
     }
 
     #[inline]
-    pub(super) const fn calling(future: S::Future, closing: Closing) -> Self {
-        Self { state: State::Calling { future }, closing }
+    pub(super) const fn calling(future: S::Future, edits: ResponseEdits) -> Self {
+        Self { state: State::Calling { future }, edits }
     }
 
     pub(super) fn waiting(
         stage: Stage<V::Future>,
         inner: S,
-        shared: Arc<IntrospectLayer<V, R>>,
+        admitter: Arc<Admitter<V, R>>,
         request: Request<ReqB>,
         presentation: Presentation,
     ) -> Self {
-        let (request, closing) = (Some(request), Closing::default());
-        let slow = Some(Slow::begin());
-        let waiting = Waiting { stage, inner, shared, request, presentation, closing, slow };
+        let (request, edits) = (Some(request), ResponseEdits::default());
+        let span = Some(PendingSpan::begin());
+        let waiting = Waiting { stage, inner, admitter, request, presentation, edits, span };
         let state = State::Waiting { waiting: Box::pin(waiting) };
-        Self { state, closing: Closing::default() }
+        Self { state, edits: ResponseEdits::default() }
     }
 }
 
@@ -131,8 +131,8 @@ where
                 }
                 StateProj::Waiting { waiting } => {
                     let next = match ready!(waiting.as_mut().poll_called(cx))? {
-                        Ok((future, closing)) => {
-                            *this.closing = closing;
+                        Ok((future, edits)) => {
+                            *this.edits = edits;
                             State::Calling { future }
                         }
                         Err(refusal) => State::Refused { response: Some(refusal) },
@@ -140,11 +140,11 @@ where
                     this.state.set(next);
                 }
                 StateProj::Calling { future } => {
-                    if this.closing.is_nothing() {
+                    if this.edits.is_empty() {
                         return future.poll(cx);
                     }
                     let mut response = ready!(future.poll(cx))?;
-                    this.closing.close(&mut response);
+                    this.edits.apply(&mut response);
                     return Poll::Ready(Ok(response));
                 }
             }
@@ -159,23 +159,23 @@ where
     R: Respond<ResB>,
 {
     /// Decides on the request, waits for the inner service and calls it, or returns the refusal.
-    #[expect(clippy::type_complexity, reason = "names the future and the refusal as they are")]
+    #[expect(clippy::type_complexity, reason = "a type alias would need all these parameters")]
     fn poll_called(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Result<(S::Future, Closing), Response<ResB>>, S::Error>> {
+    ) -> Poll<Result<Result<(S::Future, ResponseEdits), Response<ResB>>, S::Error>> {
         let mut this = self.project();
         loop {
-            let verdict = {
+            let decision = {
                 // Dropped at the end of this step, on every path.
-                let _slow = this.slow.as_ref().map(Slow::enter);
-                let verdict = match this.stage.as_mut().project() {
+                let _entered = this.span.as_ref().map(PendingSpan::enter);
+                let decision = match this.stage.as_mut().project() {
                     StageProj::Verifying { verification } => {
                         let outcome = ready!(verification.poll(cx));
                         let request = this.request.as_mut().expect("polled after completion");
-                        match this.shared.admit(outcome, None, this.presentation, request) {
-                            AdmitResult::Now(verdict) => verdict,
-                            AdmitResult::Later(admitting) => {
+                        match this.admitter.admit(outcome, None, this.presentation, request) {
+                            AdmitResult::Done(decision) => decision,
+                            AdmitResult::Pending(admitting) => {
                                 this.stage.set(Stage::Admitting { admitting });
                                 continue;
                             }
@@ -184,30 +184,30 @@ where
                     StageProj::Admitting { admitting } => {
                         let admission = ready!(Pin::new(admitting).poll(cx));
                         let request = this.request.as_mut().expect("polled after completion");
-                        this.shared.finish_admission(admission, this.presentation, request)
+                        this.admitter.finish_admission(admission, this.presentation, request)
                     }
                     StageProj::Admitted => {
                         // The service is a clone that never was ready: `Introspect::release` made
                         // it.
                         ready!(this.inner.poll_ready(cx))?;
                         let request = this.request.take().expect("polled after completion");
-                        let closing = std::mem::take(this.closing);
-                        return Poll::Ready(Ok(Ok((this.inner.call(request), closing))));
+                        let edits = std::mem::take(this.edits);
+                        return Poll::Ready(Ok(Ok((this.inner.call(request), edits))));
                     }
                 };
-                verdict.map_err(|error| {
+                decision.map_err(|error| {
                     let request = this.request.as_ref().expect("polled after completion");
-                    let refusal = this.shared.refuse(&error, Some(this.presentation), request);
+                    let refusal = this.admitter.refuse(&error, Some(this.presentation), request);
                     (error, refusal)
                 })
             };
-            match verdict {
-                Ok(closing) => {
-                    *this.closing = closing;
-                    end(this.slow, None, this.request.as_ref());
+            match decision {
+                Ok(edits) => {
+                    *this.edits = edits;
+                    end_span(this.span, None, this.request.as_ref());
                 }
                 Err((error, refusal)) => {
-                    end(this.slow, Some(&error), this.request.as_ref());
+                    end_span(this.span, Some(&error), this.request.as_ref());
                     return Poll::Ready(Ok(Err(refusal)));
                 }
             }
@@ -217,9 +217,13 @@ where
 }
 
 /// Closes the span of the verification with its outcome.
-fn end<B>(slow: &mut Option<Slow>, refused: Option<&VerifyError>, request: Option<&Request<B>>) {
-    if let (Some(slow), Some(request)) = (slow.take(), request) {
-        slow.end(refused, request.extensions());
+fn end_span<B>(
+    span: &mut Option<PendingSpan>,
+    refused: Option<&VerifyError>,
+    request: Option<&Request<B>>,
+) {
+    if let (Some(span), Some(request)) = (span.take(), request) {
+        span.end(refused, request.extensions());
     }
 }
 

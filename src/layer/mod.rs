@@ -45,11 +45,12 @@
 //!   verified at once.
 
 mod admit;
+mod edits;
 pub(crate) mod forward;
 pub mod future;
 pub(crate) mod introspect_layer;
 pub(crate) mod service;
 pub(crate) mod settings;
-mod slow;
+mod span;
 
 pub use self::{forward::headers::ForwardHeaders, service::Introspect};

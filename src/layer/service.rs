@@ -9,7 +9,8 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
-    admit::{AdmitResult, Claimed, Closing, Presentation},
+    admit::{AdmitResult, Admitter, Credentials, Presentation},
+    edits::ResponseEdits,
     future::{ResponseFuture, Stage},
     introspect_layer::IntrospectLayer,
 };
@@ -33,7 +34,7 @@ use crate::{
 /// service.
 pub struct Introspect<S, V, R = Auto> {
     inner: S,
-    shared: Arc<IntrospectLayer<V, R>>,
+    admitter: Arc<Admitter<V, R>>,
 }
 
 impl<S, V> Introspect<S, V> {
@@ -57,8 +58,8 @@ impl<S, V> Introspect<S, V> {
 }
 
 impl<S, V, R> Introspect<S, V, R> {
-    pub(super) const fn new(inner: S, shared: Arc<IntrospectLayer<V, R>>) -> Self {
-        Self { inner, shared }
+    pub(super) const fn new(inner: S, admitter: Arc<Admitter<V, R>>) -> Self {
+        Self { inner, admitter }
     }
 
     /// Returns a reference to the inner service.
@@ -92,30 +93,30 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqB>) -> Self::Future {
-        let shared = &self.shared;
-        shared.clear(&mut request);
-        let closing = match shared.identify(&request) {
-            Ok(Claimed::Known(outcome, at, presentation)) => {
-                match shared.admit(outcome, at, &presentation, &mut request) {
-                    AdmitResult::Now(Ok(closing)) => closing,
-                    AdmitResult::Now(Err(error)) => {
+        let admitter = &self.admitter;
+        admitter.prepare(&mut request);
+        let edits = match admitter.identify(&request) {
+            Ok(Credentials::Known(outcome, at, presentation)) => {
+                match admitter.admit(outcome, at, &presentation, &mut request) {
+                    AdmitResult::Done(Ok(edits)) => edits,
+                    AdmitResult::Done(Err(error)) => {
                         return self.refuse(&error, Some(&presentation), &request);
                     }
-                    AdmitResult::Later(admitting) => {
+                    AdmitResult::Pending(admitting) => {
                         return self.wait(Stage::Admitting { admitting }, request, presentation);
                     }
                 }
             }
-            Ok(Claimed::Pending(verification, presentation)) => {
+            Ok(Credentials::Pending(verification, presentation)) => {
                 return self.wait(Stage::Verifying { verification }, request, presentation);
             }
-            Ok(Claimed::Nobody) => {
-                shared.admit_nobody(&mut request);
-                Closing::default()
+            Ok(Credentials::Absent) => {
+                admitter.admit_anonymous(&mut request);
+                ResponseEdits::default()
             }
             Err(error) => return self.refuse(&error, None, &request),
         };
-        ResponseFuture::calling(self.inner.call(request), closing)
+        ResponseFuture::calling(self.inner.call(request), edits)
     }
 }
 
@@ -143,8 +144,8 @@ impl<S: Clone, V, R> Introspect<S, V, R> {
         V: Verifier,
     {
         let inner = self.release();
-        let shared = Arc::clone(&self.shared);
-        ResponseFuture::waiting(stage, inner, shared, request, presentation)
+        let admitter = Arc::clone(&self.admitter);
+        ResponseFuture::waiting(stage, inner, admitter, request, presentation)
     }
 
     fn refuse<ReqB, ResB>(
@@ -160,13 +161,13 @@ impl<S: Clone, V, R> Introspect<S, V, R> {
     {
         // A connection that idles after a refusal must not keep a permit.
         self.inner = self.inner.clone();
-        ResponseFuture::refused(self.shared.refuse(error, presentation, request))
+        ResponseFuture::refused(self.admitter.refuse(error, presentation, request))
     }
 }
 
 impl<S: Clone, V, R> Clone for Introspect<S, V, R> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), shared: Arc::clone(&self.shared) }
+        Self { inner: self.inner.clone(), admitter: Arc::clone(&self.admitter) }
     }
 }
 
@@ -180,6 +181,6 @@ impl<S, V, R> Layer<S> for IntrospectLayer<V, R> {
     type Service = Introspect<S, V, R>;
 
     fn layer(&self, inner: S) -> Introspect<S, V, R> {
-        Introspect::new(inner, Arc::new(self.clone()))
+        Introspect::new(inner, Arc::new(Admitter::new(self)))
     }
 }

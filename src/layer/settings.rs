@@ -14,17 +14,17 @@ use crate::{
 pub(super) struct Settings {
     pub(super) extractor: Extractor,
     pub(super) optional: bool,
-    pub(super) exempt: Option<Arc<Exempt>>,
-    pub(super) freshness: Arc<FreshnessOf>,
-    pub(super) peer: Option<Arc<PeerOf>>,
+    pub(super) exempt: Option<Arc<ExemptFn>>,
+    pub(super) freshness: Arc<FreshnessFn>,
+    pub(super) peer: Option<Arc<PeerFn>>,
     pub(super) forward: Option<Arc<ForwardHeaders>>,
     pub(super) remove_credentials: bool,
     pub(super) hook: Option<RefusalHook>,
     pub(super) log_subjects: bool,
 }
 
-type Exempt = dyn Fn(RequestHead<'_>) -> bool + Send + Sync;
+type ExemptFn = dyn Fn(RequestHead<'_>) -> bool + Send + Sync;
 
-pub(crate) type PeerOf = dyn Fn(RequestHead<'_>) -> Option<PeerKey> + Send + Sync;
+pub(crate) type PeerFn = dyn Fn(RequestHead<'_>) -> Option<PeerKey> + Send + Sync;
 
-type FreshnessOf = dyn Fn(RequestHead<'_>) -> Freshness + Send + Sync;
+type FreshnessFn = dyn Fn(RequestHead<'_>) -> Freshness + Send + Sync;

@@ -15,11 +15,11 @@ use crate::{
     checks::{check::Check, detail::Detail, step::step},
     error::{boxed::BoxError, kind::ErrorKind, refusal::VerifyError},
     proof::{
+        effects::{ProofEffects, ProofResult},
         replay::{
-            proven::verdict,
-            store::{Later, Marked},
+            pending_mark::replay_verdict,
+            store::{Later, Marked, Marking},
         },
-        shown::{Left, Shown},
     },
 };
 
@@ -28,7 +28,7 @@ use crate::{
 pub(crate) struct Admission {
     token: VerifiedToken,
     /// Boxed and usually `None`, so that it takes one pointer.
-    left: Option<Box<Left>>,
+    effects: Option<Box<ProofEffects>>,
 }
 
 impl Admission {
@@ -46,7 +46,7 @@ impl Admission {
     #[must_use]
     #[inline]
     pub(crate) fn varies_by(&self) -> Option<HeaderName> {
-        self.left.as_ref()?.varies_by()
+        self.effects.as_ref()?.varies_by()
     }
 
     /// Puts the token and the result of the proof into the request extensions, and returns the
@@ -58,15 +58,15 @@ impl Admission {
     #[inline]
     pub(crate) fn leave_with(self, extensions: &mut Extensions) -> Option<HeaderValue> {
         extensions.insert(self.token);
-        let left = *self.left?;
-        if let Some(proven) = left.proven {
-            extensions.insert(proven);
+        let effects = *self.effects?;
+        if let Some(marked_proof) = effects.marked_proof {
+            extensions.insert(marked_proof);
         }
         #[cfg(feature = "mtls")]
-        if let Some(believed) = left.believed {
-            extensions.insert(*believed);
+        if let Some(certificate) = effects.forwarded_certificate {
+            extensions.insert(*certificate);
         }
-        left.nonce
+        effects.nonce
     }
 }
 
@@ -102,29 +102,30 @@ impl Admitting {
 }
 
 /// A decision before the replay check.
-pub(super) struct Judged {
+pub(super) struct Judgement {
     pub(super) verdict: Result<VerifiedToken, VerifyError>,
-    pub(super) shown: Option<Box<Shown>>,
+    pub(super) proof: Option<Box<ProofResult>>,
 }
 
-impl Judged {
+impl Judgement {
     #[inline]
     pub(super) fn check_replay(self) -> Admitting {
-        let Self { verdict, shown } = self;
-        let Some(Shown { pending, left }) = shown.map(|shown| *shown) else {
-            return Admitting::done(verdict.map(|token| Admission { token, left: None }));
+        let Self { verdict, proof } = self;
+        let Some(ProofResult { pending_mark, mut effects }) = proof.map(|proof| *proof) else {
+            return Admitting::done(verdict.map(|token| Admission { token, effects: None }));
         };
-        let mut rest = Rest { verdict, left: Box::new(left) };
-        let Some(pending) = pending.filter(|_| may_mark(&rest.verdict)) else {
-            return Admitting::done(rest.admit());
-        };
-        let marking = pending.mark();
-        rest.left.proven = Some(pending.into_proven());
-        match marking.now_or_later() {
-            Ok(outcome) => Admitting::done(rest.finish(outcome)),
-            Err(marking) => {
-                let marking = SyncWrapper::new(marking);
-                Admitting(State::Pending(AdmittingFuture { marking, rest: Some(rest) }))
+        let marking = pending_mark.filter(|_| may_mark(&verdict)).map(|pending| {
+            let marking = pending.mark();
+            effects.marked_proof = Some(pending.into_marked_proof());
+            marking
+        });
+        let admission = verdict.map(|token| Admission { token, effects: Some(Box::new(effects)) });
+        match marking.map(Marking::now_or_later) {
+            None => Admitting::done(admission),
+            Some(Ok(outcome)) => Admitting::done(unless_replayed(admission, outcome)),
+            Some(Err(marking)) => {
+                let (marking, admission) = (SyncWrapper::new(marking), Some(admission));
+                Admitting(State::Pending(AdmittingFuture { marking, admission }))
             }
         }
     }
@@ -142,22 +143,13 @@ fn may_mark(verdict: &Result<VerifiedToken, VerifyError>) -> bool {
     )
 }
 
-#[derive(Debug)]
-struct Rest {
-    verdict: Result<VerifiedToken, VerifyError>,
-    left: Box<Left>,
-}
-
-impl Rest {
-    fn finish(self, outcome: Result<Marked, BoxError>) -> Result<Admission, VerifyError> {
-        step(Check::Possession, Detail::default, verdict(outcome))?;
-        self.admit()
-    }
-
-    fn admit(self) -> Result<Admission, VerifyError> {
-        let Self { verdict, left } = self;
-        verdict.map(|token| Admission { token, left: Some(left) })
-    }
+/// Returns `admission`, or the error if its proof was used before.
+fn unless_replayed(
+    admission: Result<Admission, VerifyError>,
+    outcome: Result<Marked, BoxError>,
+) -> Result<Admission, VerifyError> {
+    step(Check::Possession, Detail::default, replay_verdict(outcome))?;
+    admission
 }
 
 /// A future for a decision that waits for a shared store to say whether the proof was used before.
@@ -172,7 +164,7 @@ impl Rest {
 /// If it is polled after completion.
 pub(crate) struct AdmittingFuture {
     marking: SyncWrapper<Later>,
-    rest: Option<Rest>,
+    admission: Option<Result<Admission, VerifyError>>,
 }
 
 impl Future for AdmittingFuture {
@@ -180,8 +172,8 @@ impl Future for AdmittingFuture {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let outcome = ready!(self.marking.get_mut().as_mut().poll(cx));
-        let rest = self.rest.take().expect("polled after completion");
-        Poll::Ready(rest.finish(outcome))
+        let admission = self.admission.take().expect("polled after completion");
+        Poll::Ready(unless_replayed(admission, outcome))
     }
 }
 

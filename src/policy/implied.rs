@@ -16,7 +16,10 @@ pub(super) struct ImpliedScopes {
 impl ImpliedScopes {
     pub(super) fn imply(&mut self, broad: &str, narrow: &str) {
         for value in [broad, narrow] {
-            assert!(is_scope_token(value), "{value:?} is no scope-token (RFC 6749 section 3.3)");
+            assert!(
+                is_scope_token(value),
+                "{value:?} is not a valid scope-token (RFC 6749 section 3.3)"
+            );
         }
         // Values that imply the broad one also imply all that the narrow one implies.
         let mut above = self.broader.get(broad).cloned().unwrap_or_default();

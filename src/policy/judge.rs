@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    admit::{Admitting, Judged},
+    admit::{Admitting, Judgement},
     admitted::{Requirement, VerifiedToken},
     terms::Policy,
 };
@@ -56,7 +56,7 @@ impl Policy {
         at: Option<Reading>,
     ) -> Admitting {
         match self.judge(active, presented.scheme(), Some(presented), at) {
-            Ok(judged) => judged.check_replay(),
+            Ok(judgement) => judgement.check_replay(),
             Err(error) => Admitting::done(Err(error)),
         }
     }
@@ -67,7 +67,7 @@ impl Policy {
         scheme: Scheme,
         presented: Option<&Presented<'_>>,
         at: Option<Reading>,
-    ) -> Result<Judged, VerifyError> {
+    ) -> Result<Judgement, VerifyError> {
         let now = at.map_or_else(|| Moment::now(&*self.clock), |at| at.moment_by(&*self.clock));
         let claims = active.claims();
         step(Check::Trusted, || seen(active.issuer()), self.check_issuer(active.issuer()))?;
@@ -85,13 +85,13 @@ impl Policy {
         self.check_time(claims, now.wall())?;
         let audiences = || seen(list(claims.audience().iter())).wanted(list(&self.audiences));
         step(Check::Audience, audiences, self.check_audience(claims))?;
-        let shown = self.proofs.check(claims, scheme, presented, now);
-        let shown = step(Check::Possession, || bound(claims), shown)?;
+        let proof = self.proofs.check(claims, scheme, presented, now);
+        let proof = step(Check::Possession, || binding_detail(claims), proof)?;
         let age = now.since(active.verified_at());
         let mut token =
             VerifiedToken::new(active, scheme, age, now.wall(), Arc::clone(&self.terms));
         let verdict = Requirement::check_all(&self.terms.requirements, &token);
-        let verdict = step(Check::Requirements, || self.required(&token), verdict);
+        let verdict = step(Check::Requirements, || self.requirements_detail(&token), verdict);
         if verdict.is_ok() {
             for (requirement, observer) in &self.terms.observed {
                 if let Some(error) = observer.note(requirement.check(&token)) {
@@ -99,7 +99,7 @@ impl Policy {
                 }
             }
         }
-        Ok(Judged { verdict: verdict.map(|()| token), shown })
+        Ok(Judgement { verdict: verdict.map(|()| token), proof })
     }
 
     pub(super) fn check_issuer(&self, issuer: &str) -> Result<(), ErrorKind> {
@@ -129,11 +129,11 @@ impl Policy {
     /// Checks that the token is valid: from `nbf` on, until just before `exp` (RFC 7519 §4.1.4,
     /// §4.1.5).
     fn check_time(&self, claims: &Claims, now: UnixTime) -> Result<(), ErrorKind> {
-        let leeway = || format!("give or take {} s", self.terms.leeway.as_secs());
+        let leeway = || format!("with a leeway of {} s", self.terms.leeway.as_secs());
         let expiry = claims.expires_at();
-        let lasts = expiry.is_none_or(|exp| now < exp.saturating_add(self.terms.leeway));
+        let is_valid = expiry.is_none_or(|exp| now < exp.saturating_add(self.terms.leeway));
         let later = || seen_time(expiry).wanted(format_args!("later than now, {}", leeway()));
-        demand(Check::Expiry, later, lasts, ErrorKind::Expired)?;
+        demand(Check::Expiry, later, is_valid, ErrorKind::Expired)?;
         let soon = now.saturating_add(self.terms.leeway);
         // RFC 7519 does not make an `iat` in the future a reason for refusal. Here it is one:
         // otherwise the token would survive a revocation of everything issued until now.
@@ -144,8 +144,8 @@ impl Policy {
     }
 
     /// Describes the requirements and the scope of the token, for a trace.
-    fn required(&self, token: &VerifiedToken) -> Detail {
-        let wanted = list(self.terms.requirements.iter().map(Requirement::words));
+    fn requirements_detail(&self, token: &VerifiedToken) -> Detail {
+        let wanted = list(self.terms.requirements.iter().map(Requirement::describe));
         let scope = token.claims().scope();
         let detail = seen_if((!scope.is_empty()).then(|| format!("scope {scope}")));
         if wanted.is_empty() { detail.wanted("nothing more") } else { detail.wanted(wanted) }
@@ -166,6 +166,6 @@ fn check_kind(claims: &Claims) -> Result<(), ErrorKind> {
     if says_refresh { Err(ErrorKind::WrongTokenKind(TokenKind::Refresh)) } else { Ok(()) }
 }
 
-fn bound(claims: &Claims) -> Detail {
+fn binding_detail(claims: &Claims) -> Detail {
     seen_if(claims.raw("cnf")).wanted("no binding, or proof of it")
 }

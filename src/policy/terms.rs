@@ -7,7 +7,7 @@ use super::{admitted::Requirement, implied::ImpliedScopes, observe::Observer};
 use crate::{
     claims::scope::Scope,
     clock::{Clock, SystemClock},
-    proof::proofs::Proofs,
+    proof::proof_config::ProofConfig,
     respond::challenge::Challenge,
 };
 
@@ -24,7 +24,7 @@ pub struct Policy {
     pub(super) audiences: Vec<Box<str>>,
     pub(super) issuers: Option<Vec<Box<str>>>,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) proofs: Proofs,
+    pub(super) proofs: ProofConfig,
     pub(super) terms: Arc<Terms>,
 }
 
@@ -42,7 +42,7 @@ impl Policy {
             audiences: vec![audience.into()],
             issuers: None,
             clock: Arc::new(SystemClock),
-            proofs: Proofs::default(),
+            proofs: ProofConfig::default(),
             terms: Arc::new(Terms {
                 leeway: DEFAULT_LEEWAY,
                 requirements: Vec::new(),
@@ -134,7 +134,7 @@ impl Policy {
     /// Sets the challenge for refused requests. By default the audience is the realm.
     #[must_use]
     pub fn challenge(self, challenge: Challenge) -> Self {
-        let challenge = self.proofs.announce(challenge);
+        let challenge = self.proofs.announce_schemes(challenge);
         self.with(|terms| terms.challenge = Arc::new(challenge))
     }
 
@@ -147,7 +147,7 @@ impl Policy {
     #[must_use]
     pub fn dpop(mut self, dpop: crate::proof::dpop::settings::Dpop) -> Self {
         self.proofs.dpop = Some(dpop);
-        self.announced()
+        self.with_announced_schemes()
     }
 
     /// Admits tokens that are bound to a client certificate, with that certificate (RFC 8705 §3).
@@ -160,7 +160,7 @@ impl Policy {
     #[must_use]
     pub fn mtls(mut self, mtls: crate::proof::mtls::settings::Mtls) -> Self {
         self.proofs.mtls = Some(mtls);
-        self.announced()
+        self.with_announced_schemes()
     }
 
     /// Refuses tokens that are bound to no key, so that a stolen token alone is useless.
@@ -177,7 +177,7 @@ impl Policy {
     #[must_use]
     pub fn require_binding(mut self) -> Self {
         self.proofs.required = true;
-        self.announced()
+        self.with_announced_schemes()
     }
 
     /// Enforces the rules of the FAPI 2.0 Security Profile for resource servers (§5.3.4, §5.4.1).
@@ -208,7 +208,7 @@ impl Policy {
     }
 
     /// Returns the kinds of proof that are configured and required.
-    pub(crate) const fn proofs(&self) -> &Proofs {
+    pub(crate) const fn proofs(&self) -> &ProofConfig {
         &self.proofs
     }
 
@@ -217,7 +217,7 @@ impl Policy {
     }
 
     /// Updates the challenge to the schemes that are accepted now.
-    fn announced(self) -> Self {
+    fn with_announced_schemes(self) -> Self {
         let challenge = Challenge::clone(&self.terms.challenge);
         self.challenge(challenge)
     }

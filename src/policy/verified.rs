@@ -116,7 +116,7 @@ impl VerifiedToken {
     {
         self.claims().parsed().ok_or_else(|| {
             VerifyError::new(ErrorKind::Denied)
-                .with_context("the claims are not of the type that the handler takes")
+                .with_context("the claims do not have the type that the handler expects")
         })
     }
 
@@ -158,11 +158,11 @@ impl VerifiedToken {
     }
 
     /// Adds the scope of the requirements that this token met before, if `error` names a scope.
-    fn completed(&self, error: VerifyError) -> VerifyError {
+    fn with_earlier_scope(&self, error: VerifyError) -> VerifyError {
         let Some(needed) = error.scope() else { return error };
         let mut scope = Vec::new();
         for requirement in self.terms.requirements.iter().chain(&self.met) {
-            requirement.witness(self, &mut scope);
+            requirement.add_met_scope(self, &mut scope);
         }
         if scope.is_empty() {
             return error;
@@ -250,8 +250,9 @@ pub(crate) fn token_of(extensions: &Extensions) -> Result<&VerifiedToken, Verify
     match extensions.get::<Anonymous>() {
         Some(_) => Err(ErrorKind::MissingCredentials.into()),
         // Fail closed: a missing layer must not leave the service open.
-        None => Err(VerifyError::new(ErrorKind::Misconfigured)
-            .with_context("no IntrospectLayer has seen the request; add one outside of this")),
+        None => Err(VerifyError::new(ErrorKind::Misconfigured).with_context(
+            "no IntrospectLayer has processed the request: add one outside of this service",
+        )),
     }
 }
 
@@ -286,7 +287,7 @@ pub(crate) fn refuse_inside<T>(
         .or(anonymous.map(|marker| &marker.challenge))
         .map_or_else(|| Arc::new(Challenge::new("")), Arc::clone);
     let error = match token {
-        Some(token) => token.completed(error),
+        Some(token) => token.with_earlier_scope(error),
         None => error,
     };
     let refusal = Refusal::new(&error, head, &challenge);

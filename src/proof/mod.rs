@@ -21,12 +21,12 @@
 
 #[cfg(feature = "dpop")]
 pub(crate) mod dpop;
+pub(crate) mod effects;
 #[cfg(feature = "mtls")]
 pub(crate) mod mtls;
 pub(crate) mod presented;
-pub(crate) mod proofs;
+pub(crate) mod proof_config;
 pub(crate) mod replay;
-pub(crate) mod shown;
 
 #[cfg(feature = "mtls")]
 #[cfg_attr(docsrs, doc(cfg(feature = "mtls")))]

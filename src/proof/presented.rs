@@ -45,6 +45,6 @@ pub(crate) const FAPI2: [jose::algorithm::Algorithm; 3] = {
     [Algorithm::PS256, Algorithm::ES256, Algorithm::EdDSA]
 };
 
-pub(super) fn refuse<T>(why: &'static str) -> Result<T, VerifyError> {
+pub(super) fn unproven<T>(why: &'static str) -> Result<T, VerifyError> {
     Err(VerifyError::new(ErrorKind::UnprovenPossession).with_context(why))
 }

@@ -13,7 +13,6 @@ use crate::{
     policy::verified::refuse_inside,
     respond::{
         self,
-        hook::Watch,
         responder::{Auto, Respond},
     },
 };
@@ -65,7 +64,7 @@ where
                 // Gives back what `poll_ready` reserved, as the inner service is not called.
                 self.inner = self.inner.clone();
                 if let Some(hook) = &self.layer.hook {
-                    Watch::by(hook, request.extensions_mut());
+                    request.extensions_mut().insert(hook.clone());
                 }
                 ResponseFuture::answered(refuse_inside(
                     error,

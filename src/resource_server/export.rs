@@ -32,18 +32,18 @@ impl ResourceServer {
     /// servers, give each an audience of its own. Otherwise their numbers can't be told apart.
     pub fn record_metrics(&self) {
         names::describe();
-        let all = Export::of(&self.0.name);
+        let all = Export::of(&self.0.audience);
         all.gauge(&names::CUTOFFS, float(self.0.revocations.len()));
         let now = Moment::now(&*self.0.clock);
-        for trusted in &self.0.issuers {
-            let issuer = all.issuer(&Arc::from(trusted.name()));
-            let readiness = trusted.readiness();
-            issuer.gauge(&names::READY, f64::from(u8::from(readiness.is_ready())));
+        for issuer in &self.0.issuers {
+            let metrics = all.issuer(&Arc::from(issuer.name()));
+            let readiness = issuer.readiness();
+            metrics.gauge(&names::READY, f64::from(u8::from(readiness.is_ready())));
             if let Some(age) = readiness.keys_age(now) {
-                issuer.gauge(&names::KEYS_AGE, age.as_secs_f64());
-                issuer.gauge(&names::UNKNOWN_KEYS, float(readiness.unknown_keys()));
+                metrics.gauge(&names::KEYS_AGE, age.as_secs_f64());
+                metrics.gauge(&names::UNKNOWN_KEYS, float(readiness.unknown_keys()));
             }
-            record(&issuer, &trusted.stats(), trusted.is_remote());
+            record(&metrics, &issuer.stats(), issuer.can_introspect());
         }
         #[cfg(feature = "jwt")]
         if let Some(tenants) = &self.0.tenants {
@@ -52,30 +52,30 @@ impl ResourceServer {
     }
 }
 
-fn record(issuer: &Export, stats: &Stats, is_remote: bool) {
+fn record(metrics: &Export, stats: &Stats, can_introspect: bool) {
     for (result, count) in [
         ("hit", stats.hits),
         ("negative_hit", stats.negative_hits),
         ("miss", stats.misses),
         ("stale", stats.stale_served),
     ] {
-        issuer.counter(&names::CACHE_REQUESTS, &[("tier", "memory"), ("result", result)], count);
+        metrics.counter(&names::CACHE_REQUESTS, &[("tier", "memory"), ("result", result)], count);
     }
-    issuer.counter(&names::CACHE_CUTOFFS, &[], stats.evicted_by_cutoff);
-    issuer.gauge(&names::CACHE_ENTRIES, float(stats.entries));
-    issuer.gauge(&names::CACHE_BYTES, float(stats.bytes));
+    metrics.counter(&names::CACHE_CUTOFFS, &[], stats.evicted_by_cutoff);
+    metrics.gauge(&names::CACHE_ENTRIES, float(stats.entries));
+    metrics.gauge(&names::CACHE_BYTES, float(stats.bytes));
     // The remaining metrics are about calls of the authorization server.
-    if !is_remote {
+    if !can_introspect {
         return;
     }
-    issuer.counter(&names::CACHE_REFRESHES, &[], stats.refreshes);
-    issuer.counter(&names::COALESCED, &[], stats.coalesced);
+    metrics.counter(&names::CACHE_REFRESHES, &[], stats.refreshes);
+    metrics.counter(&names::COALESCED, &[], stats.coalesced);
     for (cause, count) in
         [("breaker", stats.broken), ("bulkhead", stats.shed), ("budget", stats.over_budget)]
     {
-        issuer.counter(&names::NOT_ASKED, &[("cause", cause)], count);
+        metrics.counter(&names::NOT_ASKED, &[("cause", cause)], count);
     }
-    issuer.gauge(
+    metrics.gauge(
         &names::BREAKER,
         match stats.breaker {
             BreakerState::Closed => 0.0,

@@ -49,14 +49,16 @@ impl ResourceServer {
     /// Returns an error if the tokens of an issuer can't be introspected.
     pub fn live_layer(&self) -> Result<IntrospectLayer<BoxVerifier>, ConfigError> {
         let mut problems = ConfigError::new();
-        for issuer in self.0.issuers.iter().filter(|issuer| !issuer.is_remote()) {
-            never_live(issuer.name(), &mut problems);
+        for issuer in self.0.issuers.iter().filter(|issuer| !issuer.can_introspect()) {
+            push_live_problem(issuer.name(), &mut problems);
         }
         problems.or_ok(self.layer().freshness(Freshness::Live))
     }
 }
 
 /// Adds to `problems` that the tokens of an issuer can't be introspected.
-pub(super) fn never_live(issuer: &str, problems: &mut ConfigError) {
-    problems.push("freshness", format!("`{issuer}` can't be asked for a live answer"));
+pub(super) fn push_live_problem(issuer: &str, problems: &mut ConfigError) {
+    let problem =
+        format!("tokens of `{issuer}` can't be introspected, so `Freshness::Live` is impossible");
+    problems.push("freshness", problem);
 }

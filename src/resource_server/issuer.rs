@@ -1,10 +1,11 @@
-//! A trusted issuer and the verifiers of its tokens.
+//! The configuration of an issuer.
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::stack::{Settings, Stack};
-#[cfg(feature = "cache")]
-use crate::credentials::token::Token;
+use super::{
+    stack::{Settings, Stack},
+    trusted::{JwtMode, TrustedIssuer},
+};
 #[cfg(feature = "introspection")]
 use crate::introspection::{
     auth::ClientAuth, builder::IntrospectionVerifierBuilder, verifier::IntrospectionVerifier,
@@ -13,14 +14,8 @@ use crate::introspection::{
 use crate::jwt::{builder::JwtVerifierBuilder, verifier::JwtVerifier};
 use crate::{
     clock::Clock,
-    error::{config::ConfigError, refusal::VerifyError},
-    route::{
-        by_issuer::{IssuerRoute, Route},
-        confirm::Confirm,
-        fallback::Fallback,
-    },
-    transport::{common::CommonSettings, http_transport::HttpTransport},
-    verify::{boxed::BoxVerifier, readiness::Readiness, stats::Stats},
+    error::config::ConfigError,
+    transport::{http_transport::HttpTransport, common::CommonSettings},
 };
 
 /// An issuer whose tokens are accepted, and the way in which they are verified.
@@ -44,35 +39,22 @@ use crate::{
 pub struct Issuer {
     name: String,
     #[cfg(feature = "jwt")]
-    jwt: Option<(JwtVerifierBuilder, Vec<Change<JwtVerifierBuilder>>)>,
+    jwt: Option<Changed<JwtVerifierBuilder>>,
     #[cfg(feature = "introspection")]
-    introspection:
-        Option<(IntrospectionVerifierBuilder, Vec<Change<IntrospectionVerifierBuilder>>)>,
+    introspection: Option<Changed<IntrospectionVerifierBuilder>>,
     prefix: Option<String>,
-    both: Both,
+    jwt_mode: JwtMode,
     transport: Option<HttpTransport>,
-}
-
-/// How local verification and introspection are combined for JWTs, if an issuer has both.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Both {
-    /// JWTs are verified locally.
-    Apart,
-    /// JWTs are verified locally, and introspection must confirm that they are active.
-    Confirm { max_age: Duration },
-    /// JWTs are verified locally, or introspected while the keys are unavailable.
-    FallBack,
 }
 
 /// A change by the application, made after the defaults of the resource server.
 type Change<B> = Box<dyn FnOnce(B) -> B + Send>;
 
-fn changed<B>(builder: B, changes: Vec<Change<B>>) -> B {
-    changes.into_iter().fold(builder, |builder, change| change(builder))
-}
+/// The builder of a verifier, and the changes to make to it.
+type Changed<B> = (B, Vec<Change<B>>);
 
 impl Issuer {
-    fn bare(name: String) -> Self {
+    fn new(name: String) -> Self {
         Self {
             name,
             #[cfg(feature = "jwt")]
@@ -80,7 +62,7 @@ impl Issuer {
             #[cfg(feature = "introspection")]
             introspection: None,
             prefix: None,
-            both: Both::Apart,
+            jwt_mode: JwtMode::LocalOnly,
             transport: None,
         }
     }
@@ -91,7 +73,7 @@ impl Issuer {
     #[cfg(feature = "jwt")]
     #[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
     pub fn jwt(issuer: impl Into<String>) -> Self {
-        let mut this = Self::bare(issuer.into());
+        let mut this = Self::new(issuer.into());
         this.jwt = Some((JwtVerifier::builder(this.name.clone()), Vec::new()));
         this
     }
@@ -102,7 +84,7 @@ impl Issuer {
     #[cfg(feature = "introspection")]
     #[cfg_attr(docsrs, doc(cfg(feature = "introspection")))]
     pub fn introspect(issuer: impl Into<String>, auth: ClientAuth) -> Self {
-        let mut this = Self::bare(issuer.into());
+        let mut this = Self::new(issuer.into());
         let builder = IntrospectionVerifier::builder(this.name.clone(), auth);
         this.introspection = Some((builder, Vec::new()));
         this
@@ -128,7 +110,7 @@ impl Issuer {
         auth: ClientAuth,
         max_age: Duration,
     ) -> Self {
-        Self { both: Both::Confirm { max_age }, ..Self::hybrid(issuer, auth) }
+        Self { jwt_mode: JwtMode::Confirm { max_age }, ..Self::hybrid(issuer, auth) }
     }
 
     /// Introspects JWTs too, as long as the keys of the issuer are unavailable. See
@@ -137,9 +119,9 @@ impl Issuer {
     /// This is for a [`hybrid`](Self::hybrid) issuer and has no effect on any other.
     #[cfg(all(feature = "jwt", feature = "introspection", feature = "_crypto"))]
     #[cfg_attr(docsrs, doc(cfg(all(feature = "jwt", feature = "introspection"))))]
-    pub fn introspect_without_keys(mut self) -> Self {
-        if self.both == Both::Apart {
-            self.both = Both::FallBack;
+    pub fn fall_back_to_introspection(mut self) -> Self {
+        if self.jwt_mode == JwtMode::LocalOnly {
+            self.jwt_mode = JwtMode::IntrospectWithoutKeys;
         }
         self
     }
@@ -196,37 +178,34 @@ impl Issuer {
     }
 
     /// Returns true if tokens are introspected.
-    pub(super) fn is_remote(&self) -> bool {
+    pub(super) fn can_introspect(&self) -> bool {
         #[cfg(feature = "introspection")]
         return self.introspection.is_some();
         #[cfg(not(feature = "introspection"))]
         false
     }
 
-    pub(super) fn build(self, defaults: &Defaults) -> Result<Trusted, ConfigError> {
+    pub(super) fn build(self, defaults: &Defaults) -> Result<TrustedIssuer, ConfigError> {
         let mut problems = ConfigError::new();
         if self.prefix.as_deref() == Some("") {
-            problems.push("token_prefix", "every token starts with nothing");
+            problems.push("token_prefix", "the prefix is empty");
         }
-        let mut trusted = Trusted::new(self.name, self.prefix, self.both);
-        let transport = self.transport.as_ref();
+        let common = defaults.common(&self.name, self.transport);
+        let mut trusted = TrustedIssuer::new(self.name, self.prefix, self.jwt_mode);
         #[cfg(feature = "jwt")]
-        if let Some((mut builder, changes)) = self.jwt {
-            defaults.apply(&mut builder.common, transport);
-            let built = changed(builder, changes).build();
-            trusted.jwt = built.map_err(|problem| problems.merge("jwt", problem)).ok();
-            let verifier = trusted.jwt.clone();
-            trusted.local = verifier.map(|jwt| Stack::local(jwt, &defaults.stack, &defaults.clock));
+        if let Some(mut jwt) = self.jwt {
+            jwt.0.common = common.clone();
+            let built = defaults.build(jwt, JwtVerifierBuilder::build, Stack::for_jwt);
+            let built = built.map_err(|problem| problems.merge("jwt", problem)).ok();
+            (trusted.jwt, trusted.jwt_stack) = built.unzip();
         }
         #[cfg(feature = "introspection")]
-        if let Some((mut builder, changes)) = self.introspection {
-            defaults.apply(&mut builder.common, transport);
-            let built = changed(builder, changes).build();
-            let built = built.map_err(|problem| problems.merge("introspection", problem));
-            trusted.introspection = built.ok();
-            let verifier = trusted.introspection.clone();
-            trusted.remote =
-                verifier.map(|all| Stack::remote(all, &defaults.stack, &defaults.clock));
+        if let Some(mut all) = self.introspection {
+            all.0.common = common;
+            let build = IntrospectionVerifierBuilder::build;
+            let built = defaults.build(all, build, Stack::for_introspection);
+            let built = built.map_err(|problem| problems.merge("introspection", problem)).ok();
+            (trusted.introspection, trusted.introspection_stack) = built.unzip();
         }
         problems.or_ok(trusted)
     }
@@ -248,177 +227,29 @@ pub(super) struct Defaults {
     pub(super) loopback_http: bool,
     pub(super) stack: Settings,
     /// True if an `IssuerResolver` finds the issuers, so that their number is not bounded.
-    pub(super) resolved: bool,
+    pub(super) is_resolved: bool,
 }
 
 impl Defaults {
-    /// Applies these settings to a verifier of an issuer with a transport of its own, or none.
-    fn apply(&self, common: &mut CommonSettings, own: Option<&HttpTransport>) {
-        let transport = self.transport.as_ref().or(own).or(self.shared.as_ref());
-        common.transport = transport.cloned();
-        common.clock = Arc::clone(&self.clock);
-        common.loopback_http = self.loopback_http;
-        common.is_resolved = self.resolved;
-    }
-}
-
-/// A trusted issuer with its verifiers.
-pub(super) struct Trusted {
-    name: String,
-    prefix: Option<String>,
-    both: Both,
-    local: Option<Stack>,
-    remote: Option<Stack>,
-    #[cfg(feature = "jwt")]
-    jwt: Option<JwtVerifier>,
-    #[cfg(feature = "introspection")]
-    introspection: Option<IntrospectionVerifier>,
-}
-
-impl Trusted {
-    fn new(name: String, prefix: Option<String>, both: Both) -> Self {
-        Self {
-            name,
-            prefix,
-            both,
-            local: None,
-            remote: None,
-            #[cfg(feature = "jwt")]
-            jwt: None,
-            #[cfg(feature = "introspection")]
-            introspection: None,
+    /// Returns the settings of requests to `issuer`, which may have a transport of its own.
+    fn common(&self, issuer: &str, own: Option<HttpTransport>) -> CommonSettings {
+        CommonSettings {
+            issuer: issuer.to_owned(),
+            transport: self.transport.clone().or(own).or_else(|| self.shared.clone()),
+            loopback_http: self.loopback_http,
+            is_resolved: self.is_resolved,
+            clock: Arc::clone(&self.clock),
         }
     }
 
-    fn local(&self) -> Option<BoxVerifier> {
-        let jwt = self.local.as_ref()?.verifier();
-        Some(match (self.both, self.remote()) {
-            (Both::Confirm { max_age }, Some(remote)) => {
-                BoxVerifier::new(Confirm::new(jwt, remote, max_age))
-            }
-            (Both::FallBack, Some(remote)) => BoxVerifier::new(Fallback::new(jwt, remote)),
-            _ => jwt,
-        })
+    /// Builds a verifier after the changes of the application, and the stack around it.
+    fn build<B, V: Clone>(
+        &self,
+        (builder, changes): Changed<B>,
+        build: impl FnOnce(B) -> Result<V, ConfigError>,
+        stack: impl FnOnce(V, &Settings, &Arc<dyn Clock>) -> Stack,
+    ) -> Result<(V, Stack), ConfigError> {
+        let verifier = build(changes.into_iter().fold(builder, |builder, change| change(builder)))?;
+        Ok((verifier.clone(), stack(verifier, &self.stack, &self.clock)))
     }
-
-    fn remote(&self) -> Option<BoxVerifier> {
-        self.remote.as_ref().map(Stack::verifier)
-    }
-
-    /// Returns true if tokens can be introspected.
-    pub(super) fn is_remote(&self) -> bool {
-        self.remote.is_some()
-    }
-
-    fn stacks(&self) -> impl Iterator<Item = &Stack> {
-        self.local.iter().chain(&self.remote)
-    }
-
-    pub(super) fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Returns the counters of the layers around its verifiers.
-    pub(super) fn stats(&self) -> Stats {
-        self.stacks().map(Stack::stats).fold(Stats::default(), Stats::merge)
-    }
-
-    /// Removes a token from the caches. Returns true if it was cached.
-    #[cfg(feature = "cache")]
-    pub(super) fn evict(&self, token: &Token) -> bool {
-        self.stacks().filter(|stack| stack.evict(token)).count() > 0
-    }
-
-    /// Returns the verifier, if there is exactly one.
-    fn single(&self) -> Option<BoxVerifier> {
-        match (self.local(), self.remote()) {
-            (Some(only), None) | (None, Some(only)) => Some(only),
-            _ => None,
-        }
-    }
-
-    fn route(&self) -> IssuerRoute {
-        let mut route = IssuerRoute::new(&self.name);
-        if let Some(verifier) = self.local() {
-            route = route.jwt(verifier);
-        }
-        if let Some(verifier) = self.remote() {
-            route = route.introspection(verifier);
-        }
-        if matches!(self.both, Both::Confirm { .. }) {
-            route = route.jwt_is_live();
-        }
-        match &self.prefix {
-            Some(prefix) => route.prefix(prefix),
-            None => route,
-        }
-    }
-
-    /// Returns whether the verifiers have everything they need.
-    pub(super) fn readiness(&self) -> Readiness {
-        let readiness = Readiness::always_ready(self.name.as_str());
-        #[cfg(feature = "jwt")]
-        let readiness = match &self.jwt {
-            Some(verifier) => readiness.merge(&verifier.readiness()),
-            None => readiness,
-        };
-        #[cfg(feature = "introspection")]
-        let readiness = match &self.introspection {
-            Some(verifier) => readiness.merge(&verifier.readiness()),
-            None => readiness,
-        };
-        readiness.with_breaker(self.is_remote().then(|| self.stats().breaker))
-    }
-
-    /// Starts to fetch everything the verifiers lack, without waiting.
-    pub(super) fn begin(&self) {
-        #[cfg(feature = "jwt")]
-        if let Some(verifier) = &self.jwt {
-            verifier.begin();
-        }
-        #[cfg(feature = "introspection")]
-        if let Some(verifier) = &self.introspection {
-            verifier.begin();
-        }
-    }
-
-    /// Fetches everything the verifiers need.
-    pub(super) async fn warm(&self) -> Result<(), VerifyError> {
-        let named = |error: VerifyError| {
-            let context =
-                error.context().map_or_else(String::new, |context| format!(" ({context})"));
-            error.with_context(format!("warming {}{context}", self.name))
-        };
-        #[cfg(feature = "jwt")]
-        if let Some(verifier) = &self.jwt {
-            verifier.warm().await.map_err(named)?;
-        }
-        #[cfg(feature = "introspection")]
-        if let Some(verifier) = &self.introspection {
-            verifier.warm().await.map_err(named)?;
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Debug for Trusted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Issuer").field(&self.name).finish()
-    }
-}
-
-/// Returns the verifier of all tokens of these issuers.
-///
-/// A single issuer with a single mode needs no routing. Its verifier is returned as it is and
-/// judges every token.
-pub(super) fn verifier_of(issuers: &[Trusted], route: impl FnOnce(Route) -> Route) -> BoxVerifier {
-    let single = match issuers {
-        [only] => only.single(),
-        _ => None,
-    };
-    single.unwrap_or_else(|| BoxVerifier::new(route(routed(issuers))))
-}
-
-pub(super) fn routed(issuers: &[Trusted]) -> Route {
-    Route::new(issuers.iter().map(Trusted::route))
 }

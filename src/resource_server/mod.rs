@@ -36,6 +36,7 @@ pub(crate) mod server;
 mod stack;
 #[cfg(feature = "jwt")]
 mod tenants;
+mod trusted;
 
 pub use self::builder::server_builder::ResourceServerBuilder;
 #[cfg(feature = "jwt")]

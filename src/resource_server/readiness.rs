@@ -55,7 +55,7 @@ use http::{
 use serde::Serialize;
 use tower_service::Service;
 
-use super::{issuer::Trusted, server::ResourceServer};
+use super::server::ResourceServer;
 use crate::{clock::Moment, verify::readiness::Readiness};
 
 /// See [`readiness`](self) for examples.
@@ -71,7 +71,7 @@ impl ResourceServer {
     /// Returns the same service, with a function that builds the body instead of `From`.
     #[must_use]
     pub fn readiness_service_with<B>(&self, body: fn(Bytes) -> B) -> ReadinessService<B> {
-        ReadinessService { api: self.clone(), any: false, brief: false, body }
+        ReadinessService { api: self.clone(), any_issuer: false, without_details: false, body }
     }
 }
 
@@ -111,8 +111,8 @@ impl ResourceServer {
 /// Clones share the resource server and have the same settings.
 pub struct ReadinessService<B> {
     api: ResourceServer,
-    any: bool,
-    brief: bool,
+    any_issuer: bool,
+    without_details: bool,
     body: fn(Bytes) -> B,
 }
 
@@ -124,18 +124,18 @@ impl<B> ReadinessService<B> {
     /// for any issuer.
     #[must_use]
     pub fn any_issuer(mut self) -> Self {
-        self.any = true;
+        self.any_issuer = true;
         self
     }
 
     /// Responds with `{"ready": true}` or `{"ready": false}` only, without details of the issuers.
     #[must_use]
     pub fn without_details(mut self) -> Self {
-        self.brief = true;
+        self.without_details = true;
         self
     }
 
-    fn answer(&self, method: &Method) -> Response<Bytes> {
+    fn respond(&self, method: &Method) -> Response<Bytes> {
         let mut response = Response::new(Bytes::new());
         if *method != Method::GET && *method != Method::HEAD {
             *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
@@ -143,23 +143,23 @@ impl<B> ReadinessService<B> {
             return response;
         }
         let states = self.api.readiness();
-        for (trusted, state) in self.api.0.issuers.iter().zip(&states) {
+        for (issuer, state) in self.api.0.issuers.iter().zip(&states) {
             if !state.is_ready() {
-                Trusted::begin(trusted);
+                issuer.start_fetching();
             }
         }
         // No configured issuer means ready: a resolver finds issuers when their tokens arrive.
         let ready = states.is_empty()
-            || if self.any {
+            || if self.any_issuer {
                 states.iter().any(Readiness::is_ready)
             } else {
                 states.iter().all(Readiness::is_ready)
             };
         let now = Moment::now(&*self.api.0.clock);
-        let issuers =
-            (!self.brief).then(|| states.iter().map(|state| Told::of(state, now)).collect());
+        let issuers = (!self.without_details)
+            .then(|| states.iter().map(|state| IssuerStatus::new(state, now)).collect());
         // Serialization can't fail: there is no map and no number that JSON can't hold.
-        let json = serde_json::to_vec(&Answer { ready, issuers }).unwrap_or_default();
+        let json = serde_json::to_vec(&StatusBody { ready, issuers }).unwrap_or_default();
         if !ready {
             *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
         }
@@ -175,15 +175,15 @@ impl<B> ReadinessService<B> {
 }
 
 #[derive(Serialize)]
-struct Answer<'a> {
+struct StatusBody<'a> {
     ready: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    issuers: Option<Vec<Told<'a>>>,
+    issuers: Option<Vec<IssuerStatus<'a>>>,
 }
 
 /// The state of one issuer, as in the body.
 #[derive(Serialize)]
-struct Told<'a> {
+struct IssuerStatus<'a> {
     issuer: &'a str,
     ready: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -202,8 +202,8 @@ struct Told<'a> {
     keys_age: Option<u64>,
 }
 
-impl<'a> Told<'a> {
-    fn of(state: &'a Readiness, now: Moment) -> Self {
+impl<'a> IssuerStatus<'a> {
+    fn new(state: &'a Readiness, now: Moment) -> Self {
         let seconds = |age: Duration| age.as_secs();
         let (called_ago, failing_for) = state.ages(now);
         Self {
@@ -230,7 +230,7 @@ impl<R, B> Service<Request<R>> for ReadinessService<B> {
     }
 
     fn call(&mut self, request: Request<R>) -> Self::Future {
-        ready(Ok(self.answer(request.method()).map(self.body)))
+        ready(Ok(self.respond(request.method()).map(self.body)))
     }
 }
 
@@ -244,7 +244,7 @@ impl<B> fmt::Debug for ReadinessService<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ReadinessService")
             .field("api", &self.api)
-            .field("any_issuer", &self.any)
+            .field("any_issuer", &self.any_issuer)
             .finish_non_exhaustive()
     }
 }

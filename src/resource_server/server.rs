@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 #[cfg(feature = "jwt")]
 use super::tenants::Tenants;
-use super::{issuer::Trusted, metadata::document::Document};
+use super::{metadata::document::Document, trusted::TrustedIssuer};
 #[cfg(feature = "cache")]
 use crate::credentials::token::Token;
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     credentials::extract::Extractor,
     error::refusal::VerifyError,
     layer::{
-        forward::headers::ForwardHeaders, introspect_layer::IntrospectLayer, settings::PeerOf,
+        forward::headers::ForwardHeaders, introspect_layer::IntrospectLayer, settings::PeerFn,
     },
     policy::terms::Policy,
     respond::hook::RefusalHook,
@@ -35,15 +35,15 @@ pub(super) struct Parts {
     pub(super) policy: Policy,
     pub(super) extractor: Extractor,
     pub(super) freshness: Freshness,
-    pub(super) peer: Option<Arc<PeerOf>>,
+    pub(super) peer: Option<Arc<PeerFn>>,
     pub(super) hook: Option<RefusalHook>,
     pub(super) log_subjects: bool,
-    /// The audience, which labels the metrics.
-    pub(super) name: Arc<str>,
+    /// Labels the metrics.
+    pub(super) audience: Arc<str>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) forward: Option<ForwardHeaders>,
     pub(super) metadata: Option<Arc<Document>>,
-    pub(super) issuers: Vec<Trusted>,
+    pub(super) issuers: Vec<TrustedIssuer>,
     pub(super) revocations: Revocations,
     #[cfg(feature = "jwt")]
     pub(super) tenants: Option<Tenants>,
@@ -67,7 +67,7 @@ impl ResourceServer {
         if self.0.log_subjects {
             layer = layer.log_subjects();
         }
-        match self.forwarded() {
+        match self.forward_headers() {
             Some(headers) => layer.forward(headers.clone()),
             None => layer,
         }
@@ -75,7 +75,7 @@ impl ResourceServer {
 
     /// Returns the headers that verified claims are written into, if any were set.
     #[must_use]
-    pub fn forwarded(&self) -> Option<&ForwardHeaders> {
+    pub fn forward_headers(&self) -> Option<&ForwardHeaders> {
         self.0.forward.as_ref()
     }
 
@@ -113,7 +113,8 @@ impl ResourceServer {
     /// Returns the counters of caching, coalescing and circuit breaking, summed over all issuers.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let all = self.0.issuers.iter().map(Trusted::stats).fold(Stats::default(), Stats::merge);
+        let all =
+            self.0.issuers.iter().map(TrustedIssuer::stats).fold(Stats::default(), Stats::merge);
         #[cfg(feature = "jwt")]
         if let Some(tenants) = &self.0.tenants {
             return all.merge(tenants.stats());
@@ -130,7 +131,7 @@ impl ResourceServer {
         if let (None, Some(tenants)) = (named, &self.0.tenants) {
             return tenants.stats_of(issuer);
         }
-        named.map(Trusted::stats)
+        named.map(TrustedIssuer::stats)
     }
 
     /// Removes a token from the cache, so that it is verified again. Returns true if it was cached.
@@ -166,7 +167,7 @@ impl ResourceServer {
     /// ```
     #[must_use]
     pub fn readiness(&self) -> Vec<Readiness> {
-        self.0.issuers.iter().map(Trusted::readiness).collect()
+        self.0.issuers.iter().map(TrustedIssuer::readiness).collect()
     }
 
     /// Fetches the metadata and keys of all issuers now, instead of with the first token.
@@ -183,7 +184,7 @@ impl ResourceServer {
     ///
     /// Dropping the future stops the waiting, not the fetches.
     pub async fn warm(&self) -> Result<(), VerifyError> {
-        let all = self.0.issuers.iter().map(Trusted::warm);
+        let all = self.0.issuers.iter().map(TrustedIssuer::warm);
         futures_util::future::join_all(all).await.into_iter().collect()
     }
 }

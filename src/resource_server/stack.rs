@@ -39,7 +39,7 @@ pub(super) struct Settings {
 impl Settings {
     /// Makes `route` cache the issuers of as many tokens as each cache holds, unless the cache is
     /// off.
-    pub(super) fn remember_issuers(&self, route: Route) -> Route {
+    pub(super) fn cache_issuers(&self, route: Route) -> Route {
         #[cfg(feature = "cache")]
         if !self.no_cache {
             return route.caching_issuers(self.cache.max_entries());
@@ -53,17 +53,17 @@ impl Settings {
 pub(super) struct Stack {
     verifier: BoxVerifier,
     /// The counters of each layer.
-    stats: Vec<Arc<CountersOf>>,
+    stats: Vec<Arc<StatsFn>>,
     #[cfg(feature = "cache")]
-    cache: Option<Arc<Evict>>,
+    cache: Option<Arc<EvictFn>>,
 }
 
-type CountersOf = dyn Fn() -> Stats + Send + Sync;
+type StatsFn = dyn Fn() -> Stats + Send + Sync;
 
 #[cfg(feature = "cache")]
-type Evict = dyn Fn(&Token) -> bool + Send + Sync;
+type EvictFn = dyn Fn(&Token) -> bool + Send + Sync;
 
-fn counters<L>(layer: &L, stats: fn(&L) -> Stats) -> Arc<CountersOf>
+fn stats_fn<L>(layer: &L, stats: fn(&L) -> Stats) -> Arc<StatsFn>
 where
     L: Clone + Send + Sync + 'static,
 {
@@ -74,36 +74,40 @@ where
 impl Stack {
     /// Wraps a verifier that calls the authorization server.
     #[cfg(feature = "introspection")]
-    pub(super) fn remote<V>(verifier: V, settings: &Settings, clock: &Arc<dyn Clock>) -> Self
+    pub(super) fn for_introspection<V>(
+        verifier: V,
+        settings: &Settings,
+        clock: &Arc<dyn Clock>,
+    ) -> Self
     where
         V: Verifier + Clone + Send + Sync + 'static,
         V::Future: Send + 'static,
     {
         let breaker = CircuitBreakerLayer::new().clock(Arc::clone(clock)).layer(verifier);
         // Outside of the breaker: a full bulkhead is not a failure of the server.
-        let house = settings.bulkhead.layer(breaker.clone());
+        let limited = settings.bulkhead.layer(breaker.clone());
         let mut stats =
-            vec![counters(&breaker, CircuitBreaker::stats), counters(&house, Bulkhead::stats)];
-        let house = match &settings.budget {
+            vec![stats_fn(&breaker, CircuitBreaker::stats), stats_fn(&limited, Bulkhead::stats)];
+        let limited = match &settings.budget {
             Some(budget) => {
-                let guarded = budget.layer(house);
-                stats.push(counters(&guarded, MissBudget::stats));
+                let guarded = budget.layer(limited);
+                stats.push(stats_fn(&guarded, MissBudget::stats));
                 BoxVerifier::new(guarded)
             }
-            None => BoxVerifier::new(house),
+            None => BoxVerifier::new(limited),
         };
         #[cfg(feature = "_crypto")]
         return {
-            let flights = CoalesceLayer::new().clock(Arc::clone(clock)).layer(house);
-            stats.push(counters(&flights, Coalesce::stats));
-            Self::new(BoxVerifier::new(flights.clone()), stats)
-                .remembering(flights, settings, clock)
+            let coalesced = CoalesceLayer::new().clock(Arc::clone(clock)).layer(limited);
+            stats.push(stats_fn(&coalesced, Coalesce::stats));
+            Self::new(BoxVerifier::new(coalesced.clone()), stats)
+                .with_cache(coalesced, settings, clock)
         };
         #[cfg(not(feature = "_crypto"))]
-        Self::new(house, stats)
+        Self::new(limited, stats)
     }
 
-    const fn new(verifier: BoxVerifier, stats: Vec<Arc<CountersOf>>) -> Self {
+    const fn new(verifier: BoxVerifier, stats: Vec<Arc<StatsFn>>) -> Self {
         Self {
             verifier,
             stats,
@@ -114,17 +118,17 @@ impl Stack {
 
     /// Wraps a verifier that calls no authorization server.
     #[cfg(feature = "jwt")]
-    pub(super) fn local<V>(verifier: V, settings: &Settings, clock: &Arc<dyn Clock>) -> Self
+    pub(super) fn for_jwt<V>(verifier: V, settings: &Settings, clock: &Arc<dyn Clock>) -> Self
     where
         V: Verifier + Clone + Send + Sync + 'static,
         V::Future: Send + 'static,
     {
         Self::new(BoxVerifier::new(verifier.clone()), Vec::new())
-            .remembering(verifier, settings, clock)
+            .with_cache(verifier, settings, clock)
     }
 
     #[cfg(feature = "cache")]
-    fn remembering<V>(mut self, inner: V, settings: &Settings, clock: &Arc<dyn Clock>) -> Self
+    fn with_cache<V>(mut self, inner: V, settings: &Settings, clock: &Arc<dyn Clock>) -> Self
     where
         V: Verifier + Send + Sync + 'static,
         V::Future: Send + 'static,
@@ -132,7 +136,7 @@ impl Stack {
         if !settings.no_cache {
             let layer = settings.cache.clone().revocations(settings.revocations.clone());
             let cache = layer.clock(Arc::clone(clock)).layer(inner);
-            self.stats.push(counters(&cache, Cache::stats));
+            self.stats.push(stats_fn(&cache, Cache::stats));
             self.verifier = BoxVerifier::new(cache.clone());
             self.cache = Some(Arc::new(move |token| cache.evict(token)));
         }
@@ -140,7 +144,7 @@ impl Stack {
     }
 
     #[cfg(all(not(feature = "cache"), feature = "_crypto"))]
-    fn remembering<V>(self, _: V, _: &Settings, _: &Arc<dyn Clock>) -> Self {
+    fn with_cache<V>(self, _: V, _: &Settings, _: &Arc<dyn Clock>) -> Self {
         self
     }
 

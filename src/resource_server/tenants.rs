@@ -12,7 +12,10 @@ use futures_util::future::{BoxFuture as Boxed, FutureExt as _, Shared as Joined}
 use quick_cache::sync::Cache;
 use tokio::{runtime::Handle, sync::oneshot};
 
-use super::issuer::{Defaults, Issuer, Trusted, verifier_of};
+use super::{
+    issuer::{Defaults, Issuer},
+    trusted::{TrustedIssuer, verifier_of},
+};
 #[cfg(feature = "cache")]
 use crate::credentials::token::Token;
 use crate::{
@@ -30,8 +33,8 @@ use crate::{
 /// The maximum number of issuers whose state is kept, unless configured.
 const DEFAULT_CAPACITY: usize = 1000;
 
-/// The maximum number of issuers that are cached as unknown.
-const MAX_UNKNOWN: usize = 1000;
+/// The maximum number of issuers for which a refusal is cached.
+const MAX_REFUSALS: usize = 1000;
 
 /// How long the resolver is not called again for an issuer that it does not know.
 const UNKNOWN_FOR: Duration = Duration::from_secs(60);
@@ -43,10 +46,10 @@ const FAILED_FOR: Duration = Duration::from_secs(1);
 const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The age at which the resolver is called again for a known issuer, in the background.
-const KNOWN_FOR: Duration = Duration::from_secs(10 * 60);
+const RECHECK_AFTER: Duration = Duration::from_secs(10 * 60);
 
 /// How long an issuer stays trusted while the resolver fails.
-const KEEP: Duration = Duration::from_secs(24 * 60 * 60);
+const TRUSTED_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A resolver that finds issuers when their first token arrives, such as one issuer per tenant.
 ///
@@ -57,7 +60,7 @@ const KEEP: Duration = Duration::from_secs(24 * 60 * 60);
 ///
 /// State is kept for a bounded number of issuers, and issuers in use stay. If an issuer is dropped,
 /// its keys, connections and background refresh end, and it is resolved again with its next token.
-/// Unknown issuers and failures are cached separately and for a short time, so that made-up issuers
+/// CachedRefusal issuers and failures are cached separately and for a short time, so that made-up issuers
 /// can't push out real ones.
 ///
 /// `allow` is called for every token. `resolve` is called again every ten minutes, in the
@@ -94,7 +97,7 @@ const KEEP: Duration = Duration::from_secs(24 * 60 * 60);
 /// Anyone can cause one call of `resolve` per minute for each identifier that `allow` accepts, or
 /// one per second while `resolve` fails. Keep `allow` narrow: a fixed host, and the format of a
 /// tenant's name.
-#[must_use = "a resolver is asked only once it is given to a builder"]
+#[must_use = "a resolver does nothing until it is given to a builder"]
 pub struct IssuerResolver {
     allow: Arc<Allow>,
     resolve: Arc<Resolve>,
@@ -133,10 +136,10 @@ impl IssuerResolver {
         Tenants(Arc::new(Shared {
             allow: self.allow,
             resolve: self.resolve,
-            defaults: Defaults { resolved: true, ..defaults },
+            defaults: Defaults { is_resolved: true, ..defaults },
             known: Cache::new(self.capacity.max(1)),
-            unknown: Cache::new(MAX_UNKNOWN),
-            gone: Arc::default(),
+            refusals: Cache::new(MAX_REFUSALS),
+            dropped: Arc::default(),
             flights: Mutex::default(),
         }))
     }
@@ -157,8 +160,8 @@ struct Shared {
     resolve: Arc<Resolve>,
     defaults: Defaults,
     known: Cache<String, Tenant>,
-    unknown: Cache<String, Unknown>,
-    gone: Arc<Gone>,
+    refusals: Cache<String, CachedRefusal>,
+    dropped: Arc<DroppedStats>,
     /// The calls of the resolver that are under way, by issuer.
     flights: Mutex<HashMap<String, Flight>>,
 }
@@ -166,40 +169,40 @@ struct Shared {
 #[derive(Clone)]
 struct Tenant {
     verifier: BoxVerifier,
-    kept: Arc<Kept>,
+    state: Arc<TenantState>,
     /// The time at which the resolver last confirmed the issuer.
     since: Moment,
 }
 
 /// The state of a kept issuer. Its counters are saved on drop, because counters must not shrink
 /// when tokens of other issuers push it out.
-struct Kept {
-    trusted: Trusted,
-    gone: Arc<Gone>,
+struct TenantState {
+    trusted: TrustedIssuer,
+    dropped: Arc<DroppedStats>,
 }
 
 /// The summed counters of issuers whose state was dropped.
 #[derive(Default)]
-struct Gone(Mutex<Stats>);
+struct DroppedStats(Mutex<Stats>);
 
-impl Gone {
+impl DroppedStats {
     fn lock(&self) -> MutexGuard<'_, Stats> {
         // The value is consistent at every point that could panic.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Kept {
+impl Drop for TenantState {
     fn drop(&mut self) {
         let counted = self.trusted.stats().counters_only();
-        let mut gone = self.gone.lock();
-        *gone = gone.merge(counted);
+        let mut dropped = self.dropped.lock();
+        *dropped = dropped.merge(counted);
     }
 }
 
 /// The error for an issuer without a verifier, and how long it holds.
 #[derive(Clone)]
-struct Unknown {
+struct CachedRefusal {
     error: VerifyError,
     since: Moment,
     lasts: Duration,
@@ -212,21 +215,21 @@ impl Tenants {
     /// Returns the counters of all issuers, kept and dropped.
     pub(super) fn stats(&self) -> Stats {
         // In this order, an issuer that is dropped in between is missed rather than counted twice.
-        let gone = *self.0.gone.lock();
-        let each = self.0.known.iter().map(|(_, tenant)| tenant.kept.trusted.stats());
-        each.fold(gone, Stats::merge)
+        let dropped = *self.0.dropped.lock();
+        let each = self.0.known.iter().map(|(_, tenant)| tenant.state.trusted.stats());
+        each.fold(dropped, Stats::merge)
     }
 
     /// Returns the counters of one issuer whose state is kept.
     pub(super) fn stats_of(&self, issuer: &str) -> Option<Stats> {
-        self.0.known.peek(issuer).map(|tenant| tenant.kept.trusted.stats())
+        self.0.known.peek(issuer).map(|tenant| tenant.state.trusted.stats())
     }
 
     /// Removes a token from the caches. Returns true if it was cached.
     #[cfg(feature = "cache")]
     pub(super) fn evict(&self, token: &Token) -> bool {
         let each = self.0.known.iter();
-        each.filter(|(_, tenant)| tenant.kept.trusted.evict(token)).count() > 0
+        each.filter(|(_, tenant)| tenant.state.trusted.evict(token)).count() > 0
     }
 }
 
@@ -256,18 +259,20 @@ enum Missing {
 impl Shared {
     /// Returns the verifier of an issuer. Concurrent requests share one call of the resolver.
     fn look_up(self: &Arc<Self>, issuer: &str) -> Result<BoxVerifier, Missing> {
-        let Some((verifier, age)) = self.known(issuer) else { return Err(self.resolve(issuer)) };
-        if age >= KNOWN_FOR {
+        let Some((verifier, age)) = self.known_verifier(issuer) else {
+            return Err(self.resolve(issuer));
+        };
+        if age >= RECHECK_AFTER {
             // The result takes effect with a later token.
             let _ = self.resolve(issuer);
         }
         Ok(verifier)
     }
 
-    fn known(&self, issuer: &str) -> Option<(BoxVerifier, Duration)> {
+    fn known_verifier(&self, issuer: &str) -> Option<(BoxVerifier, Duration)> {
         let Tenant { verifier, since, .. } = self.known.get(issuer)?;
         let age = self.now().since(since);
-        (age < KEEP).then_some((verifier, age))
+        (age < TRUSTED_FOR).then_some((verifier, age))
     }
 
     /// Returns the call of the resolver that is under way, or starts one if nothing forbids it.
@@ -281,10 +286,12 @@ impl Shared {
         }
         // A flight ends only after its result is stored, so the result of the last one is visible
         // here.
-        if let Some(error) = self.refused(issuer) {
+        if let Some(error) = self.cached_refusal(issuer) {
             return Missing::Refused(error);
         }
-        if let Some((verifier, _)) = self.known(issuer).filter(|(_, age)| *age < KNOWN_FOR) {
+        if let Some((verifier, _)) =
+            self.known_verifier(issuer).filter(|(_, age)| *age < RECHECK_AFTER)
+        {
             return Missing::Resolving(std::future::ready(Ok(verifier)).boxed().shared());
         }
         let Ok(runtime) = Handle::try_current() else {
@@ -293,7 +300,7 @@ impl Shared {
             return Missing::Refused(error.with_context(context));
         };
         let (sender, outcome) = oneshot::channel();
-        let outcome = outcome.map(|outcome| outcome.unwrap_or_else(|_| Err(broke_off())));
+        let outcome = outcome.map(|outcome| outcome.unwrap_or_else(|_| Err(resolver_died())));
         let flight = outcome.boxed().shared();
         flights.insert(issuer.to_owned(), flight.clone());
         // A runtime that shuts down drops the task at once, and `Call::drop` takes the lock.
@@ -301,16 +308,16 @@ impl Shared {
         let call = Call { shared: Arc::clone(self), issuer: issuer.to_owned() };
         runtime.spawn(async move {
             // The receivers may all be gone.
-            let _ = sender.send(call.shared.resolved(&call.issuer).await);
+            let _ = sender.send(call.shared.call_resolver(&call.issuer).await);
         });
         Missing::Resolving(flight)
     }
 
     /// Calls the resolver and stores its result.
-    async fn resolved(&self, issuer: &str) -> Result<BoxVerifier, VerifyError> {
+    async fn call_resolver(&self, issuer: &str) -> Result<BoxVerifier, VerifyError> {
         let since = self.now();
-        let answer = tokio::time::timeout(TIMEOUT, (self.resolve)(issuer.to_owned())).await;
-        let outcome = match answer {
+        let result = tokio::time::timeout(TIMEOUT, (self.resolve)(issuer.to_owned())).await;
+        let outcome = match result {
             Ok(Ok(Some(found))) => self.tenant(issuer, found, since),
             Ok(Ok(None)) => Err(ErrorKind::UnknownIssuer.into()),
             Ok(Err(error)) => Err(error),
@@ -321,19 +328,19 @@ impl Shared {
         };
         match &outcome {
             Ok(tenant) => self.known.insert(issuer.to_owned(), tenant.clone()),
-            Err(error) => self.note(issuer, error),
+            Err(error) => self.store_error(issuer, error),
         }
         outcome.map(|tenant| tenant.verifier)
     }
 
-    fn note(&self, issuer: &str, error: &VerifyError) {
+    fn store_error(&self, issuer: &str, error: &VerifyError) {
         let unknown = error.kind() == ErrorKind::UnknownIssuer;
         if unknown {
             self.known.remove(issuer);
         }
         let lasts = if unknown { UNKNOWN_FOR } else { FAILED_FOR };
-        let entry = Unknown { error: error.clone(), since: self.now(), lasts };
-        self.unknown.insert(issuer.to_owned(), entry);
+        let entry = CachedRefusal { error: error.clone(), since: self.now(), lasts };
+        self.refusals.insert(issuer.to_owned(), entry);
     }
 
     /// Returns the existing tenant with its keys, or a new one from what the resolver found.
@@ -343,21 +350,23 @@ impl Shared {
         };
         // An issuer with another name would vouch for tokens that the resolver was not called for.
         if found.name() != issuer {
-            return Err(misconfigured("the resolver gave an issuer of another name"));
+            return Err(misconfigured("the resolver returned an issuer with another name"));
         }
-        if let Some(tenant) = self.known.get(issuer).filter(|_| self.known(issuer).is_some()) {
+        if let Some(tenant) =
+            self.known.get(issuer).filter(|_| self.known_verifier(issuer).is_some())
+        {
             return Ok(Tenant { since, ..tenant });
         }
-        let trusted: Trusted = found.build(&self.defaults).map_err(|problems| {
-            misconfigured("the resolver gave a faulty issuer").with_source(problems)
+        let trusted: TrustedIssuer = found.build(&self.defaults).map_err(|problems| {
+            misconfigured("the resolver returned an invalid issuer").with_source(problems)
         })?;
         let verifier = verifier_of(std::slice::from_ref(&trusted), |route| route);
-        let kept = Kept { trusted, gone: Arc::clone(&self.gone) };
-        Ok(Tenant { verifier, kept: Arc::new(kept), since })
+        let state = TenantState { trusted, dropped: Arc::clone(&self.dropped) };
+        Ok(Tenant { verifier, state: Arc::new(state), since })
     }
 
-    fn refused(&self, issuer: &str) -> Option<VerifyError> {
-        let entry = self.unknown.get(issuer)?;
+    fn cached_refusal(&self, issuer: &str) -> Option<VerifyError> {
+        let entry = self.refusals.get(issuer)?;
         (self.now().since(entry.since) < entry.lasts).then_some(entry.error)
     }
 
@@ -380,13 +389,14 @@ struct Call {
 impl Drop for Call {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.shared.note(&self.issuer, &broke_off());
+            self.shared.store_error(&self.issuer, &resolver_died());
         }
         self.shared.flights().remove(&self.issuer);
     }
 }
 
 /// Returns the error for a resolver that panicked or whose runtime is gone.
-fn broke_off() -> VerifyError {
-    VerifyError::new(ErrorKind::Misconfigured).with_context("the resolver broke off")
+fn resolver_died() -> VerifyError {
+    VerifyError::new(ErrorKind::Misconfigured)
+        .with_context("the resolver panicked or its runtime is gone")
 }

@@ -7,7 +7,7 @@ use std::{
 
 use http::{HeaderValue, StatusCode};
 
-use super::table::{Shape, row};
+use super::table::{ChallengeForm, row};
 use crate::{claims::scope::Scope, credentials::token::Scheme, error::refusal::VerifyError};
 
 /// The `WWW-Authenticate` parameters that a service sends to clients it refuses.
@@ -33,7 +33,7 @@ pub struct Challenge {
     takes_bearer: bool,
     /// The algorithms of proofs, if the scheme `DPoP` is accepted.
     dpop: Option<Box<str>>,
-    kept: Kept,
+    rendered: Rendered,
 }
 
 impl Challenge {
@@ -50,14 +50,14 @@ impl Challenge {
             bearer: true,
             takes_bearer: true,
             dpop: None,
-            kept: Kept::default(),
+            rendered: Rendered::default(),
         }
     }
 
     /// Sets the URL of the metadata document of this service (RFC 9728 §5.1).
     #[must_use]
     pub fn resource_metadata(mut self, url: &str) -> Self {
-        self.kept = Kept::default();
+        self.rendered = Rendered::default();
         self.resource_metadata = Some(printable(url).into());
         self
     }
@@ -65,7 +65,7 @@ impl Challenge {
     /// Sets the scope that a client without a token should request.
     #[must_use]
     pub fn scope(mut self, scope: Scope) -> Self {
-        self.kept = Kept::default();
+        self.rendered = Rendered::default();
         self.scope = scope;
         self
     }
@@ -92,7 +92,7 @@ impl Challenge {
     /// ```
     #[must_use]
     pub fn dpop<'a>(mut self, algorithms: impl IntoIterator<Item = &'a str>) -> Self {
-        self.kept = Kept::default();
+        self.rendered = Rendered::default();
         let algorithms: Vec<_> = algorithms.into_iter().collect();
         self.dpop = Some(printable(&algorithms.join(" ")).into());
         self
@@ -133,29 +133,29 @@ impl Challenge {
         used: Option<Scheme>,
     ) -> impl Iterator<Item = HeaderValue> {
         let row = row(error.kind());
-        let used = used.filter(|scheme| self.speaks(*scheme));
+        let used = used.filter(|scheme| self.accepts(*scheme));
         let mut schemes = [Scheme::Bearer, Scheme::Dpop];
         if used == Some(Scheme::Dpop) {
             schemes.reverse();
         }
         let challenge = |scheme| match row.challenge {
-            Shape::Absent => None,
-            Shape::Proof(code) => {
+            ChallengeForm::Absent => None,
+            ChallengeForm::Proof(code) => {
                 (scheme == Scheme::Dpop).then(|| self.render(scheme, Some((code, error))))?
             }
-            _ if !self.speaks(scheme) => None,
-            Shape::Bare => self.render(scheme, None),
-            Shape::Error(code) if used.is_none_or(|used| used == scheme) => {
+            _ if !self.accepts(scheme) => None,
+            ChallengeForm::Bare => self.render(scheme, None),
+            ChallengeForm::Error(code) if used.is_none_or(|used| used == scheme) => {
                 self.render(scheme, Some((code, error)))
             }
             // A client that is denied access would be denied it under the other scheme too.
-            Shape::Error(_) if row.status == StatusCode::FORBIDDEN => None,
-            Shape::Error(_) => self.render(scheme, None),
+            ChallengeForm::Error(_) if row.status == StatusCode::FORBIDDEN => None,
+            ChallengeForm::Error(_) => self.render(scheme, None),
         };
         schemes.map(challenge).into_iter().flatten()
     }
 
-    fn speaks(&self, scheme: Scheme) -> bool {
+    fn accepts(&self, scheme: Scheme) -> bool {
         match scheme {
             Scheme::Bearer => self.bearer && self.takes_bearer || self.dpop.is_none(),
             Scheme::Dpop => self.dpop.is_some(),
@@ -163,25 +163,29 @@ impl Challenge {
     }
 
     /// Returns the challenge of one scheme, with the error if one is given.
-    fn render(&self, scheme: Scheme, wrong: Option<(&str, &VerifyError)>) -> Option<HeaderValue> {
-        match self.kept.place(scheme, wrong) {
-            Some(kept) => kept.get_or_init(|| self.written(scheme, wrong)).clone(),
-            None => self.written(scheme, wrong),
+    fn render(&self, scheme: Scheme, error: Option<(&str, &VerifyError)>) -> Option<HeaderValue> {
+        match self.rendered.slot(scheme, error) {
+            Some(slot) => slot.get_or_init(|| self.render_new(scheme, error)).clone(),
+            None => self.render_new(scheme, error),
         }
     }
 
-    fn written(&self, scheme: Scheme, wrong: Option<(&str, &VerifyError)>) -> Option<HeaderValue> {
+    fn render_new(
+        &self,
+        scheme: Scheme,
+        error: Option<(&str, &VerifyError)>,
+    ) -> Option<HeaderValue> {
         let mut params = Params::new(scheme.as_str());
         params.add("realm", &self.realm);
-        if let Some((code, _)) = wrong {
+        if let Some((code, _)) = error {
             params.add("error", code);
         }
-        let needed = wrong.and_then(|(_, error)| error.scope()).map(Scope::parse);
+        let needed = error.and_then(|(_, error)| error.scope()).map(Scope::parse);
         let scope = needed.as_ref().unwrap_or(&self.scope);
         if !scope.is_empty() {
             params.add("scope", scope.as_str());
         }
-        if let Some(step_up) = wrong.and_then(|(_, error)| error.step_up()) {
+        if let Some(step_up) = error.and_then(|(_, error)| error.step_up()) {
             if let Some(acr_values) = &step_up.acr_values {
                 params.add("acr_values", acr_values);
             }
@@ -203,51 +207,51 @@ impl Challenge {
 ///
 /// They are most of the challenges, and any client can cause one at will.
 #[derive(Default)]
-struct Kept([OnceLock<Option<HeaderValue>>; 2 * (1 + CODES.len())]);
+struct Rendered([OnceLock<Option<HeaderValue>>; 2 * (1 + CODES.len())]);
 
 /// The error codes without per-request parameters (RFC 6750 §3.1, RFC 9449 §7.1).
 const CODES: [&str; 4] =
     ["invalid_dpop_proof", "invalid_request", "invalid_token", "use_dpop_nonce"];
 
-impl Kept {
+impl Rendered {
     /// Returns the slot for this challenge, or `None` if it carries per-request data.
-    fn place(
+    fn slot(
         &self,
         scheme: Scheme,
-        wrong: Option<(&str, &VerifyError)>,
+        error: Option<(&str, &VerifyError)>,
     ) -> Option<&OnceLock<Option<HeaderValue>>> {
-        let of_code = match wrong {
+        let row = match error {
             None => 0,
             Some((_, error)) if error.scope().is_some() || error.step_up().is_some() => {
                 return None;
             }
             Some((code, _)) => 1 + CODES.iter().position(|one| *one == code)?,
         };
-        self.0.get(2 * of_code + usize::from(scheme == Scheme::Dpop))
+        self.0.get(2 * row + usize::from(scheme == Scheme::Dpop))
     }
 }
 
 /// Clones start empty, because a cloned challenge may be changed before it is used.
-impl Clone for Kept {
+impl Clone for Rendered {
     fn clone(&self) -> Self {
         Self::default()
     }
 }
 
-impl fmt::Debug for Kept {
+impl fmt::Debug for Rendered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Kept")
+        f.write_str("Rendered")
     }
 }
 
-impl PartialEq for Kept {
+impl PartialEq for Rendered {
     /// The contents follow from the other fields of the challenge.
     fn eq(&self, _: &Self) -> bool {
         true
     }
 }
 
-impl Eq for Kept {}
+impl Eq for Rendered {}
 
 /// The parameters of one challenge. Each is a quoted-string that needs no escape.
 struct Params {
@@ -292,7 +296,7 @@ mod tests {
     use crate::error::kind::ErrorKind;
 
     #[test]
-    fn what_is_kept_is_of_the_challenge_as_it_is() {
+    fn what_is_rendered_is_of_the_challenge_as_it_is() {
         let (missing, expired) = (ErrorKind::MissingCredentials, ErrorKind::Expired);
         let of = |challenge: &Challenge, kind: ErrorKind| challenge.header(&kind.into()).unwrap();
         let before = Challenge::new("api");
@@ -321,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_about_one_request_is_not_kept() {
+    fn what_is_about_one_request_is_not_stored() {
         let challenge = Challenge::new("api");
         for scope in ["read", "write"] {
             let error = VerifyError::insufficient_scope(scope);

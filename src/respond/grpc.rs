@@ -2,7 +2,7 @@
 
 use http::{HeaderName, HeaderValue, Response, header::CONTENT_TYPE};
 
-use super::{http::explain, refusal::Refusal, table::row};
+use super::{http::insert_headers, refusal::Refusal, table::row};
 use crate::credentials::head::content_type;
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -10,15 +10,15 @@ const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 pub(super) fn render<B: Default>(refusal: &Refusal<'_>) -> Response<B> {
     let mut response = Response::new(B::default());
-    let asked = refusal.head.headers().get(CONTENT_TYPE);
-    let content_type = content_type(asked).unwrap_or("application/grpc");
+    let requested = refusal.head.headers().get(CONTENT_TYPE);
+    let content_type = content_type(requested).unwrap_or("application/grpc");
     let row = row(refusal.error.kind());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(GRPC_STATUS, HeaderValue::from_static(row.grpc.code()));
     // The messages of the table need no percent-encoding.
     headers.insert(GRPC_MESSAGE, HeaderValue::from_static(row.message));
-    explain(refusal, headers);
+    insert_headers(refusal, headers);
     response
 }
 

@@ -19,12 +19,12 @@ const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
 pub(super) fn render<B: Default>(refusal: &Refusal<'_>) -> Response<B> {
     let mut response = Response::new(B::default());
     *response.status_mut() = row(refusal.error.kind()).status;
-    explain(refusal, response.headers_mut());
+    insert_headers(refusal, response.headers_mut());
     response
 }
 
 /// Sets the headers that both renderings share. In gRPC they are metadata.
-pub(super) fn explain(refusal: &Refusal<'_>, headers: &mut HeaderMap) {
+pub(super) fn insert_headers(refusal: &Refusal<'_>, headers: &mut HeaderMap) {
     // The next token may be accepted, so the refusal must not be stored. RFC 9111 §3.5 leaves this
     // to the server.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -4,7 +4,7 @@ use http::{HeaderValue, Method, Response, header::CONTENT_TYPE};
 use super::{
     refusal::Refusal,
     responder::Respond,
-    table::{Shape, row},
+    table::{ChallengeForm, row},
 };
 
 /// A responder like [`Auto`](super::Auto) that adds a problem document for HTTP clients (RFC 9457).
@@ -64,8 +64,8 @@ fn document(refusal: &Refusal<'_>) -> Bytes {
     let row = row(refusal.error.kind());
     let title = row.status.canonical_reason().unwrap_or("Error");
     let error = match row.challenge {
-        Shape::Error(code) | Shape::Proof(code) => format!(",\"error\":\"{code}\""),
-        Shape::Absent | Shape::Bare => String::new(),
+        ChallengeForm::Error(code) | ChallengeForm::Proof(code) => format!(",\"error\":\"{code}\""),
+        ChallengeForm::Absent | ChallengeForm::Bare => String::new(),
     };
     let (status, detail) = (row.status.as_u16(), row.message);
     format!(

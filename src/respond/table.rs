@@ -8,7 +8,7 @@ use crate::error::kind::ErrorKind;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Row {
     pub(super) status: StatusCode,
-    pub(super) challenge: Shape,
+    pub(super) challenge: ChallengeForm,
     pub(super) grpc: GrpcStatus,
     /// The message for people. All errors of a row share it, because the client must not learn what
     /// exactly is wrong with a token.
@@ -17,7 +17,7 @@ pub(super) struct Row {
 
 /// The form of the `WWW-Authenticate` challenge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shape {
+pub(super) enum ChallengeForm {
     /// No challenge.
     Absent,
     /// A challenge without an error code (RFC 6750 §3.1, last paragraph).
@@ -52,9 +52,9 @@ impl GrpcStatus {
 }
 
 pub(super) const fn row(kind: ErrorKind) -> Row {
+    use ChallengeForm::{Absent, Bare, Error, Proof};
     use ErrorKind as Kind;
     use GrpcStatus::{Internal, PermissionDenied, ResourceExhausted, Unauthenticated, Unavailable};
-    use Shape::{Absent, Bare, Error, Proof};
 
     let (status, challenge, grpc, message) = match kind {
         Kind::MissingCredentials | Kind::UnsupportedScheme => {
@@ -179,7 +179,7 @@ mod tests {
             let client = kind.blame() == Blame::Client;
             assert_eq!(row(kind).status.is_client_error(), client, "{kind:?}");
             assert_eq!(
-                row(kind).challenge != Shape::Absent,
+                row(kind).challenge != ChallengeForm::Absent,
                 client && !matches!(kind, ErrorKind::Denied | ErrorKind::TooManyRequests),
                 "{kind:?}"
             );
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn rfc9110_15_5_2_every_401_has_a_challenge() {
         for kind in KINDS.into_iter().filter(|kind| row(*kind).status == StatusCode::UNAUTHORIZED) {
-            assert_ne!(row(kind).challenge, Shape::Absent, "{kind:?}");
+            assert_ne!(row(kind).challenge, ChallengeForm::Absent, "{kind:?}");
         }
     }
 

@@ -95,7 +95,7 @@ async fn jwts_that_the_server_cannot_confirm_are_not_the_clients_fault() {
 #[tokio::test]
 async fn without_keys_a_jwt_that_the_server_cannot_introspect_is_not_the_clients_fault() {
     let Some(server) = Server::start().await else { return };
-    let issuer = Issuer::hybrid(server.issuer(), auth(&server)).introspect_without_keys();
+    let issuer = Issuer::hybrid(server.issuer(), auth(&server)).fall_back_to_introspection();
     let api = serve(issuer).await;
     let token = server.token("ES256").await;
     server.fault("jwks", "500").await;

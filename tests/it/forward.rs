@@ -267,17 +267,20 @@ fn an_answer_to_a_proxy_can_tell_that_there_is_nothing_to_tell() {
 fn only_names_that_are_nobody_elses_can_be_configured() {
     let problem = |set: Result<ForwardHeaders, ConfigError>| set.unwrap_err().to_string();
     let new = ForwardHeaders::new;
-    assert_eq!(problem(new().subject("Host")), "subject: `Host` has a meaning of its own");
+    assert_eq!(
+        problem(new().subject("Host")),
+        "subject: `Host` is reserved by HTTP, proxies or authentication"
+    );
     assert_eq!(
         problem(new().claim("tenant", "content_length")),
-        "claims.tenant: `content_length` has a meaning of its own"
+        "claims.tenant: `content_length` is reserved by HTTP, proxies or authentication"
     );
     assert_eq!(
         problem(new().scope("x-auth\r\n")),
-        "scope: `x-auth\\r\\n` is no field name (RFC 9110 §5.1)"
+        "scope: `x-auth\\r\\n` is not a field name (RFC 9110 §5.1)"
     );
     let twice = new().issuer("x-auth-id").and_then(|more| more.json("id", "X_Auth_Id"));
-    assert_eq!(problem(twice), "json.id: `x_auth_id` tells something else already");
+    assert_eq!(problem(twice), "json.id: `x_auth_id` is used for another claim already");
 }
 
 #[tokio::test(start_paused = true)]

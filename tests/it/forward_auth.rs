@@ -127,8 +127,8 @@ async fn forward_auth_does_not_start_without_settings() {
     }
     let (ok, out, err) = output(&mut command).await;
     assert!(!ok && out.is_empty());
-    assert!(err.contains("audience: it is missing"), "{err}");
-    assert!(err.contains("issuer[0].issuer: it is missing"), "{err}");
+    assert!(err.contains("audience: missing"), "{err}");
+    assert!(err.contains("issuer[0].issuer: missing"), "{err}");
 }
 
 /// The service with settings of a file, and the issuer that it trusts.
@@ -348,5 +348,5 @@ async fn what_can_not_work_there_is_refused_at_start() {
         assert!(err.contains(problem), "{problem}: {err}");
     }
     let bad = "[resource_server.mtls]\nfield = 'client_cert'\nproxies = '0.0.0.0/0'";
-    assert!(told("", bad).await.contains("mtls.proxies: `0.0.0.0/0` is everyone"));
+    assert!(told("", bad).await.contains("mtls.proxies: `0.0.0.0/0` covers all addresses"));
 }

@@ -34,7 +34,7 @@ fn confirmed() -> Issuer {
 }
 
 fn falling_back() -> Issuer {
-    Issuer::hybrid(ISSUER, auth()).introspect_without_keys()
+    Issuer::hybrid(ISSUER, auth()).fall_back_to_introspection()
 }
 
 impl World {
@@ -342,7 +342,7 @@ async fn with_both_down_the_answer_is_503() {
 #[tokio::test(start_paused = true)]
 async fn only_who_asks_for_it_falls_back() {
     for issuer in
-        [Issuer::hybrid(ISSUER, auth()), confirmed(), confirmed().introspect_without_keys()]
+        [Issuer::hybrid(ISSUER, auth()), confirmed(), confirmed().fall_back_to_introspection()]
     {
         let world = World::new(issuer);
         world.server.inject(Endpoint::Jwks, Fault::unreachable());

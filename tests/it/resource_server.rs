@@ -267,7 +267,7 @@ fn build_reports_every_problem_at_once() {
     for name in [
         "audience: ",
         "issuer http://as.example.com.jwt.issuer: ",
-        "issuer: `https://twice.example.com` is given twice",
+        "issuer: `https://twice.example.com` is configured twice",
         "issuer https://as.example.com.introspection.",
         "issuer https://as.example.com.introspection.endpoint: ",
         "freshness: `http://as.example.com` can't be asked",

@@ -193,7 +193,7 @@ async fn rfc6750_5_2_no_token_no_secret_and_no_claim_is_ever_logged() {
         |auth| Issuer::introspect(ISSUER, auth),
         |_| Issuer::jwt(ISSUER),
         |auth| Issuer::jwt_and_introspect(ISSUER, auth, Duration::from_secs(10)),
-        |auth| Issuer::hybrid(ISSUER, auth).introspect_without_keys(),
+        |auth| Issuer::hybrid(ISSUER, auth).fall_back_to_introspection(),
     ];
     for (at, (auth, client)) in clients().into_iter().enumerate() {
         // All modes by one way to authenticate, and one mode by all.

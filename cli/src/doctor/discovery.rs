@@ -35,7 +35,7 @@ impl Doctor<'_> {
             self.runbook.add_setting(&format!("keys of {name}"), url);
         }
         let signing = metadata["introspection_signing_alg_values_supported"].is_array();
-        if issuer.signed && !signing {
+        if issuer.requires_signed_response && !signing {
             findings.warn(
                 "no_signed_answers",
                 "the metadata lists no algorithm for signed introspection responses",

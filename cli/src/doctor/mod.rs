@@ -149,7 +149,7 @@ impl<'a> Doctor<'a> {
         }
         for issuer in &settings.issuers {
             let name = &issuer.issuer;
-            if issuer.default_audience {
+            if issuer.has_default_audience {
                 findings.warn(
                     "danger_default_audience",
                     format!(
@@ -161,7 +161,7 @@ impl<'a> Doctor<'a> {
             if issuer
                 .client
                 .as_ref()
-                .is_some_and(|client| client.place == "the configuration itself")
+                .is_some_and(|client| client.secret_location == "the configuration itself")
             {
                 findings.warn(
                     "secret_inline",

@@ -55,7 +55,7 @@ impl Runbook {
                 runbook.restore.push(format!(
                     "the secret of the client `{id}` at {name}, in {}; if it is lost, create a \
                      new one at the authorization server",
-                    client.place
+                    client.secret_location
                 ));
             }
             if let Some(url) = &issuer.endpoint {

@@ -1,6 +1,6 @@
 //! The settings of one issuer, for the program `introspect`.
 
-use super::{Client, IssuerConfig, Means};
+use super::{AuthMethod, Client, IssuerConfig};
 use crate::{
     config::{
         inspect::{ClientSettings, IssuerSettings},
@@ -25,13 +25,14 @@ impl IssuerConfig {
             jwks_uri: jwt.and_then(|jwt| jwt.jwks_uri.clone()),
             jwks_file: jwt.and_then(|jwt| jwt.jwks_file.clone()),
             algorithms: jwt.and_then(|jwt| jwt.algorithms.clone()),
-            generic: jwt.is_some_and(|jwt| matches!(jwt.profile, Some(Profile::Generic))),
-            audience_claim: jwt.is_some_and(|jwt| jwt.danger_audience_claim.is_some()),
+            is_generic: jwt.is_some_and(|jwt| matches!(jwt.profile, Some(Profile::Generic))),
+            has_audience_claim: jwt.is_some_and(|jwt| jwt.danger_audience_claim.is_some()),
             endpoint: remote.and_then(|remote| remote.endpoint.clone()),
             hint: remote.and_then(|remote| remote.hint.clone()),
             timeout: remote.and_then(|remote| remote.timeout),
-            signed: remote.is_some_and(|remote| remote.signed),
-            default_audience: remote.is_some_and(|remote| remote.danger_default_audience.is_some()),
+            requires_signed_response: remote.is_some_and(|remote| remote.signed),
+            has_default_audience: remote
+                .is_some_and(|remote| remote.danger_default_audience.is_some()),
             client: self.client.as_ref().map(Client::inspect),
         }
     }
@@ -51,18 +52,18 @@ impl IssuerConfig {
 impl Client {
     fn inspect(&self) -> ClientSettings {
         ClientSettings {
-            method: match self.means {
-                Means::Basic => "basic",
-                Means::BasicRaw => "basic_raw",
-                Means::Bearer => "bearer",
-                Means::Mtls => "mtls",
-                Means::Post => "post",
-                Means::PrivateKeyJwt => "private_key_jwt",
-                Means::Secret => "secret",
-                Means::SecretJwt => "client_secret_jwt",
+            method: match self.method {
+                AuthMethod::Basic => "basic",
+                AuthMethod::BasicRaw => "basic_raw",
+                AuthMethod::Bearer => "bearer",
+                AuthMethod::Mtls => "mtls",
+                AuthMethod::Post => "post",
+                AuthMethod::PrivateKeyJwt => "private_key_jwt",
+                AuthMethod::Secret => "secret",
+                AuthMethod::SecretJwt => "client_secret_jwt",
             },
             id: self.id.clone(),
-            place: match &self.secret {
+            secret_location: match &self.secret {
                 Some(Secret::Env(name)) => format!("the variable {name}"),
                 Some(Secret::File(path)) => format!("the file {}", path.display()),
                 Some(Secret::Inline(_)) => "the configuration itself".to_owned(),

@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{
     names,
-    value::{Budget, Unfit},
+    value::{Budget, UnsendableClaim},
 };
 use crate::{
     error::{config::ConfigError, kind::ErrorKind, refusal::VerifyError},
@@ -92,7 +92,7 @@ const DEFAULT_LIMIT: usize = 4 * 1024;
 pub struct ForwardHeaders {
     entries: Vec<Entry>,
     limit: usize,
-    always: bool,
+    send_empty: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -124,7 +124,7 @@ impl ForwardHeaders {
     /// ```
     #[must_use]
     pub const fn new() -> Self {
-        Self { entries: Vec::new(), limit: DEFAULT_LIMIT, always: false }
+        Self { entries: Vec::new(), limit: DEFAULT_LIMIT, send_empty: false }
     }
 
     /// Forwards the issuer of the token: the configured issuer, whatever the token itself claims.
@@ -135,7 +135,7 @@ impl ForwardHeaders {
     /// or authentication use are invalid, and so are names that end in `-bin`, which marks binary
     /// metadata in gRPC.
     pub fn issuer(self, header: &str) -> Result<Self, ConfigError> {
-        self.with(Source::Issuer, "issuer", header)
+        self.add_header(Source::Issuer, "issuer", header)
     }
 
     /// Forwards the subject. A subject is unique only within its issuer.
@@ -144,7 +144,7 @@ impl ForwardHeaders {
     ///
     /// The same as for [`issuer`](Self::issuer).
     pub fn subject(self, header: &str) -> Result<Self, ConfigError> {
-        self.with(Source::Subject, "subject", header)
+        self.add_header(Source::Subject, "subject", header)
     }
 
     /// Forwards the identifier of the client that the token was issued to.
@@ -153,7 +153,7 @@ impl ForwardHeaders {
     ///
     /// The same as for [`issuer`](Self::issuer).
     pub fn client(self, header: &str) -> Result<Self, ConfigError> {
-        self.with(Source::Client, "client", header)
+        self.add_header(Source::Client, "client", header)
     }
 
     /// Forwards the scope of the token, space-delimited.
@@ -162,7 +162,7 @@ impl ForwardHeaders {
     ///
     /// The same as for [`issuer`](Self::issuer).
     pub fn scope(self, header: &str) -> Result<Self, ConfigError> {
-        self.with(Source::Scope, "scope", header)
+        self.add_header(Source::Scope, "scope", header)
     }
 
     /// Forwards the text of a claim that is a string, a number or a boolean.
@@ -182,7 +182,7 @@ impl ForwardHeaders {
             "scope" => Source::Scope,
             other => Source::Claim(other.into()),
         };
-        self.with(source, &format!("claims.{name}"), header)
+        self.add_header(source, &format!("claims.{name}"), header)
     }
 
     /// Forwards a claim of any type as JSON text, as the issuer wrote it. A string keeps its
@@ -192,7 +192,7 @@ impl ForwardHeaders {
     ///
     /// The same as for [`issuer`](Self::issuer).
     pub fn json(self, name: &str, header: &str) -> Result<Self, ConfigError> {
-        self.with(Source::Json(name.into()), &format!("json.{name}"), header)
+        self.add_header(Source::Json(name.into()), &format!("json.{name}"), header)
     }
 
     /// Sets the limit on the total encoded size of all values, in bytes. Default: 4 KiB.
@@ -208,7 +208,7 @@ impl ForwardHeaders {
     /// client. Without a value, the header that the client sent would stay in place.
     #[must_use]
     pub const fn empty_if_absent(mut self) -> Self {
-        self.always = true;
+        self.send_empty = true;
         self
     }
 
@@ -238,7 +238,7 @@ impl ForwardHeaders {
         fields::remove(headers, |name| {
             self.entries.iter().any(|entry| fields::alike(entry.header.as_str().as_bytes(), name))
         });
-        if self.always {
+        if self.send_empty {
             for entry in &self.entries {
                 // A full map drops the empty value. The value of the client is removed already.
                 let _ = headers.try_insert(&entry.header, HeaderValue::from_static(""));
@@ -255,29 +255,35 @@ impl ForwardHeaders {
         let mut budget = Budget::new(self.limit);
         let values = self.entries.iter().map(|entry| entry.source.value(token, &mut budget));
         // Computes all values before any is inserted, so that an error leaves no header behind.
-        let values: Vec<_> = values.collect::<Result<_, _>>().map_err(|Unfit| unfit())?;
+        let values: Vec<_> =
+            values.collect::<Result<_, _>>().map_err(|UnsendableClaim| unsendable_claim())?;
         for (entry, value) in self.entries.iter().zip(values) {
             let Some(value) = value else { continue };
             if headers.try_insert(&entry.header, value).is_err() {
                 self.clear(headers);
-                return Err(unfit());
+                return Err(unsendable_claim());
             }
         }
         Ok(())
     }
 
-    fn with(mut self, source: Source, what: &str, header: &str) -> Result<Self, ConfigError> {
+    fn add_header(
+        mut self,
+        source: Source,
+        setting: &str,
+        header: &str,
+    ) -> Result<Self, ConfigError> {
         let mut problems = ConfigError::new();
         match names::parse(header) {
             Ok(header) => {
                 let name = header.as_str().as_bytes();
                 let alike = |entry: &Entry| fields::alike(entry.header.as_str().as_bytes(), name);
                 if self.entries.iter().any(alike) {
-                    problems.push(what, format!("`{header}` tells something else already"));
+                    problems.push(setting, format!("`{header}` is used for another claim already"));
                 }
                 self.entries.push(Entry { header, source });
             }
-            Err(problem) => problems.push(what, problem),
+            Err(problem) => problems.push(setting, problem),
         }
         problems.or_ok(self)
     }
@@ -294,18 +300,18 @@ impl Source {
         &self,
         token: &VerifiedToken,
         budget: &mut Budget,
-    ) -> Result<Option<HeaderValue>, Unfit> {
+    ) -> Result<Option<HeaderValue>, UnsendableClaim> {
         match self {
             Self::Issuer => budget.text(token.issuer()),
             Self::Subject => budget.text(token.subject().unwrap_or_default()),
             Self::Client => budget.text(&token.client_id().unwrap_or_default()),
-            Self::Scope => budget.words(token.scope().as_str()),
+            Self::Scope => budget.scope(token.scope().as_str()),
             Self::Json(name) => budget.text(token.claims().raw(name).unwrap_or_default()),
             Self::Claim(name) => match token.claims().raw(name) {
                 None | Some("null") => Ok(None),
-                Some(raw) if raw.starts_with(['[', '{']) => Err(Unfit),
+                Some(raw) if raw.starts_with(['[', '{']) => Err(UnsendableClaim),
                 Some(raw) if raw.starts_with('"') => {
-                    budget.text(&token.claims().string(name).ok_or(Unfit)?)
+                    budget.text(&token.claims().string(name).ok_or(UnsendableClaim)?)
                 }
                 Some(raw) => budget.text(raw),
             },
@@ -313,7 +319,6 @@ impl Source {
     }
 }
 
-fn unfit() -> VerifyError {
-    VerifyError::new(ErrorKind::Denied)
-        .with_context("a claim does not fit into the header that is to tell it")
+fn unsendable_claim() -> VerifyError {
+    VerifyError::new(ErrorKind::Denied).with_context("a claim can't be sent in its header")
 }

@@ -3,7 +3,7 @@
 use http::HeaderName;
 
 /// Names that HTTP, proxies or authentication use.
-const TAKEN: [&str; 47] = [
+const RESERVED: [&str; 47] = [
     // The connection (RFC 9110 §7.6.1) and the message.
     "connection",
     "date",
@@ -58,7 +58,7 @@ const TAKEN: [&str; 47] = [
 ];
 
 /// Prefixes of names that HTTP, proxies or authentication use.
-const FAMILIES: [&str; 8] = [
+const RESERVED_PREFIXES: [&str; 8] = [
     "access-control-",
     "content-",
     "grpc-",
@@ -70,7 +70,7 @@ const FAMILIES: [&str; 8] = [
 ];
 
 /// Names that proxies commonly use for an identity, allowed although their prefix is not.
-const CUSTOMARY: [&str; 5] = [
+const ALLOWED: [&str; 5] = [
     "x-forwarded-email",
     "x-forwarded-groups",
     "x-forwarded-preferred-username",
@@ -82,14 +82,18 @@ const CUSTOMARY: [&str; 5] = [
 pub(super) fn parse(name: &str) -> Result<HeaderName, String> {
     let shown = name.escape_debug();
     let header = HeaderName::from_bytes(name.as_bytes())
-        .map_err(|_| format!("`{shown}` is no field name (RFC 9110 §5.1)"))?;
+        .map_err(|_| format!("`{shown}` is not a field name (RFC 9110 §5.1)"))?;
     let folded: String =
         name.bytes().map(|byte| char::from(crate::field_names::fold(byte))).collect();
-    let family = FAMILIES.into_iter().any(|family| folded.starts_with(family));
-    let taken = TAKEN.contains(&folded.as_str())
-        || family && !CUSTOMARY.contains(&folded.as_str())
+    let has_prefix = RESERVED_PREFIXES.into_iter().any(|prefix| folded.starts_with(prefix));
+    let is_reserved = RESERVED.contains(&folded.as_str())
+        || has_prefix && !ALLOWED.contains(&folded.as_str())
         || folded.ends_with("-bin");
-    if taken { Err(format!("`{shown}` has a meaning of its own")) } else { Ok(header) }
+    if is_reserved {
+        Err(format!("`{shown}` is reserved by HTTP, proxies or authentication"))
+    } else {
+        Ok(header)
+    }
 }
 
 #[cfg(test)]
@@ -125,7 +129,7 @@ mod tests {
             assert!(parse(name).is_err(), "{name}");
         }
         for name in ["", "a b", "x-auth:", "x-auth\r\n", "x-äuth", "x\0"] {
-            assert!(parse(name).unwrap_err().contains("no field name"), "{name:?}");
+            assert!(parse(name).unwrap_err().contains("not a field name"), "{name:?}");
         }
         for name in ["X-Auth-Subject", "x_auth_subject", "x-forwarded-user", "remote-user"] {
             assert!(parse(name).is_ok(), "{name}");

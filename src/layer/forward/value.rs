@@ -5,11 +5,11 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 /// The ASCII characters to encode. A comma would turn the value into a list (RFC 9110 §5.6.1).
 const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b',');
-const ESCAPED_BUT_SPACES: &AsciiSet = &ESCAPED.remove(b' ');
+const ESCAPED_IN_SCOPE: &AsciiSet = &ESCAPED.remove(b' ');
 
 /// The error for a claim that can't be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Unfit;
+pub(super) struct UnsendableClaim;
 
 /// The number of bytes that are left for values.
 #[derive(Debug)]
@@ -22,31 +22,31 @@ impl Budget {
 
     /// Encodes `text` so that percent-decoding gives it back exactly. Returns `None` if it is
     /// empty.
-    pub(super) fn text(&mut self, text: &str) -> Result<Option<HeaderValue>, Unfit> {
+    pub(super) fn text(&mut self, text: &str) -> Result<Option<HeaderValue>, UnsendableClaim> {
         self.encode(text, ESCAPED)
     }
 
     /// Encodes `text` like [`text`](Self::text), but keeps its spaces.
-    pub(super) fn words(&mut self, text: &str) -> Result<Option<HeaderValue>, Unfit> {
-        self.encode(text, ESCAPED_BUT_SPACES)
+    pub(super) fn scope(&mut self, text: &str) -> Result<Option<HeaderValue>, UnsendableClaim> {
+        self.encode(text, ESCAPED_IN_SCOPE)
     }
 
     fn encode(
         &mut self,
         text: &str,
         escaped: &'static AsciiSet,
-    ) -> Result<Option<HeaderValue>, Unfit> {
+    ) -> Result<Option<HeaderValue>, UnsendableClaim> {
         if text.is_empty() {
             return Ok(None);
         }
         // Encoding never shortens a text, so one that is too long is refused without encoding it.
         if text.len() > self.0 {
-            return Err(Unfit);
+            return Err(UnsendableClaim);
         }
         let mut encoded = String::with_capacity(text.len());
         encoded.extend(utf8_percent_encode(text, escaped));
-        self.0 = self.0.checked_sub(encoded.len()).ok_or(Unfit)?;
-        let mut value = HeaderValue::try_from(encoded).map_err(|_| Unfit)?;
+        self.0 = self.0.checked_sub(encoded.len()).ok_or(UnsendableClaim)?;
+        let mut value = HeaderValue::try_from(encoded).map_err(|_| UnsendableClaim)?;
         value.set_sensitive(true);
         Ok(Some(value))
     }
@@ -74,7 +74,7 @@ mod tests {
             assert_eq!(encoded(text).unwrap(), value, "{text:?}");
         }
         assert_eq!(encoded(""), None);
-        assert_eq!(Budget::new(9).words("a b,c").unwrap().unwrap(), "a b%2Cc");
+        assert_eq!(Budget::new(9).scope("a b,c").unwrap().unwrap(), "a b%2Cc");
         assert!(encoded("alice").unwrap().is_sensitive());
     }
 
@@ -89,10 +89,10 @@ mod tests {
     fn the_budget_is_for_all_values_together_and_counts_what_is_sent() {
         let mut budget = Budget::new(10);
         assert!(budget.text("1234").is_ok());
-        assert_eq!(budget.text("1234567"), Err(Unfit));
+        assert_eq!(budget.text("1234567"), Err(UnsendableClaim));
         assert!(budget.text("ééé").is_err());
         assert!(budget.text("é").is_ok());
-        assert_eq!(budget.text("1"), Err(Unfit));
-        assert_eq!(Budget::new(4096).text(&"x".repeat(64 * 1024)), Err(Unfit));
+        assert_eq!(budget.text("1"), Err(UnsendableClaim));
+        assert_eq!(Budget::new(4096).text(&"x".repeat(64 * 1024)), Err(UnsendableClaim));
     }
 }

@@ -212,7 +212,7 @@ impl Requirement {
     }
 
     /// Describes the requirement, for a trace.
-    pub(crate) fn words(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         match &*self.0 {
             Kind::AllScopes(values) => format!("scope {}", values.join(" ")),
             other => format!("{other:?}"),
@@ -235,7 +235,7 @@ impl Not for Requirement {
 fn checked<'a>(values: impl IntoIterator<Item = &'a str>, what: &str) -> Box<[Box<str>]> {
     let mut checked = Vec::new();
     for value in values {
-        assert!(is_scope_token(value), "{value:?} is no {what}");
+        assert!(is_scope_token(value), "{value:?} is not a valid {what}");
         add(&mut checked, [value.into()]);
     }
     checked.into()
@@ -250,13 +250,13 @@ mod tests {
     use super::*;
 
     #[test]
-    #[should_panic(expected = "no scope-token")]
+    #[should_panic(expected = "not a valid scope-token")]
     fn a_scope_with_a_space_is_a_mistake() {
         let _ = Requirement::all_scopes(["read write"]);
     }
 
     #[test]
-    #[should_panic(expected = "no scope-token")]
+    #[should_panic(expected = "not a valid scope-token")]
     fn a_scope_with_a_quote_is_a_mistake() {
         let _ = Requirement::any_scope(["re\"ad"]);
     }
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "no acr value")]
+    #[should_panic(expected = "not a valid acr value")]
     fn an_acr_that_no_challenge_can_name_is_a_mistake() {
         let _ = Requirement::any_acr(["two words"]);
     }

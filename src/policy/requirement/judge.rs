@@ -16,8 +16,8 @@ use crate::{
 
 impl Requirement {
     /// Adds the scope values by which `token` meets this requirement.
-    pub(crate) fn witness(&self, token: &VerifiedToken, scope: &mut Vec<Box<str>>) {
-        self.0.witness(token, scope);
+    pub(crate) fn add_met_scope(&self, token: &VerifiedToken, scope: &mut Vec<Box<str>>) {
+        self.0.add_met_scope(token, scope);
     }
 
     /// Checks `token` against all of these requirements.
@@ -121,13 +121,13 @@ impl Kind {
     }
 
     /// Adds the scope values by which `token` meets this.
-    pub(super) fn witness(&self, token: &VerifiedToken, scope: &mut Vec<Box<str>>) {
+    pub(super) fn add_met_scope(&self, token: &VerifiedToken, scope: &mut Vec<Box<str>>) {
         match self {
-            Self::All(parts) => parts.iter().for_each(|part| part.witness(token, scope)),
+            Self::All(parts) => parts.iter().for_each(|part| part.add_met_scope(token, scope)),
             Self::Any(parts) => {
                 let met = |part: &&Requirement| matches!(part.0.judge(token), Verdict::Met);
                 if let Some(part) = parts.iter().find(met) {
-                    part.witness(token, scope);
+                    part.add_met_scope(token, scope);
                 }
             }
             Self::AllScopes(scopes) => add(scope, scopes.iter().cloned()),
@@ -157,7 +157,7 @@ pub(super) fn all<'r>(parts: &'r [Requirement], token: &VerifiedToken) -> Verdic
     // The client's next token must keep everything that met a requirement so far.
     let met = |part: &&Requirement| matches!(part.0.judge(token), Verdict::Met);
     if let Some(scope) = lack.named_scope() {
-        parts.iter().filter(met).for_each(|part| part.witness(token, scope));
+        parts.iter().filter(met).for_each(|part| part.add_met_scope(token, scope));
     }
     for part in parts.iter().filter(met) {
         if let Some(values) = part.0.acr(token) {
@@ -208,15 +208,15 @@ fn fresh(age: Duration, token: &VerifiedToken) -> Verdict<'static> {
     if token.is_stale() {
         return Verdict::Undecided(
             VerifyError::new(ErrorKind::Unavailable)
-                .with_context("what is known of the token is stale"),
+                .with_context("the cached facts about the token are stale"),
         );
     }
     if token.decision_age() <= age {
         return Verdict::Met;
     }
     Verdict::Undecided(VerifyError::new(ErrorKind::Misconfigured).with_context(
-        "what is known of the token is older than this route wants; add `ResourceServer::fresh_layer` \
-         outside of it",
+        "the cached facts about the token are older than this route allows: add \
+         `ResourceServer::fresh_layer` outside of it",
     ))
 }
 
@@ -261,12 +261,12 @@ impl ClaimTest {
     }
 
     fn judge(&self, token: &VerifiedToken) -> Verdict<'static> {
-        let answer = match token.claims().walk(&self.path) {
+        let result = match token.claims().walk(&self.path) {
             Ok(Some(text)) => (self.test)(text),
             Ok(None) => Some(false),
             Err(NoObject) => None,
         };
-        match answer {
+        match result {
             Some(met) => Verdict::met_if(met, ErrorKind::Denied),
             // The error names only the path, which is configuration. The value is the token's and
             // never leaves it.

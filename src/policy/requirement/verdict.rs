@@ -32,29 +32,29 @@ impl<'r> Verdict<'r> {
 
     /// Creates the verdict for missing scope: all of these values are needed.
     pub(super) fn needs_scope(scope: &'r [Box<str>], token: &VerifiedToken) -> Self {
-        let lack = Lack::new(ErrorKind::InsufficientScope, Price::Scope);
+        let lack = Lack::new(ErrorKind::InsufficientScope, Cost::Scope);
         Self::Unmet(lack.with_scope(Cow::Borrowed(scope), token))
     }
 
     pub(super) fn needs_login(acr: &'r [Box<str>], max_age: Option<Duration>) -> Self {
-        let lack = Lack::new(ErrorKind::InsufficientAuthentication, Price::Login);
+        let lack = Lack::new(ErrorKind::InsufficientAuthentication, Cost::Login);
         Self::Unmet(Lack { acr: Cow::Borrowed(acr), max_age, ..lack })
     }
 
     /// Creates the verdict for the outcome of a check of the application.
-    pub(super) fn of(answer: Result<(), VerifyError>, token: &VerifiedToken) -> Self {
-        let Err(error) = answer else { return Self::Met };
+    pub(super) fn of(outcome: Result<(), VerifyError>, token: &VerifiedToken) -> Self {
+        let Err(error) = outcome else { return Self::Met };
         let kind = error.kind();
         let lack = match kind {
             ErrorKind::InsufficientScope => {
                 let scope = values(error.scope());
-                Lack::new(kind, Price::Scope).with_scope(scope, token)
+                Lack::new(kind, Cost::Scope).with_scope(scope, token)
             }
             ErrorKind::InsufficientAuthentication => {
                 let step_up = error.step_up();
                 let acr = values(step_up.and_then(|step_up| step_up.acr_values.as_deref()));
                 let max_age = step_up.and_then(|step_up| step_up.max_age);
-                Lack { acr, max_age, ..Lack::new(kind, Price::Login) }
+                Lack { acr, max_age, ..Lack::new(kind, Cost::Login) }
             }
             ErrorKind::Denied
             | ErrorKind::UnprovenPossession
@@ -62,7 +62,7 @@ impl<'r> Verdict<'r> {
             | ErrorKind::WrongIssuer => Lack::hopeless(kind),
             _ => return Self::Undecided(error),
         };
-        Self::Unmet(Lack { given: Some(error), ..lack })
+        Self::Unmet(Lack { application_error: Some(error), ..lack })
     }
 
     pub(super) fn into_result(self) -> Result<(), VerifyError> {
@@ -79,19 +79,19 @@ pub(super) struct Lack<'r> {
     /// The kind of the error, before scope and authentication are added.
     kind: ErrorKind,
     /// The error that the application returned.
-    given: Option<VerifyError>,
+    application_error: Option<VerifyError>,
     /// All scope values that are needed, including those that the token has.
     scope: Values<'r>,
     /// The number of needed values that the token does not have.
     missing: usize,
     acr: Values<'r>,
     max_age: Option<Duration>,
-    price: Price,
+    cost: Cost,
 }
 
 /// The cost of meeting the requirement, lowest first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Price {
+enum Cost {
     Scope,
     Login,
     /// No challenge can name anything that would help.
@@ -100,12 +100,12 @@ enum Price {
 
 impl<'r> Lack<'r> {
     pub(super) const fn hopeless(kind: ErrorKind) -> Self {
-        Self::new(kind, Price::Hopeless)
+        Self::new(kind, Cost::Hopeless)
     }
 
-    const fn new(kind: ErrorKind, price: Price) -> Self {
+    const fn new(kind: ErrorKind, cost: Cost) -> Self {
         let (scope, acr) = (Cow::Borrowed(&[] as &[_]), Cow::Borrowed(&[] as &[_]));
-        Self { kind, given: None, scope, missing: 0, acr, max_age: None, price }
+        Self { kind, application_error: None, scope, missing: 0, acr, max_age: None, cost }
     }
 
     fn with_scope(self, scope: Values<'r>, token: &VerifiedToken) -> Self {
@@ -116,46 +116,46 @@ impl<'r> Lack<'r> {
     /// Combines two lacks into everything that both need.
     pub(super) fn and(self, other: Self) -> Self {
         // A wrong token is reported before a denied one: authentication comes before authorization.
-        let rank = |lack: &Self| (lack.price, lack.kind != ErrorKind::Denied);
-        let (kind, given, price) = match rank(&self).cmp(&rank(&other)) {
-            Ordering::Less => (other.kind, other.given, other.price),
-            _ => (self.kind, self.given, self.price),
+        let rank = |lack: &Self| (lack.cost, lack.kind != ErrorKind::Denied);
+        let (kind, application_error, cost) = match rank(&self).cmp(&rank(&other)) {
+            Ordering::Less => (other.kind, other.application_error, other.cost),
+            _ => (self.kind, self.application_error, self.cost),
         };
         let mut scope = self.scope.into_owned();
         add(&mut scope, other.scope.into_owned());
         let ages = [self.max_age, other.max_age];
         Self {
             kind,
-            given,
+            application_error,
             scope: scope.into(),
             missing: self.missing + other.missing,
-            acr: both(self.acr, other.acr),
+            acr: shared_or_first(self.acr, other.acr),
             max_age: ages.into_iter().flatten().min(),
-            price,
+            cost,
         }
     }
 
     /// Keeps a requested login from being weaker than the last one.
     pub(super) fn keep_acr(&mut self, values: &'r [Box<str>]) {
-        if self.price == Price::Login && self.acr.is_empty() {
+        if self.cost == Cost::Login && self.acr.is_empty() {
             self.acr = Cow::Borrowed(values);
         }
     }
 
     /// Returns the one that costs the client less, or the first if they cost the same.
     pub(super) fn or(self, other: Self) -> Self {
-        let cost = |lack: &Self| (lack.price, lack.missing);
+        let cost = |lack: &Self| (lack.cost, lack.missing);
         if cost(&other) < cost(&self) { other } else { self }
     }
 
     /// Returns the scope values that the challenge will name, if it names any.
     pub(super) fn named_scope(&mut self) -> Option<&mut Vec<Box<str>>> {
-        (self.missing > 0 && self.price != Price::Hopeless).then(|| self.scope.to_mut())
+        (self.missing > 0 && self.cost != Cost::Hopeless).then(|| self.scope.to_mut())
     }
 
     fn into_error(mut self) -> VerifyError {
-        let mut error = self.given.take().unwrap_or_else(|| self.kind.into());
-        if self.price == Price::Login {
+        let mut error = self.application_error.take().unwrap_or_else(|| self.kind.into());
+        if self.cost == Cost::Login {
             let acr_values = (!self.acr.is_empty()).then(|| self.acr.join(" ").into());
             error = error.with_step_up(StepUp { acr_values, max_age: self.max_age });
         }
@@ -178,7 +178,7 @@ pub(in crate::policy) fn add(scope: &mut Vec<Box<str>>, more: impl IntoIterator<
 /// Returns the `acr` values that satisfy both lists.
 ///
 /// If there is none, it returns the first list, which is as good a start as the second.
-fn both<'r>(one: Values<'r>, other: Values<'r>) -> Values<'r> {
+fn shared_or_first<'r>(one: Values<'r>, other: Values<'r>) -> Values<'r> {
     if one.is_empty() {
         return other;
     }

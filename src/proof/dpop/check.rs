@@ -20,12 +20,12 @@ use crate::{
         jws::Compact,
     },
     proof::{
+        effects::ProofResult,
         presented::{DPOP, Presented},
         replay::{
-            proven::{Pending, Proven},
+            pending_mark::{MarkedProof, PendingMark},
             store::Mark,
         },
-        shown::Shown,
     },
 };
 
@@ -35,6 +35,9 @@ const MAX_PROOF: usize = 8 * 1024;
 /// The longest `jti` that is accepted, in bytes. Only its hash is stored. Real ones are below 100
 /// bytes.
 const MAX_JTI: usize = 256;
+
+/// How far `iat` may lie in the future, whatever the window (FAPI 2.0 Security Profile §5.3.2.1).
+const MAX_AHEAD: Duration = Duration::from_secs(60);
 
 /// The reason why a proof is refused, for operators. It never holds a value from the proof.
 pub(super) type Flaw = &'static str;
@@ -69,26 +72,26 @@ pub(super) fn find(headers: &HeaderMap) -> Result<&str, Flaw> {
     if only.len() > MAX_PROOF {
         return Err("the proof is too long");
     }
-    std::str::from_utf8(only.as_bytes()).map_err(|_| "the proof is no text")
+    std::str::from_utf8(only.as_bytes()).map_err(|_| "the proof is not UTF-8")
 }
 
 impl Dpop {
     /// Checks the proof of a request against the key `jkt`, and records the remaining work in
-    /// `shown`.
+    /// `result`.
     pub(crate) fn check(
         &self,
         jkt: &str,
         presented: &Presented<'_>,
         fapi2: bool,
         now: Moment,
-        shown: &mut Shown,
+        result: &mut ProofResult,
     ) -> Result<(), VerifyError> {
-        let inner = &*self.0;
+        let config = &*self.0;
         let head = presented.head;
         let proof = find(head.headers()).map_err(flawed)?;
         // Without the token, `ath` cannot be compared.
         let token = presented.token.ok_or_else(|| flawed("there is no token to compare"))?;
-        let original = inner.request_uri.as_deref().and_then(|original| original(head));
+        let original = config.request_uri.as_deref().and_then(|original| original(head));
         let expected = Expected {
             method: head.method().as_str(),
             path: original.unwrap_or(head.uri()).path(),
@@ -97,12 +100,13 @@ impl Dpop {
             fapi2,
             now: now.wall(),
         };
-        let proof = inner.verify(proof, &expected)?;
+        let proof = config.verify(proof, &expected)?;
         let mark = Mark::new(jkt, &proof.jti, now, proof.until);
-        let pending = Pending::new(&inner.store, mark);
-        let settled = head.extension::<Proven>().is_some_and(|done| pending.is_settled_by(done));
-        shown.pending = (!settled).then_some(pending);
-        shown.left.nonce = proof.is_aging.then(|| inner.nonces.make(now.wall())).flatten();
+        let pending = PendingMark::new(&config.store, mark);
+        let is_marked =
+            head.extension::<MarkedProof>().is_some_and(|done| pending.was_marked_by(done));
+        result.pending_mark = (!is_marked).then_some(pending);
+        result.effects.nonce = proof.is_aging.then(|| config.nonces.make(now.wall())).flatten();
         Ok(())
     }
 }
@@ -114,40 +118,41 @@ impl DpopConfig {
         proof: &str,
         expected: &Expected<'_>,
     ) -> Result<Proof, VerifyError> {
-        let jws = Compact::parse(proof).map_err(|_| flawed("the proof is no JWS"))?;
+        let jws = Compact::parse(proof).map_err(|_| flawed("the proof is not a JWS"))?;
         // Only `jwk` holds nested JSON that matters, and it is parsed below.
         let header =
             Header::shallow(jws.header()).map_err(|_| flawed("the header is malformed"))?;
         if header.typ.as_deref() != Some("dpop+jwt") {
-            return Err(flawed("`typ` is another"));
+            return Err(flawed("`typ` is not `dpop+jwt`"));
         }
         let algorithm = self
             .algorithm(&header, expected.fapi2)
             .ok_or_else(|| flawed("`alg` is not allowed"))?;
         if header.demands_extension() {
-            return Err(flawed("the proof demands an extension"));
+            return Err(flawed("the proof requires an unsupported extension"));
         }
         let jwk = header.get("jwk").ok_or_else(|| flawed("there is no `jwk`"))?;
         let key = ProofKey::parse(jwk.get())
             .map_err(|error| flawed("the `jwk` can't be used").with_source(error))?;
         let claims = Claims::read(jws.payload())?;
         if claims.htm != expected.method {
-            return Err(flawed("`htm` is another method"));
+            return Err(flawed("`htm` names another method"));
         }
-        if !self.bases.iter().any(|base| base.is(&claims.htu, expected.path)) {
-            return Err(flawed("`htu` is another resource"));
+        if !self.bases.iter().any(|base| base.matches(&claims.htu, expected.path)) {
+            return Err(flawed("`htu` names another resource"));
         }
         let (until, is_aging) = self.check_time(&claims, expected.now)?;
         if key.thumbprint() != expected.jkt {
-            return Err(VerifyError::new(ErrorKind::UnprovenPossession)
-                .with_context("the proof is of another key than the token's"));
+            return Err(VerifyError::new(ErrorKind::UnprovenPossession).with_context(
+                "the proof was made with another key than the one the token is bound to",
+            ));
         }
         let ath = BASE64URL.encode(expected.token.fingerprint(crypto::backend::sha256).as_bytes());
         if *claims.ath != *ath {
-            return Err(flawed("`ath` is of another token"));
+            return Err(flawed("`ath` names another token"));
         }
         if !key.verify(algorithm, jws.signing_input().as_bytes(), jws.signature()) {
-            return Err(flawed("the signature does not verify, by this key and algorithm"));
+            return Err(flawed("the signature does not verify with this key and algorithm"));
         }
         Ok(Proof { jti: claims.jti.into(), until, is_aging })
     }
@@ -166,34 +171,36 @@ impl DpopConfig {
         claims: &Claims<'_>,
         now: UnixTime,
     ) -> Result<(UnixTime, bool), VerifyError> {
-        let nonce = claims.nonce.as_deref().filter(|_| self.mode.takes_nonces());
+        let nonce = claims.nonce.as_deref().filter(|_| self.nonce_mode.accepts_nonces());
         if let Some(nonce) = nonce {
             // RFC 9449 §4.3, check 11: the server-managed time in the nonce stands in for `iat`.
             let known = self.nonces.read(nonce, now);
             return match known {
                 Some(known) => Ok((known.until, known.is_aging)),
-                None => Err(self.ask_for_nonce(now, "the nonce is old, or not ours")),
+                None => Err(self.nonce_required(
+                    now,
+                    "the nonce has expired or was not issued by this service",
+                )),
             };
         }
-        if self.mode.demands_nonces() {
-            return Err(self.ask_for_nonce(now, "there is no nonce"));
+        if self.nonce_mode.requires_nonces() {
+            return Err(self.nonce_required(now, "there is no nonce"));
         }
-        let (earliest, latest) = (
-            now.saturating_sub(self.window),
-            now.saturating_add(self.window.min(super::check::MAX_AHEAD)),
-        );
+        let (earliest, latest) =
+            (now.saturating_sub(self.window), now.saturating_add(self.window.min(MAX_AHEAD)));
         if !(earliest..=latest).contains(&claims.iat) {
-            let why = "`iat` is not of now";
-            let asks = self.mode.takes_nonces();
-            return Err(if asks { self.ask_for_nonce(now, why) } else { flawed(why) });
+            let why = "`iat` is too far from the current time";
+            let asks = self.nonce_mode.accepts_nonces();
+            return Err(if asks { self.nonce_required(now, why) } else { flawed(why) });
         }
         Ok((claims.iat.saturating_add(self.window), false))
     }
 
-    fn ask_for_nonce(&self, now: UnixTime, why: Flaw) -> VerifyError {
+    fn nonce_required(&self, now: UnixTime, why: Flaw) -> VerifyError {
         match self.nonces.make(now) {
             Some(nonce) => VerifyError::use_nonce(nonce).with_context(why),
-            None => VerifyError::new(ErrorKind::Misconfigured).with_context("no nonce can be made"),
+            None => VerifyError::new(ErrorKind::Misconfigured)
+                .with_context("the cryptography backend failed to make a nonce"),
         }
     }
 }
@@ -210,7 +217,8 @@ struct Claims<'a> {
 
 impl<'a> Claims<'a> {
     fn read(payload: &'a [u8]) -> Result<Self, VerifyError> {
-        let claims = Object::parse(payload).map_err(|_| flawed("the claims are no JSON object"))?;
+        let claims =
+            Object::parse(payload).map_err(|_| flawed("the claims are not a JSON object"))?;
         let text = |name| claims.string(name).map_err(|_| flawed("a claim has the wrong type"));
         let needed = |name, missing: Flaw| text(name)?.ok_or_else(|| flawed(missing));
         let jti = needed("jti", "there is no `jti`")?;
@@ -225,7 +233,7 @@ impl<'a> Claims<'a> {
             iat: claims
                 .get("iat")
                 .and_then(|value| numeric_date(value.get()))
-                .ok_or_else(|| flawed("there is no `iat`, or it is no number"))?,
+                .ok_or_else(|| flawed("there is no `iat`, or it is not a number"))?,
             nonce: text("nonce")?,
         })
     }
@@ -234,6 +242,3 @@ impl<'a> Claims<'a> {
 pub(super) fn flawed(why: Flaw) -> VerifyError {
     VerifyError::new(ErrorKind::InvalidProof).with_context(why)
 }
-
-/// How far `iat` may lie in the future, whatever the window (FAPI 2.0 Security Profile §5.3.2.1).
-pub(super) const MAX_AHEAD: Duration = Duration::from_secs(60);

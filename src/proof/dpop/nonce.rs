@@ -54,17 +54,17 @@ impl NonceSecret {
     pub fn new(secret: &[u8]) -> Result<Self, ConfigError> {
         let secret = Some(secret).filter(|secret| secret.len() >= MIN_SECRET);
         let key = secret.and_then(|secret| EncodingKey::from_secret(secret).ok());
-        key.map(|key| Self(Arc::new(key))).ok_or_else(|| problem("it is shorter than 32 bytes"))
+        key.map(|key| Self(Arc::new(key))).ok_or_else(|| problem("must have at least 32 bytes"))
     }
 
     /// Creates a random secret.
     pub(super) fn random() -> Result<Self, ConfigError> {
         let secret = crypto::random::random::<MIN_SECRET>();
-        Self::new(&secret.ok_or_else(|| problem("the system gives no random bytes"))?)
+        Self::new(&secret.ok_or_else(|| problem("the operating system provides no random bytes"))?)
     }
 
     /// Derives the key of a rotation.
-    fn of(&self, epoch: i64) -> Option<Vec<u8>> {
+    fn rotation_key(&self, epoch: i64) -> Option<Vec<u8>> {
         let message = [&b"tower-introspect: DPoP nonce 1"[..], &epoch.to_be_bytes()].concat();
         crypto::sign::sign(Algorithm::HS256, &self.0, &message)
     }
@@ -93,15 +93,15 @@ pub(super) struct Nonces {
     /// The rotation interval in whole seconds, at least one.
     rotation: i64,
     /// The keys of recent rotations, because making one costs more than using it.
-    recent: Arc<RwLock<Vec<Key>>>,
+    recent_keys: Arc<RwLock<Vec<RotationKey>>>,
 }
 
 /// The number of a rotation and the key that verifies its nonces.
-type Key = (i64, Arc<Verifier>);
+type RotationKey = (i64, Arc<Verifier>);
 
 /// The number of keys kept: for the previous rotation, the current one, and the next for instances
 /// whose clock is ahead.
-const RECENT: usize = 3;
+const MAX_RECENT_KEYS: usize = 3;
 
 impl fmt::Debug for Nonces {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -111,7 +111,7 @@ impl fmt::Debug for Nonces {
 
 /// The content of a nonce that this service made and that has not expired.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Known {
+pub(super) struct ValidNonce {
     /// The time from which the nonce is expired.
     pub(super) until: UnixTime,
     /// True if the nonce is from the previous rotation, so that the client should get a new one.
@@ -120,11 +120,11 @@ pub(super) struct Known {
 
 impl Nonces {
     pub(super) fn new(secret: NonceSecret) -> Self {
-        Self { secret, rotation: 60, recent: Arc::default() }
+        Self { secret, rotation: 60, recent_keys: Arc::default() }
     }
 
     pub(super) fn with_secret(self, secret: NonceSecret) -> Self {
-        Self { secret, recent: Arc::default(), ..self }
+        Self { secret, recent_keys: Arc::default(), ..self }
     }
 
     pub(super) fn with_rotation(self, rotation: Duration) -> Self {
@@ -135,7 +135,7 @@ impl Nonces {
     /// Makes a nonce for the time `now`. Returns `None` only if the backend cannot sign.
     pub(super) fn make(&self, now: UnixTime) -> Option<HeaderValue> {
         let made = now.as_secs();
-        let key = EncodingKey::from_secret(&self.secret.of(self.epoch(made))?).ok()?;
+        let key = EncodingKey::from_secret(&self.secret.rotation_key(self.epoch(made))?).ok()?;
         let made = made.to_be_bytes();
         let nonce = [&made[..], &crypto::sign::sign(Algorithm::HS256, &key, &made)?].concat();
         let mut nonce = HeaderValue::try_from(BASE64URL.encode(nonce)).ok()?;
@@ -145,7 +145,7 @@ impl Nonces {
     }
 
     /// Reads `nonce`, if it was made with the same secret in this rotation or the previous one.
-    pub(super) fn read(&self, nonce: &str, now: UnixTime) -> Option<Known> {
+    pub(super) fn read(&self, nonce: &str, now: UnixTime) -> Option<ValidNonce> {
         // One byte more than a nonce has, so that a longer text is detected.
         let mut bytes = [0; NONCE_BYTES + 1];
         let length = BASE64URL.decode_slice(nonce, &mut bytes).ok()?;
@@ -159,27 +159,28 @@ impl Nonces {
             return None;
         }
         let until = UnixTime::from_secs(epoch.saturating_add(2).saturating_mul(self.rotation));
-        self.recognises(epoch, made, tag)?.then_some(Known { until, is_aging: epoch < current })
+        self.has_valid_tag(epoch, made, tag)?
+            .then_some(ValidNonce { until, is_aging: epoch < current })
     }
 
     /// Returns true if the tag was made in this rotation.
     ///
     /// The whole tag is compared, in constant time. Returns `None` only if the backend fails.
-    fn recognises(&self, epoch: i64, made: &[u8], tag: &[u8]) -> Option<bool> {
-        let is_of_epoch = |(one, _): &&Key| *one == epoch;
-        let recent = self.recent.read().unwrap_or_else(PoisonError::into_inner);
+    fn has_valid_tag(&self, epoch: i64, made: &[u8], tag: &[u8]) -> Option<bool> {
+        let is_of_epoch = |(one, _): &&RotationKey| *one == epoch;
+        let recent = self.recent_keys.read().unwrap_or_else(PoisonError::into_inner);
         let known = recent.iter().find(is_of_epoch).map(|(_, key)| Arc::clone(key));
         drop(recent);
         if let Some(key) = known {
             return Some(key.verify(made, tag));
         }
-        let key = Arc::new(Verifier::secret(Algorithm::HS256, &self.secret.of(epoch)?)?);
+        let key = Arc::new(Verifier::secret(Algorithm::HS256, &self.secret.rotation_key(epoch)?)?);
         let is_ours = key.verify(made, tag);
         // A forged nonce must not evict the keys that are in use.
         if is_ours {
-            let mut recent = self.recent.write().unwrap_or_else(PoisonError::into_inner);
+            let mut recent = self.recent_keys.write().unwrap_or_else(PoisonError::into_inner);
             if recent.iter().all(|(one, _)| *one != epoch) {
-                if recent.len() >= RECENT {
+                if recent.len() >= MAX_RECENT_KEYS {
                     recent.remove(0);
                 }
                 recent.push((epoch, key));
@@ -214,7 +215,7 @@ mod tests {
         let nonces = nonces(7);
         let nonce = make(&nonces, 6010);
         let read = |secs| nonces.read(&nonce, at(secs));
-        let known = |is_aging| Some(Known { until: at(6120), is_aging });
+        let known = |is_aging| Some(ValidNonce { until: at(6120), is_aging });
         assert_eq!(read(6010), known(false));
         assert_eq!(read(6059), known(false));
         assert_eq!(read(6060), known(true));
@@ -236,9 +237,9 @@ mod tests {
             let foreign = make(&other, rotation * 60);
             assert_eq!(nonces.read(&foreign, at(rotation * 60)), None);
         }
-        assert_eq!(nonces.recent.read().unwrap().len(), RECENT);
+        assert_eq!(nonces.recent_keys.read().unwrap().len(), MAX_RECENT_KEYS);
         let other = nonces.clone().with_secret(NonceSecret::new(&[8; 32]).unwrap());
-        assert_eq!(other.recent.read().unwrap().len(), 0);
+        assert_eq!(other.recent_keys.read().unwrap().len(), 0);
         assert_eq!(other.read(&make(&nonces, 199 * 60), at(199 * 60)), None);
     }
 
@@ -252,7 +253,7 @@ mod tests {
             assert_eq!(nonces.read(&foreign, at(6000)), None);
         }
         let kept: Vec<i64> =
-            nonces.recent.read().unwrap().iter().map(|(epoch, _)| *epoch).collect();
+            nonces.recent_keys.read().unwrap().iter().map(|(epoch, _)| *epoch).collect();
         assert_eq!(kept, [600]);
     }
 

@@ -70,29 +70,29 @@ pub(super) struct DpopConfig {
     pub(super) bases: Vec<Base>,
     algorithms: Vec<Algorithm>,
     pub(super) window: Duration,
-    pub(super) mode: Mode,
+    pub(super) nonce_mode: NonceMode,
     pub(super) nonces: Nonces,
     pub(super) store: Arc<dyn ReplayStore>,
-    pub(super) request_uri: Option<Arc<RequestUri>>,
+    pub(super) request_uri: Option<Arc<RequestUriFn>>,
 }
 
-type RequestUri = dyn for<'a> Fn(RequestHead<'a>) -> Option<&'a Uri> + Send + Sync;
+type RequestUriFn = dyn for<'a> Fn(RequestHead<'a>) -> Option<&'a Uri> + Send + Sync;
 
 /// How nonces are used in proofs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mode {
+pub(super) enum NonceMode {
     Off,
     /// A nonce may replace `iat`, for clients whose clock is wrong.
     Optional,
     Required,
 }
 
-impl Mode {
-    pub(super) const fn takes_nonces(self) -> bool {
+impl NonceMode {
+    pub(super) const fn accepts_nonces(self) -> bool {
         !matches!(self, Self::Off)
     }
 
-    pub(super) const fn demands_nonces(self) -> bool {
+    pub(super) const fn requires_nonces(self) -> bool {
         matches!(self, Self::Required)
     }
 }
@@ -120,7 +120,7 @@ impl Dpop {
             bases: vec![base(url)?],
             algorithms: DEFAULT_ALGORITHMS.into(),
             window: DEFAULT_WINDOW,
-            mode: Mode::Off,
+            nonce_mode: NonceMode::Off,
             nonces: Nonces::new(NonceSecret::random()?),
             store: Arc::new(MemoryReplay::new()),
             request_uri: None,
@@ -134,7 +134,7 @@ impl Dpop {
     /// Those of [`new`](Self::new).
     pub fn or_url(self, url: &str) -> Result<Self, ConfigError> {
         let base = base(url)?;
-        Ok(self.with(|inner| inner.bases.push(base)))
+        Ok(self.with(|config| config.bases.push(base)))
     }
 
     /// Sets the algorithms of proofs. The default is ES256, EdDSA, PS256, ES384 and RS256.
@@ -145,7 +145,7 @@ impl Dpop {
     pub fn algorithms(self, algorithms: impl IntoIterator<Item = Algorithm>) -> Self {
         let asymmetric = |algorithm: &Algorithm| algorithm.key_type() != KeyType::Secret;
         let algorithms = algorithms.into_iter().filter(asymmetric).collect();
-        self.with(|inner| inner.algorithms = algorithms)
+        self.with(|config| config.algorithms = algorithms)
     }
 
     /// Sets how far `iat` may differ from the current time, in either direction. The default is 30
@@ -155,7 +155,7 @@ impl Dpop {
     /// replay store keeps a proof until it leaves the window, so a wide window takes more memory.
     #[must_use]
     pub fn window(self, window: Duration) -> Self {
-        self.with(|inner| inner.window = window.min(MAX_WINDOW))
+        self.with(|config| config.window = window.min(MAX_WINDOW))
     }
 
     /// Requires a nonce of this service in every proof (RFC 9449 §9).
@@ -165,7 +165,7 @@ impl Dpop {
     /// refusal. It receives the next one with a response before the old one expires.
     #[must_use]
     pub fn require_nonce(self) -> Self {
-        self.with(|inner| inner.mode = Mode::Required)
+        self.with(|config| config.nonce_mode = NonceMode::Required)
     }
 
     /// Accepts a nonce of this service in place of a current `iat`.
@@ -173,7 +173,7 @@ impl Dpop {
     /// A client whose clock is wrong receives a nonce with the refusal. Other clients receive none.
     #[must_use]
     pub fn accept_nonce(self) -> Self {
-        self.with(|inner| inner.mode = Mode::Optional)
+        self.with(|config| config.nonce_mode = NonceMode::Optional)
     }
 
     /// Sets the secret from which nonces are made, so that several instances accept each other's
@@ -182,7 +182,7 @@ impl Dpop {
     /// By default it is random for each instance.
     #[must_use]
     pub fn nonce_secret(self, secret: NonceSecret) -> Self {
-        self.with(|inner| inner.nonces = inner.nonces.clone().with_secret(secret))
+        self.with(|config| config.nonces = config.nonces.clone().with_secret(secret))
     }
 
     /// Sets how long nonces are made with one key, before the next key is derived from the secret.
@@ -192,13 +192,13 @@ impl Dpop {
     /// Instances that share a secret must use the same rotation.
     #[must_use]
     pub fn nonce_rotation(self, rotation: Duration) -> Self {
-        self.with(|inner| inner.nonces = inner.nonces.clone().with_rotation(rotation))
+        self.with(|config| config.nonces = config.nonces.clone().with_rotation(rotation))
     }
 
     /// Sets the store of used proofs. The default is a [`MemoryReplay`] in this process.
     #[must_use]
     pub fn replay_store(self, store: impl ReplayStore) -> Self {
-        self.with(|inner| inner.store = Arc::new(store))
+        self.with(|config| config.store = Arc::new(store))
     }
 
     /// Sets how to find the original URI of a request that something outside of the layer has
@@ -226,11 +226,11 @@ impl Dpop {
     where
         F: for<'a> Fn(RequestHead<'a>) -> Option<&'a Uri> + Send + Sync + 'static,
     {
-        self.with(|inner| inner.request_uri = Some(Arc::new(request_uri)))
+        self.with(|config| config.request_uri = Some(Arc::new(request_uri)))
     }
 
     /// Returns the names of the accepted algorithms.
-    pub(crate) fn names(&self, fapi2: bool) -> impl Iterator<Item = &'static str> {
+    pub(crate) fn algorithm_names(&self, fapi2: bool) -> impl Iterator<Item = &'static str> {
         self.0.accepted(fapi2).map(Algorithm::as_str)
     }
 
@@ -252,7 +252,7 @@ impl fmt::Debug for Dpop {
             .field("bases", &self.0.bases)
             .field("algorithms", &self.0.algorithms)
             .field("window", &self.0.window)
-            .field("nonces", &self.0.mode)
+            .field("nonces", &self.0.nonce_mode)
             .finish_non_exhaustive()
     }
 }
@@ -260,7 +260,7 @@ impl fmt::Debug for Dpop {
 fn base(url: &str) -> Result<Base, ConfigError> {
     Base::parse(url).ok_or_else(|| {
         let mut problem = ConfigError::new();
-        problem.push("url", "it is no http or https URL, or has a query, a fragment or a user");
+        problem.push("url", "must be an http or https URL without query, fragment or user");
         problem
     })
 }

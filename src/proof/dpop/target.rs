@@ -46,7 +46,7 @@ impl Base {
     }
 
     /// Returns true if `htu` is the URL of the resource at `path` below this URL.
-    pub(super) fn is(&self, htu: &str, path: &str) -> bool {
+    pub(super) fn matches(&self, htu: &str, path: &str) -> bool {
         // The target of `OPTIONS *` is no path and names no resource.
         if !path.is_empty() && !path.starts_with('/') {
             return false;
@@ -99,14 +99,14 @@ fn normal_host(host: &str) -> Option<String> {
     }
     let plain = |byte: u8| is_unreserved(byte) || is_sub_delim(byte);
     let sound = !host.is_empty() && host.bytes().all(|byte| plain(byte) || byte == b'%');
-    sound.then(|| decoded(host, plain).to_ascii_lowercase())
+    sound.then(|| normal_encoding(host, plain).to_ascii_lowercase())
 }
 
 /// Normalises a path: no needless percent-encoding and no dot segments (RFC 3986 §6.2.2).
 ///
 /// An empty path becomes `/` (§6.2.3).
 fn normal_path(path: &str) -> String {
-    let path = decoded(path, |byte| {
+    let path = normal_encoding(path, |byte| {
         is_unreserved(byte) || is_sub_delim(byte) || matches!(byte, b'/' | b':' | b'@')
     });
     let mut segments = Vec::new();
@@ -133,7 +133,7 @@ fn normal_path(path: &str) -> String {
 ///
 /// An octet that is already percent-encoded stays so unless it is unreserved, because it may mean
 /// something else than the plain character.
-fn decoded(text: &str, plain: impl Fn(u8) -> bool) -> String {
+fn normal_encoding(text: &str, plain: impl Fn(u8) -> bool) -> String {
     let bytes = text.as_bytes();
     let mut out = String::with_capacity(text.len());
     let mut at = 0;
@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     fn is(base: &str, htu: &str, path: &str) -> bool {
-        Base::parse(base).unwrap().is(htu, path)
+        Base::parse(base).unwrap().matches(htu, path)
     }
 
     const RS: &str = "https://rs.example";
@@ -271,14 +271,14 @@ mod tests {
             htu in ".{0,64}", path in "/[ -~]{0,32}", more in "[a-z0-9/.%:@\\[\\]]{0,24}"
         ) {
             let base = Base::parse(RS).unwrap();
-            let _ = (base.is(&htu, &path), Base::parse(&htu), Base::parse(&format!("https://{more}")));
+            let _ = (base.matches(&htu, &path), Base::parse(&htu), Base::parse(&format!("https://{more}")));
             let path = path.replace(['?', '#'], "");
             let own = format!("{RS}{path}");
-            proptest::prop_assert!(base.is(&own, &path));
+            proptest::prop_assert!(base.matches(&own, &path));
             let normal = normal_path(&path);
             proptest::prop_assert_eq!(&normal_path(&normal), &normal);
             let with_port = format!("{RS}:443{path}");
-            proptest::prop_assert!(base.is(&with_port, &path));
+            proptest::prop_assert!(base.matches(&with_port, &path));
         }
     }
 

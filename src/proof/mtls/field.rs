@@ -52,16 +52,18 @@ impl CertificateField {
     /// of a client whose header the proxy did not remove; no certificate was proven in either case.
     pub(super) fn read(self, headers: &HeaderMap) -> Result<PeerCertificate, &'static str> {
         let mut values = headers.get_all(self.name()).into_iter();
-        let Some(value) = values.next() else { return Err("the proxy tells of no certificate") };
+        let Some(value) = values.next() else { return Err("the proxy sent no certificate") };
         // RFC 9440 §2.2: the field must not occur more than once.
         if values.next().is_some() {
-            return Err("there are several fields about the certificate");
+            return Err("the certificate header occurs more than once");
         }
         let value = value.as_bytes();
         match self {
-            Self::ClientCert => client_cert(value).ok_or("`Client-Cert` is no certificate"),
+            Self::ClientCert => {
+                client_cert(value).ok_or("`Client-Cert` is not a valid certificate")
+            }
             Self::Xfcc => {
-                xfcc(value).ok_or("`X-Forwarded-Client-Cert` is not about one certificate")
+                xfcc(value).ok_or("`X-Forwarded-Client-Cert` does not name exactly one certificate")
             }
         }
     }

@@ -15,7 +15,7 @@ pub(super) struct Network {
 ///
 /// # Errors
 ///
-/// If a text is no network, or if there is none.
+/// If a text is no network, or if the list is empty.
 pub(super) fn parse_all<'a>(
     texts: impl IntoIterator<Item = &'a str>,
 ) -> Result<Vec<Network>, ConfigError> {
@@ -28,36 +28,36 @@ pub(super) fn parse_all<'a>(
         }
     }
     if networks.is_empty() && problems.problems().next().is_none() {
-        problems.push("proxies", "there is none");
+        problems.push("proxies", "the list is empty");
     }
     problems.or_ok(networks)
 }
 
 impl Network {
     fn parse(text: &str) -> Result<Self, &'static str> {
-        const NOT: &str = "is no address or network";
+        const INVALID: &str = "is not an address or network";
         let (address, bits) = match text.split_once('/') {
             Some((address, bits)) => {
                 // `u8::from_str` also accepts `+8` and `08`.
                 let plain = bits.bytes().all(|byte| byte.is_ascii_digit())
                     && (bits == "0" || !bits.starts_with('0'));
-                (address, Some(bits.parse::<u8>().ok().filter(|_| plain).ok_or(NOT)?))
+                (address, Some(bits.parse::<u8>().ok().filter(|_| plain).ok_or(INVALID)?))
             }
             None => (text, None),
         };
-        let address: IpAddr = address.parse().map_err(|_| NOT)?;
+        let address: IpAddr = address.parse().map_err(|_| INVALID)?;
         let bits = bits.unwrap_or_else(|| width(address));
         if bits > width(address) {
-            return Err(NOT);
+            return Err(INVALID);
         }
         if bits == 0 {
-            return Err("is everyone");
+            return Err("covers all addresses");
         }
         // Turns an IPv4-mapped network into the IPv4 network (RFC 4291 §2.5.5.2).
         let network = match address.to_canonical() {
             own if width(own) == width(address) => Self { address, bits },
             own => match bits.checked_sub(96) {
-                Some(0) | None => return Err("is more than all of IPv4"),
+                Some(0) | None => return Err("covers all IPv4 addresses"),
                 Some(bits) => Self { address: own, bits },
             },
         };
@@ -69,7 +69,7 @@ impl Network {
 
     /// Returns true if the network contains `address`, including as an IPv4-mapped address from a
     /// dual-stack socket.
-    pub(super) fn has(&self, address: IpAddr) -> bool {
+    pub(super) fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         width(address) == width(self.address) && masked(address, self.bits) == value(self.address)
     }
@@ -102,8 +102,8 @@ fn masked(address: IpAddr, bits: u8) -> u128 {
 mod tests {
     use super::*;
 
-    fn has(network: &str, address: &str) -> bool {
-        Network::parse(network).unwrap().has(address.parse().unwrap())
+    fn contains(network: &str, address: &str) -> bool {
+        Network::parse(network).unwrap().contains(address.parse().unwrap())
     }
 
     #[test]
@@ -122,36 +122,36 @@ mod tests {
             ("0.0.0.1", "0.0.0.1", "::1"),
             ("::1", "::1", "0.0.0.1"),
         ] {
-            assert!(has(network, within), "{network} {within}");
-            assert!(!has(network, without), "{network} {without}");
+            assert!(contains(network, within), "{network} {within}");
+            assert!(!contains(network, without), "{network} {without}");
         }
     }
 
     #[test]
     fn what_is_no_network_is_told() {
         for (text, problem) in [
-            ("", "is no address or network"),
-            ("localhost", "is no address or network"),
-            ("10.1.2.3:80", "is no address or network"),
-            ("10.0.0.0/33", "is no address or network"),
-            ("10.0.0.0/+8", "is no address or network"),
-            ("10.0.0.0/08", "is no address or network"),
-            ("10.0.0.0/", "is no address or network"),
-            ("10.0.0.0/256", "is no address or network"),
-            ("::/129", "is no address or network"),
-            ("0.0.0.0/0", "is everyone"),
-            ("::/0", "is everyone"),
-            ("::ffff:0.0.0.0/96", "is more than all of IPv4"),
+            ("", "is not an address or network"),
+            ("localhost", "is not an address or network"),
+            ("10.1.2.3:80", "is not an address or network"),
+            ("10.0.0.0/33", "is not an address or network"),
+            ("10.0.0.0/+8", "is not an address or network"),
+            ("10.0.0.0/08", "is not an address or network"),
+            ("10.0.0.0/", "is not an address or network"),
+            ("10.0.0.0/256", "is not an address or network"),
+            ("::/129", "is not an address or network"),
+            ("0.0.0.0/0", "covers all addresses"),
+            ("::/0", "covers all addresses"),
+            ("::ffff:0.0.0.0/96", "covers all IPv4 addresses"),
             ("10.1.2.3/8", "has bits beyond its prefix"),
             ("2001:db8::1/32", "has bits beyond its prefix"),
         ] {
             assert_eq!(Network::parse(text).unwrap_err(), problem, "{text}");
         }
         let told = |texts: &[&str]| parse_all(texts.iter().copied()).unwrap_err().to_string();
-        assert_eq!(told(&[]), "proxies: there is none");
+        assert_eq!(told(&[]), "proxies: the list is empty");
         assert_eq!(
             told(&["::1", "a", "::/0"]),
-            "proxies: `a` is no address or network\nproxies: `::/0` is everyone"
+            "proxies: `a` is not an address or network\nproxies: `::/0` covers all addresses"
         );
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     credentials::head::RequestHead,
     error::{config::ConfigError, refusal::VerifyError},
     field_names::{alike, remove, remove_but},
-    proof::presented::{Presented, refuse},
+    proof::presented::{Presented, unproven},
 };
 
 /// Admits tokens that are bound to a client certificate together with that certificate (RFC 8705
@@ -49,27 +49,27 @@ pub struct Mtls(Arc<MtlsConfig>);
 
 #[derive(Clone, Default)]
 struct MtlsConfig {
-    certificate: Option<Arc<CertificateOf>>,
+    certificate: Option<Arc<CertificateFn>>,
     proxies: Option<Proxies>,
-    keep: bool,
+    keep_field: bool,
 }
 
-type CertificateOf = dyn Fn(RequestHead<'_>) -> Option<PeerCertificate> + Send + Sync;
+type CertificateFn = dyn Fn(RequestHead<'_>) -> Option<PeerCertificate> + Send + Sync;
 
-type AddressOf = dyn Fn(RequestHead<'_>) -> Option<IpAddr> + Send + Sync;
+type AddressFn = dyn Fn(RequestHead<'_>) -> Option<IpAddr> + Send + Sync;
 
 /// The trusted proxies, the header they set, and a way to find the sender of a request.
 #[derive(Clone)]
 struct Proxies {
     field: CertificateField,
     networks: Vec<Network>,
-    peer: Arc<AddressOf>,
+    peer: Arc<AddressFn>,
 }
 
 /// A certificate that a trusted proxy passed on, kept for inner layers: the header is removed
 /// before they run.
 #[derive(Clone)]
-pub(crate) struct Believed {
+pub(crate) struct ForwardedCertificate {
     certificate: PeerCertificate,
     field: CertificateField,
     by: Mtls,
@@ -180,7 +180,7 @@ impl Mtls {
     /// It is still removed from requests of other senders, as are the other headers.
     #[must_use]
     pub fn keep_field(self) -> Self {
-        self.with(|inner| inner.keep = true)
+        self.with(|inner| inner.keep_field = true)
     }
 
     /// Compares the certificate of a request with the thumbprint that the token is bound to.
@@ -190,36 +190,39 @@ impl Mtls {
         &self,
         thumbprint: &str,
         presented: &Presented<'_>,
-    ) -> Result<Option<Box<Believed>>, VerifyError> {
-        let (certificate, believed) = match self.find(presented.head) {
+    ) -> Result<Option<Box<ForwardedCertificate>>, VerifyError> {
+        let (certificate, forwarded) = match self.find(presented.head) {
             Ok(found) => found,
-            Err(why) => return refuse(why),
+            Err(why) => return unproven(why),
         };
         if !certificate.has_thumbprint(thumbprint) {
-            return refuse("the token is bound to another certificate");
+            return unproven("the token is bound to another certificate");
         }
-        Ok(believed.map(Box::new))
+        Ok(forwarded.map(Box::new))
     }
 
     /// Returns the client's certificate and, if a proxy named it, a copy for inner layers.
     fn find(
         &self,
         head: RequestHead<'_>,
-    ) -> Result<(PeerCertificate, Option<Believed>), &'static str> {
+    ) -> Result<(PeerCertificate, Option<ForwardedCertificate>), &'static str> {
         let inner = &*self.0;
-        let before = head.extension::<Believed>().filter(|before| before.is_by(self));
+        let before = head.extension::<ForwardedCertificate>().filter(|before| before.is_by(self));
         if let Some(before) = before {
             return Ok((before.certificate, Some(before.clone())));
         }
         if let Some(proxies) = inner.proxies.as_ref().filter(|proxies| proxies.sent(head)) {
             let field = proxies.field;
             let certificate = field.read(head.headers())?;
-            return Ok((certificate, Some(Believed { certificate, field, by: self.clone() })));
+            return Ok((
+                certificate,
+                Some(ForwardedCertificate { certificate, field, by: self.clone() }),
+            ));
         }
         let found = inner.certificate.as_deref().and_then(|certificate| certificate(head));
         match found.or_else(|| head.extension().copied()) {
             Some(certificate) => Ok((certificate, None)),
-            None => Err("the token is bound to a certificate, and there is none"),
+            None => Err("the token is bound to a certificate, but the request has none"),
         }
     }
 
@@ -231,18 +234,18 @@ impl Mtls {
     /// Removes these headers, but keeps that of a trusted proxy if configured.
     pub(crate) fn strip<B>(&self, request: &mut Request<B>) {
         let head = RequestHead::of(request);
-        let told = self.0.proxies.as_ref().filter(|proxies| proxies.have_told(head));
+        let proxies = self.0.proxies.as_ref().filter(|proxies| proxies.sent_field(head));
         // Keeps the header only if it is one valid certificate: a client may have written part of
         // any other value.
-        let read = told.filter(|proxies| proxies.field.read(head.headers()).is_ok());
-        let kept = read.filter(|_| self.0.keep).map(|proxies| proxies.field.name());
+        let valid = proxies.filter(|proxies| proxies.field.read(head.headers()).is_ok());
+        let kept = valid.filter(|_| self.0.keep_field).map(|proxies| proxies.field.name());
         // An inner layer may need it even if this layer admits the request without a token.
-        let believed = told.and_then(|_| self.find(head).ok()?.1);
+        let forwarded = proxies.and_then(|_| self.find(head).ok()?.1);
         let is_kept =
             |name: &[u8]| kept.as_ref().is_some_and(|kept| kept.as_str().as_bytes() == name);
         remove_but(request.headers_mut(), is_field, is_kept);
-        if let Some(believed) = believed {
-            request.extensions_mut().insert(believed);
+        if let Some(forwarded) = forwarded {
+            request.extensions_mut().insert(forwarded);
         }
     }
 
@@ -260,16 +263,17 @@ fn is_field(name: &[u8]) -> bool {
 impl Proxies {
     /// Returns true if one of the proxies sent the request.
     fn sent(&self, head: RequestHead<'_>) -> bool {
-        (self.peer)(head).is_some_and(|peer| self.networks.iter().any(|network| network.has(peer)))
+        (self.peer)(head)
+            .is_some_and(|peer| self.networks.iter().any(|network| network.contains(peer)))
     }
 
     /// Returns true if one of the proxies sent the request and it has the header.
-    fn have_told(&self, head: RequestHead<'_>) -> bool {
+    fn sent_field(&self, head: RequestHead<'_>) -> bool {
         head.headers().contains_key(self.field.name()) && self.sent(head)
     }
 }
 
-impl Believed {
+impl ForwardedCertificate {
     /// Returns true if this very `Mtls` created it: another one may trust other proxies.
     fn is_by(&self, mtls: &Mtls) -> bool {
         Arc::ptr_eq(&self.by.0, &mtls.0)
@@ -297,8 +301,8 @@ impl fmt::Debug for Mtls {
     }
 }
 
-impl fmt::Debug for Believed {
+impl fmt::Debug for ForwardedCertificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Believed").finish_non_exhaustive()
+        f.debug_struct("ForwardedCertificate").finish_non_exhaustive()
     }
 }

@@ -22,7 +22,7 @@ const DEFAULT_QUOTA: usize = 16 * 1024;
 
 /// How many expired marks each new mark removes unless the store is full. The bound keeps a request
 /// after a pause from removing all marks that expired in it.
-const AT_A_TIME: usize = 64;
+const MAX_REMOVED_PER_MARK: usize = 64;
 
 /// A [`ReplayStore`] in the memory of this process.
 ///
@@ -93,12 +93,12 @@ impl MemoryReplay {
 }
 
 impl MemoryReplay {
-    fn room(&self, table: &Table, owner: &Half) -> Result<(), &'static str> {
+    fn check_capacity(&self, table: &Table, owner: &ShortDigest) -> Result<(), &'static str> {
         if table.marks.len() >= self.capacity {
-            return Err("the memory of used proofs is full");
+            return Err("the replay store is full");
         }
         if table.owners.get(owner).is_some_and(|count| *count >= self.quota) || self.quota == 0 {
-            return Err("too many proofs of one key are remembered");
+            return Err("the replay store holds too many proofs of one key");
         }
         Ok(())
     }
@@ -121,76 +121,77 @@ impl fmt::Debug for MemoryReplay {
 
 impl ReplayStore for MemoryReplay {
     fn mark(&self, mark: Mark) -> Marking {
-        let passed = mark.at.monotonic_since(self.start);
-        let due = Due {
+        let monotonic = mark.at.monotonic_since(self.start);
+        let expiry = Expiry {
             until: mark.until,
-            passed: passed.saturating_add(mark.keep_for()),
-            key: half(&mark.key),
-            owner: half(&mark.owner),
+            monotonic: monotonic.saturating_add(mark.keep_for()),
+            key: short_digest(&mark.key),
+            owner: short_digest(&mark.owner),
         };
         let now = mark.at.wall();
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        table.forget(now, passed, AT_A_TIME);
-        if table.marks.contains(&due.key) {
+        table.remove_expired(now, monotonic, MAX_REMOVED_PER_MARK);
+        if table.marks.contains(&expiry.key) {
             return Marking::done(Ok(Marked::Replayed));
         }
-        let mut room = self.room(&table, &due.owner);
-        if room.is_err() {
-            table.forget(now, passed, usize::MAX);
-            room = self.room(&table, &due.owner);
+        let mut capacity = self.check_capacity(&table, &expiry.owner);
+        if capacity.is_err() {
+            table.remove_expired(now, monotonic, usize::MAX);
+            capacity = self.check_capacity(&table, &expiry.owner);
         }
-        if let Err(why) = room {
+        if let Err(why) = capacity {
             return Marking::done(Err(why.into()));
         }
-        *table.owners.entry(due.owner).or_default() += 1;
-        table.marks.insert(due.key);
-        table.due.push(Reverse(due));
+        *table.owners.entry(expiry.owner).or_default() += 1;
+        table.marks.insert(expiry.key);
+        table.expiries.push(Reverse(expiry));
         Marking::done(Ok(Marked::First))
     }
 }
 
 /// 128 bits of a digest. If two proofs of a key have the same half, the second is refused although
 /// it is good; proofs of other keys are not affected.
-type Half = [u8; 16];
+type ShortDigest = [u8; 16];
 
-fn half(digest: &[u8; 32]) -> Half {
-    let mut half = Half::default();
-    half.copy_from_slice(&digest[..16]);
-    half
+fn short_digest(digest: &[u8; 32]) -> ShortDigest {
+    let mut short = ShortDigest::default();
+    short.copy_from_slice(&digest[..16]);
+    short
 }
 
 #[derive(Default)]
 struct Table {
-    marks: HashSet<Half>,
-    owners: HashMap<Half, usize>,
-    due: BinaryHeap<Reverse<Due>>,
+    marks: HashSet<ShortDigest>,
+    owners: HashMap<ShortDigest, usize>,
+    expiries: BinaryHeap<Reverse<Expiry>>,
 }
 
-/// The time at which a mark may be removed: when both clocks have passed it. If the wall clock
+/// The time at which a mark may be removed: when both clocks have monotonic it. If the wall clock
 /// steps forward and back again, an old proof becomes good once more, and its mark must still
 /// exist.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Due {
+struct Expiry {
     until: UnixTime,
-    passed: Duration,
-    key: Half,
-    owner: Half,
+    monotonic: Duration,
+    key: ShortDigest,
+    owner: ShortDigest,
 }
 
 impl Table {
     /// Removes up to `most` expired marks.
-    fn forget(&mut self, now: UnixTime, passed: Duration, most: usize) {
-        let is_old = |Reverse(due): &Reverse<Due>| due.until < now && due.passed <= passed;
+    fn remove_expired(&mut self, now: UnixTime, monotonic: Duration, most: usize) {
+        let is_old =
+            |Reverse(expiry): &Reverse<Expiry>| expiry.until < now && expiry.monotonic <= monotonic;
         for _ in 0..most {
-            if !self.due.peek().is_some_and(is_old) {
+            if !self.expiries.peek().is_some_and(is_old) {
                 return;
             }
-            let Some(Reverse(due)) = self.due.pop() else { return };
-            self.marks.remove(&due.key);
-            if let Some(count) = self.owners.get_mut(&due.owner) {
+            let Some(Reverse(expiry)) = self.expiries.pop() else { return };
+            self.marks.remove(&expiry.key);
+            if let Some(count) = self.owners.get_mut(&expiry.owner) {
                 *count -= 1;
                 if *count == 0 {
-                    self.owners.remove(&due.owner);
+                    self.owners.remove(&expiry.owner);
                 }
             }
         }

@@ -2,5 +2,5 @@
 
 #[cfg(feature = "dpop")]
 pub(crate) mod memory;
-pub(crate) mod proven;
+pub(crate) mod pending_mark;
 pub(crate) mod store;

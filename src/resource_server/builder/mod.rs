@@ -1,5 +1,6 @@
 //! The builder of a resource server.
 
+mod build;
 #[cfg(feature = "cache")]
-mod memory;
+mod cache_settings;
 pub(crate) mod server_builder;

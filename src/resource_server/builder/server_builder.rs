@@ -2,53 +2,44 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use tower_layer::Layer as _;
-
 #[cfg(feature = "jwt")]
-use crate::resource_server::{issuer::routed, tenants::IssuerResolver};
+use crate::resource_server::tenants::IssuerResolver;
 use crate::{
     clock::{Clock, SystemClock},
     credentials::{extract::Extractor, head::RequestHead},
-    error::config::ConfigError,
-    layer::{forward::headers::ForwardHeaders, settings::PeerOf},
+    layer::{forward::headers::ForwardHeaders, settings::PeerFn},
     policy::{admitted::Requirement, terms::Policy},
     resource_server::{
-        fresh::never_live,
-        issuer::{Defaults, Issuer, Trusted, verifier_of},
-        metadata::{
-            document::{Document, Known},
-            settings::ProtectedResourceMetadata,
-        },
-        server::{Parts, ResourceServer},
+        issuer::Issuer, metadata::settings::ProtectedResourceMetadata, server::ResourceServer,
         stack::Settings,
     },
     respond::{hook::RefusalHook, refusal::Refusal},
-    revocation::{layer::RevocationLayer, revocations::Revocations},
+    revocation::revocations::Revocations,
     transport::http_transport::HttpTransport,
     upstream::{budget::MissBudgetLayer, bulkhead::BulkheadLayer},
-    verify::{boxed::BoxVerifier, peer::PeerKey, request::Freshness},
+    verify::{peer::PeerKey, request::Freshness},
 };
 
 /// A builder that configures a [`ResourceServer`].
 #[must_use = "a builder does nothing until built"]
 pub struct ResourceServerBuilder {
-    audience: String,
-    policy: Policy,
-    issuers: Vec<Issuer>,
-    extractor: Extractor,
-    freshness: Freshness,
-    forward: Option<ForwardHeaders>,
-    metadata: Option<ProtectedResourceMetadata>,
-    clock: Arc<dyn Clock>,
-    transport: Option<HttpTransport>,
-    loopback_http: bool,
+    pub(super) audience: String,
+    pub(super) policy: Policy,
+    pub(super) issuers: Vec<Issuer>,
+    pub(super) extractor: Extractor,
+    pub(super) freshness: Freshness,
+    pub(super) forward: Option<ForwardHeaders>,
+    pub(super) metadata: Option<ProtectedResourceMetadata>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) transport: Option<HttpTransport>,
+    pub(super) loopback_http: bool,
     pub(super) stack: Settings,
-    peer: Option<Arc<PeerOf>>,
-    hook: Option<RefusalHook>,
-    log_subjects: bool,
-    own_revocations: bool,
+    pub(super) peer: Option<Arc<PeerFn>>,
+    pub(super) hook: Option<RefusalHook>,
+    pub(super) log_subjects: bool,
+    pub(super) own_revocations: bool,
     #[cfg(feature = "jwt")]
-    resolver: Option<IssuerResolver>,
+    pub(super) resolver: Option<IssuerResolver>,
 }
 
 impl ResourceServer {
@@ -316,129 +307,6 @@ impl ResourceServerBuilder {
         self.loopback_http = true;
         self
     }
-
-    /// Builds the resource server. Sends no request.
-    ///
-    /// # Errors
-    ///
-    /// Returns every problem of the settings, each with the name of its setting.
-    pub fn build(mut self) -> Result<ResourceServer, ConfigError> {
-        let mut problems = ConfigError::new();
-        self.check(&mut problems);
-        let metadata = self.document(&mut problems);
-        if let Some(document) = &metadata {
-            self.policy = self.policy.resource_metadata(document.url());
-        }
-        if self.own_revocations {
-            self.stack.revocations = Revocations::new().clock(Arc::clone(&self.clock));
-        }
-        let (settings, defaults) = (self.stack.clone(), self.defaults(&mut problems));
-        let issuers = trusted(self.issuers, &defaults, &mut problems);
-        let remembering = |route| settings.remember_issuers(route);
-        #[cfg(feature = "jwt")]
-        let tenants = self.resolver.map(|resolver| resolver.build(defaults));
-        #[cfg(feature = "jwt")]
-        let verifier = match &tenants {
-            Some(tenants) => BoxVerifier::new(
-                remembering(routed(&issuers)).or_dynamic(Arc::new(tenants.clone())),
-            ),
-            None => verifier_of(&issuers, remembering),
-        };
-        #[cfg(not(feature = "jwt"))]
-        let verifier = verifier_of(&issuers, remembering);
-        // The outermost layer, so that no cached or shared result bypasses the cutoffs.
-        let verifier = RevocationLayer::new(self.stack.revocations.clone()).layer(verifier);
-        problems.or_ok(ResourceServer(Arc::new(Parts {
-            verifier: BoxVerifier::new(verifier),
-            policy: self.policy.clock(Arc::clone(&self.clock)),
-            extractor: self.extractor,
-            freshness: self.freshness,
-            peer: self.peer,
-            hook: self.hook,
-            log_subjects: self.log_subjects,
-            name: self.audience.into(),
-            clock: self.clock,
-            forward: self.forward,
-            metadata,
-            issuers,
-            revocations: self.stack.revocations,
-            #[cfg(feature = "jwt")]
-            tenants,
-        })))
-    }
-
-    /// Returns true if no issuer is trusted.
-    fn trusts_none(&self) -> bool {
-        #[cfg(feature = "jwt")]
-        if self.resolver.is_some() {
-            return false;
-        }
-        self.issuers.is_empty()
-    }
-
-    /// Adds the problems with the audience and the names of issuers to `problems`.
-    fn check(&self, problems: &mut ConfigError) {
-        if self.audience.is_empty() {
-            problems.push("audience", "it is empty");
-        }
-        if self.trusts_none() {
-            problems.push("issuer", "no issuer is trusted");
-        }
-        for (at, issuer) in self.issuers.iter().enumerate() {
-            let earlier = || self.issuers.iter().take(at);
-            if earlier().any(|earlier| earlier.name() == issuer.name()) {
-                problems.push("issuer", format!("`{}` is given twice", issuer.name()));
-            }
-            if let Some(prefix) = issuer.prefix()
-                && earlier().any(|earlier| earlier.prefix() == Some(prefix))
-            {
-                problems.push("token_prefix", format!("`{prefix}` is that of two issuers"));
-            }
-            if self.freshness == Freshness::Live && !issuer.is_remote() {
-                never_live(issuer.name(), problems);
-            }
-        }
-    }
-
-    /// Makes the metadata document, if this service is described.
-    fn document(&mut self, problems: &mut ConfigError) -> Option<Arc<Document>> {
-        let about = self.metadata.take()?;
-        let known = Known {
-            resource: &self.audience,
-            issuers: self.issuers.iter().map(Issuer::name).collect(),
-            policy: &self.policy,
-            extractor: &self.extractor,
-            loopback_http: self.loopback_http,
-        };
-        let document = Document::new(about, &known);
-        document.map(Arc::new).map_err(|problem| problems.merge("metadata", problem)).ok()
-    }
-
-    /// Returns the settings of all issuers.
-    fn defaults(&self, problems: &mut ConfigError) -> Defaults {
-        // The default transport is needed only if there are issuers and no transport was given.
-        let shared = match &self.transport {
-            None if !self.trusts_none() => default_transport(problems),
-            _ => None,
-        };
-        Defaults {
-            transport: self.transport.clone(),
-            shared,
-            clock: Arc::clone(&self.clock),
-            loopback_http: self.loopback_http,
-            stack: self.stack.clone(),
-            resolved: false,
-        }
-    }
-}
-
-/// Builds the issuers that have no problem.
-fn trusted(issuers: Vec<Issuer>, defaults: &Defaults, problems: &mut ConfigError) -> Vec<Trusted> {
-    let build = |issuer: Issuer| {
-        let name = format!("issuer {}", issuer.name());
-        issuer.build(defaults).map_err(|problem| problems.merge(&name, problem)).ok()
-    };
-    issuers.into_iter().filter_map(build).collect()
 }
 
 impl fmt::Debug for ResourceServerBuilder {
@@ -448,15 +316,4 @@ impl fmt::Debug for ResourceServerBuilder {
             .field("issuers", &self.issuers)
             .finish_non_exhaustive()
     }
-}
-
-#[cfg(feature = "reqwest")]
-fn default_transport(problems: &mut ConfigError) -> Option<HttpTransport> {
-    HttpTransport::reqwest().map_err(|problem| problems.merge("transport", problem)).ok()
-}
-
-/// Returns none. An issuer that needs a transport reports the lack when it is built.
-#[cfg(not(feature = "reqwest"))]
-fn default_transport(_: &mut ConfigError) -> Option<HttpTransport> {
-    None
 }

@@ -30,7 +30,7 @@ pub(crate) struct Document {
 }
 
 /// The parts of the configuration that the document follows from.
-pub(crate) struct Known<'a> {
+pub(crate) struct DocumentSource<'a> {
     pub(crate) resource: &'a str,
     pub(crate) issuers: Vec<&'a str>,
     pub(crate) policy: &'a Policy,
@@ -46,14 +46,15 @@ impl Document {
     /// Returns every problem of the settings.
     pub(crate) fn new(
         settings: ProtectedResourceMetadata,
-        known: &Known<'_>,
+        source: &DocumentSource<'_>,
     ) -> Result<Self, ConfigError> {
         let mut settings = settings;
-        let location = Location::of(known.resource, known.loopback_http).map_err(|not| {
-            let problem = format!("there is no metadata about it, as it is {not}");
-            settings.problems.push("resource", problem);
-        });
-        settings.derive(known);
+        let location =
+            Location::from_resource(source.resource, source.loopback_http).map_err(|not| {
+                let problem = format!("metadata needs an https URL as the audience; this is {not}");
+                settings.problems.push("resource", problem);
+            });
+        settings.add_derived(source);
         #[cfg(feature = "jwt")]
         settings.sign();
         let ProtectedResourceMetadata { members, max_age, cors, problems, .. } = settings;
@@ -75,51 +76,52 @@ impl Document {
 
 impl ProtectedResourceMetadata {
     /// Adds the members that follow from the configuration, so that the two can't disagree.
-    fn derive(&mut self, known: &Known<'_>) {
-        self.members.insert("resource".into(), known.resource.into());
-        if !known.policy.is_for(known.resource) {
-            self.problems.push("resource", "the policy admits no token for it");
+    fn add_derived(&mut self, source: &DocumentSource<'_>) {
+        self.members.insert("resource".into(), source.resource.into());
+        if !source.policy.is_for(source.resource) {
+            self.problems.push("resource", "the policy admits no token for this resource");
         }
-        if known.policy.challenges().advertises(OFFLINE_ACCESS) {
-            let problem = "the policy advertises `offline_access`, which no resource asks for";
+        if source.policy.challenges().advertises(OFFLINE_ACCESS) {
+            let problem =
+                "the policy advertises `offline_access`, which a resource must not request";
             self.problems.push("scopes_supported", problem);
         }
 
-        let identifies = |issuer: &str| {
+        let is_identifier = |issuer: &str| {
             // RFC 8414 §2: an issuer identifier has neither query nor fragment.
-            !issuer.contains('?') && Endpoint::parse(issuer, known.loopback_http).is_ok()
+            !issuer.contains('?') && Endpoint::parse(issuer, source.loopback_http).is_ok()
         };
         // An issuer whose identifier is not a URL can be trusted, but clients can't look it up.
-        let mut servers: Vec<String> = known
+        let mut servers: Vec<String> = source
             .issuers
             .iter()
-            .filter(|issuer| known.policy.trusts(issuer) && identifies(issuer))
+            .filter(|issuer| source.policy.trusts(issuer) && is_identifier(issuer))
             .map(|issuer| (*issuer).to_owned())
             .collect();
         for more in std::mem::take(&mut self.authorization_servers) {
-            if !identifies(&more) {
-                let problem = "one of them is no issuer identifier (RFC 8414 §2)";
+            if !is_identifier(&more) {
+                let problem = "contains an invalid issuer identifier (RFC 8414 §2)";
                 self.problems.push("authorization_servers", problem);
             } else if !servers.contains(&more) {
                 servers.push(more);
             }
         }
-        self.list("authorization_servers", servers);
+        self.set_list("authorization_servers", servers);
 
-        if known.policy.proofs().takes_certificates() {
+        if source.policy.proofs().takes_certificates() {
             self.members.insert("tls_client_certificate_bound_access_tokens".into(), true.into());
         }
 
         let keys = self.members.get("jwks_uri").and_then(Value::as_str);
-        if let Some(Err(not)) = keys.map(|url| Endpoint::parse(url, known.loopback_http)) {
-            self.problems.push("jwks_uri", format!("it is {not}"));
+        if let Some(Err(not)) = keys.map(|url| Endpoint::parse(url, source.loopback_http)) {
+            self.problems.push("jwks_uri", not);
         }
 
         // An empty list says that no such method is supported (RFC 9728 §2).
         let mut methods = Vec::new();
         if self.members.get("dpop_bound_access_tokens_required") != Some(&true.into()) {
             methods.push("header");
-            if known.extractor.reads_query() {
+            if source.extractor.reads_query() {
                 methods.push("query");
             }
         }
@@ -131,11 +133,11 @@ impl ProtectedResourceMetadata {
     fn sign(&mut self) {
         let Some((key, issuer)) = &self.signer else { return };
         if issuer.is_empty() {
-            self.problems.push("signed_metadata", "its issuer is empty");
+            self.problems.push("signed_metadata", "the issuer is empty");
         }
         if key.public_jwk().is_none() {
             // Anyone able to verify a symmetric signature could also forge one.
-            self.problems.push("signed_metadata", "a secret can't sign what is public");
+            self.problems.push("signed_metadata", "a shared secret can't sign public metadata");
             return;
         }
         let mut header = Map::new();

@@ -100,14 +100,14 @@ where
 
     fn call(&mut self, request: Request<R>) -> Self::Future {
         let MetadataLayer { document, body } = &self.layer;
-        match document.as_ref().filter(|document| document.location.is(request.uri())) {
+        match document.as_ref().filter(|document| document.location.matches(request.uri())) {
             Some(document) => {
-                let answer = document.answer(request.method(), request.headers()).map(body);
+                let response = document.respond(request.method(), request.headers()).map(body);
                 // A clone holds nothing of what `poll_ready` reserved, so replacing the original
                 // releases it (see "Be careful when cloning inner services" in
                 // `tower_service::Service`).
                 self.inner = self.inner.clone();
-                ResponseFuture::answered(answer)
+                ResponseFuture::answered(response)
             }
             None => ResponseFuture::calling(self.inner.call(request)),
         }

@@ -25,10 +25,10 @@ impl Location {
     ///
     /// Returns a description of the identifier if it is not an https URL without a fragment
     /// (RFC 9728 §1.2).
-    pub(super) fn of(resource: &str, loopback_http: bool) -> Result<Self, &'static str> {
+    pub(super) fn from_resource(resource: &str, loopback_http: bool) -> Result<Self, &'static str> {
         let endpoint = Endpoint::parse(resource, loopback_http).map_err(|not| not.describe())?;
         // Clients spell any other character in their own way, and challenges can't contain it.
-        if !is_spelled_out(resource) || !has_plain_port(endpoint.uri()) {
+        if !is_rfc3986(resource) || !has_plain_port(endpoint.uri()) {
             return Err("not a URL by RFC 3986");
         }
         let start = resource.find("://").map_or(0, |at| at + 3);
@@ -61,19 +61,19 @@ impl Location {
     /// Returns true if a request for `uri`, whatever its path, may be about this resource.
     ///
     /// The query matters only if it is a part of the identifier.
-    pub(super) fn has_query_of(&self, uri: &Uri) -> bool {
+    pub(super) fn matches_query(&self, uri: &Uri) -> bool {
         self.query.is_none() || self.query.as_deref() == uri.query()
     }
 
     /// Returns true if a request for `uri` is for the document. Nothing is decoded or normalised:
     /// there is one spelling.
-    pub(super) fn is(&self, uri: &Uri) -> bool {
-        self.path == uri.path() && self.has_query_of(uri)
+    pub(super) fn matches(&self, uri: &Uri) -> bool {
+        self.path == uri.path() && self.matches_query(uri)
     }
 }
 
 /// Returns true if `url` has only characters of a URI and valid percent-encoding (RFC 3986 §2).
-pub(super) fn is_spelled_out(url: &str) -> bool {
+pub(super) fn is_rfc3986(url: &str) -> bool {
     let allowed =
         |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=%".contains(&byte);
     url.bytes().all(allowed) && percent::is_valid(url)
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     fn of(resource: &str) -> Result<(String, String), &'static str> {
-        Location::of(resource, true).map(|location| (location.url, location.path))
+        Location::from_resource(resource, true).map(|location| (location.url, location.path))
     }
 
     #[test]
@@ -148,17 +148,17 @@ mod tests {
         ] {
             assert!(of(resource).is_err(), "{resource:?}");
         }
-        assert!(Location::of("http://127.0.0.1/mcp", false).is_err());
+        assert!(Location::from_resource("http://127.0.0.1/mcp", false).is_err());
     }
 
     #[test]
     fn there_is_one_spelling() {
-        let plain = Location::of("https://h/a%2fb", false).unwrap();
-        let asks = |location: &Location, uri: &str| location.is(&uri.parse().unwrap());
-        assert!(asks(&plain, "/.well-known/oauth-protected-resource/a%2fb"));
+        let plain = Location::from_resource("https://h/a%2fb", false).unwrap();
+        let matches = |location: &Location, uri: &str| location.matches(&uri.parse().unwrap());
+        assert!(matches(&plain, "/.well-known/oauth-protected-resource/a%2fb"));
         // The query is ignored if the identifier has none.
-        assert!(asks(&plain, "/.well-known/oauth-protected-resource/a%2fb?x"));
-        assert!(asks(&plain, "https://other/.well-known/oauth-protected-resource/a%2fb"));
+        assert!(matches(&plain, "/.well-known/oauth-protected-resource/a%2fb?x"));
+        assert!(matches(&plain, "https://other/.well-known/oauth-protected-resource/a%2fb"));
         for other in [
             "/",
             "/.well-known/oauth-protected-resource",
@@ -171,12 +171,12 @@ mod tests {
             "/%2ewell-known/oauth-protected-resource/a%2fb",
             "/x/../.well-known/oauth-protected-resource/a%2fb",
         ] {
-            assert!(!asks(&plain, other), "{other}");
+            assert!(!matches(&plain, other), "{other}");
         }
-        let tenant = Location::of("https://h?tenant=a", false).unwrap();
-        assert!(asks(&tenant, "/.well-known/oauth-protected-resource?tenant=a"));
+        let tenant = Location::from_resource("https://h?tenant=a", false).unwrap();
+        assert!(matches(&tenant, "/.well-known/oauth-protected-resource?tenant=a"));
         for other in ["", "?", "?tenant=b", "?tenant=A", "?tenant=a&x"] {
-            assert!(!asks(&tenant, &format!("/.well-known/oauth-protected-resource{other}")));
+            assert!(!matches(&tenant, &format!("/.well-known/oauth-protected-resource{other}")));
         }
     }
 }

@@ -81,11 +81,11 @@
 //!
 //! [`ResourceServerBuilder::metadata`]: super::ResourceServerBuilder::metadata
 
-mod answer;
 pub(crate) mod document;
 mod layer;
 mod location;
 mod methods;
+mod response;
 mod service;
 pub(crate) mod settings;
 

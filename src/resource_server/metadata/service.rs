@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use tower_service::Service;
 
-use super::{answer::nothing, document::Document};
+use super::{document::Document, response::not_found};
 
 /// A service that serves the metadata document to everyone.
 ///
@@ -37,13 +37,14 @@ impl<B> MetadataService<B> {
         Self { document, body }
     }
 
-    fn answer<R>(&self, request: &Request<R>) -> Response<B> {
-        let ours = |document: &&Arc<Document>| document.location.has_query_of(request.uri());
-        let answer = match self.document.as_ref().filter(ours) {
-            Some(document) => document.answer(request.method(), request.headers()),
-            None => nothing(),
+    fn respond<R>(&self, request: &Request<R>) -> Response<B> {
+        let is_for_resource =
+            |document: &&Arc<Document>| document.location.matches_query(request.uri());
+        let response = match self.document.as_ref().filter(is_for_resource) {
+            Some(document) => document.respond(request.method(), request.headers()),
+            None => not_found(),
         };
-        answer.map(self.body)
+        response.map(self.body)
     }
 }
 
@@ -57,7 +58,7 @@ impl<R, B> Service<Request<R>> for MetadataService<B> {
     }
 
     fn call(&mut self, request: Request<R>) -> Self::Future {
-        ready(Ok(self.answer(&request)))
+        ready(Ok(self.respond(&request)))
     }
 }
 

@@ -6,7 +6,7 @@ use http::Uri;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::location::is_spelled_out;
+use super::location::is_rfc3986;
 #[cfg(feature = "jwt")]
 use crate::jose::signing::SigningKey;
 use crate::{claims::scope::is_scope_token, error::config::ConfigError};
@@ -18,7 +18,7 @@ const MAX_AGE: Duration = Duration::from_secs(3600);
 pub(crate) const OFFLINE_ACCESS: &str = "offline_access";
 
 /// The parameters that have their own setter or follow from the configuration.
-const KNOWN: [&str; 16] = [
+const RESERVED: [&str; 16] = [
     "authorization_details_types_supported",
     "authorization_servers",
     "bearer_methods_supported",
@@ -102,13 +102,13 @@ impl ProtectedResourceMetadata {
     ) -> Self {
         let scopes: Vec<String> = scopes.into_iter().map(Into::into).collect();
         if !scopes.iter().all(|scope| is_scope_token(scope)) {
-            self.problems.push("scopes_supported", "one of them is no scope (RFC 6749 §3.3)");
+            self.problems.push("scopes_supported", "contains an invalid scope (RFC 6749 §3.3)");
         }
         if scopes.iter().any(|scope| scope == OFFLINE_ACCESS) {
-            let problem = "`offline_access` is nothing that a resource asks for";
+            let problem = "a resource must not request `offline_access`";
             self.problems.push("scopes_supported", problem);
         }
-        self.list("scopes_supported", scopes);
+        self.set_list("scopes_supported", scopes);
         self
     }
 
@@ -124,59 +124,59 @@ impl ProtectedResourceMetadata {
 
     /// Sets the name of this service to show to users.
     pub fn resource_name(mut self, name: impl Into<String>) -> Self {
-        self.text("resource_name".to_owned(), name.into());
+        self.set_text("resource_name".to_owned(), name.into());
         self
     }
 
     /// Sets the name in one language, given by its tag (§2.1, BCP 47).
     pub fn resource_name_in(mut self, language: &str, name: impl Into<String>) -> Self {
-        let member = self.tagged("resource_name", language);
-        self.text(member, name.into());
+        let member = self.language_member("resource_name", language);
+        self.set_text(member, name.into());
         self
     }
 
     /// Sets the URL of a page for developers.
     pub fn resource_documentation(mut self, url: impl Into<String>) -> Self {
-        self.page("resource_documentation".to_owned(), url.into());
+        self.set_page("resource_documentation".to_owned(), url.into());
         self
     }
 
     /// Sets the URL of the page for developers in one language, given by its tag.
     pub fn resource_documentation_in(mut self, language: &str, url: impl Into<String>) -> Self {
-        let member = self.tagged("resource_documentation", language);
-        self.page(member, url.into());
+        let member = self.language_member("resource_documentation", language);
+        self.set_page(member, url.into());
         self
     }
 
     /// Sets the URL of a page about the ways in which clients may use the data.
     pub fn resource_policy_uri(mut self, url: impl Into<String>) -> Self {
-        self.page("resource_policy_uri".to_owned(), url.into());
+        self.set_page("resource_policy_uri".to_owned(), url.into());
         self
     }
 
     /// Sets the URL of the page about the use of the data in one language, given by its tag.
     pub fn resource_policy_uri_in(mut self, language: &str, url: impl Into<String>) -> Self {
-        let member = self.tagged("resource_policy_uri", language);
-        self.page(member, url.into());
+        let member = self.language_member("resource_policy_uri", language);
+        self.set_page(member, url.into());
         self
     }
 
     /// Sets the URL of the terms of service.
     pub fn resource_tos_uri(mut self, url: impl Into<String>) -> Self {
-        self.page("resource_tos_uri".to_owned(), url.into());
+        self.set_page("resource_tos_uri".to_owned(), url.into());
         self
     }
 
     /// Sets the URL of the terms of service in one language, given by their tag.
     pub fn resource_tos_uri_in(mut self, language: &str, url: impl Into<String>) -> Self {
-        let member = self.tagged("resource_tos_uri", language);
-        self.page(member, url.into());
+        let member = self.language_member("resource_tos_uri", language);
+        self.set_page(member, url.into());
         self
     }
 
     /// Sets the https URL of the keys with which this service signs its responses.
     pub fn jwks_uri(mut self, url: impl Into<String>) -> Self {
-        self.text("jwks_uri".to_owned(), url.into());
+        self.set_text("jwks_uri".to_owned(), url.into());
         self
     }
 
@@ -185,7 +185,7 @@ impl ProtectedResourceMetadata {
         mut self,
         algorithms: impl IntoIterator<Item = S>,
     ) -> Self {
-        self.algorithms("resource_signing_alg_values_supported", algorithms, &["none"]);
+        self.set_algorithms("resource_signing_alg_values_supported", algorithms, &["none"]);
         self
     }
 
@@ -195,7 +195,7 @@ impl ProtectedResourceMetadata {
         types: impl IntoIterator<Item = S>,
     ) -> Self {
         let types = types.into_iter().map(Into::into).collect();
-        self.list("authorization_details_types_supported", types);
+        self.set_list("authorization_details_types_supported", types);
         self
     }
 
@@ -203,7 +203,7 @@ impl ProtectedResourceMetadata {
     ///
     /// If [`Policy::mtls`](crate::Policy::mtls) is set, the document states this in any case.
     pub fn tls_client_certificate_bound_access_tokens(mut self, bound: bool) -> Self {
-        self.flag("tls_client_certificate_bound_access_tokens", bound);
+        self.set_flag("tls_client_certificate_bound_access_tokens", bound);
         self
     }
 
@@ -212,7 +212,7 @@ impl ProtectedResourceMetadata {
         mut self,
         algorithms: impl IntoIterator<Item = S>,
     ) -> Self {
-        self.algorithms("dpop_signing_alg_values_supported", algorithms, &["none", "HS"]);
+        self.set_algorithms("dpop_signing_alg_values_supported", algorithms, &["none", "HS"]);
         self
     }
 
@@ -220,7 +220,7 @@ impl ProtectedResourceMetadata {
     ///
     /// If so, it lists no way to present a bearer token.
     pub fn dpop_bound_access_tokens_required(mut self, required: bool) -> Self {
-        self.flag("dpop_bound_access_tokens_required", required);
+        self.set_flag("dpop_bound_access_tokens_required", required);
         self
     }
 
@@ -231,9 +231,12 @@ impl ProtectedResourceMetadata {
     pub fn parameter(mut self, name: impl Into<String>, value: &impl Serialize) -> Self {
         let name = name.into();
         // A name with a language tag counts as the name alone.
-        let bare = name.split('#').next().unwrap_or_default();
-        if bare.is_empty() || KNOWN.contains(&bare) {
-            self.problems.push("parameter", format!("`{name}` is not set in this way"));
+        let untagged = name.split('#').next().unwrap_or_default();
+        if untagged.is_empty() || RESERVED.contains(&untagged) {
+            self.problems.push(
+                "parameter",
+                format!("`{name}` has its own setter or follows from the configuration"),
+            );
             return self;
         }
         match serde_json::to_value(value) {
@@ -272,11 +275,11 @@ impl ProtectedResourceMetadata {
     }
 
     /// Sets an array of distinct texts. An empty array removes the member (§3.2).
-    pub(super) fn list(&mut self, name: &str, values: Vec<String>) {
+    pub(super) fn set_list(&mut self, name: &str, values: Vec<String>) {
         let mut list: Vec<Value> = Vec::with_capacity(values.len());
         for value in values {
             if value.is_empty() {
-                self.problems.push(name, "one of them is empty");
+                self.problems.push(name, "contains an empty text");
             }
             let value = Value::from(value);
             if !list.contains(&value) {
@@ -290,25 +293,25 @@ impl ProtectedResourceMetadata {
         }
     }
 
-    fn algorithms<S: Into<String>>(
+    fn set_algorithms<S: Into<String>>(
         &mut self,
         name: &str,
         algorithms: impl IntoIterator<Item = S>,
-        unfit: &[&str],
+        refused: &[&str],
     ) {
         let algorithms: Vec<String> = algorithms.into_iter().map(Into::into).collect();
         for algorithm in &algorithms {
             let starts = |start: &&str| {
                 algorithm.get(..start.len()).is_some_and(|it| it.eq_ignore_ascii_case(start))
             };
-            if unfit.iter().any(starts) {
-                self.problems.push(name, format!("`{algorithm}` is no algorithm for this"));
+            if refused.iter().any(starts) {
+                self.problems.push(name, format!("`{algorithm}` is not allowed here"));
             }
         }
-        self.list(name, algorithms);
+        self.set_list(name, algorithms);
     }
 
-    fn text(&mut self, member: String, value: String) {
+    fn set_text(&mut self, member: String, value: String) {
         if value.is_empty() {
             self.members.remove(&member);
         } else {
@@ -316,18 +319,18 @@ impl ProtectedResourceMetadata {
         }
     }
 
-    fn page(&mut self, member: String, url: String) {
+    fn set_page(&mut self, member: String, url: String) {
         let is_page = url.parse::<Uri>().is_ok_and(|uri| {
             let web = matches!(uri.scheme_str(), Some("https" | "http"));
-            web && uri.authority().is_some() && is_spelled_out(&url)
+            web && uri.authority().is_some() && is_rfc3986(&url)
         });
         if !is_page && !url.is_empty() {
-            self.problems.push(&*member, "it is not the URL of a page");
+            self.problems.push(&*member, "not the URL of a page");
         }
-        self.text(member, url);
+        self.set_text(member, url);
     }
 
-    fn flag(&mut self, name: &str, set: bool) {
+    fn set_flag(&mut self, name: &str, set: bool) {
         if set {
             self.members.insert(name.to_owned(), true.into());
         } else {
@@ -336,14 +339,14 @@ impl ProtectedResourceMetadata {
     }
 
     /// Returns the member name `name#language` (§2.1).
-    fn tagged(&mut self, name: &str, language: &str) -> String {
+    fn language_member(&mut self, name: &str, language: &str) -> String {
         let subtag = |subtag: &str| {
             (1..=8).contains(&subtag.len())
                 && subtag.bytes().all(|byte| byte.is_ascii_alphanumeric())
         };
         let member = format!("{name}#{language}");
         if !language.split('-').all(subtag) {
-            self.problems.push(&*member, "that is no tag of a language (BCP 47)");
+            self.problems.push(&*member, "not a language tag (BCP 47)");
         }
         member
     }

@@ -247,5 +247,5 @@ async fn rfc9440_2_2_the_fields_are_in_no_response() {
 #[test]
 fn proxies_that_are_none_are_told() {
     let problem = Mtls::new().trust_proxy(CertificateField::ClientCert, ["0.0.0.0/0"], |_| None);
-    assert_eq!(problem.unwrap_err().to_string(), "proxies: `0.0.0.0/0` is everyone");
+    assert_eq!(problem.unwrap_err().to_string(), "proxies: `0.0.0.0/0` covers all addresses");
 }

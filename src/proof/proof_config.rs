@@ -7,8 +7,8 @@ use super::dpop::settings::Dpop;
 #[cfg(feature = "mtls")]
 use super::mtls::settings::Mtls;
 use super::{
-    presented::{Presented, refuse},
-    shown::Shown,
+    effects::ProofResult,
+    presented::{Presented, unproven},
 };
 use crate::{
     claims::claims_set::Claims, clock::Moment, credentials::token::Scheme,
@@ -17,7 +17,7 @@ use crate::{
 
 /// The kinds of proof that are configured, and those that are required.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Proofs {
+pub(crate) struct ProofConfig {
     #[cfg(feature = "dpop")]
     pub(crate) dpop: Option<Dpop>,
     #[cfg(feature = "mtls")]
@@ -28,7 +28,7 @@ pub(crate) struct Proofs {
     pub(crate) fapi2: bool,
 }
 
-impl Proofs {
+impl ProofConfig {
     /// Checks the binding of a token against the proof and certificate of the request.
     ///
     /// Without `presented`, there is no proof and no certificate. Returns `None` if the token is
@@ -45,23 +45,29 @@ impl Proofs {
         scheme: Scheme,
         presented: Option<&Presented<'_>>,
         now: Moment,
-    ) -> Result<Option<Box<Shown>>, VerifyError> {
+    ) -> Result<Option<Box<ProofResult>>, VerifyError> {
         let (jkt, certificate) = match claims.confirmation() {
             Some(bound) => match (bound.jkt(), bound.x5t_s256()) {
-                (None, None) => return refuse("the token is bound in no way that is known here"),
+                (None, None) => {
+                    return unproven(
+                        "the token is bound only in ways that this service does not know",
+                    );
+                }
                 known => known,
             },
             None => (None, None),
         };
-        let by_type = claims.call_it_bound();
+        let is_dpop_type = claims.call_it_bound();
         match (scheme, jkt) {
             (Scheme::Bearer, Some(_)) => {
-                return refuse("a DPoP-bound token came as a bearer token");
+                return unproven("a DPoP-bound token came as a bearer token");
             }
-            (Scheme::Dpop, None) => return refuse("the token is not DPoP-bound"),
-            (_, None) if by_type => return refuse("a DPoP token without the key it is bound to"),
+            (Scheme::Dpop, None) => return unproven("the token is not DPoP-bound"),
+            (_, None) if is_dpop_type => {
+                return unproven("the token type is DPoP, but `cnf.jkt` is missing");
+            }
             (Scheme::Bearer, None) if certificate.is_none() && self.required => {
-                return refuse("the token is bound to no key, and must be");
+                return unproven("the token must be bound to a key, but is not");
             }
             _ => {}
         }
@@ -69,19 +75,19 @@ impl Proofs {
             return Ok(None);
         }
         // The certificate comes first: comparing it is cheap and marks no proof as used.
-        let mut shown = Box::<Shown>::default();
+        let mut result = Box::<ProofResult>::default();
         if let Some(thumbprint) = certificate {
-            self.check_certificate(thumbprint, presented, &mut shown)?;
+            self.check_certificate(thumbprint, presented, &mut result)?;
         }
         if let Some(jkt) = jkt {
-            self.check_dpop(jkt, presented, now, &mut shown)?;
+            self.check_dpop(jkt, presented, now, &mut result)?;
         }
-        Ok(Some(shown))
+        Ok(Some(result))
     }
 
     /// Returns true if tokens must be bound, but no kind of proof is configured.
     #[cfg(feature = "config")]
-    pub(crate) const fn ask_the_impossible(&self) -> bool {
+    pub(crate) const fn requires_binding_without_proofs(&self) -> bool {
         #[cfg(feature = "dpop")]
         let proofs = self.dpop.is_some();
         #[cfg(not(feature = "dpop"))]
@@ -98,7 +104,7 @@ impl Proofs {
     }
 
     #[cfg(not(feature = "mtls"))]
-    #[expect(clippy::unused_self, reason = "with the feature there is something to take off")]
+    #[expect(clippy::unused_self, reason = "only the feature has headers to remove")]
     pub(crate) const fn strip<B>(&self, _: &mut Request<B>) {}
 
     /// Removes these headers from every sender, for requests whose sender is not known.
@@ -110,21 +116,21 @@ impl Proofs {
     }
 
     #[cfg(not(feature = "mtls"))]
-    #[expect(clippy::unused_self, reason = "with the feature there is something to take off")]
+    #[expect(clippy::unused_self, reason = "only the feature has headers to remove")]
     pub(crate) const fn strip_all(&self, _: &mut http::HeaderMap) {}
 
     /// Adds the accepted schemes to the challenge.
     #[cfg(feature = "dpop")]
-    pub(crate) fn announce(&self, challenge: Challenge) -> Challenge {
+    pub(crate) fn announce_schemes(&self, challenge: Challenge) -> Challenge {
         let Some(dpop) = &self.dpop else { return challenge };
-        let challenge = challenge.dpop(dpop.names(self.fapi2));
+        let challenge = challenge.dpop(dpop.algorithm_names(self.fapi2));
         // Without certificates, a required binding leaves no token that `Bearer` could carry.
         challenge.with_bearer(!self.required || self.takes_certificates())
     }
 
     #[cfg(not(feature = "dpop"))]
-    #[expect(clippy::unused_self, reason = "with the feature there is another scheme")]
-    pub(crate) const fn announce(&self, challenge: Challenge) -> Challenge {
+    #[expect(clippy::unused_self, reason = "only the feature has another scheme")]
+    pub(crate) const fn announce_schemes(&self, challenge: Challenge) -> Challenge {
         challenge
     }
 
@@ -135,7 +141,7 @@ impl Proofs {
     }
 
     #[cfg(not(feature = "mtls"))]
-    #[expect(clippy::unused_self, reason = "with the feature they can")]
+    #[expect(clippy::unused_self, reason = "only the feature takes certificates")]
     pub(crate) const fn takes_certificates(&self) -> bool {
         false
     }
@@ -145,26 +151,26 @@ impl Proofs {
         &self,
         thumbprint: &str,
         presented: Option<&Presented<'_>>,
-        shown: &mut Shown,
+        result: &mut ProofResult,
     ) -> Result<(), VerifyError> {
         match (&self.mtls, presented) {
             (Some(mtls), Some(presented)) => {
-                shown.left.believed = mtls.check(thumbprint, presented)?;
+                result.effects.forwarded_certificate = mtls.check(thumbprint, presented)?;
                 Ok(())
             }
-            _ => refuse("the token is bound to a certificate, of which none is looked for"),
+            _ => unproven("the token is bound to a certificate, but mTLS is not configured"),
         }
     }
 
     #[cfg(not(feature = "mtls"))]
-    #[expect(clippy::unused_self, reason = "with the feature there is something to look for")]
+    #[expect(clippy::unused_self, reason = "only the feature looks for a certificate")]
     fn check_certificate(
         &self,
         _: &str,
         _: Option<&Presented<'_>>,
-        _: &mut Shown,
+        _: &mut ProofResult,
     ) -> Result<(), VerifyError> {
-        refuse("the token is bound to a certificate, of which none is looked for")
+        unproven("the token is bound to a certificate, but mTLS is not configured")
     }
 
     #[cfg(feature = "dpop")]
@@ -173,23 +179,23 @@ impl Proofs {
         jkt: &str,
         presented: Option<&Presented<'_>>,
         now: Moment,
-        shown: &mut Shown,
+        result: &mut ProofResult,
     ) -> Result<(), VerifyError> {
         match (&self.dpop, presented) {
-            (Some(dpop), Some(presented)) => dpop.check(jkt, presented, self.fapi2, now, shown),
-            _ => refuse("the token is bound to a key, of which no proof is looked at"),
+            (Some(dpop), Some(presented)) => dpop.check(jkt, presented, self.fapi2, now, result),
+            _ => unproven("the token is bound to a key, but DPoP is not configured"),
         }
     }
 
     #[cfg(not(feature = "dpop"))]
-    #[expect(clippy::unused_self, reason = "with the feature there is something to look at")]
+    #[expect(clippy::unused_self, reason = "only the feature looks at proofs")]
     fn check_dpop(
         &self,
         _: &str,
         _: Option<&Presented<'_>>,
         _: Moment,
-        _: &mut Shown,
+        _: &mut ProofResult,
     ) -> Result<(), VerifyError> {
-        refuse("the token is bound to a key, of which no proof is looked at")
+        unproven("the token is bound to a key, but DPoP is not configured")
     }
 }

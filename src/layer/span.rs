@@ -3,13 +3,14 @@
 use http::Extensions;
 
 use crate::{
-    error::refusal::VerifyError, policy::admitted::VerifiedToken, respond::hook::Watch, telemetry,
+    error::refusal::VerifyError, policy::admitted::VerifiedToken, respond::hook::LoggedSubject,
+    telemetry,
 };
 
 /// The span of one verification, until there is a verdict.
-pub(super) struct Slow(telemetry::events::Slow);
+pub(super) struct PendingSpan(telemetry::events::Slow);
 
-impl Slow {
+impl PendingSpan {
     pub(super) fn begin() -> Self {
         Self(telemetry::events::Slow::begin())
     }
@@ -21,7 +22,7 @@ impl Slow {
 
     /// Ends the span with the verdict. An admitted request has its token in `extensions`.
     pub(super) fn end(self, refused: Option<&VerifyError>, extensions: &Extensions) {
-        let subject = Watch::subject(extensions);
+        let subject = LoggedSubject::of(extensions);
         match (refused, extensions.get::<VerifiedToken>()) {
             (Some(error), _) => self.0.refused(error, subject),
             (None, Some(token)) => {

@@ -14,7 +14,7 @@ use crate::{
 impl Config {
     /// Returns the builder with everything that could be read, the problems of the rest, and the
     /// number of issuers that could be read.
-    pub(super) fn assemble(&self) -> (ResourceServerBuilder, ConfigError, usize) {
+    pub(super) fn to_builder(&self) -> (ResourceServerBuilder, ConfigError, usize) {
         let mut problems = ConfigError::new();
         let audience = self.audiences.first().map(String::as_str).unwrap_or_default();
         let mut builder = ResourceServer::builder(audience).policy(|mut policy| {

@@ -17,38 +17,38 @@ const METHODS: &str = "GET, HEAD, OPTIONS";
 impl Document {
     /// Responds to every request: clients fetch the document before they have a token
     /// (RFC 9728 §3.2).
-    pub(super) fn answer(&self, method: &Method, headers: &HeaderMap) -> Response<Bytes> {
+    pub(super) fn respond(&self, method: &Method, headers: &HeaderMap) -> Response<Bytes> {
         let mut response = match *method {
-            Method::GET | Method::HEAD => self.read(*method == Method::HEAD, headers),
+            Method::GET | Method::HEAD => self.respond_to_get(*method == Method::HEAD, headers),
             Method::OPTIONS => {
-                let mut response = bare(StatusCode::NO_CONTENT);
-                allow(&mut response);
-                self.preflight(response.headers_mut());
+                let mut response = empty_response(StatusCode::NO_CONTENT);
+                allow_methods(&mut response);
+                self.allow_preflight(response.headers_mut());
                 response
             }
             _ => {
-                let mut response = bare(StatusCode::METHOD_NOT_ALLOWED);
-                allow(&mut response);
+                let mut response = empty_response(StatusCode::METHOD_NOT_ALLOWED);
+                allow_methods(&mut response);
                 response
             }
         };
         if self.cors {
-            set(response.headers_mut(), ACCESS_CONTROL_ALLOW_ORIGIN, "*");
+            insert(response.headers_mut(), ACCESS_CONTROL_ALLOW_ORIGIN, "*");
         }
         response
     }
 
-    fn read(&self, head: bool, headers: &HeaderMap) -> Response<Bytes> {
+    fn respond_to_get(&self, head: bool, headers: &HeaderMap) -> Response<Bytes> {
         // The order is that of RFC 9110 §13.2.2.
-        if headers.contains_key(IF_MATCH) && !names(headers, &IF_MATCH, &self.etag, false) {
-            return bare(StatusCode::PRECONDITION_FAILED);
+        if headers.contains_key(IF_MATCH) && !etag_matches(headers, &IF_MATCH, &self.etag, false) {
+            return empty_response(StatusCode::PRECONDITION_FAILED);
         }
-        let known = names(headers, &IF_NONE_MATCH, &self.etag, true);
-        let mut response = if known {
-            bare(StatusCode::NOT_MODIFIED)
+        let is_known = etag_matches(headers, &IF_NONE_MATCH, &self.etag, true);
+        let mut response = if is_known {
+            empty_response(StatusCode::NOT_MODIFIED)
         } else {
-            let mut response = bare(StatusCode::OK);
-            set(response.headers_mut(), CONTENT_TYPE, "application/json");
+            let mut response = empty_response(StatusCode::OK);
+            insert(response.headers_mut(), CONTENT_TYPE, "application/json");
             // Otherwise the length would be that of the body, which HEAD lacks (RFC 9110 §9.3.2).
             response.headers_mut().insert(CONTENT_LENGTH, self.json.len().into());
             if !head {
@@ -63,49 +63,50 @@ impl Document {
 
     /// Adds the CORS headers, because browsers send a preflight before headers like
     /// `MCP-Protocol-Version`.
-    fn preflight(&self, headers: &mut HeaderMap) {
+    fn allow_preflight(&self, headers: &mut HeaderMap) {
         if self.cors {
-            set(headers, ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD");
-            set(headers, ACCESS_CONTROL_ALLOW_HEADERS, "*");
-            set(headers, ACCESS_CONTROL_MAX_AGE, "3600");
+            insert(headers, ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD");
+            insert(headers, ACCESS_CONTROL_ALLOW_HEADERS, "*");
+            insert(headers, ACCESS_CONTROL_MAX_AGE, "3600");
         }
     }
 }
 
 /// Returns the response if there is no document.
-pub(super) fn nothing() -> Response<Bytes> {
-    bare(StatusCode::NOT_FOUND)
+pub(super) fn not_found() -> Response<Bytes> {
+    empty_response(StatusCode::NOT_FOUND)
 }
 
-fn bare(status: StatusCode) -> Response<Bytes> {
+fn empty_response(status: StatusCode) -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = status;
     response
 }
 
-fn allow(response: &mut Response<Bytes>) {
-    set(response.headers_mut(), ALLOW, METHODS);
+fn allow_methods(response: &mut Response<Bytes>) {
+    insert(response.headers_mut(), ALLOW, METHODS);
 }
 
-fn set(headers: &mut HeaderMap, name: HeaderName, value: &'static str) {
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: &'static str) {
     headers.insert(name, HeaderValue::from_static(value));
 }
 
 /// Returns true if a precondition matches the document: by `*` alone, or by our entity tag in a
 /// list (RFC 9110 §13.1.1, §13.1.2). Malformed values match nothing. Weak tags match only if
 /// `weakly` is set.
-fn names(headers: &HeaderMap, field: &HeaderName, etag: &HeaderValue, weakly: bool) -> bool {
+fn etag_matches(headers: &HeaderMap, field: &HeaderName, etag: &HeaderValue, weakly: bool) -> bool {
     headers.get_all(field).iter().any(|value| {
         let value = value.as_bytes().trim_ascii();
-        value == b"*" || Tags(value).any(|(weak, tag)| tag == etag.as_bytes() && (weakly || !weak))
+        value == b"*"
+            || EntityTags(value).any(|(weak, tag)| tag == etag.as_bytes() && (weakly || !weak))
     })
 }
 
 /// An iterator over the entity tags of a list, with their quotes, and whether each is weak. Ends
 /// where the list is malformed.
-struct Tags<'a>(&'a [u8]);
+struct EntityTags<'a>(&'a [u8]);
 
-impl<'a> Iterator for Tags<'a> {
+impl<'a> Iterator for EntityTags<'a> {
     type Item = (bool, &'a [u8]);
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -132,12 +133,12 @@ impl<'a> Iterator for Tags<'a> {
 mod tests {
     use super::*;
 
-    fn named(values: &[&str], weakly: bool) -> bool {
+    fn matches(values: &[&str], weakly: bool) -> bool {
         let mut headers = HeaderMap::new();
         for value in values {
             headers.append(IF_NONE_MATCH, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        names(&headers, &IF_NONE_MATCH, &HeaderValue::from_static("\"abc\""), weakly)
+        etag_matches(&headers, &IF_NONE_MATCH, &HeaderValue::from_static("\"abc\""), weakly)
     }
 
     #[test]
@@ -155,20 +156,20 @@ mod tests {
             &["\"x\"", "\"abc\""],
             &["garbage", "\"abc\""],
         ] {
-            assert!(named(values, true), "{values:?}");
+            assert!(matches(values, true), "{values:?}");
         }
     }
 
     #[test]
     fn rfc9110_13_1_1_the_strong_comparison_takes_no_weak_validator() {
-        assert!(named(&["\"abc\""], false));
-        assert!(named(&["*"], false));
-        assert!(!named(&["W/\"abc\""], false));
-        assert!(named(&["W/\"abc\", \"abc\""], false));
+        assert!(matches(&["\"abc\""], false));
+        assert!(matches(&["*"], false));
+        assert!(!matches(&["W/\"abc\""], false));
+        assert!(matches(&["W/\"abc\", \"abc\""], false));
     }
 
     #[test]
-    fn what_is_no_list_of_entity_tags_names_nothing() {
+    fn what_is_no_list_of_entity_tags_matches_nothing() {
         for values in [
             &[][..],
             &[""],
@@ -190,7 +191,7 @@ mod tests {
             &["W/"],
             &["\""],
         ] {
-            assert!(!named(values, true), "{values:?}");
+            assert!(!matches(values, true), "{values:?}");
         }
     }
 }

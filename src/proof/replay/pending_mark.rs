@@ -6,7 +6,7 @@ use super::store::{Mark, Marked, Marking, Outcome, ReplayStore};
 use crate::error::{kind::ErrorKind, refusal::VerifyError};
 
 /// A proof that is good unless it was used before.
-pub(crate) struct Pending {
+pub(crate) struct PendingMark {
     store: Arc<dyn ReplayStore>,
     mark: Mark,
 }
@@ -16,12 +16,12 @@ pub(crate) struct Pending {
 /// It keeps an inner layer from counting the same proof as a second use. Only this crate creates
 /// one, and only for the request it is attached to.
 #[derive(Clone)]
-pub(crate) struct Proven {
+pub(crate) struct MarkedProof {
     store: Arc<dyn ReplayStore>,
     key: [u8; 32],
 }
 
-impl Pending {
+impl PendingMark {
     #[cfg(feature = "dpop")]
     pub(crate) fn new(store: &Arc<dyn ReplayStore>, mark: Mark) -> Self {
         Self { store: Arc::clone(store), mark }
@@ -29,33 +29,33 @@ impl Pending {
 
     /// Returns true if an outer layer marked this proof of this request in the same store.
     #[cfg(feature = "dpop")]
-    pub(crate) fn is_settled_by(&self, proven: &Proven) -> bool {
-        Arc::ptr_eq(&self.store, &proven.store) && self.mark.key == proven.key
+    pub(crate) fn was_marked_by(&self, marked: &MarkedProof) -> bool {
+        Arc::ptr_eq(&self.store, &marked.store) && self.mark.key == marked.key
     }
 
     pub(crate) fn mark(&self) -> Marking {
         self.store.mark(self.mark.clone())
     }
 
-    pub(crate) fn into_proven(self) -> Proven {
-        Proven { store: self.store, key: self.mark.key }
+    pub(crate) fn into_marked_proof(self) -> MarkedProof {
+        MarkedProof { store: self.store, key: self.mark.key }
     }
 }
 
-impl fmt::Debug for Pending {
+impl fmt::Debug for PendingMark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pending").finish_non_exhaustive()
+        f.debug_struct("PendingMark").finish_non_exhaustive()
     }
 }
 
-impl fmt::Debug for Proven {
+impl fmt::Debug for MarkedProof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Proven").finish_non_exhaustive()
+        f.debug_struct("MarkedProof").finish_non_exhaustive()
     }
 }
 
 /// Turns the outcome of marking into the verdict on the request.
-pub(crate) fn verdict(outcome: Outcome) -> Result<(), VerifyError> {
+pub(crate) fn replay_verdict(outcome: Outcome) -> Result<(), VerifyError> {
     match outcome {
         Ok(Marked::First) => Ok(()),
         Ok(Marked::Replayed) => {

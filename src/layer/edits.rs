@@ -1,0 +1,74 @@
+//! Finishes the response to an admitted request.
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Response,
+    header::{CACHE_CONTROL, VARY},
+};
+
+use crate::respond::http::DPOP_NONCE;
+
+/// The changes to make to the response of the inner service.
+///
+/// Mostly there are none. The box keeps this type at one pointer, because every request moves it.
+#[derive(Default)]
+pub(super) struct ResponseEdits(Option<Box<Edits>>);
+
+struct Edits {
+    /// Shared caches must not store the response to a request with its token in the query (RFC 6750
+    /// §2.3).
+    private: bool,
+    /// A fresh nonce to send. A response that carries it must not be stored (RFC 9449 §8.2).
+    nonce: Option<HeaderValue>,
+    /// The header in which a proxy sent the client certificate. `Vary` names it (RFC 9440 §2.4).
+    varies_by: Option<HeaderName>,
+}
+
+impl ResponseEdits {
+    pub(super) fn new(
+        private: bool,
+        nonce: Option<HeaderValue>,
+        varies_by: Option<HeaderName>,
+    ) -> Self {
+        let is_needed = private || nonce.is_some() || varies_by.is_some();
+        Self(is_needed.then(|| Box::new(Edits { private, nonce, varies_by })))
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    pub(super) fn apply<B>(&self, response: &mut Response<B>) {
+        let Some(edits) = self.0.as_deref() else { return };
+        let is_success = response.status().is_success();
+        let headers = response.headers_mut();
+        match &edits.nonce {
+            Some(nonce) if is_success => {
+                headers.insert(DPOP_NONCE, nonce.clone());
+                headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            }
+            _ if is_success && edits.private => {
+                let private = HeaderValue::from_static("private");
+                headers.entry(CACHE_CONTROL).or_insert(private);
+            }
+            _ => {}
+        }
+        if let Some(name) = &edits.varies_by {
+            vary(headers, name);
+        }
+    }
+}
+
+/// Adds `name` to `Vary` unless it is listed already.
+///
+/// A response that may not be stored does not need it, but it does no harm.
+fn vary(headers: &mut HeaderMap, name: &HeaderName) {
+    let is_named = headers.get_all(VARY).into_iter().any(|value| {
+        let names = value.as_bytes().split(|byte| *byte == b',');
+        names
+            .map(<[u8]>::trim_ascii)
+            .any(|one| one == b"*" || one.eq_ignore_ascii_case(name.as_str().as_bytes()))
+    });
+    if !is_named {
+        headers.append(VARY, HeaderValue::from(name.clone()));
+    }
+}

@@ -1,0 +1,162 @@
+//! Builds a resource server from the settings of its builder.
+
+use std::sync::Arc;
+
+use tower_layer::Layer as _;
+
+use super::server_builder::ResourceServerBuilder;
+#[cfg(feature = "jwt")]
+use crate::resource_server::trusted::route_of;
+use crate::{
+    error::config::ConfigError,
+    resource_server::{
+        fresh::push_live_problem,
+        issuer::{Defaults, Issuer},
+        metadata::document::{Document, DocumentSource},
+        server::{Parts, ResourceServer},
+        trusted::{TrustedIssuer, verifier_of},
+    },
+    revocation::{layer::RevocationLayer, revocations::Revocations},
+    transport::http_transport::HttpTransport,
+    verify::{boxed::BoxVerifier, request::Freshness},
+};
+
+impl ResourceServerBuilder {
+    /// Builds the resource server. Sends no request.
+    ///
+    /// # Errors
+    ///
+    /// Returns every problem of the settings, each with the name of its setting.
+    pub fn build(mut self) -> Result<ResourceServer, ConfigError> {
+        let mut problems = ConfigError::new();
+        self.check(&mut problems);
+        let metadata = self.build_document(&mut problems);
+        if let Some(document) = &metadata {
+            self.policy = self.policy.resource_metadata(document.url());
+        }
+        if self.own_revocations {
+            self.stack.revocations = Revocations::new().clock(Arc::clone(&self.clock));
+        }
+        let (settings, defaults) = (self.stack.clone(), self.issuer_defaults(&mut problems));
+        let issuers = build_issuers(self.issuers, &defaults, &mut problems);
+        let with_cache = |route| settings.cache_issuers(route);
+        #[cfg(feature = "jwt")]
+        let tenants = self.resolver.map(|resolver| resolver.build(defaults));
+        #[cfg(feature = "jwt")]
+        let verifier = match &tenants {
+            Some(tenants) => BoxVerifier::new(
+                with_cache(route_of(&issuers)).or_dynamic(Arc::new(tenants.clone())),
+            ),
+            None => verifier_of(&issuers, with_cache),
+        };
+        #[cfg(not(feature = "jwt"))]
+        let verifier = verifier_of(&issuers, with_cache);
+        // The outermost layer, so that no cached or shared result bypasses the cutoffs.
+        let verifier = RevocationLayer::new(self.stack.revocations.clone()).layer(verifier);
+        problems.or_ok(ResourceServer(Arc::new(Parts {
+            verifier: BoxVerifier::new(verifier),
+            policy: self.policy.clock(Arc::clone(&self.clock)),
+            extractor: self.extractor,
+            freshness: self.freshness,
+            peer: self.peer,
+            hook: self.hook,
+            log_subjects: self.log_subjects,
+            audience: self.audience.into(),
+            clock: self.clock,
+            forward: self.forward,
+            metadata,
+            issuers,
+            revocations: self.stack.revocations,
+            #[cfg(feature = "jwt")]
+            tenants,
+        })))
+    }
+
+    /// Returns true if no issuer is trusted.
+    fn trusts_none(&self) -> bool {
+        #[cfg(feature = "jwt")]
+        if self.resolver.is_some() {
+            return false;
+        }
+        self.issuers.is_empty()
+    }
+
+    /// Adds the problems with the audience and the names of issuers to `problems`.
+    fn check(&self, problems: &mut ConfigError) {
+        if self.audience.is_empty() {
+            problems.push("audience", "the audience is empty");
+        }
+        if self.trusts_none() {
+            problems.push("issuer", "no issuer is trusted");
+        }
+        for (at, issuer) in self.issuers.iter().enumerate() {
+            let earlier = || self.issuers.iter().take(at);
+            if earlier().any(|earlier| earlier.name() == issuer.name()) {
+                problems.push("issuer", format!("`{}` is configured twice", issuer.name()));
+            }
+            if let Some(prefix) = issuer.prefix()
+                && earlier().any(|earlier| earlier.prefix() == Some(prefix))
+            {
+                problems.push("token_prefix", format!("two issuers have the prefix `{prefix}`"));
+            }
+            if self.freshness == Freshness::Live && !issuer.can_introspect() {
+                push_live_problem(issuer.name(), problems);
+            }
+        }
+    }
+
+    /// Makes the metadata document, if this service is described.
+    fn build_document(&mut self, problems: &mut ConfigError) -> Option<Arc<Document>> {
+        let about = self.metadata.take()?;
+        let source = DocumentSource {
+            resource: &self.audience,
+            issuers: self.issuers.iter().map(Issuer::name).collect(),
+            policy: &self.policy,
+            extractor: &self.extractor,
+            loopback_http: self.loopback_http,
+        };
+        let document = Document::new(about, &source);
+        document.map(Arc::new).map_err(|problem| problems.merge("metadata", problem)).ok()
+    }
+
+    /// Returns the settings of all issuers.
+    fn issuer_defaults(&self, problems: &mut ConfigError) -> Defaults {
+        // The default transport is needed only if there are issuers and no transport was given.
+        let shared = match &self.transport {
+            None if !self.trusts_none() => default_transport(problems),
+            _ => None,
+        };
+        Defaults {
+            transport: self.transport.clone(),
+            shared,
+            clock: Arc::clone(&self.clock),
+            loopback_http: self.loopback_http,
+            stack: self.stack.clone(),
+            is_resolved: false,
+        }
+    }
+}
+
+/// Builds the issuers that have no problem.
+fn build_issuers(
+    issuers: Vec<Issuer>,
+    defaults: &Defaults,
+    problems: &mut ConfigError,
+) -> Vec<TrustedIssuer> {
+    let build = |issuer: Issuer| {
+        let name = format!("issuer {}", issuer.name());
+        issuer.build(defaults).map_err(|problem| problems.merge(&name, problem)).ok()
+    };
+    issuers.into_iter().filter_map(build).collect()
+}
+
+#[cfg(feature = "reqwest")]
+fn default_transport(problems: &mut ConfigError) -> Option<HttpTransport> {
+    HttpTransport::reqwest().map_err(|problem| problems.merge("transport", problem)).ok()
+}
+
+/// Returns none. An issuer that needs a transport reports the lack when it is built.
+#[cfg(not(feature = "reqwest"))]
+fn default_transport(_: &mut ConfigError) -> Option<HttpTransport> {
+    None
+}

@@ -1,0 +1,197 @@
+//! The verifiers of one trusted issuer.
+
+use std::{fmt, time::Duration};
+
+use super::stack::Stack;
+#[cfg(feature = "cache")]
+use crate::credentials::token::Token;
+#[cfg(feature = "introspection")]
+use crate::introspection::verifier::IntrospectionVerifier;
+#[cfg(feature = "jwt")]
+use crate::jwt::verifier::JwtVerifier;
+use crate::{
+    error::refusal::VerifyError,
+    route::{
+        by_issuer::{IssuerRoute, Route},
+        confirm::Confirm,
+        fallback::Fallback,
+    },
+    verify::{boxed::BoxVerifier, readiness::Readiness, stats::Stats},
+};
+
+/// How local verification and introspection are combined for JWTs, if an issuer has jwt_mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum JwtMode {
+    /// JWTs are verified locally.
+    LocalOnly,
+    /// JWTs are verified locally, and introspection must confirm that they are active.
+    Confirm { max_age: Duration },
+    /// JWTs are verified locally, or introspected while the keys are unavailable.
+    IntrospectWithoutKeys,
+}
+
+/// A trusted issuer with its verifiers.
+pub(super) struct TrustedIssuer {
+    name: String,
+    prefix: Option<String>,
+    jwt_mode: JwtMode,
+    pub(super) jwt_stack: Option<Stack>,
+    pub(super) introspection_stack: Option<Stack>,
+    #[cfg(feature = "jwt")]
+    pub(super) jwt: Option<JwtVerifier>,
+    #[cfg(feature = "introspection")]
+    pub(super) introspection: Option<IntrospectionVerifier>,
+}
+
+impl TrustedIssuer {
+    pub(super) const fn new(name: String, prefix: Option<String>, jwt_mode: JwtMode) -> Self {
+        Self {
+            name,
+            prefix,
+            jwt_mode,
+            jwt_stack: None,
+            introspection_stack: None,
+            #[cfg(feature = "jwt")]
+            jwt: None,
+            #[cfg(feature = "introspection")]
+            introspection: None,
+        }
+    }
+
+    fn jwt_verifier(&self) -> Option<BoxVerifier> {
+        let jwt = self.jwt_stack.as_ref()?.verifier();
+        Some(match (self.jwt_mode, self.introspection_verifier()) {
+            (JwtMode::Confirm { max_age }, Some(remote)) => {
+                BoxVerifier::new(Confirm::new(jwt, remote, max_age))
+            }
+            (JwtMode::IntrospectWithoutKeys, Some(remote)) => {
+                BoxVerifier::new(Fallback::new(jwt, remote))
+            }
+            _ => jwt,
+        })
+    }
+
+    fn introspection_verifier(&self) -> Option<BoxVerifier> {
+        self.introspection_stack.as_ref().map(Stack::verifier)
+    }
+
+    /// Returns true if tokens can be introspected.
+    pub(super) fn can_introspect(&self) -> bool {
+        self.introspection_stack.is_some()
+    }
+
+    fn stacks(&self) -> impl Iterator<Item = &Stack> {
+        self.jwt_stack.iter().chain(&self.introspection_stack)
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the counters of the layers around its verifiers.
+    pub(super) fn stats(&self) -> Stats {
+        self.stacks().map(Stack::stats).fold(Stats::default(), Stats::merge)
+    }
+
+    /// Removes a token from the caches. Returns true if it was cached.
+    #[cfg(feature = "cache")]
+    pub(super) fn evict(&self, token: &Token) -> bool {
+        self.stacks().filter(|stack| stack.evict(token)).count() > 0
+    }
+
+    /// Returns the verifier, if there is exactly one.
+    fn only_verifier(&self) -> Option<BoxVerifier> {
+        match (self.jwt_verifier(), self.introspection_verifier()) {
+            (Some(only), None) | (None, Some(only)) => Some(only),
+            _ => None,
+        }
+    }
+
+    fn route(&self) -> IssuerRoute {
+        let mut route = IssuerRoute::new(&self.name);
+        if let Some(verifier) = self.jwt_verifier() {
+            route = route.jwt(verifier);
+        }
+        if let Some(verifier) = self.introspection_verifier() {
+            route = route.introspection(verifier);
+        }
+        if matches!(self.jwt_mode, JwtMode::Confirm { .. }) {
+            route = route.jwt_is_live();
+        }
+        match &self.prefix {
+            Some(prefix) => route.prefix(prefix),
+            None => route,
+        }
+    }
+
+    /// Returns whether the verifiers have everything they need.
+    pub(super) fn readiness(&self) -> Readiness {
+        let readiness = Readiness::always_ready(self.name.as_str());
+        #[cfg(feature = "jwt")]
+        let readiness = match &self.jwt {
+            Some(verifier) => readiness.merge(&verifier.readiness()),
+            None => readiness,
+        };
+        #[cfg(feature = "introspection")]
+        let readiness = match &self.introspection {
+            Some(verifier) => readiness.merge(&verifier.readiness()),
+            None => readiness,
+        };
+        readiness.with_breaker(self.can_introspect().then(|| self.stats().breaker))
+    }
+
+    /// Starts to fetch everything the verifiers lack, without waiting.
+    pub(super) fn start_fetching(&self) {
+        #[cfg(feature = "jwt")]
+        if let Some(verifier) = &self.jwt {
+            verifier.begin();
+        }
+        #[cfg(feature = "introspection")]
+        if let Some(verifier) = &self.introspection {
+            verifier.begin();
+        }
+    }
+
+    /// Fetches everything the verifiers need.
+    pub(super) async fn warm(&self) -> Result<(), VerifyError> {
+        let named = |error: VerifyError| {
+            let context =
+                error.context().map_or_else(String::new, |context| format!(" ({context})"));
+            error.with_context(format!("warming {}{context}", self.name))
+        };
+        #[cfg(feature = "jwt")]
+        if let Some(verifier) = &self.jwt {
+            verifier.warm().await.map_err(named)?;
+        }
+        #[cfg(feature = "introspection")]
+        if let Some(verifier) = &self.introspection {
+            verifier.warm().await.map_err(named)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for TrustedIssuer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Issuer").field(&self.name).finish()
+    }
+}
+
+/// Returns the verifier of all tokens of these issuers.
+///
+/// A single issuer with a single mode needs no routing. Its verifier is returned as it is and
+/// judges every token.
+pub(super) fn verifier_of(
+    issuers: &[TrustedIssuer],
+    route: impl FnOnce(Route) -> Route,
+) -> BoxVerifier {
+    let single = match issuers {
+        [only] => only.only_verifier(),
+        _ => None,
+    };
+    single.unwrap_or_else(|| BoxVerifier::new(route(route_of(issuers))))
+}
+
+pub(super) fn route_of(issuers: &[TrustedIssuer]) -> Route {
+    Route::new(issuers.iter().map(TrustedIssuer::route))
+}
