@@ -47,9 +47,9 @@ const TOKEN: &str = concat!(
 );
 
 #[derive(Clone)]
-struct AtOnce(ActiveToken);
+struct ImmediateVerifier(ActiveToken);
 
-impl Verifier for AtOnce {
+impl Verifier for ImmediateVerifier {
     type Future = Ready<Outcome>;
 
     fn verify(&self, _: VerifyRequest) -> Verifying<Self::Future> {
@@ -57,13 +57,13 @@ impl Verifier for AtOnce {
     }
 }
 
-fn verifier(cnf: &str) -> Cache<AtOnce> {
+fn verifier(cnf: &str) -> Cache<ImmediateVerifier> {
     let claims = format!("{{\"sub\":\"alice\",\"aud\":\"https://api.example.com\"{cnf}}}");
     let claims = Claims::from_json(claims.as_bytes()).unwrap();
     let start = Moment::now(&SystemClock);
     let active = ActiveToken::new("https://as.example.com", claims, Method::Custom, start);
     // For the whole benchmark.
-    CacheLayer::new().max_age(Duration::from_secs(24 * 3_600)).layer(AtOnce(active))
+    CacheLayer::new().max_age(Duration::from_secs(24 * 3_600)).layer(ImmediateVerifier(active))
 }
 
 fn request(fields: &[(&'static str, String)]) -> Request<Bytes> {
@@ -78,7 +78,7 @@ fn request(fields: &[(&'static str, String)]) -> Request<Bytes> {
 fn measure(
     criterion: &mut criterion::BenchmarkGroup<'_, criterion::measurement::WallTime>,
     name: &str,
-    layer: &IntrospectLayer<Cache<AtOnce>>,
+    layer: &IntrospectLayer<Cache<ImmediateVerifier>>,
     mut make: impl FnMut() -> Request<Bytes>,
 ) {
     let mut service = layer.layer(service_fn(|_: Request<Bytes>| {

@@ -28,12 +28,12 @@ const TURNS: u64 = 3;
 
 /// Knows every token but junk, at once.
 #[derive(Clone)]
-struct AtOnce {
+struct ImmediateVerifier {
     issuer: Arc<str>,
     answer: Arc<str>,
 }
 
-impl Verifier for AtOnce {
+impl Verifier for ImmediateVerifier {
     type Future = Ready<Outcome>;
 
     fn verify(&self, request: VerifyRequest) -> Verifying<Self::Future> {
@@ -48,7 +48,7 @@ impl Verifier for AtOnce {
 }
 
 fn full(criterion: &mut Criterion) {
-    let server = AtOnce { issuer: ISSUER.into(), answer: answer(0).into() };
+    let server = ImmediateVerifier { issuer: ISSUER.into(), answer: answer(0).into() };
     let hours = Duration::from_secs(24 * 3_600);
     let room = usize::try_from(ROOM).unwrap();
     let layer = || CacheLayer::new().capacity(room, 1 << 30).max_age(hours).negative_max_age(hours);

@@ -317,7 +317,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_one_clock_said_is_not_what_another_says() {
+    fn reading_of_one_clock_is_not_reused_for_another() {
         let (one, other): (Arc<dyn Clock>, Arc<dyn Clock>) =
             (Arc::new(FixedClock(1)), Arc::new(FixedClock(2)));
         let reading = Reading::take(&one);

@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_a_gateway_interface_makes_one_are_alike() {
+    fn field_names_that_cgi_cannot_distinguish_are_alike() {
         let name = b"x-auth-subject";
         for other in ["x-auth-subject", "X_AUTH_SUBJECT", "x.auth-subject", "x-auth~subject"] {
             assert!(alike(name, other.as_bytes()), "{other}");

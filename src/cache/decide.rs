@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_a_retired_key_signed_is_dropped() {
+    async fn entry_of_a_retired_key_is_dropped() {
         let (verified_at, now) = after(0, 0).await;
         for method in [Method::Jwt, Method::Confirmed] {
             let facts = Facts { method, verified_at, expires_at: None, retired: true };
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn off_is_off() {
+    async fn zero_ages_disable_the_cache_and_refresh_ahead_can_be_disabled() {
         let off = Limits {
             max_age: Duration::ZERO,
             jwt_max_age: Duration::ZERO,

@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_recording_nothing_is_recorded_and_no_detail_is_made() {
+    fn without_a_recording_no_check_is_recorded_and_no_detail_is_computed() {
         let outcome =
             step(Check::Form, || unreachable!("no recording is on"), Ok::<_, ErrorKind>(7));
         assert_eq!(outcome, Ok(7));

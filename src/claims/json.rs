@@ -209,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_keep_their_text() {
+    fn values_keep_their_json_text() {
         let object = Object::parse(br#" {"n": 18446744073709551617, "s": "a\u002fb"} "#).unwrap();
         assert_eq!(object.get("n").unwrap().get(), "18446744073709551617");
         assert_eq!(object.string("s").unwrap().unwrap(), "a/b");
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc7519_7_2_only_one_object_is_an_object() {
+    fn rfc7519_7_2_claims_set_is_exactly_one_json_object() {
         for text in [
             "",
             "[]",
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn depth_is_bounded() {
+    fn nesting_depth_is_limited() {
         let nested = |depth: usize| {
             format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth)).into_bytes()
         };

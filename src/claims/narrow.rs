@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn scope_by_another_name_is_narrowed_in_the_text_too() {
+    fn scope_in_another_claim_is_narrowed_in_the_json_text_too() {
         let array = r#"["read", "write", "admin"]"#;
         for (scp, later, left) in [
             (array, "admin read", r#"["read","admin"]"#),
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scope_that_grants_nothing_here_does_not_grant_elsewhere() {
+    fn scope_of_the_wrong_type_becomes_an_empty_scope_claim() {
         let later = claims(r#"{"scope":"read"}"#);
         let both = claims(r#"{"scope":["read","admin"]}"#).narrowed_by(&later);
         assert_eq!((both.scope().as_str(), both.raw("scope")), ("", Some("[]")));
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn the_earlier_end_the_later_start_and_either_key_count_in_the_text_too() {
+    fn earlier_exp_later_nbf_and_either_cnf_are_kept_in_the_json_text() {
         let (early, late) = (r#"{"exp":5.5,"nbf":1}"#, r#"{"exp":7,"nbf":2e0,"cnf":{"jkt":"x"}}"#);
         for (said, later) in [(early, late), (late, early)] {
             let both = claims(said).narrowed_by(&claims(later));
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_narrowed_stays_in_the_new_text() {
+    fn other_claims_are_kept_when_some_are_narrowed() {
         let said = claims(
             r#"{"iss":"https:\/\/as","sub":"s","aud":["a\/b","c"],"scope":"read  write","\u0065xp":9,"x":[]}"#,
         );
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn no_claim_is_written_twice_whatever_the_scope_is_called() {
+    fn scope_taken_from_a_date_claim_is_written_once() {
         let said = claims(r#"{"exp":9}"#).with_scope(&Scope::parse("read"), "exp");
         let both = said.narrowed_by(&claims(r#"{"exp":5,"scope":"write"}"#));
         assert_eq!(both.text.as_str(), r#"{"exp":""}"#);

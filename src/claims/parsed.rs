@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     struct Same(u8);
-    struct AsWell(u8);
+    struct Other(u8);
     struct Nth<const N: usize>;
 
     fn never<T>() -> Option<T> {
@@ -83,18 +83,18 @@ mod tests {
     fn each_type_is_parsed_once() {
         let parsed = Parsed::default();
         let first = parsed.get(|| Some(Same(1))).unwrap();
-        let other = parsed.get(|| Some(AsWell(2))).unwrap();
+        let other = parsed.get(|| Some(Other(2))).unwrap();
         assert!(Arc::ptr_eq(&first, &parsed.get(never::<Same>).unwrap()));
-        assert!(Arc::ptr_eq(&other, &parsed.get(never::<AsWell>).unwrap()));
+        assert!(Arc::ptr_eq(&other, &parsed.get(never::<Other>).unwrap()));
         assert_eq!((first.0, other.0), (1, 2));
     }
 
     #[test]
-    fn a_text_of_another_type_is_not_tried_again() {
+    fn failed_parse_is_not_repeated() {
         let parsed = Parsed::default();
         assert!(parsed.get(|| None::<Same>).is_none());
         assert!(parsed.get(never::<Same>).is_none());
-        assert!(parsed.get(|| Some(AsWell(2))).is_some());
+        assert!(parsed.get(|| Some(Other(2))).is_some());
     }
 
     #[test]
@@ -123,25 +123,25 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_while_parsing_leaves_nothing_behind() {
+    fn panic_while_parsing_stores_no_value() {
         let parsed = Parsed::default();
-        assert!(parsed.get(|| Some(AsWell(2))).is_some());
+        assert!(parsed.get(|| Some(Other(2))).is_some());
         let panicking = AssertUnwindSafe(|| parsed.get::<Same>(|| panic!("on purpose")));
         assert!(std::panic::catch_unwind(panicking).is_err());
-        assert!(parsed.get(never::<AsWell>).is_some());
+        assert!(parsed.get(never::<Other>).is_some());
         assert_eq!(parsed.get(|| Some(Same(1))).unwrap().0, 1);
     }
 
     #[test]
-    fn who_comes_late_gets_what_the_first_one_made() {
+    fn value_stored_first_is_returned_to_all() {
         let parsed = Parsed::default();
         // Another type and the same one are stored while this one is being parsed.
         let late = parsed.get(|| {
-            assert!(parsed.get(|| Some(AsWell(2))).is_some());
+            assert!(parsed.get(|| Some(Other(2))).is_some());
             assert_eq!(parsed.get(|| Some(Same(1))).unwrap().0, 1);
             Some(Same(3))
         });
         assert_eq!(late.unwrap().0, 1);
-        assert_eq!(parsed.get(never::<AsWell>).unwrap().0, 2);
+        assert_eq!(parsed.get(never::<Other>).unwrap().0, 2);
     }
 }

@@ -93,7 +93,7 @@ mod tests {
     use crate::claims::claims_set::Claims;
 
     #[test]
-    fn rfc6901_4_pointers_lead_through_objects() {
+    fn rfc6901_4_pointer_selects_members_of_nested_objects() {
         let text = r#"{"a":{"b/c":{"~1":1,"":2}},"n":7,"null":null,"list":[{"x":1}],"a/b":3,"":4}"#;
         let claims = Claims::from_json(text.as_bytes()).unwrap();
         for (path, found) in [

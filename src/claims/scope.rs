@@ -165,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rfc6749_3_3_values_are_exact() {
+    fn rfc6749_3_3_scope_values_are_compared_exactly() {
         for text in ["reader", "READ", "read,write", "x\tread", "read\u{a0}x", ""] {
             assert!(!Scope::parse(text).contains("read"), "{text:?}");
         }
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc6749_3_3_what_is_no_scope_token_grants_nothing() {
+    fn rfc6749_3_3_invalid_scope_token_is_dropped() {
         let scope = Scope::from_values(["ok", "a b", "quo\"te", "back\\slash", "", "é"]);
         assert_eq!(scope.as_str(), "ok");
     }

@@ -45,7 +45,7 @@ fn rfc7519_4_1_3_audience_is_a_string_or_strings() {
 }
 
 #[test]
-fn scope_of_another_type_grants_nothing() {
+fn scope_that_is_no_string_grants_nothing() {
     for value in ["[\"read\"]", "7", "null", "{\"read\":true}"] {
         let text = format!("{{\"scope\":{value}}}");
         assert!(Claims::from_json(text.as_bytes()).unwrap().scope().is_empty(), "{value}");
@@ -67,7 +67,7 @@ fn confirmation_of_the_wrong_shape_is_refused() {
 }
 
 #[test]
-fn raw_values_are_found_where_they_stand() {
+fn raw_values_are_returned_as_written() {
     let claims = Claims::from_json(r#" { "é" : [ 1 ] , "b":"x\"y" } "#.as_bytes()).unwrap();
     assert_eq!(claims.raw("é"), Some("[ 1 ]"));
     assert_eq!(claims.string("b").as_deref(), Some("x\"y"));
@@ -76,7 +76,7 @@ fn raw_values_are_found_where_they_stand() {
 }
 
 #[test]
-fn what_is_written_with_escapes_means_the_same() {
+fn json_escapes_do_not_change_names_or_values() {
     let text = r#"{"\u0069ss":"https:\/\/as.example.com","s\u0075b":"\u00e9\ud83d\ude00","aud":["a\"b","c","\u0041"],
         "scop\u0065":"re\u0061d  write","a\"b\\c":1,"":2,"exp":5}"#;
     let claims = Claims::from_json(text.as_bytes()).unwrap();
@@ -99,7 +99,7 @@ fn what_is_written_with_escapes_means_the_same() {
 }
 
 #[test]
-fn no_part_of_a_value_is_taken_for_a_member() {
+fn nested_members_and_string_contents_are_not_claims() {
     let text = r#"{"a":{"b":1,"exp":7},"c":",\"iss\":\"x\"","d":["e",{"f":[]}]}"#;
     let claims = Claims::from_json(text.as_bytes()).unwrap();
     for name in ["b", "exp", "iss", "e", "f", "a\":{\"b"] {
@@ -110,7 +110,7 @@ fn no_part_of_a_value_is_taken_for_a_member() {
 }
 
 #[test]
-fn rfc7519_4_names_that_differ_only_in_how_they_are_written_are_the_same() {
+fn rfc7519_4_names_that_differ_only_in_escapes_are_duplicates() {
     for text in [r#"{"sub":"a","s\u0075b":"b"}"#, r#"{"\u0000":1,"\u0000":2}"#, r#"{"":1,"":2}"#] {
         assert_eq!(
             Claims::from_json(text.as_bytes()).err(),
@@ -139,7 +139,7 @@ fn long_texts_and_names_are_read_in_full() {
 }
 
 #[test]
-fn what_others_say_of_the_token_is_held_beside_its_text() {
+fn scope_and_audience_can_be_replaced_without_changing_the_json_text() {
     let text = r#"{"iss":"https://as","aud":["a","b"],"scp":["read","write"]}"#;
     let claims = Claims::from_json(text.as_bytes()).unwrap();
     let with = claims.clone().with_scope(&Scope::parse("read write"), "scp");
@@ -153,7 +153,7 @@ fn what_others_say_of_the_token_is_held_beside_its_text() {
 }
 
 #[test]
-fn what_is_marked_is_what_is_said() {
+fn refresh_and_dpop_markers_follow_token_type_and_token_use() {
     let called = |text: &str| {
         let claims = Claims::from_json(text.as_bytes()).unwrap();
         (claims.call_it_refresh_token(), claims.call_it_bound())

@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn proofs_are_configured_in_a_table() {
+    fn dpop_table_sets_all_options() {
         let policy = built(
             "url = [\"https://api.example.com\", \"https://old.example.com/api\"]\n\
              algorithms = [\"ES256\", \"EdDSA\"]\nwindow_seconds = 10\nnonce = \"require\"\n\
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn every_problem_is_told_without_the_secret() {
+    fn all_problems_are_reported_without_the_secret() {
         let told = built(
             "url = [\"api.example.com\"]\nalgorithms = [\"none\", \"HS256\"]\nwindow_seconds = -1\n\
              nonce = \"yes\"\nnonces = true\nnonce_secret_env = \"A\"\ndanger_nonce_secret = \"s3cret\"",

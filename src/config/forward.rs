@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_are_named_in_a_table_and_every_problem_is_told() {
+    fn forward_table_names_headers_and_all_problems_are_reported() {
         let sound = "issuer = \"x-auth-issuer\"\nsubject = \"X-Auth-Subject\"\n\
              client = \"x-auth-client\"\nscope = \"x-auth-scope\"\n\
              [forward.claims]\ntenant = \"x-auth-tenant\"\n\

@@ -79,13 +79,13 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_table_takes_the_certificate_of_the_connection() {
+    fn empty_table_uses_the_certificate_of_the_connection() {
         let policy = policy(&read("").unwrap());
         assert!(policy.contains("Mtls { field: None, proxies: None"), "{policy}");
     }
 
     #[test]
-    fn proxies_are_trusted_where_the_program_tells_from_where_requests_come() {
+    fn proxies_need_a_function_for_the_peer_address() {
         let config = read(
             "field = \"xfcc\"\nproxies = [\"10.1.2.0/24\", \"2001:db8::1\"]\nkeep_field = true",
         );
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn every_problem_is_told() {
+    fn all_problems_are_reported() {
         for (mtls, problems) in [
             ("field = \"client_cert\"", &["mtls.proxies: missing"][..]),
             ("proxies = \"10.1.2.3\"", &["mtls.field: missing"]),

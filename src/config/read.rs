@@ -138,7 +138,7 @@ mod tests {
 
     /// Problems with files are reported together with all others, not only once those are fixed.
     #[test]
-    fn what_building_would_tell_is_told_at_once() {
+    fn problems_of_reading_and_building_are_reported_together() {
         let told = problems(SETTINGS);
         let names: Vec<_> = told.iter().map(|one| one.split(": ").next().unwrap()).collect();
         assert_eq!(
@@ -161,7 +161,7 @@ mod tests {
 
     /// The consequence of another problem would mislead the reader.
     #[test]
-    fn no_problem_is_the_consequence_of_another() {
+    fn consequences_of_a_problem_are_not_reported() {
         let issuer = "[[issuer]]\nissuer = \"http://127.0.0.1:1\"\nmode = \"jwt\"";
         let flag = format!("audience = \"a\"\ndanger_allow_http_loopback = \"yes\"\n{issuer}");
         assert_eq!(problems(&flag), ["danger_allow_http_loopback: expected true or false"]);
@@ -176,7 +176,7 @@ mod tests {
 
     #[cfg(all(feature = "dpop", feature = "mtls"))]
     #[test]
-    fn bound_tokens_alone_need_a_way_to_be_proven() {
+    fn required_binding_needs_dpop_or_mtls() {
         let text = |more: &str| {
             let issuer = "issuer = [{ issuer = \"https://a\", mode = \"jwt\" }]";
             format!("audience = \"a\"\n{issuer}\n{more}")

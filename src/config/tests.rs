@@ -134,13 +134,13 @@ fn secrets_come_from_files_without_their_line_end() {
 }
 
 #[test]
-fn a_line_that_is_no_toml_is_told() {
+fn invalid_toml_is_reported_with_its_line() {
     let [problem] = problems("audience = \"a\"\n\n[issuer").try_into().unwrap();
     assert!(problem.starts_with("line 3: "), "{problem}");
 }
 
 #[test]
-fn what_only_building_can_tell_is_told() {
+fn problems_found_by_building_name_the_setting() {
     for (issuer, name) in [
         ("mode = \"jwt\"\njwks_file = \"/nowhere\"", "jwks_file"),
         ("mode = \"jwt\"\njwks_uri = \"http://as.example.com\"", "jwt.jwks_uri"),
@@ -168,7 +168,7 @@ fn with_metadata(more: &str) -> String {
 }
 
 #[test]
-fn metadata_is_what_it_is_by_its_setters() {
+fn metadata_table_equals_the_setters_of_the_builder() {
     let text = with_metadata(
         r#"
         scopes_supported = ["read", "write"]
@@ -221,7 +221,7 @@ fn metadata_is_what_it_is_by_its_setters() {
 }
 
 #[test]
-fn metadata_is_signed_with_a_key_from_elsewhere() {
+fn metadata_is_signed_with_a_key_from_a_file() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/keys/p256.pem");
     let signed = |key: &str| {
         let signed = format!("{{ issuer = \"https://a\", algorithm = \"ES256\", {key} }}");
@@ -279,7 +279,7 @@ fn problems_of_the_metadata_are_named() {
 }
 
 #[test]
-fn what_clients_without_a_token_are_told_to_ask_for() {
+fn advertised_scopes_are_in_the_challenge() {
     let text = minimal("mode = \"jwt\"").replacen(
         "[[issuer]]",
         "advertised_scopes = [\"read\", \"list\"]\n[[issuer]]",

@@ -156,7 +156,7 @@ mod tests {
     }
 
     const CLIENT: &str = "mode = \"introspect\"\n[issuer.client]\nmethod = \"mtls\"\nid = \"api\"\n\
-        certificate_file = 'HOME/a.pem'\nkey_file = 'HOME/a.key'";
+        certificate_file = 'DIR/a.pem'\nkey_file = 'DIR/a.key'";
 
     const NONE: [&str; 0] = [];
 
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn every_file_that_is_read_is_looked_after() {
+    fn every_file_of_the_settings_is_watched() {
         let client = |key| ClientCertificate { certificate: "c".into(), key };
         let files = |key| Tls { authorities: Some("a".into()), client: Some(client(key)) }.files();
         assert_eq!(files(Secret::File("k".into())), ["a", "c", "k"].map(PathBuf::from));
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_certificate_is_told_without_its_key() {
+    fn problem_with_a_certificate_is_reported_without_its_key() {
         let directory = TempDir::new("tls-wrong");
         let ((certificate, _), (_, other)) = (new_certificate(), new_certificate());
         directory.put("a.pem", &certificate);

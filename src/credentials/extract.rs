@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc9110_5_5_white_space_around_the_value_is_no_part_of_it() {
+    fn rfc9110_5_5_white_space_around_the_value_is_ignored() {
         assert_eq!(authorization(b"  Bearer abc \t").as_deref(), Ok("abc"));
         assert_eq!(authorization(b"Bearer   abc").as_deref(), Ok("abc"));
     }
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc6750_3_1_other_schemes_are_no_credentials_here() {
+    fn rfc6750_3_1_other_schemes_count_as_missing_credentials() {
         for value in
             ["Basic dTpw", "Negotiate abc", "Digest a=\"b\", c=\"d\"", "abc.def.ghi", "bearerx abc"]
         {
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc9110_11_7_proxy_authorization_is_not_ours() {
+    fn rfc9110_11_7_proxy_authorization_is_ignored() {
         let headers = headers(&[(http::header::PROXY_AUTHORIZATION, b"Bearer abc")]);
         assert_eq!(extract(&Extractor::new(), &headers, "/"), Err(ErrorKind::MissingCredentials));
     }
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_holds_wherever_the_token_stands() {
+    fn the_length_limit_holds_for_every_source_of_the_token() {
         let extractor = Extractor::new()
             .danger_query_parameter("at")
             .danger_cookie("at")
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc6750_5_3_nothing_but_the_header_is_read_by_default() {
+    fn rfc6750_5_3_only_the_authorization_header_is_read_by_default() {
         let headers =
             headers(&[(COOKIE, b"access_token=abc"), (SEC_WEBSOCKET_PROTOCOL, b"bearer.abc")]);
         let outcome = extract(&Extractor::new(), &headers, "/?access_token=abc");
@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc6750_2_3_query_parameter_when_asked_for() {
+    fn rfc6750_2_3_query_parameter_is_read_if_configured() {
         let extractor = Extractor::new().danger_query_parameter("access_token");
         let none = HeaderMap::new();
         assert_eq!(
@@ -412,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn cookie_and_websocket_protocol_when_asked_for() {
+    fn cookie_and_websocket_protocol_are_read_if_configured() {
         let extractor = Extractor::new().danger_cookie("at").websocket_protocol("bearer.");
         let cookie = headers(&[(COOKIE, b"a=b; at=abc; xat=no")]);
         assert_eq!(extract(&extractor, &cookie, "/").as_deref(), Ok("abc"));

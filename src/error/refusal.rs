@@ -264,13 +264,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_pointer_wide() {
+    fn error_is_one_pointer_wide() {
         assert_eq!(size_of::<VerifyError>(), size_of::<usize>());
         assert_eq!(size_of::<Result<(), VerifyError>>(), size_of::<usize>());
     }
 
     #[test]
-    fn clones_share_and_edits_do_not() {
+    fn clones_share_their_details_until_one_is_changed() {
         let first = VerifyError::new(ErrorKind::Unavailable);
         let second = first.clone().with_retry_after(Duration::from_secs(3));
         assert_eq!(first.retry_after(), None);

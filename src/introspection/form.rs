@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_values_can_not_break_out_of_their_pair() {
+    fn names_and_values_are_percent_encoded() {
         let mut form = Form::new("token", "x");
         form.push("a&b", "c=d&token=y z\u{e9}");
         assert_eq!(form.into_bytes(), "token=x&a%26b=c%3Dd%26token%3Dy+z%C3%A9");

@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rfc7518_3_6_none_is_no_algorithm_in_any_spelling() {
+    fn rfc7518_3_6_none_is_refused_in_every_spelling() {
         for name in ["none", "None", "NONE", "nOnE", "ｎｏｎｅ", "", "rs256", "RS256 ", "ES512"]
         {
             assert!(name.parse::<Algorithm>().is_err(), "{name}");
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn names_read_back() {
+    fn algorithm_names_parse_to_the_same_algorithm() {
         for algorithm in Algorithm::ASYMMETRIC.into_iter().chain(Algorithm::SYMMETRIC) {
             assert_eq!(algorithm.as_str().parse(), Ok(algorithm));
         }

@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_are_what_was_encoded() {
+    fn parts_are_decoded() {
         let jws = Compact::parse("e30.eyJhIjoxfQ._-8").unwrap();
         assert_eq!(jws.header(), b"{}");
         assert_eq!(jws.payload(), b"{\"a\":1}");

@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_point_off_the_curve_is_no_key() {
+    fn point_off_the_curve_is_refused() {
         let key = PublicKey::ec(KeyType::P256, &[1; 32], &[1; 32]).unwrap();
         assert_eq!(VerificationKey::new(None, None, &key).err(), Some(KeyError::Malformed));
     }

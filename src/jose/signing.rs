@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_signed_verifies_with_the_public_half() {
+    fn signature_verifies_with_the_public_key() {
         for algorithm in Algorithm::ASYMMETRIC {
             let key = SigningKey::from_pem(algorithm, pem(algorithm)).unwrap();
             let token = key.sign(&json!({"alg": algorithm.as_str()}), &json!({})).unwrap();
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_of_private_key_is_the_same_key() {
+    fn all_encodings_of_a_private_key_give_the_same_key() {
         let jwk = |algorithm, pem| SigningKey::from_pem(algorithm, pem).unwrap().public_jwk();
         let pkcs1 = include_bytes!("../../tests/it/keys/rsa.pkcs1.pem");
         assert_eq!(jwk(Algorithm::PS384, RSA), jwk(Algorithm::PS384, pkcs1));
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_of_public_key_verifies() {
+    fn all_encodings_of_a_public_key_verify() {
         let token = |algorithm| {
             let key = SigningKey::from_pem(algorithm, pem(algorithm)).unwrap();
             key.sign(&json!({}), &json!({})).unwrap()

@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_key_that_came_in_the_meantime_is_not_fetched_for() {
+    async fn key_found_in_a_newer_set_causes_no_fetch() {
         let transport = HttpTransport::new(tower::service_fn(async |_: Request<Bytes>| {
             let keys = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a",
                 "x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
@@ -421,7 +421,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn unknown_keys_are_forgotten_by_time_and_number() {
+    async fn unknown_kids_are_forgotten_by_time_and_number() {
         let now = || Moment::now(&FixedClock(0));
         let mut unknown = UnknownKeys::default();
         for kid in 0..UNKNOWN_KEYS {

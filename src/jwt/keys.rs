@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn unchanged_keys_keep_their_identity_however_they_are_written() {
+    fn unchanged_keys_keep_their_identity_in_any_json_spelling() {
         let before = set(&[a(), b()]);
         let mut plain = a();
         // `use` and `key_ops` both say that the key verifies signatures.
@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_comes_back_is_another_one() {
+    fn key_that_is_published_again_gets_a_new_identity() {
         let first = set(&[a(), b()]);
         let second = set(&[b()]).following(&first);
         let third = set(&[a(), b()]).following(&second);
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_published_twice_is_one() {
+    fn key_published_twice_is_kept_once() {
         let before = set(&[a()]);
         let after = set(&[a(), a()]).following(&before);
         assert!(after.keys.iter().all(|key| Arc::ptr_eq(key, &before.keys[0])));
@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_told_apart_by_identity_alone() {
+    fn secrets_are_compared_by_identity_only() {
         let secret = || KeySet::from_secret(Algorithm::HS256, &[7; 32]).unwrap();
         let before = secret();
         let same = before.clone().following(&before);
@@ -410,7 +410,7 @@ mod tests {
 
     #[cfg(feature = "aws-lc-rs")]
     #[test]
-    fn telling_which_key_it_was_allocates_nothing() {
+    fn returning_the_verifying_key_allocates_nothing() {
         let pem = include_bytes!("../../tests/it/keys/rsa.pem");
         let key = SigningKey::from_pem(Algorithm::RS256, pem).unwrap();
         let signature = key.sign_bytes(b"message").unwrap();
@@ -425,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn naming_keys_leaves_those_alone_that_have_a_name() {
+    fn with_kid_names_only_keys_without_a_name() {
         let mut nameless = b();
         nameless.as_object_mut().unwrap().remove("kid");
         let before = set(&[a(), nameless]);

@@ -93,7 +93,7 @@ fn fake(now: Option<&str>, later: Option<&str>) -> Fake {
 }
 
 #[test]
-fn a_known_key_needs_no_waiting() {
+fn known_key_verifies_without_waiting() {
     let (outcome, waited, calls) = run(fake(Some("a"), Some("b")), &token("a", ISSUER));
     assert_eq!((outcome, waited), (Ok(()), false));
     assert!(calls.is_empty());
@@ -119,7 +119,7 @@ fn the_first_token_loads_the_keys() {
 }
 
 #[test]
-fn a_token_that_is_wrong_anyway_fetches_nothing() {
+fn token_refused_before_its_signature_causes_no_fetch() {
     let other = token("a", "https://evil.example.com");
     for (token, kind) in [
         ("garbage", ErrorKind::MalformedToken),
@@ -135,7 +135,7 @@ fn a_token_that_is_wrong_anyway_fetches_nothing() {
 }
 
 #[test]
-fn keys_that_can_not_be_had_are_not_the_clients_fault() {
+fn unavailable_keys_are_not_blamed_on_the_client() {
     for now in [None, Some("a")] {
         let later = Some(Err(ErrorKind::Unavailable.into()));
         let fake = Fake { now: now.map(keys), later, calls: Mutex::default() };

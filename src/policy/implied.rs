@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn implication_is_transitive_whatever_the_order_of_declaration() {
+    fn implication_is_transitive_in_any_order_of_declaration() {
         let steps = [("root", "files"), ("files", "files:write"), ("files:write", "files:read")];
         for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0], [1, 0, 2], [0, 2, 1], [2, 0, 1]] {
             let mut implied = ImpliedScopes::default();
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn a_circle_makes_values_the_same_and_ends() {
+    fn circular_implications_make_values_equivalent() {
         let mut implied = ImpliedScopes::default();
         for (broad, narrow) in [("a", "b"), ("b", "c"), ("c", "a"), ("a", "a")] {
             implied.imply(broad, narrow);

@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc6750_3_1_authentication_is_judged_before_authorization() {
+    fn rfc6750_3_1_invalid_token_is_reported_before_insufficient_scope() {
         let policy = strict().require(Requirement::all_scopes(["read"]));
         let expired = r#"{"aud":"A","exp":1,"scope":""}"#;
         assert_eq!(outcome(&policy, expired), Some(ErrorKind::Expired));
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn refresh_tokens_are_refused_whoever_vouches() {
+    fn refresh_tokens_are_refused_by_every_policy() {
         for extra in [r#""token_type":"refresh_token""#, r#""token_use":"refresh""#] {
             let claims = format!("{{\"aud\":\"A\",{extra}}}");
             let kind = ErrorKind::WrongTokenKind(TokenKind::Refresh);
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn issuers_narrow_down() {
+    fn allowed_issuers_refuse_all_others() {
         let claims = r#"{"aud":"A"}"#;
         assert_eq!(outcome(&strict().issuers(["https://as"]), claims), None);
         assert_eq!(

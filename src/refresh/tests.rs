@@ -78,7 +78,7 @@ async fn concurrent_calls_share_one_fetch() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dropped_leader_costs_nothing() {
+async fn dropped_leader_does_not_cancel_the_fetch() {
     let script = Script::default();
     let refresher = lazy(&script);
     let mut leader = Box::pin(refresher.get());
@@ -104,7 +104,7 @@ async fn callers_that_hang_up_cause_no_further_fetches() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn failures_are_remembered_ever_longer() {
+async fn cooldown_after_failures_doubles_up_to_its_maximum() {
     let script = Script::failing(usize::from(u8::MAX));
     let refresher = lazy(&script);
     for cooldown in [1, 2, 4, 8, 16, 30, 30, 30] {
@@ -123,7 +123,7 @@ async fn failures_are_remembered_ever_longer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn success_ends_the_memory_of_failures() {
+async fn success_resets_the_cooldown() {
     let script = Script::failing(3);
     let refresher = lazy(&script);
     for cooldown in [1, 2, 4] {
@@ -157,7 +157,7 @@ async fn retry_after_is_honoured_within_bounds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stale_value_is_used_while_it_is_fetched_anew() {
+async fn stale_value_is_used_while_it_is_refreshed() {
     let script = Script::default();
     let refresher = lazy(&script);
     refresher.get().await.unwrap();
@@ -169,7 +169,7 @@ async fn a_stale_value_is_used_while_it_is_fetched_anew() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_value_that_can_not_be_fetched_anew_is_kept_for_a_day() {
+async fn value_that_cannot_be_refreshed_is_kept_for_a_day() {
     let script = Script::default();
     let refresher = lazy(&script);
     refresher.get().await.unwrap();
@@ -200,7 +200,7 @@ async fn renewal_is_limited_by_its_interval() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn renewal_joins_a_fetch_under_way_and_says_so() {
+async fn renewal_joins_a_running_fetch_and_reports_it() {
     let script = Script::default();
     let refresher = lazy(&script);
     let mut first = Box::pin(refresher.get());
@@ -215,7 +215,7 @@ async fn renewal_joins_a_fetch_under_way_and_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn renewal_that_failed_is_told_as_a_failure() {
+async fn failed_renewal_is_reported_until_the_interval_ends() {
     let script = Script::default();
     let refresher = lazy(&script);
     refresher.get().await.unwrap();
@@ -232,7 +232,7 @@ async fn renewal_that_failed_is_told_as_a_failure() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panic_is_one_more_failure() {
+async fn panic_counts_as_a_failure() {
     let panic = VerifyError::new(ErrorKind::Misconfigured);
     let script = Script::failing_with(vec![panic]);
     let refresher = lazy(&script);
@@ -245,7 +245,7 @@ async fn a_panic_is_one_more_failure() {
 }
 
 #[test]
-fn a_runtime_that_ends_takes_only_its_own_fetch_along() {
+fn end_of_a_runtime_cancels_only_its_own_fetch() {
     let runtime =
         || tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let script = Script::default();
@@ -267,7 +267,7 @@ fn a_runtime_that_ends_takes_only_its_own_fetch_along() {
 }
 
 #[test]
-fn a_runtime_that_stands_still_holds_nobody_up_for_long() {
+fn stopped_runtime_blocks_other_callers_only_briefly() {
     let runtime =
         || tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let script = Script::default();
@@ -286,7 +286,7 @@ fn a_runtime_that_stands_still_holds_nobody_up_for_long() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ahead_of_time_is_at_80_percent() {
+async fn refresh_ahead_starts_at_80_percent_of_the_lifetime() {
     let script = Script::default();
     let refresher = ahead(&script);
     sleep(60 * MINUTE).await;
@@ -301,7 +301,7 @@ async fn ahead_of_time_is_at_80_percent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ahead_of_time_heals_without_traffic() {
+async fn refresh_ahead_recovers_without_traffic() {
     let script = Script::failing(4);
     let refresher = ahead(&script);
     refresher.get().await.unwrap_err();
@@ -311,7 +311,7 @@ async fn ahead_of_time_heals_without_traffic() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_handle_ends_the_background_work() {
+async fn dropping_the_last_handle_ends_the_background_task() {
     let script = Script::default();
     let refresher = ahead(&script);
     let other = refresher.clone();

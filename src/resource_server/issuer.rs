@@ -15,7 +15,7 @@ use crate::jwt::{builder::JwtVerifierBuilder, verifier::JwtVerifier};
 use crate::{
     clock::Clock,
     error::config::ConfigError,
-    transport::{http_transport::HttpTransport, common::CommonSettings},
+    transport::{common::CommonSettings, http_transport::HttpTransport},
 };
 
 /// An issuer whose tokens are accepted, and the way in which they are verified.

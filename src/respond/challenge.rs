@@ -296,7 +296,7 @@ mod tests {
     use crate::error::kind::ErrorKind;
 
     #[test]
-    fn what_is_rendered_is_of_the_challenge_as_it_is() {
+    fn changed_challenge_is_rendered_again() {
         let (missing, expired) = (ErrorKind::MissingCredentials, ErrorKind::Expired);
         let of = |challenge: &Challenge, kind: ErrorKind| challenge.header(&kind.into()).unwrap();
         let before = Challenge::new("api");
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_about_one_request_is_not_stored() {
+    fn challenge_for_one_request_is_not_cached() {
         let challenge = Challenge::new("api");
         for scope in ["read", "write"] {
             let error = VerifyError::insufficient_scope(scope);

@@ -174,7 +174,7 @@ mod tests {
     ];
 
     #[test]
-    fn only_the_clients_faults_are_answered_4xx() {
+    fn only_faults_of_the_client_get_a_4xx_status() {
         for kind in KINDS {
             let client = kind.blame() == Blame::Client;
             assert_eq!(row(kind).status.is_client_error(), client, "{kind:?}");

@@ -36,7 +36,7 @@ fn a_jwt_is_revoked_unless_it_was_issued_later() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_server_said_before_is_outdated_and_what_it_says_later_stands() {
+async fn introspection_before_a_cutoff_is_outdated_and_after_it_stands() {
     for method in [Method::Introspection, Method::Confirmed, Method::Fallback, Method::Custom] {
         let revocations = revocations(10);
         let before = fact(ISSUER, method, r#"{"sub":"alice"}"#);
@@ -50,7 +50,7 @@ async fn what_the_server_said_before_is_outdated_and_what_it_says_later_stands()
 }
 
 #[test]
-fn each_kind_finds_its_claim_and_no_other() {
+fn each_kind_of_cutoff_matches_its_own_claim_only() {
     type Make = fn(&'static str, &'static str) -> Cutoff;
     let kinds: [(&str, Make); 4] = [
         ("sub", |issuer, value| Cutoff::subject(issuer, value)),
@@ -78,7 +78,7 @@ fn each_kind_finds_its_claim_and_no_other() {
 }
 
 #[test]
-fn one_token_stays_revoked_though_its_issuers_clock_is_ahead() {
+fn revoked_token_stays_revoked_if_the_issuers_clock_is_ahead() {
     let revocations = revocations(10);
     revocations.revoke(&Cutoff::token(ISSUER, "x"));
     let ahead = fact(ISSUER, Method::Jwt, r#"{"jti":"x","iat":1010}"#);
@@ -86,7 +86,7 @@ fn one_token_stays_revoked_though_its_issuers_clock_is_ahead() {
 }
 
 #[test]
-fn an_earlier_cutoff_takes_nothing_back() {
+fn earlier_cutoff_does_not_replace_a_later_one() {
     let revocations = revocations(10);
     for at in [500, 400] {
         let cutoff = Cutoff::subject(ISSUER, "alice").at(UnixTime::from_secs(at));
@@ -126,7 +126,7 @@ impl Clock for Hand {
 }
 
 #[test]
-fn an_endless_row_of_logouts_costs_the_recent_tokens_of_others_nothing() {
+fn many_logouts_do_not_revoke_recent_tokens_of_others() {
     let hand = Hand(Arc::default());
     let revocations = Revocations::with_capacity(100).clock(hand.clone());
     for n in 1..10_000_i64 {

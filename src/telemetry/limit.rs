@@ -55,7 +55,7 @@ mod tests {
     use crate::clock::tests::FixedClock;
 
     #[tokio::test(start_paused = true)]
-    async fn each_reason_has_a_few_in_a_second_and_the_others_are_counted() {
+    async fn events_are_limited_per_second_and_reason_and_the_rest_counted() {
         let limiter = Limiter::new();
         let pass = |reason| limiter.pass(reason, Moment::now(&FixedClock(0)));
         for _ in 0..PER_SECOND {

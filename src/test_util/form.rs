@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_encoded_is_refused() {
+    fn unencoded_text_is_refused() {
         for text in ["a b", "a=b", "a/b", "a:b", "%", "%2", "%zz", "%ff", "é", "a\"b"] {
             assert_eq!(decode(text), None, "{text:?}");
         }

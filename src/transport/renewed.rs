@@ -241,7 +241,7 @@ mod tests {
     use crate::clock::tests::before_now;
 
     #[test]
-    fn outside_of_a_runtime_files_are_looked_at_at_once() {
+    fn outside_of_a_runtime_files_are_checked_synchronously() {
         let none = std::env::temp_dir().join(format!("renewed-none-{}", std::process::id()));
         let transport = RenewedTransport::new([none], || {
             let answer = async |_: Request<Bytes>| Err::<Response<Bytes>, _>(std::fmt::Error);

@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn unavailable_is_5xx_and_429() {
+    fn status_5xx_and_429_mean_unavailable() {
         let unavailable = |status: u16| {
             let mut response = Response::new(Bytes::new());
             *response.status_mut() = StatusCode::from_u16(status).unwrap();

@@ -17,7 +17,7 @@ use tower_introspect::{
     respond::ProblemJson,
 };
 
-use crate::support::{AtOnce, challenge, layer, refusal};
+use crate::support::{ImmediateVerifier, challenge, layer, refusal};
 
 #[derive(serde::Deserialize)]
 struct Tenant {
@@ -67,7 +67,7 @@ async fn text(response: Response) -> String {
 
 #[tokio::test]
 async fn extractors_give_what_the_layer_verified() {
-    let app = routes().layer(layer(AtOnce::alice()));
+    let app = routes().layer(layer(ImmediateVerifier::alice()));
     for (path, expected) in
         [("/subject", "alice"), ("/maybe", "alice"), ("/tenant", "7"), ("/identity", "token")]
     {
@@ -86,20 +86,21 @@ async fn extractors_without_a_layer_answer_500() {
 
 #[tokio::test]
 async fn an_optional_token_is_none_only_for_who_sent_none() {
-    let app = routes().layer(layer(AtOnce::alice()).optional());
+    let app = routes().layer(layer(ImmediateVerifier::alice()).optional());
     assert_eq!(text(fetch(&app, "/maybe", None).await).await, "nobody");
     assert_eq!(text(fetch(&app, "/identity", None).await).await, "anonymous");
     let mandatory = fetch(&app, "/subject", None).await;
     assert_eq!(mandatory.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(challenge(mandatory.headers()), Some("Bearer realm=\"https://api.example.com\""));
-    let expired = routes().layer(layer(AtOnce::refusing(ErrorKind::Expired)).optional());
+    let expired = routes().layer(layer(ImmediateVerifier::refusing(ErrorKind::Expired)).optional());
     assert_eq!(fetch(&expired, "/maybe", Some("abc")).await.status(), StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test]
 async fn claims_of_another_type_are_denied() {
-    let app =
-        routes().layer(layer(AtOnce::claims(r#"{"aud":"https://api.example.com","tenant":"x"}"#)));
+    let app = routes().layer(layer(ImmediateVerifier::claims(
+        r#"{"aud":"https://api.example.com","tenant":"x"}"#,
+    )));
     let response = fetch(&app, "/tenant", Some("abc")).await;
     assert_eq!(response.status(), StatusCode::FORBIDDEN);
     assert_eq!(text(response).await, "");
@@ -107,7 +108,7 @@ async fn claims_of_another_type_are_denied() {
 
 #[tokio::test]
 async fn route_layers_require_scope() {
-    let app = routes().layer(layer(AtOnce::alice()));
+    let app = routes().layer(layer(ImmediateVerifier::alice()));
     let response = fetch(&app, "/write", Some("abc")).await;
     assert_eq!(response.status(), StatusCode::FORBIDDEN);
     assert_eq!(
@@ -120,7 +121,7 @@ async fn route_layers_require_scope() {
 
 #[tokio::test]
 async fn as_a_route_layer_an_unknown_path_is_404_without_a_token() {
-    let app = routes().route_layer(layer(AtOnce::alice()));
+    let app = routes().route_layer(layer(ImmediateVerifier::alice()));
     assert_eq!(fetch(&app, "/elsewhere", None).await.status(), StatusCode::NOT_FOUND);
     assert_eq!(fetch(&app, "/subject", None).await.status(), StatusCode::UNAUTHORIZED);
 }
@@ -128,7 +129,9 @@ async fn as_a_route_layer_an_unknown_path_is_404_without_a_token() {
 #[tokio::test]
 async fn nested_routers_and_merged_ones_are_covered() {
     let inner = Router::new().nest("/api", routes());
-    let app = inner.merge(Router::new().route("/top", get(subject))).layer(layer(AtOnce::alice()));
+    let app = inner
+        .merge(Router::new().route("/top", get(subject)))
+        .layer(layer(ImmediateVerifier::alice()));
     assert_eq!(fetch(&app, "/api/subject", None).await.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(text(fetch(&app, "/api/subject", Some("abc")).await).await, "alice");
     assert_eq!(fetch(&app, "/top", None).await.status(), StatusCode::UNAUTHORIZED);
@@ -144,8 +147,8 @@ async fn status(app: &Router, method: &str, path: &str, token: bool) -> StatusCo
 
 #[tokio::test]
 async fn rfc9110_9_3_other_methods_of_a_route_need_a_token_before_they_are_405() {
-    let covered = routes().route_layer(layer(AtOnce::alice()));
-    let whole = routes().layer(layer(AtOnce::alice()));
+    let covered = routes().route_layer(layer(ImmediateVerifier::alice()));
+    let whole = routes().layer(layer(ImmediateVerifier::alice()));
     for app in [covered, whole] {
         for method in ["GET", "HEAD", "OPTIONS", "POST", "DELETE", "TRACE", "BREW"] {
             let refused = status(&app, method, "/subject", false).await;
@@ -169,9 +172,9 @@ async fn a_layer_on_methods_covers_those_that_are_there_and_no_later_ones() {
         // The same with the layer that verifies: `post` comes after it.
         .route(
             "/verified",
-            get(subject).route_layer(layer(AtOnce::alice())).post(subject).put(open),
+            get(subject).route_layer(layer(ImmediateVerifier::alice())).post(subject).put(open),
         );
-    let app_in_layer = app.clone().layer(layer(AtOnce::alice()));
+    let app_in_layer = app.clone().layer(layer(ImmediateVerifier::alice()));
     assert_eq!(status(&app_in_layer, "GET", "/scoped", true).await, StatusCode::FORBIDDEN);
     assert_eq!(status(&app_in_layer, "POST", "/scoped", true).await, StatusCode::OK);
     assert_eq!(status(&app, "GET", "/verified", false).await, StatusCode::UNAUTHORIZED);
@@ -192,7 +195,7 @@ async fn rules_for_whole_paths_inside_of_a_nest_refuse_everyone() {
     };
     let bank = || Router::new().route("/list", get(open)).route("/", get(open));
     let inside = Router::new().nest("/api", bank().layer(paths()));
-    let inside = inside.layer(layer(AtOnce::alice()).optional());
+    let inside = inside.layer(layer(ImmediateVerifier::alice()).optional());
     for path in ["/api/list", "/api", "/api/"] {
         assert_ne!(status(&inside, "GET", path, true).await, StatusCode::OK, "{path}");
         assert_ne!(status(&inside, "GET", path, false).await, StatusCode::OK, "{path}");
@@ -201,7 +204,7 @@ async fn rules_for_whole_paths_inside_of_a_nest_refuse_everyone() {
 
     // Outside of the nest they are what they say.
     let outside = Router::new().nest("/api", bank()).layer(paths());
-    let outside = outside.layer(layer(AtOnce::alice()).optional());
+    let outside = outside.layer(layer(ImmediateVerifier::alice()).optional());
     assert_eq!(status(&outside, "GET", "/api/list", true).await, StatusCode::OK);
     assert_eq!(status(&outside, "GET", "/api/list", false).await, StatusCode::UNAUTHORIZED);
     assert_eq!(status(&outside, "GET", "/api", false).await, StatusCode::OK);
@@ -216,7 +219,7 @@ async fn other_spellings_of_a_path_come_to_no_router() {
     let app = Router::new()
         .route("/{*anything}", get(async || "reached"))
         .layer(RequireLayer::paths(paths))
-        .layer(layer(AtOnce::alice()).optional());
+        .layer(layer(ImmediateVerifier::alice()).optional());
     for path in [
         "//health",
         "/health/",
@@ -249,7 +252,9 @@ async fn the_body_reaches_the_handler_unread() {
     async fn echo(_: VerifiedToken, body: String) -> String {
         body
     }
-    let app = Router::new().route("/", axum::routing::post(echo)).layer(layer(AtOnce::alice()));
+    let app = Router::new()
+        .route("/", axum::routing::post(echo))
+        .layer(layer(ImmediateVerifier::alice()));
     let form = "access_token=abc";
     let post = |token: bool| {
         let mut request =
@@ -265,8 +270,8 @@ async fn the_body_reaches_the_handler_unread() {
 }
 
 /// A tenant that is no number.
-fn tenant_x() -> AtOnce {
-    AtOnce::claims(r#"{"sub":"alice","aud":"https://api.example.com","tenant":"x"}"#)
+fn tenant_x() -> ImmediateVerifier {
+    ImmediateVerifier::claims(r#"{"sub":"alice","aud":"https://api.example.com","tenant":"x"}"#)
 }
 
 #[tokio::test]

@@ -27,7 +27,7 @@ fn down() -> Act {
 }
 
 #[tokio::test(start_paused = true)]
-async fn five_failures_in_a_row_open_it_for_about_five_seconds() {
+async fn five_consecutive_failures_open_the_breaker_for_about_five_seconds() {
     let server = Scripted::new();
     let breaker = breaker(&server);
     server.always(down());
@@ -49,9 +49,9 @@ async fn five_failures_in_a_row_open_it_for_about_five_seconds() {
     advance(Duration::from_millis(1)).await;
     assert_eq!(breaker.stats().breaker, BreakerState::HalfOpen);
     assert!(ask(&breaker).is_err());
-    assert_eq!(server.calls(), 6, "one is let through");
+    assert_eq!(server.calls(), 6, "one probe is sent");
     assert!(ask(&breaker).is_err());
-    assert_eq!(server.calls(), 6, "and it failed");
+    assert_eq!(server.calls(), 6, "the failed probe opened the breaker again");
 
     server.always(Act::alice());
     advance(PAUSE * 2).await;
@@ -64,7 +64,7 @@ async fn five_failures_in_a_row_open_it_for_about_five_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn any_answer_ends_a_row_of_failures() {
+async fn any_response_resets_the_count_of_failures() {
     let server = Scripted::new();
     let breaker = breaker(&server);
     for answer in [Act::alice(), Act::refuse(ErrorKind::Inactive)] {
@@ -81,7 +81,7 @@ async fn any_answer_ends_a_row_of_failures() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_odd_token_neither_opens_nor_closes_it() {
+async fn response_to_a_malformed_token_neither_opens_nor_closes_the_breaker() {
     let server = Scripted::new();
     let breaker = breaker(&server);
     for odd in [ErrorKind::BadResponse, ErrorKind::CredentialsRejected] {
@@ -105,7 +105,7 @@ async fn an_odd_token_neither_opens_nor_closes_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rfc9110_10_2_3_retry_after_is_honoured_within_reason() {
+async fn rfc9110_10_2_3_retry_after_sets_the_pause_within_bounds() {
     for (wish, pause) in [(9, 9), (300, 300), (301, 300), (86_400, 300)] {
         let server = Scripted::new();
         let breaker = breaker(&server);
@@ -120,7 +120,7 @@ async fn rfc9110_10_2_3_retry_after_is_honoured_within_reason() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_probe_at_a_time_and_none_is_lost() {
+async fn half_open_breaker_allows_one_probe_and_replaces_a_dropped_one() {
     let server = Scripted::new();
     let breaker = breaker(&server);
     server.always(down());
@@ -130,13 +130,15 @@ async fn one_probe_at_a_time_and_none_is_lost() {
     advance(PAUSE * 2).await;
     server.always(Act::Hang);
     for probes in 1..=3 {
-        let Err(probe) = breaker.verify(token("abc")).now_or_later() else { panic!("it hangs") };
+        let Err(probe) = breaker.verify(token("abc")).now_or_later() else {
+            panic!("the breaker waits")
+        };
         assert_eq!(server.calls(), 5 + probes);
         for _ in 0..10 {
             assert_eq!(kind(&at_once(&breaker, token("abc"))), Some(ErrorKind::Unavailable));
         }
-        assert_eq!(server.calls(), 5 + probes, "one at a time");
-        // Its client goes away: the next one is the probe.
+        assert_eq!(server.calls(), 5 + probes, "one probe at a time");
+        // The client disconnects, so the next call becomes the probe.
         drop(probe);
     }
     server.always(Act::alice());
@@ -145,7 +147,7 @@ async fn one_probe_at_a_time_and_none_is_lost() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_began_before_says_nothing_about_now() {
+async fn results_of_calls_started_before_a_state_change_are_ignored() {
     let server = Scripted::new().takes(Duration::from_secs(1));
     let breaker = breaker(&server);
     let late = tokio::spawn(breaker.verify(token("late")));
@@ -158,7 +160,7 @@ async fn what_began_before_says_nothing_about_now() {
     }
     assert_eq!(breaker.stats().breaker, BreakerState::Open);
 
-    // Half of them started before it opened, and succeed after.
+    // A call that started before the breaker opened succeeds afterwards.
     let breaker = CircuitBreakerLayer::new().failures(1).layer(server.clone());
     server.always(Act::alice());
     let late = tokio::spawn(breaker.verify(token("late")));
@@ -174,7 +176,7 @@ async fn what_began_before_says_nothing_about_now() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn processes_do_not_come_back_together() {
+async fn pauses_of_processes_differ() {
     let pauses: Vec<_> = (0..50)
         .map(|seed| {
             let server = Scripted::new();
@@ -191,7 +193,7 @@ async fn processes_do_not_come_back_together() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_flaps_is_asked_and_recovers() {
+async fn breaker_recovers_after_intermittent_failures() {
     for period in [10, 100, 1_000, 3_000, 10_000].map(Duration::from_millis) {
         let server = Scripted::new();
         let breaker = breaker(&server);
@@ -212,24 +214,24 @@ async fn a_server_that_flaps_is_asked_and_recovers() {
 // ===== The bulkhead =====
 
 #[tokio::test(start_paused = true)]
-async fn a_full_house_is_refused_at_once_and_is_no_failure_of_the_server() {
+async fn full_bulkhead_refuses_at_once_and_does_not_open_the_breaker() {
     let server = Scripted::new();
     let breaker = Arc::new(breaker(&server));
-    let house = BulkheadLayer::new(3).layer(Arc::clone(&breaker));
+    let bulkhead = BulkheadLayer::new(3).layer(Arc::clone(&breaker));
     server.always(Act::Hang);
-    let verify = |request: VerifyRequest| house.verify(request).now_or_later();
+    let verify = |request: VerifyRequest| bulkhead.verify(request).now_or_later();
     let mut inside: Vec<_> = (0..3).map(|_| verify(token("abc")).err().unwrap()).collect();
     for _ in 0..100 {
         let refused = verify(token("abc")).ok().unwrap().unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Unavailable);
         assert!(refused.retry_after().is_some());
     }
-    assert_eq!((server.calls(), house.stats().shed), (3, 100));
+    assert_eq!((server.calls(), bulkhead.stats().shed), (3, 100));
     assert_eq!(breaker.stats().breaker, BreakerState::Closed);
 
     drop(inside.pop());
     server.always(Act::alice());
     for _ in 0..10 {
-        assert!(verify(token("abc")).ok().unwrap().is_ok(), "what is done makes room");
+        assert!(verify(token("abc")).ok().unwrap().is_ok(), "a finished call frees its permit");
     }
 }

@@ -178,7 +178,7 @@ async fn live_is_asked_each_time_and_remembered_for_others() {
         assert_eq!(server.calls(), calls);
     }
     assert!(at_once(&cache, token("abc")).is_ok());
-    assert_eq!(server.asked(), [Freshness::Live; 3]);
+    assert_eq!(server.requested_freshness(), [Freshness::Live; 3]);
     server.always(Act::refuse(ErrorKind::Inactive));
     assert!(at_once(&cache, live()).is_err());
     assert_eq!(kind(&at_once(&cache, token("abc"))), Some(ErrorKind::Inactive));

@@ -16,8 +16,8 @@ use tower_introspect::{
 };
 
 use crate::support::{
-    AUDIENCE, AtOnce, FixedClock, ISSUER, PATIENCE, active, layer, policy, refusal, request,
-    with_token,
+    AUDIENCE, FixedClock, ISSUER, ImmediateVerifier, PATIENCE, active, layer, policy, refusal,
+    request, with_token,
 };
 
 fn headers() -> ForwardHeaders {
@@ -96,28 +96,29 @@ const ALICE: [(&str, &str); 5] = [
 
 #[tokio::test]
 async fn u1_what_a_client_sends_is_overwritten() {
-    let at_once = layer(AtOnce::alice()).forward(headers());
+    let at_once = layer(ImmediateVerifier::alice()).forward(headers());
     assert_eq!(told(seen(&at_once, spoofed(true)).await.headers()), ALICE);
     let slow = layer(verify_fn(async |_| {
         tokio::task::yield_now().await;
-        AtOnce::alice().0
+        ImmediateVerifier::alice().0
     }));
     assert_eq!(told(seen(&slow.forward(headers()), spoofed(true)).await.headers()), ALICE);
     // Only what is configured is touched.
-    let none = layer(AtOnce::alice());
+    let none = layer(ImmediateVerifier::alice());
     assert!(seen(&none, spoofed(true)).await.headers().contains_key("x_auth_subject"));
 }
 
 #[tokio::test]
 async fn u1_what_a_client_sends_is_removed_where_there_is_no_token() {
-    let optional = layer(AtOnce::alice()).optional().forward(headers());
+    let optional = layer(ImmediateVerifier::alice()).optional().forward(headers());
     assert_eq!(told(seen(&optional, spoofed(false)).await.headers()), [("x-authentic", "stays")]);
-    let exempt = layer(AtOnce::alice()).forward(headers()).exempt(|head| {
+    let exempt = layer(ImmediateVerifier::alice()).forward(headers()).exempt(|head| {
         assert!(!head.headers().contains_key("x-auth-subject"), "nobody sees it before either");
         true
     });
     assert_eq!(told(seen(&exempt, spoofed(true)).await.headers()), [("x-authentic", "stays")]);
-    let silent = layer(AtOnce::claims(r#"{"aud":"https://api.example.com"}"#)).forward(headers());
+    let silent =
+        layer(ImmediateVerifier::claims(r#"{"aud":"https://api.example.com"}"#)).forward(headers());
     assert_eq!(
         told(seen(&silent, spoofed(true)).await.headers()),
         [("x-auth-issuer", ISSUER), ("x-authentic", "stays")]
@@ -126,7 +127,7 @@ async fn u1_what_a_client_sends_is_removed_where_there_is_no_token() {
 
 #[tokio::test]
 async fn rfc9110_7_6_1_a_client_can_not_have_the_identity_dropped_on_the_way() {
-    let layer = layer(AtOnce::alice()).forward(headers());
+    let layer = layer(ImmediateVerifier::alice()).forward(headers());
     for (sent, left) in [
         ("close, X-Auth-Subject", Some("close")),
         ("x_auth_subject,x-auth-tenant", None),
@@ -205,7 +206,7 @@ async fn what_does_not_fit_is_refused_and_reaches_nobody() {
     let handler = service_fn(async |_: Request<Bytes>| -> Result<Response<Bytes>, Infallible> {
         panic!("it got through")
     });
-    let layer = layer(AtOnce::claims(&long)).forward(headers());
+    let layer = layer(ImmediateVerifier::claims(&long)).forward(headers());
     let response = layer.layer(handler).oneshot(spoofed(true)).await.unwrap();
     assert_eq!(response.status(), StatusCode::FORBIDDEN);
     assert_eq!(refusal(&response), Some(ErrorKind::Denied));
@@ -232,7 +233,7 @@ fn a_request_with_all_the_headers_there_can_be_is_refused() {
             break;
         }
     }
-    let token = policy().admit(AtOnce::alice().0.unwrap(), Scheme::Bearer).unwrap();
+    let token = policy().admit(ImmediateVerifier::alice().0.unwrap(), Scheme::Bearer).unwrap();
     let full = map.len();
     let refused = headers().apply(Some(&token), &mut map).unwrap_err();
     assert_eq!((refused.kind(), map.len()), (ErrorKind::Denied, full));
@@ -258,7 +259,7 @@ fn an_answer_to_a_proxy_can_tell_that_there_is_nothing_to_tell() {
     headers.apply(None, &mut map).unwrap();
     assert_eq!(map.len(), 4);
     assert!(map.values().all(HeaderValue::is_empty));
-    let token = policy().admit(AtOnce::alice().0.unwrap(), Scheme::Bearer).unwrap();
+    let token = policy().admit(ImmediateVerifier::alice().0.unwrap(), Scheme::Bearer).unwrap();
     headers.apply(Some(&token), &mut map).unwrap();
     assert_eq!(told(&map), ALICE[..4]);
 }
@@ -316,7 +317,8 @@ async fn u1_over_a_real_connection() {
         let told = told(&headers).into_iter().map(|(name, value)| format!("{name}={value};"));
         told.collect::<String>()
     };
-    let layer = layer(AtOnce::alice()).optional().forward(headers()).remove_credentials();
+    let layer =
+        layer(ImmediateVerifier::alice()).optional().forward(headers()).remove_credentials();
     let app = Router::new().route("/", get(handler)).layer(layer);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -23,7 +23,7 @@ use tower_introspect::{
     verify::{Verifier, verify_fn},
 };
 
-use crate::support::{AtOnce, challenge, layer, policy, request, whoami};
+use crate::support::{ImmediateVerifier, challenge, layer, policy, request, whoami};
 
 /// A real server with the health service behind the layer, and a client to it.
 async fn serve<V>(verifier: V, paths: Paths) -> HealthClient<Channel>
@@ -68,7 +68,7 @@ fn scope(scope: &str) -> Paths {
 
 #[tokio::test]
 async fn grpc_status_codes_over_a_real_connection() {
-    let mut client = serve(AtOnce::alice(), scope("read")).await;
+    let mut client = serve(ImmediateVerifier::alice(), scope("read")).await;
     client.check(check(Some("abc"))).await.expect("a token with the scope");
 
     let status = client.check(check(None)).await.unwrap_err();
@@ -76,7 +76,7 @@ async fn grpc_status_codes_over_a_real_connection() {
     let challenge = status.metadata().get("www-authenticate").unwrap();
     assert_eq!(challenge, "Bearer realm=\"https://api.example.com\"");
 
-    let mut client = serve(AtOnce::alice(), scope("write")).await;
+    let mut client = serve(ImmediateVerifier::alice(), scope("write")).await;
     let status = client.check(check(Some("abc"))).await.unwrap_err();
     assert_eq!(status.code(), Code::PermissionDenied);
     assert!(
@@ -95,14 +95,14 @@ async fn grpc_status_codes_over_a_real_connection() {
         (ErrorKind::BadResponse, Code::Unavailable),
         (ErrorKind::CredentialsRejected, Code::Internal),
     ] {
-        let mut client = serve(AtOnce::refusing(kind), scope("read")).await;
+        let mut client = serve(ImmediateVerifier::refusing(kind), scope("read")).await;
         assert_eq!(client.check(check(Some("abc"))).await.unwrap_err().code(), code, "{kind:?}");
     }
 }
 
 #[tokio::test]
 async fn grpc_several_authorization_entries_are_unauthenticated() {
-    let mut client = serve(AtOnce::alice(), scope("read")).await;
+    let mut client = serve(ImmediateVerifier::alice(), scope("read")).await;
     let mut request = check(Some("abc"));
     request.metadata_mut().append("authorization", "Bearer abc".parse().unwrap());
     assert_eq!(client.check(request).await.unwrap_err().code(), Code::Unauthenticated);
@@ -110,7 +110,7 @@ async fn grpc_several_authorization_entries_are_unauthenticated() {
 
 #[tokio::test]
 async fn grpc_binary_metadata_is_no_credential() {
-    let mut client = serve(AtOnce::alice(), scope("read")).await;
+    let mut client = serve(ImmediateVerifier::alice(), scope("read")).await;
     let mut request = check(None);
     request
         .metadata_mut()
@@ -120,7 +120,8 @@ async fn grpc_binary_metadata_is_no_credential() {
 
 #[tokio::test]
 async fn grpc_public_methods_only_by_name() {
-    let mut client = serve(AtOnce::alice(), Paths::deny_by_default().public(CHECK)).await;
+    let mut client =
+        serve(ImmediateVerifier::alice(), Paths::deny_by_default().public(CHECK)).await;
     client.check(check(None)).await.expect("a public method");
     let watch = client.watch(check(Some("abc"))).await;
     assert_eq!(watch.unwrap_err().code(), Code::PermissionDenied);
@@ -128,7 +129,7 @@ async fn grpc_public_methods_only_by_name() {
 
 #[tokio::test]
 async fn grpc_other_spellings_of_a_method_are_other_methods() {
-    let channel = connect(AtOnce::alice(), Paths::deny_by_default().public(CHECK)).await;
+    let channel = connect(ImmediateVerifier::alice(), Paths::deny_by_default().public(CHECK)).await;
     let call = async |path: &str, token: Option<&str>| {
         let mut client = tonic::client::Grpc::new(channel.clone());
         client.ready().await.unwrap();
@@ -165,7 +166,8 @@ async fn grpc_other_spellings_of_a_method_are_other_methods() {
 #[tokio::test]
 async fn grpc_web_is_refused_in_grpc_web() {
     let methods = || RequireLayer::paths(scope("write").require("/a.B/Read", read()));
-    let stack = ServiceBuilder::new().layer(layer(AtOnce::alice()).optional()).layer(methods());
+    let stack =
+        ServiceBuilder::new().layer(layer(ImmediateVerifier::alice()).optional()).layer(methods());
     let service = stack.service(service_fn(whoami));
     for (content_type, answered) in [
         ("application/grpc-web", "application/grpc-web"),
@@ -218,7 +220,7 @@ fn read() -> Requirement {
 async fn grpc_a_token_that_takes_time() {
     let slow = verify_fn(async |_| {
         tokio::task::yield_now().await;
-        AtOnce::alice().0
+        ImmediateVerifier::alice().0
     });
     let mut client = serve(slow, scope("read")).await;
     client.check(check(Some("abc"))).await.expect("a token with the scope");
@@ -232,7 +234,7 @@ fn with_token() -> Request<()> {
 
 #[test]
 fn an_interceptor_verifies_what_needs_no_waiting() {
-    let mut interceptor = VerifyInterceptor::new(AtOnce::alice(), policy());
+    let mut interceptor = VerifyInterceptor::new(ImmediateVerifier::alice(), policy());
     let request = interceptor.call(with_token()).unwrap();
     assert_eq!(request.verified_token().unwrap().subject(), Some("alice"));
     assert!(request.extensions().get::<VerifiedToken>().is_some());
@@ -241,7 +243,7 @@ fn an_interceptor_verifies_what_needs_no_waiting() {
     assert_eq!(status.code(), Code::Unauthenticated);
     assert!(status.metadata().get("www-authenticate").is_some());
 
-    let slow = verify_fn(async |_| AtOnce::alice().0);
+    let slow = verify_fn(async |_| ImmediateVerifier::alice().0);
     let status = VerifyInterceptor::new(slow, policy()).call(with_token()).unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
 }
@@ -250,7 +252,8 @@ fn an_interceptor_verifies_what_needs_no_waiting() {
 fn an_interceptor_enforces_on_the_inserted_token_alone() {
     let mut read = RequireInterceptor::new(Requirement::all_scopes(["read"]));
     let mut write = RequireInterceptor::new(Requirement::all_scopes(["write"]));
-    let verified = || VerifyInterceptor::new(AtOnce::alice(), policy()).call(with_token()).unwrap();
+    let verified =
+        || VerifyInterceptor::new(ImmediateVerifier::alice(), policy()).call(with_token()).unwrap();
     assert!(read.call(verified()).is_ok());
     assert_eq!(write.call(verified()).unwrap_err().code(), Code::PermissionDenied);
     let missing: Status = read.call(with_token()).unwrap_err();
@@ -259,7 +262,7 @@ fn an_interceptor_enforces_on_the_inserted_token_alone() {
 
 #[test]
 fn a_status_keeps_its_reason() {
-    let refused = AtOnce::refusing(ErrorKind::Expired);
+    let refused = ImmediateVerifier::refusing(ErrorKind::Expired);
     let status = VerifyInterceptor::new(refused, policy()).call(with_token()).unwrap_err();
     let source =
         std::error::Error::source(&status).and_then(|source| source.downcast_ref::<VerifyError>());
@@ -275,5 +278,5 @@ fn services_keep_their_names() {
     let (_, health) = tonic_health::server::health_reporter();
     let health: HealthServer<_> = health;
     let required = RequireLayer::new(Requirement::all_scopes(["read"])).layer(health);
-    assert_eq!(name(&layer(AtOnce::alice()).layer(required)), "grpc.health.v1.Health");
+    assert_eq!(name(&layer(ImmediateVerifier::alice()).layer(required)), "grpc.health.v1.Health");
 }

@@ -33,7 +33,8 @@ use tower_introspect::{
 };
 
 use crate::support::{
-    AUDIENCE, AtOnce, FixedClock, ISSUER, active, ask, layer, policy, refusal, request, with_token,
+    AUDIENCE, FixedClock, ISSUER, ImmediateVerifier, active, ask, layer, policy, refusal, request,
+    with_token,
 };
 
 /// The token of a request that says this.
@@ -105,12 +106,12 @@ async fn shares<T: DeserializeOwned + Send + Sync + 'static>(verifier: impl Veri
 #[tokio::test(start_paused = true)]
 async fn u4_claims_are_parsed_once_for_a_remembered_token() {
     counted!(Remembered, REMEMBERED);
-    let inner = verify_fn(async |_| AtOnce::alice().0);
+    let inner = verify_fn(async |_| ImmediateVerifier::alice().0);
     assert!(shares::<Remembered>(CacheLayer::new().clock(FixedClock).layer(inner)).await);
     assert_eq!(REMEMBERED.load(Ordering::SeqCst), 1);
 
     counted!(Forgotten, FORGOTTEN);
-    let inner = verify_fn(async |_| AtOnce::alice().0);
+    let inner = verify_fn(async |_| ImmediateVerifier::alice().0);
     assert!(!shares::<Forgotten>(inner).await);
     assert_eq!(FORGOTTEN.load(Ordering::SeqCst), 3, "what is not remembered is parsed anew");
 }
@@ -118,7 +119,9 @@ async fn u4_claims_are_parsed_once_for_a_remembered_token() {
 #[tokio::test]
 async fn claims_that_are_confirmed_with_every_request_are_parsed_once() {
     counted!(Confirmed, CONFIRMED);
-    let verifiers = || (BoxVerifier::new(AtOnce::alice()), BoxVerifier::new(AtOnce::alice()));
+    let verifiers = || {
+        (BoxVerifier::new(ImmediateVerifier::alice()), BoxVerifier::new(ImmediateVerifier::alice()))
+    };
     let (local, remote) = verifiers();
     assert!(shares::<Confirmed>(Confirm::new(local, remote, Duration::from_secs(30))).await);
     assert_eq!(CONFIRMED.load(Ordering::SeqCst), 1);
@@ -207,7 +210,8 @@ async fn no_reading_of_confirmed_claims_gives_more_than_both_grant() {
     let said = r#"{"aud":"https://api.example.com","scope":"read write admin","exp":4000000000,"n":18446744073709551615}"#;
     let confirmed =
         r#"{"aud":"https://api.example.com","scope":"admins read","exp":3000000000,"nbf":5}"#;
-    let [local, remote] = [said, confirmed].map(|claims| BoxVerifier::new(AtOnce::claims(claims)));
+    let [local, remote] =
+        [said, confirmed].map(|claims| BoxVerifier::new(ImmediateVerifier::claims(claims)));
     let confirm = Confirm::new(local, remote, Duration::from_secs(30));
     let handler = service_fn(async |request: Request<Bytes>| {
         let token = request.extensions().get::<VerifiedToken>().unwrap();
@@ -317,7 +321,7 @@ struct Tenant {
 
 #[tokio::test]
 async fn axum_optional_claims_are_none_only_for_who_sent_no_token() {
-    let app = |verifier: AtOnce| {
+    let app = |verifier: ImmediateVerifier| {
         let handler = async |claims: Option<Claims<Tenant>>| {
             claims.map_or("nobody".to_owned(), |claims| {
                 assert!(!format!("{claims:?}").contains('7'), "claims are not shown");
@@ -336,11 +340,14 @@ async fn axum_optional_claims_are_none_only_for_who_sent_no_token() {
         let body = axum::body::to_bytes(response.into_body(), 100).await.unwrap();
         (status, String::from_utf8(body.to_vec()).unwrap())
     };
-    assert_eq!(fetch(app(AtOnce::alice()), true).await, (StatusCode::OK, "7".into()));
-    assert_eq!(fetch(app(AtOnce::alice()), false).await, (StatusCode::OK, "nobody".into()));
-    let other = AtOnce::claims(r#"{"aud":"https://api.example.com","tenant":"seven"}"#);
+    assert_eq!(fetch(app(ImmediateVerifier::alice()), true).await, (StatusCode::OK, "7".into()));
+    assert_eq!(
+        fetch(app(ImmediateVerifier::alice()), false).await,
+        (StatusCode::OK, "nobody".into())
+    );
+    let other = ImmediateVerifier::claims(r#"{"aud":"https://api.example.com","tenant":"seven"}"#);
     assert_eq!(fetch(app(other), true).await, (StatusCode::FORBIDDEN, String::new()));
-    let expired = AtOnce::refusing(ErrorKind::Expired);
+    let expired = ImmediateVerifier::refusing(ErrorKind::Expired);
     assert_eq!(fetch(app(expired), true).await.0, StatusCode::UNAUTHORIZED);
     let handler = async |_: Option<Claims<Tenant>>| "open";
     let bare = Router::new().route("/", get(handler));
@@ -355,7 +362,7 @@ fn call() -> tonic::Request<()> {
 
 #[tokio::test]
 async fn tonic_requests_tell_claims_and_identity() {
-    let mut interceptor = VerifyInterceptor::new(AtOnce::alice(), policy());
+    let mut interceptor = VerifyInterceptor::new(ImmediateVerifier::alice(), policy());
     let request = interceptor.call(call()).unwrap();
     assert_eq!(request.claims::<Tenant>().unwrap().tenant, 7);
     assert!(matches!(request.identity().unwrap(), Identity::Token(_)));
@@ -375,7 +382,7 @@ async fn tonic_requests_tell_claims_and_identity() {
         assert_eq!(request.claims::<Tenant>().err().unwrap().code(), Code::Unauthenticated);
         Ok::<_, Infallible>(Response::new(Bytes::new()))
     });
-    let service = layer(AtOnce::alice()).optional().layer(method);
+    let service = layer(ImmediateVerifier::alice()).optional().layer(method);
     service.oneshot(crate::support::request(&[])).await.unwrap();
 }
 
@@ -391,14 +398,15 @@ async fn u1_an_identity_that_came_with_the_request_is_removed_in_every_host() {
     // Plain tower: with a token, without one, exempt, and where verification takes time.
     let slow = verify_fn(async |_| {
         tokio::task::yield_now().await;
-        AtOnce::alice().0
+        ImmediateVerifier::alice().0
     });
     assert_eq!(ask(&layer(slow), forged(with_token())).await.body(), "alice");
-    let optional = layer(AtOnce::alice()).optional();
+    let optional = layer(ImmediateVerifier::alice()).optional();
     assert_eq!(ask(&optional, forged(request(&[]))).await.body(), "nobody");
-    let exempt = layer(AtOnce::alice()).exempt(|_| true);
+    let exempt = layer(ImmediateVerifier::alice()).exempt(|_| true);
     assert_eq!(ask(&exempt, forged(with_token())).await.body(), "nobody");
-    let refused = ask(&layer(AtOnce::refusing(ErrorKind::Expired)), forged(with_token())).await;
+    let refused =
+        ask(&layer(ImmediateVerifier::refusing(ErrorKind::Expired)), forged(with_token())).await;
     assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
 
     // Axum: the extractors find what the layer left.
@@ -422,7 +430,7 @@ async fn u1_an_identity_that_came_with_the_request_is_removed_in_every_host() {
         *request.extensions_mut() = forged(Request::new(())).into_parts().0.extensions;
         request
     };
-    let mut interceptor = VerifyInterceptor::new(AtOnce::alice(), policy());
+    let mut interceptor = VerifyInterceptor::new(ImmediateVerifier::alice(), policy());
     let request = interceptor.call(from(call())).unwrap();
     assert_eq!(request.verified_token().unwrap().subject(), Some("alice"));
     assert_eq!(

@@ -24,7 +24,7 @@ use tower_introspect::{
 };
 
 use crate::{
-    overheard::Ear,
+    recorded_checks::RecordedChecks,
     support::{FixedClock, PATIENCE},
 };
 
@@ -134,9 +134,9 @@ impl Server {
 }
 
 async fn ask(verifier: &IntrospectionVerifier, token: &str) -> verify::Outcome {
-    let ear = Ear::open();
+    let checks = RecordedChecks::record();
     let outcome = verifier.verify(VerifyRequest::new(Token::bearer(token).unwrap())).await;
-    ear.heard(outcome.as_ref().err().map(VerifyError::kind));
+    checks.expect_reason(outcome.as_ref().err().map(VerifyError::kind));
     outcome
 }
 

@@ -27,7 +27,7 @@ use tower_introspect::{
     verify::{ActiveToken, BoxVerifier, Method, Readiness, Verifier, VerifyRequest, verify_fn},
 };
 
-use crate::{overheard::Ear, support::FixedClock};
+use crate::{recorded_checks::RecordedChecks, support::FixedClock};
 
 pub(crate) const ISSUER: &str = "https://as.example.com";
 pub(crate) const METADATA: &str = "https://as.example.com/.well-known/oauth-authorization-server";
@@ -170,9 +170,9 @@ fn sign(header: &Value) -> String {
 }
 
 pub(crate) async fn verify(verifier: &JwtVerifier, token: &str) -> Result<(), VerifyError> {
-    let ear = Ear::open();
+    let checks = RecordedChecks::record();
     let outcome = verifier.verify(VerifyRequest::new(Token::bearer(token).unwrap())).await;
-    ear.heard(outcome.as_ref().err().map(VerifyError::kind));
+    checks.expect_reason(outcome.as_ref().err().map(VerifyError::kind));
     outcome.map(drop)
 }
 

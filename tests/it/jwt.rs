@@ -38,7 +38,7 @@ use tower_introspect::{
     verify::{ActiveToken, Verifier, VerifyRequest},
 };
 
-use crate::overheard::{Ear, second_opinion};
+use crate::recorded_checks::{RecordedChecks, compare_with_program};
 
 const ISSUER: &str = "https://as.example.com";
 const AUDIENCE: &str = "https://api.example.com";
@@ -167,18 +167,18 @@ fn with_claim(member: &str, value: impl Into<Value>) -> String {
 fn verify(verifier: &JwtVerifier, token: &str) -> Result<ActiveToken, ErrorKind> {
     let outcome = verify_alone(verifier, token);
     if is_usual(verifier) {
-        second_opinion(ISSUER, &issuer_jwks(), token, outcome.as_ref().err().copied());
+        compare_with_program(ISSUER, &issuer_jwks(), token, outcome.as_ref().err().copied());
     }
     outcome
 }
 
 fn verify_alone(verifier: &JwtVerifier, token: &str) -> Result<ActiveToken, ErrorKind> {
     let token = Token::bearer(token).expect("a b64token");
-    let ear = Ear::open();
+    let checks = RecordedChecks::record();
     let verification = verifier.verify(VerifyRequest::new(token));
     let outcome = verification.now_or_later().expect("keys are at hand: decided at once");
     let outcome = outcome.map_err(|error| error.kind());
-    ear.heard(outcome.as_ref().err().copied());
+    checks.expect_reason(outcome.as_ref().err().copied());
     outcome
 }
 

@@ -27,13 +27,13 @@ use tower_introspect::{
 };
 
 use crate::support::{
-    Alive, AtOnce, ask, challenge, layer, policy, refusal, request, whoami, with_authorization,
-    with_token,
+    Alive, ImmediateVerifier, ask, challenge, layer, policy, refusal, request, whoami,
+    with_authorization, with_token,
 };
 
 #[tokio::test]
 async fn a_verified_token_reaches_the_handler() {
-    let response = ask(&layer(AtOnce::alice()), with_token()).await;
+    let response = ask(&layer(ImmediateVerifier::alice()), with_token()).await;
     assert_eq!(response.status(), StatusCode::OK);
     assert_eq!(response.body(), "alice");
 }
@@ -42,7 +42,7 @@ async fn a_verified_token_reaches_the_handler() {
 async fn a_token_that_takes_time_reaches_the_handler() {
     let slow = verify_fn(async |_| {
         tokio::task::yield_now().await;
-        AtOnce::alice().0
+        ImmediateVerifier::alice().0
     });
     assert_eq!(ask(&layer(slow), with_token()).await.body(), "alice");
 }
@@ -51,7 +51,7 @@ async fn a_token_that_takes_time_reaches_the_handler() {
 async fn a_stack_with_the_layer_boxes_into_one_that_threads_share() {
     let slow = verify_fn(async |_| {
         tokio::task::yield_now().await;
-        AtOnce::alice().0
+        ImmediateVerifier::alice().0
     });
     let service = ServiceBuilder::new()
         .boxed_clone_sync()
@@ -65,14 +65,14 @@ async fn a_stack_with_the_layer_boxes_into_one_that_threads_share() {
 #[tokio::test]
 async fn a_response_future_is_sync_if_its_parts_are() {
     fn assert_sync(_: impl Sync) {}
-    let verifier = BoxVerifier::new(verify_fn(async |_| AtOnce::alice().0));
+    let verifier = BoxVerifier::new(verify_fn(async |_| ImmediateVerifier::alice().0));
     let layers = ServiceBuilder::new().layer(layer(verifier)).layer(RequireScope::all([]));
     assert_sync(layers.service_fn(whoami).call(with_token()));
 }
 
 #[tokio::test]
 async fn rfc6750_3_1_no_credentials_no_error_code() {
-    let layer = layer(AtOnce::alice());
+    let layer = layer(ImmediateVerifier::alice());
     for fields in
         [&[][..], &[("authorization", "Basic dTpw")], &[("proxy-authorization", "Bearer abc")]]
     {
@@ -84,7 +84,7 @@ async fn rfc6750_3_1_no_credentials_no_error_code() {
 
 #[tokio::test]
 async fn rfc6750_3_1_malformed_request_is_400() {
-    let layer = layer(AtOnce::alice());
+    let layer = layer(ImmediateVerifier::alice());
     let twice = request(&[("authorization", "Bearer abc"), ("authorization", "Bearer abc")]);
     let joined = request(&[("authorization", "Bearer abc, Bearer abc")]);
     let schemes = request(&[("authorization", "Bearer abc"), ("authorization", "DPoP abc")]);
@@ -101,7 +101,7 @@ async fn rfc6750_3_1_bad_token_is_invalid_token() {
     for kind in
         [ErrorKind::Expired, ErrorKind::BadSignature, ErrorKind::Inactive, ErrorKind::UnknownIssuer]
     {
-        let response = ask(&layer(AtOnce::refusing(kind)), with_token()).await;
+        let response = ask(&layer(ImmediateVerifier::refusing(kind)), with_token()).await;
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
         assert!(
             challenge(response.headers())
@@ -113,7 +113,8 @@ async fn rfc6750_3_1_bad_token_is_invalid_token() {
 
 #[tokio::test]
 async fn the_policy_decides_whatever_the_verifier_says() {
-    let elsewhere = AtOnce::claims(r#"{"sub":"alice","aud":"https://other.example.com"}"#);
+    let elsewhere =
+        ImmediateVerifier::claims(r#"{"sub":"alice","aud":"https://other.example.com"}"#);
     let response = ask(&layer(elsewhere), with_token()).await;
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(refusal(&response), Some(ErrorKind::WrongAudience));
@@ -126,7 +127,7 @@ async fn a_client_is_not_blamed_for_the_authorization_server() {
         (ErrorKind::BadResponse, StatusCode::BAD_GATEWAY),
         (ErrorKind::CredentialsRejected, StatusCode::INTERNAL_SERVER_ERROR),
     ] {
-        let response = ask(&layer(AtOnce::refusing(kind)), with_token()).await;
+        let response = ask(&layer(ImmediateVerifier::refusing(kind)), with_token()).await;
         assert_eq!(response.status(), status);
         assert_eq!(challenge(response.headers()), None);
         let retry = response.headers().contains_key(header::RETRY_AFTER);
@@ -139,33 +140,39 @@ async fn rfc9110_9_3_2_head_and_options_are_protected_like_get() {
     for method in [Method::HEAD, Method::OPTIONS, Method::POST] {
         let mut request = request(&[]);
         *request.method_mut() = method;
-        assert_eq!(ask(&layer(AtOnce::alice()), request).await.status(), StatusCode::UNAUTHORIZED);
+        assert_eq!(
+            ask(&layer(ImmediateVerifier::alice()), request).await.status(),
+            StatusCode::UNAUTHORIZED
+        );
     }
 }
 
 #[tokio::test]
 async fn an_identity_that_came_with_the_request_is_removed() {
     // A token from elsewhere, say from a layer that trusts another authorization server.
-    let foreign =
-        policy().admit(AtOnce::alice().0.unwrap(), tower_introspect::credentials::Scheme::Bearer);
+    let foreign = policy().admit(
+        ImmediateVerifier::alice().0.unwrap(),
+        tower_introspect::credentials::Scheme::Bearer,
+    );
     let forged = |mut request: Request<Bytes>| {
         request.extensions_mut().insert(foreign.clone().unwrap());
         request
     };
-    let optional = layer(AtOnce::refusing(ErrorKind::Inactive)).optional();
+    let optional = layer(ImmediateVerifier::refusing(ErrorKind::Inactive)).optional();
     assert_eq!(ask(&optional, forged(request(&[]))).await.body(), "nobody");
-    let exempt = layer(AtOnce::refusing(ErrorKind::Inactive)).exempt(|_| true);
+    let exempt = layer(ImmediateVerifier::refusing(ErrorKind::Inactive)).exempt(|_| true);
     assert_eq!(ask(&exempt, forged(with_token())).await.body(), "nobody");
-    let required = layer(AtOnce::claims(r#"{"sub":"bob","aud":"https://api.example.com"}"#));
+    let required =
+        layer(ImmediateVerifier::claims(r#"{"sub":"bob","aud":"https://api.example.com"}"#));
     assert_eq!(ask(&required, forged(with_token())).await.body(), "bob");
 }
 
 #[tokio::test]
 async fn optional_lets_in_who_has_no_credentials_and_nobody_else() {
-    let optional = layer(AtOnce::alice()).optional();
+    let optional = layer(ImmediateVerifier::alice()).optional();
     assert_eq!(ask(&optional, request(&[])).await.body(), "nobody");
     assert_eq!(ask(&optional, with_token()).await.body(), "alice");
-    let bad = layer(AtOnce::refusing(ErrorKind::Expired)).optional();
+    let bad = layer(ImmediateVerifier::refusing(ErrorKind::Expired)).optional();
     assert_eq!(ask(&bad, with_token()).await.status(), StatusCode::UNAUTHORIZED);
     for value in ["Basic dTpw", "Bearer", "Bearer a b"] {
         let response = ask(&optional, request(&[("authorization", value)])).await;
@@ -183,7 +190,7 @@ async fn optional_tells_anonymous_from_no_layer() {
         };
         Ok::<_, Infallible>(Response::new(Bytes::from(identity)))
     };
-    let service = layer(AtOnce::alice()).optional().layer(service_fn(seen));
+    let service = layer(ImmediateVerifier::alice()).optional().layer(service_fn(seen));
     assert_eq!(service.clone().oneshot(request(&[])).await.unwrap().body(), "anonymous");
     assert_eq!(service.oneshot(with_token()).await.unwrap().body(), "token");
     assert_eq!(seen(request(&[])).await.unwrap().body(), "none");
@@ -191,8 +198,8 @@ async fn optional_tells_anonymous_from_no_layer() {
 
 #[tokio::test]
 async fn exempt_requests_are_not_looked_at() {
-    let layer =
-        layer(AtOnce::refusing(ErrorKind::Inactive)).exempt(|head| head.uri().path() == "/health");
+    let layer = layer(ImmediateVerifier::refusing(ErrorKind::Inactive))
+        .exempt(|head| head.uri().path() == "/health");
     let mut health = with_token();
     *health.uri_mut() = "/health".parse().unwrap();
     assert_eq!(ask(&layer, health).await.status(), StatusCode::OK);
@@ -205,21 +212,22 @@ async fn the_authorization_header_is_sensitive_below_and_can_be_removed() {
         let value = request.headers().get(header::AUTHORIZATION).map(HeaderValue::is_sensitive);
         Ok::<_, Infallible>(Response::new(value))
     };
-    let service = layer(AtOnce::alice()).layer(service_fn(sensitive));
+    let service = layer(ImmediateVerifier::alice()).layer(service_fn(sensitive));
     assert_eq!(service.oneshot(with_token()).await.unwrap().body(), &Some(true));
-    let exempt = layer(AtOnce::alice()).exempt(|_| true);
+    let exempt = layer(ImmediateVerifier::alice()).exempt(|_| true);
     let service = exempt.clone().layer(service_fn(sensitive));
     assert_eq!(service.oneshot(with_token()).await.unwrap().body(), &Some(true));
     let service = exempt.remove_credentials().layer(service_fn(sensitive));
     assert_eq!(service.oneshot(with_token()).await.unwrap().body(), &None);
-    let service = layer(AtOnce::alice()).remove_credentials().layer(service_fn(sensitive));
+    let service =
+        layer(ImmediateVerifier::alice()).remove_credentials().layer(service_fn(sensitive));
     assert_eq!(service.oneshot(with_token()).await.unwrap().body(), &None);
 }
 
 /// Where nobody looks at them, there may be any number.
 #[tokio::test]
 async fn all_credentials_of_an_exempt_request_are_sensitive() {
-    let exempt = layer(AtOnce::alice()).exempt(|_| true);
+    let exempt = layer(ImmediateVerifier::alice()).exempt(|_| true);
     let service = exempt.layer(service_fn(async |request: Request<Bytes>| {
         let shown = request.headers().iter().filter(|(_, value)| !value.is_sensitive());
         let names: Vec<_> = shown.map(|(name, _)| name.to_string()).collect();
@@ -238,8 +246,8 @@ async fn all_credentials_of_an_exempt_request_are_sensitive() {
 
 #[tokio::test]
 async fn rfc6750_2_3_response_to_a_query_token_is_private() {
-    let by_query =
-        layer(AtOnce::alice()).extractor(Extractor::new().danger_query_parameter("access_token"));
+    let by_query = layer(ImmediateVerifier::alice())
+        .extractor(Extractor::new().danger_query_parameter("access_token"));
     let mut query = request(&[]);
     *query.uri_mut() = "/?access_token=abc".parse().unwrap();
     let response = ask(&by_query, query).await;
@@ -252,7 +260,7 @@ async fn rfc6750_2_3_response_to_a_query_token_is_private() {
 #[tokio::test]
 async fn freshness_is_asked_for_request_by_request() {
     let echo = verify_fn(async |request: VerifyRequest| match request.freshness() {
-        Freshness::Live => AtOnce::alice().0,
+        Freshness::Live => ImmediateVerifier::alice().0,
         _ => Err(VerifyError::new(ErrorKind::Inactive)),
     });
     let layer = layer(echo).freshness_fn(|head| match *head.method() {
@@ -272,7 +280,7 @@ async fn a_custom_responder_answers_and_the_reason_is_kept() {
         *response.status_mut() = StatusCode::IM_A_TEAPOT;
         response
     };
-    let response = ask(&layer(AtOnce::alice()).responder(teapot), request(&[])).await;
+    let response = ask(&layer(ImmediateVerifier::alice()).responder(teapot), request(&[])).await;
     assert_eq!(response.status(), StatusCode::IM_A_TEAPOT);
     assert_eq!(refusal(&response), Some(ErrorKind::MissingCredentials));
 }
@@ -303,7 +311,7 @@ fn option_layer_and_service_builder_take_it() {
     ) {
     }
     let stack = ServiceBuilder::new()
-        .option_layer(Some(layer(AtOnce::alice())))
+        .option_layer(Some(layer(ImmediateVerifier::alice())))
         .layer(ConcurrencyLimitLayer::new(1))
         .service(service_fn(whoami));
     is_service(&stack);
@@ -348,11 +356,11 @@ async fn slow_verification_holds_no_downstream_permit() {
     assert_ready_ok!(task::spawn(other.ready()).poll());
     let mut passing = task::spawn(other.call(with_token()));
     assert_pending!(passing.poll());
-    second.send(AtOnce::alice().0).unwrap();
+    second.send(ImmediateVerifier::alice().0).unwrap();
     assert_eq!(assert_ready_ok!(passing.poll()).body(), "alice");
     drop(passing);
 
-    first.send(AtOnce::alice().0).unwrap();
+    first.send(ImmediateVerifier::alice().0).unwrap();
     assert_eq!(assert_ready_ok!(waiting.poll()).body(), "alice");
 }
 
@@ -366,7 +374,7 @@ async fn slow_verification_does_not_deadlock_a_single_permit() {
     // The service that made the call lives on, as it does in a server with one connection.
     let mut call = task::spawn(service.call(with_token()));
     assert_pending!(call.poll());
-    answer.send(AtOnce::alice().0).unwrap();
+    answer.send(ImmediateVerifier::alice().0).unwrap();
     assert_eq!(assert_ready_ok!(call.poll()).body(), "alice");
     drop(call);
     assert_ready_ok!(task::spawn(service.ready()).poll());
@@ -374,8 +382,8 @@ async fn slow_verification_does_not_deadlock_a_single_permit() {
 
 #[tokio::test]
 async fn a_refusal_holds_no_downstream_permit() {
-    let mut service =
-        layer(AtOnce::alice()).layer(ConcurrencyLimitLayer::new(1).layer(service_fn(whoami)));
+    let mut service = layer(ImmediateVerifier::alice())
+        .layer(ConcurrencyLimitLayer::new(1).layer(service_fn(whoami)));
     let mut other = service.clone();
     service.ready().await.unwrap();
     assert_eq!(service.call(request(&[])).await.unwrap().status(), StatusCode::UNAUTHORIZED);
@@ -396,7 +404,7 @@ async fn only_a_service_that_was_ready_is_called() {
     handle.allow(0);
     let mut call = task::spawn(service.call(with_token()));
     assert_pending!(call.poll());
-    answer.send(AtOnce::alice().0).unwrap();
+    answer.send(ImmediateVerifier::alice().0).unwrap();
     // Verified, and now waiting for the inner service.
     assert_pending!(call.poll());
     handle.allow(1);
@@ -416,7 +424,7 @@ async fn errors_of_the_inner_service_pass_unchanged() {
     let mut call = task::spawn(service.call(with_token()));
     assert_pending!(call.poll());
     handle.send_error("out of order");
-    answer.send(AtOnce::alice().0).unwrap();
+    answer.send(ImmediateVerifier::alice().0).unwrap();
     let error = assert_ready!(call.poll()).unwrap_err();
     assert!(error.to_string().contains("out of order"), "{error}");
 }
@@ -474,7 +482,7 @@ impl Service<Request<Bytes>> for Counted {
 #[tokio::test]
 async fn a_token_verified_at_once_clones_no_service() {
     let clones = Arc::new(AtomicUsize::new(0));
-    let mut service = layer(AtOnce::alice()).layer(Counted::new(&clones));
+    let mut service = layer(ImmediateVerifier::alice()).layer(Counted::new(&clones));
     for _ in 0..3 {
         service.ready().await.unwrap().call(with_token()).await.unwrap();
     }
@@ -483,8 +491,8 @@ async fn a_token_verified_at_once_clones_no_service() {
 
 #[tokio::test]
 async fn nested_layers_both_decide() {
-    let outer = layer(AtOnce::alice());
-    let inner = layer(AtOnce::refusing(ErrorKind::Revoked));
+    let outer = layer(ImmediateVerifier::alice());
+    let inner = layer(ImmediateVerifier::refusing(ErrorKind::Revoked));
     let stack = ServiceBuilder::new().layer(outer).layer(inner).service(service_fn(whoami));
     let response = stack.oneshot(with_token()).await.unwrap();
     assert_eq!(refusal(&response), Some(ErrorKind::Revoked));
@@ -507,7 +515,7 @@ async fn an_extremely_long_header_is_refused_without_asking() {
     let counted = Arc::clone(&asked);
     let verifier = verify_fn(move |_| {
         counted.fetch_add(1, Ordering::SeqCst);
-        std::future::ready(AtOnce::alice().0)
+        std::future::ready(ImmediateVerifier::alice().0)
     });
     let value = format!("Bearer {}", "a".repeat(1 << 20));
     let response = ask(&layer(verifier), request(&[("authorization", &value)])).await;
@@ -520,7 +528,7 @@ proptest! {
     #[test]
     fn no_header_makes_a_panic_a_5xx_or_a_wrong_admission(value in prop::collection::vec(any::<u8>(), 0..64)) {
         let Some(request) = with_authorization(&value) else { return Ok(()) };
-        let layer = layer(AtOnce::refusing(ErrorKind::MalformedToken));
+        let layer = layer(ImmediateVerifier::refusing(ErrorKind::MalformedToken));
         let response = tokio_test::block_on(ask(&layer, request));
         prop_assert!(response.status().is_client_error());
         prop_assert!(challenge(response.headers()).is_some());
@@ -533,7 +541,7 @@ proptest! {
             text.starts_with("bearer ") || text.starts_with("dpop ")
         };
         let Some(request) = with_authorization(value.as_bytes()) else { return Ok(()) };
-        let admitted = tokio_test::block_on(ask(&layer(AtOnce::alice()), request)).status().is_success();
+        let admitted = tokio_test::block_on(ask(&layer(ImmediateVerifier::alice()), request)).status().is_success();
         prop_assert!(!admitted || ours(&value));
     }
 }

@@ -1,60 +1,61 @@
-//! The behaviour of the crate, seen from outside. Each test is named for what it proves.
+//! Tests of the public behaviour of the crate. The name of a test states the behaviour that it
+//! proves.
 
-#![expect(clippy::unwrap_used, reason = "a test that panics has failed, which is what it is for")]
-#![expect(clippy::disallowed_methods, reason = "what is measured is paused time")]
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+#![expect(clippy::disallowed_methods, reason = "the tests measure Tokio's paused time")]
 
-mod apart;
+mod allocations;
 mod axum;
-mod bound;
 mod breaker;
-mod budget;
-mod budgets;
 mod cache;
+mod cached_responses;
+mod clock_steps;
 mod coalesce;
 mod config;
 mod conformance;
 mod discovery;
 mod dpop;
 mod examples;
-mod flapping;
-mod flood;
 mod forward;
 mod forward_auth;
 mod grpc;
 mod identity;
+mod intermittent_outage;
 mod introspection;
+mod issuer_modes;
 mod jwks;
 mod jwt;
+mod known_vulnerabilities;
 mod layer;
 mod mcp;
 mod mcp_server;
-mod memory;
 mod metadata;
 mod metrics;
-mod modes;
+mod miss_budget;
 mod mtls;
-mod museum;
-mod overheard;
-mod pasted;
+mod policy_isolation;
 mod readiness;
+mod readme_quick_start;
 mod real_time;
-mod recall;
+mod recorded_checks;
 mod recorder;
-mod refusals;
-mod renewed;
+mod refusal_hook;
+mod renewed_transport;
 mod require;
 mod requirement;
 mod resource_server;
+mod resource_server_cache;
 mod respond;
 mod rest_api;
 mod revocation;
+mod revocation_bound;
 mod scripted;
-mod stepped;
+mod simulated_week;
 mod structure;
 mod support;
 mod tenants;
 mod test_util;
 mod transport;
+mod unknown_token_flood;
 mod verify;
-mod week;
 mod world;

@@ -26,7 +26,7 @@ use tower_introspect::{
 
 use crate::{
     recorder::Seen,
-    support::{AUDIENCE, AtOnce, ISSUER, ask, layer, request, whoami_service},
+    support::{AUDIENCE, ISSUER, ImmediateVerifier, ask, layer, request, whoami_service},
     world::{World, auth, bearer, remote},
 };
 
@@ -90,7 +90,7 @@ async fn everything() {
         poll_immediate(world.status("h0stile-and-gone")).await;
         world.api.record_metrics();
     }
-    let anonymous = layer(AtOnce::alice()).optional();
+    let anonymous = layer(ImmediateVerifier::alice()).optional();
     ask(&anonymous, request(&[])).await;
     let path = RequireLayer::new(Requirement::all_scopes(["h0stile"]));
     let service = anonymous.layer(path.layer(whoami_service()));
@@ -363,7 +363,7 @@ async fn a_refusal_of_each_kind_is_counted_by_its_reason() {
     let seen = Seen::default();
     let _guard = set_default_local_recorder(&seen);
     for kind in [ErrorKind::Expired, ErrorKind::Misconfigured, ErrorKind::BadResponse] {
-        ask(&layer(AtOnce::refusing(kind)), crate::support::with_token()).await;
+        ask(&layer(ImmediateVerifier::refusing(kind)), crate::support::with_token()).await;
         let (blame, reason) = (kind.blame().as_str(), kind.reason());
         let series =
             format!("tower_introspect_refusals_total{{blame=\"{blame}\",reason=\"{reason}\"}}");
@@ -372,7 +372,7 @@ async fn a_refusal_of_each_kind_is_counted_by_its_reason() {
     // Refused after it was verified: the headers that forward the identity would be too long.
     let headers = ForwardHeaders::new().subject("x-subject").unwrap().max_bytes(4);
     let claims = json!({"sub": "alice-is-long", "aud": AUDIENCE}).to_string();
-    let layer = layer(AtOnce::claims(&claims)).forward(headers);
+    let layer = layer(ImmediateVerifier::claims(&claims)).forward(headers);
     assert_eq!(ask(&layer, bearer("abc")).await.status(), StatusCode::FORBIDDEN);
     assert_eq!(seen.get("tower_introspect_requests_total{outcome=\"admitted\"}"), None);
     assert_eq!(seen.get("tower_introspect_requests_total{outcome=\"refused\"}"), Some(4.0));

@@ -9,19 +9,19 @@ use tower_introspect::{
     require::{Paths, RequireLayer},
 };
 
-use crate::support::{AtOnce, challenge, layer, refusal, request, whoami, with_token};
+use crate::support::{ImmediateVerifier, challenge, layer, refusal, request, whoami, with_token};
 
 async fn ask(
     requirement: RequireLayer,
-    verifier: AtOnce,
+    verifier: ImmediateVerifier,
     request: Request<Bytes>,
 ) -> http::Response<Bytes> {
     let stack = ServiceBuilder::new().layer(layer(verifier).optional()).layer(requirement);
     stack.service(service_fn(whoami)).oneshot(request).await.unwrap()
 }
 
-fn scoped(scope: &str) -> AtOnce {
-    AtOnce::claims(&format!(
+fn scoped(scope: &str) -> ImmediateVerifier {
+    ImmediateVerifier::claims(&format!(
         r#"{{"sub":"alice","aud":"https://api.example.com","scope":"{scope}"}}"#
     ))
 }
@@ -60,10 +60,11 @@ async fn scope_of_a_wrong_type_is_no_scope() {
     for scope in ["[\"read\"]", "7", "null", "{}"] {
         let claims = format!(r#"{{"aud":"https://api.example.com","scope":{scope}}}"#);
         let response =
-            ask(RequireScope::all(["read"]), AtOnce::claims(&claims), with_token()).await;
+            ask(RequireScope::all(["read"]), ImmediateVerifier::claims(&claims), with_token())
+                .await;
         assert_eq!(response.status(), StatusCode::FORBIDDEN, "{scope}");
     }
-    let absent = AtOnce::claims(r#"{"aud":"https://api.example.com"}"#);
+    let absent = ImmediateVerifier::claims(r#"{"aud":"https://api.example.com"}"#);
     let response = ask(RequireScope::all(["read"]), absent, with_token()).await;
     assert_eq!(response.status(), StatusCode::FORBIDDEN);
 }
@@ -118,8 +119,9 @@ async fn nested_requirements_add_up() {
 #[tokio::test]
 async fn an_audience_of_its_own() {
     let audience = || RequireLayer::audience("https://ledger.example.com");
-    let both =
-        AtOnce::claims(r#"{"aud":["https://api.example.com","https://ledger.example.com"]}"#);
+    let both = ImmediateVerifier::claims(
+        r#"{"aud":["https://api.example.com","https://ledger.example.com"]}"#,
+    );
     assert_eq!(ask(audience(), both, with_token()).await.status(), StatusCode::OK);
     let response = ask(audience(), scoped("read"), with_token()).await;
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED);

@@ -19,7 +19,7 @@ use tower_introspect::{
 };
 
 use crate::support::{
-    AUDIENCE, AtOnce, ISSUER, challenge, layer, refusal, request, whoami, with_token,
+    AUDIENCE, ISSUER, ImmediateVerifier, challenge, layer, refusal, request, whoami, with_token,
 };
 
 const NOW: i64 = 1_800_000_000;
@@ -45,9 +45,9 @@ fn admit(policy: &Policy, members: &str) -> Result<VerifiedToken, VerifyError> {
     let claims = tower_introspect::claims::Claims::from_json(claims.as_bytes()).unwrap();
     let verified_at = Moment::now(&At(NOW));
     let active = ActiveToken::new(ISSUER, claims, Method::Introspection, verified_at);
-    let ear = crate::overheard::Ear::open();
+    let checks = crate::recorded_checks::RecordedChecks::record();
     let outcome = policy.admit(active, Scheme::Bearer);
-    ear.heard(outcome.as_ref().err().map(VerifyError::kind));
+    checks.expect_reason(outcome.as_ref().err().map(VerifyError::kind));
     outcome
 }
 
@@ -63,7 +63,7 @@ fn kind(requirement: &Requirement, members: &str) -> Option<ErrorKind> {
 async fn refused(requirement: Requirement, members: &str) -> Option<(u16, String)> {
     let claims = format!(r#"{{"aud":"{AUDIENCE}",{members}}}"#);
     let stack = ServiceBuilder::new()
-        .layer(layer(AtOnce::claims(&claims)))
+        .layer(layer(ImmediateVerifier::claims(&claims)))
         .layer(RequireLayer::new(requirement));
     let response = stack.service(service_fn(whoami)).oneshot(with_token()).await.unwrap();
     let challenge = challenge(response.headers()).unwrap_or_default();
@@ -512,7 +512,7 @@ fn a_policy_holds_its_own_requirements_against_implied_scope_too() {
 
 async fn nested(policy: Policy, members: &str) -> Response<Bytes> {
     let claims = format!(r#"{{"aud":"{AUDIENCE}",{members}}}"#);
-    let outer = tower_introspect::IntrospectLayer::new(AtOnce::claims(&claims), policy);
+    let outer = tower_introspect::IntrospectLayer::new(ImmediateVerifier::claims(&claims), policy);
     let stack = ServiceBuilder::new()
         .layer(outer)
         .layer(RequireLayer::any_scope(["staff", "admin"]))
@@ -533,7 +533,7 @@ async fn mcp_an_inner_refusal_names_the_scope_of_the_outer_ones_too() {
     assert_eq!(nested(policy(), whole).await.status(), StatusCode::OK);
     // Where nothing was asked before, nothing is added.
     let stack = ServiceBuilder::new()
-        .layer(layer(AtOnce::alice()))
+        .layer(layer(ImmediateVerifier::alice()))
         .layer(RequireLayer::any_acr(["mfa"]))
         .service(service_fn(whoami));
     let response = stack.oneshot(with_token()).await.unwrap();
@@ -551,7 +551,7 @@ fn the_requirements_of_a_policy_are_asked_together() {
 
 // ===== Observing =====
 
-fn observed(requirement: RequireLayer, verifier: AtOnce, optional: bool) -> Stack {
+fn observed(requirement: RequireLayer, verifier: ImmediateVerifier, optional: bool) -> Stack {
     let outer = if optional { layer(verifier).optional() } else { layer(verifier) };
     let reporting = service_fn(async |request: Request<Bytes>| {
         let reports = Observer::reports(request.extensions());
@@ -568,14 +568,16 @@ type Stack =
 #[tokio::test]
 async fn an_observed_requirement_reports_and_lets_pass() {
     let trial = Observer::new("trial");
-    let service = observed(RequireScope::all(["x"]).observe(&trial), AtOnce::alice(), false);
+    let service =
+        observed(RequireScope::all(["x"]).observe(&trial), ImmediateVerifier::alice(), false);
     let response = service.clone().oneshot(with_token()).await.unwrap();
     assert_eq!(
         (response.status(), &**response.body()),
         (StatusCode::OK, &b"insufficient_scope"[..])
     );
     assert_eq!((trial.met(), trial.would_have_refused()), (0, 1));
-    let met = observed(RequireScope::all(["read"]).observe(&trial), AtOnce::alice(), false);
+    let met =
+        observed(RequireScope::all(["read"]).observe(&trial), ImmediateVerifier::alice(), false);
     assert_eq!(met.oneshot(with_token()).await.unwrap().body(), "");
     assert_eq!((trial.met(), trial.would_have_refused()), (1, 1));
 }
@@ -587,7 +589,7 @@ async fn observing_lets_nothing_pass_that_is_no_good_token() {
         [ErrorKind::BadSignature, ErrorKind::Expired, ErrorKind::WrongIssuer, ErrorKind::Inactive]
     {
         let observing = RequireScope::all(["x"]).observe(&trial);
-        let service = observed(observing, AtOnce::refusing(kind), false);
+        let service = observed(observing, ImmediateVerifier::refusing(kind), false);
         let response = service.oneshot(with_token()).await.unwrap();
         assert_eq!(refusal(&response), Some(kind));
     }
@@ -610,7 +612,8 @@ async fn observing_without_a_layer_outside_is_still_500() {
 #[tokio::test]
 async fn who_has_no_token_is_observed_too() {
     let trial = Observer::new("trial");
-    let service = observed(RequireScope::all(["x"]).observe(&trial), AtOnce::alice(), true);
+    let service =
+        observed(RequireScope::all(["x"]).observe(&trial), ImmediateVerifier::alice(), true);
     let response = service.oneshot(request(&[])).await.unwrap();
     assert_eq!(
         (response.status(), &**response.body()),

@@ -60,7 +60,7 @@ async fn an_answer_on_its_way_loses_against_a_cutoff_set_after_its_start() {
     revocations.revoke(&alice());
     assert_eq!(kind(&waiting.await.unwrap()), Some(ErrorKind::Inactive), "it was asked anew");
     assert_eq!(server.calls(), 2);
-    assert_eq!(server.asked()[1], Freshness::Cached, "with a moment, not an age");
+    assert_eq!(server.requested_freshness()[1], Freshness::Cached, "with a moment, not an age");
 }
 
 #[tokio::test(start_paused = true)]
@@ -138,7 +138,7 @@ async fn a_verifier_that_knows_of_ages_only_is_told_an_age_in_the_end() {
         revocations.revoke(&alice());
     }
     assert!(waiting.await.unwrap().is_ok());
-    assert_eq!(server.asked()[2], Freshness::Within(Duration::ZERO));
+    assert_eq!(server.requested_freshness()[2], Freshness::Within(Duration::ZERO));
 }
 
 #[tokio::test(start_paused = true)]
@@ -176,7 +176,7 @@ async fn a_live_question_stays_live() {
     sleep(SEC / 2).await;
     revocations.revoke(&alice());
     assert!(waiting.await.unwrap().is_ok());
-    assert_eq!(server.asked(), [Freshness::Live; 2]);
+    assert_eq!(server.requested_freshness(), [Freshness::Live; 2]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -188,8 +188,12 @@ async fn a_step_of_the_wall_clock_turns_nothing_around() {
     server.clock.step_back(Duration::from_secs(3_600));
     revocations.revoke(&alice().at(server.clock.now()));
     assert!(before.await.unwrap().is_ok());
-    assert_eq!(server.asked().len(), 2, "the first outcome is from before the cutoff");
+    assert_eq!(
+        server.requested_freshness().len(),
+        2,
+        "the first outcome is from before the cutoff"
+    );
     assert!(verifier.verify(token("abc")).await.is_ok());
-    assert_eq!(server.asked().len(), 3, "this one is from after it");
+    assert_eq!(server.requested_freshness().len(), 3, "this one is from after it");
     assert!(revocations.len() == 1 && server.clock.now() < UnixTime::from_secs(1_800_000_000));
 }

@@ -1,4 +1,4 @@
-//! A verifier that does as it is told, by tokio's time.
+//! A verifier with scripted outcomes, in Tokio's time.
 
 use std::{
     collections::VecDeque,
@@ -19,7 +19,7 @@ use tower_introspect::{
 
 use crate::support::ISSUER;
 
-/// What it does with one request.
+/// The outcome of one request.
 #[derive(Clone, Debug)]
 pub(crate) enum Act {
     Accept(&'static str),
@@ -38,7 +38,7 @@ impl Act {
     }
 }
 
-/// Clones are the same verifier.
+/// A scripted verifier. Clones share their state.
 #[derive(Clone)]
 pub(crate) struct Scripted {
     pub(crate) clock: TestClock,
@@ -49,29 +49,29 @@ struct State {
     method: Method,
     delay: Option<Duration>,
     acts: VecDeque<Act>,
-    otherwise: Act,
+    default: Act,
     calls: usize,
     under_way: usize,
-    asked: Vec<Freshness>,
+    requested_freshness: Vec<Freshness>,
 }
 
 impl Scripted {
-    /// Accepts everything as alice's at once.
+    /// Creates a verifier that accepts every token as alice's at once.
     pub(crate) fn new() -> Self {
         let state = State {
             method: Method::Introspection,
             delay: None,
             acts: VecDeque::new(),
-            otherwise: Act::alice(),
+            default: Act::alice(),
             calls: 0,
             under_way: 0,
-            asked: Vec::new(),
+            requested_freshness: Vec::new(),
         };
         let clock = TestClock::new(UnixTime::from_secs(1_800_000_000));
         Self { clock, state: Arc::new(Mutex::new(state)) }
     }
 
-    /// Takes this long from now on.
+    /// Delays every outcome from now on.
     pub(crate) fn takes(self, delay: Duration) -> Self {
         self.state().delay = Some(delay);
         self
@@ -82,12 +82,12 @@ impl Scripted {
         self
     }
 
-    /// Does this from now on.
+    /// Gives this outcome from now on.
     pub(crate) fn always(&self, act: Act) {
-        self.state().otherwise = act;
+        self.state().default = act;
     }
 
-    /// Does this once, after what it was told before.
+    /// Gives this outcome once, after those given before.
     pub(crate) fn once(&self, act: Act) {
         self.state().acts.push_back(act);
     }
@@ -96,14 +96,14 @@ impl Scripted {
         self.state().calls
     }
 
-    /// How many verifications nobody has dropped yet.
+    /// The number of verifications that are neither finished nor dropped.
     pub(crate) fn under_way(&self) -> usize {
         self.state().under_way
     }
 
-    /// What freshness was asked for.
-    pub(crate) fn asked(&self) -> Vec<Freshness> {
-        self.state().asked.clone()
+    /// The freshness of each request.
+    pub(crate) fn requested_freshness(&self) -> Vec<Freshness> {
+        self.state().requested_freshness.clone()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -111,7 +111,7 @@ impl Scripted {
     }
 }
 
-/// Counts a verification as long as it lives.
+/// Counts a verification as pending until it is dropped.
 struct UnderWay(Scripted);
 
 impl Drop for UnderWay {
@@ -127,8 +127,8 @@ impl Verifier for Scripted {
         let start = Moment::now(&self.clock as &dyn Clock);
         let mut state = self.state();
         state.calls += 1;
-        state.asked.push(request.freshness());
-        let act = state.acts.pop_front().unwrap_or_else(|| state.otherwise.clone());
+        state.requested_freshness.push(request.freshness());
+        let act = state.acts.pop_front().unwrap_or_else(|| state.default.clone());
         let (delay, method) = (state.delay, state.method);
         let outcome = match &act {
             Act::Accept(claims) => {
@@ -153,7 +153,7 @@ impl Verifier for Scripted {
             }
             assert!(
                 !matches!(outcome, Err(ref e) if e.kind() == ErrorKind::Misconfigured),
-                "told to"
+                "scripted panic"
             );
             outcome
         }))
@@ -168,8 +168,10 @@ pub(crate) fn kind(outcome: &Outcome) -> Option<ErrorKind> {
     outcome.as_ref().err().map(VerifyError::kind)
 }
 
-/// The outcome, which must be there at once.
+/// Returns the outcome, which must be ready at once.
 pub(crate) fn at_once<V: Verifier>(verifier: &V, request: VerifyRequest) -> Outcome {
-    let Ok(outcome) = verifier.verify(request).now_or_later() else { panic!("it takes time") };
+    let Ok(outcome) = verifier.verify(request).now_or_later() else {
+        panic!("the outcome is not ready")
+    };
     outcome
 }

@@ -1,4 +1,4 @@
-//! What several test modules share.
+//! Helpers that several test modules share.
 
 use std::{convert::Infallible, future::Ready, sync::Arc};
 
@@ -18,17 +18,17 @@ use tower_service::Service;
 pub(crate) const AUDIENCE: &str = "https://api.example.com";
 pub(crate) const ISSUER: &str = "https://as.example.com";
 
-/// What `ISSUER` vouches for, just now.
+/// A token of `ISSUER` with these claims, verified just now.
 pub(crate) fn active(claims: &str) -> ActiveToken {
     let claims = Claims::from_json(claims.as_bytes()).expect("strict claims");
     ActiveToken::new(ISSUER, claims, Method::Custom, Moment::now(&FixedClock))
 }
 
-/// A verifier that answers at once, whatever the token.
+/// A verifier that gives the same outcome at once for every token.
 #[derive(Clone, Debug)]
-pub(crate) struct AtOnce(pub(crate) Outcome);
+pub(crate) struct ImmediateVerifier(pub(crate) Outcome);
 
-impl AtOnce {
+impl ImmediateVerifier {
     pub(crate) fn claims(claims: &str) -> Self {
         Self(Ok(active(claims)))
     }
@@ -43,7 +43,7 @@ impl AtOnce {
     }
 }
 
-impl Verifier for AtOnce {
+impl Verifier for ImmediateVerifier {
     type Future = Ready<Outcome>;
 
     fn verify(&self, _: VerifyRequest) -> Verifying<Self::Future> {
@@ -51,7 +51,7 @@ impl Verifier for AtOnce {
     }
 }
 
-/// A policy that goes by [`FixedClock`].
+/// A policy with [`FixedClock`].
 pub(crate) fn policy() -> Policy {
     Policy::new(AUDIENCE).clock(FixedClock)
 }
@@ -75,14 +75,14 @@ pub(crate) fn with_token() -> Request<Bytes> {
     request(&[("authorization", "Bearer abc")])
 }
 
-/// A handler that answers with the subject of the token.
+/// A handler that responds with the subject of the token.
 pub(crate) async fn whoami(request: Request<Bytes>) -> Result<Response<Bytes>, Infallible> {
     let token = request.extensions().get::<VerifiedToken>();
     let subject = token.and_then(VerifiedToken::subject).unwrap_or("nobody").to_owned();
     Ok(Response::new(subject.into()))
 }
 
-/// The answer of [`whoami`] behind `layer`.
+/// Returns the response of [`whoami`] behind `layer`.
 pub(crate) async fn ask<L>(layer: &L, request: Request<Bytes>) -> Response<Bytes>
 where
     L: Layer<WhoAmI>,
@@ -112,14 +112,14 @@ pub(crate) fn refusal<B>(response: &Response<B>) -> Option<ErrorKind> {
     response.extensions().get::<VerifyError>().map(VerifyError::kind)
 }
 
-/// A request whose `Authorization` is these bytes, if a field may hold them.
+/// A request with these bytes in `Authorization`, unless a field cannot hold them.
 pub(crate) fn with_authorization(value: &[u8]) -> Option<Request<Bytes>> {
     let mut request = Request::new(Bytes::new());
     request.headers_mut().insert(AUTHORIZATION, http::HeaderValue::from_bytes(value).ok()?);
     Some(request)
 }
 
-/// A value that is counted as long as it lives.
+/// A value whose live clones are counted.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Alive(Arc<()>);
 

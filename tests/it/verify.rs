@@ -19,7 +19,7 @@ use tower_introspect::{
     },
 };
 
-use crate::support::{AtOnce, active};
+use crate::support::{ImmediateVerifier, active};
 
 fn question(token: &str) -> VerifyRequest {
     VerifyRequest::new(Token::bearer(token).expect("a token"))
@@ -31,16 +31,16 @@ fn kind(outcome: &Outcome) -> Option<ErrorKind> {
 
 #[test]
 fn a_box_keeps_the_synchronous_path() {
-    let boxed = BoxVerifier::new(AtOnce::alice());
+    let boxed = BoxVerifier::new(ImmediateVerifier::alice());
     let outcome = boxed.verify(question("abc")).now_or_later();
     assert!(outcome.is_ok_and(|outcome| outcome.is_ok()));
-    let waiting = BoxVerifier::new(verify_fn(async |_| AtOnce::alice().0));
+    let waiting = BoxVerifier::new(verify_fn(async |_| ImmediateVerifier::alice().0));
     assert!(waiting.verify(question("abc")).now_or_later().is_err());
 }
 
 #[tokio::test]
 async fn verifiers_and_services_turn_into_each_other() {
-    let service = IntoService::new(AtOnce::alice());
+    let service = IntoService::new(ImmediateVerifier::alice());
     assert_eq!(
         service.clone().oneshot(question("abc")).await.unwrap().claims().subject(),
         Some("alice")
@@ -80,7 +80,7 @@ async fn an_overloaded_stack_is_unavailable() {
         .layer_fn(FromService::new)
         .load_shed()
         .layer(GlobalConcurrencyLimitLayer::new(0))
-        .service(IntoService::new(AtOnce::alice()));
+        .service(IntoService::new(ImmediateVerifier::alice()));
     let error = stack.verify(question("abc")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.to_string().contains("too many"), "{error}");

@@ -1,4 +1,4 @@
-//! A resource server, and the authorization server of the test kit that it asks.
+//! A resource server with the authorization server of the test kit.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::support::{AUDIENCE, ISSUER, ask, request};
 pub(crate) struct World {
     pub(crate) server: AuthorizationServer,
     pub(crate) api: ResourceServer,
-    /// Of both, unless the resource server was given one of its own.
+    /// The clock of both, unless the resource server has its own.
     pub(crate) clock: TestClock,
 }
 

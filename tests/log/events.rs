@@ -23,9 +23,9 @@ fn refusing(kind: ErrorKind) -> IntrospectLayer<BoxVerifier> {
 
 /// What is vouched for is decided at once.
 pub(crate) fn vouching(claims: &str) -> IntrospectLayer<BoxVerifier> {
-    struct AtOnce(ActiveToken);
+    struct ImmediateVerifier(ActiveToken);
 
-    impl tower_introspect::verify::Verifier for AtOnce {
+    impl tower_introspect::verify::Verifier for ImmediateVerifier {
         type Future = std::future::Ready<tower_introspect::verify::Outcome>;
 
         fn verify(&self, _: tower_introspect::verify::VerifyRequest) -> Verifying<Self::Future> {
@@ -35,7 +35,7 @@ pub(crate) fn vouching(claims: &str) -> IntrospectLayer<BoxVerifier> {
 
     let claims = Claims::from_json(claims.as_bytes()).unwrap();
     let active = ActiveToken::new(ISSUER, claims, Method::Custom, Moment::now(&FixedClock));
-    IntrospectLayer::new(BoxVerifier::new(AtOnce(active)), policy())
+    IntrospectLayer::new(BoxVerifier::new(ImmediateVerifier(active)), policy())
 }
 
 #[tokio::test(start_paused = true)]

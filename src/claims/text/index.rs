@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_come_back() {
+    fn encoded_numbers_decode_to_the_same_numbers() {
         let numbers = [0, 1, 63, 64, 65, 4095, 4096, 70_000, 1 << 30, usize::MAX];
         let mut index = Index::behind("", numbers.len());
         for number in numbers {
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn names_stand_in_quotes() {
+    fn name_is_the_last_quoted_text_before_the_value() {
         for text in ["{\"a\":", ",\"a\":", " { \"a\" : ", ",\n\"a\":", ",\"a\" :", "\n,\t\"a\"\r: "]
         {
             assert_eq!(quoted(text), Some("a"), "{text:?}");

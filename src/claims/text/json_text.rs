@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn changed_members_take_the_place_of_what_was_written() {
+    fn changed_members_replace_the_old_ones() {
         let before = text(r#"{"a\"b": [ 1 ], "scope":"read write", "n": 18446744073709551616}"#);
         let after = before.with(&[("scope", "\"read\"".into()), ("exp", "7".into())]);
         assert_eq!(
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_parsed_stays_with_its_text() {
+    fn parsed_values_belong_to_one_json_text() {
         let before = text(r#"{"n":1}"#);
         assert_eq!(before.parsed().get(|| Some(1_u8)).as_deref(), Some(&1));
         assert_eq!(before.clone().parsed().get(|| Some(9_u8)).as_deref(), Some(&1), "the same");
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_holds_more_than_its_object() {
+    fn texts_stored_beside_the_object_do_not_change_it() {
         let json = r#"{"a":"x","\u00e9":[1]}"#;
         let mut draft = Draft::new(json, &Object::parse(json.as_bytes()).unwrap());
         let spans = [draft.place("läßt"), draft.place(&json[6..7])];
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_text_says_of_itself_is_known() {
+    fn marks_follow_the_claims_of_the_json_text() {
         use Mark::{Dpop, Expires, Issued, Refresh, Starts};
         for (json, said) in [
             ("{}", vec![]),

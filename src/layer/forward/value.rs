@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_visible_ascii_is_encoded() {
+    fn bytes_other_than_visible_ascii_are_percent_encoded() {
         for (text, value) in [
             ("alice", "alice"),
             ("https://as.example.com/a?b=c#d", "https://as.example.com/a?b=c#d"),
@@ -79,14 +79,14 @@ mod tests {
     }
 
     #[test]
-    fn no_two_texts_have_one_value() {
+    fn different_texts_have_different_values() {
         let texts = ["a b", "a%20b", "a%2520b", "a,b", "a%2Cb", "é", "%C3%A9"];
         let values: std::collections::HashSet<_> = texts.map(encoded).into_iter().collect();
         assert_eq!(values.len(), texts.len());
     }
 
     #[test]
-    fn the_budget_is_for_all_values_together_and_counts_what_is_sent() {
+    fn budget_covers_all_values_and_counts_encoded_bytes() {
         let mut budget = Budget::new(10);
         assert!(budget.text("1234").is_ok());
         assert_eq!(budget.text("1234567"), Err(UnsendableClaim));

@@ -251,31 +251,31 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "not a valid scope-token")]
-    fn a_scope_with_a_space_is_a_mistake() {
+    fn scope_with_a_space_panics() {
         let _ = Requirement::all_scopes(["read write"]);
     }
 
     #[test]
     #[should_panic(expected = "not a valid scope-token")]
-    fn a_scope_with_a_quote_is_a_mistake() {
+    fn scope_with_a_quote_panics() {
         let _ = Requirement::any_scope(["re\"ad"]);
     }
 
     #[test]
     #[should_panic(expected = "can never be met")]
-    fn any_of_nothing_is_a_mistake() {
+    fn any_scope_without_scopes_panics() {
         let _ = Requirement::any_scope([]);
     }
 
     #[test]
     #[should_panic(expected = "can never be met")]
-    fn any_of_no_requirements_is_a_mistake() {
+    fn any_without_requirements_panics() {
         let _ = Requirement::any([]);
     }
 
     #[test]
     #[should_panic(expected = "not a valid acr value")]
-    fn an_acr_that_no_challenge_can_name_is_a_mistake() {
+    fn acr_with_characters_a_challenge_cannot_carry_panics() {
         let _ = Requirement::any_acr(["two words"]);
     }
 }

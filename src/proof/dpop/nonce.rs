@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc9449_8_2_a_nonce_is_taken_for_one_rotation_back() {
+    fn rfc9449_8_2_nonce_of_the_previous_rotation_is_accepted() {
         let nonces = nonces(7);
         let nonce = make(&nonces, 6010);
         let read = |secs| nonces.read(&nonce, at(secs));
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_rotations_long_past_are_not_kept() {
+    fn keys_of_old_rotations_are_dropped() {
         let (nonces, other) = (nonces(7), nonces(8));
         for rotation in 100..200 {
             let nonce = make(&nonces, rotation * 60);
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn nonces_that_are_made_up_push_out_no_key() {
+    fn forged_nonces_evict_no_key() {
         let (nonces, other) = (nonces(7), nonces(8));
         let nonces = nonces.with_rotation(Duration::from_secs(10));
         assert!(nonces.read(&make(&nonces, 6000), at(6000)).is_some());
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc9449_8_a_nonce_is_of_the_grammar_and_not_foreseen() {
+    fn rfc9449_8_nonce_follows_the_grammar_and_is_unpredictable() {
         let nonce = make(&nonces(7), 6000);
         // RFC 9449 §8.1: `nonce = 1*NQCHAR`.
         assert!(nonce.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)));
@@ -267,14 +267,14 @@ mod tests {
     }
 
     #[test]
-    fn instances_that_share_a_secret_take_each_others_nonces() {
+    fn instances_with_one_secret_accept_each_others_nonces() {
         let nonce = make(&nonces(7), 6000);
         assert!(nonces(7).read(&nonce, at(6000)).is_some());
         assert_eq!(nonces(8).read(&nonce, at(6000)), None);
     }
 
     #[test]
-    fn every_changed_bit_makes_it_another() {
+    fn changed_nonce_is_refused() {
         let nonces = nonces(7);
         let bytes = BASE64URL.decode(make(&nonces, 6000)).unwrap();
         for bit in 0..bytes.len() * 8 {
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn times_of_any_kind_do_no_harm() {
+    fn extreme_times_do_not_panic() {
         for now in [i64::MIN, -1, 0, i64::MAX / 1000] {
             let nonces = nonces(7);
             let nonce = nonces.make(at(now)).unwrap();

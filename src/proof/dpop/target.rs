@@ -169,7 +169,7 @@ mod tests {
     const RS: &str = "https://rs.example";
 
     #[test]
-    fn rfc3986_6_2_equivalent_urls_are_one() {
+    fn rfc3986_6_2_equivalent_urls_are_equal() {
         for (htu, path) in [
             ("https://rs.example/r", "/r"),
             ("HTTPS://RS.EXAMPLE:443/a/../r", "/r"),
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc9449_4_3_other_urls_are_others() {
+    fn rfc9449_4_3_different_urls_are_not_equal() {
         for (htu, path) in [
             ("https://rs.example/R", "/r"),
             ("https://rs.example/r/", "/r"),
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_may_be_below_a_path() {
+    fn base_url_may_have_a_path() {
         for base in ["https://rs.example/api/v1", "https://rs.example/api/v1/"] {
             assert!(is(base, "https://rs.example/api/v1/r", "/r"));
             assert!(is(base, "https://rs.example/api/v1/", "/"));
@@ -267,7 +267,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_text_makes_a_panic_and_every_path_is_itself(
+        fn no_text_panics_and_every_path_equals_itself(
             htu in ".{0,64}", path in "/[ -~]{0,32}", more in "[a-z0-9/.%:@\\[\\]]{0,24}"
         ) {
             let base = Base::parse(RS).unwrap();
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_base() {
+    fn invalid_base_url_is_refused() {
         for base in [
             "",
             "rs.example",

@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn x690_10_1_a_certificate_is_one_sequence_of_its_length() {
+    fn x690_10_1_certificate_is_one_sequence_of_the_given_length() {
         for (header, content) in [
             (&[0x30, 0][..], 0),
             (&[0x30, 0x7f], 0x7f),
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_it_is_shown() {
+    fn debug_does_not_show_the_certificate() {
         let certificate = PeerCertificate::from_der(&[0x30, 0]).unwrap();
         assert_eq!(format!("{certificate:?}"), "PeerCertificate { .. }");
     }

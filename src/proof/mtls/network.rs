@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_in_its_network_only() {
+    fn address_is_only_in_its_own_network() {
         for (network, within, without) in [
             ("10.1.2.3", "10.1.2.3", "10.1.2.4"),
             ("10.1.2.0/24", "10.1.2.255", "10.1.3.0"),
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_network_is_told() {
+    fn invalid_network_is_reported() {
         for (text, problem) in [
             ("", "is not an address or network"),
             ("localhost", "is not an address or network"),

@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_mark_is_kept_until_both_clocks_are_past_it() {
+    async fn mark_is_kept_until_both_clocks_have_passed_its_end() {
         let store = MemoryReplay::new();
         assert_eq!(mark(&store, "a", "1", 1000, 1060), FIRST);
         // The wall clock steps forward and back again.
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_key_has_its_quota_and_takes_from_no_other() {
+    async fn key_that_exceeds_its_quota_does_not_affect_other_keys() {
         let store = MemoryReplay::new().max_proofs_of_a_key(3);
         for n in 0..3 {
             assert_eq!(mark(&store, "a", &n.to_string(), 1000, 1060), FIRST);
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn full_is_full_and_nothing_is_forgotten_for_it() {
+    async fn full_store_refuses_new_marks_and_drops_none() {
         let store = MemoryReplay::new().max_bytes(4 * MARK_BYTES);
         for n in 0..4 {
             assert_eq!(mark(&store, &n.to_string(), "1", 1000, 1060), FIRST);

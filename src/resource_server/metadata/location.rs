@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_one_spelling() {
+    fn metadata_path_is_compared_exactly() {
         let plain = Location::from_resource("https://h/a%2fb", false).unwrap();
         let matches = |location: &Location, uri: &str| location.matches(&uri.parse().unwrap());
         assert!(matches(&plain, "/.well-known/oauth-protected-resource/a%2fb"));

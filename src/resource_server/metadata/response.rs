@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc9110_13_1_2_lists_weak_validators_and_the_star_are_understood() {
+    fn rfc9110_13_1_2_lists_weak_validators_and_star_match() {
         for values in [
             &["*"][..],
             &[" * "],
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc9110_13_1_1_the_strong_comparison_takes_no_weak_validator() {
+    fn rfc9110_13_1_1_strong_comparison_ignores_weak_validators() {
         assert!(matches(&["\"abc\""], false));
         assert!(matches(&["*"], false));
         assert!(!matches(&["W/\"abc\""], false));
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_of_entity_tags_matches_nothing() {
+    fn invalid_list_of_entity_tags_matches_nothing() {
         for values in [
             &[][..],
             &[""],

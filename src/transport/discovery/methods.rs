@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_of_names_says_nothing() {
+    fn value_that_is_no_list_of_names_is_unknown() {
         for value in
             ["[]", "7", "null", "{}", "\"client_secret_post\"", "[\"client_secret_post\",7]"]
         {
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn no_text_of_the_servers_is_shown() {
+    fn unknown_names_are_counted_but_not_shown() {
         let evil = r#"["none","x\r\ny","none","private_key_jwt"]"#;
         assert_eq!(read(evil).to_string(), "private_key_jwt, none and 1 unknown");
         assert_eq!(read(r#"["<b>"]"#).to_string(), "1 unknown");

@@ -98,7 +98,7 @@ fn rfc8414_2_issuer_is_an_https_url_without_query_and_fragment() {
 }
 
 #[tokio::test]
-async fn rfc8414_document_is_enough() {
+async fn openid_configuration_is_not_fetched_if_rfc8414_metadata_is_valid() {
     let (transport, seen) = server(|_| json(200, metadata()));
     let discovery = discovery(transport);
     assert!(discovery.refresher.current().is_none());
@@ -108,7 +108,7 @@ async fn rfc8414_document_is_enough() {
 }
 
 #[tokio::test]
-async fn unusable_documents_lead_to_the_next() {
+async fn next_url_is_tried_after_an_unusable_document() {
     let html = || Ok(Response::new("<html>".into()));
     let elsewhere = metadata().replace("t1", "t2");
     for first in [json(404, ""), json(302, ""), json(500, "{}"), html(), json(200, elsewhere)] {
@@ -140,7 +140,7 @@ async fn a_server_that_is_down_is_asked_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn d9_failure_heals() {
+async fn d9_discovery_recovers_from_a_failure() {
     let up = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let switch = Arc::clone(&up);
     let (transport, _) = server(move |_| {
@@ -156,7 +156,7 @@ async fn d9_failure_heals() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hanging_server_is_given_up() {
+async fn hanging_server_times_out() {
     let transport = HttpTransport::new(service_fn(|_| {
         std::future::pending::<Result<Response<Bytes>, TransportError>>()
     }));
@@ -208,7 +208,7 @@ async fn d3_metadata_is_one_strict_json_object() {
 }
 
 #[tokio::test]
-async fn the_error_that_says_most_is_the_one_told() {
+async fn most_specific_error_is_reported() {
     let other = error(|url| {
         if url == RFC8414 { json(200, r#"{"issuer":"https://x\u001b/"}"#) } else { json(404, "") }
     });
@@ -260,7 +260,7 @@ fn rfc8705_5_the_alias_is_for_clients_with_a_certificate() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn renewal_after_failures_leads_to_few_fetches() {
+async fn doubted_metadata_is_fetched_again_at_a_limited_rate() {
     let (transport, seen) = server(|_| json(200, metadata()));
     let discovery = discovery(transport);
     discovery.metadata().await.unwrap();

@@ -4,7 +4,7 @@ use serde_json::json;
 use tower_introspect::{ErrorKind, jose::Algorithm, policy::Requirement, test_util::TokenBuilder};
 
 use super::*;
-use crate::support::{AtOnce, layer};
+use crate::support::{ImmediateVerifier, layer};
 
 /// Both kinds of token with these members of `cnf`.
 fn bound(world: &World, cnf: serde_json::Value) -> [String; 2] {
@@ -160,7 +160,7 @@ async fn without_dpop_configured_bound_tokens_stay_refused() {
 
 #[tokio::test(start_paused = true)]
 async fn a_token_outside_of_a_request_can_not_be_proven() {
-    let bound = AtOnce::claims(r#"{"aud":"https://api.example.com","cnf":{"jkt":"x"}}"#);
+    let bound = ImmediateVerifier::claims(r#"{"aud":"https://api.example.com","cnf":{"jkt":"x"}}"#);
     let policy = policy().dpop(dpop());
     for scheme in
         [tower_introspect::credentials::Scheme::Bearer, tower_introspect::credentials::Scheme::Dpop]
@@ -185,11 +185,13 @@ async fn fapi2_5_3_4_bearer_tokens_are_refused_where_binding_is_required() {
     let algorithms = "algs=\"ES256 EdDSA PS256 ES384 RS256\"";
     assert_eq!(challenges(&response), [format!("DPoP realm=\"{AUDIENCE}\", {algorithms}")]);
     // Also where nothing is configured by which it could be bound.
-    let unconfigured = layer(AtOnce::alice());
+    let unconfigured = layer(ImmediateVerifier::alice());
     assert!(ask(&unconfigured, crate::support::with_token()).await.status().is_success());
     let policy = policy().require_binding();
-    let refused =
-        policy.admit(AtOnce::alice().0.unwrap(), tower_introspect::credentials::Scheme::Bearer);
+    let refused = policy.admit(
+        ImmediateVerifier::alice().0.unwrap(),
+        tower_introspect::credentials::Scheme::Bearer,
+    );
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::UnprovenPossession);
 }
 
@@ -217,7 +219,7 @@ async fn fapi2_5_4_1_only_three_algorithms_sign_tokens_and_proofs() {
     for policy in
         [policy().fapi2().dpop(dpop()), policy().dpop(dpop()).fapi2().advertise_scope("read")]
     {
-        let layer = tower_introspect::IntrospectLayer::new(AtOnce::alice(), policy);
+        let layer = tower_introspect::IntrospectLayer::new(ImmediateVerifier::alice(), policy);
         let response = ask(&layer, get("/r", &[])).await;
         assert_eq!(challenges(&response).len(), 1);
         assert!(challenges(&response)[0].contains("algs=\"ES256 EdDSA PS256\""));

@@ -10,10 +10,10 @@ use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tower_introspect::{IntrospectLayer, tonic::VerifyInterceptor};
 
 use super::*;
-use crate::support::AtOnce;
+use crate::support::ImmediateVerifier;
 
-fn bound() -> AtOnce {
-    AtOnce::claims(&format!(
+fn bound() -> ImmediateVerifier {
+    ImmediateVerifier::claims(&format!(
         "{{\"aud\":\"{AUDIENCE}\",\"cnf\":{{\"jkt\":\"{}\"}}}}",
         prover("client").thumbprint()
     ))

@@ -323,7 +323,7 @@ proptest::proptest! {
     fn no_proof_makes_a_panic_a_5xx_or_an_admission(field in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
         let Ok(value) = HeaderValue::from_bytes(&field) else { return Ok(()) };
         let layer = tower_introspect::IntrospectLayer::new(
-            crate::support::AtOnce::claims(r#"{"aud":"https://api.example.com","cnf":{"jkt":"x"}}"#),
+            crate::support::ImmediateVerifier::claims(r#"{"aud":"https://api.example.com","cnf":{"jkt":"x"}}"#),
             policy().dpop(dpop()),
         );
         let mut request = get("/r", &[("authorization", "DPoP abc")]);

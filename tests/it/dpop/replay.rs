@@ -18,7 +18,7 @@ use tower_introspect::{
 };
 
 use super::*;
-use crate::support::{AtOnce, whoami_service};
+use crate::support::{ImmediateVerifier, whoami_service};
 
 const BAD: Result<(), ErrorKind> = Err(ErrorKind::InvalidProof);
 
@@ -146,8 +146,9 @@ async fn layers_within_do_not_take_the_proof_of_a_request_for_used() {
 #[test]
 fn of_a_hundred_threads_with_one_proof_exactly_one_passes() {
     let jkt = prover("client").thumbprint().to_owned();
-    let bound =
-        AtOnce::claims(&format!("{{\"aud\":\"{AUDIENCE}\",\"cnf\":{{\"jkt\":\"{jkt}\"}}}}"));
+    let bound = ImmediateVerifier::claims(&format!(
+        "{{\"aud\":\"{AUDIENCE}\",\"cnf\":{{\"jkt\":\"{jkt}\"}}}}"
+    ));
     let layer = IntrospectLayer::new(bound, policy().dpop(dpop()));
     for _ in 0..5 {
         let proof = prover("client").proof("GET", URL).for_token("abc").mint();
@@ -181,8 +182,9 @@ fn many() -> usize {
 fn proofs_by_random_keys_cost_no_memory_and_mark_nothing() {
     let replay = Arc::new(MemoryReplay::new());
     let jkt = prover("client").thumbprint().to_owned();
-    let bound =
-        AtOnce::claims(&format!("{{\"aud\":\"{AUDIENCE}\",\"cnf\":{{\"jkt\":\"{jkt}\"}}}}"));
+    let bound = ImmediateVerifier::claims(&format!(
+        "{{\"aud\":\"{AUDIENCE}\",\"cnf\":{{\"jkt\":\"{jkt}\"}}}}"
+    ));
     let dpop = dpop().window(Duration::from_secs(300)).replay_store(Shared(Arc::clone(&replay)));
     let policy = policy().dpop(dpop);
     let service = IntrospectLayer::new(bound, policy).layer(whoami_service());

@@ -175,7 +175,7 @@ async fn axum_a_layer_within_a_nest_is_told_of_the_original_uri() {
 async fn http2_over_a_real_connection() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
-    let bound = crate::support::AtOnce::claims(&format!(
+    let bound = crate::support::ImmediateVerifier::claims(&format!(
         "{{\"sub\":\"alice\",\"aud\":\"{AUDIENCE}\",\"cnf\":{{\"jkt\":\"{}\"}}}}",
         prover("client").thumbprint()
     ));

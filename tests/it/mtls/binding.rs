@@ -9,7 +9,7 @@ use tower_introspect::{
 };
 
 use super::*;
-use crate::support::AtOnce;
+use crate::support::ImmediateVerifier;
 
 #[tokio::test(start_paused = true)]
 async fn rfc8705_3_a_bound_token_needs_its_certificate() {
@@ -178,7 +178,8 @@ async fn a_token_outside_of_a_request_can_not_be_proven() {
     let own = Certificate::new("a");
     let claims = json!({"aud": AUDIENCE, "cnf": own.cnf()}).to_string();
     let policy = policy().mtls(Mtls::new());
-    let refused = policy.admit(AtOnce::claims(&claims).0.unwrap(), Scheme::Bearer).unwrap_err();
+    let refused =
+        policy.admit(ImmediateVerifier::claims(&claims).0.unwrap(), Scheme::Bearer).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::UnprovenPossession);
 }
 

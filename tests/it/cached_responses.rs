@@ -1,5 +1,5 @@
-//! The first look at memory, before anything of a request is held on to: what it gives is what the
-//! verifier would have given.
+//! The middleware looks into the cache before it keeps anything of a request. The outcome is that
+//! of the verifier.
 
 use std::time::Duration;
 
@@ -27,9 +27,10 @@ fn cache(server: &Scripted) -> Cache<Scripted> {
     CacheLayer::new().clock(server.clock.clone()).layer(server.clone())
 }
 
-/// The middleware looks into memory first, and the verifier again where that was not the last word.
+/// The middleware reads the cache first, and the verifier again if needed. The refusal is counted
+/// once.
 #[tokio::test(start_paused = true)]
-async fn a_remembered_refusal_is_counted_once_for_a_request() {
+async fn cached_refusal_is_counted_once_for_a_request() {
     for issuers in 1..=2 {
         let server = Scripted::new();
         server.always(Act::refuse(ErrorKind::Inactive));
@@ -50,9 +51,9 @@ async fn a_remembered_refusal_is_counted_once_for_a_request() {
     }
 }
 
-/// How a token came is of the request, and not remembered with it.
+/// The source of the token belongs to the request and is not cached.
 #[tokio::test(start_paused = true)]
-async fn rfc6750_2_3_response_to_a_remembered_query_token_is_private() {
+async fn rfc6750_2_3_response_to_a_cached_query_token_is_private() {
     let server = Scripted::new();
     let extractor = Extractor::new().danger_query_parameter("access_token");
     let api = layer(cache(&server)).extractor(extractor);
@@ -68,9 +69,9 @@ async fn rfc6750_2_3_response_to_a_remembered_query_token_is_private() {
     }
 }
 
-/// Who wants to know better does not get a refusal from memory either.
+/// A request that requires fresher facts gets no older cached refusal.
 #[tokio::test(start_paused = true)]
-async fn a_remembered_refusal_is_held_against_the_freshness_of_the_request() {
+async fn cached_refusal_must_meet_the_freshness_of_the_request() {
     let server = Scripted::new();
     server.always(Act::refuse(ErrorKind::Inactive));
     let shared = cache(&server);
@@ -88,13 +89,13 @@ async fn a_remembered_refusal_is_held_against_the_freshness_of_the_request() {
     }
     server.always(Act::alice());
     assert_eq!(ask(&live, with_token()).await.status(), 200);
-    assert_eq!(ask(&any, with_token()).await.status(), 200, "it is forgotten now");
+    assert_eq!(ask(&any, with_token()).await.status(), 200, "the refusal is replaced");
 }
 
-/// A JWT is verified by its signature, unless the request wants to know better. What the server said to
-/// such a request is no answer to others.
+/// A JWT is verified by its signature unless the request requires a live response. The
+/// introspection response to such a request is not used for others.
 #[tokio::test(start_paused = true)]
-async fn a_jwt_is_not_taken_for_an_opaque_token_that_is_remembered() {
+async fn cached_introspection_of_a_jwt_is_not_used_in_place_of_its_signature() {
     let (local, remote) = (Scripted::new(), Scripted::new());
     remote.always(Act::refuse(ErrorKind::Inactive));
     let issuer = IssuerRoute::new("https://as.example.com")
@@ -115,9 +116,9 @@ async fn a_jwt_is_not_taken_for_an_opaque_token_that_is_remembered() {
     }
 }
 
-/// What is no token is not looked for in vain only: it is refused as what it is, and nobody is asked.
+/// Malformed credentials are refused as malformed, and cause no introspection.
 #[tokio::test(start_paused = true)]
-async fn what_is_no_token_is_refused_though_memory_is_asked_first() {
+async fn malformed_credentials_are_refused_before_the_cache_is_read() {
     let server = Scripted::new();
     let api = layer(cache(&server));
     assert_eq!(ask(&api, with_token()).await.status(), 200);
@@ -142,7 +143,7 @@ async fn what_is_no_token_is_refused_though_memory_is_asked_first() {
 
 #[cfg(feature = "checks")]
 #[tokio::test(start_paused = true)]
-async fn a_trace_tells_of_a_remembered_token_what_it_tells_of_others() {
+async fn trace_of_a_cached_token_equals_that_of_a_new_one() {
     use tower_introspect::checks::{Check, Recording, State};
 
     for scheme in ["Bearer", "DPoP"] {
@@ -155,8 +156,8 @@ async fn a_trace_tells_of_a_remembered_token_what_it_tells_of_others() {
             traces.push(recording.finish());
         }
         assert_eq!(server.calls(), 1);
-        let told = |check| traces[1].path().iter().any(|one| (one.0, one.1) == check);
-        assert!(told((Check::Credentials, State::Passed)), "{scheme}");
+        let has_check = |check| traces[1].path().iter().any(|one| (one.0, one.1) == check);
+        assert!(has_check((Check::Credentials, State::Passed)), "{scheme}");
         assert_eq!(traces[0], traces[1], "{scheme}");
     }
 }

@@ -1,10 +1,10 @@
-//! The revocation bound, by simulation: a token revoked at *t* is not admitted by a request that
-//! arrives after *t* + `max_age` (+ `stale_if_error`, in an outage) + one verification; where this
-//! process is told, by no request at all that arrives later.
+//! Simulates the revocation bound: a token revoked at *t* is not admitted by a request that arrives
+//! after *t* + `max_age` (+ `stale_if_error` in an outage) + one verification. After a cutoff was
+//! set in this process, no later request admits it.
 //!
-//! Many short schedules of requests, revocations, cutoffs, evictions, outages, slow answers, steps of
-//! the wall clock and clients that hang up, each from one seed. `BOUND_SCHEDULES` sets how many,
-//! `BOUND_SEED` replays one.
+//! Runs many short schedules of requests, revocations, cutoffs, evictions, outages, slow responses,
+//! steps of the wall clock and disconnecting clients, each from one seed. `BOUND_SCHEDULES` sets
+//! their number, `BOUND_SEED` replays one.
 
 use std::{
     collections::HashMap,
@@ -34,10 +34,10 @@ use tower_layer::Layer;
 
 use crate::support::ISSUER;
 
-/// What a run of the tests covers. `.ci/run` has ten times as many.
+/// The default number of schedules. `.ci/run` has ten times as many.
 const SCHEDULES: u64 = 10_000;
 
-/// No verification takes longer than this.
+/// The longest duration of a verification.
 const TIMEOUT: Duration = Duration::from_millis(3_000);
 
 const TOKENS: [&str; 2] = ["alpha", "beta"];
@@ -50,12 +50,12 @@ fn schedules() -> impl Iterator<Item = u64> {
     }
 }
 
-// ===== Chance =====
+// ===== Random numbers =====
 
 /// SplitMix64.
-struct Chance(u64);
+struct Random(u64);
 
-impl Chance {
+impl Random {
     fn below(&mut self, limit: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut bits = self.0;
@@ -75,13 +75,13 @@ impl Chance {
 
 // ===== The authorization server =====
 
-/// Answers truthfully as of when it is asked, some time later, or not at all.
+/// Responds with the state of the token at the time of the request, after a delay, or not at all.
 #[derive(Clone)]
 struct Server(Arc<Mutex<State>>);
 
 struct State {
     clock: TestClock,
-    chance: Chance,
+    random: Random,
     down: bool,
     slow: bool,
     active: HashMap<&'static str, bool>,
@@ -105,7 +105,7 @@ impl Verifier for Server {
                 let name = TOKENS.into_iter().find(|name| *name == request.token().secret_str());
                 let active = name.is_some_and(|name| state.active[name]);
                 let longest = if state.slow { 2_900 } else { 40 };
-                let delay = state.chance.millis(longest);
+                let delay = state.random.millis(longest);
                 let answer = if state.down {
                     Err(VerifyError::new(ErrorKind::Unavailable))
                 } else if active {
@@ -124,7 +124,7 @@ impl Verifier for Server {
     }
 }
 
-// ===== What is under test =====
+// ===== The verifier under test =====
 
 type Stack = Cache<
     Coalesce<
@@ -132,7 +132,7 @@ type Stack = Cache<
     >,
 >;
 
-/// What a schedule is run with.
+/// The settings of the verifier in one schedule.
 #[derive(Clone, Copy, Debug)]
 struct Settings {
     max_age: Duration,
@@ -142,22 +142,22 @@ struct Settings {
 
 struct World {
     seed: u64,
-    chance: Chance,
+    random: Random,
     clock: TestClock,
     server: Server,
     settings: Settings,
     cache: Stack,
     verifier: Revocable<Stack>,
     revocations: Revocations,
-    /// When each token was revoked at the server, and when this process was told.
+    /// When each token was revoked at the server.
     revoked: HashMap<&'static str, Instant>,
-    told: HashMap<&'static str, Instant>,
+    cutoffs: HashMap<&'static str, Instant>,
     waiting: Vec<JoinHandle<()>>,
     admitted: Arc<Mutex<Vec<Admission>>>,
     log: Vec<String>,
 }
 
-/// A request that was let in.
+/// A request that was admitted.
 #[derive(Clone, Copy, Debug)]
 struct Admission {
     token: &'static str,
@@ -168,25 +168,25 @@ struct Admission {
 
 impl World {
     fn new(seed: u64) -> Self {
-        let mut chance = Chance(seed);
+        let mut random = Random(seed);
         let clock = TestClock::new(UnixTime::from_secs(1_800_000_000));
         let settings = Settings {
-            max_age: Duration::from_millis(500 + chance.below(20_000)),
-            stale_if_error: if chance.one_in(3) { chance.millis(20_000) } else { Duration::ZERO },
-            refresh_ahead: !chance.one_in(4),
+            max_age: Duration::from_millis(500 + random.below(20_000)),
+            stale_if_error: if random.one_in(3) { random.millis(20_000) } else { Duration::ZERO },
+            refresh_ahead: !random.one_in(4),
         };
         let server = Server(Arc::new(Mutex::new(State {
             clock: clock.clone(),
-            chance: Chance(seed ^ 0x5eed),
+            random: Random(seed ^ 0x5eed),
             down: false,
-            slow: chance.one_in(2),
+            slow: random.one_in(2),
             active: TOKENS.into_iter().map(|name| (name, true)).collect(),
         })));
-        let revocations = Revocations::with_capacity(2 + usize::try_from(chance.below(4)).unwrap())
+        let revocations = Revocations::with_capacity(2 + usize::try_from(random.below(4)).unwrap())
             .clock(clock.clone());
         let breaker = CircuitBreakerLayer::new().seed(seed).clock(clock.clone());
-        let house = BulkheadLayer::new(4).layer(breaker.layer(server.clone()));
-        let flights = CoalesceLayer::new().clock(clock.clone()).layer(house);
+        let bulkhead = BulkheadLayer::new(4).layer(breaker.layer(server.clone()));
+        let flights = CoalesceLayer::new().clock(clock.clone()).layer(bulkhead);
         let mut layer = CacheLayer::new()
             .max_age(settings.max_age)
             .stale_if_error(settings.stale_if_error)
@@ -200,7 +200,7 @@ impl World {
         let verifier = RevocationLayer::new(revocations.clone()).layer(cache.clone());
         Self {
             seed,
-            chance,
+            random,
             clock,
             server,
             settings,
@@ -208,7 +208,7 @@ impl World {
             verifier,
             revocations,
             revoked: HashMap::new(),
-            told: HashMap::new(),
+            cutoffs: HashMap::new(),
             waiting: Vec::new(),
             admitted: Arc::default(),
             log: Vec::new(),
@@ -216,24 +216,24 @@ impl World {
     }
 
     fn token(&mut self) -> &'static str {
-        TOKENS[usize::from(self.chance.one_in(4))]
+        TOKENS[usize::from(self.random.one_in(4))]
     }
 
     async fn step(&mut self) {
-        // Nothing that was done before is done at the same instant: its first poll moves the time,
-        // and nobody else runs.
+        // No two steps happen at the same instant. One poll moves the clock, and no other task
+        // runs.
         let _ = advance(Duration::from_micros(1)).now_or_never();
-        let what = match self.chance.below(20) {
+        let what = match self.random.below(20) {
             0..=8 => self.request(),
             9..=13 => {
-                let time = match self.chance.below(4) {
+                let time = match self.random.below(4) {
                     0 => Duration::from_millis(1),
-                    1 => self.chance.millis(100),
-                    2 => self.chance.millis(3_000),
-                    _ => self.settings.max_age * u32::try_from(self.chance.below(12)).unwrap() / 10,
+                    1 => self.random.millis(100),
+                    2 => self.random.millis(3_000),
+                    _ => self.settings.max_age * u32::try_from(self.random.below(12)).unwrap() / 10,
                 };
                 advance(time).await;
-                format!("{time:?} pass")
+                format!("{time:?} passes")
             }
             14 => {
                 let token = self.token();
@@ -252,20 +252,20 @@ impl World {
                 state.slow = !state.slow;
                 format!("slow: {}", state.slow)
             }
-            18 => self.hang_up(),
-            _ => self.oddity(),
+            18 => self.disconnect(),
+            _ => self.rare_event(),
         };
         self.log.push(what);
-        for _ in 0..self.chance.below(4) {
+        for _ in 0..self.random.below(4) {
             yield_now().await;
         }
     }
 
     fn request(&mut self) -> String {
         let token = self.token();
-        let freshness = match self.chance.below(8) {
+        let freshness = match self.random.below(8) {
             0 => Freshness::Live,
-            1 => Freshness::Within(self.chance.millis(5_000)),
+            1 => Freshness::Within(self.random.millis(5_000)),
             _ => Freshness::Cached,
         };
         let arrived = Instant::now();
@@ -277,40 +277,40 @@ impl World {
                 admitted.lock().unwrap().push(Admission { token, arrived, freshness, stale });
             }
         };
-        // As the middleware does: what is there is used at once.
+        // Uses a result that is ready at once, as the middleware does.
         match verifier.verify(request).now_or_later() {
             Ok(outcome) => admit(outcome),
             Err(future) => self.waiting.push(tokio::spawn(async move { admit(future.await) })),
         }
-        format!("{token} is asked about, {freshness:?}")
+        format!("{token} is sent, {freshness:?}")
     }
 
-    /// This process is told of a revocation, after the server knows of it.
+    /// Revokes a token at the server and then sets a cutoff in this process.
     fn cutoff(&mut self) -> String {
         let token = self.token();
         self.server.state().active.insert(token, false);
         self.revoked.entry(token).or_insert_with(Instant::now);
-        self.told.entry(token).or_insert_with(Instant::now);
-        let cutoff = match self.chance.below(3) {
+        self.cutoffs.entry(token).or_insert_with(Instant::now);
+        let cutoff = match self.random.below(3) {
             0 => Cutoff::subject(ISSUER, token),
             1 => Cutoff::token(ISSUER, token),
             _ => Cutoff::issuer(ISSUER),
         };
         self.revocations.revoke(&cutoff);
-        format!("told of {cutoff:?}")
+        format!("cutoff set: {cutoff:?}")
     }
 
-    fn hang_up(&mut self) -> String {
+    fn disconnect(&mut self) -> String {
         if self.waiting.is_empty() {
-            return "nobody to hang up".to_owned();
+            return "no client to disconnect".to_owned();
         }
-        let at = usize::try_from(self.chance.below(64)).unwrap() % self.waiting.len();
+        let at = usize::try_from(self.random.below(64)).unwrap() % self.waiting.len();
         self.waiting.swap_remove(at).abort();
-        "a client hangs up".to_owned()
+        "a client disconnects".to_owned()
     }
 
-    fn oddity(&mut self) -> String {
-        match self.chance.below(3) {
+    fn rare_event(&mut self) -> String {
+        match self.random.below(3) {
             0 => {
                 let token = self.token();
                 self.cache.evict(&Token::bearer(token).unwrap());
@@ -318,7 +318,7 @@ impl World {
             }
             1 => {
                 let by = Duration::from_secs(3_600);
-                if self.chance.one_in(2) {
+                if self.random.one_in(2) {
                     self.clock.step(by)
                 } else {
                     self.clock.step_back(by)
@@ -326,15 +326,16 @@ impl World {
                 "the wall clock is stepped".to_owned()
             }
             _ => {
-                // Cutoffs of others, until they are too many.
-                let name = format!("other-{}", self.chance.below(8));
+                // Cutoffs of other subjects, until the table overflows.
+                let name = format!("other-{}", self.random.below(8));
                 self.revocations.revoke(&Cutoff::subject(ISSUER, name));
-                "told of others".to_owned()
+                "cutoff of another subject set".to_owned()
             }
         }
     }
 
-    /// What must never be. Called after each step, so that nothing is judged by what came later.
+    /// Fails if a request was admitted that must be refused. Called after each step, so that later
+    /// steps have no influence.
     fn check(&mut self) {
         let admitted = std::mem::take(&mut *self.admitted.lock().unwrap());
         let Settings { max_age, stale_if_error, .. } = self.settings;
@@ -347,13 +348,13 @@ impl World {
             };
             let late =
                 self.revoked.get(one.token).is_some_and(|at| one.arrived > *at + oldest + TIMEOUT);
-            // Tighter than promised: nothing is older than it may be when the request arrives.
+            // Stricter than the documented bound: the fact is not too old when the request arrives.
             let old = self.revoked.get(one.token).is_some_and(|at| one.arrived > *at + oldest);
-            let known = self.told.get(one.token).is_some_and(|at| one.arrived > *at);
+            let known = self.cutoffs.get(one.token).is_some_and(|at| one.arrived > *at);
             let marked =
                 one.stale && (stale_if_error.is_zero() || one.freshness != Freshness::Cached);
             if late || old || known || marked {
-                self.fail(&format!("{one:?} must not be"));
+                self.fail(&format!("{one:?} must be refused"));
             }
         }
     }
@@ -365,20 +366,20 @@ impl World {
     }
 
     async fn run(mut self) -> (u64, u64) {
-        for _ in 0..8 + self.chance.below(25) {
+        for _ in 0..8 + self.random.below(25) {
             self.step().await;
             self.check();
         }
-        // Whatever is under way ends.
+        // All pending requests end.
         for waiting in std::mem::take(&mut self.waiting) {
             if tokio::time::timeout(TIMEOUT * 5, waiting).await.is_err() {
-                self.fail("a request waits for ever");
+                self.fail("a request does not end");
             }
         }
         self.check();
         sleep(TIMEOUT * 2).await;
         if self.cache.get_ref().under_way() > 0 {
-            self.fail("a flight is left over");
+            self.fail("a shared verification does not end");
         }
         let stats = self.cache.stats();
         (stats.hits + stats.stale_served, stats.misses)
@@ -386,14 +387,14 @@ impl World {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_revoked_at_t_is_refused_after_t_plus_max_age_plus_one_verification() {
+async fn token_revoked_at_t_is_refused_after_t_plus_max_age_plus_one_verification() {
     let (mut hits, mut misses) = (0, 0);
     for seed in schedules() {
         let (hit, missed) = World::new(seed).run().await;
         hits += hit;
         misses += missed;
     }
-    // Schedules in which nothing is remembered, or everything, would prove nothing.
+    // If the cache is never or always hit, the schedules prove nothing.
     let replayed = std::env::var_os("BOUND_SEED").is_some();
     assert!(replayed || (hits > misses / 10 && misses > hits / 10), "{hits} hits, {misses} misses");
 }

@@ -1,4 +1,4 @@
-//! What peers may cost that send bad tokens.
+//! Limits of the upstream requests that a peer can cause with bad tokens.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -19,7 +19,7 @@ use tower_layer::Layer;
 
 use crate::{
     scripted::{Act, Scripted, at_once, kind, token},
-    support::{AUDIENCE, AtOnce, FixedClock, ISSUER, request},
+    support::{AUDIENCE, FixedClock, ISSUER, ImmediateVerifier, request},
 };
 
 const SEC: Duration = Duration::from_secs(1);
@@ -30,44 +30,53 @@ fn inactive() -> Scripted {
     server
 }
 
-fn of(peer: &str, text: &str) -> VerifyRequest {
+fn request_from(peer: &str, text: &str) -> VerifyRequest {
     token(text).with_peer(PeerKey::new(peer))
 }
 
-/// What comes of this many different tokens of one peer.
-fn spray<V: Verifier>(verifier: &MissBudget<V>, peer: &str, tokens: usize) -> (usize, usize) {
-    let outcome = |n| kind(&at_once(verifier, of(peer, &format!("guess-{n}"))));
+/// Sends this number of different tokens from one peer. Returns how many were refused as inactive
+/// and how many by the budget.
+fn send_guesses<V: Verifier>(
+    verifier: &MissBudget<V>,
+    peer: &str,
+    tokens: usize,
+) -> (usize, usize) {
+    let outcome = |n| kind(&at_once(verifier, request_from(peer, &format!("guess-{n}"))));
     let all: Vec<_> = (0..tokens).map(outcome).collect();
     let count = |wanted| all.iter().filter(|kind| **kind == Some(wanted)).count();
     (count(ErrorKind::Inactive), count(ErrorKind::TooManyRequests))
 }
 
 #[tokio::test(start_paused = true)]
-async fn bad_tokens_use_up_the_budget_of_their_peer_and_of_no_other() {
+async fn bad_tokens_use_up_only_the_budget_of_their_peer() {
     let server = inactive();
     let verifier = MissBudgetLayer::new(20, SEC).layer(server.clone());
-    assert_eq!(spray(&verifier, "mallory", 1_000), (20, 980));
+    assert_eq!(send_guesses(&verifier, "mallory", 1_000), (20, 980));
     assert_eq!((server.calls(), verifier.stats().over_budget), (20, 980));
-    assert_eq!(spray(&verifier, "alice", 20), (20, 0));
+    assert_eq!(send_guesses(&verifier, "alice", 20), (20, 0));
     advance(SEC * 3).await;
-    assert_eq!(spray(&verifier, "mallory", 1_000), (3, 997));
+    assert_eq!(send_guesses(&verifier, "mallory", 1_000), (3, 997));
     advance(SEC * 1_000_000).await;
-    assert_eq!(spray(&verifier, "mallory", 1_000), (20, 980), "it is never more than full");
+    assert_eq!(
+        send_guesses(&verifier, "mallory", 1_000),
+        (20, 980),
+        "the budget does not accumulate"
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_refusal_says_when_to_come_back_and_then_it_is_true() {
+async fn refusal_has_the_time_after_which_a_request_is_allowed() {
     let verifier = MissBudgetLayer::new(2, SEC * 10).layer(inactive());
-    assert_eq!(spray(&verifier, "mallory", 2), (2, 0));
+    assert_eq!(send_guesses(&verifier, "mallory", 2), (2, 0));
     advance(SEC * 4).await;
-    let refused = at_once(&verifier, of("mallory", "guess")).unwrap_err();
+    let refused = at_once(&verifier, request_from("mallory", "guess")).unwrap_err();
     assert_eq!(refused.retry_after(), Some(SEC * 6));
     advance(SEC * 6).await;
-    assert_eq!(spray(&verifier, "mallory", 2), (1, 1));
+    assert_eq!(send_guesses(&verifier, "mallory", 2), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]
-async fn good_tokens_and_the_faults_of_others_cost_nothing() {
+async fn good_tokens_and_server_errors_are_not_charged() {
     let server = Scripted::new();
     let verifier = MissBudgetLayer::new(1, SEC).layer(server.clone());
     for act in [
@@ -77,24 +86,24 @@ async fn good_tokens_and_the_faults_of_others_cost_nothing() {
     ] {
         server.always(act);
         for n in 0..50 {
-            let outcome = at_once(&verifier, of("alice", &format!("token-{n}")));
+            let outcome = at_once(&verifier, request_from("alice", &format!("token-{n}")));
             assert_ne!(kind(&outcome), Some(ErrorKind::TooManyRequests));
         }
     }
-    // The same, where the answer takes time.
+    // Also with a slow response.
     let slow = Scripted::new().takes(SEC);
     let verifier = MissBudgetLayer::new(1, SEC * 60).layer(slow);
     for n in 0..5 {
-        assert!(verifier.verify(of("alice", &format!("token-{n}"))).await.is_ok());
+        assert!(verifier.verify(request_from("alice", &format!("token-{n}"))).await.is_ok());
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn questions_under_way_are_charged_and_going_away_is_not_free() {
+async fn pending_and_dropped_requests_are_charged() {
     let slow = Scripted::new().takes(SEC);
     let verifier = MissBudgetLayer::new(3, SEC * 60).layer(slow.clone());
     for n in 0..10 {
-        let mut asked = Box::pin(verifier.verify(of("mallory", &format!("guess-{n}"))));
+        let mut asked = Box::pin(verifier.verify(request_from("mallory", &format!("guess-{n}"))));
         let refused = (&mut asked).now_or_never();
         assert_eq!(refused.is_some(), n >= 3, "{n}");
     }
@@ -102,7 +111,7 @@ async fn questions_under_way_are_charged_and_going_away_is_not_free() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_does_not_say_is_not_limited_and_zero_lets_nothing_through() {
+async fn requests_without_a_peer_are_not_limited_and_zero_refuses_all() {
     let server = inactive();
     let verifier = MissBudgetLayer::new(1, SEC).layer(server.clone());
     for n in 0..10 {
@@ -110,62 +119,71 @@ async fn who_does_not_say_is_not_limited_and_zero_lets_nothing_through() {
         assert_eq!(kind(&outcome), Some(ErrorKind::Inactive));
     }
     let closed = MissBudgetLayer::new(0, SEC).layer(server);
-    assert_eq!(spray(&closed, "mallory", 5), (0, 5));
+    assert_eq!(send_guesses(&closed, "mallory", 5), (0, 5));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_million_peers_take_no_more_room_than_ten() {
-    let server = AtOnce::refusing(ErrorKind::Inactive);
+async fn memory_is_bounded_by_the_configured_number_of_peers() {
+    let server = ImmediateVerifier::refusing(ErrorKind::Inactive);
     let verifier = MissBudgetLayer::new(1, SEC * 3_600).peers(10).layer(server);
-    assert_eq!(spray(&verifier, "mallory", 2), (1, 1));
+    assert_eq!(send_guesses(&verifier, "mallory", 2), (1, 1));
     let counted = allocation_counter::measure(|| {
         for n in 0..20_000 {
             let _ = at_once(&verifier, token("guess").with_peer(PeerKey::new(n)));
         }
     });
     assert!(counted.bytes_current < 64 << 10, "{} bytes", counted.bytes_current);
-    // Those seen of late are known, whoever else there is.
+    // The most recent peers are kept.
     for n in 0..4 {
-        assert_eq!(spray(&verifier, &format!("new-{n}"), 2), (1, 1));
+        assert_eq!(send_guesses(&verifier, &format!("new-{n}"), 2), (1, 1));
     }
-    assert_eq!(spray(&verifier, "new-0", 1), (0, 1));
+    assert_eq!(send_guesses(&verifier, "new-0", 1), (0, 1));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_herd_with_one_token_is_one_question_and_one_charge() {
+async fn concurrent_requests_with_one_token_are_charged_once() {
     let slow = Scripted::new().takes(SEC);
     slow.always(Act::refuse(ErrorKind::Inactive));
     let budget = MissBudgetLayer::new(2, SEC * 60).layer(slow.clone());
     let flights = CoalesceLayer::new().clock(slow.clock.clone()).layer(budget);
     let verifier = CacheLayer::new().clock(slow.clock.clone()).layer(flights);
-    let herd = (0..200).map(|_| verifier.verify(of("office", "expired")));
-    let outcomes = futures_util::future::join_all(herd).await;
+    let requests = (0..200).map(|_| verifier.verify(request_from("office", "expired")));
+    let outcomes = futures_util::future::join_all(requests).await;
     assert!(outcomes.iter().all(|outcome| kind(outcome) == Some(ErrorKind::Inactive)));
     assert_eq!(slow.calls(), 1);
-    // What is remembered is free.
+    // Cached refusals are not charged.
     for _ in 0..50 {
-        assert_eq!(kind(&at_once(&verifier, of("office", "expired"))), Some(ErrorKind::Inactive));
+        assert_eq!(
+            kind(&at_once(&verifier, request_from("office", "expired"))),
+            Some(ErrorKind::Inactive)
+        );
     }
-    assert_eq!(kind(&verifier.verify(of("office", "other")).await), Some(ErrorKind::Inactive));
-    assert_eq!(kind(&at_once(&verifier, of("office", "third"))), Some(ErrorKind::TooManyRequests));
-    // That the peer was refused says nothing about the token.
-    let alice = verifier.verify(of("alice", "third")).await;
+    assert_eq!(
+        kind(&verifier.verify(request_from("office", "other")).await),
+        Some(ErrorKind::Inactive)
+    );
+    assert_eq!(
+        kind(&at_once(&verifier, request_from("office", "third"))),
+        Some(ErrorKind::TooManyRequests)
+    );
+    // A refusal by the budget of a peer is not cached for the token.
+    let alice = verifier.verify(request_from("alice", "third")).await;
     assert_eq!(kind(&alice), Some(ErrorKind::Inactive));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_that_a_server_chokes_on_is_charged() {
+async fn token_that_causes_a_bad_response_is_charged() {
     let server = Scripted::new();
     server.always(Act::refuse(ErrorKind::BadResponse));
     let verifier = MissBudgetLayer::new(3, SEC * 60).layer(server.clone());
     for n in 0..10 {
-        let _ = at_once(&verifier, of("mallory", &format!("odd-{n}")));
+        let _ = at_once(&verifier, request_from("mallory", &format!("odd-{n}")));
     }
     assert_eq!(server.calls(), 3);
 }
 
 #[tokio::test(start_paused = true)]
-async fn in_turn_too_going_away_is_not_free_nor_is_an_outage_of_the_last() {
+async fn dropped_requests_and_an_outage_of_the_last_issuer_are_charged() {
     for last in [Scripted::new().takes(SEC), Scripted::new()] {
         last.always(Act::refuse(ErrorKind::Unavailable));
         let first = Scripted::new().takes(SEC);
@@ -176,20 +194,20 @@ async fn in_turn_too_going_away_is_not_free_nor_is_an_outage_of_the_last() {
             IssuerRoute::new("https://one.example.com").introspection(guarded(&first)),
             IssuerRoute::new("https://two.example.com").introspection(guarded(&last)),
         ]);
-        // One goes away while the first is asked, the others wait for all.
-        let mut gone = Box::pin(route.verify(of("mallory", "guess")));
+        // One client disconnects during the first introspection. The others wait for all issuers.
+        let mut gone = Box::pin(route.verify(request_from("mallory", "guess")));
         assert!((&mut gone).now_or_never().is_none());
         drop(gone);
         for n in 0..10 {
-            let _ = route.verify(of("mallory", &format!("guess-{n}"))).await;
+            let _ = route.verify(request_from("mallory", &format!("guess-{n}"))).await;
         }
         assert_eq!(first.calls(), 3);
     }
 }
 
-/// Two issuers that introspect, the second of which knows the token.
+/// The second of two introspecting issuers knows the token.
 #[tokio::test(start_paused = true)]
-async fn issuers_that_are_asked_in_turn_are_one_charge() {
+async fn introspection_at_several_issuers_is_charged_once() {
     let (first, second) = (inactive(), Scripted::new());
     let budget = MissBudgetLayer::new(3, SEC * 60);
     let guarded = |server: &Scripted| BoxVerifier::new(budget.layer(server.clone()));
@@ -198,21 +216,21 @@ async fn issuers_that_are_asked_in_turn_are_one_charge() {
         IssuerRoute::new("https://two.example.com").introspection(guarded(&second)),
     ]);
     for n in 0..20 {
-        let request = of("alice", &format!("good-{n}")).with_freshness(Freshness::Live);
+        let request = request_from("alice", &format!("good-{n}")).with_freshness(Freshness::Live);
         assert!(route.verify(request).await.is_ok(), "{n}");
     }
     second.always(Act::refuse(ErrorKind::Inactive));
     for n in 0..10 {
-        let refused = route.verify(of("alice", &format!("guess-{n}"))).await;
+        let refused = route.verify(request_from("alice", &format!("guess-{n}"))).await;
         let wanted = if n < 3 { ErrorKind::Inactive } else { ErrorKind::TooManyRequests };
         assert_eq!(kind(&refused), Some(wanted), "{n}");
     }
     assert_eq!((first.calls(), second.calls()), (23, 23));
 }
 
-/// A request over HTTP, from a peer that a layer outside has told.
+/// The peer is read from an extension that an outer layer sets.
 #[tokio::test(start_paused = true)]
-async fn rfc6585_4_a_resource_server_answers_429_with_a_time_and_no_challenge() {
+async fn rfc6585_4_exhausted_budget_is_429_with_retry_after_and_no_challenge() {
     #[derive(Clone, Copy)]
     struct From(&'static str);
 

@@ -16,7 +16,7 @@ use tower_introspect::{
 };
 
 use crate::{
-    support::{AtOnce, ask, layer, refusal, request, whoami_service, with_token},
+    support::{ImmediateVerifier, ask, layer, refusal, request, whoami_service, with_token},
     world::{World, bearer, remote},
 };
 
@@ -53,11 +53,15 @@ async fn the_hook_is_told_once_of_what_the_layer_refuses() {
     let told = Told::default();
     let mut get = request(&[]);
     *get.uri_mut() = "/payments?secret=1".parse().unwrap();
-    ask(&layer(AtOnce::alice()).on_refusal(told.hook()), get).await;
+    ask(&layer(ImmediateVerifier::alice()).on_refusal(told.hook()), get).await;
     assert_eq!(told.take(), [(ErrorKind::MissingCredentials, "/payments".to_owned())]);
-    ask(&layer(AtOnce::refusing(ErrorKind::Inactive)).on_refusal(told.hook()), with_token()).await;
+    ask(
+        &layer(ImmediateVerifier::refusing(ErrorKind::Inactive)).on_refusal(told.hook()),
+        with_token(),
+    )
+    .await;
     assert_eq!(told.kinds(), [ErrorKind::Inactive]);
-    ask(&layer(AtOnce::alice()).on_refusal(told.hook()), with_token()).await;
+    ask(&layer(ImmediateVerifier::alice()).on_refusal(told.hook()), with_token()).await;
     assert_eq!(told.kinds(), [], "let in");
 }
 
@@ -78,7 +82,7 @@ async fn the_hook_is_told_of_what_is_refused_further_in() {
     let app: Router = Router::new()
         .route("/layer", get(async || ()).route_layer(RequireScope::all(["admin"])))
         .route("/extractor", get(async |_: Scoped<Admin>| ()))
-        .layer(layer(AtOnce::alice()).on_refusal(told.hook()));
+        .layer(layer(ImmediateVerifier::alice()).on_refusal(told.hook()));
     for path in ["/layer", "/extractor"] {
         let request = Request::get(path).header("authorization", "Bearer abc");
         let response = app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
@@ -91,7 +95,7 @@ async fn the_hook_is_told_of_what_is_refused_further_in() {
 async fn a_request_without_credentials_is_told_of_too() {
     let told = Told::default();
     let inner = RequireScope::all(["admin"]).layer(whoami_service());
-    let service = layer(AtOnce::alice()).optional().on_refusal(told.hook()).layer(inner);
+    let service = layer(ImmediateVerifier::alice()).optional().on_refusal(told.hook()).layer(inner);
     service.oneshot(request(&[])).await.unwrap();
     assert_eq!(told.kinds(), [ErrorKind::MissingCredentials]);
 }
@@ -105,7 +109,7 @@ async fn interceptors_tell_the_hook_of_the_layer_outside() {
         *keep.lock().unwrap() = Some(request.into_parts().0.extensions);
         async { Ok::<_, std::convert::Infallible>(http::Response::new(Bytes::new())) }
     });
-    let service = layer(AtOnce::alice()).on_refusal(told.hook()).layer(inner);
+    let service = layer(ImmediateVerifier::alice()).on_refusal(told.hook()).layer(inner);
     service.oneshot(with_token()).await.unwrap();
     let extensions = kept.lock().unwrap().take().unwrap();
     let call =
@@ -121,8 +125,9 @@ async fn interceptors_tell_the_hook_of_the_layer_outside() {
 async fn the_nearest_hook_is_told_and_no_other() {
     let (outer, inner) = (Told::default(), Told::default());
     let require = RequireScope::all(["admin"]).on_refusal(inner.hook());
-    let service =
-        layer(AtOnce::alice()).on_refusal(outer.hook()).layer(require.layer(whoami_service()));
+    let service = layer(ImmediateVerifier::alice())
+        .on_refusal(outer.hook())
+        .layer(require.layer(whoami_service()));
     service.clone().oneshot(with_token()).await.unwrap();
     assert_eq!((outer.kinds(), inner.kinds()), (vec![], vec![ErrorKind::InsufficientScope]));
     service.oneshot(request(&[])).await.unwrap();
@@ -134,8 +139,9 @@ async fn what_is_only_observed_is_no_refusal() {
     let told = Told::default();
     let observer = Observer::new("a trial");
     let require = RequireScope::all(["admin"]).observe(&observer);
-    let service =
-        layer(AtOnce::alice()).on_refusal(told.hook()).layer(require.layer(whoami_service()));
+    let service = layer(ImmediateVerifier::alice())
+        .on_refusal(told.hook())
+        .layer(require.layer(whoami_service()));
     assert_eq!(service.oneshot(with_token()).await.unwrap().status(), StatusCode::OK);
     assert_eq!((told.kinds(), observer.would_have_refused()), (vec![], 1));
 }
@@ -144,8 +150,9 @@ async fn what_is_only_observed_is_no_refusal() {
 /// and a panic elsewhere in the hook would hide the refusal from layers outside.
 #[tokio::test]
 async fn a_hook_that_panics_changes_nothing() {
-    let plain = ask(&layer(AtOnce::alice()), request(&[])).await;
-    let panicking = layer(AtOnce::alice()).on_refusal(|_| panic!("the audit trail is full"));
+    let plain = ask(&layer(ImmediateVerifier::alice()), request(&[])).await;
+    let panicking =
+        layer(ImmediateVerifier::alice()).on_refusal(|_| panic!("the audit trail is full"));
     let answer = ask(&panicking, request(&[])).await;
     assert_eq!(answer.status(), plain.status());
     assert_eq!(answer.headers(), plain.headers());
@@ -160,5 +167,5 @@ async fn no_hook_is_left_with_a_request_where_none_is_set() {
         assert_eq!(request.extensions().len(), 1, "the token");
         Ok::<_, std::convert::Infallible>(http::Response::new(Bytes::new()))
     });
-    layer(AtOnce::alice()).layer(service).oneshot(with_token()).await.unwrap();
+    layer(ImmediateVerifier::alice()).layer(service).oneshot(with_token()).await.unwrap();
 }

@@ -1,8 +1,8 @@
-//! A week of rotations, outages and restarts, in paused time.
+//! Simulates a week of key rotations, outages and restarts in paused time.
 //!
-//! Tokens trickle in all the while: of the key that the server signs with, of keys that it still
-//! publishes, of keys that it took back, and of keys that never were. What happens, and when, is
-//! drawn from a seed; a week that fails names it.
+//! Tokens arrive all the time: of the signing key, of other published keys, of withdrawn keys and
+//! of keys that never existed. The events and their times are drawn from a seed, which a failure
+//! reports.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -30,77 +30,77 @@ const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 
 // The budgets that docs/operations.md states.
 
-/// Keys are fetched anew at 80 % of ten minutes.
+/// Keys are refreshed at 80 % of ten minutes.
 const REFRESH: Duration = Duration::from_secs(8 * 60);
-/// A fetch takes no longer.
+/// The longest duration of a fetch.
 const FETCH: Duration = Duration::from_secs(3);
-/// The longest pause after failures of which none asked for a longer one.
+/// The longest pause after failures without `Retry-After`.
 const PAUSE: Duration = Duration::from_secs(30);
-/// What the server asks for where it does.
+/// The `Retry-After` of the server, if it sends one.
 const RETRY_AFTER: Duration = Duration::from_secs(120);
-/// A key that was looked for in vain is not looked for again so long; and tokens of unknown keys
-/// cause a fetch only every 30 s, which is less.
+/// An unknown key is not fetched again for this long. Tokens of unknown keys cause at most one
+/// fetch in 30 s, which is shorter.
 const UNKNOWN_KEY_MEMORY: Duration = Duration::from_secs(60);
 
-// The windows that follow from them.
+// The windows that follow from these budgets.
 
-/// From the end of an outage until the next fetch: that of the metadata and that of the keys may
-/// each wait.
+/// From the end of an outage until the next fetch. The fetch of the metadata and that of the keys
+/// may each wait.
 const HEALED: Duration = Duration::from_secs(RETRY_AFTER.as_secs() + PAUSE.as_secs() + 3);
 /// From the publication of a key until its tokens are accepted.
 const PUBLISHED: Duration = Duration::from_secs(UNKNOWN_KEY_MEMORY.as_secs() + 3);
-/// The same, where the key took the place of another of its name: nothing tells of that.
+/// The same for a key that replaces another of the same `kid`, which no token reveals.
 const REPLACED: Duration = Duration::from_secs(REFRESH.as_secs() + 3);
 /// From the withdrawal of a key until its tokens are refused.
 const WITHDRAWN: Duration = REPLACED;
 
 #[tokio::test(start_paused = true)]
-async fn a_week_with_seed_1() {
+async fn keys_are_verified_and_fetched_within_budgets_in_week_1() {
     week(1).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_week_with_seed_2() {
+async fn keys_are_verified_and_fetched_within_budgets_in_week_2() {
     week(2).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_week_with_seed_3() {
+async fn keys_are_verified_and_fetched_within_budgets_in_week_3() {
     week(3).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_week_with_seed_4() {
+async fn keys_are_verified_and_fetched_within_budgets_in_week_4() {
     week(4).await;
 }
 
 async fn week(seed: u64) {
     let mut world = World::new(seed);
-    let mut events = plan(&mut world.chance);
+    let mut events = plan(&mut world.random);
     events.reverse();
     while world.now() < WEEK {
         while let Some((_, event)) = events.pop_if(|(at, _)| *at <= world.now()) {
-            world.happen(event).await;
+            world.apply(event).await;
         }
-        world.tokens_come().await;
-        let pause = world.chance.one_of(&[5, 30, 60, 120]);
+        world.send_tokens().await;
+        let pause = world.random.one_of(&[5, 30, 60, 120]);
         sleep(SECOND * pause).await;
-        world.look_at_fetches();
+        world.observe_fetches();
     }
-    world.conclude();
+    world.check_costs();
 }
 
-// What happens.
+// Events.
 
 #[derive(Clone, Debug)]
 enum Event {
     /// The next key is published.
     Publish,
-    /// The next key is signed with from now on, published or not.
+    /// The server signs with the next key from now on, published or not.
     Sign,
-    /// All keys but the one signed with are withdrawn.
+    /// All keys but the signing key are withdrawn.
     Withdraw,
-    /// The next key takes the name of the one signed with, and its place.
+    /// The next key replaces the signing key under the same `kid`.
     Replace,
     Fail(Endpoint, Fault, Option<Duration>),
     Recover(Endpoint),
@@ -109,13 +109,13 @@ enum Event {
     },
 }
 
-/// A week of events, in order.
-fn plan(chance: &mut Chance) -> Vec<(Duration, Event)> {
+/// Returns the events of a week in order.
+fn plan(random: &mut Random) -> Vec<(Duration, Event)> {
     let mut events = Vec::new();
     let mut at = HOUR;
     while at < WEEK {
-        match chance.below(5) {
-            // As it should be: everyone knows the key before it is used.
+        match random.below(5) {
+            // A planned rotation: the key is published before it is used.
             0 => {
                 events.push((at, Event::Publish));
                 events.push((at + HOUR, Event::Sign));
@@ -126,13 +126,13 @@ fn plan(chance: &mut Chance) -> Vec<(Duration, Event)> {
                 events.push((at, Event::Sign));
                 events.push((at + 2 * HOUR, Event::Withdraw));
             }
-            // In an emergency.
+            // An emergency rotation.
             2 => {
                 events.push((at, Event::Publish));
                 events.push((at, Event::Sign));
                 events.push((at, Event::Withdraw));
             }
-            // Late.
+            // The key is published late.
             3 => {
                 events.push((at, Event::Sign));
                 events.push((at + 90 * SECOND, Event::Publish));
@@ -140,39 +140,39 @@ fn plan(chance: &mut Chance) -> Vec<(Duration, Event)> {
             }
             _ => events.push((at, Event::Replace)),
         }
-        at += 4 * HOUR + MINUTE * chance.below(12 * 60);
+        at += 4 * HOUR + MINUTE * random.below(12 * 60);
     }
     for endpoint in [Endpoint::Jwks, Endpoint::Discovery] {
-        let mut at = MINUTE * chance.below(12 * 60);
+        let mut at = MINUTE * random.below(12 * 60);
         while at < WEEK {
-            let (fault, asks) = chance.fault();
+            let (fault, asks) = random.fault();
             events.push((at, Event::Fail(endpoint, fault, asks)));
-            at += MINUTE * chance.one_of(&[1, 5, 30, 120, 360]);
+            at += MINUTE * random.one_of(&[1, 5, 30, 120, 360]);
             events.push((at, Event::Recover(endpoint)));
-            at += HOUR + MINUTE * chance.below(12 * 60);
+            at += HOUR + MINUTE * random.below(12 * 60);
         }
     }
     let mut at = Duration::ZERO;
     while at < WEEK {
-        at += 4 * HOUR + MINUTE * chance.below(24 * 60);
-        events.push((at, Event::Restart { warm: chance.below(2) == 0 }));
+        at += 4 * HOUR + MINUTE * random.below(24 * 60);
+        events.push((at, Event::Restart { warm: random.below(2) == 0 }));
     }
     events.sort_by_key(|(at, _)| *at);
     events
 }
 
-// Who takes part.
+// The simulated world.
 
-/// A key of the server, and what is known of it.
+/// A key of the server, and its history at the verifier.
 struct Key {
     signing: SigningKey,
     published: Option<Duration>,
     withdrawn: Option<Duration>,
-    /// It took the place of another of its name.
+    /// It replaced another key of the same `kid`.
     replaces: bool,
-    /// This verifier has accepted a token of it; what became of that.
+    /// The fact of the first accepted token of this key.
     fact: Option<ActiveToken>,
-    /// This verifier has fetched the keys without it.
+    /// The verifier has fetched a key set without this key.
     dropped: bool,
 }
 
@@ -182,35 +182,35 @@ impl Key {
     }
 }
 
-/// An endpoint, and when it was down.
+/// The outages of an endpoint.
 #[derive(Default)]
-struct Line {
+struct Outages {
     down: bool,
-    /// When the latest outage ended, with the pause that its failures may still cause.
+    /// When the latest outage ended, plus the pause that its failures may still cause.
     healed: Duration,
     failures_ask_for: Option<Duration>,
     outages: usize,
-    /// For how long it was down in all.
+    /// The total duration of the outages.
     total: Duration,
     since: Duration,
 }
 
 struct World {
     seed: u64,
-    chance: Chance,
+    random: Random,
     start: Instant,
     server: AuthorizationServer,
     clock: TestClock,
     verifier: JwtVerifier,
     keys: Vec<Key>,
-    /// The key that is signed with.
+    /// The index of the signing key.
     signer: usize,
-    jwks: Line,
-    discovery: Line,
-    /// This verifier has had keys.
+    jwks: Outages,
+    discovery: Outages,
+    /// The verifier has loaded keys.
     warm: bool,
-    /// The fetches of keys at the latest look.
-    looked_at: usize,
+    /// The number of key fetches at the latest call of `observe_fetches`.
+    observed_fetches: usize,
     restarts: usize,
     unknown: usize,
     accepted: usize,
@@ -228,17 +228,17 @@ impl World {
         let verifier = verifier(&server, &clock);
         let mut world = Self {
             seed,
-            chance: Chance(seed),
+            random: Random(seed),
             start: Instant::now(),
             server,
             clock,
             verifier,
             keys: Vec::new(),
             signer: 0,
-            jwks: Line::default(),
-            discovery: Line::default(),
+            jwks: Outages::default(),
+            discovery: Outages::default(),
             warm: false,
-            looked_at: 0,
+            observed_fetches: 0,
             restarts: 0,
             unknown: 0,
             accepted: 0,
@@ -253,11 +253,11 @@ impl World {
         self.start.elapsed()
     }
 
-    fn line(&mut self, endpoint: Endpoint) -> &mut Line {
+    fn outages_of(&mut self, endpoint: Endpoint) -> &mut Outages {
         if endpoint == Endpoint::Jwks { &mut self.jwks } else { &mut self.discovery }
     }
 
-    async fn happen(&mut self, event: Event) {
+    async fn apply(&mut self, event: Event) {
         let now = self.now();
         match event {
             Event::Publish => {
@@ -279,17 +279,17 @@ impl World {
             }
             Event::Fail(endpoint, fault, asks) => {
                 self.server.inject(endpoint, fault);
-                let line = self.line(endpoint);
-                (line.down, line.since, line.failures_ask_for) = (true, now, asks);
-                line.outages += 1;
+                let outages = self.outages_of(endpoint);
+                (outages.down, outages.since, outages.failures_ask_for) = (true, now, asks);
+                outages.outages += 1;
             }
             Event::Recover(endpoint) => {
                 self.server.clear(endpoint);
-                let line = self.line(endpoint);
-                line.down = false;
-                line.total += now - line.since;
-                line.healed = now + line.failures_ask_for.unwrap_or(PAUSE) + PAUSE + FETCH;
-                assert!(line.healed <= now + HEALED);
+                let outages = self.outages_of(endpoint);
+                outages.down = false;
+                outages.total += now - outages.since;
+                outages.healed = now + outages.failures_ask_for.unwrap_or(PAUSE) + PAUSE + FETCH;
+                assert!(outages.healed <= now + HEALED);
             }
             Event::Restart { warm } => {
                 self.restarts += 1;
@@ -297,7 +297,7 @@ impl World {
                 self.warm = false;
                 for key in &mut self.keys {
                     key.fact = None;
-                    // Whoever starts now never sees it.
+                    // A verifier that starts now never gets this key.
                     key.dropped = key.withdrawn.is_some();
                 }
                 if warm && self.verifier.warm().await.is_ok() {
@@ -305,10 +305,10 @@ impl World {
                 }
             }
         }
-        self.looked_at = self.server.calls(Endpoint::Jwks);
+        self.observed_fetches = self.server.calls(Endpoint::Jwks);
     }
 
-    /// The key to come: the latest, if it is not in use yet.
+    /// Returns the next key: the latest one if it is not in use yet.
     fn next(&mut self) -> usize {
         let latest = self.keys.len() - 1;
         if latest == self.signer && self.keys[latest].is_published() {
@@ -320,7 +320,7 @@ impl World {
     fn next_key(&mut self, kid: Option<String>) -> usize {
         let replaces = kid.is_some();
         let kid = kid.unwrap_or_else(|| format!("key-{}", self.keys.len()));
-        let signing = self.chance.key().with_kid(kid);
+        let signing = self.random.key().with_kid(kid);
         let (published, withdrawn, fact) = (None, None, None);
         self.keys.push(Key { signing, published, withdrawn, replaces, fact, dropped: false });
         self.keys.len() - 1
@@ -343,17 +343,18 @@ impl World {
         }
     }
 
-    /// Notes which keys a fetch has dropped, if it can be told.
-    fn look_at_fetches(&mut self) {
+    /// Marks withdrawn keys as dropped after a fetch without them.
+    fn observe_fetches(&mut self) {
         let calls = self.server.calls(Endpoint::Jwks);
-        if calls == self.looked_at {
+        if calls == self.observed_fetches {
             return;
         }
-        self.looked_at = calls;
+        self.observed_fetches = calls;
         if self.jwks.down {
             return;
         }
-        // The endpoint was up and its keys the same since the last look, so this is what came.
+        // The endpoint was up and its keys did not change since the last call, so the fetch
+        // returned them.
         for key in self.keys.iter_mut().filter(|key| key.withdrawn.is_some()) {
             key.dropped = true;
         }
@@ -361,21 +362,21 @@ impl World {
 
     // Tokens.
 
-    async fn tokens_come(&mut self) {
+    async fn send_tokens(&mut self) {
         self.present(self.signer).await;
         for at in (0..self.keys.len()).rev().take(4) {
             let key = &self.keys[at];
-            // Seldom once it is dropped: each such token asks for a fetch, which would hide that
-            // there is one every few minutes in any case.
+            // Rarely once it is dropped: each such token causes a fetch, which would hide the
+            // periodic fetches.
             let odds = if key.dropped { 200 } else { 4 };
             let used = at != self.signer && key.published.is_some();
-            if used && self.chance.below(odds) == 0 {
+            if used && self.random.below(odds) == 0 {
                 self.present(at).await;
             }
         }
-        // Weeks with an even seed are those with an attacker.
-        if self.seed.is_multiple_of(2) && self.chance.below(10) == 0 {
-            let kid = format!("none-{}", self.chance.draw());
+        // An attacker sends unknown keys in the weeks with an even seed.
+        if self.seed.is_multiple_of(2) && self.random.below(10) == 0 {
+            let kid = format!("none-{}", self.random.draw());
             let token = self.token(&self.keys[self.signer].signing.clone().with_kid(kid));
             self.unknown += 1;
             let refused = self.verify(&token).await.unwrap_err();
@@ -395,12 +396,12 @@ impl World {
 
     fn is_healthy(&self) -> bool {
         let now = self.now();
-        let up = |line: &Line| !line.down && now >= line.healed;
+        let up = |outages: &Outages| !outages.down && now >= outages.healed;
         up(&self.jwks) && (self.warm || up(&self.discovery))
     }
 
     async fn present(&mut self, at: usize) {
-        // What can be said of the moment before it is verified and of that after holds between.
+        // Conditions that hold before and after the verification hold during it.
         let before = self.now();
         let healthy_before = self.is_healthy();
         let warm_before = self.warm;
@@ -427,11 +428,11 @@ impl World {
         match outcome {
             Ok(fact) => {
                 self.accepted += 1;
-                assert!(key.published.is_some(), "a key that nobody published: {facts}");
-                assert!(!key.dropped, "a key that a fetch has dropped: {facts}");
+                assert!(key.published.is_some(), "key was never published: {facts}");
+                assert!(!key.dropped, "key was dropped by a fetch: {facts}");
                 if let Some(withdrawn) = key.withdrawn {
                     let refused_from = withdrawn.max(self.jwks.healed) + WITHDRAWN;
-                    assert!(self.jwks.down || before < refused_from, "withdrawn: {facts}");
+                    assert!(self.jwks.down || before < refused_from, "key was withdrawn: {facts}");
                 }
                 assert!(!fact.is_retired(), "{facts}");
                 key.fact.get_or_insert(fact);
@@ -442,15 +443,15 @@ impl World {
                     let published = key.published.unwrap_or_default();
                     let window = if key.replaces { REPLACED } else { PUBLISHED };
                     let within = before < published.max(healed) + window;
-                    assert!(key.fact.is_none(), "a key that was known: {facts}");
+                    assert!(key.fact.is_none(), "key was known: {facts}");
                     assert!(!healthy_before || within, "outside of the windows: {facts}");
-                    // That there are no keys is nobody's fault but the server's.
+                    // Missing keys are the fault of the server.
                     let cold = !self.warm;
                     assert!(!cold || refused.blame() == Blame::AuthorizationServer, "{facts}");
                 }
             }
         }
-        // Facts fall with their keys, and with nothing else.
+        // Facts are retired with their keys only.
         for (at, key) in self.keys.iter().enumerate() {
             let Some(fact) = &key.fact else { continue };
             if key.dropped {
@@ -464,7 +465,7 @@ impl World {
 
     // Costs.
 
-    fn conclude(&self) {
+    fn check_costs(&self) {
         let fetches = self.server.calls(Endpoint::Jwks);
         let metadata = self.server.calls(Endpoint::Discovery);
         let in_steps = |time: Duration, step: Duration| {
@@ -473,11 +474,11 @@ impl World {
         let outages = self.jwks.outages + self.discovery.outages;
         let down = self.jwks.total + self.discovery.total;
         let regular = in_steps(WEEK, REFRESH) + self.restarts;
-        // Every 30 s while it fails, and a few more before the pauses have grown to that.
+        // One every 30 s during an outage, and a few more until the pauses have grown.
         let failures = in_steps(down, PAUSE) + 8 * outages;
         let most = regular + self.unknown + failures;
-        // Two documents each time. They are fetched hourly, after restarts, again after failures,
-        // and once a minute where keys are nonsense.
+        // Two documents for each fetch: hourly, after restarts, after failures, and once a minute
+        // while the keys are malformed.
         let failures = in_steps(self.discovery.total, PAUSE) + 8 * self.discovery.outages;
         let doubts = in_steps(self.jwks.total, MINUTE) + self.jwks.outages;
         let documents = 2 * (in_steps(WEEK, HOUR) + self.restarts + failures + doubts);
@@ -494,7 +495,7 @@ impl World {
         );
         assert!(fetches <= most, "seed {}: {fetches} fetches of keys", self.seed);
         assert!(metadata <= documents, "seed {}: {metadata} fetches of metadata", self.seed);
-        // The week was one in which things happened.
+        // The week had enough events to prove something.
         assert!(self.keys.len() > 5 && outages > 10 && self.restarts > 3, "seed {}", self.seed);
         assert!(self.accepted > 8000 && self.refused > 20, "seed {}", self.seed);
         assert!(self.server.unmatched_requests().is_empty(), "seed {}", self.seed);
@@ -506,11 +507,10 @@ fn verifier(server: &AuthorizationServer, clock: &TestClock) -> JwtVerifier {
     builder.clock(clock.clone()).build().unwrap()
 }
 
-/// Numbers that look random: a linear congruential generator of 64 bits, of which the upper half
-/// counts.
-struct Chance(u64);
+/// A linear congruential generator of 64 bits, of which the upper half is used.
+struct Random(u64);
 
-impl Chance {
+impl Random {
     fn draw(&mut self) -> u32 {
         self.0 =
             self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -526,7 +526,7 @@ impl Chance {
         values[at as usize]
     }
 
-    /// A way to fail, and how long it asks its clients to wait.
+    /// Returns a fault and its `Retry-After`.
     fn fault(&mut self) -> (Fault, Option<Duration>) {
         let asking = |status| Fault::status(status).with_retry_after(RETRY_AFTER);
         match self.below(8) {

@@ -1,8 +1,7 @@
-//! The wall clock of this machine is stepped, by an hour and by a year, either way. The authorization
-//! server's goes on.
+//! The wall clock of this service is stepped by an hour or a year in either direction. That of the
+//! authorization server is not.
 //!
-//! Nothing that is remembered becomes younger by that, and what is answered is what would be answered
-//! if nothing were remembered.
+//! No cache entry becomes younger, and each response is the same as without a cache.
 
 use std::time::Duration;
 
@@ -39,14 +38,14 @@ impl Step {
         matches!(self, Self::Back(_))
     }
 
-    fn of(self, clock: &TestClock) {
+    fn apply(self, clock: &TestClock) {
         match self {
             Self::Back(by) => clock.step_back(by),
             Self::Forward(by) => clock.step(by),
         }
     }
 
-    fn undone(self) -> Self {
+    fn reversed(self) -> Self {
         match self {
             Self::Back(by) => Self::Forward(by),
             Self::Forward(by) => Self::Back(by),
@@ -54,35 +53,37 @@ impl Step {
     }
 }
 
-/// A resource server with a clock of its own, which shows what the authorization server's shows.
-fn apart(
+/// A resource server whose clock is separate from that of the authorization server and shows the
+/// same time at first.
+fn with_own_clock(
     change: impl FnOnce(ResourceServerBuilder) -> ResourceServerBuilder,
 ) -> (World, TestClock) {
-    let mine = TestClock::new(UnixTime::from_secs(1_800_000_000));
-    let world = World::with(|api| change(api.clock(mine.clone())));
-    assert_eq!(mine.now(), world.clock.now());
-    (world, mine)
+    let own_clock = TestClock::new(UnixTime::from_secs(1_800_000_000));
+    let world = World::with(|api| change(api.clock(own_clock.clone())));
+    assert_eq!(own_clock.now(), world.clock.now());
+    (world, own_clock)
 }
 
-/// A token that says nothing about time.
-fn timeless(world: &World) -> String {
+/// A token without dates.
+fn undated_token(world: &World) -> String {
     world.server.opaque().subject("alice").audience(AUDIENCE).without("exp").without("iat").mint()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_remembered_answer_is_no_younger() {
+async fn clock_step_makes_no_cache_entry_younger() {
     for step in STEPS {
-        let (world, mine) = apart(|api| api.issuer(remote()));
-        let token = timeless(&world);
+        let (world, own_clock) = with_own_clock(|api| api.issuer(remote()));
+        let token = undated_token(&world);
         assert_eq!(world.status(&token).await, 200);
         sleep(SEC * 10).await;
-        step.of(&mine);
+        step.apply(&own_clock);
         assert_eq!(world.status(&token).await, 200, "{step:?}");
-        // Forward, as after a suspend: nobody knows how old it is. Back: it is ten seconds old.
+        // After a step forward, as after a suspend, the age is unknown. After a step back it is ten
+        // seconds.
         let asked = if step.is_back() { 1 } else { 2 };
         assert_eq!(world.asked(), asked, "{step:?}");
 
-        // The bound holds by the time that passed.
+        // The bound holds for the time that really passed.
         world.server.revoke(&token);
         sleep(SEC * if step.is_back() { 20 } else { 30 }).await;
         assert_eq!(world.status(&token).await, 401, "{step:?}");
@@ -90,22 +91,22 @@ async fn a_remembered_answer_is_no_younger() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_wrong_clock_remembered_is_no_younger_when_it_is_right_again() {
+async fn entry_cached_under_a_wrong_clock_becomes_no_younger_when_the_clock_is_corrected() {
     for step in STEPS {
-        let (world, mine) = apart(|api| api.issuer(remote()));
-        let token = timeless(&world);
-        step.of(&mine);
+        let (world, own_clock) = with_own_clock(|api| api.issuer(remote()));
+        let token = undated_token(&world);
+        step.apply(&own_clock);
         assert_eq!(world.status(&token).await, 200, "{step:?}");
-        step.undone().of(&mine);
+        step.reversed().apply(&own_clock);
         world.server.revoke(&token);
         sleep(SEC * 30).await;
         assert_eq!(world.status(&token).await, 401, "{step:?}");
     }
 }
 
-/// In all modes, with all kinds of token, remembered or not.
+/// In all modes, with a new and a cached token.
 #[tokio::test(start_paused = true)]
-async fn memory_changes_no_answer() {
+async fn cache_changes_no_response() {
     let modes: [fn() -> Issuer; 4] = [
         remote,
         || Issuer::jwt(ISSUER),
@@ -114,20 +115,20 @@ async fn memory_changes_no_answer() {
     ];
     for mode in modes {
         for step in STEPS {
-            let (remembering, mine) = apart(|api| api.issuer(mode()));
-            let (forgetful, other) = apart(|api| api.issuer(mode()).without_cache());
-            let tokens = [&remembering, &forgetful].map(World::jwt);
+            let (cached, own_clock) = with_own_clock(|api| api.issuer(mode()));
+            let (uncached, other) = with_own_clock(|api| api.issuer(mode()).without_cache());
+            let tokens = [&cached, &uncached].map(World::jwt);
             let same = async |when: &str| {
                 let [one, two] = [
-                    refusal(&remembering.present(&tokens[0]).await),
-                    refusal(&forgetful.present(&tokens[1]).await),
+                    refusal(&cached.present(&tokens[0]).await),
+                    refusal(&uncached.present(&tokens[1]).await),
                 ];
                 assert_eq!(one, two, "{when}, {step:?}");
                 one
             };
             assert_eq!(same("before").await, None);
-            for clock in [&mine, &other] {
-                step.of(clock);
+            for clock in [&own_clock, &other] {
+                step.apply(clock);
             }
             let expected = match step {
                 Step::Back(_) => Some(ErrorKind::NotYetValid),
@@ -135,24 +136,24 @@ async fn memory_changes_no_answer() {
                 Step::Forward(_) => Some(ErrorKind::Expired),
             };
             assert_eq!(same("stepped").await, expected, "{step:?}");
-            assert_eq!(same("and remembered").await, expected, "{step:?}");
-            for clock in [&mine, &other] {
-                step.undone().of(clock);
+            assert_eq!(same("stepped and cached").await, expected, "{step:?}");
+            for clock in [&own_clock, &other] {
+                step.reversed().apply(clock);
             }
-            assert_eq!(same("put right").await, None, "{step:?}");
+            assert_eq!(same("corrected").await, None, "{step:?}");
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_remembered_refusal_is_no_older_and_no_younger_than_five_seconds() {
+async fn cached_refusal_is_kept_for_five_seconds() {
     for step in STEPS {
-        let (world, mine) = apart(|api| api.issuer(remote()));
+        let (world, own_clock) = with_own_clock(|api| api.issuer(remote()));
         assert_eq!(world.status("soon").await, 401);
         let token = world.server.opaque().text("soon").audience(AUDIENCE).without("exp");
         let token = token.without("iat").mint();
         sleep(SEC).await;
-        step.of(&mine);
+        step.apply(&own_clock);
         let expected = if step.is_back() { 401 } else { 200 };
         assert_eq!(world.status(&token).await, expected, "{step:?}");
         sleep(SEC * 4).await;
@@ -162,72 +163,72 @@ async fn a_remembered_refusal_is_no_older_and_no_younger_than_five_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_breaker_neither_stays_open_nor_lets_more_than_one_through() {
+async fn open_breaker_sends_at_most_one_probe_and_closes_again() {
     for step in STEPS {
-        let (world, mine) = apart(|api| api.issuer(remote()));
+        let (world, own_clock) = with_own_clock(|api| api.issuer(remote()));
         world.api.warm().await.unwrap();
         world.server.inject(Endpoint::Introspection, Fault::unreachable());
         while world.api.stats().breaker == BreakerState::Closed {
-            assert_eq!(world.status(&timeless(&world)).await, 503);
+            assert_eq!(world.status(&undated_token(&world)).await, 503);
         }
         let passed = world.api.stats().upstream_calls;
-        step.of(&mine);
+        step.apply(&own_clock);
         for _ in 0..20 {
-            assert_eq!(world.status(&timeless(&world)).await, 503);
+            assert_eq!(world.status(&undated_token(&world)).await, 503);
         }
-        // Forward, its pause seems to be over: one goes to see.
+        // After a step forward the pause seems to be over, and one probe is sent.
         let probes = world.api.stats().upstream_calls - passed;
         assert_eq!(probes, u64::from(!step.is_back()), "{step:?}");
         world.server.clear(Endpoint::Introspection);
         sleep(SEC * 6).await;
-        assert_eq!(world.status(&timeless(&world)).await, 200, "{step:?}");
+        assert_eq!(world.status(&undated_token(&world)).await, 200, "{step:?}");
         assert_eq!(world.api.stats().breaker, BreakerState::Closed);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cutoff_goes_on_to_hold() {
+async fn cutoff_stays_in_force() {
     for step in STEPS {
         for issuer in [Issuer::jwt(ISSUER), remote()] {
-            let (world, mine) = apart(|api| api.issuer(issuer));
+            let (world, own_clock) = with_own_clock(|api| api.issuer(issuer));
             let token = world.jwt();
             assert_eq!(world.status(&token).await, 200);
             sleep(SEC).await;
             world.server.revoke(&token);
             world.api.revocations().revoke(&Cutoff::subject(ISSUER, "alice"));
-            step.of(&mine);
+            step.apply(&own_clock);
             assert_eq!(world.status(&token).await, 401, "{step:?}");
-            step.undone().of(&mine);
+            step.reversed().apply(&own_clock);
             assert_eq!(world.status(&token).await, 401, "{step:?}");
         }
     }
 }
 
-/// Introspected facts from before a cutoff do not count, in the order in which this process saw both,
-/// whatever the clock said of either.
+/// Facts introspected before a cutoff are void, in the order in which this process saw both,
+/// whatever the clock showed.
 #[tokio::test(start_paused = true)]
-async fn a_cutoff_made_known_by_a_wrong_clock_holds() {
+async fn cutoff_set_under_a_wrong_clock_holds() {
     for step in STEPS {
-        let (world, mine) = apart(|api| api.issuer(remote()));
-        let token = timeless(&world);
+        let (world, own_clock) = with_own_clock(|api| api.issuer(remote()));
+        let token = undated_token(&world);
         assert_eq!(world.status(&token).await, 200);
         sleep(SEC).await;
         world.server.revoke(&token);
-        step.of(&mine);
+        step.apply(&own_clock);
         world.api.revocations().revoke(&Cutoff::subject(ISSUER, "alice"));
         assert_eq!(world.status(&token).await, 401, "{step:?}");
-        step.undone().of(&mine);
+        step.reversed().apply(&own_clock);
         assert_eq!(world.status(&token).await, 401, "{step:?}");
     }
 }
 
-/// JWTs are revoked by their `iat`, and the clock of who issues them may be ahead by as much as the
-/// policy tolerates.
+/// JWTs are revoked by their `iat`. The clock of their issuer may be ahead by as much as the policy
+/// tolerates.
 #[tokio::test(start_paused = true)]
-async fn a_cutoff_of_now_holds_for_jwts_of_an_issuer_whose_clock_is_ahead() {
+async fn cutoff_holds_for_jwts_of_an_issuer_whose_clock_is_ahead() {
     for ahead in [1, 5, 29] {
-        let (world, mine) = apart(|api| api.issuer(Issuer::jwt(ISSUER)));
-        mine.step_back(SEC * ahead);
+        let (world, own_clock) = with_own_clock(|api| api.issuer(Issuer::jwt(ISSUER)));
+        own_clock.step_back(SEC * ahead);
         let token = world.jwt();
         assert_eq!(world.status(&token).await, 200);
         sleep(SEC * ahead / 2).await;
@@ -237,16 +238,16 @@ async fn a_cutoff_of_now_holds_for_jwts_of_an_issuer_whose_clock_is_ahead() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cutoff_made_known_by_a_wrong_clock_holds_for_jwts() {
+async fn cutoff_set_under_a_wrong_clock_holds_for_jwts() {
     for step in STEPS {
-        let (world, mine) = apart(|api| api.issuer(Issuer::jwt(ISSUER)));
+        let (world, own_clock) = with_own_clock(|api| api.issuer(Issuer::jwt(ISSUER)));
         let token = world.jwt();
         assert_eq!(world.status(&token).await, 200);
         sleep(SEC).await;
-        step.of(&mine);
+        step.apply(&own_clock);
         world.api.revocations().revoke(&Cutoff::subject(ISSUER, "alice"));
         assert_eq!(world.status(&token).await, 401, "{step:?}");
-        step.undone().of(&mine);
+        step.reversed().apply(&own_clock);
         assert_eq!(world.status(&token).await, 401, "{step:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! What a resource server remembers, and for how long, against the authorization server of the test
+//! The cache, cutoffs and breaker of a resource server, with the authorization server of the test
 //! kit.
 
 use std::{convert::Infallible, time::Duration};
@@ -25,8 +25,8 @@ use crate::{
 
 const SEC: Duration = Duration::from_secs(1);
 
-/// What a handler behind these layers gets.
-async fn token_behind(
+/// Returns the token that a handler behind these layers gets.
+async fn token_in_handler(
     outer: IntrospectLayer<BoxVerifier>,
     inner: Option<IntrospectLayer<BoxVerifier>>,
     token: &str,
@@ -44,10 +44,10 @@ async fn token_behind(
     response.into_body().ok_or_else(|| refused.unwrap())
 }
 
-// ===== The bound =====
+// ===== Age of a decision =====
 
 #[tokio::test(start_paused = true)]
-async fn a_revoked_token_is_refused_after_max_age_in_every_mode() {
+async fn revoked_token_is_refused_after_max_age_in_every_mode() {
     type Make = fn() -> Issuer;
     let modes: [(Make, bool, u64); 3] = [
         (remote, false, 30),
@@ -70,11 +70,11 @@ async fn a_revoked_token_is_refused_after_max_age_in_every_mode() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_age_of_a_decision_is_told() {
+async fn age_of_a_decision_is_available_to_the_handler() {
     let world = World::new(remote());
     let token = world.opaque();
     for age in [0, 10, 20] {
-        let admitted = token_behind(world.api.layer(), None, &token).await.unwrap();
+        let admitted = token_in_handler(world.api.layer(), None, &token).await.unwrap();
         assert_eq!(admitted.decision_age(), SEC * age);
         assert!(!admitted.is_stale());
         sleep(SEC * 10).await;
@@ -84,20 +84,20 @@ async fn the_age_of_a_decision_is_told() {
 // ===== Upstream calls =====
 
 #[tokio::test(start_paused = true)]
-async fn a_herd_is_one_question() {
+async fn concurrent_requests_with_one_token_cause_one_introspection() {
     let world = World::new(remote());
     world.api.warm().await.unwrap();
     world.server.inject(Endpoint::Introspection, Fault::delay(SEC));
     let token = world.opaque();
-    let herd = join_all((0..200).map(|_| world.status(&token))).await;
-    assert!(herd.iter().all(|status| *status == 200));
+    let statuses = join_all((0..200).map(|_| world.status(&token))).await;
+    assert!(statuses.iter().all(|status| *status == 200));
     assert_eq!(world.asked(), 1);
     let stats = world.api.stats();
     assert_eq!((stats.upstream_calls, stats.coalesced, stats.misses), (1, 199, 200));
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_inactive_token_is_one_question_too() {
+async fn inactive_token_is_introspected_once() {
     let world = World::new(remote());
     for _ in 0..100 {
         assert_eq!(world.status("unheard-of").await, 401);
@@ -107,30 +107,31 @@ async fn an_inactive_token_is_one_question_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ahead_of_time_it_is_one_question_whatever_comes() {
+async fn refresh_ahead_causes_one_introspection() {
     let world = World::new(remote());
     let token = world.opaque();
     assert_eq!(world.status(&token).await, 200);
     world.server.inject(Endpoint::Introspection, Fault::delay(SEC));
     sleep(SEC * 25).await;
     for _ in 0..10 {
-        let crowd = join_all((0..10).map(|_| world.status(&token))).await;
-        assert!(crowd.iter().all(|status| *status == 200));
+        let statuses = join_all((0..10).map(|_| world.status(&token))).await;
+        assert!(statuses.iter().all(|status| *status == 200));
         sleep(SEC / 5).await;
     }
     assert_eq!((world.asked(), world.api.stats().refreshes), (2, 1));
 }
 
-/// RFC 7662 §2.2: a server that calls a token active which by its own word has expired. That costs a
-/// question each time the answer has grown old, as any token in use does, and one more at `exp`.
+/// RFC 7662 §2.2: the server reports a token as active although its `exp` has passed. That causes
+/// one introspection each time the cache entry is refreshed, as for any token in use, and one more
+/// at `exp`.
 #[tokio::test(start_paused = true)]
-async fn a_token_past_its_exp_that_is_called_active_is_refused_and_no_reason_to_ask_more() {
+async fn expired_token_reported_as_active_is_refused_and_causes_few_introspections() {
     let start = 1_800_000_000;
     for (exp, admitted) in [(start - 3_600, 0), (start + 10, 10 + 30)] {
         let world = World::new(remote());
         let answer = json!({"active": true, "sub": "alice", "aud": AUDIENCE, "exp": exp});
         let token = world.server.opaque().introspected_as(answer).mint();
-        // The tolerance for clocks of others, 30 s, is for those that are past their end too.
+        // The leeway of 30 s applies too.
         for second in 0..300 {
             let response = world.present(&token).await;
             let expected = (second >= admitted).then_some(ErrorKind::Expired);
@@ -140,14 +141,14 @@ async fn a_token_past_its_exp_that_is_called_active_is_refused_and_no_reason_to_
             }
             sleep(SEC).await;
         }
-        // Anew at 80 % of 30 s.
+        // Refreshed at 80 % of 30 s.
         let budget = 300 / 24 + 1 + usize::from(admitted > 0);
-        assert!(world.asked() <= budget, "{} questions in five minutes", world.asked());
+        assert!(world.asked() <= budget, "{} introspections in five minutes", world.asked());
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_jwt_is_verified_once_in_five_minutes() {
+async fn jwt_is_verified_once_and_then_cached() {
     let world = World::new(Issuer::jwt(ISSUER));
     let token = world.jwt();
     for _ in 0..100 {
@@ -157,7 +158,7 @@ async fn a_jwt_is_verified_once_in_five_minutes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_remembered_where_that_is_turned_off() {
+async fn without_cache_every_request_is_introspected() {
     let world = World::with(|api| api.issuer(remote()).without_cache());
     let token = world.opaque();
     for asked in 1..=3 {
@@ -170,7 +171,7 @@ async fn nothing_is_remembered_where_that_is_turned_off() {
 // ===== Outages =====
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_hangs_costs_known_tokens_nothing_and_new_ones_three_seconds_at_most() {
+async fn hanging_server_delays_new_tokens_by_three_seconds_and_cached_ones_not_at_all() {
     let world = World::new(remote());
     let known = world.opaque();
     assert_eq!(world.status(&known).await, 200);
@@ -194,7 +195,7 @@ async fn a_server_that_hangs_costs_known_tokens_nothing_and_new_ones_three_secon
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_more_than_sixty_four_questions_at_a_time() {
+async fn at_most_64_introspections_run_at_a_time() {
     let world = World::new(remote());
     world.api.warm().await.unwrap();
     world.server.inject(Endpoint::Introspection, Fault::delay(SEC));
@@ -207,25 +208,25 @@ async fn no_more_than_sixty_four_questions_at_a_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stale_answers_serve_where_asked_for_and_say_so() {
+async fn stale_responses_are_used_if_configured_and_marked() {
     let world = World::with(|api| api.issuer(remote()).stale_if_error(SEC * 60));
     let token = world.opaque();
     assert_eq!(world.status(&token).await, 200);
     world.server.inject(Endpoint::Introspection, Fault::unreachable());
     sleep(SEC * 40).await;
-    let admitted = token_behind(world.api.layer(), None, &token).await.unwrap();
+    let admitted = token_in_handler(world.api.layer(), None, &token).await.unwrap();
     assert!(admitted.is_stale() && admitted.decision_age() >= SEC * 40);
     let picky = world.api.layer().freshness(Freshness::Within(SEC * 80));
-    assert_eq!(token_behind(picky, None, &token).await.unwrap_err(), ErrorKind::Unavailable);
+    assert_eq!(token_in_handler(picky, None, &token).await.unwrap_err(), ErrorKind::Unavailable);
     world.api.revocations().revoke(&Cutoff::issuer(ISSUER));
-    assert_eq!(world.status(&token).await, 503, "never past a cutoff");
+    assert_eq!(world.status(&token).await, 503, "a cutoff ends stale use");
     assert_eq!(world.api.stats().stale_served, 1);
 }
 
 // ===== Cutoffs =====
 
 #[tokio::test(start_paused = true)]
-async fn a_cutoff_holds_with_the_next_request() {
+async fn cutoff_is_effective_on_the_next_request() {
     for issuer in [Issuer::jwt(ISSUER), remote(), Issuer::hybrid(ISSUER, auth())] {
         let world = World::new(issuer);
         let token = world.jwt();
@@ -238,12 +239,12 @@ async fn a_cutoff_holds_with_the_next_request() {
             assert_eq!(world.status(&token).await, 401);
         }
         sleep(SEC).await;
-        assert_eq!(world.status(&world.jwt()).await, 200, "what was issued since");
+        assert_eq!(world.status(&world.jwt()).await, 200, "a token issued after the cutoff");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cutoff_reaches_tokens_that_are_not_remembered() {
+async fn cutoff_applies_without_a_cache() {
     let world = World::with(|api| api.issuer(Issuer::jwt(ISSUER)).without_cache());
     let token = world.jwt();
     world.api.revocations().revoke(&Cutoff::subject(ISSUER, "alice"));
@@ -252,7 +253,7 @@ async fn a_cutoff_reaches_tokens_that_are_not_remembered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_evicted_token_is_asked_about_again() {
+async fn evicted_token_is_introspected_again() {
     let world = World::new(remote());
     let token = world.opaque();
     assert_eq!(world.status(&token).await, 200);
@@ -264,7 +265,7 @@ async fn an_evicted_token_is_asked_about_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_withdrawn_key_signed_is_forgotten_with_it() {
+async fn token_of_a_withdrawn_key_is_dropped_from_the_cache() {
     let world = World::with(|api| api.issuer(Issuer::jwt(ISSUER)).jwt_max_age(SEC * 36_000));
     let token = world.jwt();
     assert_eq!(world.status(&token).await, 200);
@@ -280,32 +281,35 @@ async fn what_a_withdrawn_key_signed_is_forgotten_with_it() {
 // ===== Freshness by route =====
 
 #[tokio::test(start_paused = true)]
-async fn a_route_can_want_to_know_better() {
+async fn route_can_require_fresher_facts() {
     let world = World::new(remote());
     let token = world.opaque();
     let outer = || world.api.layer();
     let within = || Some(world.api.fresh_layer(SEC * 5));
-    assert!(token_behind(outer(), within(), &token).await.is_ok());
+    assert!(token_in_handler(outer(), within(), &token).await.is_ok());
     assert_eq!(world.asked(), 1);
     advance(SEC * 4).await;
-    assert_eq!(token_behind(outer(), within(), &token).await.unwrap().decision_age(), SEC * 4);
+    assert_eq!(token_in_handler(outer(), within(), &token).await.unwrap().decision_age(), SEC * 4);
     advance(SEC * 4).await;
     assert_eq!(
-        token_behind(outer(), within(), &token).await.unwrap().decision_age(),
+        token_in_handler(outer(), within(), &token).await.unwrap().decision_age(),
         Duration::ZERO
     );
     assert_eq!(world.asked(), 2);
 
     world.server.revoke(&token);
-    assert!(token_behind(outer(), None, &token).await.is_ok(), "elsewhere it is known");
+    assert!(token_in_handler(outer(), None, &token).await.is_ok(), "elsewhere it is known");
     let live = world.api.live_layer().unwrap();
-    let refused = token_behind(outer(), Some(live), &token).await.unwrap_err();
+    let refused = token_in_handler(outer(), Some(live), &token).await.unwrap_err();
     assert_eq!(refused, ErrorKind::Inactive);
-    assert!(token_behind(outer(), None, &token).await.is_err(), "and now everywhere");
+    assert!(
+        token_in_handler(outer(), None, &token).await.is_err(),
+        "the refusal replaces the cache entry"
+    );
 }
 
 #[test]
-fn live_where_nobody_can_be_asked_is_a_mistake() {
+fn live_freshness_without_introspection_is_reported() {
     let world = World::new(Issuer::jwt(ISSUER));
     let problems = world.api.live_layer().unwrap_err();
     assert!(
@@ -317,7 +321,7 @@ fn live_where_nobody_can_be_asked_is_a_mistake() {
 // ===== Several issuers =====
 
 #[tokio::test(start_paused = true)]
-async fn issuers_share_neither_memory_nor_breaker() {
+async fn issuers_share_neither_cache_nor_breaker() {
     let other = "https://other.example.com";
     let world =
         World::with(|api| {
@@ -332,15 +336,15 @@ async fn issuers_share_neither_memory_nor_breaker() {
     let token = world.opaque();
     assert_eq!(world.status(&token).await, 200);
     assert_eq!(world.status(&token).await, 200);
-    let [ours, theirs] = [ISSUER, other].map(|name| world.api.issuer_stats(name).unwrap());
-    assert_eq!((ours.hits, ours.entries, ours.breaker), (1, 1, BreakerState::Closed));
-    assert_eq!((theirs.hits, theirs.entries), (0, 0));
-    assert_eq!(world.api.stats(), ours.merge(theirs));
+    let [own, others] = [ISSUER, other].map(|name| world.api.issuer_stats(name).unwrap());
+    assert_eq!((own.hits, own.entries, own.breaker), (1, 1, BreakerState::Closed));
+    assert_eq!((others.hits, others.entries), (0, 0));
+    assert_eq!(world.api.stats(), own.merge(others));
     assert_eq!(world.api.issuer_stats("https://unheard-of.example.com"), None);
 }
 
 #[tokio::test(start_paused = true)]
-async fn resolved_issuers_remember_and_forget_like_given_ones() {
+async fn resolved_issuers_use_the_cache_and_cutoffs() {
     let world = World::with(|api| {
         let resolve = async |issuer: String| Ok(Some(Issuer::jwt(issuer)));
         api.resolve_issuers(IssuerResolver::new(|issuer| issuer == ISSUER, resolve))
@@ -357,7 +361,7 @@ async fn resolved_issuers_remember_and_forget_like_given_ones() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_that_is_remembered_looks_like_one_that_is_not() {
+async fn cached_refusal_has_the_same_response_headers() {
     let world = World::new(remote());
     let first = world.present("unheard-of").await;
     let second = world.present("unheard-of").await;
@@ -365,9 +369,9 @@ async fn a_refusal_that_is_remembered_looks_like_one_that_is_not() {
     assert_eq!(first.headers(), second.headers());
 }
 
-/// Whoever finds a token that the server stumbles over must not shut everyone else out.
+/// A client with a token that makes the server fail must not affect other clients.
 #[tokio::test(start_paused = true)]
-async fn a_500_over_one_token_shuts_nobody_out() {
+async fn status_500_for_one_token_does_not_open_the_breaker() {
     let world = World::new(remote());
     let (odd, good) = (world.opaque(), world.opaque());
     world.server.inject(Endpoint::Introspection, Fault::status(StatusCode::INTERNAL_SERVER_ERROR));
@@ -380,7 +384,7 @@ async fn a_500_over_one_token_shuts_nobody_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_longest_of_ages_is_no_overflow() {
+async fn maximum_max_age_does_not_overflow() {
     let world = World::with(|api| api.issuer(remote()).max_age(Duration::MAX));
     let token = world.opaque();
     assert_eq!(world.status(&token).await, 200);

@@ -1,8 +1,8 @@
-//! Floods of tokens that nobody has ever heard of.
+//! A flood of unknown tokens.
 //!
-//! Each is one question, as nothing but the authorization server knows that it is none. What bounds
-//! the questions is how many may be under way; what is over that is answered 503, which blames nobody
-//! and holds for a second. `FLOOD_TOKENS` sets how many there are.
+//! Each causes one introspection request, as only the authorization server can tell that it is
+//! inactive. The bulkhead limits the concurrent requests; excess requests are refused with 503.
+//! `FLOOD_TOKENS` sets the number of tokens.
 
 use std::{
     convert::Infallible,
@@ -28,26 +28,27 @@ use crate::{
     world::{bearer, remote},
 };
 
-/// What a run of the tests covers. `.ci/run` has a million.
-const TOKENS: usize = 50_000;
+/// The default number of tokens. `.ci/run` sends a million.
+const DEFAULT_TOKENS: usize = 50_000;
 
-/// So many come at a time; as many questions may be under way.
-const CROWD: usize = 96;
-const ROOM: usize = 64;
+/// The number of tokens sent at once, and the limit of concurrent introspection requests.
+const BATCH: usize = 96;
+const MAX_CONCURRENT: usize = 64;
 
-/// Good tokens, in use all the while.
+/// The number of good tokens, which are used during the flood.
 const GOOD: usize = 100;
 
-/// How long the server takes to answer.
-const TAKES: Duration = Duration::from_millis(20);
+/// The response time of the server.
+const RESPONSE_TIME: Duration = Duration::from_millis(20);
 
 fn tokens() -> usize {
-    std::env::var("FLOOD_TOKENS").ok().and_then(|text| text.parse().ok()).unwrap_or(TOKENS)
+    std::env::var("FLOOD_TOKENS").ok().and_then(|text| text.parse().ok()).unwrap_or(DEFAULT_TOKENS)
 }
 
-/// The questions that an authorization server got. It knows tokens that start with `good`.
+/// An authorization server that counts its introspection requests. Tokens that contain `good` are
+/// active.
 #[derive(Clone, Default)]
-struct Questions(Arc<Mutex<Counts>>);
+struct CountingServer(Arc<Mutex<Counts>>);
 
 #[derive(Clone, Copy, Default)]
 struct Counts {
@@ -56,7 +57,7 @@ struct Counts {
     most_under_way: usize,
 }
 
-impl Questions {
+impl CountingServer {
     fn counts(&self) -> Counts {
         *self.0.lock().unwrap()
     }
@@ -72,7 +73,7 @@ impl Questions {
                     counts.under_way += 1;
                     counts.most_under_way = counts.most_under_way.max(counts.under_way);
                 }
-                sleep(TAKES).await;
+                sleep(RESPONSE_TIME).await;
                 this.0.lock().unwrap().under_way -= 1;
                 let good = request.body().windows(4).any(|text| text == b"good");
                 let body = if good {
@@ -91,8 +92,8 @@ fn issuer() -> Issuer {
     remote().configure_introspection(|remote| remote.endpoint(format!("{ISSUER}/introspect")))
 }
 
-/// A text that looks random.
-fn unheard_of(n: usize) -> String {
+/// A token that looks random.
+fn unknown_token(n: usize) -> String {
     let mixed = u64::try_from(n).unwrap().wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     format!("{mixed:016x}-{n:026}")
 }
@@ -104,35 +105,39 @@ async fn status(api: &ResourceServer, token: &str) -> u16 {
     status
 }
 
-/// Sends crowds of unknown tokens, and a good one with each.
-fn flood(runtime: &Runtime, api: &ResourceServer, crowds: Range<usize>) {
+/// Sends batches of unknown tokens, and a good token with each batch.
+fn flood(runtime: &Runtime, api: &ResourceServer, batches: Range<usize>) {
     runtime.block_on(async {
-        for crowd in crowds {
-            let unknown: Vec<_> = (0..CROWD).map(|n| unheard_of(crowd * CROWD + n)).collect();
-            let waiting = join_all(unknown.iter().map(|token| status(api, token)));
-            let knows = async {
+        for batch in batches {
+            let unknown: Vec<_> = (0..BATCH).map(|n| unknown_token(batch * BATCH + n)).collect();
+            let unknown_responses = join_all(unknown.iter().map(|token| status(api, token)));
+            let good_response = async {
                 let started = Instant::now();
-                assert_eq!(status(api, &format!("good-{}", crowd % GOOD)).await, 200);
-                assert_eq!(started.elapsed(), Duration::ZERO, "good tokens never wait");
+                assert_eq!(status(api, &format!("good-{}", batch % GOOD)).await, 200);
+                assert_eq!(started.elapsed(), Duration::ZERO, "a cached token waited");
             };
-            let (answers, ()) = tokio::join!(waiting, knows);
+            let (answers, ()) = tokio::join!(unknown_responses, good_response);
             let counted = |status| answers.iter().filter(|answer| **answer == status).count();
-            assert_eq!((counted(401), counted(503)), (ROOM, CROWD - ROOM), "{answers:?}");
+            assert_eq!(
+                (counted(401), counted(503)),
+                (MAX_CONCURRENT, BATCH - MAX_CONCURRENT),
+                "{answers:?}"
+            );
         }
     });
 }
 
 #[test]
-fn unknown_tokens_take_no_memory_push_no_good_one_out_and_ask_no_more_than_there_is_room_for() {
+fn flood_of_unknown_tokens_is_bounded_in_memory_and_introspections_and_evicts_no_good_token() {
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    let server = Questions::default();
+    let server = CountingServer::default();
     let api = {
         let _inside = runtime.enter();
         ResourceServer::builder(AUDIENCE)
             .issuer(issuer())
             .transport(server.transport())
             .clock(TestClock::new(UnixTime::from_secs(1_800_000_000)))
-            // Longer than the flood, so that each good token is one question.
+            // Longer than the flood, so that each good token is introspected once.
             .max_age(Duration::from_secs(86_400))
             .build()
             .unwrap()
@@ -144,16 +149,16 @@ fn unknown_tokens_take_no_memory_push_no_good_one_out_and_ask_no_more_than_there
     });
     let known = api.stats();
 
-    // The first tenth fills what is there to be filled.
-    let crowds = tokens().div_ceil(CROWD);
-    flood(&runtime, &api, 0..crowds / 10);
-    let counted = allocation_counter::measure(|| flood(&runtime, &api, crowds / 10..crowds));
+    // The first tenth of the flood fills the caches.
+    let batches = tokens().div_ceil(BATCH);
+    flood(&runtime, &api, 0..batches / 10);
+    let counted = allocation_counter::measure(|| flood(&runtime, &api, batches / 10..batches));
 
     let counts = server.counts();
-    assert_eq!(counts.all, GOOD + crowds * ROOM, "one question for each token there is room for");
-    assert_eq!((counts.most_under_way, counts.under_way), (ROOM, 0));
+    assert_eq!(counts.all, GOOD + batches * MAX_CONCURRENT, "introspections");
+    assert_eq!((counts.most_under_way, counts.under_way), (MAX_CONCURRENT, 0));
     let stats = api.stats();
-    assert_eq!((stats.hits, stats.refreshes), (u64::try_from(crowds).unwrap(), 0));
+    assert_eq!((stats.hits, stats.refreshes), (u64::try_from(batches).unwrap(), 0));
     assert!(stats.entries <= known.entries + 1_000, "{stats:?}");
     assert!(stats.bytes <= known.bytes + 1_000 * 200, "{stats:?}");
     runtime.block_on(async {
@@ -161,6 +166,10 @@ fn unknown_tokens_take_no_memory_push_no_good_one_out_and_ask_no_more_than_there
             assert_eq!(status(&api, &format!("good-{n}")).await, 200);
         }
     });
-    assert_eq!(server.counts().all, counts.all, "no good token is pushed out");
-    assert!(counted.bytes_current.abs() < 64 << 10, "it grew by {} bytes", counted.bytes_current);
+    assert_eq!(server.counts().all, counts.all, "a good token was evicted");
+    assert!(
+        counted.bytes_current.abs() < 64 << 10,
+        "memory grew by {} bytes",
+        counted.bytes_current
+    );
 }

@@ -1,4 +1,4 @@
-//! How local and remote verification go together, seen through the facade.
+//! The modes of an issuer: local verification, introspection, and both.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -43,7 +43,7 @@ impl World {
         let server = AuthorizationServer::new(ISSUER)
             .with_clock(clock.clone())
             .with_client(Client::new("api", "s3cret"));
-        // Every question is one to the server: what is remembered is the business of other tests.
+        // Without a cache, every request reaches the server.
         let api = ResourceServer::builder(AUDIENCE)
             .issuer(issuer)
             .transport(server.transport())
@@ -62,8 +62,8 @@ impl World {
         self.server.opaque().subject("alice").audience(AUDIENCE).mint()
     }
 
-    /// What the server says of tokens from now on, whatever they are.
-    fn says(&self, answer: &Value) {
+    /// Sets the introspection response of all tokens.
+    fn set_response(&self, answer: &Value) {
         self.server.clear(Endpoint::Introspection);
         let mut response = Response::new(Bytes::from(answer.to_string()));
         response.headers_mut().insert("content-type", "application/json".parse().unwrap());
@@ -82,7 +82,7 @@ impl World {
         self.present_to(self.api.layer().freshness(Freshness::Live), token).await
     }
 
-    /// The answer, with the token that a handler got.
+    /// Returns the response, with the token that the handler got.
     async fn present_to(
         &self,
         layer: tower_introspect::IntrospectLayer<tower_introspect::verify::BoxVerifier>,
@@ -98,7 +98,7 @@ impl World {
         response
     }
 
-    /// How the token was verified, if it is let in.
+    /// Returns how the token was verified, or why it was refused.
     async fn method(&self, token: &str) -> Result<Method, ErrorKind> {
         let response = self.present(token).await;
         match response.body() {
@@ -108,10 +108,10 @@ impl World {
     }
 }
 
-// Which verifier answers.
+// The method of each mode.
 
 #[tokio::test(start_paused = true)]
-async fn each_mode_verifies_in_its_way() {
+async fn each_mode_uses_its_verification_methods() {
     for (issuer, jwt, opaque) in [
         (Issuer::jwt(ISSUER), Ok(Method::Jwt), Err(ErrorKind::MalformedToken)),
         (Issuer::introspect(ISSUER, auth()), Ok(Method::Introspection), Ok(Method::Introspection)),
@@ -125,10 +125,10 @@ async fn each_mode_verifies_in_its_way() {
     }
 }
 
-// Confirmed by the server.
+// JWTs confirmed by introspection.
 
 #[tokio::test(start_paused = true)]
-async fn a_forged_jwt_costs_the_server_nothing() {
+async fn invalid_jwt_is_refused_without_introspection() {
     let world = World::new(confirmed());
     world.api.warm().await.unwrap();
     let jwt = || world.server.jwt().audience(AUDIENCE);
@@ -149,7 +149,7 @@ async fn a_forged_jwt_costs_the_server_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_revoked_jwt_is_refused_with_the_next_request() {
+async fn revoked_jwt_is_refused_on_the_next_request() {
     let world = World::new(confirmed());
     let jwt = world.jwt();
     assert_eq!(world.method(&jwt).await, Ok(Method::Confirmed));
@@ -161,7 +161,7 @@ async fn a_revoked_jwt_is_refused_with_the_next_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_can_not_confirm_is_never_a_yes() {
+async fn jwt_that_cannot_be_confirmed_is_refused_without_a_challenge() {
     let status = |code| Fault::status(StatusCode::from_u16(code).unwrap());
     for (fault, expected) in [
         (Fault::unreachable(), 503),
@@ -175,12 +175,12 @@ async fn a_server_that_can_not_confirm_is_never_a_yes() {
         world.server.inject(Endpoint::Introspection, fault.clone());
         let response = world.present(&world.jwt()).await;
         assert_eq!(response.status().as_u16(), expected, "{fault:?}");
-        assert_eq!(challenge(response.headers()), None, "the client is not to blame");
+        assert_eq!(challenge(response.headers()), None, "a challenge blames the client");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_about_another_token_is_502() {
+async fn response_about_another_token_is_502() {
     let world = World::new(confirmed());
     let token = world
         .server
@@ -191,15 +191,15 @@ async fn an_answer_about_another_token_is_502() {
         .audience(AUDIENCE)
         .mint();
     let agreed = json!({"active": true, "sub": "alice", "client_id": "app", "jti": "1"});
-    world.says(&agreed);
+    world.set_response(&agreed);
     assert_eq!(world.method(&token).await, Ok(Method::Confirmed));
-    // What the answer leaves out it does not deny.
-    world.says(&json!({"active": true}));
+    // Members absent from the response do not contradict the token.
+    world.set_response(&json!({"active": true}));
     assert_eq!(world.method(&token).await, Ok(Method::Confirmed));
     for (name, other) in [("sub", "mallory"), ("client_id", "other"), ("jti", "2")] {
         let mut answer = agreed.clone();
         answer[name] = other.into();
-        world.says(&answer);
+        world.set_response(&answer);
         let response = world.present(&token).await;
         assert_eq!(response.status(), StatusCode::BAD_GATEWAY, "{name}");
         assert_eq!(refusal(&response), Some(ErrorKind::BadResponse), "{name}");
@@ -208,34 +208,34 @@ async fn an_answer_about_another_token_is_502() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_answer_takes_away_is_gone() {
+async fn introspection_response_narrows_scope_and_lifetime() {
     let world = World::new(confirmed());
     let jwt = world.jwt();
-    world.says(&json!({"active": true, "scope": "read admin"}));
+    world.set_response(&json!({"active": true, "scope": "read admin"}));
     let response = world.present(&jwt).await;
     let token = response.body().as_ref().unwrap();
     assert!(token.has_scope("read"));
-    assert!(!token.has_scope("write"), "the server took it back");
-    assert!(!token.has_scope("admin"), "it was never in what was signed");
+    assert!(!token.has_scope("write"), "absent from the response");
+    assert!(!token.has_scope("admin"), "absent from the signed token");
 
-    world.says(&json!({"active": true, "exp": 1_799_999_000}));
+    world.set_response(&json!({"active": true, "exp": 1_799_999_000}));
     assert_eq!(world.method(&jwt).await, Err(ErrorKind::Expired));
-    world.says(&json!({"active": true, "exp": 1_800_000_060}));
+    world.set_response(&json!({"active": true, "exp": 1_800_000_060}));
     let response = world.present(&jwt).await;
     let token = response.body().as_ref().unwrap();
     assert_eq!(token.expires_at(), Some(UnixTime::from_secs(1_800_000_060)));
-    // It does not live longer either.
-    world.says(&json!({"active": true, "exp": 4_102_444_800_u64}));
+    // The response does not extend the lifetime.
+    world.set_response(&json!({"active": true, "exp": 4_102_444_800_u64}));
     let response = world.present(&jwt).await;
     let token = response.body().as_ref().unwrap();
     assert_eq!(token.expires_at(), Some(UnixTime::from_secs(1_800_003_600)));
 
-    world.says(&json!({"active": true, "nbf": 1_800_000_600}));
+    world.set_response(&json!({"active": true, "nbf": 1_800_000_600}));
     assert_eq!(world.method(&jwt).await, Err(ErrorKind::NotYetValid));
 }
 
 #[tokio::test(start_paused = true)]
-async fn rfc8705_3_2_rfc9449_6_2_a_binding_in_either_place_binds() {
+async fn rfc8705_3_2_rfc9449_6_2_binding_in_the_token_or_the_response_is_required() {
     let world = World::new(confirmed());
     let bound = json!({"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"});
     for answer in [
@@ -243,21 +243,21 @@ async fn rfc8705_3_2_rfc9449_6_2_a_binding_in_either_place_binds() {
         json!({"active": true, "cnf": {"x5t#S256": "bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg2"}}),
         json!({"active": true, "token_type": "DPoP"}),
     ] {
-        world.says(&answer);
+        world.set_response(&answer);
         let outcome = world.method(&world.jwt()).await;
         assert_eq!(outcome, Err(ErrorKind::UnprovenPossession), "{answer}");
     }
-    // Bound in the token, and not mentioned by the server.
+    // Bound in the token only.
     let token = world.server.jwt().audience(AUDIENCE).claim("cnf", bound).mint();
-    world.says(&json!({"active": true}));
+    world.set_response(&json!({"active": true}));
     assert_eq!(world.method(&token).await, Err(ErrorKind::UnprovenPossession));
     // Bound to two keys.
-    world.says(&json!({"active": true, "cnf": {"jkt": "other"}}));
+    world.set_response(&json!({"active": true, "cnf": {"jkt": "other"}}));
     assert_eq!(world.method(&token).await, Err(ErrorKind::BadResponse));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_confirmed_jwt_falls_with_its_key() {
+async fn confirmed_jwt_is_retired_with_its_key() {
     let world = World::new(confirmed());
     let request = VerifyRequest::new(Token::bearer(&world.jwt()).unwrap());
     let fact = world.api.verifier().verify(request).await.unwrap();
@@ -268,12 +268,12 @@ async fn a_confirmed_jwt_falls_with_its_key() {
     assert!(fact.is_retired());
 }
 
-// Introspected for want of keys.
+// JWTs introspected because the keys are unavailable.
 
 #[tokio::test(start_paused = true)]
-async fn without_keys_jwts_are_introspected_and_say_so() {
+async fn without_keys_jwts_are_introspected_as_fallback() {
     for endpoint in [Endpoint::Jwks, Endpoint::Discovery] {
-        // With the endpoint given, introspection needs no discovery.
+        // Introspection needs no discovery if its endpoint is configured.
         let url = format!("{ISSUER}/introspect");
         let world =
             World::new(falling_back().configure_introspection(|remote| remote.endpoint(url)));
@@ -284,7 +284,7 @@ async fn without_keys_jwts_are_introspected_and_say_so() {
         assert_eq!(world.asked(), 2);
         world.server.revoke(&jwt);
         assert_eq!(world.method(&jwt).await, Err(ErrorKind::Inactive));
-        // Once there are keys again, they serve.
+        // The keys are used as soon as they are available.
         world.server.clear(endpoint);
         tokio::time::sleep(Duration::from_secs(60)).await;
         assert_eq!(world.method(&world.jwt()).await, Ok(Method::Jwt));
@@ -293,7 +293,7 @@ async fn without_keys_jwts_are_introspected_and_say_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_is_asked_about_what_is_refused() {
+async fn refused_jwts_cause_no_introspection() {
     let world = World::new(falling_back());
     let jwt = || world.server.jwt().audience(AUDIENCE);
     let wrong = || {
@@ -312,7 +312,7 @@ async fn nobody_is_asked_about_what_is_refused() {
     let unknown = jwt().kid("unknown").mint();
     assert_eq!(world.method(&unknown).await, Err(ErrorKind::UnknownKey));
     assert_eq!(world.asked(), 0);
-    // Nor while there are no keys, about what is wrong whatever the keys.
+    // Nor without keys, for tokens that no key could make valid.
     let world = World::new(falling_back());
     world.server.inject(Endpoint::Jwks, Fault::unreachable());
     for token in wrong().into_iter().skip(1) {
@@ -322,7 +322,7 @@ async fn nobody_is_asked_about_what_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn keys_that_are_nonsense_are_no_reason_to_fall_back() {
+async fn malformed_key_set_causes_no_fallback() {
     let world = World::new(falling_back());
     world.server.inject(Endpoint::Jwks, Fault::html());
     assert_eq!(world.method(&world.jwt()).await, Err(ErrorKind::BadResponse));
@@ -330,7 +330,7 @@ async fn keys_that_are_nonsense_are_no_reason_to_fall_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn with_both_down_the_answer_is_503() {
+async fn outage_of_keys_and_introspection_is_503() {
     let world = World::new(falling_back());
     world.server.inject(Endpoint::Jwks, Fault::unreachable());
     world.server.inject(Endpoint::Introspection, Fault::unreachable());
@@ -340,7 +340,7 @@ async fn with_both_down_the_answer_is_503() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_who_asks_for_it_falls_back() {
+async fn fallback_must_be_configured() {
     for issuer in
         [Issuer::hybrid(ISSUER, auth()), confirmed(), confirmed().fall_back_to_introspection()]
     {
@@ -351,10 +351,10 @@ async fn only_who_asks_for_it_falls_back() {
     }
 }
 
-// Live.
+// Live freshness.
 
 #[tokio::test(start_paused = true)]
-async fn live_asks_the_server_about_this_very_request() {
+async fn live_request_is_always_introspected() {
     for issuer in [
         Issuer::introspect(ISSUER, auth()),
         Issuer::hybrid(ISSUER, auth()),
@@ -376,7 +376,7 @@ async fn live_asks_the_server_about_this_very_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn live_where_nobody_can_be_asked_is_our_own_fault() {
+async fn live_request_without_introspection_is_500() {
     let world = World::new(Issuer::jwt(ISSUER));
     let response = world.present_live(&world.jwt()).await;
     assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
@@ -386,7 +386,7 @@ async fn live_where_nobody_can_be_asked_is_our_own_fault() {
 }
 
 #[test]
-fn live_where_nobody_can_be_asked_is_refused_when_it_is_built() {
+fn live_freshness_without_introspection_fails_to_build() {
     let world = World::new(Issuer::jwt(ISSUER));
     let build = |issuer| {
         let builder = ResourceServer::builder(AUDIENCE).issuer(issuer).freshness(Freshness::Live);

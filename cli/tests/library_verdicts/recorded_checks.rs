@@ -1,4 +1,4 @@
-//! Runs the program on the tokens of the collection.
+//! Runs the program on the tokens of the library's tests.
 
 use std::{
     io::Write as _,
@@ -13,22 +13,27 @@ use tower_introspect::{
 };
 
 /// Records nothing. In the library's own tests, this type records the checks.
-pub(crate) struct Ear;
+pub(crate) struct RecordedChecks;
 
-impl Ear {
-    pub(crate) fn open() -> Self {
+impl RecordedChecks {
+    pub(crate) fn record() -> Self {
         Self
     }
 
-    pub(crate) fn heard(self, _: Option<ErrorKind>) {}
+    pub(crate) fn expect_reason(self, _: Option<ErrorKind>) {}
 }
 
 /// Checks that the program refuses the token for the same reason as the library. If the library
 /// verified it, only the policy may refuse it.
 #[track_caller]
-pub(crate) fn second_opinion(issuer: &str, jwks: &str, token: &str, outcome: Option<ErrorKind>) {
+pub(crate) fn compare_with_program(
+    issuer: &str,
+    jwks: &str,
+    token: &str,
+    outcome: Option<ErrorKind>,
+) {
     static KEYS: LazyLock<String> = LazyLock::new(|| {
-        let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("collection.json");
+        let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("library_verdicts.json");
         path.to_str().unwrap().to_owned()
     });
     static WRITTEN: std::sync::Once = std::sync::Once::new();

@@ -1,4 +1,4 @@
-//! What went wrong in systems like this one, each told as a test.
+//! One test for each vulnerability or bug that is known from similar software.
 
 use std::time::Duration;
 
@@ -13,7 +13,8 @@ use tower_introspect::{
 };
 
 use crate::support::{
-    AUDIENCE, AtOnce, FixedClock, ISSUER, ask, layer, policy, refusal, request, whoami, with_token,
+    AUDIENCE, FixedClock, ISSUER, ImmediateVerifier, ask, layer, policy, refusal, request, whoami,
+    with_token,
 };
 
 struct World {
@@ -35,8 +36,8 @@ impl World {
         builder.transport(self.server.transport()).clock(self.clock.clone()).build().unwrap()
     }
 
-    /// A client with a key, and a resource server that takes its proofs.
-    fn proving(&self) -> (Prover, ResourceServer) {
+    /// Returns a client with a key, and a resource server that accepts its proofs.
+    fn with_dpop(&self) -> (Prover, ResourceServer) {
         let api = ResourceServer::builder(AUDIENCE)
             .issuer(Issuer::jwt(ISSUER))
             .transport(self.server.transport())
@@ -59,28 +60,28 @@ async fn present(api: &ResourceServer, token: &str) -> Response<Bytes> {
     ask(&api.layer(), request(&[("authorization", &format!("Bearer {token}"))])).await
 }
 
-// ===== A: decisions of another policy =====
+// ===== A: decisions shared between policies =====
 
-/// CVE-2021-32701 (Oathkeeper), heimdall #3452: what was decided under one policy held under
+/// CVE-2021-32701 (Oathkeeper), heimdall #3452: a decision cached under one policy was used under
 /// another.
 #[tokio::test]
-async fn a_fact_serves_two_policies_and_a_decision_none() {
-    let fact = AtOnce::alice();
-    let ours = IntrospectLayer::new(fact.clone(), policy());
-    let theirs = Policy::new("https://other.example.com").clock(FixedClock);
-    let theirs = IntrospectLayer::new(fact, theirs);
+async fn policies_share_verified_facts_but_no_decisions() {
+    let fact = ImmediateVerifier::alice();
+    let own = IntrospectLayer::new(fact.clone(), policy());
+    let foreign = Policy::new("https://other.example.com").clock(FixedClock);
+    let foreign = IntrospectLayer::new(fact, foreign);
     for _ in 0..2 {
-        assert_eq!(ask(&ours, with_token()).await.status(), StatusCode::OK);
-        let response = ask(&theirs, with_token()).await;
+        assert_eq!(ask(&own, with_token()).await.status(), StatusCode::OK);
+        let response = ask(&foreign, with_token()).await;
         assert_eq!(refusal(&response), Some(ErrorKind::WrongAudience));
     }
 }
 
-/// liboauth2 (CWE-613): a remembered token outlived its `exp`.
+/// liboauth2 (CWE-613): a cached token was accepted after its `exp`.
 #[tokio::test(start_paused = true)]
-async fn a_fact_is_held_against_the_time_of_each_request() {
+async fn expiry_is_checked_on_every_request() {
     let world = World::new();
-    let fact = AtOnce::claims(r#"{"aud":"https://api.example.com","exp":1800000060}"#);
+    let fact = ImmediateVerifier::claims(r#"{"aud":"https://api.example.com","exp":1800000060}"#);
     let policy = Policy::new(AUDIENCE).clock(world.clock.clone()).leeway(Duration::ZERO);
     let layer = IntrospectLayer::new(fact, policy);
     assert_eq!(ask(&layer, with_token()).await.status(), StatusCode::OK);
@@ -88,11 +89,11 @@ async fn a_fact_is_held_against_the_time_of_each_request() {
     assert_eq!(refusal(&ask(&layer, with_token()).await), Some(ErrorKind::Expired));
 }
 
-// ===== B: open when something fails =====
+// ===== B: fail open =====
 
-/// CVE-2026-31837 (Istio): keys that could not be fetched were replaced by keys everyone has.
+/// CVE-2026-31837 (Istio): keys that could not be fetched were replaced by publicly known keys.
 #[tokio::test(start_paused = true)]
-async fn unfetched_keys_trust_nobody() {
+async fn no_token_is_accepted_without_keys() {
     let world = World::new();
     world.server.inject(Endpoint::Jwks, Fault::status(StatusCode::INTERNAL_SERVER_ERROR));
     let token = world.server.jwt().audience(AUDIENCE).mint();
@@ -100,9 +101,9 @@ async fn unfetched_keys_trust_nobody() {
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
 }
 
-/// APISIX #13829: with discovery down the issuer went unchecked.
+/// APISIX #13829: the issuer was not checked after discovery had failed.
 #[tokio::test(start_paused = true)]
-async fn failed_discovery_checks_no_less() {
+async fn issuer_is_checked_after_failed_discovery() {
     let world = World::new();
     world.server.inject(Endpoint::Discovery, Fault::status(StatusCode::NOT_FOUND));
     let foreign =
@@ -110,9 +111,9 @@ async fn failed_discovery_checks_no_less() {
     assert!(!present(&world.local(), &foreign).await.status().is_success());
 }
 
-/// Spring: an empty answer counted as an empty set of claims.
+/// Spring: an empty introspection response counted as an empty set of claims.
 #[tokio::test(start_paused = true)]
-async fn an_answer_without_active_is_no_answer() {
+async fn introspection_response_without_active_is_a_bad_response() {
     let world = World::new();
     for answer in [
         serde_json::json!({}),
@@ -124,9 +125,10 @@ async fn an_answer_without_active_is_no_answer() {
     }
 }
 
-/// auth0, heimdall, Spring: a `cnf` that was not configured made a bound token a bearer token.
+/// auth0, heimdall, Spring: a bound token was accepted as a bearer token unless proof of possession
+/// was configured.
 #[tokio::test(start_paused = true)]
-async fn a_bound_token_is_no_bearer_token_by_default() {
+async fn bound_token_is_refused_as_bearer_token_by_default() {
     let world = World::new();
     for cnf in [
         serde_json::json!({"jkt": "x"}),
@@ -143,12 +145,12 @@ async fn a_bound_token_is_no_bearer_token_by_default() {
     }
 }
 
-/// The proof was marked as used before it was known to be for this request: whoever had captured one
-/// could spoil it, and the client's own request was refused.
+/// The proof was marked as used before it was checked against the request. Whoever captured one
+/// could use it up, and the client's own request was refused.
 #[tokio::test(start_paused = true)]
-async fn a_captured_proof_sent_elsewhere_spoils_nothing() {
+async fn captured_proof_sent_to_another_url_is_not_marked_as_used() {
     let world = World::new();
-    let (prover, api) = world.proving();
+    let (prover, api) = world.with_dpop();
     let token = world.server.jwt().subject("alice").audience(AUDIENCE).bound_to(&prover).mint();
     let proof = prover.proof("GET", "https://api.example.com/").for_token(&token).mint();
     let fields = [("authorization", &*format!("DPoP {token}")), ("dpop", &*proof)];
@@ -159,11 +161,11 @@ async fn a_captured_proof_sent_elsewhere_spoils_nothing() {
     assert_eq!(ask(&api.layer(), request(&fields)).await.body(), "alice");
 }
 
-/// liboauth2 (CWE-345): a key in the proof that was not public.
+/// liboauth2 (CWE-345): a proof with a private key was accepted.
 #[tokio::test(start_paused = true)]
-async fn a_proof_shows_no_private_key() {
+async fn proof_with_a_private_key_is_refused() {
     let world = World::new();
-    let (prover, api) = world.proving();
+    let (prover, api) = world.with_dpop();
     let token = world.server.jwt().audience(AUDIENCE).bound_to(&prover).mint();
     let mut jwk = prover.jwk().clone();
     jwk["d"] = "AAAA".into();
@@ -174,12 +176,12 @@ async fn a_proof_shows_no_private_key() {
     assert_eq!(refused, Some(ErrorKind::InvalidProof));
 }
 
-/// CVE-2024-49755 (Duende): the binding was looked at on one way in, and not on another.
+/// CVE-2024-49755 (Duende): the binding was not checked for every source of the token.
 #[tokio::test(start_paused = true)]
-async fn bound_is_bound_whatever_the_way_in() {
+async fn binding_is_checked_for_every_source_of_the_token() {
     use tower_introspect::credentials::Extractor;
     let world = World::new();
-    let (prover, api) = world.proving();
+    let (prover, api) = world.with_dpop();
     let token = world.server.jwt().audience(AUDIENCE).bound_to(&prover).mint();
     let bearer = || request(&[("authorization", &format!("Bearer {token}"))]);
     let fresh = api.fresh_layer(Duration::from_secs(1));
@@ -196,20 +198,20 @@ async fn bound_is_bound_whatever_the_way_in() {
     }
 }
 
-/// tower-sessions: without its context a layer answered 200.
+/// tower-sessions: a layer responded 200 when the layer outside was missing.
 #[tokio::test]
-async fn no_context_is_500() {
+async fn missing_outer_layer_is_500() {
     let bare = RequireScope::all(["read"]).layer(service_fn(whoami));
     let response = bare.oneshot(with_token()).await.unwrap();
     assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
 }
 
-// ===== C: claims that went unchecked =====
+// ===== C: unchecked claims =====
 
 /// CVE-2026-22748 (Spring), hono CVE-2025-62610, liboauth2 CWE-287, APISIX #11987, and
-/// `jsonwebtoken`, which checks `iss` and `aud` only where they are there.
+/// `jsonwebtoken`, which checks `iss` and `aud` only if they are present.
 #[tokio::test(start_paused = true)]
-async fn claims_that_are_missing_are_not_right() {
+async fn missing_and_malformed_claims_are_refused() {
     let world = World::new();
     let jwt = || world.server.jwt().audience(AUDIENCE);
     for token in [
@@ -227,9 +229,10 @@ async fn claims_that_are_missing_are_not_right() {
     assert_eq!(present(&world.local(), &jwt().mint()).await.status(), StatusCode::OK);
 }
 
-/// Keycloak CVE-2026-37979: the server answered whoever asked, so the audience is ours to check.
+/// Keycloak CVE-2026-37979: the server introspects tokens for any client, so this service has to
+/// check the audience.
 #[tokio::test(start_paused = true)]
-async fn active_is_not_for_us() {
+async fn active_token_for_another_audience_is_refused() {
     let world = World::new();
     for token in [
         world.server.opaque().audience("https://other.example.com").mint(),
@@ -242,9 +245,9 @@ async fn active_is_not_for_us() {
     }
 }
 
-/// Real servers introspect refresh tokens as active, one as "Bearer", one without any type.
+/// Some servers report refresh tokens as active, with the type "Bearer" or without a type.
 #[tokio::test(start_paused = true)]
-async fn refresh_tokens_open_nothing() {
+async fn refresh_tokens_are_refused() {
     let world = World::new();
     let marked =
         serde_json::json!({"active": true, "aud": AUDIENCE, "token_type": "refresh_token"});
@@ -256,11 +259,11 @@ async fn refresh_tokens_open_nothing() {
     }
 }
 
-// ===== E, F: cost, and where requests go =====
+// ===== E, F: cost, and the targets of requests =====
 
-/// CVE-2026-32301 (Centrifugo): the address of the keys was made from the token.
+/// CVE-2026-32301 (Centrifugo): the URL of the keys was built from claims of the token.
 #[tokio::test(start_paused = true)]
-async fn a_token_says_where_nothing_is_fetched() {
+async fn nothing_is_fetched_from_urls_in_a_token() {
     let world = World::new();
     for claim in ["iss", "jku", "x5u", "aud"] {
         let evil = "https://evil.example.com/";
@@ -276,9 +279,9 @@ async fn a_token_says_where_nothing_is_fetched() {
     assert!(world.server.unmatched_requests().is_empty());
 }
 
-/// Four crates: as many fetches as there are invented key identifiers.
+/// Four crates fetched the keys once for each invented key identifier.
 #[tokio::test(start_paused = true)]
-async fn invented_keys_cause_a_bounded_number_of_fetches() {
+async fn unknown_kids_cause_a_bounded_number_of_fetches() {
     let world = World::new();
     let api = world.local();
     api.warm().await.unwrap();
@@ -292,9 +295,9 @@ async fn invented_keys_cause_a_bounded_number_of_fetches() {
     assert_eq!(present(&api, &good).await.body(), "alice");
 }
 
-/// CVE-2025-30204, CVE-2025-27144: splitting at each of a million dots.
+/// CVE-2025-30204, CVE-2025-27144: a token was split at each of a million dots.
 #[tokio::test(start_paused = true)]
-async fn a_million_dots_are_refused_before_they_are_looked_at() {
+async fn token_of_a_million_dots_is_refused_before_parsing() {
     let world = World::new();
     let token = ".".repeat(1 << 20);
     assert_eq!(refusal(&present(&world.local(), &token).await), Some(ErrorKind::TokenTooLong));
@@ -302,12 +305,12 @@ async fn a_million_dots_are_refused_before_they_are_looked_at() {
     assert_eq!(refusal(&present(&world.local(), &short).await), Some(ErrorKind::MalformedToken));
 }
 
-// ===== G: identity from elsewhere =====
+// ===== G: spoofed identity =====
 
-/// CVE-2026-44087 (APISIX): identity in headers that anyone can send.
+/// CVE-2026-44087 (APISIX): the identity was taken from headers that any client can send.
 #[tokio::test]
-async fn identity_does_not_come_from_headers() {
-    let layer = layer(AtOnce::refusing(ErrorKind::Inactive)).optional();
+async fn identity_headers_of_the_client_are_ignored() {
+    let layer = layer(ImmediateVerifier::refusing(ErrorKind::Inactive)).optional();
     let spoofed = request(&[
         ("x-auth-subject", "alice"),
         ("x-user", "alice"),
@@ -317,11 +320,11 @@ async fn identity_does_not_come_from_headers() {
     assert_eq!(ask(&layer, spoofed).await.body(), "nobody");
 }
 
-// ===== What callers are told =====
+// ===== Responses =====
 
-/// A restart of the provider was answered 401, and a client threw its account away.
+/// The service responded 401 while its provider restarted, and a client deleted its account data.
 #[tokio::test(start_paused = true)]
-async fn an_outage_never_says_that_the_token_is_bad() {
+async fn outage_is_503_without_a_challenge() {
     let world = World::new();
     let token = world.server.opaque().subject("alice").audience(AUDIENCE).mint();
     let api = world.remote();
@@ -337,9 +340,9 @@ async fn an_outage_never_says_that_the_token_is_bad() {
     assert_eq!(present(&api, &token).await.body(), "alice");
 }
 
-/// Scopes were enforced on opaque tokens and skipped on JWTs.
+/// Scopes were required of opaque tokens only, and not of JWTs.
 #[tokio::test(start_paused = true)]
-async fn scope_is_enforced_whatever_the_token() {
+async fn scope_is_required_of_jwts_and_opaque_tokens() {
     let world = World::new();
     let jwt = world.server.jwt().audience(AUDIENCE).scope("read").mint();
     let opaque = world.server.opaque().audience(AUDIENCE).scope("read").mint();

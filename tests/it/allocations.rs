@@ -1,4 +1,4 @@
-//! What a request may cost, in counts.
+//! Limits of the allocations and clones that a request causes.
 
 use std::{
     convert::Infallible,
@@ -24,15 +24,15 @@ use tower_introspect::{
 
 use crate::{
     layer::Counted,
-    support::{AtOnce, FixedClock, ISSUER, layer, policy},
+    support::{FixedClock, ISSUER, ImmediateVerifier, layer, policy},
     world::{World, auth, bearer, remote},
 };
 
-/// A handler that costs nothing.
+/// A handler that does not allocate.
 #[derive(Clone)]
-struct Free;
+struct NoopService;
 
-impl Service<Request<Bytes>> for Free {
+impl Service<Request<Bytes>> for NoopService {
     type Response = Response<Bytes>;
     type Error = Infallible;
     type Future = Ready<Result<Response<Bytes>, Infallible>>;
@@ -47,12 +47,12 @@ impl Service<Request<Bytes>> for Free {
     }
 }
 
-/// A request whose field values share one buffer, as a server makes them.
-fn received(fields: &[(&'static str, &str)]) -> Request<Bytes> {
+/// A request whose field values share one buffer, as an HTTP server creates them.
+fn request_from_server(fields: &[(&'static str, &str)]) -> Request<Bytes> {
     let mut request = Request::new(Bytes::new());
     for (name, value) in fields {
         let buffer = Bytes::from(value.as_bytes().to_vec());
-        // With a second handle, the buffer is counted already: further ones are free.
+        // A second handle makes the buffer shared, so that further clones do not allocate.
         let shared = buffer.clone();
         let value = http::HeaderValue::from_maybe_shared(shared).expect("a field value");
         request.headers_mut().insert(*name, value);
@@ -61,7 +61,10 @@ fn received(fields: &[(&'static str, &str)]) -> Request<Bytes> {
     request
 }
 
-fn allocations<V: Verifier>(service: &mut Introspect<Free, V>, request: Request<Bytes>) -> u64 {
+fn allocations<V: Verifier>(
+    service: &mut Introspect<NoopService, V>,
+    request: Request<Bytes>,
+) -> u64 {
     let mut cx = Context::from_waker(std::task::Waker::noop());
     let mut request = Some(request);
     let counted = allocation_counter::measure(|| {
@@ -72,71 +75,75 @@ fn allocations<V: Verifier>(service: &mut Introspect<Free, V>, request: Request<
 }
 
 #[test]
-fn a_token_verified_at_once_costs_the_extension_and_nothing_else() {
-    let mut service = layer(AtOnce::alice()).layer(Free);
-    // A server or a router has put something into the extensions before.
-    let request = received(&[("authorization", "Bearer abc")]);
+fn token_verified_at_once_allocates_only_the_extension() {
+    let mut service = layer(ImmediateVerifier::alice()).layer(NoopService);
+    // A server or router has already created the extensions.
+    let request = request_from_server(&[("authorization", "Bearer abc")]);
     assert_eq!(allocations(&mut service, request), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_remembered_token_costs_the_extension_and_nothing_else() {
+async fn cached_token_allocates_only_the_extension() {
     use tower_introspect::{
         cache::CacheLayer,
         revocation::{RevocationLayer, Revocations},
     };
 
     let revocations = Revocations::new().clock(FixedClock);
-    let cache =
-        CacheLayer::new().clock(FixedClock).revocations(revocations.clone()).layer(AtOnce::alice());
+    let cache = CacheLayer::new()
+        .clock(FixedClock)
+        .revocations(revocations.clone())
+        .layer(ImmediateVerifier::alice());
     let verifier = RevocationLayer::new(revocations).layer(cache.clone());
-    let mut service = layer(BoxVerifier::new(verifier)).layer(Free);
-    let request = || received(&[("authorization", "Bearer abc")]);
-    assert!(allocations(&mut service, request()) > 1, "the first is verified and remembered");
+    let mut service = layer(BoxVerifier::new(verifier)).layer(NoopService);
+    let request = || request_from_server(&[("authorization", "Bearer abc")]);
+    assert!(allocations(&mut service, request()) > 1, "the first request is verified");
     for _ in 0..3 {
         assert_eq!(allocations(&mut service, request()), 1);
     }
     assert_eq!((cache.stats().misses, cache.stats().hits), (1, 3));
 }
 
-/// How many allocations a remembered token costs in a resource server.
-async fn hit(world: &World, token: &str) -> u64 {
+/// Returns the number of allocations for a cached token in a resource server.
+async fn allocations_of_hit(world: &World, token: &str) -> u64 {
     assert_eq!(world.status(token).await, 200);
-    let mut service = world.api.layer().layer(Free);
+    let mut service = world.api.layer().layer(NoopService);
     let authorization = format!("Bearer {token}");
     let known = world.api.stats();
-    let counted = allocations(&mut service, received(&[("authorization", &authorization)]));
+    let counted =
+        allocations(&mut service, request_from_server(&[("authorization", &authorization)]));
     assert!(world.api.stats().hits > known.hits && world.api.stats().misses == known.misses);
     counted
 }
 
-/// Where there is one issuer with one way to verify, nothing but the memory is asked.
+/// With one issuer and one way to verify, only the cache is read.
 #[tokio::test(start_paused = true)]
-async fn in_a_resource_server_too() {
+async fn cached_token_of_the_only_issuer_allocates_only_the_extension() {
     let world = World::new(remote());
-    assert_eq!(hit(&world, &world.opaque()).await, 1);
-    assert_eq!(hit(&world, &world.jwt()).await, 1);
+    assert_eq!(allocations_of_hit(&world, &world.opaque()).await, 1);
+    assert_eq!(allocations_of_hit(&world, &world.jwt()).await, 1);
     let world = World::new(Issuer::jwt(ISSUER));
-    assert_eq!(hit(&world, &world.jwt()).await, 1);
+    assert_eq!(allocations_of_hit(&world, &world.jwt()).await, 1);
 }
 
-/// Elsewhere it is first seen whose token it is; for which a JWT is parsed once.
+/// With several issuers or ways to verify, the token is first routed to one of them. A JWT is
+/// parsed once for that.
 #[tokio::test(start_paused = true)]
-async fn a_remembered_token_of_one_of_several_issuers_costs_no_more() {
+async fn cached_token_of_one_of_several_issuers_allocates_only_the_extension() {
     let other = Issuer::introspect("https://other.example.com", auth()).token_prefix("other_");
     let world = World::with(|api| api.issuer(Issuer::jwt(ISSUER)).issuer(other));
-    assert_eq!(hit(&world, &world.jwt()).await, 1);
+    assert_eq!(allocations_of_hit(&world, &world.jwt()).await, 1);
     let world = World::new(Issuer::hybrid(ISSUER, auth()));
-    assert_eq!(hit(&world, &world.opaque()).await, 1);
-    assert_eq!(hit(&world, &world.jwt()).await, 1);
-    // Two facts, each remembered, are put together for each request.
+    assert_eq!(allocations_of_hit(&world, &world.opaque()).await, 1);
+    assert_eq!(allocations_of_hit(&world, &world.jwt()).await, 1);
+    // Two cached facts are combined for each request.
     let confirmed = Issuer::jwt_and_introspect(ISSUER, auth(), Duration::from_secs(10));
     let world = World::new(confirmed);
-    assert!(hit(&world, &world.jwt()).await <= 18);
+    assert!(allocations_of_hit(&world, &world.jwt()).await <= 18);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_remembered_token_clones_no_service() {
+async fn cached_token_clones_no_service() {
     for issuer in [remote(), Issuer::jwt(ISSUER), Issuer::hybrid(ISSUER, auth())] {
         let world = World::new(issuer);
         let token = world.jwt();
@@ -154,11 +161,12 @@ async fn a_remembered_token_clones_no_service() {
 }
 
 #[test]
-fn a_requirement_that_is_met_costs_nothing_more() {
+fn satisfied_requirement_allocates_nothing() {
     let mut cx = Context::from_waker(std::task::Waker::noop());
     let step_up = Requirement::any_acr(["mfa"]).or(Requirement::all_scopes(["read"]));
-    let mut service = layer(AtOnce::alice()).layer(RequireLayer::new(step_up).layer(Free));
-    let mut request = Some(received(&[("authorization", "Bearer abc")]));
+    let mut service =
+        layer(ImmediateVerifier::alice()).layer(RequireLayer::new(step_up).layer(NoopService));
+    let mut request = Some(request_from_server(&[("authorization", "Bearer abc")]));
     let counted = allocation_counter::measure(|| {
         let future = service.call(request.take().expect("called once"));
         assert!(std::pin::pin!(future).poll(&mut cx).is_ready());
@@ -167,7 +175,7 @@ fn a_requirement_that_is_met_costs_nothing_more() {
 }
 
 #[test]
-fn an_identity_in_headers_costs_little() {
+fn identity_headers_cause_few_allocations() {
     use tower_introspect::layer::ForwardHeaders;
 
     let headers = ForwardHeaders::new()
@@ -176,27 +184,29 @@ fn an_identity_in_headers_costs_little() {
         .and_then(|more| more.scope("x-auth-scope"))
         .and_then(|more| more.claim("tenant", "x-auth-tenant"))
         .expect("names of headers");
-    let mut service = layer(AtOnce::alice()).forward(headers).layer(Free);
-    let received = received(&[("authorization", "Bearer abc"), ("accept", "*/*")]);
-    let counted = allocations(&mut service, received);
-    // The extension, four values, the list of them, and the table of headers as it grows.
+    let mut service = layer(ImmediateVerifier::alice()).forward(headers).layer(NoopService);
+    let request_from_server =
+        request_from_server(&[("authorization", "Bearer abc"), ("accept", "*/*")]);
+    let counted = allocations(&mut service, request_from_server);
+    // The extension, four values, the list of values, and the header map as it grows.
     assert!(counted <= 10, "{counted} allocations");
 }
 
 #[test]
-fn a_proof_costs_a_bounded_number_of_allocations() {
+fn dpop_proof_causes_a_bounded_number_of_allocations() {
     use tower_introspect::{IntrospectLayer, proof::Dpop, test_util::Prover};
 
     let prover = Prover::new("client").with_clock(FixedClock);
     let cnf = format!("\"cnf\":{{\"jkt\":\"{}\"}}", prover.thumbprint());
-    let bound = AtOnce::claims(&format!("{{\"aud\":\"https://api.example.com\",{cnf}}}"));
+    let bound =
+        ImmediateVerifier::claims(&format!("{{\"aud\":\"https://api.example.com\",{cnf}}}"));
     let policy = policy().dpop(Dpop::new("https://api.example.com").expect("a URL"));
-    let mut service = IntrospectLayer::new(bound, policy).layer(Free);
+    let mut service = IntrospectLayer::new(bound, policy).layer(NoopService);
     let request = || {
         let proof = prover.proof("GET", "https://api.example.com/").for_token("abc").mint();
-        received(&[("authorization", "DPoP abc"), ("dpop", &proof)])
+        request_from_server(&[("authorization", "DPoP abc"), ("dpop", &proof)])
     };
-    // The tables of the memory of used proofs grow at first.
+    // The tables of the replay store grow at first.
     for _ in 0..8 {
         allocations(&mut service, request());
     }
@@ -205,24 +215,24 @@ fn a_proof_costs_a_bounded_number_of_allocations() {
 }
 
 #[test]
-fn a_hook_for_refusals_costs_one_more() {
-    let mut service = layer(AtOnce::alice()).on_refusal(|_| {}).layer(Free);
-    let request = received(&[("authorization", "Bearer abc")]);
+fn refusal_hook_adds_one_allocation() {
+    let mut service = layer(ImmediateVerifier::alice()).on_refusal(|_| {}).layer(NoopService);
+    let request = request_from_server(&[("authorization", "Bearer abc")]);
     assert_eq!(allocations(&mut service, request), 2);
 }
 
 #[test]
-fn a_refusal_costs_little() {
-    let mut service = layer(AtOnce::alice()).layer(Free);
-    let refused = allocations(&mut service, received(&[("accept", "*/*")]));
+fn refusal_causes_few_allocations() {
+    let mut service = layer(ImmediateVerifier::alice()).layer(NoopService);
+    let refused = allocations(&mut service, request_from_server(&[("accept", "*/*")]));
     assert!(refused <= 8, "{refused} allocations");
 }
 
 #[test]
-fn the_future_of_the_middleware_stays_small() {
-    type Future<V> = ResponseFuture<Free, V, tower_introspect::respond::Auto, Bytes>;
+fn response_future_is_small() {
+    type Future<V> = ResponseFuture<NoopService, V, tower_introspect::respond::Auto, Bytes>;
     let inner = size_of::<Ready<Result<Response<Bytes>, Infallible>>>();
-    for size in [size_of::<Future<AtOnce>>(), size_of::<Future<BoxVerifier>>()] {
+    for size in [size_of::<Future<ImmediateVerifier>>(), size_of::<Future<BoxVerifier>>()] {
         assert!(size <= inner + 3 * size_of::<usize>(), "{size}");
     }
 }

@@ -1,5 +1,5 @@
-//! The same token before two judges: neither ever gets the decision of the other, whoever was asked
-//! first, and whether the token was remembered.
+//! The same token under two policies or resource servers: neither gets the decision of the other,
+//! in any order and with a cached or a new token.
 
 use std::time::Duration;
 
@@ -21,16 +21,16 @@ use crate::{
 const OTHER: &str = "https://other.example.com";
 const SEC: Duration = Duration::from_secs(1);
 
-/// A judge, and what it says of the token.
-type Judge = (IntrospectLayer<BoxVerifier>, Option<ErrorKind>);
+/// A layer, and the refusal that it must give.
+type ExpectedRefusal = (IntrospectLayer<BoxVerifier>, Option<ErrorKind>);
 
-/// Asks both in turn, starting with either: four times each.
-async fn in_turn(judges: &[Judge; 2], first: usize, token: &str) {
+/// Sends the token to both layers in turn, four times each, beginning with `first`.
+async fn expect_in_turn(layers: &[ExpectedRefusal; 2], first: usize, token: &str) {
     for turn in 0..8 {
-        let (layer, says) = &judges[(first + turn) % 2];
+        let (layer, expected) = &layers[(first + turn) % 2];
         let response = ask(layer, bearer(token)).await;
-        assert_eq!(refusal(&response), *says, "turn {turn}, {first} first");
-        assert_eq!(response.status() == 200, says.is_none());
+        assert_eq!(refusal(&response), *expected, "turn {turn}, {first} first");
+        assert_eq!(response.status() == 200, expected.is_none());
     }
 }
 
@@ -44,7 +44,7 @@ fn modes() -> [fn() -> Issuer; 4] {
 }
 
 #[tokio::test(start_paused = true)]
-async fn resource_servers_of_two_audiences() {
+async fn resource_servers_with_different_audiences_share_no_decision() {
     for mode in modes() {
         for first in 0..2 {
             let world = World::new(mode());
@@ -54,10 +54,10 @@ async fn resource_servers_of_two_audiences() {
                 .clock(world.clock.clone())
                 .build()
                 .unwrap();
-            let judges =
+            let layers =
                 [(world.api.layer(), None), (other.layer(), Some(ErrorKind::WrongAudience))];
-            in_turn(&judges, first, &world.jwt()).await;
-            // What is remembered of a token is remembered by each for itself.
+            expect_in_turn(&layers, first, &world.jwt()).await;
+            // Each resource server has its own cache.
             for api in [&world.api, &other] {
                 assert!(api.stats().misses > 0 && api.stats().hits > 0, "{:?}", api.stats());
             }
@@ -66,29 +66,29 @@ async fn resource_servers_of_two_audiences() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn resource_servers_of_two_authorization_servers() {
+async fn resource_servers_with_different_authorization_servers_share_no_decision() {
     for first in 0..2 {
         let world = World::new(remote());
-        let theirs = AuthorizationServer::new(ISSUER)
+        let other_server = AuthorizationServer::new(ISSUER)
             .with_clock(world.clock.clone())
             .with_client(Client::new("api", "s3cret"));
         let other = ResourceServer::builder(AUDIENCE)
             .issuer(remote())
-            .transport(theirs.transport())
+            .transport(other_server.transport())
             .clock(world.clock.clone())
             .build()
             .unwrap();
         let token = world.server.opaque().text("the-same").audience(AUDIENCE).mint();
-        let judges = [(world.api.layer(), None), (other.layer(), Some(ErrorKind::Inactive))];
-        in_turn(&judges, first, &token).await;
+        let layers = [(world.api.layer(), None), (other.layer(), Some(ErrorKind::Inactive))];
+        expect_in_turn(&layers, first, &token).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_verifier_under_two_policies() {
+async fn policies_that_share_a_verifier_share_no_decision() {
     let admin = || Policy::new(AUDIENCE).require(Requirement::all_scopes(["admin"]));
     for mode in modes() {
-        for (policy, says) in [
+        for (policy, expected) in [
             (Policy::new(AUDIENCE), None),
             (admin(), Some(ErrorKind::InsufficientScope)),
             (Policy::new(OTHER), Some(ErrorKind::WrongAudience)),
@@ -96,58 +96,58 @@ async fn one_verifier_under_two_policies() {
             for first in 0..2 {
                 let world = World::new(mode());
                 let policy = policy.clone().clock(world.clock.clone());
-                let judges = [
+                let layers = [
                     (world.api.layer(), None),
-                    (IntrospectLayer::new(world.api.verifier(), policy), says),
+                    (IntrospectLayer::new(world.api.verifier(), policy), expected),
                 ];
                 let token = world.jwt();
-                // Once when it is new, once when it is remembered, once when it was forgotten.
-                in_turn(&judges, first, &token).await;
-                in_turn(&judges, 1 - first, &token).await;
+                // When the token is new, when it is cached and after its eviction.
+                expect_in_turn(&layers, first, &token).await;
+                expect_in_turn(&layers, 1 - first, &token).await;
                 assert!(world.api.evict(&Token::bearer(&token).unwrap()));
-                in_turn(&judges, first, &token).await;
-                assert!(world.api.stats().hits > 0, "facts are shared, decisions are not");
+                expect_in_turn(&layers, first, &token).await;
+                assert!(world.api.stats().hits > 0, "the policies share the cache");
             }
         }
     }
 }
 
-/// Time is judged by each policy, however the facts were come by.
+/// Each policy compares times with its own leeway, for cached tokens too.
 #[tokio::test(start_paused = true)]
-async fn one_verifier_under_policies_of_two_leeways() {
+async fn leeway_is_applied_by_each_policy_to_cached_tokens_too() {
     for first in 0..2 {
-        for remembered in [false, true] {
+        for cached in [false, true] {
             let world = World::new(Issuer::jwt(ISSUER));
             let strict = Policy::new(AUDIENCE).leeway(Duration::ZERO).clock(world.clock.clone());
-            let judges = [
+            let layers = [
                 (world.api.layer(), None),
                 (IntrospectLayer::new(world.api.verifier(), strict), Some(ErrorKind::Expired)),
             ];
             let token = world.server.jwt().audience(AUDIENCE).expires_in(SEC * 60).mint();
-            if remembered {
-                for (layer, _) in &judges {
+            if cached {
+                for (layer, _) in &layers {
                     assert_eq!(ask(layer, bearer(&token)).await.status(), 200);
                 }
             }
             sleep(SEC * 70).await;
-            in_turn(&judges, first, &token).await;
+            expect_in_turn(&layers, first, &token).await;
         }
     }
 }
 
-/// A clock is a part of the policy too.
+/// Each policy has its own clock.
 #[tokio::test(start_paused = true)]
-async fn one_verifier_under_policies_of_two_clocks() {
+async fn clock_of_each_policy_is_used_for_cached_tokens_too() {
     for first in 0..2 {
         let world = World::new(remote());
         let late = TestClock::new(world.clock.now());
         late.step(SEC * 36_000);
         let policy = Policy::new(AUDIENCE).clock(late);
-        let judges = [
+        let layers = [
             (world.api.layer(), None),
             (IntrospectLayer::new(world.api.verifier(), policy), Some(ErrorKind::Expired)),
         ];
-        in_turn(&judges, first, &world.opaque()).await;
+        expect_in_turn(&layers, first, &world.opaque()).await;
         assert_eq!(world.asked(), 1);
     }
 }

@@ -1,7 +1,0 @@
-//! Checks that the program gives the library's verdict on every token of its attack collection.
-
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
-
-#[path = "../../../tests/it/jwt.rs"]
-mod jwt;
-mod overheard;
