@@ -95,22 +95,22 @@ where
     type Future = CacheFuture<V>;
 
     fn cached(&self, request: &CacheLookup<'_>) -> Option<Outcome> {
-        let (inner, token, freshness) = (&self.0, request.fingerprint(), request.freshness());
-        let Some(entry) = inner.store.facts(&token) else {
+        let (state, token, freshness) = (&self.0, request.fingerprint(), request.freshness());
+        let Some(entry) = state.store.facts(&token) else {
             if !request.accepts_refusals() {
                 return None;
             }
-            let now = request.read_clock(&*inner.settings.clock);
-            let error = inner.refusal(&token, freshness, now)?;
-            inner.counters.negative_hits.add_one();
+            let now = request.read_clock(&*state.settings.clock);
+            let error = state.refusal(&token, freshness, now)?;
+            state.counters.negative_hits.add_one();
             return Some(Err(error));
         };
-        let now = request.read_clock(&*inner.settings.clock);
-        let standing = inner.settings.revocations.check(&entry.active);
-        match inner.decide(&entry, freshness, now, standing) {
+        let now = request.read_clock(&*state.settings.clock);
+        let standing = state.settings.revocations.check(&entry.active);
+        match state.decide(&entry, freshness, now, standing) {
             // A verification ahead of time needs an owned request.
             Decision::Use { refresh } if !refresh || entry.is_refreshing() => {
-                inner.counters.hits.add_one();
+                state.counters.hits.add_one();
                 Some(Ok(entry.active))
             }
             _ => None,
@@ -118,45 +118,45 @@ where
     }
 
     fn verify(&self, request: VerifyRequest) -> Verifying<CacheFuture<V>> {
-        let inner = &self.0;
+        let state = &self.0;
         let token = request.fingerprint();
-        let reading = Reading::take(&*inner.settings.clock);
+        let reading = Reading::take(&*state.settings.clock);
         let now = reading.moment();
-        let old = match inner.store.facts(&token) {
+        let old = match state.store.facts(&token) {
             Some(entry) => {
-                let standing = inner.standing(&entry, &request);
+                let standing = state.standing(&entry, &request);
                 if standing != Standing::Stands {
-                    inner.counters.evicted_by_cutoff.add_one();
+                    state.counters.evicted_by_cutoff.add_one();
                 }
-                match inner.decide(&entry, request.freshness(), now, standing) {
+                match state.decide(&entry, request.freshness(), now, standing) {
                     Decision::Use { refresh } => {
-                        inner.counters.hits.add_one();
+                        state.counters.hits.add_one();
                         if refresh {
-                            CacheState::refresh(inner, &entry, &request, token);
+                            CacheState::refresh(state, &entry, &request, token);
                         }
                         return Verifying::done_with_reading(Ok(entry.active), Some(reading));
                     }
                     Decision::Verify => Some(entry),
                     Decision::Drop => {
-                        inner.store.remove_entry(&token, &entry);
+                        state.store.remove_entry(&token, &entry);
                         None
                     }
                 }
             }
-            None => match inner.refusal(&token, request.freshness(), now) {
+            None => match state.refusal(&token, request.freshness(), now) {
                 Some(error) => {
-                    inner.counters.negative_hits.add_one();
+                    state.counters.negative_hits.add_one();
                     return Verifying::done_with_reading(Err(error), Some(reading));
                 }
                 None => None,
             },
         };
-        inner.counters.misses.add_one();
+        state.counters.misses.add_one();
         let freshness = request.freshness();
-        let miss = Miss { token, freshness, old, started_at: inner.started_at(now) };
-        match inner.verifier.verify(inner.inner_request(request)).now_or_later() {
-            Ok(outcome) => Verifying::done(inner.finish(miss, outcome)),
-            Err(future) => Verifying::pending(CacheFuture::new(future, Arc::clone(inner), miss)),
+        let miss = Miss { token, freshness, old, started_at: state.started_at(now) };
+        match state.verifier.verify(state.inner_request(request)).now_or_later() {
+            Ok(outcome) => Verifying::done(state.finish(miss, outcome)),
+            Err(future) => Verifying::pending(CacheFuture::new(future, Arc::clone(state), miss)),
         }
     }
 }

@@ -33,7 +33,7 @@ pub(crate) struct Fetched<T> {
     pub(crate) fresh_for: Duration,
 }
 
-/// The state of a [`Refresher`]: its value and its failures.
+/// The state of a [`Refresher`](super::refresher::Refresher): its value and its failures.
 pub(crate) struct RefreshState<T> {
     /// The value, if it may be used, and the time when it was fetched.
     pub(crate) value: Option<(Arc<T>, Moment)>,

@@ -290,7 +290,7 @@ async fn refresh_ahead_starts_at_80_percent_of_the_lifetime() {
     let script = Script::default();
     let refresher = ahead(&script);
     sleep(60 * MINUTE).await;
-    assert_eq!(script.fetches(), 0, "nobody has asked yet");
+    assert_eq!(script.fetches(), 0, "the value is not needed yet");
     refresher.get().await.unwrap();
     sleep(8 * MINUTE - Duration::from_millis(200)).await;
     assert_eq!(script.fetches(), 1);

@@ -92,7 +92,7 @@ impl<V: Verifier + Clone> Verifier for Revocable<V> {
     }
 
     fn verify(&self, request: VerifyRequest) -> Verifying<RevocationFuture<V>> {
-        let mut retry = Retry { request: request.clone(), left: ATTEMPTS };
+        let mut retry = Retry { request: request.clone(), attempts_left: ATTEMPTS };
         let mut verifying = self.inner.verify(request);
         loop {
             let at = verifying.reading();
@@ -114,7 +114,7 @@ impl<V: Verifier + Clone> Verifier for Revocable<V> {
 /// The request to repeat, and the number of verifications left.
 struct Retry {
     request: VerifyRequest,
-    left: u8,
+    attempts_left: u8,
 }
 
 impl Retry {
@@ -132,10 +132,10 @@ impl Retry {
                 ControlFlow::Break(step(Check::Cutoff, Detail::default, revoked))
             }
             Standing::Outdated(since) => {
-                self.left = self.left.saturating_sub(1);
+                self.attempts_left = self.attempts_left.saturating_sub(1);
                 // All waiting requests carry the same moment, so they can share one verification.
                 let request = self.request.clone().with_not_before(since);
-                match self.left {
+                match self.attempts_left {
                     0 => ControlFlow::Break(Err(VerifyError::new(ErrorKind::Unavailable)
                         .with_context("new revocations kept arriving during the verification"))),
                     // A custom verifier with a cache may support only ages.

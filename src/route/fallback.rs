@@ -54,19 +54,19 @@ impl Verifier for Fallback {
     type Future = BoxFuture;
 
     fn verify(&self, request: VerifyRequest) -> Verifying<BoxFuture> {
-        let again = request.clone();
+        let second_request = request.clone();
         match self.first.verify(request).now_or_later() {
             Ok(outcome) if !is_unavailable(&outcome) => Verifying::done(outcome),
             Ok(outcome) => {
                 let second = self.second.clone();
-                Verifying::pending(BoxFuture::new(fall_back(outcome, second, again)))
+                Verifying::pending(BoxFuture::new(fall_back(outcome, second, second_request)))
             }
             Err(first) => {
                 let second = self.second.clone();
                 Verifying::pending(BoxFuture::new(async move {
                     let outcome = first.await;
                     if is_unavailable(&outcome) {
-                        return fall_back(outcome, second, again).await;
+                        return fall_back(outcome, second, second_request).await;
                     }
                     outcome
                 }))

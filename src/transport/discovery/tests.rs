@@ -39,7 +39,7 @@ fn discovery(transport: HttpTransport) -> Discovery {
     Discovery::new(ISSUER, transport, false, calls).unwrap()
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "an answer of a server that works")]
+#[expect(clippy::unnecessary_wraps, reason = "a response of a server that works")]
 fn json(status: u16, body: impl Into<Bytes>) -> Answer {
     let response = Response::builder().status(status);
     Ok(response.header("content-type", "application/json").body(body.into()).unwrap())
