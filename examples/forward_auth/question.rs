@@ -30,22 +30,22 @@ pub(crate) fn problems(settings: &Table) -> ConfigError {
     match (part("dpop").is_some(), settings.contains_key("original_request")) {
         (true, false) => problems.push(
             "original_request",
-            "it is missing: proofs (`dpop`) name the method and the URL that the client asked for; say \
+            "missing: proofs (`dpop`) name the method and the URL that the client asked for; say \
              `x_forwarded` if the proxy sets X-Forwarded-Method and X-Forwarded-Uri, or `same` if it asks \
              with those of its client",
         ),
-        (false, true) => problems.push("original_request", "it is of no use without `dpop`"),
+        (false, true) => problems.push("original_request", "has no effect without `dpop`"),
         _ => {}
     }
     if let Some(mtls) = part("mtls") {
         if mtls.get("field").is_none() {
             problems.push(
                 "mtls.field",
-                "it is missing: TLS does not end here, so there is no certificate but what a proxy tells",
+                "missing: TLS does not end here, so there is no certificate but what a proxy tells",
             );
         }
         if mtls.get("keep_field").is_some() {
-            problems.push("mtls.keep_field", "it is of no use: no request goes on from here");
+            problems.push("mtls.keep_field", "has no effect: no request goes on from here");
         }
     }
     problems

@@ -93,11 +93,8 @@ impl DpopConfig {
             dpop = dpop.nonce_rotation(rotation);
         }
         if let Some(secret) = &self.secret {
-            let secret = secret.load().map_err(|problem| {
-                let mut problems = ConfigError::new();
-                problems.push("nonce_secret", problem);
-                problems
-            })?;
+            let secret = secret.load();
+            let secret = secret.map_err(|problem| ConfigError::of("nonce_secret", problem))?;
             dpop = dpop.nonce_secret(NonceSecret::new(secret.as_bytes())?);
         }
         Ok(match self.nonce {

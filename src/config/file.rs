@@ -92,9 +92,7 @@ impl Config {
             // `Display` would quote the line, which may hold a secret.
             let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
             let line = before.matches('\n').count() + 1;
-            let mut problem = ConfigError::new();
-            problem.push(format!("line {line}"), error.message());
-            problem
+            ConfigError::of(format!("line {line}"), error.message())
         })?;
         Self::read(table)
     }

@@ -7,7 +7,7 @@ use std::{path::PathBuf, time::Duration};
 
 use super::{
     reader::{Secret, Section, load_file, load_key},
-    tls::{ClientCertificate, Tls},
+    tls::{ClientCert, Tls},
 };
 use crate::resource_server::issuer::Issuer;
 use crate::{
@@ -50,7 +50,7 @@ struct IntrospectionSettings {
 
 /// The credentials with which this service authenticates to the issuer.
 struct Client {
-    method: AuthMethod,
+    method: Method,
     id: Option<String>,
     secret: Option<Secret>,
     algorithm: Option<Algorithm>,
@@ -60,7 +60,7 @@ struct Client {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum AuthMethod {
+enum Method {
     Basic,
     BasicRaw,
     Bearer,
@@ -258,79 +258,70 @@ impl Client {
         let method = section.keyword(
             "method",
             &[
-                ("secret", AuthMethod::Secret),
-                ("basic", AuthMethod::Basic),
-                ("basic_raw", AuthMethod::BasicRaw),
-                ("post", AuthMethod::Post),
-                ("bearer", AuthMethod::Bearer),
-                ("private_key_jwt", AuthMethod::PrivateKeyJwt),
-                ("client_secret_jwt", AuthMethod::SecretJwt),
-                ("mtls", AuthMethod::Mtls),
+                ("secret", Method::Secret),
+                ("basic", Method::Basic),
+                ("basic_raw", Method::BasicRaw),
+                ("post", Method::Post),
+                ("bearer", Method::Bearer),
+                ("private_key_jwt", Method::PrivateKeyJwt),
+                ("client_secret_jwt", Method::SecretJwt),
+                ("mtls", Method::Mtls),
             ],
         );
-        let method = method.unwrap_or(AuthMethod::Basic);
+        let method = method.unwrap_or(Method::Basic);
         let (mut id, mut algorithm, mut kid, mut audience) = (None, None, None, None);
         let mut certificate = None;
-        if method != AuthMethod::Bearer {
+        if method != Method::Bearer {
             section.require("id");
             id = section.text("id");
         }
         let secret = match method {
-            AuthMethod::Bearer => section.secret("token"),
-            AuthMethod::Mtls => {
+            Method::Bearer => section.secret("token"),
+            Method::Mtls => {
                 section.require("certificate_file");
                 certificate = section.text("certificate_file").map(Into::into);
                 section.secret("key")
             }
-            AuthMethod::PrivateKeyJwt => {
+            Method::PrivateKeyJwt => {
                 let key;
                 (algorithm, kid, key) = section.signing_key();
                 key
             }
             _ => section.secret("secret"),
         };
-        if matches!(method, AuthMethod::PrivateKeyJwt | AuthMethod::Secret | AuthMethod::SecretJwt)
-        {
+        if matches!(method, Method::PrivateKeyJwt | Method::Secret | Method::SecretJwt) {
             audience = section.text("assertion_audience");
         }
         Self { method, id, secret, algorithm, kid, audience, certificate }
     }
 
     /// Returns the certificate of the client, if it has one.
-    fn certificate(&self) -> Option<ClientCertificate> {
-        Some(ClientCertificate {
-            certificate: self.certificate.clone()?,
-            key: self.secret.clone()?,
-        })
+    fn certificate(&self) -> Option<ClientCert> {
+        Some(ClientCert { certificate: self.certificate.clone()?, key: self.secret.clone()? })
     }
 
     fn load(&self) -> Result<ClientAuth, ConfigError> {
         // Missing settings were reported when the table was read.
         let id = self.id.clone().unwrap_or_default();
         let secret = || self.secret.as_ref().map_or(Ok(String::new()), Secret::load);
+        let with_secret = |auth: fn(String, String) -> ClientAuth| {
+            ("secret", secret().map(|secret| auth(id.clone(), secret)))
+        };
         let (name, auth) = match self.method {
-            AuthMethod::Basic => ("secret", secret().map(|secret| ClientAuth::basic(id, secret))),
-            AuthMethod::BasicRaw => {
-                ("secret", secret().map(|secret| ClientAuth::basic_raw(id, secret)))
-            }
-            AuthMethod::Bearer => ("token", secret().map(ClientAuth::bearer)),
+            Method::Basic => with_secret(ClientAuth::basic),
+            Method::BasicRaw => with_secret(ClientAuth::basic_raw),
+            Method::Bearer => ("token", secret().map(ClientAuth::bearer)),
             // The transport reads the certificate and its key.
-            AuthMethod::Mtls => ("key", Ok(ClientAuth::mtls(id))),
-            AuthMethod::Post => ("secret", secret().map(|secret| ClientAuth::post(id, secret))),
-            AuthMethod::PrivateKeyJwt => {
+            Method::Mtls => ("key", Ok(ClientAuth::mtls(id))),
+            Method::Post => with_secret(ClientAuth::post),
+            Method::PrivateKeyJwt => {
                 let key = load_key(self.secret.as_ref(), self.algorithm, self.kid.as_deref());
                 ("key", key.map(|key| ClientAuth::private_key_jwt(id, key)))
             }
-            AuthMethod::Secret => ("secret", secret().map(|secret| ClientAuth::secret(id, secret))),
-            AuthMethod::SecretJwt => {
-                ("secret", secret().map(|secret| ClientAuth::client_secret_jwt(id, secret)))
-            }
+            Method::Secret => with_secret(ClientAuth::secret),
+            Method::SecretJwt => with_secret(ClientAuth::client_secret_jwt),
         };
-        let auth = auth.map_err(|problem| {
-            let mut problems = ConfigError::new();
-            problems.push(name, problem);
-            problems
-        })?;
+        let auth = auth.map_err(|problem| ConfigError::of(name, problem))?;
         Ok(match &self.audience {
             Some(audience) => auth.assertion_audience(&**audience),
             None => auth,

@@ -111,13 +111,7 @@ impl MetadataSigner {
 
     fn load(&self) -> Result<(SigningKey, String), ConfigError> {
         let key = load_key(self.key.as_ref(), self.algorithm, self.kid.as_deref());
-        match key {
-            Ok(key) => Ok((key, self.issuer.clone())),
-            Err(problem) => {
-                let mut problems = ConfigError::new();
-                problems.push("signed.key", problem);
-                Err(problems)
-            }
-        }
+        let key = key.map_err(|problem| ConfigError::of("signed.key", problem))?;
+        Ok((key, self.issuer.clone()))
     }
 }

@@ -49,11 +49,9 @@ impl MtlsConfig {
     pub(super) fn load(&self, address_fn: Option<&Arc<AddressFn>>) -> Result<Mtls, ConfigError> {
         let Some((field, proxies)) = &self.proxies else { return Ok(Mtls::new()) };
         let Some(address_fn) = address_fn.map(Arc::clone) else {
-            let mut problems = ConfigError::new();
-            let problem = "no proxy can be trusted: the program has not set \
-                `Config::peer_address_fn`";
-            problems.push("proxies", problem);
-            return Err(problems);
+            let problem =
+                "no proxy can be trusted: the program has not set `Config::peer_address_fn`";
+            return Err(ConfigError::of("proxies", problem));
         };
         let networks = proxies.iter().map(String::as_str);
         let mtls = Mtls::new().trust_proxy(*field, networks, move |head| address_fn(head))?;

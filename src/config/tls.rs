@@ -17,12 +17,12 @@ use crate::{
 #[derive(Clone)]
 pub(super) struct Tls {
     pub(super) authorities: Option<PathBuf>,
-    pub(super) client: Option<ClientCertificate>,
+    pub(super) client: Option<ClientCert>,
 }
 
 /// The configured certificate of this service, and the location of its key.
 #[derive(Clone)]
-pub(super) struct ClientCertificate {
+pub(super) struct ClientCert {
     pub(super) certificate: PathBuf,
     pub(super) key: Secret,
 }
@@ -88,7 +88,7 @@ fn with_setting(setting: &str, problem: &ConfigError) -> ConfigError {
     problems
 }
 
-impl ClientCertificate {
+impl ClientCert {
     /// Reads the certificate and its key. Adds what is wrong with either file to `problems`.
     fn load(&self, problems: &mut ConfigError) -> Option<Identity> {
         let chain = load_file(&self.certificate);
@@ -112,7 +112,7 @@ impl ClientCertificate {
 mod tests {
     use std::path::PathBuf;
 
-    use super::{ClientCertificate, Tls};
+    use super::{ClientCert, Tls};
     use crate::config::{file::Config, reader::Secret};
 
     /// A directory that is removed on drop.
@@ -179,8 +179,8 @@ mod tests {
     }
 
     #[test]
-    fn every_file_of_the_settings_is_watched() {
-        let client = |key| ClientCertificate { certificate: "c".into(), key };
+    fn every_file_that_is_read_is_looked_after() {
+        let client = |key| ClientCert { certificate: "c".into(), key };
         let files = |key| Tls { authorities: Some("a".into()), client: Some(client(key)) }.files();
         assert_eq!(files(Secret::File("k".into())), ["a", "c", "k"].map(PathBuf::from));
         assert_eq!(files(Secret::Env("K".to_owned())), ["a", "c"].map(PathBuf::from));

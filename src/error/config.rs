@@ -22,6 +22,11 @@ impl ConfigError {
         Self { problems: Vec::new() }
     }
 
+    /// Creates a list of one problem. See [`push`](Self::push).
+    pub(crate) fn of(name: impl Into<String>, problem: impl fmt::Display) -> Self {
+        Self { problems: vec![(name.into(), problem.to_string())] }
+    }
+
     /// Adds a problem of the setting `name`.
     ///
     /// # Security

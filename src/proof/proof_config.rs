@@ -146,34 +146,32 @@ impl ProofConfig {
         false
     }
 
-    #[cfg(feature = "mtls")]
+    #[cfg_attr(
+        not(feature = "mtls"),
+        expect(
+            unused_variables,
+            clippy::unused_self,
+            reason = "only `mtls` looks for certificates"
+        )
+    )]
     fn check_certificate(
         &self,
         thumbprint: &str,
         presented: Option<&Presented<'_>>,
         result: &mut ProofResult,
     ) -> Result<(), VerifyError> {
-        match (&self.mtls, presented) {
-            (Some(mtls), Some(presented)) => {
-                result.effects.forwarded_certificate = mtls.check(thumbprint, presented)?;
-                Ok(())
-            }
-            _ => unproven("the token is bound to a certificate, but mTLS is not configured"),
+        #[cfg(feature = "mtls")]
+        if let (Some(mtls), Some(presented)) = (&self.mtls, presented) {
+            result.effects.forwarded_certificate = mtls.check(thumbprint, presented)?;
+            return Ok(());
         }
+        unproven("the token is bound to a certificate, but no certificate is checked here")
     }
 
-    #[cfg(not(feature = "mtls"))]
-    #[expect(clippy::unused_self, reason = "only the feature looks for a certificate")]
-    fn check_certificate(
-        &self,
-        _: &str,
-        _: Option<&Presented<'_>>,
-        _: &mut ProofResult,
-    ) -> Result<(), VerifyError> {
-        unproven("the token is bound to a certificate, but mTLS is not configured")
-    }
-
-    #[cfg(feature = "dpop")]
+    #[cfg_attr(
+        not(feature = "dpop"),
+        expect(unused_variables, clippy::unused_self, reason = "only `dpop` looks at proofs")
+    )]
     fn check_dpop(
         &self,
         jkt: &str,
@@ -181,21 +179,10 @@ impl ProofConfig {
         now: Moment,
         result: &mut ProofResult,
     ) -> Result<(), VerifyError> {
-        match (&self.dpop, presented) {
-            (Some(dpop), Some(presented)) => dpop.check(jkt, presented, self.fapi2, now, result),
-            _ => unproven("the token is bound to a key, but DPoP is not configured"),
+        #[cfg(feature = "dpop")]
+        if let (Some(dpop), Some(presented)) = (&self.dpop, presented) {
+            return dpop.check(jkt, presented, self.fapi2, now, result);
         }
-    }
-
-    #[cfg(not(feature = "dpop"))]
-    #[expect(clippy::unused_self, reason = "only the feature looks at proofs")]
-    fn check_dpop(
-        &self,
-        _: &str,
-        _: Option<&Presented<'_>>,
-        _: Moment,
-        _: &mut ProofResult,
-    ) -> Result<(), VerifyError> {
-        unproven("the token is bound to a key, but DPoP is not configured")
+        unproven("the token is bound to a key, but no proof is checked here")
     }
 }

@@ -60,7 +60,7 @@ const TRUSTED_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 ///
 /// State is kept for a bounded number of issuers, and issuers in use stay. If an issuer is dropped,
 /// its keys, connections and background refresh end, and it is resolved again with its next token.
-/// CachedRefusal issuers and failures are cached separately and for a short time, so that made-up issuers
+/// Unknown issuers and failures are cached separately and for a short time, so that made-up issuers
 /// can't push out real ones.
 ///
 /// `allow` is called for every token. `resolve` is called again every ten minutes, in the
@@ -259,7 +259,7 @@ enum Missing {
 impl Shared {
     /// Returns the verifier of an issuer. Concurrent requests share one call of the resolver.
     fn look_up(self: &Arc<Self>, issuer: &str) -> Result<BoxVerifier, Missing> {
-        let Some((verifier, age)) = self.known_verifier(issuer) else {
+        let Some((verifier, age)) = self.cached(issuer) else {
             return Err(self.resolve(issuer));
         };
         if age >= RECHECK_AFTER {
@@ -269,7 +269,7 @@ impl Shared {
         Ok(verifier)
     }
 
-    fn known_verifier(&self, issuer: &str) -> Option<(BoxVerifier, Duration)> {
+    fn cached(&self, issuer: &str) -> Option<(BoxVerifier, Duration)> {
         let Tenant { verifier, since, .. } = self.known.get(issuer)?;
         let age = self.now().since(since);
         (age < TRUSTED_FOR).then_some((verifier, age))
@@ -289,9 +289,7 @@ impl Shared {
         if let Some(error) = self.cached_refusal(issuer) {
             return Missing::Refused(error);
         }
-        if let Some((verifier, _)) =
-            self.known_verifier(issuer).filter(|(_, age)| *age < RECHECK_AFTER)
-        {
+        if let Some((verifier, _)) = self.cached(issuer).filter(|(_, age)| *age < RECHECK_AFTER) {
             return Missing::Resolving(std::future::ready(Ok(verifier)).boxed().shared());
         }
         let Ok(runtime) = Handle::try_current() else {
@@ -352,9 +350,7 @@ impl Shared {
         if found.name() != issuer {
             return Err(misconfigured("the resolver returned an issuer with another name"));
         }
-        if let Some(tenant) =
-            self.known.get(issuer).filter(|_| self.known_verifier(issuer).is_some())
-        {
+        if let Some(tenant) = self.known.get(issuer).filter(|_| self.cached(issuer).is_some()) {
             return Ok(Tenant { since, ..tenant });
         }
         let trusted: TrustedIssuer = found.build(&self.defaults).map_err(|problems| {

@@ -19,7 +19,7 @@ use crate::{
     verify::{boxed::BoxVerifier, readiness::Readiness, stats::Stats},
 };
 
-/// How local verification and introspection are combined for JWTs, if an issuer has jwt_mode.
+/// How local verification and introspection are combined for JWTs, if an issuer has both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum JwtMode {
     /// JWTs are verified locally.

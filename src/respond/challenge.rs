@@ -165,16 +165,12 @@ impl Challenge {
     /// Returns the challenge of one scheme, with the error if one is given.
     fn render(&self, scheme: Scheme, error: Option<(&str, &VerifyError)>) -> Option<HeaderValue> {
         match self.rendered.slot(scheme, error) {
-            Some(slot) => slot.get_or_init(|| self.render_new(scheme, error)).clone(),
-            None => self.render_new(scheme, error),
+            Some(slot) => slot.get_or_init(|| self.build(scheme, error)).clone(),
+            None => self.build(scheme, error),
         }
     }
 
-    fn render_new(
-        &self,
-        scheme: Scheme,
-        error: Option<(&str, &VerifyError)>,
-    ) -> Option<HeaderValue> {
+    fn build(&self, scheme: Scheme, error: Option<(&str, &VerifyError)>) -> Option<HeaderValue> {
         let mut params = Params::new(scheme.as_str());
         params.add("realm", &self.realm);
         if let Some((code, _)) = error {

@@ -115,7 +115,7 @@ async fn forward_auth_reads_a_file() {
     std::fs::write(&file, settings.replace("mode = 'introspect'", "mode = 'introspekt'")).unwrap();
     let (ok, _, err) = output(example("forward_auth").arg(&file)).await;
     assert!(!ok);
-    assert!(err.contains("issuer[0].mode: it is not `jwt` or `introspect` or `hybrid`"), "{err}");
+    assert!(err.contains("issuer[0].mode: expected `jwt` or `introspect` or `hybrid`"), "{err}");
     std::fs::remove_dir_all(&directory).unwrap();
 }
 
@@ -330,9 +330,9 @@ async fn what_can_not_work_there_is_refused_at_start() {
     };
     let dpop = "[resource_server.dpop]\nurl = 'https://api.example.com'";
     let err = told("", dpop).await;
-    assert!(err.contains("original_request: it is missing: proofs"), "{err}");
+    assert!(err.contains("original_request: missing: proofs"), "{err}");
     let err = told("original_request = 'same'", "").await;
-    assert!(err.contains("original_request: it is of no use without `dpop`"), "{err}");
+    assert!(err.contains("original_request: has no effect without `dpop`"), "{err}");
     let err = told("original_request = 'forwarded'", dpop).await;
     assert!(err.contains("unknown variant `forwarded`"), "{err}");
     // All of it at once.
@@ -340,10 +340,10 @@ async fn what_can_not_work_there_is_refused_at_start() {
          [resource_server.dpop]\nurl = 'api.example.com'";
     let err = told("", both).await;
     for problem in [
-        "original_request: it is missing",
-        "mtls.field: it is missing: TLS does not end here",
-        "mtls.keep_field: it is of no use",
-        "dpop.url: it is no http or https URL",
+        "original_request: missing",
+        "mtls.field: missing: TLS does not end here",
+        "mtls.keep_field: has no effect: no request",
+        "dpop.url: must be an http or https URL",
     ] {
         assert!(err.contains(problem), "{problem}: {err}");
     }

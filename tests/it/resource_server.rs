@@ -270,7 +270,7 @@ fn build_reports_every_problem_at_once() {
         "issuer: `https://twice.example.com` is configured twice",
         "issuer https://as.example.com.introspection.",
         "issuer https://as.example.com.introspection.endpoint: ",
-        "freshness: `http://as.example.com` can't be asked",
+        "freshness: tokens of `http://as.example.com` can't be introspected",
     ] {
         assert!(text.contains(name), "{name} is missing in\n{text}");
     }

@@ -1,6 +1,6 @@
 //! The settings of one issuer, for the program `introspect`.
 
-use super::{AuthMethod, Client, IssuerConfig};
+use super::{Client, IssuerConfig, Method};
 use crate::{
     config::{
         inspect::{ClientSettings, IssuerSettings},
@@ -53,14 +53,14 @@ impl Client {
     fn inspect(&self) -> ClientSettings {
         ClientSettings {
             method: match self.method {
-                AuthMethod::Basic => "basic",
-                AuthMethod::BasicRaw => "basic_raw",
-                AuthMethod::Bearer => "bearer",
-                AuthMethod::Mtls => "mtls",
-                AuthMethod::Post => "post",
-                AuthMethod::PrivateKeyJwt => "private_key_jwt",
-                AuthMethod::Secret => "secret",
-                AuthMethod::SecretJwt => "client_secret_jwt",
+                Method::Basic => "basic",
+                Method::BasicRaw => "basic_raw",
+                Method::Bearer => "bearer",
+                Method::Mtls => "mtls",
+                Method::Post => "post",
+                Method::PrivateKeyJwt => "private_key_jwt",
+                Method::Secret => "secret",
+                Method::SecretJwt => "client_secret_jwt",
             },
             id: self.id.clone(),
             secret_location: match &self.secret {

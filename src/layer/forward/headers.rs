@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{
     names,
-    value::{Budget, UnsendableClaim},
+    value::{Budget, Unsendable},
 };
 use crate::{
     error::{config::ConfigError, kind::ErrorKind, refusal::VerifyError},
@@ -135,7 +135,7 @@ impl ForwardHeaders {
     /// or authentication use are invalid, and so are names that end in `-bin`, which marks binary
     /// metadata in gRPC.
     pub fn issuer(self, header: &str) -> Result<Self, ConfigError> {
-        self.add_header(Source::Issuer, "issuer", header)
+        self.insert(Source::Issuer, "issuer", header)
     }
 
     /// Forwards the subject. A subject is unique only within its issuer.
@@ -144,7 +144,7 @@ impl ForwardHeaders {
     ///
     /// The same as for [`issuer`](Self::issuer).
     pub fn subject(self, header: &str) -> Result<Self, ConfigError> {
-        self.add_header(Source::Subject, "subject", header)
+        self.insert(Source::Subject, "subject", header)
     }
 
     /// Forwards the identifier of the client that the token was issued to.
@@ -153,7 +153,7 @@ impl ForwardHeaders {
     ///
     /// The same as for [`issuer`](Self::issuer).
     pub fn client(self, header: &str) -> Result<Self, ConfigError> {
-        self.add_header(Source::Client, "client", header)
+        self.insert(Source::Client, "client", header)
     }
 
     /// Forwards the scope of the token, space-delimited.
@@ -162,7 +162,7 @@ impl ForwardHeaders {
     ///
     /// The same as for [`issuer`](Self::issuer).
     pub fn scope(self, header: &str) -> Result<Self, ConfigError> {
-        self.add_header(Source::Scope, "scope", header)
+        self.insert(Source::Scope, "scope", header)
     }
 
     /// Forwards the text of a claim that is a string, a number or a boolean.
@@ -182,7 +182,7 @@ impl ForwardHeaders {
             "scope" => Source::Scope,
             other => Source::Claim(other.into()),
         };
-        self.add_header(source, &format!("claims.{name}"), header)
+        self.insert(source, &format!("claims.{name}"), header)
     }
 
     /// Forwards a claim of any type as JSON text, as the issuer wrote it. A string keeps its
@@ -192,7 +192,7 @@ impl ForwardHeaders {
     ///
     /// The same as for [`issuer`](Self::issuer).
     pub fn json(self, name: &str, header: &str) -> Result<Self, ConfigError> {
-        self.add_header(Source::Json(name.into()), &format!("json.{name}"), header)
+        self.insert(Source::Json(name.into()), &format!("json.{name}"), header)
     }
 
     /// Sets the limit on the total encoded size of all values, in bytes. Default: 4 KiB.
@@ -255,24 +255,18 @@ impl ForwardHeaders {
         let mut budget = Budget::new(self.limit);
         let values = self.entries.iter().map(|entry| entry.source.value(token, &mut budget));
         // Computes all values before any is inserted, so that an error leaves no header behind.
-        let values: Vec<_> =
-            values.collect::<Result<_, _>>().map_err(|UnsendableClaim| unsendable_claim())?;
+        let values: Vec<_> = values.collect::<Result<_, _>>().map_err(|Unsendable| unsendable())?;
         for (entry, value) in self.entries.iter().zip(values) {
             let Some(value) = value else { continue };
             if headers.try_insert(&entry.header, value).is_err() {
                 self.clear(headers);
-                return Err(unsendable_claim());
+                return Err(unsendable());
             }
         }
         Ok(())
     }
 
-    fn add_header(
-        mut self,
-        source: Source,
-        setting: &str,
-        header: &str,
-    ) -> Result<Self, ConfigError> {
+    fn insert(mut self, source: Source, setting: &str, header: &str) -> Result<Self, ConfigError> {
         let mut problems = ConfigError::new();
         match names::parse(header) {
             Ok(header) => {
@@ -300,7 +294,7 @@ impl Source {
         &self,
         token: &VerifiedToken,
         budget: &mut Budget,
-    ) -> Result<Option<HeaderValue>, UnsendableClaim> {
+    ) -> Result<Option<HeaderValue>, Unsendable> {
         match self {
             Self::Issuer => budget.text(token.issuer()),
             Self::Subject => budget.text(token.subject().unwrap_or_default()),
@@ -309,9 +303,9 @@ impl Source {
             Self::Json(name) => budget.text(token.claims().raw(name).unwrap_or_default()),
             Self::Claim(name) => match token.claims().raw(name) {
                 None | Some("null") => Ok(None),
-                Some(raw) if raw.starts_with(['[', '{']) => Err(UnsendableClaim),
+                Some(raw) if raw.starts_with(['[', '{']) => Err(Unsendable),
                 Some(raw) if raw.starts_with('"') => {
-                    budget.text(&token.claims().string(name).ok_or(UnsendableClaim)?)
+                    budget.text(&token.claims().string(name).ok_or(Unsendable)?)
                 }
                 Some(raw) => budget.text(raw),
             },
@@ -319,6 +313,6 @@ impl Source {
     }
 }
 
-fn unsendable_claim() -> VerifyError {
+fn unsendable() -> VerifyError {
     VerifyError::new(ErrorKind::Denied).with_context("a claim can't be sent in its header")
 }

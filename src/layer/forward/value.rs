@@ -9,7 +9,7 @@ const ESCAPED_IN_SCOPE: &AsciiSet = &ESCAPED.remove(b' ');
 
 /// The error for a claim that can't be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct UnsendableClaim;
+pub(super) struct Unsendable;
 
 /// The number of bytes that are left for values.
 #[derive(Debug)]
@@ -22,12 +22,12 @@ impl Budget {
 
     /// Encodes `text` so that percent-decoding gives it back exactly. Returns `None` if it is
     /// empty.
-    pub(super) fn text(&mut self, text: &str) -> Result<Option<HeaderValue>, UnsendableClaim> {
+    pub(super) fn text(&mut self, text: &str) -> Result<Option<HeaderValue>, Unsendable> {
         self.encode(text, ESCAPED)
     }
 
     /// Encodes `text` like [`text`](Self::text), but keeps its spaces.
-    pub(super) fn scope(&mut self, text: &str) -> Result<Option<HeaderValue>, UnsendableClaim> {
+    pub(super) fn scope(&mut self, text: &str) -> Result<Option<HeaderValue>, Unsendable> {
         self.encode(text, ESCAPED_IN_SCOPE)
     }
 
@@ -35,18 +35,18 @@ impl Budget {
         &mut self,
         text: &str,
         escaped: &'static AsciiSet,
-    ) -> Result<Option<HeaderValue>, UnsendableClaim> {
+    ) -> Result<Option<HeaderValue>, Unsendable> {
         if text.is_empty() {
             return Ok(None);
         }
         // Encoding never shortens a text, so one that is too long is refused without encoding it.
         if text.len() > self.0 {
-            return Err(UnsendableClaim);
+            return Err(Unsendable);
         }
         let mut encoded = String::with_capacity(text.len());
         encoded.extend(utf8_percent_encode(text, escaped));
-        self.0 = self.0.checked_sub(encoded.len()).ok_or(UnsendableClaim)?;
-        let mut value = HeaderValue::try_from(encoded).map_err(|_| UnsendableClaim)?;
+        self.0 = self.0.checked_sub(encoded.len()).ok_or(Unsendable)?;
+        let mut value = HeaderValue::try_from(encoded).map_err(|_| Unsendable)?;
         value.set_sensitive(true);
         Ok(Some(value))
     }
@@ -89,10 +89,10 @@ mod tests {
     fn budget_covers_all_values_and_counts_encoded_bytes() {
         let mut budget = Budget::new(10);
         assert!(budget.text("1234").is_ok());
-        assert_eq!(budget.text("1234567"), Err(UnsendableClaim));
+        assert_eq!(budget.text("1234567"), Err(Unsendable));
         assert!(budget.text("ééé").is_err());
         assert!(budget.text("é").is_ok());
-        assert_eq!(budget.text("1"), Err(UnsendableClaim));
-        assert_eq!(Budget::new(4096).text(&"x".repeat(64 * 1024)), Err(UnsendableClaim));
+        assert_eq!(budget.text("1"), Err(Unsendable));
+        assert_eq!(Budget::new(4096).text(&"x".repeat(64 * 1024)), Err(Unsendable));
     }
 }

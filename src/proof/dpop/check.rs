@@ -190,8 +190,8 @@ impl DpopConfig {
             (now.saturating_sub(self.window), now.saturating_add(self.window.min(MAX_AHEAD)));
         if !(earliest..=latest).contains(&claims.iat) {
             let why = "`iat` is too far from the current time";
-            let asks = self.nonce_mode.accepts_nonces();
-            return Err(if asks { self.nonce_required(now, why) } else { flawed(why) });
+            let may_send_nonce = self.nonce_mode.accepts_nonces();
+            return Err(if may_send_nonce { self.nonce_required(now, why) } else { flawed(why) });
         }
         Ok((claims.iat.saturating_add(self.window), false))
     }

@@ -77,9 +77,7 @@ impl fmt::Debug for NonceSecret {
 }
 
 fn problem(problem: &str) -> ConfigError {
-    let mut problems = ConfigError::new();
-    problems.push("nonce_secret", problem);
-    problems
+    ConfigError::of("nonce_secret", problem)
 }
 
 /// Makes and verifies nonces (RFC 9449 §8, §9) without storing any.

@@ -259,8 +259,6 @@ impl fmt::Debug for Dpop {
 
 fn base(url: &str) -> Result<Base, ConfigError> {
     Base::parse(url).ok_or_else(|| {
-        let mut problem = ConfigError::new();
-        problem.push("url", "must be an http or https URL without query, fragment or user");
-        problem
+        ConfigError::of("url", "must be an http or https URL without query, fragment or user")
     })
 }

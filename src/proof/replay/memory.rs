@@ -166,7 +166,7 @@ struct Table {
     expiries: BinaryHeap<Reverse<Expiry>>,
 }
 
-/// The time at which a mark may be removed: when both clocks have monotonic it. If the wall clock
+/// The time at which a mark may be removed: when both clocks have passed it. If the wall clock
 /// steps forward and back again, an old proof becomes good once more, and its mark must still
 /// exist.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]

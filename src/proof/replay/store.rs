@@ -142,7 +142,7 @@ impl Mark {
 
 /// The outcome of setting a mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "there is no third way")]
+#[expect(clippy::exhaustive_enums, reason = "a proof was used before, or was not")]
 pub enum Marked {
     /// The mark was not set before.
     First,
@@ -198,7 +198,7 @@ impl Marking {
     /// # Errors
     ///
     /// The future of the outcome, if it is not known yet.
-    #[expect(clippy::type_complexity, reason = "a future behind a pointer is no other type")]
+    #[expect(clippy::type_complexity, reason = "a boxed future needs no alias")]
     pub fn now_or_later(
         self,
     ) -> Result<
