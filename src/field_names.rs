@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue, header::CONNECTION};
 
 /// Returns true if a lenient server may take one header name for the other.
-pub(crate) fn alike(name: &[u8], other: &[u8]) -> bool {
+pub(crate) fn may_be_confused(name: &[u8], other: &[u8]) -> bool {
     name.len() == other.len()
         && name.iter().zip(other).all(|(byte, other)| fold(*byte) == fold(*other))
 }
@@ -16,23 +16,23 @@ pub(crate) const fn fold(byte: u8) -> u8 {
     if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' }
 }
 
-/// Removes the headers whose names match `meant`, and their names from `Connection`.
-pub(crate) fn remove(headers: &mut HeaderMap, meant: impl Fn(&[u8]) -> bool) {
-    remove_but(headers, meant, |_| false);
+/// Removes the headers whose names match `matches`, and their names from `Connection`.
+pub(crate) fn remove(headers: &mut HeaderMap, matches: impl Fn(&[u8]) -> bool) {
+    remove_except(headers, matches, |_| false);
 }
 
 /// Removes the same as [`remove`], except for headers that match `kept`.
 ///
 /// The kept headers are for the next recipient. Their names still leave `Connection`, which would
 /// have a proxy drop them (RFC 9110 §7.6.1).
-pub(crate) fn remove_but(
+pub(crate) fn remove_except(
     headers: &mut HeaderMap,
-    meant: impl Fn(&[u8]) -> bool,
+    matches: impl Fn(&[u8]) -> bool,
     kept: impl Fn(&[u8]) -> bool,
 ) {
     let names = headers.keys().filter(|name| {
         let name = name.as_str().as_bytes();
-        meant(name) && !kept(name)
+        matches(name) && !kept(name)
     });
     let names: Vec<HeaderName> = names.cloned().collect();
     for name in names {
@@ -43,10 +43,10 @@ pub(crate) fn remove_but(
         let options = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
         options.map(<[u8]>::trim_ascii)
     };
-    if !options().any(&meant) {
+    if !options().any(&matches) {
         return;
     }
-    let left: Vec<_> = options().filter(|option| !meant(option)).collect();
+    let left: Vec<_> = options().filter(|option| !matches(option)).collect();
     let left = (!left.is_empty()).then(|| HeaderValue::from_bytes(&left.join(&b", "[..])));
     headers.remove(CONNECTION);
     if let Some(Ok(value)) = left {
@@ -62,16 +62,16 @@ mod tests {
     fn field_names_that_cgi_cannot_distinguish_are_alike() {
         let name = b"x-auth-subject";
         for other in ["x-auth-subject", "X_AUTH_SUBJECT", "x.auth-subject", "x-auth~subject"] {
-            assert!(alike(name, other.as_bytes()), "{other}");
+            assert!(may_be_confused(name, other.as_bytes()), "{other}");
         }
         for other in ["x-auth-subjec", "x-auth-subjects", "xxauth-subject", "x-auth-subjekt", ""] {
-            assert!(!alike(name, other.as_bytes()), "{other}");
+            assert!(!may_be_confused(name, other.as_bytes()), "{other}");
         }
     }
 
     #[test]
     fn rfc9110_7_6_1_connection_keeps_its_other_options() {
-        let meant = |name: &[u8]| alike(b"x-auth-subject", name);
+        let matches = |name: &[u8]| may_be_confused(b"x-auth-subject", name);
         for (before, after) in [
             (&["keep-alive", "Upgrade"][..], &["keep-alive", "Upgrade"][..]),
             (&["close, X-Auth-Subject , te"], &["close, te"]),
@@ -83,7 +83,7 @@ mod tests {
                 let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
                 headers.append(CONNECTION, value);
             }
-            remove(&mut headers, meant);
+            remove(&mut headers, matches);
             let left: Vec<_> =
                 headers.get_all(CONNECTION).iter().map(HeaderValue::as_bytes).collect();
             let after: Vec<_> = after.iter().map(|value| value.as_bytes()).collect();

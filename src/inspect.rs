@@ -36,7 +36,7 @@ pub fn sha256(data: &[u8]) -> [u8; 32] {
 /// Returns the SHA-256 thumbprint of a JWK (RFC 7638), in base64url. `None` if members are missing.
 #[must_use]
 pub fn thumbprint(jwk: &str) -> Option<String> {
-    jwk::thumbprint(&Object::shallow(jwk).ok()?).ok()
+    jwk::thumbprint(&Object::parse_shallow(jwk).ok()?).ok()
 }
 
 /// Returns 256 random bits as base64url text.

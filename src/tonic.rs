@@ -234,7 +234,7 @@ impl<V: Verifier> Interceptor for VerifyInterceptor<V> {
         strip_identity(extensions);
         match verdict {
             Ok(token) => {
-                telemetry::report::admitted(token.method().as_str(), token.decision_age());
+                telemetry::report::request_admitted(token.method().as_str(), token.decision_age());
                 extensions.insert(token);
                 let mut fields = std::mem::take(request.metadata_mut()).into_headers();
                 self.policy.proofs().strip_all(&mut fields);
@@ -245,7 +245,7 @@ impl<V: Verifier> Interceptor for VerifyInterceptor<V> {
                 Ok(request)
             }
             Err(error) => {
-                telemetry::report::turned_away();
+                telemetry::report::request_refused();
                 let scheme = Scheme::used_in(request.metadata().as_ref());
                 Err(of_call(request.extensions(), |head| {
                     let refusal = Refusal::new(&error, head, self.policy.challenges());

@@ -165,11 +165,11 @@ impl Store {
 
     /// Returns a shared refusal equal to this one, if it can be shared.
     fn shared(&self, error: &VerifyError) -> Option<VerifyError> {
-        if !error.is_common() {
+        if !error.is_shareable() {
             return None;
         }
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        let same = shared.iter().find(|one| one.says_the_same(error)).cloned();
+        let same = shared.iter().find(|one| one.equals_shareable(error)).cloned();
         same.or_else(|| {
             let has_room = shared.len() < MAX_SHARED_REFUSALS;
             has_room.then(|| shared.push(error.clone())).map(|()| error.clone())

@@ -52,7 +52,7 @@ impl<'a> Actor<'a> {
     /// Parses an object whose `sub` and `iss` must be strings if they are present.
     pub(super) fn parse(text: &'a str) -> Result<Self, ClaimsError> {
         let invalid = ClaimsError::Invalid("act");
-        let object = Object::shallow(text).map_err(|_| invalid)?;
+        let object = Object::parse_shallow(text).map_err(|_| invalid)?;
         for name in ["sub", "iss"] {
             if object.get(name).is_some_and(|value| json::string(value).is_none()) {
                 return Err(invalid);

@@ -4,7 +4,7 @@ use serde_json::value::RawValue;
 
 use super::{
     json,
-    text::{json_text::Text, piece::Piece, span::Span},
+    text::{json_text::Text, span::Span, text_view::TextView},
 };
 
 /// The parties that a token is meant for.
@@ -25,8 +25,8 @@ pub struct Audience(Values);
 enum Values {
     #[default]
     None,
-    One(Piece),
-    Many(Box<[Piece]>),
+    One(TextView),
+    Many(Box<[TextView]>),
 }
 
 impl Audience {
@@ -47,7 +47,7 @@ impl Audience {
             Values::One(value) => (Some(value), [].as_slice()),
             Values::Many(values) => (None, &**values),
         };
-        one.into_iter().chain(many).map(Piece::as_str)
+        one.into_iter().chain(many).map(TextView::as_str)
     }
 
     /// Returns true if there is no value.
@@ -56,36 +56,36 @@ impl Audience {
         self.iter().next().is_none()
     }
 
-    /// Parses a string or an array of strings. `place` gives each value its place in a text.
-    pub(super) fn parse(value: &RawValue, mut place: impl FnMut(&str) -> Span) -> Option<Self> {
+    /// Parses a string or an array of strings. `span_of` gives each value its span in a text.
+    pub(super) fn parse(value: &RawValue, mut span_of: impl FnMut(&str) -> Span) -> Option<Self> {
         if let Some(one) = json::string(value) {
-            return Some(Self::one(place(&one)));
+            return Some(Self::one(span_of(&one)));
         }
         let many = json::strings(value)?;
-        Some(Self(Values::Many(many.iter().map(|one| Piece::at(place(one))).collect())))
+        Some(Self(Values::Many(many.iter().map(|one| TextView::at(span_of(one))).collect())))
     }
 
-    /// Creates an audience of the one value at `place`.
-    pub(super) const fn one(place: Span) -> Self {
-        Self(Values::One(Piece::at(place)))
+    /// Creates an audience of the one value at `span`.
+    pub(super) const fn one(span: Span) -> Self {
+        Self(Values::One(TextView::at(span)))
     }
 
     /// Sets the text that the values are parts of.
-    pub(super) fn move_to(&mut self, text: &Text) {
+    pub(super) fn set_text(&mut self, text: &Text) {
         match &mut self.0 {
             Values::None => {}
-            Values::One(value) => value.move_to(text),
-            Values::Many(values) => values.iter_mut().for_each(|value| value.move_to(text)),
+            Values::One(value) => value.set_text(text),
+            Values::Many(values) => values.iter_mut().for_each(|value| value.set_text(text)),
         }
     }
 
-    /// Returns the same values at the places that `place` gives them.
-    pub(super) fn map(&self, mut place: impl FnMut(&str) -> Span) -> Self {
-        let mut piece = |value: &Piece| Piece::at(place(value.as_str()));
+    /// Returns the same values at the spans that `span_of` gives them.
+    pub(super) fn map(&self, mut span_of: impl FnMut(&str) -> Span) -> Self {
+        let mut view = |value: &TextView| TextView::at(span_of(value.as_str()));
         Self(match &self.0 {
             Values::None => Values::None,
-            Values::One(value) => Values::One(piece(value)),
-            Values::Many(values) => Values::Many(values.iter().map(piece).collect()),
+            Values::One(value) => Values::One(view(value)),
+            Values::Many(values) => Values::Many(values.iter().map(view).collect()),
         })
     }
 

@@ -12,7 +12,7 @@ use super::{
     details::AuthorizationDetail,
     error::ClaimsError,
     json::{self, NotStrict, Object},
-    path::{ClaimPath, NoObject},
+    path::{ClaimPath, NotAnObject},
     scope::Scope,
     text::{
         json_text::{Draft, Mark, Text},
@@ -39,11 +39,11 @@ pub struct Claims {
     pub(super) not_before: UnixTime,
     pub(super) issued_at: UnixTime,
     /// The parts that few tokens have.
-    pub(super) rare: Option<Box<Rare>>,
+    pub(super) rare: Option<Box<RareClaims>>,
 }
 
 #[derive(Clone, Default)]
-pub(super) struct Rare {
+pub(super) struct RareClaims {
     /// The name of the claim that holds the scope, if it is not `scope`.
     pub(super) scope_claim: Option<Span>,
     pub(super) confirmation: Option<Confirmation>,
@@ -64,19 +64,20 @@ impl Claims {
         // `Object::parse` has checked that the text is UTF-8.
         let text = std::str::from_utf8(text).map_err(|_| ClaimsError::Malformed)?;
         let mut draft = Draft::new(text, &object);
-        let mut place = |text: &str| draft.place(text);
+        let mut span_of = |text: &str| draft.span_of(text);
         let mut string = |name| {
             let text = object.string(name)?;
-            Ok::<_, ClaimsError>(text.map_or(Span::NOWHERE, |text| place(&text)))
+            Ok::<_, ClaimsError>(text.map_or(Span::NONE, |text| span_of(&text)))
         };
         let (issuer, subject) = (string("iss")?, string("sub")?);
-        let audience = optional(&object, "aud", |value| Audience::parse(value, &mut place))?;
+        let audience = optional(&object, "aud", |value| Audience::parse(value, &mut span_of))?;
         let date = |name| optional(&object, name, |value| numeric_date(value.get()));
         let (expires_at, not_before, issued_at) = (date("exp")?, date("nbf")?, date("iat")?);
         let scope = object.get("scope").and_then(json::string);
-        let scope = scope.map(|text| place(&Scope::cleaned(&text)));
+        let scope = scope.map(|text| span_of(&Scope::cleaned(&text)));
         let confirmation = optional(&object, "cnf", Confirmation::parse)?;
-        let rare = confirmation.map(|key| Rare { confirmation: Some(key), ..Rare::default() });
+        let rare =
+            confirmation.map(|key| RareClaims { confirmation: Some(key), ..RareClaims::default() });
         let claims = Self {
             text: draft.finish(),
             issuer,
@@ -88,7 +89,7 @@ impl Claims {
             issued_at: issued_at.unwrap_or_default(),
             rare: rare.map(Box::new),
         };
-        Ok(claims.settled())
+        Ok(claims.with_updated_views())
     }
 
     /// Returns `iss`, the issuer of the token (RFC 7519 §4.1.1).
@@ -112,19 +113,19 @@ impl Claims {
     /// Returns `exp`, the time from which the token must not be accepted (RFC 7519 §4.1.4).
     #[must_use]
     pub fn expires_at(&self) -> Option<UnixTime> {
-        self.text.has(Mark::Expires).then_some(self.expires_at)
+        self.text.has(Mark::ExpiresAt).then_some(self.expires_at)
     }
 
     /// Returns `nbf`, the time before which the token must not be accepted (RFC 7519 §4.1.5).
     #[must_use]
     pub fn not_before(&self) -> Option<UnixTime> {
-        self.text.has(Mark::Starts).then_some(self.not_before)
+        self.text.has(Mark::NotBefore).then_some(self.not_before)
     }
 
     /// Returns `iat`, the time at which the token was issued (RFC 7519 §4.1.6).
     #[must_use]
     pub fn issued_at(&self) -> Option<UnixTime> {
-        self.text.has(Mark::Issued).then_some(self.issued_at)
+        self.text.has(Mark::IssuedAt).then_some(self.issued_at)
     }
 
     /// Returns `scope`, the scope that the token grants (RFC 8693 §4.2).
@@ -190,7 +191,7 @@ impl Claims {
     /// Returns `None` if the claim is absent or has another type.
     #[must_use]
     pub fn string(&self, name: &str) -> Option<Cow<'_, str>> {
-        self.raw(name).and_then(json::decoded)
+        self.raw(name).and_then(json::decode_string)
     }
 
     /// Returns a claim as JSON text.
@@ -208,12 +209,12 @@ impl Claims {
     /// is not an object.
     #[must_use]
     pub fn raw_at(&self, path: &ClaimPath) -> Option<&str> {
-        self.walk(path).ok().flatten()
+        self.try_raw_at(path).ok().flatten()
     }
 
     /// Does the same as [`raw_at`](Self::raw_at), but refuses a path into a value that is not an
     /// object.
-    pub(crate) fn walk(&self, path: &ClaimPath) -> Result<Option<&str>, NoObject> {
+    pub(crate) fn try_raw_at(&self, path: &ClaimPath) -> Result<Option<&str>, NotAnObject> {
         self.raw(path.first()).map_or(Ok(None), |value| path.follow(value))
     }
 
@@ -279,14 +280,14 @@ impl Claims {
     /// Returns true if `token_type` or `token_use` says that the token is a refresh token.
     ///
     /// Costs no search.
-    pub(crate) fn call_it_refresh_token(&self) -> bool {
+    pub(crate) fn declares_refresh_token(&self) -> bool {
         self.text.has(Mark::Refresh)
     }
 
     /// Returns true if `token_type` says that the token is bound by DPoP (RFC 9449 §5).
     ///
     /// Costs no search.
-    pub(crate) fn call_it_bound(&self) -> bool {
+    pub(crate) fn declares_dpop(&self) -> bool {
         self.text.has(Mark::Dpop)
     }
 
@@ -295,32 +296,32 @@ impl Claims {
     /// For issuers that put the scope into another claim than `scope`.
     #[must_use]
     pub(crate) fn with_scope(mut self, scope: &Scope, claim: &str) -> Self {
-        self.scope = Scope::at(self.place(scope.as_str()));
-        let claim = self.place(claim);
+        self.scope = Scope::at(self.span_of(scope.as_str()));
+        let claim = self.span_of(claim);
         self.rare.get_or_insert_default().scope_claim = Some(claim);
-        self.settled()
+        self.with_updated_views()
     }
 
     /// Sets the audience that the issuer left out.
     #[must_use]
     pub(crate) fn with_audience(mut self, audience: &str) -> Self {
-        self.audience = Audience::one(self.place(audience));
-        self.settled()
+        self.audience = Audience::one(self.span_of(audience));
+        self.with_updated_views()
     }
 
-    /// Returns the place of `part` in the text, and appends `part` if the text lacks it.
+    /// Returns the span of `part` in the text, and appends `part` if the text lacks it.
     ///
-    /// This may replace the text, so [`settled`](Self::settled) must follow.
-    pub(super) fn place(&mut self, part: &str) -> Span {
-        let (text, place) = self.text.holding(part);
+    /// This may replace the text, so [`with_updated_views`](Self::with_updated_views) must follow.
+    pub(super) fn span_of(&mut self, part: &str) -> Span {
+        let (text, span) = self.text.with_part(part);
         self.text = text;
-        place
+        span
     }
 
     /// Points the views of audience and scope at the current text.
-    pub(super) fn settled(mut self) -> Self {
-        self.audience.move_to(&self.text);
-        self.scope.move_to(&self.text);
+    pub(super) fn with_updated_views(mut self) -> Self {
+        self.audience.set_text(&self.text);
+        self.scope.set_text(&self.text);
         self
     }
 
@@ -328,7 +329,7 @@ impl Claims {
     pub(crate) fn bytes(&self) -> usize {
         let keys = self.confirmation().map(|key| [key.jkt(), key.x5t_s256()]);
         let keys = keys.into_iter().flatten().flatten().map(str::len).sum::<usize>();
-        let rare = self.rare.as_ref().map_or(0, |_| size_of::<Rare>());
+        let rare = self.rare.as_ref().map_or(0, |_| size_of::<RareClaims>());
         size_of::<Self>() + self.text.bytes() + self.audience.bytes() + rare + keys
     }
 

@@ -91,7 +91,7 @@ impl<'a> AuthorizationDetail<'a> {
 
     fn parse(element: &'a RawValue) -> Option<Self> {
         let text = element.get();
-        let object = Object::shallow(text).ok()?;
+        let object = Object::parse_shallow(text).ok()?;
         let kind = json::string(object.get("type")?)?;
         Some(Self { kind, text, object })
     }

@@ -17,7 +17,7 @@ const MAX_DEPTH: usize = 32;
 const MARKER: &str = "$serde_json::private::";
 
 /// The number of members up to which comparing each pair beats sorting.
-const FEW: usize = 16;
+const FEW_MEMBERS: usize = 16;
 
 /// The error of JSON text that is malformed, too deep, not an object, or repeats a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl<'a> Object<'a> {
     /// Parses `text`, which must be exactly one object, strictly at every level.
     pub(crate) fn parse(text: &'a [u8]) -> Result<Self, NotStrict> {
         let text = std::str::from_utf8(text).map_err(|_| NotStrict)?;
-        let object = Self::shallow(text)?;
+        let object = Self::parse_shallow(text)?;
         for (_, value) in &object.members {
             check_nested(value, MAX_DEPTH)?;
         }
@@ -56,7 +56,7 @@ impl<'a> Object<'a> {
     }
 
     /// Parses `text`, which must be exactly one object, strictly at its top level only.
-    pub(crate) fn shallow(text: &'a str) -> Result<Self, NotStrict> {
+    pub(crate) fn parse_shallow(text: &'a str) -> Result<Self, NotStrict> {
         let mut parser = serde_json::Deserializer::from_str(text);
         let members = parser.deserialize_map(Members).map_err(|_| NotStrict)?;
         parser.end().map_err(|_| NotStrict)?;
@@ -73,11 +73,11 @@ pub(crate) struct WrongType(pub(crate) &'static str);
 
 /// Returns the content of a JSON string, with escapes decoded.
 pub(crate) fn string(value: &RawValue) -> Option<Cow<'_, str>> {
-    decoded(value.get())
+    decode_string(value.get())
 }
 
 /// Does the same as [`string`] for text that is known to be JSON.
-pub(crate) fn decoded(text: &str) -> Option<Cow<'_, str>> {
+pub(crate) fn decode_string(text: &str) -> Option<Cow<'_, str>> {
     let inner = text.strip_prefix('"')?.strip_suffix('"')?;
     if !inner.contains('\\') {
         return Some(Cow::Borrowed(inner));
@@ -112,7 +112,7 @@ fn check_nested(value: &RawValue, depth: usize) -> Result<(), NotStrict> {
     match text.as_bytes().first() {
         Some(b'{') => {
             let depth = depth.checked_sub(1).ok_or(NotStrict)?;
-            let object = Object::shallow(text)?;
+            let object = Object::parse_shallow(text)?;
             object.members.iter().try_for_each(|(_, value)| check_nested(value, depth))
         }
         Some(b'[') => {
@@ -127,7 +127,7 @@ fn check_nested(value: &RawValue, depth: usize) -> Result<(), NotStrict> {
 }
 
 fn has_duplicate(members: &[(Cow<'_, str>, &RawValue)]) -> bool {
-    if members.len() <= FEW {
+    if members.len() <= FEW_MEMBERS {
         return members
             .iter()
             .enumerate()
@@ -148,7 +148,7 @@ impl<'de> Visitor<'de> for Members {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut members = Vec::with_capacity(FEW);
+        let mut members = Vec::with_capacity(FEW_MEMBERS);
         while let Some(Name(name)) = map.next_key()? {
             // Later readers that use serde must not take the value for a private one of
             // `serde_json`.

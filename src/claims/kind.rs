@@ -57,7 +57,7 @@ pub(crate) fn by_claims<'a>(
         return by_claim;
     }
     let mut access = typed;
-    for word in words.into_iter().flatten().filter_map(json::decoded) {
+    for word in words.into_iter().flatten().filter_map(json::decode_string) {
         if is_one_of(&word, &["id", "id_token"]) {
             return Some(TokenKind::Id);
         }
@@ -88,7 +88,7 @@ pub(crate) fn by_response<'a>(
     // `token_type` is from RFC 7662 §2.2; the others are additions of servers.
     for (name, defined) in [("token_type", true), ("token_use", true), ("typ", false)] {
         let Some(value) = member(name) else { continue };
-        match json::decoded(value) {
+        match json::decode_string(value) {
             Some(word) => {
                 if let Some(kind) = by_word(&word) {
                     return Ok(Some(kind));
@@ -135,7 +135,7 @@ fn by_word(word: &str) -> Option<TokenKind> {
 /// Returns true if the JSON `value` of `token_type` or `token_use` says that the token is a refresh
 /// token. Every policy refuses these, however the token was verified.
 pub(super) fn is_refresh(value: &str) -> bool {
-    json::decoded(value).is_some_and(|word| is_one_of(&word, &["refresh_token", "refresh"]))
+    json::decode_string(value).is_some_and(|word| is_one_of(&word, &["refresh_token", "refresh"]))
 }
 
 fn is_one_of(word: &str, names: &[&str]) -> bool {

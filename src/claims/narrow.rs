@@ -17,22 +17,22 @@ impl Claims {
     #[must_use]
     pub(crate) fn narrowed_by(mut self, later: &Self) -> Self {
         let mut changes = Vec::new();
-        let mut as_later = |name: &'static str| {
+        let mut take_later = |name: &'static str| {
             changes.extend(later.raw(name).map(|value| (name, value.to_owned())));
         };
         let (own, end) = (self.expires_at(), later.expires_at());
         if end.is_some_and(|end| own.is_none_or(|own| end < own)) {
             self.expires_at = later.expires_at;
-            as_later("exp");
+            take_later("exp");
         }
         if later.not_before() > self.not_before() {
             self.not_before = later.not_before;
-            as_later("nbf");
+            take_later("nbf");
         }
         if self.confirmation().is_none() && later.confirmation().is_some() {
             let key = later.confirmation().cloned();
             self.rare.get_or_insert_default().confirmation = key;
-            as_later("cnf");
+            take_later("cnf");
         }
         let before = self.text.clone();
         let claim = self.rare.as_ref().and_then(|rare| before.get(rare.scope_claim?));
@@ -49,23 +49,23 @@ impl Claims {
                 self.scope = both;
             }
         }
-        if changes.is_empty() { self } else { self.rewritten(before.with(&changes)) }
+        if changes.is_empty() { self } else { self.with_text(before.with(&changes)) }
     }
 
     /// Moves the claims to another text that contains the same values.
-    fn rewritten(mut self, text: Text) -> Self {
+    fn with_text(mut self, text: Text) -> Self {
         let before = std::mem::replace(&mut self.text, text);
         let (mut issuer, mut subject) = (self.issuer, self.subject);
-        for place in [&mut issuer, &mut subject] {
-            *place = before.get(*place).map_or(Span::NOWHERE, |part| self.place(part));
+        for span in [&mut issuer, &mut subject] {
+            *span = before.get(*span).map_or(Span::NONE, |part| self.span_of(part));
         }
-        let audience = self.audience.clone().map(|value| self.place(value));
-        let scope = Scope::at(self.place(self.scope.clone().as_str()));
+        let audience = self.audience.clone().map(|value| self.span_of(value));
+        let scope = Scope::at(self.span_of(self.scope.clone().as_str()));
         if let Some(claim) = self.rare.as_ref().and_then(|rare| before.get(rare.scope_claim?)) {
-            let claim = self.place(claim);
+            let claim = self.span_of(claim);
             self.rare.get_or_insert_default().scope_claim = Some(claim);
         }
-        Self { issuer, subject, audience, scope, ..self }.settled()
+        Self { issuer, subject, audience, scope, ..self }.with_updated_views()
     }
 }
 
@@ -141,7 +141,7 @@ mod tests {
             (None, Some("5"), Some("[]"))
         );
         let (said, later) = (claims(r#"{"token_use":"refresh"}"#), claims(r#"{"exp":5}"#));
-        assert!(said.narrowed_by(&later).call_it_refresh_token());
+        assert!(said.narrowed_by(&later).declares_refresh_token());
     }
 
     #[test]

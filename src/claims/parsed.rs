@@ -6,7 +6,7 @@ use std::{
 };
 
 /// The maximum number of types that are kept for one text. Any other type is parsed with each call.
-const MOST: usize = 8;
+const MAX_TYPES: usize = 8;
 
 /// One value for each requested type, in the order of the first requests.
 ///
@@ -14,17 +14,17 @@ const MOST: usize = 8;
 /// lock is held while a type of the application is being parsed, so its work, or a panic in it,
 /// does not affect other callers.
 #[derive(Default)]
-pub(super) struct Parsed(OnceLock<Box<Node>>);
+pub(super) struct ParsedValues(OnceLock<Box<Node>>);
 
 struct Node {
-    kind: TypeId,
+    type_id: TypeId,
     /// `None` if the text is not of that type. The text never changes, so parsing is not tried
     /// again.
     value: Option<Arc<dyn Any + Send + Sync>>,
-    next: Parsed,
+    next: ParsedValues,
 }
 
-impl Parsed {
+impl ParsedValues {
     /// Returns the value of this type that is kept, or else the one that `parse` makes.
     ///
     /// If several callers parse at the same time, all get the value that was stored first.
@@ -32,28 +32,28 @@ impl Parsed {
         &self,
         parse: impl FnOnce() -> Option<T>,
     ) -> Option<Arc<T>> {
-        let kind = TypeId::of::<T>();
-        let (mut place, mut seen) = (self, 0);
-        while let Some(node) = place.0.get() {
-            if node.kind == kind {
+        let type_id = TypeId::of::<T>();
+        let (mut list, mut seen) = (self, 0);
+        while let Some(node) = list.0.get() {
+            if node.type_id == type_id {
                 return node.value();
             }
-            (place, seen) = (&node.next, seen + 1);
+            (list, seen) = (&node.next, seen + 1);
         }
         let value = parse().map(Arc::new);
         let kept = value.clone().map(|value| value as Arc<dyn Any + Send + Sync>);
-        let mut node = Box::new(Node { kind, value: kept, next: Self::default() });
-        while seen < MOST {
-            match place.0.set(node) {
+        let mut node = Box::new(Node { type_id, value: kept, next: Self::default() });
+        while seen < MAX_TYPES {
+            match list.0.set(node) {
                 Ok(()) => return value,
                 Err(late) => node = late,
             }
             // Another caller stored a value first, perhaps of the same type.
-            let Some(winner) = place.0.get() else { break };
-            if winner.kind == kind {
+            let Some(winner) = list.0.get() else { break };
+            if winner.type_id == type_id {
                 return winner.value();
             }
-            (place, seen) = (&winner.next, seen + 1);
+            (list, seen) = (&winner.next, seen + 1);
         }
         value
     }
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn each_type_is_parsed_once() {
-        let parsed = Parsed::default();
+        let parsed = ParsedValues::default();
         let first = parsed.get(|| Some(Same(1))).unwrap();
         let other = parsed.get(|| Some(Other(2))).unwrap();
         assert!(Arc::ptr_eq(&first, &parsed.get(never::<Same>).unwrap()));
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn failed_parse_is_not_repeated() {
-        let parsed = Parsed::default();
+        let parsed = ParsedValues::default();
         assert!(parsed.get(|| None::<Same>).is_none());
         assert!(parsed.get(never::<Same>).is_none());
         assert!(parsed.get(|| Some(Other(2))).is_some());
@@ -99,9 +99,9 @@ mod tests {
 
     #[test]
     fn the_number_of_types_is_bounded() {
-        let parsed = Parsed::default();
+        let parsed = ParsedValues::default();
         let counted = Cell::new(0);
-        fn ask<const N: usize>(parsed: &Parsed, counted: &Cell<usize>) {
+        fn ask<const N: usize>(parsed: &ParsedValues, counted: &Cell<usize>) {
             let parse = || {
                 counted.set(counted.get() + 1);
                 Some(Nth::<N>)
@@ -119,12 +119,12 @@ mod tests {
             ask::<7>(&parsed, &counted);
             ask::<8>(&parsed, &counted);
         }
-        assert_eq!(counted.get(), MOST + 2, "the ninth is parsed each time, and no other is");
+        assert_eq!(counted.get(), MAX_TYPES + 2, "the ninth is parsed each time, and no other is");
     }
 
     #[test]
     fn panic_while_parsing_stores_no_value() {
-        let parsed = Parsed::default();
+        let parsed = ParsedValues::default();
         assert!(parsed.get(|| Some(Other(2))).is_some());
         let panicking = AssertUnwindSafe(|| parsed.get::<Same>(|| panic!("on purpose")));
         assert!(std::panic::catch_unwind(panicking).is_err());
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn value_stored_first_is_returned_to_all() {
-        let parsed = Parsed::default();
+        let parsed = ParsedValues::default();
         // Another type and the same one are stored while this one is being parsed.
         let late = parsed.get(|| {
             assert!(parsed.get(|| Some(Other(2))).is_some());

@@ -44,13 +44,13 @@ impl ClaimPath {
     ///
     /// Returns `None` if there is no value or it is `null`, and an error if a step leads into a
     /// value that is not an object.
-    pub(super) fn follow<'a>(&self, value: &'a str) -> Result<Option<&'a str>, NoObject> {
+    pub(super) fn follow<'a>(&self, value: &'a str) -> Result<Option<&'a str>, NotAnObject> {
         let mut value = value;
         for step in &self.rest {
             if value == "null" {
                 return Ok(None);
             }
-            let object = Object::shallow(value).map_err(|json::NotStrict| NoObject)?;
+            let object = Object::parse_shallow(value).map_err(|json::NotStrict| NotAnObject)?;
             match object.get(step) {
                 Some(next) => value = next.get(),
                 None => return Ok(None),
@@ -85,7 +85,7 @@ impl fmt::Display for ClaimPath {
 
 /// The error of a path that leads into a value that is not an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct NoObject;
+pub(crate) struct NotAnObject;
 
 #[cfg(test)]
 mod tests {
@@ -108,10 +108,10 @@ mod tests {
             ("/x/y", Ok(None)),
             ("/null", Ok(None)),
             ("/null/x", Ok(None)),
-            ("/n/x", Err(NoObject)),
-            ("/list/0", Err(NoObject)),
+            ("/n/x", Err(NotAnObject)),
+            ("/list/0", Err(NotAnObject)),
         ] {
-            assert_eq!(claims.walk(&ClaimPath::new(path)), found, "{path}");
+            assert_eq!(claims.try_raw_at(&ClaimPath::new(path)), found, "{path}");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt};
 
-use super::text::{json_text::Text, piece::Piece, span::Span};
+use super::text::{json_text::Text, span::Span, text_view::TextView};
 
 /// A set of scope values, in the order they were given.
 ///
@@ -17,24 +17,24 @@ use super::text::{json_text::Text, piece::Piece, span::Span};
 /// assert!(!scope.contains("read"));
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Scope(Piece);
+pub struct Scope(TextView);
 
 impl Scope {
     /// Creates a scope from a space-delimited string. Leaves out text that is not a scope-token.
     #[must_use]
     pub fn parse(text: &str) -> Self {
-        Self(Piece::new(&Self::cleaned(text)))
+        Self(TextView::new(&Self::cleaned(text)))
     }
 
     /// Creates a scope from a list of values. Leaves out values that are not scope-tokens.
     #[must_use]
     pub fn from_values<'a>(values: impl IntoIterator<Item = &'a str>) -> Self {
-        Self(Piece::new(&joined(values)))
+        Self(TextView::new(&joined(values)))
     }
 
-    /// Creates a scope from the text at `place`, which must be [`cleaned`](Self::cleaned).
-    pub(super) const fn at(place: Span) -> Self {
-        Self(Piece::at(place))
+    /// Creates a scope from the text at `span`, which must be [`cleaned`](Self::cleaned).
+    pub(super) const fn at(span: Span) -> Self {
+        Self(TextView::at(span))
     }
 
     /// Returns the scope-tokens of a space-delimited string, separated by single spaces.
@@ -46,8 +46,8 @@ impl Scope {
     }
 
     /// Sets the text that the values are a part of.
-    pub(super) fn move_to(&mut self, text: &Text) {
-        self.0.move_to(text);
+    pub(super) fn set_text(&mut self, text: &Text) {
+        self.0.set_text(text);
     }
 
     /// Returns true if `value` is among the values.
@@ -152,10 +152,10 @@ macro_rules! scopes {
 /// Panics if a value of `scopes` is not a scope-token, or if there is no value.
 #[doc(hidden)]
 pub const fn assert_scopes(scopes: &[&str]) {
-    assert!(!scopes.is_empty(), "no scope is named");
+    assert!(!scopes.is_empty(), "the list of scopes is empty");
     let mut at = 0;
     while at < scopes.len() {
-        assert!(is_scope_token(scopes[at]), "no scope-token (RFC 6749 section 3.3)");
+        assert!(is_scope_token(scopes[at]), "not a scope-token (RFC 6749 section 3.3)");
         at += 1;
     }
 }

@@ -156,7 +156,7 @@ fn scope_and_audience_can_be_replaced_without_changing_the_json_text() {
 fn refresh_and_dpop_markers_follow_token_type_and_token_use() {
     let called = |text: &str| {
         let claims = Claims::from_json(text.as_bytes()).unwrap();
-        (claims.call_it_refresh_token(), claims.call_it_bound())
+        (claims.declares_refresh_token(), claims.declares_dpop())
     };
     assert_eq!(called(r#"{"token_use":"refresh","token_type":"dpop"}"#), (true, true));
     assert_eq!(called(r#"{"token_use":"access","token_type":"Bearer"}"#), (false, false));

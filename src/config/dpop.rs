@@ -145,7 +145,7 @@ mod tests {
         assert_eq!(
             told,
             [
-                "dpop.algorithms: `none`: no supported signature algorithm",
+                "dpop.algorithms: `none`: not a supported signature algorithm",
                 "dpop.window_seconds: expected a number of seconds",
                 "dpop.nonce: expected `off` or `accept` or `require`",
                 "dpop.nonce_secret: give exactly one of `nonce_secret_file`, `nonce_secret_env` and `danger_nonce_secret`",

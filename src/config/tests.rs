@@ -60,7 +60,7 @@ fn every_problem_is_named() {
             "issuer[0].issuer: missing",
             "issuer[0].mode: expected `jwt` or `introspect` or `hybrid`",
             "issuer[0].jwks_file: conflicts with `jwks_uri`",
-            "issuer[0].algorithms: `none`: no supported signature algorithm",
+            "issuer[0].algorithms: `none`: not a supported signature algorithm",
             "issuer[1].client: missing",
             "issuer[1].timeout_seconds: expected a number of seconds",
             "issuer[1].require_signed_response: expected true or false",

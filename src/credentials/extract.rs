@@ -2,23 +2,17 @@
 
 use std::borrow::Cow;
 
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Uri,
-    header::{AUTHORIZATION, COOKIE, SEC_WEBSOCKET_PROTOCOL},
-};
+use http::{HeaderMap, Uri};
 
 use super::{
-    found::{self, Found},
-    grammar::is_http_token,
-    token::{Origin, Scheme, Token},
+    places::{in_cookie, in_header, in_query, in_websocket_protocol},
+    token::Token,
+    unchecked_token::{self, UncheckedToken},
 };
-use crate::{
-    error::{kind::ErrorKind, refusal::VerifyError},
-    percent,
-};
+use crate::error::{kind::ErrorKind, refusal::VerifyError};
 
-/// The default limit for the length of a token, in bytes.
-const DEFAULT_LIMIT: usize = 8 * 1024;
+/// The default maximum length of a token, in bytes.
+const DEFAULT_MAX_BYTES: usize = 8 * 1024;
 
 /// An extractor that finds the token of a request and requires that exactly one is presented.
 ///
@@ -44,7 +38,7 @@ impl Extractor {
     /// ```
     #[must_use]
     pub const fn new() -> Self {
-        Self { limit: DEFAULT_LIMIT, cookie: None, query: None, websocket: None }
+        Self { limit: DEFAULT_MAX_BYTES, cookie: None, query: None, websocket: None }
     }
 
     /// Sets the length of the longest token that is accepted, in bytes.
@@ -118,19 +112,24 @@ impl Extractor {
         &self,
         headers: &'a HeaderMap,
         uri: &Uri,
-    ) -> Result<Found<'a>, VerifyError> {
-        self.in_one_place(headers, uri).map_err(found::unusable)
+    ) -> Result<UncheckedToken<'a>, VerifyError> {
+        self.find_only(headers, uri).map_err(unchecked_token::record_invalid)
     }
 
-    fn in_one_place<'a>(&self, headers: &'a HeaderMap, uri: &Uri) -> Result<Found<'a>, ErrorKind> {
-        let header = self.in_header(headers);
+    fn find_only<'a>(
+        &self,
+        headers: &'a HeaderMap,
+        uri: &Uri,
+    ) -> Result<UncheckedToken<'a>, ErrorKind> {
+        let limit = self.limit;
+        let header = in_header(headers, limit);
         if self.cookie.is_none() && self.query.is_none() && self.websocket.is_none() {
             return header;
         }
         let others = [
-            self.query.as_deref().map(|name| self.in_query(uri, name)),
-            self.cookie.as_deref().map(|name| self.in_cookie(headers, name)),
-            self.websocket.as_deref().map(|prefix| self.in_websocket(headers, prefix)),
+            self.query.as_deref().map(|name| in_query(uri, name, limit)),
+            self.cookie.as_deref().map(|name| in_cookie(headers, name, limit)),
+            self.websocket.as_deref().map(|prefix| in_websocket_protocol(headers, prefix, limit)),
         ];
         let mut found = header;
         for other in others.into_iter().flatten() {
@@ -143,77 +142,6 @@ impl Extractor {
         }
         found
     }
-
-    /// Takes the text after the scheme from `Authorization`.
-    ///
-    /// The header holds one set of credentials and is no list (RFC 9110 §11.6.2): `get` alone would
-    /// let the first of two fields win.
-    fn in_header<'a>(&self, headers: &'a HeaderMap) -> Result<Found<'a>, ErrorKind> {
-        let value = single(headers, &AUTHORIZATION)?.ok_or(ErrorKind::MissingCredentials)?;
-        let text = value.as_bytes().trim_ascii_end();
-        let trimmed = text.trim_ascii_start();
-        let name = trimmed.split(|&byte| byte == b' ').next().unwrap_or_default();
-        let scheme = match Scheme::named(name) {
-            Some(scheme) => scheme,
-            None if is_http_token(name) => return Err(ErrorKind::UnsupportedScheme),
-            None => return Err(ErrorKind::MalformedCredentials),
-        };
-        let rest = trimmed.get(name.len()..).unwrap_or_default();
-        let gap = rest.iter().take_while(|&&byte| byte == b' ').count();
-        let token = rest.get(gap..).unwrap_or_default();
-        self.check_length(token)?;
-        Ok(Found::InHeader { value, range: text.len() - token.len()..text.len(), scheme })
-    }
-
-    fn in_query(&self, uri: &Uri, name: &str) -> Result<Found<'static>, ErrorKind> {
-        let query = uri.query().unwrap_or_default();
-        let values = query.split('&').filter_map(|pair| {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (percent::decode(key).as_deref() == Some(name.as_bytes())).then_some(value)
-        });
-        let value = one(values)?.ok_or(ErrorKind::MissingCredentials)?;
-        // Decoding never makes it longer, so this refuses a long value before allocating.
-        if value.len() > self.limit.saturating_mul(3) {
-            return Err(ErrorKind::TokenTooLong);
-        }
-        // A `+` is kept: a token may hold one, and no token holds a space.
-        let token = percent::decode(value).ok_or(ErrorKind::MalformedCredentials)?;
-        self.owned(&token, Origin::Query)
-    }
-
-    fn in_cookie(&self, headers: &HeaderMap, name: &str) -> Result<Found<'static>, ErrorKind> {
-        let values = headers
-            .get_all(COOKIE)
-            .into_iter()
-            .flat_map(|value| value.as_bytes().split(|&byte| byte == b';'))
-            .filter_map(|pair| {
-                let at = pair.iter().position(|&byte| byte == b'=')?;
-                (pair[..at].trim_ascii() == name.as_bytes()).then(|| pair[at + 1..].trim_ascii())
-            });
-        let token = one(values)?.ok_or(ErrorKind::MissingCredentials)?;
-        self.owned(token, Origin::Cookie)
-    }
-
-    fn in_websocket(&self, headers: &HeaderMap, prefix: &str) -> Result<Found<'static>, ErrorKind> {
-        let values = headers
-            .get_all(SEC_WEBSOCKET_PROTOCOL)
-            .into_iter()
-            .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
-            .filter_map(|entry| entry.trim_ascii().strip_prefix(prefix.as_bytes()));
-        let token = one(values)?.ok_or(ErrorKind::MissingCredentials)?;
-        self.owned(token, Origin::WebSocketProtocol)
-    }
-
-    fn owned(&self, token: &[u8], origin: Origin) -> Result<Found<'static>, ErrorKind> {
-        self.check_length(token)?;
-        let value = HeaderValue::from_bytes(token).map_err(|_| ErrorKind::MalformedCredentials)?;
-        Ok(Found::Elsewhere { value, origin })
-    }
-
-    /// Bounds the length before any work that grows with it.
-    const fn check_length(&self, token: &[u8]) -> Result<(), ErrorKind> {
-        if token.len() > self.limit { Err(ErrorKind::TokenTooLong) } else { Ok(()) }
-    }
 }
 
 impl Default for Extractor {
@@ -222,25 +150,13 @@ impl Default for Extractor {
     }
 }
 
-fn single<'a>(
-    headers: &'a HeaderMap,
-    name: &HeaderName,
-) -> Result<Option<&'a HeaderValue>, ErrorKind> {
-    one(headers.get_all(name).into_iter())
-}
-
-/// Returns the only item, if there is one.
-///
-/// # Errors
-///
-/// [`RepeatedCredentials`](ErrorKind::RepeatedCredentials) if there are several.
-fn one<T>(mut items: impl Iterator<Item = T>) -> Result<Option<T>, ErrorKind> {
-    let first = items.next();
-    if items.next().is_some() { Err(ErrorKind::RepeatedCredentials) } else { Ok(first) }
-}
-
 #[cfg(test)]
 mod tests {
+    use http::{
+        HeaderName, HeaderValue,
+        header::{AUTHORIZATION, COOKIE, SEC_WEBSOCKET_PROTOCOL},
+    };
+
     use super::*;
 
     fn headers(fields: &[(HeaderName, &[u8])]) -> HeaderMap {
@@ -345,8 +261,8 @@ mod tests {
         let long = |length| {
             authorization(format!("Bearer {}", "a".repeat(length)).as_bytes()).map(|t| t.len())
         };
-        assert_eq!(long(DEFAULT_LIMIT), Ok(DEFAULT_LIMIT));
-        assert_eq!(long(DEFAULT_LIMIT + 1), Err(ErrorKind::TokenTooLong));
+        assert_eq!(long(DEFAULT_MAX_BYTES), Ok(DEFAULT_MAX_BYTES));
+        assert_eq!(long(DEFAULT_MAX_BYTES + 1), Err(ErrorKind::TokenTooLong));
         assert_eq!(long(1 << 20), Err(ErrorKind::TokenTooLong));
     }
 

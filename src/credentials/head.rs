@@ -73,7 +73,7 @@ impl<'a> RequestHead<'a> {
     /// Returns true if the content type is that of gRPC or gRPC-Web.
     #[must_use]
     pub fn is_grpc(&self) -> bool {
-        content_type(self.headers.get(CONTENT_TYPE)).is_some()
+        grpc_content_type(self.headers.get(CONTENT_TYPE)).is_some()
     }
 }
 
@@ -88,14 +88,14 @@ impl fmt::Debug for RequestHead<'_> {
 
 /// Returns the content type of the response, or `None` if the request is not gRPC.
 ///
-/// The `asked` type is `application/grpc`, `-web` or `-web-text`, with an optional message format
-/// and parameters.
-pub(crate) fn content_type(asked: Option<&HeaderValue>) -> Option<&'static str> {
+/// `requested`, the type of the request, is `application/grpc`, `-web` or `-web-text`, with an
+/// optional message format and parameters.
+pub(crate) fn grpc_content_type(requested: Option<&HeaderValue>) -> Option<&'static str> {
     const TYPES: [&str; 3] =
         ["application/grpc-web-text", "application/grpc-web", "application/grpc"];
-    let asked = asked?.as_bytes();
+    let requested = requested?.as_bytes();
     TYPES.into_iter().find(|name| {
-        let Some((head, tail)) = asked.split_at_checked(name.len()) else { return false };
+        let Some((head, tail)) = requested.split_at_checked(name.len()) else { return false };
         head.eq_ignore_ascii_case(name.as_bytes())
             && matches!(tail.first(), None | Some(b'+' | b';' | b' '))
     })

@@ -17,10 +17,11 @@
 //! ```
 
 pub(crate) mod extract;
-pub(crate) mod found;
 mod grammar;
 pub(crate) mod head;
+mod places;
 pub(crate) mod token;
+pub(crate) mod unchecked_token;
 
 pub use self::{
     extract::Extractor,

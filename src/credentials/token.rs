@@ -65,8 +65,8 @@ pub(crate) enum Origin {
 
 /// A token as the client presented it, not yet verified.
 ///
-/// It is visible ASCII. One that an [`Extractor`](super::Extractor)
-/// found is within the length limit. It shares the memory of the header it came in, and its `Debug` form does not show it.
+/// It is visible ASCII. One that an [`Extractor`](super::Extractor) found is within the length
+/// limit. It shares the memory of the header it came in, and its `Debug` form does not show it.
 #[derive(Clone)]
 pub struct Token {
     value: HeaderValue,

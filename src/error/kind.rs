@@ -230,7 +230,9 @@ impl fmt::Display for ErrorKind {
             Self::Inactive => "the token is not active",
             Self::Revoked => "the token was revoked",
             Self::NotIntrospectable => "the token can't be introspected",
-            Self::UnprovenPossession => "possession of the key the token is bound to was not shown",
+            Self::UnprovenPossession => {
+                "the client did not prove possession of the key that the token is bound to"
+            }
             Self::InvalidProof => "the proof of possession is not valid for this request",
             Self::NonceRequired => "the proof of possession needs a nonce of this service",
             Self::InsufficientScope => "the token lacks a needed scope",
@@ -238,12 +240,12 @@ impl fmt::Display for ErrorKind {
             Self::Denied => "the policy refuses the request",
             Self::TooManyRequests => "the peer has sent too many bad tokens",
             Self::Unavailable => "the authorization server is not available",
-            Self::BadResponse => "the authorization server answered out of protocol",
+            Self::BadResponse => "the response of the authorization server can't be understood",
             Self::CredentialsRejected => {
                 "the authorization server rejects this resource server's credentials"
             }
             Self::Misconfigured => "the resource server is misconfigured",
-            Self::ReplayUnavailable => "whether the proof was used before can't be told",
+            Self::ReplayUnavailable => "the service can't check whether the proof was used before",
         };
         f.write_str(text)
     }

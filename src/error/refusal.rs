@@ -31,7 +31,7 @@ struct ErrorData {
     nonce: Option<HeaderValue>,
     pub(super) source: Option<Arc<dyn Error + Send + Sync>>,
     /// True if the server may have failed because of this one token.
-    by_token: bool,
+    token_suspected: bool,
 }
 
 impl VerifyError {
@@ -46,7 +46,7 @@ impl VerifyError {
             step_up: None,
             nonce: None,
             source: None,
-            by_token: false,
+            token_suspected: false,
         }))
     }
 
@@ -171,12 +171,12 @@ impl VerifyError {
     ///
     /// Such a failure does not show that the server is unavailable.
     #[must_use]
-    pub(crate) fn perhaps_by_token(self) -> Self {
-        self.edit(|inner| inner.by_token = true)
+    pub(crate) fn with_token_suspected(self) -> Self {
+        self.edit(|inner| inner.token_suspected = true)
     }
 
-    pub(crate) fn may_be_by_token(&self) -> bool {
-        self.0.by_token
+    pub(crate) fn is_token_suspected(&self) -> bool {
+        self.0.token_suspected
     }
 
     pub(crate) fn nonce(&self) -> Option<&HeaderValue> {
@@ -189,21 +189,29 @@ impl VerifyError {
 
     /// Returns true if the error carries no per-request data, so that many requests can share it.
     #[cfg(feature = "cache")]
-    pub(crate) fn is_common(&self) -> bool {
-        let ErrorData { kind: _, context, retry_after, scope, step_up, source, by_token, nonce } =
-            &*self.0;
+    pub(crate) fn is_shareable(&self) -> bool {
+        let ErrorData {
+            kind: _,
+            context,
+            retry_after,
+            scope,
+            step_up,
+            source,
+            token_suspected,
+            nonce,
+        } = &*self.0;
         !matches!(context, Some(Cow::Owned(_)))
             && retry_after.is_none()
             && scope.is_none()
             && step_up.is_none()
             && source.is_none()
-            && !by_token
+            && !token_suspected
             && nonce.is_none()
     }
 
-    /// Returns true if two [common](Self::is_common) errors are equal.
+    /// Returns true if two [shareable](Self::is_shareable) errors are equal.
     #[cfg(feature = "cache")]
-    pub(crate) fn says_the_same(&self, other: &Self) -> bool {
+    pub(crate) fn equals_shareable(&self, other: &Self) -> bool {
         self.kind() == other.kind() && self.context() == other.context()
     }
 

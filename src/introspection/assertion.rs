@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64::Engine as _;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 
@@ -10,7 +10,9 @@ use super::form::Form;
 use crate::{
     clock::UnixTime,
     error::{boxed::BoxError, config::ConfigError, kind::ErrorKind, refusal::VerifyError},
-    jose::{algorithm::Algorithm, crypto, error::KeyError, signing::SigningKey},
+    jose::{
+        algorithm::Algorithm, base64url::BASE64URL, crypto, error::KeyError, signing::SigningKey,
+    },
 };
 
 /// The lifetime of an assertion. It is used at once, so it only has to cover a slow network and
@@ -40,9 +42,8 @@ impl Assertion {
         Self { id: id.into(), key, audience: None, shared: true }
     }
 
-    pub(super) fn meant_for(mut self, audience: String) -> Self {
+    pub(super) fn set_audience(&mut self, audience: String) {
         self.audience = Some(audience.into());
-        self
     }
 
     pub(super) fn id(&self) -> &str {
@@ -101,7 +102,7 @@ impl Assertion {
             "iss": self.id,
             "sub": self.id,
             "aud": self.audience.as_deref().unwrap_or(issuer),
-            "jti": URL_SAFE_NO_PAD.encode(jti),
+            "jti": BASE64URL.encode(jti),
             "iat": now.as_secs(),
             "exp": now.saturating_add(LIFETIME).as_secs(),
         });
@@ -111,6 +112,6 @@ impl Assertion {
 
 fn failed(problem: impl Into<BoxError>) -> VerifyError {
     VerifyError::new(ErrorKind::Misconfigured)
-        .with_context("making a client assertion")
+        .with_context("creating a client assertion")
         .with_source(problem)
 }

@@ -5,16 +5,16 @@ use std::{fmt, sync::Arc, time::Duration};
 use tower::retry::budget::TpsBudget;
 
 #[cfg(feature = "jwt")]
-use super::signed::{Opener, SignedResponse};
+use super::signed::{SignedResponse, SignedResponseVerifier};
 use super::{
     auth::ClientAuth,
-    exchange::{Exchange, Format},
+    exchange::{Exchange, ResponseFormat},
     verifier::IntrospectionVerifier,
 };
 use crate::{
     clock::Clock,
     error::config::ConfigError,
-    telemetry::called::Called,
+    telemetry::endpoint_kind::EndpointKind,
     transport::{
         common::{CommonSettings, Location},
         discovery::discover::Discovery,
@@ -29,7 +29,7 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3);
 /// server error. A server that is down gets hardly more requests than the clients cause.
 const RETRY_WINDOW: Duration = Duration::from_secs(10);
 const RETRIES_PER_SECOND: u32 = 1;
-const RETRIES_PER_ANSWER: f32 = 0.1;
+const RETRIES_PER_RESPONSE: f32 = 0.1;
 
 /// Parameters that have a setting of their own, or that [`ClientAuth`] sets.
 const RESERVED: [&str; 6] = [
@@ -199,19 +199,19 @@ impl IntrospectionVerifierBuilder {
         let Some(format) = self.format(&transport, &discovery) else {
             return Err(problems);
         };
-        let calls = self.common.calls(Called::Introspection);
+        let calls = self.common.calls(EndpointKind::Introspection);
         let hint = self.hint.map(|hint| ("token_type_hint".to_owned(), hint));
         let exchange = Exchange {
             issuer: self.common.issuer.into(),
             calls,
-            auth: self.auth,
+            auth: self.auth.0,
             location,
             format,
             transport,
             parameters: hint.into_iter().chain(self.parameters).collect(),
             timeout: self.timeout,
             default_audience: self.default_audience,
-            budget: TpsBudget::new(RETRY_WINDOW, RETRIES_PER_SECOND, RETRIES_PER_ANSWER),
+            retry_budget: TpsBudget::new(RETRY_WINDOW, RETRIES_PER_SECOND, RETRIES_PER_RESPONSE),
             clock: self.common.clock,
         };
         problems.or_ok(IntrospectionVerifier { exchange: Arc::new(exchange) })
@@ -219,17 +219,23 @@ impl IntrospectionVerifierBuilder {
 
     #[cfg_attr(
         not(feature = "jwt"),
-        expect(clippy::unused_self, unused_variables, reason = "only signed answers need these")
+        expect(clippy::unused_self, unused_variables, reason = "only signed responses need these")
     )]
-    fn format(&self, transport: &HttpTransport, discovery: &Discovery) -> Option<Format> {
+    fn format(&self, transport: &HttpTransport, discovery: &Discovery) -> Option<ResponseFormat> {
         #[cfg(feature = "jwt")]
         if let Some(settings) = &self.signed {
             let (transport, discovery) = (transport.clone(), discovery.clone());
-            let (settings, client_id) = (settings.clone(), self.auth.client_id());
-            return Opener::new(settings, client_id, &self.common, transport, discovery)
-                .map(Format::Signed);
+            let (settings, client_id) = (settings.clone(), self.auth.0.client_id());
+            return SignedResponseVerifier::new(
+                settings,
+                client_id,
+                &self.common,
+                transport,
+                discovery,
+            )
+            .map(ResponseFormat::Signed);
         }
-        Some(Format::Json)
+        Some(ResponseFormat::Json)
     }
 
     fn location(
@@ -244,17 +250,17 @@ impl IntrospectionVerifierBuilder {
     }
 
     fn check(&self, problems: &mut ConfigError) {
-        self.auth.check(problems);
+        self.auth.0.check(problems);
         #[cfg(feature = "jwt")]
         if let Some(settings) = &self.signed {
-            settings.check(self.auth.client_id(), &self.common, problems);
+            settings.check(self.auth.0.client_id(), &self.common, problems);
         }
         if self.timeout.is_zero() {
-            problems.push("timeout", "no time at all");
+            problems.push("timeout", "must be greater than zero");
         }
         for (at, (name, _)) in self.parameters.iter().enumerate() {
             if RESERVED.contains(&name.as_str()) {
-                problems.push("parameter", format!("`{name}` is set otherwise"));
+                problems.push("parameter", format!("`{name}` has a setting of its own"));
             } else if self.parameters.iter().take(at).any(|(earlier, _)| earlier == name) {
                 problems.push("parameter", format!("`{name}` is given twice"));
             }

@@ -10,13 +10,13 @@ use http::{
 use tower::retry::budget::{Budget as _, TpsBudget};
 
 #[cfg(feature = "jwt")]
-use super::signed::{self, Opener};
-use super::{auth::ClientAuth, form::Form, response};
+use super::signed::{self, SignedResponseVerifier};
+use super::{auth_method::AuthMethod, form::Form, response};
 use crate::{
     checks::{
         check::Check,
         detail::{Detail, seen},
-        step::step,
+        record::record,
     },
     claims::claims_set::Claims,
     clock::{Clock, Moment},
@@ -39,31 +39,31 @@ use crate::{
 };
 
 /// The maximum size of a response, in bytes. Real responses stay below 4 KiB.
-const MAX_ANSWER: usize = 256 * 1024;
+const MAX_RESPONSE: usize = 256 * 1024;
 
 /// The parts of an introspection that are the same for all requests.
 pub(super) struct Exchange {
     pub(super) issuer: Arc<str>,
     pub(super) calls: CallRecorder,
-    pub(super) auth: ClientAuth,
+    pub(super) auth: Arc<AuthMethod>,
     pub(super) location: Location,
     pub(super) transport: HttpTransport,
     pub(super) parameters: Vec<(String, String)>,
     pub(super) timeout: Duration,
     pub(super) default_audience: Option<String>,
-    pub(super) format: Format,
-    pub(super) budget: TpsBudget,
+    pub(super) format: ResponseFormat,
+    pub(super) retry_budget: TpsBudget,
     pub(super) clock: Arc<dyn Clock>,
 }
 
 /// The form of a response. No other form is requested or accepted.
-pub(super) enum Format {
+pub(super) enum ResponseFormat {
     Json,
     #[cfg(feature = "jwt")]
-    Signed(Opener),
+    Signed(SignedResponseVerifier),
 }
 
-impl Format {
+impl ResponseFormat {
     const fn media_type(&self) -> &'static str {
         match self {
             Self::Json => "application/json",
@@ -79,13 +79,13 @@ impl Exchange {
     }
 
     /// Introspects `token`. One timeout bounds discovery, the request and its retry.
-    pub(super) async fn ask(&self, token: &Token, start: Moment) -> Outcome {
+    pub(super) async fn introspect(&self, token: &Token, start: Moment) -> Outcome {
         let mut call = None;
-        let asking = tokio::time::timeout(self.timeout, self.claims(token, &mut call));
-        let claims = asking.await.unwrap_or_else(|_| {
+        let claims = tokio::time::timeout(self.timeout, self.claims(token, &mut call));
+        let claims = claims.await.unwrap_or_else(|_| {
             let late = VerifyError::new(ErrorKind::Unavailable);
-            let late = Err(late.with_context("introspection took too long"));
-            step(Check::Answer, Detail::default, late)
+            let late = Err(late.with_context("introspection timed out"));
+            record(Check::Answer, Detail::default, late)
         });
         if let Some(call) = call {
             call.end(&claims);
@@ -99,19 +99,19 @@ impl Exchange {
         if let Some(discovery) = self.location.discovery() {
             let metadata = discovery.metadata().await?;
             metadata.require_introspection_endpoint(self.auth.is_mtls())?;
-            self.auth.for_server(&metadata.introspection_auth_methods)?;
+            self.auth.for_offered_methods(&metadata.introspection_auth_methods)?;
         }
         Ok(())
     }
 
     /// Starts to fetch missing metadata and keys, without waiting.
-    pub(super) fn begin(&self) {
+    pub(super) fn start_fetching(&self) {
         if let Some(discovery) = self.location.discovery() {
             discovery.start_fetching();
         }
         #[cfg(feature = "jwt")]
-        if let Format::Signed(opener) = &self.format {
-            opener.begin();
+        if let ResponseFormat::Signed(verifier) = &self.format {
+            verifier.start_fetching();
         }
     }
 
@@ -134,9 +134,9 @@ impl Exchange {
         let found = self.location.discovery().and_then(Discovery::last_call);
         let endpoint = endpoint.with_last_call(LastCall::later(self.calls.last_call(), found));
         match &self.format {
-            Format::Json => endpoint,
+            ResponseFormat::Json => endpoint,
             #[cfg(feature = "jwt")]
-            Format::Signed(opener) => endpoint.merge(&opener.readiness()),
+            ResponseFormat::Signed(verifier) => endpoint.merge(&verifier.readiness()),
         }
     }
 
@@ -148,37 +148,39 @@ impl Exchange {
         let (endpoint, auth) = match &self.location {
             Location::Discovered(discovery) => {
                 let found = discovery.metadata().await;
-                metadata = step(Check::Endpoint, Detail::default, found)?;
+                metadata = record(Check::Endpoint, Detail::default, found)?;
                 let endpoint = metadata.require_introspection_endpoint(self.auth.is_mtls());
-                let endpoint = step(Check::Endpoint, Detail::default, endpoint)?;
-                let auth = self.auth.for_server(&metadata.introspection_auth_methods);
-                (endpoint, step(Check::Endpoint, Detail::default, auth)?)
+                let endpoint = record(Check::Endpoint, Detail::default, endpoint)?;
+                let auth = self.auth.for_offered_methods(&metadata.introspection_auth_methods);
+                (endpoint, record(Check::Endpoint, Detail::default, auth)?)
             }
-            Location::Fixed(endpoint) => (endpoint, &self.auth),
+            Location::Fixed(endpoint) => (endpoint, &*self.auth),
         };
         let endpoint =
-            step(Check::Endpoint, || seen(endpoint.uri()), Ok::<_, VerifyError>(endpoint))?;
-        let question = Question { token, endpoint, auth };
+            record(Check::Endpoint, || seen(endpoint.uri()), Ok::<_, VerifyError>(endpoint))?;
+        let request = IntrospectionRequest { token, endpoint, auth };
         *call = Some(self.calls.start());
-        let answer = self.answer(question).await;
+        let response = self.send_with_retry(request).await;
         if let Some(discovery) = self.location.discovery()
-            && may_have_moved(&answer)
+            && may_have_moved(&response)
         {
             discovery.renew_after_failure();
         }
-        let answer = answer.map_err(|error| match error {
-            NoAnswer::Ours(error) => error,
-            NoAnswer::Transport(error) => VerifyError::from(error).with_context("introspection"),
+        let response = response.map_err(|error| match error {
+            AttemptError::NotSent(error) => error,
+            AttemptError::Transport(error) => {
+                VerifyError::from(error).with_context("introspection")
+            }
         });
-        let answer = step(Check::Answer, Detail::default, answer)?;
+        let response = record(Check::Answer, Detail::default, response)?;
         let now = self.clock.now();
-        let body = response::body(&answer, self.format.media_type(), now);
+        let body = response::body(&response, self.format.media_type(), now);
         let body =
-            step(Check::Answer, || response::words(&answer, self.format.media_type()), body)?;
+            record(Check::Answer, || response::detail(&response, self.format.media_type()), body)?;
         let claims = match &self.format {
-            Format::Json => response::claims(body, &self.issuer)?,
+            ResponseFormat::Json => response::claims(body, &self.issuer)?,
             #[cfg(feature = "jwt")]
-            Format::Signed(opener) => opener.claims(body, now).await?,
+            ResponseFormat::Signed(verifier) => verifier.claims(body, now).await?,
         };
         Ok(match &self.default_audience {
             Some(audience) if claims.raw("aud").is_none() => claims.with_audience(audience),
@@ -188,26 +190,29 @@ impl Exchange {
 
     /// Sends the request, and sends it again if that may help and the budget allows it. Returns the
     /// last response.
-    async fn answer(&self, question: Question<'_>) -> Answer {
-        let first = self.attempt(question).await;
-        if first.as_ref().is_ok_and(|answer| !answer.status().is_server_error()) {
-            self.budget.deposit();
+    async fn send_with_retry(&self, request: IntrospectionRequest<'_>) -> AttemptResult {
+        let first = self.attempt(request).await;
+        if first.as_ref().is_ok_and(|response| !response.status().is_server_error()) {
+            self.retry_budget.deposit();
         }
-        if is_worth_a_retry(&first) && self.budget.withdraw() {
-            return self.attempt(question).await;
+        if is_worth_a_retry(&first) && self.retry_budget.withdraw() {
+            return self.attempt(request).await;
         }
         first
     }
 
     /// Sends the request once.
-    async fn attempt(&self, question: Question<'_>) -> Answer {
-        let request = self.request(question).map_err(NoAnswer::Ours)?;
-        let sending = self.transport.send(request, self.timeout, MAX_ANSWER);
-        sending.await.map_err(NoAnswer::Transport)
+    async fn attempt(&self, request: IntrospectionRequest<'_>) -> AttemptResult {
+        let request = self.http_request(request).map_err(AttemptError::NotSent)?;
+        let sending = self.transport.send(request, self.timeout, MAX_RESPONSE);
+        sending.await.map_err(AttemptError::Transport)
     }
 
-    fn request(&self, question: Question<'_>) -> Result<Request<Bytes>, VerifyError> {
-        let Question { token, endpoint, auth } = question;
+    fn http_request(
+        &self,
+        request: IntrospectionRequest<'_>,
+    ) -> Result<Request<Bytes>, VerifyError> {
+        let IntrospectionRequest { token, endpoint, auth } = request;
         let mut request = Request::new(Bytes::new());
         *request.method_mut() = HttpMethod::POST;
         *request.uri_mut() = endpoint.uri().clone();
@@ -226,17 +231,18 @@ impl Exchange {
 
 /// An introspection request: the token, the endpoint and the credentials.
 #[derive(Clone, Copy)]
-struct Question<'a> {
-    pub(super) token: &'a Token,
+struct IntrospectionRequest<'a> {
+    token: &'a Token,
     endpoint: &'a Endpoint,
-    auth: &'a ClientAuth,
+    auth: &'a AuthMethod,
 }
 
-type Answer = Result<Response<Bytes>, NoAnswer>;
+/// The response to one attempt.
+type AttemptResult = Result<Response<Bytes>, AttemptError>;
 
-enum NoAnswer {
+enum AttemptError {
     /// The request could not be created, so nothing was sent.
-    Ours(VerifyError),
+    NotSent(VerifyError),
     Transport(TransportError),
 }
 
@@ -244,19 +250,19 @@ enum NoAnswer {
 /// see the first attempt, or a gateway responded in its place.
 ///
 /// A response with `Retry-After` is not retried.
-fn is_worth_a_retry(answer: &Answer) -> bool {
-    match answer {
+fn is_worth_a_retry(result: &AttemptResult) -> bool {
+    match result {
         Ok(response) => {
-            let passing = matches!(response.status().as_u16(), 502..=504);
-            passing && !response.headers().contains_key(RETRY_AFTER)
+            let by_gateway = matches!(response.status().as_u16(), 502..=504);
+            by_gateway && !response.headers().contains_key(RETRY_AFTER)
         }
         Err(error) => is_unreachable(error),
     }
 }
 
 /// Returns true if the metadata that named this endpoint may be out of date.
-fn may_have_moved(answer: &Answer) -> bool {
-    match answer {
+fn may_have_moved(result: &AttemptResult) -> bool {
+    match result {
         Ok(response) => {
             response.status().is_redirection()
                 || matches!(response.status().as_u16(), 404 | 405 | 410)
@@ -265,6 +271,6 @@ fn may_have_moved(answer: &Answer) -> bool {
     }
 }
 
-fn is_unreachable(error: &NoAnswer) -> bool {
-    matches!(error, NoAnswer::Transport(error) if error.kind() == TransportErrorKind::Connect)
+fn is_unreachable(error: &AttemptError) -> bool {
+    matches!(error, AttemptError::Transport(error) if error.kind() == TransportErrorKind::Connect)
 }

@@ -53,6 +53,7 @@
 #[cfg(feature = "jwt")]
 mod assertion;
 pub(crate) mod auth;
+mod auth_method;
 pub(crate) mod builder;
 mod exchange;
 mod form;

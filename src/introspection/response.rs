@@ -8,7 +8,7 @@ use crate::{
     checks::{
         check::Check,
         detail::{Detail, seen, seen_if},
-        step::{demand, step},
+        record::{demand, record},
     },
     claims::{
         claims_set::Claims,
@@ -30,49 +30,48 @@ pub(super) fn body<'a>(
 ) -> Result<&'a [u8], VerifyError> {
     let status = response.status();
     if status != StatusCode::OK {
-        return Err(failure(response, now));
+        return Err(error_from_status(response, now));
     }
     if !is_media_type(response.headers(), media_type) {
-        return Err(bad(format!("the answer is not {media_type}")));
+        return Err(bad(format!("the response is not {media_type}")));
     }
     Ok(response.body())
 }
 
 /// Describes the response, for a recording of the checks.
-pub(super) fn words(response: &Response<Bytes>, media_type: &str) -> Detail {
+pub(super) fn detail(response: &Response<Bytes>, media_type: &str) -> Detail {
     let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let status = response.status().as_u16();
-    seen(format_args!("{status} {}", kind.unwrap_or("of no type")))
+    seen(format_args!("{status} {}", kind.unwrap_or("without a type")))
         .wanted(format_args!("200 {media_type}"))
 }
 
 /// Returns the claims of an introspection response (RFC 7662 §2.2), if the token is active.
 pub(super) fn claims(text: &[u8], issuer: &str) -> Result<Claims, VerifyError> {
     let object = Object::parse(text)
-        .map_err(|NotStrict| bad("the answer is not one JSON object with unique members"));
-    let object = step(Check::Active, Detail::default, object)?;
+        .map_err(|NotStrict| bad("the response is not one JSON object with unique members"));
+    let object = record(Check::Active, Detail::default, object)?;
     // Only the boolean `true` makes a token active. With `false`, no other member counts (RFC 7662
     // §2.2).
     let active = match object.get("active").map(json::boolean) {
-        Some(Some(true)) => {
-            Claims::from_json(text).map_err(|error| bad("the answer").with_source(error))
-        }
+        Some(Some(true)) => Claims::from_json(text)
+            .map_err(|error| bad("the claims in the response are malformed").with_source(error)),
         Some(Some(false)) => Err(VerifyError::new(ErrorKind::Inactive)),
-        Some(None) => Err(bad("`active` is no boolean")),
-        None => Err(bad("the answer lacks `active`")),
+        Some(None) => Err(bad("`active` is not a boolean")),
+        None => Err(bad("the response lacks `active`")),
     };
-    let said = || seen_if(object.get("active")).wanted("true");
-    let claims = step(Check::Active, said, active)?;
-    let other = claims.issuer().is_some_and(|named| named != issuer);
+    let detail = || seen_if(object.get("active")).wanted("true");
+    let claims = record(Check::Active, detail, active)?;
+    let is_other = claims.issuer().is_some_and(|named| named != issuer);
     demand(
         Check::AnswerIssuer,
         || seen_if(claims.issuer()).wanted(format_args!("{issuer}, or none")),
-        !other,
+        !is_other,
         ErrorKind::WrongIssuer,
     )
     .map_err(|kind| VerifyError::new(kind).with_context("introspection"))?;
-    step(Check::AnswerKind, || kind_words(&claims), check_kind(&claims))?;
-    step(Check::AnswerBinding, Detail::default, check_binding(&claims))?;
+    record(Check::AnswerKind, || kind_detail(&claims), check_kind(&claims))?;
+    record(Check::AnswerBinding, Detail::default, check_binding(&claims))?;
     Ok(claims)
 }
 
@@ -81,12 +80,12 @@ fn check_kind(claims: &Claims) -> Result<(), VerifyError> {
     match kind::by_response(|name| claims.raw(name)) {
         Ok(None) => Ok(()),
         Ok(Some(kind)) => Err(ErrorKind::WrongTokenKind(kind).into()),
-        Err(name) => Err(bad(format!("`{name}` is no string"))),
+        Err(name) => Err(bad(format!("`{name}` is not a string"))),
     }
 }
 
 /// Describes the type of the token in the response, for a recording of the checks.
-fn kind_words(claims: &Claims) -> Detail {
+fn kind_detail(claims: &Claims) -> Detail {
     seen_if(claims.string("token_type"))
 }
 
@@ -103,16 +102,16 @@ fn check_binding(claims: &Claims) -> Result<(), VerifyError> {
 }
 
 /// Returns the error that a response other than 200 stands for.
-fn failure(response: &Response<Bytes>, now: UnixTime) -> VerifyError {
+fn error_from_status(response: &Response<Bytes>, now: UnixTime) -> VerifyError {
     let status = response.status();
-    let answered = format!("introspection answered {}", status.as_u16());
+    let context = format!("introspection returned {}", status.as_u16());
     if let Some(error) = unavailable_error(response, now) {
-        let error = error.with_context(answered);
+        let error = error.with_context(context);
         // A server that fails on one particular token responds so. A client that sends such a token
         // must not block other clients.
-        let by_token =
+        let token_suspected =
             matches!(status, StatusCode::INTERNAL_SERVER_ERROR | StatusCode::NOT_IMPLEMENTED);
-        return if by_token { error.perhaps_by_token() } else { error };
+        return if token_suspected { error.with_token_suspected() } else { error };
     }
     let code = error_code(response.body());
     match status {
@@ -123,14 +122,14 @@ fn failure(response: &Response<Bytes>, now: UnixTime) -> VerifyError {
         StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
             let code = code.unwrap_or("no error code");
             VerifyError::new(ErrorKind::CredentialsRejected)
-                .with_context(format!("{answered}, {code}"))
+                .with_context(format!("{context}, {code}"))
         }
-        _ => bad(answered),
+        _ => bad(context),
     }
 }
 
 /// Returns the code of an error response (RFC 6749 §5.2), if it is a known one. Others must not
-/// reach a log.
+/// common a log.
 fn error_code(body: &[u8]) -> Option<&'static str> {
     const CODES: [&str; 7] = [
         "access_denied",

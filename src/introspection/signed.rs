@@ -4,15 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use super::response;
 use crate::{
-    checks::{check::Check, detail::Detail, step::step},
+    checks::{check::Check, detail::Detail, record::record},
     claims::claims_set::Claims,
     clock::UnixTime,
     error::{config::ConfigError, refusal::VerifyError},
-    jose::{algorithm::Algorithm, header::Header, jws::Compact},
+    jose::{algorithm::Algorithm, header::Header, jws::CompactJws},
     jwt::{
-        jwks::RemoteKeys,
         keys::{KeySet, Mismatch},
-        source::{FetchKeys, Source},
+        remote_keys::RemoteKeys,
+        source::{FetchKeys, KeySource},
     },
     transport::{
         common::{CommonSettings, Location},
@@ -63,20 +63,20 @@ const SKEW: Duration = Duration::from_secs(30);
 /// # Ok::<(), tower_introspect::ConfigError>(())
 /// ```
 #[derive(Clone, Debug)]
-#[must_use = "it does nothing until it is required"]
+#[must_use = "does nothing until passed to `require_signed_response`"]
 pub struct SignedResponse {
     keys: Option<KeySet>,
     jwks_uri: Option<String>,
     algorithms: Vec<Algorithm>,
-    audience: Meant,
+    audience: ExpectedAudience,
 }
 
 /// The audience that a response must have.
 #[derive(Clone, Debug)]
-enum Meant {
+enum ExpectedAudience {
     /// The client identifier of this service.
     Client,
-    For(Box<str>),
+    Exactly(Box<str>),
     /// One of the audiences of the token.
     Token,
 }
@@ -88,7 +88,7 @@ impl SignedResponse {
             keys: None,
             jwks_uri: None,
             algorithms: Algorithm::ASYMMETRIC.to_vec(),
-            audience: Meant::Client,
+            audience: ExpectedAudience::Client,
         }
     }
 
@@ -114,7 +114,7 @@ impl SignedResponse {
     ///
     /// For servers that use the identifier of the resource server as the audience (RFC 9701 §5).
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
-        self.audience = Meant::For(audience.into().into());
+        self.audience = ExpectedAudience::Exactly(audience.into().into());
         self
     }
 
@@ -128,7 +128,7 @@ impl SignedResponse {
     /// is accepted here. The [`Policy`](crate::Policy) still requires that the token is meant for
     /// this service.
     pub fn danger_audience_of_token(mut self) -> Self {
-        self.audience = Meant::Token;
+        self.audience = ExpectedAudience::Token;
         self
     }
 
@@ -149,15 +149,21 @@ impl SignedResponse {
         let shared = |algorithm| !Algorithm::ASYMMETRIC.contains(algorithm);
         match &self.keys {
             Some(keys) if keys.is_empty() => problem("there is no key"),
-            Some(_) if self.jwks_uri.is_some() => problem("keys both given and to be fetched"),
-            None if self.algorithms.iter().any(shared) => problem("a secret is never fetched"),
+            Some(_) if self.jwks_uri.is_some() => {
+                problem("`keys` and `jwks_uri` must not be combined")
+            }
+            None if self.algorithms.iter().any(shared) => {
+                problem("an `HS` algorithm needs a secret in `keys`")
+            }
             _ => {}
         }
         match &self.audience {
-            Meant::Client if client_id.is_none() => {
-                problem("without a client identifier an audience must be given");
+            ExpectedAudience::Client if client_id.is_none() => {
+                problem("the credentials have no client identifier, so an audience must be set");
             }
-            Meant::For(audience) if audience.is_empty() => problem("the audience is empty"),
+            ExpectedAudience::Exactly(audience) if audience.is_empty() => {
+                problem("the audience is empty")
+            }
             _ => {}
         }
     }
@@ -170,15 +176,15 @@ impl Default for SignedResponse {
 }
 
 /// Verifies responses by the requirements of a [`SignedResponse`].
-pub(super) struct Opener {
+pub(super) struct SignedResponseVerifier {
     issuer: Arc<str>,
-    keys: Source,
+    keys: KeySource,
     algorithms: Vec<Algorithm>,
     audience: Option<Box<str>>,
 }
 
-impl Opener {
-    /// Creates an opener. Returns `None` if the settings do not pass [`SignedResponse::check`].
+impl SignedResponseVerifier {
+    /// Creates a verifier. Returns `None` if the settings do not pass [`SignedResponse::check`].
     pub(super) fn new(
         settings: SignedResponse,
         client_id: Option<&str>,
@@ -187,18 +193,18 @@ impl Opener {
         discovery: Discovery,
     ) -> Option<Self> {
         let audience = match settings.audience {
-            Meant::Client => client_id.map(Into::into),
-            Meant::For(audience) => Some(audience),
-            Meant::Token => None,
+            ExpectedAudience::Client => client_id.map(Into::into),
+            ExpectedAudience::Exactly(audience) => Some(audience),
+            ExpectedAudience::Token => None,
         };
         let keys = match settings.keys {
-            Some(keys) => Source::Static(Arc::new(keys)),
+            Some(keys) => KeySource::Static(Arc::new(keys)),
             None => {
                 let location = match settings.jwks_uri {
                     Some(url) => Location::Fixed(Endpoint::parse(&url, common.loopback_http).ok()?),
                     None => Location::Discovered(discovery),
                 };
-                Source::Remote(Arc::new(RemoteKeys::new(common, location, transport)))
+                KeySource::Remote(Arc::new(RemoteKeys::new(common, location, transport)))
             }
         };
         let (issuer, algorithms) = (common.issuer.as_str().into(), settings.algorithms);
@@ -206,8 +212,8 @@ impl Opener {
     }
 
     /// Starts to fetch the keys if there are none, without waiting.
-    pub(super) fn begin(&self) {
-        self.keys.begin();
+    pub(super) fn start_fetching(&self) {
+        self.keys.start_fetching();
     }
 
     /// Returns the state of the keys.
@@ -219,51 +225,52 @@ impl Opener {
     ///
     /// Any problem with the response itself is the server's fault, never the client's.
     pub(super) async fn claims(&self, body: &[u8], now: UnixTime) -> Result<Claims, VerifyError> {
-        let answer = self.open(body, now).await;
-        let answer = step(Check::AnswerSignature, Detail::default, answer)?;
+        let response = self.verify(body, now).await;
+        let response = record(Check::AnswerSignature, Detail::default, response)?;
         // This member describes the token; all others describe the response (RFC 9701 §5).
-        let about = answer.raw("token_introspection").unwrap_or_default();
-        let claims = response::claims(about.as_bytes(), &self.issuer);
-        let meant_for = |audience: &str| answer.audience().contains(audience);
+        let token = response.raw("token_introspection").unwrap_or_default();
+        let claims = response::claims(token.as_bytes(), &self.issuer);
+        let names = |audience: &str| response.audience().contains(audience);
         let fits = match (&self.audience, &claims) {
-            (Some(ours), _) => meant_for(ours),
-            (None, Ok(claims)) => claims.audience().iter().any(meant_for),
+            (Some(expected), _) => names(expected),
+            (None, Ok(claims)) => claims.audience().iter().any(names),
             // A refusal grants nothing, so its audience does not matter.
             (None, Err(_)) => true,
         };
         if !fits {
-            let other = Err(bad("the signed answer is meant for another"));
-            return step(Check::AnswerSignature, Detail::default, other);
+            let other = Err(bad("the signed response has another audience"));
+            return record(Check::AnswerSignature, Detail::default, other);
         }
         claims
     }
 
     /// Returns the claims of the response, if the issuer signed it and it is recent.
-    async fn open(&self, body: &[u8], now: UnixTime) -> Result<Claims, VerifyError> {
-        let jws = std::str::from_utf8(body).ok().and_then(|text| Compact::parse(text).ok());
-        let jws = jws.ok_or_else(|| bad("the signed answer is no JWS"))?;
+    async fn verify(&self, body: &[u8], now: UnixTime) -> Result<Claims, VerifyError> {
+        let jws = std::str::from_utf8(body).ok().and_then(|text| CompactJws::parse(text).ok());
+        let jws = jws.ok_or_else(|| bad("the signed response is not a JWS"))?;
         self.check_signature(&jws).await?;
-        let answer = Claims::from_json(jws.payload())
-            .map_err(|error| bad("the claims of the signed answer").with_source(error))?;
-        if answer.issuer() != Some(&self.issuer) {
-            return Err(bad("the signed answer is of another issuer"));
+        let response = Claims::from_json(jws.payload()).map_err(|error| {
+            bad("the claims of the signed response are malformed").with_source(error)
+        })?;
+        if response.issuer() != Some(&self.issuer) {
+            return Err(bad("the signed response is from another issuer"));
         }
-        check_time(&answer, now)?;
-        Ok(answer)
+        check_time(&response, now)?;
+        Ok(response)
     }
 
-    async fn check_signature(&self, jws: &Compact<'_>) -> Result<(), VerifyError> {
+    async fn check_signature(&self, jws: &CompactJws<'_>) -> Result<(), VerifyError> {
         let header = Header::parse(jws.header())
-            .map_err(|_| bad("the header of the signed answer is malformed"))?;
+            .map_err(|_| bad("the header of the signed response is malformed"))?;
         let algorithm = header.alg.parse().ok().filter(|named| self.algorithms.contains(named));
         let Some(algorithm) = algorithm else {
-            return Err(bad("the signed answer has an algorithm that is not allowed"));
+            return Err(bad("the algorithm of the signed response is not allowed"));
         };
         if header.demands_extension() || header.is_nested() {
-            return Err(bad("the signed answer is of an unsupported form"));
+            return Err(bad("the signed response is nested or demands an extension"));
         }
         if !header.is_typ(TYP) {
-            return Err(bad(format!("the signed answer is no {TYP}")));
+            return Err(bad(format!("the `typ` of the signed response is not {TYP}")));
         }
         let kid = header.kid.as_deref();
         let verify = |keys: &KeySet| {
@@ -271,14 +278,16 @@ impl Opener {
             keys.verify(algorithm, kid, message, jws.signature()).map(drop)
         };
         let outcome = match &self.keys {
-            Source::Remote(remote) => check_fetching(&**remote, kid, verify).await?,
-            Source::Static(keys) => verify(keys),
+            KeySource::Remote(remote) => verify_with_fetched_keys(&**remote, kid, verify).await?,
+            KeySource::Static(keys) => verify(keys),
         };
         outcome.map_err(|mismatch| {
             bad(match mismatch {
-                Mismatch::BadSignature => "the signature of the answer does not verify",
-                Mismatch::UnknownKey => "no key of the issuer fits the signed answer",
-                Mismatch::WrongAlgorithm => "the key of the signed answer is of another algorithm",
+                Mismatch::BadSignature => "the signature of the response does not verify",
+                Mismatch::UnknownKey => "no key of the issuer fits the signed response",
+                Mismatch::WrongAlgorithm => {
+                    "the key of the signed response is for another algorithm"
+                }
             })
         })
     }
@@ -288,7 +297,7 @@ impl Opener {
 /// key is unknown.
 ///
 /// The outer error means that there are no keys.
-async fn check_fetching(
+async fn verify_with_fetched_keys(
     remote: &dyn FetchKeys,
     kid: Option<&str>,
     verify: impl Fn(&KeySet) -> Result<(), Mismatch>,
@@ -308,12 +317,12 @@ async fn check_fetching(
 
 /// Refuses a response that was not made just now. RFC 9701 §5 requires `iat` and advises against
 /// `exp`.
-fn check_time(answer: &Claims, now: UnixTime) -> Result<(), VerifyError> {
-    let issued_at = answer.issued_at().ok_or_else(|| bad("the signed answer lacks `iat`"))?;
+fn check_time(response: &Claims, now: UnixTime) -> Result<(), VerifyError> {
+    let issued_at = response.issued_at().ok_or_else(|| bad("the signed response lacks `iat`"))?;
     let (past, future) = (now.saturating_sub(SKEW), now.saturating_add(SKEW));
     let fresh = issued_at >= past.saturating_sub(MAX_AGE)
         && issued_at <= future
-        && answer.expires_at().is_none_or(|end| end > past)
-        && answer.not_before().is_none_or(|start| start <= future);
-    if fresh { Ok(()) } else { Err(bad("the signed answer was made at another time")) }
+        && response.expires_at().is_none_or(|end| end > past)
+        && response.not_before().is_none_or(|start| start <= future);
+    if fresh { Ok(()) } else { Err(bad("the signed response is not recent")) }
 }

@@ -1,4 +1,4 @@
-//! The verifier that asks the introspection endpoint of one issuer.
+//! The verifier that introspects tokens at one issuer.
 
 use std::{fmt, sync::Arc};
 
@@ -45,8 +45,8 @@ impl IntrospectionVerifier {
     }
 
     /// Starts to fetch missing metadata and keys, without waiting.
-    pub(crate) fn begin(&self) {
-        self.exchange.begin();
+    pub(crate) fn start_fetching(&self) {
+        self.exchange.start_fetching();
     }
 
     /// Returns whether the introspection endpoint is known, and the error if it can't be
@@ -72,9 +72,9 @@ impl Verifier for IntrospectionVerifier {
     fn verify(&self, request: VerifyRequest) -> Verifying<BoxFuture> {
         let start = Moment::now(&self.exchange.clock);
         let exchange = Arc::clone(&self.exchange);
-        Verifying::pending(BoxFuture::new(
-            async move { exchange.ask(request.token(), start).await },
-        ))
+        Verifying::pending(BoxFuture::new(async move {
+            exchange.introspect(request.token(), start).await
+        }))
     }
 }
 

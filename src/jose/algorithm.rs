@@ -101,7 +101,7 @@ impl Algorithm {
     }
 
     /// Returns the minimum length of a secret in bytes: that of the hash (RFC 7518 §3.2).
-    pub(crate) const fn least_secret_len(self) -> usize {
+    pub(crate) const fn min_secret_len(self) -> usize {
         match self {
             Self::HS384 => 48,
             Self::HS512 => 64,

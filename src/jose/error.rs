@@ -31,12 +31,12 @@ impl fmt::Display for KeyError {
         f.write_str(match self {
             Self::Malformed => "the key is malformed",
             Self::NotForSignatures => "the key is not meant for verifying signatures",
-            Self::SigningFailed => "the signature could not be made",
+            Self::SigningFailed => "the signature could not be created",
             Self::TooManyKeys => "there are more than 64 keys",
             Self::TooShort => "the key is too short for its algorithm",
-            Self::UnknownAlgorithm => "no supported signature algorithm",
+            Self::UnknownAlgorithm => "not a supported signature algorithm",
             Self::Unsupported => "the type of the key is not supported",
-            Self::WrongAlgorithm => "the key is not one of this algorithm",
+            Self::WrongAlgorithm => "the key does not fit the algorithm",
         })
     }
 }

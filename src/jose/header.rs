@@ -9,7 +9,7 @@ use crate::claims::json::Object;
 /// The error of a header that is not one strict JSON object, lacks `alg`, or has a parameter of
 /// the wrong type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct NotAHeader;
+pub(crate) struct HeaderError;
 
 /// The header of a JWS. Its contents are not verified.
 pub(crate) struct Header<'a> {
@@ -23,21 +23,21 @@ pub(crate) struct Header<'a> {
 
 impl<'a> Header<'a> {
     /// Reads a header. Ignores unknown parameters.
-    pub(crate) fn parse(text: &'a [u8]) -> Result<Self, NotAHeader> {
-        Self::of(Object::parse(text).map_err(|_| NotAHeader)?)
+    pub(crate) fn parse(text: &'a [u8]) -> Result<Self, HeaderError> {
+        Self::from_object(Object::parse(text).map_err(|_| HeaderError)?)
     }
 
     /// Reads a header as [`parse`](Self::parse) does, but strict at the top level only.
     #[cfg(feature = "dpop")]
-    pub(crate) fn shallow(text: &'a [u8]) -> Result<Self, NotAHeader> {
-        let text = std::str::from_utf8(text).map_err(|_| NotAHeader)?;
-        Self::of(Object::shallow(text).map_err(|_| NotAHeader)?)
+    pub(crate) fn parse_shallow(text: &'a [u8]) -> Result<Self, HeaderError> {
+        let text = std::str::from_utf8(text).map_err(|_| HeaderError)?;
+        Self::from_object(Object::parse_shallow(text).map_err(|_| HeaderError)?)
     }
 
-    fn of(object: Object<'a>) -> Result<Self, NotAHeader> {
-        let string = |name| object.string(name).map_err(|_| NotAHeader);
+    fn from_object(object: Object<'a>) -> Result<Self, HeaderError> {
+        let string = |name| object.string(name).map_err(|_| HeaderError);
         let (kid, typ, cty) = (string("kid")?, string("typ")?, string("cty")?);
-        let alg = string("alg")?.ok_or(NotAHeader)?;
+        let alg = string("alg")?.ok_or(HeaderError)?;
         Ok(Self { object, alg, kid, typ, cty })
     }
 

@@ -19,7 +19,7 @@ const PRIVATE: [&str; 9] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"]
 pub(crate) struct Jwk {
     pub(crate) key: VerificationKey,
     /// True if the JWK also has private members. They are not read.
-    pub(crate) published_private: bool,
+    pub(crate) has_private_members: bool,
 }
 
 impl Jwk {
@@ -37,8 +37,8 @@ impl Jwk {
             .map(|name| name.parse::<Algorithm>().map_err(|_| KeyError::Unsupported))
             .transpose()?;
         let key = VerificationKey::new(kid.as_deref(), algorithm, &public_key(&jwk)?)?;
-        let published_private = PRIVATE.iter().any(|name| jwk.get(name).is_some());
-        Ok(Self { key, published_private })
+        let has_private_members = PRIVATE.iter().any(|name| jwk.get(name).is_some());
+        Ok(Self { key, has_private_members })
     }
 }
 
@@ -57,7 +57,7 @@ impl ProofKey {
     /// Refuses any JWK with private or symmetric members (RFC 9449 §4.3, check 7).
     pub(crate) fn parse(text: &str) -> Result<Self, KeyError> {
         // Strict at the top level only: nested members have no meaning here.
-        let jwk = Object::shallow(text).map_err(|_| KeyError::Malformed)?;
+        let jwk = Object::parse_shallow(text).map_err(|_| KeyError::Malformed)?;
         if PRIVATE.iter().any(|name| jwk.get(name).is_some()) {
             return Err(KeyError::NotForSignatures);
         }

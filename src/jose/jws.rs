@@ -12,24 +12,24 @@ const MAX_HEADER: usize = 16 * 1024;
 
 /// The reason why a text is not a JWS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NotCompact {
+pub(crate) enum CompactError {
     /// It has five parts, as a JWE has. A JWE is refused: it would have to be decrypted before
     /// anything in it can be checked.
     Encrypted,
     Malformed,
 }
 
-impl From<NotCompact> for ErrorKind {
-    fn from(error: NotCompact) -> Self {
+impl From<CompactError> for ErrorKind {
+    fn from(error: CompactError) -> Self {
         match error {
-            NotCompact::Encrypted => Self::UnsupportedToken,
-            NotCompact::Malformed => Self::MalformedToken,
+            CompactError::Encrypted => Self::UnsupportedToken,
+            CompactError::Malformed => Self::MalformedToken,
         }
     }
 }
 
 /// The parts of a JWS. They are not verified.
-pub(crate) struct Compact<'a> {
+pub(crate) struct CompactJws<'a> {
     signing_input: &'a str,
     /// Header, payload and signature, decoded into one buffer.
     decoded: Vec<u8>,
@@ -37,13 +37,13 @@ pub(crate) struct Compact<'a> {
     payload_end: usize,
 }
 
-impl<'a> Compact<'a> {
+impl<'a> CompactJws<'a> {
     /// Splits and decodes `text`. It must have exactly three parts, each base64url without padding,
     /// white space or stray bits (RFC 7515 §5.2).
-    pub(crate) fn parse(text: &'a str) -> Result<Self, NotCompact> {
+    pub(crate) fn parse(text: &'a str) -> Result<Self, CompactError> {
         Self::parts(text).ok_or_else(|| match text.bytes().filter(|byte| *byte == b'.').count() {
-            4 => NotCompact::Encrypted,
-            _ => NotCompact::Malformed,
+            4 => CompactError::Encrypted,
+            _ => CompactError::Malformed,
         })
     }
 
@@ -89,13 +89,13 @@ impl<'a> Compact<'a> {
 mod tests {
     use super::*;
 
-    fn refused(text: &str) -> Option<NotCompact> {
-        Compact::parse(text).err()
+    fn refused(text: &str) -> Option<CompactError> {
+        CompactJws::parse(text).err()
     }
 
     #[test]
     fn parts_are_decoded() {
-        let jws = Compact::parse("e30.eyJhIjoxfQ._-8").unwrap();
+        let jws = CompactJws::parse("e30.eyJhIjoxfQ._-8").unwrap();
         assert_eq!(jws.header(), b"{}");
         assert_eq!(jws.payload(), b"{\"a\":1}");
         assert_eq!(jws.signature(), [0xff, 0xef]);
@@ -105,10 +105,10 @@ mod tests {
     #[test]
     fn rfc7515_7_1_there_are_exactly_three_parts() {
         for text in ["", "e30", "e30.e30", "e30.e30.e30.e30", ".e30.e30.e30", "e30.e30.e30."] {
-            assert_eq!(refused(text), Some(NotCompact::Malformed), "{text}");
+            assert_eq!(refused(text), Some(CompactError::Malformed), "{text}");
         }
         for text in ["e30.e30.e30.e30.e30", "....", "!.!.!.!.!"] {
-            assert_eq!(refused(text), Some(NotCompact::Encrypted), "{text}");
+            assert_eq!(refused(text), Some(CompactError::Encrypted), "{text}");
         }
     }
 
@@ -118,22 +118,22 @@ mod tests {
             for text in
                 [format!("{part}.e30.e30"), format!("e30.{part}.e30"), format!("e30.e30.{part}")]
             {
-                assert_eq!(refused(&text), Some(NotCompact::Malformed), "{text:?}");
+                assert_eq!(refused(&text), Some(CompactError::Malformed), "{text:?}");
             }
         }
     }
 
     #[test]
     fn rfc4648_3_5_stray_bits_are_refused() {
-        assert!(Compact::parse("e30.e30._-8").is_ok());
+        assert!(CompactJws::parse("e30.e30._-8").is_ok());
         for text in ["e31.e30._-8", "e30.e31._-8", "e30.e30._-9"] {
-            assert_eq!(refused(text), Some(NotCompact::Malformed), "{text}");
+            assert_eq!(refused(text), Some(CompactError::Malformed), "{text}");
         }
     }
 
     #[test]
     fn header_is_bounded() {
         let header = "A".repeat(MAX_HEADER + 4);
-        assert_eq!(refused(&format!("{header}.e30.e30")), Some(NotCompact::Malformed));
+        assert_eq!(refused(&format!("{header}.e30.e30")), Some(CompactError::Malformed));
     }
 }

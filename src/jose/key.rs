@@ -59,7 +59,7 @@ impl VerificationKey {
     }
 
     /// Returns a new key, not retired, with the same key material and another name.
-    pub(crate) fn named(&self, kid: Option<&str>) -> Self {
+    pub(crate) fn with_kid(&self, kid: Option<&str>) -> Self {
         Self {
             kid: kid.map(Into::into),
             verifiers: Arc::clone(&self.verifiers),
@@ -120,7 +120,7 @@ pub(crate) fn check_secret(algorithm: Algorithm, secret: &[u8]) -> Result<(), Ke
     if algorithm.key_type() != KeyType::Secret {
         return Err(KeyError::WrongAlgorithm);
     }
-    if secret.len() < algorithm.least_secret_len() { Err(KeyError::TooShort) } else { Ok(()) }
+    if secret.len() < algorithm.min_secret_len() { Err(KeyError::TooShort) } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -175,7 +175,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        jose::jws::Compact,
+        jose::jws::CompactJws,
         jwt::keys::{KeySet, Mismatch},
     };
 
@@ -194,7 +194,7 @@ mod tests {
     }
 
     fn check(keys: &KeySet, algorithm: Algorithm, token: &str) -> Result<(), Mismatch> {
-        let jws = Compact::parse(token).unwrap();
+        let jws = CompactJws::parse(token).unwrap();
         let message = jws.signing_input().as_bytes();
         keys.verify(algorithm, None, message, jws.signature()).map(drop)
     }
@@ -209,7 +209,7 @@ mod tests {
             assert_eq!(check(&keys, algorithm, &token), Ok(()), "{algorithm}");
             assert_eq!(keys.algorithms().collect::<Vec<_>>(), [algorithm]);
             let damaged = token.replacen('.', ".e", 1);
-            if let Ok(jws) = Compact::parse(&damaged) {
+            if let Ok(jws) = CompactJws::parse(&damaged) {
                 let message = jws.signing_input().as_bytes();
                 assert!(keys.verify(algorithm, None, message, jws.signature()).is_err());
             }

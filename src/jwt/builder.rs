@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::{
-    jwks::RemoteKeys,
     keys::KeySet,
     profile::Profile,
-    source::Source,
+    remote_keys::RemoteKeys,
+    source::KeySource,
     validate::Rules,
     verifier::{JwtVerifier, RulesAndKeys},
 };
@@ -174,7 +174,7 @@ impl JwtVerifierBuilder {
             problems.push("issuer", "empty");
         }
         if self.audience_claim.as_deref().is_some_and(|name| matches!(name, "" | "aud")) {
-            problems.push("audience_claim", "it takes the place of `aud`");
+            problems.push("audience_claim", "must be neither empty nor `aud`");
         }
         let source = self.source(&mut problems);
         let algorithms = self.allowed(&source, &mut problems);
@@ -192,25 +192,25 @@ impl JwtVerifierBuilder {
         })))
     }
 
-    fn source(&self, problems: &mut ConfigError) -> Source {
+    fn source(&self, problems: &mut ConfigError) -> KeySource {
         let Some(keys) = &self.keys else { return self.remote(problems) };
         if keys.is_empty() {
-            problems.push("keys", "there is no usable key");
+            problems.push("keys", "the set has no usable key");
         }
         if self.jwks_uri.is_some() {
-            problems.push("jwks_uri", "there are `keys` already");
+            problems.push("jwks_uri", "must not be combined with `keys`");
         }
-        Source::Static(Arc::new(keys.clone()))
+        KeySource::Static(Arc::new(keys.clone()))
     }
 
-    fn remote(&self, problems: &mut ConfigError) -> Source {
+    fn remote(&self, problems: &mut ConfigError) -> KeySource {
         let transport = HttpTransport::or_default(self.common.transport.as_ref(), problems);
         let location = transport.as_ref().and_then(|via| self.location(via, problems));
         let (Some(transport), Some(location)) = (transport, location) else {
             // A placeholder: `build` returns the problems instead of this source.
-            return Source::Static(Arc::default());
+            return KeySource::Static(Arc::default());
         };
-        Source::Remote(Arc::new(RemoteKeys::new(&self.common, location, transport)))
+        KeySource::Remote(Arc::new(RemoteKeys::new(&self.common, location, transport)))
     }
 
     fn location(&self, transport: &HttpTransport, problems: &mut ConfigError) -> Option<Location> {
@@ -226,10 +226,10 @@ impl JwtVerifierBuilder {
         discovery.map(Location::Discovered).ok()
     }
 
-    fn allowed(&self, source: &Source, problems: &mut ConfigError) -> Vec<Algorithm> {
+    fn allowed(&self, source: &KeySource, problems: &mut ConfigError) -> Vec<Algorithm> {
         let known: Vec<_> = match source {
-            Source::Remote(_) => Algorithm::ASYMMETRIC.into(),
-            Source::Static(keys) => keys.algorithms().collect(),
+            KeySource::Remote(_) => Algorithm::ASYMMETRIC.into(),
+            KeySource::Static(keys) => keys.algorithms().collect(),
         };
         let Some(wanted) = &self.algorithms else { return known };
         // A secret is only used with the algorithm it was configured for. To allow an `HS`
@@ -240,7 +240,7 @@ impl JwtVerifierBuilder {
             }
         }
         if !known.is_empty() && !wanted.iter().any(|algorithm| known.contains(algorithm)) {
-            problems.push("algorithms", "none of them is one that a key is for");
+            problems.push("algorithms", "no configured key is for any of them");
         }
         wanted.clone()
     }

@@ -1,17 +1,8 @@
 //! A set of keys that verify the signatures of one issuer.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
-use crate::{
-    claims::json::{self, Object},
-    jose::{algorithm::Algorithm, crypto, error::KeyError, jwk::Jwk, key::VerificationKey, pem},
-};
-
-/// The maximum number of keys in a set. RFC 7517 has no bound; real sets have less than ten.
-const MAX_KEYS: usize = 64;
+use crate::jose::{algorithm::Algorithm, crypto, key::VerificationKey};
 
 /// The maximum number of keys that are tried for one token.
 const MAX_TRIES: usize = 4;
@@ -30,7 +21,7 @@ const MAX_TRIES: usize = 4;
 /// Clones share the keys.
 #[derive(Clone, Debug, Default)]
 pub struct KeySet {
-    keys: Vec<Arc<VerificationKey>>,
+    pub(super) keys: Vec<Arc<VerificationKey>>,
 }
 
 /// The reason why no key verified a signature.
@@ -44,112 +35,12 @@ pub(crate) enum Mismatch {
 }
 
 impl KeySet {
-    /// Creates a set from a JWK Set (RFC 7517 §5).
-    ///
-    /// Keys that can't be used are left out and don't affect the others: keys of an unknown type,
-    /// keys for encryption, and keys that are too short or malformed. Symmetric keys are left out
-    /// too; use [`from_secret`](Self::from_secret) for a secret. The result may be empty.
-    ///
-    /// ```
-    /// use tower_introspect::jwt::KeySet;
-    ///
-    /// let keys = KeySet::from_jwks(br#"{"keys": [
-    ///     {"kty": "AKP", "alg": "ML-DSA-44", "pub": "..."},
-    ///     {"kty": "OKP", "crv": "Ed25519", "kid": "a",
-    ///      "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}
-    /// ]}"#)?;
-    /// assert_eq!(keys.len(), 1);
-    /// # Ok::<(), tower_introspect::jose::KeyError>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if the text is not an object with an array `keys`, or there are more than
-    /// 64 keys.
-    pub fn from_jwks(jwks: &[u8]) -> Result<Self, KeyError> {
-        let text = std::str::from_utf8(jwks).map_err(|_| KeyError::Malformed)?;
-        // Strict at the top level only: an error within one key must not affect the others.
-        let set = Object::shallow(text).map_err(|_| KeyError::Malformed)?;
-        let keys = set.get("keys").and_then(json::array).ok_or(KeyError::Malformed)?;
-        if keys.len() > MAX_KEYS {
-            return Err(KeyError::TooManyKeys);
-        }
-        let usable = |(index, jwk): (usize, &serde_json::value::RawValue)| {
-            let key = parse_jwk(jwk.get().as_bytes());
-            if let Err(reason) = &key {
-                skipped(index, *reason);
-            }
-            key.ok()
-        };
-        Ok(Self { keys: keys.into_iter().enumerate().filter_map(usable).collect() })
-    }
-
-    /// Creates a set of one public JWK (RFC 7517 §4).
-    ///
-    /// ```
-    /// use tower_introspect::{jose::KeyError, jwt::KeySet};
-    ///
-    /// let weak = KeySet::from_jwk(br#"{"kty": "RSA", "n": "_____w", "e": "AQAB"}"#);
-    /// assert_eq!(weak.unwrap_err(), KeyError::TooShort);
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if the key can't be used to verify signatures.
-    pub fn from_jwk(jwk: &[u8]) -> Result<Self, KeyError> {
-        parse_jwk(jwk).map(Self::one)
-    }
-
-    /// Creates a set of one public key in PEM (`PUBLIC KEY` or `RSA PUBLIC KEY`), used with
-    /// `algorithm` only.
-    ///
-    /// ```
-    /// use tower_introspect::{jose::Algorithm, jwt::KeySet};
-    ///
-    /// let pem = b"-----BEGIN PUBLIC KEY-----\n\
-    ///     MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n\
-    ///     -----END PUBLIC KEY-----\n";
-    /// let keys = KeySet::from_pem(Algorithm::EdDSA, pem)?.with_kid("2026");
-    /// assert_eq!(keys.len(), 1);
-    /// # Ok::<(), tower_introspect::jose::KeyError>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if the text is not such a key, or the key does not fit the algorithm.
-    pub fn from_pem(algorithm: Algorithm, pem: &[u8]) -> Result<Self, KeyError> {
-        let public = pem::public_key(pem)?;
-        VerificationKey::new(None, Some(algorithm), &public).map(Self::one)
-    }
-
-    /// Creates a set of one secret shared with the issuer, for one of the `HS` algorithms.
-    ///
-    /// # Security
-    ///
-    /// Anyone who can verify with a secret can also sign with it. Prefer a public key.
-    ///
-    /// ```
-    /// use tower_introspect::{jose::{Algorithm, KeyError}, jwt::KeySet};
-    ///
-    /// assert!(KeySet::from_secret(Algorithm::HS512, &[7; 64]).is_ok());
-    /// let short = KeySet::from_secret(Algorithm::HS512, &[7; 63]);
-    /// assert_eq!(short.unwrap_err(), KeyError::TooShort);
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if the algorithm is not an `HS` algorithm, or the secret is shorter than
-    /// the output of its hash (RFC 7518 §3.2).
-    pub fn from_secret(algorithm: Algorithm, secret: &[u8]) -> Result<Self, KeyError> {
-        VerificationKey::secret(algorithm, secret).map(Self::one)
-    }
-
     /// Sets the name (`kid`) of the keys that have none.
     #[must_use]
     pub fn with_kid(self, kid: &str) -> Self {
         let named = |key: Arc<VerificationKey>| match key.kid() {
             Some(_) => key,
-            None => Arc::new(key.named(Some(kid))),
+            None => Arc::new(key.with_kid(Some(kid))),
         };
         Self { keys: self.keys.into_iter().map(named).collect() }
     }
@@ -179,8 +70,8 @@ impl KeySet {
     }
 
     /// Describes the keys as text, for a recording of the checks.
-    pub(crate) fn words(&self) -> String {
-        let word = |key: &Arc<VerificationKey>| {
+    pub(crate) fn describe(&self) -> String {
+        let describe_key = |key: &Arc<VerificationKey>| {
             let kid = key.kid().unwrap_or("(no kid)");
             format!(
                 "{kid} for {}",
@@ -190,7 +81,7 @@ impl KeySet {
         if self.is_empty() {
             return "none".to_owned();
         }
-        self.keys.iter().map(word).collect::<Vec<_>>().join(", ")
+        self.keys.iter().map(describe_key).collect::<Vec<_>>().join(", ")
     }
 
     /// Returns the algorithms that the keys can verify.
@@ -202,21 +93,21 @@ impl KeySet {
     /// that are only in `before` are retired.
     ///
     /// The order of the keys and their spelling in JSON do not matter.
-    pub(crate) fn following(&self, before: &Self) -> Self {
+    pub(crate) fn take_over_from(&self, before: &Self) -> Self {
         let identity = |key: &Arc<VerificationKey>| {
             let kept = before.keys.iter().find(|old| !old.is_retired() && old.is_same(key));
             match kept {
                 Some(kept) => Arc::clone(kept),
                 // The key returns from an older set. The tokens that it verified stay retired.
-                None if key.is_retired() => Arc::new(key.named(key.kid())),
+                None if key.is_retired() => Arc::new(key.with_kid(key.kid())),
                 None => Arc::clone(key),
             }
         };
-        let following = Self { keys: self.keys.iter().map(identity).collect() };
+        let successor = Self { keys: self.keys.iter().map(identity).collect() };
         let gone =
-            |old: &&Arc<VerificationKey>| !following.keys.iter().any(|key| Arc::ptr_eq(key, old));
+            |old: &&Arc<VerificationKey>| !successor.keys.iter().any(|key| Arc::ptr_eq(key, old));
         before.keys.iter().filter(gone).for_each(|old| old.retire());
-        following
+        successor
     }
 
     /// Returns the key that verifies `signature`. The documentation of [`KeySet`] says which keys
@@ -230,24 +121,24 @@ impl KeySet {
     ) -> Result<&'a Arc<VerificationKey>, Mismatch> {
         let verifies = |key: &crypto::backend::keys::Verifier| key.verify(message, signature);
         let fits = |key: &'a Arc<VerificationKey>| Some((key, key.verifier(algorithm)?));
-        let of_name = |name| self.keys.iter().filter(move |key| key.kid() == name);
+        let with_name = |name| self.keys.iter().filter(move |key| key.kid() == name);
         let Some(kid) = kid else {
             let fitting = self.keys.iter().filter_map(fits);
             return try_keys(fitting, verifies).unwrap_or(Err(Mismatch::UnknownKey));
         };
-        let fitting = of_name(Some(kid)).filter_map(fits);
+        let fitting = with_name(Some(kid)).filter_map(fits);
         if let Some(outcome) = try_keys(fitting, verifies) {
             return outcome;
         }
-        if of_name(Some(kid)).next().is_some() {
+        if with_name(Some(kid)).next().is_some() {
             return Err(Mismatch::WrongAlgorithm);
         }
         // If no key without a name fits, the signature need not be bad: the key may be new.
-        let nameless = of_name(None).filter_map(fits);
+        let nameless = with_name(None).filter_map(fits);
         try_keys(nameless, verifies).and_then(Result::ok).ok_or(Mismatch::UnknownKey)
     }
 
-    fn one(key: impl Into<Arc<VerificationKey>>) -> Self {
+    pub(super) fn single(key: impl Into<Arc<VerificationKey>>) -> Self {
         Self { keys: vec![key.into()] }
     }
 }
@@ -261,30 +152,6 @@ fn try_keys<'a>(
     keys.peek()?;
     let found = keys.find(|(_, verifier)| verifies(verifier));
     Some(found.map(|(key, _)| key).ok_or(Mismatch::BadSignature))
-}
-
-fn parse_jwk(jwk: &[u8]) -> Result<Arc<VerificationKey>, KeyError> {
-    let Jwk { key, published_private } = Jwk::parse(jwk)?;
-    if published_private {
-        warn_of_private_key();
-    }
-    Ok(Arc::new(key))
-}
-
-/// Warns, once per process, that an issuer publishes private keys.
-fn warn_of_private_key() {
-    static WARNED: AtomicBool = AtomicBool::new(false);
-    if !WARNED.swap(true, Ordering::Relaxed) {
-        #[cfg(feature = "tracing")]
-        tracing::warn!("a published key contains its private half; it must be replaced");
-    }
-}
-
-fn skipped(index: usize, reason: KeyError) {
-    #[cfg(feature = "tracing")]
-    tracing::debug!(index, %reason, "key of a JWK Set left out");
-    #[cfg(not(feature = "tracing"))]
-    let _ = (index, reason);
 }
 
 #[cfg(test)]
@@ -333,7 +200,7 @@ mod tests {
         let mut padded = vec![0];
         padded.extend(crate::jose::base64url::BASE64URL.decode(n).unwrap());
         plain["n"] = crate::jose::base64url::BASE64URL.encode(padded).into();
-        let after = set(&[json!({"kty": "new"}), b(), plain]).following(&before);
+        let after = set(&[json!({"kty": "new"}), b(), plain]).take_over_from(&before);
         assert!(Arc::ptr_eq(&after.keys[0], &before.keys[1]));
         assert!(Arc::ptr_eq(&after.keys[1], &before.keys[0]));
         assert_eq!(retired(&before), [false, false]);
@@ -364,26 +231,26 @@ mod tests {
             json!(null),
         ] {
             let before = set(&[a(), b()]);
-            let after = set(&[changed.clone(), b()]).following(&before);
+            let after = set(&[changed.clone(), b()]).take_over_from(&before);
             assert_eq!(retired(&before), [true, false], "{changed}");
             assert!(!retired(&after).contains(&true), "{changed}");
         }
         let before = set(&[a(), b()]);
-        assert!(set(&[]).following(&before).is_empty());
+        assert!(set(&[]).take_over_from(&before).is_empty());
         assert_eq!(retired(&before), [true, true]);
     }
 
     #[test]
     fn key_that_is_published_again_gets_a_new_identity() {
         let first = set(&[a(), b()]);
-        let second = set(&[b()]).following(&first);
-        let third = set(&[a(), b()]).following(&second);
+        let second = set(&[b()]).take_over_from(&first);
+        let third = set(&[a(), b()]).take_over_from(&second);
         assert_eq!(retired(&first), [true, false]);
         assert_eq!(retired(&third), [false, false]);
         assert!(third.keys[0].is_same(&first.keys[0]));
         assert!(Arc::ptr_eq(&third.keys[1], &first.keys[1]));
         // Holds even if the same `KeySet` value comes back, for example from a late response.
-        let fourth = first.following(&set(&[b()]).following(&third));
+        let fourth = first.take_over_from(&set(&[b()]).take_over_from(&third));
         assert_eq!(retired(&fourth), [false, false]);
         assert_eq!(fourth.keys[0].kid(), Some("a"));
         assert_eq!(retired(&third), [true, false]);
@@ -392,9 +259,9 @@ mod tests {
     #[test]
     fn key_published_twice_is_kept_once() {
         let before = set(&[a()]);
-        let after = set(&[a(), a()]).following(&before);
+        let after = set(&[a(), a()]).take_over_from(&before);
         assert!(after.keys.iter().all(|key| Arc::ptr_eq(key, &before.keys[0])));
-        let once = set(&[a()]).following(&after);
+        let once = set(&[a()]).take_over_from(&after);
         assert_eq!(retired(&once), [false]);
     }
 
@@ -402,9 +269,9 @@ mod tests {
     fn secrets_are_compared_by_identity_only() {
         let secret = || KeySet::from_secret(Algorithm::HS256, &[7; 32]).unwrap();
         let before = secret();
-        let same = before.clone().following(&before);
+        let same = before.clone().take_over_from(&before);
         assert_eq!(retired(&same), [false]);
-        let again = secret().following(&before);
+        let again = secret().take_over_from(&before);
         assert_eq!((retired(&before), retired(&again)), (vec![true], vec![false]));
     }
 

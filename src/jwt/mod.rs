@@ -68,10 +68,13 @@
 //! the header (`jwk`, `x5c`) and URLs of keys in it (`jku`, `x5u`).
 
 pub(crate) mod builder;
-pub(crate) mod jwks;
+mod jwks;
 pub(crate) mod keys;
 pub(crate) mod profile;
+mod read_keys;
+pub(crate) mod remote_keys;
 pub(crate) mod source;
+mod unknown_keys;
 mod validate;
 pub(crate) mod verifier;
 

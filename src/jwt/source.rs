@@ -25,19 +25,19 @@ pub(crate) trait FetchKeys: Send + Sync + 'static {
     fn load(&self) -> Fetching;
 
     /// Starts to fetch the keys if there are none, without waiting.
-    fn begin(&self);
+    fn start_fetching(&self);
 
     /// Fetches the keys anew because none of them has the name `kid` (empty if the token names no
     /// key). Returns `None` if that was tried too often or too recently.
     fn refresh_for(&self, kid: &str) -> Option<Fetching>;
 
     /// Returns the state of the keys. Fetches nothing.
-    fn standing(&self) -> KeysStanding;
+    fn state(&self) -> KeysState;
 }
 
 /// The state of the keys of an issuer.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct KeysStanding {
+pub(crate) struct KeysState {
     /// True if there are keys that may be used.
     pub(crate) ready: bool,
     /// The current failure, and when it began.
@@ -47,29 +47,29 @@ pub(crate) struct KeysStanding {
     /// The number of `kid`s that recent fetches did not find.
     pub(crate) unknown: usize,
     /// The last call that ended: for the keys, or for the metadata that names their URL.
-    pub(crate) last: Option<LastCall>,
+    pub(crate) last_call: Option<LastCall>,
 }
 
-impl KeysStanding {
+impl KeysState {
     /// Returns the readiness of `issuer` with keys in this state.
     fn readiness(&self, issuer: Arc<str>) -> Readiness {
         Readiness::new(issuer, self.ready, self.failing)
             .with_keys(self.fetched_at, self.unknown)
-            .with_last_call(self.last)
+            .with_last_call(self.last_call)
     }
 }
 
 /// The source of the keys of an issuer.
-pub(crate) enum Source {
+pub(crate) enum KeySource {
     Remote(Arc<dyn FetchKeys>),
     Static(Arc<KeySet>),
 }
 
-impl Source {
+impl KeySource {
     /// Starts to fetch the keys if there are none, without waiting.
-    pub(crate) fn begin(&self) {
+    pub(crate) fn start_fetching(&self) {
         if let Self::Remote(keys) = self {
-            keys.begin();
+            keys.start_fetching();
         }
     }
 
@@ -77,13 +77,13 @@ impl Source {
     pub(crate) fn readiness(&self, issuer: &Arc<str>) -> Readiness {
         let issuer = Arc::clone(issuer);
         match self {
-            Self::Remote(keys) => keys.standing().readiness(issuer),
+            Self::Remote(keys) => keys.state().readiness(issuer),
             Self::Static(_) => Readiness::always_ready(issuer),
         }
     }
 }
 
-impl fmt::Debug for Source {
+impl fmt::Debug for KeySource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Remote(_) => f.write_str("Remote"),

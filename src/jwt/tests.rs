@@ -8,7 +8,7 @@ use crate::{
     credentials::token::Token,
     jose::{algorithm::Algorithm, signing::SigningKey},
     jwt::profile::Profile,
-    jwt::source::{Fetching, KeysStanding},
+    jwt::source::{Fetching, KeysState},
 };
 
 const ISSUER: &str = "https://as.example.com";
@@ -42,10 +42,10 @@ impl FetchKeys for Fake {
         self.fetch(kid)
     }
 
-    fn begin(&self) {}
+    fn start_fetching(&self) {}
 
-    fn standing(&self) -> KeysStanding {
-        KeysStanding { ready: self.now.is_some(), ..KeysStanding::default() }
+    fn state(&self) -> KeysState {
+        KeysState { ready: self.now.is_some(), ..KeysState::default() }
     }
 }
 
@@ -76,7 +76,7 @@ fn run(fake: Fake, token: &str) -> (Result<(), ErrorKind>, bool, Vec<String>) {
             scope_claim: None,
             audience_claim: None,
         },
-        source: Source::Remote(Arc::clone(&fake) as _),
+        source: KeySource::Remote(Arc::clone(&fake) as _),
         clock: Arc::new(FixedClock(0)),
     }));
     let request = VerifyRequest::new(Token::bearer(token).unwrap());

@@ -14,14 +14,14 @@ use crate::{
     checks::{
         check::Check,
         detail::{Detail, list, seen, seen_if},
-        step::{demand, step},
+        record::{demand, record},
     },
     claims::{claims_set::Claims, error::ClaimsError, kind, scope::Scope},
     error::kind::{ErrorKind, TokenKind},
     jose::{
         algorithm::Algorithm,
-        header::{Header, NotAHeader, same_media_type},
-        jws::Compact,
+        header::{Header, HeaderError, same_media_type},
+        jws::CompactJws,
         key::VerificationKey,
     },
 };
@@ -44,16 +44,16 @@ pub(super) struct Rules {
 
 /// The reason why a token yields no claims.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Refused {
-    Because(ErrorKind),
+pub(super) enum ValidateError {
+    Kind(ErrorKind),
     /// No key fits, and every check that needs no key has passed. Holds the `kid` that the token
     /// names, if any.
     UnknownKey(Option<Box<str>>),
 }
 
-impl<K: Into<ErrorKind>> From<K> for Refused {
+impl<K: Into<ErrorKind>> From<K> for ValidateError {
     fn from(kind: K) -> Self {
-        Self::Because(kind.into())
+        Self::Kind(kind.into())
     }
 }
 
@@ -64,23 +64,23 @@ impl Rules {
         &self,
         token: &str,
         keys: &'a KeySet,
-    ) -> Result<(Claims, &'a Arc<VerificationKey>, Algorithm), Refused> {
+    ) -> Result<(Claims, &'a Arc<VerificationKey>, Algorithm), ValidateError> {
         let length = || seen(token.len()).wanted(format_args!("at most {MAX_TOKEN}"));
         demand(Check::Length, length, token.len() <= MAX_TOKEN, ErrorKind::TokenTooLong)?;
-        let jws = Compact::parse(token).map_err(ErrorKind::from);
-        let jws = step(Check::Form, || parts(token), jws)?;
+        let jws = CompactJws::parse(token).map_err(ErrorKind::from);
+        let jws = record(Check::Form, || parts_detail(token), jws)?;
         let header = Header::parse(jws.header()).map_err(ErrorKind::from);
-        let header = step(Check::Header, Detail::default, header)?;
+        let header = record(Check::Header, Detail::default, header)?;
         let allowed = || seen(&header.alg).wanted(list(&self.algorithms));
-        let algorithm = step(Check::Algorithm, allowed, self.algorithm(&header))?;
+        let algorithm = record(Check::Algorithm, allowed, self.algorithm(&header))?;
         let plain = !header.demands_extension();
         demand(Check::Extension, Detail::default, plain, ErrorKind::UnsupportedExtension)?;
-        let typ = || seen_if(header.typ.as_deref()).wanted(self.profile.typ());
-        step(Check::Type, typ, self.check_typ(&header))?;
+        let typ = || seen_if(header.typ.as_deref()).wanted(self.profile.accepted_typs());
+        record(Check::Type, typ, self.check_typ(&header))?;
         let kid = header.kid.as_deref();
         let message = jws.signing_input().as_bytes();
         let signed = keys.verify(algorithm, kid, message, jws.signature());
-        trace_signature(keys, algorithm, kid, signed.as_ref().err());
+        record_signature(keys, algorithm, kid, signed.as_ref().err());
         match signed {
             Ok(key) => Ok((self.claims(&header, jws.payload())?, key, algorithm)),
             Err(Mismatch::BadSignature) => Err(ErrorKind::BadSignature.into()),
@@ -90,8 +90,8 @@ impl Rules {
                 // token of this issuer.
                 self.claims(&header, jws.payload())?;
                 let unknown = Err::<(), _>(ErrorKind::UnknownKey);
-                let _ = step(Check::Key, || named(kid, keys), unknown);
-                Err(Refused::UnknownKey(kid.map(Into::into)))
+                let _ = record(Check::Key, || key_detail(kid, keys), unknown);
+                Err(ValidateError::UnknownKey(kid.map(Into::into)))
             }
         }
     }
@@ -126,20 +126,20 @@ impl Rules {
 
     /// Returns the claims, if they are those of an access token of the issuer.
     fn claims(&self, header: &Header<'_>, payload: &[u8]) -> Result<Claims, ErrorKind> {
-        let claims = Claims::from_json(payload).map_err(no_claims);
-        let claims = step(Check::Claims, Detail::default, claims)?;
+        let claims = Claims::from_json(payload).map_err(claims_error);
+        let claims = record(Check::Claims, Detail::default, claims)?;
         let issuer = match claims.issuer() {
             None => Err(ErrorKind::MissingClaim("iss")),
             Some(issuer) if *issuer != *self.issuer => Err(ErrorKind::WrongIssuer),
             Some(_) => Ok(()),
         };
-        step(Check::Issuer, || seen_if(claims.issuer()).wanted(&self.issuer), issuer)?;
+        record(Check::Issuer, || seen_if(claims.issuer()).wanted(&self.issuer), issuer)?;
         let foreign = kind::by_claims(claims.members(), header.is_typ(ACCESS_TOKEN));
         let kind = foreign.map_or(Ok(()), |kind| Err(ErrorKind::WrongTokenKind(kind)));
-        step(Check::Kind, Detail::default, kind)?;
+        record(Check::Kind, Detail::default, kind)?;
         let claims = self.with_audience(claims);
         let (audience, expiry) = (!claims.audience().is_empty(), claims.expires_at().is_some());
-        let complete = || seen_if(present(audience, expiry)).wanted("aud, exp");
+        let complete = || seen_if(present_claims(audience, expiry)).wanted("aud, exp");
         demand(Check::Complete, complete, audience, ErrorKind::MissingClaim("aud"))?;
         demand(Check::Complete, complete, expiry, ErrorKind::MissingClaim("exp"))?;
         Ok(match &self.scope_claim {
@@ -164,7 +164,7 @@ impl Rules {
 
 impl Profile {
     /// Returns a text that lists the accepted `typ`s.
-    const fn typ(self) -> &'static str {
+    const fn accepted_typs(self) -> &'static str {
         match self {
             Self::Generic => "none, JWT or at+jwt",
             Self::Rfc9068 => "at+jwt",
@@ -176,35 +176,35 @@ impl Profile {
 ///
 /// Leaves out an unknown key: the caller records it, if nothing else is wrong.
 #[inline]
-fn trace_signature(
+fn record_signature(
     keys: &KeySet,
     algorithm: Algorithm,
     kid: Option<&str>,
     mismatch: Option<&Mismatch>,
 ) {
-    let _ = step(Check::Keys, || seen(keys.words()), Ok::<_, ErrorKind>(()));
+    let _ = record(Check::Keys, || seen(keys.describe()), Ok::<_, ErrorKind>(()));
     let [key, signature] = match mismatch {
         Some(Mismatch::UnknownKey) => return,
         Some(Mismatch::WrongAlgorithm) => [Err(ErrorKind::UnsupportedAlgorithm), Ok(())],
         Some(Mismatch::BadSignature) => [Ok(()), Err(ErrorKind::BadSignature)],
         None => [Ok(()), Ok(())],
     };
-    if step(Check::Key, || named(kid, keys), key).is_ok() {
-        let _ = step(Check::Signature, || seen(algorithm), signature);
+    if record(Check::Key, || key_detail(kid, keys), key).is_ok() {
+        let _ = record(Check::Signature, || seen(algorithm), signature);
     }
 }
 
-fn named(kid: Option<&str>, keys: &KeySet) -> Detail {
-    seen_if(kid).wanted(keys.words())
+fn key_detail(kid: Option<&str>, keys: &KeySet) -> Detail {
+    seen_if(kid).wanted(keys.describe())
 }
 
 /// Describes the number of parts of the token.
-fn parts(token: &str) -> Detail {
+fn parts_detail(token: &str) -> Detail {
     let dots = token.bytes().filter(|byte| *byte == b'.').count();
     seen(format_args!("{dots} dots")).wanted("3 parts of base64url, 2 dots between them")
 }
 
-fn present(audience: bool, expiry: bool) -> Option<&'static str> {
+fn present_claims(audience: bool, expiry: bool) -> Option<&'static str> {
     match (audience, expiry) {
         (true, true) => Some("aud, exp"),
         (true, false) => Some("aud"),
@@ -226,13 +226,13 @@ fn scope_in(claims: &Claims, name: &str) -> Scope {
     }
 }
 
-impl From<NotAHeader> for ErrorKind {
-    fn from(_: NotAHeader) -> Self {
+impl From<HeaderError> for ErrorKind {
+    fn from(_: HeaderError) -> Self {
         Self::MalformedToken
     }
 }
 
-fn no_claims(error: ClaimsError) -> ErrorKind {
+fn claims_error(error: ClaimsError) -> ErrorKind {
     match error {
         ClaimsError::Malformed => ErrorKind::MalformedToken,
         ClaimsError::Invalid(name) => ErrorKind::InvalidClaim(name),

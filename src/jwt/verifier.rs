@@ -4,11 +4,11 @@ use std::{fmt, sync::Arc};
 
 use super::{
     keys::KeySet,
-    source::{FetchKeys, Source},
-    validate::{Refused, Rules},
+    source::{FetchKeys, KeySource},
+    validate::{Rules, ValidateError},
 };
 use crate::{
-    checks::{check::Check, detail::Detail, step::step},
+    checks::{check::Check, detail::Detail, record::record},
     clock::{Clock, Moment, Reading},
     error::{kind::ErrorKind, refusal::VerifyError},
     verify::{
@@ -33,7 +33,7 @@ pub struct JwtVerifier(pub(super) Arc<RulesAndKeys>);
 
 pub(super) struct RulesAndKeys {
     pub(super) rules: Rules,
-    pub(super) source: Source,
+    pub(super) source: KeySource,
     pub(super) clock: Arc<dyn Clock>,
 }
 
@@ -56,8 +56,8 @@ impl JwtVerifier {
     /// Dropping the future stops the waiting, not the fetch.
     pub async fn warm(&self) -> Result<(), VerifyError> {
         match &self.0.source {
-            Source::Remote(keys) => keys.load().await.map(drop),
-            Source::Static(_) => Ok(()),
+            KeySource::Remote(keys) => keys.load().await.map(drop),
+            KeySource::Static(_) => Ok(()),
         }
     }
 
@@ -75,8 +75,8 @@ impl JwtVerifier {
     }
 
     /// Starts to fetch the keys if there are none, without waiting.
-    pub(crate) fn begin(&self) {
-        self.0.source.begin();
+    pub(crate) fn start_fetching(&self) {
+        self.0.source.start_fetching();
     }
 
     fn verify_fetching(
@@ -103,7 +103,7 @@ impl JwtVerifier {
         };
         let inner = Arc::clone(&self.0);
         Verifying::pending(BoxFuture::new(async move {
-            let keys = step(Check::Keys, Detail::default, fetching.await)?;
+            let keys = record(Check::Keys, Detail::default, fetching.await)?;
             inner.verify(request.token().secret_str(), &keys, start).unwrap_or_else(unknown_key)
         }))
     }
@@ -116,8 +116,8 @@ impl Verifier for JwtVerifier {
         let live = request.freshness() == Freshness::Live;
         let start = Reading::take(&*self.0.clock);
         let verifying = match &self.0.source {
-            Source::Remote(keys) => self.verify_fetching(keys, request, start),
-            Source::Static(keys) => {
+            KeySource::Remote(keys) => self.verify_fetching(keys, request, start),
+            KeySource::Static(keys) => {
                 let token = request.token().secret_str();
                 let outcome = self.0.verify(token, keys, start.moment());
                 Verifying::done_with_reading(outcome.unwrap_or_else(unknown_key), Some(start))
@@ -127,9 +127,11 @@ impl Verifier for JwtVerifier {
             return verifying;
         }
         match verifying.now_or_later() {
-            Ok(outcome) => Verifying::done(outcome.and_then(not_live)),
+            Ok(outcome) => Verifying::done(outcome.and_then(refuse_live)),
             Err(future) => {
-                Verifying::pending(BoxFuture::new(async move { future.await.and_then(not_live) }))
+                Verifying::pending(BoxFuture::new(
+                    async move { future.await.and_then(refuse_live) },
+                ))
             }
         }
     }
@@ -140,9 +142,10 @@ impl Verifier for JwtVerifier {
 ///
 /// A bad token is refused for its own fault first, so that a client without a good token can't
 /// cause `Misconfigured` errors.
-fn not_live(_: ActiveToken) -> Outcome {
-    Err(VerifyError::new(ErrorKind::Misconfigured)
-        .with_context("a live answer is asked for, but the issuer is not asked about its tokens"))
+fn refuse_live(_: ActiveToken) -> Outcome {
+    Err(VerifyError::new(ErrorKind::Misconfigured).with_context(
+        "a live verification is required, but tokens of this issuer are not introspected",
+    ))
 }
 
 impl RulesAndKeys {
@@ -158,8 +161,8 @@ impl RulesAndKeys {
                 let issuer = Arc::clone(&self.rules.issuer);
                 Ok(Ok(ActiveToken::signed(issuer, claims, Arc::clone(key), algorithm, start)))
             }
-            Err(Refused::Because(kind)) => Ok(Err(kind.into())),
-            Err(Refused::UnknownKey(kid)) => Err(kid),
+            Err(ValidateError::Kind(kind)) => Ok(Err(kind.into())),
+            Err(ValidateError::UnknownKey(kid)) => Err(kid),
         }
     }
 }

@@ -8,9 +8,9 @@ use super::{edits::ResponseEdits, introspect_layer::IntrospectLayer, settings::S
 use crate::{
     clock::Reading,
     credentials::{
-        found::{Found, usable},
         head::RequestHead,
         token::{Origin, Scheme, Token},
+        unchecked_token::{UncheckedToken, record_valid},
     },
     error::{kind::ErrorKind, refusal::VerifyError},
     policy::{
@@ -58,7 +58,7 @@ impl Presentation {
             let token = Some(Box::new(lookup.into_token()?));
             return Ok(Self { scheme, origin, token });
         }
-        usable();
+        record_valid();
         Ok(Self { scheme, origin, token: None })
     }
 }
@@ -124,7 +124,7 @@ impl<V, R> Admitter<V, R> {
     /// of the request.
     fn verify(
         &self,
-        found: Found<'_>,
+        found: UncheckedToken<'_>,
         head: RequestHead<'_>,
     ) -> Result<Credentials<V::Future>, VerifyError>
     where
@@ -190,7 +190,7 @@ impl<V, R> Admitter<V, R> {
         }
         let varies_by = admission.varies_by();
         let token = admission.token();
-        telemetry::report::admitted(token.method().as_str(), token.decision_age());
+        telemetry::report::request_admitted(token.method().as_str(), token.decision_age());
         let nonce = admission.leave_with(request.extensions_mut());
         self.hide_credentials(Some(presentation.scheme), request);
         Ok(ResponseEdits::new(presentation.origin == Origin::Query, nonce, varies_by))
@@ -200,7 +200,7 @@ impl<V, R> Admitter<V, R> {
     pub(super) fn admit_anonymous<B>(&self, request: &mut Request<B>) {
         let challenge = Arc::clone(self.policy.challenges());
         request.extensions_mut().insert(Anonymous::new(challenge));
-        telemetry::report::anonymous();
+        telemetry::report::request_anonymous();
         self.hide_credentials(None, request);
     }
 
@@ -214,7 +214,7 @@ impl<V, R> Admitter<V, R> {
     where
         R: Respond<ResB>,
     {
-        telemetry::report::turned_away();
+        telemetry::report::request_refused();
         let refusal = Refusal::new(error, RequestHead::of(request), self.policy.challenges())
             .presented(presentation.map(|presentation| presentation.scheme));
         respond::responder::refuse(&*self.responder, &refusal)

@@ -8,11 +8,11 @@ use crate::{
 };
 
 /// The span of one verification, until there is a verdict.
-pub(super) struct PendingSpan(telemetry::events::Slow);
+pub(super) struct PendingSpan(telemetry::events::PendingSpan);
 
 impl PendingSpan {
     pub(super) fn begin() -> Self {
-        Self(telemetry::events::Slow::begin())
+        Self(telemetry::events::PendingSpan::begin())
     }
 
     /// Enters the span, so that events meanwhile belong to it.

@@ -12,7 +12,7 @@ use sync_wrapper::SyncWrapper;
 
 use super::admitted::VerifiedToken;
 use crate::{
-    checks::{check::Check, detail::Detail, step::step},
+    checks::{check::Check, detail::Detail, record::record},
     error::{boxed::BoxError, kind::ErrorKind, refusal::VerifyError},
     proof::{
         effects::{ProofEffects, ProofResult},
@@ -148,7 +148,7 @@ fn unless_replayed(
     admission: Result<Admission, VerifyError>,
     outcome: Result<Marked, BoxError>,
 ) -> Result<Admission, VerifyError> {
-    step(Check::Possession, Detail::default, replay_verdict(outcome))?;
+    record(Check::Possession, Detail::default, replay_verdict(outcome))?;
     admission
 }
 

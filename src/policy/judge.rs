@@ -11,7 +11,7 @@ use crate::{
     checks::{
         check::Check,
         detail::{Detail, list, seen, seen_if, seen_time},
-        step::{demand, step},
+        record::{demand, record},
     },
     claims::claims_set::Claims,
     clock::{Moment, Reading, UnixTime},
@@ -70,28 +70,28 @@ impl Policy {
     ) -> Result<Judgement, VerifyError> {
         let now = at.map_or_else(|| Moment::now(&*self.clock), |at| at.moment_by(&*self.clock));
         let claims = active.claims();
-        step(Check::Trusted, || seen(active.issuer()), self.check_issuer(active.issuer()))?;
+        record(Check::Trusted, || seen(active.issuer()), self.check_issuer(active.issuer()))?;
         // The key may have been removed since the facts were cached.
         demand(Check::KeyInUse, Detail::default, !active.is_retired(), ErrorKind::UnknownKey)?;
         if let Err(weak) = self.check_algorithm(&active) {
             // A verifier may allow weaker algorithms than this policy.
-            return step(
+            return record(
                 Check::Algorithm,
                 || Detail::default().wanted("one of FAPI 2.0"),
                 Err(weak),
             )?;
         }
-        step(Check::NoRefreshToken, Detail::default, check_kind(claims))?;
+        record(Check::NoRefreshToken, Detail::default, check_kind(claims))?;
         self.check_time(claims, now.wall())?;
         let audiences = || seen(list(claims.audience().iter())).wanted(list(&self.audiences));
-        step(Check::Audience, audiences, self.check_audience(claims))?;
+        record(Check::Audience, audiences, self.check_audience(claims))?;
         let proof = self.proofs.check(claims, scheme, presented, now);
-        let proof = step(Check::Possession, || binding_detail(claims), proof)?;
+        let proof = record(Check::Possession, || binding_detail(claims), proof)?;
         let age = now.since(active.verified_at());
         let mut token =
             VerifiedToken::new(active, scheme, age, now.wall(), Arc::clone(&self.terms));
         let verdict = Requirement::check_all(&self.terms.requirements, &token);
-        let verdict = step(Check::Requirements, || self.requirements_detail(&token), verdict);
+        let verdict = record(Check::Requirements, || self.requirements_detail(&token), verdict);
         if verdict.is_ok() {
             for (requirement, observer) in &self.terms.observed {
                 if let Some(error) = observer.note(requirement.check(&token)) {
@@ -162,7 +162,7 @@ impl Policy {
 ///
 /// Real authorization servers introspect refresh tokens as active.
 fn check_kind(claims: &Claims) -> Result<(), ErrorKind> {
-    let says_refresh = claims.call_it_refresh_token();
+    let says_refresh = claims.declares_refresh_token();
     if says_refresh { Err(ErrorKind::WrongTokenKind(TokenKind::Refresh)) } else { Ok(()) }
 }
 

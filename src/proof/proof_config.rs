@@ -57,7 +57,7 @@ impl ProofConfig {
             },
             None => (None, None),
         };
-        let is_dpop_type = claims.call_it_bound();
+        let is_dpop_type = claims.declares_dpop();
         match (scheme, jkt) {
             (Scheme::Bearer, Some(_)) => {
                 return unproven("a DPoP-bound token came as a bearer token");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::server::ResourceServer;
 use crate::{
     clock::Moment,
-    telemetry::{metrics as names, metrics::Export, report::RESOLVED},
+    telemetry::{metrics as names, metrics::Export, report::RESOLVED_ISSUERS},
     verify::stats::{BreakerState, Stats},
 };
 
@@ -32,22 +32,22 @@ impl ResourceServer {
     /// servers, give each an audience of its own. Otherwise their numbers can't be told apart.
     pub fn record_metrics(&self) {
         names::describe();
-        let all = Export::of(&self.0.audience);
-        all.gauge(&names::CUTOFFS, float(self.0.revocations.len()));
+        let all = Export::for_resource(&self.0.audience);
+        all.set_gauge(&names::CUTOFFS, float(self.0.revocations.len()));
         let now = Moment::now(&*self.0.clock);
         for issuer in &self.0.issuers {
-            let metrics = all.issuer(&Arc::from(issuer.name()));
+            let metrics = all.for_issuer(&Arc::from(issuer.name()));
             let readiness = issuer.readiness();
-            metrics.gauge(&names::READY, f64::from(u8::from(readiness.is_ready())));
+            metrics.set_gauge(&names::READY, f64::from(u8::from(readiness.is_ready())));
             if let Some(age) = readiness.keys_age(now) {
-                metrics.gauge(&names::KEYS_AGE, age.as_secs_f64());
-                metrics.gauge(&names::UNKNOWN_KEYS, float(readiness.unknown_keys()));
+                metrics.set_gauge(&names::KEYS_AGE, age.as_secs_f64());
+                metrics.set_gauge(&names::UNKNOWN_KEYS, float(readiness.unknown_keys()));
             }
             record(&metrics, &issuer.stats(), issuer.can_introspect());
         }
         #[cfg(feature = "jwt")]
         if let Some(tenants) = &self.0.tenants {
-            record(&all.issuer(&Arc::from(RESOLVED)), &tenants.stats(), true);
+            record(&all.for_issuer(&Arc::from(RESOLVED_ISSUERS)), &tenants.stats(), true);
         }
     }
 }
@@ -59,23 +59,27 @@ fn record(metrics: &Export, stats: &Stats, can_introspect: bool) {
         ("miss", stats.misses),
         ("stale", stats.stale_served),
     ] {
-        metrics.counter(&names::CACHE_REQUESTS, &[("tier", "memory"), ("result", result)], count);
+        metrics.set_counter(
+            &names::CACHE_REQUESTS,
+            &[("tier", "memory"), ("result", result)],
+            count,
+        );
     }
-    metrics.counter(&names::CACHE_CUTOFFS, &[], stats.evicted_by_cutoff);
-    metrics.gauge(&names::CACHE_ENTRIES, float(stats.entries));
-    metrics.gauge(&names::CACHE_BYTES, float(stats.bytes));
+    metrics.set_counter(&names::CACHE_CUTOFFS, &[], stats.evicted_by_cutoff);
+    metrics.set_gauge(&names::CACHE_ENTRIES, float(stats.entries));
+    metrics.set_gauge(&names::CACHE_BYTES, float(stats.bytes));
     // The remaining metrics are about calls of the authorization server.
     if !can_introspect {
         return;
     }
-    metrics.counter(&names::CACHE_REFRESHES, &[], stats.refreshes);
-    metrics.counter(&names::COALESCED, &[], stats.coalesced);
+    metrics.set_counter(&names::CACHE_REFRESHES, &[], stats.refreshes);
+    metrics.set_counter(&names::COALESCED, &[], stats.coalesced);
     for (cause, count) in
         [("breaker", stats.broken), ("bulkhead", stats.shed), ("budget", stats.over_budget)]
     {
-        metrics.counter(&names::NOT_ASKED, &[("cause", cause)], count);
+        metrics.set_counter(&names::NOT_ASKED, &[("cause", cause)], count);
     }
-    metrics.gauge(
+    metrics.set_gauge(
         &names::BREAKER,
         match stats.breaker {
             BreakerState::Closed => 0.0,

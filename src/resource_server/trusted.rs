@@ -144,11 +144,11 @@ impl TrustedIssuer {
     pub(super) fn start_fetching(&self) {
         #[cfg(feature = "jwt")]
         if let Some(verifier) = &self.jwt {
-            verifier.begin();
+            verifier.start_fetching();
         }
         #[cfg(feature = "introspection")]
         if let Some(verifier) = &self.introspection {
-            verifier.begin();
+            verifier.start_fetching();
         }
     }
 

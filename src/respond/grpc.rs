@@ -3,7 +3,7 @@
 use http::{HeaderName, HeaderValue, Response, header::CONTENT_TYPE};
 
 use super::{http::insert_headers, refusal::Refusal, table::row};
-use crate::credentials::head::content_type;
+use crate::credentials::head::grpc_content_type;
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
@@ -11,7 +11,7 @@ const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 pub(super) fn render<B: Default>(refusal: &Refusal<'_>) -> Response<B> {
     let mut response = Response::new(B::default());
     let requested = refusal.head.headers().get(CONTENT_TYPE);
-    let content_type = content_type(requested).unwrap_or("application/grpc");
+    let content_type = grpc_content_type(requested).unwrap_or("application/grpc");
     let row = row(refusal.error.kind());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

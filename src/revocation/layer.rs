@@ -11,7 +11,7 @@ use tower_layer::Layer;
 
 use super::{cutoff::Standing, revocations::Revocations};
 use crate::{
-    checks::{check::Check, detail::Detail, step::step},
+    checks::{check::Check, detail::Detail, record::record},
     error::{kind::ErrorKind, refusal::VerifyError},
     verify::{
         active::ActiveToken,
@@ -129,7 +129,7 @@ impl Retry {
             Standing::Stands => ControlFlow::Break(outcome),
             Standing::Revoked => {
                 let revoked = Err(ErrorKind::Revoked.into());
-                ControlFlow::Break(step(Check::Cutoff, Detail::default, revoked))
+                ControlFlow::Break(record(Check::Cutoff, Detail::default, revoked))
             }
             Standing::Outdated(since) => {
                 self.attempts_left = self.attempts_left.saturating_sub(1);

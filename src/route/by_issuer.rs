@@ -8,7 +8,7 @@ use crate::{
     checks::{
         check::Check,
         detail::{Detail, list, seen},
-        step::step,
+        record::record,
     },
     error::{
         kind::{Blame, ErrorKind},
@@ -243,13 +243,13 @@ impl Verifier for Route {
             Ok(issuer) => match (self.find_issuer(&issuer, &request), &self.dynamic) {
                 (Some(entry), _) => {
                     let _ =
-                        step(Check::Route, || self.route_detail(&issuer), Ok::<_, ErrorKind>(()));
+                        record(Check::Route, || self.route_detail(&issuer), Ok::<_, ErrorKind>(()));
                     entry.verify_jwt(request)
                 }
                 (None, Some(dynamic)) => dynamic.verify(&issuer, request),
                 (None, None) => {
                     let unknown = Err(ErrorKind::UnknownIssuer.into());
-                    Verifying::done(step(Check::Route, || self.route_detail(&issuer), unknown))
+                    Verifying::done(record(Check::Route, || self.route_detail(&issuer), unknown))
                 }
             },
             Err(opaque_because) => {
@@ -344,7 +344,7 @@ impl Combined {
     fn end(self) -> Outcome {
         match self.undecided.or(self.refused) {
             Some(error) => Err(error),
-            None => step(Check::Route, Detail::default, Err(self.opaque_because.into())),
+            None => record(Check::Route, Detail::default, Err(self.opaque_because.into())),
         }
     }
 }
@@ -355,10 +355,10 @@ impl Combined {
 fn named_issuer(token: &str) -> Result<String, ErrorKind> {
     use crate::{
         claims::json::Object,
-        jose::{header::Header, jws::Compact},
+        jose::{header::Header, jws::CompactJws},
     };
 
-    let jws = Compact::parse(token)?;
+    let jws = CompactJws::parse(token)?;
     Header::parse(jws.header()).map_err(|_| ErrorKind::MalformedToken)?;
     let claims = Object::parse(jws.payload()).map_err(|_| ErrorKind::MalformedToken)?;
     match claims.string("iss") {

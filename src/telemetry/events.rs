@@ -1,5 +1,10 @@
 //! Writes events and spans, all with the target `tower_introspect`.
 
+use std::{
+    fmt,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
 #[cfg(feature = "tracing")]
 use super::limit::Limiter;
 use crate::error::{config::ConfigError, refusal::VerifyError};
@@ -27,7 +32,7 @@ macro_rules! limited {
         static LIMITER: Limiter = Limiter::new();
         // Events that no subscriber wants must not count as suppressed.
         if tracing::enabled!(target: TARGET, tracing::Level::$level)
-            && let Some(suppressed) = LIMITER.pass($reason, Moment::now(&SystemClock))
+            && let Some(suppressed) = LIMITER.allow($reason, Moment::now(&SystemClock))
         {
             // Without the field if nothing was suppressed.
             let suppressed = (suppressed > 0).then_some(suppressed);
@@ -44,7 +49,7 @@ pub(super) fn refused(error: &VerifyError, subject: Option<&str>) {
     #[cfg(feature = "tracing")]
     {
         let reason = error.kind().reason();
-        let subject = subject.map(shortened);
+        let subject = subject.map(truncate_subject);
         match error.blame() {
             Blame::Client => limited!(DEBUG, reason, reason, subject, "request refused"),
             Blame::AuthorizationServer => limited!(
@@ -92,7 +97,7 @@ pub(super) fn would_have_refused(observer: &str, error: &VerifyError) {
 /// Reports that the refusal hook of the application panicked, which would otherwise go unnoticed.
 pub(crate) fn hook_panicked() {
     #[cfg(feature = "tracing")]
-    limited!(ERROR, "hook_panicked", "the function that is told of refusals panicked");
+    limited!(ERROR, "hook_panicked", "the refusal hook panicked");
 }
 
 /// Reports that the keys of an issuer were fetched.
@@ -110,6 +115,26 @@ pub(crate) fn keys_not_fetched(issuer: &str, error: &VerifyError) {
     tracing::warn!(target: TARGET, issuer, cause = %Chain(error), "keys could not be fetched");
     #[cfg(not(feature = "tracing"))]
     let _ = (issuer, error);
+}
+
+/// Reports a key of a JWK Set that can't be used and was left out.
+pub(crate) fn key_left_out(index: usize, reason: &impl fmt::Display) {
+    #[cfg(feature = "tracing")]
+    tracing::debug!(target: TARGET, index, %reason, "key of a JWK Set left out");
+    #[cfg(not(feature = "tracing"))]
+    let _ = (index, reason);
+}
+
+/// Reports, once per process, that an issuer publishes a private key.
+pub(crate) fn private_key_published() {
+    static REPORTED: AtomicBool = AtomicBool::new(false);
+    if !REPORTED.swap(true, Ordering::Relaxed) {
+        #[cfg(feature = "tracing")]
+        tracing::warn!(
+            target: TARGET,
+            "a published key contains its private half; it must be replaced"
+        );
+    }
 }
 
 /// Reports that a transport was rebuilt because its files changed.
@@ -134,11 +159,11 @@ pub(crate) fn transport_not_renewed(problems: &ConfigError) {
 
 /// The span of a verification that could not finish at once, until its verdict.
 #[cfg(feature = "tracing")]
-pub(crate) struct Slow(tracing::Span);
+pub(crate) struct PendingSpan(tracing::Span);
 
 /// A placeholder for the span, without the feature `tracing`.
 #[cfg(not(feature = "tracing"))]
-pub(crate) struct Slow;
+pub(crate) struct PendingSpan;
 
 /// A guard of the span. Work done while it is held belongs to the verification.
 #[cfg(feature = "tracing")]
@@ -147,7 +172,7 @@ pub(crate) type Entered<'a> = tracing::span::Entered<'a>;
 #[cfg(not(feature = "tracing"))]
 pub(crate) type Entered<'a> = std::marker::PhantomData<&'a ()>;
 
-impl Slow {
+impl PendingSpan {
     pub(crate) fn begin() -> Self {
         #[cfg(feature = "tracing")]
         return Self(tracing::info_span!(
@@ -177,7 +202,7 @@ impl Slow {
             let Self(span) = self;
             span.record("outcome", "admitted").record("issuer", issuer).record("method", method);
             if let Some(subject) = subject {
-                span.record("subject", shortened(subject));
+                span.record("subject", truncate_subject(subject));
             }
         }
         #[cfg(not(feature = "tracing"))]
@@ -191,7 +216,7 @@ impl Slow {
             let Self(span) = self;
             span.record("outcome", "refused").record("reason", error.kind().reason());
             if let Some(subject) = subject {
-                span.record("subject", shortened(subject));
+                span.record("subject", truncate_subject(subject));
             }
         }
         #[cfg(not(feature = "tracing"))]
@@ -200,7 +225,7 @@ impl Slow {
 }
 
 #[cfg(feature = "tracing")]
-fn shortened(subject: &str) -> &str {
+fn truncate_subject(subject: &str) -> &str {
     let end = (0..=subject.len().min(MAX_SUBJECT)).rev().find(|at| subject.is_char_boundary(*at));
     subject.get(..end.unwrap_or_default()).unwrap_or_default()
 }

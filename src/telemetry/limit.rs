@@ -15,7 +15,7 @@ pub(super) struct Limiter(Mutex<Vec<Window>>);
 struct Window {
     reason: &'static str,
     began: Moment,
-    passed: u32,
+    allowed: u32,
     suppressed: u64,
 }
 
@@ -26,23 +26,23 @@ impl Limiter {
 
     /// Returns `None` if the event must not be written, else the number of events of its reason
     /// that were suppressed since the last one written.
-    pub(super) fn pass(&self, reason: &'static str, now: Moment) -> Option<u64> {
+    pub(super) fn allow(&self, reason: &'static str, now: Moment) -> Option<u64> {
         // Poisoning can be ignored: the state is consistent at every point that could panic.
         let mut windows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = windows.iter_mut().find(|window| window.reason == reason);
         let Some(window) = known else {
-            windows.push(Window { reason, began: now, passed: 1, suppressed: 0 });
+            windows.push(Window { reason, began: now, allowed: 1, suppressed: 0 });
             return Some(0);
         };
         // The monotonic clock, so that a step of the wall clock has no effect.
         if now.monotonic_since(window.began).as_secs() > 0 {
-            (window.began, window.passed) = (now, 0);
+            (window.began, window.allowed) = (now, 0);
         }
-        if window.passed >= PER_SECOND {
+        if window.allowed >= PER_SECOND {
             window.suppressed = window.suppressed.saturating_add(1);
             return None;
         }
-        window.passed += 1;
+        window.allowed += 1;
         Some(std::mem::take(&mut window.suppressed))
     }
 }
@@ -57,22 +57,22 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn events_are_limited_per_second_and_reason_and_the_rest_counted() {
         let limiter = Limiter::new();
-        let pass = |reason| limiter.pass(reason, Moment::now(&FixedClock(0)));
+        let allow = |reason| limiter.allow(reason, Moment::now(&FixedClock(0)));
         for _ in 0..PER_SECOND {
-            assert_eq!(pass("expired"), Some(0));
+            assert_eq!(allow("expired"), Some(0));
         }
         for _ in 0..1_000 {
-            assert_eq!(pass("expired"), None);
+            assert_eq!(allow("expired"), None);
         }
-        assert_eq!(pass("inactive"), Some(0), "another reason");
+        assert_eq!(allow("inactive"), Some(0), "another reason");
         tokio::time::advance(Duration::from_millis(999)).await;
-        assert_eq!(pass("expired"), None);
+        assert_eq!(allow("expired"), None);
         tokio::time::advance(Duration::from_millis(1)).await;
-        assert_eq!(pass("expired"), Some(1_001));
+        assert_eq!(allow("expired"), Some(1_001));
         for _ in 1..PER_SECOND {
-            assert_eq!(pass("expired"), Some(0));
+            assert_eq!(allow("expired"), Some(0));
         }
-        assert_eq!(pass("expired"), None, "the second second is no longer than the first");
+        assert_eq!(allow("expired"), None, "the second second is no longer than the first");
         assert_eq!(limiter.0.lock().unwrap().len(), 2);
     }
 }

@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 
 use metrics::{Key, Label, Level, Metadata, SharedString, Unit, with_recorder};
 
-use super::called::Called;
+use super::endpoint_kind::EndpointKind;
 use crate::error::kind::ErrorKind;
 
 /// The description of a metric.
@@ -48,41 +48,41 @@ macro_rules! table {
 
 table! {
     REQUESTS: Counter "requests_total" in Count by ["outcome"],
-        "Requests, by what the layer did with them";
+        "Requests by outcome";
     REFUSALS: Counter "refusals_total" in Count by ["blame", "reason"],
         "Refusals by layers, requirements, extractors and interceptors";
     WOULD_REFUSE: Counter "would_have_refused_total" in Count by ["observer", "reason"],
         "Requests that an observed requirement would have refused";
     DECISION_AGE: Histogram "decision_age_seconds" in Seconds by ["method"],
-        "How old the facts were that a request was let in by";
+        "Age of the verification that let a request in";
     UPSTREAM_CALLS: Counter "upstream_calls_total" in Count by ["issuer", "endpoint", "result"],
-        "Calls of authorization servers, by what came of them";
+        "Calls of authorization servers by result";
     UPSTREAM_LATENCY: Histogram "upstream_seconds" in Seconds by ["issuer", "endpoint"],
-        "How long calls of authorization servers took";
+        "Duration of calls of authorization servers";
     CACHE_REQUESTS: Counter "cache_requests_total" in Count by ["resource", "issuer", "tier", "result"],
-        "Verifications, by what memory had to say";
+        "Cache lookups by result";
     CACHE_REFRESHES: Counter "cache_refreshes_total" in Count by ["resource", "issuer"],
-        "Verifications ahead of time, in the background";
+        "Background renewals of cache entries";
     CACHE_CUTOFFS: Counter "cache_dropped_by_cutoff_total" in Count by ["resource", "issuer"],
-        "Remembered facts dropped because of a cutoff";
+        "Cache entries dropped because of a cutoff";
     CACHE_ENTRIES: Gauge "cache_entries" in Count by ["resource", "issuer"],
-        "Facts and refusals that are remembered";
+        "Number of cache entries, refusals included";
     CACHE_BYTES: Gauge "cache_bytes" in Bytes by ["resource", "issuer"],
-        "Memory that remembered facts hold";
+        "Size of the cache entries";
     COALESCED: Counter "coalesced_total" in Count by ["resource", "issuer"],
-        "Verifications that shared the question of another";
+        "Verifications that shared the introspection request of another one";
     NOT_ASKED: Counter "not_asked_total" in Count by ["resource", "issuer", "cause"],
-        "Questions that were refused before the authorization server was asked";
+        "Introspections refused before a request was sent";
     BREAKER: Gauge "breaker_state" in Count by ["resource", "issuer"],
-        "The breaker: 0 closed, 1 half open, 2 open";
+        "State of the circuit breaker: 0 closed, 1 half open, 2 open";
     READY: Gauge "ready" in Count by ["resource", "issuer"],
-        "Whether what the tokens of an issuer are verified with is there: 0 or 1";
+        "1 if the keys or the endpoint of the issuer are known, else 0";
     KEYS_AGE: Gauge "keys_age_seconds" in Seconds by ["resource", "issuer"],
-        "How long ago the keys of an issuer were fetched";
+        "Age of the keys of an issuer";
     UNKNOWN_KEYS: Gauge "unknown_keys" in Count by ["resource", "issuer"],
-        "Names of keys that were looked for in vain in the last minute";
+        "Key names that fetches of the last minute did not find";
     CUTOFFS: Gauge "cutoffs" in Count by ["resource"],
-        "Cutoffs that tokens are held against";
+        "Cutoffs in force";
 }
 
 static METADATA: Metadata<'static> =
@@ -101,7 +101,7 @@ macro_rules! key {
 ///
 /// Looks up the recorder each time instead of keeping handles: an application may install a
 /// recorder after its layers are built, and a handle from before that would never count.
-pub(super) fn admitted(method: &'static str, age: Duration) {
+pub(super) fn request_admitted(method: &'static str, age: Duration) {
     with_recorder(|recorder| {
         recorder.register_counter(key!(REQUESTS, "outcome" = "admitted"), &METADATA).increment(1);
         let age_of = recorder.register_histogram(by_method(method), &METADATA);
@@ -109,13 +109,13 @@ pub(super) fn admitted(method: &'static str, age: Duration) {
     });
 }
 
-pub(super) fn anonymous() {
+pub(super) fn request_anonymous() {
     with_recorder(|recorder| {
         recorder.register_counter(key!(REQUESTS, "outcome" = "anonymous"), &METADATA).increment(1)
     });
 }
 
-pub(super) fn turned_away() {
+pub(super) fn request_refused() {
     with_recorder(|recorder| {
         recorder.register_counter(key!(REQUESTS, "outcome" = "refused"), &METADATA).increment(1)
     });
@@ -146,13 +146,13 @@ pub(super) fn would_have_refused(observer: &str, kind: ErrorKind) {
     add(&WOULD_REFUSE, labels, 1);
 }
 
-pub(super) fn called(
+pub(super) fn upstream_call_ended(
     issuer: &Arc<str>,
-    what: Called,
+    endpoint: EndpointKind,
     ended: Option<(Duration, Option<ErrorKind>)>,
 ) {
     let issuer = Label::new("issuer", SharedString::from_shared(Arc::clone(issuer)));
-    let endpoint = Label::from_static_parts("endpoint", what.as_str());
+    let endpoint = Label::from_static_parts("endpoint", endpoint.as_str());
     let result = match ended {
         None => "abandoned",
         Some((_, None)) => "ok",
@@ -240,25 +240,30 @@ pub(crate) struct Export {
 
 impl Export {
     /// Creates an exporter for a resource server.
-    pub(crate) fn of(resource: &Arc<str>) -> Self {
+    pub(crate) fn for_resource(resource: &Arc<str>) -> Self {
         let resource = SharedString::from_shared(Arc::clone(resource));
         Self { labels: vec![Label::new("resource", resource)] }
     }
 
     /// Returns an exporter for one issuer of the resource server.
-    pub(crate) fn issuer(&self, issuer: &Arc<str>) -> Self {
+    pub(crate) fn for_issuer(&self, issuer: &Arc<str>) -> Self {
         let mut labels = self.labels.clone();
         labels.push(Label::new("issuer", SharedString::from_shared(Arc::clone(issuer))));
         Self { labels }
     }
 
     /// Sets a counter to `all`, the total until now.
-    pub(crate) fn counter(&self, metric: &Metric, more: &[(&'static str, &'static str)], all: u64) {
+    pub(crate) fn set_counter(
+        &self,
+        metric: &Metric,
+        more: &[(&'static str, &'static str)],
+        all: u64,
+    ) {
         let key = self.key(metric, more);
         with_recorder(|recorder| recorder.register_counter(&key, &METADATA).absolute(all));
     }
 
-    pub(crate) fn gauge(&self, metric: &Metric, value: f64) {
+    pub(crate) fn set_gauge(&self, metric: &Metric, value: f64) {
         let key = self.key(metric, &[]);
         with_recorder(|recorder| recorder.register_gauge(&key, &METADATA).set(value));
     }

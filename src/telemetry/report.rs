@@ -4,15 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 #[cfg(feature = "metrics")]
 use super::metrics;
-use super::{called::Called, events};
+use super::{endpoint_kind::EndpointKind, events};
 use crate::error::{kind::ErrorKind, refusal::VerifyError};
 
 /// The label of all issuers that are resolved at run time: their number is unbounded.
-pub(crate) const RESOLVED: &str = "resolved";
+pub(crate) const RESOLVED_ISSUERS: &str = "resolved";
 
 /// Returns the label of an issuer in metrics.
 pub(crate) fn issuer_label(issuer: &str, resolved: bool) -> Arc<str> {
-    if resolved { RESOLVED.into() } else { issuer.into() }
+    if resolved { RESOLVED_ISSUERS.into() } else { issuer.into() }
 }
 
 /// Reports a refusal by any part of the crate.
@@ -30,36 +30,36 @@ pub(crate) fn would_have_refused(observer: &str, error: &VerifyError) {
 }
 
 /// Counts a request that was let in by a token verified `age` ago.
-pub(crate) fn admitted(method: &'static str, age: Duration) {
+pub(crate) fn request_admitted(method: &'static str, age: Duration) {
     #[cfg(feature = "metrics")]
-    metrics::admitted(method, age);
+    metrics::request_admitted(method, age);
     #[cfg(not(feature = "metrics"))]
     let _ = (method, age);
 }
 
 /// Counts a request that was let through without credentials.
-pub(crate) fn anonymous() {
+pub(crate) fn request_anonymous() {
     #[cfg(feature = "metrics")]
-    metrics::anonymous();
+    metrics::request_anonymous();
 }
 
 /// Counts a request that a layer refused.
-pub(crate) fn turned_away() {
+pub(crate) fn request_refused() {
     #[cfg(feature = "metrics")]
-    metrics::turned_away();
+    metrics::request_refused();
 }
 
 /// Counts a call of an authorization server and records its duration.
 ///
 /// `ended` holds the duration and the error, if any. It is `None` if the call was dropped before
 /// its end.
-pub(crate) fn called(
+pub(crate) fn upstream_call_ended(
     issuer: &Arc<str>,
-    what: Called,
+    endpoint: EndpointKind,
     ended: Option<(Duration, Option<ErrorKind>)>,
 ) {
     #[cfg(feature = "metrics")]
-    metrics::called(issuer, what, ended);
+    metrics::upstream_call_ended(issuer, endpoint, ended);
     #[cfg(not(feature = "metrics"))]
-    let _ = (issuer, what, ended);
+    let _ = (issuer, endpoint, ended);
 }

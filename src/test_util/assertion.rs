@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     claims::claims_set::Claims,
     clock::UnixTime,
-    jose::{header::Header, jws::Compact},
+    jose::{header::Header, jws::CompactJws},
     jwt::keys::KeySet,
 };
 
@@ -23,7 +23,7 @@ pub(super) fn check(
     audiences: &[&str],
     now: UnixTime,
 ) -> Option<String> {
-    let jws = Compact::parse(assertion).ok()?;
+    let jws = CompactJws::parse(assertion).ok()?;
     let header = Header::parse(jws.header()).ok()?;
     if header.demands_extension() {
         return None;
@@ -47,6 +47,6 @@ pub(super) fn check(
 
 /// Reads the client that an assertion names, without verifying it.
 pub(super) fn named_client(assertion: &str) -> Option<String> {
-    let jws = Compact::parse(assertion).ok()?;
+    let jws = CompactJws::parse(assertion).ok()?;
     Claims::from_json(jws.payload()).ok()?.subject().map(str::to_owned)
 }

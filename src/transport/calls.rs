@@ -11,7 +11,7 @@ use crate::{
         kind::{Blame, ErrorKind},
         refusal::VerifyError,
     },
-    telemetry::{self, called::Called},
+    telemetry::{self, endpoint_kind::EndpointKind},
 };
 
 /// An endpoint of an authorization server. Clones share the record of its last call.
@@ -21,7 +21,7 @@ pub(crate) struct CallRecorder(Arc<EndpointRecord>);
 struct EndpointRecord {
     /// The name of the issuer in metrics.
     name: Arc<str>,
-    endpoint: Called,
+    endpoint: EndpointKind,
     clock: Arc<dyn Clock>,
     last: Mutex<Option<LastCall>>,
 }
@@ -45,7 +45,7 @@ impl LastCall {
 }
 
 impl CallRecorder {
-    pub(crate) fn new(name: Arc<str>, endpoint: Called, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(name: Arc<str>, endpoint: EndpointKind, clock: Arc<dyn Clock>) -> Self {
         Self(Arc::new(EndpointRecord { name, endpoint, clock, last: Mutex::default() }))
     }
 
@@ -70,7 +70,7 @@ impl EndpointRecord {
     }
 
     fn report(&self, ended: Option<(Duration, Option<ErrorKind>)>) {
-        telemetry::report::called(&self.name, self.endpoint, ended);
+        telemetry::report::upstream_call_ended(&self.name, self.endpoint, ended);
     }
 }
 

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     clock::{Clock, SystemClock},
     error::config::ConfigError,
-    telemetry::{called::Called, report::issuer_label},
+    telemetry::{endpoint_kind::EndpointKind, report::issuer_label},
 };
 
 /// The location of an endpoint of an issuer.
@@ -50,14 +50,14 @@ impl CommonSettings {
     }
 
     /// Returns a new record of the calls of one endpoint.
-    pub(crate) fn calls(&self, endpoint: Called) -> CallRecorder {
+    pub(crate) fn calls(&self, endpoint: EndpointKind) -> CallRecorder {
         let name = issuer_label(&self.issuer, self.is_resolved);
         CallRecorder::new(name, endpoint, Arc::clone(&self.clock))
     }
 
     /// Returns the metadata of the issuer, to be fetched by `transport`.
     pub(crate) fn discovery(&self, transport: &HttpTransport) -> Result<Discovery, EndpointError> {
-        let calls = self.calls(Called::Metadata);
+        let calls = self.calls(EndpointKind::Metadata);
         Discovery::new(&self.issuer, transport.clone(), self.loopback_http, calls)
     }
 

@@ -262,7 +262,7 @@ impl Circuit {
             return;
         }
         let error = outcome.as_ref().err();
-        let by_token = error.is_some_and(VerifyError::may_be_by_token);
+        let by_token = error.is_some_and(VerifyError::is_token_suspected);
         match error.map(VerifyError::kind) {
             Some(ErrorKind::Unavailable) if !by_token => {
                 let wait = error.and_then(VerifyError::retry_after).filter(|wait| !wait.is_zero());

@@ -234,7 +234,7 @@ impl Charge {
             Err(error) => {
                 self.charged_before
                     || error.blame() == Blame::Client
-                    || error.may_be_by_token()
+                    || error.is_token_suspected()
                     || error.kind() == ErrorKind::BadResponse
             }
         };

@@ -5,7 +5,7 @@ use super::peer::{PeerKey, SharedCharge};
 use crate::clock::Clock;
 use crate::{
     clock::{Moment, Reading},
-    credentials::{found::Found, token::Token},
+    credentials::{token::Token, unchecked_token::UncheckedToken},
     error::refusal::VerifyError,
 };
 #[cfg(feature = "_crypto")]
@@ -167,7 +167,7 @@ impl VerifyRequest {
 /// well-formed tokens are ever cached, so no others match an entry.
 #[doc(hidden)]
 pub struct CacheLookup<'a> {
-    found: Found<'a>,
+    found: UncheckedToken<'a>,
     freshness: Freshness,
     /// True if a refusal by one verifier does not decide.
     ignores_refusals: Cell<bool>,
@@ -181,7 +181,7 @@ pub struct CacheLookup<'a> {
 
 impl<'a> CacheLookup<'a> {
     #[inline]
-    pub(crate) const fn new(found: Found<'a>, freshness: Freshness) -> Self {
+    pub(crate) const fn new(found: UncheckedToken<'a>, freshness: Freshness) -> Self {
         Self {
             found,
             freshness,
@@ -193,7 +193,7 @@ impl<'a> CacheLookup<'a> {
     }
 
     #[inline]
-    pub(crate) const fn found(&self) -> &Found<'a> {
+    pub(crate) const fn found(&self) -> &UncheckedToken<'a> {
         &self.found
     }
 

@@ -109,7 +109,7 @@ async fn a_hook_that_panics_is_reported() {
     for _ in 0..20 {
         assert_eq!(present(&layer, "abc").await, 401);
     }
-    let lines = captured.named("the function that is told of refusals panicked");
+    let lines = captured.named("the refusal hook panicked");
     assert_eq!((lines.len(), lines[0].level), (10, Level::ERROR));
 }
 

@@ -20,7 +20,7 @@ pub(super) struct Index {
 
 impl Index {
     /// Creates an index behind `object`, with capacity for about `members` members.
-    pub(super) fn behind(object: &str, members: usize) -> Self {
+    pub(super) fn after(object: &str, members: usize) -> Self {
         let mut text = String::with_capacity(object.len() + 2 * USUAL * members + 1);
         text.push_str(object);
         Self { text, at: 0 }
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn encoded_numbers_decode_to_the_same_numbers() {
         let numbers = [0, 1, 63, 64, 65, 4095, 4096, 70_000, 1 << 30, usize::MAX];
-        let mut index = Index::behind("", numbers.len());
+        let mut index = Index::after("", numbers.len());
         for number in numbers {
             index.number(number);
         }
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn small_members_take_two_bytes() {
-        let mut index = Index::behind("", 1);
+        let mut index = Index::after("", 1);
         index.push(7, 26, None);
         assert_eq!(index.finish().len(), USUAL + 1);
     }

@@ -9,7 +9,7 @@ use super::{
 use crate::claims::{
     json::{self, Object},
     kind,
-    parsed::Parsed,
+    parsed::ParsedValues,
 };
 
 /// A JSON object with an index of its members and the values that it was parsed to.
@@ -24,7 +24,7 @@ pub(crate) struct Text(Arc<TextBuffer>);
 
 struct TextBuffer {
     buffer: Box<str>,
-    parsed: Parsed,
+    parsed: ParsedValues,
     /// The end of the object and the start of the index.
     end: u32,
     marks: u8,
@@ -35,11 +35,11 @@ struct TextBuffer {
 #[repr(u8)]
 pub(crate) enum Mark {
     /// The object has an `exp`.
-    Expires = 1,
+    ExpiresAt = 1,
     /// The object has an `nbf`.
-    Starts = 2,
+    NotBefore = 2,
     /// The object has an `iat`.
-    Issued = 4,
+    IssuedAt = 4,
     /// The object says that the token is a refresh token.
     Refresh = 8,
     /// The object says that the token is bound by DPoP.
@@ -49,7 +49,7 @@ pub(crate) enum Mark {
 impl Text {
     /// Creates a text that is not an object.
     pub(super) fn plain(text: &str) -> Self {
-        let (buffer, parsed) = (text.into(), Parsed::default());
+        let (buffer, parsed) = (text.into(), ParsedValues::default());
         Self(Arc::new(TextBuffer { buffer, parsed, end: 0, marks: 0 }))
     }
 
@@ -57,7 +57,7 @@ impl Text {
         self.0.buffer.get(..self.end()).unwrap_or_default()
     }
 
-    pub(crate) fn parsed(&self) -> &Parsed {
+    pub(crate) fn parsed(&self) -> &ParsedValues {
         &self.0.parsed
     }
 
@@ -98,9 +98,9 @@ impl Text {
         Draft::of(&json, members.into_iter()).finish()
     }
 
-    /// Returns a text that contains `part`, and its place. It is the same text if that contains
+    /// Returns a text that contains `part`, and the span of it. It is the same text if that contains
     /// `part`.
-    pub(crate) fn holding(&self, part: &str) -> (Self, Span) {
+    pub(crate) fn with_part(&self, part: &str) -> (Self, Span) {
         let buffer = &*self.0.buffer;
         if let Some(start) = buffer.find(part) {
             return (self.clone(), Span::new(start, part.len()));
@@ -108,7 +108,7 @@ impl Text {
         let span = Span::new(buffer.len(), part.len());
         let TextBuffer { end, marks, .. } = *self.0;
         let buffer = [buffer, part].concat().into();
-        (Self(Arc::new(TextBuffer { buffer, parsed: Parsed::default(), end, marks })), span)
+        (Self(Arc::new(TextBuffer { buffer, parsed: ParsedValues::default(), end, marks })), span)
     }
 
     pub(crate) fn get(&self, span: Span) -> Option<&str> {
@@ -149,7 +149,7 @@ impl<'a> Draft<'a> {
     pub(crate) fn new(json: &'a str, object: &Object<'_>) -> Self {
         let members = object.iter().map(|(name, value)| {
             let (value, escaped) = (value.get(), matches!(name, Cow::Owned(_)));
-            (within(json, value).unwrap_or_default(), &**name, value, escaped)
+            (offset_in(json, value).unwrap_or_default(), &**name, value, escaped)
         });
         Self::of(json, members)
     }
@@ -160,17 +160,17 @@ impl<'a> Draft<'a> {
         json: &'a str,
         members: impl ExactSizeIterator<Item = (usize, &'m str, &'m str, bool)>,
     ) -> Self {
-        let (mut index, mut marks) = (Index::behind(json, members.len()), 0);
+        let (mut index, mut marks) = (Index::after(json, members.len()), 0);
         for (start, name, value, escaped) in members {
             index.push(start, value.len(), escaped.then_some(name));
-            marks |= marked(name, value);
+            marks |= mark_bit(name, value);
         }
         Self { json, buffer: index.finish(), marks }
     }
 
-    /// Returns the place of `part`, which is in the object if it was read there, or else appended.
-    pub(crate) fn place(&mut self, part: &str) -> Span {
-        let start = within(self.json, part).unwrap_or_else(|| {
+    /// Returns the span of `part`, which is in the object if it was read there, or else appended.
+    pub(crate) fn span_of(&mut self, part: &str) -> Span {
+        let start = offset_in(self.json, part).unwrap_or_else(|| {
             self.buffer.push_str(part);
             self.buffer.len() - part.len()
         });
@@ -181,18 +181,18 @@ impl<'a> Draft<'a> {
         let end = self.json.len();
         // A copy has exactly the needed length. Shrinking the buffer instead would leave holes in
         // memory.
-        let (buffer, parsed) = (self.buffer.as_str().into(), Parsed::default());
+        let (buffer, parsed) = (self.buffer.as_str().into(), ParsedValues::default());
         let end = u32::try_from(end).unwrap_or(u32::MAX);
         Text(Arc::new(TextBuffer { buffer, parsed, end, marks: self.marks }))
     }
 }
 
 /// Returns the bit of the mark that a member sets, or zero.
-fn marked(name: &str, value: &str) -> u8 {
+fn mark_bit(name: &str, value: &str) -> u8 {
     let mark = match name {
-        "exp" => Mark::Expires,
-        "nbf" => Mark::Starts,
-        "iat" => Mark::Issued,
+        "exp" => Mark::ExpiresAt,
+        "nbf" => Mark::NotBefore,
+        "iat" => Mark::IssuedAt,
         "token_type" | "token_use" if kind::is_refresh(value) => Mark::Refresh,
         "token_type" if is_dpop(value) => Mark::Dpop,
         _ => return 0,
@@ -201,11 +201,11 @@ fn marked(name: &str, value: &str) -> u8 {
 }
 
 fn is_dpop(token_type: &str) -> bool {
-    json::decoded(token_type).is_some_and(|word| word.eq_ignore_ascii_case("DPoP"))
+    json::decode_string(token_type).is_some_and(|word| word.eq_ignore_ascii_case("DPoP"))
 }
 
 /// Returns the start of `part` if it is a slice of `text`.
-fn within(text: &str, part: &str) -> Option<usize> {
+fn offset_in(text: &str, part: &str) -> Option<usize> {
     let start = part.as_ptr().addr().checked_sub(text.as_ptr().addr())?;
     (start + part.len() <= text.len()).then_some(start)
 }
@@ -226,7 +226,7 @@ mod tests {
             after.as_str(),
             r#"{"a\"b":[ 1 ],"n":18446744073709551616,"scope":"read","exp":7}"#
         );
-        assert!(after.has(Mark::Expires) && !before.has(Mark::Expires));
+        assert!(after.has(Mark::ExpiresAt) && !before.has(Mark::ExpiresAt));
         assert_eq!(after.raw("a\"b"), Some("[ 1 ]"));
         assert_eq!(after.raw("scope"), Some("\"read\""));
         assert_eq!(after.raw("exp"), Some("7"));
@@ -247,13 +247,13 @@ mod tests {
     fn texts_stored_beside_the_object_do_not_change_it() {
         let json = r#"{"a":"x","\u00e9":[1]}"#;
         let mut draft = Draft::new(json, &Object::parse(json.as_bytes()).unwrap());
-        let spans = [draft.place("läßt"), draft.place(&json[6..7])];
+        let spans = [draft.span_of("läßt"), draft.span_of(&json[6..7])];
         let text = draft.finish();
         assert_eq!(spans.map(|span| text.get(span)), [Some("läßt"), Some("x")]);
-        let (same, inside) = text.holding("läß");
+        let (same, inside) = text.with_part("läß");
         assert!(Arc::ptr_eq(&same.0, &text.0));
         assert_eq!(same.get(inside), Some("läß"));
-        let (other, new) = text.holding("new");
+        let (other, new) = text.with_part("new");
         assert_eq!((other.get(new), other.get(spans[0])), (Some("new"), Some("läßt")));
         for text in [&text, &other] {
             assert_eq!(text.as_str(), json);
@@ -261,16 +261,16 @@ mod tests {
             assert_eq!((text.raw("a"), text.raw("é")), (Some("\"x\""), Some("[1]")));
         }
         assert_eq!(text.get(new), None);
-        assert_eq!(text.get(Span::NOWHERE), None);
+        assert_eq!(text.get(Span::NONE), None);
     }
 
     #[test]
     fn marks_follow_the_claims_of_the_json_text() {
-        use Mark::{Dpop, Expires, Issued, Refresh, Starts};
+        use Mark::{Dpop, ExpiresAt, IssuedAt, NotBefore, Refresh};
         for (json, said) in [
             ("{}", vec![]),
-            (r#"{"exp":0}"#, vec![Expires]),
-            (r#"{"nbf":0,"iat":0}"#, vec![Starts, Issued]),
+            (r#"{"exp":0}"#, vec![ExpiresAt]),
+            (r#"{"nbf":0,"iat":0}"#, vec![NotBefore, IssuedAt]),
             (r#"{"token_type":"Refresh_Token"}"#, vec![Refresh]),
             (r#"{"token_use":"\u0072efresh"}"#, vec![Refresh]),
             (r#"{"token_type":"dpop","token_use":"REFRESH"}"#, vec![Refresh, Dpop]),
@@ -278,7 +278,7 @@ mod tests {
             (r#"{"token_type":["refresh"],"token_use":null}"#, vec![]),
         ] {
             let text = text(json);
-            for mark in [Expires, Starts, Issued, Refresh, Dpop] {
+            for mark in [ExpiresAt, NotBefore, IssuedAt, Refresh, Dpop] {
                 let expected = said.iter().any(|said| *said as u8 == mark as u8);
                 assert_eq!(text.has(mark), expected, "{json} {mark:?}");
             }

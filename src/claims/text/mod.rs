@@ -2,5 +2,5 @@
 
 mod index;
 pub(crate) mod json_text;
-pub(crate) mod piece;
 pub(crate) mod span;
+pub(crate) mod text_view;

@@ -11,13 +11,13 @@ pub(in crate::claims) struct Span {
 
 impl Span {
     /// The span that no text has.
-    pub(in crate::claims) const NOWHERE: Self = Self { start: u32::MAX, len: u32::MAX };
+    pub(in crate::claims) const NONE: Self = Self { start: u32::MAX, len: u32::MAX };
 
-    /// Creates a span, which is `NOWHERE` if 32 bits can't hold it.
+    /// Creates a span, which is `NONE` if 32 bits can't hold it.
     pub(super) fn new(start: usize, len: usize) -> Self {
         match (u32::try_from(start), u32::try_from(len)) {
             (Ok(start), Ok(len)) => Self { start, len },
-            _ => Self::NOWHERE,
+            _ => Self::NONE,
         }
     }
 

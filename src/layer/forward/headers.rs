@@ -236,7 +236,9 @@ impl ForwardHeaders {
     /// Removes the headers, or sets them to the empty value if so configured.
     pub(crate) fn clear(&self, headers: &mut HeaderMap) {
         fields::remove(headers, |name| {
-            self.entries.iter().any(|entry| fields::alike(entry.header.as_str().as_bytes(), name))
+            self.entries
+                .iter()
+                .any(|entry| fields::may_be_confused(entry.header.as_str().as_bytes(), name))
         });
         if self.send_empty {
             for entry in &self.entries {
@@ -271,7 +273,8 @@ impl ForwardHeaders {
         match names::parse(header) {
             Ok(header) => {
                 let name = header.as_str().as_bytes();
-                let alike = |entry: &Entry| fields::alike(entry.header.as_str().as_bytes(), name);
+                let alike =
+                    |entry: &Entry| fields::may_be_confused(entry.header.as_str().as_bytes(), name);
                 if self.entries.iter().any(alike) {
                     problems.push(setting, format!("`{header}` is used for another claim already"));
                 }

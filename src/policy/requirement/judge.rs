@@ -8,7 +8,7 @@ use super::verdict::{Lack, Verdict, add};
 use crate::{
     claims::{
         error::ClaimsError,
-        path::{ClaimPath, NoObject},
+        path::{ClaimPath, NotAnObject},
     },
     error::{kind::ErrorKind, refusal::VerifyError},
     policy::admitted::{ClaimTest, Kind, Requirement, VerifiedToken},
@@ -261,10 +261,10 @@ impl ClaimTest {
     }
 
     fn judge(&self, token: &VerifiedToken) -> Verdict<'static> {
-        let result = match token.claims().walk(&self.path) {
+        let result = match token.claims().try_raw_at(&self.path) {
             Ok(Some(text)) => (self.test)(text),
             Ok(None) => Some(false),
-            Err(NoObject) => None,
+            Err(NotAnObject) => None,
         };
         match result {
             Some(met) => Verdict::met_if(met, ErrorKind::Denied),

@@ -17,7 +17,7 @@ use crate::{
     error::{kind::ErrorKind, refusal::VerifyError},
     jose::{
         algorithm::Algorithm, base64url::BASE64URL, crypto, header::Header, jwk::ProofKey,
-        jws::Compact,
+        jws::CompactJws,
     },
     proof::{
         effects::ProofResult,
@@ -118,10 +118,10 @@ impl DpopConfig {
         proof: &str,
         expected: &Expected<'_>,
     ) -> Result<Proof, VerifyError> {
-        let jws = Compact::parse(proof).map_err(|_| flawed("the proof is not a JWS"))?;
+        let jws = CompactJws::parse(proof).map_err(|_| flawed("the proof is not a JWS"))?;
         // Only `jwk` holds nested JSON that matters, and it is parsed below.
         let header =
-            Header::shallow(jws.header()).map_err(|_| flawed("the header is malformed"))?;
+            Header::parse_shallow(jws.header()).map_err(|_| flawed("the header is malformed"))?;
         if header.typ.as_deref() != Some("dpop+jwt") {
             return Err(flawed("`typ` is not `dpop+jwt`"));
         }

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     credentials::head::RequestHead,
     error::{config::ConfigError, refusal::VerifyError},
-    field_names::{alike, remove, remove_but},
+    field_names::{may_be_confused, remove, remove_except},
     proof::presented::{Presented, unproven},
 };
 
@@ -243,7 +243,7 @@ impl Mtls {
         let forwarded = proxies.and_then(|_| self.find(head).ok()?.1);
         let is_kept =
             |name: &[u8]| kept.as_ref().is_some_and(|kept| kept.as_str().as_bytes() == name);
-        remove_but(request.headers_mut(), is_field, is_kept);
+        remove_except(request.headers_mut(), is_field, is_kept);
         if let Some(forwarded) = forwarded {
             request.extensions_mut().insert(forwarded);
         }
@@ -257,7 +257,7 @@ impl Mtls {
 
 /// Returns true if `name` is one of these headers, in any spelling that lenient servers fold to it.
 fn is_field(name: &[u8]) -> bool {
-    FIELDS.iter().any(|field| alike(name, field.as_str().as_bytes()))
+    FIELDS.iter().any(|field| may_be_confused(name, field.as_str().as_bytes()))
 }
 
 impl Proxies {

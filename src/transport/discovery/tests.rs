@@ -6,7 +6,7 @@ use tower::service_fn;
 use super::*;
 use crate::{
     clock::{Moment, tests::FixedClock},
-    telemetry::called::Called,
+    telemetry::endpoint_kind::EndpointKind,
     transport::error::{TransportError, TransportErrorKind},
 };
 
@@ -35,7 +35,7 @@ fn server(
 }
 
 fn discovery(transport: HttpTransport) -> Discovery {
-    let calls = CallRecorder::new(ISSUER.into(), Called::Metadata, Arc::new(FixedClock(0)));
+    let calls = CallRecorder::new(ISSUER.into(), EndpointKind::Metadata, Arc::new(FixedClock(0)));
     Discovery::new(ISSUER, transport, false, calls).unwrap()
 }
 

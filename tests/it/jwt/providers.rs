@@ -87,7 +87,7 @@ fn rfc8725_3_12_an_id_token_of_cognito_is_refused_where_clients_are_audiences() 
 fn a_claim_can_not_stand_in_for_itself() {
     for name in ["", "aud"] {
         let problems = builder().danger_audience_claim(name).build().unwrap_err();
-        assert_eq!(problems.to_string(), "audience_claim: it takes the place of `aud`");
+        assert_eq!(problems.to_string(), "audience_claim: must be neither empty nor `aud`");
     }
 }
 

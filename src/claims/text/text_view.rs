@@ -1,4 +1,4 @@
-//! Parts of a text that keep the whole text alive.
+//! Views of parts of a text, which keep the whole text alive.
 
 use std::{
     fmt,
@@ -8,20 +8,20 @@ use std::{
 use super::json_text::Text;
 use super::span::Span;
 
-/// A part of a text. The default is empty and belongs to no text.
+/// A view of a part of a text. The default is empty and belongs to no text.
 #[derive(Clone, Default)]
-pub(in crate::claims) struct Piece {
+pub(in crate::claims) struct TextView {
     text: Option<Text>,
     span: Span,
 }
 
-impl Piece {
-    /// Creates a part of a text that [`move_to`](Self::move_to) sets later.
+impl TextView {
+    /// Creates a view of a text that [`set_text`](Self::set_text) sets later.
     pub(in crate::claims) const fn at(span: Span) -> Self {
         Self { text: None, span }
     }
 
-    /// Creates a piece with a text of its own.
+    /// Creates a view of a text of its own.
     pub(in crate::claims) fn new(text: &str) -> Self {
         if text.is_empty() {
             return Self::default();
@@ -29,8 +29,8 @@ impl Piece {
         Self { text: Some(Text::plain(text)), span: Span::new(0, text.len()) }
     }
 
-    /// Sets the text that this is a part of.
-    pub(in crate::claims) fn move_to(&mut self, text: &Text) {
+    /// Sets the text that this is a view of.
+    pub(in crate::claims) fn set_text(&mut self, text: &Text) {
         self.text = Some(text.clone());
     }
 
@@ -39,21 +39,21 @@ impl Piece {
     }
 }
 
-impl fmt::Debug for Piece {
+impl fmt::Debug for TextView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.as_str().fmt(f)
     }
 }
 
-impl PartialEq for Piece {
+impl PartialEq for TextView {
     fn eq(&self, other: &Self) -> bool {
         self.as_str() == other.as_str()
     }
 }
 
-impl Eq for Piece {}
+impl Eq for TextView {}
 
-impl Hash for Piece {
+impl Hash for TextView {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.as_str().hash(state);
     }

@@ -2,13 +2,13 @@
 
 /// An endpoint of an authorization server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Called {
+pub(crate) enum EndpointKind {
     Introspection,
     Jwks,
     Metadata,
 }
 
-impl Called {
+impl EndpointKind {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Introspection => "introspection",

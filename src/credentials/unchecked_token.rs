@@ -9,7 +9,7 @@ use super::{
     token::{Origin, Scheme, Token},
 };
 use crate::{
-    checks::{check::Check, detail::Detail, step::step},
+    checks::{check::Check, detail::Detail, record::record},
     error::{kind::ErrorKind, refusal::VerifyError},
 };
 
@@ -17,12 +17,12 @@ use crate::{
 ///
 /// A cached token is found by its digest alone. So this borrows the header value instead of cloning
 /// it, and the grammar is checked only where it becomes a [`Token`].
-pub(crate) enum Found<'a> {
+pub(crate) enum UncheckedToken<'a> {
     InHeader { value: &'a HeaderValue, range: Range<usize>, scheme: Scheme },
     Elsewhere { value: HeaderValue, origin: Origin },
 }
 
-impl Found<'_> {
+impl UncheckedToken<'_> {
     #[inline]
     pub(crate) fn secret_bytes(&self) -> &[u8] {
         match self {
@@ -57,9 +57,9 @@ impl Found<'_> {
     /// one.
     pub(crate) fn into_token(self) -> Result<Token, VerifyError> {
         if !is_b64token(self.secret_bytes()) {
-            return Err(unusable(ErrorKind::MalformedCredentials));
+            return Err(record_invalid(ErrorKind::MalformedCredentials));
         }
-        usable();
+        record_valid();
         let (scheme, origin) = (self.scheme(), self.origin());
         let (value, range) = match self {
             Self::InHeader { value, range, .. } => (value.clone(), range),
@@ -72,14 +72,14 @@ impl Found<'_> {
     }
 }
 
-/// Records, for a trace, that the credentials are valid.
+/// Records that the credentials are valid.
 #[inline]
-pub(crate) fn usable() {
-    let _ = step(Check::Credentials, Detail::default, Ok::<_, ErrorKind>(()));
+pub(crate) fn record_valid() {
+    let _ = record(Check::Credentials, Detail::default, Ok::<_, ErrorKind>(()));
 }
 
-/// Records, for a trace, that the credentials are invalid, and returns the error.
-pub(super) fn unusable(kind: ErrorKind) -> VerifyError {
-    let _ = step(Check::Credentials, Detail::default, Err::<(), _>(kind));
+/// Records that the credentials are invalid, and returns the error.
+pub(super) fn record_invalid(kind: ErrorKind) -> VerifyError {
+    let _ = record(Check::Credentials, Detail::default, Err::<(), _>(kind));
     kind.into()
 }

@@ -1,0 +1,113 @@
+//! Reads the text of a token from each place in a request where one may be.
+
+use http::{
+    HeaderMap, HeaderValue, Uri,
+    header::{AUTHORIZATION, COOKIE, SEC_WEBSOCKET_PROTOCOL},
+};
+
+use super::{
+    grammar::is_http_token,
+    token::{Origin, Scheme},
+    unchecked_token::UncheckedToken,
+};
+use crate::{error::kind::ErrorKind, percent};
+
+/// Takes the text after the scheme from `Authorization`.
+///
+/// The header holds one set of credentials and is no list (RFC 9110 §11.6.2): `get` alone would let
+/// the first of two fields win.
+#[inline]
+pub(super) fn in_header(
+    headers: &HeaderMap,
+    limit: usize,
+) -> Result<UncheckedToken<'_>, ErrorKind> {
+    let value = the_only(headers.get_all(AUTHORIZATION).into_iter())?;
+    let text = value.as_bytes().trim_ascii_end();
+    let trimmed = text.trim_ascii_start();
+    let name = trimmed.split(|&byte| byte == b' ').next().unwrap_or_default();
+    let scheme = match Scheme::named(name) {
+        Some(scheme) => scheme,
+        None if is_http_token(name) => return Err(ErrorKind::UnsupportedScheme),
+        None => return Err(ErrorKind::MalformedCredentials),
+    };
+    let rest = trimmed.get(name.len()..).unwrap_or_default();
+    let gap = rest.iter().take_while(|&&byte| byte == b' ').count();
+    let token = rest.get(gap..).unwrap_or_default();
+    check_length(token, limit)?;
+    Ok(UncheckedToken::InHeader { value, range: text.len() - token.len()..text.len(), scheme })
+}
+
+pub(super) fn in_query(
+    uri: &Uri,
+    name: &str,
+    limit: usize,
+) -> Result<UncheckedToken<'static>, ErrorKind> {
+    let query = uri.query().unwrap_or_default();
+    let values = query.split('&').filter_map(|pair| {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (percent::decode(key).as_deref() == Some(name.as_bytes())).then_some(value)
+    });
+    let value = the_only(values)?;
+    // Decoding never makes it longer, so this refuses a long value before allocating.
+    if value.len() > limit.saturating_mul(3) {
+        return Err(ErrorKind::TokenTooLong);
+    }
+    // A `+` is kept: a token may hold one, and no token holds a space.
+    let token = percent::decode(value).ok_or(ErrorKind::MalformedCredentials)?;
+    copied(&token, Origin::Query, limit)
+}
+
+pub(super) fn in_cookie(
+    headers: &HeaderMap,
+    name: &str,
+    limit: usize,
+) -> Result<UncheckedToken<'static>, ErrorKind> {
+    let values = headers
+        .get_all(COOKIE)
+        .into_iter()
+        .flat_map(|value| value.as_bytes().split(|&byte| byte == b';'))
+        .filter_map(|pair| {
+            let at = pair.iter().position(|&byte| byte == b'=')?;
+            (pair[..at].trim_ascii() == name.as_bytes()).then(|| pair[at + 1..].trim_ascii())
+        });
+    copied(the_only(values)?, Origin::Cookie, limit)
+}
+
+pub(super) fn in_websocket_protocol(
+    headers: &HeaderMap,
+    prefix: &str,
+    limit: usize,
+) -> Result<UncheckedToken<'static>, ErrorKind> {
+    let values = headers
+        .get_all(SEC_WEBSOCKET_PROTOCOL)
+        .into_iter()
+        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
+        .filter_map(|entry| entry.trim_ascii().strip_prefix(prefix.as_bytes()));
+    copied(the_only(values)?, Origin::WebSocketProtocol, limit)
+}
+
+fn copied(
+    token: &[u8],
+    origin: Origin,
+    limit: usize,
+) -> Result<UncheckedToken<'static>, ErrorKind> {
+    check_length(token, limit)?;
+    let value = HeaderValue::from_bytes(token).map_err(|_| ErrorKind::MalformedCredentials)?;
+    Ok(UncheckedToken::Elsewhere { value, origin })
+}
+
+/// Bounds the length before any work that grows with it.
+const fn check_length(token: &[u8], limit: usize) -> Result<(), ErrorKind> {
+    if token.len() > limit { Err(ErrorKind::TokenTooLong) } else { Ok(()) }
+}
+
+/// Returns the only item.
+///
+/// # Errors
+///
+/// [`MissingCredentials`](ErrorKind::MissingCredentials) if there is none,
+/// [`RepeatedCredentials`](ErrorKind::RepeatedCredentials) if there are several.
+fn the_only<T>(mut items: impl Iterator<Item = T>) -> Result<T, ErrorKind> {
+    let first = items.next().ok_or(ErrorKind::MissingCredentials)?;
+    if items.next().is_some() { Err(ErrorKind::RepeatedCredentials) } else { Ok(first) }
+}
