@@ -18,7 +18,8 @@ const TYPES: [(&str, TokenKind); 6] = [
     ("token-introspection+jwt", TokenKind::IntrospectionResponse),
 ];
 
-/// Returns the kind of JWT whose `typ` fulfils `is`, if it is a known one other than an access token.
+/// Returns the kind of JWT whose `typ` fulfils `is`, if it is a known one other than an access
+/// token.
 #[cfg(feature = "jwt")]
 pub(crate) fn by_typ(is: impl Fn(&str) -> bool) -> Option<TokenKind> {
     TYPES.into_iter().find(|(name, _)| is(name)).map(|(_, kind)| kind)
@@ -26,9 +27,9 @@ pub(crate) fn by_typ(is: impl Fn(&str) -> bool) -> Option<TokenKind> {
 
 /// Returns the kind of JWT that the claims show, if it is not an access token (RFC 8725 §3.12).
 ///
-/// `members` are the names and the JSON values of the claims. `typed` is true if the header's `typ` is
-/// that of an access token. Then the hashes and the `nonce` of an ID token prove nothing, because some
-/// servers also leave them in access tokens.
+/// `members` are the names and the JSON values of the claims. `typed` is true if the header's `typ`
+/// is that of an access token. Then the hashes and the `nonce` of an ID token prove nothing,
+/// because some servers also leave them in access tokens.
 #[cfg(feature = "jwt")]
 pub(crate) fn by_claims<'a>(
     members: impl Iterator<Item = (&'a str, &'a str)>,
@@ -74,9 +75,9 @@ pub(crate) fn by_claims<'a>(
 
 /// Returns the kind of token that an introspection response shows, if it is not an access token.
 ///
-/// `member` returns the JSON value of a member. Not every server marks the kind: a refresh token may
-/// come back without a type, or as `Bearer`. Such a token lacks the audience of this service, which the
-/// policy requires.
+/// `member` returns the JSON value of a member. Not every server marks the kind: a refresh token
+/// may come back without a type, or as `Bearer`. Such a token lacks the audience of this service,
+/// which the policy requires.
 ///
 /// # Errors
 ///
@@ -114,8 +115,8 @@ pub(crate) fn by_response<'a>(
     })
 }
 
-/// Returns the kind of token that servers call `word` in a response, if it is not an access token: the
-/// names of RFC 7009 §2.1 and RFC 8693 §3, and others that servers use.
+/// Returns the kind of token that servers call `word` in a response, if it is not an access token.
+/// Knows the names of RFC 7009 §2.1 and RFC 8693 §3, and others that servers use.
 #[cfg(feature = "introspection")]
 fn by_word(word: &str) -> Option<TokenKind> {
     const REFRESH: [&str; 4] =

@@ -92,8 +92,8 @@ impl ClientAuth {
     /// Creates credentials for `tls_client_auth` and `self_signed_tls_client_auth` (RFC 8705 §2):
     /// the identifier in the body.
     ///
-    /// The [transport](crate::transport::HttpTransport) presents the certificate and must be set up for
-    /// it: see [`RenewedTransport`](crate::transport::RenewedTransport). Unless the endpoint is
+    /// The [transport](crate::transport::HttpTransport) presents the certificate and must be set up
+    /// for it: see [`RenewedTransport`](crate::transport::RenewedTransport). Unless the endpoint is
     /// [configured](super::IntrospectionVerifierBuilder::endpoint), the one among the
     /// `mtls_endpoint_aliases` of the server's metadata is used, if there is one (RFC 8705 §5).
     ///

@@ -52,8 +52,8 @@ impl IntrospectionVerifier {
     /// Returns whether the introspection endpoint is known, and the error if it can't be
     /// discovered. Sends nothing.
     ///
-    /// With [signed responses](super::IntrospectionVerifierBuilder::require_signed_response), the verifier
-    /// is ready only if it also has keys.
+    /// With [signed responses](super::IntrospectionVerifierBuilder::require_signed_response), the
+    /// verifier is ready only if it also has keys.
     #[must_use]
     pub fn readiness(&self) -> Readiness {
         self.exchange.readiness()
