@@ -73,7 +73,7 @@ fn describe(detail: Option<&checks::Detail>, now: UnixTime) -> Option<String> {
 fn to_json(path: &[(Check, State, Option<&checks::Detail>)], not_requested: &[Check]) -> Value {
     let one = |(check, state, detail): &(Check, State, Option<&checks::Detail>)| {
         let state_name = match state {
-            State::Passed if not_requested.contains(check) => "not_asked",
+            State::Passed if not_requested.contains(check) => "not_requested",
             State::Passed => "passed",
             State::Failed(_) => "failed",
             _ => "not_reached",

@@ -8,31 +8,28 @@ use tokio::process::Command;
 use testing::{
     django::Django,
     glewlwyd::Glewlwyd,
-    host::Home,
-    oidc_provider::{API, Server},
+    host::ScratchDir,
+    oidc_provider::{API, OidcProvider},
 };
 
 /// Writes a configuration for one issuer, with its secret in a file.
-fn configured(home: &Home, issuer: &str, mode: &str, client: &str, secret: &[u8]) -> String {
-    let secret_file = home.path().join("secret");
-    std::fs::write(&secret_file, secret).expect("the directory is writable");
-    let path = home.path().join("api.toml");
+fn configured(dir: &ScratchDir, issuer: &str, mode: &str, client: &str, secret: &[u8]) -> String {
+    let secret_file = write(dir, "secret", secret);
     let file = if client.contains("private_key_jwt") { "key_file" } else { "secret_file" };
     let text = format!(
         "audience = \"{API}\"\ndanger_allow_http_loopback = true\n\
          [[issuer]]\nissuer = \"{issuer}\"\nmode = \"{mode}\"\n\
-         client = {{ {client}, {file} = \"{}\" }}\n{}",
-        secret_file.display(),
+         client = {{ {client}, {file} = \"{secret_file}\" }}\n{}",
         // Other tests use the same machine.
         if mode == "jwt" { "" } else { "timeout_seconds = 120\n" },
     );
-    std::fs::write(&path, text).expect("the directory is writable");
-    path.to_str().expect("UTF-8").to_owned()
+    write(dir, "api.toml", text)
 }
 
-fn token(home: &Home, name: &str, token: &str) -> String {
-    let path = home.path().join(name);
-    std::fs::write(&path, token).expect("the directory is writable");
+/// Writes a file and returns its path.
+fn write(dir: &ScratchDir, name: &str, contents: impl AsRef<[u8]>) -> String {
+    let path = dir.path().join(name);
+    std::fs::write(&path, contents).expect("the directory is writable");
     path.to_str().expect("UTF-8").to_owned()
 }
 
@@ -83,6 +80,12 @@ impl Found {
         }
     }
 
+    /// Checks the exit code.
+    #[track_caller]
+    fn exits_with(&self, code: i32) {
+        assert_eq!(self.code, Some(code), "{:#}", self.report);
+    }
+
     #[track_caller]
     fn has_none(&self, codes: &[&str]) {
         for code in codes {
@@ -92,15 +95,15 @@ impl Found {
 }
 
 #[tokio::test]
-async fn oidc_provider_introspects_no_jwts_and_decodes_basic_credentials() {
-    let Some(server) = Server::start().await else { return };
-    let home = Home::new("doctor");
+async fn oidc_provider_refuses_to_introspect_jwts_and_decodes_basic_credentials() {
+    let Some(server) = OidcProvider::start().await else { return };
+    let dir = ScratchDir::new("doctor");
     let secret = server.secret().as_bytes();
     let client = "method = \"basic\", id = \"rs-basic\"";
-    let opaque = token(&home, "opaque", &server.token("opaque").await);
-    let jwt = token(&home, "jwt", &server.token("ES256").await);
+    let opaque = write(&dir, "opaque", &server.token("opaque").await);
+    let jwt = write(&dir, "jwt", &server.token("ES256").await);
 
-    let config = configured(&home, server.issuer(), "hybrid", client, secret);
+    let config = configured(&dir, server.issuer(), "hybrid", client, secret);
     let found = Found::by_doctor(&config, &[&opaque, &jwt]).await;
     found.has(&["metadata", "credentials", "clock", "keys_no_cache_headers", "basic_decoded"]);
     found.has(&["no_sub", "aud_string", "exp_integer", "wrong_hint_ignored"]);
@@ -109,38 +112,38 @@ async fn oidc_provider_introspects_no_jwts_and_decodes_basic_credentials() {
     assert!(found.text("wrong_secret").contains("401 Unauthorized, invalid_client"));
     assert!(found.text("token_type").ends_with("Bearer"));
     found.has_none(&["no_aud", "no_iss", "not_admitted", "wrong_hint_inactive"]);
-    assert_eq!(found.code, Some(0), "{:#}", found.report);
+    found.exits_with(0);
 
     // A service that only introspects refuses all of its JWTs.
-    let config = configured(&home, server.issuer(), "introspect", client, secret);
+    let config = configured(&dir, server.issuer(), "introspect", client, secret);
     let found = Found::by_doctor(&config, &[&jwt]).await;
     found.has(&["not_introspectable", "not_admitted"]);
-    assert_eq!(found.code, Some(1), "{:#}", found.report);
+    found.exits_with(1);
 
     // The secret has characters that must be encoded for it.
     let raw = "method = \"basic_raw\", id = \"rs-basic\"";
-    let config = configured(&home, server.issuer(), "introspect", raw, secret);
+    let config = configured(&dir, server.issuer(), "introspect", raw, secret);
     let found = Found::by_doctor(&config, &[]).await;
     assert!(found.text("credentials_rejected").contains("400"));
-    assert_eq!(found.code, Some(1), "{:#}", found.report);
+    found.exits_with(1);
 
     // The server accepts each assertion once, and the program sends none twice.
     let key = "method = \"private_key_jwt\", id = \"rs-private-key\", algorithm = \"ES256\", kid = \"rs\"";
-    let config = configured(&home, server.issuer(), "introspect", key, server.client_key());
+    let config = configured(&dir, server.issuer(), "introspect", key, server.client_key());
     let found = Found::by_doctor(&config, &[&opaque]).await;
     found.has(&["credentials", "admitted"]);
-    assert_eq!(found.code, Some(0), "{:#}", found.report);
+    found.exits_with(0);
 }
 
 #[tokio::test]
-async fn glewlwyd_decodes_no_basic_credentials_and_a_wrong_hint_makes_tokens_inactive() {
+async fn glewlwyd_does_not_decode_basic_credentials_and_treats_wrongly_hinted_tokens_as_inactive() {
     let Some(server) = Glewlwyd::start(&["es-1"]).await else { return };
-    let home = Home::new("doctor");
+    let dir = ScratchDir::new("doctor");
     let client = "method = \"basic\", id = \"rs\"";
-    let config = configured(&home, &server.issuer(), "introspect", client, b"rs-secret");
-    let good = token(&home, "good", &server.token().await);
-    let bare = token(&home, "bare", &server.token_of_scope("svc", "read write").await);
-    let refresh = token(&home, "refresh", &server.tokens_of_a_user().await.refresh);
+    let config = configured(&dir, &server.issuer(), "introspect", client, b"rs-secret");
+    let good = write(&dir, "good", &server.token().await);
+    let bare = write(&dir, "bare", &server.token_of_scope("svc", "read write").await);
+    let refresh = write(&dir, "refresh", &server.tokens_of_a_user().await.refresh);
 
     let found = Found::by_doctor(&config, &[&good]).await;
     found.has(&["credentials", "admitted", "basic_not_decoded", "wrong_hint_inactive", "no_iss"]);
@@ -150,92 +153,66 @@ async fn glewlwyd_decodes_no_basic_credentials_and_a_wrong_hint_makes_tokens_ina
         "with a wrong secret, the response is 401 Unauthorized without content"
     );
     found.has_none(&["no_aud", "aud_list", "basic_decoded"]);
-    assert_eq!(found.code, Some(0), "{:#}", found.report);
+    found.exits_with(0);
 
     let found = Found::by_doctor(&config, &[&bare, &refresh]).await;
     found.has(&["aud_list", "not_admitted", "introspection_other_kind"]);
-    assert_eq!(found.code, Some(1), "{:#}", found.report);
+    found.exits_with(1);
 }
 
 #[tokio::test]
-async fn django_names_an_audience_on_request_only_and_responds_403_to_a_wrong_secret() {
+async fn django_reports_a_requested_audience_only_and_responds_403_to_a_wrong_secret() {
     let Some(server) = Django::start().await else { return };
-    let home = Home::new("doctor");
+    let dir = ScratchDir::new("doctor");
     let client = "method = \"basic\", id = \"rs\"";
-    let config = configured(&home, &server.issuer(), "introspect", client, b"rs-secret");
-    let bare = token(&home, "bare", &server.token().await);
-    let good = token(&home, "good", &server.token_for(API).await);
+    let config = configured(&dir, &server.issuer(), "introspect", client, b"rs-secret");
+    let bare = write(&dir, "bare", &server.token().await);
+    let good = write(&dir, "good", &server.token_for(API).await);
 
     let found = Found::by_doctor(&config, &[&bare]).await;
     found.has(&["credentials", "no_aud", "no_iss", "no_sub", "no_token_type", "not_admitted"]);
     found.has(&["basic_decoded"]);
     assert!(found.text("wrong_secret").contains("403 Forbidden"));
-    assert_eq!(found.code, Some(1), "{:#}", found.report);
+    found.exits_with(1);
 
     let found = Found::by_doctor(&config, &[&good]).await;
     found.has(&["aud_array", "admitted"]);
-    assert_eq!(found.code, Some(0), "{:#}", found.report);
+    found.exits_with(0);
 
-    let config = configured(&home, &server.issuer(), "introspect", client, b"wrong");
+    let config = configured(&dir, &server.issuer(), "introspect", client, b"wrong");
     let found = Found::by_doctor(&config, &[]).await;
     assert!(found.text("credentials_rejected").contains("403 Forbidden, text/html"));
-    assert_eq!(found.code, Some(1), "{:#}", found.report);
+    found.exits_with(1);
 }
 
 #[tokio::test]
 async fn all_authentication_methods_and_signed_responses_work() {
-    let Some(server) = Server::start().await else { return };
-    let home = Home::new("doctor");
-    let token = token(&home, "opaque", &server.token("opaque").await);
-    let secret = home.path().join("secret");
-    std::fs::write(&secret, server.secret()).expect("the directory is writable");
-    let key = home.path().join("key");
-    std::fs::write(&key, server.client_key()).expect("the directory is writable");
-    let (secret, key) = (secret.to_str().expect("UTF-8"), key.to_str().expect("UTF-8"));
+    let Some(server) = OidcProvider::start().await else { return };
+    let dir = ScratchDir::new("doctor");
+    let token = write(&dir, "opaque", &server.token("opaque").await);
+    let secret = &*write(&dir, "secret", server.secret());
+    let key = &*write(&dir, "key", server.client_key());
+    let run = async |client: &str, file: &str, more: &[&str]| {
+        let issuer = ["introspect", "--danger-allow-http-loopback", "--issuer", server.issuer()];
+        let client = ["--token-file", &token, "--client-id", client, "--secret-file", file];
+        introspect(&[&issuer[..], &client, more].concat()).await
+    };
+    let private_key = ["--auth", "private-key-jwt", "--algorithm", "ES256", "--kid", "rs"];
     for (client, file, more) in [
         ("rs-basic", secret, &["--auth", "secret"][..]),
         ("rs-basic", secret, &["--auth", "basic"]),
         ("rs-post", secret, &["--auth", "post"]),
-        (
-            "rs-private-key",
-            key,
-            &["--auth", "private-key-jwt", "--algorithm", "ES256", "--kid", "rs"],
-        ),
+        ("rs-private-key", key, &private_key),
         ("rs-signed-es256", secret, &["--signed"]),
         ("rs-signed-rs256", secret, &["--signed"]),
     ] {
-        let known = [
-            "introspect",
-            "--danger-allow-http-loopback",
-            "--issuer",
-            server.issuer(),
-            "--token-file",
-            &token,
-            "--client-id",
-            client,
-            "--secret-file",
-            file,
-        ];
-        let output = introspect(&[&known, more].concat()).await;
+        let output = run(client, file, more).await;
         let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
         assert_eq!(output.status.code(), Some(0), "{more:?}: {report:#}");
         assert_eq!(report["claims"]["scope"], "read", "{more:?}: {report:#}");
         let all = String::from_utf8_lossy(&output.stdout);
         assert!(!all.contains(server.secret()), "{all}");
     }
-    let raw = [
-        "introspect",
-        "--danger-allow-http-loopback",
-        "--issuer",
-        server.issuer(),
-        "--token-file",
-        &token,
-        "--client-id",
-        "rs-basic",
-        "--secret-file",
-        secret,
-        "--auth",
-        "basic-raw",
-    ];
-    assert_eq!(introspect(&raw).await.status.code(), Some(2), "the credentials are wrong");
+    let raw = run("rs-basic", secret, &["--auth", "basic-raw"]).await;
+    assert_eq!(raw.status.code(), Some(2), "the credentials are wrong");
 }

@@ -2,18 +2,18 @@
 
 use std::{path::Path, process::Command};
 
-use crate::host::{self, Granted, Home, PATIENCE, Process, Stopped};
+use crate::host::{self, Granted, PATIENCE, Process, ScratchDir, Stopped};
 
 /// A running authorization server. Dropping it ends the process.
 pub struct Django {
     port: u16,
     http: reqwest::Client,
     process: Option<Process>,
-    home: Home,
+    home: ScratchDir,
 }
 
 impl Django {
-    /// Starts a server of its own for one test. `None` where there is nothing to start.
+    /// Starts a server for one test. Returns `None` if it is not installed.
     pub async fn start() -> Option<Self> {
         if !host::has("setpriv") {
             host::skip("`setpriv`");
@@ -26,12 +26,12 @@ impl Django {
         let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build();
         let http = http.expect("a client can be built");
         let mut server =
-            Self { port: host::free_port(), http, process: None, home: Home::new("django") };
+            Self { port: host::free_port(), http, process: None, home: ScratchDir::new("django") };
         server.run().await;
         Some(server)
     }
 
-    /// Starts the process, again after [`stop`](Self::stop), with what it had.
+    /// Starts the process, also again after [`stop`](Self::stop), with its data kept.
     pub async fn run(&mut self) {
         let mut command = Command::new(directory().join(".venv/bin/python"));
         command.arg("app.py").arg(self.home.path()).arg(self.port.to_string());
@@ -42,9 +42,9 @@ impl Django {
         self.process = Some(process);
     }
 
-    /// Lets the process stand still, so that it takes connections and answers none.
+    /// Suspends the process, so that it accepts connections and sends no response.
     pub fn hang(&self) -> Stopped<'_> {
-        self.process.as_ref().expect("it runs").stop()
+        self.process.as_ref().expect("not running").stop()
     }
 
     /// Ends the process. Then nothing listens on its port.

@@ -1,34 +1,34 @@
-//! What the machine has: programs, room for a server, and what is said where one is missing.
+//! Programs, directories, ports and processes of the machine, and skipped tests.
 
 use std::{fmt::Write as _, io::Write, path::Path, process::Command, time::Duration};
 
-/// How long a test waits for a process or a socket. It bounds a hang: everything takes far less, on a
-/// busy machine too, and no test concludes anything from it.
+/// How long a test waits for a process or a socket. It only bounds a hang: everything takes far
+/// less, also on a busy machine, and no test draws a conclusion from it.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Says that a test is skipped, and why; with `CI=true` it fails instead.
 pub fn skip(missing: &str) {
     assert!(
         std::env::var_os("CI").is_none_or(|ci| ci != "true"),
-        "the interop tests must run here, but {missing} is missing"
+        "the interop tests must run, but {missing} is missing"
     );
-    // Not `eprintln!`, whose output a passing test swallows.
+    // `eprintln!` would not be shown for a passing test.
     let mut stderr = std::io::stderr();
     let _ =
         writeln!(stderr, "SKIPPED interop test: {missing} is missing, see tests/interop/main.rs");
 }
 
-/// Whether there is a program of this name.
+/// Returns true if a program of this name is installed.
 pub fn has(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
 }
 
-/// A directory of its own for one server. Goes with its contents when it is dropped.
+/// A directory for one server, which is removed on drop.
 #[derive(Debug)]
-pub struct Home(std::path::PathBuf);
+pub struct ScratchDir(std::path::PathBuf);
 
-impl Home {
+impl ScratchDir {
     pub fn new(name: &str) -> Self {
         use std::sync::atomic::{AtomicU32, Ordering};
         static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -44,20 +44,20 @@ impl Home {
     }
 }
 
-impl Drop for Home {
+impl Drop for ScratchDir {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
-/// A port that nothing listens on. Whoever wants it should be quick.
+/// Returns a port that nothing listens on. Another process may take it at any time.
 pub fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("bound").port()
 }
 
-/// A server process that ends when this is dropped, or when the thread that started it ends,
-/// however that comes about.
+/// A server process that ends when this is dropped or when the thread that started it ends, for any
+/// reason.
 #[derive(Debug)]
 pub struct Process(std::process::Child);
 
@@ -73,28 +73,27 @@ impl Process {
         if let Some(dir) = command.get_current_dir() {
             bound.current_dir(dir);
         }
-        // A group of its own, for signals to all of it.
+        // A process group of its own, for signals to all of its processes.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut bound, 0);
         let quiet = bound.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         Self(quiet.spawn().expect("the server starts"))
     }
 
-    /// Waits until it answers.
+    /// Waits until it responds.
     pub async fn is_ready(&mut self, command: &Command, http: &reqwest::Client, url: &str) {
         let ready = async {
             while http.get(url).send().await.is_err() {
                 let runs = matches!(self.0.try_wait(), Ok(None));
-                assert!(runs, "it ended at once; run {command:?} to see why");
+                assert!(runs, "the process ended at once; run {command:?} to see why");
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(PATIENCE, ready).await.expect("it is ready in the end");
+        tokio::time::timeout(PATIENCE, ready).await.expect("not ready");
     }
 }
 
-/// A process that stands still with all that it started, and keeps its connections open, until this is
-/// dropped.
+/// A suspended process with its children, whose connections stay open until this is dropped.
 pub struct Stopped<'a>(&'a Process);
 
 impl Process {
@@ -106,7 +105,7 @@ impl Process {
     fn signal(&self, name: &str) {
         let mut kill = Command::new("kill");
         let sent = kill.args(["-s", name, "--", &format!("-{}", self.0.id())]).status();
-        assert!(sent.expect("`kill` starts").success(), "it runs");
+        assert!(sent.expect("`kill` starts").success(), "not running");
     }
 }
 
@@ -123,7 +122,7 @@ impl Drop for Process {
     }
 }
 
-/// What one token request gives; empty where there is no such token.
+/// The tokens of a token response, empty if absent.
 pub struct Granted {
     pub access: String,
     pub refresh: String,
@@ -140,7 +139,8 @@ impl Granted {
     }
 }
 
-/// Sends a form as a client whose secret is its name and `-secret`. It must succeed.
+/// Sends a form as a client whose secret is its name followed by `-secret`. The request must
+/// succeed.
 pub async fn post(
     http: &reqwest::Client,
     url: &str,
@@ -155,7 +155,7 @@ pub async fn post(
     answer(request).await.1
 }
 
-/// The cookie, if one is set, and the body of an answer that must be a success.
+/// Returns the cookie, if one is set, and the body of a response, which must be successful.
 pub async fn answer(request: reqwest::RequestBuilder) -> (Option<String>, Vec<u8>) {
     let response = request.send().await.expect("the server answers");
     let status = response.status();
@@ -176,7 +176,7 @@ fn encoded(form: &[(&str, &str)]) -> String {
                 b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' => {
                     out.push(char::from(byte));
                 }
-                _ => write!(out, "%{byte:02X}").expect("strings take all"),
+                _ => write!(out, "%{byte:02X}").expect("writing to a string cannot fail"),
             }
         }
         out.push('&');

@@ -1,4 +1,4 @@
-//! Ends TLS for axum, and tells the certificate of each connection.
+//! Terminates TLS for axum, and provides the certificate of each connection.
 
 use std::{io, net::SocketAddr, sync::Arc};
 
@@ -22,7 +22,7 @@ pub struct TlsListener {
 }
 
 impl TlsListener {
-    /// At a port of its own. Who has a certificate of the authority may show it.
+    /// Listens on a free port. Clients may send a certificate of the authority.
     pub async fn bind(authority: &Authority) -> (Self, SocketAddr) {
         let tcp = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = tcp.local_addr().expect("bound");
@@ -50,9 +50,9 @@ impl Listener for TlsListener {
 
 /// The certificate of a connection.
 #[derive(Clone)]
-pub struct Shown(pub Option<PeerCertificate>);
+pub struct ConnectionCertificate(pub Option<PeerCertificate>);
 
-impl Connected<IncomingStream<'_, TlsListener>> for Shown {
+impl Connected<IncomingStream<'_, TlsListener>> for ConnectionCertificate {
     fn connect_info(stream: IncomingStream<'_, TlsListener>) -> Self {
         let chain = stream.io().get_ref().1.peer_certificates();
         Self(chain.and_then(|chain| PeerCertificate::from_der(chain.first()?)))

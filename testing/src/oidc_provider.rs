@@ -1,4 +1,4 @@
-//! The authorization server as a child process.
+//! `oidc-provider` as a child process.
 
 use std::{path::Path, process::Stdio};
 
@@ -18,14 +18,14 @@ use crate::{
 pub const API: &str = "https://api.example.com";
 
 /// A running authorization server. Dropping it kills the process.
-pub struct Server {
+pub struct OidcProvider {
     ready: Ready,
     http: reqwest::Client,
     _process: Child,
     _stdout: BufReader<ChildStdout>,
 }
 
-/// What the server says when it is ready.
+/// The line that the server prints when it is ready.
 #[derive(Deserialize)]
 struct Ready {
     issuer: String,
@@ -34,13 +34,14 @@ struct Ready {
     client_key: String,
 }
 
-impl Server {
-    /// Starts a server of its own for one test. `None` where there is nothing to start.
+impl OidcProvider {
+    /// Starts a server for one test. Returns `None` if it is not installed.
     pub async fn start() -> Option<Self> {
         Self::start_with(&[]).await
     }
 
-    /// The same, which listens with TLS too and knows clients by certificates of `authority`.
+    /// Starts a server that also listens with TLS and authenticates clients by certificates of
+    /// `authority`.
     pub async fn start_with_tls(authority: &Authority) -> Option<Self> {
         let own = authority.server();
         let tls = json!({
@@ -56,7 +57,7 @@ impl Server {
             return None;
         }
         let starting = tokio::time::timeout(PATIENCE, Self::spawn(&home, args));
-        Some(starting.await.expect("the server is ready in the end"))
+        Some(starting.await.expect("not ready"))
     }
 
     async fn spawn(home: &Path, args: &[&str]) -> Self {
@@ -64,7 +65,8 @@ impl Server {
             .arg("server.mjs")
             .args(args)
             .current_dir(home)
-            // Held open by `_process`: the server ends when the test process does, however it does.
+            // `_process` holds it open, so that the server ends with the test process, for any
+            // reason.
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -89,7 +91,7 @@ impl Server {
         &self.ready.issuer
     }
 
-    /// Where it listens with TLS.
+    /// Returns the URL with TLS.
     pub fn mtls(&self) -> &str {
         self.ready.mtls.as_deref().expect("started with TLS")
     }
@@ -140,7 +142,7 @@ impl Server {
         self.control(&format!("fault?endpoint={endpoint}&mode={mode}")).await;
     }
 
-    /// How many requests `endpoint` has received.
+    /// Returns the number of requests that `endpoint` has received.
     pub async fn requests(&self, endpoint: &str) -> u64 {
         let request = self.http.get(format!("{}/control/stats", self.issuer()));
         let stats: serde_json::Value =
@@ -163,7 +165,7 @@ impl Server {
     }
 }
 
-/// Names what is needed to start the server and not there.
+/// Returns an error that names a missing part of the installation.
 fn find(home: &Path) -> Result<(), &'static str> {
     let package = home.join("node_modules/oidc-provider");
     if !host::has("node") {
@@ -181,8 +183,8 @@ async fn body(request: reqwest::RequestBuilder) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn the_server_mints_counts_and_rotates() {
-    let Some(server) = Server::start().await else { return };
+async fn server_mints_tokens_counts_requests_and_rotates_keys() {
+    let Some(server) = OidcProvider::start().await else { return };
     assert_eq!(server.token("ES256").await.split('.').count(), 3);
     assert_eq!(server.token("opaque").await.split('.').count(), 1);
     assert_eq!(server.requests("token").await, 2);
@@ -190,5 +192,5 @@ async fn the_server_mints_counts_and_rotates() {
     let before = server.token("ES256").await;
     server.add_keys().await;
     let after = server.token("ES256").await;
-    assert_ne!(before.split('.').next(), after.split('.').next(), "another kid");
+    assert_ne!(before.split('.').next(), after.split('.').next(), "the same kid");
 }

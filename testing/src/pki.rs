@@ -1,4 +1,4 @@
-//! Certificates of a test authority, and a client that has one or not.
+//! Certificates of a test authority, and a TLS client with or without one.
 
 use std::{
     net::SocketAddr,
@@ -33,7 +33,7 @@ pub struct Authority {
     certificate: rcgen::Certificate,
 }
 
-/// What an authority has signed, and its key.
+/// A signed certificate and its key.
 pub struct Signed {
     pub certificate: rcgen::Certificate,
     pub key: KeyPair,
@@ -42,7 +42,7 @@ pub struct Signed {
 impl Authority {
     pub fn new() -> Self {
         let mut params = CertificateParams::new([]).expect("no names");
-        // Issuer and subject of one name would be the same to OpenSSL.
+        // OpenSSL would take issuer and subject of the same name for the same entity.
         params.distinguished_name.push(DnType::CommonName, "authority");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -55,7 +55,7 @@ impl Authority {
         self.sign_with(name, usage, KeyPair::generate().expect("a key"), |_| ())
     }
 
-    /// Signs a certificate of this key, changed before that.
+    /// Signs a certificate of this key, after a change of its parameters.
     pub fn sign_with(
         &self,
         name: &str,
@@ -104,20 +104,20 @@ pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
-/// A client that remembers its sessions.
+/// A client that resumes its sessions.
 pub struct Client {
     connector: TlsConnector,
-    shown: Arc<Shown>,
+    shown: Arc<ClientCertificate>,
 }
 
-/// The certificate of a client, if it is shown.
+/// The certificate of a client, if it is enabled.
 #[derive(Debug)]
-struct Shown {
+struct ClientCertificate {
     key: Option<Arc<CertifiedKey>>,
     now: AtomicBool,
 }
 
-impl ResolvesClientCert for Shown {
+impl ResolvesClientCert for ClientCertificate {
     fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
         self.key.clone().filter(|_| self.now.load(Ordering::Relaxed))
     }
@@ -127,9 +127,9 @@ impl ResolvesClientCert for Shown {
     }
 }
 
-/// What a client was told.
+/// A response.
 #[derive(Debug)]
-pub struct Told {
+pub struct ClientResponse {
     pub status: u16,
     /// Status line, fields and body.
     pub text: String,
@@ -146,7 +146,7 @@ impl Client {
             let key = CertifiedKey::from_der(own.chain(), own.key(), &provider());
             Arc::new(key.expect("a key that can sign"))
         });
-        let shown = Arc::new(Shown { key, now: AtomicBool::new(true) });
+        let shown = Arc::new(ClientCertificate { key, now: AtomicBool::new(true) });
         let resolver: Arc<dyn ResolvesClientCert> = shown.clone();
         let config = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(versions)
@@ -156,27 +156,31 @@ impl Client {
         Self { connector: TlsConnector::from(Arc::new(config)), shown }
     }
 
-    /// From now on the certificate is shown when it is asked for, or is not.
-    pub fn show(&self, now: bool) {
+    /// Sets whether the client sends its certificate from now on.
+    pub fn send_certificate(&self, now: bool) {
         self.shown.now.store(now, Ordering::Relaxed);
     }
 
-    /// `GET /` over a connection of its own, with a token and these further lines.
-    pub async fn get(&self, address: SocketAddr, token: &str, lines: &str) -> Told {
-        let tcp = TcpStream::connect(address).await.expect("it listens");
+    /// Sends `GET /` over a new connection, with a token and these further lines.
+    pub async fn get(&self, address: SocketAddr, token: &str, lines: &str) -> ClientResponse {
+        let tcp = TcpStream::connect(address).await.expect("not listening");
         let name = ServerName::try_from("localhost").expect("a name");
         let mut tls = self.connector.connect(name, tcp).await.expect("a handshake");
         let request = format!(
             "GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
              authorization: Bearer {token}\r\n{lines}\r\n"
         );
-        tls.write_all(request.as_bytes()).await.expect("it reads");
+        tls.write_all(request.as_bytes()).await.expect("the server does not read");
         let mut answer = Vec::new();
-        // Who closes without a word has said all of this answer anyway.
+        // A connection closed without `close_notify` has delivered the full response.
         let _ = tls.read_to_end(&mut answer).await;
         let text = String::from_utf8(answer).expect("text");
         let status = text.split(' ').nth(1).and_then(|status| status.parse().ok());
         let is_resumed = tls.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
-        Told { status: status.unwrap_or_else(|| panic!("no answer: {text}")), text, is_resumed }
+        ClientResponse {
+            status: status.unwrap_or_else(|| panic!("no answer: {text}")),
+            text,
+            is_resumed,
+        }
     }
 }

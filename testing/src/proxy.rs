@@ -1,4 +1,4 @@
-//! Proxies that others wrote.
+//! Proxies as child processes.
 
 use std::{fs, net::SocketAddr, path::Path, process::Command, time::Duration};
 
@@ -6,9 +6,9 @@ use tokio::net::TcpStream;
 
 use crate::host::{PATIENCE, Process};
 
-/// Starts nginx in a directory, with these lines within `http`, and waits until it listens.
+/// Starts nginx in a directory, with these lines inside of `http`, and waits until it listens.
 pub async fn nginx(dir: &Path, http: &str, address: SocketAddr) -> Process {
-    // One process, which ends when it is killed.
+    // A single process, which ends when it is killed.
     let config = format!(
         "daemon off;
 master_process off;
@@ -35,7 +35,7 @@ http {{
     process
 }
 
-/// Waits until what was started so listens.
+/// Waits until the started process listens.
 pub async fn listens(command: &Command, address: SocketAddr) {
     let ready = async {
         while TcpStream::connect(address).await.is_err() {
@@ -43,5 +43,5 @@ pub async fn listens(command: &Command, address: SocketAddr) {
         }
     };
     let ready = tokio::time::timeout(PATIENCE, ready).await;
-    ready.unwrap_or_else(|_| panic!("it does not listen; run {command:?} to see why"));
+    ready.unwrap_or_else(|_| panic!("no process listens; run {command:?} to see why"));
 }

@@ -15,7 +15,7 @@ pub(crate) struct Api {
     serving: AbortHandle,
 }
 
-/// What a client sees.
+/// The response that a client gets.
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) challenge: Option<String>,
@@ -45,7 +45,7 @@ impl Api {
 
     /// Sends requests with `token` until one is refused, while the keys are fetched in the
     /// background.
-    pub(crate) async fn refuses_in_the_end(&self, token: &str) {
+    pub(crate) async fn refuses_eventually(&self, token: &str) {
         let refused = async {
             while self.get(token).await.status != 401 {
                 tokio::task::yield_now().await;
@@ -54,23 +54,23 @@ impl Api {
         tokio::time::timeout(PATIENCE, refused).await.expect("refused");
     }
 
-    /// Sends requests with `token` until one is admitted, to an API that may give up on its server
-    /// before that has answered.
-    pub(crate) async fn admits_in_the_end(&self, token: &str) {
+    /// Sends requests with `token` until one is admitted, to an API that may time out before its
+    /// server responds.
+    pub(crate) async fn admits_eventually(&self, token: &str) {
         let admitted = async {
             loop {
                 let answer = self.get(token).await;
                 if answer.status == 200 {
                     return answer.is_admission();
                 }
-                answer.is_not_the_clients_fault(503);
+                answer.is_not_blamed_on_the_client(503);
             }
         };
         tokio::time::timeout(PATIENCE, admitted).await.expect("admitted");
     }
 
-    /// Sends requests with `token`, one after the other, until told to stop.
-    pub(crate) fn keep_asking(&self, token: String) -> Busy {
+    /// Sends requests with `token`, one after the other, until stopped.
+    pub(crate) fn keep_sending(&self, token: String) -> BusyClient {
         let (http, url) = (self.http.clone(), self.url.clone());
         let (stop, mut stopped) = tokio::sync::oneshot::channel();
         let asking = tokio::spawn(async move {
@@ -81,17 +81,17 @@ impl Api {
             }
             answers
         });
-        Busy { stop, asking }
+        BusyClient { stop, asking }
     }
 }
 
-/// A client that is let in all the time.
-pub(crate) struct Busy {
+/// A client that sends requests continuously.
+pub(crate) struct BusyClient {
     stop: tokio::sync::oneshot::Sender<()>,
     asking: tokio::task::JoinHandle<u32>,
 }
 
-impl Busy {
+impl BusyClient {
     /// Asserts that every request was admitted, and that there were some.
     pub(crate) async fn was_always_admitted(self) {
         let _ = self.stop.send(());
@@ -143,9 +143,9 @@ impl Answer {
         assert!(challenge.contains("error=\"invalid_token\""), "{self:?}");
     }
 
-    /// The client is not told that its token is bad.
+    /// Asserts that the response has this status and no challenge.
     #[track_caller]
-    pub(crate) fn is_not_the_clients_fault(&self, status: u16) {
+    pub(crate) fn is_not_blamed_on_the_client(&self, status: u16) {
         assert_eq!((self.status, &self.challenge), (status, &None), "{self:?}");
     }
 }

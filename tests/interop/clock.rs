@@ -1,4 +1,4 @@
-//! Time that a test moves on.
+//! A clock that a test moves forward.
 
 use std::{
     sync::{
@@ -10,7 +10,7 @@ use std::{
 
 use tower_introspect::clock::{Clock, SystemClock, UnixTime};
 
-/// The clock of the system, some seconds ahead.
+/// The system clock, plus an offset.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ahead {
     by: Arc<AtomicU64>,
@@ -18,8 +18,9 @@ pub(crate) struct Ahead {
 }
 
 impl Ahead {
-    /// One that stands still but for what it is moved on, for a test that must not see a minute end.
-    pub(crate) fn standing() -> Self {
+    /// Creates a clock that moves only when the test moves it, for a test during which no minute
+    /// may end.
+    pub(crate) fn stopped() -> Self {
         Self { stands_at: Some(SystemClock.now()), ..Self::default() }
     }
 

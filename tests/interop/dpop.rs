@@ -1,5 +1,4 @@
-//! Tokens that are bound to a key, from an authorization server and with a client that others wrote: the
-//! one binds them by DPoP, the other makes the proofs (RFC 9449).
+//! DPoP-bound tokens of another authorization server, and proofs of another client (RFC 9449).
 
 mod grpc;
 
@@ -13,18 +12,18 @@ use tower_introspect::{ClientAuth, Issuer, ResourceServer, VerifiedToken, proof:
 
 use testing::{
     host,
-    oidc_provider::{API, Server},
+    oidc_provider::{API, OidcProvider},
 };
 
-/// Where the authorization server is, and its clients.
-const HOME: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop/oidc-provider");
+/// The directory of the authorization server and its clients.
+const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop/oidc-provider");
 
 async fn whoami(Extension(token): Extension<VerifiedToken>) -> String {
     token.client_id().unwrap_or_default().into_owned()
 }
 
 /// A resource server that takes proofs for where it listens, and its URL.
-async fn serve(server: &Server, change: impl FnOnce(Dpop) -> Dpop) -> String {
+async fn serve(server: &OidcProvider, change: impl FnOnce(Dpop) -> Dpop) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("bound"));
     let dpop = change(dpop(&url));
@@ -42,23 +41,23 @@ async fn serve(server: &Server, change: impl FnOnce(Dpop) -> Dpop) -> String {
     url
 }
 
-/// Proofs are by the clock of the client, so they are good for as long as proofs may be.
+/// Proofs use the clock of the client, so they are accepted for the longest window.
 fn dpop(url: &str) -> Dpop {
     Dpop::new(url).expect("a URL").window(Duration::from_secs(300))
 }
 
-fn issuer(server: &Server) -> Issuer {
+fn issuer(server: &OidcProvider) -> Issuer {
     Issuer::hybrid(server.issuer(), ClientAuth::basic("rs-basic", server.secret()))
         .configure_introspection(|remote| remote.timeout(PATIENCE))
 }
 
-/// What the client has seen.
-async fn run(server: &Server, api: &str, format: &str, alg: &str, h2: bool) -> Value {
+/// Returns the client's record of its responses.
+async fn run_client(server: &OidcProvider, api: &str, format: &str, alg: &str, h2: bool) -> Value {
     let asked =
         json!({"issuer": server.issuer(), "api": api, "format": format, "alg": alg, "h2": h2});
     let running = Command::new("node")
         .args(["dpop-client.mjs", &asked.to_string()])
-        .current_dir(HOME)
+        .current_dir(DIRECTORY)
         .kill_on_drop(true)
         .output();
     let output = tokio::time::timeout(PATIENCE, running).await;
@@ -67,17 +66,17 @@ async fn run(server: &Server, api: &str, format: &str, alg: &str, h2: bool) -> V
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"))
 }
 
-async fn start() -> Option<Server> {
-    let server = Server::start().await?;
-    if !std::path::Path::new(HOME).join("node_modules/oauth4webapi").is_dir() {
+async fn start() -> Option<OidcProvider> {
+    let server = OidcProvider::start().await?;
+    if !std::path::Path::new(DIRECTORY).join("node_modules/oauth4webapi").is_dir() {
         host::skip("`oauth4webapi` (npm ci)");
         return None;
     }
     Some(server)
 }
 
-/// What there is to see where all is well: how often the first request was sent, and that nothing of what
-/// a thief tries is any use.
+/// Returns the expected record: how often the first request was sent, and that all attempts of a
+/// thief are refused.
 fn expected(first: u8) -> Value {
     let admitted = |asked: u8| json!({"status": 200, "asked": asked});
     json!({
@@ -92,7 +91,7 @@ fn expected(first: u8) -> Value {
 }
 
 #[tokio::test]
-async fn rfc9449_proofs_of_another_implementation_are_taken() {
+async fn rfc9449_proofs_of_another_implementation_are_accepted() {
     let Some(server) = start().await else { return };
     let api = serve(&server, |dpop| dpop).await;
     for (format, alg) in [
@@ -102,7 +101,11 @@ async fn rfc9449_proofs_of_another_implementation_are_taken() {
         ("RS256", "PS256"),
         ("EdDSA", "RS256"),
     ] {
-        assert_eq!(run(&server, &api, format, alg, false).await, expected(1), "{format} {alg}");
+        assert_eq!(
+            run_client(&server, &api, format, alg, false).await,
+            expected(1),
+            "{format} {alg}"
+        );
     }
 }
 
@@ -111,15 +114,19 @@ async fn rfc9449_9_nonces_are_understood_by_another_implementation() {
     let Some(server) = start().await else { return };
     let api = serve(&server, Dpop::require_nonce).await;
     for format in ["opaque", "ES256"] {
-        assert_eq!(run(&server, &api, format, "ES256", false).await, expected(2), "{format}");
+        assert_eq!(
+            run_client(&server, &api, format, "ES256", false).await,
+            expected(2),
+            "{format}"
+        );
     }
 }
 
 #[tokio::test]
-async fn rfc9449_the_same_over_http2() {
+async fn rfc9449_proofs_of_another_implementation_are_accepted_over_http2() {
     let Some(server) = start().await else { return };
     let api = serve(&server, |dpop| dpop).await;
-    assert_eq!(run(&server, &api, "ES256", "ES256", true).await, expected(1));
+    assert_eq!(run_client(&server, &api, "ES256", "ES256", true).await, expected(1));
     let api = serve(&server, Dpop::require_nonce).await;
-    assert_eq!(run(&server, &api, "opaque", "ES256", true).await, expected(2));
+    assert_eq!(run_client(&server, &api, "opaque", "ES256", true).await, expected(2));
 }

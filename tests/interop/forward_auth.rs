@@ -1,4 +1,4 @@
-//! The example `forward_auth`, asked by nginx, which is set up as the example says.
+//! The example `forward_auth` behind nginx, with the configuration of its documentation.
 
 use std::{fs, net::SocketAddr, process::Command};
 
@@ -9,14 +9,14 @@ use tower_introspect::test_util::{AuthorizationServer, Listening, Prover};
 
 use crate::mtls::{bound, field};
 use testing::{
-    host::{self, Home, Process},
+    host::{self, Process, ScratchDir},
     oidc_provider::API,
     pki::{Authority, Client},
     proxy::{listens, nginx},
 };
 
-/// What is behind: it tells whom it believes to serve.
-async fn behind() -> SocketAddr {
+/// The protected service, which responds with the identity that it got.
+async fn protected_service() -> SocketAddr {
     let app = Router::new().fallback(async |headers: HeaderMap| {
         let subject = headers.get("x-auth-subject").and_then(|value| value.to_str().ok());
         subject.unwrap_or("nobody").to_owned()
@@ -35,20 +35,21 @@ struct World {
     http: reqwest::Client,
     _listening: Listening,
     _processes: [Process; 2],
-    _home: Home,
+    _home: ScratchDir,
 }
 
 impl World {
-    /// `None` where there is no nginx.
+    /// Returns `None` without nginx.
     async fn new() -> Option<Self> {
         if !host::has("nginx") {
             host::skip("nginx");
             return None;
         }
         let (server, listening) = AuthorizationServer::on_loopback().await.expect("a port");
-        let home = Home::new("forward-auth");
+        let home = ScratchDir::new("forward-auth");
         let address = || SocketAddr::from(([127, 0, 0, 1], host::free_port()));
-        let (asked, proxy, tls, behind) = (address(), address(), address(), behind().await);
+        let (asked, proxy, tls, protected_service) =
+            (address(), address(), address(), protected_service().await);
 
         let settings = format!(
             "listen = '{asked}'\noriginal_request = 'x_forwarded'\n[resource_server]\n\
@@ -60,7 +61,7 @@ impl World {
         );
         let file = home.path().join("forward_auth.toml");
         fs::write(&file, settings).expect("writable");
-        // One that was built along with this test.
+        // The program that was built along with this test.
         let test = std::env::current_exe().expect("this has a file");
         let target = test.parent().and_then(|deps| deps.parent()).expect("a directory of cargo");
         let program = target.join("examples").join("forward_auth");
@@ -85,7 +86,7 @@ impl World {
       error_page 500 = @unanswered;
       auth_request_set $dpop_nonce $upstream_http_dpop_nonce;
       add_header DPoP-Nonce $dpop_nonce always;
-      proxy_pass http://{behind};
+      proxy_pass http://{protected_service};
     }}
     location @unanswered {{
       if ($auth_status = 400) {{ return 400; }}
@@ -130,7 +131,7 @@ impl World {
         })
     }
 
-    /// The status, what is behind says, and the fields of the answer.
+    /// Returns the status, the body and the fields of the response.
     async fn send(
         &self,
         method: &str,
@@ -149,12 +150,12 @@ impl World {
 }
 
 #[tokio::test]
-async fn nginx_lets_in_whom_forward_auth_does() {
+async fn nginx_admits_the_requests_that_forward_auth_admits() {
     let Some(world) = World::new().await else { return };
     let unbound = format!("Bearer {}", world.server.jwt().audience(API).mint());
     let (status, said, _) = world.send("GET", "/a", &[("authorization", &unbound)]).await;
     assert_eq!((status, &*said), (200, "alice"));
-    // Whatever a client says that it speaks, or who it is.
+    // Whatever protocol or identity the client claims.
     for fields in [
         &[][..],
         &[("content-type", "application/grpc")],
@@ -163,12 +164,12 @@ async fn nginx_lets_in_whom_forward_auth_does() {
     ] {
         assert_eq!(world.send("GET", "/a", fields).await.0, 401, "{fields:?}");
     }
-    // Nor is one let in for its method.
+    // Also with other methods.
     let preflight = [("origin", "https://a"), ("access-control-request-method", "GET")];
     for method in ["OPTIONS", "HEAD", "TRACES"] {
         assert_eq!(world.send(method, "/a", &preflight).await.0, 401, "{method}");
     }
-    // What nobody can read is the fault of who wrote it, and no alarm for who operates this.
+    // A malformed credential is the client's fault, and no alarm for the operator.
     assert_eq!(world.send("GET", "/a", &[("authorization", "Bearer a b")]).await.0, 400);
 
     let laptop = Prover::new("laptop");
@@ -184,7 +185,7 @@ async fn nginx_lets_in_whom_forward_auth_does() {
         let fields = [&[("authorization", &*dpop), ("dpop", proof)], more].concat();
         world.send(method, path, &fields).await
     };
-    // What a client needs to begin with gets through.
+    // The challenge reaches the client.
     let (status, _, fields) = send("POST", "/a?b=c", &proof("POST", "/a", None), &[]).await;
     let challenges: Vec<_> = fields.get_all("www-authenticate").iter().collect();
     assert_eq!(status, 401);
@@ -193,19 +194,19 @@ async fn nginx_lets_in_whom_forward_auth_does() {
     let good = |method: &str, path: &str| proof(method, path, Some(nonce));
     let (status, said, _) = send("POST", "/a?b=c", &good("POST", "/a"), &[]).await;
     assert_eq!((status, &*said), (200, "alice"));
-    // For something else, or for what the client says that it asks for.
+    // For another URL, or for the URL in a field of the client.
     for (method, path) in [("GET", "/a"), ("POST", "/b"), ("GET", "/auth")] {
         let told = [("x-forwarded-method", method), ("x-forwarded-uri", path)];
         assert_eq!(send("POST", "/a", &good(method, path), &told).await.0, 401, "{method} {path}");
     }
-    // Once.
+    // The proof is accepted once.
     let once = good("DELETE", "/a");
     assert_eq!(send("DELETE", "/a", &once, &[]).await.0, 200);
     assert_eq!(send("DELETE", "/a", &once, &[]).await.0, 401);
 }
 
 #[tokio::test]
-async fn rfc9440_2_2_nginx_tells_forward_auth_the_certificate_of_its_client() {
+async fn rfc9440_2_2_nginx_sends_the_certificate_of_its_client_to_forward_auth() {
     let Some(world) = World::new().await else { return };
     let (own, other) = (world.authority.client(), world.authority.client());
     let bound = bound(&world.server, &own);
@@ -220,7 +221,7 @@ async fn rfc9440_2_2_nginx_tells_forward_auth_the_certificate_of_its_client() {
         assert_eq!(told.status, status, "{}", told.text);
         assert_eq!(told.text.ends_with("alice"), status == 200, "{}", told.text);
     }
-    // Nor where there is no TLS.
+    // Also without TLS.
     let (bearer, forged) = (format!("Bearer {bound}"), field(&own));
     let forged = forged.trim_end().split_once(": ").expect("a field");
     let fields = [("authorization", &*bearer), forged];

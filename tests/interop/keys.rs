@@ -1,13 +1,13 @@
-//! Keys that come, go, and can't be had.
+//! Key rotation, and unavailable keys.
 
 use std::time::Duration;
 
 use tower_introspect::{Issuer, ResourceServer};
 
 use crate::{api::Api, clock::Ahead};
-use testing::oidc_provider::{API, Server};
+use testing::oidc_provider::{API, OidcProvider};
 
-async fn local(server: &Server) -> (Api, Ahead) {
+async fn local(server: &OidcProvider) -> (Api, Ahead) {
     let clock = Ahead::default();
     let resource_server = ResourceServer::builder(API)
         .issuer(Issuer::jwt(server.issuer()))
@@ -19,8 +19,8 @@ async fn local(server: &Server) -> (Api, Ahead) {
 }
 
 #[tokio::test]
-async fn a_new_key_is_picked_up_and_a_withdrawn_one_dropped() {
-    let Some(server) = Server::start().await else { return };
+async fn new_key_is_fetched_and_withdrawn_key_dropped() {
+    let Some(server) = OidcProvider::start().await else { return };
     let (api, clock) = local(&server).await;
     let first = server.token("ES256").await;
     api.get(&first).await.is_admission();
@@ -39,52 +39,52 @@ async fn a_new_key_is_picked_up_and_a_withdrawn_one_dropped() {
     assert_eq!(server.requests("jwks").await, 3);
     api.get(&second).await.is_admission();
     api.get(&first).await.is_invalid_token();
-    assert_eq!(server.requests("jwks").await, 3, "one look for a key is enough for a while");
+    assert_eq!(server.requests("jwks").await, 3, "a key is fetched once in a while");
 }
 
 #[tokio::test]
-async fn a_withdrawn_key_is_dropped_when_the_keys_are_no_longer_fresh() {
-    let Some(server) = Server::start().await else { return };
+async fn withdrawn_key_is_dropped_when_the_keys_are_refreshed() {
+    let Some(server) = OidcProvider::start().await else { return };
     let (api, clock) = local(&server).await;
     let first = server.token("RS256").await;
     api.get(&first).await.is_admission();
     server.add_keys().await;
     server.drop_old_keys().await;
 
-    // The request that finds the keys stale has them fetched in the background.
+    // The request that finds stale keys starts a fetch in the background.
     clock.by(Duration::from_secs(11 * 60));
-    api.refuses_in_the_end(&first).await;
+    api.refuses_eventually(&first).await;
     api.get(&server.token("RS256").await).await.is_admission();
 }
 
 #[tokio::test]
-async fn rotation_while_requests_run() {
-    let Some(server) = Server::start().await else { return };
+async fn tokens_are_admitted_during_a_rotation() {
+    let Some(server) = OidcProvider::start().await else { return };
     let (api, clock) = local(&server).await;
     let first = server.token("ES256").await;
     api.get(&first).await.is_admission();
 
-    let busy = api.keep_asking(first.clone());
+    let busy = api.keep_sending(first.clone());
     server.add_keys().await;
     let second = server.token("ES256").await;
     api.get(&second).await.is_admission();
     busy.was_always_admitted().await;
 
-    let busy = api.keep_asking(second);
+    let busy = api.keep_sending(second);
     server.drop_old_keys().await;
     clock.by(Duration::from_secs(11 * 60));
-    api.refuses_in_the_end(&first).await;
+    api.refuses_eventually(&first).await;
     busy.was_always_admitted().await;
 }
 
 #[tokio::test]
-async fn keys_that_cannot_be_had_are_not_the_clients_fault() {
-    let Some(server) = Server::start().await else { return };
+async fn unavailable_keys_are_not_blamed_on_the_client() {
+    let Some(server) = OidcProvider::start().await else { return };
     let (api, clock) = local(&server).await;
     let token = server.token("ES256").await;
     for mode in ["500", "hang"] {
         server.fault("jwks", mode).await;
-        api.get(&token).await.is_not_the_clients_fault(503);
+        api.get(&token).await.is_not_blamed_on_the_client(503);
         clock.by(Duration::from_secs(60));
     }
     server.fault("jwks", "none").await;
@@ -96,8 +96,8 @@ async fn keys_that_cannot_be_had_are_not_the_clients_fault() {
 }
 
 #[tokio::test]
-async fn random_keys_cause_one_fetch() {
-    let Some(server) = Server::start().await else { return };
+async fn random_kids_cause_one_fetch() {
+    let Some(server) = OidcProvider::start().await else { return };
     let (api, _clock) = local(&server).await;
     let token = server.token("ES256").await;
     api.get(&token).await.is_admission();

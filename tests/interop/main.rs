@@ -1,7 +1,7 @@
-//! Against authorization servers that others wrote, over real HTTP.
+//! Tests with other authorization servers, clients and proxies, over real connections.
 //!
-//! Without its server a test says that it is skipped; with `CI=true` in the environment it fails.
-//! To install them:
+//! A test is skipped with a message if its server is missing. With `CI=true` in the environment it
+//! fails.
 //!
 //! * `oidc-provider`, and with it clients, `oauth4webapi` and `@grpc/grpc-js` with `dpop`:
 //!   `npm ci --prefix tests/interop/oidc-provider`
@@ -12,7 +12,7 @@
 //! * HAProxy and nginx, proxies that end TLS: the Debian packages `haproxy` and `nginx`. Neither has to be
 //!   running.
 //!
-//! And servers of the examples with clients that others wrote:
+//! Servers of the examples, with other clients:
 //!
 //! * `mcp_server`: `npm ci --prefix tests/interop/mcp`, and a `.venv` there with what its
 //!   `requirements.txt` names

@@ -1,4 +1,4 @@
-//! Behind proxies that others wrote: HAProxy or nginx ends TLS and tells the certificate of its client in
+//! Behind HAProxy or nginx, which terminate TLS and send the certificate of the client in
 //! `Client-Cert` (RFC 9440).
 
 mod nginx;
@@ -17,18 +17,18 @@ use tower_introspect::{
 };
 
 use testing::{
-    host::{self, Home, Process},
+    host::{self, Process, ScratchDir},
     oidc_provider::API,
     pki::{Authority, Client, Signed},
     proxy::listens,
 };
 
-/// Whether a handler sees the field, in words.
+/// Responds whether the handler got the field.
 async fn whoami(headers: HeaderMap) -> &'static str {
     if headers.contains_key("client-cert") { "told" } else { "untold" }
 }
 
-/// A resource server that believes its proxies at `trusted`, where it listens.
+/// A resource server that trusts proxies at `trusted`. Returns its address.
 async fn serve(server: &AuthorizationServer, trusted: &str) -> SocketAddr {
     let mtls = Mtls::new().trust_proxy(CertificateField::ClientCert, [trusted], |head| {
         let ConnectInfo(address) = head.extension::<ConnectInfo<SocketAddr>>()?;
@@ -48,8 +48,12 @@ async fn serve(server: &AuthorizationServer, trusted: &str) -> SocketAddr {
     address
 }
 
-/// HAProxy in front of `backend`, set up as docs/operations.md says.
-async fn proxy(home: &Home, authority: &Authority, backend: SocketAddr) -> (Process, SocketAddr) {
+/// Starts HAProxy in front of `backend`, with the configuration of docs/operations.md.
+async fn proxy(
+    home: &ScratchDir,
+    authority: &Authority,
+    backend: SocketAddr,
+) -> (Process, SocketAddr) {
     let dir = home.path();
     let own = authority.server();
     let write = |name: &str, text: String| fs::write(dir.join(name), text).expect("writable");
@@ -82,7 +86,7 @@ backend app
     (process, address)
 }
 
-/// A token that is bound to this certificate.
+/// Returns a token bound to this certificate.
 pub(crate) fn bound(server: &AuthorizationServer, own: &Signed) -> String {
     let thumbprint = PeerCertificate::from_der(own.certificate.der()).expect("DER").thumbprint();
     server.jwt().audience(API).claim("cnf", json!({"x5t#S256": thumbprint})).mint()
@@ -94,13 +98,13 @@ pub(crate) fn field(own: &Signed) -> String {
 }
 
 #[tokio::test]
-async fn rfc9440_2_2_haproxy_tells_the_certificate_of_its_client() {
+async fn rfc9440_2_2_certificate_is_read_from_the_field_of_haproxy() {
     if !host::has("haproxy") {
         host::skip("haproxy");
         return;
     }
     let server = AuthorizationServer::new("https://as.example.com");
-    let (authority, home) = (Authority::new(), Home::new("haproxy"));
+    let (authority, home) = (Authority::new(), ScratchDir::new("haproxy"));
     let (own, other) = (authority.client(), authority.client());
     let stranger = Authority::new().client();
     let bound = bound(&server, &own);
@@ -112,14 +116,14 @@ async fn rfc9440_2_2_haproxy_tells_the_certificate_of_its_client() {
     assert_eq!(told.status, 200, "{}", told.text);
     assert!(told.text.ends_with("untold"), "{}", told.text);
     assert!(told.text.to_lowercase().contains("vary: client-cert"), "{}", told.text);
-    // A forged field is taken off, whether there is a certificate or not.
+    // A forged field is removed, with and without a certificate.
     for (shown, lines, status) in [
         (None, String::new(), 401),
         (Some(&other), String::new(), 401),
         (None, field(&own), 401),
         (Some(&other), field(&own), 401),
         (Some(&own), field(&other), 200),
-        // Its certificate is not one of this authority, which HAProxy is told to let pass.
+        // A certificate of another authority, which HAProxy is configured to admit.
         (Some(&stranger), field(&own), 401),
     ] {
         let told = client(shown).get(address, &bound, &lines).await;
@@ -127,16 +131,16 @@ async fn rfc9440_2_2_haproxy_tells_the_certificate_of_its_client() {
     }
     assert_eq!(client(None).get(address, &unbound, "").await.status, 200);
 
-    // RFC 9440 §3.3: a session that began without a certificate goes on without.
+    // RFC 9440 §3.3: a resumed session that began without a certificate has none.
     let late = client(Some(&own));
-    late.show(false);
+    late.send_certificate(false);
     assert_eq!(late.get(address, &bound, "").await.status, 401);
-    late.show(true);
+    late.send_certificate(true);
     let told = late.get(address, &bound, "").await;
     assert_eq!((told.status, told.is_resumed), (401, true), "{}", told.text);
 
-    // The same proxy, where another one is trusted.
-    let elsewhere = Home::new("haproxy");
+    // The same proxy, if another one is trusted.
+    let elsewhere = ScratchDir::new("haproxy");
     let (_other, address) = proxy(&elsewhere, &authority, serve(&server, "10.0.0.1").await).await;
     assert_eq!(client(Some(&own)).get(address, &bound, "").await.status, 401);
     assert_eq!(client(Some(&own)).get(address, &unbound, "").await.status, 200);

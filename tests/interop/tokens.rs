@@ -1,4 +1,4 @@
-//! Tokens of every form, through an axum router.
+//! Tokens of every format, through an axum router.
 
 use std::time::Duration;
 use testing::host::PATIENCE;
@@ -6,18 +6,18 @@ use testing::host::PATIENCE;
 use tower_introspect::{ClientAuth, Issuer, ResourceServer};
 
 use crate::api::Api;
-use testing::oidc_provider::{API, Server};
+use testing::oidc_provider::{API, OidcProvider};
 
-/// A resource server that verifies JWTs itself and has all else introspected.
-async fn hybrid(server: &Server) -> Api {
+/// A resource server that verifies JWTs locally and introspects all other tokens.
+async fn hybrid(server: &OidcProvider) -> Api {
     serve(Issuer::hybrid(server.issuer(), auth(server))).await
 }
 
-fn auth(server: &Server) -> ClientAuth {
+fn auth(server: &OidcProvider) -> ClientAuth {
     ClientAuth::basic("rs-basic", server.secret())
 }
 
-/// Serves an API that remembers no answer of the server.
+/// Serves an API without a cache.
 async fn serve(issuer: Issuer) -> Api {
     let resource_server = ResourceServer::builder(API)
         .issuer(issuer.configure_introspection(|remote| remote.timeout(PATIENCE)))
@@ -30,19 +30,19 @@ async fn serve(issuer: Issuer) -> Api {
 
 #[tokio::test]
 async fn jwts_of_every_algorithm_are_verified_locally() {
-    let Some(server) = Server::start().await else { return };
+    let Some(server) = OidcProvider::start().await else { return };
     let api = hybrid(&server).await;
     for algorithm in ["RS256", "PS256", "ES256", "EdDSA"] {
         let token = server.token(algorithm).await;
         api.get(&token).await.is_admission();
     }
     assert_eq!(server.requests("introspection").await, 0);
-    assert_eq!(server.requests("jwks").await, 1, "one set of keys for all");
+    assert_eq!(server.requests("jwks").await, 1, "the keys are fetched once");
 }
 
 #[tokio::test]
 async fn opaque_tokens_are_introspected() {
-    let Some(server) = Server::start().await else { return };
+    let Some(server) = OidcProvider::start().await else { return };
     let api = hybrid(&server).await;
     let token = server.token("opaque").await;
     api.get(&token).await.is_admission();
@@ -51,7 +51,7 @@ async fn opaque_tokens_are_introspected() {
 
 #[tokio::test]
 async fn rfc9700_2_3_tokens_for_another_audience_are_refused() {
-    let Some(server) = Server::start().await else { return };
+    let Some(server) = OidcProvider::start().await else { return };
     let api = hybrid(&server).await;
     for format in ["opaque", "RS256"] {
         let token = server.token_for(&format!("https://other.example.com/{format}")).await;
@@ -61,7 +61,7 @@ async fn rfc9700_2_3_tokens_for_another_audience_are_refused() {
 
 #[tokio::test]
 async fn a_token_with_a_changed_signature_is_refused() {
-    let Some(server) = Server::start().await else { return };
+    let Some(server) = OidcProvider::start().await else { return };
     let api = hybrid(&server).await;
     let token = server.token("ES256").await;
     let (signed, signature) = token.rsplit_once('.').expect("a JWT");
@@ -73,7 +73,7 @@ async fn a_token_with_a_changed_signature_is_refused() {
 
 #[tokio::test]
 async fn rfc7009_a_revoked_token_is_refused_on_the_next_request() {
-    let Some(server) = Server::start().await else { return };
+    let Some(server) = OidcProvider::start().await else { return };
     let api = hybrid(&server).await;
     let token = server.token("opaque").await;
     api.get(&token).await.is_admission();
@@ -81,24 +81,24 @@ async fn rfc7009_a_revoked_token_is_refused_on_the_next_request() {
     api.get(&token).await.is_invalid_token();
 }
 
-/// This server introspects no JWTs, which is not the fault of the client that has one.
+/// The server introspects no JWTs, for which the client is not to blame.
 #[tokio::test]
-async fn jwts_that_the_server_cannot_confirm_are_not_the_clients_fault() {
-    let Some(server) = Server::start().await else { return };
+async fn jwts_that_the_server_cannot_confirm_are_not_blamed_on_the_client() {
+    let Some(server) = OidcProvider::start().await else { return };
     let max_age = Duration::from_secs(10);
     let issuer = Issuer::jwt_and_introspect(server.issuer(), auth(&server), max_age);
     let api = serve(issuer).await;
-    api.get(&server.token("ES256").await).await.is_not_the_clients_fault(500);
+    api.get(&server.token("ES256").await).await.is_not_blamed_on_the_client(500);
     api.get(&server.token("opaque").await).await.is_admission();
 }
 
 #[tokio::test]
-async fn without_keys_a_jwt_that_the_server_cannot_introspect_is_not_the_clients_fault() {
-    let Some(server) = Server::start().await else { return };
+async fn without_keys_jwts_that_the_server_cannot_introspect_are_not_blamed_on_the_client() {
+    let Some(server) = OidcProvider::start().await else { return };
     let issuer = Issuer::hybrid(server.issuer(), auth(&server)).fall_back_to_introspection();
     let api = serve(issuer).await;
     let token = server.token("ES256").await;
     server.fault("jwks", "500").await;
-    api.get(&token).await.is_not_the_clients_fault(503);
-    assert_eq!(server.requests("introspection").await, 1, "the server was asked");
+    api.get(&token).await.is_not_blamed_on_the_client(503);
+    assert_eq!(server.requests("introspection").await, 1, "not introspected");
 }

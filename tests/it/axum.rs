@@ -1,4 +1,4 @@
-//! In axum: extractors, routes, and what the router does around them.
+//! The axum integration: extractors, routes and nested routers.
 
 use axum::{
     Extension, Router,
@@ -66,7 +66,7 @@ async fn text(response: Response) -> String {
 }
 
 #[tokio::test]
-async fn extractors_give_what_the_layer_verified() {
+async fn extractors_return_the_verified_token() {
     let app = routes().layer(layer(ImmediateVerifier::alice()));
     for (path, expected) in
         [("/subject", "alice"), ("/maybe", "alice"), ("/tenant", "7"), ("/identity", "token")]
@@ -76,7 +76,7 @@ async fn extractors_give_what_the_layer_verified() {
 }
 
 #[tokio::test]
-async fn extractors_without_a_layer_answer_500() {
+async fn extractors_without_a_layer_are_500() {
     for path in ["/subject", "/maybe", "/tenant", "/identity", "/write"] {
         let response = fetch(&routes(), path, Some("abc")).await;
         assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR, "{path}");
@@ -85,7 +85,7 @@ async fn extractors_without_a_layer_answer_500() {
 }
 
 #[tokio::test]
-async fn an_optional_token_is_none_only_for_who_sent_none() {
+async fn optional_token_is_none_only_without_credentials() {
     let app = routes().layer(layer(ImmediateVerifier::alice()).optional());
     assert_eq!(text(fetch(&app, "/maybe", None).await).await, "nobody");
     assert_eq!(text(fetch(&app, "/identity", None).await).await, "anonymous");
@@ -120,14 +120,14 @@ async fn route_layers_require_scope() {
 }
 
 #[tokio::test]
-async fn as_a_route_layer_an_unknown_path_is_404_without_a_token() {
+async fn unknown_path_outside_of_a_route_layer_is_404() {
     let app = routes().route_layer(layer(ImmediateVerifier::alice()));
     assert_eq!(fetch(&app, "/elsewhere", None).await.status(), StatusCode::NOT_FOUND);
     assert_eq!(fetch(&app, "/subject", None).await.status(), StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test]
-async fn nested_routers_and_merged_ones_are_covered() {
+async fn layer_covers_nested_and_merged_routers() {
     let inner = Router::new().nest("/api", routes());
     let app = inner
         .merge(Router::new().route("/top", get(subject)))
@@ -154,7 +154,7 @@ async fn rfc9110_9_3_other_methods_of_a_route_need_a_token_before_they_are_405()
             let refused = status(&app, method, "/subject", false).await;
             assert_eq!(refused, StatusCode::UNAUTHORIZED, "{method}");
         }
-        // axum answers HEAD as GET, and without a body.
+        // axum handles HEAD with the handler of GET, and sends no body.
         assert_eq!(status(&app, "HEAD", "/subject", true).await, StatusCode::OK);
         assert_eq!(status(&app, "HEAD", "/write", true).await, StatusCode::FORBIDDEN);
         for method in ["OPTIONS", "POST", "TRACE"] {
@@ -165,11 +165,11 @@ async fn rfc9110_9_3_other_methods_of_a_route_need_a_token_before_they_are_405()
 }
 
 #[tokio::test]
-async fn a_layer_on_methods_covers_those_that_are_there_and_no_later_ones() {
+async fn method_router_layer_covers_only_methods_added_before_it() {
     let read = get(subject).route_layer(RequireScope::all(["write"])).post(subject);
     let app = Router::new()
         .route("/scoped", read)
-        // The same with the layer that verifies: `post` comes after it.
+        // Also with the verifying layer: `post` is added after it.
         .route(
             "/verified",
             get(subject).route_layer(layer(ImmediateVerifier::alice())).post(subject).put(open),
@@ -178,7 +178,7 @@ async fn a_layer_on_methods_covers_those_that_are_there_and_no_later_ones() {
     assert_eq!(status(&app_in_layer, "GET", "/scoped", true).await, StatusCode::FORBIDDEN);
     assert_eq!(status(&app_in_layer, "POST", "/scoped", true).await, StatusCode::OK);
     assert_eq!(status(&app, "GET", "/verified", false).await, StatusCode::UNAUTHORIZED);
-    // A handler that takes a token is closed even there; one that takes none is what it says.
+    // Without the layer, a handler that extracts the token refuses, and any other is open.
     let uncovered = status(&app, "POST", "/verified", true).await;
     assert_eq!(uncovered, StatusCode::INTERNAL_SERVER_ERROR);
     assert_eq!(status(&app, "PUT", "/verified", false).await, StatusCode::OK);
@@ -186,9 +186,10 @@ async fn a_layer_on_methods_covers_those_that_are_there_and_no_later_ones() {
 
 async fn open() {}
 
-/// A nest takes its prefix off the path, so that rules for whole paths name nothing in it.
+/// A nested router removes its prefix from the path, so that rules for full paths match nothing in
+/// it.
 #[tokio::test]
-async fn rules_for_whole_paths_inside_of_a_nest_refuse_everyone() {
+async fn rules_for_full_paths_inside_of_a_nest_refuse_all_requests() {
     let paths = || {
         let nothing = Requirement::all_scopes([]);
         RequireLayer::paths(Paths::deny_by_default().require("/api/list", nothing).public("/api"))
@@ -202,7 +203,7 @@ async fn rules_for_whole_paths_inside_of_a_nest_refuse_everyone() {
     }
     assert_eq!(status(&inside, "GET", "/api/list", true).await, StatusCode::FORBIDDEN);
 
-    // Outside of the nest they are what they say.
+    // Outside of the nest they match.
     let outside = Router::new().nest("/api", bank()).layer(paths());
     let outside = outside.layer(layer(ImmediateVerifier::alice()).optional());
     assert_eq!(status(&outside, "GET", "/api/list", true).await, StatusCode::OK);
@@ -210,9 +211,9 @@ async fn rules_for_whole_paths_inside_of_a_nest_refuse_everyone() {
     assert_eq!(status(&outside, "GET", "/api", false).await, StatusCode::OK);
 }
 
-/// The router may read a path as it likes: what is not named, byte by byte, comes to no router.
+/// The router may normalize paths. A path that is not named byte by byte does not reach it.
 #[tokio::test]
-async fn other_spellings_of_a_path_come_to_no_router() {
+async fn other_spellings_of_a_path_do_not_reach_the_router() {
     let paths = Paths::deny_by_default()
         .public("/health")
         .require("/list", Requirement::all_scopes(["read"]));
@@ -240,7 +241,7 @@ async fn other_spellings_of_a_path_come_to_no_router() {
         assert_eq!(status(&app, "GET", path, false).await, StatusCode::UNAUTHORIZED, "{path}");
         assert_eq!(status(&app, "GET", path, true).await, StatusCode::FORBIDDEN, "{path}");
     }
-    // The query is no part of it, and neither is the authority of a request to a proxy.
+    // The query is not part of the path, and neither is the authority of a request to a proxy.
     for path in ["/health", "/health?", "/health?/list", "http://api.example.com/health"] {
         assert_eq!(status(&app, "GET", path, false).await, StatusCode::OK, "{path}");
     }
@@ -265,17 +266,17 @@ async fn the_body_reaches_the_handler_unread() {
         app.clone().oneshot(request.body(Body::from(form)).unwrap())
     };
     assert_eq!(text(post(true).await.unwrap()).await, form);
-    // RFC 6750 §2.2: a token in the body is not looked for.
+    // RFC 6750 §2.2: a token in the body is ignored.
     assert_eq!(post(false).await.unwrap().status(), StatusCode::UNAUTHORIZED);
 }
 
-/// A tenant that is no number.
+/// A token whose tenant is not a number.
 fn tenant_x() -> ImmediateVerifier {
     ImmediateVerifier::claims(r#"{"sub":"alice","aud":"https://api.example.com","tenant":"x"}"#)
 }
 
 #[tokio::test]
-async fn rfc9457_3_extractors_refuse_as_they_are_told_to() {
+async fn rfc9457_3_extractors_refuse_with_the_configured_responder() {
     let with = Extension(RejectWith::new(ProblemJson::new()));
     let app = routes().layer(with.clone()).layer(layer(tenant_x()));
     let plain = routes().layer(layer(tenant_x()));
@@ -288,7 +289,7 @@ async fn rfc9457_3_extractors_refuse_as_they_are_told_to() {
     assert_eq!(refusal(&refused), Some(ErrorKind::Denied));
     let body = text(refused).await;
     assert!(body.contains("\"status\":403"), "{body}");
-    // Also where there is no layer at all, and the fault is ours.
+    // Also without a layer, where the service is at fault.
     let bare = fetch(&routes().layer(with), "/subject", None).await;
     assert_eq!(bare.status(), StatusCode::INTERNAL_SERVER_ERROR);
     assert_eq!(bare.headers()["content-type"], "application/problem+json");

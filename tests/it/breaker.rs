@@ -1,4 +1,4 @@
-//! A server that does not answer is left alone.
+//! The circuit breaker and the bulkhead.
 
 use std::{sync::Arc, time::Duration};
 
@@ -81,7 +81,7 @@ async fn any_response_resets_the_count_of_failures() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn response_to_a_malformed_token_neither_opens_nor_closes_the_breaker() {
+async fn bad_responses_and_rejected_credentials_neither_count_nor_reset_failures() {
     let server = Scripted::new();
     let breaker = breaker(&server);
     for odd in [ErrorKind::BadResponse, ErrorKind::CredentialsRejected] {

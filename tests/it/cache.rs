@@ -1,4 +1,4 @@
-//! What is remembered, for how long, and what is not.
+//! Tests of the cache: what it stores, for how long, and what it does not store.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ fn cache(server: &Scripted) -> Cache<Scripted> {
     layer(server).layer(server.clone())
 }
 
-/// Lets what was spawned run.
+/// Lets spawned tasks run.
 async fn settle() {
     for _ in 0..5 {
         tokio::task::yield_now().await;
@@ -38,7 +38,7 @@ async fn settle() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_is_verified_once_in_thirty_seconds() {
+async fn token_is_verified_once_in_thirty_seconds() {
     let server = Scripted::new();
     let cache = layer(&server).without_refresh_ahead().layer(server.clone());
     for _ in 0..30 {
@@ -52,7 +52,7 @@ async fn a_token_is_verified_once_in_thirty_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_age_counts_from_the_start_of_the_verification() {
+async fn age_counts_from_the_start_of_the_verification() {
     let server = Scripted::new().takes(SEC * 10);
     let cache = layer(&server).without_refresh_ahead().layer(server.clone());
     assert!(cache.verify(token("abc")).await.is_ok());
@@ -63,7 +63,7 @@ async fn the_age_counts_from_the_start_of_the_verification() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn tokens_are_told_apart_by_all_of_their_text() {
+async fn tokens_are_distinguished_by_their_full_text() {
     let server = Scripted::new();
     let cache = cache(&server);
     for text in ["abc", "abd", "ab", "abc=", "ABC"] {
@@ -73,7 +73,7 @@ async fn tokens_are_told_apart_by_all_of_their_text() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn jwts_have_an_age_of_their_own() {
+async fn jwts_have_a_separate_max_age() {
     let server = Scripted::new().by(Method::Jwt);
     let cache = cache(&server);
     assert!(at_once(&cache, token("abc")).is_ok());
@@ -86,9 +86,9 @@ async fn jwts_have_an_age_of_their_own() {
     assert_eq!((server.calls(), cache.stats().refreshes), (2, 0));
 }
 
-/// liboauth2 (CWE-613): a remembered token outlived its `exp`.
+/// liboauth2 (CWE-613): a cached token was accepted after its `exp`.
 #[tokio::test(start_paused = true)]
-async fn rfc7662_4_nothing_is_remembered_past_exp() {
+async fn rfc7662_4_nothing_is_cached_past_exp() {
     let server = Scripted::new();
     server.always(Act::Accept(r#"{"aud":"https://api.example.com","exp":1800000010}"#));
     let cache = layer(&server).stale_if_error(SEC * 600).layer(server.clone());
@@ -104,7 +104,7 @@ async fn rfc7662_4_nothing_is_remembered_past_exp() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_calls_expired_tokens_active_is_not_asked_each_time() {
+async fn expired_token_reported_as_active_is_cached() {
     let server = Scripted::new();
     server.always(Act::Accept(r#"{"aud":"https://api.example.com","exp":1}"#));
     let cache = cache(&server);
@@ -117,9 +117,9 @@ async fn a_server_that_calls_expired_tokens_active_is_not_asked_each_time() {
     assert_eq!(server.calls(), 1);
 }
 
-/// Facts are shared, decisions are not, in either order.
+/// The policies share facts but no decisions, in either order.
 #[tokio::test(start_paused = true)]
-async fn one_cache_serves_two_policies_and_neither_gets_the_others_decision() {
+async fn policies_that_share_a_cache_share_no_decision() {
     for first in [0, 1] {
         let server = Scripted::new();
         let cache = cache(&server);
@@ -134,9 +134,9 @@ async fn one_cache_serves_two_policies_and_neither_gets_the_others_decision() {
     }
 }
 
-/// CVE-2026-33496 (Oathkeeper), Quarkus #56319: an answer of one server held for another.
+/// CVE-2026-33496 (Oathkeeper), Quarkus #56319: a response of one server was used for another.
 #[tokio::test(start_paused = true)]
-async fn each_verifier_has_memory_of_its_own() {
+async fn each_verifier_has_its_own_cache() {
     let (one, other) = (Scripted::new(), Scripted::new());
     other.always(Act::refuse(ErrorKind::Inactive));
     let layer = layer(&one);
@@ -151,7 +151,7 @@ async fn each_verifier_has_memory_of_its_own() {
 // ===== Freshness =====
 
 #[tokio::test(start_paused = true)]
-async fn freshness_is_judged_when_it_is_read() {
+async fn freshness_is_checked_when_an_entry_is_read() {
     let server = Scripted::new();
     let cache = cache(&server);
     let within = |secs| token("abc").with_freshness(Freshness::Within(SEC * secs));
@@ -160,16 +160,16 @@ async fn freshness_is_judged_when_it_is_read() {
     assert!(at_once(&cache, within(6)).is_ok());
     assert_eq!(server.calls(), 1);
     assert!(at_once(&cache, within(5)).is_ok());
-    assert_eq!(server.calls(), 2, "heimdall #3445: the entry is shared, its age is judged");
+    assert_eq!(server.calls(), 2, "heimdall #3445: the entry is shared, its age is checked");
     assert!(at_once(&cache, within(5)).is_ok());
     assert_eq!(server.calls(), 2);
     advance(SEC * 30).await;
     assert!(at_once(&cache, within(600)).is_ok());
-    assert_eq!(server.calls(), 3, "who wants less than the bound gets the bound");
+    assert_eq!(server.calls(), 3, "a laxer freshness does not exceed max_age");
 }
 
 #[tokio::test(start_paused = true)]
-async fn live_is_asked_each_time_and_remembered_for_others() {
+async fn live_requests_are_always_verified_and_their_facts_cached_for_others() {
     let server = Scripted::new();
     let cache = cache(&server);
     let live = || token("abc").with_freshness(Freshness::Live);
@@ -183,25 +183,26 @@ async fn live_is_asked_each_time_and_remembered_for_others() {
     assert!(at_once(&cache, live()).is_err());
     assert_eq!(kind(&at_once(&cache, token("abc"))), Some(ErrorKind::Inactive));
     server.always(Act::alice());
-    assert!(at_once(&cache, live()).is_ok(), "no remembered refusal is live");
+    assert!(at_once(&cache, live()).is_ok(), "a cached refusal is not live");
 }
 
 // ===== Clocks =====
 
 #[tokio::test(start_paused = true)]
-async fn a_stepped_wall_clock_makes_nothing_younger() {
+async fn step_of_the_wall_clock_makes_no_entry_younger() {
     for step in [3_600, 31_536_000].map(Duration::from_secs) {
         let server = Scripted::new();
         let cache = layer(&server).without_refresh_ahead().layer(server.clone());
         assert!(at_once(&cache, token("abc")).is_ok());
-        // Back: the monotonic clock goes on.
+        // After a step back the monotonic clock counts.
         server.clock.step_back(step);
         assert!(at_once(&cache, token("abc")).is_ok());
         assert_eq!(server.calls(), 1);
         advance(SEC * 30).await;
         assert!(at_once(&cache, token("abc")).is_ok());
         assert_eq!(server.calls(), 2);
-        // Forward, as after a suspend that the monotonic clock did not see.
+        // After a step forward, as after a suspend that the monotonic clock did not see, the wall
+        // clock counts.
         server.clock.step(step);
         assert!(at_once(&cache, token("abc")).is_ok());
         assert_eq!(server.calls(), 3);
@@ -213,7 +214,7 @@ async fn a_stepped_wall_clock_makes_nothing_younger() {
 // ===== Refusals =====
 
 #[tokio::test(start_paused = true)]
-async fn an_inactive_token_is_asked_about_once_in_five_seconds() {
+async fn inactive_token_is_introspected_once_in_five_seconds() {
     let server = Scripted::new();
     server.always(Act::refuse(ErrorKind::Inactive));
     let cache = cache(&server);
@@ -228,7 +229,7 @@ async fn an_inactive_token_is_asked_about_once_in_five_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_does_not_depend_on_the_token_alone_is_not_remembered() {
+async fn refusals_that_do_not_depend_on_the_token_alone_are_not_cached() {
     for error in [
         ErrorKind::Unavailable,
         ErrorKind::BadResponse,
@@ -252,7 +253,7 @@ async fn what_does_not_depend_on_the_token_alone_is_not_remembered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_revocation_ends_what_was_remembered() {
+async fn revocation_removes_the_cached_fact() {
     let server = Scripted::new();
     let cache = cache(&server);
     assert!(at_once(&cache, token("abc")).is_ok());
@@ -260,12 +261,12 @@ async fn a_revocation_ends_what_was_remembered() {
     let recent = token("abc").with_freshness(Freshness::Within(Duration::ZERO));
     assert!(at_once(&cache, recent).is_err());
     advance(SEC * 6).await;
-    // The refusal is forgotten; what was known before must not come back.
+    // The cached refusal has expired. The fact from before must not come back.
     assert_eq!(kind(&at_once(&cache, token("abc"))), Some(ErrorKind::Inactive));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_late_answer_does_not_replace_a_newer_one() {
+async fn late_response_does_not_replace_a_newer_one() {
     let server = Scripted::new().takes(SEC * 10);
     let cache = cache(&server);
     let slow = tokio::spawn(cache.verify(token("abc")));
@@ -276,14 +277,14 @@ async fn a_late_answer_does_not_replace_a_newer_one() {
     sleep(SEC * 5).await;
     let again = cache.verify(token("abc").with_freshness(Freshness::Live));
     assert!(again.await.is_err());
-    assert!(slow.await.unwrap().is_ok(), "it was so when it was asked");
+    assert!(slow.await.unwrap().is_ok(), "the token was active at the start");
     assert_eq!(kind(&at_once(&cache, token("abc"))), Some(ErrorKind::Inactive));
 }
 
 // ===== Bounds =====
 
 #[tokio::test(start_paused = true)]
-async fn random_tokens_push_no_good_one_out_and_take_no_memory() {
+async fn random_tokens_evict_no_good_token_and_take_no_memory() {
     let server = Scripted::new();
     let cache = layer(&server).capacity(1_000, 1 << 20).layer(server.clone());
     for n in 0..100 {
@@ -306,7 +307,7 @@ async fn random_tokens_push_no_good_one_out_and_take_no_memory() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn bounded_in_entries_and_in_bytes() {
+async fn cache_is_bounded_in_entries_and_bytes() {
     let server = Scripted::new();
     for (entries, bytes) in [(100, 1 << 30), (1_000_000, 64 << 10)] {
         let cache = layer(&server).capacity(entries, bytes).layer(server.clone());
@@ -321,14 +322,14 @@ async fn bounded_in_entries_and_in_bytes() {
     }
 }
 
-/// An introspection answer of the usual size, some 500 bytes, and the claims of such a JWT.
-const ANSWER: &str = r#"{"active":true,"iss":"https://as.example.com","sub":"248289761001","aud":"https://api.example.com","client_id":"s6BhdRkqt3","username":"jane.doe@example.com","scope":"openid profile read:payments write:payments","token_type":"Bearer","exp":4102444800,"iat":1700000000,"nbf":1700000000,"auth_time":1699990000,"acr":"urn:mace:incommon:iap:silver","sid":"08a5019c-17e1-4977-8f42-65a12843ea02","jti":"dbe39bf3a3ba4238a513f51d6e1691c4","tenant":"example-corporation"}"#;
+/// An introspection response of typical size, some 500 bytes, and the claims of a similar JWT.
+const RESPONSE: &str = r#"{"active":true,"iss":"https://as.example.com","sub":"248289761001","aud":"https://api.example.com","client_id":"s6BhdRkqt3","username":"jane.doe@example.com","scope":"openid profile read:payments write:payments","token_type":"Bearer","exp":4102444800,"iat":1700000000,"nbf":1700000000,"auth_time":1699990000,"acr":"urn:mace:incommon:iap:silver","sid":"08a5019c-17e1-4977-8f42-65a12843ea02","jti":"dbe39bf3a3ba4238a513f51d6e1691c4","tenant":"example-corporation"}"#;
 const CLAIMS: &str = r#"{"iss":"https://as.example.com","aud":"https://api.example.com","exp":4102444800,"iat":1700000000,"sub":"248289761001","client_id":"s6BhdRkqt3","jti":"dbe39bf3a3ba4238a513f51d6e1691c4","scope":"openid profile read:payments write:payments"}"#;
 
-/// Makes facts of its own for each token.
-struct Fresh(&'static str);
+/// A verifier that creates a new fact for each token.
+struct NewFacts(&'static str);
 
-impl Verifier for Fresh {
+impl Verifier for NewFacts {
     type Future = std::future::Ready<Outcome>;
 
     fn verify(&self, _: VerifyRequest) -> Verifying<Self::Future> {
@@ -338,27 +339,32 @@ impl Verifier for Fresh {
     }
 }
 
-/// So many tokens that no part of a table, of which there are a power of two, has just doubled.
-const SOME: i64 = 1_500;
+/// A number of tokens at which no shard of the table, of which there are a power of two, has just
+/// doubled.
+const SAMPLE_SIZE: i64 = 1_500;
 
-/// What is counted is what the allocator is asked for: the token's own, and its share of the table.
+/// The counted bytes are compared with those allocated for the token, including its share of the
+/// table.
 #[test]
-fn what_a_token_takes_is_counted_in_full_and_little_more_is() {
-    const ROOM: i64 = 10_000;
-    for (claims, most) in [(ANSWER, 900), (CLAIMS, 660)] {
+fn bytes_of_an_entry_are_counted_in_full_and_at_most_a_quarter_over() {
+    const CAPACITY: i64 = 10_000;
+    for (claims, most) in [(RESPONSE, 900), (CLAIMS, 660)] {
         let mut cache = None;
         let table = allocation_counter::measure(|| {
             cache = Some(
-                CacheLayer::new().clock(FixedClock).capacity(10_000, 1 << 30).layer(Fresh(claims)),
+                CacheLayer::new()
+                    .clock(FixedClock)
+                    .capacity(10_000, 1 << 30)
+                    .layer(NewFacts(claims)),
             );
         });
         let cache = cache.unwrap();
         let own = allocation_counter::measure(|| {
-            for n in 0..SOME {
+            for n in 0..SAMPLE_SIZE {
                 assert!(at_once(&cache, token(&format!("token-{n}"))).is_ok());
             }
         });
-        let each = own.bytes_current / SOME + table.bytes_current / ROOM;
+        let each = own.bytes_current / SAMPLE_SIZE + table.bytes_current / CAPACITY;
         let counted = i64::try_from(cache.stats().bytes / cache.stats().entries).unwrap();
         assert!(each <= counted, "{each} are taken, {counted} are counted");
         assert!(counted <= each * 5 / 4, "{each} are taken, {counted} are counted");
@@ -366,10 +372,10 @@ fn what_a_token_takes_is_counted_in_full_and_little_more_is() {
     }
 }
 
-/// Refuses each token with a refusal of its own.
-struct Refusing(fn() -> VerifyError);
+/// A verifier that creates a new refusal for each token.
+struct NewRefusals(fn() -> VerifyError);
 
-impl Verifier for Refusing {
+impl Verifier for NewRefusals {
     type Future = std::future::Ready<Outcome>;
 
     fn verify(&self, _: VerifyRequest) -> Verifying<Self::Future> {
@@ -378,15 +384,17 @@ impl Verifier for Refusing {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_refusal_takes_is_counted_in_full_and_is_little() {
+async fn bytes_of_a_refusal_are_counted_in_full_and_few() {
     let plain = || VerifyError::new(ErrorKind::Inactive);
     let told = || VerifyError::new(ErrorKind::Inactive).with_context("introspection");
     let own = || VerifyError::new(ErrorKind::Inactive).with_context("told".repeat(25));
     for (refuse, most) in [(plain as fn() -> VerifyError, 160), (told, 160), (own, 450)] {
-        let cache =
-            CacheLayer::new().clock(FixedClock).capacity(100_000, 1 << 30).layer(Refusing(refuse));
+        let cache = CacheLayer::new()
+            .clock(FixedClock)
+            .capacity(100_000, 1 << 30)
+            .layer(NewRefusals(refuse));
         let counted = allocation_counter::measure(|| {
-            for n in 0..SOME {
+            for n in 0..SAMPLE_SIZE {
                 assert!(at_once(&cache, token(&format!("token-{n}"))).is_err());
             }
         });
@@ -395,7 +403,7 @@ async fn what_a_refusal_takes_is_counted_in_full_and_is_little() {
         assert!(taken <= stats.bytes, "{taken} are taken, {} are counted", stats.bytes);
         assert!(stats.bytes <= 1_500 * most, "{} are counted", stats.bytes);
         let refused = at_once(&cache, token("token-7")).unwrap_err();
-        assert_eq!(refused.context(), refuse().context(), "the same as if it were not remembered");
+        assert_eq!(refused.context(), refuse().context(), "the same as without a cache");
         assert_eq!(cache.stats().negative_hits, 1);
         cache.clear();
         assert_eq!(cache.stats().bytes, 0);
@@ -403,7 +411,7 @@ async fn what_a_refusal_takes_is_counted_in_full_and_is_little() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_takes_the_place_of_another_is_counted_once() {
+async fn bytes_of_a_replaced_entry_are_subtracted() {
     let server = Scripted::new();
     let cache = cache(&server);
     assert!(at_once(&cache, token("abc")).is_ok());
@@ -429,7 +437,7 @@ async fn what_takes_the_place_of_another_is_counted_once() {
 // ===== Refresh ahead =====
 
 #[tokio::test(start_paused = true)]
-async fn a_token_in_use_never_waits() {
+async fn token_in_use_is_refreshed_before_it_expires() {
     let server = Scripted::new().takes(SEC);
     let cache = cache(&server);
     assert!(cache.verify(token("abc")).await.is_ok());
@@ -444,7 +452,7 @@ async fn a_token_in_use_never_waits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn refreshing_happens_once_and_not_for_tokens_at_rest() {
+async fn refresh_happens_once_and_only_for_tokens_in_use() {
     let server = Scripted::new().takes(SEC);
     let cache = cache(&server);
     assert!(cache.verify(token("abc")).await.is_ok());
@@ -459,7 +467,7 @@ async fn refreshing_happens_once_and_not_for_tokens_at_rest() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refresh_that_finds_the_token_revoked_ends_it() {
+async fn refresh_that_finds_a_revocation_removes_the_entry() {
     let server = Scripted::new().takes(SEC);
     let cache = cache(&server);
     assert!(cache.verify(token("abc")).await.is_ok());
@@ -471,7 +479,7 @@ async fn a_refresh_that_finds_the_token_revoked_ends_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refresh_that_fails_changes_nothing_within_the_bound() {
+async fn failed_refresh_keeps_the_entry_until_max_age() {
     let server = Scripted::new();
     let cache = cache(&server);
     assert!(at_once(&cache, token("abc")).is_ok());
@@ -486,7 +494,7 @@ async fn a_refresh_that_fails_changes_nothing_within_the_bound() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refresh_does_not_keep_the_cache_alive() {
+async fn refresh_is_cancelled_with_the_cache() {
     let server = Scripted::new();
     let cache = cache(&server);
     assert!(at_once(&cache, token("abc")).is_ok());
@@ -495,13 +503,13 @@ async fn a_refresh_does_not_keep_the_cache_alive() {
     assert!(at_once(&cache, token("abc")).is_ok());
     drop(cache);
     settle().await;
-    assert_eq!(server.under_way(), 0, "nobody is left to remember the answer");
+    assert_eq!(server.under_way(), 0, "the refresh was not dropped");
 }
 
 // ===== Stale =====
 
 #[tokio::test(start_paused = true)]
-async fn stale_facts_serve_in_an_outage_only_where_asked_for_and_are_marked() {
+async fn stale_facts_are_used_in_an_outage_only_if_configured_and_are_marked() {
     let server = Scripted::new();
     let cache = layer(&server).stale_if_error(SEC * 60).layer(server.clone());
     let plain = self::cache(&server);
@@ -529,7 +537,7 @@ async fn stale_facts_serve_in_an_outage_only_where_asked_for_and_are_marked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stale_facts_serve_for_nothing_but_an_outage() {
+async fn stale_facts_are_used_only_in_an_outage() {
     for error in [
         ErrorKind::Inactive,
         ErrorKind::BadResponse,
@@ -547,7 +555,7 @@ async fn stale_facts_serve_for_nothing_but_an_outage() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_known_revocation_is_not_forgotten_in_an_outage() {
+async fn revoked_token_is_refused_in_an_outage() {
     let server = Scripted::new();
     let cache = layer(&server).stale_if_error(SEC * 600).layer(server.clone());
     assert!(at_once(&cache, token("abc")).is_ok());
@@ -563,12 +571,12 @@ async fn a_known_revocation_is_not_forgotten_in_an_outage() {
 
 // ===== Cutoffs and eviction =====
 
-type Remembering = Cache<Coalesce<Scripted>>;
+type CoalescedCache = Cache<Coalesce<Scripted>>;
 
-fn guarded(
+fn verifier_with_cutoffs(
     server: &Scripted,
     stale: Duration,
-) -> (Revocable<Remembering>, Remembering, Revocations) {
+) -> (Revocable<CoalescedCache>, CoalescedCache, Revocations) {
     let revocations = Revocations::new().clock(server.clock.clone());
     let flights = CoalesceLayer::new().clock(server.clock.clone()).layer(server.clone());
     let cache = layer(server).revocations(revocations.clone()).stale_if_error(stale).layer(flights);
@@ -576,9 +584,9 @@ fn guarded(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cutoff_drops_what_it_touches_and_nothing_else() {
+async fn cutoff_drops_only_matching_entries() {
     let server = Scripted::new();
-    let (verifier, cache, revocations) = guarded(&server, Duration::ZERO);
+    let (verifier, cache, revocations) = verifier_with_cutoffs(&server, Duration::ZERO);
     server.once(Act::alice());
     server.once(Act::Accept(r#"{"sub":"bob"}"#));
     assert!(at_once(&verifier, token("alice")).is_ok());
@@ -592,9 +600,9 @@ async fn a_cutoff_drops_what_it_touches_and_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cutoff_outlives_an_outage_even_where_stale_facts_serve() {
+async fn cutoff_prevents_stale_use_in_an_outage() {
     let server = Scripted::new();
-    let (verifier, _, revocations) = guarded(&server, SEC * 600);
+    let (verifier, _, revocations) = verifier_with_cutoffs(&server, SEC * 600);
     assert!(at_once(&verifier, token("abc")).is_ok());
     advance(SEC).await;
     server.always(Act::refuse(ErrorKind::Unavailable));
@@ -606,9 +614,9 @@ async fn a_cutoff_outlives_an_outage_even_where_stale_facts_serve() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stale_answer_on_its_way_loses_against_a_cutoff() {
+async fn cutoff_prevents_stale_use_by_a_pending_request() {
     let server = Scripted::new();
-    let (verifier, _, revocations) = guarded(&server, SEC * 600);
+    let (verifier, _, revocations) = verifier_with_cutoffs(&server, SEC * 600);
     assert!(at_once(&verifier, token("abc")).is_ok());
     advance(SEC * 31).await;
     let server = server.takes(SEC);
@@ -620,10 +628,10 @@ async fn a_stale_answer_on_its_way_loses_against_a_cutoff() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_remembered_jwt_is_revoked_by_its_date() {
+async fn cached_jwt_is_revoked_by_its_iat() {
     let server = Scripted::new().by(Method::Jwt);
     server.always(Act::Accept(r#"{"sub":"alice","iat":1800000000}"#));
-    let (verifier, _, revocations) = guarded(&server, Duration::ZERO);
+    let (verifier, _, revocations) = verifier_with_cutoffs(&server, Duration::ZERO);
     assert!(at_once(&verifier, token("abc")).is_ok());
     advance(SEC).await;
     revocations.revoke(&Cutoff::subject(ISSUER, "alice").at(server.clock.now()));
@@ -635,7 +643,7 @@ async fn a_remembered_jwt_is_revoked_by_its_date() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_evicted_token_is_verified_anew() {
+async fn evicted_token_is_verified_again() {
     let server = Scripted::new();
     let cache = cache(&server);
     let abc = Token::bearer("abc").unwrap();
@@ -650,18 +658,18 @@ async fn an_evicted_token_is_verified_anew() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_asked_before_an_eviction_is_not_remembered_after_it() {
+async fn verification_started_before_an_eviction_is_not_cached() {
     let server = Scripted::new().takes(SEC);
     let cache = cache(&server);
     let waiting = tokio::spawn(cache.verify(token("abc")));
     sleep(SEC / 2).await;
     cache.evict(&Token::bearer("abc").unwrap());
     assert!(waiting.await.unwrap().is_ok());
-    assert!(cache.verify(token("abc")).now_or_later().is_err(), "it is asked again");
+    assert!(cache.verify(token("abc")).now_or_later().is_err(), "the token must be verified again");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_asked_before_an_eviction_is_not_joined_after_it() {
+async fn verification_started_before_an_eviction_is_not_joined() {
     let server = Scripted::new().takes(SEC);
     let flights = CoalesceLayer::new().clock(server.clock.clone()).layer(server.clone());
     let cache = CacheLayer::new().clock(server.clock.clone()).layer(flights);
@@ -674,11 +682,11 @@ async fn what_was_asked_before_an_eviction_is_not_joined_after_it() {
     assert!(before.await.unwrap().is_ok());
     assert_eq!(kind(&after.await.unwrap()), Some(ErrorKind::Inactive));
     assert_eq!(kind(&next.await.unwrap()), Some(ErrorKind::Inactive));
-    assert_eq!(server.calls(), 2, "those who came after it share one question");
+    assert_eq!(server.calls(), 2, "requests after the eviction share one call");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_evicted_does_not_come_back_stale() {
+async fn evicted_entry_is_not_used_stale() {
     let server = Scripted::new().takes(SEC);
     let cache = layer(&server).stale_if_error(SEC * 600).layer(server.clone());
     assert!(cache.verify(token("abc")).await.is_ok());
@@ -691,7 +699,7 @@ async fn what_is_evicted_does_not_come_back_stale() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cutoff_that_the_cache_was_not_told_of_counts_too() {
+async fn cutoff_unknown_to_the_cache_causes_a_new_verification() {
     let server = Scripted::new();
     let cache = cache(&server);
     let told = Revocations::new().clock(server.clock.clone());
@@ -706,7 +714,7 @@ async fn a_cutoff_that_the_cache_was_not_told_of_counts_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_of_a_dropped_request_is_left() {
+async fn dropped_request_leaves_no_entry() {
     let server = Scripted::new();
     server.once(Act::Hang);
     let cache = cache(&server);
@@ -716,9 +724,9 @@ async fn nothing_of_a_dropped_request_is_left() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_herd_of_two_hundred_is_one_call_and_then_none() {
+async fn concurrent_requests_are_one_call_and_later_ones_use_the_cache() {
     let server = Scripted::new().takes(SEC);
-    let (verifier, cache, _) = guarded(&server, Duration::ZERO);
+    let (verifier, cache, _) = verifier_with_cutoffs(&server, Duration::ZERO);
     let herd = (0..200).map(|_| verifier.verify(token("abc")));
     assert!(futures_util::future::join_all(herd).await.iter().all(Result::is_ok));
     assert_eq!(server.calls(), 1);
@@ -727,7 +735,7 @@ async fn a_herd_of_two_hundred_is_one_call_and_then_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn neither_tokens_nor_claims_are_shown() {
+async fn debug_shows_neither_tokens_nor_claims() {
     let server = Scripted::new();
     let cache = cache(&server);
     let _ = at_once(&cache, token("t0psecret"));
@@ -736,29 +744,29 @@ async fn neither_tokens_nor_claims_are_shown() {
     assert!(!shown.contains("t0psecret") && !shown.contains("alice"), "{shown}");
 }
 
-/// The bound on bytes holds for all that is allocated, however many tokens there would be room for by
-/// their number.
+/// The bound on bytes includes all allocations, even if the number of entries would allow more.
 #[test]
-fn what_is_forgotten_takes_nothing() {
-    const ROOM: u64 = 1 << 20;
-    let cache = CacheLayer::new().clock(FixedClock).capacity(1_000_000, ROOM).layer(Fresh(CLAIMS));
+fn evicted_entries_free_their_memory() {
+    const CAPACITY: u64 = 1 << 20;
+    let cache =
+        CacheLayer::new().clock(FixedClock).capacity(1_000_000, CAPACITY).layer(NewFacts(CLAIMS));
     let counted = allocation_counter::measure(|| {
         for n in 0..50_000 {
             assert!(at_once(&cache, token(&format!("token-{n}"))).is_ok());
         }
     });
     let held = u64::try_from(counted.bytes_current).unwrap();
-    assert!(held <= ROOM * 5 / 4, "{held} bytes are held, {ROOM} were allowed");
+    assert!(held <= CAPACITY * 5 / 4, "{held} bytes are held, {CAPACITY} were allowed");
 }
 
-/// Before anything is verified, memory is asked: by the middleware, through each layer.
+/// The middleware reads the cache, through all layers, before it verifies.
 #[tokio::test(start_paused = true)]
-async fn a_cutoff_holds_whichever_layer_knows_of_it() {
-    for knows in ["the memory", "what is around it"] {
+async fn cutoff_holds_in_the_cache_or_the_layer_around_it() {
+    for holder in ["the cache", "the layer around it"] {
         let server = Scripted::new();
         let revocations = Revocations::new().clock(server.clock.clone());
-        let (inside, outside) = match knows {
-            "the memory" => (revocations.clone(), Revocations::new()),
+        let (inside, outside) = match holder {
+            "the cache" => (revocations.clone(), Revocations::new()),
             _ => (Revocations::new(), revocations.clone()),
         };
         let cache = layer(&server).revocations(inside).layer(server.clone());
@@ -771,6 +779,6 @@ async fn a_cutoff_holds_whichever_layer_knows_of_it() {
         server.always(Act::refuse(ErrorKind::Inactive));
         revocations.revoke(&Cutoff::subject(ISSUER, "alice"));
         let refused = refusal(&support::ask(&api, with_token()).await);
-        assert_eq!(refused, Some(ErrorKind::Inactive), "{knows} knows");
+        assert_eq!(refused, Some(ErrorKind::Inactive), "{holder}");
     }
 }

@@ -1,4 +1,4 @@
-//! One verification for all who ask at the same time.
+//! Concurrent requests with one token share one verification.
 
 use std::{error::Error, time::Duration};
 
@@ -20,7 +20,7 @@ fn coalesce(server: &Scripted) -> Coalesce<Scripted> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_hundred_requests_are_one_verification() {
+async fn concurrent_requests_share_one_verification() {
     let server = Scripted::new().takes(SEC);
     let coalesce = coalesce(&server);
     let outcomes = join_all((0..200).map(|_| coalesce.verify(token("abc")))).await;
@@ -30,7 +30,7 @@ async fn two_hundred_requests_are_one_verification() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn tokens_do_not_share() {
+async fn different_tokens_share_no_verification() {
     let server = Scripted::new().takes(SEC);
     let coalesce = coalesce(&server);
     let names: Vec<_> = (0..100).map(|n| format!("token-{n}")).collect();
@@ -39,7 +39,7 @@ async fn tokens_do_not_share() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_dropped_at_any_point_costs_nothing() {
+async fn dropped_leader_causes_no_second_call() {
     for polls in 0..3 {
         let server = Scripted::new().takes(SEC);
         let coalesce = coalesce(&server);
@@ -57,7 +57,7 @@ async fn a_leader_dropped_at_any_point_costs_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_dropped_late_leaves_those_who_never_polled() {
+async fn leader_dropped_late_leaves_the_result_to_followers_not_yet_polled() {
     let server = Scripted::new().takes(SEC);
     let coalesce = coalesce(&server);
     let mut leader = Box::pin(coalesce.verify(token("abc")));
@@ -70,7 +70,7 @@ async fn a_leader_dropped_late_leaves_those_who_never_polled() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_all_are_gone_it_ends_and_the_next_one_starts_anew() {
+async fn verification_is_cancelled_when_all_requests_are_dropped() {
     let server = Scripted::new().takes(SEC);
     let coalesce = coalesce(&server);
     for round in 1..=3 {
@@ -87,7 +87,7 @@ async fn when_all_are_gone_it_ends_and_the_next_one_starts_anew() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_goes_to_all_who_waited_and_to_nobody_else() {
+async fn error_is_returned_to_all_waiting_requests_only() {
     let server = Scripted::new().takes(SEC);
     server.once(Act::Refuse(VerifyError::new(ErrorKind::Unavailable).with_source("the cause")));
     let coalesce = coalesce(&server);
@@ -103,7 +103,7 @@ async fn an_error_goes_to_all_who_waited_and_to_nobody_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_live_request_joins_nobody() {
+async fn live_request_joins_no_verification() {
     let server = Scripted::new().takes(SEC);
     let coalesce = coalesce(&server);
     let live = || token("abc").with_freshness(Freshness::Live);
@@ -111,14 +111,14 @@ async fn a_live_request_joins_nobody() {
     sleep(SEC / 2).await;
     let start = tokio::time::Instant::now();
     let (first, second) = tokio::join!(coalesce.verify(live()), coalesce.verify(live()));
-    assert_eq!(start.elapsed(), SEC, "it did not share the earlier one");
+    assert_eq!(start.elapsed(), SEC, "it joined the earlier one");
     assert!(first.is_ok() && second.is_ok() && earlier.await.unwrap().is_ok());
     assert_eq!(server.calls(), 3);
     assert_eq!(coalesce.under_way(), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_wants_less_joins_a_live_one() {
+async fn cached_request_joins_a_live_verification() {
     let server = Scripted::new().takes(SEC);
     let coalesce = coalesce(&server);
     let live = coalesce.verify(token("abc").with_freshness(Freshness::Live));
@@ -128,7 +128,7 @@ async fn whoever_wants_less_joins_a_live_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_wants_a_recent_answer_joins_a_recent_flight_only() {
+async fn request_with_maximum_age_joins_only_a_recent_verification() {
     for (age, calls) in [(SEC / 4, 2), (SEC / 2, 1), (SEC, 1)] {
         let server = Scripted::new().takes(SEC);
         let coalesce = coalesce(&server);
@@ -145,12 +145,12 @@ async fn who_wants_a_recent_answer_joins_a_recent_flight_only() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_it_joined_may_still_be_too_old() {
-    // The verifier inside remembers, and the first is content with what it remembers.
+async fn joined_result_that_is_too_old_is_verified_again() {
+    // The inner verifier caches, and the first request accepts a cached result.
     #[derive(Clone)]
-    struct Remembers(Scripted, std::sync::Arc<std::sync::Mutex<Option<Outcome>>>);
+    struct CachingVerifier(Scripted, std::sync::Arc<std::sync::Mutex<Option<Outcome>>>);
 
-    impl Verifier for Remembers {
+    impl Verifier for CachingVerifier {
         type Future = <Scripted as Verifier>::Future;
 
         fn verify(
@@ -163,17 +163,17 @@ async fn what_it_joined_may_still_be_too_old() {
             }
             let memory = self.1.clone();
             fresh.map_future(|fresh| {
-                let remembered = async move {
+                let cached = async move {
                     let fresh = fresh.await;
                     memory.lock().unwrap().get_or_insert(fresh).clone()
                 };
-                Box::pin(remembered) as Self::Future
+                Box::pin(cached) as Self::Future
             })
         }
     }
 
     let server = Scripted::new().takes(SEC);
-    let memory = Remembers(server.clone(), std::sync::Arc::default());
+    let memory = CachingVerifier(server.clone(), std::sync::Arc::default());
     let coalesce = CoalesceLayer::new().clock(server.clock.clone()).layer(memory);
     assert!(coalesce.verify(token("abc")).await.is_ok());
     sleep(SEC * 60).await;
@@ -185,7 +185,7 @@ async fn what_it_joined_may_still_be_too_old() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_joins_a_verification_that_never_ends() {
+async fn verification_that_never_ends_is_not_joined() {
     let server = Scripted::new();
     server.once(Act::Hang);
     let coalesce = coalesce(&server);
@@ -199,7 +199,7 @@ async fn nobody_joins_a_verification_that_never_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panic_is_an_error_for_all_and_poisons_nothing() {
+async fn panic_is_an_error_for_all_and_the_next_verification_succeeds() {
     let server = Scripted::new().takes(SEC);
     server.once(Act::Panic);
     let coalesce = coalesce(&server);
@@ -211,7 +211,7 @@ async fn a_panic_is_an_error_for_all_and_poisons_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_decided_at_once_is_shared_with_nobody() {
+async fn result_ready_at_once_is_not_shared() {
     let server = Scripted::new();
     let coalesce = coalesce(&server);
     for calls in 1..=3 {
@@ -221,7 +221,7 @@ async fn what_is_decided_at_once_is_shared_with_nobody() {
 }
 
 #[tokio::test]
-async fn threads_share_too() {
+async fn verification_is_shared_between_threads() {
     let server = Scripted::new().takes(Duration::from_millis(1));
     let coalesce = coalesce(&server);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -238,7 +238,7 @@ async fn threads_share_too() {
                 runtime.spawn(async move {
                     gate.wait().await;
                     let verifying = coalesce.verify(request);
-                    // Some of the clients hang up.
+                    // Some of the clients disconnect.
                     if at % 3 == 0 {
                         return verifying
                             .now_or_never()

@@ -1,4 +1,4 @@
-//! What a file says about proofs of possession, and what only a program can.
+//! Settings of a file, and those that only a program can add.
 
 use std::net::IpAddr;
 
@@ -15,7 +15,7 @@ use tower_introspect::{
 
 use crate::support::{AUDIENCE, FixedClock, ISSUER, ask, refusal, request};
 
-/// The settings of a service with these lines.
+/// Returns the settings of a service with these lines.
 fn config(lines: &str) -> Config {
     let text = format!(
         "audience = '{AUDIENCE}'\nissuer = [{{ issuer = '{ISSUER}', mode = 'jwt' }}]\n{lines}"
@@ -43,7 +43,7 @@ async fn outcome(api: &ResourceServer, request: Request<Bytes>) -> Result<(), Er
 
 const UNPROVEN: Result<(), ErrorKind> = Err(ErrorKind::UnprovenPossession);
 
-/// Some certificate, and what a token that is bound to it says.
+/// Returns a certificate, and the `cnf` of a token bound to it.
 fn certificate() -> (PeerCertificate, Value) {
     let made = rcgen::generate_simple_self_signed(["a".to_owned()]).unwrap();
     let certificate = PeerCertificate::from_der(made.cert.der()).unwrap();
@@ -52,7 +52,7 @@ fn certificate() -> (PeerCertificate, Value) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rfc8705_3_the_program_says_where_the_certificate_of_a_connection_is() {
+async fn rfc8705_3_program_sets_the_function_for_the_connection_certificate() {
     #[derive(Clone)]
     struct Connection(PeerCertificate);
 
@@ -72,7 +72,7 @@ async fn rfc8705_3_the_program_says_where_the_certificate_of_a_connection_is() {
     assert_eq!(outcome(&api, over(Some(own))).await, Ok(()));
     assert_eq!(outcome(&api, over(Some(certificate().0))).await, UNPROVEN);
     assert_eq!(outcome(&api, over(None)).await, UNPROVEN);
-    // Nobody says so, or there is no table.
+    // Without the function, or without the table.
     assert_eq!(outcome(&build(&server, &config("mtls = {}")), over(Some(own))).await, UNPROVEN);
     let none = config("").configure_mtls(|mtls| {
         mtls.certificate_fn(|head| head.extension::<Connection>().map(|found| found.0))
@@ -81,7 +81,7 @@ async fn rfc8705_3_the_program_says_where_the_certificate_of_a_connection_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rfc9440_4_the_program_says_from_where_requests_come() {
+async fn rfc9440_4_program_sets_the_function_for_the_peer_address() {
     let server = server();
     let (own, cnf) = certificate();
     let token = server.jwt().audience(AUDIENCE).claim("cnf", cnf).mint();
@@ -104,7 +104,7 @@ async fn rfc9440_4_the_program_says_from_where_requests_come() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rfc9449_4_3_the_program_says_which_uri_a_request_had() {
+async fn rfc9449_4_3_program_sets_the_function_for_the_request_uri() {
     let server = server();
     let laptop = laptop();
     let token = server.jwt().audience(AUDIENCE).bound_to(&laptop).mint();
@@ -124,7 +124,7 @@ async fn rfc9449_4_3_the_program_says_which_uri_a_request_had() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_transport_of_the_program_takes_the_place_of_the_certificates_of_a_file() {
+async fn transport_of_the_program_replaces_the_certificates_of_the_file() {
     let server = server();
     let made = rcgen::generate_simple_self_signed(["a".to_owned()]).unwrap();
     let file = std::env::temp_dir().join(format!("config-ca-{}.pem", std::process::id()));
@@ -139,9 +139,9 @@ async fn a_transport_of_the_program_takes_the_place_of_the_certificates_of_a_fil
     assert_eq!(outcome(&api, request(&[("authorization", &bearer)])).await, Ok(()));
 }
 
-/// What a program or a file sets is no arithmetic that overflows with a request.
+/// Durations from a program or a file do not overflow while a request is handled.
 #[tokio::test(start_paused = true)]
-async fn no_number_of_seconds_is_too_large_or_too_small() {
+async fn extreme_numbers_of_seconds_do_not_overflow() {
     let server = server();
     server.register(tower_introspect::test_util::Client::new("api", "s3cret"));
     let laptop = laptop();
@@ -162,7 +162,7 @@ async fn no_number_of_seconds_is_too_large_or_too_small() {
             let proof = laptop.proof("GET", "https://api.example.com/").for_token(&bound).mint();
             let dpop = format!("DPoP {bound}");
             let fields = [("authorization", &*dpop), ("dpop", &*proof)];
-            // A window of nothing is met by luck alone.
+            // A window of zero is met only by chance.
             let told = outcome(&api, request(&fields)).await;
             assert!(matches!(told, Ok(()) | Err(ErrorKind::NonceRequired)), "{seconds}: {told:?}");
         }

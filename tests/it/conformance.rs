@@ -1,9 +1,9 @@
-//! `docs/conformance.md` can't rot: it has one row for every requirement, and the tests it names
+//! Checks `docs/conformance.md`: it has one row for every requirement, and the tests that it names
 //! exist.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-/// The groups of requirements, and how many there are of each.
+/// The groups of requirements, and the number of requirements in each.
 const GROUPS: [(&str, u32); 27] = [
     ("A", 12),
     ("B", 23),
@@ -31,11 +31,11 @@ const GROUPS: [(&str, u32); 27] = [
     ("X", 29),
     ("Y", 6),
     ("Z", 2),
-    // No requirements of a specification, but promises of this crate.
+    // Promises of this crate instead of requirements of a specification.
     ("PROMISE-", 9),
 ];
 
-/// What a row without a test says instead.
+/// The beginnings of a row without a test.
 const REASONS: [&str; 4] = ["by construction: ", "does not apply: ", "documented: ", "not yet: "];
 
 struct Row {
@@ -81,7 +81,7 @@ fn every_requirement_has_one_row() {
         .collect();
     let missing: Vec<_> = wanted.keys().filter(|id| !seen.contains_key(*id)).collect();
     assert!(missing.is_empty(), "no row for {missing:?}");
-    assert_eq!(seen, wanted, "a row too many");
+    assert_eq!(seen, wanted, "repeated or unknown row");
 }
 
 #[test]
@@ -106,24 +106,24 @@ fn every_named_test_exists() {
 }
 
 #[test]
-fn every_file_that_the_papers_name_exists() {
-    let papers = ["CONTRIBUTING.md", "README.md", "SECURITY.md"].map(str::to_owned);
+fn every_file_named_in_the_documentation_exists() {
+    let documents = ["CONTRIBUTING.md", "README.md", "SECURITY.md"].map(str::to_owned);
     let docs = ["conformance", "design", "layers", "operations", "security"];
-    for paper in papers.into_iter().chain(docs.map(|name| format!("docs/{name}.md"))) {
-        let text = read(&paper).unwrap_or_else(|| panic!("no {paper}"));
+    for document in documents.into_iter().chain(docs.map(|name| format!("docs/{name}.md"))) {
+        let text = read(&document).unwrap_or_else(|| panic!("no {document}"));
         let in_repository = |name: &&str| {
             ["src/", "tests/", "docs/", ".ci/"].iter().any(|start| name.starts_with(start))
         };
         for name in text.split(['`', '(', ')']).filter(in_repository) {
             let path = name.split("::").next().unwrap_or(name);
             let found = Path::new(env!("CARGO_MANIFEST_DIR")).join(path).exists();
-            assert!(found, "{paper} names {path}");
+            assert!(found, "{document} names {path}");
         }
     }
 }
 
 #[test]
-fn the_check_itself_can_fail() {
+fn missing_test_is_found() {
     let source = "#[test]\nfn here() {}\nfn helper() {}\n// fn comment()\n";
     assert!(has_test(source, "here"));
     for name in ["helper", "comment", "her", "gone"] {

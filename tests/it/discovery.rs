@@ -1,4 +1,4 @@
-//! Discovery, as seen from a verifier that needs it.
+//! Discovery by a verifier that needs it.
 
 use serde_json::{Value, json};
 use tower_introspect::{ErrorKind, jwt::JwtVerifier};
@@ -11,7 +11,7 @@ fn metadata() -> Value {
     json!({"issuer": ISSUER, "jwks_uri": JWKS})
 }
 
-/// What comes of keys that are there, and of this metadata at RFC 8414's place.
+/// The outcome with valid keys and this response at the URL of RFC 8414.
 async fn with_metadata(reply: Reply) -> (Result<(), ErrorKind>, Server) {
     let server = Server::with_keys(&[jwk("a")]);
     server.on(METADATA, reply);
@@ -20,7 +20,7 @@ async fn with_metadata(reply: Reply) -> (Result<(), ErrorKind>, Server) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn d2_openid_configuration_comes_second() {
+async fn d2_openid_configuration_is_tried_second() {
     let server = Server::with_keys(&[jwk("a")]);
     server.on(METADATA, Reply::text(404, ""));
     server.on(OPENID, Reply::json(&metadata()));
@@ -78,7 +78,7 @@ async fn d4_keys_are_fetched_over_tls_only() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn d5_metadata_allows_no_algorithm() {
+async fn d5_metadata_does_not_allow_further_algorithms() {
     let mut other = metadata();
     for list in ["id_token_signing_alg_values_supported", "token_signing_alg_values_supported"] {
         other[list] = json!(["none", "HS256"]);
@@ -101,7 +101,7 @@ async fn d8_unknown_metadata_is_ignored() {
 }
 
 #[test]
-fn rfc8414_2_an_issuer_to_discover_is_an_https_url_without_query() {
+fn rfc8414_2_issuer_for_discovery_is_an_https_url_without_query() {
     for issuer in ["", "as", "http://as.example.com", "https://as.example.com/?a", "https://a/#b"] {
         assert!(JwtVerifier::builder(issuer).build().is_err(), "{issuer}");
     }

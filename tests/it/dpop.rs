@@ -1,4 +1,4 @@
-//! Tokens that are bound to a key, and the proofs of having it (RFC 9449).
+//! Tokens bound to a key, and proofs of possession (RFC 9449).
 
 mod binding;
 mod challenge;
@@ -25,7 +25,7 @@ use crate::support::{AUDIENCE, FixedClock, ISSUER, ask, policy, refusal};
 
 const URL: &str = "https://api.example.com/r";
 
-/// An authorization server, a resource server that takes proofs, and a client with a bound token.
+/// An authorization server, a resource server that accepts proofs, and a client with a bound token.
 struct World {
     server: AuthorizationServer,
     clock: TestClock,
@@ -60,7 +60,7 @@ impl World {
         Self { server, clock, prover, api, token }
     }
 
-    /// A proof that is good, for `GET /r` with the token.
+    /// Returns a valid proof for `GET /r` with the token.
     fn proof(&self) -> ProofBuilder {
         self.prover.proof("GET", URL).for_token(&self.token)
     }
@@ -69,7 +69,7 @@ impl World {
         ask(&self.api.layer(), request).await
     }
 
-    /// The answer to `GET /r` with the token and this proof.
+    /// Returns the response to `GET /r` with the token and this proof.
     async fn with_proof(&self, proof: &str) -> Response<Bytes> {
         self.send(self.request(proof)).await
     }
@@ -78,7 +78,7 @@ impl World {
         get("/r", &[("authorization", &format!("DPoP {}", self.token)), ("dpop", proof)])
     }
 
-    /// What becomes of `GET /r` with the token and this proof.
+    /// Returns the outcome of `GET /r` with the token and this proof.
     async fn outcome(&self, proof: ProofBuilder) -> Result<(), ErrorKind> {
         let response = self.with_proof(&proof.mint()).await;
         match refusal(&response) {
@@ -94,7 +94,7 @@ impl World {
     }
 }
 
-/// A client that goes by [`FixedClock`].
+/// Returns a client with [`FixedClock`].
 fn prover(name: &str) -> Prover {
     Prover::new(name).with_clock(FixedClock)
 }
@@ -114,21 +114,21 @@ fn request(method: Method, uri: &str, fields: &[(&str, &str)]) -> Request<Bytes>
     request
 }
 
-/// What becomes of `GET /r` with this token and this proof.
-async fn presented(world: &World, token: &str, proof: &str) -> Result<(), ErrorKind> {
+/// Returns the outcome of `GET /r` with this token and this proof.
+async fn outcome_of(world: &World, token: &str, proof: &str) -> Result<(), ErrorKind> {
     let authorization = format!("DPoP {token}");
     let response =
         world.send(get("/r", &[("authorization", &authorization), ("dpop", proof)])).await;
     refusal(&response).map_or(Ok(()), Err)
 }
 
-/// The challenges of a response, each from a field of its own.
+/// Returns the challenges of a response, one for each field.
 fn challenges(response: &Response<Bytes>) -> Vec<&str> {
     let values = response.headers().get_all("www-authenticate").into_iter();
     values.map(|value| value.to_str().unwrap()).collect()
 }
 
-/// The only nonce of a response, if it has one.
+/// Returns the nonce of a response, if it has one.
 fn nonce_of<B>(response: &Response<B>) -> Option<String> {
     let mut values = response.headers().get_all("dpop-nonce").into_iter();
     let only: Option<&HeaderValue> = values.next();
@@ -155,7 +155,7 @@ async fn rfc9449_5_field_name_and_scheme_are_compared_without_case() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_proof_is_covered_below_as_the_token_is() {
+async fn proof_is_marked_sensitive_and_removed_like_the_token() {
     use tower::{Layer as _, ServiceExt as _, service_fn};
     let world = World::new();
     let seen = service_fn(async |request: Request<Bytes>| {
@@ -170,12 +170,12 @@ async fn the_proof_is_covered_below_as_the_token_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_remembered_token_is_decided_about_at_once() {
+async fn cached_token_is_decided_at_once() {
     use futures_util::FutureExt as _;
     use tower::{Layer as _, ServiceExt as _};
     let world = World::new();
     world.with_proof(&world.proof().mint()).await;
     let service = world.api.layer().layer(crate::support::whoami_service());
     let answer = service.oneshot(world.request(&world.proof().mint())).now_or_never();
-    assert_eq!(answer.expect("nothing is waited for").unwrap().status(), StatusCode::OK);
+    assert_eq!(answer.expect("the response is not ready").unwrap().status(), StatusCode::OK);
 }

@@ -1,4 +1,4 @@
-//! The examples, run as their users run them.
+//! Runs the examples as their users do.
 
 use std::{
     path::PathBuf,
@@ -30,17 +30,18 @@ pub(crate) fn example(name: &str) -> Command {
 }
 
 pub(crate) async fn output(command: &mut Command) -> (bool, String, String) {
-    let output = timeout(PATIENCE, command.output()).await.expect("it ends").unwrap();
+    let output =
+        timeout(PATIENCE, command.output()).await.expect("the process does not end").unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (output.status.success(), text(output.stdout), text(output.stderr))
 }
 
-/// The rows of the table that a run prints, with what stands in the columns.
+/// Returns the request and the response of each row of the printed table.
 fn rows(out: &str) -> Vec<(String, String)> {
     let lines = out.lines().skip_while(|line| !line.starts_with("---")).skip(1);
     let mut rows: Vec<(String, String)> = Vec::new();
     for line in lines.take_while(|line| !line.is_empty()) {
-        let (request, answer) = line.split_at_checked(33).expect("a row of the table");
+        let (request, answer) = line.split_at_checked(33).expect("no row of the table");
         match rows.last_mut() {
             Some((_, last)) if request.trim().is_empty() => {
                 last.push(' ');
@@ -53,11 +54,11 @@ fn rows(out: &str) -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn the_quickstart_shows_what_is_let_in_and_what_is_not() {
+async fn quickstart_prints_admitted_and_refused_requests() {
     let (ok, out, err) = output(&mut example("quickstart")).await;
     assert!(ok, "{err}");
     assert!(out.lines().all(|line| line.len() <= 100), "{out}");
-    // Not a terminal: no colours.
+    // The output is not a terminal, so it has no colours.
     assert!(!out.contains('\x1b'));
     let invalid = r#"401  Bearer realm="https://api.example.com", error="invalid_token""#;
     let scope = r#"403  Bearer realm="https://api.example.com", error="insufficient_scope", scope="read:payments""#;
@@ -79,14 +80,14 @@ async fn the_quickstart_shows_what_is_let_in_and_what_is_not() {
 }
 
 #[tokio::test]
-async fn the_quickstart_serves_until_it_is_stopped() {
+async fn quickstart_serves_until_it_is_stopped() {
     let mut child = example("quickstart").arg("--serve").stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    // The line after the one with the token has the address.
+    // The address is in the line after the token.
     let (mut token, mut address) = (None, None);
     while address.is_none() {
         let line = timeout(PATIENCE, lines.next_line()).await.expect("in time").unwrap();
-        let line = line.expect("it goes on printing");
+        let line = line.expect("no further line");
         if token.is_some() {
             address = line.trim().strip_prefix("http://").map(str::to_owned);
         }
@@ -105,18 +106,18 @@ async fn the_quickstart_serves_until_it_is_stopped() {
 }
 
 #[tokio::test]
-async fn the_quickstart_knows_its_arguments() {
+async fn quickstart_refuses_unknown_arguments() {
     let (ok, _, err) = output(example("quickstart").arg("--sevre")).await;
     assert!(!ok && err.contains("usage"), "{err}");
 }
 
 #[tokio::test]
-async fn the_grpc_example_answers_by_method() {
+async fn grpc_example_requires_scope_by_method() {
     let (ok, out, err) = output(&mut example("grpc")).await;
     assert!(ok, "{err}");
     let statuses: Vec<_> = out
         .lines()
-        .map(|line| line.split_at_checked(38).expect("a row"))
+        .map(|line| line.split_at_checked(38).expect("no row"))
         .map(|(call, rest)| (call.trim(), rest.split_whitespace().next().unwrap()))
         .collect();
     assert_eq!(
@@ -143,11 +144,12 @@ async fn the_grpc_example_answers_by_method() {
 }
 
 #[tokio::test]
-async fn the_grpc_example_serves_until_it_is_stopped() {
+async fn grpc_example_serves_until_it_is_stopped() {
     let mut child = example("grpc").arg("--serve").stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut line = async || timeout(PATIENCE, lines.next_line()).await.expect("in time").unwrap();
-    let address = line().await.unwrap().strip_prefix("listening on ").expect("where").to_owned();
+    let address =
+        line().await.unwrap().strip_prefix("listening on ").expect("no address").to_owned();
     let token = line().await.unwrap().strip_prefix("authorization: ").expect("a token").to_owned();
 
     let channel =
@@ -171,7 +173,7 @@ async fn the_grpc_example_serves_until_it_is_stopped() {
 }
 
 #[tokio::test]
-async fn the_mcp_server_checks_itself() {
+async fn mcp_server_passes_its_self_check() {
     let (ok, out, err) = output(example("mcp_server").arg("--check")).await;
     assert!(ok, "{out}{err}");
     let statuses: Vec<_> =
@@ -181,7 +183,7 @@ async fn the_mcp_server_checks_itself() {
 }
 
 #[tokio::test]
-async fn the_mcp_server_serves_for_an_issuer_of_its_own() {
+async fn mcp_server_serves_for_a_configured_issuer() {
     let (server, _listening) = AuthorizationServer::on_loopback().await.unwrap();
     let mut command = example("mcp_server");
     command.env("MCP_SERVER_LISTEN", "127.0.0.1:0").env("MCP_SERVER_ISSUER", server.issuer());
@@ -197,14 +199,14 @@ async fn the_mcp_server_serves_for_an_issuer_of_its_own() {
 }
 
 #[tokio::test]
-async fn the_mcp_server_gives_tokens_to_nobody_beyond_this_machine() {
+async fn mcp_server_mints_tokens_only_on_loopback() {
     let mut command = example("mcp_server");
     command.env_remove("MCP_SERVER_ISSUER").env("MCP_SERVER_LISTEN", "0.0.0.0:0");
     let (ok, out, err) = output(&mut command).await;
     assert!(!ok && out.is_empty() && err.contains("set MCP_SERVER_ISSUER"), "{out}{err}");
 }
 
-/// Sends a GET and reads the answer to the end of the connection.
+/// Sends a GET and reads the response until the connection closes.
 pub(crate) async fn request(address: &str, path: &str, headers: &str) -> String {
     let ask = async {
         let mut stream = TcpStream::connect(address).await.unwrap();
@@ -226,9 +228,9 @@ pub(crate) fn header<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
     })
 }
 
-/// Asks a process to stop, as an operator would, and waits until it has.
+/// Sends SIGINT to a process and waits until it ends.
 ///
-/// What only shows something may not have taken the signal over yet, and is ended by it.
+/// A process that has not installed its handler yet ends by the signal itself.
 pub(crate) async fn stop(child: Child) {
     let status = stopped(child).await;
     #[cfg(unix)]
@@ -243,27 +245,27 @@ pub(crate) async fn stop(child: Child) {
 pub(crate) async fn stopped(mut child: Child) -> ExitStatus {
     #[cfg(unix)]
     {
-        let id = child.id().expect("it runs").to_string();
+        let id = child.id().expect("not running").to_string();
         let sent = Command::new("kill").args(["-INT", &id]).status().await.unwrap();
         assert!(sent.success());
     }
     #[cfg(not(unix))]
     child.start_kill().unwrap();
-    timeout(PATIENCE, child.wait()).await.expect("it stops").unwrap()
+    timeout(PATIENCE, child.wait()).await.expect("does not stop").unwrap()
 }
 
-/// Starts an example that serves, and tells where it listens.
+/// Starts an example that serves, and returns its address.
 pub(crate) async fn started(command: &mut Command) -> (Child, String) {
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let line = timeout(PATIENCE, lines.next_line()).await.expect("in time").unwrap();
-    let line = line.expect("it says where it listens");
+    let line = line.expect("no address printed");
     let address = line.strip_prefix("listening on http://").expect(&line).to_owned();
     (child, address)
 }
 
 #[tokio::test]
-async fn the_mtls_example_shows_whose_certificate_opens_what() {
+async fn mtls_example_prints_which_certificate_is_accepted() {
     let (ok, out, err) = output(&mut example("mtls")).await;
     assert!(ok, "{err}");
     assert!(out.lines().all(|line| line.len() <= 100), "{out}");

@@ -1,4 +1,4 @@
-//! Headers that tell a service behind a proxy whose request it is.
+//! Identity headers for the service behind a proxy.
 
 use std::convert::Infallible;
 
@@ -31,14 +31,14 @@ fn headers() -> ForwardHeaders {
     set().unwrap()
 }
 
-/// Answers with the headers of the request.
+/// Responds with the headers of the request.
 async fn echo(request: Request<Bytes>) -> Result<Response<Bytes>, Infallible> {
     let mut response = Response::new(Bytes::new());
     *response.headers_mut() = request.headers().clone();
     Ok(response)
 }
 
-/// What the service behind `layer` sees of a request.
+/// Returns the request headers that the service behind `layer` gets.
 async fn seen<L>(layer: &L, request: Request<Bytes>) -> Response<Bytes>
 where
     L: Layer<Echo>,
@@ -50,18 +50,18 @@ where
 
 type Echo = tower::util::BoxCloneSyncService<Request<Bytes>, Response<Bytes>, Infallible>;
 
-/// The headers that bear an identity, by whatever name.
-fn told(headers: &HeaderMap) -> Vec<(&str, &str)> {
-    let mut told: Vec<_> = headers
+/// Returns the identity headers, in any spelling.
+fn identity_headers(headers: &HeaderMap) -> Vec<(&str, &str)> {
+    let mut identity_headers: Vec<_> = headers
         .iter()
         .filter(|(name, _)| name.as_str().contains("auth") && *name != "authorization")
         .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
         .collect();
-    told.sort_unstable();
-    told
+    identity_headers.sort_unstable();
+    identity_headers
 }
 
-/// What a client may send to pass for somebody.
+/// Spellings of an identity header that a client may send.
 const SPELLINGS: [&str; 8] = [
     "x-auth-subject",
     "X-AUTH-SUBJECT",
@@ -73,7 +73,7 @@ const SPELLINGS: [&str; 8] = [
     "x-auth-issuer",
 ];
 
-/// A request with all of them, a hundred times each.
+/// A request with all these headers, a hundred times each.
 fn spoofed(token: bool) -> Request<Bytes> {
     let mut request = if token { with_token() } else { request(&[]) };
     for name in SPELLINGS {
@@ -95,38 +95,47 @@ const ALICE: [(&str, &str); 5] = [
 ];
 
 #[tokio::test]
-async fn u1_what_a_client_sends_is_overwritten() {
+async fn u1_identity_headers_of_the_client_are_replaced() {
     let at_once = layer(ImmediateVerifier::alice()).forward(headers());
-    assert_eq!(told(seen(&at_once, spoofed(true)).await.headers()), ALICE);
+    assert_eq!(identity_headers(seen(&at_once, spoofed(true)).await.headers()), ALICE);
     let slow = layer(verify_fn(async |_| {
         tokio::task::yield_now().await;
         ImmediateVerifier::alice().0
     }));
-    assert_eq!(told(seen(&slow.forward(headers()), spoofed(true)).await.headers()), ALICE);
-    // Only what is configured is touched.
+    assert_eq!(
+        identity_headers(seen(&slow.forward(headers()), spoofed(true)).await.headers()),
+        ALICE
+    );
+    // Only configured headers are changed.
     let none = layer(ImmediateVerifier::alice());
     assert!(seen(&none, spoofed(true)).await.headers().contains_key("x_auth_subject"));
 }
 
 #[tokio::test]
-async fn u1_what_a_client_sends_is_removed_where_there_is_no_token() {
+async fn u1_identity_headers_of_the_client_are_removed_without_a_token() {
     let optional = layer(ImmediateVerifier::alice()).optional().forward(headers());
-    assert_eq!(told(seen(&optional, spoofed(false)).await.headers()), [("x-authentic", "stays")]);
+    assert_eq!(
+        identity_headers(seen(&optional, spoofed(false)).await.headers()),
+        [("x-authentic", "stays")]
+    );
     let exempt = layer(ImmediateVerifier::alice()).forward(headers()).exempt(|head| {
-        assert!(!head.headers().contains_key("x-auth-subject"), "nobody sees it before either");
+        assert!(!head.headers().contains_key("x-auth-subject"), "an outer layer sees it");
         true
     });
-    assert_eq!(told(seen(&exempt, spoofed(true)).await.headers()), [("x-authentic", "stays")]);
+    assert_eq!(
+        identity_headers(seen(&exempt, spoofed(true)).await.headers()),
+        [("x-authentic", "stays")]
+    );
     let silent =
         layer(ImmediateVerifier::claims(r#"{"aud":"https://api.example.com"}"#)).forward(headers());
     assert_eq!(
-        told(seen(&silent, spoofed(true)).await.headers()),
+        identity_headers(seen(&silent, spoofed(true)).await.headers()),
         [("x-auth-issuer", ISSUER), ("x-authentic", "stays")]
     );
 }
 
 #[tokio::test]
-async fn rfc9110_7_6_1_a_client_can_not_have_the_identity_dropped_on_the_way() {
+async fn rfc9110_7_6_1_client_cannot_name_the_identity_headers_in_connection() {
     let layer = layer(ImmediateVerifier::alice()).forward(headers());
     for (sent, left) in [
         ("close, X-Auth-Subject", Some("close")),
@@ -142,7 +151,7 @@ async fn rfc9110_7_6_1_a_client_can_not_have_the_identity_dropped_on_the_way() {
     }
 }
 
-/// The headers that a token with these claims gives.
+/// Returns the headers for a token with these claims.
 fn applied(claims: &str, headers: &ForwardHeaders) -> Result<HeaderMap, ErrorKind> {
     let token = policy().admit(active(claims), Scheme::Bearer).unwrap();
     let mut map = HeaderMap::new();
@@ -150,13 +159,13 @@ fn applied(claims: &str, headers: &ForwardHeaders) -> Result<HeaderMap, ErrorKin
     map.insert("x-auth-subject", HeaderValue::from_static("of the client"));
     let outcome = headers.apply(Some(&token), &mut map);
     if outcome.is_err() {
-        assert!(map.is_empty(), "all or nothing, and nothing of the client's: {map:?}");
+        assert!(map.is_empty(), "all headers or none: {map:?}");
     }
-    assert!(!format!("{map:?}").contains("alice"), "claims are not shown");
+    assert!(!format!("{map:?}").contains("alice"), "claims are shown");
     outcome.map(|()| map).map_err(|error| error.kind())
 }
 
-/// The value of a header for a claim `n` that is written like this.
+/// Returns the value of the header for a claim `n` with this JSON text.
 fn value(n: &str, headers: ForwardHeaders) -> Result<Option<String>, ErrorKind> {
     let claims = format!(r#"{{"aud":"{AUDIENCE}","sub":"alice","n":{n}}}"#);
     let map = applied(&claims, &headers.subject("x-auth-subject").unwrap())?;
@@ -166,7 +175,7 @@ fn value(n: &str, headers: ForwardHeaders) -> Result<Option<String>, ErrorKind> 
 }
 
 #[test]
-fn h11_no_claim_breaks_out_of_its_header() {
+fn h11_claims_cannot_inject_headers() {
     let claim = || ForwardHeaders::new().claim("n", "x-auth-n").unwrap();
     let json = || ForwardHeaders::new().json("n", "x-auth-n").unwrap();
     let some = |text: &str| Ok(Some(text.to_owned()));
@@ -201,10 +210,10 @@ fn h11_no_claim_breaks_out_of_its_header() {
 }
 
 #[tokio::test]
-async fn what_does_not_fit_is_refused_and_reaches_nobody() {
+async fn identity_over_the_size_limit_is_refused() {
     let long = format!(r#"{{"aud":"{AUDIENCE}","sub":"{}"}}"#, "x".repeat(5000));
     let handler = service_fn(async |_: Request<Bytes>| -> Result<Response<Bytes>, Infallible> {
-        panic!("it got through")
+        panic!("the request was forwarded")
     });
     let layer = layer(ImmediateVerifier::claims(&long)).forward(headers());
     let response = layer.layer(handler).oneshot(spoofed(true)).await.unwrap();
@@ -212,7 +221,7 @@ async fn what_does_not_fit_is_refused_and_reaches_nobody() {
     assert_eq!(refusal(&response), Some(ErrorKind::Denied));
     assert!(response.headers().values().all(|value| value.len() < 100));
 
-    // The bound is on all of them together, and on what is sent.
+    // The limit is on the encoded size of all headers together.
     let two = |limit| {
         let headers = ForwardHeaders::new().max_bytes(limit);
         let headers =
@@ -223,9 +232,9 @@ async fn what_does_not_fit_is_refused_and_reaches_nobody() {
     assert_eq!(two(9), Err(ErrorKind::Denied));
 }
 
-/// A map of headers holds a bounded number of names, and says so by a panic.
+/// A header map holds a bounded number of names, and panics beyond.
 #[test]
-fn a_request_with_all_the_headers_there_can_be_is_refused() {
+fn request_with_the_maximum_number_of_headers_is_refused() {
     let mut map = HeaderMap::new();
     for n in 0.. {
         let name: HeaderName = format!("x-{n}").parse().unwrap();
@@ -241,7 +250,7 @@ fn a_request_with_all_the_headers_there_can_be_is_refused() {
 }
 
 #[test]
-fn for_one_claim_there_is_one_reading() {
+fn each_claim_has_one_header_value() {
     let claims =
         r#"{"aud":"https://api.example.com","iss":"https://evil.example.com","scope":["admin"]}"#;
     for (name, expected) in [("iss", Some(ISSUER)), ("scope", None)] {
@@ -252,7 +261,7 @@ fn for_one_claim_there_is_one_reading() {
 }
 
 #[test]
-fn an_answer_to_a_proxy_can_tell_that_there_is_nothing_to_tell() {
+fn empty_headers_can_be_sent_to_a_proxy_for_absent_claims() {
     let headers = headers().empty_if_absent();
     let mut map = HeaderMap::new();
     map.insert("x-auth-subject", HeaderValue::from_static("root"));
@@ -261,11 +270,11 @@ fn an_answer_to_a_proxy_can_tell_that_there_is_nothing_to_tell() {
     assert!(map.values().all(HeaderValue::is_empty));
     let token = policy().admit(ImmediateVerifier::alice().0.unwrap(), Scheme::Bearer).unwrap();
     headers.apply(Some(&token), &mut map).unwrap();
-    assert_eq!(told(&map), ALICE[..4]);
+    assert_eq!(identity_headers(&map), ALICE[..4]);
 }
 
 #[test]
-fn only_names_that_are_nobody_elses_can_be_configured() {
+fn reserved_and_repeated_header_names_are_refused() {
     let problem = |set: Result<ForwardHeaders, ConfigError>| set.unwrap_err().to_string();
     let new = ForwardHeaders::new;
     assert_eq!(
@@ -285,7 +294,7 @@ fn only_names_that_are_nobody_elses_can_be_configured() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_route_that_wants_fresh_facts_forwards_those() {
+async fn route_that_requires_fresh_facts_forwards_those() {
     let server = AuthorizationServer::new(ISSUER)
         .with_clock(FixedClock)
         .with_client(Client::new("api", "s3cret"));
@@ -308,14 +317,15 @@ async fn a_route_that_wants_fresh_facts_forwards_those() {
     let inner = api.live_layer().unwrap().layer(Echo::new(service_fn(echo)));
     let request = request(&[("authorization", &bearer)]);
     let response = api.layer().layer(inner).oneshot(request).await.unwrap();
-    assert_eq!(told(response.headers())[1], ("x-auth-scope", "read"));
+    assert_eq!(identity_headers(response.headers())[1], ("x-auth-scope", "read"));
 }
 
 #[tokio::test]
 async fn u1_over_a_real_connection() {
     let handler = async |headers: HeaderMap| {
-        let told = told(&headers).into_iter().map(|(name, value)| format!("{name}={value};"));
-        told.collect::<String>()
+        let identity_headers =
+            identity_headers(&headers).into_iter().map(|(name, value)| format!("{name}={value};"));
+        identity_headers.collect::<String>()
     };
     let layer =
         layer(ImmediateVerifier::alice()).optional().forward(headers()).remove_credentials();

@@ -1,4 +1,4 @@
-//! The example `forward_auth`, as a reverse proxy asks it.
+//! The example `forward_auth`, called as a reverse proxy calls it.
 
 use std::path::PathBuf;
 
@@ -32,7 +32,7 @@ fn from_environment(issuer: &str, mode: &str) -> Command {
 }
 
 #[tokio::test]
-async fn forward_auth_answers_a_proxy() {
+async fn forward_auth_responds_with_identity_headers_or_a_challenge() {
     let (server, _listening) = AuthorizationServer::on_loopback().await.unwrap();
     server.register(Client::new("api", "s3cret"));
     let (child, address) = started(&mut from_environment(server.issuer(), "hybrid")).await;
@@ -49,14 +49,14 @@ async fn forward_auth_answers_a_proxy() {
     assert_eq!(header(&answer, "x-auth-scope"), Some("read api more"));
     assert_eq!(header(&answer, "cache-control"), Some("no-store"));
 
-    // A subject can't write headers, nor pass for another one.
+    // A subject can't add header lines, nor imitate another subject.
     let opaque = || server.opaque().audience(AUDIENCE).scope("read api");
     let odd = opaque().subject("a b%20c\r\nX-Auth-Scope: admin\u{e9}").without("client_id").mint();
     let answer = ask("/", &odd).await;
     let encoded = "a%20b%2520c%0D%0AX-Auth-Scope:%20admin%C3%A9";
     assert_eq!(header(&answer, "x-auth-subject"), Some(encoded));
     assert_eq!(header(&answer, "x-auth-scope"), Some("read api"));
-    // There, so that it replaces what a client sends.
+    // The header is present although empty, so that it replaces that of the client.
     assert_eq!(header(&answer, "x-auth-client"), Some(""));
     let long = ask("/", &opaque().subject(&"x".repeat(4000)).mint()).await;
     assert!(long.starts_with("HTTP/1.1 403"), "{long}");
@@ -131,8 +131,8 @@ async fn forward_auth_does_not_start_without_settings() {
     assert!(err.contains("issuer[0].issuer: missing"), "{err}");
 }
 
-/// The service with settings of a file, and the issuer that it trusts.
-struct Asked {
+/// A running service with settings from a file, and the issuer that it trusts.
+struct ForwardAuth {
     server: AuthorizationServer,
     child: Child,
     address: String,
@@ -140,7 +140,7 @@ struct Asked {
     _listening: Listening,
 }
 
-/// A file with these settings, for an issuer that is never asked.
+/// Writes a file with these settings, for an issuer that is never called.
 fn file(name: &str, issuer: &str, top: &str, tables: &str) -> PathBuf {
     let name = format!("forward-auth-{name}-{}.toml", std::process::id());
     let file = std::env::temp_dir().join(name);
@@ -153,7 +153,7 @@ fn file(name: &str, issuer: &str, top: &str, tables: &str) -> PathBuf {
     file
 }
 
-impl Asked {
+impl ForwardAuth {
     async fn new(name: &str, top: &str, tables: &str) -> Self {
         let (server, listening) = AuthorizationServer::on_loopback().await.unwrap();
         let file = file(name, server.issuer(), top, tables);
@@ -161,7 +161,7 @@ impl Asked {
         Self { server, child, address, file, _listening: listening }
     }
 
-    /// The status, and the whole answer.
+    /// Returns the status and the full response.
     async fn ask(&self, path: &str, lines: &[String]) -> (u16, String) {
         let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
         let answer = request(&self.address, path, &lines).await;
@@ -175,22 +175,22 @@ impl Asked {
     }
 }
 
-/// What a client that asks for `GET {path}` sends with `token`.
+/// Returns the fields that a client sends with `token` for `GET {path}`.
 fn dpop(prover: &Prover, token: &str, path: &str) -> Vec<String> {
     let proof = prover.proof("GET", &format!("https://api.example.com{path}"));
     let proof = proof.for_token(token).mint();
     vec![format!("Authorization: DPoP {token}"), format!("DPoP: {proof}")]
 }
 
-/// What a proxy adds.
-fn told(method: &str, path: &str) -> Vec<String> {
+/// Returns the fields that a proxy adds.
+fn proxy_fields(method: &str, path: &str) -> Vec<String> {
     vec![format!("X-Forwarded-Method: {method}"), format!("X-Forwarded-Uri: {path}")]
 }
 
-/// A refusal in gRPC has the status 200, which lets the client in.
+/// A gRPC refusal has the HTTP status 200, which would admit the client.
 #[tokio::test]
-async fn nobody_gets_in_by_calling_it_grpc() {
-    let asked = Asked::new("grpc", "", "").await;
+async fn request_with_a_grpc_content_type_is_refused_in_http() {
+    let asked = ForwardAuth::new("grpc", "", "").await;
     for kind in ["application/grpc", "application/grpc-web+proto"] {
         let (status, answer) = asked.ask("/", &[format!("Content-Type: {kind}")]).await;
         assert_eq!(status, 401, "{answer}");
@@ -201,18 +201,18 @@ async fn nobody_gets_in_by_calling_it_grpc() {
 }
 
 #[tokio::test]
-async fn rfc9449_7_2_a_bound_token_is_no_bearer_token_there() {
+async fn rfc9449_7_2_bound_token_is_refused_as_bearer_token() {
     let tables = "[resource_server.dpop]\nurl = 'https://api.example.com'\nwindow_seconds = 300\n\
          [resource_server.mtls]\nfield = 'client_cert'\nproxies = '127.0.0.1'";
-    let plain = Asked::new("plain", "", "").await;
-    let full = Asked::new("full", "original_request = 'x_forwarded'", tables).await;
+    let plain = ForwardAuth::new("plain", "", "").await;
+    let full = ForwardAuth::new("full", "original_request = 'x_forwarded'", tables).await;
     let laptop = Prover::new("laptop");
     let x5t = json!({"x5t#S256": "x".repeat(43)});
     for asked in [&plain, &full] {
         let token = || asked.server.jwt().audience(AUDIENCE);
         let unbound = token().mint();
         let bearer = |token: &str| {
-            let mut lines = told("GET", "/payments");
+            let mut lines = proxy_fields("GET", "/payments");
             lines.push(format!("Authorization: Bearer {token}"));
             lines
         };
@@ -223,7 +223,7 @@ async fn rfc9449_7_2_a_bound_token_is_no_bearer_token_there() {
             token().claim("cnf", json!({"other": "x"})).mint(),
         ] {
             assert_eq!(asked.ask("/", &bearer(&bound)).await.0, 401);
-            // Nor with a good proof under that scheme.
+            // Also with a valid proof under that scheme.
             let mut lines = bearer(&bound);
             lines.extend(dpop(&laptop, &bound, "/payments").pop());
             assert_eq!(asked.ask("/", &lines).await.0, 401);
@@ -234,44 +234,48 @@ async fn rfc9449_7_2_a_bound_token_is_no_bearer_token_there() {
 }
 
 #[tokio::test]
-async fn rfc9449_4_3_a_proof_is_for_what_the_client_asked_for() {
+async fn rfc9449_4_3_proof_is_checked_against_the_original_request() {
     let tables = "[resource_server.dpop]\nurl = 'https://api.example.com'\nwindow_seconds = 300";
-    let asked = Asked::new("dpop", "original_request = 'x_forwarded'", tables).await;
+    let asked = ForwardAuth::new("dpop", "original_request = 'x_forwarded'", tables).await;
     let laptop = Prover::new("laptop");
     let token = asked.server.jwt().audience(AUDIENCE).bound_to(&laptop).mint();
-    // The proxy asks at a path of its own.
-    let ask = async |told: Vec<String>| {
-        let lines = [dpop(&laptop, &token, "/payments"), told].concat();
+    // The proxy calls a path of its own.
+    let ask = async |proxy_fields: Vec<String>| {
+        let lines = [dpop(&laptop, &token, "/payments"), proxy_fields].concat();
         asked.ask("/auth", &lines).await
     };
-    let (status, answer) = ask(told("GET", "/payments?of=may")).await;
+    let (status, answer) = ask(proxy_fields("GET", "/payments?of=may")).await;
     assert_eq!(status, 200, "{answer}");
     assert_eq!(header(&answer, "x-auth-subject"), Some("alice"));
     for (method, path) in [("POST", "/payments"), ("GET", "/other"), ("GET", "/auth")] {
-        let (status, answer) = ask(told(method, path)).await;
+        let (status, answer) = ask(proxy_fields(method, path)).await;
         assert_eq!(status, 401, "{answer}");
         assert!(answer.contains("error=\"invalid_dpop_proof\""), "{answer}");
     }
-    // The one that the client wrote is beside that of the proxy.
-    let twice = [told("GET", "/payments"), told("POST", "/other")].concat();
+    // The field of the client is sent beside that of the proxy.
+    let twice = [proxy_fields("GET", "/payments"), proxy_fields("POST", "/other")].concat();
     assert_eq!(ask(twice).await.0, 400);
-    for odd in [told("GET", "payments"), told("G T", "/payments"), told("GET", "*")] {
+    for odd in [
+        proxy_fields("GET", "payments"),
+        proxy_fields("G T", "/payments"),
+        proxy_fields("GET", "*"),
+    ] {
         assert_eq!(ask(odd).await.0, 400);
     }
-    // A proxy that does not tell is nothing that the client could help.
+    // If the proxy does not send the original request, the client is not to blame.
     assert_eq!(ask(Vec::new()).await.0, 500);
-    assert_eq!(ask(told("GET", "/payments")[..1].to_vec()).await.0, 500);
-    // Used once already.
-    let lines = [dpop(&laptop, &token, "/payments"), told("GET", "/payments")].concat();
+    assert_eq!(ask(proxy_fields("GET", "/payments")[..1].to_vec()).await.0, 500);
+    // The proof was used before.
+    let lines = [dpop(&laptop, &token, "/payments"), proxy_fields("GET", "/payments")].concat();
     assert_eq!(asked.ask("/auth", &lines).await.0, 200);
     assert_eq!(asked.ask("/auth", &lines).await.0, 401);
     asked.end().await;
 }
 
 #[tokio::test]
-async fn where_the_question_is_that_of_the_client_it_is_taken_as_it_is() {
+async fn request_passed_unchanged_is_checked_as_it_is() {
     let tables = "[resource_server.dpop]\nurl = 'https://api.example.com'\nwindow_seconds = 300\nnonce = 'require'";
-    let asked = Asked::new("same", "original_request = 'same'", tables).await;
+    let asked = ForwardAuth::new("same", "original_request = 'same'", tables).await;
     let laptop = Prover::new("laptop");
     let token = asked.server.jwt().audience(AUDIENCE).bound_to(&laptop).mint();
     let (status, answer) = asked.ask("/payments", &dpop(&laptop, &token, "/payments")).await;
@@ -284,19 +288,19 @@ async fn where_the_question_is_that_of_the_client_it_is_taken_as_it_is() {
     };
     let (status, answer) = asked.ask("/payments", &proof("/payments")).await;
     assert_eq!(status, 200, "{answer}");
-    // Then what a client writes is not looked at.
-    let lines = [proof("/other"), told("GET", "/other")].concat();
+    // Then the fields of a client are ignored.
+    let lines = [proof("/other"), proxy_fields("GET", "/other")].concat();
     assert_eq!(asked.ask("/payments", &lines).await.0, 401);
     asked.end().await;
 }
 
 #[tokio::test]
-async fn rfc9440_4_a_proxy_tells_the_certificate_of_its_client() {
+async fn rfc9440_4_certificate_is_read_from_the_field_of_the_proxy() {
     let mtls = |proxy: &str| {
         format!("[resource_server.mtls]\nfield = 'client_cert'\nproxies = ['{proxy}']")
     };
-    let asked = Asked::new("mtls", "", &mtls("127.0.0.1")).await;
-    let elsewhere = Asked::new("elsewhere", "", &mtls("10.1.2.0/24")).await;
+    let asked = ForwardAuth::new("mtls", "", &mtls("127.0.0.1")).await;
+    let elsewhere = ForwardAuth::new("elsewhere", "", &mtls("10.1.2.0/24")).await;
     let der = |name: &str| {
         let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
         made.cert.der().to_vec()
@@ -320,8 +324,8 @@ async fn rfc9440_4_a_proxy_tells_the_certificate_of_its_client() {
 }
 
 #[tokio::test]
-async fn what_can_not_work_there_is_refused_at_start() {
-    let told = async |top: &str, tables: &str| {
+async fn invalid_combinations_of_settings_are_refused_at_start() {
+    let proxy_fields = async |top: &str, tables: &str| {
         let file = file("refused", "https://as.example.com", top, tables);
         let (ok, out, err) = output(example("forward_auth").arg(&file)).await;
         std::fs::remove_file(file).unwrap();
@@ -329,16 +333,16 @@ async fn what_can_not_work_there_is_refused_at_start() {
         err
     };
     let dpop = "[resource_server.dpop]\nurl = 'https://api.example.com'";
-    let err = told("", dpop).await;
+    let err = proxy_fields("", dpop).await;
     assert!(err.contains("original_request: missing: proofs"), "{err}");
-    let err = told("original_request = 'same'", "").await;
+    let err = proxy_fields("original_request = 'same'", "").await;
     assert!(err.contains("original_request: has no effect without `dpop`"), "{err}");
-    let err = told("original_request = 'forwarded'", dpop).await;
+    let err = proxy_fields("original_request = 'forwarded'", dpop).await;
     assert!(err.contains("unknown variant `forwarded`"), "{err}");
-    // All of it at once.
+    // All problems are reported at once.
     let both = "[resource_server.mtls]\nkeep_field = true\n\
          [resource_server.dpop]\nurl = 'api.example.com'";
-    let err = told("", both).await;
+    let err = proxy_fields("", both).await;
     for problem in [
         "original_request: missing",
         "mtls.field: missing: TLS does not end here",
@@ -348,5 +352,5 @@ async fn what_can_not_work_there_is_refused_at_start() {
         assert!(err.contains(problem), "{problem}: {err}");
     }
     let bad = "[resource_server.mtls]\nfield = 'client_cert'\nproxies = '0.0.0.0/0'";
-    assert!(told("", bad).await.contains("mtls.proxies: `0.0.0.0/0` covers all addresses"));
+    assert!(proxy_fields("", bad).await.contains("mtls.proxies: `0.0.0.0/0` covers all addresses"));
 }

@@ -1,4 +1,4 @@
-//! In tonic: statuses, interceptors, and a real connection.
+//! The tonic integration: statuses, interceptors and a real connection.
 
 use std::net::SocketAddr;
 
@@ -25,7 +25,7 @@ use tower_introspect::{
 
 use crate::support::{ImmediateVerifier, challenge, layer, policy, request, whoami};
 
-/// A real server with the health service behind the layer, and a client to it.
+/// Serves the health service behind the layer, and returns a client.
 async fn serve<V>(verifier: V, paths: Paths) -> HealthClient<Channel>
 where
     V: Verifier + Send + Sync + 'static,
@@ -109,7 +109,7 @@ async fn grpc_several_authorization_entries_are_unauthenticated() {
 }
 
 #[tokio::test]
-async fn grpc_binary_metadata_is_no_credential() {
+async fn grpc_binary_metadata_is_not_read_as_a_token() {
     let mut client = serve(ImmediateVerifier::alice(), scope("read")).await;
     let mut request = check(None);
     request
@@ -119,7 +119,7 @@ async fn grpc_binary_metadata_is_no_credential() {
 }
 
 #[tokio::test]
-async fn grpc_public_methods_only_by_name() {
+async fn grpc_only_named_methods_are_public() {
     let mut client =
         serve(ImmediateVerifier::alice(), Paths::deny_by_default().public(CHECK)).await;
     client.check(check(None)).await.expect("a public method");
@@ -154,7 +154,7 @@ async fn grpc_other_spellings_of_a_method_are_other_methods() {
         assert_eq!(call(path, Some("abc")).await, Code::PermissionDenied, "{path}");
     }
     assert_eq!(call(CHECK, None).await, Code::Ok);
-    // A query is no part of the path, neither here nor where tonic finds the method.
+    // The query is not part of the path, neither here nor in tonic.
     assert_eq!(call("/grpc.health.v1.Health/Check?x", None).await, Code::Ok);
     assert_eq!(
         call("/grpc.health.v1.Health/Watch?/Check", Some("abc")).await,
@@ -162,7 +162,7 @@ async fn grpc_other_spellings_of_a_method_are_other_methods() {
     );
 }
 
-/// Whatever a bridge below would make of it: who refuses first answers in the language of the client.
+/// The refusal is in gRPC-Web, as no bridge below converts it.
 #[tokio::test]
 async fn grpc_web_is_refused_in_grpc_web() {
     let methods = || RequireLayer::paths(scope("write").require("/a.B/Read", read()));
@@ -200,7 +200,7 @@ async fn grpc_web_is_refused_in_grpc_web() {
             let named = challenge(response.headers()).is_some_and(|text| text.contains("write"));
             assert_eq!(named, lacks, "{case}");
         }
-        // A preflight of such a client is HTTP.
+        // A preflight request of such a client is HTTP.
         let mut preflight = request(&[("origin", "https://app.example.com")]);
         *preflight.method_mut() = http::Method::OPTIONS;
         let response = service.clone().oneshot(preflight).await.unwrap();
@@ -217,7 +217,7 @@ fn read() -> Requirement {
 }
 
 #[tokio::test]
-async fn grpc_a_token_that_takes_time() {
+async fn grpc_token_verified_asynchronously_is_admitted() {
     let slow = verify_fn(async |_| {
         tokio::task::yield_now().await;
         ImmediateVerifier::alice().0
@@ -233,7 +233,7 @@ fn with_token() -> Request<()> {
 }
 
 #[test]
-fn an_interceptor_verifies_what_needs_no_waiting() {
+fn interceptor_verifies_tokens_that_need_no_waiting() {
     let mut interceptor = VerifyInterceptor::new(ImmediateVerifier::alice(), policy());
     let request = interceptor.call(with_token()).unwrap();
     assert_eq!(request.verified_token().unwrap().subject(), Some("alice"));
@@ -249,7 +249,7 @@ fn an_interceptor_verifies_what_needs_no_waiting() {
 }
 
 #[test]
-fn an_interceptor_enforces_on_the_inserted_token_alone() {
+fn interceptor_requires_scope_of_the_inserted_token() {
     let mut read = RequireInterceptor::new(Requirement::all_scopes(["read"]));
     let mut write = RequireInterceptor::new(Requirement::all_scopes(["write"]));
     let verified =
@@ -261,7 +261,7 @@ fn an_interceptor_enforces_on_the_inserted_token_alone() {
 }
 
 #[test]
-fn a_status_keeps_its_reason() {
+fn status_keeps_the_verify_error_as_source() {
     let refused = ImmediateVerifier::refusing(ErrorKind::Expired);
     let status = VerifyInterceptor::new(refused, policy()).call(with_token()).unwrap_err();
     let source =
@@ -271,7 +271,7 @@ fn a_status_keeps_its_reason() {
 }
 
 #[test]
-fn services_keep_their_names() {
+fn layered_services_keep_their_names() {
     fn name<S: NamedService>(_: &S) -> &'static str {
         S::NAME
     }

@@ -1,4 +1,4 @@
-//! What the handler gets to know of a token, in each host.
+//! The claims and the identity that a handler gets, in each integration.
 
 use std::{
     collections::BTreeMap,
@@ -37,12 +37,12 @@ use crate::support::{
     with_token,
 };
 
-/// The token of a request that says this.
+/// Returns the verified token with these claims.
 fn token(claims: &str) -> VerifiedToken {
     policy().admit(active(claims), Scheme::Bearer).unwrap()
 }
 
-/// A claim `n` that is written like this, with the audience that lets it in.
+/// Returns a verified token with this JSON text as claim `n`.
 fn with_n(value: &str) -> VerifiedToken {
     token(&format!(r#"{{"aud":"{AUDIENCE}","n":{value}}}"#))
 }
@@ -58,7 +58,7 @@ fn n<T: DeserializeOwned + Send + Sync + 'static>(value: &str) -> Result<Arc<N<T
 
 // ===== Typed claims =====
 
-/// Defines a type that counts how often it is parsed.
+/// Defines a type that counts its parses.
 macro_rules! counted {
     ($name:ident, $count:ident) => {
         static $count: AtomicUsize = AtomicUsize::new(0);
@@ -79,7 +79,7 @@ macro_rules! counted {
     };
 }
 
-/// Whether `verifier` gives three requests with one token the same value, and one without cost.
+/// Returns true if three requests with one token share one parsed value.
 async fn shares<T: DeserializeOwned + Send + Sync + 'static>(verifier: impl Verifier) -> bool {
     let mut first: Option<Arc<T>> = None;
     let mut shared = true;
@@ -104,20 +104,20 @@ async fn shares<T: DeserializeOwned + Send + Sync + 'static>(verifier: impl Veri
 }
 
 #[tokio::test(start_paused = true)]
-async fn u4_claims_are_parsed_once_for_a_remembered_token() {
+async fn u4_claims_of_a_cached_token_are_parsed_once() {
     counted!(Remembered, REMEMBERED);
     let inner = verify_fn(async |_| ImmediateVerifier::alice().0);
     assert!(shares::<Remembered>(CacheLayer::new().clock(FixedClock).layer(inner)).await);
     assert_eq!(REMEMBERED.load(Ordering::SeqCst), 1);
 
-    counted!(Forgotten, FORGOTTEN);
+    counted!(Forgotten, UNCACHED);
     let inner = verify_fn(async |_| ImmediateVerifier::alice().0);
     assert!(!shares::<Forgotten>(inner).await);
-    assert_eq!(FORGOTTEN.load(Ordering::SeqCst), 3, "what is not remembered is parsed anew");
+    assert_eq!(UNCACHED.load(Ordering::SeqCst), 3, "uncached claims are parsed each time");
 }
 
 #[tokio::test]
-async fn claims_that_are_confirmed_with_every_request_are_parsed_once() {
+async fn claims_confirmed_on_every_request_are_parsed_once() {
     counted!(Confirmed, CONFIRMED);
     let verifiers = || {
         (BoxVerifier::new(ImmediateVerifier::alice()), BoxVerifier::new(ImmediateVerifier::alice()))
@@ -128,7 +128,7 @@ async fn claims_that_are_confirmed_with_every_request_are_parsed_once() {
 }
 
 #[test]
-fn claims_of_another_type_are_denied_and_not_tried_again() {
+fn claims_of_another_type_are_denied_and_not_parsed_again() {
     counted!(Named, NAMED);
     let token = with_n("7");
     for _ in 0..3 {
@@ -141,7 +141,7 @@ fn claims_of_another_type_are_denied_and_not_tried_again() {
 }
 
 #[test]
-fn types_are_told_apart_by_what_they_are_and_not_by_how_they_look() {
+fn types_with_the_same_name_are_distinguished() {
     mod other {
         #[derive(serde::Deserialize)]
         pub(super) struct Tenant {
@@ -161,12 +161,12 @@ fn types_are_told_apart_by_what_they_are_and_not_by_how_they_look() {
 }
 
 #[test]
-fn a_panic_while_parsing_concerns_nobody_else() {
+fn panic_while_parsing_does_not_affect_later_requests() {
     static PANIC: AtomicUsize = AtomicUsize::new(1);
     struct Panics;
     impl<'de> Deserialize<'de> for Panics {
         fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            assert_eq!(PANIC.fetch_sub(1, Ordering::SeqCst), 0, "on purpose");
+            assert_eq!(PANIC.fetch_sub(1, Ordering::SeqCst), 0, "the scripted panic");
             IgnoredAny::deserialize(deserializer).map(|_| Self)
         }
     }
@@ -174,11 +174,11 @@ fn a_panic_while_parsing_concerns_nobody_else() {
     let ask = || catch_unwind(AssertUnwindSafe(|| token.clone().claims_as::<Panics>().is_ok()));
     assert!(ask().is_err());
     assert_eq!(token.claims_as::<N<u8>>().unwrap().n, 7);
-    assert!(matches!(ask(), Ok(true)), "it is tried again");
+    assert!(matches!(ask(), Ok(true)), "it is parsed again");
 }
 
 #[test]
-fn eight_who_parse_at_the_same_time_get_one_value() {
+fn concurrent_parses_return_one_value() {
     counted!(Raced, RACED);
     let token = token(r#"{"aud":"https://api.example.com","sub":"alice","n":7}"#);
     let start = Barrier::new(8);
@@ -205,7 +205,7 @@ fn eight_who_parse_at_the_same_time_get_one_value() {
 }
 
 #[tokio::test]
-async fn no_reading_of_confirmed_claims_gives_more_than_both_grant() {
+async fn confirmed_claims_grant_only_what_token_and_response_grant() {
     type All = BTreeMap<String, serde_json::Value>;
     let said = r#"{"aud":"https://api.example.com","scope":"read write admin","exp":4000000000,"n":18446744073709551615}"#;
     let confirmed =
@@ -257,7 +257,7 @@ fn u4_integers_are_exact_or_refused() {
 }
 
 #[test]
-fn u4_types_keep_their_strictness() {
+fn u4_flattened_integers_are_exact_and_denied_unknown_fields_refused() {
     #[derive(Deserialize)]
     struct Inner {
         n: u64,
@@ -278,14 +278,14 @@ fn u4_types_keep_their_strictness() {
     let flat = with_n("18446744073709551615").claims_as::<Flat>().unwrap();
     assert_eq!(flat.inner.n, u64::MAX);
     assert_eq!(flat.rest.keys().collect::<Vec<_>>(), ["aud"]);
-    // Rather refused than rounded.
+    // Refused instead of rounded.
     assert!(with_n("18446744073709551616").claims_as::<Flat>().is_err());
     assert!(with_n("7").claims_as::<Strict>().is_err(), "`aud` is not known");
 }
 
-/// `serde_json` takes these members for numbers and texts of its own, other parsers for objects.
+/// `serde_json` reads these members as numbers and texts, other parsers as objects.
 #[tokio::test]
-async fn a_token_that_two_parsers_read_differently_is_no_token() {
+async fn claims_that_parsers_read_differently_are_refused() {
     let server = AuthorizationServer::new(ISSUER)
         .with_clock(FixedClock)
         .with_client(Client::new("api", "s3cret"));
@@ -320,7 +320,7 @@ struct Tenant {
 }
 
 #[tokio::test]
-async fn axum_optional_claims_are_none_only_for_who_sent_no_token() {
+async fn axum_optional_claims_are_none_only_without_credentials() {
     let app = |verifier: ImmediateVerifier| {
         let handler = async |claims: Option<Claims<Tenant>>| {
             claims.map_or("nobody".to_owned(), |claims| {
@@ -361,7 +361,7 @@ fn call() -> tonic::Request<()> {
 }
 
 #[tokio::test]
-async fn tonic_requests_tell_claims_and_identity() {
+async fn tonic_requests_give_claims_and_identity() {
     let mut interceptor = VerifyInterceptor::new(ImmediateVerifier::alice(), policy());
     let request = interceptor.call(call()).unwrap();
     assert_eq!(request.claims::<Tenant>().unwrap().tenant, 7);
@@ -374,7 +374,7 @@ async fn tonic_requests_tell_claims_and_identity() {
     assert_eq!(bare.claims::<Tenant>().err().unwrap().code(), Code::Internal);
     assert_eq!(bare.identity().unwrap_err().code(), Code::Internal);
 
-    // What `IntrospectLayer` puts into the extensions is what a method of tonic finds.
+    // A tonic method finds the extensions that `IntrospectLayer` inserts.
     let method = service_fn(async |request: Request<Bytes>| {
         let (parts, ()) = request.map(drop).into_parts();
         let request = tonic::Request::from_parts(Default::default(), parts.extensions, ());
@@ -386,7 +386,7 @@ async fn tonic_requests_tell_claims_and_identity() {
     service.oneshot(crate::support::request(&[])).await.unwrap();
 }
 
-/// A request as something before our layers may have left it: with an identity in its extensions.
+/// A request with an identity in its extensions, as code before our layers may leave it.
 fn forged<B>(mut request: Request<B>) -> Request<B> {
     let mallory = r#"{"aud":"https://api.example.com","sub":"mallory","tenant":666}"#;
     request.extensions_mut().insert(token(mallory));
@@ -394,8 +394,8 @@ fn forged<B>(mut request: Request<B>) -> Request<B> {
 }
 
 #[tokio::test]
-async fn u1_an_identity_that_came_with_the_request_is_removed_in_every_host() {
-    // Plain tower: with a token, without one, exempt, and where verification takes time.
+async fn u1_identity_in_the_request_is_removed_in_every_integration() {
+    // Plain tower: with and without a token, exempt, and verified asynchronously.
     let slow = verify_fn(async |_| {
         tokio::task::yield_now().await;
         ImmediateVerifier::alice().0
@@ -409,7 +409,7 @@ async fn u1_an_identity_that_came_with_the_request_is_removed_in_every_host() {
         ask(&layer(ImmediateVerifier::refusing(ErrorKind::Expired)), forged(with_token())).await;
     assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
 
-    // Axum: the extractors find what the layer left.
+    // Axum: the extractors find the identity of the layer.
     let handler = async |claims: Option<Claims<Tenant>>| {
         claims.map_or("nobody".to_owned(), |claims| claims.tenant.to_string())
     };
@@ -425,7 +425,7 @@ async fn u1_an_identity_that_came_with_the_request_is_removed_in_every_host() {
         assert_eq!(body, expected);
     }
 
-    // Tonic: an interceptor replaces it, or refuses.
+    // Tonic: an interceptor replaces the identity, or refuses.
     let from = |mut request: tonic::Request<()>| {
         *request.extensions_mut() = forged(Request::new(())).into_parts().0.extensions;
         request
@@ -440,7 +440,7 @@ async fn u1_an_identity_that_came_with_the_request_is_removed_in_every_host() {
 }
 
 #[tokio::test]
-async fn u1_a_route_that_wants_fresh_facts_replaces_the_identity() {
+async fn u1_route_that_requires_fresh_facts_replaces_the_identity() {
     let server = AuthorizationServer::new(ISSUER)
         .with_clock(FixedClock)
         .with_client(Client::new("api", "s3cret"));

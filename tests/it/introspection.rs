@@ -1,4 +1,4 @@
-//! Remote verification against a scripted server that keeps what it was sent.
+//! Introspection with a scripted server that records its requests.
 
 #![expect(clippy::unwrap_used, reason = "the helpers are tests too")]
 
@@ -30,20 +30,20 @@ use crate::{
 
 const ISSUER: &str = "https://as.example.com";
 const ENDPOINT: &str = "https://as.example.com/introspect";
-/// What [`FixedClock`] shows.
+/// The time of [`FixedClock`].
 const NOW: i64 = testing::clock::NOW.as_secs();
 const TOKEN: &str = "2YotnFZFEjr1zCsicMWpAA";
 const ACTIVE: &str = r#"{"active":true,"sub":"alice","aud":"https://api.example.com"}"#;
 
-/// What the server does with one request.
+/// The response of the server to one request.
 #[derive(Clone)]
-enum Act {
+enum ScriptedResponse {
     Answer(u16, HeaderMap, Bytes),
     Fail(TransportErrorKind),
     Hang,
 }
 
-impl Act {
+impl ScriptedResponse {
     fn json(body: impl Into<Bytes>) -> Self {
         Self::of(200, "application/json", body)
     }
@@ -53,7 +53,7 @@ impl Act {
     }
 
     fn of(status: u16, content_type: &str, body: impl Into<Bytes>) -> Self {
-        Self::status(status).with("content-type", content_type).saying(body)
+        Self::status(status).with("content-type", content_type).with_body(body)
     }
 
     fn with(mut self, name: &'static str, value: &str) -> Self {
@@ -63,7 +63,7 @@ impl Act {
         self
     }
 
-    fn saying(mut self, text: impl Into<Bytes>) -> Self {
+    fn with_body(mut self, text: impl Into<Bytes>) -> Self {
         if let Self::Answer(_, _, body) = &mut self {
             *body = text.into();
         }
@@ -71,17 +71,17 @@ impl Act {
     }
 }
 
-/// Plays its acts, the last one for ever, and keeps the requests.
+/// A server that gives its responses in order, the last one forever, and records the requests.
 #[derive(Clone)]
 struct Server {
-    acts: Arc<Mutex<VecDeque<Act>>>,
+    responses: Arc<Mutex<VecDeque<ScriptedResponse>>>,
     seen: Arc<Mutex<Vec<Request<Bytes>>>>,
 }
 
 impl Server {
-    fn new(acts: impl IntoIterator<Item = Act>) -> Self {
-        let acts = Arc::new(Mutex::new(acts.into_iter().collect()));
-        Self { acts, seen: Arc::default() }
+    fn new(responses: impl IntoIterator<Item = ScriptedResponse>) -> Self {
+        let responses = Arc::new(Mutex::new(responses.into_iter().collect()));
+        Self { responses, seen: Arc::default() }
     }
 
     fn transport(&self) -> HttpTransport {
@@ -92,20 +92,20 @@ impl Server {
     async fn serve(self, request: Request<Bytes>) -> Result<Response<Bytes>, TransportError> {
         self.seen.lock().unwrap().push(request);
         match self.next() {
-            Act::Answer(status, headers, body) => {
+            ScriptedResponse::Answer(status, headers, body) => {
                 let mut response = Response::new(body);
                 *response.status_mut() = StatusCode::from_u16(status).unwrap();
                 *response.headers_mut() = headers;
                 Ok(response)
             }
-            Act::Fail(kind) => Err(TransportError::new(kind)),
-            Act::Hang => std::future::pending().await,
+            ScriptedResponse::Fail(kind) => Err(TransportError::new(kind)),
+            ScriptedResponse::Hang => std::future::pending().await,
         }
     }
 
-    fn next(&self) -> Act {
-        let mut acts = self.acts.lock().unwrap();
-        if acts.len() > 1 { acts.pop_front().unwrap() } else { acts[0].clone() }
+    fn next(&self) -> ScriptedResponse {
+        let mut responses = self.responses.lock().unwrap();
+        if responses.len() > 1 { responses.pop_front().unwrap() } else { responses[0].clone() }
     }
 
     fn calls(&self) -> usize {
@@ -140,16 +140,16 @@ async fn ask(verifier: &IntrospectionVerifier, token: &str) -> verify::Outcome {
     outcome
 }
 
-async fn kind_of(act: Act) -> ErrorKind {
+async fn kind_of(act: ScriptedResponse) -> ErrorKind {
     Server::new([act]).ask().await.unwrap_err().kind()
 }
 
 async fn active(body: &str) -> Result<ActiveToken, VerifyError> {
-    Server::new([Act::json(body.to_owned())]).ask().await
+    Server::new([ScriptedResponse::json(body.to_owned())]).ask().await
 }
 
 async fn sent(auth: ClientAuth) -> (Server, String) {
-    let server = Server::new([Act::json(ACTIVE)]);
+    let server = Server::new([ScriptedResponse::json(ACTIVE)]);
     ask(&server.builder(auth).build().unwrap(), TOKEN).await.unwrap();
     let body = server.body(0);
     (server, body)
@@ -159,7 +159,7 @@ async fn sent(auth: ClientAuth) -> (Server, String) {
 
 #[tokio::test]
 async fn i1_rfc7662_2_1_the_exact_token_is_posted_form_encoded() {
-    let server = Server::new([Act::json(ACTIVE)]);
+    let server = Server::new([ScriptedResponse::json(ACTIVE)]);
     let verifier = server.builder(ClientAuth::basic("api", "secret")).build().unwrap();
     ask(&verifier, "a+b/c==").await.unwrap();
     ask(&verifier, "-._~").await.unwrap();
@@ -172,8 +172,8 @@ async fn i1_rfc7662_2_1_the_exact_token_is_posted_form_encoded() {
 }
 
 #[tokio::test]
-async fn i2_rfc7662_2_1_a_hint_is_sent_only_if_asked_for() {
-    let server = Server::new([Act::json(ACTIVE)]);
+async fn i2_rfc7662_2_1_hint_is_sent_only_if_configured() {
+    let server = Server::new([ScriptedResponse::json(ACTIVE)]);
     server.ask().await.unwrap();
     assert_eq!(server.body(0), format!("token={TOKEN}"));
 
@@ -216,7 +216,7 @@ async fn i3_rfc7662_2_1_every_request_authenticates() {
 
 #[test]
 fn i4_rfc7662_4_the_endpoint_is_https() {
-    let server = Server::new([Act::Hang]);
+    let server = Server::new([ScriptedResponse::Hang]);
     let build = |issuer: &str, url: &str| {
         IntrospectionVerifier::builder(issuer, ClientAuth::basic("api", "secret"))
             .endpoint(url)
@@ -240,13 +240,13 @@ fn i4_rfc7662_4_the_endpoint_is_https() {
 }
 
 #[tokio::test]
-async fn i5_json_is_asked_for() {
+async fn i5_request_accepts_json() {
     let (server, _) = sent(ClientAuth::mtls("api")).await;
     assert_eq!(server.header(0, header::ACCEPT).unwrap(), "application/json");
 }
 
 #[tokio::test]
-async fn i17_the_request_carries_nothing_else() {
+async fn i17_request_has_no_other_fields() {
     let (server, _) = sent(ClientAuth::basic("api", "secret")).await;
     let seen = server.seen.lock().unwrap();
     let mut names: Vec<_> = seen[0].headers().keys().map(header::HeaderName::as_str).collect();
@@ -269,7 +269,7 @@ async fn o1_rfc6749_2_3_1_basic_halves_are_form_encoded() {
 }
 
 #[tokio::test]
-async fn o1_what_needs_no_encoding_gets_none() {
+async fn o1_unreserved_characters_are_not_encoded() {
     let plain = "aZ09*-._";
     let (encoding, _) = sent(ClientAuth::basic(plain, plain)).await;
     let (raw, _) = sent(ClientAuth::basic_raw(plain, plain)).await;
@@ -278,7 +278,7 @@ async fn o1_what_needs_no_encoding_gets_none() {
 }
 
 #[tokio::test]
-async fn o2_raw_credentials_for_servers_that_never_decode() {
+async fn o2_raw_credentials_are_sent_if_configured() {
     let (server, _) = sent(ClientAuth::basic_raw("rs-1", "p@ss:w0rd+%")).await;
     let raw = STANDARD.encode("rs-1:p@ss:w0rd+%");
     assert_eq!(server.header(0, header::AUTHORIZATION).unwrap(), format!("Basic {raw}"));
@@ -311,8 +311,8 @@ async fn credentials_are_marked_sensitive() {
 }
 
 #[test]
-fn credentials_that_can_not_work_are_told_at_once() {
-    let server = Server::new([Act::Hang]);
+fn invalid_credentials_are_reported_by_the_builder() {
+    let server = Server::new([ScriptedResponse::Hang]);
     for auth in [
         ClientAuth::basic("", "secret"),
         ClientAuth::basic("api", ""),
@@ -336,8 +336,8 @@ fn credentials_that_can_not_work_are_told_at_once() {
 }
 
 #[test]
-fn parameters_can_not_stand_in_for_others() {
-    let server = Server::new([Act::Hang]);
+fn reserved_and_repeated_parameters_are_refused() {
+    let server = Server::new([ScriptedResponse::Hang]);
     for name in ["token", "token_type_hint", "client_id", "client_secret", "client_assertion"] {
         let builder = server.builder(ClientAuth::mtls("api")).parameter(name, "x");
         assert!(builder.build().is_err(), "{name}");
@@ -348,7 +348,7 @@ fn parameters_can_not_stand_in_for_others() {
     assert!(builder.timeout(Duration::ZERO).build().is_err());
 }
 
-// ---- the answer (RFC 7662 §2.2) ----
+// ---- the response (RFC 7662 §2.2) ----
 
 #[tokio::test]
 async fn i6_rfc7662_2_2_only_the_boolean_true_is_active() {
@@ -372,7 +372,7 @@ async fn i6_rfc7662_2_2_only_the_boolean_true_is_active() {
 }
 
 #[tokio::test]
-async fn i7_rfc7662_2_2_other_members_of_an_inactive_answer_are_ignored() {
+async fn i7_rfc7662_2_2_other_members_of_an_inactive_response_are_ignored() {
     for body in [
         r#"{"active":false}"#,
         r#"{"active": false}"#,
@@ -386,17 +386,17 @@ async fn i7_rfc7662_2_2_other_members_of_an_inactive_answer_are_ignored() {
 }
 
 #[tokio::test]
-async fn i8_rfc7662_2_3_rejection_of_our_credentials_is_no_fault_of_the_client() {
+async fn i8_rfc7662_2_3_rejected_client_credentials_are_not_blamed_on_the_client() {
     for act in [
-        Act::of(401, "application/json", r#"{"error":"invalid_client"}"#),
-        Act::status(401).with("www-authenticate", "Basic"),
-        Act::status(401),
-        Act::of(403, "text/html", ""),
-        Act::status(400),
-        Act::of(400, "application/json", r#"{"error":"invalid_request"}"#),
-        Act::of(400, "text/html", "<html>"),
-        Act::of(401, "application/json", r#"{"error":"unsupported_token_type"}"#),
-        Act::of(403, "application/json", r#"{"active":true}"#),
+        ScriptedResponse::of(401, "application/json", r#"{"error":"invalid_client"}"#),
+        ScriptedResponse::status(401).with("www-authenticate", "Basic"),
+        ScriptedResponse::status(401),
+        ScriptedResponse::of(403, "text/html", ""),
+        ScriptedResponse::status(400),
+        ScriptedResponse::of(400, "application/json", r#"{"error":"invalid_request"}"#),
+        ScriptedResponse::of(400, "text/html", "<html>"),
+        ScriptedResponse::of(401, "application/json", r#"{"error":"unsupported_token_type"}"#),
+        ScriptedResponse::of(403, "application/json", r#"{"active":true}"#),
     ] {
         let server = Server::new([act]);
         let error = server.ask().await.unwrap_err();
@@ -407,20 +407,20 @@ async fn i8_rfc7662_2_3_rejection_of_our_credentials_is_no_fault_of_the_client()
 }
 
 #[tokio::test]
-async fn a_token_that_the_server_can_not_introspect_is_the_fault_of_the_client() {
+async fn unsupported_token_type_is_blamed_on_the_client() {
     for content_type in ["application/json", "application/json; charset=utf-8"] {
         let body = r#"{"error":"unsupported_token_type","error_description":"a JWT"}"#;
-        let kind = kind_of(Act::of(400, content_type, body)).await;
+        let kind = kind_of(ScriptedResponse::of(400, content_type, body)).await;
         assert_eq!(kind, ErrorKind::NotIntrospectable);
         assert_eq!(kind.blame(), Blame::Client);
     }
     let twice = r#"{"error":"unsupported_token_type","error":"invalid_client"}"#;
-    let kind = kind_of(Act::of(400, "application/json", twice)).await;
+    let kind = kind_of(ScriptedResponse::of(400, "application/json", twice)).await;
     assert_eq!(kind, ErrorKind::CredentialsRejected);
 }
 
 #[tokio::test]
-async fn i9_another_issuer_is_refused() {
+async fn i9_response_of_another_issuer_is_refused() {
     let error = active(r#"{"active":true,"iss":"https://as.example.com"}"#).await;
     assert_eq!(error.unwrap().issuer(), ISSUER);
     for iss in ["https://as.example.com/", "https://AS.example.com", "https://other.example", ""] {
@@ -430,7 +430,7 @@ async fn i9_another_issuer_is_refused() {
 }
 
 #[tokio::test]
-async fn i9_time_is_left_to_the_policy_and_reaches_it() {
+async fn i9_dates_are_passed_to_the_policy() {
     let facts =
         active(r#"{"active":true,"exp":1796282557.085638,"iat":1.5,"nbf":7}"#).await.unwrap();
     assert_eq!(facts.claims().expires_at(), Some(UnixTime::from_millis(1_796_282_557_085)));
@@ -453,9 +453,9 @@ async fn i10_audience_is_a_string_an_array_or_absent() {
 }
 
 #[tokio::test]
-async fn a_default_audience_stands_in_only_where_the_server_names_none() {
+async fn default_audience_is_used_only_if_the_response_has_none() {
     let audience = async |body: &'static str| {
-        let server = Server::new([Act::json(body)]);
+        let server = Server::new([ScriptedResponse::json(body)]);
         let builder = server.builder(ClientAuth::mtls("api")).danger_default_audience("me");
         let facts = ask(&builder.build().unwrap(), TOKEN).await.unwrap();
         facts.claims().audience().iter().map(str::to_owned).collect::<Vec<_>>()
@@ -466,7 +466,7 @@ async fn a_default_audience_stands_in_only_where_the_server_names_none() {
 }
 
 #[tokio::test]
-async fn wrong_types_are_the_fault_of_the_server() {
+async fn wrong_types_are_a_bad_response() {
     for member in [
         r#""aud":7"#,
         r#""aud":[7]"#,
@@ -485,7 +485,7 @@ async fn wrong_types_are_the_fault_of_the_server() {
 }
 
 #[tokio::test]
-async fn i14_rfc7662_2_2_unknown_members_are_kept_and_harmless() {
+async fn i14_rfc7662_2_2_unknown_members_are_kept_and_have_no_effect() {
     let facts =
         active(r#"{"active":true,"type":"x","ext":{"a":[1]},"scope":"a b"}"#).await.unwrap();
     assert_eq!(facts.claims().raw("ext"), Some(r#"{"a":[1]}"#));
@@ -512,7 +512,7 @@ async fn i16_token_type_is_compared_without_case() {
 }
 
 #[tokio::test]
-async fn refresh_and_other_tokens_called_active_are_refused() {
+async fn active_refresh_and_other_tokens_are_refused() {
     for (member, kind) in [
         (r#""token_type":"refresh_token""#, TokenKind::Refresh),
         (r#""token_type":"Refresh_Token""#, TokenKind::Refresh),
@@ -543,34 +543,34 @@ async fn refresh_and_other_tokens_called_active_are_refused() {
 }
 
 #[tokio::test]
-async fn i18_what_is_not_the_json_of_rfc7662_is_refused() {
+async fn i18_response_that_is_not_rfc7662_json_is_refused() {
     let huge = format!(r#"{{"active":true,"x":"{}"}}"#, "x".repeat(5 << 20));
     let deep = format!(r#"{{"active":true,"x":{}{}}}"#, "[".repeat(9000), "]".repeat(9000));
     for (name, act) in [
-        ("html", Act::of(200, "text/html", "<html></html>")),
-        ("json as html", Act::of(200, "text/html", ACTIVE)),
-        ("html as json", Act::json("<html></html>")),
-        ("array", Act::json(format!("[{ACTIVE}]"))),
-        ("twice", Act::json(r#"{"active":true,"active":true}"#)),
-        ("both", Act::json(r#"{"active":false,"active":true}"#)),
-        ("scope twice", Act::json(r#"{"active":true,"scope":"a","scope":"b"}"#)),
-        ("huge", Act::json(huge)),
-        ("deep", Act::json(deep)),
-        ("empty", Act::json("")),
-        ("truncated", Act::json(r#"{"active":true,"sub":"al"#)),
-        ("trailing", Act::json(format!("{ACTIVE}{ACTIVE}"))),
-        ("bom", Act::json(format!("\u{feff}{ACTIVE}"))),
-        ("latin1", Act::json(&b"{\"active\":true,\"sub\":\"\xe9\"}"[..])),
-        ("no type", Act::status(200).saying(ACTIVE)),
-        ("two types", Act::json(ACTIVE).with("content-type", "text/html")),
-        ("jwt", Act::of(200, "application/token-introspection+jwt", "a.b.c")),
-        ("like json", Act::of(200, "application/jsonx", ACTIVE)),
-        ("204", Act::status(204)),
-        ("201", Act::of(201, "application/json", ACTIVE)),
-        ("206", Act::of(206, "application/json", ACTIVE)),
-        ("404", Act::status(404)),
-        ("405", Act::status(405)),
-        ("too large", Act::Fail(TransportErrorKind::TooLarge)),
+        ("html", ScriptedResponse::of(200, "text/html", "<html></html>")),
+        ("json as html", ScriptedResponse::of(200, "text/html", ACTIVE)),
+        ("html as json", ScriptedResponse::json("<html></html>")),
+        ("array", ScriptedResponse::json(format!("[{ACTIVE}]"))),
+        ("twice", ScriptedResponse::json(r#"{"active":true,"active":true}"#)),
+        ("both", ScriptedResponse::json(r#"{"active":false,"active":true}"#)),
+        ("scope twice", ScriptedResponse::json(r#"{"active":true,"scope":"a","scope":"b"}"#)),
+        ("huge", ScriptedResponse::json(huge)),
+        ("deep", ScriptedResponse::json(deep)),
+        ("empty", ScriptedResponse::json("")),
+        ("truncated", ScriptedResponse::json(r#"{"active":true,"sub":"al"#)),
+        ("trailing", ScriptedResponse::json(format!("{ACTIVE}{ACTIVE}"))),
+        ("bom", ScriptedResponse::json(format!("\u{feff}{ACTIVE}"))),
+        ("latin1", ScriptedResponse::json(&b"{\"active\":true,\"sub\":\"\xe9\"}"[..])),
+        ("no type", ScriptedResponse::status(200).with_body(ACTIVE)),
+        ("two types", ScriptedResponse::json(ACTIVE).with("content-type", "text/html")),
+        ("jwt", ScriptedResponse::of(200, "application/token-introspection+jwt", "a.b.c")),
+        ("like json", ScriptedResponse::of(200, "application/jsonx", ACTIVE)),
+        ("204", ScriptedResponse::status(204)),
+        ("201", ScriptedResponse::of(201, "application/json", ACTIVE)),
+        ("206", ScriptedResponse::of(206, "application/json", ACTIVE)),
+        ("404", ScriptedResponse::status(404)),
+        ("405", ScriptedResponse::status(405)),
+        ("too large", ScriptedResponse::Fail(TransportErrorKind::TooLarge)),
     ] {
         let server = Server::new([act]);
         let error = server.ask().await.unwrap_err();
@@ -580,38 +580,42 @@ async fn i18_what_is_not_the_json_of_rfc7662_is_refused() {
 }
 
 #[tokio::test]
-async fn media_types_carry_parameters() {
+async fn media_type_may_have_parameters() {
     for media_type in [
         "application/json;charset=utf-8",
         "application/json ; charset=\"UTF-8\"",
         "Application/JSON",
     ] {
-        assert!(Server::new([Act::of(200, media_type, ACTIVE)]).ask().await.is_ok());
+        assert!(Server::new([ScriptedResponse::of(200, media_type, ACTIVE)]).ask().await.is_ok());
     }
 }
 
 #[tokio::test]
 async fn i17_redirects_are_not_followed() {
     for status in [301, 302, 303, 307, 308] {
-        let act = Act::status(status).with("location", "https://evil.example/introspect");
-        let server = Server::new([act, Act::json(ACTIVE)]);
+        let act =
+            ScriptedResponse::status(status).with("location", "https://evil.example/introspect");
+        let server = Server::new([act, ScriptedResponse::json(ACTIVE)]);
         assert_eq!(server.ask().await.unwrap_err().kind(), ErrorKind::BadResponse, "{status}");
         assert_eq!(server.calls(), 1, "{status}");
     }
 }
 
 #[tokio::test]
-async fn i18_the_answer_is_bounded_while_it_is_read() {
+async fn i18_response_size_is_limited_while_it_is_read() {
     let (server, _) = sent(ClientAuth::mtls("api")).await;
     let limit = server.seen.lock().unwrap()[0].extensions().get::<BodyLimit>().copied();
     assert_eq!(limit.unwrap().bytes(), 256 * 1024);
 }
 
 #[tokio::test]
-async fn i19_what_a_jwt_says_of_itself_counts_for_nothing() {
+async fn i19_claims_inside_an_introspected_jwt_are_ignored() {
     // {"alg":"none"} . {"active":true,"sub":"mallory","aud":"https://api.example.com"}
     let jwt = "eyJhbGciOiJub25lIn0.eyJhY3RpdmUiOnRydWUsInN1YiI6Im1hbGxvcnkifQ.";
-    let server = Server::new([Act::json(r#"{"active":true}"#), Act::json(r#"{"active":false}"#)]);
+    let server = Server::new([
+        ScriptedResponse::json(r#"{"active":true}"#),
+        ScriptedResponse::json(r#"{"active":false}"#),
+    ]);
     let verifier = server.builder(ClientAuth::mtls("api")).build().unwrap();
     let facts = ask(&verifier, jwt).await.unwrap();
     assert_eq!(facts.claims().subject(), None);
@@ -620,7 +624,7 @@ async fn i19_what_a_jwt_says_of_itself_counts_for_nothing() {
 }
 
 #[tokio::test]
-async fn facts_carry_who_how_and_when() {
+async fn facts_have_issuer_method_and_time() {
     let facts = active(ACTIVE).await.unwrap();
     assert_eq!(facts.issuer(), ISSUER);
     assert_eq!(facts.method(), verify::Method::Introspection);
@@ -628,8 +632,8 @@ async fn facts_carry_who_how_and_when() {
 }
 
 #[tokio::test]
-async fn every_freshness_is_met_by_asking_each_time() {
-    let server = Server::new([Act::json(ACTIVE)]);
+async fn every_request_is_introspected_for_every_freshness() {
+    let server = Server::new([ScriptedResponse::json(ACTIVE)]);
     let verifier = server.builder(ClientAuth::mtls("api")).build().unwrap();
     for freshness in [Freshness::Cached, Freshness::Live, Freshness::Within(Duration::ZERO)] {
         let request = VerifyRequest::new(Token::bearer(TOKEN).unwrap()).with_freshness(freshness);
@@ -639,9 +643,9 @@ async fn every_freshness_is_met_by_asking_each_time() {
 }
 
 #[tokio::test]
-async fn what_real_servers_say_of_access_tokens_is_understood() {
+async fn responses_of_real_servers_for_access_tokens_are_accepted() {
     let aud = |facts: &ActiveToken| facts.claims().audience().contains("https://api.example.com");
-    // Type names in any case, no subject for a client's own token.
+    // Token types in any case, and a client's own token without a subject.
     for body in [
         r#"{"active":true,"client_id":"svc","exp":1800000600,"iat":1800000000,"iss":"https://as.example.com","scope":"read write","token_type":"Bearer","aud":"https://api.example.com"}"#,
         r#"{"active":true,"sub":"alice","sid":"s1","username":"alice","client_id":"web","exp":1800000600,"iat":1800000000,"iss":"https://as.example.com","jti":"x","scope":"read","token_type":"Bearer","aud":"https://api.example.com"}"#,
@@ -654,22 +658,22 @@ async fn what_real_servers_say_of_access_tokens_is_understood() {
         assert!(facts.claims().scope().contains("read"), "{body}");
         assert!(facts.claims().expires_at() > Some(UnixTime::from_secs(NOW)), "{body}");
     }
-    // No audience, or the scope in its place: nothing that the policy could take for ours.
+    // No audience, or the scope as audience: the policy must not accept it.
     for body in [
         r#"{"active":true,"scope":"read","exp":1800000600,"client_id":"svc"}"#,
         r#"{"active":true,"sub":"svc","scope":"read","client_id":"svc","iss":"https://as.example.com","exp":1800000600}"#,
         r#"{"active":true,"scope":"read write","aud":"read write","token_type":"bearer"}"#,
-        // A refresh token that is not called one.
+        // A refresh token without a type.
         r#"{"active":true,"sub":"alice","client_id":"web","exp":1800000600,"iss":"https://as.example.com","scope":"offline_access"}"#,
     ] {
         assert!(!aud(&active(body).await.unwrap()), "{body}");
     }
 }
 
-// ---- where the endpoint is (RFC 8414) ----
+// ---- discovery of the endpoint (RFC 8414) ----
 
-fn metadata(members: &str) -> Act {
-    Act::json(format!(r#"{{"issuer":"{ISSUER}"{members}}}"#))
+fn metadata(members: &str) -> ScriptedResponse {
+    ScriptedResponse::json(format!(r#"{{"issuer":"{ISSUER}"{members}}}"#))
 }
 
 fn discovering(server: &Server, auth: ClientAuth) -> IntrospectionVerifier {
@@ -679,7 +683,7 @@ fn discovering(server: &Server, auth: ClientAuth) -> IntrospectionVerifier {
 #[tokio::test]
 async fn rfc8414_3_the_endpoint_is_discovered_once() {
     let found = r#","introspection_endpoint":"https://as.example.com/found""#;
-    let server = Server::new([metadata(found), Act::json(ACTIVE)]);
+    let server = Server::new([metadata(found), ScriptedResponse::json(ACTIVE)]);
     let verifier = discovering(&server, ClientAuth::basic("api", "secret"));
     ask(&verifier, TOKEN).await.unwrap();
     ask(&verifier, TOKEN).await.unwrap();
@@ -698,11 +702,11 @@ async fn rfc8414_3_the_endpoint_is_discovered_once() {
 }
 
 #[tokio::test]
-async fn rfc8705_5_a_client_with_a_certificate_uses_the_alias() {
+async fn rfc8705_5_client_with_a_certificate_uses_the_mtls_alias() {
     let members = r#","introspection_endpoint":"https://as.example.com/plain",
         "mtls_endpoint_aliases":{"introspection_endpoint":"https://mtls.example.com/i"}"#;
     let uri = async |auth| {
-        let server = Server::new([metadata(members), Act::json(ACTIVE)]);
+        let server = Server::new([metadata(members), ScriptedResponse::json(ACTIVE)]);
         ask(&discovering(&server, auth), TOKEN).await.unwrap();
         let seen = server.seen.lock().unwrap();
         seen[1].uri().to_string()
@@ -711,8 +715,11 @@ async fn rfc8705_5_a_client_with_a_certificate_uses_the_alias() {
     assert_eq!(uri(ClientAuth::post("api", "s")).await, "https://as.example.com/plain");
 }
 
-/// A server that lists these methods of client authentication, and what it is sent.
-async fn offered(methods: &str, auth: ClientAuth) -> (verify::Outcome, Server) {
+/// Introspects at a server whose metadata lists these methods of client authentication.
+async fn introspect_at_server_offering(
+    methods: &str,
+    auth: ClientAuth,
+) -> (verify::Outcome, Server) {
     let members = format!(
         r#","introspection_endpoint":"{ENDPOINT}"{}{methods}"#,
         if methods.is_empty() {
@@ -721,7 +728,7 @@ async fn offered(methods: &str, auth: ClientAuth) -> (verify::Outcome, Server) {
             r#","introspection_endpoint_auth_methods_supported":"#
         }
     );
-    let server = Server::new([metadata(&members), Act::json(ACTIVE)]);
+    let server = Server::new([metadata(&members), ScriptedResponse::json(ACTIVE)]);
     let outcome = ask(&discovering(&server, auth), TOKEN).await;
     (outcome, server)
 }
@@ -729,7 +736,7 @@ async fn offered(methods: &str, auth: ClientAuth) -> (verify::Outcome, Server) {
 const LONG_SECRET: &str = "a secret of 32 characters or more";
 
 #[tokio::test]
-async fn rfc8414_2_basic_is_preferred_and_assumed_where_the_server_says_nothing() {
+async fn rfc8414_2_basic_is_preferred_and_is_the_default() {
     for methods in [
         "",
         "[]",
@@ -737,7 +744,8 @@ async fn rfc8414_2_basic_is_preferred_and_assumed_where_the_server_says_nothing(
         r#"["client_secret_basic"]"#,
         r#"["client_secret_jwt","client_secret_post","client_secret_basic"]"#,
     ] {
-        let (outcome, server) = offered(methods, ClientAuth::secret("api", LONG_SECRET)).await;
+        let (outcome, server) =
+            introspect_at_server_offering(methods, ClientAuth::secret("api", LONG_SECRET)).await;
         outcome.unwrap();
         let authorization = server.header(1, header::AUTHORIZATION).unwrap();
         assert!(authorization.starts_with("Basic "), "{methods}");
@@ -746,9 +754,10 @@ async fn rfc8414_2_basic_is_preferred_and_assumed_where_the_server_says_nothing(
 }
 
 #[tokio::test]
-async fn rfc8414_2_post_where_the_server_does_not_offer_basic() {
+async fn rfc8414_2_post_is_used_if_the_server_does_not_offer_basic() {
     let methods = r#"["private_key_jwt","client_secret_jwt","client_secret_post"]"#;
-    let (outcome, server) = offered(methods, ClientAuth::secret("api", "s")).await;
+    let (outcome, server) =
+        introspect_at_server_offering(methods, ClientAuth::secret("api", "s")).await;
     outcome.unwrap();
     assert_eq!(server.header(1, header::AUTHORIZATION), None);
     assert_eq!(server.body(1), format!("token={TOKEN}&client_id=api&client_secret=s"));
@@ -756,24 +765,27 @@ async fn rfc8414_2_post_where_the_server_does_not_offer_basic() {
 
 #[cfg(feature = "_crypto")]
 #[tokio::test]
-async fn rfc8414_2_an_assertion_where_the_server_offers_nothing_else_for_a_secret() {
+async fn rfc8414_2_assertion_is_used_if_the_server_offers_nothing_else_for_a_secret() {
     let methods = r#"["private_key_jwt","client_secret_jwt"]"#;
-    let (outcome, server) = offered(methods, ClientAuth::secret("api", LONG_SECRET)).await;
+    let (outcome, server) =
+        introspect_at_server_offering(methods, ClientAuth::secret("api", LONG_SECRET)).await;
     outcome.unwrap();
     assert_eq!(server.header(1, header::AUTHORIZATION), None);
     assert!(server.body(1).contains("&client_assertion="), "{}", server.body(1));
     assert!(!server.body(1).contains("client_secret"), "{}", server.body(1));
 
-    // RFC 7518 §3.2: HS256 wants 32 bytes.
-    let (outcome, server) = offered(methods, ClientAuth::secret("api", "short")).await;
+    // RFC 7518 §3.2: HS256 requires 32 bytes.
+    let (outcome, server) =
+        introspect_at_server_offering(methods, ClientAuth::secret("api", "short")).await;
     assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Misconfigured);
-    assert_eq!(server.calls(), 1, "nothing but the metadata was asked for");
+    assert_eq!(server.calls(), 1, "only the metadata was fetched");
 }
 
 #[tokio::test]
-async fn rfc8414_2_a_server_that_takes_no_secret_is_a_mistake_of_ours_and_gets_none() {
+async fn rfc8414_2_secret_is_not_sent_to_a_server_that_accepts_none() {
     let methods = r#"["private_key_jwt","x\r\nforged: log","tls_client_auth"]"#;
-    let (outcome, server) = offered(methods, ClientAuth::secret("api", LONG_SECRET)).await;
+    let (outcome, server) =
+        introspect_at_server_offering(methods, ClientAuth::secret("api", LONG_SECRET)).await;
     let error = outcome.unwrap_err();
     assert_eq!(error.blame(), Blame::ResourceServer);
     let context = error.context().unwrap();
@@ -781,7 +793,7 @@ async fn rfc8414_2_a_server_that_takes_no_secret_is_a_mistake_of_ours_and_gets_n
         context.ends_with("it offers private_key_jwt, tls_client_auth and 1 unknown"),
         "{context}"
     );
-    assert_eq!(server.calls(), 1, "nothing but the metadata was asked for");
+    assert_eq!(server.calls(), 1, "only the metadata was fetched");
 
     let members = format!(
         r#","introspection_endpoint":"{ENDPOINT}","introspection_endpoint_auth_methods_supported":{methods}"#
@@ -791,16 +803,17 @@ async fn rfc8414_2_a_server_that_takes_no_secret_is_a_mistake_of_ours_and_gets_n
     assert_eq!(warmed.unwrap_err().kind(), ErrorKind::Misconfigured);
 }
 
-/// What is configured is done, whatever the metadata says.
+/// The configured method is used, whatever the metadata lists.
 #[tokio::test]
-async fn a_configured_method_is_not_second_guessed() {
-    let (outcome, server) = offered(r#"["private_key_jwt"]"#, ClientAuth::post("api", "s")).await;
+async fn configured_method_overrides_the_metadata() {
+    let (outcome, server) =
+        introspect_at_server_offering(r#"["private_key_jwt"]"#, ClientAuth::post("api", "s")).await;
     outcome.unwrap();
     assert!(server.body(1).ends_with("&client_id=api&client_secret=s"));
 }
 
 #[tokio::test]
-async fn a_secret_goes_to_a_configured_endpoint_by_basic() {
+async fn configured_endpoint_gets_the_secret_by_basic() {
     let (server, body) = sent(ClientAuth::secret("api", "s")).await;
     let basic = format!("Basic {}", STANDARD.encode("api:s"));
     assert_eq!(server.header(0, header::AUTHORIZATION), Some(basic));
@@ -808,15 +821,15 @@ async fn a_secret_goes_to_a_configured_endpoint_by_basic() {
 }
 
 #[tokio::test]
-async fn the_token_goes_nowhere_that_unusable_metadata_names() {
+async fn token_is_not_sent_to_endpoints_of_invalid_metadata() {
     for act in [
         metadata(""),
         metadata(r#","introspection_endpoint":"http://as.example.com/plain""#),
         metadata(r#","introspection_endpoint":7"#),
-        Act::json(
+        ScriptedResponse::json(
             r#"{"issuer":"https://evil.example","introspection_endpoint":"https://evil.example/i"}"#,
         ),
-        Act::status(404),
+        ScriptedResponse::status(404),
     ] {
         let server = Server::new([act]);
         let verifier = discovering(&server, ClientAuth::mtls("api"));
@@ -829,7 +842,7 @@ async fn the_token_goes_nowhere_that_unusable_metadata_names() {
 
 #[tokio::test(start_paused = true)]
 async fn the_timeout_covers_discovery() {
-    let server = Server::new([Act::Hang]);
+    let server = Server::new([ScriptedResponse::Hang]);
     let verifier = IntrospectionVerifier::builder(ISSUER, ClientAuth::mtls("api"))
         .transport(server.transport())
         .timeout(Duration::from_secs(2))
@@ -841,21 +854,21 @@ async fn the_timeout_covers_discovery() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_endpoint_that_has_moved_is_found_again() {
+async fn endpoint_that_moved_is_discovered_again() {
     let first = r#","introspection_endpoint":"https://as.example.com/old""#;
     let second = r#","introspection_endpoint":"https://as.example.com/new""#;
     let server = Server::new([
         metadata(first),
-        Act::json(ACTIVE),
-        Act::status(404),
+        ScriptedResponse::json(ACTIVE),
+        ScriptedResponse::status(404),
         metadata(second),
-        Act::json(ACTIVE),
+        ScriptedResponse::json(ACTIVE),
     ]);
     let verifier = discovering(&server, ClientAuth::mtls("api"));
     ask(&verifier, TOKEN).await.unwrap();
     tokio::time::advance(Duration::from_secs(120)).await;
     assert_eq!(ask(&verifier, TOKEN).await.unwrap_err().kind(), ErrorKind::BadResponse);
-    // The metadata is fetched anew in the background.
+    // The metadata is fetched again in the background.
     for _ in 0..10 {
         tokio::task::yield_now().await;
     }
@@ -864,12 +877,12 @@ async fn an_endpoint_that_has_moved_is_found_again() {
     assert_eq!(server.seen.lock().unwrap()[4].uri(), "https://as.example.com/new");
 }
 
-// ---- no answer ----
+// ---- failures ----
 
 #[tokio::test]
 async fn i18_an_overloaded_or_broken_server_is_unavailable() {
     for status in [429, 500, 501, 505, 599] {
-        let server = Server::new([Act::status(status).saying(ACTIVE)]);
+        let server = Server::new([ScriptedResponse::status(status).with_body(ACTIVE)]);
         let error = server.ask().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{status}");
         assert_eq!(error.retry_after(), None);
@@ -895,7 +908,7 @@ async fn rfc9110_10_2_3_retry_after_is_seconds_or_a_date() {
         ("1.5", None),
     ] {
         for status in [429, 503] {
-            let server = Server::new([Act::status(status).with("retry-after", value)]);
+            let server = Server::new([ScriptedResponse::status(status).with("retry-after", value)]);
             let error = server.ask().await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Unavailable, "{value}");
             assert_eq!(error.retry_after(), expected.map(Duration::from_secs), "{value}");
@@ -905,14 +918,14 @@ async fn rfc9110_10_2_3_retry_after_is_seconds_or_a_date() {
 }
 
 #[tokio::test]
-async fn gateway_errors_and_refused_connections_are_tried_once_more() {
+async fn gateway_errors_and_refused_connections_are_retried_once() {
     for act in [
-        Act::status(502),
-        Act::status(503),
-        Act::status(504),
-        Act::Fail(TransportErrorKind::Connect),
+        ScriptedResponse::status(502),
+        ScriptedResponse::status(503),
+        ScriptedResponse::status(504),
+        ScriptedResponse::Fail(TransportErrorKind::Connect),
     ] {
-        let server = Server::new([act.clone(), Act::json(ACTIVE)]);
+        let server = Server::new([act.clone(), ScriptedResponse::json(ACTIVE)]);
         server.ask().await.unwrap();
         assert_eq!(server.calls(), 2);
         assert_eq!(server.body(0), server.body(1));
@@ -926,7 +939,7 @@ async fn gateway_errors_and_refused_connections_are_tried_once_more() {
 #[tokio::test]
 async fn a_request_that_may_have_been_processed_is_not_repeated() {
     for kind in [TransportErrorKind::Other, TransportErrorKind::Timeout] {
-        let server = Server::new([Act::Fail(kind), Act::json(ACTIVE)]);
+        let server = Server::new([ScriptedResponse::Fail(kind), ScriptedResponse::json(ACTIVE)]);
         let error = server.ask().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         assert_eq!(server.calls(), 1);
@@ -934,9 +947,9 @@ async fn a_request_that_may_have_been_processed_is_not_repeated() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_never_answers_costs_exactly_the_timeout() {
+async fn hanging_server_delays_by_exactly_the_timeout() {
     let start = Moment::now(&FixedClock);
-    let server = Server::new([Act::Hang]);
+    let server = Server::new([ScriptedResponse::Hang]);
     assert_eq!(server.ask().await.unwrap_err().kind(), ErrorKind::Unavailable);
     assert_eq!(Moment::now(&FixedClock).since(start), Duration::from_secs(3));
 
@@ -964,14 +977,14 @@ async fn the_timeout_covers_the_retry() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn retries_stay_within_their_budget_while_the_server_is_down() {
-    let server = Server::new([Act::Fail(TransportErrorKind::Connect)]);
+async fn retries_are_limited_by_their_budget() {
+    let server = Server::new([ScriptedResponse::Fail(TransportErrorKind::Connect)]);
     let verifier = server.builder(ClientAuth::mtls("api")).build().unwrap();
     for _ in 0..1000 {
         ask(&verifier, TOKEN).await.unwrap_err();
     }
     assert_eq!(server.calls(), 1000 + 10);
-    // The budget fills up again: ten seconds later there are ten more.
+    // The budget refills: ten seconds later it allows ten more.
     tokio::time::advance(Duration::from_secs(21)).await;
     for _ in 0..1000 {
         ask(&verifier, TOKEN).await.unwrap_err();
@@ -980,8 +993,8 @@ async fn retries_stay_within_their_budget_while_the_server_is_down() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn clones_share_the_budget() {
-    let server = Server::new([Act::Fail(TransportErrorKind::Connect)]);
+async fn clones_share_the_retry_budget() {
+    let server = Server::new([ScriptedResponse::Fail(TransportErrorKind::Connect)]);
     let verifier = server.builder(ClientAuth::mtls("api")).build().unwrap();
     for _ in 0..100 {
         ask(&verifier.clone(), TOKEN).await.unwrap_err();
@@ -990,8 +1003,8 @@ async fn clones_share_the_budget() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn dropping_the_future_gives_up_the_request_and_harms_nobody() {
-    let server = Server::new([Act::Hang, Act::json(ACTIVE)]);
+async fn dropped_future_cancels_its_request_only() {
+    let server = Server::new([ScriptedResponse::Hang, ScriptedResponse::json(ACTIVE)]);
     let verifier = server.builder(ClientAuth::mtls("api")).build().unwrap();
     let dropped = tokio::time::timeout(Duration::from_secs(1), ask(&verifier, TOKEN)).await;
     assert!(dropped.is_err());
@@ -1001,7 +1014,7 @@ async fn dropping_the_future_gives_up_the_request_and_harms_nobody() {
     assert_eq!(server.calls(), 2);
 }
 
-/// Answers one connection with these bytes and closes it. Gives the URL to ask.
+/// Answers one connection with these bytes and closes it. Returns its URL.
 #[cfg(feature = "reqwest")]
 async fn closing_after(bytes: &'static [u8]) -> String {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -1020,7 +1033,7 @@ async fn closing_after(bytes: &'static [u8]) -> String {
 
 #[cfg(feature = "reqwest")]
 #[tokio::test]
-async fn an_answer_that_breaks_off_is_no_answer() {
+async fn truncated_response_is_refused() {
     for (bytes, kind) in [
         (
             &b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n\
@@ -1034,8 +1047,8 @@ async fn an_answer_that_breaks_off_is_no_answer() {
         ),
         (b"HTTP/1.1 200 OK\r\ncontent-type: appl", ErrorKind::Unavailable),
         (b"", ErrorKind::Unavailable),
-        // Only the closing of the connection tells where it ends: the JSON tells that it is not
-        // the end.
+        // The length is known only from the closed connection, so the JSON shows that it is
+        // truncated.
         (
             b"HTTP/1.0 200 OK\r\ncontent-type: application/json\r\n\r\n{\"active\":true",
             ErrorKind::BadResponse,
@@ -1061,21 +1074,21 @@ async fn an_answer_that_breaks_off_is_no_answer() {
     assert!(ask(&verifier, TOKEN).await.is_ok(), "HTTP/1.0, no reason phrase, no length");
 }
 
-// ---- what is shown ----
+// ---- debug output ----
 
 #[tokio::test]
-async fn no_secret_and_no_token_is_ever_shown() {
+async fn debug_and_errors_show_no_secret_and_no_token() {
     let secret = "hunter2hunter2";
     let answers = [
-        Act::of(400, "application/json", format!(r#"{{"error":"{TOKEN}"}}"#)),
-        Act::of(401, "application/json", format!(r#"{{"error":"{secret}"}}"#)),
-        Act::of(418, "text/plain", TOKEN),
-        Act::json(TOKEN),
-        Act::json(format!(r#"{{"active":true,"iss":"{TOKEN}"}}"#)),
-        Act::json(format!(r#"{{"active":true,"aud":{{"{TOKEN}":1}}}}"#)),
-        Act::json(format!(r#"{{"active":true,"token_type":["{TOKEN}"]}}"#)),
-        Act::of(200, TOKEN, TOKEN),
-        Act::Fail(TransportErrorKind::Other),
+        ScriptedResponse::of(400, "application/json", format!(r#"{{"error":"{TOKEN}"}}"#)),
+        ScriptedResponse::of(401, "application/json", format!(r#"{{"error":"{secret}"}}"#)),
+        ScriptedResponse::of(418, "text/plain", TOKEN),
+        ScriptedResponse::json(TOKEN),
+        ScriptedResponse::json(format!(r#"{{"active":true,"iss":"{TOKEN}"}}"#)),
+        ScriptedResponse::json(format!(r#"{{"active":true,"aud":{{"{TOKEN}":1}}}}"#)),
+        ScriptedResponse::json(format!(r#"{{"active":true,"token_type":["{TOKEN}"]}}"#)),
+        ScriptedResponse::of(200, TOKEN, TOKEN),
+        ScriptedResponse::Fail(TransportErrorKind::Other),
     ];
     for auth in [
         ClientAuth::basic("api", secret),
@@ -1123,7 +1136,7 @@ mod assertions {
         SigningKey::from_pem(Algorithm::ES256, pem).unwrap().with_kid("2026")
     }
 
-    /// Header and claims of the assertion in the body of a request.
+    /// Returns header and claims of the assertion in a request body.
     fn assertion(server: &Server, at: usize) -> (Value, Value) {
         let body = server.body(at);
         let pairs: Vec<_> = body.split('&').map(|pair| pair.split_once('=').unwrap()).collect();
@@ -1168,8 +1181,8 @@ mod assertions {
     }
 
     #[tokio::test]
-    async fn k4_every_request_has_an_assertion_of_its_own_also_on_retry() {
-        let server = Server::new([Act::status(502), Act::json(ACTIVE)]);
+    async fn k4_every_request_and_retry_has_a_new_assertion() {
+        let server = Server::new([ScriptedResponse::status(502), ScriptedResponse::json(ACTIVE)]);
         let verifier = server.builder(ClientAuth::private_key_jwt("api", key())).build().unwrap();
         ask(&verifier, TOKEN).await.unwrap();
         ask(&verifier, TOKEN).await.unwrap();
@@ -1181,7 +1194,7 @@ mod assertions {
     }
 
     #[tokio::test]
-    async fn k5_the_header_names_algorithm_and_key() {
+    async fn k5_assertion_header_has_alg_and_kid() {
         let (server, _) = sent(ClientAuth::private_key_jwt("api", key())).await;
         let (header, _) = assertion(&server, 0);
         assert_eq!(header, serde_json::json!({"alg": "ES256", "typ": "JWT", "kid": "2026"}));
@@ -1193,10 +1206,11 @@ mod assertions {
     }
 
     #[tokio::test]
-    async fn k2_a_secret_that_becomes_an_assertion_may_have_an_audience_of_its_own() {
+    async fn k2_assertion_made_from_a_secret_may_have_a_configured_audience() {
         let endpoint = "https://as.example.com/introspect";
         let auth = ClientAuth::secret("api", LONG_SECRET).assertion_audience(endpoint);
-        let (outcome, server) = offered(r#"["client_secret_jwt"]"#, auth).await;
+        let (outcome, server) =
+            introspect_at_server_offering(r#"["client_secret_jwt"]"#, auth).await;
         outcome.unwrap();
         assert_eq!(assertion(&server, 1).1["aud"], endpoint);
 
@@ -1207,7 +1221,7 @@ mod assertions {
 
     #[test]
     fn k5_private_key_jwt_is_asymmetric() {
-        let server = Server::new([Act::Hang]);
+        let server = Server::new([ScriptedResponse::Hang]);
         let secret = SigningKey::from_secret(Algorithm::HS256, SECRET.as_bytes()).unwrap();
         for auth in [
             ClientAuth::private_key_jwt("api", secret),

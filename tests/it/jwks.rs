@@ -1,4 +1,4 @@
-//! Keys that are fetched, and how often that happens.
+//! Fetched key sets, and the number of fetches.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -36,7 +36,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// What a server does with a request.
+/// The response of a server to a request.
 #[derive(Clone)]
 pub(crate) enum Reply {
     Answer(u16, HeaderMap, Bytes),
@@ -61,9 +61,9 @@ impl Reply {
     }
 }
 
-/// An authorization server that does as it is told, and notes what it was asked.
+/// A scripted authorization server that records its requests.
 ///
-/// What it is not told about is answered with 404. Each answer takes 10 ms.
+/// Responds 404 to other URLs. Each response takes 10 ms.
 #[derive(Clone, Default)]
 pub(crate) struct Server(Arc<Mutex<Script>>);
 
@@ -74,7 +74,7 @@ struct Script {
 }
 
 impl Server {
-    /// With metadata, and with these keys.
+    /// A server with metadata and these keys.
     pub(crate) fn with_keys(keys: &[Value]) -> Self {
         let server = Self::default();
         server.on(METADATA, Reply::json(&json!({"issuer": ISSUER, "jwks_uri": JWKS})));
@@ -92,7 +92,7 @@ impl Server {
         self.on(JWKS, Reply::json(&json!({"keys": keys})));
     }
 
-    /// How often this URL was asked for.
+    /// The number of requests for this URL.
     pub(crate) fn fetches(&self, url: &str) -> usize {
         self.urls().iter().filter(|seen| *seen == url).count()
     }
@@ -101,7 +101,7 @@ impl Server {
         self.0.lock().unwrap().seen.iter().map(|request| request.uri().to_string()).collect()
     }
 
-    /// The field of the latest request.
+    /// A field of the latest request.
     fn last_field(&self, name: header::HeaderName) -> Option<header::HeaderValue> {
         self.0.lock().unwrap().seen.last()?.headers().get(name).cloned()
     }
@@ -131,7 +131,7 @@ impl Server {
         }))
     }
 
-    /// A verifier that finds the keys by discovery.
+    /// A verifier that discovers the keys.
     pub(crate) fn verifier(&self) -> JwtVerifier {
         self.verifier_by(FixedClock)
     }
@@ -141,7 +141,7 @@ impl Server {
         builder.clock(clock).build().unwrap()
     }
 
-    /// A verifier that has its keys.
+    /// A verifier that has loaded its keys.
     async fn warm_verifier(&self) -> JwtVerifier {
         let verifier = self.verifier();
         verifier.warm().await.unwrap();
@@ -180,7 +180,7 @@ async fn kind(verifier: &JwtVerifier, token: &str) -> ErrorKind {
     verify(verifier, token).await.unwrap_err().kind()
 }
 
-/// The outcome, if it is there at once.
+/// The outcome, if it is ready at once.
 fn at_once(verifier: &JwtVerifier, token: &str) -> Option<Result<(), ErrorKind>> {
     let outcome = verifier.verify(VerifyRequest::new(Token::bearer(token).unwrap()));
     let outcome = outcome.now_or_later().ok()?;
@@ -190,10 +190,10 @@ fn at_once(verifier: &JwtVerifier, token: &str) -> Option<Result<(), ErrorKind>>
 // Cold start.
 
 #[tokio::test(start_paused = true)]
-async fn cold_start_is_one_discovery_and_one_fetch() {
+async fn cold_start_causes_one_discovery_and_one_fetch() {
     let server = Server::with_keys(&[jwk("a")]);
     let verifier = server.verifier();
-    assert!(server.urls().is_empty(), "nothing is fetched before it is needed");
+    assert!(server.urls().is_empty(), "fetched before the first token");
     let token = token("a");
     for outcome in join_all((0..200).map(|_| verify(&verifier, &token))).await {
         outcome.unwrap();
@@ -203,7 +203,7 @@ async fn cold_start_is_one_discovery_and_one_fetch() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dropped_leader_costs_nobody_an_answer() {
+async fn dropped_leader_does_not_fail_the_other_requests() {
     let server = Server::with_keys(&[jwk("a")]);
     let verifier = server.verifier();
     let token = token("a");
@@ -217,7 +217,7 @@ async fn a_dropped_leader_costs_nobody_an_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_given_url_needs_no_discovery() {
+async fn configured_url_needs_no_discovery() {
     let server = Server::with_keys(&[jwk("a")]);
     let verifier = JwtVerifier::builder(ISSUER)
         .jwks_uri("https://keys.example.com/")
@@ -231,7 +231,7 @@ async fn a_given_url_needs_no_discovery() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn d9_outage_at_cold_start_is_no_fault_of_the_client_and_heals() {
+async fn d9_outage_at_cold_start_is_unavailable_and_recovers() {
     let (down, hang) = (Reply::Fail(TransportErrorKind::Connect), Reply::Hang);
     for reply in [down, hang, Reply::text(500, ""), Reply::text(503, ""), Reply::text(429, "")] {
         for url in [METADATA, JWKS] {
@@ -252,7 +252,7 @@ async fn d9_outage_at_cold_start_is_no_fault_of_the_client_and_heals() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn outage_heals_without_traffic() {
+async fn keys_are_loaded_after_an_outage_without_traffic() {
     let server = Server::with_keys(&[jwk("a")]);
     server.on(JWKS, Reply::text(500, ""));
     let verifier = server.verifier();
@@ -264,7 +264,7 @@ async fn outage_heals_without_traffic() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn i18_a_hanging_server_is_given_up_after_three_seconds() {
+async fn i18_fetch_times_out_after_three_seconds() {
     let server = Server::with_keys(&[]);
     server.on(JWKS, Reply::Hang);
     let verifier = server.verifier();
@@ -279,7 +279,7 @@ async fn i18_a_hanging_server_is_given_up_after_three_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_outage_of_an_hour_under_load_is_few_fetches() {
+async fn outage_of_an_hour_under_load_causes_few_fetches() {
     let server = Server::with_keys(&[]);
     server.on(JWKS, Reply::text(500, ""));
     let verifier = server.verifier();
@@ -294,7 +294,7 @@ async fn an_outage_of_an_hour_under_load_is_few_fetches() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn retry_after_is_honoured_and_passed_on() {
+async fn retry_after_is_honoured_and_returned_to_the_client() {
     let server = Server::with_keys(&[]);
     server.on(JWKS, Reply::text(429, "").with("retry-after", "120"));
     let verifier = server.verifier();
@@ -309,12 +309,12 @@ async fn retry_after_is_honoured_and_passed_on() {
 // Rotation.
 
 #[tokio::test(start_paused = true)]
-async fn j15_w9_a_new_key_is_fetched_when_it_is_first_seen() {
+async fn j15_w9_new_key_is_fetched_on_its_first_token() {
     let server = Server::with_keys(&[jwk("a")]);
     let verifier = server.warm_verifier().await;
     server.publish(&[jwk("a"), jwk("b")]);
     let new = token("b");
-    assert_eq!(at_once(&verifier, &new), None, "it must wait for the key");
+    assert_eq!(at_once(&verifier, &new), None, "verified without the key");
     for outcome in join_all((0..200).map(|_| verify(&verifier, &new))).await {
         outcome.unwrap();
     }
@@ -323,10 +323,10 @@ async fn j15_w9_a_new_key_is_fetched_when_it_is_first_seen() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn j15_a_fetch_that_started_before_the_key_was_there_is_not_the_last_word() {
+async fn j15_fetch_started_before_a_key_was_published_is_repeated() {
     let server = Server::with_keys(&[jwk("a")]);
     let verifier = server.warm_verifier().await;
-    // The fetch ahead of time is sent here, and answered 10 ms later.
+    // The refresh ahead is sent here, and its response arrives 10 ms later.
     sleep(8 * MINUTE - Duration::from_millis(15)).await;
     assert_eq!(server.fetches(JWKS), 2);
     server.publish(&[jwk("a"), jwk("b")]);
@@ -335,7 +335,7 @@ async fn j15_a_fetch_that_started_before_the_key_was_there_is_not_the_last_word(
 }
 
 #[tokio::test(start_paused = true)]
-async fn w9_a_removed_key_is_refused_once_the_keys_are_fetched_anew() {
+async fn w9_removed_key_is_refused_after_the_next_fetch() {
     let server = Server::with_keys(&[jwk("a"), jwk("b")]);
     let verifier = server.warm_verifier().await;
     server.publish(&[jwk("b")]);
@@ -346,7 +346,7 @@ async fn w9_a_removed_key_is_refused_once_the_keys_are_fetched_anew() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn w9_known_keys_never_wait() {
+async fn w9_tokens_of_known_keys_never_wait() {
     let server = Server::with_keys(&[jwk("a")]);
     let verifier = server.warm_verifier().await;
     let token = token("a");
@@ -360,7 +360,7 @@ async fn w9_known_keys_never_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn w9_the_last_good_keys_serve_for_a_day() {
+async fn w9_last_valid_keys_are_used_for_a_day() {
     for reply in [
         Reply::Fail(TransportErrorKind::Connect),
         Reply::text(503, ""),
@@ -382,7 +382,7 @@ async fn w9_the_last_good_keys_serve_for_a_day() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn w9_keys_are_fetched_ahead_of_time() {
+async fn w9_keys_are_refreshed_ahead() {
     let server = Server::with_keys(&[jwk("a")]);
     let verifier = server.warm_verifier().await;
     sleep(8 * MINUTE - SECOND).await;
@@ -395,7 +395,7 @@ async fn w9_keys_are_fetched_ahead_of_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn w9_keys_grow_old_while_the_machine_sleeps() {
+async fn w9_suspend_of_the_machine_ages_the_keys() {
     for (asleep, known) in [(11 * MINUTE, true), (25 * HOUR, false)] {
         let clock = TestClock::new(UnixTime::from_secs(1_800_000_000));
         let server = Server::with_keys(&[jwk("a")]);
@@ -405,14 +405,14 @@ async fn w9_keys_grow_old_while_the_machine_sleeps() {
         clock.step(asleep);
         assert_eq!(at_once(&verifier, &token("a")).is_some(), known);
         sleep(SECOND).await;
-        // Even where nobody waited for it.
+        // Even if no request waited for it.
         assert_eq!(server.fetches(JWKS), 2);
         assert_eq!(kind(&verifier, &token("a")).await, ErrorKind::UnknownKey);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn cache_control_sets_the_pace() {
+async fn cache_control_sets_the_refresh_interval() {
     for (value, seconds) in [("max-age=1200", 960), ("max-age=1", 48), ("no-store", 48)] {
         let server = Server::with_keys(&[]);
         let keys = Reply::json(&json!({"keys": [jwk("a")]})).with("cache-control", value);
@@ -427,7 +427,7 @@ async fn cache_control_sets_the_pace() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_verifier_takes_the_background_work_along() {
+async fn background_task_ends_with_the_last_verifier() {
     let server = Server::with_keys(&[jwk("a")]);
     let verifier = server.warm_verifier().await;
     let clone = verifier.clone();
@@ -438,11 +438,11 @@ async fn the_last_verifier_takes_the_background_work_along() {
     let fetches = server.urls().len();
     sleep(HOUR).await;
     assert_eq!(server.urls().len(), fetches);
-    assert_eq!(Arc::strong_count(&server.0), 1, "nothing holds the transport any more");
+    assert_eq!(Arc::strong_count(&server.0), 1, "the transport is still held");
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_verifier_takes_a_fetch_under_way_along() {
+async fn pending_fetch_is_cancelled_with_the_last_verifier() {
     let server = Server::with_keys(&[jwk("a")]);
     let verifier = server.warm_verifier().await;
     server.on(JWKS, Reply::Hang);
@@ -450,18 +450,18 @@ async fn the_last_verifier_takes_a_fetch_under_way_along() {
     assert_eq!(server.fetches(JWKS), 2);
     drop(verifier);
     tokio::task::yield_now().await;
-    assert_eq!(Arc::strong_count(&server.0), 1, "nothing holds the transport any more");
+    assert_eq!(Arc::strong_count(&server.0), 1, "the transport is still held");
 }
 
 #[test]
-fn traffic_takes_over_where_the_runtime_of_the_background_work_is_gone() {
+fn requests_fetch_keys_after_the_runtime_of_the_background_task_ended() {
     let runtime = || {
         let mut builder = tokio::runtime::Builder::new_current_thread();
         builder.enable_time().start_paused(true).build().unwrap()
     };
     let server = Server::with_keys(&[jwk("a")]);
     let verifier = runtime().block_on(server.warm_verifier());
-    assert_eq!(at_once(&verifier, &token("a")), Some(Ok(())), "no runtime at all");
+    assert_eq!(at_once(&verifier, &token("a")), Some(Ok(())), "outside of a runtime");
     runtime().block_on(async {
         advance(11 * MINUTE).await;
         assert_eq!(at_once(&verifier, &token("a")), Some(Ok(())));
@@ -475,27 +475,27 @@ fn traffic_takes_over_where_the_runtime_of_the_background_work_is_gone() {
 // Unknown keys.
 
 #[tokio::test(start_paused = true)]
-async fn a_flood_of_unknown_keys_is_two_fetches() {
+async fn flood_of_unknown_keys_causes_two_fetches() {
     let server = Server::with_keys(&[jwk("a")]);
     let verifier = server.warm_verifier().await;
     let tokens: Vec<_> = (0..10_000).map(|at| token(&format!("kid-{at}"))).collect();
     let outcomes = join_all(tokens.iter().map(|token| kind(&verifier, token))).await;
     assert!(outcomes.iter().all(|kind| *kind == ErrorKind::UnknownKey));
     assert_eq!(server.fetches(JWKS), 2);
-    // From now on they are refused at once.
+    // From now on unknown keys are refused at once.
     assert_eq!(at_once(&verifier, &token("kid-x")), Some(Err(ErrorKind::UnknownKey)));
     assert_eq!(at_once(&verifier, &token("a")), Some(Ok(())));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hundred_thousand_random_kids_cost_two_fetches_and_constant_memory() {
-    /// Names that are remembered as unknown, and what else may be allocated for good.
+async fn random_kids_cause_two_fetches_and_take_constant_memory() {
+    /// The memory of the names recorded as unknown, and of other permanent allocations.
     const MEMORY: i64 = 1024 * 24 + 16 * 1024;
     let server = Server::with_keys(&[jwk("a")]);
     let verifier = server.warm_verifier().await;
     let known = token("a");
     let mut tokens = RandomKids::new();
-    // Until the room for unknown names is full.
+    // Until the table of unknown names is full.
     for _ in 0..2000 {
         assert_eq!(kind(&verifier, tokens.next()).await, ErrorKind::UnknownKey);
     }
@@ -507,21 +507,21 @@ async fn a_hundred_thousand_random_kids_cost_two_fetches_and_constant_memory() {
             outcome = verifier.verify(flood).now_or_later().ok().map(|refused| refused.is_err());
         })
         .bytes_current;
-        assert_eq!(outcome, Some(true), "refused at once");
+        assert_eq!(outcome, Some(true), "not refused at once");
         if at % 1000 == 0 {
             assert_eq!(at_once(&verifier, &known), Some(Ok(())));
         }
     }
     assert!(kept < MEMORY, "{kept} bytes are kept");
     assert_eq!(server.fetches(JWKS), 2);
-    // Neither a background refresh nor a new key suffers.
+    // The background refresh and new keys work as before.
     server.publish(&[jwk("a"), jwk("b")]);
     sleep(30 * SECOND).await;
     verify(&verifier, &token("b")).await.unwrap();
     assert_eq!(server.fetches(JWKS), 3);
 }
 
-/// Tokens of one claims set and random key names. They are not signed: nobody gets to see that.
+/// Unsigned tokens with the same claims and random key names. The signature is never checked.
 struct RandomKids {
     seed: u64,
     token: String,
@@ -544,7 +544,7 @@ impl RandomKids {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flapping_endpoint_delays_no_known_key_and_is_not_hammered() {
+async fn intermittent_endpoint_delays_no_known_key_and_gets_few_requests() {
     for period in [1, 2, 7, 29, 31, 120, 480, 601, 3600] {
         let server = Server::with_keys(&[jwk("a")]);
         let verifier = server.warm_verifier().await;
@@ -564,12 +564,12 @@ async fn a_flapping_endpoint_delays_no_known_key_and_is_not_hammered() {
             }
             sleep(SECOND).await;
         }
-        // Every 30 s at worst, and up to six more after each time that it worked.
+        // Every 30 s at worst, and up to six more after each success.
         let fetches = server.fetches(JWKS);
         let most = hours as usize * (3600 / 30 + 6 * 8);
         println!("period {period} s: {fetches} fetches in {hours} hours, at most {most}");
         assert!(fetches <= most, "{period}: {fetches}");
-        // Once it stays up it is found up.
+        // It is used again once it stays available.
         server.publish(&[jwk("b")]);
         sleep(8 * MINUTE + 2 * SECOND).await;
         assert_eq!(at_once(&verifier, &token("b")), Some(Ok(())), "{period}");
@@ -577,23 +577,23 @@ async fn a_flapping_endpoint_delays_no_known_key_and_is_not_hammered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_steady_flood_of_unknown_keys_is_a_fetch_in_30_seconds() {
+async fn steady_flood_of_unknown_keys_causes_a_fetch_in_30_seconds() {
     let server = Server::with_keys(&[jwk("a")]);
     let verifier = server.warm_verifier().await;
     for at in 0..6000 {
         assert_eq!(kind(&verifier, &token(&format!("kid-{at}"))).await, ErrorKind::UnknownKey);
         sleep(Duration::from_millis(100)).await;
     }
-    // 10 minutes and a bit.
+    // Slightly more than 10 minutes.
     assert!(server.fetches(JWKS) <= 1 + 21, "{}", server.fetches(JWKS));
-    // It delays a new key by no more than that either.
+    // A new key is delayed by no more than that.
     server.publish(&[jwk("b")]);
     sleep(30 * SECOND).await;
     verify(&verifier, &token("b")).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flood_of_unknown_keys_whose_senders_hang_up_is_two_fetches() {
+async fn flood_of_unknown_keys_from_disconnecting_clients_causes_two_fetches() {
     let server = Server::with_keys(&[jwk("a")]);
     let verifier = server.warm_verifier().await;
     for at in 0..1000 {
@@ -606,7 +606,7 @@ async fn a_flood_of_unknown_keys_whose_senders_hang_up_is_two_fetches() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_asked_for_in_vain_is_not_asked_for_again_soon() {
+async fn unknown_key_is_not_fetched_again_soon() {
     let server = Server::with_keys(&[jwk("a")]);
     let verifier = server.warm_verifier().await;
     let gone = token("gone");
@@ -614,7 +614,7 @@ async fn a_key_asked_for_in_vain_is_not_asked_for_again_soon() {
     assert_eq!(server.fetches(JWKS), 2);
     sleep(31 * SECOND).await;
     assert_eq!(at_once(&verifier, &gone), Some(Err(ErrorKind::UnknownKey)));
-    // Others may be asked for, and what comes along counts.
+    // Other keys may be fetched, and all keys of that response count.
     server.publish(&[jwk("a"), jwk("b"), jwk("gone")]);
     verify(&verifier, &token("b")).await.unwrap();
     assert_eq!(at_once(&verifier, &gone), Some(Ok(())));
@@ -622,7 +622,7 @@ async fn a_key_asked_for_in_vain_is_not_asked_for_again_soon() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unknown_key_during_an_outage_is_no_fault_of_the_client() {
+async fn unknown_key_during_an_outage_is_unavailable() {
     let server = Server::with_keys(&[jwk("a")]);
     let verifier = server.warm_verifier().await;
     server.on(JWKS, Reply::text(500, ""));
@@ -636,7 +636,7 @@ async fn an_unknown_key_during_an_outage_is_no_fault_of_the_client() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn j14_kid_is_a_name_and_nothing_else() {
+async fn j14_kid_is_only_compared() {
     let server = Server::with_keys(&[jwk("a")]);
     let verifier = server.warm_verifier().await;
     for kid in ["../../dev/null", "' OR 1=1", "\0", "https://evil.example.com/", "A", "a ", ""] {
@@ -647,7 +647,7 @@ async fn j14_kid_is_a_name_and_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_ever_fetched_from_a_url_in_a_token() {
+async fn nothing_is_fetched_from_a_url_in_a_token() {
     let evil = "https://evil.example.com/jwks";
     let server = Server::with_keys(&[]);
     server.on(evil, Reply::json(&json!({"keys": [jwk("evil")]})));
@@ -668,12 +668,12 @@ async fn nothing_is_ever_fetched_from_a_url_in_a_token() {
     assert!(server.urls().iter().all(|url| url == METADATA || url == JWKS));
 }
 
-// What is published.
+// Published keys.
 
 #[tokio::test(start_paused = true)]
-async fn w2_keys_that_can_not_be_used_do_no_harm_to_others() {
+async fn w2_unusable_keys_do_not_affect_others() {
     let rsa_1024 = SigningKey::from_pem(Algorithm::RS256, include_bytes!("keys/rsa-1024.pem"));
-    assert!(rsa_1024.is_err(), "such a key must not even sign");
+    assert!(rsa_1024.is_err(), "the key must be refused for signing");
     let server = Server::with_keys(&[
         json!({"kty": "AKP", "alg": "ML-DSA-44", "pub": "AAAA", "kid": "pq"}),
         json!({"kty": "RSA", "kid": 7, "n": "AQAB", "e": "AQAB"}),
@@ -689,7 +689,7 @@ async fn w2_keys_that_can_not_be_used_do_no_harm_to_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn g11_a_published_secret_verifies_nothing() {
+async fn g11_symmetric_key_in_a_key_set_is_not_used() {
     let server = Server::with_keys(&[
         json!({"kty": "oct", "kid": "s", "alg": "HS256", "k": "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc"}),
         jwk("a"),
@@ -702,7 +702,7 @@ async fn g11_a_published_secret_verifies_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn w10_what_is_no_bounded_key_set_is_refused_and_replaces_nothing() {
+async fn w10_invalid_key_set_is_refused_and_replaces_nothing() {
     let many: Vec<_> = (0..10_000).map(|at| json!({"kty": "x", "kid": at.to_string()})).collect();
     let long = format!(r#"{{"keys":[],"x":"{}"}}"#, "a".repeat(512 * 1024));
     for body in [
@@ -729,7 +729,7 @@ async fn w10_what_is_no_bounded_key_set_is_refused_and_replaces_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_usable_key_at_all_is_no_fault_of_the_client_and_heals() {
+async fn key_set_without_usable_keys_is_a_bad_response_and_recovers() {
     let server = Server::with_keys(&[json!({"kty": "oct", "k": "AAAA"})]);
     let verifier = server.verifier();
     for _ in 0..10 {
@@ -741,7 +741,7 @@ async fn no_usable_key_at_all_is_no_fault_of_the_client_and_heals() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn keys_taken_back_altogether_are_refused() {
+async fn empty_key_set_withdraws_all_keys() {
     let server = Server::with_keys(&[jwk("a")]);
     let verifier = server.warm_verifier().await;
     server.publish(&[]);
@@ -750,7 +750,7 @@ async fn keys_taken_back_altogether_are_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn w10_the_type_of_the_content_does_not_matter() {
+async fn w10_content_type_is_ignored() {
     for media_type in ["application/jwk-set+json; charset=utf-8", "text/html", ""] {
         let server = Server::with_keys(&[]);
         let keys = Reply::json(&json!({"keys": [jwk("a")]})).with("content-type", media_type);
@@ -760,7 +760,7 @@ async fn w10_the_type_of_the_content_does_not_matter() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn w10_a_redirect_is_not_followed() {
+async fn w10_redirect_is_not_followed() {
     let elsewhere = "https://as.example.com/elsewhere";
     for status in [301, 302, 303, 307, 308] {
         let server = Server::with_keys(&[]);
@@ -773,7 +773,7 @@ async fn w10_a_redirect_is_not_followed() {
 
 // Retirement.
 
-/// The fact that the keys make of `token`.
+/// Returns the verified fact of `token`.
 async fn fact(verifier: &JwtVerifier, token: &str) -> ActiveToken {
     verifier.verify(VerifyRequest::new(Token::bearer(token).unwrap())).await.unwrap()
 }
@@ -783,7 +783,7 @@ fn admitted(fact: &ActiveToken) -> Option<ErrorKind> {
     policy.admit(fact.clone(), Scheme::Bearer).err().map(|refused| refused.kind())
 }
 
-/// Until the keys have been fetched anew in the background.
+/// Waits for the next background refresh.
 async fn next_refresh(server: &Server) {
     let before = server.fetches(JWKS);
     for _ in 0..600 {
@@ -792,25 +792,25 @@ async fn next_refresh(server: &Server) {
             return sleep(SECOND).await;
         }
     }
-    panic!("the keys are not fetched anew");
+    panic!("the keys are not refreshed");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_removed_key_takes_exactly_its_tokens_along() {
+async fn removed_key_retires_exactly_its_tokens() {
     let server = Server::with_keys(&[jwk("a"), jwk("b")]);
     let verifier = server.warm_verifier().await;
     let (a, b) = (fact(&verifier, &token("a")).await, fact(&verifier, &token("b")).await);
     server.publish(&[jwk("b")]);
-    assert!(!a.is_retired() && !b.is_retired(), "nobody has seen it yet");
+    assert!(!a.is_retired() && !b.is_retired(), "retired before the fetch");
     assert_eq!(admitted(&a), None);
     next_refresh(&server).await;
     assert!(a.is_retired() && !b.is_retired());
     assert_eq!((admitted(&a), admitted(&b)), (Some(ErrorKind::UnknownKey), None));
-    assert!(a.clone().is_retired(), "whoever holds it");
+    assert!(a.clone().is_retired(), "a clone is not retired");
 }
 
 #[tokio::test(start_paused = true)]
-async fn other_material_under_the_same_kid_takes_exactly_its_tokens_along() {
+async fn replaced_key_under_the_same_kid_retires_exactly_its_tokens() {
     let rsa = |pem: &[u8]| SigningKey::from_pem(Algorithm::RS256, pem).unwrap().with_kid("a");
     let old = rsa(include_bytes!("keys/rsa.pem"));
     let new = rsa(include_bytes!("keys/rsa-other.pem"));
@@ -829,7 +829,7 @@ async fn other_material_under_the_same_kid_takes_exactly_its_tokens_along() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_set_written_otherwise_retires_nothing() {
+async fn key_set_in_another_spelling_retires_nothing() {
     let server = Server::with_keys(&[jwk("a"), jwk("b")]);
     let verifier = server.warm_verifier().await;
     let facts = [fact(&verifier, &token("a")).await, fact(&verifier, &token("b")).await];
@@ -848,14 +848,14 @@ async fn a_set_written_otherwise_retires_nothing() {
         sleep(9 * MINUTE).await;
         assert!(facts.iter().all(|fact| admitted(fact).is_none()));
     }
-    // The same keys at another address are the same keys.
+    // The same keys at another URL are unchanged keys.
     server.on(JWKS, Reply::text(404, ""));
     server.on(METADATA, Reply::json(&json!({"issuer": ISSUER, "jwks_uri": moved})));
     server.on(moved, Reply::json(&json!({"keys": [jwk("a"), jwk("b")]})));
     sleep(9 * MINUTE).await;
     assert!(server.fetches(moved) > 0);
     assert!(facts.iter().all(|fact| admitted(fact).is_none()));
-    // That there is no verifier any more says nothing about keys.
+    // Dropping the verifier retires no key.
     drop(verifier);
     tokio::task::yield_now().await;
     assert!(facts.iter().all(|fact| admitted(fact).is_none()));
@@ -873,7 +873,7 @@ async fn not_modified_retires_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_comes_back_does_not_bring_its_facts_back() {
+async fn key_that_is_published_again_does_not_restore_its_facts() {
     let server = Server::with_keys(&[jwk("a"), jwk("b")]);
     let verifier = server.warm_verifier().await;
     let first = fact(&verifier, &token("a")).await;
@@ -886,7 +886,7 @@ async fn a_key_that_comes_back_does_not_bring_its_facts_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_of_an_unknown_key_retires_what_its_fetch_shows_to_be_gone() {
+async fn fetch_for_an_unknown_key_retires_removed_keys() {
     let server = Server::with_keys(&[jwk("a")]);
     let verifier = server.warm_verifier().await;
     let old = fact(&verifier, &token("a")).await;
@@ -896,7 +896,7 @@ async fn a_token_of_an_unknown_key_retires_what_its_fetch_shows_to_be_gone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn keys_taken_back_altogether_take_all_tokens_along() {
+async fn empty_key_set_retires_all_tokens() {
     let server = Server::with_keys(&[jwk("a")]);
     let verifier = server.warm_verifier().await;
     let old = fact(&verifier, &token("a")).await;
@@ -906,7 +906,7 @@ async fn keys_taken_back_altogether_take_all_tokens_along() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_confirms_or_falls_back_keeps_the_key() {
+async fn confirmed_and_fallback_facts_keep_their_key() {
     let server = Server::with_keys(&[jwk("a")]);
     let local = BoxVerifier::new(server.warm_verifier().await);
     let remote = BoxVerifier::new(verify_fn(async |_| {
@@ -920,10 +920,10 @@ async fn what_confirms_or_falls_back_keeps_the_key() {
     let confirmed = ask(BoxVerifier::new(confirmed)).await;
     assert_eq!(confirmed.method(), Method::Confirmed);
     let first = ask(BoxVerifier::new(Fallback::new(local.clone(), remote.clone()))).await;
-    // By introspection, where no key had a say.
+    // By introspection, without a key.
     let down = BoxVerifier::new(verify_fn(async |_| Err(ErrorKind::Unavailable.into())));
     let second = ask(BoxVerifier::new(Fallback::new(down.clone(), remote))).await;
-    // Facts that have a key, from a verifier that itself only stands in.
+    // Facts with a key, from a verifier used as fallback.
     let relayed = ask(BoxVerifier::new(Fallback::new(down, local.clone()))).await;
     assert_eq!((second.method(), relayed.method()), (Method::Fallback, Method::Fallback));
     server.publish(&[jwk("b")]);
@@ -937,14 +937,14 @@ async fn what_confirms_or_falls_back_keeps_the_key() {
 // Readiness.
 
 #[tokio::test(start_paused = true)]
-async fn readiness_tells_what_is_there_and_asks_for_nothing() {
+async fn readiness_reports_state_without_fetching() {
     let server = Server::with_keys(&[jwk("a")]);
     let verifier = server.verifier_by(TestClock::new(UnixTime::from_secs(1_800_000_000)));
     let readiness = verifier.readiness();
     assert_eq!((readiness.issuer(), readiness.is_ready()), (ISSUER, false));
     assert_eq!((readiness.failure(), readiness.failing_since()), (None, None));
     assert!(!verifier.is_ready());
-    assert!(server.urls().is_empty(), "nothing was asked for");
+    assert!(server.urls().is_empty(), "something was fetched");
 
     server.on(JWKS, Reply::text(500, ""));
     verifier.warm().await.unwrap_err();
@@ -952,13 +952,13 @@ async fn readiness_tells_what_is_there_and_asks_for_nothing() {
     assert_eq!(verifier.readiness().failure(), Some(ErrorKind::Unavailable));
     assert_eq!(verifier.readiness().failing_since(), since);
     sleep(HOUR).await;
-    assert_eq!(verifier.readiness().failing_since(), since, "the first of all failures");
+    assert_eq!(verifier.readiness().failing_since(), since, "not the first failure");
     server.publish(&[jwk("a")]);
     sleep(31 * SECOND).await;
     assert!(verifier.is_ready());
     assert_eq!(verifier.readiness().failure(), None);
 
-    // An outage shows long before it matters.
+    // Readiness reports an outage long before the keys expire.
     server.on(JWKS, Reply::text(200, "<html>"));
     sleep(10 * MINUTE).await;
     assert!(verifier.is_ready());
@@ -967,7 +967,7 @@ async fn readiness_tells_what_is_there_and_asks_for_nothing() {
     assert!(!verifier.is_ready());
     server.publish(&[]);
     sleep(31 * SECOND).await;
-    assert!(!verifier.is_ready(), "there are keys, but none of use");
+    assert!(!verifier.is_ready(), "ready with expired keys");
     assert_eq!(verifier.readiness().failure(), Some(ErrorKind::BadResponse));
 }
 
@@ -1005,7 +1005,7 @@ async fn readiness_of_a_resource_server_is_by_issuer() {
 
 // Metadata that changes.
 
-/// Keys that are away, so that the metadata is doubted, and this metadata from then on.
+/// A server without keys, so that the metadata is doubted, and with this metadata from then on.
 async fn with_changed_metadata(metadata: &Value) -> (Server, JwtVerifier) {
     let server = Server::with_keys(&[jwk("a")]);
     let verifier = server.warm_verifier().await;
@@ -1016,13 +1016,13 @@ async fn with_changed_metadata(metadata: &Value) -> (Server, JwtVerifier) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn d4_metadata_that_moves_the_keys_to_http_is_not_followed() {
+async fn d4_metadata_with_an_http_jwks_uri_is_not_used() {
     for moved in ["http://as.example.com/jwks", "http://127.0.0.1/jwks", "file:///jwks", "/jwks"] {
         let metadata = json!({"issuer": ISSUER, "jwks_uri": moved});
         let (server, verifier) = with_changed_metadata(&metadata).await;
         assert!(server.fetches(METADATA) > 1, "{moved}");
         assert!(server.urls().iter().all(|url| url == METADATA || url == JWKS), "{moved}");
-        // The keys from before serve meanwhile.
+        // The earlier keys are used meanwhile.
         assert_eq!(at_once(&verifier, &token("a")), Some(Ok(())), "{moved}");
         assert_eq!(verifier.readiness().failure(), Some(ErrorKind::BadResponse), "{moved}");
         sleep(24 * HOUR).await;
@@ -1031,8 +1031,8 @@ async fn d4_metadata_that_moves_the_keys_to_http_is_not_followed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn keys_at_a_private_address_are_fetched_if_by_https() {
-    // It is the word of the configured issuer, whose keys could be anything anyway.
+async fn https_keys_at_a_private_address_are_fetched() {
+    // The configured issuer chooses the URL, and its keys could be anything.
     let moved = "https://10.0.0.7/jwks";
     let server = Server::with_keys(&[jwk("a")]);
     let verifier = server.warm_verifier().await;
@@ -1044,14 +1044,14 @@ async fn keys_at_a_private_address_are_fetched_if_by_https() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn d7_metadata_that_later_claims_another_issuer_is_not_used() {
+async fn d7_metadata_with_a_changed_issuer_is_not_used() {
     let evil = "https://evil.example.com/jwks";
     let metadata = json!({"issuer": "https://evil.example.com", "jwks_uri": evil});
     let (server, verifier) = with_changed_metadata(&metadata).await;
     assert!(server.fetches(METADATA) > 1);
     assert_eq!(server.fetches(evil), 0);
     assert_eq!(at_once(&verifier, &token("a")), Some(Ok(())));
-    // And what it said before still holds once that is true again.
+    // The earlier URL is used again once the metadata is valid again.
     server.publish(&[jwk("a"), jwk("b")]);
     sleep(MINUTE).await;
     verify(&verifier, &token("b")).await.unwrap();
@@ -1071,7 +1071,7 @@ async fn rfc9110_15_4_5_not_modified_keeps_the_keys() {
     assert_eq!(server.fetches(JWKS), 2);
     assert_eq!(server.last_field(header::IF_NONE_MATCH).unwrap(), "\"v1\"");
     assert_eq!(at_once(&verifier, &token("a")), Some(Ok(())));
-    // The freshness is that of the new answer, and the tag is still known.
+    // The freshness of the 304 response counts, and the tag is kept.
     sleep(14 * MINUTE).await;
     assert_eq!(server.fetches(JWKS), 2);
     sleep(3 * MINUTE).await;
@@ -1082,7 +1082,7 @@ async fn rfc9110_15_4_5_not_modified_keeps_the_keys() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rfc9110_15_4_5_not_modified_unasked_is_an_error() {
+async fn rfc9110_15_4_5_not_modified_without_a_condition_is_an_error() {
     let server = Server::with_keys(&[]);
     server.on(JWKS, Reply::text(304, ""));
     let verifier = server.verifier();
@@ -1097,7 +1097,7 @@ async fn rfc9110_15_4_5_not_modified_unasked_is_an_error() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn keys_that_move_are_found_again() {
+async fn moved_keys_are_discovered_again() {
     let server = Server::with_keys(&[]);
     let keys = Reply::json(&json!({"keys": [jwk("a")]})).with("etag", "\"v1\"");
     server.on(JWKS, keys);
@@ -1108,7 +1108,7 @@ async fn keys_that_move_are_found_again() {
     server.on(moved, Reply::json(&json!({"keys": [jwk("b")]})));
     sleep(9 * MINUTE).await;
     assert_eq!(server.fetches(moved), 1);
-    assert_eq!(server.last_field(header::IF_NONE_MATCH), None, "the tag is of another URL");
+    assert_eq!(server.last_field(header::IF_NONE_MATCH), None, "the tag belongs to another URL");
     assert_eq!(at_once(&verifier, &token("b")), Some(Ok(())));
     assert_eq!(kind(&verifier, &token("a")).await, ErrorKind::UnknownKey);
 }

@@ -1,7 +1,8 @@
-//! Local verification: the attack collection.
+//! Local verification of JWTs.
 //!
-//! Rows of RFC 7515, 7517, 7518, 7519, 8037, 8725 and 9068, each as tokens that must be refused for
-//! the right reason, next to the ones that must be accepted.
+//! Requirements of RFC 7515, 7517, 7518, 7519, 8037, 8725 and 9068: tokens that must be refused,
+//! with the expected reason, and tokens that must be accepted. The program's tests include this
+//! file too. Comments like J8 name rows of `docs/conformance.md`.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -50,7 +51,7 @@ const P256_OTHER: &[u8] = include_bytes!("keys/p256-other.pem");
 const P384: &[u8] = include_bytes!("keys/p384.pem");
 const ED25519: &[u8] = include_bytes!("keys/ed25519.pem");
 
-/// One of the issuer's keys, named for what it is.
+/// Returns the issuer's key for this algorithm, with the name of the algorithm as `kid`.
 fn key(algorithm: Algorithm) -> SigningKey {
     let (pem, kid) = match algorithm {
         Algorithm::ES256 => (P256, "p256"),
@@ -61,7 +62,7 @@ fn key(algorithm: Algorithm) -> SigningKey {
     SigningKey::from_pem(algorithm, pem).unwrap().with_kid(kid)
 }
 
-/// Its public JWK, not bound to one algorithm.
+/// Returns the public JWK of a key, without `alg`.
 fn jwk(key: &SigningKey) -> Value {
     let mut jwk = key.public_jwk().unwrap();
     jwk.as_object_mut().unwrap().remove("alg");
@@ -120,7 +121,7 @@ fn claims_of_alice() -> Value {
     })
 }
 
-/// `base` with `member` set, or taken away if `value` is `null`.
+/// Returns `base` with `member` set, or removed if `value` is `null`.
 fn with(base: Value, member: &str, value: impl Into<Value>) -> Value {
     let mut base = base;
     match value.into() {
@@ -134,58 +135,58 @@ fn encode(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// A token of these two parts, signed as they stand.
+/// Returns a token of these encoded parts and their signature.
 fn sign_parts(key: &SigningKey, header: &str, payload: &str) -> String {
     let input = format!("{header}.{payload}");
     let signature = key.sign_bytes(input.as_bytes()).unwrap();
     format!("{input}.{}", encode(signature))
 }
 
-/// A token with exactly this header and payload, which need not be JSON.
+/// Returns a token with this header and payload, which need not be JSON.
 fn sign_text(key: &SigningKey, header: impl AsRef<[u8]>, payload: impl AsRef<[u8]>) -> String {
     sign_parts(key, &encode(header), &encode(payload))
 }
 
-/// A good token of `key`.
+/// Returns a valid token of `key`.
 fn good(key: &SigningKey) -> String {
     key.sign(&header_of(key), &claims_of_alice()).unwrap()
 }
 
-/// A token of the issuer's P-256 key that is good but for this header parameter.
+/// Returns a token of the issuer's P-256 key that is valid except for this header parameter.
 fn with_header(member: &str, value: impl Into<Value>) -> String {
     let key = key(Algorithm::ES256);
     key.sign(&with(header_of(&key), member, value), &claims_of_alice()).unwrap()
 }
 
-/// A token of the issuer's P-256 key that is good but for this claim.
+/// Returns a token of the issuer's P-256 key that is valid except for this claim.
 fn with_claim(member: &str, value: impl Into<Value>) -> String {
     let key = key(Algorithm::ES256);
     key.sign(&header_of(&key), &with(claims_of_alice(), member, value)).unwrap()
 }
 
-/// The outcome. The tests of the program `introspect` hold it against what the program says.
+/// Returns the outcome. The tests of the program compare it with the program's verdict.
 fn verify(verifier: &JwtVerifier, token: &str) -> Result<ActiveToken, ErrorKind> {
-    let outcome = verify_alone(verifier, token);
-    if is_usual(verifier) {
+    let outcome = verify_and_record(verifier, token);
+    if is_default(verifier) {
         compare_with_program(ISSUER, &issuer_jwks(), token, outcome.as_ref().err().copied());
     }
     outcome
 }
 
-fn verify_alone(verifier: &JwtVerifier, token: &str) -> Result<ActiveToken, ErrorKind> {
-    let token = Token::bearer(token).expect("a b64token");
+fn verify_and_record(verifier: &JwtVerifier, token: &str) -> Result<ActiveToken, ErrorKind> {
+    let token = Token::bearer(token).expect("not a b64token");
     let checks = RecordedChecks::record();
     let verification = verifier.verify(VerifyRequest::new(token));
-    let outcome = verification.now_or_later().expect("keys are at hand: decided at once");
+    let outcome = verification.now_or_later().expect("the verification waits");
     let outcome = outcome.map_err(|error| error.kind());
     checks.expect_reason(outcome.as_ref().err().copied());
     outcome
 }
 
-/// It is as [`verifier`] makes it.
-fn is_usual(verifier: &JwtVerifier) -> bool {
-    static USUAL: LazyLock<String> = LazyLock::new(|| format!("{:?}", super::jwt::verifier()));
-    format!("{verifier:?}") == *USUAL
+/// Returns true if it equals the verifier of [`verifier`].
+fn is_default(verifier: &JwtVerifier) -> bool {
+    static DEFAULT: LazyLock<String> = LazyLock::new(|| format!("{:?}", super::jwt::verifier()));
+    format!("{verifier:?}") == *DEFAULT
 }
 
 #[track_caller]

@@ -1,4 +1,4 @@
-//! The middleware: what reaches the handler, and what it does to the service below.
+//! The middleware: admission, refusals, and the readiness of the inner service.
 
 use std::{
     convert::Infallible,
@@ -39,7 +39,7 @@ async fn a_verified_token_reaches_the_handler() {
 }
 
 #[tokio::test]
-async fn a_token_that_takes_time_reaches_the_handler() {
+async fn token_verified_asynchronously_reaches_the_handler() {
     let slow = verify_fn(async |_| {
         tokio::task::yield_now().await;
         ImmediateVerifier::alice().0
@@ -112,7 +112,7 @@ async fn rfc6750_3_1_bad_token_is_invalid_token() {
 }
 
 #[tokio::test]
-async fn the_policy_decides_whatever_the_verifier_says() {
+async fn policy_is_applied_to_every_verified_token() {
     let elsewhere =
         ImmediateVerifier::claims(r#"{"sub":"alice","aud":"https://other.example.com"}"#);
     let response = ask(&layer(elsewhere), with_token()).await;
@@ -121,7 +121,7 @@ async fn the_policy_decides_whatever_the_verifier_says() {
 }
 
 #[tokio::test]
-async fn a_client_is_not_blamed_for_the_authorization_server() {
+async fn errors_of_the_authorization_server_are_5xx_without_a_challenge() {
     for (kind, status) in [
         (ErrorKind::Unavailable, StatusCode::SERVICE_UNAVAILABLE),
         (ErrorKind::BadResponse, StatusCode::BAD_GATEWAY),
@@ -148,8 +148,9 @@ async fn rfc9110_9_3_2_head_and_options_are_protected_like_get() {
 }
 
 #[tokio::test]
-async fn an_identity_that_came_with_the_request_is_removed() {
-    // A token from elsewhere, say from a layer that trusts another authorization server.
+async fn identity_in_the_request_extensions_is_removed() {
+    // A verified token in the extensions, for example of a layer that trusts another authorization
+    // server.
     let foreign = policy().admit(
         ImmediateVerifier::alice().0.unwrap(),
         tower_introspect::credentials::Scheme::Bearer,
@@ -168,7 +169,7 @@ async fn an_identity_that_came_with_the_request_is_removed() {
 }
 
 #[tokio::test]
-async fn optional_lets_in_who_has_no_credentials_and_nobody_else() {
+async fn optional_layer_admits_requests_without_credentials_only() {
     let optional = layer(ImmediateVerifier::alice()).optional();
     assert_eq!(ask(&optional, request(&[])).await.body(), "nobody");
     assert_eq!(ask(&optional, with_token()).await.body(), "alice");
@@ -181,7 +182,7 @@ async fn optional_lets_in_who_has_no_credentials_and_nobody_else() {
 }
 
 #[tokio::test]
-async fn optional_tells_anonymous_from_no_layer() {
+async fn optional_layer_marks_anonymous_requests() {
     let seen = |request: Request<Bytes>| async move {
         let identity = match Identity::of(request.extensions()) {
             Some(Identity::Anonymous) => "anonymous",
@@ -197,7 +198,7 @@ async fn optional_tells_anonymous_from_no_layer() {
 }
 
 #[tokio::test]
-async fn exempt_requests_are_not_looked_at() {
+async fn exempt_requests_are_not_verified() {
     let layer = layer(ImmediateVerifier::refusing(ErrorKind::Inactive))
         .exempt(|head| head.uri().path() == "/health");
     let mut health = with_token();
@@ -207,7 +208,7 @@ async fn exempt_requests_are_not_looked_at() {
 }
 
 #[tokio::test]
-async fn the_authorization_header_is_sensitive_below_and_can_be_removed() {
+async fn authorization_header_is_marked_sensitive_and_can_be_removed() {
     let sensitive = |request: Request<Bytes>| async move {
         let value = request.headers().get(header::AUTHORIZATION).map(HeaderValue::is_sensitive);
         Ok::<_, Infallible>(Response::new(value))
@@ -224,7 +225,7 @@ async fn the_authorization_header_is_sensitive_below_and_can_be_removed() {
     assert_eq!(service.oneshot(with_token()).await.unwrap().body(), &None);
 }
 
-/// Where nobody looks at them, there may be any number.
+/// An exempt request may carry any number of credentials.
 #[tokio::test]
 async fn all_credentials_of_an_exempt_request_are_sensitive() {
     let exempt = layer(ImmediateVerifier::alice()).exempt(|_| true);
@@ -258,7 +259,7 @@ async fn rfc6750_2_3_response_to_a_query_token_is_private() {
 }
 
 #[tokio::test]
-async fn freshness_is_asked_for_request_by_request() {
+async fn freshness_is_chosen_for_each_request() {
     let echo = verify_fn(async |request: VerifyRequest| match request.freshness() {
         Freshness::Live => ImmediateVerifier::alice().0,
         _ => Err(VerifyError::new(ErrorKind::Inactive)),
@@ -274,7 +275,7 @@ async fn freshness_is_asked_for_request_by_request() {
 }
 
 #[tokio::test]
-async fn a_custom_responder_answers_and_the_reason_is_kept() {
+async fn custom_responder_is_used_and_the_reason_kept() {
     let teapot = |refusal: &tower_introspect::respond::Refusal<'_>| -> Response<Bytes> {
         let mut response = refusal.http();
         *response.status_mut() = StatusCode::IM_A_TEAPOT;
@@ -305,7 +306,7 @@ async fn a_refused_request_never_reaches_the_handler() {
 }
 
 #[test]
-fn option_layer_and_service_builder_take_it() {
+fn layer_works_with_option_layer_and_service_builder() {
     fn is_service<S: Service<Request<Bytes>, Response = Response<Bytes>> + Clone + Send + Sync>(
         _: &S,
     ) {
@@ -319,11 +320,11 @@ fn option_layer_and_service_builder_take_it() {
 
 // ===== the readiness of the inner service =====
 
-/// A verifier whose answers are given one by one.
+/// A verifier whose outcomes the test sends one by one.
 #[derive(Clone, Default)]
-struct ByHand(Arc<std::sync::Mutex<Vec<oneshot::Receiver<Outcome>>>>);
+struct ManualVerifier(Arc<std::sync::Mutex<Vec<oneshot::Receiver<Outcome>>>>);
 
-impl ByHand {
+impl ManualVerifier {
     fn next(&self) -> oneshot::Sender<Outcome> {
         let (sender, receiver) = oneshot::channel();
         self.0.lock().unwrap().push(receiver);
@@ -331,18 +332,18 @@ impl ByHand {
     }
 }
 
-impl Verifier for ByHand {
+impl Verifier for ManualVerifier {
     type Future = std::pin::Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
     fn verify(&self, _: VerifyRequest) -> Verifying<Self::Future> {
         let receiver = self.0.lock().unwrap().remove(0);
-        Verifying::pending(Box::pin(async { receiver.await.expect("an answer") }))
+        Verifying::pending(Box::pin(async { receiver.await.expect("no outcome") }))
     }
 }
 
 #[tokio::test]
 async fn slow_verification_holds_no_downstream_permit() {
-    let verifier = ByHand::default();
+    let verifier = ManualVerifier::default();
     let (first, second) = (verifier.next(), verifier.next());
     let service = layer(verifier).layer(ConcurrencyLimitLayer::new(1).layer(service_fn(whoami)));
 
@@ -351,7 +352,7 @@ async fn slow_verification_holds_no_downstream_permit() {
     let mut waiting = task::spawn(stuck.call(with_token()));
     assert_pending!(waiting.poll());
 
-    // The one permit is free for another request, start to end.
+    // The only permit is free for another request.
     let mut other = service.clone();
     assert_ready_ok!(task::spawn(other.ready()).poll());
     let mut passing = task::spawn(other.call(with_token()));
@@ -366,12 +367,12 @@ async fn slow_verification_holds_no_downstream_permit() {
 
 #[tokio::test]
 async fn slow_verification_does_not_deadlock_a_single_permit() {
-    let verifier = ByHand::default();
+    let verifier = ManualVerifier::default();
     let answer = verifier.next();
     let mut service =
         layer(verifier).layer(ConcurrencyLimitLayer::new(1).layer(service_fn(whoami)));
     assert_ready_ok!(task::spawn(service.ready()).poll());
-    // The service that made the call lives on, as it does in a server with one connection.
+    // The service that made the call stays alive, as in a server with one connection.
     let mut call = task::spawn(service.call(with_token()));
     assert_pending!(call.poll());
     answer.send(ImmediateVerifier::alice().0).unwrap();
@@ -387,16 +388,16 @@ async fn a_refusal_holds_no_downstream_permit() {
     let mut other = service.clone();
     service.ready().await.unwrap();
     assert_eq!(service.call(request(&[])).await.unwrap().status(), StatusCode::UNAUTHORIZED);
-    // The refused connection idles; the permit is free.
+    // The refused connection stays open, and the permit is free.
     assert_ready_ok!(task::spawn(other.ready()).poll());
     assert_eq!(other.call(with_token()).await.unwrap().body(), "alice");
 }
 
 #[tokio::test]
-async fn only_a_service_that_was_ready_is_called() {
+async fn service_is_called_only_when_ready() {
     let (mock, mut handle) = tower_test::mock::pair::<Request<Bytes>, Response<Bytes>>();
     handle.allow(0);
-    let verifier = ByHand::default();
+    let verifier = ManualVerifier::default();
     let answer = verifier.next();
     let mut service = layer(verifier).layer(mock);
     handle.allow(1);
@@ -405,7 +406,7 @@ async fn only_a_service_that_was_ready_is_called() {
     let mut call = task::spawn(service.call(with_token()));
     assert_pending!(call.poll());
     answer.send(ImmediateVerifier::alice().0).unwrap();
-    // Verified, and now waiting for the inner service.
+    // Verified, and waiting for the inner service.
     assert_pending!(call.poll());
     handle.allow(1);
     assert_pending!(call.poll());
@@ -417,7 +418,7 @@ async fn only_a_service_that_was_ready_is_called() {
 #[tokio::test]
 async fn errors_of_the_inner_service_pass_unchanged() {
     let (mock, mut handle) = tower_test::mock::pair::<Request<Bytes>, Response<Bytes>>();
-    let verifier = ByHand::default();
+    let verifier = ManualVerifier::default();
     let answer = verifier.next();
     let mut service = layer(verifier).layer(mock);
     service.ready().await.unwrap();
@@ -430,7 +431,7 @@ async fn errors_of_the_inner_service_pass_unchanged() {
 }
 
 #[tokio::test]
-async fn dropping_the_response_drops_the_verification() {
+async fn dropped_response_future_drops_the_verification() {
     let alive = Alive::default();
     let held = alive.clone();
     let never = verify_fn(move |_| {
@@ -490,7 +491,7 @@ async fn a_token_verified_at_once_clones_no_service() {
 }
 
 #[tokio::test]
-async fn nested_layers_both_decide() {
+async fn nested_layers_apply_both_policies() {
     let outer = layer(ImmediateVerifier::alice());
     let inner = layer(ImmediateVerifier::refusing(ErrorKind::Revoked));
     let stack = ServiceBuilder::new().layer(outer).layer(inner).service(service_fn(whoami));
@@ -499,7 +500,7 @@ async fn nested_layers_both_decide() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_timeout_in_the_verifiers_stack_is_answered_503() {
+async fn timeout_in_the_stack_of_the_verifier_is_503() {
     let stack = ServiceBuilder::new()
         .layer_fn(tower_introspect::verify::FromService::new)
         .timeout(Duration::from_secs(3))
@@ -510,7 +511,7 @@ async fn a_timeout_in_the_verifiers_stack_is_answered_503() {
 }
 
 #[tokio::test]
-async fn an_extremely_long_header_is_refused_without_asking() {
+async fn oversized_token_is_refused_without_verification() {
     let asked = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&asked);
     let verifier = verify_fn(move |_| {
@@ -526,7 +527,7 @@ async fn an_extremely_long_header_is_refused_without_asking() {
 
 proptest! {
     #[test]
-    fn no_header_makes_a_panic_a_5xx_or_a_wrong_admission(value in prop::collection::vec(any::<u8>(), 0..64)) {
+    fn no_header_value_causes_a_panic_a_5xx_or_an_admission(value in prop::collection::vec(any::<u8>(), 0..64)) {
         let Some(request) = with_authorization(&value) else { return Ok(()) };
         let layer = layer(ImmediateVerifier::refusing(ErrorKind::MalformedToken));
         let response = tokio_test::block_on(ask(&layer, request));
@@ -535,7 +536,7 @@ proptest! {
     }
 
     #[test]
-    fn no_scheme_but_ours_is_taken(value in "[ -~]{0,24}") {
+    fn other_schemes_are_not_accepted(value in "[ -~]{0,24}") {
         let ours = |text: &str| {
             let text = text.trim_start().to_ascii_lowercase();
             text.starts_with("bearer ") || text.starts_with("dpop ")
@@ -546,11 +547,11 @@ proptest! {
     }
 }
 
-/// The type names a user may need.
+/// The types that a user may store and clone.
 #[test]
-fn the_token_is_send_sync_and_small_to_clone() {
-    fn is_fine<T: Clone + Send + Sync + 'static>() -> usize {
+fn verified_token_is_send_sync_and_small() {
+    fn size_if_shareable<T: Clone + Send + Sync + 'static>() -> usize {
         size_of::<T>()
     }
-    assert!(is_fine::<VerifiedToken>() <= 7 * size_of::<usize>());
+    assert!(size_if_shareable::<VerifiedToken>() <= 7 * size_of::<usize>());
 }

@@ -1,5 +1,5 @@
-//! What the authorization chapter of the Model Context Protocol (2026-07-28) asks of a server, seen by
-//! its clients.
+//! The requirements of the authorization chapter of the Model Context Protocol (2026-07-28) on
+//! servers.
 
 use axum::{Router, body::Body, routing::post};
 use http::{Request, StatusCode, header};
@@ -24,11 +24,11 @@ fn builder(server: &AuthorizationServer) -> ResourceServerBuilder {
         .policy(|policy| policy.advertise_scope("mcp:read"))
 }
 
-/// The status, the challenge and the body of an answer.
-type Answer = (StatusCode, Option<String>, String);
+/// The status, the challenge and the body of a response.
+type Reply = (StatusCode, Option<String>, String);
 
-async fn send(api: &ResourceServer, request: Request<Body>) -> Answer {
-    // What the handler got of the credentials.
+async fn send(api: &ResourceServer, request: Request<Body>) -> Reply {
+    // The credentials that the handler got.
     let echo = async |headers: http::HeaderMap| match headers.get(header::AUTHORIZATION) {
         Some(value) => String::from_utf8_lossy(value.as_bytes()).into_owned(),
         None => String::new(),
@@ -53,7 +53,7 @@ fn request(method: &str, uri: &str, token: Option<&str>) -> Request<Body> {
     request.body(Body::empty()).unwrap()
 }
 
-async fn post_with(api: &ResourceServer, path: &str, token: &str) -> Answer {
+async fn post_with(api: &ResourceServer, path: &str, token: &str) -> Reply {
     send(api, request("POST", path, Some(token))).await
 }
 
@@ -69,7 +69,7 @@ fn authority() -> AuthorizationServer {
 }
 
 #[tokio::test(start_paused = true)]
-async fn mcp_c1_c2_the_challenge_leads_to_the_authorization_server() {
+async fn mcp_c1_c2_challenge_leads_to_the_authorization_server() {
     let api = builder(&authority()).build().unwrap();
     let (status, told, _) = send(&api, request("POST", "/mcp", None)).await;
     assert_eq!((status, told), (StatusCode::UNAUTHORIZED, refused("", "mcp:read")));
@@ -80,14 +80,14 @@ async fn mcp_c1_c2_the_challenge_leads_to_the_authorization_server() {
     assert_eq!(about["authorization_servers"], serde_json::json!([ISSUER]));
 }
 
-/// RFC 9728 §3.3: a client that came by the challenge compares the two.
+/// RFC 9728 §3.3: a client that followed the challenge compares the two.
 #[tokio::test(start_paused = true)]
-async fn mcp_rfc9728_3_3_the_resource_is_the_url_that_the_client_called() {
+async fn mcp_rfc9728_3_3_resource_is_the_url_that_the_client_called() {
     let api = builder(&authority()).build().unwrap();
     let about: Value = serde_json::from_str(api.metadata_document().unwrap()).unwrap();
     let called: http::Uri = about["resource"].as_str().unwrap().parse().unwrap();
     let (status, ..) = send(&api, request("POST", called.path(), None)).await;
-    assert_eq!(status, StatusCode::UNAUTHORIZED, "the resource is there");
+    assert_eq!(status, StatusCode::UNAUTHORIZED, "no resource at this URL");
 }
 
 #[tokio::test(start_paused = true)]
@@ -105,7 +105,7 @@ async fn mcp_c3_c9_invalid_and_expired_tokens_are_401() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn mcp_c4_tokens_for_others_are_401() {
+async fn mcp_c4_tokens_for_other_resources_are_401() {
     let server = authority();
     let api = builder(&server).build().unwrap();
     for audience in [
@@ -122,7 +122,7 @@ async fn mcp_c4_tokens_for_others_are_401() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn mcp_c5_nothing_behind_the_layer_has_the_token() {
+async fn mcp_c5_token_is_not_passed_to_the_handler() {
     let server = authority();
     let api = builder(&server).build().unwrap();
     let token = server.jwt().audience(RESOURCE).scope("mcp:read").mint();
@@ -130,7 +130,7 @@ async fn mcp_c5_nothing_behind_the_layer_has_the_token() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn mcp_c6_c9_a_403_names_all_that_the_operation_needs() {
+async fn mcp_c6_c9_403_lists_all_required_scopes() {
     let server = authority();
     let api = builder(&server).build().unwrap();
     for scope in ["", "mcp:read", "mcp:write", "other"] {
@@ -144,7 +144,7 @@ async fn mcp_c6_c9_a_403_names_all_that_the_operation_needs() {
 }
 
 #[test]
-fn mcp_c7_offline_access_is_not_asked_for() {
+fn mcp_c7_offline_access_is_not_advertised() {
     let server = authority();
     let told = |builder: ResourceServerBuilder| {
         let error = builder.build().expect_err("refused");
@@ -167,7 +167,7 @@ async fn mcp_c9_malformed_requests_are_400() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn mcp_c10_another_spelling_of_the_resource_is_accepted_where_it_is_named() {
+async fn mcp_c10_other_spelling_of_the_resource_is_accepted_if_configured() {
     let server = authority();
     let api = |spellings: &[&str]| {
         let add = |policy: tower_introspect::Policy| {
@@ -183,7 +183,7 @@ async fn mcp_c10_another_spelling_of_the_resource_is_accepted_where_it_is_named(
 }
 
 #[tokio::test(start_paused = true)]
-async fn mcp_c11_a_token_in_the_query_is_none() {
+async fn mcp_c11_token_in_the_query_is_ignored() {
     let server = authority();
     let api = builder(&server).build().unwrap();
     let token = server.jwt().audience(RESOURCE).scope("mcp:read").mint();
@@ -193,7 +193,7 @@ async fn mcp_c11_a_token_in_the_query_is_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn mcp_c12_a_session_is_no_authorization() {
+async fn mcp_c12_session_id_does_not_authorize() {
     let server = authority();
     let api = builder(&server).build().unwrap();
     let token = server.jwt().audience(RESOURCE).scope("mcp:read").mint();

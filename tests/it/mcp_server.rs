@@ -1,4 +1,5 @@
-//! The MCP server of the examples, which people will copy: what each tool asks for can't be got around.
+//! The MCP server of the examples, which users may copy: the scopes of its tools cannot be
+//! bypassed.
 
 #[path = "../../examples/mcp_server/main.rs"]
 #[expect(dead_code, reason = "a program has more than its service")]
@@ -61,7 +62,7 @@ async fn body(response: Response<Body>) -> Value {
 }
 
 #[tokio::test]
-async fn mcp_c6_each_tool_asks_for_its_own_scopes() {
+async fn mcp_c6_each_tool_requires_its_own_scopes() {
     let world = World::new().await;
     for (tool, scope, status) in [
         ("add", "calc", StatusCode::OK),
@@ -83,13 +84,13 @@ async fn mcp_c6_each_tool_asks_for_its_own_scopes() {
         }
     }
     let reset = body(world.post("calc calc:admin", call("reset").to_string()).await).await;
-    // The tool knows whose token it is, and counts what was let in alone.
+    // The tool knows the subject of the token, and counts admitted calls only.
     assert_eq!(reset["result"]["content"][0]["text"], "0 additions, forgotten for alice");
 }
 
-/// Were the message read twice, by two parsers, they might not agree about which tool is called.
+/// Two parsers of the same message might disagree about the tool that is called.
 #[tokio::test]
-async fn no_way_of_writing_a_message_hides_the_tool() {
+async fn tool_is_found_in_every_spelling_of_a_message() {
     let world = World::new().await;
     let template = call("reset").to_string();
     for hidden in [
@@ -119,16 +120,16 @@ async fn no_way_of_writing_a_message_hides_the_tool() {
         assert!(!text.contains("forgotten"), "{hidden}: {answer}");
         assert!(!status.is_server_error(), "{hidden}: {status}");
     }
-    // What is no tool is told by the server itself.
+    // An unknown tool is reported by the server itself.
     for name in ["divide", "Reset", "reset ", ""] {
         let answer = body(world.post("calc calc:admin", call(name).to_string()).await).await;
         assert!(answer["error"].is_object(), "{name}: {answer}");
     }
 }
 
-/// The server of today refuses such a message by itself; that of tomorrow need not.
+/// The current server refuses such a message itself. A later version might not.
 #[tokio::test]
-async fn what_goes_on_is_what_was_looked_at() {
+async fn forwarded_message_is_the_parsed_one() {
     let echo = async |headers: http::HeaderMap, body: String| {
         assert!(!headers.contains_key("content-length"));
         body
@@ -147,7 +148,7 @@ async fn what_goes_on_is_what_was_looked_at() {
 }
 
 #[tokio::test]
-async fn messages_are_bounded() {
+async fn message_size_is_limited() {
     let world = World::new().await;
     let long = format!("{{\"a\":\"{}\"}}", "x".repeat(64 * 1024));
     assert_eq!(world.post("calc", long).await.status(), StatusCode::PAYLOAD_TOO_LARGE);
@@ -168,11 +169,11 @@ async fn mcp_c4_c12_every_request_needs_a_token_for_this_server() {
     let foreign = world.authority.jwt().audience("http://127.0.0.1:9500").scope("calc").mint();
     let response = world.send(world.request(&foreign, list.clone())).await;
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
-    assert_eq!(world.post("", list).await.status(), StatusCode::OK, "to look takes no scope");
+    assert_eq!(world.post("", list).await.status(), StatusCode::OK, "listing requires no scope");
 }
 
 #[tokio::test]
-async fn web_pages_cannot_reach_it() {
+async fn requests_of_web_pages_are_refused() {
     let world = World::new().await;
     for (name, value) in [("host", "evil.example.com"), ("origin", "https://evil.example.com")] {
         let mut request = world.request(&world.token("calc"), call("add").to_string());

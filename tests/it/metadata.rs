@@ -1,4 +1,4 @@
-//! The metadata of this service (RFC 9728), from outside.
+//! The metadata of this service (RFC 9728), as clients see it.
 
 use std::time::Duration;
 
@@ -33,17 +33,17 @@ fn builder(resource: &str) -> ResourceServerBuilder {
     ResourceServer::builder(resource).issuer(issuer(ISSUER))
 }
 
-type About = ProtectedResourceMetadata;
+type Metadata = ProtectedResourceMetadata;
 
-fn api(about: impl FnOnce(About) -> About) -> ResourceServer {
-    builder(RESOURCE).metadata(about).build().expect("a sound configuration")
+fn api(about: impl FnOnce(Metadata) -> Metadata) -> ResourceServer {
+    builder(RESOURCE).metadata(about).build().expect("invalid configuration")
 }
 
 fn document(api: &ResourceServer) -> Value {
-    serde_json::from_str(api.metadata_document().expect("there is one")).unwrap()
+    serde_json::from_str(api.metadata_document().expect("no document")).unwrap()
 }
 
-fn problems(about: impl FnOnce(About) -> About) -> Vec<String> {
+fn problems(about: impl FnOnce(Metadata) -> Metadata) -> Vec<String> {
     let error = builder(RESOURCE).metadata(about).build().expect_err("something is wrong");
     names(&error)
 }
@@ -52,7 +52,7 @@ fn names(error: &ConfigError) -> Vec<String> {
     error.problems().map(|(name, _)| name.to_owned()).collect()
 }
 
-/// Asks the service of the document.
+/// Sends a request to the metadata service.
 async fn fetch(api: &ResourceServer, method: Method, fields: &[(&str, &str)]) -> Response<Bytes> {
     let service: MetadataService<Bytes> = api.metadata_service();
     let mut request = request(fields);
@@ -70,7 +70,7 @@ fn field<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).map(|value| value.to_str().unwrap())
 }
 
-/// What a service behind both layers answers to a GET.
+/// Returns the status of a GET to a service behind both layers.
 async fn through(api: &ResourceServer, uri: &str) -> StatusCode {
     let service = ServiceBuilder::new().layer(api.metadata_layer()).layer(api.layer()).service(
         service_fn(async |_: Request<()>| {
@@ -82,13 +82,13 @@ async fn through(api: &ResourceServer, uri: &str) -> StatusCode {
 }
 
 #[tokio::test]
-async fn rfc9728_3_1_a_router_serves_the_document_at_its_path_alone() {
+async fn rfc9728_3_1_router_serves_the_document_at_its_path_only() {
     let api = api(|about| about);
     assert_eq!(api.metadata_path(), PATH);
     assert_eq!(api.metadata_url(), Some(&*format!("https://api.example.com{PATH}")));
     let app = axum::Router::new()
         .route("/mcp", axum::routing::get(|| async {}))
-        // What is nowhere is 404 then; `layer` would cover it too.
+        // Unknown paths are 404 here. `layer` would require a token for them too.
         .route_layer(api.layer())
         .route_service(api.metadata_path(), api.metadata_service::<axum::body::Body>());
     let status = async |uri: &str| {
@@ -114,7 +114,7 @@ async fn rfc9728_3_1_a_router_serves_the_document_at_its_path_alone() {
 }
 
 #[tokio::test]
-async fn rfc9728_3_1_a_query_of_the_identifier_belongs_to_the_url() {
+async fn rfc9728_3_1_query_of_the_identifier_is_part_of_the_url() {
     let api = builder("https://api.example.com/?tenant=a").metadata(|about| about).build().unwrap();
     let url = "https://api.example.com/.well-known/oauth-protected-resource?tenant=a";
     assert_eq!(api.metadata_url(), Some(url));
@@ -130,7 +130,7 @@ async fn rfc9728_3_1_a_query_of_the_identifier_belongs_to_the_url() {
 }
 
 #[tokio::test]
-async fn rfc9728_3_2_the_document_is_json_and_needs_no_token() {
+async fn rfc9728_3_2_document_is_json_and_needs_no_token() {
     let api = api(|about| about.resource_name("Zähler \"1\""));
     for fields in [&[][..], &[("authorization", "Bearer no-token-of-ours")]] {
         let response = get(&api, fields).await;
@@ -144,9 +144,9 @@ async fn rfc9728_3_2_the_document_is_json_and_needs_no_token() {
     }
 }
 
-/// The order matters, and the documentation says which is the right one.
+/// The order of the layers matters. The documentation has the right one.
 #[tokio::test]
-async fn rfc9728_3_2_inside_of_the_layer_nobody_could_read_it() {
+async fn rfc9728_3_2_document_inside_of_the_layer_would_need_a_token() {
     let api = api(|about| about);
     let inside = api.layer().layer(api.metadata_service::<Bytes>());
     let response = inside.oneshot(Request::get(PATH).body(()).unwrap()).await.unwrap();
@@ -154,7 +154,7 @@ async fn rfc9728_3_2_inside_of_the_layer_nobody_could_read_it() {
 }
 
 #[test]
-fn rfc9728_2_resource_is_the_audience_to_the_letter() {
+fn rfc9728_2_resource_equals_the_audience() {
     for resource in [
         "https://api.example.com",
         "https://api.example.com/",
@@ -168,7 +168,7 @@ fn rfc9728_2_resource_is_the_audience_to_the_letter() {
 }
 
 #[test]
-fn rfc9728_1_2_an_audience_that_is_no_https_url_has_no_metadata() {
+fn rfc9728_1_2_metadata_needs_an_https_audience() {
     for resource in [
         "api",
         "urn:example:api",
@@ -187,7 +187,7 @@ fn rfc9728_1_2_an_audience_that_is_no_https_url_has_no_metadata() {
 }
 
 #[test]
-fn rfc9728_3_2_what_is_empty_is_left_out() {
+fn rfc9728_3_2_empty_parameters_are_omitted() {
     let bare = api(|about| about);
     assert_eq!(
         document(&bare),
@@ -215,10 +215,10 @@ fn rfc9728_3_2_what_is_empty_is_left_out() {
     assert_eq!(document(&emptied), document(&bare));
 }
 
-/// The exception: an empty list of these says that there is no such method.
+/// Exception: an empty list states that there is no such method.
 #[test]
-fn rfc9728_2_where_tokens_are_taken_from_follows_from_the_extractor() {
-    let methods = |builder: ResourceServerBuilder, about: fn(About) -> About| {
+fn rfc9728_2_bearer_methods_follow_from_the_extractor() {
+    let methods = |builder: ResourceServerBuilder, about: fn(Metadata) -> Metadata| {
         let api = builder.metadata(about).build().unwrap();
         document(&api)["bearer_methods_supported"].clone()
     };
@@ -226,12 +226,12 @@ fn rfc9728_2_where_tokens_are_taken_from_follows_from_the_extractor() {
     let own = Extractor::new().danger_query_parameter("t").danger_cookie("session");
     assert_eq!(methods(builder(RESOURCE).extractor(query), |it| it), json!(["header", "query"]));
     assert_eq!(methods(builder(RESOURCE).extractor(own), |it| it), json!(["header"]));
-    let bound = |about: About| about.dpop_bound_access_tokens_required(true);
+    let bound = |about: Metadata| about.dpop_bound_access_tokens_required(true);
     assert_eq!(methods(builder(RESOURCE), bound), json!([]));
 }
 
 #[tokio::test]
-async fn the_extractor_of_the_builder_is_that_of_its_layers() {
+async fn extractor_of_the_builder_is_used_by_its_layers() {
     let query = Extractor::new().danger_query_parameter("access_token");
     let api = builder(RESOURCE).extractor(query).metadata(|about| about).build().unwrap();
     let service = api.layer().layer(service_fn(async |_: Request<Bytes>| {
@@ -240,11 +240,11 @@ async fn the_extractor_of_the_builder_is_that_of_its_layers() {
     let mut two = with_token();
     *two.uri_mut() = "/mcp?access_token=abc".parse().unwrap();
     let status = service.oneshot(two).await.unwrap().status();
-    assert_eq!(status, StatusCode::BAD_REQUEST, "both are looked at");
+    assert_eq!(status, StatusCode::BAD_REQUEST, "both sources are read");
 }
 
 #[test]
-fn rfc9728_2_scopes_and_a_name_are_told() {
+fn rfc9728_2_scopes_and_name_are_in_the_document() {
     let api = api(|about| {
         about
             .scopes_supported(["mcp:read", "mcp:write", "mcp:read"])
@@ -260,7 +260,7 @@ fn rfc9728_2_scopes_and_a_name_are_told() {
 }
 
 #[test]
-fn rfc9728_2_keys_are_at_https_and_nothing_is_signed_by_none() {
+fn rfc9728_2_jwks_uri_is_https_and_signing_algorithm_none_is_refused() {
     let api = api(|about| {
         about
             .jwks_uri("https://api.example.com/jwks")
@@ -285,7 +285,7 @@ fn rfc9728_2_keys_are_at_https_and_nothing_is_signed_by_none() {
 }
 
 #[test]
-fn rfc9728_2_the_optional_parameters_are_told() {
+fn rfc9728_2_optional_parameters_are_in_the_document() {
     let api = api(|about| {
         about
             .resource_documentation("https://example.com/docs")
@@ -316,7 +316,7 @@ fn rfc9728_2_the_optional_parameters_are_told() {
 }
 
 #[test]
-fn rfc9728_2_authorization_servers_are_the_trusted_issuers_that_can_be_looked_up() {
+fn rfc9728_2_authorization_servers_are_the_trusted_https_issuers() {
     let api = ResourceServer::builder(RESOURCE)
         .issuer(issuer("https://one.example.com/"))
         .issuer(issuer("house"))
@@ -335,9 +335,9 @@ fn rfc9728_2_authorization_servers_are_the_trusted_issuers_that_can_be_looked_up
         let told = problems(|about| about.authorization_servers([unfit]));
         assert_eq!(told, ["metadata.authorization_servers"], "{unfit:?}");
     }
-    // Those that a resolver finds are nobody's to know before.
+    // The issuers of a resolver are not known in advance.
     let resolver = || IssuerResolver::new(|_| false, async |_| Ok(None));
-    let found = |about: fn(About) -> About| {
+    let found = |about: fn(Metadata) -> Metadata| {
         let builder = ResourceServer::builder(RESOURCE).resolve_issuers(resolver());
         document(&builder.metadata(about).build().unwrap())["authorization_servers"].clone()
     };
@@ -346,9 +346,9 @@ fn rfc9728_2_authorization_servers_are_the_trusted_issuers_that_can_be_looked_up
     assert_eq!(named, json!(["https://tenant.example.com"]));
 }
 
-/// A policy can be replaced as a whole.
+/// The policy can be replaced as a whole.
 #[test]
-fn what_the_policy_does_not_admit_is_not_described() {
+fn document_follows_the_issuers_and_the_audience_of_the_policy() {
     let api = ResourceServer::builder(RESOURCE)
         .issuer(issuer("https://one.example.com"))
         .issuer(issuer("https://two.example.com"))
@@ -362,7 +362,7 @@ fn what_the_policy_does_not_admit_is_not_described() {
 }
 
 #[test]
-fn every_problem_is_told_at_once() {
+fn all_problems_are_reported_together() {
     let told = problems(|about| {
         about
             .scopes_supported(["two words", "ok"])
@@ -395,7 +395,7 @@ fn every_problem_is_told_at_once() {
 
 #[tokio::test]
 async fn rfc9728_5_1_challenges_name_the_document_that_is_served() {
-    // Whatever was set by hand gives way: the two can't differ.
+    // A value set by hand is replaced, so that the two cannot differ.
     let api = builder(RESOURCE)
         .metadata(|about| about)
         .policy(|policy| policy.resource_metadata("https://elsewhere.example.com/"))
@@ -415,7 +415,7 @@ async fn rfc9728_5_1_challenges_name_the_document_that_is_served() {
 }
 
 #[tokio::test]
-async fn rfc9728_3_1_nothing_of_the_request_is_part_of_a_url() {
+async fn rfc9728_3_1_urls_do_not_depend_on_the_request() {
     let api = api(|about| about);
     let forged = [
         ("host", "evil.example.com"),
@@ -432,7 +432,7 @@ async fn rfc9728_3_1_nothing_of_the_request_is_part_of_a_url() {
 }
 
 #[test]
-fn rfc9728_2_2_signed_metadata_says_the_same_and_who_says_so() {
+fn rfc9728_2_2_signed_metadata_has_the_same_parameters_and_iss() {
     const KEY: &[u8] = include_bytes!("keys/p256.pem");
     let key = SigningKey::from_pem(Algorithm::ES256, KEY).unwrap().with_kid("2026");
     let jwk = key.public_jwk().unwrap();
@@ -451,10 +451,10 @@ fn rfc9728_2_2_signed_metadata_says_the_same_and_who_says_so() {
     let mut claims: Value = serde_json::from_slice(&part(1)).unwrap();
     let claims_map = claims.as_object_mut().unwrap();
     assert_eq!(claims_map.remove("iss"), Some("https://attests.example.com".into()));
-    // Nothing of itself, and nothing that is not in the plain document.
+    // It contains neither itself nor anything that is not in the plain document.
     assert_eq!(claims, document);
 
-    // It is no access token, and refused as one: for want of a claim where the signature is good.
+    // It is not accepted as an access token: a claim is missing although the signature is valid.
     let keys = KeySet::from_jwk(jwk.to_string().as_bytes()).unwrap();
     let verifier = JwtVerifier::builder("https://attests.example.com")
         .keys(keys)
@@ -471,14 +471,14 @@ fn rfc9728_2_2_signed_metadata_says_the_same_and_who_says_so() {
 }
 
 #[test]
-fn rfc9728_2_2_what_nobody_could_verify_is_not_signed() {
+fn rfc9728_2_2_symmetric_key_without_kid_is_refused_for_signing() {
     let secret = SigningKey::from_secret(Algorithm::HS256, &[7; 32]).unwrap();
     let told = problems(|about| about.signed_with(secret, ""));
     assert_eq!(told, ["metadata.signed_metadata", "metadata.signed_metadata"]);
 }
 
 #[tokio::test]
-async fn rfc9728_7_10_the_document_may_be_kept_for_a_while() {
+async fn rfc9728_7_10_document_is_cacheable() {
     let api_of = |age| api(|about| about.max_age(age));
     let of = async |api: &ResourceServer| {
         let response = get(api, &[]).await;
@@ -490,7 +490,7 @@ async fn rfc9728_7_10_the_document_may_be_kept_for_a_while() {
 }
 
 #[tokio::test]
-async fn rfc9110_13_1_2_who_has_the_document_is_not_sent_it_again() {
+async fn rfc9110_13_1_2_conditional_request_gets_304() {
     let api = api(|about| about);
     let first = get(&api, &[]).await;
     let etag = field(first.headers(), "etag").unwrap().to_owned();
@@ -500,7 +500,7 @@ async fn rfc9110_13_1_2_who_has_the_document_is_not_sent_it_again() {
         let response = get(&api, &[("if-none-match", value)]).await;
         assert_eq!(response.status(), StatusCode::NOT_MODIFIED, "{value}");
         assert!(response.body().is_empty());
-        // RFC 9110 §15.4.5: what a 200 would have had.
+        // RFC 9110 §15.4.5: the fields that a 200 would have.
         for name in [header::ETAG, header::CACHE_CONTROL] {
             assert_eq!(response.headers().get(&name), first.headers().get(&name));
         }
@@ -521,7 +521,7 @@ async fn rfc9110_13_1_2_who_has_the_document_is_not_sent_it_again() {
 }
 
 #[tokio::test]
-async fn the_validator_changes_with_the_document_and_with_nothing_else() {
+async fn etag_changes_only_with_the_document() {
     let etag = async |name: &str| {
         let response = get(&api(|about| about.resource_name(name)), &[]).await;
         response.headers()[header::ETAG].clone()
@@ -531,7 +531,7 @@ async fn the_validator_changes_with_the_document_and_with_nothing_else() {
 }
 
 #[tokio::test]
-async fn rfc9110_9_3_2_head_is_answered_as_get_without_the_content() {
+async fn rfc9110_9_3_2_head_is_get_without_the_content() {
     let api = api(|about| about);
     let get = get(&api, &[]).await;
     let head = fetch(&api, Method::HEAD, &[]).await;
@@ -540,10 +540,10 @@ async fn rfc9110_9_3_2_head_is_answered_as_get_without_the_content() {
 }
 
 #[tokio::test]
-async fn rfc9110_15_5_6_other_methods_are_told_which_there_are() {
+async fn rfc9110_15_5_6_other_methods_get_405_with_allow() {
     let api = api(|about| about);
     for method in [Method::POST, Method::PUT, Method::DELETE, Method::PATCH, Method::TRACE] {
-        // Whatever its preconditions are.
+        // Whatever its preconditions.
         let response = fetch(&api, method, &[("if-none-match", "*")]).await;
         assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
         assert_eq!(field(response.headers(), "allow"), Some("GET, HEAD, OPTIONS"));
@@ -552,7 +552,7 @@ async fn rfc9110_15_5_6_other_methods_are_told_which_there_are() {
 }
 
 #[tokio::test]
-async fn scripts_of_other_origins_may_read_it_unless_told_otherwise() {
+async fn cross_origin_reads_are_allowed_unless_disabled() {
     let names = ["allow-origin", "allow-methods", "allow-headers", "max-age"]
         .map(|name| format!("access-control-{name}"));
     let preflight = [
@@ -576,7 +576,7 @@ async fn scripts_of_other_origins_may_read_it_unless_told_otherwise() {
 }
 
 #[tokio::test]
-async fn without_metadata_there_is_nothing_and_nothing_is_in_the_way() {
+async fn without_metadata_requests_pass_to_the_service() {
     let api = builder("api").build().unwrap();
     assert_eq!((api.metadata_url(), api.metadata_document()), (None, None));
     assert_eq!(api.metadata_path(), "/.well-known/oauth-protected-resource");
@@ -587,7 +587,7 @@ async fn without_metadata_there_is_nothing_and_nothing_is_in_the_way() {
 }
 
 #[tokio::test]
-async fn a_request_for_the_document_holds_no_permit_of_the_service() {
+async fn request_for_the_document_holds_no_permit_of_the_service() {
     let api = api(|about| about);
     let mut service = ServiceBuilder::new()
         .layer(api.metadata_layer())
@@ -600,7 +600,7 @@ async fn a_request_for_the_document_holds_no_permit_of_the_service() {
     let document = service.ready().await.unwrap();
     let answer = tower::Service::call(document, ask(PATH)).await.unwrap();
     assert_eq!(answer.status(), StatusCode::OK);
-    // The first idles on, as a connection does.
+    // The first connection stays open.
     let mut ready = tokio_test::task::spawn(other.ready());
     assert!(ready.poll().is_ready());
     drop(service);

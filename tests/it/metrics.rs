@@ -1,4 +1,4 @@
-//! What is counted, under which names, and that nobody outside has a say in them.
+//! The metrics and their names, and that clients do not influence them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,7 +25,7 @@ use tower_introspect::{
 };
 
 use crate::{
-    recorder::Seen,
+    recorder::MemoryRecorder,
     support::{AUDIENCE, ISSUER, ImmediateVerifier, ask, layer, request, whoami_service},
     world::{World, auth, bearer, remote},
 };
@@ -55,8 +55,8 @@ fn documented() -> BTreeMap<String, Documented> {
     .collect()
 }
 
-/// One of everything, and a client that writes into all it can.
-async fn everything() {
+/// Causes one event of each kind, with a client that sends text wherever it can.
+async fn cause_all_metrics() {
     let scenario = |issuer: Issuer| {
         let observer = Observer::new("a trial");
         World::with(|api| {
@@ -111,10 +111,10 @@ async fn everything() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_metric_is_documented_and_every_documented_one_is_there() {
-    let seen = Seen::default();
+async fn metrics_and_their_documentation_agree() {
+    let seen = MemoryRecorder::default();
     let _guard = set_default_local_recorder(&seen);
-    everything().await;
+    cause_all_metrics().await;
     let documented = documented();
     let mut used = BTreeSet::new();
     for key in seen.keys() {
@@ -141,10 +141,10 @@ async fn every_metric_is_documented_and_every_documented_one_is_there() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_label_is_written_by_a_client() {
-    let seen = Seen::default();
+async fn labels_contain_no_text_of_clients() {
+    let seen = MemoryRecorder::default();
     let _guard = set_default_local_recorder(&seen);
-    everything().await;
+    cause_all_metrics().await;
     let text = seen.text();
     assert!(!text.contains("h0stile"), "{text}");
     let mut values: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -169,7 +169,7 @@ async fn no_label_is_written_by_a_client() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn dashboard_and_alerts_ask_for_nothing_that_is_not_there() {
+async fn dashboard_and_alerts_use_existing_metrics_and_labels() {
     let documented = documented();
     for (file, at_least) in
         [("docs/operations/dashboard.json", 14), ("docs/operations/alerts.yml", 5)]
@@ -190,7 +190,7 @@ async fn dashboard_and_alerts_ask_for_nothing_that_is_not_there() {
         }
         assert!(names.len() >= at_least, "{file} asks for {names:?}");
     }
-    // And each has the labels that are asked for.
+    // And each has the labels that the queries use.
     let text = read("docs/operations/alerts.yml") + &read("docs/operations/dashboard.json");
     let reasons = read("docs/operations.md");
     for part in text.split("reason=").skip(1) {
@@ -202,8 +202,8 @@ async fn dashboard_and_alerts_ask_for_nothing_that_is_not_there() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_exported_is_what_stats_tell() {
-    let seen = Seen::default();
+async fn exported_metrics_equal_the_stats() {
+    let seen = MemoryRecorder::default();
     let _guard = set_default_local_recorder(&seen);
     let world = World::new(remote());
     let token = world.opaque();
@@ -213,7 +213,7 @@ async fn what_is_exported_is_what_stats_tell() {
     world.status("unknown").await;
     world.status("unknown").await;
     for _ in 0..2 {
-        // Once more changes nothing.
+        // A repeated export changes nothing.
         world.api.record_metrics();
     }
     let of = format!("{{resource=\"{AUDIENCE}\",issuer=\"{ISSUER}\"");
@@ -244,8 +244,8 @@ async fn what_is_exported_is_what_stats_tell() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ages_and_times_are_those_of_the_clock() {
-    let seen = Seen::default();
+async fn durations_are_measured_by_the_clock() {
+    let seen = MemoryRecorder::default();
     let _guard = set_default_local_recorder(&seen);
     let world = World::new(Issuer::hybrid(ISSUER, auth()));
     let token = world.opaque();
@@ -256,7 +256,7 @@ async fn ages_and_times_are_those_of_the_clock() {
     );
     assert_eq!(seen.get(&took), Some(1.5));
     let age = "tower_introspect_decision_age_seconds{method=\"introspection\"}";
-    assert_eq!(seen.get(age), Some(1.5), "from the start of the question");
+    assert_eq!(seen.get(age), Some(1.5), "from the start of the introspection");
     tokio::time::advance(Duration::from_secs(20)).await;
     assert_eq!(world.status(&token).await, 200);
     assert_eq!(seen.get(age), Some(21.5));
@@ -272,8 +272,8 @@ async fn ages_and_times_are_those_of_the_clock() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_takes_too_long_and_one_that_nobody_waits_for_are_told_apart() {
-    let seen = Seen::default();
+async fn timed_out_and_cancelled_calls_are_counted_separately() {
+    let seen = MemoryRecorder::default();
     let _guard = set_default_local_recorder(&seen);
     let world = World::new(remote());
     world.api.warm().await.unwrap();
@@ -296,8 +296,8 @@ async fn a_call_that_takes_too_long_and_one_that_nobody_waits_for_are_told_apart
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_breaker_shows_and_so_does_what_it_keeps_back() {
-    let seen = Seen::default();
+async fn breaker_state_and_refused_calls_are_exported() {
+    let seen = MemoryRecorder::default();
     let _guard = set_default_local_recorder(&seen);
     let world = World::new(remote());
     let of = format!("{{resource=\"{AUDIENCE}\",issuer=\"{ISSUER}\"");
@@ -319,8 +319,8 @@ async fn the_breaker_shows_and_so_does_what_it_keeps_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_service_without_questions_has_no_breaker() {
-    let seen = Seen::default();
+async fn service_without_introspection_exports_no_breaker() {
+    let seen = MemoryRecorder::default();
     let _guard = set_default_local_recorder(&seen);
     let world = World::new(Issuer::jwt(ISSUER));
     world.status(&world.jwt()).await;
@@ -330,9 +330,9 @@ async fn a_service_without_questions_has_no_breaker() {
     assert_eq!(seen.get(&ready), Some(1.0));
 }
 
-/// Issuers that are let go of take nothing along: a counter that falls is read as a restart.
+/// Dropped issuers keep their counts: a counter that falls is read as a restart.
 #[tokio::test(start_paused = true)]
-async fn what_forgotten_issuers_have_counted_stays_counted() {
+async fn counts_of_dropped_issuers_are_kept() {
     let keys = tower_introspect::jwt::KeySet::from_secret(
         tower_introspect::jose::Algorithm::HS256,
         &[7; 32],
@@ -359,8 +359,8 @@ async fn what_forgotten_issuers_have_counted_stays_counted() {
 }
 
 #[tokio::test]
-async fn a_refusal_of_each_kind_is_counted_by_its_reason() {
-    let seen = Seen::default();
+async fn each_kind_of_refusal_is_counted_by_its_reason() {
+    let seen = MemoryRecorder::default();
     let _guard = set_default_local_recorder(&seen);
     for kind in [ErrorKind::Expired, ErrorKind::Misconfigured, ErrorKind::BadResponse] {
         ask(&layer(ImmediateVerifier::refusing(kind)), crate::support::with_token()).await;
@@ -369,7 +369,7 @@ async fn a_refusal_of_each_kind_is_counted_by_its_reason() {
             format!("tower_introspect_refusals_total{{blame=\"{blame}\",reason=\"{reason}\"}}");
         assert_eq!(seen.get(&series), Some(1.0), "{}", seen.text());
     }
-    // Refused after it was verified: the headers that forward the identity would be too long.
+    // Refused after verification: the identity headers would be too long.
     let headers = ForwardHeaders::new().subject("x-subject").unwrap().max_bytes(4);
     let claims = json!({"sub": "alice-is-long", "aud": AUDIENCE}).to_string();
     let layer = layer(ImmediateVerifier::claims(&claims)).forward(headers);

@@ -1,4 +1,5 @@
-//! Tokens that are bound to a client certificate (RFC 8705 §3), and who may tell it (RFC 9440).
+//! Tokens bound to a client certificate (RFC 8705 §3), of the connection or from a proxy (RFC
+//! 9440).
 
 mod binding;
 mod client;
@@ -21,7 +22,7 @@ use crate::support::{AUDIENCE, FixedClock, ISSUER, PATIENCE, ask, policy, refusa
 
 const UNPROVEN: Result<(), ErrorKind> = Err(ErrorKind::UnprovenPossession);
 
-/// The address of a peer, as a server leaves it with a request.
+/// The address of a peer, as a server adds it to a request.
 #[derive(Clone, Copy)]
 struct Peer(IpAddr);
 
@@ -97,8 +98,12 @@ impl World {
         refusal(&response).map_or(Ok(()), Err)
     }
 
-    /// What becomes of a token that comes over a connection with this certificate.
-    async fn over(&self, token: &str, shown: Option<&Certificate>) -> Result<(), ErrorKind> {
+    /// Returns the outcome of a token over a connection with this certificate.
+    async fn outcome_over(
+        &self,
+        token: &str,
+        shown: Option<&Certificate>,
+    ) -> Result<(), ErrorKind> {
         let mut request = bearer(token, &[]);
         if let Some(shown) = shown {
             request.extensions_mut().insert(shown.peer());
@@ -114,8 +119,8 @@ fn bearer(token: &str, fields: &[(&str, &str)]) -> Request<Bytes> {
     request(&all)
 }
 
-/// One that a peer at this address sends.
-fn from(peer: &str, token: &str, fields: &[(&str, &str)]) -> Request<Bytes> {
+/// A request from a peer at this address.
+fn request_from(peer: &str, token: &str, fields: &[(&str, &str)]) -> Request<Bytes> {
     let mut request = bearer(token, fields);
     request.extensions_mut().insert(Peer(peer.parse().unwrap()));
     request
@@ -124,8 +129,8 @@ fn from(peer: &str, token: &str, fields: &[(&str, &str)]) -> Request<Bytes> {
 const PROXY: &str = "10.1.2.3";
 const STRANGER: &str = "10.1.3.3";
 
-/// Trusts `PROXY` for this field.
-fn behind(field: CertificateField) -> Mtls {
+/// Settings that trust `PROXY` for this field.
+fn trusting_proxy(field: CertificateField) -> Mtls {
     let peer =
         |head: tower_introspect::credentials::RequestHead<'_>| Some(head.extension::<Peer>()?.0);
     Mtls::new().trust_proxy(field, ["10.1.2.0/24"], peer).unwrap()

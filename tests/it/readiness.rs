@@ -1,4 +1,4 @@
-//! What load balancers are told.
+//! Readiness probes of load balancers.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ async fn probe_by(world: &World, method: Method) -> Response<Bytes> {
     world.api.readiness_service::<Bytes>().oneshot(request).await.unwrap()
 }
 
-/// The status, and what is said of the first issuer.
+/// Returns the status, and the state of the first issuer.
 async fn probe(world: &World) -> (u16, Value) {
     let response = probe_by(world, Method::GET).await;
     assert_eq!(response.headers()["content-type"], "application/json");
@@ -38,14 +38,14 @@ async fn probe(world: &World) -> (u16, Value) {
 }
 
 async fn settle() {
-    // What was begun in the background ends; that takes the test kit no time.
+    // Waits for background tasks, which take the test kit no time.
     for _ in 0..20 {
         tokio::task::yield_now().await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_process_without_keys_is_not_ready_and_gets_them_without_a_request() {
+async fn process_without_keys_is_not_ready_and_fetches_them_without_a_request() {
     let world = World::new(Issuer::jwt(ISSUER));
     let (status, issuer) = probe(&world).await;
     assert_eq!((status, issuer), (503, json!({"issuer": ISSUER, "ready": false})));
@@ -58,17 +58,17 @@ async fn a_process_without_keys_is_not_ready_and_gets_them_without_a_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_introspecting_process_is_ready_when_it_knows_whom_to_ask() {
+async fn introspecting_process_is_ready_with_its_endpoint() {
     let world = World::new(remote());
     assert_eq!(probe(&world).await.0, 503);
     settle().await;
     let (status, issuer) = probe(&world).await;
     assert_eq!((status, &issuer["breaker"]), (200, &json!("closed")));
-    assert_eq!(world.asked(), 0, "nobody was asked about a token");
+    assert_eq!(world.asked(), 0, "a token was introspected");
 }
 
 #[tokio::test(start_paused = true)]
-async fn probes_cause_no_more_fetches_than_tokens_could() {
+async fn probes_cause_no_more_fetches_than_tokens() {
     let world = World::new(Issuer::jwt(ISSUER));
     world.server.inject(Endpoint::Discovery, Fault::unreachable());
     world.server.inject(Endpoint::Jwks, Fault::unreachable());
@@ -87,7 +87,7 @@ async fn probes_cause_no_more_fetches_than_tokens_could() {
         (&issuer["reachable"], &issuer["last_failure"]),
         (&json!(false), &json!("unavailable"))
     );
-    // It comes back, and no request was needed for that.
+    // It becomes ready again without a request.
     world.server.clear(Endpoint::Discovery);
     world.server.clear(Endpoint::Jwks);
     for _ in 0..10 {
@@ -99,7 +99,7 @@ async fn probes_cause_no_more_fetches_than_tokens_could() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_process_that_is_ready_asks_nobody() {
+async fn ready_process_sends_no_requests() {
     let world = World::new(Issuer::hybrid(ISSUER, auth()));
     world.api.warm().await.unwrap();
     let before = (world.server.calls(Endpoint::Discovery), world.server.calls(Endpoint::Jwks));
@@ -111,9 +111,9 @@ async fn a_process_that_is_ready_asks_nobody() {
     assert_eq!((before, world.asked()), (after, 0));
 }
 
-/// All processes see the same outage. What is remembered is let in.
+/// All processes see the same outage. Cached tokens are admitted.
 #[tokio::test(start_paused = true)]
-async fn an_outage_shows_but_takes_no_process_down() {
+async fn outage_is_reported_but_keeps_the_process_ready() {
     let world = World::new(remote());
     let token = world.opaque();
     assert_eq!(world.status(&token).await, 200);
@@ -129,7 +129,7 @@ async fn an_outage_shows_but_takes_no_process_down() {
         (&issuer["last_failure"], &issuer["called_ago"]),
         (&json!("unavailable"), &json!(3))
     );
-    assert_eq!(world.status(&token).await, 200, "as it says");
+    assert_eq!(world.status(&token).await, 200, "ready, but the token is refused");
 
     let readiness = &world.api.readiness()[0];
     assert_eq!(readiness.breaker(), Some(BreakerState::Open));
@@ -138,10 +138,9 @@ async fn an_outage_shows_but_takes_no_process_down() {
     assert!(readiness.last_call().is_some() && readiness.keys_fetched_at().is_none());
 }
 
-/// A client can bring about more than one would think: some servers answer 400 to a token that they
-/// don't like the look of.
+/// A client can cause failures: some servers respond 400 to unusual tokens.
 #[tokio::test(start_paused = true)]
-async fn no_answer_about_a_token_takes_a_process_down() {
+async fn introspection_responses_do_not_affect_readiness() {
     let world = World::new(remote());
     world.api.warm().await.unwrap();
     for status in [StatusCode::BAD_REQUEST, StatusCode::UNAUTHORIZED, StatusCode::FOUND] {
@@ -154,7 +153,7 @@ async fn no_answer_about_a_token_takes_a_process_down() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn keys_that_serve_no_more_are_none() {
+async fn process_with_expired_keys_is_not_ready() {
     let world = World::new(Issuer::jwt(ISSUER));
     world.api.warm().await.unwrap();
     world.server.inject(Endpoint::Jwks, Fault::unreachable());
@@ -168,7 +167,7 @@ async fn keys_that_serve_no_more_are_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_issuers_must_be_ready_unless_one_will_do() {
+async fn all_issuers_must_be_ready_unless_one_suffices() {
     let gone = Issuer::jwt(OTHER);
     let world = World::with(|api| api.issuer(Issuer::jwt(ISSUER)).issuer(gone));
     let _ = world.api.warm().await;
@@ -181,7 +180,7 @@ async fn all_issuers_must_be_ready_unless_one_will_do() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rfc9110_9_3_2_head_is_answered_as_get_is_and_nothing_else_is() {
+async fn rfc9110_9_3_2_only_get_and_head_are_allowed() {
     let world = World::new(Issuer::jwt(ISSUER));
     world.api.warm().await.unwrap();
     let (get, head) = (probe_by(&world, Method::GET).await, probe_by(&world, Method::HEAD).await);
@@ -193,7 +192,7 @@ async fn rfc9110_9_3_2_head_is_answered_as_get_is_and_nothing_else_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_is_mounted_in_a_router_outside_of_the_layer() {
+async fn readiness_is_served_outside_of_the_layer() {
     let world = World::new(Issuer::jwt(ISSUER));
     world.api.warm().await.unwrap();
     let app: Router = Router::new()
@@ -209,7 +208,7 @@ async fn it_is_mounted_in_a_router_outside_of_the_layer() {
 }
 
 #[tokio::test]
-async fn outside_of_a_runtime_it_answers_all_the_same() {
+async fn readiness_responds_outside_of_a_runtime() {
     let world = World::new(Issuer::jwt(ISSUER));
     let service = world.api.readiness_service::<Bytes>();
     let answer = std::thread::spawn(move || {

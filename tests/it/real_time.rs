@@ -1,7 +1,7 @@
-//! No test depends on how late it is or how busy the machine is.
+//! No test depends on the time of day or the load of the machine.
 //!
-//! A test injects a clock that stands still, or one that runs with tokio's paused time. `clippy.toml`
-//! refuses most functions that read a clock; this test reads the sources of the tests for the rest.
+//! Tests use a clock that stands still or runs with Tokio's paused time. `clippy.toml` refuses most
+//! functions that read a clock; this test searches the sources of the tests for the others.
 
 use std::{
     fs,
@@ -118,8 +118,8 @@ fn tests_do_not_depend_on_real_time() {
         check(name, reasons, !is_given_a_clock(&text, name));
         read.push((path, text));
     }
-    assert!(wrong.is_empty(), "they depend on real time, see tests/it/real_time.rs: {wrong:#?}");
-    // No reason outlives what it is given for.
+    assert!(wrong.is_empty(), "tests depend on real time, see tests/it/real_time.rs: {wrong:#?}");
+    // Each listed exception is still used.
     for (name, reasons) in CLOCKS.into_iter().chain(PAUSED).chain([PROVERS]) {
         for (known, _) in reasons {
             let is_there = read.iter().any(|(path, text)| path == known && text.contains(name));
@@ -129,7 +129,7 @@ fn tests_do_not_depend_on_real_time() {
 }
 
 #[test]
-fn what_depends_on_real_time_is_found() {
+fn use_of_real_time_is_found() {
     let source = "fn a() { SystemClock }\n#[cfg(test)]\nmod tests {\n// sleep(\n    b();\n}\n";
     assert_eq!(of_tests("src/a.rs", source), "mod tests {\nb();\n}\n");
     assert_eq!(of_tests("src/b.rs", "fn a() { SystemClock }"), "");

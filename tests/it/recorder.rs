@@ -1,4 +1,4 @@
-//! A recorder of metrics, in memory.
+//! A metrics recorder in memory.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,7 +11,7 @@ use metrics::{
 };
 
 #[derive(Clone, Default)]
-pub(crate) struct Seen(Arc<Mutex<State>>);
+pub(crate) struct MemoryRecorder(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
@@ -21,9 +21,9 @@ struct State {
     described: BTreeMap<String, (&'static str, Option<Unit>)>,
 }
 
-impl Seen {
-    /// What was counted, set or recorded last. Of a histogram the last value; `name_count{..}` is how
-    /// many there were.
+impl MemoryRecorder {
+    /// The latest value of a counter or gauge. For a histogram the latest value; `name_count{..}`
+    /// is their number.
     pub(crate) fn get(&self, series: &str) -> Option<f64> {
         self.0.lock().unwrap().values.get(series).copied()
     }
@@ -32,7 +32,7 @@ impl Seen {
         self.0.lock().unwrap().keys.iter().cloned().collect()
     }
 
-    /// Everything, as text.
+    /// All names, labels and descriptions as text.
     pub(crate) fn text(&self) -> String {
         let state = self.0.lock().unwrap();
         state.values.iter().map(|(series, value)| format!("{series} {value}\n")).collect()
@@ -55,7 +55,7 @@ impl Seen {
 }
 
 struct Series {
-    seen: Seen,
+    seen: MemoryRecorder,
     name: String,
     labels: String,
 }
@@ -100,7 +100,7 @@ impl HistogramFn for Series {
     }
 }
 
-impl Recorder for Seen {
+impl Recorder for MemoryRecorder {
     fn describe_counter(&self, key: KeyName, unit: Option<Unit>, _: SharedString) {
         self.describe(&key, "counter", unit);
     }

@@ -1,4 +1,4 @@
-//! Refusals as the application sees them: once each, and without a say in them.
+//! The refusal hook: it is called once for each refusal, and has no influence on it.
 
 use std::sync::{Arc, Mutex};
 
@@ -20,16 +20,16 @@ use crate::{
     world::{World, bearer, remote},
 };
 
-/// What a hook was told.
+/// Records the calls of a hook.
 #[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<(ErrorKind, String)>>>);
+struct HookCalls(Arc<Mutex<Vec<(ErrorKind, String)>>>);
 
-impl Told {
+impl HookCalls {
     fn hook(&self) -> impl Fn(&Refusal<'_>) + Send + Sync + 'static {
-        let told = self.clone();
+        let calls = self.clone();
         move |refusal| {
             let path = refusal.head().uri().path().to_owned();
-            told.0.lock().unwrap().push((refusal.error().kind(), path));
+            calls.0.lock().unwrap().push((refusal.error().kind(), path));
         }
     }
 
@@ -49,81 +49,82 @@ impl ScopeSet for Admin {
 }
 
 #[tokio::test]
-async fn the_hook_is_told_once_of_what_the_layer_refuses() {
-    let told = Told::default();
+async fn hook_is_called_once_for_a_refusal_of_the_layer() {
+    let calls = HookCalls::default();
     let mut get = request(&[]);
     *get.uri_mut() = "/payments?secret=1".parse().unwrap();
-    ask(&layer(ImmediateVerifier::alice()).on_refusal(told.hook()), get).await;
-    assert_eq!(told.take(), [(ErrorKind::MissingCredentials, "/payments".to_owned())]);
+    ask(&layer(ImmediateVerifier::alice()).on_refusal(calls.hook()), get).await;
+    assert_eq!(calls.take(), [(ErrorKind::MissingCredentials, "/payments".to_owned())]);
     ask(
-        &layer(ImmediateVerifier::refusing(ErrorKind::Inactive)).on_refusal(told.hook()),
+        &layer(ImmediateVerifier::refusing(ErrorKind::Inactive)).on_refusal(calls.hook()),
         with_token(),
     )
     .await;
-    assert_eq!(told.kinds(), [ErrorKind::Inactive]);
-    ask(&layer(ImmediateVerifier::alice()).on_refusal(told.hook()), with_token()).await;
-    assert_eq!(told.kinds(), [], "let in");
+    assert_eq!(calls.kinds(), [ErrorKind::Inactive]);
+    ask(&layer(ImmediateVerifier::alice()).on_refusal(calls.hook()), with_token()).await;
+    assert_eq!(calls.kinds(), [], "admitted");
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_hook_is_told_of_what_takes_time_too() {
-    let told = Told::default();
-    let world = World::with(|api| api.issuer(remote()).on_refusal(told.hook()));
+async fn hook_is_called_for_an_asynchronous_refusal() {
+    let calls = HookCalls::default();
+    let world = World::with(|api| api.issuer(remote()).on_refusal(calls.hook()));
     assert_eq!(world.status("unknown").await, 401);
-    assert_eq!(told.kinds(), [ErrorKind::Inactive]);
+    assert_eq!(calls.kinds(), [ErrorKind::Inactive]);
     let live = world.api.live_layer().unwrap();
     ask(&live, bearer("unknown")).await;
-    assert_eq!(told.kinds(), [ErrorKind::Inactive], "by another layer of the same");
+    assert_eq!(calls.kinds(), [ErrorKind::Inactive], "by another layer with the same hook");
 }
 
 #[tokio::test]
-async fn the_hook_is_told_of_what_is_refused_further_in() {
-    let told = Told::default();
+async fn hook_is_called_for_a_refusal_of_an_inner_layer() {
+    let calls = HookCalls::default();
     let app: Router = Router::new()
         .route("/layer", get(async || ()).route_layer(RequireScope::all(["admin"])))
         .route("/extractor", get(async |_: Scoped<Admin>| ()))
-        .layer(layer(ImmediateVerifier::alice()).on_refusal(told.hook()));
+        .layer(layer(ImmediateVerifier::alice()).on_refusal(calls.hook()));
     for path in ["/layer", "/extractor"] {
         let request = Request::get(path).header("authorization", "Bearer abc");
         let response = app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
         assert_eq!(response.status(), StatusCode::FORBIDDEN);
-        assert_eq!(told.take(), [(ErrorKind::InsufficientScope, path.to_owned())]);
+        assert_eq!(calls.take(), [(ErrorKind::InsufficientScope, path.to_owned())]);
     }
 }
 
 #[tokio::test]
-async fn a_request_without_credentials_is_told_of_too() {
-    let told = Told::default();
+async fn hook_is_called_for_missing_credentials() {
+    let calls = HookCalls::default();
     let inner = RequireScope::all(["admin"]).layer(whoami_service());
-    let service = layer(ImmediateVerifier::alice()).optional().on_refusal(told.hook()).layer(inner);
+    let service =
+        layer(ImmediateVerifier::alice()).optional().on_refusal(calls.hook()).layer(inner);
     service.oneshot(request(&[])).await.unwrap();
-    assert_eq!(told.kinds(), [ErrorKind::MissingCredentials]);
+    assert_eq!(calls.kinds(), [ErrorKind::MissingCredentials]);
 }
 
 #[tokio::test]
-async fn interceptors_tell_the_hook_of_the_layer_outside() {
-    let told = Told::default();
+async fn interceptors_call_the_hook_of_the_outer_layer() {
+    let calls = HookCalls::default();
     let kept = Arc::new(Mutex::new(None));
     let keep = Arc::clone(&kept);
     let inner = tower::service_fn(move |request: Request<Bytes>| {
         *keep.lock().unwrap() = Some(request.into_parts().0.extensions);
         async { Ok::<_, std::convert::Infallible>(http::Response::new(Bytes::new())) }
     });
-    let service = layer(ImmediateVerifier::alice()).on_refusal(told.hook()).layer(inner);
+    let service = layer(ImmediateVerifier::alice()).on_refusal(calls.hook()).layer(inner);
     service.oneshot(with_token()).await.unwrap();
     let extensions = kept.lock().unwrap().take().unwrap();
     let call =
         || tonic::Request::from_parts(tonic::metadata::MetadataMap::new(), extensions.clone(), ());
     let requirement = Requirement::all_scopes(["admin"]);
     assert!(call().require(&requirement).is_err());
-    assert_eq!(told.kinds(), [ErrorKind::InsufficientScope]);
+    assert_eq!(calls.kinds(), [ErrorKind::InsufficientScope]);
     assert!(RequireInterceptor::new(requirement).call(call()).is_err());
-    assert_eq!(told.kinds(), [ErrorKind::InsufficientScope]);
+    assert_eq!(calls.kinds(), [ErrorKind::InsufficientScope]);
 }
 
 #[tokio::test]
-async fn the_nearest_hook_is_told_and_no_other() {
-    let (outer, inner) = (Told::default(), Told::default());
+async fn only_the_innermost_hook_is_called() {
+    let (outer, inner) = (HookCalls::default(), HookCalls::default());
     let require = RequireScope::all(["admin"]).on_refusal(inner.hook());
     let service = layer(ImmediateVerifier::alice())
         .on_refusal(outer.hook())
@@ -135,21 +136,21 @@ async fn the_nearest_hook_is_told_and_no_other() {
 }
 
 #[tokio::test]
-async fn what_is_only_observed_is_no_refusal() {
-    let told = Told::default();
+async fn observed_requirements_do_not_call_the_hook() {
+    let calls = HookCalls::default();
     let observer = Observer::new("a trial");
     let require = RequireScope::all(["admin"]).observe(&observer);
     let service = layer(ImmediateVerifier::alice())
-        .on_refusal(told.hook())
+        .on_refusal(calls.hook())
         .layer(require.layer(whoami_service()));
     assert_eq!(service.oneshot(with_token()).await.unwrap().status(), StatusCode::OK);
-    assert_eq!((told.kinds(), observer.would_have_refused()), (vec![], 1));
+    assert_eq!((calls.kinds(), observer.would_have_refused()), (vec![], 1));
 }
 
-/// Else a client that finds out what makes the hook panic would have its connection cut, not an answer,
-/// and a panic elsewhere in the hook would hide the refusal from layers outside.
+/// Otherwise a client that makes the hook panic would get a closed connection instead of a
+/// response, and a panic in one hook would hide the refusal from outer layers.
 #[tokio::test]
-async fn a_hook_that_panics_changes_nothing() {
+async fn panicking_hook_does_not_change_the_response() {
     let plain = ask(&layer(ImmediateVerifier::alice()), request(&[])).await;
     let panicking =
         layer(ImmediateVerifier::alice()).on_refusal(|_| panic!("the audit trail is full"));
@@ -160,9 +161,9 @@ async fn a_hook_that_panics_changes_nothing() {
     assert!(answer.extensions().get::<VerifyError>().is_some());
 }
 
-/// An extension that only this crate can make.
+/// An extension that only this crate can create.
 #[tokio::test]
-async fn no_hook_is_left_with_a_request_where_none_is_set() {
+async fn request_has_no_hook_extension_if_none_is_set() {
     let service = tower::service_fn(async |request: Request<Bytes>| {
         assert_eq!(request.extensions().len(), 1, "the token");
         Ok::<_, std::convert::Infallible>(http::Response::new(Bytes::new()))

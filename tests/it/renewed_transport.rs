@@ -1,4 +1,4 @@
-//! A transport that is made again when its files change.
+//! A transport that is rebuilt when its files change.
 
 use std::{
     path::{Path, PathBuf},
@@ -19,7 +19,7 @@ use tower_introspect::{
     transport::{HttpTransport, RenewedTransport},
 };
 
-/// A file that is gone with this.
+/// A file that is removed on drop.
 struct File(PathBuf);
 
 impl File {
@@ -30,7 +30,7 @@ impl File {
         file
     }
 
-    /// Texts of other lengths, so that nothing depends on how exact the times of a file system are.
+    /// Writes a text of another length, so that the precision of file times does not matter.
     fn put(&self, text: &str) {
         std::fs::write(&self.0, text).unwrap();
     }
@@ -42,7 +42,7 @@ impl Drop for File {
     }
 }
 
-/// A transport that answers what the file says.
+/// Returns a transport that responds with the contents of the file.
 fn make(file: &Path) -> Result<HttpTransport, ConfigError> {
     let text = std::fs::read(file).map(Bytes::from).ok().filter(|text| !text.starts_with(b"bad"));
     let mut problems = ConfigError::new();
@@ -73,7 +73,7 @@ async fn answer(transport: &RenewedTransport) -> Bytes {
 const MINUTE: Duration = Duration::from_secs(60);
 
 #[tokio::test(start_paused = true)]
-async fn a_file_that_changes_is_read_again_within_a_minute_and_a_request() {
+async fn changed_file_is_read_by_a_request_after_at_most_a_minute() {
     let file = File::new("changes", "a");
     let (transport, made) = counted(&file);
     assert_eq!(answer(&transport).await, "a");
@@ -82,7 +82,7 @@ async fn a_file_that_changes_is_read_again_within_a_minute_and_a_request() {
     assert_eq!(answer(&transport).await, "a");
     tokio::time::advance(Duration::from_secs(1)).await;
     assert_eq!(answer(&transport).await, "bb");
-    // What has not changed is not read again.
+    // An unchanged file is not read again.
     for _ in 0..3 {
         tokio::time::advance(MINUTE).await;
         assert_eq!(answer(&transport).await, "bb");
@@ -91,7 +91,7 @@ async fn a_file_that_changes_is_read_again_within_a_minute_and_a_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_can_not_be_read_does_not_replace_what_is_there_and_is_tried_again() {
+async fn unreadable_file_keeps_the_transport_and_is_tried_again() {
     let file = File::new("bad", "a");
     let (transport, made) = counted(&file);
     file.put("bad");
@@ -110,66 +110,66 @@ async fn what_can_not_be_read_does_not_replace_what_is_there_and_is_tried_again(
     assert_eq!(answer(&transport).await, "good");
 }
 
-/// A transport that is made again, of the file, when the other end says so or is gone.
-fn held(file: &File) -> (RenewedTransport, mpsc::Sender<()>) {
-    let (path, (let_go, held)) = (file.0.clone(), mpsc::channel());
-    let (held, made) = (Mutex::new(held), AtomicUsize::new(0));
+/// A transport whose rebuild blocks until the sender sends or is dropped.
+fn blocked_transport(file: &File) -> (RenewedTransport, mpsc::Sender<()>) {
+    let (path, (release, blocked)) = (file.0.clone(), mpsc::channel());
+    let (blocked, made) = (Mutex::new(blocked), AtomicUsize::new(0));
     let transport = RenewedTransport::new([&file.0], move || {
         if made.fetch_add(1, Ordering::SeqCst) > 0 {
-            // Longer than any test here takes, so that one that nobody lets go fails.
-            let _ = held.lock().unwrap().recv_timeout(Duration::from_secs(20));
+            // Longer than any test here, so that a test that never releases it fails.
+            let _ = blocked.lock().unwrap().recv_timeout(Duration::from_secs(20));
         }
         make(&path)
     });
-    (transport.unwrap(), let_go)
+    (transport.unwrap(), release)
 }
 
-/// A request that is sent, and whatever it needs begun.
-async fn asked(transport: &RenewedTransport) -> JoinHandle<Bytes> {
+/// Starts a request, and the rebuild that it causes.
+async fn start_request(transport: &RenewedTransport) -> JoinHandle<Bytes> {
     let transport = transport.clone();
-    let asked = tokio::spawn(async move { answer(&transport).await });
+    let start_request = tokio::spawn(async move { answer(&transport).await });
     tokio::task::yield_now().await;
-    asked
+    start_request
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_disk_holds_up_no_other_request() {
+async fn slow_disk_delays_no_other_request() {
     let file = File::new("slow", "a");
-    let (transport, let_go) = held(&file);
+    let (transport, release) = blocked_transport(&file);
     file.put("bb");
     tokio::time::advance(MINUTE).await;
-    let first = asked(&transport).await;
+    let first = start_request(&transport).await;
     for _ in 0..3 {
         assert_eq!(answer(&transport).await, "a");
     }
-    let_go.send(()).expect("it is being made, and has not ended");
+    release.send(()).expect("the rebuild has ended");
     assert_eq!(first.await.unwrap(), "bb");
     assert_eq!(answer(&transport).await, "bb");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_disk_that_hangs_holds_up_a_request_for_a_second_and_one_alone() {
+async fn hanging_disk_delays_one_request_for_a_second() {
     let file = File::new("hangs", "a");
-    let (transport, let_go) = held(&file);
+    let (transport, release) = blocked_transport(&file);
     file.put("bb");
     tokio::time::advance(MINUTE).await;
-    let first = asked(&transport).await;
+    let first = start_request(&transport).await;
     tokio::time::advance(Duration::from_secs(1)).await;
     assert_eq!(first.await.unwrap(), "a");
-    // However long it hangs, it is looked at once.
+    // Only one read is started, however long it hangs.
     for _ in 0..3 {
         tokio::time::advance(MINUTE).await;
         assert_eq!(answer(&transport).await, "a");
     }
-    let_go.send(()).expect("it has not ended");
+    release.send(()).expect("the rebuild has ended");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panic_where_it_is_made_costs_no_request_and_it_is_tried_again() {
+async fn panic_in_the_rebuild_fails_no_request_and_is_tried_again() {
     let file = File::new("panics", "a");
     let (path, made) = (file.0.clone(), AtomicUsize::new(0));
     let transport = RenewedTransport::new([&file.0], move || {
-        assert_ne!(made.fetch_add(1, Ordering::SeqCst), 1, "as scripted");
+        assert_ne!(made.fetch_add(1, Ordering::SeqCst), 1, "scripted panic");
         make(&path)
     });
     let transport = transport.unwrap();
@@ -181,7 +181,7 @@ async fn a_panic_where_it_is_made_costs_no_request_and_it_is_tried_again() {
 }
 
 #[test]
-fn what_is_wrong_at_first_is_told() {
+fn initial_problem_is_reported() {
     let file = File::new("first", "bad");
     let path = file.0.clone();
     let problems = RenewedTransport::new([&file.0], move || make(&path)).unwrap_err();

@@ -56,7 +56,7 @@ async fn rfc6749_3_3_scope_is_a_set_of_exact_values() {
 }
 
 #[tokio::test]
-async fn scope_of_a_wrong_type_is_no_scope() {
+async fn scope_of_the_wrong_type_grants_nothing() {
     for scope in ["[\"read\"]", "7", "null", "{}"] {
         let claims = format!(r#"{{"aud":"https://api.example.com","scope":{scope}}}"#);
         let response =
@@ -70,7 +70,7 @@ async fn scope_of_a_wrong_type_is_no_scope() {
 }
 
 #[tokio::test]
-async fn a_value_that_is_named_twice_counts_once() {
+async fn scope_named_twice_counts_once() {
     let twice = || RequireScope::all(["read", "write", "read"]);
     assert_eq!(ask(twice(), scoped("read write"), with_token()).await.status(), StatusCode::OK);
     assert_eq!(
@@ -79,12 +79,12 @@ async fn a_value_that_is_named_twice_counts_once() {
     );
     let response = ask(twice(), scoped("read read"), with_token()).await;
     assert_eq!(response.status(), StatusCode::FORBIDDEN);
-    let told = challenge(response.headers()).unwrap();
-    assert!(told.ends_with("scope=\"read write\""), "{told}");
+    let challenge = challenge(response.headers()).unwrap();
+    assert!(challenge.ends_with("scope=\"read write\""), "{challenge}");
 }
 
 #[tokio::test]
-async fn any_is_met_by_one_and_asks_for_the_first() {
+async fn any_scope_is_satisfied_by_one_and_the_challenge_has_the_first() {
     let any = || RequireLayer::any_scope(["read", "admin"]);
     assert_eq!(ask(any(), scoped("admin"), with_token()).await.status(), StatusCode::OK);
     let response = ask(any(), scoped("other"), with_token()).await;
@@ -92,14 +92,14 @@ async fn any_is_met_by_one_and_asks_for_the_first() {
 }
 
 #[tokio::test]
-async fn all_of_nothing_still_needs_a_token() {
+async fn empty_requirement_still_needs_a_token() {
     let all = || RequireScope::all([]);
     assert_eq!(ask(all(), scoped(""), with_token()).await.status(), StatusCode::OK);
     assert_eq!(ask(all(), scoped(""), request(&[])).await.status(), StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test]
-async fn nested_requirements_add_up() {
+async fn nested_requirements_must_all_be_satisfied() {
     let stack = |scope| {
         ServiceBuilder::new()
             .layer(layer(scoped(scope)))
@@ -117,7 +117,7 @@ async fn nested_requirements_add_up() {
 }
 
 #[tokio::test]
-async fn an_audience_of_its_own() {
+async fn route_can_require_a_different_audience() {
     let audience = || RequireLayer::audience("https://ledger.example.com");
     let both = ImmediateVerifier::claims(
         r#"{"aud":["https://api.example.com","https://ledger.example.com"]}"#,
@@ -129,7 +129,7 @@ async fn an_audience_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_missing_outer_layer_is_500_and_never_open() {
+async fn missing_outer_layer_is_500() {
     for layer in [
         RequireScope::all([]),
         RequireScope::all(["read"]),
@@ -177,7 +177,7 @@ async fn paths_are_compared_exactly_and_denied_by_default() {
 }
 
 #[tokio::test]
-async fn rfc9470_3_step_up_is_asked_for() {
+async fn rfc9470_3_challenge_requests_step_up() {
     let step_up = Requirement::check_fn(|token| match token.claims().string("acr").as_deref() {
         Some("mfa") => Ok(()),
         _ => Err(tower_introspect::VerifyError::insufficient_authentication(Some("mfa"), None)),

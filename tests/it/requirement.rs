@@ -38,7 +38,7 @@ fn policy() -> Policy {
     Policy::new(AUDIENCE).clock(At(NOW))
 }
 
-/// The members of a token besides its audience.
+/// Admits a token with these members besides its audience.
 fn admit(policy: &Policy, members: &str) -> Result<VerifiedToken, VerifyError> {
     let comma = if members.is_empty() { "" } else { "," };
     let claims = format!(r#"{{"aud":"{AUDIENCE}"{comma}{members}}}"#);
@@ -59,8 +59,8 @@ fn kind(requirement: &Requirement, members: &str) -> Option<ErrorKind> {
     check(requirement, members).err().map(|error| error.kind())
 }
 
-/// The challenge over HTTP of a token with these members, none if it is let in.
-async fn refused(requirement: Requirement, members: &str) -> Option<(u16, String)> {
+/// Returns status and challenge for a token with these members, or `None` if it is admitted.
+async fn challenge_for(requirement: Requirement, members: &str) -> Option<(u16, String)> {
     let claims = format!(r#"{{"aud":"{AUDIENCE}",{members}}}"#);
     let stack = ServiceBuilder::new()
         .layer(layer(ImmediateVerifier::claims(&claims)))
@@ -165,7 +165,7 @@ async fn golden_challenges_of_requirements() {
         (!scope(&["admin"]), r#""scope":"a""#, None),
     ] {
         let shown = format!("{requirement:?} of {members}");
-        let got = refused(requirement, members).await;
+        let got = challenge_for(requirement, members).await;
         let expected = expected.map(|(status, text): (u16, &str)| (status, text.to_owned()));
         assert_eq!(got, expected, "{shown}");
     }
@@ -174,33 +174,33 @@ async fn golden_challenges_of_requirements() {
 // ===== and, or, not =====
 
 #[tokio::test]
-async fn rfc9470_3_a_challenge_names_all_that_is_lacking_and_all_scope_that_is_needed() {
+async fn rfc9470_3_challenge_has_all_that_is_missing_and_all_required_scope() {
     let whole = scope(&["a"]).and(scope(&["b"])).and(mfa());
     assert_eq!(
-        refused(whole.clone(), r#""scope":"b""#).await,
+        challenge_for(whole.clone(), r#""scope":"b""#).await,
         Some((
             401,
             r#"Bearer, error="insufficient_user_authentication", scope="a b", acr_values="mfa""#
                 .into()
         ))
     );
-    // Of what is met nothing is asked anew, but for the scope that the next token must not lose.
+    // Satisfied parts are not requested again, except scope that the next token must keep.
     assert_eq!(
-        refused(whole.clone(), r#""scope":"b","acr":"mfa""#).await,
+        challenge_for(whole.clone(), r#""scope":"b","acr":"mfa""#).await,
         Some((403, r#"Bearer, error="insufficient_scope", scope="a b""#.into()))
     );
     assert_eq!(
-        refused(whole.clone(), r#""scope":"a b""#).await,
+        challenge_for(whole.clone(), r#""scope":"a b""#).await,
         Some((401, r#"Bearer, error="insufficient_user_authentication", acr_values="mfa""#.into()))
     );
-    assert_eq!(refused(whole, r#""scope":"a b","acr":"mfa""#).await, None);
+    assert_eq!(challenge_for(whole, r#""scope":"a b","acr":"mfa""#).await, None);
 }
 
 #[tokio::test]
-async fn an_alternative_is_asked_for_by_what_it_costs_the_client() {
+async fn cheapest_alternative_for_the_client_is_requested() {
     let one = r#"Bearer, error="insufficient_scope", scope="c""#;
     for (requirement, members, expected) in [
-        // Fewer missing scopes before more, whatever the order.
+        // Fewer missing scopes come first, in any order.
         (scope(&["a", "b"]).or(scope(&["c"])), r#""scope":"x""#, one),
         (scope(&["c"]).or(scope(&["a", "b"])), r#""scope":"x""#, one),
         (
@@ -208,9 +208,9 @@ async fn an_alternative_is_asked_for_by_what_it_costs_the_client() {
             r#""scope":"a""#,
             r#"Bearer, error="insufficient_scope", scope="a b""#,
         ),
-        // Scope before another login.
+        // Scope comes before another login.
         (mfa().or(scope(&["c"])), r#""scope":"x""#, one),
-        // What no token could bring last, also as a part.
+        // A part that no token can satisfy comes last.
         (never().or(scope(&["c"])), r#""scope":"x""#, one),
         (scope(&["d"]).and(never()).or(scope(&["c"])), r#""scope":"x""#, one),
         (
@@ -218,7 +218,7 @@ async fn an_alternative_is_asked_for_by_what_it_costs_the_client() {
             r#""scope":"x""#,
             r#"Bearer, error="insufficient_user_authentication", acr_values="mfa""#,
         ),
-        // An alternative is asked for whole.
+        // All parts of the chosen alternative are requested.
         (
             scope(&["a", "b"]).and(scope(&["c"])).or(mfa().and(scope(&["d"]))),
             r#""acr":"mfa""#,
@@ -226,13 +226,13 @@ async fn an_alternative_is_asked_for_by_what_it_costs_the_client() {
         ),
     ] {
         let shown = format!("{requirement:?} of {members}");
-        let (_, challenge) = refused(requirement, members).await.expect(&shown);
+        let (_, challenge) = challenge_for(requirement, members).await.expect(&shown);
         assert_eq!(challenge, expected, "{shown}");
     }
 }
 
 #[test]
-fn what_can_not_be_met_is_denied_and_says_nothing_of_scope() {
+fn requirement_that_no_token_can_satisfy_is_denied_without_scope() {
     for contradiction in [
         scope(&["a"]).and(!scope(&["a"])),
         !Requirement::all([]),
@@ -255,7 +255,7 @@ fn what_can_not_be_met_is_denied_and_says_nothing_of_scope() {
 }
 
 #[test]
-fn rfc6750_3_1_what_is_wrong_with_the_token_comes_before_what_it_lacks() {
+fn rfc6750_3_1_invalid_token_is_reported_before_missing_scope() {
     let mixed = scope(&["a"]).and(never()).and(Requirement::audience("x"));
     assert_eq!(kind(&mixed, ""), Some(ErrorKind::WrongAudience));
     let malformed = scope(&["a"]).and(mfa());
@@ -263,7 +263,7 @@ fn rfc6750_3_1_what_is_wrong_with_the_token_comes_before_what_it_lacks() {
 }
 
 #[test]
-fn de_morgan_holds_for_what_is_decided() {
+fn de_morgans_laws_hold_for_decisions() {
     let parts = [scope(&["a"]), mfa(), Requirement::claim_is("tier", "gold")];
     for members in [
         r#""scope":"a""#,
@@ -289,7 +289,7 @@ fn de_morgan_holds_for_what_is_decided() {
 }
 
 #[test]
-fn claims_of_the_wrong_type_meet_neither_a_requirement_nor_its_opposite() {
+fn claims_of_the_wrong_type_satisfy_neither_a_requirement_nor_its_negation() {
     let client = || Requirement::any_client(["x"]);
     let admin = || Requirement::claim_contains("/realm_access/roles", "admin");
     let suspended = || Requirement::claim_fn("suspended", |suspended: bool| suspended);
@@ -316,12 +316,12 @@ fn claims_of_the_wrong_type_meet_neither_a_requirement_nor_its_opposite() {
             assert_eq!(error.blame(), Blame::Client, "{requirement:?} of {members}");
         }
     }
-    // Nobody acts for the subject only if nothing says so.
+    // There is no actor only if the claim is absent.
     assert_eq!(kind(&Requirement::no_actor(), r#""act":null"#), Some(ErrorKind::Denied));
 }
 
 #[test]
-fn a_question_that_fails_is_neither_yes_nor_no() {
+fn failing_check_satisfies_neither_a_requirement_nor_its_negation() {
     let failing = || {
         Requirement::check_fn(|_| {
             Err(VerifyError::new(ErrorKind::Unavailable).with_context("the database is away"))
@@ -345,13 +345,13 @@ fn rfc9470_2_acr_is_an_exact_string_without_order() {
     assert!(check(&either, r#""acr":"2""#).is_ok());
     assert!(check(&either, r#""acr":"urn:mace:incommon:iap:silver""#).is_ok());
     for acr in ["3", "02", "2 ", "URN:mace:incommon:iap:silver", "urn:mace:incommon:iap:gold", ""] {
-        let refused = kind(&either, &format!(r#""acr":"{acr}""#));
-        assert_eq!(refused, Some(ErrorKind::InsufficientAuthentication), "{acr:?}");
+        let challenge_for = kind(&either, &format!(r#""acr":"{acr}""#));
+        assert_eq!(challenge_for, Some(ErrorKind::InsufficientAuthentication), "{acr:?}");
     }
 }
 
 #[test]
-fn rfc9470_2_auth_time_is_held_against_max_age_with_the_leeway() {
+fn rfc9470_2_auth_time_is_compared_with_max_age_and_leeway() {
     let recent = Requirement::max_age(SEC * 300);
     for (auth_time, met) in [
         (NOW, true),
@@ -377,7 +377,7 @@ fn rfc9470_2_auth_time_is_held_against_max_age_with_the_leeway() {
 }
 
 #[test]
-fn rfc9396_2_one_element_must_have_all_that_is_asked() {
+fn rfc9396_2_one_detail_must_satisfy_the_whole_requirement() {
     let matcher = || {
         DetailMatcher::of_type("payment_initiation")
             .action("initiate")
@@ -412,7 +412,7 @@ fn rfc9396_2_one_element_must_have_all_that_is_asked() {
 }
 
 #[test]
-fn roles_are_found_where_providers_put_them() {
+fn roles_are_read_from_the_claims_of_providers() {
     for (path, members) in [
         ("/realm_access/roles", r#""realm_access":{"roles":["offline_access","admin"]}"#),
         ("/resource_access/my.api/roles", r#""resource_access":{"my.api":{"roles":["admin"]}}"#),
@@ -442,7 +442,7 @@ fn rfc8693_4_1_only_the_outermost_actor_counts() {
 }
 
 #[test]
-fn rfc8693_4_1_claims_inside_of_act_mean_nothing() {
+fn rfc8693_4_1_claims_inside_of_act_are_ignored() {
     let members = format!(r#""act":{{"sub":"gateway","exp":1,"aud":"other","nbf":{}}}"#, i64::MAX);
     assert!(check(&Requirement::any_actor(["gateway"]), &members).is_ok());
 }
@@ -455,7 +455,7 @@ fn rfc8693_4_4_may_act_grants_nothing() {
 }
 
 #[test]
-fn clients_are_found_by_either_claim_and_client_id_comes_first() {
+fn client_is_read_from_client_id_before_azp() {
     let api = Requirement::any_client(["api", "batch"]);
     assert!(check(&api, r#""client_id":"batch""#).is_ok());
     assert!(check(&api, r#""azp":"api""#).is_ok());
@@ -464,7 +464,7 @@ fn clients_are_found_by_either_claim_and_client_id_comes_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn freshness_is_nobodys_bad_token() {
+async fn missing_freshness_is_not_blamed_on_the_client() {
     let policy = policy();
     let claims = format!(r#"{{"aud":"{AUDIENCE}"}}"#);
     let claims = tower_introspect::claims::Claims::from_json(claims.as_bytes()).unwrap();
@@ -479,10 +479,10 @@ async fn freshness_is_nobodys_bad_token() {
     }
 }
 
-// ===== Scope that implies other scope =====
+// ===== Implied scope =====
 
 #[test]
-fn mcp_a_broader_scope_implies_narrower_ones_where_that_is_declared() {
+fn mcp_declared_scope_implies_narrower_ones() {
     let policy = policy().scope_implies("files", "files:read").scope_implies("admin", "files");
     let read = scope(&["files:read"]);
     for (members, met) in [
@@ -498,17 +498,17 @@ fn mcp_a_broader_scope_implies_narrower_ones_where_that_is_declared() {
     }
     let token = admit(&policy, r#""scope":"files:read""#).unwrap();
     assert_eq!(scope(&["files"]).check(&token).unwrap_err().scope(), Some("files"));
-    // Undeclared, nothing is implied.
+    // Without a declaration nothing is implied.
     assert_eq!(kind(&read, r#""scope":"files""#), Some(ErrorKind::InsufficientScope));
 }
 
 #[test]
-fn a_policy_holds_its_own_requirements_against_implied_scope_too() {
+fn requirements_of_a_policy_accept_implied_scope() {
     let policy = policy().require(scope(&["files:read"])).scope_implies("files", "files:read");
     assert!(admit(&policy, r#""scope":"files""#).is_ok());
 }
 
-// ===== Layers within layers =====
+// ===== Nested layers =====
 
 async fn nested(policy: Policy, members: &str) -> Response<Bytes> {
     let claims = format!(r#"{{"aud":"{AUDIENCE}",{members}}}"#);
@@ -524,14 +524,14 @@ async fn nested(policy: Policy, members: &str) -> Response<Bytes> {
 }
 
 #[tokio::test]
-async fn mcp_an_inner_refusal_names_the_scope_of_the_outer_ones_too() {
+async fn mcp_inner_challenge_has_the_scope_of_outer_requirements() {
     let policy = || policy().require(scope(&["api"]));
     let response = nested(policy(), r#""scope":"payments admin api other""#).await;
     let text = challenge(response.headers()).unwrap();
     assert!(text.ends_with(r#"scope="api admin payments payments:write""#), "{text}");
     let whole = r#""scope":"api admin payments payments:write""#;
     assert_eq!(nested(policy(), whole).await.status(), StatusCode::OK);
-    // Where nothing was asked before, nothing is added.
+    // Without outer requirements, nothing is added.
     let stack = ServiceBuilder::new()
         .layer(layer(ImmediateVerifier::alice()))
         .layer(RequireLayer::any_acr(["mfa"]))
@@ -542,14 +542,14 @@ async fn mcp_an_inner_refusal_names_the_scope_of_the_outer_ones_too() {
 }
 
 #[test]
-fn the_requirements_of_a_policy_are_asked_together() {
+fn requirements_of_a_policy_are_checked_together() {
     let policy = policy().require(scope(&["a"])).require(mfa()).require(scope(&["b"]));
     let error = admit(&policy, r#""scope":"a""#).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InsufficientAuthentication);
     assert_eq!(error.scope(), Some("b a"));
 }
 
-// ===== Observing =====
+// ===== Observed requirements =====
 
 fn observed(requirement: RequireLayer, verifier: ImmediateVerifier, optional: bool) -> Stack {
     let outer = if optional { layer(verifier).optional() } else { layer(verifier) };
@@ -566,7 +566,7 @@ type Stack =
     tower::util::BoxCloneSyncService<Request<Bytes>, Response<Bytes>, std::convert::Infallible>;
 
 #[tokio::test]
-async fn an_observed_requirement_reports_and_lets_pass() {
+async fn observed_requirement_reports_and_admits() {
     let trial = Observer::new("trial");
     let service =
         observed(RequireScope::all(["x"]).observe(&trial), ImmediateVerifier::alice(), false);
@@ -583,7 +583,7 @@ async fn an_observed_requirement_reports_and_lets_pass() {
 }
 
 #[tokio::test]
-async fn observing_lets_nothing_pass_that_is_no_good_token() {
+async fn observed_requirement_does_not_admit_invalid_tokens() {
     let trial = Observer::new("trial");
     for kind in
         [ErrorKind::BadSignature, ErrorKind::Expired, ErrorKind::WrongIssuer, ErrorKind::Inactive]
@@ -597,7 +597,7 @@ async fn observing_lets_nothing_pass_that_is_no_good_token() {
 }
 
 #[tokio::test]
-async fn observing_without_a_layer_outside_is_still_500() {
+async fn observed_requirement_without_an_outer_layer_is_500() {
     let trial = Observer::new("trial");
     for layer in [
         RequireScope::all(["x"]).observe(&trial),
@@ -610,7 +610,7 @@ async fn observing_without_a_layer_outside_is_still_500() {
 }
 
 #[tokio::test]
-async fn who_has_no_token_is_observed_too() {
+async fn missing_token_is_observed() {
     let trial = Observer::new("trial");
     let service =
         observed(RequireScope::all(["x"]).observe(&trial), ImmediateVerifier::alice(), true);
@@ -623,7 +623,7 @@ async fn who_has_no_token_is_observed_too() {
 }
 
 #[tokio::test]
-async fn a_policy_observes_without_touching_what_it_enforces() {
+async fn observed_requirements_of_a_policy_do_not_affect_enforced_ones() {
     let trial = Observer::new("trial");
     let policy = policy().require(scope(&["read"])).observe(mfa(), &trial);
     let token = admit(&policy, r#""scope":"read""#).unwrap();
@@ -632,30 +632,26 @@ async fn a_policy_observes_without_touching_what_it_enforces() {
     let reports: Vec<_> = Observer::reports(&extensions).map(VerifyError::kind).collect();
     assert_eq!(reports, [ErrorKind::InsufficientAuthentication]);
     assert_eq!(admit(&policy, "").unwrap_err().kind(), ErrorKind::InsufficientScope);
-    assert_eq!(
-        (trial.met(), trial.would_have_refused()),
-        (0, 1),
-        "what is refused is not observed"
-    );
+    assert_eq!((trial.met(), trial.would_have_refused()), (0, 1), "a refused request was observed");
 }
 
-// ===== What it costs =====
+// ===== Cost =====
 
 #[tokio::test]
-async fn a_requirement_is_asked_once() {
-    static ASKED: AtomicUsize = AtomicUsize::new(0);
+async fn requirement_is_checked_once() {
+    static CHECKS: AtomicUsize = AtomicUsize::new(0);
     let counting = || {
         Requirement::check_fn(|_| {
-            ASKED.fetch_add(1, Ordering::Relaxed);
+            CHECKS.fetch_add(1, Ordering::Relaxed);
             Ok(())
         })
     };
-    assert_eq!(refused(counting().and(scope(&["read"])), r#""scope":"read""#).await, None);
-    assert_eq!(ASKED.load(Ordering::Relaxed), 1);
+    assert_eq!(challenge_for(counting().and(scope(&["read"])), r#""scope":"read""#).await, None);
+    assert_eq!(CHECKS.load(Ordering::Relaxed), 1);
 }
 
 #[test]
-fn scopes_that_are_checked_by_the_compiler_are_the_same_scopes() {
+fn scope_macro_equals_scopes_given_at_run_time() {
     const READ: &str = "read";
     assert_eq!(scopes![READ, "write"], ["read", "write"]);
     assert!(check(&Requirement::all_scopes(scopes!["a"]), r#""scope":"a""#).is_ok());

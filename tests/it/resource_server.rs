@@ -1,4 +1,4 @@
-//! The facade, end to end, against the authorization server of the test kit.
+//! `ResourceServer` with the authorization server of the test kit.
 
 use std::time::Duration;
 
@@ -29,18 +29,18 @@ fn api(server: &AuthorizationServer, clock: &TestClock, issuer: Issuer) -> Resou
         .transport(server.transport())
         .clock(clock.clone())
         .build()
-        .expect("a sound configuration")
+        .expect("invalid configuration")
 }
 
-/// One that remembers no answer of the server.
-fn forgetful(server: &AuthorizationServer, clock: &TestClock) -> ResourceServer {
+/// A resource server without a cache.
+fn uncached_api(server: &AuthorizationServer, clock: &TestClock) -> ResourceServer {
     ResourceServer::builder(AUDIENCE)
         .issuer(Issuer::introspect(ISSUER, auth()))
         .transport(server.transport())
         .clock(clock.clone())
         .max_age(Duration::ZERO)
         .build()
-        .expect("a sound configuration")
+        .expect("invalid configuration")
 }
 
 fn auth() -> ClientAuth {
@@ -97,9 +97,9 @@ async fn each_refusal_of_a_jwt_has_its_reason() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_nothing_is_remembered_a_revoked_token_is_refused_with_the_next_request() {
+async fn without_cache_revoked_token_is_refused_on_the_next_request() {
     let (server, clock) = authority();
-    let api = forgetful(&server, &clock);
+    let api = uncached_api(&server, &clock);
     let token = server.opaque().subject("alice").audience(AUDIENCE).mint();
     assert_eq!(present(&api, &token).await.body(), "alice");
     server.revoke(&token);
@@ -110,7 +110,7 @@ async fn where_nothing_is_remembered_a_revoked_token_is_refused_with_the_next_re
 }
 
 #[tokio::test(start_paused = true)]
-async fn introspection_does_not_replace_the_audience() {
+async fn audience_of_introspected_tokens_is_checked() {
     let (server, clock) = authority();
     let api = api(&server, &clock, Issuer::introspect(ISSUER, auth()));
     let token = server.opaque().audience("https://other.example.com").mint();
@@ -118,7 +118,7 @@ async fn introspection_does_not_replace_the_audience() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rfc7662_2_2_exp_in_the_past_is_refused_though_active() {
+async fn rfc7662_2_2_active_token_past_its_exp_is_refused() {
     let (server, clock) = authority();
     let api = api(&server, &clock, Issuer::introspect(ISSUER, auth()));
     let answer = serde_json::json!({"active": true, "aud": AUDIENCE, "exp": 1});
@@ -127,7 +127,7 @@ async fn rfc7662_2_2_exp_in_the_past_is_refused_though_active() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn hybrid_asks_about_opaque_tokens_only() {
+async fn hybrid_introspects_opaque_tokens_only() {
     let (server, clock) = authority();
     let api = api(&server, &clock, Issuer::hybrid(ISSUER, auth()));
     let jwt = server.jwt().subject("alice").audience(AUDIENCE).mint();
@@ -139,7 +139,7 @@ async fn hybrid_asks_about_opaque_tokens_only() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn tokens_of_strangers_cause_no_call_at_all() {
+async fn tokens_of_unknown_issuers_cause_no_call() {
     let (server, clock) = authority();
     let api = api(&server, &clock, Issuer::hybrid(ISSUER, auth()));
     let stranger = AuthorizationServer::new("https://evil.example.com").with_clock(clock.clone());
@@ -157,7 +157,7 @@ async fn tokens_of_strangers_cause_no_call_at_all() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rfc8725_3_8_keys_of_one_issuer_open_nothing_of_another() {
+async fn rfc8725_3_8_keys_of_one_issuer_verify_no_tokens_of_another() {
     let (server, clock) = authority();
     let other = AuthorizationServer::new("https://other.example.com").with_clock(clock.clone());
     let keys = KeySet::from_jwks(other.jwks().to_string().as_bytes()).unwrap();
@@ -177,7 +177,7 @@ async fn rfc8725_3_8_keys_of_one_issuer_open_nothing_of_another() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_authorization_server_that_hangs_is_answered_503_in_time() {
+async fn hanging_authorization_server_is_503_at_the_timeout() {
     let (server, clock) = authority();
     let api = api(&server, &clock, Issuer::introspect(ISSUER, auth()));
     api.warm().await.unwrap();
@@ -192,9 +192,9 @@ async fn an_authorization_server_that_hangs_is_answered_503_in_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_failure_of_the_authorization_server_is_its_own_fault() {
+async fn failures_of_the_authorization_server_are_not_blamed_on_the_client() {
     let (server, clock) = authority();
-    let api = forgetful(&server, &clock);
+    let api = uncached_api(&server, &clock);
     let token = server.opaque().subject("alice").audience(AUDIENCE).mint();
     let status = |code| Fault::status(StatusCode::from_u16(code).unwrap());
     for (fault, expected) in [
@@ -214,7 +214,7 @@ async fn each_failure_of_the_authorization_server_is_its_own_fault() {
         assert_eq!(response.status().as_u16(), expected, "{fault:?}");
         assert_eq!(challenge(response.headers()), None);
         server.clear(Endpoint::Introspection);
-        // A minute later all is well.
+        // It recovers within a minute.
         tokio::time::advance(Duration::from_secs(60)).await;
         assert_eq!(present(&api, &token).await.body(), "alice", "{fault:?}");
     }
@@ -222,7 +222,7 @@ async fn each_failure_of_the_authorization_server_is_its_own_fault() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn wrong_credentials_of_ours_are_not_the_clients_fault() {
+async fn rejected_credentials_of_the_service_are_not_blamed_on_the_client() {
     let (server, clock) = authority();
     let api = api(&server, &clock, Issuer::introspect(ISSUER, ClientAuth::basic("api", "wrong")));
     let token = server.opaque().audience(AUDIENCE).mint();
@@ -232,7 +232,7 @@ async fn wrong_credentials_of_ours_are_not_the_clients_fault() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cold_start_without_the_server_heals_by_itself() {
+async fn cold_start_without_the_server_recovers() {
     let (server, clock) = authority();
     let api = api(&server, &clock, Issuer::jwt(ISSUER));
     let token = server.jwt().subject("alice").audience(AUDIENCE).mint();
@@ -248,7 +248,7 @@ async fn a_cold_start_without_the_server_heals_by_itself() {
 }
 
 #[test]
-fn build_reports_every_problem_at_once() {
+fn build_reports_all_problems_together() {
     let (server, _) = authority();
     let problems = ResourceServer::builder("")
         .issuer(Issuer::jwt("http://as.example.com"))
@@ -285,7 +285,7 @@ fn build_does_no_io() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_an_issuer_needs_is_a_named_option() {
+async fn options_of_the_jwt_verifier_are_set_through_the_issuer() {
     let (server, clock) = authority();
     let generic = api(
         &server,
@@ -298,7 +298,7 @@ async fn what_an_issuer_needs_is_a_named_option() {
     let strict = api(&server, &clock, Issuer::jwt(ISSUER));
     assert!(matches!(refusal(&present(&strict, &plain).await), Some(ErrorKind::WrongTokenKind(_))));
     let response = present(&generic, &plain).await;
-    // The algorithm of the token decides, not its type.
+    // The algorithm of the token counts, not its type.
     assert_ne!(
         refusal(&response),
         Some(ErrorKind::WrongTokenKind(tower_introspect::TokenKind::Other))
@@ -306,7 +306,7 @@ async fn what_an_issuer_needs_is_a_named_option() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_secret_is_shown() {
+async fn debug_shows_no_secret() {
     let (server, clock) = authority();
     let api = api(&server, &clock, Issuer::hybrid(ISSUER, auth()));
     assert!(!format!("{api:?} {:?}", api.layer()).contains("s3cret"));
@@ -314,9 +314,9 @@ async fn nothing_secret_is_shown() {
     assert!(!format!("{response:?}").contains("t0psecret"));
 }
 
-/// Nobody without a good token can make the service look misconfigured.
+/// Requests with invalid tokens get no 500 about the configuration.
 #[tokio::test(start_paused = true)]
-async fn a_bad_token_is_refused_for_that_even_where_no_live_answer_can_be_had() {
+async fn invalid_token_is_refused_as_invalid_even_if_no_live_response_is_possible() {
     let (server, clock) = authority();
     let api = api(&server, &clock, Issuer::jwt(ISSUER));
     let live = api.layer().freshness(Freshness::Live);
@@ -328,7 +328,7 @@ async fn a_bad_token_is_refused_for_that_even_where_no_live_answer_can_be_had() 
 }
 
 #[test]
-fn an_empty_prefix_is_a_problem() {
+fn empty_token_prefix_is_reported() {
     let (server, clock) = authority();
     let builder = ResourceServer::builder(AUDIENCE)
         .issuer(Issuer::introspect(ISSUER, auth()).token_prefix(""))

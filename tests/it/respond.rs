@@ -1,4 +1,4 @@
-//! The answers, golden, in both renderings.
+//! The expected responses to each refusal, over HTTP and gRPC.
 
 use std::time::Duration;
 
@@ -24,8 +24,9 @@ fn answer<R: Respond<Bytes>>(
         headers.insert(header::CONTENT_TYPE, content_type.parse().unwrap());
     }
     let (method, uri) = (Method::GET, Uri::from_static("/"));
-    let told = Challenge::new("api").resource_metadata("https://api.example.com/.well-known/m");
-    responder.respond(&Refusal::new(error, RequestHead::new(&method, &uri, &headers), &told))
+    let challenge =
+        Challenge::new("api").resource_metadata("https://api.example.com/.well-known/m");
+    responder.respond(&Refusal::new(error, RequestHead::new(&method, &uri, &headers), &challenge))
 }
 
 fn golden() -> Vec<(VerifyError, u16, Option<&'static str>, &'static str)> {
@@ -103,8 +104,8 @@ fn golden_over_grpc() {
 }
 
 #[test]
-fn golden_where_both_schemes_are_spoken() {
-    let told = Challenge::new("api").scope(Scope::parse("read")).dpop(["ES256", "PS256"]);
+fn golden_with_both_schemes() {
+    let challenge = Challenge::new("api").scope(Scope::parse("read")).dpop(["ES256", "PS256"]);
     let read = "scope=\"read\"";
     let algs = "algs=\"ES256 PS256\"";
     let bearer = |error: &str| format!("Bearer realm=\"api\"{error}, {read}");
@@ -137,12 +138,16 @@ fn golden_where_both_schemes_are_spoken() {
         (&unavailable, Some(Scheme::Dpop), vec![]),
     ];
     for (error, used, expected) in rows {
-        assert_eq!(told.headers(error, used).collect::<Vec<_>>(), expected, "{error} {used:?}");
+        assert_eq!(
+            challenge.headers(error, used).collect::<Vec<_>>(),
+            expected,
+            "{error} {used:?}"
+        );
     }
 }
 
 #[test]
-fn what_only_looks_like_grpc_is_answered_in_http() {
+fn similar_content_types_are_not_treated_as_grpc() {
     for asked in
         ["application/grpcx", "application/json", "text/application/grpc", "application/grp"]
     {
@@ -167,7 +172,7 @@ fn retry_after_is_in_whole_seconds_rounded_up() {
 }
 
 #[test]
-fn context_and_source_stay_inside() {
+fn context_and_source_are_not_in_the_response() {
     let error = VerifyError::new(ErrorKind::BadSignature)
         .with_context("secret-context")
         .with_source("secret-source");
@@ -184,13 +189,13 @@ fn debug_shows_neither_fields_nor_query() {
     headers.insert(header::AUTHORIZATION, "Bearer t0psecret".parse().unwrap());
     let (method, uri) = (Method::GET, Uri::from_static("/path?access_token=t0psecret"));
     let head = RequestHead::new(&method, &uri, &headers);
-    let (error, told) = (VerifyError::new(ErrorKind::Expired), Challenge::new("api"));
-    let shown = format!("{head:?} {:?}", Refusal::new(&error, head, &told));
+    let (error, challenge) = (VerifyError::new(ErrorKind::Expired), Challenge::new("api"));
+    let shown = format!("{head:?} {:?}", Refusal::new(&error, head, &challenge));
     assert!(shown.contains("/path") && !shown.contains("t0psecret"), "{shown}");
 }
 
 #[test]
-fn rfc9457_problem_documents_say_what_the_challenge_says() {
+fn rfc9457_problem_document_agrees_with_the_challenge() {
     for (error, status, _, _) in golden() {
         let response = answer(&ProblemJson::new(), &error, None);
         assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");
@@ -203,27 +208,27 @@ fn rfc9457_problem_documents_say_what_the_challenge_says() {
 }
 
 #[test]
-fn rfc9110_9_3_2_a_problem_has_no_body_for_head() {
+fn rfc9110_9_3_2_problem_response_to_head_has_no_body() {
     let (method, uri, headers) = (Method::HEAD, Uri::from_static("/"), HeaderMap::new());
     let error = VerifyError::new(ErrorKind::Expired);
-    let told = Challenge::new("api");
-    let refusal = Refusal::new(&error, RequestHead::new(&method, &uri, &headers), &told);
+    let challenge = Challenge::new("api");
+    let refusal = Refusal::new(&error, RequestHead::new(&method, &uri, &headers), &challenge);
     let response: Response<Bytes> = ProblemJson::new().respond(&refusal);
     assert!(response.body().is_empty());
 }
 
 #[test]
-fn rfc6750_3_a_client_without_a_token_is_told_what_to_ask_for() {
-    let told = Challenge::new("api").scope(Scope::parse("read write"));
-    let header = |error: VerifyError| told.header(&error).expect("a challenge");
+fn rfc6750_3_challenge_without_a_token_has_the_advertised_scope() {
+    let challenge = Challenge::new("api").scope(Scope::parse("read write"));
+    let header = |error: VerifyError| challenge.header(&error).expect("a challenge");
     let missing = header(ErrorKind::MissingCredentials.into());
     assert_eq!(missing, "Bearer realm=\"api\", scope=\"read write\"");
-    // What this request needs counts for more than what is good to start with.
+    // The scope that this request needs comes before the advertised scope.
     let insufficient = header(VerifyError::insufficient_scope("admin"));
     assert_eq!(insufficient, "Bearer realm=\"api\", error=\"insufficient_scope\", scope=\"admin\"");
 }
 
-/// Splits a challenge by the grammar of RFC 9110 §11.6.1, strictly.
+/// Parses a challenge strictly by the grammar of RFC 9110 §11.6.1.
 fn params(challenge: &str) -> Option<Vec<(String, String)>> {
     let rest = challenge.strip_prefix("Bearer ")?;
     let mut params = Vec::new();
@@ -244,7 +249,7 @@ fn params(challenge: &str) -> Option<Vec<(String, String)>> {
 
 proptest! {
     #[test]
-    fn rfc6750_3_no_text_breaks_out_of_a_challenge(realm in ".*", url in ".*", scope in ".*", acr in ".*") {
+    fn rfc6750_3_no_text_injects_challenge_parameters(realm in ".*", url in ".*", scope in ".*", acr in ".*") {
         let told = Challenge::new(&realm).resource_metadata(&url);
         for error in [
             VerifyError::insufficient_scope(&scope),
@@ -256,7 +261,7 @@ proptest! {
             let mut names: Vec<_> = params.iter().map(|(name, _)| name).collect();
             names.sort();
             names.dedup();
-            prop_assert_eq!(names.len(), params.len(), "a parameter twice");
+            prop_assert_eq!(names.len(), params.len(), "repeated parameter");
             prop_assert_eq!(params.first().map(|(name, _)| name.as_str()), Some("realm"));
         }
     }

@@ -1,5 +1,5 @@
-//! The example `rest_api`, as its users run it: what it prints is pasted into a shell, and then what
-//! people get wrong. The client is curl.
+//! The example `rest_api`: its printed lines are pasted into a shell, followed by common mistakes.
+//! The client is curl.
 
 use std::{io::Write as _, process::Stdio};
 
@@ -14,26 +14,26 @@ use crate::{
     support::PATIENCE,
 };
 
-/// How many lines it prints for people to paste.
+/// The number of lines that it prints for pasting.
 const LINES: usize = 26;
 
-/// A running example, and what it has printed.
+/// A running example, and its output.
 struct Service {
     child: Child,
     out: Lines<BufReader<ChildStdout>>,
     base: String,
-    /// For each line to paste: what it is about, the answer that is told, and the line.
+    /// For each line to paste: its subject, the announced response, and the line.
     lines: Vec<[String; 3]>,
 }
 
 impl Service {
-    /// `None` where there is no curl.
+    /// Returns `None` without curl.
     async fn start() -> Option<Self> {
         let curl = Command::new("curl").arg("--version").stdout(Stdio::null()).status().await;
         if curl.is_err() {
             let must = std::env::var_os("CI").is_some_and(|ci| ci == "true");
             assert!(!must, "curl is missing");
-            // Not `eprintln!`, whose output a passing test swallows.
+            // `eprintln!` would not be shown for a passing test.
             let _ = writeln!(std::io::stderr(), "SKIPPED: curl is missing");
             return None;
         }
@@ -43,7 +43,7 @@ impl Service {
         let (mut base, mut lines, mut comments) = (String::new(), Vec::new(), Vec::new());
         while lines.len() < LINES {
             let line = timeout(PATIENCE, out.next_line()).await.expect("in time").unwrap();
-            let line = line.expect("it goes on printing");
+            let line = line.expect("no further line");
             if let Some(address) = line.strip_prefix("listening on ") {
                 base = address.to_owned();
             } else if let Some(comment) = line.strip_prefix("# ") {
@@ -64,7 +64,7 @@ impl Service {
     }
 }
 
-/// What curl shows.
+/// The response that curl shows.
 #[derive(Debug)]
 struct Answer {
     status: u16,
@@ -97,13 +97,13 @@ impl Answer {
     }
 }
 
-/// The challenge that says this after the realm.
+/// Returns the challenge with these parameters after the realm.
 fn bearer(rest: &str) -> String {
     format!("Bearer realm=\"https://api.example.com\"{rest}")
 }
 
 #[tokio::test]
-async fn it_checks_itself() {
+async fn example_passes_its_self_check() {
     let (ok, out, err) = output(example("rest_api").arg("--check")).await;
     assert!(ok, "{out}{err}");
     assert!(
@@ -114,7 +114,7 @@ async fn it_checks_itself() {
 }
 
 #[tokio::test]
-async fn it_knows_its_arguments() {
+async fn example_refuses_unknown_arguments() {
     for args in [&["--chek"][..], &["--port"], &["--port", "x"], &["--port", "65536"]] {
         let (ok, out, err) = output(example("rest_api").args(args)).await;
         assert!(!ok && out.is_empty() && err.contains("usage"), "{args:?}: {out}{err}");
@@ -125,12 +125,12 @@ async fn it_knows_its_arguments() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn the_lines_that_it_prints_answer_as_told_when_pasted() {
+async fn printed_lines_give_the_announced_responses() {
     let Some(mut service) = Service::start().await else { return };
     assert_eq!(service.lines.last().unwrap()[0], "no such route");
     for [what, told, line] in &service.lines {
         assert!(line.starts_with("curl -i "), "{line}");
-        // As it is, but for the progress bar and what the environment of a user may hold.
+        // Unchanged, except for the progress bar and the user's environment.
         let quiet = line.replacen("curl -i", "curl -q -i -sS --noproxy '*'", 1);
         let answer = Answer::of(Command::new("sh").args(["-c", &quiet])).await;
         let (status, header) = told.split_once(", ").unwrap_or((told, ""));
@@ -149,7 +149,7 @@ async fn the_lines_that_it_prints_answer_as_told_when_pasted() {
 }
 
 #[tokio::test]
-async fn the_lines_of_the_readme_are_among_those_that_it_prints() {
+async fn lines_of_the_readme_are_printed() {
     let Some(service) = Service::start().await else { return };
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
     let readme = std::fs::read_to_string(path).unwrap();
@@ -181,7 +181,7 @@ async fn refusals_have_exact_challenges_and_problem_documents() {
             bearer(step_up),
             "stronger or more recent authentication required",
         ),
-        // Optional is for who has no token, not for who has a bad one.
+        // Optional routes accept no invalid token.
         ("/", "nonsense", 401, invalid, "invalid token"),
     ] {
         let authorization = format!("Authorization: Bearer {token}");
@@ -195,14 +195,14 @@ async fn refusals_have_exact_challenges_and_problem_documents() {
         assert_eq!(document["status"], status);
         assert_eq!(document["detail"], detail, "{path} {token}");
     }
-    // What no client can help with has no challenge.
+    // Faults of the service have no challenge.
     let denied = service.curl("/me", &["-H", "Authorization: Bearer bob"]).await;
     assert_eq!((denied.status, denied.challenge()), (403, None));
 }
 
-/// What people paste, and what scripts make of it.
+/// Mistakes when a token is pasted or inserted by a script.
 #[tokio::test]
-async fn rfc6750_3_1_what_is_no_token_is_400_and_another_scheme_is_no_token() {
+async fn rfc6750_3_1_malformed_token_is_400_and_other_schemes_are_401() {
     let Some(service) = Service::start().await else { return };
     for authorization in [
         "Bearer \"alice\"",
@@ -224,7 +224,7 @@ async fn rfc6750_3_1_what_is_no_token_is_400_and_another_scheme_is_no_token() {
         let challenge = bearer(", error=\"invalid_request\"");
         assert_eq!(answer.challenge(), Some(&*challenge), "{authorization}");
     }
-    // With a semicolon curl sends an empty one.
+    // A semicolon makes curl send an empty header.
     assert_eq!(service.curl("/payments", &["-H", "Authorization;"]).await.status, 400);
     let twice = ["-H", "Authorization: Bearer alice", "-H", "Authorization: Bearer alice"];
     assert_eq!(service.curl("/payments", &twice).await.status, 400);
@@ -234,7 +234,7 @@ async fn rfc6750_3_1_what_is_no_token_is_400_and_another_scheme_is_no_token() {
         vec!["-u", "alice:secret"],
         header("Authorization: alice"),
         header("Authorization: Token alice"),
-        // curl then sends no such header.
+        // Here curl sends no such header.
         header("Authorization:"),
         header("Proxy-Authorization: Bearer alice"),
         header("X-Authorization: Bearer alice"),
@@ -248,14 +248,14 @@ async fn rfc6750_3_1_what_is_no_token_is_400_and_another_scheme_is_no_token() {
     let form = service.curl("/payments", &["-d", "access_token=root"]).await;
     assert_eq!((form.status, form.challenge()), (401, Some(&*bearer(""))));
 
-    // Schemes and field names are read as HTTP reads them.
+    // Schemes and field names are compared without case.
     for good in ["authorization: bearer alice", "AUTHORIZATION:   BEARER   alice  "] {
         assert_eq!(service.curl("/payments", &["-H", good]).await.status, 200, "{good}");
     }
 }
 
 #[tokio::test]
-async fn other_methods_and_other_spellings_of_a_path_open_nothing() {
+async fn other_methods_and_spellings_of_a_path_are_refused() {
     let Some(service) = Service::start().await else { return };
     let alice: &[&str] = &["-H", "Authorization: Bearer alice"];
 
@@ -270,8 +270,8 @@ async fn other_methods_and_other_spellings_of_a_path_open_nothing() {
         assert_eq!(answer.status, 405, "{method}");
     }
 
-    // The CORS layer takes every OPTIONS for a preflight and answers it alone: no handler is reached,
-    // and a page of another origin is allowed nothing.
+    // The CORS layer handles every OPTIONS request as a preflight, without calling a handler, and
+    // allows other origins nothing.
     let options = service.curl("/payments", &["-X", "OPTIONS"]).await;
     assert_eq!((options.status, &*options.body), (200, ""));
     let preflight = |origin: &'static str| {
@@ -308,14 +308,17 @@ async fn other_methods_and_other_spellings_of_a_path_open_nothing() {
 }
 
 #[tokio::test]
-async fn rfc7009_a_route_that_asks_each_time_sees_a_revocation_at_once() {
+async fn rfc7009_live_route_refuses_a_revoked_token_at_once() {
     let Some(service) = Service::start().await else { return };
     let carol = ["-X", "POST", "-H", "Authorization: Bearer carol"];
     for _ in 0..2 {
         assert_eq!(service.curl("/transfers", &carol).await.status, 201);
     }
-    let [.., revoke] =
-        service.lines.iter().find(|[what, ..]| what.contains("revokes")).expect("it is printed");
+    let [.., revoke] = service
+        .lines
+        .iter()
+        .find(|[what, ..]| what.contains("revokes"))
+        .expect("the line is not printed");
     let (_, args) = revoke.split_once("curl ").unwrap();
     let args = args.split(' ').chain(["-sS", "--noproxy", "*"]);
     assert_eq!(Answer::of(Command::new("curl").arg("-q").args(args)).await.status, 200);

@@ -1,4 +1,4 @@
-//! Cutoffs, held against every outcome.
+//! Cutoffs, applied to every outcome.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::{
 
 const SEC: Duration = Duration::from_secs(1);
 
-fn guarded(server: &Scripted) -> (Revocable<Scripted>, Revocations) {
+fn verifier_with_cutoffs(server: &Scripted) -> (Revocable<Scripted>, Revocations) {
     let revocations = Revocations::new().clock(server.clock.clone());
     (RevocationLayer::new(revocations.clone()).layer(server.clone()), revocations)
 }
@@ -30,9 +30,9 @@ fn alice() -> Cutoff {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_jwt_from_before_is_revoked_and_one_from_after_is_not() {
+async fn jwt_issued_before_a_cutoff_is_revoked_and_later_ones_are_not() {
     let server = Scripted::new().by(Method::Jwt);
-    let (verifier, revocations) = guarded(&server);
+    let (verifier, revocations) = verifier_with_cutoffs(&server);
     let claims = |iat| {
         Act::Accept(if iat == 1 {
             r#"{"sub":"alice","iat":1800000000}"#
@@ -51,37 +51,41 @@ async fn a_jwt_from_before_is_revoked_and_one_from_after_is_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_on_its_way_loses_against_a_cutoff_set_after_its_start() {
+async fn cutoff_voids_a_pending_introspection() {
     let server = Scripted::new().takes(SEC);
-    let (verifier, revocations) = guarded(&server);
+    let (verifier, revocations) = verifier_with_cutoffs(&server);
     let waiting = tokio::spawn(verifier.verify(token("abc")));
     sleep(SEC / 2).await;
     server.always(Act::refuse(ErrorKind::Inactive));
     revocations.revoke(&alice());
-    assert_eq!(kind(&waiting.await.unwrap()), Some(ErrorKind::Inactive), "it was asked anew");
+    assert_eq!(kind(&waiting.await.unwrap()), Some(ErrorKind::Inactive), "not verified again");
     assert_eq!(server.calls(), 2);
-    assert_eq!(server.requested_freshness()[1], Freshness::Cached, "with a moment, not an age");
+    assert_eq!(
+        server.requested_freshness()[1],
+        Freshness::Cached,
+        "requested by a moment, not an age"
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_server_still_vouches_for_is_let_in() {
+async fn token_still_active_after_a_cutoff_is_admitted() {
     let server = Scripted::new().takes(SEC);
-    let (verifier, revocations) = guarded(&server);
+    let (verifier, revocations) = verifier_with_cutoffs(&server);
     let waiting = tokio::spawn(verifier.verify(token("abc")));
     sleep(SEC / 2).await;
     revocations.revoke(&Cutoff::issuer(ISSUER));
     assert!(waiting.await.unwrap().is_ok());
     assert_eq!(server.calls(), 2);
-    // Nothing is asked twice without a reason.
+    // No request is repeated without need.
     assert!(verifier.verify(token("abc")).await.is_ok());
     assert_eq!(server.calls(), 3);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_jwt_on_its_way_loses_too() {
+async fn cutoff_applies_to_a_pending_jwt_verification() {
     let server = Scripted::new().by(Method::Jwt).takes(SEC);
     server.always(Act::Accept(r#"{"sub":"alice","iat":1}"#));
-    let (verifier, revocations) = guarded(&server);
+    let (verifier, revocations) = verifier_with_cutoffs(&server);
     let waiting = tokio::spawn(verifier.verify(token("abc")));
     sleep(SEC / 2).await;
     revocations.revoke(&alice());
@@ -90,7 +94,7 @@ async fn a_jwt_on_its_way_loses_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_older_flight_is_not_joined_after_a_cutoff() {
+async fn verification_started_before_a_cutoff_is_not_joined() {
     let server = Scripted::new().takes(SEC);
     let revocations = Revocations::new().clock(server.clock.clone());
     let flights = CoalesceLayer::new().clock(server.clock.clone()).layer(server.clone());
@@ -100,15 +104,15 @@ async fn an_older_flight_is_not_joined_after_a_cutoff() {
     server.always(Act::refuse(ErrorKind::Inactive));
     revocations.revoke(&alice());
     advance(Duration::from_nanos(1)).await;
-    // It joins the one under way, which the cutoff then takes from it.
+    // It joins the pending verification, which the cutoff then makes invalid.
     let second = tokio::spawn(verifier.verify(token("abc")));
     assert_eq!(kind(&first.await.unwrap()), Some(ErrorKind::Inactive));
     assert_eq!(kind(&second.await.unwrap()), Some(ErrorKind::Inactive));
-    assert_eq!(server.calls(), 2, "both share the second one");
+    assert_eq!(server.calls(), 2, "both share the second verification");
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_whom_a_cutoff_sends_back_share_one_question_however_far_apart_they_notice() {
+async fn requests_voided_by_a_cutoff_share_one_verification() {
     let server = Scripted::new().takes(SEC);
     let revocations = Revocations::new().clock(server.clock.clone());
     let flights = CoalesceLayer::new().clock(server.clock.clone()).layer(server.clone());
@@ -121,7 +125,7 @@ async fn those_whom_a_cutoff_sends_back_share_one_question_however_far_apart_the
     revocations.revoke(&alice());
     advance(SEC / 2).await;
     for one in &mut waiting {
-        assert!(one.now_or_never().is_none(), "it is asked anew");
+        assert!(one.now_or_never().is_none(), "not verified again");
         advance(Duration::from_micros(1)).await;
     }
     assert!(join_all(waiting).await.iter().all(Result::is_ok));
@@ -129,9 +133,9 @@ async fn those_whom_a_cutoff_sends_back_share_one_question_however_far_apart_the
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_verifier_that_knows_of_ages_only_is_told_an_age_in_the_end() {
+async fn verifier_that_supports_only_ages_is_given_an_age() {
     let server = Scripted::new().takes(SEC);
-    let (verifier, revocations) = guarded(&server);
+    let (verifier, revocations) = verifier_with_cutoffs(&server);
     let waiting = tokio::spawn(verifier.verify(token("abc")));
     for _ in 0..2 {
         sleep(SEC * 3 / 4).await;
@@ -142,9 +146,9 @@ async fn a_verifier_that_knows_of_ages_only_is_told_an_age_in_the_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_endless_stream_of_cutoffs_is_nobodys_bad_token() {
+async fn endless_cutoffs_are_not_blamed_on_the_client() {
     let server = Scripted::new().takes(SEC);
-    let (verifier, revocations) = guarded(&server);
+    let (verifier, revocations) = verifier_with_cutoffs(&server);
     let waiting = tokio::spawn(verifier.verify(token("abc")));
     let storm = tokio::spawn(async move {
         loop {
@@ -158,9 +162,9 @@ async fn an_endless_stream_of_cutoffs_is_nobodys_bad_token() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn refusals_pass_as_they_are() {
+async fn refusals_are_returned_unchanged() {
     let server = Scripted::new();
-    let (verifier, revocations) = guarded(&server);
+    let (verifier, revocations) = verifier_with_cutoffs(&server);
     revocations.revoke(&Cutoff::issuer(ISSUER));
     for error in [ErrorKind::Inactive, ErrorKind::Unavailable, ErrorKind::CredentialsRejected] {
         server.always(Act::Refuse(VerifyError::new(error)));
@@ -169,9 +173,9 @@ async fn refusals_pass_as_they_are() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_live_question_stays_live() {
+async fn live_request_stays_live_after_a_cutoff() {
     let server = Scripted::new().takes(SEC);
-    let (verifier, revocations) = guarded(&server);
+    let (verifier, revocations) = verifier_with_cutoffs(&server);
     let waiting = tokio::spawn(verifier.verify(token("abc").with_freshness(Freshness::Live)));
     sleep(SEC / 2).await;
     revocations.revoke(&alice());
@@ -180,9 +184,9 @@ async fn a_live_question_stays_live() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_step_of_the_wall_clock_turns_nothing_around() {
+async fn step_of_the_wall_clock_does_not_void_a_cutoff() {
     let server = Scripted::new().takes(SEC);
-    let (verifier, revocations) = guarded(&server);
+    let (verifier, revocations) = verifier_with_cutoffs(&server);
     let before = tokio::spawn(verifier.verify(token("abc")));
     sleep(SEC / 2).await;
     server.clock.step_back(Duration::from_secs(3_600));

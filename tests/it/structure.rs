@@ -1,7 +1,7 @@
-//! Holds the structure of the library. The levels of the modules are listed in docs/design.md, section
-//! "Modules".
+//! Checks the structure of the library. docs/design.md, section "Modules", lists the levels of the
+//! modules.
 //!
-//! * No import runs up: a module imports only from modules on lower levels.
+//! * No upward import: a module imports only from modules on lower levels.
 //! * No circle: no file uses definitions of a file that, directly or through others, uses its own.
 //! * A face (`lib.rs` and every `mod.rs`) declares modules and re-exports names, and defines nothing.
 //! * No import goes through a face: a path names the file that defines the item.
@@ -101,7 +101,9 @@ impl Library {
             if from != to
                 && levels.get(from).zip(levels.get(to)).is_some_and(|(from, to)| from >= to)
             {
-                let text = format!("{file}: `{written}` runs up: `{to}` is not below `{from}`");
+                let text = format!(
+                    "{file}: `{written}` is an upward import: `{to}` is not below `{from}`"
+                );
                 faults.push(text);
             }
             if mention.re_export {
@@ -109,7 +111,7 @@ impl Library {
             }
             let files = match self.resolve(&path) {
                 Target::Definition(files) => files,
-                Target::Module(module) if !module.files.iter().any(|file| is_face(file)) => {
+                Target::Module(module) if !module.files.iter().any(|file| is_facade(file)) => {
                     &module.files
                 }
                 Target::Module(_) if !mention.glob => continue,
@@ -209,7 +211,7 @@ fn circles<'a>(edges: &BTreeMap<&'a str, BTreeMap<&'a str, String>>) -> BTreeSet
         .collect()
 }
 
-fn is_face(file: &str) -> bool {
+fn is_facade(file: &str) -> bool {
     matches!(Path::new(file).file_name().and_then(|name| name.to_str()), Some("lib.rs" | "mod.rs"))
 }
 
@@ -233,7 +235,7 @@ const LOW: (&str, &str) =
     ("low.rs", "pub(crate) enum L {} pin_project! { pub(crate) struct P {} }");
 
 #[test]
-fn sources_without_a_fault_pass() {
+fn valid_sources_have_no_fault() {
     assert_eq!(faults_of(&[LIB, HIGH, A, B, LOW]), [""; 0]);
     // Two files under different `cfg`s may stand for one module.
     let high = ("high/mod.rs", "mod a; #[path = \"b.rs\"] mod c; #[path = \"d.rs\"] mod c;");
@@ -242,24 +244,27 @@ fn sources_without_a_fault_pass() {
 }
 
 #[test]
-fn an_import_that_runs_up_is_found() {
+fn upward_import_is_found() {
     for text in
         ["use crate::high::a::A; struct L; struct P;", "struct L; given! { P [crate::high::a::A] }"]
     {
         let found = faults_of(&[LIB, HIGH, ("high/a.rs", "struct A;"), B, ("low.rs", text)]);
-        assert_eq!(found, ["low.rs: `crate::high::a::A` runs up: `high` is not below `low`"]);
+        assert_eq!(
+            found,
+            ["low.rs: `crate::high::a::A` is an upward import: `high` is not below `low`"]
+        );
     }
 }
 
 #[test]
-fn a_module_without_a_level_is_found() {
+fn module_without_a_level_is_found() {
     let lib = ("lib.rs", "mod high; mod low; mod new {}");
     let found = faults_of(&[lib, HIGH, A, B, LOW]);
     assert_eq!(found, ["`new` has no level: add it to the table in docs/design.md"]);
 }
 
 #[test]
-fn a_circle_is_found() {
+fn circular_import_is_found() {
     let a = ("high/a.rs", "struct A; fn a() { super::b::b() }");
     let b = ("high/b.rs", "use crate::high::a; fn b(_: a::A) {}");
     let found = faults_of(&[LIB, HIGH, a, b, LOW]);
@@ -271,7 +276,7 @@ fn a_circle_is_found() {
 }
 
 #[test]
-fn a_face_that_defines_something_is_found() {
+fn definition_in_a_facade_is_found() {
     for (text, item) in [("fn f() {}", "`f`"), ("mod inner { impl A {} }", "an `impl`")] {
         let high = [HIGH.1, text].concat();
         let found = faults_of(&[LIB, ("high/mod.rs", &high), A, B, LOW]);
@@ -283,7 +288,7 @@ fn a_face_that_defines_something_is_found() {
 }
 
 #[test]
-fn an_import_through_a_face_is_found() {
+fn import_through_a_facade_is_found() {
     let uses = [
         "use super::A;",
         "fn b(_: super::A) {}",

@@ -1,4 +1,4 @@
-//! Issuers that are resolved when their first token comes, and what that may cost.
+//! Issuers resolved on their first token, and the cost of that.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -36,29 +36,29 @@ static KEY: LazyLock<SigningKey> = LazyLock::new(|| {
     SigningKey::from_pem(Algorithm::EdDSA, include_bytes!("keys/ed25519.pem")).unwrap()
 });
 
-/// What the database of tenants does when it is asked.
+/// The result of a lookup in the database of tenants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Database {
     Fail(ErrorKind),
     Hang,
     Know,
     Panic,
-    /// As `Know`, but takes a while.
+    /// As `Know`, after a delay.
     Slow,
     Unknown,
     WrongName,
 }
 
-/// What the authorization server of a tenant does when it is asked for its keys.
+/// The response of a tenant's authorization server to a request for its keys.
 #[derive(Clone, Debug)]
 enum Jwks {
     Answer(Bytes),
     Hang,
 }
 
-/// A service of many tenants, whose issuers are all at one place.
+/// A service with many tenants under one URL.
 ///
-/// The keys of a tenant are at `{issuer}/jwks`. It has the key `k`, unless told otherwise.
+/// The keys of a tenant are at `{issuer}/jwks`. By default that is the key `k`.
 #[derive(Clone, Default)]
 struct World(Arc<Mutex<State>>);
 
@@ -66,9 +66,9 @@ struct World(Arc<Mutex<State>>);
 struct State {
     database: HashMap<String, Database>,
     jwks: HashMap<String, Jwks>,
-    /// The issuers that the database was asked about.
-    asked: Vec<String>,
-    /// How often each URL was fetched.
+    /// The issuers looked up in the database.
+    lookups: Vec<String>,
+    /// The number of fetches of each URL.
     fetched: HashMap<String, usize>,
     blocked: Vec<String>,
 }
@@ -82,8 +82,8 @@ impl World {
         self.0.lock().unwrap().jwks.insert(format!("{}/jwks", issuer(tenant)), does);
     }
 
-    fn asked(&self) -> usize {
-        self.0.lock().unwrap().asked.len()
+    fn lookups(&self) -> usize {
+        self.0.lock().unwrap().lookups.len()
     }
 
     fn fetches(&self) -> usize {
@@ -125,7 +125,7 @@ impl World {
             move |name: String| {
                 let mut state = asked.lock().unwrap();
                 let does = state.database.get(&name).copied().unwrap_or(Database::Know);
-                state.asked.push(name.clone());
+                state.lookups.push(name.clone());
                 drop(state);
                 let found = |name: &str| {
                     let jwks = format!("{name}/jwks");
@@ -177,21 +177,21 @@ fn token_of(issuer: &str, key: &SigningKey) -> String {
     key.sign(&header, &claims).unwrap()
 }
 
-fn question(token: &str) -> VerifyRequest {
+fn verification(token: &str) -> VerifyRequest {
     VerifyRequest::new(Token::bearer(token).unwrap())
 }
 
 async fn fact(verifier: &BoxVerifier, token: &str) -> Result<ActiveToken, VerifyError> {
-    verifier.verify(question(token)).await
+    verifier.verify(verification(token)).await
 }
 
 async fn kind(verifier: &BoxVerifier, tenant: &str) -> Result<(), ErrorKind> {
     fact(verifier, &token(tenant)).await.map(drop).map_err(|error| error.kind())
 }
 
-/// Whether the tenant is answered without waiting.
+/// Returns the outcome of the tenant's token if it is ready at once.
 fn at_once(verifier: &BoxVerifier, tenant: &str) -> Option<Result<(), ErrorKind>> {
-    let outcome = verifier.verify(question(&token(tenant))).now_or_later().ok()?;
+    let outcome = verifier.verify(verification(&token(tenant))).now_or_later().ok()?;
     Some(outcome.map(drop).map_err(|error| error.kind()))
 }
 
@@ -203,7 +203,7 @@ async fn status(api: &ResourceServer, tenant: &str) -> (StatusCode, Option<Error
 }
 
 #[tokio::test(start_paused = true)]
-async fn fifty_thousand_tenants_cost_the_state_of_a_thousand() {
+async fn fifty_thousand_tenants_take_the_memory_of_a_thousand() {
     const CAPACITY: usize = 1000;
     const ALL: usize = 50_000;
     let world = World::default();
@@ -216,26 +216,26 @@ async fn fifty_thousand_tenants_cost_the_state_of_a_thousand() {
         });
         assert!(join_all(outcomes).await.into_iter().all(|outcome| outcome == Ok(())));
     }
-    let (asked, fetched) = (world.asked(), world.fetches());
+    let (asked, fetched) = (world.lookups(), world.fetches());
     assert_eq!(asked, ALL, "each is resolved once");
     assert!((ALL..=ALL + 10 * CAPACITY).contains(&fetched), "{fetched} fetches");
     let before = Instant::now();
     sleep(HOUR).await;
-    // Only what is kept is kept up to date: every 8 minutes.
+    // Only cached tenants are refreshed, every 8 minutes.
     let refreshed = world.fetches() - fetched;
     println!("{refreshed} fetches in the hour after {ALL} tenants");
     assert!(refreshed <= CAPACITY * 8, "{refreshed} fetches");
     assert!(refreshed >= CAPACITY / 2, "{refreshed}: nothing seems to be kept at all");
-    assert_eq!(world.asked(), asked, "nobody asked, so nobody is resolved");
+    assert_eq!(world.lookups(), asked, "resolved without a token");
     assert_eq!(before.elapsed(), HOUR);
     drop(verifier);
     let fetched = world.fetches();
     sleep(HOUR).await;
-    assert_eq!(world.fetches(), fetched, "all background work ended with the last handle");
+    assert_eq!(world.fetches(), fetched, "the background tasks continue");
 }
 
 #[tokio::test(start_paused = true)]
-async fn unknown_issuers_are_asked_for_once_a_minute() {
+async fn unknown_issuers_are_looked_up_once_a_minute() {
     let world = World::default();
     world.database("nobody", Database::Unknown);
     let verifier = world.api(world.resolver()).verifier();
@@ -243,16 +243,16 @@ async fn unknown_issuers_are_asked_for_once_a_minute() {
         assert_eq!(kind(&verifier, "nobody").await, Err(ErrorKind::UnknownIssuer));
         sleep(SECOND).await;
     }
-    assert_eq!(world.asked(), 10);
+    assert_eq!(world.lookups(), 10);
     assert_eq!(world.fetches(), 0);
-    // And known a minute after the database knows it.
+    // It is known a minute after the database knows it.
     world.database("nobody", Database::Know);
     sleep(MINUTE).await;
     assert_eq!(kind(&verifier, "nobody").await, Ok(()));
 }
 
 #[tokio::test(start_paused = true)]
-async fn invented_issuers_push_no_known_one_out() {
+async fn unknown_issuers_evict_no_known_one() {
     let world = World::default();
     let verifier = world.api(world.resolver().capacity(4)).verifier();
     for tenant in ["a", "b", "c"] {
@@ -270,7 +270,7 @@ async fn invented_issuers_push_no_known_one_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn issuers_outside_of_the_allowed_cause_nothing() {
+async fn issuers_that_are_not_allowed_cause_no_lookup() {
     let world = World::default();
     let api = world.api(world.resolver());
     for name in [
@@ -284,11 +284,11 @@ async fn issuers_outside_of_the_allowed_cause_nothing() {
         let error = fact(&api.verifier(), &token_of(name, &KEY)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::UnknownIssuer, "{name}");
     }
-    assert_eq!((world.asked(), world.fetches()), (0, 0));
+    assert_eq!((world.lookups(), world.fetches()), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_no_longer_allowed_is_refused_with_the_next_token() {
+async fn issuer_no_longer_allowed_is_refused_on_the_next_token() {
     let world = World::default();
     let verifier = world.api(world.resolver()).verifier();
     assert_eq!(kind(&verifier, "a").await, Ok(()));
@@ -299,26 +299,26 @@ async fn what_is_no_longer_allowed_is_refused_with_the_next_token() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_tenant_that_is_gone_is_dropped_within_ten_minutes_of_use() {
+async fn removed_tenant_is_dropped_within_ten_minutes_of_use() {
     let world = World::default();
     let verifier = world.api(world.resolver()).verifier();
     assert_eq!(kind(&verifier, "a").await, Ok(()));
     world.database("a", Database::Unknown);
     sleep(10 * MINUTE - SECOND).await;
     assert_eq!(at_once(&verifier, "a"), Some(Ok(())));
-    assert_eq!(world.asked(), 1);
+    assert_eq!(world.lookups(), 1);
     sleep(SECOND).await;
-    assert_eq!(at_once(&verifier, "a"), Some(Ok(())), "nobody waits for it to be looked up");
+    assert_eq!(at_once(&verifier, "a"), Some(Ok(())), "the token waits for the lookup");
     tokio::task::yield_now().await;
     assert_eq!(at_once(&verifier, "a"), Some(Err(ErrorKind::UnknownIssuer)));
-    assert_eq!(world.asked(), 2);
+    assert_eq!(world.lookups(), 2);
     let fetches = world.fetches_of("a");
     sleep(HOUR).await;
-    assert_eq!(world.fetches_of("a"), fetches, "its keys are fetched no more");
+    assert_eq!(world.fetches_of("a"), fetches, "its keys are still fetched");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_tenant_in_use_keeps_its_keys_and_costs_a_call_in_ten_minutes() {
+async fn tenant_in_use_keeps_its_keys_and_is_looked_up_every_ten_minutes() {
     let world = World::default();
     let verifier = world.api(world.resolver()).verifier();
     let first = fact(&verifier, &token("a")).await.unwrap();
@@ -327,13 +327,13 @@ async fn a_tenant_in_use_keeps_its_keys_and_costs_a_call_in_ten_minutes() {
         assert_eq!(at_once(&verifier, "a"), Some(Ok(())));
         tokio::task::yield_now().await;
     }
-    assert_eq!(world.asked(), 1 + 6);
+    assert_eq!(world.lookups(), 1 + 6);
     assert!(world.fetches_of("a") <= 1 + 8);
     assert!(!first.is_retired());
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_the_database_is_down_known_tenants_are_served_for_a_day() {
+async fn known_tenants_are_served_for_a_day_without_the_database() {
     let world = World::default();
     let verifier = world.api(world.resolver()).verifier();
     assert_eq!(kind(&verifier, "a").await, Ok(()));
@@ -342,7 +342,7 @@ async fn while_the_database_is_down_known_tenants_are_served_for_a_day() {
         sleep(HOUR).await;
         assert_eq!(at_once(&verifier, "a"), Some(Ok(())));
     }
-    assert!(world.asked() <= 24, "{}", world.asked());
+    assert!(world.lookups() <= 24, "{}", world.lookups());
     sleep(HOUR).await;
     assert_eq!(kind(&verifier, "a").await, Err(ErrorKind::Unavailable));
     world.database("a", Database::Know);
@@ -351,7 +351,7 @@ async fn while_the_database_is_down_known_tenants_are_served_for_a_day() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_tokens_of_a_tenant_resolve_it_once() {
+async fn concurrent_first_tokens_of_a_tenant_cause_one_lookup() {
     let world = World::default();
     world.database("a", Database::Slow);
     let verifier = world.api(world.resolver()).verifier();
@@ -359,11 +359,11 @@ async fn the_first_tokens_of_a_tenant_resolve_it_once() {
     for outcome in join_all((0..200).map(|_| fact(&verifier, &token))).await {
         assert_eq!(outcome.unwrap().issuer(), issuer("a"));
     }
-    assert_eq!((world.asked(), world.fetches()), (1, 1));
+    assert_eq!((world.lookups(), world.fetches()), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dropped_leader_costs_nobody_an_answer_and_no_second_call() {
+async fn dropped_leader_causes_no_failure_and_no_second_lookup() {
     let world = World::default();
     world.database("a", Database::Slow);
     let verifier = world.api(world.resolver()).verifier();
@@ -374,11 +374,11 @@ async fn a_dropped_leader_costs_nobody_an_answer_and_no_second_call() {
     assert!(poll_immediate(&mut follower).await.is_none());
     drop(leader);
     follower.await.unwrap();
-    assert_eq!((world.asked(), world.fetches()), (1, 1));
+    assert_eq!((world.lookups(), world.fetches()), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]
-async fn clients_that_hang_up_cause_no_more_calls_than_those_that_stay() {
+async fn disconnecting_clients_cause_no_additional_lookups() {
     let world = World::default();
     world.database("a", Database::Unknown);
     world.database("b", Database::Hang);
@@ -389,11 +389,11 @@ async fn clients_that_hang_up_cause_no_more_calls_than_those_that_stay() {
         let _ = poll_immediate(Box::pin(fact(&verifier, &b))).await;
         tokio::task::yield_now().await;
     }
-    assert_eq!(world.asked(), 2);
+    assert_eq!(world.lookups(), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_database_that_fails_is_503_and_asked_again_after_a_second() {
+async fn failing_database_is_503_and_tried_again_after_a_second() {
     for does in [Database::Fail(ErrorKind::Unavailable), Database::Hang] {
         let world = World::default();
         world.database("a", does);
@@ -404,16 +404,16 @@ async fn a_database_that_fails_is_503_and_asked_again_after_a_second() {
             assert_eq!(status(&api, "a").await, expected, "{does:?}");
         }
         assert!(start.elapsed() <= 3 * SECOND, "{does:?}");
-        assert_eq!(world.asked(), 1, "{does:?}");
+        assert_eq!(world.lookups(), 1, "{does:?}");
         world.database("a", Database::Know);
         sleep(SECOND).await;
         assert_eq!(status(&api, "a").await.0, StatusCode::OK);
-        assert_eq!(world.asked(), 2, "{does:?}");
+        assert_eq!(world.lookups(), 2, "{does:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_resolver_that_gives_another_issuer_is_our_own_fault() {
+async fn faulty_resolver_is_500() {
     for does in [Database::WrongName, Database::Panic] {
         let world = World::default();
         world.database("a", does);
@@ -423,8 +423,8 @@ async fn a_resolver_that_gives_another_issuer_is_our_own_fault() {
             assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR, "{does:?}");
             assert_eq!(kind.unwrap().blame(), Blame::ResourceServer, "{does:?}");
         }
-        assert_eq!((world.asked(), world.fetches()), (1, 0), "{does:?}");
-        // The others are none the worse for it, and neither is it once it is mended.
+        assert_eq!((world.lookups(), world.fetches()), (1, 0), "{does:?}");
+        // Other tenants are not affected, and this one recovers once the resolver is fixed.
         assert_eq!(status(&api, "b").await.0, StatusCode::OK);
         world.database("a", Database::Know);
         sleep(SECOND).await;
@@ -433,7 +433,7 @@ async fn a_resolver_that_gives_another_issuer_is_our_own_fault() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rfc8725_3_8_the_same_kid_in_two_tenants_stays_apart() {
+async fn rfc8725_3_8_keys_of_two_tenants_with_one_kid_are_separate() {
     let other = SigningKey::from_pem(Algorithm::RS256, include_bytes!("keys/rsa.pem")).unwrap();
     let world = World::default();
     world.jwks("b", Jwks::Answer(key_set(&other).into()));
@@ -449,7 +449,7 @@ async fn rfc8725_3_8_the_same_kid_in_two_tenants_stays_apart() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_tenant_that_is_down_slows_no_other() {
+async fn unavailable_tenant_delays_no_other() {
     let world = World::default();
     world.jwks("down", Jwks::Hang);
     world.database("stuck", Database::Hang);
@@ -464,7 +464,7 @@ async fn a_tenant_that_is_down_slows_no_other() {
     }
     assert_eq!(at_once(&verifier, "up"), Some(Ok(())));
     let start = Instant::now();
-    assert_eq!(kind(&verifier, "new").await, Ok(()), "nor one that is not known yet");
+    assert_eq!(kind(&verifier, "new").await, Ok(()), "a new tenant is delayed");
     assert_eq!(start.elapsed(), Duration::from_millis(10));
     for outcome in join_all(waiting).await {
         assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Unavailable);
@@ -472,7 +472,7 @@ async fn a_tenant_that_is_down_slows_no_other() {
 }
 
 #[test]
-fn outside_of_a_runtime_known_tenants_are_served() {
+fn known_tenants_are_served_outside_of_a_runtime() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -485,7 +485,7 @@ fn outside_of_a_runtime_known_tenants_are_served() {
         verifier
     });
     let outcome = |tenant| {
-        let verifying = verifier.verify(question(&token(tenant))).now_or_later().ok().unwrap();
+        let verifying = verifier.verify(verification(&token(tenant))).now_or_later().ok().unwrap();
         verifying.map(drop).map_err(|error| error.kind())
     };
     drop(runtime);

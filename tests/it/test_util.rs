@@ -1,4 +1,4 @@
-//! The test kit, in the process and over a socket.
+//! The test kit, in process and over a socket.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -42,7 +42,7 @@ fn basic(id: &str, secret: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")))
 }
 
-/// A request of the client `api`.
+/// Returns a request of the client `api`.
 fn post(server: &AuthorizationServer, endpoint: Endpoint, body: &str) -> Request<Bytes> {
     Request::post(server.url(endpoint))
         .header(header::CONTENT_TYPE, FORM)
@@ -71,7 +71,7 @@ fn json_of(response: &Response<Bytes>) -> Value {
     serde_json::from_slice(response.body()).unwrap()
 }
 
-/// One part of a JWT.
+/// Returns one part of a JWT.
 fn part(token: &str, at: usize) -> Value {
     let text = token.split('.').nth(at).unwrap();
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).unwrap()).unwrap()
@@ -107,7 +107,7 @@ async fn rfc8414_3_1_metadata_is_between_host_and_path() {
 }
 
 #[tokio::test]
-async fn metadata_can_be_changed_and_left_out() {
+async fn metadata_can_be_changed_and_disabled() {
     let server = server();
     server.set_metadata("issuer", "https://evil.example.com");
     server.set_metadata("jwks_uri", Value::Null);
@@ -135,7 +135,7 @@ async fn keys_are_published_without_their_private_halves() {
 }
 
 #[tokio::test]
-async fn rfc9110_13_1_2_unchanged_keys_are_not_sent_again() {
+async fn rfc9110_13_1_2_conditional_request_for_keys_gets_304() {
     let server = server();
     server.set_cache_control(HeaderValue::from_static("max-age=60"));
     let first = send(&server, get(&server.url(Endpoint::Jwks))).await;
@@ -153,7 +153,7 @@ async fn rfc9110_13_1_2_unchanged_keys_are_not_sent_again() {
 }
 
 #[tokio::test]
-async fn public_documents_are_asked_for_without_credentials() {
+async fn public_documents_need_no_credentials() {
     let server = server();
     for (name, value) in [(header::AUTHORIZATION, "Bearer x"), (header::COOKIE, "a=b")] {
         let mut request = get(&server.url(Endpoint::Jwks));
@@ -166,7 +166,7 @@ async fn public_documents_are_asked_for_without_credentials() {
 }
 
 #[tokio::test]
-async fn rfc7662_2_2_what_is_known_of_a_token() {
+async fn rfc7662_2_2_introspection_response_has_the_members_of_the_token() {
     let server = server();
     let token =
         server.opaque().subject("bob").client_id("app").audience(API).scope("read write").mint();
@@ -184,11 +184,11 @@ async fn rfc7662_2_2_what_is_known_of_a_token() {
 }
 
 #[tokio::test]
-async fn rfc7662_2_2_jwts_are_introspected_too_and_id_tokens_are_inactive() {
+async fn rfc7662_2_2_jwts_are_active_and_id_tokens_inactive() {
     let server = server();
     assert!(is_active(&server, &server.jwt().mint()).await);
     assert!(!is_active(&server, &server.id_token().mint()).await);
-    // What the server did not sign, it does not vouch for.
+    // A JWT that the server did not sign is inactive.
     assert!(!is_active(&server, &server.jwt().unsigned().mint()).await);
     assert!(!is_active(&server, &server.jwt().with_corrupt_signature().mint()).await);
 }
@@ -207,7 +207,7 @@ async fn rfc7662_2_2_tokens_are_active_within_their_time() {
 }
 
 #[tokio::test]
-async fn an_introspection_answer_can_be_anything() {
+async fn introspection_response_can_be_replaced() {
     let server = server();
     let token = server.opaque().text("a.b.c").introspected_as(json!({"active": "true"})).mint();
     assert_eq!(token, "a.b.c");
@@ -215,7 +215,7 @@ async fn an_introspection_answer_can_be_anything() {
 }
 
 #[tokio::test]
-async fn rfc9701_5_a_signed_answer_is_given_when_asked_for() {
+async fn rfc9701_5_signed_response_is_sent_on_request() {
     let server = server();
     let token = server.opaque().subject("bob").mint();
     let mut request = post(&server, Endpoint::Introspection, &format!("token={token}"));
@@ -238,7 +238,7 @@ async fn rfc9701_5_a_signed_answer_is_given_when_asked_for() {
 }
 
 #[tokio::test]
-async fn what_can_not_be_answered_in_an_acceptable_form_is_refused() {
+async fn request_without_an_acceptable_media_type_is_refused() {
     let server = server();
     for (accept, status) in [
         ("application/json", StatusCode::OK),
@@ -268,7 +268,7 @@ async fn rfc6749_2_3_1_halves_of_basic_are_form_encoded() {
 }
 
 #[tokio::test]
-async fn rfc6749_2_3_clients_show_exactly_one_thing() {
+async fn rfc6749_2_3_clients_use_exactly_one_authentication_method() {
     let server =
         server().with_client(Client::bearer("bear", "b-token")).with_client(Client::mtls("tls"));
     let ask = async |authorization: &[&str], body: &str| {
@@ -325,7 +325,7 @@ async fn rfc7523_3_assertions_are_checked() {
     let good = |jti: &str| json!({"iss": "api", "sub": "api", "aud": AS, "jti": jti, "iat": now, "exp": now + 60});
     let first = sign(&good("1"));
     assert_eq!(ask(&first, "").await, 200);
-    assert_eq!(ask(&first, "").await, 401, "it is taken once");
+    assert_eq!(ask(&first, "").await, 401, "the assertion was accepted twice");
     assert_eq!(ask(&sign(&good("2")), "&client_id=api").await, 200);
     assert_eq!(ask(&sign(&good("3")), "&client_id=other").await, 400);
     assert_eq!(ask(&sign(&good("3")), "&client_secret=s3cret").await, 400);
@@ -354,7 +354,7 @@ async fn rfc7523_3_assertions_are_checked() {
     let foreign = SigningKey::from_secret(Algorithm::HS256, &[8; 32]).unwrap();
     let forged = foreign.sign(&json!({"alg": "HS256"}), &good("4")).unwrap();
     assert_eq!(ask(&forged, "").await, 401);
-    // None of these used the name up.
+    // None of these has used up the `jti`.
     assert_eq!(ask(&sign(&good("4")), "").await, 200);
 
     let mut request = post(&server, Endpoint::Introspection, "token=x&client_assertion=x");
@@ -363,7 +363,7 @@ async fn rfc7523_3_assertions_are_checked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_signed_verifies_with_what_is_published() {
+async fn signatures_verify_with_the_published_keys() {
     let server = server();
     let verifier = JwtVerifier::builder(AS)
         .transport(server.transport())
@@ -391,7 +391,7 @@ async fn what_is_signed_verifies_with_what_is_published() {
 }
 
 #[tokio::test]
-async fn rfc7662_2_1_requests_that_are_wrong_are_refused() {
+async fn rfc7662_2_1_invalid_requests_are_refused() {
     let server = server();
     for body in ["", "tok=x", "token=x&token=y", "token=a b", "token=a/b", "token", "{\"token\":1}"]
     {
@@ -423,7 +423,7 @@ async fn rfc7662_2_1_requests_that_are_wrong_are_refused() {
 }
 
 #[tokio::test]
-async fn rfc6749_4_4_a_client_gets_tokens_for_itself() {
+async fn rfc6749_4_4_client_credentials_grant_issues_tokens() {
     let server = server().with_client(Client::new("app", "pa55").with_scope("read write"));
     let ask = async |body: &str| {
         let mut request = post(&server, Endpoint::Token, body);
@@ -465,7 +465,7 @@ async fn rfc6749_4_4_a_client_gets_tokens_for_itself() {
 }
 
 #[tokio::test]
-async fn clients_have_their_form_of_token_and_audience() {
+async fn format_and_audience_of_tokens_are_set_by_client() {
     let client = Client::new("api", "s3cret").with_jwt_access_tokens().with_audience(API);
     let server = AuthorizationServer::new(AS).with_client(client);
     let request = post(&server, Endpoint::Token, "grant_type=client_credentials");
@@ -475,7 +475,7 @@ async fn clients_have_their_form_of_token_and_audience() {
 }
 
 #[tokio::test]
-async fn rfc7009_2_a_client_revokes_its_tokens() {
+async fn rfc7009_2_client_can_revoke_its_tokens() {
     let server = server();
     let own = server.opaque().client_id("api").mint();
     let other = server.opaque().client_id("other").mint();
@@ -485,7 +485,7 @@ async fn rfc7009_2_a_client_revokes_its_tokens() {
     };
     assert_eq!(ask(&own).await, 200);
     assert!(!is_active(&server, &own).await);
-    // RFC 7009 §2.2: an unknown token is as good as a revoked one.
+    // RFC 7009 §2.2: the response to an unknown token is the same as to a revoked one.
     assert_eq!(ask("unheard-of").await, 200);
     assert_eq!(ask(&other).await, 400);
     assert!(is_active(&server, &other).await);
@@ -493,7 +493,7 @@ async fn rfc7009_2_a_client_revokes_its_tokens() {
 }
 
 #[tokio::test]
-async fn tokens_and_subjects_are_revoked_by_hand() {
+async fn tests_can_revoke_tokens_and_subjects() {
     let server = server();
     let [one, two] = [(); 2].map(|()| server.opaque().subject("alice").mint());
     let bob = server.jwt().subject("bob").mint();
@@ -501,7 +501,7 @@ async fn tokens_and_subjects_are_revoked_by_hand() {
     assert!(!is_active(&server, &one).await && is_active(&server, &two).await);
     server.revoke_subject("alice");
     assert!(!is_active(&server, &two).await && is_active(&server, &bob).await);
-    // Only what there is: a later token is good.
+    // Only existing tokens: a later token is active.
     assert!(is_active(&server, &server.opaque().subject("alice").mint()).await);
 }
 
@@ -524,7 +524,7 @@ async fn rfc9068_2_a_minted_jwt_has_the_profile() {
 }
 
 #[tokio::test]
-async fn minted_jwts_can_be_wrong_in_every_way() {
+async fn minted_jwts_can_have_every_defect() {
     let server = server();
     let odd = server
         .jwt()
@@ -566,7 +566,7 @@ async fn minted_jwts_can_be_wrong_in_every_way() {
 }
 
 #[tokio::test]
-async fn a_corrupt_signature_is_one_bit_off() {
+async fn corrupt_signature_differs_in_one_bit() {
     // Ed25519 signatures are deterministic.
     let server = server();
     let jwt = || server.jwt().claim("jti", "same").algorithm(Algorithm::EdDSA);
@@ -601,7 +601,7 @@ async fn every_algorithm_has_a_published_key() {
 }
 
 #[test]
-fn servers_have_keys_of_their_own() {
+fn each_server_has_different_keys() {
     let x = |issuer: &str| AuthorizationServer::new(issuer).jwks()["keys"][0]["x"].clone();
     assert_eq!(x(AS), x(AS));
     assert_ne!(x(AS), x("https://other.example.com"));
@@ -635,12 +635,12 @@ fn a_verified_token_is_admitted_by_a_policy() {
 
 #[test]
 #[should_panic(expected = "expired")]
-fn a_token_that_no_policy_admits_is_not_made() {
+fn verified_token_is_not_created_if_the_policy_refuses_it() {
     let _ = verified_token(&json!({"exp": 1}));
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_clock_follows_paused_time_and_steps_on_its_own() {
+async fn clock_follows_paused_time_and_can_be_stepped() {
     let start = UnixTime::from_secs(1000);
     let clock = TestClock::new(start);
     let same = clock.clone();
@@ -660,7 +660,7 @@ async fn the_clock_follows_paused_time_and_steps_on_its_own() {
 // ---- faults ----
 
 #[tokio::test]
-async fn faults_happen_in_turn_and_end() {
+async fn faults_happen_in_order_and_end() {
     let server = server();
     let unavailable = Fault::status(StatusCode::SERVICE_UNAVAILABLE);
     let retry = unavailable.with_retry_after(Duration::from_millis(6500)).for_next(2);
@@ -675,12 +675,12 @@ async fn faults_happen_in_turn_and_end() {
     let seven = Some(HeaderValue::from_static("7"));
     assert_eq!(seen, [(503, seven.clone()), (503, seven), (429, None), (200, None)]);
     assert_eq!(server.calls(Endpoint::Jwks), 4);
-    // The others are as they were.
+    // The other endpoints work as before.
     assert!(is_active(&server, &server.opaque().mint()).await);
 }
 
 #[tokio::test]
-async fn faults_without_a_number_stay_until_cleared() {
+async fn faults_without_a_count_stay_until_cleared() {
     let server = server();
     server.inject(Endpoint::Jwks, Fault::garbage());
     for _ in 0..3 {
@@ -693,7 +693,7 @@ async fn faults_without_a_number_stay_until_cleared() {
 }
 
 #[tokio::test]
-async fn pages_redirects_and_own_answers() {
+async fn faults_can_be_pages_redirects_and_given_responses() {
     let server = server();
     server.inject(Endpoint::Token, Fault::html().for_next(1));
     server.inject(Endpoint::Token, Fault::redirect("https://elsewhere.example.com/").for_next(1));
@@ -710,7 +710,7 @@ async fn pages_redirects_and_own_answers() {
 }
 
 #[tokio::test]
-async fn an_oversized_answer_is_a_good_one_but_for_its_size() {
+async fn oversized_response_is_valid_except_for_its_size() {
     let server = server();
     server.inject(Endpoint::Jwks, Fault::oversize(600 * 1024));
     let response = send(&server, get(&server.url(Endpoint::Jwks))).await;
@@ -719,7 +719,7 @@ async fn an_oversized_answer_is_a_good_one_but_for_its_size() {
 }
 
 #[tokio::test]
-async fn without_a_socket_broken_connections_are_errors() {
+async fn broken_connections_are_errors_without_a_socket() {
     let server = server();
     for (fault, kind) in [
         (Fault::close(), TransportErrorKind::Other),
@@ -738,7 +738,7 @@ async fn without_a_socket_broken_connections_are_errors() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_delay_is_by_tokios_time_and_the_answer_that_of_the_arrival() {
+async fn delayed_response_uses_tokio_time_and_the_state_at_arrival() {
     let server = server();
     let token = server.opaque().mint();
     server.inject(Endpoint::Introspection, Fault::delay(Duration::from_secs(5)));
@@ -753,7 +753,7 @@ async fn a_delay_is_by_tokios_time_and_the_answer_that_of_the_arrival() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_delayed_fault_is_late_and_bad() {
+async fn delayed_fault_happens_after_its_delay() {
     let server = server();
     let fault = Fault::status(StatusCode::BAD_GATEWAY).with_delay(Duration::from_secs(2));
     server.inject(Endpoint::Jwks, fault);
@@ -763,7 +763,7 @@ async fn a_delayed_fault_is_late_and_bad() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_hangs_goes_on_when_cleared() {
+async fn hanging_request_continues_when_the_fault_is_cleared() {
     let server = server();
     server.inject(Endpoint::Jwks, Fault::hang());
     let hour = Duration::from_secs(3600);
@@ -777,7 +777,7 @@ async fn what_hangs_goes_on_when_cleared() {
 }
 
 #[tokio::test]
-async fn requests_are_kept_and_forgotten() {
+async fn requests_are_recorded_and_can_be_reset() {
     let server = server();
     let _ = introspect(&server, "abc").await;
     let kept = server.requests(Endpoint::Introspection);
@@ -791,7 +791,7 @@ async fn requests_are_kept_and_forgotten() {
 
 // ---- over a socket ----
 
-/// Sends a request as text and reads until the end of the connection.
+/// Sends a request as text and reads until the connection ends.
 async fn raw(address: SocketAddr, method: &str, path: &str, extra: &str, body: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let length = body.len();
@@ -801,19 +801,19 @@ async fn raw(address: SocketAddr, method: &str, path: &str, extra: &str, body: &
     );
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
-    // A connection that is reset ends too; what came until then counts.
+    // A reset ends the connection too. The text received so far counts.
     let _ = stream.read_to_end(&mut answer).await;
     String::from_utf8(answer).unwrap()
 }
 
-/// The body of an answer that must be 200.
+/// Returns the body of a response, which must be 200.
 fn body(answer: &str) -> Value {
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
 }
 
 #[tokio::test]
-async fn all_endpoints_are_there_over_a_socket() {
+async fn all_endpoints_work_over_a_socket() {
     let (server, listening) = AuthorizationServer::on_loopback().await.unwrap();
     server.register(Client::new("api", "s3cret").with_audience(API));
     let at = listening.address();
@@ -844,7 +844,7 @@ async fn all_endpoints_are_there_over_a_socket() {
 }
 
 #[tokio::test]
-async fn all_faults_happen_over_a_socket() {
+async fn all_faults_work_over_a_socket() {
     let server = server();
     let listening = server.listen().await.unwrap();
     let ask = async |fault: Fault| {
@@ -870,7 +870,7 @@ async fn all_faults_happen_over_a_socket() {
 }
 
 #[tokio::test]
-async fn what_hangs_on_a_socket_goes_on_when_cleared() {
+async fn hanging_request_over_a_socket_continues_when_the_fault_is_cleared() {
     let server = server();
     let listening = server.listen().await.unwrap();
     server.inject(Endpoint::Jwks, Fault::hang());
@@ -882,7 +882,7 @@ async fn what_hangs_on_a_socket_goes_on_when_cleared() {
 }
 
 #[tokio::test]
-async fn a_dropped_listener_is_gone_with_its_connections() {
+async fn dropped_listener_closes_its_connections() {
     let server = server();
     let listening = server.listen().await.unwrap();
     let address = listening.address();

@@ -1,4 +1,4 @@
-//! The transport, against a socket.
+//! The transport, with a real socket.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -23,7 +23,7 @@ use tower_introspect::transport::{
     BodyLimit, ReqwestTransport, TransportError, TransportErrorKind,
 };
 
-/// A server of one fixed answer, after which it closes the connection.
+/// A server that sends one fixed response and closes the connection.
 struct Server {
     address: SocketAddr,
     requests: Arc<AtomicUsize>,
@@ -35,7 +35,7 @@ impl Server {
         Self::start(answer).await
     }
 
-    /// Reads requests and says nothing.
+    /// Reads requests and does not respond.
     async fn hanging() -> Self {
         Self::start(None).await
     }
@@ -73,10 +73,10 @@ async fn serve(mut stream: TcpStream, answer: Option<Arc<[u8]>>, seen: Arc<Atomi
     }
     seen.fetch_add(1, Ordering::SeqCst);
     let Some(answer) = answer else { return std::future::pending().await };
-    // The client may hang up in the middle of an answer it finds too long.
+    // The client may disconnect in the middle of an oversized response.
     let _ = stream.write_all(&answer).await;
     let _ = stream.shutdown().await;
-    // Reading on until the client closes spares it a reset that could overtake the answer.
+    // Reading until the client closes avoids a reset that could overtake the response.
     while matches!(stream.read(&mut [0; 256]).await, Ok(1..)) {}
 }
 
@@ -103,7 +103,7 @@ fn kind(outcome: Result<Response<Bytes>, TransportError>) -> TransportErrorKind 
 }
 
 #[tokio::test]
-async fn an_answer_arrives_whole() {
+async fn complete_response_is_returned() {
     let server = Server::answering(
         "HTTP/1.1 203 Fine\r\nx-a: b\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n",
     )
@@ -156,7 +156,7 @@ async fn i17_redirect_is_not_followed() {
 }
 
 #[tokio::test]
-async fn i17_a_builder_that_follows_redirects_can_not_be_handed_in() {
+async fn i17_builder_cannot_enable_redirects() {
     let server = Server::answering(
         "HTTP/1.1 307 Moved\r\nlocation: /elsewhere\r\ncontent-length: 0\r\n\r\n",
     )
@@ -168,25 +168,25 @@ async fn i17_a_builder_that_follows_redirects_can_not_be_handed_in() {
 }
 
 #[tokio::test]
-async fn i18_a_body_as_long_as_the_limit_is_taken() {
+async fn i18_body_of_exactly_the_limit_is_accepted() {
     let server = Server::answering(with_length(5, "abcde")).await;
     assert_eq!(get(server.url("/"), 5).await.unwrap().body(), "abcde");
 }
 
 #[tokio::test]
 async fn i18_a_body_announced_longer_than_the_limit_is_refused_unread() {
-    // Nothing of the body ever comes: waiting for it would show as another kind of error.
+    // The body never arrives, so that waiting for it would cause another kind of error.
     let server = Server::answering(with_length(6, "")).await;
     assert_eq!(kind(get(server.url("/"), 5).await), TransportErrorKind::TooLarge);
 }
 
 #[tokio::test]
-async fn i18_a_body_of_unknown_length_is_cut_off_at_the_limit() {
+async fn i18_body_of_unknown_length_is_refused_at_the_limit() {
     let endless = |pieces: usize| {
         let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
         format!("{head}{}", "8\r\nabcdefgh\r\n".repeat(pieces))
     };
-    // Neither answer ends properly, so only the limit can be what is complained about.
+    // Neither response ends properly, so only the limit can be the reason.
     for pieces in [2, 100_000] {
         let server = Server::answering(endless(pieces)).await;
         assert_eq!(kind(get(server.url("/"), 15).await), TransportErrorKind::TooLarge);
@@ -197,7 +197,7 @@ async fn i18_a_body_of_unknown_length_is_cut_off_at_the_limit() {
 }
 
 #[tokio::test]
-async fn i18_a_request_without_a_limit_has_one_anyway() {
+async fn i18_request_without_a_limit_has_a_default_limit() {
     let server = Server::answering(with_length(1024 * 1024 + 1, "")).await;
     let request = Request::get(server.url("/")).body(Bytes::new()).unwrap();
     let outcome = ReqwestTransport::new().unwrap().oneshot(request).await;
@@ -215,13 +215,13 @@ async fn i18_a_truncated_body_is_an_error() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_no_http_is_an_error() {
+async fn response_that_is_not_http_is_an_error() {
     let server = Server::answering("* OK IMAP4rev1\r\n\r\n").await;
     assert_eq!(kind(get(server.url("/"), 100).await), TransportErrorKind::Other);
 }
 
 #[tokio::test]
-async fn a_refused_connection_is_told_apart() {
+async fn refused_connection_has_its_own_error() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
@@ -230,7 +230,7 @@ async fn a_refused_connection_is_told_apart() {
 }
 
 #[tokio::test]
-async fn a_server_that_never_answers_is_a_timeout() {
+async fn hanging_server_is_a_timeout() {
     let server = Server::hanging().await;
     let builder = ReqwestTransport::builder().timeout(Duration::from_millis(50));
     let transport = ReqwestTransport::from_builder(builder).unwrap();

@@ -1,4 +1,4 @@
-//! All that is logged by whatever is in this process, at the finest level.
+//! Captures all log events of this process at the finest level.
 
 use std::{
     collections::BTreeMap,
@@ -18,7 +18,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-/// What was logged since the test began.
+/// The log since the test began.
 #[derive(Clone)]
 pub(crate) struct Captured {
     log: Arc<Log>,
@@ -27,12 +27,12 @@ pub(crate) struct Captured {
 
 #[derive(Default)]
 struct Log {
-    /// As it would stand in a file.
+    /// The text as written to a file.
     text: Mutex<Vec<u8>>,
     lines: Mutex<Vec<Line>>,
 }
 
-/// An event, or a span that was closed.
+/// An event or a closed span.
 #[derive(Clone, Debug)]
 pub(crate) struct Line {
     pub(crate) target: String,
@@ -50,7 +50,7 @@ impl Line {
     }
 }
 
-/// Begins to read.
+/// Starts capturing.
 pub(crate) fn start() -> Captured {
     static LOG: OnceLock<Arc<Log>> = OnceLock::new();
     let log = LOG.get_or_init(|| {

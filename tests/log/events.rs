@@ -1,4 +1,4 @@
-//! Events: their levels, their fields, and that there is an end to them.
+//! Events: their levels, fields and rate limit.
 
 use std::time::Duration;
 
@@ -21,8 +21,8 @@ fn refusing(kind: ErrorKind) -> IntrospectLayer<BoxVerifier> {
     IntrospectLayer::new(BoxVerifier::new(verifier), policy())
 }
 
-/// What is vouched for is decided at once.
-pub(crate) fn vouching(claims: &str) -> IntrospectLayer<BoxVerifier> {
+/// A layer whose verifier accepts every token with these claims at once.
+pub(crate) fn accepting(claims: &str) -> IntrospectLayer<BoxVerifier> {
     struct ImmediateVerifier(ActiveToken);
 
     impl tower_introspect::verify::Verifier for ImmediateVerifier {
@@ -39,7 +39,7 @@ pub(crate) fn vouching(claims: &str) -> IntrospectLayer<BoxVerifier> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_level_follows_the_blame() {
+async fn level_of_an_event_depends_on_the_blame() {
     let (_turn, captured) = alone().await;
     for (kind, level, message) in [
         (ErrorKind::Expired, Level::DEBUG, "request refused"),
@@ -56,7 +56,7 @@ async fn the_level_follows_the_blame() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flood_of_refusals_is_ten_lines_a_second_and_a_number() {
+async fn refusals_are_limited_to_ten_events_a_second_and_a_count() {
     let (_turn, captured) = alone().await;
     let flood = async |kind: ErrorKind, requests: u32| {
         let layer = refusing(kind);
@@ -65,7 +65,7 @@ async fn a_flood_of_refusals_is_ten_lines_a_second_and_a_number() {
         }
     };
     flood(ErrorKind::Inactive, 1_000).await;
-    // One reason does not hide another.
+    // The limit is separate for each reason.
     flood(ErrorKind::Expired, 1).await;
     let of = |reason: &str| {
         let lines = captured.named("request refused").into_iter();
@@ -78,13 +78,14 @@ async fn a_flood_of_refusals_is_ten_lines_a_second_and_a_number() {
     assert_eq!(lines.len(), 20);
     assert_eq!(lines[10].field("suppressed"), Some("990"));
     assert_eq!(lines[11].field("suppressed"), None);
-    // Those that are someone else's fault are anyone's to cause, too, while it lasts.
+    // Refusals caused by the authorization server are limited too, as any client can cause them
+    // during an outage.
     flood(ErrorKind::Unavailable, 1_000).await;
     assert_eq!(captured.named("token could not be verified").len(), 10);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_would_be_refused_is_told_and_limited() {
+async fn observed_refusals_are_logged_and_limited() {
     let (_turn, captured) = alone().await;
     let observer = Observer::new("a trial");
     let verifier = verify_fn(async |_| {
@@ -103,9 +104,9 @@ async fn what_would_be_refused_is_told_and_limited() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hook_that_panics_is_reported() {
+async fn panicking_hook_is_logged() {
     let (_turn, captured) = alone().await;
-    let layer = refusing(ErrorKind::Revoked).on_refusal(|_| panic!("as scripted"));
+    let layer = refusing(ErrorKind::Revoked).on_refusal(|_| panic!("scripted panic"));
     for _ in 0..20 {
         assert_eq!(present(&layer, "abc").await, 401);
     }
@@ -114,38 +115,38 @@ async fn a_hook_that_panics_is_reported() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_subject_is_shown_only_where_that_was_asked_for() {
+async fn subject_is_logged_only_if_configured() {
     let (_turn, captured) = alone().await;
     let claims = format!("{{\"sub\":\"al1ce\\nroot: ok\",\"aud\":\"{AUDIENCE}\",\"exp\":1}}");
-    present(&vouching(&claims), "abc").await;
+    present(&accepting(&claims), "abc").await;
     let lines = captured.named("request refused");
     assert_eq!((lines.len(), lines[0].field("subject")), (1, None));
     assert!(!captured.text().contains("al1ce"));
 
-    present(&vouching(&claims).log_subjects(), "abc").await;
+    present(&accepting(&claims).log_subjects(), "abc").await;
     let lines = captured.named("request refused");
     assert_eq!(lines[1].field("subject"), Some("al1ce\nroot: ok"));
-    // It stays one line in a file.
+    // It is one line in a file.
     assert!(captured.text().contains("al1ce\\nroot: ok"), "{}", captured.text());
 
-    // An answer of introspection may have a subject of any length.
+    // An introspection response may have a subject of any length.
     let long =
         format!("{{\"sub\":\"{}\",\"aud\":\"{AUDIENCE}\",\"exp\":1}}", "\u{e9}".repeat(9_999));
-    present(&vouching(&long).log_subjects(), "abc").await;
+    present(&accepting(&long).log_subjects(), "abc").await;
     let lines = captured.named("request refused");
     assert_eq!(lines[2].field("subject"), Some(&*"\u{e9}".repeat(64)));
     let odd =
         format!("{{\"sub\":\"x{}\",\"aud\":\"{AUDIENCE}\",\"exp\":1}}", "\u{e9}".repeat(9_999));
-    present(&vouching(&odd).log_subjects(), "abc").await;
+    present(&accepting(&odd).log_subjects(), "abc").await;
     assert_eq!(captured.named("request refused")[3].field("subject").unwrap().len(), 127);
 
-    // A token that nobody vouches for has none.
+    // An unverified token has no subject.
     present(&refusing(ErrorKind::Inactive).log_subjects(), "abc").await;
     assert_eq!(captured.named("request refused")[4].field("subject"), None);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_transport_that_can_not_be_made_again_is_told_on_one_line() {
+async fn failed_rebuild_of_a_transport_is_logged_on_one_line() {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use bytes::Bytes;

@@ -1,7 +1,7 @@
-//! What is logged, and what never is. A process of its own, because the subscriber is the whole
-//! process's: one that comes and goes with a test may be missed by the others.
+//! Tests of logging. They run in a process of their own, because the subscriber is global: other
+//! tests might miss one that is installed for a single test.
 
-#![expect(clippy::unwrap_used, reason = "a test that panics has failed, which is what it is for")]
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod capture;
 mod events;
@@ -27,8 +27,8 @@ use self::{
     support::{AUDIENCE, ISSUER},
 };
 
-/// One test at a time, since what is written of one reason is limited for the whole process. Time is
-/// paused, and later than it was in any test before: none goes on for a month.
+/// Runs one test at a time, since the rate limit is shared by the process. Time is paused, and
+/// later than in any earlier test: each lasts less than a month.
 async fn alone() -> (MutexGuard<'static, u32>, Captured) {
     static TURN: Mutex<u32> = Mutex::const_new(0);
     let mut turn = TURN.lock().await;
@@ -37,7 +37,7 @@ async fn alone() -> (MutexGuard<'static, u32>, Captured) {
     (turn, capture::start())
 }
 
-/// What the layer answers to a request with this token.
+/// Returns the status of a request with this token.
 async fn present<V>(layer: &IntrospectLayer<V>, token: &str) -> u16
 where
     V: Verifier,

@@ -1,5 +1,4 @@
-//! No token, proof or secret is in anything that is logged or counted, by whatever is in this process,
-//! at the finest level.
+//! No token, proof or secret is in any log line or metric of this process, at the finest level.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -31,19 +30,20 @@ use crate::{
     AUDIENCE, ISSUER, alone,
     capture::Captured,
     present,
-    recorder::Seen,
+    recorder::MemoryRecorder,
     send,
     support::{FixedClock, PATIENCE, policy},
 };
 
-/// In every secret, token, proof and claim of these tests.
+/// A text in every secret, token, proof and claim of these tests.
 const MARK: &str = "h1ddenh1dden";
 
-/// The mark at each of its three places in base64, as far as these tell it apart.
+/// The mark in base64 at each of its three offsets, without the characters that depend on its
+/// neighbours.
 const MARK_IN_BASE64: [&str; 3] = ["aDFkZGVuaDFkZGVu", "gxZGRlbmgxZGRlb", "oMWRkZW5oMWRkZW"];
 
 #[test]
-fn the_mark_is_found_in_base64() {
+fn mark_is_found_in_base64() {
     use base64::Engine as _;
 
     for (shift, expected) in MARK_IN_BASE64.iter().enumerate() {
@@ -53,15 +53,15 @@ fn the_mark_is_found_in_base64() {
     }
 }
 
-/// What was logged, and what was counted.
-struct Everything {
+/// The captured log and metrics.
+struct LogAndMetrics {
     captured: Captured,
-    seen: Seen,
-    /// What must be in neither, besides the mark.
+    seen: MemoryRecorder,
+    /// Texts that must be in neither, besides the mark.
     tokens: Vec<String>,
 }
 
-impl Everything {
+impl LogAndMetrics {
     fn check(&self) {
         for (what, text) in [("log", self.captured.text()), ("metrics", self.seen.text())] {
             for mark in [MARK].iter().chain(&MARK_IN_BASE64) {
@@ -71,7 +71,7 @@ impl Everything {
             }
             for token in &self.tokens {
                 assert!(!text.contains(token.as_str()), "a token is in the {what}");
-                // A token may be cut, or its parts be shown one by one.
+                // A token may be truncated, or its parts shown separately.
                 for part in token.split('.').filter(|part| part.len() > 16) {
                     assert!(!text.contains(part), "a part of a token is in the {what}: {part}");
                 }
@@ -93,7 +93,7 @@ fn client_key() -> KeySet {
     KeySet::from_jwk(signing_key().public_jwk().unwrap().to_string().as_bytes()).unwrap()
 }
 
-/// Each way to authenticate, with what the server knows of the client.
+/// Returns each client authentication, with the server's registration of the client.
 fn clients() -> Vec<(ClientAuth, Client)> {
     let secret = marked("s3cret");
     let long = format!("{secret}-{secret}-{secret}-{secret}");
@@ -110,7 +110,7 @@ fn clients() -> Vec<(ClientAuth, Client)> {
     ]
 }
 
-/// Tokens that are let in, and tokens with everything wrong that can be.
+/// Returns valid tokens, and tokens with every defect.
 fn tokens(server: &AuthorizationServer) -> Vec<String> {
     let opaque = || server.opaque().subject(MARK).audience(AUDIENCE).claim("email", MARK);
     let jwt = || server.jwt().subject(MARK).audience(AUDIENCE).claim("email", MARK);
@@ -162,8 +162,8 @@ fn faults() -> Vec<Option<Fault>> {
     ]
 }
 
-/// As an application might, that logs all it gets.
-fn talkative(refusal: &Refusal<'_>) {
+/// A hook that logs everything it gets, as an application might.
+fn log_refusal(refusal: &Refusal<'_>) {
     tracing::error!(?refusal, error = %refusal.error(), head = ?refusal.head(), "told of a refusal");
 }
 
@@ -178,16 +178,16 @@ fn api(
         .issuer(issuer)
         .stale_if_error(Duration::from_secs(60))
         .policy(|policy| policy.observe(never, &trial))
-        .on_refusal(talkative);
+        .on_refusal(log_refusal);
     change(builder).build().unwrap()
 }
 
 #[tokio::test(start_paused = true)]
-async fn rfc6750_5_2_no_token_no_secret_and_no_claim_is_ever_logged() {
+async fn rfc6750_5_2_no_token_secret_or_claim_is_logged() {
     let (_turn, captured) = alone().await;
-    let seen = Seen::default();
+    let seen = MemoryRecorder::default();
     let _guard = set_default_local_recorder(&seen);
-    let mut all = Everything { captured, seen: seen.clone(), tokens: Vec::new() };
+    let mut all = LogAndMetrics { captured, seen: seen.clone(), tokens: Vec::new() };
     let modes: [fn(ClientAuth) -> Issuer; 5] = [
         |auth| Issuer::hybrid(ISSUER, auth),
         |auth| Issuer::introspect(ISSUER, auth),
@@ -196,7 +196,7 @@ async fn rfc6750_5_2_no_token_no_secret_and_no_claim_is_ever_logged() {
         |auth| Issuer::hybrid(ISSUER, auth).fall_back_to_introspection(),
     ];
     for (at, (auth, client)) in clients().into_iter().enumerate() {
-        // All modes by one way to authenticate, and one mode by all.
+        // All modes with one client authentication, and one mode with all of them.
         let tried = if at == 0 { &modes[..] } else { &modes[..1] };
         for mode in tried {
             let server = AuthorizationServer::new(ISSUER).with_client(client.clone());
@@ -209,7 +209,7 @@ async fn rfc6750_5_2_no_token_no_secret_and_no_claim_is_ever_logged() {
                         server.inject(endpoint, fault.clone());
                     }
                 }
-                // So that a subject is all that may be shown where subjects are.
+                // The subject is the only claim that may be shown, if configured.
                 for token in &tokens {
                     present(&api.layer(), token).await;
                 }
@@ -226,7 +226,7 @@ async fn rfc6750_5_2_no_token_no_secret_and_no_claim_is_ever_logged() {
         .iter()
         .filter_map(|line| line.field("reason").map(str::to_owned))
         .collect();
-    // It was no quiet log.
+    // The log was not empty.
     assert!(reasons.len() >= 15, "{reasons:?}");
     assert!(all.captured.named("told of a refusal").len() > 1_000);
     assert!(all.captured.text().contains("verify_token"));
@@ -234,9 +234,9 @@ async fn rfc6750_5_2_no_token_no_secret_and_no_claim_is_ever_logged() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rfc6750_2_no_way_to_send_a_token_shows_it() {
+async fn rfc6750_2_token_from_every_source_is_not_logged() {
     let (_turn, captured) = alone().await;
-    let seen = Seen::default();
+    let seen = MemoryRecorder::default();
     let _guard = set_default_local_recorder(&seen);
     let everywhere = || {
         Extractor::new()
@@ -247,7 +247,7 @@ async fn rfc6750_2_no_way_to_send_a_token_shows_it() {
     let refused = verify_fn(async |_| Err(ErrorKind::Inactive.into()));
     let layer = tower_introspect::IntrospectLayer::new(refused, policy())
         .extractor(everywhere())
-        .on_refusal(talkative);
+        .on_refusal(log_refusal);
     let (bearer, basic) = (format!("Bearer {MARK}"), format!("Basic {MARK}"));
     let (dpop, twice) = (format!("DPoP {MARK}"), format!("Bearer {MARK}, Bearer {MARK}"));
     let (odd, cookie) = (format!("Bearer {MARK} {MARK}"), format!("token={MARK}"));
@@ -273,14 +273,14 @@ async fn rfc6750_2_no_way_to_send_a_token_shows_it() {
         let status = send(&layer, request.body(Bytes::new()).unwrap()).await;
         assert!((400..500).contains(&status), "{status}");
     }
-    Everything { captured, seen: seen.clone(), tokens: Vec::new() }.check();
+    LogAndMetrics { captured, seen: seen.clone(), tokens: Vec::new() }.check();
 }
 
-/// Whatever kind of refusal an application's own verifier makes, with sources of ours.
+/// Errors of every kind that an application's verifier may create, with sources from this crate.
 #[tokio::test(start_paused = true)]
-async fn no_error_that_this_crate_makes_quotes_what_it_is_about() {
+async fn errors_of_this_crate_do_not_quote_their_input() {
     let (_turn, captured) = alone().await;
-    let seen = Seen::default();
+    let seen = MemoryRecorder::default();
     let texts =
         [MARK.to_owned(), format!("{{\"{MARK}\":\"{MARK}\""), format!("{MARK}.{MARK}.{MARK}")];
     for text in &texts {
@@ -296,24 +296,24 @@ async fn no_error_that_this_crate_makes_quotes_what_it_is_about() {
                 .map(|error| format!("{error} {error:?}")),
         ];
         for error in errors {
-            tracing::error!(error = error.expect("it is none"), "made by this crate");
+            tracing::error!(error = error.expect("the error is missing"), "made by this crate");
         }
     }
     assert_eq!(captured.named("made by this crate").len(), 12);
-    Everything { captured, seen, tokens: Vec::new() }.check();
+    LogAndMetrics { captured, seen, tokens: Vec::new() }.check();
 }
 
-/// With everything between a client and an authorization server: the servers and clients of hyper, over
-/// HTTP/1.1 and HTTP/2, and reqwest with its TLS.
+/// With all libraries between a client and an authorization server: the servers and clients of
+/// hyper over HTTP/1.1 and HTTP/2, and reqwest with TLS.
 #[tokio::test]
-async fn neither_do_the_libraries_below_log_them() {
+async fn libraries_used_by_this_crate_do_not_log_secrets() {
     let (_turn, captured) = {
         tokio::time::pause();
         let alone = alone().await;
         tokio::time::resume();
         alone
     };
-    let seen = Seen::default();
+    let seen = MemoryRecorder::default();
     let _guard = set_default_local_recorder(&seen);
     let (server, _listening) = AuthorizationServer::on_loopback().await.unwrap();
     let server = server.with_clock(FixedClock);
@@ -321,7 +321,7 @@ async fn neither_do_the_libraries_below_log_them() {
     server.register(Client::new("api", &secret));
     let auth = || ClientAuth::basic("api", &secret);
     let issuer = Issuer::hybrid(server.issuer(), auth());
-    // By its own transport.
+    // With its own transport.
     let api = api(issuer, |api| api.danger_allow_http_loopback());
     let tokens = tokens(&server);
 
@@ -345,7 +345,7 @@ async fn neither_do_the_libraries_below_log_them() {
         let _ = grpc.check(request).await;
     }
 
-    // Someone else listens where the authorization server should.
+    // Another server listens at the address of the authorization server.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let nobody = format!("https://{}", listener.local_addr().unwrap());
     let listening = tokio::spawn(async move {
@@ -361,7 +361,7 @@ async fn neither_do_the_libraries_below_log_them() {
     assert_eq!(present(&api.layer(), good).await, 503);
     listening.abort();
 
-    let all = Everything { captured, seen: seen.clone(), tokens };
+    let all = LogAndMetrics { captured, seen: seen.clone(), tokens };
     let targets: std::collections::BTreeSet<String> = all
         .captured
         .lines()
@@ -395,7 +395,7 @@ async fn serve_grpc(api: &ResourceServer) -> HealthClient<Channel> {
     HealthClient::new(channel.unwrap())
 }
 
-/// The answer of a server to a request, as it comes.
+/// Returns the raw response of a server.
 async fn raw(address: SocketAddr, path: &str, token: &str) -> String {
     let ask = async {
         let mut stream = TcpStream::connect(address).await.unwrap();
@@ -407,12 +407,12 @@ async fn raw(address: SocketAddr, path: &str, token: &str) -> String {
         stream.read_to_string(&mut answer).await.unwrap();
         answer
     };
-    timeout(PATIENCE, ask).await.expect("an answer in time")
+    timeout(PATIENCE, ask).await.expect("timeout")
 }
 
-/// An error of the application's own is its own affair.
+/// The application is responsible for the contents of its own errors.
 #[test]
-fn the_context_of_an_error_is_shown_as_it_is() {
+fn context_of_an_error_is_shown_unchanged() {
     let error = VerifyError::new(ErrorKind::Unavailable).with_context("what was being done");
     assert!(format!("{error}").contains("what was being done"));
 }

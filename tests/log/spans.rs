@@ -1,4 +1,4 @@
-//! The span of a verification that takes time.
+//! The span of an asynchronous verification.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tower_introspect::{
 };
 use tracing::{Instrument as _, Level};
 
-use crate::{AUDIENCE, ISSUER, alone, events::vouching, present, support::FixedClock};
+use crate::{AUDIENCE, ISSUER, alone, events::accepting, present, support::FixedClock};
 
 fn world(
     change: impl FnOnce(ResourceServerBuilder) -> ResourceServerBuilder,
@@ -26,7 +26,7 @@ fn world(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_verification_that_takes_time_is_one_span_and_no_other_is() {
+async fn only_an_asynchronous_verification_has_a_span() {
     let (_turn, captured) = alone().await;
     let (server, api) = world(|api| api);
     let token = server.opaque().subject("al1ce").audience(AUDIENCE).mint();
@@ -41,14 +41,14 @@ async fn a_verification_that_takes_time_is_one_span_and_no_other_is() {
     assert_eq!(span.field("method"), Some("introspection"));
     assert_eq!((span.field("reason"), span.field("subject")), (None, None));
 
-    // What is there at once has none, refused or not.
-    present(&vouching(&format!("{{\"aud\":\"{AUDIENCE}\"}}")), "abc").await;
-    present(&vouching("{}"), "abc").await;
+    // A verification that finishes at once has no span.
+    present(&accepting(&format!("{{\"aud\":\"{AUDIENCE}\"}}")), "abc").await;
+    present(&accepting("{}"), "abc").await;
     assert_eq!(captured.named("verify_token").len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_span_tells_why_a_token_was_refused_and_holds_the_event() {
+async fn span_has_the_reason_of_a_refusal_and_contains_the_event() {
     let (_turn, captured) = alone().await;
     let (_server, api) = world(|api| api);
     present(&api.layer(), "unknown").instrument(tracing::info_span!("request")).await;
@@ -61,7 +61,7 @@ async fn a_span_tells_why_a_token_was_refused_and_holds_the_event() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_span_has_the_subject_where_that_was_asked_for() {
+async fn span_has_the_subject_if_configured() {
     let (_turn, captured) = alone().await;
     let (server, api) = world(ResourceServerBuilder::log_subjects);
     let opaque = || server.opaque().subject("al1ce");
@@ -75,7 +75,7 @@ async fn a_span_has_the_subject_where_that_was_asked_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_span_without_outcome_is_a_client_that_went_away() {
+async fn span_without_outcome_means_a_disconnected_client() {
     let (_turn, captured) = alone().await;
     let (server, api) = world(|api| api);
     server.inject(Endpoint::Introspection, Fault::delay(Duration::from_secs(1)));

@@ -24,7 +24,7 @@ impl Doctor<'_> {
             );
             if max_age == 0 && self.slowest > 0 {
                 findings.warn(
-                    "no_memory",
+                    "no_cache",
                     format!(
                         "nothing is cached: every request waits for an introspection ({} ms)",
                         self.slowest

@@ -37,7 +37,7 @@ impl Doctor<'_> {
         let signing = metadata["introspection_signing_alg_values_supported"].is_array();
         if issuer.requires_signed_response && !signing {
             findings.warn(
-                "no_signed_answers",
+                "no_signed_responses",
                 "the metadata lists no algorithm for signed introspection responses",
             );
         }

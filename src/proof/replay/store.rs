@@ -225,7 +225,7 @@ mod tests {
 
     /// A text that is no thumbprint still has an owner of its own.
     #[test]
-    fn rfc9449_6_1_thumbprints_are_told_apart_by_exact_text() {
+    fn rfc9449_6_1_thumbprints_are_distinguished_by_exact_text() {
         let now = Moment::now(&FixedClock(0));
         let owner = |jkt: &str| *Mark::new(jkt, "1", now, now.wall()).owner();
         let zeros = "A".repeat(43);

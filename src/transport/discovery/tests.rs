@@ -121,7 +121,7 @@ async fn next_url_is_tried_after_an_unusable_document() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_is_down_is_asked_once() {
+async fn unavailable_server_gets_one_request() {
     for answer in [
         || json(429, ""),
         || json(503, ""),

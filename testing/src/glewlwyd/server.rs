@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::setup;
 use crate::{
-    host::{self, Granted, Home, PATIENCE, Process},
+    host::{self, Granted, PATIENCE, Process, ScratchDir},
     oidc_provider::API,
 };
 
@@ -15,16 +15,16 @@ pub struct Glewlwyd {
     port: u16,
     http: reqwest::Client,
     process: Option<Process>,
-    home: Home,
+    home: ScratchDir,
     session: String,
 }
 
-/// What the Debian package brings, also where documentation is left out.
+/// The schema in the Debian package, which is also installed without documentation.
 const SCHEMA: &str = "/usr/share/dbconfig-common/data/glewlwyd/install/sqlite3";
 
 impl Glewlwyd {
-    /// Starts a server of its own for one test, which signs with the first of these keys. `None`
-    /// where there is nothing to start.
+    /// Starts a server for one test, which signs with the first of these keys. Returns `None` if it
+    /// is not installed.
     pub async fn start(keys: &[&str]) -> Option<Self> {
         let programs = ["glewlwyd", "sqlite3", "setpriv"];
         if let Some(missing) = programs.into_iter().find(|program| !host::has(program)) {
@@ -34,16 +34,16 @@ impl Glewlwyd {
         let mut server = Self::new();
         server.run().await;
         server.session = setup::log_in(&server).await;
-        setup::all(&server, keys).await;
+        setup::create_all(&server, keys).await;
         Some(server)
     }
 
     fn new() -> Self {
-        let home = Home::new("glewlwyd");
+        let home = ScratchDir::new("glewlwyd");
         let database = home.path().join("db.sqlite");
         let schema = std::fs::File::open(SCHEMA).expect("Debian's package has the schema");
         let load = Command::new("sqlite3").arg(&database).stdin(schema).status();
-        assert!(load.expect("sqlite3 starts").success(), "the schema is loaded");
+        assert!(load.expect("sqlite3 starts").success(), "the schema is not loaded");
 
         let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build();
         let http = http.expect("a client can be built");
@@ -58,7 +58,7 @@ impl Glewlwyd {
         self.home.path().join("glewlwyd.conf")
     }
 
-    /// Starts the process, again after [`stop`](Self::stop), with what it had.
+    /// Starts the process, also again after [`stop`](Self::stop), with its data kept.
     pub async fn run(&mut self) {
         let mut command = Command::new("glewlwyd");
         command.arg(format!("--config-file={}", self.config_file().display()));
@@ -98,7 +98,7 @@ impl Glewlwyd {
         self.granted(client, "client_credentials", &[("scope", scope)]).await.access
     }
 
-    /// Tokens of the user alice, with scope `openid read`. This grant knows no resource.
+    /// Tokens of the user alice, with scope `openid read`. This grant has no resource parameter.
     pub async fn tokens_of_a_user(&self) -> Granted {
         let form =
             [("scope", "openid read"), ("username", "alice"), ("password", "alice-password")];
@@ -122,7 +122,8 @@ impl Glewlwyd {
         host::post(&self.http, &format!("{}/{endpoint}", self.issuer()), client, form).await
     }
 
-    /// A request to the administration, which must succeed. The session it sets, if any.
+    /// Sends a request to the administration, which must succeed. Returns the session cookie that
+    /// it sets, if any.
     pub(crate) async fn admin(&self, method: &str, path: &str, body: &Value) -> Option<String> {
         let method = method.parse().expect("a method");
         let request = self

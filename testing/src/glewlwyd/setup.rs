@@ -1,4 +1,4 @@
-//! What Glewlwyd is told before a test, by its configuration file and its administration API.
+//! Sets up Glewlwyd for a test, by its configuration file and its administration API.
 
 use std::path::Path;
 
@@ -39,14 +39,14 @@ database = {{ type = "sqlite3" path = "{database}" }}
     )
 }
 
-/// The cookie of an administrator: the name and password that every new database has.
+/// Returns the session cookie of the administrator, with the name and password of a new database.
 pub(crate) async fn log_in(server: &Glewlwyd) -> String {
     let admin = json!({"username": "admin", "password": "password"});
     server.admin("POST", "/auth", &admin).await.expect("a session")
 }
 
-/// Scopes, clients, a user, and the OpenID Connect plugin.
-pub(crate) async fn all(server: &Glewlwyd, keys: &[&str]) {
+/// Creates scopes, clients, a user, and the OpenID Connect plugin.
+pub(crate) async fn create_all(server: &Glewlwyd, keys: &[&str]) {
     for name in ["read", "write", "introspect"] {
         let scope = json!({
             "name": name,
@@ -76,7 +76,7 @@ pub(crate) async fn all(server: &Glewlwyd, keys: &[&str]) {
     server.admin("POST", "/mod/plugin/", &plugin(&server.issuer(), keys)).await;
 }
 
-/// A secret that the form encoding of RFC 6749 changes.
+/// A secret with characters that the form encoding of RFC 6749 changes.
 pub const ODD_SECRET: &str = "more: 100% & a+b";
 
 /// Changes the keys, as an administrator would: new settings, then a restart of the plugin.
@@ -131,7 +131,7 @@ fn plugin(issuer: &str, keys: &[&str]) -> Value {
     })
 }
 
-/// The keys of these names, in this order. The first one signs.
+/// Returns the keys of these names, in this order. The first one signs.
 fn private_keys(names: &[&str]) -> Value {
     let all: Value =
         serde_json::from_str(include_str!("test-only-keys.json")).expect("a set of keys");

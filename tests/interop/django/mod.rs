@@ -1,4 +1,5 @@
-//! Against django-oauth-toolkit, whose tokens are opaque, whose answers are bare, and which is slow.
+//! Tests with django-oauth-toolkit, which issues opaque tokens, sends minimal introspection
+//! responses, and is slow.
 
 use std::time::Duration;
 use testing::host::PATIENCE;
@@ -30,14 +31,14 @@ async fn serve(builder: IntrospectionVerifierBuilder) -> Api {
 }
 
 #[tokio::test]
-async fn opaque_tokens_with_an_array_for_an_audience_are_admitted() {
+async fn opaque_tokens_with_an_array_as_audience_are_admitted() {
     let Some(server) = Django::start().await else { return };
     let token = server.token_for(API).await;
     for auth in
         [basic(), ClientAuth::post("rs", "rs-secret"), ClientAuth::secret("rs", "rs-secret")]
     {
         let api = serve(verifier(&server, auth)).await;
-        // It closes each connection.
+        // The server closes each connection.
         api.get(&token).await.is_admission();
         api.get(&token).await.is_admission();
         api.get("unheard-of").await.is_invalid_token();
@@ -47,7 +48,7 @@ async fn opaque_tokens_with_an_array_for_an_audience_are_admitted() {
 }
 
 #[tokio::test]
-async fn rfc9700_2_3_an_absent_audience_is_ours_only_where_that_was_said() {
+async fn rfc9700_2_3_absent_audience_is_accepted_only_if_configured() {
     let Some(server) = Django::start().await else { return };
     let bare = server.token().await;
     let elsewhere = server.token_for("https://other.example.com").await;
@@ -57,19 +58,19 @@ async fn rfc9700_2_3_an_absent_audience_is_ours_only_where_that_was_said() {
     api.get(&elsewhere).await.is_invalid_token();
 }
 
-/// It answers 403, `text/html`, without a body.
+/// The server responds 403 with `text/html` and without a body.
 #[tokio::test]
-async fn a_secret_it_rejects_is_not_the_clients_fault() {
+async fn rejected_secret_is_not_blamed_on_the_client() {
     let Some(server) = Django::start().await else { return };
     let token = server.token_for(API).await;
     for auth in [ClientAuth::basic("rs", "wrong"), ClientAuth::post("rs", "wrong")] {
         let api = serve(verifier(&server, auth)).await;
-        api.get(&token).await.is_not_the_clients_fault(500);
+        api.get(&token).await.is_not_blamed_on_the_client(500);
     }
 }
 
 #[tokio::test]
-async fn rfc7009_a_revoked_token_is_refused_on_the_next_request_and_a_refresh_token_always() {
+async fn rfc7009_revoked_token_is_refused_on_the_next_request_and_refresh_token_always() {
     let Some(server) = Django::start().await else { return };
     let api = serve(verifier(&server, basic()).danger_default_audience(API)).await;
     let token = server.token().await;
@@ -82,9 +83,9 @@ async fn rfc7009_a_revoked_token_is_refused_on_the_next_request_and_a_refresh_to
     api.get(&granted.refresh).await.is_invalid_token();
 }
 
-/// Each answer costs it a million rounds of a hash.
+/// Each response costs the server a million rounds of a hash.
 #[tokio::test]
-async fn a_slow_server_is_waited_for_within_the_timeout() {
+async fn slow_server_is_waited_for_until_the_timeout() {
     let Some(server) = Django::start().await else { return };
     let token = server.token_for(API).await;
     let patient = serve(verifier(&server, basic())).await;
@@ -92,25 +93,25 @@ async fn a_slow_server_is_waited_for_within_the_timeout() {
     for answer in futures_util::future::join_all(answers).await {
         answer.is_admission();
     }
-    // That it is slow is no reason to give up on it for certain: it stands still.
+    // Slowness would not reach the timeout for certain, so the process is stopped.
     let endpoint = format!("{}/introspect/", server.issuer());
     let impatient =
         verifier(&server, basic()).endpoint(endpoint).timeout(Duration::from_millis(10));
     let impatient = serve(impatient).await;
     let hanging = server.hang();
-    impatient.get(&token).await.is_not_the_clients_fault(503);
+    impatient.get(&token).await.is_not_blamed_on_the_client(503);
     drop(hanging);
     patient.get(&token).await.is_admission();
 }
 
 #[tokio::test]
-async fn a_server_that_is_down_is_not_the_clients_fault_and_is_found_again() {
+async fn outage_is_not_blamed_on_the_client_and_ends_with_recovery() {
     let Some(mut server) = Django::start().await else { return };
     let token = server.token_for(API).await;
     let api = serve(verifier(&server, basic())).await;
     api.get(&token).await.is_admission();
     server.stop();
-    api.get(&token).await.is_not_the_clients_fault(503);
+    api.get(&token).await.is_not_blamed_on_the_client(503);
     server.run().await;
     api.get(&token).await.is_admission();
 }

@@ -1,5 +1,5 @@
-//! The same over gRPC, with a client of three that others wrote: `@grpc/grpc-js` calls, `dpop` makes the
-//! proofs, `oauth4webapi` asks for the token.
+//! DPoP over gRPC with other implementations: `@grpc/grpc-js` sends the calls, `dpop` makes the
+//! proofs, and `oauth4webapi` requests the token.
 
 use std::{process::Stdio, time::Duration};
 use testing::host::PATIENCE;
@@ -25,13 +25,13 @@ use crate::{
 };
 use testing::{
     host,
-    oidc_provider::{API, Server},
+    oidc_provider::{API, OidcProvider},
 };
 
-/// Where clients find the service, as far as they know.
+/// The origin of the service in the view of its clients.
 const ORIGIN: &str = "https://greeter.example.com";
 
-/// Tells whose token it is.
+/// Responds with the subject of the token.
 struct Whoami;
 
 fn whoami(extensions: &Extensions) -> HelloReply {
@@ -59,7 +59,7 @@ impl Greeter for Whoami {
     }
 }
 
-/// A client that has a token for a service of its own.
+/// A client with a token for a service that only this test uses.
 struct World {
     commands: ChildStdin,
     outcomes: Lines<BufReader<ChildStdout>>,
@@ -67,9 +67,9 @@ struct World {
 }
 
 impl World {
-    /// A service that goes by this clock, and its client.
+    /// Starts a service with this clock, and its client.
     async fn new(
-        server: &Server,
+        server: &OidcProvider,
         format: &str,
         alg: &str,
         clock: &Ahead,
@@ -100,8 +100,8 @@ impl World {
         });
         let mut client = Command::new("node")
             .args(["dpop-grpc-client.mjs", &asked.to_string()])
-            .current_dir(super::HOME)
-            // It ends when what it reads does, however the test ends.
+            .current_dir(super::DIRECTORY)
+            // It ends with its standard input, however the test ends.
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -123,10 +123,10 @@ impl World {
     }
 }
 
-async fn start() -> Option<Server> {
+async fn start() -> Option<OidcProvider> {
     let server = super::start().await?;
     for package in ["@grpc/grpc-js", "@grpc/proto-loader", "dpop"] {
-        if !std::path::Path::new(super::HOME).join("node_modules").join(package).is_dir() {
+        if !std::path::Path::new(super::DIRECTORY).join("node_modules").join(package).is_dir() {
             host::skip("a gRPC client (npm ci)");
             return None;
         }
@@ -134,12 +134,12 @@ async fn start() -> Option<Server> {
     Some(server)
 }
 
-/// A call that is let in the `asked`th time.
+/// The record of a call that is admitted at the `asked`th attempt.
 fn admitted(asked: u8, renewed: bool) -> Value {
     json!({"code": 0, "replies": ["svc"], "asked": asked, "renewed": renewed})
 }
 
-/// What becomes of good calls, the first of which is sent this often.
+/// Returns the expected record of valid calls, the first of which is sent this often.
 fn calls(first: u8) -> Value {
     let stream = json!({"code": 0, "replies": ["svc", "svc"], "asked": 1, "renewed": false});
     json!({
@@ -148,7 +148,8 @@ fn calls(first: u8) -> Value {
     })
 }
 
-/// Nothing of what a thief tries is any use: the code, the error of the challenge and how many replies.
+/// Returns the expected record of a thief's attempts, which are all refused: the code, the error of
+/// the challenge and the number of replies.
 fn misuse() -> Value {
     json!({
         "good": "0 undefined 1",
@@ -165,7 +166,7 @@ fn misuse() -> Value {
 }
 
 #[tokio::test]
-async fn rfc9449_grpc_calls_with_proofs_of_another_implementation_are_let_in() {
+async fn rfc9449_grpc_calls_with_proofs_of_another_implementation_are_admitted() {
     let Some(server) = start().await else { return };
     for (format, alg) in [("ES256", "ES256"), ("EdDSA", "Ed25519"), ("opaque", "ES256")] {
         let mut world = World::new(&server, format, alg, &Ahead::default(), |dpop| dpop).await;
@@ -175,27 +176,27 @@ async fn rfc9449_grpc_calls_with_proofs_of_another_implementation_are_let_in() {
 }
 
 #[tokio::test]
-async fn rfc9449_9_grpc_clients_are_told_nonces_in_metadata() {
+async fn rfc9449_9_grpc_clients_get_nonces_in_metadata() {
     let Some(server) = start().await else { return };
     for format in ["ES256", "opaque"] {
-        let clock = Ahead::standing();
+        let clock = Ahead::stopped();
         let mut world = World::new(&server, format, "ES256", &clock, Dpop::require_nonce).await;
         assert_eq!(world.client("calls").await, calls(2), "{format}");
         assert_eq!(world.client("misuse").await, misuse(), "{format}");
 
-        // RFC 9449 §8.2: ahead of the reply is the next one, before the present one is too old.
+        // RFC 9449 §8.2: the reply has the next nonce before the present one expires.
         clock.by(Duration::from_secs(60));
         assert_eq!(world.client("hello").await, admitted(1, true), "{format}");
         assert_eq!(world.client("hello").await, admitted(1, false), "{format}");
-        // And where it is too old, it is refused.
+        // An expired nonce is refused.
         clock.by(Duration::from_secs(180));
         assert_eq!(world.client("hello").await, admitted(2, false), "{format}");
     }
 }
 
-/// What `retryPolicy` has a channel send again by itself is the same proof, which is used.
+/// A channel with `retryPolicy` repeats the call with the same proof, which is then used.
 #[tokio::test]
-async fn rfc9449_11_1_a_call_that_a_grpc_channel_repeats_is_a_replay() {
+async fn rfc9449_11_1_call_repeated_by_a_grpc_channel_is_a_replay() {
     let Some(server) = start().await else { return };
     let mut world = World::new(&server, "ES256", "ES256", &Ahead::default(), |dpop| dpop).await;
     let refused = json!({

@@ -1,4 +1,4 @@
-//! What it wants to be asked, and what it answers.
+//! Introspection requests and responses.
 
 use testing::host::PATIENCE;
 use tower_introspect::{
@@ -30,14 +30,14 @@ async fn serve(builder: IntrospectionVerifierBuilder) -> Api {
 }
 
 #[tokio::test]
-async fn every_client_authentication_it_takes() {
+async fn every_supported_client_authentication_works() {
     let Some(server) = Glewlwyd::start(&["es-1"]).await else { return };
     let token = server.token().await;
     let own = server.token_of_scope("rs", "introspect").await;
     for auth in [
         basic(),
         ClientAuth::post("rs", "rs-secret"),
-        // It lists `client_secret_basic` and `bearer`.
+        // The server lists `client_secret_basic` and `bearer`.
         ClientAuth::secret("rs", "rs-secret"),
         ClientAuth::bearer(own),
         ClientAuth::basic_raw("rs-odd", ODD_SECRET),
@@ -49,10 +49,10 @@ async fn every_client_authentication_it_takes() {
     }
 }
 
-/// It does not decode Basic credentials, so those that RFC 6749 §2.3.1 encodes do not fit. The
-/// answer has no body.
+/// The server does not decode Basic credentials, so that credentials encoded by RFC 6749 §2.3.1 are
+/// rejected. The response has no body.
 #[tokio::test]
-async fn credentials_it_rejects_are_not_the_clients_fault() {
+async fn rejected_credentials_are_not_blamed_on_the_client() {
     let Some(server) = Glewlwyd::start(&["es-1"]).await else { return };
     let token = server.token().await;
     let without_scope = server.token_of_scope("svc", "read").await;
@@ -63,12 +63,12 @@ async fn credentials_it_rejects_are_not_the_clients_fault() {
         ClientAuth::bearer(without_scope),
     ] {
         let api = serve(verifier(&server, auth)).await;
-        api.get(&token).await.is_not_the_clients_fault(500);
+        api.get(&token).await.is_not_blamed_on_the_client(500);
     }
 }
 
 #[tokio::test]
-async fn rfc7662_2_1_it_calls_a_token_inactive_that_is_not_of_the_hinted_type() {
+async fn rfc7662_2_1_wrong_hint_makes_a_token_inactive() {
     let Some(server) = Glewlwyd::start(&["es-1"]).await else { return };
     let token = server.token().await;
     let hinted = |hint: &str| serve(verifier(&server, basic()).token_type_hint(hint));
@@ -77,7 +77,7 @@ async fn rfc7662_2_1_it_calls_a_token_inactive_that_is_not_of_the_hinted_type() 
 }
 
 #[tokio::test]
-async fn refresh_and_id_tokens_it_calls_active_are_known_for_what_they_are() {
+async fn active_refresh_and_id_tokens_are_refused() {
     let Some(server) = Glewlwyd::start(&["es-1"]).await else { return };
     let granted = server.tokens_of_a_user().await;
     let verifier = verifier(&server, basic()).build().expect("valid");
@@ -92,14 +92,14 @@ async fn refresh_and_id_tokens_it_calls_active_are_known_for_what_they_are() {
     assert_eq!(access.claims().string("username").as_deref(), Some("alice"));
 }
 
-/// Its answers are meant for whom the token is meant, not for who asks.
+/// `aud` of its responses is the audience of the token, not the client.
 #[tokio::test]
-async fn rfc9701_5_signed_answers_for_the_audience_of_the_token() {
+async fn rfc9701_5_signed_responses_with_the_audience_of_the_token_are_accepted_if_configured() {
     for key in ["rs-1", "es-1", "ed-1"] {
         let Some(server) = Glewlwyd::start(&[key]).await else { return };
         let token = server.token().await;
         let signed = |settings| serve(verifier(&server, basic()).require_signed_response(settings));
-        signed(SignedResponse::new()).await.get(&token).await.is_not_the_clients_fault(502);
+        signed(SignedResponse::new()).await.get(&token).await.is_not_blamed_on_the_client(502);
         let api = signed(SignedResponse::new().danger_audience_of_token()).await;
         api.get(&token).await.is_admission();
         signed(SignedResponse::new().audience(API)).await.get(&token).await.is_admission();
@@ -107,13 +107,13 @@ async fn rfc9701_5_signed_answers_for_the_audience_of_the_token() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_down_is_not_the_clients_fault_and_is_found_again() {
+async fn outage_is_not_blamed_on_the_client_and_ends_with_recovery() {
     let Some(mut server) = Glewlwyd::start(&["es-1"]).await else { return };
     let token = server.token().await;
     let api = serve(verifier(&server, basic())).await;
     api.get(&token).await.is_admission();
     server.stop();
-    api.get(&token).await.is_not_the_clients_fault(503);
+    api.get(&token).await.is_not_blamed_on_the_client(503);
     server.run().await;
     api.get(&token).await.is_admission();
 }

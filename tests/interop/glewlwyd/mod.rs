@@ -1,4 +1,4 @@
-//! Against Glewlwyd, whose JWTs can also be introspected and revoked.
+//! Tests with Glewlwyd, whose JWTs can also be introspected and revoked.
 
 mod introspection;
 mod keys;

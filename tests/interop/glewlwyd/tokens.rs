@@ -1,4 +1,4 @@
-//! What becomes of its tokens, by each way to verify them.
+//! Tokens of the server, in each mode of verification.
 
 use std::time::Duration;
 use testing::host::PATIENCE;
@@ -27,8 +27,8 @@ async fn serve(issuer: Issuer) -> Api {
     serve_for(API, issuer).await
 }
 
-/// Every way to verify its tokens.
-fn every_way(server: &Glewlwyd) -> [Issuer; 4] {
+/// Returns an issuer of each mode.
+fn every_mode(server: &Glewlwyd) -> [Issuer; 4] {
     let issuer = server.issuer();
     [
         Issuer::jwt(&issuer),
@@ -39,10 +39,10 @@ fn every_way(server: &Glewlwyd) -> [Issuer; 4] {
 }
 
 #[tokio::test]
-async fn access_tokens_are_admitted_by_every_way() {
+async fn access_tokens_are_admitted_in_every_mode() {
     let Some(server) = Glewlwyd::start(&["es-1"]).await else { return };
     let token = server.token().await;
-    for issuer in every_way(&server) {
+    for issuer in every_mode(&server) {
         let api = serve(issuer).await;
         api.get(&token).await.is_admission();
         api.get("unheard-of").await.is_invalid_token();
@@ -50,7 +50,7 @@ async fn access_tokens_are_admitted_by_every_way() {
 }
 
 #[tokio::test]
-async fn jwts_are_verified_without_asking() {
+async fn jwts_are_verified_without_introspection() {
     for key in ["rs-1", "es-1", "ed-1"] {
         let Some(mut server) = Glewlwyd::start(&[key]).await else { return };
         let api = serve(Issuer::hybrid(server.issuer(), auth())).await;
@@ -62,37 +62,37 @@ async fn jwts_are_verified_without_asking() {
 }
 
 #[tokio::test]
-async fn rfc9700_2_3_tokens_for_another_audience_are_refused_by_every_way() {
+async fn rfc9700_2_3_tokens_for_another_audience_are_refused_in_every_mode() {
     let Some(server) = Glewlwyd::start(&["es-1"]).await else { return };
     let token = server.token_for("https://other.example.com").await;
-    for issuer in every_way(&server) {
+    for issuer in every_mode(&server) {
         serve(issuer).await.get(&token).await.is_invalid_token();
     }
 }
 
-/// Without a resource its `aud` is the scope, as one string: "read write".
+/// Without a resource, `aud` is the scope as one string: "read write".
 #[tokio::test]
-async fn rfc7519_4_1_3_a_scope_for_an_audience_is_one_name_not_several() {
+async fn rfc7519_4_1_3_aud_with_a_space_is_one_audience() {
     let Some(server) = Glewlwyd::start(&["es-1"]).await else { return };
     let token = server.token_of_scope("svc", "read write").await;
     for audience in ["read", "write", API] {
-        for issuer in every_way(&server) {
+        for issuer in every_mode(&server) {
             serve_for(audience, issuer).await.get(&token).await.is_invalid_token();
         }
     }
-    for issuer in every_way(&server) {
+    for issuer in every_mode(&server) {
         let answer = serve_for("read write", issuer).await.get(&token).await;
         assert_eq!(answer.status, 200, "{answer:?}");
     }
 }
 
-/// Both are meant for the client, so a service that is known by the client's id is the one that
-/// must tell them apart by their kind.
+/// The audience of both is the client, so that a service with the client's id must distinguish them
+/// by their kind.
 #[tokio::test]
-async fn refresh_and_id_tokens_are_refused_by_every_way_whatever_their_audience() {
+async fn refresh_and_id_tokens_are_refused_in_every_mode() {
     let Some(server) = Glewlwyd::start(&["es-1"]).await else { return };
     let granted = server.tokens_of_a_user().await;
-    for issuer in every_way(&server) {
+    for issuer in every_mode(&server) {
         let resource_server = ResourceServer::builder("web")
             .issuer(issuer.configure_introspection(|remote| remote.timeout(PATIENCE)))
             .policy(|policy| policy.or_audience("openid read"))
@@ -107,7 +107,7 @@ async fn refresh_and_id_tokens_are_refused_by_every_way_whatever_their_audience(
 }
 
 #[tokio::test]
-async fn rfc7009_a_revoked_jwt_is_refused_on_the_next_request_where_its_server_is_asked() {
+async fn rfc7009_revoked_jwt_is_refused_on_the_next_request_if_introspected() {
     let Some(server) = Glewlwyd::start(&["es-1"]).await else { return };
     let asking = [
         Issuer::introspect(server.issuer(), auth()),
@@ -129,13 +129,13 @@ async fn rfc7009_a_revoked_jwt_is_refused_on_the_next_request_where_its_server_i
     local.get(&token).await.is_admission();
 }
 
-/// The server stands by tokens whose key it has withdrawn; a signature that nobody can check is none.
+/// The server reports tokens of a withdrawn key as active. Their signature cannot be verified.
 #[tokio::test]
-async fn a_token_of_a_withdrawn_key_is_refused_although_its_server_calls_it_active() {
+async fn active_token_of_a_withdrawn_key_is_refused() {
     let Some(server) = Glewlwyd::start(&["es-1"]).await else { return };
     let token = server.token().await;
     server.publish(&["es-2"]).await;
-    let [local, asking, hybrid, both] = every_way(&server);
+    let [local, asking, hybrid, both] = every_mode(&server);
     serve(asking).await.get(&token).await.is_admission();
     for issuer in [local, hybrid, both] {
         serve(issuer).await.get(&token).await.is_invalid_token();

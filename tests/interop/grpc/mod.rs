@@ -1,7 +1,6 @@
-//! The service of the example `grpc`, called by a client that others wrote: grpcio, which reads the
-//! `.proto` itself.
+//! The service of the example `grpc`, called with grpcio, which reads the `.proto` itself.
 
-// What is copied from the example is what is tested.
+// The code that users copy from the example is tested.
 #[path = "../../../examples/grpc/greeter.rs"]
 #[expect(dead_code, reason = "the client of the example")]
 pub(crate) mod greeter;
@@ -35,7 +34,7 @@ const CANCELLED: u8 = 1;
 const PERMISSION_DENIED: u8 = 7;
 const UNAUTHENTICATED: u8 = 16;
 
-/// The service, and a client that is connected to it.
+/// The service and a connected client.
 struct World {
     authority: AuthorizationServer,
     clock: Ahead,
@@ -46,14 +45,14 @@ struct World {
 }
 
 impl World {
-    /// `None` where there is no client.
+    /// Returns `None` without the client.
     async fn start() -> Option<Self> {
-        let python = home().join(".venv/bin/python");
+        let python = directory().join(".venv/bin/python");
         if !python.is_file() {
             host::skip("`grpcio` (tests/interop/grpc/.venv)");
             return None;
         }
-        let clock = Ahead::standing();
+        let clock = Ahead::stopped();
         let authority =
             AuthorizationServer::new("https://as.example.com").with_clock(clock.clone());
         let api = ResourceServer::builder(AUDIENCE)
@@ -61,7 +60,7 @@ impl World {
             .clock(clock.clone())
             .transport(authority.transport())
             .build()
-            .expect("a sound configuration");
+            .expect("invalid configuration");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let target = listener.local_addr().expect("bound").to_string();
         let serving = tokio::spawn(service::serve(listener, api, std::future::pending()));
@@ -69,8 +68,8 @@ impl World {
         let mut client = Command::new(python)
             .arg("client.py")
             .args([example.as_os_str(), target.as_ref()])
-            .current_dir(home())
-            // It ends when what it reads does, however the test ends.
+            .current_dir(directory())
+            // It ends with its standard input, however the test ends.
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -91,7 +90,7 @@ impl World {
         serde_json::from_str(&line.expect("the client goes on")).expect("an outcome")
     }
 
-    /// Authorization with a token of somebody in the red team.
+    /// Returns credentials with a token of a member of the red team.
     fn bearer(&self, scope: &str) -> String {
         let token = self.authority.jwt().audience(AUDIENCE).scope(scope);
         format!("Bearer {}", token.claim("name", "Alice").claim("team", "red").mint())
@@ -104,7 +103,7 @@ impl Drop for World {
     }
 }
 
-/// What grpcio tells of a call.
+/// The outcome of a call in grpcio.
 #[derive(Debug, Deserialize)]
 struct Outcome {
     code: u8,
@@ -128,7 +127,7 @@ impl Outcome {
     }
 }
 
-fn home() -> PathBuf {
+fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/grpc")
 }
 
@@ -136,7 +135,7 @@ const INVALID_TOKEN: &str = ", error=\"invalid_token\"";
 const INVALID_REQUEST: &str = ", error=\"invalid_request\"";
 
 #[tokio::test]
-async fn grpcio_is_let_in_and_refused_with_the_status_and_the_challenge() {
+async fn grpcio_gets_status_and_challenge() {
     let Some(mut world) = World::start().await else { return };
     let hello = "greeter.Greeter/SayHello";
     let good = world.bearer("greet");
@@ -154,7 +153,7 @@ async fn grpcio_is_let_in_and_refused_with_the_status_and_the_challenge() {
         (json!(["Bearer"]), INVALID_REQUEST),
         (json!([format!("{good}\"")]), INVALID_REQUEST),
         (json!(["Basic YTpi"]), ""),
-        // One of them is good: which one counts is nothing to guess about.
+        // One of several tokens is valid, but none is chosen.
         (json!([good, "Bearer nonsense"]), INVALID_REQUEST),
         (json!(["Bearer nonsense", good]), INVALID_REQUEST),
         (json!([good, good]), INVALID_REQUEST),
@@ -170,7 +169,7 @@ async fn grpcio_is_let_in_and_refused_with_the_status_and_the_challenge() {
 }
 
 #[tokio::test]
-async fn grpcio_is_told_by_method_and_message_which_scope_is_lacking() {
+async fn grpcio_gets_the_missing_scope_by_method_and_message() {
     let Some(mut world) = World::start().await else { return };
     let set = |authorization: &str, team: &str| {
         let request = json!({"greeting": "good morning", "team": team});
@@ -186,11 +185,11 @@ async fn grpcio_is_told_by_method_and_message_which_scope_is_lacking() {
     for (scope, team) in [("greet:write", "red"), ("greet:write greet:admin", "blue")] {
         world.call(set(&world.bearer(scope), team)).await.is(OK, None);
     }
-    // The scope that the method needs, the message can't stand in for.
+    // The message cannot replace the scope that the method requires.
     let outcome = world.call(set(&world.bearer("greet:admin"), "red")).await;
     outcome.is(PERMISSION_DENIED, Some(&lacks("greet:write")));
 
-    // No challenge could help with these: another claim, and methods that nobody has named.
+    // No challenge for missing claims and unknown methods.
     let nameless = world.authority.jwt().audience(AUDIENCE).scope("greet").mint();
     for (method, authorization) in [
         ("greeter.Greeter/SayHello", format!("Bearer {nameless}")),
@@ -200,7 +199,7 @@ async fn grpcio_is_told_by_method_and_message_which_scope_is_lacking() {
         let outcome = world.call(json!({"method": method, "authorization": [authorization]})).await;
         outcome.is(PERMISSION_DENIED, None);
     }
-    // Which methods there are is told to nobody without a token.
+    // Without a token, unknown methods get the same response.
     for method in ["greeter.Greeter/Forget", "grpc.health.v1.Health/Watch"] {
         world.call(json!({ "method": method })).await.is(UNAUTHENTICATED, Some(""));
     }
@@ -222,7 +221,7 @@ async fn grpcio_checks_health_without_a_token() {
 }
 
 #[tokio::test]
-async fn grpcio_follows_a_stream_until_it_wants_no_more_or_the_token_expires() {
+async fn grpcio_reads_a_stream_until_it_cancels_or_the_token_expires() {
     let Some(mut world) = World::start().await else { return };
     let watch = "greeter.Greeter/WatchGreeting";
     let greeting = json!({
@@ -235,7 +234,7 @@ async fn grpcio_follows_a_stream_until_it_wants_no_more_or_the_token_expires() {
     outcome.says(&["hello, Alice", "good morning, Alice"]);
     outcome.is(CANCELLED, None);
 
-    // Past its time, and let in all the same for the sake of clocks that differ: it gets what there is.
+    // Expired but within the leeway: the stream is admitted and gets what is available.
     let past = world.clock.now().saturating_sub(Duration::from_secs(5));
     let token = world.authority.jwt().audience(AUDIENCE).scope("greet").expires_at(past);
     let token = token.claim("name", "Alice").claim("team", "red").mint();

@@ -1,7 +1,7 @@
-//! Clients of the Model Context Protocol that others wrote, against the server of the examples. They are
-//! told its URL and their own credentials, and find the rest.
+//! Clients of the Model Context Protocol with the MCP server of the examples. They get its URL and
+//! their own credentials, and discover the rest.
 
-// What is copied from it is what is tested.
+// The code that users copy is tested.
 #[path = "../../../examples/mcp_server/main.rs"]
 #[expect(dead_code, reason = "a program has more than its service")]
 mod mcp_server;
@@ -15,22 +15,22 @@ use testing::host::PATIENCE;
 use serde::Deserialize;
 use tokio::{net::TcpListener, process::Command, task::AbortHandle};
 
-use testing::{host, oidc_provider::Server};
+use testing::{host, oidc_provider::OidcProvider};
 
-/// The MCP server, and the authorization server that its clients are to find.
+/// The MCP server, and the authorization server that its clients discover.
 struct World {
     url: String,
-    authority: Server,
+    authority: OidcProvider,
     serving: AbortHandle,
 }
 
 impl World {
     async fn start() -> Option<Self> {
-        let authority = Server::start().await?;
+        let authority = OidcProvider::start().await?;
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let origin = format!("http://{}", listener.local_addr().expect("bound"));
         let url = format!("{origin}/mcp");
-        let app = mcp_server::app(&url, authority.issuer(), true).expect("a sound configuration");
+        let app = mcp_server::app(&url, authority.issuer(), true).expect("invalid configuration");
         let serving = tokio::spawn(async move { axum::serve(listener, app).await });
         Some(Self { url, authority, serving: serving.abort_handle() })
     }
@@ -38,7 +38,7 @@ impl World {
     /// Runs a client that calls these tools.
     async fn run(&self, mut client: Command, name: &str, tools: &[&str]) -> Vec<Line> {
         client.arg(&self.url).arg(self.authority.issuer()).arg(name).args(tools);
-        // Those that end on their own do so within two minutes.
+        // Clients that end by themselves do so within two minutes.
         client.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         client.kill_on_drop(true);
         let output = tokio::time::timeout(2 * PATIENCE, client.output());
@@ -48,7 +48,7 @@ impl World {
         out.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
     }
 
-    /// The metadata that challenges name, and where it is.
+    /// Returns the URL of the metadata in the challenges.
     fn metadata(&self) -> String {
         self.url.replace("/mcp", "/.well-known/oauth-protected-resource/mcp")
     }
@@ -69,7 +69,7 @@ impl Drop for World {
     }
 }
 
-/// What a client tells of what it does.
+/// A line that a client prints.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Line {
@@ -92,30 +92,30 @@ struct Form {
     resource: Option<String>,
 }
 
-/// The client of the TypeScript SDK, if it is there.
+/// The client of the TypeScript SDK, if it is installed.
 fn typescript() -> Option<Command> {
-    if !host::has("node") || !home().join("node_modules/@modelcontextprotocol/sdk").is_dir() {
+    if !host::has("node") || !directory().join("node_modules/@modelcontextprotocol/sdk").is_dir() {
         host::skip("`@modelcontextprotocol/sdk` (npm ci in tests/interop/mcp)");
         return None;
     }
     let mut command = Command::new("node");
-    command.arg(home().join("client.mjs")).current_dir(home());
+    command.arg(directory().join("client.mjs")).current_dir(directory());
     Some(command)
 }
 
-/// The client of the Python SDK, if it is there.
+/// The client of the Python SDK, if it is installed.
 fn python() -> Option<Command> {
-    let program = home().join(".venv/bin/python");
+    let program = directory().join(".venv/bin/python");
     if !program.is_file() {
         host::skip("`mcp` (tests/interop/mcp/.venv)");
         return None;
     }
     let mut command = Command::new(program);
-    command.arg(home().join("client.py")).current_dir(home());
+    command.arg(directory().join("client.py")).current_dir(directory());
     Some(command)
 }
 
-fn home() -> PathBuf {
+fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/mcp")
 }
 
@@ -131,7 +131,7 @@ fn sent(lines: &[Line]) -> Vec<&Exchange> {
     exchanges.collect()
 }
 
-/// The outcome of each tool: what it said, or nothing if the client gave up.
+/// Returns the result of each tool, or `None` if the client gave up.
 fn called(lines: &[Line]) -> Vec<(&str, Option<&str>)> {
     let outcomes = lines.iter().filter_map(|line| match line {
         Line::Called { tool, text, error } => {
@@ -143,8 +143,8 @@ fn called(lines: &[Line]) -> Vec<(&str, Option<&str>)> {
     outcomes.collect()
 }
 
-/// From the challenge to the tool, and on to one that needs more.
-async fn finds_its_way(client: Command) {
+/// The client follows the challenge to the tool, and steps up for one that needs more scope.
+async fn expect_discovery_and_step_up(client: Command) {
     let Some(world) = World::start().await else { return };
     let lines = world.run(client, "svc", &["add", "reset"]).await;
     let [("add", Some("5")), ("reset", Some(reset))] = called(&lines)[..] else {
@@ -153,19 +153,19 @@ async fn finds_its_way(client: Command) {
     assert!(reset.starts_with("1 additions"), "{reset}");
 
     let sent = sent(&lines);
-    // It comes without a token, and is told where to look and what to ask for.
+    // It sends no token, and gets a challenge with the metadata and the scope.
     let [first, second, ..] = sent[..] else { panic!("{sent:#?}") };
     assert!(world.is_ours(first) && first.method == "POST" && first.status == 401, "{first:?}");
     assert_eq!(first.challenge, Some(world.challenge("scope=\"calc\"")));
     assert_eq!((&*second.url, second.status), (&*world.metadata(), 200));
 
-    // It asks the authorization server that the metadata names for just that, for this resource.
+    // It requests that scope for this resource from the authorization server of the metadata.
     let tokens: Vec<_> =
         sent.iter().filter_map(|it| Some((it.status, it.form.as_ref()?))).collect();
     let [(200, calc), (200, more)] = tokens[..] else { panic!("{tokens:#?}") };
     assert_eq!(calc.scope.as_deref(), Some("calc"));
     assert_eq!(calc.resource.as_deref(), Some(&*world.url));
-    // It steps up to what the 403 names.
+    // It steps up to the scope of the 403.
     assert!(more.scope.as_deref().is_some_and(|scope| scope.contains("calc:admin")), "{more:?}");
 
     let refusals: Vec<_> =
@@ -178,8 +178,8 @@ async fn finds_its_way(client: Command) {
     assert_eq!(sent.iter().find(odd).map(|it| it.status), None);
 }
 
-/// To who may not have more, the tool stays closed, and the others stay open.
-async fn gives_up(client: Command) {
+/// A client that cannot get the scope is refused for that tool only.
+async fn expect_refusal_of_step_up(client: Command) {
     let Some(world) = World::start().await else { return };
     let lines = world.run(client, "guest", &["reset", "add"]).await;
     assert_eq!(called(&lines), [("reset", None), ("add", Some("5"))], "{lines:#?}");
@@ -190,25 +190,25 @@ async fn gives_up(client: Command) {
 }
 
 #[tokio::test]
-async fn mcp_the_typescript_client_finds_its_way_from_the_challenge_to_a_tool() {
+async fn mcp_typescript_client_discovers_the_authorization_server_and_steps_up() {
     let Some(client) = typescript() else { return };
-    finds_its_way(client).await;
+    expect_discovery_and_step_up(client).await;
 }
 
 #[tokio::test]
-async fn mcp_the_typescript_client_without_the_scope_is_told_what_it_lacks() {
+async fn mcp_typescript_client_without_the_scope_is_refused() {
     let Some(client) = typescript() else { return };
-    gives_up(client).await;
+    expect_refusal_of_step_up(client).await;
 }
 
 #[tokio::test]
-async fn mcp_the_python_client_finds_its_way_from_the_challenge_to_a_tool() {
+async fn mcp_python_client_discovers_the_authorization_server_and_steps_up() {
     let Some(client) = python() else { return };
-    finds_its_way(client).await;
+    expect_discovery_and_step_up(client).await;
 }
 
 #[tokio::test]
-async fn mcp_the_python_client_without_the_scope_is_told_what_it_lacks() {
+async fn mcp_python_client_without_the_scope_is_refused() {
     let Some(client) = python() else { return };
-    gives_up(client).await;
+    expect_refusal_of_step_up(client).await;
 }

@@ -1,4 +1,4 @@
-//! nginx, with the `map` of docs/operations that makes the field of the PEM it has.
+//! nginx, with the `map` of docs/operations.md, which creates the field from the PEM of the client.
 
 mod grpc;
 
@@ -18,13 +18,13 @@ use tower_introspect::test_util::AuthorizationServer;
 
 use super::{bound, field, serve};
 use testing::{
-    host::{self, Home, Process},
+    host::{self, Process, ScratchDir},
     oidc_provider::API,
     pki::{Authority, Client, Signed},
     proxy::nginx,
 };
 
-/// What a proxy does beside what it always does.
+/// Settings of a proxy besides the usual ones.
 struct Settings<'a> {
     verify: &'a str,
     field: &'a str,
@@ -32,7 +32,7 @@ struct Settings<'a> {
     more: &'a str,
 }
 
-/// For certificates of an authority (RFC 8705 §2).
+/// Certificates of an authority (RFC 8705 §2).
 const PKI: Settings<'static> = Settings {
     verify: "ssl_client_certificate ca.pem; ssl_verify_client optional;",
     field: "proxy_set_header Client-Cert $client_cert;",
@@ -40,7 +40,7 @@ const PKI: Settings<'static> = Settings {
     more: "ssl_session_cache shared:tls:1m;",
 };
 
-/// For certificates of nobody else (RFC 8705 §3).
+/// Self-signed certificates (RFC 8705 §3).
 const SELF_SIGNED: Settings<'static> = Settings {
     verify: "ssl_verify_client optional_no_ca;",
     field: "proxy_set_header Client-Cert $client_cert_shown;",
@@ -51,26 +51,26 @@ const SELF_SIGNED: Settings<'static> = Settings {
 struct World {
     server: AuthorizationServer,
     authority: Authority,
-    home: Home,
+    home: ScratchDir,
 }
 
 impl World {
-    /// `None` where there is no nginx.
+    /// Returns `None` without nginx.
     fn new() -> Option<Self> {
         if !host::has("nginx") {
             host::skip("nginx");
             return None;
         }
         let server = AuthorizationServer::new("https://as.example.com");
-        Some(Self { server, authority: Authority::new(), home: Home::new("nginx") })
+        Some(Self { server, authority: Authority::new(), home: ScratchDir::new("nginx") })
     }
 
-    /// nginx in front of a service that trusts it.
+    /// Starts nginx in front of a service that trusts it.
     async fn proxy(&self, settings: &Settings<'_>) -> (Process, SocketAddr) {
         self.proxy_of(serve(&self.server, "127.0.0.1").await, settings).await
     }
 
-    /// nginx in front of `backend`, set up as docs/operations.md says.
+    /// Starts nginx in front of `backend`, with the configuration of docs/operations.md.
     async fn proxy_of(
         &self,
         backend: SocketAddr,
@@ -109,10 +109,10 @@ impl World {
         Client::new(&self.authority, own, DEFAULT_VERSIONS)
     }
 
-    /// A certificate of this authority, of this many bytes.
+    /// Returns a certificate of this authority with this many bytes.
     fn client_of(&self, length: usize) -> Signed {
         let mut filler = length;
-        // By how much it is longer than what fills it depends on the numbers of its signature.
+        // The length besides the filling varies with the numbers of the signature.
         for _ in 0..1000 {
             let key = KeyPair::generate().expect("a key");
             let usage = ExtendedKeyUsagePurpose::ClientAuth;
@@ -131,7 +131,7 @@ impl World {
     }
 }
 
-/// A service that tells which fields it got.
+/// A service that responds with the fields it got.
 async fn echo() -> SocketAddr {
     async fn fields(headers: HeaderMap) -> String {
         let values = headers.get_all("client-cert").into_iter();
@@ -144,7 +144,7 @@ async fn echo() -> SocketAddr {
     address
 }
 
-/// A certificate of nobody else.
+/// A self-signed certificate.
 fn self_signed() -> Signed {
     let mut params = CertificateParams::new([]).expect("no names");
     params.distinguished_name.push(DnType::CommonName, "client");
@@ -153,7 +153,7 @@ fn self_signed() -> Signed {
 }
 
 #[tokio::test]
-async fn rfc9440_2_2_nginx_tells_the_certificate_of_its_client() {
+async fn rfc9440_2_2_certificate_is_read_from_the_field_of_nginx() {
     let Some(world) = World::new() else { return };
     let (own, other) = (world.authority.client(), world.authority.client());
     let stranger = Authority::new().client();
@@ -164,7 +164,7 @@ async fn rfc9440_2_2_nginx_tells_the_certificate_of_its_client() {
     let told = world.client(Some(&own)).get(address, &bound, "").await;
     assert_eq!(told.status, 200, "{}", told.text);
     assert!(told.text.ends_with("untold"), "{}", told.text);
-    // A forged field is taken off, whether there is a certificate or not.
+    // A forged field is removed, with and without a certificate.
     for (shown, lines, status) in [
         (None, String::new(), 401),
         (Some(&other), String::new(), 401),
@@ -173,7 +173,7 @@ async fn rfc9440_2_2_nginx_tells_the_certificate_of_its_client() {
         (Some(&other), field(&own), 401),
         (Some(&other), field(&own) + &field(&own), 401),
         (Some(&own), field(&other), 200),
-        // Its certificate is not one of this authority: nginx itself refuses.
+        // A certificate of another authority is refused by nginx.
         (Some(&stranger), field(&own), 400),
     ] {
         let told = world.client(shown).get(address, &bound, &lines).await;
@@ -181,13 +181,13 @@ async fn rfc9440_2_2_nginx_tells_the_certificate_of_its_client() {
     }
     assert_eq!(world.client(None).get(address, &unbound, "").await.status, 200);
 
-    // Where nginx is to refuse whoever shows none.
+    // If nginx requires a certificate.
     let strict = "ssl_client_certificate ca.pem; ssl_verify_client on;";
     let (_process, address) = world.proxy(&Settings { verify: strict, ..PKI }).await;
     assert_eq!(world.client(Some(&own)).get(address, &bound, "").await.status, 200);
     assert_eq!(world.client(None).get(address, &bound, &field(&own)).await.status, 400);
 
-    // Where it lets everyone pass, one that it did not find good is told as none.
+    // If nginx admits all clients, an invalid certificate is sent as none.
     let lax = "ssl_client_certificate ca.pem; ssl_verify_client optional_no_ca;";
     let (_process, address) = world.proxy(&Settings { verify: lax, ..PKI }).await;
     assert_eq!(world.client(Some(&own)).get(address, &bound, "").await.status, 200);
@@ -198,7 +198,7 @@ async fn rfc9440_2_2_nginx_tells_the_certificate_of_its_client() {
 }
 
 #[tokio::test]
-async fn rfc9440_2_2_nginx_tells_certificates_of_every_kind_and_none_that_is_too_long() {
+async fn rfc9440_2_2_nginx_sends_every_kind_of_certificate_up_to_its_limit() {
     let Some(world) = World::new() else { return };
     let (_echo, echo) = world.proxy_of(echo().await, &PKI).await;
     let (_process, address) = world.proxy(&PKI).await;
@@ -209,7 +209,7 @@ async fn rfc9440_2_2_nginx_tells_certificates_of_every_kind_and_none_that_is_too
         let usage = ExtendedKeyUsagePurpose::ClientAuth;
         world.authority.sign_with("client", usage, key.expect("a key"), |_| ())
     });
-    // Whole lines, all there is of padding, and as many lines as there may be.
+    // Lengths with full lines, each padding, and the maximum number of lines.
     let of_lengths = [960, 961, 1007, 3071, 3072, 3073, 6000].map(|length| world.client_of(length));
     for own in of_kinds.iter().chain(&of_lengths) {
         let length = own.certificate.der().len();
@@ -229,9 +229,10 @@ async fn rfc9440_2_2_nginx_tells_certificates_of_every_kind_and_none_that_is_too
     }
 }
 
-/// A `location` with a `proxy_set_header` of its own inherits none, and would pass on what clients send.
+/// A `location` with its own `proxy_set_header` inherits none, and would forward the field of the
+/// client.
 #[tokio::test]
-async fn rfc9440_2_4_nginx_refuses_whoever_sends_the_field_itself() {
+async fn rfc9440_2_4_nginx_refuses_clients_that_send_the_field() {
     let Some(world) = World::new() else { return };
     let own = world.authority.client();
     let bound = bound(&world.server, &own);
@@ -245,7 +246,8 @@ async fn rfc9440_2_4_nginx_refuses_whoever_sends_the_field_itself() {
         let told = world.client(None).get(address, &bound, &lines).await;
         assert_eq!(told.status, status, "{lines}: {}", told.text);
     }
-    // Where nginx looks at the first of several only (before 1.23), they come here, to no avail.
+    // nginx before 1.23 compares only the first of several fields. They arrive here, and are
+    // refused.
     for first in ["client-cert:\r\n", "client-cert: 0\r\n"] {
         let lines = first.to_owned() + &field(&own);
         let told = world.client(None).get(address, &bound, &lines).await;
@@ -254,7 +256,7 @@ async fn rfc9440_2_4_nginx_refuses_whoever_sends_the_field_itself() {
 }
 
 #[tokio::test]
-async fn rfc8705_3_nginx_tells_certificates_that_their_clients_signed_themselves() {
+async fn rfc8705_3_nginx_sends_self_signed_certificates() {
     let Some(world) = World::new() else { return };
     let (_process, address) = world.proxy(&SELF_SIGNED).await;
     let (own, other) = (self_signed(), self_signed());
@@ -271,7 +273,7 @@ async fn rfc8705_3_nginx_tells_certificates_that_their_clients_signed_themselves
 }
 
 #[tokio::test]
-async fn rfc9440_3_3_behind_nginx_a_resumed_session_has_the_certificate_it_began_with() {
+async fn rfc9440_3_3_resumed_session_behind_nginx_keeps_its_certificate() {
     const VERSIONS: [&[&SupportedProtocolVersion]; 2] = [&[&TLS12], &[&TLS13]];
     let Some(world) = World::new() else { return };
     let own = world.authority.client();
@@ -288,11 +290,11 @@ async fn rfc9440_3_3_behind_nginx_a_resumed_session_has_the_certificate_it_began
                 let told = client.get(address, &bound, "").await;
                 assert_eq!((told.status, told.is_resumed), (200, is_resumed), "{more}");
             }
-            // One that began without goes on without.
+            // A session that began without a certificate has none.
             let late = Client::new(&world.authority, Some(&own), versions);
-            late.show(false);
+            late.send_certificate(false);
             assert_eq!(late.get(address, &bound, "").await.status, 401, "{more}");
-            late.show(true);
+            late.send_certificate(true);
             let told = late.get(address, &bound, "").await;
             assert_eq!((told.status, told.is_resumed), (401, true), "{more}");
         }

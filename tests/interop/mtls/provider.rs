@@ -1,5 +1,5 @@
-//! Tokens that an authorization server which others wrote binds to certificates, and to which this service
-//! is known by its own (RFC 8705).
+//! Certificate-bound tokens of oidc-provider, which also authenticates this service by its
+//! certificate (RFC 8705).
 
 use std::net::SocketAddr;
 use testing::host::PATIENCE;
@@ -13,13 +13,13 @@ use tower_introspect::{
 
 use testing::{
     host::Granted,
-    listener::{Shown, TlsListener},
-    oidc_provider::{API, Server},
+    listener::{ConnectionCertificate, TlsListener},
+    oidc_provider::{API, OidcProvider},
     pki::{Authority, Client, Signed},
 };
 
-/// A client that shows this certificate.
-fn with(authority: &Authority, own: &Signed) -> reqwest::ClientBuilder {
+/// Returns a client with this certificate.
+fn client_with(authority: &Authority, own: &Signed) -> reqwest::ClientBuilder {
     let pem = own.certificate.pem() + &own.key.serialize_pem();
     let identity = reqwest::Identity::from_pem(pem.as_bytes()).expect("PEM");
     let root = reqwest::Certificate::from_pem(authority.pem().as_bytes()).expect("PEM");
@@ -29,12 +29,17 @@ fn with(authority: &Authority, own: &Signed) -> reqwest::ClientBuilder {
         .add_root_certificate(root)
 }
 
-/// A token that is bound to the certificate with which it is asked for.
-async fn granted(server: &Server, authority: &Authority, own: &Signed, format: &str) -> String {
+/// Requests a token with this certificate, which binds it.
+async fn request_token(
+    server: &OidcProvider,
+    authority: &Authority,
+    own: &Signed,
+    format: &str,
+) -> String {
     let form = format!(
         "grant_type=client_credentials&client_id=svc-mtls&scope=read&resource={API}/{format}"
     );
-    let http = with(authority, own).build().expect("a client can be built");
+    let http = client_with(authority, own).build().expect("a client can be built");
     let request = http
         .post(format!("{}/token", server.mtls()))
         .header("content-type", "application/x-www-form-urlencoded")
@@ -42,10 +47,11 @@ async fn granted(server: &Server, authority: &Authority, own: &Signed, format: &
     Granted::read(&testing::host::answer(request).await.1).access
 }
 
-/// An API that is known to the server by this certificate, and where it listens.
-async fn serve(server: &Server, authority: &Authority, own: &Signed) -> SocketAddr {
-    let transport = ReqwestTransport::from_builder(with(authority, own)).expect("TLS");
-    let mtls = Mtls::new().certificate_fn(|head| head.extension::<ConnectInfo<Shown>>()?.0.0);
+/// Serves an API that authenticates to the server with this certificate. Returns its address.
+async fn serve(server: &OidcProvider, authority: &Authority, own: &Signed) -> SocketAddr {
+    let transport = ReqwestTransport::from_builder(client_with(authority, own)).expect("TLS");
+    let mtls = Mtls::new()
+        .certificate_fn(|head| head.extension::<ConnectInfo<ConnectionCertificate>>()?.0.0);
     let api = ResourceServer::builder(API)
         .issuer(
             Issuer::hybrid(server.issuer(), ClientAuth::mtls("rs-mtls"))
@@ -57,45 +63,45 @@ async fn serve(server: &Server, authority: &Authority, own: &Signed) -> SocketAd
         .build()
         .expect("valid");
     let app = Router::new().route("/", routing::get(async || "in")).layer(api.layer());
-    let app = app.into_make_service_with_connect_info::<Shown>();
+    let app = app.into_make_service_with_connect_info::<ConnectionCertificate>();
     let (listener, address) = TlsListener::bind(authority).await;
     tokio::spawn(async { axum::serve(listener, app).await });
     address
 }
 
 #[tokio::test]
-async fn rfc8705_3_tokens_that_oidc_provider_binds_need_their_certificate() {
+async fn rfc8705_3_bound_tokens_of_oidc_provider_need_their_certificate() {
     let authority = Authority::new();
-    let Some(server) = Server::start_with_tls(&authority).await else { return };
+    let Some(server) = OidcProvider::start_with_tls(&authority).await else { return };
     let api = authority.sign("api", ExtendedKeyUsagePurpose::ClientAuth);
     let address = serve(&server, &authority, &api).await;
     let (own, other) = (authority.client(), authority.client());
     let client = |own| Client::new(&authority, own, DEFAULT_VERSIONS);
     for format in ["ES256", "RS256", "opaque"] {
-        let token = granted(&server, &authority, &own, format).await;
+        let token = request_token(&server, &authority, &own, format).await;
         for (shown, status) in [(Some(&own), 200), (Some(&other), 401), (None, 401)] {
             let told = client(shown).get(address, &token, "").await;
             assert_eq!(told.status, status, "{format}: {}", told.text);
         }
-        // Another of the same client is bound to the certificate that it was asked for with.
-        let token = granted(&server, &authority, &other, format).await;
+        // Another token of the same client is bound to the certificate of its own request.
+        let token = request_token(&server, &authority, &other, format).await;
         assert_eq!(client(Some(&own)).get(address, &token, "").await.status, 401, "{format}");
-        // One that is bound to nothing is a bearer token.
+        // An unbound token is a bearer token.
         let unbound = server.token(format).await;
         assert_eq!(client(None).get(address, &unbound, "").await.status, 200, "{format}");
     }
-    // Each opaque token was asked about once, by way of the alias (RFC 8705 §2, §5).
+    // Each opaque token was introspected once, at the mTLS alias (RFC 8705 §2, §5).
     assert_eq!(server.requests("introspection").await, 3);
 }
 
 #[tokio::test]
-async fn rfc8705_2_oidc_provider_knows_this_service_by_its_certificate_alone() {
+async fn rfc8705_2_oidc_provider_authenticates_this_service_by_its_certificate() {
     let authority = Authority::new();
-    let Some(server) = Server::start_with_tls(&authority).await else { return };
+    let Some(server) = OidcProvider::start_with_tls(&authority).await else { return };
     let token = server.token("opaque").await;
     for (name, status) in [
         ("api", 200),
-        // Another's: the fault of the service, and not told to its clients.
+        // With another certificate the service is at fault, and its clients are not blamed.
         ("client", 500),
     ] {
         let own = authority.sign(name, ExtendedKeyUsagePurpose::ClientAuth);

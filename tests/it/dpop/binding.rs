@@ -1,4 +1,4 @@
-//! Binding follows what the issuer says.
+//! The `cnf` claim decides whether a token is bound.
 
 use serde_json::json;
 use tower_introspect::{ErrorKind, jose::Algorithm, policy::Requirement, test_util::TokenBuilder};
@@ -6,7 +6,7 @@ use tower_introspect::{ErrorKind, jose::Algorithm, policy::Requirement, test_uti
 use super::*;
 use crate::support::{ImmediateVerifier, layer};
 
-/// Both kinds of token with these members of `cnf`.
+/// Returns both kinds of token with this `cnf`.
 fn bound(world: &World, cnf: serde_json::Value) -> [String; 2] {
     fn finish<F>(builder: TokenBuilder<F>, cnf: serde_json::Value) -> TokenBuilder<F> {
         builder.audience(AUDIENCE).claim("cnf", cnf)
@@ -25,7 +25,7 @@ async fn present(world: &World, scheme: &str, token: &str) -> Result<(), ErrorKi
 const UNPROVEN: Result<(), ErrorKind> = Err(ErrorKind::UnprovenPossession);
 
 #[tokio::test(start_paused = true)]
-async fn rfc9449_6_jwts_and_introspected_tokens_are_bound_alike() {
+async fn rfc9449_6_jwts_and_introspected_tokens_are_bound_the_same_way() {
     let world = World::new();
     for token in bound(&world, json!({"jkt": world.prover.thumbprint()})) {
         assert_eq!(present(&world, "DPoP", &token).await, Ok(()));
@@ -37,7 +37,7 @@ async fn rfc9449_6_jwts_and_introspected_tokens_are_bound_alike() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rfc9449_7_2_a_bound_token_is_no_bearer_token_with_proof_or_without() {
+async fn rfc9449_7_2_bound_token_is_refused_as_bearer_token() {
     let world = World::new();
     assert_eq!(present(&world, "Bearer", &world.token).await, UNPROVEN);
     let bare = get("/r", &[("authorization", &format!("Bearer {}", world.token))]);
@@ -50,7 +50,7 @@ async fn rfc9449_7_2_a_bound_token_is_no_bearer_token_with_proof_or_without() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rfc9449_7_1_an_unbound_token_is_no_dpop_token() {
+async fn rfc9449_7_1_unbound_token_is_refused_as_dpop_token() {
     let world = World::new();
     let jwt = world.server.jwt().audience(AUDIENCE).mint();
     let opaque = world.server.opaque().audience(AUDIENCE).mint();
@@ -61,7 +61,7 @@ async fn rfc9449_7_1_an_unbound_token_is_no_dpop_token() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rfc7800_3_1_what_is_bound_in_no_known_way_is_refused() {
+async fn rfc7800_3_1_token_with_only_unknown_confirmation_members_is_refused() {
     let world = World::new();
     for cnf in [
         json!({}),
@@ -78,7 +78,7 @@ async fn rfc7800_3_1_what_is_bound_in_no_known_way_is_refused() {
     }
 }
 
-/// auth0 1.9.2: what is unknown beside what is satisfied does no harm.
+/// auth0 1.9.2: an unknown member is ignored if a known one is satisfied.
 #[tokio::test(start_paused = true)]
 async fn an_unknown_member_beside_a_satisfied_one_is_ignored() {
     let world = World::new();
@@ -87,7 +87,7 @@ async fn an_unknown_member_beside_a_satisfied_one_is_ignored() {
     }
 }
 
-/// heimdall, auth0: a certificate nobody looked for was as good as one that was shown.
+/// heimdall, auth0: a token bound to a certificate was accepted without checking the certificate.
 #[tokio::test(start_paused = true)]
 async fn rfc8705_3_every_known_member_must_be_satisfied() {
     let world = World::new();
@@ -154,12 +154,12 @@ async fn without_dpop_configured_bound_tokens_stay_refused() {
     let world = World::under(|policy| policy);
     assert_eq!(world.outcome(world.proof()).await, UNPROVEN);
     let response = world.with_proof(&world.proof().mint()).await;
-    let told = "Bearer realm=\"https://api.example.com\", error=\"invalid_token\"";
-    assert_eq!(challenges(&response), [told]);
+    let expected = "Bearer realm=\"https://api.example.com\", error=\"invalid_token\"";
+    assert_eq!(challenges(&response), [expected]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_outside_of_a_request_can_not_be_proven() {
+async fn bound_token_without_a_request_is_refused() {
     let bound = ImmediateVerifier::claims(r#"{"aud":"https://api.example.com","cnf":{"jkt":"x"}}"#);
     let policy = policy().dpop(dpop());
     for scheme in
@@ -180,11 +180,11 @@ async fn fapi2_5_3_4_bearer_tokens_are_refused_where_binding_is_required() {
         assert_eq!(present(&world, "Bearer", &token).await, UNPROVEN);
     }
     assert_eq!(world.outcome(world.proof()).await, Ok(()));
-    // A bearer token is of no use here, so nobody is asked for one.
+    // Bearer tokens are never accepted here, so no `Bearer` challenge is sent.
     let response = world.send(get("/r", &[])).await;
     let algorithms = "algs=\"ES256 EdDSA PS256 ES384 RS256\"";
     assert_eq!(challenges(&response), [format!("DPoP realm=\"{AUDIENCE}\", {algorithms}")]);
-    // Also where nothing is configured by which it could be bound.
+    // Also without DPoP and mTLS.
     let unconfigured = layer(ImmediateVerifier::alice());
     assert!(ask(&unconfigured, crate::support::with_token()).await.status().is_success());
     let policy = policy().require_binding();
@@ -207,7 +207,7 @@ async fn fapi2_5_4_1_only_three_algorithms_sign_tokens_and_proofs() {
     }
     for algorithm in [Algorithm::RS256, Algorithm::ES384, Algorithm::PS384] {
         let refused = Err(ErrorKind::UnsupportedAlgorithm);
-        // Remembered or not.
+        // With a new and a cached token.
         let token = token(algorithm);
         for _ in 0..2 {
             assert_eq!(present(&world, "DPoP", &token).await, refused, "{algorithm}");
@@ -215,7 +215,7 @@ async fn fapi2_5_4_1_only_three_algorithms_sign_tokens_and_proofs() {
     }
     let response = world.send(get("/r", &[])).await;
     assert!(challenges(&response)[0].ends_with("algs=\"ES256 EdDSA PS256\""));
-    // The same in the other order, and where it is said of a challenge last.
+    // Also in the other order, and if the algorithms of the challenge are set last.
     for policy in
         [policy().fapi2().dpop(dpop()), policy().dpop(dpop()).fapi2().advertise_scope("read")]
     {
@@ -227,7 +227,7 @@ async fn fapi2_5_4_1_only_three_algorithms_sign_tokens_and_proofs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_shown_can_be_asked_for_by_routes() {
+async fn routes_can_require_a_bound_token() {
     let world =
         World::under(|policy| policy.dpop(dpop()).require(Requirement::sender_constrained()));
     assert_eq!(world.outcome(world.proof()).await, Ok(()));

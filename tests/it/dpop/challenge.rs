@@ -1,4 +1,4 @@
-//! What clients are told (RFC 9449 §7.1, §7.2).
+//! Challenges (RFC 9449 §7.1, §7.2).
 
 use tower::Layer as _;
 use tower_introspect::{
@@ -26,7 +26,7 @@ fn dpop_(error: &str) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rfc9449_7_2_who_sends_nothing_is_told_of_both_without_an_error() {
+async fn rfc9449_7_2_missing_credentials_get_both_challenges_without_an_error() {
     let world = World::new();
     for fields in [
         &[][..],
@@ -43,7 +43,7 @@ async fn rfc9449_7_2_who_sends_nothing_is_told_of_both_without_an_error() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rfc9449_7_2_the_error_is_under_the_scheme_that_was_used() {
+async fn rfc9449_7_2_error_is_in_the_challenge_of_the_used_scheme() {
     let world = World::new();
     let invalid = "error=\"invalid_token\"";
     let response = world.send(get("/r", &[("authorization", "Bearer abc")])).await;
@@ -57,7 +57,7 @@ async fn rfc9449_7_2_the_error_is_under_the_scheme_that_was_used() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_from_elsewhere_than_the_header_is_a_bearer_token() {
+async fn token_from_a_cookie_is_a_bearer_token() {
     let world = World::new();
     let by_cookie = tower_introspect::credentials::Extractor::new().danger_cookie("at");
     let layer = world.api.layer().extractor(by_cookie);
@@ -69,7 +69,7 @@ async fn a_token_from_elsewhere_than_the_header_is_a_bearer_token() {
 
 /// RFC 9449 Figure 19.
 #[tokio::test(start_paused = true)]
-async fn rfc9449_7_2_both_at_once_is_an_error_of_both() {
+async fn rfc9449_7_2_both_schemes_in_one_request_are_an_error_in_both_challenges() {
     let world = World::new();
     let bearer_and_dpop = [("authorization", "Bearer abc"), ("authorization", "DPoP abc")];
     let response = world.send(get("/r", &bearer_and_dpop)).await;
@@ -79,7 +79,7 @@ async fn rfc9449_7_2_both_at_once_is_an_error_of_both() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rfc9449_7_1_what_is_wrong_with_a_proof_is_told_under_dpop_alone() {
+async fn rfc9449_7_1_error_of_a_proof_is_in_the_dpop_challenge_only() {
     let world = World::new();
     let response = world.with_proof(&world.proof().claim("htm", "POST").mint()).await;
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
@@ -87,7 +87,7 @@ async fn rfc9449_7_1_what_is_wrong_with_a_proof_is_told_under_dpop_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rfc9449_7_1_scope_is_told_under_the_scheme_that_was_used_alone() {
+async fn rfc9449_7_1_required_scope_is_in_the_challenge_of_the_used_scheme_only() {
     let world =
         World::under(|policy| policy.dpop(dpop()).require(Requirement::all_scopes(["write"])));
     let insufficient = "error=\"insufficient_scope\", scope=\"write\"";
@@ -99,9 +99,9 @@ async fn rfc9449_7_1_scope_is_told_under_the_scheme_that_was_used_alone() {
     assert_eq!(challenges(&response), [bearer(insufficient)]);
 }
 
-/// The scheme is known within, too, where the credentials were removed.
+/// Inner layers know the scheme even if the credentials were removed.
 #[tokio::test(start_paused = true)]
-async fn routes_within_tell_it_under_the_scheme_that_was_used() {
+async fn inner_layers_challenge_with_the_used_scheme() {
     let world = World::new();
     let handler = RequireScope::all(["write"]).layer(crate::support::whoami_service());
     let service = world.api.layer().remove_credentials().layer(handler);
@@ -112,7 +112,7 @@ async fn routes_within_tell_it_under_the_scheme_that_was_used() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bad_proof_is_never_403() {
+async fn invalid_proof_is_never_403() {
     let world =
         World::under(|policy| policy.dpop(dpop()).require(Requirement::all_scopes(["write"])));
     let good = world.proof().mint();
@@ -129,7 +129,7 @@ async fn a_bad_proof_is_never_403() {
             ErrorKind::UnprovenPossession,
         ),
         (good.clone(), ErrorKind::InsufficientScope),
-        // It was used before, and that is told rather than what its token lacks.
+        // The reuse of the proof is reported before the missing scope.
         (good, ErrorKind::InvalidProof),
     ] {
         let response = world.with_proof(&proof).await;
@@ -142,7 +142,7 @@ async fn a_bad_proof_is_never_403() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_that_is_no_good_is_told_before_its_proof_is_looked_at() {
+async fn invalid_token_is_reported_before_an_invalid_proof() {
     let world = World::new();
     let expired = world
         .server
@@ -161,26 +161,26 @@ async fn a_token_that_is_no_good_is_told_before_its_proof_is_looked_at() {
 }
 
 #[test]
-fn nothing_of_a_proof_or_a_nonce_is_told_or_shown() {
+fn proofs_and_nonces_are_in_no_challenge_or_debug_output() {
     let nonce = HeaderValue::from_static("s3cret-nonce");
     let error = VerifyError::use_nonce(nonce).with_context("there is no nonce");
     assert!(!format!("{error:?} {error}").contains("s3cret"));
     let (method, uri, headers) = (Method::GET, "/".parse().unwrap(), http::HeaderMap::new());
-    let told = Challenge::new("api").dpop(["ES256"]);
-    let refusal = Refusal::new(&error, RequestHead::new(&method, &uri, &headers), &told);
+    let challenge = Challenge::new("api").dpop(["ES256"]);
+    let refusal = Refusal::new(&error, RequestHead::new(&method, &uri, &headers), &challenge);
     assert!(!format!("{refusal:?}").contains("s3cret"));
     let response: Response<Bytes> = Auto::new().respond(&refusal);
     assert_eq!(nonce_of(&response).as_deref(), Some("s3cret-nonce"));
 }
 
 #[test]
-fn a_challenge_without_algorithms_still_speaks_of_proofs_as_dpop() {
-    let told = Challenge::new("api");
+fn challenge_for_a_proof_without_algorithms_has_the_scheme_dpop() {
+    let challenge = Challenge::new("api");
     for (kind, code) in [
         (ErrorKind::InvalidProof, "invalid_dpop_proof"),
         (ErrorKind::NonceRequired, "use_dpop_nonce"),
     ] {
-        let header = told.header(&kind.into()).unwrap();
+        let header = challenge.header(&kind.into()).unwrap();
         assert_eq!(header, format!("DPoP realm=\"api\", error=\"{code}\""));
     }
     let missing = VerifyError::new(ErrorKind::MissingCredentials);
@@ -189,7 +189,7 @@ fn a_challenge_without_algorithms_still_speaks_of_proofs_as_dpop() {
         only.headers(&missing, None).collect::<Vec<_>>(),
         ["DPoP realm=\"api\", algs=\"ES256\""]
     );
-    // Without any scheme no 401 would have a challenge.
+    // A challenge without schemes falls back to `Bearer`, so that each 401 has one.
     let neither = Challenge::new("api").without_bearer();
     assert_eq!(neither.header(&missing).unwrap(), "Bearer realm=\"api\"");
 }

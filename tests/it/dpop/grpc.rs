@@ -1,4 +1,4 @@
-//! Proofs over gRPC: the method is `POST`, the URL that of the method (RFC 9449 §4.2).
+//! Proofs over gRPC: `htm` is `POST`, and `htu` the URL of the method (RFC 9449 §4.2).
 
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{
@@ -19,7 +19,7 @@ fn bound() -> ImmediateVerifier {
     ))
 }
 
-/// A real server with the health service, at `https://grpc.example.com` as far as clients know.
+/// Serves the health service on a real connection. Clients know it as `https://grpc.example.com`.
 async fn serve(dpop: Dpop) -> Channel {
     let (_, health) = tonic_health::server::health_reporter();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -63,16 +63,16 @@ async fn grpc_htm_is_post_and_htu_the_url_of_the_method() {
     ] {
         let status = client.check(call(bad)).await.unwrap_err();
         assert_eq!(status.code(), Code::Unauthenticated);
-        let told = status.metadata().get("www-authenticate").unwrap().to_str().unwrap();
+        let challenges = status.metadata().get("www-authenticate").unwrap().to_str().unwrap();
         assert!(
-            told.starts_with("DPoP ") && told.contains("error=\"invalid_dpop_proof\""),
-            "{told}"
+            challenges.starts_with("DPoP ") && challenges.contains("error=\"invalid_dpop_proof\""),
+            "{challenges}"
         );
     }
 }
 
 #[tokio::test]
-async fn grpc_a_nonce_is_given_as_metadata() {
+async fn grpc_nonce_is_sent_as_metadata() {
     let mut client = HealthClient::new(serve(grpc().require_nonce()).await);
     let prover = prover("client");
     let status = client
@@ -86,7 +86,7 @@ async fn grpc_a_nonce_is_given_as_metadata() {
 }
 
 #[test]
-fn an_interceptor_can_not_look_at_proofs_and_refuses() {
+fn interceptor_refuses_bound_tokens() {
     let policy = policy().dpop(grpc());
     let mut interceptor = VerifyInterceptor::new(bound(), policy);
     let proof = prover("client").proof("POST", CHECK).for_token("abc").mint();
@@ -96,9 +96,11 @@ fn an_interceptor_can_not_look_at_proofs_and_refuses() {
         call.metadata_mut().insert("dpop", proof.parse().unwrap());
         let status = interceptor.call(call).unwrap_err();
         assert_eq!(status.code(), Code::Unauthenticated);
-        let told: Vec<_> = status.metadata().get_all("www-authenticate").iter().collect();
-        assert_eq!(told.len(), 2);
-        assert!(told[0].to_str().unwrap().contains("error=\"invalid_token\""));
-        assert!(told[0].to_str().unwrap().starts_with(authorization.split(' ').next().unwrap()));
+        let challenges: Vec<_> = status.metadata().get_all("www-authenticate").iter().collect();
+        assert_eq!(challenges.len(), 2);
+        assert!(challenges[0].to_str().unwrap().contains("error=\"invalid_token\""));
+        assert!(
+            challenges[0].to_str().unwrap().starts_with(authorization.split(' ').next().unwrap())
+        );
     }
 }

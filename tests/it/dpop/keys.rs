@@ -1,4 +1,4 @@
-//! The key that a proof shows, and the algorithm it is used with.
+//! The key of a proof, and its algorithm.
 
 use serde_json::{Value, json};
 use tower_introspect::{
@@ -21,15 +21,15 @@ fn prover(world: &World, algorithm: Algorithm, pem: &[u8]) -> Prover {
     Prover::with_key(key).with_clock(world.clock.clone())
 }
 
-/// What becomes of a request with a proof of this key and a token that is bound to it.
-async fn by(world: &World, prover: &Prover) -> Result<(), ErrorKind> {
+/// Returns the outcome of a request with a proof of this key and a token bound to it.
+async fn outcome_with(world: &World, prover: &Prover) -> Result<(), ErrorKind> {
     let token = world.server.jwt().audience(AUDIENCE).bound_to(prover).mint();
     let proof = prover.proof("GET", URL).for_token(&token).mint();
-    presented(world, &token, &proof).await
+    outcome_of(world, &token, &proof).await
 }
 
 #[tokio::test(start_paused = true)]
-async fn rfc9449_11_6_every_configured_algorithm_and_no_other() {
+async fn rfc9449_11_6_only_configured_algorithms_are_accepted() {
     let keys: [(Algorithm, &[u8]); 9] = [
         (Algorithm::ES256, P256),
         (Algorithm::ES384, P384),
@@ -44,13 +44,17 @@ async fn rfc9449_11_6_every_configured_algorithm_and_no_other() {
     let world = World::new();
     for (at, (algorithm, pem)) in keys.into_iter().enumerate() {
         let by_default = if at < 5 { Ok(()) } else { BAD };
-        assert_eq!(by(&world, &prover(&world, algorithm, pem)).await, by_default, "{algorithm}");
+        assert_eq!(
+            outcome_with(&world, &prover(&world, algorithm, pem)).await,
+            by_default,
+            "{algorithm}"
+        );
     }
     for (only, _) in keys {
         let world = World::with(dpop().algorithms([only, Algorithm::HS256]));
         for (algorithm, pem) in keys {
             let expected = if algorithm == only { Ok(()) } else { BAD };
-            let outcome = by(&world, &prover(&world, algorithm, pem)).await;
+            let outcome = outcome_with(&world, &prover(&world, algorithm, pem)).await;
             assert_eq!(outcome, expected, "{only} {algorithm}");
         }
     }
@@ -59,7 +63,7 @@ async fn rfc9449_11_6_every_configured_algorithm_and_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rfc8725_3_1_the_algorithm_is_one_of_the_key() {
+async fn rfc8725_3_1_algorithm_must_fit_the_key() {
     let world = World::with(dpop().algorithms([
         Algorithm::ES256,
         Algorithm::ES384,
@@ -78,7 +82,7 @@ async fn rfc8725_3_1_the_algorithm_is_one_of_the_key() {
         for alg in ["ES256", "ES384", "EdDSA", "RS256", "PS256"] {
             let proof = prover.proof("GET", URL).for_token(&token).header("alg", alg).mint();
             let expected = if alg == algorithm.as_str() { Ok(()) } else { BAD };
-            assert_eq!(presented(&world, &token, &proof).await, expected, "{algorithm} {alg}");
+            assert_eq!(outcome_of(&world, &token, &proof).await, expected, "{algorithm} {alg}");
         }
     }
 }
@@ -111,7 +115,7 @@ async fn rfc9449_4_3_a_private_key_in_the_proof_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rfc7638_3_2_other_members_of_the_key_do_not_matter() {
+async fn rfc7638_3_2_other_members_of_the_key_are_ignored() {
     let world = World::new();
     let mut jwk = world.prover.jwk().clone();
     for (name, value) in [
@@ -128,7 +132,7 @@ async fn rfc7638_3_2_other_members_of_the_key_do_not_matter() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_is_none_is_refused() {
+async fn malformed_key_is_refused() {
     let world = World::new();
     let jwk = world.prover.jwk();
     let without = |name: &str| {
@@ -170,9 +174,9 @@ async fn a_key_that_is_none_is_refused() {
     assert_eq!(world.outcome(world.proof().without_header("jwk")).await, BAD);
 }
 
-/// Even where an authorization server has bound a token to it.
+/// Refused even if an authorization server has bound a token to it.
 #[tokio::test(start_paused = true)]
-async fn a_key_that_no_one_should_have_is_refused_though_a_token_is_bound_to_it() {
+async fn invalid_key_is_refused_even_if_a_token_is_bound_to_it() {
     use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
     let bytes = |byte: u8, length| URL_SAFE_NO_PAD.encode(vec![byte; length]);
     let rsa = prover(&World::new(), Algorithm::RS256, RSA).jwk()["n"].clone();
@@ -212,11 +216,11 @@ async fn a_key_that_no_one_should_have_is_refused_though_a_token_is_bound_to_it(
         };
         let proof = world.prover.proof("GET", URL).for_token(&token);
         let proof = proof.header("jwk", jwk.clone()).header("alg", alg).mint();
-        assert_eq!(presented(&world, &token, &proof).await, BAD, "{what}");
+        assert_eq!(outcome_of(&world, &token, &proof).await, BAD, "{what}");
     }
 }
 
-/// By hand, as the library refuses these keys.
+/// Computes a thumbprint here, as the library refuses these keys.
 fn thumbprint(jwk: &Value) -> String {
     use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
     let members: Vec<_> = ["crv", "e", "kty", "n", "x", "y"]
@@ -224,14 +228,15 @@ fn thumbprint(jwk: &Value) -> String {
         .filter_map(|name| Some(format!("\"{name}\":{}", jwk.get(name)?)))
         .collect();
     let text = format!("{{{}}}", members.join(","));
-    // What owns a mark is the digest of what is given as its key.
+    // The owner of a mark is the digest of the value passed as its key.
     let now = tower_introspect::clock::Moment::now(&FixedClock);
     URL_SAFE_NO_PAD.encode(tower_introspect::proof::Mark::new(&text, "", now, now.wall()).owner())
 }
 
-/// For a point of small order there are signatures that fit many messages, made without any private key.
+/// With a point of small order, signatures that fit many messages can be made without a private
+/// key.
 #[tokio::test(start_paused = true)]
-async fn a_point_of_small_order_is_no_key_though_a_token_is_bound_to_it() {
+async fn point_of_small_order_is_refused_even_if_a_token_is_bound_to_it() {
     use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
     let world = World::new();
     let point = |first, middle, last| {
@@ -247,7 +252,7 @@ async fn a_point_of_small_order_is_no_key_though_a_token_is_bound_to_it() {
         point(0xed, 0xff, 0x7f),
         point(0xee, 0xff, 0x7f),
         eighth.clone().try_into().unwrap(),
-        // The other of order eight is the prime less this one.
+        // The other point of order eight is the prime minus this one.
         std::array::from_fn(|at| point(0xed, 0xff, 0x7f)[at] - eighth[at]),
     ];
     points.extend(points.clone().into_iter().map(|mut x| {
@@ -260,13 +265,13 @@ async fn a_point_of_small_order_is_no_key_though_a_token_is_bound_to_it() {
         let jwk = json!({"kty": "OKP", "crv": "Ed25519", "x": URL_SAFE_NO_PAD.encode(x)});
         let cnf = json!({"jkt": thumbprint(&jwk)});
         let token = world.server.jwt().audience(AUDIENCE).claim("cnf", cnf).mint();
-        // One of eight messages fits, for the points of order eight.
+        // With a point of order eight, the signature fits one of eight messages.
         for attempt in 0..64 {
             let proof = world.prover.proof("GET", URL).for_token(&token).claim("x", attempt);
             let proof = proof.header("jwk", jwk.clone()).header("alg", "EdDSA").mint();
             let (signed, _) = proof.rsplit_once('.').unwrap();
             let proof = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature));
-            assert_eq!(presented(&world, &token, &proof).await, BAD, "{x:?}");
+            assert_eq!(outcome_of(&world, &token, &proof).await, BAD, "{x:?}");
         }
     }
 }

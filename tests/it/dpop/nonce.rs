@@ -7,22 +7,22 @@ use tower_introspect::{ErrorKind, proof::NonceSecret};
 
 use super::*;
 
-/// The nonce that a client without one is given.
-async fn given(world: &World) -> String {
+/// Returns the nonce that a client without one gets.
+async fn issued_nonce(world: &World) -> String {
     let response = world.with_proof(&world.proof().mint()).await;
     assert_eq!(refusal(&response), Some(ErrorKind::NonceRequired));
     nonce_of(&response).expect("a nonce")
 }
 
-fn requiring() -> World {
+fn nonce_required() -> World {
     World::with(dpop().require_nonce())
 }
 
-const WANTS: Result<(), ErrorKind> = Err(ErrorKind::NonceRequired);
+const NONCE_REQUIRED: Result<(), ErrorKind> = Err(ErrorKind::NonceRequired);
 
 #[tokio::test(start_paused = true)]
-async fn rfc9449_9_a_client_without_a_nonce_is_given_one() {
-    let world = requiring();
+async fn rfc9449_9_proof_without_a_nonce_is_refused_with_a_nonce() {
+    let world = nonce_required();
     let response = world.with_proof(&world.proof().mint()).await;
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(
@@ -39,16 +39,16 @@ async fn rfc9449_9_a_client_without_a_nonce_is_given_one() {
     assert_eq!(
         world.outcome(world.proof().nonce(&nonce)).await,
         Ok(()),
-        "it is good for more than one"
+        "a nonce is valid for several proofs"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn rfc9449_11_3_a_proof_without_a_nonce_of_this_service_is_not_taken() {
-    let world = requiring();
-    let nonce = given(&world).await;
-    assert_eq!(world.outcome(world.proof()).await, WANTS);
-    let other = given(&requiring()).await;
+async fn rfc9449_11_3_nonce_of_another_service_is_refused() {
+    let world = nonce_required();
+    let nonce = issued_nonce(&world).await;
+    assert_eq!(world.outcome(world.proof()).await, NONCE_REQUIRED);
+    let other = issued_nonce(&nonce_required()).await;
     let longer = format!("{nonce}AAAA");
     for wrong in
         ["", "x", &nonce[1..], &longer, &nonce.to_lowercase(), &other, &format!(" {nonce}")]
@@ -63,8 +63,8 @@ async fn rfc9449_11_3_a_proof_without_a_nonce_of_this_service_is_not_taken() {
 
 #[tokio::test(start_paused = true)]
 async fn rfc9449_4_3_with_a_nonce_iat_is_not_compared() {
-    let world = requiring();
-    let nonce = given(&world).await;
+    let world = nonce_required();
+    let nonce = issued_nonce(&world).await;
     for iat in [0, NOW.as_secs() - 86_400, NOW.as_secs() + 86_400] {
         assert_eq!(
             world.outcome(world.proof().nonce(&nonce).claim("iat", iat)).await,
@@ -72,16 +72,16 @@ async fn rfc9449_4_3_with_a_nonce_iat_is_not_compared() {
             "{iat}"
         );
     }
-    // It must be there all the same.
+    // It is required nevertheless.
     let without = world.proof().nonce(&nonce).without("iat");
     assert_eq!(world.outcome(without).await, Err(ErrorKind::InvalidProof));
 }
 
 #[tokio::test(start_paused = true)]
-async fn rfc9449_8_2_a_nonce_is_taken_for_one_rotation_back_and_replaced_before_it_is_old() {
+async fn rfc9449_8_2_nonce_of_the_previous_rotation_is_accepted_and_replaced() {
     let world = World::with(dpop().require_nonce().nonce_rotation(Duration::from_secs(60)));
     // The time at the start is a multiple of the rotation.
-    let nonce = given(&world).await;
+    let nonce = issued_nonce(&world).await;
     let answer = async || world.with_proof(&world.proof().nonce(&nonce).mint()).await;
     tokio::time::advance(Duration::from_secs(59)).await;
     let response = answer().await;
@@ -103,9 +103,9 @@ async fn rfc9449_8_2_a_nonce_is_taken_for_one_rotation_back_and_replaced_before_
 }
 
 #[tokio::test(start_paused = true)]
-async fn rfc9449_8_2_only_a_success_carries_a_nonce_and_only_one() {
-    let world = requiring();
-    let nonce = given(&world).await;
+async fn rfc9449_8_2_only_successful_responses_carry_one_new_nonce() {
+    let world = nonce_required();
+    let nonce = issued_nonce(&world).await;
     tokio::time::advance(Duration::from_secs(60)).await;
     for status in [200, 204, 302, 404, 500] {
         let handler = service_fn(move |_: Request<Bytes>| async move {
@@ -126,37 +126,37 @@ async fn rfc9449_8_2_only_a_success_carries_a_nonce_and_only_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn instances_that_share_a_secret_take_each_others_nonces() {
+async fn instances_with_one_secret_accept_each_others_nonces() {
     let instance = |byte| {
         World::with(dpop().require_nonce().nonce_secret(NonceSecret::new(&[byte; 32]).unwrap()))
     };
     let (one, two, stranger) = (instance(1), instance(1), instance(2));
-    let nonce = given(&one).await;
+    let nonce = issued_nonce(&one).await;
     assert_eq!(two.outcome(two.proof().nonce(&nonce)).await, Ok(()));
-    assert_eq!(stranger.outcome(stranger.proof().nonce(&nonce)).await, WANTS);
+    assert_eq!(stranger.outcome(stranger.proof().nonce(&nonce)).await, NONCE_REQUIRED);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_accepted_nonce_helps_a_client_whose_clock_is_wrong() {
+async fn optional_nonce_replaces_iat_for_a_client_with_a_wrong_clock() {
     let world = World::with(dpop().accept_nonce());
-    assert_eq!(world.outcome(world.proof()).await, Ok(()), "others never hear of it");
+    assert_eq!(world.outcome(world.proof()).await, Ok(()), "a correct clock needs no nonce");
     let late = || world.proof().claim("iat", NOW.as_secs() - 3600);
     let response = world.with_proof(&late().mint()).await;
     assert_eq!(refusal(&response), Some(ErrorKind::NonceRequired));
     let nonce = nonce_of(&response).unwrap();
     assert_eq!(world.outcome(late().nonce(&nonce)).await, Ok(()));
-    // A nonce that is there must be good.
-    assert_eq!(world.outcome(world.proof().nonce("x")).await, WANTS);
-    // Without nonces the same proof is just wrong.
+    // A nonce that is present must be valid.
+    assert_eq!(world.outcome(world.proof().nonce("x")).await, NONCE_REQUIRED);
+    // Without nonces the same proof is invalid.
     let world = World::new();
     let late = world.proof().claim("iat", NOW.as_secs() - 3600).nonce(&nonce);
     assert_eq!(world.outcome(late).await, Err(ErrorKind::InvalidProof));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_proof_with_a_nonce_is_good_once_as_long_as_the_nonce_is() {
-    let world = requiring();
-    let nonce = given(&world).await;
+async fn proof_with_a_nonce_is_accepted_once_while_the_nonce_is_valid() {
+    let world = nonce_required();
+    let nonce = issued_nonce(&world).await;
     let proof = world.proof().nonce(&nonce).mint();
     assert_eq!(world.with_proof(&proof).await.status(), StatusCode::OK);
     for _ in 0..4 {
@@ -168,8 +168,8 @@ async fn a_proof_with_a_nonce_is_good_once_as_long_as_the_nonce_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_of_the_test_kit_does_as_it_is_told() {
-    let world = requiring();
+async fn client_of_the_test_kit_retries_once_with_the_nonce() {
+    let world = nonce_required();
     let client = world.prover.client("https://api.example.com", &world.token);
     let service = client.layer(world.api.layer().layer(crate::support::whoami_service()));
     assert_eq!(client.nonce(), None);
@@ -179,7 +179,7 @@ async fn a_client_of_the_test_kit_does_as_it_is_told() {
         tokio::time::advance(Duration::from_secs(40)).await;
     }
     assert!(client.nonce().is_some());
-    // And not more than once.
+    // It retries only once.
     let broken = service_fn(async |_: Request<Bytes>| {
         let response = Response::builder().status(401).header("dpop-nonce", "x");
         let response = response.header("www-authenticate", "DPoP error=\"use_dpop_nonce\"");

@@ -1,4 +1,4 @@
-//! What a proof must be (RFC 9449 §4.2, §4.3).
+//! The requirements of a proof (RFC 9449 §4.2, §4.3).
 
 use serde_json::json;
 use tower_introspect::{
@@ -36,8 +36,8 @@ async fn rfc9449_4_3_there_is_exactly_one_proof() {
                 && told[0].contains("error=\"invalid_dpop_proof\"")
         );
     }
-    // None of that has used up the proof.
-    assert_eq!(presented(&world, &world.token, &one).await, Ok(()));
+    // None of these requests has used up the proof.
+    assert_eq!(outcome_of(&world, &world.token, &one).await, Ok(()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -60,9 +60,9 @@ async fn rfc9449_4_3_a_proof_is_a_jws_in_compact_form() {
         "\u{e9}".to_owned(),
         json!({"payload": payload, "signatures": []}).to_string(),
     ] {
-        assert_eq!(presented(&world, &world.token, &bad).await, BAD, "{bad}");
+        assert_eq!(outcome_of(&world, &world.token, &bad).await, BAD, "{bad}");
     }
-    assert_eq!(presented(&world, &world.token, &good).await, Ok(()));
+    assert_eq!(outcome_of(&world, &world.token, &good).await, Ok(()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -85,14 +85,14 @@ async fn rfc9449_4_3_alg_is_asymmetric_and_allowed() {
     assert_eq!(world.outcome(world.proof().unsigned()).await, BAD);
     assert_eq!(world.outcome(world.proof().without_header("alg")).await, BAD);
     assert_eq!(world.outcome(world.proof().header("alg", 7)).await, BAD);
-    // Signed with the public key for a secret: the oldest attack there is.
+    // Signed with the public key as an HMAC secret.
     let secret = world.prover.jwk().to_string();
     let hmac = SigningKey::from_secret(Algorithm::HS256, secret.as_bytes()).unwrap();
     assert_eq!(world.outcome(world.proof().header("alg", "HS256").signed_with(hmac)).await, BAD);
 }
 
 #[tokio::test(start_paused = true)]
-async fn rfc9449_4_3_the_signature_is_that_of_the_key_in_the_proof() {
+async fn rfc9449_4_3_signature_must_verify_with_the_key_in_the_proof() {
     let world = World::new();
     assert_eq!(world.outcome(world.proof().with_corrupt_signature()).await, BAD);
     let other = include_bytes!("../keys/p256.pem");
@@ -102,13 +102,13 @@ async fn rfc9449_4_3_the_signature_is_that_of_the_key_in_the_proof() {
     let (one, two) = (world.proof().mint(), world.proof().mint());
     let (input, _) = one.rsplit_once('.').unwrap();
     let (_, signature) = two.rsplit_once('.').unwrap();
-    assert_eq!(presented(&world, &world.token, &format!("{input}.{signature}")).await, BAD);
-    // CVE-2022-21449: r and s of zero; and signatures of odd lengths.
+    assert_eq!(outcome_of(&world, &world.token, &format!("{input}.{signature}")).await, BAD);
+    // CVE-2022-21449: r and s are zero. Also signatures of wrong lengths.
     use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
     for length in [0, 1, 63, 64, 65, 72, 128] {
         let zeros = URL_SAFE_NO_PAD.encode(vec![0; length]);
         assert_eq!(
-            presented(&world, &world.token, &format!("{input}.{zeros}")).await,
+            outcome_of(&world, &world.token, &format!("{input}.{zeros}")).await,
             BAD,
             "{length}"
         );
@@ -116,7 +116,7 @@ async fn rfc9449_4_3_the_signature_is_that_of_the_key_in_the_proof() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rfc9449_4_2_every_claim_that_is_needed_is_there() {
+async fn rfc9449_4_2_required_claims_must_be_present() {
     let world = World::new();
     for name in ["jti", "htm", "htu", "iat", "ath"] {
         assert_eq!(world.outcome(world.proof().without(name)).await, BAD, "{name}");
@@ -134,7 +134,7 @@ async fn rfc9449_4_2_every_claim_that_is_needed_is_there() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rfc9449_4_2_what_is_unknown_is_ignored() {
+async fn rfc9449_4_2_unknown_members_are_ignored() {
     let world = World::new();
     let proof = world
         .proof()
@@ -151,7 +151,7 @@ async fn rfc9449_4_2_what_is_unknown_is_ignored() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rfc7515_4_1_11_an_extension_that_is_demanded_is_refused() {
+async fn rfc7515_4_1_11_critical_extension_is_refused() {
     let world = World::new();
     for crit in [json!(["exp"]), json!(["b64"]), json!([]), json!(null)] {
         assert_eq!(world.outcome(world.proof().header("crit", crit.clone())).await, BAD, "{crit}");
@@ -160,7 +160,7 @@ async fn rfc7515_4_1_11_an_extension_that_is_demanded_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rfc7515_4_a_member_that_occurs_twice_is_refused() {
+async fn rfc7515_4_repeated_member_is_refused() {
     let world = World::new();
     let jwk = world.prover.jwk();
     let header = format!("{{\"typ\":\"dpop+jwt\",\"alg\":\"ES256\",\"jwk\":{jwk}");
@@ -187,7 +187,7 @@ async fn rfc7515_4_a_member_that_occurs_twice_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_nests_in_a_header_and_has_no_meaning_does_no_harm() {
+async fn nested_unknown_header_members_are_ignored() {
     let world = World::new();
     let jwk = world.prover.jwk().to_string();
     let header = |jwk: &str, more: &str| {
@@ -219,7 +219,7 @@ async fn what_nests_in_a_header_and_has_no_meaning_does_no_harm() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rfc9449_4_3_htm_is_the_method_in_its_case() {
+async fn rfc9449_4_3_htm_is_compared_with_case() {
     let world = World::new();
     for htm in ["POST", "get", "Get", "GET ", "HEAD", "*", "GETGET"] {
         assert_eq!(world.outcome(world.proof().claim("htm", htm)).await, BAD, "{htm}");
@@ -237,7 +237,7 @@ async fn rfc9449_4_3_htm_is_the_method_in_its_case() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rfc9449_4_3_ath_is_the_digest_of_this_token() {
+async fn rfc9449_4_3_ath_must_be_the_digest_of_the_token() {
     let world = World::new();
     let another = world.server.jwt().audience(AUDIENCE).bound_to(&world.prover).mint();
     assert_eq!(world.outcome(world.proof().for_token(&another)).await, BAD);
@@ -247,7 +247,7 @@ async fn rfc9449_4_3_ath_is_the_digest_of_this_token() {
         world.server.opaque().text(token).audience(AUDIENCE).bound_to(&world.prover).mint();
     let known =
         world.prover.proof("GET", URL).claim("ath", "fUHyO2r2Z3DZ53EsNrWBb0xWXoaNy59IiKCAqksmQEo");
-    assert_eq!(presented(&world, &opaque, &known.mint()).await, Ok(()));
+    assert_eq!(outcome_of(&world, &opaque, &known.mint()).await, Ok(()));
     for ath in [
         "fUHyO2r2Z3DZ53EsNrWBb0xWXoaNy59IiKCAqksmQEo=",
         "FUHYO2r2Z3DZ53EsNrWBb0xWXoaNy59IiKCAqksmQEo",
@@ -256,12 +256,12 @@ async fn rfc9449_4_3_ath_is_the_digest_of_this_token() {
         token,
     ] {
         let proof = world.prover.proof("GET", URL).claim("ath", ath).mint();
-        assert_eq!(presented(&world, &opaque, &proof).await, BAD, "{ath}");
+        assert_eq!(outcome_of(&world, &opaque, &proof).await, BAD, "{ath}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn rfc9449_4_3_the_key_is_the_one_the_token_is_bound_to() {
+async fn rfc9449_4_3_key_must_be_the_one_the_token_is_bound_to() {
     let world = World::new();
     let thief = Prover::new("thief").with_clock(world.clock.clone());
     let proof = thief.proof("GET", URL).for_token(&world.token).mint();
@@ -274,14 +274,14 @@ async fn rfc9449_4_3_the_key_is_the_one_the_token_is_bound_to() {
         told[0].starts_with("DPoP ") && told[0].contains("error=\"invalid_token\""),
         "{told:?}"
     );
-    // A thief who shows the key of the owner can't sign with it.
+    // A thief who sends the public key of the owner cannot sign with it.
     let forged =
         thief.proof("GET", URL).for_token(&world.token).header("jwk", world.prover.jwk().clone());
-    assert_eq!(presented(&world, &world.token, &forged.mint()).await, BAD);
+    assert_eq!(outcome_of(&world, &world.token, &forged.mint()).await, BAD);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_name_of_64_kib_is_refused() {
+async fn jti_of_64_kib_is_refused() {
     let world = World::new();
     for length in [257, 64 << 10] {
         assert_eq!(
@@ -292,7 +292,7 @@ async fn a_name_of_64_kib_is_refused() {
     }
     assert_eq!(world.outcome(world.proof().claim("jti", "j".repeat(256))).await, Ok(()));
     assert_eq!(world.outcome(world.proof().claim("x", "x".repeat(1 << 20))).await, BAD);
-    // As long as a proof may be, in all.
+    // A proof of the maximum length.
     assert_eq!(world.outcome(world.proof().claim("x", "x".repeat(5 << 10))).await, Ok(()));
     let deep = format!("{}{}", "[".repeat(2000), "]".repeat(2000));
     let claims = format!("{{\"jti\":\"a\",\"x\":{deep}}}");
@@ -300,15 +300,15 @@ async fn a_name_of_64_kib_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_access_token_is_no_proof_and_a_proof_no_access_token() {
+async fn access_token_and_proof_are_not_interchangeable() {
     let world = World::new();
-    assert_eq!(presented(&world, &world.token, &world.token).await, BAD);
+    assert_eq!(outcome_of(&world, &world.token, &world.token).await, BAD);
     let proof = world.proof().mint();
-    assert!(presented(&world, &proof, &world.proof().mint()).await.is_err());
+    assert!(outcome_of(&world, &proof, &world.proof().mint()).await.is_err());
 }
 
 #[test]
-fn what_is_configured_wrongly_is_told() {
+fn invalid_settings_are_reported() {
     for url in ["api.example.com", "https://u@api.example.com", "https://api.example.com?a=b", ""] {
         let problem = Dpop::new(url).unwrap_err();
         assert!(problem.to_string().starts_with("url: "), "{problem}");
@@ -320,7 +320,7 @@ fn what_is_configured_wrongly_is_told() {
 
 proptest::proptest! {
     #[test]
-    fn no_proof_makes_a_panic_a_5xx_or_an_admission(field in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
+    fn no_field_value_causes_a_panic_a_5xx_or_an_admission(field in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
         let Ok(value) = HeaderValue::from_bytes(&field) else { return Ok(()) };
         let layer = tower_introspect::IntrospectLayer::new(
             crate::support::ImmediateVerifier::claims(r#"{"aud":"https://api.example.com","cnf":{"jkt":"x"}}"#),

@@ -1,4 +1,4 @@
-//! A proof is used once (RFC 9449 §11.1), and a captured one spoils nothing.
+//! A proof is accepted once (RFC 9449 §11.1), and a refused one marks nothing.
 
 use std::{
     sync::{
@@ -23,7 +23,7 @@ use crate::support::{ImmediateVerifier, whoami_service};
 const BAD: Result<(), ErrorKind> = Err(ErrorKind::InvalidProof);
 
 #[tokio::test(start_paused = true)]
-async fn rfc9449_11_1_the_same_proof_is_good_once() {
+async fn rfc9449_11_1_proof_is_accepted_once() {
     let world = World::new();
     let proof = world.proof().mint();
     assert_eq!(world.with_proof(&proof).await.status(), StatusCode::OK);
@@ -32,13 +32,13 @@ async fn rfc9449_11_1_the_same_proof_is_good_once() {
         assert_eq!(refusal(&again), Some(ErrorKind::InvalidProof));
         assert_eq!(again.status(), StatusCode::UNAUTHORIZED);
     }
-    // Nor is its name good for another proof of the key.
+    // Its `jti` is not accepted in another proof of the key either.
     assert_eq!(world.outcome(world.proof().claim("jti", "a")).await, Ok(()));
     assert_eq!(world.outcome(world.proof().claim("jti", "a")).await, BAD);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_name_that_another_client_has_used_is_good() {
+async fn jti_used_by_another_client_is_accepted() {
     let world = World::new();
     let other = Prover::new("other").with_clock(world.clock.clone());
     let token = world.server.jwt().audience(AUDIENCE).bound_to(&other).mint();
@@ -49,18 +49,18 @@ async fn a_name_that_another_client_has_used_is_good() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_mark_outlives_the_proof_on_both_sides_of_the_window() {
+async fn mark_outlives_the_proof_at_both_edges_of_the_window() {
     let world = World::new();
-    // From thirty seconds ahead: good for a minute.
+    // An `iat` of thirty seconds ahead is valid for a minute.
     let proof = world.proof().claim("iat", NOW.as_secs() + 30).mint();
     assert_eq!(world.with_proof(&proof).await.status(), StatusCode::OK);
     for _ in 0..3 {
         tokio::time::advance(Duration::from_secs(20)).await;
         assert_eq!(refusal(&world.with_proof(&proof).await), Some(ErrorKind::InvalidProof));
-        // Marks are swept when others are set.
+        // Expired marks are removed when others are set.
         assert_eq!(world.outcome(world.proof()).await, Ok(()));
     }
-    // The wall clock jumps ahead, marks are swept, and it is set right again.
+    // The wall clock steps forward, marks are removed, and the clock is corrected.
     let proof = world.proof().mint();
     assert_eq!(world.with_proof(&proof).await.status(), StatusCode::OK);
     world.clock.step(Duration::from_secs(600));
@@ -69,9 +69,9 @@ async fn a_mark_outlives_the_proof_on_both_sides_of_the_window() {
     assert_eq!(refusal(&world.with_proof(&proof).await), Some(ErrorKind::InvalidProof));
 }
 
-/// A proof that was captured and sent elsewhere used up the name of the one that was still to come.
+/// A captured proof sent to another URL marked the `jti` as used before the client's own request.
 #[tokio::test(start_paused = true)]
-async fn a_refused_proof_uses_nothing_up() {
+async fn refused_proof_is_not_marked_as_used() {
     let world = World::under(|policy| {
         policy
             .dpop(dpop())
@@ -103,14 +103,14 @@ async fn a_refused_proof_uses_nothing_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_proof_is_not_used_up_where_the_client_is_to_authenticate_otherwise() {
+async fn proof_is_not_marked_as_used_if_another_authentication_is_required() {
     let world = World::under(|policy| policy.dpop(dpop()).require(Requirement::any_acr(["mfa"])));
     let proof = world.proof().mint();
     for _ in 0..2 {
         let refused = refusal(&world.with_proof(&proof).await);
         assert_eq!(refused, Some(ErrorKind::InsufficientAuthentication));
     }
-    // Nor where it is this service that can't do what it was set to do.
+    // Nor if this service is misconfigured.
     let fresh = Requirement::fresh(Duration::from_secs(5));
     let world = World::under(|policy| policy.dpop(dpop()).require(fresh));
     assert_eq!(world.outcome(world.proof()).await, Ok(()));
@@ -122,18 +122,18 @@ async fn a_proof_is_not_used_up_where_the_client_is_to_authenticate_otherwise() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn layers_within_do_not_take_the_proof_of_a_request_for_used() {
+async fn inner_layers_accept_the_proof_marked_by_the_outer_one() {
     let world = World::new();
     let fresh = world.api.fresh_layer(Duration::from_secs(5));
     let service = world.api.layer().layer(fresh.layer(world.api.layer().layer(whoami_service())));
     let proof = world.proof().mint();
     let response = service.clone().oneshot(world.request(&proof)).await.unwrap();
     assert_eq!(response.body(), "alice");
-    // For another request it is.
+    // In another request it counts as used.
     let response = service.oneshot(world.request(&proof)).await.unwrap();
     assert_eq!(refusal(&response), Some(ErrorKind::InvalidProof));
 
-    // A layer with a memory of its own has not seen it, and marks it there.
+    // An inner layer with another replay store marks the proof there.
     let other = World::new();
     let service = world.api.layer().layer(other.api.layer().layer(whoami_service()));
     let proof = world.proof().mint();
@@ -144,7 +144,7 @@ async fn layers_within_do_not_take_the_proof_of_a_request_for_used() {
 }
 
 #[test]
-fn of_a_hundred_threads_with_one_proof_exactly_one_passes() {
+fn one_of_a_hundred_threads_with_the_same_proof_is_admitted() {
     let jkt = prover("client").thumbprint().to_owned();
     let bound = ImmediateVerifier::claims(&format!(
         "{{\"aud\":\"{AUDIENCE}\",\"cnf\":{{\"jkt\":\"{jkt}\"}}}}"
@@ -170,16 +170,16 @@ fn of_a_hundred_threads_with_one_proof_exactly_one_passes() {
     }
 }
 
-/// How many there are. `DPOP_PROOFS=1000000` for the whole of it.
-fn many() -> usize {
+/// The number of proofs. `DPOP_PROOFS=1000000` for the full test.
+fn proof_count() -> usize {
     let set = std::env::var("DPOP_PROOFS").ok().and_then(|text| text.parse().ok());
     set.unwrap_or(20_000)
 }
 
-/// Whoever sends proofs by keys of their own, for tokens they do not have, gets no key parsed and no
-/// signature checked, and leaves nothing behind.
+/// Proofs by random keys, for tokens of others, are refused before a key is parsed or a signature
+/// checked, and leave nothing in memory.
 #[test]
-fn proofs_by_random_keys_cost_no_memory_and_mark_nothing() {
+fn proofs_by_random_keys_take_no_memory_and_mark_nothing() {
     let replay = Arc::new(MemoryReplay::new());
     let jkt = prover("client").thumbprint().to_owned();
     let bound = ImmediateVerifier::claims(&format!(
@@ -188,11 +188,11 @@ fn proofs_by_random_keys_cost_no_memory_and_mark_nothing() {
     let dpop = dpop().window(Duration::from_secs(300)).replay_store(Shared(Arc::clone(&replay)));
     let policy = policy().dpop(dpop);
     let service = IntrospectLayer::new(bound, policy).layer(whoami_service());
-    // One signature for all of them: if it were checked, it would be found wrong, with another answer.
+    // They share one signature. If it were checked, the refusal would be another.
     let template = prover("thief").proof("GET", URL).for_token("abc").mint();
     let [_, payload, signature] = template.split('.').collect::<Vec<_>>()[..] else { panic!() };
     use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
-    // What is measured are the allocations of one thread. Each has its share of the proofs.
+    // The allocations of one thread are measured. Each thread sends a share of the proofs.
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let share = |first: usize| {
         let mut service = service.clone();
@@ -207,9 +207,9 @@ fn proofs_by_random_keys_cost_no_memory_and_mark_nothing() {
             assert_eq!(refusal(&answer.unwrap()), Some(ErrorKind::UnprovenPossession));
         };
         send(first);
-        let all = (first..many()).step_by(threads);
+        let all = (first..proof_count()).step_by(threads);
         let held = allocation_counter::measure(|| all.for_each(&mut send));
-        assert_eq!(held.bytes_current, 0, "nothing is kept");
+        assert_eq!(held.bytes_current, 0, "memory is kept");
         assert!(held.bytes_max < 64 << 10, "{} bytes at a time", held.bytes_max);
     };
     std::thread::scope(|scope| {
@@ -221,7 +221,7 @@ fn proofs_by_random_keys_cost_no_memory_and_mark_nothing() {
     assert!(replay.is_empty());
 }
 
-/// A store that is looked at from outside.
+/// A store that the test can inspect.
 struct Shared(Arc<MemoryReplay>);
 
 impl ReplayStore for Shared {
@@ -230,28 +230,32 @@ impl ReplayStore for Shared {
     }
 }
 
-/// A million proofs of a million keys, as many clients with good tokens could make.
+/// A million proofs of a million keys, as many clients with valid tokens could send them.
 #[test]
-fn the_memory_of_used_proofs_is_bounded_in_bytes() {
+fn replay_store_is_bounded_in_bytes() {
     const BOUND: usize = 4 << 20;
     let now = Moment::now(&FixedClock);
     let until = now.wall().saturating_add(Duration::from_secs(60));
     let held = allocation_counter::measure(|| {
         let store = MemoryReplay::new().max_bytes(BOUND);
         let mut refused = 0;
-        for n in 0..many() {
+        for n in 0..proof_count() {
             let mark = Mark::new(&n.to_string(), "1", now, until);
             refused += usize::from(
-                store.mark(mark).now_or_later().unwrap_or_else(|_| panic!("at once")).is_err(),
+                store
+                    .mark(mark)
+                    .now_or_later()
+                    .unwrap_or_else(|_| panic!("the store is not ready"))
+                    .is_err(),
             );
         }
-        assert!(refused > 0 && store.len() > 10_000, "{refused} of {} were refused", many());
+        assert!(refused > 0 && store.len() > 10_000, "{refused} of {} were refused", proof_count());
     });
     assert!(held.bytes_max < BOUND as u64, "{} bytes at a time", held.bytes_max);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_full_memory_is_503_and_never_the_fault_of_a_client() {
+async fn full_replay_store_is_503() {
     let world = World::with(dpop().replay_store(MemoryReplay::new().max_bytes(0)));
     let response = world.with_proof(&world.proof().mint()).await;
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
@@ -261,7 +265,7 @@ async fn a_full_memory_is_503_and_never_the_fault_of_a_client() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_uses_up_its_share_is_alone_in_that() {
+async fn client_over_its_quota_does_not_affect_others() {
     let world = World::with(dpop().replay_store(MemoryReplay::new().max_proofs_of_a_key(2)));
     for expected in [Ok(()), Ok(()), Err(ErrorKind::ReplayUnavailable)] {
         assert_eq!(world.outcome(world.proof()).await, expected);
@@ -275,7 +279,7 @@ async fn a_client_that_uses_up_its_share_is_alone_in_that() {
     assert_eq!(world.outcome(world.proof()).await, Ok(()));
 }
 
-/// A store elsewhere, which answers when it is let to.
+/// A remote store that responds when the test allows it.
 #[derive(Clone, Default)]
 struct Remote(Arc<Mutex<Vec<(Mark, Answer)>>>);
 
@@ -290,14 +294,14 @@ impl ReplayStore for Remote {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shared_store_is_waited_for_and_holds_no_permit_of_the_handler() {
+async fn waiting_for_a_remote_store_holds_no_permit_of_the_handler() {
     use tokio_test::{assert_pending, assert_ready_ok, task};
     use tower::limit::ConcurrencyLimitLayer;
 
     let remote = Remote::default();
     let world = World::with(dpop().replay_store(remote.clone()));
     let service = world.api.layer().layer(ConcurrencyLimitLayer::new(1).layer(whoami_service()));
-    // The first token is still to be verified, the second is remembered: both ways into the wait.
+    // The first token must be verified, the second is cached. Both lead to waiting for the store.
     for (outcome, expected) in [
         (Ok(Marked::First), Ok("alice")),
         (Ok(Marked::First), Ok("alice")),
@@ -314,11 +318,11 @@ async fn a_shared_store_is_waited_for_and_holds_no_permit_of_the_handler() {
             }
             tokio::task::yield_now().await;
         }
-        // The permit of the handler is free meanwhile.
+        // The handler's permit is free meanwhile.
         let mut other = service.clone();
         assert_ready_ok!(task::spawn(other.ready()).poll());
         drop(other);
-        let (mark, answer) = remote.0.lock().unwrap().pop().expect("the store is asked");
+        let (mark, answer) = remote.0.lock().unwrap().pop().expect("no request to the store");
         assert_eq!(mark.keep_for(), Duration::from_secs(30));
         answer.send(outcome).unwrap();
         let response = waiting.await.unwrap();
@@ -332,7 +336,7 @@ async fn a_shared_store_is_waited_for_and_holds_no_permit_of_the_handler() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_is_told_nothing_of_a_proof_that_is_no_good() {
+async fn store_is_not_called_for_an_invalid_proof() {
     let remote = Remote::default();
     let world = World::with(dpop().replay_store(remote.clone()));
     for proof in [
@@ -341,7 +345,7 @@ async fn a_store_is_told_nothing_of_a_proof_that_is_no_good() {
         world.proof().claim("ath", "x"),
         world.proof().claim("iat", 1),
     ] {
-        // The store never answers: whoever asked it would wait.
+        // The store never responds, so that any call of it would wait.
         let outcome = tokio::time::timeout(Duration::from_secs(1), world.outcome(proof)).await;
         assert_eq!(outcome, Ok(BAD));
     }

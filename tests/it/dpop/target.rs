@@ -1,4 +1,4 @@
-//! Which request a proof is for: `htu`, whatever stands between client and service.
+//! `htu`: the URL that a proof is for, also behind proxies and nested routers.
 
 use axum::{Router, extract::OriginalUri, routing::any};
 use tower::{Layer as _, ServiceExt as _};
@@ -6,8 +6,13 @@ use tower_introspect::ErrorKind;
 
 use super::*;
 
-/// What becomes of a request for `uri` with a proof for `htu`.
-async fn at(world: &World, htu: &str, uri: &str, more: &[(&str, &str)]) -> Result<(), ErrorKind> {
+/// Returns the outcome of a request for `uri` with a proof for `htu`.
+async fn outcome_at(
+    world: &World,
+    htu: &str,
+    uri: &str,
+    more: &[(&str, &str)],
+) -> Result<(), ErrorKind> {
     let proof = world.prover.proof("GET", htu).for_token(&world.token).mint();
     let authorization = format!("DPoP {}", world.token);
     let fields = [&[("authorization", &*authorization), ("dpop", &*proof)], more].concat();
@@ -17,7 +22,7 @@ async fn at(world: &World, htu: &str, uri: &str, more: &[(&str, &str)]) -> Resul
 const BAD: Result<(), ErrorKind> = Err(ErrorKind::InvalidProof);
 
 #[tokio::test(start_paused = true)]
-async fn rfc9449_4_3_query_and_fragment_do_not_matter_on_either_side() {
+async fn rfc9449_4_3_query_and_fragment_are_ignored_on_both_sides() {
     let world = World::new();
     for (htu, uri) in [
         ("https://api.example.com/r?a=b#f", "/r"),
@@ -26,12 +31,12 @@ async fn rfc9449_4_3_query_and_fragment_do_not_matter_on_either_side() {
         ("https://api.example.com/r#f", "/r?a=/other"),
         ("https://api.example.com", "/?a"),
     ] {
-        assert_eq!(at(&world, htu, uri, &[]).await, Ok(()), "{htu} {uri}");
+        assert_eq!(outcome_at(&world, htu, uri, &[]).await, Ok(()), "{htu} {uri}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn rfc9449_4_3_urls_are_compared_in_their_normal_form() {
+async fn rfc9449_4_3_urls_are_compared_after_normalization() {
     let world = World::new();
     for (htu, uri) in [
         ("HTTPS://API.EXAMPLE.COM:443/a/../r", "/r"),
@@ -42,12 +47,12 @@ async fn rfc9449_4_3_urls_are_compared_in_their_normal_form() {
         ("https://api.example.com/a%2fb", "/a%2Fb"),
         ("https://api.example.com/r", "/./r"),
     ] {
-        assert_eq!(at(&world, htu, uri, &[]).await, Ok(()), "{htu} {uri}");
+        assert_eq!(outcome_at(&world, htu, uri, &[]).await, Ok(()), "{htu} {uri}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn rfc9449_4_3_a_proof_for_another_resource_is_refused() {
+async fn rfc9449_4_3_proof_for_another_url_is_refused() {
     let world = World::new();
     for (htu, uri) in [
         ("https://api.example.com/other", "/r"),
@@ -66,13 +71,13 @@ async fn rfc9449_4_3_a_proof_for_another_resource_is_refused() {
         ("https://api.example.com/r/../s", "/r"),
         ("https://api.example.com\\r", "/r"),
     ] {
-        assert_eq!(at(&world, htu, uri, &[]).await, BAD, "{htu} {uri}");
+        assert_eq!(outcome_at(&world, htu, uri, &[]).await, BAD, "{htu} {uri}");
     }
 }
 
-/// auth0 1.9.1: what the client wrote into `Host` was what its proof was compared with.
+/// auth0 1.9.1: the proof was compared with the `Host` field of the client.
 #[tokio::test(start_paused = true)]
-async fn what_a_client_writes_about_the_origin_is_not_looked_at() {
+async fn origin_in_fields_of_the_client_is_ignored() {
     let world = World::new();
     let forged = [
         ("host", "evil.example.com"),
@@ -92,48 +97,48 @@ async fn what_a_client_writes_about_the_origin_is_not_looked_at() {
         "https://api.example.com/evil/r",
         "http://api.example.com/r",
     ] {
-        assert_eq!(at(&world, htu, "/r", &forged).await, BAD, "{htu}");
+        assert_eq!(outcome_at(&world, htu, "/r", &forged).await, BAD, "{htu}");
     }
-    assert_eq!(at(&world, URL, "/r", &forged).await, Ok(()));
+    assert_eq!(outcome_at(&world, URL, "/r", &forged).await, Ok(()));
 }
 
-/// HTTP/2 and proxies send the whole URI; whose it is stays a matter of configuration.
+/// HTTP/2 and proxies send the full URI. The expected origin is taken from the configuration.
 #[tokio::test(start_paused = true)]
-async fn the_authority_of_the_request_is_not_looked_at() {
+async fn authority_of_the_request_is_ignored() {
     let world = World::new();
     for uri in ["https://evil.example.com/r", "http://evil.example.com:8080/r?a=b"] {
-        assert_eq!(at(&world, URL, uri, &[]).await, Ok(()), "{uri}");
-        assert_eq!(at(&world, uri, uri, &[]).await, BAD, "{uri}");
+        assert_eq!(outcome_at(&world, URL, uri, &[]).await, Ok(()), "{uri}");
+        assert_eq!(outcome_at(&world, uri, uri, &[]).await, BAD, "{uri}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_service_may_have_several_names() {
+async fn service_may_have_several_base_urls() {
     let world = World::with(dpop().or_url("http://10.0.0.7:8080/internal").unwrap());
-    assert_eq!(at(&world, URL, "/r", &[]).await, Ok(()));
-    assert_eq!(at(&world, "http://10.0.0.7:8080/internal/r", "/r", &[]).await, Ok(()));
+    assert_eq!(outcome_at(&world, URL, "/r", &[]).await, Ok(()));
+    assert_eq!(outcome_at(&world, "http://10.0.0.7:8080/internal/r", "/r", &[]).await, Ok(()));
     for htu in [
         "http://10.0.0.7:8080/r",
         "https://api.example.com/internal/r",
         "http://10.0.0.7/internal/r",
     ] {
-        assert_eq!(at(&world, htu, "/r", &[]).await, BAD, "{htu}");
+        assert_eq!(outcome_at(&world, htu, "/r", &[]).await, BAD, "{htu}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_proxy_may_take_a_prefix_off() {
+async fn prefix_removed_by_a_proxy_can_be_configured() {
     let world = World::with(Dpop::new("https://gateway.example.com/api/").unwrap());
-    assert_eq!(at(&world, "https://gateway.example.com/api/r", "/r", &[]).await, Ok(()));
-    assert_eq!(at(&world, "https://gateway.example.com/r", "/r", &[]).await, BAD);
-    assert_eq!(at(&world, "https://gateway.example.com/api/api/r", "/r", &[]).await, BAD);
+    assert_eq!(outcome_at(&world, "https://gateway.example.com/api/r", "/r", &[]).await, Ok(()));
+    assert_eq!(outcome_at(&world, "https://gateway.example.com/r", "/r", &[]).await, BAD);
+    assert_eq!(outcome_at(&world, "https://gateway.example.com/api/api/r", "/r", &[]).await, BAD);
 }
 
 async fn ok() -> &'static str {
     "ok"
 }
 
-/// The answer of a router to `GET uri` with a proof for it.
+/// Returns the status of a router for `GET uri` with a proof for it.
 async fn routed(world: &World, app: &Router, uri: &str) -> StatusCode {
     let url = format!("https://api.example.com{uri}");
     let proof = world.prover.proof("GET", &url).for_token(&world.token).mint();
@@ -146,7 +151,7 @@ async fn routed(world: &World, app: &Router, uri: &str) -> StatusCode {
 }
 
 #[tokio::test(start_paused = true)]
-async fn axum_the_layer_is_outside_of_the_nest() {
+async fn axum_layer_outside_of_a_nest_sees_the_full_path() {
     let world = World::new();
     let app =
         Router::new().nest("/v1", Router::new().route("/r", any(ok))).layer(world.api.layer());
@@ -154,23 +159,23 @@ async fn axum_the_layer_is_outside_of_the_nest() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn axum_a_layer_within_a_nest_is_told_of_the_original_uri() {
+async fn axum_layer_inside_of_a_nest_reads_the_original_uri() {
     let original =
         dpop().request_uri(|head| head.extension::<OriginalUri>().map(|OriginalUri(uri)| uri));
     let world = World::with(original);
     let inner = Router::new().route("/r", any(ok)).layer(world.api.layer());
     let app = Router::new().nest("/v1", Router::new().nest("/deep", inner.clone())).merge(inner);
     assert_eq!(routed(&world, &app, "/v1/deep/r").await, StatusCode::OK);
-    assert_eq!(routed(&world, &app, "/r").await, StatusCode::OK, "where nothing is nested");
+    assert_eq!(routed(&world, &app, "/r").await, StatusCode::OK, "outside of a nest");
 
-    // Without being told, it refuses: nothing is guessed.
+    // Without that function it refuses.
     let world = World::new();
     let inner = Router::new().route("/r", any(ok)).layer(world.api.layer());
     let app = Router::new().nest("/v1", inner);
     assert_eq!(routed(&world, &app, "/v1/r").await, StatusCode::UNAUTHORIZED);
 }
 
-/// A real connection of HTTP/2, in which the URI has scheme and authority.
+/// A real HTTP/2 connection, in which the URI has scheme and authority.
 #[tokio::test]
 async fn http2_over_a_real_connection() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -200,7 +205,7 @@ async fn http2_over_a_real_connection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_for_the_server_as_a_whole_is_for_no_resource() {
+async fn proof_for_options_star_is_refused() {
     let world = World::new();
     let proof = world.prover.proof("OPTIONS", "https://api.example.com/").for_token(&world.token);
     let authorization = format!("DPoP {}", world.token);

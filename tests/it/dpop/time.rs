@@ -1,4 +1,4 @@
-//! A proof is of now (RFC 9449 §4.3, check 11; §11.1).
+//! The time of a proof (RFC 9449 §4.3, check 11; §11.1).
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use super::*;
 
 const BAD: Result<(), ErrorKind> = Err(ErrorKind::InvalidProof);
 
-/// What becomes of a proof whose `iat` is this many seconds from now.
+/// Returns the outcome of a proof whose `iat` is this many seconds from now.
 async fn off_by(world: &World, seconds: i64) -> Result<(), ErrorKind> {
     world.outcome(world.proof().claim("iat", NOW.as_secs() + seconds)).await
 }
 
 #[tokio::test(start_paused = true)]
-async fn rfc9449_11_1_both_edges_of_the_window() {
+async fn rfc9449_11_1_iat_is_accepted_within_both_edges_of_the_window() {
     let world = World::new();
     for (seconds, expected) in [
         (0, Ok(())),
@@ -39,9 +39,9 @@ async fn rfc9449_11_1_both_edges_of_the_window() {
     }
 }
 
-/// The numbers of FAPI 2.0: ten seconds ahead are taken, more than a minute is not.
+/// FAPI 2.0 §5.3.2.1: ten seconds ahead are accepted, more than a minute is refused.
 #[tokio::test(start_paused = true)]
-async fn fapi2_5_3_2_1_a_proof_from_ten_seconds_ahead_is_good_and_from_over_a_minute_is_not() {
+async fn fapi2_5_3_2_1_iat_ten_seconds_ahead_is_accepted_and_over_a_minute_is_refused() {
     for window in [10, 30, 60, 300, 100_000] {
         let world = World::with(dpop().window(Duration::from_secs(window)));
         assert_eq!(off_by(&world, 10).await, Ok(()), "{window}");
@@ -83,7 +83,7 @@ async fn rfc7519_2_iat_is_a_number() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_proof_is_judged_by_the_time_of_the_request() {
+async fn iat_is_compared_with_the_time_of_the_request() {
     let world = World::new();
     let proof = world.proof().mint();
     tokio::time::advance(Duration::from_secs(31)).await;

@@ -1,4 +1,4 @@
-//! Signed answers (RFC 9701).
+//! Signed responses (RFC 9701).
 
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
@@ -40,7 +40,7 @@ fn claims() -> Value {
     })
 }
 
-/// `claims`, changed.
+/// `claims` with these changes.
 fn with(changes: &[(&str, Value)]) -> Value {
     let mut claims = claims();
     for (name, value) in changes {
@@ -59,15 +59,15 @@ fn signed(header: &Value, claims: &Value) -> String {
     key().sign(header, claims).unwrap()
 }
 
-fn jwt(body: impl Into<Bytes>) -> Act {
-    Act::of(200, MEDIA_TYPE, body)
+fn jwt(body: impl Into<Bytes>) -> ScriptedResponse {
+    ScriptedResponse::of(200, MEDIA_TYPE, body)
 }
 
 fn settings() -> SignedResponse {
     SignedResponse::new().keys(keys())
 }
 
-async fn ask_for(settings: SignedResponse, act: Act) -> verify::Outcome {
+async fn ask_for(settings: SignedResponse, act: ScriptedResponse) -> verify::Outcome {
     let server = Server::new([act]);
     let builder = server.builder(ClientAuth::basic("api", "secret"));
     ask(&builder.require_signed_response(settings).build().unwrap(), TOKEN).await
@@ -85,7 +85,7 @@ fn is_bad(outcome: verify::Outcome, what: &str) {
 }
 
 #[tokio::test]
-async fn r1_rfc9701_4_the_signed_form_is_asked_for_and_no_other() {
+async fn r1_rfc9701_4_request_accepts_only_the_signed_form() {
     let server = Server::new([jwt(signed(&header(), &claims()))]);
     let builder = server.builder(ClientAuth::basic("api", "secret"));
     let verifier = builder.require_signed_response(settings()).build().unwrap();
@@ -100,12 +100,12 @@ async fn r1_rfc9701_4_the_signed_form_is_asked_for_and_no_other() {
 async fn r2_rfc9701_8_2_there_is_no_downgrade_to_another_form() {
     let token = signed(&header(), &claims());
     for (name, act) in [
-        ("json", Act::json(ACTIVE)),
-        ("inactive json", Act::json(r#"{"active":false}"#)),
+        ("json", ScriptedResponse::json(ACTIVE)),
+        ("inactive json", ScriptedResponse::json(r#"{"active":false}"#)),
         ("json under the signed type", jwt(ACTIVE)),
-        ("jwt under json", Act::json(token.clone())),
-        ("jwt under jwt", Act::of(200, "application/jwt", token.clone())),
-        ("no type", Act::status(200).saying(token.clone())),
+        ("jwt under json", ScriptedResponse::json(token.clone())),
+        ("jwt under jwt", ScriptedResponse::of(200, "application/jwt", token.clone())),
+        ("no type", ScriptedResponse::status(200).with_body(token.clone())),
     ] {
         is_bad(ask_for(settings(), act).await, name);
     }
@@ -113,18 +113,18 @@ async fn r2_rfc9701_8_2_there_is_no_downgrade_to_another_form() {
         "application/token-introspection+jwt; charset=utf-8",
         "Application/Token-Introspection+JWT",
     ] {
-        let act = Act::of(200, media_type, token.clone());
+        let act = ScriptedResponse::of(200, media_type, token.clone());
         assert!(ask_for(settings(), act).await.is_ok(), "{media_type}");
     }
 }
 
 #[tokio::test]
-async fn r2_without_the_setting_nothing_is_negotiated() {
+async fn r2_signed_form_is_not_requested_by_default() {
     is_bad(Server::new([jwt(signed(&header(), &claims()))]).ask().await, "signed");
 }
 
 #[tokio::test]
-async fn r2_rfc9701_5_the_answer_is_typed() {
+async fn r2_rfc9701_5_typ_is_checked() {
     for typ in [
         json!("token-introspection+jwt"),
         json!("Token-Introspection+JWT"),
@@ -172,7 +172,7 @@ async fn r3_only_allowed_algorithms_and_never_none() {
         ask_for(settings().algorithms([Algorithm::RS256]), jwt(signed(&header(), &claims())));
     is_bad(outcome.await, "an algorithm that is not among the allowed");
 
-    // The public key as a secret.
+    // Signed with the public key as an HMAC secret.
     let public = key().public_jwk().unwrap().to_string();
     let secret = SigningKey::from_secret(Algorithm::HS256, public.as_bytes()).unwrap();
     let header = json!({"alg": "HS256", "kid": "2026", "typ": "token-introspection+jwt"});
@@ -181,7 +181,7 @@ async fn r3_only_allowed_algorithms_and_never_none() {
 }
 
 #[tokio::test]
-async fn r3_a_shared_secret_serves_if_it_is_given() {
+async fn r3_hmac_is_accepted_only_with_a_configured_secret() {
     let secret = SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap();
     let header = json!({"alg": "HS256", "typ": "token-introspection+jwt"});
     let act = jwt(secret.sign(&header, &claims()).unwrap());
@@ -193,7 +193,7 @@ async fn r3_a_shared_secret_serves_if_it_is_given() {
 }
 
 #[tokio::test]
-async fn r4_rfc9701_5_the_answer_is_of_the_issuer() {
+async fn r4_rfc9701_5_iss_must_be_the_issuer() {
     for iss in [json!("https://other.example"), json!("https://as.example.com/"), json!([ISSUER])] {
         is_bad(answered(&header(), &with(&[("iss", iss.clone())])).await, &iss.to_string());
     }
@@ -201,7 +201,7 @@ async fn r4_rfc9701_5_the_answer_is_of_the_issuer() {
 }
 
 #[tokio::test]
-async fn r4_rfc9701_5_the_answer_is_meant_for_us() {
+async fn r4_rfc9701_5_aud_must_be_this_client() {
     for aud in [json!("api"), json!(["x", "api"])] {
         assert!(answered(&header(), &with(&[("aud", aud.clone())])).await.is_ok(), "{aud}");
     }
@@ -217,7 +217,7 @@ async fn r4_rfc9701_5_the_answer_is_meant_for_us() {
 }
 
 #[tokio::test]
-async fn r4_a_server_may_put_the_audience_of_the_token_there() {
+async fn r4_audience_of_the_token_may_be_accepted_in_aud() {
     let lax = || settings().danger_audience_of_token();
     let act = |aud: Value, about: Value| {
         jwt(signed(&header(), &with(&[("aud", aud), ("token_introspection", about)])))
@@ -236,7 +236,7 @@ async fn r4_a_server_may_put_the_audience_of_the_token_there() {
 }
 
 #[tokio::test]
-async fn r4_r9_the_answer_is_fresh() {
+async fn r4_r9_iat_must_be_recent() {
     for iat in [NOW, NOW - 90, NOW + 30] {
         assert!(answered(&header(), &with(&[("iat", json!(iat))])).await.is_ok(), "{iat}");
     }
@@ -250,7 +250,7 @@ async fn r4_r9_the_answer_is_fresh() {
 }
 
 #[tokio::test]
-async fn r5_rfc9701_5_only_the_inner_object_is_about_the_token() {
+async fn r5_rfc9701_5_only_the_inner_object_describes_the_token() {
     let shell = [("active", json!(true)), ("scope", json!("admin")), ("sub", json!("mallory"))];
     let mut claims = with(&shell);
     let facts = answered(&header(), &claims).await.unwrap();
@@ -266,7 +266,7 @@ async fn r5_rfc9701_5_only_the_inner_object_is_about_the_token() {
 }
 
 #[tokio::test]
-async fn r5_the_inner_object_is_held_to_the_rules_of_rfc7662() {
+async fn r5_inner_object_must_be_a_valid_rfc7662_response() {
     for about in [
         json!({}),
         json!({"active": "true"}),
@@ -294,7 +294,7 @@ async fn r5_the_inner_object_is_held_to_the_rules_of_rfc7662() {
 }
 
 #[tokio::test]
-async fn r5_members_that_stand_twice_are_refused() {
+async fn r5_repeated_members_are_refused() {
     let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
     for payload in [
         r#""token_introspection":{"active":false},"token_introspection":{"active":true}"#,
@@ -309,7 +309,7 @@ async fn r5_members_that_stand_twice_are_refused() {
 }
 
 #[tokio::test]
-async fn r6_an_encrypted_answer_is_refused() {
+async fn r6_encrypted_response_is_refused() {
     is_bad(ask_for(settings(), jwt("e30.e30.e30.e30.e30")).await, "JWE");
     let nested = json!({
         "alg": "ES256", "kid": "2026", "typ": "token-introspection+jwt", "cty": "JWT",
@@ -325,7 +325,7 @@ async fn r8_the_audience_of_the_token_reaches_the_policy() {
 }
 
 #[tokio::test]
-async fn malformed_answers_are_the_fault_of_the_server() {
+async fn malformed_responses_are_a_bad_response() {
     for body in ["", ".", "..", "a.b", "{}", "a b.c.d", "\u{fffd}.e30.e30"] {
         is_bad(ask_for(settings(), jwt(body)).await, body);
     }
@@ -334,12 +334,12 @@ async fn malformed_answers_are_the_fault_of_the_server() {
 }
 
 #[tokio::test]
-async fn errors_mean_what_they_mean_without_signatures() {
+async fn unsigned_errors_are_handled_as_without_signing() {
     for (act, kind) in [
-        (Act::status(401), ErrorKind::CredentialsRejected),
-        (Act::status(500), ErrorKind::Unavailable),
+        (ScriptedResponse::status(401), ErrorKind::CredentialsRejected),
+        (ScriptedResponse::status(500), ErrorKind::Unavailable),
         (
-            Act::of(400, "application/json", r#"{"error":"unsupported_token_type"}"#),
+            ScriptedResponse::of(400, "application/json", r#"{"error":"unsupported_token_type"}"#),
             ErrorKind::NotIntrospectable,
         ),
     ] {
@@ -347,10 +347,10 @@ async fn errors_mean_what_they_mean_without_signatures() {
     }
 }
 
-// ---- keys that are fetched ----
+// ---- fetched keys ----
 
-fn jwks(keys: &[Value]) -> Act {
-    Act::of(200, "application/jwk-set+json", json!({ "keys": keys }).to_string())
+fn jwks(keys: &[Value]) -> ScriptedResponse {
+    ScriptedResponse::of(200, "application/jwk-set+json", json!({ "keys": keys }).to_string())
 }
 
 fn fetching(server: &Server) -> IntrospectionVerifier {
@@ -396,7 +396,7 @@ async fn r3_keys_and_endpoint_come_from_one_discovery() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn r3_a_new_key_is_fetched_and_an_unknown_one_is_refused() {
+async fn r3_new_key_is_fetched_and_unknown_key_refused() {
     let named = |kid: &str| {
         let header = json!({"alg": "ES256", "kid": kid, "typ": "token-introspection+jwt"});
         jwt(key().with_kid(kid).sign(&header, &claims()).unwrap())
@@ -415,20 +415,20 @@ async fn r3_a_new_key_is_fetched_and_an_unknown_one_is_refused() {
     tokio::time::advance(Duration::from_secs(40)).await;
     ask(&verifier, TOKEN).await.unwrap();
     assert_eq!(server.calls(), 4);
-    // Keys were fetched a moment ago: they are not fetched again for a name that is not there.
+    // The keys were just fetched, so they are not fetched again for an unknown `kid`.
     is_bad(ask(&verifier, TOKEN).await, "unknown");
     assert_eq!(server.calls(), 5);
 }
 
 #[tokio::test(start_paused = true)]
-async fn keys_that_can_not_be_had_are_no_fault_of_the_client() {
+async fn keys_that_cannot_be_fetched_are_not_blamed_on_the_client() {
     let answer = jwt(signed(&header(), &claims()));
     for (act, kind) in [
-        (Act::status(500), ErrorKind::Unavailable),
-        (Act::Fail(TransportErrorKind::Connect), ErrorKind::Unavailable),
-        (Act::Hang, ErrorKind::Unavailable),
+        (ScriptedResponse::status(500), ErrorKind::Unavailable),
+        (ScriptedResponse::Fail(TransportErrorKind::Connect), ErrorKind::Unavailable),
+        (ScriptedResponse::Hang, ErrorKind::Unavailable),
         (jwks(&[]), ErrorKind::BadResponse),
-        (Act::json("<html>"), ErrorKind::BadResponse),
+        (ScriptedResponse::json("<html>"), ErrorKind::BadResponse),
     ] {
         let server = Server::new([answer.clone(), act]);
         let start = Moment::now(&FixedClock);
@@ -440,8 +440,8 @@ async fn keys_that_can_not_be_had_are_no_fault_of_the_client() {
 // ---- settings ----
 
 #[test]
-fn settings_that_can_not_work_are_told_at_once() {
-    let server = Server::new([Act::Hang]);
+fn invalid_settings_are_reported_by_the_builder() {
+    let server = Server::new([ScriptedResponse::Hang]);
     let url = "https://as.example.com/jwks";
     let bearer = || ClientAuth::bearer("own");
     let basic = || ClientAuth::basic("api", "secret");

@@ -39,7 +39,7 @@ fn minus(a: &[u8], b: &[u8]) -> Vec<u8> {
     digits
 }
 
-/// `token` with another signature.
+/// Returns `token` with another signature.
 fn resigned(token: &str, signature: impl AsRef<[u8]>) -> String {
     format!("{}.{}", token.rsplit_once('.').unwrap().0, encode(signature))
 }
@@ -50,7 +50,7 @@ fn signature(token: &str) -> Vec<u8> {
 
 /// A3, A6
 #[test]
-fn rfc9068_2_1_every_algorithm_verifies_what_it_signed_and_nothing_else() {
+fn rfc9068_2_1_every_algorithm_verifies_its_own_signatures_only() {
     let verifier = verifier();
     for algorithm in ALL {
         let token = good(&key(algorithm));
@@ -67,9 +67,9 @@ fn rfc9068_2_1_every_algorithm_verifies_what_it_signed_and_nothing_else() {
     }
 }
 
-/// J8: the header says HS256, the MAC is keyed with every text the public key is known by.
+/// J8: the header has HS256, and the MAC is keyed with each encoding of the public key.
 #[test]
-fn rfc8725_2_1_a_public_key_is_no_secret() {
+fn rfc8725_2_1_public_key_is_not_used_as_an_hmac_secret() {
     let public = include_bytes!("../keys/rsa.pub.pem");
     let pkcs1 = include_bytes!("../keys/rsa.pkcs1.pub.pem");
     let ec = include_bytes!("../keys/p256.pub.pem");
@@ -103,14 +103,14 @@ fn rfc8725_2_1_a_public_key_is_no_secret() {
     }
     let honest = SigningKey::from_secret(Algorithm::HS256, &[7; 32]).unwrap().with_kid("secret");
     accepts(&mixed, &good(&honest));
-    // An RSA signature under the name of the secret.
+    // An RSA signature with the `kid` of the secret.
     let token = good(&key(Algorithm::RS256).with_kid("secret"));
     refuses(&mixed, &token, ErrorKind::UnsupportedAlgorithm);
 }
 
-/// J8: each algorithm only with keys of its type.
+/// J8: each algorithm is used only with keys of its type.
 #[test]
-fn rfc8725_3_1_an_algorithm_goes_with_its_type_of_key() {
+fn rfc8725_3_1_algorithm_must_fit_the_type_of_key() {
     for (algorithm, kid) in [
         (Algorithm::ES256, "rsa"),
         (Algorithm::ES256, "p384"),
@@ -122,7 +122,7 @@ fn rfc8725_3_1_an_algorithm_goes_with_its_type_of_key() {
         let token = good(&key(algorithm).with_kid(kid));
         refuses(&verifier(), &token, ErrorKind::UnsupportedAlgorithm);
     }
-    // The name of one algorithm over the signature of another, same type of key.
+    // The signature of another algorithm with the same type of key.
     for (said, done) in [
         (Algorithm::RS256, Algorithm::PS256),
         (Algorithm::PS256, Algorithm::RS256),
@@ -137,11 +137,12 @@ fn rfc8725_3_1_an_algorithm_goes_with_its_type_of_key() {
 
 /// J9
 #[test]
-fn rfc8725_3_1_a_key_bound_to_an_algorithm_does_no_other() {
+fn rfc8725_3_1_key_with_alg_is_used_for_that_algorithm_only() {
     let bound = verifier_with(key_set(&[key(Algorithm::PS256).public_jwk().unwrap()]));
     accepts(&bound, &good(&key(Algorithm::PS256)));
     for algorithm in [Algorithm::RS256, Algorithm::PS384] {
-        // Not allowed at all, where no key is for it, and not of this key, where it is allowed.
+        // Refused as not allowed if no key has the algorithm, and as a mismatch with this key
+        // otherwise.
         refuses(&bound, &good(&key(algorithm)), ErrorKind::UnsupportedAlgorithm);
         let allowed = JwtVerifier::builder(ISSUER)
             .keys(key_set(&[key(Algorithm::PS256).public_jwk().unwrap()]))
@@ -205,7 +206,7 @@ fn rfc8017_8_2_2_pkcs1_encoding_is_strict() {
 
 /// G6
 #[test]
-fn rfc7518_3_4_ecdsa_signatures_are_two_numbers_of_full_length() {
+fn rfc7518_3_4_ecdsa_signature_is_two_numbers_of_full_length() {
     let token = good(&key(Algorithm::ES256));
     let bytes = signature(&token);
     assert_eq!(bytes.len(), 64);
@@ -240,9 +241,9 @@ fn rfc7518_3_4_ecdsa_signatures_are_two_numbers_of_full_length() {
     }
 }
 
-/// G7: one signature, two texts. So a token is never named by its text.
+/// G7: one signature has two encodings, so that a token must not be identified by its text.
 #[test]
-fn the_negated_ecdsa_signature_is_valid_too() {
+fn negated_ecdsa_signature_is_valid_too() {
     let token = good(&key(Algorithm::ES256));
     let bytes = signature(&token);
     let (r, s) = bytes.split_at(32);
@@ -278,7 +279,7 @@ fn rfc8032_5_1_7_ed25519_s_is_below_the_order() {
 
 /// Y2
 #[test]
-fn rfc8725_3_8_the_key_of_another_issuer_is_none() {
+fn rfc8725_3_8_key_of_another_issuer_is_not_used() {
     let other = SigningKey::from_pem(Algorithm::RS256, RSA_OTHER).unwrap();
     refuses(&verifier(), &good(&other.clone().with_kid("rsa")), ErrorKind::BadSignature);
     refuses(&verifier(), &good(&other.clone().with_kid("other")), ErrorKind::UnknownKey);

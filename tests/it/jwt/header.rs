@@ -1,6 +1,6 @@
 use super::*;
 
-/// A token of the P-256 key with this header and good claims.
+/// Returns a token of the P-256 key with this header and valid claims.
 fn with_header_text(header: impl AsRef<[u8]>) -> String {
     sign_text(&key(Algorithm::ES256), header, claims_of_alice().to_string())
 }
@@ -89,7 +89,7 @@ fn rfc7518_3_6_none_is_refused_in_every_spelling() {
             refuses(&verifier(), &bare, ErrorKind::UnsupportedAlgorithm);
         }
     }
-    // A fine header over no signature at all.
+    // A valid header without a signature.
     let header = header_of(&key(Algorithm::ES256)).to_string();
     let bare = format!("{}.{}.", encode(header), encode(claims));
     refuses(&verifier(), &bare, ErrorKind::BadSignature);
@@ -97,7 +97,7 @@ fn rfc7518_3_6_none_is_refused_in_every_spelling() {
 
 /// J10
 #[test]
-fn rfc7515_4_1_11_any_crit_is_refused() {
+fn rfc7515_4_1_11_crit_is_refused() {
     for crit in [
         json!(["exp"]),
         json!(["b64"]),
@@ -146,7 +146,7 @@ fn rfc7515_4_unknown_header_parameters_are_ignored() {
     }
 }
 
-/// J13: nothing is fetched either, since this verifier has nothing to fetch with.
+/// J13: nothing is fetched either, since this verifier has no transport.
 #[test]
 fn rfc8725_3_10_keys_in_the_header_are_ignored() {
     let attacker = SigningKey::from_pem(Algorithm::ES256, P256_OTHER).unwrap().with_kid("p256");
@@ -163,7 +163,7 @@ fn rfc8725_3_10_keys_in_the_header_are_ignored() {
         let header = with(with(header, "kid", Value::Null), "typ", "at+jwt");
         let forged = attacker.sign(&header, &claims_of_alice()).unwrap();
         refuses(&verifier(), &forged, ErrorKind::BadSignature);
-        // With a genuine signature they do no harm.
+        // With a valid signature they are ignored.
         accepts(&verifier(), &with_header(name, value));
     }
 }
@@ -187,7 +187,7 @@ fn rfc7515_4_1_4_kid_is_a_string_and_only_compared() {
 
 /// A1, A2
 #[test]
-fn rfc9068_4_typ_is_that_of_an_access_token() {
+fn rfc9068_4_typ_must_be_that_of_an_access_token() {
     for typ in ["at+jwt", "at+JWT", "AT+JWT", "application/at+jwt", "Application/AT+JWT"] {
         accepts(&verifier(), &with_header("typ", typ));
         accepts(&generic(), &with_header("typ", typ));
@@ -208,7 +208,7 @@ fn rfc9068_4_typ_is_that_of_an_access_token() {
 
 /// Y5, by type
 #[test]
-fn rfc8725_3_11_what_is_typed_as_something_else_is_refused() {
+fn rfc8725_3_11_other_types_are_refused() {
     for (typ, kind) in [
         ("dpop+jwt", TokenKind::DpopProof),
         ("secevent+jwt", TokenKind::SecurityEvent),

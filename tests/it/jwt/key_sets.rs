@@ -4,8 +4,8 @@ fn ec() -> SigningKey {
     key(Algorithm::ES256)
 }
 
-/// What becomes of a good token of the P-256 key, if this is the issuer's only key beside one that
-/// can't have signed it.
+/// Returns the outcome of a valid token of the P-256 key, with a key set of this key and one that
+/// did not sign it.
 fn with_key(jwk: Value) -> Result<(), ErrorKind> {
     let keys = key_set(&[super::jwk(&key(Algorithm::EdDSA)), jwk]);
     let verifier = JwtVerifier::builder(ISSUER)
@@ -47,7 +47,7 @@ fn rfc7517_5_a_set_is_an_object_with_an_array_keys() {
 
 /// W2, G2, G3, G8, G9
 #[test]
-fn rfc7517_5_a_key_that_can_not_be_used_does_the_others_no_harm() {
+fn rfc7517_5_unusable_key_does_not_affect_others() {
     let ec = jwk(&ec());
     let rsa = jwk(&key(Algorithm::RS256));
     let okp = jwk(&key(Algorithm::EdDSA));
@@ -106,7 +106,7 @@ fn rfc7517_5_a_key_that_can_not_be_used_does_the_others_no_harm() {
 
 /// W3
 #[test]
-fn rfc7517_4_2_a_key_for_encryption_verifies_nothing() {
+fn rfc7517_4_2_key_for_encryption_is_not_used() {
     assert_eq!(with_key(jwk(&ec())), Ok(()));
     assert_eq!(with_key(with(jwk(&ec()), "use", Value::Null)), Ok(()));
     for purpose in [json!("enc"), json!("SIG"), json!(""), json!(["sig"])] {
@@ -117,7 +117,7 @@ fn rfc7517_4_2_a_key_for_encryption_verifies_nothing() {
 
 /// W4
 #[test]
-fn rfc7517_4_3_a_key_without_the_operation_verifies_nothing() {
+fn rfc7517_4_3_key_without_the_verify_operation_is_not_used() {
     assert_eq!(with_key(with(jwk(&ec()), "key_ops", json!(["sign", "verify"]))), Ok(()));
     for operations in [json!(["sign"]), json!([]), json!("verify"), json!([7]), json!(["Verify"])] {
         let jwk = with(jwk(&ec()), "key_ops", operations);
@@ -127,7 +127,7 @@ fn rfc7517_4_3_a_key_without_the_operation_verifies_nothing() {
 
 /// W5
 #[test]
-fn rfc7517_4_5_of_keys_with_one_name_the_fitting_ones_are_tried() {
+fn rfc7517_4_5_all_fitting_keys_with_the_kid_are_tried() {
     let same = |key: SigningKey| jwk(&key.with_kid("same"));
     let other = SigningKey::from_pem(Algorithm::ES256, P256_OTHER).unwrap();
     let rsa_other = SigningKey::from_pem(Algorithm::RS256, RSA_OTHER).unwrap();
@@ -143,17 +143,17 @@ fn rfc7517_4_5_of_keys_with_one_name_the_fitting_ones_are_tried() {
     refuses(&verifier, &token, ErrorKind::UnsupportedAlgorithm);
 }
 
-/// W6: a key without a name may be tried; a key of another name is not.
+/// W6: a key without a `kid` may be tried; a key with another `kid` is not.
 #[test]
-fn rfc7517_4_5_a_key_needs_no_name() {
+fn rfc7517_4_5_key_without_kid_is_tried() {
     let nameless = with(jwk(&ec()), "kid", Value::Null);
     assert_eq!(with_key(nameless.clone()), Ok(()));
     let verifier = verifier_with(key_set(std::slice::from_ref(&nameless)));
-    // It is not of the name the token says, so the token may well be of a key yet unseen.
+    // The key set has no key with the `kid` of the token, so the key may be new.
     let other = SigningKey::from_pem(Algorithm::ES256, P256_OTHER).unwrap();
     refuses(&verifier, &good(&other.clone().with_kid("new")), ErrorKind::UnknownKey);
     refuses(&verifier, &good(&other.clone()), ErrorKind::BadSignature);
-    // A key of that name settles it.
+    // With a key of that `kid`, only that key is tried.
     let named = jwk(&other.with_kid("p256"));
     let both = verifier_with(key_set(&[nameless, named]));
     refuses(&both, &good(&ec()), ErrorKind::BadSignature);
@@ -161,13 +161,13 @@ fn rfc7517_4_5_a_key_needs_no_name() {
 
 /// J15
 #[test]
-fn rfc7515_4_1_4_an_unknown_kid_is_not_answered_with_all_keys() {
+fn rfc7515_4_1_4_no_other_key_is_tried_for_an_unknown_kid() {
     refuses(&verifier(), &good(&ec().with_kid("other")), ErrorKind::UnknownKey);
 }
 
 /// J16
 #[test]
-fn rfc7517_4_5_without_kid_the_fitting_keys_are_tried() {
+fn rfc7517_4_5_all_fitting_keys_are_tried_without_kid() {
     let other = SigningKey::from_pem(Algorithm::RS256, RSA_OTHER).unwrap().with_kid("other");
     let verifier = verifier_with(key_set(&[
         jwk(&other),
@@ -190,7 +190,7 @@ fn rfc7517_4_5_without_kid_the_fitting_keys_are_tried() {
     refuses(&allowed, &good(&es384), ErrorKind::UnknownKey);
 }
 
-/// J16, bounded: what one token can cost is at most four signatures.
+/// J16: at most four signatures are checked for a token.
 #[test]
 fn at_most_four_keys_are_tried() {
     let mut keys = vec![jwk(&SigningKey::from_pem(Algorithm::ES256, P256_OTHER).unwrap()); 4];

@@ -1,4 +1,4 @@
-//! Signatures that others made.
+//! Signatures from the examples of the RFCs.
 
 use super::*;
 
@@ -10,7 +10,7 @@ fn jwk_set(jwk: &Value) -> KeySet {
     KeySet::from_jwk(jwk.to_string().as_bytes()).unwrap()
 }
 
-/// The signature is good, so what is missed is the audience, which these examples lack.
+/// The signature is valid, so the refusal is for the missing audience.
 #[track_caller]
 fn verifies(keys: KeySet, token: &str) {
     let verifier = with_key("joe", keys);
@@ -60,7 +60,7 @@ fn rfc7515_a_3_es256() {
     verifies(jwk_set(&jwk), &token);
 }
 
-/// Its payload is no JSON, which shows only after the signature has verified.
+/// The payload is not JSON, which is reported after the signature was verified.
 #[test]
 fn rfc8037_a_4_ed25519() {
     let jwk = json!({

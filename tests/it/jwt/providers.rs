@@ -1,4 +1,4 @@
-//! Tokens of the shapes that providers document, under the settings that docs/providers.md names.
+//! Tokens as providers document them, with the settings of docs/providers.md.
 
 use tower_introspect::{Policy, VerifiedToken, credentials::Scheme, jwt::JwtVerifierBuilder};
 
@@ -9,8 +9,8 @@ fn builder() -> JwtVerifierBuilder {
     JwtVerifier::builder(ISSUER).keys(issuer_keys()).profile(Profile::Generic)
 }
 
-/// A token of the issuer's RSA key with this `typ`, if any, and these claims besides `iss`, `exp`,
-/// `iat`.
+/// Returns a token of the issuer's RSA key with this `typ`, if any, and these claims besides `iss`,
+/// `exp` and `iat`.
 fn token(typ: Option<&str>, claims: Value) -> String {
     let key = key(Algorithm::RS256);
     let header = with(header_of(&key), "typ", typ.map_or(Value::Null, Into::into));
@@ -45,7 +45,7 @@ fn cognito(more: &Value) -> String {
 }
 
 #[test]
-fn rfc9068_2_2_a_token_without_aud_is_refused_unless_a_claim_is_named_that_stands_in() {
+fn rfc9068_2_2_token_without_aud_is_refused_unless_an_audience_claim_is_configured() {
     let token = cognito(&json!({}));
     assert_eq!(admit(builder(), "web", &token).err(), Some(ErrorKind::MissingClaim("aud")));
     let named = builder().danger_audience_claim("client_id");
@@ -53,7 +53,7 @@ fn rfc9068_2_2_a_token_without_aud_is_refused_unless_a_claim_is_named_that_stand
 }
 
 #[test]
-fn a_claim_that_stands_in_for_aud_is_held_against_the_policy() {
+fn audience_claim_must_match_the_policy() {
     let named = || builder().danger_audience_claim("client_id");
     let token = cognito(&json!({"client_id": "other"}));
     assert_eq!(admit(named(), "web", &token).err(), Some(ErrorKind::WrongAudience));
@@ -65,7 +65,7 @@ fn a_claim_that_stands_in_for_aud_is_held_against_the_policy() {
 }
 
 #[test]
-fn rfc9700_2_3_nothing_stands_in_for_an_aud_that_is_there() {
+fn rfc9700_2_3_audience_claim_does_not_replace_a_present_aud() {
     let named = || builder().danger_audience_claim("client_id");
     let elsewhere = cognito(&json!({"aud": "https://other.example.com"}));
     assert_eq!(admit(named(), "web", &elsewhere).err(), Some(ErrorKind::WrongAudience));
@@ -75,16 +75,16 @@ fn rfc9700_2_3_nothing_stands_in_for_an_aud_that_is_there() {
     assert_eq!(admit(named(), "web", &nobody).err(), Some(ErrorKind::MissingClaim("aud")));
 }
 
-/// Its audience is the client, so without their mark nothing would tell them apart.
+/// Its audience is the client, so that only `token_use` marks it.
 #[test]
-fn rfc8725_3_12_an_id_token_of_cognito_is_refused_where_clients_are_audiences() {
+fn rfc8725_3_12_cognito_id_token_is_refused_if_clients_are_audiences() {
     let id = cognito(&json!({"token_use": "id", "aud": "web"}));
     let refused = admit(builder().danger_audience_claim("client_id"), "web", &id).err();
     assert_eq!(refused, Some(ErrorKind::WrongTokenKind(TokenKind::Id)));
 }
 
 #[test]
-fn a_claim_can_not_stand_in_for_itself() {
+fn aud_is_refused_as_audience_claim() {
     for name in ["", "aud"] {
         let problems = builder().danger_audience_claim(name).build().unwrap_err();
         assert_eq!(problems.to_string(), "audience_claim: must be neither empty nor `aud`");
@@ -117,7 +117,7 @@ fn okta_and_hydra_name_the_scope_scp_as_an_array() {
 }
 
 #[test]
-fn auth0_names_userinfo_as_another_audience() {
+fn auth0_adds_userinfo_to_the_audience() {
     let token = token(
         Some("JWT"),
         json!({
@@ -147,10 +147,10 @@ fn keycloak_marks_each_kind_of_token_in_the_claim_typ() {
     }
 }
 
-/// The ID token that Google signs for a service account is what its own services take as
-/// credentials; one of a user carries a hash of the access token it came with.
+/// An ID token that Google signs for a service account is used as a credential by its own services.
+/// One of a user has a hash of the access token it was issued with.
 #[test]
-fn google_id_tokens_of_service_accounts_pass_and_those_of_users_do_not() {
+fn google_id_tokens_are_accepted_of_service_accounts_but_not_of_users() {
     let claims =
         json!({"aud": AUDIENCE, "azp": "1", "email": "job@project.iam.gserviceaccount.com"});
     assert!(admit(builder(), AUDIENCE, &token(Some("JWT"), claims.clone())).is_ok());

@@ -1,5 +1,6 @@
-//! Tokens whose signatures were made by hand with the key `rsa.pem`: the claims are fine, the
-//! encoding of the signature is not (RFC 8017 §8.1.2, §8.2.2). The good ones prove the hand.
+//! Tokens with handmade signatures of the key `rsa.pem`: the claims are valid, the encoding of the
+//! signature is not (RFC 8017 §8.1.2, §8.2.2). The valid ones show that the method of signing is
+//! right.
 
 pub(super) const PSS_GOOD: &str = "eyJhbGciOiJQUzI1NiIsInR5cCI6ImF0K2p3dCIsImtpZCI6InJzYSJ9.eyJpc3MiOiJodHRwczovL2FzLmV4YW1wbGUuY29tIiwiYXVkIjoiaHR0cHM6Ly9hcGkuZXhhbXBsZS5jb20iLCJleHAiOjQxMDI0NDQ4MDAsInN1YiI6ImFsaWNlIn0.Syi-IbYHZAv84SV_jj3vGvIiepYIuTasnhYt2oWGrE47rahd5XU5A-yZSRoFJ-S4fi_S8RVncieB1LZnpDLp2K_NuR04SUzUTU8BCoFykRv1fwwpXK1HU2zPArl95w4OoUrTkjxoVkW0LwUCX-OGUc2EoQckqawqOkJK1V3eyI6q2T1EEKRgIJb1JtvQDm8TT7JxR08s_JWIAC5HyO7501jIFLZkV1TUfolfSuYg7uVIrzOM7rXcf2-syD5rKvaRKN5pIX1Hu4pypWqBpO7NqvwJoMYQZ4HIALED86vHRtInONPuS9xXsluRfis9KJDY3dJ5SMO40NPj50y4a7Gs0Q";
 pub(super) const PSS_NO_SALT: &str = "eyJhbGciOiJQUzI1NiIsInR5cCI6ImF0K2p3dCIsImtpZCI6InJzYSJ9.eyJpc3MiOiJodHRwczovL2FzLmV4YW1wbGUuY29tIiwiYXVkIjoiaHR0cHM6Ly9hcGkuZXhhbXBsZS5jb20iLCJleHAiOjQxMDI0NDQ4MDAsInN1YiI6ImFsaWNlIn0.olw4KYEccOBTOMvt4GxryBFpu4Tv-8DR-gqGxV9e1E54zZbzyof4wy335ozxp1FF85aBcdQTx1Oz19lEX3M7qmpC-oWmvrQZYbnPB9Jo_EFZx0myMXkz0RzJ6rPOafDsGeOPaNvjYnZ6L6qCSRLE6l7VEf5JrlWnUQom3kq80bH4TR-RzJYj8sag9AZMlJAfrZlbSehB8Ba46yqQSs2Pjvhz69GEQ1IL-G5u_aAkmuK3W0ztR8TYBJzT4ikkZgnm8GH6s_g0Im6ghoqI8r30MJLwj2WdhpNckkT0d-SY0-1foDdRv9Yy6jFosIJiKImYv0J5yMnuzqsetWDPg6dkAw";

@@ -2,7 +2,7 @@ use super::*;
 
 /// J1
 #[test]
-fn rfc7515_7_1_exactly_two_periods() {
+fn rfc7515_7_1_token_has_exactly_two_periods() {
     let verifier = verifier();
     let good = good(&key(Algorithm::ES256));
     accepts(&verifier, &good);
@@ -22,10 +22,10 @@ fn rfc7515_7_1_exactly_two_periods() {
     }
 }
 
-/// J2: an `=` is all that a b64token lets through; the other characters are tried on the parser
-/// itself in its unit tests.
+/// J2: of the invalid characters only `=` is allowed in a b64token. The unit tests of the parser
+/// have the others.
 #[test]
-fn rfc7515_2_padding_and_the_other_alphabet_are_refused_even_if_they_were_signed() {
+fn rfc7515_2_signed_padding_and_standard_base64_are_refused() {
     let verifier = generic();
     let key = key(Algorithm::ES256);
     let text = json!({"alg": "ES256", "typ": "JWT", "kid": "p256", "x": "1"}).to_string();
@@ -35,7 +35,7 @@ fn rfc7515_2_padding_and_the_other_alphabet_are_refused_even_if_they_were_signed
     }
     let padded = base64::engine::general_purpose::URL_SAFE.encode(&claims);
     assert!(padded.ends_with('='));
-    // A `=` in the middle is no b64token, so it can only be tried at the end.
+    // A `=` in the middle is not a b64token, so only one at the end is tested.
     assert!(Token::bearer(&sign_parts(&key, &encode(&text), &padded)).is_none());
     refuses(&verifier, &format!("{}=", good(&key)), ErrorKind::MalformedToken);
     refuses(&verifier, &format!("{}==", good(&key)), ErrorKind::MalformedToken);
@@ -76,7 +76,7 @@ fn rfc7519_5_2_a_nested_jwt_is_refused() {
 
 /// J29: five parts are refused before anything is decoded, so `p2c` and `zip` cost nothing.
 #[test]
-fn rfc7519_7_2_an_encrypted_token_is_refused_before_any_work() {
+fn rfc7519_7_2_encrypted_token_is_refused_before_decoding() {
     let header = json!({
         "alg": "PBES2-HS256+A128KW", "enc": "A128GCM", "p2c": 2_147_483_647_u32, "zip": "DEF",
         "typ": "at+jwt",
@@ -88,7 +88,7 @@ fn rfc7519_7_2_an_encrypted_token_is_refused_before_any_work() {
 
 /// J30
 #[test]
-fn rfc7519_3_the_json_serialization_is_no_token() {
+fn rfc7519_3_json_serialization_is_refused() {
     let good = good(&key(Algorithm::ES256));
     let parts: Vec<_> = good.split('.').collect();
     let json = json!({"protected": parts[0], "payload": parts[1], "signature": parts[2]});
@@ -98,7 +98,7 @@ fn rfc7519_3_the_json_serialization_is_no_token() {
 
 /// J31
 #[test]
-fn rfc7515_5_2_what_is_verified_is_the_text_that_came() {
+fn rfc7515_5_2_signature_is_verified_over_the_received_text() {
     let key = key(Algorithm::EdDSA);
     let header = " {\r\n\t\"kid\" : \"ed25519\",\n \"typ\":\"at\\u002bjwt\", \"alg\":\"EdDSA\" } ";
     let claims = format!(
@@ -110,7 +110,7 @@ fn rfc7515_5_2_what_is_verified_is_the_text_that_came() {
 }
 
 #[test]
-fn a_token_beyond_all_measure_is_not_looked_at() {
+fn oversized_token_is_refused_before_decoding() {
     let long = with_claim("x", "x".repeat(64 * 1024));
     refuses(&verifier(), &long, ErrorKind::TokenTooLong);
     accepts(&verifier(), &with_claim("x", "x".repeat(8 * 1024)));

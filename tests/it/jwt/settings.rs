@@ -5,16 +5,16 @@ fn problems(builder: tower_introspect::jwt::JwtVerifierBuilder) -> String {
 }
 
 #[test]
-fn a_verifier_without_keys_or_issuer_is_not_built() {
+fn verifier_without_keys_or_issuer_is_not_built() {
     let none = JwtVerifier::builder("").keys(KeySet::default());
     let shown = problems(none);
     assert!(shown.contains("issuer: "), "{shown}");
     assert!(shown.contains("keys: "), "{shown}");
 }
 
-/// J8: allowing an algorithm of a secret where there is none would be a misunderstanding.
+/// J8: an HMAC algorithm without a secret is a mistake in the configuration.
 #[test]
-fn rfc8725_3_1_allowing_a_mac_without_a_secret_is_refused() {
+fn rfc8725_3_1_hmac_algorithm_without_a_secret_is_refused() {
     let builder = JwtVerifier::builder(ISSUER)
         .keys(issuer_keys())
         .algorithms([Algorithm::RS256, Algorithm::HS256]);
@@ -25,7 +25,7 @@ fn rfc8725_3_1_allowing_a_mac_without_a_secret_is_refused() {
 }
 
 #[test]
-fn allowing_only_what_no_key_can_do_is_refused() {
+fn algorithms_that_no_key_supports_are_refused() {
     let keys = || key_set(&[jwk(&key(Algorithm::ES256))]);
     for algorithms in [vec![], vec![Algorithm::RS256]] {
         let builder = JwtVerifier::builder(ISSUER).keys(keys()).algorithms(algorithms);
@@ -48,7 +48,7 @@ fn rfc7518_3_2_a_secret_has_at_least_the_length_of_the_hash() {
 }
 
 #[test]
-fn neither_keys_nor_tokens_are_shown() {
+fn debug_shows_neither_keys_nor_tokens() {
     let secret = KeySet::from_secret(Algorithm::HS256, b"0123456789abcdef0123456789abcdef");
     let verifier = verifier_with(secret.unwrap());
     let shown = format!("{verifier:?} {:?}", verify(&verifier, "a.b.c"));
@@ -57,7 +57,7 @@ fn neither_keys_nor_tokens_are_shown() {
 }
 
 #[test]
-fn a_key_from_pem_may_be_given_its_name() {
+fn kid_of_a_pem_key_can_be_set() {
     let public = include_bytes!("../keys/p256.pub.pem");
     let named = KeySet::from_pem(Algorithm::ES256, public).unwrap().with_kid("p256");
     let clone = named.clone();

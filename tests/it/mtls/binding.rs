@@ -1,4 +1,4 @@
-//! The binding follows what the issuer says.
+//! The `cnf` claim decides whether a token is bound.
 
 use base64::{
     Engine as _,
@@ -15,11 +15,11 @@ use crate::support::ImmediateVerifier;
 async fn rfc8705_3_a_bound_token_needs_its_certificate() {
     let (world, own, other) = (World::new(), Certificate::new("a"), Certificate::new("a"));
     for token in world.tokens(&own.cnf()) {
-        // Remembered or not.
+        // With a new and a cached token.
         for _ in 0..2 {
-            assert_eq!(world.over(&token, Some(&own)).await, Ok(()));
-            assert_eq!(world.over(&token, Some(&other)).await, UNPROVEN);
-            assert_eq!(world.over(&token, None).await, UNPROVEN);
+            assert_eq!(world.outcome_over(&token, Some(&own)).await, Ok(()));
+            assert_eq!(world.outcome_over(&token, Some(&other)).await, UNPROVEN);
+            assert_eq!(world.outcome_over(&token, None).await, UNPROVEN);
         }
     }
 }
@@ -41,12 +41,12 @@ async fn rfc8705_3_the_refusal_is_401_invalid_token() {
 
 #[tokio::test(start_paused = true)]
 async fn rfc8705_3_1_the_thumbprint_is_compared_as_exact_text() {
-    // One whose thumbprint is not the same in both alphabets.
+    // A thumbprint that differs between the two base64 alphabets.
     let own = (0..)
         .map(|at| Certificate::new(&format!("client{at}")))
         .take(64)
         .find(|own| own.peer().thumbprint().contains(['-', '_']))
-        .expect("three of four are");
+        .expect("no such certificate");
     let world = World::new();
     let digest = URL_SAFE_NO_PAD.decode(own.peer().thumbprint()).unwrap();
     let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -56,7 +56,7 @@ async fn rfc8705_3_1_the_thumbprint_is_compared_as_exact_text() {
         URL_SAFE.encode(&digest),
         STANDARD.encode(&digest),
         STANDARD.encode(&digest).trim_end_matches('=').to_owned(),
-        // As long as one of SHA-1.
+        // As long as a SHA-1 thumbprint.
         URL_SAFE_NO_PAD.encode(&digest[..20]),
         format!(" {}", own.peer().thumbprint()),
         own.peer().thumbprint()[..42].to_owned(),
@@ -64,22 +64,22 @@ async fn rfc8705_3_1_the_thumbprint_is_compared_as_exact_text() {
         String::new(),
     ] {
         for token in world.tokens(&json!({"x5t#S256": wrong})) {
-            assert_eq!(world.over(&token, Some(&own)).await, UNPROVEN, "{wrong}");
+            assert_eq!(world.outcome_over(&token, Some(&own)).await, UNPROVEN, "{wrong}");
         }
     }
     for malformed in [json!({"x5t#S256": 7}), json!({"x5t#S256": [own.peer().thumbprint()]})] {
         let [jwt, _] = world.tokens(&malformed);
-        assert_eq!(world.over(&jwt, Some(&own)).await, Err(ErrorKind::InvalidClaim("cnf")));
+        assert_eq!(world.outcome_over(&jwt, Some(&own)).await, Err(ErrorKind::InvalidClaim("cnf")));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn rfc8705_3_other_members_do_not_bind_to_a_certificate() {
+async fn rfc8705_3_other_cnf_members_do_not_bind_to_a_certificate() {
     let (world, own) = (World::new(), Certificate::new("a"));
     let thumbprint = own.peer().thumbprint();
     for cnf in [json!({"x5t": thumbprint}), json!({"x5t#s256": thumbprint}), json!({})] {
         for token in world.tokens(&cnf) {
-            assert_eq!(world.over(&token, Some(&own)).await, UNPROVEN, "{cnf}");
+            assert_eq!(world.outcome_over(&token, Some(&own)).await, UNPROVEN, "{cnf}");
         }
     }
 }
@@ -88,27 +88,27 @@ async fn rfc8705_3_other_members_do_not_bind_to_a_certificate() {
 async fn rfc8705_3_without_mtls_configured_bound_tokens_stay_refused() {
     let (world, own) = (World::under(|policy| policy), Certificate::new("a"));
     for token in world.tokens(&own.cnf()) {
-        assert_eq!(world.over(&token, Some(&own)).await, UNPROVEN);
+        assert_eq!(world.outcome_over(&token, Some(&own)).await, UNPROVEN);
         let fields = [("client-cert", &*own.field())];
-        assert_eq!(world.outcome(from(PROXY, &token, &fields)).await, UNPROVEN);
+        assert_eq!(world.outcome(request_from(PROXY, &token, &fields)).await, UNPROVEN);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unbound_token_is_a_bearer_token_with_a_certificate_and_without() {
+async fn unbound_token_is_accepted_with_and_without_a_certificate() {
     let (world, own) = (World::new(), Certificate::new("a"));
     let unbound = [
         world.server.jwt().audience(AUDIENCE).mint(),
         world.server.opaque().audience(AUDIENCE).mint(),
     ];
     for token in unbound {
-        assert_eq!(world.over(&token, Some(&own)).await, Ok(()));
-        assert_eq!(world.over(&token, None).await, Ok(()));
+        assert_eq!(world.outcome_over(&token, Some(&own)).await, Ok(()));
+        assert_eq!(world.outcome_over(&token, None).await, Ok(()));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn fapi2_5_3_4_a_certificate_is_a_binding_where_one_is_required() {
+async fn fapi2_5_3_4_certificate_satisfies_a_required_binding() {
     let own = Certificate::new("a");
     let dpop = || Dpop::new(AUDIENCE).unwrap();
     for world in [
@@ -117,16 +117,16 @@ async fn fapi2_5_3_4_a_certificate_is_a_binding_where_one_is_required() {
         World::under(|policy| policy.mtls(Mtls::new()).require(Requirement::sender_constrained())),
     ] {
         for token in world.tokens(&own.cnf()) {
-            assert_eq!(world.over(&token, Some(&own)).await, Ok(()));
+            assert_eq!(world.outcome_over(&token, Some(&own)).await, Ok(()));
         }
         let unbound = world.server.jwt().audience(AUDIENCE).mint();
-        assert_eq!(world.over(&unbound, Some(&own)).await, UNPROVEN);
-        // Bound tokens come under `Bearer`, so it is told of.
+        assert_eq!(world.outcome_over(&unbound, Some(&own)).await, UNPROVEN);
+        // Bound tokens are sent with `Bearer`, so that challenge is sent.
         let response = world.send(request(&[])).await;
         let told = response.headers()["www-authenticate"].to_str().unwrap().to_owned();
         assert!(told.starts_with("Bearer "), "{told}");
     }
-    // Unless that was told not to be.
+    // Unless it is disabled.
     let world = World::under(|policy| {
         let challenge = Challenge::new("api").dpop(["ES256"]).without_bearer();
         policy.dpop(dpop()).challenge(challenge).mtls(Mtls::new())
@@ -136,9 +136,9 @@ async fn fapi2_5_3_4_a_certificate_is_a_binding_where_one_is_required() {
     assert!(told.len() == 1 && told[0].to_str().unwrap().starts_with("DPoP "), "{told:?}");
 }
 
-/// Either alone is not enough, in whichever order.
+/// Either proof alone is not enough, in either order.
 #[tokio::test(start_paused = true)]
-async fn a_token_that_is_bound_in_two_ways_needs_both() {
+async fn token_bound_in_two_ways_needs_both_proofs() {
     let world = World::under(|policy| policy.mtls(Mtls::new()).dpop(Dpop::new(AUDIENCE).unwrap()));
     let (own, other, prover) = (
         Certificate::new("a"),
@@ -165,7 +165,7 @@ async fn a_token_that_is_bound_in_two_ways_needs_both() {
             assert_eq!(world.outcome(request).await, outcome, "{scheme} {proven} {shown:?}");
         }
     }
-    // One that is bound to the certificate alone is no DPoP token.
+    // A token bound to the certificate only is refused as a DPoP token.
     for token in world.tokens(&own.cnf()) {
         let mut request = request(&[("authorization", &format!("DPoP {token}"))]);
         request.extensions_mut().insert(own.peer());
@@ -174,7 +174,7 @@ async fn a_token_that_is_bound_in_two_ways_needs_both() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_outside_of_a_request_can_not_be_proven() {
+async fn bound_token_without_a_request_is_refused() {
     let own = Certificate::new("a");
     let claims = json!({"aud": AUDIENCE, "cnf": own.cnf()}).to_string();
     let policy = policy().mtls(Mtls::new());
@@ -184,7 +184,7 @@ async fn a_token_outside_of_a_request_can_not_be_proven() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_certificate_may_be_found_by_a_function() {
+async fn certificate_can_be_found_by_a_function() {
     #[derive(Clone)]
     struct Tls(Vec<Vec<u8>>);
     let mtls = Mtls::new()
@@ -200,12 +200,12 @@ async fn the_certificate_may_be_found_by_a_function() {
         request.extensions_mut().insert(Tls(chain));
         assert_eq!(world.outcome(request).await, outcome);
     }
-    // What is left where it is looked for anyway counts as well.
-    assert_eq!(world.over(&token, Some(&own)).await, Ok(()));
+    // A certificate left in the usual extension counts as well.
+    assert_eq!(world.outcome_over(&token, Some(&own)).await, Ok(()));
 }
 
 #[tokio::test(start_paused = true)]
-async fn rfc9728_2_the_metadata_tells_that_certificates_bind_tokens() {
+async fn rfc9728_2_metadata_lists_certificate_bound_tokens() {
     let server = AuthorizationServer::new(ISSUER);
     let document = |mtls: bool| {
         let builder = ResourceServer::builder(AUDIENCE)

@@ -1,4 +1,5 @@
-//! This service, known to an authorization server by its certificate (RFC 8705 §2), over real TLS.
+//! Authentication of this service to an authorization server by its certificate (RFC 8705 §2), over
+//! real TLS.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -16,9 +17,9 @@ use tower_introspect::{
 use super::*;
 use testing::pki::{Authority, Signed, provider};
 
-/// An authorization server behind TLS, at one port for everyone and at another for those who have a
+/// An authorization server behind TLS: one port for all clients, another for clients with a
 /// certificate.
-struct Behind {
+struct TlsServer {
     server: AuthorizationServer,
     authority: Authority,
     home: PathBuf,
@@ -31,7 +32,7 @@ async fn bind() -> (TcpListener, String) {
     (listener, format!("https://localhost:{port}"))
 }
 
-/// Ends TLS and passes on what is within.
+/// Terminates TLS and forwards the contents.
 fn end_tls(listener: TcpListener, config: ServerConfig, inside: std::net::SocketAddr) {
     let tls = TlsAcceptor::from(Arc::new(config));
     tokio::spawn(async move {
@@ -46,7 +47,7 @@ fn end_tls(listener: TcpListener, config: ServerConfig, inside: std::net::Socket
     });
 }
 
-impl Behind {
+impl TlsServer {
     async fn new(name: &str) -> Self {
         let authority = Authority::new();
         let (everyone, issuer) = bind().await;
@@ -79,13 +80,13 @@ impl Behind {
         Self { server, authority, home, _inside: inside }
     }
 
-    /// Puts this certificate where the service has its own.
+    /// Writes this certificate to the file of the service.
     fn put(&self, own: &Signed) {
         let pem = own.certificate.pem() + &own.key.serialize_pem();
         std::fs::write(self.home.join("own.pem"), pem).unwrap();
     }
 
-    /// The service of a file that names this certificate, and these lines.
+    /// Returns a service whose settings name this certificate and have these lines.
     fn api(&self, own: &Signed, more: &str) -> ResourceServer {
         self.put(own);
         let (issuer, home) = (self.server.issuer(), self.home.display());
@@ -109,52 +110,53 @@ impl Behind {
     }
 }
 
-impl Drop for Behind {
+impl Drop for TlsServer {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.home);
     }
 }
 
 #[tokio::test]
-async fn rfc8705_2_a_service_is_known_by_the_certificate_of_its_configuration() {
-    let behind = Behind::new("known").await;
-    let api = behind.api(&behind.authority.client(), &behind.ca());
-    assert_eq!(behind.outcome(&api).await, Ok(()));
-    let requests = behind.server.requests(Endpoint::Introspection);
+async fn rfc8705_2_service_authenticates_with_the_configured_certificate() {
+    let trusting_proxy = TlsServer::new("known").await;
+    let api = trusting_proxy.api(&trusting_proxy.authority.client(), &trusting_proxy.ca());
+    assert_eq!(trusting_proxy.outcome(&api).await, Ok(()));
+    let requests = trusting_proxy.server.requests(Endpoint::Introspection);
     let [asked] = &requests[..] else { panic!("{requests:?}") };
     assert!(!asked.headers().contains_key("authorization"));
     let body = String::from_utf8(asked.body().to_vec()).unwrap();
     assert!(body.ends_with("&client_id=api") && !body.contains("secret"), "{body}");
-    // At the alias, where alone a certificate is asked for (RFC 8705 §5).
-    let alias = &behind.server.metadata()["mtls_endpoint_aliases"]["introspection_endpoint"];
+    // At the alias, the only port that requests a certificate (RFC 8705 §5).
+    let alias =
+        &trusting_proxy.server.metadata()["mtls_endpoint_aliases"]["introspection_endpoint"];
     let host = format!("https://{}/", asked.headers()["host"].to_str().unwrap());
     assert!(alias.as_str().unwrap().starts_with(&host), "{alias} {host}");
 }
 
 #[tokio::test]
-async fn a_certificate_that_was_renewed_is_shown_without_a_restart() {
-    let behind = Behind::new("renewed").await;
+async fn renewed_certificate_is_used_without_a_restart() {
+    let trusting_proxy = TlsServer::new("renewed").await;
     let usage = || ExtendedKeyUsagePurpose::ClientAuth;
-    let api = behind.api(&Authority::new().sign("api", usage()), &behind.ca());
-    assert_eq!(behind.outcome(&api).await, Err(ErrorKind::Unavailable));
-    // Of another length, so that nothing depends on how exact the times of a file system are.
-    behind.put(&behind.authority.sign("api.renewed", usage()));
-    // Time is left to itself again where TLS is at work.
+    let api = trusting_proxy.api(&Authority::new().sign("api", usage()), &trusting_proxy.ca());
+    assert_eq!(trusting_proxy.outcome(&api).await, Err(ErrorKind::Unavailable));
+    // The file gets another length, so that the precision of file times does not matter.
+    trusting_proxy.put(&trusting_proxy.authority.sign("api.renewed", usage()));
+    // Time runs again while TLS is at work.
     tokio::time::pause();
     tokio::time::advance(std::time::Duration::from_secs(60)).await;
     tokio::time::resume();
-    assert_eq!(behind.outcome(&api).await, Ok(()));
+    assert_eq!(trusting_proxy.outcome(&api).await, Ok(()));
 }
 
-/// Nothing that a client of this service could help: nobody's token is called bad for it.
+/// The client of this service is not to blame, so its token is not called invalid.
 #[tokio::test]
-async fn a_service_that_the_server_or_that_does_not_trust_the_server_is_503() {
-    let behind = Behind::new("unknown").await;
+async fn untrusted_certificates_on_either_side_are_503() {
+    let trusting_proxy = TlsServer::new("unknown").await;
     let stranger = Authority::new().sign("api", ExtendedKeyUsagePurpose::ClientAuth);
-    let api = behind.api(&stranger, &behind.ca());
-    assert_eq!(behind.outcome(&api).await, Err(ErrorKind::Unavailable));
-    // By the authorities of the system, this server is nobody.
-    let api = behind.api(&behind.authority.client(), "");
-    assert_eq!(behind.outcome(&api).await, Err(ErrorKind::Unavailable));
-    assert_eq!(behind.server.calls(Endpoint::Introspection), 0);
+    let api = trusting_proxy.api(&stranger, &trusting_proxy.ca());
+    assert_eq!(trusting_proxy.outcome(&api).await, Err(ErrorKind::Unavailable));
+    // The authorities of the system do not trust this server.
+    let api = trusting_proxy.api(&trusting_proxy.authority.client(), "");
+    assert_eq!(trusting_proxy.outcome(&api).await, Err(ErrorKind::Unavailable));
+    assert_eq!(trusting_proxy.server.calls(Endpoint::Introspection), 0);
 }

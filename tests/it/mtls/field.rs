@@ -1,4 +1,4 @@
-//! The form of the field in which a proxy tells the certificate.
+//! The syntax of the field in which a proxy sends the certificate.
 
 use base64::{
     Engine as _,
@@ -7,11 +7,15 @@ use base64::{
 
 use super::*;
 
-/// What becomes of a token that is bound to `own`, where the proxy tells this.
-async fn told(world: &World, own: &Certificate, values: &[&str]) -> Result<(), ErrorKind> {
+/// Returns the outcome of a token bound to `own`, if the proxy sends these values.
+async fn outcome_with_field(
+    world: &World,
+    own: &Certificate,
+    values: &[&str],
+) -> Result<(), ErrorKind> {
     let [token, _] = world.tokens(&own.cnf());
     let fields: Vec<_> = values.iter().map(|value| ("client-cert", *value)).collect();
-    world.outcome(from(PROXY, &token, &fields)).await
+    world.outcome(request_from(PROXY, &token, &fields)).await
 }
 
 fn hash(own: &Certificate) -> String {
@@ -21,26 +25,26 @@ fn hash(own: &Certificate) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rfc9440_2_2_the_certificate_is_told_in_client_cert() {
-    let world = World::with(behind(CertificateField::ClientCert));
+async fn rfc9440_2_2_certificate_is_read_from_client_cert() {
+    let world = World::with(trusting_proxy(CertificateField::ClientCert));
     let (own, other) = (Certificate::new("a"), Certificate::new("b"));
-    assert_eq!(told(&world, &own, &[&own.field()]).await, Ok(()));
-    assert_eq!(told(&world, &own, &[&other.field()]).await, UNPROVEN);
-    assert_eq!(told(&world, &own, &[]).await, UNPROVEN);
+    assert_eq!(outcome_with_field(&world, &own, &[&own.field()]).await, Ok(()));
+    assert_eq!(outcome_with_field(&world, &own, &[&other.field()]).await, UNPROVEN);
+    assert_eq!(outcome_with_field(&world, &own, &[]).await, UNPROVEN);
     for token in world.tokens(&own.cnf()) {
         let fields = [("client-cert", &*own.field())];
-        assert_eq!(world.outcome(from(PROXY, &token, &fields)).await, Ok(()));
+        assert_eq!(world.outcome(request_from(PROXY, &token, &fields)).await, Ok(()));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn rfc9440_2_2_no_other_form_is_taken() {
-    let world = World::with(behind(CertificateField::ClientCert));
-    // One that needs padding, and whose base64 is not the same in both alphabets.
+async fn rfc9440_2_2_other_forms_are_refused() {
+    let world = World::with(trusting_proxy(CertificateField::ClientCert));
+    // A certificate that needs padding, and whose base64 differs between the two alphabets.
     let own = (0..64)
         .map(|at| Certificate::new(&"n".repeat(at + 1)))
         .find(|own| own.der.len() % 3 != 0 && own.field().contains(['+', '/']))
-        .expect("two of three");
+        .expect("no such certificate");
     let pem = pem_of(&own.der);
     let encoded: String = pem
         .bytes()
@@ -75,9 +79,9 @@ async fn rfc9440_2_2_no_other_form_is_taken() {
         ("more than it says", format!(":{}:", STANDARD.encode(longer))),
         ("64 KiB", format!(":{}:", "A".repeat(64 << 10))),
     ] {
-        assert_eq!(told(&world, &own, &[&value]).await, UNPROVEN, "{what}");
+        assert_eq!(outcome_with_field(&world, &own, &[&value]).await, UNPROVEN, "{what}");
     }
-    assert_eq!(told(&world, &own, &[&good]).await, Ok(()));
+    assert_eq!(outcome_with_field(&world, &own, &[&good]).await, Ok(()));
 }
 
 fn pem_of(der: &[u8]) -> String {
@@ -87,8 +91,8 @@ fn pem_of(der: &[u8]) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rfc9440_2_2_the_field_does_not_occur_twice() {
-    let world = World::with(behind(CertificateField::ClientCert));
+async fn rfc9440_2_2_repeated_field_is_refused() {
+    let world = World::with(trusting_proxy(CertificateField::ClientCert));
     let (own, other) = (Certificate::new("a"), Certificate::new("b"));
     for values in [
         [own.field(), own.field()],
@@ -96,49 +100,51 @@ async fn rfc9440_2_2_the_field_does_not_occur_twice() {
         [other.field(), own.field()],
         [String::new(), own.field()],
     ] {
-        assert_eq!(told(&world, &own, &[&values[0], &values[1]]).await, UNPROVEN);
+        assert_eq!(outcome_with_field(&world, &own, &[&values[0], &values[1]]).await, UNPROVEN);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn rfc9440_2_3_the_chain_never_supplies_the_certificate() {
-    let world = World::with(behind(CertificateField::ClientCert));
+async fn rfc9440_2_3_client_cert_chain_is_not_read_as_the_certificate() {
+    let world = World::with(trusting_proxy(CertificateField::ClientCert));
     let (own, other) = (Certificate::new("a"), Certificate::new("b"));
     let [token, _] = world.tokens(&own.cnf());
     let chain = ("client-cert-chain", &*own.field());
-    assert_eq!(world.outcome(from(PROXY, &token, &[chain])).await, UNPROVEN);
+    assert_eq!(world.outcome(request_from(PROXY, &token, &[chain])).await, UNPROVEN);
     let fields = [("client-cert", &*other.field()), chain];
-    assert_eq!(world.outcome(from(PROXY, &token, &fields)).await, UNPROVEN);
+    assert_eq!(world.outcome(request_from(PROXY, &token, &fields)).await, UNPROVEN);
     let fields = [("client-cert", &*own.field()), ("client-cert-chain", "anything")];
-    assert_eq!(world.outcome(from(PROXY, &token, &fields)).await, Ok(()));
+    assert_eq!(world.outcome(request_from(PROXY, &token, &fields)).await, Ok(()));
 }
 
-/// Whether a proxy wrote it or let it through: it is no fault of ours, and no certificate.
+/// Whether the proxy wrote it or let it pass, a malformed field is not a certificate and not a
+/// fault of this service.
 #[tokio::test(start_paused = true)]
 async fn a_malformed_field_is_401_invalid_token() {
-    let world = World::with(behind(CertificateField::ClientCert));
+    let world = World::with(trusting_proxy(CertificateField::ClientCert));
     let own = Certificate::new("a");
     let [token, _] = world.tokens(&own.cnf());
-    let response = world.send(from(PROXY, &token, &[("client-cert", "what")])).await;
+    let response = world.send(request_from(PROXY, &token, &[("client-cert", "what")])).await;
     assert_eq!(response.status(), 401);
-    let told = format!("Bearer realm=\"{AUDIENCE}\", error=\"invalid_token\"");
-    assert_eq!(response.headers()["www-authenticate"], told.as_str());
+    let outcome_with_field = format!("Bearer realm=\"{AUDIENCE}\", error=\"invalid_token\"");
+    assert_eq!(response.headers()["www-authenticate"], outcome_with_field.as_str());
     assert_eq!(response.headers()["cache-control"], "no-store");
 }
 
 #[tokio::test(start_paused = true)]
-async fn xfcc_is_taken_as_envoy_writes_it() {
-    let world = World::with(behind(CertificateField::Xfcc));
+async fn xfcc_is_accepted_as_envoy_writes_it() {
+    let world = World::with(trusting_proxy(CertificateField::Xfcc));
     let (own, other) = (Certificate::new("a"), Certificate::new("b"));
     let (own_hash, other_hash) = (hash(&own), hash(&other));
     for (value, outcome) in [
         (format!("Hash={own_hash}"), Ok(())),
         (format!("By=spiffe://a;Hash={own_hash};Subject=\"CN=a,O=b\";URI=;DNS=a"), Ok(())),
         (format!("By=spiffe://a;Hash={other_hash};Subject=\"CN=a\""), UNPROVEN),
-        // Envoy that appends: the first is forged, and which was the last that Envoy wrote, who knows.
+        // Envoy in appending mode: the first element may be forged, and it is unknown which one
+        // Envoy wrote.
         (format!("Hash={own_hash},Hash={other_hash};Subject=\"\""), UNPROVEN),
         (format!("Hash={other_hash},Hash={own_hash};Subject=\"\""), UNPROVEN),
-        // A name in the certificate of a client that wants to be another.
+        // A name in a certificate that imitates another element.
         (format!("Hash={other_hash};URI=spiffe://b,Hash={own_hash}"), UNPROVEN),
         (format!("Hash={other_hash};DNS=b;Hash={own_hash}"), UNPROVEN),
         (format!("Hash={other_hash};Subject=\"CN=b;Hash={own_hash}\""), UNPROVEN),
@@ -147,25 +153,25 @@ async fn xfcc_is_taken_as_envoy_writes_it() {
     ] {
         let [token, _] = world.tokens(&own.cnf());
         let fields = [("x-forwarded-client-cert", &*value)];
-        assert_eq!(world.outcome(from(PROXY, &token, &fields)).await, outcome, "{value}");
+        assert_eq!(world.outcome(request_from(PROXY, &token, &fields)).await, outcome, "{value}");
     }
     let [token, _] = world.tokens(&own.cnf());
     let twice = format!("Hash={own_hash}");
     let fields = [("x-forwarded-client-cert", &*twice), ("x-forwarded-client-cert", &*twice)];
-    assert_eq!(world.outcome(from(PROXY, &token, &fields)).await, UNPROVEN);
+    assert_eq!(world.outcome(request_from(PROXY, &token, &fields)).await, UNPROVEN);
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_the_field_that_was_chosen_counts() {
+async fn only_the_configured_field_counts() {
     let own = Certificate::new("a");
     let xfcc = format!("Hash={}", hash(&own));
     let both = [("client-cert", &*own.field()), ("x-forwarded-client-cert", &*xfcc)];
     for (chosen, sent) in
         [(CertificateField::ClientCert, both[1]), (CertificateField::Xfcc, both[0])]
     {
-        let world = World::with(behind(chosen));
+        let world = World::with(trusting_proxy(chosen));
         let [token, _] = world.tokens(&own.cnf());
-        assert_eq!(world.outcome(from(PROXY, &token, &[sent])).await, UNPROVEN);
-        assert_eq!(world.outcome(from(PROXY, &token, &both)).await, Ok(()));
+        assert_eq!(world.outcome(request_from(PROXY, &token, &[sent])).await, UNPROVEN);
+        assert_eq!(world.outcome(request_from(PROXY, &token, &both)).await, Ok(()));
     }
 }

@@ -1,4 +1,4 @@
-//! Real certificates over real TLS, from where it ends to the token.
+//! Real certificates over real TLS connections.
 
 use std::net::SocketAddr;
 
@@ -11,24 +11,27 @@ use tokio_rustls::rustls::{
 
 use super::*;
 use testing::{
-    listener::{Shown, TlsListener},
+    listener::{ConnectionCertificate, TlsListener},
     pki::{Authority, Client as Tls, Signed},
 };
 
 async fn serve(world: &World, authority: &Authority) -> SocketAddr {
     let (listener, address) = TlsListener::bind(authority).await;
     let app = Router::new().route("/", routing::get(async || "in")).layer(world.api.layer());
-    let app = app.into_make_service_with_connect_info::<Shown>();
+    let app = app.into_make_service_with_connect_info::<ConnectionCertificate>();
     tokio::spawn(async { ::axum::serve(listener, app).await });
     address
 }
 
 fn world() -> World {
-    World::with(Mtls::new().certificate_fn(|head| head.extension::<ConnectInfo<Shown>>()?.0.0))
+    World::with(
+        Mtls::new()
+            .certificate_fn(|head| head.extension::<ConnectInfo<ConnectionCertificate>>()?.0.0),
+    )
 }
 
 fn cnf(own: &Signed) -> Value {
-    // As a server computes it, by its own means.
+    // Computed independently of the library, as a server does.
     let certificate = PeerCertificate::from_der(own.certificate.der()).unwrap();
     json!({"x5t#S256": certificate.thumbprint()})
 }
@@ -36,7 +39,7 @@ fn cnf(own: &Signed) -> Value {
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
 
 #[tokio::test]
-async fn rfc8705_3_the_certificate_of_a_real_connection_opens_its_tokens() {
+async fn rfc8705_3_certificate_of_the_connection_proves_its_tokens() {
     let (world, authority) = (world(), Authority::new());
     let address = serve(&world, &authority).await;
     let (own, other) = (authority.client(), authority.client());
@@ -47,7 +50,7 @@ async fn rfc8705_3_the_certificate_of_a_real_connection_opens_its_tokens() {
             assert!(told.status == 200 && told.text.ends_with("in"), "{}", told.text);
             assert_eq!(client(Some(&other)).get(address, &token, "").await.status, 401);
             assert_eq!(client(None).get(address, &token, "").await.status, 401);
-            // Not one that somebody writes down.
+            // A certificate in a field of the client is ignored.
             let public = Certificate { der: own.certificate.der().to_vec() };
             let line = format!("client-cert: {}\r\n", public.field());
             assert_eq!(client(Some(&other)).get(address, &token, &line).await.status, 401);
@@ -56,29 +59,29 @@ async fn rfc8705_3_the_certificate_of_a_real_connection_opens_its_tokens() {
     }
 }
 
-/// The handshake in which the certificate would have been shown does not take place again.
+/// A resumed session has no handshake that would send the certificate.
 #[tokio::test]
-async fn rfc9440_3_3_a_session_that_began_without_a_certificate_has_none_when_resumed() {
+async fn rfc9440_3_3_resumed_session_without_a_certificate_has_none() {
     let (world, authority) = (world(), Authority::new());
     let address = serve(&world, &authority).await;
     let own = authority.client();
     let [token, _] = world.tokens(&cnf(&own));
     for version in VERSIONS {
         let client = Tls::new(&authority, Some(&own), &[version]);
-        client.show(false);
+        client.send_certificate(false);
         let first = client.get(address, &token, "").await;
         assert_eq!((first.status, first.is_resumed), (401, false));
-        client.show(true);
+        client.send_certificate(true);
         let second = client.get(address, &token, "").await;
         assert_eq!((second.status, second.is_resumed), (401, true));
-        // Who begins anew has shown it.
+        // A new session has sent it.
         let anew = Tls::new(&authority, Some(&own), &[version]).get(address, &token, "").await;
         assert_eq!((anew.status, anew.is_resumed), (200, false));
     }
 }
 
 #[tokio::test]
-async fn a_session_that_began_with_a_certificate_has_the_same_when_resumed() {
+async fn resumed_session_keeps_its_certificate() {
     let (world, authority) = (world(), Authority::new());
     let address = serve(&world, &authority).await;
     let (own, other) = (authority.client(), authority.client());
@@ -94,9 +97,9 @@ async fn a_session_that_began_with_a_certificate_has_the_same_when_resumed() {
     }
 }
 
-/// tonic terminates TLS by itself, and leaves the certificates with the request.
+/// tonic terminates TLS itself, and adds the certificates to the request.
 #[tokio::test]
-async fn grpc_the_certificate_is_found_where_tonic_leaves_it() {
+async fn grpc_certificate_is_read_from_the_extensions_of_tonic() {
     use tokio_stream::wrappers::TcpListenerStream;
     use tonic::{
         Code, Request as Call,

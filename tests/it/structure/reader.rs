@@ -1,18 +1,18 @@
-//! What files define and mention, and which modules they declare.
+//! Reads the definitions, paths and modules of files.
 
 use std::path::PathBuf;
 
 use proc_macro2::{TokenStream, TokenTree};
 use syn::{Attribute, Item, Meta, UseTree, Visibility, visit, visit::Visit};
 
-use super::{Library, Mention, Segments, is_face};
+use super::{Library, Mention, Segments, is_facade};
 
 /// Reads a file, and those of the modules that it declares.
 pub(super) struct Reader<'a> {
     sources: &'a mut Library,
     source: &'a dyn Fn(&str) -> Option<String>,
     file: PathBuf,
-    /// The folder with the files of the modules that are declared here.
+    /// The directory of the modules declared here.
     folder: PathBuf,
     module: Segments,
 }
@@ -44,7 +44,7 @@ impl<'a> Reader<'a> {
                 Item::Macro(item) => item.mac.path.is_ident("compile_error"),
                 _ => false,
             };
-            if is_face(&file) && !allowed {
+            if is_facade(&file) && !allowed {
                 in_face.push(names.first().map_or("an `impl`".into(), |name| format!("`{name}`")));
             }
             for name in names {
@@ -58,7 +58,7 @@ impl<'a> Reader<'a> {
 
     fn mention(&mut self, path: Segments, glob: bool, re_export: bool) {
         let file = self.file.to_str().unwrap().to_owned();
-        let re_export = re_export && is_face(&file);
+        let re_export = re_export && is_facade(&file);
         let module = self.module.clone();
         self.sources.mentions.insert(Mention { file, module, path, glob, re_export });
     }

@@ -1,4 +1,4 @@
-//! gRPC behind nginx: other directives, the same field.
+//! gRPC behind nginx, with other directives and the same field.
 
 use std::net::SocketAddr;
 
@@ -25,7 +25,7 @@ use testing::{
 const GRPC: Settings<'static> =
     Settings { field: "grpc_set_header Client-Cert $client_cert;", pass: "grpc_pass grpc", ..PKI };
 
-/// The health service, for tokens only.
+/// The health service, which requires a token.
 async fn serve(server: &AuthorizationServer) -> SocketAddr {
     let mtls = Mtls::new().trust_proxy(CertificateField::ClientCert, ["127.0.0.1"], |head| {
         Some(head.extension::<TcpConnectInfo>()?.remote_addr()?.ip())
@@ -56,11 +56,11 @@ async fn connect(authority: &Authority, own: Option<&Signed>, address: SocketAdd
         tls = tls.identity(Identity::from_pem(certificate, key));
     }
     let channel = Channel::from_shared(format!("https://{address}")).expect("a URL");
-    channel.tls_config(tls).expect("a configuration").connect().await.expect("it listens")
+    channel.tls_config(tls).expect("a configuration").connect().await.expect("not listening")
 }
 
 #[tokio::test]
-async fn rfc9440_2_2_nginx_tells_the_certificate_of_its_client_over_grpc() {
+async fn rfc9440_2_2_certificate_is_read_from_the_field_of_nginx_over_grpc() {
     let Some(world) = World::new() else { return };
     let (own, other) = (world.authority.client(), world.authority.client());
     let token = bound(&world.server, &own);
@@ -78,7 +78,7 @@ async fn rfc9440_2_2_nginx_tells_the_certificate_of_its_client_over_grpc() {
         (None, None, Err(Code::Unauthenticated)),
     ] {
         let channel = connect(&world.authority, shown, address).await;
-        // Over one connection, each call is told of anew.
+        // On one connection, nginx sends the field with each call.
         for _ in 0..2 {
             let mut call = Request::new(HealthCheckRequest { service: String::new() });
             let authorization = format!("Bearer {token}").parse().expect("ASCII");
