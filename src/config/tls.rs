@@ -133,11 +133,11 @@ mod tests {
         /// Returns the problems of a service with this issuer.
         fn reported(&self, issuer: &str) -> Vec<String> {
             let directory = self.0.display().to_string();
-            let issuer = issuer.replace("HOME", &directory);
+            let issuer = issuer.replace("DIR", &directory);
             let text = format!("audience = \"a\"\n[[issuer]]\nissuer = \"https://as\"\n{issuer}");
             let built = Config::from_toml(&text).and_then(|config| config.build());
             let Err(problems) = built else { return Vec::new() };
-            let text = problems.to_string().replace(&directory, "HOME");
+            let text = problems.to_string().replace(&directory, "DIR");
             text.lines().map(|line| line.replace("issuer https://as.", "")).collect()
         }
     }
@@ -171,11 +171,11 @@ mod tests {
         directory.put("both.pem", &format!("{certificate}{key}"));
         let both = CLIENT.replace("a.pem", "both.pem").replace("a.key", "both.pem");
         assert_eq!(directory.reported(&both), NONE);
-        assert_eq!(directory.reported(&format!("ca_file = 'HOME/a.pem'\n{both}")), NONE);
-        assert_eq!(directory.reported("mode = \"jwt\"\nca_file = 'HOME/a.pem'"), NONE);
+        assert_eq!(directory.reported(&format!("ca_file = 'DIR/a.pem'\n{both}")), NONE);
+        assert_eq!(directory.reported("mode = \"jwt\"\nca_file = 'DIR/a.pem'"), NONE);
         let quotes = "'".repeat(3);
         let inline = format!("danger_key = {quotes}{key}{quotes}");
-        assert_eq!(directory.reported(&CLIENT.replace("key_file = 'HOME/a.key'", &inline)), NONE);
+        assert_eq!(directory.reported(&CLIENT.replace("key_file = 'DIR/a.key'", &inline)), NONE);
     }
 
     #[test]
@@ -196,7 +196,7 @@ mod tests {
         let with_key = |name: &str| directory.reported(&CLIENT.replace("a.key", name));
         let missing = with_key("none.key");
         assert!(missing.len() == 1, "{missing:?}");
-        assert!(missing[0].starts_with("client.key: `HOME/none.key`: "), "{missing:?}");
+        assert!(missing[0].starts_with("client.key: `DIR/none.key`: "), "{missing:?}");
         let none =
             "client.certificate_file: expected a certificate and exactly one private key, in PEM";
         assert_eq!(with_key("a.pem"), [none]);
@@ -209,11 +209,11 @@ mod tests {
         assert!(!other_key[0].contains(secret), "{other_key:?}");
 
         let ca =
-            |name: &str| directory.reported(&format!("mode = \"jwt\"\nca_file = 'HOME/{name}'"));
-        assert_eq!(ca("empty"), ["ca_file: `HOME/empty` has no certificates in PEM"]);
-        assert!(ca("none")[0].starts_with("ca_file: `HOME/none`: "));
+            |name: &str| directory.reported(&format!("mode = \"jwt\"\nca_file = 'DIR/{name}'"));
+        assert_eq!(ca("empty"), ["ca_file: `DIR/empty` has no certificates in PEM"]);
+        assert!(ca("none")[0].starts_with("ca_file: `DIR/none`: "));
         directory.put("bad", "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n");
-        assert_eq!(ca("bad"), ["ca_file: `HOME/bad` has no certificates in PEM"]);
+        assert_eq!(ca("bad"), ["ca_file: `DIR/bad` has no certificates in PEM"]);
         assert_eq!(
             directory.reported("mode = \"introspect\"\nclient = { method = \"mtls\" }"),
             [
