@@ -46,7 +46,7 @@ use crate::{
     policy::{
         admitted::{Requirement, VerifiedToken},
         terms::Policy,
-        verified::{Identity, if_presented, met, refuse_inside, strip_identity, token_of},
+        verified::{Identity, if_presented, record_met, refuse_inside, strip_identity, token_of},
     },
     require::service::Require,
     respond::{self, refusal::Refusal},
@@ -178,7 +178,7 @@ impl Interceptor for RequireInterceptor {
         let extensions = request.extensions_mut();
         match token_of(extensions).and_then(|token| self.0.check(token)) {
             Ok(()) => {
-                met(extensions, &self.0);
+                record_met(extensions, &self.0);
                 Ok(request)
             }
             Err(error) => Err(refuse(error, extensions)),

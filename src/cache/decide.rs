@@ -18,7 +18,7 @@ const REFRESH_AFTER_SHARE: (u32, u32) = (4, 5);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     /// For facts that the authorization server established.
-    pub(super) max_age: Duration,
+    pub(super) remote_max_age: Duration,
     /// For facts that a signature established.
     pub(super) jwt_max_age: Duration,
     /// The additional time if the authorization server is unavailable.
@@ -27,10 +27,10 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    pub(super) fn max_age(&self, method: Method) -> Duration {
+    pub(super) fn max_age_of(&self, method: Method) -> Duration {
         match method {
             Method::Jwt => self.jwt_max_age,
-            _ => self.max_age,
+            _ => self.remote_max_age,
         }
     }
 }
@@ -80,12 +80,12 @@ pub(super) fn decide(
     if is_void(facts, now, standing) {
         return Decision::Drop;
     }
-    let max_age = limits.max_age(facts.method);
+    let max_age = limits.max_age_of(facts.method);
     let age = now.since(facts.verified_at);
     if age >= freshness.max_age(max_age) {
         return Decision::Verify;
     }
-    // Checking a signature ahead of time gives no new information.
+    // Checking a signature again gives no new information.
     let remote = facts.method != Method::Jwt;
     let (share, whole) = REFRESH_AFTER_SHARE;
     Decision::Use {
@@ -101,7 +101,7 @@ pub(super) fn serves_stale(
     limits: &Limits,
     standing: Standing,
 ) -> bool {
-    let until = limits.max_age(facts.method).saturating_add(limits.stale_if_error);
+    let until = limits.max_age_of(facts.method).saturating_add(limits.stale_if_error);
     !limits.stale_if_error.is_zero()
         && freshness == Freshness::Cached
         && !is_void(facts, now, standing)
@@ -110,8 +110,8 @@ pub(super) fn serves_stale(
 
 /// Returns true if the facts are void, whatever their age.
 ///
-/// Facts established before the token expired do not hold after its expiry. Facts established after
-/// that stay valid; the policy refuses the expired token.
+/// Facts established before the token's `exp` become void once `exp` has passed. Facts established
+/// after `exp` are kept: the verifier already knew of the expiry, and the policy refuses the token.
 fn is_void(facts: &Facts, now: Moment, standing: Standing) -> bool {
     let ended = |exp: UnixTime| facts.verified_at.wall() < exp && exp <= now.wall();
     facts.retired || standing != Standing::Stands || facts.expires_at.is_some_and(ended)
@@ -126,7 +126,7 @@ mod tests {
 
     const SEC: Duration = Duration::from_secs(1);
     const LIMITS: Limits = Limits {
-        max_age: Duration::from_secs(30),
+        remote_max_age: Duration::from_secs(30),
         jwt_max_age: Duration::from_secs(300),
         stale_if_error: Duration::from_secs(60),
         refresh_ahead: true,
@@ -227,7 +227,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn zero_ages_disable_the_cache_and_refresh_ahead_can_be_disabled() {
         let off = Limits {
-            max_age: Duration::ZERO,
+            remote_max_age: Duration::ZERO,
             jwt_max_age: Duration::ZERO,
             stale_if_error: Duration::ZERO,
             refresh_ahead: false,

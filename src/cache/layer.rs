@@ -28,9 +28,9 @@ const DEFAULT_MAX_BYTES: u64 = 32 << 20;
 /// SHA-256 digest of the token: an outcome can't come from another verifier or belong to another
 /// token.
 ///
-/// * Facts are used for `max_age`, 30 s, counted from the *start* of the verification by the clock
-///   that saw more time pass. Facts established by a signature alone are used for 5 min. No facts
-///   are used past the token's `exp`.
+/// * Facts are used for `max_age` (30 s). Their age counts from the *start* of the verification, by
+///   the wall clock or the monotonic clock, whichever shows the greater age. Facts established by a
+///   signature alone are used for 5 min. No facts are used past the token's `exp`.
 /// * Facts in use that are older than 80 % of `max_age` are verified again in the background, so
 ///   that a token in use never waits. Facts used meanwhile are never older than `max_age`.
 /// * Refusals that depend on the token alone are cached for 5 s, in a table of their own. An
@@ -86,7 +86,7 @@ impl CacheLayer {
     pub fn new() -> Self {
         Self {
             limits: Limits {
-                max_age: DEFAULT_MAX_AGE,
+                remote_max_age: DEFAULT_MAX_AGE,
                 jwt_max_age: DEFAULT_JWT_MAX_AGE,
                 stale_if_error: Duration::ZERO,
                 refresh_ahead: true,
@@ -105,7 +105,7 @@ impl CacheLayer {
     /// at the latest. Zero caches none of these facts.
     #[must_use]
     pub const fn max_age(mut self, age: Duration) -> Self {
-        self.limits.max_age = age;
+        self.limits.remote_max_age = age;
         self
     }
 
@@ -157,8 +157,8 @@ impl CacheLayer {
         self
     }
 
-    /// Turns off the verification ahead of time. The request that finds the facts of a token in use
-    /// too old then waits for their verification.
+    /// Turns off refreshing in the background. A request whose cached facts are too old then waits
+    /// until the token is verified again.
     #[must_use]
     pub const fn without_refresh_ahead(mut self) -> Self {
         self.limits.refresh_ahead = false;

@@ -25,8 +25,8 @@ use crate::{
     },
 };
 
-/// The share of `max_age` within which a verification must have started for one ahead of time to
-/// join it.
+/// A background refresh may join a verification that is already under way only if that one started
+/// less than `max_age` divided by this ago.
 const REFRESH_JOIN_DIVISOR: u32 = 5;
 
 pub(super) struct CacheState<V> {
@@ -37,8 +37,8 @@ pub(super) struct CacheState<V> {
     pub(super) counters: Counters,
 }
 
-/// Explicit evictions. The outcome of a verification that started before an eviction is neither
-/// cached nor shared with later requests.
+/// Counts explicit evictions, of any token. The outcome of a verification that started before an
+/// eviction is neither cached nor shared with later requests, whatever its token.
 #[derive(Default)]
 pub(super) struct Evictions {
     count: AtomicU64,
@@ -102,7 +102,7 @@ impl<V> CacheState<V> {
     pub(super) fn standing(&self, entry: &Entry, request: &VerifyRequest) -> Standing {
         let standing = self.settings.revocations.check(&entry.active);
         match (standing, request.not_before()) {
-            // A cutoff that is not among the revocations of this cache.
+            // A layer outside knows a cutoff that this cache does not, and has set `not_before`.
             (Standing::Stands, Some(earliest))
                 if !request.accepts_start(entry.active.verified_at()) =>
             {
@@ -137,7 +137,7 @@ impl<V> CacheState<V> {
     /// Returns the request for the inner verifier. It carries a maximum age, because the inner
     /// verifier may have a cache too.
     pub(super) fn inner_request(&self, request: VerifyRequest) -> VerifyRequest {
-        let freshness = request.freshness().capped(self.settings.limits.max_age);
+        let freshness = request.freshness().capped(self.settings.limits.remote_max_age);
         let request = request.with_freshness(freshness);
         match self.evictions.last() {
             Some(moment) => request.with_not_before(moment),
@@ -174,12 +174,13 @@ impl<V> CacheState<V> {
             // Another cache served these facts stale. They must not count as fresh here.
             Ok(active) if active.is_stale() => {}
             Ok(active) => {
-                if !self.settings.limits.max_age(active.method()).is_zero() {
+                if !self.settings.limits.max_age_of(active.method()).is_zero() {
                     self.store.insert(token, active.clone());
                 }
             }
             Err(error) if depends_on_token_alone(error.kind()) => {
-                // Also removes cached facts, which are wrong now, even if refusals are not cached.
+                // `insert_refusal` also removes the cached facts, which are wrong now. So it is
+                // called even if `negative_max_age` is zero.
                 self.store.insert_refusal(token, error, started_at.moment);
             }
             Err(_) => {}
@@ -203,9 +204,8 @@ where
     V: Verifier + Send + Sync + 'static,
     V::Future: Send + 'static,
 {
-    /// Verifies ahead of time, in the background, at most once for each entry. A successful
-    /// verification makes a new entry. After a failed one, the next request that finds this entry
-    /// too old verifies the token.
+    /// Refreshes an entry in the background, at most once. A successful refresh makes a new entry.
+    /// After a failed one, the next request that finds this entry too old verifies the token.
     pub(super) fn refresh(
         this: &Arc<Self>,
         entry: &Entry,
@@ -219,7 +219,7 @@ where
         }
         let Ok(runtime) = Handle::try_current() else { return };
         this.counters.refreshes.add_one();
-        let recent = this.settings.limits.max_age / REFRESH_JOIN_DIVISOR;
+        let recent = this.settings.limits.remote_max_age / REFRESH_JOIN_DIVISOR;
         let request = request.clone().with_freshness(Freshness::Within(recent));
         let request = this.inner_request(request);
         let cache = Arc::downgrade(this);

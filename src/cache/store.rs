@@ -24,8 +24,8 @@ const MIN_ENTRY_BYTES: u64 = 512;
 /// their own, so that made-up tokens can't push out good ones.
 const FACTS_PER_REFUSAL: usize = 10;
 
-/// The most distinct refusals that entries share. There are no more refusals without per-request
-/// data.
+/// The maximum length of `Store::shared`. Refusals without data of their request come in fewer kinds
+/// than this.
 const MAX_SHARED_REFUSALS: usize = 64;
 
 /// Facts and refusals, each keyed by the digest of its token.
@@ -46,7 +46,7 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// Returns true if a verification of these facts ahead of time has begun.
+    /// Returns true if a refresh of these facts has begun.
     pub(super) const fn is_refreshing(&self) -> bool {
         self.accounting.refreshing
     }
@@ -65,7 +65,8 @@ pub(super) struct Refusal {
 struct Accounting {
     used_bytes: Option<Arc<AtomicU64>>,
     bytes: u32,
-    /// True if a verification ahead of time has begun.
+    /// True if a refresh has begun. Only facts are refreshed. The flag is here because the padding
+    /// holds it: in `Entry` it would take eight bytes.
     refreshing: bool,
 }
 
@@ -176,10 +177,10 @@ impl Store {
         })
     }
 
-    /// Returns true if the caller should verify these facts ahead of time. True once for each
-    /// entry.
+    /// Claims the one refresh of this entry. Returns false if it was claimed before, or if the entry
+    /// was replaced.
     pub(super) fn begin_refresh(&self, token: &Fingerprint, entry: &Entry) -> bool {
-        // The copy usually tells, without the lock of the table.
+        // `entry` is a copy from the table: if it was claimed when copied, no lock is needed.
         if entry.is_refreshing() {
             return false;
         }

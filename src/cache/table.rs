@@ -26,20 +26,21 @@ pub(super) trait ByteSize {
 }
 
 /// Creates a table for at most `entries` that take at most `bytes` together. Hardly any entry takes
-/// less than `least` bytes.
+/// less than `min_entry_bytes`.
 pub(super) fn table<T: Clone + ByteSize>(
     entries: usize,
     bytes: u64,
-    least: u64,
+    min_entry_bytes: u64,
     hasher: KeyedBuildHasher,
 ) -> Table<T> {
     // `quick_cache` has one bound, the total weight. Each entry weighs at least its share of the
     // bytes, so the weight also bounds the number.
-    let weight = EntryWeighter { least: (bytes / to_u64(entries)).max(1) };
+    let weighter = EntryWeighter { min_weight: (bytes / to_u64(entries)).max(1) };
     // The table also keeps digests of dropped entries, half as many as it expects entries. So it
     // must not expect more entries than the bytes allow.
-    let expected = usize::try_from(bytes / least).map_or(entries, |room| room.min(entries));
-    Cache::with(expected.max(1), bytes, weight, hasher, DefaultLifecycle::default())
+    let expected =
+        usize::try_from(bytes / min_entry_bytes).map_or(entries, |room| room.min(entries));
+    Cache::with(expected.max(1), bytes, weighter, hasher, DefaultLifecycle::default())
 }
 
 /// Returns the size in bytes of an entry in a table, without the memory it points to.
@@ -53,12 +54,12 @@ pub(super) fn to_u64(number: usize) -> u64 {
 
 #[derive(Clone, Copy)]
 pub(super) struct EntryWeighter {
-    least: u64,
+    min_weight: u64,
 }
 
 impl<T: ByteSize> Weighter<Fingerprint, T> for EntryWeighter {
     fn weight(&self, _: &Fingerprint, entry: &T) -> u64 {
-        entry.bytes().max(self.least)
+        entry.bytes().max(self.min_weight)
     }
 }
 

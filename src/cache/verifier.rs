@@ -108,11 +108,11 @@ where
         let now = request.read_clock(&*state.settings.clock);
         let standing = state.settings.revocations.check(&entry.active);
         match state.decide(&entry, freshness, now, standing) {
-            // A verification ahead of time needs an owned request.
             Decision::Use { refresh } if !refresh || entry.is_refreshing() => {
                 state.counters.hits.add_one();
                 Some(Ok(entry.active))
             }
+            // Starting a refresh takes an owned request, so `verify` does it.
             _ => None,
         }
     }

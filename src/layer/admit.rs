@@ -14,7 +14,7 @@ use crate::{
     },
     error::{kind::ErrorKind, refusal::VerifyError},
     policy::{
-        admit::{Admission, AdmittingFuture},
+        admit::{Admission, ReplayCheckFuture},
         terms::Policy,
         verified::{Anonymous, strip_identity},
     },
@@ -27,14 +27,15 @@ use crate::{
     },
 };
 
-/// The credentials a request presents, as far as they are known.
-pub(super) enum Credentials<F> {
+/// What is known about the sender of a request: no credentials, the outcome of the verification, or
+/// the future of it.
+pub(super) enum Identification<F> {
     /// The request presents no credentials, or is exempt.
-    Absent,
+    Anonymous,
     /// The outcome for the token, with the clock reading at which it was decided if there is one.
-    Known(Outcome, Option<Reading>, Presentation),
+    Verified(Outcome, Option<Reading>, Presentation),
     /// The verifier is still verifying the token.
-    Pending(F, Presentation),
+    Verifying(F, Presentation),
 }
 
 /// How the token was presented. Kept while the token is verified.
@@ -63,10 +64,11 @@ impl Presentation {
     }
 }
 
-/// The decision on a request, or the future of a store of used proofs that it depends on.
+/// The decision on a request, or a future of it if a store must first say whether the proof was used
+/// before.
 pub(super) enum AdmitResult {
     Done(Result<ResponseEdits, VerifyError>),
-    Pending(AdmittingFuture),
+    Pending(ReplayCheckFuture),
 }
 
 /// Decides about requests with the settings of the layer.
@@ -99,20 +101,20 @@ impl<V, R> Admitter<V, R> {
     pub(super) fn identify<B>(
         &self,
         request: &Request<B>,
-    ) -> Result<Credentials<V::Future>, VerifyError>
+    ) -> Result<Identification<V::Future>, VerifyError>
     where
         V: Verifier,
     {
         let head = RequestHead::of(request);
         if self.settings.exempt.as_deref().is_some_and(|exempt| exempt(head)) {
-            return Ok(Credentials::Absent);
+            return Ok(Identification::Anonymous);
         }
         match self.settings.extractor.find(head.headers(), head.uri()) {
-            Ok(found) => self.verify(found, head),
+            Ok(found) => self.look_up_or_verify(found, head),
             Err(error)
                 if self.settings.optional && error.kind() == ErrorKind::MissingCredentials =>
             {
-                Ok(Credentials::Absent)
+                Ok(Identification::Anonymous)
             }
             Err(error) => Err(error),
         }
@@ -120,13 +122,13 @@ impl<V, R> Admitter<V, R> {
 
     /// Looks the token up in the cache, and has it verified if it is not there.
     ///
-    /// The cache is searched by the digest of the token, so a hit of a bearer token keeps nothing
-    /// of the request.
-    fn verify(
+    /// The lookup borrows the token, so a bearer token that is found in the cache is never copied
+    /// out of the request.
+    fn look_up_or_verify(
         &self,
         found: UncheckedToken<'_>,
         head: RequestHead<'_>,
-    ) -> Result<Credentials<V::Future>, VerifyError>
+    ) -> Result<Identification<V::Future>, VerifyError>
     where
         V: Verifier,
     {
@@ -134,7 +136,7 @@ impl<V, R> Admitter<V, R> {
         let lookup = CacheLookup::new(found, freshness);
         if let Some(outcome) = self.verifier.cached(&lookup) {
             let at = lookup.reading();
-            return Ok(Credentials::Known(outcome, at, Presentation::of_recalled(lookup)?));
+            return Ok(Identification::Verified(outcome, at, Presentation::of_recalled(lookup)?));
         }
         let token = lookup.into_token()?;
         let presentation = Presentation::of(&token);
@@ -145,8 +147,8 @@ impl<V, R> Admitter<V, R> {
         let verification = self.verifier.verify(request);
         let at = verification.reading();
         Ok(match verification.now_or_later() {
-            Ok(outcome) => Credentials::Known(outcome, at, presentation),
-            Err(future) => Credentials::Pending(future, presentation),
+            Ok(outcome) => Identification::Verified(outcome, at, presentation),
+            Err(future) => Identification::Verifying(future, presentation),
         })
     }
 
@@ -191,7 +193,7 @@ impl<V, R> Admitter<V, R> {
         let varies_by = admission.varies_by();
         let token = admission.token();
         telemetry::report::request_admitted(token.method().as_str(), token.decision_age());
-        let nonce = admission.leave_with(request.extensions_mut());
+        let nonce = admission.store_in(request.extensions_mut());
         self.hide_credentials(Some(presentation.scheme), request);
         Ok(ResponseEdits::new(presentation.origin == Origin::Query, nonce, varies_by))
     }

@@ -15,10 +15,10 @@ use tower_service::Service;
 use super::{
     admit::{AdmitResult, Admitter, Presentation},
     edits::ResponseEdits,
-    span::PendingSpan,
+    span::DecisionSpan,
 };
 use crate::{
-    error::refusal::VerifyError, policy::admit::AdmittingFuture, respond::responder::Respond,
+    error::refusal::VerifyError, policy::admit::ReplayCheckFuture, respond::responder::Respond,
     verify::verifier::Verifier,
 };
 
@@ -66,8 +66,8 @@ pin_project! {
         request: Option<Request<ReqB>>,
         presentation: Presentation,
         edits: ResponseEdits,
-        // The span of the verification, until there is a decision.
-        span: Option<PendingSpan>,
+        // The span of the wait, until there is a decision.
+        span: Option<DecisionSpan>,
     }
 }
 
@@ -78,7 +78,7 @@ pin_project! {
         // The token is being verified.
         Verifying { #[pin] verification: F },
         // A store looks up whether the proof was used before.
-        Admitting { admitting: AdmittingFuture },
+        CheckingReplay { replay_check: ReplayCheckFuture },
         // The request is admitted, and the inner service is not ready yet.
         Admitted,
     }
@@ -107,7 +107,7 @@ where
         presentation: Presentation,
     ) -> Self {
         let (request, edits) = (Some(request), ResponseEdits::default());
-        let span = Some(PendingSpan::begin());
+        let span = Some(DecisionSpan::begin());
         let waiting = Waiting { stage, inner, admitter, request, presentation, edits, span };
         let state = State::Waiting { waiting: Box::pin(waiting) };
         Self { state, edits: ResponseEdits::default() }
@@ -130,12 +130,14 @@ where
                     return Poll::Ready(Ok(response.take().expect("polled after completion")));
                 }
                 StateProj::Waiting { waiting } => {
-                    let next = match ready!(waiting.as_mut().poll_called(cx))? {
-                        Ok((future, edits)) => {
+                    let next = match ready!(waiting.as_mut().poll_decision(cx))? {
+                        WaitResult::Called(future, edits) => {
                             *this.edits = edits;
                             State::Calling { future }
                         }
-                        Err(refusal) => State::Refused { response: Some(refusal) },
+                        WaitResult::Refused(response) => {
+                            State::Refused { response: Some(response) }
+                        }
                     };
                     this.state.set(next);
                 }
@@ -152,6 +154,13 @@ where
     }
 }
 
+/// The result of waiting for a decision.
+enum WaitResult<S: Service<Request<ReqB>>, ReqB> {
+    /// The request is admitted, and the inner service was called.
+    Called(S::Future, ResponseEdits),
+    Refused(S::Response),
+}
+
 impl<S, V, R, ReqB, ResB> Waiting<S, V, R, ReqB>
 where
     S: Service<Request<ReqB>, Response = Response<ResB>>,
@@ -159,30 +168,29 @@ where
     R: Respond<ResB>,
 {
     /// Decides on the request, waits for the inner service and calls it, or returns the refusal.
-    #[expect(clippy::type_complexity, reason = "a type alias would need all these parameters")]
-    fn poll_called(
+    fn poll_decision(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Result<(S::Future, ResponseEdits), Response<ResB>>, S::Error>> {
+    ) -> Poll<Result<WaitResult<S, ReqB>, S::Error>> {
         let mut this = self.project();
         loop {
             let decision = {
                 // Dropped at the end of this step, on every path.
-                let _entered = this.span.as_ref().map(PendingSpan::enter);
+                let _entered = this.span.as_ref().map(DecisionSpan::enter);
                 let decision = match this.stage.as_mut().project() {
                     StageProj::Verifying { verification } => {
                         let outcome = ready!(verification.poll(cx));
                         let request = this.request.as_mut().expect("polled after completion");
                         match this.admitter.admit(outcome, None, this.presentation, request) {
                             AdmitResult::Done(decision) => decision,
-                            AdmitResult::Pending(admitting) => {
-                                this.stage.set(Stage::Admitting { admitting });
+                            AdmitResult::Pending(replay_check) => {
+                                this.stage.set(Stage::CheckingReplay { replay_check });
                                 continue;
                             }
                         }
                     }
-                    StageProj::Admitting { admitting } => {
-                        let admission = ready!(Pin::new(admitting).poll(cx));
+                    StageProj::CheckingReplay { replay_check } => {
+                        let admission = ready!(Pin::new(replay_check).poll(cx));
                         let request = this.request.as_mut().expect("polled after completion");
                         this.admitter.finish_admission(admission, this.presentation, request)
                     }
@@ -192,7 +200,8 @@ where
                         ready!(this.inner.poll_ready(cx))?;
                         let request = this.request.take().expect("polled after completion");
                         let edits = std::mem::take(this.edits);
-                        return Poll::Ready(Ok(Ok((this.inner.call(request), edits))));
+                        let future = this.inner.call(request);
+                        return Poll::Ready(Ok(WaitResult::Called(future, edits)));
                     }
                 };
                 decision.map_err(|error| {
@@ -205,20 +214,20 @@ where
                 Ok(edits) => {
                     *this.edits = edits;
                     end_span(this.span, None, this.request.as_ref());
+                    this.stage.set(Stage::Admitted);
                 }
                 Err((error, refusal)) => {
                     end_span(this.span, Some(&error), this.request.as_ref());
-                    return Poll::Ready(Ok(Err(refusal)));
+                    return Poll::Ready(Ok(WaitResult::Refused(refusal)));
                 }
             }
-            this.stage.set(Stage::Admitted);
         }
     }
 }
 
-/// Closes the span of the verification with its outcome.
+/// Ends the span of the wait with the verdict.
 fn end_span<B>(
-    span: &mut Option<PendingSpan>,
+    span: &mut Option<DecisionSpan>,
     refused: Option<&VerifyError>,
     request: Option<&Request<B>>,
 ) {

@@ -155,7 +155,8 @@ impl<V, R> IntrospectLayer<V, R> {
     /// Calls `hook` once for each refused request.
     ///
     /// The refusal may come from this layer, or from a requirement, an extractor or an interceptor
-    /// further in. Requests admitted without credentials and refused further in count too.
+    /// further in. A request that was admitted without credentials and is refused by an inner
+    /// service counts too.
     ///
     /// The hook sees the refusal before it is rendered, and can't change it. An inner layer with a
     /// hook of its own reports its refusals to that hook only. For an interceptor of tonic the head
@@ -201,8 +202,8 @@ impl<V, R> IntrospectLayer<V, R> {
 
     /// Records the subject of tokens in events and spans, cut to 128 bytes. Off by default.
     ///
-    /// This covers tokens that were verified and then refused, and tokens whose verification took
-    /// time.
+    /// The subject appears in the event of a refusal after verification, and in the span of a
+    /// verification that took time. A request admitted at once leaves neither.
     ///
     /// # Security
     ///

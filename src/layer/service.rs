@@ -9,7 +9,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
-    admit::{AdmitResult, Admitter, Credentials, Presentation},
+    admit::{AdmitResult, Admitter, Identification, Presentation},
     edits::ResponseEdits,
     future::{ResponseFuture, Stage},
     introspect_layer::IntrospectLayer,
@@ -96,21 +96,25 @@ where
         let admitter = &self.admitter;
         admitter.prepare(&mut request);
         let edits = match admitter.identify(&request) {
-            Ok(Credentials::Known(outcome, at, presentation)) => {
+            Ok(Identification::Verified(outcome, at, presentation)) => {
                 match admitter.admit(outcome, at, &presentation, &mut request) {
                     AdmitResult::Done(Ok(edits)) => edits,
                     AdmitResult::Done(Err(error)) => {
                         return self.refuse(&error, Some(&presentation), &request);
                     }
-                    AdmitResult::Pending(admitting) => {
-                        return self.wait(Stage::Admitting { admitting }, request, presentation);
+                    AdmitResult::Pending(replay_check) => {
+                        return self.wait(
+                            Stage::CheckingReplay { replay_check },
+                            request,
+                            presentation,
+                        );
                     }
                 }
             }
-            Ok(Credentials::Pending(verification, presentation)) => {
+            Ok(Identification::Verifying(verification, presentation)) => {
                 return self.wait(Stage::Verifying { verification }, request, presentation);
             }
-            Ok(Credentials::Absent) => {
+            Ok(Identification::Anonymous) => {
                 admitter.admit_anonymous(&mut request);
                 ResponseEdits::default()
             }

@@ -1,4 +1,4 @@
-//! The span of a verification that takes time.
+//! The span of a decision that takes time.
 
 use http::Extensions;
 
@@ -7,10 +7,10 @@ use crate::{
     telemetry,
 };
 
-/// The span of one verification, until there is a verdict.
-pub(super) struct PendingSpan(telemetry::events::PendingSpan);
+/// The span of a request that waits for its decision. Ends with the verdict.
+pub(super) struct DecisionSpan(telemetry::events::PendingSpan);
 
-impl PendingSpan {
+impl DecisionSpan {
     pub(super) fn begin() -> Self {
         Self(telemetry::events::PendingSpan::begin())
     }

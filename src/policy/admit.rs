@@ -49,14 +49,15 @@ impl Admission {
         self.effects.as_ref()?.varies_by()
     }
 
-    /// Puts the token and the result of the proof into the request extensions, and returns the
-    /// nonce that a successful response should carry as `DPoP-Nonce` together with `Cache-Control:
-    /// no-store`, if the client's nonce is about to expire (RFC 9449 §8.2).
+    /// Stores the token and the result of the proof in the request.
+    ///
+    /// Returns the new nonce, if the client's is about to expire: a successful response carries it
+    /// in `DPoP-Nonce`, with `Cache-Control: no-store` (RFC 9449 §8.2).
     ///
     /// An inner layer that checks the same proof of the same request then does not refuse it as
     /// used, and finds the certificate whose header was removed.
     #[inline]
-    pub(crate) fn leave_with(self, extensions: &mut Extensions) -> Option<HeaderValue> {
+    pub(crate) fn store_in(self, extensions: &mut Extensions) -> Option<HeaderValue> {
         extensions.insert(self.token);
         let effects = *self.effects?;
         if let Some(marked_proof) = effects.marked_proof {
@@ -78,7 +79,7 @@ pub(crate) struct Admitting(State);
 enum State {
     // The common case. It is not boxed, to avoid an allocation.
     Done(Result<Admission, VerifyError>),
-    Pending(AdmittingFuture),
+    Pending(ReplayCheckFuture),
 }
 
 impl Admitting {
@@ -93,7 +94,7 @@ impl Admitting {
     ///
     /// The future of the decision, if it is pending.
     #[inline]
-    pub(crate) fn now_or_later(self) -> Result<Result<Admission, VerifyError>, AdmittingFuture> {
+    pub(crate) fn now_or_later(self) -> Result<Result<Admission, VerifyError>, ReplayCheckFuture> {
         match self.0 {
             State::Done(outcome) => Ok(outcome),
             State::Pending(later) => Err(later),
@@ -114,7 +115,7 @@ impl Judgement {
         let Some(ProofResult { pending_mark, mut effects }) = proof.map(|proof| *proof) else {
             return Admitting::done(verdict.map(|token| Admission { token, effects: None }));
         };
-        let marking = pending_mark.filter(|_| may_mark(&verdict)).map(|pending| {
+        let marking = pending_mark.filter(|_| uses_up_proof(&verdict)).map(|pending| {
             let marking = pending.mark();
             effects.marked_proof = Some(pending.into_marked_proof());
             marking
@@ -125,7 +126,7 @@ impl Judgement {
             Some(Ok(outcome)) => Admitting::done(unless_replayed(admission, outcome)),
             Some(Err(marking)) => {
                 let (marking, admission) = (SyncWrapper::new(marking), Some(admission));
-                Admitting(State::Pending(AdmittingFuture { marking, admission }))
+                Admitting(State::Pending(ReplayCheckFuture { marking, admission }))
             }
         }
     }
@@ -134,9 +135,9 @@ impl Judgement {
 /// Returns true if this decision uses up the proof.
 ///
 /// A proof is not used up if the client must authenticate differently or the service is at fault. A
-/// client that is not allowed something learns so only with a good proof, so such a refusal does
-/// use it up.
-fn may_mark(verdict: &Result<VerifiedToken, VerifyError>) -> bool {
+/// refusal for lack of permission (403) uses it up: it is an answer to the authenticated client, as
+/// an admission is.
+fn uses_up_proof(verdict: &Result<VerifiedToken, VerifyError>) -> bool {
     verdict.as_ref().map_or_else(
         |error| matches!(error.kind(), ErrorKind::InsufficientScope | ErrorKind::Denied),
         |_| true,
@@ -162,12 +163,12 @@ fn unless_replayed(
 /// # Panics
 ///
 /// If it is polled after completion.
-pub(crate) struct AdmittingFuture {
+pub(crate) struct ReplayCheckFuture {
     marking: SyncWrapper<Later>,
     admission: Option<Result<Admission, VerifyError>>,
 }
 
-impl Future for AdmittingFuture {
+impl Future for ReplayCheckFuture {
     type Output = Result<Admission, VerifyError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -177,8 +178,8 @@ impl Future for AdmittingFuture {
     }
 }
 
-impl fmt::Debug for AdmittingFuture {
+impl fmt::Debug for ReplayCheckFuture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AdmittingFuture").finish_non_exhaustive()
+        f.debug_struct("ReplayCheckFuture").finish_non_exhaustive()
     }
 }

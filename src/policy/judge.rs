@@ -74,12 +74,9 @@ impl Policy {
         // The key may have been removed since the facts were cached.
         demand(Check::KeyInUse, Detail::default, !active.is_retired(), ErrorKind::UnknownKey)?;
         if let Err(weak) = self.check_algorithm(&active) {
-            // A verifier may allow weaker algorithms than this policy.
-            return record(
-                Check::Algorithm,
-                || Detail::default().wanted("one of FAPI 2.0"),
-                Err(weak),
-            )?;
+            // Recorded only on failure: without FAPI 2.0 there is no such check.
+            let wanted = || Detail::default().wanted("one of FAPI 2.0");
+            record(Check::Algorithm, wanted, Err::<(), _>(weak))?;
         }
         record(Check::NoRefreshToken, Detail::default, check_kind(claims))?;
         self.check_time(claims, now.wall())?;
@@ -111,6 +108,9 @@ impl Policy {
         }
     }
 
+    /// Refuses an algorithm that FAPI 2.0 does not allow, if this policy follows it.
+    ///
+    /// A verifier may allow weaker algorithms than this policy.
     #[cfg(feature = "jwt")]
     fn check_algorithm(&self, active: &ActiveToken) -> Result<(), ErrorKind> {
         let weak = |algorithm| !crate::proof::presented::FAPI2.contains(&algorithm);

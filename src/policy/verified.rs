@@ -262,7 +262,7 @@ pub(crate) fn is_known(extensions: &Extensions) -> bool {
 }
 
 /// Records that the token of a request met a requirement.
-pub(crate) fn met(extensions: &mut Extensions, requirement: &Requirement) {
+pub(crate) fn record_met(extensions: &mut Extensions, requirement: &Requirement) {
     let Some(token) = extensions.get_mut::<VerifiedToken>() else { return };
     let requirement = requirement.clone();
     token.met = Some(match token.met.take() {

@@ -66,7 +66,9 @@ impl Paths {
     }
 
     /// Returns the requirement for `path`, or `None` if the path is public.
-    pub(super) fn asks(
+    ///
+    /// Fails for a denied path: with 401 if the request has no token, otherwise with 403.
+    pub(super) fn requirement_for(
         &self,
         path: &str,
         extensions: &Extensions,

@@ -10,7 +10,7 @@ use crate::{
     policy::{
         admitted::Requirement,
         observe::Observer,
-        verified::{is_known, met, token_of},
+        verified::{is_known, record_met, token_of},
     },
     respond::{hook::RefusalHook, refusal::Refusal, responder::Auto},
 };
@@ -187,31 +187,26 @@ impl<R> RequireLayer<R> {
     /// Checks the requirement of a request, and stores in the request that it was met.
     pub(super) fn admit<B>(&self, request: &mut Request<B>) -> Result<(), VerifyError> {
         let (uri, extensions) = (request.uri(), request.extensions());
-        // A request that no outer layer has seen is refused, even if the requirement is only
-        // observed.
-        let known = is_known(extensions);
+        let admitted = is_known(extensions);
         let asked = match &*self.rule {
             Rule::Always(requirement) => Ok(Some(requirement)),
-            Rule::ByPath(paths) => paths.asks(uri.path(), extensions),
+            Rule::ByPath(paths) => paths.requirement_for(uri.path(), extensions),
         };
         let outcome = asked.and_then(|requirement| {
             let Some(requirement) = requirement else { return Ok(None) };
             requirement.check(token_of(extensions)?).map(|()| Some(requirement))
         });
         let extensions = request.extensions_mut();
-        match (&self.observer, outcome) {
-            (Some(observer), outcome) if known => {
-                observer.note_in(outcome.map(drop), extensions);
-                Ok(())
-            }
-            (_, Err(error)) => Err(error),
-            (_, Ok(requirement)) => {
-                if let Some(requirement) = requirement {
-                    met(extensions, requirement);
-                }
-                Ok(())
-            }
+        // A request that no outer layer has admitted is refused, even if the requirement is only
+        // observed.
+        if let Some(observer) = self.observer.as_ref().filter(|_| admitted) {
+            observer.note_in(outcome.map(drop), extensions);
+            return Ok(());
         }
+        if let Some(requirement) = outcome? {
+            record_met(extensions, requirement);
+        }
+        Ok(())
     }
 }
 

@@ -63,6 +63,8 @@ where
             Err(error) => {
                 // Gives back what `poll_ready` reserved, as the inner service is not called.
                 self.inner = self.inner.clone();
+                // `refuse` calls the hook in the extensions. Ours replaces the one of the outer layer
+                // there.
                 if let Some(hook) = &self.layer.hook {
                     request.extensions_mut().insert(hook.clone());
                 }

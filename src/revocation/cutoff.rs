@@ -72,13 +72,13 @@ impl Cutoff {
     }
 }
 
-/// The result of checking a fact against the cutoffs.
+/// The result of checking a fact against the cutoffs, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
+    /// No cutoff applies to the fact.
+    Stands,
     /// The fact was established before a cutoff that became known at this moment. Verify again.
     Outdated(Moment),
     /// The token is revoked.
     Revoked,
-    /// No cutoff applies to the fact.
-    Stands,
 }

@@ -138,7 +138,8 @@ impl Retry {
                 match self.attempts_left {
                     0 => ControlFlow::Break(Err(VerifyError::new(ErrorKind::Unavailable)
                         .with_context("new revocations kept arriving during the verification"))),
-                    // A custom verifier with a cache may support only ages.
+                    // On the last attempt, also demand an age of zero: a custom verifier with a cache
+                    // may ignore `not_before`.
                     1 if request.freshness() != Freshness::Live => {
                         let none = Freshness::Within(Duration::ZERO);
                         ControlFlow::Continue(request.with_freshness(none))

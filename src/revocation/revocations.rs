@@ -58,8 +58,8 @@ struct RevocationState {
     /// hash revoke each other, which is safe.
     hasher: RandomState,
     has_cutoffs: AtomicBool,
-    /// The latest `iat` seen, in milliseconds. A cutoff covers all tokens admitted before it, even
-    /// if the clocks of this machine and of the issuer differ.
+    /// The latest `iat` seen, in milliseconds. A cutoff without a time is set to this if it is later
+    /// than our clock. Otherwise it would miss tokens of an issuer whose clock is ahead.
     latest_iat: AtomicI64,
     cutoffs: RwLock<Cutoffs>,
 }

@@ -78,8 +78,8 @@ impl CutoffTimes {
         self.learned_at = self.learned_at.latest(other.learned_at);
     }
 
-    /// Returns a cutoff that covers every token issued until this one became known, even by a clock
-    /// that is ahead.
+    /// Returns this cutoff, moved forward to cover every token issued before it became known, even
+    /// by an issuer whose clock is ahead.
     fn extended(self) -> Self {
         let now = self.learned_at.wall().max(self.revoked_at);
         Self { revoked_at: now.saturating_add(MAX_CLOCK_AHEAD), ..self }
@@ -105,12 +105,13 @@ impl Cutoffs {
         let new = 1 + usize::from(!self.issuers.contains_key(&issuer));
         if self.count + new > capacity {
             self.merge_older();
-            // Folding walks over all cutoffs, so it must free a quarter of them to be worth it.
+            // `merge_older` walks over all cutoffs. If it frees less than a quarter of the capacity,
+            // it would soon run again, so merge all of them instead.
             if self.count + new > capacity - capacity / 4 {
                 return self.merge_all(times);
             }
         }
-        self.count += 1 + usize::from(!self.issuers.contains_key(&issuer));
+        self.count += new;
         self.issuers.entry(issuer).or_default().by_claim.insert(name, times);
     }
 

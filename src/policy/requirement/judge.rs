@@ -60,20 +60,20 @@ impl Kind {
             }
             Self::Audience(identifier) => {
                 let named = claims.audience().contains(identifier);
-                Verdict::met_if(named, ErrorKind::WrongAudience)
+                Verdict::met_or_hopeless(named, ErrorKind::WrongAudience)
             }
             Self::AnyIssuer(issuers) => {
                 let named = has(issuers, token.issuer());
-                Verdict::met_if(named, ErrorKind::WrongIssuer)
+                Verdict::met_or_hopeless(named, ErrorKind::WrongIssuer)
             }
             Self::AnyClient(clients) => match text(token, "client_id") {
                 Err(undecided) => undecided,
-                Ok(Some(client)) => Verdict::met_if(has(clients, &client), denied),
+                Ok(Some(client)) => Verdict::met_or_hopeless(has(clients, &client), denied),
                 Ok(None) => match text(token, "azp") {
                     Err(undecided) => undecided,
                     Ok(client) => {
                         let named = client.is_some_and(|client| has(clients, &client));
-                        Verdict::met_if(named, denied)
+                        Verdict::met_or_hopeless(named, denied)
                     }
                 },
             },
@@ -84,9 +84,10 @@ impl Kind {
             },
             Self::MaxAge(age) => max_age(*age, token),
             Self::Detail(matcher) => match claims.authorization_details() {
-                Ok(details) => {
-                    Verdict::met_if(details.iter().any(|detail| matcher.matches(detail)), denied)
-                }
+                Ok(details) => Verdict::met_or_hopeless(
+                    details.iter().any(|detail| matcher.matches(detail)),
+                    denied,
+                ),
                 Err(_) => invalid("authorization_details"),
             },
             Self::Claim(test) => test.judge(token),
@@ -94,33 +95,34 @@ impl Kind {
                 Ok(actor) => {
                     let subject = actor.and_then(|actor| actor.subject());
                     let named = subject.is_some_and(|subject| has(subjects, &subject));
-                    Verdict::met_if(named, denied)
+                    Verdict::met_or_hopeless(named, denied)
                 }
                 Err(_) => invalid("act"),
             },
             // An `act` of the wrong type still counts as an actor.
-            Self::NoActor => Verdict::met_if(claims.raw("act").is_none(), denied),
+            Self::NoActor => Verdict::met_or_hopeless(claims.raw("act").is_none(), denied),
             Self::SenderConstrained => {
                 let bound = claims.confirmation().is_some();
-                Verdict::met_if(bound, ErrorKind::UnprovenPossession)
+                Verdict::met_or_hopeless(bound, ErrorKind::UnprovenPossession)
             }
             Self::Fresh(age) => fresh(*age, token),
             Self::Check(check) => Verdict::of(check(token), token),
         }
     }
 
-    /// Returns the list of `acr` values that `token` meets, if this requires any.
-    fn acr(&self, token: &VerifiedToken) -> Option<&[Box<str>]> {
+    /// Returns the `acr` values of the part by which `token` meets this. The caller has checked that
+    /// it does.
+    fn met_acr(&self, token: &VerifiedToken) -> Option<&[Box<str>]> {
         let met = |part: &&Requirement| matches!(part.0.judge(token), Verdict::Met);
         match self {
             Self::AnyAcr(values) => Some(values),
-            Self::All(parts) => parts.iter().find_map(|part| part.0.acr(token)),
-            Self::Any(parts) => parts.iter().find(met)?.0.acr(token),
+            Self::All(parts) => parts.iter().find_map(|part| part.0.met_acr(token)),
+            Self::Any(parts) => parts.iter().find(met)?.0.met_acr(token),
             _ => None,
         }
     }
 
-    /// Adds the scope values by which `token` meets this.
+    /// Adds the scope values by which `token` meets this. The caller has checked that it does.
     pub(super) fn add_met_scope(&self, token: &VerifiedToken, scope: &mut Vec<Box<str>>) {
         match self {
             Self::All(parts) => parts.iter().for_each(|part| part.add_met_scope(token, scope)),
@@ -160,7 +162,7 @@ pub(super) fn all<'r>(parts: &'r [Requirement], token: &VerifiedToken) -> Verdic
         parts.iter().filter(met).for_each(|part| part.add_met_scope(token, scope));
     }
     for part in parts.iter().filter(met) {
-        if let Some(values) = part.0.acr(token) {
+        if let Some(values) = part.0.met_acr(token) {
             lack.keep_acr(values);
         }
     }
@@ -267,7 +269,7 @@ impl ClaimTest {
             Err(NotAnObject) => None,
         };
         match result {
-            Some(met) => Verdict::met_if(met, ErrorKind::Denied),
+            Some(met) => Verdict::met_or_hopeless(met, ErrorKind::Denied),
             // The error names only the path, which is configuration. The value is the token's and
             // never leaves it.
             None => Verdict::Undecided(

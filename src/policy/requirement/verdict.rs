@@ -25,8 +25,9 @@ pub(super) enum Verdict<'r> {
 type Values<'r> = Cow<'r, [Box<str>]>;
 
 impl<'r> Verdict<'r> {
-    /// Creates the verdict for a requirement that no challenge can help to meet.
-    pub(super) fn met_if(met: bool, otherwise: ErrorKind) -> Self {
+    /// Returns `Met` if `met` is true, or else an unmet verdict of kind `otherwise` that no challenge
+    /// can help with.
+    pub(super) fn met_or_hopeless(met: bool, otherwise: ErrorKind) -> Self {
         if met { Self::Met } else { Self::Unmet(Lack::hopeless(otherwise)) }
     }
 
@@ -74,7 +75,8 @@ impl<'r> Verdict<'r> {
     }
 }
 
-/// The scope and authentication that a token lacks, so that a client must bring them.
+/// Why a requirement is not met, and everything that the client's next token needs so that it is
+/// met.
 pub(super) struct Lack<'r> {
     /// The kind of the error, before scope and authentication are added.
     kind: ErrorKind,
@@ -135,7 +137,8 @@ impl<'r> Lack<'r> {
         }
     }
 
-    /// Keeps a requested login from being weaker than the last one.
+    /// If the client must log in again and no `acr` is requested yet, requests these, which the last
+    /// login met. Otherwise the new login could lose them.
     pub(super) fn keep_acr(&mut self, values: &'r [Box<str>]) {
         if self.cost == Cost::Login && self.acr.is_empty() {
             self.acr = Cow::Borrowed(values);
