@@ -1,4 +1,4 @@
-//! What threads that use the same memory cost each other.
+//! Measures the cost of sharing a cache among threads.
 //!
 //! `cargo bench --bench contention`: the time of one verification in each of so many threads, all of
 //! the same token, or each of another one at a time. `nothing shared` is what the machine makes of as
@@ -21,7 +21,7 @@ use tower_introspect::verify::VerifyRequest;
 
 use self::support::{ISSUER, api, at_once, learn, opaque, question, remote, runtime};
 
-/// How many tokens are "many". A power of two.
+/// The number of tokens in the case "many". A power of two.
 const MANY: u64 = 4_096;
 
 fn contention(criterion: &mut Criterion) {
@@ -60,7 +60,7 @@ fn compare(
     group.finish();
 }
 
-/// How long `threads` take to do their work, `rounds` times each.
+/// Returns the time that `threads` take to do their work, `rounds` times each.
 fn race(
     work: &(impl Fn(&VerifyRequest) + Sync),
     tokens: u64,

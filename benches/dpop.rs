@@ -1,5 +1,5 @@
-//! What a request with a proof costs beyond one with a bearer token, held against the signature check
-//! that can't be saved.
+//! Measures the cost of a request with a proof beyond one with a bearer token, in signature checks of
+//! the proof, which can't be saved.
 //!
 //! `cargo bench --bench dpop`: for each algorithm `raw` is AWS-LC with the key as it comes in a proof, to
 //! be parsed first; `bearer` and `dpop` are requests through the middleware with a token that is

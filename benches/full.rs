@@ -1,4 +1,4 @@
-//! What a memory costs that is full of other tokens.
+//! Measures the cost of a cache that is full of other tokens.
 //!
 //! `cargo bench --bench full`: `made` is what it takes to make facts, without any memory; a `hit` in a
 //! memory with nothing else in it, and in one that is full and has been for long; a token that is new
@@ -22,7 +22,7 @@ use tower_introspect::{
 
 use self::support::{ISSUER, answer, at_once, junk, opaque, question};
 
-/// How many tokens there is room for, and how many times as many there have been.
+/// The tokens that the cache has room for, and the times that it was filled.
 const ROOM: u64 = 10_000;
 const TURNS: u64 = 3;
 

@@ -1,4 +1,4 @@
-//! What the middleware adds to a request whose token is remembered.
+//! Measures what the middleware adds to a request whose token is cached.
 //!
 //! `cargo bench --bench hit`: `bare` is the handler alone; `floor` does what nothing that remembers
 //! tokens can do without, a SHA-256 digest of the token and an `Arc` for the handler; `hit` is the

@@ -1,4 +1,4 @@
-//! What a million remembered tokens of the usual size take.
+//! Measures the memory of a million cached tokens of the usual size.
 //!
 //! `cargo bench --bench memory`, which takes a minute; other than by `cargo bench`, a hundredth of it.
 //! For each kind of token: what the memory says that it holds, what was asked of the allocator, and

@@ -1,4 +1,4 @@
-//! What it costs to refuse a request, which anyone can send.
+//! Measures the cost of refusing a request, which anyone can send.
 //!
 //! `cargo bench --bench refusal`: `bare` is the handler alone, the others are refused by the
 //! middleware of a resource server without a question to anybody.

@@ -1,4 +1,4 @@
-//! What the benchmarks share: tokens of the usual size, a resource server that knows them, and a
+//! The parts that the benchmarks share: tokens of the usual size, a resource server that knows them, and a
 //! handler that costs nothing.
 
 #![allow(dead_code, reason = "each benchmark uses its part")]
@@ -67,7 +67,7 @@ pub(crate) fn junk(n: u64) -> String {
     format!("junk-{n:038}")
 }
 
-/// What introspection answers about a token, of the usual size: some 500 bytes.
+/// An introspection response of the usual size: some 500 bytes.
 pub(crate) fn answer(n: u64) -> String {
     format!(
         r#"{{"active":true,"iss":"{ISSUER}","sub":"{n:012}","aud":"{AUDIENCE}","client_id":"s6BhdRkqt3","username":"jane.doe@example.com","scope":"openid profile read:payments write:payments","token_type":"Bearer","exp":4102444800,"iat":1700000000,"nbf":1700000000,"auth_time":1699990000,"acr":"urn:mace:incommon:iap:silver","sid":"08a5019c-17e1-4977-8f42-65a12843ea02","jti":"{n:032x}","tenant":"example-corporation","roles":["customer","approver"]}}"#
@@ -111,7 +111,7 @@ pub(crate) fn public(key: &SigningKey) -> KeySet {
     KeySet::from_jwk(jwk.as_bytes()).unwrap()
 }
 
-/// What it remembers it remembers for the whole benchmark.
+/// Creates a resource server whose cache holds its entries for the whole benchmark.
 pub(crate) fn api(
     change: impl FnOnce(ResourceServerBuilder) -> ResourceServerBuilder,
 ) -> ResourceServer {

@@ -1,4 +1,4 @@
-//! What verifying a JWT costs over checking its signature, which is all that can't be saved.
+//! Measures the cost of verifying a JWT beyond the check of its signature, which can't be saved.
 //!
 //! `cargo bench --bench verify`: for each algorithm `raw` is AWS-LC with a key that is parsed
 //! already and a signature that is decoded already, `token` the whole verification.

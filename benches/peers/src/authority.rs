@@ -2,16 +2,19 @@
 
 use axum::http::HeaderValue;
 use serde_json::Value;
-use tower_introspect::{jose::Algorithm, test_util::{AuthorizationServer, Client, Endpoint, Jwt, Listening, TokenBuilder}};
+use tower_introspect::{
+    jose::Algorithm,
+    test_util::{AuthorizationServer, Client, Endpoint, Jwt, Listening, TokenBuilder},
+};
 
 use crate::drive::Credentials;
 
-/// Who all contenders say they are.
+/// The audience, and the credentials of all contenders.
 pub const AUDIENCE: &str = "https://api.example.com";
 pub const CLIENT: &str = "api";
 pub const SECRET: &str = "s3cret";
 
-/// How the modulus of the RSA key starts that signs tokens.
+/// The start of the modulus of the RSA key that signs tokens.
 const RSA: &str = "nIyi";
 
 /// Stops listening when it is dropped.
@@ -68,7 +71,7 @@ impl Authority {
         self.server.opaque().audience(AUDIENCE).scope("read:payments").mint()
     }
 
-    /// How often it was asked about a token.
+    /// Returns the number of introspections.
     pub fn introspections(&self) -> usize {
         self.server.calls(Endpoint::Introspection)
     }

@@ -1,4 +1,4 @@
-//! Which cryptography `jsonwebtoken` uses, for the peers that leave it to that.
+//! The cryptography of `jsonwebtoken`, for the peers that leave the choice to it.
 //!
 //! Since its version 10, a process chooses once. What is chosen here asks each time, so that both
 //! kinds can have their turns in one process; that costs a load and an indirect call.

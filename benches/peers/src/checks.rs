@@ -1,10 +1,13 @@
-//! What each lets pass that is no access token for this service: speed is no merit of who does not
-//! look.
+//! Counts the tokens that each admits although they are no access tokens for this service: a crate
+//! that checks less is faster.
 
 use axum::http::StatusCode;
 use serde_json::json;
 use tokio::runtime::Runtime;
-use tower_introspect::{jose::Algorithm, test_util::{Jwt, TokenBuilder}};
+use tower_introspect::{
+    jose::Algorithm,
+    test_util::{Jwt, TokenBuilder},
+};
 
 use crate::{
     authority::{AUDIENCE, Authority, bearer},

@@ -1,4 +1,4 @@
-//! How often each allocates, told by an executable of its own: the allocator that counts takes time.
+//! Counts the allocations of each, in an executable of its own: the allocator that counts takes time.
 
 use std::process::Command;
 

@@ -1,4 +1,4 @@
-//! How often the authorization server is asked.
+//! Counts the requests to the authorization server.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use crate::{
 
 const HERD: usize = 200;
 const AGAIN: usize = 100;
-/// How long the server takes to answer.
+/// The time that the server takes to respond.
 const SLOW: Duration = Duration::from_millis(20);
 
 pub fn load(runtime: &Runtime, authority: &Authority, report: &mut Report) {

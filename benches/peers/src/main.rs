@@ -22,7 +22,7 @@ use tokio::runtime::Runtime;
 
 use self::{authority::Authority, report::Report};
 
-/// What one part of the measurement is.
+/// One part of the measurement.
 type Part = fn(&Runtime, &Authority, &mut Report);
 
 fn main() {

@@ -1,7 +1,7 @@
-//! How things are measured here: in many short rounds, each of which gives every contender a turn.
+//! Measures in many short rounds, each of which gives every contender a turn.
 //!
-//! What disturbs the machine for longer than a round disturbs all alike, and what is shorter falls
-//! out of the median. Only numbers of one run are ever compared.
+//! A disturbance longer than a round disturbs all alike, and a shorter one falls out of the median.
+//! Only numbers of one run are ever compared.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! What is answered while the authorization server is away, and how soon.
+//! Measures the responses while the authorization server is away, and their times.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use crate::{
     report::{Report, table},
 };
 
-/// How long a client waits here.
+/// The time that a client waits.
 const PATIENCE: Duration = Duration::from_secs(5);
 const BATCH: usize = 64;
 const ROUNDS: usize = 400;

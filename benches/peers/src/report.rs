@@ -1,4 +1,4 @@
-//! What is printed: tables for people, and lines for whatever reads the numbers.
+//! Prints tables for people, and lines for programs that read the numbers.
 
 use std::fmt::Display;
 

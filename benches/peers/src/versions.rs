@@ -1,4 +1,4 @@
-//! Which versions of the peers are measured.
+//! The versions of the peers that are measured.
 
 const PEERS: [&str; 9] = [
     "aliri_tower",

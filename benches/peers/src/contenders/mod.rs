@@ -1,4 +1,4 @@
-//! Who is measured. One file each; each says how its own documentation has it set up for
+//! The crates that are measured, each in a file of its own and set up as its documentation says for
 //! production.
 
 mod aliri;
@@ -29,12 +29,12 @@ use crate::{
 pub const US: &str = "tower-introspect";
 pub const US_OPAQUE: &str = "tower-introspect, opaque";
 
-/// One that is measured.
+/// A crate that is measured.
 pub struct Contender {
     pub name: &'static str,
-    /// Which bare router is inside.
+    /// The bare router inside.
     pub base: Base,
-    /// Whether it remembers tokens.
+    /// True if it caches tokens.
     pub remembers: bool,
     backend: Backend,
     drive: Box<dyn Drive>,

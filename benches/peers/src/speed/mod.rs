@@ -1,4 +1,4 @@
-//! How long a request takes, over the bare router.
+//! Measures the time of a request beyond that of the bare router.
 
 mod cold;
 mod crowd;
@@ -19,7 +19,7 @@ use crate::{
 /// Requests in a turn. Fewer than the operations after which tokio has a task yield.
 const BATCH: usize = 64;
 
-/// What the requests of a contender are, and what it has to answer.
+/// The requests to a contender, and the status that it has to respond with.
 struct Asked {
     contender: Contender,
     batch: Vec<Credentials>,
@@ -41,7 +41,7 @@ fn bare(batch: &[Credentials]) -> [Asked; 2] {
     [axum_08(), axum_07()].map(|router| Asked::new(router, batch.to_vec(), StatusCode::OK))
 }
 
-/// How many nanoseconds each adds to its bare router, and further lanes take, in one run.
+/// The nanoseconds that each adds to its bare router, and further lanes take, in one run.
 fn added(
     runtime: &Runtime,
     bare: &mut [Asked; 2],
