@@ -1,7 +1,7 @@
 //! Reads the text of a token from each place in a request where one may be.
 
 use http::{
-    HeaderMap, HeaderValue, Uri,
+    HeaderMap, HeaderName, HeaderValue, Uri,
     header::{AUTHORIZATION, COOKIE, SEC_WEBSOCKET_PROTOCOL},
 };
 
@@ -62,14 +62,10 @@ pub(super) fn in_cookie(
     name: &str,
     limit: usize,
 ) -> Result<UncheckedToken<'static>, ErrorKind> {
-    let values = headers
-        .get_all(COOKIE)
-        .into_iter()
-        .flat_map(|value| value.as_bytes().split(|&byte| byte == b';'))
-        .filter_map(|pair| {
-            let at = pair.iter().position(|&byte| byte == b'=')?;
-            (pair[..at].trim_ascii() == name.as_bytes()).then(|| pair[at + 1..].trim_ascii())
-        });
+    let values = items(headers, &COOKIE, b';').filter_map(|pair| {
+        let at = pair.iter().position(|&byte| byte == b'=')?;
+        (pair[..at].trim_ascii() == name.as_bytes()).then(|| pair[at + 1..].trim_ascii())
+    });
     copied(the_only(values)?, Origin::Cookie, limit)
 }
 
@@ -78,12 +74,19 @@ pub(super) fn in_websocket_protocol(
     prefix: &str,
     limit: usize,
 ) -> Result<UncheckedToken<'static>, ErrorKind> {
-    let values = headers
-        .get_all(SEC_WEBSOCKET_PROTOCOL)
-        .into_iter()
-        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
+    let values = items(headers, &SEC_WEBSOCKET_PROTOCOL, b',')
         .filter_map(|entry| entry.trim_ascii().strip_prefix(prefix.as_bytes()));
     copied(the_only(values)?, Origin::WebSocketProtocol, limit)
+}
+
+/// Returns the items of all fields of this name.
+fn items<'a>(
+    headers: &'a HeaderMap,
+    field: &HeaderName,
+    separator: u8,
+) -> impl Iterator<Item = &'a [u8]> {
+    let fields = headers.get_all(field).into_iter();
+    fields.flat_map(move |value| value.as_bytes().split(move |&byte| byte == separator))
 }
 
 fn copied(

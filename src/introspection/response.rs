@@ -129,7 +129,7 @@ fn error_from_status(response: &Response<Bytes>, now: UnixTime) -> VerifyError {
 }
 
 /// Returns the code of an error response (RFC 6749 §5.2), if it is a known one. Others must not
-/// common a log.
+/// reach a log.
 fn error_code(body: &[u8]) -> Option<&'static str> {
     const CODES: [&str; 7] = [
         "access_denied",

@@ -87,12 +87,12 @@ impl FetchKeys for RemoteKeys {
         if self.0.with_unknown(|unknown, now| unknown.contains(kid, now)) {
             return None;
         }
-        let flight = match self.0.published.renew(UNKNOWN_KEY_INTERVAL) {
-            Ok(Some(flight)) => flight,
+        let pending = match self.0.published.renew(UNKNOWN_KEY_INTERVAL) {
+            Ok(Some(pending)) => pending,
             Ok(None) => return ready(Err(self.0.published.current()?.non_empty_keys().err()?)),
             Err(error) => return ready(Err(error)),
         };
-        Some(Box::pin(Arc::clone(&self.0).wait_for(kid.to_owned(), flight)))
+        Some(Box::pin(Arc::clone(&self.0).wait_for(kid.to_owned(), pending)))
     }
 
     fn state(&self) -> KeysState {
@@ -122,11 +122,11 @@ impl SharedKeys {
     async fn wait_for(
         self: Arc<Self>,
         kid: String,
-        mut flight: PendingFetch<FetchedKeys>,
+        mut pending: PendingFetch<FetchedKeys>,
     ) -> Result<Arc<KeySet>, VerifyError> {
         loop {
-            let on_demand = flight.is_on_demand();
-            let keys = flight.outcome().await?.non_empty_keys()?;
+            let on_demand = pending.is_on_demand();
+            let keys = pending.outcome().await?.non_empty_keys()?;
             if keys.has_kid(&kid) {
                 return Ok(keys);
             }
@@ -138,7 +138,7 @@ impl SharedKeys {
             }
             // This fetch was already under way: it may have started before the key was published.
             match self.published.renew(UNKNOWN_KEY_INTERVAL)? {
-                Some(next) => flight = next,
+                Some(next) => pending = next,
                 None => return Ok(keys),
             }
         }

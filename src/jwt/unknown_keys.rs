@@ -1,4 +1,4 @@
-//! The key names that an issuer was found not to publish.
+//! The key IDs (`kid`) of tokens that the issuer does not publish.
 
 use std::{
     collections::VecDeque,

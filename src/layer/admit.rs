@@ -27,8 +27,7 @@ use crate::{
     },
 };
 
-/// What is known about the sender of a request: no credentials, the outcome of the verification, or
-/// the future of it.
+/// The state of the verification of a request's credentials.
 pub(super) enum Identification<F> {
     /// The request presents no credentials, or is exempt.
     Anonymous,
@@ -53,7 +52,7 @@ impl Presentation {
     }
 
     /// The presentation of a token whose outcome was in the cache.
-    fn of_recalled(lookup: CacheLookup<'_>) -> Result<Self, VerifyError> {
+    fn of_cached(lookup: CacheLookup<'_>) -> Result<Self, VerifyError> {
         let (scheme, origin) = (lookup.found().scheme(), lookup.found().origin());
         if scheme == Scheme::Dpop {
             let token = Some(Box::new(lookup.into_token()?));
@@ -136,7 +135,7 @@ impl<V, R> Admitter<V, R> {
         let lookup = CacheLookup::new(found, freshness);
         if let Some(outcome) = self.verifier.cached(&lookup) {
             let at = lookup.reading();
-            return Ok(Identification::Verified(outcome, at, Presentation::of_recalled(lookup)?));
+            return Ok(Identification::Verified(outcome, at, Presentation::of_cached(lookup)?));
         }
         let token = lookup.into_token()?;
         let presentation = Presentation::of(&token);

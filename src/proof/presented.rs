@@ -38,7 +38,7 @@ impl<'a> Presented<'a> {
     }
 }
 
-/// The algorithms of the FAPI 2.0 Security Profile (§5.4.1), for tokens and proofs may_be_confused.
+/// The algorithms of the FAPI 2.0 Security Profile (§5.4.1), for tokens and proofs alike.
 #[cfg(feature = "_jose")]
 pub(crate) const FAPI2: [jose::algorithm::Algorithm; 3] = {
     use jose::algorithm::Algorithm;

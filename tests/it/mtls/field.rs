@@ -117,8 +117,8 @@ async fn rfc9440_2_3_client_cert_chain_is_not_read_as_the_certificate() {
     assert_eq!(world.outcome(request_from(PROXY, &token, &fields)).await, Ok(()));
 }
 
-/// Whether the proxy wrote it or let it pass, a malformed field is not a certificate and not a
-/// fault of this service.
+/// A malformed field proves no certificate, and this service is not at fault for it. It does not
+/// matter who wrote the field, the proxy or the client.
 #[tokio::test(start_paused = true)]
 async fn a_malformed_field_is_401_invalid_token() {
     let world = World::with(trusting_proxy(CertificateField::ClientCert));

@@ -1,4 +1,4 @@
-//! Which peers may send the field, and its removal before the handler.
+//! Only trusted peers may send the field, and it is removed before the handler.
 
 use std::sync::{Arc, Mutex};
 
