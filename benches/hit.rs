@@ -5,9 +5,8 @@
 //! whole middleware of a resource server with one issuer, `routed` that of one with two, which tells
 //! them apart by the token. What counts is how far each is above `bare`.
 //!
-//! Two more show what parts of the design save: `owned` is a hit without the lookup that borrows the
-//! token (`Verifier::cached`), `reread` one whose clock is read by each part anew (without
-//! `Reading` and `Clock::identity`).
+//! `owned` shows what the lookup that borrows the token (`Verifier::cached`) saves: it is a hit without
+//! that lookup.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that panics has failed")]
 
@@ -15,10 +14,7 @@ mod support;
 
 use std::{
     hint::black_box,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -26,11 +22,9 @@ use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use http::{Request, header::AUTHORIZATION};
-use tokio::time::Instant;
 use tower::{Layer, Service};
 use tower_introspect::{
     IntrospectLayer, ResourceServer,
-    clock::{Clock, SystemClock, UnixTime},
     jose::{Algorithm, SigningKey},
     verify::{BoxVerifier, Verifier, VerifyRequest, Verifying},
 };
@@ -77,24 +71,6 @@ impl Verifier for Owned {
     }
 }
 
-/// The system's clock, which passes for another one each time.
-#[derive(Debug, Default)]
-struct Reread(AtomicUsize);
-
-impl Clock for Reread {
-    fn now(&self) -> UnixTime {
-        SystemClock.now()
-    }
-
-    fn now_at(&self, monotonic: Instant) -> UnixTime {
-        SystemClock.now_at(monotonic)
-    }
-
-    fn identity(&self) -> usize {
-        self.0.fetch_add(1, Ordering::Relaxed)
-    }
-}
-
 fn hits(criterion: &mut Criterion) {
     let key = SigningKey::from_pem(Algorithm::RS256, RSA).unwrap().with_kid("2026-11");
     let keys = public(&key);
@@ -105,7 +81,6 @@ fn hits(criterion: &mut Criterion) {
         &opaque(0),
         &api(|api| api.issuer(remote(ISSUER))),
         &api(|api| api.issuer(local(OTHER, keys.clone())).issuer(remote(ISSUER))),
-        &api(|api| api.issuer(remote(ISSUER)).clock(Reread::default())),
     );
     compare(
         criterion,
@@ -113,7 +88,6 @@ fn hits(criterion: &mut Criterion) {
         &jwt(&key, 0),
         &api(|api| api.issuer(given())),
         &api(|api| api.issuer(given()).issuer(remote(OTHER))),
-        &api(|api| api.issuer(given()).clock(Reread::default())),
     );
 }
 
@@ -123,7 +97,6 @@ fn compare(
     token: &str,
     one: &ResourceServer,
     two: &ResourceServer,
-    rereading: &ResourceServer,
 ) {
     let runtime = runtime();
     let authorization = format!("Bearer {token}");
@@ -136,7 +109,7 @@ fn compare(
     group.bench_function("floor", |bencher| {
         bencher.iter_batched(request, |request| call(&mut floor, request), BatchSize::SmallInput);
     });
-    for (name, api) in [("hit", one), ("routed", two), ("reread", rereading)] {
+    for (name, api) in [("hit", one), ("routed", two)] {
         learn(&runtime, api, token).unwrap();
         let mut service = api.layer().layer(Free);
         assert_eq!(call(&mut service, request()).status(), 200);

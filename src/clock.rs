@@ -39,14 +39,6 @@ pub trait Clock: Debug + Send + Sync + 'static {
     fn now_at(&self, _monotonic: Instant) -> UnixTime {
         self.now()
     }
-
-    /// Returns a number that is the same for all handles of one clock.
-    ///
-    /// A time read from a clock also holds for any other clock with the same identity.
-    #[doc(hidden)]
-    fn identity(&self) -> usize {
-        std::ptr::from_ref(self).cast::<()>().addr()
-    }
 }
 
 impl<C: Clock + ?Sized> Clock for Arc<C> {
@@ -56,10 +48,6 @@ impl<C: Clock + ?Sized> Clock for Arc<C> {
 
     fn now_at(&self, monotonic: Instant) -> UnixTime {
         (**self).now_at(monotonic)
-    }
-
-    fn identity(&self) -> usize {
-        (**self).identity()
     }
 }
 
@@ -94,11 +82,6 @@ impl Clock for SystemClock {
                 wall
             }
         }
-    }
-
-    /// Returns zero, which is no address: all values of this type are the same clock.
-    fn identity(&self) -> usize {
-        0
     }
 }
 
@@ -246,33 +229,6 @@ impl Moment {
     }
 }
 
-/// A moment and the identity of the clock that it was read from.
-///
-/// Code that runs at the same time with the same clock can share the reading.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Reading {
-    moment: Moment,
-    clock: usize,
-}
-
-impl Reading {
-    #[inline]
-    pub(crate) fn take(clock: &dyn Clock) -> Self {
-        Self { moment: Moment::now(clock), clock: clock.identity() }
-    }
-
-    #[inline]
-    pub(crate) const fn moment(self) -> Moment {
-        self.moment
-    }
-
-    /// Returns this moment if it was read from `clock`, or else reads `clock`.
-    #[inline]
-    pub(crate) fn moment_by(self, clock: &dyn Clock) -> Moment {
-        if clock.identity() == self.clock { self.moment } else { Moment::now(clock) }
-    }
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -314,20 +270,6 @@ pub(crate) mod tests {
         read();
         assert_ne!(SystemClock.now_at(start - Duration::from_micros(1)), said);
         assert_ne!(SystemClock.now(), said, "nor does it hold for who asks for the time itself");
-    }
-
-    #[test]
-    fn reading_of_one_clock_is_not_reused_for_another() {
-        let (one, other): (Arc<dyn Clock>, Arc<dyn Clock>) =
-            (Arc::new(FixedClock(1)), Arc::new(FixedClock(2)));
-        let reading = Reading::take(&one);
-        assert_eq!(reading.moment_by(&Arc::clone(&one)).wall(), UnixTime::from_secs(1));
-        assert_eq!(reading.moment_by(&*one), reading.moment(), "however it is held");
-        assert_eq!(reading.moment_by(&other).wall(), UnixTime::from_secs(2));
-        let system: Arc<dyn Clock> = Arc::new(SystemClock);
-        let reading = Reading::take(&SystemClock);
-        assert_eq!(reading.moment_by(&system), reading.moment());
-        assert_eq!(reading.moment_by(&one).wall(), UnixTime::from_secs(1));
     }
 
     #[test]

@@ -12,7 +12,6 @@ use super::{
     store::Store,
 };
 use crate::{
-    clock::Reading,
     credentials::token::Token,
     revocation::cutoff::Standing,
     verify::{
@@ -100,12 +99,11 @@ where
             if !request.accepts_refusals() {
                 return None;
             }
-            let now = request.read_clock(&*state.settings.clock);
-            let error = state.refusal(&token, freshness, now)?;
+            let error = state.refusal(&token, freshness, state.now())?;
             state.counters.negative_hits.add_one();
             return Some(Err(error));
         };
-        let now = request.read_clock(&*state.settings.clock);
+        let now = state.now();
         let standing = state.settings.revocations.check(&entry.active);
         match state.decide(&entry, freshness, now, standing) {
             Decision::Use { refresh } if !refresh || entry.is_refreshing() => {
@@ -120,8 +118,7 @@ where
     fn verify(&self, request: VerifyRequest) -> Verifying<CacheFuture<V>> {
         let state = &self.0;
         let token = request.fingerprint();
-        let reading = Reading::take(&*state.settings.clock);
-        let now = reading.moment();
+        let now = state.now();
         let old = match state.store.facts(&token) {
             Some(entry) => {
                 let standing = state.standing(&entry, &request);
@@ -134,7 +131,7 @@ where
                         if refresh {
                             CacheState::refresh(state, &entry, &request, token);
                         }
-                        return Verifying::done_with_reading(Ok(entry.active), Some(reading));
+                        return Verifying::done(Ok(entry.active));
                     }
                     Decision::Verify => Some(entry),
                     Decision::Drop => {
@@ -146,7 +143,7 @@ where
             None => match state.refusal(&token, request.freshness(), now) {
                 Some(error) => {
                     state.counters.negative_hits.add_one();
-                    return Verifying::done_with_reading(Err(error), Some(reading));
+                    return Verifying::done(Err(error));
                 }
                 None => None,
             },

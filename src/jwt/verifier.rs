@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     checks::{check::Check, detail::Detail, record::record},
-    clock::{Clock, Moment, Reading},
+    clock::{Clock, Moment},
     error::{kind::ErrorKind, refusal::VerifyError},
     verify::{
         active::ActiveToken,
@@ -83,14 +83,13 @@ impl JwtVerifier {
         &self,
         keys: &Arc<dyn FetchKeys>,
         request: VerifyRequest,
-        at: Reading,
+        start: Moment,
     ) -> Verifying<BoxFuture> {
-        let start = at.moment();
         let snapshot = keys.snapshot();
         let none = KeySet::default();
         let token = request.token().secret_str();
         let kid = match self.0.verify(token, snapshot.as_deref().unwrap_or(&none), start) {
-            Ok(outcome) => return Verifying::done_with_reading(outcome, Some(at)),
+            Ok(outcome) => return Verifying::done(outcome),
             Err(kid) => kid,
         };
         // A token with any other fault has been refused above and causes no fetch.
@@ -114,13 +113,13 @@ impl Verifier for JwtVerifier {
 
     fn verify(&self, request: VerifyRequest) -> Verifying<BoxFuture> {
         let live = request.freshness() == Freshness::Live;
-        let start = Reading::take(&*self.0.clock);
+        let start = Moment::now(&*self.0.clock);
         let verifying = match &self.0.source {
             KeySource::Remote(keys) => self.verify_fetching(keys, request, start),
             KeySource::Static(keys) => {
                 let token = request.token().secret_str();
-                let outcome = self.0.verify(token, keys, start.moment());
-                Verifying::done_with_reading(outcome.unwrap_or_else(unknown_key), Some(start))
+                let outcome = self.0.verify(token, keys, start);
+                Verifying::done(outcome.unwrap_or_else(unknown_key))
             }
         };
         if !live {

@@ -6,7 +6,6 @@ use http::{Request, Response, header::AUTHORIZATION};
 
 use super::{edits::ResponseEdits, introspect_layer::IntrospectLayer, settings::Settings};
 use crate::{
-    clock::Reading,
     credentials::{
         head::RequestHead,
         token::{Origin, Scheme, Token},
@@ -31,8 +30,8 @@ use crate::{
 pub(super) enum Identification<F> {
     /// The request presents no credentials, or is exempt.
     Anonymous,
-    /// The outcome for the token, with the clock reading at which it was decided if there is one.
-    Verified(Outcome, Option<Reading>, Presentation),
+    /// The outcome for the token.
+    Verified(Outcome, Presentation),
     /// The verifier is still verifying the token.
     Verifying(F, Presentation),
 }
@@ -134,8 +133,7 @@ impl<V, R> Admitter<V, R> {
         let freshness = (self.settings.freshness)(head);
         let lookup = CacheLookup::new(found, freshness);
         if let Some(outcome) = self.verifier.cached(&lookup) {
-            let at = lookup.reading();
-            return Ok(Identification::Verified(outcome, at, Presentation::of_cached(lookup)?));
+            return Ok(Identification::Verified(outcome, Presentation::of_cached(lookup)?));
         }
         let token = lookup.into_token()?;
         let presentation = Presentation::of(&token);
@@ -143,10 +141,8 @@ impl<V, R> Admitter<V, R> {
         if let Some(peer) = self.settings.peer.as_deref().and_then(|peer| peer(head)) {
             request = request.with_peer(peer);
         }
-        let verification = self.verifier.verify(request);
-        let at = verification.reading();
-        Ok(match verification.now_or_later() {
-            Ok(outcome) => Identification::Verified(outcome, at, presentation),
+        Ok(match self.verifier.verify(request).now_or_later() {
+            Ok(outcome) => Identification::Verified(outcome, presentation),
             Err(future) => Identification::Verifying(future, presentation),
         })
     }
@@ -155,7 +151,6 @@ impl<V, R> Admitter<V, R> {
     pub(super) fn admit<B>(
         &self,
         outcome: Outcome,
-        at: Option<Reading>,
         presentation: &Presentation,
         request: &mut Request<B>,
     ) -> AdmitResult {
@@ -170,7 +165,7 @@ impl<V, R> Admitter<V, R> {
         };
         let Presentation { scheme, token, .. } = presentation;
         let presented = Presented::under(*scheme, RequestHead::of(request), token.as_deref());
-        match self.policy.admit_presented(active, &presented, at).now_or_later() {
+        match self.policy.admit_presented(active, &presented).now_or_later() {
             Ok(admission) => {
                 AdmitResult::Done(self.finish_admission(admission, presentation, request))
             }

@@ -181,7 +181,7 @@ where
                     StageProj::Verifying { verification } => {
                         let outcome = ready!(verification.poll(cx));
                         let request = this.request.as_mut().expect("polled after completion");
-                        match this.admitter.admit(outcome, None, this.presentation, request) {
+                        match this.admitter.admit(outcome, this.presentation, request) {
                             AdmitResult::Done(decision) => decision,
                             AdmitResult::Pending(replay_check) => {
                                 this.stage.set(Stage::CheckingReplay { replay_check });

@@ -96,8 +96,8 @@ where
         let admitter = &self.admitter;
         admitter.prepare(&mut request);
         let edits = match admitter.identify(&request) {
-            Ok(Identification::Verified(outcome, at, presentation)) => {
-                match admitter.admit(outcome, at, &presentation, &mut request) {
+            Ok(Identification::Verified(outcome, presentation)) => {
+                match admitter.admit(outcome, &presentation, &mut request) {
                     AdmitResult::Done(Ok(edits)) => edits,
                     AdmitResult::Done(Err(error)) => {
                         return self.refuse(&error, Some(&presentation), &request);

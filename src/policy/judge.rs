@@ -14,7 +14,7 @@ use crate::{
         record::{demand, record},
     },
     claims::claims_set::Claims,
-    clock::{Moment, Reading, UnixTime},
+    clock::{Moment, UnixTime},
     credentials::token::Scheme,
     error::{
         kind::{ErrorKind, TokenKind},
@@ -36,7 +36,7 @@ impl Policy {
     /// token that also lacks scope is refused as expired.
     pub fn admit(&self, active: ActiveToken, scheme: Scheme) -> Result<VerifiedToken, VerifyError> {
         // Without a request there is no proof, so the replay check cannot be pending.
-        self.judge(active, scheme, None, None)?.verdict
+        self.judge(active, scheme, None)?.verdict
     }
 
     /// Decides about a token that was presented with a request, including its proof of possession.
@@ -46,16 +46,13 @@ impl Policy {
     /// decision may be pending if the replay check calls a shared store. The cost beyond
     /// [`admit`](Self::admit) is one signature verification, and only for a good token and a proof
     /// that is signed by the key it is bound to.
-    ///
-    /// `at` is a recent reading of the clock, if there is one.
     #[inline]
     pub(crate) fn admit_presented(
         &self,
         active: ActiveToken,
         presented: &Presented<'_>,
-        at: Option<Reading>,
     ) -> Admitting {
-        match self.judge(active, presented.scheme(), Some(presented), at) {
+        match self.judge(active, presented.scheme(), Some(presented)) {
             Ok(judgement) => judgement.check_replay(),
             Err(error) => Admitting::done(Err(error)),
         }
@@ -66,9 +63,8 @@ impl Policy {
         active: ActiveToken,
         scheme: Scheme,
         presented: Option<&Presented<'_>>,
-        at: Option<Reading>,
     ) -> Result<Judgement, VerifyError> {
-        let now = at.map_or_else(|| Moment::now(&*self.clock), |at| at.moment_by(&*self.clock));
+        let now = Moment::now(&*self.clock);
         let claims = active.claims();
         record(Check::Trusted, || seen(active.issuer()), self.check_issuer(active.issuer()))?;
         // The key may have been removed since the facts were cached.

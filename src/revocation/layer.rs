@@ -95,7 +95,6 @@ impl<V: Verifier + Clone> Verifier for Revocable<V> {
         let mut retry = Retry { request: request.clone(), attempts_left: ATTEMPTS };
         let mut verifying = self.inner.verify(request);
         loop {
-            let at = verifying.reading();
             let outcome = match verifying.now_or_later() {
                 Ok(outcome) => outcome,
                 Err(future) => {
@@ -104,7 +103,7 @@ impl<V: Verifier + Clone> Verifier for Revocable<V> {
                 }
             };
             verifying = match retry.check(&self.revocations, outcome) {
-                ControlFlow::Break(outcome) => return Verifying::done_with_reading(outcome, at),
+                ControlFlow::Break(outcome) => return Verifying::done(outcome),
                 ControlFlow::Continue(request) => self.inner.verify(request),
             };
         }

@@ -263,12 +263,10 @@ impl Verifier for Route {
                     if request.shared_charge().is_none() && verifiers.peek().is_some() {
                         request = request.sharing_charge();
                     }
-                    let verifying = verifier.verify(request.clone());
-                    let at = verifying.reading();
-                    match verifying.now_or_later() {
+                    match verifier.verify(request.clone()).now_or_later() {
                         Ok(outcome) => {
                             if let ControlFlow::Break(outcome) = combined.add(outcome) {
-                                return Verifying::done_with_reading(outcome, at);
+                                return Verifying::done(outcome);
                             }
                         }
                         Err(first) => {

@@ -1,10 +1,8 @@
 use std::{cell::Cell, fmt, time::Duration};
 
 use super::peer::{PeerKey, SharedCharge};
-#[cfg(feature = "cache")]
-use crate::clock::Clock;
 use crate::{
-    clock::{Moment, Reading},
+    clock::Moment,
     credentials::{token::Token, unchecked_token::UncheckedToken},
     error::refusal::VerifyError,
 };
@@ -171,9 +169,6 @@ pub struct CacheLookup<'a> {
     freshness: Freshness,
     /// True if a refusal by one verifier does not decide.
     ignores_refusals: Cell<bool>,
-    /// The clock reading of the last cache lookup. The caller of the lookup may take it for the
-    /// current time.
-    reading: Cell<Option<Reading>>,
     /// Computed on first use, and passed on to the token.
     #[cfg(feature = "_crypto")]
     fingerprint: Cell<Option<Fingerprint>>,
@@ -186,7 +181,6 @@ impl<'a> CacheLookup<'a> {
             found,
             freshness,
             ignores_refusals: Cell::new(false),
-            reading: Cell::new(None),
             #[cfg(feature = "_crypto")]
             fingerprint: Cell::new(None),
         }
@@ -220,21 +214,6 @@ impl<'a> CacheLookup<'a> {
             self.fingerprint.set(Some(fingerprint));
             fingerprint
         })
-    }
-
-    /// Reads the clock, and keeps the reading for the caller and the steps that follow directly.
-    #[cfg(feature = "cache")]
-    #[inline]
-    pub(crate) fn read_clock(&self, clock: &dyn Clock) -> Moment {
-        let reading = Reading::take(clock);
-        self.reading.set(Some(reading));
-        reading.moment()
-    }
-
-    /// Returns the clock reading of the last cache lookup.
-    #[inline]
-    pub(crate) const fn reading(&self) -> Option<Reading> {
-        self.reading.get()
     }
 
     /// Returns the token, if the credentials are well-formed.

@@ -13,7 +13,7 @@ use super::{
     active::ActiveToken,
     request::{CacheLookup, VerifyRequest},
 };
-use crate::{clock::Reading, error::refusal::VerifyError};
+use crate::error::refusal::VerifyError;
 
 /// The outcome of a verification.
 pub type Outcome = Result<ActiveToken, VerifyError>;
@@ -81,7 +81,7 @@ pin_project! {
 pin_project! {
     #[project = StateProj]
     enum State<F> {
-        Done { outcome: Option<Outcome>, reading: Option<Reading> },
+        Done { outcome: Option<Outcome> },
         Pending { #[pin] future: F },
     }
 }
@@ -89,22 +89,7 @@ pin_project! {
 impl<F> Verifying<F> {
     /// Creates a verification that is decided.
     pub const fn done(outcome: Outcome) -> Self {
-        Self { state: State::Done { outcome: Some(outcome), reading: None } }
-    }
-
-    /// Creates a verification that is decided, with the clock reading of the decision. The caller
-    /// continues with that reading.
-    pub(crate) const fn done_with_reading(outcome: Outcome, reading: Option<Reading>) -> Self {
-        Self { state: State::Done { outcome: Some(outcome), reading } }
-    }
-
-    /// Returns the clock reading of the decision, if there is one. Do not keep it: only a caller
-    /// that uses it right away may take it for the current time.
-    pub(crate) const fn reading(&self) -> Option<Reading> {
-        match &self.state {
-            State::Done { reading, .. } => *reading,
-            State::Pending { .. } => None,
-        }
+        Self { state: State::Done { outcome: Some(outcome) } }
     }
 
     /// Creates a verification that takes time.
@@ -123,7 +108,7 @@ impl<F> Verifying<F> {
     /// Panics if the outcome was already taken by polling.
     pub fn now_or_later(self) -> Result<Outcome, F> {
         match self.state {
-            State::Done { outcome, .. } => Ok(outcome.expect("polled after completion")),
+            State::Done { outcome } => Ok(outcome.expect("polled after completion")),
             State::Pending { future } => Err(future),
         }
     }
@@ -131,9 +116,7 @@ impl<F> Verifying<F> {
     /// Maps the future to another type. A decided outcome is unchanged.
     pub fn map_future<G>(self, wrap: impl FnOnce(F) -> G) -> Verifying<G> {
         match self.state {
-            State::Done { outcome, reading } => {
-                Verifying { state: State::Done { outcome, reading } }
-            }
+            State::Done { outcome } => Verifying { state: State::Done { outcome } },
             State::Pending { future } => Verifying::pending(wrap(future)),
         }
     }
@@ -144,7 +127,7 @@ impl<F: Future<Output = Outcome>> Future for Verifying<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
         match self.project().state.project() {
-            StateProj::Done { outcome, .. } => {
+            StateProj::Done { outcome } => {
                 Poll::Ready(outcome.take().expect("polled after completion"))
             }
             StateProj::Pending { future } => future.poll(cx),
