@@ -48,8 +48,8 @@ use crate::{
     credentials::head::RequestHead,
     error::refusal::VerifyError,
     policy::{
-        admitted::VerifiedToken,
-        verified::{Identity, if_presented, refuse_inside, token_of},
+        identity::{Identity, if_presented, refuse_inside, token_of},
+        verified_token::VerifiedToken,
     },
     respond::{
         self,

@@ -189,7 +189,7 @@ pub use self::{
         refusal::VerifyError,
     },
     layer::introspect_layer::IntrospectLayer,
-    policy::{admitted::VerifiedToken, terms::Policy, verified::Identity},
+    policy::{identity::Identity, settings::Policy, verified_token::VerifiedToken},
     require::require_layer::RequireScope,
 };
 

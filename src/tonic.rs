@@ -44,9 +44,9 @@ use crate::{
     error::{kind::ErrorKind, refusal::VerifyError},
     layer::service::Introspect,
     policy::{
-        admitted::{Requirement, VerifiedToken},
-        terms::Policy,
-        verified::{Identity, if_presented, record_met, refuse_inside, strip_identity, token_of},
+        identity::{Identity, if_presented, record_met, refuse_inside, strip_identity, token_of},
+        settings::Policy,
+        verified_token::{Requirement, VerifiedToken},
     },
     require::service::Require,
     respond::{self, refusal::Refusal},

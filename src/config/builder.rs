@@ -4,10 +4,10 @@
 use super::dpop::DpopConfig;
 use super::file::Config;
 #[cfg(any(feature = "dpop", feature = "mtls"))]
-use crate::policy::terms::Policy;
+use crate::policy::settings::Policy;
 use crate::{
     error::config::ConfigError,
-    policy::admitted::Requirement,
+    policy::verified_token::Requirement,
     resource_server::{builder::server_builder::ResourceServerBuilder, server::ResourceServer},
 };
 

@@ -63,7 +63,7 @@ impl Config {
         Settings {
             audiences: self.audiences.clone(),
             required_scopes: self.scopes.clone(),
-            leeway: self.leeway.unwrap_or(policy::terms::DEFAULT_LEEWAY),
+            leeway: self.leeway.unwrap_or(policy::settings::DEFAULT_LEEWAY),
             max_age: self.max_age.unwrap_or(layer::DEFAULT_MAX_AGE),
             jwt_max_age: layer::DEFAULT_JWT_MAX_AGE,
             stale_if_error: self.stale_if_error.unwrap_or_default(),

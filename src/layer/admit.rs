@@ -13,9 +13,9 @@ use crate::{
     },
     error::{kind::ErrorKind, refusal::VerifyError},
     policy::{
-        admit::{Admission, ReplayCheckFuture},
-        terms::Policy,
-        verified::{Anonymous, strip_identity},
+        identity::{Anonymous, strip_identity},
+        replay_check::{Admission, ReplayCheckFuture},
+        settings::Policy,
     },
     proof::presented::{DPOP, Presented},
     respond::{self, hook::LoggedSubject, refusal::Refusal, responder::Respond},

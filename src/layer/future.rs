@@ -18,8 +18,8 @@ use super::{
     span::DecisionSpan,
 };
 use crate::{
-    error::refusal::VerifyError, policy::admit::ReplayCheckFuture, respond::responder::Respond,
-    verify::verifier::Verifier,
+    error::refusal::VerifyError, policy::replay_check::ReplayCheckFuture,
+    respond::responder::Respond, verify::verifier::Verifier,
 };
 
 pin_project! {

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use super::{forward::headers::ForwardHeaders, settings::Settings};
 use crate::{
     credentials::{extract::Extractor, head::RequestHead},
-    policy::terms::Policy,
+    policy::settings::Policy,
     respond::{hook::RefusalHook, refusal::Refusal, responder::Auto},
     verify::{peer::PeerKey, request::Freshness},
 };

@@ -52,7 +52,7 @@ impl<S, V> Introspect<S, V> {
     /// # let _ = layer;
     /// ```
     #[must_use]
-    pub fn layer(verifier: V, policy: crate::policy::terms::Policy) -> IntrospectLayer<V> {
+    pub fn layer(verifier: V, policy: crate::policy::settings::Policy) -> IntrospectLayer<V> {
         IntrospectLayer::new(verifier, policy)
     }
 }

@@ -3,8 +3,8 @@
 use http::Extensions;
 
 use crate::{
-    error::refusal::VerifyError, policy::admitted::VerifiedToken, respond::hook::LoggedSubject,
-    telemetry,
+    error::refusal::VerifyError, policy::verified_token::VerifiedToken,
+    respond::hook::LoggedSubject, telemetry,
 };
 
 /// The span of a request that waits for its decision. Ends with the verdict.

@@ -27,14 +27,16 @@
 //! assert_eq!(theirs.admit(active, Scheme::Bearer).unwrap().subject(), Some("alice"));
 //! ```
 
-pub(crate) mod admit;
-pub(crate) mod admitted;
-mod implied;
-mod judge;
-pub(crate) mod observe;
-pub(crate) mod observed;
+mod decide;
+pub(crate) mod identity;
+mod implied_scopes;
+pub(crate) mod observer;
+pub(crate) mod observer_reports;
+pub(crate) mod replay_check;
 pub(crate) mod requirement;
-pub(crate) mod terms;
-pub(crate) mod verified;
+pub(crate) mod settings;
+pub(crate) mod verified_token;
 
-pub use self::{admitted::Requirement, observe::Observer, requirement::detail::DetailMatcher};
+pub use self::{
+    observer::Observer, requirement::detail_matcher::DetailMatcher, verified_token::Requirement,
+};

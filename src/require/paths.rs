@@ -4,7 +4,7 @@ use http::Extensions;
 
 use crate::{
     error::{kind::ErrorKind, refusal::VerifyError},
-    policy::{admitted::Requirement, verified::token_of},
+    policy::{identity::token_of, verified_token::Requirement},
 };
 
 /// The requirements of each path, for services that dispatch on exact paths, as gRPC services do.

@@ -8,9 +8,9 @@ use super::paths::Paths;
 use crate::{
     error::refusal::VerifyError,
     policy::{
-        admitted::Requirement,
-        observe::Observer,
-        verified::{is_known, record_met, token_of},
+        identity::{is_known, record_met, token_of},
+        observer::Observer,
+        verified_token::Requirement,
     },
     respond::{hook::RefusalHook, refusal::Refusal, responder::Auto},
 };

@@ -10,7 +10,7 @@ use tower_service::Service;
 use super::{future::ResponseFuture, require_layer::RequireLayer};
 use crate::{
     credentials::head::RequestHead,
-    policy::verified::refuse_inside,
+    policy::identity::refuse_inside,
     respond::{
         self,
         responder::{Auto, Respond},

@@ -14,7 +14,7 @@ use crate::{
     layer::{
         forward::headers::ForwardHeaders, introspect_layer::IntrospectLayer, settings::PeerFn,
     },
-    policy::terms::Policy,
+    policy::settings::Policy,
     respond::hook::RefusalHook,
     revocation::revocations::Revocations,
     verify::{boxed::BoxVerifier, readiness::Readiness, request::Freshness, stats::Stats},

@@ -4,7 +4,7 @@ use crate::{
     claims::claims_set::Claims,
     clock::{Moment, SystemClock},
     credentials::token::Scheme,
-    policy::{admitted::VerifiedToken, terms::Policy},
+    policy::{settings::Policy, verified_token::VerifiedToken},
     verify::active::{ActiveToken, Method},
 };
 

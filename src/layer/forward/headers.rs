@@ -9,7 +9,7 @@ use super::{
 use crate::{
     error::{config::ConfigError, kind::ErrorKind, refusal::VerifyError},
     field_names as fields,
-    policy::admitted::VerifiedToken,
+    policy::verified_token::VerifiedToken,
 };
 
 /// The default limit on the total size of all values, in bytes.

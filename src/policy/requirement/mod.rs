@@ -1,6 +1,6 @@
 //! Requirements on a token, and their combinations.
 
-pub(crate) mod detail;
-pub(crate) mod expression;
-mod judge;
+mod check;
+pub(crate) mod constructors;
+pub(crate) mod detail_matcher;
 pub(crate) mod verdict;

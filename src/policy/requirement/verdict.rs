@@ -7,7 +7,7 @@ use crate::{
         kind::ErrorKind,
         refusal::{StepUp, VerifyError},
     },
-    policy::admitted::VerifiedToken,
+    policy::verified_token::VerifiedToken,
 };
 
 /// The outcome of checking a token against a requirement.

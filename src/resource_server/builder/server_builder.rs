@@ -8,7 +8,7 @@ use crate::{
     clock::{Clock, SystemClock},
     credentials::{extract::Extractor, head::RequestHead},
     layer::{forward::headers::ForwardHeaders, settings::PeerFn},
-    policy::{admitted::Requirement, terms::Policy},
+    policy::{settings::Policy, verified_token::Requirement},
     resource_server::{
         issuer::Issuer, metadata::settings::ProtectedResourceMetadata, server::ResourceServer,
         stack::Settings,

@@ -15,7 +15,7 @@ use super::{
     settings::{OFFLINE_ACCESS, ProtectedResourceMetadata},
 };
 use crate::{
-    credentials::extract::Extractor, error::config::ConfigError, policy::terms::Policy,
+    credentials::extract::Extractor, error::config::ConfigError, policy::settings::Policy,
     transport::endpoint::Endpoint,
 };
 

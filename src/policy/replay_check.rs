@@ -10,7 +10,7 @@ use std::{
 use http::{Extensions, HeaderName, HeaderValue};
 use sync_wrapper::SyncWrapper;
 
-use super::admitted::VerifiedToken;
+use super::verified_token::VerifiedToken;
 use crate::{
     checks::{check::Check, detail::Detail, record::record},
     error::{boxed::BoxError, kind::ErrorKind, refusal::VerifyError},
@@ -103,12 +103,12 @@ impl Admitting {
 }
 
 /// A decision before the replay check.
-pub(super) struct Judgement {
+pub(super) struct Decision {
     pub(super) verdict: Result<VerifiedToken, VerifyError>,
     pub(super) proof: Option<Box<ProofResult>>,
 }
 
-impl Judgement {
+impl Decision {
     #[inline]
     pub(super) fn check_replay(self) -> Admitting {
         let Self { verdict, proof } = self;

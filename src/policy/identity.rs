@@ -6,8 +6,8 @@ use http::Extensions;
 use serde::de::DeserializeOwned;
 
 use super::{
-    admitted::{Observed, Requirement, Terms, VerifiedToken},
     requirement::verdict::add,
+    verified_token::{Observed, Requirement, Terms, VerifiedToken},
 };
 use crate::{
     claims::{claims_set::Claims, scope::Scope},

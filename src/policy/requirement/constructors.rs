@@ -4,11 +4,11 @@ use std::{ops::Not, time::Duration};
 
 use serde::de::DeserializeOwned;
 
-use super::{detail::DetailMatcher, verdict::add};
+use super::{detail_matcher::DetailMatcher, verdict::add};
 use crate::{
     claims::{path::ClaimPath, scope::is_scope_token},
     error::refusal::VerifyError,
-    policy::admitted::{ClaimTest, Kind, Requirement, VerifiedToken},
+    policy::verified_token::{ClaimTest, Kind, Requirement, VerifiedToken},
 };
 
 impl Requirement {

@@ -1,4 +1,4 @@
-//! The kinds of requirement, and the check of a token against each.
+//! Checks a token against each kind of requirement.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::{
         path::{ClaimPath, NotAnObject},
     },
     error::{kind::ErrorKind, refusal::VerifyError},
-    policy::admitted::{ClaimTest, Kind, Requirement, VerifiedToken},
+    policy::verified_token::{ClaimTest, Kind, Requirement, VerifiedToken},
 };
 
 impl Requirement {

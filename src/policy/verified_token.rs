@@ -5,12 +5,15 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::{implied::ImpliedScopes, observe::Observer, requirement::detail::DetailMatcher};
+use super::{
+    implied_scopes::ImpliedScopes, observer::Observer, requirement::detail_matcher::DetailMatcher,
+};
 use crate::{
     claims::path::ClaimPath, clock::UnixTime, credentials::token::Scheme,
     error::refusal::VerifyError, respond::challenge::Challenge, verify::active::ActiveToken,
 };
 
+/// The kinds of requirement.
 pub(super) enum Kind {
     All(Box<[Requirement]>),
     AllScopes(Box<[Box<str>]>),

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use http::Extensions;
 
 use super::{
-    admitted::{Observed, VerifiedToken},
-    observe::Observer,
-    verified::Anonymous,
+    identity::Anonymous,
+    observer::Observer,
+    verified_token::{Observed, VerifiedToken},
 };
 use crate::error::refusal::VerifyError;
 

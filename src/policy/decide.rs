@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::{
-    admit::{Admitting, Judgement},
-    admitted::{Requirement, VerifiedToken},
-    terms::Policy,
+    replay_check::{Admitting, Decision},
+    settings::Policy,
+    verified_token::{Requirement, VerifiedToken},
 };
 use crate::{
     checks::{
@@ -36,7 +36,7 @@ impl Policy {
     /// token that also lacks scope is refused as expired.
     pub fn admit(&self, active: ActiveToken, scheme: Scheme) -> Result<VerifiedToken, VerifyError> {
         // Without a request there is no proof, so the replay check cannot be pending.
-        self.judge(active, scheme, None)?.verdict
+        self.decide(active, scheme, None)?.verdict
     }
 
     /// Decides about a token that was presented with a request, including its proof of possession.
@@ -52,18 +52,18 @@ impl Policy {
         active: ActiveToken,
         presented: &Presented<'_>,
     ) -> Admitting {
-        match self.judge(active, presented.scheme(), Some(presented)) {
-            Ok(judgement) => judgement.check_replay(),
+        match self.decide(active, presented.scheme(), Some(presented)) {
+            Ok(decision) => decision.check_replay(),
             Err(error) => Admitting::done(Err(error)),
         }
     }
 
-    fn judge(
+    fn decide(
         &self,
         active: ActiveToken,
         scheme: Scheme,
         presented: Option<&Presented<'_>>,
-    ) -> Result<Judgement, VerifyError> {
+    ) -> Result<Decision, VerifyError> {
         let now = Moment::now(&*self.clock);
         let claims = active.claims();
         record(Check::Trusted, || seen(active.issuer()), self.check_issuer(active.issuer()))?;
@@ -92,7 +92,7 @@ impl Policy {
                 }
             }
         }
-        Ok(Judgement { verdict: verdict.map(|()| token), proof })
+        Ok(Decision { verdict: verdict.map(|()| token), proof })
     }
 
     pub(super) fn check_issuer(&self, issuer: &str) -> Result<(), ErrorKind> {

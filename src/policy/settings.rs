@@ -2,8 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::admitted::Terms;
-use super::{admitted::Requirement, implied::ImpliedScopes, observe::Observer};
+use super::{
+    implied_scopes::ImpliedScopes,
+    observer::Observer,
+    verified_token::{Requirement, Terms},
+};
 use crate::{
     claims::scope::Scope,
     clock::{Clock, SystemClock},
@@ -241,12 +244,12 @@ impl Policy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::admitted::VerifiedToken;
     use crate::{
         claims::claims_set::Claims,
         clock::{Moment, tests::FixedClock},
         credentials::token::Scheme,
         error::kind::{ErrorKind, TokenKind},
+        policy::verified_token::VerifiedToken,
         verify::active::{ActiveToken, Method},
     };
 
