@@ -1,17 +1,259 @@
 //! The verified token, the terms it was admitted under, and their requirements.
 //!
 //! These types refer to each other: a token keeps the requirements that it met, and a requirement may
-//! be a function of the token. So they share a file.
+//! be a function of the token. So they share a file. `requirement/` has the methods of a requirement.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
+
+use serde::de::DeserializeOwned;
 
 use super::{
     implied_scopes::ImpliedScopes, observer::Observer, requirement::detail_matcher::DetailMatcher,
 };
 use crate::{
-    claims::path::ClaimPath, clock::UnixTime, credentials::token::Scheme,
-    error::refusal::VerifyError, respond::challenge::Challenge, verify::active::ActiveToken,
+    claims::{claims_set::Claims, path::ClaimPath, scope::Scope},
+    clock::UnixTime,
+    credentials::token::Scheme,
+    error::{kind::ErrorKind, refusal::VerifyError},
+    respond::challenge::Challenge,
+    verify::active::{ActiveToken, Method},
 };
+
+/// A token that was verified and found sufficient for its request.
+///
+/// Only a [`Policy`](crate::Policy) creates it, once for each request. It is stored in the request
+/// extensions and is cheap to clone.
+#[derive(Clone)]
+pub struct VerifiedToken {
+    active: ActiveToken,
+    scheme: Scheme,
+    /// In nanoseconds: 64 bits hold some centuries and take half the space of a `Duration`.
+    decision_age: u64,
+    admitted_at: UnixTime,
+    pub(super) terms: Arc<Terms>,
+    /// The requirements it met after it was admitted. The first one needs no allocation.
+    pub(super) met: Option<Requirement>,
+    pub(super) observed: Observed,
+}
+
+impl VerifiedToken {
+    pub(super) fn new(
+        active: ActiveToken,
+        scheme: Scheme,
+        decision_age: Duration,
+        admitted_at: UnixTime,
+        terms: Arc<Terms>,
+    ) -> Self {
+        let (met, observed) = (None, Observed(None));
+        let decision_age = u64::try_from(decision_age.as_nanos()).unwrap_or(u64::MAX);
+        Self { active, scheme, decision_age, admitted_at, terms, met, observed }
+    }
+
+    /// Returns the issuer that vouches for the token.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        self.active.issuer()
+    }
+
+    /// Returns the subject of the token.
+    ///
+    /// It is unique only within [`issuer`](Self::issuer): identify users by both (RFC 7519 §4.1.2).
+    /// If a client got the token for itself, the subject is usually the client (RFC 9068 §5).
+    #[must_use]
+    pub fn subject(&self) -> Option<&str> {
+        self.claims().subject()
+    }
+
+    /// Returns the client that requested the token.
+    #[must_use]
+    pub fn client_id(&self) -> Option<Cow<'_, str>> {
+        self.claims().client_id()
+    }
+
+    /// Returns the scope of the token.
+    #[must_use]
+    pub fn scope(&self) -> &Scope {
+        self.claims().scope()
+    }
+
+    /// Returns true if the scope has `value` or a value that implies it
+    /// ([`Policy::scope_implies`](crate::Policy::scope_implies)).
+    #[must_use]
+    pub fn has_scope(&self, value: &str) -> bool {
+        self.terms.implied.has(self.scope(), value)
+    }
+
+    /// Returns when the token expires, or `None` if its issuer does not say.
+    #[must_use]
+    pub fn expires_at(&self) -> Option<UnixTime> {
+        self.claims().expires_at()
+    }
+
+    /// Returns all claims.
+    #[must_use]
+    pub fn claims(&self) -> &Claims {
+        self.active.claims()
+    }
+
+    /// Returns all claims as a value of type `T`.
+    ///
+    /// The claims of a cache entry are parsed once for each type: while the entry exists, every
+    /// request with the token shares the same value without a further allocation. This holds for
+    /// eight types; a ninth is parsed each time. A failure to parse is kept too, so `Deserialize`
+    /// for `T` must depend on nothing but the claims.
+    ///
+    /// [`Claims::deserialize`] explains how numbers stay exact.
+    ///
+    /// ```
+    /// use tower_introspect::{VerifiedToken, VerifyError};
+    ///
+    /// #[derive(serde::Deserialize)]
+    /// struct Tenant {
+    ///     tenant: u64,
+    /// }
+    ///
+    /// fn tenant_of(token: &VerifiedToken) -> Result<u64, VerifyError> {
+    ///     Ok(token.claims_as::<Tenant>()?.tenant)
+    /// }
+    /// # let _ = tenant_of;
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Denied`](ErrorKind::Denied) if the claims do not have that type: the issuer vouches for
+    /// the token, but the claims lack what the handler needs. The error does not say why, as that
+    /// would quote the claims.
+    ///
+    /// # Security
+    ///
+    /// Use [`scope`](Self::scope), not a field of `T`, to decide what a token allows: it finds the
+    /// scope whichever claim the issuer puts it in.
+    pub fn claims_as<T>(&self) -> Result<Arc<T>, VerifyError>
+    where
+        T: DeserializeOwned + Send + Sync + 'static,
+    {
+        self.claims().parsed().ok_or_else(|| {
+            VerifyError::new(ErrorKind::Denied)
+                .with_context("the claims do not have the type that the handler expects")
+        })
+    }
+
+    /// Returns how the token was verified.
+    #[must_use]
+    pub fn method(&self) -> Method {
+        self.active.method()
+    }
+
+    /// Returns the time from the start of the verification to this request.
+    ///
+    /// A revocation within this time may have been missed.
+    #[must_use]
+    pub fn decision_age(&self) -> Duration {
+        Duration::from_nanos(self.decision_age)
+    }
+
+    /// Returns the scheme under which the token was presented.
+    ///
+    /// It is [`Dpop`](Scheme::Dpop) exactly if the token is bound to a key by DPoP (RFC 9449 §7.1,
+    /// §7.2).
+    #[must_use]
+    pub fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// Returns when the token was admitted, by the clock of the policy.
+    #[must_use]
+    pub fn admitted_at(&self) -> UnixTime {
+        self.admitted_at
+    }
+
+    pub(super) fn observe(&mut self, error: VerifyError) {
+        self.observed.push(error);
+    }
+
+    pub(super) fn leeway(&self) -> Duration {
+        self.terms.leeway
+    }
+
+    /// Returns true if the token was admitted on facts older than allowed, because the
+    /// authorization server is unavailable. See [`ActiveToken::is_stale`].
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        self.active.is_stale()
+    }
+}
+
+impl fmt::Debug for VerifiedToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VerifiedToken")
+            .field("issuer", &self.issuer())
+            .field("method", &self.method())
+            .field("decision_age", &self.decision_age())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The errors of observed requirements that would have refused the request.
+///
+/// Usually empty, and then as small as a pointer.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Observed(pub(super) Option<Arc<Vec<VerifyError>>>);
+
+/// The requirements of a policy beyond a good token, and the settings that are still needed after
+/// the token was admitted.
+///
+/// It is shared with every [`VerifiedToken`].
+#[derive(Clone, Debug)]
+pub(super) struct Terms {
+    pub(super) leeway: Duration,
+    pub(super) requirements: Vec<Requirement>,
+    pub(super) observed: Vec<(Requirement, Observer)>,
+    pub(super) implied: ImpliedScopes,
+    pub(super) challenge: Arc<Challenge>,
+}
+
+/// A requirement on a verified token.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_introspect::{policy::Requirement, scopes};
+///
+/// // The payment scope, with a second factor within the last five minutes;
+/// // or a support agent with any scope.
+/// let requirement = Requirement::all_scopes(scopes!["write:payments"])
+///     .and(Requirement::any_acr(["mfa"]))
+///     .and(Requirement::max_age(Duration::from_secs(300)))
+///     .or(Requirement::claim_contains("/realm_access/roles", "support"));
+/// # let _ = requirement;
+/// ```
+///
+/// # Contents of a refusal
+///
+/// The challenge of a refusal tells the client what its next token needs. If several parts of an
+/// [`and`](Self::and) are not met, the challenge names them all: every scope value that the whole
+/// requirement needs, together with the authentication (RFC 9470 §3). Of the alternatives of an
+/// [`or`](Self::or), it names the one that costs the client least: fewer missing scope values
+/// before more, scope before another login, and alternatives that no token could meet last. A fault
+/// of the token itself is reported before anything that it lacks.
+///
+/// # Claims of the wrong type
+///
+/// A claim of the wrong type meets neither a requirement nor its opposite: `!requirement` refuses
+/// it too.
+#[derive(Clone)]
+pub struct Requirement(pub(super) Arc<Kind>);
+
+impl From<Kind> for Requirement {
+    fn from(kind: Kind) -> Self {
+        Self(Arc::new(kind))
+    }
+}
+
+impl fmt::Debug for Requirement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 /// The kinds of requirement.
 pub(super) enum Kind {
@@ -67,83 +309,4 @@ impl fmt::Debug for Kind {
             Self::SenderConstrained => f.write_str("SenderConstrained"),
         }
     }
-}
-
-/// A requirement on a verified token.
-///
-/// ```
-/// use std::time::Duration;
-/// use tower_introspect::{policy::Requirement, scopes};
-///
-/// // The payment scope, with a second factor within the last five minutes;
-/// // or a support agent with any scope.
-/// let requirement = Requirement::all_scopes(scopes!["write:payments"])
-///     .and(Requirement::any_acr(["mfa"]))
-///     .and(Requirement::max_age(Duration::from_secs(300)))
-///     .or(Requirement::claim_contains("/realm_access/roles", "support"));
-/// # let _ = requirement;
-/// ```
-///
-/// # Contents of a refusal
-///
-/// The challenge of a refusal tells the client what its next token needs. If several parts of an
-/// [`and`](Self::and) are not met, the challenge names them all: every scope value that the whole
-/// requirement needs, together with the authentication (RFC 9470 §3). Of the alternatives of an
-/// [`or`](Self::or), it names the one that costs the client least: fewer missing scope values
-/// before more, scope before another login, and alternatives that no token could meet last. A fault
-/// of the token itself is reported before anything that it lacks.
-///
-/// # Claims of the wrong type
-///
-/// A claim of the wrong type meets neither a requirement nor its opposite: `!requirement` refuses
-/// it too.
-#[derive(Clone)]
-pub struct Requirement(pub(super) Arc<Kind>);
-
-impl From<Kind> for Requirement {
-    fn from(kind: Kind) -> Self {
-        Self(Arc::new(kind))
-    }
-}
-
-impl fmt::Debug for Requirement {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// A token that was verified and found sufficient for its request.
-///
-/// Only a [`Policy`](crate::Policy) creates it, once for each request. It is stored in the request
-/// extensions and is cheap to clone.
-#[derive(Clone)]
-pub struct VerifiedToken {
-    pub(super) active: ActiveToken,
-    pub(super) scheme: Scheme,
-    /// In nanoseconds: 64 bits hold some centuries and take half the space of a `Duration`.
-    pub(super) decision_age: u64,
-    pub(super) admitted_at: UnixTime,
-    pub(super) terms: Arc<Terms>,
-    /// The requirements it met after it was admitted. The first one needs no allocation.
-    pub(super) met: Option<Requirement>,
-    pub(super) observed: Observed,
-}
-
-/// The errors of observed requirements that would have refused the request.
-///
-/// Usually empty, and then as small as a pointer.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Observed(pub(super) Option<Arc<Vec<VerifyError>>>);
-
-/// The requirements of a policy beyond a good token, and the settings that are still needed after
-/// the token was admitted.
-///
-/// It is shared with every [`VerifiedToken`].
-#[derive(Clone, Debug)]
-pub(super) struct Terms {
-    pub(super) leeway: Duration,
-    pub(super) requirements: Vec<Requirement>,
-    pub(super) observed: Vec<(Requirement, Observer)>,
-    pub(super) implied: ImpliedScopes,
-    pub(super) challenge: Arc<Challenge>,
 }
