@@ -1,6 +1,6 @@
 //! The verifier that caches the facts of another one.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, ops::ControlFlow, sync::Arc};
 
 use tower_layer::Layer;
 
@@ -9,10 +9,11 @@ use super::{
     future::CacheFuture,
     layer::CacheLayer,
     state::{CacheState, Counters, Evictions, Miss},
-    store::Store,
+    store::{Entry, Store},
 };
 use crate::{
-    credentials::token::Token,
+    clock::Moment,
+    credentials::token::{Fingerprint, Token},
     revocation::cutoff::Standing,
     verify::{
         request::{self, CacheLookup, VerifyRequest},
@@ -116,38 +117,80 @@ where
     }
 
     fn verify(&self, request: VerifyRequest) -> Verifying<CacheFuture<V>> {
-        let state = &self.0;
-        let token = request.fingerprint();
-        let now = state.now();
-        let old = match state.store.facts(&token) {
-            Some(entry) => {
-                let standing = state.standing(&entry, &request);
-                if standing != Standing::Stands {
-                    state.counters.evicted_by_cutoff.add_one();
-                }
-                match state.decide(&entry, request.freshness(), now, standing) {
-                    Decision::Use { refresh } => {
-                        state.counters.hits.add_one();
-                        if refresh {
-                            CacheState::refresh(state, &entry, &request, token);
-                        }
-                        return Verifying::done(Ok(entry.active));
-                    }
-                    Decision::Verify => Some(entry),
-                    Decision::Drop => {
-                        state.store.remove_entry(&token, &entry);
-                        None
-                    }
-                }
-            }
-            None => match state.refusal(&token, request.freshness(), now) {
-                Some(error) => {
-                    state.counters.negative_hits.add_one();
-                    return Verifying::done(Err(error));
-                }
-                None => None,
-            },
+        let (token, now) = (request.fingerprint(), self.0.now());
+        let found = match self.0.store.facts(&token) {
+            Some(entry) => self.use_facts(entry, &request, token, now),
+            None => self.use_refusal(&request, &token, now),
         };
+        match found {
+            ControlFlow::Break(outcome) => Verifying::done(outcome),
+            ControlFlow::Continue(old) => self.verify_inner(request, token, now, old),
+        }
+    }
+}
+
+// The steps of `Cache::verify`. A step that finds no outcome returns the facts that may be used as
+// stale ones, if there are any.
+impl<V> Cache<V>
+where
+    V: Verifier + Send + Sync + 'static,
+    V::Future: Send + 'static,
+{
+    /// Returns the cached facts if they may be used, and refreshes them if that is due.
+    fn use_facts(
+        &self,
+        entry: Entry,
+        request: &VerifyRequest,
+        token: Fingerprint,
+        now: Moment,
+    ) -> ControlFlow<Outcome, Option<Entry>> {
+        let state = &self.0;
+        let standing = state.standing(&entry, request);
+        if standing != Standing::Stands {
+            state.counters.evicted_by_cutoff.add_one();
+        }
+        match state.decide(&entry, request.freshness(), now, standing) {
+            Decision::Use { refresh } => {
+                state.counters.hits.add_one();
+                if refresh {
+                    CacheState::refresh(state, &entry, request, token);
+                }
+                ControlFlow::Break(Ok(entry.active))
+            }
+            Decision::Verify => ControlFlow::Continue(Some(entry)),
+            Decision::Drop => {
+                state.store.remove_entry(&token, &entry);
+                ControlFlow::Continue(None)
+            }
+        }
+    }
+
+    /// Returns the cached refusal, if it is recent enough.
+    fn use_refusal(
+        &self,
+        request: &VerifyRequest,
+        token: &Fingerprint,
+        now: Moment,
+    ) -> ControlFlow<Outcome, Option<Entry>> {
+        let state = &self.0;
+        match state.refusal(token, request.freshness(), now) {
+            Some(error) => {
+                state.counters.negative_hits.add_one();
+                ControlFlow::Break(Err(error))
+            }
+            None => ControlFlow::Continue(None),
+        }
+    }
+
+    /// Verifies the token with the inner verifier, and caches the outcome.
+    fn verify_inner(
+        &self,
+        request: VerifyRequest,
+        token: Fingerprint,
+        now: Moment,
+        old: Option<Entry>,
+    ) -> Verifying<CacheFuture<V>> {
+        let state = &self.0;
         state.counters.misses.add_one();
         let freshness = request.freshness();
         let miss = Miss { token, freshness, old, started_at: state.started_at(now) };
