@@ -234,7 +234,7 @@ impl<V: Verifier> Interceptor for VerifyInterceptor<V> {
         strip_identity(extensions);
         match verdict {
             Ok(token) => {
-                telemetry::report::request_admitted(token.method().as_str(), token.decision_age());
+                telemetry::report::request_admitted(token.method().as_str(), token.facts_age());
                 extensions.insert(token);
                 let mut fields = std::mem::take(request.metadata_mut()).into_headers();
                 self.policy.proofs().strip_all(&mut fields);

@@ -186,7 +186,7 @@ impl<V, R> Admitter<V, R> {
         }
         let varies_by = admission.varies_by();
         let token = admission.token();
-        telemetry::report::request_admitted(token.method().as_str(), token.decision_age());
+        telemetry::report::request_admitted(token.method().as_str(), token.facts_age());
         let nonce = admission.store_in(request.extensions_mut());
         self.hide_credentials(Some(presentation.scheme), request);
         Ok(ResponseEdits::new(presentation.origin == Origin::Query, nonce, varies_by))

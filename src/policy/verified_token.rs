@@ -28,7 +28,7 @@ pub struct VerifiedToken {
     active: ActiveToken,
     scheme: Scheme,
     /// In nanoseconds: 64 bits hold some centuries and take half the space of a `Duration`.
-    decision_age: u64,
+    facts_age: u64,
     admitted_at: UnixTime,
     pub(super) terms: Arc<Terms>,
     /// The requirements it met after it was admitted. The first one needs no allocation.
@@ -40,13 +40,13 @@ impl VerifiedToken {
     pub(super) fn new(
         active: ActiveToken,
         scheme: Scheme,
-        decision_age: Duration,
+        facts_age: Duration,
         admitted_at: UnixTime,
         terms: Arc<Terms>,
     ) -> Self {
         let (met, observed) = (None, Observed(None));
-        let decision_age = u64::try_from(decision_age.as_nanos()).unwrap_or(u64::MAX);
-        Self { active, scheme, decision_age, admitted_at, terms, met, observed }
+        let facts_age = u64::try_from(facts_age.as_nanos()).unwrap_or(u64::MAX);
+        Self { active, scheme, facts_age, admitted_at, terms, met, observed }
     }
 
     /// Returns the issuer that vouches for the token.
@@ -144,12 +144,13 @@ impl VerifiedToken {
         self.active.method()
     }
 
-    /// Returns the time from the start of the verification to this request.
+    /// Returns the age of the facts about the token: the time from the start of the verification to
+    /// this request.
     ///
     /// A revocation within this time may have been missed.
     #[must_use]
-    pub fn decision_age(&self) -> Duration {
-        Duration::from_nanos(self.decision_age)
+    pub fn facts_age(&self) -> Duration {
+        Duration::from_nanos(self.facts_age)
     }
 
     /// Returns the scheme under which the token was presented.
@@ -188,7 +189,7 @@ impl fmt::Debug for VerifiedToken {
         f.debug_struct("VerifiedToken")
             .field("issuer", &self.issuer())
             .field("method", &self.method())
-            .field("decision_age", &self.decision_age())
+            .field("facts_age", &self.facts_age())
             .finish_non_exhaustive()
     }
 }

@@ -67,21 +67,22 @@ impl RevocationLayer {
 }
 
 impl<V> Layer<V> for RevocationLayer {
-    type Service = Revocable<V>;
+    type Service = RevocationCheck<V>;
 
-    fn layer(&self, inner: V) -> Revocable<V> {
-        Revocable { inner, revocations: self.revocations.clone() }
+    fn layer(&self, inner: V) -> RevocationCheck<V> {
+        RevocationCheck { inner, revocations: self.revocations.clone() }
     }
 }
 
-/// The verifier of a [`RevocationLayer`].
+/// The verifier of a [`RevocationLayer`]. It checks the outcomes of the inner verifier against the
+/// cutoffs.
 #[derive(Clone, Debug)]
-pub struct Revocable<V> {
+pub struct RevocationCheck<V> {
     inner: V,
     revocations: Revocations,
 }
 
-impl<V: Verifier + Clone> Verifier for Revocable<V> {
+impl<V: Verifier + Clone> Verifier for RevocationCheck<V> {
     type Future = RevocationFuture<V>;
 
     fn cached(&self, request: &CacheLookup<'_>) -> Option<Outcome> {
@@ -151,7 +152,7 @@ impl Retry {
 }
 
 pin_project! {
-    /// The future of [`Revocable`].
+    /// The future of [`RevocationCheck`].
     ///
     /// # Cancellation
     ///
@@ -159,7 +160,7 @@ pin_project! {
     pub struct RevocationFuture<V: Verifier> {
         #[pin]
         future: V::Future,
-        verifier: Revocable<V>,
+        verifier: RevocationCheck<V>,
         retry: Retry,
     }
 }

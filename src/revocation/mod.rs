@@ -8,7 +8,7 @@ mod table;
 
 pub use self::{
     cutoff::Cutoff,
-    layer::{Revocable, RevocationLayer},
+    layer::{RevocationCheck, RevocationLayer},
     revocations::Revocations,
 };
 

@@ -53,8 +53,8 @@ table! {
         "Refusals by layers, requirements, extractors and interceptors";
     WOULD_REFUSE: Counter "would_have_refused_total" in Count by ["observer", "reason"],
         "Requests that an observed requirement would have refused";
-    DECISION_AGE: Histogram "decision_age_seconds" in Seconds by ["method"],
-        "Age of the verification that let a request in";
+    FACTS_AGE: Histogram "facts_age_seconds" in Seconds by ["method"],
+        "Age of the facts by which a request was admitted";
     UPSTREAM_CALLS: Counter "upstream_calls_total" in Count by ["issuer", "endpoint", "result"],
         "Calls of authorization servers by result";
     UPSTREAM_LATENCY: Histogram "upstream_seconds" in Seconds by ["issuer", "endpoint"],
@@ -175,11 +175,11 @@ fn add<const N: usize>(metric: &Metric, labels: [Label; N], count: u64) {
 
 fn by_method(method: &'static str) -> &'static Key {
     match method {
-        "confirmed" => key!(DECISION_AGE, "method" = "confirmed"),
-        "fallback" => key!(DECISION_AGE, "method" = "fallback"),
-        "introspection" => key!(DECISION_AGE, "method" = "introspection"),
-        "jwt" => key!(DECISION_AGE, "method" = "jwt"),
-        _ => key!(DECISION_AGE, "method" = "custom"),
+        "confirmed" => key!(FACTS_AGE, "method" = "confirmed"),
+        "fallback" => key!(FACTS_AGE, "method" = "fallback"),
+        "introspection" => key!(FACTS_AGE, "method" = "introspection"),
+        "jwt" => key!(FACTS_AGE, "method" = "jwt"),
+        _ => key!(FACTS_AGE, "method" = "custom"),
     }
 }
 

@@ -9,7 +9,7 @@ use tower_introspect::{
     claims::Claims,
     clock::{Clock, Moment},
     credentials::{Scheme, Token},
-    revocation::{Cutoff, Revocable, RevocationLayer, Revocations},
+    revocation::{Cutoff, RevocationCheck, RevocationLayer, Revocations},
     upstream::{Coalesce, CoalesceLayer},
     verify::{ActiveToken, Freshness, Method, Outcome, Verifier, VerifyRequest, Verifying},
 };
@@ -524,7 +524,7 @@ async fn stale_facts_are_used_in_an_outage_only_if_configured_and_are_marked() {
     let policy = Policy::new(AUDIENCE).clock(server.clock.clone());
     let admitted = policy.admit(fact, Scheme::Bearer).unwrap();
     assert!(admitted.is_stale());
-    assert_eq!(admitted.decision_age(), SEC * 30);
+    assert_eq!(admitted.facts_age(), SEC * 30);
     for freshness in [Freshness::Within(SEC * 60), Freshness::Live] {
         let picky = token("abc").with_freshness(freshness);
         assert_eq!(kind(&at_once(&cache, picky)), Some(ErrorKind::Unavailable));
@@ -576,7 +576,7 @@ type CoalescedCache = Cache<Coalesce<Scripted>>;
 fn verifier_with_cutoffs(
     server: &Scripted,
     stale: Duration,
-) -> (Revocable<CoalescedCache>, CoalescedCache, Revocations) {
+) -> (RevocationCheck<CoalescedCache>, CoalescedCache, Revocations) {
     let revocations = Revocations::new().clock(server.clock.clone());
     let flights = CoalesceLayer::new().clock(server.clock.clone()).layer(server.clone());
     let cache = layer(server).revocations(revocations.clone()).stale_if_error(stale).layer(flights);

@@ -255,12 +255,12 @@ async fn durations_are_measured_by_the_clock() {
         "tower_introspect_upstream_seconds{{issuer=\"{ISSUER}\",endpoint=\"introspection\"}}"
     );
     assert_eq!(seen.get(&took), Some(1.5));
-    let age = "tower_introspect_decision_age_seconds{method=\"introspection\"}";
+    let age = "tower_introspect_facts_age_seconds{method=\"introspection\"}";
     assert_eq!(seen.get(age), Some(1.5), "from the start of the introspection");
     tokio::time::advance(Duration::from_secs(20)).await;
     assert_eq!(world.status(&token).await, 200);
     assert_eq!(seen.get(age), Some(21.5));
-    let counted = "tower_introspect_decision_age_seconds_count{method=\"introspection\"}";
+    let counted = "tower_introspect_facts_age_seconds_count{method=\"introspection\"}";
     assert_eq!(seen.get(counted), Some(2.0));
 
     assert_eq!(world.status(&world.jwt()).await, 200);

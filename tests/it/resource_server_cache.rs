@@ -75,7 +75,7 @@ async fn age_of_a_decision_is_available_to_the_handler() {
     let token = world.opaque();
     for age in [0, 10, 20] {
         let admitted = token_in_handler(world.api.layer(), None, &token).await.unwrap();
-        assert_eq!(admitted.decision_age(), SEC * age);
+        assert_eq!(admitted.facts_age(), SEC * age);
         assert!(!admitted.is_stale());
         sleep(SEC * 10).await;
     }
@@ -215,7 +215,7 @@ async fn stale_responses_are_used_if_configured_and_marked() {
     world.server.inject(Endpoint::Introspection, Fault::unreachable());
     sleep(SEC * 40).await;
     let admitted = token_in_handler(world.api.layer(), None, &token).await.unwrap();
-    assert!(admitted.is_stale() && admitted.decision_age() >= SEC * 40);
+    assert!(admitted.is_stale() && admitted.facts_age() >= SEC * 40);
     let picky = world.api.layer().freshness(Freshness::Within(SEC * 80));
     assert_eq!(token_in_handler(picky, None, &token).await.unwrap_err(), ErrorKind::Unavailable);
     world.api.revocations().revoke(&Cutoff::issuer(ISSUER));
@@ -289,10 +289,10 @@ async fn route_can_require_fresher_facts() {
     assert!(token_in_handler(outer(), within(), &token).await.is_ok());
     assert_eq!(world.asked(), 1);
     advance(SEC * 4).await;
-    assert_eq!(token_in_handler(outer(), within(), &token).await.unwrap().decision_age(), SEC * 4);
+    assert_eq!(token_in_handler(outer(), within(), &token).await.unwrap().facts_age(), SEC * 4);
     advance(SEC * 4).await;
     assert_eq!(
-        token_in_handler(outer(), within(), &token).await.unwrap().decision_age(),
+        token_in_handler(outer(), within(), &token).await.unwrap().facts_age(),
         Duration::ZERO
     );
     assert_eq!(world.asked(), 2);

@@ -7,7 +7,7 @@ use tokio::time::{advance, sleep};
 use tower_introspect::{
     ErrorKind, VerifyError,
     clock::{Clock, UnixTime},
-    revocation::{Cutoff, Revocable, RevocationLayer, Revocations},
+    revocation::{Cutoff, RevocationCheck, RevocationLayer, Revocations},
     upstream::CoalesceLayer,
     verify::{Freshness, Method, Verifier},
 };
@@ -20,7 +20,7 @@ use crate::{
 
 const SEC: Duration = Duration::from_secs(1);
 
-fn verifier_with_cutoffs(server: &Scripted) -> (Revocable<Scripted>, Revocations) {
+fn verifier_with_cutoffs(server: &Scripted) -> (RevocationCheck<Scripted>, Revocations) {
     let revocations = Revocations::new().clock(server.clock.clone());
     (RevocationLayer::new(revocations.clone()).layer(server.clone()), revocations)
 }

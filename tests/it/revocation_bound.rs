@@ -25,7 +25,7 @@ use tower_introspect::{
     claims::Claims,
     clock::{Moment, UnixTime},
     credentials::Token,
-    revocation::{Cutoff, Revocable, RevocationLayer, Revocations},
+    revocation::{Cutoff, RevocationCheck, RevocationLayer, Revocations},
     test_util::TestClock,
     upstream::{BulkheadLayer, CircuitBreakerLayer, Coalesce, CoalesceLayer},
     verify::{ActiveToken, Freshness, Method, Outcome, Verifier, VerifyRequest, Verifying},
@@ -147,7 +147,7 @@ struct World {
     server: Server,
     settings: Settings,
     cache: Stack,
-    verifier: Revocable<Stack>,
+    verifier: RevocationCheck<Stack>,
     revocations: Revocations,
     /// When each token was revoked at the server.
     revoked: HashMap<&'static str, Instant>,

@@ -26,7 +26,7 @@ const AUDIENCE: &str = "https://api.example.com";
 
 /// The buckets of each histogram: up to the maximum age of facts, and up to the timeout of calls.
 pub const BUCKETS: [(&str, &[f64]); 2] = [
-    ("tower_introspect_decision_age_seconds", &[1.0, 5.0, 15.0, 30.0, 60.0, 150.0, 300.0]),
+    ("tower_introspect_facts_age_seconds", &[1.0, 5.0, 15.0, 30.0, 60.0, 150.0, 300.0]),
     ("tower_introspect_upstream_seconds", &[0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0]),
 ];
 

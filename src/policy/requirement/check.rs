@@ -213,7 +213,7 @@ fn fresh(age: Duration, token: &VerifiedToken) -> Verdict<'static> {
                 .with_context("the cached facts about the token are stale"),
         );
     }
-    if token.decision_age() <= age {
+    if token.facts_age() <= age {
         return Verdict::Met;
     }
     Verdict::Undecided(VerifyError::new(ErrorKind::Misconfigured).with_context(
