@@ -148,23 +148,31 @@ impl RecordingTransport {
     ///
     /// If a certificate can't be read, or TLS can't be set up.
     pub(crate) fn new(args: &NetArgs) -> Result<Self, Failure> {
-        let mut builder = ReqwestTransport::builder().tls_info(true);
+        let mut authorities = Vec::new();
         if let Some(path) = &args.ca {
-            let authorities = reqwest::Certificate::from_pem_bundle(&input::file(path)?)
+            authorities = reqwest::Certificate::from_pem_bundle(&input::file(path)?)
                 .ok()
                 .filter(|found| !found.is_empty())
                 .ok_or_else(|| {
                     Failure::usage(format!("`{}` has no certificate in PEM", path.display()))
                 })?;
-            builder = builder.tls_certs_merge(authorities);
         }
+        let mut identity = None;
         if let Some(path) = &args.identity {
-            let identity = reqwest::Identity::from_pem(&input::file(path)?).map_err(|_| {
+            let read = reqwest::Identity::from_pem(&input::file(path)?).map_err(|_| {
                 let problem = "does not have a certificate and its private key in PEM";
                 Failure::usage(format!("`{}` {problem}", path.display()))
             })?;
-            builder = builder.identity(identity);
+            identity = Some(read);
         }
+        let builder = || {
+            let builder = ReqwestTransport::builder().tls_info(true);
+            let builder = builder.tls_certs_merge(authorities.clone());
+            match &identity {
+                Some(identity) => builder.identity(identity.clone()),
+                None => builder,
+            }
+        };
         let inner = ReqwestTransport::from_builder(builder)
             .map_err(|problem| Failure::usage(problem.to_string()))?;
         Ok(Self { inner, exchanges: Arc::default() })

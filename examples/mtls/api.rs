@@ -57,7 +57,11 @@ fn transport(directory: &Path) -> Result<HttpTransport, ConfigError> {
         let identity = reqwest::Identity::from_pem(&read(&own)?).map_err(|_| unfit(&own))?;
         let authority =
             reqwest::Certificate::from_pem(&read(&authority)?).map_err(|_| unfit(&authority))?;
-        let builder = ReqwestTransport::builder().identity(identity).tls_certs_only([authority]);
+        let builder = || {
+            ReqwestTransport::builder()
+                .identity(identity.clone())
+                .tls_certs_only([authority.clone()])
+        };
         ReqwestTransport::from_builder(builder).map(HttpTransport::from)
     };
     RenewedTransport::new(files, make).map(HttpTransport::from)

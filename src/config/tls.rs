@@ -51,18 +51,21 @@ impl Tls {
     fn build(&self) -> Result<HttpTransport, ConfigError> {
         let mut problems = ConfigError::new();
         let identity = self.client.as_ref().and_then(|client| client.load(&mut problems));
-        let mut builder = ReqwestTransport::builder();
-        if let Some(file) = &self.authorities {
-            match load_authorities(file) {
-                Ok(authorities) => builder = builder.tls_certs_only(authorities),
-                Err(problem) => problems.push("ca_file", problem),
-            }
-        }
-        if let Some(identity) = identity {
-            builder = builder.identity(identity);
-        }
+        let authorities = self.authorities.as_deref().and_then(|file| {
+            load_authorities(file).map_err(|problem| problems.push("ca_file", problem)).ok()
+        });
         // With a part missing, the problems of the rest would be misleading.
-        let builder = problems.or_ok(builder)?;
+        problems.or_ok(())?;
+        let builder = || {
+            let mut builder = ReqwestTransport::builder();
+            if let Some(authorities) = &authorities {
+                builder = builder.tls_certs_only(authorities.clone());
+            }
+            match &identity {
+                Some(identity) => builder.identity(identity.clone()),
+                None => builder,
+            }
+        };
         let built = ReqwestTransport::from_builder(builder).map(HttpTransport::from);
         built.map_err(|problem| with_setting("client.certificate_file", &problem))
     }
@@ -73,7 +76,7 @@ fn load_authorities(file: &Path) -> Result<Vec<Certificate>, String> {
     let authorities = Certificate::from_pem_bundle(&load_file(file)?).ok();
     let authorities = authorities.filter(|found| !found.is_empty());
     let authorities = authorities.filter(|found| {
-        let builder = ReqwestTransport::builder().tls_certs_only(found.clone());
+        let builder = || ReqwestTransport::builder().tls_certs_only(found.clone());
         ReqwestTransport::from_builder(builder).is_ok()
     });
     authorities.ok_or_else(|| format!("`{}` has no certificates in PEM", file.display()))

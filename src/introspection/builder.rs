@@ -2,8 +2,6 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use tower::retry::budget::TpsBudget;
-
 #[cfg(feature = "jwt")]
 use super::signed::{SignedResponse, SignedResponseVerifier};
 use super::{
@@ -24,12 +22,6 @@ use crate::{
 
 /// The default limit on how long a client waits for the authorization server.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// The retry budget: one retry a second, and one more for every ten requests whose response was no
-/// server error. A server that is down gets hardly more requests than the clients cause.
-const RETRY_WINDOW: Duration = Duration::from_secs(10);
-const RETRIES_PER_SECOND: u32 = 1;
-const RETRIES_PER_RESPONSE: f32 = 0.1;
 
 /// Parameters that have a setting of their own, or that [`ClientAuth`] sets.
 const RESERVED: [&str; 6] = [
@@ -211,7 +203,6 @@ impl IntrospectionVerifierBuilder {
             parameters: hint.into_iter().chain(self.parameters).collect(),
             timeout: self.timeout,
             default_audience: self.default_audience,
-            retry_budget: TpsBudget::new(RETRY_WINDOW, RETRIES_PER_SECOND, RETRIES_PER_RESPONSE),
             clock: self.common.clock,
         };
         problems.or_ok(IntrospectionVerifier { exchange: Arc::new(exchange) })

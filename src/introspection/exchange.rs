@@ -1,13 +1,12 @@
-//! Sends one introspection request, with at most one retry.
+//! Sends one introspection request and reads the response.
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
     HeaderValue, Method as HttpMethod, Request, Response,
-    header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER},
+    header::{ACCEPT, CONTENT_TYPE},
 };
-use tower::retry::budget::{Budget as _, TpsBudget};
 
 #[cfg(feature = "jwt")]
 use super::signed::{self, SignedResponseVerifier};
@@ -52,7 +51,6 @@ pub(super) struct Exchange {
     pub(super) timeout: Duration,
     pub(super) default_audience: Option<String>,
     pub(super) format: ResponseFormat,
-    pub(super) retry_budget: TpsBudget,
     pub(super) clock: Arc<dyn Clock>,
 }
 
@@ -160,17 +158,17 @@ impl Exchange {
             record(Check::Endpoint, || seen(endpoint.uri()), Ok::<_, VerifyError>(endpoint))?;
         let request = IntrospectionRequest { token, endpoint, auth };
         *call = Some(self.calls.start());
-        let response = self.send_with_retry(request).await;
+        // A retry has an assertion of its own: a server refuses one that it has seen (RFC 7523 §3).
+        let make = || self.http_request(request).map_err(SendError::NotSent);
+        let response = self.transport.send(make, self.timeout, MAX_RESPONSE).await;
         if let Some(discovery) = self.location.discovery()
             && may_have_moved(&response)
         {
             discovery.renew_after_failure();
         }
         let response = response.map_err(|error| match error {
-            AttemptError::NotSent(error) => error,
-            AttemptError::Transport(error) => {
-                VerifyError::from(error).with_context("introspection")
-            }
+            SendError::NotSent(error) => error,
+            SendError::Transport(error) => VerifyError::from(error).with_context("introspection"),
         });
         let response = record(Check::Answer, Detail::default, response)?;
         let now = self.clock.now();
@@ -186,26 +184,6 @@ impl Exchange {
             Some(audience) if claims.raw("aud").is_none() => claims.with_audience(audience),
             _ => claims,
         })
-    }
-
-    /// Sends the request, and sends it again if that may help and the budget allows it. Returns the
-    /// last response.
-    async fn send_with_retry(&self, request: IntrospectionRequest<'_>) -> AttemptResult {
-        let first = self.attempt(request).await;
-        if first.as_ref().is_ok_and(|response| !response.status().is_server_error()) {
-            self.retry_budget.deposit();
-        }
-        if is_worth_a_retry(&first) && self.retry_budget.withdraw() {
-            return self.attempt(request).await;
-        }
-        first
-    }
-
-    /// Sends the request once.
-    async fn attempt(&self, request: IntrospectionRequest<'_>) -> AttemptResult {
-        let request = self.http_request(request).map_err(AttemptError::NotSent)?;
-        let sending = self.transport.send(request, self.timeout, MAX_RESPONSE);
-        sending.await.map_err(AttemptError::Transport)
     }
 
     fn http_request(
@@ -237,40 +215,27 @@ struct IntrospectionRequest<'a> {
     auth: &'a AuthMethod,
 }
 
-/// The response to one attempt.
-type AttemptResult = Result<Response<Bytes>, AttemptError>;
-
-enum AttemptError {
+/// The reason why there is no response.
+enum SendError {
     /// The request could not be created, so nothing was sent.
     NotSent(VerifyError),
     Transport(TransportError),
 }
 
-/// Returns true if a retry is harmless and may help: the connection failed, so the server did not
-/// see the first attempt, or a gateway responded in its place.
-///
-/// A response with `Retry-After` is not retried.
-fn is_worth_a_retry(result: &AttemptResult) -> bool {
-    match result {
-        Ok(response) => {
-            let by_gateway = matches!(response.status().as_u16(), 502..=504);
-            by_gateway && !response.headers().contains_key(RETRY_AFTER)
-        }
-        Err(error) => is_unreachable(error),
+impl From<TransportError> for SendError {
+    fn from(error: TransportError) -> Self {
+        Self::Transport(error)
     }
 }
 
 /// Returns true if the metadata that named this endpoint may be out of date.
-fn may_have_moved(result: &AttemptResult) -> bool {
+fn may_have_moved(result: &Result<Response<Bytes>, SendError>) -> bool {
     match result {
         Ok(response) => {
             response.status().is_redirection()
                 || matches!(response.status().as_u16(), 404 | 405 | 410)
         }
-        Err(error) => is_unreachable(error),
+        Err(SendError::Transport(error)) => error.kind() == TransportErrorKind::Connect,
+        Err(SendError::NotSent(_)) => false,
     }
-}
-
-fn is_unreachable(error: &AttemptError) -> bool {
-    matches!(error, AttemptError::Transport(error) if error.kind() == TransportErrorKind::Connect)
 }

@@ -18,7 +18,7 @@ use crate::{
 ///
 /// # Clone
 ///
-/// Clones share the transport, the metadata of the server and the retry budget.
+/// Clones share the transport and the metadata of the server.
 ///
 /// # Cancellation
 ///

@@ -13,6 +13,7 @@ use crate::{
     transport::{
         calls::{Call, CallRecorder},
         common::Location,
+        error::TransportError,
         http_transport::HttpTransport,
         response::{bad, in_context, unavailable_error},
     },
@@ -111,8 +112,8 @@ impl JwksSource {
         let last = last.filter(|last| last.from == url && last.etag.is_some());
         let etag = last.as_ref().and_then(|last| last.etag.clone());
         *call = Some(self.calls.start());
-        let response =
-            self.transport.send(request(url.clone(), etag), FETCH_TIMEOUT, MAX_JWKS_BYTES).await?;
+        let request = || Ok::<_, TransportError>(request(url.clone(), etag.clone()));
+        let response = self.transport.send(request, FETCH_TIMEOUT, MAX_JWKS_BYTES).await?;
         if let Some(error) = unavailable_error(&response, self.calls.clock().now()) {
             return Err(error);
         }

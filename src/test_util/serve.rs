@@ -112,7 +112,8 @@ impl AuthorizationServer {
             }
             Reply::Whole(response) => Ok(response),
             Reply::Unreachable => Err(TransportError::new(TransportErrorKind::Connect)),
-            Reply::Close | Reply::Truncated(_) => {
+            Reply::Close => Err(TransportError::new(TransportErrorKind::Closed)),
+            Reply::Truncated(_) => {
                 Err(TransportError::new(TransportErrorKind::Other).with_source("connection closed"))
             }
         }

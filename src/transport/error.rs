@@ -15,6 +15,11 @@ pub struct TransportError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TransportErrorKind {
+    /// The connection was closed before a response began.
+    ///
+    /// Servers close connections that were idle for too long, and all connections when they
+    /// restart. Such a request is sent once more (see the [module docs](super)).
+    Closed,
     /// No connection was made, so the server has received nothing of the request.
     Connect,
     /// The request failed for another reason.
@@ -30,6 +35,11 @@ impl TransportError {
     #[must_use]
     pub const fn new(kind: TransportErrorKind) -> Self {
         Self { kind, source: None }
+    }
+
+    #[cfg(feature = "reqwest")]
+    pub(super) fn with_kind(self, kind: TransportErrorKind) -> Self {
+        Self { kind, ..self }
     }
 
     /// Adds the cause.
@@ -60,6 +70,7 @@ impl TransportError {
 impl fmt::Display for TransportError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.kind {
+            TransportErrorKind::Closed => "the connection was closed before a response began",
             TransportErrorKind::Connect => "no connection could be made",
             TransportErrorKind::Other => "the request failed",
             TransportErrorKind::Timeout => "no response in time",

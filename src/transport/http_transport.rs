@@ -14,6 +14,7 @@ use tower_service::Service;
 use super::{
     body_limit::BodyLimit,
     error::{TransportError, TransportErrorKind},
+    new_connection::NewConnection,
 };
 use crate::error::{boxed::BoxError, config::ConfigError};
 
@@ -29,6 +30,8 @@ impl HttpTransport {
     /// Creates a transport that sends requests through `service`.
     ///
     /// An error of another type than [`TransportError`] counts as [`TransportErrorKind::Other`].
+    /// After an error of the kind [`Closed`](TransportErrorKind::Closed) the service is called once
+    /// more.
     /// See the [module docs](super) for an example.
     #[must_use]
     pub fn new<S>(service: S) -> Self
@@ -58,16 +61,39 @@ impl HttpTransport {
         }
     }
 
-    /// Sends one request, and waits at most `timeout` for a body of at most `limit` bytes.
-    pub(crate) async fn send(
+    /// Sends the request that `make` returns, and waits at most `timeout` for a body of at most
+    /// `limit` bytes.
+    ///
+    /// If the connection was closed before a response began, `make` is called for another request,
+    /// which is sent over a new connection within the same time. No request of this crate changes
+    /// anything at the server, so it does no harm if the server has read the first one.
+    pub(crate) async fn send<E: From<TransportError>>(
+        &self,
+        mut make: impl FnMut() -> Result<Request<Bytes>, E>,
+        timeout: Duration,
+        limit: usize,
+    ) -> Result<Response<Bytes>, E> {
+        let sending = async {
+            match self.send_once(make()?, limit).await {
+                Err(error) if error.kind() == TransportErrorKind::Closed => {
+                    let mut again = make()?;
+                    again.extensions_mut().insert(NewConnection);
+                    Ok(self.send_once(again, limit).await?)
+                }
+                outcome => Ok(outcome?),
+            }
+        };
+        let outcome = tokio::time::timeout(timeout, sending).await;
+        outcome.unwrap_or_else(|_| Err(TransportError::new(TransportErrorKind::Timeout).into()))
+    }
+
+    async fn send_once(
         &self,
         mut request: Request<Bytes>,
-        timeout: Duration,
         limit: usize,
     ) -> Result<Response<Bytes>, TransportError> {
         request.extensions_mut().insert(BodyLimit(limit));
-        let response = tokio::time::timeout(timeout, self.0.clone().oneshot(request)).await;
-        let response = response.map_err(|_| TransportError::new(TransportErrorKind::Timeout))??;
+        let response = self.0.clone().oneshot(request).await?;
         if response.body().len() > limit {
             return Err(TransportError::new(TransportErrorKind::TooLarge));
         }

@@ -4,6 +4,14 @@
 //! `reqwest` provides one. A request carries a [`BodyLimit`] in its extensions, at which a
 //! transport stops reading. A longer response is refused in any case.
 //!
+//! # Retry
+//!
+//! A server may close a kept connection just as a request is sent over it. A request whose
+//! connection was closed before a response began ([`TransportErrorKind::Closed`]) is therefore sent
+//! once more, within the same timeout. This is safe, as no request of this crate changes anything
+//! at the server. The second request carries [`NewConnection`] in its extensions, so that it does
+//! not meet another connection that is about to be closed. No other failure is retried.
+//!
 //! # Security
 //!
 //! A transport must not follow redirects, because the body of a request may hold a token.
@@ -24,6 +32,8 @@
 
 pub(crate) mod body_limit;
 pub(crate) mod calls;
+#[cfg(feature = "reqwest")]
+mod closed;
 #[cfg(any(feature = "introspection", feature = "jwt"))]
 pub(crate) mod common;
 #[cfg(any(feature = "introspection", feature = "jwt"))]
@@ -31,6 +41,7 @@ pub(crate) mod discovery;
 pub(crate) mod endpoint;
 pub(crate) mod error;
 pub(crate) mod http_transport;
+pub(crate) mod new_connection;
 #[cfg(any(feature = "introspection", feature = "jwt"))]
 pub(crate) mod renewed;
 #[cfg(feature = "reqwest")]
@@ -47,4 +58,5 @@ pub use self::{
     body_limit::BodyLimit,
     error::{TransportError, TransportErrorKind},
     http_transport::HttpTransport,
+    new_connection::NewConnection,
 };

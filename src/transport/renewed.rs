@@ -59,7 +59,7 @@ const MAX_WAIT: Duration = Duration::from_secs(1);
 ///     let pem = std::fs::read(FILE).map_err(|error| wrong(error.to_string()))?;
 ///     let identity = reqwest::Identity::from_pem(&pem);
 ///     let identity = identity.map_err(|_| wrong("not a PEM identity".into()))?;
-///     let builder = ReqwestTransport::builder().identity(identity);
+///     let builder = || ReqwestTransport::builder().identity(identity.clone());
 ///     ReqwestTransport::from_builder(builder).map(HttpTransport::from)
 /// }
 ///

@@ -9,20 +9,23 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use http::{Request, Response};
-use reqwest::{Client, ClientBuilder, redirect};
+use reqwest::{Client, ClientBuilder, redirect, retry};
 use tower_service::Service;
 
 use super::{
     body_limit::BodyLimit,
+    closed::is_closed,
     error::{TransportError, TransportErrorKind},
     http_transport::HttpTransport,
+    new_connection::NewConnection,
 };
 use crate::error::{chain::Chain, config::ConfigError};
 
-/// A service for an [`HttpTransport`] that uses a pooled `reqwest` client.
+/// A service for an [`HttpTransport`] that uses a pooled `reqwest` client, and another one without
+/// a pool for requests that want a [`NewConnection`].
 ///
-/// It never follows redirects, whatever the builder says, and keeps no cookies unless the builder
-/// adds a cookie store. It reads a body in chunks and stops at the [`BodyLimit`] of the request, or
+/// It never follows redirects and never sends a request twice, whatever the builder says. It keeps
+/// no cookies unless the builder adds a cookie store. It reads a body in chunks and stops at the [`BodyLimit`] of the request, or
 /// at 1 MiB without one. It passes on the extensions of a response, such as the certificate of the
 /// server ([`TlsInfo`](::reqwest::tls::TlsInfo)) if the builder asks for it. Clones share the
 /// connections.
@@ -36,14 +39,20 @@ use crate::error::{chain::Chain, config::ConfigError};
 ///
 /// let authority = reqwest::Certificate::from_pem(&std::fs::read("ca.pem")?)?;
 /// let identity = reqwest::Identity::from_pem(&std::fs::read("client.pem")?)?;
-/// let builder = ReqwestTransport::builder().tls_certs_only([authority]).identity(identity);
-/// let transport = HttpTransport::from(ReqwestTransport::from_builder(builder)?);
+/// let transport = ReqwestTransport::from_builder(|| {
+///     ReqwestTransport::builder()
+///         .tls_certs_only([authority.clone()])
+///         .identity(identity.clone())
+/// })?;
+/// let transport = HttpTransport::from(transport);
 /// # let _ = transport;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
 pub struct ReqwestTransport {
-    client: Client,
+    pooled: Client,
+    /// A client that keeps no idle connections, so that each request has a new one.
+    unpooled: Client,
 }
 
 impl ReqwestTransport {
@@ -61,7 +70,7 @@ impl ReqwestTransport {
     ///
     /// Returns an error if TLS can't be set up, for example without root certificates.
     pub fn new() -> Result<Self, ConfigError> {
-        Self::from_builder(Self::builder())
+        Self::from_builder(Self::builder)
     }
 
     /// Returns a client builder with the defaults of this crate.
@@ -78,8 +87,9 @@ impl ReqwestTransport {
 
     /// Creates a transport from a client builder.
     ///
-    /// It takes the builder, not the client, so that it can turn off redirects and decompression.
-    /// See [`ReqwestTransport`] for an example.
+    /// `builder` is called twice, because a client builder makes one client only. It must return
+    /// the same settings each time. The transport takes the builder, not the client, so that it can
+    /// turn off redirects, retries and decompression. See [`ReqwestTransport`] for an example.
     ///
     /// # Errors
     ///
@@ -89,23 +99,31 @@ impl ReqwestTransport {
     ///
     /// The responses decide which requests are admitted. Never turn off the verification of
     /// certificates.
-    pub fn from_builder(builder: ClientBuilder) -> Result<Self, ConfigError> {
-        let client = builder
-            // RFC 9110 §15.4.8: 307 and 308 send the body again, here a token and credentials.
-            .redirect(redirect::Policy::none())
-            // A few bytes can unpack to any size, and no response here is large enough to need it.
-            .no_gzip()
-            .no_brotli()
-            .no_zstd()
-            .no_deflate()
-            .build();
-        client.map(|client| Self { client }).map_err(|error| {
-            let mut problems = ConfigError::new();
-            // `reqwest` reports problems with certificates as causes.
-            problems.push("client", Chain(&error.without_url()));
-            problems
-        })
+    pub fn from_builder(builder: impl Fn() -> ClientBuilder) -> Result<Self, ConfigError> {
+        let pooled = build(builder())?;
+        let unpooled = build(builder().pool_max_idle_per_host(0))?;
+        Ok(Self { pooled, unpooled })
     }
+}
+
+fn build(builder: ClientBuilder) -> Result<Client, ConfigError> {
+    let client = builder
+        // RFC 9110 §15.4.8: 307 and 308 send the body again, here a token and credentials.
+        .redirect(redirect::Policy::none())
+        // `HttpTransport` retries, once and over a new connection.
+        .retry(retry::never())
+        // A few bytes can unpack to any size, and no response here is large enough to need it.
+        .no_gzip()
+        .no_brotli()
+        .no_zstd()
+        .no_deflate()
+        .build();
+    client.map_err(|error| {
+        let mut problems = ConfigError::new();
+        // `reqwest` reports problems with certificates as causes.
+        problems.push("client", Chain(&error.without_url()));
+        problems
+    })
 }
 
 impl HttpTransport {
@@ -144,7 +162,8 @@ impl Service<Request<Bytes>> for ReqwestTransport {
     }
 
     fn call(&mut self, request: Request<Bytes>) -> Self::Future {
-        let client = self.client.clone();
+        let wants_new = request.extensions().get::<NewConnection>().is_some();
+        let client = if wants_new { &self.unpooled } else { &self.pooled }.clone();
         Box::pin(async move { exchange(&client, request).await })
     }
 }
@@ -167,7 +186,7 @@ async fn exchange(
 ) -> Result<Response<Bytes>, TransportError> {
     let limit = request.extensions().get().copied().map_or(DEFAULT_LIMIT, BodyLimit::bytes);
     let request = ::reqwest::Request::try_from(request).map_err(failed)?;
-    let mut response = client.execute(request).await.map_err(failed)?;
+    let mut response = client.execute(request).await.map_err(failed_before_response)?;
     let (status, version) = (response.status(), response.version());
     let headers = std::mem::take(response.headers_mut());
     let extensions = std::mem::take(response.extensions_mut());
@@ -204,6 +223,17 @@ async fn read(mut response: ::reqwest::Response, limit: usize) -> Result<Bytes, 
         next = response.chunk().await.map_err(failed)?;
     }
     Ok(body.freeze())
+}
+
+/// Converts an error that occurred before the response began.
+fn failed_before_response(error: ::reqwest::Error) -> TransportError {
+    let is_closed = is_closed(&error);
+    match failed(error) {
+        error if is_closed && error.kind() == TransportErrorKind::Other => {
+            error.with_kind(TransportErrorKind::Closed)
+        }
+        error => error,
+    }
 }
 
 /// Converts an error without its URL, whose query may hold data that must not be logged.

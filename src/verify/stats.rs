@@ -31,8 +31,8 @@ pub struct Stats {
     pub evicted_by_cutoff: u64,
     /// Requests that shared the verification of another.
     pub coalesced: u64,
-    /// Verifications that went to the authorization server. A retry after a failed connection is
-    /// not counted.
+    /// Verifications that went to the authorization server. A retry after a connection was closed
+    /// is not counted.
     pub upstream_calls: u64,
     /// Verifications refused because too many were under way.
     pub shed: u64,

@@ -76,8 +76,8 @@ async fn simulate_outages(world: &World, log: &Log, fault: &Fault, period: Durat
         if let Some((_, back)) = log.lock().away.last_mut() {
             *back = Some(Instant::now());
         }
-        // The failures that open the breaker, and a probe after each pause. Each request may be
-        // retried once.
+        // The failures that open the breaker, and a probe after each pause. A request whose
+        // connection is closed is sent once more.
         let pauses = left.elapsed().as_millis().div_ceil(MIN_PAUSE.as_millis());
         let asked = world.asked() - asked;
         assert!(

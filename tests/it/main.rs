@@ -10,6 +10,7 @@ mod breaker;
 mod cache;
 mod cached_responses;
 mod clock_steps;
+mod closed_connections;
 mod coalesce;
 mod config;
 mod conformance;

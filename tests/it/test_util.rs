@@ -722,7 +722,7 @@ async fn oversized_response_is_valid_except_for_its_size() {
 async fn broken_connections_are_errors_without_a_socket() {
     let server = server();
     for (fault, kind) in [
-        (Fault::close(), TransportErrorKind::Other),
+        (Fault::close(), TransportErrorKind::Closed),
         (Fault::truncate(), TransportErrorKind::Other),
         (Fault::unreachable(), TransportErrorKind::Connect),
     ] {

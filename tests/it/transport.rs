@@ -161,7 +161,7 @@ async fn i17_builder_cannot_enable_redirects() {
         "HTTP/1.1 307 Moved\r\nlocation: /elsewhere\r\ncontent-length: 0\r\n\r\n",
     )
     .await;
-    let builder = ReqwestTransport::builder().redirect(reqwest::redirect::Policy::limited(5));
+    let builder = || ReqwestTransport::builder().redirect(reqwest::redirect::Policy::limited(5));
     let transport = ReqwestTransport::from_builder(builder).unwrap();
     assert_eq!(send(transport, server.url("/"), 100).await.unwrap().status(), 307);
     assert_eq!(server.requests(), 1);
@@ -230,9 +230,70 @@ async fn refused_connection_has_its_own_error() {
 }
 
 #[tokio::test]
+async fn connection_closed_before_a_response_has_its_own_error() {
+    for answer in ["", "HTTP/1.1 20"] {
+        let server = Server::answering(answer).await;
+        assert_eq!(kind(get(server.url("/"), 100).await), TransportErrorKind::Closed, "{answer}");
+        // This transport retries nothing by itself.
+        assert_eq!(server.requests(), 1);
+    }
+}
+
+/// Answers the first request of an HTTP/2 connection with this frame, and counts requests.
+async fn http2_kind(frame: &'static [u8]) -> (TransportErrorKind, usize) {
+    const HEADERS: u8 = 1;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let requests = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&requests);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            stream.read_exact(&mut [0; "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len()]).await.unwrap();
+            // Empty settings.
+            stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+            loop {
+                let mut head = [0; 9];
+                if stream.read_exact(&mut head).await.is_err() {
+                    break;
+                }
+                let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+                let mut payload = vec![0; length as usize];
+                stream.read_exact(&mut payload).await.unwrap();
+                if head[3] == HEADERS {
+                    seen.fetch_add(1, Ordering::SeqCst);
+                    stream.write_all(frame).await.unwrap();
+                }
+            }
+        }
+    });
+    let builder = || ReqwestTransport::builder().http2_prior_knowledge();
+    let transport = ReqwestTransport::from_builder(builder).unwrap();
+    let kind = kind(send(transport, url, 100).await);
+    (kind, requests.load(Ordering::SeqCst))
+}
+
+#[tokio::test]
+async fn rfc9113_8_7_http2_server_that_goes_away_or_refuses_a_stream_has_closed_the_connection() {
+    // GOAWAY without an error, of no stream; RST_STREAM with REFUSED_STREAM of stream 1.
+    for frame in [
+        &[0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0][..],
+        &[0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 7],
+    ] {
+        assert_eq!(http2_kind(frame).await, (TransportErrorKind::Closed, 1), "{frame:?}");
+    }
+    // The same with ENHANCE_YOUR_CALM.
+    for frame in [
+        &[0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 11][..],
+        &[0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 11],
+    ] {
+        assert_eq!(http2_kind(frame).await, (TransportErrorKind::Other, 1), "{frame:?}");
+    }
+}
+
+#[tokio::test]
 async fn hanging_server_is_a_timeout() {
     let server = Server::hanging().await;
-    let builder = ReqwestTransport::builder().timeout(Duration::from_millis(50));
+    let builder = || ReqwestTransport::builder().timeout(Duration::from_millis(50));
     let transport = ReqwestTransport::from_builder(builder).unwrap();
     let outcome = send(transport, server.url("/"), 100).await;
     assert_eq!(kind(outcome), TransportErrorKind::Timeout);

@@ -15,6 +15,7 @@ use crate::{
     transport::{
         calls::{CallRecorder, LastCall},
         endpoint::{Endpoint, EndpointError},
+        error::TransportError,
         http_transport::HttpTransport,
         response::{bad, in_context, is_media_type, unavailable_error},
     },
@@ -137,15 +138,19 @@ impl MetadataSource {
     }
 
     async fn document(&self, url: &Endpoint) -> Result<Metadata, DocumentError> {
-        let mut request = Request::new(Bytes::new());
-        *request.uri_mut() = url.uri().clone();
-        let json = header::HeaderValue::from_static(JSON);
-        request.headers_mut().insert(header::ACCEPT, json);
-        let response = self
-            .transport
-            .send(request, TIMEOUT, MAX_METADATA_BYTES)
-            .await
-            .map_err(|error| DocumentError { error: error.into(), weight: 3, last: true })?;
+        let request = || {
+            let mut request = Request::new(Bytes::new());
+            *request.uri_mut() = url.uri().clone();
+            let json = header::HeaderValue::from_static(JSON);
+            request.headers_mut().insert(header::ACCEPT, json);
+            Ok(request)
+        };
+        let response = self.transport.send(request, TIMEOUT, MAX_METADATA_BYTES).await;
+        let response = response.map_err(|error: TransportError| DocumentError {
+            error: error.into(),
+            weight: 3,
+            last: true,
+        })?;
         self.read(&response)
     }
 

@@ -49,7 +49,7 @@ async fn request_token(
 
 /// Serves an API that authenticates to the server with this certificate. Returns its address.
 async fn serve(server: &OidcProvider, authority: &Authority, own: &Signed) -> SocketAddr {
-    let transport = ReqwestTransport::from_builder(client_with(authority, own)).expect("TLS");
+    let transport = ReqwestTransport::from_builder(|| client_with(authority, own)).expect("TLS");
     let mtls = Mtls::new()
         .certificate_fn(|head| head.extension::<ConnectInfo<ConnectionCertificate>>()?.0.0);
     let api = ResourceServer::builder(API)
