@@ -44,6 +44,7 @@ struct IntrospectionSettings {
     endpoint: Option<String>,
     hint: Option<String>,
     timeout: Option<Duration>,
+    connection_per_request: bool,
     signed: bool,
     danger_default_audience: Option<String>,
 }
@@ -216,6 +217,7 @@ impl IntrospectionSettings {
             endpoint: section.text("introspection_endpoint"),
             hint: section.text("token_type_hint"),
             timeout: section.seconds("timeout_seconds"),
+            connection_per_request: section.flag("connection_per_request"),
             signed: section.flag("require_signed_response"),
             danger_default_audience: section.text("danger_default_audience"),
         }
@@ -230,6 +232,7 @@ impl IntrospectionSettings {
     ) -> impl FnOnce(IntrospectionVerifierBuilder) -> IntrospectionVerifierBuilder + use<> {
         let (endpoint, hint) = (self.endpoint.clone(), self.hint.clone());
         let (timeout, signed) = (self.timeout, self.signed);
+        let connection_per_request = self.connection_per_request;
         let audience = self.danger_default_audience.clone();
         move |mut remote| {
             if let Some(endpoint) = endpoint {
@@ -240,6 +243,9 @@ impl IntrospectionSettings {
             }
             if let Some(timeout) = timeout {
                 remote = remote.timeout(timeout);
+            }
+            if connection_per_request {
+                remote = remote.connection_per_request();
             }
             if signed {
                 remote = remote.require_signed_response(SignedResponse::new());

@@ -63,6 +63,7 @@
 //! | `token_prefix` | `introspect`, `hybrid` | a prefix that only its opaque tokens have |
 //! | `token_type_hint` | `introspect`, `hybrid` | the hint to send; none |
 //! | `timeout_seconds` | `introspect`, `hybrid` | how long to wait for a response |
+//! | `connection_per_request` | `introspect`, `hybrid` | opens a connection for each introspection request |
 //! | `require_signed_response` | `introspect`, `hybrid` | takes only signed responses (RFC 9701) |
 //! | `danger_default_audience` | `introspect`, `hybrid` | the audience of tokens without one |
 //! | `client` | `introspect`, `hybrid` | how this service authenticates to the issuer |

@@ -64,6 +64,7 @@ pub struct IntrospectionVerifierBuilder {
     hint: Option<String>,
     parameters: Vec<(String, String)>,
     timeout: Duration,
+    connection_per_request: bool,
     default_audience: Option<String>,
     #[cfg(feature = "jwt")]
     signed: Option<SignedResponse>,
@@ -88,6 +89,7 @@ impl IntrospectionVerifierBuilder {
             hint: None,
             parameters: Vec::new(),
             timeout: DEFAULT_TIMEOUT,
+            connection_per_request: false,
             default_audience: None,
             #[cfg(feature = "jwt")]
             signed: None,
@@ -129,6 +131,30 @@ impl IntrospectionVerifierBuilder {
     /// seconds.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
+        self
+    }
+
+    /// Sends each introspection request over a connection of its own. By default connections are
+    /// kept.
+    ///
+    /// Over HTTP/1.1 only the order tells which request a response belongs to. If a proxy in front
+    /// of the server sends one response too many, the next request of a kept connection gets it,
+    /// and with it the identity of another client. A connection of its own has no next request. The
+    /// price is one connection and one TLS handshake for each introspection. HTTP/2 numbers its
+    /// requests, and does not need this setting.
+    ///
+    /// A transport other than `ReqwestTransport` must heed
+    /// [`NewConnection`](crate::transport::NewConnection).
+    ///
+    /// ```
+    /// use tower_introspect::{ClientAuth, Issuer};
+    ///
+    /// let issuer = Issuer::introspect("https://as.example.com", ClientAuth::basic("api", "secret"))
+    ///     .configure_introspection(|remote| remote.connection_per_request());
+    /// # let _ = issuer;
+    /// ```
+    pub fn connection_per_request(mut self) -> Self {
+        self.connection_per_request = true;
         self
     }
 
@@ -202,6 +228,7 @@ impl IntrospectionVerifierBuilder {
             transport,
             parameters: hint.into_iter().chain(self.parameters).collect(),
             timeout: self.timeout,
+            connection_per_request: self.connection_per_request,
             default_audience: self.default_audience,
             clock: self.common.clock,
         };

@@ -29,6 +29,7 @@ use crate::{
         endpoint::Endpoint,
         error::{TransportError, TransportErrorKind},
         http_transport::HttpTransport,
+        new_connection::NewConnection,
     },
     verify::{
         active::{ActiveToken, Method},
@@ -49,6 +50,7 @@ pub(super) struct Exchange {
     pub(super) transport: HttpTransport,
     pub(super) parameters: Vec<(String, String)>,
     pub(super) timeout: Duration,
+    pub(super) connection_per_request: bool,
     pub(super) default_audience: Option<String>,
     pub(super) format: ResponseFormat,
     pub(super) clock: Arc<dyn Clock>,
@@ -203,6 +205,9 @@ impl Exchange {
         }
         auth.apply(&mut form, headers, &self.issuer, self.clock.now())?;
         *request.body_mut() = form.into_bytes();
+        if self.connection_per_request {
+            request.extensions_mut().insert(NewConnection);
+        }
         Ok(request)
     }
 }

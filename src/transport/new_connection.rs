@@ -4,7 +4,8 @@
 ///
 /// A transport that finds it sends the request over a connection that no request was sent over
 /// before, and closes the connection after the response. `ReqwestTransport` does so. A request that
-/// is [sent once more](super#retry) carries the mark.
+/// is [sent once more](super#retry) carries the mark, and so does every introspection request of a
+/// verifier with a connection for each request.
 ///
 /// ```
 /// use bytes::Bytes;

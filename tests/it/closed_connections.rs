@@ -1,4 +1,5 @@
-//! Kept connections that the authorization server closes, with real sockets.
+//! Kept connections that the authorization server closes, or sends unsolicited responses over, with
+//! real sockets.
 
 #![cfg(feature = "reqwest")]
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
@@ -197,4 +198,51 @@ async fn server_that_closes_new_connections_gets_two_requests() {
         assert_eq!(transport_error(&error), TransportErrorKind::Closed, "{closing:?}");
         assert_eq!(server.requests(), 2, "{closing:?}");
     }
+}
+
+/// A proxy that sends each response twice. The second copy arrives when the next request does.
+async fn start_stuttering_proxy() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let serve = async |mut stream: TcpStream| {
+        let mut unsolicited = None;
+        while let Some(request) = read_request(&mut stream).await {
+            let token = request.split_once("token=")?.1.split('&').next()?;
+            let body = format!(r#"{{"active":true,"sub":"{token}"}}"#);
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: ";
+            let response = format!("{head}{}\r\n\r\n{body}", body.len());
+            let sent = unsolicited.replace(response.clone()).unwrap_or(response);
+            stream.write_all(sent.as_bytes()).await.ok()?;
+        }
+        Some(())
+    };
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(serve(stream));
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn connection_of_its_own_keeps_an_unsolicited_response_from_the_next_request() {
+    let url = start_stuttering_proxy().await;
+    let builder = || {
+        IntrospectionVerifier::builder(url.clone(), ClientAuth::mtls("api"))
+            .endpoint(format!("{url}/introspect"))
+            .danger_allow_http_loopback()
+            .timeout(PATIENCE)
+    };
+    let subject = async |verifier: &IntrospectionVerifier, token: &str| {
+        let request = VerifyRequest::new(Token::bearer(token).unwrap());
+        verifier.verify(request).await.unwrap().claims().subject().unwrap().to_owned()
+    };
+    let own = builder().connection_per_request().build().unwrap();
+    for token in ["alice", "bob", "carol"] {
+        assert_eq!(subject(&own, token).await, token);
+    }
+    // What the setting is for.
+    let kept = builder().build().unwrap();
+    assert_eq!(subject(&kept, "alice").await, "alice");
+    assert_eq!(subject(&kept, "bob").await, "alice");
 }

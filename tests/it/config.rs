@@ -1,6 +1,9 @@
 //! Settings of a file, and those that only a program can add.
 
-use std::net::IpAddr;
+use std::{
+    net::IpAddr,
+    sync::{Arc, Mutex},
+};
 
 use bytes::Bytes;
 use http::{Request, Uri};
@@ -11,6 +14,7 @@ use tower_introspect::{
     proof::PeerCertificate,
     resource_server::ResourceServerBuilder,
     test_util::{AuthorizationServer, Prover},
+    transport::{HttpTransport, NewConnection},
 };
 
 use crate::support::{AUDIENCE, FixedClock, ISSUER, ask, refusal, request};
@@ -137,6 +141,35 @@ async fn transport_of_the_program_replaces_the_certificates_of_the_file() {
     std::fs::remove_file(&file).unwrap();
     let bearer = format!("Bearer {}", server.jwt().audience(AUDIENCE).mint());
     assert_eq!(outcome(&api, request(&[("authorization", &bearer)])).await, Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn connection_per_request_asks_for_a_new_connection_for_each_introspection() {
+    for (setting, expected) in [("", [false; 2]), ("connection_per_request = true", [true; 2])] {
+        let server = server();
+        server.register(tower_introspect::test_util::Client::new("api", "s3cret"));
+        let text = format!(
+            "audience = '{AUDIENCE}'\n[[issuer]]\nissuer = '{ISSUER}'\nmode = 'introspect'\n{setting}\n\
+             client = {{ method = 'basic', id = 'api', danger_secret = 's3cret' }}\n"
+        );
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let (sent, to) = (Arc::clone(&seen), server.clone());
+        let transport = HttpTransport::new(tower::service_fn(move |request: Request<Bytes>| {
+            if request.method() == http::Method::POST {
+                let wants_new = request.extensions().get::<NewConnection>().is_some();
+                sent.lock().unwrap().push(wants_new);
+            }
+            let to = to.clone();
+            async move { to.send(request).await }
+        }));
+        let with = |builder: ResourceServerBuilder| builder.transport(transport).clock(FixedClock);
+        let api = Config::from_toml(&text).unwrap().build_with(with).unwrap();
+        for _ in expected {
+            let bearer = format!("Bearer {}", server.opaque().audience(AUDIENCE).mint());
+            assert_eq!(outcome(&api, request(&[("authorization", &bearer)])).await, Ok(()));
+        }
+        assert_eq!(*seen.lock().unwrap(), expected);
+    }
 }
 
 /// Durations from a program or a file do not overflow while a request is handled.
