@@ -80,9 +80,11 @@ pub(super) fn decide(
     if is_void(facts, now, standing) {
         return Decision::Drop;
     }
-    let max_age = limits.max_age_of(facts.method);
+    // The age that is in force: a route or a confirmation may need facts more recent than the
+    // setting of the cache does, and would wait for each if that setting told when to refresh.
+    let max_age = freshness.max_age(limits.max_age_of(facts.method));
     let age = now.since(facts.verified_at);
-    if age >= freshness.max_age(max_age) {
+    if age >= max_age {
         return Decision::Verify;
     }
     // Checking a signature again gives no new information.
@@ -181,7 +183,12 @@ mod tests {
             (Introspection, 0, -3_600, None, Cached, Stands, USE, true),
             (Introspection, 0, 31_536_000, None, Cached, Stands, Decision::Verify, false),
             // Freshness.
-            (Introspection, 9, 9, None, Within(10 * SEC), Stands, USE, false),
+            (Introspection, 7, 7, None, Within(10 * SEC), Stands, USE, false),
+            (Introspection, 8, 8, None, Within(10 * SEC), Stands, REFRESH, false),
+            (Introspection, 9, 9, None, Within(10 * SEC), Stands, REFRESH, false),
+            (Introspection, 23, 23, None, Within(600 * SEC), Stands, USE, false),
+            (Introspection, 24, 24, None, Within(600 * SEC), Stands, REFRESH, false),
+            (Jwt, 9, 9, None, Within(10 * SEC), Stands, USE, false),
             (Introspection, 10, 10, None, Within(10 * SEC), Stands, Decision::Verify, false),
             (Introspection, 0, 0, None, Within(Duration::ZERO), Stands, Decision::Verify, false),
             (Introspection, 30, 30, None, Within(600 * SEC), Stands, Decision::Verify, false),

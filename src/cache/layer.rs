@@ -32,7 +32,9 @@ const DEFAULT_MAX_BYTES: u64 = 32 << 20;
 ///   the wall clock or the monotonic clock, whichever shows the greater age. Facts established by a
 ///   signature alone are used for 5 min. No facts are used past the token's `exp`.
 /// * Facts in use that are older than 80 % of `max_age` are verified again in the background, so
-///   that a token in use never waits. Facts used meanwhile are never older than `max_age`.
+///   that a token in use never waits. Facts used meanwhile are never older than `max_age`. The same
+///   is true of a shorter age that a request needs
+///   ([`Freshness::Within`](crate::verify::Freshness::Within)).
 /// * Refusals that depend on the token alone are cached for 5 s, in a table of their own. An
 ///   unavailable server is never cached.
 /// * At most 10 000 tokens and 32 MiB are kept. Entries that are used often stay.

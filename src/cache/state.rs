@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// A background refresh may join a verification that is already under way only if that one started
-/// less than `max_age` divided by this ago.
+/// less than the maximum age of the request divided by this ago.
 const REFRESH_JOIN_DIVISOR: u32 = 5;
 
 pub(super) struct CacheState<V> {
@@ -219,7 +219,8 @@ where
         }
         let Ok(runtime) = Handle::try_current() else { return };
         this.counters.refreshes.add_one();
-        let recent = this.settings.limits.remote_max_age / REFRESH_JOIN_DIVISOR;
+        let max_age = request.freshness().max_age(this.settings.limits.remote_max_age);
+        let recent = max_age / REFRESH_JOIN_DIVISOR;
         let request = request.clone().with_freshness(Freshness::Within(recent));
         let request = this.inner_request(request);
         let cache = Arc::downgrade(this);

@@ -121,6 +121,40 @@ async fn refresh_ahead_causes_one_introspection() {
     assert_eq!((world.asked(), world.api.stats().refreshes), (2, 1));
 }
 
+/// A confirmation, or a route, needs facts more recent than the cache does.
+#[tokio::test(start_paused = true)]
+async fn refresh_ahead_goes_by_the_age_that_is_in_force() {
+    let confirmed = || Issuer::jwt_and_introspect(ISSUER, auth(), SEC * 10);
+    let cases: [(fn() -> Issuer, Freshness, u64); 4] = [
+        (confirmed, Freshness::Cached, 8),
+        (confirmed, Freshness::Within(Duration::from_secs(5)), 4),
+        (remote, Freshness::Within(Duration::from_secs(5)), 4),
+        (remote, Freshness::Within(Duration::from_secs(600)), 24),
+    ];
+    for (issuer, freshness, every) in cases {
+        let world = World::new(issuer());
+        world.api.warm().await.unwrap();
+        let token = world.jwt();
+        let layer = || world.api.layer().freshness(freshness);
+        token_in_handler(layer(), None, &token).await.unwrap();
+        world.server.inject(Endpoint::Introspection, Fault::delay(SEC / 2));
+        let (start, before) = (Instant::now(), world.asked());
+        for _ in 0..960 {
+            let asked = Instant::now();
+            token_in_handler(layer(), None, &token).await.unwrap();
+            assert_eq!(
+                asked.elapsed(),
+                Duration::ZERO,
+                "{freshness:?} after {:?}",
+                start.elapsed()
+            );
+            sleep(SEC / 4).await;
+        }
+        let asked = (world.asked() - before) as u64;
+        assert!((240 / (every + 1)..=240 / every).contains(&asked), "{freshness:?}: {asked}");
+    }
+}
+
 /// RFC 7662 §2.2: the server reports a token as active although its `exp` has passed. That causes
 /// one introspection each time the cache entry is refreshed, as for any token in use, and one more
 /// at `exp`.
