@@ -1,16 +1,17 @@
 //! Reads the `authorization_details` of a token (RFC 9396).
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, collections::HashSet, fmt};
 
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::{
+    canonical::canonical,
     error::ClaimsError,
     json::{self, Object},
 };
 
-const NAME: &str = "authorization_details";
+pub(super) const NAME: &str = "authorization_details";
 
 /// One element of `authorization_details` (RFC 9396 §2).
 ///
@@ -95,6 +96,25 @@ impl<'a> AuthorizationDetail<'a> {
         let kind = json::string(object.get("type")?)?;
         Some(Self { kind, text, object })
     }
+}
+
+/// Returns the elements of `own` that `later` has too, unless these are all of `own`.
+///
+/// An element grants what its type defines, so only an equal one is known to grant no less. A value
+/// that is not valid has no elements.
+pub(super) fn narrowed(own: &str, later: &str) -> Option<String> {
+    let details = |text| AuthorizationDetail::parse_all(text).ok();
+    let equal = |detail: &AuthorizationDetail<'_>| {
+        serde_json::from_str(detail.text).ok().and_then(canonical)
+    };
+    let later: HashSet<String> =
+        details(later).unwrap_or_default().iter().filter_map(equal).collect();
+    let Some(own) = details(own) else { return Some("[]".to_owned()) };
+    let is_in_both = |detail: &&AuthorizationDetail<'_>| {
+        equal(detail).is_some_and(|detail| later.contains(&detail))
+    };
+    let both: Vec<&str> = own.iter().filter(is_in_both).map(|detail| detail.text).collect();
+    (both.len() < own.len()).then(|| format!("[{}]", both.join(",")))
 }
 
 impl fmt::Debug for AuthorizationDetail<'_> {

@@ -18,6 +18,7 @@
 
 mod actor;
 mod audience;
+mod canonical;
 pub(crate) mod claims_set;
 pub(crate) mod confirmation;
 pub(crate) mod details;
@@ -29,6 +30,7 @@ mod parsed;
 pub(crate) mod path;
 pub(crate) mod scope;
 mod text;
+pub(crate) mod token_type;
 
 #[doc(hidden)]
 pub use self::scope::assert_scopes;

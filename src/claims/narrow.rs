@@ -2,6 +2,7 @@
 
 use super::{
     claims_set::Claims,
+    details,
     scope::Scope,
     text::{json_text::Text, span::Span},
 };
@@ -10,8 +11,9 @@ impl Claims {
     /// Narrows these claims to what `later`, the claims of a later response about the same token,
     /// still allows.
     ///
-    /// The result has the scope that both grant if `later` names one, the earlier expiry, the later
-    /// start, and the key of either.
+    /// The result has the scope and the `authorization_details` that both grant if `later` names
+    /// any, the earlier expiry, the later start, and the key of either. Of `authorization_details`
+    /// (RFC 9396) the elements stay that `later` repeats.
     ///
     /// The text is changed too, so that no reading of it grants more.
     #[must_use]
@@ -48,6 +50,9 @@ impl Claims {
                 changes.push((claim, both.to_json(in_array)));
                 self.scope = both;
             }
+        }
+        if let (Some(own), Some(later)) = (self.raw(details::NAME), later.raw(details::NAME)) {
+            changes.extend(details::narrowed(own, later).map(|both| (details::NAME, both)));
         }
         if changes.is_empty() { self } else { self.with_text(before.with(&changes)) }
     }
@@ -124,6 +129,37 @@ mod tests {
         assert_eq!(silent.text.as_str(), early);
         let told = claims("{}").narrowed_by(&claims(late));
         assert_eq!((told.raw("exp"), told.raw("nbf")), (Some("7"), Some("2e0")));
+    }
+
+    #[test]
+    fn rfc9396_only_details_that_both_grant_stay() {
+        let read = r#"{"type":"account","actions":["read"]}"#;
+        let pay = r#"{"type":"payment","max":5}"#;
+        let own = format!("[{read},{pay}]");
+        for (own, later, left) in [
+            (&*own, "[]", "[]"),
+            (&own, read, "[]"),
+            (&own, "null", "[]"),
+            (&own, "[7]", "[]"),
+            (&own, r#"[{"actions":["read"],"type":"\u0061ccount"}]"#, &format!("[{read}]")),
+            (&own, r#"[{"type":"payment","max":5},{"type":"other"}]"#, &format!("[{pay}]")),
+            (&own, r#"[{"type":"payment","max":6},{"type":"account"}]"#, "[]"),
+            (&own, &format!("[{pay},{{\"type\":\"other\"}},{read}]"), &own),
+            ("[]", &own, "[]"),
+            // What is invalid grants nothing here, but may grant something to other readers.
+            (pay, &own, "[]"),
+            ("[7]", &own, "[]"),
+        ] {
+            let word = |value: &str| claims(&format!("{{\"authorization_details\":{value}}}"));
+            let both = word(own).narrowed_by(&word(later));
+            assert_eq!(both.raw("authorization_details"), Some(left), "{own} {later}");
+            let again = both.clone().narrowed_by(&word(own));
+            assert_eq!(again.raw("authorization_details"), Some(left), "what is gone came back");
+        }
+        let own = claims(&format!("{{\"authorization_details\":{own}}}"));
+        let silent = own.clone().narrowed_by(&claims("{}"));
+        assert_eq!(silent.authorization_details().unwrap().len(), 2);
+        assert_eq!(claims("{}").narrowed_by(&own).raw("authorization_details"), None);
     }
 
     #[test]

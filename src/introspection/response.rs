@@ -12,9 +12,9 @@ use crate::{
     },
     claims::{
         claims_set::Claims,
-        confirmation::Confirmation,
         json::{self, NotStrict, Object},
         kind,
+        token_type::check_token_type,
     },
     clock::UnixTime,
     error::{kind::ErrorKind, refusal::VerifyError},
@@ -89,16 +89,11 @@ fn kind_detail(claims: &Claims) -> Detail {
     seen_if(claims.string("token_type"))
 }
 
-/// Refuses a DPoP-bound token if the response does not name the key: then no proof of possession
-/// can be checked (RFC 9449 §6.2).
+/// Refuses a token whose type contradicts its binding: then the proof of possession that it needs is
+/// not known (RFC 9449 §6.2).
 fn check_binding(claims: &Claims) -> Result<(), VerifyError> {
-    let bound = claims.string("token_type").is_some_and(|kind| kind.eq_ignore_ascii_case("DPoP"));
-    let key = claims.confirmation().and_then(Confirmation::jkt);
-    if bound && key.is_none() {
-        return Err(VerifyError::new(ErrorKind::UnprovenPossession)
-            .with_context("the server names no key for a DPoP-bound token"));
-    }
-    Ok(())
+    check_token_type(claims, claims.confirmation())
+        .map_err(|why| VerifyError::new(ErrorKind::UnprovenPossession).with_context(why))
 }
 
 /// Returns the error that a response other than 200 stands for.

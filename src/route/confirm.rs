@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use crate::{
+    claims::token_type::check_token_type,
     error::{kind::ErrorKind, refusal::VerifyError},
     verify::{
         active::{ActiveToken, Method},
@@ -105,12 +106,9 @@ fn combine(local: &ActiveToken, remote: Outcome) -> Outcome {
             .with_context("the introspection response is about another token"));
     }
     let claims = signed.clone().narrowed_by(confirmed);
-    // RFC 9449 §6.2: the response may call the token bound without naming the key.
-    let called_bound =
-        confirmed.string("token_type").is_some_and(|kind| kind.eq_ignore_ascii_case("DPoP"));
-    if called_bound && claims.confirmation().is_none_or(|key| key.jkt().is_none()) {
-        return Err(ErrorKind::UnprovenPossession.into());
-    }
+    // The key of either: the response may call the token bound and leave the key to the JWT.
+    check_token_type(confirmed, claims.confirmation())
+        .map_err(|why| VerifyError::new(ErrorKind::UnprovenPossession).with_context(why))?;
     let confirmed = local.with_claims(claims, Method::Confirmed, remote.verified_at());
     Ok(if remote.is_stale() { confirmed.as_stale() } else { confirmed })
 }

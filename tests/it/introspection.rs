@@ -512,6 +512,30 @@ async fn i16_token_type_is_compared_without_case() {
 }
 
 #[tokio::test]
+async fn rfc9449_6_2_token_bound_by_dpop_has_the_type_dpop_or_none() {
+    let kind = async |members: &str| {
+        active(&format!(r#"{{"active":true,{members}}}"#)).await.err().map(|error| error.kind())
+    };
+    let unproven = Some(ErrorKind::UnprovenPossession);
+    for token_type in ["Bearer", "bearer", "", "N_A", "DPoP ", "access_token"] {
+        let with = |key| format!(r#""token_type":"{token_type}","cnf":{{{key}}}"#);
+        assert_eq!(kind(&with(r#""jkt":"abc""#)).await, unproven, "{token_type}");
+        assert_eq!(kind(&with(r#""jkt":"abc","x5t#S256":"d""#)).await, unproven, "{token_type}");
+        // RFC 8705 §3.2 names no type for tokens that are bound to a certificate.
+        assert_eq!(kind(&with(r#""x5t#S256":"d""#)).await, None, "{token_type}");
+    }
+    assert_eq!(kind(r#""token_type":7,"cnf":{"jkt":"a"}"#).await, Some(ErrorKind::BadResponse));
+    assert_eq!(kind(r#""token_type":"DPoP","cnf":{"x5t#S256":"d"}"#).await, unproven);
+    for bound in [
+        r#""cnf":{"jkt":"abc"}"#,
+        r#""token_type":"dPoP","cnf":{"jkt":"abc"}"#,
+        r#""token_type":"DPoP","cnf":{"jkt":"abc","x5t#S256":"d"}"#,
+    ] {
+        assert_eq!(kind(bound).await, None, "{bound}");
+    }
+}
+
+#[tokio::test]
 async fn active_refresh_and_other_tokens_are_refused() {
     for (member, kind) in [
         (r#""token_type":"refresh_token""#, TokenKind::Refresh),

@@ -12,12 +12,15 @@ use tower_introspect::{
     ClientAuth, ErrorKind, Issuer, ResourceServer, VerifiedToken,
     clock::UnixTime,
     credentials::Token,
-    test_util::{AuthorizationServer, Client, Endpoint, Fault, TestClock},
+    proof::Dpop,
+    resource_server::ResourceServerBuilder,
+    test_util::{AuthorizationServer, Client, Endpoint, Fault, Prover, TestClock},
     verify::{Freshness, Method, Verifier, VerifyRequest},
 };
 
-use crate::support::{AUDIENCE, ISSUER, challenge, refusal, request};
+use crate::support::{AUDIENCE, ISSUER, ask, challenge, refusal, request};
 
+const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
 const MAX_AGE: Duration = Duration::from_secs(10);
 
 struct World {
@@ -39,7 +42,14 @@ fn falling_back() -> Issuer {
 
 impl World {
     fn new(issuer: Issuer) -> Self {
-        let clock = TestClock::new(UnixTime::from_secs(1_800_000_000));
+        Self::with(issuer, |api| api)
+    }
+
+    fn with(
+        issuer: Issuer,
+        change: impl FnOnce(ResourceServerBuilder) -> ResourceServerBuilder,
+    ) -> Self {
+        let clock = TestClock::new(NOW);
         let server = AuthorizationServer::new(ISSUER)
             .with_clock(clock.clone())
             .with_client(Client::new("api", "s3cret"));
@@ -48,10 +58,8 @@ impl World {
             .issuer(issuer)
             .transport(server.transport())
             .clock(clock)
-            .max_age(Duration::ZERO)
-            .build()
-            .unwrap();
-        Self { server, api }
+            .max_age(Duration::ZERO);
+        Self { server, api: change(api).build().unwrap() }
     }
 
     fn jwt(&self) -> String {
@@ -254,6 +262,51 @@ async fn rfc8705_3_2_rfc9449_6_2_binding_in_the_token_or_the_response_is_require
     // Bound to two keys.
     world.set_response(&json!({"active": true, "cnf": {"jkt": "other"}}));
     assert_eq!(world.method(&token).await, Err(ErrorKind::BadResponse));
+}
+
+#[tokio::test(start_paused = true)]
+async fn rfc9449_6_2_response_that_calls_a_dpop_bound_token_a_bearer_token_confirms_nothing() {
+    let prover = Prover::new("laptop").with_clock(TestClock::new(NOW));
+    let world = World::with(confirmed(), |api| {
+        api.policy(|policy| policy.dpop(Dpop::new("https://api.example.com").unwrap()))
+    });
+    let token = world.server.jwt().audience(AUDIENCE).bound_to(&prover).mint();
+    let outcome = async |answer: Value| {
+        world.set_response(&answer);
+        let proof = prover.proof("GET", "https://api.example.com/").for_token(&token).mint();
+        let scheme = format!("DPoP {token}");
+        let request = request(&[("authorization", &scheme), ("dpop", &proof)]);
+        refusal(&ask(&world.api.layer(), request).await)
+    };
+    let jkt = json!({"jkt": prover.thumbprint()});
+    for good in [
+        json!({"active": true}),
+        json!({"active": true, "token_type": "DPoP", "cnf": jkt}),
+        json!({"active": true, "cnf": jkt}),
+    ] {
+        assert_eq!(outcome(good.clone()).await, None, "{good}");
+    }
+    for contradiction in [
+        json!({"active": true, "token_type": "Bearer"}),
+        json!({"active": true, "token_type": "Bearer", "cnf": jkt}),
+    ] {
+        let unproven = Some(ErrorKind::UnprovenPossession);
+        assert_eq!(outcome(contradiction.clone()).await, unproven, "{contradiction}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rfc9396_9_2_introspection_response_narrows_authorization_details() {
+    let world = World::new(confirmed());
+    let (read, pay) = (json!({"type": "account"}), json!({"type": "payment", "max": 5}));
+    let token = world.server.jwt().audience(AUDIENCE);
+    let token = token.claim("authorization_details", json!([read, pay])).mint();
+    world
+        .set_response(&json!({"active": true, "authorization_details": [read, {"type": "other"}]}));
+    let response = world.present(&token).await;
+    let verified = response.body().as_ref().unwrap();
+    let details = verified.claims().authorization_details().unwrap();
+    assert_eq!(details.iter().map(|detail| detail.kind()).collect::<Vec<_>>(), ["account"]);
 }
 
 #[tokio::test(start_paused = true)]
