@@ -57,7 +57,8 @@ impl<S: Source> Refresher<S> {
 
     /// Returns the value, if there is one that may be used. Never waits.
     ///
-    /// Starts a fetch if the value is stale.
+    /// Starts a fetch if the value is stale, or if the last fetch failed and its cooldown is over:
+    /// the failure is reported until a fetch succeeds.
     pub(crate) fn current(&self) -> Option<Arc<S::Value>> {
         let now = self.0.now();
         let (value, age, fresh_for) = self.0.entry.read(|entry| {
@@ -66,7 +67,7 @@ impl<S: Source> Refresher<S> {
         if age >= MAX_AGE {
             return None;
         }
-        if age >= fresh_for {
+        if age >= fresh_for || self.0.waits_for_retry(now) {
             // A later call sees the outcome.
             let _ = self.0.start(now, false);
         }
@@ -160,6 +161,17 @@ impl<S: Source> SharedRefresher<S> {
     fn fetches(&self) -> MutexGuard<'_, Fetches<S::Value>> {
         // The state is consistent at every point that could panic.
         self.fetches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns true if the last fetch failed and the next one waits for a caller.
+    fn waits_for_retry(&self, now: Moment) -> bool {
+        // The value is read for each JWT, so those that are renewed ahead take no lock.
+        !self.renews_ahead
+            && self
+                .fetches()
+                .failure
+                .as_ref()
+                .is_some_and(|failure| failure.cooldown_error(now).is_none())
     }
 
     /// Returns the fetch under way, or starts one if no cooldown forbids it.

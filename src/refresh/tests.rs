@@ -324,3 +324,26 @@ async fn dropping_the_last_handle_ends_the_background_task() {
     assert_eq!(script.fetches(), 3);
     assert_eq!(Arc::strong_count(&script.fetches), 1, "the task is gone");
 }
+
+#[tokio::test(start_paused = true)]
+async fn failed_renewal_is_tried_again_with_the_next_use_after_its_cooldown() {
+    let script = Script::default();
+    let refresher = lazy(&script);
+    refresher.get().await.unwrap();
+    script.failures.lock().unwrap().push_back(VerifyError::new(ErrorKind::Unavailable));
+    refresher.renew_in_background(MINUTE);
+    sleep(Duration::from_millis(150)).await;
+    assert!(refresher.state().failing.is_some());
+    // Not before the cooldown is over, however often the value is used.
+    for _ in 0..100 {
+        assert_eq!(refresher.current().as_deref(), Some(&1));
+    }
+    sleep(FIRST_COOLDOWN).await;
+    assert_eq!(script.fetches(), 2, "nothing is fetched without a use");
+    for _ in 0..100 {
+        assert_eq!(refresher.current().as_deref(), Some(&1), "the value is used meanwhile");
+    }
+    sleep(Duration::from_millis(150)).await;
+    assert!(refresher.state().failing.is_none());
+    assert_eq!((script.fetches(), refresher.current().as_deref()), (3, Some(&3)));
+}

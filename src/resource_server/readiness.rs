@@ -84,8 +84,8 @@ impl ResourceServer {
 /// All processes of a service would see the outage, so the load balancer would remove all of them
 /// at once.
 ///
-/// A request to this service causes no introspection. Keys and metadata that are missing are
-/// fetched in the background, as the first token would cause it. Otherwise a process that gets no
+/// A request to this service causes no introspection. Keys and metadata that are missing, or could
+/// not be fetched last time, are fetched in the background, as the next token would cause it. Otherwise a process that gets no
 /// request before it is ready would never be ready. However often the service is called, there is
 /// one fetch at a time, with pauses after failures.
 ///
@@ -144,7 +144,9 @@ impl<B> ReadinessService<B> {
         }
         let states = self.api.readiness();
         for (issuer, state) in self.api.0.issuers.iter().zip(&states) {
-            if !state.is_ready() {
+            // A failure is reported until a fetch succeeds, so the next fetch must not wait for a
+            // token.
+            if !state.is_ready() || state.failure().is_some() {
                 issuer.start_fetching();
             }
         }

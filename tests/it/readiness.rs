@@ -153,6 +153,41 @@ async fn introspection_responses_do_not_affect_readiness() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn failure_is_cleared_by_the_next_fetch_that_succeeds() {
+    for by_token in [false, true] {
+        let world = World::new(remote());
+        world.api.warm().await.unwrap();
+        // An endpoint that may have moved has the metadata fetched, which fails too.
+        world.server.inject(Endpoint::Introspection, Fault::status(StatusCode::NOT_FOUND));
+        world.server.inject(Endpoint::Discovery, Fault::unreachable());
+        world.status("t1").await;
+        settle().await;
+        let (status, issuer) = probe(&world).await;
+        assert_eq!((status, &issuer["failure"]), (200, &json!("unavailable")));
+
+        world.server.clear(Endpoint::Introspection);
+        world.server.clear(Endpoint::Discovery);
+        tokio::time::advance(Duration::from_secs(2)).await;
+        if by_token {
+            assert_eq!(world.status(&world.opaque()).await, 200);
+        } else {
+            // The probe reports the failure for the last time.
+            assert_eq!(probe(&world).await.1["failure"], "unavailable");
+        }
+        settle().await;
+        let fetches = world.server.calls(Endpoint::Discovery);
+        let (status, issuer) = probe(&world).await;
+        assert_eq!(
+            (status, &issuer["failure"], &issuer["failing_for"]),
+            (200, &Value::Null, &Value::Null)
+        );
+        assert_eq!(issuer["reachable"], true);
+        settle().await;
+        assert_eq!(world.server.calls(Endpoint::Discovery), fetches, "nothing more to fetch");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn process_with_expired_keys_is_not_ready() {
     let world = World::new(Issuer::jwt(ISSUER));
     world.api.warm().await.unwrap();
