@@ -41,4 +41,4 @@ mod trusted;
 pub use self::builder::server_builder::ResourceServerBuilder;
 #[cfg(feature = "jwt")]
 #[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
-pub use self::tenants::IssuerResolver;
+pub use self::tenants::resolver::IssuerResolver;

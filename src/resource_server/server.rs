@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 #[cfg(feature = "jwt")]
-use super::tenants::Tenants;
+use super::tenants::registry::Tenants;
 use super::{metadata::document::Document, trusted::TrustedIssuer};
 #[cfg(feature = "cache")]
 use crate::credentials::token::Token;

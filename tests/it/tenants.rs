@@ -287,6 +287,110 @@ async fn issuers_that_are_not_allowed_cause_no_lookup() {
     assert_eq!((world.lookups(), world.fetches()), (0, 0));
 }
 
+/// What begins as a tenant's identifier does may lead elsewhere.
+#[tokio::test(start_paused = true)]
+async fn rfc3986_6_2_2_identifier_that_is_not_normal_is_refused_before_it_is_looked_at() {
+    let world = World::default();
+    let allowed = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&allowed);
+    let resolver = IssuerResolver::new(
+        move |issuer| {
+            seen.lock().unwrap().push(issuer.to_owned());
+            issuer.to_lowercase().starts_with(TENANTS)
+        },
+        async |name: String| {
+            let jwks = format!("{name}/jwks");
+            Ok(Some(Issuer::jwt(name).configure_jwt(|jwt| jwt.jwks_uri(jwks))))
+        },
+    );
+    let api = world.api(resolver);
+    for name in [
+        "https://login.example.com/t/../uploads/mallory",
+        "https://login.example.com/t/%2e%2e/uploads/mallory",
+        "https://login.example.com/t/.%2E/uploads/mallory",
+        "https://login.example.com/t/..\\uploads\\mallory",
+        "https://login.example.com/t/..%2Fuploads/mallory",
+        "https://login.example.com/t/./a",
+        "https://login.example.com/t/%7Ea",
+        "https://login.example.com/t/a?b",
+        "https://login.example.com/t/a#b",
+        "https://LOGIN.example.com/t/a",
+        "HTTPS://login.example.com/t/a",
+        "https://login.example.com:443/t/a",
+    ] {
+        let bearer = format!("Bearer {}", token_of(name, &KEY));
+        let response = ask(&api.layer(), request(&[("authorization", &bearer)])).await;
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{name}");
+        assert_eq!(refusal(&response), Some(ErrorKind::UnknownIssuer), "{name}");
+    }
+    assert_eq!((world.fetches(), allowed.lock().unwrap().len()), (0, 0));
+    let normal = ["https://login.example.com/t/a", "https://login.example.com/t/a/"];
+    for name in normal {
+        assert_eq!(fact(&api.verifier(), &token_of(name, &KEY)).await.unwrap().issuer(), name);
+    }
+    // An empty path stays empty, and is asked about as it is.
+    let empty = fact(&api.verifier(), &token_of("https://login.example.com", &KEY)).await;
+    assert_eq!(empty.unwrap_err().kind(), ErrorKind::UnknownIssuer);
+    let allowed = allowed.lock().unwrap();
+    assert_eq!(*allowed, [normal[0], normal[1], "https://login.example.com"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn made_up_issuers_are_resolved_a_few_at_a_time_and_delay_no_known_one() {
+    const ALL: usize = 5_000;
+    let world = World::default();
+    let api = world.api(world.resolver().capacity(1));
+    let verifier = api.verifier();
+    for tenant in ["a", "b", "c"] {
+        assert_eq!(kind(&verifier, tenant).await, Ok(()));
+    }
+    assert_eq!(world.lookups(), 3);
+    for at in 0..ALL {
+        world.database(&format!("invented-{at}"), Database::Hang);
+    }
+    let start = Instant::now();
+    let invented: Vec<_> = (0..ALL).map(|at| token(&format!("invented-{at}"))).collect();
+    let flood = join_all(invented.iter().map(|token| async {
+        let error = fact(&verifier, token).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.retry_after().is_some() || start.elapsed() == 3 * SECOND);
+        start.elapsed()
+    }));
+    let known = async {
+        // At least two of them have lost their state, but were known.
+        for tenant in ["a", "b", "c"] {
+            assert_eq!(kind(&verifier, tenant).await, Ok(()));
+        }
+        assert!(start.elapsed() <= Duration::from_millis(30), "{:?}", start.elapsed());
+        assert!((3 + 2 + 32..=3 + 3 + 32).contains(&world.lookups()), "{}", world.lookups());
+        // What was never known waits for a while, and is told to come back.
+        let (status, kind, retry) = status(&api, "new").await;
+        assert_eq!((status, kind), (StatusCode::SERVICE_UNAVAILABLE, Some(ErrorKind::Unavailable)));
+        assert!(retry);
+    };
+    let (waits, ()) = tokio::join!(flood, known);
+    let after = |wait| waits.iter().filter(|one| **one == wait).count();
+    assert_eq!(after(Duration::ZERO), ALL - 32 * 33, "refused at once");
+    assert_eq!(after(SECOND), 32 * 32, "refused after a second");
+    assert_eq!(after(3 * SECOND), 32, "the calls themselves time out");
+    // Nothing of it stays.
+    assert_eq!(status(&api, "new").await.0, StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn herd_of_new_tenants_is_resolved_by_turns() {
+    let world = World::default();
+    for at in 0..60 {
+        world.database(&at.to_string(), Database::Slow);
+    }
+    let verifier = world.api(world.resolver().max_calls(30)).verifier();
+    let start = Instant::now();
+    let names: Vec<_> = (0..60).map(|at| at.to_string()).collect();
+    let outcomes = join_all(names.iter().map(|name| kind(&verifier, name))).await;
+    assert!(outcomes.iter().all(|outcome| *outcome == Ok(())), "{outcomes:?}");
+    assert!((2 * SECOND..3 * SECOND).contains(&start.elapsed()), "{:?}", start.elapsed());
+}
+
 #[tokio::test(start_paused = true)]
 async fn issuer_no_longer_allowed_is_refused_on_the_next_token() {
     let world = World::default();

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 #[cfg(feature = "jwt")]
-use crate::resource_server::tenants::IssuerResolver;
+use crate::resource_server::tenants::resolver::IssuerResolver;
 use crate::{
     clock::{Clock, SystemClock},
     credentials::{extract::Extractor, head::RequestHead},
