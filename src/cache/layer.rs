@@ -1,6 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
-use super::decide::Limits;
+use super::{decide::Limits, store::SharedTables};
 use crate::{
     clock::{Clock, SystemClock},
     revocation::revocations::Revocations,
@@ -78,6 +78,8 @@ pub struct CacheLayer {
     pub(super) negative_max_age: Duration,
     pub(super) max_entries: usize,
     pub(super) max_bytes: u64,
+    /// The tables of all caches that this layer makes, if they share one bound.
+    pub(super) shared: Option<SharedTables>,
     pub(super) revocations: Revocations,
     pub(super) clock: Arc<dyn Clock>,
 }
@@ -96,6 +98,7 @@ impl CacheLayer {
             negative_max_age: DEFAULT_NEGATIVE_MAX_AGE,
             max_entries: DEFAULT_MAX_ENTRIES,
             max_bytes: DEFAULT_MAX_BYTES,
+            shared: None,
             revocations: Revocations::new(),
             clock: Arc::new(SystemClock),
         }
@@ -137,6 +140,20 @@ impl CacheLayer {
         self.max_entries = entries;
         self.max_bytes = bytes;
         self
+    }
+
+    /// Makes all caches of this layer and its clones share one bound in entries and bytes.
+    #[cfg(feature = "jwt")]
+    #[must_use]
+    pub(crate) fn sharing_capacity(mut self) -> Self {
+        self.shared = Some(SharedTables::new(self.max_entries, self.max_bytes));
+        self
+    }
+
+    /// Returns the entries and bytes in all caches that share one bound.
+    #[cfg(feature = "jwt")]
+    pub(crate) fn shared_use(&self) -> Option<(u64, u64)> {
+        self.shared.as_ref().map(SharedTables::used)
     }
 
     /// Returns the maximum number of cached tokens.

@@ -4,6 +4,7 @@ mod decide;
 /// The future of the cache.
 pub mod future;
 pub(crate) mod layer;
+mod part;
 pub(crate) mod state;
 mod store;
 mod table;

@@ -6,12 +6,12 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
-use quick_cache::sync::{EntryAction, EntryResult};
-
-use super::table::{ByteSize, KeyedBuildHasher, Table, entry_size, table, to_u64};
+use super::{
+    part::Part,
+    table::{ByteSize, KeyedBuildHasher, Table, entry_size, table, to_u64},
+};
 use crate::{
     clock::Moment, credentials::token::Fingerprint, error::refusal::VerifyError,
     verify::active::ActiveToken,
@@ -30,12 +30,47 @@ const MAX_SHARED_REFUSALS: usize = 64;
 
 /// Facts and refusals, each keyed by the digest of its token.
 pub(super) struct Store {
-    facts: Table<Entry>,
-    refusals: Table<Refusal>,
+    facts: Part<Entry>,
+    refusals: Part<Refusal>,
     /// Refusals shared by entries, because many are equal.
     shared: Mutex<Vec<VerifyError>>,
-    /// The sum over all entries.
-    used_bytes: Arc<AtomicU64>,
+    used: Arc<Used>,
+}
+
+/// The tables of all caches that share one bound. Clones are the same tables.
+#[derive(Clone)]
+pub(crate) struct SharedTables {
+    facts: Arc<Table<Entry>>,
+    refusals: Arc<Table<Refusal>>,
+    /// The sum over all caches, those that are gone included.
+    used: Arc<Used>,
+}
+
+/// The entries of a cache, and the bytes that they take.
+#[derive(Default)]
+struct Used {
+    entries: AtomicU64,
+    bytes: AtomicU64,
+    /// The sum over all caches with the same tables, if these are shared.
+    all: Option<Arc<Self>>,
+}
+
+impl Used {
+    fn add(&self, bytes: u32) {
+        self.entries.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes.into(), Ordering::Relaxed);
+        if let Some(all) = &self.all {
+            all.add(bytes);
+        }
+    }
+
+    fn remove(&self, bytes: u32) {
+        self.entries.fetch_sub(1, Ordering::Relaxed);
+        self.bytes.fetch_sub(bytes.into(), Ordering::Relaxed);
+        if let Some(all) = &self.all {
+            all.remove(bytes);
+        }
+    }
 }
 
 /// Cached facts.
@@ -60,10 +95,10 @@ pub(super) struct Refusal {
     accounting: Accounting,
 }
 
-/// The bytes that an entry adds to `Store::used_bytes`. Only the entry in the table counts: a clone
-/// does not.
+/// The bytes that an entry adds to `Store::used`. Only the entry in the table counts: a clone does
+/// not.
 struct Accounting {
-    used_bytes: Option<Arc<AtomicU64>>,
+    used: Option<Arc<Used>>,
     bytes: u32,
     /// True if a refresh has begun. Only facts are refreshed. The flag is here because the padding
     /// holds it: in `Entry` it would take eight bytes.
@@ -71,10 +106,10 @@ struct Accounting {
 }
 
 impl Accounting {
-    fn new(bytes: usize, used_bytes: &Arc<AtomicU64>) -> Self {
+    fn new(bytes: usize, used: &Arc<Used>) -> Self {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        used_bytes.fetch_add(bytes.into(), Ordering::Relaxed);
-        Self { used_bytes: Some(Arc::clone(used_bytes)), bytes, refreshing: false }
+        used.add(bytes);
+        Self { used: Some(Arc::clone(used)), bytes, refreshing: false }
     }
 }
 
@@ -92,14 +127,14 @@ impl ByteSize for Refusal {
 
 impl Clone for Accounting {
     fn clone(&self) -> Self {
-        Self { used_bytes: None, ..*self }
+        Self { used: None, ..*self }
     }
 }
 
 impl Drop for Accounting {
     fn drop(&mut self) {
-        if let Some(used_bytes) = &self.used_bytes {
-            used_bytes.fetch_sub(self.bytes.into(), Ordering::Relaxed);
+        if let Some(used) = &self.used {
+            used.remove(self.bytes);
         }
     }
 }
@@ -108,17 +143,23 @@ impl Store {
     /// Creates a store for at most `entries` facts, and a share of refusals, that take at most
     /// `bytes` together.
     pub(super) fn new(entries: usize, bytes: u64) -> Self {
-        let entries = entries.max(1);
-        let refusals = (entries / FACTS_PER_REFUSAL).max(16);
-        let each = to_u64(entry_size::<Refusal>());
-        let for_refusals =
-            to_u64(refusals).saturating_mul(each).min(bytes / to_u64(FACTS_PER_REFUSAL));
-        let hasher = KeyedBuildHasher::new();
+        let (facts, refusals) = tables(entries, bytes);
         Self {
-            facts: table(entries, bytes - for_refusals, MIN_ENTRY_BYTES, hasher),
-            refusals: table(refusals, for_refusals, each, hasher),
+            facts: Part::whole(facts),
+            refusals: Part::whole(refusals),
             shared: Mutex::default(),
-            used_bytes: Arc::default(),
+            used: Arc::default(),
+        }
+    }
+
+    /// Creates a store that has a part of these tables.
+    pub(super) fn of(tables: &SharedTables) -> Self {
+        let used = Used { all: Some(Arc::clone(&tables.used)), ..Used::default() };
+        Self {
+            facts: Part::of(&tables.facts),
+            refusals: Part::of(&tables.refusals),
+            shared: Mutex::default(),
+            used: Arc::new(used),
         }
     }
 
@@ -138,7 +179,7 @@ impl Store {
         {
             return;
         }
-        let accounting = Accounting::new(entry_size::<Entry>() + active.bytes(), &self.used_bytes);
+        let accounting = Accounting::new(entry_size::<Entry>() + active.bytes(), &self.used);
         self.facts.insert(*token, Entry { active, accounting });
         self.refusals.remove(token);
     }
@@ -158,7 +199,7 @@ impl Store {
         }
         let shared = self.shared(error);
         let own = if shared.is_some() { 0 } else { error.bytes() };
-        let accounting = Accounting::new(entry_size::<Refusal>() + own, &self.used_bytes);
+        let accounting = Accounting::new(entry_size::<Refusal>() + own, &self.used);
         let error = shared.unwrap_or_else(|| error.clone());
         self.refusals.insert(*token, Refusal { error, verified_at, accounting });
         self.facts.remove(token);
@@ -184,13 +225,12 @@ impl Store {
         if entry.is_refreshing() {
             return false;
         }
-        let begin = |_: &Fingerprint, kept: &mut Entry| {
+        let begun = self.facts.update(token, |kept| {
             let first = kept.active.ptr_eq(&entry.active) && !kept.accounting.refreshing;
             kept.accounting.refreshing |= first;
-            EntryAction::Retain(first)
-        };
-        let begun = self.facts.entry(token, Some(Duration::ZERO), begin);
-        matches!(begun, EntryResult::Retained(true))
+            first
+        });
+        begun == Some(true)
     }
 
     /// Removes these facts, unless others have replaced them.
@@ -210,16 +250,120 @@ impl Store {
     }
 
     pub(super) fn entries(&self) -> u64 {
-        to_u64(self.facts.len() + self.refusals.len())
+        self.used.entries.load(Ordering::Relaxed)
     }
 
     pub(super) fn bytes(&self) -> u64 {
-        self.used_bytes.load(Ordering::Relaxed)
+        self.used.bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// Creates the tables for at most `entries` facts, and a share of refusals, that take at most `bytes`
+/// together.
+fn tables(entries: usize, bytes: u64) -> (Table<Entry>, Table<Refusal>) {
+    let entries = entries.max(1);
+    let refusals = (entries / FACTS_PER_REFUSAL).max(16);
+    let each = to_u64(entry_size::<Refusal>());
+    let for_refusals = to_u64(refusals).saturating_mul(each).min(bytes / to_u64(FACTS_PER_REFUSAL));
+    let hasher = KeyedBuildHasher::new();
+    (
+        table(entries, bytes - for_refusals, MIN_ENTRY_BYTES, hasher),
+        table(refusals, for_refusals, each, hasher),
+    )
+}
+
+impl SharedTables {
+    /// Creates tables with the bounds of one cache.
+    #[cfg(feature = "jwt")]
+    pub(super) fn new(entries: usize, bytes: u64) -> Self {
+        let (facts, refusals) = tables(entries, bytes);
+        Self { facts: Arc::new(facts), refusals: Arc::new(refusals), used: Arc::default() }
+    }
+
+    /// Returns the number of entries and of their bytes, those of caches that are gone included.
+    pub(super) fn used(&self) -> (u64, u64) {
+        let Used { entries, bytes, .. } = &*self.used;
+        (entries.load(Ordering::Relaxed), bytes.load(Ordering::Relaxed))
+    }
+}
+
+impl fmt::Debug for SharedTables {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedTables").field("used", &self.used()).finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Store").field("entries", &self.entries()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, feature = "jwt"))]
+mod tests {
+    use super::*;
+    use crate::{
+        claims::claims_set::Claims, clock::tests::FixedClock, error::kind::ErrorKind,
+        verify::active::Method,
+    };
+
+    fn token(at: u32) -> Fingerprint {
+        let mut digest = [7; 32];
+        digest[28..].copy_from_slice(&at.to_le_bytes());
+        Fingerprint::from_digest(digest)
+    }
+
+    fn facts(subject: &str) -> ActiveToken {
+        let claims = format!(r#"{{"sub":"{subject}"}}"#);
+        let claims = Claims::from_json(claims.as_bytes()).unwrap();
+        ActiveToken::new("https://as", claims, Method::Introspection, Moment::now(&FixedClock(0)))
+    }
+
+    fn subject(store: &Store, at: u32) -> Option<String> {
+        Some(store.facts(&token(at))?.active.claims().subject()?.to_owned())
+    }
+
+    #[test]
+    fn caches_that_share_tables_find_their_own_entries_only() {
+        let tables = SharedTables::new(100, 1 << 20);
+        let [one, other, third] = [0; 3].map(|_| Store::of(&tables));
+        for at in 0..8 {
+            one.insert(&token(at), facts("one"));
+            other.insert(&token(at), facts("other"));
+        }
+        let gone = VerifyError::new(ErrorKind::Inactive);
+        other.insert_refusal(&token(100), &gone, Moment::now(&FixedClock(0)));
+        for at in 0..8 {
+            assert_eq!(subject(&one, at).as_deref(), Some("one"), "{at}");
+            assert_eq!(subject(&other, at).as_deref(), Some("other"), "{at}");
+            assert_eq!(subject(&third, at), None, "{at}");
+        }
+        assert!(one.refusal(&token(100)).is_none() && other.refusal(&token(100)).is_some());
+        assert_eq!((one.entries(), other.entries(), third.entries()), (8, 9, 0));
+        assert_eq!(tables.used(), (17, one.bytes() + other.bytes()));
+
+        assert!(one.evict(&token(0)));
+        assert_eq!((subject(&one, 0), subject(&other, 0).as_deref()), (None, Some("other")));
+        other.clear();
+        assert_eq!((subject(&other, 1), subject(&one, 1).as_deref()), (None, Some("one")));
+        let entry = one.facts(&token(2)).unwrap();
+        assert!(one.begin_refresh(&token(2), &entry) && !one.begin_refresh(&token(2), &entry));
+    }
+
+    #[test]
+    fn caches_that_share_tables_share_their_bound() {
+        let tables = SharedTables::new(100, 1 << 20);
+        let stores: Vec<_> = (0..50).map(|_| Store::of(&tables)).collect();
+        for store in &stores {
+            for at in 0..20 {
+                store.insert(&token(at), facts("a"));
+            }
+        }
+        let (entries, bytes) = tables.used();
+        assert!((50..=110).contains(&entries), "{entries}");
+        assert!(bytes <= 1 << 20, "{bytes}");
+        assert_eq!(stores.iter().map(Store::entries).sum::<u64>(), entries);
+        drop(stores);
+        assert_eq!(tables.used().0, entries, "they stay until there is need of the room");
     }
 }

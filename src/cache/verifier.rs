@@ -29,7 +29,10 @@ impl<V> Cache<V> {
     pub(super) fn new(verifier: V, settings: CacheLayer) -> Self {
         Self(Arc::new(CacheState {
             verifier,
-            store: Store::new(settings.max_entries, settings.max_bytes),
+            store: match &settings.shared {
+                Some(tables) => Store::of(tables),
+                None => Store::new(settings.max_entries, settings.max_bytes),
+            },
             settings,
             evictions: Evictions::default(),
             counters: Counters::default(),

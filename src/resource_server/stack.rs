@@ -37,6 +37,24 @@ pub(super) struct Settings {
 }
 
 impl Settings {
+    /// Makes all caches share the capacity of one, for issuers whose number is not bounded.
+    #[cfg(feature = "jwt")]
+    pub(super) fn share_cache_capacity(&mut self) {
+        #[cfg(feature = "cache")]
+        {
+            self.cache = self.cache.clone().sharing_capacity();
+        }
+    }
+
+    /// Returns the entries and bytes in all caches, if they share one capacity.
+    #[cfg(feature = "jwt")]
+    pub(super) fn shared_cache_use(&self) -> Option<(u64, u64)> {
+        #[cfg(feature = "cache")]
+        return self.cache.shared_use();
+        #[cfg(not(feature = "cache"))]
+        None
+    }
+
     /// Makes `route` cache the issuers of as many tokens as each cache holds, unless the cache is
     /// off.
     pub(super) fn cache_issuers(&self, route: Route) -> Route {

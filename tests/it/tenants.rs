@@ -235,6 +235,43 @@ async fn fifty_thousand_tenants_take_the_memory_of_a_thousand() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn caches_of_all_tenants_have_one_bound() {
+    let world = World::default();
+    let api = ResourceServer::builder(AUDIENCE)
+        .resolve_issuers(world.resolver().capacity(20))
+        .transport(world.transport())
+        .clock(TestClock::new(UnixTime::from_secs(1_800_000_000)))
+        .cache_capacity(100, 1 << 20)
+        .build()
+        .unwrap();
+    let verifier = api.verifier();
+    let token_number = |tenant: &str, at: u32| {
+        let header = json!({"alg": KEY.algorithm().as_str(), "typ": "at+jwt", "kid": "k"});
+        let claims =
+            json!({"iss": issuer(tenant), "aud": AUDIENCE, "exp": 4_102_444_800_u64, "n": at});
+        KEY.sign(&header, &claims).unwrap()
+    };
+    // More tenants than are kept: the memory of those that are dropped counts, too.
+    for tenant in 0..50 {
+        for at in 0..20 {
+            fact(&verifier, &token_number(&tenant.to_string(), at)).await.unwrap();
+        }
+        let stats = api.stats();
+        assert!(stats.entries <= 110 && stats.bytes <= 1 << 20, "{tenant}: {stats:?}");
+    }
+    assert!(api.stats().entries >= 50, "{:?}", api.stats());
+    // The tokens in use stay, whoever issued them.
+    let used = token_number("49", 19);
+    let before = api.stats().hits;
+    fact(&verifier, &used).await.unwrap();
+    assert_eq!(api.stats().hits, before + 1);
+    let last = api.issuer_stats(&issuer("49")).unwrap();
+    assert!((1..=20).contains(&last.entries), "{last:?}");
+    assert!(api.evict(&Token::bearer(&used).unwrap()));
+    assert!(!api.evict(&Token::bearer(&used).unwrap()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn unknown_issuers_are_looked_up_once_a_minute() {
     let world = World::default();
     world.database("nobody", Database::Unknown);

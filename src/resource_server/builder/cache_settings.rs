@@ -56,7 +56,8 @@ impl ResourceServerBuilder {
 
     /// Sets how many tokens are cached per issuer, and how many bytes of memory they may take.
     ///
-    /// 10 000 tokens and 32 MiB by default. Typed claims are not counted.
+    /// 10 000 tokens and 32 MiB by default. Typed claims are not counted. All issuers of an
+    /// `IssuerResolver` share this capacity, however many there are.
     pub fn cache_capacity(self, entries: usize, bytes: u64) -> Self {
         self.cache(|cache| cache.capacity(entries, bytes))
     }

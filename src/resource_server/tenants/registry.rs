@@ -92,10 +92,11 @@ impl Tenants {
     pub(super) fn new(
         allow: Arc<Allow>,
         resolve: Arc<Resolve>,
-        defaults: Defaults,
+        mut defaults: Defaults,
         capacity: usize,
         max_calls: usize,
     ) -> Self {
+        defaults.stack.share_cache_capacity();
         Self(Arc::new(Shared {
             allow,
             resolve,
@@ -115,7 +116,12 @@ impl Tenants {
         // In this order, an issuer that is dropped in between is missed rather than counted twice.
         let dropped = *self.0.dropped.lock();
         let each = self.0.known.iter().map(|(_, tenant)| tenant.state.trusted.stats());
-        each.fold(dropped, Stats::merge)
+        let all = each.fold(dropped, Stats::merge);
+        match self.0.defaults.stack.shared_cache_use() {
+            // Includes what the caches of dropped issuers still take.
+            Some((entries, bytes)) => Stats { entries, bytes, ..all },
+            None => all,
+        }
     }
 
     /// Returns the counters of one issuer whose state is kept.

@@ -23,6 +23,9 @@ const DEFAULT_MAX_CALLS: usize = 32;
 ///
 /// State is kept for a bounded number of issuers, and issuers in use stay. If an issuer is dropped,
 /// its keys, connections and background refresh end, and it is resolved again with its next token.
+/// All of them together have one cache of tokens
+/// ([`cache_capacity`](crate::resource_server::ResourceServerBuilder::cache_capacity)). Tokens that
+/// are used often stay in it, whoever issued them.
 /// Unknown issuers and failures are cached separately and for a short time, so that made-up issuers
 /// can't push out real ones.
 ///
