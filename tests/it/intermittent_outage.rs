@@ -22,6 +22,9 @@ const MIN_DURATION: Duration = Duration::from_secs(12);
 const MIN_PAUSE: Duration = Duration::from_secs(4);
 const MAX_PAUSE: Duration = Duration::from_secs(6);
 
+/// Outages of half this period end before a request whose connection was closed is sent once more.
+const BRIDGED: Duration = Duration::from_millis(20);
+
 /// The number of consecutive failures that open the breaker.
 const FAILURES_TO_OPEN: u128 = 5;
 
@@ -133,7 +136,7 @@ async fn intermittent_outages_give_503_cause_few_requests_and_end_with_recovery(
             );
             let [admitted, refused, _] = counts;
             assert!(
-                admitted > 0 && refused > 0,
+                admitted > 0 && (refused > 0 || period <= BRIDGED),
                 "{counts:?} prove too little, {fault:?} {period:?}"
             );
 
