@@ -1,10 +1,9 @@
 //! A budget per peer for verifications of bad tokens.
 
 use std::{
-    collections::HashMap,
-    fmt, mem,
+    fmt,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -12,6 +11,7 @@ use std::{
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 
+use super::budget_table::{Rate, Table, Taken, nanos};
 use crate::{
     clock::{Moment, SystemClock},
     error::{
@@ -19,14 +19,14 @@ use crate::{
         refusal::VerifyError,
     },
     verify::{
-        peer::{PeerKey, SharedCharge},
+        peer::{PeerKey, Refund, SharedCharge},
         request::VerifyRequest,
         stats::{Counter, Stats},
         verifier::{Outcome, Verifier, Verifying},
     },
 };
 
-/// The default number of peers that are told apart. Each takes some 50 bytes.
+/// The default number of peers and networks that are told apart. Each takes some 50 bytes.
 const DEFAULT_PEERS: usize = 10_000;
 
 /// A layer that limits how many verifications of bad tokens each peer may cause.
@@ -46,8 +46,26 @@ const DEFAULT_PEERS: usize = 10_000;
 /// Place it inside of a [`CacheLayer`](crate::cache::CacheLayer) and a
 /// [`CoalesceLayer`](super::CoalesceLayer), so that cached and shared outcomes are free, and
 /// outside of a [`BulkheadLayer`](super::BulkheadLayer). Clones of the layer, and all verifiers
-/// made by them, share the budgets. The number of peers is bounded: beyond 10 000, the peers that
-/// were not seen for the longest time start with a full budget again.
+/// made by them, share the budgets.
+///
+/// # Networks and peers that come and go
+///
+/// A peer who has many addresses does not get as many budgets:
+///
+/// | budget | times the burst, and as many times the rate |
+/// |---|---|
+/// | one peer: a name, an IPv4 address, a /64 of IPv6 | 1 |
+/// | all peers of a /56 | 4 |
+/// | all peers of a /48 | 16 |
+/// | all peers that find no place in the table | 64 |
+///
+/// A request with an IPv6 address ([`PeerKey::address`]) is charged to its /64, its /56 and its
+/// /48, and is refused if one of them is used up.
+///
+/// The table has 10 000 places. An IPv6 address takes up to three. A budget that is not full keeps
+/// its place, so a peer can't get a new budget by having the old one forgotten. A peer with a good
+/// token keeps its place for ten minutes; half of the places are for such peers. If all other places
+/// are taken, new peers share one budget. Peers that have a place do not notice.
 ///
 /// ```
 /// use std::time::Duration;
@@ -75,9 +93,7 @@ const DEFAULT_PEERS: usize = 10_000;
 pub struct MissBudgetLayer(Arc<Budget>);
 
 struct Budget {
-    burst: u32,
-    refill: Duration,
-    peers: usize,
+    rate: Rate,
     start: Moment,
     table: Mutex<Table>,
 }
@@ -87,19 +103,18 @@ impl MissBudgetLayer {
     /// more every `refill`.
     #[must_use]
     pub fn new(burst: u32, refill: Duration) -> Self {
-        Self::build(burst, refill, DEFAULT_PEERS)
+        Self::build(Rate { burst, refill }, DEFAULT_PEERS)
     }
 
-    /// Sets how many peers are told apart. Resets all budgets.
+    /// Sets how many peers and networks are told apart. Resets all budgets.
     #[must_use]
     pub fn peers(self, peers: usize) -> Self {
-        let Budget { burst, refill, .. } = *self.0;
-        Self::build(burst, refill, peers)
+        Self::build(self.0.rate, peers)
     }
 
-    fn build(burst: u32, refill: Duration, peers: usize) -> Self {
+    fn build(rate: Rate, peers: usize) -> Self {
         let start = Moment::now(&SystemClock);
-        Self(Arc::new(Budget { burst, refill, peers, start, table: Mutex::default() }))
+        Self(Arc::new(Budget { rate, start, table: Mutex::new(Table::new(rate, peers)) }))
     }
 }
 
@@ -114,8 +129,8 @@ impl<V> Layer<V> for MissBudgetLayer {
 impl fmt::Debug for MissBudgetLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MissBudgetLayer")
-            .field("burst", &self.0.burst)
-            .field("refill", &self.0.refill)
+            .field("burst", &self.0.rate.burst)
+            .field("refill", &self.0.rate.refill)
             .finish_non_exhaustive()
     }
 }
@@ -206,95 +221,105 @@ struct Charge {
     budget: Arc<Budget>,
     /// `None` if the request names no peer.
     peer: Option<PeerKey>,
-    /// True if an earlier verification of the same token was charged.
-    charged_before: bool,
-    shared: Option<SharedCharge>,
+    made: Made,
+}
+
+/// Where the charge for a verification is.
+enum Made {
+    /// Nothing is charged.
+    Nothing,
+    /// This verification is charged.
+    Here(Receipt),
+    /// This verification is charged, for those of the same token that follow it too.
+    Shared(SharedCharge),
+    /// An earlier verification of the same token was charged.
+    Before(SharedCharge),
+}
+
+/// What a charge took, and from which budgets.
+struct Receipt {
+    budget: Arc<Budget>,
+    taken: Taken,
+}
+
+impl Refund for Receipt {
+    fn give_back(self: Box<Self>) {
+        self.budget.give_back(&self.taken);
+    }
 }
 
 impl Charge {
     fn make(budget: &Arc<Budget>, request: &VerifyRequest) -> Result<Self, Duration> {
+        let (budget, peer) = (Arc::clone(budget), request.peer());
+        let Some(payer) = peer else { return Ok(Self { budget, peer, made: Made::Nothing }) };
         let shared = request.shared_charge().cloned();
-        let charged_before = shared.as_ref().is_some_and(SharedCharge::is_made);
-        if let Some(peer) = request.peer().filter(|_| !charged_before) {
-            budget.charge(peer)?;
-            if let Some(shared) = &shared {
-                shared.set_made(true);
-            }
+        if let Some(shared) = shared.clone().filter(SharedCharge::is_made) {
+            return Ok(Self { budget, peer, made: Made::Before(shared) });
         }
-        Ok(Self { budget: Arc::clone(budget), peer: request.peer(), charged_before, shared })
+        let taken = budget.charge(payer)?;
+        let receipt = Receipt { budget: Arc::clone(&budget), taken };
+        let made = match shared {
+            Some(shared) => {
+                shared.set(Box::new(receipt));
+                Made::Shared(shared)
+            }
+            None => Made::Here(receipt),
+        };
+        Ok(Self { budget, peer, made })
     }
 
     /// Gives the charge back if the token is good, or if no failure so far is the token's fault,
     /// neither this one nor that of a verifier called before.
     fn settle(&self, outcome: &Outcome) {
-        let Some(peer) = self.peer else { return };
         let stands = match outcome {
             Ok(_) => false,
             // A client can repeat a token that makes the server fail as often as it likes.
             Err(error) => {
-                self.charged_before
+                matches!(self.made, Made::Before(_))
                     || error.blame() == Blame::Client
                     || error.is_token_suspected()
                     || error.kind() == ErrorKind::BadResponse
             }
         };
-        if !stands {
-            self.budget.give_back(peer);
-            if let Some(shared) = &self.shared {
-                shared.set_made(false);
-            }
+        if stands {
+            return;
+        }
+        match &self.made {
+            Made::Nothing => {}
+            Made::Here(receipt) => receipt.budget.give_back(&receipt.taken),
+            Made::Shared(shared) | Made::Before(shared) => shared.give_back(),
+        }
+        if let (Ok(_), Some(peer)) = (outcome, self.peer) {
+            self.budget.keep(peer);
         }
     }
 }
 
 impl Budget {
-    /// Takes one from the budget of a peer, or returns the time until one is available.
-    fn charge(&self, peer: PeerKey) -> Result<(), Duration> {
-        let Some(rest) = self.burst.checked_sub(1) else { return Err(self.refill) };
-        // Only the monotonic clock counts, so any wall clock will do.
-        let now = Moment::now(&SystemClock).monotonic_since(self.start);
-        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        let full = table.touch(peer, self.peers).max(now);
-        let wait = full.saturating_sub(now).saturating_sub(self.refill.saturating_mul(rest));
-        if !wait.is_zero() {
-            return Err(wait);
+    /// Takes one from the budgets of a peer, or returns the time until one is available.
+    fn charge(&self, peer: PeerKey) -> Result<Taken, Duration> {
+        if self.rate.burst == 0 {
+            return Err(self.rate.refill);
         }
-        table.set(peer, full.saturating_add(self.refill));
-        Ok(())
+        self.table().charge(peer, self.now()).map_err(Duration::from_nanos)
     }
 
-    fn give_back(&self, peer: PeerKey) {
-        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        let full = table.touch(peer, self.peers);
-        table.set(peer, full.saturating_sub(self.refill));
-    }
-}
-
-/// The time at which the budget of each peer is full again, counted from the start (the theoretical
-/// arrival time of GCRA).
-///
-/// Holds peers seen recently. A peer that is missing has a full budget.
-#[derive(Default)]
-struct Table {
-    recent: HashMap<PeerKey, Duration>,
-    older: HashMap<PeerKey, Duration>,
-}
-
-impl Table {
-    /// Returns the time at which the budget of `peer` is full, and marks the peer as seen.
-    fn touch(&mut self, peer: PeerKey, peers: usize) -> Duration {
-        if let Some(full) = self.recent.get(&peer) {
-            return *full;
-        }
-        let full = self.older.remove(&peer).unwrap_or_default();
-        if self.recent.len() >= (peers / 2).max(1) {
-            self.older = mem::take(&mut self.recent);
-        }
-        self.recent.insert(peer, full);
-        full
+    fn give_back(&self, taken: &Taken) {
+        self.table().give_back(taken, self.now());
     }
 
-    fn set(&mut self, peer: PeerKey, full: Duration) {
-        self.recent.insert(peer, full);
+    /// Keeps the place of a peer whose token is good.
+    fn keep(&self, peer: PeerKey) {
+        self.table().keep(peer, self.now());
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the time since the start. Only the monotonic clock counts, so any wall clock will
+    /// do.
+    fn now(&self) -> u64 {
+        nanos(Moment::now(&SystemClock).monotonic_since(self.start))
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod breaker;
 pub(crate) mod budget;
+mod budget_table;
 pub(crate) mod bulkhead;
 #[cfg(feature = "_crypto")]
 pub(crate) mod coalesce;

@@ -1,6 +1,10 @@
 //! Limits of the upstream requests that a peer can cause with bad tokens.
 
-use std::{convert::Infallible, time::Duration};
+use std::{
+    convert::Infallible,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -133,11 +137,121 @@ async fn memory_is_bounded_by_the_configured_number_of_peers() {
         }
     });
     assert!(counted.bytes_current < 64 << 10, "{} bytes", counted.bytes_current);
-    // The most recent peers are kept.
-    for n in 0..4 {
-        assert_eq!(send_guesses(&verifier, &format!("new-{n}"), 2), (1, 1));
+    assert_eq!(send_guesses(&verifier, "mallory", 1), (0, 1), "the peer was forgotten");
+}
+
+/// Sends a token from each of these addresses. Returns how many were let through by the budget.
+fn send_from<V: Verifier>(
+    verifier: &MissBudget<V>,
+    addresses: impl Iterator<Item = IpAddr>,
+) -> usize {
+    let ask = |address| at_once(verifier, token("guess").with_peer(PeerKey::address(address)));
+    addresses.filter(|address| kind(&ask(*address)) != Some(ErrorKind::TooManyRequests)).count()
+}
+
+/// Returns an address of this /64, in a documentation prefix.
+fn network(of_48: u16, of_64: u16) -> IpAddr {
+    Ipv6Addr::new(0x2001, 0xdb8, of_48, of_64, 0, 0, 0, 1).into()
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_networks_of_one_48_have_sixteen_times_the_budget_of_one() {
+    let server = inactive();
+    let verifier = MissBudgetLayer::new(5, SEC * 16).layer(server.clone());
+    assert_eq!(send_from(&verifier, (0..12_000).map(|n| network(1, n))), 5 * 16);
+    // It gets sixteen times the rate of one too.
+    advance(SEC * 4).await;
+    assert_eq!(send_from(&verifier, (0..12_000).map(|n| network(1, n))), 4);
+    assert_eq!(send_from(&verifier, (0..10).map(|_| network(2, 0))), 5, "another /48");
+    let refused = at_once(&verifier, token("guess").with_peer(PeerKey::address(network(1, 9_999))));
+    assert_eq!(refused.unwrap_err().retry_after(), Some(SEC));
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_networks_of_one_56_have_four_times_the_budget_of_one() {
+    let verifier = MissBudgetLayer::new(5, SEC * 16).layer(inactive());
+    assert_eq!(send_from(&verifier, (0..256).map(|n| network(1, n))), 5 * 4);
+    // A request that is refused for one network is not charged to the others.
+    assert_eq!(send_from(&verifier, (256..512).map(|n| network(1, n))), 5 * 4);
+    assert_eq!(send_from(&verifier, (512..768).map(|n| network(1, n))), 5 * 4);
+    assert_eq!(send_from(&verifier, (768..1024).map(|n| network(1, n))), 5 * 4);
+    assert_eq!(send_from(&verifier, (1024..1280).map(|n| network(1, n))), 0);
+    let one = MissBudgetLayer::new(5, SEC * 16).layer(inactive());
+    assert_eq!(send_from(&one, (0..100).map(|_| network(1, 1))), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn change_of_addresses_gives_no_new_budgets_for_ever() {
+    let server = inactive();
+    let verifier = MissBudgetLayer::new(5, SEC * 3_600).peers(100).layer(server.clone());
+    let addresses = |from: u32| (from..from + 10_000).map(|n| IpAddr::from(Ipv4Addr::from(n)));
+    // Half of the places, and the budget of those without one.
+    assert_eq!(send_from(&verifier, addresses(0)), 50 + 5 * 64);
+    assert_eq!(send_from(&verifier, addresses(1 << 24)), 0);
+    // A new place is there when a budget is full again.
+    advance(SEC * 3_600).await;
+    assert_eq!(send_from(&verifier, addresses(2 << 24)), 50 + 64);
+    assert_eq!(server.calls(), 50 + 5 * 64 + 50 + 64);
+}
+
+#[tokio::test(start_paused = true)]
+async fn peers_with_good_tokens_do_not_notice_the_change_of_addresses_of_others() {
+    let server = Scripted::new();
+    let verifier = MissBudgetLayer::new(5, SEC * 3_600).peers(100).layer(server.clone());
+    let good = |n: usize| format!("good-{n}");
+    for n in 0..50 {
+        assert!(at_once(&verifier, request_from(&good(n), "a")).is_ok());
     }
-    assert_eq!(send_guesses(&verifier, "new-0", 1), (0, 1));
+    server.always(Act::refuse(ErrorKind::Inactive));
+    let addresses = (0..10_000).map(|n| IpAddr::from(Ipv4Addr::from(n)));
+    assert_eq!(send_from(&verifier, addresses), 50 + 5 * 64);
+    let unknown = kind(&at_once(&verifier, request_from("new", "b")));
+    assert_eq!(unknown, Some(ErrorKind::TooManyRequests));
+    // Each has its whole budget, for ten minutes after its last good token.
+    advance(SEC * 300).await;
+    server.always(Act::alice());
+    assert!(at_once(&verifier, request_from(&good(0), "b")).is_ok());
+    advance(SEC * 299).await;
+    server.always(Act::refuse(ErrorKind::Inactive));
+    for n in 1..50 {
+        assert_eq!(send_guesses(&verifier, &good(n), 6), (5, 1), "{n}");
+    }
+    advance(SEC * 2).await;
+    assert_eq!(send_guesses(&verifier, &good(0), 6), (5, 1));
+}
+
+/// The charge was made good long ago. The ones that the refund would undo are of other tokens.
+#[tokio::test(start_paused = true)]
+async fn late_refund_gives_no_charge_of_another_token_back() {
+    let slow = Scripted::new().takes(SEC * 100);
+    let verifier = MissBudgetLayer::new(3, SEC * 60).layer(slow.clone());
+    let mut good = Box::pin(verifier.verify(request_from("mallory", "good")));
+    assert!((&mut good).now_or_never().is_none());
+    advance(SEC * 90).await;
+    for n in 0..3 {
+        let asked = verifier.verify(request_from("mallory", &format!("guess-{n}")));
+        assert!(asked.now_or_never().is_none(), "{n}");
+    }
+    advance(SEC * 10).await;
+    assert!(good.await.is_ok());
+    let refused = kind(&at_once(&verifier, request_from("mallory", "guess-3")));
+    assert_eq!(refused, Some(ErrorKind::TooManyRequests));
+}
+
+#[tokio::test(start_paused = true)]
+async fn refund_by_a_second_verifier_goes_to_the_budget_that_was_charged() {
+    let (first, second) = (inactive(), Scripted::new());
+    let budgets = [MissBudgetLayer::new(2, SEC * 60), MissBudgetLayer::new(2, SEC * 60)];
+    let route = Route::new([
+        IssuerRoute::new("https://one.example.com")
+            .introspection(BoxVerifier::new(budgets[0].layer(first.clone()))),
+        IssuerRoute::new("https://two.example.com")
+            .introspection(BoxVerifier::new(budgets[1].layer(second.clone()))),
+    ]);
+    for n in 0..20 {
+        let request = request_from("alice", &format!("good-{n}")).with_freshness(Freshness::Live);
+        assert!(route.verify(request).await.is_ok(), "{n}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
