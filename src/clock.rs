@@ -39,6 +39,14 @@ pub trait Clock: Debug + Send + Sync + 'static {
     fn now_at(&self, _monotonic: Instant) -> UnixTime {
         self.now()
     }
+
+    /// Returns false if a clock that shows `time` is certainly wrong.
+    ///
+    /// By default every time can be right.
+    #[doc(hidden)]
+    fn can_be_right(&self, _time: UnixTime) -> bool {
+        true
+    }
 }
 
 impl<C: Clock + ?Sized> Clock for Arc<C> {
@@ -49,9 +57,17 @@ impl<C: Clock + ?Sized> Clock for Arc<C> {
     fn now_at(&self, monotonic: Instant) -> UnixTime {
         (**self).now_at(monotonic)
     }
+
+    fn can_be_right(&self, time: UnixTime) -> bool {
+        (**self).can_be_right(time)
+    }
 }
 
 /// The clock of the operating system.
+///
+/// A time before 2025 is certainly wrong: this crate is younger. A [`Policy`](crate::Policy) then
+/// admits no token, because it can't tell which have expired
+/// ([`ClockWrong`](crate::ErrorKind::ClockWrong)).
 ///
 /// A [`Moment`] read from it is exact to a millisecond, as a [`UnixTime`] is.
 #[derive(Clone, Copy, Debug, Default)]
@@ -61,8 +77,7 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
     fn now(&self) -> UnixTime {
-        // A clock before 1970 reads as 1970. A token with `iat` or `nbf` then starts in the future
-        // and is refused.
+        // A clock before 1970 reads as 1970, which can't be right either.
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         UnixTime::from_millis(0).saturating_add(since)
     }
@@ -83,7 +98,16 @@ impl Clock for SystemClock {
             }
         }
     }
-}
+
+    fn can_be_right(&self, time: UnixTime) -> bool {
+        time >= EARLIEST
+    }
+
+    /// Returns zero, which is no address: all values of this type are the same clock.}
+
+/// The start of 2025, before the first release of this crate. Machines without a battery for their
+/// clock often start in 1970, or at the time at which their system was built.
+const EARLIEST: UnixTime = UnixTime::from_secs(1_735_689_600);
 
 /// The resolution of a [`UnixTime`].
 const RESOLUTION: Duration = Duration::from_millis(1);
@@ -270,6 +294,23 @@ pub(crate) mod tests {
         read();
         assert_ne!(SystemClock.now_at(start - Duration::from_micros(1)), said);
         assert_ne!(SystemClock.now(), said, "nor does it hold for who asks for the time itself");
+    }
+
+    #[test]
+    fn only_the_system_clock_is_known_to_be_wrong_before_this_crate_was_released() {
+        let system: Arc<dyn Clock> = Arc::new(SystemClock);
+        for (secs, expected) in [
+            (i64::MIN, false),
+            (0, false),
+            (1_577_836_800, false),
+            (1_735_689_599, false),
+            (1_735_689_600, true),
+            (4_102_444_800, true),
+        ] {
+            let time = UnixTime::from_secs(secs);
+            assert_eq!(system.can_be_right(time), expected, "{secs}");
+            assert!(FixedClock(secs).can_be_right(time));
+        }
     }
 
     #[test]

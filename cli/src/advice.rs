@@ -154,6 +154,7 @@ pub(crate) fn for_error(kind: ErrorKind, token: &str) -> &'static [&'static str]
         }
         K::Denied => &["The policy of this service denies access: another token will not help."],
         K::TooManyRequests => &["Wait: this peer has sent too many bad tokens."],
+        K::ClockWrong => &["Correct the clock of this machine. The token may be valid."],
         K::Unavailable => {
             &["See below why the authorization server was not reached. The token may be valid."]
         }
@@ -210,6 +211,7 @@ mod tests {
             K::InsufficientAuthentication,
             K::Denied,
             K::TooManyRequests,
+            K::ClockWrong,
             K::Unavailable,
             K::BadResponse,
             K::CredentialsRejected,

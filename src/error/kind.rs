@@ -8,7 +8,7 @@ pub enum Blame {
     AuthorizationServer,
     /// The client sent something that can't be accepted.
     Client,
-    /// This service is misconfigured, or its store of used proofs is unavailable.
+    /// This service is misconfigured, its clock is wrong, or its store of used proofs is unavailable.
     ResourceServer,
 }
 
@@ -138,6 +138,8 @@ pub enum ErrorKind {
     TooManyRequests,
 
     // Not the fault of the client.
+    /// The clock of this service is certainly wrong, so it can't tell which tokens have expired.
+    ClockWrong,
     /// The authorization server could not be reached in time, or is overloaded.
     Unavailable,
     /// The response of the authorization server can't be understood.
@@ -156,9 +158,10 @@ impl ErrorKind {
     pub const fn blame(self) -> Blame {
         match self {
             Self::Unavailable | Self::BadResponse => Blame::AuthorizationServer,
-            Self::CredentialsRejected | Self::Misconfigured | Self::ReplayUnavailable => {
-                Blame::ResourceServer
-            }
+            Self::ClockWrong
+            | Self::CredentialsRejected
+            | Self::Misconfigured
+            | Self::ReplayUnavailable => Blame::ResourceServer,
             _ => Blame::Client,
         }
     }
@@ -196,6 +199,7 @@ impl ErrorKind {
             Self::InsufficientAuthentication => "insufficient_authentication",
             Self::Denied => "denied",
             Self::TooManyRequests => "too_many_requests",
+            Self::ClockWrong => "clock_wrong",
             Self::Unavailable => "unavailable",
             Self::BadResponse => "bad_response",
             Self::CredentialsRejected => "credentials_rejected",
@@ -239,6 +243,7 @@ impl fmt::Display for ErrorKind {
             Self::InsufficientAuthentication => "the user authentication is not sufficient",
             Self::Denied => "the policy refuses the request",
             Self::TooManyRequests => "the peer has sent too many bad tokens",
+            Self::ClockWrong => "the clock of the resource server is wrong",
             Self::Unavailable => "the authorization server is not available",
             Self::BadResponse => "the response of the authorization server can't be understood",
             Self::CredentialsRejected => {

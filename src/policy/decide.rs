@@ -65,6 +65,10 @@ impl Policy {
         presented: Option<&Presented<'_>>,
     ) -> Result<Decision, VerifyError> {
         let now = Moment::now(&*self.clock);
+        if !self.clock.can_be_right(now.wall()) {
+            return Err(VerifyError::new(ErrorKind::ClockWrong)
+                .with_context("the clock shows a time before this crate was released"));
+        }
         let claims = active.claims();
         record(Check::Trusted, || seen(active.issuer()), self.check_issuer(active.issuer()))?;
         // The key may have been removed since the facts were cached.

@@ -48,7 +48,9 @@ pub(crate) fn in_seconds(after: Duration) -> HeaderValue {
 /// Returns the `Retry-After` of a refusal.
 fn retry_after(error: &VerifyError) -> Option<Duration> {
     let default = match error.kind() {
-        ErrorKind::Unavailable | ErrorKind::ReplayUnavailable => Some(DEFAULT_RETRY_AFTER),
+        ErrorKind::ClockWrong | ErrorKind::Unavailable | ErrorKind::ReplayUnavailable => {
+            Some(DEFAULT_RETRY_AFTER)
+        }
         _ => None,
     };
     error.retry_after().or(default)

@@ -115,7 +115,7 @@ pub(super) const fn row(kind: ErrorKind) -> Row {
         Kind::TooManyRequests => {
             (StatusCode::TOO_MANY_REQUESTS, Absent, ResourceExhausted, "too many requests")
         }
-        Kind::Unavailable | Kind::ReplayUnavailable => (
+        Kind::ClockWrong | Kind::Unavailable | Kind::ReplayUnavailable => (
             StatusCode::SERVICE_UNAVAILABLE,
             Absent,
             Unavailable,
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
     use crate::error::kind::Blame;
 
-    const KINDS: [ErrorKind; 34] = [
+    const KINDS: [ErrorKind; 35] = [
         ErrorKind::MissingCredentials,
         ErrorKind::UnsupportedScheme,
         ErrorKind::MalformedCredentials,
@@ -166,6 +166,7 @@ mod tests {
         ErrorKind::InsufficientAuthentication,
         ErrorKind::Denied,
         ErrorKind::TooManyRequests,
+        ErrorKind::ClockWrong,
         ErrorKind::Unavailable,
         ErrorKind::BadResponse,
         ErrorKind::CredentialsRejected,

@@ -195,7 +195,7 @@ fn by_reason(reason: &'static str) -> Option<&'static Key> {
     }
     keys! {
         "authorization_server": "bad_response" "unavailable";
-        "resource_server": "credentials_rejected" "misconfigured";
+        "resource_server": "clock_wrong" "credentials_rejected" "misconfigured";
         "client":
             "missing_credentials" "unsupported_scheme" "malformed_credentials" "repeated_credentials"
             "token_too_long" "malformed_token" "unsupported_token" "unsupported_algorithm"
@@ -208,8 +208,9 @@ fn by_reason(reason: &'static str) -> Option<&'static Key> {
 
 /// The refusals that operators should be alerted to. Their counters are registered from the start,
 /// because a monitor does not see a counter rise that begins at 1.
-const ALERTING: [ErrorKind; 4] = [
+const ALERTING: [ErrorKind; 5] = [
     ErrorKind::BadResponse,
+    ErrorKind::ClockWrong,
     ErrorKind::CredentialsRejected,
     ErrorKind::Misconfigured,
     ErrorKind::Unavailable,

@@ -251,3 +251,56 @@ async fn cutoff_set_under_a_wrong_clock_holds_for_jwts() {
         assert_eq!(world.status(&token).await, 401, "{step:?}");
     }
 }
+
+/// The system clock of a machine that has just started, until it is set.
+#[derive(Clone, Debug)]
+struct Booting(TestClock);
+
+impl Clock for Booting {
+    fn now(&self) -> UnixTime {
+        self.0.now()
+    }
+
+    fn can_be_right(&self, time: UnixTime) -> bool {
+        time >= UnixTime::from_secs(1_735_689_600)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_token_is_admitted_while_the_system_clock_is_certainly_wrong() {
+    for is_local in [true, false] {
+        for start in [0, 1_000_000_000, 1_577_836_800] {
+            let own_clock = TestClock::new(UnixTime::from_secs(start));
+            let issuer = if is_local { Issuer::jwt(ISSUER) } else { remote() };
+            let world = World::with(|api| api.issuer(issuer).clock(Booting(own_clock.clone())));
+            let mint = |lifetime| match is_local {
+                true => world.server.jwt().audience(AUDIENCE).expires_in(lifetime).mint(),
+                // Its `iat` would show that the time is wrong.
+                false => world
+                    .server
+                    .opaque()
+                    .audience(AUDIENCE)
+                    .expires_in(lifetime)
+                    .without("iat")
+                    .mint(),
+            };
+            let (good, expired) = (mint(HOUR), mint(SEC));
+            assert_eq!(world.present(&expired).await.status(), 503);
+            sleep(SEC * 60).await;
+            for token in [&good, &expired] {
+                let response = world.present(token).await;
+                let expected = match (is_local, token == &expired) {
+                    // The server knows better.
+                    (false, true) => (401, ErrorKind::Inactive),
+                    _ => (503, ErrorKind::ClockWrong),
+                };
+                let refused = refusal(&response).unwrap();
+                assert_eq!((response.status().as_u16(), refused), expected, "{start}");
+                assert_eq!(response.headers().contains_key("retry-after"), expected.0 == 503);
+            }
+            own_clock.step(Duration::from_secs(1_800_000_000 - start.unsigned_abs()));
+            assert_eq!(world.status(&good).await, 200);
+            assert_eq!(world.status(&expired).await, 401);
+        }
+    }
+}

@@ -65,6 +65,7 @@ fn golden() -> Vec<(VerifyError, u16, Option<&'static str>, &'static str)> {
         (kind(ErrorKind::NonceRequired), 401, Some(proof("use_dpop_nonce")), "16"),
         (kind(ErrorKind::Denied), 403, None, "7"),
         (kind(ErrorKind::TooManyRequests), 429, None, "8"),
+        (kind(ErrorKind::ClockWrong), 503, None, "14"),
         (kind(ErrorKind::Unavailable), 503, None, "14"),
         (kind(ErrorKind::ReplayUnavailable), 503, None, "14"),
         (kind(ErrorKind::BadResponse), 502, None, "14"),
