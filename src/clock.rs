@@ -110,7 +110,7 @@ impl Clock for SystemClock {
 const EARLIEST: UnixTime = UnixTime::from_secs(1_735_689_600);
 
 /// The resolution of a [`UnixTime`].
-const RESOLUTION: Duration = Duration::from_millis(1);
+pub(crate) const RESOLUTION: Duration = Duration::from_millis(1);
 
 thread_local! {
     /// This thread's last reading of the wall clock: the instant at which it was read, the instant

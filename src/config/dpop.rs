@@ -17,6 +17,7 @@ pub(super) struct DpopConfig {
     urls: Vec<String>,
     algorithms: Option<Vec<Algorithm>>,
     window: Option<Duration>,
+    max_ahead: Option<Duration>,
     /// `None` only if the setting has an invalid value.
     nonce: Option<Nonce>,
     secret: Option<Secret>,
@@ -40,6 +41,7 @@ impl DpopConfig {
             urls: section.texts("url").unwrap_or_default(),
             algorithms: section.parsed("algorithms"),
             window: section.seconds("window_seconds"),
+            max_ahead: section.seconds("max_ahead_seconds"),
             nonce: match section.has("nonce") {
                 true => section.keyword("nonce", &modes),
                 false => Some(Nonce::Off),
@@ -89,6 +91,9 @@ impl DpopConfig {
         if let Some(window) = self.window {
             dpop = dpop.window(window);
         }
+        if let Some(ahead) = self.max_ahead {
+            dpop = dpop.max_ahead(ahead);
+        }
         if let Some(rotation) = self.rotation {
             dpop = dpop.nonce_rotation(rotation);
         }
@@ -122,11 +127,12 @@ mod tests {
     fn dpop_table_sets_all_options() {
         let policy = built(
             "url = [\"https://api.example.com\", \"https://old.example.com/api\"]\n\
-             algorithms = [\"ES256\", \"EdDSA\"]\nwindow_seconds = 10\nnonce = \"require\"\n\
-             nonce_rotation_seconds = 120\n\
+             algorithms = [\"ES256\", \"EdDSA\"]\nwindow_seconds = 10\n\
+             max_ahead_seconds = 7\nnonce = \"require\"\nnonce_rotation_seconds = 120\n\
              danger_nonce_secret = \"0123456789abcdef0123456789abcdef\"",
         );
-        for part in ["old.example.com", "[ES256, EdDSA]", "10s", "Required", "required: true"] {
+        for part in ["old.example.com", "[ES256, EdDSA]", "10s", "7s", "Required", "required: true"]
+        {
             assert!(policy.contains(part), "{part}: {policy}");
         }
         assert!(!policy.contains("0123456789"), "{policy}");

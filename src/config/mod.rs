@@ -114,7 +114,8 @@
 //! |---|---|
 //! | `url` | the URL under which clients reach this service, or several |
 //! | `algorithms` | the algorithms of proofs |
-//! | `window_seconds` | how far `iat` may be off; 30, at most 300 |
+//! | `window_seconds` | how old `iat` may be; 30, at most 300 |
+//! | `max_ahead_seconds` | how far `iat` may be in the future; as the window, at most 60 |
 //! | `nonce` | `off`, `accept`, or `require`; off |
 //! | `nonce_secret_file`, `nonce_secret_env` | where the shared secret is; random |
 //! | `nonce_rotation_seconds` | how long a key for nonces is used; 60, at least 10, at most 3600 |

@@ -4,7 +4,7 @@
 //! bound to. A client without a token of its own therefore cannot cause a signature verification,
 //! whichever keys it sends.
 
-use std::{borrow::Cow, time::Duration};
+use std::borrow::Cow;
 
 use base64::Engine as _;
 use http::HeaderMap;
@@ -12,7 +12,7 @@ use http::HeaderMap;
 use super::settings::{Dpop, DpopConfig};
 use crate::{
     claims::{claims_set::numeric_date, json::Object},
-    clock::{Moment, UnixTime},
+    clock::{Moment, RESOLUTION, UnixTime},
     credentials::token::Token,
     error::{kind::ErrorKind, refusal::VerifyError},
     jose::{
@@ -35,9 +35,6 @@ const MAX_PROOF: usize = 8 * 1024;
 /// The longest `jti` that is accepted, in bytes. Only its hash is stored. Real ones are below 100
 /// bytes.
 const MAX_JTI: usize = 256;
-
-/// How far `iat` may lie in the future, whatever the window (FAPI 2.0 Security Profile §5.3.2.1).
-const MAX_AHEAD: Duration = Duration::from_secs(60);
 
 /// The reason why a proof is refused, for operators. It never holds a value from the proof.
 pub(super) type Flaw = &'static str;
@@ -187,13 +184,15 @@ impl DpopConfig {
             return Err(self.nonce_required(now, "there is no nonce"));
         }
         let (earliest, latest) =
-            (now.saturating_sub(self.window), now.saturating_add(self.window.min(MAX_AHEAD)));
+            (now.saturating_sub(self.window), now.saturating_add(self.max_ahead()));
         if !(earliest..=latest).contains(&claims.iat) {
             let why = "`iat` is too far from the current time";
             let may_send_nonce = self.nonce_mode.accepts_nonces();
             return Err(if may_send_nonce { self.nonce_required(now, why) } else { flawed(why) });
         }
-        Ok((claims.iat.saturating_add(self.window), false))
+        // The window includes its end, so the proof is refused from the next millisecond on.
+        let until = claims.iat.saturating_add(self.window).saturating_add(RESOLUTION);
+        Ok((until, false))
     }
 
     fn nonce_required(&self, now: UnixTime, why: Flaw) -> VerifyError {

@@ -18,8 +18,11 @@ use crate::{
     },
 };
 
-/// The default for how far `iat` may differ from the current time.
+/// The default for how old `iat` may be.
 const DEFAULT_WINDOW: Duration = Duration::from_secs(30);
+
+/// How far `iat` may lie in the future at most (FAPI 2.0 Security Profile §5.3.2.1).
+const MAX_AHEAD: Duration = Duration::from_secs(60);
 
 /// The longest window that can be configured.
 const MAX_WINDOW: Duration = Duration::from_secs(300);
@@ -70,6 +73,7 @@ pub(super) struct DpopConfig {
     pub(super) bases: Vec<Base>,
     algorithms: Vec<Algorithm>,
     pub(super) window: Duration,
+    max_ahead: Option<Duration>,
     pub(super) nonce_mode: NonceMode,
     pub(super) nonces: Nonces,
     pub(super) store: Arc<dyn ReplayStore>,
@@ -120,6 +124,7 @@ impl Dpop {
             bases: vec![base(url)?],
             algorithms: DEFAULT_ALGORITHMS.into(),
             window: DEFAULT_WINDOW,
+            max_ahead: None,
             nonce_mode: NonceMode::Off,
             nonces: Nonces::new(NonceSecret::random()?),
             store: Arc::new(MemoryReplay::new()),
@@ -148,14 +153,36 @@ impl Dpop {
         self.with(|config| config.algorithms = algorithms)
     }
 
-    /// Sets how far `iat` may differ from the current time, in either direction. The default is 30
-    /// s.
+    /// Sets how far `iat` may lie in the past. The default is 30 s.
     ///
-    /// The window is capped at five minutes, and at one minute for an `iat` in the future. The
-    /// replay store keeps a proof until it leaves the window, so a wide window takes more memory.
+    /// It may lie in the future by as much, or by one minute if the window is longer, unless
+    /// [`max_ahead`](Self::max_ahead) is set. The window is capped at five minutes. The replay store
+    /// keeps a proof until it leaves the window, so a wide window takes more memory.
     #[must_use]
     pub fn window(self, window: Duration) -> Self {
         self.with(|config| config.window = window.min(MAX_WINDOW))
+    }
+
+    /// Sets how far `iat` may lie in the future, for clients whose clock is ahead.
+    ///
+    /// The default is the [`window`](Self::window). The value is capped at one minute, by default
+    /// too. FAPI 2.0 wants at least ten seconds. A proof that was made ahead is good for that much
+    /// longer, and the replay store keeps it until then.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_introspect::proof::Dpop;
+    ///
+    /// // A proof is good for five seconds, or fifteen if the clock of the client is ten seconds ahead.
+    /// let dpop = Dpop::new("https://api.example.com")?
+    ///     .window(Duration::from_secs(5))
+    ///     .max_ahead(Duration::from_secs(10));
+    /// # let _ = dpop;
+    /// # Ok::<(), tower_introspect::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn max_ahead(self, ahead: Duration) -> Self {
+        self.with(|config| config.max_ahead = Some(ahead))
     }
 
     /// Requires a nonce of this service in every proof (RFC 9449 §9).
@@ -241,6 +268,11 @@ impl Dpop {
 }
 
 impl DpopConfig {
+    /// Returns how far `iat` may lie in the future.
+    pub(super) fn max_ahead(&self) -> Duration {
+        self.max_ahead.unwrap_or(self.window).min(MAX_AHEAD)
+    }
+
     pub(super) fn accepted(&self, fapi2: bool) -> impl Iterator<Item = Algorithm> {
         self.algorithms.iter().copied().filter(move |algorithm| !fapi2 || FAPI2.contains(algorithm))
     }
@@ -252,6 +284,7 @@ impl fmt::Debug for Dpop {
             .field("bases", &self.0.bases)
             .field("algorithms", &self.0.algorithms)
             .field("window", &self.0.window)
+            .field("max_ahead", &self.0.max_ahead())
             .field("nonces", &self.0.nonce_mode)
             .finish_non_exhaustive()
     }

@@ -71,7 +71,8 @@ impl MemoryReplay {
 
     /// Sets how many proofs of one key are kept at a time.
     ///
-    /// A proof is kept for at most twice the window, or for two nonce rotations if it carries a
+    /// A proof is kept for at most the window and the time that `iat` may lie in the future
+    /// ([`Dpop::max_ahead`](crate::proof::Dpop::max_ahead)), or for two nonce rotations if it carries a
     /// nonce.
     #[must_use]
     pub const fn max_proofs_of_a_key(mut self, quota: usize) -> Self {

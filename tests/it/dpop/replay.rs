@@ -323,7 +323,8 @@ async fn waiting_for_a_remote_store_holds_no_permit_of_the_handler() {
         assert_ready_ok!(task::spawn(other.ready()).poll());
         drop(other);
         let (mark, answer) = remote.0.lock().unwrap().pop().expect("no request to the store");
-        assert_eq!(mark.keep_for(), Duration::from_secs(30));
+        // Until the first millisecond after the window.
+        assert_eq!(mark.keep_for(), Duration::from_millis(30_001));
         answer.send(outcome).unwrap();
         let response = waiting.await.unwrap();
         assert_eq!(refusal(&response).map_or(Ok("alice"), Err), expected);

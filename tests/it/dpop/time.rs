@@ -1,9 +1,15 @@
 //! The time of a proof (RFC 9449 §4.3, check 11; §11.1).
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use serde_json::json;
-use tower_introspect::ErrorKind;
+use tower_introspect::{
+    ErrorKind,
+    proof::{Mark, Marked, Marking, ReplayStore},
+};
 
 use super::*;
 
@@ -58,6 +64,59 @@ async fn the_window_is_at_most_five_minutes() {
     let none = World::with(dpop().window(Duration::ZERO));
     assert_eq!(off_by(&none, 0).await, Ok(()));
     assert_eq!(off_by(&none, -1).await, BAD);
+}
+
+#[tokio::test(start_paused = true)]
+async fn sides_of_the_window_are_set_apart() {
+    for (window, ahead, oldest, latest) in [
+        (5, None, -5, 5),
+        (5, Some(10), -5, 10),
+        (300, Some(0), -300, 0),
+        (0, Some(10), 0, 10),
+        (300, None, -300, 60),
+        (5, Some(100_000), -5, 60),
+    ] {
+        let mut settings = dpop().window(Duration::from_secs(window));
+        if let Some(ahead) = ahead {
+            settings = settings.max_ahead(Duration::from_secs(ahead));
+        }
+        let world = World::with(settings);
+        for (seconds, expected) in
+            [(oldest - 1, BAD), (oldest, Ok(())), (latest, Ok(())), (latest + 1, BAD)]
+        {
+            assert_eq!(off_by(&world, seconds).await, expected, "{window} {ahead:?} {seconds}");
+        }
+    }
+}
+
+/// The mark of a proof is kept until the first moment at which the proof is refused for its age.
+#[tokio::test(start_paused = true)]
+async fn mark_is_kept_as_long_as_the_proof_is_good_on_either_side_of_the_window() {
+    for (window, ahead, iat) in [(5, 10, -5), (5, 10, 0), (5, 10, 10), (30, 0, -30), (0, 0, 0)] {
+        let kept = Arc::new(Mutex::new(Vec::new()));
+        let settings = dpop()
+            .window(Duration::from_secs(window))
+            .max_ahead(Duration::from_secs(ahead))
+            .replay_store(Recording(Arc::clone(&kept)));
+        let world = World::with(settings);
+        let proof = world.proof().claim("iat", NOW.as_secs() + iat).mint();
+        assert_eq!(world.with_proof(&proof).await.status(), StatusCode::OK);
+        let keep_for = kept.lock().unwrap()[0];
+        tokio::time::advance(keep_for - Duration::from_millis(1)).await;
+        assert_eq!(world.with_proof(&proof).await.status(), StatusCode::OK, "without the mark");
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_eq!(refusal(&world.with_proof(&proof).await), Some(ErrorKind::InvalidProof));
+    }
+}
+
+/// A store that forgets everything, and records how long it should have kept it.
+struct Recording(Arc<Mutex<Vec<Duration>>>);
+
+impl ReplayStore for Recording {
+    fn mark(&self, mark: Mark) -> Marking {
+        self.0.lock().unwrap().push(mark.keep_for());
+        Marking::done(Ok(Marked::First))
+    }
 }
 
 #[tokio::test(start_paused = true)]
