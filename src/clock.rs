@@ -102,8 +102,7 @@ impl Clock for SystemClock {
     fn can_be_right(&self, time: UnixTime) -> bool {
         time >= EARLIEST
     }
-
-    /// Returns zero, which is no address: all values of this type are the same clock.}
+}
 
 /// The start of 2025, before the first release of this crate. Machines without a battery for their
 /// clock often start in 1970, or at the time at which their system was built.

@@ -36,6 +36,9 @@ impl Config {
         if let Some(leeway) = self.leeway {
             builder = builder.leeway(leeway);
         }
+        if let Some(longest) = self.max_token_lifetime {
+            builder = builder.max_token_lifetime(longest);
+        }
         if let Some(age) = self.max_age {
             builder = builder.max_age(age);
         }

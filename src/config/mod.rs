@@ -33,6 +33,7 @@
 //! | `audience` | the identifier of this service, or several, of which the first is its own |
 //! | `required_scopes` | the scopes that every token must have |
 //! | `leeway_seconds` | how far the clocks of issuers may be off; 30 |
+//! | `max_token_lifetime_seconds` | the longest lifetime of a token; unlimited. Cutoffs then end |
 //! | `max_age_seconds` | how long an introspected token is cached; 30, 0 for not at all |
 //! | `stale_if_error_seconds` | how much longer while the authorization server is unavailable; 0 |
 //! | `advertised_scopes` | the scopes that challenges tell clients without a token to request |

@@ -21,6 +21,7 @@ fn every_problem_is_named() {
         audience = ["https://api.example.com", ""]
         required_scopes = "two words"
         leeway_seconds = -1
+        max_token_lifetime_seconds = "1h"
         max_age_seconds = "30"
         stale_if_error_seconds = -0.5
         resource_metadata = 7
@@ -54,6 +55,7 @@ fn every_problem_is_named() {
         [
             "audience: expected a non-empty text or an array of them",
             "leeway_seconds: expected a number of seconds",
+            "max_token_lifetime_seconds: expected a number of seconds",
             "max_age_seconds: expected a number of seconds",
             "stale_if_error_seconds: expected a number of seconds",
             "resource_metadata: expected a non-empty text",
@@ -287,4 +289,16 @@ fn advertised_scopes_are_in_the_challenge() {
     );
     let api = Config::from_toml(&text).unwrap().build().unwrap();
     assert!(api.policy().challenges().advertises("list"));
+}
+
+#[test]
+fn longest_lifetime_of_tokens_is_set_in_the_policy_and_ends_cutoffs() {
+    for (setting, expected) in
+        [("", None), ("max_token_lifetime_seconds = 3600\n", Some(Duration::from_secs(3600)))]
+    {
+        let text = format!("{setting}{}", minimal("mode = \"jwt\""));
+        let api = Config::from_toml(&text).unwrap().build().unwrap();
+        assert_eq!(api.policy().longest_lifetime(), expected);
+        assert_eq!(api.revocations().longest_lifetime(), expected);
+    }
 }

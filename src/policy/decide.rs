@@ -80,6 +80,7 @@ impl Policy {
         }
         record(Check::NoRefreshToken, Detail::default, check_kind(claims))?;
         self.check_time(claims, now.wall())?;
+        self.check_lifetime(claims)?;
         let audiences = || seen(list(claims.audience().iter())).wanted(list(&self.audiences));
         record(Check::Audience, audiences, self.check_audience(claims))?;
         let proof = self.proofs.check(claims, scheme, presented, now);
@@ -90,6 +91,9 @@ impl Policy {
         let verdict = Requirement::check_all(&self.terms.requirements, &token);
         let verdict = record(Check::Requirements, || self.requirements_detail(&token), verdict);
         if verdict.is_ok() {
+            if let Some(revocations) = &self.revocations {
+                revocations.note_admitted(&token.active);
+            }
             for (requirement, observer) in &self.terms.observed {
                 if let Some(error) = observer.note(requirement.check(&token)) {
                     token.observe(error);

@@ -30,6 +30,7 @@
 mod decide;
 pub(crate) mod identity;
 mod implied_scopes;
+mod lifetime;
 pub(crate) mod observer;
 pub(crate) mod observer_reports;
 pub(crate) mod replay_check;

@@ -12,6 +12,7 @@ use crate::{
     clock::{Clock, SystemClock},
     proof::proof_config::ProofConfig,
     respond::challenge::Challenge,
+    revocation::revocations::Revocations,
 };
 
 /// The default for how far the clocks of issuers may be off.
@@ -20,14 +21,16 @@ pub(crate) const DEFAULT_LEEWAY: Duration = Duration::from_secs(30);
 /// The requirements that this service places on a token.
 ///
 /// A policy checks, in this order: the issuer, that the key which signed the token still belongs to
-/// the issuer, the algorithm (FAPI 2.0 only), the kind of token, the time, the audience, the key
-/// that the token is bound to, and the requirements. See the [module docs](super) for an example.
+/// the issuer, the algorithm (FAPI 2.0 only), the kind of token, the time, the lifetime (if it is
+/// limited), the audience, the key that the token is bound to, and the requirements. See the
+/// [module docs](super) for an example.
 #[derive(Clone, Debug)]
 pub struct Policy {
     pub(super) audiences: Vec<Box<str>>,
     pub(super) issuers: Option<Vec<Box<str>>>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) proofs: ProofConfig,
+    pub(super) revocations: Option<Revocations>,
     pub(super) terms: Arc<Terms>,
 }
 
@@ -46,8 +49,10 @@ impl Policy {
             issuers: None,
             clock: Arc::new(SystemClock),
             proofs: ProofConfig::default(),
+            revocations: None,
             terms: Arc::new(Terms {
                 leeway: DEFAULT_LEEWAY,
+                max_token_lifetime: None,
                 requirements: Vec::new(),
                 observed: Vec::new(),
                 implied: ImpliedScopes::default(),
@@ -225,7 +230,7 @@ impl Policy {
         self.challenge(challenge)
     }
 
-    fn with(mut self, change: impl FnOnce(&mut Terms)) -> Self {
+    pub(super) fn with(mut self, change: impl FnOnce(&mut Terms)) -> Self {
         change(Arc::make_mut(&mut self.terms));
         self
     }

@@ -25,7 +25,7 @@ use crate::{
 /// extensions and is cheap to clone.
 #[derive(Clone)]
 pub struct VerifiedToken {
-    active: ActiveToken,
+    pub(super) active: ActiveToken,
     scheme: Scheme,
     /// In nanoseconds: 64 bits hold some centuries and take half the space of a `Duration`.
     facts_age: u64,
@@ -207,6 +207,8 @@ pub(super) struct Observed(pub(super) Option<Arc<Vec<VerifyError>>>);
 #[derive(Clone, Debug)]
 pub(super) struct Terms {
     pub(super) leeway: Duration,
+    /// The longest time from `iat` to `exp`.
+    pub(super) max_token_lifetime: Option<Duration>,
     pub(super) requirements: Vec<Requirement>,
     pub(super) observed: Vec<(Requirement, Observer)>,
     pub(super) implied: ImpliedScopes,

@@ -16,6 +16,7 @@ use crate::clock::{Moment, UnixTime};
 pub struct Cutoff {
     pub(super) issuer: String,
     pub(super) target: Target,
+    pub(super) subject: Option<String>,
     pub(super) at: Option<UnixTime>,
 }
 
@@ -37,7 +38,7 @@ pub(super) enum ClaimKind {
 impl Cutoff {
     /// Creates a cutoff for all tokens of an issuer.
     pub fn issuer(issuer: impl Into<String>) -> Self {
-        Self { issuer: issuer.into(), target: Target::Issuer, at: None }
+        Self { issuer: issuer.into(), target: Target::Issuer, subject: None, at: None }
     }
 
     /// Creates a cutoff for the tokens of a subject (`sub`).
@@ -60,15 +61,40 @@ impl Cutoff {
         Self::for_claim(issuer.into(), ClaimKind::Token, jwt_id.into())
     }
 
+    /// Names the subject that a session or a token belongs to.
+    ///
+    /// More than 16 such cutoffs of one subject become one for the subject, which covers all of its
+    /// tokens issued until then. Without a subject, a client that logs in and out many times can
+    /// fill the table of its issuer, and older tokens of all its users are then refused. Cutoffs for
+    /// a subject, a client or an issuer ignore it.
+    ///
+    /// ```
+    /// use tower_introspect::revocation::{Cutoff, Revocations};
+    ///
+    /// let revocations = Revocations::new();
+    /// for n in 0..17 {
+    ///     let session = Cutoff::session("https://as.example.com", format!("session-{n}"));
+    ///     revocations.revoke(&session.of_subject("alice"));
+    /// }
+    /// assert_eq!(revocations.len(), 1);
+    /// ```
+    pub fn of_subject(mut self, subject: impl Into<String>) -> Self {
+        self.subject = Some(subject.into());
+        self
+    }
+
     /// Sets the time of the revocation, by the clock of the issuer. Defaults to the current time,
-    /// or to the latest `iat` seen by [`Revocations`](super::Revocations) if that is later.
+    /// or to the latest `iat` of the issuer's admitted tokens if that is later.
+    ///
+    /// A time more than five minutes ahead of that can't be right, and is cut to it with an event:
+    /// a sender that gives milliseconds for seconds would otherwise revoke tokens for ever.
     pub const fn at(mut self, time: UnixTime) -> Self {
         self.at = Some(time);
         self
     }
 
     const fn for_claim(issuer: String, kind: ClaimKind, value: String) -> Self {
-        Self { issuer, target: Target::Claim(kind, value), at: None }
+        Self { issuer, target: Target::Claim(kind, value), subject: None, at: None }
     }
 }
 

@@ -2,6 +2,7 @@
 //! count.
 
 pub(crate) mod cutoff;
+mod latest_iat;
 pub(crate) mod layer;
 pub(crate) mod revocations;
 mod table;

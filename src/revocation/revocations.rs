@@ -4,22 +4,26 @@ use std::{
     collections::hash_map::RandomState,
     fmt,
     hash::BuildHasher as _,
+    num::NonZeroU64,
     sync::{
         Arc, PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicI64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use super::{
     cutoff::{ClaimKind, Cutoff, Standing, Target},
-    table::{CutoffTimes, Cutoffs, MAX_CLOCK_AHEAD, worse},
+    latest_iat::LatestIat,
+    table::{ClaimName, CutoffTimes, Cutoffs, MAX_CLOCK_AHEAD, UNDATED, worse},
 };
 use crate::{
-    clock::{Clock, Moment, SystemClock, UnixTime},
+    clock::{Clock, Moment, SystemClock},
+    telemetry::events::cutoff_time_cut,
     verify::active::ActiveToken,
 };
 
-/// The default maximum number of cutoffs. Each takes some 64 bytes.
+/// The default maximum number of cutoffs. Each takes some 100 bytes.
 const DEFAULT_CAPACITY: usize = 100_000;
 
 /// The revocations that this process knows.
@@ -30,10 +34,22 @@ const DEFAULT_CAPACITY: usize = 100_000;
 /// revoked unless its `iat` is *after* the cutoff; a JWT without `iat` is revoked too. Both rules
 /// apply to cached facts, to new facts, and to outcomes of verifications that are under way.
 ///
-/// The number of cutoffs is bounded. Beyond the bound, one cutoff for all tokens of each issuer
-/// replaces the older half of all cutoffs; with too many issuers, one for the tokens of all issuers
-/// replaces every cutoff. This may refuse JWTs that were not revoked, if they live longer than it
-/// takes for so many cutoffs to arrive, but it never admits a revoked one.
+/// The number of cutoffs is bounded, and each issuer is bounded for itself. More than 16 cutoffs for
+/// sessions and tokens of one subject ([`Cutoff::of_subject`]) become one for the subject. If there
+/// are too many cutoffs, the issuer with the most of them gives up the older half of its own for one
+/// cutoff that covers all its tokens. So an issuer keeps an equal share whatever the others do. If
+/// there are more issuers than cutoffs may be, those without a place share one cutoff. All of this
+/// may refuse JWTs that were not revoked, but never admits a revoked one.
+///
+/// By default cutoffs do not end. With [`max_token_lifetime`](Self::max_token_lifetime) a cutoff ends
+/// when every token that it covers has expired.
+///
+/// # Clocks
+///
+/// A cutoff without a time covers the tokens issued until now. If the clock of the issuer is ahead,
+/// "now" is the latest `iat` of the tokens that were admitted. Connect the policy that admits them
+/// ([`Policy::revocations`](crate::Policy::revocations)); a [`ResourceServer`](crate::ResourceServer)
+/// does so. The `iat` of an issuer only counts for its own cutoffs.
 ///
 /// A [`RevocationLayer`](super::RevocationLayer) checks outcomes against them. Clones share the
 /// cutoffs. While there are none, a check takes no lock.
@@ -54,13 +70,14 @@ pub struct Revocations(Arc<RevocationState>);
 struct RevocationState {
     clock: Arc<dyn Clock>,
     capacity: usize,
+    max_token_lifetime: Option<Duration>,
     /// Randomly keyed, so that a client can't choose names with the same hash. Names with the same
     /// hash revoke each other, which is safe.
     hasher: RandomState,
     has_cutoffs: AtomicBool,
-    /// The latest `iat` seen, in milliseconds. A cutoff without a time is set to this if it is later
-    /// than our clock. Otherwise it would miss tokens of an issuer whose clock is ahead.
-    latest_iat: AtomicI64,
+    /// True if a cutoff came while the clock could not be right.
+    has_undated: AtomicBool,
+    latest_iat: LatestIat,
     cutoffs: RwLock<Cutoffs>,
 }
 
@@ -80,22 +97,49 @@ impl Revocations {
     /// ```
     #[must_use]
     pub fn with_capacity(cutoffs: usize) -> Self {
-        Self::build(cutoffs, Arc::new(SystemClock))
+        Self::build(cutoffs, None, Arc::new(SystemClock))
     }
 
     /// Sets the clock. Forgets all cutoffs.
     #[must_use]
     pub fn clock(self, clock: impl Clock) -> Self {
-        Self::build(self.0.capacity, Arc::new(clock))
+        Self::build(self.0.capacity, self.0.max_token_lifetime, Arc::new(clock))
     }
 
-    fn build(capacity: usize, clock: Arc<dyn Clock>) -> Self {
+    /// Sets the longest lifetime of a token, from `iat` to `exp`. Forgets all cutoffs.
+    ///
+    /// A cutoff then ends when every token that it covers has expired: after this time, and ten
+    /// minutes for clocks that differ and expired tokens that a policy tolerates.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_introspect::{Policy, revocation::Revocations};
+    ///
+    /// let revocations = Revocations::new().max_token_lifetime(Duration::from_secs(3600));
+    /// let policy = Policy::new("https://api.example.com").revocations(revocations.clone());
+    /// # let _ = policy;
+    /// ```
+    ///
+    /// # Security
+    ///
+    /// A token that lives longer would be admitted again when its cutoff has ended. Connect every
+    /// policy that decides about these tokens ([`Policy::revocations`](crate::Policy::revocations)):
+    /// it then refuses tokens that live longer, and those without `iat` or `exp`. A
+    /// [`ResourceServer`](crate::ResourceServer) does so.
+    #[must_use]
+    pub fn max_token_lifetime(self, longest: Duration) -> Self {
+        Self::build(self.0.capacity, Some(longest), Arc::clone(&self.0.clock))
+    }
+
+    fn build(capacity: usize, longest: Option<Duration>, clock: Arc<dyn Clock>) -> Self {
         Self(Arc::new(RevocationState {
             clock,
             capacity,
+            max_token_lifetime: longest,
             hasher: RandomState::new(),
             has_cutoffs: AtomicBool::new(false),
-            latest_iat: AtomicI64::new(i64::MIN),
+            has_undated: AtomicBool::new(false),
+            latest_iat: LatestIat::new(),
             cutoffs: RwLock::default(),
         }))
     }
@@ -106,43 +150,58 @@ impl Revocations {
     /// forward, never back.
     pub fn revoke(&self, cutoff: &Cutoff) {
         let state = &*self.0;
-        let learned_at = Moment::now(&*state.clock);
-        let now = || learned_at.wall().max(state.latest_iat());
-        let times = CutoffTimes { revoked_at: cutoff.at.unwrap_or_else(now), learned_at };
         let issuer = state.hasher.hash_one(&cutoff.issuer);
+        let times = state.times(cutoff, issuer);
         let mut cutoffs = state.cutoffs.write().unwrap_or_else(PoisonError::into_inner);
+        if cutoffs.may_have_ended(times.learned_at) {
+            state.remove_ended(&mut cutoffs, times.learned_at);
+        }
         match &cutoff.target {
             Target::Issuer => cutoffs.add_issuer(issuer, times, state.capacity),
             Target::Claim(kind, value) => {
-                let name = state.hasher.hash_one((kind, &**value));
+                let name = state.claim_name(*kind, value, cutoff.subject.as_deref());
                 cutoffs.add(issuer, name, times, state.capacity);
             }
+        }
+        if times.revoked_at == UNDATED {
+            state.has_undated.store(true, Ordering::Release);
         }
         state.has_cutoffs.store(true, Ordering::Release);
     }
 
-    /// Returns true if there is no cutoff.
+    /// Returns true if there is no cutoff that has not ended.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        !self.0.has_cutoffs.load(Ordering::Acquire)
+        !self.0.has_cutoffs() || self.len() == 0
     }
 
-    /// Returns the number of cutoffs.
+    /// Returns the number of cutoffs that have not ended.
     #[must_use]
     pub fn len(&self) -> usize {
-        let cutoffs = self.0.cutoffs.read().unwrap_or_else(PoisonError::into_inner);
-        let issuers = cutoffs.issuers.values();
-        let own = issuers
-            .map(|of| of.by_claim.len() + usize::from(of.whole_issuer.is_some()))
-            .sum::<usize>();
-        own + usize::from(cutoffs.all_issuers.is_some())
+        let state = &*self.0;
+        let mut cutoffs = state.cutoffs.write().unwrap_or_else(PoisonError::into_inner);
+        state.remove_ended(&mut cutoffs, Moment::now(&*state.clock));
+        state.has_cutoffs.store(cutoffs.len() > 0, Ordering::Release);
+        cutoffs.len()
+    }
+
+    /// Returns the longest lifetime of a token, if it is limited.
+    pub(crate) fn longest_lifetime(&self) -> Option<Duration> {
+        self.0.max_token_lifetime
+    }
+
+    /// Notes the `iat` of a token that a policy admitted.
+    #[inline]
+    pub(crate) fn note_admitted(&self, active: &ActiveToken) {
+        let state = &*self.0;
+        let issuer = || state.hasher.hash_one(active.issuer());
+        state.latest_iat.note(active, issuer, || state.clock.now());
     }
 
     /// Checks `active` against the cutoffs.
     #[inline]
     pub(crate) fn check(&self, active: &ActiveToken) -> Standing {
-        self.0.note_iat(active);
-        if self.is_empty() { Standing::Stands } else { self.0.check(active) }
+        if self.0.has_cutoffs() { self.0.check(active) } else { Standing::Stands }
     }
 }
 
@@ -154,36 +213,80 @@ impl Default for Revocations {
 
 impl fmt::Debug for Revocations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Revocations").field("len", &self.len()).finish_non_exhaustive()
+        let cutoffs = self.0.cutoffs.read().unwrap_or_else(PoisonError::into_inner);
+        f.debug_struct("Revocations").field("len", &cutoffs.len()).finish_non_exhaustive()
     }
 }
 
 impl RevocationState {
-    fn latest_iat(&self) -> UnixTime {
-        UnixTime::from_millis(self.latest_iat.load(Ordering::Relaxed))
+    #[inline]
+    fn has_cutoffs(&self) -> bool {
+        self.has_cutoffs.load(Ordering::Acquire)
     }
 
-    fn note_iat(&self, active: &ActiveToken) {
-        let Some(issued) = active.claims().issued_at() else { return };
-        // No policy admits a token issued further ahead, and it must not move the cutoffs of other
-        // tokens.
-        if issued > self.latest_iat() && issued <= self.clock.now().saturating_add(MAX_CLOCK_AHEAD)
+    /// Returns the times of a cutoff that arrives now.
+    fn times(&self, cutoff: &Cutoff, issuer: u64) -> CutoffTimes {
+        let learned_at = Moment::now(&*self.clock);
+        if !self.clock.can_be_right(learned_at.wall()) {
+            // There is no time to compare the given one with.
+            return CutoffTimes { revoked_at: UNDATED, learned_at };
+        }
+        let now = self.latest_iat.time_of(issuer, learned_at.wall());
+        let given = cutoff.at.unwrap_or(now);
+        if given > now.saturating_add(MAX_CLOCK_AHEAD) {
+            // No clock is that far ahead. It may be a time in milliseconds.
+            cutoff_time_cut(&cutoff.issuer, given.saturating_duration_since(now));
+            return CutoffTimes { revoked_at: now, learned_at };
+        }
+        CutoffTimes { revoked_at: given, learned_at }
+    }
+
+    fn claim_name(&self, kind: ClaimKind, value: &str, subject: Option<&str>) -> ClaimName {
+        let subject = match kind {
+            ClaimKind::Session | ClaimKind::Token => subject,
+            ClaimKind::Client | ClaimKind::Subject => None,
+        };
+        let subject = subject.map(|subject| self.hasher.hash_one((ClaimKind::Subject, subject)));
+        ClaimName {
+            name: self.hasher.hash_one((kind, value)),
+            is_token: kind == ClaimKind::Token,
+            subject: subject.and_then(NonZeroU64::new),
+        }
+    }
+
+    /// Removes the cutoffs that have ended.
+    fn remove_ended(&self, cutoffs: &mut Cutoffs, now: Moment) {
+        if let Some(longest) = self.max_token_lifetime
+            && self.clock.can_be_right(now.wall())
         {
-            self.latest_iat.fetch_max(issued.as_millis(), Ordering::Relaxed);
+            cutoffs.remove_ended(longest, now);
+        }
+    }
+
+    /// Sets the time of cutoffs that came while the clock could not be right, if it can be right
+    /// now.
+    #[cold]
+    fn date_undated(&self) {
+        let now = Moment::now(&*self.clock);
+        if self.clock.can_be_right(now.wall()) {
+            let mut cutoffs = self.cutoffs.write().unwrap_or_else(PoisonError::into_inner);
+            cutoffs.date(now);
+            self.has_undated.store(false, Ordering::Release);
         }
     }
 
     fn check(&self, active: &ActiveToken) -> Standing {
+        if self.has_undated.load(Ordering::Acquire) {
+            self.date_undated();
+        }
         let claims = active.claims();
         let cutoffs = self.cutoffs.read().unwrap_or_else(PoisonError::into_inner);
-        let mut standing =
-            cutoffs.all_issuers.map_or(Standing::Stands, |times| times.check(active));
         let Some(issuer) = cutoffs.issuers.get(&self.hasher.hash_one(active.issuer())) else {
-            return standing;
+            let others = cutoffs.other_issuers;
+            return others.map_or(Standing::Stands, |times| times.check(active));
         };
-        if let Some(times) = issuer.whole_issuer {
-            standing = worse(standing, times.check(active));
-        }
+        let whole = issuer.whole_issuer;
+        let mut standing = whole.map_or(Standing::Stands, |times| times.check(active));
         if issuer.by_claim.is_empty() {
             return standing;
         }
@@ -198,8 +301,10 @@ impl RevocationState {
             let Some(value) = value else { continue };
             let name = self.hasher.hash_one((kind, &*value));
             standing = match (issuer.by_claim.get(&name), kind) {
-                (Some(times), ClaimKind::Token) => worse(standing, times.check_token(active)),
-                (Some(times), _) => worse(standing, times.check(active)),
+                (Some(cutoff), ClaimKind::Token) => {
+                    worse(standing, cutoff.times.check_token(active))
+                }
+                (Some(cutoff), _) => worse(standing, cutoff.times.check(active)),
                 (None, _) => standing,
             };
         }

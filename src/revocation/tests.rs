@@ -1,7 +1,11 @@
-use std::time::Duration;
+use std::{sync::atomic::AtomicI64, time::Duration};
 
 use super::*;
-use crate::{claims::claims_set::Claims, clock::tests::FixedClock, verify::active::Method};
+use crate::{
+    claims::claims_set::Claims,
+    clock::{UnixTime, tests::FixedClock},
+    verify::active::Method,
+};
 
 const ISSUER: &str = "https://as.example.com";
 const OTHER: &str = "https://other.example.com";
@@ -98,7 +102,7 @@ fn earlier_cutoff_does_not_replace_a_later_one() {
 }
 
 #[test]
-fn too_many_cutoffs_become_one_for_all_tokens() {
+fn too_many_cutoffs_of_an_issuer_become_one_for_its_tokens() {
     let revocations = revocations(10);
     let name = |n: usize| format!("user-{n}");
     let old = |n| fact(ISSUER, Method::Jwt, &format!("{{\"sub\":\"{}\",\"iat\":1}}", name(n)));
@@ -109,7 +113,7 @@ fn too_many_cutoffs_become_one_for_all_tokens() {
             assert_eq!(revocations.check(&old(earlier)), Standing::Revoked, "{earlier} of {n}");
         }
     }
-    let later = fact(ISSUER, Method::Jwt, r#"{"sub":"user-1","iat":1301}"#);
+    let later = fact(ISSUER, Method::Jwt, r#"{"sub":"user-1","iat":1001}"#);
     assert_eq!(revocations.check(&later), Standing::Stands);
     let elsewhere = fact(OTHER, Method::Jwt, r#"{"iat":1}"#);
     assert_eq!(revocations.check(&elsewhere), Standing::Stands);
@@ -117,7 +121,7 @@ fn too_many_cutoffs_become_one_for_all_tokens() {
 
 /// A shared clock that tests set by hand.
 #[derive(Clone, Debug)]
-struct Hand(Arc<std::sync::atomic::AtomicI64>);
+struct Hand(Arc<AtomicI64>);
 
 impl Clock for Hand {
     fn now(&self) -> UnixTime {
@@ -143,29 +147,252 @@ fn many_logouts_do_not_revoke_recent_tokens_of_others() {
     }
 }
 
+/// Sets cutoffs for this many subjects of an issuer.
+fn log_out(revocations: &Revocations, issuer: &str, subjects: std::ops::Range<usize>) {
+    for n in subjects {
+        revocations.revoke(&Cutoff::subject(issuer, format!("user-{n}")));
+    }
+}
+
+fn standing_of(revocations: &Revocations, issuer: &str, subject: &str, iat: i64) -> Standing {
+    let claims = format!(r#"{{"sub":"{subject}","iat":{iat}}}"#);
+    revocations.check(&fact(issuer, Method::Jwt, &claims))
+}
+
 #[test]
-fn too_many_issuers_become_one_cutoff_for_everyone() {
+fn hundred_thousand_logouts_of_one_issuer_cut_no_token_of_another() {
+    let revocations = Revocations::new().clock(FixedClock(1_000));
+    log_out(&revocations, ISSUER, 0..100);
+    log_out(&revocations, OTHER, 0..150_000);
+    assert!(revocations.len() <= DEFAULT_CAPACITY);
+    assert_eq!(standing_of(&revocations, ISSUER, "bob", 1), Standing::Stands);
+    assert_eq!(standing_of(&revocations, ISSUER, "user-99", 1), Standing::Revoked);
+    assert_eq!(standing_of(&revocations, ISSUER, "user-99", 1_001), Standing::Stands);
+    assert_eq!(standing_of(&revocations, "https://third.example.com", "bob", 1), Standing::Stands);
+    // The issuer with the many logouts is cut, but by no more than the time of its last one.
+    assert_eq!(standing_of(&revocations, OTHER, "user-1", 1), Standing::Revoked);
+    assert_eq!(standing_of(&revocations, OTHER, "user-149999", 1), Standing::Revoked);
+    assert_eq!(standing_of(&revocations, OTHER, "bob", 1_001), Standing::Stands);
+}
+
+#[test]
+fn every_issuer_keeps_an_equal_share_of_the_cutoffs() {
+    let revocations = revocations(300);
+    for round in 0..100 {
+        // Two of three have more than their share.
+        log_out(&revocations, ISSUER, round * 10..(round + 1) * 10);
+        log_out(&revocations, OTHER, round * 50..(round + 1) * 50);
+        log_out(&revocations, "https://third.example.com", round..(round + 1).min(98));
+        assert!(revocations.len() <= 300);
+    }
+    assert_eq!(standing_of(&revocations, "https://third.example.com", "bob", 1), Standing::Stands);
+    for n in 0..98 {
+        let user = format!("user-{n}");
+        let standing = standing_of(&revocations, "https://third.example.com", &user, 1);
+        assert_eq!(standing, Standing::Revoked);
+    }
+}
+
+#[test]
+fn more_issuers_than_cutoffs_revoke_no_token_of_an_issuer_that_has_a_place() {
     let revocations = revocations(10);
+    let name = |n: usize| format!("https://{n}.example.com");
+    revocations.revoke(&Cutoff::subject(ISSUER, "alice"));
     for n in 0..100 {
-        revocations.revoke(&Cutoff::subject(format!("https://{n}.example.com"), "alice"));
+        revocations.revoke(&Cutoff::subject(name(n), "alice"));
         assert!(revocations.len() <= 11);
         for earlier in 0..=n {
-            let issuer = format!("https://{earlier}.example.com");
-            let token = fact(&issuer, Method::Jwt, r#"{"sub":"alice","iat":1}"#);
-            assert_eq!(revocations.check(&token), Standing::Revoked, "{earlier} of {n}");
+            let standing = standing_of(&revocations, &name(earlier), "alice", 1);
+            assert_eq!(standing, Standing::Revoked, "{earlier} of {n}");
+        }
+        assert_eq!(standing_of(&revocations, &name(n), "alice", 1_001), Standing::Stands);
+    }
+    assert_eq!(standing_of(&revocations, ISSUER, "alice", 1), Standing::Revoked);
+    assert_eq!(standing_of(&revocations, ISSUER, "alice", 1_001), Standing::Stands);
+}
+
+#[test]
+fn revoked_tokens_stay_revoked_when_their_cutoffs_are_replaced() {
+    let revocations = revocations(40);
+    // By a clock that is ahead.
+    let token = |n: i64| format!(r#"{{"jti":"{n}","sub":"alice","iat":{}}}"#, 1_000 + n);
+    for n in 0..300 {
+        let cutoff = Cutoff::token(ISSUER, n.to_string());
+        revocations.revoke(&if n % 2 == 0 { cutoff } else { cutoff.of_subject("alice") });
+        for earlier in 0..=n {
+            let standing = revocations.check(&fact(ISSUER, Method::Jwt, &token(earlier)));
+            assert_eq!(standing, Standing::Revoked, "{earlier} of {n}");
         }
     }
 }
 
 #[test]
-fn a_cutoff_in_the_future_survives_the_overflow() {
-    let revocations = revocations(4);
-    let future = Cutoff::subject(ISSUER, "alice").at(UnixTime::from_secs(9_000));
-    revocations.revoke(&future);
-    for n in 0..100 {
-        revocations.revoke(&Cutoff::subject(ISSUER, format!("user-{n}")));
-        revocations.revoke(&Cutoff::subject(format!("https://{n}.example.com"), "bob"));
+fn more_than_sixteen_sessions_of_a_subject_become_one_cutoff_of_the_subject() {
+    let revocations = revocations(100);
+    let session = |n: usize| Cutoff::session(ISSUER, n.to_string()).of_subject("alice");
+    let token = |subject: &str, session: &str| {
+        let claims = format!(r#"{{"sub":"{subject}","sid":"{session}","iat":1}}"#);
+        revocations.check(&fact(ISSUER, Method::Jwt, &claims))
+    };
+    for n in 0..16 {
+        revocations.revoke(&session(n));
+        revocations.revoke(&session(n));
     }
-    let token = fact(ISSUER, Method::Jwt, r#"{"sub":"alice","iat":8000}"#);
-    assert_eq!(revocations.check(&token), Standing::Revoked);
+    assert_eq!(revocations.len(), 16);
+    assert_eq!(token("alice", "elsewhere"), Standing::Stands);
+    revocations.revoke(&session(16));
+    assert_eq!(revocations.len(), 1);
+    assert_eq!(token("alice", "elsewhere"), Standing::Revoked);
+    assert_eq!(token("bob", "elsewhere"), Standing::Stands);
+    let renewed = r#"{"sub":"alice","sid":"new","iat":1001}"#;
+    assert_eq!(revocations.check(&fact(ISSUER, Method::Jwt, renewed)), Standing::Stands);
+    // Then sessions are told apart again.
+    for n in 17..30 {
+        revocations.revoke(&session(n));
+    }
+    assert_eq!(revocations.len(), 14);
+    let elsewhere = Cutoff::session(OTHER, "0").of_subject("alice");
+    revocations.revoke(&elsewhere);
+    assert_eq!(standing_of(&revocations, OTHER, "alice", 1), Standing::Stands);
+}
+
+#[test]
+fn logouts_of_one_account_three_a_second_for_an_hour_cut_only_its_tokens() {
+    let hand = Hand(Arc::new(AtomicI64::new(10_000)));
+    let revocations = Revocations::with_capacity(100).clock(hand.clone());
+    revocations.revoke(&Cutoff::subject(ISSUER, "carol"));
+    for n in 0..10_800_i64 {
+        hand.0.store(10_000 + n / 3, Ordering::Relaxed);
+        let session = Cutoff::session(ISSUER, n.to_string()).of_subject("mallory");
+        revocations.revoke(&session);
+        let token = Cutoff::token(ISSUER, n.to_string()).of_subject("mallory");
+        revocations.revoke(&token);
+        let of_account = Cutoff::subject(ISSUER, "mallory");
+        revocations.revoke(&of_account);
+        assert!(revocations.len() < 20, "{n}");
+    }
+    for iat in [1, 9_999, 13_000] {
+        assert_eq!(standing_of(&revocations, ISSUER, "bob", iat), Standing::Stands);
+    }
+    assert_eq!(standing_of(&revocations, ISSUER, "carol", 9_999), Standing::Revoked);
+    assert_eq!(standing_of(&revocations, ISSUER, "mallory", 13_599), Standing::Revoked);
+}
+
+#[test]
+fn time_in_the_future_is_cut_to_the_time_of_receipt() {
+    for (at, until) in [
+        (999, 999),
+        (1_000, 1_000),
+        (1_300, 1_300),
+        (1_301, 1_000),
+        (1_000_000, 1_000),
+        (i64::MAX, 1_000),
+        (-5, -5),
+    ] {
+        let revocations = revocations(10);
+        revocations.revoke(&Cutoff::subject(ISSUER, "alice").at(UnixTime::from_secs(at)));
+        let covered = standing_of(&revocations, ISSUER, "alice", until);
+        assert_eq!(covered, Standing::Revoked, "{at}");
+        let later = standing_of(&revocations, ISSUER, "alice", until.saturating_add(1));
+        assert_eq!(later, Standing::Stands, "{at}");
+    }
+    // The clock of the issuer is known to be ahead.
+    let revocations = revocations(10);
+    revocations.note_admitted(&fact(ISSUER, Method::Jwt, r#"{"iat":1020}"#));
+    for issuer in [ISSUER, OTHER] {
+        revocations.revoke(&Cutoff::subject(issuer, "alice").at(UnixTime::from_secs(1_000_000)));
+    }
+    assert_eq!(standing_of(&revocations, ISSUER, "alice", 1_020), Standing::Revoked);
+    assert_eq!(standing_of(&revocations, ISSUER, "alice", 1_021), Standing::Stands);
+    assert_eq!(standing_of(&revocations, OTHER, "alice", 1_001), Standing::Stands);
+}
+
+#[tokio::test(start_paused = true)]
+async fn cutoff_ends_when_every_token_that_it_covers_has_expired_by_both_clocks() {
+    const HOUR: i64 = 3_600;
+    let longest = Duration::from_secs(3_600);
+    let at = UnixTime::from_secs(10_100);
+    for cutoff in [
+        Cutoff::issuer(ISSUER).at(at),
+        Cutoff::subject(ISSUER, "alice").at(at),
+        Cutoff::session(ISSUER, "s").at(at).of_subject("alice"),
+        Cutoff::token(ISSUER, "1").at(at),
+    ] {
+        let hand = Hand(Arc::new(AtomicI64::new(10_000)));
+        let ending = Revocations::new().clock(hand.clone()).max_token_lifetime(longest);
+        let lasting = Revocations::new().clock(hand.clone());
+        for revocations in [&ending, &lasting] {
+            revocations.revoke(&cutoff);
+        }
+        let end = 10_100 + HOUR + 600;
+        let pass = async |seconds: i64| {
+            tokio::time::advance(Duration::from_secs(seconds.unsigned_abs())).await;
+        };
+        // The wall clock alone, as after a step.
+        hand.0.store(end + 1_000_000, Ordering::Relaxed);
+        assert_eq!(ending.len(), 1);
+        hand.0.store(end - 1, Ordering::Relaxed);
+        // The monotonic clock alone, as after a step back.
+        pass(end - 10_000).await;
+        assert_eq!(ending.len(), 1);
+        hand.0.store(end, Ordering::Relaxed);
+        assert_eq!((ending.len(), ending.is_empty()), (0, true));
+        assert_eq!((lasting.len(), lasting.is_empty()), (1, false));
+        // A cutoff that arrives late covers what was issued before, and ends no sooner.
+        ending.revoke(&Cutoff::token(ISSUER, "1").at(UnixTime::from_secs(1)));
+        assert_eq!(ending.len(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn ended_cutoffs_leave_their_places_to_others() {
+    let hand = Hand(Arc::default());
+    let longest = Duration::from_secs(3_600);
+    let revocations = Revocations::with_capacity(200).clock(hand.clone());
+    let revocations = revocations.max_token_lifetime(longest);
+    // 84 cutoffs at a time are in force, in a table for 200.
+    for n in 0..2_000_i64 {
+        hand.0.store(n * 60, Ordering::Relaxed);
+        tokio::time::advance(Duration::from_secs(60)).await;
+        revocations.revoke(&Cutoff::subject(ISSUER, format!("user-{n}")));
+        let bob = standing_of(&revocations, ISSUER, "bob", (n - 59) * 60);
+        assert_eq!(bob, Standing::Stands, "{n}");
+        let logged_out = format!("user-{}", (n - 59).max(0));
+        let old = standing_of(&revocations, ISSUER, &logged_out, 0);
+        assert_eq!(old, Standing::Revoked, "{n}");
+    }
+    assert!(revocations.len() < 90);
+}
+
+/// A clock that can't be right before this time.
+#[derive(Clone, Debug)]
+struct Booting(Hand);
+
+impl Clock for Booting {
+    fn now(&self) -> UnixTime {
+        self.0.now()
+    }
+
+    fn can_be_right(&self, time: UnixTime) -> bool {
+        time >= UnixTime::from_secs(1_000)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn cutoff_that_comes_while_the_clock_is_wrong_covers_the_tokens_issued_until_then() {
+    let hand = Hand(Arc::default());
+    let revocations = Revocations::new().clock(Booting(hand.clone()));
+    revocations.revoke(&Cutoff::subject(ISSUER, "alice"));
+    revocations.revoke(&Cutoff::issuer(OTHER).at(UnixTime::from_secs(9_000)));
+    for issuer in [ISSUER, OTHER] {
+        assert_eq!(standing_of(&revocations, issuer, "alice", 1_000_000), Standing::Revoked);
+    }
+    // The clock is set half an hour after the cutoff, which was at 10 000.
+    tokio::time::advance(Duration::from_secs(1_800)).await;
+    hand.0.store(11_800, Ordering::Relaxed);
+    for issuer in [ISSUER, OTHER] {
+        assert_eq!(standing_of(&revocations, issuer, "alice", 10_300), Standing::Revoked);
+        assert_eq!(standing_of(&revocations, issuer, "alice", 10_301), Standing::Stands);
+    }
+    assert_eq!(standing_of(&revocations, ISSUER, "bob", 1), Standing::Stands);
 }

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
 };
 
 #[cfg(feature = "tracing")]
@@ -20,10 +21,10 @@ use crate::{
 #[cfg(feature = "tracing")]
 const TARGET: &str = "tower_introspect";
 
-/// The maximum length of a subject in events, in bytes. The issuer chooses the subject, which may
-/// be as long as its response.
+/// The maximum length of a subject or an issuer in events, in bytes. The issuer chooses the subject,
+/// which may be as long as its response.
 #[cfg(feature = "tracing")]
-const MAX_SUBJECT: usize = 128;
+const MAX_NAME: usize = 128;
 
 /// Writes an event, unless there were too many with the same reason.
 #[cfg(feature = "tracing")]
@@ -49,7 +50,7 @@ pub(super) fn refused(error: &VerifyError, subject: Option<&str>) {
     #[cfg(feature = "tracing")]
     {
         let reason = error.kind().reason();
-        let subject = subject.map(truncate_subject);
+        let subject = subject.map(truncate_name);
         match error.blame() {
             Blame::Client => limited!(DEBUG, reason, reason, subject, "request refused"),
             Blame::AuthorizationServer => limited!(
@@ -98,6 +99,20 @@ pub(super) fn would_have_refused(observer: &str, error: &VerifyError) {
 pub(crate) fn hook_panicked() {
     #[cfg(feature = "tracing")]
     limited!(ERROR, "hook_panicked", "the refusal hook panicked");
+}
+
+/// Reports that the time of a cutoff was too far in the future and was cut.
+pub(crate) fn cutoff_time_cut(issuer: &str, ahead: Duration) {
+    #[cfg(feature = "tracing")]
+    limited!(
+        ERROR,
+        "cutoff_time",
+        issuer = truncate_name(issuer),
+        ahead_seconds = ahead.as_secs(),
+        "time of a cutoff is in the future"
+    );
+    #[cfg(not(feature = "tracing"))]
+    let _ = (issuer, ahead);
 }
 
 /// Reports that the keys of an issuer were fetched.
@@ -202,7 +217,7 @@ impl PendingSpan {
             let Self(span) = self;
             span.record("outcome", "admitted").record("issuer", issuer).record("method", method);
             if let Some(subject) = subject {
-                span.record("subject", truncate_subject(subject));
+                span.record("subject", truncate_name(subject));
             }
         }
         #[cfg(not(feature = "tracing"))]
@@ -216,7 +231,7 @@ impl PendingSpan {
             let Self(span) = self;
             span.record("outcome", "refused").record("reason", error.kind().reason());
             if let Some(subject) = subject {
-                span.record("subject", truncate_subject(subject));
+                span.record("subject", truncate_name(subject));
             }
         }
         #[cfg(not(feature = "tracing"))]
@@ -225,7 +240,7 @@ impl PendingSpan {
 }
 
 #[cfg(feature = "tracing")]
-fn truncate_subject(subject: &str) -> &str {
-    let end = (0..=subject.len().min(MAX_SUBJECT)).rev().find(|at| subject.is_char_boundary(*at));
-    subject.get(..end.unwrap_or_default()).unwrap_or_default()
+fn truncate_name(name: &str) -> &str {
+    let end = (0..=name.len().min(MAX_NAME)).rev().find(|at| name.is_char_boundary(*at));
+    name.get(..end.unwrap_or_default()).unwrap_or_default()
 }

@@ -1,4 +1,10 @@
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
 
 #[cfg(feature = "jwt")]
 use crate::jose::{algorithm::Algorithm, key::VerificationKey};
@@ -48,6 +54,8 @@ struct Facts {
     verified_at: Moment,
     signed_by: Option<SignedBy>,
     stale: bool,
+    /// The set of revocations that noted the `iat` of these facts last, or zero.
+    noted_by: AtomicU32,
 }
 
 /// The key that a token was verified with, and the algorithm.
@@ -89,8 +97,9 @@ impl ActiveToken {
         method: Method,
         verified_at: Moment,
     ) -> Self {
-        let issuer = issuer.into();
-        Self(Arc::new(Facts { issuer, claims, method, verified_at, signed_by: None, stale: false }))
+        let (issuer, noted_by) = (issuer.into(), AtomicU32::new(0));
+        let (signed_by, stale) = (None, false);
+        Self(Arc::new(Facts { issuer, claims, method, verified_at, signed_by, stale, noted_by }))
     }
 
     /// Creates the fact that `issuer` signed `claims` with `key`, by `algorithm`.
@@ -103,7 +112,8 @@ impl ActiveToken {
         verified_at: Moment,
     ) -> Self {
         let (method, signed_by) = (Method::Jwt, Some(SignedBy { key, algorithm }));
-        Self(Arc::new(Facts { issuer, claims, method, verified_at, signed_by, stale: false }))
+        let (stale, noted_by) = (false, AtomicU32::new(0));
+        Self(Arc::new(Facts { issuer, claims, method, verified_at, signed_by, stale, noted_by }))
     }
 
     /// Returns the same facts with another method.
@@ -142,7 +152,18 @@ impl ActiveToken {
     fn rebuild(&self, claims: Claims, method: Method, verified_at: Moment, stale: bool) -> Self {
         let Facts { issuer, signed_by, .. } = &*self.0;
         let (issuer, signed_by) = (Arc::clone(issuer), signed_by.clone());
-        Self(Arc::new(Facts { issuer, claims, method, verified_at, signed_by, stale }))
+        let noted_by = AtomicU32::new(0);
+        Self(Arc::new(Facts { issuer, claims, method, verified_at, signed_by, stale, noted_by }))
+    }
+
+    /// Returns the set of revocations that noted the `iat` of these facts last, or zero.
+    #[inline]
+    pub(crate) fn noted_by(&self) -> u32 {
+        self.0.noted_by.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_noted_by(&self, id: u32) {
+        self.0.noted_by.store(id, Ordering::Relaxed);
     }
 
     /// Returns the issuer that vouches for the claims.

@@ -304,3 +304,24 @@ async fn no_token_is_admitted_while_the_system_clock_is_certainly_wrong() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn ended_cutoffs_come_back_with_no_step_of_the_clock() {
+    for step in STEPS {
+        let (world, own_clock) =
+            with_own_clock(|api| api.issuer(Issuer::jwt(ISSUER)).max_token_lifetime(HOUR * 10));
+        let token = world.jwt();
+        assert_eq!(world.status(&token).await, 200);
+        world.api.revocations().revoke(&Cutoff::subject(ISSUER, "alice"));
+        step.apply(&own_clock);
+        // Removes what has ended.
+        assert_eq!(world.api.revocations().len(), 1, "{step:?}");
+        step.reversed().apply(&own_clock);
+        assert_eq!(world.status(&token).await, 401, "{step:?}");
+        sleep(HOUR * 10 + SEC * 599).await;
+        assert_eq!(world.api.revocations().len(), 1);
+        sleep(SEC).await;
+        assert!(world.api.revocations().is_empty());
+        assert_eq!(world.status(&token).await, 401, "{step:?}");
+    }
+}

@@ -5,17 +5,20 @@ use std::time::Duration;
 use futures_util::{FutureExt, future::join_all};
 use tokio::time::{advance, sleep};
 use tower_introspect::{
-    ErrorKind, VerifyError,
-    clock::{Clock, UnixTime},
+    ErrorKind, Policy, VerifyError,
+    claims::Claims,
+    clock::{Clock, Moment, UnixTime},
+    credentials::Scheme,
     revocation::{Cutoff, RevocationCheck, RevocationLayer, Revocations},
+    test_util::TestClock,
     upstream::CoalesceLayer,
-    verify::{Freshness, Method, Verifier},
+    verify::{ActiveToken, Freshness, Method, Verifier, verify_fn},
 };
 use tower_layer::Layer;
 
 use crate::{
     scripted::{Act, Scripted, at_once, kind, token},
-    support::ISSUER,
+    support::{AUDIENCE, ISSUER},
 };
 
 const SEC: Duration = Duration::from_secs(1);
@@ -200,4 +203,63 @@ async fn step_of_the_wall_clock_does_not_void_a_cutoff() {
     assert!(verifier.verify(token("abc")).await.is_ok());
     assert_eq!(server.requested_freshness().len(), 3, "this one is from after it");
     assert!(revocations.len() == 1 && server.clock.now() < UnixTime::from_secs(1_800_000_000));
+}
+
+const NOW: i64 = 1_800_000_000;
+
+/// A JWT of alice that was issued this many seconds from now.
+fn issued(issuer: &str, audience: &str, ahead: i64) -> ActiveToken {
+    let iat = NOW + ahead;
+    let claims = format!(r#"{{"sub":"alice","aud":"{audience}","iat":{iat},"exp":{}}}"#, iat + 900);
+    let claims = Claims::from_json(claims.as_bytes()).unwrap();
+    let clock = TestClock::new(UnixTime::from_secs(NOW));
+    ActiveToken::new(issuer, claims, Method::Jwt, Moment::now(&clock))
+}
+
+async fn is_revoked(revocations: &Revocations, active: ActiveToken) -> bool {
+    let verifier = verify_fn(move |_| std::future::ready(Ok(active.clone())));
+    let outcome = RevocationLayer::new(revocations.clone()).layer(verifier).verify(token("abc"));
+    kind(&outcome.await) == Some(ErrorKind::Revoked)
+}
+
+/// The issuer is trusted, and its tokens are well signed.
+#[tokio::test(start_paused = true)]
+async fn hostile_issuer_moves_no_cutoff_of_another_issuer() {
+    const HOSTILE: &str = "https://hostile.example.com";
+    let clock = TestClock::new(UnixTime::from_secs(NOW));
+    let revocations = Revocations::new().clock(clock.clone());
+    let policy = Policy::new(AUDIENCE).leeway(SEC * 300).clock(clock);
+    let policy = policy.revocations(revocations.clone());
+    for audience in ["https://elsewhere.example.com", AUDIENCE] {
+        let ahead = issued(HOSTILE, audience, 299);
+        assert!(!is_revoked(&revocations, ahead.clone()).await);
+        assert_eq!(policy.admit(ahead, Scheme::Bearer).is_ok(), audience == AUDIENCE);
+    }
+    revocations.revoke(&alice());
+    assert!(is_revoked(&revocations, issued(ISSUER, AUDIENCE, 0)).await);
+    assert!(!is_revoked(&revocations, issued(ISSUER, AUDIENCE, 1)).await, "her new login");
+    // It affects itself.
+    revocations.revoke(&Cutoff::subject(HOSTILE, "alice"));
+    assert!(is_revoked(&revocations, issued(HOSTILE, AUDIENCE, 299)).await);
+    assert!(!is_revoked(&revocations, issued(HOSTILE, AUDIENCE, 300)).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_admitted_tokens_show_that_the_clock_of_their_issuer_is_ahead() {
+    let clock = TestClock::new(UnixTime::from_secs(NOW));
+    let revocations = Revocations::new().clock(clock.clone());
+    let policy = Policy::new(AUDIENCE).clock(clock).revocations(revocations.clone());
+    // For another service, or further ahead than the leeway.
+    for refused in
+        [issued(ISSUER, "https://elsewhere.example.com", 20), issued(ISSUER, AUDIENCE, 31)]
+    {
+        assert!(!is_revoked(&revocations, refused.clone()).await);
+        assert!(policy.admit(refused, Scheme::Bearer).is_err());
+    }
+    revocations.revoke(&alice());
+    assert!(!is_revoked(&revocations, issued(ISSUER, AUDIENCE, 1)).await);
+    assert!(policy.admit(issued(ISSUER, AUDIENCE, 20), Scheme::Bearer).is_ok());
+    revocations.revoke(&alice());
+    assert!(is_revoked(&revocations, issued(ISSUER, AUDIENCE, 20)).await);
+    assert!(!is_revoked(&revocations, issued(ISSUER, AUDIENCE, 21)).await);
 }

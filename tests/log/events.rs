@@ -5,8 +5,9 @@ use std::time::Duration;
 use tower_introspect::{
     ErrorKind, IntrospectLayer,
     claims::Claims,
-    clock::Moment,
+    clock::{Clock, Moment, UnixTime},
     policy::{Observer, Requirement},
+    revocation::{Cutoff, Revocations},
     verify::{ActiveToken, BoxVerifier, Method, Verifying, verify_fn},
 };
 use tracing::Level;
@@ -188,4 +189,22 @@ async fn failed_rebuild_of_a_transport_is_logged_on_one_line() {
     let [line] = &lines[..] else { panic!("{lines:?}") };
     assert_eq!(line.level, Level::DEBUG);
     std::fs::remove_file(&file).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn cutoff_with_a_time_in_milliseconds_is_logged() {
+    let (_turn, captured) = alone().await;
+    let revocations = Revocations::new().clock(FixedClock);
+    let now = FixedClock.now();
+    for _ in 0..20 {
+        let millis = UnixTime::from_secs(now.as_millis());
+        revocations.revoke(&Cutoff::subject(ISSUER, "al1ce").at(millis));
+        revocations.revoke(&Cutoff::subject(ISSUER, "al1ce").at(now));
+    }
+    let lines = captured.named("time of a cutoff is in the future");
+    assert_eq!((lines.len(), lines[0].level), (10, Level::ERROR));
+    assert_eq!(lines[0].field("issuer"), Some(ISSUER));
+    let ahead = (now.as_millis() - now.as_secs()).to_string();
+    assert_eq!(lines[0].field("ahead_seconds"), Some(&*ahead));
+    assert!(!captured.text().contains("al1ce"));
 }

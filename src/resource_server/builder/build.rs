@@ -35,8 +35,13 @@ impl ResourceServerBuilder {
             self.policy = self.policy.resource_metadata(document.url());
         }
         if self.own_revocations {
-            self.stack.revocations = Revocations::new().clock(Arc::clone(&self.clock));
+            let own = Revocations::new().clock(Arc::clone(&self.clock));
+            self.stack.revocations = match self.policy.longest_lifetime() {
+                Some(longest) => own.max_token_lifetime(longest),
+                None => own,
+            };
         }
+        self.policy = self.policy.revocations(self.stack.revocations.clone());
         let (settings, defaults) = (self.stack.clone(), self.issuer_defaults(&mut problems));
         let issuers = build_issuers(self.issuers, &defaults, &mut problems);
         let with_cache = |route| settings.cache_issuers(route);

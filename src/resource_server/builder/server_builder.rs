@@ -157,6 +157,27 @@ impl ResourceServerBuilder {
         self.policy(|policy| policy.leeway(leeway))
     }
 
+    /// Sets the longest lifetime of a token, from `iat` to `exp`. Cutoffs then end.
+    ///
+    /// A token that lives longer is refused, and so is one without `iat` or `exp`. So a cutoff
+    /// ([`ResourceServer::revocations`]) is needed only until every token that it covers has
+    /// expired. Without this setting cutoffs do not end.
+    ///
+    /// Cutoffs that are set by [`revocations`](Self::revocations) have a setting of their own
+    /// ([`Revocations::max_token_lifetime`]); tokens must meet both.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_introspect::ResourceServer;
+    ///
+    /// let builder = ResourceServer::builder("https://api.example.com")
+    ///     .max_token_lifetime(Duration::from_secs(3600));
+    /// # let _ = builder;
+    /// ```
+    pub fn max_token_lifetime(self, longest: Duration) -> Self {
+        self.policy(|policy| policy.max_token_lifetime(longest))
+    }
+
     /// Sets where tokens are taken from. A layer may override it.
     pub fn extractor(mut self, extractor: Extractor) -> Self {
         self.extractor = extractor;
