@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::terms::Policy;
+use super::settings::Policy;
 use crate::{
     checks::{check::Check, detail::seen_time, record::record},
     claims::claims_set::Claims,
