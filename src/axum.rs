@@ -177,7 +177,8 @@ impl<S> fmt::Debug for Scoped<S> {
 /// An extension of requests that sets the responder for refusals by extractors.
 ///
 /// The default is [`Auto`], whatever the responders of the layers are. Layers render their refusals
-/// by their own `responder`.
+/// by their own `responder`. A service that does not serve gRPC sets
+/// [`HttpOnly`](crate::respond::HttpOnly) for both.
 ///
 /// ```
 /// use axum::{Extension, Router, routing::get};
@@ -228,6 +229,7 @@ pub struct Rejection {
 impl Rejection {
     fn new(error: VerifyError, parts: &Parts) -> Self {
         let head = RequestHead::new(&parts.method, &parts.uri, &parts.headers)
+            .with_version(parts.version)
             .with_extensions(&parts.extensions);
         refuse_inside(error, head, |refusal| {
             let response = match parts.extensions.get::<RejectWith>() {

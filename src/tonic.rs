@@ -33,7 +33,7 @@
 use std::{fmt, sync::Arc};
 
 use http::{
-    Extensions, Method, Uri,
+    Extensions, Method, Uri, Version,
     header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE},
 };
 use serde::de::DeserializeOwned;
@@ -275,7 +275,8 @@ fn refuse(error: VerifyError, extensions: &Extensions) -> Status {
 /// Calls `f` with the head of a call, of which only the extensions are known.
 fn of_call<T>(extensions: &Extensions, f: impl FnOnce(RequestHead<'_>) -> T) -> T {
     let (method, uri, headers) = (Method::POST, Uri::default(), http::HeaderMap::new());
-    f(RequestHead::new(&method, &uri, &headers).with_extensions(extensions))
+    let head = RequestHead::new(&method, &uri, &headers).with_version(Version::HTTP_2);
+    f(head.with_extensions(extensions))
 }
 
 /// Reports a refusal, and returns the status of its gRPC rendering.

@@ -138,6 +138,7 @@ use tokio::net::TcpListener;
 use toml::Table;
 use tower_introspect::{
     ConfigError, ResourceServer, VerifiedToken, config::Config, layer::ForwardHeaders,
+    respond::HttpOnly,
 };
 use tracing_subscriber::filter::LevelFilter;
 
@@ -232,7 +233,8 @@ async fn serve(
     let app = Router::new()
         .fallback(identity)
         .with_state(headers)
-        .layer(resource_server.layer())
+        // A gRPC refusal has the status 200, which would let every client in that claims to speak gRPC.
+        .layer(resource_server.layer().responder(HttpOnly::new()))
         .layer(from_fn(move |request, next| question::restore(original, request, next)))
         .into_make_service_with_connect_info::<SocketAddr>();
     let (stop, stopped) = tokio::sync::watch::channel(false);

@@ -4,7 +4,7 @@ use std::sync::Once;
 
 use axum::{
     extract::Request,
-    http::{HeaderMap, Method, StatusCode, Uri, header::CONTENT_TYPE, uri::PathAndQuery},
+    http::{HeaderMap, Method, StatusCode, Uri, uri::PathAndQuery},
     middleware::Next,
     response::Response,
 };
@@ -62,9 +62,6 @@ pub(crate) async fn restore(
     mut request: Request,
     next: Next,
 ) -> Result<Response, StatusCode> {
-    // A gRPC response always has the status 200, so every client that claims to speak gRPC would be
-    // let in. This response goes to the proxy, not to the client.
-    request.headers_mut().remove(CONTENT_TYPE);
     if let OriginalRequest::XForwarded = original {
         let method = told(request.headers(), "x-forwarded-method")?;
         let method = Method::from_bytes(method).map_err(|_| StatusCode::BAD_REQUEST)?;

@@ -3,33 +3,56 @@
 use std::fmt;
 
 use http::{
-    Extensions, HeaderMap, HeaderValue, Method, Request, Uri,
-    header::{ACCESS_CONTROL_REQUEST_METHOD, CONTENT_TYPE, ORIGIN},
+    Extensions, HeaderMap, Method, Request, Uri, Version,
+    header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN},
 };
 
-/// The head of a request: method, target, headers and extensions.
+use super::media_type::grpc_media_type;
+
+/// The head of a request: method, target, version, headers and extensions.
 ///
 /// Its `Debug` output shows only the method and the path, because the rest may hold a token.
 #[derive(Clone, Copy)]
 pub struct RequestHead<'a> {
     method: &'a Method,
     uri: &'a Uri,
+    version: Version,
     pub(super) headers: &'a HeaderMap,
     extensions: Option<&'a Extensions>,
 }
 
 impl<'a> RequestHead<'a> {
-    /// Creates a head from its parts, without extensions.
+    /// Creates a head of a request by HTTP/1.1 from its parts, without extensions.
     #[must_use]
     pub const fn new(method: &'a Method, uri: &'a Uri, headers: &'a HeaderMap) -> Self {
-        Self { method, uri, headers, extensions: None }
+        Self { method, uri, version: Version::HTTP_11, headers, extensions: None }
     }
 
     /// Returns the head of `request`.
     #[must_use]
     pub fn of<B>(request: &'a Request<B>) -> Self {
-        let extensions = Some(request.extensions());
-        Self { extensions, ..Self::new(request.method(), request.uri(), request.headers()) }
+        Self::new(request.method(), request.uri(), request.headers())
+            .with_version(request.version())
+            .with_extensions(request.extensions())
+    }
+
+    /// Sets the version of HTTP by which the request came.
+    ///
+    /// ```
+    /// use http::{HeaderMap, Method, Uri, Version, header::CONTENT_TYPE};
+    /// use tower_introspect::credentials::RequestHead;
+    ///
+    /// let (method, uri, mut headers) = (Method::POST, Uri::from_static("/a.B/C"), HeaderMap::new());
+    /// headers.insert(CONTENT_TYPE, "application/grpc".parse()?);
+    /// let head = RequestHead::new(&method, &uri, &headers);
+    /// assert!(!head.is_grpc());
+    /// assert!(head.with_version(Version::HTTP_2).is_grpc());
+    /// # Ok::<(), http::header::InvalidHeaderValue>(())
+    /// ```
+    #[must_use]
+    pub const fn with_version(mut self, version: Version) -> Self {
+        self.version = version;
+        self
     }
 
     /// Adds the extensions of the request.
@@ -48,6 +71,12 @@ impl<'a> RequestHead<'a> {
     #[must_use]
     pub const fn uri(&self) -> &'a Uri {
         self.uri
+    }
+
+    /// Returns the version of HTTP by which the request came.
+    #[must_use]
+    pub const fn version(&self) -> Version {
+        self.version
     }
 
     /// Returns the header fields.
@@ -70,10 +99,20 @@ impl<'a> RequestHead<'a> {
         self.extensions?.get()
     }
 
-    /// Returns true if the content type is that of gRPC or gRPC-Web.
+    /// Returns true if the client must be answered in gRPC or gRPC-Web.
+    ///
+    /// Such a request is a POST whose only `Content-Type` is exactly the media type of the protocol:
+    /// `application/grpc` over HTTP/2 or later (gRPC over HTTP/2, "Requests"), or
+    /// `application/grpc-web` or `application/grpc-web-text` over HTTP/1.1 or later (gRPC-Web,
+    /// "Content-Type"). A message format, such as `+proto`, and parameters may follow.
+    ///
+    /// The client chooses all of this. A refusal in gRPC has the HTTP status 200, so a service that
+    /// does not serve gRPC should use the responder [`HttpOnly`](crate::respond::HttpOnly).
     #[must_use]
     pub fn is_grpc(&self) -> bool {
-        grpc_content_type(self.headers.get(CONTENT_TYPE)).is_some()
+        self.method == Method::POST
+            && grpc_media_type(self.headers)
+                .is_some_and(|kind| self.version >= kind.earliest_version())
     }
 }
 
@@ -84,19 +123,4 @@ impl fmt::Debug for RequestHead<'_> {
             .field("path", &self.uri.path())
             .finish_non_exhaustive()
     }
-}
-
-/// Returns the content type of the response, or `None` if the request is not gRPC.
-///
-/// `requested`, the type of the request, is `application/grpc`, `-web` or `-web-text`, with an
-/// optional message format and parameters.
-pub(crate) fn grpc_content_type(requested: Option<&HeaderValue>) -> Option<&'static str> {
-    const TYPES: [&str; 3] =
-        ["application/grpc-web-text", "application/grpc-web", "application/grpc"];
-    let requested = requested?.as_bytes();
-    TYPES.into_iter().find(|name| {
-        let Some((head, tail)) = requested.split_at_checked(name.len()) else { return false };
-        head.eq_ignore_ascii_case(name.as_bytes())
-            && matches!(tail.first(), None | Some(b'+' | b';' | b' '))
-    })
 }

@@ -19,6 +19,7 @@
 pub(crate) mod extract;
 mod grammar;
 pub(crate) mod head;
+pub(crate) mod media_type;
 mod places;
 pub(crate) mod token;
 pub(crate) mod unchecked_token;

@@ -34,6 +34,37 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
 //! ```
 //!
+//! # Services that do not serve gRPC
+//!
+//! By default the layer answers clients in the protocol that they speak, and a refusal in gRPC has
+//! the HTTP status 200. A POST whose `Content-Type` is exactly that of gRPC or gRPC-Web
+//! ([`RequestHead::is_grpc`](crate::credentials::RequestHead::is_grpc)) is enough to get one. A plain
+//! HTTP service sets a responder that never answers in gRPC: [`HttpOnly`](crate::respond::HttpOnly),
+//! or [`ProblemJson::http_only`](crate::respond::ProblemJson::http_only).
+//!
+//! ```
+//! use http::{Request, StatusCode, Version};
+//! use tower::{Layer, ServiceExt, service_fn};
+//! use tower_introspect::{
+//!     ErrorKind, IntrospectLayer, Policy, respond::HttpOnly, verify::verify_fn,
+//! };
+//!
+//! let closed = verify_fn(async |_| Err(ErrorKind::Inactive.into()));
+//! let layer = IntrospectLayer::new(closed, Policy::new("https://api.example.com"))
+//!     .responder(HttpOnly::new());
+//!
+//! let service = layer.layer(service_fn(async |_: Request<()>| {
+//!     Ok::<_, std::convert::Infallible>(http::Response::new(()))
+//! }));
+//! # tokio_test::block_on(async {
+//! let request = Request::post("/").version(Version::HTTP_2).header("content-type", "application/grpc");
+//! assert_eq!(service.oneshot(request.body(())?).await?.status(), StatusCode::UNAUTHORIZED);
+//! # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+//! ```
+//!
+//! [`RequireLayer`](crate::require::RequireLayer) has a responder of its own, and so have the
+//! extractors for axum (`axum::RejectWith`).
+//!
 //! # Differences from similar middleware
 //!
 //! * `tower_http::auth` compares one fixed secret, or passes the whole request to a closure. Its

@@ -3,18 +3,17 @@
 use http::{HeaderName, HeaderValue, Response, header::CONTENT_TYPE};
 
 use super::{http::insert_headers, refusal::Refusal, table::row};
-use crate::credentials::head::grpc_content_type;
+use crate::credentials::media_type::{GrpcMediaType, grpc_media_type};
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 pub(super) fn render<B: Default>(refusal: &Refusal<'_>) -> Response<B> {
     let mut response = Response::new(B::default());
-    let requested = refusal.head.headers().get(CONTENT_TYPE);
-    let content_type = grpc_content_type(requested).unwrap_or("application/grpc");
+    let media_type = grpc_media_type(refusal.head.headers()).unwrap_or(GrpcMediaType::Grpc);
     let row = row(refusal.error.kind());
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type.as_str()));
     headers.insert(GRPC_STATUS, HeaderValue::from_static(row.grpc.code()));
     // The messages of the table need no percent-encoding.
     headers.insert(GRPC_MESSAGE, HeaderValue::from_static(row.message));

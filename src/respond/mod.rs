@@ -1,10 +1,10 @@
 //! Rendering of refusals as HTTP and gRPC responses.
 //!
 //! One table maps each [`ErrorKind`](crate::ErrorKind) to a response over HTTP and over gRPC.
-//! [`Auto`] renders it with an empty body, so it fits every body type. [`ProblemJson`] adds a body
-//! where the type can carry one. A closure, or any type that implements [`Respond`], can render
-//! another response. The [`VerifyError`](crate::VerifyError) is stored
-//! in the extensions of the response in any case.
+//! [`Auto`] renders it with an empty body, so it fits every body type. [`HttpOnly`] does the same and
+//! never in gRPC. [`ProblemJson`] adds a body where the type can carry one. A closure, or any type
+//! that implements [`Respond`], can render another response. The
+//! [`VerifyError`](crate::VerifyError) is stored in the extensions of the response in any case.
 //!
 //! ```
 //! use http::{HeaderMap, Method, Response, StatusCode, Uri, header::WWW_AUTHENTICATE};
@@ -53,5 +53,5 @@ pub use self::{
     challenge::Challenge,
     problem::ProblemJson,
     refusal::Refusal,
-    responder::{Auto, Respond},
+    responder::{Auto, HttpOnly, Respond},
 };

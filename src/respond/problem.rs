@@ -31,20 +31,37 @@ use super::{
 /// );
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
-pub struct ProblemJson;
+pub struct ProblemJson {
+    http_only: bool,
+}
 
 impl ProblemJson {
-    /// Creates the responder.
+    /// Creates the responder. It answers gRPC clients in gRPC.
     #[must_use]
     pub const fn new() -> Self {
-        Self
+        Self { http_only: false }
+    }
+
+    /// Creates a responder that answers every client in HTTP, like
+    /// [`HttpOnly`](super::HttpOnly).
+    ///
+    /// ```
+    /// use tower_introspect::{ErrorKind, IntrospectLayer, Policy, respond::ProblemJson, verify::verify_fn};
+    ///
+    /// let closed = verify_fn(async |_| Err(ErrorKind::Inactive.into()));
+    /// let layer = IntrospectLayer::new(closed, Policy::new("https://api.example.com"))
+    ///     .responder(ProblemJson::http_only());
+    /// # let _ = layer;
+    /// ```
+    #[must_use]
+    pub const fn http_only() -> Self {
+        Self { http_only: true }
     }
 }
 
 impl<B: Default + From<Bytes>> Respond<B> for ProblemJson {
     fn respond(&self, refusal: &Refusal<'_>) -> Response<B> {
-        if refusal.head.is_grpc() {
+        if !self.http_only && refusal.head.is_grpc() {
             return refusal.grpc();
         }
         let mut response = refusal.http::<B>();

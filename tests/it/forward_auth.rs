@@ -190,12 +190,17 @@ fn proxy_fields(method: &str, path: &str) -> Vec<String> {
 /// A gRPC refusal has the HTTP status 200, which would admit the client.
 #[tokio::test]
 async fn request_with_a_grpc_content_type_is_refused_in_http() {
-    let asked = ForwardAuth::new("grpc", "", "").await;
+    let dpop = "[resource_server.dpop]\nurl = 'https://api.example.com'";
+    let asked = ForwardAuth::new("grpc", "original_request = 'x_forwarded'", dpop).await;
     for kind in ["application/grpc", "application/grpc-web+proto"] {
-        let (status, answer) = asked.ask("/", &[format!("Content-Type: {kind}")]).await;
-        assert_eq!(status, 401, "{answer}");
-        let bad = ["Authorization: Bearer abc".to_owned(), format!("Content-Type: {kind}")];
-        assert_eq!(asked.ask("/", &bad).await.0, 401);
+        for method in ["GET", "POST"] {
+            let mut lines = proxy_fields(method, "/");
+            lines.push(format!("Content-Type: {kind}"));
+            let (status, answer) = asked.ask("/", &lines).await;
+            assert_eq!(status, 401, "{answer}");
+            lines.push("Authorization: Bearer abc".to_owned());
+            assert_eq!(asked.ask("/", &lines).await.0, 401);
+        }
     }
     asked.end().await;
 }

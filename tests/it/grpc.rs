@@ -212,6 +212,40 @@ async fn grpc_web_is_refused_in_grpc_web() {
     assert_eq!(service.oneshot(good).await.unwrap().body(), "alice");
 }
 
+/// Each place that refuses sees the method and the version of the request.
+#[tokio::test]
+async fn grpc_form_depends_on_method_and_version_wherever_the_request_is_refused() {
+    use axum::{Router, body::Body, routing::get};
+    use http::{Method, Version};
+
+    let layer = || layer(ImmediateVerifier::alice());
+    let scope = RequireLayer::new(Requirement::all_scopes(["write"]));
+    let both = || get(async || ()).post(async || ());
+    let extractor = get(async |_: VerifiedToken| ()).post(async |_: VerifiedToken| ());
+    let app = Router::new()
+        .route("/layer", both().route_layer(layer()))
+        .route("/requirement", both().route_layer(scope).route_layer(layer().optional()))
+        .route("/extractor", extractor.route_layer(layer().optional()));
+    for path in ["/layer", "/requirement", "/extractor"] {
+        for (method, version, content_type, in_grpc) in [
+            (Method::POST, Version::HTTP_2, "application/grpc", true),
+            (Method::POST, Version::HTTP_11, "application/grpc", false),
+            (Method::POST, Version::HTTP_2, "application/grpc junk", false),
+            (Method::GET, Version::HTTP_2, "application/grpc", false),
+            (Method::POST, Version::HTTP_11, "application/grpc-web+proto", true),
+            (Method::POST, Version::HTTP_10, "application/grpc-web+proto", false),
+            (Method::GET, Version::HTTP_11, "application/grpc-web+proto", false),
+        ] {
+            let case = format!("{path} {method} {version:?} {content_type}");
+            let request = http::Request::builder().uri(path).method(method).version(version);
+            let request = request.header("content-type", content_type).body(Body::empty()).unwrap();
+            let response = app.clone().oneshot(request).await.unwrap();
+            assert_eq!(response.status().as_u16(), if in_grpc { 200 } else { 401 }, "{case}");
+            assert_eq!(response.headers().contains_key("grpc-status"), in_grpc, "{case}");
+        }
+    }
+}
+
 fn read() -> Requirement {
     Requirement::all_scopes(["read"])
 }

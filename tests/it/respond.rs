@@ -3,30 +3,42 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Response, StatusCode, Uri, header};
+use http::{HeaderMap, Method, Response, StatusCode, Uri, Version, header};
 use proptest::prelude::*;
 use tower_introspect::{
     ErrorKind, TokenKind, VerifyError,
     claims::Scope,
     credentials::{RequestHead, Scheme},
-    respond::{Auto, Challenge, ProblemJson, Refusal, Respond},
+    respond::{Auto, Challenge, HttpOnly, ProblemJson, Refusal, Respond},
 };
 
 use crate::support::challenge;
 
+/// The response to a POST over HTTP/2.
 fn answer<R: Respond<Bytes>>(
     responder: &R,
     error: &VerifyError,
+    content_type: Option<&str>,
+) -> Response<Bytes> {
+    answer_to(responder, error, &Method::POST, Version::HTTP_2, content_type)
+}
+
+fn answer_to<R: Respond<Bytes>>(
+    responder: &R,
+    error: &VerifyError,
+    method: &Method,
+    version: Version,
     content_type: Option<&str>,
 ) -> Response<Bytes> {
     let mut headers = HeaderMap::new();
     if let Some(content_type) = content_type {
         headers.insert(header::CONTENT_TYPE, content_type.parse().unwrap());
     }
-    let (method, uri) = (Method::GET, Uri::from_static("/"));
+    let uri = Uri::from_static("/");
     let challenge =
         Challenge::new("api").resource_metadata("https://api.example.com/.well-known/m");
-    responder.respond(&Refusal::new(error, RequestHead::new(&method, &uri, &headers), &challenge))
+    let head = RequestHead::new(method, &uri, &headers).with_version(version);
+    responder.respond(&Refusal::new(error, head, &challenge))
 }
 
 fn golden() -> Vec<(VerifyError, u16, Option<&'static str>, &'static str)> {
@@ -147,14 +159,85 @@ fn golden_with_both_schemes() {
     }
 }
 
+const VERSIONS: [Version; 5] =
+    [Version::HTTP_09, Version::HTTP_10, Version::HTTP_11, Version::HTTP_2, Version::HTTP_3];
+
+const METHODS: [Method; 5] =
+    [Method::POST, Method::GET, Method::HEAD, Method::PUT, Method::OPTIONS];
+
+/// Returns the methods and versions with which the responders answer in gRPC.
+fn answered_in_grpc(content_type: &str) -> Vec<(Method, Version)> {
+    let error = VerifyError::new(ErrorKind::Expired);
+    let mut found = Vec::new();
+    for method in METHODS {
+        for version in VERSIONS {
+            let kind = Some(content_type);
+            let plain = answer_to(&Auto::new(), &error, &method, version, kind);
+            let problem = answer_to(&ProblemJson::new(), &error, &method, version, kind);
+            for response in [&plain, &problem] {
+                let in_grpc = response.headers().contains_key("grpc-status");
+                let status = if in_grpc { StatusCode::OK } else { StatusCode::UNAUTHORIZED };
+                assert_eq!(response.status(), status, "{content_type} {method} {version:?}");
+            }
+            let in_grpc = |response: &Response<_>| response.status() == StatusCode::OK;
+            assert_eq!(in_grpc(&plain), in_grpc(&problem), "{content_type} {method} {version:?}");
+            if in_grpc(&plain) {
+                found.push((method.clone(), version));
+            }
+            for response in [
+                answer_to(&HttpOnly::new(), &error, &method, version, kind),
+                answer_to(&ProblemJson::http_only(), &error, &method, version, kind),
+            ] {
+                assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+                assert!(!response.headers().contains_key("grpc-status"));
+                assert_ne!(
+                    response.headers().get(header::CONTENT_TYPE).map(|v| v.as_bytes()),
+                    kind.map(str::as_bytes)
+                );
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn grpc_form_needs_post_http_2_and_the_exact_media_type() {
+    let over_http_2 = [(Method::POST, Version::HTTP_2), (Method::POST, Version::HTTP_3)];
+    for kind in ["application/grpc", "application/grpc+proto", "Application/gRPC; charset=utf-8"] {
+        assert_eq!(answered_in_grpc(kind), over_http_2, "{kind}");
+    }
+}
+
+#[test]
+fn grpc_web_form_needs_post_and_the_exact_media_type() {
+    let any = [Version::HTTP_11, Version::HTTP_2, Version::HTTP_3];
+    let any = any.map(|version| (Method::POST, version));
+    for kind in [
+        "application/grpc-web",
+        "application/grpc-web+proto",
+        "application/grpc-web-text",
+        "application/grpc-web-text+proto; charset=utf-8",
+    ] {
+        assert_eq!(answered_in_grpc(kind), any, "{kind}");
+    }
+}
+
 #[test]
 fn similar_content_types_are_not_treated_as_grpc() {
-    for asked in
-        ["application/grpcx", "application/json", "text/application/grpc", "application/grp"]
-    {
-        let response = answer(&Auto::new(), &ErrorKind::Expired.into(), Some(asked));
-        assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{asked}");
-        assert!(!response.headers().contains_key("grpc-status"));
+    for asked in [
+        "application/grpc junk",
+        "application/grpc-web junk",
+        "application/grpc+",
+        "application/grpc+proto/x",
+        "application/grpc; junk",
+        "application/grpc, application/grpc",
+        "application/grpcx",
+        "application/grpc-webs",
+        "application/json",
+        "text/application/grpc",
+        "application/grp",
+    ] {
+        assert_eq!(answered_in_grpc(asked), [], "{asked}");
     }
 }
 
