@@ -40,7 +40,7 @@ use serde::de::DeserializeOwned;
 use tonic::{Request, Status, metadata::MetadataMap, server::NamedService, service::Interceptor};
 
 use crate::{
-    credentials::{extract::Extractor, head::RequestHead, token::Scheme},
+    credentials::{extract::Extractor, head::RequestHead, hide::mark_sensitive, token::Scheme},
     error::{kind::ErrorKind, refusal::VerifyError},
     layer::service::Introspect,
     policy::{
@@ -48,6 +48,7 @@ use crate::{
         settings::Policy,
         verified_token::{Requirement, VerifiedToken},
     },
+    proof::presented::DPOP,
     require::service::Require,
     respond::{self, refusal::Refusal},
     telemetry,
@@ -238,9 +239,7 @@ impl<V: Verifier> Interceptor for VerifyInterceptor<V> {
                 extensions.insert(token);
                 let mut fields = std::mem::take(request.metadata_mut()).into_headers();
                 self.policy.proofs().strip_all(&mut fields);
-                if let Some(value) = fields.get_mut(AUTHORIZATION) {
-                    value.set_sensitive(true);
-                }
+                mark_sensitive(&mut fields, |name| [AUTHORIZATION, DPOP].contains(name));
                 *request.metadata_mut() = MetadataMap::from_headers(fields);
                 Ok(request)
             }

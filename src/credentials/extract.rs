@@ -21,9 +21,9 @@ const DEFAULT_MAX_BYTES: usize = 8 * 1024;
 #[derive(Clone, Debug)]
 pub struct Extractor {
     limit: usize,
-    cookie: Option<Cow<'static, str>>,
-    query: Option<Cow<'static, str>>,
-    websocket: Option<Cow<'static, str>>,
+    pub(super) cookie: Option<Cow<'static, str>>,
+    pub(super) query: Option<Cow<'static, str>>,
+    pub(super) websocket: Option<Cow<'static, str>>,
 }
 
 impl Extractor {
@@ -50,6 +50,9 @@ impl Extractor {
 
     /// Also takes a token from the cookie with this name.
     ///
+    /// Shared caches do not know that such a request is authenticated. So the responses are marked
+    /// `Cache-Control: private` unless they must not be stored at all, whatever the handler says.
+    ///
     /// # Security
     ///
     /// A browser also sends cookies with requests that other sites trigger. Take tokens from
@@ -63,12 +66,18 @@ impl Extractor {
     /// Also takes a token from the query parameter with this name, usually `access_token` (RFC 6750
     /// §2.3).
     ///
-    /// Successful responses are then marked `Cache-Control: private`.
+    /// The responses are then marked `Cache-Control: private`, as for a
+    /// [cookie](Self::danger_cookie).
     ///
     /// # Security
     ///
     /// Request targets end up in logs, browser histories and `Referer` headers. RFC 9700 §2.4
     /// forbids clients to send tokens this way.
+    ///
+    /// A URI can't be marked as sensitive: its `Debug` output shows the token to all layers, and so
+    /// do the access logs of outer ones. `IntrospectLayer::remove_credentials` removes the parameter
+    /// for inner services. It does not reach copies of the URI that were made before, such as the
+    /// `OriginalUri` of axum.
     #[must_use]
     pub fn danger_query_parameter(mut self, name: impl Into<Cow<'static, str>>) -> Self {
         self.query = Some(name.into());
@@ -79,6 +88,7 @@ impl Extractor {
     ///
     /// Browsers need this because they cannot set headers on a WebSocket handshake. The server must
     /// select another entry in its response to the handshake, never the one that holds the token.
+    /// Responses are marked `Cache-Control: private`, as for a [cookie](Self::danger_cookie).
     #[must_use]
     pub fn websocket_protocol(mut self, prefix: impl Into<Cow<'static, str>>) -> Self {
         self.websocket = Some(prefix.into());

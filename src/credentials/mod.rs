@@ -19,6 +19,7 @@
 pub(crate) mod extract;
 mod grammar;
 pub(crate) mod head;
+pub(crate) mod hide;
 pub(crate) mod media_type;
 mod places;
 pub(crate) mod token;

@@ -43,10 +43,7 @@ pub(super) fn in_query(
     limit: usize,
 ) -> Result<UncheckedToken<'static>, ErrorKind> {
     let query = uri.query().unwrap_or_default();
-    let values = query.split('&').filter_map(|pair| {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (percent::decode(key).as_deref() == Some(name.as_bytes())).then_some(value)
-    });
+    let values = query.split('&').filter_map(|pair| value_of_parameter(pair, name));
     let value = the_only(values)?;
     // Decoding never makes it longer, so this refuses a long value before allocating.
     if value.len() > limit.saturating_mul(3) {
@@ -62,10 +59,7 @@ pub(super) fn in_cookie(
     name: &str,
     limit: usize,
 ) -> Result<UncheckedToken<'static>, ErrorKind> {
-    let values = items(headers, &COOKIE, b';').filter_map(|pair| {
-        let at = pair.iter().position(|&byte| byte == b'=')?;
-        (pair[..at].trim_ascii() == name.as_bytes()).then(|| pair[at + 1..].trim_ascii())
-    });
+    let values = items(headers, &COOKIE, b';').filter_map(|pair| value_of_cookie(pair, name));
     copied(the_only(values)?, Origin::Cookie, limit)
 }
 
@@ -75,8 +69,25 @@ pub(super) fn in_websocket_protocol(
     limit: usize,
 ) -> Result<UncheckedToken<'static>, ErrorKind> {
     let values = items(headers, &SEC_WEBSOCKET_PROTOCOL, b',')
-        .filter_map(|entry| entry.trim_ascii().strip_prefix(prefix.as_bytes()));
+        .filter_map(|entry| value_of_protocol(entry, prefix));
     copied(the_only(values)?, Origin::WebSocketProtocol, limit)
+}
+
+/// Returns the value of a pair of a query, if this is the name of the parameter.
+pub(super) fn value_of_parameter<'a>(pair: &'a str, name: &str) -> Option<&'a str> {
+    let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+    (percent::decode(key).as_deref() == Some(name.as_bytes())).then_some(value)
+}
+
+/// Returns the value of a cookie-pair, if this is the name of the cookie.
+pub(super) fn value_of_cookie<'a>(pair: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let at = pair.iter().position(|&byte| byte == b'=')?;
+    (pair[..at].trim_ascii() == name.as_bytes()).then(|| pair[at + 1..].trim_ascii())
+}
+
+/// Returns the token in an entry of `Sec-WebSocket-Protocol`, if the entry has this prefix.
+pub(super) fn value_of_protocol<'a>(entry: &'a [u8], prefix: &str) -> Option<&'a [u8]> {
+    entry.trim_ascii().strip_prefix(prefix.as_bytes())
 }
 
 /// Returns the items of all fields of this name.

@@ -8,6 +8,7 @@ use super::{edits::ResponseEdits, introspect_layer::IntrospectLayer, settings::S
 use crate::{
     credentials::{
         head::RequestHead,
+        hide::mark_sensitive,
         token::{Origin, Scheme, Token},
         unchecked_token::{UncheckedToken, record_valid},
     },
@@ -188,8 +189,8 @@ impl<V, R> Admitter<V, R> {
         let token = admission.token();
         telemetry::report::request_admitted(token.method().as_str(), token.facts_age());
         let nonce = admission.store_in(request.extensions_mut());
-        self.hide_credentials(Some(presentation.scheme), request);
-        Ok(ResponseEdits::new(presentation.origin == Origin::Query, nonce, varies_by))
+        self.hide_credentials(Some(presentation), request);
+        Ok(ResponseEdits::new(presentation.origin != Origin::Header, nonce, varies_by))
     }
 
     /// Admits a request that carries no credentials.
@@ -218,30 +219,27 @@ impl<V, R> Admitter<V, R> {
 
     /// Removes the credentials, or marks them as sensitive so that `Debug` output hides them.
     ///
-    /// `scheme` is `None` if no token of the request was verified. There may then be several
-    /// fields.
-    fn hide_credentials<B>(&self, scheme: Option<Scheme>, request: &mut Request<B>) {
+    /// `presentation` is `None` if no token of the request was verified. There may then be several.
+    fn hide_credentials<B>(&self, presentation: Option<&Presentation>, request: &mut Request<B>) {
         self.policy.proofs().strip(request);
-        let headers = request.headers_mut();
         if self.settings.remove_credentials {
-            headers.remove(AUTHORIZATION);
-            headers.remove(DPOP);
+            self.settings.extractor.remove_credentials(request);
+            request.headers_mut().remove(DPOP);
             return;
         }
-        let Some(scheme) = scheme else {
-            let fields =
-                headers.iter_mut().filter(|(name, _)| [AUTHORIZATION, DPOP].contains(name));
-            return fields.for_each(|(_, value)| value.set_sensitive(true));
-        };
-        // An admitted request has at most one of each. A proof beside a bearer token proves
-        // nothing.
-        if let Some(value) = headers.get_mut(AUTHORIZATION) {
-            value.set_sensitive(true);
+        let headers = request.headers_mut();
+        match presentation.map(|presentation| presentation.origin) {
+            // The only token of an admitted request, in the only field of this name.
+            Some(Origin::Header) => {
+                if let Some(value) = headers.get_mut(AUTHORIZATION) {
+                    value.set_sensitive(true);
+                }
+            }
+            _ => self.settings.extractor.mark_sensitive(headers),
         }
-        if scheme == Scheme::Dpop
-            && let Some(value) = headers.get_mut(DPOP)
-        {
-            value.set_sensitive(true);
+        // Also beside a bearer token, which it proves nothing about.
+        if headers.contains_key(DPOP) {
+            mark_sensitive(headers, |name| *name == DPOP);
         }
     }
 }

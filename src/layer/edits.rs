@@ -1,10 +1,8 @@
 //! Finishes the response to an admitted request.
 
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Response,
-    header::{CACHE_CONTROL, VARY},
-};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, header::VARY};
 
+use super::cache_control::{forbid_storing, make_private};
 use crate::respond::http::DPOP_NONCE;
 
 /// The changes to make to the response of the inner service.
@@ -15,7 +13,7 @@ pub(super) struct ResponseEdits(Option<Box<Edits>>);
 
 struct Edits {
     /// Shared caches must not store the response to a request with its token in the query (RFC 6750
-    /// §2.3).
+    /// §2.3), or anywhere else than in `Authorization`.
     private: bool,
     /// A fresh nonce to send. A response that carries it must not be stored (RFC 9449 §8.2).
     nonce: Option<HeaderValue>,
@@ -44,12 +42,9 @@ impl ResponseEdits {
         match &edits.nonce {
             Some(nonce) if is_success => {
                 headers.insert(DPOP_NONCE, nonce.clone());
-                headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+                forbid_storing(headers);
             }
-            _ if is_success && edits.private => {
-                let private = HeaderValue::from_static("private");
-                headers.entry(CACHE_CONTROL).or_insert(private);
-            }
+            _ if edits.private => make_private(headers),
             _ => {}
         }
         if let Some(name) = &edits.varies_by {

@@ -141,11 +141,16 @@ impl<V, R> IntrospectLayer<V, R> {
         self
     }
 
-    /// Removes the `Authorization` and `DPoP` headers from requests before they go on.
+    /// Removes the credentials from requests before they go on.
     ///
-    /// A service below then can't pass on a token that was in `Authorization` (RFC 9700 §4.9.1). A
-    /// token that the [extractor](Self::extractor) takes from elsewhere, such as a cookie or the
-    /// query, stays in the request.
+    /// A service below then can't pass on the token (RFC 9700 §4.9.1). This removes the
+    /// `Authorization` and `DPoP` headers. From the places that the [extractor](Self::extractor)
+    /// reads besides, it removes the cookie, the parameter of the query, or the entry of
+    /// `Sec-WebSocket-Protocol`, and keeps everything else that is there.
+    ///
+    /// By default the credentials stay, and the header fields that hold them are marked as
+    /// [sensitive](http::HeaderValue::set_sensitive): their `Debug` output shows no value. A URI can't be
+    /// marked. A token in the query is shown by the `Debug` output of the URI, unless it is removed.
     #[must_use]
     pub fn remove_credentials(mut self) -> Self {
         self.settings.remove_credentials = true;

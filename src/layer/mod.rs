@@ -76,6 +76,7 @@
 //!   verified at once.
 
 mod admit;
+mod cache_control;
 mod edits;
 pub(crate) mod forward;
 pub mod future;

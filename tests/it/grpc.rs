@@ -267,6 +267,18 @@ fn with_token() -> Request<()> {
 }
 
 #[test]
+fn interceptor_marks_credentials_as_sensitive() {
+    let mut interceptor = VerifyInterceptor::new(ImmediateVerifier::alice(), policy());
+    let mut request = with_token();
+    for proof in ["s3cret.a", "s3cret.b"] {
+        request.metadata_mut().append("dpop", proof.parse().unwrap());
+    }
+    let headers = interceptor.call(request).unwrap().into_parts().0.into_headers();
+    assert_eq!(headers.len(), 3);
+    assert!(headers.values().all(http::HeaderValue::is_sensitive), "{headers:?}");
+}
+
+#[test]
 fn interceptor_verifies_tokens_that_need_no_waiting() {
     let mut interceptor = VerifyInterceptor::new(ImmediateVerifier::alice(), policy());
     let request = interceptor.call(with_token()).unwrap();

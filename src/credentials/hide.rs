@@ -1,0 +1,189 @@
+//! Removes the credentials of a request, or hides them from `Debug` output.
+//!
+//! Credentials are found and removed by the same functions, so what was found can't stay.
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Request, Uri,
+    header::{AUTHORIZATION, COOKIE, SEC_WEBSOCKET_PROTOCOL},
+    uri::PathAndQuery,
+};
+
+use super::{
+    extract::Extractor,
+    places::{value_of_cookie, value_of_parameter, value_of_protocol},
+};
+
+impl Extractor {
+    /// Removes the credentials from each place where this extractor looks for tokens.
+    pub(crate) fn remove_credentials<B>(&self, request: &mut Request<B>) {
+        if let Some(name) = self.query.as_deref() {
+            remove_parameter(request.uri_mut(), name);
+        }
+        let headers = request.headers_mut();
+        headers.remove(AUTHORIZATION);
+        if let Some(name) = self.cookie.as_deref() {
+            remove_items(headers, &COOKIE, b';', |pair| value_of_cookie(pair, name).is_some());
+        }
+        if let Some(prefix) = self.websocket.as_deref() {
+            let holds = |entry: &[u8]| value_of_protocol(entry, prefix).is_some();
+            remove_items(headers, &SEC_WEBSOCKET_PROTOCOL, b',', holds);
+        }
+    }
+
+    /// Marks the header fields in which this extractor looks for tokens as sensitive.
+    pub(crate) fn mark_sensitive(&self, headers: &mut HeaderMap) {
+        mark_sensitive(headers, |name| {
+            *name == AUTHORIZATION
+                || (*name == COOKIE && self.cookie.is_some())
+                || (*name == SEC_WEBSOCKET_PROTOCOL && self.websocket.is_some())
+        });
+    }
+}
+
+/// Marks all fields of these names as sensitive, so that `Debug` output does not show them.
+pub(crate) fn mark_sensitive(headers: &mut HeaderMap, is_secret: impl Fn(&HeaderName) -> bool) {
+    let secret = headers.iter_mut().filter(|(name, _)| is_secret(name));
+    secret.for_each(|(_, value)| value.set_sensitive(true));
+}
+
+/// Removes the pairs of this name from the query.
+fn remove_parameter(uri: &mut Uri, name: &str) {
+    let Some(query) = uri.query() else { return };
+    let holds = |pair: &&str| value_of_parameter(pair, name).is_some();
+    if !query.split('&').any(|pair| holds(&pair)) {
+        return;
+    }
+    let kept: Vec<&str> = query.split('&').filter(|pair| !holds(pair)).collect();
+    let (path, kept) = (uri.path(), kept.join("&"));
+    let target = if kept.is_empty() { path.to_owned() } else { format!("{path}?{kept}") };
+    let mut parts = std::mem::take(uri).into_parts();
+    // Part of a valid target is a valid target. If it were not, the service below would get `/`, and
+    // still not the token.
+    parts.path_and_query = PathAndQuery::try_from(target).ok();
+    *uri = Uri::from_parts(parts).unwrap_or_default();
+}
+
+/// Removes the items for which `holds` is true from all fields of this name, and the fields that
+/// are empty then.
+fn remove_items(
+    headers: &mut HeaderMap,
+    field: &HeaderName,
+    separator: u8,
+    holds: impl Fn(&[u8]) -> bool,
+) {
+    let any = |value: &HeaderValue| value.as_bytes().split(|byte| *byte == separator).any(&holds);
+    if !headers.get_all(field).into_iter().any(any) {
+        return;
+    }
+    let without = |value: &HeaderValue| {
+        if !any(value) {
+            return Some(value.clone());
+        }
+        let items = value.as_bytes().split(|byte| *byte == separator);
+        let items = items.filter(|item| !holds(item)).map(<[u8]>::trim_ascii);
+        let kept: Vec<&[u8]> = items.filter(|item| !item.is_empty()).collect();
+        // Part of a valid value is a valid value.
+        let mut kept = HeaderValue::from_bytes(&kept.join(&[separator, b' '][..])).ok()?;
+        kept.set_sensitive(value.is_sensitive());
+        (!kept.is_empty()).then_some(kept)
+    };
+    let kept: Vec<HeaderValue> = headers.get_all(field).into_iter().filter_map(without).collect();
+    headers.remove(field);
+    for value in kept {
+        // There was room for it before.
+        let _ = headers.try_append(field, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn extractor() -> Extractor {
+        Extractor::new()
+            .danger_query_parameter("access_token")
+            .danger_cookie("at")
+            .websocket_protocol("bearer.")
+    }
+
+    fn removed(request: http::request::Builder) -> Request<()> {
+        let mut request = request.body(()).unwrap();
+        extractor().remove_credentials(&mut request);
+        request
+    }
+
+    #[test]
+    fn parameter_is_removed_and_the_rest_of_the_target_kept() {
+        for (before, after) in [
+            ("/?access_token=abc", "/"),
+            ("/a/b?access_token=abc", "/a/b"),
+            ("/?a=1&access_token=abc&b=%20&c", "/?a=1&b=%20&c"),
+            ("/?access_token=abc&a=1", "/?a=1"),
+            ("/?a=1&access_token=abc", "/?a=1"),
+            ("/?access_token=a&x=1&access%5Ftoken=b&access_token", "/?x=1"),
+            ("/?%61ccess_token=abc", "/"),
+            ("https://api.example.com/a?access_token=abc&a=1", "https://api.example.com/a?a=1"),
+            ("https://api.example.com?access_token=abc", "https://api.example.com/"),
+            ("/?xaccess_token=1&access_tokenx=2", "/?xaccess_token=1&access_tokenx=2"),
+            ("/access_token=abc", "/access_token=abc"),
+            ("/?", "/?"),
+            ("*", "*"),
+        ] {
+            assert_eq!(removed(Request::get(before)).uri(), after, "{before}");
+        }
+    }
+
+    fn left(field: &HeaderName, values: &[&str]) -> Vec<String> {
+        let request = values.iter().fold(Request::get("/"), |all, one| all.header(field, *one));
+        let request = removed(request);
+        let values = request.headers().get_all(field).into_iter();
+        values.map(|value| value.to_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn cookie_is_removed_and_no_empty_field_left() {
+        let left = |values: &[&str]| left(&COOKIE, values);
+        assert!(left(&["at=abc"]).is_empty());
+        assert!(left(&[" at = abc ; "]).is_empty());
+        assert_eq!(left(&["a=1; at=abc; b=2"]), ["a=1; b=2"]);
+        assert_eq!(left(&["at=abc;a=1"]), ["a=1"]);
+        assert_eq!(left(&["a=1", "at=abc", "b=2"]), ["a=1", "b=2"], "fields of HTTP/2");
+        assert_eq!(left(&["at=1; a=1", "at=2", "at=3; b=2"]), ["a=1", "b=2"]);
+        assert_eq!(left(&["xat=1;  AT=2"]), ["xat=1;  AT=2"], "others stay as they are");
+        assert_eq!(left(&["a=\"at=b\""]), ["a=\"at=b\""]);
+    }
+
+    #[test]
+    fn protocol_is_removed_and_no_empty_field_left() {
+        let left = |values: &[&str]| left(&SEC_WEBSOCKET_PROTOCOL, values);
+        assert!(left(&["bearer.abc"]).is_empty());
+        assert_eq!(left(&["chat, bearer.abc,v2"]), ["chat, v2"]);
+        assert_eq!(left(&["bearer.abc", "chat"]), ["chat"]);
+        assert_eq!(left(&["chat,xbearer.abc"]), ["chat,xbearer.abc"]);
+    }
+
+    #[test]
+    fn only_configured_places_are_changed() {
+        let mut request = Request::get("/?access_token=abc")
+            .header(COOKIE, "at=abc")
+            .header(SEC_WEBSOCKET_PROTOCOL, "bearer.abc")
+            .header(AUTHORIZATION, "Bearer abc")
+            .body(())
+            .unwrap();
+        Extractor::new().mark_sensitive(request.headers_mut());
+        assert!(!request.headers()[COOKIE].is_sensitive());
+        assert!(!request.headers()[SEC_WEBSOCKET_PROTOCOL].is_sensitive());
+        assert!(request.headers()[AUTHORIZATION].is_sensitive());
+        Extractor::new().remove_credentials(&mut request);
+        assert_eq!(request.uri(), "/?access_token=abc");
+        assert_eq!(request.headers().len(), 2);
+    }
+
+    #[test]
+    fn what_is_left_of_a_sensitive_field_is_sensitive() {
+        let mut request = Request::get("/").header(COOKIE, "at=abc; a=1").body(()).unwrap();
+        extractor().mark_sensitive(request.headers_mut());
+        extractor().remove_credentials(&mut request);
+        assert!(request.headers()[COOKIE].is_sensitive());
+    }
+}
