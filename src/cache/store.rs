@@ -299,7 +299,8 @@ impl fmt::Debug for Store {
     }
 }
 
-#[cfg(all(test, feature = "jwt"))]
+#[cfg(feature = "jwt")]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::{

@@ -124,8 +124,9 @@ async fn refresh_ahead_causes_one_introspection() {
 /// A confirmation, or a route, needs facts more recent than the cache does.
 #[tokio::test(start_paused = true)]
 async fn refresh_ahead_goes_by_the_age_that_is_in_force() {
+    type Make = fn() -> Issuer;
     let confirmed = || Issuer::jwt_and_introspect(ISSUER, auth(), SEC * 10);
-    let cases: [(fn() -> Issuer, Freshness, u64); 4] = [
+    let cases: [(Make, Freshness, u64); 4] = [
         (confirmed, Freshness::Cached, 8),
         (confirmed, Freshness::Within(Duration::from_secs(5)), 4),
         (remote, Freshness::Within(Duration::from_secs(5)), 4),

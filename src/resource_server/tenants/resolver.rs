@@ -84,7 +84,7 @@ impl IssuerResolver {
     /// Creates a resolver that calls `resolve` for the issuers that `allow` accepts.
     ///
     /// If `resolve` can't tell at the moment, it should return an error of the kind
-    /// [`Unavailable`](ErrorKind::Unavailable).
+    /// [`Unavailable`](crate::ErrorKind::Unavailable).
     pub fn new<A, R, F>(allow: A, resolve: R) -> Self
     where
         A: Fn(&str) -> bool + Send + Sync + 'static,
