@@ -4,8 +4,12 @@ use std::sync::Arc;
 
 use http::{Request, Response, header::AUTHORIZATION};
 
-use super::{edits::ResponseEdits, introspect_layer::IntrospectLayer, settings::Settings};
+use super::{
+    edits::ResponseEdits, introspect_layer::IntrospectLayer, settings::Settings,
+    verdict_age::MAX_VERDICT_AGE,
+};
 use crate::{
+    clock::Moment,
     credentials::{
         head::RequestHead,
         hide::mark_sensitive,
@@ -33,8 +37,8 @@ pub(super) enum Identification<F> {
     Anonymous,
     /// The outcome for the token.
     Verified(Outcome, Presentation),
-    /// The verifier is still verifying the token.
-    Verifying(F, Presentation),
+    /// The verifier is still verifying the token. It started at this moment.
+    Verifying(F, Moment, Presentation),
 }
 
 /// How the token was presented. Kept while the token is verified.
@@ -63,12 +67,9 @@ impl Presentation {
     }
 }
 
-/// The decision on a request, or a future of it if a store must first say whether the proof was used
-/// before.
-pub(super) enum AdmitResult {
-    Done(Result<ResponseEdits, VerifyError>),
-    Pending(ReplayCheckFuture),
-}
+/// The decision on a request, or the future of it if a store must first say whether the proof was
+/// used before.
+pub(super) type Decided<T> = Result<Result<T, VerifyError>, ReplayCheckFuture>;
 
 /// Decides about requests with the settings of the layer.
 pub(super) struct Admitter<V, R> {
@@ -119,6 +120,32 @@ impl<V, R> Admitter<V, R> {
         }
     }
 
+    /// Starts to verify the token of a request again, because its decision is too old.
+    ///
+    /// Most often the verifier has recent facts, and holds them against the cutoffs and keys of now.
+    pub(super) fn identify_again<B>(
+        &self,
+        decision: Admission,
+        request: &mut Request<B>,
+    ) -> Result<Identification<V::Future>, VerifyError>
+    where
+        V: Verifier,
+    {
+        decision.keep_mark(request.extensions_mut());
+        let head = RequestHead::of(request);
+        let found = self.settings.extractor.find(head.headers(), head.uri())?;
+        self.look_up_or_verify(found, head)
+    }
+
+    pub(super) fn now(&self) -> Moment {
+        self.policy.now()
+    }
+
+    /// Returns true if a decision of that moment may still be acted on.
+    pub(super) fn is_current(&self, decided_at: Moment) -> bool {
+        self.now().since(decided_at) <= MAX_VERDICT_AGE
+    }
+
     /// Looks the token up in the cache, and has it verified if it is not there.
     ///
     /// The lookup borrows the token, so a bearer token that is found in the cache is never copied
@@ -138,23 +165,43 @@ impl<V, R> Admitter<V, R> {
         }
         let token = lookup.into_token()?;
         let presentation = Presentation::of(&token);
+        // Before the verifier reads its own clock: what it finds out counts from here.
+        let started_at = self.now();
         let mut request = VerifyRequest::new(token).with_freshness(freshness);
         if let Some(peer) = self.settings.peer.as_deref().and_then(|peer| peer(head)) {
             request = request.with_peer(peer);
         }
         Ok(match self.verifier.verify(request).now_or_later() {
             Ok(outcome) => Identification::Verified(outcome, presentation),
-            Err(future) => Identification::Verifying(future, presentation),
+            Err(future) => Identification::Verifying(future, started_at, presentation),
         })
     }
 
-    /// Checks the outcome against the policy, and stores the decision in the request.
+    /// Checks the outcome against the policy, and hands the request over if it can be decided at
+    /// once.
     pub(super) fn admit<B>(
         &self,
         outcome: Outcome,
         presentation: &Presentation,
         request: &mut Request<B>,
-    ) -> AdmitResult {
+    ) -> Decided<ResponseEdits> {
+        self.decide(outcome, presentation, request).map(|decision| {
+            let decision = decision?;
+            if let Some(forward) = &self.settings.forward {
+                forward.fill(decision.token(), request.headers_mut())?;
+            }
+            Ok(self.hand_over(decision, presentation, request))
+        })
+    }
+
+    /// Checks the outcome against the policy.
+    #[inline]
+    pub(super) fn decide<B>(
+        &self,
+        outcome: Outcome,
+        presentation: &Presentation,
+        request: &mut Request<B>,
+    ) -> Decided<Admission> {
         if self.settings.log_subjects {
             // A refused token has no subject. `None` then replaces one that an outer layer stored.
             let subject = outcome.as_ref().ok().and_then(|active| active.claims().subject());
@@ -162,35 +209,40 @@ impl<V, R> Admitter<V, R> {
         }
         let active = match outcome {
             Ok(active) => active,
-            Err(error) => return AdmitResult::Done(Err(error)),
+            Err(error) => return Ok(Err(error)),
         };
         let Presentation { scheme, token, .. } = presentation;
         let presented = Presented::under(*scheme, RequestHead::of(request), token.as_deref());
-        match self.policy.admit_presented(active, &presented).now_or_later() {
-            Ok(admission) => {
-                AdmitResult::Done(self.finish_admission(admission, presentation, request))
-            }
-            Err(later) => AdmitResult::Pending(later),
-        }
+        self.policy.admit_presented(active, &presented).now_or_later()
     }
 
-    /// Stores the decision in the request, and returns the changes to make to the response.
-    pub(super) fn finish_admission<B>(
+    /// Writes the claims of the token into the headers, if configured.
+    ///
+    /// The request may wait after this, and be decided again.
+    pub(super) fn forward<B>(
         &self,
-        admission: Result<Admission, VerifyError>,
+        decision: &Admission,
+        request: &mut Request<B>,
+    ) -> Result<(), VerifyError> {
+        let Some(forward) = &self.settings.forward else { return Ok(()) };
+        forward.apply(Some(decision.token()), request.headers_mut())
+    }
+
+    /// Stores the decision in the request, right before the inner service is called, and returns the
+    /// changes to make to the response.
+    #[inline]
+    pub(super) fn hand_over<B>(
+        &self,
+        decision: Admission,
         presentation: &Presentation,
         request: &mut Request<B>,
-    ) -> Result<ResponseEdits, VerifyError> {
-        let admission = admission?;
-        if let Some(forward) = &self.settings.forward {
-            forward.fill(admission.token(), request.headers_mut())?;
-        }
-        let varies_by = admission.varies_by();
-        let token = admission.token();
+    ) -> ResponseEdits {
+        let varies_by = decision.varies_by();
+        let token = decision.token();
         telemetry::report::request_admitted(token.method().as_str(), token.facts_age());
-        let nonce = admission.store_in(request.extensions_mut());
+        let nonce = decision.store_in(request.extensions_mut());
         self.hide_credentials(Some(presentation), request);
-        Ok(ResponseEdits::new(presentation.origin != Origin::Header, nonce, varies_by))
+        ResponseEdits::new(presentation.origin != Origin::Header, nonce, varies_by)
     }
 
     /// Admits a request that carries no credentials.

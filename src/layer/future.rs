@@ -4,7 +4,6 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -13,14 +12,10 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{
-    admit::{AdmitResult, Admitter, Presentation},
     edits::ResponseEdits,
-    span::DecisionSpan,
+    waiting::{WaitResult, Waiting},
 };
-use crate::{
-    error::refusal::VerifyError, policy::replay_check::ReplayCheckFuture,
-    respond::responder::Respond, verify::verifier::Verifier,
-};
+use crate::{respond::responder::Respond, verify::verifier::Verifier};
 
 pin_project! {
     /// The future of [`Introspect`](super::Introspect): the response of the inner service, or the
@@ -53,37 +48,6 @@ pin_project! {
     }
 }
 
-pin_project! {
-    /// A request that could not be decided at once.
-    struct Waiting<S, V, R, ReqB>
-    where
-        V: Verifier,
-    {
-        #[pin]
-        stage: Stage<V::Future>,
-        inner: S,
-        admitter: Arc<Admitter<V, R>>,
-        request: Option<Request<ReqB>>,
-        presentation: Presentation,
-        edits: ResponseEdits,
-        // The span of the wait, until there is a decision.
-        span: Option<DecisionSpan>,
-    }
-}
-
-pin_project! {
-    /// The step that a waiting request is at.
-    #[project = StageProj]
-    pub(super) enum Stage<F> {
-        // The token is being verified.
-        Verifying { #[pin] verification: F },
-        // A store looks up whether the proof was used before.
-        CheckingReplay { replay_check: ReplayCheckFuture },
-        // The request is admitted, and the inner service is not ready yet.
-        Admitted,
-    }
-}
-
 impl<S, V, R, ReqB> ResponseFuture<S, V, R, ReqB>
 where
     S: Service<Request<ReqB>>,
@@ -99,16 +63,7 @@ where
         Self { state: State::Calling { future }, edits }
     }
 
-    pub(super) fn waiting(
-        stage: Stage<V::Future>,
-        inner: S,
-        admitter: Arc<Admitter<V, R>>,
-        request: Request<ReqB>,
-        presentation: Presentation,
-    ) -> Self {
-        let (request, edits) = (Some(request), ResponseEdits::default());
-        let span = Some(DecisionSpan::begin());
-        let waiting = Waiting { stage, inner, admitter, request, presentation, edits, span };
+    pub(super) fn waiting(waiting: Waiting<S, V, R, ReqB>) -> Self {
         let state = State::Waiting { waiting: Box::pin(waiting) };
         Self { state, edits: ResponseEdits::default() }
     }
@@ -116,7 +71,7 @@ where
 
 impl<S, V, R, ReqB, ResB> Future for ResponseFuture<S, V, R, ReqB>
 where
-    S: Service<Request<ReqB>, Response = Response<ResB>>,
+    S: Service<Request<ReqB>, Response = Response<ResB>> + Clone,
     V: Verifier,
     R: Respond<ResB>,
 {
@@ -151,88 +106,6 @@ where
                 }
             }
         }
-    }
-}
-
-/// The result of waiting for a decision.
-enum WaitResult<S: Service<Request<ReqB>>, ReqB> {
-    /// The request is admitted, and the inner service was called.
-    Called(S::Future, ResponseEdits),
-    Refused(S::Response),
-}
-
-impl<S, V, R, ReqB, ResB> Waiting<S, V, R, ReqB>
-where
-    S: Service<Request<ReqB>, Response = Response<ResB>>,
-    V: Verifier,
-    R: Respond<ResB>,
-{
-    /// Decides on the request, waits for the inner service and calls it, or returns the refusal.
-    fn poll_decision(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<WaitResult<S, ReqB>, S::Error>> {
-        let mut this = self.project();
-        loop {
-            let decision = {
-                // Dropped at the end of this step, on every path.
-                let _entered = this.span.as_ref().map(DecisionSpan::enter);
-                let decision = match this.stage.as_mut().project() {
-                    StageProj::Verifying { verification } => {
-                        let outcome = ready!(verification.poll(cx));
-                        let request = this.request.as_mut().expect("polled after completion");
-                        match this.admitter.admit(outcome, this.presentation, request) {
-                            AdmitResult::Done(decision) => decision,
-                            AdmitResult::Pending(replay_check) => {
-                                this.stage.set(Stage::CheckingReplay { replay_check });
-                                continue;
-                            }
-                        }
-                    }
-                    StageProj::CheckingReplay { replay_check } => {
-                        let admission = ready!(Pin::new(replay_check).poll(cx));
-                        let request = this.request.as_mut().expect("polled after completion");
-                        this.admitter.finish_admission(admission, this.presentation, request)
-                    }
-                    StageProj::Admitted => {
-                        // The service is a clone that never was ready: `Introspect::release` made
-                        // it.
-                        ready!(this.inner.poll_ready(cx))?;
-                        let request = this.request.take().expect("polled after completion");
-                        let edits = std::mem::take(this.edits);
-                        let future = this.inner.call(request);
-                        return Poll::Ready(Ok(WaitResult::Called(future, edits)));
-                    }
-                };
-                decision.map_err(|error| {
-                    let request = this.request.as_ref().expect("polled after completion");
-                    let refusal = this.admitter.refuse(&error, Some(this.presentation), request);
-                    (error, refusal)
-                })
-            };
-            match decision {
-                Ok(edits) => {
-                    *this.edits = edits;
-                    end_span(this.span, None, this.request.as_ref());
-                    this.stage.set(Stage::Admitted);
-                }
-                Err((error, refusal)) => {
-                    end_span(this.span, Some(&error), this.request.as_ref());
-                    return Poll::Ready(Ok(WaitResult::Refused(refusal)));
-                }
-            }
-        }
-    }
-}
-
-/// Ends the span of the wait with the verdict.
-fn end_span<B>(
-    span: &mut Option<DecisionSpan>,
-    refused: Option<&VerifyError>,
-    request: Option<&Request<B>>,
-) {
-    if let (Some(span), Some(request)) = (span.take(), request) {
-        span.end(refused, request.extensions());
     }
 }
 

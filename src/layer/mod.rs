@@ -84,5 +84,7 @@ pub(crate) mod introspect_layer;
 pub(crate) mod service;
 pub(crate) mod settings;
 mod span;
+mod verdict_age;
+mod waiting;
 
 pub use self::{forward::headers::ForwardHeaders, service::Introspect};

@@ -9,10 +9,11 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
-    admit::{AdmitResult, Admitter, Identification, Presentation},
+    admit::{Admitter, Identification, Presentation},
     edits::ResponseEdits,
-    future::{ResponseFuture, Stage},
+    future::ResponseFuture,
     introspect_layer::IntrospectLayer,
+    waiting::Waiting,
 };
 use crate::{
     error::refusal::VerifyError,
@@ -27,6 +28,12 @@ use crate::{
 /// The service is ready when the inner service is. While a token is being verified, it gives up the
 /// readiness of the inner service, and acquires it again afterwards. Requests whose token is not
 /// verified yet, or is refused, hold no permit of the inner service.
+///
+/// The inner service is never called on a decision that is older than a second. A request that
+/// waited for longer, for readiness or for a store of used proofs, is decided anew on the facts of
+/// now: by the cache if it has them, otherwise by another verification, in which the readiness is
+/// given up again. A request that is decided a fourth time and still finds the service not ready in
+/// time is refused with 503.
 ///
 /// # Clone
 ///
@@ -98,21 +105,34 @@ where
         let edits = match admitter.identify(&request) {
             Ok(Identification::Verified(outcome, presentation)) => {
                 match admitter.admit(outcome, &presentation, &mut request) {
-                    AdmitResult::Done(Ok(edits)) => edits,
-                    AdmitResult::Done(Err(error)) => {
+                    Ok(Ok(edits)) => edits,
+                    Ok(Err(error)) => {
                         return self.refuse(&error, Some(&presentation), &request);
                     }
-                    AdmitResult::Pending(replay_check) => {
-                        return self.wait(
-                            Stage::CheckingReplay { replay_check },
+                    Err(replay_check) => {
+                        let decided_at = admitter.now();
+                        let (inner, admitter) = self.release();
+                        return ResponseFuture::waiting(Waiting::for_replay_check(
+                            replay_check,
+                            decided_at,
+                            inner,
+                            admitter,
                             request,
                             presentation,
-                        );
+                        ));
                     }
                 }
             }
-            Ok(Identification::Verifying(verification, presentation)) => {
-                return self.wait(Stage::Verifying { verification }, request, presentation);
+            Ok(Identification::Verifying(verification, started_at, presentation)) => {
+                let (inner, admitter) = self.release();
+                return ResponseFuture::waiting(Waiting::for_verification(
+                    verification,
+                    started_at,
+                    inner,
+                    admitter,
+                    request,
+                    presentation,
+                ));
             }
             Ok(Identification::Anonymous) => {
                 admitter.admit_anonymous(&mut request);
@@ -131,25 +151,10 @@ impl<S: Clone, V, R> Introspect<S, V, R> {
     /// services" in `tower_service::Service`), and dropping the original gives back what it held.
     /// Moving the original into the future would let unverified requests hold the permits of a
     /// `ConcurrencyLimit` below. Leaving it in place would deadlock a limit of one permit.
-    fn release(&mut self) -> S {
+    fn release(&mut self) -> (S, Arc<Admitter<V, R>>) {
         let unready = self.inner.clone();
         self.inner = unready.clone();
-        unready
-    }
-
-    fn wait<ReqB, ResB>(
-        &mut self,
-        stage: Stage<V::Future>,
-        request: Request<ReqB>,
-        presentation: Presentation,
-    ) -> ResponseFuture<S, V, R, ReqB>
-    where
-        S: Service<Request<ReqB>, Response = Response<ResB>>,
-        V: Verifier,
-    {
-        let inner = self.release();
-        let admitter = Arc::clone(&self.admitter);
-        ResponseFuture::waiting(stage, inner, admitter, request, presentation)
+        (unready, Arc::clone(&self.admitter))
     }
 
     fn refuse<ReqB, ResB>(

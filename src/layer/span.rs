@@ -20,15 +20,16 @@ impl DecisionSpan {
         self.0.enter()
     }
 
-    /// Ends the span with the verdict. An admitted request has its token in `extensions`.
-    pub(super) fn end(self, refused: Option<&VerifyError>, extensions: &Extensions) {
+    /// Ends the span with the verdict on a request with these extensions.
+    pub(super) fn end(
+        self,
+        verdict: Result<&VerifiedToken, &VerifyError>,
+        extensions: &Extensions,
+    ) {
         let subject = LoggedSubject::of(extensions);
-        match (refused, extensions.get::<VerifiedToken>()) {
-            (Some(error), _) => self.0.refused(error, subject),
-            (None, Some(token)) => {
-                self.0.admitted(token.issuer(), token.method().as_str(), subject);
-            }
-            (None, None) => {}
+        match verdict {
+            Ok(token) => self.0.admitted(token.issuer(), token.method().as_str(), subject),
+            Err(error) => self.0.refused(error, subject),
         }
     }
 }

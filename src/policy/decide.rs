@@ -36,7 +36,9 @@ impl Policy {
     /// token that also lacks scope is refused as expired.
     pub fn admit(&self, active: ActiveToken, scheme: Scheme) -> Result<VerifiedToken, VerifyError> {
         // Without a request there is no proof, so the replay check cannot be pending.
-        self.decide(active, scheme, None)?.verdict
+        let mut token = self.decide(active, scheme, None)?.verdict?;
+        token.observe_all();
+        Ok(token)
     }
 
     /// Decides about a token that was presented with a request, including its proof of possession.
@@ -86,19 +88,13 @@ impl Policy {
         let proof = self.proofs.check(claims, scheme, presented, now);
         let proof = record(Check::Possession, || binding_detail(claims), proof)?;
         let age = now.since(active.verified_at());
-        let mut token =
-            VerifiedToken::new(active, scheme, age, now.wall(), Arc::clone(&self.terms));
+        let token = VerifiedToken::new(active, scheme, age, now.wall(), Arc::clone(&self.terms));
         let verdict = Requirement::check_all(&self.terms.requirements, &token);
         let verdict = record(Check::Requirements, || self.requirements_detail(&token), verdict);
-        if verdict.is_ok() {
-            if let Some(revocations) = &self.revocations {
-                revocations.note_admitted(&token.active);
-            }
-            for (requirement, observer) in &self.terms.observed {
-                if let Some(error) = observer.note(requirement.check(&token)) {
-                    token.observe(error);
-                }
-            }
+        if verdict.is_ok()
+            && let Some(revocations) = &self.revocations
+        {
+            revocations.note_admitted(&token.active);
         }
         Ok(Decision { verdict: verdict.map(|()| token), proof })
     }

@@ -49,6 +49,15 @@ impl Admission {
         self.effects.as_ref()?.varies_by()
     }
 
+    /// Keeps of a decision that is too old only the record that the proof was marked.
+    ///
+    /// The next decision on the same request then does not mark it again, which would be a replay.
+    pub(crate) fn keep_mark(self, extensions: &mut Extensions) {
+        if let Some(marked_proof) = self.effects.and_then(|effects| effects.marked_proof) {
+            extensions.insert(marked_proof);
+        }
+    }
+
     /// Stores the token and the result of the proof in the request.
     ///
     /// Returns the new nonce, if the client's is about to expire: a successful response carries it
@@ -57,7 +66,8 @@ impl Admission {
     /// An inner layer that checks the same proof of the same request then does not refuse it as
     /// used, and finds the certificate whose header was removed.
     #[inline]
-    pub(crate) fn store_in(self, extensions: &mut Extensions) -> Option<HeaderValue> {
+    pub(crate) fn store_in(mut self, extensions: &mut Extensions) -> Option<HeaderValue> {
+        self.token.observe_all();
         extensions.insert(self.token);
         let effects = *self.effects?;
         if let Some(marked_proof) = effects.marked_proof {

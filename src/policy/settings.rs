@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     claims::scope::Scope,
-    clock::{Clock, SystemClock},
+    clock::{Clock, Moment, SystemClock},
     proof::proof_config::ProofConfig,
     respond::challenge::Challenge,
     revocation::revocations::Revocations,
@@ -92,6 +92,11 @@ impl Policy {
     #[must_use]
     pub fn leeway(self, leeway: Duration) -> Self {
         self.with(|terms| terms.leeway = leeway.min(Duration::from_secs(300)))
+    }
+
+    /// Reads the clock.
+    pub(crate) fn now(&self) -> Moment {
+        Moment::now(&*self.clock)
     }
 
     /// Sets the clock.

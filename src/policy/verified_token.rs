@@ -168,8 +168,20 @@ impl VerifiedToken {
         self.admitted_at
     }
 
-    pub(super) fn observe(&mut self, error: VerifyError) {
-        self.observed.push(error);
+    /// Checks the observed requirements of the policy, and keeps the errors of those that are not
+    /// met.
+    ///
+    /// An observer counts requests. So this is called once for each, when it is admitted for good.
+    pub(super) fn observe_all(&mut self) {
+        if self.terms.observed.is_empty() {
+            return;
+        }
+        let terms = Arc::clone(&self.terms);
+        for (requirement, observer) in &terms.observed {
+            if let Some(error) = observer.note(requirement.check(self)) {
+                self.observed.push(error);
+            }
+        }
     }
 
     pub(super) fn leeway(&self) -> Duration {

@@ -59,5 +59,6 @@ mod tenants;
 mod test_util;
 mod transport;
 mod unknown_token_flood;
+mod verdict_age;
 mod verify;
 mod world;

@@ -89,21 +89,31 @@ impl Dpop {
         // Without the token, `ath` cannot be compared.
         let token = presented.token.ok_or_else(|| flawed("there is no token to compare"))?;
         let original = config.request_uri.as_deref().and_then(|original| original(head));
-        let expected = Expected {
-            method: head.method().as_str(),
-            path: original.unwrap_or(head.uri()).path(),
-            token,
-            jkt,
-            fapi2,
-            now: now.wall(),
+        let check_at = |at: Moment| {
+            let expected = Expected {
+                method: head.method().as_str(),
+                path: original.unwrap_or(head.uri()).path(),
+                token,
+                jkt,
+                fapi2,
+                now: at.wall(),
+            };
+            let proof = config.verify(proof, &expected)?;
+            let mark = Mark::new(jkt, &proof.jti, now, proof.until);
+            Ok::<_, VerifyError>((PendingMark::new(&config.store, mark), proof.is_aging))
         };
-        let proof = config.verify(proof, &expected)?;
-        let mark = Mark::new(jkt, &proof.jti, now, proof.until);
-        let pending = PendingMark::new(&config.store, mark);
-        let is_marked =
-            head.extension::<MarkedProof>().is_some_and(|done| pending.was_marked_by(done));
+        // A proof that was marked for this request was in time when the request came. The client is
+        // not at fault if the request has been waiting here since.
+        let marked = head.extension::<MarkedProof>();
+        let checked_at = marked.and_then(|marked| marked.checked_at(&config.store));
+        let (mut pending, mut is_aging) = check_at(checked_at.unwrap_or(now))?;
+        let is_marked = marked.is_some_and(|marked| pending.was_marked_by(marked));
+        if checked_at.is_some() && !is_marked {
+            // Another proof, which a layer in between has put there.
+            (pending, is_aging) = check_at(now)?;
+        }
         result.pending_mark = (!is_marked).then_some(pending);
-        result.effects.nonce = proof.is_aging.then(|| config.nonces.make(now.wall())).flatten();
+        result.effects.nonce = is_aging.then(|| config.nonces.make(now.wall())).flatten();
         Ok(())
     }
 }

@@ -3,7 +3,10 @@
 use std::{fmt, sync::Arc};
 
 use super::store::{Mark, Marked, Marking, Outcome, ReplayStore};
-use crate::error::{kind::ErrorKind, refusal::VerifyError};
+use crate::{
+    clock::Moment,
+    error::{kind::ErrorKind, refusal::VerifyError},
+};
 
 /// A proof that is good unless it was used before.
 pub(crate) struct PendingMark {
@@ -13,12 +16,22 @@ pub(crate) struct PendingMark {
 
 /// A request extension that says that this layer or an outer one marked the proof of the request.
 ///
-/// It keeps an inner layer from counting the same proof as a second use. Only this crate creates
-/// one, and only for the request it is attached to.
+/// It keeps an inner layer from counting the same proof as a second use, and so does it a second
+/// decision of the same layer. Only this crate creates one, and only for the request it is attached
+/// to.
 #[derive(Clone)]
 pub(crate) struct MarkedProof {
     store: Arc<dyn ReplayStore>,
     key: [u8; 32],
+    at: Moment,
+}
+
+#[cfg(feature = "dpop")]
+impl MarkedProof {
+    /// Returns when the proof was found to be good, if it was marked in this store.
+    pub(crate) fn checked_at(&self, store: &Arc<dyn ReplayStore>) -> Option<Moment> {
+        Arc::ptr_eq(&self.store, store).then_some(self.at)
+    }
 }
 
 impl PendingMark {
@@ -38,7 +51,7 @@ impl PendingMark {
     }
 
     pub(crate) fn into_marked_proof(self) -> MarkedProof {
-        MarkedProof { store: self.store, key: self.mark.key }
+        MarkedProof { store: self.store, key: self.mark.key, at: self.mark.at }
     }
 }
 
