@@ -152,7 +152,8 @@ where
         if standing != Standing::Stands {
             state.counters.evicted_by_cutoff.add_one();
         }
-        match state.decide(&entry, request.freshness(), now, standing) {
+        let freshness = request.freshness_for(&entry.active);
+        match state.decide(&entry, freshness, now, standing) {
             Decision::Use { refresh } => {
                 state.counters.hits.add_one();
                 if refresh {

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use http::{Request, Response, header::AUTHORIZATION};
 
 use super::{
-    edits::ResponseEdits, introspect_layer::IntrospectLayer, settings::Settings,
-    verdict_age::MAX_VERDICT_AGE,
+    edits::ResponseEdits,
+    introspect_layer::IntrospectLayer,
+    settings::Settings,
+    verdict_age::{MAX_VERDICT_AGE, VerifiedForRequest},
 };
 use crate::{
     clock::Moment,
@@ -26,7 +28,7 @@ use crate::{
     respond::{self, hook::LoggedSubject, refusal::Refusal, responder::Respond},
     telemetry,
     verify::{
-        request::{CacheLookup, VerifyRequest},
+        request::{CacheLookup, Freshness, VerifyRequest},
         verifier::{Outcome, Verifier},
     },
 };
@@ -168,6 +170,11 @@ impl<V, R> Admitter<V, R> {
         // Before the verifier reads its own clock: what it finds out counts from here.
         let started_at = self.now();
         let mut request = VerifyRequest::new(token).with_freshness(freshness);
+        if freshness != Freshness::Cached
+            && let Some(earlier) = VerifiedForRequest::start(head, started_at)
+        {
+            request = request.arrived_at(earlier);
+        }
         if let Some(peer) = self.settings.peer.as_deref().and_then(|peer| peer(head)) {
             request = request.with_peer(peer);
         }

@@ -15,6 +15,7 @@ use super::{
     admit::{Admitter, Decided, Identification, Presentation},
     edits::ResponseEdits,
     span::DecisionSpan,
+    verdict_age::VerifiedForRequest,
 };
 use crate::{
     clock::Moment,
@@ -196,6 +197,10 @@ where
         let decision = decision.take().expect(ONCE);
         let request = this.request.as_mut().expect(ONCE);
         if this.admitter.is_current(*this.decided_at) {
+            if let Some(started_at) = *this.verification_started_at {
+                let note = VerifiedForRequest::new(started_at, *this.decided_at);
+                request.extensions_mut().insert(note);
+            }
             let edits = this.admitter.hand_over(decision, this.presentation, request);
             let request = this.request.take().expect(ONCE);
             return Poll::Ready(Ok(HandOver::Called(this.inner.call(request), edits)));

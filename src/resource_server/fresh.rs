@@ -16,8 +16,10 @@ impl ResourceServer {
     ///
     /// Apply it inside of [`layer`](Self::layer). If the facts are older than the route allows, the
     /// token is verified again, and the handler gets the new facts. If they are recent enough, the
-    /// only cost is another cache look-up. It has no effect on JWTs that are only verified locally:
-    /// their signature is as valid now as it was before.
+    /// only cost is another cache look-up. So it is if the outer layer has just had the token
+    /// verified at the authorization server for this very request, however long that took. It has no
+    /// effect on JWTs that are only verified locally: their signature is as valid now as it was
+    /// before.
     ///
     /// ```no_run
     /// use std::time::Duration;
@@ -41,8 +43,11 @@ impl ResourceServer {
         self.layer().freshness(Freshness::Within(age))
     }
 
-    /// Returns a layer that introspects the token for each request. It belongs where
+    /// Returns a layer that has the token introspected for each request. It belongs where
     /// [`fresh_layer`](Self::fresh_layer) does.
+    ///
+    /// It does so itself unless the outer layer just did. That takes a cache. A verification that
+    /// another request started earlier does not count.
     ///
     /// # Errors
     ///

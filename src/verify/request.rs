@@ -1,5 +1,7 @@
 use std::{cell::Cell, fmt, time::Duration};
 
+#[cfg(feature = "cache")]
+use super::active::{ActiveToken, Method};
 use super::peer::{PeerKey, SharedCharge};
 use crate::{
     clock::Moment,
@@ -47,6 +49,7 @@ pub struct VerifyRequest {
     token: Token,
     freshness: Freshness,
     not_before: Option<Moment>,
+    arrived_at: Option<Moment>,
     peer: Option<PeerKey>,
     /// Shared by verifiers that are called one after the other.
     shared_charge: Option<SharedCharge>,
@@ -67,6 +70,7 @@ impl VerifyRequest {
             token,
             freshness: Freshness::Cached,
             not_before: None,
+            arrived_at: None,
             peer: None,
             shared_charge: None,
         }
@@ -100,6 +104,29 @@ impl VerifyRequest {
     pub fn with_not_before(mut self, moment: Moment) -> Self {
         self.not_before = Some(self.not_before.map_or(moment, |before| before.latest(moment)));
         self
+    }
+
+    /// Also accepts facts that the authorization server established since `moment`, whatever the
+    /// freshness.
+    ///
+    /// An outer layer had the token verified for this very request at that moment.
+    pub(crate) const fn arrived_at(mut self, moment: Moment) -> Self {
+        self.arrived_at = Some(moment);
+        self
+    }
+
+    /// Returns the freshness that these facts must have.
+    #[cfg(feature = "cache")]
+    pub(crate) fn freshness_for(&self, active: &ActiveToken) -> Freshness {
+        match self.arrived_at {
+            // A signature alone says nothing about the present.
+            Some(arrived)
+                if active.method() != Method::Jwt && !active.verified_at().is_before(arrived) =>
+            {
+                Freshness::Cached
+            }
+            _ => self.freshness,
+        }
     }
 
     /// Sets the sender of the request, so that a [`MissBudget`](crate::upstream::MissBudget) can tell peers

@@ -29,6 +29,7 @@ mod jwks;
 mod jwt;
 mod known_vulnerabilities;
 mod layer;
+mod live_routes;
 mod mcp;
 mod mcp_server;
 mod metadata;
