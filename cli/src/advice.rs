@@ -163,6 +163,10 @@ pub(crate) fn for_error(kind: ErrorKind, token: &str) -> &'static [&'static str]
              be valid.",
             "The URL may belong to something else: a login page, a proxy, another version.",
         ],
+        K::FailsOnToken => &[
+            "The authorization server fails on this token and answers about others: look into its \
+             log. A firewall in front of it may refuse the characters of this token.",
+        ],
         K::CredentialsRejected => {
             &["Correct the client identifier, the secret or the `method` that this service \
              authenticates with."]
@@ -214,6 +218,7 @@ mod tests {
             K::ClockWrong,
             K::Unavailable,
             K::BadResponse,
+            K::FailsOnToken,
             K::CredentialsRejected,
             K::Misconfigured,
         ];

@@ -1,7 +1,7 @@
 //! The state of a cache: its entries, evictions and counters.
 
 use std::sync::{
-    Arc, PoisonError, RwLock,
+    Arc, PoisonError, RwLock, Weak,
     atomic::{AtomicU64, Ordering},
 };
 
@@ -14,14 +14,15 @@ use super::{
 };
 use crate::{
     clock::Moment,
-    credentials::token::Fingerprint,
+    credentials::token::{Fingerprint, Token},
     error::{kind::ErrorKind, refusal::VerifyError},
     revocation::cutoff::Standing,
     verify::{
         active::ActiveToken,
-        request::{Freshness, VerifyRequest},
+        request::{self, Freshness, VerifyRequest},
         stats::Counter,
-        verifier::{Outcome, Verifier},
+        verifier::{Outcome, Verifier, Verifying},
+        waiters::{Keep, Keeper},
     },
 };
 
@@ -136,7 +137,7 @@ impl<V> CacheState<V> {
 
     /// Returns the request for the inner verifier. It carries a maximum age, because the inner
     /// verifier may have a cache too.
-    pub(super) fn inner_request(&self, request: VerifyRequest) -> VerifyRequest {
+    fn inner_request(&self, request: VerifyRequest) -> VerifyRequest {
         let freshness = request.freshness().capped(self.settings.limits.remote_max_age);
         let request = request.with_freshness(freshness);
         match self.evictions.last() {
@@ -150,7 +151,7 @@ impl<V> CacheState<V> {
         let Miss { token, freshness, old, started_at } = miss;
         self.store_outcome(&token, started_at, &outcome);
         match outcome {
-            Err(error) if error.kind() == ErrorKind::Unavailable => {
+            Err(error) if error.serves_stale() => {
                 // Facts evicted meanwhile are not served stale.
                 let kept = old.filter(|_| self.evictions.count() == started_at.evictions);
                 match kept.and_then(|entry| self.stale_facts(&entry, freshness)) {
@@ -179,9 +180,12 @@ impl<V> CacheState<V> {
                 }
             }
             Err(error) if depends_on_token_alone(error.kind()) => {
-                // `insert_refusal` also removes the cached facts, which are wrong now. So it is
-                // called even if `negative_max_age` is zero.
+                // An answer also removes the cached facts, which are wrong now. So the refusal is
+                // inserted even if `negative_max_age` is zero.
                 self.store.insert_refusal(token, error, started_at.moment);
+                if error.fault().is_none() {
+                    self.store.remove_facts(token, started_at.moment);
+                }
             }
             Err(_) => {}
         }
@@ -204,6 +208,18 @@ where
     V: Verifier + Send + Sync + 'static,
     V::Future: Send + 'static,
 {
+    /// Returns the verification of a token that is not cached, or whose facts are too old.
+    pub(super) fn ask(
+        this: &Arc<Self>,
+        request: VerifyRequest,
+        started_at: StartedAt,
+    ) -> Verifying<V::Future> {
+        let cache: Weak<Self> = Arc::downgrade(this);
+        let StartedAt { moment: started, evictions } = started_at;
+        let request = this.inner_request(request).with_keeper(Keeper { cache, started, evictions });
+        this.verifier.verify(request)
+    }
+
     /// Refreshes an entry in the background, at most once. A successful refresh makes a new entry.
     /// After a failed one, the next request that finds this entry too old verifies the token.
     pub(super) fn refresh(
@@ -222,18 +238,25 @@ where
         let max_age = request.freshness().max_age(this.settings.limits.remote_max_age);
         let recent = max_age / REFRESH_JOIN_DIVISOR;
         let request = request.clone().with_freshness(Freshness::Within(recent));
-        let request = this.inner_request(request);
         let cache = Arc::downgrade(this);
         runtime.spawn(async move {
-            let Some(verifying) = cache.upgrade().map(|cache| cache.verifier.verify(request))
-            else {
-                return;
-            };
+            let ask = |cache| Self::ask(&cache, request, started_at);
+            let Some(verifying) = cache.upgrade().map(ask) else { return };
             let outcome = verifying.await;
             if let Some(cache) = cache.upgrade() {
                 cache.store_outcome(&token, started_at, &outcome);
             }
         });
+    }
+}
+
+impl<V> Keep for CacheState<V>
+where
+    V: Send + Sync,
+{
+    fn keep(&self, token: &Token, moment: Moment, evictions: u64, outcome: &Outcome) {
+        let started_at = StartedAt { moment, evictions };
+        self.store_outcome(&request::fingerprint(token), started_at, outcome);
     }
 }
 
@@ -246,6 +269,7 @@ const fn depends_on_token_alone(kind: ErrorKind) -> bool {
     matches!(
         kind,
         ErrorKind::BadSignature
+            | ErrorKind::FailsOnToken
             | ErrorKind::Inactive
             | ErrorKind::InvalidClaim(_)
             | ErrorKind::MalformedToken

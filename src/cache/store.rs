@@ -174,6 +174,11 @@ impl Store {
     /// Caches facts, unless something newer is cached.
     pub(super) fn insert(&self, token: &Fingerprint, active: ActiveToken) {
         let newer = |at: Moment| active.verified_at().is_before(at);
+        // The same facts arrive twice if the verification is shared.
+        let same = |entry: &Entry| entry.active.ptr_eq(&active);
+        if self.facts.peek(token).is_some_and(|entry| same(&entry)) {
+            return;
+        }
         if self.refusals.peek(token).is_some_and(|refusal| newer(refusal.verified_at))
             || self.facts.peek(token).is_some_and(|entry| newer(entry.active.verified_at()))
         {
@@ -202,7 +207,11 @@ impl Store {
         let accounting = Accounting::new(entry_size::<Refusal>() + own, &self.used);
         let error = shared.unwrap_or_else(|| error.clone());
         self.refusals.insert(*token, Refusal { error, verified_at, accounting });
-        self.facts.remove(token);
+    }
+
+    /// Removes the facts of a token, unless they were established after `moment`.
+    pub(super) fn remove_facts(&self, token: &Fingerprint, moment: Moment) {
+        self.facts.remove_if(token, |entry| !moment.is_before(entry.active.verified_at()));
     }
 
     /// Returns a shared refusal equal to this one, if it can be shared.

@@ -161,7 +161,11 @@ where
                 }
                 ControlFlow::Break(Ok(entry.active))
             }
-            Decision::Verify => ControlFlow::Continue(Some(entry)),
+            // A refusal beside facts is a failure of the server on this token.
+            Decision::Verify => match self.use_refusal(request, &token, now) {
+                ControlFlow::Continue(_) => ControlFlow::Continue(Some(entry)),
+                refused => refused,
+            },
             Decision::Drop => {
                 state.store.remove_entry(&token, &entry);
                 ControlFlow::Continue(None)
@@ -198,7 +202,7 @@ where
         state.counters.misses.add_one();
         let freshness = request.freshness();
         let miss = Miss { token, freshness, old, started_at: state.started_at(now) };
-        match state.verifier.verify(state.inner_request(request)).now_or_later() {
+        match CacheState::ask(state, request, miss.started_at).now_or_later() {
             Ok(outcome) => Verifying::done(state.finish(miss, outcome)),
             Err(future) => Verifying::pending(CacheFuture::new(future, Arc::clone(state), miss)),
         }

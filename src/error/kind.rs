@@ -144,6 +144,9 @@ pub enum ErrorKind {
     Unavailable,
     /// The response of the authorization server can't be understood.
     BadResponse,
+    /// The authorization server fails whenever it is asked about this token, and answers about
+    /// others.
+    FailsOnToken,
     /// The authorization server rejects the credentials of this service.
     CredentialsRejected,
     /// The middleware is missing, misplaced or misconfigured.
@@ -157,7 +160,9 @@ impl ErrorKind {
     #[must_use]
     pub const fn blame(self) -> Blame {
         match self {
-            Self::Unavailable | Self::BadResponse => Blame::AuthorizationServer,
+            Self::Unavailable | Self::BadResponse | Self::FailsOnToken => {
+                Blame::AuthorizationServer
+            }
             Self::ClockWrong
             | Self::CredentialsRejected
             | Self::Misconfigured
@@ -202,6 +207,7 @@ impl ErrorKind {
             Self::ClockWrong => "clock_wrong",
             Self::Unavailable => "unavailable",
             Self::BadResponse => "bad_response",
+            Self::FailsOnToken => "fails_on_token",
             Self::CredentialsRejected => "credentials_rejected",
             Self::Misconfigured => "misconfigured",
             Self::ReplayUnavailable => "replay_unavailable",
@@ -246,6 +252,7 @@ impl fmt::Display for ErrorKind {
             Self::ClockWrong => "the clock of the resource server is wrong",
             Self::Unavailable => "the authorization server is not available",
             Self::BadResponse => "the response of the authorization server can't be understood",
+            Self::FailsOnToken => "the authorization server fails on this token",
             Self::CredentialsRejected => {
                 "the authorization server rejects this resource server's credentials"
             }

@@ -15,5 +15,7 @@
 pub(crate) mod boxed;
 pub(crate) mod chain;
 pub(crate) mod config;
+mod consequence;
+pub(crate) mod failure;
 pub(crate) mod kind;
 pub(crate) mod refusal;

@@ -4,6 +4,7 @@ use http::HeaderValue;
 
 use super::{
     boxed::BoxError,
+    failure::{Failure, Fault},
     kind::{Blame, ErrorKind},
 };
 
@@ -30,8 +31,10 @@ struct ErrorData {
     step_up: Option<StepUp>,
     nonce: Option<HeaderValue>,
     pub(super) source: Option<Arc<dyn Error + Send + Sync>>,
-    /// True if the server may have failed because of this one token.
-    token_suspected: bool,
+    /// How the request to the authorization server failed, if it did.
+    failure: Option<Failure>,
+    /// The party at fault for that failure, if it was found out.
+    fault: Option<Fault>,
 }
 
 impl VerifyError {
@@ -46,7 +49,8 @@ impl VerifyError {
             step_up: None,
             nonce: None,
             source: None,
-            token_suspected: false,
+            failure: None,
+            fault: None,
         }))
     }
 
@@ -167,16 +171,30 @@ impl VerifyError {
         self.0.context.as_deref()
     }
 
-    /// Marks the failure as one that this token alone may have caused.
-    ///
-    /// Such a failure does not show that the server is unavailable.
+    /// Adds how the request to the authorization server failed.
     #[must_use]
-    pub(crate) fn with_token_suspected(self) -> Self {
-        self.edit(|inner| inner.token_suspected = true)
+    pub(crate) fn with_failure(self, failure: Failure) -> Self {
+        self.edit(|inner| inner.failure = Some(failure))
     }
 
-    pub(crate) fn is_token_suspected(&self) -> bool {
-        self.0.token_suspected
+    /// Adds the party at fault for the failure.
+    #[must_use]
+    pub(crate) fn with_fault(self, fault: Fault) -> Self {
+        self.edit(|inner| inner.fault = Some(fault))
+    }
+
+    /// Replaces the kind of the error, and keeps its context and its cause.
+    #[must_use]
+    pub(crate) fn with_kind(self, kind: ErrorKind) -> Self {
+        self.edit(|inner| inner.kind = kind)
+    }
+
+    pub(super) fn marked_failure(&self) -> Option<Failure> {
+        self.0.failure
+    }
+
+    pub(crate) fn fault(&self) -> Option<Fault> {
+        self.0.fault
     }
 
     pub(crate) fn nonce(&self) -> Option<&HeaderValue> {
@@ -197,7 +215,8 @@ impl VerifyError {
             scope,
             step_up,
             source,
-            token_suspected,
+            failure: _,
+            fault: _,
             nonce,
         } = &*self.0;
         !matches!(context, Some(Cow::Owned(_)))
@@ -205,14 +224,14 @@ impl VerifyError {
             && scope.is_none()
             && step_up.is_none()
             && source.is_none()
-            && !token_suspected
             && nonce.is_none()
     }
 
     /// Returns true if two [shareable](Self::is_shareable) errors are equal.
     #[cfg(feature = "cache")]
     pub(crate) fn equals_shareable(&self, other: &Self) -> bool {
-        self.kind() == other.kind() && self.context() == other.context()
+        let same_failure = self.0.failure == other.0.failure && self.0.fault == other.0.fault;
+        same_failure && self.kind() == other.kind() && self.context() == other.context()
     }
 
     /// Returns the known part of the size in bytes: the error itself, its scope and its context.

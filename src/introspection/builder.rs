@@ -19,6 +19,8 @@ use crate::{
         http_transport::HttpTransport,
     },
 };
+#[cfg(feature = "_crypto")]
+use crate::{credentials::token::Token, upstream::guard::verifier::CanaryToken};
 
 /// The default limit on how long a client waits for the authorization server.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -66,6 +68,8 @@ pub struct IntrospectionVerifierBuilder {
     timeout: Duration,
     connection_per_request: bool,
     default_audience: Option<String>,
+    #[cfg(feature = "_crypto")]
+    canary_token: Option<CanaryToken>,
     #[cfg(feature = "jwt")]
     signed: Option<SignedResponse>,
 }
@@ -91,6 +95,8 @@ impl IntrospectionVerifierBuilder {
             timeout: DEFAULT_TIMEOUT,
             connection_per_request: false,
             default_audience: None,
+            #[cfg(feature = "_crypto")]
+            canary_token: None,
             #[cfg(feature = "jwt")]
             signed: None,
         }
@@ -180,6 +186,33 @@ impl IntrospectionVerifierBuilder {
         self
     }
 
+    /// Sets a function that returns an access token of this service's own, for canaries.
+    ///
+    /// A [`ResourceServer`](crate::ResourceServer) judges the health of the authorization server by
+    /// introspecting a random token from time to time. A server may answer about a random token
+    /// without the storage that it needs for a real one. A real token, such as one that this
+    /// service got by client credentials, shows whether that storage works. Where the function
+    /// returns `None`, a random token is used.
+    ///
+    /// ```
+    /// # fn token_of_this_service() -> Option<String> { None }
+    /// use tower_introspect::{ClientAuth, credentials::Token, introspection::IntrospectionVerifier};
+    ///
+    /// let auth = ClientAuth::basic("api", "correct horse");
+    /// let builder = IntrospectionVerifier::builder("https://as.example.com", auth)
+    ///     .canary_token(|| Token::bearer(&token_of_this_service()?));
+    /// # let _ = builder;
+    /// ```
+    #[cfg(feature = "_crypto")]
+    #[cfg_attr(docsrs, doc(cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))))]
+    pub fn canary_token<F>(mut self, token: F) -> Self
+    where
+        F: Fn() -> Option<Token> + Send + Sync + 'static,
+    {
+        self.canary_token = Some(Arc::new(token));
+        self
+    }
+
     /// Sets the clock. The default is the clock of the operating system.
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.common.clock = Arc::new(clock);
@@ -230,6 +263,8 @@ impl IntrospectionVerifierBuilder {
             timeout: self.timeout,
             connection_per_request: self.connection_per_request,
             default_audience: self.default_audience,
+            #[cfg(feature = "_crypto")]
+            canary_token: self.canary_token,
             clock: self.common.clock,
         };
         problems.or_ok(IntrospectionVerifier { exchange: Arc::new(exchange) })

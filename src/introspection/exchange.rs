@@ -11,6 +11,8 @@ use http::{
 #[cfg(feature = "jwt")]
 use super::signed::{self, SignedResponseVerifier};
 use super::{auth_method::AuthMethod, form::Form, response};
+#[cfg(feature = "_crypto")]
+use crate::upstream::guard::verifier::CanaryToken;
 use crate::{
     checks::{
         check::Check,
@@ -20,7 +22,7 @@ use crate::{
     claims::claims_set::Claims,
     clock::{Clock, Moment},
     credentials::token::Token,
-    error::{kind::ErrorKind, refusal::VerifyError},
+    error::{failure::Failure, kind::ErrorKind, refusal::VerifyError},
     refresh::source::RefreshState,
     transport::{
         calls::{Call, CallRecorder, LastCall},
@@ -53,6 +55,9 @@ pub(super) struct Exchange {
     pub(super) connection_per_request: bool,
     pub(super) default_audience: Option<String>,
     pub(super) format: ResponseFormat,
+    /// A token of the service's own for canaries.
+    #[cfg(feature = "_crypto")]
+    pub(super) canary_token: Option<CanaryToken>,
     pub(super) clock: Arc<dyn Clock>,
 }
 
@@ -83,7 +88,7 @@ impl Exchange {
         let mut call = None;
         let claims = tokio::time::timeout(self.timeout, self.claims(token, &mut call));
         let claims = claims.await.unwrap_or_else(|_| {
-            let late = VerifyError::new(ErrorKind::Unavailable);
+            let late = VerifyError::new(ErrorKind::Unavailable).with_failure(Failure::Unreachable);
             let late = Err(late.with_context("introspection timed out"));
             record(Check::Answer, Detail::default, late)
         });
@@ -148,6 +153,7 @@ impl Exchange {
         let (endpoint, auth) = match &self.location {
             Location::Discovered(discovery) => {
                 let found = discovery.metadata().await;
+                let found = found.map_err(|error| error.with_failure(Failure::NotSent));
                 metadata = record(Check::Endpoint, Detail::default, found)?;
                 let endpoint = metadata.require_introspection_endpoint(self.auth.is_mtls());
                 let endpoint = record(Check::Endpoint, Detail::default, endpoint)?;
@@ -180,7 +186,14 @@ impl Exchange {
         let claims = match &self.format {
             ResponseFormat::Json => response::claims(body, &self.issuer)?,
             #[cfg(feature = "jwt")]
-            ResponseFormat::Signed(verifier) => verifier.claims(body, now).await?,
+            ResponseFormat::Signed(verifier) => {
+                let claims = verifier.claims(body, now).await;
+                // The server did respond, even if the keys of its response can't be fetched.
+                claims.map_err(|error| match error.failure() {
+                    Some(_) => error.with_failure(Failure::Broken),
+                    None => error,
+                })?
+            }
         };
         Ok(match &self.default_audience {
             Some(audience) if claims.raw("aud").is_none() => claims.with_audience(audience),

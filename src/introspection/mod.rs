@@ -14,10 +14,10 @@
 //! |---|---|
 //! | 200, `"active": true` | the token's claims |
 //! | 200, `"active": false` | [`Inactive`](crate::ErrorKind::Inactive) |
-//! | 200, anything else; a redirect; another status | [`BadResponse`](crate::ErrorKind::BadResponse) |
+//! | 200, anything else; a redirect; another 4xx | [`BadResponse`](crate::ErrorKind::BadResponse) |
 //! | 400 with `unsupported_token_type` | [`NotIntrospectable`](crate::ErrorKind::NotIntrospectable) |
-//! | other 400, 401, 403 | [`CredentialsRejected`](crate::ErrorKind::CredentialsRejected) |
-//! | 429, 5xx, timeout | [`Unavailable`](crate::ErrorKind::Unavailable), with `Retry-After` where given |
+//! | `invalid_client`, `unauthorized_client`; 401 with a challenge | [`CredentialsRejected`](crate::ErrorKind::CredentialsRejected) |
+//! | 408, 429, 5xx, timeout | [`Unavailable`](crate::ErrorKind::Unavailable), with `Retry-After` where given |
 //!
 //! ```
 //! # use bytes::Bytes;

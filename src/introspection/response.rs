@@ -2,7 +2,10 @@
 //! at fault.
 
 use bytes::Bytes;
-use http::{Response, StatusCode, header::CONTENT_TYPE};
+use http::{
+    Response, StatusCode,
+    header::{CONTENT_TYPE, WWW_AUTHENTICATE},
+};
 
 use crate::{
     checks::{
@@ -17,7 +20,7 @@ use crate::{
         token_type::check_token_type,
     },
     clock::UnixTime,
-    error::{kind::ErrorKind, refusal::VerifyError},
+    error::{failure::Failure, kind::ErrorKind, refusal::VerifyError},
     transport::response::{bad, is_media_type, unavailable_error},
 };
 
@@ -97,28 +100,39 @@ fn check_binding(claims: &Claims) -> Result<(), VerifyError> {
 }
 
 /// Returns the error that a response other than 200 stands for.
+///
+/// A firewall in front of the server may refuse one particular token, with any status. So only a
+/// response that speaks of the credentials of this service counts as their rejection.
 fn error_from_status(response: &Response<Bytes>, now: UnixTime) -> VerifyError {
     let status = response.status();
     let context = format!("introspection returned {}", status.as_u16());
     if let Some(error) = unavailable_error(response, now) {
-        let error = error.with_context(context);
-        // A server that fails on one particular token responds so. A client that sends such a token
-        // must not block other clients.
-        let token_suspected =
-            matches!(status, StatusCode::INTERNAL_SERVER_ERROR | StatusCode::NOT_IMPLEMENTED);
-        return if token_suspected { error.with_token_suspected() } else { error };
+        let failure = match status.as_u16() {
+            408 | 429 | 503 => Failure::Overloaded,
+            502 | 504 => Failure::Gateway,
+            _ => Failure::Broken,
+        };
+        return error.with_context(context).with_failure(failure);
     }
     let code = error_code(response.body());
-    match status {
+    let in_words = |code: Option<&str>| format!("{context}, {}", code.unwrap_or("no error code"));
+    match (status, code) {
         // One server product responds so to its own JWTs, which it does not introspect.
-        StatusCode::BAD_REQUEST if code == Some("unsupported_token_type") => {
+        (StatusCode::BAD_REQUEST, Some("unsupported_token_type")) => {
             ErrorKind::NotIntrospectable.into()
         }
-        StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            let code = code.unwrap_or("no error code");
-            VerifyError::new(ErrorKind::CredentialsRejected)
-                .with_context(format!("{context}, {code}"))
+        (_, Some("invalid_client" | "unauthorized_client")) if status.is_client_error() => {
+            VerifyError::new(ErrorKind::CredentialsRejected).with_context(in_words(code))
         }
+        // A server that wants other credentials sends a challenge (RFC 9110 §11.6.1). If the
+        // credentials are a bearer token, its `invalid_token` is about that one (RFC 7662 §2.3).
+        (StatusCode::UNAUTHORIZED, _) if response.headers().contains_key(WWW_AUTHENTICATE) => {
+            VerifyError::new(ErrorKind::CredentialsRejected).with_context(in_words(code))
+        }
+        (_, Some("invalid_token")) if status.is_client_error() => {
+            bad(in_words(code)).with_failure(Failure::NamesToken)
+        }
+        _ if status.is_client_error() => bad(in_words(code)).with_failure(Failure::Refused),
         _ => bad(context),
     }
 }

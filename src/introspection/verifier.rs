@@ -13,6 +13,11 @@ use crate::{
         verifier::{Verifier, Verifying},
     },
 };
+#[cfg(feature = "_crypto")]
+use crate::{
+    transport::{common::Location, endpoint::Endpoint},
+    upstream::guard::verifier::Target,
+};
 
 /// A [`Verifier`] that introspects each token. See the [module docs](super).
 ///
@@ -64,6 +69,31 @@ impl IntrospectionVerifier {
     pub fn issuer(&self) -> &str {
         self.exchange.issuer()
     }
+}
+
+#[cfg(feature = "_crypto")]
+impl IntrospectionVerifier {
+    /// Returns the server that is asked.
+    pub(crate) fn target(&self) -> Target {
+        let Exchange { issuer, location, timeout, canary_token, .. } = &*self.exchange;
+        let origin = match location {
+            Location::Fixed(endpoint) => endpoint.origin(),
+            // Its metadata may name another host, which is not known yet.
+            Location::Discovered(_) => origin_of(issuer),
+        };
+        Target {
+            origin,
+            issuer: Arc::clone(issuer),
+            timeout: *timeout,
+            canary_token: canary_token.clone(),
+        }
+    }
+}
+
+/// Returns the scheme, host and port of an issuer, or the whole identifier if it is no URL.
+#[cfg(feature = "_crypto")]
+fn origin_of(issuer: &str) -> String {
+    Endpoint::parse(issuer, true).map_or_else(|_| issuer.to_owned(), |url| url.origin())
 }
 
 impl Verifier for IntrospectionVerifier {

@@ -56,7 +56,7 @@ use serde::Serialize;
 use tower_service::Service;
 
 use super::server::ResourceServer;
-use crate::{clock::Moment, verify::readiness::Readiness};
+use crate::{clock::Moment, telemetry::server_state::ServerState, verify::readiness::Readiness};
 
 /// See [`readiness`](self) for examples.
 impl ResourceServer {
@@ -99,6 +99,7 @@ impl ResourceServer {
 /// | `called_ago` | the seconds since the last call; only after a call |
 /// | `last_failure` | how the last call failed; only if it did |
 /// | `breaker` | `closed`, `half_open` or `open`; only if tokens are introspected |
+/// | `server` | the [state](ServerState) of the introspection endpoint; only if it does not answer as it should |
 /// | `keys_age` | the seconds since the keys were fetched; only if they were |
 ///
 /// # Security
@@ -201,6 +202,8 @@ struct IssuerStatus<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     breaker: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    server: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     keys_age: Option<u64>,
 }
 
@@ -217,9 +220,15 @@ impl<'a> IssuerStatus<'a> {
             called_ago: called_ago.map(seconds),
             last_failure: state.last_call_failure().map(|kind| kind.reason()),
             breaker: state.breaker().map(|breaker| breaker.as_str()),
+            server: state.server().filter(is_problem).map(ServerState::as_str),
             keys_age: state.keys_age(now).map(seconds),
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "`Option::filter` passes a reference")]
+const fn is_problem(state: &ServerState) -> bool {
+    !matches!(state, ServerState::Unknown | ServerState::Answers)
 }
 
 impl<R, B> Service<Request<R>> for ReadinessService<B> {

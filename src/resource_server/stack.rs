@@ -2,11 +2,26 @@
 //! circuit breaker.
 
 use std::sync::Arc;
+#[cfg(all(feature = "introspection", feature = "_crypto"))]
+use std::sync::OnceLock;
 
 use tower_layer::Layer;
 
-#[cfg(feature = "_crypto")]
-use crate::upstream::coalesce::{Coalesce, CoalesceLayer};
+#[cfg(feature = "introspection")]
+use crate::introspection::verifier::IntrospectionVerifier;
+#[cfg(all(feature = "introspection", not(feature = "_crypto")))]
+use crate::upstream::{
+    breaker::{CircuitBreaker, CircuitBreakerLayer},
+    bulkhead::{Bulkhead, BulkheadLayer},
+};
+#[cfg(all(feature = "introspection", feature = "_crypto"))]
+use crate::upstream::{
+    coalesce::{Coalesce, CoalesceLayer},
+    guard::{
+        origin::{DEFAULT_PERMITS, Origins},
+        verifier::Guard,
+    },
+};
 #[cfg(feature = "cache")]
 use crate::{
     cache::{layer::CacheLayer, verifier::Cache},
@@ -16,11 +31,8 @@ use crate::{
     clock::Clock,
     revocation::revocations::Revocations,
     route::by_issuer::Route,
-    upstream::{
-        breaker::{CircuitBreaker, CircuitBreakerLayer},
-        budget::{MissBudget, MissBudgetLayer},
-        bulkhead::{Bulkhead, BulkheadLayer},
-    },
+    telemetry::server_state::ServerState,
+    upstream::budget::{MissBudget, MissBudgetLayer},
     verify::{boxed::BoxVerifier, stats::Stats, verifier::Verifier},
 };
 
@@ -32,7 +44,10 @@ pub(super) struct Settings {
     #[cfg(feature = "cache")]
     pub(super) no_cache: bool,
     pub(super) budget: Option<MissBudgetLayer>,
-    pub(super) bulkhead: BulkheadLayer,
+    max_introspections: Option<usize>,
+    /// The servers that the issuers share, created with the first stack.
+    #[cfg(all(feature = "introspection", feature = "_crypto"))]
+    origins: Arc<OnceLock<Origins>>,
     pub(super) revocations: Revocations,
 }
 
@@ -64,6 +79,35 @@ impl Settings {
         }
         route
     }
+
+    /// Sets the number of introspections that may be under way at one server.
+    pub(super) const fn limit_introspections(&mut self, limit: usize) {
+        self.max_introspections = Some(limit);
+    }
+
+    #[cfg(all(feature = "introspection", feature = "_crypto"))]
+    fn origins(&self) -> &Origins {
+        self.origins.get_or_init(|| {
+            #[cfg(feature = "cache")]
+            let known_tokens = self.cache.max_entries();
+            #[cfg(not(feature = "cache"))]
+            let known_tokens = 10_000;
+            Origins::new(self.max_introspections.unwrap_or(DEFAULT_PERMITS), known_tokens)
+        })
+    }
+
+    /// Wraps a verifier in the budget of each peer, if there is one.
+    #[cfg(feature = "introspection")]
+    fn within_budget<V>(&self, verifier: V, stats: &mut Vec<Arc<StatsFn>>) -> BoxVerifier
+    where
+        V: Verifier + Clone + Send + Sync + 'static,
+        V::Future: Send + 'static,
+    {
+        let Some(budget) = &self.budget else { return BoxVerifier::new(verifier) };
+        let limited = budget.layer(verifier);
+        stats.push(stats_fn(&limited, MissBudget::stats));
+        BoxVerifier::new(limited)
+    }
 }
 
 /// A verifier with the layers around it. Issuers never share a stack.
@@ -72,9 +116,13 @@ pub(super) struct Stack {
     verifier: BoxVerifier,
     /// The counters of each layer.
     stats: Vec<Arc<StatsFn>>,
+    /// The state of the server that is asked, if it is watched.
+    server_state: Option<Arc<ServerStateFn>>,
     #[cfg(feature = "cache")]
     cache: Option<Arc<EvictFn>>,
 }
+
+type ServerStateFn = dyn Fn() -> ServerState + Send + Sync;
 
 type StatsFn = dyn Fn() -> Stats + Send + Sync;
 
@@ -90,45 +138,50 @@ where
 }
 
 impl Stack {
-    /// Wraps a verifier that calls the authorization server.
-    #[cfg(feature = "introspection")]
-    pub(super) fn for_introspection<V>(
-        verifier: V,
+    /// Wraps a verifier that introspects tokens.
+    #[cfg(all(feature = "introspection", feature = "_crypto"))]
+    pub(super) fn for_introspection(
+        verifier: IntrospectionVerifier,
         settings: &Settings,
         clock: &Arc<dyn Clock>,
-    ) -> Self
-    where
-        V: Verifier + Clone + Send + Sync + 'static,
-        V::Future: Send + 'static,
-    {
+    ) -> Self {
+        let target = verifier.target();
+        let guard = Guard::new(verifier, target, settings.origins());
+        let server_state = {
+            let guard = guard.clone();
+            Arc::new(move || guard.server_state())
+        };
+        let mut stats = vec![stats_fn(&guard, Guard::stats)];
+        let limited = settings.within_budget(guard, &mut stats);
+        let coalesced = CoalesceLayer::new().clock(Arc::clone(clock)).layer(limited);
+        stats.push(stats_fn(&coalesced, Coalesce::stats));
+        let stack = Self::new(BoxVerifier::new(coalesced.clone()), stats);
+        Self { server_state: Some(server_state), ..stack }.with_cache(coalesced, settings, clock)
+    }
+
+    /// Wraps a verifier that introspects tokens. Without cryptography tokens can't be told apart, so
+    /// the breaker and the limit treat all alike.
+    #[cfg(all(feature = "introspection", not(feature = "_crypto")))]
+    pub(super) fn for_introspection(
+        verifier: IntrospectionVerifier,
+        settings: &Settings,
+        clock: &Arc<dyn Clock>,
+    ) -> Self {
         let breaker = CircuitBreakerLayer::new().clock(Arc::clone(clock)).layer(verifier);
         // Outside of the breaker: a full bulkhead is not a failure of the server.
-        let limited = settings.bulkhead.layer(breaker.clone());
+        let bulkhead =
+            settings.max_introspections.map_or_else(BulkheadLayer::default, BulkheadLayer::new);
+        let limited = bulkhead.layer(breaker.clone());
         let mut stats =
             vec![stats_fn(&breaker, CircuitBreaker::stats), stats_fn(&limited, Bulkhead::stats)];
-        let limited = match &settings.budget {
-            Some(budget) => {
-                let guarded = budget.layer(limited);
-                stats.push(stats_fn(&guarded, MissBudget::stats));
-                BoxVerifier::new(guarded)
-            }
-            None => BoxVerifier::new(limited),
-        };
-        #[cfg(feature = "_crypto")]
-        return {
-            let coalesced = CoalesceLayer::new().clock(Arc::clone(clock)).layer(limited);
-            stats.push(stats_fn(&coalesced, Coalesce::stats));
-            Self::new(BoxVerifier::new(coalesced.clone()), stats)
-                .with_cache(coalesced, settings, clock)
-        };
-        #[cfg(not(feature = "_crypto"))]
-        Self::new(limited, stats)
+        Self::new(settings.within_budget(limited, &mut stats), stats)
     }
 
     const fn new(verifier: BoxVerifier, stats: Vec<Arc<StatsFn>>) -> Self {
         Self {
             verifier,
             stats,
+            server_state: None,
             #[cfg(feature = "cache")]
             cache: None,
         }
@@ -172,6 +225,10 @@ impl Stack {
 
     pub(super) fn stats(&self) -> Stats {
         self.stats.iter().map(|stats| stats()).fold(Stats::default(), Stats::merge)
+    }
+
+    pub(super) fn server_state(&self) -> Option<ServerState> {
+        self.server_state.as_ref().map(|state| state())
     }
 
     #[cfg(feature = "cache")]

@@ -137,7 +137,9 @@ impl TrustedIssuer {
             Some(verifier) => readiness.merge(&verifier.readiness()),
             None => readiness,
         };
-        readiness.with_breaker(self.can_introspect().then(|| self.stats().breaker))
+        let server = self.introspection_stack.as_ref().and_then(Stack::server_state);
+        let breaker = self.can_introspect().then(|| self.stats().breaker);
+        readiness.with_breaker(breaker).with_server(server)
     }
 
     /// Starts to fetch everything the verifiers lack, without waiting.

@@ -121,7 +121,7 @@ pub(super) const fn row(kind: ErrorKind) -> Row {
             Unavailable,
             "the token can't be verified at present",
         ),
-        Kind::BadResponse => {
+        Kind::BadResponse | Kind::FailsOnToken => {
             (StatusCode::BAD_GATEWAY, Absent, Unavailable, "the token can't be verified at present")
         }
         Kind::CredentialsRejected | Kind::Misconfigured => {
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
     use crate::error::kind::Blame;
 
-    const KINDS: [ErrorKind; 35] = [
+    const KINDS: [ErrorKind; 36] = [
         ErrorKind::MissingCredentials,
         ErrorKind::UnsupportedScheme,
         ErrorKind::MalformedCredentials,
@@ -169,6 +169,7 @@ mod tests {
         ErrorKind::ClockWrong,
         ErrorKind::Unavailable,
         ErrorKind::BadResponse,
+        ErrorKind::FailsOnToken,
         ErrorKind::CredentialsRejected,
         ErrorKind::Misconfigured,
         ErrorKind::ReplayUnavailable,

@@ -8,6 +8,7 @@ use std::{
 
 #[cfg(feature = "tracing")]
 use super::limit::Limiter;
+use super::server_state::ServerState;
 use crate::error::{config::ConfigError, refusal::VerifyError};
 #[cfg(feature = "tracing")]
 use crate::{
@@ -170,6 +171,42 @@ pub(crate) fn transport_not_renewed(problems: &ConfigError) {
     }
     #[cfg(not(feature = "tracing"))]
     let _ = problems;
+}
+
+/// Reports that the introspection endpoint of an issuer was found in another state.
+pub(crate) fn server_state_changed(issuer: &str, before: ServerState, after: ServerState) {
+    #[cfg(feature = "tracing")]
+    {
+        let (before, state) = (before.as_str(), after.as_str());
+        match after {
+            ServerState::Unknown | ServerState::Answers => {
+                tracing::info!(target: TARGET, issuer, before, state, "authorization server answers");
+            }
+            ServerState::AcceptsAnything => tracing::error!(
+                target: TARGET,
+                issuer,
+                before,
+                state,
+                "authorization server calls a random token active"
+            ),
+            ServerState::RejectsCredentials => tracing::error!(
+                target: TARGET,
+                issuer,
+                before,
+                state,
+                "authorization server rejects the credentials of this service"
+            ),
+            _ => tracing::warn!(
+                target: TARGET,
+                issuer,
+                before,
+                state,
+                "authorization server does not answer"
+            ),
+        }
+    }
+    #[cfg(not(feature = "tracing"))]
+    let _ = (issuer, before, after);
 }
 
 /// The span of a verification that could not finish at once, until its verdict.

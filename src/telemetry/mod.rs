@@ -10,3 +10,4 @@ mod limit;
 #[cfg(feature = "metrics")]
 pub(crate) mod metrics;
 pub(crate) mod report;
+pub(crate) mod server_state;

@@ -174,6 +174,9 @@ impl Fault {
     }
 
     /// Limits the fault to the next `requests` requests. By default it lasts until it is cleared.
+    ///
+    /// A limited fault does not meet the random tokens by which a resource server judges the health
+    /// of this server.
     #[must_use]
     pub const fn for_next(mut self, requests: usize) -> Self {
         self.remaining = Some(requests);
@@ -196,6 +199,11 @@ impl Faults {
 
     pub(super) fn clear(&mut self) {
         self.0.clear();
+    }
+
+    /// Returns the fault that lasts until it is cleared, if it is the next.
+    pub(super) fn lasting(&self) -> Option<Fault> {
+        self.0.front().filter(|fault| fault.remaining.is_none()).cloned()
     }
 
     /// Returns the fault for the next request.

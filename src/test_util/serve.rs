@@ -35,10 +35,11 @@ impl AuthorizationServer {
             return Reply::Whole(response);
         };
         let received = self.endpoint_traffic(endpoint);
+        let is_canary = endpoint == Endpoint::Introspection && is_canary(request.body());
         // Computed before any delay: the response reflects the state when the request arrived.
         let (fault, proper, mut cleared) = {
             let mut traffic = lock(&received.traffic);
-            let fault = traffic.faults.next();
+            let fault = if is_canary { traffic.faults.lasting() } else { traffic.faults.next() };
             let proper = match fault.as_ref().map(|fault| &fault.effect) {
                 Some(Effect::Close | Effect::Respond(_) | Effect::Unreachable) => None,
                 _ => Some(self.state().respond(endpoint, &request)),
@@ -46,11 +47,14 @@ impl AuthorizationServer {
             if traffic.requests.len() == MAX_RECORDED {
                 traffic.requests.remove(0);
             }
-            traffic.requests.push(request);
+            if !is_canary {
+                traffic.requests.push(request);
+            }
             // Subscribes under the lock that `clear` takes, so that no `clear` is missed.
             (fault, proper.unwrap_or_default(), received.cleared.subscribe())
         };
-        received.calls.send_modify(|calls| *calls += 1);
+        let counter = if is_canary { self.canary_count() } else { &received.calls };
+        counter.send_modify(|calls| *calls += 1);
 
         let Some(fault) = fault else { return Reply::Whole(proper) };
         if !fault.delay.is_zero() {
@@ -138,4 +142,10 @@ fn pad(body: &Bytes, to: usize) -> Bytes {
     let mut padded = body.to_vec();
     padded.resize(to.max(padded.len()), b' ');
     padded.into()
+}
+
+/// Returns true if the form asks about a random token of a resource server.
+fn is_canary(form: &[u8]) -> bool {
+    const TOKEN: &[u8] = b"token=tower-introspect-canary-";
+    form.windows(TOKEN.len()).any(|part| part == TOKEN)
 }

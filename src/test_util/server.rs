@@ -30,6 +30,8 @@ struct ServerParts {
     issuer: String,
     state: Mutex<State>,
     endpoints: [EndpointTraffic; Endpoint::ALL.len()],
+    /// The number of introspections of random tokens.
+    canaries: watch::Sender<usize>,
     unmatched_requests: Mutex<Vec<Uri>>,
 }
 
@@ -70,6 +72,7 @@ impl AuthorizationServer {
             state: Mutex::new(State::new(issuer.clone())),
             issuer,
             endpoints: Default::default(),
+            canaries: watch::Sender::default(),
             unmatched_requests: Mutex::default(),
         }))
     }
@@ -207,6 +210,14 @@ impl AuthorizationServer {
         *self.endpoint_traffic(endpoint).calls.borrow()
     }
 
+    /// Returns the number of introspections of random tokens, by which resource servers judge the
+    /// health of this server. They are not counted in [`calls`](Self::calls) nor recorded in
+    /// [`requests`](Self::requests).
+    #[must_use]
+    pub fn canaries(&self) -> usize {
+        *self.0.canaries.borrow()
+    }
+
     /// Waits until at least `count` requests have reached an endpoint.
     ///
     /// # Cancellation
@@ -239,6 +250,7 @@ impl AuthorizationServer {
             lock(&endpoint.traffic).requests.clear();
             endpoint.calls.send_replace(0);
         }
+        self.0.canaries.send_replace(0);
         lock(&self.0.unmatched_requests).clear();
     }
 }
@@ -246,6 +258,10 @@ impl AuthorizationServer {
 impl AuthorizationServer {
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.0.state)
+    }
+
+    pub(super) fn canary_count(&self) -> &watch::Sender<usize> {
+        &self.0.canaries
     }
 
     pub(super) fn endpoint_traffic(&self, endpoint: Endpoint) -> &EndpointTraffic {

@@ -2,7 +2,10 @@
 
 use std::{fmt, net::IpAddr};
 
-use http::{Uri, uri::Scheme};
+use http::{
+    Uri,
+    uri::{Authority, Scheme},
+};
 
 /// An absolute URL over TLS or to this machine, without user information or fragment.
 #[derive(Clone, PartialEq, Eq)]
@@ -53,6 +56,13 @@ impl Endpoint {
 
     pub(crate) const fn uri(&self) -> &Uri {
         &self.0
+    }
+
+    /// Returns the scheme, host and port, which servers under different paths share.
+    pub(crate) fn origin(&self) -> String {
+        let (scheme, authority) = (self.0.scheme_str(), self.0.authority());
+        let (scheme, authority) = (scheme.unwrap_or_default(), authority.map(Authority::as_str));
+        format!("{scheme}://{}", authority.unwrap_or_default()).to_ascii_lowercase()
     }
 
     pub(crate) fn into_uri(self) -> Uri {

@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt};
 
-use crate::error::{boxed::BoxError, kind::ErrorKind, refusal::VerifyError};
+use crate::error::{boxed::BoxError, failure::Failure, kind::ErrorKind, refusal::VerifyError};
 
 /// The error of a request that got no usable response.
 #[derive(Debug)]
@@ -88,10 +88,11 @@ impl Error for TransportError {
 impl From<TransportError> for VerifyError {
     /// Maps a response that is too long to `BadResponse`, and any other error to `Unavailable`.
     fn from(error: TransportError) -> Self {
-        let kind = match error.kind {
-            TransportErrorKind::TooLarge => ErrorKind::BadResponse,
-            _ => ErrorKind::Unavailable,
+        let (kind, failure) = match error.kind {
+            TransportErrorKind::TooLarge => (ErrorKind::BadResponse, Failure::Broken),
+            TransportErrorKind::Connect => (ErrorKind::Unavailable, Failure::NotSent),
+            _ => (ErrorKind::Unavailable, Failure::Unreachable),
         };
-        Self::new(kind).with_source(error)
+        Self::new(kind).with_failure(failure).with_source(error)
     }
 }

@@ -39,11 +39,12 @@ pub(crate) fn in_context(error: VerifyError, about: String) -> VerifyError {
     error.with_context(context)
 }
 
-/// Returns an error if the status is 5xx or 429, with the time to wait before the next attempt,
+/// Returns an error if the status is 5xx, 408 or 429, with the time to wait before the next attempt,
 /// unless that is zero.
 pub(crate) fn unavailable_error(response: &Response<Bytes>, now: UnixTime) -> Option<VerifyError> {
     let status = response.status();
-    if !status.is_server_error() && status != StatusCode::TOO_MANY_REQUESTS {
+    let overloaded = matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
+    if !status.is_server_error() && !overloaded {
         return None;
     }
     let error = VerifyError::new(ErrorKind::Unavailable)
@@ -111,14 +112,14 @@ mod tests {
     }
 
     #[test]
-    fn status_5xx_and_429_mean_unavailable() {
+    fn status_5xx_408_and_429_mean_unavailable() {
         let unavailable = |status: u16| {
             let mut response = Response::new(Bytes::new());
             *response.status_mut() = StatusCode::from_u16(status).unwrap();
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("7"));
             unavailable_error(&response, UnixTime::default())
         };
-        for status in [429, 500, 502, 503, 504, 599] {
+        for status in [408, 429, 500, 502, 503, 504, 599] {
             let error = unavailable(status).unwrap();
             assert_eq!(error.kind(), ErrorKind::Unavailable, "{status}");
             assert_eq!(error.retry_after(), Some(Duration::from_secs(7)), "{status}");

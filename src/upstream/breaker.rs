@@ -14,7 +14,7 @@ use tower_layer::Layer;
 
 use crate::{
     clock::{Clock, Moment, SystemClock},
-    error::{kind::ErrorKind, refusal::VerifyError},
+    error::{failure::Failure, kind::ErrorKind, refusal::VerifyError},
     verify::{
         request::VerifyRequest,
         stats::{BreakerState, Counter, Stats},
@@ -262,7 +262,7 @@ impl Circuit {
             return;
         }
         let error = outcome.as_ref().err();
-        let by_token = error.is_some_and(VerifyError::is_token_suspected);
+        let by_token = error.and_then(VerifyError::failure) == Some(Failure::Broken);
         match error.map(VerifyError::kind) {
             Some(ErrorKind::Unavailable) if !by_token => {
                 let wait = error.and_then(VerifyError::retry_after).filter(|wait| !wait.is_zero());
@@ -280,7 +280,10 @@ impl Circuit {
             }
             // The server responds, and may have failed over one token only.
             Some(
-                ErrorKind::BadResponse | ErrorKind::CredentialsRejected | ErrorKind::Unavailable,
+                ErrorKind::BadResponse
+                | ErrorKind::FailsOnToken
+                | ErrorKind::CredentialsRejected
+                | ErrorKind::Unavailable,
             ) if matches!(state.phase, Phase::Closed { .. }) => {}
             _ => match state.phase {
                 Phase::Closed { .. } => state.phase = Phase::Closed { failures: 0 },

@@ -14,10 +14,7 @@ use tower_layer::Layer;
 use super::budget_table::{Rate, Table, Taken, nanos};
 use crate::{
     clock::{Moment, SystemClock},
-    error::{
-        kind::{Blame, ErrorKind},
-        refusal::VerifyError,
-    },
+    error::{kind::ErrorKind, refusal::VerifyError},
     verify::{
         peer::{PeerKey, Refund, SharedCharge},
         request::VerifyRequest,
@@ -274,12 +271,7 @@ impl Charge {
         let stands = match outcome {
             Ok(_) => false,
             // A client can repeat a token that makes the server fail as often as it likes.
-            Err(error) => {
-                matches!(self.made, Made::Before(_))
-                    || error.blame() == Blame::Client
-                    || error.is_token_suspected()
-                    || error.kind() == ErrorKind::BadResponse
-            }
+            Err(error) => matches!(self.made, Made::Before(_)) || error.charges_peer(),
         };
         if stands {
             return;

@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower_layer::Layer;
 
 use crate::{
-    error::{kind::ErrorKind, refusal::VerifyError},
+    error::{failure::Fault, kind::ErrorKind, refusal::VerifyError},
     verify::{
         request::VerifyRequest,
         stats::{Counter, Stats},
@@ -110,6 +110,8 @@ impl<V: Verifier> Verifier for Bulkhead<V> {
             self.shed.add_one();
             return Verifying::done(Err(VerifyError::new(ErrorKind::Unavailable)
                 .with_context("too many verifications are under way")
+                // The server is there: old facts would hide a revocation.
+                .with_fault(Fault::Nobody { serves_stale: false })
                 .with_retry_after(RETRY_AFTER)));
         };
         self.inner.verify(request).map_future(|future| BulkheadFuture { future, permit })

@@ -1,52 +1,44 @@
 //! Shares one verification among concurrent requests with the same token.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    panic::AssertUnwindSafe,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
-    time::Duration,
-};
+use std::{fmt, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use futures_util::{
-    FutureExt,
-    future::{Shared, WeakShared},
-};
+use futures_util::FutureExt;
+use tokio::runtime::Handle;
 use tower_layer::Layer;
 
+use super::flights::{Entry, Flight, Flights, Landing, MAX_TIME, Ticket, lock};
 use crate::{
     clock::{Clock, Moment, SystemClock},
-    credentials::token::Fingerprint,
     error::{kind::ErrorKind, refusal::VerifyError},
     verify::{
         active::ActiveToken,
         boxed::BoxFuture,
-        request::{Freshness, VerifyRequest},
-        stats::{Counter, Stats},
+        request::VerifyRequest,
+        stats::Stats,
         verifier::{Outcome, Verifier, Verifying},
+        waiters::{Waiter, Waiters},
     },
 };
 
-/// The age at which a verification is no longer joined, whatever the freshness. A verification that
-/// never ends must not keep its token from being verified.
-const MAX_JOIN_AGE: Duration = Duration::from_secs(30);
-
-/// The number of shards of the table, so that tokens rarely contend for a lock.
-const SHARDS: usize = 16;
-
 /// A layer that lets concurrent requests with the same token share one verification.
 ///
-/// The waiting requests drive the verification. Its error goes to all waiting requests, as the same
-/// error, and is not kept afterwards. If the verification panics, they get
+/// The verification runs as a task of the Tokio runtime. Its outcome is written to the cache of a
+/// [`CacheLayer`](crate::cache::CacheLayer) around this layer before the waiting requests get it, so
+/// a request that arrives at that moment finds it there. An error goes to all waiting requests, as
+/// the same error. If the verification panics or takes more than 30 s, they get
 /// [`Unavailable`](ErrorKind::Unavailable).
 ///
-/// A request joins a verification only if that started recently enough for the [`Freshness`] of the
-/// request. A [`Live`](Freshness::Live) request never joins.
+/// A request joins a verification only if that started recently enough for the
+/// [`Freshness`](crate::verify::Freshness) of the request. All requests that can't join it, such as
+/// a [`Live`](crate::verify::Freshness::Live) one, share a second verification, which starts when
+/// the first ends. So one token never causes more than two at a time.
+///
+/// Outside of a Tokio runtime each request runs a verification of its own.
 ///
 /// # Cancellation
 ///
-/// Dropping the future of one request does not affect the others. The verification ends when the
-/// futures of all of them are dropped.
+/// Dropping the future of one request does not affect the others. A verification that all requests
+/// have left ends by itself. What it has not yet sent, it does not send.
 ///
 /// ```
 /// use tower_introspect::{
@@ -101,9 +93,8 @@ impl<V> Layer<V> for CoalesceLayer {
     type Service = Coalesce<V>;
 
     fn layer(&self, inner: V) -> Coalesce<V> {
-        let clock = Arc::clone(&self.clock);
-        let flights = Flights { clock, shards: Default::default(), joined: Counter::default() };
-        Coalesce { inner: Arc::new(inner), flights: Arc::new(flights) }
+        let flights = Arc::new(Flights::new(Arc::clone(&self.clock)));
+        Coalesce { inner: Arc::new(inner), flights }
     }
 }
 
@@ -123,7 +114,7 @@ impl<V> Coalesce<V> {
     /// Returns how many verifications are under way that later requests could join.
     #[must_use]
     pub fn under_way(&self) -> usize {
-        self.flights.shards.iter().map(|shard| lock(shard).len()).sum()
+        self.flights.under_way()
     }
 
     /// Returns a reference to the inner verifier.
@@ -154,136 +145,112 @@ where
 
     fn verify(&self, request: VerifyRequest) -> Verifying<BoxFuture> {
         let arrived = Moment::now(&*self.flights.clock);
-        let freshness = request.freshness();
-        match self.join_or_start(&request, arrived) {
-            Joining::Decided(outcome) => Verifying::done(outcome),
-            Joining::Started(flight) => Verifying::pending(BoxFuture::new(flight)),
-            Joining::Joined(flight) => {
-                let this = self.clone();
-                Verifying::pending(BoxFuture::new(async move {
-                    let outcome = flight.await;
-                    // The inner verifier may have a cache, and the request that started this
-                    // verification may accept older facts.
-                    let is_acceptable = |active: &ActiveToken| {
-                        let start = active.verified_at();
-                        arrived.since(start) <= freshness.max_age(Duration::MAX)
-                            && request.accepts_start(start)
-                    };
-                    match &outcome {
-                        Ok(active) if !is_acceptable(active) => this.inner.verify(request).await,
-                        _ => outcome,
-                    }
-                }))
+        let (flight, waiter) = match self.join_or_start(&request, arrived) {
+            Joining::Decided(outcome) => return Verifying::done(outcome),
+            Joining::Alone(future) => return Verifying::pending(BoxFuture::new(future)),
+            Joining::Started(flight, waiter) => {
+                return Verifying::pending(BoxFuture::new(async move {
+                    let _waiter = waiter;
+                    flight.await
+                }));
             }
-        }
+            Joining::Joined(flight, waiter) => (flight, waiter),
+        };
+        let (this, freshness) = (self.clone(), request.freshness());
+        Verifying::pending(BoxFuture::new(async move {
+            let _waiter = waiter;
+            let outcome = flight.await;
+            // The inner verifier may have a cache, and the request that started this verification
+            // may accept older facts.
+            let is_acceptable = |active: &ActiveToken| {
+                let start = active.verified_at();
+                arrived.since(start) <= freshness.max_age(Duration::MAX)
+                    && request.accepts_start(start)
+            };
+            match &outcome {
+                Ok(active) if !is_acceptable(active) => this.inner.verify(request).await,
+                _ => outcome,
+            }
+        }))
     }
 }
 
-/// A verification that several requests may wait for.
-type Flight = Shared<BoxFuture>;
-
-enum Joining {
+enum Joining<F> {
     /// The inner verifier had the outcome at once.
     Decided(Outcome),
-    Joined(Flight),
-    Started(Flight),
+    /// There is no runtime for a task.
+    Alone(F),
+    Joined(Flight, Waiter),
+    Started(Flight, Waiter),
 }
 
 impl<V> Coalesce<V>
 where
-    V: Verifier,
+    V: Verifier + Send + Sync + 'static,
     V::Future: Send + 'static,
 {
-    fn join_or_start(&self, request: &VerifyRequest, now: Moment) -> Joining {
+    fn join_or_start(&self, request: &VerifyRequest, now: Moment) -> Joining<V::Future> {
         let token = request.fingerprint();
         // The lock is held while the inner verifier is called, so that no other request starts a
         // verification of this token. The call is quick; only the future takes time.
         let mut shard = lock(self.flights.shard(&token));
-        if let Some(flight) = shard.get(&token).and_then(|entry| entry.joinable(request, now)) {
-            self.flights.joined.add_one();
-            return Joining::Joined(flight);
+        if let Some(entry) = shard.get_mut(&token) {
+            let (flight, waiter) = match entry.join(request, now) {
+                Some(joined) => {
+                    self.flights.joined.add_one();
+                    joined
+                }
+                None => entry.queue(request),
+            };
+            return Joining::Joined(flight, waiter);
         }
-        let future = match self.inner.verify(request.clone()).now_or_later() {
+        let (ticket, flight, waiter) = Ticket::new(request);
+        let future = match self.inner.verify(ticket.request.clone()).now_or_later() {
             Ok(outcome) => return Joining::Decided(outcome),
             Err(future) => future,
         };
-        let id = Arc::new(());
-        let guard =
-            RemoveOnDrop { flights: Arc::downgrade(&self.flights), token, id: Arc::clone(&id) };
-        let flight = BoxFuture::new(run(future, guard)).shared();
-        if let Some(weak) = flight.downgrade() {
-            // Replaces an earlier flight, which the requests that joined it keep.
-            shard.insert(token, Entry { started: now, id, flight: weak });
-        }
-        Joining::Started(flight)
+        let Ok(runtime) = Handle::try_current() else { return Joining::Alone(future) };
+        let id = self.flights.next_id();
+        let entry = Entry::new(now, id, flight.clone(), ticket.waiters.clone());
+        shard.insert(token, entry);
+        drop(shard);
+        let landing = Landing { flights: Arc::clone(&self.flights), token, id };
+        // A runtime that shuts down drops the task at once, and with it `landing`.
+        runtime.spawn(fly(Arc::clone(&self.inner), ticket, future, landing));
+        Joining::Started(flight, waiter)
     }
 }
 
-async fn run(future: impl Future<Output = Outcome>, guard: RemoveOnDrop) -> Outcome {
+/// Runs a verification, and then those that had to wait for it to end.
+async fn fly<V>(inner: Arc<V>, mut ticket: Ticket, first: V::Future, landing: Landing)
+where
+    V: Verifier,
+{
+    let mut verifying = Verifying::pending(first);
+    loop {
+        let outcome = run(verifying, &ticket.waiters).await;
+        if let Some(keeper) = ticket.request.keeper() {
+            keeper.keep(ticket.request.token(), &outcome);
+        }
+        // In this order: cached, no longer joined, handed out.
+        let next = landing.next();
+        ticket.send(outcome);
+        let Some(following) = next else { return };
+        ticket = following;
+        verifying = inner.verify(ticket.request.clone());
+    }
+}
+
+async fn run(verifying: impl Future<Output = Outcome>, waiters: &Waiters) -> Outcome {
+    let unavailable = |context| Err(VerifyError::new(ErrorKind::Unavailable).with_context(context));
+    if waiters.give_up() {
+        return unavailable("no request waits for the verification");
+    }
     // Unwind safe: the future is dropped, so the state that a panic leaves behind is never used.
-    let outcome = AssertUnwindSafe(future).catch_unwind().await;
-    drop(guard);
-    outcome.unwrap_or_else(|_| {
-        Err(VerifyError::new(ErrorKind::Unavailable).with_context("the verification panicked"))
-    })
-}
-
-/// The verifications under way, by the digest of their tokens.
-#[derive(Debug)]
-struct Flights {
-    clock: Arc<dyn Clock>,
-    shards: [Mutex<HashMap<Fingerprint, Entry>>; SHARDS],
-    joined: Counter,
-}
-
-impl Flights {
-    fn shard(&self, token: &Fingerprint) -> &Mutex<HashMap<Fingerprint, Entry>> {
-        let [first, ..] = token.as_bytes();
-        &self.shards[usize::from(*first) % SHARDS]
-    }
-}
-
-fn lock<T>(shard: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Poisoning is ignored: no panic can leave the table inconsistent.
-    shard.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A verification under way.
-struct Entry {
-    started: Moment,
-    id: Arc<()>,
-    flight: WeakShared<BoxFuture>,
-}
-
-impl Entry {
-    /// Returns the flight if a request that arrives now may join it.
-    fn joinable(&self, request: &VerifyRequest, now: Moment) -> Option<Flight> {
-        let freshness = request.freshness();
-        let recent = freshness != Freshness::Live
-            && now.since(self.started) <= freshness.max_age(MAX_JOIN_AGE);
-        (recent && request.accepts_start(self.started)).then(|| self.flight.upgrade())?
-    }
-}
-
-impl fmt::Debug for Entry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Entry").field("started", &self.started).finish_non_exhaustive()
-    }
-}
-
-/// A guard that removes the flight from the table when the verification ends for any reason.
-struct RemoveOnDrop {
-    flights: Weak<Flights>,
-    token: Fingerprint,
-    id: Arc<()>,
-}
-
-impl Drop for RemoveOnDrop {
-    fn drop(&mut self) {
-        let Some(flights) = self.flights.upgrade() else { return };
-        let mut shard = lock(flights.shard(&self.token));
-        if shard.get(&self.token).is_some_and(|entry| Arc::ptr_eq(&entry.id, &self.id)) {
-            shard.remove(&self.token);
-        }
+    let verifying = AssertUnwindSafe(verifying).catch_unwind();
+    match tokio::time::timeout(MAX_TIME, verifying).await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(_)) => unavailable("the verification panicked"),
+        Err(_) => unavailable("the verification took too long"),
     }
 }

@@ -6,6 +6,10 @@ mod budget_table;
 pub(crate) mod bulkhead;
 #[cfg(feature = "_crypto")]
 pub(crate) mod coalesce;
+#[cfg(feature = "_crypto")]
+mod flights;
+#[cfg(all(feature = "introspection", feature = "_crypto"))]
+pub(crate) mod guard;
 
 #[cfg(feature = "_crypto")]
 #[cfg_attr(docsrs, doc(cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))))]

@@ -62,6 +62,7 @@ pub(crate) mod readiness;
 pub(crate) mod request;
 pub(crate) mod stats;
 pub(crate) mod verifier;
+pub(crate) mod waiters;
 
 #[doc(hidden)]
 pub use self::request::CacheLookup;
@@ -75,6 +76,7 @@ pub use self::{
     stats::{BreakerState, Stats},
     verifier::{Outcome, Verifier, VerifyFn, Verifying, verify_fn},
 };
+pub use crate::telemetry::server_state::ServerState;
 
 /// The futures of the verifiers.
 pub mod future {

@@ -4,6 +4,7 @@ use super::stats::BreakerState;
 use crate::{
     clock::{Moment, UnixTime},
     error::kind::ErrorKind,
+    telemetry::server_state::ServerState,
     transport::calls::LastCall,
 };
 
@@ -38,6 +39,7 @@ pub struct Readiness {
     failing: Option<(ErrorKind, Moment)>,
     last_call: Option<LastCall>,
     breaker: Option<BreakerState>,
+    server: Option<ServerState>,
     keys_fetched_at: Option<Moment>,
     unknown_keys: usize,
 }
@@ -59,6 +61,7 @@ impl Readiness {
             failing,
             last_call: None,
             breaker: None,
+            server: None,
             keys_fetched_at: None,
             unknown_keys: 0,
         }
@@ -82,6 +85,12 @@ impl Readiness {
         self
     }
 
+    /// Adds the state of the introspection endpoint.
+    pub(crate) fn with_server(mut self, server: Option<ServerState>) -> Self {
+        self.server = server;
+        self
+    }
+
     /// Combines this with `other`, of the same issuer. Keeps the older of two failures, the older
     /// of two key sets, and the later of two calls.
     pub(crate) fn merge(self, other: &Self) -> Self {
@@ -100,6 +109,7 @@ impl Readiness {
             keys_fetched_at,
             unknown_keys: self.unknown_keys + other.unknown_keys,
             breaker: self.breaker.max(other.breaker),
+            server: self.server.or(other.server),
             ..self
         }
     }
@@ -155,6 +165,13 @@ impl Readiness {
         self.breaker
     }
 
+    /// Returns the state of the introspection endpoint as this service found it by tokens of its
+    /// own, if tokens are introspected.
+    #[must_use]
+    pub fn server(&self) -> Option<ServerState> {
+        self.server
+    }
+
     /// Returns the time at which the keys were last fetched, if they are fetched. Of two key sets,
     /// the older one counts.
     #[must_use]
@@ -189,6 +206,7 @@ impl fmt::Debug for Readiness {
             .field("failing_since", &self.failing_since())
             .field("reachable", &self.is_reachable())
             .field("breaker", &self.breaker)
+            .field("server", &self.server)
             .finish()
     }
 }

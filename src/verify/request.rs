@@ -2,7 +2,10 @@ use std::{cell::Cell, fmt, time::Duration};
 
 #[cfg(feature = "cache")]
 use super::active::{ActiveToken, Method};
-use super::peer::{PeerKey, SharedCharge};
+use super::{
+    peer::{PeerKey, SharedCharge},
+    waiters::{Keeper, Waiters},
+};
 use crate::{
     clock::Moment,
     credentials::{token::Token, unchecked_token::UncheckedToken},
@@ -53,6 +56,10 @@ pub struct VerifyRequest {
     peer: Option<PeerKey>,
     /// Shared by verifiers that are called one after the other.
     shared_charge: Option<SharedCharge>,
+    /// The requests that wait for the outcome, if they may be several.
+    waiters: Option<Waiters>,
+    /// The cache that keeps the outcome.
+    keeper: Option<Keeper>,
 }
 
 impl VerifyRequest {
@@ -73,6 +80,8 @@ impl VerifyRequest {
             arrived_at: None,
             peer: None,
             shared_charge: None,
+            waiters: None,
+            keeper: None,
         }
     }
 
@@ -141,6 +150,31 @@ impl VerifyRequest {
     pub(crate) fn sharing_charge(mut self) -> Self {
         self.shared_charge = Some(SharedCharge::default());
         self
+    }
+
+    /// Sets the requests that wait for the outcome. A verification that none of them waits for any
+    /// more need not begin.
+    #[cfg(feature = "_crypto")]
+    pub(crate) fn with_waiters(mut self, waiters: Waiters) -> Self {
+        self.waiters = Some(waiters);
+        self
+    }
+
+    #[cfg(feature = "_crypto")]
+    pub(crate) const fn waiters(&self) -> Option<&Waiters> {
+        self.waiters.as_ref()
+    }
+
+    /// Sets the cache that keeps the outcome.
+    #[cfg(feature = "cache")]
+    pub(crate) fn with_keeper(mut self, keeper: Keeper) -> Self {
+        self.keeper = Some(keeper);
+        self
+    }
+
+    #[cfg(feature = "_crypto")]
+    pub(crate) const fn keeper(&self) -> Option<&Keeper> {
+        self.keeper.as_ref()
     }
 
     /// Returns the token.

@@ -34,6 +34,9 @@ pub struct Stats {
     /// Verifications that went to the authorization server. A retry after a connection was closed
     /// is not counted.
     pub upstream_calls: u64,
+    /// Introspections of random tokens, by which the health of the server is judged. Not counted in
+    /// `upstream_calls`.
+    pub canaries: u64,
     /// Verifications refused because too many were under way.
     pub shed: u64,
     /// Verifications refused because the breaker was open.
@@ -62,6 +65,7 @@ impl Stats {
             evicted_by_cutoff: self.evicted_by_cutoff + other.evicted_by_cutoff,
             coalesced: self.coalesced + other.coalesced,
             upstream_calls: self.upstream_calls + other.upstream_calls,
+            canaries: self.canaries + other.canaries,
             shed: self.shed + other.shed,
             broken: self.broken + other.broken,
             over_budget: self.over_budget + other.over_budget,

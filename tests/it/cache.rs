@@ -782,3 +782,23 @@ async fn cutoff_holds_in_the_cache_or_the_layer_around_it() {
         assert_eq!(refused, Some(ErrorKind::Inactive), "{holder}");
     }
 }
+
+/// The facts are in the cache before the requests that wait for them are woken.
+#[tokio::test(start_paused = true)]
+async fn request_that_comes_with_the_outcome_of_a_shared_verification_is_a_hit() {
+    for answer in [Act::alice(), Act::refuse(ErrorKind::Inactive)] {
+        let server = Scripted::new().takes(SEC);
+        server.once(answer);
+        let shared = CoalesceLayer::new().clock(server.clock.clone()).layer(server.clone());
+        let cache = layer(&server).layer(shared);
+        let first = cache.verify(token("abc"));
+        settle().await;
+        advance(SEC).await;
+        settle().await;
+        assert_eq!(server.under_way(), 0, "the server has answered");
+        // The first request has not been polled since.
+        let second = at_once(&cache, token("abc"));
+        assert_eq!(first.await.is_ok(), second.is_ok());
+        assert_eq!(server.calls(), 1);
+    }
+}

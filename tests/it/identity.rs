@@ -300,13 +300,15 @@ async fn claims_that_parsers_read_differently_are_refused() {
         for nested in [private.clone(), json!([{ "x": private }])] {
             let jwt = server.jwt().audience(AUDIENCE).claim("n", nested.clone()).mint();
             let opaque = server.opaque().audience(AUDIENCE).claim("n", nested).mint();
-            for (api, token, kind) in [
-                (&local, jwt, ErrorKind::MalformedToken),
-                (&remote, opaque, ErrorKind::BadResponse),
+            for (api, token, kinds) in [
+                (&local, jwt, [ErrorKind::MalformedToken; 2]),
+                // The second once a random token was answered.
+                (&remote, opaque, [ErrorKind::BadResponse, ErrorKind::FailsOnToken]),
             ] {
                 let bearer = format!("Bearer {token}");
                 let response = ask(&api.layer(), request(&[("authorization", &bearer)])).await;
-                assert_eq!(refusal(&response), Some(kind), "{name}");
+                let kind = refusal(&response).unwrap();
+                assert!(kinds.contains(&kind), "{name}: {kind:?}");
             }
         }
     }

@@ -18,15 +18,17 @@ use crate::world::{World, remote};
 /// The shortest duration of a simulation.
 const MIN_DURATION: Duration = Duration::from_secs(12);
 
-/// The shortest and the longest pause of the circuit breaker.
-const MIN_PAUSE: Duration = Duration::from_secs(4);
-const MAX_PAUSE: Duration = Duration::from_secs(6);
+/// The shortest pause between introspections while the circuit breaker is open, and the longest
+/// pause between random tokens, by which it closes where no known token is presented.
+const MIN_PAUSE: Duration = Duration::from_secs(1);
+const MAX_PAUSE: Duration = Duration::from_secs(10);
 
 /// Outages of half this period end before a request whose connection was closed is sent once more.
 const BRIDGED: Duration = Duration::from_millis(20);
 
-/// The number of consecutive failures that open the breaker.
-const FAILURES_TO_OPEN: u128 = 5;
+/// The number of failures until the breaker is open: until five connections or two random tokens have
+/// failed.
+const FAILURES_TO_OPEN: u128 = 10;
 
 /// The kinds of failure.
 fn faults() -> [Fault; 3] {
@@ -79,8 +81,8 @@ async fn simulate_outages(world: &World, log: &Log, fault: &Fault, period: Durat
         if let Some((_, back)) = log.lock().away.last_mut() {
             *back = Some(Instant::now());
         }
-        // The failures that open the breaker, and a probe after each pause. A request whose
-        // connection is closed is sent once more.
+        // The failures that open the breaker, and one after each pause. A request whose connection
+        // is closed is sent once more.
         let pauses = left.elapsed().as_millis().div_ceil(MIN_PAUSE.as_millis());
         let asked = world.asked() - asked;
         assert!(
@@ -110,7 +112,8 @@ async fn send_requests(world: &World, log: &Log, every: Duration) -> [usize; 3] 
                 assert!((1..=MAX_PAUSE.as_secs()).contains(&wait), "retry after {wait} s");
                 2
             }
-            503 => {
+            // The outage ended before a random token was sent, so the token seems to be at fault.
+            502 | 503 => {
                 assert!(log.had_outage(arrived, Instant::now()), "there was no outage");
                 1
             }
@@ -124,9 +127,12 @@ async fn send_requests(world: &World, log: &Log, every: Duration) -> [usize; 3] 
 #[tokio::test(start_paused = true)]
 async fn intermittent_outages_give_503_cause_few_requests_and_end_with_recovery() {
     for fault in faults() {
+        let mut admitted_in_all = 0;
         for period in periods() {
             let world = World::new(remote());
-            world.api.warm().await.unwrap();
+            // The server has answered about this token and about a random one.
+            assert_eq!(world.status(&world.opaque()).await, 200);
+            sleep(Duration::from_secs(1)).await;
             let log = Log::default();
             // Requests are sent at different moments of the period.
             let every = (period / 7).clamp(Duration::from_millis(17), Duration::from_millis(190));
@@ -135,10 +141,9 @@ async fn intermittent_outages_give_503_cause_few_requests_and_end_with_recovery(
                 simulate_outages(&world, &log, &fault, period)
             );
             let [admitted, refused, _] = counts;
-            assert!(
-                admitted > 0 && (refused > 0 || period <= BRIDGED),
-                "{counts:?} prove too little, {fault:?} {period:?}"
-            );
+            admitted_in_all += admitted;
+            let is_tried = refused > 0 || period <= BRIDGED;
+            assert!(is_tried, "{counts:?} prove too little, {fault:?} {period:?}");
 
             // The last outage has ended.
             let back = Instant::now();
@@ -150,13 +155,14 @@ async fn intermittent_outages_give_503_cause_few_requests_and_end_with_recovery(
                 assert_eq!(world.status(&world.opaque()).await, 200);
             }
         }
+        assert!(admitted_in_all > 100, "{admitted_in_all} prove too little, {fault:?}");
     }
 }
 
 /// The time that passes bounds the requests to the server. The number of incoming requests does not
 /// matter.
 #[tokio::test(start_paused = true)]
-async fn outage_of_a_minute_causes_at_most_forty_introspections() {
+async fn outage_from_the_start_causes_a_bounded_number_of_introspections() {
     for fault in faults() {
         let world = World::new(remote());
         world.api.warm().await.unwrap();
@@ -167,12 +173,14 @@ async fn outage_of_a_minute_causes_at_most_forty_introspections() {
             sleep(Duration::from_millis(20)).await;
         }
         let asked = world.asked();
-        assert!((15..=2 * (5 + 15)).contains(&asked), "{asked} introspections, {fault:?}");
+        // Ten a second, as the server has never answered, and those of the first second. A closed
+        // connection counts twice.
+        assert!((15..=2 * 700).contains(&asked), "{asked} introspections, {fault:?}");
     }
 }
 
 /// A cached token is admitted at once. Requests with other tokens wait for the server, which does
-/// not respond, and get 503 at the timeout.
+/// not respond, and get 503 after the timeout.
 #[tokio::test(start_paused = true)]
 async fn cached_token_is_admitted_at_once_while_the_server_hangs() {
     let world = World::new(remote());
@@ -190,5 +198,6 @@ async fn cached_token_is_admitted_at_once_while_the_server_hangs() {
         started.elapsed()
     };
     let waited = tokio::join!(new, old);
-    assert_eq!(waited, (Duration::from_secs(3), Duration::ZERO));
+    // The timeout, and the rest of that of a random token, which shows whose fault it is.
+    assert_eq!(waited, (Duration::from_secs(4), Duration::ZERO));
 }

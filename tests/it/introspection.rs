@@ -389,19 +389,39 @@ async fn i7_rfc7662_2_2_other_members_of_an_inactive_response_are_ignored() {
 async fn i8_rfc7662_2_3_rejected_client_credentials_are_not_blamed_on_the_client() {
     for act in [
         ScriptedResponse::of(401, "application/json", r#"{"error":"invalid_client"}"#),
+        ScriptedResponse::of(400, "application/json", r#"{"error":"invalid_client"}"#),
+        ScriptedResponse::of(403, "application/json", r#"{"error":"unauthorized_client"}"#),
         ScriptedResponse::status(401).with("www-authenticate", "Basic"),
+        ScriptedResponse::of(401, "application/json", r#"{"error":"invalid_token"}"#)
+            .with("www-authenticate", "Bearer"),
+    ] {
+        let server = Server::new([act]);
+        let error = server.ask().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::CredentialsRejected);
+        assert_eq!(error.blame(), Blame::ResourceServer);
+        assert_eq!(server.calls(), 1);
+    }
+}
+
+/// A firewall in front of the server may respond so to one token, which is no fault of this
+/// service.
+#[tokio::test]
+async fn refusal_that_does_not_speak_of_the_credentials_blames_neither_side() {
+    for act in [
         ScriptedResponse::status(401),
         ScriptedResponse::of(403, "text/html", ""),
         ScriptedResponse::status(400),
+        ScriptedResponse::status(404),
         ScriptedResponse::of(400, "application/json", r#"{"error":"invalid_request"}"#),
+        ScriptedResponse::of(400, "application/json", r#"{"error":"invalid_token"}"#),
         ScriptedResponse::of(400, "text/html", "<html>"),
         ScriptedResponse::of(401, "application/json", r#"{"error":"unsupported_token_type"}"#),
         ScriptedResponse::of(403, "application/json", r#"{"active":true}"#),
     ] {
         let server = Server::new([act]);
         let error = server.ask().await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::CredentialsRejected);
-        assert_eq!(error.blame(), Blame::ResourceServer);
+        assert_eq!(error.kind(), ErrorKind::BadResponse);
+        assert_eq!(error.blame(), Blame::AuthorizationServer);
         assert_eq!(server.calls(), 1);
     }
 }
@@ -416,7 +436,7 @@ async fn unsupported_token_type_is_blamed_on_the_client() {
     }
     let twice = r#"{"error":"unsupported_token_type","error":"invalid_client"}"#;
     let kind = kind_of(ScriptedResponse::of(400, "application/json", twice)).await;
-    assert_eq!(kind, ErrorKind::CredentialsRejected);
+    assert_eq!(kind, ErrorKind::BadResponse);
 }
 
 #[tokio::test]

@@ -168,6 +168,11 @@ async fn revoked_jwt_is_refused_on_the_next_request() {
     assert_eq!(world.asked(), 2);
 }
 
+fn invalid_client() -> Response<Bytes> {
+    let response = Response::builder().status(401).header("content-type", "application/json");
+    response.body(Bytes::from_static(br#"{"error":"invalid_client"}"#)).unwrap()
+}
+
 #[tokio::test(start_paused = true)]
 async fn jwt_that_cannot_be_confirmed_is_refused_without_a_challenge() {
     let status = |code| Fault::status(StatusCode::from_u16(code).unwrap());
@@ -175,7 +180,8 @@ async fn jwt_that_cannot_be_confirmed_is_refused_without_a_challenge() {
         (Fault::unreachable(), 503),
         (Fault::hang(), 503),
         (status(500), 503),
-        (status(401), 500),
+        (status(401), 503),
+        (Fault::respond(invalid_client()), 500),
         (Fault::html(), 502),
         (Fault::garbage(), 502),
     ] {

@@ -131,6 +131,7 @@ async fn verification_that_another_request_started_earlier_is_not_live() {
     let world = slow(remote());
     let token = world.opaque();
     let earlier = tokio::spawn(world.api.layer().layer(whoami_service()).call(bearer(&token)));
+    world.server.wait_for_calls(Endpoint::Introspection, 1).await;
     advance(SLOW / 2).await;
     // The outer layer joins that verification. The token is revoked before the inner one asks.
     let (server, revoked) = (world.server.clone(), token.clone());

@@ -20,6 +20,7 @@ mod examples;
 mod forward;
 mod forward_auth;
 mod grpc;
+mod health;
 mod hidden_credentials;
 mod identity;
 mod intermittent_outage;

@@ -13,7 +13,9 @@ use metrics::{Unit, set_default_local_recorder};
 use serde_json::json;
 use tower::Layer as _;
 use tower_introspect::{
-    ErrorKind, Issuer,
+    ClientAuth, ErrorKind, Issuer,
+    credentials::Token,
+    introspection::IntrospectionVerifier,
     layer::ForwardHeaders,
     policy::{Observer, Requirement},
     require::RequireLayer,
@@ -21,7 +23,7 @@ use tower_introspect::{
     revocation::Cutoff,
     test_util::{Endpoint, Fault},
     upstream::MissBudgetLayer,
-    verify::PeerKey,
+    verify::{PeerKey, Verifier, VerifyRequest},
 };
 
 use crate::{
@@ -238,7 +240,8 @@ async fn exported_metrics_equal_the_stats() {
         seen.get(&series)
     };
     assert_eq!(calls("introspection", "ok"), Some(1.0));
-    assert_eq!(calls("introspection", "inactive"), Some(1.0));
+    // The unknown token, and the random one by which the health of the server is judged.
+    assert_eq!(calls("introspection", "inactive"), Some(2.0));
     assert_eq!(calls("metadata", "ok"), Some(1.0));
     assert_eq!(calls("jwks", "ok"), None);
 }
@@ -276,12 +279,17 @@ async fn timed_out_and_cancelled_calls_are_counted_separately() {
     let seen = MemoryRecorder::default();
     let _guard = set_default_local_recorder(&seen);
     let world = World::new(remote());
-    world.api.warm().await.unwrap();
     world.server.inject(Endpoint::Introspection, Fault::hang());
-    assert_eq!(world.status("one").await, 503);
+    let verifier = IntrospectionVerifier::builder(ISSUER, ClientAuth::basic("api", "s3cret"))
+        .transport(world.server.transport())
+        .build()
+        .unwrap();
+    verifier.warm().await.unwrap();
+    let ask = |token| verifier.verify(VerifyRequest::new(Token::bearer(token).unwrap()));
+    assert_eq!(ask("one").await.unwrap_err().kind(), ErrorKind::Unavailable);
     {
-        let mut waiting = std::pin::pin!(world.status("two"));
-        assert_eq!(poll_immediate(waiting.as_mut()).await, None);
+        let mut waiting = std::pin::pin!(ask("two"));
+        assert!(poll_immediate(waiting.as_mut()).await.is_none());
     }
     let calls = |result: &str| {
         seen.get(&format!(
@@ -293,6 +301,29 @@ async fn timed_out_and_cancelled_calls_are_counted_separately() {
         "tower_introspect_upstream_seconds_count{{issuer=\"{ISSUER}\",endpoint=\"introspection\"}}"
     );
     assert_eq!(seen.get(&times), Some(1.0));
+}
+
+/// A call that its client has left goes on, so that the limit of calls under way holds.
+#[tokio::test(start_paused = true)]
+async fn call_that_was_sent_is_not_abandoned_with_its_client() {
+    let seen = MemoryRecorder::default();
+    let _guard = set_default_local_recorder(&seen);
+    let world = World::new(remote());
+    world.api.warm().await.unwrap();
+    world.server.inject(Endpoint::Introspection, Fault::hang());
+    {
+        let mut waiting = std::pin::pin!(world.status("two"));
+        assert_eq!(poll_immediate(waiting.as_mut()).await, None);
+        world.server.wait_for_calls(Endpoint::Introspection, 1).await;
+    }
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let calls = |result: &str| {
+        seen.get(&format!(
+            "tower_introspect_upstream_calls_total{{issuer=\"{ISSUER}\",endpoint=\"introspection\",result=\"{result}\"}}"
+        ))
+    };
+    assert!(calls("unavailable") >= Some(1.0));
+    assert_eq!(calls("abandoned"), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -307,15 +338,16 @@ async fn breaker_state_and_refused_calls_are_exported() {
     };
     world.api.warm().await.unwrap();
     assert_eq!(state(), Some(0.0));
-    world.server.inject(Endpoint::Introspection, Fault::close());
+    world.server.inject(Endpoint::Introspection, Fault::unreachable());
     for n in 0..7 {
         world.status(&format!("t{n}")).await;
     }
     assert_eq!(state(), Some(2.0));
     let kept = seen.get(&format!("tower_introspect_not_asked_total{of},cause=\"breaker\"}}"));
     assert_eq!(kept, Some(2.0));
-    tokio::time::advance(Duration::from_secs(10)).await;
-    assert_eq!(state(), Some(1.0));
+    world.server.clear(Endpoint::Introspection);
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    assert_eq!(state(), Some(0.0));
 }
 
 #[tokio::test(start_paused = true)]

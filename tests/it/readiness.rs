@@ -10,7 +10,7 @@ use tower::ServiceExt as _;
 use tower_introspect::{
     ErrorKind, Issuer,
     test_util::{Endpoint, Fault},
-    verify::BreakerState,
+    verify::{BreakerState, ServerState},
 };
 
 use crate::{
@@ -136,6 +136,41 @@ async fn outage_is_reported_but_keeps_the_process_ready() {
     assert_eq!((readiness.is_ready(), readiness.is_reachable()), (true, Some(false)));
     assert_eq!(readiness.last_call_failure(), Some(ErrorKind::Unavailable));
     assert!(readiness.last_call().is_some() && readiness.keys_fetched_at().is_none());
+}
+
+/// Tokens of clients do not show this, only a random token of the service itself does.
+#[tokio::test(start_paused = true)]
+async fn server_that_does_not_answer_as_it_should_is_reported() {
+    let json = |status: u16, body: &'static str| {
+        let response =
+            Response::builder().status(status).header("content-type", "application/json");
+        Fault::respond(response.body(Bytes::from_static(body.as_bytes())).unwrap())
+    };
+    for (fault, state) in [
+        (json(200, r#"{"active":true,"sub":"all"}"#), ServerState::AcceptsAnything),
+        (json(401, r#"{"error":"invalid_client"}"#), ServerState::RejectsCredentials),
+        (Fault::status(StatusCode::FORBIDDEN), ServerState::RefusesEveryone),
+        (Fault::status(StatusCode::TOO_MANY_REQUESTS), ServerState::Overloaded),
+        (Fault::html(), ServerState::Broken),
+        (Fault::unreachable(), ServerState::Unreachable),
+    ] {
+        let world = World::new(remote());
+        world.api.warm().await.unwrap();
+        assert_eq!(world.api.readiness()[0].server(), Some(ServerState::Unknown));
+        world.server.inject(Endpoint::Introspection, fault);
+        world.status("any").await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let (_, issuer) = probe(&world).await;
+        assert_eq!(issuer["server"], state.as_str());
+        world.server.clear(Endpoint::Introspection);
+        tokio::time::sleep(Duration::from_secs(11)).await;
+        world.status("other").await;
+        tokio::time::sleep(Duration::from_secs(3_600)).await;
+        world.status("another").await;
+        settle().await;
+        assert_eq!(probe(&world).await.1["server"], Value::Null, "{state:?}");
+        assert_eq!(world.api.readiness()[0].server(), Some(ServerState::Answers));
+    }
 }
 
 /// A client can cause failures: some servers respond 400 to unusual tokens.

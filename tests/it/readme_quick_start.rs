@@ -100,7 +100,7 @@ fn the_compiler_says_which_trait_is_missing_and_what_to_do() {
         "`Mine` does not say which scope is required",
         "implement `axum::ScopeSet` for it",
         "`Auto` does not render refusals as responses with the body `Mine`",
-        "`respond::Auto` needs a body that is `Default`",
+        "`respond::HttpOnly` need a body that is `Default`",
         "`Mine` is not a `ReplayStore`",
         "use `proof::MemoryReplay`",
     ] {

@@ -22,10 +22,17 @@ const CLOCKS: [(&str, &[(&str, &str)]); 2] = [
 
 /// Names that depend on real time unless the test pauses it, and the files that may use them.
 const PAUSED: [(&str, &[(&str, &str)]); 2] = [
-    ("Instant::now", &[("src/clock.rs", "it is what is tested")]),
+    (
+        "Instant::now",
+        &[
+            ("src/clock.rs", "it is what is tested"),
+            ("tests/it/health/town.rs", "for tests that pause time"),
+        ],
+    ),
     (
         "sleep(",
         &[
+            ("tests/it/health/town.rs", "for tests that pause time"),
             ("tests/it/scripted.rs", "for tests that pause time"),
             ("testing/src/host.rs", "it asks a process until that is ready"),
             ("testing/src/proxy.rs", "it asks a process until that is ready"),

@@ -206,7 +206,7 @@ async fn without_cache_every_request_is_introspected() {
 // ===== Outages =====
 
 #[tokio::test(start_paused = true)]
-async fn hanging_server_delays_new_tokens_by_three_seconds_and_cached_ones_not_at_all() {
+async fn hanging_server_delays_new_tokens_by_seven_seconds_at_most_and_cached_ones_not_at_all() {
     let world = World::new(remote());
     let known = world.opaque();
     assert_eq!(world.status(&known).await, 200);
@@ -215,7 +215,7 @@ async fn hanging_server_delays_new_tokens_by_three_seconds_and_cached_ones_not_a
         let started = Instant::now();
         assert_eq!(world.status(&world.opaque()).await, 503);
         let waited = started.elapsed();
-        assert_eq!(waited, if n < 5 { SEC * 3 } else { Duration::ZERO }, "request {n}");
+        assert!(waited <= if n < 2 { SEC * 7 } else { Duration::ZERO }, "request {n}: {waited:?}");
         let started = Instant::now();
         assert_eq!(world.status(&known).await, 200);
         assert_eq!(started.elapsed(), Duration::ZERO);
@@ -224,22 +224,33 @@ async fn hanging_server_delays_new_tokens_by_three_seconds_and_cached_ones_not_a
     let response = world.present(&world.opaque()).await;
     assert!(response.headers().contains_key("retry-after"));
     world.server.clear(Endpoint::Introspection);
-    sleep(SEC * 6).await;
+    sleep(SEC * 11).await;
     assert_eq!(world.status(&world.opaque()).await, 200);
     assert_eq!(world.api.stats().breaker, BreakerState::Closed);
 }
 
 #[tokio::test(start_paused = true)]
-async fn at_most_64_introspections_run_at_a_time() {
-    let world = World::new(remote());
+async fn at_most_64_introspections_run_at_a_time_and_half_of_them_for_unknown_tokens() {
+    let world = World::with(|api| api.issuer(remote()).without_cache());
     world.api.warm().await.unwrap();
-    world.server.inject(Endpoint::Introspection, Fault::delay(SEC));
     let tokens: Vec<_> = (0..100).map(|_| world.opaque()).collect();
-    let answers = join_all(tokens.iter().map(|token| world.status(token))).await;
-    assert_eq!(answers.iter().filter(|status| **status == 200).count(), 64);
-    assert_eq!(answers.iter().filter(|status| **status == 503).count(), 36);
-    assert_eq!((world.asked(), world.api.stats().shed), (64, 36));
-    assert_eq!(world.api.stats().breaker, BreakerState::Closed);
+    for (known, at_once) in [(false, 32), (true, 64)] {
+        world.server.reset_calls();
+        let shed = world.api.stats().shed;
+        world.server.inject(Endpoint::Introspection, Fault::delay(SEC));
+        let answers = join_all(tokens.iter().map(|token| world.status(token))).await;
+        let refused = 100 - at_once;
+        assert_eq!(answers.iter().filter(|status| **status == 200).count(), at_once, "{known}");
+        assert_eq!(answers.iter().filter(|status| **status == 503).count(), refused, "{known}");
+        assert_eq!(world.asked(), at_once);
+        assert_eq!(world.api.stats().shed - shed, u64::try_from(refused).unwrap());
+        assert_eq!(world.api.stats().breaker, BreakerState::Closed);
+        // From now on they are known to be good.
+        world.server.clear(Endpoint::Introspection);
+        for token in &tokens {
+            assert_eq!(world.status(token).await, 200);
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -31,8 +31,11 @@ use crate::{
 /// The default number of tokens. `.ci/run` sends a million.
 const DEFAULT_TOKENS: usize = 50_000;
 
-/// The number of tokens sent at once, and the limit of concurrent introspection requests.
+/// The number of tokens sent at once; how many of them the server is asked about: those with one of
+/// the permits for unknown tokens, and as many that wait for one; and the limit of concurrent
+/// introspection requests.
 const BATCH: usize = 96;
+const MAX_ANSWERED: usize = 64;
 const MAX_CONCURRENT: usize = 64;
 
 /// The number of good tokens, which are used during the flood.
@@ -67,14 +70,17 @@ impl CountingServer {
         HttpTransport::new(service_fn(move |request: Request<Bytes>| {
             let this = this.clone();
             async move {
-                {
+                let is_canary = request.body().starts_with(b"token=tower-introspect-canary-");
+                if !is_canary {
                     let mut counts = this.0.lock().unwrap();
                     counts.all += 1;
                     counts.under_way += 1;
                     counts.most_under_way = counts.most_under_way.max(counts.under_way);
                 }
                 sleep(RESPONSE_TIME).await;
-                this.0.lock().unwrap().under_way -= 1;
+                if !is_canary {
+                    this.0.lock().unwrap().under_way -= 1;
+                }
                 let good = request.body().windows(4).any(|text| text == b"good");
                 let body = if good {
                     r#"{"active":true,"sub":"alice","aud":"https://api.example.com"}"#
@@ -118,11 +124,10 @@ fn flood(runtime: &Runtime, api: &ResourceServer, batches: Range<usize>) {
             };
             let (answers, ()) = tokio::join!(unknown_responses, good_response);
             let counted = |status| answers.iter().filter(|answer| **answer == status).count();
-            assert_eq!(
-                (counted(401), counted(503)),
-                (MAX_CONCURRENT, BATCH - MAX_CONCURRENT),
-                "{answers:?}"
-            );
+            // In the first batch the unknown tokens may borrow from the known ones, as the last
+            // answers were good.
+            let refused = if batch == 0 { 0 } else { BATCH - MAX_ANSWERED };
+            assert_eq!((counted(401), counted(503)), (BATCH - refused, refused), "{answers:?}");
         }
     });
 }
@@ -155,7 +160,8 @@ fn flood_of_unknown_tokens_is_bounded_in_memory_and_introspections_and_evicts_no
     let counted = allocation_counter::measure(|| flood(&runtime, &api, batches / 10..batches));
 
     let counts = server.counts();
-    assert_eq!(counts.all, GOOD + batches * MAX_CONCURRENT, "introspections");
+    let first = BATCH - MAX_ANSWERED;
+    assert_eq!(counts.all, GOOD + batches * MAX_ANSWERED + first, "introspections");
     assert_eq!((counts.most_under_way, counts.under_way), (MAX_CONCURRENT, 0));
     let stats = api.stats();
     assert_eq!((stats.hits, stats.refreshes), (u64::try_from(batches).unwrap(), 0));

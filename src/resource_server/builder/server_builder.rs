@@ -16,7 +16,7 @@ use crate::{
     respond::{hook::RefusalHook, refusal::Refusal},
     revocation::revocations::Revocations,
     transport::http_transport::HttpTransport,
-    upstream::{budget::MissBudgetLayer, bulkhead::BulkheadLayer},
+    upstream::budget::MissBudgetLayer,
     verify::{peer::PeerKey, request::Freshness},
 };
 
@@ -225,12 +225,16 @@ impl ResourceServerBuilder {
         self
     }
 
-    /// Sets the maximum number of concurrent introspections per issuer. 64 by default.
+    /// Sets the maximum number of concurrent introspections at each server: at all issuers under
+    /// one scheme, host and port together. 64 by default.
     ///
-    /// An introspection beyond the limit is refused at once, as
+    /// Half of them are for tokens that the server called active within the last ten minutes, which
+    /// may take any free one. The other half is for unknown tokens, in shares of peers if
+    /// [`miss_budget`](Self::miss_budget) tells peers apart. An introspection beyond the limit waits
+    /// for a quarter of the timeout, and is then refused as
     /// [`Unavailable`](crate::ErrorKind::Unavailable).
     pub fn max_concurrent_introspections(mut self, limit: usize) -> Self {
-        self.stack.bulkhead = BulkheadLayer::new(limit);
+        self.stack.limit_introspections(limit);
         self
     }
 

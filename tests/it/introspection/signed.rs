@@ -336,7 +336,10 @@ async fn malformed_responses_are_a_bad_response() {
 #[tokio::test]
 async fn unsigned_errors_are_handled_as_without_signing() {
     for (act, kind) in [
-        (ScriptedResponse::status(401), ErrorKind::CredentialsRejected),
+        (
+            ScriptedResponse::status(401).with("www-authenticate", "Basic"),
+            ErrorKind::CredentialsRejected,
+        ),
         (ScriptedResponse::status(500), ErrorKind::Unavailable),
         (
             ScriptedResponse::of(400, "application/json", r#"{"error":"unsupported_token_type"}"#),

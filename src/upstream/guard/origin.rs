@@ -1,0 +1,248 @@
+//! The servers that questions are sent to, and the task that sends canaries to one.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    hash::{BuildHasher, RandomState},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+
+use tokio::{runtime::Handle, sync::Notify};
+
+use super::{
+    health::Health,
+    judge::NextCanary,
+    question::{Answer, TenantId},
+    recent::{Id, KnownShare, Time},
+    tenant::TenantSettings,
+};
+use crate::{
+    clock::{Moment, SystemClock},
+    telemetry::{events, server_state::ServerState},
+    verify::boxed::BoxFuture,
+};
+
+/// The default number of questions that may be under way at one origin.
+///
+/// A server that takes 20 ms for an answer then still serves some three thousand a second.
+pub(crate) const DEFAULT_PERMITS: usize = 64;
+
+/// The origins of one resource server. Clones share them.
+#[derive(Clone)]
+pub(crate) struct Origins {
+    permits: usize,
+    known: Arc<Mutex<HashMap<String, Weak<Origin>>>>,
+    known_tokens: Arc<KnownShare>,
+}
+
+impl Origins {
+    /// Creates origins with `permits` questions under way at each, and `known_tokens` good tokens
+    /// told apart from unknown ones at all of them together.
+    pub(crate) fn new(permits: usize, known_tokens: usize) -> Self {
+        let known_tokens = Arc::new(KnownShare::new(known_tokens));
+        Self { permits, known: Arc::default(), known_tokens }
+    }
+
+    pub(super) fn known_tokens(&self) -> Arc<KnownShare> {
+        Arc::clone(&self.known_tokens)
+    }
+
+    /// Returns the origin of this name, which is a scheme, host and port.
+    pub(super) fn get(&self, name: &str) -> Arc<Origin> {
+        // The map is consistent at every point that could panic.
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(origin) = known.get(name).and_then(Weak::upgrade) {
+            return origin;
+        }
+        known.retain(|_, origin| origin.strong_count() > 0);
+        let origin = Arc::new(Origin::new(self.permits));
+        known.insert(name.to_owned(), Arc::downgrade(&origin));
+        origin
+    }
+}
+
+impl fmt::Debug for Origins {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Origins").field("permits", &self.permits).finish_non_exhaustive()
+    }
+}
+
+/// One server, for all issuers under the same scheme, host and port.
+pub(super) struct Origin {
+    state: Mutex<State>,
+    start: Moment,
+    /// Wakes the task that sends canaries.
+    wanted: Arc<Notify>,
+}
+
+struct State {
+    health: Health,
+    senders: HashMap<TenantId, Arc<CanarySender>>,
+    /// The number of the task that sends canaries, if there is one.
+    task: Option<u64>,
+    tasks: u64,
+}
+
+/// Sends the canaries of one issuer and client.
+pub(super) struct CanarySender {
+    pub(super) issuer: Arc<str>,
+    pub(super) send: Box<dyn Fn() -> BoxFuture + Send + Sync>,
+}
+
+impl Origin {
+    fn new(permits: usize) -> Self {
+        let health = Health::new(permits, RandomState::new().hash_one(0));
+        let state = State { health, senders: HashMap::new(), task: None, tasks: 0 };
+        Self {
+            state: Mutex::new(state),
+            // Only the monotonic clock counts, so any wall clock will do.
+            start: Moment::now(&SystemClock),
+            wanted: Arc::default(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Poisoning is ignored: no panic can leave the state inconsistent.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Time {
+        Moment::now(&SystemClock).monotonic_since(self.start)
+    }
+
+    /// Looks at the health of the server, and sends canaries if they are wanted afterwards.
+    pub(super) fn update<T>(self: &Arc<Self>, change: impl FnOnce(&mut Health, Time) -> T) -> T {
+        let now = self.now();
+        let mut state = self.lock();
+        let result = change(&mut state.health, now);
+        if state.health.turns.is_empty() {
+            return result;
+        }
+        if state.task.is_some() {
+            self.wanted.notify_one();
+        } else if let Ok(runtime) = Handle::try_current() {
+            state.tasks += 1;
+            let number = state.tasks;
+            state.task = Some(number);
+            drop(state);
+            // A runtime that shuts down drops the task at once, which takes the lock.
+            runtime.spawn(send_canaries(Task { origin: Arc::downgrade(self), number }));
+        }
+        result
+    }
+
+    pub(super) fn add(&self, settings: TenantSettings, sender: CanarySender) -> TenantId {
+        let mut state = self.lock();
+        let id = state.health.add_tenant(settings);
+        state.senders.insert(id, Arc::new(sender));
+        id
+    }
+
+    pub(super) fn remove(&self, id: TenantId) {
+        let mut state = self.lock();
+        state.health.remove_tenant(id);
+        let sender = state.senders.remove(&id);
+        // It holds the connections to the server, which may take a while to close.
+        drop(state);
+        drop(sender);
+    }
+
+    pub(super) fn is_open(&self, id: TenantId) -> bool {
+        self.lock().health.is_open(id)
+    }
+
+    pub(super) fn server_state(&self, id: TenantId) -> ServerState {
+        let state = self.lock();
+        state.health.tenants.get(&id).map(|tenant| tenant.canary.server).unwrap_or_default()
+    }
+
+    pub(super) fn canaries_sent(&self, id: TenantId) -> u64 {
+        let state = self.lock();
+        state.health.tenants.get(&id).map_or(0, |tenant| tenant.canary.sent)
+    }
+}
+
+/// The task that sends canaries. It holds no reference to the origin while it sleeps.
+struct Task {
+    origin: Weak<Origin>,
+    number: u64,
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        let Some(origin) = self.origin.upgrade() else { return };
+        let mut state = origin.lock();
+        if state.task == Some(self.number) {
+            state.task = None;
+        }
+    }
+}
+
+/// The next step of the task.
+enum Step {
+    Send(TenantId, Option<Arc<CanarySender>>),
+    /// Wait for this time, or until a canary is wanted that may be sent earlier.
+    Wait(Duration, Arc<Notify>),
+    End,
+}
+
+impl Task {
+    fn next(&self) -> Step {
+        let Some(origin) = self.origin.upgrade() else { return Step::End };
+        let now = origin.now();
+        let mut state = origin.lock();
+        match state.health.next_canary(now) {
+            NextCanary::Send(id) => Step::Send(id, state.senders.get(&id).cloned()),
+            NextCanary::At(time) => {
+                Step::Wait(time.saturating_sub(now), Arc::clone(&origin.wanted))
+            }
+            NextCanary::Later => {
+                state.task = None;
+                Step::End
+            }
+        }
+    }
+}
+
+async fn send_canaries(task: Task) {
+    loop {
+        match task.next() {
+            Step::Send(id, sender) => {
+                let origin = task.origin.clone();
+                let under_way = UnderWay { origin, id, answer: Answer::NotAsked };
+                tokio::spawn(send_canary(under_way, sender));
+            }
+            Step::Wait(time, wanted) => {
+                let _ = tokio::time::timeout(time, wanted.notified()).await;
+            }
+            Step::End => return,
+        }
+    }
+}
+
+/// A canary under way. If it is dropped before its answer, it counts as not sent.
+struct UnderWay {
+    origin: Weak<Origin>,
+    id: TenantId,
+    answer: Answer,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let Some(origin) = self.origin.upgrade() else { return };
+        let answer = self.answer;
+        let change = origin.update(|health, now| health.take_canary(self.id, answer, now));
+        let Some(change) = change else { return };
+        let sender = origin.lock().senders.get(&self.id).cloned();
+        if let Some(sender) = sender {
+            events::server_state_changed(&sender.issuer, change.before, change.after);
+        }
+    }
+}
+
+async fn send_canary(mut under_way: UnderWay, sender: Option<Arc<CanarySender>>) {
+    let Some(sender) = sender else { return };
+    let outcome = (sender.send)().await;
+    under_way.answer = Answer::of(&outcome, Id::of(0));
+}
