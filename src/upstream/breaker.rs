@@ -48,6 +48,12 @@ const PROBE_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// [`CredentialsRejected`](ErrorKind::CredentialsRejected) neither add to a row nor end it: one odd
 /// token that makes the server fail must not close the server to all other tokens.
 ///
+/// # Security
+///
+/// The health of the server is judged by the tokens of clients. A client whose tokens make the
+/// server time out or fail can open the breaker, and so shut out others. For introspection a
+/// [`ResourceServer`](crate::ResourceServer) therefore judges by tokens of its own instead.
+///
 /// ```
 /// use tower_introspect::{
 ///     ErrorKind, VerifyError,

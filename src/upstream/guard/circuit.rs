@@ -96,3 +96,42 @@ impl Circuit {
         passes
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEC: Time = Duration::from_secs(1);
+
+    fn subject(number: u64) -> Option<Id> {
+        Some(Id::of(number))
+    }
+
+    #[test]
+    fn open_breaker_lets_one_question_a_second_pass_in_turn_by_subject() {
+        let mut circuit = Circuit::default();
+        assert!(circuit.lets_pass(subject(1), SEC) && circuit.lets_pass(subject(1), SEC));
+        assert!(circuit.open(OpenedBy::Canaries, SEC) && !circuit.open(OpenedBy::Canaries, SEC));
+        assert!(!circuit.lets_pass(subject(1), SEC + SEC / 2));
+        assert!(circuit.lets_pass(subject(1), 2 * SEC));
+        assert!(!circuit.lets_pass(subject(1), 3 * SEC), "the same subject waits for longer");
+        assert!(circuit.lets_pass(subject(2), 3 * SEC) && !circuit.lets_pass(subject(3), 3 * SEC));
+    }
+
+    #[test]
+    fn answer_to_a_later_question_closes_the_breaker() {
+        let mut circuit = Circuit::default();
+        circuit.open(OpenedBy::Connections, SEC);
+        assert!(!circuit.close(SEC, true), "it was asked before");
+        assert!(circuit.close(2 * SEC, false) && !circuit.is_open());
+    }
+
+    #[test]
+    fn breaker_that_known_tokens_opened_is_closed_by_known_tokens_only() {
+        let mut circuit = Circuit::default();
+        circuit.open(OpenedBy::Canaries, SEC);
+        circuit.open(OpenedBy::KnownTokens, 2 * SEC);
+        assert_eq!(circuit.open_since(), Some(SEC));
+        assert!(!circuit.close(3 * SEC, false) && circuit.close(3 * SEC, true));
+    }
+}

@@ -143,3 +143,56 @@ impl Sent {
 fn slice(now: Time) -> u64 {
     u64::try_from(now.as_millis() / SLICE.as_millis()).unwrap_or(u64::MAX).saturating_add(1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEC: Time = Duration::from_secs(1);
+
+    /// Asks `rate` times in each second, and returns how many were allowed in the last.
+    fn allowed(overload: &mut Overload, rate: u32, seconds: std::ops::Range<u32>) -> usize {
+        let mut count = 0;
+        for second in seconds {
+            count = 0;
+            for at in 0..rate {
+                let now = SEC * second + SEC * at / rate;
+                if overload.allows(now) {
+                    overload.note_sent(now);
+                    count += 1;
+                }
+            }
+        }
+        count
+    }
+
+    #[test]
+    fn each_refusal_halves_the_rate_once_a_second_until_it_stops() {
+        let mut overload = Overload::default();
+        assert_eq!(allowed(&mut overload, 100, 0..10), 100);
+        let mut expected = 100;
+        for second in 10..16 {
+            (0..5).for_each(|_| overload.cut(SEC * second));
+            expected /= 2;
+            let seen = allowed(&mut overload, 100, second..second + 1);
+            assert!(seen.abs_diff(expected) <= 1 + expected / 2, "{second}: {seen}");
+        }
+        overload.cut(16 * SEC);
+        overload.cut(17 * SEC);
+        assert!(overload.stopped(17 * SEC).is_some());
+        assert_eq!(allowed(&mut overload, 100, 18..19), 0);
+    }
+
+    #[test]
+    fn rate_grows_by_steps_after_five_seconds_without_a_refusal() {
+        let mut overload = Overload::default();
+        allowed(&mut overload, 100, 0..10);
+        (10..20).for_each(|second| overload.cut(SEC * second));
+        assert!(overload.stopped(24 * SEC).is_some() && overload.was_cut_lately(24 * SEC));
+        assert!(overload.stopped(25 * SEC).is_none());
+        let seen = [30, 40, 80].map(|second| allowed(&mut overload, 100, second..second + 1));
+        assert!(seen.is_sorted() && seen[0] < 25 && seen[2] > 60, "{seen:?}");
+        assert!(!overload.was_cut_lately(80 * SEC));
+        assert_eq!(allowed(&mut overload, 100, 400..401), 100, "the limit has ended");
+    }
+}

@@ -164,3 +164,98 @@ impl Permits {
         at.and_then(|at| line.remove(at)).is_some()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::guard::recent::Id;
+
+    fn question(number: u64, known: bool, peer: Option<u64>) -> Question {
+        let known = known.then(|| Id::of(number));
+        let peer = peer.map(PeerKey::new);
+        Question { number, tenant: 1, token: Id::of(number), known, peer }
+    }
+
+    fn take(permits: &mut Permits, numbers: std::ops::Range<u64>, known: bool, peer: u64) -> usize {
+        numbers.filter(|number| permits.take(&question(*number, known, Some(peer)))).count()
+    }
+
+    #[test]
+    fn half_of_the_permits_are_for_known_tokens_which_may_take_all() {
+        let mut permits = Permits::new(16);
+        let anyone = |number| question(number, false, None);
+        let unknown = (0..100).filter(|number| permits.take(&anyone(*number))).count();
+        assert_eq!(unknown, 8);
+        assert_eq!(take(&mut permits, 100..200, true, 1), 8);
+        let mut permits = Permits::new(16);
+        assert_eq!(take(&mut permits, 0..100, true, 1), 16);
+    }
+
+    #[test]
+    fn one_peer_has_half_of_the_half_and_others_one_each_of_the_rest() {
+        let mut permits = Permits::new(16);
+        assert_eq!(take(&mut permits, 0..100, false, 1), 4);
+        assert_eq!(take(&mut permits, 100..200, false, 2), 1);
+        assert_eq!((3..20).map(|peer| take(&mut permits, 200..300, false, peer)).sum::<usize>(), 3);
+        // A permit that is given back can be taken again.
+        permits.give_back(&question(0, false, Some(1)));
+        assert!(permits.held.values().sum::<usize>() == 7);
+        assert_eq!(take(&mut permits, 300..400, false, 30), 1);
+    }
+
+    #[test]
+    fn unknown_tokens_borrow_while_at_least_half_of_the_last_hundred_were_good() {
+        let mut permits = Permits::new(16);
+        (0..100).for_each(|number| permits.note_answer(number % 2 == 0));
+        assert_eq!(take(&mut permits, 0..100, false, 1), 4);
+        assert_eq!((2..30).map(|peer| take(&mut permits, 0..9, false, peer)).sum::<usize>(), 12);
+        let mut permits = Permits::new(16);
+        (0..100).for_each(|number| permits.note_answer(number % 3 == 0));
+        let taken = (2..30).map(|peer| take(&mut permits, 0..9, false, peer)).sum::<usize>();
+        assert_eq!((taken, permits.unknown), (8, 8));
+    }
+
+    #[test]
+    fn permit_goes_to_a_known_token_that_waits_before_an_unknown_one() {
+        let mut permits = Permits::new(1);
+        assert!(permits.take(&question(1, false, None)));
+        let mut unknown = permits.wait(&question(2, false, None)).unwrap();
+        let mut known = permits.wait(&question(3, true, None)).unwrap();
+        permits.give_back(&question(1, false, None));
+        assert!(known.try_recv().is_ok() && unknown.try_recv().is_err());
+        assert!(!permits.leave(&question(3, true, None)), "it has a permit");
+        permits.give_back(&question(3, true, None));
+        assert!(unknown.try_recv().is_ok());
+    }
+
+    #[test]
+    fn places_to_wait_are_bounded_and_half_are_for_peers_without_one() {
+        let mut permits = Permits::new(8);
+        while permits.take(&question(0, true, None)) {}
+        let mut granted = Vec::new();
+        for number in 1..100 {
+            granted.extend(permits.wait(&question(number, false, Some(1))));
+        }
+        assert_eq!(granted.len(), 4);
+        for peer in 2..100 {
+            granted.extend(permits.wait(&question(100 + peer, false, Some(peer))));
+        }
+        assert_eq!(granted.len(), 8);
+        assert!(permits.leave(&question(1, false, Some(1))));
+        assert!(permits.wait(&question(500, false, Some(500))).is_some());
+    }
+
+    #[test]
+    fn question_that_went_away_while_it_waited_gets_no_permit() {
+        let mut permits = Permits::new(1);
+        assert!(permits.take(&question(1, true, None)));
+        drop(permits.wait(&question(2, true, None)));
+        let mut third = permits.wait(&question(3, true, None));
+        assert!(third.is_none(), "there is one place");
+        permits.give_back(&question(1, true, None));
+        assert_eq!(permits.known, 0);
+        assert!(permits.take(&question(4, true, None)));
+        third = permits.wait(&question(5, true, None));
+        assert!(third.is_some());
+    }
+}

@@ -164,3 +164,81 @@ impl LastOutcomes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEC: Time = Duration::from_secs(1);
+
+    #[test]
+    fn token_is_known_for_ten_minutes_after_it_was_active() {
+        let mut known = KnownTokens::default();
+        assert!(known.is_empty(SEC));
+        known.insert(Id(1), Id(7), SEC, 10);
+        assert_eq!(known.subject(Id(1), 600 * SEC), Some(Id(7)));
+        assert_eq!(known.subject(Id(1), 601 * SEC), None);
+        assert!(!known.is_empty(600 * SEC) && known.is_empty(601 * SEC));
+        known.insert(Id(1), Id(7), 601 * SEC, 10);
+        known.remove(Id(1));
+        assert_eq!(known.subject(Id(1), 602 * SEC), None);
+    }
+
+    #[test]
+    fn known_tokens_are_bounded_and_those_in_use_stay() {
+        let mut known = KnownTokens::default();
+        for number in 0..1_000 {
+            known.insert(Id(number), Id(number), SEC, 10);
+            known.insert(Id(0), Id(0), SEC, 10);
+            assert!(known.newer.len() + known.older.len() <= 20);
+        }
+        assert!(known.subject(Id(0), SEC).is_some() && known.subject(Id(500), SEC).is_none());
+    }
+
+    #[test]
+    fn share_of_known_tokens_is_divided_among_tenants() {
+        let share = KnownShare::new(10_000);
+        assert_eq!(share.each(), 10_000);
+        (0..10).for_each(|_| share.add_tenant());
+        assert_eq!(share.each(), 1_000);
+        (0..1_000).for_each(|_| share.add_tenant());
+        assert_eq!(share.each(), MIN_KNOWN);
+        (0..1_005).for_each(|_| share.remove_tenant());
+        assert_eq!(share.each(), 2_000);
+    }
+
+    #[test]
+    fn three_parties_and_a_twentieth_must_fail_within_ten_seconds() {
+        let mut outcomes = LastOutcomes::default();
+        for party in 0..2 {
+            outcomes.note(Id(party), SEC, true);
+        }
+        // One party counts once.
+        outcomes.note(Id(0), 2 * SEC, true);
+        assert!(!outcomes.many_failed(2 * SEC, 20) && outcomes.all_failed(2 * SEC));
+        outcomes.note(Id(2), 3 * SEC, true);
+        assert!(outcomes.many_failed(3 * SEC, 20));
+        for party in 100..157 {
+            outcomes.note(Id(party), 3 * SEC, false);
+        }
+        assert!(outcomes.many_failed(3 * SEC, 20) && !outcomes.all_failed(3 * SEC));
+        outcomes.note(Id(200), 3 * SEC, false);
+        assert!(!outcomes.many_failed(3 * SEC, 20), "3 of 61 are less than a twentieth");
+        // An answer about a party undoes its failure.
+        outcomes.note(Id(2), 4 * SEC, false);
+        assert_eq!(outcomes.failed, 2);
+        assert!(!outcomes.all_failed(13 * SEC));
+        assert_eq!((outcomes.failed, outcomes.last.len()), (0, 1), "only the last is recent");
+    }
+
+    #[test]
+    fn outcomes_are_bounded() {
+        let mut outcomes = LastOutcomes::default();
+        for party in 0..50_000 {
+            outcomes.note(Id(party), SEC, party % 2 == 0);
+        }
+        assert!(outcomes.last.len() <= MAX_PARTIES && outcomes.order.len() <= MAX_PARTIES);
+        outcomes.forget_failures();
+        assert!(!outcomes.many_failed(SEC, 20));
+    }
+}
