@@ -208,3 +208,78 @@ async fn cutoff_with_a_time_in_milliseconds_is_logged() {
     assert_eq!(lines[0].field("ahead_seconds"), Some(&*ahead));
     assert!(!captured.text().contains("al1ce"));
 }
+
+/// A token that a firewall refuses is no alarm. A random token that is refused, too, is one.
+#[tokio::test(start_paused = true)]
+async fn state_of_the_authorization_server_is_reported_as_random_tokens_find_it() {
+    use http::StatusCode;
+    use tower_introspect::{
+        ClientAuth, Issuer, ResourceServer,
+        test_util::{AuthorizationServer, Client, Endpoint, Fault},
+    };
+
+    let (_turn, captured) = alone().await;
+    let server = AuthorizationServer::new(ISSUER)
+        .with_clock(FixedClock)
+        .with_client(Client::new("api", "s3cret"));
+    let api = ResourceServer::builder(AUDIENCE)
+        .issuer(Issuer::introspect(ISSUER, ClientAuth::basic("api", "s3cret")))
+        .transport(server.transport())
+        .clock(FixedClock)
+        .build()
+        .unwrap();
+    let good = server.opaque().audience(AUDIENCE).mint();
+    assert_eq!(present(&api.layer(), &good).await, 200);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let answers = captured.named("authorization server answers");
+    let [line] = &answers[..] else { panic!("{answers:?}") };
+    assert_eq!((line.level, line.field("issuer")), (Level::INFO, Some(ISSUER)));
+
+    // One token.
+    let refused = Fault::status(StatusCode::FORBIDDEN).for_next(1);
+    server.inject(Endpoint::Introspection, refused);
+    assert_eq!(present(&api.layer(), "../../etc/passwd").await, 502);
+    assert_eq!(present(&api.layer(), "../../etc/passwd").await, 502, "it is remembered");
+    assert!(captured.named("authorization server does not answer").is_empty());
+    assert!(captured.named("resource server misconfigured").is_empty());
+
+    // Everyone.
+    for (fault, level, message) in [
+        (Fault::status(StatusCode::FORBIDDEN), Level::WARN, "authorization server does not answer"),
+        (
+            Fault::respond(
+                http::Response::builder()
+                    .status(401)
+                    .header("content-type", "application/json")
+                    .body(bytes::Bytes::from_static(br#"{"error":"invalid_client"}"#))
+                    .unwrap(),
+            ),
+            Level::ERROR,
+            "authorization server rejects the credentials of this service",
+        ),
+        (
+            Fault::respond(
+                http::Response::builder()
+                    .header("content-type", "application/json")
+                    .body(bytes::Bytes::from_static(br#"{"active":true}"#))
+                    .unwrap(),
+            ),
+            Level::ERROR,
+            "authorization server calls a random token active",
+        ),
+    ] {
+        tokio::time::sleep(Duration::from_secs(3_600)).await;
+        server.inject(Endpoint::Introspection, fault);
+        present(&api.layer(), &format!("one-of-{level}")).await;
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let lines = captured.named(message);
+        let [line] = &lines[..] else { panic!("{message}: {lines:?}") };
+        assert_eq!((line.level, line.field("before")), (level, Some("answers")));
+        server.clear(Endpoint::Introspection);
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        present(&api.layer(), &format!("after-{level}")).await;
+        tokio::time::sleep(Duration::from_secs(3_600)).await;
+        present(&api.layer(), &format!("later-{level}")).await;
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    }
+}
