@@ -167,6 +167,10 @@ pub(crate) fn for_error(kind: ErrorKind, token: &str) -> &'static [&'static str]
             "The authorization server fails on this token and answers about others: look into its \
              log. A firewall in front of it may refuse the characters of this token.",
         ],
+        K::KeyPending => &[
+            "Try again in a moment: the key of the token is not among the known ones, and they were \
+             fetched just now. The token may be valid.",
+        ],
         K::CredentialsRejected => {
             &["Correct the client identifier, the secret or the `method` that this service \
              authenticates with."]
@@ -219,6 +223,7 @@ mod tests {
             K::Unavailable,
             K::BadResponse,
             K::FailsOnToken,
+            K::KeyPending,
             K::CredentialsRejected,
             K::Misconfigured,
         ];

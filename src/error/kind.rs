@@ -147,6 +147,9 @@ pub enum ErrorKind {
     /// The authorization server fails whenever it is asked about this token, and answers about
     /// others.
     FailsOnToken,
+    /// No known key of the issuer fits the token, and the issuer's current keys are not known yet.
+    /// The client can try again soon.
+    KeyPending,
     /// The authorization server rejects the credentials of this service.
     CredentialsRejected,
     /// The middleware is missing, misplaced or misconfigured.
@@ -160,7 +163,7 @@ impl ErrorKind {
     #[must_use]
     pub const fn blame(self) -> Blame {
         match self {
-            Self::Unavailable | Self::BadResponse | Self::FailsOnToken => {
+            Self::Unavailable | Self::BadResponse | Self::FailsOnToken | Self::KeyPending => {
                 Blame::AuthorizationServer
             }
             Self::ClockWrong
@@ -208,6 +211,7 @@ impl ErrorKind {
             Self::Unavailable => "unavailable",
             Self::BadResponse => "bad_response",
             Self::FailsOnToken => "fails_on_token",
+            Self::KeyPending => "key_pending",
             Self::CredentialsRejected => "credentials_rejected",
             Self::Misconfigured => "misconfigured",
             Self::ReplayUnavailable => "replay_unavailable",
@@ -253,6 +257,7 @@ impl fmt::Display for ErrorKind {
             Self::Unavailable => "the authorization server is not available",
             Self::BadResponse => "the response of the authorization server can't be understood",
             Self::FailsOnToken => "the authorization server fails on this token",
+            Self::KeyPending => "the current keys of the issuer are not known yet",
             Self::CredentialsRejected => {
                 "the authorization server rejects this resource server's credentials"
             }

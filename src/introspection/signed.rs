@@ -7,13 +7,14 @@ use crate::{
     checks::{check::Check, detail::Detail, record::record},
     claims::claims_set::Claims,
     clock::UnixTime,
-    error::{config::ConfigError, refusal::VerifyError},
+    error::{config::ConfigError, kind::ErrorKind, refusal::VerifyError},
     jose::{algorithm::Algorithm, header::Header, jws::CompactJws},
     jwt::{
         keys::{KeySet, Mismatch},
-        remote_keys::RemoteKeys,
-        source::{FetchKeys, KeySource},
+        remote_keys::{MissingKey, Outlook, RemoteKeys},
+        source::KeySource,
     },
+    refresh::asker::Asker,
     transport::{
         common::{CommonSettings, Location},
         discovery::discover::Discovery,
@@ -204,7 +205,7 @@ impl SignedResponseVerifier {
                     Some(url) => Location::Fixed(Endpoint::parse(&url, common.loopback_http).ok()?),
                     None => Location::Discovered(discovery),
                 };
-                KeySource::Remote(Arc::new(RemoteKeys::new(common, location, transport)))
+                KeySource::Remote(RemoteKeys::new(common, location, transport))
             }
         };
         let (issuer, algorithms) = (common.issuer.as_str().into(), settings.algorithms);
@@ -278,7 +279,7 @@ impl SignedResponseVerifier {
             keys.verify(algorithm, kid, message, jws.signature()).map(drop)
         };
         let outcome = match &self.keys {
-            KeySource::Remote(remote) => verify_with_fetched_keys(&**remote, kid, verify).await?,
+            KeySource::Remote(remote) => verify_with_fetched_keys(remote, kid, verify).await?,
             KeySource::Static(keys) => verify(keys),
         };
         outcome.map_err(|mismatch| {
@@ -293,26 +294,51 @@ impl SignedResponseVerifier {
     }
 }
 
-/// Calls `verify` with the keys that the issuer publishes. Fetches them anew and tries again if the
-/// key is unknown.
+/// Calls `verify` with the keys that the issuer publishes. Waits for newer keys and tries again if
+/// the key is unknown.
 ///
-/// The outer error means that there are no keys.
+/// The outer error means that there are no keys, or none that are new enough.
 async fn verify_with_fetched_keys(
-    remote: &dyn FetchKeys,
+    remote: &RemoteKeys,
     kid: Option<&str>,
     verify: impl Fn(&KeySet) -> Result<(), Mismatch>,
 ) -> Result<Result<(), Mismatch>, VerifyError> {
-    let Some(keys) = remote.snapshot() else {
-        return Ok(verify(&*remote.load().await?));
-    };
-    let outcome = verify(&keys);
-    if outcome != Err(Mismatch::UnknownKey) {
+    let (asked, snapshot) = (remote.now(), remote.snapshot());
+    let unknown = Err(Mismatch::UnknownKey);
+    let outcome = snapshot.as_ref().map_or(unknown, |snapshot| verify(snapshot.keys()));
+    if outcome != unknown {
+        if outcome.is_ok() {
+            remote.note_verified(Asker::Own);
+        }
         return Ok(outcome);
     }
-    match remote.refresh_for(kid.unwrap_or_default()) {
-        Some(fetching) => Ok(verify(&*fetching.await?)),
-        None => Ok(outcome),
+    // The server has just made the response.
+    let missing = MissingKey { kid, issued_at: None, asker: Asker::Own, asked };
+    let mut wait = match remote.look_for(&missing, snapshot) {
+        Outlook::Wait(wait) => wait,
+        Outlook::Hopeless => return Ok(unknown),
+        Outlook::Late(error) => return Err(unavailable(error)),
+    };
+    loop {
+        let newer = wait.next().await.map_err(unavailable)?;
+        let outcome = verify(&newer.keys);
+        if outcome.is_ok() {
+            wait.note_verified();
+        }
+        if outcome != unknown || newer.decide {
+            return Ok(outcome);
+        }
     }
+}
+
+/// Returns the error for a response whose key is not known yet. No client can cause it.
+fn unavailable(error: VerifyError) -> VerifyError {
+    if error.kind() != ErrorKind::KeyPending {
+        return error;
+    }
+    let unavailable = VerifyError::new(ErrorKind::Unavailable)
+        .with_context("the key of the signed response is not known yet");
+    error.retry_after().into_iter().fold(unavailable, VerifyError::with_retry_after)
 }
 
 /// Refuses a response that was not made just now. RFC 9701 §5 requires `iat` and advises against

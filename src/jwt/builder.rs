@@ -210,7 +210,7 @@ impl JwtVerifierBuilder {
             // A placeholder: `build` returns the problems instead of this source.
             return KeySource::Static(Arc::default());
         };
-        KeySource::Remote(Arc::new(RemoteKeys::new(&self.common, location, transport)))
+        KeySource::Remote(RemoteKeys::new(&self.common, location, transport))
     }
 
     fn location(&self, transport: &HttpTransport, problems: &mut ConfigError) -> Option<Location> {

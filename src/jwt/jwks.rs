@@ -35,6 +35,8 @@ const MAX_JWKS_BYTES: usize = 512 * 1024;
 /// A key set that was fetched.
 pub(super) struct FetchedKeys {
     pub(super) keys: Arc<KeySet>,
+    /// How old the key set was when it was fetched, if a cache on the way kept it.
+    pub(super) age: Duration,
     from: Uri,
     etag: Option<HeaderValue>,
 }
@@ -63,20 +65,46 @@ impl Source for JwksSource {
     type Value = FetchedKeys;
 
     fn successor(value: Arc<FetchedKeys>, before: &FetchedKeys) -> Arc<FetchedKeys> {
-        if std::ptr::eq(&*value, before) {
+        if Arc::ptr_eq(&value.keys, &before.keys) {
             return value;
         }
         let keys = Arc::new(value.keys.take_over_from(&before.keys));
-        Arc::new(FetchedKeys { keys, from: value.from.clone(), etag: value.etag.clone() })
+        let (from, etag) = (value.from.clone(), value.etag.clone());
+        Arc::new(FetchedKeys { keys, age: value.age, from, etag })
     }
 
     async fn fetch(
         &self,
         last: Option<Arc<FetchedKeys>>,
     ) -> Result<Fetched<FetchedKeys>, VerifyError> {
+        self.fetch_and_report(last, false).await
+    }
+
+    async fn fetch_on_demand(
+        &self,
+        last: Option<Arc<FetchedKeys>>,
+    ) -> Result<Fetched<FetchedKeys>, VerifyError> {
+        self.fetch_and_report(last, true).await
+    }
+
+    fn age(value: &FetchedKeys) -> Duration {
+        value.age
+    }
+
+    fn has_news(value: &FetchedKeys, before: &FetchedKeys) -> bool {
+        value.keys.has_more_than(&before.keys)
+    }
+}
+
+impl JwksSource {
+    async fn fetch_and_report(
+        &self,
+        last: Option<Arc<FetchedKeys>>,
+        on_demand: bool,
+    ) -> Result<Fetched<FetchedKeys>, VerifyError> {
         let mut call = None;
-        let outcome =
-            tokio::time::timeout(FETCH_TIMEOUT, self.fetch_within_time(last, &mut call)).await;
+        let fetch = self.fetch_within_time(last, on_demand, &mut call);
+        let outcome = tokio::time::timeout(FETCH_TIMEOUT, fetch).await;
         let outcome = outcome.unwrap_or_else(|elapsed| {
             Err(VerifyError::new(ErrorKind::Unavailable).with_source(elapsed))
         });
@@ -95,12 +123,11 @@ impl Source for JwksSource {
             }
         }
     }
-}
 
-impl JwksSource {
     async fn fetch_within_time(
         &self,
         last: Option<Arc<FetchedKeys>>,
+        on_demand: bool,
         call: &mut Option<Call>,
     ) -> Result<Fetched<FetchedKeys>, VerifyError> {
         let url = match &self.location {
@@ -112,7 +139,7 @@ impl JwksSource {
         let last = last.filter(|last| last.from == url && last.etag.is_some());
         let etag = last.as_ref().and_then(|last| last.etag.clone());
         *call = Some(self.calls.start());
-        let request = || Ok::<_, TransportError>(request(url.clone(), etag.clone()));
+        let request = || Ok::<_, TransportError>(request(url.clone(), etag.clone(), on_demand));
         let response = self.transport.send(request, FETCH_TIMEOUT, MAX_JWKS_BYTES).await?;
         if let Some(error) = unavailable_error(&response, self.calls.clock().now()) {
             return Err(error);
@@ -126,13 +153,19 @@ impl JwksSource {
     }
 }
 
-fn request(url: Uri, etag: Option<HeaderValue>) -> Request<Bytes> {
+/// Returns the request for a key set. A cache on the way must ask the server about one that a token
+/// waits for (RFC 9111 §5.2.1.4).
+fn request(url: Uri, etag: Option<HeaderValue>, on_demand: bool) -> Request<Bytes> {
     let mut request = Request::new(Bytes::new());
     *request.uri_mut() = url;
     let accept = HeaderValue::from_static("application/jwk-set+json, application/json");
     request.headers_mut().insert(header::ACCEPT, accept);
     if let Some(etag) = etag {
         request.headers_mut().insert(header::IF_NONE_MATCH, etag);
+    }
+    if on_demand {
+        let no_cache = HeaderValue::from_static("no-cache");
+        request.headers_mut().insert(header::CACHE_CONTROL, no_cache);
     }
     request
 }
@@ -146,14 +179,18 @@ fn read(
     response: &Response<Bytes>,
     last: Option<Arc<FetchedKeys>>,
 ) -> Result<Arc<FetchedKeys>, VerifyError> {
+    let age = age(response.headers());
     match (response.status(), last) {
         (StatusCode::OK, _) => {
             let keys = KeySet::from_jwks(response.body())
                 .map_err(|error| bad("not a JWK Set").with_source(error))?;
             let etag = response.headers().get(header::ETAG).cloned();
-            Ok(Arc::new(FetchedKeys { keys: Arc::new(keys), from, etag }))
+            Ok(Arc::new(FetchedKeys { keys: Arc::new(keys), age, from, etag }))
         }
-        (StatusCode::NOT_MODIFIED, Some(last)) => Ok(last),
+        (StatusCode::NOT_MODIFIED, Some(last)) => {
+            let (keys, etag) = (Arc::clone(&last.keys), last.etag.clone());
+            Ok(Arc::new(FetchedKeys { keys, age, from, etag }))
+        }
         (status, _) => Err(bad(format!("status {}", status.as_u16()))),
     }
 }
@@ -176,11 +213,26 @@ fn fresh_for(headers: &HeaderMap) -> Duration {
         let (name, seconds) = directive.split_once('=')?;
         name.eq_ignore_ascii_case("max-age").then(|| delta_seconds(seconds.trim_matches('"')))?
     });
-    let age = headers.get(header::AGE).and_then(|age| delta_seconds(age.to_str().ok()?));
     max_age.map_or(FRESH_FOR, |max_age| {
-        Duration::from_secs(max_age.saturating_sub(age.unwrap_or(0)))
+        Duration::from_secs(max_age.saturating_sub(age_seconds(headers)))
             .clamp(SHORTEST_FRESHNESS, LONGEST_FRESHNESS)
     })
+}
+
+/// Returns how long a cache on the way has kept the response (RFC 9111 §5.1).
+///
+/// `Age` counts whole seconds, so a kept response may be almost a second older. Caches send zero
+/// with responses that they have just received, too.
+fn age(headers: &HeaderMap) -> Duration {
+    match age_seconds(headers) {
+        0 => Duration::ZERO,
+        seconds => Duration::from_secs(seconds.saturating_add(1)),
+    }
+}
+
+fn age_seconds(headers: &HeaderMap) -> u64 {
+    let age = headers.get(header::AGE).and_then(|age| delta_seconds(age.to_str().ok()?));
+    age.unwrap_or(0)
 }
 
 /// Parses a number of seconds. One that overflows counts as `u64::MAX` (RFC 9111 §1.2.2).

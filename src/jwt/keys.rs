@@ -69,6 +69,12 @@ impl KeySet {
         self.keys.iter().any(|key| key.kid() == Some(kid))
     }
 
+    /// Returns true if a key of this set is not in `other`, the set that it succeeds.
+    pub(crate) fn has_more_than(&self, other: &Self) -> bool {
+        let known = |key| other.keys.iter().any(|old| Arc::ptr_eq(old, key));
+        !self.keys.iter().all(known)
+    }
+
     /// Describes the keys as text, for a recording of the checks.
     pub(crate) fn describe(&self) -> String {
         let describe_key = |key: &Arc<VerificationKey>| {

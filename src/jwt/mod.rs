@@ -43,16 +43,24 @@
 //! Discovery; the `issuer` in the metadata must equal the configured one byte for byte), or [the
 //! configured URL](JwtVerifierBuilder::jwks_uri).
 //!
-//! * The first token that needs the keys fetches them, or [`warm`](JwtVerifier::warm) does. From
-//!   then on they are renewed in the background at 80 % of their freshness. They are fresh for 10
-//!   minutes, or as long as `Cache-Control` says, within 1 minute and 24 hours. A token whose key
-//!   is known never waits.
-//! * A token of an unknown key waits for one fetch, which all such tokens share. There is at most
-//!   one such fetch in 30 seconds, and none for a `kid` that was not found within the last minute.
-//! * After a failed fetch no fetch starts for 1 second. Each further failure doubles the pause, up
-//!   to 30 seconds. `Retry-After` can lengthen it, up to 5 minutes. Meanwhile the last good keys
-//!   stay in use, for at most 24 hours. Without any keys the error is
-//!   [`Unavailable`](crate::ErrorKind::Unavailable), never one that blames the token.
+//! * The first token that needs the keys fetches them, or [`warm`](JwtVerifier::warm) does. Once
+//!   they have verified a token, they are renewed in the background at 80 % of their freshness.
+//!   They are fresh for 10 minutes, or as long as `Cache-Control` says, within 1 minute and 24
+//!   hours. A token whose key is known never waits.
+//! * A token of an unknown key waits for a fetch, which all such tokens share, for 2 seconds at
+//!   most. The fetch begins at once, or 2 seconds after the one before. Fetches that bring no new
+//!   key double that pause, up to 10 seconds. If no fetch ends in time, the error is
+//!   [`KeyPending`](crate::ErrorKind::KeyPending). A token is refused only if its key is missing
+//!   from a key set that was fetched after the token was presented.
+//! * The same holds for a token without a `kid`, or with a bad signature under a known one, if it
+//!   was issued after the keys were fetched: a new key may have the same name.
+//! * At one server at most four such fetches a second begin, for all issuers of a
+//!   [`ResourceServer`](crate::ResourceServer). Peers
+//!   ([`VerifyRequest::with_peer`](crate::verify::VerifyRequest::with_peer)) take turns.
+//! * After a failed refresh no refresh starts for 1 second. Each further failure doubles the pause,
+//!   up to 30 seconds. `Retry-After` can lengthen it, up to 5 minutes. Meanwhile the last good keys
+//!   stay in use, for at most 24 hours. Without any keys the pause is 5 seconds at most, and the
+//!   error is [`Unavailable`](crate::ErrorKind::Unavailable), never one that blames the token.
 //! * A key is retired by the fetch that shows that it is no longer published, or is published with
 //!   other key material or another algorithm under the same name. Exactly the tokens that it
 //!   verified [are retired](crate::verify::ActiveToken::is_retired) with it.

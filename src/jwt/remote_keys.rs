@@ -1,7 +1,6 @@
-//! The key set of an issuer: when it is fetched, and who waits for the fetch.
+//! The key set of an issuer: when it is fetched, and which requests wait for the fetch.
 
 use std::{
-    future,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -9,13 +8,17 @@ use std::{
 use super::{
     jwks::{FetchedKeys, JwksSource},
     keys::KeySet,
-    source::{FetchKeys, Fetching, KeysState},
     unknown_keys::UnknownKeys,
 };
 use crate::{
-    clock::{Clock, Moment},
-    error::refusal::VerifyError,
-    refresh::{flight::PendingFetch, refresher::Refresher, source::RefreshState},
+    clock::{Clock, Moment, UnixTime},
+    error::{kind::ErrorKind, refusal::VerifyError},
+    refresh::{
+        asker::Asker,
+        on_demand::{Demand, Newer, NotServed, Waiting},
+        refresher::Refresher,
+        source::{RefreshState, Source as _},
+    },
     telemetry::endpoint_kind::EndpointKind,
     transport::{
         calls::{CallRecorder, LastCall},
@@ -23,10 +26,12 @@ use crate::{
         discovery::discover::Discovery,
         http_transport::HttpTransport,
     },
+    verify::readiness::Readiness,
 };
 
-/// The interval in which tokens of unknown keys cause at most one fetch.
-const UNKNOWN_KEY_INTERVAL: Duration = Duration::from_secs(30);
+/// The difference between the clocks of the issuer and of this service that is tolerated. It is the
+/// default leeway of a [`Policy`](crate::Policy).
+const LEEWAY: Duration = Duration::from_secs(30);
 
 /// The key set of one issuer, fetched when first needed and kept up to date from then on.
 ///
@@ -42,6 +47,36 @@ struct SharedKeys {
     clock: Arc<dyn Clock>,
 }
 
+/// The keys that may be used now.
+#[derive(Clone)]
+pub(crate) struct Snapshot(Arc<FetchedKeys>);
+
+impl Snapshot {
+    pub(crate) fn keys(&self) -> &KeySet {
+        &self.0.keys
+    }
+}
+
+/// The need of a token that no known key verifies.
+pub(crate) struct MissingKey<'a> {
+    pub(crate) kid: Option<&'a str>,
+    /// The time when the token was issued, as it says itself.
+    pub(crate) issued_at: Option<UnixTime>,
+    pub(crate) asker: Asker,
+    /// The time of the request.
+    pub(crate) asked: Moment,
+}
+
+/// The outlook for a token that no known key verifies.
+pub(crate) enum Outlook {
+    /// The issuer has no key for the token.
+    Hopeless,
+    /// A newer key set may have one.
+    Wait(KeyWait),
+    /// It is not known yet, which is not the client's fault.
+    Late(VerifyError),
+}
+
 impl RemoteKeys {
     pub(crate) fn new(
         common: &CommonSettings,
@@ -50,132 +85,175 @@ impl RemoteKeys {
     ) -> Self {
         let (clock, calls) = (Arc::clone(&common.clock), common.calls(EndpointKind::Jwks));
         let discovery = location.discovery().cloned();
+        let turns = match &location {
+            Location::Fixed(endpoint) => common.turns.at(endpoint.uri()),
+            // Its metadata names the URL of the keys, which is hardly ever at another server.
+            Location::Discovered(_) => common.turns.at(&common.issuer.parse().unwrap_or_default()),
+        };
         let issuer = common.issuer.as_str().into();
         let source = JwksSource { issuer, location, transport, calls: calls.clone() };
         Self(Arc::new(SharedKeys {
-            published: Refresher::renewing_ahead(source, Arc::clone(&clock)),
+            published: Refresher::renewing_ahead(source, Arc::clone(&clock), turns),
             unknown: Mutex::default(),
             calls,
             discovery,
             clock,
         }))
     }
-}
 
-impl FetchKeys for RemoteKeys {
-    fn snapshot(&self) -> Option<Arc<KeySet>> {
-        self.0.published.current().map(|published| Arc::clone(&published.keys))
+    /// Returns the keys that may be used now, without waiting.
+    pub(crate) fn snapshot(&self) -> Option<Snapshot> {
+        self.0.published.current().map(Snapshot)
     }
 
-    fn start_fetching(&self) {
+    /// Fetches the keys if there are none, and keeps them up to date from now on.
+    ///
+    /// An error means that there are no keys to verify a token with, which is not the client's
+    /// fault.
+    ///
+    /// # Cancellation
+    ///
+    /// The fetch continues.
+    pub(crate) async fn load(&self) -> Result<(), VerifyError> {
+        self.0.published.note_use();
+        self.0.published.get().await?.non_empty_keys().map(drop)
+    }
+
+    /// Starts to fetch the keys if there are none, without waiting.
+    pub(crate) fn start_fetching(&self) {
+        self.0.published.note_use();
         self.0.published.start_fetching();
     }
 
-    fn load(&self) -> Fetching {
-        let shared = Arc::clone(&self.0);
-        // Starts the fetch even if the caller never polls the future: an interceptor can't wait.
-        self.start_fetching();
-        Box::pin(async move { shared.published.get().await?.non_empty_keys() })
+    /// Notes that a key verified a token of this asker.
+    pub(crate) fn note_verified(&self, asker: Asker) {
+        self.0.published.note_admitted(asker);
     }
 
-    fn refresh_for(&self, kid: &str) -> Option<Fetching> {
-        let ready = |outcome| Some(Box::pin(future::ready(outcome)) as Fetching);
-        // A fetch may have brought the key since the caller took its snapshot.
-        if let Some(keys) = self.snapshot().filter(|keys| keys.has_kid(kid)) {
-            return ready(Ok(keys));
-        }
-        if self.0.with_unknown(|unknown, now| unknown.contains(kid, now)) {
-            return None;
-        }
-        let pending = match self.0.published.renew(UNKNOWN_KEY_INTERVAL) {
-            Ok(Some(pending)) => pending,
-            Ok(None) => return ready(Err(self.0.published.current()?.non_empty_keys().err()?)),
-            Err(error) => return ready(Err(error)),
+    /// Returns what can be done for a token that no key of `snapshot` verifies. May start a fetch.
+    pub(crate) fn look_for(&self, missing: &MissingKey<'_>, snapshot: Option<Snapshot>) -> Outlook {
+        let MissingKey { kid, issued_at, asker, asked } = *missing;
+        let seen = snapshot.map(|Snapshot(seen)| seen);
+        let known_kid = |kid: &str| seen.as_ref().is_some_and(|seen| seen.keys.has_kid(kid));
+        let unknown_kid = kid.filter(|kid| !known_kid(kid));
+        let (question, first_asked) = match unknown_kid {
+            Some(kid) => {
+                let mut unknown = self.0.unknown();
+                let question = unknown.hash(kid);
+                (Some(question), Some(unknown.first_asked(question, asked)))
+            }
+            None => (None, None),
         };
-        Some(Box::pin(Arc::clone(&self.0).wait_for(kid.to_owned(), pending)))
+        let state = self.0.published.state();
+        if let Some((published, began)) = &state.value
+            && !published.keys.is_empty()
+            && is_older(issued_at, *began, published.age)
+            // For a `kid`, a fetch that began after the first question about it has decided.
+            && first_asked.is_none_or(|first| !began.is_before(first))
+        {
+            return Outlook::Hopeless;
+        }
+        let demand = Demand { asker, question, asked, seen };
+        match self.0.published.demand(demand) {
+            Ok(waiting) => {
+                let shared = Arc::clone(&self.0);
+                Outlook::Wait(KeyWait { shared, waiting, question, issued_at, asker, asked })
+            }
+            Err(error) => Outlook::Late(self.0.not_served(error)),
+        }
     }
 
-    fn state(&self) -> KeysState {
-        self.0.state()
+    /// Returns the current time.
+    pub(crate) fn now(&self) -> Moment {
+        Moment::now(&*self.0.clock)
     }
-}
 
-impl SharedKeys {
-    fn state(&self) -> KeysState {
-        let RefreshState { value, fetched_at, failing } = self.published.state();
+    /// Returns the readiness of `issuer` with these keys. Fetches nothing.
+    pub(crate) fn readiness(&self, issuer: Arc<str>) -> Readiness {
+        let RefreshState { value, fetched_at, failing } = self.0.published.state();
         let empty_set = value.as_ref().and_then(|(published, at)| {
             let error = published.non_empty_keys().err()?;
             Some((error.kind(), *at))
         });
-        KeysState {
-            ready: value.is_some() && empty_set.is_none(),
-            failing: failing.or(empty_set),
-            fetched_at,
-            unknown: self.with_unknown(UnknownKeys::count),
-            last_call: LastCall::later(
-                self.calls.last_call(),
-                self.discovery.as_ref().and_then(Discovery::last_call),
-            ),
-        }
-    }
-
-    async fn wait_for(
-        self: Arc<Self>,
-        kid: String,
-        mut pending: PendingFetch<FetchedKeys>,
-    ) -> Result<Arc<KeySet>, VerifyError> {
-        loop {
-            let on_demand = pending.is_on_demand();
-            let keys = pending.outcome().await?.non_empty_keys()?;
-            if keys.has_kid(&kid) {
-                return Ok(keys);
-            }
-            if on_demand {
-                if !kid.is_empty() {
-                    self.with_unknown(|unknown, now| unknown.add(&kid, now));
-                }
-                return Ok(keys);
-            }
-            // This fetch was already under way: it may have started before the key was published.
-            match self.published.renew(UNKNOWN_KEY_INTERVAL)? {
-                Some(next) => pending = next,
-                None => return Ok(keys),
-            }
-        }
-    }
-
-    fn with_unknown<T>(&self, f: impl FnOnce(&mut UnknownKeys, Moment) -> T) -> T {
-        let now = Moment::now(&*self.clock);
-        f(&mut self.unknown.lock().unwrap_or_else(PoisonError::into_inner), now)
+        let ready = value.is_some() && empty_set.is_none();
+        let unknown = self.0.unknown().count(self.now());
+        let last_call = LastCall::later(
+            self.0.calls.last_call(),
+            self.0.discovery.as_ref().and_then(Discovery::last_call),
+        );
+        Readiness::new(issuer, ready, failing.or(empty_set))
+            .with_keys(fetched_at, unknown)
+            .with_last_call(last_call)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-    use http::{Request, Response};
-
-    use super::*;
-    use crate::{clock::tests::FixedClock, transport::endpoint::Endpoint};
-
-    #[tokio::test(start_paused = true)]
-    async fn a_key_that_came_in_the_meantime_is_not_fetched_for() {
-        let transport = HttpTransport::new(tower::service_fn(async |_: Request<Bytes>| {
-            let keys = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a",
-                "x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
-            Ok::<_, std::convert::Infallible>(Response::new(Bytes::from_static(keys.as_bytes())))
-        }));
-        let location = Location::Fixed(Endpoint::parse("https://as.example.com/", false).unwrap());
-        let common =
-            CommonSettings { clock: Arc::new(FixedClock(0)), ..CommonSettings::new("as".into()) };
-        let keys = RemoteKeys::new(&common, location, transport);
-        let loaded = keys.load().await.unwrap();
-        let found = keys.refresh_for("a").unwrap().await.unwrap();
-        assert!(Arc::ptr_eq(&loaded, &found));
-        // The one fetch on demand has not been used yet.
-        let found = keys.refresh_for("b").unwrap().await.unwrap();
-        assert!(!Arc::ptr_eq(&loaded, &found));
-        assert!(keys.refresh_for("b").is_none() && keys.refresh_for("c").is_none());
-        assert!(keys.refresh_for("a").is_some());
+impl SharedKeys {
+    fn unknown(&self) -> std::sync::MutexGuard<'_, UnknownKeys> {
+        // The table is consistent at every point that could panic.
+        self.unknown.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn not_served(&self, reason: NotServed) -> VerifyError {
+        match reason {
+            NotServed::Failed(error) => error,
+            NotServed::Late(left) => {
+                // An issuer that publishes no usable key is at fault, not the token.
+                let published = self.published.state().value;
+                let empty = published.and_then(|(published, _)| published.non_empty_keys().err());
+                empty.unwrap_or_else(|| ErrorKind::KeyPending.into()).with_retry_after(left)
+            }
+        }
+    }
+}
+
+/// A token that waits for a newer key set.
+pub(crate) struct KeyWait {
+    shared: Arc<SharedKeys>,
+    waiting: Waiting<JwksSource>,
+    /// The hash of the `kid`, unless a known key has it.
+    question: Option<u64>,
+    issued_at: Option<UnixTime>,
+    asker: Asker,
+    asked: Moment,
+}
+
+/// A newer key set.
+pub(crate) struct NewerKeys {
+    pub(crate) keys: Arc<KeySet>,
+    /// The token was issued and presented before the issuer published these keys. So if none of
+    /// them verifies it, none will.
+    pub(crate) decide: bool,
+}
+
+impl KeyWait {
+    /// Waits for the next key set.
+    ///
+    /// # Cancellation
+    ///
+    /// A fetch under way continues.
+    pub(crate) async fn next(&mut self) -> Result<NewerKeys, VerifyError> {
+        let newer = self.waiting.next().await;
+        let Newer { value, began } = newer.map_err(|reason| self.shared.not_served(reason))?;
+        let age = JwksSource::age(&value);
+        // The age is that of the key set at the time of the fetch (RFC 9111 §4.2.3).
+        let after_question = !began.is_before(self.asked);
+        let decide = after_question
+            && (began.monotonic_since(self.asked) >= age || is_older(self.issued_at, began, age));
+        Ok(NewerKeys { keys: value.non_empty_keys()?, decide })
+    }
+
+    /// Notes that the last key set has verified the token.
+    pub(crate) fn note_verified(&self) {
+        if let Some(question) = self.question {
+            self.shared.unknown().remove(question);
+        }
+        self.waiting.note_admitted(self.asker);
+    }
+}
+
+/// Returns true if the issuer issued a token before it published a key set of this age, fetched at
+/// `began`. A token that does not say when may be younger.
+fn is_older(issued_at: Option<UnixTime>, began: Moment, age: Duration) -> bool {
+    let published = began.wall().saturating_sub(age).saturating_sub(LEEWAY);
+    issued_at.is_some_and(|issued_at| issued_at <= published)
 }

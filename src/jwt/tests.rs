@@ -1,6 +1,12 @@
-use std::sync::Mutex;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
+use bytes::Bytes;
+use http::{Request, Response};
 use serde_json::json;
+use tokio::time::{Instant, advance};
 
 use super::*;
 use crate::{
@@ -8,138 +14,265 @@ use crate::{
     credentials::token::Token,
     jose::{algorithm::Algorithm, signing::SigningKey},
     jwt::profile::Profile,
-    jwt::source::{Fetching, KeysState},
+    transport::{
+        common::{CommonSettings, Location},
+        endpoint::Endpoint,
+        http_transport::HttpTransport,
+    },
 };
 
 const ISSUER: &str = "https://as.example.com";
+const NOW: i64 = 1_800_000_000;
 
-/// A source with the keys that are known now, and the keys that a fetch brings.
-struct Fake {
-    now: Option<Arc<KeySet>>,
-    /// `None` if no fetch is allowed.
-    later: Option<Result<Arc<KeySet>, VerifyError>>,
-    calls: Mutex<Vec<String>>,
-}
+/// A server that publishes one key, or fails.
+#[derive(Clone, Default)]
+struct Server(Arc<Mutex<(Option<&'static str>, usize)>>);
 
-impl Fake {
-    fn fetch(&self, call: &str) -> Option<Fetching> {
-        self.calls.lock().unwrap().push(call.to_owned());
-        let keys = self.later.clone()?;
-        Some(Box::pin(std::future::ready(keys)))
+impl Server {
+    fn publishing(kid: &'static str) -> Self {
+        Self(Arc::new(Mutex::new((Some(kid), 0))))
+    }
+
+    fn publish(&self, kid: Option<&'static str>) {
+        self.0.lock().unwrap().0 = kid;
+    }
+
+    fn fetches(&self) -> usize {
+        self.0.lock().unwrap().1
+    }
+
+    fn verifier(&self) -> JwtVerifier {
+        let server = Arc::clone(&self.0);
+        let transport = HttpTransport::new(tower::service_fn(move |_: Request<Bytes>| {
+            let mut server = server.lock().unwrap_or_else(PoisonError::into_inner);
+            server.1 += 1;
+            let response = match server.0 {
+                Some(kid) => Response::new(json!({"keys": [jwk(kid)]}).to_string().into()),
+                None => Response::builder().status(500).body(Bytes::new()).unwrap(),
+            };
+            std::future::ready(Ok::<_, std::convert::Infallible>(response))
+        }));
+        let endpoint = Endpoint::parse("https://as.example.com/jwks", false).unwrap();
+        let clock = Arc::new(FixedClock(NOW));
+        let common = CommonSettings { clock: clock.clone(), ..CommonSettings::new(ISSUER.into()) };
+        let keys = RemoteKeys::new(&common, Location::Fixed(endpoint), transport);
+        JwtVerifier(Arc::new(RulesAndKeys {
+            rules: Rules {
+                issuer: ISSUER.into(),
+                algorithms: Algorithm::ASYMMETRIC.into(),
+                profile: Profile::Rfc9068,
+                scope_claim: None,
+                audience_claim: None,
+            },
+            source: KeySource::Remote(keys),
+            clock,
+        }))
+    }
+
+    async fn warm_verifier(&self) -> JwtVerifier {
+        let verifier = self.verifier();
+        verifier.warm().await.unwrap();
+        advance(AFTER).await;
+        verifier
     }
 }
 
-impl FetchKeys for Fake {
-    fn snapshot(&self) -> Option<Arc<KeySet>> {
-        self.now.clone()
-    }
-
-    fn load(&self) -> Fetching {
-        self.fetch("load").expect("scripted")
-    }
-
-    fn refresh_for(&self, kid: &str) -> Option<Fetching> {
-        self.fetch(kid)
-    }
-
-    fn start_fetching(&self) {}
-
-    fn state(&self) -> KeysState {
-        KeysState { ready: self.now.is_some(), ..KeysState::default() }
-    }
-}
-
+/// Different keys, by their names.
 fn key(kid: &str) -> SigningKey {
-    let pem = include_bytes!("../../tests/it/keys/ed25519.pem");
-    SigningKey::from_pem(Algorithm::EdDSA, pem).unwrap().with_kid(kid)
-}
-
-fn keys(kid: &str) -> Arc<KeySet> {
-    let jwk = key(kid).public_jwk().unwrap().to_string();
-    Arc::new(KeySet::from_jwk(jwk.as_bytes()).unwrap())
-}
-
-fn token(kid: &str, issuer: &str) -> String {
-    let header = json!({"alg": "EdDSA", "kid": kid, "typ": "at+jwt"});
-    let claims = json!({"iss": issuer, "aud": "api", "exp": 1_893_456_000});
-    key(kid).sign(&header, &claims).unwrap()
-}
-
-/// Verifies `token`. Returns the outcome, true if the verifier had to wait, and the fetches.
-fn run(fake: Fake, token: &str) -> (Result<(), ErrorKind>, bool, Vec<String>) {
-    let fake = Arc::new(fake);
-    let verifier = JwtVerifier(Arc::new(RulesAndKeys {
-        rules: Rules {
-            issuer: ISSUER.into(),
-            algorithms: Algorithm::ASYMMETRIC.into(),
-            profile: Profile::Rfc9068,
-            scope_claim: None,
-            audience_claim: None,
-        },
-        source: KeySource::Remote(Arc::clone(&fake) as _),
-        clock: Arc::new(FixedClock(0)),
-    }));
-    let request = VerifyRequest::new(Token::bearer(token).unwrap());
-    let (outcome, waited) = match verifier.verify(request).now_or_later() {
-        Ok(outcome) => (outcome, false),
-        Err(future) => (tokio_test::block_on(future), true),
+    let (algorithm, pem): (_, &[u8]) = match kid {
+        "a" => (Algorithm::EdDSA, include_bytes!("../../tests/it/keys/ed25519.pem")),
+        "b" => (Algorithm::ES256, include_bytes!("../../tests/it/keys/p256.pem")),
+        _ => (Algorithm::ES256, include_bytes!("../../tests/it/keys/p256-other.pem")),
     };
-    let calls = fake.calls.lock().unwrap().clone();
-    (outcome.map(drop).map_err(|error| error.kind()), waited, calls)
+    SigningKey::from_pem(algorithm, pem).unwrap()
 }
 
-fn fake(now: Option<&str>, later: Option<&str>) -> Fake {
-    Fake { now: now.map(keys), later: later.map(keys).map(Ok), calls: Mutex::default() }
+fn jwk(kid: &str) -> serde_json::Value {
+    // `b-again` is another key under the name of `b`.
+    key(kid).with_kid(kid.trim_end_matches("-again")).public_jwk().unwrap()
 }
 
-#[test]
-fn known_key_verifies_without_waiting() {
-    let (outcome, waited, calls) = run(fake(Some("a"), Some("b")), &token("a", ISSUER));
-    assert_eq!((outcome, waited), (Ok(()), false));
-    assert!(calls.is_empty());
+fn token_of(
+    kid: &str,
+    change: impl FnOnce(&mut serde_json::Value, &mut serde_json::Value),
+) -> String {
+    let key = key(kid);
+    let named = kid.trim_end_matches("-again");
+    let mut header = json!({"alg": key.algorithm().as_str(), "kid": named, "typ": "at+jwt"});
+    let mut claims = json!({"iss": ISSUER, "aud": "api", "exp": 1_893_456_000, "iat": NOW});
+    change(&mut header, &mut claims);
+    key.sign(&header, &claims).unwrap()
 }
 
-#[test]
-fn rfc7517_5_an_unknown_key_is_fetched_once_and_then_refused() {
-    let (outcome, waited, calls) = run(fake(Some("a"), Some("b")), &token("b", ISSUER));
-    assert_eq!((outcome, waited), (Ok(()), true));
-    assert_eq!(calls, ["b"]);
-    let (outcome, _, calls) = run(fake(Some("a"), Some("a")), &token("b", ISSUER));
-    assert_eq!(outcome, Err(ErrorKind::UnknownKey));
-    assert_eq!(calls, ["b"]);
-    let (outcome, waited, _) = run(fake(Some("a"), None), &token("b", ISSUER));
-    assert_eq!((outcome, waited), (Err(ErrorKind::UnknownKey), false));
+fn token(kid: &str) -> String {
+    token_of(kid, |_, _| {})
 }
 
-#[test]
-fn the_first_token_loads_the_keys() {
-    let (outcome, waited, calls) = run(fake(None, Some("a")), &token("a", ISSUER));
-    assert_eq!((outcome, waited), (Ok(()), true));
-    assert_eq!(calls, ["load"]);
+/// Returns the outcome, and how long the request waited.
+async fn run(verifier: &JwtVerifier, token: &str) -> (Result<(), ErrorKind>, Duration) {
+    let start = Moment::now(&FixedClock(NOW));
+    let outcome = verifier.verify(VerifyRequest::new(Token::bearer(token).unwrap())).await;
+    let waited = Moment::now(&FixedClock(NOW)).since(start);
+    (outcome.map(drop).map_err(|error| error.kind()), waited)
 }
 
-#[test]
-fn token_refused_before_its_signature_causes_no_fetch() {
-    let other = token("a", "https://evil.example.com");
+const AT_ONCE: Duration = Duration::ZERO;
+const PAUSE: Duration = Duration::from_secs(2);
+/// The time from the last fetch to a question.
+const AFTER: Duration = Duration::from_millis(100);
+/// The rest of the pause by then.
+const REST: Duration = Duration::from_millis(1900);
+
+#[tokio::test(start_paused = true)]
+async fn known_key_verifies_without_waiting() {
+    let server = Server::publishing("a");
+    let verifier = server.warm_verifier().await;
+    assert_eq!(run(&verifier, &token("a")).await, (Ok(()), AT_ONCE));
+    assert_eq!(server.fetches(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rfc7517_5_an_unknown_key_is_fetched_and_refused_if_the_issuer_has_none() {
+    let server = Server::publishing("a");
+    let verifier = server.warm_verifier().await;
+    server.publish(Some("b"));
+    // Keys were fetched just now.
+    assert_eq!(run(&verifier, &token("b")).await, (Ok(()), REST));
+    advance(PAUSE).await;
+    assert_eq!(run(&verifier, &token("a")).await, (Err(ErrorKind::UnknownKey), AT_ONCE));
+    assert_eq!(server.fetches(), 3);
+    // That fetch brought nothing new, so the pause is longer than any request may wait.
+    assert_eq!(run(&verifier, &token("a")).await, (Err(ErrorKind::KeyPending), AT_ONCE));
+    advance(PAUSE + AFTER).await;
+    server.publish(Some("a"));
+    assert_eq!(run(&verifier, &token("a")).await, (Ok(()), REST));
+    assert_eq!(server.fetches(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_token_loads_the_keys() {
+    let server = Server::publishing("a");
+    let verifier = server.verifier();
+    assert_eq!(run(&verifier, &token("a")).await, (Ok(()), AT_ONCE));
+    assert_eq!(server.fetches(), 1);
+    // The keys are newer than the question.
+    let verifier = server.verifier();
+    assert_eq!(run(&verifier, &token("b")).await, (Err(ErrorKind::UnknownKey), AT_ONCE));
+    assert_eq!(server.fetches(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn token_refused_before_its_signature_causes_no_fetch() {
+    let foreign = token_of("b", |_, claims| claims["iss"] = "https://evil.example.com".into());
     for (token, kind) in [
         ("garbage", ErrorKind::MalformedToken),
-        (&*other, ErrorKind::WrongIssuer),
+        (&*foreign, ErrorKind::WrongIssuer),
         ("e30.e30.e30.e30.e30", ErrorKind::UnsupportedToken),
     ] {
-        for now in [None, Some("x")] {
-            let (outcome, waited, calls) = run(fake(now, Some("a")), token);
-            assert_eq!((outcome, waited), (Err(kind), false));
-            assert!(calls.is_empty());
+        let server = Server::publishing("a");
+        assert_eq!(run(&server.verifier(), token).await, (Err(kind), AT_ONCE));
+        assert_eq!(server.fetches(), 0);
+        assert_eq!(run(&server.warm_verifier().await, token).await, (Err(kind), AT_ONCE));
+        assert_eq!(server.fetches(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn unavailable_keys_are_not_blamed_on_the_client() {
+    let server = Server::default();
+    assert_eq!(run(&server.verifier(), &token("b")).await, (Err(ErrorKind::Unavailable), AT_ONCE));
+    server.publish(Some("a"));
+    let verifier = server.warm_verifier().await;
+    server.publish(None);
+    assert_eq!(run(&verifier, &token("b")).await, (Err(ErrorKind::Unavailable), REST));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_issued_after_the_last_fetch_waits_for_a_key_under_the_same_name() {
+    let server = Server::publishing("b");
+    for nameless in [false, true] {
+        let change = |header: &mut serde_json::Value| {
+            if nameless {
+                header.as_object_mut().unwrap().remove("kid");
+            }
+        };
+        let new = token_of("b-again", |header, _| change(header));
+        let old = token_of("b-again", |header, claims| {
+            change(header);
+            claims["iat"] = (NOW - 31).into();
+        });
+        let undated = token_of("b-again", |header, claims| {
+            change(header);
+            claims.as_object_mut().unwrap().remove("iat");
+        });
+        let other = token_of("b-again", |header, claims| {
+            change(header);
+            claims["iss"] = "https://evil.example.com".into();
+        });
+        server.publish(Some("b"));
+        let verifier = server.warm_verifier().await;
+        for token in [&old, &other] {
+            assert_eq!(run(&verifier, token).await, (Err(ErrorKind::BadSignature), AT_ONCE));
+        }
+        for token in [&new, &undated] {
+            let verifier = server.warm_verifier().await;
+            assert_eq!(run(&verifier, token).await, (Err(ErrorKind::BadSignature), REST));
+            let verifier = server.warm_verifier().await;
+            server.publish(Some("b-again"));
+            assert_eq!(run(&verifier, token).await, (Ok(()), REST));
+            server.publish(Some("b"));
         }
     }
 }
 
-#[test]
-fn unavailable_keys_are_not_blamed_on_the_client() {
-    for now in [None, Some("a")] {
-        let later = Some(Err(ErrorKind::Unavailable.into()));
-        let fake = Fake { now: now.map(keys), later, calls: Mutex::default() };
-        let (outcome, _, _) = run(fake, &token("b", ISSUER));
-        assert_eq!(outcome, Err(ErrorKind::Unavailable));
-    }
+#[tokio::test(start_paused = true)]
+async fn a_token_waits_for_a_key_of_another_algorithm_under_the_same_name() {
+    let server = Server::publishing("a");
+    let verifier = server.warm_verifier().await;
+    let renamed = |change: fn(&mut serde_json::Value)| {
+        token_of("b", |header, claims| {
+            header["kid"] = "a".into();
+            change(claims);
+        })
+    };
+    let old = renamed(|claims| claims["iat"] = 0.into());
+    let outcome = run(&verifier, &old).await;
+    assert_eq!(outcome, (Err(ErrorKind::UnsupportedAlgorithm), AT_ONCE));
+    let outcome = run(&verifier, &renamed(|_| {})).await;
+    assert_eq!(outcome, (Err(ErrorKind::UnsupportedAlgorithm), REST));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_token_of_a_key_that_a_fetch_has_not_found_is_refused_at_once() {
+    let server = Server::publishing("a");
+    let verifier = server.warm_verifier().await;
+    let old = token_of("b", |_, claims| claims["iat"] = (NOW - 31).into());
+    // No fetch has looked for this key yet.
+    assert_eq!(run(&verifier, &old).await, (Err(ErrorKind::UnknownKey), REST));
+    assert_eq!(run(&verifier, &old).await, (Err(ErrorKind::UnknownKey), AT_ONCE));
+    assert_eq!(verifier.readiness().unknown_keys(), 1);
+    // A newer token of the same key may be the first of its kind.
+    assert_eq!(run(&verifier, &token("b")).await, (Err(ErrorKind::KeyPending), AT_ONCE));
+    server.publish(Some("b"));
+    advance(PAUSE + AFTER).await;
+    assert_eq!(run(&verifier, &token("b")).await, (Ok(()), REST));
+    assert_eq!(run(&verifier, &old).await, (Ok(()), AT_ONCE));
+    assert_eq!(verifier.readiness().unknown_keys(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn key_that_came_in_the_meantime_is_not_fetched_for() {
+    let server = Server::publishing("a");
+    let verifier = server.warm_verifier().await;
+    let KeySource::Remote(keys) = &verifier.0.source else { panic!("the keys are fetched") };
+    let before = keys.snapshot();
+    advance(PAUSE).await;
+    server.publish(Some("b"));
+    assert_eq!(run(&verifier, &token("b")).await, (Ok(()), AT_ONCE));
+    let asked = Moment::now(&FixedClock(NOW));
+    let missing = MissingKey { kid: Some("b"), issued_at: None, asker: Asker::UnknownPeer, asked };
+    let Outlook::Wait(mut wait) = keys.look_for(&missing, before) else { panic!("a wait") };
+    let start = Instant::now();
+    assert!(wait.next().await.unwrap().keys.has_kid("b"));
+    assert_eq!((server.fetches(), start.elapsed()), (2, AT_ONCE));
 }

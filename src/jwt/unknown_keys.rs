@@ -1,4 +1,4 @@
-//! The key IDs (`kid`) of tokens that the issuer does not publish.
+//! The key IDs (`kid`) that tokens named and no key of the issuer has.
 
 use std::{
     collections::VecDeque,
@@ -8,44 +8,51 @@ use std::{
 
 use crate::clock::Moment;
 
-/// How long a `kid` that a fetch did not find causes no further fetch.
+/// How long the first question about a `kid` is remembered.
 const TTL: Duration = Duration::from_secs(60);
 
 /// The maximum number of such `kid`s that are kept.
 const MAX_KIDS: usize = 1024;
 
-/// The latest `kid`s that the issuer does not publish, each kept for a limited time.
+/// The latest `kid`s without a key, each with the time of the first question about it.
 #[derive(Default)]
 pub(super) struct UnknownKeys {
     /// Randomly keyed, so that an attacker can't choose a `kid` that collides with another one.
     hasher: RandomState,
-    hashes: VecDeque<(u64, Moment)>,
+    asked: VecDeque<(u64, Moment)>,
 }
 
 impl UnknownKeys {
-    pub(super) fn add(&mut self, kid: &str, now: Moment) {
-        if self.contains(kid, now) {
-            return;
+    /// Returns the hash of a `kid`.
+    pub(super) fn hash(&self, kid: &str) -> u64 {
+        self.hasher.hash_one(kid)
+    }
+
+    /// Returns when the `kid` was asked for first, which may be `now`.
+    pub(super) fn first_asked(&mut self, kid: u64, now: Moment) -> Moment {
+        self.count(now);
+        if let Some((_, at)) = self.asked.iter().find(|(other, _)| *other == kid) {
+            return *at;
         }
-        if self.hashes.len() >= MAX_KIDS {
-            self.hashes.pop_front();
+        if self.asked.len() >= MAX_KIDS {
+            self.asked.pop_front();
         }
-        self.hashes.push_back((self.hasher.hash_one(kid), now));
+        self.asked.push_back((kid, now));
+        now
+    }
+
+    /// Forgets a `kid` whose key was found.
+    pub(super) fn remove(&mut self, kid: u64) {
+        self.asked.retain(|(other, _)| *other != kid);
     }
 
     /// Returns the number of `kid`s, after dropping those that are too old.
     pub(super) fn count(&mut self, now: Moment) -> usize {
         let old = |(_, at): &(u64, Moment)| now.since(*at) >= TTL;
-        while self.hashes.front().is_some_and(old) {
-            self.hashes.pop_front();
+        while self.asked.front().is_some_and(old) {
+            self.asked.pop_front();
         }
-        self.hashes.len()
-    }
-
-    pub(super) fn contains(&mut self, kid: &str, now: Moment) -> bool {
-        self.count(now);
-        let hash = self.hasher.hash_one(kid);
-        self.hashes.iter().any(|(other, _)| *other == hash)
+        self.asked.len()
     }
 }
 
@@ -57,16 +64,22 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn unknown_keys_are_forgotten_by_time_and_number() {
         let now = || Moment::now(&FixedClock(0));
+        let start = now();
         let mut unknown = UnknownKeys::default();
-        for kid in 0..MAX_KIDS {
-            unknown.add(&kid.to_string(), now());
+        for kid in 0..MAX_KIDS as u64 {
+            assert_eq!(unknown.first_asked(kid, now()), start);
         }
-        assert!(unknown.contains("0", now()) && !unknown.contains("x", now()));
-        unknown.add("x", now());
-        assert!(!unknown.contains("0", now()) && unknown.contains("1", now()));
-        assert_eq!(unknown.hashes.len(), MAX_KIDS);
-        tokio::time::advance(TTL).await;
-        assert!(!unknown.contains("x", now()));
-        assert!(unknown.hashes.is_empty());
+        tokio::time::advance(TTL / 2).await;
+        assert_eq!(unknown.first_asked(0, now()), start);
+        // One more pushes the oldest out.
+        assert_eq!(unknown.first_asked(5000, now()), now());
+        assert_eq!((unknown.first_asked(1, now()), unknown.count(now())), (start, MAX_KIDS));
+        assert_eq!(unknown.first_asked(0, now()), now());
+        unknown.remove(2);
+        assert_eq!(unknown.count(now()), MAX_KIDS - 1);
+        tokio::time::advance(TTL / 2).await;
+        assert_eq!(unknown.count(now()), 2);
+        tokio::time::advance(TTL / 2).await;
+        assert_eq!(unknown.count(now()), 0);
     }
 }

@@ -17,6 +17,7 @@ use crate::{
         record::{demand, record},
     },
     claims::{claims_set::Claims, error::ClaimsError, kind, scope::Scope},
+    clock::UnixTime,
     error::kind::{ErrorKind, TokenKind},
     jose::{
         algorithm::Algorithm,
@@ -46,9 +47,19 @@ pub(super) struct Rules {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ValidateError {
     Kind(ErrorKind),
-    /// No key fits, and every check that needs no key has passed. Holds the `kid` that the token
-    /// names, if any.
-    UnknownKey(Option<Box<str>>),
+    /// No key verifies the token, and every check that needs no key has passed.
+    NoKey(NoKey),
+}
+
+/// A token that another key may verify.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct NoKey {
+    /// The reason to refuse the token if no other key does.
+    pub(super) kind: ErrorKind,
+    /// The `kid` that the token names, if any.
+    pub(super) kid: Option<Box<str>>,
+    /// The unverified time of issue.
+    pub(super) issued_at: Option<UnixTime>,
 }
 
 impl<K: Into<ErrorKind>> From<K> for ValidateError {
@@ -81,19 +92,25 @@ impl Rules {
         let message = jws.signing_input().as_bytes();
         let signed = keys.verify(algorithm, kid, message, jws.signature());
         record_signature(keys, algorithm, kid, signed.as_ref().err());
-        match signed {
-            Ok(key) => Ok((self.claims(&header, jws.payload())?, key, algorithm)),
-            Err(Mismatch::BadSignature) => Err(ErrorKind::BadSignature.into()),
-            Err(Mismatch::WrongAlgorithm) => Err(ErrorKind::UnsupportedAlgorithm.into()),
-            Err(Mismatch::UnknownKey) => {
-                // Keys may be fetched for this token, so it must at least claim to be an access
-                // token of this issuer.
-                self.claims(&header, jws.payload())?;
-                let unknown = Err::<(), _>(ErrorKind::UnknownKey);
-                let _ = record(Check::Key, || key_detail(kid, keys), unknown);
-                Err(ValidateError::UnknownKey(kid.map(Into::into)))
+        let mismatch = match signed {
+            Ok(key) => return Ok((self.claims(&header, jws.payload())?, key, algorithm)),
+            Err(mismatch) => mismatch,
+        };
+        // Keys may be fetched for this token, so it must at least claim to be an access token of
+        // this issuer. A new key may have the `kid` of the one that does not verify the token.
+        let claims = self.claims(&header, jws.payload());
+        let kind = match (mismatch, &claims) {
+            (Mismatch::BadSignature, _) => ErrorKind::BadSignature,
+            (Mismatch::WrongAlgorithm, _) => ErrorKind::UnsupportedAlgorithm,
+            (Mismatch::UnknownKey, Err(kind)) => *kind,
+            (Mismatch::UnknownKey, Ok(_)) => {
+                let unknown = Err(ErrorKind::UnknownKey);
+                record(Check::Key, || key_detail(kid, keys), unknown).unwrap_or_else(|kind| kind)
             }
-        }
+        };
+        let Ok(claims) = claims else { return Err(kind.into()) };
+        let (kid, issued_at) = (kid.map(Into::into), claims.issued_at());
+        Err(ValidateError::NoKey(NoKey { kind, kid, issued_at }))
     }
 
     /// Returns the algorithm that the header names, if it is allowed (RFC 8725 §3.1).

@@ -4,13 +4,15 @@ use std::{fmt, sync::Arc};
 
 use super::{
     keys::KeySet,
-    source::{FetchKeys, KeySource},
-    validate::{Rules, ValidateError},
+    remote_keys::{MissingKey, Outlook, RemoteKeys, Snapshot},
+    source::KeySource,
+    validate::{NoKey, Rules, ValidateError},
 };
 use crate::{
     checks::{check::Check, detail::Detail, record::record},
     clock::{Clock, Moment},
     error::{kind::ErrorKind, refusal::VerifyError},
+    refresh::asker::Asker,
     verify::{
         active::ActiveToken,
         boxed::BoxFuture,
@@ -56,7 +58,7 @@ impl JwtVerifier {
     /// Dropping the future stops the waiting, not the fetch.
     pub async fn warm(&self) -> Result<(), VerifyError> {
         match &self.0.source {
-            KeySource::Remote(keys) => keys.load().await.map(drop),
+            KeySource::Remote(keys) => keys.load().await,
             KeySource::Static(_) => Ok(()),
         }
     }
@@ -81,29 +83,48 @@ impl JwtVerifier {
 
     fn verify_fetching(
         &self,
-        keys: &Arc<dyn FetchKeys>,
+        keys: &RemoteKeys,
         request: VerifyRequest,
         start: Moment,
     ) -> Verifying<BoxFuture> {
         let snapshot = keys.snapshot();
         let none = KeySet::default();
-        let token = request.token().secret_str();
-        let kid = match self.0.verify(token, snapshot.as_deref().unwrap_or(&none), start) {
-            Ok(outcome) => return Verifying::done(outcome),
-            Err(kid) => kid,
+        let known = snapshot.as_ref().map_or(&none, Snapshot::keys);
+        let asker = Asker::peer(request.peer());
+        let missing = match self.0.verify(request.token().secret_str(), known, start) {
+            Ok(outcome) => {
+                if outcome.is_ok() {
+                    keys.note_verified(asker);
+                }
+                return Verifying::done(outcome);
+            }
+            Err(missing) => missing,
         };
         // A token with any other fault has been refused above and causes no fetch.
-        let fetching = match &snapshot {
-            Some(_) => keys.refresh_for(kid.as_deref().unwrap_or_default()),
-            None => Some(keys.load()),
-        };
-        let Some(fetching) = fetching else {
-            return Verifying::done(Err(ErrorKind::UnknownKey.into()));
+        let NoKey { kind, kid, issued_at } = missing;
+        let looked_for = MissingKey { kid: kid.as_deref(), issued_at, asker, asked: start };
+        let mut wait = match keys.look_for(&looked_for, snapshot) {
+            Outlook::Wait(wait) => wait,
+            Outlook::Hopeless => return Verifying::done(Err(kind.into())),
+            Outlook::Late(error) => {
+                return Verifying::done(record(Check::Keys, Detail::default, Err(error)));
+            }
         };
         let inner = Arc::clone(&self.0);
         Verifying::pending(BoxFuture::new(async move {
-            let keys = record(Check::Keys, Detail::default, fetching.await)?;
-            inner.verify(request.token().secret_str(), &keys, start).unwrap_or_else(unknown_key)
+            loop {
+                let newer = record(Check::Keys, Detail::default, wait.next().await)?;
+                match inner.verify(request.token().secret_str(), &newer.keys, start) {
+                    Ok(outcome) => {
+                        if outcome.is_ok() {
+                            wait.note_verified();
+                        }
+                        return outcome;
+                    }
+                    Err(missing) if newer.decide => return Err(missing.kind.into()),
+                    Err(_) => {}
+                }
+            }
         }))
     }
 }
@@ -119,7 +140,7 @@ impl Verifier for JwtVerifier {
             KeySource::Static(keys) => {
                 let token = request.token().secret_str();
                 let outcome = self.0.verify(token, keys, start);
-                Verifying::done(outcome.unwrap_or_else(unknown_key))
+                Verifying::done(outcome.unwrap_or_else(|missing| Err(missing.kind.into())))
             }
         };
         if !live {
@@ -148,26 +169,17 @@ fn refuse_live(_: ActiveToken) -> Outcome {
 }
 
 impl RulesAndKeys {
-    /// Returns the outcome, or the token's `kid` as `Err` if only the key is missing.
-    fn verify(
-        &self,
-        token: &str,
-        keys: &KeySet,
-        start: Moment,
-    ) -> Result<Outcome, Option<Box<str>>> {
+    /// Returns the outcome, or an error if another key may verify the token.
+    fn verify(&self, token: &str, keys: &KeySet, start: Moment) -> Result<Outcome, NoKey> {
         match self.rules.verify(token, keys) {
             Ok((claims, key, algorithm)) => {
                 let issuer = Arc::clone(&self.rules.issuer);
                 Ok(Ok(ActiveToken::signed(issuer, claims, Arc::clone(key), algorithm, start)))
             }
             Err(ValidateError::Kind(kind)) => Ok(Err(kind.into())),
-            Err(ValidateError::UnknownKey(kid)) => Err(kid),
+            Err(ValidateError::NoKey(missing)) => Err(missing),
         }
     }
-}
-
-fn unknown_key(_: Option<Box<str>>) -> Outcome {
-    Err(ErrorKind::UnknownKey.into())
 }
 
 impl fmt::Debug for JwtVerifier {

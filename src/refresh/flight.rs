@@ -1,6 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::watch;
+use tokio::{runtime::TryCurrentError, sync::watch};
 
 use crate::{
     clock::Moment,
@@ -13,18 +13,32 @@ pub(crate) const FIRST_COOLDOWN: Duration = Duration::from_secs(1);
 /// The longest pause that the doubling leads to.
 pub(crate) const MAX_COOLDOWN: Duration = Duration::from_secs(30);
 
+/// The longest pause while there is no value that may be used.
+pub(crate) const MAX_COOLDOWN_WITHOUT_VALUE: Duration = Duration::from_secs(5);
+
 /// The longest `Retry-After` that is honored. A longer one is shortened to this.
 pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
 
 /// The time after which a fetch counts as lost. A working fetch ends well before.
-const LOST_AFTER: Duration = Duration::from_secs(10);
+pub(super) const LOST_AFTER: Duration = Duration::from_secs(10);
 
 /// The outcome of a fetch.
 pub(super) type Outcome<T> = Result<Arc<T>, VerifyError>;
 
+/// A fetch that ended.
+pub(super) struct Ended<T> {
+    pub(super) began: Moment,
+    pub(super) outcome: Outcome<T>,
+}
+
+impl<T> Clone for Ended<T> {
+    fn clone(&self) -> Self {
+        Self { began: self.began, outcome: self.outcome.clone() }
+    }
+}
+
 /// A fetch under way.
 pub(crate) struct PendingFetch<T> {
-    on_demand: bool,
     started: Moment,
     outcome: watch::Receiver<Option<Outcome<T>>>,
 }
@@ -36,19 +50,9 @@ impl<T> Clone for PendingFetch<T> {
 }
 
 impl<T> PendingFetch<T> {
-    pub(super) fn new(
-        on_demand: bool,
-        started: Moment,
-    ) -> (watch::Sender<Option<Outcome<T>>>, Self) {
+    pub(super) fn new(started: Moment) -> (watch::Sender<Option<Outcome<T>>>, Self) {
         let (sender, outcome) = watch::channel(None);
-        (sender, Self { on_demand, started, outcome })
-    }
-
-    /// Returns true if a call of `renew` or `renew_in_background` started the fetch.
-    ///
-    /// Any other fetch may have started before the event that made a later call necessary.
-    pub(crate) fn is_on_demand(&self) -> bool {
-        self.on_demand
+        (sender, Self { started, outcome })
     }
 
     /// Waits for the outcome, for at most 10 s.
@@ -83,11 +87,19 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    pub(super) fn new(at: Moment, error: VerifyError, before: Option<&Self>) -> Self {
+    /// Creates the failure that follows on `before`. Its cooldown is short if there is no value
+    /// that may be used.
+    pub(super) fn new(
+        at: Moment,
+        error: VerifyError,
+        before: Option<&Self>,
+        has_value: bool,
+    ) -> Self {
         let count = before.map_or(0, |before| before.count.saturating_add(1));
         let doubled = FIRST_COOLDOWN.saturating_mul(2_u32.saturating_pow(count));
         let wanted = error.retry_after().unwrap_or_default().min(MAX_RETRY_AFTER);
-        let cooldown = doubled.min(MAX_COOLDOWN).max(wanted);
+        let limit = if has_value { Duration::MAX } else { MAX_COOLDOWN_WITHOUT_VALUE };
+        let cooldown = doubled.min(MAX_COOLDOWN).max(wanted).min(limit);
         let since = before.map_or(at, |before| before.since);
         Self { at, since, count, cooldown, error }
     }
@@ -98,8 +110,8 @@ impl Failure {
     }
 
     /// Creates the failure of a fetch that ended without an outcome.
-    pub(super) fn lost(at: Moment, before: Option<&Self>) -> Self {
-        Self::new(at, lost(), before)
+    pub(super) fn lost(at: Moment, before: Option<&Self>, has_value: bool) -> Self {
+        Self::new(at, lost(), before, has_value)
     }
 
     /// Returns the time for which this failure forbids another fetch.
@@ -117,6 +129,13 @@ impl Failure {
     pub(super) fn error_with_wait(&self, wait: Duration) -> VerifyError {
         self.error.clone().with_retry_after(wait)
     }
+}
+
+/// Returns the error of a fetch for which there is no runtime.
+pub(super) fn no_runtime(error: TryCurrentError) -> VerifyError {
+    VerifyError::new(ErrorKind::Unavailable)
+        .with_context("nothing can be fetched outside of a Tokio runtime")
+        .with_source(error)
 }
 
 fn lost() -> VerifyError {

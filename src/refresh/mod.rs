@@ -1,12 +1,16 @@
 //! Fetches a value, keeps it, and renews it.
 //!
 //! One fetch runs at a time, and cooldowns limit how often. The last value stays in use while the
-//! other side is down.
+//! other side is down. Requests that need a newer value wait for a fetch, and the fetches from one
+//! server take turns.
 
 pub(crate) mod asker;
 pub(crate) mod flight;
+#[cfg(feature = "jwt")]
+pub(crate) mod on_demand;
 mod places;
 pub(crate) mod refresher;
+mod renewal;
 mod slot;
 pub(crate) mod source;
 pub(crate) mod turns;

@@ -8,13 +8,16 @@ use std::{
 use tokio::{runtime::Handle, sync::watch, task::AbortHandle};
 
 use super::{
-    flight::{Failure, Outcome, PendingFetch},
+    asker::Asker,
+    flight::{Ended, Failure, Outcome, PendingFetch, no_runtime},
+    renewal::{Pause, Renewal},
     slot::Slot,
     source::{Fetched, RefreshState, Source},
+    turns::{InTurn, Turns},
 };
 use crate::{
     clock::{Clock, Moment},
-    error::{kind::ErrorKind, refusal::VerifyError},
+    error::refusal::VerifyError,
 };
 
 /// The longest time for which a value is used without being fetched again.
@@ -24,7 +27,7 @@ pub(crate) const MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 ///
 /// A fetch runs in its own task. It ends, and its outcome counts, even if its caller goes away. So
 /// no pattern of requests and disconnects causes more fetches than the cooldowns allow.
-pub(crate) struct Refresher<S: Source>(Arc<SharedRefresher<S>>);
+pub(crate) struct Refresher<S: Source>(pub(super) Arc<SharedRefresher<S>>);
 
 impl<S: Source> Clone for Refresher<S> {
     fn clone(&self) -> Self {
@@ -35,24 +38,42 @@ impl<S: Source> Clone for Refresher<S> {
 impl<S: Source> Refresher<S> {
     /// Creates a refresher that fetches nothing before a caller needs the value.
     pub(crate) fn new(source: S, clock: Arc<dyn Clock>) -> Self {
-        Self(Arc::new(SharedRefresher {
-            source: Arc::new(source),
-            clock,
-            renews_ahead: false,
-            entry: Slot::default(),
-            fetches: Mutex::default(),
-        }))
+        Self::create(source, clock, None)
     }
 
     /// Creates a refresher that also renews the value ahead of time.
     ///
-    /// From the first fetch on, it fetches the value again at 80 % of its freshness and after each
-    /// failure, until the last handle is dropped.
-    pub(crate) fn renewing_ahead(source: S, clock: Arc<dyn Clock>) -> Self {
-        let mut refresher = Self::new(source, clock);
-        let inner = Arc::get_mut(&mut refresher.0).expect("not cloned yet");
-        inner.renews_ahead = true;
-        refresher
+    /// Once the value is in use, it is fetched again at 80 % of its freshness and after each
+    /// failure, until the last handle is dropped. Fetches that requests wait for, and those after a
+    /// failure, take turns.
+    pub(crate) fn renewing_ahead(source: S, clock: Arc<dyn Clock>, turns: Arc<Turns>) -> Self {
+        Self::create(source, clock, Some(Renewal::new(turns)))
+    }
+
+    fn create(source: S, clock: Arc<dyn Clock>, renewal: Option<Renewal>) -> Self {
+        Self(Arc::new(SharedRefresher {
+            source: Arc::new(source),
+            clock,
+            renewal,
+            entry: Slot::default(),
+            fetches: Mutex::default(),
+            ended: watch::Sender::new(None),
+        }))
+    }
+
+    /// Has the value renewed ahead of time from now on, because it is in use.
+    pub(crate) fn note_use(&self) {
+        if let Some(renewal) = &self.0.renewal {
+            renewal.note_use();
+        }
+    }
+
+    /// Notes that a token of this asker was admitted by means of the value.
+    pub(crate) fn note_admitted(&self, asker: Asker) {
+        if let Some(renewal) = &self.0.renewal {
+            renewal.note_use();
+            renewal.turns.note_admitted(asker);
+        }
     }
 
     /// Returns the value, if there is one that may be used. Never waits.
@@ -68,8 +89,7 @@ impl<S: Source> Refresher<S> {
             return None;
         }
         if age >= fresh_for || self.0.waits_for_retry(now) {
-            // A later call sees the outcome.
-            let _ = self.0.start(now, false);
+            self.0.start_when_allowed(now);
         }
         Some(value)
     }
@@ -87,8 +107,7 @@ impl<S: Source> Refresher<S> {
     /// Starts a fetch if the value is missing or stale. Never waits.
     pub(crate) fn start_fetching(&self) {
         if self.current().is_none() {
-            // A later call sees the outcome.
-            let _ = self.0.start(self.0.now(), false);
+            self.0.start_when_allowed(self.0.now());
         }
     }
 
@@ -101,64 +120,71 @@ impl<S: Source> Refresher<S> {
         if let Some(value) = self.current() {
             return Ok(value);
         }
-        let pending = self.0.start(self.0.now(), false)?;
+        let pending = self.0.start(self.0.now())?;
         pending.outcome().await
-    }
-
-    /// Starts a fetch of the value, or joins the one under way. Never waits.
-    ///
-    /// Starts none within `interval` of the previous fetch on demand: then it returns the error of
-    /// the last fetch if that failed, or else `None`. Also returns an error while a cooldown is in
-    /// force.
-    pub(crate) fn renew(
-        &self,
-        interval: Duration,
-    ) -> Result<Option<PendingFetch<S::Value>>, VerifyError> {
-        self.0.start_within(interval)
     }
 
     /// Starts a fetch, unless one was started on demand less than `interval` ago. Never waits.
     pub(crate) fn renew_in_background(&self, interval: Duration) {
+        let now = self.0.now();
+        let mut fetches = self.0.fetches();
+        let recent = fetches.demanded_at.is_some_and(|at| now.since(at) < interval);
+        if recent || fetches.is_under_way(now) {
+            return;
+        }
         // A later call sees the outcome.
-        let _ = self.0.start_within(interval);
+        if self.0.start_locked(&mut fetches, now).is_ok() {
+            fetches.demanded_at = Some(now);
+        }
     }
 }
 
-struct SharedRefresher<S: Source> {
+pub(super) struct SharedRefresher<S: Source> {
     source: Arc<S>,
     clock: Arc<dyn Clock>,
-    renews_ahead: bool,
-    entry: Slot<Entry<S::Value>>,
+    /// `None` if the value is fetched only when a caller needs it.
+    pub(super) renewal: Option<Renewal>,
+    pub(super) entry: Slot<Entry<S::Value>>,
     fetches: Mutex<Fetches<S::Value>>,
+    /// The fetch that ended last.
+    pub(super) ended: watch::Sender<Option<Ended<S::Value>>>,
 }
 
-struct Entry<T> {
-    value: Arc<T>,
+pub(super) struct Entry<T> {
+    pub(super) value: Arc<T>,
     /// The time when the fetch started.
-    fetched_at: Moment,
+    pub(super) fetched_at: Moment,
     fresh_for: Duration,
 }
 
 /// The fetch under way, and the outcome of the previous ones.
-struct Fetches<T> {
+pub(super) struct Fetches<T> {
     pending: Option<PendingFetch<T>>,
-    failure: Option<Failure>,
+    pub(super) failure: Option<Failure>,
     demanded_at: Option<Moment>,
+    pub(super) pause: Pause,
     task: Option<AbortHandle>,
+}
+
+impl<T> Fetches<T> {
+    pub(super) fn is_under_way(&self, now: Moment) -> bool {
+        self.pending.as_ref().is_some_and(|pending| !pending.is_lost(now))
+    }
 }
 
 impl<T> Default for Fetches<T> {
     fn default() -> Self {
-        Self { pending: None, failure: None, demanded_at: None, task: None }
+        let (pending, failure, demanded_at, task) = (None, None, None, None);
+        Self { pending, failure, demanded_at, pause: Pause::default(), task }
     }
 }
 
 impl<S: Source> SharedRefresher<S> {
-    fn now(&self) -> Moment {
+    pub(super) fn now(&self) -> Moment {
         Moment::now(&*self.clock)
     }
 
-    fn fetches(&self) -> MutexGuard<'_, Fetches<S::Value>> {
+    pub(super) fn fetches(&self) -> MutexGuard<'_, Fetches<S::Value>> {
         // The state is consistent at every point that could panic.
         self.fetches.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -166,7 +192,7 @@ impl<S: Source> SharedRefresher<S> {
     /// Returns true if the last fetch failed and the next one waits for a caller.
     fn waits_for_retry(&self, now: Moment) -> bool {
         // The value is read for each JWT, so those that are renewed ahead take no lock.
-        !self.renews_ahead
+        self.renewal.is_none()
             && self
                 .fetches()
                 .failure
@@ -174,66 +200,77 @@ impl<S: Source> SharedRefresher<S> {
                 .is_some_and(|failure| failure.cooldown_error(now).is_none())
     }
 
-    /// Returns the fetch under way, or starts one if no cooldown forbids it.
-    fn start(
-        self: &Arc<Self>,
-        now: Moment,
-        on_demand: bool,
-    ) -> Result<PendingFetch<S::Value>, VerifyError> {
-        self.start_locked(&mut self.fetches(), now, on_demand)
+    /// Returns true if there is a value that may be used.
+    pub(super) fn has_value(&self, now: Moment) -> bool {
+        self.entry.read(|entry| now.since(entry.fetched_at) < MAX_AGE).unwrap_or(false)
     }
 
-    /// Does the same as `start`, but starts no fetch within `interval` of the previous one on
-    /// demand.
-    fn start_within(
-        self: &Arc<Self>,
-        interval: Duration,
-    ) -> Result<Option<PendingFetch<S::Value>>, VerifyError> {
-        let now = self.now();
-        let mut fetches = self.fetches();
-        let under_way = fetches.pending.as_ref().is_some_and(|pending| !pending.is_lost(now));
-        let wait = fetches.demanded_at.and_then(|at| interval.checked_sub(now.since(at)));
-        if let (false, Some(wait)) = (under_way, wait.filter(|wait| !wait.is_zero())) {
-            return match &fetches.failure {
-                Some(failure) => Err(failure.error_with_wait(wait)),
-                None => Ok(None),
-            };
+    /// Starts a fetch that no caller waits for, if no cooldown forbids it: at once, or in turn.
+    fn start_when_allowed(self: &Arc<Self>, now: Moment) {
+        let Some(renewal) = &self.renewal else {
+            // A later call sees the outcome.
+            let _ = self.start(now);
+            return;
+        };
+        let fetches = self.fetches();
+        let cooldown = fetches.failure.as_ref().and_then(|failure| failure.cooldown_error(now));
+        let allowed = !fetches.is_under_way(now) && cooldown.is_none();
+        drop(fetches);
+        if allowed {
+            renewal.turns.line_up(&self.in_turn(), Duration::ZERO, true);
         }
-        let pending = self.start_locked(&mut fetches, now, true)?;
-        if !under_way {
-            fetches.demanded_at = Some(now);
-        }
-        Ok(Some(pending))
+    }
+
+    /// Returns the fetch under way, or starts one if no cooldown forbids it.
+    fn start(self: &Arc<Self>, now: Moment) -> Result<PendingFetch<S::Value>, VerifyError> {
+        self.start_locked(&mut self.fetches(), now)
     }
 
     fn start_locked(
         self: &Arc<Self>,
         fetches: &mut Fetches<S::Value>,
         now: Moment,
-        on_demand: bool,
     ) -> Result<PendingFetch<S::Value>, VerifyError> {
-        match &fetches.pending {
-            Some(pending) if pending.is_lost(now) => {
-                fetches.pending = None;
-                fetches.failure = Some(Failure::lost(now, fetches.failure.as_ref()));
-            }
-            Some(pending) => return Ok(pending.clone()),
-            None => {}
+        if let Some(pending) = self.under_way(fetches, now) {
+            return Ok(pending);
         }
         let failure = fetches.failure.as_ref();
         if let Some(error) = failure.and_then(|failure| failure.cooldown_error(now)) {
             return Err(error);
         }
-        let runtime = Handle::try_current().map_err(|error| {
-            VerifyError::new(ErrorKind::Unavailable)
-                .with_context("nothing can be fetched outside of a Tokio runtime")
-                .with_source(error)
-        })?;
-        let (sender, pending) = PendingFetch::new(on_demand, now);
+        self.spawn_fetch(fetches, now, false)
+    }
+
+    /// Returns the fetch under way. One that is lost counts as a failure.
+    fn under_way(
+        &self,
+        fetches: &mut Fetches<S::Value>,
+        now: Moment,
+    ) -> Option<PendingFetch<S::Value>> {
+        match &fetches.pending {
+            Some(pending) if pending.is_lost(now) => {
+                fetches.pending = None;
+                let before = fetches.failure.as_ref();
+                fetches.failure = Some(Failure::lost(now, before, self.has_value(now)));
+                None
+            }
+            pending => pending.clone(),
+        }
+    }
+
+    fn spawn_fetch(
+        self: &Arc<Self>,
+        fetches: &mut Fetches<S::Value>,
+        now: Moment,
+        on_demand: bool,
+    ) -> Result<PendingFetch<S::Value>, VerifyError> {
+        let runtime = Handle::try_current().map_err(no_runtime)?;
+        let (sender, pending) = PendingFetch::new(now);
         fetches.pending = Some(pending.clone());
+        fetches.pause.note_begin(now);
         let last = self.entry.read(|entry| Arc::clone(&entry.value));
-        let fetch = run_fetch(Arc::clone(&self.source), Arc::downgrade(self), last, now, sender);
-        let task = runtime.spawn(fetch);
+        let run = FetchRun { started: now, on_demand, last, sender };
+        let task = runtime.spawn(run.run(Arc::clone(&self.source), Arc::downgrade(self)));
         // The previous task has ended, is lost, or only waits to start this fetch.
         if let Some(before) = fetches.task.replace(task.abort_handle()) {
             before.abort();
@@ -241,10 +278,17 @@ impl<S: Source> SharedRefresher<S> {
         Ok(pending)
     }
 
+    /// Returns this refresher for the turns at its server.
+    pub(super) fn in_turn(self: &Arc<Self>) -> Weak<dyn InTurn> {
+        let this: Arc<dyn InTurn> = Arc::clone(self) as _;
+        Arc::downgrade(&this)
+    }
+
     /// Stores an outcome, and returns it with the time to wait for the next fetch.
     fn store_outcome(
         &self,
         started: Moment,
+        on_demand: bool,
         outcome: Result<Fetched<S::Value>, VerifyError>,
     ) -> (Outcome<S::Value>, Duration) {
         let now = self.now();
@@ -254,16 +298,25 @@ impl<S: Source> SharedRefresher<S> {
             Ok(Fetched { value, fresh_for }) => {
                 fetches.failure = None;
                 let before = self.entry.read(|entry| Arc::clone(&entry.value));
-                let value = match before {
-                    Some(before) => S::successor(value, &before),
+                let value = match &before {
+                    Some(before) => S::successor(value, before),
                     None => value,
                 };
+                if before.is_none_or(|before| S::has_news(&value, &before)) {
+                    fetches.pause.reset();
+                } else if on_demand {
+                    fetches.pause.double(Duration::ZERO);
+                }
                 let entry = Entry { value: Arc::clone(&value), fetched_at: started, fresh_for };
                 self.entry.store(entry);
                 (Ok(value), (fresh_for * 4 / 5).saturating_sub(now.since(started)))
             }
             Err(error) => {
-                let failure = Failure::new(now, error, fetches.failure.as_ref());
+                if on_demand {
+                    fetches.pause.double(error.retry_after().unwrap_or_default());
+                }
+                let before = fetches.failure.as_ref();
+                let failure = Failure::new(now, error, before, self.has_value(now));
                 let cooldown = failure.cooldown();
                 let error = failure.error_with_wait(cooldown);
                 fetches.failure = Some(failure);
@@ -282,26 +335,57 @@ impl<S: Source> Drop for SharedRefresher<S> {
     }
 }
 
-/// Runs one fetch, then waits to start the next one if the refresher works ahead of time. Does not
-/// keep `owner` alive.
-async fn run_fetch<S: Source>(
-    source: Arc<S>,
-    owner: Weak<SharedRefresher<S>>,
-    last: Option<Arc<S::Value>>,
-    started: Moment,
-    sender: watch::Sender<Option<Outcome<S::Value>>>,
-) {
-    let outcome = source.fetch(last).await;
-    let Some(inner) = owner.upgrade() else { return };
-    let (outcome, wait) = inner.store_outcome(started, outcome);
-    sender.send_replace(Some(outcome));
-    if !inner.renews_ahead {
-        return;
+impl<S: Source> InTurn for SharedRefresher<S> {
+    fn begin(self: Arc<Self>, on_demand: bool) {
+        let now = self.now();
+        let mut fetches = self.fetches();
+        if self.under_way(&mut fetches, now).is_none() {
+            // Requests that wait see the outcome, or that there is none.
+            let _ = self.spawn_fetch(&mut fetches, now, on_demand);
+        }
     }
-    drop((source, sender, inner));
-    tokio::time::sleep(wait).await;
-    if let Some(inner) = owner.upgrade() {
-        let _ = inner.start(inner.now(), false);
+
+    fn is_in_use(&self) -> bool {
+        self.renewal.as_ref().is_some_and(Renewal::is_in_use)
+    }
+}
+
+/// One fetch, and the wait for the next one.
+struct FetchRun<T> {
+    started: Moment,
+    on_demand: bool,
+    last: Option<Arc<T>>,
+    sender: watch::Sender<Option<Outcome<T>>>,
+}
+
+impl<T: Send + Sync + 'static> FetchRun<T> {
+    /// Runs the fetch, then waits to start the next one if the refresher works ahead of time. Does
+    /// not keep `owner` alive.
+    async fn run<S: Source<Value = T>>(self, source: Arc<S>, owner: Weak<SharedRefresher<S>>) {
+        let Self { started, on_demand, last, sender } = self;
+        let outcome = match on_demand {
+            true => source.fetch_on_demand(last).await,
+            false => source.fetch(last).await,
+        };
+        let Some(inner) = owner.upgrade() else { return };
+        let (outcome, wait) = inner.store_outcome(started, on_demand, outcome);
+        let failed = outcome.is_err();
+        sender.send_replace(Some(outcome.clone()));
+        inner.ended.send_replace(Some(Ended { began: started, outcome }));
+        let Some(renewal) = &inner.renewal else { return };
+        let pause = inner.fetches().pause.left(inner.now());
+        renewal.turns.line_up_waiting(&inner.in_turn(), pause);
+        let usage = renewal.usage();
+        drop((source, sender, inner));
+        tokio::time::sleep(wait).await;
+        // Tokens that nobody has verified yet cause no further fetches.
+        usage.begun().await;
+        let Some(inner) = owner.upgrade() else { return };
+        if failed {
+            inner.start_when_allowed(inner.now());
+        } else {
+            let _ = inner.start(inner.now());
+        }
     }
 }
 

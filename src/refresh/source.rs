@@ -17,6 +17,24 @@ pub(crate) trait Source: Send + Sync + 'static {
         last: Option<Arc<Self::Value>>,
     ) -> impl Future<Output = Result<Fetched<Self::Value>, VerifyError>> + Send;
 
+    /// Fetches the value for a request that the last value does not serve.
+    fn fetch_on_demand(
+        &self,
+        last: Option<Arc<Self::Value>>,
+    ) -> impl Future<Output = Result<Fetched<Self::Value>, VerifyError>> + Send {
+        self.fetch(last)
+    }
+
+    /// Returns how long before its fetch the value was made, if a cache on the way kept it.
+    fn age(_value: &Self::Value) -> Duration {
+        Duration::ZERO
+    }
+
+    /// Returns true if `value` has anything that `before` lacks.
+    fn has_news(_value: &Self::Value, _before: &Self::Value) -> bool {
+        true
+    }
+
     /// Returns the value that replaces `before`, given the fetched `value`.
     ///
     /// It is called for one value after the other, right before each takes effect. A caller that

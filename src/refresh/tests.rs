@@ -7,8 +7,9 @@ use futures_util::future::{join_all, poll_immediate};
 use tokio::time::{advance, sleep};
 
 use super::*;
-use crate::{clock::tests::FixedClock, refresh::flight::FIRST_COOLDOWN};
+use crate::{clock::tests::FixedClock, error::kind::ErrorKind, refresh::flight::FIRST_COOLDOWN};
 
+const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// A source that counts its fetches.
@@ -61,7 +62,10 @@ fn lazy(script: &Script) -> Refresher<Script> {
 }
 
 fn ahead(script: &Script) -> Refresher<Script> {
-    Refresher::renewing_ahead(script.clone(), Arc::new(FixedClock(0)))
+    let turns = Arc::new(Turns::new());
+    let refresher = Refresher::renewing_ahead(script.clone(), Arc::new(FixedClock(0)), turns);
+    refresher.note_use();
+    refresher
 }
 
 #[tokio::test(start_paused = true)]
@@ -107,7 +111,7 @@ async fn callers_that_hang_up_cause_no_further_fetches() {
 async fn cooldown_after_failures_doubles_up_to_its_maximum() {
     let script = Script::failing(usize::from(u8::MAX));
     let refresher = lazy(&script);
-    for cooldown in [1, 2, 4, 8, 16, 30, 30, 30] {
+    for cooldown in [1, 2, 4, 5, 5, 5] {
         let before = script.fetches();
         let error = refresher.get().await.unwrap_err();
         assert_eq!(error.retry_after(), Some(Duration::from_secs(cooldown)));
@@ -119,6 +123,21 @@ async fn cooldown_after_failures_doubles_up_to_its_maximum() {
         assert!(error.retry_after().unwrap() <= Duration::from_millis(500));
         assert_eq!(script.fetches(), before + 1);
         advance(Duration::from_millis(501)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn cooldown_is_longer_while_there_is_a_value() {
+    let script = Script::default();
+    let refresher = lazy(&script);
+    refresher.get().await.unwrap();
+    script.fail_from_now_on();
+    for cooldown in [1, 2, 4, 8, 16, 30, 30, 30] {
+        advance(MINUTE).await;
+        refresher.renew_in_background(Duration::ZERO);
+        sleep(Duration::from_millis(150)).await;
+        let left = refresher.0.fetches().failure.as_ref().unwrap().cooldown();
+        assert_eq!(left, Duration::from_secs(cooldown));
     }
 }
 
@@ -142,9 +161,33 @@ async fn retry_after_is_honoured_within_bounds() {
     let told = |seconds| {
         VerifyError::new(ErrorKind::Unavailable).with_retry_after(Duration::from_secs(seconds))
     };
-    let script = Script::failing_with(vec![told(60), told(u64::MAX), told(0)]);
+    let script = Script::default();
     let refresher = lazy(&script);
+    refresher.get().await.unwrap();
+    script.failures.lock().unwrap().extend([told(60), told(u64::MAX), told(0)]);
     for cooldown in [60, 300, 4] {
+        refresher.renew_in_background(Duration::ZERO);
+        sleep(Duration::from_millis(150)).await;
+        let fetches = script.fetches();
+        advance(Duration::from_secs(cooldown) - Duration::from_millis(100)).await;
+        refresher.renew_in_background(Duration::ZERO);
+        sleep(Duration::from_millis(20)).await;
+        assert_eq!(script.fetches(), fetches);
+        advance(Duration::from_millis(100)).await;
+    }
+    refresher.renew_in_background(Duration::ZERO);
+    sleep(Duration::from_millis(150)).await;
+    assert_eq!(refresher.current().as_deref(), Some(&5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn retry_after_is_a_few_seconds_at_most_while_there_is_no_value() {
+    let told = |seconds| {
+        VerifyError::new(ErrorKind::Unavailable).with_retry_after(Duration::from_secs(seconds))
+    };
+    let script = Script::failing_with(vec![told(3), told(u64::MAX), told(0)]);
+    let refresher = lazy(&script);
+    for cooldown in [3, 5, 4] {
         let error = refresher.get().await.unwrap_err();
         assert_eq!(error.retry_after(), Some(Duration::from_secs(cooldown)));
         advance(Duration::from_secs(cooldown) - Duration::from_millis(1)).await;
@@ -187,48 +230,17 @@ async fn renewal_is_limited_by_its_interval() {
     let refresher = lazy(&script);
     refresher.get().await.unwrap();
     for round in 2..5 {
-        let pending = refresher.renew(MINUTE).unwrap().unwrap();
-        assert!(pending.is_on_demand());
-        assert_eq!(*pending.outcome().await.unwrap(), round);
         for _ in 0..1000 {
-            assert!(refresher.renew(MINUTE).unwrap().is_none());
             refresher.renew_in_background(MINUTE);
         }
-        advance(MINUTE).await;
+        sleep(Duration::from_millis(150)).await;
+        assert_eq!(refresher.current().as_deref(), Some(&round));
+        for _ in 0..1000 {
+            refresher.renew_in_background(MINUTE);
+        }
+        sleep(MINUTE).await;
     }
     assert_eq!(script.fetches(), 4);
-}
-
-#[tokio::test(start_paused = true)]
-async fn renewal_joins_a_running_fetch_and_reports_it() {
-    let script = Script::default();
-    let refresher = lazy(&script);
-    let mut first = Box::pin(refresher.get());
-    assert!(poll_immediate(&mut first).await.is_none());
-    let pending = refresher.renew(MINUTE).unwrap().unwrap();
-    assert!(!pending.is_on_demand());
-    assert_eq!(*pending.outcome().await.unwrap(), 1);
-    let pending = refresher.renew(MINUTE).unwrap().unwrap();
-    assert!(pending.is_on_demand());
-    assert_eq!(*pending.outcome().await.unwrap(), 2);
-    assert_eq!(script.fetches(), 2);
-}
-
-#[tokio::test(start_paused = true)]
-async fn failed_renewal_is_reported_until_the_interval_ends() {
-    let script = Script::default();
-    let refresher = lazy(&script);
-    refresher.get().await.unwrap();
-    script.fail_from_now_on();
-    let pending = refresher.renew(MINUTE).unwrap().unwrap();
-    pending.outcome().await.unwrap_err();
-    advance(30 * FIRST_COOLDOWN).await;
-    // The cooldown is over, the interval is not.
-    let error = refresher.renew(MINUTE).err().unwrap();
-    assert_eq!(error.kind(), ErrorKind::Unavailable);
-    assert!(error.retry_after().is_some());
-    assert_eq!(script.fetches(), 2);
-    assert_eq!(refresher.current().as_deref(), Some(&1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -305,8 +317,8 @@ async fn refresh_ahead_recovers_without_traffic() {
     let script = Script::failing(4);
     let refresher = ahead(&script);
     refresher.get().await.unwrap_err();
-    sleep(Duration::from_secs(1 + 2 + 4 + 8)).await;
-    sleep(MINUTE).await;
+    sleep(Duration::from_secs(1 + 2 + 4 + 5)).await;
+    sleep(SECOND).await;
     assert_eq!(refresher.current().as_deref(), Some(&5));
 }
 
@@ -346,4 +358,21 @@ async fn failed_renewal_is_tried_again_with_the_next_use_after_its_cooldown() {
     sleep(Duration::from_millis(150)).await;
     assert!(refresher.state().failing.is_none());
     assert_eq!((script.fetches(), refresher.current().as_deref()), (3, Some(&3)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn value_is_not_renewed_before_it_is_in_use() {
+    for failures in [0, 1] {
+        let script = Script::failing(failures);
+        let turns = Arc::new(Turns::new());
+        let refresher = Refresher::renewing_ahead(script.clone(), Arc::new(FixedClock(0)), turns);
+        let _ = refresher.get().await;
+        sleep(9 * MINUTE).await;
+        assert_eq!(script.fetches(), 1);
+        refresher.note_use();
+        sleep(SECOND).await;
+        assert_eq!(script.fetches(), 2);
+        sleep(8 * MINUTE).await;
+        assert_eq!(script.fetches(), 3);
+    }
 }

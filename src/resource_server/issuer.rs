@@ -15,6 +15,7 @@ use crate::jwt::{builder::JwtVerifierBuilder, verifier::JwtVerifier};
 use crate::{
     clock::Clock,
     error::config::ConfigError,
+    refresh::turns_by_origin::TurnsByOrigin,
     transport::{common::CommonSettings, http_transport::HttpTransport},
 };
 
@@ -228,6 +229,8 @@ pub(super) struct Defaults {
     pub(super) stack: Settings,
     /// True if an `IssuerResolver` finds the issuers, so that their number is not bounded.
     pub(super) is_resolved: bool,
+    /// The turns of key fetches, shared by the issuers on one server.
+    pub(super) turns: TurnsByOrigin,
 }
 
 impl Defaults {
@@ -239,6 +242,7 @@ impl Defaults {
             loopback_http: self.loopback_http,
             is_resolved: self.is_resolved,
             clock: Arc::clone(&self.clock),
+            turns: self.turns.clone(),
         }
     }
 

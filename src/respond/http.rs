@@ -48,7 +48,10 @@ pub(crate) fn in_seconds(after: Duration) -> HeaderValue {
 /// Returns the `Retry-After` of a refusal.
 fn retry_after(error: &VerifyError) -> Option<Duration> {
     let default = match error.kind() {
-        ErrorKind::ClockWrong | ErrorKind::Unavailable | ErrorKind::ReplayUnavailable => {
+        ErrorKind::ClockWrong
+        | ErrorKind::KeyPending
+        | ErrorKind::Unavailable
+        | ErrorKind::ReplayUnavailable => {
             Some(DEFAULT_RETRY_AFTER)
         }
         _ => None,

@@ -115,7 +115,7 @@ pub(super) const fn row(kind: ErrorKind) -> Row {
         Kind::TooManyRequests => {
             (StatusCode::TOO_MANY_REQUESTS, Absent, ResourceExhausted, "too many requests")
         }
-        Kind::ClockWrong | Kind::Unavailable | Kind::ReplayUnavailable => (
+        Kind::ClockWrong | Kind::KeyPending | Kind::Unavailable | Kind::ReplayUnavailable => (
             StatusCode::SERVICE_UNAVAILABLE,
             Absent,
             Unavailable,
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
     use crate::error::kind::Blame;
 
-    const KINDS: [ErrorKind; 36] = [
+    const KINDS: [ErrorKind; 37] = [
         ErrorKind::MissingCredentials,
         ErrorKind::UnsupportedScheme,
         ErrorKind::MalformedCredentials,
@@ -170,6 +170,7 @@ mod tests {
         ErrorKind::Unavailable,
         ErrorKind::BadResponse,
         ErrorKind::FailsOnToken,
+        ErrorKind::KeyPending,
         ErrorKind::CredentialsRejected,
         ErrorKind::Misconfigured,
         ErrorKind::ReplayUnavailable,

@@ -54,6 +54,10 @@ pub(super) fn refused(error: &VerifyError, subject: Option<&str>) {
         let subject = subject.map(truncate_name);
         match error.blame() {
             Blame::Client => limited!(DEBUG, reason, reason, subject, "request refused"),
+            // Anyone can name a key that does not exist.
+            Blame::AuthorizationServer if error.kind() == ErrorKind::KeyPending => {
+                limited!(DEBUG, reason, reason, subject, "request refused");
+            }
             Blame::AuthorizationServer => limited!(
                 WARN,
                 reason,

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     clock::{Clock, SystemClock},
     error::config::ConfigError,
+    refresh::turns_by_origin::TurnsByOrigin,
     telemetry::{endpoint_kind::EndpointKind, report::issuer_label},
 };
 
@@ -41,12 +42,20 @@ pub(crate) struct CommonSettings {
     /// True if the issuer is one of an unbounded number, which share one label in metrics.
     pub(crate) is_resolved: bool,
     pub(crate) clock: Arc<dyn Clock>,
+    /// Shared by all issuers whose keys are fetched from one server.
+    pub(crate) turns: TurnsByOrigin,
 }
 
 impl CommonSettings {
     pub(crate) fn new(issuer: String) -> Self {
-        let clock = Arc::new(SystemClock);
-        Self { issuer, transport: None, loopback_http: false, is_resolved: false, clock }
+        Self {
+            issuer,
+            transport: None,
+            loopback_http: false,
+            is_resolved: false,
+            clock: Arc::new(SystemClock),
+            turns: TurnsByOrigin::default(),
+        }
     }
 
     /// Returns a new record of the calls of one endpoint.

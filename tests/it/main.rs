@@ -28,6 +28,7 @@ mod introspection;
 mod issuer_modes;
 mod jwks;
 mod jwt;
+mod key_rotation;
 mod known_vulnerabilities;
 mod layer;
 mod live_routes;

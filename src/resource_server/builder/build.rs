@@ -9,6 +9,7 @@ use super::server_builder::ResourceServerBuilder;
 use crate::resource_server::trusted::route_of;
 use crate::{
     error::config::ConfigError,
+    refresh::turns_by_origin::TurnsByOrigin,
     resource_server::{
         fresh::push_live_problem,
         issuer::{Defaults, Issuer},
@@ -138,6 +139,7 @@ impl ResourceServerBuilder {
             loopback_http: self.loopback_http,
             stack: self.stack.clone(),
             is_resolved: false,
+            turns: TurnsByOrigin::default(),
         }
     }
 }
