@@ -303,21 +303,24 @@ async fn verify_with_fetched_keys(
     kid: Option<&str>,
     verify: impl Fn(&KeySet) -> Result<(), Mismatch>,
 ) -> Result<Result<(), Mismatch>, VerifyError> {
-    let (asked, snapshot) = (remote.now(), remote.snapshot());
     let unknown = Err(Mismatch::UnknownKey);
-    let outcome = snapshot.as_ref().map_or(unknown, |snapshot| verify(snapshot.keys()));
-    if outcome != unknown {
-        if outcome.is_ok() {
-            remote.note_verified(Asker::Own);
-        }
-        return Ok(outcome);
-    }
     // The server has just made the response.
-    let missing = MissingKey { kid, issued_at: None, asker: Asker::Own, asked };
-    let mut wait = match remote.look_for(&missing, snapshot) {
-        Outlook::Wait(wait) => wait,
-        Outlook::Hopeless => return Ok(unknown),
-        Outlook::Late(error) => return Err(unavailable(error)),
+    let (issued_at, asker, asked) = (None, Asker::Own, remote.now());
+    let mut wait = loop {
+        let snapshot = remote.snapshot();
+        let outcome = snapshot.as_ref().map_or(unknown, |snapshot| verify(snapshot.keys()));
+        if outcome.is_ok() {
+            remote.note_verified(asker);
+        }
+        if outcome != unknown {
+            return Ok(outcome);
+        }
+        match remote.look_for(&MissingKey { kid, issued_at, asker, asked }, snapshot) {
+            Outlook::Wait(wait) => break wait,
+            Outlook::Changed => {}
+            Outlook::Hopeless => return Ok(unknown),
+            Outlook::Late(error) => return Err(unavailable(error)),
+        }
     };
     loop {
         let newer = wait.next().await.map_err(unavailable)?;

@@ -69,6 +69,8 @@ pub(crate) struct MissingKey<'a> {
 
 /// The outlook for a token that no known key verifies.
 pub(crate) enum Outlook {
+    /// There are newer keys already.
+    Changed,
     /// The issuer has no key for the token.
     Hopeless,
     /// A newer key set may have one.
@@ -145,7 +147,8 @@ impl RemoteKeys {
             None => (None, None),
         };
         let state = self.0.published.state();
-        if let Some((published, began)) = &state.value
+        if let (Some((published, began)), Some(seen)) = (&state.value, &seen)
+            && Arc::ptr_eq(published, seen)
             && !published.keys.is_empty()
             && is_older(issued_at, *began, published.age)
             // For a `kid`, a fetch that began after the first question about it has decided.
@@ -155,7 +158,8 @@ impl RemoteKeys {
         }
         let demand = Demand { asker, question, asked, seen };
         match self.0.published.demand(demand) {
-            Ok(waiting) => {
+            Ok(None) => Outlook::Changed,
+            Ok(Some(waiting)) => {
                 let shared = Arc::clone(&self.0);
                 Outlook::Wait(KeyWait { shared, waiting, question, issued_at, asker, asked })
             }

@@ -87,27 +87,29 @@ impl JwtVerifier {
         request: VerifyRequest,
         start: Moment,
     ) -> Verifying<BoxFuture> {
-        let snapshot = keys.snapshot();
-        let none = KeySet::default();
-        let known = snapshot.as_ref().map_or(&none, Snapshot::keys);
-        let asker = Asker::peer(request.peer());
-        let missing = match self.0.verify(request.token().secret_str(), known, start) {
-            Ok(outcome) => {
-                if outcome.is_ok() {
-                    keys.note_verified(asker);
+        let (none, asker) = (KeySet::default(), Asker::peer(request.peer()));
+        let mut wait = loop {
+            let snapshot = keys.snapshot();
+            let known = snapshot.as_ref().map_or(&none, Snapshot::keys);
+            let missing = match self.0.verify(request.token().secret_str(), known, start) {
+                Ok(outcome) => {
+                    if outcome.is_ok() {
+                        keys.note_verified(asker);
+                    }
+                    return Verifying::done(outcome);
                 }
-                return Verifying::done(outcome);
-            }
-            Err(missing) => missing,
-        };
-        // A token with any other fault has been refused above and causes no fetch.
-        let NoKey { kind, kid, issued_at } = missing;
-        let looked_for = MissingKey { kid: kid.as_deref(), issued_at, asker, asked: start };
-        let mut wait = match keys.look_for(&looked_for, snapshot) {
-            Outlook::Wait(wait) => wait,
-            Outlook::Hopeless => return Verifying::done(Err(kind.into())),
-            Outlook::Late(error) => {
-                return Verifying::done(record(Check::Keys, Detail::default, Err(error)));
+                Err(missing) => missing,
+            };
+            // A token with any other fault has been refused above and causes no fetch.
+            let NoKey { kind, kid, issued_at } = missing;
+            let missing = MissingKey { kid: kid.as_deref(), issued_at, asker, asked: start };
+            match keys.look_for(&missing, snapshot) {
+                Outlook::Wait(wait) => break wait,
+                Outlook::Changed => {}
+                Outlook::Hopeless => return Verifying::done(Err(kind.into())),
+                Outlook::Late(error) => {
+                    return Verifying::done(record(Check::Keys, Detail::default, Err(error)));
+                }
             }
         };
         let inner = Arc::clone(&self.0);

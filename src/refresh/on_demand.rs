@@ -1,13 +1,13 @@
 //! Fetches a value anew for requests that the current one does not serve.
 
-use std::{mem, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{runtime::Handle, sync::watch, time::timeout};
 
 use super::{
     asker::Asker,
     flight::{Ended, LOST_AFTER, no_runtime},
-    refresher::{Entry, Fetches, Refresher, SharedRefresher},
+    refresher::{Fetches, Refresher, SharedRefresher},
     source::Source,
     turns::Place,
 };
@@ -51,7 +51,9 @@ pub(crate) struct Newer<T> {
 
 impl<S: Source> Refresher<S> {
     /// Waits for a newer value than the one that `demand` has seen. Starts a fetch, now or in turn.
-    pub(crate) fn demand(&self, demand: Demand<S::Value>) -> Result<Waiting<S>, NotServed> {
+    ///
+    /// Returns `None` if there is a newer value already.
+    pub(crate) fn demand(&self, demand: Demand<S::Value>) -> Result<Option<Waiting<S>>, NotServed> {
         let shared = &self.0;
         let Some(renewal) = &shared.renewal else { return Err(NotServed::Late(SHORTEST_RETRY)) };
         let runtime = Handle::try_current().map_err(|error| NotServed::Failed(no_runtime(error)));
@@ -62,7 +64,12 @@ impl<S: Source> Refresher<S> {
         let (ended, this) = (shared.ended.subscribe(), shared.in_turn());
         // Taken first: a fetch that ends from now on lines up again for the requests that wait.
         let place = renewal.turns.take_place(&this, asker, question, !loads);
+        // A value is replaced under this lock.
         let fetches = shared.fetches();
+        let current = shared.entry.read(|entry| Arc::as_ptr(&entry.value)).filter(|_| !loads);
+        if current != seen.as_ref().map(Arc::as_ptr) {
+            return Ok(None);
+        }
         let cooldown = fetches.failure.as_ref().filter(|_| loads);
         let cooldown = cooldown.and_then(|failure| failure.cooldown_error(now));
         let (under_way, left) = (fetches.is_under_way(now), fetches.pause.left(now));
@@ -80,7 +87,7 @@ impl<S: Source> Refresher<S> {
             renewal.turns.line_up(&this, delay, false);
         }
         let shared = Arc::clone(shared);
-        Ok(Waiting { shared, _place: place, ended, asked, loads, seen, is_new: true })
+        Ok(Some(Waiting { shared, _place: place, ended, asked, loads }))
     }
 }
 
@@ -92,8 +99,6 @@ pub(crate) struct Waiting<S: Source> {
     asked: Moment,
     /// There was no value at all.
     loads: bool,
-    seen: Option<Arc<S::Value>>,
-    is_new: bool,
 }
 
 impl<S: Source> Waiting<S> {
@@ -104,11 +109,6 @@ impl<S: Source> Waiting<S> {
     /// A fetch under way continues. One that has not begun is left out, unless another request
     /// waits for it.
     pub(crate) async fn next(&mut self) -> Result<Newer<S::Value>, NotServed> {
-        if mem::take(&mut self.is_new)
-            && let Some(newer) = self.value_that_came_in_the_meantime()
-        {
-            return Ok(newer);
-        }
         loop {
             self.wait_for_end().await?;
             let ended = self.ended.borrow_and_update().clone();
@@ -136,17 +136,6 @@ impl<S: Source> Waiting<S> {
             renewal.turns.note_admitted(asker);
             renewal.turns.give_back(&self.shared.in_turn());
         }
-    }
-
-    /// Returns the current value if a fetch ended after the caller looked at the value.
-    fn value_that_came_in_the_meantime(&self) -> Option<Newer<S::Value>> {
-        if !self.shared.has_value(self.shared.now()) {
-            return None;
-        }
-        let current = |entry: &Entry<S::Value>| (Arc::clone(&entry.value), entry.fetched_at);
-        let (value, began) = self.shared.entry.read(current)?;
-        let known = self.seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, &value));
-        (!known).then_some(Newer { value, began })
     }
 
     /// Waits until a fetch ends, as long as the request may wait.

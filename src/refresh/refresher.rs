@@ -378,7 +378,7 @@ impl<T: Send + Sync + 'static> FetchRun<T> {
         let usage = renewal.usage();
         drop((source, sender, inner));
         tokio::time::sleep(wait).await;
-        // Tokens that nobody has verified yet cause no further fetches.
+        // A value that was of no use yet is not worth a request.
         usage.begun().await;
         let Some(inner) = owner.upgrade() else { return };
         if failed {

@@ -51,9 +51,7 @@ fn retry_after(error: &VerifyError) -> Option<Duration> {
         ErrorKind::ClockWrong
         | ErrorKind::KeyPending
         | ErrorKind::Unavailable
-        | ErrorKind::ReplayUnavailable => {
-            Some(DEFAULT_RETRY_AFTER)
-        }
+        | ErrorKind::ReplayUnavailable => Some(DEFAULT_RETRY_AFTER),
         _ => None,
     };
     error.retry_after().or(default)

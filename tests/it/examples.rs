@@ -76,7 +76,7 @@ async fn quickstart_prints_admitted_and_refused_requests() {
     ];
     let expected = expected.map(|(request, answer)| (request.to_owned(), answer.to_owned()));
     assert_eq!(rows(&out), expected);
-    assert!(out.contains("asked for its keys once and about opaque tokens 2 times"), "{out}");
+    assert!(out.contains("asked for its keys 2 times and about opaque tokens 2 times"), "{out}");
 }
 
 #[tokio::test]
