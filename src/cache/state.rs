@@ -151,7 +151,7 @@ impl<V> CacheState<V> {
         let Miss { token, freshness, old, started_at } = miss;
         self.store_outcome(&token, started_at, &outcome);
         match outcome {
-            Err(error) if error.serves_stale() => {
+            Err(error) if error.allows_stale() => {
                 // Facts evicted meanwhile are not served stale.
                 let kept = old.filter(|_| self.evictions.count() == started_at.evictions);
                 match kept.and_then(|entry| self.stale_facts(&entry, freshness)) {

@@ -7,22 +7,22 @@ use super::{
 };
 
 impl VerifyError {
-    /// Returns the failure of the request to the authorization server, or `None` if the server gave
-    /// an answer about the token, or was not at fault.
+    /// Returns the failure of the request to the authorization server, or `None` if the server
+    /// decided about the token or was not at fault.
     pub(crate) fn failure(&self) -> Option<Failure> {
         self.marked_failure().or_else(|| match self.kind() {
             ErrorKind::BadResponse => Some(Failure::Broken),
-            ErrorKind::CredentialsRejected => Some(Failure::RejectsUs),
+            ErrorKind::CredentialsRejected => Some(Failure::RejectsCredentials),
             kind if kind.blame() == Blame::AuthorizationServer => Some(Failure::Unreachable),
             _ => None,
         })
     }
 
-    /// Returns true if cached facts that are too old may be used in place of this error.
-    pub(crate) fn serves_stale(&self) -> bool {
+    /// Returns true if stale facts may be served in place of this error.
+    pub(crate) fn allows_stale(&self) -> bool {
         match self.fault() {
             Some(Fault::Token) => false,
-            Some(Fault::Nobody { serves_stale }) => serves_stale,
+            Some(Fault::NotToken { allows_stale, .. }) => allows_stale,
             None => self.kind() == ErrorKind::Unavailable,
         }
     }
@@ -33,7 +33,7 @@ impl VerifyError {
     pub(crate) fn charges_peer(&self) -> bool {
         match self.fault() {
             Some(Fault::Token) => true,
-            Some(Fault::Nobody { .. }) => false,
+            Some(Fault::NotToken { charges_peer, .. }) => charges_peer,
             None => {
                 self.blame() == Blame::Client
                     || self.kind() == ErrorKind::BadResponse

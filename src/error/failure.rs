@@ -1,18 +1,20 @@
-//! How a request to an authorization server failed, and whose fault that was.
+//! The failure of a request to an authorization server, and the party at fault.
 
 /// The way in which an introspection request failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// Nothing of the token was sent: the endpoint is not known, or no connection was made.
+    /// Nothing was sent, because no connection was made.
     NotSent,
+    /// Nothing was sent, because the issuer's metadata names no endpoint or can't be fetched.
+    NoEndpoint,
     /// No complete response arrived in time.
     Unreachable,
-    /// The server has too much to do (408, 429, 503).
+    /// The server is overloaded (408, 429, 503).
     Overloaded,
     /// The server rejects the credentials of this service (RFC 6749 §5.2).
-    RejectsUs,
-    /// The server calls the token invalid in an error response.
-    NamesToken,
+    RejectsCredentials,
+    /// The server calls the token invalid in an OAuth error.
+    InvalidToken,
     /// The server refuses the request for another reason (other 4xx).
     Refused,
     /// A gateway responded in place of the server (502, 504).
@@ -21,12 +23,12 @@ pub(crate) enum Failure {
     Broken,
 }
 
-/// The party at fault for a failed request, as far as that was found out.
+/// The finding on a failed request: the token is at fault, or it is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// The server fails on this token and on no other.
     Token,
-    /// The server fails on other tokens, too, or that is not known. If `serves_stale`, cached facts
-    /// that are too old may be used in the meantime.
-    Nobody { serves_stale: bool },
+    /// The server fails on other tokens too, this service refused the load, or the cause is not known.
+    /// If `allows_stale`, stale facts may be served. If `charges_peer`, the charge for the token stands.
+    NotToken { allows_stale: bool, charges_peer: bool },
 }

@@ -153,7 +153,7 @@ impl Exchange {
         let (endpoint, auth) = match &self.location {
             Location::Discovered(discovery) => {
                 let found = discovery.metadata().await;
-                let found = found.map_err(|error| error.with_failure(Failure::NotSent));
+                let found = found.map_err(|error| error.with_failure(Failure::NoEndpoint));
                 metadata = record(Check::Endpoint, Detail::default, found)?;
                 let endpoint = metadata.require_introspection_endpoint(self.auth.is_mtls());
                 let endpoint = record(Check::Endpoint, Detail::default, endpoint)?;

@@ -130,7 +130,7 @@ fn error_from_status(response: &Response<Bytes>, now: UnixTime) -> VerifyError {
             VerifyError::new(ErrorKind::CredentialsRejected).with_context(in_words(code))
         }
         (_, Some("invalid_token")) if status.is_client_error() => {
-            bad(in_words(code)).with_failure(Failure::NamesToken)
+            bad(in_words(code)).with_failure(Failure::InvalidToken)
         }
         _ if status.is_client_error() => bad(in_words(code)).with_failure(Failure::Refused),
         _ => bad(context),

@@ -1,6 +1,7 @@
-/// The state of the introspection endpoint, as this service found it by tokens of its own.
+/// The state of the introspection endpoint, as canaries of this service find it.
 ///
-/// Tokens of clients don't count, because a client can choose tokens that the server fails on.
+/// A canary is the introspection of a random token, or of a token of this service. Tokens of clients
+/// don't count, because a client can choose tokens that the server fails on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ServerState {
@@ -13,7 +14,7 @@ pub enum ServerState {
     AcceptsAnything,
     /// No connection can be made, or no response arrives in time.
     Unreachable,
-    /// The server has too much to do (408, 429, 503).
+    /// The server is overloaded (408, 429, 503).
     Overloaded,
     /// The server rejects the credentials of this service.
     RejectsCredentials,

@@ -111,7 +111,7 @@ impl<V: Verifier> Verifier for Bulkhead<V> {
             return Verifying::done(Err(VerifyError::new(ErrorKind::Unavailable)
                 .with_context("too many verifications are under way")
                 // The server is there: old facts would hide a revocation.
-                .with_fault(Fault::Nobody { serves_stale: false })
+                .with_fault(Fault::NotToken { allows_stale: false, charges_peer: false })
                 .with_retry_after(RETRY_AFTER)));
         };
         self.inner.verify(request).map_future(|future| BulkheadFuture { future, permit })

@@ -6,10 +6,9 @@ use futures_util::FutureExt;
 use tokio::runtime::Handle;
 use tower_layer::Layer;
 
-use super::flights::{Entry, Flight, Flights, Landing, MAX_TIME, Ticket, lock};
+use super::flights::{Entry, Flight, Flights, Landing, MAX_TIME, Ticket, lock, not_verified};
 use crate::{
     clock::{Clock, Moment, SystemClock},
-    error::{kind::ErrorKind, refusal::VerifyError},
     verify::{
         active::ActiveToken,
         boxed::BoxFuture,
@@ -26,7 +25,7 @@ use crate::{
 /// [`CacheLayer`](crate::cache::CacheLayer) around this layer before the waiting requests get it, so
 /// a request that arrives at that moment finds it there. An error goes to all waiting requests, as
 /// the same error. If the verification panics or takes more than 30 s, they get
-/// [`Unavailable`](ErrorKind::Unavailable).
+/// [`Unavailable`](crate::ErrorKind::Unavailable).
 ///
 /// A request joins a verification only if that started recently enough for the
 /// [`Freshness`](crate::verify::Freshness) of the request. All requests that can't join it, such as
@@ -38,7 +37,7 @@ use crate::{
 /// # Cancellation
 ///
 /// Dropping the future of one request does not affect the others. A verification that all requests
-/// have left ends by itself. What it has not yet sent, it does not send.
+/// have left sends no further request, and ends by itself.
 ///
 /// ```
 /// use tower_introspect::{
@@ -194,7 +193,7 @@ where
         // The lock is held while the inner verifier is called, so that no other request starts a
         // verification of this token. The call is quick; only the future takes time.
         let mut shard = lock(self.flights.shard(&token));
-        if let Some(entry) = shard.get_mut(&token) {
+        if let Some(entry) = shard.get_mut(&token).filter(|entry| !entry.is_lost(now)) {
             let (flight, waiter) = match entry.join(request, now) {
                 Some(joined) => {
                     self.flights.joined.add_one();
@@ -232,7 +231,7 @@ where
         if let Some(keeper) = ticket.request.keeper() {
             keeper.keep(ticket.request.token(), &outcome);
         }
-        // In this order: cached, no longer joined, handed out.
+        // Stored first, so that a request that can no longer join finds the outcome in the cache.
         let next = landing.next();
         ticket.send(outcome);
         let Some(following) = next else { return };
@@ -242,8 +241,8 @@ where
 }
 
 async fn run(verifying: impl Future<Output = Outcome>, waiters: &Waiters) -> Outcome {
-    let unavailable = |context| Err(VerifyError::new(ErrorKind::Unavailable).with_context(context));
-    if waiters.give_up() {
+    let unavailable = |context| Err(not_verified(context));
+    if waiters.give_up_if_unused() {
         return unavailable("no request waits for the verification");
     }
     // Unwind safe: the future is dropped, so the state that a panic leaves behind is never used.

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use crate::{
     clock::{Clock, Moment},
     credentials::token::Fingerprint,
-    error::{kind::ErrorKind, refusal::VerifyError},
+    error::{failure::Fault, kind::ErrorKind, refusal::VerifyError},
     verify::{
         boxed::BoxFuture,
         request::{Freshness, VerifyRequest},
@@ -48,7 +48,9 @@ impl Ticket {
         let waiters = Waiters::default();
         let waiter = waiters.first();
         let (sender, outcome) = oneshot::channel();
-        let outcome = outcome.map(|outcome| outcome.unwrap_or_else(|_| Err(runtime_gone())));
+        let outcome = outcome.map(|outcome| {
+            outcome.unwrap_or_else(|_| Err(not_verified("the runtime of the verification is gone")))
+        });
         let request = request.clone().with_waiters(waiters.clone());
         let ticket = Self { request, waiters, outcome: sender };
         (ticket, BoxFuture::new(outcome).shared(), waiter)
@@ -60,8 +62,12 @@ impl Ticket {
     }
 }
 
-fn runtime_gone() -> VerifyError {
-    VerifyError::new(ErrorKind::Unavailable).with_context("the runtime of the verification is gone")
+/// Returns the error of a verification that failed here. It says nothing about the server, so it
+/// allows no stale facts.
+pub(super) fn not_verified(context: &'static str) -> VerifyError {
+    VerifyError::new(ErrorKind::Unavailable)
+        .with_context(context)
+        .with_fault(Fault::NotToken { allows_stale: false, charges_peer: false })
 }
 
 /// The verifications under way, by the digest of their tokens.
@@ -114,8 +120,14 @@ impl Entry {
         Self { started, id, flight, waiters, next: None }
     }
 
-    /// Joins the verification under way, if a request that arrives now may, or else the next one, if
-    /// there is one.
+    /// Returns true if the verification will have no outcome: the runtime of its task is there, but
+    /// does not run.
+    pub(super) fn is_lost(&self, now: Moment) -> bool {
+        now.monotonic_since(self.started) > 2 * MAX_TIME
+    }
+
+    /// Joins the verification under way if it is recent enough for the request, or else the queued
+    /// one, if there is one.
     pub(super) fn join(&self, request: &VerifyRequest, now: Moment) -> Option<(Flight, Waiter)> {
         let freshness = request.freshness();
         let is_recent = freshness != Freshness::Live
@@ -155,10 +167,11 @@ impl Landing {
         let now = Moment::now(&*self.flights.clock);
         let mut shard = lock(self.flights.shard(&self.token));
         let entry = shard.get_mut(&self.token).filter(|entry| entry.id == self.id)?;
-        let Some((ticket, flight)) = entry.next.take() else {
+        let Some((mut ticket, flight)) = entry.next.take() else {
             shard.remove(&self.token);
             return None;
         };
+        ticket.request.restart(now);
         *entry = Entry::new(now, self.id, flight, ticket.waiters.clone());
         Some(ticket)
     }

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, LazyLock, Mutex, PoisonError},
 };
 
-/// The identity of a sender of requests, for budgets.
+/// The identity of a sender of requests, by which budgets and permits are shared out.
 ///
 /// Make it from an address, a client certificate, an API key, or anything else that the sender
 /// can't change at will.

@@ -172,6 +172,14 @@ impl VerifyRequest {
         self
     }
 
+    /// Sets the start of the verification, which had to wait for another one to end.
+    #[cfg(feature = "_crypto")]
+    pub(crate) const fn restart(&mut self, now: Moment) {
+        if let Some(keeper) = &mut self.keeper {
+            keeper.started = now;
+        }
+    }
+
     #[cfg(feature = "_crypto")]
     pub(crate) const fn keeper(&self) -> Option<&Keeper> {
         self.keeper.as_ref()

@@ -34,8 +34,8 @@ pub struct Stats {
     /// Verifications that went to the authorization server. A retry after a connection was closed
     /// is not counted.
     pub upstream_calls: u64,
-    /// Introspections of random tokens, by which the health of the server is judged. Not counted in
-    /// `upstream_calls`.
+    /// Canaries: introspections of random tokens, or of a token of this service, by which the health
+    /// of the server is judged. Not counted in `upstream_calls`.
     pub canaries: u64,
     /// Verifications refused because too many were under way.
     pub shed: u64,

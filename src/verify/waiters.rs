@@ -1,4 +1,4 @@
-//! Whether anyone still waits for a verification, and who keeps its outcome.
+//! Counts the requests that wait for a verification, and names the cache that stores its outcome.
 
 use std::{
     fmt,
@@ -36,9 +36,9 @@ impl Waiters {
         Waiter(Arc::clone(&self.0))
     }
 
-    /// Gives the verification up if no request waits for it, and returns true if it did.
+    /// Gives the verification up if no request waits for it. Returns true if it is given up.
     #[cfg(feature = "_crypto")]
-    pub(crate) fn give_up(&self) -> bool {
+    pub(crate) fn give_up_if_unused(&self) -> bool {
         let swapped = self.0.compare_exchange(0, GIVEN_UP, Ordering::AcqRel, Ordering::Acquire);
         matches!(swapped, Ok(_) | Err(GIVEN_UP))
     }

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{question::TenantId, recent::Time};
+use super::{introspection::RegistrationId, recent::Time};
 
 /// The shortest time between two canaries to one origin.
 const BETWEEN: Duration = Duration::from_secs(1);
@@ -18,25 +18,33 @@ pub(super) struct Turn {
 /// The issuers that a canary will be sent to. Those with a failure come before the others.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
-    urgent: BTreeMap<u64, TenantId>,
-    ordinary: BTreeMap<u64, TenantId>,
+    urgent: BTreeMap<u64, RegistrationId>,
+    ordinary: BTreeMap<u64, RegistrationId>,
     count: u64,
     last_sent: Option<Time>,
+    /// True if a turn was added since the task last looked.
+    is_changed: bool,
 }
 
 impl Turns {
     /// Adds an issuer to the end, or moves it from the ordinary ones to the urgent ones. Returns
     /// its place.
-    pub(super) fn add(&mut self, tenant: TenantId, turn: Option<Turn>, is_urgent: bool) -> Turn {
+    pub(super) fn add(
+        &mut self,
+        registration: RegistrationId,
+        turn: Option<Turn>,
+        is_urgent: bool,
+    ) -> Turn {
         if let Some(turn) = turn {
             if turn.is_urgent || !is_urgent {
                 return turn;
             }
             self.remove(turn);
         }
+        self.is_changed = true;
         self.count += 1;
         let number = self.count;
-        self.part(is_urgent).insert(number, tenant);
+        self.part(is_urgent).insert(number, registration);
         Turn { is_urgent, number }
     }
 
@@ -44,8 +52,13 @@ impl Turns {
         self.part(turn.is_urgent).remove(&turn.number);
     }
 
-    fn part(&mut self, is_urgent: bool) -> &mut BTreeMap<u64, TenantId> {
+    fn part(&mut self, is_urgent: bool) -> &mut BTreeMap<u64, RegistrationId> {
         if is_urgent { &mut self.urgent } else { &mut self.ordinary }
+    }
+
+    /// Returns true if a turn was added since the last call.
+    pub(super) const fn take_change(&mut self) -> bool {
+        std::mem::replace(&mut self.is_changed, false)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -57,7 +70,7 @@ impl Turns {
     }
 
     /// Returns the issuers in order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = TenantId> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = RegistrationId> {
         self.urgent.values().chain(self.ordinary.values()).copied()
     }
 

@@ -1,304 +1,337 @@
-//! Judges failures: sends canaries, finds out whose fault a failure was, opens and closes breakers.
+//! Sends canaries, and judges failures by them.
 
 use std::{
     hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
     time::Duration,
 };
 
+use tokio::sync::oneshot;
+
 use super::{
-    circuit::OpenedBy,
-    health::{Conclusion, Health, SHARE},
-    question::{Answer, Failed, Question, TenantId, Verdict},
+    breaker::OpenedBy,
+    health::{Conclusion, Health, NOT_JUDGED},
+    introspection::{Failed, Introspection, IntrospectionResult, Judgement, RegistrationId},
+    opening::FAILED_SHARE,
     recent::Time,
 };
 use crate::{error::failure::Failure, telemetry::server_state::ServerState};
 
+/// The time after which a server that is well gets another canary.
+const CANARY_EVERY: Duration = Duration::from_secs(60 * 60);
+
 /// The pause between the first canary that failed and the second.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
-/// The shortest and the longest pause between canaries while they fail.
-const PAUSES: (u64, u64) = (5_000, 10_000);
+/// The shortest and the longest pause between later canaries while they fail, in milliseconds.
+const SHORTEST_PAUSE: u64 = 5_000;
+const LONGEST_PAUSE: u64 = 10_000;
+
+/// The maximum number of failed introspections of one registration that wait for a canary, for each
+/// permit.
+const WAITING_PER_PERMIT: usize = 4;
 
 /// The next step of the task that sends canaries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NextCanary {
-    /// Send one to this tenant now.
-    Send(TenantId),
+    /// Send one to this registration now.
+    Send(RegistrationId),
     /// Wait until then.
     At(Time),
-    /// Wait until a canary is wanted or one that is under way ends.
-    Later,
+    /// End. The task starts again when a canary is wanted or one that is under way ends.
+    None,
 }
 
-/// A change that operators should know of.
+/// A change of the state in which canaries find the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Change {
     pub(super) before: ServerState,
     pub(super) after: ServerState,
 }
 
+/// Sending canaries.
 impl Health {
-    // Canaries.
-
-    /// Asks for a canary of a tenant. `asked` is the start of the question that makes it urgent.
-    pub(super) fn want_canary(&mut self, id: TenantId, asked: Option<Time>) {
+    /// Asks for a canary of a registration. `sent_at` is the start of the introspection that makes it
+    /// urgent.
+    pub(super) fn want_canary(&mut self, id: RegistrationId, sent_at: Option<Time>) {
         let is_open = self.is_open(id);
-        let Some(tenant) = self.tenants.get_mut(&id) else { return };
-        // One that was sent after the question is under way.
-        if asked.is_some() && tenant.canary.under_way >= asked {
+        let Some(registration) = self.registrations.get_mut(&id) else { return };
+        let canary = &mut registration.canary;
+        let is_under_way =
+            sent_at.zip(canary.under_way_since).is_some_and(|(sent_at, since)| since >= sent_at);
+        if is_under_way {
             return;
         }
-        let is_urgent = asked.is_some() || tenant.canary.failures > 0 || is_open;
-        tenant.canary.turn = Some(self.turns.add(id, tenant.canary.turn, is_urgent));
+        let is_urgent = sent_at.is_some() || canary.failures > 0 || is_open;
+        canary.turn = Some(self.turns.add(id, canary.turn, is_urgent));
+    }
+
+    /// Asks for a canary beside real introspections: with the first, and once an hour.
+    pub(super) fn want_regular_canary(&mut self, id: RegistrationId, now: Time) {
+        let Some(registration) = self.registrations.get(&id) else { return };
+        let last = registration.canary.last_sent;
+        if last.is_none_or(|last| now.saturating_sub(last) >= CANARY_EVERY) {
+            self.want_canary(id, None);
+        }
     }
 
     /// Returns the next step of the task that sends canaries. Counts a canary to send as sent.
     pub(super) fn next_canary(&mut self, now: Time) -> NextCanary {
         let earliest = self.turns.earliest();
-        let at = |id: TenantId| {
-            let canary = &self.tenants.get(&id)?.canary;
-            canary.under_way.is_none().then(|| (canary.not_before.max(earliest), id))
+        if self.turns.is_empty() {
+            return NextCanary::None;
+        }
+        // Without a look at each turn, of which there may be thousands.
+        if now < earliest {
+            return NextCanary::At(earliest);
+        }
+        let at = |id: RegistrationId| {
+            let canary = &self.registrations.get(&id)?.canary;
+            canary.under_way_since.is_none().then(|| (canary.not_before.max(earliest), id))
         };
         // The first in turn that may be sent, or else the first that may be sent later.
         let due = self.turns.iter().filter_map(at).find(|(at, _)| *at <= now);
         let Some((_, id)) = due else {
             let next = self.turns.iter().filter_map(at).map(|(at, _)| at).min();
-            return next.map_or(NextCanary::Later, NextCanary::At);
+            return next.map_or(NextCanary::None, NextCanary::At);
         };
-        let Some(tenant) = self.tenants.get_mut(&id) else { return NextCanary::Later };
-        tenant.canary.under_way = Some(now);
-        tenant.canary.last_sent = Some(now);
-        tenant.canary.sent += 1;
-        if let Some(turn) = tenant.canary.turn.take() {
+        let Some(registration) = self.registrations.get_mut(&id) else { return NextCanary::None };
+        let canary = &mut registration.canary;
+        canary.under_way_since = Some(now);
+        canary.last_sent = Some(now);
+        canary.sent += 1;
+        if let Some(turn) = canary.turn.take() {
             self.turns.remove(turn);
         }
         self.turns.note_sent(now);
         NextCanary::Send(id)
     }
 
-    /// Takes the answer to a canary.
+    /// Takes the result of a canary, which was a token of this service if `is_own`. Returns the change
+    /// of the server's state, if there is one.
     pub(super) fn take_canary(
         &mut self,
-        id: TenantId,
-        answer: Answer,
+        id: RegistrationId,
+        is_own: bool,
+        result: IntrospectionResult,
         now: Time,
     ) -> Option<Change> {
-        let tenant = self.tenants.get_mut(&id)?;
-        let began = tenant.canary.under_way.take()?;
-        let before = tenant.canary.server;
-        let own = tenant.settings.has_own_canary;
-        match answer {
-            Answer::Failed(failure) => {
-                tenant.canary.server = server_state(failure);
-                self.canary_failed(id, began, failure, now);
+        let registration = self.registrations.get_mut(&id)?;
+        let canary = &mut registration.canary;
+        let (sent_at, before) = (canary.under_way_since.take()?, canary.found);
+        match result {
+            IntrospectionResult::Failed(failure) => {
+                canary.found = server_state(failure);
+                self.canary_failed(id, sent_at, failure, now);
+                self.judge(id, sent_at, now);
             }
-            // This service could not make the request. That says nothing about the server.
-            Answer::NotAsked => self.judge(id, began, now),
-            Answer::Active(_) | Answer::Inactive => {
-                let accepts_anything = !own && matches!(answer, Answer::Active(_));
-                tenant.canary.server = if accepts_anything {
-                    ServerState::AcceptsAnything
-                } else {
-                    ServerState::Answers
-                };
-                self.canary_succeeded(id, began, now);
+            // It proves nothing, so those that wait for it go on waiting.
+            IntrospectionResult::FailedHere => {}
+            IntrospectionResult::Active(_) if !is_own => {
+                canary.found = ServerState::AcceptsAnything;
+                self.canary_succeeded(id, sent_at, false, now);
+            }
+            IntrospectionResult::Active(_) | IntrospectionResult::Inactive => {
+                canary.found = ServerState::Answers;
+                let is_deep = matches!(result, IntrospectionResult::Active(_));
+                self.canary_succeeded(id, sent_at, is_deep, now);
             }
         }
-        let tenant = self.tenants.get(&id)?;
-        let after = tenant.canary.server;
-        if !tenant.waiting.is_empty() || self.is_open(id) {
+        let registration = self.registrations.get(&id)?;
+        let after = registration.canary.found;
+        if !registration.waiting.is_empty() || self.is_open(id) {
             self.want_canary(id, None);
         }
         (before != after).then_some(Change { before, after })
     }
 
-    fn canary_succeeded(&mut self, id: TenantId, began: Time, now: Time) {
-        let Some(tenant) = self.tenants.get_mut(&id) else { return };
-        let canary = &mut tenant.canary;
+    fn canary_succeeded(&mut self, id: RegistrationId, sent_at: Time, is_deep: bool, now: Time) {
+        let Some(registration) = self.registrations.get_mut(&id) else { return };
+        let canary = &mut registration.canary;
         if canary.failures > 0 {
-            canary.recovered = Some(now);
+            canary.recovered_at = Some(now);
         }
-        canary.judges = true;
+        canary.can_judge = true;
         canary.failures = 0;
-        canary.failing_since = None;
+        canary.failing_since_sent = None;
         canary.not_before = Time::ZERO;
-        canary.last_success = Some(began);
+        canary.last_success_sent = Some(sent_at);
         canary.last_failure = None;
-        tenant.has_answered = true;
-        let own = tenant.settings.has_own_canary;
-        self.responded = Some(now);
-        self.close(id, began, own);
-        self.judge(id, began, now);
+        registration.has_responded = true;
+        self.responded_at = Some(now);
+        self.close(id, sent_at, is_deep);
+        self.judge(id, sent_at, now);
     }
 
-    fn canary_failed(&mut self, id: TenantId, began: Time, failure: Failure, now: Time) {
+    fn canary_failed(&mut self, id: RegistrationId, sent_at: Time, failure: Failure, now: Time) {
         let pause = self.pause_after_failure(id);
-        let Some(tenant) = self.tenants.get_mut(&id) else { return };
-        let canary = &mut tenant.canary;
+        let Some(registration) = self.registrations.get_mut(&id) else { return };
+        let canary = &mut registration.canary;
         canary.failures = canary.failures.saturating_add(1);
         canary.last_failure = Some(failure);
         canary.not_before = now + if canary.failures == 1 { FIRST_PAUSE } else { pause };
         if failure == Failure::Overloaded {
-            tenant.overload.cut(now);
-        } else {
-            let again = canary.failing_since.is_some();
-            let since = *canary.failing_since.get_or_insert(began);
-            let known_answered = tenant.known_answered >= Some(since);
-            let (judges, has_answered) = (canary.judges, tenant.has_answered);
-            if judges && again && !known_answered {
-                let one = (failure != Failure::NotSent).then_some(id);
-                self.open(one, OpenedBy::Canaries, now);
-            } else if again && !has_answered {
-                self.open(Some(id), OpenedBy::NoAnswerYet, now);
-            }
+            registration.overload.cut(now);
+            return;
         }
-        self.judge(id, began, now);
+        let Some(since) = canary.failing_since_sent else {
+            canary.failing_since_sent = Some(sent_at);
+            return;
+        };
+        // A known token that got a response meanwhile shows that canaries err.
+        let can_judge = canary.can_judge
+            && registration.last_known_sent.is_none_or(|last_known| last_known < since);
+        if can_judge {
+            // Other registrations may be at another server, if metadata names it.
+            let none_responded = self.responded_at.is_none_or(|at| at < since);
+            let one = (failure != Failure::NotSent || !none_responded).then_some(id);
+            self.open(one, OpenedBy::Canaries, now);
+        } else if !registration.has_responded {
+            self.open(Some(id), OpenedBy::NoResponseYet, now);
+        }
     }
 
     /// Returns a random pause, so that many processes do not ask at the same time.
-    fn pause_after_failure(&mut self, id: TenantId) -> Duration {
+    fn pause_after_failure(&mut self, id: RegistrationId) -> Duration {
         self.seed = self.seed.wrapping_add(1);
         let bits = BuildHasherDefault::<DefaultHasher>::default().hash_one((self.seed, id));
-        let (shortest, longest) = PAUSES;
-        Duration::from_millis(shortest + bits % (longest - shortest))
+        Duration::from_millis(SHORTEST_PAUSE + bits % (LONGEST_PAUSE - SHORTEST_PAUSE))
     }
+}
 
-    /// Judges the failed questions that were asked before a canary that has ended.
-    fn judge(&mut self, id: TenantId, began: Time, now: Time) {
-        let Some(tenant) = self.tenants.get_mut(&id) else { return };
-        let failed_too = tenant.canary.last_failure;
-        let is_due = |(failed, _): &mut (Failed, _)| failed.asked <= began;
-        let due: Vec<_> = tenant.waiting.extract_if(.., is_due).collect();
-        for (failed, sender) in due {
-            let verdict = if failed.failure == Failure::Overloaded {
-                self.refused(&failed.question, failed.asked, now)
-            } else {
-                self.verdict(&failed, failed_too)
-            };
-            // The request may have gone away.
-            let _ = sender.send(verdict);
-        }
-    }
-
-    fn verdict(&self, failed: &Failed, canary_failed: Option<Failure>) -> Verdict {
-        let nobody = Verdict::NobodyAtFault { serves_stale: true };
-        let Some(tenant) = self.tenants.get(&failed.question.tenant) else { return nobody };
-        if tenant.rejects_us(failed.failure) {
-            return Verdict::RejectsUs;
-        }
-        let recovered_since = tenant.canary.recovered.is_some_and(|at| failed.asked < at);
-        if canary_failed.is_some() || recovered_since || !tenant.canary.judges {
-            return nobody;
-        }
-        // A token that was good is refused only by an answer.
-        let named = failed.failure == Failure::NamesToken && !failed.question.is_known();
-        Verdict::TokenAtFault { named }
-    }
-
-    // Overload.
-
-    /// Takes a refusal because the server has too much to do. It is about this service, and about a
-    /// token only if that one gets it twice, with canaries fine and no other token refused between.
-    pub(super) fn take_overload(&mut self, failed: Failed, now: Time) -> Conclusion {
-        let question = failed.question;
-        let Some(tenant) = self.tenants.get_mut(&question.tenant) else {
-            return Conclusion::Judged(Verdict::NobodyAtFault { serves_stale: false });
+/// Judging failures.
+impl Health {
+    /// Has a failed introspection wait for a canary, if one can judge it.
+    pub(super) fn judge_or_wait(&mut self, failed: Failed) -> Conclusion {
+        let id = failed.introspection.registration;
+        let is_open = self.is_open(id);
+        let Some(registration) = self.registrations.get(&id) else {
+            return Conclusion::Judged(NOT_JUDGED);
         };
-        let last = tenant.refused_last.replace((question.token, now));
-        let alone = last.is_some_and(|(token, at)| {
-            token == question.token && tenant.canary.last_success > Some(at)
-        });
-        if alone {
-            return Conclusion::Judged(Verdict::TokenAtFault { named: false });
+        let unjudged = registration.unjudged(failed.failure);
+        // Nothing of the token was sent, so it can't be at fault.
+        if matches!(failed.failure, Failure::NotSent | Failure::NoEndpoint) {
+            self.want_canary(id, Some(failed.sent_at));
+            return Conclusion::Judged(unjudged);
         }
-        if let Some(subject) = question.known {
-            tenant.refused.note(subject, now, true);
-        }
-        if tenant.refused.many_failed(now, SHARE) || tenant.refused.all_failed(now) {
-            tenant.overload.cut(now);
-        }
-        let was_cut = tenant.overload.was_cut_lately(now);
-        if let Some(subject) = question.known
-            && self.is_still_refused(&question, failed.asked, now)
-        {
-            self.known_token_failed(question.tenant, subject, now);
-        }
-        if was_cut {
-            self.want_canary(question.tenant, Some(failed.asked));
-            return Conclusion::Judged(self.refused(&question, failed.asked, now));
+        // With wrong credentials from the start, the first canary tells, although none has succeeded.
+        let can_judge =
+            registration.canary.can_judge || failed.failure == Failure::RejectsCredentials;
+        if is_open || !can_judge {
+            self.want_canary(id, Some(failed.sent_at));
+            return Conclusion::Judged(unjudged);
         }
         self.wait_for_canary(failed)
     }
 
-    /// Returns true if a known token was refused although no unknown ones were asked about any more.
-    fn is_still_refused(&mut self, question: &Question, asked: Time, now: Time) -> bool {
-        let tenant = self.tenants.get_mut(&question.tenant);
-        let stopped = tenant.and_then(|tenant| tenant.overload.stopped(now));
-        question.is_known() && stopped.is_some_and(|stopped| asked >= stopped)
-    }
-
-    fn refused(&mut self, question: &Question, asked: Time, now: Time) -> Verdict {
-        let serves_stale =
-            self.is_still_refused(question, asked, now) || self.is_open(question.tenant);
-        Verdict::NobodyAtFault { serves_stale }
-    }
-
-    // Breakers.
-
-    /// Opens the breaker of one tenant, or of the origin.
-    pub(super) fn open(&mut self, one: Option<TenantId>, by: OpenedBy, now: Time) {
-        let opened = match one {
-            Some(id) => {
-                self.tenants.get_mut(&id).is_some_and(|tenant| tenant.circuit.open(by, now))
-            }
-            None => self.circuit.open(by, now),
+    fn wait_for_canary(&mut self, failed: Failed) -> Conclusion {
+        let id = failed.introspection.registration;
+        let limit = self.permits.limit().saturating_mul(WAITING_PER_PERMIT);
+        self.want_canary(id, Some(failed.sent_at));
+        let Some(registration) = self.registrations.get_mut(&id) else {
+            return Conclusion::Judged(NOT_JUDGED);
         };
-        if !opened {
-            return;
+        if registration.waiting.len() >= limit {
+            registration.waiting.retain(|(_, sender)| !sender.is_closed());
         }
-        let of_origin = self.tenants.keys().copied().filter(|_| one.is_none());
-        let affected: Vec<_> = of_origin.chain(one).collect();
-        for id in affected {
-            let Some(tenant) = self.tenants.get_mut(&id) else { continue };
-            let waiting = std::mem::take(&mut tenant.waiting);
-            let any = !waiting.is_empty();
-            for (failed, sender) in waiting {
-                let verdict = if tenant.rejects_us(failed.failure) {
-                    Verdict::RejectsUs
-                } else {
-                    Verdict::NobodyAtFault { serves_stale: true }
-                };
-                // The request may have gone away.
-                let _ = sender.send(verdict);
-            }
-            if any || one.is_some() {
-                self.want_canary(id, None);
-            }
+        if registration.waiting.len() >= limit {
+            let charges_peer = !failed.introspection.is_known();
+            let allows_stale = false;
+            return Conclusion::Judged(Judgement::NotTokenAtFault { allows_stale, charges_peer });
         }
-        if one.is_none() && !self.turns.has_urgent() {
-            let any = self.tenants.keys().next().copied();
-            any.into_iter().for_each(|id| self.want_canary(id, None));
-        }
+        let (sender, judgement) = oneshot::channel();
+        registration.waiting.push((failed, sender));
+        Conclusion::Waiting(judgement)
     }
 
-    /// Closes the breakers after an answer to a question that was asked at `asked`.
-    pub(super) fn close(&mut self, id: TenantId, asked: Time, about_known: bool) {
-        let origin = self.circuit.close(asked, about_known);
-        let Some(tenant) = self.tenants.get_mut(&id) else { return };
-        if tenant.circuit.close(asked, about_known) || origin {
-            tenant.subjects.forget_failures();
-            self.tenant_outcomes.forget_failures();
-            self.failed_connections.clear();
+    /// Judges the failed introspections that were sent before a canary that has ended.
+    fn judge(&mut self, id: RegistrationId, canary_sent_at: Time, now: Time) {
+        let Some(registration) = self.registrations.get_mut(&id) else { return };
+        let succeeded = registration.canary.last_failure.is_none();
+        let is_due = |(failed, _): &mut (Failed, _)| failed.sent_at <= canary_sent_at;
+        let due: Vec<_> = registration.waiting.extract_if(.., is_due).collect();
+        for (failed, sender) in due {
+            let judgement = if failed.failure == Failure::Overloaded {
+                self.judge_overload(&failed.introspection, failed.sent_at, succeeded, now)
+            } else {
+                self.registrations.get(&id).map_or(NOT_JUDGED, |own| own.judge(&failed))
+            };
+            // The request may have gone away.
+            let _ = sender.send(judgement);
         }
+    }
+}
+
+/// Overload.
+impl Health {
+    /// Handles a response that the server is overloaded. It counts against the token only if the last
+    /// such response was about the same token and a canary succeeded in between.
+    pub(super) fn take_overload(&mut self, failed: Failed, now: Time) -> Conclusion {
+        let Failed { introspection, sent_at, .. } = failed;
+        let id = introspection.registration;
+        let Some(registration) = self.registrations.get_mut(&id) else {
+            return Conclusion::Judged(NOT_JUDGED);
+        };
+        if registration.is_lone_overload(introspection.token, now) {
+            self.want_canary(id, Some(sent_at));
+            return Conclusion::Judged(Judgement::TokenAtFault { is_invalid: false });
+        }
+        if let Some(subject) = introspection.known {
+            registration.overloads.note(subject, now, true);
+        }
+        let many = registration.overloads.many_failed(now, FAILED_SHARE);
+        let all =
+            registration.overloads.all_failed(now) && registration.canary.last_failure.is_some();
+        if many || all {
+            registration.overload.cut(now);
+        }
+        let was_cut = registration.overload.was_cut_lately(now);
+        if let Some(subject) = introspection.known
+            && self.is_overloaded_while_stopped(&introspection, sent_at, now)
+        {
+            self.note_known_failure(id, subject, now);
+        }
+        if was_cut {
+            self.want_canary(id, Some(sent_at));
+            return Conclusion::Judged(self.judge_overload(&introspection, sent_at, false, now));
+        }
+        self.wait_for_canary(failed)
+    }
+
+    /// Returns true if the server was overloaded for a known token although no unknown ones were
+    /// introspected any more.
+    fn is_overloaded_while_stopped(
+        &mut self,
+        introspection: &Introspection,
+        sent_at: Time,
+        now: Time,
+    ) -> bool {
+        let registration = self.registrations.get_mut(&introspection.registration);
+        let stopped = registration.and_then(|registration| registration.overload.stopped(now));
+        introspection.is_known() && stopped.is_some_and(|stopped| sent_at >= stopped)
+    }
+
+    /// If a canary succeeded after it, the peer of an unknown token stays charged: it may have a
+    /// supply of tokens that a firewall refuses in this way.
+    fn judge_overload(
+        &mut self,
+        introspection: &Introspection,
+        sent_at: Time,
+        canary_succeeded: bool,
+        now: Time,
+    ) -> Judgement {
+        let allows_stale = self.is_overloaded_while_stopped(introspection, sent_at, now)
+            || self.is_open(introspection.registration);
+        let charges_peer = canary_succeeded && !introspection.is_known();
+        Judgement::NotTokenAtFault { allows_stale, charges_peer }
     }
 }
 
 const fn server_state(failure: Failure) -> ServerState {
     match failure {
-        Failure::NotSent | Failure::Unreachable => ServerState::Unreachable,
+        Failure::NotSent | Failure::NoEndpoint | Failure::Unreachable => ServerState::Unreachable,
         Failure::Overloaded => ServerState::Overloaded,
-        Failure::RejectsUs => ServerState::RejectsCredentials,
-        Failure::NamesToken | Failure::Refused => ServerState::RefusesEveryone,
+        Failure::RejectsCredentials => ServerState::RejectsCredentials,
+        Failure::InvalidToken | Failure::Refused => ServerState::RefusesEveryone,
         Failure::Gateway | Failure::Broken => ServerState::Broken,
     }
 }

@@ -1,4 +1,4 @@
-//! The servers that questions are sent to, and the task that sends canaries to one.
+//! The servers that introspections are sent to, and the task that sends canaries to one.
 
 use std::{
     collections::HashMap,
@@ -12,10 +12,10 @@ use tokio::{runtime::Handle, sync::Notify};
 
 use super::{
     health::Health,
+    introspection::{IntrospectionResult, RegistrationId},
     judge::NextCanary,
-    question::{Answer, TenantId},
-    recent::{Id, KnownShare, Time},
-    tenant::TenantSettings,
+    recent::{Id, KnownTokensLimit, Time},
+    registration::RegistrationSettings,
 };
 use crate::{
     clock::{Moment, SystemClock},
@@ -23,41 +23,41 @@ use crate::{
     verify::boxed::BoxFuture,
 };
 
-/// The default number of questions that may be under way at one origin.
+/// The default number of introspections that may be under way at one origin.
 ///
-/// A server that takes 20 ms for an answer then still serves some three thousand a second.
+/// A server that takes 20 ms for a response then still serves some three thousand a second.
 pub(crate) const DEFAULT_PERMITS: usize = 64;
 
 /// The origins of one resource server. Clones share them.
 #[derive(Clone)]
 pub(crate) struct Origins {
     permits: usize,
-    known: Arc<Mutex<HashMap<String, Weak<Origin>>>>,
-    known_tokens: Arc<KnownShare>,
+    by_name: Arc<Mutex<HashMap<String, Weak<Origin>>>>,
+    known_tokens: Arc<KnownTokensLimit>,
 }
 
 impl Origins {
-    /// Creates origins with `permits` questions under way at each, and `known_tokens` good tokens
-    /// told apart from unknown ones at all of them together.
+    /// Creates origins with `permits` introspections under way at each, and `known_tokens` known
+    /// tokens at all of them together.
     pub(crate) fn new(permits: usize, known_tokens: usize) -> Self {
-        let known_tokens = Arc::new(KnownShare::new(known_tokens));
-        Self { permits, known: Arc::default(), known_tokens }
+        let known_tokens = Arc::new(KnownTokensLimit::new(known_tokens));
+        Self { permits, by_name: Arc::default(), known_tokens }
     }
 
-    pub(super) fn known_tokens(&self) -> Arc<KnownShare> {
+    pub(super) fn known_tokens(&self) -> Arc<KnownTokensLimit> {
         Arc::clone(&self.known_tokens)
     }
 
     /// Returns the origin of this name, which is a scheme, host and port.
     pub(super) fn get(&self, name: &str) -> Arc<Origin> {
         // The map is consistent at every point that could panic.
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(origin) = known.get(name).and_then(Weak::upgrade) {
+        let mut by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(origin) = by_name.get(name).and_then(Weak::upgrade) {
             return origin;
         }
-        known.retain(|_, origin| origin.strong_count() > 0);
+        by_name.retain(|_, origin| origin.strong_count() > 0);
         let origin = Arc::new(Origin::new(self.permits));
-        known.insert(name.to_owned(), Arc::downgrade(&origin));
+        by_name.insert(name.to_owned(), Arc::downgrade(&origin));
         origin
     }
 }
@@ -73,21 +73,24 @@ pub(super) struct Origin {
     state: Mutex<State>,
     start: Moment,
     /// Wakes the task that sends canaries.
-    wanted: Arc<Notify>,
+    wake: Arc<Notify>,
 }
 
 struct State {
     health: Health,
-    senders: HashMap<TenantId, Arc<CanarySender>>,
+    senders: HashMap<RegistrationId, Arc<CanarySender>>,
     /// The number of the task that sends canaries, if there is one.
     task: Option<u64>,
     tasks: u64,
 }
 
-/// Sends the canaries of one issuer and client.
+type SendCanary = dyn Fn() -> (bool, BoxFuture) + Send + Sync;
+
+/// Sends the canaries of one registration.
 pub(super) struct CanarySender {
     pub(super) issuer: Arc<str>,
-    pub(super) send: Box<dyn Fn() -> BoxFuture + Send + Sync>,
+    /// Returns true if the token is one of this service's own, and the introspection.
+    pub(super) send: Box<SendCanary>,
 }
 
 impl Origin {
@@ -98,7 +101,7 @@ impl Origin {
             state: Mutex::new(state),
             // Only the monotonic clock counts, so any wall clock will do.
             start: Moment::now(&SystemClock),
-            wanted: Arc::default(),
+            wake: Arc::default(),
         }
     }
 
@@ -111,7 +114,8 @@ impl Origin {
         Moment::now(&SystemClock).monotonic_since(self.start)
     }
 
-    /// Looks at the health of the server, and sends canaries if they are wanted afterwards.
+    /// Applies a change to the health, then starts or wakes the task that sends canaries if any are
+    /// wanted.
     pub(super) fn update<T>(self: &Arc<Self>, change: impl FnOnce(&mut Health, Time) -> T) -> T {
         let now = self.now();
         let mut state = self.lock();
@@ -119,57 +123,66 @@ impl Origin {
         if state.health.turns.is_empty() {
             return result;
         }
+        let is_changed = state.health.turns.take_change();
         if state.task.is_some() {
-            self.wanted.notify_one();
+            // The canary under way may have ended, too, but then one of them is wanted again.
+            if is_changed {
+                self.wake.notify_one();
+            }
         } else if let Ok(runtime) = Handle::try_current() {
             state.tasks += 1;
             let number = state.tasks;
             state.task = Some(number);
             drop(state);
             // A runtime that shuts down drops the task at once, which takes the lock.
-            runtime.spawn(send_canaries(Task { origin: Arc::downgrade(self), number }));
+            runtime.spawn(send_canaries(CanaryTask { origin: Arc::downgrade(self), number }));
         }
         result
     }
 
-    pub(super) fn add(&self, settings: TenantSettings, sender: CanarySender) -> TenantId {
+    pub(super) fn add(
+        &self,
+        settings: RegistrationSettings,
+        sender: CanarySender,
+    ) -> RegistrationId {
         let mut state = self.lock();
-        let id = state.health.add_tenant(settings);
+        let id = state.health.add_registration(settings);
         state.senders.insert(id, Arc::new(sender));
         id
     }
 
-    pub(super) fn remove(&self, id: TenantId) {
+    pub(super) fn remove(&self, id: RegistrationId) {
         let mut state = self.lock();
-        state.health.remove_tenant(id);
+        state.health.remove_registration(id);
         let sender = state.senders.remove(&id);
         // It holds the connections to the server, which may take a while to close.
         drop(state);
         drop(sender);
     }
 
-    pub(super) fn is_open(&self, id: TenantId) -> bool {
+    pub(super) fn is_open(&self, id: RegistrationId) -> bool {
         self.lock().health.is_open(id)
     }
 
-    pub(super) fn server_state(&self, id: TenantId) -> ServerState {
+    pub(super) fn server_state(&self, id: RegistrationId) -> ServerState {
         let state = self.lock();
-        state.health.tenants.get(&id).map(|tenant| tenant.canary.server).unwrap_or_default()
+        let found = state.health.registrations.get(&id).map(|own| own.canary.found);
+        found.unwrap_or_default()
     }
 
-    pub(super) fn canaries_sent(&self, id: TenantId) -> u64 {
+    pub(super) fn canaries_sent(&self, id: RegistrationId) -> u64 {
         let state = self.lock();
-        state.health.tenants.get(&id).map_or(0, |tenant| tenant.canary.sent)
+        state.health.registrations.get(&id).map_or(0, |registration| registration.canary.sent)
     }
 }
 
 /// The task that sends canaries. It holds no reference to the origin while it sleeps.
-struct Task {
+struct CanaryTask {
     origin: Weak<Origin>,
     number: u64,
 }
 
-impl Drop for Task {
+impl Drop for CanaryTask {
     fn drop(&mut self) {
         let Some(origin) = self.origin.upgrade() else { return };
         let mut state = origin.lock();
@@ -181,23 +194,21 @@ impl Drop for Task {
 
 /// The next step of the task.
 enum Step {
-    Send(TenantId, Option<Arc<CanarySender>>),
+    Send(RegistrationId, Option<Arc<CanarySender>>),
     /// Wait for this time, or until a canary is wanted that may be sent earlier.
     Wait(Duration, Arc<Notify>),
     End,
 }
 
-impl Task {
+impl CanaryTask {
     fn next(&self) -> Step {
         let Some(origin) = self.origin.upgrade() else { return Step::End };
         let now = origin.now();
         let mut state = origin.lock();
         match state.health.next_canary(now) {
             NextCanary::Send(id) => Step::Send(id, state.senders.get(&id).cloned()),
-            NextCanary::At(time) => {
-                Step::Wait(time.saturating_sub(now), Arc::clone(&origin.wanted))
-            }
-            NextCanary::Later => {
+            NextCanary::At(time) => Step::Wait(time.saturating_sub(now), Arc::clone(&origin.wake)),
+            NextCanary::None => {
                 state.task = None;
                 Step::End
             }
@@ -205,34 +216,36 @@ impl Task {
     }
 }
 
-async fn send_canaries(task: Task) {
+async fn send_canaries(task: CanaryTask) {
     loop {
         match task.next() {
             Step::Send(id, sender) => {
                 let origin = task.origin.clone();
-                let under_way = UnderWay { origin, id, answer: Answer::NotAsked };
+                let result = IntrospectionResult::FailedHere;
+                let under_way = UnderWay { origin, id, is_own: false, result };
                 tokio::spawn(send_canary(under_way, sender));
             }
-            Step::Wait(time, wanted) => {
-                let _ = tokio::time::timeout(time, wanted.notified()).await;
+            Step::Wait(time, wake) => {
+                let _ = tokio::time::timeout(time, wake.notified()).await;
             }
             Step::End => return,
         }
     }
 }
 
-/// A canary under way. If it is dropped before its answer, it counts as not sent.
+/// A canary under way. If it is dropped before its result, it counts as not sent.
 struct UnderWay {
     origin: Weak<Origin>,
-    id: TenantId,
-    answer: Answer,
+    id: RegistrationId,
+    is_own: bool,
+    result: IntrospectionResult,
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
         let Some(origin) = self.origin.upgrade() else { return };
-        let answer = self.answer;
-        let change = origin.update(|health, now| health.take_canary(self.id, answer, now));
+        let Self { id, is_own, result, .. } = *self;
+        let change = origin.update(|health, now| health.take_canary(id, is_own, result, now));
         let Some(change) = change else { return };
         let sender = origin.lock().senders.get(&self.id).cloned();
         if let Some(sender) = sender {
@@ -243,6 +256,9 @@ impl Drop for UnderWay {
 
 async fn send_canary(mut under_way: UnderWay, sender: Option<Arc<CanarySender>>) {
     let Some(sender) = sender else { return };
-    let outcome = (sender.send)().await;
-    under_way.answer = Answer::of(&outcome, Id::of(0));
+    let (is_own, sending) = (sender.send)();
+    under_way.is_own = is_own;
+    let outcome = sending.await;
+    // The subject of a canary is not used.
+    under_way.result = IntrospectionResult::of(&outcome, Id::of(0));
 }

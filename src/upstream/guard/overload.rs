@@ -1,4 +1,4 @@
-//! The rate of questions about unknown tokens while the server has too much to do.
+//! The rate of introspections of unknown tokens while the server is overloaded.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ const BETWEEN_CUTS: Duration = Duration::from_secs(1);
 /// The time without a refusal after which the rate grows.
 const GROWS_AFTER: Duration = Duration::from_secs(5);
 
-/// The time over which the rate of questions is measured, in slices.
+/// The time over which the rate of introspections is measured, in slices.
 const SLICES: u64 = 10;
 const SLICE: Duration = Duration::from_millis(100);
 
@@ -24,23 +24,23 @@ pub(super) struct Overload {
 
 #[derive(Debug)]
 struct Limit {
-    /// Questions a second. Below one a second it is zero: the questions are stopped.
+    /// Introspections a second. Below one a second it is zero: they are stopped.
     rate: f64,
-    /// What is added to the rate in five seconds.
+    /// The increase of the rate in five seconds.
     step: f64,
     /// The rate at which the limit ends.
     free_at: f64,
-    /// Since when the questions are stopped.
+    /// The time at which the introspections were stopped.
     stopped: Option<Time>,
-    /// Questions that may be sent now, and when that was true.
+    /// The introspections that could be sent at `filled`.
     left: f64,
     filled: Time,
-    /// Until when the rate has grown.
+    /// The time up to which the growth of the rate is counted.
     grown: Time,
 }
 
 impl Overload {
-    /// Returns true if a question about an unknown token may be sent.
+    /// Returns true if an introspection of an unknown token may be sent.
     pub(super) fn allows(&mut self, now: Time) -> bool {
         self.grow(now);
         let Some(limit) = &mut self.limit else { return true };
@@ -79,13 +79,13 @@ impl Overload {
         self.last_cut = Some(now);
         if limit.rate < 1.0 {
             limit.rate = 0.0;
-            // With hardly any questions before, they were as good as stopped.
+            // With hardly any introspections before, they were as good as stopped.
             let before = if seen < 2.0 { BETWEEN_CUTS } else { Duration::ZERO };
             limit.stopped.get_or_insert(now.saturating_sub(before));
         }
     }
 
-    /// Returns the time since when questions about unknown tokens are stopped.
+    /// Returns the time at which introspections of unknown tokens were stopped, if they are.
     pub(super) fn stopped(&mut self, now: Time) -> Option<Time> {
         self.grow(now);
         self.limit.as_ref()?.stopped
@@ -114,7 +114,7 @@ impl Overload {
     }
 }
 
-/// Counts the questions of the last second.
+/// Counts the introspections of the last second.
 #[derive(Debug, Default)]
 struct Sent {
     /// The count of each slice, and the number of the slice.

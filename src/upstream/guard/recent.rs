@@ -1,4 +1,4 @@
-//! The tokens that the server called active lately, and who has asked about what lately.
+//! The tokens that were active lately, and the last outcome of each subject or registration.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -11,20 +11,24 @@ use std::{
     time::Duration,
 };
 
-/// The time since the guard was created, by the monotonic clock.
+/// A point in time: the time since the origin was created, by the monotonic clock.
 pub(super) type Time = Duration;
 
-/// How long a token counts as known to be good after the server called it active. It outlives the
-/// facts in a cache, stale ones included.
+/// The time for which a token stays known after the server called it active. It is longer than a
+/// cache keeps facts, stale ones included, so a token in use is known when it must be verified
+/// again.
 pub(super) const KNOWN_FOR: Duration = Duration::from_secs(10 * 60);
 
 /// The time within which failures count together.
 pub(super) const WINDOW: Duration = Duration::from_secs(10);
 
+/// The fewest parties that must fail to count as many. One client may have two accounts.
+pub(super) const FEWEST_FAILED: usize = 3;
+
 /// The maximum number of parties whose last outcomes are kept.
 const MAX_PARTIES: usize = 10_000;
 
-/// A keyed hash of a token, a subject or a tenant. No decision to admit depends on it.
+/// A keyed hash of a token, a subject or a registration. No decision to admit depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Id(u64);
 
@@ -36,39 +40,41 @@ impl Id {
     }
 }
 
-/// The fewest tokens of one tenant that are kept as known to be good.
+/// The fewest tokens that each registration keeps as known, even if all of them together then exceed
+/// the total.
 const MIN_KNOWN: usize = 256;
 
-/// The number of tokens that all tenants of a resource server may keep as known to be good.
+/// The number of tokens that all registrations of a resource server may keep as known.
 #[derive(Debug)]
-pub(super) struct KnownShare {
+pub(super) struct KnownTokensLimit {
     total: usize,
-    tenants: AtomicUsize,
+    registrations: AtomicUsize,
 }
 
-impl KnownShare {
+impl KnownTokensLimit {
     pub(super) const fn new(total: usize) -> Self {
-        Self { total, tenants: AtomicUsize::new(0) }
+        Self { total, registrations: AtomicUsize::new(0) }
     }
 
-    pub(super) fn add_tenant(&self) {
-        self.tenants.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn add_registration(&self) {
+        self.registrations.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn remove_tenant(&self) {
-        self.tenants.fetch_sub(1, Ordering::Relaxed);
+    pub(super) fn remove_registration(&self) {
+        self.registrations.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Returns the number for each tenant.
-    pub(super) fn each(&self) -> usize {
-        let tenants = self.tenants.load(Ordering::Relaxed).max(1);
-        (self.total / tenants).max(MIN_KNOWN)
+    /// Returns the number for each registration.
+    pub(super) fn per_registration(&self) -> usize {
+        let registrations = self.registrations.load(Ordering::Relaxed).max(1);
+        (self.total / registrations).max(MIN_KNOWN)
     }
 }
 
-/// The tokens of one tenant that are known to be good, with their subjects.
+/// The known tokens of one registration, with their subjects.
 ///
-/// Holds two generations. If the newer is full, the older is forgotten.
+/// Holds two generations of up to `capacity` tokens each. A full newer generation becomes the older
+/// one, whose tokens are forgotten.
 #[derive(Debug, Default)]
 pub(super) struct KnownTokens {
     newer: HashMap<Id, Known>,
@@ -96,22 +102,23 @@ impl KnownTokens {
         self.older.remove(&token);
     }
 
-    /// Returns the subject of the token, if the token is known to be good at `now`.
+    /// Returns the subject of a token that is known at `now`.
     pub(super) fn subject(&self, token: Id, now: Time) -> Option<Id> {
         let known = self.newer.get(&token).or_else(|| self.older.get(&token))?;
         (now.saturating_sub(known.at) < KNOWN_FOR).then_some(known.subject)
     }
 
-    /// Returns true if no token is known to be good at `now`.
+    /// Returns true if no token is known at `now`.
     pub(super) fn is_empty(&self, now: Time) -> bool {
         self.last.is_none_or(|last| now.saturating_sub(last) >= KNOWN_FOR)
     }
 }
 
-/// The last outcome for each party of the last ten seconds: for each subject or each tenant.
+/// The last outcome of each party within the last ten seconds. The parties are subjects, or
+/// registrations.
 #[derive(Debug, Default)]
 pub(super) struct LastOutcomes {
-    /// Each party's last outcome: when, and true if it failed.
+    /// The time of each party's last outcome, and true if it failed.
     last: HashMap<Id, (Time, bool)>,
     /// All outcomes in order, to forget the old ones.
     order: VecDeque<(Time, Id)>,
@@ -131,10 +138,10 @@ impl LastOutcomes {
         self.order.push_back((now, party));
     }
 
-    /// Returns true if at least three parties failed, and a share of at least 1/`share` of all.
+    /// Returns true if at least three parties failed, and at least one of `share`.
     pub(super) fn many_failed(&mut self, now: Time, share: usize) -> bool {
         self.forget_old(now);
-        self.failed >= 3 && self.failed * share >= self.last.len()
+        self.failed >= FEWEST_FAILED && self.failed * share >= self.last.len()
     }
 
     /// Returns true if some failed and none succeeded.
@@ -196,15 +203,15 @@ mod tests {
     }
 
     #[test]
-    fn share_of_known_tokens_is_divided_among_tenants() {
-        let share = KnownShare::new(10_000);
-        assert_eq!(share.each(), 10_000);
-        (0..10).for_each(|_| share.add_tenant());
-        assert_eq!(share.each(), 1_000);
-        (0..1_000).for_each(|_| share.add_tenant());
-        assert_eq!(share.each(), MIN_KNOWN);
-        (0..1_005).for_each(|_| share.remove_tenant());
-        assert_eq!(share.each(), 2_000);
+    fn known_tokens_are_divided_among_registrations() {
+        let share = KnownTokensLimit::new(10_000);
+        assert_eq!(share.per_registration(), 10_000);
+        (0..10).for_each(|_| share.add_registration());
+        assert_eq!(share.per_registration(), 1_000);
+        (0..1_000).for_each(|_| share.add_registration());
+        assert_eq!(share.per_registration(), MIN_KNOWN);
+        (0..1_005).for_each(|_| share.remove_registration());
+        assert_eq!(share.per_registration(), 2_000);
     }
 
     #[test]
@@ -224,7 +231,7 @@ mod tests {
         assert!(outcomes.many_failed(3 * SEC, 20) && !outcomes.all_failed(3 * SEC));
         outcomes.note(Id(200), 3 * SEC, false);
         assert!(!outcomes.many_failed(3 * SEC, 20), "3 of 61 are less than a twentieth");
-        // An answer about a party undoes its failure.
+        // A later success of a party undoes its failure.
         outcomes.note(Id(2), 4 * SEC, false);
         assert_eq!(outcomes.failed, 2);
         assert!(!outcomes.all_failed(13 * SEC));
