@@ -1,6 +1,6 @@
 //! Removes the credentials of a request, or hides them from `Debug` output.
 //!
-//! Credentials are found and removed by the same functions, so what was found can't stay.
+//! Extraction and removal use the same functions, so a token that was extracted is also removed.
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Request, Uri,
@@ -90,7 +90,7 @@ fn remove_items(
     let kept: Vec<HeaderValue> = headers.get_all(field).into_iter().filter_map(without).collect();
     headers.remove(field);
     for value in kept {
-        // There was room for it before.
+        // The map had at least as many fields before, so it can't be full.
         let _ = headers.try_append(field, value);
     }
 }

@@ -189,7 +189,7 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Result<HandOver<S::Future>, S::Error>> {
         let mut this = self.project();
-        // The service is a clone that never was ready: `Introspect::release` made it, or `release`.
+        // `inner` is a clone, which is not ready yet: `Introspect::release` or `release` below made it.
         ready!(this.inner.poll_ready(cx))?;
         let StageProj::Admitted { decision } = this.stage.as_mut().project() else {
             unreachable!("the request is not decided")

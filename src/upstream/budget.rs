@@ -233,7 +233,7 @@ enum Made {
     Before(SharedCharge),
 }
 
-/// What a charge took, and from which budgets.
+/// A charge, and the budgets that it was made against.
 struct Receipt {
     budget: Arc<Budget>,
     taken: Taken,

@@ -7,13 +7,13 @@ use std::{collections::HashMap, time::Duration};
 
 use crate::verify::peer::PeerKey;
 
-/// How many times the burst and the rate of one peer a network may have together, and all peers
-/// that find no place in the table.
+/// The budgets of a /56, of a /48, and of all peers without a place in the table, as multiples of
+/// the budget of one peer.
 const TIMES_56: u32 = 4;
 const TIMES_48: u32 = 16;
-pub(super) const TIMES_UNKNOWN: u32 = 64;
+pub(super) const TIMES_OVERFLOW: u32 = 64;
 
-/// How long a peer with a good token keeps its place in the table.
+/// The time for which a peer with a good token keeps its place in the table.
 const GOOD_FOR: u64 = nanos(Duration::from_secs(600));
 
 /// The least time between two searches for places that can be given away. A search walks over the
@@ -52,8 +52,8 @@ pub(super) struct Table {
     entries: HashMap<u64, Entry>,
     /// The number of entries that are kept because of a good token.
     good: usize,
-    /// The budget of all peers that have no place.
-    unknown: u64,
+    /// The budget that all peers without a place share.
+    overflow: u64,
     next_id: u32,
     searched_at: Option<u64>,
 }
@@ -67,10 +67,10 @@ struct Entry {
     id: u32,
 }
 
-/// What one charge took from the budgets.
+/// The charges that one request made, one for each budget.
 pub(super) struct Taken([Option<Share>; 4]);
 
-/// What one charge took from one budget.
+/// A charge against one budget.
 struct Share {
     /// The key and the id of the entry, or `None` for the budget of the peers without a place.
     entry: Option<(u64, u32)>,
@@ -86,7 +86,7 @@ impl Table {
             places,
             entries: HashMap::new(),
             good: 0,
-            unknown: 0,
+            overflow: 0,
             next_id: 0,
             searched_at: None,
         }
@@ -100,11 +100,11 @@ impl Table {
     pub(super) fn charge(&mut self, peer: PeerKey, now: u64) -> Result<Taken, u64> {
         let has_places = self.has_places_for(peer, now);
         let is_good = self.entries.get(&peer.own()).is_some_and(|entry| entry.good_until > now);
-        let shares_unknown = !has_places && !is_good;
+        let shares_overflow = !has_places && !is_good;
         let known = levels(peer).into_iter().flatten();
         let known = known.filter_map(|(key, times)| Some((self.entries.get(&key)?.full, times)));
-        let unknown = shares_unknown.then_some((self.unknown, TIMES_UNKNOWN));
-        let waits = known.chain(unknown).map(|(full, times)| self.rate.wait(times, full, now));
+        let overflow = shares_overflow.then_some((self.overflow, TIMES_OVERFLOW));
+        let waits = known.chain(overflow).map(|(full, times)| self.rate.wait(times, full, now));
         match waits.max() {
             Some(wait) if wait > 0 => return Err(wait),
             _ => {}
@@ -120,12 +120,12 @@ impl Table {
             let full_after = later(&mut entry.full, now, rate.refill(times));
             Some(Share { entry: Some((key, id)), times, full_after })
         });
-        let unknown = shares_unknown.then(|| {
-            let full_after = later(&mut self.unknown, now, rate.refill(TIMES_UNKNOWN));
-            Share { entry: None, times: TIMES_UNKNOWN, full_after }
+        let overflow = shares_overflow.then(|| {
+            let full_after = later(&mut self.overflow, now, rate.refill(TIMES_OVERFLOW));
+            Share { entry: None, times: TIMES_OVERFLOW, full_after }
         });
         let [peer, of_56, of_48] = own;
-        Ok(Taken([peer, of_56, of_48, unknown]))
+        Ok(Taken([peer, of_56, of_48, overflow]))
     }
 
     /// Gives back what is left of a charge. What has been made good since is not given back: it
@@ -134,7 +134,7 @@ impl Table {
         for share in taken.0.iter().flatten() {
             let left = share.full_after.saturating_sub(now).min(self.rate.refill(share.times));
             let Some((key, id)) = share.entry else {
-                self.unknown = self.unknown.saturating_sub(left);
+                self.overflow = self.overflow.saturating_sub(left);
                 continue;
             };
             let Some(entry) = self.entries.get_mut(&key).filter(|entry| entry.id == id) else {

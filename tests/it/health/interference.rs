@@ -1,4 +1,4 @@
-//! What a good token gets does not depend on the requests of other clients (promise 10).
+//! A good token gets the same response whatever other clients send (promise 10).
 
 use super::town::{Asked, Peers, Reply, Settings, Town, fine, people, random};
 

@@ -148,7 +148,7 @@ pub(super) fn people(count: f64, peers: Peers, tenants: usize) -> Vec<Client> {
 #[derive(Default)]
 struct Seen {
     outcomes: HashMap<(&'static str, String), usize>,
-    /// What good requests got, with their numbers.
+    /// The outcomes of good requests, with their numbers.
     good: Vec<(usize, String)>,
     refused_good: usize,
     /// The times of good requests, in seconds.
@@ -455,7 +455,7 @@ impl Seen {
     }
 }
 
-/// What was seen.
+/// The record of a run.
 pub(super) struct Report {
     seen: Seen,
 }
