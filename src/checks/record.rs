@@ -47,6 +47,18 @@ pub(crate) fn record<T, E: CheckError>(
     outcome
 }
 
+/// Runs a future whose checks are not those of a client's token, and are not recorded.
+#[cfg(all(feature = "introspection", feature = "_crypto"))]
+pub(crate) async fn unrecorded<F: Future>(future: F) -> F::Output {
+    #[cfg(feature = "checks")]
+    {
+        let mut future = std::pin::pin!(future);
+        std::future::poll_fn(|cx| recording::paused(|| future.as_mut().poll(cx))).await
+    }
+    #[cfg(not(feature = "checks"))]
+    future.await
+}
+
 /// Makes a check that fails with `otherwise` unless `met` is true.
 #[inline(always)]
 pub(crate) fn demand(

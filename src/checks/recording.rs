@@ -35,6 +35,20 @@ pub(super) fn is_on() -> bool {
     ON.get()
 }
 
+/// Calls `work` without recording its checks.
+pub(super) fn paused<T>(work: impl FnOnce() -> T) -> T {
+    struct Resume(bool);
+
+    impl Drop for Resume {
+        fn drop(&mut self) {
+            ON.set(self.0);
+        }
+    }
+
+    let _resume = Resume(ON.replace(false));
+    work()
+}
+
 pub(super) fn add(check: Check, detail: Detail, outcome: Result<(), ErrorKind>) {
     STEPS.with_borrow_mut(|steps| {
         if steps.len() < MAX_STEPS {
@@ -165,6 +179,18 @@ mod tests {
         drop(Recording::start());
         check(Check::Form, false);
         assert_eq!(Recording::start().finish(), Trace::default());
+    }
+
+    #[test]
+    fn paused_recording_goes_on_afterwards() {
+        let recording = Recording::start();
+        paused(|| check(Check::Form, false));
+        check(Check::Issuer, true);
+        let trace = recording.finish();
+        let checks: Vec<_> = trace.steps.iter().map(|step| step.check).collect();
+        assert_eq!(checks, [Check::Issuer]);
+        paused(|| ());
+        assert!(!is_on());
     }
 
     #[test]

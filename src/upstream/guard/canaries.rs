@@ -3,23 +3,44 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{introspection::RegistrationId, recent::Time};
+use super::{
+    introspection::{Introspection, RegistrationId},
+    recent::Time,
+};
 
 /// The shortest time between two canaries to one origin.
 const BETWEEN: Duration = Duration::from_secs(1);
 
+/// The reason for a canary. Those with an earlier variant come first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Urgency {
+    /// A known token failed, so good clients may be without service. Clients without a known token
+    /// can't delay these canaries by failures at many issuers.
+    KnownFailed,
+    /// An unknown token failed.
+    Failed,
+    /// Nothing failed.
+    Regular,
+}
+
+impl Urgency {
+    /// Returns the urgency after a failure, or after an introspection that is slow.
+    pub(super) const fn after(introspection: &Introspection) -> Self {
+        if introspection.is_known() { Self::KnownFailed } else { Self::Failed }
+    }
+}
+
 /// A place in the order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Turn {
-    is_urgent: bool,
+    urgency: Urgency,
     number: u64,
 }
 
-/// The issuers that a canary will be sent to. Those with a failure come before the others.
+/// The registrations that a canary will be sent to, in order.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
-    urgent: BTreeMap<u64, RegistrationId>,
-    ordinary: BTreeMap<u64, RegistrationId>,
+    waiting: BTreeMap<Turn, RegistrationId>,
     count: u64,
     last_sent: Option<Time>,
     /// True if a turn was added since the task last looked.
@@ -27,33 +48,29 @@ pub(super) struct Turns {
 }
 
 impl Turns {
-    /// Adds an issuer to the end, or moves it from the ordinary ones to the urgent ones. Returns
-    /// its place.
+    /// Adds a registration behind those of the same urgency, unless it has a turn that is at least as
+    /// urgent. Returns its turn.
     pub(super) fn add(
         &mut self,
         registration: RegistrationId,
         turn: Option<Turn>,
-        is_urgent: bool,
+        urgency: Urgency,
     ) -> Turn {
         if let Some(turn) = turn {
-            if turn.is_urgent || !is_urgent {
+            if turn.urgency <= urgency {
                 return turn;
             }
             self.remove(turn);
         }
         self.is_changed = true;
         self.count += 1;
-        let number = self.count;
-        self.part(is_urgent).insert(number, registration);
-        Turn { is_urgent, number }
+        let turn = Turn { urgency, number: self.count };
+        self.waiting.insert(turn, registration);
+        turn
     }
 
     pub(super) fn remove(&mut self, turn: Turn) {
-        self.part(turn.is_urgent).remove(&turn.number);
-    }
-
-    fn part(&mut self, is_urgent: bool) -> &mut BTreeMap<u64, RegistrationId> {
-        if is_urgent { &mut self.urgent } else { &mut self.ordinary }
+        self.waiting.remove(&turn);
     }
 
     /// Returns true if a turn was added since the last call.
@@ -62,16 +79,16 @@ impl Turns {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.urgent.is_empty() && self.ordinary.is_empty()
+        self.waiting.is_empty()
     }
 
-    pub(super) fn has_urgent(&self) -> bool {
-        !self.urgent.is_empty()
+    pub(super) fn has_failed(&self) -> bool {
+        self.waiting.keys().next().is_some_and(|turn| turn.urgency < Urgency::Regular)
     }
 
-    /// Returns the issuers in order.
+    /// Returns the registrations in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = RegistrationId> {
-        self.urgent.values().chain(self.ordinary.values()).copied()
+        self.waiting.values().copied()
     }
 
     pub(super) const fn note_sent(&mut self, now: Time) {

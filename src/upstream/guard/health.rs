@@ -214,7 +214,7 @@ impl Health {
 
     /// Notes that an introspection is slow.
     pub(super) fn note_slow(&mut self, introspection: &Introspection, sent_at: Time) {
-        self.want_canary(introspection.registration, Some(sent_at));
+        self.want_canary_after(introspection, sent_at);
     }
 
     /// Gives the permit of an introspection back, whether or not it was sent.

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::{
     breaker::OpenedBy,
+    canaries::Urgency,
     health::{Conclusion, Health, NOT_JUDGED},
     introspection::{Failed, Introspection, IntrospectionResult, Judgement, RegistrationId},
     opening::FAILED_SHARE,
@@ -50,19 +51,27 @@ pub(super) struct Change {
 
 /// Sending canaries.
 impl Health {
-    /// Asks for a canary of a registration. `sent_at` is the start of the introspection that makes it
-    /// urgent.
-    pub(super) fn want_canary(&mut self, id: RegistrationId, sent_at: Option<Time>) {
+    /// Asks for a canary beside real introspections, or because the breaker is open.
+    pub(super) fn want_canary(&mut self, id: RegistrationId) {
         let is_open = self.is_open(id);
         let Some(registration) = self.registrations.get_mut(&id) else { return };
         let canary = &mut registration.canary;
-        let is_under_way =
-            sent_at.zip(canary.under_way_since).is_some_and(|(sent_at, since)| since >= sent_at);
-        if is_under_way {
+        let has_failed = canary.failures > 0 || is_open;
+        let urgency = if has_failed { Urgency::Failed } else { Urgency::Regular };
+        canary.turn = Some(self.turns.add(id, canary.turn, urgency));
+    }
+
+    /// Asks for a canary because of an introspection that failed or is slow. It must be sent later
+    /// than that.
+    pub(super) fn want_canary_after(&mut self, introspection: &Introspection, sent_at: Time) {
+        let id = introspection.registration;
+        let Some(registration) = self.registrations.get_mut(&id) else { return };
+        let canary = &mut registration.canary;
+        if canary.under_way_since.is_some_and(|since| since >= sent_at) {
             return;
         }
-        let is_urgent = sent_at.is_some() || canary.failures > 0 || is_open;
-        canary.turn = Some(self.turns.add(id, canary.turn, is_urgent));
+        let urgency = Urgency::after(introspection);
+        canary.turn = Some(self.turns.add(id, canary.turn, urgency));
     }
 
     /// Asks for a canary beside real introspections: with the first, and once an hour.
@@ -70,7 +79,7 @@ impl Health {
         let Some(registration) = self.registrations.get(&id) else { return };
         let last = registration.canary.last_sent;
         if last.is_none_or(|last| now.saturating_sub(last) >= CANARY_EVERY) {
-            self.want_canary(id, None);
+            self.want_canary(id);
         }
     }
 
@@ -139,7 +148,7 @@ impl Health {
         let registration = self.registrations.get(&id)?;
         let after = registration.canary.found;
         if !registration.waiting.is_empty() || self.is_open(id) {
-            self.want_canary(id, None);
+            self.want_canary(id);
         }
         (before != after).then_some(Change { before, after })
     }
@@ -210,14 +219,14 @@ impl Health {
         let unjudged = registration.unjudged(failed.failure);
         // Nothing of the token was sent, so it can't be at fault.
         if matches!(failed.failure, Failure::NotSent | Failure::NoEndpoint) {
-            self.want_canary(id, Some(failed.sent_at));
+            self.want_canary_after(&failed.introspection, failed.sent_at);
             return Conclusion::Judged(unjudged);
         }
         // With wrong credentials from the start, the first canary tells, although none has succeeded.
         let can_judge =
             registration.canary.can_judge || failed.failure == Failure::RejectsCredentials;
         if is_open || !can_judge {
-            self.want_canary(id, Some(failed.sent_at));
+            self.want_canary_after(&failed.introspection, failed.sent_at);
             return Conclusion::Judged(unjudged);
         }
         self.wait_for_canary(failed)
@@ -226,7 +235,7 @@ impl Health {
     fn wait_for_canary(&mut self, failed: Failed) -> Conclusion {
         let id = failed.introspection.registration;
         let limit = self.permits.limit().saturating_mul(WAITING_PER_PERMIT);
-        self.want_canary(id, Some(failed.sent_at));
+        self.want_canary_after(&failed.introspection, failed.sent_at);
         let Some(registration) = self.registrations.get_mut(&id) else {
             return Conclusion::Judged(NOT_JUDGED);
         };
@@ -272,7 +281,7 @@ impl Health {
             return Conclusion::Judged(NOT_JUDGED);
         };
         if registration.is_lone_overload(introspection.token, now) {
-            self.want_canary(id, Some(sent_at));
+            self.want_canary_after(&introspection, sent_at);
             return Conclusion::Judged(Judgement::TokenAtFault { is_invalid: false });
         }
         if let Some(subject) = introspection.known {
@@ -291,7 +300,7 @@ impl Health {
             self.note_known_failure(id, subject, now);
         }
         if was_cut {
-            self.want_canary(id, Some(sent_at));
+            self.want_canary_after(&introspection, sent_at);
             return Conclusion::Judged(self.judge_overload(&introspection, sent_at, false, now));
         }
         self.wait_for_canary(failed)

@@ -87,14 +87,14 @@ impl Health {
         };
         for id in affected {
             if self.release_waiting(id) || one.is_some() {
-                self.want_canary(id, None);
+                self.want_canary(id);
             }
         }
         // An open breaker needs a canary that can close it.
-        if !self.turns.has_urgent()
+        if !self.turns.has_failed()
             && let Some(any) = self.registrations.keys().next().copied()
         {
-            self.want_canary(any, None);
+            self.want_canary(any);
         }
     }
 

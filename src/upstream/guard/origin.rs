@@ -18,6 +18,7 @@ use super::{
     registration::RegistrationSettings,
 };
 use crate::{
+    checks::record::unrecorded,
     clock::{Moment, SystemClock},
     telemetry::{events, server_state::ServerState},
     verify::boxed::BoxFuture,
@@ -258,7 +259,7 @@ async fn send_canary(mut under_way: UnderWay, sender: Option<Arc<CanarySender>>)
     let Some(sender) = sender else { return };
     let (is_own, sending) = (sender.send)();
     under_way.is_own = is_own;
-    let outcome = sending.await;
+    let outcome = unrecorded(sending).await;
     // The subject of a canary is not used.
     under_way.result = IntrospectionResult::of(&outcome, Id::of(0));
 }

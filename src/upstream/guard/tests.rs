@@ -32,7 +32,7 @@ impl Origin {
     fn new(registrations: usize) -> Self {
         let mut this = Self::unjudged(registrations);
         for (at, id) in this.ids.clone().into_iter().enumerate() {
-            this.health.want_canary(id, None);
+            this.health.want_canary(id);
             let now = SEC * u32::try_from(at).unwrap();
             assert_eq!(this.health.next_canary(now), NextCanary::Send(id));
             this.end_canary(id, IntrospectionResult::Inactive, now);
@@ -167,7 +167,7 @@ fn canaries_that_do_not_connect_open_the_origin_only_if_no_one_else_responds() {
         if responds {
             origin.introspect(other, 2, IntrospectionResult::Inactive, 101 * SEC);
         }
-        origin.health.want_canary(one, Some(101 * SEC));
+        origin.health.want_canary(one);
         origin.canary(one, failed(Failure::NotSent), 102 * SEC);
         assert!(origin.health.is_open(one));
         assert_eq!(origin.health.is_open(other), !responds);
@@ -245,16 +245,19 @@ fn random_canary_closes_no_breaker_that_known_tokens_opened() {
 }
 
 #[test]
-fn canaries_of_all_registrations_are_a_second_apart_and_urgent_ones_first() {
+fn canaries_are_a_second_apart_and_those_after_failures_of_known_tokens_first() {
     let mut origin = Origin::unjudged(100);
     let ids = origin.ids.clone();
-    ids.iter().for_each(|id| origin.health.want_canary(*id, None));
-    origin.health.want_canary(ids[70], Some(SEC));
-    assert_eq!(origin.health.next_canary(SEC), NextCanary::Send(ids[70]));
+    ids.iter().for_each(|id| origin.health.want_canary(*id));
+    origin.activate(ids[80], 1, SEC);
+    origin.introspect(ids[70], 2, failed(Failure::Broken), SEC);
+    origin.introspect(ids[80], 1, failed(Failure::Broken), SEC);
+    assert_eq!(origin.health.next_canary(SEC), NextCanary::Send(ids[80]));
     assert_eq!(origin.health.next_canary(SEC), NextCanary::At(2 * SEC));
-    assert_eq!(origin.health.next_canary(2 * SEC), NextCanary::Send(ids[0]));
+    assert_eq!(origin.health.next_canary(2 * SEC), NextCanary::Send(ids[70]));
+    assert_eq!(origin.health.next_canary(3 * SEC), NextCanary::Send(ids[0]));
     origin.health.remove_registration(ids[1]);
-    assert_eq!(origin.health.next_canary(3 * SEC), NextCanary::Send(ids[2]));
+    assert_eq!(origin.health.next_canary(4 * SEC), NextCanary::Send(ids[2]));
 }
 
 #[test]

@@ -52,6 +52,19 @@ async fn many_misses_of_good_clients_are_no_attack() {
     }
 }
 
+/// All come once within half a minute, and then at random, when their facts are too old.
+#[tokio::test(start_paused = true)]
+async fn many_returning_tokens_are_no_attack() {
+    for peers in [Peers::Own, Peers::Unknown] {
+        let settings = Settings { permits: 32, ..Settings::default() };
+        let mut town = Town::with(fine(0.2), settings);
+        let clients = people(4_750.0, peers, 1);
+        town.ask_in_turn(clients.clone(), 115.0, (0.0, 42.0));
+        town.ask(clients, 400.0, (42.0, 80.0), false);
+        town.run().await.check(&format!("returning tokens, {peers:?}"), 0.02, 32);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn one_token_with_live_requests_is_asked_about_without_a_pause_and_no_more() {
     let mut town = Town::new(fine(0.02));
