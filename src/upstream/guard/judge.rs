@@ -31,6 +31,10 @@ const LONGEST_PAUSE: u64 = 10_000;
 /// permit.
 const WAITING_PER_PERMIT: usize = 4;
 
+/// The time after which a canary under way, or the task that sends them, counts as lost. Both take
+/// less, if their runtime runs.
+pub(super) const LOST_AFTER: Duration = Duration::from_secs(60);
+
 /// The next step of the task that sends canaries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NextCanary {
@@ -95,7 +99,8 @@ impl Health {
         }
         let at = |id: RegistrationId| {
             let canary = &self.registrations.get(&id)?.canary;
-            canary.under_way_since.is_none().then(|| (canary.not_before.max(earliest), id))
+            let lost_at = canary.under_way_since.map_or(Time::ZERO, |since| since + LOST_AFTER);
+            (lost_at <= now).then(|| (canary.not_before.max(earliest), id))
         };
         // The first in turn that may be sent, or else the first that may be sent later.
         let due = self.turns.iter().filter_map(at).find(|(at, _)| *at <= now);
@@ -115,18 +120,21 @@ impl Health {
         NextCanary::Send(id)
     }
 
-    /// Takes the result of a canary, which was a token of this service if `is_own`. Returns the change
-    /// of the server's state, if there is one.
+    /// Takes the result of the canary that was sent at `sent_at`, and was a token of this service if
+    /// `is_own`. Returns the change of the server's state, if there is one.
     pub(super) fn take_canary(
         &mut self,
         id: RegistrationId,
+        sent_at: Time,
         is_own: bool,
         result: IntrospectionResult,
         now: Time,
     ) -> Option<Change> {
         let registration = self.registrations.get_mut(&id)?;
         let canary = &mut registration.canary;
-        let (sent_at, before) = (canary.under_way_since.take()?, canary.found);
+        // One that was lost may end after all, while another is under way.
+        canary.under_way_since.take_if(|since| *since == sent_at)?;
+        let before = canary.found;
         match result {
             IntrospectionResult::Failed(failure) => {
                 canary.found = server_state(failure);

@@ -13,7 +13,7 @@ use tokio::{runtime::Handle, sync::Notify};
 use super::{
     health::Health,
     introspection::{IntrospectionResult, RegistrationId},
-    judge::NextCanary,
+    judge::{LOST_AFTER, NextCanary},
     recent::{Id, KnownTokensLimit, Time},
     registration::RegistrationSettings,
 };
@@ -80,8 +80,8 @@ pub(super) struct Origin {
 struct State {
     health: Health,
     senders: HashMap<RegistrationId, Arc<CanarySender>>,
-    /// The number of the task that sends canaries, if there is one.
-    task: Option<u64>,
+    /// The task that sends canaries, if there is one: its number, and when it last took a step.
+    task: Option<(u64, Time)>,
     tasks: u64,
 }
 
@@ -125,7 +125,9 @@ impl Origin {
             return result;
         }
         let is_changed = state.health.turns.take_change();
-        if state.task.is_some() {
+        // The runtime of the task may be there, but not run.
+        let is_lost = |(_, stepped_at)| now.saturating_sub(stepped_at) > LOST_AFTER;
+        if state.task.is_some_and(|task| !is_lost(task)) {
             // The canary under way may have ended, too, but then one of them is wanted again.
             if is_changed {
                 self.wake.notify_one();
@@ -133,7 +135,7 @@ impl Origin {
         } else if let Ok(runtime) = Handle::try_current() {
             state.tasks += 1;
             let number = state.tasks;
-            state.task = Some(number);
+            state.task = Some((number, now));
             drop(state);
             // A runtime that shuts down drops the task at once, which takes the lock.
             runtime.spawn(send_canaries(CanaryTask { origin: Arc::downgrade(self), number }));
@@ -187,7 +189,7 @@ impl Drop for CanaryTask {
     fn drop(&mut self) {
         let Some(origin) = self.origin.upgrade() else { return };
         let mut state = origin.lock();
-        if state.task == Some(self.number) {
+        if state.task.is_some_and(|(number, _)| number == self.number) {
             state.task = None;
         }
     }
@@ -195,7 +197,7 @@ impl Drop for CanaryTask {
 
 /// The next step of the task.
 enum Step {
-    Send(RegistrationId, Option<Arc<CanarySender>>),
+    Send(RegistrationId, Time, Option<Arc<CanarySender>>),
     /// Wait for this time, or until a canary is wanted that may be sent earlier.
     Wait(Duration, Arc<Notify>),
     End,
@@ -206,8 +208,13 @@ impl CanaryTask {
         let Some(origin) = self.origin.upgrade() else { return Step::End };
         let now = origin.now();
         let mut state = origin.lock();
+        if state.task.is_none_or(|(number, _)| number != self.number) {
+            // Another task has taken its place.
+            return Step::End;
+        }
+        state.task = Some((self.number, now));
         match state.health.next_canary(now) {
-            NextCanary::Send(id) => Step::Send(id, state.senders.get(&id).cloned()),
+            NextCanary::Send(id) => Step::Send(id, now, state.senders.get(&id).cloned()),
             NextCanary::At(time) => Step::Wait(time.saturating_sub(now), Arc::clone(&origin.wake)),
             NextCanary::None => {
                 state.task = None;
@@ -220,10 +227,10 @@ impl CanaryTask {
 async fn send_canaries(task: CanaryTask) {
     loop {
         match task.next() {
-            Step::Send(id, sender) => {
+            Step::Send(id, sent_at, sender) => {
                 let origin = task.origin.clone();
                 let result = IntrospectionResult::FailedHere;
-                let under_way = UnderWay { origin, id, is_own: false, result };
+                let under_way = UnderWay { origin, id, sent_at, is_own: false, result };
                 tokio::spawn(send_canary(under_way, sender));
             }
             Step::Wait(time, wake) => {
@@ -238,6 +245,7 @@ async fn send_canaries(task: CanaryTask) {
 struct UnderWay {
     origin: Weak<Origin>,
     id: RegistrationId,
+    sent_at: Time,
     is_own: bool,
     result: IntrospectionResult,
 }
@@ -245,8 +253,9 @@ struct UnderWay {
 impl Drop for UnderWay {
     fn drop(&mut self) {
         let Some(origin) = self.origin.upgrade() else { return };
-        let Self { id, is_own, result, .. } = *self;
-        let change = origin.update(|health, now| health.take_canary(id, is_own, result, now));
+        let Self { id, sent_at, is_own, result, .. } = *self;
+        let change =
+            origin.update(|health, now| health.take_canary(id, sent_at, is_own, result, now));
         let Some(change) = change else { return };
         let sender = origin.lock().senders.get(&self.id).cloned();
         if let Some(sender) = sender {

@@ -40,8 +40,9 @@ impl Origin {
         this
     }
 
+    /// Takes the result of a canary that was sent at `now`.
     fn end_canary(&mut self, id: RegistrationId, result: IntrospectionResult, now: Time) {
-        self.health.take_canary(id, false, result, now);
+        self.health.take_canary(id, now, false, result, now);
     }
 
     /// Sends the next canary, which must be that of `id`, and takes its result.
@@ -239,7 +240,7 @@ fn random_canary_closes_no_breaker_that_known_tokens_opened() {
         }
         assert!(origin.health.is_open(id));
         assert_eq!(origin.health.next_canary(101 * SEC), NextCanary::Send(id));
-        origin.health.take_canary(id, is_own, result, 101 * SEC);
+        origin.health.take_canary(id, 101 * SEC, is_own, result, 101 * SEC);
         assert_eq!(origin.health.is_open(id), !closes);
     }
 }
@@ -279,5 +280,22 @@ fn server_that_never_responded_gets_ten_introspections_a_second() {
         }
     }
     assert!((95..=101).contains(&passed), "{passed}");
+    assert_eq!(origin.health.registrations[&id].canary.found, ServerState::Broken);
+}
+
+/// The runtime of its task is there, but does not run.
+#[test]
+fn canary_that_never_ends_is_replaced_after_a_minute() {
+    let mut origin = Origin::new(1);
+    let id = origin.ids[0];
+    origin.health.want_canary(id);
+    assert_eq!(origin.health.next_canary(100 * SEC), NextCanary::Send(id));
+    origin.health.want_canary(id);
+    assert_eq!(origin.health.next_canary(159 * SEC), NextCanary::None);
+    assert_eq!(origin.health.next_canary(160 * SEC), NextCanary::Send(id));
+    // The first ends after all: it is not taken for the second.
+    origin.health.take_canary(id, 100 * SEC, false, failed(Failure::Broken), 161 * SEC);
+    assert_eq!(origin.health.registrations[&id].canary.found, ServerState::Answers);
+    origin.end_canary(id, failed(Failure::Broken), 160 * SEC);
     assert_eq!(origin.health.registrations[&id].canary.found, ServerState::Broken);
 }
