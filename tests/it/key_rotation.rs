@@ -1,4 +1,4 @@
-//! What the clients of an issuer notice of a rotation of its keys, alone and under attack.
+//! The clients of an issuer during a rotation of its keys, alone and under attack.
 //!
 //! The issuer signs with a new key from the moment at which it publishes the key. Good tokens come
 //! all the time, each signed with the newest key. An attacker sends unsigned tokens.

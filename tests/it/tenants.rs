@@ -324,7 +324,7 @@ async fn issuers_that_are_not_allowed_cause_no_lookup() {
     assert_eq!((world.lookups(), world.fetches()), (0, 0));
 }
 
-/// What begins as a tenant's identifier does may lead elsewhere.
+/// An identifier may begin as that of a tenant does and lead elsewhere.
 #[tokio::test(start_paused = true)]
 async fn rfc3986_6_2_2_identifier_that_is_not_normal_is_refused_before_it_is_looked_at() {
     let world = World::default();
