@@ -350,5 +350,4 @@ fn id_of(value: &Weak<dyn InTurn>) -> usize {
 }
 
 #[cfg(test)]
-#[path = "turns_tests.rs"]
 mod tests;
