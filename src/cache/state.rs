@@ -19,10 +19,10 @@ use crate::{
     revocation::cutoff::Standing,
     verify::{
         active::ActiveToken,
+        keeper::{Keep, Keeper},
         request::{self, Freshness, VerifyRequest},
         stats::Counter,
         verifier::{Outcome, Verifier, Verifying},
-        waiters::{Keep, Keeper},
     },
 };
 

@@ -144,7 +144,7 @@ pub enum ErrorKind {
     Unavailable,
     /// The response of the authorization server can't be understood.
     BadResponse,
-    /// The authorization server fails whenever it is asked about this token, and answers about
+    /// The authorization server fails on this token whenever it is introspected, and responds about
     /// others.
     FailsOnToken,
     /// No known key of the issuer fits the token, and the issuer's current keys are not known yet.

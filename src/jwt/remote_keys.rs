@@ -138,11 +138,11 @@ impl RemoteKeys {
         let seen = snapshot.map(|Snapshot(seen)| seen);
         let known_kid = |kid: &str| seen.as_ref().is_some_and(|seen| seen.keys.has_kid(kid));
         let unknown_kid = kid.filter(|kid| !known_kid(kid));
-        let (question, first_asked) = match unknown_kid {
+        let (lookup, first_asked) = match unknown_kid {
             Some(kid) => {
                 let mut unknown = self.0.unknown();
-                let question = unknown.hash(kid);
-                (Some(question), Some(unknown.first_asked(question, asked)))
+                let lookup = unknown.hash(kid);
+                (Some(lookup), Some(unknown.first_asked(lookup, asked)))
             }
             None => (None, None),
         };
@@ -151,17 +151,17 @@ impl RemoteKeys {
             && Arc::ptr_eq(published, seen)
             && !published.keys.is_empty()
             && is_older(issued_at, *began, published.age)
-            // For a `kid`, a fetch that began after the first question about it has decided.
+            // For a `kid`, a fetch that began after the first lookup of it has decided.
             && first_asked.is_none_or(|first| !began.is_before(first))
         {
             return Outlook::Hopeless;
         }
-        let demand = Demand { asker, question, asked, seen };
+        let demand = Demand { asker, lookup, asked, seen };
         match self.0.published.demand(demand) {
             Ok(None) => Outlook::Changed,
             Ok(Some(waiting)) => {
                 let shared = Arc::clone(&self.0);
-                Outlook::Wait(KeyWait { shared, waiting, question, issued_at, asker, asked })
+                Outlook::Wait(KeyWait { shared, waiting, lookup, issued_at, asker, asked })
             }
             Err(error) => Outlook::Late(self.0.not_served(error)),
         }
@@ -215,7 +215,7 @@ pub(crate) struct KeyWait {
     shared: Arc<SharedKeys>,
     waiting: Waiting<JwksSource>,
     /// The hash of the `kid`, unless a known key has it.
-    question: Option<u64>,
+    lookup: Option<u64>,
     issued_at: Option<UnixTime>,
     asker: Asker,
     asked: Moment,
@@ -240,16 +240,16 @@ impl KeyWait {
         let Newer { value, began } = newer.map_err(|reason| self.shared.not_served(reason))?;
         let age = JwksSource::age(&value);
         // The age is that of the key set at the time of the fetch (RFC 9111 §4.2.3).
-        let after_question = !began.is_before(self.asked);
-        let decide = after_question
+        let after_lookup = !began.is_before(self.asked);
+        let decide = after_lookup
             && (began.monotonic_since(self.asked) >= age || is_older(self.issued_at, began, age));
         Ok(NewerKeys { keys: value.non_empty_keys()?, decide })
     }
 
     /// Notes that the last key set has verified the token.
     pub(crate) fn note_verified(&self) {
-        if let Some(question) = self.question {
-            self.shared.unknown().remove(question);
+        if let Some(lookup) = self.lookup {
+            self.shared.unknown().remove(lookup);
         }
         self.waiting.note_admitted(self.asker);
     }

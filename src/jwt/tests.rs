@@ -118,7 +118,7 @@ async fn run(verifier: &JwtVerifier, token: &str) -> (Result<(), ErrorKind>, Dur
 
 const AT_ONCE: Duration = Duration::ZERO;
 const PAUSE: Duration = Duration::from_secs(2);
-/// The time from the last fetch to a question.
+/// The time from the last fetch to a lookup.
 const AFTER: Duration = Duration::from_millis(100);
 /// The rest of the pause by then.
 const REST: Duration = Duration::from_millis(1900);
@@ -155,7 +155,7 @@ async fn the_first_token_loads_the_keys() {
     let verifier = server.verifier();
     assert_eq!(run(&verifier, &token("a")).await, (Ok(()), AT_ONCE));
     assert_eq!(server.fetches(), 1);
-    // The keys are newer than the question.
+    // The keys are newer than the lookup.
     let verifier = server.verifier();
     assert_eq!(run(&verifier, &token("b")).await, (Err(ErrorKind::UnknownKey), AT_ONCE));
     assert_eq!(server.fetches(), 2);

@@ -8,13 +8,13 @@ use std::{
 
 use crate::clock::Moment;
 
-/// How long the first question about a `kid` is remembered.
+/// How long the first lookup of a `kid` is remembered.
 const TTL: Duration = Duration::from_secs(60);
 
 /// The maximum number of such `kid`s that are kept.
 const MAX_KIDS: usize = 1024;
 
-/// The latest `kid`s without a key, each with the time of the first question about it.
+/// The latest `kid`s without a key, each with the time of the first lookup of it.
 #[derive(Default)]
 pub(super) struct UnknownKeys {
     /// Randomly keyed, so that an attacker can't choose a `kid` that collides with another one.

@@ -27,7 +27,7 @@ const SHORTEST_RETRY: Duration = Duration::from_secs(1);
 pub(crate) struct Demand<T> {
     pub(crate) asker: Asker,
     /// A hash that requests with the same needs share.
-    pub(crate) question: Option<u64>,
+    pub(crate) lookup: Option<u64>,
     /// The time of the request.
     pub(crate) asked: Moment,
     /// The value that does not serve it, if there is one.
@@ -58,12 +58,12 @@ impl<S: Source> Refresher<S> {
         let Some(renewal) = &shared.renewal else { return Err(NotServed::Late(SHORTEST_RETRY)) };
         let runtime = Handle::try_current().map_err(|error| NotServed::Failed(no_runtime(error)));
         runtime.map(drop)?;
-        let Demand { asker, question, asked, seen } = demand;
+        let Demand { asker, lookup, asked, seen } = demand;
         let now = shared.now();
         let loads = !shared.has_value(now);
         let (ended, this) = (shared.ended.subscribe(), shared.in_turn());
         // Taken first: a fetch that ends from now on lines up again for the requests that wait.
-        let place = renewal.turns.take_place(&this, asker, question, !loads);
+        let place = renewal.turns.take_place(&this, asker, lookup, !loads);
         // A value is replaced under this lock.
         let fetches = shared.fetches();
         let current = shared.entry.read(|entry| Arc::as_ptr(&entry.value)).filter(|_| !loads);

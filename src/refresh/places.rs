@@ -4,31 +4,31 @@ use std::collections::HashMap;
 
 use super::asker::Asker;
 
-/// The number of questions that may wait.
-const MAX_QUESTIONS: usize = 64;
+/// The number of lookups that may wait.
+const MAX_LOOKUPS: usize = 64;
 
-/// The number of requests that may wait. Many may have the same question.
+/// The number of requests that may wait. Many may need the same lookup.
 const MAX_REQUESTS: usize = 1024;
 
 /// The requests that wait, and who sent them.
 #[derive(Default)]
 pub(super) struct Places {
     askers: HashMap<Asker, Held>,
-    /// The questions that several requests may share.
+    /// The lookups that several requests may share.
     shared: HashMap<u64, Shared>,
-    questions: usize,
+    lookups: usize,
     requests: usize,
 }
 
 /// The part that one asker holds.
 #[derive(Clone, Copy, Default)]
 struct Held {
-    questions: usize,
+    lookups: usize,
     requests: usize,
 }
 
 struct Shared {
-    /// The asker that the question counts for.
+    /// The asker that the lookup counts for.
     first: Asker,
     requests: usize,
 }
@@ -37,7 +37,7 @@ struct Shared {
 #[derive(Clone, Copy)]
 pub(super) struct Spot {
     asker: Asker,
-    question: Option<u64>,
+    lookup: Option<u64>,
     limited: bool,
 }
 
@@ -48,58 +48,58 @@ impl Places {
     pub(super) fn take(
         &mut self,
         asker: Asker,
-        question: Option<u64>,
+        lookup: Option<u64>,
         limited: bool,
     ) -> Option<Spot> {
         let held = self.askers.get(&asker).copied().unwrap_or_default();
-        let joins = question.is_some_and(|question| self.shared.contains_key(&question));
+        let joins = lookup.is_some_and(|lookup| self.shared.contains_key(&lookup));
         if limited {
             let room = |all: usize, own: usize, most: usize| {
                 // This service asks no more than it needs.
                 all < most && (all < most / 2 || own == 0 || asker == Asker::Own)
             };
             let fits = room(self.requests, held.requests, MAX_REQUESTS)
-                && (joins || room(self.questions, held.questions, MAX_QUESTIONS));
+                && (joins || room(self.lookups, held.lookups, MAX_LOOKUPS));
             if !fits {
                 return None;
             }
             if !joins {
-                self.questions += 1;
-                self.askers.entry(asker).or_default().questions += 1;
+                self.lookups += 1;
+                self.askers.entry(asker).or_default().lookups += 1;
             }
-            if let Some(question) = question {
+            if let Some(lookup) = lookup {
                 let shared = Shared { first: asker, requests: 0 };
-                self.shared.entry(question).or_insert(shared).requests += 1;
+                self.shared.entry(lookup).or_insert(shared).requests += 1;
             }
         }
         self.requests += 1;
         self.askers.entry(asker).or_default().requests += 1;
-        Some(Spot { asker, question, limited })
+        Some(Spot { asker, lookup, limited })
     }
 
     /// Frees a place that [`take`](Self::take) returned.
     pub(super) fn free(&mut self, spot: Spot) {
-        let Spot { asker, question, limited } = spot;
+        let Spot { asker, lookup, limited } = spot;
         self.requests = self.requests.saturating_sub(1);
         self.change(asker, |held| held.requests = held.requests.saturating_sub(1));
         if !limited {
             return;
         }
-        let holder = match question {
+        let holder = match lookup {
             None => asker,
-            Some(question) => {
-                let Some(shared) = self.shared.get_mut(&question) else { return };
+            Some(lookup) => {
+                let Some(shared) = self.shared.get_mut(&lookup) else { return };
                 shared.requests = shared.requests.saturating_sub(1);
                 if shared.requests > 0 {
                     return;
                 }
                 let first = shared.first;
-                self.shared.remove(&question);
+                self.shared.remove(&lookup);
                 first
             }
         };
-        self.questions = self.questions.saturating_sub(1);
-        self.change(holder, |held| held.questions = held.questions.saturating_sub(1));
+        self.lookups = self.lookups.saturating_sub(1);
+        self.change(holder, |held| held.lookups = held.lookups.saturating_sub(1));
     }
 
     /// Returns true if no request waits.
@@ -115,7 +115,7 @@ impl Places {
     fn change(&mut self, asker: Asker, change: impl FnOnce(&mut Held)) {
         let Some(held) = self.askers.get_mut(&asker) else { return };
         change(held);
-        if held.questions == 0 && held.requests == 0 {
+        if held.lookups == 0 && held.requests == 0 {
             self.askers.remove(&asker);
         }
     }
@@ -133,34 +133,34 @@ mod tests {
     fn beyond_half_of_the_places_only_an_asker_without_one_gets_one() {
         let mut places = Places::default();
         let mut spots = Vec::new();
-        for question in 0..100 {
-            spots.extend(places.take(peer(0), Some(question), true));
+        for lookup in 0..100 {
+            spots.extend(places.take(peer(0), Some(lookup), true));
         }
-        assert_eq!(spots.len(), MAX_QUESTIONS / 2);
+        assert_eq!(spots.len(), MAX_LOOKUPS / 2);
         assert!(places.take(Asker::UnknownPeer, None, true).is_some());
         assert!(places.take(Asker::UnknownPeer, None, true).is_none());
         for other in 1..100 {
             spots.extend(places.take(peer(other), Some(1000 + other), true));
         }
-        assert_eq!(spots.len(), MAX_QUESTIONS - 1);
+        assert_eq!(spots.len(), MAX_LOOKUPS - 1);
         places.free(spots[40]);
         assert!(places.take(peer(200), None, true).is_some());
         assert!(places.take(peer(201), None, true).is_none());
     }
 
     #[test]
-    fn requests_with_one_question_share_its_place() {
+    fn requests_with_one_lookup_share_its_place() {
         let mut places = Places::default();
         let spots: Vec<_> =
             (0..2000).filter_map(|at| places.take(peer(at % 600), Some(7), true)).collect();
         // 512 for anyone, and one for each of the 88 peers that hold none yet.
         assert_eq!(spots.len(), 600);
-        assert_eq!((places.questions, places.shared.len()), (1, 1));
+        assert_eq!((places.lookups, places.shared.len()), (1, 1));
         let (first, others) = spots.split_first().unwrap();
         places.free(*first);
-        assert_eq!(places.questions, 1);
+        assert_eq!(places.lookups, 1);
         others.iter().for_each(|spot| places.free(*spot));
-        assert_eq!((places.questions, places.requests), (0, 0));
+        assert_eq!((places.lookups, places.requests), (0, 0));
         assert!(places.is_empty() && places.askers.is_empty() && places.shared.is_empty());
     }
 

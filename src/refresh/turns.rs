@@ -100,18 +100,18 @@ impl Turns {
 
     /// Takes a place for a request that waits for `value`, or returns `None` if there is none left.
     ///
-    /// Requests with the same `question` share a place. `limited` is false for requests that can do
+    /// Requests with the same `lookup` share a place. `limited` is false for requests that can do
     /// nothing without a value.
     pub(super) fn take_place(
         self: &Arc<Self>,
         value: &Weak<dyn InTurn>,
         asker: Asker,
-        question: Option<u64>,
+        lookup: Option<u64>,
         limited: bool,
     ) -> Option<Place> {
         let id = id_of(value);
         let mut line = self.line();
-        let spot = line.queue(value).places.take(asker, question, limited);
+        let spot = line.queue(value).places.take(asker, lookup, limited);
         if spot.is_none() {
             line.remove_if_idle(id);
         }

@@ -57,6 +57,7 @@
 pub(crate) mod active;
 pub(crate) mod boxed;
 pub(crate) mod bridge;
+pub(crate) mod keeper;
 pub(crate) mod peer;
 pub(crate) mod readiness;
 pub(crate) mod request;

@@ -3,8 +3,9 @@ use std::{cell::Cell, fmt, time::Duration};
 #[cfg(feature = "cache")]
 use super::active::{ActiveToken, Method};
 use super::{
+    keeper::Keeper,
     peer::{PeerKey, SharedCharge},
-    waiters::{Keeper, Waiters},
+    waiters::Waiters,
 };
 use crate::{
     clock::Moment,
