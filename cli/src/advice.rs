@@ -162,6 +162,8 @@ pub(crate) fn for_error(kind: ErrorKind, token: &str) -> &'static [&'static str]
             "See below what is wrong with the response of the authorization server. The token may \
              be valid.",
             "The URL may belong to something else: a login page, a proxy, another version.",
+            "A 4xx to an introspection may mean that the credentials of this service are wrong: not \
+             every server says so.",
         ],
         K::FailsOnToken => &[
             "The authorization server fails on this token and answers about others: look into its \

@@ -120,11 +120,12 @@ async fn oidc_provider_refuses_to_introspect_jwts_and_decodes_basic_credentials(
     found.has(&["not_introspectable", "not_admitted"]);
     found.exits_with(1);
 
-    // The secret has characters that must be encoded for it.
+    // The secret has characters that must be encoded for it, and the response does not name the
+    // credentials.
     let raw = "method = \"basic_raw\", id = \"rs-basic\"";
     let config = configured(&dir, server.issuer(), "introspect", raw, secret);
     let found = Found::by_doctor(&config, &[]).await;
-    assert!(found.text("credentials_rejected").contains("400"));
+    assert!(found.text("introspection_refused").contains("400"));
     found.exits_with(1);
 
     // The server accepts each assertion once, and the program sends none twice.
@@ -181,7 +182,7 @@ async fn django_reports_a_requested_audience_only_and_responds_403_to_a_wrong_se
 
     let config = configured(&dir, &server.issuer(), "introspect", client, b"wrong");
     let found = Found::by_doctor(&config, &[]).await;
-    assert!(found.text("credentials_rejected").contains("403 Forbidden, text/html"));
+    assert!(found.text("introspection_refused").contains("403 Forbidden, text/html"));
     found.exits_with(1);
 }
 
@@ -214,5 +215,5 @@ async fn all_authentication_methods_and_signed_responses_work() {
         assert!(!all.contains(server.secret()), "{all}");
     }
     let raw = run("rs-basic", secret, &["--auth", "basic-raw"]).await;
-    assert_eq!(raw.status.code(), Some(2), "the credentials are wrong");
+    assert_eq!(raw.status.code(), Some(3), "the response does not name the credentials");
 }

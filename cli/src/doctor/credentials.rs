@@ -160,7 +160,9 @@ fn report_unexpected(
     id: &str,
     findings: &mut Findings,
 ) {
-    let status = exchange.and_then(Exchange::response).map(|response| {
+    let response = exchange.and_then(Exchange::response);
+    let is_refused = response.is_some_and(|response| response.status().is_client_error());
+    let status = response.map(|response| {
         let kind = header_text(response, &http::header::CONTENT_TYPE);
         let kind = if kind.is_empty() { "no content type".to_owned() } else { kind };
         let length = response.body().len();
@@ -188,6 +190,15 @@ fn report_unexpected(
                 let causes = causes::chain(error).join(": ");
                 findings.unknown("introspection_unreachable", format!("{status}: {causes}"));
             }
+            // Not every server names the credentials when it refuses them.
+            ErrorKind::BadResponse if is_refused => findings.bad(
+                "introspection_refused",
+                format!(
+                    "the server refuses to introspect a random token ({status}): every request \
+                     would fail with 503. The credentials of this service (`{id}`) may be wrong, \
+                     or this client may not introspect"
+                ),
+            ),
             _ => findings.bad("introspection_out_of_protocol", format!("{status}: {error}")),
         },
     }
