@@ -2,9 +2,9 @@
 
 use std::{
     fmt,
-    hash::{BuildHasher, BuildHasherDefault, DefaultHasher, RandomState},
+    hash::{BuildHasher, RandomState},
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -12,9 +12,13 @@ use std::{
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 
+use super::{
+    breaker_canary::{Canary, CanaryCircuit, Pass},
+    breaker_clients::ClientCircuit,
+};
 use crate::{
-    clock::{Clock, Moment, SystemClock},
-    error::{failure::Failure, kind::ErrorKind, refusal::VerifyError},
+    clock::{Clock, SystemClock},
+    error::{kind::ErrorKind, refusal::VerifyError},
     verify::{
         request::VerifyRequest,
         stats::{BreakerState, Counter, Stats},
@@ -28,12 +32,6 @@ const DEFAULT_FAILURES: u32 = 5;
 /// The default time that the breaker stays open, varied by up to a fifth so that many processes do
 /// not return at the same time.
 const DEFAULT_PAUSE: Duration = Duration::from_secs(5);
-
-/// The longest `Retry-After` that is honored. A longer one is shortened to this.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
-
-/// The `Retry-After` of a refusal while a probe is under way.
-const PROBE_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// A layer that stops calling a server that is unavailable.
 ///
@@ -50,9 +48,10 @@ const PROBE_RETRY_AFTER: Duration = Duration::from_secs(1);
 ///
 /// # Security
 ///
-/// The health of the server is judged by the tokens of clients. A client whose tokens make the
-/// server time out or fail can open the breaker, and so shut out others. For introspection a
-/// [`ResourceServer`](crate::ResourceServer) therefore judges by tokens of its own instead.
+/// Without a [`canary`](Self::canary) the tokens of clients decide. A client whose tokens make the
+/// server time out or fail can open the breaker, and so shut out all others. With one, a client
+/// can't. A [`ResourceServer`](crate::ResourceServer) with a cryptography backend does not use this
+/// layer for introspection: it sends canaries of its own.
 ///
 /// ```
 /// use tower_introspect::{
@@ -78,6 +77,7 @@ pub struct CircuitBreakerLayer {
     pause: Duration,
     seed: Option<u64>,
     clock: Arc<dyn Clock>,
+    canary: Option<Canary>,
 }
 
 impl CircuitBreakerLayer {
@@ -89,17 +89,81 @@ impl CircuitBreakerLayer {
             pause: DEFAULT_PAUSE,
             seed: None,
             clock: Arc::new(SystemClock),
+            canary: None,
         }
     }
 
-    /// Sets how many failures in a row open the breaker.
+    /// Lets `canary` judge the server instead of the tokens of clients.
+    ///
+    /// A canary is a verification by this service, past the breaker, of a token that the server can
+    /// answer at any time, such as one of this service or a random one. Each outcome counts as an
+    /// answer but those listed below, so a token that the server calls inactive will do.
+    ///
+    /// When the verification of a client fails, a canary is sent: one at a time, and at most one a
+    /// second. If it fails, the second follows a second later, and the others after the
+    /// [`pause`](Self::pause), until one is answered.
+    ///
+    /// * The breaker opens when two canaries in a row have failed. It stays closed if, since the
+    ///   first of them, a verification of a client began whose token is active.
+    /// * While it is open, one verification of a client a second passes. The breaker closes when this
+    ///   or a canary is answered.
+    /// * Failures are [`Unavailable`](ErrorKind::Unavailable),
+    ///   [`BadResponse`](ErrorKind::BadResponse),
+    ///   [`CredentialsRejected`](ErrorKind::CredentialsRejected), and a canary that takes more than
+    ///   10 s. An overload is neither a failure nor an answer, because other clients may cause it:
+    ///   429, 503, or `Unavailable` with `Retry-After`.
+    ///
+    /// [`failures`](Self::failures) has no effect then. Canaries run in the Tokio runtime of the
+    /// request that asks for them; without one none is sent, and the breaker does not open.
+    ///
+    /// ```
+    /// use tower_introspect::{
+    ///     ErrorKind,
+    ///     credentials::Token,
+    ///     upstream::CircuitBreakerLayer,
+    ///     verify::{BreakerState, Verifier, VerifyRequest, verify_fn},
+    /// };
+    /// use tower_layer::Layer;
+    ///
+    /// // The server fails on one token only.
+    /// let server = verify_fn(async |request: VerifyRequest| match request.token().secret_str() {
+    ///     "poison" => Err(ErrorKind::Unavailable.into()),
+    ///     _ => Err(ErrorKind::Inactive.into()),
+    /// });
+    /// let own = Token::bearer("token-of-this-service").unwrap();
+    /// let breaker = CircuitBreakerLayer::new()
+    ///     .canary(move || server.verify(VerifyRequest::new(own.clone())))
+    ///     .layer(server);
+    ///
+    /// # tokio_test::block_on(async {
+    /// for _ in 0..100 {
+    ///     let request = VerifyRequest::new(Token::bearer("poison").unwrap());
+    ///     assert!(breaker.verify(request).await.is_err());
+    ///     tokio::task::yield_now().await;
+    /// }
+    /// assert!(breaker.stats().canaries > 0);
+    /// assert_eq!(breaker.stats().breaker, BreakerState::Closed);
+    /// # });
+    /// ```
+    #[must_use]
+    pub fn canary<C, F>(mut self, canary: C) -> Self
+    where
+        C: Fn() -> F + Send + Sync + 'static,
+        F: Future<Output = Outcome> + Send + 'static,
+    {
+        self.canary = Some(Canary::new(canary));
+        self
+    }
+
+    /// Sets how many failures in a row open the breaker, if it has no [`canary`](Self::canary).
     #[must_use]
     pub const fn failures(mut self, failures: u32) -> Self {
         self.failures = failures;
         self
     }
 
-    /// Sets how long the breaker stays open. The time varies by up to a fifth.
+    /// Sets how long the breaker stays open, or the time between two [canaries](Self::canary) that
+    /// fail. The time varies by up to a fifth.
     #[must_use]
     pub const fn pause(mut self, pause: Duration) -> Self {
         self.pause = pause;
@@ -132,13 +196,17 @@ impl<V> Layer<V> for CircuitBreakerLayer {
 
     fn layer(&self, inner: V) -> CircuitBreaker<V> {
         let seed = self.seed.unwrap_or_else(|| RandomState::new().hash_one(0));
-        let circuit = Circuit {
-            settings: self.clone(),
-            state: Mutex::new(State { phase: Phase::Closed { failures: 0 }, generation: 0, seed }),
-            passed: Counter::default(),
-            refused: Counter::default(),
+        let judge = match self.canary.clone() {
+            Some(canary) => {
+                let clock = Arc::clone(&self.clock);
+                Judge::Canaries(Arc::new(CanaryCircuit::new(canary, self.pause, seed, clock)))
+            }
+            None => {
+                let clock = Arc::clone(&self.clock);
+                Judge::Clients(Arc::new(ClientCircuit::new(self.failures, self.pause, seed, clock)))
+            }
         };
-        CircuitBreaker { inner, circuit: Arc::new(circuit) }
+        CircuitBreaker { inner, judge, counters: Arc::default() }
     }
 }
 
@@ -146,17 +214,36 @@ impl<V> Layer<V> for CircuitBreakerLayer {
 #[derive(Clone)]
 pub struct CircuitBreaker<V> {
     inner: V,
-    circuit: Arc<Circuit>,
+    judge: Judge,
+    counters: Arc<Counters>,
+}
+
+/// The verifications whose outcomes open and close the breaker.
+#[derive(Clone)]
+enum Judge {
+    Clients(Arc<ClientCircuit>),
+    Canaries(Arc<CanaryCircuit>),
+}
+
+#[derive(Default)]
+struct Counters {
+    passed: Counter,
+    refused: Counter,
 }
 
 impl<V> CircuitBreaker<V> {
     /// Returns the state of the breaker, and how many verifications it passed and refused.
     #[must_use]
     pub fn stats(&self) -> Stats {
+        let canaries = match &self.judge {
+            Judge::Clients(_) => 0,
+            Judge::Canaries(circuit) => circuit.sent(),
+        };
         Stats {
-            upstream_calls: self.circuit.passed.get(),
-            broken: self.circuit.refused.get(),
-            breaker: self.circuit.state(),
+            upstream_calls: self.counters.passed.get(),
+            canaries,
+            broken: self.counters.refused.get(),
+            breaker: self.judge.state(),
             ..Stats::default()
         }
     }
@@ -171,10 +258,16 @@ impl<V: Verifier> Verifier for CircuitBreaker<V> {
     type Future = BreakerFuture<V::Future>;
 
     fn verify(&self, request: VerifyRequest) -> Verifying<Self::Future> {
-        let mut permit = match Circuit::acquire(&self.circuit) {
+        let mut permit = match self.judge.acquire() {
             Ok(permit) => permit,
-            Err(error) => return Verifying::done(Err(error)),
+            Err(wait) => {
+                self.counters.refused.add_one();
+                return Verifying::done(Err(VerifyError::new(ErrorKind::Unavailable)
+                    .with_context("the circuit breaker is open after failures of the server")
+                    .with_retry_after(wait)));
+            }
         };
+        self.counters.passed.add_one();
         match self.inner.verify(request).now_or_later() {
             Ok(outcome) => {
                 permit.end(&outcome);
@@ -188,162 +281,64 @@ impl<V: Verifier> Verifier for CircuitBreaker<V> {
 impl<V> fmt::Debug for CircuitBreaker<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CircuitBreaker")
-            .field("state", &self.circuit.state())
+            .field("state", &self.judge.state())
+            .field("has_canary", &matches!(self.judge, Judge::Canaries(_)))
             .finish_non_exhaustive()
     }
 }
 
-struct Circuit {
-    settings: CircuitBreakerLayer,
-    state: Mutex<State>,
-    passed: Counter,
-    refused: Counter,
-}
-
-struct State {
-    phase: Phase,
-    /// Incremented with each change of phase. The outcome of a verification that began in an
-    /// earlier phase is ignored.
-    generation: u64,
-    seed: u64,
-}
-
-/// `failures` counts those in a row.
-#[derive(Clone, Copy)]
-enum Phase {
-    Closed { failures: u32 },
-    Open { since: Moment, duration: Duration },
-    Probing,
-}
-
-impl Circuit {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Poisoning is ignored: no panic can leave the state inconsistent.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn now(&self) -> Moment {
-        Moment::now(&*self.settings.clock)
-    }
-
+impl Judge {
     fn state(&self) -> BreakerState {
-        match self.lock().phase {
-            Phase::Closed { .. } => BreakerState::Closed,
-            Phase::Probing => BreakerState::HalfOpen,
-            Phase::Open { since, duration } if self.now().since(since) >= duration => {
-                BreakerState::HalfOpen
-            }
-            Phase::Open { .. } => BreakerState::Open,
+        match self {
+            Self::Clients(circuit) => circuit.state(),
+            Self::Canaries(circuit) => circuit.state(),
         }
     }
 
     /// Lets a verification pass, or refuses it with the time to wait.
-    fn acquire(this: &Arc<Self>) -> Result<Permit, VerifyError> {
-        let mut state = this.lock();
-        let wait = match state.phase {
-            Phase::Closed { .. } => None,
-            Phase::Probing => Some(PROBE_RETRY_AFTER),
-            Phase::Open { since, duration } => {
-                let left = duration.saturating_sub(this.now().since(since));
-                (!left.is_zero()).then_some(left)
-            }
-        };
-        if let Some(wait) = wait {
-            drop(state);
-            this.refused.add_one();
-            return Err(VerifyError::new(ErrorKind::Unavailable)
-                .with_context("the circuit breaker is open after failures of the server")
-                .with_retry_after(wait));
+    fn acquire(&self) -> Result<Permit, Duration> {
+        match self {
+            Self::Clients(circuit) => circuit.acquire().map(|generation| Permit::OfClients {
+                circuit: Arc::clone(circuit),
+                generation: Some(generation),
+            }),
+            Self::Canaries(circuit) => circuit
+                .acquire()
+                .map(|pass| Permit::OfCanaries { circuit: Arc::clone(circuit), pass }),
         }
-        if let Phase::Open { .. } = state.phase {
-            state.enter(Phase::Probing);
-        }
-        this.passed.add_one();
-        Ok(Permit { circuit: Arc::clone(this), generation: Some(state.generation) })
-    }
-
-    fn record(&self, generation: u64, outcome: &Outcome) {
-        let mut state = self.lock();
-        if state.generation != generation {
-            return;
-        }
-        let error = outcome.as_ref().err();
-        let by_token = error.and_then(VerifyError::failure) == Some(Failure::Broken);
-        match error.map(VerifyError::kind) {
-            Some(ErrorKind::Unavailable) if !by_token => {
-                let wait = error.and_then(VerifyError::retry_after).filter(|wait| !wait.is_zero());
-                let failures = match state.phase {
-                    Phase::Closed { failures } => failures.saturating_add(1),
-                    _ => u32::MAX,
-                };
-                if wait.is_none() && failures < self.settings.failures {
-                    state.phase = Phase::Closed { failures };
-                    return;
-                }
-                let pause = state.jittered(self.settings.pause);
-                let duration = wait.map_or(pause, |wait| wait.min(MAX_RETRY_AFTER));
-                state.enter(Phase::Open { since: self.now(), duration });
-            }
-            // The server responds, and may have failed over one token only.
-            Some(
-                ErrorKind::BadResponse
-                | ErrorKind::FailsOnToken
-                | ErrorKind::CredentialsRejected
-                | ErrorKind::Unavailable,
-            ) if matches!(state.phase, Phase::Closed { .. }) => {}
-            _ => match state.phase {
-                Phase::Closed { .. } => state.phase = Phase::Closed { failures: 0 },
-                // The server is available again.
-                _ => state.enter(Phase::Closed { failures: 0 }),
-            },
-        }
-    }
-
-    /// Records that a verification ended without an outcome: the client went away, or the verifier
-    /// panicked.
-    fn abandon(&self, generation: u64) {
-        let mut state = self.lock();
-        if state.generation == generation && matches!(state.phase, Phase::Probing) {
-            // The next verification becomes the probe.
-            state.enter(Phase::Open { since: self.now(), duration: Duration::ZERO });
-        }
-    }
-}
-
-impl State {
-    fn enter(&mut self, phase: Phase) {
-        self.phase = phase;
-        self.generation = self.generation.wrapping_add(1);
-    }
-
-    /// Returns `pause`, varied by up to a fifth: differently in each generation, and for each seed.
-    fn jittered(&self, pause: Duration) -> Duration {
-        let bits =
-            BuildHasherDefault::<DefaultHasher>::default().hash_one((self.seed, self.generation));
-        let permille = u32::try_from(bits % 401).unwrap_or(200);
-        pause.saturating_mul(800 + permille) / 1000
     }
 }
 
 /// The right to one verification.
-struct Permit {
-    circuit: Arc<Circuit>,
-    /// `None` once the verification ended.
-    generation: Option<u64>,
+enum Permit {
+    OfClients {
+        circuit: Arc<ClientCircuit>,
+        /// `None` once the verification ended.
+        generation: Option<u64>,
+    },
+    OfCanaries {
+        circuit: Arc<CanaryCircuit>,
+        pass: Pass,
+    },
 }
 
 impl Permit {
     fn end(&mut self, outcome: &Outcome) {
-        if let Some(generation) = self.generation.take() {
-            self.circuit.record(generation, outcome);
+        match self {
+            Self::OfClients { circuit, generation } => {
+                if let Some(generation) = generation.take() {
+                    circuit.record(generation, outcome);
+                }
+            }
+            Self::OfCanaries { circuit, pass } => circuit.record(*pass, outcome),
         }
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if let Some(generation) = self.generation {
-            self.circuit.abandon(generation);
+        if let Self::OfClients { circuit, generation: Some(generation) } = self {
+            circuit.abandon(*generation);
         }
     }
 }

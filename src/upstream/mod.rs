@@ -1,6 +1,8 @@
 //! Layers that protect the authorization server.
 
 pub(crate) mod breaker;
+mod breaker_canary;
+mod breaker_clients;
 pub(crate) mod budget;
 mod budget_table;
 pub(crate) mod bulkhead;

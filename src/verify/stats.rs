@@ -34,7 +34,7 @@ pub struct Stats {
     /// Verifications that went to the authorization server. A retry after a connection was closed
     /// is not counted.
     pub upstream_calls: u64,
-    /// Canaries: introspections of random tokens, or of a token of this service, by which the health
+    /// Canaries: verifications of random tokens, or of a token of this service, by which the health
     /// of the server is judged. Not counted in `upstream_calls`.
     pub canaries: u64,
     /// Verifications refused because too many were under way.
@@ -90,7 +90,7 @@ pub enum BreakerState {
     Closed,
     /// One verification passes, to test whether the server is available again.
     HalfOpen,
-    /// No verification passes.
+    /// No verification passes. If canaries judge the server, one a second does.
     Open,
 }
 

@@ -7,6 +7,7 @@
 mod allocations;
 mod axum;
 mod breaker;
+mod breaker_canary;
 mod cache;
 mod cached_responses;
 mod clock_steps;
