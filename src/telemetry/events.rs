@@ -177,6 +177,12 @@ pub(crate) fn transport_not_renewed(problems: &ConfigError) {
     let _ = problems;
 }
 
+/// Reports that one peer sends nearly all tokens, as a load balancer does.
+pub(crate) fn one_peer_sends_nearly_all() {
+    #[cfg(feature = "tracing")]
+    limited!(WARN, "one_peer", "one peer sends nearly all tokens");
+}
+
 /// Reports that the introspection endpoint of an issuer was found in another state.
 pub(crate) fn server_state_changed(issuer: &str, before: ServerState, after: ServerState) {
     #[cfg(feature = "tracing")]

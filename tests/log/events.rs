@@ -211,6 +211,45 @@ async fn cutoff_with_a_time_in_milliseconds_is_logged() {
     assert!(!captured.text().contains("al1ce"));
 }
 
+/// Budgets and permits are shared out among peers, which has no effect behind a load balancer whose
+/// address is taken for that of all clients.
+#[tokio::test(start_paused = true)]
+async fn one_peer_that_sends_nearly_all_good_tokens_is_reported() {
+    use tower_introspect::{
+        ClientAuth, Issuer, ResourceServer,
+        test_util::{AuthorizationServer, Client},
+        upstream::MissBudgetLayer,
+        verify::PeerKey,
+    };
+
+    let (_turn, captured) = alone().await;
+    let server = AuthorizationServer::new(ISSUER)
+        .with_clock(FixedClock)
+        .with_client(Client::new("api", "s3cret"));
+    let api = ResourceServer::builder(AUDIENCE)
+        .issuer(Issuer::introspect(ISSUER, ClientAuth::basic("api", "s3cret")))
+        .miss_budget(MissBudgetLayer::new(1_000, Duration::from_secs(1)), |_| {
+            Some(PeerKey::new("load balancer"))
+        })
+        .transport(server.transport())
+        .clock(FixedClock)
+        .build()
+        .unwrap();
+    let reports = || captured.named("one peer sends nearly all tokens");
+    for number in 0..300 {
+        assert_eq!(present(&api.layer(), &format!("made-up-{number}")).await, 401);
+    }
+    assert!(reports().is_empty(), "an attacker is no load balancer");
+    for number in 0..300 {
+        let user = format!("user-{number}");
+        let good = server.opaque().subject(&user).audience(AUDIENCE).mint();
+        assert_eq!(present(&api.layer(), &good).await, 200);
+    }
+    let reports = reports();
+    let [line] = &reports[..] else { panic!("{reports:?}") };
+    assert_eq!(line.level, Level::WARN);
+}
+
 /// A token that a firewall refuses is no alarm. A random token that is refused, too, is one.
 #[tokio::test(start_paused = true)]
 async fn state_of_the_authorization_server_is_reported_as_random_tokens_find_it() {

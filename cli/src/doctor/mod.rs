@@ -169,6 +169,14 @@ impl<'a> Doctor<'a> {
                 );
             }
         }
+        if settings.issuers.iter().any(|issuer| issuer.client.is_some()) {
+            findings.note(
+                "peers",
+                "clients are told apart by the program (`ResourceServerBuilder::miss_budget`), not by \
+                 this file: without that they have no shares of the introspections, and a process \
+                 that starts amid a flood of made-up tokens refuses half of the requests",
+            );
+        }
         let urls: Vec<_> = settings.issuers.iter().map(|issuer| &*issuer.issuer).collect();
         for line in proxy::proxies(&urls) {
             findings.note("proxy", line);

@@ -95,6 +95,7 @@ async fn the_settings_may_be_a_table_in_a_larger_file() {
     );
     let ran = doctor(&file("doctor-nested.toml", nested), &[]).await;
     assert_eq!(ran.code, 0, "{}", ran.screen());
+    assert!(!ran.screen().contains("miss_budget"), "nothing is introspected: {}", ran.screen());
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use super::{
     introspection::{
         Failed, Introspection, IntrospectionResult, Judgement, Refusal, RegistrationId,
     },
+    peers::Peers,
     permits::Permits,
     recent::{Id, KNOWN_FOR, LastOutcomes, Time},
     registration::{Registration, RegistrationSettings},
@@ -30,6 +31,7 @@ pub(super) struct Health {
     pub(super) registration_outcomes: LastOutcomes,
     pub(super) turns: Turns,
     pub(super) permits: Permits,
+    pub(super) peers: Peers,
     /// The introspections of known tokens that are under way.
     pub(super) known_under_way: HashMap<u64, KnownUnderWay>,
     /// The times of the last failed connections.
@@ -83,6 +85,7 @@ impl Health {
             registration_outcomes: LastOutcomes::default(),
             turns: Turns::default(),
             permits: Permits::new(permits),
+            peers: Peers::default(),
             known_under_way: HashMap::new(),
             failed_connections: Vec::new(),
             responded_at: None,
@@ -289,6 +292,7 @@ impl Health {
         }
         match active {
             Some(subject) => {
+                self.peers.note(introspection.peer, subject);
                 let capacity = registration.settings.known_tokens.per_registration();
                 registration.known.insert(token, subject, now, capacity);
                 self.last_active = Some(now);

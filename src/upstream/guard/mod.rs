@@ -19,6 +19,7 @@ mod judge;
 mod opening;
 pub(crate) mod origin;
 mod overload;
+mod peers;
 mod permits;
 mod recent;
 mod registration;

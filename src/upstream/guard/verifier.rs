@@ -28,7 +28,7 @@ use crate::{
         kind::ErrorKind,
         refusal::VerifyError,
     },
-    telemetry::server_state::ServerState,
+    telemetry::{events, server_state::ServerState},
     verify::{
         boxed::BoxFuture,
         request::{Freshness, VerifyRequest},
@@ -250,8 +250,13 @@ impl<V: Verifier> Guarded<V> {
             }
         };
         let result = IntrospectionResult::of(&outcome, introspection.token);
-        let conclusion =
-            origin.update(|health, now| health.take_result(introspection, sent_at, result, now));
+        let (conclusion, is_one_peer) = origin.update(|health, now| {
+            let conclusion = health.take_result(introspection, sent_at, result, now);
+            (conclusion, health.peers.take_news())
+        });
+        if is_one_peer {
+            events::one_peer_sends_nearly_all();
+        }
         drop(permit);
         let judgement = match conclusion {
             Conclusion::Final => return outcome,
