@@ -14,7 +14,7 @@ use tower_introspect::{
     credentials::Token,
     transport::{HttpTransport, TransportError, TransportErrorKind},
     upstream::MissBudgetLayer,
-    verify::{BoxVerifier, Freshness, Outcome, PeerKey, Verifier, VerifyRequest},
+    verify::{BoxVerifier, BreakerState, Freshness, Outcome, PeerKey, Verifier, VerifyRequest},
 };
 
 /// The share of the traffic of a whole service that is simulated, to save time. Clients, rates and
@@ -157,6 +157,8 @@ struct Seen {
     calls: HashMap<u64, usize>,
     asked: HashMap<String, usize>,
     canaries: Vec<f64>,
+    /// `None` unless the breaker is watched.
+    breaker: Option<Breaker>,
     at_once: usize,
     most_at_once: usize,
 }
@@ -181,6 +183,22 @@ pub(super) fn random(seed: &mut u64) -> f64 {
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     ((bits ^ (bits >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+/// The breaker of the one issuer, as seen before each request to the server and after each outcome.
+/// Only a request sent after an opening can end it, so none is missed.
+struct Breaker {
+    api: ResourceServer,
+    is_open: bool,
+    openings: usize,
+}
+
+impl Breaker {
+    fn look(&mut self) {
+        let is_open = self.api.stats().breaker == BreakerState::Open;
+        self.openings += usize::from(is_open && !self.is_open);
+        self.is_open = is_open;
+    }
 }
 
 /// A request under way at the server.
@@ -215,6 +233,7 @@ fn transport(server: impl Server, seen: Arc<Mutex<Seen>>, start: Instant) -> Htt
             };
             let at_server = {
                 let mut seen = lock(&seen);
+                seen.look();
                 *seen.calls.entry(asked.at as u64).or_default() += 1;
                 *seen.asked.entry(asked.kind.clone()).or_default() += 1;
                 if kind == "canary" || kind == "own" {
@@ -297,6 +316,11 @@ impl Town {
         }
         let api = builder.build().unwrap();
         let verifier = api.verifier();
+        // With many issuers it would take too long.
+        if settings.tenants == 1 {
+            let breaker = Breaker { api: api.clone(), is_open: false, openings: 0 };
+            lock(&seen).breaker = Some(breaker);
+        }
         Self { verifier, api, seen, start, tasks: JoinSet::new(), seed: 1 }
     }
 
@@ -351,11 +375,25 @@ impl Town {
         peers: Option<usize>,
         tenants: usize,
     ) {
+        self.send_from(kind, rate, time, tenants, move |number| {
+            peers.map(|peers| PeerKey::new((kind, number % peers)))
+        });
+    }
+
+    /// Does so from the peers that `peer` returns.
+    pub(super) fn send_from(
+        &mut self,
+        kind: &'static str,
+        rate: f64,
+        time: (f64, f64),
+        tenants: usize,
+        peer: impl Fn(usize) -> Option<PeerKey> + Send + 'static,
+    ) {
         let count = std::sync::atomic::AtomicUsize::new(0);
         let next = move |_: &mut u64| {
             let number = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            let peer = peers.map(|peers| PeerKey::new((kind, number % peers)));
-            Client { token: format!("t{}-{kind}-{number}", number % tenants), peer, kind }
+            let token = format!("t{}-{kind}-{number}", number % tenants);
+            Client { token, peer: peer(number), kind }
         };
         self.generate(next, rate, time, true, Freshness::Cached);
     }
@@ -425,6 +463,12 @@ impl Town {
 }
 
 impl Seen {
+    fn look(&mut self) {
+        if let Some(breaker) = &mut self.breaker {
+            breaker.look();
+        }
+    }
+
     fn note(
         &mut self,
         kind: &'static str,
@@ -433,6 +477,7 @@ impl Seen {
         came: Instant,
         start: Instant,
     ) {
+        self.look();
         let word = match outcome {
             Ok(active) if active.is_stale() => "stale".to_owned(),
             Ok(_) => "ok".to_owned(),
@@ -486,6 +531,14 @@ impl Report {
         assert!(self.canaries_in_a_second() <= 1, "{title}: {:?}", self.seen.canaries);
         let most = self.seen.most_at_once;
         assert!(most <= permits, "{title}: {most} introspections at once");
+    }
+
+    /// Asserts that the breaker opened at most so many times.
+    #[track_caller]
+    pub(super) fn check_openings(&self, title: &str, most: usize) {
+        let openings = self.seen.breaker.as_ref().map(|breaker| breaker.openings);
+        println!("{title}: {openings:?} openings (<= {most})");
+        assert!(openings.is_some_and(|seen| seen <= most), "{title}: {openings:?} openings");
     }
 
     fn canaries_in_a_second(&self) -> usize {
