@@ -19,6 +19,7 @@ async fn flood_of_made_up_tokens_costs_good_clients_one_percent_at_most() {
         town.send_new("junk", scaled(5_000), (40.0, 70.0), attackers, 1);
         let report = town.run().await;
         report.check(title, 0.01, permits());
+        report.check_openings(title, 0);
         // Each attacker may cause 20 at once and one a second.
         let burst = attackers.map_or(0.0, |attackers| attackers as f64 * (20.0 + 15.0) / 15.0);
         let seen = report.calls_a_second(55, 70);
@@ -37,7 +38,9 @@ async fn start_amid_a_flood_is_survived_where_peers_are_known() {
         let mut town = Town::new(fine(0.02));
         town.ask(people(scaled(3_000), peers, 1), scaled(300), (0.0, 60.0), false);
         town.send_new("junk", scaled(5_000), (0.0, 60.0), attackers, 1);
-        town.run().await.check(title, lost, permits());
+        let report = town.run().await;
+        report.check(title, lost, permits());
+        report.check_openings(title, 0);
     }
 }
 
@@ -48,7 +51,9 @@ async fn many_misses_of_good_clients_are_no_attack() {
         let settings = Settings { permits: 64, ..Settings::default() };
         let mut town = Town::with(fine(0.2), settings);
         town.ask(people(100_000.0, peers, 1), 300.0, (0.0, 40.0), false);
-        town.run().await.check(&format!("new tokens, {peers:?}"), 0.02, 64);
+        let (title, report) = (format!("new tokens, {peers:?}"), town.run().await);
+        report.check(&title, 0.02, 64);
+        report.check_openings(&title, 0);
     }
 }
 
@@ -61,7 +66,9 @@ async fn many_returning_tokens_are_no_attack() {
         let clients = people(4_750.0, peers, 1);
         town.ask_in_turn(clients.clone(), 115.0, (0.0, 42.0));
         town.ask(clients, 400.0, (42.0, 80.0), false);
-        town.run().await.check(&format!("returning tokens, {peers:?}"), 0.02, 32);
+        let (title, report) = (format!("returning tokens, {peers:?}"), town.run().await);
+        report.check(&title, 0.02, 32);
+        report.check_openings(&title, 0);
     }
 }
 
@@ -77,6 +84,7 @@ async fn one_token_with_live_requests_is_asked_about_without_a_pause_and_no_more
     town.ask_live(vec![eager], scaled(2_000), (10.0, 60.0));
     let report = town.run().await;
     report.check("one token", 0.01, permits());
+    report.check_openings("one token", 0);
     // One flight after the other, each of 20 ms.
     let seen = report.calls_a_second(35, 60);
     assert!(seen <= 50.0 + scaled(110), "{seen} calls a second");

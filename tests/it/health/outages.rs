@@ -111,7 +111,9 @@ async fn hanging_storage_is_bridged_although_made_up_tokens_are_answered() {
             let mut town = Town::with(server, Settings { own_canary, ..Settings::default() });
             town.ask(people(count, Peers::Own, 1), rate, (0.0, 150.0), false);
             town.send_new("junk", 2.0, (0.0, 150.0), Some(1), 1);
-            town.run().await.check(&format!("{reply:?}, {title}"), lost, permits());
+            let (title, report) = (format!("{reply:?}, {title}"), town.run().await);
+            report.check(&title, lost, permits());
+            report.check_openings(&title, 3);
         }
     }
 }

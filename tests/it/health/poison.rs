@@ -42,6 +42,7 @@ async fn token_that_draws_an_error_is_no_outage_for_others() {
         town.send_new("poison", 1.0, (20.0, 80.0), Some(1), 1);
         let report = town.run().await;
         report.check(&title, 0.01, permits());
+        report.check_openings(&title, 0);
         assert_eq!(report.count("poison", "credentials_rejected"), 0, "{title}");
         assert_eq!(report.count("poison", "misconfigured"), 0, "{title}");
     }
@@ -83,7 +84,9 @@ async fn slow_tokens_beside_poison_harm_nobody() {
         town.ask(people(scaled(100_000), Peers::Own, 1), scaled(100), (0.0, 80.0), false);
         town.send_new("poison", 1.0, (20.0, 80.0), Some(1), 1);
         town.send_new("hanging", 0.7, (18.0, 80.0), Some(1), 1);
-        town.run().await.check(&format!("canary {canary} s"), 0.02, permits());
+        let (title, report) = (format!("canary {canary} s"), town.run().await);
+        report.check(&title, 0.02, permits());
+        report.check_openings(&title, 0);
     }
 }
 
@@ -109,7 +112,9 @@ async fn three_accounts_of_an_attacker_open_no_breaker() {
             };
             town.ask_live((0..3).map(evil).collect(), 6.0, (1.0, 80.0));
             let title = format!("{reply:?}, judging: {judging}");
-            town.run().await.check(&title, 0.02, permits());
+            let report = town.run().await;
+            report.check(&title, 0.02, permits());
+            report.check_openings(&title, 0);
         }
     }
 }
