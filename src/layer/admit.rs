@@ -5,10 +5,10 @@ use std::sync::Arc;
 use http::{Request, Response, header::AUTHORIZATION};
 
 use super::{
+    decision_age::{MAX_DECISION_AGE, VerifiedForRequest},
     edits::ResponseEdits,
     introspect_layer::IntrospectLayer,
     settings::Settings,
-    verdict_age::{MAX_VERDICT_AGE, VerifiedForRequest},
 };
 use crate::{
     clock::Moment,
@@ -145,7 +145,7 @@ impl<V, R> Admitter<V, R> {
 
     /// Returns true if a decision of that moment may still be acted on.
     pub(super) fn is_current(&self, decided_at: Moment) -> bool {
-        self.now().since(decided_at) <= MAX_VERDICT_AGE
+        self.now().since(decided_at) <= MAX_DECISION_AGE
     }
 
     /// Looks the token up in the cache, and has it verified if it is not there.

@@ -77,6 +77,7 @@
 
 mod admit;
 mod cache_control;
+mod decision_age;
 mod edits;
 pub(crate) mod forward;
 pub mod future;
@@ -84,7 +85,6 @@ pub(crate) mod introspect_layer;
 pub(crate) mod service;
 pub(crate) mod settings;
 mod span;
-mod verdict_age;
 mod waiting;
 
 pub use self::{forward::headers::ForwardHeaders, service::Introspect};

@@ -13,7 +13,7 @@ use super::{
     edits::ResponseEdits,
     future::ResponseFuture,
     introspect_layer::IntrospectLayer,
-    waiting::Waiting,
+    waiting::{Stage, Waiting},
 };
 use crate::{
     error::refusal::VerifyError,
@@ -112,8 +112,8 @@ where
                     Err(replay_check) => {
                         let decided_at = admitter.now();
                         let (inner, admitter) = self.release();
-                        return ResponseFuture::waiting(Waiting::for_replay_check(
-                            replay_check,
+                        return ResponseFuture::waiting(Waiting::new(
+                            Stage::CheckingReplay { replay_check },
                             decided_at,
                             inner,
                             admitter,
@@ -125,8 +125,8 @@ where
             }
             Ok(Identification::Verifying(verification, started_at, presentation)) => {
                 let (inner, admitter) = self.release();
-                return ResponseFuture::waiting(Waiting::for_verification(
-                    verification,
+                return ResponseFuture::waiting(Waiting::new(
+                    Stage::Verifying { verification },
                     started_at,
                     inner,
                     admitter,

@@ -7,7 +7,7 @@ use crate::{
     respond::hook::LoggedSubject, telemetry,
 };
 
-/// The span of a request that waits for its decision. Ends with the verdict.
+/// The span of a request that waits for its decision. Ends with the decision.
 pub(super) struct DecisionSpan(telemetry::events::PendingSpan);
 
 impl DecisionSpan {
@@ -20,14 +20,14 @@ impl DecisionSpan {
         self.0.enter()
     }
 
-    /// Ends the span with the verdict on a request with these extensions.
+    /// Ends the span with the decision on a request with these extensions.
     pub(super) fn end(
         self,
-        verdict: Result<&VerifiedToken, &VerifyError>,
+        decision: Result<&VerifiedToken, &VerifyError>,
         extensions: &Extensions,
     ) {
         let subject = LoggedSubject::of(extensions);
-        match verdict {
+        match decision {
             Ok(token) => self.0.admitted(token.issuer(), token.method().as_str(), subject),
             Err(error) => self.0.refused(error, subject),
         }

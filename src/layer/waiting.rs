@@ -13,9 +13,9 @@ use tower_service::Service;
 
 use super::{
     admit::{Admitter, Decided, Identification, Presentation},
+    decision_age::VerifiedForRequest,
     edits::ResponseEdits,
     span::DecisionSpan,
-    verdict_age::VerifiedForRequest,
 };
 use crate::{
     clock::Moment,
@@ -78,52 +78,25 @@ pub(super) enum WaitResult<S: Service<Request<ReqB>>, ReqB> {
 }
 
 impl<S, V: Verifier, R, ReqB> Waiting<S, V, R, ReqB> {
-    /// Waits for the verification of the token, which started at this moment.
-    pub(super) fn for_verification(
-        verification: V::Future,
-        started_at: Moment,
-        inner: S,
-        admitter: Arc<Admitter<V, R>>,
-        request: Request<ReqB>,
-        presentation: Presentation,
-    ) -> Self {
-        let stage = Stage::Verifying { verification };
-        let verification_started_at = Some(started_at);
-        Self {
-            verification_started_at,
-            ..Self::new(stage, started_at, inner, admitter, request, presentation)
-        }
-    }
-
-    /// Waits for a store, after the policy decided about the token at this moment.
-    pub(super) fn for_replay_check(
-        replay_check: ReplayCheckFuture,
-        decided_at: Moment,
-        inner: S,
-        admitter: Arc<Admitter<V, R>>,
-        request: Request<ReqB>,
-        presentation: Presentation,
-    ) -> Self {
-        let stage = Stage::CheckingReplay { replay_check };
-        Self::new(stage, decided_at, inner, admitter, request, presentation)
-    }
-
-    fn new(
+    /// Waits at this stage: for the verification of the token, which started at `since`, or for a
+    /// store, after the policy decided about the token then.
+    pub(super) fn new(
         stage: Stage<V::Future>,
-        decided_at: Moment,
+        since: Moment,
         inner: S,
         admitter: Arc<Admitter<V, R>>,
         request: Request<ReqB>,
         presentation: Presentation,
     ) -> Self {
+        let verifies = matches!(stage, Stage::Verifying { .. });
         Self {
             stage,
             inner,
             admitter,
             request: Some(request),
             presentation,
-            decided_at,
-            verification_started_at: None,
+            decided_at: since,
+            verification_started_at: verifies.then_some(since),
             repeats_left: REPEATS,
             span: Some(DecisionSpan::begin()),
         }
