@@ -44,7 +44,12 @@ fn sentence(text: &str) -> String {
 }
 
 /// Words in errors of the TLS library, in lower case, with the problems. The first match counts.
-const TLS: [(&str, &str, Option<&str>); 12] = [
+const TLS: [(&str, &str, Option<&str>); 13] = [
+    (
+        "without certificates of authorities",
+        "this machine has no certificates of authorities, so no server can be verified",
+        Some("`--ca` adds authorities"),
+    ),
     (
         "expired",
         "the certificate of the server has expired, or the clock of this machine is wrong",

@@ -22,9 +22,11 @@ use crate::error::{boxed::BoxError, config::ConfigError};
 ///
 /// Clones share the connections of the wrapped service if its own clones do.
 #[derive(Clone)]
-pub struct HttpTransport(
-    pub(super) BoxCloneSyncService<Request<Bytes>, Response<Bytes>, TransportError>,
-);
+pub struct HttpTransport {
+    pub(super) service: BoxCloneSyncService<Request<Bytes>, Response<Bytes>, TransportError>,
+    /// True if it can verify no server, because the system had no certificates of authorities.
+    pub(super) lacks_authorities: bool,
+}
 
 impl HttpTransport {
     /// Creates a transport that sends requests through `service`.
@@ -42,7 +44,7 @@ impl HttpTransport {
     {
         let service = MapErrLayer::new(|error: S::Error| TransportError::from_box(error.into()))
             .layer(service);
-        Self(BoxCloneSyncService::new(service))
+        Self { service: BoxCloneSyncService::new(service), lacks_authorities: false }
     }
 
     /// Returns `given`, or else the default transport. Adds to `problems` if there is none.
@@ -93,7 +95,7 @@ impl HttpTransport {
         limit: usize,
     ) -> Result<Response<Bytes>, TransportError> {
         request.extensions_mut().insert(BodyLimit(limit));
-        let response = self.0.clone().oneshot(request).await?;
+        let response = self.service.clone().oneshot(request).await?;
         if response.body().len() > limit {
             return Err(TransportError::new(TransportErrorKind::TooLarge));
         }

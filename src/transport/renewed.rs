@@ -179,7 +179,7 @@ impl CheckGuard {
         if stamps == self.before {
             return;
         }
-        match (self.shared.make)() {
+        match self.make() {
             Ok(transport) => {
                 let mut state = self.shared.state();
                 (state.transport, state.stamps) = (transport, stamps);
@@ -188,6 +188,18 @@ impl CheckGuard {
             }
             Err(problems) => events::transport_not_renewed(&problems),
         }
+    }
+}
+
+impl CheckGuard {
+    /// Makes another transport, unless the certificates of the system are missing by now. A system
+    /// that is being updated may lack them for a moment.
+    fn make(&self) -> Result<HttpTransport, ConfigError> {
+        let transport = (self.shared.make)()?;
+        if transport.lacks_authorities && !self.shared.state().transport.lacks_authorities {
+            return Err(ConfigError::of("client", "the system has no certificates of authorities"));
+        }
+        Ok(transport)
     }
 }
 
@@ -222,7 +234,7 @@ impl Service<Request<Bytes>> for RenewedTransport {
 
     fn call(&mut self, request: Request<Bytes>) -> Self::Future {
         let current = RenewedState::current(Arc::clone(&self.0));
-        Box::pin(async move { current.await.0.oneshot(request).await })
+        Box::pin(async move { current.await.service.oneshot(request).await })
     }
 }
 
@@ -239,6 +251,30 @@ mod tests {
 
     use super::*;
     use crate::clock::tests::before_now;
+
+    #[test]
+    fn transport_that_can_verify_servers_is_not_replaced_by_one_that_cannot() {
+        let lacks = |lacks_authorities| {
+            let answer = async |_: Request<Bytes>| Err::<Response<Bytes>, _>(std::fmt::Error);
+            HttpTransport { lacks_authorities, ..HttpTransport::new(service_fn(answer)) }
+        };
+        for (first, later, expected) in
+            [(false, true, false), (true, true, true), (true, false, false), (false, false, false)]
+        {
+            let made = std::sync::atomic::AtomicBool::new(false);
+            let transport = RenewedTransport::new(["/nonexistent"], move || {
+                let is_first = !made.swap(true, std::sync::atomic::Ordering::Relaxed);
+                Ok(lacks(if is_first { first } else { later }))
+            });
+            let RenewedTransport(shared) = transport.unwrap();
+            shared.state().stamps = vec![Some((SystemTime::UNIX_EPOCH, 1))];
+            shared.state().checked_at = before_now(INTERVAL);
+            assert!(RenewedState::current(Arc::clone(&shared)).now_or_never().is_some());
+            let state = shared.state();
+            assert_eq!(state.transport.lacks_authorities, expected, "{first} {later}");
+            assert_eq!(state.stamps == [None], first || !later, "it is tried again");
+        }
+    }
 
     #[test]
     fn outside_of_a_runtime_files_are_checked_synchronously() {

@@ -1,14 +1,17 @@
 //! An HTTP transport based on `reqwest`.
 
 use std::{
+    error::Error,
     fmt,
+    future::ready,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{Request, Response};
+use http::{Request, Response, uri::Scheme};
 use reqwest::{Client, ClientBuilder, redirect, retry};
 use tower_service::Service;
 
@@ -34,6 +37,11 @@ use crate::error::{chain::Chain, config::ConfigError};
 /// builder. Files are read once: see [`RenewedTransport`](super::RenewedTransport) for a
 /// certificate that is renewed.
 ///
+/// The certificates of the system are read when the transport is created. If the system has none,
+/// as in many container images, the transport is created all the same, and requests to `https` URLs
+/// fail with [`TransportErrorKind::Connect`]. With authorities of its own (`tls_certs_only`) a
+/// transport does not need those of the system.
+///
 /// ```no_run
 /// use tower_introspect::transport::{HttpTransport, ReqwestTransport};
 ///
@@ -53,7 +61,21 @@ pub struct ReqwestTransport {
     pooled: Client,
     /// A client that keeps no idle connections, so that each request has a new one.
     unpooled: Client,
+    /// The reason why no server can be verified, if the system has no certificates.
+    no_authorities: Option<NoAuthorities>,
 }
+
+/// The system has no certificates of authorities. Clones share the text.
+#[derive(Clone, Debug)]
+struct NoAuthorities(Arc<str>);
+
+impl fmt::Display for NoAuthorities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no server can be verified without certificates of authorities: {}", self.0)
+    }
+}
+
+impl Error for NoAuthorities {}
 
 impl ReqwestTransport {
     /// Creates a transport with the defaults of [`builder`](Self::builder).
@@ -68,7 +90,7 @@ impl ReqwestTransport {
     ///
     /// # Errors
     ///
-    /// Returns an error if TLS can't be set up, for example without root certificates.
+    /// Returns an error if TLS can't be set up.
     pub fn new() -> Result<Self, ConfigError> {
         Self::from_builder(Self::builder)
     }
@@ -100,14 +122,30 @@ impl ReqwestTransport {
     /// The responses decide which requests are admitted. Never turn off the verification of
     /// certificates.
     pub fn from_builder(builder: impl Fn() -> ClientBuilder) -> Result<Self, ConfigError> {
-        let pooled = build(builder())?;
-        let unpooled = build(builder().pool_max_idle_per_host(0))?;
-        Ok(Self { pooled, unpooled })
+        let error = match build_both(&builder) {
+            Ok((pooled, unpooled)) => return Ok(Self { pooled, unpooled, no_authorities: None }),
+            // `reqwest` reports problems with certificates as causes.
+            Err(error) => Chain(&error.without_url()).to_string(),
+        };
+        // Trusts nobody, unless other settings are wrong as well.
+        let trusting_none = || build_both(|| builder().tls_certs_only([])).ok();
+        let built = if system_has_authorities() { None } else { trusting_none() };
+        let (pooled, unpooled) = built.ok_or_else(|| ConfigError::of("client", &error))?;
+        Ok(Self { pooled, unpooled, no_authorities: Some(NoAuthorities(error.into())) })
     }
 }
 
-fn build(builder: ClientBuilder) -> Result<Client, ConfigError> {
-    let client = builder
+/// Returns false if a client without any settings can't be built for lack of authorities.
+fn system_has_authorities() -> bool {
+    Client::builder().no_proxy().build().is_ok()
+}
+
+fn build_both(builder: impl Fn() -> ClientBuilder) -> Result<(Client, Client), ::reqwest::Error> {
+    Ok((build(builder())?, build(builder().pool_max_idle_per_host(0))?))
+}
+
+fn build(builder: ClientBuilder) -> Result<Client, ::reqwest::Error> {
+    builder
         // RFC 9110 §15.4.8: 307 and 308 send the body again, here a token and credentials.
         .redirect(redirect::Policy::none())
         // `HttpTransport` retries, once and over a new connection.
@@ -117,13 +155,7 @@ fn build(builder: ClientBuilder) -> Result<Client, ConfigError> {
         .no_brotli()
         .no_zstd()
         .no_deflate()
-        .build();
-    client.map_err(|error| {
-        let mut problems = ConfigError::new();
-        // `reqwest` reports problems with certificates as causes.
-        problems.push("client", Chain(&error.without_url()));
-        problems
-    })
+        .build()
 }
 
 impl HttpTransport {
@@ -139,7 +171,7 @@ impl HttpTransport {
     ///
     /// # Errors
     ///
-    /// Returns an error if TLS can't be set up, for example without root certificates.
+    /// Returns an error if TLS can't be set up.
     #[cfg_attr(docsrs, doc(cfg(feature = "reqwest")))]
     pub fn reqwest() -> Result<Self, ConfigError> {
         ReqwestTransport::new().map(Self::from)
@@ -148,7 +180,8 @@ impl HttpTransport {
 
 impl From<ReqwestTransport> for HttpTransport {
     fn from(transport: ReqwestTransport) -> Self {
-        Self::new(transport)
+        let lacks_authorities = transport.no_authorities.is_some();
+        Self { lacks_authorities, ..Self::new(transport) }
     }
 }
 
@@ -162,6 +195,11 @@ impl Service<Request<Bytes>> for ReqwestTransport {
     }
 
     fn call(&mut self, request: Request<Bytes>) -> Self::Future {
+        let is_https = request.uri().scheme() == Some(&Scheme::HTTPS);
+        if let Some(problem) = self.no_authorities.as_ref().filter(|_| is_https) {
+            let error = TransportError::new(TransportErrorKind::Connect);
+            return Box::pin(ready(Err(error.with_source(problem.clone()))));
+        }
         let wants_new = request.extensions().get::<NewConnection>().is_some();
         let client = if wants_new { &self.unpooled } else { &self.pooled }.clone();
         Box::pin(async move { exchange(&client, request).await })

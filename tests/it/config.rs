@@ -9,12 +9,13 @@ use bytes::Bytes;
 use http::{Request, Uri};
 use serde_json::{Value, json};
 use tower_introspect::{
-    ErrorKind, ResourceServer,
+    ErrorKind, Issuer, ResourceServer,
     config::Config,
+    jwt::KeySet,
     proof::PeerCertificate,
     resource_server::ResourceServerBuilder,
-    test_util::{AuthorizationServer, Prover},
-    transport::{HttpTransport, NewConnection},
+    test_util::{AuthorizationServer, Client, Prover},
+    transport::{HttpTransport, NewConnection, ReqwestTransport},
 };
 
 use crate::support::{AUDIENCE, FixedClock, ISSUER, ask, refusal, request};
@@ -147,7 +148,7 @@ async fn transport_of_the_program_replaces_the_certificates_of_the_file() {
 async fn connection_per_request_asks_for_a_new_connection_for_each_introspection() {
     for (setting, expected) in [("", [false; 2]), ("connection_per_request = true", [true; 2])] {
         let server = server();
-        server.register(tower_introspect::test_util::Client::new("api", "s3cret"));
+        server.register(Client::new("api", "s3cret"));
         let text = format!(
             "audience = '{AUDIENCE}'\n[[issuer]]\nissuer = '{ISSUER}'\nmode = 'introspect'\n{setting}\n\
              client = {{ method = 'basic', id = 'api', danger_secret = 's3cret' }}\n"
@@ -177,7 +178,7 @@ async fn connection_per_request_asks_for_a_new_connection_for_each_introspection
 #[tokio::test(start_paused = true)]
 async fn extreme_numbers_of_seconds_do_not_overflow() {
     let server = server();
-    server.register(tower_introspect::test_util::Client::new("api", "s3cret"));
+    server.register(Client::new("api", "s3cret"));
     let laptop = laptop();
     for seconds in ["0", "9223372036854775807", "1e19", "0.0000000001"] {
         let text = format!(
@@ -202,4 +203,108 @@ async fn extreme_numbers_of_seconds_do_not_overflow() {
         }
         tokio::time::advance(std::time::Duration::from_secs(3600)).await;
     }
+}
+
+/// The system of this process, when it runs as a container image without them.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn nothing_needs_the_certificates_of_the_system_until_a_server_that_does_is_reached() {
+    const NAME: &str =
+        "config::nothing_needs_the_certificates_of_the_system_until_a_server_that_does_is_reached";
+    const NOWHERE: &str = "/nonexistent";
+    if std::env::var_os("SSL_CERT_FILE").is_none_or(|file| file != NOWHERE) {
+        // The variables are those of the whole process.
+        let again = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", NAME])
+            .env("SSL_CERT_FILE", NOWHERE)
+            .env("SSL_CERT_DIR", NOWHERE)
+            .output()
+            .unwrap();
+        let shown = String::from_utf8_lossy(&again.stdout);
+        assert!(again.status.success() && shown.contains("1 passed"), "{shown}");
+        return;
+    }
+
+    let admits = async |api: &ResourceServer, token: &str| {
+        outcome(api, request(&[("authorization", &format!("Bearer {token}"))])).await
+    };
+    let (server, _listening) = AuthorizationServer::on_loopback().await.unwrap();
+    let server = server.with_clock(FixedClock).with_client(Client::new("api", "s3cret"));
+    let token = server.jwt().audience(AUDIENCE).mint();
+    let jwks = server.jwks().to_string();
+
+    let keys = KeySet::from_jwks(jwks.as_bytes()).unwrap();
+    let issuer = Issuer::jwt(server.issuer()).configure_jwt(|jwt| jwt.keys(keys));
+    let api = ResourceServer::builder(AUDIENCE).issuer(issuer).clock(FixedClock).build().unwrap();
+    assert_eq!(admits(&api, &token).await, Ok(()), "static keys");
+
+    let [jwks_file, ca_file] = [("json", jwks), ("pem", ca())].map(|(ending, text)| {
+        let name = format!("config-no-ca-{}.{ending}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    });
+    let from_file = |issuer: &str, more: &str| {
+        let text = format!(
+            "audience = '{AUDIENCE}'\ndanger_allow_http_loopback = true\n[[issuer]]\n\
+             issuer = '{issuer}'\n{more}"
+        );
+        let config = Config::from_toml(&text).unwrap();
+        config.build_with(|builder| builder.clock(FixedClock)).unwrap()
+    };
+    let more = format!("mode = 'jwt'\njwks_file = '{}'", jwks_file.display());
+    assert_eq!(admits(&from_file(server.issuer(), &more), &token).await, Ok(()), "jwks_file");
+    let more = format!("mode = 'jwt'\nca_file = '{}'", ca_file.display());
+    from_file(ISSUER, &more);
+    // A server without TLS needs none either.
+    let client = "client = { method = 'basic', id = 'api', danger_secret = 's3cret' }";
+    let asking = from_file(server.issuer(), &format!("mode = 'introspect'\n{client}"));
+    let opaque = server.opaque().audience(AUDIENCE).mint();
+    assert_eq!(admits(&asking, &opaque).await, Ok(()), "introspection without TLS");
+
+    // Nor does a transport with a client certificate, until it reaches a server.
+    let both = new_certificate();
+    let identity = || {
+        let identity = reqwest::Identity::from_pem(both.as_bytes()).unwrap();
+        ReqwestTransport::builder().identity(identity)
+    };
+    let transport = HttpTransport::from(ReqwestTransport::from_builder(identity).unwrap());
+    let issuer = || Issuer::jwt("https://localhost:1");
+    for builder in [
+        ResourceServer::builder(AUDIENCE),
+        ResourceServer::builder(AUDIENCE).transport(transport),
+        ResourceServer::builder(AUDIENCE).transport(HttpTransport::reqwest().unwrap()),
+    ] {
+        let api = builder.issuer(issuer()).build().unwrap();
+        let error = api.warm().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        let mut causes = Vec::new();
+        let mut cause = std::error::Error::source(&error);
+        while let Some(error) = cause {
+            causes.push(error.to_string());
+            cause = error.source();
+        }
+        let told = causes.iter().any(|cause| cause.contains("without certificates of authorities"));
+        assert!(told, "{causes:?}");
+    }
+    // Other problems are still reported when the transport is created.
+    let broken = || {
+        let broken = reqwest::Certificate::from_der(b"none").unwrap();
+        ReqwestTransport::builder().tls_certs_only([broken])
+    };
+    assert!(ReqwestTransport::from_builder(broken).is_err());
+    for file in [jwks_file, ca_file] {
+        std::fs::remove_file(file).unwrap();
+    }
+}
+
+/// Returns a certificate in PEM.
+fn ca() -> String {
+    rcgen::generate_simple_self_signed(["a".to_owned()]).unwrap().cert.pem()
+}
+
+/// Returns a certificate with its key in PEM.
+fn new_certificate() -> String {
+    let made = rcgen::generate_simple_self_signed(["api".to_owned()]).unwrap();
+    made.cert.pem() + &made.signing_key.serialize_pem()
 }

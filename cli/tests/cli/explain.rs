@@ -6,8 +6,12 @@ use tower_introspect::{
     test_util::{AuthorizationServer, Client, Endpoint, Fault},
 };
 
-use crate::run::{
-    AUDIENCE, ISSUER, NOW, Ran, at, claims, file, good, header, id_claims, jwks, run, sign, with,
+use crate::{
+    front::{self, CA, Front},
+    run::{
+        AUDIENCE, ISSUER, NOW, Ran, at, claims, file, good, header, id_claims, jwks, run, run_in,
+        sign, with,
+    },
 };
 
 /// Writes the configuration of a service that verifies JWTs with the keys in a file.
@@ -112,4 +116,34 @@ async fn the_token_is_introspected_as_in_the_service() {
     assert!(!ran.screen().contains("s3cret"));
     server.inject(Endpoint::Introspection, Fault::status(http::StatusCode::SERVICE_UNAVAILABLE));
     explain(&config, &token, &[]).await.shows_with("explain-unavailable", &words);
+}
+
+/// As in a container image.
+#[tokio::test]
+async fn a_machine_without_certificates_of_authorities_needs_none_that_the_settings_do_not() {
+    let nowhere = [("SSL_CERT_FILE", "/nonexistent"), ("SSL_CERT_DIR", "/nonexistent")];
+    let explain_there = async |config: &str, token: &str| {
+        let at = at();
+        run_in(&nowhere, &["explain", "--at", &at, "--config", config], token).await
+    };
+    let ran = explain_there(&config(), &good()).await;
+    assert_eq!(ran.code, 0, "a key set in a file: {}", ran.screen());
+
+    let front = Front::start("good").await;
+    let token = front.server.opaque().audience(AUDIENCE);
+    let token = token.issued_at(UnixTime::from_secs(NOW)).expires_at(UnixTime::from_secs(NOW + 9));
+    let token = token.mint();
+    let issuer = front.server.issuer();
+    let own = format!("mode = \"introspect\"\nca_file = \"{CA}\"\n");
+    let ran = explain_there(&front::config("no-ca-own", issuer, &own), &token).await;
+    assert_eq!(ran.code, 0, "authorities of its own: {}", ran.screen());
+    let system = front::config("no-ca-system", issuer, "mode = \"introspect\"\n");
+    let ran = explain_there(&system, &token).await;
+    assert_eq!(ran.code, 3, "{}", ran.screen());
+    assert!(ran.out.contains("has no certificates of authorities"), "{}", ran.out);
+    let at = at();
+    let ran = run_in(&nowhere, &["doctor", "--at", &at, &system], "").await;
+    assert!(ran.out.contains("has no certificates of authorities"), "{}", ran.screen());
+    let ran = run_in(&nowhere, &["doctor", "--at", &at, "--ca", CA, &system], "").await;
+    assert_eq!(ran.code, 0, "{}", ran.screen());
 }
