@@ -103,6 +103,17 @@ impl IntrospectionVerifierBuilder {
     }
 
     /// Sets the URL of the introspection endpoint. By default it is discovered (RFC 8414).
+    ///
+    /// If nothing else is discovered, the issuer is only the name that its tokens bear in `iss`. It
+    /// need not be an https URL.
+    ///
+    /// ```
+    /// use tower_introspect::{ClientAuth, Issuer};
+    ///
+    /// let issuer = Issuer::introspect("urn:example:sso", ClientAuth::basic("api", "secret"))
+    ///     .configure_introspection(|remote| remote.endpoint("https://sso.example.com/introspect"));
+    /// # let _ = issuer;
+    /// ```
     pub fn endpoint(mut self, url: impl Into<String>) -> Self {
         self.endpoint = Some(url.into());
         self
@@ -238,16 +249,10 @@ impl IntrospectionVerifierBuilder {
         let mut problems = ConfigError::new();
         self.check(&mut problems);
         let transport = HttpTransport::or_default(self.common.transport.as_ref(), &mut problems);
-        let discovery = transport.as_ref().and_then(|transport| {
-            let discovery = self.common.discovery(transport);
-            discovery.map_err(|problem| problems.push("issuer", problem)).ok()
-        });
+        let discovery = transport.as_ref().and_then(|via| self.discovery(via, &mut problems));
         let location = self.location(discovery.clone(), &mut problems);
-        let (Some(transport), Some(discovery), Some(location)) = (transport, discovery, location)
-        else {
-            return Err(problems);
-        };
-        let Some(format) = self.format(&transport, &discovery) else {
+        let format = transport.as_ref().and_then(|via| self.format(via, discovery));
+        let (Some(transport), Some(location), Some(format)) = (transport, location, format) else {
             return Err(problems);
         };
         let calls = self.common.calls(EndpointKind::Introspection);
@@ -270,14 +275,46 @@ impl IntrospectionVerifierBuilder {
         problems.or_ok(IntrospectionVerifier { exchange: Arc::new(exchange) })
     }
 
+    /// Returns the metadata of the issuer, if anything has to be discovered. Otherwise the issuer is
+    /// only a name, which need not be a URL.
+    fn discovery(
+        &self,
+        transport: &HttpTransport,
+        problems: &mut ConfigError,
+    ) -> Option<Discovery> {
+        #[cfg(feature = "jwt")]
+        let for_keys = self.signed.as_ref().is_some_and(SignedResponse::discovers_keys);
+        #[cfg(not(feature = "jwt"))]
+        let for_keys = false;
+        if self.endpoint.is_some() && !for_keys {
+            return None;
+        }
+        let discovery = self.common.discovery(transport).map_err(|problem| {
+            // An empty issuer is reported in any case.
+            if !self.common.issuer.is_empty() {
+                problems.push("issuer", problem);
+            }
+        });
+        discovery.ok()
+    }
+
     #[cfg_attr(
         not(feature = "jwt"),
-        expect(clippy::unused_self, unused_variables, reason = "only signed responses need these")
+        expect(
+            clippy::unused_self,
+            clippy::needless_pass_by_value,
+            unused_variables,
+            reason = "only signed responses need these"
+        )
     )]
-    fn format(&self, transport: &HttpTransport, discovery: &Discovery) -> Option<ResponseFormat> {
+    fn format(
+        &self,
+        transport: &HttpTransport,
+        discovery: Option<Discovery>,
+    ) -> Option<ResponseFormat> {
         #[cfg(feature = "jwt")]
         if let Some(settings) = &self.signed {
-            let (transport, discovery) = (transport.clone(), discovery.clone());
+            let transport = transport.clone();
             let (settings, client_id) = (settings.clone(), self.auth.0.client_id());
             return SignedResponseVerifier::new(
                 settings,
@@ -303,6 +340,9 @@ impl IntrospectionVerifierBuilder {
     }
 
     fn check(&self, problems: &mut ConfigError) {
+        if self.common.issuer.is_empty() {
+            problems.push("issuer", "empty");
+        }
         self.auth.0.check(problems);
         #[cfg(feature = "jwt")]
         if let Some(settings) = &self.signed {

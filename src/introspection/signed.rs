@@ -133,6 +133,11 @@ impl SignedResponse {
         self
     }
 
+    /// Returns true if the metadata of the issuer has to say where the keys are.
+    pub(super) const fn discovers_keys(&self) -> bool {
+        self.keys.is_none() && self.jwks_uri.is_none()
+    }
+
     /// Adds the problems with the settings to `problems`.
     pub(super) fn check(
         &self,
@@ -191,7 +196,7 @@ impl SignedResponseVerifier {
         client_id: Option<&str>,
         common: &CommonSettings,
         transport: HttpTransport,
-        discovery: Discovery,
+        discovery: Option<Discovery>,
     ) -> Option<Self> {
         let audience = match settings.audience {
             ExpectedAudience::Client => client_id.map(Into::into),
@@ -203,7 +208,7 @@ impl SignedResponseVerifier {
             None => {
                 let location = match settings.jwks_uri {
                     Some(url) => Location::Fixed(Endpoint::parse(&url, common.loopback_http).ok()?),
-                    None => Location::Discovered(discovery),
+                    None => Location::Discovered(discovery?),
                 };
                 KeySource::Remote(RemoteKeys::new(common, location, transport))
             }

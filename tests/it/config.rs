@@ -205,6 +205,35 @@ async fn extreme_numbers_of_seconds_do_not_overflow() {
     }
 }
 
+/// An issuer is only a name if nothing about it is discovered.
+#[test]
+fn file_may_name_an_issuer_that_is_no_url() {
+    let jwks = "jwks_uri = 'https://sso.example.com/jwks'\n";
+    let endpoint = "introspection_endpoint = 'https://sso.example.com/introspect'\n";
+    for issuer in ["http://sso.example.com", "joe", "urn:example:sso"] {
+        for (mode, more, is_complete) in [
+            ("jwt", "", false),
+            ("jwt", jwks, true),
+            ("introspect", "", false),
+            ("introspect", endpoint, true),
+            ("hybrid", endpoint, false),
+            ("hybrid", jwks, false),
+            ("hybrid", &format!("{jwks}{endpoint}"), true),
+        ] {
+            let client = match mode {
+                "jwt" => "",
+                _ => "client = { method = 'basic', id = 'api', danger_secret = 's3cret' }\n",
+            };
+            let text = format!(
+                "audience = '{AUDIENCE}'\n[[issuer]]\nissuer = '{issuer}'\nmode = '{mode}'\n\
+                 {client}{more}"
+            );
+            let built = Config::from_toml(&text).and_then(|config| config.build());
+            assert_eq!(built.is_ok(), is_complete, "{issuer} {mode} {more}");
+        }
+    }
+}
+
 /// The system of this process, when it runs as a container image without them.
 #[cfg(target_os = "linux")]
 #[tokio::test]

@@ -84,6 +84,20 @@ fn is_bad(outcome: verify::Outcome, what: &str) {
     assert_eq!(error.blame(), Blame::AuthorizationServer, "{what}");
 }
 
+#[test]
+fn issuer_of_signed_responses_is_only_a_name_if_their_keys_are_configured() {
+    let build = |settings| {
+        IntrospectionVerifier::builder("urn:example:sso", ClientAuth::basic("api", "secret"))
+            .endpoint(ENDPOINT)
+            .require_signed_response(settings)
+            .build()
+    };
+    let problems = build(SignedResponse::new()).unwrap_err();
+    assert_eq!(problems.problems().map(|(name, _)| name).collect::<Vec<_>>(), ["issuer"]);
+    assert!(build(SignedResponse::new().jwks_uri("https://as.example.com/jwks")).is_ok());
+    assert!(build(SignedResponse::new().keys(keys())).is_ok());
+}
+
 #[tokio::test]
 async fn r1_rfc9701_4_request_accepts_only_the_signed_form() {
     let server = Server::new([jwt(signed(&header(), &claims()))]);
