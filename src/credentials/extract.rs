@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use http::{HeaderMap, Uri};
 
 use super::{
-    places::{in_cookie, in_header, in_query, in_websocket_protocol},
+    places::{in_cookie, in_header, in_query, in_websocket_protocol, is_header_empty},
     token::Token,
     unchecked_token::{self, UncheckedToken},
 };
@@ -123,16 +123,33 @@ impl Extractor {
         headers: &'a HeaderMap,
         uri: &Uri,
     ) -> Result<UncheckedToken<'a>, VerifyError> {
-        self.find_only(headers, uri).map_err(unchecked_token::record_invalid)
+        let header = in_header(headers, self.limit);
+        self.only(header, headers, uri).map_err(unchecked_token::record_invalid)
     }
 
-    fn find_only<'a>(
+    /// Does the same as [`find`](Self::find) where a request needs no credentials: an `Authorization`
+    /// field without a value then holds none. Some proxies and clients send it if nobody has logged
+    /// in.
+    pub(crate) fn find_optional<'a>(
         &self,
+        headers: &'a HeaderMap,
+        uri: &Uri,
+    ) -> Result<UncheckedToken<'a>, VerifyError> {
+        let header = match is_header_empty(headers) {
+            true => Err(ErrorKind::MissingCredentials),
+            false => in_header(headers, self.limit),
+        };
+        self.only(header, headers, uri).map_err(unchecked_token::record_invalid)
+    }
+
+    /// Returns the text in the header, unless there are credentials elsewhere.
+    fn only<'a>(
+        &self,
+        header: Result<UncheckedToken<'a>, ErrorKind>,
         headers: &'a HeaderMap,
         uri: &Uri,
     ) -> Result<UncheckedToken<'a>, ErrorKind> {
         let limit = self.limit;
-        let header = in_header(headers, limit);
         if self.cookie.is_none() && self.query.is_none() && self.websocket.is_none() {
             return header;
         }
@@ -226,6 +243,7 @@ mod tests {
             b"DPoP",
             b"",
             b"=",
+            b",",
         ] {
             let outcome = authorization(value);
             assert_eq!(outcome, Err(ErrorKind::MalformedCredentials), "{}", value.escape_ascii());
@@ -233,6 +251,30 @@ mod tests {
         for token in ["abc==", "a", "a.b-c_d~e+f/g=", "....."] {
             assert_eq!(authorization(format!("Bearer {token}").as_bytes()).as_deref(), Ok(token));
         }
+    }
+
+    #[test]
+    fn authorization_field_without_a_value_holds_no_credentials_where_they_are_optional() {
+        let kind = |extractor: &Extractor, fields: &[(HeaderName, &[u8])]| {
+            let headers = headers(fields);
+            let found = extractor.find_optional(&headers, &Uri::default());
+            found.map(|found| found.secret_bytes().to_vec()).map_err(|error| error.kind())
+        };
+        let header_only = Extractor::new();
+        for value in [b"".as_slice(), b" ", b" \t "] {
+            let outcome = kind(&header_only, &[(AUTHORIZATION, value)]);
+            assert_eq!(outcome, Err(ErrorKind::MissingCredentials), "{value:?}");
+            assert_eq!(authorization(value), Err(ErrorKind::MalformedCredentials), "{value:?}");
+            let cookie = [(AUTHORIZATION, value), (COOKIE, b"at=abc")];
+            let outcome = kind(&Extractor::new().danger_cookie("at"), &cookie);
+            assert_eq!(outcome, Ok(b"abc".to_vec()), "{value:?}");
+        }
+        let outcome = kind(&header_only, &[(AUTHORIZATION, b",")]);
+        assert_eq!(outcome, Err(ErrorKind::MalformedCredentials));
+        let two: [(HeaderName, &[u8]); 2] = [(AUTHORIZATION, b""), (AUTHORIZATION, b"Bearer abc")];
+        assert_eq!(kind(&header_only, &two), Err(ErrorKind::RepeatedCredentials));
+        let good = kind(&header_only, &[(AUTHORIZATION, b"Bearer abc")]);
+        assert_eq!(good, Ok(b"abc".to_vec()));
     }
 
     #[test]
@@ -335,6 +377,25 @@ mod tests {
             Err(ErrorKind::RepeatedCredentials)
         );
         assert_eq!(extract(&extractor, &header, "/").as_deref(), Ok("abc"));
+    }
+
+    #[test]
+    fn rfc6265_4_1_1_quotes_around_the_value_of_a_cookie_are_no_part_of_it() {
+        let from_cookie = |value: &str| {
+            let cookie = format!("a=1; at={value}; b=2");
+            let headers = headers(&[(COOKIE, cookie.as_bytes())]);
+            extract(&Extractor::new().danger_cookie("at").max_token_bytes(4), &headers, "/")
+        };
+        for value in ["abc", "\"abc\"", " \"abc\" "] {
+            assert_eq!(from_cookie(value).as_deref(), Ok("abc"), "{value}");
+        }
+        for value in ["\"\"", "\"", "\"ab", "ab\"", "\"a\"b", "\" a\"", "'a'"] {
+            assert_eq!(from_cookie(value), Err(ErrorKind::MalformedCredentials), "{value}");
+        }
+        assert_eq!(from_cookie("\"abcde\""), Err(ErrorKind::TokenTooLong));
+        let twice = headers(&[(COOKIE, b"at=abc; at=\"abc\"")]);
+        let outcome = extract(&Extractor::new().danger_cookie("at"), &twice, "/");
+        assert_eq!(outcome, Err(ErrorKind::RepeatedCredentials));
     }
 
     #[test]

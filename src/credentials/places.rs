@@ -37,6 +37,12 @@ pub(super) fn in_header(
     Ok(UncheckedToken::InHeader { value, range: text.len() - token.len()..text.len(), scheme })
 }
 
+/// Returns true if there is one `Authorization` field, and it has no value.
+pub(super) fn is_header_empty(headers: &HeaderMap) -> bool {
+    let only = the_only(headers.get_all(AUTHORIZATION).into_iter());
+    only.is_ok_and(|value| value.as_bytes().trim_ascii().is_empty())
+}
+
 pub(super) fn in_query(
     uri: &Uri,
     name: &str,
@@ -60,7 +66,7 @@ pub(super) fn in_cookie(
     limit: usize,
 ) -> Result<UncheckedToken<'static>, ErrorKind> {
     let values = items(headers, &COOKIE, b';').filter_map(|pair| value_of_cookie(pair, name));
-    copied(the_only(values)?, Origin::Cookie, limit)
+    copied(unquoted(the_only(values)?), Origin::Cookie, limit)
 }
 
 pub(super) fn in_websocket_protocol(
@@ -83,6 +89,12 @@ pub(super) fn value_of_parameter<'a>(pair: &'a str, name: &str) -> Option<&'a st
 pub(super) fn value_of_cookie<'a>(pair: &'a [u8], name: &str) -> Option<&'a [u8]> {
     let at = pair.iter().position(|&byte| byte == b'=')?;
     (pair[..at].trim_ascii() == name.as_bytes()).then(|| pair[at + 1..].trim_ascii())
+}
+
+/// Returns the value of a cookie without the quotes that may enclose it (RFC 6265 §4.1.1).
+fn unquoted(value: &[u8]) -> &[u8] {
+    let inner = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
+    inner.unwrap_or(value)
 }
 
 /// Returns the token in an entry of `Sec-WebSocket-Protocol`, if the entry has this prefix.

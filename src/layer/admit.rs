@@ -111,7 +111,7 @@ impl<V, R> Admitter<V, R> {
         if self.settings.exempt.as_deref().is_some_and(|exempt| exempt(head)) {
             return Ok(Identification::Anonymous);
         }
-        match self.settings.extractor.find(head.headers(), head.uri()) {
+        match self.find(head) {
             Ok(found) => self.look_up_or_verify(found, head),
             Err(error)
                 if self.settings.optional && error.kind() == ErrorKind::MissingCredentials =>
@@ -119,6 +119,16 @@ impl<V, R> Admitter<V, R> {
                 Ok(Identification::Anonymous)
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// Finds the text in the place of the token.
+    fn find<'a>(&self, head: RequestHead<'a>) -> Result<UncheckedToken<'a>, VerifyError> {
+        let Settings { extractor, optional, .. } = &self.settings;
+        if *optional {
+            extractor.find_optional(head.headers(), head.uri())
+        } else {
+            extractor.find(head.headers(), head.uri())
         }
     }
 
@@ -135,7 +145,7 @@ impl<V, R> Admitter<V, R> {
     {
         decision.keep_mark(request.extensions_mut());
         let head = RequestHead::of(request);
-        let found = self.settings.extractor.find(head.headers(), head.uri())?;
+        let found = self.find(head)?;
         self.look_up_or_verify(found, head)
     }
 

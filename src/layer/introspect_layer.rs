@@ -51,8 +51,9 @@ impl<V> IntrospectLayer<V> {
 impl<V, R> IntrospectLayer<V, R> {
     /// Also admits requests that carry no credentials at all.
     ///
-    /// Handlers tell them apart by [`Identity`](crate::Identity). Credentials that are present but
-    /// invalid, or of another scheme, are still refused.
+    /// Handlers tell them apart by [`Identity`](crate::Identity). An `Authorization` field without a
+    /// value counts as no credentials. Credentials that are present but invalid, or of another scheme,
+    /// are still refused.
     #[must_use]
     pub fn optional(mut self) -> Self {
         self.settings.optional = true;

@@ -19,6 +19,7 @@ type Way = (&'static str, Option<(&'static str, &'static str)>);
 /// The ways in which a token comes: the target, and a header field.
 const HEADER: Way = ("/a?x=1", Some(("authorization", "Bearer t0psecret")));
 const COOKIE: Way = ("/a?x=1", Some(("cookie", "a=1; at=t0psecret; b=2")));
+const QUOTED: Way = ("/a?x=1", Some(("cookie", "a=1; at=\"t0psecret\"; b=2")));
 const PROTOCOL: Way = ("/a?x=1", Some(("sec-websocket-protocol", "chat, bearer.t0psecret")));
 const QUERY: Way = ("/a?access_token=t0psecret&x=1", None);
 
@@ -62,7 +63,7 @@ async fn seen(layer: IntrospectLayer<BoxVerifier>, request: Request<Bytes>) -> (
 
 #[tokio::test]
 async fn debug_output_of_the_headers_shows_no_token_whichever_way_it_came() {
-    for way in [HEADER, COOKIE, PROTOCOL, QUERY] {
+    for way in [HEADER, COOKIE, QUOTED, PROTOCOL, QUERY] {
         for layer in layers() {
             let (uri, headers) = seen(layer, request(way)).await;
             assert!(!headers.contains("t0psecret"), "{headers}");
@@ -78,6 +79,7 @@ async fn token_is_removed_whichever_way_it_came() {
     for (way, left) in [
         (HEADER, None),
         (COOKIE, Some("\"cookie\": \"a=1; b=2\"")),
+        (QUOTED, Some("\"cookie\": \"a=1; b=2\"")),
         (PROTOCOL, Some("\"sec-websocket-protocol\": \"chat\"")),
         (QUERY, None),
     ] {

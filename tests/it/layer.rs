@@ -175,9 +175,26 @@ async fn optional_layer_admits_requests_without_credentials_only() {
     assert_eq!(ask(&optional, with_token()).await.body(), "alice");
     let bad = layer(ImmediateVerifier::refusing(ErrorKind::Expired)).optional();
     assert_eq!(ask(&bad, with_token()).await.status(), StatusCode::UNAUTHORIZED);
-    for value in ["Basic dTpw", "Bearer", "Bearer a b"] {
+    for value in ["Basic dTpw", "Bearer", "Bearer a b", ","] {
         let response = ask(&optional, request(&[("authorization", value)])).await;
         assert!(response.status().is_client_error(), "{value}");
+    }
+}
+
+#[tokio::test]
+async fn empty_authorization_field_counts_as_no_credentials_for_an_optional_layer() {
+    let optional = layer(ImmediateVerifier::alice()).optional();
+    for value in ["", " "] {
+        let response = ask(&optional, request(&[("authorization", value)])).await;
+        assert_eq!(response.body(), "nobody", "{value:?}");
+        let required = layer(ImmediateVerifier::alice());
+        let response = ask(&required, request(&[("authorization", value)])).await;
+        assert_eq!(refusal(&response), Some(ErrorKind::MalformedCredentials), "{value:?}");
+    }
+    for fields in [["", ""], ["", "Bearer abc"], ["Bearer abc", ""]] {
+        let both = fields.map(|value| ("authorization", value));
+        let response = ask(&optional, request(&both)).await;
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{fields:?}");
     }
 }
 
