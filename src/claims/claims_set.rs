@@ -70,6 +70,8 @@ impl Claims {
             Ok::<_, ClaimsError>(text.map_or(Span::NONE, |text| span_of(&text)))
         };
         let (issuer, subject) = (string("iss")?, string("sub")?);
+        // By another identifier no cutoff would find the token.
+        object.string("jti")?;
         let audience = optional(&object, "aud", |value| Audience::parse(value, &mut span_of))?;
         let date = |name| optional(&object, name, |value| numeric_date(value.get()));
         let (expires_at, not_before, issued_at) = (date("exp")?, date("nbf")?, date("iat")?);

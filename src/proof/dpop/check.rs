@@ -148,6 +148,7 @@ impl DpopConfig {
         if !self.bases.iter().any(|base| base.matches(&claims.htu, expected.path)) {
             return Err(flawed("`htu` names another resource"));
         }
+        self.check_stated_times(&claims, expected.now)?;
         let (until, is_aging) = self.check_time(&claims, expected.now)?;
         if key.thumbprint() != expected.jkt {
             return Err(VerifyError::new(ErrorKind::UnprovenPossession).with_context(
@@ -167,6 +168,21 @@ impl DpopConfig {
     fn algorithm(&self, header: &Header<'_>, fapi2: bool) -> Option<Algorithm> {
         let named = header.alg.parse().ok()?;
         self.accepted(fapi2).any(|allowed| allowed == named).then_some(named)
+    }
+
+    /// Refuses a proof that is not good at present by its own words (RFC 7519 §4.1.4, §4.1.5).
+    ///
+    /// The clock of the client may be ahead as far as for `iat`. A nonce does not stand in for these
+    /// claims, which a client need not set.
+    fn check_stated_times(&self, claims: &Claims<'_>, now: UnixTime) -> Result<(), VerifyError> {
+        if claims.exp.is_some_and(|exp| exp <= now) {
+            return Err(flawed("`exp` is in the past"));
+        }
+        let latest = now.saturating_add(self.max_ahead());
+        if claims.nbf.is_some_and(|nbf| nbf > latest) {
+            return Err(flawed("`nbf` is in the future"));
+        }
+        Ok(())
     }
 
     /// Checks that the proof was made now: by its nonce, which holds the time it was issued, or
@@ -214,13 +230,16 @@ impl DpopConfig {
     }
 }
 
-/// The claims of a proof (RFC 9449 §4.2). All others are ignored.
+/// The claims of a proof (RFC 9449 §4.2), and the limits of its validity that it may state itself. All
+/// others are ignored.
 struct Claims<'a> {
     jti: Cow<'a, str>,
     htm: Cow<'a, str>,
     htu: Cow<'a, str>,
     ath: Cow<'a, str>,
     iat: UnixTime,
+    exp: Option<UnixTime>,
+    nbf: Option<UnixTime>,
     nonce: Option<Cow<'a, str>>,
 }
 
@@ -230,6 +249,10 @@ impl<'a> Claims<'a> {
             Object::parse(payload).map_err(|_| flawed("the claims are not a JSON object"))?;
         let text = |name| claims.string(name).map_err(|_| flawed("a claim has the wrong type"));
         let needed = |name, missing: Flaw| text(name)?.ok_or_else(|| flawed(missing));
+        let date = |name| match claims.get(name).map(|value| numeric_date(value.get())) {
+            Some(None) => Err(flawed("a time is not a number")),
+            given => Ok(given.flatten()),
+        };
         let jti = needed("jti", "there is no `jti`")?;
         if jti.is_empty() || jti.len() > MAX_JTI {
             return Err(flawed("`jti` is empty or too long"));
@@ -239,10 +262,9 @@ impl<'a> Claims<'a> {
             htm: needed("htm", "there is no `htm`")?,
             htu: needed("htu", "there is no `htu`")?,
             ath: needed("ath", "there is no `ath`")?,
-            iat: claims
-                .get("iat")
-                .and_then(|value| numeric_date(value.get()))
-                .ok_or_else(|| flawed("there is no `iat`, or it is not a number"))?,
+            iat: date("iat")?.ok_or_else(|| flawed("there is no `iat`"))?,
+            exp: date("exp")?,
+            nbf: date("nbf")?,
             nonce: text("nonce")?,
         })
     }

@@ -60,6 +60,9 @@ const DEFAULT_ALGORITHMS: [Algorithm; 5] =
 /// strips its prefix too: put the layer outside of the nested router, or restore the original URI
 /// with [`request_uri`](Self::request_uri). Otherwise every proof is refused.
 ///
+/// A path with dot segments (`/a/../b`, also percent-encoded) is compared as it was sent, and a proof
+/// for `/b` is not good for it: what serves the request may or may not resolve them.
+///
 /// gRPC needs nothing else: the method is `POST`, and the path names service and method.
 ///
 /// # Clone
@@ -188,7 +191,8 @@ impl Dpop {
     /// Requires a nonce of this service in every proof (RFC 9449 §9).
     ///
     /// No proof can then be made long before it is used, and the clocks of clients do not matter:
-    /// `iat` must be present but is not compared. A client without a nonce receives one with the
+    /// `iat` must be present but is not compared. A proof that states `exp` or `nbf` itself is held to
+    /// them. A client without a nonce receives one with the
     /// refusal. It receives the next one with a response before the old one expires.
     #[must_use]
     pub fn require_nonce(self) -> Self {

@@ -10,6 +10,9 @@ use crate::percent::octet;
 ///
 /// Both sides are compared after the syntax-based and scheme-based normalisation of RFC 3986 §6.2.2
 /// and §6.2.3, and no other. A browser's URL parser would also treat a backslash as a slash.
+///
+/// Dot segments of the request are an exception. A service or proxy behind this one may resolve them
+/// or not, so a path with dot segments is compared as it was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Base {
     origin: Origin,
@@ -56,7 +59,14 @@ impl Base {
             return true;
         }
         let Some((origin, named)) = split(htu) else { return false };
-        origin == self.origin && normal_path(named) == normal_path(&[&*self.prefix, path].concat())
+        if origin != self.origin {
+            return false;
+        }
+        let expected = [&*self.prefix, path].concat();
+        if has_dot_segments(path) {
+            return named == expected;
+        }
+        normal_path(named) == normal_path(&expected)
     }
 }
 
@@ -128,6 +138,11 @@ fn normal_path(path: &str) -> String {
     format!("/{}", segments.join("/"))
 }
 
+/// Returns true if a path has segments that mean another place (RFC 3986 §3.3), also percent-encoded.
+fn has_dot_segments(path: &str) -> bool {
+    path.split('/').any(|segment| matches!(&*normal_encoding(segment, |_| true), "." | ".."))
+}
+
 /// Decodes the unreserved octets of `text` (RFC 3986 §2.3), and percent-encodes all bytes that are
 /// not `plain`, with upper-case digits.
 ///
@@ -189,7 +204,10 @@ mod tests {
             ("https://rs.example/a/b/.", "/a/b/"),
             ("https://rs.example/a/b/..", "/a/"),
             ("https://rs.example/%2e%2E/r", "/r"),
-            ("https://rs.example/r", "/x/%2e%2e/r"),
+            ("https://rs.example/x/../r", "/x/../r"),
+            ("HTTPS://rs.example:443/x/%2e%2e/r?a=b", "/x/%2e%2e/r"),
+            ("https://rs.example/...", "/..."),
+            ("https://rs.example/.a/b..", "/%2ea/b%2e%2E"),
             ("https://rs.example/caf\u{e9}", "/caf%C3%A9"),
             ("https://rs.example/a b", "/a%20b"),
             ("https://rs.example/a%20b", "/a%20b"),
@@ -211,6 +229,14 @@ mod tests {
             ("https://rs.example/a%2Fb", "/a/b"),
             ("https://rs.example/a%3Bb", "/a;b"),
             ("https://rs.example/a%252Fb", "/a%2Fb"),
+            ("https://rs.example/r", "/x/../r"),
+            ("https://rs.example/r", "/x/%2e%2e/r"),
+            ("https://rs.example/x/../r", "/x/%2e%2e/r"),
+            ("https://rs.example/x/%2e%2E/r", "/x/%2e%2e/r"),
+            ("https://rs.example/r", "/./r"),
+            ("https://rs.example/r/", "/r/."),
+            ("https://rs.example/r/", "/r/x/.."),
+            ("https://rs.example/r", "/../r"),
             ("https://rs.example/a\\b", "/a/b"),
             ("http://rs.example/r", "/r"),
             ("https://rs.example:80/r", "/r"),

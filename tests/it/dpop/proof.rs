@@ -141,8 +141,6 @@ async fn rfc9449_4_2_unknown_members_are_ignored() {
         .header("kid", "a")
         .header("x-unknown", json!({"a": [1]}))
         .header("jku", "https://evil.example.com/")
-        .claim("nbf", 9_999_999_999_u64)
-        .claim("exp", 1)
         .claim("tx", json!({"a": 1}))
         .claim("aud", "https://other.example.com")
         .claim("nonce", "of another server");

@@ -45,6 +45,37 @@ async fn rfc9449_11_1_iat_is_accepted_within_both_edges_of_the_window() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn rfc7519_4_1_4_proof_that_has_expired_by_its_own_word_is_refused() {
+    let world = World::new();
+    for (seconds, expected) in [(1, Ok(())), (3600, Ok(())), (0, BAD), (-1, BAD), (-3600, BAD)] {
+        let proof = world.proof().claim("exp", NOW.as_secs() + seconds);
+        assert_eq!(world.outcome(proof).await, expected, "{seconds}");
+    }
+    // The clock of the client may be ahead as far as for `iat`.
+    for (seconds, expected) in [(-3600, Ok(())), (0, Ok(())), (30, Ok(())), (31, BAD)] {
+        let proof = world.proof().claim("nbf", NOW.as_secs() + seconds);
+        assert_eq!(world.outcome(proof).await, expected, "{seconds}");
+    }
+    for name in ["exp", "nbf"] {
+        for value in [json!("1893456000"), json!(null), json!({}), json!([1]), json!(true)] {
+            let proof = world.proof().claim(name, value.clone());
+            assert_eq!(world.outcome(proof).await, BAD, "{name} {value}");
+        }
+    }
+}
+
+/// A nonce stands in for `iat` only.
+#[tokio::test(start_paused = true)]
+async fn rfc7519_4_1_4_expired_proof_with_a_nonce_is_refused() {
+    let world = World::with(dpop().require_nonce());
+    let nonce = nonce_of(&world.with_proof(&world.proof().mint()).await).unwrap();
+    let proof = || world.proof().nonce(&nonce).claim("iat", 0);
+    assert_eq!(world.outcome(proof().claim("exp", NOW.as_secs() + 1)).await, Ok(()));
+    assert_eq!(world.outcome(proof().claim("exp", NOW.as_secs() - 1)).await, BAD);
+    assert_eq!(world.outcome(proof().claim("nbf", NOW.as_secs() + 3600)).await, BAD);
+}
+
 /// FAPI 2.0 §5.3.2.1: ten seconds ahead are accepted, more than a minute is refused.
 #[tokio::test(start_paused = true)]
 async fn fapi2_5_3_2_1_iat_ten_seconds_ahead_is_accepted_and_over_a_minute_is_refused() {

@@ -268,9 +268,16 @@ fn rfc9068_2_2_other_claims_may_be_absent() {
         accepts(&verifier(), &with_claim(name, Value::Null));
     }
     refuses(&verifier(), &with_claim("sub", 7), ErrorKind::InvalidClaim("sub"));
-    // Some tokens have it, and it is not checked here.
-    let odd = accepts(&verifier(), &with_claim("jti", 7));
-    assert!(odd.claims().jwt_id().is_none());
+}
+
+/// No cutoff would find a token with another identifier.
+#[test]
+fn rfc7519_4_1_7_identifier_of_a_token_is_a_string() {
+    for value in [json!(7), json!(["7"]), json!({}), json!(true)] {
+        refuses(&verifier(), &with_claim("jti", value), ErrorKind::InvalidClaim("jti"));
+    }
+    let odd = accepts(&verifier(), &with_claim("jti", ""));
+    assert_eq!(odd.claims().jwt_id().as_deref(), Some(""));
 }
 
 /// A11
