@@ -105,7 +105,13 @@ fn check_binding(claims: &Claims) -> Result<(), VerifyError> {
 /// response that speaks of the credentials of this service counts as their rejection.
 fn error_from_status(response: &Response<Bytes>, now: UnixTime) -> VerifyError {
     let status = response.status();
-    let context = format!("introspection returned {}", status.as_u16());
+    let code = error_code(response.body());
+    let named = match code {
+        Some(code) => format!(", {code}"),
+        None if status.is_client_error() => ", no error code".to_owned(),
+        None => String::new(),
+    };
+    let context = format!("introspection returned {}{named}", status.as_u16());
     if let Some(error) = unavailable_error(response, now) {
         let failure = match status.as_u16() {
             408 | 429 | 503 => Failure::Overloaded,
@@ -114,40 +120,49 @@ fn error_from_status(response: &Response<Bytes>, now: UnixTime) -> VerifyError {
         };
         return error.with_context(context).with_failure(failure);
     }
-    let code = error_code(response.body());
-    let in_words = |code: Option<&str>| format!("{context}, {}", code.unwrap_or("no error code"));
     match (status, code) {
         // One server product responds so to its own JWTs, which it does not introspect.
         (StatusCode::BAD_REQUEST, Some("unsupported_token_type")) => {
             ErrorKind::NotIntrospectable.into()
         }
         (_, Some("invalid_client" | "unauthorized_client")) if status.is_client_error() => {
-            VerifyError::new(ErrorKind::CredentialsRejected).with_context(in_words(code))
+            VerifyError::new(ErrorKind::CredentialsRejected).with_context(context)
         }
         // A server that wants other credentials sends a challenge (RFC 9110 §11.6.1). If the
         // credentials are a bearer token, its `invalid_token` is about that one (RFC 7662 §2.3).
         (StatusCode::UNAUTHORIZED, _) if response.headers().contains_key(WWW_AUTHENTICATE) => {
-            VerifyError::new(ErrorKind::CredentialsRejected).with_context(in_words(code))
+            VerifyError::new(ErrorKind::CredentialsRejected).with_context(context)
         }
         (_, Some("invalid_token")) if status.is_client_error() => {
-            bad(in_words(code)).with_failure(Failure::InvalidToken)
+            bad(context).with_failure(Failure::InvalidToken)
         }
-        _ if status.is_client_error() => bad(in_words(code)).with_failure(Failure::Refused),
+        _ if status.is_client_error() => bad(context).with_failure(Failure::Refused),
         _ => bad(context),
     }
 }
 
-/// Returns the code of an error response (RFC 6749 §5.2), if it is a known one. Others must not
-/// reach a log.
+/// Returns the code of an error response (RFC 6749 §5.2), if it is one of a specification or of a
+/// common server. Others must not reach a log.
 fn error_code(body: &[u8]) -> Option<&'static str> {
-    const CODES: [&str; 7] = [
+    const CODES: [&str; 18] = [
         "access_denied",
+        "insufficient_scope",
         "invalid_client",
+        "invalid_dpop_proof",
+        "invalid_grant",
         "invalid_request",
+        "invalid_scope",
+        "invalid_target",
         "invalid_token",
+        "request_unauthorized",
+        "server_error",
+        "temporarily_unavailable",
         "unauthorized_client",
+        "unknown_error",
+        "unsupported_grant_type",
         "unsupported_response_type",
         "unsupported_token_type",
+        "use_dpop_nonce",
     ];
     let object = Object::parse(body).ok()?;
     let code = object.string("error").ok()??;

@@ -183,11 +183,18 @@ pub(crate) fn one_peer_sends_nearly_all() {
     limited!(WARN, "one_peer", "one peer sends nearly all tokens");
 }
 
-/// Reports that the introspection endpoint of an issuer was found in another state.
-pub(crate) fn server_state_changed(issuer: &str, before: ServerState, after: ServerState) {
+/// Reports that the introspection endpoint of an issuer was found in another state: by an introspection
+/// that failed with `error`, if it failed.
+pub(crate) fn server_state_changed(
+    issuer: &str,
+    before: ServerState,
+    after: ServerState,
+    error: Option<&VerifyError>,
+) {
     #[cfg(feature = "tracing")]
     {
         let (before, state) = (before.as_str(), after.as_str());
+        let cause = error.map(|error| tracing::field::display(Chain(error)));
         match after {
             ServerState::Unknown | ServerState::Answers => {
                 tracing::info!(target: TARGET, issuer, before, state, "authorization server answers");
@@ -204,20 +211,31 @@ pub(crate) fn server_state_changed(issuer: &str, before: ServerState, after: Ser
                 issuer,
                 before,
                 state,
+                cause,
                 "authorization server rejects the credentials of this service"
             ),
-            _ => tracing::warn!(
-                target: TARGET,
-                issuer,
-                before,
-                state,
-                "authorization server does not answer"
-            ),
+            _ => {
+                let hint = (after == ServerState::RefusesEveryone).then_some(REFUSES_EVERYONE_HINT);
+                tracing::warn!(
+                    target: TARGET,
+                    issuer,
+                    before,
+                    state,
+                    cause,
+                    hint,
+                    "authorization server does not answer"
+                );
+            }
         }
     }
     #[cfg(not(feature = "tracing"))]
-    let _ = (issuer, before, after);
+    let _ = (issuer, before, after, error);
 }
+
+/// Some servers name neither the credentials nor a challenge when they refuse them (RFC 6749 §5.2).
+#[cfg(feature = "tracing")]
+const REFUSES_EVERYONE_HINT: &str =
+    "the credentials of this service may be wrong, or its client may not introspect";
 
 /// The span of a verification that could not finish at once, until its verdict.
 #[cfg(feature = "tracing")]

@@ -461,6 +461,50 @@ async fn unsupported_token_type_is_blamed_on_the_client() {
         assert_eq!(kind.blame(), Blame::Client);
     }
     let twice = r#"{"error":"unsupported_token_type","error":"invalid_client"}"#;
+/// The responses of Keycloak, canaille, Glewlwyd, django-oauth-toolkit and Hydra.
+#[tokio::test]
+async fn error_code_of_the_server_is_told_and_decides_whether_credentials_are_rejected() {
+    let json = "application/json";
+    let realm = r#"{"error":"access_denied","error_description":"Realm not enabled"}"#;
+    let hint = r#"{"error":"invalid_request","error_description":"token_type_hint"}"#;
+    let client = r#"{"error":"invalid_client","error_description":"s3cr3t"}"#;
+    let overloaded = r#"{"error":"temporarily_unavailable"}"#;
+    for (act, kind, context) in [
+        (ScriptedResponse::of(403, json, realm), ErrorKind::BadResponse, "403, access_denied"),
+        (ScriptedResponse::of(400, json, hint), ErrorKind::BadResponse, "400, invalid_request"),
+        (
+            ScriptedResponse::of(401, json, client),
+            ErrorKind::CredentialsRejected,
+            "401, invalid_client",
+        ),
+        (ScriptedResponse::status(401), ErrorKind::BadResponse, "401, no error code"),
+        (ScriptedResponse::of(403, "text/html", ""), ErrorKind::BadResponse, "403, no error code"),
+        (
+            ScriptedResponse::of(403, json, r#"{"error":"made \n up"}"#),
+            ErrorKind::BadResponse,
+            "403, no error code",
+        ),
+        (
+            ScriptedResponse::of(401, json, r#"{"error":"request_unauthorized"}"#),
+            ErrorKind::BadResponse,
+            "401, request_unauthorized",
+        ),
+        (
+            ScriptedResponse::of(503, json, overloaded),
+            ErrorKind::Unavailable,
+            "503, temporarily_unavailable",
+        ),
+        // The credentials are not at fault for an error of the server.
+        (ScriptedResponse::of(500, json, client), ErrorKind::Unavailable, "500, invalid_client"),
+        (ScriptedResponse::status(502), ErrorKind::Unavailable, "502"),
+    ] {
+        let error = Server::new([act]).ask().await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{context}");
+        let expected = format!("introspection returned {context}");
+        assert_eq!(error.context(), Some(&*expected));
+    }
+}
+
     let kind = kind_of(ScriptedResponse::of(400, "application/json", twice)).await;
     assert_eq!(kind, ErrorKind::BadResponse);
 }

@@ -285,8 +285,18 @@ async fn state_of_the_authorization_server_is_reported_as_random_tokens_find_it(
     assert!(captured.named("resource server misconfigured").is_empty());
 
     // Everyone.
-    for (fault, level, message) in [
-        (Fault::status(StatusCode::FORBIDDEN), Level::WARN, "authorization server does not answer"),
+    let no_answer = "authorization server does not answer";
+    let realm = http::Response::builder()
+        .status(403)
+        .header("content-type", "application/json")
+        .body(bytes::Bytes::from_static(
+            br#"{"error":"access_denied","error_description":"Realm not enabled"}"#,
+        ))
+        .unwrap();
+    for (number, (fault, level, message, cause, has_hint)) in [
+        (Fault::status(StatusCode::FORBIDDEN), Level::WARN, no_answer, "403, no error code", true),
+        (Fault::respond(realm), Level::WARN, no_answer, "403, access_denied", true),
+        (Fault::hang(), Level::WARN, no_answer, "no response in time", false),
         (
             Fault::respond(
                 http::Response::builder()
@@ -297,6 +307,8 @@ async fn state_of_the_authorization_server_is_reported_as_random_tokens_find_it(
             ),
             Level::ERROR,
             "authorization server rejects the credentials of this service",
+            "401, invalid_client",
+            false,
         ),
         (
             Fault::respond(
@@ -307,20 +319,31 @@ async fn state_of_the_authorization_server_is_reported_as_random_tokens_find_it(
             ),
             Level::ERROR,
             "authorization server calls a random token active",
+            "",
+            false,
         ),
-    ] {
+    ]
+    .into_iter()
+    .enumerate()
+    {
         tokio::time::sleep(Duration::from_secs(3_600)).await;
         server.inject(Endpoint::Introspection, fault);
-        present(&api.layer(), &format!("one-of-{level}")).await;
+        let before = captured.named(message).len();
+        present(&api.layer(), &format!("one-of-{number}")).await;
         tokio::time::sleep(Duration::from_secs(5)).await;
         let lines = captured.named(message);
-        let [line] = &lines[..] else { panic!("{message}: {lines:?}") };
+        let [line] = &lines[before..] else { panic!("{message}: {lines:?}") };
         assert_eq!((line.level, line.field("before")), (level, Some("answers")));
+        assert!(line.field("cause").unwrap_or_default().contains(cause), "{line:?}");
+        assert_eq!(line.field("cause").is_some(), !cause.is_empty(), "{line:?}");
+        let hint = line.field("hint").is_some_and(|hint| hint.contains("credentials"));
+        assert_eq!(hint, has_hint, "{line:?}");
         server.clear(Endpoint::Introspection);
         tokio::time::sleep(Duration::from_secs(30)).await;
-        present(&api.layer(), &format!("after-{level}")).await;
+        present(&api.layer(), &format!("after-{number}")).await;
         tokio::time::sleep(Duration::from_secs(3_600)).await;
-        present(&api.layer(), &format!("later-{level}")).await;
+        present(&api.layer(), &format!("later-{number}")).await;
         tokio::time::sleep(Duration::from_secs(5)).await;
     }
+    assert!(!captured.text().contains("Realm not enabled"));
 }

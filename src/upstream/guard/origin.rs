@@ -20,6 +20,7 @@ use super::{
 use crate::{
     checks::record::unrecorded,
     clock::{Moment, SystemClock},
+    error::refusal::VerifyError,
     telemetry::{events, server_state::ServerState},
     verify::boxed::BoxFuture,
 };
@@ -230,7 +231,8 @@ async fn send_canaries(task: CanaryTask) {
             Step::Send(id, sent_at, sender) => {
                 let origin = task.origin.clone();
                 let result = IntrospectionResult::FailedHere;
-                let under_way = UnderWay { origin, id, sent_at, is_own: false, result };
+                let under_way =
+                    UnderWay { origin, id, sent_at, is_own: false, result, error: None };
                 tokio::spawn(send_canary(under_way, sender));
             }
             Step::Wait(time, wake) => {
@@ -248,6 +250,8 @@ struct UnderWay {
     sent_at: Time,
     is_own: bool,
     result: IntrospectionResult,
+    /// The reason why the server did not answer, for the log.
+    error: Option<VerifyError>,
 }
 
 impl Drop for UnderWay {
@@ -259,7 +263,8 @@ impl Drop for UnderWay {
         let Some(change) = change else { return };
         let sender = origin.lock().senders.get(&self.id).cloned();
         if let Some(sender) = sender {
-            events::server_state_changed(&sender.issuer, change.before, change.after);
+            let error = self.error.as_ref();
+            events::server_state_changed(&sender.issuer, change.before, change.after, error);
         }
     }
 }
@@ -271,4 +276,5 @@ async fn send_canary(mut under_way: UnderWay, sender: Option<Arc<CanarySender>>)
     let outcome = unrecorded(sending).await;
     // The subject of a canary is not used.
     under_way.result = IntrospectionResult::of(&outcome, Id::of(0));
+    under_way.error = outcome.err();
 }
