@@ -43,7 +43,7 @@ pub(crate) fn for_error(kind: ErrorKind, token: &str) -> &'static [&'static str]
         }
         K::TokenTooLong => &[
             "Have the authorization server put less into the token, such as groups and roles.",
-            "Or raise the limit of the extractor and of the proxies in front of the service.",
+            "Or raise `max_token_bytes` of the service, and the limits of the proxies in front of it.",
         ],
         K::MalformedToken => {
             &["Compare the token with the one that the authorization server issued: it may be cut \

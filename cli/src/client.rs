@@ -29,6 +29,8 @@ enum Method {
     ClientSecretJwt,
     /// The certificate of `--identity`.
     Mtls,
+    /// No credentials, for an endpoint that expects none.
+    DangerNone,
 }
 
 /// The credentials of this service. Secrets come from files or variables only.
@@ -66,8 +68,8 @@ impl ClientArgs {
     ///
     /// If options are missing or a secret can't be read. The error never holds the secret.
     pub(crate) fn auth(&self) -> Result<ClientAuth, Failure> {
-        let needs_id = self.auth != Method::Bearer;
-        let needs_secret = self.auth != Method::Mtls;
+        let needs_id = !matches!(self.auth, Method::Bearer | Method::DangerNone);
+        let needs_secret = !matches!(self.auth, Method::Mtls | Method::DangerNone);
         let mut missing = Vec::new();
         if needs_id && self.client_id.is_none() {
             missing.push("--client-id");
@@ -93,6 +95,7 @@ impl ClientArgs {
             Method::BasicRaw => ClientAuth::basic_raw(id, secret),
             Method::Post => ClientAuth::post(id, secret),
             Method::Bearer => ClientAuth::bearer(secret),
+            Method::DangerNone => ClientAuth::danger_none(),
             Method::ClientSecretJwt => ClientAuth::client_secret_jwt(id, secret),
             Method::Mtls => ClientAuth::mtls(id),
             Method::PrivateKeyJwt => {

@@ -61,6 +61,9 @@ pub(crate) struct Args {
     /// The form of the issuer's access tokens.
     #[arg(long, value_enum, default_value = "rfc9068")]
     profile: ProfileArg,
+    /// The length of the longest token.
+    #[arg(long, value_name = "BYTES", default_value_t = 8192)]
+    max_token_bytes: usize,
     /// The tolerated difference between clocks.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     leeway: u64,
@@ -95,7 +98,8 @@ pub(crate) fn run(args: &Args, cx: &Context) -> Result<Report, Failure> {
 
     let recording = Recording::start();
     let activity = format!("fetching keys from {}", source.url().unwrap_or_default());
-    let outcome = cx.wait(&activity, verify(&pasted.token, &verifier, &policy))?;
+    let extractor = Extractor::new().max_token_bytes(args.max_token_bytes);
+    let outcome = cx.wait(&activity, verify(&pasted.token, &extractor, &verifier, &policy))?;
     let trace = recording.finish();
 
     let mut report = Report::new("verify", Exit::Accepted);
@@ -117,13 +121,18 @@ pub(crate) fn run(args: &Args, cx: &Context) -> Result<Report, Failure> {
 }
 
 /// Verifies the token as the middleware does: header, verifier, policy.
-async fn verify(token: &str, verifier: &JwtVerifier, policy: &Policy) -> Result<(), VerifyError> {
+async fn verify(
+    token: &str,
+    extractor: &Extractor,
+    verifier: &JwtVerifier,
+    policy: &Policy,
+) -> Result<(), VerifyError> {
     let mut headers = HeaderMap::new();
     // Without the header, the extractor reports missing credentials.
     if let Ok(value) = HeaderValue::from_bytes(format!("Bearer {token}").as_bytes()) {
         headers.insert(AUTHORIZATION, value);
     }
-    let token = Extractor::new().extract(&headers, &Uri::default())?;
+    let token = extractor.extract(&headers, &Uri::default())?;
     let scheme = token.scheme();
     let active = verifier.verify(VerifyRequest::new(token)).await?;
     policy.admit(active, scheme).map(drop)

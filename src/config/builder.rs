@@ -6,6 +6,8 @@ use super::file::Config;
 #[cfg(any(feature = "dpop", feature = "mtls"))]
 use crate::policy::settings::Policy;
 use crate::{
+    cache::layer,
+    credentials::extract::Extractor,
     error::config::ConfigError,
     policy::verified_token::Requirement,
     resource_server::{builder::server_builder::ResourceServerBuilder, server::ResourceServer},
@@ -38,6 +40,9 @@ impl Config {
         }
         if let Some(longest) = self.max_token_lifetime {
             builder = builder.max_token_lifetime(longest);
+        }
+        if let Some(limit) = self.max_token_bytes {
+            builder = builder.extractor(Extractor::new().max_token_bytes(limit));
         }
         if let Some(age) = self.max_age {
             builder = builder.max_age(age);
@@ -77,8 +82,9 @@ impl Config {
             }
         }
         let mut issuers = 0;
+        let max_age = self.max_age.unwrap_or(layer::DEFAULT_MAX_AGE);
         for issuer in &self.issuers {
-            match issuer.load() {
+            match issuer.load(max_age) {
                 Ok(issuer) => {
                     builder = builder.issuer(issuer);
                     issuers += 1;

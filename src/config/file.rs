@@ -59,6 +59,7 @@ pub struct Config {
     pub(super) advertised: Vec<String>,
     pub(super) leeway: Option<Duration>,
     pub(super) max_token_lifetime: Option<Duration>,
+    pub(super) max_token_bytes: Option<usize>,
     pub(super) max_age: Option<Duration>,
     pub(super) stale_if_error: Option<Duration>,
     pub(super) metadata: Option<MetadataConfig>,

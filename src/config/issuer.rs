@@ -22,11 +22,14 @@ use crate::{
 
 pub(super) struct IssuerConfig {
     name: String,
+    mode: Mode,
     jwt: Option<JwtSettings>,
     introspection: Option<IntrospectionSettings>,
     client: Option<Client>,
     prefix: Option<String>,
     ca_file: Option<PathBuf>,
+    /// The longest age of the confirmation of a JWT.
+    confirmation_max_age: Option<Duration>,
 }
 
 /// The settings for the verification of JWTs.
@@ -65,6 +68,7 @@ enum Method {
     Basic,
     BasicRaw,
     Bearer,
+    DangerNone,
     Mtls,
     Post,
     PrivateKeyJwt,
@@ -77,7 +81,29 @@ pub(super) enum Mode {
     Hybrid,
     Introspect,
     Jwt,
+    JwtAndIntrospect,
 }
+
+/// The modes by their names.
+const MODES: [(&str, Mode); 4] = [
+    ("jwt", Mode::Jwt),
+    ("introspect", Mode::Introspect),
+    ("hybrid", Mode::Hybrid),
+    ("jwt_and_introspect", Mode::JwtAndIntrospect),
+];
+
+/// The methods of client authentication by their names.
+const METHODS: [(&str, Method); 9] = [
+    ("secret", Method::Secret),
+    ("basic", Method::Basic),
+    ("basic_raw", Method::BasicRaw),
+    ("post", Method::Post),
+    ("bearer", Method::Bearer),
+    ("private_key_jwt", Method::PrivateKeyJwt),
+    ("client_secret_jwt", Method::SecretJwt),
+    ("mtls", Method::Mtls),
+    ("danger_none", Method::DangerNone),
+];
 
 impl IssuerConfig {
     /// Reads an issuer. Missing settings are reported in the section, and then nothing is built.
@@ -85,23 +111,25 @@ impl IssuerConfig {
         section.require("issuer");
         section.require("mode");
         let name = section.text("issuer").unwrap_or_default();
-        let mode = section.keyword(
-            "mode",
-            &[("jwt", Mode::Jwt), ("introspect", Mode::Introspect), ("hybrid", Mode::Hybrid)],
-        );
-        if matches!(mode, Some(Mode::Hybrid | Mode::Introspect)) {
+        let mode = section.keyword("mode", &MODES);
+        if mode.is_some_and(|mode| mode != Mode::Jwt) {
             section.require("client");
         }
         // With an unknown mode, the settings of all modes are accepted.
-        let mode = mode.unwrap_or(Mode::Hybrid);
+        let mode = mode.unwrap_or(Mode::JwtAndIntrospect);
+        let confirms = mode == Mode::JwtAndIntrospect;
         let introspects = mode != Mode::Jwt;
         Self {
             name,
+            mode,
             jwt: (mode != Mode::Introspect).then(|| JwtSettings::read(section)),
             introspection: introspects.then(|| IntrospectionSettings::read(section)),
             client: introspects.then(|| section.section("client", Client::read)).flatten(),
             prefix: introspects.then(|| section.text("token_prefix")).flatten(),
             ca_file: section.text("ca_file").map(Into::into),
+            confirmation_max_age: confirms
+                .then(|| section.seconds("confirmation_max_age_seconds"))
+                .flatten(),
         }
     }
 
@@ -109,8 +137,9 @@ impl IssuerConfig {
         &self.name
     }
 
-    /// Returns the issuer. Reads its secrets.
-    pub(super) fn load(&self) -> Result<Issuer, ConfigError> {
+    /// Returns the issuer. Reads its secrets. A confirmation is at most `max_age` old, unless the issuer
+    /// has a setting of its own.
+    pub(super) fn load(&self, max_age: Duration) -> Result<Issuer, ConfigError> {
         let mut problems = ConfigError::new();
         let auth = self.client.as_ref().and_then(|client| match client.load() {
             Ok(auth) => Some(auth),
@@ -120,11 +149,13 @@ impl IssuerConfig {
             }
         });
         let keys = self.jwt.as_ref().and_then(|local| local.load_keys(&mut problems));
-        let issuer = match (auth, &self.jwt) {
-            (Some(auth), Some(_)) => Issuer::hybrid(&*self.name, auth),
-            (Some(auth), None) => Issuer::introspect(&*self.name, auth),
-            // This arm includes a client with problems, which are reported below.
-            (None, _) => Issuer::jwt(&*self.name),
+        let (name, max_age) = (&*self.name, self.confirmation_max_age.unwrap_or(max_age));
+        let issuer = match (auth, self.mode) {
+            // The first includes a client with problems, which are reported below.
+            (None, _) | (_, Mode::Jwt) => Issuer::jwt(name),
+            (Some(auth), Mode::Hybrid) => Issuer::hybrid(name, auth),
+            (Some(auth), Mode::Introspect) => Issuer::introspect(name, auth),
+            (Some(auth), Mode::JwtAndIntrospect) => Issuer::jwt_and_introspect(name, auth, max_age),
         };
         let issuer = match &self.jwt {
             Some(local) => local.apply(issuer, keys),
@@ -261,28 +292,17 @@ impl IntrospectionSettings {
 impl Client {
     fn read(section: &mut Section) -> Self {
         section.require("method");
-        let method = section.keyword(
-            "method",
-            &[
-                ("secret", Method::Secret),
-                ("basic", Method::Basic),
-                ("basic_raw", Method::BasicRaw),
-                ("post", Method::Post),
-                ("bearer", Method::Bearer),
-                ("private_key_jwt", Method::PrivateKeyJwt),
-                ("client_secret_jwt", Method::SecretJwt),
-                ("mtls", Method::Mtls),
-            ],
-        );
+        let method = section.keyword("method", &METHODS);
         let method = method.unwrap_or(Method::Basic);
         let (mut id, mut algorithm, mut kid, mut audience) = (None, None, None, None);
         let mut certificate = None;
-        if method != Method::Bearer {
+        if !matches!(method, Method::Bearer | Method::DangerNone) {
             section.require("id");
             id = section.text("id");
         }
         let secret = match method {
             Method::Bearer => section.secret("token"),
+            Method::DangerNone => None,
             Method::Mtls => {
                 section.require("certificate_file");
                 certificate = section.text("certificate_file").map(Into::into);
@@ -317,6 +337,7 @@ impl Client {
             Method::Basic => with_secret(ClientAuth::basic),
             Method::BasicRaw => with_secret(ClientAuth::basic_raw),
             Method::Bearer => ("token", secret().map(ClientAuth::bearer)),
+            Method::DangerNone => ("method", Ok(ClientAuth::danger_none())),
             // The transport reads the certificate and its key.
             Method::Mtls => ("key", Ok(ClientAuth::mtls(id))),
             Method::Post => with_secret(ClientAuth::post),

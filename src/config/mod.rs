@@ -34,6 +34,7 @@
 //! | `required_scopes` | the scopes that every token must have |
 //! | `leeway_seconds` | how far the clocks of issuers may be off; 30 |
 //! | `max_token_lifetime_seconds` | the longest lifetime of a token; unlimited. Cutoffs then end |
+//! | `max_token_bytes` | the length of the longest token; 8192, for JWTs at most 65536 |
 //! | `max_age_seconds` | how long an introspected token is cached; 30, 0 for not at all |
 //! | `stale_if_error_seconds` | how much longer while the authorization server is unavailable; 0 |
 //! | `advertised_scopes` | the scopes that challenges tell clients without a token to request |
@@ -52,30 +53,39 @@
 //! | setting | modes | meaning |
 //! |---|---|---|
 //! | `issuer` | all | the issuer identifier |
-//! | `mode` | | `jwt`, `introspect`, or `hybrid`: JWTs locally, other tokens by introspection |
-//! | `jwks_uri` | `jwt`, `hybrid` | the URL of the keys, instead of discovery |
-//! | `jwks_file` | `jwt`, `hybrid` | a file with the keys, instead of fetching them |
+//! | `mode` | | `jwt`, `introspect`, `hybrid` or `jwt_and_introspect`, see below |
+//! | `jwks_uri` | all but `introspect` | the URL of the keys, instead of discovery |
+//! | `jwks_file` | all but `introspect` | a file with the keys, instead of fetching them |
 //! | `ca_file` | all | a PEM file with the trusted authorities, instead of those of the system |
-//! | `algorithms` | `jwt`, `hybrid` | the signature algorithms to accept |
-//! | `profile` | `jwt`, `hybrid` | `rfc9068`, or `generic` for issuers that don't follow it |
-//! | `scope_claim` | `jwt`, `hybrid` | the claim that holds the scope, if not `scope` |
-//! | `danger_audience_claim` | `jwt`, `hybrid` | the claim that replaces a missing `aud` |
-//! | `introspection_endpoint` | `introspect`, `hybrid` | the endpoint, instead of discovery |
-//! | `token_prefix` | `introspect`, `hybrid` | a prefix that only its opaque tokens have |
-//! | `token_type_hint` | `introspect`, `hybrid` | the hint to send; none |
-//! | `timeout_seconds` | `introspect`, `hybrid` | how long to wait for a response |
-//! | `connection_per_request` | `introspect`, `hybrid` | opens a connection for each introspection request |
-//! | `require_signed_response` | `introspect`, `hybrid` | takes only signed responses (RFC 9701) |
-//! | `danger_default_audience` | `introspect`, `hybrid` | the audience of tokens without one |
-//! | `client` | `introspect`, `hybrid` | how this service authenticates to the issuer |
+//! | `algorithms` | all but `introspect` | the signature algorithms to accept |
+//! | `profile` | all but `introspect` | `rfc9068`, or `generic` for issuers that don't follow it |
+//! | `scope_claim` | all but `introspect` | the claim that holds the scope, if not `scope` |
+//! | `danger_audience_claim` | all but `introspect` | the claim that replaces a missing `aud` |
+//! | `introspection_endpoint` | all but `jwt` | the endpoint, instead of discovery |
+//! | `token_prefix` | all but `jwt` | a prefix that only its opaque tokens have |
+//! | `token_type_hint` | all but `jwt` | the hint to send; none |
+//! | `timeout_seconds` | all but `jwt` | how long to wait for a response |
+//! | `connection_per_request` | all but `jwt` | opens a connection for each introspection request |
+//! | `require_signed_response` | all but `jwt` | takes only signed responses (RFC 9701) |
+//! | `danger_default_audience` | all but `jwt` | the audience of tokens without one |
+//! | `confirmation_max_age_seconds` | `jwt_and_introspect` | how old the confirmation of a JWT may be; as `max_age_seconds` |
+//! | `client` | all but `jwt` | how this service authenticates to the issuer |
+//!
+//! | mode | JWTs | other tokens |
+//! |---|---|---|
+//! | `jwt` | verified locally | refused |
+//! | `introspect` | introspected | introspected |
+//! | `hybrid` | verified locally | introspected |
+//! | `jwt_and_introspect` | verified locally, then confirmed by introspection | introspected |
 //!
 //! Settings of a client. The methods are `secret` (as the metadata of the issuer says), `basic`,
-//! `basic_raw`, `post`, `bearer`, `private_key_jwt`, `client_secret_jwt` and `mtls`.
+//! `basic_raw`, `post`, `bearer`, `private_key_jwt`, `client_secret_jwt` and `mtls`. The method
+//! `danger_none` sends no credentials: see [`ClientAuth::danger_none`](crate::ClientAuth::danger_none).
 //!
 //! | setting | methods | meaning |
 //! |---|---|---|
 //! | `method` | | the method, as above |
-//! | `id` | all but `bearer` | the client identifier |
+//! | `id` | all but `bearer`, `danger_none` | the client identifier |
 //! | `secret_file`, `secret_env` | those with a secret | where the secret is |
 //! | `token_file`, `token_env` | `bearer` | where the token is |
 //! | `key_file`, `key_env` | `private_key_jwt` | where the private key is, in PEM |

@@ -38,6 +38,7 @@ impl Config {
             advertised: section.texts("advertised_scopes").unwrap_or_default(),
             leeway: section.seconds("leeway_seconds"),
             max_token_lifetime: section.seconds("max_token_lifetime_seconds"),
+            max_token_bytes: section.count("max_token_bytes"),
             max_age: section.seconds("max_age_seconds"),
             stale_if_error: section.seconds("stale_if_error_seconds"),
             metadata: section.valid_section("metadata", MetadataConfig::read),

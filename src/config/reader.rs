@@ -104,6 +104,13 @@ impl Section {
         self.take(name, "true or false", |value| value.as_bool()).unwrap_or_default()
     }
 
+    /// Takes a whole number greater than zero.
+    pub(super) fn count(&mut self, name: &str) -> Option<usize> {
+        self.take(name, "a whole number greater than zero", |value| {
+            value.as_integer().and_then(|count| count.try_into().ok()).filter(|&count| count > 0)
+        })
+    }
+
     /// Takes a number of seconds, whole or not.
     pub(super) fn seconds(&mut self, name: &str) -> Option<Duration> {
         self.take(name, "a number of seconds", |value| match value {

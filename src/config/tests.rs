@@ -60,7 +60,7 @@ fn every_problem_is_named() {
             "stale_if_error_seconds: expected a number of seconds",
             "resource_metadata: expected a non-empty text",
             "issuer[0].issuer: missing",
-            "issuer[0].mode: expected `jwt` or `introspect` or `hybrid`",
+            "issuer[0].mode: expected `jwt` or `introspect` or `hybrid` or `jwt_and_introspect`",
             "issuer[0].jwks_file: conflicts with `jwks_uri`",
             "issuer[0].algorithms: `none`: not a supported signature algorithm",
             "issuer[1].client: missing",

@@ -120,6 +120,29 @@ impl ClientAuth {
         Self::new(AuthMethod::Bearer { token: token.into().into() })
     }
 
+    /// Sends no credentials, for an endpoint that expects none, such as that of the admin port of Ory
+    /// Hydra.
+    ///
+    /// # Security
+    ///
+    /// RFC 7662 §2.1 demands that the endpoint authorizes its callers, so that nobody can try tokens
+    /// there (§4). Without credentials only the network keeps others out. Let this service alone
+    /// reach the endpoint.
+    ///
+    /// ```
+    /// use tower_introspect::{ClientAuth, Issuer};
+    ///
+    /// let issuer = Issuer::introspect("https://hydra.example.com/", ClientAuth::danger_none())
+    ///     .configure_introspection(|remote| {
+    ///         remote.endpoint("https://hydra-admin.internal/admin/oauth2/introspect")
+    ///     });
+    /// # let _ = issuer;
+    /// ```
+    #[must_use]
+    pub fn danger_none() -> Self {
+        Self::new(AuthMethod::None)
+    }
+
     /// Creates credentials for `private_key_jwt`: an assertion signed by a key of this service
     /// (RFC 7523 §2.2).
     ///

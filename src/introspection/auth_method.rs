@@ -30,6 +30,8 @@ pub(super) enum AuthMethod {
     Mtls {
         id: Box<str>,
     },
+    /// No credentials: the endpoint is protected otherwise.
+    None,
     Post {
         id: Box<str>,
         secret: SecretString,
@@ -100,6 +102,7 @@ impl AuthMethod {
                 }
             }
             Self::Mtls { id } => check_id(id, problems),
+            Self::None => {}
             Self::Post { id, secret } => {
                 check_id(id, problems);
                 check_secret(secret, problems);
@@ -140,7 +143,7 @@ impl AuthMethod {
             #[cfg(feature = "jwt")]
             Self::Assertion(assertion) => Some(assertion.id()),
             Self::Basic { id, .. } | Self::Mtls { id } | Self::Post { id, .. } => Some(id),
-            Self::Bearer { .. } => None,
+            Self::Bearer { .. } | Self::None => None,
             Self::Secret(secrets) => secrets.post.client_id(),
         }
     }
@@ -159,6 +162,7 @@ impl AuthMethod {
             Self::Basic { encoding: Encoding::Raw, .. } => "basic_raw",
             Self::Bearer { .. } => "bearer",
             Self::Mtls { .. } => "mtls",
+            Self::None => "danger_none",
             Self::Post { .. } => "post",
             Self::Secret(_) => "secret",
         }
@@ -193,6 +197,7 @@ impl AuthMethod {
                 headers.insert(AUTHORIZATION, sensitive(&value)?);
             }
             Self::Mtls { id } => form.push("client_id", id),
+            Self::None => {}
             Self::Post { id, secret } => {
                 form.push("client_id", id);
                 form.push("client_secret", secret.expose_secret());

@@ -3,6 +3,7 @@
 use std::{
     net::IpAddr,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -202,6 +203,108 @@ async fn extreme_numbers_of_seconds_do_not_overflow() {
             assert!(matches!(told, Ok(()) | Err(ErrorKind::NonceRequired)), "{seconds}: {told:?}");
         }
         tokio::time::advance(std::time::Duration::from_secs(3600)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn file_can_have_jwts_confirmed_by_introspection() {
+    for (service, issuer, seconds) in [
+        ("", "", 30),
+        ("max_age_seconds = 7", "", 7),
+        ("max_age_seconds = 7", "confirmation_max_age_seconds = 3", 3),
+        ("", "confirmation_max_age_seconds = 0", 0),
+    ] {
+        let server = server();
+        server.register(Client::new("api", "s3cret"));
+        let text = format!(
+            "audience = '{AUDIENCE}'\n{service}\n[[issuer]]\nissuer = '{ISSUER}'\n\
+             mode = 'jwt_and_introspect'\n{issuer}\n\
+             client = {{ method = 'basic', id = 'api', danger_secret = 's3cret' }}\n"
+        );
+        let api = build(&server, &Config::from_toml(&text).unwrap());
+        let bearer = format!("Bearer {}", server.jwt().audience(AUDIENCE).mint());
+        let asked = || request(&[("authorization", &bearer)]);
+        assert_eq!(outcome(&api, asked()).await, Ok(()));
+        server.revoke(bearer.strip_prefix("Bearer ").unwrap());
+        let half = Duration::from_secs(seconds) / 2;
+        if seconds > 0 {
+            tokio::time::advance(half).await;
+            assert_eq!(outcome(&api, asked()).await, Ok(()), "{seconds}");
+        }
+        tokio::time::advance(half + Duration::from_millis(1)).await;
+        assert_eq!(outcome(&api, asked()).await, Err(ErrorKind::Inactive), "{seconds}");
+    }
+    let local = format!(
+        "audience = 'a'\nissuer = [{{ issuer = '{ISSUER}', mode = 'jwt', \
+         confirmation_max_age_seconds = 3 }}]"
+    );
+    let problems = Config::from_toml(&local).unwrap_err();
+    let expected = "issuer[0].confirmation_max_age_seconds: unknown setting";
+    assert_eq!(problems.to_string(), expected);
+}
+
+/// Keycloak's tokens of users with many roles have 13 KB.
+#[tokio::test(start_paused = true)]
+async fn file_sets_the_length_of_the_longest_token() {
+    let server = server();
+    let token = server.jwt().audience(AUDIENCE).claim("roles", "x".repeat(9_700)).mint();
+    assert!((13_000..13_500).contains(&token.len()), "{}", token.len());
+    let bearer = format!("Bearer {token}");
+    for (lines, expected) in [
+        ("", Err(ErrorKind::TokenTooLong)),
+        ("max_token_bytes = 13000", Err(ErrorKind::TokenTooLong)),
+        ("max_token_bytes = 16384", Ok(())),
+    ] {
+        let api = build(&server, &config(lines));
+        assert_eq!(outcome(&api, request(&[("authorization", &bearer)])).await, expected);
+    }
+    for value in ["0", "-1", "1.5", "'8192'", "true"] {
+        let text = format!(
+            "audience = 'a'\nissuer = [{{ issuer = 'https://a', mode = 'jwt' }}]\n\
+             max_token_bytes = {value}"
+        );
+        let problems = Config::from_toml(&text).unwrap_err();
+        let expected = "max_token_bytes: expected a whole number greater than zero";
+        assert_eq!(problems.to_string(), expected, "{value}");
+    }
+}
+
+/// The admin port of Hydra asks for no credentials.
+#[tokio::test(start_paused = true)]
+async fn file_can_introspect_without_credentials() {
+    let text = |client: &str| {
+        format!(
+            "audience = '{AUDIENCE}'\n[[issuer]]\nissuer = '{ISSUER}'\nmode = 'introspect'\n\
+             introspection_endpoint = 'https://admin.example.com/introspect'\nclient = {client}\n"
+        )
+    };
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let sent = Arc::clone(&seen);
+    let transport = HttpTransport::new(tower::service_fn(move |request: Request<Bytes>| {
+        sent.lock().unwrap().push(request);
+        let body = format!(r#"{{"active":true,"sub":"alice","aud":"{AUDIENCE}"}}"#);
+        let response = http::Response::builder().header("content-type", "application/json");
+        std::future::ready(response.body(Bytes::from(body)))
+    }));
+    let config = Config::from_toml(&text("{ method = 'danger_none' }")).unwrap();
+    let with = |builder: ResourceServerBuilder| builder.transport(transport).clock(FixedClock);
+    let api = config.build_with(with).unwrap();
+    assert_eq!(outcome(&api, request(&[("authorization", "Bearer abc")])).await, Ok(()));
+    let seen = seen.lock().unwrap();
+    let asked: Vec<_> = seen.iter().filter(|request| request.body() == "token=abc").collect();
+    let [asked] = &asked[..] else { panic!("{seen:?}") };
+    assert!(!asked.headers().contains_key("authorization"));
+
+    for (client, problem) in [
+        ("{ method = 'danger_none', id = 'api' }", "issuer[0].client.id: unknown setting"),
+        (
+            "{ method = 'danger_none', danger_secret = 'x' }",
+            "issuer[0].client.danger_secret: unknown setting",
+        ),
+        ("{ }", "issuer[0].client.method: missing"),
+    ] {
+        let problems = Config::from_toml(&text(client)).unwrap_err().to_string();
+        assert!(problems.lines().any(|line| line == problem), "{problems}");
     }
 }
 

@@ -214,6 +214,15 @@ async fn i3_rfc7662_2_1_every_request_authenticates() {
     assert_eq!(body, format!("token={TOKEN}"));
 }
 
+#[tokio::test]
+async fn nothing_but_the_token_is_sent_without_credentials() {
+    let auth = ClientAuth::danger_none();
+    assert_eq!(format!("{auth:?}"), "ClientAuth { method: \"danger_none\", client_id: None, .. }");
+    let (server, body) = sent(auth).await;
+    assert_eq!(server.header(0, header::AUTHORIZATION), None);
+    assert_eq!(body, format!("token={TOKEN}"));
+}
+
 #[test]
 fn i4_rfc7662_4_the_endpoint_is_https() {
     let server = Server::new([ScriptedResponse::Hang]);
@@ -235,15 +244,6 @@ fn i4_rfc7662_4_the_endpoint_is_https() {
     assert!(loopback.build().is_ok());
 }
 
-#[tokio::test]
-async fn i5_request_accepts_json() {
-    let (server, _) = sent(ClientAuth::mtls("api")).await;
-    assert_eq!(server.header(0, header::ACCEPT).unwrap(), "application/json");
-}
-
-#[tokio::test]
-async fn i17_request_has_no_other_fields() {
-    let (server, _) = sent(ClientAuth::basic("api", "secret")).await;
 /// Deployments have such issuers, and some of them end in a slash or a query.
 #[tokio::test]
 async fn issuer_is_only_a_name_if_nothing_is_discovered() {
@@ -274,6 +274,15 @@ async fn issuer_is_only_a_name_if_nothing_is_discovered() {
     assert_eq!(problems.to_string(), "issuer: empty");
 }
 
+#[tokio::test]
+async fn i5_request_accepts_json() {
+    let (server, _) = sent(ClientAuth::mtls("api")).await;
+    assert_eq!(server.header(0, header::ACCEPT).unwrap(), "application/json");
+}
+
+#[tokio::test]
+async fn i17_request_has_no_other_fields() {
+    let (server, _) = sent(ClientAuth::basic("api", "secret")).await;
     let seen = server.seen.lock().unwrap();
     let mut names: Vec<_> = seen[0].headers().keys().map(header::HeaderName::as_str).collect();
     names.sort_unstable();
@@ -452,15 +461,6 @@ async fn refusal_that_does_not_speak_of_the_credentials_blames_neither_side() {
     }
 }
 
-#[tokio::test]
-async fn unsupported_token_type_is_blamed_on_the_client() {
-    for content_type in ["application/json", "application/json; charset=utf-8"] {
-        let body = r#"{"error":"unsupported_token_type","error_description":"a JWT"}"#;
-        let kind = kind_of(ScriptedResponse::of(400, content_type, body)).await;
-        assert_eq!(kind, ErrorKind::NotIntrospectable);
-        assert_eq!(kind.blame(), Blame::Client);
-    }
-    let twice = r#"{"error":"unsupported_token_type","error":"invalid_client"}"#;
 /// The responses of Keycloak, canaille, Glewlwyd, django-oauth-toolkit and Hydra.
 #[tokio::test]
 async fn error_code_of_the_server_is_told_and_decides_whether_credentials_are_rejected() {
@@ -505,6 +505,15 @@ async fn error_code_of_the_server_is_told_and_decides_whether_credentials_are_re
     }
 }
 
+#[tokio::test]
+async fn unsupported_token_type_is_blamed_on_the_client() {
+    for content_type in ["application/json", "application/json; charset=utf-8"] {
+        let body = r#"{"error":"unsupported_token_type","error_description":"a JWT"}"#;
+        let kind = kind_of(ScriptedResponse::of(400, content_type, body)).await;
+        assert_eq!(kind, ErrorKind::NotIntrospectable);
+        assert_eq!(kind.blame(), Blame::Client);
+    }
+    let twice = r#"{"error":"unsupported_token_type","error":"invalid_client"}"#;
     let kind = kind_of(ScriptedResponse::of(400, "application/json", twice)).await;
     assert_eq!(kind, ErrorKind::BadResponse);
 }

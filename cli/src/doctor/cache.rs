@@ -12,7 +12,8 @@ impl Doctor<'_> {
         let (max_age, jwt) = (settings.max_age.as_secs(), settings.jwt_max_age.as_secs());
         let stale = settings.stale_if_error.as_secs();
         let introspects = settings.issuers.iter().any(|issuer| issuer.client.is_some());
-        let verifies = settings.issuers.iter().any(|issuer| issuer.mode != "introspect");
+        let verifies =
+            settings.issuers.iter().any(|issuer| matches!(issuer.mode, "jwt" | "hybrid"));
         if introspects {
             let span = when::span(max_age.into());
             findings.note(

@@ -4,7 +4,7 @@ use serde_json::Value;
 use tower_introspect::{
     ErrorKind, VerifyError,
     credentials::Token,
-    inspect::{self, IssuerSettings},
+    inspect::{self, ClientSettings, IssuerSettings},
     introspection::IntrospectionVerifier,
     verify::{ActiveToken, Verifier as _, VerifyRequest},
 };
@@ -45,22 +45,25 @@ impl Doctor<'_> {
                 // The check of certificates reports problems with TLS.
                 let failure = all.last().and_then(|one| one.outcome.as_ref());
                 if !matches!(failure, Some(Err(error)) if error.is_tls()) {
-                    let id = client.id.as_deref().unwrap_or(NO_CLIENT_ID);
+                    let id = client_name(client);
                     report_unexpected(&outcome, last.as_ref(), id, findings);
                 }
                 return all;
             }
         }
         let Some(exchange) = last else { return all };
-        let id = client.id.as_deref().unwrap_or(NO_CLIENT_ID);
-        findings.good(
-            "credentials",
-            format!(
-                "the credentials of this service are accepted (`{id}`, {}), and a random token is \
-                 inactive",
-                client.method
+        let text = match client.method {
+            NO_CREDENTIALS => {
+                "the server introspects without credentials, and a random token is inactive"
+                    .to_owned()
+            }
+            method => format!(
+                "the credentials of this service are accepted (`{}`, {method}), and a random token \
+                 is inactive",
+                client_name(client)
             ),
-        );
+        };
+        findings.good("credentials", text);
         self.check_latency(issuer, &exchange, findings);
         if self.args.probe {
             probe::probe(self, &exchange, client.method, findings);
@@ -145,8 +148,16 @@ impl Doctor<'_> {
     }
 }
 
-/// The name of a client that authenticates with a bearer token.
-pub(super) const NO_CLIENT_ID: &str = "(client of the token)";
+/// The method that sends no credentials.
+pub(super) const NO_CREDENTIALS: &str = "danger_none";
+
+/// Returns the name of a client, or words in place of one.
+pub(super) fn client_name(client: &ClientSettings) -> &str {
+    client.id.as_deref().unwrap_or(match client.method {
+        NO_CREDENTIALS => "(no client)",
+        _ => "(client of the token)",
+    })
+}
 
 /// Returns the last introspection request among exchanges that may include discovery.
 pub(super) fn introspection(exchanges: &[Exchange]) -> Option<&Exchange> {

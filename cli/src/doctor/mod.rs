@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use tower_introspect::{ResourceServer, clock::UnixTime};
 
-use self::{runbook::Runbook, since::EarlierReport};
+use self::{credentials::NO_CREDENTIALS, runbook::Runbook, since::EarlierReport};
 use crate::{
     Context,
     deployment::Deployment,
@@ -155,6 +155,15 @@ impl<'a> Doctor<'a> {
                     format!(
                         "`danger_default_audience` is set for {name}: its tokens for other \
                          services are accepted too"
+                    ),
+                );
+            }
+            if issuer.client.as_ref().is_some_and(|client| client.method == NO_CREDENTIALS) {
+                findings.warn(
+                    "danger_none",
+                    format!(
+                        "`danger_none` is set for {name}: this service sends no credentials, so \
+                         only the network keeps others from trying tokens there"
                     ),
                 );
             }

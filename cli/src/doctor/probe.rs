@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, header::AUTHORIZATION};
 use serde_json::Value;
 
-use super::Doctor;
+use super::{Doctor, credentials::NO_CREDENTIALS};
 use crate::{finding::Findings, net::Exchange};
 
 /// Sends the changed requests. `exchange` is an introspection that succeeded.
@@ -18,7 +18,9 @@ pub(super) fn probe(
     findings: &mut Findings,
 ) {
     let request = &exchange.request;
-    if let Some((accepted, text)) = doctor.send_probe(without_credentials(request)) {
+    // Without credentials in the settings, that was the request itself.
+    let bare = (method != NO_CREDENTIALS).then(|| without_credentials(request));
+    if let Some((accepted, text)) = bare.and_then(|request| doctor.send_probe(request)) {
         if accepted {
             findings.warn(
                 "no_credentials_needed",

@@ -5,7 +5,10 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 use tower_introspect::{clock::UnixTime, inspect};
 
-use super::{Args, credentials::NO_CLIENT_ID};
+use super::{
+    Args,
+    credentials::{NO_CREDENTIALS, client_name},
+};
 use crate::{
     deployment::Deployment,
     report::{Exit, Field, Report, Tone},
@@ -39,6 +42,9 @@ impl Runbook {
         if !settings.required_scopes.is_empty() {
             runbook.add_setting("required scopes", &settings.required_scopes.join(" "));
         }
+        if let Some(limit) = settings.max_token_bytes {
+            runbook.add_setting("longest token", &format!("{limit} bytes"));
+        }
         if settings.issuers.iter().any(|issuer| issuer.client.is_some()) {
             let seconds = (settings.max_age + settings.stale_if_error).as_secs();
             let text = format!("for at most {seconds} s, if introspected");
@@ -49,9 +55,12 @@ impl Runbook {
             let name = &issuer.issuer;
             runbook.add_setting("issuer", &format!("{name} ({})", issuer.mode));
             if let Some(client) = &issuer.client {
-                let id = client.id.as_deref().unwrap_or(NO_CLIENT_ID);
+                let id = client_name(client);
                 let text = format!("{id}, by {}", client.method);
                 runbook.add_setting(&format!("client at {name}"), &text);
+            }
+            if let Some(client) = issuer.client.as_ref().filter(|it| it.method != NO_CREDENTIALS) {
+                let id = client_name(client);
                 runbook.restore.push(format!(
                     "the secret of the client `{id}` at {name}, in {}; if it is lost, create a \
                      new one at the authorization server",

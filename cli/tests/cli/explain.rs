@@ -118,6 +118,36 @@ async fn the_token_is_introspected_as_in_the_service() {
     explain(&config, &token, &[]).await.shows_with("explain-unavailable", &words);
 }
 
+/// A long JWT that has to be confirmed by introspection.
+#[tokio::test]
+async fn modes_and_limits_of_the_settings_are_those_of_the_service() {
+    let (server, _listening) = front::plain().await;
+    let token = server.jwt().audience(AUDIENCE).claim("roles", "x".repeat(9_700));
+    let token = token.issued_at(UnixTime::from_secs(NOW)).expires_at(UnixTime::from_secs(NOW + 9));
+    let token = token.mint();
+    let limit = "max_token_bytes = 16384\n";
+    let config = front::config("long", server.issuer(), "mode = \"jwt_and_introspect\"\n");
+    let short = std::fs::read_to_string(&config).unwrap();
+    let long = file("longer.toml", format!("{limit}{short}"));
+    let ran = explain(&config, &token, &[]).await;
+    assert!(ran.code == 1 && ran.out.contains("token_too_long"), "{}", ran.screen());
+    let ran = explain(&long, &token, &[]).await;
+    assert_eq!(ran.code, 0, "{}", ran.screen());
+    server.revoke(&token);
+    let ran = explain(&long, &token, &[]).await;
+    assert!(ran.code == 1 && ran.out.contains("(inactive)"), "{}", ran.screen());
+    let keys = file("long.jwks", server.jwks().to_string());
+    let at = at();
+    let verify = ["verify", "--at", &at, "--jwks", &keys, "--audience", AUDIENCE];
+    let ran = run(&verify, &token).await;
+    assert!(ran.code == 1 && ran.out.contains("token_too_long"), "{}", ran.screen());
+    let ran = run(&[&verify[..], &["--max-token-bytes", "16384"]].concat(), &token).await;
+    assert_eq!(ran.code, 0, "{}", ran.screen());
+    let ran = run(&["doctor", "--at", &at, &long], "").await;
+    assert!(ran.out.contains("(jwt_and_introspect)"), "{}", ran.screen());
+    assert!(!ran.out.contains("revoked or not"), "{}", ran.screen());
+}
+
 /// As in a container image.
 #[tokio::test]
 async fn a_machine_without_certificates_of_authorities_needs_none_that_the_settings_do_not() {

@@ -209,3 +209,39 @@ async fn input_that_is_not_a_token_is_not_sent() {
     }
     assert_eq!(server.calls(Endpoint::Introspection), 0);
 }
+
+#[tokio::test]
+async fn no_credentials_are_sent_if_none_are_configured() {
+    let (server, _listening) = front::plain().await;
+    let inactive = || {
+        let json = Response::builder().header("content-type", "application/json");
+        Fault::respond(json.body(Bytes::from_static(b"{\"active\":false}")).unwrap())
+    };
+    server.inject(Endpoint::Introspection, inactive());
+    let issuer = server.issuer();
+    let config = file(
+        "danger-none.toml",
+        format!(
+            "audience = \"{AUDIENCE}\"\ndanger_allow_http_loopback = true\n[[issuer]]\n\
+             issuer = \"{issuer}\"\nmode = \"introspect\"\ntimeout_seconds = 120\n\
+             client = {{ method = \"danger_none\" }}\n"
+        ),
+    );
+    let options =
+        ["introspect", "--issuer", issuer, "--danger-allow-http-loopback", "--auth", "danger-none"];
+    for arguments in [&options[..], &["introspect", "--config", &config]] {
+        server.reset_calls();
+        let ran = run(arguments, "some-token").await;
+        assert_eq!(ran.code, 1, "it is inactive: {}", ran.screen());
+        let [request] = &server.requests(Endpoint::Introspection)[..] else {
+            panic!("one request")
+        };
+        assert_eq!(request.body(), "token=some-token");
+        assert!(!request.headers().contains_key(header::AUTHORIZATION));
+    }
+    let ran = run(&["doctor", "--json", "--probe", &config], "").await;
+    assert_eq!(ran.code, 0, "{}", ran.screen());
+    assert!(ran.out.contains("this service sends no credentials"), "{}", ran.out);
+    assert!(ran.out.contains("introspects without credentials"), "{}", ran.out);
+    assert!(!ran.out.contains("no_credentials_needed") && !ran.out.contains("the secret of"));
+}

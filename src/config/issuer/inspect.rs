@@ -1,6 +1,6 @@
 //! The settings of one issuer, for the program `introspect`.
 
-use super::{Client, IssuerConfig, Method};
+use super::{Client, IssuerConfig, METHODS, MODES};
 use crate::{
     config::{
         inspect::{ClientSettings, IssuerSettings},
@@ -16,11 +16,7 @@ impl IssuerConfig {
         let (jwt, remote) = (self.jwt.as_ref(), self.introspection.as_ref());
         IssuerSettings {
             issuer: self.name.clone(),
-            mode: match (jwt, remote) {
-                (Some(_), Some(_)) => "hybrid",
-                (None, Some(_)) => "introspect",
-                _ => "jwt",
-            },
+            mode: name_of(&self.mode, &MODES),
             ca_file: self.ca_file.clone(),
             jwks_uri: jwt.and_then(|jwt| jwt.jwks_uri.clone()),
             jwks_file: jwt.and_then(|jwt| jwt.jwks_file.clone()),
@@ -52,16 +48,7 @@ impl IssuerConfig {
 impl Client {
     fn inspect(&self) -> ClientSettings {
         ClientSettings {
-            method: match self.method {
-                Method::Basic => "basic",
-                Method::BasicRaw => "basic_raw",
-                Method::Bearer => "bearer",
-                Method::Mtls => "mtls",
-                Method::Post => "post",
-                Method::PrivateKeyJwt => "private_key_jwt",
-                Method::Secret => "secret",
-                Method::SecretJwt => "client_secret_jwt",
-            },
+            method: name_of(&self.method, &METHODS),
             id: self.id.clone(),
             secret_location: match &self.secret {
                 Some(Secret::Env(name)) => format!("the variable {name}"),
@@ -71,4 +58,9 @@ impl Client {
             },
         }
     }
+}
+
+/// Returns the name of a keyword.
+fn name_of<T: PartialEq>(value: &T, names: &[(&'static str, T)]) -> &'static str {
+    names.iter().find(|(_, named)| named == value).map_or("", |(name, _)| name)
 }
