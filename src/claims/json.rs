@@ -55,6 +55,11 @@ impl<'a> Object<'a> {
         self.members.iter().map(|(key, value)| (key, *value))
     }
 
+    /// Removes the members for which `keep` returns false.
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(&str, &RawValue) -> bool) {
+        self.members.retain(|(name, value)| keep(name, value));
+    }
+
     /// Parses `text`, which must be exactly one object, strictly at its top level only.
     pub(crate) fn parse_shallow(text: &'a str) -> Result<Self, NotStrict> {
         let mut parser = serde_json::Deserializer::from_str(text);

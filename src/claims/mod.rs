@@ -31,6 +31,7 @@ pub(crate) mod path;
 pub(crate) mod scope;
 mod text;
 pub(crate) mod token_type;
+pub(crate) mod unset;
 
 #[doc(hidden)]
 pub use self::scope::assert_scopes;
