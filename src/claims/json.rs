@@ -76,6 +76,16 @@ impl<'a> Object<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct WrongType(pub(crate) &'static str);
 
+/// Returns the name of the byte order mark with which the text begins. Such text is no JSON (RFC
+/// 8259 §8.1), but looks like it.
+pub(crate) fn byte_order_mark(text: &[u8]) -> Option<&'static str> {
+    match text {
+        [0xef, 0xbb, 0xbf, ..] => Some("UTF-8"),
+        [0xfe, 0xff, ..] | [0xff, 0xfe, ..] => Some("UTF-16"),
+        _ => None,
+    }
+}
+
 /// Returns the content of a JSON string, with escapes decoded.
 pub(crate) fn string(value: &RawValue) -> Option<Cow<'_, str>> {
     decode_string(value.get())

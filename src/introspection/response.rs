@@ -21,7 +21,7 @@ use crate::{
     },
     clock::UnixTime,
     error::{failure::Failure, kind::ErrorKind, refusal::VerifyError},
-    transport::response::{bad, is_media_type, unavailable_error},
+    transport::response::{bad, is_media_type, plain_body, unavailable_error},
 };
 
 /// Returns the body of a 200 response of type `media_type`, or the error that another response
@@ -38,7 +38,7 @@ pub(super) fn body<'a>(
     if !is_media_type(response.headers(), media_type) {
         return Err(bad(format!("the response is not {media_type}")));
     }
-    Ok(response.body())
+    plain_body(response)
 }
 
 /// Describes the response, for a recording of the checks.

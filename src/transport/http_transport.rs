@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, header};
 use tower::{
     ServiceExt as _,
     util::{BoxCloneSyncService, MapErrLayer},
@@ -95,6 +95,9 @@ impl HttpTransport {
         limit: usize,
     ) -> Result<Response<Bytes>, TransportError> {
         request.extensions_mut().insert(BodyLimit(limit));
+        // Without the field a server may choose any coding (RFC 9110 §12.5.3).
+        let identity = HeaderValue::from_static("identity");
+        request.headers_mut().entry(header::ACCEPT_ENCODING).or_insert(identity);
         let response = self.service.clone().oneshot(request).await?;
         if response.body().len() > limit {
             return Err(TransportError::new(TransportErrorKind::TooLarge));

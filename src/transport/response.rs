@@ -9,9 +9,42 @@ use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, header};
 
 use crate::{
+    claims::json::byte_order_mark,
     clock::UnixTime,
     error::{kind::ErrorKind, refusal::VerifyError},
 };
+
+/// The maximum number of characters of a field that errors show.
+const MAX_SHOWN: usize = 64;
+
+/// The first bytes of a gzip member (RFC 1952 §2.3.1). No JSON and no JWT begins with them.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+
+/// Returns the body of a response that is not encoded in any way.
+///
+/// Requests ask for no content coding. Some proxies compress the response all the same, and some
+/// servers begin a text with a byte order mark. Then the error says so, and not that the text is
+/// malformed.
+pub(crate) fn plain_body(response: &Response<Bytes>) -> Result<&[u8], VerifyError> {
+    let codings = response.headers().get_all(header::CONTENT_ENCODING);
+    for coding in codings {
+        if !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity") {
+            let coding = String::from_utf8_lossy(coding.as_bytes());
+            let coding: String = coding.chars().take(MAX_SHOWN).collect();
+            return Err(bad(format!(
+                "the response has the content coding {coding:?}, which was not asked for"
+            )));
+        }
+    }
+    let body = response.body();
+    if body.starts_with(&GZIP) {
+        return Err(bad("the response is compressed by gzip, which was not asked for"));
+    }
+    match byte_order_mark(body) {
+        Some(mark) => Err(bad(format!("the response begins with a byte order mark ({mark})"))),
+        None => Ok(body),
+    }
+}
 
 /// Returns true if the one `Content-Type` is this media type, without regard to parameters and case
 /// (RFC 9110 §8.3.1).
@@ -108,6 +141,33 @@ mod tests {
         assert_eq!(after("Sun, 06 Nov 1994 08:48:37 GMT"), seconds(0));
         for value in ["", "-1", "+1", "1.5", "soon", "99999999999999999999999"] {
             assert_eq!(after(value), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn rfc9110_8_4_coded_bodies_and_byte_order_marks_are_named() {
+        let read = |codings: &[&'static str], body: &'static [u8]| {
+            let mut response = Response::new(Bytes::from_static(body));
+            *response.headers_mut() = headers(&header::CONTENT_ENCODING, codings);
+            plain_body(&response).map(<[u8]>::to_vec).map_err(|error| {
+                assert_eq!(error.kind(), ErrorKind::BadResponse);
+                error.context().unwrap().to_owned()
+            })
+        };
+        for codings in [&[][..], &["identity"], &["Identity"]] {
+            assert_eq!(read(codings, b"{}").as_deref(), Ok(&b"{}"[..]), "{codings:?}");
+        }
+        for (codings, body, named) in [
+            (&["gzip"][..], &b"\x1f\x8b"[..], "\"gzip\""),
+            (&["identity", "br"], b"{}", "\"br\""),
+            (&["gzip, \tbr"], b"", "\"gzip, \\tbr\""),
+            (&[], b"\x1f\x8b\x08", "gzip"),
+            (&[], b"\xef\xbb\xbf{}", "byte order mark (UTF-8)"),
+            (&[], b"\xff\xfe{\0", "byte order mark (UTF-16)"),
+            (&[], b"\xfe\xff\0{", "byte order mark (UTF-16)"),
+        ] {
+            let context = read(codings, body).unwrap_err();
+            assert!(context.contains(named), "{context}");
         }
     }
 

@@ -286,7 +286,8 @@ async fn i17_request_has_no_other_fields() {
     let seen = server.seen.lock().unwrap();
     let mut names: Vec<_> = seen[0].headers().keys().map(header::HeaderName::as_str).collect();
     names.sort_unstable();
-    assert_eq!(names, ["accept", "authorization", "content-type"]);
+    assert_eq!(names, ["accept", "accept-encoding", "authorization", "content-type"]);
+    assert_eq!(seen[0].headers()["accept-encoding"], "identity");
 }
 
 // ---- client authentication (RFC 6749 §2.3.1) ----
