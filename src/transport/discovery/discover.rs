@@ -17,7 +17,7 @@ use crate::{
         endpoint::{Endpoint, EndpointError},
         error::TransportError,
         http_transport::HttpTransport,
-        response::{bad, in_context, is_media_type, unavailable_error},
+        response::{bad, in_context, is_media_type, plain_body, unavailable_error},
     },
 };
 
@@ -36,7 +36,9 @@ const RENEWAL_INTERVAL: Duration = Duration::from_secs(60);
 /// The metadata of one issuer, fetched when it is first needed. Clones share it.
 ///
 /// The document of RFC 8414 is requested first. If it is not usable, the document of OpenID Connect
-/// is requested, unless a second request would only make the failure worse (no response, 429, 503).
+/// is requested, and last the one whose URL is formed by the rule of RFC 8414 with the name of OpenID
+/// Connect. Another request is not sent where it would only make the failure worse (no response, 429,
+/// 503).
 #[derive(Clone)]
 pub(crate) struct Discovery {
     refresher: Refresher<MetadataSource>,
@@ -100,7 +102,7 @@ impl Discovery {
 /// The source of the metadata of one issuer.
 struct MetadataSource {
     issuer: Box<str>,
-    documents: [Endpoint; 2],
+    documents: Vec<Endpoint>,
     transport: HttpTransport,
     loopback_http: bool,
     calls: CallRecorder,
@@ -125,16 +127,22 @@ impl Source for MetadataSource {
 
 impl MetadataSource {
     async fn first_usable(&self) -> Result<Metadata, VerifyError> {
-        let [first, second] = &self.documents;
-        let before = match self.document(first).await {
-            Ok(metadata) => return Ok(metadata),
-            Err(failure) if failure.last => return Err(failure.error),
-            Err(failure) => failure,
-        };
-        self.document(second).await.map_err(|failure| {
+        let mut worst: Option<DocumentError> = None;
+        for url in &self.documents {
+            let failure = match self.document(url).await {
+                Ok(metadata) => return Ok(metadata),
+                Err(failure) => failure,
+            };
+            let ends = failure.last;
             // The error that says more about the problem.
-            if before.weight > failure.weight { before.error } else { failure.error }
-        })
+            if worst.as_ref().is_none_or(|before| before.weight <= failure.weight) {
+                worst = Some(failure);
+            }
+            if ends {
+                break;
+            }
+        }
+        Err(worst.map_or_else(|| bad("no metadata"), |failure| failure.error))
     }
 
     async fn document(&self, url: &Endpoint) -> Result<Metadata, DocumentError> {
@@ -170,7 +178,8 @@ impl MetadataSource {
         if !is_media_type(response.headers(), JSON) {
             return Err(unusable(bad("the metadata is not of the type application/json")));
         }
-        Metadata::parse(response.body(), &self.issuer, self.loopback_http).map_err(unusable)
+        let text = plain_body(response).map_err(unusable)?;
+        Metadata::parse(text, &self.issuer, self.loopback_http).map_err(unusable)
     }
 }
 
@@ -185,12 +194,12 @@ struct DocumentError {
     last: bool,
 }
 
-/// Returns the URLs of both documents.
+/// Returns the URLs of the documents, in the order in which they are requested.
 ///
 /// The first inserts the well-known part before the path of the issuer (RFC 8414 §3.1), the second
-/// appends it to the path (OpenID Connect Discovery 1.0 §4). Both drop a trailing slash of the
-/// issuer.
-fn document_urls(issuer: &str, loopback_http: bool) -> Result<[Endpoint; 2], EndpointError> {
+/// appends it to the path (OpenID Connect Discovery 1.0 §4). The third, for issuers with a path,
+/// inserts the name of OpenID Connect (RFC 8414 §5). All drop a trailing slash of the issuer.
+fn document_urls(issuer: &str, loopback_http: bool) -> Result<Vec<Endpoint>, EndpointError> {
     // RFC 8414 §2: an issuer identifier has neither query nor fragment.
     if issuer.contains('?') {
         return Err(EndpointError::HasQuery);
@@ -201,16 +210,14 @@ fn document_urls(issuer: &str, loopback_http: bool) -> Result<[Endpoint; 2], End
         return Err(EndpointError::NotAUrl);
     };
     let origin = format!("{scheme}://{authority}");
-    Ok([
-        Endpoint::parse(
-            &format!("{origin}/.well-known/oauth-authorization-server{path}"),
-            loopback_http,
-        )?,
-        Endpoint::parse(
-            &format!("{origin}{path}/.well-known/openid-configuration"),
-            loopback_http,
-        )?,
-    ])
+    let mut urls = vec![
+        format!("{origin}/.well-known/oauth-authorization-server{path}"),
+        format!("{origin}{path}/.well-known/openid-configuration"),
+    ];
+    if !path.is_empty() {
+        urls.push(format!("{origin}/.well-known/openid-configuration{path}"));
+    }
+    urls.iter().map(|url| Endpoint::parse(url, loopback_http)).collect()
 }
 
 #[cfg(test)]

@@ -68,7 +68,8 @@ impl Metadata {
         self.unusable.iter().any(|(unusable, _)| *unusable == name)
     }
 
-    /// Parses metadata, which must name this issuer (RFC 8414 §3.3).
+    /// Parses metadata, which must name this issuer (RFC 8414 §3.3). Members that are not set are
+    /// absent.
     pub(super) fn parse(
         text: &[u8],
         issuer: &str,
@@ -76,6 +77,7 @@ impl Metadata {
     ) -> Result<Self, VerifyError> {
         let object = Object::parse(text)
             .map_err(|NotStrict| bad("the metadata is not one JSON object with unique members"))?;
+        let object = object.without_unset(&LISTS);
         // Compared octet by octet, without normalisation of any kind (RFC 8414 §4).
         match object.string("issuer") {
             Ok(Some(found)) if *found == *issuer => {}
@@ -103,6 +105,10 @@ impl Metadata {
         })
     }
 }
+
+/// The members that are left out if they have no element (RFC 8414 §3.2). Some servers write an empty
+/// object as an empty array.
+const LISTS: [&str; 2] = ["introspection_endpoint_auth_methods_supported", "mtls_endpoint_aliases"];
 
 #[cfg(feature = "jwt")]
 const JWKS_URI: &str = "jwks_uri";
@@ -137,6 +143,7 @@ impl Reader {
             self.unusable.push((ALIASES, "`mtls_endpoint_aliases` is not an object"));
             return None;
         };
+        let aliases = aliases.without_unset(&[]);
         self.endpoint(&aliases, "introspection_endpoint", ALIASES)
     }
 }

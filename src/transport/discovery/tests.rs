@@ -12,6 +12,7 @@ use crate::{
 
 const RFC8414: &str = "https://as.example.com/.well-known/oauth-authorization-server/t1";
 const OIDC: &str = "https://as.example.com/t1/.well-known/openid-configuration";
+const INSERTED_OIDC: &str = "https://as.example.com/.well-known/openid-configuration/t1";
 const ISSUER: &str = "https://as.example.com/t1";
 
 type Answer = Result<Response<Bytes>, TransportErrorKind>;
@@ -26,6 +27,7 @@ fn server(
     let transport = HttpTransport::new(service_fn(move |request: Request<Bytes>| {
         assert_eq!(request.method(), "GET");
         assert_eq!(request.headers()["accept"], "application/json");
+        assert_eq!(request.headers()["accept-encoding"], "identity");
         let url = request.uri().to_string();
         let outcome = answer(&url).map_err(TransportError::new);
         log.lock().unwrap().push(url);
@@ -55,28 +57,37 @@ async fn error(answer: impl Fn(&str) -> Answer + Send + Sync + 'static) -> Verif
 
 #[test]
 fn rfc8414_3_1_well_known_urls() {
-    let urls = |issuer| document_urls(issuer, false).unwrap().map(|url| url.uri().to_string());
-    let expect = |issuer, inserted: &str, appended: &str| {
-        assert_eq!(urls(issuer), [inserted, appended], "{issuer}");
+    let expect = |issuer, expected: &[&str]| {
+        let urls = document_urls(issuer, false).unwrap();
+        let urls: Vec<_> = urls.iter().map(|url| url.uri().to_string()).collect();
+        assert_eq!(urls, expected, "{issuer}");
     };
     for issuer in ["https://as", "https://as/"] {
         expect(
             issuer,
-            "https://as/.well-known/oauth-authorization-server",
-            "https://as/.well-known/openid-configuration",
+            &[
+                "https://as/.well-known/oauth-authorization-server",
+                "https://as/.well-known/openid-configuration",
+            ],
         );
     }
     for issuer in ["https://as:8443/t1", "https://as:8443/t1/"] {
         expect(
             issuer,
-            "https://as:8443/.well-known/oauth-authorization-server/t1",
-            "https://as:8443/t1/.well-known/openid-configuration",
+            &[
+                "https://as:8443/.well-known/oauth-authorization-server/t1",
+                "https://as:8443/t1/.well-known/openid-configuration",
+                "https://as:8443/.well-known/openid-configuration/t1",
+            ],
         );
     }
     expect(
         "https://as/a%2Fb/c",
-        "https://as/.well-known/oauth-authorization-server/a%2Fb/c",
-        "https://as/a%2Fb/c/.well-known/openid-configuration",
+        &[
+            "https://as/.well-known/oauth-authorization-server/a%2Fb/c",
+            "https://as/a%2Fb/c/.well-known/openid-configuration",
+            "https://as/.well-known/openid-configuration/a%2Fb/c",
+        ],
     );
 }
 
@@ -107,16 +118,61 @@ async fn openid_configuration_is_not_fetched_if_rfc8414_metadata_is_valid() {
     assert_eq!(*seen.lock().unwrap(), [RFC8414]);
 }
 
+/// The responses of real servers to a well-known URL that they do not serve.
+fn unusable_documents() -> Vec<Response<Bytes>> {
+    let html = |status| {
+        let response = Response::builder().status(status).header("content-type", "text/html");
+        response.body("<html>".into()).unwrap()
+    };
+    let elsewhere = metadata().replace("t1", "t2");
+    let mut coded = json(200, "\x1f\u{8b}").unwrap();
+    coded.headers_mut().insert("content-encoding", header::HeaderValue::from_static("gzip"));
+    let json = [
+        json(404, ""),
+        json(401, r#"{"error":"unauthorized"}"#),
+        json(403, ""),
+        json(405, ""),
+        json(302, ""),
+        json(500, "{}"),
+        json(200, elsewhere),
+        json(200, format!("\u{feff}{}", metadata())),
+    ];
+    let json = json.into_iter().map(Result::unwrap);
+    json.chain([html(200), html(401), html(403), html(405), coded]).collect()
+}
+
 #[tokio::test]
 async fn next_url_is_tried_after_an_unusable_document() {
-    let html = || Ok(Response::new("<html>".into()));
-    let elsewhere = metadata().replace("t1", "t2");
-    for first in [json(404, ""), json(302, ""), json(500, "{}"), html(), json(200, elsewhere)] {
-        let first = first.unwrap();
-        let (transport, seen) =
-            server(move |url| if url == OIDC { json(200, metadata()) } else { Ok(first.clone()) });
-        discovery(transport).metadata().await.unwrap();
-        assert_eq!(*seen.lock().unwrap(), [RFC8414, OIDC]);
+    for unusable in unusable_documents() {
+        for (good, urls) in
+            [(OIDC, &[RFC8414, OIDC][..]), (INSERTED_OIDC, &[RFC8414, OIDC, INSERTED_OIDC])]
+        {
+            let unusable = unusable.clone();
+            let (transport, seen) =
+                server(
+                    move |url| {
+                        if url == good { json(200, metadata()) } else { Ok(unusable.clone()) }
+                    },
+                );
+            discovery(transport).metadata().await.unwrap();
+            assert_eq!(*seen.lock().unwrap(), urls);
+        }
+    }
+}
+
+#[tokio::test]
+async fn rfc9110_8_4_coded_metadata_and_byte_order_marks_are_named() {
+    let coded = error(|_| {
+        let mut response = json(200, metadata()).unwrap();
+        response.headers_mut().insert("content-encoding", header::HeaderValue::from_static("br"));
+        Ok(response)
+    });
+    let marked = error(|_| json(200, format!("\u{feff}{}", metadata())));
+    for (error, named) in
+        [(coded.await, "content coding \"br\""), (marked.await, "byte order mark")]
+    {
+        assert_eq!(error.kind(), ErrorKind::BadResponse);
+        assert!(error.context().unwrap().contains(named), "{error:?}");
     }
 }
 
@@ -225,7 +281,7 @@ fn d4_endpoints_that_are_not_https_are_named_and_not_used() {
         let text = format!(r#"{{"issuer":"{ISSUER}",{members}}}"#);
         Metadata::parse(text.as_bytes(), ISSUER, loopback).unwrap()
     };
-    for url in [r#""http://as.example.com/""#, r#""http://127.0.0.1/""#, "7", "null", r#""/x""#] {
+    for url in [r#""http://as.example.com/""#, r#""http://127.0.0.1/""#, "7", r#""/x""#] {
         let members = format!(
             r#""jwks_uri":{url},"introspection_endpoint":{url},
                "mtls_endpoint_aliases":{{"introspection_endpoint":{url}}}"#
@@ -241,10 +297,28 @@ fn d4_endpoints_that_are_not_https_are_named_and_not_used() {
             assert!(error.context().unwrap().contains(name), "{error}");
         }
     }
-    let local = parse(r#""jwks_uri":"http://127.0.0.1:1/","mtls_endpoint_aliases":[]"#, true);
+    let local = parse(r#""jwks_uri":"http://127.0.0.1:1/","mtls_endpoint_aliases":[1]"#, true);
     assert!(local.require_jwks_uri().is_ok());
     assert!(local.require_introspection_endpoint(false).is_err());
     assert!(local.require_introspection_endpoint(true).is_err());
+}
+
+#[cfg(all(feature = "jwt", feature = "introspection"))]
+#[test]
+fn unset_members_of_metadata_are_absent() {
+    let endpoint = r#""introspection_endpoint":"https://as.example.com/i""#;
+    for aliases in ["null", "[]", "{}", r#"{"introspection_endpoint":null}"#] {
+        let text = format!(
+            r#"{{"issuer":"{ISSUER}",{endpoint},"jwks_uri":null,"mtls_endpoint_aliases":{aliases},
+                "introspection_endpoint_auth_methods_supported":[]}}"#
+        );
+        let metadata = Metadata::parse(text.as_bytes(), ISSUER, false).unwrap();
+        // The endpoint itself, as if there were no aliases.
+        assert!(metadata.require_introspection_endpoint(true).is_ok(), "{aliases}");
+        assert!(metadata.introspection_auth_methods.is_unknown());
+        let missing = metadata.require_jwks_uri().unwrap_err();
+        assert_eq!(missing.context(), Some("`jwks_uri` in the metadata: missing"));
+    }
 }
 
 #[cfg(feature = "introspection")]
