@@ -173,6 +173,14 @@ pub(crate) fn for_error(kind: ErrorKind, token: &str) -> &'static [&'static str]
             "Try again in a moment: the key of the token is not among the known ones, and they were \
              fetched just now. The token may be valid.",
         ],
+        K::UnusableKey => &[
+            "Check the published keys with `introspect keys lint`: it says why the key of the token \
+             can't be used. The token may be valid.",
+        ],
+        K::UntriedKeys => {
+            &["Have the issuer name the key in the header of its tokens (`kid`), or raise \
+             `max_keys_tried`. The token may be valid."]
+        }
         K::CredentialsRejected => {
             &["Correct the client identifier, the secret or the `method` that this service \
              authenticates with."]
@@ -226,6 +234,8 @@ mod tests {
             K::BadResponse,
             K::FailsOnToken,
             K::KeyPending,
+            K::UnusableKey,
+            K::UntriedKeys,
             K::CredentialsRejected,
             K::Misconfigured,
         ];

@@ -150,6 +150,12 @@ pub enum ErrorKind {
     /// No known key of the issuer fits the token, and the issuer's current keys are not known yet.
     /// The client can try again soon.
     KeyPending,
+    /// The issuer publishes the key that the token names, but the key can't be used: it is malformed,
+    /// too weak, of an unknown type, or one of more keys than are kept. Another token does not help.
+    UnusableKey,
+    /// More keys of the issuer fit the token than are tried, and none of those that were tried
+    /// verifies it.
+    UntriedKeys,
     /// The authorization server rejects the credentials of this service.
     CredentialsRejected,
     /// The middleware is missing, misplaced or misconfigured.
@@ -163,9 +169,12 @@ impl ErrorKind {
     #[must_use]
     pub const fn blame(self) -> Blame {
         match self {
-            Self::Unavailable | Self::BadResponse | Self::FailsOnToken | Self::KeyPending => {
-                Blame::AuthorizationServer
-            }
+            Self::Unavailable
+            | Self::BadResponse
+            | Self::FailsOnToken
+            | Self::KeyPending
+            | Self::UnusableKey
+            | Self::UntriedKeys => Blame::AuthorizationServer,
             Self::ClockWrong
             | Self::CredentialsRejected
             | Self::Misconfigured
@@ -212,6 +221,8 @@ impl ErrorKind {
             Self::BadResponse => "bad_response",
             Self::FailsOnToken => "fails_on_token",
             Self::KeyPending => "key_pending",
+            Self::UnusableKey => "unusable_key",
+            Self::UntriedKeys => "untried_keys",
             Self::CredentialsRejected => "credentials_rejected",
             Self::Misconfigured => "misconfigured",
             Self::ReplayUnavailable => "replay_unavailable",
@@ -258,6 +269,8 @@ impl fmt::Display for ErrorKind {
             Self::BadResponse => "the response of the authorization server can't be understood",
             Self::FailsOnToken => "the authorization server fails on this token",
             Self::KeyPending => "the current keys of the issuer are not known yet",
+            Self::UnusableKey => "the published key of the token can't be used",
+            Self::UntriedKeys => "more keys of the issuer fit the token than are tried",
             Self::CredentialsRejected => {
                 "the authorization server rejects this resource server's credentials"
             }

@@ -10,7 +10,8 @@ use crate::{
     error::{config::ConfigError, kind::ErrorKind, refusal::VerifyError},
     jose::{algorithm::Algorithm, header::Header, jws::CompactJws},
     jwt::{
-        keys::{KeySet, Mismatch},
+        keys::{KeySet, MAX_TRIES, Mismatch},
+        read_keys::MAX_KEYS,
         remote_keys::{MissingKey, Outlook, RemoteKeys},
         source::KeySource,
     },
@@ -210,7 +211,7 @@ impl SignedResponseVerifier {
                     Some(url) => Location::Fixed(Endpoint::parse(&url, common.loopback_http).ok()?),
                     None => Location::Discovered(discovery?),
                 };
-                KeySource::Remote(RemoteKeys::new(common, location, transport))
+                KeySource::Remote(RemoteKeys::new(common, location, transport, MAX_KEYS))
             }
         };
         let (issuer, algorithms) = (common.issuer.as_str().into(), settings.algorithms);
@@ -280,8 +281,8 @@ impl SignedResponseVerifier {
         }
         let kid = header.kid.as_deref();
         let verify = |keys: &KeySet| {
-            let message = jws.signing_input().as_bytes();
-            keys.verify(algorithm, kid, message, jws.signature()).map(drop)
+            let signed = (jws.signing_input().as_bytes(), jws.signature());
+            keys.verify(algorithm, kid, signed, MAX_TRIES).map(drop)
         };
         let outcome = match &self.keys {
             KeySource::Remote(remote) => verify_with_fetched_keys(remote, kid, verify).await?,
@@ -291,6 +292,8 @@ impl SignedResponseVerifier {
             bad(match mismatch {
                 Mismatch::BadSignature => "the signature of the response does not verify",
                 Mismatch::UnknownKey => "no key of the issuer fits the signed response",
+                Mismatch::Untried => "more keys fit the signed response than are tried",
+                Mismatch::Unusable => "the published key of the signed response can't be used",
                 Mismatch::WrongAlgorithm => {
                     "the key of the signed response is for another algorithm"
                 }
@@ -300,7 +303,7 @@ impl SignedResponseVerifier {
 }
 
 /// Calls `verify` with the keys that the issuer publishes. Waits for newer keys and tries again if
-/// the key is unknown.
+/// none of them verifies: a new key may have the name of the one before, or none.
 ///
 /// The outer error means that there are no keys, or none that are new enough.
 async fn verify_with_fetched_keys(
@@ -316,14 +319,12 @@ async fn verify_with_fetched_keys(
         let outcome = snapshot.as_ref().map_or(unknown, |snapshot| verify(snapshot.keys()));
         if outcome.is_ok() {
             remote.note_verified(asker);
-        }
-        if outcome != unknown {
             return Ok(outcome);
         }
         match remote.look_for(&MissingKey { kid, issued_at, asker, asked }, snapshot) {
             Outlook::Wait(wait) => break wait,
             Outlook::Changed => {}
-            Outlook::Hopeless => return Ok(unknown),
+            Outlook::Hopeless => return Ok(outcome),
             Outlook::Late(error) => return Err(unavailable(error)),
         }
     };
@@ -333,7 +334,7 @@ async fn verify_with_fetched_keys(
         if outcome.is_ok() {
             wait.note_verified();
         }
-        if outcome != unknown || newer.decide {
+        if outcome.is_ok() || newer.decide {
             return Ok(outcome);
         }
     }

@@ -8,13 +8,15 @@ use std::{error::Error, fmt};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KeyError {
+    /// The text begins with a byte order mark, which JSON does not allow (RFC 8259 §8.1).
+    ByteOrderMark,
     /// The text is not valid PEM, DER or JWK.
     Malformed,
     /// The key is not meant for verifying signatures (RFC 7517 §4.2, §4.3).
     NotForSignatures,
     /// The signature could not be created.
     SigningFailed,
-    /// A set has more than 64 keys.
+    /// The set has more keys than are kept.
     TooManyKeys,
     /// The key is shorter than its algorithm allows (RFC 7518 §3.2, §3.3).
     TooShort,
@@ -29,10 +31,11 @@ pub enum KeyError {
 impl fmt::Display for KeyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::ByteOrderMark => "the text begins with a byte order mark",
             Self::Malformed => "the key is malformed",
             Self::NotForSignatures => "the key is not meant for verifying signatures",
             Self::SigningFailed => "the signature could not be created",
-            Self::TooManyKeys => "there are more than 64 keys",
+            Self::TooManyKeys => "the set has more keys than are kept",
             Self::TooShort => "the key is too short for its algorithm",
             Self::UnknownAlgorithm => "not a supported signature algorithm",
             Self::Unsupported => "the type of the key is not supported",

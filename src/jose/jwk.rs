@@ -1,7 +1,7 @@
 //! JSON Web Keys (RFC 7517) and their thumbprints (RFC 7638).
 
 use base64::Engine as _;
-use serde_json::{Value, json};
+use serde_json::{Value, json, value::RawValue};
 
 use super::{
     algorithm::{Algorithm, KeyType},
@@ -10,36 +10,66 @@ use super::{
     key::VerificationKey,
     public_key::PublicKey,
 };
-use crate::claims::json::{self, Object};
+use crate::claims::{
+    json::{self, Object},
+    unset::is_unset_list,
+};
 
 /// Members that only a private or a symmetric key has (RFC 7518 §6.2.2, §6.3.2, §6.4.1).
 const PRIVATE: [&str; 9] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"];
 
-/// A JWK that verifies signatures.
+/// The members of a JWK that are arrays of at least one element (RFC 7517 §4.3, §4.7; RFC 7518
+/// §6.3.2.7).
+const LISTS: [&str; 3] = ["key_ops", "oth", "x5c"];
+
+/// A JWK that an issuer publishes, and what can be read of it.
 pub(crate) struct Jwk {
-    pub(crate) key: VerificationKey,
+    pub(crate) kid: Option<Box<str>>,
+    /// The only issuer that the key serves, if the JWK names one.
+    pub(crate) issuer: Option<Box<str>>,
+    /// The key that verifies signatures, or the reason why there is none.
+    pub(crate) key: Result<VerificationKey, KeyError>,
     /// True if the JWK also has private members. They are not read.
     pub(crate) has_private_members: bool,
 }
 
 impl Jwk {
-    /// Reads a public JWK (RFC 7517 §4).
+    /// Reads a JWK (RFC 7517 §4). Members that are not set are absent.
     ///
     /// Refuses symmetric keys: a published secret is not secret, and the use of a public key as a
     /// secret is a well-known attack. Ignores certificates (`x5c`, `x5t`).
-    pub(crate) fn parse(text: &[u8]) -> Result<Self, KeyError> {
-        let jwk = Object::parse(text).map_err(|_| KeyError::Malformed)?;
-        let kid = member(&jwk, "kid")?;
-        if member(&jwk, "use")?.is_some_and(|purpose| purpose != "sig") || !may_verify(&jwk)? {
-            return Err(KeyError::NotForSignatures);
+    pub(crate) fn read(text: &[u8]) -> Self {
+        let Ok(jwk) = Object::parse(text) else {
+            let key = Err(KeyError::Malformed);
+            return Self { kid: None, issuer: None, key, has_private_members: false };
+        };
+        let jwk = jwk.without_unset(&LISTS);
+        let text = |name| jwk.string(name).ok().flatten().map(Into::into);
+        let has_value = |name: &&str| jwk.get(name).is_some_and(|value| !is_blank(value));
+        Self {
+            kid: text("kid"),
+            issuer: text("issuer"),
+            key: verification_key(&jwk),
+            has_private_members: PRIVATE.iter().any(has_value),
         }
-        let algorithm = member(&jwk, "alg")?
-            .map(|name| name.parse::<Algorithm>().map_err(|_| KeyError::Unsupported))
-            .transpose()?;
-        let key = VerificationKey::new(kid.as_deref(), algorithm, &public_key(&jwk)?)?;
-        let has_private_members = PRIVATE.iter().any(|name| jwk.get(name).is_some());
-        Ok(Self { key, has_private_members })
     }
+}
+
+fn verification_key(jwk: &Object<'_>) -> Result<VerificationKey, KeyError> {
+    let kid = member(jwk, "kid")?;
+    if member(jwk, "use")?.is_some_and(|purpose| purpose != "sig") || !may_verify(jwk)? {
+        return Err(KeyError::NotForSignatures);
+    }
+    let algorithm = member(jwk, "alg")?
+        .map(|name| name.parse::<Algorithm>().map_err(|_| KeyError::Unsupported))
+        .transpose()?;
+    let key = VerificationKey::new(kid.as_deref(), algorithm, &public_key(jwk)?)?;
+    Ok(key.for_issuer(member(jwk, "issuer")?.as_deref()))
+}
+
+/// Returns true for a value without content, which reveals nothing of a private key.
+fn is_blank(value: &RawValue) -> bool {
+    value.get() == "\"\"" || is_unset_list(value)
 }
 
 /// The public key in the header of a DPoP proof (RFC 9449 §4.2). It is not trusted: the sender of

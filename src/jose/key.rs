@@ -22,6 +22,8 @@ use super::{
 /// stays retired. If the issuer publishes it again, it becomes a new `VerificationKey`.
 pub(crate) struct VerificationKey {
     kid: Option<Box<str>>,
+    /// The only issuer that the key serves. `None` for a key that names none.
+    issuer: Option<Box<str>>,
     /// The algorithms the key may be used with: the one it is bound to, else all of its type.
     verifiers: Arc<[(Algorithm, Verifier)]>,
     /// The public key it was made from. `None` for a secret, which never changes.
@@ -47,7 +49,7 @@ impl VerificationKey {
             .collect::<Option<_>>()
             .ok_or(KeyError::Malformed)?;
         let (kid, public) = (kid.map(Into::into), Some(key.clone()));
-        Ok(Self { kid, verifiers, public, retired: AtomicBool::new(false) })
+        Ok(Self { kid, issuer: None, verifiers, public, retired: AtomicBool::new(false) })
     }
 
     /// Creates a key from a secret shared with the issuer.
@@ -55,17 +57,29 @@ impl VerificationKey {
         check_secret(algorithm, secret)?;
         let verifier = Verifier::secret(algorithm, secret).ok_or(KeyError::WrongAlgorithm)?;
         let verifiers = [(algorithm, verifier)].into();
-        Ok(Self { kid: None, verifiers, public: None, retired: AtomicBool::new(false) })
+        let retired = AtomicBool::new(false);
+        Ok(Self { kid: None, issuer: None, verifiers, public: None, retired })
     }
 
     /// Returns a new key, not retired, with the same key material and another name.
     pub(crate) fn with_kid(&self, kid: Option<&str>) -> Self {
         Self {
             kid: kid.map(Into::into),
+            issuer: self.issuer.clone(),
             verifiers: Arc::clone(&self.verifiers),
             public: self.public.clone(),
             retired: AtomicBool::new(false),
         }
+    }
+
+    /// Returns the key, which serves only this issuer if there is one.
+    pub(crate) fn for_issuer(self, issuer: Option<&str>) -> Self {
+        Self { issuer: issuer.map(Into::into), ..self }
+    }
+
+    /// Returns true if the key may verify the tokens of `issuer`.
+    pub(crate) fn serves(&self, issuer: &str) -> bool {
+        serves(self.issuer.as_deref(), issuer)
     }
 
     /// Returns true if `other` verifies the same signatures under the same name.
@@ -114,6 +128,24 @@ impl fmt::Debug for VerificationKey {
     }
 }
 
+/// The part of an issuer in which Entra ID leaves out the tenant.
+const TENANT: &str = "{tenantid}";
+
+/// Returns true if a key that names the issuer `named`, or none, may verify the tokens of `issuer`.
+///
+/// In the key sets that Entra ID publishes for all tenants each key names its issuer: a single one,
+/// or with `{tenantid}` in the place of the tenant, which any tenant may be.
+pub(crate) fn serves(named: Option<&str>, issuer: &str) -> bool {
+    let Some(named) = named else { return true };
+    let Some(at) = named.to_ascii_lowercase().find(TENANT) else { return named == issuer };
+    let (before, after) = (&named[..at], &named[at + TENANT.len()..]);
+    let tenant = issuer.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
+    let is_one_segment = |tenant: &str| {
+        !tenant.is_empty() && !tenant.contains(|c: char| !c.is_ascii_alphanumeric() && c != '-')
+    };
+    tenant.is_some_and(is_one_segment)
+}
+
 /// Refuses a secret that is shorter than the output of the hash (RFC 7518 §3.2), and an algorithm
 /// that uses none.
 pub(crate) fn check_secret(algorithm: Algorithm, secret: &[u8]) -> Result<(), KeyError> {
@@ -131,6 +163,34 @@ mod tests {
     fn point_off_the_curve_is_refused() {
         let key = PublicKey::ec(KeyType::P256, &[1; 32], &[1; 32]).unwrap();
         assert_eq!(VerificationKey::new(None, None, &key).err(), Some(KeyError::Malformed));
+    }
+
+    #[test]
+    fn key_that_names_an_issuer_serves_that_issuer_only() {
+        const HOST: &str = "https://login.example.com";
+        let of = |tenant: &str| format!("{HOST}/{tenant}/v2.0");
+        let (any, one) = (of("{tenantid}"), of("9188040d-6c67"));
+        for (named, issuer, expected) in [
+            (None, of("a"), true),
+            (Some(&*one), one.clone(), true),
+            (Some(&one), of("9188040d-6c68"), false),
+            (Some(&one), format!("{one}/"), false),
+            (Some(""), String::new(), true),
+            (Some(""), of("a"), false),
+            (Some(&any), of("a"), true),
+            (Some(&of("{tenantId}")), of("9188040d-6c67"), true),
+            (Some(&any), of("a/b"), false),
+            (Some(&any), of("a?b"), false),
+            (Some(&any), of(""), false),
+            (Some(&any), of("{tenantid}"), false),
+            (Some(&any), format!("{HOST}/a"), false),
+            (Some(&any), "https://login.evil.com/a/v2.0".to_owned(), false),
+            (Some("{tenantid}"), of("a"), false),
+            // The parts before and after the tenant overlap.
+            (Some("aa{tenantid}aa"), "aaa".to_owned(), false),
+        ] {
+            assert_eq!(serves(named, &issuer), expected, "{named:?} {issuer}");
+        }
     }
 
     #[test]

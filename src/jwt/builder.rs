@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::{
-    keys::KeySet,
+    keys::{KeySet, MAX_TRIES},
     profile::Profile,
+    read_keys::MAX_KEYS,
     remote_keys::RemoteKeys,
     source::KeySource,
     validate::Rules,
@@ -31,6 +32,8 @@ pub struct JwtVerifierBuilder {
     profile: Profile,
     scope_claim: Option<String>,
     audience_claim: Option<String>,
+    max_keys: usize,
+    max_tries: usize,
 }
 
 impl JwtVerifier {
@@ -62,6 +65,8 @@ impl JwtVerifierBuilder {
             profile: Profile::default(),
             scope_claim: None,
             audience_claim: None,
+            max_keys: MAX_KEYS,
+            max_tries: MAX_TRIES,
         }
     }
 
@@ -85,6 +90,37 @@ impl JwtVerifierBuilder {
     /// ```
     pub fn jwks_uri(mut self, url: impl Into<String>) -> Self {
         self.jwks_uri = Some(url.into());
+        self
+    }
+
+    /// Sets how many keys of a fetched set are kept: the first that serve this issuer and can be
+    /// used. The default is 64.
+    ///
+    /// Tokens of the others are refused with [`UnusableKey`](crate::ErrorKind::UnusableKey).
+    ///
+    /// ```
+    /// use tower_introspect::jwt::JwtVerifier;
+    ///
+    /// let builder = JwtVerifier::builder("https://as.example.com").max_keys(200);
+    /// assert!(builder.clone().build().is_ok());
+    /// assert!(builder.max_keys(0).build().is_err());
+    /// ```
+    pub fn max_keys(mut self, keys: usize) -> Self {
+        self.max_keys = keys;
+        self
+    }
+
+    /// Sets how many keys are tried for one token. The default is 4.
+    ///
+    /// More than one key fits a token if the token has no `kid`, or several keys have the same one.
+    /// If more keys fit than are tried, and none of those verifies the token, it is refused with
+    /// [`UntriedKeys`](crate::ErrorKind::UntriedKeys).
+    ///
+    /// # Security
+    ///
+    /// Each try costs a signature check, which anyone can cause with a made-up token.
+    pub fn max_keys_tried(mut self, keys: usize) -> Self {
+        self.max_tries = keys;
         self
     }
 
@@ -176,6 +212,11 @@ impl JwtVerifierBuilder {
         if self.audience_claim.as_deref().is_some_and(|name| matches!(name, "" | "aud")) {
             problems.push("audience_claim", "must be neither empty nor `aud`");
         }
+        for (name, number) in [("max_keys", self.max_keys), ("max_keys_tried", self.max_tries)] {
+            if number == 0 {
+                problems.push(name, "must not be 0");
+            }
+        }
         let source = self.source(&mut problems);
         let algorithms = self.allowed(&source, &mut problems);
         let rules = Rules {
@@ -184,6 +225,7 @@ impl JwtVerifierBuilder {
             profile: self.profile,
             scope_claim: self.scope_claim.map(Into::into),
             audience_claim: self.audience_claim.map(Into::into),
+            max_tries: self.max_tries,
         };
         problems.or_ok(JwtVerifier(Arc::new(RulesAndKeys {
             rules,
@@ -194,13 +236,14 @@ impl JwtVerifierBuilder {
 
     fn source(&self, problems: &mut ConfigError) -> KeySource {
         let Some(keys) = &self.keys else { return self.remote(problems) };
+        let keys = keys.clone().for_issuer(&self.common.issuer);
         if keys.is_empty() {
-            problems.push("keys", "the set has no usable key");
+            problems.push("keys", "the set has no key that can be used for this issuer");
         }
         if self.jwks_uri.is_some() {
             problems.push("jwks_uri", "must not be combined with `keys`");
         }
-        KeySource::Static(Arc::new(keys.clone()))
+        KeySource::Static(Arc::new(keys))
     }
 
     fn remote(&self, problems: &mut ConfigError) -> KeySource {
@@ -210,7 +253,7 @@ impl JwtVerifierBuilder {
             // A placeholder: `build` returns the problems instead of this source.
             return KeySource::Static(Arc::default());
         };
-        KeySource::Remote(RemoteKeys::new(&self.common, location, transport))
+        KeySource::Remote(RemoteKeys::new(&self.common, location, transport, self.max_keys))
     }
 
     fn location(&self, transport: &HttpTransport, problems: &mut ConfigError) -> Option<Location> {

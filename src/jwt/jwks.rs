@@ -15,7 +15,7 @@ use crate::{
         common::Location,
         error::TransportError,
         http_transport::HttpTransport,
-        response::{bad, in_context, unavailable_error},
+        response::{bad, in_context, plain_body, unavailable_error},
     },
 };
 
@@ -59,6 +59,7 @@ pub(super) struct JwksSource {
     pub(super) location: Location,
     pub(super) transport: HttpTransport,
     pub(super) calls: CallRecorder,
+    pub(super) max_keys: usize,
 }
 
 impl Source for JwksSource {
@@ -103,6 +104,7 @@ impl JwksSource {
         on_demand: bool,
     ) -> Result<Fetched<FetchedKeys>, VerifyError> {
         let mut call = None;
+        let before = last.as_ref().map(|last| Arc::clone(&last.keys));
         let fetch = self.fetch_within_time(last, on_demand, &mut call);
         let outcome = tokio::time::timeout(FETCH_TIMEOUT, fetch).await;
         let outcome = outcome.unwrap_or_else(|elapsed| {
@@ -113,7 +115,9 @@ impl JwksSource {
         }
         match outcome {
             Ok(fetched) => {
-                events::keys_fetched(&self.issuer, fetched.value.keys.len());
+                let keys = &fetched.value.keys;
+                events::keys_fetched(&self.issuer, keys.len());
+                keys.faults.report(Some(&self.issuer), before.as_ref().map(|keys| &keys.faults));
                 Ok(fetched)
             }
             Err(error) => {
@@ -144,12 +148,39 @@ impl JwksSource {
         if let Some(error) = unavailable_error(&response, self.calls.clock().now()) {
             return Err(error);
         }
-        let read = read(url, &response, last);
+        let read = self.read(url, &response, last);
         if let (Err(_), Some(discovery)) = (&read, self.location.discovery()) {
             // The `jwks_uri` in the metadata may have changed.
             discovery.renew_after_failure();
         }
         Ok(Fetched { value: read?, fresh_for: fresh_for(response.headers()) })
+    }
+
+    /// Reads the key set from a response. A 304 stands for `last`.
+    ///
+    /// The `Content-Type` is not checked: servers send key sets as `application/jwk-set+json`,
+    /// `application/json`, and under wrong types.
+    fn read(
+        &self,
+        from: Uri,
+        response: &Response<Bytes>,
+        last: Option<Arc<FetchedKeys>>,
+    ) -> Result<Arc<FetchedKeys>, VerifyError> {
+        let age = age(response.headers());
+        match (response.status(), last) {
+            (StatusCode::OK, _) => {
+                let text = plain_body(response)?;
+                let keys = KeySet::read_jwks(text, Some(&self.issuer), self.max_keys)
+                    .map_err(|error| bad("not a JWK Set").with_source(error))?;
+                let etag = response.headers().get(header::ETAG).cloned();
+                Ok(Arc::new(FetchedKeys { keys: Arc::new(keys), age, from, etag }))
+            }
+            (StatusCode::NOT_MODIFIED, Some(last)) => {
+                let (keys, etag) = (Arc::clone(&last.keys), last.etag.clone());
+                Ok(Arc::new(FetchedKeys { keys, age, from, etag }))
+            }
+            (status, _) => Err(bad(format!("status {}", status.as_u16()))),
+        }
     }
 }
 
@@ -168,31 +199,6 @@ fn request(url: Uri, etag: Option<HeaderValue>, on_demand: bool) -> Request<Byte
         request.headers_mut().insert(header::CACHE_CONTROL, no_cache);
     }
     request
-}
-
-/// Reads the key set from a response. A 304 stands for `last`.
-///
-/// The `Content-Type` is not checked: servers send key sets as `application/jwk-set+json`,
-/// `application/json`, and under wrong types.
-fn read(
-    from: Uri,
-    response: &Response<Bytes>,
-    last: Option<Arc<FetchedKeys>>,
-) -> Result<Arc<FetchedKeys>, VerifyError> {
-    let age = age(response.headers());
-    match (response.status(), last) {
-        (StatusCode::OK, _) => {
-            let keys = KeySet::from_jwks(response.body())
-                .map_err(|error| bad("not a JWK Set").with_source(error))?;
-            let etag = response.headers().get(header::ETAG).cloned();
-            Ok(Arc::new(FetchedKeys { keys: Arc::new(keys), age, from, etag }))
-        }
-        (StatusCode::NOT_MODIFIED, Some(last)) => {
-            let (keys, etag) = (Arc::clone(&last.keys), last.etag.clone());
-            Ok(Arc::new(FetchedKeys { keys, age, from, etag }))
-        }
-        (status, _) => Err(bad(format!("status {}", status.as_u16()))),
-    }
 }
 
 /// Returns the freshness: `max-age` less `Age` (RFC 9111 §4.2), within bounds.

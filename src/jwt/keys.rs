@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use super::key_faults::KeyFaults;
 use crate::jose::{algorithm::Algorithm, crypto, key::VerificationKey};
 
-/// The maximum number of keys that are tried for one token.
-const MAX_TRIES: usize = 4;
+/// The maximum number of keys that are tried for one token, unless configured.
+pub(crate) const MAX_TRIES: usize = 4;
 
 /// The keys of one issuer.
 ///
@@ -15,13 +16,16 @@ const MAX_TRIES: usize = 4;
 ///   the name in the token can't contradict. Keys of other names are never tried.
 /// * Without a `kid`, the keys that fit the algorithm of the token.
 ///
-/// In both cases at most four keys are tried. A key is only used with the algorithms of its own
-/// type, or only with the algorithm that its `alg` names.
+/// In both cases at most four keys are tried, unless
+/// [`max_keys_tried`](super::JwtVerifierBuilder::max_keys_tried) says otherwise. A key is only used with the algorithms of its own
+/// type, or only with the algorithm that its `alg` names. It is only used for the issuer that its
+/// member `issuer` names, if it has one.
 ///
 /// Clones share the keys.
 #[derive(Clone, Debug, Default)]
 pub struct KeySet {
     pub(super) keys: Vec<Arc<VerificationKey>>,
+    pub(super) faults: KeyFaults,
 }
 
 /// The reason why no key verified a signature.
@@ -30,6 +34,10 @@ pub(crate) enum Mismatch {
     BadSignature,
     /// No key has that name, or, for a token without a `kid`, none fits its algorithm.
     UnknownKey,
+    /// More keys fit than are tried, and none of those that were tried verifies the signature.
+    Untried,
+    /// The issuer publishes a key of that name that can't be used.
+    Unusable,
     /// The keys of that name are not for this algorithm.
     WrongAlgorithm,
 }
@@ -42,13 +50,20 @@ impl KeySet {
             Some(_) => key,
             None => Arc::new(key.with_kid(Some(kid))),
         };
-        Self { keys: self.keys.into_iter().map(named).collect() }
+        Self { keys: self.keys.into_iter().map(named).collect(), faults: self.faults }
     }
 
     /// Adds the keys of `other`.
     #[must_use]
     pub fn merge(mut self, other: Self) -> Self {
         self.keys.extend(other.keys);
+        self.faults.append(other.faults);
+        self
+    }
+
+    /// Returns the keys that may verify the tokens of `issuer`.
+    pub(crate) fn for_issuer(mut self, issuer: &str) -> Self {
+        self.keys.retain(|key| key.serves(issuer));
         self
     }
 
@@ -69,6 +84,11 @@ impl KeySet {
         self.keys.iter().any(|key| key.kid() == Some(kid))
     }
 
+    /// Returns true if the issuer publishes a key of this name that can't be used.
+    pub(crate) fn has_unusable(&self, kid: &str) -> bool {
+        self.faults.of_unusable(kid).is_some()
+    }
+
     /// Returns true if a key of this set is not in `other`, the set that it succeeds.
     pub(crate) fn has_more_than(&self, other: &Self) -> bool {
         let known = |key| other.keys.iter().any(|old| Arc::ptr_eq(old, key));
@@ -84,10 +104,9 @@ impl KeySet {
                 key.algorithms().map(Algorithm::as_str).collect::<Vec<_>>().join("/")
             )
         };
-        if self.is_empty() {
-            return "none".to_owned();
-        }
-        self.keys.iter().map(describe_key).collect::<Vec<_>>().join(", ")
+        let unusable = self.faults.describe_unusable();
+        let all: Vec<_> = self.keys.iter().map(describe_key).chain(unusable).collect();
+        if all.is_empty() { "none".to_owned() } else { all.join(", ") }
     }
 
     /// Returns the algorithms that the keys can verify.
@@ -109,55 +128,66 @@ impl KeySet {
                 None => Arc::clone(key),
             }
         };
-        let successor = Self { keys: self.keys.iter().map(identity).collect() };
+        let keys = self.keys.iter().map(identity).collect();
+        let successor = Self { keys, faults: self.faults.clone() };
         let gone =
             |old: &&Arc<VerificationKey>| !successor.keys.iter().any(|key| Arc::ptr_eq(key, old));
         before.keys.iter().filter(gone).for_each(|old| old.retire());
         successor
     }
 
-    /// Returns the key that verifies `signature`. The documentation of [`KeySet`] says which keys
-    /// are tried.
+    /// Returns the key that verifies `signature`, after at most `max_tries` tries. The documentation
+    /// of [`KeySet`] says which keys are tried.
     pub(crate) fn verify<'a>(
         &'a self,
         algorithm: Algorithm,
         kid: Option<&str>,
-        message: &[u8],
-        signature: &[u8],
+        (message, signature): (&[u8], &[u8]),
+        max_tries: usize,
     ) -> Result<&'a Arc<VerificationKey>, Mismatch> {
         let verifies = |key: &crypto::backend::keys::Verifier| key.verify(message, signature);
         let fits = |key: &'a Arc<VerificationKey>| Some((key, key.verifier(algorithm)?));
         let with_name = |name| self.keys.iter().filter(move |key| key.kid() == name);
         let Some(kid) = kid else {
             let fitting = self.keys.iter().filter_map(fits);
-            return try_keys(fitting, verifies).unwrap_or(Err(Mismatch::UnknownKey));
+            return try_keys(fitting, verifies, max_tries).unwrap_or(Err(Mismatch::UnknownKey));
         };
-        let fitting = with_name(Some(kid)).filter_map(fits);
-        if let Some(outcome) = try_keys(fitting, verifies) {
-            return outcome;
-        }
-        if with_name(Some(kid)).next().is_some() {
-            return Err(Mismatch::WrongAlgorithm);
-        }
-        // If no key without a name fits, the signature need not be bad: the key may be new.
-        let nameless = with_name(None).filter_map(fits);
-        try_keys(nameless, verifies).and_then(Result::ok).ok_or(Mismatch::UnknownKey)
+        let named = try_keys(with_name(Some(kid)).filter_map(fits), verifies, max_tries);
+        let outcome = match named {
+            Some(outcome) => outcome,
+            None if with_name(Some(kid)).next().is_some() => Err(Mismatch::WrongAlgorithm),
+            // If no key without a name fits, the signature need not be bad: the key may be new.
+            None => match try_keys(with_name(None).filter_map(fits), verifies, max_tries) {
+                None | Some(Err(Mismatch::BadSignature)) => Err(Mismatch::UnknownKey),
+                Some(outcome) => outcome,
+            },
+        };
+        outcome.map_err(|mismatch| match mismatch {
+            // It may well have signed the token.
+            _ if self.has_unusable(kid) => Mismatch::Unusable,
+            mismatch => mismatch,
+        })
     }
 
     pub(super) fn single(key: impl Into<Arc<VerificationKey>>) -> Self {
-        Self { keys: vec![key.into()] }
+        Self { keys: vec![key.into()], faults: KeyFaults::default() }
     }
 }
 
-/// Returns the first key that verifies, or `None` if there is no key to try.
+/// Returns the first of `max_tries` keys that verifies, or `None` if there is no key to try.
 fn try_keys<'a>(
     keys: impl Iterator<Item = (&'a Arc<VerificationKey>, &'a crypto::backend::keys::Verifier)>,
     verifies: impl Fn(&crypto::backend::keys::Verifier) -> bool,
+    max_tries: usize,
 ) -> Option<Result<&'a Arc<VerificationKey>, Mismatch>> {
-    let mut keys = keys.take(MAX_TRIES).peekable();
+    let mut keys = keys.peekable();
     keys.peek()?;
-    let found = keys.find(|(_, verifier)| verifies(verifier));
-    Some(found.map(|(key, _)| key).ok_or(Mismatch::BadSignature))
+    let found = keys.by_ref().take(max_tries).find(|(_, verifier)| verifies(verifier));
+    Some(match found {
+        Some((key, _)) => Ok(key),
+        None if keys.peek().is_some() => Err(Mismatch::Untried),
+        None => Err(Mismatch::BadSignature),
+    })
 }
 
 #[cfg(test)]
@@ -290,7 +320,8 @@ mod tests {
         let keys = set(&[b(), a()]);
         let mut handle = None;
         let counted = allocation_counter::measure(|| {
-            let found = keys.verify(Algorithm::RS256, Some("a"), b"message", &signature);
+            let found =
+                keys.verify(Algorithm::RS256, Some("a"), (b"message", &signature), MAX_TRIES);
             handle = found.ok().cloned();
         });
         assert!(Arc::ptr_eq(&handle.unwrap(), &keys.keys[1]));

@@ -64,9 +64,12 @@
 //! * A key is retired by the fetch that shows that it is no longer published, or is published with
 //!   other key material or another algorithm under the same name. Exactly the tokens that it
 //!   verified [are retired](crate::verify::ActiveToken::is_retired) with it.
-//! * A fetch takes at most 3 seconds, 512 KiB and 64 keys. It goes to `https` URLs only and follows
-//!   no redirect. Keys that can't be used are left out. Secrets are never accepted from a fetched
-//!   key set.
+//! * A fetch takes at most 3 seconds and 512 KiB. It goes to `https` URLs only and follows no redirect.
+//!   Of the keys that can be used, [64](JwtVerifierBuilder::max_keys) are kept. The others are left out,
+//!   and their tokens are refused with [`UnusableKey`](crate::ErrorKind::UnusableKey), which does not
+//!   blame the client. Secrets are never accepted from a fetched key set.
+//! * A key with the member `issuer` serves that issuer only. Members of keys that are `null`, and empty
+//!   arrays, are absent.
 //!
 //! # Differences from common JWT libraries
 //!
@@ -77,9 +80,10 @@
 
 pub(crate) mod builder;
 mod jwks;
+mod key_faults;
 pub(crate) mod keys;
 pub(crate) mod profile;
-mod read_keys;
+pub(crate) mod read_keys;
 pub(crate) mod remote_keys;
 pub(crate) mod source;
 mod unknown_keys;

@@ -84,6 +84,7 @@ impl RemoteKeys {
         common: &CommonSettings,
         location: Location,
         transport: HttpTransport,
+        max_keys: usize,
     ) -> Self {
         let (clock, calls) = (Arc::clone(&common.clock), common.calls(EndpointKind::Jwks));
         let discovery = location.discovery().cloned();
@@ -93,7 +94,7 @@ impl RemoteKeys {
             Location::Discovered(_) => common.turns.at(&common.issuer.parse().unwrap_or_default()),
         };
         let issuer = common.issuer.as_str().into();
-        let source = JwksSource { issuer, location, transport, calls: calls.clone() };
+        let source = JwksSource { issuer, location, transport, calls: calls.clone(), max_keys };
         Self(Arc::new(SharedKeys {
             published: Refresher::renewing_ahead(source, Arc::clone(&clock), turns),
             unknown: Mutex::default(),

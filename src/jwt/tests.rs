@@ -55,7 +55,7 @@ impl Server {
         let endpoint = Endpoint::parse("https://as.example.com/jwks", false).unwrap();
         let clock = Arc::new(FixedClock(NOW));
         let common = CommonSettings { clock: clock.clone(), ..CommonSettings::new(ISSUER.into()) };
-        let keys = RemoteKeys::new(&common, Location::Fixed(endpoint), transport);
+        let keys = RemoteKeys::new(&common, Location::Fixed(endpoint), transport, 64);
         JwtVerifier(Arc::new(RulesAndKeys {
             rules: Rules {
                 issuer: ISSUER.into(),
@@ -63,6 +63,7 @@ impl Server {
                 profile: Profile::Rfc9068,
                 scope_claim: None,
                 audience_claim: None,
+                max_tries: 4,
             },
             source: KeySource::Remote(keys),
             clock,

@@ -41,6 +41,8 @@ pub(super) struct Rules {
     pub(super) scope_claim: Option<Box<str>>,
     /// The claim that replaces an absent `aud`.
     pub(super) audience_claim: Option<Box<str>>,
+    /// The maximum number of keys that are tried for one token.
+    pub(super) max_tries: usize,
 }
 
 /// The reason why a token yields no claims.
@@ -83,14 +85,14 @@ impl Rules {
         let header = Header::parse(jws.header()).map_err(ErrorKind::from);
         let header = record(Check::Header, Detail::default, header)?;
         let allowed = || seen(&header.alg).wanted(list(&self.algorithms));
-        let algorithm = record(Check::Algorithm, allowed, self.algorithm(&header))?;
+        let algorithm = record(Check::Algorithm, allowed, self.algorithm(&header, keys))?;
         let plain = !header.demands_extension();
         demand(Check::Extension, Detail::default, plain, ErrorKind::UnsupportedExtension)?;
         let typ = || seen_if(header.typ.as_deref()).wanted(self.profile.accepted_typs());
         record(Check::Type, typ, self.check_typ(&header))?;
         let kid = header.kid.as_deref();
-        let message = jws.signing_input().as_bytes();
-        let signed = keys.verify(algorithm, kid, message, jws.signature());
+        let signed = (jws.signing_input().as_bytes(), jws.signature());
+        let signed = keys.verify(algorithm, kid, signed, self.max_tries);
         record_signature(keys, algorithm, kid, signed.as_ref().err());
         let mismatch = match signed {
             Ok(key) => return Ok((self.claims(&header, jws.payload())?, key, algorithm)),
@@ -102,10 +104,15 @@ impl Rules {
         let kind = match (mismatch, &claims) {
             (Mismatch::BadSignature, _) => ErrorKind::BadSignature,
             (Mismatch::WrongAlgorithm, _) => ErrorKind::UnsupportedAlgorithm,
-            (Mismatch::UnknownKey, Err(kind)) => *kind,
-            (Mismatch::UnknownKey, Ok(_)) => {
-                let unknown = Err(ErrorKind::UnknownKey);
-                record(Check::Key, || key_detail(kid, keys), unknown).unwrap_or_else(|kind| kind)
+            (_, Err(kind)) => *kind,
+            (Mismatch::UnknownKey | Mismatch::Unusable | Mismatch::Untried, Ok(_)) => {
+                let kind = match mismatch {
+                    Mismatch::Unusable => ErrorKind::UnusableKey,
+                    Mismatch::Untried => ErrorKind::UntriedKeys,
+                    _ => ErrorKind::UnknownKey,
+                };
+                let refused = Err(kind);
+                record(Check::Key, || key_detail(kid, keys), refused).unwrap_or_else(|kind| kind)
             }
         };
         let Ok(claims) = claims else { return Err(kind.into()) };
@@ -114,11 +121,16 @@ impl Rules {
     }
 
     /// Returns the algorithm that the header names, if it is allowed (RFC 8725 §3.1).
-    fn algorithm(&self, header: &Header<'_>) -> Result<Algorithm, ErrorKind> {
-        let named = header.alg.parse().ok();
-        named
-            .filter(|algorithm| self.algorithms.contains(algorithm))
-            .ok_or(ErrorKind::UnsupportedAlgorithm)
+    fn algorithm(&self, header: &Header<'_>, keys: &KeySet) -> Result<Algorithm, ErrorKind> {
+        let has_unusable = || header.kid.as_deref().is_some_and(|kid| keys.has_unusable(kid));
+        match header.alg.parse() {
+            Ok(algorithm) if self.algorithms.contains(&algorithm) => Ok(algorithm),
+            // The issuer signs with an algorithm that is unknown here, and publishes its key.
+            Err(_) if !header.alg.eq_ignore_ascii_case("none") && has_unusable() => {
+                Err(ErrorKind::UnusableKey)
+            }
+            _ => Err(ErrorKind::UnsupportedAlgorithm),
+        }
     }
 
     /// Refuses a token whose header marks it as something other than an access token (RFC 8725
@@ -191,7 +203,8 @@ impl Profile {
 
 /// Records the keys and the result of the signature check.
 ///
-/// Leaves out an unknown key: the caller records it, if nothing else is wrong.
+/// Leaves out a key that is unknown, unusable or was not tried: the caller records it, if nothing
+/// else is wrong.
 #[inline]
 fn record_signature(
     keys: &KeySet,
@@ -201,7 +214,7 @@ fn record_signature(
 ) {
     let _ = record(Check::Keys, || seen(keys.describe()), Ok::<_, ErrorKind>(()));
     let [key, signature] = match mismatch {
-        Some(Mismatch::UnknownKey) => return,
+        Some(Mismatch::UnknownKey | Mismatch::Untried | Mismatch::Unusable) => return,
         Some(Mismatch::WrongAlgorithm) => [Err(ErrorKind::UnsupportedAlgorithm), Ok(())],
         Some(Mismatch::BadSignature) => [Ok(()), Err(ErrorKind::BadSignature)],
         None => [Ok(()), Ok(())],

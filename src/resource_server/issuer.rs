@@ -114,7 +114,8 @@ impl Issuer {
         Self { jwt_mode: JwtMode::Confirm { max_age }, ..Self::hybrid(issuer, auth) }
     }
 
-    /// Introspects JWTs too, as long as the keys of the issuer are unavailable. See
+    /// Introspects JWTs too, as long as the keys of the issuer are unavailable, and those whose
+    /// published key can't be used. See
     /// [`Fallback`](crate::route::Fallback).
     ///
     /// This is for a [`hybrid`](Self::hybrid) issuer and has no effect on any other.

@@ -121,7 +121,7 @@ pub(super) const fn row(kind: ErrorKind) -> Row {
             Unavailable,
             "the token can't be verified at present",
         ),
-        Kind::BadResponse | Kind::FailsOnToken => {
+        Kind::BadResponse | Kind::FailsOnToken | Kind::UnusableKey | Kind::UntriedKeys => {
             (StatusCode::BAD_GATEWAY, Absent, Unavailable, "the token can't be verified at present")
         }
         Kind::CredentialsRejected | Kind::Misconfigured => {
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
     use crate::error::kind::Blame;
 
-    const KINDS: [ErrorKind; 37] = [
+    const KINDS: [ErrorKind; 39] = [
         ErrorKind::MissingCredentials,
         ErrorKind::UnsupportedScheme,
         ErrorKind::MalformedCredentials,
@@ -171,6 +171,8 @@ mod tests {
         ErrorKind::BadResponse,
         ErrorKind::FailsOnToken,
         ErrorKind::KeyPending,
+        ErrorKind::UnusableKey,
+        ErrorKind::UntriedKeys,
         ErrorKind::CredentialsRejected,
         ErrorKind::Misconfigured,
         ErrorKind::ReplayUnavailable,

@@ -10,11 +10,11 @@ use crate::{
 
 /// A verifier that falls back to a second one while the first is unavailable.
 ///
-/// Use it for JWTs whose keys can't be fetched while introspection still works. Only
-/// [`Unavailable`](ErrorKind::Unavailable) leads to the second verifier; a token that the first
-/// refuses stays refused. If the second is unavailable too, or does not introspect JWTs, the
-/// outcome is that of the first, [`Unavailable`](ErrorKind::Unavailable). A token admitted by the
-/// second has [`Method::Fallback`].
+/// Use it for JWTs whose keys can't be fetched, or can't be used, while introspection still works.
+/// Only [`Unavailable`](ErrorKind::Unavailable), [`UnusableKey`](ErrorKind::UnusableKey) and
+/// [`UntriedKeys`](ErrorKind::UntriedKeys) lead to the second verifier; a token that the first refuses
+/// stays refused. If the second is unavailable, or does not introspect JWTs, the outcome is that of
+/// the first. A token admitted by the second has [`Method::Fallback`].
 ///
 /// # Cancellation
 ///
@@ -56,7 +56,7 @@ impl Verifier for Fallback {
     fn verify(&self, request: VerifyRequest) -> Verifying<BoxFuture> {
         let second_request = request.clone();
         match self.first.verify(request).now_or_later() {
-            Ok(outcome) if !is_unavailable(&outcome) => Verifying::done(outcome),
+            Ok(outcome) if !is_undecided(&outcome) => Verifying::done(outcome),
             Ok(outcome) => {
                 let second = self.second.clone();
                 Verifying::pending(BoxFuture::new(fall_back(outcome, second, second_request)))
@@ -65,7 +65,7 @@ impl Verifier for Fallback {
                 let second = self.second.clone();
                 Verifying::pending(BoxFuture::new(async move {
                     let outcome = first.await;
-                    if is_unavailable(&outcome) {
+                    if is_undecided(&outcome) {
                         return fall_back(outcome, second, second_request).await;
                     }
                     outcome
@@ -73,6 +73,14 @@ impl Verifier for Fallback {
             }
         }
     }
+}
+
+/// Returns true if the verifier had no key for the token, which is not the client's fault.
+fn is_undecided(outcome: &Outcome) -> bool {
+    let undecided = |kind| {
+        matches!(kind, ErrorKind::Unavailable | ErrorKind::UnusableKey | ErrorKind::UntriedKeys)
+    };
+    outcome.as_ref().is_err_and(|error| undecided(error.kind()))
 }
 
 fn is_unavailable(outcome: &Outcome) -> bool {

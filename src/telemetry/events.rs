@@ -1,10 +1,6 @@
 //! Writes events and spans, all with the target `tower_introspect`.
 
-use std::{
-    fmt,
-    sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
-};
+use std::{fmt, time::Duration};
 
 #[cfg(feature = "tracing")]
 use super::limit::Limiter;
@@ -54,8 +50,8 @@ pub(super) fn refused(error: &VerifyError, subject: Option<&str>) {
         let subject = subject.map(truncate_name);
         match error.blame() {
             Blame::Client => limited!(DEBUG, reason, reason, subject, "request refused"),
-            // Anyone can name a key that does not exist.
-            Blame::AuthorizationServer if error.kind() == ErrorKind::KeyPending => {
+            // Anyone can name a key that does not exist or can't be used, or none.
+            Blame::AuthorizationServer if is_about_keys(error.kind()) => {
                 limited!(DEBUG, reason, reason, subject, "request refused");
             }
             Blame::AuthorizationServer => limited!(
@@ -87,6 +83,12 @@ pub(super) fn refused(error: &VerifyError, subject: Option<&str>) {
     }
     #[cfg(not(feature = "tracing"))]
     let _ = (error, subject);
+}
+
+/// Returns true for refusals that a made-up token can cause without a failure of the server.
+#[cfg(feature = "tracing")]
+const fn is_about_keys(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::KeyPending | ErrorKind::UnusableKey | ErrorKind::UntriedKeys)
 }
 
 /// Reports a request that an observed requirement, which is not enforced, would have refused.
@@ -137,7 +139,7 @@ pub(crate) fn keys_not_fetched(issuer: &str, error: &VerifyError) {
     let _ = (issuer, error);
 }
 
-/// Reports a key of a JWK Set that can't be used and was left out.
+/// Reports a key of a JWK Set that was left out because it is not meant for this purpose.
 pub(crate) fn key_left_out(index: usize, reason: &impl fmt::Display) {
     #[cfg(feature = "tracing")]
     tracing::debug!(target: TARGET, index, %reason, "key of a JWK Set left out");
@@ -145,16 +147,34 @@ pub(crate) fn key_left_out(index: usize, reason: &impl fmt::Display) {
     let _ = (index, reason);
 }
 
-/// Reports, once per process, that an issuer publishes a private key.
-pub(crate) fn private_key_published() {
-    static REPORTED: AtomicBool = AtomicBool::new(false);
-    if !REPORTED.swap(true, Ordering::Relaxed) {
-        #[cfg(feature = "tracing")]
-        tracing::warn!(
-            target: TARGET,
-            "a published key contains its private half; it must be replaced"
-        );
-    }
+/// Reports a published key with which the tokens that it signed can't be verified. The key is told
+/// by its `kid`, if it has one, and no issuer is known for a configured set.
+pub(crate) fn key_unusable(issuer: Option<&str>, kid: Option<&str>, reason: &impl fmt::Display) {
+    #[cfg(feature = "tracing")]
+    limited!(
+        WARN,
+        "key_unusable",
+        issuer,
+        kid = kid.map(truncate_name),
+        %reason,
+        "a published key can't be used; tokens signed with it can't be verified"
+    );
+    #[cfg(not(feature = "tracing"))]
+    let _ = (issuer, kid, reason);
+}
+
+/// Reports that an issuer publishes a private key, or a secret.
+pub(crate) fn private_key_published(issuer: Option<&str>, kid: Option<&str>) {
+    #[cfg(feature = "tracing")]
+    limited!(
+        WARN,
+        "private_key_published",
+        issuer,
+        kid = kid.map(truncate_name),
+        "a published key contains its private half; it must be replaced"
+    );
+    #[cfg(not(feature = "tracing"))]
+    let _ = (issuer, kid);
 }
 
 /// Reports that a transport was rebuilt because its files changed.

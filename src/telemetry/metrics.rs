@@ -194,7 +194,9 @@ fn by_reason(reason: &'static str) -> Option<&'static Key> {
         };
     }
     keys! {
-        "authorization_server": "bad_response" "fails_on_token" "key_pending" "unavailable";
+        "authorization_server":
+            "bad_response" "fails_on_token" "key_pending" "unavailable" "untried_keys"
+            "unusable_key";
         "resource_server": "clock_wrong" "credentials_rejected" "misconfigured";
         "client":
             "missing_credentials" "unsupported_scheme" "malformed_credentials" "repeated_credentials"

@@ -6,7 +6,7 @@ use crate::{
     claims::claims_set::Claims,
     clock::UnixTime,
     jose::{header::Header, jws::CompactJws},
-    jwt::keys::KeySet,
+    jwt::keys::{KeySet, MAX_TRIES},
 };
 
 /// The only assertion type (RFC 7523 §2.2).
@@ -30,7 +30,7 @@ pub(super) fn check(
     }
     let algorithm = header.alg.parse().ok()?;
     let input = jws.signing_input().as_bytes();
-    keys.verify(algorithm, header.kid.as_deref(), input, jws.signature()).ok()?;
+    keys.verify(algorithm, header.kid.as_deref(), (input, jws.signature()), MAX_TRIES).ok()?;
 
     let claims = Claims::from_json(jws.payload()).ok()?;
     let own = claims.issuer() == Some(id) && claims.subject() == Some(id);

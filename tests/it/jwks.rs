@@ -102,7 +102,7 @@ impl Server {
     }
 
     /// A field of the latest request.
-    fn last_field(&self, name: header::HeaderName) -> Option<header::HeaderValue> {
+    pub(crate) fn last_field(&self, name: header::HeaderName) -> Option<header::HeaderValue> {
         self.0.lock().unwrap().seen.last()?.headers().get(name).cloned()
     }
 
@@ -136,13 +136,13 @@ impl Server {
         self.verifier_by(FixedClock)
     }
 
-    fn verifier_by(&self, clock: impl Clock) -> JwtVerifier {
+    pub(crate) fn verifier_by(&self, clock: impl Clock) -> JwtVerifier {
         let builder = JwtVerifier::builder(ISSUER).transport(self.transport());
         builder.clock(clock).build().unwrap()
     }
 
     /// A verifier that has loaded its keys.
-    async fn warm_verifier(&self) -> JwtVerifier {
+    pub(crate) async fn warm_verifier(&self) -> JwtVerifier {
         let verifier = self.verifier();
         verifier.warm().await.unwrap();
         verifier
@@ -157,7 +157,7 @@ pub(crate) fn jwk(kid: &str) -> Value {
     KEY.clone().with_kid(kid).public_jwk().unwrap()
 }
 
-fn claims() -> Value {
+pub(crate) fn claims() -> Value {
     json!({"iss": ISSUER, "aud": "api", "exp": 4_102_444_800_u64, "sub": "alice"})
 }
 
@@ -176,12 +176,12 @@ pub(crate) async fn verify(verifier: &JwtVerifier, token: &str) -> Result<(), Ve
     outcome.map(drop)
 }
 
-async fn kind(verifier: &JwtVerifier, token: &str) -> ErrorKind {
+pub(crate) async fn kind(verifier: &JwtVerifier, token: &str) -> ErrorKind {
     verify(verifier, token).await.unwrap_err().kind()
 }
 
 /// The outcome, if it is ready at once.
-fn at_once(verifier: &JwtVerifier, token: &str) -> Option<Result<(), ErrorKind>> {
+pub(crate) fn at_once(verifier: &JwtVerifier, token: &str) -> Option<Result<(), ErrorKind>> {
     let outcome = verifier.verify(VerifyRequest::new(Token::bearer(token).unwrap()));
     let outcome = outcome.now_or_later().ok()?;
     Some(outcome.map(drop).map_err(|error| error.kind()))
@@ -787,10 +787,8 @@ async fn g11_symmetric_key_in_a_key_set_is_not_used() {
 
 #[tokio::test(start_paused = true)]
 async fn w10_invalid_key_set_is_refused_and_replaces_nothing() {
-    let many: Vec<_> = (0..10_000).map(|at| json!({"kty": "x", "kid": at.to_string()})).collect();
     let long = format!(r#"{{"keys":[],"x":"{}"}}"#, "a".repeat(512 * 1024));
     for body in [
-        json!({"keys": many}).to_string(),
         long,
         String::new(),
         "[]".into(),

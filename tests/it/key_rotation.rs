@@ -53,6 +53,8 @@ struct Scenario {
     /// The number of peers that send junk, and 0 if no peer is known.
     attackers: usize,
     kidless: bool,
+    /// The new key has the name of the old one.
+    same_kid: bool,
     /// The age of the responses of a cache in front of the issuer.
     age: Duration,
     /// The clock of the issuer is this much behind.
@@ -71,6 +73,7 @@ impl Default for Scenario {
             junk_per_second: 0.0,
             attackers: 1,
             kidless: false,
+            same_kid: false,
             age: Duration::ZERO,
             behind: 0,
             max_age: 86_400,
@@ -120,7 +123,7 @@ impl World {
         let clock = TestClock::new(UnixTime::from_secs(START));
         let keys = [
             ("old", &include_bytes!("keys/p256.pem")[..]),
-            ("new", include_bytes!("keys/p256-other.pem")),
+            (if scenario.same_kid { "old" } else { "new" }, include_bytes!("keys/p256-other.pem")),
         ]
         .map(|(kid, pem)| SigningKey::from_pem(Algorithm::ES256, pem).unwrap().with_kid(kid));
         let (rotated, fetched, fails) = (Arc::default(), Arc::default(), Arc::default());
@@ -356,6 +359,17 @@ async fn rotation_of_keys_without_names_costs_ten_seconds_of_503_and_no_401() {
                 Scenario { kidless: true, behind, junk_per_second, ..Scenario::default() };
             run(&title, WORST, scenario).await;
         }
+    }
+}
+
+/// Development servers with a fixed name, after a restart.
+#[tokio::test(start_paused = true)]
+async fn rotation_under_the_same_name_costs_ten_seconds_of_503_and_no_401() {
+    for (behind, junk_per_second) in [(0, 0.0), (29, 0.0), (0, 100.0), (29, 100.0)] {
+        let title = format!("the same kid, clock {behind} s behind, junk {junk_per_second}/s");
+        let worst = if junk_per_second > 0.0 { WORST } else { Duration::ZERO };
+        let scenario = Scenario { same_kid: true, behind, junk_per_second, ..Scenario::default() };
+        run(&title, worst, scenario).await;
     }
 }
 

@@ -40,6 +40,7 @@ mod metrics;
 mod miss_budget;
 mod mtls;
 mod policy_isolation;
+mod published_keys;
 mod readiness;
 mod readme_quick_start;
 mod real_time;

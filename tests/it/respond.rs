@@ -80,6 +80,8 @@ fn golden() -> Vec<(VerifyError, u16, Option<&'static str>, &'static str)> {
         (kind(ErrorKind::ClockWrong), 503, None, "14"),
         (kind(ErrorKind::Unavailable), 503, None, "14"),
         (kind(ErrorKind::KeyPending), 503, None, "14"),
+        (kind(ErrorKind::UnusableKey), 502, None, "14"),
+        (kind(ErrorKind::UntriedKeys), 502, None, "14"),
         (kind(ErrorKind::ReplayUnavailable), 503, None, "14"),
         (kind(ErrorKind::BadResponse), 502, None, "14"),
         (kind(ErrorKind::CredentialsRejected), 500, None, "13"),

@@ -46,6 +46,9 @@ async fn level_of_an_event_depends_on_the_blame() {
         (ErrorKind::Expired, Level::DEBUG, "request refused"),
         // Anyone can name a key that does not exist.
         (ErrorKind::KeyPending, Level::DEBUG, "request refused"),
+        // Nor one that can't be used, or none at all.
+        (ErrorKind::UnusableKey, Level::DEBUG, "request refused"),
+        (ErrorKind::UntriedKeys, Level::DEBUG, "request refused"),
         (ErrorKind::Unavailable, Level::WARN, "token could not be verified"),
         (ErrorKind::CredentialsRejected, Level::ERROR, "resource server misconfigured"),
     ] {

@@ -5,6 +5,7 @@
 
 mod capture;
 mod events;
+mod published_keys;
 #[path = "../it/recorder.rs"]
 #[allow(dead_code, reason = "each binary uses its part")]
 mod recorder;

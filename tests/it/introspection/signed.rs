@@ -412,6 +412,41 @@ async fn r3_keys_and_endpoint_come_from_one_discovery() {
     assert_eq!(paths, ["/.well-known/oauth-authorization-server", "/i", "/k"]);
 }
 
+/// A server that is started anew, with a key of the same name. Also where keys have none.
+#[tokio::test(start_paused = true)]
+async fn r3_new_key_under_the_old_name_is_fetched() {
+    for kid in [Some("2026"), None] {
+        let answer = |key: SigningKey| {
+            let mut header = header();
+            header["kid"] = json!(kid);
+            if kid.is_none() {
+                header.as_object_mut().unwrap().remove("kid");
+            }
+            jwt(key.sign(&header, &claims()).unwrap())
+        };
+        let published = |key: SigningKey| {
+            let mut jwk = key.public_jwk().unwrap();
+            jwk["kid"] = json!(kid);
+            jwks(&[jwk])
+        };
+        let server = Server::new([
+            answer(key()),
+            published(key()),
+            answer(other_key()),
+            published(other_key()),
+            answer(key()),
+            published(other_key()),
+        ]);
+        let verifier = fetching(&server);
+        ask(&verifier, TOKEN).await.unwrap();
+        tokio::time::advance(Duration::from_secs(11)).await;
+        ask(&verifier, TOKEN).await.unwrap();
+        // The response of the withdrawn key is refused, once a newer key set shows that it is gone.
+        tokio::time::advance(Duration::from_secs(11)).await;
+        is_bad(ask(&verifier, TOKEN).await, "a withdrawn key");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn r3_new_key_is_fetched_and_unknown_key_refused() {
     let named = |kid: &str| {
