@@ -35,6 +35,8 @@ pub struct IssuerSettings {
     pub ca_file: Option<PathBuf>,
     pub jwks_uri: Option<String>,
     pub jwks_file: Option<PathBuf>,
+    pub max_keys: Option<usize>,
+    pub max_keys_tried: Option<usize>,
     pub algorithms: Option<Vec<Algorithm>>,
     pub is_generic: bool,
     pub has_audience_claim: bool,

@@ -36,6 +36,8 @@ pub(super) struct IssuerConfig {
 struct JwtSettings {
     jwks_file: Option<PathBuf>,
     jwks_uri: Option<String>,
+    max_keys: Option<usize>,
+    max_keys_tried: Option<usize>,
     algorithms: Option<Vec<Algorithm>>,
     profile: Option<Profile>,
     scope_claim: Option<String>,
@@ -195,6 +197,8 @@ impl JwtSettings {
         Self {
             jwks_file: section.text("jwks_file").map(Into::into),
             jwks_uri: section.text("jwks_uri"),
+            max_keys: section.count("max_keys"),
+            max_keys_tried: section.count("max_keys_tried"),
             algorithms: section.parsed("algorithms"),
             profile: section.keyword(
                 "profile",
@@ -215,6 +219,7 @@ impl JwtSettings {
 
     fn apply(&self, issuer: Issuer, keys: Option<KeySet>) -> Issuer {
         let uri = self.jwks_uri.clone();
+        let (max_keys, max_keys_tried) = (self.max_keys, self.max_keys_tried);
         let algorithms = self.algorithms.clone();
         let (profile, scope_claim) = (self.profile, self.scope_claim.clone());
         let audience_claim = self.danger_audience_claim.clone();
@@ -224,6 +229,12 @@ impl JwtSettings {
             }
             if let Some(uri) = uri {
                 jwt = jwt.jwks_uri(uri);
+            }
+            if let Some(number) = max_keys {
+                jwt = jwt.max_keys(number);
+            }
+            if let Some(number) = max_keys_tried {
+                jwt = jwt.max_keys_tried(number);
             }
             if let Some(algorithms) = algorithms {
                 jwt = jwt.algorithms(algorithms);

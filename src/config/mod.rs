@@ -56,6 +56,8 @@
 //! | `mode` | | `jwt`, `introspect`, `hybrid` or `jwt_and_introspect`, see below |
 //! | `jwks_uri` | all but `introspect` | the URL of the keys, instead of discovery |
 //! | `jwks_file` | all but `introspect` | a file with the keys, instead of fetching them |
+//! | `max_keys` | all but `introspect` | how many of the fetched keys are kept; 64 |
+//! | `max_keys_tried` | all but `introspect` | how many keys are tried for one token; 4 |
 //! | `ca_file` | all | a PEM file with the trusted authorities, instead of those of the system |
 //! | `algorithms` | all but `introspect` | the signature algorithms to accept |
 //! | `profile` | all but `introspect` | `rfc9068`, or `generic` for issuers that don't follow it |

@@ -20,6 +20,8 @@ impl IssuerConfig {
             ca_file: self.ca_file.clone(),
             jwks_uri: jwt.and_then(|jwt| jwt.jwks_uri.clone()),
             jwks_file: jwt.and_then(|jwt| jwt.jwks_file.clone()),
+            max_keys: jwt.and_then(|jwt| jwt.max_keys),
+            max_keys_tried: jwt.and_then(|jwt| jwt.max_keys_tried),
             algorithms: jwt.and_then(|jwt| jwt.algorithms.clone()),
             is_generic: jwt.is_some_and(|jwt| matches!(jwt.profile, Some(Profile::Generic))),
             has_audience_claim: jwt.is_some_and(|jwt| jwt.danger_audience_claim.is_some()),
