@@ -211,6 +211,8 @@ impl RecordingTransport {
         let mut request = Request::new(Bytes::new());
         *request.uri_mut() = url;
         request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static(accept));
+        let identity = HeaderValue::from_static("identity");
+        request.headers_mut().insert(header::ACCEPT_ENCODING, identity);
         request.extensions_mut().insert(BodyLimit::new(limit));
         self.send(request).await;
     }

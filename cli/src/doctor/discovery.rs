@@ -82,16 +82,18 @@ impl Doctor<'_> {
 
 /// Returns the URLs that the library fetches metadata from (RFC 8414 §3.1, OpenID Connect Discovery
 /// 1.0 §4).
-pub(super) fn metadata_urls(issuer: &str) -> [String; 2] {
-    let Ok(uri) = issuer.parse::<Uri>() else { return Default::default() };
+pub(super) fn metadata_urls(issuer: &str) -> Vec<String> {
+    let Ok(uri) = issuer.parse::<Uri>() else { return Vec::new() };
     let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-        return Default::default();
+        return Vec::new();
     };
     let path = uri.path().strip_suffix('/').unwrap_or(uri.path());
     let origin = format!("{scheme}://{authority}");
-    [
+    // The library requests the last one only for issuers with a path.
+    vec![
         format!("{origin}/.well-known/oauth-authorization-server{path}"),
         format!("{origin}{path}/.well-known/openid-configuration"),
+        format!("{origin}/.well-known/openid-configuration{path}"),
     ]
 }
 
@@ -127,6 +129,10 @@ pub(super) fn check_document(
     }
     if status != StatusCode::OK {
         findings.note("metadata_status", format!("{url}: {status} after {millis} ms"));
+        return None;
+    }
+    if let Some(problem) = keys::encoding_problem(response) {
+        findings.bad("metadata_encoded", format!("{url}: {problem}"));
         return None;
     }
     let value: Value = serde_json::from_slice(response.body()).unwrap_or(Value::Null);

@@ -13,7 +13,11 @@ use super::{
 use crate::{
     finding::{Findings, Level},
     input,
-    keys::{self, jwk::Key, set::Set},
+    keys::{
+        self,
+        jwk::Key,
+        set::{Set, Settings},
+    },
     net::Exchange,
 };
 
@@ -45,7 +49,9 @@ impl Doctor<'_> {
     ) -> Value {
         let mut exchanges: Vec<&Exchange> = Vec::new();
         let mut metadata = Value::Null;
-        for url in &metadata_urls(&issuer.issuer) {
+        let mut urls = metadata_urls(&issuer.issuer);
+        urls.dedup();
+        for url in &urls {
             let mut checked = false;
             for exchange in fetched.iter().filter(|one| one.request.uri() == url.as_str()) {
                 exchanges.push(exchange);
@@ -73,7 +79,7 @@ impl Doctor<'_> {
             }
         }
         if let Some(path) = &issuer.jwks_file {
-            keys = self.check_key_file(path, findings);
+            keys = self.check_key_file(path, issuer, findings);
         }
         let introspections = self.check_credentials(at, issuer, findings);
         exchanges.extend(&introspections);
@@ -106,7 +112,7 @@ impl Doctor<'_> {
         else {
             return Value::Null;
         };
-        let set = Set::read(response.body(), self.cx.now(), self.args.warn_days);
+        let set = self.read_keys(response.body(), issuer);
         self.check_key_set(&set, findings);
         self.compare_keys(&issuer.issuer, &set, findings);
         if let Some(algorithms) = &issuer.algorithms {
@@ -130,7 +136,24 @@ impl Doctor<'_> {
         set.keys.iter().map(Key::to_json).collect()
     }
 
-    fn check_key_file(&mut self, path: &Path, findings: &mut Findings) -> Value {
+    fn read_keys(&self, text: &[u8], issuer: &IssuerSettings) -> Set {
+        let default = Settings::default();
+        // The keys of a file are limited by the default.
+        let fetched = issuer.max_keys.filter(|_| issuer.jwks_file.is_none());
+        let settings = Settings {
+            issuer: Some(&issuer.issuer),
+            max_keys: fetched.unwrap_or(default.max_keys),
+            max_keys_tried: issuer.max_keys_tried.unwrap_or(default.max_keys_tried),
+        };
+        Set::read(text, self.cx.now(), self.args.warn_days, settings)
+    }
+
+    fn check_key_file(
+        &mut self,
+        path: &Path,
+        issuer: &IssuerSettings,
+        findings: &mut Findings,
+    ) -> Value {
         findings.note(
             "jwks_file",
             format!(
@@ -139,7 +162,7 @@ impl Doctor<'_> {
             ),
         );
         let Ok(text) = input::file(path) else { return Value::Null };
-        let set = Set::read(&text, self.cx.now(), self.args.warn_days);
+        let set = self.read_keys(&text, issuer);
         self.check_key_set(&set, findings);
         set.keys.iter().map(Key::to_json).collect()
     }

@@ -4,14 +4,22 @@ use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
-use serde_json::Value;
-use tower_introspect::{clock::UnixTime, inspect, jose::KeyError, jwt::KeySet};
+use serde_json::{Value, json};
+use tower_introspect::{
+    clock::UnixTime,
+    inspect,
+    jose::KeyError,
+    jwt::{JwtVerifier, KeySet},
+};
 
 use super::known;
-use crate::{cert::Certificate, finding::Findings, json, when};
+use crate::{cert::Certificate, finding::Findings, json as strict, when};
 
 /// Members that only a private key has (RFC 7518 §6.2.2, §6.3.2; RFC 8037 §2).
 const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "priv"];
+
+/// The members that are arrays of at least one element.
+const LISTS: [&str; 3] = ["key_ops", "oth", "x5c"];
 
 /// The most characters to show of a member.
 const MAX_CHARS: usize = 256;
@@ -24,6 +32,9 @@ pub(crate) struct Key {
     pub(crate) thumbprint: Option<String>,
     /// True if the library verifies signatures with the key.
     pub(crate) used: bool,
+    /// The only issuer that the key serves, if it names one.
+    issuer: Option<String>,
+    text: String,
     pub(crate) facts: Vec<(&'static str, String)>,
     pub(crate) certificate: Option<Certificate>,
     pub(crate) findings: Findings,
@@ -34,7 +45,8 @@ impl Key {
     /// Checks the key at `index` of its set.
     pub(crate) fn read(index: usize, text: &str, now: UnixTime, warn_days: u32) -> Self {
         let mut findings = Findings::default();
-        let value: Value = serde_json::from_str(text).unwrap_or(Value::Null);
+        let mut value: Value = serde_json::from_str(text).unwrap_or(Value::Null);
+        remove_unset(&mut value);
         let member = |name: &str| {
             let text = value.get(name).and_then(Value::as_str);
             text.map(|text| text.chars().take(MAX_CHARS).collect::<String>())
@@ -60,7 +72,33 @@ impl Key {
         if let Some(place) = thumbprint.as_deref().and_then(known::published_in) {
             findings.bad("key_known", format!("its private key is published in {place}"));
         }
-        Self { kid: member("kid"), thumbprint, used, facts, certificate, findings, index }
+        let issuer = value.get("issuer").and_then(Value::as_str).map(str::to_owned);
+        if let Some(name) = member("issuer") {
+            findings.note("key_issuer", format!("it serves the issuer `{name}` only"));
+        }
+        let (kid, text) = (member("kid"), text.to_owned());
+        Self { kid, thumbprint, used, issuer, text, facts, certificate, findings, index }
+    }
+
+    /// Returns true if the library verifies tokens of `issuer` with the key.
+    pub(crate) fn serves(&self, issuer: &str) -> bool {
+        // A verifier can't be built with keys of other issuers only.
+        let keys = KeySet::from_jwk(self.text.as_bytes());
+        self.issuer.is_none()
+            || keys.is_ok_and(|keys| JwtVerifier::builder(issuer).keys(keys).build().is_ok())
+    }
+
+    /// Marks the key as one that the library does not use, for this reason.
+    pub(crate) fn leave_out(&mut self, code: &'static str, reason: String) {
+        self.used = false;
+        self.findings.0.retain(|finding| finding.code != "key_used");
+        self.findings.warn(code, reason);
+    }
+
+    /// Returns the type and the curve of the key, by which it fits a token without `kid`.
+    pub(crate) fn kind(&self) -> String {
+        let facts = self.facts.iter().filter(|(name, _)| ["kty", "crv"].contains(name));
+        facts.map(|(_, value)| &**value).collect::<Vec<_>>().join(" ")
     }
 
     /// Returns the title of the key.
@@ -70,6 +108,15 @@ impl Key {
             None => format!("Key {} of the set, without `kid`", self.index + 1),
         }
     }
+}
+
+/// Removes the members that are not set, as the library does.
+fn remove_unset(value: &mut Value) {
+    let Some(members) = value.as_object_mut() else { return };
+    let is_empty = |value: &Value| value.as_array().is_some_and(Vec::is_empty);
+    members.retain(|name, value| {
+        !(value.is_null() || is_empty(value) && LISTS.contains(&name.as_str()))
+    });
 }
 
 /// Returns true if the library verifies signatures with the key.
@@ -105,21 +152,22 @@ fn check_use(text: &str, value: &Value, findings: &mut Findings) -> bool {
 }
 
 fn check_repeated_members(text: &str, findings: &mut Findings) {
-    let Ok(members) = json::members(text) else { return };
-    for name in json::repeated(&members) {
+    let Ok(members) = strict::members(text) else { return };
+    for name in strict::repeated(&members) {
         findings.bad("key_member_repeated", format!("the member `{name}` is repeated"));
     }
 }
 
 fn check_secrets(value: &Value, findings: &mut Findings) {
-    if value.get("kty").is_some_and(|kty| kty == "oct") || value.get("k").is_some() {
+    let has = |name: &str| value.get(name).is_some_and(|value| *value != "" && *value != json!([]));
+    if value.get("kty").is_some_and(|kty| kty == "oct") || has("k") {
         findings.bad(
             "key_symmetric",
             "it is a shared secret: anyone who can read it can forge tokens. It is never used",
         );
         return;
     }
-    let found: Vec<_> = PRIVATE.into_iter().filter(|name| value.get(name).is_some()).collect();
+    let found: Vec<_> = PRIVATE.into_iter().filter(|name| has(name)).collect();
     if !found.is_empty() {
         findings.bad(
             "key_private",

@@ -10,7 +10,10 @@ use http::{Response, StatusCode, Uri, header};
 use serde_json::json;
 use tower_introspect::transport::TransportErrorKind;
 
-use self::{jwk::Key, set::Set};
+use self::{
+    jwk::Key,
+    set::{Set, Settings},
+};
 use crate::{
     Context,
     finding::{self, Findings},
@@ -25,6 +28,13 @@ const LIMIT: usize = 512 * 1024;
 
 /// The header `Accept` of the library's requests for keys.
 const ACCEPT: &str = "application/jwk-set+json, application/json";
+
+/// The byte order mark, in UTF-8.
+const BYTE_ORDER_MARK: &str = "\u{feff}";
+
+/// The problem of a text that begins with one.
+const MARKED: &str = "it begins with a byte order mark, which JSON does not allow (RFC 8259 §8.1): \
+                      the library refuses it";
 
 /// Check keys.
 #[derive(clap::Args)]
@@ -78,7 +88,7 @@ fn lint(args: &LintArgs, cx: &Context) -> Result<Report, Failure> {
     };
     let fetched = finding::exit([&findings], false) == Exit::Accepted;
     let set = match text {
-        Some(text) if fetched => Set::read(&text, cx.now(), args.warn_days),
+        Some(text) if fetched => Set::read(&text, cx.now(), args.warn_days, Settings::default()),
         _ => Set::default(),
     };
 
@@ -163,7 +173,22 @@ pub(crate) fn check_response(exchange: &Exchange, findings: &mut Findings) {
         "keys_fetched",
         format!("the response has {} bytes and took {millis} ms", response.body().len()),
     );
+    if let Some(problem) = encoding_problem(response) {
+        findings.bad("keys_encoded", problem);
+    }
     check_caching(response, findings);
+}
+
+/// Returns the problem of a body with a content coding or a byte order mark, which the library refuses.
+pub(crate) fn encoding_problem(response: &Response<bytes::Bytes>) -> Option<String> {
+    let coding = header_text(response, &header::CONTENT_ENCODING);
+    if !coding.is_empty() && !coding.trim().eq_ignore_ascii_case("identity") {
+        return Some(format!(
+            "the response has the content coding `{coding}`, although none was asked for: the \
+             library refuses it"
+        ));
+    }
+    response.body().starts_with(BYTE_ORDER_MARK.as_bytes()).then(|| MARKED.to_owned())
 }
 
 fn check_caching(response: &Response<bytes::Bytes>, findings: &mut Findings) {

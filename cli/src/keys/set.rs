@@ -3,31 +3,54 @@
 use serde_json::value::RawValue;
 use tower_introspect::{clock::UnixTime, jose::Algorithm, jwt::KeySet};
 
-use super::jwk::{self, Key};
+use super::{
+    BYTE_ORDER_MARK, MARKED,
+    jwk::{self, Key},
+};
 use crate::{
     cert::{self, Certificate},
     finding::Findings,
     json,
 };
 
-/// The most keys of a set that the library accepts.
-const MAX_KEYS: usize = 64;
+/// The settings that decide which keys of a set the library uses.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings<'a> {
+    /// The issuer whose tokens are verified, if it is known.
+    pub(crate) issuer: Option<&'a str>,
+    /// The number of keys that are kept.
+    pub(crate) max_keys: usize,
+    /// The number of keys that are tried for one token.
+    pub(crate) max_keys_tried: usize,
+}
+
+impl Default for Settings<'_> {
+    fn default() -> Self {
+        Self { issuer: None, max_keys: 64, max_keys_tried: 4 }
+    }
+}
 
 /// The keys of a set, and the findings about the whole set.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Set {
     pub(crate) keys: Vec<Key>,
     pub(crate) findings: Findings,
+    /// True if this is a JWK Set, not a single key.
+    is_set: bool,
 }
 
 impl Set {
     /// Checks the keys in `text`.
-    pub(crate) fn read(text: &[u8], now: UnixTime, warn_days: u32) -> Self {
+    pub(crate) fn read(text: &[u8], now: UnixTime, warn_days: u32, settings: Settings<'_>) -> Self {
         let mut set = Self::default();
         let Ok(text) = std::str::from_utf8(text) else {
             set.findings.bad("keys_no_text", "this is not text, and so not a JWK Set");
             return set;
         };
+        if text.starts_with(BYTE_ORDER_MARK) {
+            set.findings.bad("keys_byte_order_mark", MARKED);
+            return set;
+        }
         let start = text.trim_start();
         if start.contains("-----BEGIN ") {
             set.read_pem(text, now, warn_days);
@@ -38,7 +61,10 @@ impl Set {
             return set;
         }
         match json::members(text) {
-            Ok(members) => set.read_object(text, &members, now, warn_days),
+            Ok(members) => {
+                set.read_object(text, &members, now, warn_days);
+                set.check_set(settings);
+            }
             Err((_, problem)) => {
                 set.findings.bad("keys_no_json", format!("this is not a JSON object: {problem}"));
             }
@@ -69,19 +95,69 @@ impl Set {
             self.findings.bad("keys_missing", "`keys` is not an array (RFC 7517 §5)");
             return;
         };
-        if keys.len() > MAX_KEYS {
+        let keys = keys.iter().enumerate();
+        self.keys = keys.map(|(at, key)| Key::read(at, key.get(), now, warn_days)).collect();
+        self.is_set = true;
+    }
+
+    /// Marks the keys that the library leaves out, although they can be used.
+    fn leave_out(&mut self, settings: Settings<'_>) {
+        let Settings { issuer, max_keys, .. } = settings;
+        let usable = |set: &Self| set.keys.iter().filter(|key| key.used).count();
+        if let Some(issuer) = issuer {
+            for key in self.keys.iter_mut().filter(|key| key.used && !key.serves(issuer)) {
+                key.leave_out("key_of_another_issuer", format!("it does not serve `{issuer}`"));
+            }
+        }
+        let number = usable(self);
+        if number > max_keys {
             self.findings.bad(
                 "keys_too_many",
-                format!("there are {} keys; the library accepts {MAX_KEYS}", keys.len()),
+                format!(
+                    "{number} keys can be used; the library keeps the first {max_keys} (setting \
+                     `max_keys`), and can't verify the tokens of the others"
+                ),
             );
         }
-        let keys = keys.iter().take(MAX_KEYS).enumerate();
-        self.keys = keys.map(|(at, key)| Key::read(at, key.get(), now, warn_days)).collect();
-        self.check_set();
+        for key in self.keys.iter_mut().filter(|key| key.used).skip(max_keys) {
+            key.leave_out("key_not_kept", format!("it is not one of the first {max_keys} keys"));
+        }
+    }
+
+    /// Checks how many keys fit a token that names none.
+    fn check_tries(&mut self, tried: usize) {
+        let used = || self.keys.iter().filter(|key| key.used);
+        let mut kinds: Vec<_> = used().map(Key::kind).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        let mut found = Vec::new();
+        for kind in kinds {
+            let number = used().filter(|key| key.kind() == kind).count();
+            let nameless = used().filter(|key| key.kind() == kind && key.kid.is_none()).count();
+            if number > tried {
+                let text = format!(
+                    "{number} keys are of the type {kind}: the library tries {tried} for a token \
+                     without `kid` (setting `max_keys_tried`)"
+                );
+                found.push((nameless > tried, text));
+            }
+        }
+        for (warns, text) in found {
+            if warns {
+                self.findings.warn("keys_not_tried", text);
+            } else {
+                self.findings.note("keys_not_tried", text);
+            }
+        }
     }
 
     /// Checks the number of usable keys and their names.
-    fn check_set(&mut self) {
+    fn check_set(&mut self, settings: Settings<'_>) {
+        if !self.is_set {
+            return;
+        }
+        self.leave_out(settings);
+        self.check_tries(settings.max_keys_tried);
         let used = self.keys.iter().filter(|key| key.used).count();
         let all = self.keys.len();
         if used == 0 {

@@ -57,6 +57,7 @@ async fn files_of_all_kinds_are_checked() {
     for (text, code, finding) in [
         (&b"\xff\xfe\x00garbage"[..], 1, "keys_no_text"),
         (b"", 1, "keys_no_json"),
+        (b"\xef\xbb\xbf{\"keys\": []}", 1, "keys_byte_order_mark"),
         (b"{\"keys\": 5}", 1, "keys_missing"),
         (b"{\"a\": []}", 1, "keys_missing"),
         (b"{\"keys\": []}", 1, "keys_none_used"),
@@ -75,15 +76,69 @@ async fn files_of_all_kinds_are_checked() {
         let ran = run(&["keys", "lint", "--json", "--at", &at(), "-"], text).await;
         assert_eq!(ran.code, code, "from standard input");
     }
-    let many: Vec<_> = (0..65).map(|at| with("kid", format!("k{at}"))).collect();
-    let ran = lint("many.json", set(&many)).await;
-    assert!(ran.code == 1 && ran.out.contains("there are 65 keys"), "{}", ran.screen());
     let same = [with("kid", "a"), with("kid", "b"), with("kid", "a")];
     let ran = lint("same.json", set(&same)).await;
     assert!(ran.out.contains("`a` and `b` are the same key"), "{}", ran.out);
     assert!(ran.out.contains("several keys have the `kid` `a`"), "{}", ran.out);
     assert_eq!(run(&["keys", "lint", "--strict", &file("same", set(&same))], "").await.code, 1);
     assert_eq!(run(&["keys", "lint", "/nowhere"], "").await.code, 2);
+}
+
+#[tokio::test]
+async fn sets_of_more_keys_than_are_kept_are_counted() {
+    let unused = (0..9).map(|at| with("kid", format!("e{at}"))).map(|mut key| {
+        key["use"] = "enc".into();
+        key
+    });
+    let used = |number: usize| (0..number).map(|at| with("kid", format!("k{at}")));
+    let ran = lint("many.json", set(&unused.clone().chain(used(66)).collect::<Vec<_>>())).await;
+    assert_eq!(ran.code, 1, "{}", ran.screen());
+    for words in [
+        "66 keys can be used; the library keeps the first 64",
+        "64 of the 75 keys are used",
+        "it is not one of the first 64 keys",
+    ] {
+        assert!(ran.out.contains(words), "{words}: {}", ran.screen());
+    }
+    let ran = lint("enough.json", set(&unused.chain(used(64)).collect::<Vec<_>>())).await;
+    assert!(ran.code == 0 && !ran.out.contains("the first 64"), "{}", ran.screen());
+}
+
+#[tokio::test]
+async fn keys_that_are_not_tried_are_told() {
+    let named = |number: usize| (0..number).map(|at| with("kid", format!("k{at}")));
+    let told = "5 keys are of the type OKP Ed25519: the library tries 4";
+    let ran = lint("tried.json", set(&named(4).collect::<Vec<_>>())).await;
+    assert!(!ran.out.contains("the library tries 4"), "{}", ran.screen());
+    let five = set(&named(5).collect::<Vec<_>>());
+    let ran = lint("five.json", &five).await;
+    assert!(ran.out.contains(told), "{}", ran.screen());
+    let nameless: Vec<_> = named(5)
+        .map(|mut key| {
+            key["kid"] = Value::Null;
+            key
+        })
+        .collect();
+    let ran = lint("nameless.json", set(&nameless)).await;
+    assert!(ran.out.contains(&format!("! {told}")), "{}", ran.screen());
+}
+
+#[tokio::test]
+async fn members_that_are_not_set_are_absent() {
+    let mut key = good();
+    for name in ["d", "p", "k", "alg", "issuer", "key_ops", "x5c"] {
+        key[name] = Value::Null;
+    }
+    (key["oth"], key["key_ops"]) = (json!([]), json!([]));
+    let ran = lint("unset.json", set(&[key])).await;
+    assert_eq!(ran.code, 0, "{}", ran.screen());
+    assert!(!ran.out.contains("private") && !ran.out.contains("secret"), "{}", ran.screen());
+    assert!(ran.out.contains("it has no `alg`"), "{}", ran.screen());
+    // A true private half is told all the same.
+    let ran = lint("private.json", set(&[with("d", "c2VjcmV0")])).await;
+    assert!(ran.code == 1 && ran.out.contains("private members (d)"), "{}", ran.screen());
+    let ran = lint("issuer.json", set(&[with("issuer", "https://as.example.com/a")])).await;
+    assert!(ran.out.contains("serves the issuer `https://as.example.com/a` only"), "{}", ran.out);
 }
 
 #[tokio::test]
