@@ -13,14 +13,12 @@ use serde_json::{Value, json};
 
 pub use crate::config::inspect::{ClientSettings, IssuerSettings, Settings};
 use crate::{
-    claims::{claims_set::Claims, json::Object, kind},
+    claims::{json::Object, kind::Evidence, typ::Typ},
     error::kind::TokenKind,
     jose::{
         algorithm::{Algorithm, KeyType},
         base64url::BASE64URL,
-        crypto,
-        header::same_media_type,
-        jwk,
+        crypto, jwk,
     },
 };
 
@@ -84,15 +82,39 @@ pub fn private_members(algorithm: Algorithm, text: &[u8]) -> Option<Value> {
     })
 }
 
-/// Returns the kind of JWT that `typ` names, if it is a known one other than an access token.
-#[must_use]
-pub fn kind_by_typ(typ: &str) -> Option<TokenKind> {
-    kind::by_typ(|name| same_media_type(typ, name))
+/// Judges the kind of a JWT as verifiers do: by the `typ` of its header, and by the names and JSON
+/// values of its claims.
+///
+/// # Errors
+///
+/// The kind of the token, if it is not an access token or nothing shows that it is one.
+pub fn judge_jwt<'a>(
+    typ: Option<&str>,
+    claims: impl Iterator<Item = (&'a str, &'a str)>,
+) -> Result<(), TokenKind> {
+    Evidence::of_jwt(Typ::of(typ), claims).judge()
 }
 
-/// Returns the kind of JWT that the claims show, if it is not an access token. `typed` is true if
-/// its `typ` is that of an access token.
+/// Returns true if the `typ` of a header is that of an access token.
 #[must_use]
-pub fn kind_by_claims(claims: &Claims, typed: bool) -> Option<TokenKind> {
-    kind::by_claims(claims.members(), typed)
+pub fn is_access_token_type(typ: Option<&str>) -> bool {
+    Typ::of(typ) == Typ::Access
+}
+
+/// Judges the kind of a token by the members of an introspection response, as verifiers do.
+///
+/// Returns true if the response says that it is an access token, and false if it says nothing.
+///
+/// # Errors
+///
+/// The kind of the token, if it is not an access token.
+pub fn judge_response(text: &str) -> Result<bool, TokenKind> {
+    let object = Object::parse(text.as_bytes()).ok();
+    let Some(object) = object.map(|object| object.without_unset(&[])) else { return Ok(false) };
+    let members = object.iter().map(|(name, value)| (&**name, value.get()));
+    let Ok(evidence) = Evidence::of_response(members) else { return Ok(false) };
+    match evidence.other_kind() {
+        Some(kind) => Err(kind),
+        None => Ok(evidence.is_of_access_token()),
+    }
 }

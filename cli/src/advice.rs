@@ -95,14 +95,27 @@ pub(crate) fn for_error(kind: ErrorKind, token: &str) -> &'static [&'static str]
         K::WrongTokenKind(TokenKind::DpopProof) => {
             &["Send the proof in the header `DPoP`, and the access token in `Authorization`."]
         }
+        K::WrongTokenKind(TokenKind::Unmarked) => &[
+            "Have the client send the `access_token` of the token response, not the `id_token`.",
+            "If it does, have the authorization server set the type of access tokens to `at+jwt`, \
+             or put the scope or the client into them.",
+            "If it can't, introspect the tokens (`mode` `introspect`), or see \
+             `danger_accept_unmarked_jwts`.",
+            "If the tokens identify services, as those of Google do, set `profile` to \
+             `service_identity`.",
+        ],
         K::WrongTokenKind(TokenKind::Other) => &[
-            "If the issuer does not follow RFC 9068, set its `profile` to `generic`.",
-            "Or have the authorization server set the type of access tokens to `at+jwt`.",
+            "Have the client send an access token.",
+            "If it does, have the authorization server set the type of access tokens to `at+jwt`.",
+            "If `profile` is `rfc9068` or `fapi2` is set, only that type is accepted.",
         ],
         K::WrongTokenKind(_) => &["Have the client send an access token."],
         K::MissingClaim("aud") => &[
             "Have the authorization server name this service in `aud`.",
-            "If another claim names this service, set `danger_audience_claim`.",
+            "If another claim of its JWTs names this service, set `danger_audience_claim`.",
+            "If the introspection response has neither `scope`, `token_type` nor `sub`, this is \
+             probably a refresh token or an authorization code: have the client send its access \
+             token.",
         ],
         K::MissingClaim(_) => &["Have the authorization server put that claim into its tokens."],
         K::InvalidClaim(_) => {
@@ -214,6 +227,7 @@ mod tests {
             K::WrongAudience,
             K::WrongTokenKind(TokenKind::Id),
             K::WrongTokenKind(TokenKind::SecurityEvent),
+            K::WrongTokenKind(TokenKind::Unmarked),
             K::MissingClaim("aud"),
             K::InvalidClaim("exp"),
             K::Expired,

@@ -172,69 +172,69 @@ impl Kind {
 
     /// Determines the kind as the library does, or else guesses it from the claims.
     fn of_jws(jws: &Jws) -> Self {
-        let typ = jws.header.text("typ");
-        if let Some(typ) = &typ
-            && let Some(kind) = inspect::kind_by_typ(typ)
-        {
-            let evidence = format!("typ is \"{typ}\" ({})", section(kind));
-            return Self::of_kind(kind).with_evidence(evidence);
-        }
-        let typed = typ.as_deref().is_some_and(is_access_token);
-        let claims = &jws.payload;
-        if let Some(kind) = jws.claims().and_then(|claims| inspect::kind_by_claims(&claims, typed))
-        {
-            return evidence(claims, kind)
-                .into_iter()
-                .fold(Self::of_kind(kind), Self::with_evidence);
-        }
-        if typed {
-            let typ = typ.unwrap_or_default();
-            return Self::new("access_token", "an access token (RFC 9068)")
-                .with_evidence(format!("typ is \"{typ}\" (RFC 9068 §2.1)"));
-        }
-        if let Some(other) = typ.as_deref().filter(|typ| !typ.eq_ignore_ascii_case("jwt")) {
-            return Self::new("other", OTHER).with_evidence(format!("typ is \"{other}\""));
-        }
-        Self::guess(claims, typ.as_deref())
-    }
-
-    /// Guesses the kind of a token that does not name it. The description says that it is a guess.
-    fn guess(claims: &Part, typ: Option<&str>) -> Self {
-        let untyped = match typ {
-            Some(typ) => format!("typ is \"{typ}\", which all kinds may have"),
+        let (typ, claims) = (jws.header.text("typ"), &jws.payload);
+        let typ_says = match &typ {
+            Some(typ) => format!("typ is \"{typ}\""),
             None => "there is no typ".to_owned(),
         };
-        let found = |names: &[&'static str]| -> Vec<&'static str> {
-            names.iter().copied().filter(|name| claims.has(name)).collect()
-        };
-        let access = found(&["scope", "scp", "client_id", "cid", "appid", "roles", "permissions"]);
-        let person =
-            found(&["auth_time", "nonce", "email", "preferred_username", "given_name", "picture"]);
+        let members = claims.members.iter().map(|(name, value)| (&**name, value.get()));
+        match inspect::judge_jwt(typ.as_deref(), members) {
+            Ok(()) if inspect::is_access_token_type(typ.as_deref()) => {
+                Self::new("access_token", "an access token (RFC 9068)")
+                    .with_evidence(format!("{typ_says} (RFC 9068 §2.1)"))
+            }
+            Ok(()) => {
+                let found: Vec<_> =
+                    ACCESS.iter().copied().filter(|name| claims.has(name)).collect();
+                let kind = Self::new("access_token", "an access token, by its claims");
+                let kind = kind.with_evidence(format!("{typ_says}, as all kinds may have"));
+                match found.as_slice() {
+                    [] => words(claims).into_iter().fold(kind, Self::with_evidence),
+                    found => {
+                        kind.with_evidence(format!("it has {}, as access tokens do", list(found)))
+                    }
+                }
+            }
+            Err(TokenKind::Unmarked) => Self::guess(claims, typ_says),
+            Err(kind) => {
+                let by_claims = evidence(claims, kind);
+                if by_claims.is_empty() {
+                    return Self::of_kind(kind)
+                        .with_evidence(format!("{typ_says} ({})", section(kind)));
+                }
+                by_claims.into_iter().fold(Self::of_kind(kind), Self::with_evidence)
+            }
+        }
+    }
+
+    /// Guesses the kind of a token that nothing marks as an access token. The description says that
+    /// it is a guess.
+    fn guess(claims: &Part, typ_says: String) -> Self {
+        let untyped = format!("{typ_says}, as all kinds may have");
+        let person: Vec<_> =
+            ["auth_time", "nonce", "email", "preferred_username", "given_name", "picture"]
+                .into_iter()
+                .filter(|name| claims.has(name))
+                .collect();
         if claims.members.is_empty() {
             return Self::new("jwt", "a JWT whose claims can't be read").with_evidence(untyped);
         }
-        if access.is_empty() && !person.is_empty() {
+        if !person.is_empty() {
             return Self::new("id_token", format!("perhaps {ID_TOKEN}"))
                 .with_evidence(untyped)
                 .with_evidence(format!("it has {}, as ID tokens do", list(&person)))
                 .with_evidence("it has neither scope nor client_id, which access tokens have");
         }
         let own = claims.text("iss").is_some() && claims.text("iss") == claims.text("sub");
-        if access.is_empty() && own && claims.has("jti") {
+        if own && claims.has("jti") {
             return Self::new("client_assertion", "perhaps a client assertion (RFC 7523)")
                 .with_evidence(untyped)
                 .with_evidence("iss and sub are the same (RFC 7523 §3)");
         }
-        let kind = Self::new(
-            "access_token",
-            "perhaps an access token, from an issuer that does not mark access tokens",
-        )
-        .with_evidence(untyped);
-        if access.is_empty() {
-            kind.with_evidence("it has no sign of another kind")
-        } else {
-            kind.with_evidence(format!("it has {}, as access tokens do", list(&access)))
-        }
+        Self::new("unmarked", "a JWT that nothing marks as an access token")
+            .with_evidence(untyped)
+            .with_evidence("it has neither scope nor client_id, which access tokens have")
+            .with_evidence("an ID token may look exactly like this")
     }
 
     /// Returns the kind of a missing token.
@@ -284,23 +284,20 @@ const ID_TOKEN: &str = "an ID token, which tells a client who logged in";
 
 const OTHER: &str = "a JWT of another type than access tokens have";
 
-/// Returns true for the types `at+jwt` and `application/at+jwt` (RFC 9068 §2.1).
-fn is_access_token(typ: &str) -> bool {
-    let short = typ.get(..12).filter(|start| start.eq_ignore_ascii_case("application/"));
-    let short = short.map_or(typ, |start| &typ[start.len()..]);
-    short.eq_ignore_ascii_case("at+jwt")
+/// Claims that access tokens have and ID tokens do not.
+const ACCESS: [&str; 6] = ["scope", "scp", "client_id", "cid", "appid", "azpacr"];
+
+/// Returns the words for the kind of the token.
+fn words(claims: &Part) -> Vec<String> {
+    let word = |name: &str| Some(format!("the claim {name} is \"{}\"", claims.text(name)?));
+    ["typ", "token_use", "token_type"].into_iter().filter_map(word).collect()
 }
 
 /// Returns the claims that are evidence for this kind.
 fn evidence(claims: &Part, kind: TokenKind) -> Vec<String> {
     let has =
         |names: &[&'static str]| names.iter().copied().filter(|name| claims.has(name)).collect();
-    let mut found: Vec<String> = Vec::new();
-    for name in ["typ", "token_use", "token_type"] {
-        if let Some(value) = claims.text(name) {
-            found.push(format!("the claim {name} is \"{value}\""));
-        }
-    }
+    let mut found = words(claims);
     let names: Vec<_> = match kind {
         TokenKind::Id => has(&["at_hash", "c_hash", "s_hash", "nonce"]),
         TokenKind::Logout | TokenKind::SecurityEvent => has(&["events"]),

@@ -50,9 +50,10 @@ pub(crate) fn advise(report: &mut Report, error: &VerifyError, token: &Kind) {
         report.item(Tone::Plain, "-", *line);
     }
     let mut advice: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
-    // The checks show the mistakes of a client. The causes show more of those of others.
+    // The checks show the mistakes of a client. The causes show more of those of others, and what
+    // the kind of a refusal does not say.
     let causes = causes::chain(error);
-    if error.blame() != Blame::Client {
+    if error.blame() != Blame::Client || error.context().is_some() {
         report.heading("Cause");
         for cause in &causes {
             report.item(Tone::Plain, "-", cause);

@@ -59,7 +59,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SCOPE")]
     scope: Vec<String>,
     /// The form of the issuer's access tokens.
-    #[arg(long, value_enum, default_value = "rfc9068")]
+    #[arg(long, value_enum, default_value = "generic")]
     profile: ProfileArg,
     /// The length of the longest token.
     #[arg(long, value_name = "BYTES", default_value_t = 8192)]
@@ -74,10 +74,12 @@ pub(crate) struct Args {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum ProfileArg {
-    /// Any JWT that is not marked as another kind of token.
+    /// JWTs that are marked as access tokens in any of the usual ways.
     Generic,
     /// JWTs of the type `at+jwt`.
     Rfc9068,
+    /// JWTs that identify a service, such as those of Google.
+    ServiceIdentity,
 }
 
 pub(crate) fn run(args: &Args, cx: &Context) -> Result<Report, Failure> {
@@ -176,6 +178,7 @@ fn verifier(
         JwtVerifier::builder(issuer).clock(clock.clone()).profile(match args.profile {
             ProfileArg::Generic => Profile::Generic,
             ProfileArg::Rfc9068 => Profile::Rfc9068,
+            ProfileArg::ServiceIdentity => Profile::ServiceIdentity,
         });
     if !args.algorithms.is_empty() {
         builder = builder.algorithms(args.algorithms.iter().copied());

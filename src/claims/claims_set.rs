@@ -3,7 +3,6 @@
 use std::{borrow::Cow, fmt, sync::Arc};
 
 use serde::de::DeserializeOwned;
-use serde_json::value::RawValue;
 
 use super::{
     actor::Actor,
@@ -11,18 +10,21 @@ use super::{
     confirmation::Confirmation,
     details::AuthorizationDetail,
     error::ClaimsError,
-    json::{self, NotStrict, Object},
+    json,
     path::{ClaimPath, NotAnObject},
-    scope::Scope,
+    scope::{SCOPE, SCP, Scope},
     text::{
-        json_text::{Draft, Mark, Text},
+        json_text::{Mark, Text},
         span::Span,
     },
 };
-use crate::clock::UnixTime;
+use crate::{clock::UnixTime, error::kind::ErrorKind};
 
-/// The maximum length of a text in bytes, because places in it are counted in 32 bits.
-const MAX_TEXT: usize = 1 << 30;
+/// The reason why a token with an empty `aud` is refused.
+pub(crate) const FOR_NOBODY: &str = "`aud` is empty, so the token is for nobody";
+
+/// The claims that name the client, the one that decides first.
+pub(crate) const CLIENT_CLAIMS: [&str; 4] = ["client_id", "azp", "cid", "appid"];
 
 /// The claims of one token.
 ///
@@ -44,56 +46,13 @@ pub struct Claims {
 
 #[derive(Clone, Default)]
 pub(super) struct RareClaims {
-    /// The name of the claim that holds the scope, if it is not `scope`.
+    /// The name of the claim that holds the scope, unless that is `scope`, or `scp` if there is no
+    /// `scope`.
     pub(super) scope_claim: Option<Span>,
     pub(super) confirmation: Option<Confirmation>,
 }
 
 impl Claims {
-    /// Reads claims from one JSON object.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if the text is longer than 1 GiB, is not exactly one JSON object, names a
-    /// member twice, nests too deeply, or gives a registered claim a value of the wrong type.
-    pub fn from_json(text: &[u8]) -> Result<Self, ClaimsError> {
-        if text.len() > MAX_TEXT {
-            return Err(ClaimsError::Malformed);
-        }
-        let object = Object::parse(text).map_err(|NotStrict| ClaimsError::Malformed)?;
-        // `Object::parse` has checked that the text is UTF-8.
-        let text = std::str::from_utf8(text).map_err(|_| ClaimsError::Malformed)?;
-        let mut draft = Draft::new(text, &object);
-        let mut span_of = |text: &str| draft.span_of(text);
-        let mut string = |name| {
-            let text = object.string(name)?;
-            Ok::<_, ClaimsError>(text.map_or(Span::NONE, |text| span_of(&text)))
-        };
-        let (issuer, subject) = (string("iss")?, string("sub")?);
-        // By another identifier no cutoff would find the token.
-        object.string("jti")?;
-        let audience = optional(&object, "aud", |value| Audience::parse(value, &mut span_of))?;
-        let date = |name| optional(&object, name, |value| numeric_date(value.get()));
-        let (expires_at, not_before, issued_at) = (date("exp")?, date("nbf")?, date("iat")?);
-        let scope = object.get("scope").and_then(json::string);
-        let scope = scope.map(|text| span_of(&Scope::cleaned(&text)));
-        let confirmation = optional(&object, "cnf", Confirmation::parse)?;
-        let rare =
-            confirmation.map(|key| RareClaims { confirmation: Some(key), ..RareClaims::default() });
-        let claims = Self {
-            text: draft.finish(),
-            issuer,
-            subject,
-            audience: audience.unwrap_or_default(),
-            scope: scope.map(Scope::at).unwrap_or_default(),
-            expires_at: expires_at.unwrap_or_default(),
-            not_before: not_before.unwrap_or_default(),
-            issued_at: issued_at.unwrap_or_default(),
-            rare: rare.map(Box::new),
-        };
-        Ok(claims.with_updated_views())
-    }
-
     /// Returns `iss`, the issuer of the token (RFC 7519 §4.1.1).
     #[must_use]
     pub fn issuer(&self) -> Option<&str> {
@@ -110,6 +69,19 @@ impl Claims {
     #[must_use]
     pub fn audience(&self) -> &Audience {
         &self.audience
+    }
+
+    /// Refuses claims without an audience.
+    ///
+    /// # Errors
+    ///
+    /// An empty `aud` is not absent. It says that the token is for nobody, so the audience is wrong.
+    pub(crate) fn require_audience(&self) -> Result<(), ErrorKind> {
+        match (self.audience.is_empty(), self.raw("aud")) {
+            (false, _) => Ok(()),
+            (true, None) => Err(ErrorKind::MissingClaim("aud")),
+            (true, Some(_)) => Err(ErrorKind::WrongAudience),
+        }
     }
 
     /// Returns `exp`, the time from which the token must not be accepted (RFC 7519 §4.1.4).
@@ -130,9 +102,12 @@ impl Claims {
         self.text.has(Mark::IssuedAt).then_some(self.issued_at)
     }
 
-    /// Returns `scope`, the scope that the token grants (RFC 8693 §4.2).
+    /// Returns the scope that the token grants (RFC 8693 §4.2).
     ///
-    /// It is empty if the claim is absent or not a string.
+    /// It is in `scope`, or in `scp` if there is no `scope`: a space-delimited string, or an array
+    /// of strings. An element with a space is no scope, unless it is the only one. A setting of the
+    /// verifier may name another claim. The scope is empty if the claim is absent or of another
+    /// type.
     #[must_use]
     pub fn scope(&self) -> &Scope {
         &self.scope
@@ -144,10 +119,26 @@ impl Claims {
         self.rare.as_ref()?.confirmation.as_ref()
     }
 
-    /// Returns `client_id`, the client that requested the token (RFC 8693 §4.3).
+    /// Returns the client that requested the token.
+    ///
+    /// It is in `client_id` (RFC 8693 §4.3), or else in `azp`, `cid` or `appid`, which some issuers
+    /// write instead. The first of these claims decides; if it is not a string, there is no client.
     #[must_use]
     pub fn client_id(&self) -> Option<Cow<'_, str>> {
-        self.string("client_id")
+        self.try_client_id().ok().flatten()
+    }
+
+    /// Does the same as [`client_id`](Self::client_id).
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the claim that decides is not a string.
+    pub(crate) fn try_client_id(&self) -> Result<Option<Cow<'_, str>>, ClaimsError> {
+        let rank = |name: &str| CLIENT_CLAIMS.iter().position(|known| *known == name);
+        let ranked = self.text.members().filter_map(|(name, value)| Some((rank(name)?, value)));
+        let Some((rank, value)) = ranked.min_by_key(|(rank, _)| *rank) else { return Ok(None) };
+        let name = CLIENT_CLAIMS.get(rank).copied().unwrap_or_default();
+        json::decode_string(value).map(Some).ok_or(ClaimsError::Invalid(name))
     }
 
     /// Returns `jti`, the identifier of the token, unique within its issuer (RFC 7519 §4.1.7).
@@ -274,7 +265,6 @@ impl Claims {
     }
 
     /// Returns all claims: names, and values as JSON text.
-    #[cfg(feature = "jwt")]
     pub(crate) fn members(&self) -> impl Iterator<Item = (&str, &str)> {
         self.text.members()
     }
@@ -293,15 +283,13 @@ impl Claims {
         self.text.has(Mark::Dpop)
     }
 
-    /// Replaces the scope by `scope`, which was read from `claim`.
-    ///
-    /// For issuers that put the scope into another claim than `scope`.
-    #[must_use]
-    pub(crate) fn with_scope(mut self, scope: &Scope, claim: &str) -> Self {
-        self.scope = Scope::at(self.span_of(scope.as_str()));
-        let claim = self.span_of(claim);
-        self.rare.get_or_insert_default().scope_claim = Some(claim);
-        self.with_updated_views()
+    /// Returns the name of the claim that holds the scope, or would hold it.
+    pub(super) fn scope_claim(&self) -> &str {
+        let named = self.rare.as_ref().and_then(|rare| self.text.get(rare.scope_claim?));
+        named.unwrap_or(match self.raw(SCOPE) {
+            None if self.raw(SCP).is_some() => SCP,
+            _ => SCOPE,
+        })
     }
 
     /// Sets the audience that the issuer left out.
@@ -334,25 +322,12 @@ impl Claims {
         let rare = self.rare.as_ref().map_or(0, |_| size_of::<RareClaims>());
         size_of::<Self>() + self.text.bytes() + self.audience.bytes() + rare + keys
     }
-
-    /// Returns a claim that is an array of strings.
-    pub(crate) fn strings(&self, name: &str) -> Option<Vec<String>> {
-        self.get(name).ok().flatten()
-    }
 }
 
 impl fmt::Debug for Claims {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Claims").field("issuer", &self.issuer()).finish_non_exhaustive()
     }
-}
-
-fn optional<'a, T>(
-    object: &Object<'a>,
-    name: &'static str,
-    parse: impl FnOnce(&'a RawValue) -> Option<T>,
-) -> Result<Option<T>, ClaimsError> {
-    object.get(name).map(|value| parse(value).ok_or(ClaimsError::Invalid(name))).transpose()
 }
 
 /// Parses a NumericDate: a JSON number of seconds, possibly with a fraction (RFC 7519 §2).

@@ -62,14 +62,19 @@ impl<'a> Object<'a> {
 
     /// Parses `text`, which must be exactly one object, strictly at its top level only.
     pub(crate) fn parse_shallow(text: &'a str) -> Result<Self, NotStrict> {
-        let mut parser = serde_json::Deserializer::from_str(text);
-        let members = parser.deserialize_map(Members).map_err(|_| NotStrict)?;
-        parser.end().map_err(|_| NotStrict)?;
+        let members = members(text).ok_or(NotStrict)?;
         if has_duplicate(&members) {
             return Err(NotStrict);
         }
         Ok(Self { members })
     }
+}
+
+/// Returns the members of an object, without checking that their names are unique.
+pub(crate) fn members(text: &str) -> Option<Vec<(Cow<'_, str>, &RawValue)>> {
+    let mut parser = serde_json::Deserializer::from_str(text);
+    let members = parser.deserialize_map(Members).ok()?;
+    parser.end().ok().map(|()| members)
 }
 
 /// The error of a member that has another type than its definition says.

@@ -26,11 +26,14 @@ pub(crate) mod error;
 pub(crate) mod json;
 pub(crate) mod kind;
 mod narrow;
+pub(crate) mod own_text;
 mod parsed;
 pub(crate) mod path;
+mod read;
 pub(crate) mod scope;
 mod text;
 pub(crate) mod token_type;
+pub(crate) mod typ;
 pub(crate) mod unset;
 
 #[doc(hidden)]

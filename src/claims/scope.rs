@@ -2,7 +2,84 @@
 
 use std::{borrow::Cow, fmt};
 
-use super::text::{json_text::Text, span::Span, text_view::TextView};
+use serde_json::value::RawValue;
+
+use super::{
+    json::{self, Object},
+    text::{json_text::Text, span::Span, text_view::TextView},
+};
+
+/// The claim that holds the scope of a token.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ScopeClaim<'a> {
+    /// `scope`, or `scp` if that is absent: text, or an array of texts.
+    Usual,
+    /// `scope`, which must be text (RFC 9068 §2.2.3).
+    Text,
+    /// A claim that a setting names: text, or an array of texts. None of them is split, because the
+    /// names of permissions may contain a space.
+    Named(&'a str),
+}
+
+pub(super) const SCOPE: &str = "scope";
+pub(super) const SCP: &str = "scp";
+
+impl<'a> ScopeClaim<'a> {
+    /// Returns the name of the claim, and its scope-tokens separated by single spaces. A claim of
+    /// another type has none.
+    pub(super) fn read<'o>(self, object: &Object<'o>) -> (&'a str, Option<Cow<'o, str>>) {
+        let usual = |name| object.get(name).map(|value| split(value).unwrap_or_default());
+        match self {
+            Self::Usual => match usual(SCOPE) {
+                None => match usual(SCP) {
+                    None => (SCOPE, None),
+                    scope => (SCP, scope),
+                },
+                scope => (SCOPE, scope),
+            },
+            Self::Text => {
+                let text = |value| json::string(value).map(cleaned).unwrap_or_default();
+                (SCOPE, object.get(SCOPE).map(text))
+            }
+            Self::Named(name @ (SCOPE | SCP)) => (name, usual(name)),
+            Self::Named(name) => {
+                (name, object.get(name).map(|value| whole(value).unwrap_or_default()))
+            }
+        }
+    }
+}
+
+/// Returns the scope-tokens of a text or of an array of texts.
+///
+/// The text is split, and so is the element of an array of one, as some servers wrap the text. In
+/// other arrays an element with a space is no scope-token: to split it could only grant more.
+fn split(value: &RawValue) -> Option<Cow<'_, str>> {
+    if let Some(text) = json::string(value) {
+        return Some(cleaned(text));
+    }
+    let mut texts = json::strings(value)?;
+    match texts.len() {
+        1 => texts.pop().map(cleaned),
+        _ => Some(Cow::Owned(joined(texts.iter().map(|text| &**text)))),
+    }
+}
+
+/// Does the same without splitting anything.
+fn whole(value: &RawValue) -> Option<Cow<'_, str>> {
+    if let Some(text) = json::string(value) {
+        return Some(if is_scope_token(&text) { text } else { Cow::Borrowed("") });
+    }
+    let texts = json::strings(value)?;
+    Some(Cow::Owned(joined(texts.iter().map(|text| &**text))))
+}
+
+/// Returns the scope-tokens of a space-delimited text, separated by single spaces.
+fn cleaned(text: Cow<'_, str>) -> Cow<'_, str> {
+    if text.is_empty() || text.split(' ').all(is_scope_token) {
+        return text;
+    }
+    Cow::Owned(joined(text.split(' ')))
+}
 
 /// A set of scope values, in the order they were given.
 ///
@@ -23,7 +100,7 @@ impl Scope {
     /// Creates a scope from a space-delimited string. Leaves out text that is not a scope-token.
     #[must_use]
     pub fn parse(text: &str) -> Self {
-        Self(TextView::new(&Self::cleaned(text)))
+        Self(TextView::new(&cleaned(Cow::Borrowed(text))))
     }
 
     /// Creates a scope from a list of values. Leaves out values that are not scope-tokens.
@@ -32,17 +109,9 @@ impl Scope {
         Self(TextView::new(&joined(values)))
     }
 
-    /// Creates a scope from the text at `span`, which must be [`cleaned`](Self::cleaned).
+    /// Creates a scope from the text at `span`: scope-tokens, separated by single spaces.
     pub(super) const fn at(span: Span) -> Self {
         Self(TextView::at(span))
-    }
-
-    /// Returns the scope-tokens of a space-delimited string, separated by single spaces.
-    pub(super) fn cleaned(text: &str) -> Cow<'_, str> {
-        if text.is_empty() || text.split(' ').all(is_scope_token) {
-            return Cow::Borrowed(text);
-        }
-        Cow::Owned(joined(text.split(' ')))
     }
 
     /// Sets the text that the values are a part of.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::claims::scope::ScopeClaim;
 
 fn exp(value: &str) -> Result<Option<UnixTime>, ClaimsError> {
     Claims::from_json(format!("{{\"exp\":{value}}}").as_bytes()).map(|claims| claims.expires_at())
@@ -45,9 +46,9 @@ fn rfc7519_4_1_3_audience_is_a_string_or_strings() {
 }
 
 #[test]
-fn scope_that_is_no_string_grants_nothing() {
-    for value in ["[\"read\"]", "7", "null", "{\"read\":true}"] {
-        let text = format!("{{\"scope\":{value}}}");
+fn scope_of_another_type_than_text_or_texts_grants_nothing() {
+    for value in ["[\"read\",7]", "[[\"read\"]]", "[]", "7", "null", "{\"read\":true}"] {
+        let text = format!("{{\"scope\":{value},\"scp\":\"admin\"}}");
         assert!(Claims::from_json(text.as_bytes()).unwrap().scope().is_empty(), "{value}");
     }
 }
@@ -139,10 +140,11 @@ fn long_texts_and_names_are_read_in_full() {
 }
 
 #[test]
-fn scope_and_audience_can_be_replaced_without_changing_the_json_text() {
-    let text = r#"{"iss":"https://as","aud":["a","b"],"scp":["read","write"]}"#;
+fn scope_and_audience_can_come_from_elsewhere_without_changing_the_json_text() {
+    let text = r#"{"iss":"https://as","aud":["a","b"],"permissions":["read","write"]}"#;
     let claims = Claims::from_json(text.as_bytes()).unwrap();
-    let with = claims.clone().with_scope(&Scope::parse("read write"), "scp");
+    let named = ScopeClaim::Named("permissions");
+    let with = Claims::with_scope_from(text.as_bytes(), named).unwrap();
     assert_eq!(with.scope().as_str(), "read write");
     assert_eq!(with.audience(), claims.audience());
     let with = with.with_audience("https://api");
@@ -168,4 +170,26 @@ fn refresh_and_dpop_markers_follow_token_type_and_token_use() {
 fn debug_shows_no_values() {
     let claims = Claims::from_json(br#"{"sub":"alice","email":"a@example.com"}"#).unwrap();
     assert!(!format!("{claims:?}").contains("alice"));
+}
+
+#[test]
+fn rfc7519_4_1_7_jti_is_a_string() {
+    for value in ["7", "null", "[\"x\"]"] {
+        let text = format!("{{\"jti\":{value}}}");
+        let refused = Claims::from_json(text.as_bytes()).err();
+        assert_eq!(refused, Some(ClaimsError::Invalid("jti")), "{value}");
+    }
+}
+
+#[test]
+fn first_claim_that_names_the_client_decides() {
+    let client = |text: &str| {
+        let claims = Claims::from_json(text.as_bytes()).unwrap();
+        claims.try_client_id().map(|client| client.map(std::borrow::Cow::into_owned))
+    };
+    assert_eq!(client(r#"{"appid":"d","cid":"c","azp":"\u0062"}"#), Ok(Some("b".into())));
+    assert_eq!(client(r#"{"azp":"b","client_id":"a"}"#), Ok(Some("a".into())));
+    assert_eq!(client(r#"{"azp":7,"cid":"c"}"#), Err(ClaimsError::Invalid("azp")));
+    assert_eq!(client(r#"{"cid":"c","client_id":null}"#), Err(ClaimsError::Invalid("client_id")));
+    assert_eq!(client("{}"), Ok(None));
 }

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use super::file::Config;
 use crate::{
     cache::layer, error::config::ConfigError, introspection::builder::IntrospectionVerifierBuilder,
-    jose::algorithm::Algorithm, policy,
+    jose::algorithm::Algorithm, jwt::profile::Profile, policy,
 };
 
 #[expect(missing_docs, reason = "they are called as in the file")]
@@ -38,7 +38,8 @@ pub struct IssuerSettings {
     pub max_keys: Option<usize>,
     pub max_keys_tried: Option<usize>,
     pub algorithms: Option<Vec<Algorithm>>,
-    pub is_generic: bool,
+    pub profile: Option<Profile>,
+    pub accepts_unmarked: bool,
     pub has_audience_claim: bool,
     pub endpoint: Option<String>,
     pub hint: Option<String>,

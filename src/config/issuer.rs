@@ -26,6 +26,8 @@ pub(super) struct IssuerConfig {
     jwt: Option<JwtSettings>,
     introspection: Option<IntrospectionSettings>,
     client: Option<Client>,
+    scope_claim: Option<String>,
+    accept_unmarked: bool,
     prefix: Option<String>,
     ca_file: Option<PathBuf>,
     /// The longest age of the confirmation of a JWT.
@@ -40,7 +42,6 @@ struct JwtSettings {
     max_keys_tried: Option<usize>,
     algorithms: Option<Vec<Algorithm>>,
     profile: Option<Profile>,
-    scope_claim: Option<String>,
     danger_audience_claim: Option<String>,
 }
 
@@ -127,6 +128,8 @@ impl IssuerConfig {
             jwt: (mode != Mode::Introspect).then(|| JwtSettings::read(section)),
             introspection: introspects.then(|| IntrospectionSettings::read(section)),
             client: introspects.then(|| section.section("client", Client::read)).flatten(),
+            scope_claim: section.text("scope_claim"),
+            accept_unmarked: section.flag("danger_accept_unmarked_jwts"),
             prefix: introspects.then(|| section.text("token_prefix")).flatten(),
             ca_file: section.text("ca_file").map(Into::into),
             confirmation_max_age: confirms
@@ -164,9 +167,10 @@ impl IssuerConfig {
             None => issuer,
         };
         let issuer = match &self.introspection {
-            Some(remote) => remote.apply(issuer),
+            Some(_) => issuer.configure_introspection(self.introspection_settings()),
             None => issuer,
         };
+        let issuer = self.apply_claims_of_jwts(issuer);
         let issuer = match self.transport() {
             Some(Ok(transport)) => issuer.transport_if_none(transport),
             Some(Err(problem)) => {
@@ -179,6 +183,34 @@ impl IssuerConfig {
             Some(prefix) => issuer.token_prefix(&**prefix),
             None => issuer,
         })
+    }
+
+    /// Applies the settings of claims to the verification of JWTs, if there is any.
+    fn apply_claims_of_jwts(&self, issuer: Issuer) -> Issuer {
+        let (scope_claim, accept_unmarked) = (self.scope_claim.clone(), self.accept_unmarked);
+        issuer.configure_jwt(move |mut jwt| {
+            if let Some(name) = scope_claim {
+                jwt = jwt.scope_claim(name);
+            }
+            if accept_unmarked { jwt.danger_accept_unmarked_jwts() } else { jwt }
+        })
+    }
+
+    /// Returns the function that applies all settings of introspection.
+    fn introspection_settings(
+        &self,
+    ) -> impl FnOnce(IntrospectionVerifierBuilder) -> IntrospectionVerifierBuilder + use<> {
+        let settings = self.introspection.as_ref().map(IntrospectionSettings::settings);
+        let (scope_claim, accept_unmarked) = (self.scope_claim.clone(), self.accept_unmarked);
+        move |mut remote| {
+            if let Some(settings) = settings {
+                remote = settings(remote);
+            }
+            if let Some(name) = scope_claim {
+                remote = remote.scope_claim(name);
+            }
+            if accept_unmarked { remote.danger_accept_unmarked_jwts() } else { remote }
+        }
     }
 
     /// Returns the transport to the issuer, if it differs from the shared one.
@@ -202,9 +234,12 @@ impl JwtSettings {
             algorithms: section.parsed("algorithms"),
             profile: section.keyword(
                 "profile",
-                &[("rfc9068", Profile::Rfc9068), ("generic", Profile::Generic)],
+                &[
+                    ("generic", Profile::Generic),
+                    ("rfc9068", Profile::Rfc9068),
+                    ("service_identity", Profile::ServiceIdentity),
+                ],
             ),
-            scope_claim: section.text("scope_claim"),
             danger_audience_claim: section.text("danger_audience_claim"),
         }
     }
@@ -221,8 +256,7 @@ impl JwtSettings {
         let uri = self.jwks_uri.clone();
         let (max_keys, max_keys_tried) = (self.max_keys, self.max_keys_tried);
         let algorithms = self.algorithms.clone();
-        let (profile, scope_claim) = (self.profile, self.scope_claim.clone());
-        let audience_claim = self.danger_audience_claim.clone();
+        let (profile, audience_claim) = (self.profile, self.danger_audience_claim.clone());
         issuer.configure_jwt(move |mut jwt| {
             if let Some(keys) = keys {
                 jwt = jwt.keys(keys);
@@ -242,9 +276,6 @@ impl JwtSettings {
             if let Some(profile) = profile {
                 jwt = jwt.profile(profile);
             }
-            if let Some(name) = scope_claim {
-                jwt = jwt.scope_claim(name);
-            }
             if let Some(name) = audience_claim {
                 jwt = jwt.danger_audience_claim(name);
             }
@@ -263,10 +294,6 @@ impl IntrospectionSettings {
             signed: section.flag("require_signed_response"),
             danger_default_audience: section.text("danger_default_audience"),
         }
-    }
-
-    fn apply(&self, issuer: Issuer) -> Issuer {
-        issuer.configure_introspection(self.settings())
     }
 
     fn settings(

@@ -60,8 +60,9 @@
 //! | `max_keys_tried` | all but `introspect` | how many keys are tried for one token; 4 |
 //! | `ca_file` | all | a PEM file with the trusted authorities, instead of those of the system |
 //! | `algorithms` | all but `introspect` | the signature algorithms to accept |
-//! | `profile` | all but `introspect` | `rfc9068`, or `generic` for issuers that don't follow it |
-//! | `scope_claim` | all but `introspect` | the claim that holds the scope, if not `scope` |
+//! | `profile` | all but `introspect` | `generic`, the default; `rfc9068`, the strict one, and the default with `fapi2`; or `service_identity` |
+//! | `scope_claim` | all | the claim that holds the scope, if neither `scope` nor `scp` |
+//! | `danger_accept_unmarked_jwts` | all | accepts JWTs that nothing marks as access tokens |
 //! | `danger_audience_claim` | all but `introspect` | the claim that replaces a missing `aud` |
 //! | `introspection_endpoint` | all but `jwt` | the endpoint, instead of discovery |
 //! | `token_prefix` | all but `jwt` | a prefix that only its opaque tokens have |

@@ -44,6 +44,8 @@ pub enum TokenKind {
     Refresh,
     /// A security event token (RFC 8417).
     SecurityEvent,
+    /// A JWT that nothing marks as an access token. It may be an ID token.
+    Unmarked,
 }
 
 impl TokenKind {
@@ -58,6 +60,7 @@ impl TokenKind {
             Self::Other => "not of an accepted type",
             Self::Refresh => "a refresh token",
             Self::SecurityEvent => "a security event token",
+            Self::Unmarked => "not marked as an access token",
         }
     }
 }

@@ -7,6 +7,7 @@ use super::signed::{SignedResponse, SignedResponseVerifier};
 use super::{
     auth::ClientAuth,
     exchange::{Exchange, ResponseFormat},
+    response::ClaimSettings,
     verifier::IntrospectionVerifier,
 };
 use crate::{
@@ -67,7 +68,7 @@ pub struct IntrospectionVerifierBuilder {
     parameters: Vec<(String, String)>,
     timeout: Duration,
     connection_per_request: bool,
-    default_audience: Option<String>,
+    claim_settings: ClaimSettings,
     #[cfg(feature = "_crypto")]
     canary_token: Option<CanaryToken>,
     #[cfg(feature = "jwt")]
@@ -94,7 +95,7 @@ impl IntrospectionVerifierBuilder {
             parameters: Vec::new(),
             timeout: DEFAULT_TIMEOUT,
             connection_per_request: false,
-            default_audience: None,
+            claim_settings: ClaimSettings::default(),
             #[cfg(feature = "_crypto")]
             canary_token: None,
             #[cfg(feature = "jwt")]
@@ -185,15 +186,56 @@ impl IntrospectionVerifierBuilder {
         self
     }
 
+    /// Reads the scope from this member of responses only, such as `permissions`. By default it is
+    /// read from `scope`, or from `scp` if there is no `scope`.
+    ///
+    /// The member is a string or an array of strings. Unlike `scope` and `scp`, it is not split at
+    /// spaces: a value with a space is no scope.
+    ///
+    /// ```
+    /// use tower_introspect::{ClientAuth, Issuer};
+    ///
+    /// let issuer = Issuer::introspect("https://as.example.com", ClientAuth::basic("api", "secret"))
+    ///     .configure_introspection(|remote| remote.scope_claim("permissions"));
+    /// # let _ = issuer;
+    /// ```
+    pub fn scope_claim(mut self, name: impl Into<String>) -> Self {
+        self.claim_settings.scope_claim = Some(name.into().into());
+        self
+    }
+
     /// Sets the audience of tokens whose response has no `aud`.
+    ///
+    /// It is used only if the response has `scope`, `token_type` or `sub`. Other active tokens are
+    /// probably refresh tokens or authorization codes, and are refused.
     ///
     /// # Security
     ///
     /// Some servers never name the audience. With this setting, every token of such a server counts
     /// as meant for this service. That includes tokens that a client got for another service, and
-    /// refresh tokens that the server reports as active. Prefer a server that names the audience.
+    /// refresh tokens that the server describes like access tokens. Prefer a server that names the
+    /// audience.
     pub fn danger_default_audience(mut self, audience: impl Into<String>) -> Self {
-        self.default_audience = Some(audience.into());
+        self.claim_settings.default_audience = Some(audience.into().into());
+        self
+    }
+
+    /// Accepts JWTs that nothing marks as access tokens, neither in their own text nor in the
+    /// response: a response without a `scope`, and without a `token_type` of `Bearer` or `DPoP`.
+    ///
+    /// # Security
+    ///
+    /// A server may call ID tokens active, and an ID token may look exactly like this.
+    ///
+    /// ```
+    /// use tower_introspect::{ClientAuth, Issuer};
+    ///
+    /// let issuer = Issuer::introspect("https://as.example.com", ClientAuth::basic("api", "secret"))
+    ///     .configure_introspection(|remote| remote.danger_accept_unmarked_jwts());
+    /// # let _ = issuer;
+    /// ```
+    pub fn danger_accept_unmarked_jwts(mut self) -> Self {
+        self.claim_settings.accept_unmarked = true;
         self
     }
 
@@ -267,7 +309,7 @@ impl IntrospectionVerifierBuilder {
             parameters: hint.into_iter().chain(self.parameters).collect(),
             timeout: self.timeout,
             connection_per_request: self.connection_per_request,
-            default_audience: self.default_audience,
+            claim_settings: self.claim_settings,
             #[cfg(feature = "_crypto")]
             canary_token: self.canary_token,
             clock: self.common.clock,
@@ -347,6 +389,9 @@ impl IntrospectionVerifierBuilder {
         #[cfg(feature = "jwt")]
         if let Some(settings) = &self.signed {
             settings.check(self.auth.0.client_id(), &self.common, problems);
+        }
+        if self.claim_settings.scope_claim.as_deref() == Some("") {
+            problems.push("scope_claim", "empty");
         }
         if self.timeout.is_zero() {
             problems.push("timeout", "must be greater than zero");

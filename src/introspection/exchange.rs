@@ -10,7 +10,11 @@ use http::{
 
 #[cfg(feature = "jwt")]
 use super::signed::{self, SignedResponseVerifier};
-use super::{auth_method::AuthMethod, form::Form, response};
+use super::{
+    auth_method::AuthMethod,
+    form::Form,
+    response::{self, ClaimSettings},
+};
 #[cfg(feature = "_crypto")]
 use crate::upstream::guard::verifier::CanaryToken;
 use crate::{
@@ -53,7 +57,7 @@ pub(super) struct Exchange {
     pub(super) parameters: Vec<(String, String)>,
     pub(super) timeout: Duration,
     pub(super) connection_per_request: bool,
-    pub(super) default_audience: Option<String>,
+    pub(super) claim_settings: ClaimSettings,
     pub(super) format: ResponseFormat,
     /// A token of the service's own for canaries.
     #[cfg(feature = "_crypto")]
@@ -183,11 +187,13 @@ impl Exchange {
         let body = response::body(&response, self.format.media_type(), now);
         let body =
             record(Check::Answer, || response::detail(&response, self.format.media_type()), body)?;
+        let (settings, secret) = (&self.claim_settings, token.secret_str());
         let claims = match &self.format {
-            ResponseFormat::Json => response::claims(body, &self.issuer)?,
+            ResponseFormat::Json => settings.claims(body, secret, &self.issuer)?,
             #[cfg(feature = "jwt")]
             ResponseFormat::Signed(verifier) => {
-                let claims = verifier.claims(body, now).await;
+                let read = |response: &[u8]| settings.claims(response, secret, &self.issuer);
+                let claims = verifier.claims(body, now, read).await;
                 // The server did respond, even if the keys of its response can't be fetched.
                 claims.map_err(|error| match error.failure() {
                     Some(_) => error.with_failure(Failure::Broken),
@@ -195,10 +201,7 @@ impl Exchange {
                 })?
             }
         };
-        Ok(match &self.default_audience {
-            Some(audience) if claims.raw("aud").is_none() => claims.with_audience(audience),
-            _ => claims,
-        })
+        settings.with_default_audience(claims)
     }
 
     fn http_request(

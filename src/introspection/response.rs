@@ -16,11 +16,17 @@ use crate::{
     claims::{
         claims_set::Claims,
         json::{self, NotStrict, Object},
-        kind,
+        kind::{Evidence, UNMARKED},
+        own_text,
+        scope::ScopeClaim,
         token_type::check_token_type,
     },
     clock::UnixTime,
-    error::{failure::Failure, kind::ErrorKind, refusal::VerifyError},
+    error::{
+        failure::Failure,
+        kind::{ErrorKind, TokenKind},
+        refusal::VerifyError,
+    },
     transport::response::{bad, is_media_type, plain_body, unavailable_error},
 };
 
@@ -49,47 +55,109 @@ pub(super) fn detail(response: &Response<Bytes>, media_type: &str) -> Detail {
         .wanted(format_args!("200 {media_type}"))
 }
 
-/// Returns the claims of an introspection response (RFC 7662 §2.2), if the token is active.
-pub(super) fn claims(text: &[u8], issuer: &str) -> Result<Claims, VerifyError> {
-    let object = Object::parse(text)
-        .map_err(|NotStrict| bad("the response is not one JSON object with unique members"));
-    let object = record(Check::Active, Detail::default, object)?;
-    // Only the boolean `true` makes a token active. With `false`, no other member counts (RFC 7662
-    // §2.2).
-    let active = match object.get("active").map(json::boolean) {
-        Some(Some(true)) => Claims::from_json(text)
-            .map_err(|error| bad("the claims in the response are malformed").with_source(error)),
-        Some(Some(false)) => Err(VerifyError::new(ErrorKind::Inactive)),
-        Some(None) => Err(bad("`active` is not a boolean")),
-        None => Err(bad("the response lacks `active`")),
-    };
-    let detail = || seen_if(object.get("active")).wanted("true");
-    let claims = record(Check::Active, detail, active)?;
-    let is_other = claims.issuer().is_some_and(|named| named != issuer);
-    demand(
-        Check::AnswerIssuer,
-        || seen_if(claims.issuer()).wanted(format_args!("{issuer}, or none")),
-        !is_other,
-        ErrorKind::WrongIssuer,
-    )
-    .map_err(|kind| VerifyError::new(kind).with_context("introspection"))?;
-    record(Check::AnswerKind, || kind_detail(&claims), check_kind(&claims))?;
-    record(Check::AnswerBinding, Detail::default, check_binding(&claims))?;
-    Ok(claims)
+/// The settings for reading the claims of responses.
+#[derive(Debug, Default)]
+pub(super) struct ClaimSettings {
+    /// The claim that holds the scope, if a setting names it.
+    pub(super) scope_claim: Option<Box<str>>,
+    /// The audience of tokens whose response has none.
+    pub(super) default_audience: Option<Box<str>>,
+    /// Accepts JWTs that nothing marks as access tokens.
+    pub(super) accept_unmarked: bool,
 }
 
-/// Refuses an active token that is not an access token.
-fn check_kind(claims: &Claims) -> Result<(), VerifyError> {
-    match kind::by_response(|name| claims.raw(name)) {
-        Ok(None) => Ok(()),
-        Ok(Some(kind)) => Err(ErrorKind::WrongTokenKind(kind).into()),
-        Err(name) => Err(bad(format!("`{name}` is not a string"))),
+impl ClaimSettings {
+    /// Returns the claims of an introspection response (RFC 7662 §2.2), if `token` is active and
+    /// an access token.
+    pub(super) fn claims(
+        &self,
+        text: &[u8],
+        token: &str,
+        issuer: &str,
+    ) -> Result<Claims, VerifyError> {
+        let object = Object::parse(text)
+            .map_err(|NotStrict| bad("the response is not one JSON object with unique members"));
+        let object = record(Check::Active, Detail::default, object)?;
+        // Only the boolean `true` makes a token active. With `false`, no other member counts (RFC
+        // 7662 §2.2).
+        let active = match object.get("active").map(json::boolean) {
+            Some(Some(true)) => {
+                Claims::from_response(text, &object, self.scope_claim()).map_err(|error| {
+                    bad("the claims in the response are malformed").with_source(error)
+                })
+            }
+            Some(Some(false)) => Err(VerifyError::new(ErrorKind::Inactive)),
+            Some(None) => Err(bad("`active` is not a boolean")),
+            None => Err(bad("the response lacks `active`")),
+        };
+        let detail = || seen_if(object.get("active")).wanted("true");
+        let claims = record(Check::Active, detail, active)?;
+        let is_other = claims.issuer().is_some_and(|named| named != issuer);
+        demand(
+            Check::AnswerIssuer,
+            || seen_if(claims.issuer()).wanted(format_args!("{issuer}, or none")),
+            !is_other,
+            ErrorKind::WrongIssuer,
+        )
+        .map_err(|kind| VerifyError::new(kind).with_context("introspection"))?;
+        record(Check::AnswerKind, || kind_detail(&claims), self.check_kind(&claims, token))?;
+        record(Check::AnswerBinding, Detail::default, check_binding(&claims))?;
+        Ok(claims)
+    }
+
+    fn scope_claim(&self) -> ScopeClaim<'_> {
+        self.scope_claim.as_deref().map_or(ScopeClaim::Usual, ScopeClaim::Named)
+    }
+
+    /// Refuses an active token that is not an access token, by the response or by its own text.
+    ///
+    /// A response that says that it is about an access token makes up for a JWT that says nothing,
+    /// but not for one that says that it is another token.
+    fn check_kind(&self, claims: &Claims, token: &str) -> Result<(), VerifyError> {
+        let response = Evidence::of_response(claims.members())
+            .map_err(|name| bad(format!("`{name}` is not a string")))?;
+        let own_text = own_text::evidence(token);
+        let other = response.other_kind().or(own_text.and_then(|text| text.other_kind()));
+        if let Some(kind) = other {
+            return Err(ErrorKind::WrongTokenKind(kind).into());
+        }
+        let is_unmarked = own_text.is_some_and(|text| text.is_unmarked());
+        if is_unmarked && !response.is_of_access_token() && !self.accept_unmarked {
+            let kind = ErrorKind::WrongTokenKind(TokenKind::Unmarked);
+            return Err(VerifyError::new(kind).with_context(UNMARKED));
+        }
+        Ok(())
+    }
+
+    /// Returns the claims with the default audience, if they have none and one is configured.
+    ///
+    /// Some servers call refresh tokens and authorization codes active and say next to nothing of
+    /// them. Only a scope, a type or a subject shows that the token may be an access token.
+    pub(super) fn with_default_audience(&self, claims: Claims) -> Result<Claims, VerifyError> {
+        let Some(audience) = self.default_audience.as_deref() else { return Ok(claims) };
+        if claims.raw("aud").is_some() {
+            return Ok(claims);
+        }
+        let shown =
+            ["scope", "token_type", "sub"].into_iter().any(|name| claims.raw(name).is_some());
+        let result = if shown {
+            Ok(claims.with_audience(audience))
+        } else {
+            Err(VerifyError::new(ErrorKind::MissingClaim("aud")).with_context(BARE_RESPONSE))
+        };
+        record(Check::AnswerKind, Detail::default, result)
     }
 }
 
-/// Describes the type of the token in the response, for a recording of the checks.
+/// The reason why a default audience is not used.
+const BARE_RESPONSE: &str = "the response has neither scope, token_type nor sub: probably the \
+     token is a refresh token or an authorization code";
+
+/// Describes the words for the kind of the token in the response, for a recording of the checks.
 fn kind_detail(claims: &Claims) -> Detail {
-    seen_if(claims.string("token_type"))
+    let word = |name: &str| Some(format!("{name} {}", claims.string(name)?));
+    let words: Vec<_> = ["token_type", "token_use", "typ"].into_iter().filter_map(word).collect();
+    seen_if((!words.is_empty()).then(|| words.join(", ")))
 }
 
 /// Refuses a token whose type contradicts its binding: then the proof of possession that it needs is

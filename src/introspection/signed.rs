@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::response;
 use crate::{
     checks::{check::Check, detail::Detail, record::record},
     claims::claims_set::Claims,
@@ -228,15 +227,20 @@ impl SignedResponseVerifier {
         self.keys.readiness(&self.issuer)
     }
 
-    /// Verifies the response and returns the claims of the token it describes, if that is active.
+    /// Verifies the response and returns the claims that `read` finds in its part about the token.
     ///
     /// Any problem with the response itself is the server's fault, never the client's.
-    pub(super) async fn claims(&self, body: &[u8], now: UnixTime) -> Result<Claims, VerifyError> {
+    pub(super) async fn claims(
+        &self,
+        body: &[u8],
+        now: UnixTime,
+        read: impl FnOnce(&[u8]) -> Result<Claims, VerifyError>,
+    ) -> Result<Claims, VerifyError> {
         let response = self.verify(body, now).await;
         let response = record(Check::AnswerSignature, Detail::default, response)?;
         // This member describes the token; all others describe the response (RFC 9701 §5).
         let token = response.raw("token_introspection").unwrap_or_default();
-        let claims = response::claims(token.as_bytes(), &self.issuer);
+        let claims = read(token.as_bytes());
         let names = |audience: &str| response.audience().contains(audience);
         let fits = match (&self.audience, &claims) {
             (Some(expected), _) => names(expected),

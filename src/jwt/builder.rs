@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     keys::{KeySet, MAX_TRIES},
-    profile::Profile,
+    profile::{Profile, TypeCount},
     read_keys::MAX_KEYS,
     remote_keys::RemoteKeys,
     source::KeySource,
@@ -29,7 +29,10 @@ pub struct JwtVerifierBuilder {
     keys: Option<KeySet>,
     jwks_uri: Option<String>,
     algorithms: Option<Vec<Algorithm>>,
-    profile: Profile,
+    profile: Option<Profile>,
+    /// The profile if none is set.
+    pub(crate) default_profile: Profile,
+    accept_unmarked: bool,
     scope_claim: Option<String>,
     audience_claim: Option<String>,
     max_keys: usize,
@@ -45,7 +48,7 @@ impl JwtVerifier {
     ///
     /// let verifier = JwtVerifier::builder("https://as.example.com/")
     ///     .keys(KeySet::from_secret(Algorithm::HS256, &[7; 32])?)
-    ///     .profile(Profile::Generic)
+    ///     .profile(Profile::Rfc9068)
     ///     .build()?;
     /// assert_eq!(verifier.issuer(), "https://as.example.com/");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -62,7 +65,9 @@ impl JwtVerifierBuilder {
             keys: None,
             jwks_uri: None,
             algorithms: None,
-            profile: Profile::default(),
+            profile: None,
+            default_profile: Profile::default(),
+            accept_unmarked: false,
             scope_claim: None,
             audience_claim: None,
             max_keys: MAX_KEYS,
@@ -150,16 +155,40 @@ impl JwtVerifierBuilder {
         self
     }
 
-    /// Sets the form of the tokens. The default is [`Profile::Rfc9068`].
+    /// Sets the form of the tokens. The default is [`Profile::Generic`], or
+    /// [`Profile::Rfc9068`] in a [`ResourceServer`](crate::ResourceServer) that follows FAPI 2.0.
     pub fn profile(mut self, profile: Profile) -> Self {
-        self.profile = profile;
+        self.profile = Some(profile);
         self
     }
 
-    /// Reads the scope from this claim instead of `scope`. The claim is a space-delimited string or
-    /// an array of strings.
+    /// Accepts JWTs that nothing marks as access tokens: without a scope, a client and a word for
+    /// their kind, and with a `typ` of `JWT` or none. See [`Profile::Generic`].
     ///
-    /// For issuers that name it `scp` or `permissions`.
+    /// # Security
+    ///
+    /// An ID token may look exactly like this. Only the audience then keeps the ID tokens of the
+    /// issuer out, so give the service an audience that is not the identifier of a client. Prefer
+    /// an issuer that sets `typ` to `at+jwt`, or introspection.
+    ///
+    /// ```
+    /// use tower_introspect::Issuer;
+    ///
+    /// let issuer = Issuer::jwt("https://as.example.com")
+    ///     .configure_jwt(|jwt| jwt.danger_accept_unmarked_jwts());
+    /// # let _ = issuer;
+    /// ```
+    pub fn danger_accept_unmarked_jwts(mut self) -> Self {
+        self.accept_unmarked = true;
+        self
+    }
+
+    /// Reads the scope from this claim only, such as `permissions`. By default it is read from
+    /// `scope`, or from `scp` if there is no `scope`.
+    ///
+    /// The claim is a string or an array of strings. Unlike `scope` and `scp`, it is not split at
+    /// spaces: the names of permissions and roles may contain them, and each part could grant more
+    /// than the whole. A value with a space is no scope.
     pub fn scope_claim(mut self, name: impl Into<String>) -> Self {
         self.scope_claim = Some(name.into());
         self
@@ -179,10 +208,9 @@ impl JwtVerifierBuilder {
     /// their own identifiers. Prefer an issuer that names the audience.
     ///
     /// ```
-    /// use tower_introspect::jwt::{JwtVerifier, Profile};
+    /// use tower_introspect::jwt::JwtVerifier;
     ///
     /// let verifier = JwtVerifier::builder("https://as.example.com")
-    ///     .profile(Profile::Generic)
     ///     .danger_audience_claim("client_id")
     ///     .build()?;
     /// # let _ = verifier;
@@ -217,12 +245,16 @@ impl JwtVerifierBuilder {
                 problems.push(name, "must not be 0");
             }
         }
+        if self.scope_claim.as_deref() == Some("") {
+            problems.push("scope_claim", "empty");
+        }
         let source = self.source(&mut problems);
         let algorithms = self.allowed(&source, &mut problems);
         let rules = Rules {
             issuer: self.common.issuer.into(),
             algorithms: algorithms.into(),
-            profile: self.profile,
+            profile: self.profile.unwrap_or(self.default_profile),
+            accept_unmarked: self.accept_unmarked,
             scope_claim: self.scope_claim.map(Into::into),
             audience_claim: self.audience_claim.map(Into::into),
             max_tries: self.max_tries,
@@ -230,6 +262,7 @@ impl JwtVerifierBuilder {
         problems.or_ok(JwtVerifier(Arc::new(RulesAndKeys {
             rules,
             source,
+            types: TypeCount::default(),
             clock: self.common.clock,
         })))
     }

@@ -61,11 +61,13 @@ impl Server {
                 issuer: ISSUER.into(),
                 algorithms: Algorithm::ASYMMETRIC.into(),
                 profile: Profile::Rfc9068,
+                accept_unmarked: false,
                 scope_claim: None,
                 audience_claim: None,
                 max_tries: 4,
             },
             source: KeySource::Remote(keys),
+            types: TypeCount::default(),
             clock,
         }))
     }

@@ -16,12 +16,12 @@ use crate::{
         detail::{Detail, list, seen, seen_if},
         record::{demand, record},
     },
-    claims::{claims_set::Claims, error::ClaimsError, kind, scope::Scope},
+    claims::{claims_set::Claims, error::ClaimsError, kind::Evidence, scope::ScopeClaim, typ::Typ},
     clock::UnixTime,
     error::kind::{ErrorKind, TokenKind},
     jose::{
         algorithm::Algorithm,
-        header::{Header, HeaderError, same_media_type},
+        header::{Header, HeaderError},
         jws::CompactJws,
         key::VerificationKey,
     },
@@ -37,12 +37,23 @@ pub(super) struct Rules {
     pub(super) issuer: Arc<str>,
     pub(super) algorithms: Box<[Algorithm]>,
     pub(super) profile: Profile,
-    /// The claim that holds the scope, if it is not `scope`.
+    /// Accepts JWTs that nothing marks as access tokens.
+    pub(super) accept_unmarked: bool,
+    /// The claim that holds the scope, if a setting names it.
     pub(super) scope_claim: Option<Box<str>>,
     /// The claim that replaces an absent `aud`.
     pub(super) audience_claim: Option<Box<str>>,
     /// The maximum number of keys that are tried for one token.
     pub(super) max_tries: usize,
+}
+
+/// The claims of a verified token, and how it was signed.
+#[derive(Debug)]
+pub(super) struct Validated<'a> {
+    pub(super) claims: Claims,
+    pub(super) key: &'a Arc<VerificationKey>,
+    pub(super) algorithm: Algorithm,
+    pub(super) typ: Typ,
 }
 
 /// The reason why a token yields no claims.
@@ -72,12 +83,11 @@ impl<K: Into<ErrorKind>> From<K> for ValidateError {
 
 impl Rules {
     /// Refuses `token` unless one of `keys` signed it and it is an access token of the issuer.
-    /// Returns its claims, the key and the algorithm.
     pub(super) fn verify<'a>(
         &self,
         token: &str,
         keys: &'a KeySet,
-    ) -> Result<(Claims, &'a Arc<VerificationKey>, Algorithm), ValidateError> {
+    ) -> Result<Validated<'a>, ValidateError> {
         let length = || seen(token.len()).wanted(format_args!("at most {MAX_TOKEN}"));
         demand(Check::Length, length, token.len() <= MAX_TOKEN, ErrorKind::TokenTooLong)?;
         let jws = CompactJws::parse(token).map_err(ErrorKind::from);
@@ -89,18 +99,21 @@ impl Rules {
         let plain = !header.demands_extension();
         demand(Check::Extension, Detail::default, plain, ErrorKind::UnsupportedExtension)?;
         let typ = || seen_if(header.typ.as_deref()).wanted(self.profile.accepted_typs());
-        record(Check::Type, typ, self.check_typ(&header))?;
+        let typ = record(Check::Type, typ, self.check_typ(&header))?;
         let kid = header.kid.as_deref();
         let signed = (jws.signing_input().as_bytes(), jws.signature());
         let signed = keys.verify(algorithm, kid, signed, self.max_tries);
         record_signature(keys, algorithm, kid, signed.as_ref().err());
         let mismatch = match signed {
-            Ok(key) => return Ok((self.claims(&header, jws.payload())?, key, algorithm)),
+            Ok(key) => {
+                let claims = self.claims(typ, jws.payload())?;
+                return Ok(Validated { claims, key, algorithm, typ });
+            }
             Err(mismatch) => mismatch,
         };
         // Keys may be fetched for this token, so it must at least claim to be an access token of
         // this issuer. A new key may have the `kid` of the one that does not verify the token.
-        let claims = self.claims(&header, jws.payload());
+        let claims = self.claims(typ, jws.payload());
         let kind = match (mismatch, &claims) {
             (Mismatch::BadSignature, _) => ErrorKind::BadSignature,
             (Mismatch::WrongAlgorithm, _) => ErrorKind::UnsupportedAlgorithm,
@@ -133,29 +146,22 @@ impl Rules {
         }
     }
 
-    /// Refuses a token whose header marks it as something other than an access token (RFC 8725
-    /// §3.11, §3.12).
-    fn check_typ(&self, header: &Header<'_>) -> Result<(), ErrorKind> {
+    /// Returns the type of a token, unless the header marks it as something other than an access
+    /// token (RFC 8725 §3.11, §3.12).
+    fn check_typ(&self, header: &Header<'_>) -> Result<Typ, ErrorKind> {
         if header.is_nested() {
             return Err(ErrorKind::UnsupportedToken);
         }
-        let accepted = match self.profile {
-            Profile::Rfc9068 => header.is_typ(ACCESS_TOKEN),
-            Profile::Generic => {
-                header.typ.is_none() || header.is_typ(ACCESS_TOKEN) || header.is_typ("jwt")
-            }
-        };
-        if accepted {
-            return Ok(());
+        match Typ::of(header.typ.as_deref()) {
+            typ if self.profile.accepts(typ) => Ok(typ),
+            Typ::Other(kind) => Err(ErrorKind::WrongTokenKind(kind)),
+            Typ::Access | Typ::Plain => Err(ErrorKind::WrongTokenKind(TokenKind::Other)),
         }
-        let named =
-            header.typ.as_deref().and_then(|typ| kind::by_typ(|name| same_media_type(typ, name)));
-        Err(ErrorKind::WrongTokenKind(named.unwrap_or(TokenKind::Other)))
     }
 
     /// Returns the claims, if they are those of an access token of the issuer.
-    fn claims(&self, header: &Header<'_>, payload: &[u8]) -> Result<Claims, ErrorKind> {
-        let claims = Claims::from_json(payload).map_err(claims_error);
+    fn claims(&self, typ: Typ, payload: &[u8]) -> Result<Claims, ErrorKind> {
+        let claims = Claims::with_scope_from(payload, self.scope_claim()).map_err(claims_error);
         let claims = record(Check::Claims, Detail::default, claims)?;
         let issuer = match claims.issuer() {
             None => Err(ErrorKind::MissingClaim("iss")),
@@ -163,21 +169,37 @@ impl Rules {
             Some(_) => Ok(()),
         };
         record(Check::Issuer, || seen_if(claims.issuer()).wanted(&self.issuer), issuer)?;
-        let foreign = kind::by_claims(claims.members(), header.is_typ(ACCESS_TOKEN));
-        let kind = foreign.map_or(Ok(()), |kind| Err(ErrorKind::WrongTokenKind(kind)));
+        let kind = self.check_kind(typ, &claims).map_err(ErrorKind::WrongTokenKind);
         record(Check::Kind, Detail::default, kind)?;
         let claims = self.with_audience(claims);
-        let (audience, expiry) = (!claims.audience().is_empty(), claims.expires_at().is_some());
-        let complete = || seen_if(present_claims(audience, expiry)).wanted("aud, exp");
-        demand(Check::Complete, complete, audience, ErrorKind::MissingClaim("aud"))?;
+        let (audience, expiry) = (claims.require_audience(), claims.expires_at().is_some());
+        let complete = || seen_if(present_claims(audience.is_ok(), expiry)).wanted("aud, exp");
+        record(Check::Complete, complete, audience)?;
         demand(Check::Complete, complete, expiry, ErrorKind::MissingClaim("exp"))?;
-        Ok(match &self.scope_claim {
-            Some(name) => {
-                let scope = scope_in(&claims, name);
-                claims.with_scope(&scope, name)
-            }
-            None => claims,
-        })
+        Ok(claims)
+    }
+
+    /// Refuses a token whose claims are not those of an access token (RFC 8725 §3.12).
+    fn check_kind(&self, typ: Typ, claims: &Claims) -> Result<(), TokenKind> {
+        let accept_unmarked = self.accept_unmarked || self.profile == Profile::ServiceIdentity;
+        match Evidence::of_jwt(typ, claims.members()).judge() {
+            Err(kind) if kind != TokenKind::Unmarked || !accept_unmarked => return Err(kind),
+            _ => {}
+        }
+        // OpenID Connect Core §2: the audience of an ID token is the client.
+        let azp = claims.string("azp").filter(|_| self.profile == Profile::ServiceIdentity);
+        if azp.is_some_and(|client| claims.audience().contains(&client)) {
+            return Err(TokenKind::Id);
+        }
+        Ok(())
+    }
+
+    fn scope_claim(&self) -> ScopeClaim<'_> {
+        match (&self.scope_claim, self.profile) {
+            (Some(name), _) => ScopeClaim::Named(name),
+            (None, Profile::Rfc9068) => ScopeClaim::Text,
+            (None, _) => ScopeClaim::Usual,
+        }
     }
 
     /// Returns the claims, with the audience from `audience_claim` if they have no `aud`. An empty
@@ -187,16 +209,6 @@ impl Rules {
         match stand_in.and_then(|name| claims.string(name)).map(Cow::into_owned) {
             Some(audience) => claims.with_audience(&audience),
             None => claims,
-        }
-    }
-}
-
-impl Profile {
-    /// Returns a text that lists the accepted `typ`s.
-    const fn accepted_typs(self) -> &'static str {
-        match self {
-            Self::Generic => "none, JWT or at+jwt",
-            Self::Rfc9068 => "at+jwt",
         }
     }
 }
@@ -240,19 +252,6 @@ fn present_claims(audience: bool, expiry: bool) -> Option<&'static str> {
         (true, false) => Some("aud"),
         (false, true) => Some("exp"),
         (false, false) => None,
-    }
-}
-
-/// The `typ` of an access token (RFC 9068 §2.1).
-const ACCESS_TOKEN: &str = "at+jwt";
-
-/// Reads the scope from a claim that is a space-delimited string or an array. A claim of another
-/// type grants nothing.
-fn scope_in(claims: &Claims, name: &str) -> Scope {
-    match (claims.string(name), claims.strings(name)) {
-        (Some(text), _) => Scope::parse(&text),
-        (None, Some(values)) => Scope::from_values(values.iter().map(String::as_str)),
-        (None, None) => Scope::default(),
     }
 }
 

@@ -4,17 +4,23 @@ use std::{fmt, sync::Arc};
 
 use super::{
     keys::KeySet,
+    profile::{Profile, TypeCount},
     remote_keys::{MissingKey, Outlook, RemoteKeys, Snapshot},
     source::KeySource,
-    validate::{NoKey, Rules, ValidateError},
+    validate::{NoKey, Rules, ValidateError, Validated},
 };
 use crate::{
     checks::{check::Check, detail::Detail, record::record},
+    claims::{claims_set::FOR_NOBODY, kind::UNMARKED, typ::Typ},
     clock::{Clock, Moment},
-    error::{kind::ErrorKind, refusal::VerifyError},
+    error::{
+        kind::{ErrorKind, TokenKind},
+        refusal::VerifyError,
+    },
     refresh::asker::Asker,
+    telemetry::events::access_tokens_have_type,
     verify::{
-        active::ActiveToken,
+        active::{ActiveToken, SignedBy},
         boxed::BoxFuture,
         readiness::Readiness,
         request::{Freshness, VerifyRequest},
@@ -36,6 +42,7 @@ pub struct JwtVerifier(pub(super) Arc<RulesAndKeys>);
 pub(super) struct RulesAndKeys {
     pub(super) rules: Rules,
     pub(super) source: KeySource,
+    pub(super) types: TypeCount,
     pub(super) clock: Arc<dyn Clock>,
 }
 
@@ -174,14 +181,29 @@ impl RulesAndKeys {
     /// Returns the outcome, or an error if another key may verify the token.
     fn verify(&self, token: &str, keys: &KeySet, start: Moment) -> Result<Outcome, NoKey> {
         match self.rules.verify(token, keys) {
-            Ok((claims, key, algorithm)) => {
-                let issuer = Arc::clone(&self.rules.issuer);
-                Ok(Ok(ActiveToken::signed(issuer, claims, Arc::clone(key), algorithm, start)))
+            Ok(Validated { claims, key, algorithm, typ }) => {
+                let issuer = &self.rules.issuer;
+                if self.rules.profile == Profile::Generic && self.types.note(typ) {
+                    access_tokens_have_type(issuer);
+                }
+                let signature =
+                    SignedBy { key: Arc::clone(key), algorithm, typed: typ == Typ::Access };
+                Ok(Ok(ActiveToken::signed(Arc::clone(issuer), claims, signature, start)))
             }
-            Err(ValidateError::Kind(kind)) => Ok(Err(kind.into())),
+            Err(ValidateError::Kind(kind)) => Ok(Err(refusal(kind))),
             Err(ValidateError::NoKey(missing)) => Err(missing),
         }
     }
+}
+
+/// Returns the error of a refused token, with the reason if the kind does not tell it.
+fn refusal(kind: ErrorKind) -> VerifyError {
+    let context = match kind {
+        ErrorKind::WrongTokenKind(TokenKind::Unmarked) => UNMARKED,
+        ErrorKind::WrongAudience => FOR_NOBODY,
+        _ => return kind.into(),
+    };
+    VerifyError::new(kind).with_context(context)
 }
 
 impl fmt::Debug for JwtVerifier {

@@ -13,7 +13,7 @@ use crate::{
         detail::{Detail, list, seen, seen_if, seen_time},
         record::{demand, record},
     },
-    claims::claims_set::Claims,
+    claims::claims_set::{Claims, FOR_NOBODY},
     clock::{Moment, UnixTime},
     credentials::token::Scheme,
     error::{
@@ -75,10 +75,13 @@ impl Policy {
         record(Check::Trusted, || seen(active.issuer()), self.check_issuer(active.issuer()))?;
         // The key may have been removed since the facts were cached.
         demand(Check::KeyInUse, Detail::default, !active.is_retired(), ErrorKind::UnknownKey)?;
-        if let Err(weak) = self.check_algorithm(&active) {
+        if let Err(weak) = self.check_fapi2(&active) {
             // Recorded only on failure: without FAPI 2.0 there is no such check.
-            let wanted = || Detail::default().wanted("one of FAPI 2.0");
-            record(Check::Algorithm, wanted, Err::<(), _>(weak))?;
+            let (check, wanted) = match weak {
+                ErrorKind::UnsupportedAlgorithm => (Check::Algorithm, "one of FAPI 2.0"),
+                _ => (Check::Type, "at+jwt"),
+            };
+            record(check, || Detail::default().wanted(wanted), Err::<(), _>(weak))?;
         }
         record(Check::NoRefreshToken, Detail::default, check_kind(claims))?;
         self.check_time(claims, now.wall())?;
@@ -108,21 +111,24 @@ impl Policy {
         }
     }
 
-    /// Refuses an algorithm that FAPI 2.0 does not allow, if this policy follows it.
+    /// Refuses a JWT by an algorithm that FAPI 2.0 does not allow, or of another type than `at+jwt`,
+    /// if this policy follows FAPI 2.0.
     ///
-    /// A verifier may allow weaker algorithms than this policy.
+    /// A verifier may allow more than this policy.
     #[cfg(feature = "jwt")]
-    fn check_algorithm(&self, active: &ActiveToken) -> Result<(), ErrorKind> {
-        let weak = |algorithm| !crate::proof::presented::FAPI2.contains(&algorithm);
-        if self.proofs.fapi2 && active.algorithm().is_some_and(weak) {
-            return Err(ErrorKind::UnsupportedAlgorithm);
+    fn check_fapi2(&self, active: &ActiveToken) -> Result<(), ErrorKind> {
+        match active.signed_by().filter(|_| self.proofs.fapi2) {
+            Some(by) if !crate::proof::presented::FAPI2.contains(&by.algorithm) => {
+                Err(ErrorKind::UnsupportedAlgorithm)
+            }
+            Some(by) if !by.typed => Err(ErrorKind::WrongTokenKind(TokenKind::Other)),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     #[cfg(not(feature = "jwt"))]
     #[expect(clippy::unused_self, reason = "without local verification there is none to see")]
-    const fn check_algorithm(&self, _: &ActiveToken) -> Result<(), ErrorKind> {
+    const fn check_fapi2(&self, _: &ActiveToken) -> Result<(), ErrorKind> {
         Ok(())
     }
 
@@ -151,10 +157,19 @@ impl Policy {
         if wanted.is_empty() { detail.wanted("nothing more") } else { detail.wanted(wanted) }
     }
 
-    fn check_audience(&self, claims: &Claims) -> Result<(), ErrorKind> {
+    fn check_audience(&self, claims: &Claims) -> Result<(), VerifyError> {
         let named =
             self.audiences.iter().any(|name| !name.is_empty() && claims.audience().contains(name));
-        if named { Ok(()) } else { Err(ErrorKind::WrongAudience) }
+        if named {
+            return Ok(());
+        }
+        match claims.require_audience() {
+            Ok(()) => Err(ErrorKind::WrongAudience.into()),
+            Err(kind @ ErrorKind::WrongAudience) => {
+                Err(VerifyError::new(kind).with_context(FOR_NOBODY))
+            }
+            Err(kind) => Err(kind.into()),
+        }
     }
 }
 

@@ -196,8 +196,10 @@ impl Policy {
     /// Enforces the rules of the FAPI 2.0 Security Profile for resource servers (§5.3.4, §5.4.1).
     ///
     /// Tokens must be bound to a key, and tokens and proofs must be signed with PS256, ES256 or
-    /// EdDSA. The signature algorithm of an introspected token is not known here; its authorization
-    /// server is responsible for it.
+    /// EdDSA. JWTs must have the type `at+jwt`
+    /// ([`Profile::Rfc9068`](crate::jwt::Profile::Rfc9068), which a
+    /// [`ResourceServer`](crate::ResourceServer) then has by default). The signature and the type of
+    /// an introspected token are not known here; its authorization server is responsible for them.
     #[cfg(all(any(feature = "dpop", feature = "mtls"), feature = "_crypto"))]
     #[cfg_attr(docsrs, doc(cfg(any(feature = "dpop", feature = "mtls"))))]
     #[must_use]
@@ -330,10 +332,10 @@ mod tests {
 
     #[test]
     fn rfc9700_2_3_the_audience_is_always_checked() {
-        for claims in ["{}", r#"{"aud":[]}"#, r#"{"aud":"B"}"#, r#"{"aud":"a"}"#, r#"{"aud":"A/"}"#]
-        {
+        for claims in [r#"{"aud":[]}"#, r#"{"aud":"B"}"#, r#"{"aud":"a"}"#, r#"{"aud":"A/"}"#] {
             assert_eq!(outcome(&strict(), claims), Some(ErrorKind::WrongAudience), "{claims}");
         }
+        assert_eq!(outcome(&strict(), "{}"), Some(ErrorKind::MissingClaim("aud")));
         assert_eq!(outcome(&strict().or_audience("B"), r#"{"aud":["C","B"]}"#), None);
         assert_eq!(outcome(&Policy::new(""), r#"{"aud":""}"#), Some(ErrorKind::WrongAudience));
     }

@@ -64,7 +64,7 @@ impl VerifiedToken {
         self.claims().subject()
     }
 
-    /// Returns the client that requested the token.
+    /// Returns the client that requested the token. See [`Claims::client_id`].
     #[must_use]
     pub fn client_id(&self) -> Option<Cow<'_, str>> {
         self.claims().client_id()

@@ -11,7 +11,7 @@ use crate::introspection::{
     auth::ClientAuth, builder::IntrospectionVerifierBuilder, verifier::IntrospectionVerifier,
 };
 #[cfg(feature = "jwt")]
-use crate::jwt::{builder::JwtVerifierBuilder, verifier::JwtVerifier};
+use crate::jwt::{builder::JwtVerifierBuilder, profile::Profile, verifier::JwtVerifier};
 use crate::{
     clock::Clock,
     error::config::ConfigError,
@@ -25,11 +25,11 @@ use crate::{
 /// with or without a trailing slash as it appears there.
 ///
 /// ```
-/// use tower_introspect::{ClientAuth, Issuer, jose::Algorithm, jwt::Profile};
+/// use tower_introspect::{ClientAuth, Issuer, jose::Algorithm};
 ///
 /// // JWTs are verified by their signature, with keys found by discovery.
 /// let local = Issuer::jwt("https://as.example.com")
-///     .configure_jwt(|jwt| jwt.profile(Profile::Generic).algorithms([Algorithm::ES256]));
+///     .configure_jwt(|jwt| jwt.algorithms([Algorithm::ES256]));
 /// // All tokens are introspected.
 /// let remote = Issuer::introspect("https://opaque.example.com", ClientAuth::basic("api", "secret"));
 /// // JWTs are verified by their signature, other tokens are introspected.
@@ -197,6 +197,9 @@ impl Issuer {
         #[cfg(feature = "jwt")]
         if let Some(mut jwt) = self.jwt {
             jwt.0.common = common.clone();
+            if defaults.follows_fapi2 {
+                jwt.0.default_profile = Profile::Rfc9068;
+            }
             let built = defaults.build(jwt, JwtVerifierBuilder::build, Stack::for_jwt);
             let built = built.map_err(|problem| problems.merge("jwt", problem)).ok();
             (trusted.jwt, trusted.jwt_stack) = built.unzip();
@@ -228,6 +231,8 @@ pub(super) struct Defaults {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) loopback_http: bool,
     pub(super) stack: Settings,
+    /// True if the policy follows FAPI 2.0.
+    pub(super) follows_fapi2: bool,
     /// True if an `IssuerResolver` finds the issuers, so that their number is not bounded.
     pub(super) is_resolved: bool,
     /// The turns of key fetches, shared by the issuers on one server.

@@ -51,7 +51,8 @@ impl Cutoff {
         Self::for_claim(issuer.into(), ClaimKind::Session, session.into())
     }
 
-    /// Creates a cutoff for the tokens of a client (`client_id`, or `azp` for issuers that use it).
+    /// Creates a cutoff for the tokens of a client: those that name it in `client_id`, `azp`, `cid`
+    /// or `appid`.
     pub fn client(issuer: impl Into<String>, client: impl Into<String>) -> Self {
         Self::for_claim(issuer.into(), ClaimKind::Client, client.into())
     }

@@ -18,6 +18,7 @@ use super::{
     table::{ClaimName, CutoffTimes, Cutoffs, MAX_CLOCK_AHEAD, UNDATED, worse},
 };
 use crate::{
+    claims::{claims_set::CLIENT_CLAIMS, json},
     clock::{Clock, Moment, SystemClock},
     telemetry::events::cutoff_time_cut,
     verify::active::ActiveToken,
@@ -290,15 +291,17 @@ impl RevocationState {
         if issuer.by_claim.is_empty() {
             return standing;
         }
-        let named = [
-            (ClaimKind::Subject, claims.subject().map(Into::into)),
-            (ClaimKind::Session, claims.string("sid")),
-            (ClaimKind::Client, claims.client_id()),
-            (ClaimKind::Client, claims.string("azp")),
-            (ClaimKind::Token, claims.jwt_id()),
-        ];
-        for (kind, value) in named {
-            let Some(value) = value else { continue };
+        // A single pass over the claims, because this runs for every request.
+        for (claim, value) in claims.members() {
+            let kind = match claim {
+                "jti" => ClaimKind::Token,
+                "sid" => ClaimKind::Session,
+                "sub" => ClaimKind::Subject,
+                // Each of them, not only the one that decides: more is covered, never less.
+                claim if CLIENT_CLAIMS.contains(&claim) => ClaimKind::Client,
+                _ => continue,
+            };
+            let Some(value) = json::decode_string(value) else { continue };
             let name = self.hasher.hash_one((kind, &*value));
             standing = match (issuer.by_claim.get(&name), kind) {
                 (Some(cutoff), ClaimKind::Token) => {

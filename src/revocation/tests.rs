@@ -73,8 +73,13 @@ fn each_kind_of_cutoff_matches_its_own_claim_only() {
     }
     let client = revocations(10);
     client.revoke(&Cutoff::client(ISSUER, "x"));
-    let fact_by_azp = fact(ISSUER, Method::Jwt, r#"{"azp":"x","client_id":"y","iat":1}"#);
-    assert_eq!(client.check(&fact_by_azp), Standing::Revoked);
+    for claims in [
+        r#"{"azp":"x","client_id":"y","iat":1}"#,
+        r#"{"cid":"x","iat":1}"#,
+        r#"{"iat":1,"appid":"\u0078"}"#,
+    ] {
+        assert_eq!(client.check(&fact(ISSUER, Method::Jwt, claims)), Standing::Revoked, "{claims}");
+    }
     let all = revocations(10);
     all.revoke(&Cutoff::issuer(ISSUER));
     assert_eq!(all.check(&fact(ISSUER, Method::Jwt, r#"{"iat":1}"#)), Standing::Revoked);

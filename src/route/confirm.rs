@@ -1,7 +1,7 @@
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use crate::{
-    claims::token_type::check_token_type,
+    claims::{claims_set::Claims, token_type::check_token_type},
     error::{kind::ErrorKind, refusal::VerifyError},
     verify::{
         active::{ActiveToken, Method},
@@ -16,8 +16,9 @@ use crate::{
 /// Use it for JWTs that must still be active. The signature is checked first, so that forged tokens
 /// cost the authorization server nothing. Then introspection confirms that the token is active,
 /// with an outcome at most `max_age` old. The claims are those of the JWT, narrowed to what the
-/// introspection response allows; their age is that of the confirmation ([`Method::Confirmed`]). If
-/// the two disagree about the subject, the client, the token or its key, the outcome is
+/// introspection response allows, and those that only the response has; the scope is what both
+/// grant, or that of the one that names any. Their age is that of the confirmation
+/// ([`Method::Confirmed`]). If the two disagree about the subject, the client, the token or its key, the outcome is
 /// [`BadResponse`](ErrorKind::BadResponse). If the server does not introspect its JWTs, every JWT
 /// is refused as [`Misconfigured`](ErrorKind::Misconfigured).
 ///
@@ -84,7 +85,8 @@ impl Verifier for Confirm {
     }
 }
 
-/// Returns the claims of the JWT, narrowed to what the introspection response still allows.
+/// Returns the claims of the JWT, narrowed to what the introspection response still allows, with the
+/// members that only the response has.
 fn combine(local: &ActiveToken, remote: Outcome) -> Outcome {
     let remote = remote.map_err(|error| match error.kind() {
         // The token is good. This service is misconfigured: it requests an introspection that the
@@ -94,18 +96,21 @@ fn combine(local: &ActiveToken, remote: Outcome) -> Outcome {
         _ => error,
     })?;
     let (signed, confirmed) = (local.claims(), remote.claims());
-    let differs = |name: &str| match (signed.string(name), confirmed.string(name)) {
+    let differs = |read: fn(&Claims) -> Option<Cow<'_, str>>| match (read(signed), read(confirmed))
+    {
         (Some(signed), Some(confirmed)) => signed != confirmed,
         _ => false,
     };
     let rebound = signed.confirmation().is_some()
         && confirmed.confirmation().is_some_and(|key| Some(key) != signed.confirmation());
-    let other = ["sub", "client_id", "jti"].into_iter().any(differs);
+    let other = differs(|claims| claims.subject().map(Cow::Borrowed))
+        || differs(Claims::client_id)
+        || differs(Claims::jwt_id);
     if local.issuer() != remote.issuer() || other || rebound {
         return Err(VerifyError::new(ErrorKind::BadResponse)
             .with_context("the introspection response is about another token"));
     }
-    let claims = signed.clone().narrowed_by(confirmed);
+    let claims = signed.clone().confirmed_by(confirmed);
     // The key of either: the response may call the token bound and leave the key to the JWT.
     check_token_type(confirmed, claims.confirmation())
         .map_err(|why| VerifyError::new(ErrorKind::UnprovenPossession).with_context(why))?;

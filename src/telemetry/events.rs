@@ -139,6 +139,19 @@ pub(crate) fn keys_not_fetched(issuer: &str, error: &VerifyError) {
     let _ = (issuer, error);
 }
 
+/// Reports, once for each verifier, that all access tokens of an issuer have the type `at+jwt`, so
+/// that the strict profile would admit them too.
+pub(crate) fn access_tokens_have_type(issuer: &str) {
+    #[cfg(feature = "tracing")]
+    tracing::info!(
+        target: TARGET,
+        issuer,
+        "all access tokens have the type at+jwt; consider `Profile::Rfc9068`"
+    );
+    #[cfg(not(feature = "tracing"))]
+    let _ = issuer;
+}
+
 /// Reports a key of a JWK Set that was left out because it is not meant for this purpose.
 pub(crate) fn key_left_out(index: usize, reason: &impl fmt::Display) {
     #[cfg(feature = "tracing")]

@@ -58,12 +58,14 @@ struct Facts {
     noted_by: AtomicU32,
 }
 
-/// The key that a token was verified with, and the algorithm.
+/// The key that a token was verified with, the algorithm, and the type of the token.
 #[cfg(feature = "jwt")]
 #[derive(Clone)]
-struct SignedBy {
-    key: Arc<VerificationKey>,
-    algorithm: Algorithm,
+pub(crate) struct SignedBy {
+    pub(crate) key: Arc<VerificationKey>,
+    pub(crate) algorithm: Algorithm,
+    /// The `typ` of the header is `at+jwt`.
+    pub(crate) typed: bool,
 }
 
 /// Uninhabited: without local verification there is no key.
@@ -102,16 +104,15 @@ impl ActiveToken {
         Self(Arc::new(Facts { issuer, claims, method, verified_at, signed_by, stale, noted_by }))
     }
 
-    /// Creates the fact that `issuer` signed `claims` with `key`, by `algorithm`.
+    /// Creates the fact that `issuer` signed `claims`.
     #[cfg(feature = "jwt")]
     pub(crate) fn signed(
         issuer: Arc<str>,
         claims: Claims,
-        key: Arc<VerificationKey>,
-        algorithm: Algorithm,
+        signed_by: SignedBy,
         verified_at: Moment,
     ) -> Self {
-        let (method, signed_by) = (Method::Jwt, Some(SignedBy { key, algorithm }));
+        let (method, signed_by) = (Method::Jwt, Some(signed_by));
         let (stale, noted_by) = (false, AtomicU32::new(0));
         Self(Arc::new(Facts { issuer, claims, method, verified_at, signed_by, stale, noted_by }))
     }
@@ -223,10 +224,10 @@ impl ActiveToken {
         false
     }
 
-    /// Returns the algorithm of the signature, if one was verified locally.
+    /// Returns how the token was signed, if that was verified locally.
     #[cfg(feature = "jwt")]
-    pub(crate) fn algorithm(&self) -> Option<Algorithm> {
-        self.0.signed_by.as_ref().map(|by| by.algorithm)
+    pub(crate) fn signed_by(&self) -> Option<&SignedBy> {
+        self.0.signed_by.as_ref()
     }
 }
 

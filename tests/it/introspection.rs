@@ -560,7 +560,7 @@ async fn default_audience_is_used_only_if_the_response_has_none() {
         let facts = ask(&builder.build().unwrap(), TOKEN).await.unwrap();
         facts.claims().audience().iter().map(str::to_owned).collect::<Vec<_>>()
     };
-    assert_eq!(audience(r#"{"active":true}"#).await, ["me"]);
+    assert_eq!(audience(r#"{"active":true,"sub":"alice"}"#).await, ["me"]);
     assert_eq!(audience(r#"{"active":true,"aud":"other"}"#).await, ["other"]);
     assert!(audience(r#"{"active":true,"aud":[]}"#).await.is_empty());
 }
@@ -571,7 +571,8 @@ async fn wrong_types_are_a_bad_response() {
         r#""aud":7"#,
         r#""aud":[7]"#,
         r#""exp":"1893456000""#,
-        r#""nbf":null"#,
+        r#""nbf":"1""#,
+        r#""jti":7"#,
         r#""iat":true"#,
         r#""iss":["https://as.example.com"]"#,
         r#""sub":7"#,
@@ -600,7 +601,7 @@ async fn i15_confirmation_reaches_the_policy() {
 
 #[tokio::test]
 async fn i16_token_type_is_compared_without_case() {
-    for kind in ["Bearer", "bearer", "BEARER", "access_token", "N_A"] {
+    for kind in ["Bearer", "bearer", "BEARER"] {
         let body = format!(r#"{{"active":true,"token_type":"{kind}"}}"#);
         assert!(active(&body).await.is_ok(), "{kind}");
     }
@@ -617,7 +618,7 @@ async fn rfc9449_6_2_token_bound_by_dpop_has_the_type_dpop_or_none() {
         active(&format!(r#"{{"active":true,{members}}}"#)).await.err().map(|error| error.kind())
     };
     let unproven = Some(ErrorKind::UnprovenPossession);
-    for token_type in ["Bearer", "bearer", "", "N_A", "DPoP ", "access_token"] {
+    for token_type in ["Bearer", "bearer", "BEARER"] {
         let with = |key| format!(r#""token_type":"{token_type}","cnf":{{{key}}}"#);
         assert_eq!(kind(&with(r#""jkt":"abc""#)).await, unproven, "{token_type}");
         assert_eq!(kind(&with(r#""jkt":"abc","x5t#S256":"d""#)).await, unproven, "{token_type}");
@@ -658,6 +659,12 @@ async fn active_refresh_and_other_tokens_are_refused() {
         (r#""events":{"https://example.com/event":{}}"#, TokenKind::SecurityEvent),
         (r#""htm":"GET","htu":"https://api.example.com""#, TokenKind::DpopProof),
         (r#""token_introspection":{"active":true}"#, TokenKind::IntrospectionResponse),
+        (r#""token_type":"access_token""#, TokenKind::Other),
+        (r#""token_type":"N_A""#, TokenKind::Other),
+        (r#""token_type":"mac","scope":"x""#, TokenKind::Other),
+        (r#""token_type":"""#, TokenKind::Other),
+        (r#""token_use":"other","token_type":"Bearer""#, TokenKind::Other),
+        (r#""nonce":"x""#, TokenKind::Id),
     ] {
         let error = active(&format!("{{\"active\":true,{member}}}")).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::WrongTokenKind(kind), "{member}");
@@ -737,7 +744,7 @@ async fn i19_claims_inside_an_introspected_jwt_are_ignored() {
     // {"alg":"none"} . {"active":true,"sub":"mallory","aud":"https://api.example.com"}
     let jwt = "eyJhbGciOiJub25lIn0.eyJhY3RpdmUiOnRydWUsInN1YiI6Im1hbGxvcnkifQ.";
     let server = Server::new([
-        ScriptedResponse::json(r#"{"active":true}"#),
+        ScriptedResponse::json(r#"{"active":true,"token_type":"Bearer"}"#),
         ScriptedResponse::json(r#"{"active":false}"#),
     ]);
     let verifier = server.builder(ClientAuth::mtls("api")).build().unwrap();

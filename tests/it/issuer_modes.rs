@@ -145,7 +145,7 @@ async fn invalid_jwt_is_refused_without_introspection() {
     for token in [
         jwt().with_corrupt_signature().mint(),
         jwt().unsigned().mint(),
-        jwt().typ("JWT").mint(),
+        jwt().typ("JWT").without("client_id").mint(),
         jwt().without("exp").mint(),
         jwt().kid("unknown").with_corrupt_signature().mint(),
         stranger.jwt().audience(AUDIENCE).mint(),
@@ -361,7 +361,7 @@ async fn refused_jwts_cause_no_introspection() {
         [
             jwt().with_corrupt_signature().mint(),
             jwt().unsigned().mint(),
-            jwt().typ("JWT").mint(),
+            jwt().typ("JWT").without("client_id").mint(),
             jwt().without("exp").mint(),
             jwt().header("crit", json!(["x"])).mint(),
         ]

@@ -92,10 +92,11 @@ fn verifier() -> JwtVerifier {
     VERIFIER.clone()
 }
 
-fn generic() -> JwtVerifier {
+/// A verifier that takes only tokens of RFC 9068.
+fn strict() -> JwtVerifier {
     static VERIFIER: LazyLock<JwtVerifier> = LazyLock::new(|| {
         let builder = JwtVerifier::builder(ISSUER).keys(issuer_keys());
-        builder.profile(Profile::Generic).build().unwrap()
+        builder.profile(Profile::Rfc9068).build().unwrap()
     });
     VERIFIER.clone()
 }

@@ -30,6 +30,7 @@ mod issuer_modes;
 mod jwks;
 mod jwt;
 mod key_rotation;
+mod kinds;
 mod known_vulnerabilities;
 mod layer;
 mod live_routes;

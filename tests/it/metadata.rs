@@ -458,7 +458,7 @@ fn rfc9728_2_2_signed_metadata_has_the_same_parameters_and_iss() {
     let keys = KeySet::from_jwk(jwk.to_string().as_bytes()).unwrap();
     let verifier = JwtVerifier::builder("https://attests.example.com")
         .keys(keys)
-        .profile(Profile::Generic)
+        .profile(Profile::ServiceIdentity)
         .build()
         .unwrap();
     let refusal = |text: &str| {

@@ -287,22 +287,20 @@ fn build_does_no_io() {
 #[tokio::test(start_paused = true)]
 async fn options_of_the_jwt_verifier_are_set_through_the_issuer() {
     let (server, clock) = authority();
-    let generic = api(
+    let strict = api(
         &server,
         &clock,
-        Issuer::jwt(ISSUER).configure_jwt(|jwt| {
-            jwt.profile(Profile::Generic).scope_claim("scp").algorithms([Algorithm::ES256])
-        }),
+        Issuer::jwt(ISSUER)
+            .configure_jwt(|jwt| jwt.profile(Profile::Rfc9068).algorithms([Algorithm::EdDSA])),
     );
-    let plain = server.jwt().subject("alice").audience(AUDIENCE).typ("JWT").mint();
-    let strict = api(&server, &clock, Issuer::jwt(ISSUER));
-    assert!(matches!(refusal(&present(&strict, &plain).await), Some(ErrorKind::WrongTokenKind(_))));
-    let response = present(&generic, &plain).await;
-    // The algorithm of the token counts, not its type.
-    assert_ne!(
-        refusal(&response),
-        Some(ErrorKind::WrongTokenKind(tower_introspect::TokenKind::Other))
-    );
+    let plain = || server.jwt().subject("alice").audience(AUDIENCE).typ("JWT");
+    let default = api(&server, &clock, Issuer::jwt(ISSUER));
+    assert_eq!(refusal(&present(&default, &plain().mint()).await), None);
+    let algorithm = refusal(&present(&strict, &plain().mint()).await);
+    assert_eq!(algorithm, Some(ErrorKind::UnsupportedAlgorithm));
+    let signed = plain().algorithm(Algorithm::EdDSA).mint();
+    let other = ErrorKind::WrongTokenKind(tower_introspect::TokenKind::Other);
+    assert_eq!(refusal(&present(&strict, &signed).await), Some(other));
 }
 
 #[tokio::test(start_paused = true)]

@@ -167,6 +167,15 @@ impl<'a> Doctor<'a> {
                     ),
                 );
             }
+            if issuer.accepts_unmarked {
+                findings.warn(
+                    "danger_accept_unmarked_jwts",
+                    format!(
+                        "`danger_accept_unmarked_jwts` is set for {name}: its ID tokens may be \
+                         accepted too"
+                    ),
+                );
+            }
             if issuer
                 .client
                 .as_ref()

@@ -4,6 +4,8 @@ use serde_json::{Value, json};
 use tower_introspect::{
     ErrorKind, VerifyError,
     credentials::{Scheme, Token},
+    inspect,
+    jwt::Profile,
     verify::{Verifier as _, VerifyRequest},
 };
 
@@ -66,9 +68,26 @@ impl Doctor<'_> {
                 self.add_section(title, findings, Value::Null);
                 continue;
             };
+            self.check_profile(&form, &mut findings);
             self.check_admission(token, &mut findings);
             self.check_introspection(given, &form, &mut findings);
             self.add_section(title, findings, json!({ "kind": kind.code }));
+        }
+    }
+
+    /// Proposes the strict profile for an issuer whose access tokens have the type that it demands.
+    fn check_profile(&self, form: &Form, findings: &mut Findings) {
+        let Form::Jws(jws) = form else { return };
+        let named = jws.payload.text("iss");
+        let mut issuers = self.deployment.settings.issuers.iter();
+        let issuer = issuers.find(|issuer| Some(&issuer.issuer) == named.as_ref());
+        let is_generic = issuer.is_some_and(|issuer| issuer.profile == Some(Profile::Generic));
+        if is_generic && inspect::is_access_token_type(jws.header.text("typ").as_deref()) {
+            findings.note(
+                "profile_rfc9068",
+                "its type is at+jwt: if all access tokens of the issuer have it, set `profile` to \
+                 `rfc9068`, the strict one",
+            );
         }
     }
 
@@ -110,6 +129,7 @@ impl Doctor<'_> {
             report_refusal(error, &exchanges, hybrid, findings);
         }
         if response["active"] == true {
+            check_kind(&response, findings);
             check_members(&response, findings);
             let verified_locally = matches!(form, Form::Jws(_)) && hybrid;
             if !verified_locally {
@@ -207,9 +227,44 @@ fn report_refusal(
     }
 }
 
+/// Reports which kind of token the response shows, as the library judges it.
+fn check_kind(response: &Value, findings: &mut Findings) {
+    match inspect::judge_response(&response.to_string()) {
+        Err(kind) => {
+            let kind = ErrorKind::WrongTokenKind(kind);
+            findings.warn(
+                "response_other_kind",
+                format!("the server calls it active, but by its response {kind}"),
+            );
+        }
+        Ok(true) => {
+            findings.note("response_access_token", "its response is that about an access token")
+        }
+        Ok(false) if is_bare(response) => findings.warn("response_bare", PROBABLY_NONE),
+        Ok(false) => findings.warn(
+            "response_no_kind",
+            "nothing in the response shows the kind of token: introspect an ID token and a refresh \
+             token too (`--token-file`), to see whether the server calls them active",
+        ),
+    }
+}
+
+/// What a response is probably about that has none of the members of an access token.
+const PROBABLY_NONE: &str = "the response has neither `scope`, `token_type` nor `sub`: probably the \
+     token is a refresh token or an authorization code. Even `danger_default_audience` does not \
+     admit it";
+
+/// Returns true if the response shows nothing that an access token has.
+fn is_bare(response: &Value) -> bool {
+    ["scope", "token_type", "sub"].into_iter().all(|name| response[name].is_null())
+}
+
 /// Checks the presence and types of members, in which servers differ.
 fn check_members(response: &Value, findings: &mut Findings) {
     match &response["aud"] {
+        Value::Null if is_bare(response) => {
+            findings.warn("no_aud", "there is no `aud`: the policy refuses the token")
+        }
         Value::Null => findings.warn(
             "no_aud",
             "there is no `aud`: the policy refuses the token, unless the client requests this \
@@ -223,6 +278,11 @@ fn check_members(response: &Value, findings: &mut Findings) {
             ),
         ),
         Value::String(_) => findings.note("aud_string", "`aud` is a string"),
+        Value::Array(all) if all.is_empty() => findings.warn(
+            "aud_empty",
+            "`aud` is empty: the token is for nobody, and the policy refuses it. Have the client \
+             request this resource",
+        ),
         Value::Array(all) => {
             findings.note("aud_array", format!("`aud` is an array of {}", all.len()))
         }

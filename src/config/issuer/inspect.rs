@@ -8,7 +8,6 @@ use crate::{
     },
     error::config::ConfigError,
     introspection::{builder::IntrospectionVerifierBuilder, verifier::IntrospectionVerifier},
-    jwt::profile::Profile,
 };
 
 impl IssuerConfig {
@@ -23,7 +22,8 @@ impl IssuerConfig {
             max_keys: jwt.and_then(|jwt| jwt.max_keys),
             max_keys_tried: jwt.and_then(|jwt| jwt.max_keys_tried),
             algorithms: jwt.and_then(|jwt| jwt.algorithms.clone()),
-            is_generic: jwt.is_some_and(|jwt| matches!(jwt.profile, Some(Profile::Generic))),
+            profile: jwt.map(|jwt| jwt.profile.unwrap_or_default()),
+            accepts_unmarked: self.accept_unmarked,
             has_audience_claim: jwt.is_some_and(|jwt| jwt.danger_audience_claim.is_some()),
             endpoint: remote.and_then(|remote| remote.endpoint.clone()),
             hint: remote.and_then(|remote| remote.hint.clone()),
@@ -39,11 +39,11 @@ impl IssuerConfig {
     pub(in crate::config) fn introspection(
         &self,
     ) -> Result<Option<IntrospectionVerifierBuilder>, ConfigError> {
-        let (Some(remote), Some(client)) = (&self.introspection, &self.client) else {
+        let (Some(_), Some(client)) = (&self.introspection, &self.client) else {
             return Ok(None);
         };
         let builder = IntrospectionVerifier::builder(&*self.name, client.load()?);
-        Ok(Some(remote.settings()(builder)))
+        Ok(Some(self.introspection_settings()(builder)))
     }
 }
 

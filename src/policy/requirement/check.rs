@@ -66,16 +66,13 @@ impl Kind {
                 let named = has(issuers, token.issuer());
                 Verdict::met_or_hopeless(named, ErrorKind::WrongIssuer)
             }
-            Self::AnyClient(clients) => match text(token, "client_id") {
-                Err(undecided) => undecided,
-                Ok(Some(client)) => Verdict::met_or_hopeless(has(clients, &client), denied),
-                Ok(None) => match text(token, "azp") {
-                    Err(undecided) => undecided,
-                    Ok(client) => {
-                        let named = client.is_some_and(|client| has(clients, &client));
-                        Verdict::met_or_hopeless(named, denied)
-                    }
-                },
+            Self::AnyClient(clients) => match claims.try_client_id() {
+                Ok(client) => {
+                    let named = client.is_some_and(|client| has(clients, &client));
+                    Verdict::met_or_hopeless(named, denied)
+                }
+                Err(ClaimsError::Invalid(name)) => invalid(name),
+                Err(ClaimsError::Malformed) => invalid("client_id"),
             },
             Self::AnyAcr(values) => match text(token, "acr") {
                 Err(undecided) => undecided,

@@ -51,7 +51,7 @@ impl Requirement {
 
     /// Requires that the token was issued to one of these clients.
     ///
-    /// The client is `client_id`, or `azp` if the issuer writes that instead.
+    /// [`Claims::client_id`](crate::claims::Claims::client_id) returns the client of a token.
     #[must_use]
     pub fn any_client<'a>(clients: impl IntoIterator<Item = &'a str>) -> Self {
         Kind::AnyClient(names(clients)).into()

@@ -138,6 +138,7 @@ impl ResourceServerBuilder {
             clock: Arc::clone(&self.clock),
             loopback_http: self.loopback_http,
             stack: self.stack.clone(),
+            follows_fapi2: self.policy.proofs().fapi2,
             is_resolved: false,
             turns: TurnsByOrigin::default(),
         }

@@ -281,7 +281,7 @@ fn d4_endpoints_that_are_not_https_are_named_and_not_used() {
         let text = format!(r#"{{"issuer":"{ISSUER}",{members}}}"#);
         Metadata::parse(text.as_bytes(), ISSUER, loopback).unwrap()
     };
-    for url in [r#""http://as.example.com/""#, r#""http://127.0.0.1/""#, "7", r#""/x""#] {
+    for url in [r#""http://as.example.com/""#, r#""http://127.0.0.1/""#, "7", "[]", r#""/x""#] {
         let members = format!(
             r#""jwks_uri":{url},"introspection_endpoint":{url},
                "mtls_endpoint_aliases":{{"introspection_endpoint":{url}}}"#
@@ -331,6 +331,23 @@ fn rfc8705_5_the_alias_is_for_clients_with_a_certificate() {
     let endpoint = |mtls| metadata.require_introspection_endpoint(mtls).unwrap().uri().to_string();
     assert_eq!(endpoint(false), "https://as.example.com/i");
     assert_eq!(endpoint(true), "https://mtls.example.com/i");
+}
+
+#[cfg(all(feature = "jwt", feature = "introspection"))]
+#[test]
+fn rfc8414_2_unset_members_are_absent() {
+    let endpoint = r#""introspection_endpoint":"https://as.example.com/i""#;
+    for aliases in ["null", r#"{"introspection_endpoint":null}"#, "{}"] {
+        let text = format!(
+            r#"{{"issuer":"{ISSUER}","jwks_uri":null,{endpoint},"mtls_endpoint_aliases":{aliases},
+                "introspection_endpoint_auth_methods_supported":null}}"#
+        );
+        let metadata = Metadata::parse(text.as_bytes(), ISSUER, false).unwrap();
+        let found = metadata.require_introspection_endpoint(true).unwrap();
+        assert_eq!(found.uri(), "https://as.example.com/i", "{aliases}");
+        let missing = metadata.require_jwks_uri().unwrap_err();
+        assert!(missing.context().unwrap().ends_with("missing"), "{missing}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -26,7 +26,7 @@ fn rfc7515_7_1_token_has_exactly_two_periods() {
 /// have the others.
 #[test]
 fn rfc7515_2_signed_padding_and_standard_base64_are_refused() {
-    let verifier = generic();
+    let verifier = verifier();
     let key = key(Algorithm::ES256);
     let text = json!({"alg": "ES256", "typ": "JWT", "kid": "p256", "x": "1"}).to_string();
     let mut claims = claims_of_alice().to_string();
