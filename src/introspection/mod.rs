@@ -6,9 +6,12 @@
 //! [`Freshness`](crate::verify::Freshness).
 //!
 //! Only the boolean `true` makes a token active. If the response names an issuer, it must be the
-//! configured one. A token that the response marks as a refresh token, an ID token or a security
-//! event is refused. As for every verifier, the [`Policy`](crate::Policy) checks the times and the
-//! audience.
+//! configured one. A member that is `null` counts as absent. As for every verifier, the
+//! [`Policy`](crate::Policy) checks the times and the audience.
+//!
+//! A token that the response marks as a refresh token, an ID token or a security event is refused.
+//! If the token is a JWT, so is one whose own text does: some servers call ID tokens active and
+//! don't say so. Nothing else in the text counts.
 //!
 //! | response | outcome |
 //! |---|---|

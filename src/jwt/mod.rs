@@ -75,7 +75,8 @@
 //!
 //! The verifier refuses a `crit` of any kind, and `b64`. It refuses repeated members at every level
 //! of the header and the claims, base64url with padding or stray bits, tokens without `exp`, `aud`
-//! or `iss`, an `iss` that is an array, and the `typ` of another kind of JWT. It ignores keys in
+//! or `iss`, an `iss` that is an array, and the `typ` of another kind of JWT. It refuses a token that
+//! nothing marks as an access token ([`Profile::Generic`]), as plain ID tokens are. It ignores keys in
 //! the header (`jwk`, `x5c`) and URLs of keys in it (`jku`, `x5u`).
 
 pub(crate) mod builder;

@@ -350,3 +350,43 @@ async fn state_of_the_authorization_server_is_reported_as_random_tokens_find_it(
     }
     assert!(!captured.text().contains("Realm not enabled"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn strict_profile_is_proposed_once_if_all_tokens_of_an_issuer_fit_it() {
+    use serde_json::json;
+    use tower_introspect::{
+        jose::{Algorithm, SigningKey},
+        jwt::{JwtVerifier, KeySet, Profile},
+    };
+
+    const MESSAGE: &str = "all access tokens have the type at+jwt; consider `Profile::Rfc9068`";
+    let key = SigningKey::from_pem(Algorithm::EdDSA, include_bytes!("../it/keys/ed25519.pem"));
+    let key = key.unwrap().with_kid("k");
+    let sign = |typ: &str| {
+        let claims = json!({"iss": ISSUER, "aud": "api", "exp": 4_102_444_800_u64, "scope": "x"});
+        key.sign(&json!({"alg": "EdDSA", "kid": "k", "typ": typ}), &claims).unwrap()
+    };
+    let (typed, plain) = (sign("at+jwt"), sign("JWT"));
+    let jwk = key.public_jwk().unwrap().to_string();
+    let (_turn, captured) = alone().await;
+    let told = async |profile, tokens: &[&str]| {
+        let before = captured.named(MESSAGE).len();
+        let keys = KeySet::from_jwk(jwk.as_bytes()).unwrap();
+        let verifier = JwtVerifier::builder(ISSUER).keys(keys).profile(profile).build().unwrap();
+        let layer = IntrospectLayer::new(BoxVerifier::new(verifier), policy());
+        for token in tokens {
+            present(&layer, token).await;
+        }
+        let lines = captured.named(MESSAGE);
+        if let Some(line) = lines.get(before) {
+            assert_eq!((line.level, line.field("issuer")), (Level::INFO, Some(ISSUER)));
+        }
+        lines.len() - before
+    };
+    let mut mixed = vec![&*typed; 400];
+    assert_eq!(told(Profile::Generic, &mixed[..99]).await, 0);
+    assert_eq!(told(Profile::Generic, &mixed).await, 1);
+    assert_eq!(told(Profile::Rfc9068, &mixed).await, 0);
+    mixed[50] = &plain;
+    assert_eq!(told(Profile::Generic, &mixed).await, 0);
+}

@@ -97,7 +97,10 @@ impl Bad {
             Self::NoAudience => signed(good.without("aud")),
             Self::WrongIssuer => signed(good.claim("iss", "https://test-other.example")),
             Self::NoIssuer => signed(good.without("iss")),
-            Self::IdToken => signed(good.typ("JWT").without("client_id").claim("nonce", "test")),
+            Self::IdToken => {
+                let id = good.typ("JWT").without("client_id").without("scope");
+                signed(id.claim("nonce", "test"))
+            }
             Self::LogoutToken => {
                 let events = json!({"http://schemas.openid.net/event/backchannel-logout": {}});
                 signed(good.typ("logout+jwt").claim("events", events))

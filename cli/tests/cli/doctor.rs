@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tower_introspect::{
     clock::UnixTime,
     test_util::{AuthorizationServer, Endpoint, Fault},
@@ -250,6 +250,65 @@ async fn the_cache_is_checked_against_the_lifetimes_of_tokens() {
     has(&doctor(&config, &["--json"]).await, "stale_if_error", "warning");
     // Without a token, the lifetimes are not known.
     has(&doctor(&config, &["--json"]).await, "no_lifetimes", "note");
+}
+
+#[tokio::test]
+async fn kinds_of_tokens_are_reported_as_the_library_judges_them() {
+    let (server, _listening) = front::plain().await;
+    let config = front::config("doctor-kinds", server.issuer(), "mode = \"introspect\"\n");
+    let report = async |response: Value| {
+        let token = server.opaque().introspected_as(response).mint();
+        let token = file("doctor-kinds.token", token);
+        doctor(&config, &["--json", "--token-file", &token]).await
+    };
+    let answer = |members: Value| {
+        let mut all = json!({"active": true, "aud": AUDIENCE, "exp": NOW + 600, "iat": NOW});
+        all.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        all
+    };
+    let ran = report(answer(json!({"scope": "read", "token_type": "Bearer"}))).await;
+    has(&ran, "response_access_token", "note");
+    has(&ran, "admitted", "good");
+    for other in [
+        json!({"token_type": "Refresh"}),
+        json!({"typ": "ID"}),
+        json!({"nonce": "n", "sub": "a"}),
+        json!({"token_type": "mac"}),
+    ] {
+        let ran = report(answer(other)).await;
+        has(&ran, "response_other_kind", "warning");
+        has(&ran, "not_admitted", "bad");
+    }
+    has(&report(answer(json!({"sub": "a"}))).await, "response_no_kind", "warning");
+    // What some servers say of refresh tokens and unused codes.
+    let ran =
+        report(json!({"active": true, "client_id": "web", "exp": NOW + 600, "iat": NOW})).await;
+    has(&ran, "response_bare", "warning");
+    assert!(ran.screen().contains("a refresh token or an authorization code"), "{}", ran.screen());
+    let ran = report(answer(json!({"aud": [], "sub": "a"}))).await;
+    has(&ran, "aud_empty", "warning");
+    has(&ran, "not_admitted", "bad");
+}
+
+#[tokio::test]
+async fn strict_profile_is_proposed_for_tokens_that_fit_it() {
+    let (server, _listening) = front::plain().await;
+    front::without_known_keys(&server);
+    let doctor_of = async |mode: &str, typ: &str| {
+        let config = front::config("doctor-profile", server.issuer(), mode);
+        let text = std::fs::read_to_string(&config).unwrap();
+        let lines: Vec<_> = text.lines().filter(|line| !line.starts_with("client")).collect();
+        let config = file("doctor-profile.toml", lines.join("\n"));
+        let token = server.jwt().typ(typ).audience(AUDIENCE);
+        let token = token.issued_at(UnixTime::from_secs(NOW));
+        let token = token.expires_at(UnixTime::from_secs(NOW + 600)).mint();
+        let token = file("doctor-profile.token", token);
+        let ran = doctor(&config, &["--json", "--token-file", &token]).await;
+        codes(&ran).iter().any(|(code, _)| code == "profile_rfc9068")
+    };
+    assert!(doctor_of("mode = \"jwt\"\n", "at+jwt").await);
+    assert!(!doctor_of("mode = \"jwt\"\n", "JWT").await);
+    assert!(!doctor_of("mode = \"jwt\"\nprofile = \"rfc9068\"\n", "at+jwt").await);
 }
 
 #[tokio::test]

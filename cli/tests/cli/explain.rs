@@ -177,3 +177,18 @@ async fn a_machine_without_certificates_of_authorities_needs_none_that_the_setti
     let ran = run_in(&nowhere, &["doctor", "--at", &at, "--ca", CA, &system], "").await;
     assert_eq!(ran.code, 0, "{}", ran.screen());
 }
+
+#[tokio::test]
+async fn reason_of_a_refusal_names_what_the_kind_of_error_does_not() {
+    // Nothing marks it as an access token.
+    let unmarked = sign(
+        &with(header(), json!({"typ": "JWT"})),
+        &with(claims(), json!({"scope": null, "client_id": null})),
+    );
+    let ran = explain(&config(), &unmarked, &[]).await;
+    assert_eq!(ran.code, 1, "{}", ran.screen());
+    assert!(ran.out.contains("danger_accept_unmarked_jwts"), "{}", ran.screen());
+    let nobody = sign(&header(), &with(claims(), json!({"aud": []})));
+    let ran = explain(&config(), &nobody, &[]).await;
+    assert!(ran.out.contains("the token is for nobody"), "{}", ran.screen());
+}
