@@ -15,7 +15,13 @@ use super::{
     edits::ResponseEdits,
     waiting::{WaitResult, Waiting},
 };
-use crate::{respond::responder::Respond, verify::verifier::Verifier};
+use crate::{
+    respond::{
+        refused_body::refusing::{Judged, PolledCall, Refused},
+        responder::Respond,
+    },
+    verify::verifier::Verifier,
+};
 
 pin_project! {
     /// The future of [`Introspect`](super::Introspect): the response of the inner service, or the
@@ -78,31 +84,49 @@ where
     type Output = Result<Response<ResB>, S::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Poll::Ready(Ok(match ready!(self.poll_judged(cx))? {
+            Judged::Admitted(response) | Judged::Refused(Refused { response, .. }) => response,
+        }))
+    }
+}
+
+impl<S, V, R, ReqB, ResB> ResponseFuture<S, V, R, ReqB>
+where
+    S: Service<Request<ReqB>, Response = Response<ResB>> + Clone,
+    V: Verifier,
+    R: Respond<ResB>,
+{
+    /// Polls, and returns the request with the response if it is refused after a wait.
+    #[inline]
+    pub(super) fn poll_judged(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> PolledCall<Response<ResB>, S::Error, ReqB> {
         let mut this = self.project();
         loop {
             match this.state.as_mut().project() {
                 StateProj::Refused { response } => {
-                    return Poll::Ready(Ok(response.take().expect("polled after completion")));
+                    let response = response.take().expect("polled after completion");
+                    return Poll::Ready(Ok(Judged::Admitted(response)));
                 }
                 StateProj::Waiting { waiting } => {
-                    let next = match ready!(waiting.as_mut().poll_decision(cx))? {
+                    match ready!(waiting.as_mut().poll_decision(cx))? {
                         WaitResult::Called(future, edits) => {
                             *this.edits = edits;
-                            State::Calling { future }
+                            this.state.set(State::Calling { future });
                         }
-                        WaitResult::Refused(response) => {
-                            State::Refused { response: Some(response) }
+                        WaitResult::Refused(refused) => {
+                            return Poll::Ready(Ok(Judged::Refused(refused)));
                         }
-                    };
-                    this.state.set(next);
+                    }
                 }
                 StateProj::Calling { future } => {
                     if this.edits.is_empty() {
-                        return future.poll(cx);
+                        return future.poll(cx).map_ok(Judged::Admitted);
                     }
                     let mut response = ready!(future.poll(cx))?;
                     this.edits.apply(&mut response);
-                    return Poll::Ready(Ok(response));
+                    return Poll::Ready(Ok(Judged::Admitted(response)));
                 }
             }
         }

@@ -65,6 +65,12 @@
 //! [`RequireLayer`](crate::require::RequireLayer) has a responder of its own, and so have the
 //! extractors for axum (`axum::RejectWith`).
 //!
+//! # Uploads
+//!
+//! A refusal is sent without reading the body of the request. Over HTTP/1.1 a client or a proxy that is
+//! still writing a long body may not get it. [`refused_body`](crate::respond::refused_body) has a layer
+//! that reads the body first, up to a limit.
+//!
 //! # Differences from similar middleware
 //!
 //! * `tower_http::auth` compares one fixed secret, or passes the whole request to a closure. Its

@@ -1,5 +1,6 @@
 use std::{
     fmt,
+    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -17,7 +18,10 @@ use super::{
 };
 use crate::{
     error::refusal::VerifyError,
-    respond::responder::{Auto, Respond},
+    respond::{
+        refused_body::refusing::{Judged, PolledCall, Refused, Refusing},
+        responder::{Auto, Respond},
+    },
     verify::verifier::Verifier,
 };
 
@@ -99,7 +103,48 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<ReqB>) -> Self::Future {
+    fn call(&mut self, request: Request<ReqB>) -> Self::Future {
+        match self.start(request) {
+            Judged::Admitted(future) => future,
+            Judged::Refused(Refused { response, .. }) => ResponseFuture::refused(response),
+        }
+    }
+}
+
+impl<S, V, R, ReqB, ResB> Refusing<ReqB> for Introspect<S, V, R>
+where
+    S: Service<Request<ReqB>, Response = Response<ResB>> + Clone,
+    V: Verifier,
+    R: Respond<ResB>,
+{
+    fn call_or_refuse(
+        &mut self,
+        request: Request<ReqB>,
+    ) -> Judged<Self::Future, S::Response, ReqB> {
+        self.start(request)
+    }
+
+    fn poll_or_refuse(
+        future: Pin<&mut Self::Future>,
+        cx: &mut Context<'_>,
+    ) -> PolledCall<S::Response, S::Error, ReqB> {
+        future.poll_judged(cx)
+    }
+}
+
+impl<S: Clone, V, R> Introspect<S, V, R> {
+    /// Decides on a request and calls the inner service, or waits for what it takes to decide, or
+    /// refuses the request at once.
+    #[inline]
+    fn start<ReqB, ResB>(
+        &mut self,
+        mut request: Request<ReqB>,
+    ) -> Judged<ResponseFuture<S, V, R, ReqB>, S::Response, ReqB>
+    where
+        S: Service<Request<ReqB>, Response = Response<ResB>>,
+        V: Verifier,
+        R: Respond<ResB>,
+    {
         let admitter = &self.admitter;
         admitter.prepare(&mut request);
         let edits = match admitter.identify(&request) {
@@ -107,44 +152,42 @@ where
                 match admitter.admit(outcome, &presentation, &mut request) {
                     Ok(Ok(edits)) => edits,
                     Ok(Err(error)) => {
-                        return self.refuse(&error, Some(&presentation), &request);
+                        return self.refuse(&error, Some(&presentation), request);
                     }
                     Err(replay_check) => {
                         let decided_at = admitter.now();
                         let (inner, admitter) = self.release();
-                        return ResponseFuture::waiting(Waiting::new(
+                        return Judged::Admitted(ResponseFuture::waiting(Waiting::new(
                             Stage::CheckingReplay { replay_check },
                             decided_at,
                             inner,
                             admitter,
                             request,
                             presentation,
-                        ));
+                        )));
                     }
                 }
             }
             Ok(Identification::Verifying(verification, started_at, presentation)) => {
                 let (inner, admitter) = self.release();
-                return ResponseFuture::waiting(Waiting::new(
+                return Judged::Admitted(ResponseFuture::waiting(Waiting::new(
                     Stage::Verifying { verification },
                     started_at,
                     inner,
                     admitter,
                     request,
                     presentation,
-                ));
+                )));
             }
             Ok(Identification::Anonymous) => {
                 admitter.admit_anonymous(&mut request);
                 ResponseEdits::default()
             }
-            Err(error) => return self.refuse(&error, None, &request),
+            Err(error) => return self.refuse(&error, None, request),
         };
-        ResponseFuture::calling(self.inner.call(request), edits)
+        Judged::Admitted(ResponseFuture::calling(self.inner.call(request), edits))
     }
-}
 
-impl<S: Clone, V, R> Introspect<S, V, R> {
     /// Gives up the readiness that `poll_ready` reserved, and returns an inner service without any.
     ///
     /// A clone does not share the readiness of the original (see "Be careful when cloning inner
@@ -157,20 +200,19 @@ impl<S: Clone, V, R> Introspect<S, V, R> {
         (unready, Arc::clone(&self.admitter))
     }
 
-    fn refuse<ReqB, ResB>(
+    fn refuse<F, ReqB, ResB>(
         &mut self,
         error: &VerifyError,
         presentation: Option<&Presentation>,
-        request: &Request<ReqB>,
-    ) -> ResponseFuture<S, V, R, ReqB>
+        request: Request<ReqB>,
+    ) -> Judged<F, Response<ResB>, ReqB>
     where
-        S: Service<Request<ReqB>, Response = Response<ResB>>,
-        V: Verifier,
         R: Respond<ResB>,
     {
         // A connection that idles after a refusal must not keep a permit.
         self.inner = self.inner.clone();
-        ResponseFuture::refused(self.admitter.refuse(error, presentation, request))
+        let response = self.admitter.refuse(error, presentation, &request);
+        Judged::Refused(Refused { response, request })
     }
 }
 

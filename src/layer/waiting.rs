@@ -21,7 +21,7 @@ use crate::{
     clock::Moment,
     error::{kind::ErrorKind, refusal::VerifyError},
     policy::replay_check::{Admission, ReplayCheckFuture},
-    respond::responder::Respond,
+    respond::{refused_body::refusing::Refused, responder::Respond},
     verify::verifier::Verifier,
 };
 
@@ -71,10 +71,11 @@ pin_project! {
 }
 
 /// The result of waiting for a decision.
+#[expect(clippy::large_enum_variant, reason = "moved once; a box would cost each refusal")]
 pub(super) enum WaitResult<S: Service<Request<ReqB>>, ReqB> {
     /// The request is admitted, and the inner service was called.
     Called(S::Future, ResponseEdits),
-    Refused(S::Response),
+    Refused(Refused<S::Response, ReqB>),
 }
 
 impl<S, V: Verifier, R, ReqB> Waiting<S, V, R, ReqB> {
@@ -134,8 +135,8 @@ where
                     continue;
                 }
             };
-            if let Some(refusal) = self.as_mut().end_with(decision) {
-                return Poll::Ready(Ok(WaitResult::Refused(refusal)));
+            if let Some(refused) = self.as_mut().end_with(decision) {
+                return Poll::Ready(Ok(WaitResult::Refused(refused)));
             }
         }
     }
@@ -205,11 +206,11 @@ where
         Poll::Ready(Ok(HandOver::DecidedAgain(decided)))
     }
 
-    /// Ends the decision. Returns the response if the request is refused.
+    /// Ends the decision. Returns the request and the response if it is refused.
     fn end_with(
         self: Pin<&mut Self>,
         decision: Result<Admission, VerifyError>,
-    ) -> Option<S::Response> {
+    ) -> Option<Refused<S::Response, ReqB>> {
         let mut this = self.project();
         let request = this.request.as_mut().expect(ONCE);
         let (decision, refusal) = {
@@ -228,7 +229,8 @@ where
         if let Ok(decision) = decision {
             this.stage.set(Stage::Admitted { decision: Some(decision) });
         }
-        refusal
+        let response = refusal?;
+        Some(Refused { response, request: this.request.take().expect(ONCE) })
     }
 }
 

@@ -1,5 +1,6 @@
 use std::{
     fmt,
+    pin::Pin,
     task::{Context, Poll},
 };
 
@@ -13,6 +14,7 @@ use crate::{
     policy::identity::refuse_inside,
     respond::{
         self,
+        refused_body::refusing::{Judged, PolledCall, Refused, Refusing},
         responder::{Auto, Respond},
     },
 };
@@ -57,9 +59,25 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<ReqB>) -> Self::Future {
+    fn call(&mut self, request: Request<ReqB>) -> Self::Future {
+        match self.call_or_refuse(request) {
+            Judged::Admitted(future) => future,
+            Judged::Refused(Refused { response, .. }) => ResponseFuture::answered(response),
+        }
+    }
+}
+
+impl<S, R, ReqB, ResB> Refusing<ReqB> for Require<S, R>
+where
+    S: Service<Request<ReqB>, Response = Response<ResB>> + Clone,
+    R: Respond<ResB>,
+{
+    fn call_or_refuse(
+        &mut self,
+        mut request: Request<ReqB>,
+    ) -> Judged<Self::Future, S::Response, ReqB> {
         match self.layer.admit(&mut request) {
-            Ok(()) => ResponseFuture::calling(self.inner.call(request)),
+            Ok(()) => Judged::Admitted(ResponseFuture::calling(self.inner.call(request))),
             Err(error) => {
                 // Gives back what `poll_ready` reserved, as the inner service is not called.
                 self.inner = self.inner.clone();
@@ -68,13 +86,19 @@ where
                 if let Some(hook) = &self.layer.hook {
                     request.extensions_mut().insert(hook.clone());
                 }
-                ResponseFuture::answered(refuse_inside(
-                    error,
-                    RequestHead::of(&request),
-                    |refusal| respond::responder::refuse(&*self.layer.responder, refusal),
-                ))
+                let response = refuse_inside(error, RequestHead::of(&request), |refusal| {
+                    respond::responder::refuse(&*self.layer.responder, refusal)
+                });
+                Judged::Refused(Refused { response, request })
             }
         }
+    }
+
+    fn poll_or_refuse(
+        future: Pin<&mut Self::Future>,
+        cx: &mut Context<'_>,
+    ) -> PolledCall<S::Response, S::Error, ReqB> {
+        future.poll(cx).map_ok(Judged::Admitted)
     }
 }
 

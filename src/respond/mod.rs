@@ -46,6 +46,7 @@ pub(crate) mod hook;
 pub(crate) mod http;
 mod problem;
 pub(crate) mod refusal;
+pub mod refused_body;
 pub(crate) mod responder;
 pub(crate) mod table;
 

@@ -48,6 +48,7 @@ mod real_time;
 mod recorded_checks;
 mod recorder;
 mod refusal_hook;
+mod refused_body;
 mod renewed_transport;
 mod require;
 mod requirement;

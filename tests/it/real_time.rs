@@ -27,12 +27,14 @@ const PAUSED: [(&str, &[(&str, &str)]); 2] = [
         &[
             ("src/clock.rs", "it is what is tested"),
             ("tests/it/health/town.rs", "for tests that pause time"),
+            ("tests/it/refused_body.rs", "for tests that pause time"),
         ],
     ),
     (
         "sleep(",
         &[
             ("tests/it/health/town.rs", "for tests that pause time"),
+            ("tests/it/refused_body.rs", "for tests that pause time"),
             ("tests/it/scripted.rs", "for tests that pause time"),
             ("testing/src/host.rs", "it asks a process until that is ready"),
             ("testing/src/proxy.rs", "it asks a process until that is ready"),

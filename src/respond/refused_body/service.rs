@@ -1,0 +1,104 @@
+use std::{
+    fmt,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{Request, Version, header::EXPECT};
+use http_body::Body;
+use tower_service::Service;
+
+use super::{
+    future::{Reading, ResponseFuture},
+    layer::Limits,
+    refusing::{Judged, Refused, Refusing},
+};
+
+/// The service of a [`ReadRefusedLayer`](super::ReadRefusedLayer).
+#[derive(Clone)]
+pub struct ReadRefused<S> {
+    refusing: S,
+    limits: Limits,
+}
+
+impl<S> ReadRefused<S> {
+    pub(super) const fn new(refusing: S, limits: Limits) -> Self {
+        Self { refusing, limits }
+    }
+
+    /// Returns a reference to the service that refuses requests.
+    pub const fn get_ref(&self) -> &S {
+        &self.refusing
+    }
+
+    /// Returns a mutable reference to the service that refuses requests.
+    pub const fn get_mut(&mut self) -> &mut S {
+        &mut self.refusing
+    }
+
+    /// Consumes the service and returns the service that refuses requests.
+    pub fn into_inner(self) -> S {
+        self.refusing
+    }
+}
+
+impl<S, B> Service<Request<B>> for ReadRefused<S>
+where
+    S: Refusing<B>,
+    B: Body,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = ResponseFuture<S, B>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.refusing.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        match self.refusing.call_or_refuse(request) {
+            Judged::Admitted(future) => ResponseFuture::calling(future, self.limits.clone()),
+            Judged::Refused(refused) => ResponseFuture::refused(self.limits.end(refused)),
+        }
+    }
+}
+
+impl Limits {
+    /// Starts to read the body of a refused request, or returns the response if that would be
+    /// useless or too much.
+    pub(super) fn end<Res, B: Body>(
+        &self,
+        refused: Refused<Res, B>,
+    ) -> Result<Reading<Res, B>, Res> {
+        let Refused { response, request } = refused;
+        if !self.are_kept_by(&request) {
+            return Err(response);
+        }
+        match Arc::clone(&self.permits).try_acquire_owned() {
+            Ok(permit) => Ok(Reading::new(
+                request.into_body(),
+                response,
+                self.max_bytes,
+                self.max_time,
+                permit,
+            )),
+            Err(_) => Err(response),
+        }
+    }
+
+    /// Returns true if the client waits for its body to be read, as far as its head tells.
+    fn are_kept_by<B: Body>(&self, request: &Request<B>) -> bool {
+        let body = request.body();
+        request.version() < Version::HTTP_2
+            && !body.is_end_stream()
+            && body.size_hint().lower() <= self.max_bytes
+            // A server asks such a client for the body when it is first read (RFC 9110 §10.1.1).
+            && !request.headers().contains_key(EXPECT)
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for ReadRefused<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadRefused").field("refusing", &self.refusing).finish_non_exhaustive()
+    }
+}
