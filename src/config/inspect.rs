@@ -3,6 +3,10 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::file::Config;
+#[cfg(feature = "mtls")]
+use super::mtls::MtlsConfig;
+#[cfg(feature = "mtls")]
+use crate::proof::mtls::field::CertificateField;
 use crate::{
     cache::layer, error::config::ConfigError, introspection::builder::IntrospectionVerifierBuilder,
     jose::algorithm::Algorithm, jwt::profile::Profile, policy,
@@ -22,6 +26,9 @@ pub struct Settings {
     pub stale_if_error: Duration,
     pub loopback_http: bool,
     pub has_metadata: bool,
+    /// The header with the certificate, if a proxy is trusted to set one.
+    #[cfg(feature = "mtls")]
+    pub certificate_field: Option<CertificateField>,
     pub issuers: Vec<IssuerSettings>,
 }
 
@@ -74,6 +81,8 @@ impl Config {
             stale_if_error: self.stale_if_error.unwrap_or_default(),
             loopback_http: self.loopback_http,
             has_metadata: self.metadata.is_some(),
+            #[cfg(feature = "mtls")]
+            certificate_field: self.mtls.as_ref().and_then(MtlsConfig::field),
             issuers: self.issuers.iter().map(|issuer| issuer.inspect()).collect(),
         }
     }

@@ -139,7 +139,7 @@
 //!
 //! | setting | meaning |
 //! |---|---|
-//! | `field` | the header with the certificate: `client_cert` (RFC 9440) or `xfcc` (Envoy) |
+//! | `field` | the header with the certificate: `client_cert` (RFC 9440), `xfcc` (Envoy) or `x_forwarded_tls_client_cert` (Traefik) |
 //! | `proxies` | the proxies trusted to set it: addresses or networks, such as `10.1.2.0/24` |
 //! | `keep_field` | leaves the header on the request for the handler |
 //!

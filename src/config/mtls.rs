@@ -20,8 +20,11 @@ pub(super) struct MtlsConfig {
 
 impl MtlsConfig {
     pub(super) fn read(section: &mut Section) -> Self {
-        let fields =
-            [("client_cert", CertificateField::ClientCert), ("xfcc", CertificateField::Xfcc)];
+        let fields = [
+            ("client_cert", CertificateField::ClientCert),
+            ("xfcc", CertificateField::Xfcc),
+            ("x_forwarded_tls_client_cert", CertificateField::XForwardedTlsClientCert),
+        ];
         // Neither is of use without the other: anyone may write a header, and trusted proxies have
         // no effect without a header to read.
         let behind_proxy = section.has("field") || section.has("proxies");
@@ -44,6 +47,11 @@ impl MtlsConfig {
             proxies: field.map(|field| (field, proxies)),
             keep_field: section.flag("keep_field"),
         }
+    }
+
+    /// Returns the header with the certificate, if a proxy is trusted to set one.
+    pub(super) fn field(&self) -> Option<CertificateField> {
+        self.proxies.as_ref().map(|(field, _)| *field)
     }
 
     pub(super) fn load(&self, address_fn: Option<&Arc<AddressFn>>) -> Result<Mtls, ConfigError> {
@@ -108,7 +116,7 @@ mod tests {
                 "field = \"Client-Cert\"\nproxies = [\"0.0.0.0/0\", \"proxy\", \"10.1.2.3/8\"]\n\
                  keep_field = 1\nproxy = \"10.1.2.3\"",
                 &[
-                    "mtls.field: expected `client_cert` or `xfcc`",
+                    "mtls.field: expected `client_cert` or `xfcc` or `x_forwarded_tls_client_cert`",
                     "mtls.proxies: `0.0.0.0/0` covers all addresses",
                     "mtls.proxies: `proxy` is not an address or network",
                     "mtls.proxies: `10.1.2.3/8` has bits beyond its prefix",

@@ -328,6 +328,39 @@ async fn rfc9440_4_certificate_is_read_from_the_field_of_the_proxy() {
     elsewhere.end().await;
 }
 
+/// As Traefik 3.7 sends it: in base64, and with the certificates of its issuers after commas.
+#[tokio::test]
+async fn rfc8705_3_certificate_is_read_from_the_field_of_traefik() {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    let mtls =
+        "[resource_server.mtls]\nfield = 'x_forwarded_tls_client_cert'\nproxies = '127.0.0.1'";
+    let asked = ForwardAuth::new("traefik", "", mtls).await;
+    let der = |name: &str| {
+        let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+        made.cert.der().to_vec()
+    };
+    let (own, other) = (der("a"), der("b"));
+    let cnf = json!({"x5t#S256": PeerCertificate::from_der(&own).unwrap().thumbprint()});
+    let token = asked.server.jwt().audience(AUDIENCE).claim("cnf", cnf).mint();
+    let (own, other) = (STANDARD.encode(own), STANDARD.encode(other));
+    for (lines, status) in [
+        (vec![format!("X-Forwarded-Tls-Client-Cert: {own}")], 200),
+        (vec![format!("X-Forwarded-Tls-Client-Cert: {own},{other}")], 200),
+        (vec![format!("X-Forwarded-Tls-Client-Cert: {other},{own}")], 401),
+        // What a client of Traefik wrote, which passes unless it is removed there.
+        (vec![format!("Client-Cert: :{own}:")], 401),
+        (vec![format!("X-Forwarded-Tls-Client-Cert-Info: {own}")], 401),
+        (vec![format!("X_Forwarded_Tls_Client_Cert: {own}")], 401),
+        (vec![], 401),
+    ] {
+        let lines =
+            [proxy_fields("GET", "/a"), vec![format!("Authorization: Bearer {token}")], lines];
+        let (answered, answer) = asked.ask("/", &lines.concat()).await;
+        assert_eq!(answered, status, "{answer}");
+    }
+    asked.end().await;
+}
+
 #[tokio::test]
 async fn invalid_combinations_of_settings_are_refused_at_start() {
     let proxy_fields = async |top: &str, tables: &str| {

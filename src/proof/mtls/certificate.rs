@@ -36,7 +36,7 @@ impl PeerCertificate {
     /// ```
     #[must_use]
     pub fn from_der(der: &[u8]) -> Option<Self> {
-        (der.len() <= MAX_BYTES && is_one_sequence(der)).then(|| Self(sha256(der)))
+        is_certificate(der).then(|| Self(sha256(der)))
     }
 
     /// Returns the thumbprint, as a token bound to it has it in `x5t#S256` (RFC 8705 §3.1).
@@ -63,6 +63,11 @@ impl fmt::Debug for PeerCertificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PeerCertificate").finish_non_exhaustive()
     }
+}
+
+/// Returns true if `der` may be a certificate, as [`PeerCertificate::from_der`] checks it.
+pub(super) fn is_certificate(der: &[u8]) -> bool {
+    der.len() <= MAX_BYTES && is_one_sequence(der)
 }
 
 /// Returns true if `der` is exactly one SEQUENCE with its length in the shortest form (X.690

@@ -3,21 +3,24 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderName};
 
-use super::certificate::{MAX_BYTES, PeerCertificate};
+use super::certificate::{MAX_BYTES, PeerCertificate, is_certificate};
 use crate::percent::octet;
 
 const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
 const CLIENT_CERT_CHAIN: HeaderName = HeaderName::from_static("client-cert-chain");
 const XFCC: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
+const XFTCC: HeaderName = HeaderName::from_static("x-forwarded-tls-client-cert");
+const XFTCC_INFO: HeaderName = HeaderName::from_static("x-forwarded-tls-client-cert-info");
 
 /// The headers that only a proxy may set.
-pub(super) const FIELDS: [HeaderName; 3] = [CLIENT_CERT, CLIENT_CERT_CHAIN, XFCC];
+pub(super) const FIELDS: [HeaderName; 5] =
+    [CLIENT_CERT, CLIENT_CERT_CHAIN, XFCC, XFTCC, XFTCC_INFO];
 
 /// The length of the longest certificate in base64.
 const MAX_BASE64: usize = MAX_BYTES.div_ceil(3) * 4;
 
-/// The longest value of `X-Forwarded-Client-Cert`, in bytes: it may hold a chain.
-const MAX_XFCC: usize = 64 << 10;
+/// The longest value of a header that may hold a chain, in bytes.
+const MAX_CHAIN: usize = 64 << 10;
 
 /// The header in which a proxy passes on the certificate of its client.
 ///
@@ -34,6 +37,13 @@ pub enum CertificateField {
     /// header that its clients send (`SANITIZE_SET`). A value with several elements is refused,
     /// because the client may have written any of them.
     Xfcc,
+    /// `X-Forwarded-Tls-Client-Cert` as Traefik writes it: the certificate in base64 of DER, and
+    /// after commas those of its issuers that the client sent.
+    ///
+    /// Traefik must be configured to remove the header that its clients send, and then to set it
+    /// (`headers`, and `passTLSClientCert` with `pem`), on every route. The first certificate
+    /// counts. A value with anything but certificates in it is refused.
+    XForwardedTlsClientCert,
 }
 
 impl CertificateField {
@@ -41,6 +51,7 @@ impl CertificateField {
         match self {
             Self::ClientCert => CLIENT_CERT,
             Self::Xfcc => XFCC,
+            Self::XForwardedTlsClientCert => XFTCC,
         }
     }
 
@@ -65,6 +76,9 @@ impl CertificateField {
             Self::Xfcc => {
                 xfcc(value).ok_or("`X-Forwarded-Client-Cert` does not name exactly one certificate")
             }
+            Self::XForwardedTlsClientCert => {
+                chain(value).ok_or("`X-Forwarded-Tls-Client-Cert` is not a chain of certificates")
+            }
         }
     }
 }
@@ -73,10 +87,27 @@ impl CertificateField {
 /// 8941 §4.1.8).
 fn client_cert(value: &[u8]) -> Option<PeerCertificate> {
     let [b':', base64 @ .., b':'] = value else { return None };
+    PeerCertificate::from_der(&der(base64)?)
+}
+
+/// Decodes base64 in its only valid form: with padding, and no stray bits.
+fn der(base64: &[u8]) -> Option<Vec<u8>> {
     if base64.len() > MAX_BASE64 {
         return None;
     }
-    PeerCertificate::from_der(&STANDARD.decode(base64).ok()?)
+    STANDARD.decode(base64).ok()
+}
+
+/// Parses a list of certificates, the first of which is the client's own.
+///
+/// The others are checked as well: text that Traefik does not write may be that of a client.
+fn chain(value: &[u8]) -> Option<PeerCertificate> {
+    if value.len() > MAX_CHAIN {
+        return None;
+    }
+    let mut certificates = value.split(|byte| *byte == b',');
+    let own = PeerCertificate::from_der(&der(certificates.next()?)?)?;
+    certificates.all(|issuer| der(issuer).is_some_and(|der| is_certificate(&der))).then_some(own)
 }
 
 /// Parses one element with one `Hash`.
@@ -84,7 +115,7 @@ fn client_cert(value: &[u8]) -> Option<PeerCertificate> {
 /// Envoy writes names from the client's certificate, which the client chose, without quotes. So a
 /// second element or a second `Hash` may be part of such a name.
 fn xfcc(value: &[u8]) -> Option<PeerCertificate> {
-    if value.len() > MAX_XFCC {
+    if value.len() > MAX_CHAIN {
         return None;
     }
     let mut hash = None;
@@ -214,6 +245,7 @@ mod tests {
             for value in [&value[..], text.as_bytes()] {
                 let _ = xfcc(value);
                 let _ = client_cert(value);
+                let _ = chain(value);
                 let _ = PeerCertificate::from_der(value);
             }
         }

@@ -36,8 +36,9 @@ use crate::{
 /// If a proxy terminates TLS, it passes on the certificate in a header. The header is ignored
 /// unless [`trust_proxy`](Self::trust_proxy) names the proxy and the header.
 ///
-/// The headers `Client-Cert`, `Client-Cert-Chain` (RFC 9440) and `X-Forwarded-Client-Cert` are
-/// removed from every request before it is passed on, whoever sent them, so that no inner service
+/// The headers `Client-Cert`, `Client-Cert-Chain` (RFC 9440), `X-Forwarded-Client-Cert`,
+/// `X-Forwarded-Tls-Client-Cert` and `X-Forwarded-Tls-Client-Cert-Info` are removed from every
+/// request before it is passed on, whoever sent them, so that no inner service
 /// trusts them by mistake. [`keep_field`](Self::keep_field) makes an exception for a trusted proxy.
 ///
 /// # Responses

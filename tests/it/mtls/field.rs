@@ -162,16 +162,67 @@ async fn xfcc_is_accepted_as_envoy_writes_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn x_forwarded_tls_client_cert_is_accepted_as_traefik_writes_it() {
+    let world = World::with(trusting_proxy(CertificateField::XForwardedTlsClientCert));
+    let base64 = |own: &Certificate| own.field().trim_matches(':').to_owned();
+    // One that needs padding, so that every form without it differs.
+    let own = ["a", "ab", "abc"].map(Certificate::new);
+    let own = own.into_iter().find(|own| base64(own).ends_with('=')).expect("no such certificate");
+    let (good, other) = (base64(&own), base64(&Certificate::new("b")));
+    for (value, outcome) in [
+        (good.clone(), Ok(())),
+        // With the certificates of its issuers.
+        (format!("{good},{other}"), Ok(())),
+        (format!("{good},{other},{good}"), Ok(())),
+        // Another certificate is the client's.
+        (format!("{other},{good}"), UNPROVEN),
+        (other.clone(), UNPROVEN),
+        // Nothing that Traefik writes.
+        (format!("{good},"), UNPROVEN),
+        (format!(",{good}"), UNPROVEN),
+        (format!("{good}, {other}"), UNPROVEN),
+        (format!("{good},{}", &other[..other.len() - 4]), UNPROVEN),
+        (format!("{good},x"), UNPROVEN),
+        (good.replace('=', "%3D"), UNPROVEN),
+        (good.trim_matches('=').to_owned(), UNPROVEN),
+        (own.field(), UNPROVEN),
+        (pem_of(&own.der).replace('\n', " "), UNPROVEN),
+        (pem_of(&own.der).replace('\n', ""), UNPROVEN),
+        (format!("{good},{}", vec![&*other; 64 * 1024 / other.len()].join(",")), UNPROVEN),
+        (String::new(), UNPROVEN),
+    ] {
+        let [token, _] = world.tokens(&own.cnf());
+        let fields = [("x-forwarded-tls-client-cert", &*value)];
+        assert_eq!(world.outcome(request_from(PROXY, &token, &fields)).await, outcome, "{value}");
+    }
+    let [token, _] = world.tokens(&own.cnf());
+    let field = ("x-forwarded-tls-client-cert", &*good);
+    assert_eq!(world.outcome(request_from(PROXY, &token, &[field, field])).await, UNPROVEN);
+    // The other field that Traefik can write names no certificate.
+    let info = ("x-forwarded-tls-client-cert-info", &*good);
+    assert_eq!(world.outcome(request_from(PROXY, &token, &[info])).await, UNPROVEN);
+}
+
+#[tokio::test(start_paused = true)]
 async fn only_the_configured_field_counts() {
     let own = Certificate::new("a");
     let xfcc = format!("Hash={}", hash(&own));
-    let both = [("client-cert", &*own.field()), ("x-forwarded-client-cert", &*xfcc)];
-    for (chosen, sent) in
-        [(CertificateField::ClientCert, both[1]), (CertificateField::Xfcc, both[0])]
-    {
+    let field = own.field();
+    let all = [
+        (CertificateField::ClientCert, ("client-cert", &*field)),
+        (CertificateField::Xfcc, ("x-forwarded-client-cert", &*xfcc)),
+        (
+            CertificateField::XForwardedTlsClientCert,
+            ("x-forwarded-tls-client-cert", field.trim_matches(':')),
+        ),
+    ];
+    for (chosen, _) in all {
         let world = World::with(trusting_proxy(chosen));
         let [token, _] = world.tokens(&own.cnf());
-        assert_eq!(world.outcome(request_from(PROXY, &token, &[sent])).await, UNPROVEN);
-        assert_eq!(world.outcome(request_from(PROXY, &token, &both)).await, Ok(()));
+        let others = all.iter().filter(|(field, _)| *field != chosen).map(|(_, sent)| *sent);
+        let others: Vec<_> = others.collect();
+        assert_eq!(world.outcome(request_from(PROXY, &token, &others)).await, UNPROVEN);
+        let every = all.map(|(_, sent)| sent);
+        assert_eq!(world.outcome(request_from(PROXY, &token, &every)).await, Ok(()));
     }
 }

@@ -79,7 +79,13 @@ async fn fields_in_handler(world: &World, request: Request<Bytes>) -> Vec<String
     let response = layer.layer(handler).oneshot(request).await.unwrap();
     assert_eq!(response.status(), 200);
     let fields_in_handler = fields_in_handler.lock().unwrap();
-    let names = ["client-cert", "client-cert-chain", "x-forwarded-client-cert"];
+    let names = [
+        "client-cert",
+        "client-cert-chain",
+        "x-forwarded-client-cert",
+        "x-forwarded-tls-client-cert",
+        "x-forwarded-tls-client-cert-info",
+    ];
     names
         .into_iter()
         .filter(|name| fields_in_handler.contains_key(*name))
@@ -95,6 +101,8 @@ async fn rfc9440_4_fields_are_removed_before_the_handler() {
         ("client-cert", &*field),
         ("client-cert-chain", &*field),
         ("x-forwarded-client-cert", "Hash=abc"),
+        ("x-forwarded-tls-client-cert", field.trim_matches(':')),
+        ("x-forwarded-tls-client-cert-info", "Subject=\"CN=a\""),
     ];
     let strict = World::with(trusting_proxy(CertificateField::ClientCert));
     let lax = World::with(trusting_proxy(CertificateField::ClientCert).keep_field());
