@@ -79,6 +79,11 @@ impl NetArgs {
         Ok(())
     }
 
+    /// Returns these options for a client that has no certificate.
+    pub(crate) fn without_identity(&self) -> Self {
+        Self { identity: None, ..self.clone() }
+    }
+
     /// Returns the client certificate and its file, if one is set.
     ///
     /// # Errors

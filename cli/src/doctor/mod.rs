@@ -6,6 +6,7 @@
 mod cache;
 mod credentials;
 mod discovery;
+mod forged;
 mod issuer;
 mod probe;
 mod runbook;
@@ -62,16 +63,22 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with = "json")]
     markdown: bool,
     #[command(flatten)]
+    forged: forged::ForgedArgs,
+    #[command(flatten)]
     net: NetArgs,
 }
 
 pub(crate) fn run(args: &Args, cx: &Context) -> Result<Report, Failure> {
     let tokens = tokens::read(args)?;
     let mut doctor = Doctor::new(args, cx)?;
+    let forgery = args.forged.read(&doctor)?;
     doctor.check_configuration();
     doctor.check_issuers();
     doctor.check_tokens(&tokens);
     doctor.check_cache();
+    if let Some(forgery) = &forgery {
+        doctor.check_proxy(forgery);
+    }
     Ok(doctor.report())
 }
 

@@ -9,6 +9,7 @@ mod bad_input;
 mod decode;
 mod doctor;
 mod explain;
+mod forged;
 mod front;
 mod introspect;
 mod keys;

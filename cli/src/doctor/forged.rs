@@ -1,0 +1,209 @@
+//! Checks whether the proxy of a service lets through certificate headers that its clients write.
+
+use std::path::PathBuf;
+
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Request, StatusCode, Uri, header::AUTHORIZATION};
+use serde_json::Value;
+use tower_introspect::proof::{CertificateField, PeerCertificate};
+
+use super::Doctor;
+use crate::{
+    cert, finding::Findings, input, net::RecordingTransport, pasted::Pasted, report::Failure,
+    token::Form,
+};
+
+/// A token that is sent to a proxy without the certificate that it is bound to.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Proxy")]
+pub(super) struct ForgedArgs {
+    /// The URL of a resource that needs a token, by which clients reach it through the proxy. The
+    /// bound token is sent there without its certificate, and with its certificate in the header
+    /// that only the proxy may set.
+    #[arg(long, value_name = "URL", requires_all = ["bound_token_file", "bound_cert_file"])]
+    forge_at: Option<String>,
+    /// A file with a valid token that is bound to a client certificate.
+    #[arg(long, value_name = "FILE", requires = "forge_at")]
+    bound_token_file: Option<PathBuf>,
+    /// A PEM file with that certificate. Its private key is not needed.
+    #[arg(long, value_name = "FILE", requires = "forge_at")]
+    bound_cert_file: Option<PathBuf>,
+}
+
+/// What is sent, and where.
+pub(super) struct Forgery {
+    url: Uri,
+    authorization: HeaderValue,
+    certificate: Vec<u8>,
+    transport: RecordingTransport,
+}
+
+impl ForgedArgs {
+    /// Reads the token and the certificate, if the command line names them.
+    ///
+    /// # Errors
+    ///
+    /// If they can't be read or do not belong together, or if the URL is not one that a token may
+    /// be sent to.
+    pub(super) fn read(&self, doctor: &Doctor<'_>) -> Result<Option<Forgery>, Failure> {
+        let (Some(url), Some(token), Some(cert)) =
+            (&self.forge_at, &self.bound_token_file, &self.bound_cert_file)
+        else {
+            return Ok(None);
+        };
+        let url: Uri = url.parse().map_err(|_| Failure::usage("--forge-at is not a URL"))?;
+        let local = ["127.0.0.1", "localhost", "[::1]"].contains(&url.host().unwrap_or_default());
+        match url.scheme_str() {
+            Some("https") => {}
+            Some("http") if local && doctor.deployment.settings.loopback_http => {}
+            _ => return Err(Failure::usage("--forge-at: a token is sent to https URLs only")),
+        }
+        let pem = input::file(cert)?;
+        let certificate = cert::in_pem(&pem).into_iter().next();
+        let found = certificate.and_then(|der| Some((PeerCertificate::from_der(&der)?, der)));
+        let none = || Failure::usage(format!("`{}` has no certificate", cert.display()));
+        let (peer, certificate) = found.ok_or_else(none)?;
+        let place = format!("`{}`", token.display());
+        let pasted = Pasted::read(&input::file(token)?);
+        let token = pasted.map_err(|problem| Failure::usage(format!("{place}: {problem}")))?.token;
+        // An opaque token may be bound to anything.
+        if let Form::Jws(jws) = Form::of(&token) {
+            let claims = serde_json::from_str(&jws.payload.text).unwrap_or(Value::Null);
+            if claims["cnf"]["x5t#S256"] != *peer.thumbprint() {
+                let problem = format!("{place} is not bound to the certificate in");
+                return Err(Failure::usage(format!("{problem} `{}`", cert.display())));
+            }
+        }
+        let authorization = HeaderValue::from_str(&format!("Bearer {token}"));
+        let mut authorization =
+            authorization.map_err(|_| Failure::usage(format!("{place} is not a token")))?;
+        authorization.set_sensitive(true);
+        let transport = RecordingTransport::new(&doctor.args.net.without_identity())?;
+        Ok(Some(Forgery { url, authorization, certificate, transport }))
+    }
+}
+
+impl Doctor<'_> {
+    /// Sends the token without its certificate, and then with forged headers.
+    pub(super) fn check_proxy(&mut self, forgery: &Forgery) {
+        let mut findings = Findings::default();
+        self.report_forged(forgery, &mut findings);
+        self.add_section(format!("Proxy at {}", forgery.url), findings, Value::Null);
+    }
+
+    fn report_forged(&self, forgery: &Forgery, findings: &mut Findings) {
+        let Some(field) = self.deployment.settings.certificate_field else {
+            return findings.note(
+                "no_certificate_header",
+                "the configuration trusts no header (`mtls.field`), so none can be forged",
+            );
+        };
+        match self.send_forged(forgery, None) {
+            Ok(StatusCode::UNAUTHORIZED) => {}
+            // A token that is not enough for the resource was accepted all the same.
+            Ok(status) if status.is_success() || status == StatusCode::FORBIDDEN => {
+                return findings.bad(
+                    "certificate_not_needed",
+                    format!(
+                        "without its certificate, the bound token gets {status}: the resource \
+                         needs no token, or a bound token is good without its certificate"
+                    ),
+                );
+            }
+            Ok(status) => {
+                let text =
+                    format!("without its certificate, the bound token gets {status}, not 401");
+                return findings.unknown("bound_token_not_judged", text);
+            }
+            Err(why) => return findings.unknown("unreachable", why),
+        }
+        let name = header_name(field);
+        for (name, value) in forged(field, &forgery.certificate) {
+            match self.send_forged(forgery, Some((&name, value))) {
+                Ok(status) if is_refusal(status) => {}
+                Ok(status) if status.is_server_error() => {
+                    let text = format!("with a forged `{name}`, the response is {status}");
+                    return findings.unknown("forged_certificate_not_judged", text);
+                }
+                // Without the header it was 401.
+                Ok(status) => {
+                    return findings.bad(
+                        "forged_certificate_admitted",
+                        format!(
+                            "a client that writes `{name}` itself gets {status} with a token that \
+                             is bound to the certificate of another: have the proxy remove the \
+                             header before it sets its own (docs/operations)"
+                        ),
+                    );
+                }
+                Err(why) => return findings.unknown("unreachable", why),
+            }
+        }
+        findings.good(
+            "forged_certificate_refused",
+            format!("a bound token is refused if a client writes `{name}` itself"),
+        );
+    }
+
+    /// Sends the token, and returns the status of the response, or why there is none.
+    fn send_forged(
+        &self,
+        forgery: &Forgery,
+        header: Option<(&str, HeaderValue)>,
+    ) -> Result<StatusCode, String> {
+        let mut request = Request::new(Bytes::new());
+        *request.uri_mut() = forgery.url.clone();
+        request.headers_mut().insert(AUTHORIZATION, forgery.authorization.clone());
+        if let Some((name, value)) = header
+            && let Ok(name) = HeaderName::from_bytes(name.as_bytes())
+        {
+            request.headers_mut().insert(name, value);
+        }
+        let sending = forgery.transport.send(request);
+        let waited = self.cx.wait("sending a forged header to the proxy", sending);
+        waited.map_err(|failure| failure.message)?;
+        let exchange = forgery.transport.take().pop();
+        match exchange.and_then(|exchange| exchange.outcome) {
+            Some(Ok(response)) => Ok(response.status()),
+            Some(Err(error)) => Err(error.describe()),
+            None => Err("no response in time".to_owned()),
+        }
+    }
+}
+
+/// Returns true for the responses to a token that is not good, or to a header that is not welcome.
+fn is_refusal(status: StatusCode) -> bool {
+    [StatusCode::BAD_REQUEST, StatusCode::UNAUTHORIZED, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE]
+        .contains(&status)
+}
+
+const fn header_name(field: CertificateField) -> &'static str {
+    match field {
+        CertificateField::ClientCert => "client-cert",
+        CertificateField::Xfcc => "x-forwarded-client-cert",
+        _ => "x-forwarded-tls-client-cert",
+    }
+}
+
+/// Returns the header as the proxy writes it for this certificate, in spellings that proxies may
+/// take for the same.
+fn forged(field: CertificateField, der: &[u8]) -> Vec<(String, HeaderValue)> {
+    let base64 = STANDARD.encode(der);
+    let value = match field {
+        CertificateField::ClientCert => format!(":{base64}:"),
+        CertificateField::Xfcc => {
+            let thumbprint = PeerCertificate::from_der(der).map(|peer| peer.thumbprint());
+            let digest = URL_SAFE_NO_PAD.decode(thumbprint.unwrap_or_default()).unwrap_or_default();
+            let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("Hash={hex}")
+        }
+        _ => base64,
+    };
+    let Ok(value) = HeaderValue::from_str(&value) else { return Vec::new() };
+    let name = header_name(field);
+    [name.to_owned(), name.replace('-', "_")].map(|name| (name, value.clone())).into()
+}
