@@ -1,5 +1,5 @@
-//! An authorization service for reverse proxies: nginx `auth_request`, Traefik `ForwardAuth`, Envoy
-//! `ext_authz` over HTTP.
+//! An authorization service for reverse proxies: nginx `auth_request`, Traefik `forwardAuth`, Caddy
+//! `forward_auth`, Envoy `ext_authz` over HTTP.
 //!
 //! The proxy sends it a request for every request of a client, whatever its method and path, and
 //! passes on the `Authorization` header. The response is 200 with the identity in headers, or the
@@ -41,32 +41,11 @@
 //! `_ISSUER`, `_MODE`, `_REQUIRED_SCOPES` (space-delimited); for introspection `_CLIENT_ID` and
 //! `_CLIENT_SECRET` or `_CLIENT_SECRET_FILE`; for tests also `_DANGER_ALLOW_HTTP_LOOPBACK`.
 //!
-//! # nginx
+//! # Proxies
 //!
-//! ```text
-//! location / {
-//!     auth_request /auth;
-//!     auth_request_set $subject $upstream_http_x_auth_subject;
-//!     proxy_set_header X-Auth-Subject $subject;   # and so on for the others
-//!     auth_request_set $auth_status $upstream_status;
-//!     error_page 500 = @unanswered;
-//!     proxy_pass http://api;
-//! }
-//! location @unanswered {
-//!     if ($auth_status = 400) { return 400; }
-//!     return 503;
-//! }
-//! location = /auth {
-//!     internal;
-//!     proxy_pass http://127.0.0.1:4180;
-//!     proxy_pass_request_body off;
-//!     proxy_set_header Content-Length "";
-//! }
-//! ```
-//!
-//! nginx turns any response but 2xx, 401 and 403 into a 500, and anyone can cause one by a
-//! malformed `Authorization`. `@unanswered` responds 400 again in that case, and 503 if the client
-//! is not at fault. nginx passes on the `WWW-Authenticate` of a 401 by default.
+//! `docs/operations` has a complete configuration for each proxy, and these settings in
+//! `forward_auth.toml`. "Authorization for proxies" in `docs/operations.md` says what each line is for,
+//! and what is open without it.
 //!
 //! # Tokens that are bound to a key
 //!
@@ -79,7 +58,7 @@
 //!
 //! | | the proxy's request | for |
 //! |---|---|---|
-//! | `"x_forwarded"` | has them in `X-Forwarded-Method` and `X-Forwarded-Uri` | Traefik, without `trustForwardHeader`; nginx, with the lines below |
+//! | `"x_forwarded"` | has them in `X-Forwarded-Method` and `X-Forwarded-Uri` | Caddy, Traefik, and nginx, which has to set them |
 //! | `"same"` | has the same | Envoy, without a `path_prefix` |
 //!
 //! The proxy must *set* these two fields, not only pass them on: a client that can write them can
@@ -87,41 +66,19 @@
 //! a request says. A proof is good once. If a proxy sends a second request for one client request,
 //! the second is refused: nginx sends one after an internal redirect, such as by `index` or
 //! `try_files`. The client needs the `WWW-Authenticate` and `DPoP-Nonce` of a refusal, and the nonce
-//! of a response that lets it in:
-//!
-//! ```text
-//! location / {                       # nginx, besides the lines above
-//!     auth_request_set $dpop_nonce $upstream_http_dpop_nonce;
-//!     add_header DPoP-Nonce $dpop_nonce always;
-//! }
-//! location = /auth {
-//!     proxy_set_header X-Forwarded-Method $request_method;
-//!     proxy_set_header X-Forwarded-Uri $request_uri;
-//! }
-//! ```
-//!
-//! Envoy sends only the fields of the client's request that `allowed_headers` names, here `dpop`,
-//! and passes on the fields of the response that `allowed_client_headers` and
-//! `allowed_client_headers_on_success` name.
+//! of a response that lets it in, which Traefik can't pass on.
 //!
 //! **Client certificates** (RFC 8705), by `[resource_server.mtls]` with the `field` that the proxy
-//! writes and the proxy's address in `proxies`: nginx writes `client_cert`, Envoy `xfcc` (put its
-//! name into `allowed_headers`), Traefik neither. `docs/operations.md` describes the setup. The
-//! proxy must remove the field from the requests of its clients. The certificate of the connection
-//! is the proxy's, if there is one: without `field` this service does not start.
-//!
-//! ```text
-//! location = /auth {                 # nginx, which includes nginx-client-cert.conf
-//!     proxy_set_header Client-Cert $client_cert;
-//!     proxy_set_header Client-Cert-Chain "";
-//! }
-//! ```
+//! writes and the proxy's address in `proxies`: `client_cert` (nginx, Caddy), `xfcc` (Envoy) or
+//! `x_forwarded_tls_client_cert` (Traefik). The proxy must remove the certificate fields from the
+//! requests of its clients. The certificate of the connection is the proxy's, if there is one: without
+//! `field` this service does not start.
 //!
 //! # Security
 //!
 //! Listen where only the proxy can reach this service. The API trusts the headers, so it must not
-//! be reachable around the proxy. Have the proxy drop client headers of these names with `_` for
-//! `-` too: nginx does, unless `underscores_in_headers` is on.
+//! be reachable around the proxy. Have the proxy drop client headers of these names with `_` or `.`
+//! for `-` too.
 
 mod environment;
 mod question;

@@ -163,24 +163,30 @@ impl Client {
 
     /// Sends `GET /` over a new connection, with a token and these further lines.
     pub async fn get(&self, address: SocketAddr, token: &str, lines: &str) -> ClientResponse {
-        let tcp = TcpStream::connect(address).await.expect("not listening");
-        let name = ServerName::try_from("localhost").expect("a name");
-        let mut tls = self.connector.connect(name, tcp).await.expect("a handshake");
         let request = format!(
             "GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
              authorization: Bearer {token}\r\n{lines}\r\n"
         );
-        tls.write_all(request.as_bytes()).await.expect("the server does not read");
+        self.send(address, &request).await
+    }
+
+    /// Sends a request as it is, over a new connection, which the response must end.
+    pub async fn send(&self, address: SocketAddr, request: &str) -> ClientResponse {
+        self.try_send(address, request).await.expect("no answer")
+    }
+
+    /// Returns `None` if the server ends the connection without a response.
+    pub async fn try_send(&self, address: SocketAddr, request: &str) -> Option<ClientResponse> {
+        let tcp = TcpStream::connect(address).await.expect("not listening");
+        let name = ServerName::try_from("localhost").expect("a name");
+        let mut tls = self.connector.connect(name, tcp).await.ok()?;
+        tls.write_all(request.as_bytes()).await.ok()?;
         let mut answer = Vec::new();
         // A connection closed without `close_notify` has delivered the full response.
         let _ = tls.read_to_end(&mut answer).await;
         let text = String::from_utf8(answer).expect("text");
-        let status = text.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let status = text.split(' ').nth(1)?.parse().ok()?;
         let is_resumed = tls.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
-        ClientResponse {
-            status: status.unwrap_or_else(|| panic!("no answer: {text}")),
-            text,
-            is_resumed,
-        }
+        Some(ClientResponse { status, text, is_resumed })
     }
 }

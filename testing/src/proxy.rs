@@ -37,11 +37,17 @@ http {{
 
 /// Waits until the started process listens.
 pub async fn listens(command: &Command, address: SocketAddr) {
+    let what = || format!("no process listens; run {command:?} to see why");
+    until(async || TcpStream::connect(address).await.is_ok(), what).await;
+}
+
+/// Asks again and again until the answer is yes.
+pub async fn until(is_so: impl AsyncFn() -> bool, otherwise: impl FnOnce() -> String) {
     let ready = async {
-        while TcpStream::connect(address).await.is_err() {
+        while !is_so().await {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     let ready = tokio::time::timeout(PATIENCE, ready).await;
-    ready.unwrap_or_else(|_| panic!("no process listens; run {command:?} to see why"));
+    ready.unwrap_or_else(|_| panic!("{}", otherwise()));
 }

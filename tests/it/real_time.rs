@@ -47,7 +47,7 @@ const PROVERS: (&str, &[(&str, &str)]) = (
     "Prover::new(",
     &[
         ("tests/it/forward_auth.rs", "it asks a process, with the longest window"),
-        ("tests/interop/forward_auth.rs", "it asks a process, which goes by nonces"),
+        ("tests/interop/proxies/proofs.rs", "it asks a process, which goes by nonces"),
     ],
 );
 

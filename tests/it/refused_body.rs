@@ -28,7 +28,7 @@ use tower_introspect::{
 
 use crate::{
     scripted::{Act, Scripted},
-    support::{ImmediateVerifier, layer, refusal},
+    support::{ImmediateVerifier, PATIENCE, layer, refusal},
 };
 
 const MIB: usize = 1 << 20;
@@ -297,7 +297,7 @@ async fn answer_after_writing(address: std::net::SocketAddr, length: usize) -> S
 async fn rfc9112_9_3_client_that_first_writes_its_whole_request_gets_the_refusal() {
     let app = axum::Router::new()
         .route("/", axum::routing::post(async || ()))
-        .layer(ReadRefusedLayer::new(layer(BoxVerifier::new(refusing()))));
+        .layer(ReadRefusedLayer::new(layer(BoxVerifier::new(refusing()))).max_time(PATIENCE));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async { axum::serve(listener, app).await });

@@ -1,4 +1,4 @@
-//! nginx, with the `map` of docs/operations.md, which creates the field from the PEM of the client.
+//! nginx, with the files of docs/operations, which create the field from the PEM of the client.
 
 mod grpc;
 
@@ -14,9 +14,10 @@ use tokio_rustls::rustls::{
     DEFAULT_VERSIONS, SupportedProtocolVersion,
     version::{TLS12, TLS13},
 };
-use tower_introspect::test_util::AuthorizationServer;
+use tower_introspect::{proof::CertificateField, test_util::AuthorizationServer};
 
 use super::{bound, field, serve};
+use crate::proxies::{filled, recipe};
 use testing::{
     host::{self, Process, ScratchDir},
     oidc_provider::API,
@@ -67,10 +68,14 @@ impl World {
 
     /// Starts nginx in front of a service that trusts it.
     async fn proxy(&self, settings: &Settings<'_>) -> (Process, SocketAddr) {
-        self.proxy_of(serve(&self.server, "127.0.0.1").await, settings).await
+        self.proxy_of(
+            serve(&self.server, CertificateField::ClientCert, "127.0.0.1").await,
+            settings,
+        )
+        .await
     }
 
-    /// Starts nginx in front of `backend`, with the configuration of docs/operations.md.
+    /// Starts nginx in front of `backend`, with the `map` of docs/operations.
     async fn proxy_of(
         &self,
         backend: SocketAddr,
@@ -195,6 +200,39 @@ async fn rfc9440_2_2_certificate_is_read_from_the_field_of_nginx() {
     let foreign = super::bound(&world.server, &stranger);
     let told = world.client(Some(&stranger)).get(address, &foreign, &field(&stranger)).await;
     assert_eq!(told.status, 401, "{}", told.text);
+}
+
+#[tokio::test]
+async fn rfc9440_2_4_file_for_nginx_turns_away_clients_that_write_the_field() {
+    let Some(world) = World::new() else { return };
+    let (own, other) = (world.authority.client(), world.authority.client());
+    let bound = bound(&world.server, &own);
+    let dir = world.home.path();
+    let server = world.authority.server();
+    let write = |name: &str, text: String| fs::write(dir.join(name), text).expect("writable");
+    write("server.pem", server.certificate.pem());
+    write("server.key", server.key.serialize_pem());
+    write("clients.pem", world.authority.pem());
+    write("nginx-client-cert.conf", recipe("nginx-client-cert.conf"));
+    let address = SocketAddr::from(([127, 0, 0, 1], host::free_port()));
+    let values = [
+        ("LISTEN", &*address.to_string()),
+        ("DIRECTORY", dir.to_str().expect("UTF-8")),
+        ("API", &serve(&world.server, CertificateField::ClientCert, "127.0.0.1").await.to_string()),
+    ];
+    let _process = nginx(dir, &filled(&recipe("nginx-service.conf"), &values), address).await;
+    for (shown, lines, status) in [
+        (Some(&own), String::new(), 200),
+        (Some(&other), String::new(), 401),
+        (None, String::new(), 401),
+        (None, field(&own).replace('-', "_"), 401),
+        (None, field(&own), 400),
+        (Some(&own), field(&own), 400),
+        (Some(&other), field(&own), 400),
+    ] {
+        let told = world.client(shown).get(address, &bound, &lines).await;
+        assert_eq!(told.status, status, "{lines}: {}", told.text);
+    }
 }
 
 #[tokio::test]
