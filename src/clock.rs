@@ -156,6 +156,21 @@ impl UnixTime {
         self.0
     }
 
+    /// Returns the time as a [`SystemTime`], or `None` if the platform can't represent it.
+    ///
+    /// ```
+    /// use std::time::{Duration, SystemTime};
+    /// use tower_introspect::clock::UnixTime;
+    ///
+    /// let time = UnixTime::from_millis(1_500).to_system_time();
+    /// assert_eq!(time, Some(SystemTime::UNIX_EPOCH + Duration::from_millis(1_500)));
+    /// ```
+    #[must_use]
+    pub fn to_system_time(self) -> Option<SystemTime> {
+        let distance = Duration::from_millis(self.0.unsigned_abs());
+        if self.0 < 0 { UNIX_EPOCH.checked_sub(distance) } else { UNIX_EPOCH.checked_add(distance) }
+    }
+
     /// Returns the time `duration` later, saturating.
     #[must_use]
     pub fn saturating_add(self, duration: Duration) -> Self {
@@ -321,6 +336,18 @@ pub(crate) mod tests {
             UnixTime::from_secs(i64::MIN).saturating_duration_since(UnixTime::from_secs(i64::MAX)),
             Duration::ZERO
         );
+    }
+
+    #[test]
+    fn unix_time_converts_to_system_time_before_and_after_the_epoch() {
+        let of = |millis| UnixTime::from_millis(millis).to_system_time();
+        assert_eq!(of(0), Some(UNIX_EPOCH));
+        assert_eq!(of(-1_500), UNIX_EPOCH.checked_sub(Duration::from_millis(1_500)));
+        assert_eq!(of(1_500), UNIX_EPOCH.checked_add(Duration::from_millis(1_500)));
+        // No date of a token panics, whatever the platform can represent.
+        for millis in [i64::MIN, i64::MAX] {
+            let _ = of(millis);
+        }
     }
 
     #[test]
