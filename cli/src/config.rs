@@ -130,21 +130,20 @@ fn steps(name: &str) -> impl Iterator<Item = (&str, Option<usize>)> {
 /// The table of an issuer, the name of the setting in it, and the offset of the table.
 type IssuerTable<'a, 'i> = (&'a DeTable<'i>, &'a str, usize);
 
-/// Finds the issuer that `named` begins with. The name of a setting follows it.
+/// Finds the issuer that `named` begins with, in backticks. The name of a setting follows it.
 fn issuer<'a, 'i>(table: &'a DeTable<'i>, named: &'a str) -> Option<IssuerTable<'a, 'i>> {
+    let (named, rest) = named.strip_prefix('`')?.split_once('`')?;
     let (_, issuers) = entry(table, "issuer")?;
     let tables = issuers
         .get_ref()
         .as_array()?
         .iter()
         .filter_map(|one| Some((one.get_ref().as_table()?, one.span().start)));
-    let named = tables.filter_map(|(table, at)| {
-        let (_, name) = entry(table, "issuer")?;
-        let rest = named.strip_prefix(name.get_ref().as_str()?)?;
-        Some((table, rest.strip_prefix('.').unwrap_or(rest), at))
+    let mut named = tables.filter(|(table, _)| {
+        entry(table, "issuer").is_some_and(|(_, name)| name.get_ref().as_str() == Some(named))
     });
-    // The longest name counts: one may be the start of another.
-    named.min_by_key(|(_, rest, _)| rest.len())
+    let (table, at) = named.next()?;
+    Some((table, rest.strip_prefix('.').unwrap_or(rest), at))
 }
 
 /// Returns the offset of the name of a setting, and its value.
@@ -194,9 +193,9 @@ mod tests {
                     "issuer[0].mode",
                     "issuer[1].client.secret",
                     "issuer[1].nothing",
-                    "issuer https://a.b.client.secret",
-                    "issuer https://a.jwt.mode",
-                    "issuer https://c",
+                    "issuer `https://a.b`.client.secret",
+                    "issuer `https://a`.jwt.mode",
+                    "issuer `https://c`",
                 ]
             ),
             ["1:1:", "5:1:", "9:32:", "7:1:", "9:32:", "5:1:", "none"]

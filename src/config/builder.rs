@@ -89,7 +89,7 @@ impl Config {
                     builder = builder.issuer(issuer);
                     issuers += 1;
                 }
-                Err(problem) => problems.merge(&format!("issuer {}", issuer.name()), problem),
+                Err(problem) => problems.merge(&format!("issuer `{}`", issuer.name()), problem),
             }
         }
         (builder, problems, issuers)

@@ -21,7 +21,7 @@
 //! // Only now is the file with the secret read.
 //! assert_eq!(
 //!     config.build().unwrap_err().problems().next().unwrap().0,
-//!     "issuer https://opaque.example.com.client.secret",
+//!     "issuer `https://opaque.example.com`.client.secret",
 //! );
 //! # Ok::<(), tower_introspect::ConfigError>(())
 //! ```
@@ -195,9 +195,9 @@
 //!     names,
 //!     [
 //!         "dpop.nonce_secret",
-//!         "issuer https://as.example.com.client.certificate_file",
-//!         "issuer https://as.example.com.client.key",
-//!         "issuer https://as.example.com.ca_file",
+//!         "issuer `https://as.example.com`.client.certificate_file",
+//!         "issuer `https://as.example.com`.client.key",
+//!         "issuer `https://as.example.com`.ca_file",
 //!     ]
 //! );
 //! # }

@@ -148,9 +148,9 @@ mod tests {
             [
                 "leeway_seconds",
                 "issuer[2].mode",
-                "issuer https://one.example.com.client.secret",
+                "issuer `https://one.example.com`.client.secret",
                 "metadata.scopes_supported",
-                "issuer http://two.example.com.jwt.issuer",
+                "issuer `http://two.example.com`.jwt.issuer",
             ]
         );
         assert!(told[2].contains("`/nowhere`"), "{told:?}");

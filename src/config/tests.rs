@@ -103,7 +103,7 @@ fn no_problem_and_no_debug_form_shows_a_secret() {
     let key = key.replace("id = \"api\"", "id = \"api\", algorithm = \"ES256\"");
     let config = Config::from_toml(&key).expect("a key that is not read yet");
     let told = config.build().unwrap_err().to_string();
-    assert!(told.starts_with("issuer https://as.example.com.client.key: "), "{told}");
+    assert!(told.starts_with("issuer `https://as.example.com`.client.key: "), "{told}");
     assert!(!told.contains(secret), "{told}");
 }
 
@@ -122,7 +122,7 @@ fn secrets_come_from_files_without_their_line_end() {
         Config::from_toml(&text).unwrap().build().map(drop).map_err(|error| error.to_string())
     };
     assert_eq!(build("s3cret\r\n"), Ok(()));
-    let name = "issuer https://as.example.com.client.secret";
+    let name = "issuer `https://as.example.com`.client.secret";
     assert_eq!(build("\n"), Err(format!("{name}: the secret is empty")));
     let long = "x".repeat(1024 * 1024 + 1);
     assert_eq!(build(&long), Err(format!("{name}: `{}` is too large", file.display())));
@@ -161,7 +161,7 @@ fn problems_found_by_building_name_the_setting() {
     ] {
         let problems = Config::from_toml(&minimal(issuer)).unwrap().build().unwrap_err();
         let names: Vec<_> = problems.problems().map(|(name, _)| name).collect();
-        assert_eq!(names, [format!("issuer https://as.example.com.{name}")]);
+        assert_eq!(names, [format!("issuer `https://as.example.com`.{name}")]);
     }
 }
 

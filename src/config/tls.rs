@@ -141,7 +141,7 @@ mod tests {
             let built = Config::from_toml(&text).and_then(|config| config.build());
             let Err(problems) = built else { return Vec::new() };
             let text = problems.to_string().replace(&directory, "DIR");
-            text.lines().map(|line| line.replace("issuer https://as.", "")).collect()
+            text.lines().map(|line| line.replace("issuer `https://as`.", "")).collect()
         }
     }
 

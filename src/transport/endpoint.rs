@@ -15,6 +15,8 @@ pub(crate) struct Endpoint(Uri);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EndpointError {
     HasQuery,
+    /// An `http` URL of this machine, which a setting would allow.
+    LoopbackHttp,
     NotAUrl,
     NotHttps,
 }
@@ -24,6 +26,9 @@ impl EndpointError {
     pub(crate) const fn describe(self) -> &'static str {
         match self {
             Self::HasQuery => "has a query",
+            Self::LoopbackHttp => {
+                "not an https URL (`danger_allow_http_loopback` allows http to this machine)"
+            }
             Self::NotAUrl => "not an absolute URL without user information and fragment",
             Self::NotHttps => "not an https URL",
         }
@@ -47,10 +52,11 @@ impl Endpoint {
         }
         let secure = *scheme == Scheme::HTTPS;
         let local = *scheme == Scheme::HTTP && is_loopback(authority.host());
-        if secure || (loopback_http && local) {
-            Ok(Self(uri))
-        } else {
-            Err(EndpointError::NotHttps)
+        match (secure, local) {
+            (true, _) => Ok(Self(uri)),
+            (_, true) if loopback_http => Ok(Self(uri)),
+            (_, true) => Err(EndpointError::LoopbackHttp),
+            _ => Err(EndpointError::NotHttps),
         }
     }
 
@@ -97,7 +103,7 @@ mod tests {
     #[test]
     fn rfc8414_2_endpoints_are_https() {
         assert!(Endpoint::parse("https://as.example.com/jwks?a=b", false).is_ok());
-        for url in ["http://as.example.com/", "http://127.0.0.1/", "ftp://as.example.com/"] {
+        for url in ["http://as.example.com/", "ftp://as.example.com/", "ftp://127.0.0.1/"] {
             assert_eq!(Endpoint::parse(url, false), Err(EndpointError::NotHttps), "{url}");
         }
         for url in ["/jwks", "as.example.com", "https://u:p@as.example.com/", "https://as/#x", ""] {
@@ -109,9 +115,12 @@ mod tests {
     fn loopback_http_is_for_this_machine_only() {
         for url in ["http://127.0.0.1:9000/", "http://[::1]:9000/", "http://localhost/"] {
             assert!(Endpoint::parse(url, true).is_ok(), "{url}");
+            let problem = Endpoint::parse(url, false).unwrap_err().to_string();
+            assert!(problem.contains("`danger_allow_http_loopback`"), "{url}: {problem}");
         }
         for url in ["http://10.0.0.1/", "http://localhost.example.com/", "http://as/"] {
             assert_eq!(Endpoint::parse(url, true), Err(EndpointError::NotHttps), "{url}");
+            assert_eq!(Endpoint::parse(url, false), Err(EndpointError::NotHttps), "{url}");
         }
     }
 }

@@ -266,10 +266,10 @@ fn build_reports_all_problems_together() {
     let text = problems.to_string();
     for name in [
         "audience: ",
-        "issuer http://as.example.com.jwt.issuer: ",
+        "issuer `http://as.example.com`.jwt.issuer: ",
         "issuer: `https://twice.example.com` is configured twice",
-        "issuer https://as.example.com.introspection.",
-        "issuer https://as.example.com.introspection.endpoint: ",
+        "issuer `https://as.example.com`.introspection.",
+        "issuer `https://as.example.com`.introspection.endpoint: ",
         "freshness: tokens of `http://as.example.com` can't be introspected",
     ] {
         assert!(text.contains(name), "{name} is missing in\n{text}");

@@ -152,7 +152,7 @@ fn build_issuers(
     problems: &mut ConfigError,
 ) -> Vec<TrustedIssuer> {
     let build = |issuer: Issuer| {
-        let name = format!("issuer {}", issuer.name());
+        let name = format!("issuer `{}`", issuer.name());
         issuer.build(defaults).map_err(|problem| problems.merge(&name, problem)).ok()
     };
     issuers.into_iter().filter_map(build).collect()

@@ -100,7 +100,7 @@ fn rfc8414_2_issuer_is_an_https_url_without_query_and_fragment() {
         ("as.example.com", EndpointError::NotAUrl),
         ("", EndpointError::NotAUrl),
         ("http://as", EndpointError::NotHttps),
-        ("http://127.0.0.1:9000", EndpointError::NotHttps),
+        ("http://127.0.0.1:9000", EndpointError::LoopbackHttp),
     ] {
         assert_eq!(document_urls(issuer, false).err(), Some(problem), "{issuer}");
     }
