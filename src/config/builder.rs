@@ -30,6 +30,9 @@ impl Config {
             if !self.advertised.is_empty() {
                 policy = policy.advertise_scope(&self.advertised.join(" "));
             }
+            if let Some(realm) = &self.realm {
+                policy = policy.realm(realm);
+            }
             match &self.resource_metadata {
                 Some(url) => policy.resource_metadata(url),
                 None => policy,

@@ -64,6 +64,7 @@ pub struct Config {
     pub(super) stale_if_error: Option<Duration>,
     pub(super) metadata: Option<MetadataConfig>,
     pub(super) resource_metadata: Option<String>,
+    pub(super) realm: Option<String>,
     pub(super) loopback_http: bool,
     pub(super) issuers: Vec<IssuerConfig>,
     pub(super) forward: Option<ForwardHeaders>,

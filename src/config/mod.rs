@@ -40,6 +40,7 @@
 //! | `advertised_scopes` | the scopes that challenges tell clients without a token to request |
 //! | `[metadata]` | describes this service to clients (RFC 9728), see below |
 //! | `resource_metadata` | the URL to name in challenges (RFC 9728 §5.1), if published elsewhere |
+//! | `realm` | the realm in challenges; the audience |
 //! | `danger_allow_http_loopback` | accepts `http` URLs of this machine, for tests |
 //! | `[[issuer]]` | the trusted issuers, at least one |
 //! | `[forward]` | the request headers that verified claims are written into |

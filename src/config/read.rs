@@ -43,6 +43,7 @@ impl Config {
             stale_if_error: section.seconds("stale_if_error_seconds"),
             metadata: section.valid_section("metadata", MetadataConfig::read),
             resource_metadata: section.text("resource_metadata"),
+            realm: section.text("realm"),
             loopback_http: section.flag("danger_allow_http_loopback"),
             issuers: section.valid_sections("issuer", IssuerConfig::read),
             forward: section.valid_section("forward", forward::read),

@@ -281,14 +281,16 @@ fn problems_of_the_metadata_are_named() {
 }
 
 #[test]
-fn advertised_scopes_are_in_the_challenge() {
+fn realm_and_advertised_scopes_are_in_the_challenge() {
     let text = minimal("mode = \"jwt\"").replacen(
         "[[issuer]]",
-        "advertised_scopes = [\"read\", \"list\"]\n[[issuer]]",
+        "realm = \"payments\"\nadvertised_scopes = [\"read\", \"list\"]\n[[issuer]]",
         1,
     );
     let api = Config::from_toml(&text).unwrap().build().unwrap();
-    assert!(api.policy().challenges().advertises("list"));
+    let missing = crate::error::kind::ErrorKind::MissingCredentials.into();
+    let challenge = api.policy().challenges().header(&missing).unwrap();
+    assert_eq!(challenge, "Bearer realm=\"payments\", scope=\"read list\"");
 }
 
 #[test]

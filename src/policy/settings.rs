@@ -8,7 +8,6 @@ use super::{
     verified_token::{Requirement, Terms},
 };
 use crate::{
-    claims::scope::Scope,
     clock::{Clock, Moment, SystemClock},
     proof::proof_config::ProofConfig,
     respond::challenge::Challenge,
@@ -144,13 +143,6 @@ impl Policy {
         self.with(|terms| terms.implied.imply(broad, narrow))
     }
 
-    /// Sets the challenge for refused requests. By default the audience is the realm.
-    #[must_use]
-    pub fn challenge(self, challenge: Challenge) -> Self {
-        let challenge = self.proofs.announce_schemes(challenge);
-        self.with(|terms| terms.challenge = Arc::new(challenge))
-    }
-
     /// Admits tokens that are bound to a key by DPoP, with a proof for each request (RFC 9449).
     ///
     /// Without this, such tokens are refused. Bearer tokens are still admitted, unless
@@ -208,20 +200,6 @@ impl Policy {
         self.require_binding()
     }
 
-    /// Sets the URL of this service's metadata document for challenges (RFC 9728 §5.1).
-    #[must_use]
-    pub fn resource_metadata(self, url: &str) -> Self {
-        let challenge = Challenge::clone(&self.terms.challenge);
-        self.challenge(challenge.resource_metadata(url))
-    }
-
-    /// Sets the scope that challenges suggest to clients without a token.
-    #[must_use]
-    pub fn advertise_scope(self, scope: &str) -> Self {
-        let challenge = Challenge::clone(&self.terms.challenge);
-        self.challenge(challenge.scope(Scope::parse(scope)))
-    }
-
     /// Returns the kinds of proof that are configured and required.
     pub(crate) const fn proofs(&self) -> &ProofConfig {
         &self.proofs
@@ -229,12 +207,6 @@ impl Policy {
 
     pub(crate) fn challenges(&self) -> &Arc<Challenge> {
         &self.terms.challenge
-    }
-
-    /// Updates the challenge to the schemes that are accepted now.
-    fn with_announced_schemes(self) -> Self {
-        let challenge = Challenge::clone(&self.terms.challenge);
-        self.challenge(challenge)
     }
 
     pub(super) fn with(mut self, change: impl FnOnce(&mut Terms)) -> Self {

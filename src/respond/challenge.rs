@@ -42,9 +42,8 @@ impl Challenge {
     /// RFC 6750 §3 requires at least one parameter, so an empty `realm` becomes `protected`.
     #[must_use]
     pub fn new(realm: &str) -> Self {
-        let realm = if realm.is_empty() { "protected" } else { realm };
         Self {
-            realm: printable(realm).into(),
+            realm: realm_text(realm),
             resource_metadata: None,
             scope: Scope::default(),
             bearer: true,
@@ -52,6 +51,26 @@ impl Challenge {
             dpop: None,
             rendered: Rendered::default(),
         }
+    }
+
+    /// Sets the realm: the name of the protection space. See [`new`](Self::new).
+    #[must_use]
+    pub fn realm(mut self, realm: &str) -> Self {
+        self.rendered = Rendered::default();
+        self.realm = realm_text(realm);
+        self
+    }
+
+    /// Takes the URL of the metadata document and the scope from `other`, where this has none.
+    pub(crate) fn or_parameters_of(mut self, other: &Self) -> Self {
+        self.rendered = Rendered::default();
+        if self.resource_metadata.is_none() {
+            self.resource_metadata.clone_from(&other.resource_metadata);
+        }
+        if self.scope.is_empty() {
+            self.scope.clone_from(&other.scope);
+        }
+        self
     }
 
     /// Sets the URL of the metadata document of this service (RFC 9728 §5.1).
@@ -272,6 +291,11 @@ impl Params {
     fn finish(self) -> Option<HeaderValue> {
         HeaderValue::try_from(self.text).ok()
     }
+}
+
+/// Returns a realm that is not empty, because a challenge needs a parameter (RFC 6750 §3).
+fn realm_text(realm: &str) -> Box<str> {
+    printable(if realm.is_empty() { "protected" } else { realm }).into()
 }
 
 /// Replaces every character outside of `%x20-21 / %x23-5B / %x5D-7E` by `_`.

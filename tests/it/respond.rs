@@ -304,6 +304,35 @@ fn rfc9110_9_3_2_problem_response_to_head_has_no_body() {
     assert!(response.body().is_empty());
 }
 
+/// In whatever order a policy is configured.
+#[tokio::test]
+async fn challenge_of_a_policy_keeps_the_parameters_that_were_set_before() {
+    use tower_introspect::{IntrospectLayer, Policy};
+
+    use crate::support::{ImmediateVerifier, ask, request};
+
+    let (url, audience) = ("https://api.example.com/m", "https://api.example.com");
+    let described = || Policy::new(audience).resource_metadata(url).advertise_scope("read");
+    let parameters = format!("scope=\"read\", resource_metadata=\"{url}\"");
+    for policy in [
+        described().challenge(Challenge::new("api")),
+        Policy::new(audience)
+            .challenge(Challenge::new("api"))
+            .resource_metadata(url)
+            .advertise_scope("read"),
+        described().realm("api"),
+        Policy::new(audience).realm("api").resource_metadata(url).advertise_scope("read"),
+        Policy::new(audience)
+            .resource_metadata("https://api.example.com/old")
+            .challenge(Challenge::new("api").resource_metadata(url).scope(Scope::parse("read"))),
+    ] {
+        let layer = IntrospectLayer::new(ImmediateVerifier::alice(), policy);
+        let refused = ask(&layer, request(&[])).await;
+        let expected = format!("Bearer realm=\"api\", {parameters}");
+        assert_eq!(challenge(refused.headers()), Some(&*expected));
+    }
+}
+
 #[test]
 fn rfc6750_3_challenge_without_a_token_has_the_advertised_scope() {
     let challenge = Challenge::new("api").scope(Scope::parse("read write"));
