@@ -44,14 +44,16 @@ use crate::{
     error::{kind::ErrorKind, refusal::VerifyError},
     layer::service::Introspect,
     policy::{
-        identity::{Identity, if_presented, record_met, refuse_inside, strip_identity, token_of},
+        identity::{
+            Identity, hook_of, if_presented, record_met, refuse_inside, strip_identity, token_of,
+        },
         settings::Policy,
         verified_token::{Requirement, VerifiedToken},
     },
     proof::presented::DPOP,
     require::service::Require,
-    respond::{self, refusal::Refusal},
-    telemetry,
+    respond::{hook::report, refusal::Refusal},
+    telemetry::{self, refused_by::RefusedBy},
     verify::{request::VerifyRequest, verifier::Verifier},
 };
 
@@ -136,11 +138,12 @@ impl<T> RequestExt for Request<T> {
     fn require(&self, requirement: &Requirement) -> Result<&VerifiedToken, Status> {
         let token =
             token_of(self.extensions()).and_then(|token| requirement.check(token).map(|()| token));
-        token.map_err(|error| refuse(error, self.extensions()))
+        token.map_err(|error| refuse(error, RefusedBy::Handler, self.extensions()))
     }
 
     fn verified_token(&self) -> Result<&VerifiedToken, Status> {
-        token_of(self.extensions()).map_err(|error| refuse(error, self.extensions()))
+        token_of(self.extensions())
+            .map_err(|error| refuse(error, RefusedBy::Handler, self.extensions()))
     }
 
     fn claims<C>(&self) -> Result<Arc<C>, Status>
@@ -148,13 +151,13 @@ impl<T> RequestExt for Request<T> {
         C: DeserializeOwned + Send + Sync + 'static,
     {
         let claims = token_of(self.extensions()).and_then(VerifiedToken::claims_as);
-        claims.map_err(|error| refuse(error, self.extensions()))
+        claims.map_err(|error| refuse(error, RefusedBy::Handler, self.extensions()))
     }
 
     fn identity(&self) -> Result<Identity, Status> {
         match if_presented(token_of(self.extensions())) {
             Ok(token) => Ok(token.cloned().map_or(Identity::Anonymous, Identity::Token)),
-            Err(error) => Err(refuse(error, self.extensions())),
+            Err(error) => Err(refuse(error, RefusedBy::Handler, self.extensions())),
         }
     }
 }
@@ -182,7 +185,7 @@ impl Interceptor for RequireInterceptor {
                 record_met(extensions, &self.0);
                 Ok(request)
             }
-            Err(error) => Err(refuse(error, extensions)),
+            Err(error) => Err(refuse(error, RefusedBy::Interceptor, extensions)),
         }
     }
 }
@@ -232,6 +235,8 @@ impl<V: Verifier> Interceptor for VerifyInterceptor<V> {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         let verdict = self.verify(&request);
         let extensions = request.extensions_mut();
+        // The hook of an outer layer, which is found by what is removed here.
+        let outer_hook = of_call(extensions, |head| hook_of(head).cloned());
         strip_identity(extensions);
         match verdict {
             Ok(token) => {
@@ -248,7 +253,9 @@ impl<V: Verifier> Interceptor for VerifyInterceptor<V> {
                 let scheme = Scheme::used_in(request.metadata().as_ref());
                 Err(of_call(request.extensions(), |head| {
                     let refusal = Refusal::new(&error, head, self.policy.challenges());
-                    status(&refusal.presented(scheme))
+                    let refusal = refusal.presented(scheme);
+                    report(&refusal, RefusedBy::Interceptor, outer_hook.as_ref());
+                    status(&refusal)
                 }))
             }
         }
@@ -267,8 +274,8 @@ impl<V> fmt::Debug for VerifyInterceptor<V> {
     }
 }
 
-fn refuse(error: VerifyError, extensions: &Extensions) -> Status {
-    of_call(extensions, |head| refuse_inside(error, head, status))
+fn refuse(error: VerifyError, by: RefusedBy, extensions: &Extensions) -> Status {
+    of_call(extensions, |head| refuse_inside(error, head, by, None, status))
 }
 
 /// Calls `f` with the head of a call, of which only the extensions are known.
@@ -278,9 +285,8 @@ fn of_call<T>(extensions: &Extensions, f: impl FnOnce(RequestHead<'_>) -> T) -> 
     f(head.with_extensions(extensions))
 }
 
-/// Reports a refusal, and returns the status of its gRPC rendering.
+/// Returns the status of the gRPC rendering of a refusal.
 fn status(refusal: &Refusal<'_>) -> Status {
-    respond::hook::report(refusal);
     let rendered: http::Response<()> = refusal.grpc();
     // These two are not metadata. tonic itself separates the others.
     let mut fields = rendered.into_parts().0.headers;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use axum::{
-    Extension, Json, Router,
-    extract::State,
+    Json, Router,
+    extract::{Path, State},
     http::{HeaderValue, Method, StatusCode, header},
     routing::{get, post},
 };
@@ -12,8 +12,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tower_http::cors::CorsLayer;
 use tower_introspect::{
-    ClientAuth, ConfigError, Issuer, RequireScope, ResourceServer, VerifiedToken,
-    axum::{Claims, RejectWith, ScopeSet, Scoped},
+    ClientAuth, ConfigError, ErrorKind, Issuer, RequireScope, ResourceServer, VerifiedToken,
+    VerifyError,
+    axum::{Claims, ScopeSet, Scoped},
     policy::{Observer, Requirement},
     require::RequireLayer,
     resource_server::ResourceServerBuilder,
@@ -28,7 +29,7 @@ pub(crate) const AUDIENCE: &str = "https://api.example.com";
 pub(crate) const WEB_APP: &str = "https://app.example.com";
 
 /// Returns the resource server: the trusted issuer, and the policy for every token.
-pub(crate) fn resource_server(issuer: &str, secret: &str) -> ResourceServerBuilder {
+pub(crate) fn resource_server(issuer: &str, secret: &str) -> ResourceServerBuilder<ProblemJson> {
     ResourceServer::builder(AUDIENCE)
         // Verifies JWTs locally, by the issuer's published keys, and introspects any other token.
         .issuer(Issuer::hybrid(issuer, ClientAuth::basic("api", secret)))
@@ -38,6 +39,9 @@ pub(crate) fn resource_server(issuer: &str, secret: &str) -> ResourceServerBuild
                 .scope_implies("payments", "payments:read")
                 .scope_implies("payments", "payments:write")
         })
+        // Every refusal has a problem document (RFC 9457): by layers, requirements, extractors and
+        // handlers.
+        .responder(ProblemJson::new())
 }
 
 /// Returns all routes. `trial` counts the requests that a future requirement would refuse.
@@ -45,7 +49,10 @@ pub(crate) fn resource_server(issuer: &str, secret: &str) -> ResourceServerBuild
 /// # Errors
 ///
 /// If an issuer does not support introspection, which `/transfers` requires.
-pub(crate) fn app(api: &ResourceServer, trial: &Observer) -> Result<Router, ConfigError> {
+pub(crate) fn app(
+    api: &ResourceServer<ProblemJson>,
+    trial: &Observer,
+) -> Result<Router, ConfigError> {
     // Public, so without a layer. `/health` is for load balancers.
     let public = Router::new()
         .route("/health", get(async || "ok"))
@@ -53,40 +60,37 @@ pub(crate) fn app(api: &ResourceServer, trial: &Observer) -> Result<Router, Conf
         .with_state(api.clone());
 
     // With or without a token. A bad token is still refused.
-    let open = Router::new()
-        .route("/", get(hello))
-        .route_layer(api.layer().optional().responder(ProblemJson::new()));
+    let open = Router::new().route("/", get(hello)).route_layer(api.layer().optional());
 
     let second_factor =
         Requirement::any_acr(["mfa"]).and(Requirement::max_age(Duration::from_secs(300)));
     let closed = Router::new()
         .route("/me", get(me))
+        // Decides by the request and the claims, in the handler.
+        .route("/tenants/{tenant}", get(tenant))
         .route(
             "/payments",
             // Covers `get` only. `post` requires its scope by the type of its argument.
-            get(payments).route_layer(needs(RequireScope::all(scopes!["payments:read"]))).post(pay),
+            get(payments).route_layer(RequireScope::all(scopes!["payments:read"])).post(pay),
         )
         // Requires a second factor within the last five minutes.
-        .route("/statements", get(statements).route_layer(needs(RequireLayer::new(second_factor))))
+        .route("/statements", get(statements).route_layer(RequireLayer::new(second_factor)))
         // For transfers of money: introspects for this very request, and checks the scope of the
         // fresh response.
         .route(
             "/transfers",
             post(transfer)
-                .route_layer(needs(RequireScope::all(scopes!["payments:write"])))
-                .route_layer(api.live_layer()?.responder(ProblemJson::new())),
+                .route_layer(RequireScope::all(scopes!["payments:write"]))
+                .route_layer(api.live_layer()?),
         )
         // A future requirement. It only counts the requests that it would refuse.
         .route(
             "/export",
-            get(payments)
-                .route_layer(needs(RequireScope::all(scopes!["payments:export"])).observe(trial)),
+            get(payments).route_layer(RequireScope::all(scopes!["payments:export"]).observe(trial)),
         )
-        // Renders refusals by extractors like those by layers.
-        .route_layer(Extension(RejectWith::new(ProblemJson::new())))
         // Covers the routes above only, so that an unknown path is 404 and not 401. Without
         // `remove_credentials`, because `live_layer` reads the token again.
-        .route_layer(api.layer().responder(ProblemJson::new()));
+        .route_layer(api.layer());
 
     // Outermost: a browser sends preflights without a token, and shows scripts only the headers
     // that are exposed.
@@ -98,15 +102,10 @@ pub(crate) fn app(api: &ResourceServer, trial: &Observer) -> Result<Router, Conf
     Ok(public.merge(open).merge(closed).layer(cors))
 }
 
-/// Adds a problem document (RFC 9457) to the refusals of a requirement.
-fn needs(requirement: RequireLayer) -> RequireLayer<ProblemJson> {
-    requirement.responder(ProblemJson::new())
-}
-
 /// Reports whether tokens can be verified, for dashboards and deployments.
 ///
 /// Not for a load balancer, or this service would go down with its issuer.
-async fn ready(State(api): State<ResourceServer>) -> (StatusCode, Json<Value>) {
+async fn ready(State(api): State<ResourceServer<ProblemJson>>) -> (StatusCode, Json<Value>) {
     let issuers = api.readiness();
     let ready = issuers.iter().all(|issuer| issuer.is_ready());
     let told = issuers.iter().map(|issuer| {
@@ -135,13 +134,22 @@ async fn me(token: VerifiedToken, Claims(customer): Claims<Customer>) -> Json<Va
     Json(json!({"user": user, "name": customer.name, "tenant": customer.tenant}))
 }
 
+/// The data of a tenant, for its customers only.
+async fn tenant(
+    Path(tenant): Path<u64>,
+    Claims(customer): Claims<Customer>,
+) -> Result<String, VerifyError> {
+    if customer.tenant != tenant {
+        return Err(ErrorKind::Denied.into());
+    }
+    Ok(format!("the data of tenant {tenant}"))
+}
+
 async fn payments(token: VerifiedToken) -> String {
     format!("the payments of {}", owner(&token))
 }
 
 /// The scope of `POST /payments`, as a type. It is required wherever the route is mounted.
-///
-/// Without [`RejectWith`], refusals by extractors have status and challenge, but no document.
 struct WritePayments;
 
 impl ScopeSet for WritePayments {

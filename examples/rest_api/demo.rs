@@ -196,6 +196,13 @@ pub(crate) fn exchanges(base: &str, authority: &AuthorizationServer) -> Vec<Exch
         post("/payments", "a scope as a type: root may").token("root").status(201),
         get("/me", "claims as a type").token("alice"),
         get("/me", "claims as a type: the token of bob has none of them").token("bob").status(403),
+        get("/tenants/7", "a decision of the handler: alice is of this tenant")
+            .token("alice")
+            .body("the data of tenant 7"),
+        get("/tenants/8", "a decision of the handler: not of this one")
+            .token("alice")
+            .status(403)
+            .body(DENIED),
         get("/statements", "a second factor: alice has not shown it")
             .token("alice")
             .challenged(401, &step_up("acr_values=\"mfa\", max_age=\"300\"")),
@@ -228,6 +235,9 @@ const NO_SCOPE: &str = concat!(
     r#"{"type":"about:blank","title":"Forbidden","status":403,"#,
     r#""detail":"insufficient scope","error":"insufficient_scope"}"#
 );
+
+const DENIED: &str =
+    r#"{"type":"about:blank","title":"Forbidden","status":403,"detail":"permission denied"}"#;
 
 /// Returns a revocation request to the issuer (RFC 7009).
 fn revoke(authority: &AuthorizationServer, token: &str) -> Exchange {

@@ -7,10 +7,10 @@
 //! ```
 //!
 //! Copy `app.rs` into your own service. It shows a public route, an optional token, scopes as
-//! layers and as types, a scope that implies others, claims as a type, a second factor (RFC 9470),
-//! a route that introspects every time, a requirement that is only observed, and CORS. The issuer
-//! runs in this process, on a free port of this machine. Its tokens are names that are easy to
-//! type.
+//! layers and as types, a scope that implies others, claims as a type, a refusal by a handler, a
+//! second factor (RFC 9470), a route that introspects every time, a requirement that is only
+//! observed, and CORS. The issuer runs in this process, on a free port of this machine. Its tokens
+//! are names that are easy to type.
 
 mod app;
 mod demo;

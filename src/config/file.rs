@@ -110,7 +110,8 @@ impl Config {
         self.build_with(|builder| builder)
     }
 
-    /// Builds the resource server after a change of its builder, such as a transport or a clock.
+    /// Builds the resource server after a change of its builder, such as a transport, a clock or a
+    /// responder.
     ///
     /// A transport that is set here replaces those that are built from the certificates in the
     /// settings (`ca_file`, `certificate_file`).
@@ -132,10 +133,10 @@ impl Config {
     /// # Errors
     ///
     /// Returns every problem.
-    pub fn build_with(
+    pub fn build_with<R>(
         &self,
-        change: impl FnOnce(ResourceServerBuilder) -> ResourceServerBuilder,
-    ) -> Result<ResourceServer, ConfigError> {
+        change: impl FnOnce(ResourceServerBuilder) -> ResourceServerBuilder<R>,
+    ) -> Result<ResourceServer<R>, ConfigError> {
         let (builder, mut problems, issuers) = self.to_builder();
         // The builder would report that there is no issuer, although there are some with problems.
         if issuers == 0 && !self.issuers.is_empty() {

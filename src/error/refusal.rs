@@ -29,6 +29,8 @@ struct ErrorData {
     retry_after: Option<Duration>,
     scope: Option<Box<str>>,
     step_up: Option<StepUp>,
+    /// The requirement that was not met, in words of the configuration.
+    unmet: Option<Box<str>>,
     nonce: Option<HeaderValue>,
     pub(super) source: Option<Arc<dyn Error + Send + Sync>>,
     /// How the request to the authorization server failed, if it did.
@@ -47,6 +49,7 @@ impl VerifyError {
             retry_after: None,
             scope: None,
             step_up: None,
+            unmet: None,
             nonce: None,
             source: None,
             failure: None,
@@ -171,6 +174,42 @@ impl VerifyError {
         self.0.context.as_deref()
     }
 
+    /// Returns the requirement that the token does not meet, and how it differs, if a
+    /// [`Requirement`](crate::policy::Requirement) refused it.
+    ///
+    /// It is for operators: events show it, responses never do. It names scope and `acr` values that
+    /// are required, paths of claims, and whether a claim is absent, of another type or another
+    /// value. It holds no value of the token.
+    ///
+    /// ```
+    /// use tower_introspect::{
+    ///     Policy,
+    ///     claims::Claims,
+    ///     clock::{Moment, SystemClock},
+    ///     credentials::Scheme,
+    ///     policy::Requirement,
+    ///     verify::{ActiveToken, Method},
+    /// };
+    ///
+    /// let admin = Requirement::claim_contains("/realm_access/roles", "admin");
+    /// let policy = Policy::new("https://api.example.com").require(admin);
+    /// let claims = Claims::from_json(br#"{"aud": "https://api.example.com"}"#).unwrap();
+    /// let start = Moment::now(&SystemClock);
+    /// let active = ActiveToken::new("https://as.example.com", claims, Method::Custom, start);
+    /// let refusal = policy.admit(active, Scheme::Bearer).unwrap_err();
+    /// assert_eq!(refusal.unmet_requirement(), Some("claim `/realm_access/roles` (absent)"));
+    /// ```
+    #[must_use]
+    pub fn unmet_requirement(&self) -> Option<&str> {
+        self.0.unmet.as_deref()
+    }
+
+    /// Sets the requirement that the token does not meet.
+    #[must_use]
+    pub(crate) fn with_unmet_requirement(self, unmet: impl Into<Box<str>>) -> Self {
+        self.edit(|inner| inner.unmet = Some(unmet.into()))
+    }
+
     /// Adds how the request to the authorization server failed.
     #[must_use]
     pub(crate) fn with_failure(self, failure: Failure) -> Self {
@@ -214,6 +253,7 @@ impl VerifyError {
             retry_after,
             scope,
             step_up,
+            unmet,
             source,
             failure: _,
             fault: _,
@@ -223,6 +263,7 @@ impl VerifyError {
             && retry_after.is_none()
             && scope.is_none()
             && step_up.is_none()
+            && unmet.is_none()
             && source.is_none()
             && nonce.is_none()
     }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use http::{Request, Response, header::AUTHORIZATION};
+use http::{Extensions, HeaderMap, Request, Response, header::AUTHORIZATION};
 
 use super::{
     decision_age::{MAX_DECISION_AGE, VerifiedForRequest},
-    edits::ResponseEdits,
+    edits::{HandledRequest, ResponseEdits},
     introspect_layer::IntrospectLayer,
     settings::Settings,
 };
@@ -25,8 +25,13 @@ use crate::{
         settings::Policy,
     },
     proof::presented::{DPOP, Presented},
-    respond::{self, hook::LoggedSubject, refusal::Refusal, responder::Respond},
-    telemetry,
+    respond::{
+        hook::{LoggedSubject, report},
+        inner_refusal::{self, InnerRefusal},
+        refusal::Refusal,
+        responder::{Respond, render},
+    },
+    telemetry::{self, refused_by::RefusedBy},
     verify::{
         request::{CacheLookup, Freshness, VerifyRequest},
         verifier::{Outcome, Verifier},
@@ -52,6 +57,10 @@ pub(super) struct Presentation {
 }
 
 impl Presentation {
+    pub(super) const fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
     fn of(token: &Token) -> Self {
         let (scheme, origin) = (token.scheme(), token.origin());
         Self { scheme, origin, token: (scheme == Scheme::Dpop).then(|| Box::new(token.clone())) }
@@ -87,13 +96,9 @@ impl<V, R> Admitter<V, R> {
         Self { verifier, responder, policy, settings }
     }
 
-    /// Removes everything from a request that could pass for a decision of this layer, and attaches
-    /// the hook for refusals.
+    /// Removes everything from a request that could pass for a decision of this layer.
     pub(super) fn prepare<B>(&self, request: &mut Request<B>) {
         strip_identity(request.extensions_mut());
-        if let Some(hook) = &self.settings.hook {
-            request.extensions_mut().insert(hook.clone());
-        }
         if let Some(forward) = &self.settings.forward {
             forward.clear(request.headers_mut());
         }
@@ -257,17 +262,29 @@ impl<V, R> Admitter<V, R> {
         let varies_by = decision.varies_by();
         let token = decision.token();
         telemetry::report::request_admitted(token.method().as_str(), token.facts_age());
+        if self.settings.log_subjects
+            && let Some(subject) = token.subject()
+        {
+            telemetry::events::subject_admitted(subject);
+        }
         let nonce = decision.store_in(request.extensions_mut());
         self.hide_credentials(Some(presentation), request);
-        ResponseEdits::new(presentation.origin != Origin::Header, nonce, varies_by)
+        let private = presentation.origin != Origin::Header;
+        ResponseEdits::new(private, nonce, varies_by, self.to_report(request))
     }
 
-    /// Admits a request that carries no credentials.
-    pub(super) fn admit_anonymous<B>(&self, request: &mut Request<B>) {
-        let challenge = Arc::clone(self.policy.challenges());
-        request.extensions_mut().insert(Anonymous::new(challenge));
+    /// Admits a request that carries no credentials, and returns the changes to make to the response.
+    pub(super) fn admit_anonymous<B>(&self, request: &mut Request<B>) -> ResponseEdits {
+        request.extensions_mut().insert(Anonymous::new(&self.policy));
         telemetry::report::request_anonymous();
         self.hide_credentials(None, request);
+        ResponseEdits::new(false, None, None, self.to_report(request))
+    }
+
+    /// Returns what to report of a request that its handler refuses, if anything.
+    fn to_report<B>(&self, request: &Request<B>) -> Option<HandledRequest> {
+        let is_needed = self.policy.hook().is_some() || self.settings.log_subjects;
+        is_needed.then(|| HandledRequest::of(request))
     }
 
     /// Renders the refusal of a request.
@@ -282,8 +299,41 @@ impl<V, R> Admitter<V, R> {
     {
         telemetry::report::request_refused();
         let refusal = Refusal::new(error, RequestHead::of(request), self.policy.challenges())
-            .presented(presentation.map(|presentation| presentation.scheme));
-        respond::responder::refuse(&*self.responder, &refusal)
+            .presented(presentation.map(Presentation::scheme));
+        report(&refusal, RefusedBy::Layer, self.policy.hook());
+        render(&*self.responder, &refusal)
+    }
+
+    /// Renders anew the refusal that an inner service left in its response, and reports it unless
+    /// that was done.
+    #[cold]
+    pub(super) fn refuse_again<B>(
+        &self,
+        response: &mut Response<B>,
+        edits: &ResponseEdits,
+        scheme: Option<Scheme>,
+    ) where
+        R: Respond<B>,
+    {
+        let Some(left) = response.extensions().get::<InnerRefusal>().cloned() else { return };
+        let new =
+            |head| Refusal::new(left.error(), head, self.policy.challenges()).presented(scheme);
+        let rendered = match left.head() {
+            Some(head) => render(&*self.responder, &new(head)),
+            None => {
+                // A handler of gRPC returns a status, so this one speaks HTTP.
+                let handled = edits.handled().cloned().unwrap_or_default();
+                let (headers, mut extensions) = (HeaderMap::new(), Extensions::new());
+                if let Some(subject) = handled.subject {
+                    extensions.insert(subject);
+                }
+                let head = RequestHead::new(&handled.method, &handled.uri, &headers)
+                    .with_extensions(&extensions);
+                report(&new(head), RefusedBy::Handler, self.policy.hook());
+                render(&*self.responder, &new(head))
+            }
+        };
+        inner_refusal::replace(response, rendered);
     }
 
     /// Removes the credentials, or marks them as sensitive so that `Debug` output hides them.

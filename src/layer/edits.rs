@@ -1,14 +1,13 @@
 //! Finishes the response to an admitted request.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Response, header::VARY};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header::VARY};
 
 use super::cache_control::{forbid_storing, make_private};
-use crate::respond::http::DPOP_NONCE;
+use crate::respond::{hook::LoggedSubject, http::DPOP_NONCE};
 
 /// The changes to make to the response of the inner service.
 ///
 /// Mostly there are none. The box keeps this type at one pointer, because every request moves it.
-#[derive(Default)]
 pub(super) struct ResponseEdits(Option<Box<Edits>>);
 
 struct Edits {
@@ -19,6 +18,22 @@ struct Edits {
     nonce: Option<HeaderValue>,
     /// The header in which a proxy sent the client certificate. `Vary` names it (RFC 9440 §2.4).
     varies_by: Option<HeaderName>,
+    handled: Option<HandledRequest>,
+}
+
+/// The part of a request that is still known when its handler refuses it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct HandledRequest {
+    pub(super) method: Method,
+    pub(super) uri: Uri,
+    pub(super) subject: Option<LoggedSubject>,
+}
+
+impl HandledRequest {
+    pub(super) fn of<B>(request: &Request<B>) -> Self {
+        let subject = request.extensions().get().cloned();
+        Self { method: request.method().clone(), uri: request.uri().clone(), subject }
+    }
 }
 
 impl ResponseEdits {
@@ -26,13 +41,15 @@ impl ResponseEdits {
         private: bool,
         nonce: Option<HeaderValue>,
         varies_by: Option<HeaderName>,
+        handled: Option<HandledRequest>,
     ) -> Self {
-        let is_needed = private || nonce.is_some() || varies_by.is_some();
-        Self(is_needed.then(|| Box::new(Edits { private, nonce, varies_by })))
+        let is_needed = private || nonce.is_some() || varies_by.is_some() || handled.is_some();
+        Self(is_needed.then(|| Box::new(Edits { private, nonce, varies_by, handled })))
     }
 
-    pub(super) const fn is_empty(&self) -> bool {
-        self.0.is_none()
+    /// Returns the request, if the refusal of its handler is to be reported with it.
+    pub(super) fn handled(&self) -> Option<&HandledRequest> {
+        self.0.as_ref()?.handled.as_ref()
     }
 
     pub(super) fn apply<B>(&self, response: &mut Response<B>) {

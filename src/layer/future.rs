@@ -4,6 +4,7 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -12,11 +13,14 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{
+    admit::Admitter,
     edits::ResponseEdits,
     waiting::{WaitResult, Waiting},
 };
 use crate::{
+    credentials::token::Scheme,
     respond::{
+        inner_refusal::InnerRefusal,
         refused_body::refusing::{Judged, PolledCall, Refused},
         responder::Respond,
     },
@@ -36,21 +40,21 @@ pin_project! {
         V: Verifier,
     {
         #[pin]
-        state: State<S::Future, Waiting<S, V, R, ReqB>, S::Response>,
-        edits: ResponseEdits,
+        state: State<S::Future, Waiting<S, V, R, ReqB>, S::Response, Arc<Admitter<V, R>>>,
     }
 }
 
 pin_project! {
     #[project = StateProj]
-    enum State<F, W, Res> {
+    enum State<F, W, Res, A> {
         // The request is refused, and the response is ready to be taken.
         Refused { response: Option<Res> },
         // The token is being verified, or the inner service is being made ready after that. Boxed,
         // so that requests whose token is verified at once do not move it around.
         Waiting { waiting: Pin<Box<W>> },
-        // The inner service was called.
-        Calling { #[pin] future: F },
+        // The inner service was called. The scheme is that of the token, and stands here because it
+        // then takes no space.
+        Calling { #[pin] future: F, admitter: A, edits: ResponseEdits, scheme: Option<Scheme> },
     }
 }
 
@@ -59,19 +63,22 @@ where
     S: Service<Request<ReqB>>,
     V: Verifier,
 {
-    pub(super) fn refused(response: S::Response) -> Self {
-        let state = State::Refused { response: Some(response) };
-        Self { state, edits: ResponseEdits::default() }
+    pub(super) const fn refused(response: S::Response) -> Self {
+        Self { state: State::Refused { response: Some(response) } }
     }
 
     #[inline]
-    pub(super) const fn calling(future: S::Future, edits: ResponseEdits) -> Self {
-        Self { state: State::Calling { future }, edits }
+    pub(super) const fn calling(
+        future: S::Future,
+        admitter: Arc<Admitter<V, R>>,
+        edits: ResponseEdits,
+        scheme: Option<Scheme>,
+    ) -> Self {
+        Self { state: State::Calling { future, admitter, edits, scheme } }
     }
 
     pub(super) fn waiting(waiting: Waiting<S, V, R, ReqB>) -> Self {
-        let state = State::Waiting { waiting: Box::pin(waiting) };
-        Self { state, edits: ResponseEdits::default() }
+        Self { state: State::Waiting { waiting: Box::pin(waiting) } }
     }
 }
 
@@ -111,21 +118,22 @@ where
                 }
                 StateProj::Waiting { waiting } => {
                     match ready!(waiting.as_mut().poll_decision(cx))? {
-                        WaitResult::Called(future, edits) => {
-                            *this.edits = edits;
-                            this.state.set(State::Calling { future });
+                        WaitResult::Called { future, edits, scheme } => {
+                            let admitter = Arc::clone(waiting.admitter());
+                            let scheme = Some(scheme);
+                            this.state.set(State::Calling { future, admitter, edits, scheme });
                         }
                         WaitResult::Refused(refused) => {
                             return Poll::Ready(Ok(Judged::Refused(refused)));
                         }
                     }
                 }
-                StateProj::Calling { future } => {
-                    if this.edits.is_empty() {
-                        return future.poll(cx).map_ok(Judged::Admitted);
-                    }
+                StateProj::Calling { future, admitter, edits, scheme } => {
                     let mut response = ready!(future.poll(cx))?;
-                    this.edits.apply(&mut response);
+                    if InnerRefusal::is_in(response.extensions()) {
+                        admitter.refuse_again(&mut response, edits, *scheme);
+                    }
+                    edits.apply(&mut response);
                     return Poll::Ready(Ok(Judged::Admitted(response)));
                 }
             }

@@ -41,7 +41,6 @@ impl<V> IntrospectLayer<V> {
                 peer: None,
                 forward: None,
                 remove_credentials: false,
-                hook: None,
                 log_subjects: false,
             },
         }
@@ -160,13 +159,15 @@ impl<V, R> IntrospectLayer<V, R> {
 
     /// Calls `hook` once for each refused request.
     ///
-    /// The refusal may come from this layer, or from a requirement, an extractor or an interceptor
-    /// further in. A request that was admitted without credentials and is refused by an inner
-    /// service counts too.
+    /// The refusal may come from this layer, or from a requirement, an extractor, a handler or an
+    /// interceptor further in. A request that was admitted without credentials and is refused by an
+    /// inner service counts too.
     ///
     /// The hook sees the refusal before it is rendered, and can't change it. An inner layer with a
-    /// hook of its own reports its refusals to that hook only. For an interceptor of tonic the head
-    /// of the request is incomplete, because interceptors do not receive it.
+    /// hook of its own reports its refusals to that hook only. The head of the request is incomplete
+    /// in two cases. Of a refusal by an interceptor or handler of tonic it has the extensions alone.
+    /// Where an axum handler returns a [`VerifyError`](crate::VerifyError), it has the method and the
+    /// URI alone; `axum::RequestExt` makes refusals with the whole head.
     ///
     /// ```
     /// use tower_introspect::{
@@ -202,14 +203,16 @@ impl<V, R> IntrospectLayer<V, R> {
     }
 
     pub(crate) fn refusal_hook(mut self, hook: RefusalHook) -> Self {
-        self.settings.hook = Some(hook);
+        self.policy = Arc::new(Arc::unwrap_or_clone(self.policy).refusal_hook(hook));
         self
     }
 
     /// Records the subject of tokens in events and spans, cut to 128 bytes. Off by default.
     ///
-    /// The subject appears in the event of a refusal after verification, and in the span of a
-    /// verification that took time. A request admitted at once leaves neither.
+    /// The subject appears in the event of a refusal after verification, in the span of a
+    /// verification that took time, and in the field `subject` of the span around the layer, if that
+    /// span declares it. So requests have it in their traces where the outer layer makes such a span,
+    /// as [here](crate::docs::operations#events).
     ///
     /// # Security
     ///
@@ -221,10 +224,17 @@ impl<V, R> IntrospectLayer<V, R> {
     }
 
     /// Sets the responder that renders refusals. Default: [`Auto`].
+    ///
+    /// It also renders the refusals of requirements, extractors and handlers further in, unless a
+    /// layer between has a responder of its own.
     #[must_use]
     pub fn responder<R2>(self, responder: R2) -> IntrospectLayer<V, R2> {
+        self.shared_responder(Arc::new(responder))
+    }
+
+    pub(crate) fn shared_responder<R2>(self, responder: Arc<R2>) -> IntrospectLayer<V, R2> {
         let Self { verifier, policy, settings, .. } = self;
-        IntrospectLayer { verifier, responder: Arc::new(responder), policy, settings }
+        IntrospectLayer { verifier, responder, policy, settings }
     }
 }
 

@@ -62,8 +62,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
 //! ```
 //!
-//! [`RequireLayer`](crate::require::RequireLayer) has a responder of its own, and so have the
-//! extractors for axum (`axum::RejectWith`).
+//! Requirements, extractors and handlers inside of the layer refuse by its responder, unless a
+//! [`RequireLayer`](crate::require::RequireLayer) has one of its own.
 //!
 //! # Uploads
 //!

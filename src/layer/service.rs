@@ -11,7 +11,6 @@ use tower_service::Service;
 
 use super::{
     admit::{Admitter, Identification, Presentation},
-    edits::ResponseEdits,
     future::ResponseFuture,
     introspect_layer::IntrospectLayer,
     waiting::{Stage, Waiting},
@@ -147,10 +146,10 @@ impl<S: Clone, V, R> Introspect<S, V, R> {
     {
         let admitter = &self.admitter;
         admitter.prepare(&mut request);
-        let edits = match admitter.identify(&request) {
+        let (edits, scheme) = match admitter.identify(&request) {
             Ok(Identification::Verified(outcome, presentation)) => {
                 match admitter.admit(outcome, &presentation, &mut request) {
-                    Ok(Ok(edits)) => edits,
+                    Ok(Ok(edits)) => (edits, Some(presentation.scheme())),
                     Ok(Err(error)) => {
                         return self.refuse(&error, Some(&presentation), request);
                     }
@@ -179,13 +178,12 @@ impl<S: Clone, V, R> Introspect<S, V, R> {
                     presentation,
                 )));
             }
-            Ok(Identification::Anonymous) => {
-                admitter.admit_anonymous(&mut request);
-                ResponseEdits::default()
-            }
+            Ok(Identification::Anonymous) => (admitter.admit_anonymous(&mut request), None),
             Err(error) => return self.refuse(&error, None, request),
         };
-        Judged::Admitted(ResponseFuture::calling(self.inner.call(request), edits))
+        let admitter = Arc::clone(admitter);
+        let future = self.inner.call(request);
+        Judged::Admitted(ResponseFuture::calling(future, admitter, edits, scheme))
     }
 
     /// Gives up the readiness that `poll_ready` reserved, and returns an inner service without any.
@@ -212,7 +210,7 @@ impl<S: Clone, V, R> Introspect<S, V, R> {
         // A connection that idles after a refusal must not keep a permit.
         self.inner = self.inner.clone();
         let response = self.admitter.refuse(error, presentation, &request);
-        Judged::Refused(Refused { response, request })
+        Judged::Refused(Refused::of(request, |_| response))
     }
 }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::forward::headers::ForwardHeaders;
 use crate::{
     credentials::{extract::Extractor, head::RequestHead},
-    respond::hook::RefusalHook,
     verify::{peer::PeerKey, request::Freshness},
 };
 
@@ -19,7 +18,6 @@ pub(super) struct Settings {
     pub(super) peer: Option<Arc<PeerFn>>,
     pub(super) forward: Option<Arc<ForwardHeaders>>,
     pub(super) remove_credentials: bool,
-    pub(super) hook: Option<RefusalHook>,
     pub(super) log_subjects: bool,
 }
 

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     clock::Moment,
+    credentials::token::Scheme,
     error::{kind::ErrorKind, refusal::VerifyError},
     policy::replay_check::{Admission, ReplayCheckFuture},
     respond::{refused_body::refusing::Refused, responder::Respond},
@@ -74,7 +75,11 @@ pin_project! {
 #[expect(clippy::large_enum_variant, reason = "moved once; a box would cost each refusal")]
 pub(super) enum WaitResult<S: Service<Request<ReqB>>, ReqB> {
     /// The request is admitted, and the inner service was called.
-    Called(S::Future, ResponseEdits),
+    Called {
+        future: S::Future,
+        edits: ResponseEdits,
+        scheme: Scheme,
+    },
     Refused(Refused<S::Response, ReqB>),
 }
 
@@ -102,6 +107,10 @@ impl<S, V: Verifier, R, ReqB> Waiting<S, V, R, ReqB> {
             span: Some(DecisionSpan::begin()),
         }
     }
+
+    pub(super) const fn admitter(&self) -> &Arc<Admitter<V, R>> {
+        &self.admitter
+    }
 }
 
 impl<S, V, R, ReqB, ResB> Waiting<S, V, R, ReqB>
@@ -119,7 +128,8 @@ where
             let decided = match self.as_mut().project().stage.project() {
                 StageProj::Admitted { .. } => match ready!(self.as_mut().poll_hand_over(cx))? {
                     HandOver::Called(future, edits) => {
-                        return Poll::Ready(Ok(WaitResult::Called(future, edits)));
+                        let scheme = self.presentation.scheme();
+                        return Poll::Ready(Ok(WaitResult::Called { future, edits, scheme }));
                     }
                     HandOver::DecidedAgain(decided) => decided,
                     HandOver::VerifyingAgain => continue,
@@ -230,7 +240,7 @@ where
             this.stage.set(Stage::Admitted { decision: Some(decision) });
         }
         let response = refusal?;
-        Some(Refused { response, request: this.request.take().expect(ONCE) })
+        Some(Refused::of(this.request.take().expect(ONCE), |_| response))
     }
 }
 

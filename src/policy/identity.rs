@@ -6,12 +6,18 @@ use http::Extensions;
 
 use super::{
     requirement::verdict::add,
-    verified_token::{Observed, Requirement, VerifiedToken},
+    settings::Policy,
+    verified_token::{Observed, Requirement, Terms, VerifiedToken},
 };
 use crate::{
     credentials::head::RequestHead,
     error::{kind::ErrorKind, refusal::VerifyError},
-    respond::{challenge::Challenge, refusal::Refusal},
+    respond::{
+        challenge::Challenge,
+        hook::{RefusalHook, report},
+        refusal::Refusal,
+    },
+    telemetry::refused_by::RefusedBy,
 };
 
 /// The identity behind a request: the bearer of a token, or anonymous.
@@ -49,13 +55,14 @@ impl Identity {
 /// A request extension that marks a request admitted without credentials.
 #[derive(Clone, Debug)]
 pub(crate) struct Anonymous {
-    challenge: Arc<Challenge>,
+    terms: Arc<Terms>,
     pub(super) observed: Observed,
 }
 
 impl Anonymous {
-    pub(crate) const fn new(challenge: Arc<Challenge>) -> Self {
-        Self { challenge, observed: Observed(None) }
+    /// Creates the mark of a request that a layer with this policy admits.
+    pub(crate) fn new(policy: &Policy) -> Self {
+        Self { terms: Arc::clone(&policy.terms), observed: Observed(None) }
     }
 }
 
@@ -95,32 +102,52 @@ pub(crate) fn record_met(extensions: &mut Extensions, requirement: &Requirement)
     });
 }
 
-/// Calls `render` with the refusal of a request inside the layer that admitted it.
+/// Returns the refusal hook of the layer that admitted a request.
+#[cfg(feature = "tonic")]
+pub(crate) fn hook_of<'a>(head: RequestHead<'a>) -> Option<&'a RefusalHook> {
+    terms_of(head)?.hook.as_ref()
+}
+
+/// Returns the terms of the layer that admitted a request.
+fn terms_of<'a>(head: RequestHead<'a>) -> Option<&'a Terms> {
+    let token = head.extension::<VerifiedToken>().map(|token| &*token.terms);
+    token.or_else(|| head.extension::<Anonymous>().map(|marker| &*marker.terms))
+}
+
+/// Reports the refusal of a request inside the layer that admitted it, and calls `render` with it.
 ///
 /// The scope that the refusal names includes that of the requirements that were met before.
-/// Otherwise the client would come back with a token that lacks it.
+/// Otherwise the client would come back with a token that lacks it. `hook` replaces the one of the
+/// layer.
 pub(crate) fn refuse_inside<T>(
     error: VerifyError,
     head: RequestHead<'_>,
+    by: RefusedBy,
+    hook: Option<&RefusalHook>,
     render: impl FnOnce(&Refusal<'_>) -> T,
 ) -> T {
     let token = head.extension::<VerifiedToken>();
-    let anonymous = head.extension::<Anonymous>();
-    let challenge = token
-        .map(|token| &token.terms.challenge)
-        .or(anonymous.map(|marker| &marker.challenge))
-        .map_or_else(|| Arc::new(Challenge::new("")), Arc::clone);
+    let terms = terms_of(head);
+    let unknown;
+    let challenge = match terms {
+        Some(terms) => &*terms.challenge,
+        None => {
+            unknown = Challenge::new("");
+            &unknown
+        }
+    };
     let error = match token {
         Some(token) => token.with_earlier_scope(error),
         None => error,
     };
-    let refusal = Refusal::new(&error, head, &challenge);
-    render(&refusal.presented(token.map(VerifiedToken::scheme)))
+    let refusal = Refusal::new(&error, head, challenge).presented(token.map(VerifiedToken::scheme));
+    report(&refusal, by, hook.or_else(|| terms?.hook.as_ref()));
+    render(&refusal)
 }
 
 impl VerifiedToken {
     /// Adds the scope of the requirements that this token met before, if `error` names a scope.
-    fn with_earlier_scope(&self, error: VerifyError) -> VerifyError {
+    pub(super) fn with_earlier_scope(&self, error: VerifyError) -> VerifyError {
         let Some(needed) = error.scope() else { return error };
         let mut scope = Vec::new();
         for requirement in self.terms.requirements.iter().chain(&self.met) {

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     clock::{Clock, Moment, SystemClock},
     proof::proof_config::ProofConfig,
-    respond::challenge::Challenge,
+    respond::{challenge::Challenge, hook::RefusalHook},
     revocation::revocations::Revocations,
 };
 
@@ -56,6 +56,7 @@ impl Policy {
                 observed: Vec::new(),
                 implied: ImpliedScopes::default(),
                 challenge: Arc::new(Challenge::new(audience)),
+                hook: None,
             }),
         }
     }
@@ -198,6 +199,15 @@ impl Policy {
     pub fn fapi2(mut self) -> Self {
         self.proofs.fapi2 = true;
         self.require_binding()
+    }
+
+    /// Sets the hook that is called for each refusal.
+    pub(crate) fn refusal_hook(self, hook: RefusalHook) -> Self {
+        self.with(|terms| terms.hook = Some(hook))
+    }
+
+    pub(crate) fn hook(&self) -> Option<&RefusalHook> {
+        self.terms.hook.as_ref()
     }
 
     /// Returns the kinds of proof that are configured and required.

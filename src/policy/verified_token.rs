@@ -15,7 +15,7 @@ use crate::{
     clock::UnixTime,
     credentials::token::Scheme,
     error::{kind::ErrorKind, refusal::VerifyError},
-    respond::challenge::Challenge,
+    respond::{challenge::Challenge, hook::RefusalHook},
     verify::active::{ActiveToken, Method},
 };
 
@@ -135,6 +135,7 @@ impl VerifiedToken {
         self.claims().parsed().ok_or_else(|| {
             VerifyError::new(ErrorKind::Denied)
                 .with_context("the claims do not have the type that the handler expects")
+                .with_unmet_requirement(format!("claims as `{}`", std::any::type_name::<T>()))
         })
     }
 
@@ -225,6 +226,8 @@ pub(super) struct Terms {
     pub(super) observed: Vec<(Requirement, Observer)>,
     pub(super) implied: ImpliedScopes,
     pub(super) challenge: Arc<Challenge>,
+    /// Called for refusals by the layer, and for those of requests that it has admitted.
+    pub(super) hook: Option<RefusalHook>,
 }
 
 /// A requirement on a verified token.

@@ -78,7 +78,11 @@ impl Paths {
             Rule::Require(requirement) => Ok(Some(requirement)),
             // Without a token the refusal is 401, as for paths with a requirement, so that it does
             // not reveal which paths are listed.
-            Rule::Deny => token_of(extensions).and(Err(ErrorKind::Denied.into())),
+            Rule::Deny => token_of(extensions).and(Err(denied())),
         }
     }
+}
+
+fn denied() -> VerifyError {
+    VerifyError::new(ErrorKind::Denied).with_unmet_requirement("a path that is listed")
 }

@@ -2,17 +2,23 @@
 
 use std::{fmt, sync::Arc};
 
-use http::Request;
+use http::{Request, Response, request::Parts};
 
 use super::paths::Paths;
 use crate::{
     error::refusal::VerifyError,
     policy::{
-        identity::{is_known, record_met, token_of},
+        identity::{is_known, record_met, refuse_inside, token_of},
         observer::Observer,
         verified_token::Requirement,
     },
-    respond::{hook::RefusalHook, refusal::Refusal, responder::Auto},
+    respond::{
+        hook::RefusalHook,
+        inner_refusal::{InnerRefusal, head_of},
+        refusal::Refusal,
+        responder::{Auto, Respond, render},
+    },
+    telemetry::refused_by::RefusedBy,
 };
 
 /// A layer that refuses requests that do not meet a requirement.
@@ -22,8 +28,10 @@ use crate::{
 pub struct RequireLayer<R = Auto> {
     rule: Arc<Rule>,
     observer: Option<Observer>,
-    pub(super) hook: Option<RefusalHook>,
-    pub(super) responder: Arc<R>,
+    hook: Option<RefusalHook>,
+    responder: Arc<R>,
+    /// True if the responder was set. Otherwise the outer layer renders refusals by its own.
+    has_responder: bool,
 }
 
 #[derive(Debug)]
@@ -108,16 +116,19 @@ impl RequireLayer {
     }
 
     fn of(rule: Rule) -> Self {
-        Self { rule: Arc::new(rule), observer: None, hook: None, responder: Arc::new(Auto::new()) }
+        let (rule, responder) = (Arc::new(rule), Arc::new(Auto::new()));
+        Self { rule, observer: None, hook: None, responder, has_responder: false }
     }
 }
 
 impl<R> RequireLayer<R> {
-    /// Sets the responder that renders refusals. Default: [`Auto`].
+    /// Sets the responder that renders the refusals of this layer.
+    ///
+    /// By default it is that of the outer layer, the one that verified the token.
     #[must_use]
     pub fn responder<R2>(self, responder: R2) -> RequireLayer<R2> {
         let Self { rule, observer, hook, .. } = self;
-        RequireLayer { rule, observer, hook, responder: Arc::new(responder) }
+        RequireLayer { rule, observer, hook, responder: Arc::new(responder), has_responder: true }
     }
 
     /// Calls `hook` once for each request that this layer refuses.
@@ -170,6 +181,7 @@ impl<R> Clone for RequireLayer<R> {
             observer: self.observer.clone(),
             hook: self.hook.clone(),
             responder: Arc::clone(&self.responder),
+            has_responder: self.has_responder,
         }
     }
 }
@@ -207,6 +219,21 @@ impl<R> RequireLayer<R> {
             record_met(extensions, requirement);
         }
         Ok(())
+    }
+
+    /// Reports and renders the refusal of a request.
+    pub(super) fn refuse<B>(&self, error: VerifyError, request: Parts) -> Response<B>
+    where
+        R: Respond<B>,
+    {
+        let (head, by) = (head_of(&request), RefusedBy::Requirement);
+        let (error, mut response) = refuse_inside(error, head, by, self.hook.as_ref(), |refusal| {
+            (refusal.error().clone(), render(&*self.responder, refusal))
+        });
+        if !self.has_responder {
+            response.extensions_mut().insert(InnerRefusal::reported(error, request));
+        }
+        response
     }
 }
 

@@ -9,14 +9,9 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{future::ResponseFuture, require_layer::RequireLayer};
-use crate::{
-    credentials::head::RequestHead,
-    policy::identity::refuse_inside,
-    respond::{
-        self,
-        refused_body::refusing::{Judged, PolledCall, Refused, Refusing},
-        responder::{Auto, Respond},
-    },
+use crate::respond::{
+    refused_body::refusing::{Judged, PolledCall, Refused, Refusing},
+    responder::{Auto, Respond},
 };
 
 /// The service of a [`RequireLayer`].
@@ -81,15 +76,7 @@ where
             Err(error) => {
                 // Gives back what `poll_ready` reserved, as the inner service is not called.
                 self.inner = self.inner.clone();
-                // `refuse` calls the hook in the extensions. Ours replaces the one of the outer layer
-                // there.
-                if let Some(hook) = &self.layer.hook {
-                    request.extensions_mut().insert(hook.clone());
-                }
-                let response = refuse_inside(error, RequestHead::of(&request), |refusal| {
-                    respond::responder::refuse(&*self.layer.responder, refusal)
-                });
-                Judged::Refused(Refused { response, request })
+                Judged::Refused(Refused::of(request, |head| self.layer.refuse(error, head)))
             }
         }
     }

@@ -9,7 +9,7 @@ use crate::{
     verify::stats::{BreakerState, Stats},
 };
 
-impl ResourceServer {
+impl<R> ResourceServer<R> {
     /// Passes [`stats`](Self::stats) and [`readiness`](Self::readiness) to the recorder of the
     /// crate `metrics`, and describes all metrics there.
     ///

@@ -11,7 +11,7 @@ use crate::{
 
 /// Layers for routes that need recent facts about the token, such as payments or changes of access
 /// rights.
-impl ResourceServer {
+impl<R> ResourceServer<R> {
     /// Returns a layer that requires facts that are at most `age` old.
     ///
     /// Apply it inside of [`layer`](Self::layer). If the facts are older than the route allows, the
@@ -39,7 +39,7 @@ impl ResourceServer {
     /// Repeat here the settings of the outer layer that say where the token is or what else it must
     /// satisfy. The outer layer must not remove the credentials.
     #[must_use]
-    pub fn fresh_layer(&self, age: Duration) -> IntrospectLayer<BoxVerifier> {
+    pub fn fresh_layer(&self, age: Duration) -> IntrospectLayer<BoxVerifier, R> {
         self.layer().freshness(Freshness::Within(age))
     }
 
@@ -52,7 +52,7 @@ impl ResourceServer {
     /// # Errors
     ///
     /// Returns an error if the tokens of an issuer can't be introspected.
-    pub fn live_layer(&self) -> Result<IntrospectLayer<BoxVerifier>, ConfigError> {
+    pub fn live_layer(&self) -> Result<IntrospectLayer<BoxVerifier, R>, ConfigError> {
         let mut problems = ConfigError::new();
         for issuer in self.0.issuers.iter().filter(|issuer| !issuer.can_introspect()) {
             push_live_problem(issuer.name(), &mut problems);

@@ -43,6 +43,7 @@ use std::{
     convert::Infallible,
     fmt,
     future::{Ready, ready},
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -55,11 +56,11 @@ use http::{
 use serde::Serialize;
 use tower_service::Service;
 
-use super::server::ResourceServer;
+use super::server::{Parts, ResourceServer};
 use crate::{clock::Moment, telemetry::server_state::ServerState, verify::readiness::Readiness};
 
 /// See [`readiness`](self) for examples.
-impl ResourceServer {
+impl<R> ResourceServer<R> {
     /// Returns a service that tells load balancers whether a valid token would be admitted.
     ///
     /// It must not be covered by [`layer`](Self::layer).
@@ -71,7 +72,8 @@ impl ResourceServer {
     /// Returns the same service, with a function that builds the body instead of `From`.
     #[must_use]
     pub fn readiness_service_with<B>(&self, body: fn(Bytes) -> B) -> ReadinessService<B> {
-        ReadinessService { api: self.clone(), any_issuer: false, without_details: false, body }
+        let api = Arc::clone(&self.0);
+        ReadinessService { api, any_issuer: false, without_details: false, body }
     }
 }
 
@@ -111,7 +113,7 @@ impl ResourceServer {
 ///
 /// Clones share the resource server and have the same settings.
 pub struct ReadinessService<B> {
-    api: ResourceServer,
+    api: Arc<Parts>,
     any_issuer: bool,
     without_details: bool,
     body: fn(Bytes) -> B,
@@ -144,7 +146,7 @@ impl<B> ReadinessService<B> {
             return response;
         }
         let states = self.api.readiness();
-        for (issuer, state) in self.api.0.issuers.iter().zip(&states) {
+        for (issuer, state) in self.api.issuers.iter().zip(&states) {
             // A failure is reported until a fetch succeeds, so the next fetch must not wait for a
             // token.
             if !state.is_ready() || state.failure().is_some() {
@@ -158,7 +160,7 @@ impl<B> ReadinessService<B> {
             } else {
                 states.iter().all(Readiness::is_ready)
             };
-        let now = Moment::now(&*self.api.0.clock);
+        let now = Moment::now(&*self.api.clock);
         let issuers = (!self.without_details)
             .then(|| states.iter().map(|state| IssuerStatus::new(state, now)).collect());
         // Serialization can't fail: there is no map and no number that JSON can't hold.

@@ -15,7 +15,7 @@ use crate::{
         forward::headers::ForwardHeaders, introspect_layer::IntrospectLayer, settings::PeerFn,
     },
     policy::settings::Policy,
-    respond::hook::RefusalHook,
+    respond::{hook::RefusalHook, responder::Auto},
     revocation::revocations::Revocations,
     verify::{boxed::BoxVerifier, readiness::Readiness, request::Freshness, stats::Stats},
 };
@@ -27,8 +27,13 @@ use crate::{
 /// # Clone
 ///
 /// Clones share everything: key sets, connections, metadata, cache entries and cutoffs.
-#[derive(Clone)]
-pub struct ResourceServer(pub(super) Arc<Parts>);
+///
+/// # Type parameter
+///
+/// `R` is the responder, which [`ResourceServerBuilder::responder`] sets.
+///
+/// [`ResourceServerBuilder::responder`]: crate::resource_server::ResourceServerBuilder::responder
+pub struct ResourceServer<R = Auto>(pub(super) Arc<Parts>, pub(super) Arc<R>);
 
 pub(super) struct Parts {
     pub(super) verifier: BoxVerifier,
@@ -49,13 +54,14 @@ pub(super) struct Parts {
     pub(super) tenants: Option<Tenants>,
 }
 
-impl ResourceServer {
+impl<R> ResourceServer<R> {
     /// Returns a layer that verifies the token of each request.
     ///
     /// All layers of one resource server share its keys and connections.
     #[must_use]
-    pub fn layer(&self) -> IntrospectLayer<BoxVerifier> {
+    pub fn layer(&self) -> IntrospectLayer<BoxVerifier, R> {
         let mut layer = IntrospectLayer::new(self.verifier(), self.policy())
+            .shared_responder(Arc::clone(&self.1))
             .extractor(self.0.extractor.clone())
             .freshness(self.0.freshness);
         if let Some(peer) = self.0.peer.clone() {
@@ -167,7 +173,7 @@ impl ResourceServer {
     /// ```
     #[must_use]
     pub fn readiness(&self) -> Vec<Readiness> {
-        self.0.issuers.iter().map(TrustedIssuer::readiness).collect()
+        self.0.readiness()
     }
 
     /// Fetches the metadata and keys of all issuers now, instead of with the first token.
@@ -189,11 +195,29 @@ impl ResourceServer {
     }
 }
 
-impl fmt::Debug for ResourceServer {
+impl Parts {
+    pub(super) fn readiness(&self) -> Vec<Readiness> {
+        self.issuers.iter().map(TrustedIssuer::readiness).collect()
+    }
+}
+
+impl<R> Clone for ResourceServer<R> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0), Arc::clone(&self.1))
+    }
+}
+
+impl<R> fmt::Debug for ResourceServer<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Debug for Parts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResourceServer")
-            .field("policy", &self.0.policy)
-            .field("issuers", &self.0.issuers)
+            .field("policy", &self.policy)
+            .field("issuers", &self.issuers)
             .finish_non_exhaustive()
     }
 }

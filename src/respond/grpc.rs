@@ -5,8 +5,8 @@ use http::{HeaderName, HeaderValue, Response, header::CONTENT_TYPE};
 use super::{http::insert_headers, refusal::Refusal, table::row};
 use crate::credentials::media_type::{GrpcMediaType, grpc_media_type};
 
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+pub(super) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+pub(super) const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 pub(super) fn render<B: Default>(refusal: &Refusal<'_>) -> Response<B> {
     let mut response = Response::new(B::default());

@@ -9,12 +9,12 @@ use std::{
 use http::Extensions;
 
 use super::refusal::Refusal;
-use crate::telemetry::{self, events};
+use crate::telemetry::{self, events, refused_by::RefusedBy};
 
 /// A function of the application that is called for each refusal.
 ///
-/// As an extension of a request, which clients can't set, it is called if the request is refused
-/// further in.
+/// The policy of a layer holds it, and so does every token that the layer admits. A refusal further in
+/// finds it there.
 #[derive(Clone)]
 pub(crate) struct RefusalHook(Arc<dyn Fn(&Refusal<'_>) + Send + Sync>);
 
@@ -40,7 +40,7 @@ impl fmt::Debug for RefusalHook {
 }
 
 /// The subject to log if a request is refused further in. An extension of the request.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct LoggedSubject(Arc<str>);
 
 impl LoggedSubject {
@@ -58,11 +58,12 @@ impl LoggedSubject {
     }
 }
 
-/// Reports a refusal once: as an event, and to the hook of the request.
-pub(crate) fn report(refusal: &Refusal<'_>) {
+/// Reports a refusal once: as an event, in metrics, and to the hook.
+pub(crate) fn report(refusal: &Refusal<'_>, by: RefusedBy, hook: Option<&RefusalHook>) {
     let subject = refusal.head.extension::<LoggedSubject>();
-    telemetry::report::refused(refusal.error, subject.map(|LoggedSubject(subject)| &**subject));
-    if let Some(hook) = refusal.head.extension::<RefusalHook>() {
+    let subject = subject.map(|LoggedSubject(subject)| &**subject);
+    telemetry::report::refused(refusal.error, by, subject);
+    if let Some(hook) = hook {
         hook.call(refusal);
     }
 }

@@ -44,6 +44,7 @@ pub(crate) mod challenge;
 mod grpc;
 pub(crate) mod hook;
 pub(crate) mod http;
+pub(crate) mod inner_refusal;
 mod problem;
 pub(crate) mod refusal;
 pub mod refused_body;

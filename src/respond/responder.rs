@@ -2,7 +2,7 @@
 
 use http::Response;
 
-use super::{hook::report, refusal::Refusal};
+use super::refusal::Refusal;
 
 /// Turns a refusal into a response.
 #[diagnostic::on_unimplemented(
@@ -78,12 +78,11 @@ impl<B: Default> Respond<B> for HttpOnly {
     }
 }
 
-/// Reports a refusal, renders it, and stores the error in the extensions of the response.
-pub(crate) fn refuse<R, B>(responder: &R, refusal: &Refusal<'_>) -> Response<B>
+/// Renders a refusal, and stores the error in the extensions of the response.
+pub(crate) fn render<R, B>(responder: &R, refusal: &Refusal<'_>) -> Response<B>
 where
     R: Respond<B> + ?Sized,
 {
-    report(refusal);
     let mut response = responder.respond(refusal);
     response.extensions_mut().insert(refusal.error.clone());
     response

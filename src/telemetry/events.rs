@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 #[cfg(feature = "tracing")]
 use super::limit::Limiter;
-use super::server_state::ServerState;
+use super::{refused_by::RefusedBy, server_state::ServerState};
 use crate::error::{config::ConfigError, refusal::VerifyError};
 #[cfg(feature = "tracing")]
 use crate::{
@@ -22,6 +22,11 @@ const TARGET: &str = "tower_introspect";
 /// which may be as long as its response.
 #[cfg(feature = "tracing")]
 const MAX_NAME: usize = 128;
+
+/// The maximum length of an unmet requirement in events, in bytes. It is configuration, of any
+/// length.
+#[cfg(feature = "tracing")]
+const MAX_REQUIREMENT: usize = 512;
 
 /// Writes an event, unless there were too many with the same reason.
 #[cfg(feature = "tracing")]
@@ -43,21 +48,34 @@ macro_rules! limited {
 ///
 /// Anyone can cause client errors at will, so they must not fill the log of a service at its usual
 /// level.
-pub(super) fn refused(error: &VerifyError, subject: Option<&str>) {
+pub(super) fn refused(error: &VerifyError, by: RefusedBy, subject: Option<&str>) {
     #[cfg(feature = "tracing")]
     {
-        let reason = error.kind().reason();
+        let (reason, refused_by) = (error.kind().reason(), by.as_str());
         let subject = subject.map(truncate_name);
+        // Without the field if no requirement refused the request.
+        let requirement = error.unmet_requirement().map(|unmet| truncate(unmet, MAX_REQUIREMENT));
         match error.blame() {
-            Blame::Client => limited!(DEBUG, reason, reason, subject, "request refused"),
+            Blame::Client => {
+                limited!(
+                    DEBUG,
+                    reason,
+                    reason,
+                    refused_by,
+                    requirement,
+                    subject,
+                    "request refused"
+                );
+            }
             // Anyone can name a key that does not exist or can't be used, or none.
             Blame::AuthorizationServer if is_about_keys(error.kind()) => {
-                limited!(DEBUG, reason, reason, subject, "request refused");
+                limited!(DEBUG, reason, reason, refused_by, subject, "request refused");
             }
             Blame::AuthorizationServer => limited!(
                 WARN,
                 reason,
                 reason,
+                refused_by,
                 subject,
                 cause = %Chain(error),
                 "token could not be verified"
@@ -67,6 +85,7 @@ pub(super) fn refused(error: &VerifyError, subject: Option<&str>) {
                 WARN,
                 reason,
                 reason,
+                refused_by,
                 subject,
                 cause = %Chain(error),
                 "proof could not be recorded"
@@ -75,6 +94,7 @@ pub(super) fn refused(error: &VerifyError, subject: Option<&str>) {
                 ERROR,
                 reason,
                 reason,
+                refused_by,
                 subject,
                 cause = %Chain(error),
                 "resource server misconfigured"
@@ -82,7 +102,7 @@ pub(super) fn refused(error: &VerifyError, subject: Option<&str>) {
         }
     }
     #[cfg(not(feature = "tracing"))]
-    let _ = (error, subject);
+    let _ = (error, by, subject);
 }
 
 /// Returns true for refusals that a made-up token can cause without a failure of the server.
@@ -96,7 +116,8 @@ pub(super) fn would_have_refused(observer: &str, error: &VerifyError) {
     #[cfg(feature = "tracing")]
     {
         let reason = error.kind().reason();
-        limited!(DEBUG, reason, observer, reason, "request would be refused");
+        let requirement = error.unmet_requirement().map(|unmet| truncate(unmet, MAX_REQUIREMENT));
+        limited!(DEBUG, reason, observer, reason, requirement, "request would be refused");
     }
     #[cfg(not(feature = "tracing"))]
     let _ = (observer, error);
@@ -337,8 +358,21 @@ impl PendingSpan {
     }
 }
 
+/// Records the subject of an admitted token in the span around it, if that declares the field.
+pub(crate) fn subject_admitted(subject: &str) {
+    #[cfg(feature = "tracing")]
+    tracing::Span::current().record("subject", truncate_name(subject));
+    #[cfg(not(feature = "tracing"))]
+    let _ = subject;
+}
+
 #[cfg(feature = "tracing")]
 fn truncate_name(name: &str) -> &str {
-    let end = (0..=name.len().min(MAX_NAME)).rev().find(|at| name.is_char_boundary(*at));
-    name.get(..end.unwrap_or_default()).unwrap_or_default()
+    truncate(name, MAX_NAME)
+}
+
+#[cfg(feature = "tracing")]
+fn truncate(text: &str, max: usize) -> &str {
+    let end = (0..=text.len().min(max)).rev().find(|at| text.is_char_boundary(*at));
+    text.get(..end.unwrap_or_default()).unwrap_or_default()
 }

@@ -50,7 +50,7 @@ table! {
     REQUESTS: Counter "requests_total" in Count by ["outcome"],
         "Requests by outcome";
     REFUSALS: Counter "refusals_total" in Count by ["blame", "reason"],
-        "Refusals by layers, requirements, extractors and interceptors";
+        "Refusals by layers, requirements, extractors, handlers and interceptors";
     WOULD_REFUSE: Counter "would_have_refused_total" in Count by ["observer", "reason"],
         "Requests that an observed requirement would have refused";
     FACTS_AGE: Histogram "facts_age_seconds" in Seconds by ["method"],

@@ -9,5 +9,6 @@ pub(crate) mod events;
 mod limit;
 #[cfg(feature = "metrics")]
 pub(crate) mod metrics;
+pub(crate) mod refused_by;
 pub(crate) mod report;
 pub(crate) mod server_state;

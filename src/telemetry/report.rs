@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 #[cfg(feature = "metrics")]
 use super::metrics;
-use super::{endpoint_kind::EndpointKind, events};
+use super::{endpoint_kind::EndpointKind, events, refused_by::RefusedBy};
 use crate::error::{kind::ErrorKind, refusal::VerifyError};
 
 /// The label of all issuers that are resolved at run time: their number is unbounded.
@@ -15,9 +15,9 @@ pub(crate) fn issuer_label(issuer: &str, resolved: bool) -> Arc<str> {
     if resolved { RESOLVED_ISSUERS.into() } else { issuer.into() }
 }
 
-/// Reports a refusal by any part of the crate.
-pub(crate) fn refused(error: &VerifyError, subject: Option<&str>) {
-    events::refused(error, subject);
+/// Reports a refusal by a part of the crate.
+pub(crate) fn refused(error: &VerifyError, by: RefusedBy, subject: Option<&str>) {
+    events::refused(error, by, subject);
     #[cfg(feature = "metrics")]
     metrics::refused(error.kind());
 }

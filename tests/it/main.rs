@@ -21,6 +21,7 @@ mod examples;
 mod forward;
 mod forward_auth;
 mod grpc;
+mod handlers;
 mod health;
 mod hidden_credentials;
 mod identity;

@@ -635,6 +635,83 @@ async fn observed_requirements_of_a_policy_do_not_affect_enforced_ones() {
     assert_eq!((trial.met(), trial.would_have_refused()), (0, 1), "a refused request was observed");
 }
 
+// ===== What operators are told =====
+
+#[test]
+fn unmet_requirement_is_named_without_values_of_the_token() {
+    let tenant = || Requirement::claim_is("/org/tenant", "t-1");
+    let adult = || Requirement::claim_fn("age", |age: u64| age >= 18);
+    for (requirement, members, expected) in [
+        (scope(&["read", "write"]), r#""scope":"read""#, "scope `write`"),
+        (Requirement::any_scope(["a", "b"]), "", "one scope of `a b`"),
+        (mfa(), "", "acr `mfa` (absent)"),
+        (mfa(), r#""acr":"hunter2""#, "acr `mfa` (another value)"),
+        (mfa(), r#""acr":["hunter2"]"#, "acr `mfa` (another type)"),
+        (Requirement::max_age(SEC), "", "auth_time of the last 1 s (absent)"),
+        (
+            Requirement::max_age(SEC),
+            r#""auth_time":1"#,
+            "auth_time of the last 1 s (another value)",
+        ),
+        (
+            Requirement::max_age(SEC),
+            r#""auth_time":{}"#,
+            "auth_time of the last 1 s (another type)",
+        ),
+        (tenant(), "", "claim `org/tenant` (absent)"),
+        (tenant(), r#""org":{"tenant":"hunter2"}"#, "claim `org/tenant` (another value)"),
+        (tenant(), r#""org":{"tenant":["hunter2"]}"#, "claim `org/tenant` (another type)"),
+        (tenant(), r#""org":"hunter2""#, "claim `org/tenant` (another type)"),
+        (adult(), r#""age":17"#, "claim `age` (another value)"),
+        (Requirement::claim_present("sid"), "", "claim `sid` (absent)"),
+        (Requirement::any_client(["x"]), r#""azp":"hunter2""#, "client (another value)"),
+        (Requirement::any_client(["x"]), r#""client_id":7"#, "client (another type)"),
+        (Requirement::any_actor(["x"]), "", "actor (absent)"),
+        (Requirement::no_actor(), r#""act":{"sub":"hunter2"}"#, "no actor"),
+        (Requirement::any_issuer(["x"]), "", "issuer"),
+        (Requirement::audience("x"), "", "audience `x`"),
+        (Requirement::sender_constrained(), "", "a token that is bound to a key"),
+        (
+            Requirement::authorization_detail(DetailMatcher::of_type("pay")),
+            r#""authorization_details":[{"type":"hunter2"}]"#,
+            "authorization_details (another value)",
+        ),
+        (never(), "", "a check of the application"),
+        (!scope(&["read"]), r#""scope":"read""#, "not (scope `read`)"),
+        (
+            scope(&["read"]).and(tenant()).and(mfa()),
+            r#""acr":"mfa""#,
+            "scope `read`; claim `org/tenant` (absent)",
+        ),
+        (scope(&["read"]).or(mfa()), "", "scope `read`, or acr `mfa` (absent)"),
+    ] {
+        let error = check(&requirement, members).unwrap_err();
+        assert_eq!(error.unmet_requirement(), Some(expected), "{members}");
+        // Of several requirements of a policy only the unmet ones are named.
+        let policy = policy().require(Requirement::all([])).require(requirement);
+        let error = admit(&policy, members).unwrap_err();
+        assert_eq!(error.unmet_requirement(), Some(expected), "{members}");
+    }
+    assert_eq!(admit(&policy(), r#""exp":1"#).unwrap_err().unmet_requirement(), None);
+}
+
+#[test]
+fn present_claim_has_any_value_but_null() {
+    let present = || Requirement::claim_present("/org/tenant");
+    for tenant in ["7", "\"\"", "false", "[]", "{}"] {
+        let members = format!(r#""org":{{"tenant":{tenant}}}"#);
+        assert_eq!(kind(&present(), &members), None, "{members}");
+        assert_eq!(kind(&!present(), &members), Some(ErrorKind::Denied), "{members}");
+    }
+    for members in ["", r#""org":{}"#, r#""org":{"tenant":null}"#, r#""org":null"#] {
+        assert_eq!(kind(&present(), members), Some(ErrorKind::Denied), "{members}");
+        assert_eq!(kind(&!present(), members), None, "{members}");
+    }
+    for requirement in [present(), !present()] {
+        assert_eq!(kind(&requirement, r#""org":7"#), Some(ErrorKind::Denied));
+    }
+}
+
 // ===== Cost =====
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The number of lines that it prints for pasting.
-const LINES: usize = 26;
+const LINES: usize = 28;
 
 /// A running example, and its output.
 struct Service {

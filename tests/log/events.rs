@@ -109,6 +109,93 @@ async fn observed_refusals_are_logged_and_limited() {
     assert_eq!(lines[0].field("reason"), Some("insufficient_scope"));
 }
 
+/// Each way in which a good token is not enough, the part that refuses it, and the requirement.
+#[tokio::test(start_paused = true)]
+async fn refusal_is_logged_with_the_part_that_refused_and_the_unmet_requirement() {
+    use axum::{Router, body::Body, http::Request, http::request::Parts, routing::get};
+    use tonic::service::Interceptor as _;
+    use tower::ServiceExt as _;
+    use tower_introspect::{
+        RequireScope, VerifiedToken, VerifyError,
+        axum::{Claims as Typed, Rejection, RequestExt as _, ScopeSet, Scoped},
+        require::{Paths, RequireLayer},
+        tonic::{RequestExt as _, RequireInterceptor},
+    };
+
+    struct Write;
+
+    impl ScopeSet for Write {
+        const SCOPES: &'static [&'static str] = &["write"];
+    }
+
+    async fn requires(request: Parts) -> Result<(), Rejection> {
+        request.require(&Requirement::claim_contains("/realm_access/roles", "support")).map(drop)
+    }
+
+    async fn refuses(token: VerifiedToken) -> Result<(), VerifyError> {
+        Requirement::any_acr(["mfa"]).check(&token)
+    }
+
+    let (_turn, captured) = alone().await;
+    let claims = format!(
+        r#"{{"sub":"al1ce","aud":"{AUDIENCE}","scope":"read","acr":"al1ce","realm_access":{{"roles":["al1ce"]}}}}"#
+    );
+    let role = Requirement::claim_is("/realm_access/roles", "x");
+    let unlisted = RequireLayer::paths(Paths::deny_by_default());
+    let app = Router::new()
+        .route("/requirement", get(async || ()).route_layer(RequireScope::all(["read", "write"])))
+        .route("/paths", get(async || ()).route_layer(unlisted))
+        .route("/extractor", get(async |_: Scoped<Write>| ()))
+        .route("/claims", get(async |_: Typed<Vec<u8>>| ()))
+        .route("/requires", get(requires))
+        .route("/refuses", get(refuses))
+        .layer(accepting(&claims));
+    let policed = IntrospectLayer::new(
+        BoxVerifier::new(verify_fn(async |_| {
+            let claims = format!(r#"{{"aud":"{AUDIENCE}","realm_access":{{"roles":[]}}}}"#);
+            let claims = Claims::from_json(claims.as_bytes()).unwrap();
+            Ok(ActiveToken::new(ISSUER, claims, Method::Custom, Moment::now(&FixedClock)))
+        })),
+        crate::support::policy().require(role),
+    );
+    assert_eq!(present(&policed, "abc").await, 403);
+    for path in ["/requirement", "/paths", "/extractor", "/claims", "/requires", "/refuses"] {
+        let request = Request::get(path).header("authorization", "Bearer abc");
+        app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    }
+    let mut call = tonic::Request::new(());
+    let token = crate::support::policy().admit(
+        ActiveToken::new(
+            ISSUER,
+            Claims::from_json(claims.as_bytes()).unwrap(),
+            Method::Custom,
+            Moment::now(&FixedClock),
+        ),
+        tower_introspect::credentials::Scheme::Bearer,
+    );
+    call.extensions_mut().insert(token.unwrap());
+    let unmet = Requirement::claim_present("sid");
+    assert!(call.require(&unmet).is_err());
+    assert!(RequireInterceptor::new(unmet).call(call).is_err());
+
+    let lines = captured.named("request refused");
+    let told: Vec<_> =
+        lines.iter().map(|line| (line.field("refused_by"), line.field("requirement"))).collect();
+    let expected = [
+        ("layer", "claim `realm_access/roles` (another type)"),
+        ("requirement", "scope `write`"),
+        ("requirement", "a path that is listed"),
+        ("extractor", "scope `write`"),
+        ("extractor", "claims as `alloc::vec::Vec<u8>`"),
+        ("handler", "claim `realm_access/roles` (another value)"),
+        ("handler", "acr `mfa` (another value)"),
+        ("handler", "claim `sid` (absent)"),
+        ("interceptor", "claim `sid` (absent)"),
+    ];
+    assert_eq!(told, expected.map(|(by, unmet)| (Some(by), Some(unmet))));
+    assert!(!captured.text().contains("al1ce"), "{}", captured.text());
+}
+
 #[tokio::test(start_paused = true)]
 async fn panicking_hook_is_logged() {
     let (_turn, captured) = alone().await;

@@ -74,6 +74,30 @@ async fn span_has_the_subject_if_configured() {
     assert_eq!(told, [(Some("admitted"), subject), (Some("refused"), subject)]);
 }
 
+/// A request span, as a trace layer makes one.
+#[tokio::test(start_paused = true)]
+async fn request_span_that_declares_a_subject_gets_it_if_configured() {
+    let (_turn, captured) = alone().await;
+    let (server, api) = world(|api| api);
+    let token = server.opaque().subject("al1ce").audience(AUDIENCE).mint();
+    let request_span = || tracing::info_span!("request", subject = tracing::field::Empty);
+    // The first is verified asynchronously, the second is cached.
+    for _ in 0..2 {
+        assert_eq!(present(&api.layer(), &token).instrument(request_span()).await, 200);
+        let logged = api.layer().log_subjects();
+        assert_eq!(present(&logged, &token).instrument(request_span()).await, 200);
+    }
+    // A span without the field, and a token that is refused.
+    let logged = api.layer().log_subjects();
+    present(&logged, &token).instrument(tracing::info_span!("request")).await;
+    let elsewhere = server.opaque().subject("al1ce").audience("https://other.example.com").mint();
+    assert_eq!(present(&logged, &elsewhere).instrument(request_span()).await, 401);
+    let spans = captured.named("request");
+    let told: Vec<_> = spans.iter().map(|span| span.field("subject")).collect();
+    let subject = Some("al1ce");
+    assert_eq!(told, [None, subject, None, subject, None, None]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn span_without_outcome_means_a_disconnected_client() {
     let (_turn, captured) = alone().await;

@@ -317,5 +317,7 @@ impl Source {
 }
 
 fn unsendable() -> VerifyError {
-    VerifyError::new(ErrorKind::Denied).with_context("a claim can't be sent in its header")
+    VerifyError::new(ErrorKind::Denied)
+        .with_context("a claim can't be sent in its header")
+        .with_unmet_requirement("claims that can be sent in their headers")
 }

@@ -4,7 +4,10 @@ use std::{borrow::Cow, time::Duration};
 
 use serde::de::DeserializeOwned;
 
-use super::verdict::{Lack, Verdict, add};
+use super::{
+    unmet::describe_unmet_of,
+    verdict::{Lack, Verdict, add},
+};
 use crate::{
     claims::{
         error::ClaimsError,
@@ -22,16 +25,21 @@ impl Requirement {
 
     /// Checks `token` against all of these requirements.
     pub(crate) fn check_all(parts: &[Self], token: &VerifiedToken) -> Result<(), VerifyError> {
-        all(parts, token).into_result()
+        let outcome = all(parts, token).into_result();
+        outcome.map_err(|error| error.with_unmet_requirement(describe_unmet_of(parts, token)))
     }
 
     /// Checks `token` against this requirement.
     ///
     /// # Errors
     ///
-    /// If it is not met.
+    /// If it is not met. Scope that the error names includes that of the requirements that the token met
+    /// before. Otherwise the client would come back with a token that lacks it.
     pub fn check(&self, token: &VerifiedToken) -> Result<(), VerifyError> {
-        self.0.judge(token).into_result()
+        self.0.judge(token).into_result().map_err(|error| {
+            let error = token.with_earlier_scope(error);
+            error.with_unmet_requirement(self.describe_unmet(token))
+        })
     }
 }
 
@@ -240,6 +248,11 @@ fn has(values: &[Box<str>], value: &str) -> bool {
 }
 
 impl ClaimTest {
+    /// An absent claim and `null` never reach a test.
+    pub(super) fn is_present(path: ClaimPath) -> Self {
+        Self { path, test: Box::new(|_| Some(true)) }
+    }
+
     pub(super) fn is(path: ClaimPath, value: &str) -> Self {
         let value: Box<str> = value.into();
         Self::by(path, move |found: String| *found == *value)

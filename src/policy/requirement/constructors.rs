@@ -86,6 +86,22 @@ impl Requirement {
         Kind::Detail(matcher).into()
     }
 
+    /// Requires that a claim is present, with any value but `null`.
+    ///
+    /// ```
+    /// use tower_introspect::policy::Requirement;
+    ///
+    /// // A token of a user, not one that a client got for itself.
+    /// let of_a_user = Requirement::claim_present("sid");
+    /// // A path that leads through a value that is not an object meets neither this nor its opposite.
+    /// let without_tenant = !Requirement::claim_present("/realm/tenant");
+    /// # let _ = (of_a_user, without_tenant);
+    /// ```
+    #[must_use]
+    pub fn claim_present(path: impl Into<ClaimPath>) -> Self {
+        Kind::Claim(ClaimTest::is_present(path.into())).into()
+    }
+
     /// Requires that a claim is this string.
     #[must_use]
     pub fn claim_is(path: impl Into<ClaimPath>, value: &str) -> Self {

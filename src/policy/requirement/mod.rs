@@ -3,4 +3,5 @@
 mod check;
 pub(crate) mod constructors;
 pub(crate) mod detail_matcher;
+mod unmet;
 pub(crate) mod verdict;

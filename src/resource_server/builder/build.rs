@@ -22,13 +22,13 @@ use crate::{
     verify::{boxed::BoxVerifier, request::Freshness},
 };
 
-impl ResourceServerBuilder {
+impl<R> ResourceServerBuilder<R> {
     /// Builds the resource server. Sends no request.
     ///
     /// # Errors
     ///
     /// Returns every problem of the settings, each with the name of its setting.
-    pub fn build(mut self) -> Result<ResourceServer, ConfigError> {
+    pub fn build(mut self) -> Result<ResourceServer<R>, ConfigError> {
         let mut problems = ConfigError::new();
         self.check(&mut problems);
         let metadata = self.build_document(&mut problems);
@@ -59,7 +59,7 @@ impl ResourceServerBuilder {
         let verifier = verifier_of(&issuers, with_cache);
         // The outermost layer, so that no cached or shared result bypasses the cutoffs.
         let verifier = RevocationLayer::new(self.stack.revocations.clone()).layer(verifier);
-        problems.or_ok(ResourceServer(Arc::new(Parts {
+        let parts = Parts {
             verifier: BoxVerifier::new(verifier),
             policy: self.policy.clock(Arc::clone(&self.clock)),
             extractor: self.extractor,
@@ -75,7 +75,8 @@ impl ResourceServerBuilder {
             revocations: self.stack.revocations,
             #[cfg(feature = "jwt")]
             tenants,
-        })))
+        };
+        problems.or_ok(ResourceServer(Arc::new(parts), self.responder))
     }
 
     /// Returns true if no issuer is trusted.

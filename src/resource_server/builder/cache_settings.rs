@@ -10,7 +10,7 @@ use crate::cache::layer::CacheLayer;
 /// The cache holds facts about tokens, never decisions. Each issuer has its own. See
 /// [`CacheLayer`](crate::cache::CacheLayer) for the details and the defaults.
 #[cfg_attr(docsrs, doc(cfg(feature = "cache")))]
-impl ResourceServerBuilder {
+impl<R> ResourceServerBuilder<R> {
     /// Sets the maximum age of a cached introspection response. 30 s by default.
     ///
     /// A token that is revoked at *t* is refused no later than *t* + `max_age` + the time of one

@@ -3,4 +3,5 @@
 mod build;
 #[cfg(feature = "cache")]
 mod cache_settings;
+mod responder;
 pub(crate) mod server_builder;

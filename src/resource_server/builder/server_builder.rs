@@ -13,7 +13,7 @@ use crate::{
         issuer::Issuer, metadata::settings::ProtectedResourceMetadata, server::ResourceServer,
         stack::Settings,
     },
-    respond::{hook::RefusalHook, refusal::Refusal},
+    respond::{hook::RefusalHook, refusal::Refusal, responder::Auto},
     revocation::revocations::Revocations,
     transport::http_transport::HttpTransport,
     upstream::budget::MissBudgetLayer,
@@ -22,7 +22,8 @@ use crate::{
 
 /// A builder that configures a [`ResourceServer`].
 #[must_use = "a builder does nothing until built"]
-pub struct ResourceServerBuilder {
+pub struct ResourceServerBuilder<R = Auto> {
+    pub(super) responder: Arc<R>,
     pub(super) audience: String,
     pub(super) policy: Policy,
     pub(super) issuers: Vec<Issuer>,
@@ -61,6 +62,7 @@ impl ResourceServer {
 impl ResourceServerBuilder {
     pub(crate) fn new(audience: String) -> Self {
         Self {
+            responder: Arc::new(Auto::new()),
             policy: Policy::new(&audience),
             audience,
             issuers: Vec::new(),
@@ -80,7 +82,9 @@ impl ResourceServerBuilder {
             resolver: None,
         }
     }
+}
 
+impl<R> ResourceServerBuilder<R> {
     /// Adds an issuer to trust.
     pub fn issuer(mut self, issuer: Issuer) -> Self {
         self.issuers.push(issuer);
@@ -334,7 +338,7 @@ impl ResourceServerBuilder {
     }
 }
 
-impl fmt::Debug for ResourceServerBuilder {
+impl<R> fmt::Debug for ResourceServerBuilder<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResourceServerBuilder")
             .field("policy", &self.policy)

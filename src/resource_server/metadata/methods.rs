@@ -12,7 +12,7 @@ use crate::resource_server::server::ResourceServer;
 /// See [`metadata`](super) for examples. Without
 /// [`metadata`](crate::resource_server::ResourceServerBuilder::metadata) there is no document: the service responds
 /// with 404, and the layer passes every request on.
-impl ResourceServer {
+impl<R> ResourceServer<R> {
     /// Returns the path of the document, for use with a router.
     ///
     /// The router must compare the path as it is, and must see the path that the client requested.

@@ -4,7 +4,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{Request, Version, header::EXPECT};
+use http::Request;
 use http_body::Body;
 use tower_service::Service;
 
@@ -70,30 +70,19 @@ impl Limits {
         &self,
         refused: Refused<Res, B>,
     ) -> Result<Reading<Res, B>, Res> {
-        let Refused { response, request } = refused;
-        if !self.are_kept_by(&request) {
+        let Refused { response, body } = refused;
+        let Some(body) = body.filter(|body| self.is_read(body)) else {
             return Err(response);
-        }
+        };
         match Arc::clone(&self.permits).try_acquire_owned() {
-            Ok(permit) => Ok(Reading::new(
-                request.into_body(),
-                response,
-                self.max_bytes,
-                self.max_time,
-                permit,
-            )),
+            Ok(permit) => Ok(Reading::new(body, response, self.max_bytes, self.max_time, permit)),
             Err(_) => Err(response),
         }
     }
 
-    /// Returns true if the client waits for its body to be read, as far as its head tells.
-    fn are_kept_by<B: Body>(&self, request: &Request<B>) -> bool {
-        let body = request.body();
-        request.version() < Version::HTTP_2
-            && !body.is_end_stream()
-            && body.size_hint().lower() <= self.max_bytes
-            // A server asks such a client for the body when it is first read (RFC 9110 §10.1.1).
-            && !request.headers().contains_key(EXPECT)
+    /// Returns true if the body has something to read, and may end within the limit.
+    fn is_read<B: Body>(&self, body: &B) -> bool {
+        !body.is_end_stream() && body.size_hint().lower() <= self.max_bytes
     }
 }
 
