@@ -18,12 +18,17 @@ use crate::{
 /// use tower_introspect::{policy::Requirement, require::Paths};
 ///
 /// let paths = Paths::deny_by_default()
+///     .public_service("grpc.health.v1.Health")
+///     .require_service("bank.Payments", Requirement::all_scopes(["read:payments"]))
+///     // For one method, instead of the rule for its service.
 ///     .require("/bank.Payments/Send", Requirement::all_scopes(["write:payments"]));
 /// # let _ = paths;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Paths {
     rules: HashMap<Box<str>, Rule>,
+    /// By the full name of the service, without slashes.
+    services: HashMap<Box<str>, Rule>,
     default: Rule,
 }
 
@@ -38,13 +43,17 @@ impl Paths {
     /// Creates a set that refuses every path that is not listed.
     #[must_use]
     pub fn deny_by_default() -> Self {
-        Self { rules: HashMap::new(), default: Rule::Deny }
+        Self::by_default(Rule::Deny)
     }
 
     /// Creates a set that applies `requirement` to every path that is not listed.
     #[must_use]
     pub fn require_by_default(requirement: Requirement) -> Self {
-        Self { rules: HashMap::new(), default: Rule::Require(requirement) }
+        Self::by_default(Rule::Require(requirement))
+    }
+
+    fn by_default(default: Rule) -> Self {
+        Self { rules: HashMap::new(), services: HashMap::new(), default }
     }
 
     /// Applies `requirement` to requests for `path`. A later rule for the same path replaces an
@@ -65,6 +74,25 @@ impl Paths {
         self
     }
 
+    /// Applies `requirement` to all methods of a gRPC service that have no rule of their own.
+    ///
+    /// `service` is the full name, such as `bank.Payments`. Only a path of the form
+    /// `/service/Method` counts, with a method of letters, digits and `_`, as Protocol Buffers have.
+    #[must_use]
+    pub fn require_service(mut self, service: &str, requirement: Requirement) -> Self {
+        self.services.insert(service.into(), Rule::Require(requirement));
+        self
+    }
+
+    /// Requires nothing of requests for the methods of a gRPC service that have no rule of their own.
+    ///
+    /// See [`public`](Self::public) and [`require_service`](Self::require_service).
+    #[must_use]
+    pub fn public_service(mut self, service: &str) -> Self {
+        self.services.insert(service.into(), Rule::Public);
+        self
+    }
+
     /// Returns the requirement for `path`, or `None` if the path is public.
     ///
     /// Fails for a denied path: with 401 if the request has no token, otherwise with 403.
@@ -73,7 +101,8 @@ impl Paths {
         path: &str,
         extensions: &Extensions,
     ) -> Result<Option<&Requirement>, VerifyError> {
-        match self.rules.get(path).unwrap_or(&self.default) {
+        let of_service = || self.services.get(service_of(path)?);
+        match self.rules.get(path).or_else(of_service).unwrap_or(&self.default) {
             Rule::Public => Ok(None),
             Rule::Require(requirement) => Ok(Some(requirement)),
             // Without a token the refusal is 401, as for paths with a requirement, so that it does
@@ -81,6 +110,15 @@ impl Paths {
             Rule::Deny => token_of(extensions).and(Err(denied())),
         }
     }
+}
+
+/// Returns the service in the path of a gRPC call: `/service/Method`.
+///
+/// A server behind may normalize or decode other paths, and take them for something else.
+fn service_of(path: &str) -> Option<&str> {
+    let (service, method) = path.strip_prefix('/')?.split_once('/')?;
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    (!method.is_empty() && method.bytes().all(is_name)).then_some(service)
 }
 
 fn denied() -> VerifyError {

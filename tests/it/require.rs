@@ -177,6 +177,43 @@ async fn paths_are_compared_exactly_and_denied_by_default() {
 }
 
 #[tokio::test]
+async fn rule_for_a_service_covers_methods_without_a_rule() {
+    let paths = || {
+        let paths = Paths::deny_by_default()
+            .public_service("grpc.health.v1.Health")
+            .require_service("bank.Payments", Requirement::all_scopes(["read"]))
+            .require("/bank.Payments/Send", Requirement::all_scopes(["write"]))
+            .public("/bank.Payments/Fees");
+        RequireLayer::paths(paths)
+    };
+    for (path, token, status) in [
+        ("/bank.Payments/List", true, StatusCode::OK),
+        ("/bank.Payments/List", false, StatusCode::UNAUTHORIZED),
+        ("/bank.Payments/Send", true, StatusCode::FORBIDDEN),
+        ("/bank.Payments/Fees", false, StatusCode::OK),
+        ("/grpc.health.v1.Health/Check", false, StatusCode::OK),
+        ("/grpc.health.v1.Health/Watch", false, StatusCode::OK),
+        ("/grpc.health.v1.HealthX/Watch", false, StatusCode::UNAUTHORIZED),
+        ("/bank.PaymentsX/List", true, StatusCode::FORBIDDEN),
+        ("/bank/List", true, StatusCode::FORBIDDEN),
+        // A router behind might read these as another path.
+        ("/grpc.health.v1.Health", false, StatusCode::UNAUTHORIZED),
+        ("/grpc.health.v1.Health/", false, StatusCode::UNAUTHORIZED),
+        ("/grpc.health.v1.Health/..", false, StatusCode::UNAUTHORIZED),
+        ("/grpc.health.v1.Health/..%2fadmin", false, StatusCode::UNAUTHORIZED),
+        ("/grpc.health.v1.Health/a/../../admin", false, StatusCode::UNAUTHORIZED),
+        ("/grpc.health.v1.Health/Check;a", false, StatusCode::UNAUTHORIZED),
+        ("/grpc.health.v1.Health//Check", false, StatusCode::UNAUTHORIZED),
+        ("//grpc.health.v1.Health/Check", false, StatusCode::UNAUTHORIZED),
+    ] {
+        let mut request = if token { with_token() } else { request(&[]) };
+        *request.uri_mut() = path.parse().unwrap();
+        let response = ask(paths(), scoped("read"), request).await;
+        assert_eq!(response.status(), status, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn rfc9470_3_challenge_requests_step_up() {
     let step_up = Requirement::check_fn(|token| match token.claims().string("acr").as_deref() {
         Some("mfa") => Ok(()),
