@@ -248,8 +248,7 @@ fn parse_client_request(
     if essence.as_deref() != Some("application/x-www-form-urlencoded") {
         return Err(EndpointError::invalid_request("not application/x-www-form-urlencoded"));
     }
-    let form = Form::parse(request.body())
-        .ok_or(EndpointError::invalid_request("badly encoded parameters"))?;
+    let form = Form::parse(request.body());
     if form.repeats(may_repeat) {
         return Err(EndpointError::invalid_request("a parameter is repeated"));
     }

@@ -1,4 +1,4 @@
-//! Strict parsing of `application/x-www-form-urlencoded` (RFC 6749 appendix B).
+//! Parsing of `application/x-www-form-urlencoded`.
 
 use crate::percent;
 
@@ -7,17 +7,12 @@ use crate::percent;
 pub(super) struct Form(Vec<(String, String)>);
 
 impl Form {
-    /// Parses a body. Returns `None` if it is not exactly in that format.
-    pub(super) fn parse(body: &[u8]) -> Option<Self> {
-        let text = std::str::from_utf8(body).ok()?;
-        if text.is_empty() {
-            return Some(Self(Vec::new()));
-        }
-        let pair = |pair: &str| {
-            let (name, value) = pair.split_once('=')?;
-            Some((decode(name)?, decode(value)?))
-        };
-        text.split('&').map(pair).collect::<Option<_>>().map(Self)
+    /// Parses a body as the URL Standard does, which is what real servers do: every body is a form.
+    ///
+    /// A parameter without a value is left out (RFC 6749 §3.2).
+    pub(super) fn parse(body: &[u8]) -> Self {
+        let pairs = form_urlencoded::parse(body).into_owned();
+        Self(pairs.filter(|(_, value)| !value.is_empty()).collect())
     }
 
     /// Returns the first value of a parameter.
@@ -37,7 +32,11 @@ impl Form {
     }
 }
 
-/// Decodes one name or value. Returns `None` if a byte is not encoded that must be.
+/// Decodes a half of Basic credentials (RFC 6749 §2.3.1). Returns `None` if a byte is not encoded
+/// that must be (RFC 6749 appendix B).
+///
+/// This is stricter than [`Form::parse`], because only some servers forgive a client that does not
+/// encode its credentials.
 pub(super) fn decode(text: &str) -> Option<String> {
     // The format encodes `~`, but RFC 3986 does not, and clients usually leave it as it is.
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"+%*-._~".contains(&byte);
@@ -59,14 +58,34 @@ mod tests {
         for text in ["a b", "a=b", "a/b", "a:b", "%", "%2", "%zz", "%ff", "é", "a\"b"] {
             assert_eq!(decode(text), None, "{text:?}");
         }
-        for body in ["token", "=a&token=a b", "a=b&", "&a=b", "{\"token\":1}"] {
-            assert!(Form::parse(body.as_bytes()).is_none(), "{body:?}");
+    }
+
+    #[test]
+    fn bodies_are_parsed_as_the_url_standard_does() {
+        for (body, value) in [
+            ("a=http://127.0.0.1:9500/mcp", "http://127.0.0.1:9500/mcp"),
+            ("a=b c", "b c"),
+            ("a=b+c", "b c"),
+            ("a=b=c", "b=c"),
+            ("a=%3A%", ":%"),
+            ("a=é", "é"),
+            ("a=%ff", "\u{fffd}"),
+            ("&b=1&&a=c&", "c"),
+        ] {
+            assert_eq!(Form::parse(body.as_bytes()).get("a"), Some(value), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn rfc6749_3_2_parameters_without_a_value_are_omitted() {
+        for body in ["", "a", "a=", "a=&a=", "{\"a\":1}"] {
+            assert_eq!(Form::parse(body.as_bytes()).get("a"), None, "{body:?}");
         }
     }
 
     #[test]
     fn rfc6749_3_2_parameters_must_not_repeat() {
-        let form = Form::parse(b"a=1&resource=x&resource=y&b=2").unwrap();
+        let form = Form::parse(b"a=1&resource=x&resource=y&b=2");
         assert!(form.repeats(&[]));
         assert!(!form.repeats(&["resource"]));
         assert_eq!(form.all("resource").collect::<Vec<_>>(), ["x", "y"]);
