@@ -8,10 +8,11 @@ use std::{
 
 use crate::clock::{Clock, Moment, UnixTime};
 
-/// A wall clock for tests that advances with tokio's time.
+/// A wall clock for tests.
 ///
-/// `tokio::time::pause` and `advance` control that time. The clock can also be stepped on its own,
-/// as an operator or NTP steps a wall clock. Clones share the same clock.
+/// It advances with tokio's time, which `tokio::time::pause` and `advance` control, or is
+/// [pinned](Self::pinned). It can also be stepped on its own, as an operator or NTP steps a wall
+/// clock. Clones share the same clock.
 ///
 /// ```
 /// use std::time::Duration;
@@ -32,16 +33,55 @@ use crate::clock::{Clock, Moment, UnixTime};
 /// ```
 #[derive(Clone, Debug)]
 pub struct TestClock {
-    started: Moment,
+    start: UnixTime,
+    /// The moment at which the clock was started. `None` if it is pinned.
+    started: Option<Moment>,
     /// The sum of all steps.
     offset_millis: Arc<AtomicI64>,
 }
 
 impl TestClock {
-    /// Creates a clock that shows `start` now.
+    /// Creates a clock that shows `start` now and advances with tokio's time.
     #[must_use]
     pub fn new(start: UnixTime) -> Self {
-        Self { started: Moment::now(&FixedClock(start)), offset_millis: Arc::default() }
+        Self { started: Some(Moment::now(&FixedClock(start))), ..Self::pinned(start) }
+    }
+
+    /// Creates a clock that shows `time` until it is stepped or set.
+    ///
+    /// It needs no runtime, and no test is too slow for it: tokens expire when the test says so.
+    /// Use it for tests that run in real time or under another runtime than tokio. Timeouts, and
+    /// the age of cached results, are still measured by the monotonic clock as well.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_introspect::{
+    ///     ErrorKind, Policy,
+    ///     claims::Claims,
+    ///     clock::{Clock, Moment, UnixTime},
+    ///     credentials::Scheme,
+    ///     test_util::TestClock,
+    ///     verify::{ActiveToken, Method},
+    /// };
+    ///
+    /// let clock = TestClock::pinned(UnixTime::from_secs(1_893_456_000));
+    /// let policy = Policy::new("https://api.example.com").clock(clock.clone());
+    /// let admit = || {
+    ///     let claims = br#"{"aud": "https://api.example.com", "exp": 1893459600}"#;
+    ///     let claims = Claims::from_json(claims).expect("claims");
+    ///     let now = Moment::now(&clock);
+    ///     policy.admit(
+    ///         ActiveToken::new("https://as.example.com", claims, Method::Custom, now),
+    ///         Scheme::Bearer,
+    ///     )
+    /// };
+    /// assert!(admit().is_ok());
+    /// clock.step(Duration::from_secs(2 * 3600));
+    /// assert_eq!(admit().unwrap_err().kind(), ErrorKind::Expired);
+    /// ```
+    #[must_use]
+    pub fn pinned(time: UnixTime) -> Self {
+        Self { start: time, started: None, offset_millis: Arc::default() }
     }
 
     /// Steps the clock forward. Monotonic time does not advance.
@@ -61,14 +101,14 @@ impl TestClock {
     }
 
     fn unstepped(&self) -> UnixTime {
-        let start = self.started.wall();
+        let Some(started) = self.started else { return self.start };
         // Both moments use the same fixed wall clock, so the time between them is tokio's.
-        start.saturating_add(Moment::now(&FixedClock(start)).since(self.started))
+        self.start.saturating_add(Moment::now(&FixedClock(self.start)).since(started))
     }
 }
 
 impl Default for TestClock {
-    /// Creates a clock that shows 2030-01-01T00:00:00Z now.
+    /// Creates a clock that shows 2030-01-01T00:00:00Z now and advances with tokio's time.
     fn default() -> Self {
         Self::new(UnixTime::from_secs(1_893_456_000))
     }

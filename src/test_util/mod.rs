@@ -36,15 +36,29 @@
 //!
 //! # Handlers without a server
 //!
-//! [`verified_token`] makes the token that a handler receives, without any server:
+//! [`authenticated`] makes a request as a handler receives it, for axum and tonic, and
+//! [`verified_token`] the token alone:
 //!
 //! ```
+//! use axum::{Router, body::Body, routing::get};
+//! use http::{Request, StatusCode};
 //! use serde_json::json;
-//! use tower_introspect::test_util::verified_token;
+//! use tower::ServiceExt as _;
+//! use tower_introspect::{VerifiedToken, test_util::authenticated};
 //!
-//! let token = verified_token(&json!({"sub": "bob", "scope": "read"}));
-//! assert_eq!(token.subject(), Some("bob"));
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # async fn whoami(_: VerifiedToken) {}
+//! # let app: Router = Router::new().route("/me", get(whoami));
+//! let request = authenticated(Request::get("/me").body(Body::empty())?, &json!({"sub": "bob"}));
+//! assert_eq!(app.oneshot(request).await?.status(), StatusCode::OK);
+//! # Ok(())
+//! # }
 //! ```
+//!
+//! # Time
+//!
+//! [`TestClock`] follows tokio's time, or [stands still](TestClock::pinned) until the test steps it.
 //!
 //! # Faults
 //!
@@ -101,7 +115,7 @@ pub use self::{
     client::Client,
     clock::TestClock,
     fault::{Endpoint, Fault},
-    handler::verified_token,
+    handler::{HandlerRequest, anonymous, authenticated, verified_token},
     listen::Listening,
     server::AuthorizationServer,
     token::{Jwt, Opaque, TokenBuilder},

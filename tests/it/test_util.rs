@@ -14,12 +14,15 @@ use tokio::{
     net::TcpStream,
 };
 use tower_introspect::{
-    ErrorKind,
+    ErrorKind, Identity, VerifiedToken,
     clock::{Clock as _, UnixTime},
     credentials::Token,
     jose::{Algorithm, SigningKey},
     jwt::{JwtVerifier, KeySet},
-    test_util::{AuthorizationServer, Client, Endpoint, Fault, TestClock, verified_token},
+    test_util::{
+        AuthorizationServer, Client, Endpoint, Fault, TestClock, anonymous, authenticated,
+        verified_token,
+    },
     transport::TransportErrorKind,
     verify::{Verifier as _, VerifyRequest},
 };
@@ -661,6 +664,24 @@ fn verified_token_is_not_created_if_the_policy_refuses_it() {
     let _ = verified_token(&json!({"exp": 1}));
 }
 
+#[test]
+fn a_request_to_a_handler_has_one_identity() {
+    let claims = json!({"sub": "bob", "scope": "read"});
+    let parts = Request::new(()).into_parts().0;
+    for extensions in [
+        authenticated(Request::new(()), &claims).extensions(),
+        &authenticated(parts, &claims).extensions,
+        authenticated(tonic::Request::new(()), &claims).extensions(),
+        authenticated(anonymous(Request::new(())), &claims).extensions(),
+    ] {
+        let token = extensions.get::<VerifiedToken>().unwrap();
+        assert_eq!((token.subject(), token.has_scope("read")), (Some("bob"), true));
+        assert!(matches!(Identity::of(extensions), Some(Identity::Token(_))));
+    }
+    let request = anonymous(authenticated(Request::new(()), &claims));
+    assert!(matches!(Identity::of(request.extensions()), Some(Identity::Anonymous)));
+}
+
 #[tokio::test(start_paused = true)]
 async fn clock_follows_paused_time_and_can_be_stepped() {
     let start = UnixTime::from_secs(1000);
@@ -677,6 +698,25 @@ async fn clock_follows_paused_time_and_can_be_stepped() {
     assert_eq!(clock.now(), start);
     tokio::time::advance(Duration::from_secs(1)).await;
     assert_eq!(clock.now(), UnixTime::from_secs(1001));
+}
+
+#[test]
+fn pinned_clock_is_stepped_without_a_runtime() {
+    let clock = TestClock::pinned(UnixTime::from_secs(1000));
+    assert_eq!(clock.now(), UnixTime::from_secs(1000));
+    clock.clone().step(Duration::from_secs(10));
+    assert_eq!(clock.now(), UnixTime::from_secs(1010));
+    clock.step_back(Duration::from_secs(20));
+    assert_eq!(clock.now(), UnixTime::from_secs(990));
+    clock.set(UnixTime::from_secs(7));
+    assert_eq!(clock.now(), UnixTime::from_secs(7));
+}
+
+#[tokio::test(start_paused = true)]
+async fn pinned_clock_does_not_follow_paused_time() {
+    let clock = TestClock::pinned(UnixTime::from_secs(1000));
+    tokio::time::advance(Duration::from_secs(60)).await;
+    assert_eq!(clock.now(), UnixTime::from_secs(1000));
 }
 
 // ---- faults ----
