@@ -28,7 +28,9 @@ impl State {
     ) -> Response<Bytes> {
         let response = match endpoint {
             Endpoint::Discovery => check_public_request(request).map(|()| self.discovery(request)),
-            Endpoint::Jwks => check_public_request(request).map(|()| self.jwks(request.headers())),
+            Endpoint::Jwks => {
+                check_public_request(request).map(|()| self.key_set(request.headers()))
+            }
             Endpoint::Introspection => parse_client_request(request, &[])
                 .and_then(|form| self.introspect(request.headers(), &form)),
             Endpoint::Revocation => parse_client_request(request, &[])
@@ -48,8 +50,8 @@ impl State {
         self.cacheable(request.headers(), &Value::Object(self.metadata()))
     }
 
-    fn jwks(&self, headers: &HeaderMap) -> Response<Bytes> {
-        self.cacheable(headers, &self.keys.jwks())
+    fn key_set(&self, headers: &HeaderMap) -> Response<Bytes> {
+        self.cacheable(headers, &self.jwks())
     }
 
     /// Returns a document with an `ETag`, or 304 if it has not changed (RFC 9110 §13.1.2).
@@ -78,28 +80,31 @@ impl State {
     ) -> Result<Response<Bytes>, EndpointError> {
         let client = authenticate(self, Endpoint::Introspection, headers, form)?;
         let token = form.get("token").ok_or(EndpointError::invalid_request("no token"))?;
-        let body = self.describe(token);
+        if self.provider.is_some_and(|provider| !provider.accepts(token)) {
+            let why = "this provider does not introspect JWTs";
+            return Err(EndpointError::OAuth("unsupported_token_type", why));
+        }
+        let body = self.describe(token, &client);
         let jwt = accepts_jwt(headers)?;
         Ok(if jwt { self.signed(&client, &body) } else { json(StatusCode::OK, &body) })
     }
 
     /// Returns the introspection response for a token (RFC 7662 §2.2).
-    fn describe(&self, token: &str) -> Value {
-        let now = self.clock.now();
+    fn describe(&self, token: &str, client: &Client) -> Value {
         let record = self.tokens.get(token);
         if let Some(response) = record.and_then(|record| record.fixed_response.as_ref()) {
             return response.clone();
         }
-        let Some(claims) = record.and_then(|record| record.active_at(now)) else {
-            return json!({ "active": false });
-        };
-        let mut body = claims.clone();
-        body.insert("active".into(), true.into());
-        // RFC 9449 §6.2.
-        let bound = body.get("cnf").is_some_and(|bound| bound.get("jkt").is_some());
-        let kind = if bound { "DPoP" } else { "Bearer" };
-        body.entry("token_type").or_insert_with(|| kind.into());
-        Value::Object(body)
+        let now = self.clock.now();
+        let active = record.filter(|record| !record.revoked && record.facts.is_valid_at(now));
+        let body = active.and_then(|record| record.facts.response(self.provider));
+        let body = body.filter(|body| match self.provider {
+            Some(provider) if provider.introspects_for_audience_only() => {
+                names(&body["aud"], client.id())
+            }
+            _ => true,
+        });
+        body.map_or_else(|| json!({ "active": false }), Value::Object)
     }
 
     /// Returns a signed introspection response (RFC 9701 §5).
@@ -129,7 +134,7 @@ impl State {
         let client = authenticate(self, Endpoint::Revocation, headers, form)?;
         let token = form.get("token").ok_or(EndpointError::invalid_request("no token"))?;
         if let Some(record) = self.tokens.get_mut(token) {
-            if record.claims.get("client_id").is_some_and(|id| id != client.id()) {
+            if record.facts.value("client_id").is_some_and(|id| id != client.id()) {
                 return Err(EndpointError::OAuth(
                     "unauthorized_client",
                     "the token was issued to another client",
@@ -166,14 +171,14 @@ impl State {
             Some(_) => return Err(EndpointError::invalid_request("token_format is jwt or opaque")),
         };
 
-        let mut claims = self.default_claims();
-        claims.insert("sub".into(), client.id().into());
-        claims.insert("client_id".into(), client.id().into());
-        claims.insert("aud".into(), audience);
+        let mut facts = self.default_facts();
+        facts.set("sub", client.id().into());
+        facts.set("client_id", client.id().into());
+        facts.set("aud", audience);
         if !scope.is_empty() {
-            claims.insert("scope".into(), scope.as_str().into());
+            facts.set("scope", scope.as_str().into());
         }
-        let token = if jwt { self.mint_jwt(claims) } else { self.mint_opaque(claims) };
+        let token = if jwt { self.mint_jwt(facts) } else { self.mint_opaque(facts, None) };
         let mut body = json!({
             "access_token": token,
             "token_type": "Bearer",
@@ -277,6 +282,14 @@ fn accepts_jwt(headers: &HeaderMap) -> Result<bool, EndpointError> {
 /// Returns a media type without its parameters, in lower case.
 fn essence(media_type: &str) -> String {
     media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// Returns true if `aud` names this audience.
+fn names(aud: &Value, audience: &str) -> bool {
+    match aud {
+        Value::Array(audiences) => audiences.iter().any(|one| one == audience),
+        one => one == audience,
+    }
 }
 
 /// Returns the requested scope if the client may have it, or all its scope if it requests none.

@@ -9,12 +9,21 @@ use crate::jose::signing::SigningKey;
 #[derive(Debug, Default)]
 pub(super) struct JwsParts {
     pub(super) header: Map<String, Value>,
-    /// True if one bit of the signature is flipped.
-    pub(super) corrupt: bool,
+    pub(super) signature: Signature,
     /// A text that replaces the header.
     pub(super) raw_header: Option<String>,
     /// A text that replaces the claims.
     pub(super) raw_claims: Option<String>,
+}
+
+/// The state of a signature.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Signature {
+    /// One bit is flipped.
+    Corrupt,
+    Empty,
+    #[default]
+    Valid,
 }
 
 impl JwsParts {
@@ -28,10 +37,10 @@ impl JwsParts {
         let sign = |key: &SigningKey| key.sign_bytes(input.as_bytes());
         let signature = key.map(sign).transpose().expect("a parsed key can sign");
         let mut signature = signature.unwrap_or_default();
-        if self.corrupt
-            && let Some(byte) = signature.last_mut()
-        {
-            *byte ^= 1;
+        match self.signature {
+            Signature::Corrupt => drop(signature.last_mut().map(|byte| *byte ^= 1)),
+            Signature::Empty => signature.clear(),
+            Signature::Valid => {}
         }
         format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::jose::{algorithm::Algorithm, crypto::backend::sha256, signing::SigningKey};
 
@@ -15,10 +15,6 @@ const RSA: [&[u8]; 3] = [
     include_bytes!("keys/test-only-rsa-2.pem"),
     include_bytes!("keys/test-only-rsa-3.pem"),
 ];
-
-/// The algorithms that a server has a key for from the start.
-const INITIAL: [Algorithm; 5] =
-    [Algorithm::ES256, Algorithm::RS256, Algorithm::PS256, Algorithm::ES384, Algorithm::EdDSA];
 
 /// The keys that a server signs with, and the keys it publishes.
 #[derive(Debug)]
@@ -32,11 +28,11 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    pub(super) fn new(issuer: &str) -> Self {
+    pub(super) fn new(issuer: &str, algorithms: &[Algorithm]) -> Self {
         let mut keys =
             Self { issuer: issuer.into(), current: Vec::new(), published: Vec::new(), made: 0 };
-        for algorithm in INITIAL {
-            keys.add(algorithm);
+        for algorithm in algorithms {
+            keys.add(*algorithm);
         }
         keys
     }
@@ -70,8 +66,8 @@ impl Keys {
         self.published.push(key);
     }
 
-    pub(super) fn jwks(&self) -> Value {
-        json!({ "keys": self.published })
+    pub(super) fn published(&self) -> Vec<Value> {
+        self.published.clone()
     }
 
     fn add(&mut self, algorithm: Algorithm) -> Arc<SigningKey> {

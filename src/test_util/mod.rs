@@ -1,7 +1,7 @@
 //! A strict authorization server for tests.
 //!
-//! [`AuthorizationServer`] runs in the process of the test, without a socket or on one. It refuses
-//! every request that a real server could refuse. It issues valid and invalid tokens, revokes them,
+//! [`AuthorizationServer`] runs in the process of the test, without a socket or on one. It reads
+//! requests as real servers do, and refuses those that a real server could refuse. It issues valid and invalid tokens, revokes them,
 //! rotates its keys, fails in the ways servers fail, and counts the requests it receives.
 //!
 //! ```
@@ -56,6 +56,45 @@
 //! # }
 //! ```
 //!
+//! # Tokens that must be refused
+//!
+//! [`TokenBuilder::expired`] and [`TokenBuilder::with_defect`] mint tokens that no service may
+//! accept, and [`Defect::ALL`] lists the reasons.
+//!
+//! # Tokens of providers
+//!
+//! [`AuthorizationServer::with_provider`] gives tokens, introspection responses and keys the shapes
+//! of Keycloak, Entra ID, Okta and other [providers](Provider). A test then fails where production
+//! would:
+//!
+//! ```
+//! use tower_introspect::{
+//!     ErrorKind, Policy,
+//!     credentials::{Scheme, Token},
+//!     jwt::{JwtVerifier, KeySet, Profile},
+//!     test_util::{AuthorizationServer, Provider},
+//!     verify::{Verifier, VerifyRequest},
+//! };
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let keycloak = AuthorizationServer::new("https://sso.example.com/realms/acme")
+//!     .with_provider(Provider::Keycloak);
+//! let keys = KeySet::from_jwks(keycloak.jwks().to_string().as_bytes())?;
+//! let verifier = JwtVerifier::builder(keycloak.issuer())
+//!     .keys(keys)
+//!     .profile(Profile::Generic)
+//!     .build()?;
+//!
+//! // Without an audience mapper, the audience is `account`.
+//! let token = Token::bearer(&keycloak.jwt().mint()).expect("a token");
+//! let active = verifier.verify(VerifyRequest::new(token)).await?;
+//! let refused = Policy::new("https://api.example.com").admit(active, Scheme::Bearer);
+//! assert_eq!(refused.unwrap_err().kind(), ErrorKind::WrongAudience);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Time
 //!
 //! [`TestClock`] follows tokio's time, or [stands still](TestClock::pinned) until the test steps it.
@@ -88,6 +127,7 @@ mod assertion;
 mod authenticate;
 mod client;
 mod clock;
+mod defect;
 #[cfg(feature = "dpop")]
 mod dpop;
 mod endpoints;
@@ -99,6 +139,8 @@ mod jws;
 mod keys;
 mod listen;
 mod lock;
+mod mint;
+mod providers;
 mod serve;
 mod server;
 mod state;
@@ -114,9 +156,11 @@ pub use self::dpop::{
 pub use self::{
     client::Client,
     clock::TestClock,
+    defect::Defect,
     fault::{Endpoint, Fault},
     handler::{HandlerRequest, anonymous, authenticated, verified_token},
     listen::Listening,
+    providers::provider::Provider,
     server::AuthorizationServer,
     token::{Jwt, Opaque, TokenBuilder},
 };

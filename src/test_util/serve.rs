@@ -6,6 +6,7 @@ use http::{Request, Response, StatusCode, Uri};
 use super::{
     fault::{Effect, Endpoint},
     lock::lock,
+    providers::provider::Provider,
     server::{AuthorizationServer, MAX_RECORDED},
 };
 use crate::transport::{
@@ -132,8 +133,12 @@ impl AuthorizationServer {
         {
             return Some(Endpoint::Discovery);
         }
-        let at = |endpoint: &Endpoint| below == Some(endpoint.path());
-        Endpoint::ALL.into_iter().filter(|endpoint| *endpoint != Endpoint::Discovery).find(at)
+        let at = |endpoint: &Endpoint| match endpoint {
+            Endpoint::Discovery => false,
+            Endpoint::Introspection if !state.provider.is_none_or(Provider::introspects) => false,
+            _ => below == Some(endpoint.path()),
+        };
+        Endpoint::ALL.into_iter().find(at)
     }
 }
 

@@ -13,6 +13,7 @@ use super::{
     fault::{Endpoint, Fault, Faults},
     keys::kid,
     lock::lock,
+    providers::provider::Provider,
     state::State,
 };
 use crate::{clock::Clock, jose::algorithm::Algorithm};
@@ -91,6 +92,15 @@ impl AuthorizationServer {
         self
     }
 
+    /// Gives tokens, introspection responses and keys the shapes of a provider.
+    ///
+    /// It replaces all keys, so set it before anything is issued or published.
+    #[must_use]
+    pub fn with_provider(self, provider: Provider) -> Self {
+        self.state().imitate(provider);
+        self
+    }
+
     /// Registers a client. It replaces a client of the same identifier.
     pub fn register(&self, client: Client) {
         let mut state = self.state();
@@ -113,7 +123,7 @@ impl AuthorizationServer {
     /// Returns the public keys that the server publishes (RFC 7517 §5).
     #[must_use]
     pub fn jwks(&self) -> Value {
-        self.state().keys.jwks()
+        self.state().jwks()
     }
 
     /// Returns the metadata that the server publishes (RFC 8414 §2).
@@ -135,7 +145,7 @@ impl AuthorizationServer {
     /// Revokes all tokens issued to a subject so far.
     pub fn revoke_subject(&self, subject: &str) {
         for record in self.state().tokens.values_mut() {
-            record.revoked |= record.claims.get("sub").is_some_and(|sub| sub == subject);
+            record.revoked |= record.facts.value("sub").is_some_and(|sub| sub == subject);
         }
     }
 }

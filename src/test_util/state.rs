@@ -10,11 +10,20 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::HeaderValue;
 use serde_json::{Map, Value, json};
 
-use super::{client::Client, fault::Endpoint, keys::Keys};
-use crate::{
-    clock::{Clock, SystemClock, UnixTime},
-    jose::{algorithm::Algorithm, crypto::backend::sha256},
+use super::{
+    client::Client,
+    fault::Endpoint,
+    keys::Keys,
+    providers::{facts::TokenFacts, members::IssuedKind, provider::Provider},
 };
+use crate::{
+    clock::{Clock, SystemClock},
+    jose::{algorithm::Algorithm, crypto::backend::sha256, signing::SigningKey},
+};
+
+/// The algorithms that a server of no provider has a key for from the start. It signs with the first.
+const ALGORITHMS: [Algorithm; 5] =
+    [Algorithm::ES256, Algorithm::RS256, Algorithm::PS256, Algorithm::ES384, Algorithm::EdDSA];
 
 /// The default lifetime of a token.
 pub(super) const LIFETIME: Duration = Duration::from_secs(3600);
@@ -27,6 +36,8 @@ pub(super) struct State {
     /// The client and the `jti` of every assertion that was accepted.
     pub(super) assertions: HashSet<(String, String)>,
     pub(super) keys: Keys,
+    /// The provider whose shapes the server has.
+    pub(super) provider: Option<Provider>,
     pub(super) tokens: HashMap<String, Record>,
     /// Changes to members of the metadata. A member set to null is left out.
     pub(super) metadata_changes: Map<String, Value>,
@@ -40,32 +51,17 @@ pub(super) struct State {
 /// A token that the server issued.
 #[derive(Debug)]
 pub(super) struct Record {
-    pub(super) claims: Map<String, Value>,
-    pub(super) access: bool,
+    pub(super) facts: TokenFacts,
     pub(super) revoked: bool,
     /// An introspection response that replaces the computed one.
     pub(super) fixed_response: Option<Value>,
 }
 
-impl Record {
-    /// Returns the claims if this is an access token that is valid at `now`.
-    pub(super) fn active_at(&self, now: UnixTime) -> Option<&Map<String, Value>> {
-        let date = |name: &str| {
-            let millis = self.claims.get(name)?.as_f64()? * 1000.0;
-            // The cast saturates.
-            #[expect(clippy::cast_possible_truncation, reason = "a float beyond is the far future")]
-            Some(UnixTime::from_millis(millis as i64))
-        };
-        let expired = date("exp").is_some_and(|exp| now >= exp);
-        let early = date("nbf").is_some_and(|nbf| now < nbf);
-        (self.access && !self.revoked && !expired && !early).then_some(&self.claims)
-    }
-}
-
 impl State {
     pub(super) fn new(issuer: String) -> Self {
         Self {
-            keys: Keys::new(&issuer),
+            keys: Keys::new(&issuer, &ALGORITHMS),
+            provider: None,
             issuer,
             clock: Arc::new(SystemClock),
             clients: Vec::new(),
@@ -137,18 +133,53 @@ impl State {
         document
     }
 
-    /// Returns the claims that every access token has by default.
-    pub(super) fn default_claims(&mut self) -> Map<String, Value> {
+    /// Takes the shapes of a provider.
+    pub(super) fn imitate(&mut self, provider: Provider) {
+        self.provider = Some(provider);
+        self.keys = Keys::new(&self.issuer, &[Algorithm::RS256]);
+        self.oauth_metadata = provider.has_oauth_metadata();
+        if !provider.names_introspection() {
+            for name in ["", "_auth_methods_supported", "_auth_signing_alg_values_supported"] {
+                self.metadata_changes.insert(format!("introspection_endpoint{name}"), Value::Null);
+            }
+        }
+    }
+
+    /// Returns the published keys (RFC 7517 §5).
+    pub(super) fn jwks(&self) -> Value {
+        let mut keys = self.keys.published();
+        if let Some(provider) = self.provider {
+            provider.shape_keys(&mut keys);
+        }
+        json!({ "keys": keys })
+    }
+
+    /// Returns the algorithm that signs tokens by default.
+    pub(super) const fn algorithm(&self) -> Algorithm {
+        if self.provider.is_some() { Algorithm::RS256 } else { ALGORITHMS[0] }
+    }
+
+    /// Returns the `typ` of tokens of this kind.
+    pub(super) fn typ(&self, kind: IssuedKind) -> Option<&'static str> {
+        match self.provider {
+            Some(provider) => provider.typ(kind),
+            None if kind == IssuedKind::Access => Some("at+jwt"),
+            None => Some("JWT"),
+        }
+    }
+
+    /// Returns the facts that every access token has by default.
+    pub(super) fn default_facts(&mut self) -> TokenFacts {
         self.minted += 1;
         let now = self.clock.now();
-        let claims = json!({
+        let facts = json!({
             "iss": self.issuer,
             "iat": now.as_secs(),
             "exp": now.saturating_add(LIFETIME).as_secs(),
             "jti": format!("token-{}", self.minted),
         });
-        match claims {
-            Value::Object(claims) => claims,
+        match facts {
+            Value::Object(facts) => TokenFacts::new(facts),
             _ => unreachable!("it is an object"),
         }
     }
@@ -161,22 +192,42 @@ impl State {
         URL_SAFE_NO_PAD.encode(sha256(name.as_bytes()))
     }
 
-    pub(super) fn mint_opaque(&mut self, claims: Map<String, Value>) -> String {
-        let token = self.unique_text();
-        self.record_token(&token, claims, true);
+    /// Issues an opaque token, whose text looks random if `text` is `None`.
+    pub(super) fn mint_opaque(&mut self, facts: TokenFacts, text: Option<String>) -> String {
+        let token = text.unwrap_or_else(|| {
+            let random = self.unique_text();
+            match self.provider {
+                // The one provider whose refresh tokens are JWTs. Nobody else has the secret.
+                Some(Provider::Keycloak) if facts.kind == IssuedKind::Refresh => {
+                    let secret = SigningKey::from_secret(Algorithm::HS512, &[7; 64]);
+                    let header = json!({ "typ": "JWT", "alg": "HS512", "kid": "test-refresh" });
+                    let claims = facts.claims(self.provider).into();
+                    let token = secret.and_then(|secret| secret.sign(&header, &claims));
+                    token.expect("the secret is long enough")
+                }
+                Some(provider) => provider.opaque_text(facts.kind, &random),
+                None => random,
+            }
+        });
+        self.record_token(&token, facts);
         token
     }
 
-    pub(super) fn mint_jwt(&mut self, claims: Map<String, Value>) -> String {
-        let key = self.keys.current(Algorithm::ES256);
-        let header = json!({ "typ": "at+jwt", "alg": "ES256", "kid": key.kid() });
-        let token = key.sign(&header, &claims.clone().into()).expect("a parsed key can sign");
-        self.record_token(&token, claims, true);
+    pub(super) fn mint_jwt(&mut self, facts: TokenFacts) -> String {
+        let algorithm = self.algorithm();
+        let key = self.keys.current(algorithm);
+        let mut header = json!({ "alg": algorithm.as_str(), "kid": key.kid() });
+        if let Some(typ) = self.typ(facts.kind) {
+            header["typ"] = typ.into();
+        }
+        let claims = facts.claims(self.provider).into();
+        let token = key.sign(&header, &claims).expect("a parsed key can sign");
+        self.record_token(&token, facts);
         token
     }
 
-    pub(super) fn record_token(&mut self, token: &str, claims: Map<String, Value>, access: bool) {
-        let record = Record { claims, access, revoked: false, fixed_response: None };
+    pub(super) fn record_token(&mut self, token: &str, facts: TokenFacts) {
+        let record = Record { facts, revoked: false, fixed_response: None };
         self.tokens.insert(token.to_owned(), record);
     }
 

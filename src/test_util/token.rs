@@ -1,8 +1,13 @@
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::{jws::JwsParts, server::AuthorizationServer};
+use super::{
+    defect::Defect,
+    jws::{JwsParts, Signature},
+    providers::{facts::TokenFacts, members::IssuedKind},
+    server::AuthorizationServer,
+};
 use crate::{
     clock::UnixTime,
     jose::{algorithm::Algorithm, signing::SigningKey},
@@ -10,25 +15,32 @@ use crate::{
 
 /// A builder of tokens.
 ///
-/// [`AuthorizationServer::opaque`], [`jwt`](AuthorizationServer::jwt) and
-/// [`id_token`](AuthorizationServer::id_token) create it. By default the token is valid: its issuer
-/// is the server, its subject `alice`, its client `client`, and it is issued now and expires in an
-/// hour. It has neither audience nor scope.
+/// [`AuthorizationServer::opaque`], [`jwt`](AuthorizationServer::jwt),
+/// [`id_token`](AuthorizationServer::id_token) and
+/// [`refresh_token`](AuthorizationServer::refresh_token) create it. By default the token is valid:
+/// its issuer is the server, its subject `alice`, its client `client`, and it is issued now and
+/// expires in an hour. It has neither audience nor scope.
+///
+/// A server [of a provider](AuthorizationServer::with_provider) writes subject, client, audience
+/// and scope as that provider does. What [`claim`](Self::claim) and [`without`](Self::without) set
+/// stays as it is.
 ///
 /// ```
 /// use serde_json::json;
-/// use tower_introspect::test_util::AuthorizationServer;
+/// use tower_introspect::test_util::{AuthorizationServer, Defect};
 ///
 /// let server = AuthorizationServer::new("https://as.example.com");
 /// let good = server.opaque().audience("https://api.example.com").scope("read write").mint();
 /// let odd = server.opaque().claim("roles", json!(["admin"])).without("sub").mint();
-/// assert_ne!(good, odd);
+/// let late = server.jwt().audience("https://api.example.com").expired().mint();
+/// let forged = server.jwt().with_defect(Defect::ForeignKey).mint();
+/// # let _ = (good, odd, late, forged);
 /// ```
 #[must_use = "nothing is minted until `mint`"]
 pub struct TokenBuilder<F> {
-    server: AuthorizationServer,
-    claims: Map<String, Value>,
-    form: F,
+    pub(super) server: AuthorizationServer,
+    pub(super) facts: TokenFacts,
+    pub(super) form: F,
 }
 
 /// The form of an opaque token, whose claims are only known to the server.
@@ -41,16 +53,16 @@ pub struct Opaque {
 /// The form of a signed token (RFC 7515, RFC 7519).
 #[derive(Debug)]
 pub struct Jwt {
-    jws: JwsParts,
-    algorithm: Algorithm,
-    signer: Signer,
-    access: bool,
+    pub(super) jws: JwsParts,
+    pub(super) signer: Signer,
+    pub(super) defects: Vec<Defect>,
 }
 
 #[derive(Debug)]
-enum Signer {
-    Foreign(Box<SigningKey>),
-    Server,
+pub(super) enum Signer {
+    Foreign(Arc<SigningKey>),
+    /// The server's key for this algorithm. `None` for its default.
+    Server(Option<Algorithm>),
     Unsigned,
 }
 
@@ -63,81 +75,110 @@ impl AuthorizationServer {
 
     /// Starts to build an access token that is a JWT (RFC 9068).
     pub fn jwt(&self) -> TokenBuilder<Jwt> {
-        let (jws, algorithm) = (JwsParts::default(), Algorithm::ES256);
-        self.builder(Jwt { jws, algorithm, signer: Signer::Server, access: true }).typ("at+jwt")
+        let signer = Signer::Server(None);
+        self.builder(Jwt { jws: JwsParts::default(), signer, defects: Vec::new() })
     }
 
     /// Starts to build an ID token, which a resource server must not accept as an access token.
+    ///
+    /// Its audience is the client, unless it is set.
     pub fn id_token(&self) -> TokenBuilder<Jwt> {
-        let mut builder = self.jwt().typ("JWT").without("client_id").without("jti");
-        builder.form.access = false;
-        builder.audience("client").claim("nonce", "n-0S6_WzA2Mj")
+        self.jwt().of_kind(IssuedKind::Id)
+    }
+
+    /// Starts to build a refresh token, which a resource server must not accept as an access token.
+    ///
+    /// Introspection reports it as inactive, unless the server imitates a
+    /// [provider](AuthorizationServer::with_provider) that reports refresh tokens as active.
+    pub fn refresh_token(&self) -> TokenBuilder<Opaque> {
+        self.opaque().of_kind(IssuedKind::Refresh)
     }
 
     fn builder<F>(&self, form: F) -> TokenBuilder<F> {
-        let claims = self.state().default_claims();
-        TokenBuilder { server: self.clone(), claims, form }.subject("alice").client_id("client")
+        let facts = self.state().default_facts();
+        TokenBuilder { server: self.clone(), facts, form }.subject("alice").client_id("client")
     }
 }
 
 impl<F> TokenBuilder<F> {
     /// Sets `sub`.
     pub fn subject(self, subject: &str) -> Self {
-        self.claim("sub", subject)
+        self.fact("sub", subject)
     }
 
     /// Sets `client_id`.
     pub fn client_id(self, client: &str) -> Self {
-        self.claim("client_id", client)
+        self.fact("client_id", client)
     }
 
     /// Sets `aud`, to one identifier or to a `Vec` of them.
     pub fn audience(self, audience: impl Into<Value>) -> Self {
-        self.claim("aud", audience)
+        self.fact("aud", audience)
     }
 
     /// Sets `scope`, space-delimited.
     pub fn scope(self, scope: &str) -> Self {
-        self.claim("scope", scope)
+        self.fact("scope", scope)
     }
 
     /// Sets `exp` to a time from now.
     pub fn expires_in(self, from_now: Duration) -> Self {
         let exp = self.server.state().in_seconds(from_now);
-        self.claim("exp", exp)
+        self.fact("exp", exp)
+    }
+
+    /// Makes the token expired: it was issued two hours ago, for one hour.
+    pub fn expired(self) -> Self {
+        const HOUR: Duration = Duration::from_secs(3600);
+        let now = self.now();
+        self.issued_at(now.saturating_sub(2 * HOUR)).expires_at(now.saturating_sub(HOUR))
     }
 
     /// Sets `exp`.
     pub fn expires_at(self, time: UnixTime) -> Self {
-        self.claim("exp", time.as_secs())
+        self.fact("exp", time.as_secs())
     }
 
     /// Sets `nbf`.
     pub fn not_before(self, time: UnixTime) -> Self {
-        self.claim("nbf", time.as_secs())
+        self.fact("nbf", time.as_secs())
     }
 
     /// Sets `iat`.
     pub fn issued_at(self, time: UnixTime) -> Self {
-        self.claim("iat", time.as_secs())
+        self.fact("iat", time.as_secs())
     }
 
     /// Sets `cnf`, which binds the token to the key of this client (RFC 9449 §6.1).
     #[cfg(feature = "dpop")]
     #[cfg_attr(docsrs, doc(cfg(feature = "dpop")))]
     pub fn bound_to(self, prover: &super::dpop::prover::Prover) -> Self {
-        self.claim("cnf", serde_json::json!({"jkt": prover.thumbprint()}))
+        self.fact("cnf", serde_json::json!({"jkt": prover.thumbprint()}))
     }
 
     /// Sets a claim to any value.
     pub fn claim(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.claims.insert(name.to_owned(), value.into());
+        self.facts.edit(name, value.into());
         self
     }
 
     /// Removes a claim.
     pub fn without(mut self, name: &str) -> Self {
-        self.claims.remove(name);
+        self.facts.leave_out(name);
+        self
+    }
+
+    pub(super) const fn of_kind(mut self, kind: IssuedKind) -> Self {
+        self.facts.kind = kind;
+        self
+    }
+
+    pub(super) fn now(&self) -> UnixTime {
+        self.server.state().clock.now()
+    }
+
+    fn fact(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.facts.set(name, value.into());
         self
     }
 }
@@ -161,11 +202,7 @@ impl TokenBuilder<Opaque> {
     #[must_use]
     pub fn mint(self) -> String {
         let mut state = self.server.state();
-        let token = match self.form.text {
-            Some(text) => text,
-            None => state.unique_text(),
-        };
-        state.record_token(&token, self.claims, true);
+        let token = state.mint_opaque(self.facts, self.form.text);
         if let Some(record) = state.tokens.get_mut(&token) {
             record.fixed_response = self.form.fixed_response;
         }
@@ -175,7 +212,8 @@ impl TokenBuilder<Opaque> {
 }
 
 impl TokenBuilder<Jwt> {
-    /// Sets `typ` in the header. Default: `at+jwt` (RFC 9068 §2.1), or `JWT` for ID tokens.
+    /// Sets `typ` in the header. Default: `at+jwt` (RFC 9068 §2.1), or `JWT` for ID tokens, unless
+    /// the server imitates a provider.
     pub fn typ(self, typ: &str) -> Self {
         self.header("typ", typ)
     }
@@ -196,19 +234,19 @@ impl TokenBuilder<Jwt> {
         self.header(name, Value::Null)
     }
 
-    /// Signs with the server's key for this algorithm. Default: ES256.
+    /// Signs with the server's key for this algorithm. Default: ES256, or RS256 if the server
+    /// imitates a provider.
     ///
-    /// The server has keys for ES256, ES384, RS256, PS256 and EdDSA from the start. A key for
+    /// Unless it does, the server has keys for ES256, ES384, RS256, PS256 and EdDSA from the start. A key for
     /// another asymmetric algorithm is created and published when it is first used.
-    pub const fn algorithm(mut self, algorithm: Algorithm) -> Self {
-        self.form.algorithm = algorithm;
+    pub fn algorithm(mut self, algorithm: Algorithm) -> Self {
+        self.form.signer = Signer::Server(Some(algorithm));
         self
     }
 
     /// Signs with a key that is not the server's. The `kid` is that of this key, if it has one.
     pub fn signed_with(mut self, key: SigningKey) -> Self {
-        self.form.algorithm = key.algorithm();
-        self.form.signer = Signer::Foreign(Box::new(key));
+        self.form.signer = Signer::Foreign(Arc::new(key));
         self
     }
 
@@ -219,8 +257,13 @@ impl TokenBuilder<Jwt> {
     }
 
     /// Flips a bit of the signature.
-    pub const fn with_corrupt_signature(mut self) -> Self {
-        self.form.jws.corrupt = true;
+    pub fn with_corrupt_signature(self) -> Self {
+        self.with_signature(Signature::Corrupt)
+    }
+
+    /// Gives the token a defect for which a service must refuse it. May be called several times.
+    pub fn with_defect(mut self, defect: Defect) -> Self {
+        self.form.defects.push(defect);
         self
     }
 
@@ -238,46 +281,16 @@ impl TokenBuilder<Jwt> {
         self
     }
 
-    /// Issues the token and returns it.
-    ///
-    /// In introspection, the server knows the token only if it signed the token itself, without a
-    /// corrupt signature or raw claims.
-    ///
-    /// # Panics
-    ///
-    /// Panics if the [`algorithm`](Self::algorithm) needs a secret. Sign with
-    /// [`signed_with`](Self::signed_with) instead.
-    #[must_use]
-    pub fn mint(self) -> String {
-        let Jwt { mut jws, algorithm, signer, access } = self.form;
-        let own;
-        let key = match &signer {
-            Signer::Foreign(key) => Some(&**key),
-            Signer::Unsigned => None,
-            Signer::Server => {
-                own = self.server.state().keys.current(algorithm);
-                Some(&*own)
-            }
-        };
-        let alg = if key.is_some() { algorithm.as_str() } else { "none" };
-        jws.header.entry("alg").or_insert_with(|| alg.into());
-        if let Some(kid) = key.and_then(SigningKey::kid) {
-            jws.header.entry("kid").or_insert_with(|| kid.into());
-        }
-        jws.header.retain(|_, value| !value.is_null());
-        let vouched = matches!(signer, Signer::Server) && !jws.corrupt && jws.raw_claims.is_none();
-        let token = jws.serialize(self.claims.clone(), key);
-        if vouched {
-            self.server.state().record_token(&token, self.claims, access);
-        }
-        token
+    pub(super) const fn with_signature(mut self, signature: Signature) -> Self {
+        self.form.jws.signature = signature;
+        self
     }
 }
 
 impl<F: fmt::Debug> fmt::Debug for TokenBuilder<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TokenBuilder")
-            .field("claims", &self.claims)
+            .field("facts", &self.facts)
             .field("form", &self.form)
             .finish_non_exhaustive()
     }

@@ -1,6 +1,9 @@
 //! The test kit, in process and over a socket.
 
-use std::{net::SocketAddr, time::Duration};
+#[path = "test_util/providers.rs"]
+mod providers;
+
+use std::{collections::HashSet, net::SocketAddr, time::Duration};
 
 use base64::{
     Engine as _,
@@ -14,14 +17,14 @@ use tokio::{
     net::TcpStream,
 };
 use tower_introspect::{
-    ErrorKind, Identity, VerifiedToken,
+    ErrorKind, Identity, Policy, VerifiedToken,
     clock::{Clock as _, UnixTime},
-    credentials::Token,
+    credentials::{Scheme, Token},
     jose::{Algorithm, SigningKey},
-    jwt::{JwtVerifier, KeySet},
+    jwt::{JwtVerifier, KeySet, Profile},
     test_util::{
-        AuthorizationServer, Client, Endpoint, Fault, TestClock, anonymous, authenticated,
-        verified_token,
+        AuthorizationServer, Client, Defect, Endpoint, Fault, Provider, TestClock, anonymous,
+        authenticated, verified_token,
     },
     transport::TransportErrorKind,
     verify::{Verifier as _, VerifyRequest},
@@ -588,6 +591,81 @@ async fn minted_jwts_can_have_every_defect() {
         (&part(&foreign, 0)["alg"], &part(&foreign, 0)["kid"]),
         (&json!("HS256"), &json!("shared"))
     );
+}
+
+#[test]
+fn the_names_and_descriptions_of_defects_are_unique() {
+    let names: HashSet<_> = Defect::ALL.map(Defect::name).into();
+    let descriptions: HashSet<_> = Defect::ALL.map(Defect::description).into();
+    assert_eq!((names.len(), descriptions.len()), (Defect::ALL.len(), Defect::ALL.len()));
+    assert_eq!(Defect::WrongAudience.to_string(), "wrong-audience");
+    assert_eq!(Defect::WrongAudience.description(), "Its `aud` names another service.");
+}
+
+/// With the key of every algorithm, a foreign one, and in the shape of a provider.
+#[tokio::test]
+async fn every_defect_is_refused_for_its_own_reason() {
+    let foreign = SigningKey::from_pem(Algorithm::ES256, include_bytes!("keys/p256.pem")).unwrap();
+    let foreign = foreign.with_kid("foreign");
+    let plain = server();
+    plain.publish_key(foreign.public_jwk().unwrap());
+    let rsa = server().with_provider(Provider::Keycloak);
+    // The length is limited where the token is taken from the request.
+    for defect in Defect::ALL.into_iter().filter(|defect| *defect != Defect::TooLong) {
+        for (server, token) in [
+            (&plain, plain.jwt()),
+            (&plain, plain.jwt().algorithm(Algorithm::EdDSA)),
+            (&plain, plain.jwt().signed_with(foreign.clone())),
+            (&rsa, rsa.jwt()),
+        ] {
+            let refused = |token: String| async move {
+                let jwks = server.jwks().to_string();
+                let verifier = JwtVerifier::builder(AS)
+                    .keys(KeySet::from_jwks(jwks.as_bytes()).unwrap())
+                    .profile(Profile::Generic)
+                    .algorithms([Algorithm::ES256, Algorithm::EdDSA, Algorithm::RS256])
+                    .build()
+                    .unwrap();
+                let token = Token::bearer(&token).ok_or(ErrorKind::TokenTooLong)?;
+                let outcome = verifier.verify(VerifyRequest::new(token)).await;
+                let active = outcome.map_err(|error| error.kind())?;
+                let policy = Policy::new(API).clock(FixedClock);
+                policy.admit(active, Scheme::Bearer).map_err(|error| error.kind())
+            };
+            let token = token.audience(API).scope("read");
+            let kind = refused(token.with_defect(defect).mint()).await;
+            let kind = kind.map(drop).expect_err(defect.name());
+            let own = match defect {
+                Defect::Expired => kind == ErrorKind::Expired,
+                Defect::NotYetValid => kind == ErrorKind::NotYetValid,
+                Defect::NoExpiry => kind == ErrorKind::MissingClaim("exp"),
+                Defect::WrongAudience => kind == ErrorKind::WrongAudience,
+                Defect::NoAudience => kind == ErrorKind::MissingClaim("aud"),
+                Defect::WrongIssuer => kind == ErrorKind::WrongIssuer,
+                Defect::NoIssuer => kind == ErrorKind::MissingClaim("iss"),
+                Defect::IdToken | Defect::LogoutToken | Defect::WrongTyp => {
+                    matches!(kind, ErrorKind::WrongTokenKind(_))
+                }
+                Defect::Bound => kind == ErrorKind::UnprovenPossession,
+                Defect::AlgNone | Defect::PublicKeyAsSecret => {
+                    kind == ErrorKind::UnsupportedAlgorithm
+                }
+                Defect::CorruptSignature | Defect::NoSignature | Defect::ForeignKey => {
+                    matches!(kind, ErrorKind::BadSignature | ErrorKind::MalformedToken)
+                }
+                Defect::UnknownKey => kind == ErrorKind::UnknownKey,
+                Defect::Critical => kind == ErrorKind::UnsupportedExtension,
+                _ => true,
+            };
+            assert!(own, "{defect}: {kind:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn opaque_tokens_can_be_expired_too() {
+    let server = server();
+    assert!(!is_active(&server, &server.opaque().expired().mint()).await);
 }
 
 #[tokio::test]

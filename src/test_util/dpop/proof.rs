@@ -10,7 +10,7 @@ use crate::{
         crypto::{backend::sha256, random::random},
         signing::SigningKey,
     },
-    test_util::jws::JwsParts,
+    test_util::jws::{JwsParts, Signature},
 };
 
 /// A builder of DPoP proofs, created by [`Prover::proof`].
@@ -96,7 +96,7 @@ impl ProofBuilder {
 
     /// Flips a bit of the signature.
     pub const fn with_corrupt_signature(mut self) -> Self {
-        self.jws.corrupt = true;
+        self.jws.signature = Signature::Corrupt;
         self
     }
 
