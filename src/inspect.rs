@@ -25,12 +25,6 @@ use crate::{
 /// The version of the library.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Returns the SHA-256 digest of `data`.
-#[must_use]
-pub fn sha256(data: &[u8]) -> [u8; 32] {
-    crypto::backend::sha256(data)
-}
-
 /// Returns the SHA-256 thumbprint of a JWK (RFC 7638), in base64url. `None` if members are missing.
 #[must_use]
 pub fn thumbprint(jwk: &str) -> Option<String> {

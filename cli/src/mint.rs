@@ -1,19 +1,14 @@
 //! `mint` makes keys and tokens for tests, valid and invalid ones. All are marked as test data.
 
-mod bad;
 mod key;
 
-use std::sync::Arc;
-
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde_json::{Value, json};
 use tower_introspect::{
-    clock::{Clock, UnixTime},
     jose::{Algorithm, SigningKey},
-    test_util::{AuthorizationServer, Jwt, TokenBuilder},
+    test_util::{AuthorizationServer, Defect, Jwt, TokenBuilder},
 };
 
-use self::bad::Bad;
 use crate::{
     Context, input,
     report::{Exit, Failure, Report, Tone},
@@ -70,8 +65,8 @@ struct TokenArgs {
     #[arg(long, conflicts_with_all = ["bad", "all"])]
     id_token: bool,
     /// The mistake in the token.
-    #[arg(long, value_enum, value_name = "WHAT", conflicts_with = "all")]
-    bad: Option<Bad>,
+    #[arg(long, value_parser = defect(), value_name = "WHAT", conflicts_with = "all")]
+    bad: Option<Defect>,
     /// Make the valid token and every bad one, each on a line after its name.
     #[arg(long)]
     all: bool,
@@ -92,40 +87,38 @@ pub(crate) fn run(args: &Args, cx: &Context) -> Result<Report, Failure> {
 fn token(args: &TokenArgs, cx: &Context) -> Result<Report, Failure> {
     let mut report = Report::new("mint token", Exit::Accepted);
     if args.list {
-        for bad in Bad::all() {
-            report.line(Tone::Plain, format!("{:22} {}", bad.name(), bad.help()));
+        for defect in Defect::ALL {
+            report.line(Tone::Plain, format!("{:22} {}", defect.name(), what(defect)));
         }
-        let list = Bad::all().map(|bad| json!({"name": bad.name(), "what": bad.help()}));
-        report.set("bad", list.collect::<Vec<_>>());
+        let list = Defect::ALL.map(|defect| json!({"name": defect.name(), "what": what(defect)}));
+        report.set("bad", list.to_vec());
         return Ok(report);
     }
     let minter = Minter::new(args, cx)?;
     cx.screen.warn(WARNING);
     report.set("test", true);
     if !args.all {
-        let token = minter.make(args.bad)?;
+        let token = minter.mint(args.bad);
         report.set("token", token.as_str());
         report.verbatim(format!("{token}\n"));
         return Ok(report);
     }
-    let mut tokens = vec![("good".to_owned(), minter.make(None)?)];
-    for bad in Bad::all() {
-        tokens.push((bad.name(), minter.make(Some(bad))?));
-    }
-    for (name, token) in &tokens {
+    let bad = Defect::ALL.map(|defect| (defect.name(), minter.mint(Some(defect))));
+    let tokens = std::iter::once(("good", minter.mint(None))).chain(bad);
+    let mut list = Vec::new();
+    for (name, token) in tokens {
         report.verbatim(format!("{name}\t{token}\n"));
+        list.push(json!({"name": name, "token": token}));
     }
-    let tokens = tokens.into_iter().map(|(name, token)| json!({"name": name, "token": token}));
-    report.set("tokens", tokens.collect::<Vec<_>>());
+    report.set("tokens", list);
     Ok(report)
 }
 
 /// The settings of all tokens of one call.
-pub(crate) struct Minter<'a> {
+struct Minter<'a> {
     args: &'a TokenArgs,
     server: AuthorizationServer,
     key: Option<SigningKey>,
-    clock: Arc<dyn Clock>,
 }
 
 impl<'a> Minter<'a> {
@@ -151,47 +144,18 @@ impl<'a> Minter<'a> {
             }
         };
         let server = AuthorizationServer::new(&args.issuer).with_clock(cx.clock.clone());
-        Ok(Self { args, server, key, clock: cx.clock.clone() })
+        Ok(Self { args, server, key })
     }
 
-    fn now(&self) -> UnixTime {
-        self.clock.now()
-    }
-
-    /// Returns the `kid` of the signing key.
-    fn kid(&self) -> Option<String> {
-        match &self.key {
-            Some(key) => key.kid().map(str::to_owned),
-            None => Some(self.server.kid(self.args.algorithm)),
+    fn mint(&self, defect: Option<Defect>) -> String {
+        let builder = match &self.key {
+            Some(key) => self.good().signed_with(key.clone()),
+            None => self.good().algorithm(self.args.algorithm),
+        };
+        match defect {
+            Some(defect) => builder.with_defect(defect).mint(),
+            None => builder.mint(),
         }
-    }
-
-    /// Returns the public JWK of the signing key.
-    fn public(&self) -> Option<Value> {
-        if let Some(key) = &self.key {
-            return key.public_jwk();
-        }
-        let (jwks, kid) = (self.server.jwks(), self.kid()?);
-        jwks["keys"].as_array()?.iter().find(|key| key["kid"] == *kid).cloned()
-    }
-
-    /// Returns the claims of a token as JSON text.
-    fn claims(&self, builder: TokenBuilder<Jwt>) -> Option<String> {
-        let token = self.signed(builder).mint();
-        let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
-        String::from_utf8(payload).ok()
-    }
-
-    /// Mints a token with exactly this text as its claims.
-    fn raw(&self, claims: &str) -> String {
-        self.signed(self.good()).raw_claims(claims).mint()
-    }
-
-    fn make(&self, bad: Option<Bad>) -> Result<String, Failure> {
-        let builder = self.good();
-        let Some(bad) = bad else { return Ok(self.signed(builder).mint()) };
-        let token = bad.mint(self, builder);
-        token.ok_or_else(|| Failure::usage(format!("`{}` can't be made with this key", bad.name())))
     }
 
     /// Returns the builder of a valid token.
@@ -215,13 +179,20 @@ impl<'a> Minter<'a> {
         }
         builder.claim("test", true)
     }
+}
 
-    fn signed(&self, builder: TokenBuilder<Jwt>) -> TokenBuilder<Jwt> {
-        match &self.key {
-            Some(key) => builder.signed_with(key.clone()),
-            None => builder.algorithm(self.args.algorithm),
-        }
-    }
+/// Returns the parser of the name of a defect.
+fn defect() -> impl TypedValueParser<Value = Defect> {
+    let value = |defect: Defect| PossibleValue::new(defect.name()).help(what(defect));
+    PossibleValuesParser::new(Defect::ALL.map(value)).try_map(|name| {
+        let named = Defect::ALL.into_iter().find(|defect| defect.name() == name);
+        named.ok_or("unknown")
+    })
+}
+
+/// Returns the description of a defect without its full stop, as help texts are written.
+fn what(defect: Defect) -> &'static str {
+    defect.description().trim_end_matches('.')
 }
 
 fn claim(text: &str) -> Result<(String, Value), String> {
