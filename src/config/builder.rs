@@ -44,9 +44,6 @@ impl Config {
         if let Some(longest) = self.max_token_lifetime {
             builder = builder.max_token_lifetime(longest);
         }
-        if let Some(limit) = self.max_token_bytes {
-            builder = builder.extractor(Extractor::new().max_token_bytes(limit));
-        }
         if let Some(age) = self.max_age {
             builder = builder.max_age(age);
         }
@@ -55,6 +52,9 @@ impl Config {
         }
         if let Some(headers) = &self.forward {
             builder = builder.forward(headers.clone());
+        }
+        if let Some(extractor) = self.extractor() {
+            builder = builder.extractor(extractor);
         }
         if self.require_binding {
             builder = builder.require_binding();
@@ -96,6 +96,19 @@ impl Config {
             }
         }
         (builder, problems, issuers)
+    }
+
+    /// Returns the extractor of tokens, unless it is the default one.
+    fn extractor(&self) -> Option<Extractor> {
+        if self.token_headers.is_empty() && self.max_token_bytes.is_none() {
+            return None;
+        }
+        let headers = self.token_headers.iter().cloned();
+        let mut extractor = headers.fold(Extractor::new(), Extractor::header);
+        if let Some(limit) = self.max_token_bytes {
+            extractor = extractor.max_token_bytes(limit);
+        }
+        Some(if self.without_authorization { extractor.without_authorization() } else { extractor })
     }
 
     /// Returns the name of the setting that requires bound tokens.

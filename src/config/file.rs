@@ -4,6 +4,7 @@ use std::{fmt, time::Duration};
 #[cfg(feature = "mtls")]
 use std::{net::IpAddr, sync::Arc};
 
+use http::HeaderName;
 use serde::{Deserialize, Deserializer, de::Error as _};
 use toml::Table;
 
@@ -68,6 +69,8 @@ pub struct Config {
     pub(super) loopback_http: bool,
     pub(super) issuers: Vec<IssuerConfig>,
     pub(super) forward: Option<ForwardHeaders>,
+    pub(super) token_headers: Vec<HeaderName>,
+    pub(super) without_authorization: bool,
     pub(super) require_binding: bool,
     #[cfg(any(feature = "dpop", feature = "mtls"))]
     pub(super) fapi2: bool,

@@ -35,6 +35,8 @@
 //! | `leeway_seconds` | how far the clocks of issuers may be off; 30 |
 //! | `max_token_lifetime_seconds` | the longest lifetime of a token; unlimited. Cutoffs then end |
 //! | `max_token_bytes` | the length of the longest token; 8192, for JWTs at most 65536 |
+//! | `token_header` | another header that holds a token and nothing else, or several: those of proxies, `X-Api-Key` |
+//! | `without_authorization` | takes no token from `Authorization`, only from `token_header` |
 //! | `max_age_seconds` | how long an introspected token is cached; 30, 0 for not at all |
 //! | `stale_if_error_seconds` | how much longer while the authorization server is unavailable; 0 |
 //! | `advertised_scopes` | the scopes that challenges tell clients without a token to request |

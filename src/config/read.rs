@@ -30,6 +30,9 @@ impl Config {
         if section.has("metadata") && section.has("resource_metadata") {
             section.problem("resource_metadata", "conflicts with `metadata`");
         }
+        if section.has("without_authorization") && !section.has("token_header") {
+            section.problem("without_authorization", "needs a `token_header` to take tokens from");
+        }
         // An invalid value of this setting must not cause further problems about `http` URLs.
         let loopback_given = section.has("danger_allow_http_loopback");
         let mut config = Self {
@@ -47,6 +50,8 @@ impl Config {
             loopback_http: section.flag("danger_allow_http_loopback"),
             issuers: section.valid_sections("issuer", IssuerConfig::read),
             forward: section.valid_section("forward", forward::read),
+            token_headers: section.parsed("token_header").unwrap_or_default(),
+            without_authorization: section.flag("without_authorization"),
             require_binding: section.flag("require_binding"),
             #[cfg(any(feature = "dpop", feature = "mtls"))]
             fapi2: section.flag("fapi2"),

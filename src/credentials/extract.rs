@@ -2,12 +2,15 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, Uri};
+use http::{HeaderMap, HeaderName, Uri};
 
 use super::{
-    places::{in_cookie, in_header, in_query, in_websocket_protocol, is_header_empty},
+    places::{
+        in_cookie, in_header, in_other_header, in_query, in_websocket_protocol, is_header_empty,
+    },
     token::Token,
     unchecked_token::{self, UncheckedToken},
+    websocket::ProtocolForm,
 };
 use crate::error::{kind::ErrorKind, refusal::VerifyError};
 
@@ -21,9 +24,11 @@ const DEFAULT_MAX_BYTES: usize = 8 * 1024;
 #[derive(Clone, Debug)]
 pub struct Extractor {
     limit: usize,
+    pub(super) ignores_authorization: bool,
+    pub(super) headers: Vec<HeaderName>,
     pub(super) cookie: Option<Cow<'static, str>>,
     pub(super) query: Option<Cow<'static, str>>,
-    pub(super) websocket: Option<Cow<'static, str>>,
+    pub(super) websocket: Vec<ProtocolForm>,
 }
 
 impl Extractor {
@@ -38,7 +43,14 @@ impl Extractor {
     /// ```
     #[must_use]
     pub const fn new() -> Self {
-        Self { limit: DEFAULT_MAX_BYTES, cookie: None, query: None, websocket: None }
+        Self {
+            limit: DEFAULT_MAX_BYTES,
+            ignores_authorization: false,
+            headers: Vec::new(),
+            cookie: None,
+            query: None,
+            websocket: Vec::new(),
+        }
     }
 
     /// Sets the length of the longest token that is accepted, in bytes.
@@ -48,56 +60,21 @@ impl Extractor {
         self
     }
 
-    /// Also takes a token from the cookie with this name.
-    ///
-    /// Shared caches do not know that such a request is authenticated. So the responses are marked
-    /// `Cache-Control: private` unless they must not be stored at all, whatever the handler says.
-    ///
-    /// # Security
-    ///
-    /// A browser also sends cookies with requests that other sites trigger. Take tokens from
-    /// cookies only if the application defends itself against cross-site request forgery.
-    #[must_use]
-    pub fn danger_cookie(mut self, name: impl Into<Cow<'static, str>>) -> Self {
-        self.cookie = Some(name.into());
-        self
-    }
-
-    /// Also takes a token from the query parameter with this name, usually `access_token` (RFC 6750
-    /// §2.3).
-    ///
-    /// The responses are then marked `Cache-Control: private`, as for a
-    /// [cookie](Self::danger_cookie).
-    ///
-    /// # Security
-    ///
-    /// Request targets end up in logs, browser histories and `Referer` headers. RFC 9700 §2.4
-    /// forbids clients to send tokens this way.
-    ///
-    /// A URI can't be marked as sensitive: its `Debug` output shows the token to all layers, and so
-    /// do the access logs of outer ones. `IntrospectLayer::remove_credentials` removes the parameter
-    /// for inner services. It does not reach copies of the URI that were made before, such as the
-    /// `OriginalUri` of axum.
-    #[must_use]
-    pub fn danger_query_parameter(mut self, name: impl Into<Cow<'static, str>>) -> Self {
-        self.query = Some(name.into());
-        self
-    }
-
-    /// Also takes a token from an entry of `Sec-WebSocket-Protocol` that starts with this prefix.
-    ///
-    /// Browsers need this because they cannot set headers on a WebSocket handshake. The server must
-    /// select another entry in its response to the handshake, never the one that holds the token.
-    /// Responses are marked `Cache-Control: private`, as for a [cookie](Self::danger_cookie).
-    #[must_use]
-    pub fn websocket_protocol(mut self, prefix: impl Into<Cow<'static, str>>) -> Self {
-        self.websocket = Some(prefix.into());
-        self
+    /// Returns true if tokens are taken from the `Authorization` header (RFC 6750 §2.1).
+    pub(crate) const fn reads_authorization(&self) -> bool {
+        !self.ignores_authorization
     }
 
     /// Returns true if tokens are taken from the query parameter of RFC 6750 §2.3.
     pub(crate) fn reads_query(&self) -> bool {
         self.query.as_deref() == Some("access_token")
+    }
+
+    const fn reads_only_authorization(&self) -> bool {
+        self.headers.is_empty()
+            && self.cookie.is_none()
+            && self.query.is_none()
+            && self.websocket.is_empty()
     }
 
     /// Finds the token of a request.
@@ -150,16 +127,19 @@ impl Extractor {
         uri: &Uri,
     ) -> Result<UncheckedToken<'a>, ErrorKind> {
         let limit = self.limit;
-        if self.cookie.is_none() && self.query.is_none() && self.websocket.is_none() {
+        let header =
+            if self.ignores_authorization { Err(ErrorKind::MissingCredentials) } else { header };
+        if self.reads_only_authorization() {
             return header;
         }
-        let others = [
-            self.query.as_deref().map(|name| in_query(uri, name, limit)),
-            self.cookie.as_deref().map(|name| in_cookie(headers, name, limit)),
-            self.websocket.as_deref().map(|prefix| in_websocket_protocol(headers, prefix, limit)),
-        ];
+        let query = self.query.as_deref().map(|name| in_query(uri, name, limit));
+        let cookie = self.cookie.as_deref().map(|name| in_cookie(headers, name, limit));
+        let fields = self.headers.iter().map(|name| in_other_header(headers, name, limit));
+        let protocols =
+            self.websocket.iter().map(|form| in_websocket_protocol(headers, form, limit));
+        let others = fields.chain(query).chain(cookie).chain(protocols);
         let mut found = header;
-        for other in others.into_iter().flatten() {
+        for other in others {
             found = match (found, other) {
                 (found, Err(ErrorKind::MissingCredentials)) => found,
                 (Err(ErrorKind::MissingCredentials), other) => other,

@@ -10,8 +10,9 @@ use http::{
 
 use super::{
     extract::Extractor,
-    places::{value_of_cookie, value_of_parameter, value_of_protocol},
+    places::{protocols, value_of_cookie, value_of_parameter},
 };
+use crate::field_names::{self, may_be_confused};
 
 impl Extractor {
     /// Removes the credentials from each place where this extractor looks for tokens.
@@ -21,13 +22,17 @@ impl Extractor {
         }
         let headers = request.headers_mut();
         headers.remove(AUTHORIZATION);
+        field_names::remove(headers, |name| self.may_name_header(name));
         if let Some(name) = self.cookie.as_deref() {
-            remove_items(headers, &COOKIE, b';', |pair| value_of_cookie(pair, name).is_some());
+            remove_items(headers, &COOKIE, b';', |_, pair| value_of_cookie(pair, name).is_some());
         }
-        if let Some(prefix) = self.websocket.as_deref() {
-            let holds = |entry: &[u8]| value_of_protocol(entry, prefix).is_some();
-            remove_items(headers, &SEC_WEBSOCKET_PROTOCOL, b',', holds);
-        }
+        let held: Vec<usize> = self
+            .websocket
+            .iter()
+            .flat_map(|form| form.find(protocols(headers)))
+            .map(|(at, _)| at)
+            .collect();
+        remove_items(headers, &SEC_WEBSOCKET_PROTOCOL, b',', |at, _| held.contains(&at));
     }
 
     /// Marks the header fields in which this extractor looks for tokens as sensitive.
@@ -35,8 +40,14 @@ impl Extractor {
         mark_sensitive(headers, |name| {
             *name == AUTHORIZATION
                 || (*name == COOKIE && self.cookie.is_some())
-                || (*name == SEC_WEBSOCKET_PROTOCOL && self.websocket.is_some())
+                || (*name == SEC_WEBSOCKET_PROTOCOL && !self.websocket.is_empty())
+                || self.may_name_header(name.as_str().as_bytes())
         });
+    }
+
+    /// Returns true if a lenient server may take this name for that of a header with a token.
+    fn may_name_header(&self, name: &[u8]) -> bool {
+        self.headers.iter().any(|header| may_be_confused(header.as_str().as_bytes(), name))
     }
 }
 
@@ -64,30 +75,37 @@ fn remove_parameter(uri: &mut Uri, name: &str) {
 }
 
 /// Removes the items for which `holds` is true from all fields of this name, and the fields that
-/// are empty then.
+/// are empty then. `holds` gets each item with its index among those of all fields.
 fn remove_items(
     headers: &mut HeaderMap,
     field: &HeaderName,
     separator: u8,
-    holds: impl Fn(&[u8]) -> bool,
+    holds: impl Fn(usize, &[u8]) -> bool,
 ) {
-    let any = |value: &HeaderValue| value.as_bytes().split(|byte| *byte == separator).any(&holds);
-    if !headers.get_all(field).into_iter().any(any) {
+    let (mut next, mut kept, mut is_changed) = (0, Vec::new(), false);
+    for value in headers.get_all(field) {
+        let items = value.as_bytes().split(|byte| *byte == separator);
+        let items: Vec<(usize, &[u8])> = (next..).zip(items).collect();
+        next += items.len();
+        if !items.iter().any(|(at, item)| holds(*at, item)) {
+            kept.push(value.clone());
+            continue;
+        }
+        is_changed = true;
+        let items = items.into_iter().filter(|(at, item)| !holds(*at, item));
+        let items = items.map(|(_, item)| item.trim_ascii());
+        let items: Vec<&[u8]> = items.filter(|item| !item.is_empty()).collect();
+        // Part of a valid value is a valid value.
+        if let Ok(mut left) = HeaderValue::from_bytes(&items.join(&[separator, b' '][..]))
+            && !left.is_empty()
+        {
+            left.set_sensitive(value.is_sensitive());
+            kept.push(left);
+        }
+    }
+    if !is_changed {
         return;
     }
-    let without = |value: &HeaderValue| {
-        if !any(value) {
-            return Some(value.clone());
-        }
-        let items = value.as_bytes().split(|byte| *byte == separator);
-        let items = items.filter(|item| !holds(item)).map(<[u8]>::trim_ascii);
-        let kept: Vec<&[u8]> = items.filter(|item| !item.is_empty()).collect();
-        // Part of a valid value is a valid value.
-        let mut kept = HeaderValue::from_bytes(&kept.join(&[separator, b' '][..])).ok()?;
-        kept.set_sensitive(value.is_sensitive());
-        (!kept.is_empty()).then_some(kept)
-    };
-    let kept: Vec<HeaderValue> = headers.get_all(field).into_iter().filter_map(without).collect();
     headers.remove(field);
     for value in kept {
         // The map had at least as many fields before, so it can't be full.
@@ -103,7 +121,10 @@ mod tests {
         Extractor::new()
             .danger_query_parameter("access_token")
             .danger_cookie("at")
+            .header(HeaderName::from_static("x-api-key"))
             .websocket_protocol("bearer.")
+            .websocket_protocol_after("access_token")
+            .websocket_protocol_base64url("b64.")
     }
 
     fn removed(request: http::request::Builder) -> Request<()> {
@@ -160,6 +181,26 @@ mod tests {
         assert_eq!(left(&["chat, bearer.abc,v2"]), ["chat, v2"]);
         assert_eq!(left(&["bearer.abc", "chat"]), ["chat"]);
         assert_eq!(left(&["chat,xbearer.abc"]), ["chat,xbearer.abc"]);
+        assert_eq!(left(&["b64.YWJj, chat"]), ["chat"]);
+        assert_eq!(left(&["access_token, abc"]), ["access_token"], "for the server to select");
+        assert_eq!(left(&["chat, access_token", "abc, v2"]), ["chat, access_token", "v2"]);
+        assert_eq!(left(&["access_token"]), ["access_token"]);
+        let all = ["access_token,, abc", "bearer.abc", "chat, b64.YWJj, access_token, abc"];
+        assert_eq!(left(&all), ["access_token", "chat, access_token"]);
+    }
+
+    #[test]
+    fn header_is_removed_in_every_spelling_that_a_lenient_server_folds() {
+        let request = removed(
+            Request::get("/")
+                .header("x-api-key", "a")
+                .header("X_Api_Key", "b")
+                .header("connection", "x-api-key, te")
+                .header("x-api-keys", "c"),
+        );
+        let left: Vec<_> = request.headers().iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(left, ["x-api-keys", "connection"]);
+        assert_eq!(request.headers()["connection"], "te");
     }
 
     #[test]
@@ -168,15 +209,17 @@ mod tests {
             .header(COOKIE, "at=abc")
             .header(SEC_WEBSOCKET_PROTOCOL, "bearer.abc")
             .header(AUTHORIZATION, "Bearer abc")
+            .header("x-api-key", "abc")
             .body(())
             .unwrap();
         Extractor::new().mark_sensitive(request.headers_mut());
+        assert!(!request.headers()["x-api-key"].is_sensitive());
         assert!(!request.headers()[COOKIE].is_sensitive());
         assert!(!request.headers()[SEC_WEBSOCKET_PROTOCOL].is_sensitive());
         assert!(request.headers()[AUTHORIZATION].is_sensitive());
         Extractor::new().remove_credentials(&mut request);
         assert_eq!(request.uri(), "/?access_token=abc");
-        assert_eq!(request.headers().len(), 2);
+        assert_eq!(request.headers().len(), 3);
     }
 
     #[test]

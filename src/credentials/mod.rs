@@ -22,8 +22,10 @@ pub(crate) mod head;
 pub(crate) mod hide;
 pub(crate) mod media_type;
 mod places;
+mod sources;
 pub(crate) mod token;
 pub(crate) mod unchecked_token;
+mod websocket;
 
 pub use self::{
     extract::Extractor,

@@ -9,6 +9,7 @@ use super::{
     grammar::is_http_token,
     token::{Origin, Scheme},
     unchecked_token::UncheckedToken,
+    websocket::ProtocolForm,
 };
 use crate::{error::kind::ErrorKind, percent};
 
@@ -34,7 +35,27 @@ pub(super) fn in_header(
     let gap = rest.iter().take_while(|&&byte| byte == b' ').count();
     let token = rest.get(gap..).unwrap_or_default();
     check_length(token, limit)?;
-    Ok(UncheckedToken::InHeader { value, range: text.len() - token.len()..text.len(), scheme })
+    let range = text.len() - token.len()..text.len();
+    Ok(UncheckedToken::InHeader { value, range, scheme, origin: Origin::Header })
+}
+
+/// Takes the whole value of a header that holds a token and nothing else.
+///
+/// A field without a value holds no token.
+pub(super) fn in_other_header<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+    limit: usize,
+) -> Result<UncheckedToken<'a>, ErrorKind> {
+    let value = the_only(headers.get_all(name).into_iter())?;
+    let text = value.as_bytes().trim_ascii_end();
+    let token = text.trim_ascii_start();
+    if token.is_empty() {
+        return Err(ErrorKind::MissingCredentials);
+    }
+    check_length(token, limit)?;
+    let (range, scheme) = (text.len() - token.len()..text.len(), Scheme::Bearer);
+    Ok(UncheckedToken::InHeader { value, range, scheme, origin: Origin::OtherHeader })
 }
 
 /// Returns true if there is one `Authorization` field, and it has no value.
@@ -71,12 +92,11 @@ pub(super) fn in_cookie(
 
 pub(super) fn in_websocket_protocol(
     headers: &HeaderMap,
-    prefix: &str,
+    form: &ProtocolForm,
     limit: usize,
 ) -> Result<UncheckedToken<'static>, ErrorKind> {
-    let values = items(headers, &SEC_WEBSOCKET_PROTOCOL, b',')
-        .filter_map(|entry| value_of_protocol(entry, prefix));
-    copied(the_only(values)?, Origin::WebSocketProtocol, limit)
+    let (_, text) = the_only(form.find(protocols(headers)).into_iter())?;
+    copied(&form.decode(text, limit)?, Origin::WebSocketProtocol, limit)
 }
 
 /// Returns the value of a pair of a query, if this is the name of the parameter.
@@ -97,9 +117,9 @@ fn unquoted(value: &[u8]) -> &[u8] {
     inner.unwrap_or(value)
 }
 
-/// Returns the token in an entry of `Sec-WebSocket-Protocol`, if the entry has this prefix.
-pub(super) fn value_of_protocol<'a>(entry: &'a [u8], prefix: &str) -> Option<&'a [u8]> {
-    entry.trim_ascii().strip_prefix(prefix.as_bytes())
+/// Returns the entries of all fields `Sec-WebSocket-Protocol`.
+pub(super) fn protocols(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    items(headers, &SEC_WEBSOCKET_PROTOCOL, b',')
 }
 
 /// Returns the items of all fields of this name.

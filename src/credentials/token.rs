@@ -57,6 +57,8 @@ pub(crate) enum Origin {
     Cookie,
     /// The `Authorization` header (RFC 6750 §2.1).
     Header,
+    /// Another header, which holds nothing else.
+    OtherHeader,
     /// The query of the request target (RFC 6750 §2.3).
     Query,
     /// An entry of `Sec-WebSocket-Protocol`.

@@ -18,7 +18,7 @@ use crate::{
 /// A cached token is found by its digest alone. So this borrows the header value instead of cloning
 /// it, and the grammar is checked only where it becomes a [`Token`].
 pub(crate) enum UncheckedToken<'a> {
-    InHeader { value: &'a HeaderValue, range: Range<usize>, scheme: Scheme },
+    InHeader { value: &'a HeaderValue, range: Range<usize>, scheme: Scheme, origin: Origin },
     Elsewhere { value: HeaderValue, origin: Origin },
 }
 
@@ -44,8 +44,7 @@ impl UncheckedToken<'_> {
     #[inline]
     pub(crate) const fn origin(&self) -> Origin {
         match self {
-            Self::InHeader { .. } => Origin::Header,
-            Self::Elsewhere { origin, .. } => *origin,
+            Self::InHeader { origin, .. } | Self::Elsewhere { origin, .. } => *origin,
         }
     }
 

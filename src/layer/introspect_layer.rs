@@ -145,8 +145,8 @@ impl<V, R> IntrospectLayer<V, R> {
     ///
     /// A service below then can't pass on the token (RFC 9700 §4.9.1). This removes the
     /// `Authorization` and `DPoP` headers. From the places that the [extractor](Self::extractor)
-    /// reads besides, it removes the cookie, the parameter of the query, or the entry of
-    /// `Sec-WebSocket-Protocol`, and keeps everything else that is there.
+    /// reads besides, it removes the other header, the cookie, the parameter of the query, or the
+    /// entry of `Sec-WebSocket-Protocol`, and keeps everything else that is there.
     ///
     /// By default the credentials stay, and the header fields that hold them are marked as
     /// [sensitive](http::HeaderValue::set_sensitive): their `Debug` output shows no value. A URI can't be

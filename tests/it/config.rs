@@ -440,3 +440,52 @@ fn new_certificate() -> String {
     let made = rcgen::generate_simple_self_signed(["api".to_owned()]).unwrap();
     made.cert.pem() + &made.signing_key.serialize_pem()
 }
+
+#[tokio::test(start_paused = true)]
+async fn token_may_come_in_another_header() {
+    let server = server();
+    let token = server.jwt().audience(AUDIENCE).mint();
+    let bearer = format!("Bearer {token}");
+    let missing = Err(ErrorKind::MissingCredentials);
+    for (lines, [own, other, both]) in [
+        ("", [Ok(()), missing, Ok(())]),
+        (
+            "token_header = \"X-Assertion\"\nmax_token_bytes = 9",
+            [
+                Err(ErrorKind::TokenTooLong),
+                Err(ErrorKind::TokenTooLong),
+                Err(ErrorKind::RepeatedCredentials),
+            ],
+        ),
+        ("token_header = \"X-Assertion\"", [Ok(()), Ok(()), Err(ErrorKind::RepeatedCredentials)]),
+        (
+            "token_header = [\"X-Api-Key\", \"X-Assertion\"]\nwithout_authorization = true",
+            [missing, Ok(()), Ok(())],
+        ),
+    ] {
+        let api = build(&server, &config(lines));
+        let authorization = ("authorization", &*bearer);
+        let assertion = ("x-assertion", &*token);
+        assert_eq!(outcome(&api, request(&[authorization])).await, own, "{lines}");
+        assert_eq!(outcome(&api, request(&[assertion])).await, other, "{lines}");
+        assert_eq!(outcome(&api, request(&[authorization, assertion])).await, both, "{lines}");
+    }
+}
+
+#[test]
+fn settings_of_the_token_header_are_checked() {
+    let problems = |lines: &str| {
+        let text = format!(
+            "audience = \"a\"\n{lines}\n[[issuer]]\nissuer = \"https://as\"\nmode = \"jwt\""
+        );
+        Config::from_toml(&text).unwrap_err().to_string()
+    };
+    assert_eq!(
+        problems("token_header = \"X Key\""),
+        "token_header: `X Key`: invalid HTTP header name"
+    );
+    assert_eq!(
+        problems("without_authorization = true"),
+        "without_authorization: needs a `token_header` to take tokens from"
+    );
+}

@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 
 use bytes::Bytes;
-use http::{Request, Response, header::CACHE_CONTROL};
+use http::{HeaderName, Request, Response, header::CACHE_CONTROL};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_introspect::{
     ErrorKind, IntrospectLayer,
@@ -21,6 +21,9 @@ const HEADER: Way = ("/a?x=1", Some(("authorization", "Bearer t0psecret")));
 const COOKIE: Way = ("/a?x=1", Some(("cookie", "a=1; at=t0psecret; b=2")));
 const QUOTED: Way = ("/a?x=1", Some(("cookie", "a=1; at=\"t0psecret\"; b=2")));
 const PROTOCOL: Way = ("/a?x=1", Some(("sec-websocket-protocol", "chat, bearer.t0psecret")));
+const OTHER_HEADER: Way = ("/a?x=1", Some(("x-api-key", "t0psecret")));
+const NEXT_PROTOCOL: Way = ("/a?x=1", Some(("sec-websocket-protocol", "token, t0psecret")));
+const BASE64: Way = ("/a?x=1", Some(("sec-websocket-protocol", "chat, b64.dDBwc2VjcmV0")));
 const QUERY: Way = ("/a?access_token=t0psecret&x=1", None);
 
 fn request((uri, field): Way) -> Request<Bytes> {
@@ -39,7 +42,10 @@ fn layers() -> [IntrospectLayer<BoxVerifier>; 3] {
     let extractor = Extractor::new()
         .danger_cookie("at")
         .danger_query_parameter("access_token")
-        .websocket_protocol("bearer.");
+        .header(HeaderName::from_static("x-api-key"))
+        .websocket_protocol("bearer.")
+        .websocket_protocol_after("token")
+        .websocket_protocol_base64url("b64.");
     [
         layer(BoxVerifier::new(ImmediateVerifier::alice())),
         layer(BoxVerifier::new(slow)),
@@ -63,10 +69,11 @@ async fn seen(layer: IntrospectLayer<BoxVerifier>, request: Request<Bytes>) -> (
 
 #[tokio::test]
 async fn debug_output_of_the_headers_shows_no_token_whichever_way_it_came() {
-    for way in [HEADER, COOKIE, QUOTED, PROTOCOL, QUERY] {
+    for way in [HEADER, OTHER_HEADER, COOKIE, QUOTED, PROTOCOL, NEXT_PROTOCOL, BASE64, QUERY] {
         for layer in layers() {
             let (uri, headers) = seen(layer, request(way)).await;
             assert!(!headers.contains("t0psecret"), "{headers}");
+            assert!(!headers.contains("dDBwc2VjcmV0"), "{headers}");
             assert!(headers.contains("\"x-other\": \"shown\""), "{headers}");
             assert_eq!(headers.matches("Sensitive").count(), 1 + usize::from(way != QUERY));
             assert_eq!(uri, way.0, "the handler may read the token");
@@ -78,6 +85,9 @@ async fn debug_output_of_the_headers_shows_no_token_whichever_way_it_came() {
 async fn token_is_removed_whichever_way_it_came() {
     for (way, left) in [
         (HEADER, None),
+        (OTHER_HEADER, None),
+        (NEXT_PROTOCOL, Some("\"sec-websocket-protocol\": \"token\"")),
+        (BASE64, Some("\"sec-websocket-protocol\": \"chat\"")),
         (COOKIE, Some("\"cookie\": \"a=1; b=2\"")),
         (QUOTED, Some("\"cookie\": \"a=1; b=2\"")),
         (PROTOCOL, Some("\"sec-websocket-protocol\": \"chat\"")),
@@ -96,6 +106,7 @@ async fn token_is_removed_whichever_way_it_came() {
 async fn nothing_empty_is_left_where_the_token_stood_alone() {
     for way in [
         HEADER,
+        OTHER_HEADER,
         ("/a", Some(("cookie", "at=t0psecret"))),
         ("/a", Some(("sec-websocket-protocol", "bearer.t0psecret"))),
         ("/a?access_token=t0psecret", None),
@@ -119,6 +130,8 @@ async fn every_token_of_an_exempt_request_is_hidden_or_removed() {
             .header("cookie", "at=t0psecret5; a=1")
             .header("cookie", "at=t0psecret6; at=t0psecret7")
             .header("sec-websocket-protocol", "bearer.t0psecret8, bearer.t0psecret9")
+            .header("x-api-key", "t0psecret10")
+            .header("x-api-key", "t0psecret11")
             .header("dpop", "t0psecret.a")
             .header("dpop", "t0psecret.b")
             .body(Bytes::new())
@@ -158,7 +171,7 @@ async fn cache_control(way: Way, status: u16, handler: Option<&'static str>) -> 
 #[tokio::test]
 async fn rfc6750_2_3_response_is_private_unless_the_token_came_in_authorization() {
     for status in [200, 206, 301, 404, 410, 500] {
-        for way in [COOKIE, PROTOCOL, QUERY] {
+        for way in [OTHER_HEADER, COOKIE, PROTOCOL, NEXT_PROTOCOL, BASE64, QUERY] {
             assert_eq!(cache_control(way, status, None).await, ["private"]);
             for (handler, expected) in [
                 ("public", "private"),

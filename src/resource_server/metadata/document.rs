@@ -120,7 +120,9 @@ impl ProtectedResourceMetadata {
         // An empty list says that no such method is supported (RFC 9728 §2).
         let mut methods = Vec::new();
         if self.members.get("dpop_bound_access_tokens_required") != Some(&true.into()) {
-            methods.push("header");
+            if source.extractor.reads_authorization() {
+                methods.push("header");
+            }
             if source.extractor.reads_query() {
                 methods.push("query");
             }
