@@ -43,16 +43,22 @@ impl<R> ResourceServer<R> {
                 metrics.set_gauge(&names::KEYS_AGE, age.as_secs_f64());
                 metrics.set_gauge(&names::UNKNOWN_KEYS, float(readiness.unknown_keys()));
             }
-            record(&metrics, &issuer.stats(), issuer.can_introspect());
+            let stats = issuer.stats();
+            record(&metrics, &stats, issuer.asks());
+            if issuer.can_introspect() {
+                record_breaker(&metrics, &stats);
+            }
         }
         #[cfg(feature = "jwt")]
         if let Some(tenants) = &self.0.tenants {
-            record(&all.for_issuer(&Arc::from(RESOLVED_ISSUERS)), &tenants.stats(), true);
+            let (metrics, stats) = (all.for_issuer(&Arc::from(RESOLVED_ISSUERS)), tenants.stats());
+            record(&metrics, &stats, true);
+            record_breaker(&metrics, &stats);
         }
     }
 }
 
-fn record(metrics: &Export, stats: &Stats, can_introspect: bool) {
+fn record(metrics: &Export, stats: &Stats, asks: bool) {
     for (result, count) in [
         ("hit", stats.hits),
         ("negative_hit", stats.negative_hits),
@@ -68,8 +74,8 @@ fn record(metrics: &Export, stats: &Stats, can_introspect: bool) {
     metrics.set_counter(&names::CACHE_CUTOFFS, &[], stats.evicted_by_cutoff);
     metrics.set_gauge(&names::CACHE_ENTRIES, float(stats.entries));
     metrics.set_gauge(&names::CACHE_BYTES, float(stats.bytes));
-    // The remaining metrics are about calls of the authorization server.
-    if !can_introspect {
+    // The remaining metrics are about calls of an authorization server or a custom verifier.
+    if !asks {
         return;
     }
     metrics.set_counter(&names::CACHE_REFRESHES, &[], stats.refreshes);
@@ -79,6 +85,9 @@ fn record(metrics: &Export, stats: &Stats, can_introspect: bool) {
     {
         metrics.set_counter(&names::NOT_ASKED, &[("cause", cause)], count);
     }
+}
+
+fn record_breaker(metrics: &Export, stats: &Stats) {
     metrics.set_gauge(
         &names::BREAKER,
         match stats.breaker {

@@ -51,10 +51,11 @@ impl<R> ResourceServer<R> {
     ///
     /// # Errors
     ///
-    /// Returns an error if the tokens of an issuer can't be introspected.
+    /// Returns an error if the tokens of an issuer can't be introspected. A custom issuer is asked
+    /// instead.
     pub fn live_layer(&self) -> Result<IntrospectLayer<BoxVerifier, R>, ConfigError> {
         let mut problems = ConfigError::new();
-        for issuer in self.0.issuers.iter().filter(|issuer| !issuer.can_introspect()) {
+        for issuer in self.0.issuers.iter().filter(|issuer| !issuer.asks()) {
             push_live_problem(issuer.name(), &mut problems);
         }
         problems.or_ok(self.layer().freshness(Freshness::Live))

@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use super::{
+    own_facts::OwnFacts,
     stack::{Settings, Stack},
     trusted::{JwtMode, TrustedIssuer},
 };
@@ -16,7 +17,9 @@ use crate::{
     clock::Clock,
     error::config::ConfigError,
     refresh::turns_by_origin::TurnsByOrigin,
+    route::issuer_route::Shape,
     transport::{common::CommonSettings, http_transport::HttpTransport},
+    verify::boxed::BoxVerifier,
 };
 
 /// An issuer whose tokens are accepted, and the way in which they are verified.
@@ -43,7 +46,9 @@ pub struct Issuer {
     jwt: Option<Changed<JwtVerifierBuilder>>,
     #[cfg(feature = "introspection")]
     introspection: Option<Changed<IntrospectionVerifierBuilder>>,
+    pub(super) custom: Option<BoxVerifier>,
     prefix: Option<String>,
+    pub(super) shape: Option<Arc<Shape>>,
     jwt_mode: JwtMode,
     transport: Option<HttpTransport>,
 }
@@ -55,14 +60,16 @@ type Change<B> = Box<dyn FnOnce(B) -> B + Send>;
 type Changed<B> = (B, Vec<Change<B>>);
 
 impl Issuer {
-    fn new(name: String) -> Self {
+    pub(super) fn new(name: String) -> Self {
         Self {
             name,
             #[cfg(feature = "jwt")]
             jwt: None,
             #[cfg(feature = "introspection")]
             introspection: None,
+            custom: None,
             prefix: None,
+            shape: None,
             jwt_mode: JwtMode::LocalOnly,
             transport: None,
         }
@@ -158,7 +165,8 @@ impl Issuer {
     /// Sets a prefix that all opaque tokens of this issuer start with, and those of no other
     /// issuer.
     ///
-    /// With several introspecting issuers, this avoids introspection at the wrong ones.
+    /// With several introspecting issuers, this avoids introspection at the wrong ones. The prefix
+    /// is compared exactly, with the case of letters. No prefix may be the start of another.
     pub fn token_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = Some(prefix.into());
         self
@@ -179,12 +187,21 @@ impl Issuer {
         self.prefix.as_deref()
     }
 
-    /// Returns true if tokens are introspected.
-    pub(super) fn can_introspect(&self) -> bool {
+    pub(super) const fn is_custom(&self) -> bool {
+        self.custom.is_some()
+    }
+
+    /// Returns true if a server or a custom verifier can be asked about each token.
+    pub(super) const fn can_be_asked(&self) -> bool {
         #[cfg(feature = "introspection")]
-        return self.introspection.is_some();
+        return self.introspection.is_some() || self.custom.is_some();
         #[cfg(not(feature = "introspection"))]
-        false
+        self.custom.is_some()
+    }
+
+    /// Returns true if nothing tells its opaque tokens from those of others.
+    pub(super) const fn takes_any_opaque(&self) -> bool {
+        self.can_be_asked() && self.prefix.is_none() && self.shape.is_none()
     }
 
     pub(super) fn build(self, defaults: &Defaults) -> Result<TrustedIssuer, ConfigError> {
@@ -192,8 +209,17 @@ impl Issuer {
         if self.prefix.as_deref() == Some("") {
             problems.push("token_prefix", "the prefix is empty");
         }
+        if self.shape.is_some() && self.custom.is_none() {
+            problems.push("token_shape", "only a custom issuer has one");
+        }
+        if self.custom.is_some() && self.name.is_empty() {
+            problems.push("issuer", "the name is empty");
+        }
+        let custom = self.custom.map(|verifier| OwnFacts::new(&self.name, verifier));
         let common = defaults.common(&self.name, self.transport);
-        let mut trusted = TrustedIssuer::new(self.name, self.prefix, self.jwt_mode);
+        let mut trusted = TrustedIssuer::new(self.name, self.prefix, self.shape, self.jwt_mode);
+        trusted.custom_stack =
+            custom.map(|verifier| Stack::for_custom(verifier, &defaults.stack, &defaults.clock));
         #[cfg(feature = "jwt")]
         if let Some(mut jwt) = self.jwt {
             jwt.0.common = common.clone();

@@ -25,12 +25,14 @@
 //! ```
 
 pub(crate) mod builder;
+mod custom;
 #[cfg(feature = "metrics")]
 #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
 mod export;
 pub(crate) mod fresh;
 pub(crate) mod issuer;
 pub mod metadata;
+mod own_facts;
 pub mod readiness;
 pub(crate) mod server;
 mod stack;

@@ -7,20 +7,20 @@ use std::sync::OnceLock;
 
 use tower_layer::Layer;
 
+use super::own_facts::OwnFacts;
 #[cfg(feature = "introspection")]
 use crate::introspection::verifier::IntrospectionVerifier;
+#[cfg(feature = "_crypto")]
+use crate::upstream::coalesce::{Coalesce, CoalesceLayer};
+#[cfg(all(feature = "introspection", feature = "_crypto"))]
+use crate::upstream::guard::{
+    origin::{DEFAULT_PERMITS, Origins},
+    verifier::Guard,
+};
 #[cfg(all(feature = "introspection", not(feature = "_crypto")))]
 use crate::upstream::{
     breaker::{CircuitBreaker, CircuitBreakerLayer},
     bulkhead::{Bulkhead, BulkheadLayer},
-};
-#[cfg(all(feature = "introspection", feature = "_crypto"))]
-use crate::upstream::{
-    coalesce::{Coalesce, CoalesceLayer},
-    guard::{
-        origin::{DEFAULT_PERMITS, Origins},
-        verifier::Guard,
-    },
 };
 #[cfg(feature = "cache")]
 use crate::{
@@ -97,7 +97,6 @@ impl Settings {
     }
 
     /// Wraps a verifier in the budget of each peer, if there is one.
-    #[cfg(feature = "introspection")]
     fn within_budget<V>(&self, verifier: V, stats: &mut Vec<Arc<StatsFn>>) -> BoxVerifier
     where
         V: Verifier + Clone + Send + Sync + 'static,
@@ -153,10 +152,8 @@ impl Stack {
         };
         let mut stats = vec![stats_fn(&guard, Guard::stats)];
         let limited = settings.within_budget(guard, &mut stats);
-        let coalesced = CoalesceLayer::new().clock(Arc::clone(clock)).layer(limited);
-        stats.push(stats_fn(&coalesced, Coalesce::stats));
-        let stack = Self::new(BoxVerifier::new(coalesced.clone()), stats);
-        Self { server_state: Some(server_state), ..stack }.with_cache(coalesced, settings, clock)
+        let stack = Self::coalesced(limited, stats, settings, clock);
+        Self { server_state: Some(server_state), ..stack }
     }
 
     /// Wraps a verifier that introspects tokens. Without cryptography tokens can't be told apart, so
@@ -175,6 +172,43 @@ impl Stack {
         let mut stats =
             vec![stats_fn(&breaker, CircuitBreaker::stats), stats_fn(&limited, Bulkhead::stats)];
         Self::new(settings.within_budget(limited, &mut stats), stats)
+    }
+
+    /// Wraps a verifier of the application.
+    ///
+    /// There is no breaker: the verifier knows best how to treat the store that it asks.
+    pub(super) fn for_custom(
+        verifier: OwnFacts,
+        settings: &Settings,
+        clock: &Arc<dyn Clock>,
+    ) -> Self {
+        let mut stats = Vec::new();
+        let limited = settings.within_budget(verifier, &mut stats);
+        Self::coalesced(limited, stats, settings, clock)
+    }
+
+    /// Lets requests with the same token share a verification, and caches its outcome.
+    #[cfg(feature = "_crypto")]
+    fn coalesced(
+        limited: BoxVerifier,
+        mut stats: Vec<Arc<StatsFn>>,
+        settings: &Settings,
+        clock: &Arc<dyn Clock>,
+    ) -> Self {
+        let coalesced = CoalesceLayer::new().clock(Arc::clone(clock)).layer(limited);
+        stats.push(stats_fn(&coalesced, Coalesce::stats));
+        Self::new(BoxVerifier::new(coalesced.clone()), stats).with_cache(coalesced, settings, clock)
+    }
+
+    /// Without cryptography tokens can't be told apart, so nothing is shared or cached.
+    #[cfg(not(feature = "_crypto"))]
+    const fn coalesced(
+        limited: BoxVerifier,
+        stats: Vec<Arc<StatsFn>>,
+        _: &Settings,
+        _: &Arc<dyn Clock>,
+    ) -> Self {
+        Self::new(limited, stats)
     }
 
     const fn new(verifier: BoxVerifier, stats: Vec<Arc<StatsFn>>) -> Self {

@@ -1,6 +1,6 @@
 //! The verifiers of one trusted issuer.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use super::stack::Stack;
 #[cfg(feature = "cache")]
@@ -12,9 +12,10 @@ use crate::jwt::verifier::JwtVerifier;
 use crate::{
     error::refusal::VerifyError,
     route::{
-        by_issuer::{IssuerRoute, Route},
+        by_issuer::Route,
         confirm::Confirm,
         fallback::Fallback,
+        issuer_route::{IssuerRoute, Shape},
     },
     verify::{boxed::BoxVerifier, readiness::Readiness, stats::Stats},
 };
@@ -34,9 +35,12 @@ pub(super) enum JwtMode {
 pub(super) struct TrustedIssuer {
     name: String,
     prefix: Option<String>,
+    shape: Option<Arc<Shape>>,
     jwt_mode: JwtMode,
     pub(super) jwt_stack: Option<Stack>,
     pub(super) introspection_stack: Option<Stack>,
+    /// Verifies all tokens. There is no other stack then.
+    pub(super) custom_stack: Option<Stack>,
     #[cfg(feature = "jwt")]
     pub(super) jwt: Option<JwtVerifier>,
     #[cfg(feature = "introspection")]
@@ -44,13 +48,20 @@ pub(super) struct TrustedIssuer {
 }
 
 impl TrustedIssuer {
-    pub(super) const fn new(name: String, prefix: Option<String>, jwt_mode: JwtMode) -> Self {
+    pub(super) const fn new(
+        name: String,
+        prefix: Option<String>,
+        shape: Option<Arc<Shape>>,
+        jwt_mode: JwtMode,
+    ) -> Self {
         Self {
             name,
             prefix,
+            shape,
             jwt_mode,
             jwt_stack: None,
             introspection_stack: None,
+            custom_stack: None,
             #[cfg(feature = "jwt")]
             jwt: None,
             #[cfg(feature = "introspection")]
@@ -80,8 +91,13 @@ impl TrustedIssuer {
         self.introspection_stack.is_some()
     }
 
+    /// Returns true if verifications may take time, because they ask a server or a store.
+    pub(super) const fn asks(&self) -> bool {
+        self.introspection_stack.is_some() || self.custom_stack.is_some()
+    }
+
     fn stacks(&self) -> impl Iterator<Item = &Stack> {
-        self.jwt_stack.iter().chain(&self.introspection_stack)
+        self.jwt_stack.iter().chain(&self.introspection_stack).chain(&self.custom_stack)
     }
 
     pub(super) fn name(&self) -> &str {
@@ -99,8 +115,12 @@ impl TrustedIssuer {
         self.stacks().filter(|stack| stack.evict(token)).count() > 0
     }
 
-    /// Returns the verifier, if there is exactly one.
+    /// Returns the verifier, if there is exactly one and it is for every token.
     fn only_verifier(&self) -> Option<BoxVerifier> {
+        if let Some(custom) = &self.custom_stack {
+            let for_all = self.prefix.is_none() && self.shape.is_none();
+            return for_all.then(|| custom.verifier());
+        }
         match (self.jwt_verifier(), self.introspection_verifier()) {
             (Some(only), None) | (None, Some(only)) => Some(only),
             _ => None,
@@ -115,8 +135,14 @@ impl TrustedIssuer {
         if let Some(verifier) = self.introspection_verifier() {
             route = route.introspection(verifier);
         }
+        if let Some(custom) = &self.custom_stack {
+            route = route.custom(custom.verifier());
+        }
         if matches!(self.jwt_mode, JwtMode::Confirm { .. }) {
             route = route.jwt_is_live();
+        }
+        if let Some(shape) = &self.shape {
+            route = route.shape(Arc::clone(shape));
         }
         match &self.prefix {
             Some(prefix) => route.prefix(prefix),

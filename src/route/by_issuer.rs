@@ -2,6 +2,7 @@
 
 use std::{fmt, ops::ControlFlow, sync::Arc};
 
+use super::issuer_route::IssuerRoute;
 #[cfg(feature = "cache")]
 use crate::credentials::token::Fingerprint;
 use crate::{
@@ -16,7 +17,7 @@ use crate::{
     },
     verify::{
         boxed::{BoxFuture, BoxVerifier},
-        request::{CacheLookup, Freshness, VerifyRequest},
+        request::{CacheLookup, VerifyRequest},
         verifier::{Outcome, Verifier, Verifying},
     },
 };
@@ -33,9 +34,9 @@ const MAX_VERIFIERS: usize = 4;
 /// is not trusted, only looked up: the verifier that it leads to verifies the token, and nothing is
 /// ever fetched from the name.
 ///
-/// Any other token is opaque. It goes to the introspecting issuer whose prefix it starts with.
-/// Without such a prefix it goes to the issuers that have none, at most four, one after the other
-/// until one reports it as active.
+/// Any other token is opaque. It goes to the issuer whose prefix it starts with, and to no other; if
+/// several prefixes fit, the longest counts. Without such a prefix it goes to the issuers that have
+/// none, at most four, one after the other until one reports it as active.
 ///
 /// # Cancellation
 ///
@@ -74,79 +75,6 @@ type IssuerIndex = quick_cache::sync::Cache<Fingerprint, usize>;
 pub(crate) trait DynamicIssuers: Send + Sync {
     /// Verifies a token that names `issuer`. The name has not been checked yet.
     fn verify(&self, issuer: &str, request: VerifyRequest) -> Verifying<BoxFuture>;
-}
-
-/// The verifiers of one issuer.
-#[derive(Clone)]
-pub struct IssuerRoute {
-    issuer: Box<str>,
-    jwt: Option<BoxVerifier>,
-    introspection: Option<BoxVerifier>,
-    jwt_is_live: bool,
-    prefix: Option<Box<str>>,
-}
-
-impl IssuerRoute {
-    /// Creates an issuer without a verifier. All its tokens are refused.
-    #[must_use]
-    pub fn new(issuer: &str) -> Self {
-        let issuer = issuer.into();
-        Self { issuer, jwt: None, introspection: None, jwt_is_live: false, prefix: None }
-    }
-
-    /// Sets the verifier of its JWTs.
-    #[must_use]
-    pub fn jwt(mut self, verifier: BoxVerifier) -> Self {
-        self.jwt = Some(verifier);
-        self
-    }
-
-    /// Sets the verifier of its opaque tokens. It also verifies JWTs that no other verifier
-    /// handles, or whose request needs [`Freshness::Live`].
-    #[must_use]
-    pub fn introspection(mut self, verifier: BoxVerifier) -> Self {
-        self.introspection = Some(verifier);
-        self
-    }
-
-    /// Declares that its JWT verifier also calls the authorization server, and so can serve
-    /// [`Freshness::Live`].
-    #[must_use]
-    pub fn jwt_is_live(mut self) -> Self {
-        self.jwt_is_live = true;
-        self
-    }
-
-    /// Declares that its opaque tokens start with `prefix`, and those of no other issuer do.
-    #[must_use]
-    pub fn prefix(mut self, prefix: &str) -> Self {
-        self.prefix = Some(prefix.into());
-        self
-    }
-
-    fn verify_jwt(&self, request: VerifyRequest) -> Verifying<BoxFuture> {
-        match self.for_jwt(request.freshness()) {
-            Some(verifier) => verifier.verify(request),
-            None => Verifying::done(Err(ErrorKind::UnknownIssuer.into())),
-        }
-    }
-
-    /// Returns the verifier for a JWT of this issuer.
-    fn for_jwt(&self, freshness: Freshness) -> Option<&BoxVerifier> {
-        let needs_call = freshness == Freshness::Live && !self.jwt_is_live;
-        let live = self.introspection.as_ref().filter(|_| needs_call);
-        live.or(self.jwt.as_ref()).or(self.introspection.as_ref())
-    }
-}
-
-impl fmt::Debug for IssuerRoute {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("IssuerRoute")
-            .field("issuer", &self.issuer)
-            .field("jwt", &self.jwt.is_some())
-            .field("introspection", &self.introspection.is_some())
-            .finish_non_exhaustive()
-    }
 }
 
 impl Route {
@@ -198,18 +126,37 @@ impl Route {
 
     /// Returns the verifiers to call for an opaque token, in order.
     fn for_opaque(&self, token: &[u8]) -> impl Iterator<Item = &BoxVerifier> {
-        let matches_prefix = |issuer: &&IssuerRoute| {
-            issuer.prefix.as_deref().is_some_and(|prefix| token.starts_with(prefix.as_bytes()))
-        };
-        let by_prefix = self.issuers.iter().filter(matches_prefix);
-        // The longest matching prefix wins.
-        let by_prefix =
-            by_prefix.max_by_key(|issuer| issuer.prefix.as_ref().map(|text| text.len()));
-        let without_prefix = self.issuers.iter().filter(|issuer| issuer.prefix.is_none());
-        let without_prefix = without_prefix.filter(move |_| by_prefix.is_none());
-        let verifiers = by_prefix.into_iter().chain(without_prefix);
-        verifiers.filter_map(|issuer| issuer.introspection.as_ref()).take(MAX_VERIFIERS)
+        let claim = self.claim(token);
+        let is_free = matches!(claim, Claim::Free);
+        let only = if let Claim::Of(issuer) = claim { Some(issuer) } else { None };
+        let any = self.issuers.iter().filter(move |issuer| is_free && issuer.takes_any_opaque());
+        only.into_iter().chain(any).filter_map(IssuerRoute::for_opaque).take(MAX_VERIFIERS)
     }
+
+    /// Returns the issuer whose prefix or shape an opaque token has. A prefix comes before a shape.
+    fn claim(&self, token: &[u8]) -> Claim<'_> {
+        let prefixed = self.issuers.iter().filter(|issuer| issuer.has_prefix_of(token));
+        // The longest matching prefix wins.
+        if let Some(issuer) = prefixed.max_by_key(|issuer| issuer.prefix_len()) {
+            return if issuer.has_shape_of(token) { Claim::Of(issuer) } else { Claim::OfNone };
+        }
+        let shaped = self.issuers.iter().filter(|issuer| issuer.is_known_by_shape());
+        let mut shaped = shaped.filter(|issuer| issuer.has_shape_of(token));
+        match (shaped.next(), shaped.next()) {
+            (None, _) => Claim::Free,
+            (Some(only), None) => Claim::Of(only),
+            (Some(_), Some(_)) => Claim::OfNone,
+        }
+    }
+}
+
+/// The issuer that an opaque token is of, as far as its text tells.
+enum Claim<'a> {
+    /// Any of those whose tokens have neither a prefix nor a shape.
+    Free,
+    Of(&'a IssuerRoute),
+    /// The prefix of one without its shape, or the shape of several.
+    OfNone,
 }
 
 impl Verifier for Route {
@@ -218,7 +165,8 @@ impl Verifier for Route {
     fn cached(&self, request: &CacheLookup<'_>) -> Option<Outcome> {
         #[cfg(feature = "cache")]
         if let Some(entry) = self.cached_issuer(|| request.fingerprint()) {
-            return entry.for_jwt(request.freshness())?.cached(request);
+            let token = request.found().secret_bytes();
+            return entry.for_jwt(token, request.freshness())?.cached(request);
         }
         let token = request.found().secret_bytes();
         // May be a JWT: `verify` parses it to find out.

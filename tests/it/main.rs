@@ -15,6 +15,7 @@ mod closed_connections;
 mod coalesce;
 mod config;
 mod conformance;
+mod custom_issuer;
 mod discovery;
 mod dpop;
 mod examples;

@@ -88,6 +88,12 @@ impl<R> ResourceServerBuilder<R> {
         self.issuers.is_empty()
     }
 
+    /// Returns true if authorization servers may have to be reached.
+    fn has_servers(&self) -> bool {
+        !self.issuers.iter().all(Issuer::is_custom)
+            || (self.issuers.is_empty() && !self.trusts_none())
+    }
+
     /// Adds the problems with the audience and the names of issuers to `problems`.
     fn check(&self, problems: &mut ConfigError) {
         if self.audience.is_empty() {
@@ -101,12 +107,26 @@ impl<R> ResourceServerBuilder<R> {
             if earlier().any(|earlier| earlier.name() == issuer.name()) {
                 problems.push("issuer", format!("`{}` is configured twice", issuer.name()));
             }
-            if let Some(prefix) = issuer.prefix()
-                && earlier().any(|earlier| earlier.prefix() == Some(prefix))
-            {
-                problems.push("token_prefix", format!("two issuers have the prefix `{prefix}`"));
+            if let Some(prefix) = issuer.prefix() {
+                for other in earlier().filter_map(Issuer::prefix) {
+                    if prefix.starts_with(other) || other.starts_with(prefix) {
+                        let problem = format!("the prefixes `{other}` and `{prefix}` overlap");
+                        problems.push("token_prefix", problem);
+                    }
+                }
             }
-            if self.freshness == Freshness::Live && !issuer.can_introspect() {
+            let is_ambiguous = |other: &Issuer| {
+                let any_is_custom = issuer.is_custom() || other.is_custom();
+                any_is_custom && issuer.takes_any_opaque() && other.takes_any_opaque()
+            };
+            for other in earlier().filter(|other| is_ambiguous(other)) {
+                let (one, other) = (other.name(), issuer.name());
+                let problem = format!(
+                    "nothing tells tokens of `{one}` from those of `{other}`: set a prefix or a shape"
+                );
+                problems.push("token_prefix", problem);
+            }
+            if self.freshness == Freshness::Live && !issuer.can_be_asked() {
                 push_live_problem(issuer.name(), problems);
             }
         }
@@ -117,7 +137,12 @@ impl<R> ResourceServerBuilder<R> {
         let about = self.metadata.take()?;
         let source = DocumentSource {
             resource: &self.audience,
-            issuers: self.issuers.iter().map(Issuer::name).collect(),
+            issuers: self
+                .issuers
+                .iter()
+                .filter(|issuer| !issuer.is_custom())
+                .map(Issuer::name)
+                .collect(),
             policy: &self.policy,
             extractor: &self.extractor,
             loopback_http: self.loopback_http,
@@ -128,9 +153,9 @@ impl<R> ResourceServerBuilder<R> {
 
     /// Returns the settings of all issuers.
     fn issuer_defaults(&self, problems: &mut ConfigError) -> Defaults {
-        // The default transport is needed only if there are issuers and no transport was given.
+        // The default transport is needed only if there are servers to reach and none was given.
         let shared = match &self.transport {
-            None if !self.trusts_none() => default_transport(problems),
+            None if self.has_servers() => default_transport(problems),
             _ => None,
         };
         Defaults {
