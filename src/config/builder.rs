@@ -2,7 +2,7 @@
 
 #[cfg(feature = "dpop")]
 use super::dpop::DpopConfig;
-use super::file::Config;
+use super::{file::Config, tls::TransportConfig};
 #[cfg(any(feature = "dpop", feature = "mtls"))]
 use crate::policy::settings::Policy;
 use crate::{
@@ -84,10 +84,13 @@ impl Config {
                 Err(problem) => problems.merge("metadata", problem),
             }
         }
+        let common = self.transport.clone().unwrap_or_default();
+        let shared = self.transport.as_ref().map(TransportConfig::transport).transpose();
+        let shared = shared.map_err(|problem| problems.merge("transport", problem)).ok().flatten();
         let mut issuers = 0;
         let max_age = self.max_age.unwrap_or(layer::DEFAULT_MAX_AGE);
         for issuer in &self.issuers {
-            match issuer.load(max_age) {
+            match issuer.load(max_age, &common, shared.as_ref()) {
                 Ok(issuer) => {
                     builder = builder.issuer(issuer);
                     issuers += 1;

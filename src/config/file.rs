@@ -14,7 +14,7 @@ use super::dpop;
 use super::mtls;
 #[cfg(any(feature = "dpop", feature = "mtls"))]
 use super::program::ProgramHooks;
-use super::{issuer::IssuerConfig, metadata::MetadataConfig};
+use super::{issuer::IssuerConfig, metadata::MetadataConfig, tls::TransportConfig};
 #[cfg(feature = "dpop")]
 use crate::proof::dpop::settings::Dpop;
 #[cfg(feature = "mtls")]
@@ -67,6 +67,7 @@ pub struct Config {
     pub(super) resource_metadata: Option<String>,
     pub(super) realm: Option<String>,
     pub(super) loopback_http: bool,
+    pub(super) transport: Option<TransportConfig>,
     pub(super) issuers: Vec<IssuerConfig>,
     pub(super) forward: Option<ForwardHeaders>,
     pub(super) token_headers: Vec<HeaderName>,
@@ -116,8 +117,8 @@ impl Config {
     /// Builds the resource server after a change of its builder, such as a transport, a clock or a
     /// responder.
     ///
-    /// A transport that is set here replaces those that are built from the certificates in the
-    /// settings (`ca_file`, `certificate_file`).
+    /// A transport that is set here replaces those that are built from the settings (`[transport]`,
+    /// `ca_file`, `certificate_file`). Issuers that are added here use none of these.
     ///
     /// ```
     /// use tower_introspect::{clock::SystemClock, config::Config};

@@ -2,9 +2,9 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::file::Config;
 #[cfg(feature = "mtls")]
 use super::mtls::MtlsConfig;
+use super::{file::Config, issuer::IssuerConfig};
 #[cfg(feature = "mtls")]
 use crate::proof::mtls::field::CertificateField;
 use crate::{
@@ -83,8 +83,14 @@ impl Config {
             has_metadata: self.metadata.is_some(),
             #[cfg(feature = "mtls")]
             certificate_field: self.mtls.as_ref().and_then(MtlsConfig::field),
-            issuers: self.issuers.iter().map(|issuer| issuer.inspect()).collect(),
+            issuers: self.issuers.iter().map(|issuer| self.inspect_issuer(issuer)).collect(),
         }
+    }
+
+    fn inspect_issuer(&self, issuer: &IssuerConfig) -> IssuerSettings {
+        let settings = issuer.inspect();
+        let of_all = || self.transport.as_ref()?.ca_file.clone();
+        IssuerSettings { ca_file: settings.ca_file.clone().or_else(of_all), ..settings }
     }
 
     /// Returns a builder for introspection at the issuer with index `at`, if its tokens are

@@ -7,7 +7,7 @@ use std::{path::PathBuf, time::Duration};
 
 use super::{
     reader::{Secret, Section, load_file, load_key},
-    tls::{ClientCert, Tls},
+    tls::{ClientCert, Tls, TransportConfig},
 };
 use crate::resource_server::issuer::Issuer;
 use crate::{
@@ -142,9 +142,14 @@ impl IssuerConfig {
         &self.name
     }
 
-    /// Returns the issuer. Reads its secrets. A confirmation is at most `max_age` old, unless the issuer
-    /// has a setting of its own.
-    pub(super) fn load(&self, max_age: Duration) -> Result<Issuer, ConfigError> {
+    /// Returns the issuer. Reads its secrets. A confirmation is at most `max_age` old, and `shared` is
+    /// the transport, unless the issuer has settings of its own.
+    pub(super) fn load(
+        &self,
+        max_age: Duration,
+        common: &TransportConfig,
+        shared: Option<&HttpTransport>,
+    ) -> Result<Issuer, ConfigError> {
         let mut problems = ConfigError::new();
         let auth = self.client.as_ref().and_then(|client| match client.load() {
             Ok(auth) => Some(auth),
@@ -171,12 +176,10 @@ impl IssuerConfig {
             None => issuer,
         };
         let issuer = self.apply_claims_of_jwts(issuer);
-        let issuer = match self.transport() {
-            Some(Ok(transport)) => issuer.transport_if_none(transport),
-            Some(Err(problem)) => {
-                problems.append(problem);
-                issuer
-            }
+        let own = self.own_transport(common).transpose();
+        let own = own.map_err(|problem| problems.append(problem)).ok().flatten();
+        let issuer = match own.as_ref().or(shared) {
+            Some(transport) => issuer.transport_if_none(transport.clone()),
             None => issuer,
         };
         problems.or_ok(match &self.prefix {
@@ -214,9 +217,12 @@ impl IssuerConfig {
     }
 
     /// Returns the transport to the issuer, if it differs from the shared one.
-    fn transport(&self) -> Option<Result<HttpTransport, ConfigError>> {
+    fn own_transport(
+        &self,
+        common: &TransportConfig,
+    ) -> Option<Result<HttpTransport, ConfigError>> {
         let client = self.client.as_ref().and_then(Client::certificate);
-        let tls = Tls { authorities: self.ca_file.clone(), client };
+        let tls = Tls { common: common.clone(), authorities: self.ca_file.clone(), client };
         (tls.authorities.is_some() || tls.client.is_some()).then(|| tls.transport())
     }
 }

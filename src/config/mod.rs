@@ -44,6 +44,7 @@
 //! | `resource_metadata` | the URL to name in challenges (RFC 9728 §5.1), if published elsewhere |
 //! | `realm` | the realm in challenges; the audience |
 //! | `danger_allow_http_loopback` | accepts `http` URLs of this machine, for tests |
+//! | `[transport]` | how the servers of issuers are reached, see below |
 //! | `[[issuer]]` | the trusted issuers, at least one |
 //! | `[forward]` | the request headers that verified claims are written into |
 //! | `[dpop]` | accepts tokens that are bound to a key, with proofs; feature `dpop` |
@@ -61,7 +62,7 @@
 //! | `jwks_file` | all but `introspect` | a file with the keys, instead of fetching them |
 //! | `max_keys` | all but `introspect` | how many of the fetched keys are kept; 64 |
 //! | `max_keys_tried` | all but `introspect` | how many keys are tried for one token; 4 |
-//! | `ca_file` | all | a PEM file with the trusted authorities, instead of those of the system |
+//! | `ca_file` | all | a PEM file with the trusted authorities, instead of those of the system or of `[transport]` |
 //! | `algorithms` | all but `introspect` | the signature algorithms to accept |
 //! | `profile` | all but `introspect` | `generic`, the default; `rfc9068`, the strict one, and the default with `fapi2`; or `service_identity` |
 //! | `scope_claim` | all | the claim that holds the scope, if neither `scope` nor `scp` |
@@ -99,6 +100,18 @@
 //! | `certificate_file` | `mtls` | a PEM file with the certificate and its chain |
 //! | `key_file`, `key_env` | `mtls` | where its private key is, in PEM; may be the same file |
 //! | `assertion_audience` | `secret`, JWT methods | the audience of assertions, if not the issuer |
+//!
+//! Settings of `[transport]`, all of them optional (see
+//! [`TransportBuilder`](crate::transport::TransportBuilder)):
+//!
+//! | setting | meaning |
+//! |---|---|
+//! | `ca_file` | a PEM file with the trusted authorities, unless an issuer has its own `ca_file` |
+//! | `proxy` | the URL of the proxy for all requests, without a password; by default the environment decides |
+//! | `without_proxy` | uses no proxy, whatever the environment says |
+//! | `connect_timeout_seconds` | how long to wait for a connection; 1 |
+//! | `idle_timeout_seconds` | how long an idle connection is kept; 90 |
+//! | `max_idle_connections` | how many idle connections to one server are kept; not limited |
 //!
 //! Settings of `[forward]`, which name headers (see
 //! [`ForwardHeaders`](crate::layer::ForwardHeaders)):

@@ -12,6 +12,7 @@ use super::mtls::MtlsConfig;
 use super::program::ProgramHooks;
 use super::{
     file::Config, forward, issuer::IssuerConfig, metadata::MetadataConfig, reader::Section,
+    tls::TransportConfig,
 };
 use crate::{
     claims::scope::is_scope_token,
@@ -48,6 +49,7 @@ impl Config {
             resource_metadata: section.text("resource_metadata"),
             realm: section.text("realm"),
             loopback_http: section.flag("danger_allow_http_loopback"),
+            transport: section.valid_section("transport", TransportConfig::read),
             issuers: section.valid_sections("issuer", IssuerConfig::read),
             forward: section.valid_section("forward", forward::read),
             token_headers: section.parsed("token_header").unwrap_or_default(),

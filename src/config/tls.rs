@@ -1,21 +1,80 @@
-//! The TLS settings for the servers of an issuer: the trusted authorities and the client
-//! certificate.
+//! The settings of connections to the servers of issuers: `[transport]`, trusted authorities, and
+//! client certificates.
 
-use std::path::{Path, PathBuf};
+use std::{path::PathBuf, time::Duration};
 
-use reqwest::{Certificate, Identity};
-
-use super::reader::{Secret, load_file};
+use super::reader::{Secret, Section, load_file};
 use crate::{
     error::config::ConfigError,
     transport::{
-        http_transport::HttpTransport, renewed::RenewedTransport, reqwest::ReqwestTransport,
+        builder::TransportBuilder, http_transport::HttpTransport, renewed::RenewedTransport,
     },
 };
 
-/// The TLS settings of an issuer that does not use the shared transport.
+/// The table `[transport]`: the settings of connections to all issuers.
+#[derive(Clone, Default)]
+pub(super) struct TransportConfig {
+    pub(super) ca_file: Option<PathBuf>,
+    proxy: Option<String>,
+    without_proxy: bool,
+    connect_timeout: Option<Duration>,
+    idle_timeout: Option<Duration>,
+    max_idle: Option<usize>,
+}
+
+impl TransportConfig {
+    pub(super) fn read(section: &mut Section) -> Self {
+        let this = Self {
+            ca_file: section.text("ca_file").map(Into::into),
+            proxy: section.text("proxy"),
+            without_proxy: section.flag("without_proxy"),
+            connect_timeout: section.seconds("connect_timeout_seconds"),
+            idle_timeout: section.seconds("idle_timeout_seconds"),
+            max_idle: section.count("max_idle_connections"),
+        };
+        if this.proxy.is_some() && this.without_proxy {
+            section.problem("without_proxy", "conflicts with `proxy`");
+        }
+        if this.proxy.as_ref().is_some_and(|url| url.contains('@')) {
+            // This setting may be shown, unlike those of secrets.
+            let problem = "must not hold a password: use the variable `HTTPS_PROXY`";
+            section.problem("proxy", problem);
+        }
+        this
+    }
+
+    /// Returns the transport of issuers without settings of their own. Reads the file with the
+    /// authorities.
+    pub(super) fn transport(&self) -> Result<HttpTransport, ConfigError> {
+        Tls { common: self.clone(), authorities: None, client: None }.transport()
+    }
+
+    fn to_builder(&self) -> TransportBuilder {
+        let mut builder = HttpTransport::builder();
+        if let Some(url) = &self.proxy {
+            builder = builder.proxy(url);
+        }
+        if self.without_proxy {
+            builder = builder.without_proxy();
+        }
+        if let Some(timeout) = self.connect_timeout {
+            builder = builder.connect_timeout(timeout);
+        }
+        if let Some(timeout) = self.idle_timeout {
+            builder = builder.idle_timeout(timeout);
+        }
+        match self.max_idle {
+            Some(connections) => builder.max_idle_connections(connections),
+            None => builder,
+        }
+    }
+}
+
+/// The settings of connections to the servers of one issuer.
 #[derive(Clone)]
 pub(super) struct Tls {
+    pub(super) common: TransportConfig,
+    /// The authorities of this issuer, instead of those in `common`.
     pub(super) authorities: Option<PathBuf>,
     pub(super) client: Option<ClientCert>,
 }
@@ -38,76 +97,61 @@ impl Tls {
         RenewedTransport::new(self.files(), move || this.build()).map(HttpTransport::from)
     }
 
+    fn ca_file(&self) -> Option<&PathBuf> {
+        self.authorities.as_ref().or(self.common.ca_file.as_ref())
+    }
+
     fn files(&self) -> Vec<PathBuf> {
         let client = self.client.as_ref();
         let key = client.and_then(|client| match &client.key {
             Secret::File(path) => Some(path),
             Secret::Env(_) | Secret::Inline(_) => None,
         });
-        let all = [self.authorities.as_ref(), client.map(|client| &client.certificate), key];
+        let all = [self.ca_file(), client.map(|client| &client.certificate), key];
         all.into_iter().flatten().cloned().collect()
     }
 
     fn build(&self) -> Result<HttpTransport, ConfigError> {
         let mut problems = ConfigError::new();
-        let identity = self.client.as_ref().and_then(|client| client.load(&mut problems));
-        let authorities = self.authorities.as_deref().and_then(|file| {
-            load_authorities(file).map_err(|problem| problems.push("ca_file", problem)).ok()
-        });
-        // With a part missing, the problems of the rest would be misleading.
-        problems.or_ok(())?;
-        let builder = || {
-            let mut builder = ReqwestTransport::builder();
-            if let Some(authorities) = &authorities {
-                builder = builder.tls_certs_only(authorities.clone());
+        let mut builder = self.common.to_builder();
+        if let Some(pem) = self.client.as_ref().and_then(|client| client.load(&mut problems)) {
+            builder = builder.identity_pem(pem);
+        }
+        if let Some(file) = self.ca_file() {
+            match load_file(file) {
+                Ok(pem) => builder = builder.ca_pem(pem),
+                Err(problem) => problems.push("ca_file", problem),
             }
-            match &identity {
-                Some(identity) => builder.identity(identity.clone()),
-                None => builder,
+        }
+        // Problems of files that can be read are reported beside those of others.
+        match builder.build() {
+            Ok(transport) => problems.or_ok(transport),
+            Err(more) => {
+                for (name, problem) in more.problems() {
+                    match (name, self.ca_file()) {
+                        ("ca_pem", Some(file)) => {
+                            problems.push("ca_file", format!("`{}` has {problem}", file.display()));
+                        }
+                        ("identity_pem", _) => problems.push("client.certificate_file", problem),
+                        (name, _) => problems.push(name, problem),
+                    }
+                }
+                Err(problems)
             }
-        };
-        let built = ReqwestTransport::from_builder(builder).map(HttpTransport::from);
-        built.map_err(|problem| with_setting("client.certificate_file", &problem))
+        }
     }
-}
-
-/// Reads certificates and checks that a client can be built with them.
-fn load_authorities(file: &Path) -> Result<Vec<Certificate>, String> {
-    let authorities = Certificate::from_pem_bundle(&load_file(file)?).ok();
-    let authorities = authorities.filter(|found| !found.is_empty());
-    let authorities = authorities.filter(|found| {
-        let builder = || ReqwestTransport::builder().tls_certs_only(found.clone());
-        ReqwestTransport::from_builder(builder).is_ok()
-    });
-    authorities.ok_or_else(|| format!("`{}` has no certificates in PEM", file.display()))
-}
-
-/// Returns the same problems under the name of this setting.
-fn with_setting(setting: &str, problem: &ConfigError) -> ConfigError {
-    let mut problems = ConfigError::new();
-    for (_, problem) in problem.problems() {
-        problems.push(setting, problem);
-    }
-    problems
 }
 
 impl ClientCert {
     /// Reads the certificate and its key. Adds what is wrong with either file to `problems`.
-    fn load(&self, problems: &mut ConfigError) -> Option<Identity> {
+    fn load(&self, problems: &mut ConfigError) -> Option<Vec<u8>> {
         let chain = load_file(&self.certificate);
         let chain = chain.map_err(|problem| problems.push("client.certificate_file", problem)).ok();
         // The same file is not read twice: the result would hold two keys.
         let same = matches!(&self.key, Secret::File(path) if *path == self.certificate);
         let key = if same { Ok(String::new()) } else { self.key.load() };
         let key = key.map_err(|problem| problems.push("client.key", problem)).ok();
-        let pem = [chain?, b"\n".to_vec(), key?.into_bytes()].concat();
-        // The error could reveal content of the file.
-        let identity = Identity::from_pem(&pem).ok();
-        if identity.is_none() {
-            let problem = "expected a certificate and exactly one private key, in PEM";
-            problems.push("client.certificate_file", problem);
-        }
-        identity
+        Some([chain?, b"\n".to_vec(), key?.into_bytes()].concat())
     }
 }
 
@@ -115,7 +159,7 @@ impl ClientCert {
 mod tests {
     use std::path::PathBuf;
 
-    use super::{ClientCert, Tls};
+    use super::{ClientCert, Tls, TransportConfig};
     use crate::config::{file::Config, reader::Secret};
 
     /// A directory that is removed on drop.
@@ -184,7 +228,10 @@ mod tests {
     #[test]
     fn every_file_that_is_read_is_looked_after() {
         let client = |key| ClientCert { certificate: "c".into(), key };
-        let files = |key| Tls { authorities: Some("a".into()), client: Some(client(key)) }.files();
+        let files = |key| {
+            let common = TransportConfig { ca_file: Some("all".into()), ..Default::default() };
+            Tls { common, authorities: Some("a".into()), client: Some(client(key)) }.files()
+        };
         assert_eq!(files(Secret::File("k".into())), ["a", "c", "k"].map(PathBuf::from));
         assert_eq!(files(Secret::Env("K".to_owned())), ["a", "c"].map(PathBuf::from));
     }

@@ -31,6 +31,8 @@
 //! ```
 
 pub(crate) mod body_limit;
+#[cfg(feature = "reqwest")]
+pub(crate) mod builder;
 pub(crate) mod calls;
 #[cfg(feature = "reqwest")]
 mod closed;
@@ -51,12 +53,12 @@ pub(crate) mod response;
 
 #[cfg(any(feature = "introspection", feature = "jwt"))]
 pub use self::renewed::RenewedTransport;
-#[cfg(feature = "reqwest")]
-#[cfg_attr(docsrs, doc(cfg(feature = "reqwest")))]
-pub use self::reqwest::ReqwestTransport;
 pub use self::{
     body_limit::BodyLimit,
     error::{TransportError, TransportErrorKind},
     http_transport::HttpTransport,
     new_connection::NewConnection,
 };
+#[cfg(feature = "reqwest")]
+#[cfg_attr(docsrs, doc(cfg(feature = "reqwest")))]
+pub use self::{builder::TransportBuilder, reqwest::ReqwestTransport};

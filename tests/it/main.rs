@@ -68,6 +68,7 @@ mod support;
 mod tenants;
 mod test_util;
 mod transport;
+mod transport_builder;
 mod unknown_token_flood;
 mod verdict_age;
 mod verify;

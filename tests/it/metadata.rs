@@ -226,6 +226,10 @@ fn rfc9728_2_bearer_methods_follow_from_the_extractor() {
     let own = Extractor::new().danger_query_parameter("t").danger_cookie("session");
     assert_eq!(methods(builder(RESOURCE).extractor(query), |it| it), json!(["header", "query"]));
     assert_eq!(methods(builder(RESOURCE).extractor(own), |it| it), json!(["header"]));
+    let other = Extractor::new().header(http::HeaderName::from_static("x-api-key"));
+    let only_other = other.clone().without_authorization();
+    assert_eq!(methods(builder(RESOURCE).extractor(other), |it| it), json!(["header"]));
+    assert_eq!(methods(builder(RESOURCE).extractor(only_other), |it| it), json!([]));
     let bound = |about: Metadata| about.dpop_bound_access_tokens_required(true);
     assert_eq!(methods(builder(RESOURCE), bound), json!([]));
 }
