@@ -157,3 +157,32 @@ fn the_only<T>(mut items: impl Iterator<Item = T>) -> Result<T, ErrorKind> {
     let first = items.next().ok_or(ErrorKind::MissingCredentials)?;
     if items.next().is_some() { Err(ErrorKind::RepeatedCredentials) } else { Ok(first) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rfc6265_4_1_1_quotes_around_the_value_of_a_cookie_are_no_part_of_it() {
+        let from_cookies = |cookies: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(COOKIE, cookies.parse().unwrap());
+            let found = in_cookie(&headers, "at", 4)?;
+            found.into_token().map_err(|error| error.kind())
+        };
+        let from_value = |value: &str| {
+            let token = from_cookies(&format!("a=1; at={value}; b=2"))?;
+            Ok::<_, ErrorKind>(token.secret_str().to_owned())
+        };
+        for value in ["abc", "\"abc\"", " \"abc\" "] {
+            assert_eq!(from_value(value).as_deref(), Ok("abc"), "{value}");
+        }
+        for value in ["\"\"", "\"", "\"ab", "ab\"", "\"a\"b", "\" a\"", "'a'"] {
+            assert_eq!(from_value(value), Err(ErrorKind::MalformedCredentials), "{value}");
+        }
+        assert_eq!(from_value("\"abcd\"").as_deref(), Ok("abcd"));
+        assert_eq!(from_value("\"abcde\""), Err(ErrorKind::TokenTooLong));
+        let twice = from_cookies("at=abc; at=\"abc\"").map(drop);
+        assert_eq!(twice, Err(ErrorKind::RepeatedCredentials));
+    }
+}

@@ -28,7 +28,8 @@ struct ErrorData {
     context: Option<Cow<'static, str>>,
     retry_after: Option<Duration>,
     scope: Option<Box<str>>,
-    step_up: Option<StepUp>,
+    /// Boxed, because it is rare and caches hold many errors.
+    step_up: Option<Box<StepUp>>,
     /// The requirement that was not met, in words of the configuration.
     unmet: Option<Box<str>>,
     nonce: Option<HeaderValue>,
@@ -90,7 +91,7 @@ impl VerifyError {
         max_age: Option<Duration>,
     ) -> Self {
         let step_up = StepUp { acr_values: acr_values.map(Into::into), max_age };
-        Self::new(ErrorKind::InsufficientAuthentication).edit(|inner| inner.step_up = Some(step_up))
+        Self::new(ErrorKind::InsufficientAuthentication).with_step_up(step_up)
     }
 
     /// Creates a refusal that demands a proof of possession with this nonce (RFC 9449 §9).
@@ -141,7 +142,7 @@ impl VerifyError {
     /// Replaces the user authentication that the request needs.
     #[must_use]
     pub(crate) fn with_step_up(self, step_up: StepUp) -> Self {
-        self.edit(|inner| inner.step_up = Some(step_up))
+        self.edit(|inner| inner.step_up = Some(Box::new(step_up)))
     }
 
     /// Returns the reason for the refusal.
@@ -197,7 +198,7 @@ impl VerifyError {
     /// let start = Moment::now(&SystemClock);
     /// let active = ActiveToken::new("https://as.example.com", claims, Method::Custom, start);
     /// let refusal = policy.admit(active, Scheme::Bearer).unwrap_err();
-    /// assert_eq!(refusal.unmet_requirement(), Some("claim `/realm_access/roles` (absent)"));
+    /// assert_eq!(refusal.unmet_requirement(), Some("claim `realm_access/roles` (absent)"));
     /// ```
     #[must_use]
     pub fn unmet_requirement(&self) -> Option<&str> {
@@ -241,7 +242,7 @@ impl VerifyError {
     }
 
     pub(crate) fn step_up(&self) -> Option<&StepUp> {
-        self.0.step_up.as_ref()
+        self.0.step_up.as_deref()
     }
 
     /// Returns true if the error carries no per-request data, so that many requests can share it.

@@ -225,8 +225,8 @@ impl<V, R> IntrospectLayer<V, R> {
 
     /// Sets the responder that renders refusals. Default: [`Auto`].
     ///
-    /// It also renders the refusals of requirements, extractors and handlers further in, unless a
-    /// layer between has a responder of its own.
+    /// It also renders the refusals of requirements, extractors and handlers further in. A
+    /// [`RequireLayer`](crate::require::RequireLayer) may have a responder of its own for its refusals.
     #[must_use]
     pub fn responder<R2>(self, responder: R2) -> IntrospectLayer<V, R2> {
         self.shared_responder(Arc::new(responder))

@@ -3,16 +3,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
 use tower_layer::Layer;
 
-use super::service::ReadRefused;
-
-/// The limits of what is read of refused requests.
-#[derive(Clone, Debug)]
-pub(super) struct Limits {
-    pub(super) max_bytes: u64,
-    pub(super) max_time: Duration,
-    /// One permit for each body that is being read.
-    pub(super) permits: Arc<Semaphore>,
-}
+use super::{limits::Limits, service::ReadRefused};
 
 /// A layer that reads the bodies of the requests that another layer refuses, before it sends the
 /// refusal.

@@ -40,6 +40,8 @@
 
 pub mod future;
 pub(crate) mod layer;
+mod limits;
+mod reading;
 pub(crate) mod refusing;
 pub(crate) mod service;
 

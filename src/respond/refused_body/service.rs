@@ -1,6 +1,5 @@
 use std::{
     fmt,
-    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -9,9 +8,9 @@ use http_body::Body;
 use tower_service::Service;
 
 use super::{
-    future::{Reading, ResponseFuture},
-    layer::Limits,
-    refusing::{Judged, Refused, Refusing},
+    future::ResponseFuture,
+    limits::Limits,
+    refusing::{Judged, Refusing},
 };
 
 /// The service of a [`ReadRefusedLayer`](super::ReadRefusedLayer).
@@ -60,29 +59,6 @@ where
             Judged::Admitted(future) => ResponseFuture::calling(future, self.limits.clone()),
             Judged::Refused(refused) => ResponseFuture::refused(self.limits.end(refused)),
         }
-    }
-}
-
-impl Limits {
-    /// Starts to read the body of a refused request, or returns the response if that would be
-    /// useless or too much.
-    pub(super) fn end<Res, B: Body>(
-        &self,
-        refused: Refused<Res, B>,
-    ) -> Result<Reading<Res, B>, Res> {
-        let Refused { response, body } = refused;
-        let Some(body) = body.filter(|body| self.is_read(body)) else {
-            return Err(response);
-        };
-        match Arc::clone(&self.permits).try_acquire_owned() {
-            Ok(permit) => Ok(Reading::new(body, response, self.max_bytes, self.max_time, permit)),
-            Err(_) => Err(response),
-        }
-    }
-
-    /// Returns true if the body has something to read, and may end within the limit.
-    fn is_read<B: Body>(&self, body: &B) -> bool {
-        !body.is_end_stream() && body.size_hint().lower() <= self.max_bytes
     }
 }
 
