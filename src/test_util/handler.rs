@@ -1,5 +1,3 @@
-use std::sync::Arc;
-
 use http::Extensions;
 use serde_json::Value;
 
@@ -12,7 +10,6 @@ use crate::{
         settings::Policy,
         verified_token::VerifiedToken,
     },
-    respond::challenge::Challenge,
     verify::active::{ActiveToken, Method},
 };
 
@@ -142,7 +139,7 @@ pub fn authenticated<R: HandlerRequest>(request: R, claims: &Value) -> R {
 /// ```
 #[must_use]
 pub fn anonymous<R: HandlerRequest>(request: R) -> R {
-    with(request, Anonymous::new(Arc::new(Challenge::new(""))))
+    with(request, Anonymous::new(&Policy::new(AUDIENCE)))
 }
 
 fn with<R: HandlerRequest>(mut request: R, identity: impl Clone + Send + Sync + 'static) -> R {
