@@ -63,7 +63,9 @@ impl Facts<'_> {
         for name in ["iss", "sub", "iat", "exp", "nbf", "cnf"] {
             members.insert(name.to_owned(), self.get(name));
         }
-        members.extend(others.as_object().cloned().unwrap_or_default());
+        if let Value::Object(mut others) = others {
+            members.append(&mut others);
+        }
         members.retain(|_, value| !value.is_null());
         members
     }
