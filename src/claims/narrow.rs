@@ -7,17 +7,48 @@ use super::{
     text::{json_text::Text, span::Span},
 };
 
+/// The claims of a JWT, and those with a response. They are kept beside the text of the response,
+/// because a confirmed token is combined for every request.
+struct Confirmed {
+    signed: Claims,
+    combined: Claims,
+}
+
 impl Claims {
     /// Narrows these claims to what `later`, the claims of a later response about the same token,
     /// still allows, and adds the members that only the response has.
     ///
+    /// The response keeps the result, for these claims only.
+    #[must_use]
+    pub(crate) fn confirmed_by(&self, later: &Self) -> Self {
+        let combine = || self.clone().combined_with(later);
+        let kept = later.text.parsed().get(|| {
+            let signed = self.clone();
+            Some(Confirmed { signed, combined: combine() })
+        });
+        match kept {
+            Some(kept) if kept.signed.is_same_as(self) => kept.combined.clone(),
+            _ => combine(),
+        }
+    }
+
+    /// Returns true if both were read from the same text in the same way.
+    fn is_same_as(&self, other: &Self) -> bool {
+        let named = |claims: &Self| claims.rare.as_ref().and_then(|rare| rare.scope_claim);
+        let names =
+            [self, other].map(|claims| claims.text.get(named(claims).unwrap_or(Span::NONE)));
+        self.text.is_same_as(&other.text)
+            && self.audience == other.audience
+            && self.scope == other.scope
+            && names[0] == names[1]
+    }
+
     /// If both name a scope, the result has what both grant; otherwise the scope of the one that
     /// does. It has the earlier expiry, the later start, and the key of either. Of
     /// `authorization_details` (RFC 9396) that both have, the elements stay that `later` repeats.
     ///
     /// The text is changed too, so that no reading of it grants more.
-    #[must_use]
-    pub(crate) fn confirmed_by(mut self, later: &Self) -> Self {
+    fn combined_with(mut self, later: &Self) -> Self {
         let mut changes = Vec::new();
         let mut take_later = |name: &'static str| {
             changes.extend(later.raw(name).map(|value| (name, value.to_owned())));
@@ -81,11 +112,11 @@ impl Claims {
         let audience = new.iter().any(|(name, _)| *name == "aud").then_some(later);
         let subject = self.subject().is_none().then(|| later.subject()).flatten();
         let text = before.with(&changes);
-        self.with_text(text, Taken { audience, subject, scope_claim: taken_scope })
+        self.with_text(text, &Taken { audience, subject, scope_claim: taken_scope })
     }
 
     /// Moves the claims to another text that contains the same values, and those of `taken`.
-    fn with_text(mut self, text: Text, taken: Taken<'_>) -> Self {
+    fn with_text(mut self, text: Text, taken: &Taken<'_>) -> Self {
         let before = std::mem::replace(&mut self.text, text);
         let (mut issuer, mut subject) = (self.issuer, self.subject);
         for span in [&mut issuer, &mut subject] {
@@ -284,5 +315,19 @@ mod tests {
         assert_eq!(both.audience().iter().collect::<Vec<_>>(), ["a/b", "c"]);
         let silent = own.confirmed_by(&claims(r#"{"sub":"s"}"#));
         assert_eq!(silent.audience().iter().collect::<Vec<_>>(), ["web"]);
+    }
+
+    #[test]
+    fn result_is_kept_for_the_same_claims_only() {
+        let (one, other) = (claims(r#"{"scope":"a b"}"#), claims(r#"{"scope":"b c"}"#));
+        let later = claims(r#"{"scope":"a b c","sub":"s"}"#);
+        let first = one.confirmed_by(&later);
+        let again = claims(r#"{"scope":"a b"}"#).confirmed_by(&later);
+        assert!(std::ptr::eq(first.text.as_str(), again.text.as_str()));
+        assert_eq!(other.confirmed_by(&later).scope().as_str(), "b c");
+        let named = Claims::with_scope_from(br#"{"scope":"a b"}"#, ScopeClaim::Named("x")).unwrap();
+        assert_eq!(named.confirmed_by(&later).scope().as_str(), "");
+        let filled = one.clone().with_audience("me").confirmed_by(&later);
+        assert!(filled.audience().contains("me"));
     }
 }

@@ -54,7 +54,7 @@ impl Profile {
     /// Returns a text that lists the accepted `typ`s.
     pub(super) const fn accepted_typs(self) -> &'static str {
         match self {
-            Self::Generic | Self::ServiceIdentity => "none, JWT or at+jwt",
+            Self::Generic | Self::ServiceIdentity => "at+jwt, JWT or none",
             Self::Rfc9068 => "at+jwt",
         }
     }

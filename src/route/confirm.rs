@@ -110,7 +110,7 @@ fn combine(local: &ActiveToken, remote: Outcome) -> Outcome {
         return Err(VerifyError::new(ErrorKind::BadResponse)
             .with_context("the introspection response is about another token"));
     }
-    let claims = signed.clone().confirmed_by(confirmed);
+    let claims = signed.confirmed_by(confirmed);
     // The key of either: the response may call the token bound and leave the key to the JWT.
     check_token_type(confirmed, claims.confirmation())
         .map_err(|why| VerifyError::new(ErrorKind::UnprovenPossession).with_context(why))?;

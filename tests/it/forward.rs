@@ -252,7 +252,7 @@ fn request_with_the_maximum_number_of_headers_is_refused() {
 #[test]
 fn each_claim_has_one_header_value() {
     let claims =
-        r#"{"aud":"https://api.example.com","iss":"https://evil.example.com","scope":["admin"]}"#;
+        r#"{"aud":"https://api.example.com","iss":"https://evil.example.com","scope":["admin",7]}"#;
     for (name, expected) in [("iss", Some(ISSUER)), ("scope", None)] {
         let headers = ForwardHeaders::new().claim(name, "x-auth-n").unwrap();
         let map = applied(claims, &headers).unwrap();

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_introspect::{
     ErrorKind, Issuer, Policy, ResourceServer, TokenKind, VerifiedToken, VerifyError,
+    clock::UnixTime,
     introspection::IntrospectionVerifierBuilder,
     jwt::{JwtVerifierBuilder, Profile},
     policy::Requirement,
@@ -107,8 +108,12 @@ impl Shape {
     }
 }
 
+fn clock() -> TestClock {
+    TestClock::new(UnixTime::from_secs(NOW))
+}
+
 fn world(issuer: Issuer, settings: &Settings) -> (AuthorizationServer, ResourceServer) {
-    let clock = TestClock::new(tower_introspect::clock::UnixTime::from_secs(NOW));
+    let clock = clock();
     let server = AuthorizationServer::new(ISSUER)
         .with_clock(clock.clone())
         .with_client(Client::new("api", "s3cret"));
@@ -149,9 +154,11 @@ fn with(object: &Value, more: &Value) -> Value {
     all
 }
 
-/// Access tokens, with the client and the scope that every mode finds. A mode that can't admit one
-/// is named, with the reason.
-fn access_tokens() -> Vec<(Shape, &'static str, &'static str, Vec<(Mode, ErrorKind)>)> {
+/// An access token, with the client and the scope that every mode finds, and the modes that can't
+/// admit it.
+type AccessToken = (Shape, &'static str, &'static str, Vec<(Mode, ErrorKind)>);
+
+fn access_tokens() -> Vec<AccessToken> {
     use Mode::{Confirm, Hybrid, Introspect, Jwt};
     let aud = AUDIENCE;
     let keycloak = json!({
@@ -747,7 +754,7 @@ async fn strict_profile_takes_typed_tokens_and_a_text_as_scope() {
 
 #[tokio::test(start_paused = true)]
 async fn fapi2_demands_the_strict_profile() {
-    let prover = Prover::new("laptop");
+    let prover = Prover::new("laptop").with_clock(clock());
     let claims = json!({"aud": AUDIENCE, "client_id": "c", "scope": "x",
         "cnf": {"jkt": prover.thumbprint()}});
     let fapi2: fn(Policy) -> Policy =

@@ -57,7 +57,7 @@ async fn rfc6749_3_3_scope_is_a_set_of_exact_values() {
 
 #[tokio::test]
 async fn scope_of_the_wrong_type_grants_nothing() {
-    for scope in ["[\"read\"]", "7", "null", "{}"] {
+    for scope in ["[\"read\",7]", "[[\"read\"]]", "7", "null", "{}"] {
         let claims = format!(r#"{{"aud":"https://api.example.com","scope":{scope}}}"#);
         let response =
             ask(RequireScope::all(["read"]), ImmediateVerifier::claims(&claims), with_token())

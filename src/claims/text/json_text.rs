@@ -57,6 +57,11 @@ impl Text {
         self.0.buffer.get(..self.end()).unwrap_or_default()
     }
 
+    /// Returns true if both are the same object, character by character.
+    pub(crate) fn is_same_as(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.as_str() == other.as_str()
+    }
+
     pub(crate) fn parsed(&self) -> &ParsedValues {
         &self.0.parsed
     }
