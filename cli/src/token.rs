@@ -195,7 +195,7 @@ impl Kind {
                     }
                 }
             }
-            Err(TokenKind::Unmarked) => Self::guess(claims, typ_says),
+            Err(TokenKind::Unmarked) => Self::guess(claims, &typ_says),
             Err(kind) => {
                 let by_claims = evidence(claims, kind);
                 if by_claims.is_empty() {
@@ -209,7 +209,7 @@ impl Kind {
 
     /// Guesses the kind of a token that nothing marks as an access token. The description says that
     /// it is a guess.
-    fn guess(claims: &Part, typ_says: String) -> Self {
+    fn guess(claims: &Part, typ_says: &str) -> Self {
         let untyped = format!("{typ_says}, as all kinds may have");
         let person: Vec<_> =
             ["auth_time", "nonce", "email", "preferred_username", "given_name", "picture"]

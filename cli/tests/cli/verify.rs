@@ -68,7 +68,7 @@ async fn every_refusal_has_the_reason_of_the_library() {
         (claim(json!({"iss": null})), "issuer", "missing_claim"),
         (claim(json!({"aud": null})), "complete", "missing_claim"),
         (claim(json!({"exp": "never"})), "claims", "invalid_claim"),
-        (claim(json!({"events": {}})), "kind", "wrong_token_kind"),
+        (claim(json!({"typ": "ID"})), "kind", "wrong_token_kind"),
         (claim(json!({"nbf": NOW + 31})), "start", "not_yet_valid"),
         (claim(json!({"exp": NOW - 30})), "expiry", "expired"),
         (claim(json!({"cnf": {"jkt": "x"}})), "possession", "unproven_possession"),
