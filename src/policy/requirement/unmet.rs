@@ -47,7 +47,7 @@ impl Kind {
             }
             Self::MaxAge(_) => Mismatch::of_time(token, "auth_time"),
             Self::Detail(_) => match token.claims().authorization_details() {
-                Ok(details) if details.iter().next().is_none() => Mismatch::Absent,
+                Ok(details) if details.is_empty() => Mismatch::Absent,
                 Ok(_) => Mismatch::OtherValue,
                 Err(_) => Mismatch::OtherType,
             },

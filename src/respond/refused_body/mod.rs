@@ -45,8 +45,6 @@ mod reading;
 pub(crate) mod refusing;
 pub(crate) mod service;
 
-pub use self::{
-    layer::ReadRefusedLayer,
-    refusing::{Judged, Refused, Refusing},
-    service::ReadRefused,
-};
+#[doc(hidden)]
+pub use self::refusing::{Judged, Refused};
+pub use self::{layer::ReadRefusedLayer, refusing::Refusing, service::ReadRefused};
