@@ -10,6 +10,7 @@ use tower::{Layer, ServiceExt, service_fn};
 use tower_introspect::{
     ErrorKind, Issuer, Policy, ResourceServer, TokenKind, VerifiedToken, VerifyError,
     clock::UnixTime,
+    config::Config,
     introspection::IntrospectionVerifierBuilder,
     jwt::{JwtVerifierBuilder, Profile},
     policy::Requirement,
@@ -913,6 +914,37 @@ async fn client_is_the_same_everywhere_whatever_claim_names_it() {
                 let expected = if mode == Mode::Jwt { Err(ErrorKind::Revoked) } else { Ok(()) };
                 assert_eq!(standing, expected, "{members}");
             }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn settings_of_a_file_apply_to_jwts_and_to_responses() {
+    let claims = json!({"aud": AUDIENCE, "permissions": ["read:a"]});
+    let shape = jwt("unmarked", Some("JWT"), claims.clone(), claims);
+    let client = "client = { method = \"basic\", id = \"api\", danger_secret = \"s3cret\" }\n";
+    for (mode, client) in [("jwt", ""), ("introspect", client), ("hybrid", client)] {
+        let present_with = async |settings: &str| {
+            let (server, _) = world(Mode::Introspect.issuer(), &DEFAULTS);
+            let text = format!(
+                "audience = \"{AUDIENCE}\"\n[[issuer]]\nissuer = \"{ISSUER}\"\nmode = \"{mode}\"\n\
+                 {client}{settings}"
+            );
+            let builder = Config::from_toml(&text).unwrap().builder().unwrap();
+            let api = builder.transport(server.transport()).clock(clock()).build().unwrap();
+            respond(&server, &with(shape.response.as_ref().unwrap(), &json!({"active": true})));
+            present(&api, &shape.mint(&server)).await
+        };
+        let refused = present_with("").await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::WrongTokenKind(TokenKind::Unmarked), "{mode}");
+        let settings = "danger_accept_unmarked_jwts = true\nscope_claim = \"permissions\"\n";
+        let token = present_with(settings).await.unwrap();
+        assert_eq!(token.scope().as_str(), "read:a", "{mode}");
+        if mode != "introspect" {
+            assert!(present_with("profile = \"service_identity\"\n").await.is_ok(), "{mode}");
+            let strict = present_with(&format!("profile = \"rfc9068\"\n{settings}")).await;
+            let other = ErrorKind::WrongTokenKind(TokenKind::Other);
+            assert_eq!(strict.unwrap_err().kind(), other, "{mode}");
         }
     }
 }
