@@ -6,17 +6,16 @@ mod inspect;
 use std::{path::PathBuf, time::Duration};
 
 use super::{
-    reader::{Secret, Section, load_file, load_key},
-    tls::{ClientCert, Tls, TransportConfig},
+    client::Client,
+    reader::{Section, load_file},
+    tls::{Tls, TransportConfig},
 };
-use crate::resource_server::issuer::Issuer;
 use crate::{
     error::config::ConfigError,
-    introspection::{
-        auth::ClientAuth, builder::IntrospectionVerifierBuilder, signed::SignedResponse,
-    },
+    introspection::{builder::IntrospectionVerifierBuilder, signed::SignedResponse},
     jose::algorithm::Algorithm,
     jwt::{keys::KeySet, profile::Profile},
+    resource_server::issuer::Issuer,
     transport::http_transport::HttpTransport,
 };
 
@@ -55,30 +54,6 @@ struct IntrospectionSettings {
     danger_default_audience: Option<String>,
 }
 
-/// The credentials with which this service authenticates to the issuer.
-struct Client {
-    method: Method,
-    id: Option<String>,
-    secret: Option<Secret>,
-    algorithm: Option<Algorithm>,
-    kid: Option<String>,
-    audience: Option<String>,
-    certificate: Option<PathBuf>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Method {
-    Basic,
-    BasicRaw,
-    Bearer,
-    DangerNone,
-    Mtls,
-    Post,
-    PrivateKeyJwt,
-    Secret,
-    SecretJwt,
-}
-
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
     Hybrid,
@@ -93,19 +68,6 @@ const MODES: [(&str, Mode); 4] = [
     ("introspect", Mode::Introspect),
     ("hybrid", Mode::Hybrid),
     ("jwt_and_introspect", Mode::JwtAndIntrospect),
-];
-
-/// The methods of client authentication by their names.
-const METHODS: [(&str, Method); 9] = [
-    ("secret", Method::Secret),
-    ("basic", Method::Basic),
-    ("basic_raw", Method::BasicRaw),
-    ("post", Method::Post),
-    ("bearer", Method::Bearer),
-    ("private_key_jwt", Method::PrivateKeyJwt),
-    ("client_secret_jwt", Method::SecretJwt),
-    ("mtls", Method::Mtls),
-    ("danger_none", Method::DangerNone),
 ];
 
 impl IssuerConfig {
@@ -330,72 +292,5 @@ impl IntrospectionSettings {
             }
             remote
         }
-    }
-}
-
-impl Client {
-    fn read(section: &mut Section) -> Self {
-        section.require("method");
-        let method = section.keyword("method", &METHODS);
-        let method = method.unwrap_or(Method::Basic);
-        let (mut id, mut algorithm, mut kid, mut audience) = (None, None, None, None);
-        let mut certificate = None;
-        if !matches!(method, Method::Bearer | Method::DangerNone) {
-            section.require("id");
-            id = section.text("id");
-        }
-        let secret = match method {
-            Method::Bearer => section.secret("token"),
-            Method::DangerNone => None,
-            Method::Mtls => {
-                section.require("certificate_file");
-                certificate = section.text("certificate_file").map(Into::into);
-                section.secret("key")
-            }
-            Method::PrivateKeyJwt => {
-                let key;
-                (algorithm, kid, key) = section.signing_key();
-                key
-            }
-            _ => section.secret("secret"),
-        };
-        if matches!(method, Method::PrivateKeyJwt | Method::Secret | Method::SecretJwt) {
-            audience = section.text("assertion_audience");
-        }
-        Self { method, id, secret, algorithm, kid, audience, certificate }
-    }
-
-    /// Returns the certificate of the client, if it has one.
-    fn certificate(&self) -> Option<ClientCert> {
-        Some(ClientCert { certificate: self.certificate.clone()?, key: self.secret.clone()? })
-    }
-
-    fn load(&self) -> Result<ClientAuth, ConfigError> {
-        // Missing settings were reported when the table was read.
-        let id = self.id.clone().unwrap_or_default();
-        let secret = || self.secret.as_ref().map_or(Ok(String::new()), Secret::load);
-        let with_secret = |auth: fn(String, String) -> ClientAuth| {
-            ("secret", secret().map(|secret| auth(id.clone(), secret)))
-        };
-        let (name, auth) = match self.method {
-            Method::Basic => with_secret(ClientAuth::basic),
-            Method::BasicRaw => with_secret(ClientAuth::basic_raw),
-            Method::Bearer => ("token", secret().map(ClientAuth::bearer)),
-            Method::DangerNone => ("method", Ok(ClientAuth::danger_none())),
-            // The transport reads the certificate and its key.
-            Method::Mtls => ("key", Ok(ClientAuth::mtls(id))),
-            Method::Post => with_secret(ClientAuth::post),
-            Method::PrivateKeyJwt => {
-                let key = load_key(self.secret.as_ref(), self.algorithm, self.kid.as_deref());
-                ("key", key.map(|key| ClientAuth::private_key_jwt(id, key)))
-            }
-            Method::Secret => with_secret(ClientAuth::secret),
-            Method::SecretJwt => with_secret(ClientAuth::client_secret_jwt),
-        };
-        let auth = auth.map_err(|problem| ConfigError::of(name, problem))?;
-        Ok(match &self.audience {
-            Some(audience) => auth.assertion_audience(&**audience),
-            None => auth,
-        })
     }
 }

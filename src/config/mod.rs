@@ -221,6 +221,7 @@
 //! ```
 
 mod builder;
+mod client;
 #[cfg(feature = "dpop")]
 mod dpop;
 pub(crate) mod file;

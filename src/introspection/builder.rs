@@ -3,38 +3,17 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 #[cfg(feature = "jwt")]
-use super::signed::{SignedResponse, SignedResponseVerifier};
-use super::{
-    auth::ClientAuth,
-    exchange::{Exchange, ResponseFormat},
-    response::ClaimSettings,
-    verifier::IntrospectionVerifier,
-};
+use super::signed::SignedResponse;
+use super::{auth::ClientAuth, response::ClaimSettings, verifier::IntrospectionVerifier};
 use crate::{
     clock::Clock,
-    error::config::ConfigError,
-    telemetry::endpoint_kind::EndpointKind,
-    transport::{
-        common::{CommonSettings, Location},
-        discovery::discover::Discovery,
-        http_transport::HttpTransport,
-    },
+    transport::{common::CommonSettings, http_transport::HttpTransport},
 };
 #[cfg(feature = "_crypto")]
 use crate::{credentials::token::Token, upstream::guard::verifier::CanaryToken};
 
 /// The default limit on how long a client waits for the authorization server.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// Parameters that have a setting of their own, or that [`ClientAuth`] sets.
-const RESERVED: [&str; 6] = [
-    "client_assertion",
-    "client_assertion_type",
-    "client_id",
-    "client_secret",
-    "token",
-    "token_type_hint",
-];
 
 /// A builder of an [`IntrospectionVerifier`].
 ///
@@ -62,17 +41,17 @@ const RESERVED: [&str; 6] = [
 #[must_use = "a builder does nothing until `build`"]
 pub struct IntrospectionVerifierBuilder {
     pub(crate) common: CommonSettings,
-    auth: ClientAuth,
-    endpoint: Option<String>,
-    hint: Option<String>,
-    parameters: Vec<(String, String)>,
-    timeout: Duration,
-    connection_per_request: bool,
-    claim_settings: ClaimSettings,
+    pub(super) auth: ClientAuth,
+    pub(super) endpoint: Option<String>,
+    pub(super) hint: Option<String>,
+    pub(super) parameters: Vec<(String, String)>,
+    pub(super) timeout: Duration,
+    pub(super) connection_per_request: bool,
+    pub(super) claim_settings: ClaimSettings,
     #[cfg(feature = "_crypto")]
-    canary_token: Option<CanaryToken>,
+    pub(super) canary_token: Option<CanaryToken>,
     #[cfg(feature = "jwt")]
-    signed: Option<SignedResponse>,
+    pub(super) signed: Option<SignedResponse>,
 }
 
 impl IntrospectionVerifier {
@@ -280,129 +259,6 @@ impl IntrospectionVerifierBuilder {
     pub fn danger_allow_http_loopback(mut self) -> Self {
         self.common.loopback_http = true;
         self
-    }
-
-    /// Builds the verifier, without sending anything.
-    ///
-    /// # Errors
-    ///
-    /// Returns all problems with the settings.
-    pub fn build(self) -> Result<IntrospectionVerifier, ConfigError> {
-        let mut problems = ConfigError::new();
-        self.check(&mut problems);
-        let transport = HttpTransport::or_default(self.common.transport.as_ref(), &mut problems);
-        let discovery = transport.as_ref().and_then(|via| self.discovery(via, &mut problems));
-        let location = self.location(discovery.clone(), &mut problems);
-        let format = transport.as_ref().and_then(|via| self.format(via, discovery));
-        let (Some(transport), Some(location), Some(format)) = (transport, location, format) else {
-            return Err(problems);
-        };
-        let calls = self.common.calls(EndpointKind::Introspection);
-        let hint = self.hint.map(|hint| ("token_type_hint".to_owned(), hint));
-        let exchange = Exchange {
-            issuer: self.common.issuer.into(),
-            calls,
-            auth: self.auth.0,
-            location,
-            format,
-            transport,
-            parameters: hint.into_iter().chain(self.parameters).collect(),
-            timeout: self.timeout,
-            connection_per_request: self.connection_per_request,
-            claim_settings: self.claim_settings,
-            #[cfg(feature = "_crypto")]
-            canary_token: self.canary_token,
-            clock: self.common.clock,
-        };
-        problems.or_ok(IntrospectionVerifier { exchange: Arc::new(exchange) })
-    }
-
-    /// Returns the metadata of the issuer, if anything has to be discovered. Otherwise the issuer is
-    /// only a name, which need not be a URL.
-    fn discovery(
-        &self,
-        transport: &HttpTransport,
-        problems: &mut ConfigError,
-    ) -> Option<Discovery> {
-        #[cfg(feature = "jwt")]
-        let for_keys = self.signed.as_ref().is_some_and(SignedResponse::discovers_keys);
-        #[cfg(not(feature = "jwt"))]
-        let for_keys = false;
-        if self.endpoint.is_some() && !for_keys {
-            return None;
-        }
-        let discovery = self.common.discovery(transport).map_err(|problem| {
-            // An empty issuer is reported in any case.
-            if !self.common.issuer.is_empty() {
-                problems.push("issuer", problem);
-            }
-        });
-        discovery.ok()
-    }
-
-    #[cfg_attr(
-        not(feature = "jwt"),
-        expect(
-            clippy::unused_self,
-            clippy::needless_pass_by_value,
-            unused_variables,
-            reason = "only signed responses need these"
-        )
-    )]
-    fn format(
-        &self,
-        transport: &HttpTransport,
-        discovery: Option<Discovery>,
-    ) -> Option<ResponseFormat> {
-        #[cfg(feature = "jwt")]
-        if let Some(settings) = &self.signed {
-            let transport = transport.clone();
-            let (settings, client_id) = (settings.clone(), self.auth.0.client_id());
-            return SignedResponseVerifier::new(
-                settings,
-                client_id,
-                &self.common,
-                transport,
-                discovery,
-            )
-            .map(ResponseFormat::Signed);
-        }
-        Some(ResponseFormat::Json)
-    }
-
-    fn location(
-        &self,
-        discovery: Option<Discovery>,
-        problems: &mut ConfigError,
-    ) -> Option<Location> {
-        match &self.endpoint {
-            Some(url) => self.common.fixed_location(url, "endpoint", problems),
-            None => discovery.map(Location::Discovered),
-        }
-    }
-
-    fn check(&self, problems: &mut ConfigError) {
-        if self.common.issuer.is_empty() {
-            problems.push("issuer", "empty");
-        }
-        self.auth.0.check(problems);
-        #[cfg(feature = "jwt")]
-        if let Some(settings) = &self.signed {
-            settings.check(self.auth.0.client_id(), &self.common, problems);
-        }
-        if self.claim_settings.scope_claim.as_deref() == Some("") {
-            problems.push("scope_claim", "empty");
-        }
-        if self.timeout.is_zero() {
-            problems.push("timeout", "must be greater than zero");
-        }
-        for (at, (name, _)) in self.parameters.iter().enumerate() {
-            if RESERVED.contains(&name.as_str()) {
-                problems.push("parameter", format!("`{name}` has a setting of its own"));
-            } else if self.parameters.iter().take(at).any(|(earlier, _)| earlier == name) {
-                problems.push("parameter", format!("`{name}` is given twice"));
-            }
-        }
     }
 }
 

@@ -57,6 +57,7 @@
 mod assertion;
 pub(crate) mod auth;
 mod auth_method;
+mod build;
 pub(crate) mod builder;
 mod exchange;
 mod form;

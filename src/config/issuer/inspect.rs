@@ -1,8 +1,9 @@
 //! The settings of one issuer, for the program `introspect`.
 
-use super::{Client, IssuerConfig, METHODS, MODES};
+use super::{IssuerConfig, MODES};
 use crate::{
     config::{
+        client::{Client, METHODS},
         inspect::{ClientSettings, IssuerSettings},
         reader::Secret,
     },
