@@ -66,7 +66,7 @@
 //!
 //! A refusal that is made with the request at hand, by [`RequestExt`], names the scope of the
 //! requirements that were met before, and shows the head of the request to the hook and the responder.
-//! For a [`VerifyError`] they see the method and the URI at most, and only if there is a hook.
+//! For a [`VerifyError`](crate::VerifyError) they see the method and the URI at most, and only if there is a hook.
 
 mod claims;
 mod rejection;
