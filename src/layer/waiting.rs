@@ -72,7 +72,6 @@ pin_project! {
 }
 
 /// The result of waiting for a decision.
-#[expect(clippy::large_enum_variant, reason = "moved once; a box would cost each refusal")]
 pub(super) enum WaitResult<S: Service<Request<ReqB>>, ReqB> {
     /// The request is admitted, and the inner service was called.
     Called {

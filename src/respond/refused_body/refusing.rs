@@ -29,11 +29,7 @@ impl<Res, B> Refused<Res, B> {
 
 /// What became of a request: something of the inner service, or a refusal.
 #[derive(Debug)]
-#[expect(
-    clippy::exhaustive_enums,
-    clippy::large_enum_variant,
-    reason = "only this crate makes one, and moves it once; a box would cost each refusal"
-)]
+#[expect(clippy::exhaustive_enums, reason = "only this crate makes one")]
 pub enum Judged<T, Res, B> {
     /// The inner service was called.
     Admitted(T),
