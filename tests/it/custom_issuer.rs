@@ -454,7 +454,7 @@ fn settings_of_a_custom_issuer_are_checked() {
     );
     assert_eq!(
         problems([Issuer::jwt(ISSUER).token_shape(|_| true)]),
-        ["issuer https://as.example.com.token_shape: only a custom issuer has one"]
+        ["issuer `https://as.example.com`.token_shape: only a custom issuer has one"]
     );
 }
 
