@@ -28,6 +28,9 @@ const BETWEEN_FIRST_TRIALS: Duration = Duration::from_millis(100);
 
 /// The pause after the first trial with a token of a subject, and the longest. Each trial doubles it,
 /// so that a few subjects whose tokens always fail don't take the trials of all others.
+///
+/// The pause of an unknown token stays the first. A client can make up any number of these, so a longer
+/// one would only hold up the clients that ask with the same token again.
 const PAUSE_OF_SUBJECT: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE_OF_SUBJECT: Duration = Duration::from_secs(16);
 
@@ -100,11 +103,11 @@ impl Breaker {
         is_in_turn && now.saturating_sub(open.last_trial) >= pause
     }
 
-    /// Notes a trial with a token of this subject.
-    pub(super) fn note_trial(&mut self, subject: Id, now: Time) {
+    /// Notes a trial with a token of this subject, which is the token itself unless it `is_known`.
+    pub(super) fn note_trial(&mut self, subject: Id, is_known: bool, now: Time) {
         let Some(open) = &mut self.open else { return };
         open.last_trial = now;
-        let before = open.subjects.get(&subject).map(|(_, pause)| *pause);
+        let before = open.subjects.get(&subject).filter(|_| is_known).map(|(_, pause)| *pause);
         let pause = before.map_or(PAUSE_OF_SUBJECT, |pause| {
             pause.saturating_mul(2).min(LONGEST_PAUSE_OF_SUBJECT)
         });
@@ -132,7 +135,7 @@ mod tests {
         assert!(breaker.open(OpenedBy::Canaries, SEC) && !breaker.open(OpenedBy::Canaries, SEC));
         assert!(!breaker.lets_pass(subject(1), SEC + SEC / 2));
         assert!(breaker.lets_pass(subject(1), 2 * SEC));
-        breaker.note_trial(subject(1), 2 * SEC);
+        breaker.note_trial(subject(1), true, 2 * SEC);
         assert!(!breaker.lets_pass(subject(2), 2 * SEC + SEC / 2));
         assert!(breaker.lets_pass(subject(2), 3 * SEC));
     }
@@ -147,12 +150,12 @@ mod tests {
             let now = SEC * second;
             match [1, 2].into_iter().find(|one| breaker.lets_pass(subject(*one), now)) {
                 Some(one) => {
-                    breaker.note_trial(subject(one), now);
+                    breaker.note_trial(subject(one), true, now);
                     taken += 1;
                 }
                 None => {
                     assert!(breaker.lets_pass(subject(100 + u64::from(second)), now));
-                    breaker.note_trial(subject(100 + u64::from(second)), now);
+                    breaker.note_trial(subject(100 + u64::from(second)), true, now);
                     others += 1;
                 }
             }
@@ -161,11 +164,23 @@ mod tests {
     }
 
     #[test]
+    fn unknown_token_is_tried_again_every_two_seconds() {
+        let mut breaker = Breaker::default();
+        breaker.open(OpenedBy::NoResponseYet, SEC);
+        for trial in 1..100_u32 {
+            let now = 2 * SEC * trial;
+            assert!(breaker.lets_pass(subject(1), now), "{now:?}");
+            breaker.note_trial(subject(1), false, now);
+            assert!(!breaker.lets_pass(subject(1), now + SEC));
+        }
+    }
+
+    #[test]
     fn trials_that_are_kept_are_bounded() {
         let mut breaker = Breaker::default();
         breaker.open(OpenedBy::NoResponseYet, SEC);
         for number in 0..10_000_u32 {
-            breaker.note_trial(subject(number.into()), SEC + SEC / 10 * number);
+            breaker.note_trial(subject(number.into()), false, SEC + SEC / 10 * number);
         }
         assert!(breaker.open.unwrap().subjects.len() <= KEPT_SUBJECTS + 1);
     }

@@ -175,7 +175,8 @@ impl Health {
         let breakers = [&mut self.breaker, &mut registration.breaker];
         let passes = breakers.iter().all(|breaker| breaker.lets_pass(subject, now));
         if passes {
-            breakers.into_iter().for_each(|breaker| breaker.note_trial(subject, now));
+            let is_known = introspection.is_known();
+            breakers.into_iter().for_each(|breaker| breaker.note_trial(subject, is_known, now));
         }
         passes
     }
