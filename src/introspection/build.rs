@@ -54,6 +54,8 @@ impl IntrospectionVerifierBuilder {
             timeout: self.timeout,
             connection_per_request: self.connection_per_request,
             claim_settings: self.claim_settings,
+            #[cfg(feature = "cache")]
+            confirms_jwts: self.confirms_jwts,
             #[cfg(feature = "_crypto")]
             canary_token: self.canary_token,
             clock: self.common.clock,

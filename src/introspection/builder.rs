@@ -48,6 +48,8 @@ pub struct IntrospectionVerifierBuilder {
     pub(super) timeout: Duration,
     pub(super) connection_per_request: bool,
     pub(super) claim_settings: ClaimSettings,
+    #[cfg(feature = "cache")]
+    pub(crate) confirms_jwts: bool,
     #[cfg(feature = "_crypto")]
     pub(super) canary_token: Option<CanaryToken>,
     #[cfg(feature = "jwt")]
@@ -75,6 +77,8 @@ impl IntrospectionVerifierBuilder {
             timeout: DEFAULT_TIMEOUT,
             connection_per_request: false,
             claim_settings: ClaimSettings::default(),
+            #[cfg(feature = "cache")]
+            confirms_jwts: false,
             #[cfg(feature = "_crypto")]
             canary_token: None,
             #[cfg(feature = "jwt")]

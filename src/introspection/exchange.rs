@@ -58,6 +58,9 @@ pub(super) struct Exchange {
     pub(super) timeout: Duration,
     pub(super) connection_per_request: bool,
     pub(super) claim_settings: ClaimSettings,
+    /// The responses about JWTs are combined with these.
+    #[cfg(feature = "cache")]
+    pub(super) confirms_jwts: bool,
     pub(super) format: ResponseFormat,
     /// A token of the service's own for canaries.
     #[cfg(feature = "_crypto")]
@@ -100,7 +103,12 @@ impl Exchange {
             call.end(&claims);
         }
         let issuer = Arc::clone(&self.issuer);
-        Ok(ActiveToken::new(issuer, claims?, Method::Introspection, start))
+        let active = ActiveToken::new(issuer, claims?, Method::Introspection, start);
+        #[cfg(feature = "cache")]
+        if self.confirms_jwts && token.secret_str().split('.').count() == 3 {
+            return Ok(active.confirming(token.secret_bytes().len()));
+        }
+        Ok(active)
     }
 
     /// Discovers the endpoint, unless it is configured.

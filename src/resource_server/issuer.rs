@@ -233,6 +233,10 @@ impl Issuer {
         #[cfg(feature = "introspection")]
         if let Some(mut all) = self.introspection {
             all.0.common = common;
+            #[cfg(feature = "cache")]
+            {
+                all.0.confirms_jwts = matches!(self.jwt_mode, JwtMode::Confirm { .. });
+            }
             let build = IntrospectionVerifierBuilder::build;
             let built = defaults.build(all, build, Stack::for_introspection);
             let built = built.map_err(|problem| problems.merge("introspection", problem)).ok();

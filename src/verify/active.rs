@@ -47,6 +47,10 @@ impl Method {
 #[derive(Clone)]
 pub struct ActiveToken(Arc<Facts>);
 
+/// The size in bytes of what is kept of a combination beside the texts.
+#[cfg(feature = "cache")]
+const COMBINATION_OVERHEAD: usize = 640;
+
 struct Facts {
     issuer: Arc<str>,
     claims: Claims,
@@ -56,6 +60,9 @@ struct Facts {
     stale: bool,
     /// The set of revocations that noted the `iat` of these facts last, or zero.
     noted_by: AtomicU32,
+    /// The length of the JWT that these facts confirm, or zero.
+    #[cfg(feature = "cache")]
+    confirmed_len: u32,
 }
 
 /// The key that a token was verified with, the algorithm, and the type of the token.
@@ -101,7 +108,17 @@ impl ActiveToken {
     ) -> Self {
         let (issuer, noted_by) = (issuer.into(), AtomicU32::new(0));
         let (signed_by, stale) = (None, false);
-        Self(Arc::new(Facts { issuer, claims, method, verified_at, signed_by, stale, noted_by }))
+        Self(Arc::new(Facts {
+            issuer,
+            claims,
+            method,
+            verified_at,
+            signed_by,
+            stale,
+            noted_by,
+            #[cfg(feature = "cache")]
+            confirmed_len: 0,
+        }))
     }
 
     /// Creates the fact that `issuer` signed `claims`.
@@ -114,7 +131,17 @@ impl ActiveToken {
     ) -> Self {
         let (method, signed_by) = (Method::Jwt, Some(signed_by));
         let (stale, noted_by) = (false, AtomicU32::new(0));
-        Self(Arc::new(Facts { issuer, claims, method, verified_at, signed_by, stale, noted_by }))
+        Self(Arc::new(Facts {
+            issuer,
+            claims,
+            method,
+            verified_at,
+            signed_by,
+            stale,
+            noted_by,
+            #[cfg(feature = "cache")]
+            confirmed_len: 0,
+        }))
     }
 
     /// Returns the same facts with another method.
@@ -147,14 +174,46 @@ impl ActiveToken {
         // `Claims::bytes` includes the size of `Claims`. The issuer counts in full, although other
         // facts may share it.
         let own = size_of::<Facts>() - size_of::<Claims>() + self.claims().bytes();
-        counters + own + counters + self.issuer().len()
+        counters + own + counters + self.issuer().len() + self.bytes_of_combination()
+    }
+
+    /// Returns the memory that the claims take, at most, that these facts are combined with, and those
+    /// of the combination. Both are kept beside the text of these facts.
+    #[cfg(feature = "cache")]
+    fn bytes_of_combination(&self) -> usize {
+        match usize::try_from(self.0.confirmed_len) {
+            Ok(0) => 0,
+            // The claims are three quarters of a JWT at most.
+            Ok(len) => COMBINATION_OVERHEAD + len / 2 * 3 + self.claims().bytes(),
+            Err(_) => usize::MAX,
+        }
+    }
+
+    /// Returns the same facts, to confirm a JWT of this length.
+    #[cfg(all(feature = "cache", feature = "introspection"))]
+    pub(crate) fn confirming(self, len: usize) -> Self {
+        let Self(mut facts) = self;
+        if let Some(facts) = Arc::get_mut(&mut facts) {
+            facts.confirmed_len = u32::try_from(len).unwrap_or(u32::MAX);
+        }
+        Self(facts)
     }
 
     fn rebuild(&self, claims: Claims, method: Method, verified_at: Moment, stale: bool) -> Self {
         let Facts { issuer, signed_by, .. } = &*self.0;
         let (issuer, signed_by) = (Arc::clone(issuer), signed_by.clone());
         let noted_by = AtomicU32::new(0);
-        Self(Arc::new(Facts { issuer, claims, method, verified_at, signed_by, stale, noted_by }))
+        Self(Arc::new(Facts {
+            issuer,
+            claims,
+            method,
+            verified_at,
+            signed_by,
+            stale,
+            noted_by,
+            #[cfg(feature = "cache")]
+            confirmed_len: 0,
+        }))
     }
 
     /// Returns the set of revocations that noted the `iat` of these facts last, or zero.

@@ -10,16 +10,18 @@ use serde_json::json;
 use tokio::time::{Instant, advance, sleep};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_introspect::{
-    ErrorKind, IntrospectLayer, Issuer, VerifiedToken,
+    ErrorKind, IntrospectLayer, Issuer, ResourceServer, VerifiedToken,
     credentials::Token,
+    jose::{Algorithm, SigningKey},
     resource_server::IssuerResolver,
     revocation::Cutoff,
     test_util::{Endpoint, Fault},
-    verify::{BoxVerifier, BreakerState, Freshness},
+    transport::HttpTransport,
+    verify::{BoxVerifier, BreakerState, Freshness, Verifier as _, VerifyRequest},
 };
 
 use crate::{
-    support::{AUDIENCE, ISSUER, refusal},
+    support::{AUDIENCE, FixedClock, ISSUER, refusal},
     world::{World, auth, bearer, remote},
 };
 
@@ -79,6 +81,52 @@ async fn age_of_a_decision_is_available_to_the_handler() {
         assert!(!admitted.is_stale());
         sleep(SEC * 10).await;
     }
+}
+
+// ===== Memory =====
+
+/// The server of JWTs that it calls active, with a few members of its own.
+fn confirming_server(key: &SigningKey) -> HttpTransport {
+    let jwks = json!({"keys": [key.public_jwk().unwrap()]});
+    HttpTransport::new(service_fn(move |request: Request<Bytes>| {
+        let body = match request.uri().path() {
+            "/jwks" => jwks.to_string(),
+            _ => json!({"active": true, "username": "alice", "scope": "read"}).to_string(),
+        };
+        let response = Response::builder().header("content-type", "application/json");
+        std::future::ready(Ok::<_, Infallible>(response.body(Bytes::from(body)).unwrap()))
+    }))
+}
+
+/// The responses keep the claims that they were combined with, and the combination.
+#[test]
+fn combined_claims_of_confirmed_jwts_count_as_bytes_of_the_cache() {
+    const TOKENS: u32 = 200;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let key = SigningKey::from_pem(Algorithm::EdDSA, include_bytes!("keys/ed25519.pem")).unwrap();
+    let key = key.with_kid("a");
+    let issuer = Issuer::jwt_and_introspect(ISSUER, auth(), SEC * 10)
+        .configure_jwt(|jwt| jwt.jwks_uri(format!("{ISSUER}/jwks")))
+        .configure_introspection(|remote| remote.endpoint(format!("{ISSUER}/introspect")));
+    let api = ResourceServer::builder(AUDIENCE).issuer(issuer).transport(confirming_server(&key));
+    let api = api.clock(FixedClock).build().unwrap();
+    let verify = |number: u32| {
+        let claims = json!({
+            "iss": ISSUER, "aud": AUDIENCE, "sub": number.to_string(), "exp": 4_102_444_800_u64,
+            "client_id": "web", "groups": "g".repeat(4_000),
+        });
+        let token = key.sign(&json!({"alg": "EdDSA", "kid": "a", "typ": "at+jwt"}), &claims);
+        let request = VerifyRequest::new(Token::bearer(&token.unwrap()).unwrap());
+        let active = runtime.block_on(async { api.verifier().verify(request).await });
+        let active = active.unwrap();
+        assert_eq!(active.claims().string("username").as_deref(), Some("alice"));
+    };
+    // The tables of the caches are not for the first token alone.
+    verify(0);
+    let before = api.stats().bytes;
+    let taken = allocation_counter::measure(|| (1..=TOKENS).for_each(verify)).bytes_current;
+    let counted = i64::try_from(api.stats().bytes - before).unwrap();
+    assert!(taken <= counted, "{taken} are taken, {counted} are counted");
 }
 
 // ===== Upstream calls =====
