@@ -665,6 +665,8 @@ fn unmet_requirement_is_named_without_values_of_the_token() {
         (adult(), r#""age":17"#, "claim `age` (another value)"),
         (Requirement::claim_present("sid"), "", "claim `sid` (absent)"),
         (Requirement::any_client(["x"]), r#""azp":"hunter2""#, "client (another value)"),
+        (Requirement::any_client(["x"]), r#""cid":"hunter2""#, "client (another value)"),
+        (Requirement::any_client(["x"]), r#""appid":7"#, "client (another type)"),
         (Requirement::any_client(["x"]), r#""client_id":7"#, "client (another type)"),
         (Requirement::any_actor(["x"]), "", "actor (absent)"),
         (Requirement::no_actor(), r#""act":{"sub":"hunter2"}"#, "no actor"),

@@ -38,13 +38,12 @@ impl Kind {
                 let missing = scopes.iter().filter(|scope| !token.has_scope(scope));
                 return format!("scope `{}`", join(missing, " "));
             }
-            Self::AnyAcr(_) => Mismatch::of_text(&[token.claims().string("acr")], token, "acr"),
-            Self::AnyClient(_) => {
-                let (client, party) = ("client_id", "azp");
-                let named = [token.claims().string(client), token.claims().string(party)];
-                let raw = if token.claims().raw(client).is_some() { client } else { party };
-                Mismatch::of_text(&named, token, raw)
-            }
+            Self::AnyAcr(_) => Mismatch::of_text(token, "acr"),
+            Self::AnyClient(_) => match token.claims().try_client_id() {
+                Ok(None) => Mismatch::Absent,
+                Ok(Some(_)) => Mismatch::OtherValue,
+                Err(_) => Mismatch::OtherType,
+            },
             Self::MaxAge(_) => Mismatch::of_time(token, "auth_time"),
             Self::Detail(_) => match token.claims().authorization_details() {
                 Ok(details) if details.is_empty() => Mismatch::Absent,
@@ -113,11 +112,11 @@ enum Mismatch {
 }
 
 impl Mismatch {
-    fn of_text(named: &[Option<Cow<'_, str>>], token: &VerifiedToken, claim: &str) -> Self {
-        match (named.iter().any(Option::is_some), token.claims().raw(claim)) {
-            (true, _) => Self::OtherValue,
-            (false, Some(_)) => Self::OtherType,
-            (false, None) => Self::Absent,
+    fn of_text(token: &VerifiedToken, claim: &str) -> Self {
+        match (token.claims().string(claim), token.claims().raw(claim)) {
+            (Some(_), _) => Self::OtherValue,
+            (None, Some(_)) => Self::OtherType,
+            (None, None) => Self::Absent,
         }
     }
 
