@@ -19,7 +19,7 @@ const LOGOUT_EVENT: &str = "\"http://schemas.openid.net/event/backchannel-logout
 pub(crate) const UNMARKED: &str = "`typ` is not at+jwt, and no scope, client or word says that it is \
      an access token: see `danger_accept_unmarked_jwts`";
 
-/// What the text of a JWT or an introspection response shows about the kind of the token.
+/// The evidence about the kind of a token in the text of a JWT or of an introspection response.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Evidence {
     /// The `typ` of the header or a word is that of an access token.

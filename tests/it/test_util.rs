@@ -471,7 +471,7 @@ async fn rfc6749_4_4_client_credentials_grant_issues_tokens() {
     }
 }
 
-/// What `curl -d` sends: nothing is encoded but what the user encodes.
+/// A form as `curl -d` sends it, in which nothing is encoded but what the user encodes.
 #[tokio::test]
 async fn forms_are_read_as_the_url_standard_does() {
     let server = server();

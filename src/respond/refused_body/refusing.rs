@@ -27,7 +27,7 @@ impl<Res, B> Refused<Res, B> {
     }
 }
 
-/// What became of a request: something of the inner service, or a refusal.
+/// The decision on a request, with something of the inner service or with the refusal.
 #[derive(Debug)]
 #[expect(clippy::exhaustive_enums, reason = "only this crate makes one")]
 pub enum Judged<T, Res, B> {
