@@ -11,6 +11,7 @@ use crate::{
 };
 
 /// The credentials with which this service authenticates to the issuer.
+#[derive(Clone)]
 pub(super) struct Client {
     pub(super) method: Method,
     pub(super) id: Option<String>,
@@ -84,7 +85,19 @@ impl Client {
         Some(ClientCert { certificate: self.certificate.clone()?, key: self.secret.clone()? })
     }
 
+    /// Reads the credentials, which are read again when their file changes.
     pub(super) fn load(&self) -> Result<ClientAuth, ConfigError> {
+        match &self.secret {
+            // The transport looks after the certificate and its key.
+            Some(Secret::File(path)) if self.method != Method::Mtls => {
+                let this = self.clone();
+                ClientAuth::renewed([path], move || this.load_once())
+            }
+            _ => self.load_once(),
+        }
+    }
+
+    fn load_once(&self) -> Result<ClientAuth, ConfigError> {
         // Missing settings were reported when the table was read.
         let id = self.id.clone().unwrap_or_default();
         let secret = || self.secret.as_ref().map_or(Ok(String::new()), Secret::load);

@@ -164,7 +164,9 @@
 //! store of used proofs that instances share with `Config::configure_dpop`.
 //!
 //! Give exactly one source of each secret. `danger_secret`, `danger_token`, `danger_key` and
-//! `danger_nonce_secret` hold it in the file itself.
+//! `danger_nonce_secret` hold it in the file itself. Each `ca_file` and the files of a client
+//! (`secret_file`, `token_file`, `key_file`, `certificate_file`) are read again when they change: see
+//! [`ClientAuth::renewed`](crate::ClientAuth::renewed). All others are read once.
 //!
 //! A larger example:
 //!

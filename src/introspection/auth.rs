@@ -1,17 +1,21 @@
 //! The credentials of this service at the introspection endpoint.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, path::PathBuf, sync::Arc};
 
 #[cfg(feature = "jwt")]
 use super::assertion::Assertion;
 use super::auth_method::{AuthMethod, Encoding};
 #[cfg(feature = "jwt")]
 use crate::jose::signing::SigningKey;
+use crate::{error::config::ConfigError, refresh::from_files::FromFiles, telemetry::events};
 
 /// The credentials of this service at the introspection endpoint (RFC 7662 §2.1).
 ///
 /// Secrets are wiped from memory when the last clone is dropped, and no `Debug` output shows them.
 /// Invalid identifiers and secrets are reported when the verifier is built.
+///
+/// Most constructors take credentials that stay the same. Those of [`renewed`](Self::renewed) are read
+/// again when their files change.
 ///
 /// ```
 /// use tower_introspect::ClientAuth;
@@ -20,7 +24,11 @@ use crate::jose::signing::SigningKey;
 /// assert!(!format!("{auth:?}").contains("horse"));
 /// ```
 #[derive(Clone)]
-pub struct ClientAuth(pub(super) Arc<AuthMethod>);
+pub struct ClientAuth {
+    /// The first method. Later ones differ in secrets and keys only.
+    pub(super) method: Arc<AuthMethod>,
+    files: Option<FromFiles<Arc<AuthMethod>>>,
+}
 
 impl ClientAuth {
     /// Creates credentials with a client secret, sent by a method that the server offers.
@@ -200,20 +208,84 @@ impl ClientAuth {
     #[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
     #[must_use]
     pub fn assertion_audience(mut self, audience: impl Into<String>) -> Self {
-        Arc::make_mut(&mut self.0).set_assertion_audience(audience.into());
+        Arc::make_mut(&mut self.method).set_assertion_audience(audience.into());
         self
     }
 
+    /// Creates credentials with `make`, and calls `make` again when one of `files` has changed.
+    ///
+    /// A rotated secret is then used without a restart. A request that comes a minute or more after
+    /// the last check starts a check of the files, as with a
+    /// [`RenewedTransport`](crate::transport::RenewedTransport). If a later call of `make` fails or
+    /// panics, or if it returns another method or another client identifier, the previous
+    /// credentials stay in use, and the next attempt follows a minute later.
+    ///
+    /// Set the audience of assertions within `make`. On the result
+    /// `assertion_audience` has no effect.
+    ///
+    /// ```no_run
+    /// use tower_introspect::{ClientAuth, ConfigError};
+    ///
+    /// const FILE: &str = "/run/secrets/api";
+    ///
+    /// let auth = ClientAuth::renewed([FILE], || {
+    ///     let secret = std::fs::read_to_string(FILE).map_err(|error| {
+    ///         let mut problems = ConfigError::new();
+    ///         problems.push("secret", error);
+    ///         problems
+    ///     })?;
+    ///     Ok(ClientAuth::secret("api", secret.trim_end()))
+    /// })?;
+    /// # let _ = auth;
+    /// # Ok::<(), ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the first call of `make`. Later errors are reported as the event
+    /// `credentials could not be read again`.
+    pub fn renewed<P, F>(files: impl IntoIterator<Item = P>, make: F) -> Result<Self, ConfigError>
+    where
+        P: Into<PathBuf>,
+        F: Fn() -> Result<Self, ConfigError> + Send + Sync + 'static,
+    {
+        let make = move |previous: Option<&Arc<AuthMethod>>| {
+            let method = make()?.method;
+            let mut problems = ConfigError::new();
+            // The first is checked with the verifier that it is made for. The endpoint and the
+            // expected responses depend on its name and identifier.
+            if let Some(previous) = previous {
+                method.check(&mut problems);
+                let kind =
+                    |method: &AuthMethod| (method.name(), method.client_id().map(str::to_owned));
+                if kind(&method) != kind(previous) {
+                    problems.push("client_auth", "another method or another client identifier");
+                }
+            }
+            problems.or_ok(method)
+        };
+        let files = FromFiles::new(files, make, events::credentials_renewed)?;
+        Ok(Self { method: files.unchecked(), files: Some(files) })
+    }
+
+    /// Returns the method with the credentials to use now.
+    pub(super) async fn current(&self) -> Arc<AuthMethod> {
+        match &self.files {
+            Some(files) => files.clone().current().await,
+            None => Arc::clone(&self.method),
+        }
+    }
+
     fn new(method: AuthMethod) -> Self {
-        Self(Arc::new(method))
+        Self { method: Arc::new(method), files: None }
     }
 }
 
 impl fmt::Debug for ClientAuth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientAuth")
-            .field("method", &self.0.name())
-            .field("client_id", &self.0.client_id())
+            .field("method", &self.method.name())
+            .field("client_id", &self.method.client_id())
             .finish_non_exhaustive()
     }
 }

@@ -46,7 +46,7 @@ impl IntrospectionVerifierBuilder {
         let exchange = Exchange {
             issuer: self.common.issuer.into(),
             calls,
-            auth: self.auth.0,
+            auth: self.auth,
             location,
             format,
             transport,
@@ -103,7 +103,7 @@ impl IntrospectionVerifierBuilder {
         #[cfg(feature = "jwt")]
         if let Some(settings) = &self.signed {
             let transport = transport.clone();
-            let (settings, client_id) = (settings.clone(), self.auth.0.client_id());
+            let (settings, client_id) = (settings.clone(), self.auth.method.client_id());
             return SignedResponseVerifier::new(
                 settings,
                 client_id,
@@ -131,10 +131,10 @@ impl IntrospectionVerifierBuilder {
         if self.common.issuer.is_empty() {
             problems.push("issuer", "empty");
         }
-        self.auth.0.check(problems);
+        self.auth.method.check(problems);
         #[cfg(feature = "jwt")]
         if let Some(settings) = &self.signed {
-            settings.check(self.auth.0.client_id(), &self.common, problems);
+            settings.check(self.auth.method.client_id(), &self.common, problems);
         }
         if self.claim_settings.scope_claim.as_deref() == Some("") {
             problems.push("scope_claim", "empty");

@@ -11,6 +11,7 @@ use http::{
 #[cfg(feature = "jwt")]
 use super::signed::{self, SignedResponseVerifier};
 use super::{
+    auth::ClientAuth,
     auth_method::AuthMethod,
     form::Form,
     response::{self, ClaimSettings},
@@ -51,7 +52,7 @@ const MAX_RESPONSE: usize = 256 * 1024;
 pub(super) struct Exchange {
     pub(super) issuer: Arc<str>,
     pub(super) calls: CallRecorder,
-    pub(super) auth: Arc<AuthMethod>,
+    pub(super) auth: ClientAuth,
     pub(super) location: Location,
     pub(super) transport: HttpTransport,
     pub(super) parameters: Vec<(String, String)>,
@@ -115,8 +116,8 @@ impl Exchange {
     pub(super) async fn warm(&self) -> Result<(), VerifyError> {
         if let Some(discovery) = self.location.discovery() {
             let metadata = discovery.metadata().await?;
-            metadata.require_introspection_endpoint(self.auth.is_mtls())?;
-            self.auth.for_offered_methods(&metadata.introspection_auth_methods)?;
+            metadata.require_introspection_endpoint(self.auth.method.is_mtls())?;
+            self.auth.method.for_offered_methods(&metadata.introspection_auth_methods)?;
         }
         Ok(())
     }
@@ -139,7 +140,7 @@ impl Exchange {
             None => Readiness::always_ready(issuer),
             Some(discovery) => {
                 let RefreshState { value, failing, .. } = discovery.state();
-                let mtls = self.auth.is_mtls();
+                let mtls = self.auth.method.is_mtls();
                 let missing = value.as_ref().and_then(|(metadata, at)| {
                     let error = metadata.require_introspection_endpoint(mtls).err()?;
                     Some((error.kind(), *at))
@@ -162,17 +163,18 @@ impl Exchange {
     /// `call` begins once the endpoint is known: discovery is a call of its own.
     async fn claims(&self, token: &Token, call: &mut Option<Call>) -> Result<Claims, VerifyError> {
         let metadata;
+        let current = self.auth.current().await;
         let (endpoint, auth) = match &self.location {
             Location::Discovered(discovery) => {
                 let found = discovery.metadata().await;
                 let found = found.map_err(|error| error.with_failure(Failure::NoEndpoint));
                 metadata = record(Check::Endpoint, Detail::default, found)?;
-                let endpoint = metadata.require_introspection_endpoint(self.auth.is_mtls());
+                let endpoint = metadata.require_introspection_endpoint(self.auth.method.is_mtls());
                 let endpoint = record(Check::Endpoint, Detail::default, endpoint)?;
-                let auth = self.auth.for_offered_methods(&metadata.introspection_auth_methods);
+                let auth = current.for_offered_methods(&metadata.introspection_auth_methods);
                 (endpoint, record(Check::Endpoint, Detail::default, auth)?)
             }
-            Location::Fixed(endpoint) => (endpoint, &*self.auth),
+            Location::Fixed(endpoint) => (endpoint, &*current),
         };
         let endpoint =
             record(Check::Endpoint, || seen(endpoint.uri()), Ok::<_, VerifyError>(endpoint))?;

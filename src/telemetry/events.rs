@@ -211,24 +211,44 @@ pub(crate) fn private_key_published(issuer: Option<&str>, kid: Option<&str>) {
     let _ = (issuer, kid);
 }
 
-/// Reports that a transport was rebuilt because its files changed.
-pub(crate) fn transport_renewed() {
-    #[cfg(feature = "tracing")]
-    tracing::debug!(target: TARGET, "transport rebuilt");
-}
-
-/// Reports that a transport could not be rebuilt from its changed files.
+/// Reports that a transport was rebuilt because its files changed, or why it could not be.
 ///
-/// The old one stays in use, and servers will refuse its certificate some day.
-pub(crate) fn transport_not_renewed(problems: &ConfigError) {
+/// The old one stays in use then, and servers will refuse its certificate some day.
+pub(crate) fn transport_renewed(result: Result<(), &ConfigError>) {
     #[cfg(feature = "tracing")]
-    {
-        let all = problems.problems().map(|(name, problem)| format!("{name}: {problem}"));
-        let cause = all.collect::<Vec<_>>().join("; ");
-        tracing::warn!(target: TARGET, cause, "transport could not be rebuilt");
+    match result {
+        Ok(()) => tracing::debug!(target: TARGET, "transport rebuilt"),
+        Err(problems) => {
+            let cause = one_line(problems);
+            tracing::warn!(target: TARGET, cause, "transport could not be rebuilt");
+        }
     }
     #[cfg(not(feature = "tracing"))]
-    let _ = problems;
+    let _ = result;
+}
+
+/// Reports that the credentials of this service were read again because their files changed, or why
+/// they could not be.
+///
+/// The old ones stay in use then, and the authorization server will refuse them some day.
+#[cfg(feature = "introspection")]
+pub(crate) fn credentials_renewed(result: Result<(), &ConfigError>) {
+    #[cfg(feature = "tracing")]
+    match result {
+        Ok(()) => tracing::debug!(target: TARGET, "credentials read again"),
+        Err(problems) => {
+            let cause = one_line(problems);
+            tracing::warn!(target: TARGET, cause, "credentials could not be read again");
+        }
+    }
+    #[cfg(not(feature = "tracing"))]
+    let _ = result;
+}
+
+#[cfg(feature = "tracing")]
+fn one_line(problems: &ConfigError) -> String {
+    let all = problems.problems().map(|(name, problem)| format!("{name}: {problem}"));
+    all.collect::<Vec<_>>().join("; ")
 }
 
 /// Reports that one peer sends nearly all tokens, as a load balancer does.

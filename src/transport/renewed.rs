@@ -4,29 +4,16 @@ use std::{
     fmt,
     path::PathBuf,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
-    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
 use http::{Request, Response};
-use tokio::runtime::Handle;
 use tower::ServiceExt as _;
 use tower_service::Service;
 
 use super::{error::TransportError, http_transport::HttpTransport};
-use crate::{
-    clock::{Moment, SystemClock},
-    error::config::ConfigError,
-    telemetry::events,
-};
-
-/// The minimum time between two checks of the files.
-const INTERVAL: Duration = Duration::from_secs(60);
-
-/// The longest time that a request waits for a check of the files.
-const MAX_WAIT: Duration = Duration::from_secs(1);
+use crate::{error::config::ConfigError, refresh::from_files::FromFiles, telemetry::events};
 
 /// An [`HttpTransport`] that is rebuilt when one of its files changes.
 ///
@@ -76,32 +63,7 @@ const MAX_WAIT: Duration = Duration::from_secs(1);
 ///
 /// A check of the files continues if the request that started it is dropped.
 #[derive(Clone)]
-pub struct RenewedTransport(Arc<RenewedState>);
-
-struct RenewedState {
-    files: Vec<PathBuf>,
-    make: Box<Make>,
-    state: Mutex<State>,
-}
-
-type Make = dyn Fn() -> Result<HttpTransport, ConfigError> + Send + Sync;
-
-struct State {
-    transport: HttpTransport,
-    /// The state of the files when the transport was made, or just before.
-    stamps: Vec<Option<FileStamp>>,
-    checked_at: Moment,
-    is_checking: bool,
-}
-
-/// The right to check the files. Only one caller has it at a time, however long the check takes.
-struct CheckGuard {
-    shared: Arc<RenewedState>,
-    before: Vec<Option<FileStamp>>,
-}
-
-/// The modification time of a file and its length in bytes.
-type FileStamp = (SystemTime, u64);
+pub struct RenewedTransport(FromFiles<HttpTransport>);
 
 impl RenewedTransport {
     /// Creates a transport with `make`, and calls `make` again when one of `files` has changed.
@@ -132,89 +94,17 @@ impl RenewedTransport {
         P: Into<PathBuf>,
         F: Fn() -> Result<HttpTransport, ConfigError> + Send + Sync + 'static,
     {
-        let files: Vec<PathBuf> = files.into_iter().map(Into::into).collect();
-        // Taken before `make` reads the files, so that any later change is noticed.
-        let stamps = file_stamps(&files);
-        let checked_at = Moment::now(&SystemClock);
-        let state = State { transport: make()?, stamps, checked_at, is_checking: false };
-        Ok(Self(Arc::new(RenewedState { files, make: Box::new(make), state: Mutex::new(state) })))
-    }
-}
-
-impl RenewedState {
-    /// Returns the transport to use now, after a check of the files if one is due.
-    async fn current(this: Arc<Self>) -> HttpTransport {
-        if let Some(guard) = CheckGuard::take(&this) {
-            match Handle::try_current() {
-                Ok(runtime) => {
-                    // The check continues after the timeout.
-                    let check = runtime.spawn_blocking(move || guard.check_files());
-                    let _ = tokio::time::timeout(MAX_WAIT, check).await;
-                }
-                Err(_) => guard.check_files(),
+        let make = move |previous: Option<&HttpTransport>| {
+            let transport = make()?;
+            // A system that is being updated may lack its certificates for a moment.
+            if transport.lacks_authorities && previous.is_some_and(|it| !it.lacks_authorities) {
+                let problem = "the system has no certificates of authorities";
+                return Err(ConfigError::of("client", problem));
             }
-        }
-        this.state().transport.clone()
+            Ok(transport)
+        };
+        FromFiles::new(files, make, events::transport_renewed).map(Self)
     }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        // No code that could panic runs while the lock is held.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl CheckGuard {
-    fn take(shared: &Arc<RenewedState>) -> Option<Self> {
-        let mut state = shared.state();
-        let now = Moment::now(&SystemClock);
-        if state.is_checking || now.monotonic_since(state.checked_at) < INTERVAL {
-            return None;
-        }
-        (state.checked_at, state.is_checking) = (now, true);
-        Some(Self { shared: Arc::clone(shared), before: state.stamps.clone() })
-    }
-
-    fn check_files(self) {
-        let stamps = file_stamps(&self.shared.files);
-        if stamps == self.before {
-            return;
-        }
-        match self.make() {
-            Ok(transport) => {
-                let mut state = self.shared.state();
-                (state.transport, state.stamps) = (transport, stamps);
-                drop(state);
-                events::transport_renewed();
-            }
-            Err(problems) => events::transport_not_renewed(&problems),
-        }
-    }
-}
-
-impl CheckGuard {
-    /// Makes another transport, unless the certificates of the system are missing by now. A system
-    /// that is being updated may lack them for a moment.
-    fn make(&self) -> Result<HttpTransport, ConfigError> {
-        let transport = (self.shared.make)()?;
-        if transport.lacks_authorities && !self.shared.state().transport.lacks_authorities {
-            return Err(ConfigError::of("client", "the system has no certificates of authorities"));
-        }
-        Ok(transport)
-    }
-}
-
-impl Drop for CheckGuard {
-    fn drop(&mut self) {
-        self.shared.state().is_checking = false;
-    }
-}
-
-fn file_stamps(files: &[PathBuf]) -> Vec<Option<FileStamp>> {
-    let stamp = |file: &PathBuf| {
-        let metadata = std::fs::metadata(file).ok()?;
-        Some((metadata.modified().ok()?, metadata.len()))
-    };
-    files.iter().map(stamp).collect()
 }
 
 impl From<RenewedTransport> for HttpTransport {
@@ -233,14 +123,14 @@ impl Service<Request<Bytes>> for RenewedTransport {
     }
 
     fn call(&mut self, request: Request<Bytes>) -> Self::Future {
-        let current = RenewedState::current(Arc::clone(&self.0));
+        let current = self.0.clone().current();
         Box::pin(async move { current.await.service.oneshot(request).await })
     }
 }
 
 impl fmt::Debug for RenewedTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RenewedTransport").field("files", &self.0.files).finish_non_exhaustive()
+        f.debug_struct("RenewedTransport").field("files", &self.0.files()).finish_non_exhaustive()
     }
 }
 
@@ -250,7 +140,6 @@ mod tests {
     use tower::service_fn;
 
     use super::*;
-    use crate::clock::tests::before_now;
 
     #[test]
     fn transport_that_can_verify_servers_is_not_replaced_by_one_that_cannot() {
@@ -267,33 +156,10 @@ mod tests {
                 Ok(lacks(if is_first { first } else { later }))
             });
             let RenewedTransport(shared) = transport.unwrap();
-            shared.state().stamps = vec![Some((SystemTime::UNIX_EPOCH, 1))];
-            shared.state().checked_at = before_now(INTERVAL);
-            assert!(RenewedState::current(Arc::clone(&shared)).now_or_never().is_some());
-            let state = shared.state();
-            assert_eq!(state.transport.lacks_authorities, expected, "{first} {later}");
-            assert_eq!(state.stamps == [None], first || !later, "it is tried again");
+            shared.pretend_changed();
+            let current = shared.clone().current().now_or_never().unwrap();
+            assert_eq!(current.lacks_authorities, expected, "{first} {later}");
+            assert_eq!(shared.is_up_to_date(), first || !later, "it is tried again");
         }
-    }
-
-    #[test]
-    fn outside_of_a_runtime_files_are_checked_synchronously() {
-        let none = std::env::temp_dir().join(format!("renewed-none-{}", std::process::id()));
-        let transport = RenewedTransport::new([none], || {
-            let answer = async |_: Request<Bytes>| Err::<Response<Bytes>, _>(std::fmt::Error);
-            Ok(HttpTransport::new(service_fn(answer)))
-        });
-        let RenewedTransport(shared) = transport.unwrap();
-        // Pretends that the file was there.
-        shared.state().stamps = vec![Some((SystemTime::UNIX_EPOCH, 1))];
-        let seen_after = |age| {
-            shared.state().checked_at = before_now(age);
-            let current = RenewedState::current(Arc::clone(&shared)).now_or_never();
-            assert!(current.is_some());
-            shared.state().stamps.clone()
-        };
-        assert_ne!(seen_after(INTERVAL / 2), [None]);
-        assert_eq!(seen_after(INTERVAL), [None]);
-        assert!(!shared.state().is_checking);
     }
 }

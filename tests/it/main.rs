@@ -52,6 +52,7 @@ mod recorded_checks;
 mod recorder;
 mod refusal_hook;
 mod refused_body;
+mod renewed_credentials;
 mod renewed_transport;
 mod require;
 mod requirement;

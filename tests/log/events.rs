@@ -284,6 +284,51 @@ async fn failed_rebuild_of_a_transport_is_logged_on_one_line() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn credentials_that_cannot_be_read_again_are_logged_without_the_secret() {
+    use bytes::Bytes;
+    use http::{Request, Response};
+    use tower::service_fn;
+    use tower_introspect::{ClientAuth, Issuer, ResourceServer, transport::HttpTransport};
+
+    let (_turn, captured) = alone().await;
+    let file = std::env::temp_dir().join(format!("credentials-log-{}", std::process::id()));
+    std::fs::write(&file, "api s3cret").unwrap();
+    let path = file.clone();
+    let auth = ClientAuth::renewed([&file], move || {
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        let (id, secret) = text.split_once(' ').unwrap_or_default();
+        Ok(ClientAuth::basic(id, secret))
+    });
+    let api = ResourceServer::builder(AUDIENCE)
+        .issuer(Issuer::introspect(ISSUER, auth.unwrap()))
+        .negative_max_age(Duration::ZERO)
+        .transport(HttpTransport::new(service_fn(async |_: Request<Bytes>| {
+            Ok::<_, std::convert::Infallible>(Response::new(Bytes::new()))
+        })))
+        .build()
+        .unwrap();
+    let mut number = 0;
+    let mut ask_after = async |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        tokio::time::advance(Duration::from_secs(60)).await;
+        number += 1;
+        present(&api.layer(), &format!("token-{number}")).await;
+    };
+    ask_after("another s3cret-too").await;
+    let lines = captured.named("credentials could not be read again");
+    let [line] = &lines[..] else { panic!("{lines:?}") };
+    assert_eq!((line.level, &*line.target), (Level::WARN, "tower_introspect"));
+    let cause = "client_auth: another method or another client identifier";
+    assert_eq!(line.field("cause"), Some(cause));
+    ask_after("api s3cret-2").await;
+    let lines = captured.named("credentials read again");
+    let [line] = &lines[..] else { panic!("{lines:?}") };
+    assert_eq!(line.level, Level::DEBUG);
+    assert!(!captured.text().contains("s3cret"));
+    std::fs::remove_file(&file).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn cutoff_with_a_time_in_milliseconds_is_logged() {
     let (_turn, captured) = alone().await;
     let revocations = Revocations::new().clock(FixedClock);
