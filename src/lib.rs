@@ -13,14 +13,14 @@
 //!
 //! # Quick start
 //!
-//! The crate is not published yet. Use a checkout of the repository beside your own crate:
-//!
-//! ```toml
-//! [dependencies]
-//! tower-introspect = { path = "../tower-introspect", features = ["axum"] }
-//! axum = "0.8"
-//! tokio = { version = "1", features = ["full"] }
+//! ```sh
+//! cargo add tower-introspect --features axum --path ../tower-introspect
+//! cargo add axum@0.8
+//! cargo add tokio@1 --features full
 //! ```
+//!
+//! The crate is not published yet, hence `--path`, with a checkout of the repository beside your own
+//! crate.
 //!
 //! A [`ResourceServer`] needs an identifier, which tokens must have as audience, and at least one
 //! issuer. Everything else has a safe default. This is a complete `main.rs`:
@@ -79,9 +79,9 @@
 //! | [`credentials`], [`claims`], [`clock`] | tokens in requests, claims in tokens, and the time |
 //! | [`test_util`] | an authorization server for tests |
 //!
-//! The documentation has five more chapters: the [design](docs::design), the [security
-//! model](docs::security), the [order of layers](docs::layers), [operations](docs::operations), and
-//! recipes for [providers](docs::providers). A table tells [which requirement to
+//! The documentation has six more chapters: the [design](docs::design), the [security
+//! model](docs::security), the [order of layers](docs::layers), [operations](docs::operations),
+//! recipes for [providers](docs::providers), and notes on [platforms](docs::platforms). A table tells [which requirement to
 //! write](docs::layers#which-requirement-to-write) for a route, a handler or every token.
 //!
 //! # Features
@@ -204,6 +204,8 @@ pub mod docs {
     pub mod layers {}
     #[doc = include_str!("../docs/operations.md")]
     pub mod operations {}
+    #[doc = include_str!("../docs/platforms.md")]
+    pub mod platforms {}
     #[doc = include_str!("../docs/providers.md")]
     pub mod providers {}
     #[doc = include_str!("../docs/security.md")]

@@ -108,14 +108,14 @@ fn every_named_test_exists() {
 #[test]
 fn every_file_named_in_the_documentation_exists() {
     let documents = ["CONTRIBUTING.md", "README.md", "SECURITY.md"].map(str::to_owned);
-    let docs = ["conformance", "design", "layers", "operations", "security"];
+    let docs = ["conformance", "design", "layers", "operations", "platforms", "security"];
     for document in documents.into_iter().chain(docs.map(|name| format!("docs/{name}.md"))) {
         let text = read(&document).unwrap_or_else(|| panic!("no {document}"));
         let in_repository = |name: &&str| {
             ["src/", "tests/", "docs/", ".ci/"].iter().any(|start| name.starts_with(start))
         };
         for name in text.split(['`', '(', ')']).filter(in_repository) {
-            let path = name.split("::").next().unwrap_or(name);
+            let path = name.split(['#', ':']).next().unwrap_or(name);
             let found = Path::new(env!("CARGO_MANIFEST_DIR")).join(path).exists();
             assert!(found, "{document} names {path}");
         }

@@ -7,7 +7,7 @@ use std::{
 };
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
-const SOURCE: &str = "path = \"../tower-introspect\"";
+const SOURCE: &str = "--path ../tower-introspect";
 
 /// Returns the contents of the first code block of `language` in the section "Quick start".
 fn block<'a>(page: &'a str, language: &str) -> &'a str {
@@ -30,37 +30,49 @@ fn front_page() -> String {
 #[test]
 fn the_front_page_has_the_quick_start_of_the_readme() {
     let (readme, front_page) = (read("README.md"), front_page());
-    assert_eq!(block(&front_page, "toml"), block(&readme, "toml"));
+    assert_eq!(block(&front_page, "sh"), block(&readme, "sh"));
     assert_eq!(block(&front_page, "no_run"), block(&readme, "rust,no_run"));
 }
 
-/// Checks `source` as the `main.rs` of a fresh crate with the dependencies of the quick start.
+/// Checks `source` as the `main.rs` of a fresh crate, after the commands of the quick start.
 ///
 /// Only the path of the crate is replaced. Dependencies come from the lock file of the workspace, and
 /// their builds from its target directory as far as the features agree.
 fn check(name: &str, source: &str) -> Output {
     let readme = read("README.md");
-    let dependencies = block(&readme, "toml");
-    assert_eq!(dependencies.matches(SOURCE).count(), 1, "{dependencies}");
-    let dependencies = dependencies.replace(SOURCE, &format!("path = {ROOT:?}"));
+    let commands = block(&readme, "sh");
+    assert_eq!(commands.matches(SOURCE).count(), 1, "{commands}");
 
     let temporary = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let package = temporary.join(name);
     fs::create_dir_all(package.join("src")).unwrap();
     let manifest = format!(
-        "[package]\nname = \"{name}\"\nedition = \"2024\"\n\n{dependencies}\n[workspace]\n\n\
+        "[package]\nname = \"{name}\"\nedition = \"2024\"\n\n[workspace]\n\n\
          [profile.dev]\ndebug = \"line-tables-only\"\n"
     );
     fs::write(package.join("Cargo.toml"), manifest).unwrap();
     fs::write(package.join("src/main.rs"), source).unwrap();
     fs::copy(Path::new(ROOT).join("Cargo.lock"), package.join("Cargo.lock")).unwrap();
 
-    Command::new(env!("CARGO"))
-        .args(["check", "--quiet", "--offline"])
-        .current_dir(&package)
-        .env("CARGO_TARGET_DIR", temporary.parent().expect("the target directory"))
-        .output()
-        .unwrap()
+    let cargo = |arguments: &[&str]| {
+        Command::new(env!("CARGO"))
+            .args(arguments)
+            .args(["--quiet", "--offline"])
+            .current_dir(&package)
+            .env("CARGO_TARGET_DIR", temporary.parent().expect("the target directory"))
+            .output()
+            .unwrap()
+    };
+    for line in commands.lines() {
+        let arguments: Vec<_> = line.split(' ').collect();
+        let ["cargo", "add", arguments @ ..] = &arguments[..] else { panic!("{line}") };
+        let here = |argument| if argument == "../tower-introspect" { ROOT } else { argument };
+        let arguments: Vec<_> =
+            ["add"].into_iter().chain(arguments.iter().copied().map(here)).collect();
+        let added = cargo(&arguments);
+        assert!(added.status.success(), "{line}: {}", String::from_utf8_lossy(&added.stderr));
+    }
+    cargo(&["check"])
 }
 
 #[test]
