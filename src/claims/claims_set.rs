@@ -284,7 +284,7 @@ impl Claims {
     }
 
     /// Returns the name of the claim that holds the scope, or would hold it.
-    pub(super) fn scope_claim(&self) -> &str {
+    pub(crate) fn scope_claim(&self) -> &str {
         let named = self.rare.as_ref().and_then(|rare| self.text.get(rare.scope_claim?));
         named.unwrap_or(match self.raw(SCOPE) {
             None if self.raw(SCP).is_some() => SCP,

@@ -26,6 +26,7 @@ pub(crate) mod error;
 pub(crate) mod json;
 pub(crate) mod kind;
 mod narrow;
+pub(crate) mod own_names;
 pub(crate) mod own_text;
 mod parsed;
 pub(crate) mod path;

@@ -42,6 +42,14 @@ impl Typ {
     }
 }
 
+/// Returns the `typ` of a header in words of this crate: unlike the `typ` itself, they may be logged.
+#[cfg(feature = "jwt")]
+pub(crate) fn typ_in_words(typ: Option<&str>) -> &'static str {
+    let Some(written) = typ else { return "none" };
+    let known = [ACCESS_TOKEN, "JWT"].into_iter().chain(OTHERS.map(|(name, _)| name));
+    known.into_iter().find(|name| same_media_type(written, name)).unwrap_or("another one")
+}
+
 /// Returns true if `written` is `application/<name>` or `<name>`, in any case.
 pub(crate) fn same_media_type(written: &str, name: &str) -> bool {
     const PREFIX: &str = "application/";

@@ -50,7 +50,7 @@ pub enum TokenKind {
 
 impl TokenKind {
     /// Returns the words that follow "the token is" in an error message.
-    const fn describe(self) -> &'static str {
+    pub(crate) const fn describe(self) -> &'static str {
         match self {
             Self::ClientAssertion => "a client assertion",
             Self::DpopProof => "a DPoP proof",

@@ -17,6 +17,7 @@ use crate::{
         claims_set::Claims,
         json::{self, NotStrict, Object},
         kind::{Evidence, UNMARKED},
+        own_names::{OF_KIND, present},
         own_text,
         scope::ScopeClaim,
         token_type::check_token_type,
@@ -27,6 +28,7 @@ use crate::{
         kind::{ErrorKind, TokenKind},
         refusal::VerifyError,
     },
+    telemetry::advice::{SEND_ACCESS_TOKEN, WrongKind, wants_wrong_kind, wrong_kind},
     transport::response::{bad, is_media_type, plain_body, unavailable_error},
 };
 
@@ -100,7 +102,8 @@ impl ClaimSettings {
             ErrorKind::WrongIssuer,
         )
         .map_err(|kind| VerifyError::new(kind).with_context("introspection"))?;
-        record(Check::AnswerKind, || kind_detail(&claims), self.check_kind(&claims, token))?;
+        let kind = self.check_kind(&claims, token, issuer);
+        record(Check::AnswerKind, || kind_detail(&claims), kind)?;
         record(Check::AnswerBinding, Detail::default, check_binding(&claims))?;
         Ok(claims)
     }
@@ -113,16 +116,18 @@ impl ClaimSettings {
     ///
     /// A response that says that it is about an access token makes up for a JWT that says nothing,
     /// but not for one that says that it is another token.
-    fn check_kind(&self, claims: &Claims, token: &str) -> Result<(), VerifyError> {
+    fn check_kind(&self, claims: &Claims, token: &str, issuer: &str) -> Result<(), VerifyError> {
         let response = Evidence::of_response(claims.members())
             .map_err(|name| bad(format!("`{name}` is not a string")))?;
         let own_text = own_text::evidence(token);
         let other = response.other_kind().or(own_text.and_then(|text| text.other_kind()));
         if let Some(kind) = other {
+            tell(issuer, kind, claims);
             return Err(ErrorKind::WrongTokenKind(kind).into());
         }
         let is_unmarked = own_text.is_some_and(|text| text.is_unmarked());
         if is_unmarked && !response.is_of_access_token() && !self.accept_unmarked {
+            tell(issuer, TokenKind::Unmarked, claims);
             let kind = ErrorKind::WrongTokenKind(TokenKind::Unmarked);
             return Err(VerifyError::new(kind).with_context(UNMARKED));
         }
@@ -147,6 +152,28 @@ impl ClaimSettings {
         };
         record(Check::AnswerKind, Detail::default, result)
     }
+}
+
+/// Reports a token that the issuer calls active, and that is refused for its kind.
+fn tell(issuer: &str, kind: TokenKind, claims: &Claims) {
+    if !wants_wrong_kind(issuer, kind) {
+        return;
+    }
+    let setting = match kind {
+        TokenKind::Unmarked => {
+            "have the issuer tell the scope or the type of the token, or choose \
+             `danger_accept_unmarked_jwts`"
+        }
+        _ => SEND_ACCESS_TOKEN,
+    };
+    wrong_kind(WrongKind {
+        issuer,
+        kind,
+        typ: None,
+        claims: &present(&OF_KIND, claims.members()),
+        wanted: "an access token, by the response or by its own text",
+        setting,
+    });
 }
 
 /// The reason why a default audience is not used.

@@ -79,6 +79,7 @@
 //! nothing marks as an access token ([`Profile::Generic`]), as plain ID tokens are. It ignores keys in
 //! the header (`jwk`, `x5c`) and URLs of keys in it (`jku`, `x5u`).
 
+mod advice;
 pub(crate) mod builder;
 mod jwks;
 mod key_faults;

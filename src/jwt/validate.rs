@@ -134,7 +134,11 @@ impl Rules {
     }
 
     /// Returns the algorithm that the header names, if it is allowed (RFC 8725 §3.1).
-    fn algorithm(&self, header: &Header<'_>, keys: &KeySet) -> Result<Algorithm, ErrorKind> {
+    pub(super) fn algorithm(
+        &self,
+        header: &Header<'_>,
+        keys: &KeySet,
+    ) -> Result<Algorithm, ErrorKind> {
         let has_unusable = || header.kid.as_deref().is_some_and(|kid| keys.has_unusable(kid));
         match header.alg.parse() {
             Ok(algorithm) if self.algorithms.contains(&algorithm) => Ok(algorithm),

@@ -190,7 +190,12 @@ impl RulesAndKeys {
                     SignedBy { key: Arc::clone(key), algorithm, typed: typ == Typ::Access };
                 Ok(Ok(ActiveToken::signed(Arc::clone(issuer), claims, signature, start)))
             }
-            Err(ValidateError::Kind(kind)) => Ok(Err(refusal(kind))),
+            Err(ValidateError::Kind(kind)) => {
+                if let ErrorKind::WrongTokenKind(kind) = kind {
+                    self.rules.tell_wrong_kind(token, keys, kind);
+                }
+                Ok(Err(refusal(kind)))
+            }
             Err(ValidateError::NoKey(missing)) => Err(missing),
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{
+    advice::{tell_no_scope, tell_refresh, tell_untyped},
     replay_check::{Admitting, Decision},
     settings::Policy,
     verified_token::{Requirement, VerifiedToken},
@@ -81,9 +82,11 @@ impl Policy {
                 ErrorKind::UnsupportedAlgorithm => (Check::Algorithm, "one of FAPI 2.0"),
                 _ => (Check::Type, "at+jwt"),
             };
+            tell_untyped(&active, weak);
             record(check, || Detail::default().wanted(wanted), Err::<(), _>(weak))?;
         }
-        record(Check::NoRefreshToken, Detail::default, check_kind(claims))?;
+        record(Check::NoRefreshToken, Detail::default, check_kind(claims))
+            .inspect_err(|refused| tell_refresh(&active, *refused))?;
         self.check_time(claims, now.wall())?;
         self.check_lifetime(claims)?;
         let audiences = || seen(list(claims.audience().iter())).wanted(list(&self.audiences));
@@ -94,10 +97,10 @@ impl Policy {
         let token = VerifiedToken::new(active, scheme, age, now.wall(), Arc::clone(&self.terms));
         let verdict = Requirement::check_all(&self.terms.requirements, &token);
         let verdict = record(Check::Requirements, || self.requirements_detail(&token), verdict);
-        if verdict.is_ok()
-            && let Some(revocations) = &self.revocations
-        {
-            revocations.note_admitted(&token.active);
+        match (&verdict, &self.revocations) {
+            (Err(error), _) => tell_no_scope(&token, error),
+            (Ok(()), Some(revocations)) => revocations.note_admitted(&token.active),
+            (Ok(()), None) => {}
         }
         Ok(Decision { verdict: verdict.map(|()| token), proof })
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::Extensions;
 
 use super::{
+    advice::tell_no_scope,
     requirement::verdict::add,
     settings::Policy,
     verified_token::{Observed, Requirement, Terms, VerifiedToken},
@@ -137,7 +138,10 @@ pub(crate) fn refuse_inside<T>(
         }
     };
     let error = match token {
-        Some(token) => token.with_earlier_scope(error),
+        Some(token) => {
+            tell_no_scope(token, &error);
+            token.with_earlier_scope(error)
+        }
         None => error,
     };
     let refusal = Refusal::new(&error, head, challenge).presented(token.map(VerifiedToken::scheme));

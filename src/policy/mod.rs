@@ -27,6 +27,7 @@
 //! assert_eq!(theirs.admit(active, Scheme::Bearer).unwrap().subject(), Some("alice"));
 //! ```
 
+mod advice;
 mod challenge_settings;
 mod decide;
 pub(crate) mod identity;

@@ -16,7 +16,7 @@ use crate::{
 };
 
 #[cfg(feature = "tracing")]
-const TARGET: &str = "tower_introspect";
+pub(super) const TARGET: &str = "tower_introspect";
 
 /// The maximum length of a subject or an issuer in events, in bytes. The issuer chooses the subject,
 /// which may be as long as its response.
@@ -387,7 +387,7 @@ pub(crate) fn subject_admitted(subject: &str) {
 }
 
 #[cfg(feature = "tracing")]
-fn truncate_name(name: &str) -> &str {
+pub(super) fn truncate_name(name: &str) -> &str {
     truncate(name, MAX_NAME)
 }
 

@@ -3,6 +3,7 @@
 //! They carry bounded names and numbers, never a token, a claim or anything else that a client
 //! wrote. The one exception is the subject of a token, if the application enables it.
 
+pub(crate) mod advice;
 pub(crate) mod endpoint_kind;
 pub(crate) mod events;
 #[cfg(feature = "tracing")]

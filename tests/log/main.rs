@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+mod advice;
 mod capture;
 mod events;
 mod published_keys;
