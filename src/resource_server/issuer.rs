@@ -51,6 +51,8 @@ pub struct Issuer {
     pub(super) shape: Option<Arc<Shape>>,
     jwt_mode: JwtMode,
     transport: Option<HttpTransport>,
+    /// The argument of a preset that no issuer of the provider can have, and why.
+    problem: Option<(&'static str, &'static str)>,
 }
 
 /// A change by the application, made after the defaults of the resource server.
@@ -72,7 +74,22 @@ impl Issuer {
             shape: None,
             jwt_mode: JwtMode::LocalOnly,
             transport: None,
+            problem: None,
         }
+    }
+
+    /// Refuses to be built if `is_wrong`.
+    #[cfg(feature = "jwt")]
+    pub(super) const fn with_problem(
+        mut self,
+        is_wrong: bool,
+        argument: &'static str,
+        problem: &'static str,
+    ) -> Self {
+        if is_wrong {
+            self.problem = Some((argument, problem));
+        }
+        self
     }
 
     /// Creates an issuer whose tokens are JWTs and are verified locally.
@@ -206,6 +223,9 @@ impl Issuer {
 
     pub(super) fn build(self, defaults: &Defaults) -> Result<TrustedIssuer, ConfigError> {
         let mut problems = ConfigError::new();
+        if let Some((argument, problem)) = self.problem {
+            problems.push(argument, problem);
+        }
         if self.prefix.as_deref() == Some("") {
             problems.push("token_prefix", "the prefix is empty");
         }

@@ -33,6 +33,8 @@ pub(crate) mod fresh;
 pub(crate) mod issuer;
 pub mod metadata;
 mod own_facts;
+#[cfg(feature = "jwt")]
+mod presets;
 pub mod readiness;
 pub(crate) mod server;
 mod stack;

@@ -43,6 +43,7 @@ mod metrics;
 mod miss_budget;
 mod mtls;
 mod policy_isolation;
+mod presets;
 mod proxy_recipes;
 mod published_keys;
 mod readiness;
