@@ -113,6 +113,7 @@ pub(crate) fn for_error(kind: ErrorKind, token: &str) -> &'static [&'static str]
         K::MissingClaim("aud") => &[
             "Have the authorization server name this service in `aud`.",
             "If another claim of its JWTs names this service, set `danger_audience_claim`.",
+            "If a JWT has no `aud` but the response about it has, set `mode` to `introspect`.",
             "If the introspection response has neither `scope`, `token_type` nor `sub`, this is \
              probably a refresh token or an authorization code: have the client send its access \
              token.",

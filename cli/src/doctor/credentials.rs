@@ -1,5 +1,7 @@
 //! Checks the credentials of the service at the introspection endpoint.
 
+use bytes::Bytes;
+use http::Response;
 use serde_json::Value;
 use tower_introspect::{
     ErrorKind, VerifyError,
@@ -159,6 +161,12 @@ pub(super) fn client_name(client: &ClientSettings) -> &str {
     })
 }
 
+/// Returns `error`, the code of an error response (RFC 6749 §5.2).
+pub(super) fn error_code(response: &Response<Bytes>) -> Option<String> {
+    let body: Value = serde_json::from_slice(response.body()).ok()?;
+    Some(body["error"].as_str()?.chars().take(64).collect())
+}
+
 /// Returns the last introspection request among exchanges that may include discovery.
 pub(super) fn introspection(exchanges: &[Exchange]) -> Option<&Exchange> {
     exchanges.iter().rfind(|one| one.request.method() == http::Method::POST)
@@ -177,7 +185,8 @@ fn report_unexpected(
         let kind = header_text(response, &http::header::CONTENT_TYPE);
         let kind = if kind.is_empty() { "no content type".to_owned() } else { kind };
         let length = response.body().len();
-        format!("{}, {kind}, {length} bytes", response.status())
+        let error = error_code(response).map(|code| format!(", `error` is `{code}`"));
+        format!("{}, {kind}, {length} bytes{}", response.status(), error.unwrap_or_default())
     });
     let status = status.unwrap_or_else(|| "no response".to_owned());
     match outcome {
@@ -207,7 +216,8 @@ fn report_unexpected(
                 format!(
                     "the server refuses to introspect a random token ({status}): every request \
                      would fail with 503. The credentials of this service (`{id}`) may be wrong, \
-                     or this client may not introspect"
+                     this client may not introspect, the realm may be disabled, or a setting such \
+                     as `token_type_hint` may not suit the server"
                 ),
             ),
             _ => findings.bad("introspection_out_of_protocol", format!("{status}: {error}")),

@@ -7,7 +7,10 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, header::AUTHORIZATION};
 use serde_json::Value;
 
-use super::{Doctor, credentials::NO_CREDENTIALS};
+use super::{
+    Doctor,
+    credentials::{NO_CREDENTIALS, error_code},
+};
 use crate::{finding::Findings, net::Exchange};
 
 /// Sends the changed requests. `exchange` is an introspection that succeeded.
@@ -82,8 +85,8 @@ impl Doctor<'_> {
         // A signed response starts with the header of a JWT.
         let introspected = body["active"].is_boolean() || response.body().starts_with(b"ey");
         let status = response.status();
-        let summary = match body["error"].as_str() {
-            Some(error) => format!("{status}, {}", error.chars().take(64).collect::<String>()),
+        let summary = match error_code(response) {
+            Some(error) => format!("{status}, {error}"),
             None if response.body().is_empty() => format!("{status} without content"),
             None => status.to_string(),
         };

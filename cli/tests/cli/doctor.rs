@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::{Response, StatusCode};
 use serde_json::{Value, json};
 use tower_introspect::{
     clock::UnixTime,
@@ -34,6 +36,16 @@ fn has(ran: &Ran, code: &str, level: &str) {
     let all = codes(ran);
     let wanted = (code.to_owned(), level.to_owned());
     assert!(all.contains(&wanted), "no {wanted:?}: {}", ran.screen());
+}
+
+/// Returns the text of a finding.
+#[track_caller]
+fn text_of(ran: &Ran, code: &str) -> String {
+    let json = ran.json();
+    let sections = json["sections"].as_array().unwrap();
+    let mut all = sections.iter().flat_map(|section| section["findings"].as_array().unwrap());
+    let found = all.find(|finding| finding["code"] == code);
+    found.unwrap_or_else(|| panic!("no {code}: {}", ran.screen()))["text"].to_string()
 }
 
 /// Returns a token that is valid for this many seconds from [`NOW`] on.
@@ -234,6 +246,26 @@ async fn a_server_that_accepts_anything_is_not_ready() {
 }
 
 #[tokio::test]
+async fn error_of_a_server_that_refuses_to_introspect_is_named() {
+    let (server, _listening) = front::plain().await;
+    let config = front::config("doctor-refused", server.issuer(), "mode = \"introspect\"\n");
+    // A disabled realm of Keycloak, and its response to an unknown hint.
+    for (status, code) in
+        [(StatusCode::FORBIDDEN, "access_denied"), (StatusCode::BAD_REQUEST, "invalid_request")]
+    {
+        let body = json!({ "error": code, "error_description": "no" }).to_string();
+        let response = Response::builder().status(status).body(Bytes::from(body)).unwrap();
+        server.inject(Endpoint::Introspection, Fault::respond(response));
+        let ran = doctor(&config, &["--json"]).await;
+        server.clear(Endpoint::Introspection);
+        let found = text_of(&ran, "introspection_refused");
+        assert!(found.contains(&format!("`error` is `{code}`")), "{found}");
+        assert!(found.contains("the realm may be disabled"), "{found}");
+        assert_eq!(ran.code, 1);
+    }
+}
+
+#[tokio::test]
 async fn the_cache_is_checked_against_the_lifetimes_of_tokens() {
     let (server, _listening) = front::plain().await;
     let more = "mode = \"introspect\"\n";
@@ -248,8 +280,12 @@ async fn the_cache_is_checked_against_the_lifetimes_of_tokens() {
         format!("max_age_seconds = 0\nstale_if_error_seconds = 60\n{text}"),
     );
     has(&doctor(&config, &["--json"]).await, "stale_if_error", "warning");
-    // Without a token, the lifetimes are not known.
-    has(&doctor(&config, &["--json"]).await, "no_lifetimes", "note");
+    // Without a token, the lifetimes are not known, nor are they by an inactive one.
+    let ran = doctor(&config, &["--json"]).await;
+    assert!(text_of(&ran, "no_lifetimes").contains("no token was given"), "{}", ran.screen());
+    let inactive = file("doctor-inactive", "inactive");
+    let ran = doctor(&config, &["--json", "--token-file", &inactive]).await;
+    assert!(text_of(&ran, "no_lifetimes").contains("a given token"), "{}", ran.screen());
 }
 
 #[tokio::test]
