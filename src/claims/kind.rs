@@ -132,8 +132,8 @@ impl Evidence {
             }
             "nonce" => self.nonce = true,
             "scope" | "scp" => self.scope |= (is('"') || is('[')) && value.len() > 2,
-            // Claims of the client that ID tokens do not have. These may well have `azp` (OpenID
-            // Connect Core §2).
+            // Claims of the client that ID tokens do not have, unless they have marks as well, such
+            // as those of ZITADEL. Any may have `azp` (OpenID Connect Core §2).
             "client_id" | "cid" | "appid" | "azpacr" => self.client |= is('"') && value.len() > 2,
             _ => {}
         }
