@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The minimum time between two checks of the files.
-const INTERVAL: Duration = Duration::from_secs(60);
+pub(crate) const INTERVAL: Duration = Duration::from_secs(60);
 
 /// The longest time that a request waits for a check of the files.
 const MAX_WAIT: Duration = Duration::from_secs(1);
@@ -103,12 +103,12 @@ impl<T: Clone + Send + 'static> FromFiles<T> {
         self.0.state().value.clone()
     }
 
-    /// Pretends that a file has changed, and that a check is due.
+    /// Pretends that a file has changed since a check at that moment.
     #[cfg(test)]
-    pub(crate) fn pretend_changed(&self) {
+    pub(crate) fn pretend_changed_since(&self, checked_at: Moment) {
         let mut state = self.0.state();
         state.stamps = vec![Some((SystemTime::UNIX_EPOCH, 1))];
-        state.checked_at = crate::clock::tests::before_now(INTERVAL);
+        state.checked_at = checked_at;
     }
 
     /// Returns true if the value was made from the files as the last check found them.
@@ -186,7 +186,7 @@ mod tests {
         let none = std::env::temp_dir().join(format!("from-files-none-{}", std::process::id()));
         let value = FromFiles::new([none], |_| Ok(()), |_| {}).unwrap();
         // Pretends that the file was there.
-        value.pretend_changed();
+        value.pretend_changed_since(before_now(INTERVAL));
         let seen_after = |age| {
             value.0.state().checked_at = before_now(age);
             assert!(value.clone().current().now_or_never().is_some());

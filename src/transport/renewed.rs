@@ -140,6 +140,7 @@ mod tests {
     use tower::service_fn;
 
     use super::*;
+    use crate::{clock::tests::before_now, refresh::from_files::INTERVAL};
 
     #[test]
     fn transport_that_can_verify_servers_is_not_replaced_by_one_that_cannot() {
@@ -156,7 +157,7 @@ mod tests {
                 Ok(lacks(if is_first { first } else { later }))
             });
             let RenewedTransport(shared) = transport.unwrap();
-            shared.pretend_changed();
+            shared.pretend_changed_since(before_now(INTERVAL));
             let current = shared.clone().current().now_or_never().unwrap();
             assert_eq!(current.lacks_authorities, expected, "{first} {later}");
             assert_eq!(shared.is_up_to_date(), first || !later, "it is tried again");

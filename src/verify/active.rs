@@ -60,9 +60,10 @@ struct Facts {
     stale: bool,
     /// The set of revocations that noted the `iat` of these facts last, or zero.
     noted_by: AtomicU32,
-    /// The length of the JWT that these facts confirm, or zero.
+    /// The length of the JWT that these facts confirm, which is 64 KiB at most, or zero. The padding
+    /// holds it.
     #[cfg(feature = "cache")]
-    confirmed_len: u32,
+    confirmed_len: u16,
 }
 
 /// The key that a token was verified with, the algorithm, and the type of the token.
@@ -181,11 +182,10 @@ impl ActiveToken {
     /// of the combination. Both are kept beside the text of these facts.
     #[cfg(feature = "cache")]
     fn bytes_of_combination(&self) -> usize {
-        match usize::try_from(self.0.confirmed_len) {
-            Ok(0) => 0,
+        match usize::from(self.0.confirmed_len) {
+            0 => 0,
             // The claims are three quarters of a JWT at most.
-            Ok(len) => COMBINATION_OVERHEAD + len / 2 * 3 + self.claims().bytes(),
-            Err(_) => usize::MAX,
+            len => COMBINATION_OVERHEAD + len / 2 * 3 + self.claims().bytes(),
         }
     }
 
@@ -194,7 +194,7 @@ impl ActiveToken {
     pub(crate) fn confirming(self, len: usize) -> Self {
         let Self(mut facts) = self;
         if let Some(facts) = Arc::get_mut(&mut facts) {
-            facts.confirmed_len = u32::try_from(len).unwrap_or(u32::MAX);
+            facts.confirmed_len = u16::try_from(len).unwrap_or(u16::MAX);
         }
         Self(facts)
     }
