@@ -13,6 +13,8 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 
+use serde_json::value::RawValue;
+
 use super::{json, kind::Evidence, typ::Typ};
 use crate::error::kind::TokenKind;
 
@@ -39,6 +41,17 @@ pub(crate) fn evidence(token: &str) -> Option<Evidence> {
         (Some(_), Some(_)) => Typ::Other(TokenKind::Other),
     };
     Some(Evidence::of_jwt(typ, claims.iter().map(|(name, value)| (&**name, value.get()))))
+}
+
+/// Returns true if the text of a token names an audience, and `audience` is not in it.
+pub(crate) fn names_another_audience(token: &str, audience: &str) -> bool {
+    let Some(claims) = token.split('.').nth(1).and_then(decode) else { return false };
+    let Some(claims) = json::members(&claims) else { return false };
+    let contains = |aud: &RawValue| match json::string(aud) {
+        Some(one) => one == audience,
+        None => json::strings(aud).is_some_and(|all| all.iter().any(|one| one == audience)),
+    };
+    claims.iter().any(|(name, value)| name == "aud" && value.get() != "null" && !contains(value))
 }
 
 fn decode(part: &str) -> Option<String> {

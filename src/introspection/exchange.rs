@@ -211,7 +211,7 @@ impl Exchange {
                 })?
             }
         };
-        settings.with_default_audience(claims)
+        settings.with_default_audience(claims, secret)
     }
 
     fn http_request(

@@ -138,14 +138,23 @@ impl ClaimSettings {
     ///
     /// Some servers call refresh tokens and authorization codes active and say next to nothing of
     /// them. Only a scope, a type or a subject shows that the token may be an access token.
-    pub(super) fn with_default_audience(&self, claims: Claims) -> Result<Claims, VerifyError> {
+    ///
+    /// A JWT may name its audience although the response does not. If it is for others, the default is
+    /// not in place of anything missing.
+    pub(super) fn with_default_audience(
+        &self,
+        claims: Claims,
+        token: &str,
+    ) -> Result<Claims, VerifyError> {
         let Some(audience) = self.default_audience.as_deref() else { return Ok(claims) };
         if claims.raw("aud").is_some() {
             return Ok(claims);
         }
-        let shown =
+        let is_shown =
             ["scope", "token_type", "sub"].into_iter().any(|name| claims.raw(name).is_some());
-        let result = if shown {
+        let result = if own_text::names_another_audience(token, audience) {
+            Err(VerifyError::new(ErrorKind::WrongAudience).with_context(FOR_OTHERS))
+        } else if is_shown {
             Ok(claims.with_audience(audience))
         } else {
             Err(VerifyError::new(ErrorKind::MissingClaim("aud")).with_context(BARE_RESPONSE))
@@ -177,6 +186,9 @@ fn tell(issuer: &str, kind: TokenKind, claims: &Claims) {
 }
 
 /// The reason why a default audience is not used.
+const FOR_OTHERS: &str =
+    "the response has no audience, and that of the JWT does not name the default one";
+
 const BARE_RESPONSE: &str = "the response has neither scope, token_type nor sub: probably the \
      token is a refresh token or an authorization code";
 

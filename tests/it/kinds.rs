@@ -646,6 +646,28 @@ async fn default_audience_is_not_given_to_what_may_be_a_refresh_token_or_a_code(
     }
 }
 
+/// As for the tokens of users of ZITADEL, whose JWT names the client alone.
+#[tokio::test(start_paused = true)]
+async fn default_audience_is_not_given_to_a_jwt_that_names_others() {
+    let settings =
+        Settings { introspection: |remote| remote.danger_default_audience(AUDIENCE), ..DEFAULTS };
+    let response = json!({"scope": "read", "sub": "a", "token_type": "Bearer"});
+    for (aud, expected) in [
+        (json!("web"), Some(ErrorKind::WrongAudience)),
+        (json!(["web", "other"]), Some(ErrorKind::WrongAudience)),
+        (json!([]), Some(ErrorKind::WrongAudience)),
+        (json!(7), Some(ErrorKind::WrongAudience)),
+        (json!(null), None),
+        (json!(AUDIENCE), None),
+        (json!(["web", AUDIENCE]), None),
+    ] {
+        let claims = json!({"aud": aud, "client_id": "web", "scope": "read", "sub": "a"});
+        let shape = jwt("named", Some("JWT"), claims, response.clone());
+        let refused = shape.present_with(Mode::Introspect, &settings).await.err();
+        assert_eq!(refused.map(|error| error.kind()), expected, "{aud}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn empty_audience_is_for_nobody_in_every_mode_and_the_reason_says_so() {
     let claims = json!({"aud": [], "client_id": "web", "scp": ["read"], "sub": "a"});
