@@ -50,7 +50,8 @@ impl Extractor {
     /// Takes no token from the `Authorization` header.
     ///
     /// Use it with [`header`](Self::header), if the proxy passes on an `Authorization` header that
-    /// was meant for itself or that the application reads.
+    /// was meant for itself or that the application reads. `IntrospectLayer::remove_credentials` removes
+    /// that header too.
     ///
     /// ```
     /// use http::{HeaderMap, HeaderName, Uri};
