@@ -66,6 +66,22 @@ struct Facts {
     confirmed_len: u16,
 }
 
+impl Facts {
+    fn new(issuer: Arc<str>, claims: Claims, method: Method, verified_at: Moment) -> Self {
+        Self {
+            issuer,
+            claims,
+            method,
+            verified_at,
+            signed_by: None,
+            stale: false,
+            noted_by: AtomicU32::new(0),
+            #[cfg(feature = "cache")]
+            confirmed_len: 0,
+        }
+    }
+}
+
 /// The key that a token was verified with, the algorithm, and the type of the token.
 #[cfg(feature = "jwt")]
 #[derive(Clone)]
@@ -107,19 +123,7 @@ impl ActiveToken {
         method: Method,
         verified_at: Moment,
     ) -> Self {
-        let (issuer, noted_by) = (issuer.into(), AtomicU32::new(0));
-        let (signed_by, stale) = (None, false);
-        Self(Arc::new(Facts {
-            issuer,
-            claims,
-            method,
-            verified_at,
-            signed_by,
-            stale,
-            noted_by,
-            #[cfg(feature = "cache")]
-            confirmed_len: 0,
-        }))
+        Self(Arc::new(Facts::new(issuer.into(), claims, method, verified_at)))
     }
 
     /// Creates the fact that `issuer` signed `claims`.
@@ -130,19 +134,8 @@ impl ActiveToken {
         signed_by: SignedBy,
         verified_at: Moment,
     ) -> Self {
-        let (method, signed_by) = (Method::Jwt, Some(signed_by));
-        let (stale, noted_by) = (false, AtomicU32::new(0));
-        Self(Arc::new(Facts {
-            issuer,
-            claims,
-            method,
-            verified_at,
-            signed_by,
-            stale,
-            noted_by,
-            #[cfg(feature = "cache")]
-            confirmed_len: 0,
-        }))
+        let facts = Facts::new(issuer, claims, Method::Jwt, verified_at);
+        Self(Arc::new(Facts { signed_by: Some(signed_by), ..facts }))
     }
 
     /// Returns the same facts with another method.
@@ -200,20 +193,8 @@ impl ActiveToken {
     }
 
     fn rebuild(&self, claims: Claims, method: Method, verified_at: Moment, stale: bool) -> Self {
-        let Facts { issuer, signed_by, .. } = &*self.0;
-        let (issuer, signed_by) = (Arc::clone(issuer), signed_by.clone());
-        let noted_by = AtomicU32::new(0);
-        Self(Arc::new(Facts {
-            issuer,
-            claims,
-            method,
-            verified_at,
-            signed_by,
-            stale,
-            noted_by,
-            #[cfg(feature = "cache")]
-            confirmed_len: 0,
-        }))
+        let facts = Facts::new(Arc::clone(&self.0.issuer), claims, method, verified_at);
+        Self(Arc::new(Facts { signed_by: self.0.signed_by.clone(), stale, ..facts }))
     }
 
     /// Returns the set of revocations that noted the `iat` of these facts last, or zero.

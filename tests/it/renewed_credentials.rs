@@ -1,7 +1,7 @@
 //! Credentials of this service that are read again when their files change.
 
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -22,31 +22,8 @@ use tower_introspect::{
 
 use crate::{
     scripted::{kind, token},
-    support::{ask, with_token},
+    support::{File, ask, with_token},
 };
-
-/// A file that is removed on drop.
-struct File(PathBuf);
-
-impl File {
-    fn new(name: &str, text: &str) -> Self {
-        let name = format!("credentials-{name}-{}", std::process::id());
-        let file = Self(std::env::temp_dir().join(name));
-        file.put(text);
-        file
-    }
-
-    /// Writes a text of another length, so that the precision of file times does not matter.
-    fn put(&self, text: &str) {
-        std::fs::write(&self.0, text).unwrap();
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
 
 /// A server that keeps the `Authorization` fields and the bodies of its requests.
 #[derive(Clone, Default)]
@@ -140,7 +117,7 @@ async fn unusable_file_keeps_the_credentials_and_is_tried_again() {
 
 #[test]
 fn first_problem_is_returned() {
-    let file = File::new("first", "nothing");
+    let file = File::new("first-problem", "nothing");
     let path = file.0.clone();
     let problems = ClientAuth::renewed([&file.0], move || read(&path)).unwrap_err();
     assert_eq!(problems.to_string(), "file: no credentials");

@@ -1,7 +1,7 @@
 //! A transport that is rebuilt when its files change.
 
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -19,28 +19,7 @@ use tower_introspect::{
     transport::{HttpTransport, RenewedTransport},
 };
 
-/// A file that is removed on drop.
-struct File(PathBuf);
-
-impl File {
-    fn new(name: &str, text: &str) -> Self {
-        let name = format!("renewed-{name}-{}", std::process::id());
-        let file = Self(std::env::temp_dir().join(name));
-        file.put(text);
-        file
-    }
-
-    /// Writes a text of another length, so that the precision of file times does not matter.
-    fn put(&self, text: &str) {
-        std::fs::write(&self.0, text).unwrap();
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
+use crate::support::File;
 
 /// Returns a transport that responds with the contents of the file.
 fn make(file: &Path) -> Result<HttpTransport, ConfigError> {

@@ -1,6 +1,6 @@
 //! Helpers that several test modules share.
 
-use std::{convert::Infallible, future::Ready, sync::Arc};
+use std::{convert::Infallible, future::Ready, path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, header::AUTHORIZATION};
@@ -126,5 +126,28 @@ pub(crate) struct Alive(Arc<()>);
 impl Alive {
     pub(crate) fn count(&self) -> usize {
         Arc::strong_count(&self.0) - 1
+    }
+}
+
+/// A file that is removed on drop.
+pub(crate) struct File(pub(crate) PathBuf);
+
+impl File {
+    pub(crate) fn new(name: &str, text: &str) -> Self {
+        let name = format!("tower-introspect-{name}-{}", std::process::id());
+        let file = Self(std::env::temp_dir().join(name));
+        file.put(text);
+        file
+    }
+
+    /// Writes a text of another length, so that the precision of file times does not matter.
+    pub(crate) fn put(&self, text: &str) {
+        std::fs::write(&self.0, text).unwrap();
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
     }
 }
