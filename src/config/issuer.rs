@@ -74,7 +74,7 @@ impl IssuerConfig {
     /// Reads an issuer. Missing settings are reported in the section, and then nothing is built.
     pub(super) fn read(section: &mut Section) -> Self {
         section.require("issuer");
-        section.require("mode");
+        section.require_keyword("mode", &MODES);
         let name = section.text("issuer").unwrap_or_default();
         let mode = section.keyword("mode", &MODES);
         if mode.is_some_and(|mode| mode != Mode::Jwt) {

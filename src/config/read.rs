@@ -181,7 +181,9 @@ mod tests {
         assert_eq!(problems(scopes), ["audience: missing", scope]);
         let nobody =
             "audience = \"https://a\"\nmetadata = {}\nissuer = [{ issuer = \"https://a\" }]";
-        assert_eq!(problems(nobody), ["issuer[0].mode: missing"]);
+        let mode = "issuer[0].mode: missing, expected `jwt` or `introspect` or `hybrid` or \
+             `jwt_and_introspect`";
+        assert_eq!(problems(nobody), [mode]);
     }
 
     #[cfg(all(feature = "dpop", feature = "mtls"))]

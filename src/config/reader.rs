@@ -40,6 +40,13 @@ impl Section {
         }
     }
 
+    /// Reports a problem if a setting that has to be one of `keywords` is missing.
+    pub(super) fn require_keyword<T>(&mut self, name: &str, keywords: &[(&str, T)]) {
+        if !self.has(name) {
+            self.problem(name, format!("missing, expected {}", words(keywords)));
+        }
+    }
+
     /// Takes a text that is not empty.
     pub(super) fn text(&mut self, name: &str) -> Option<String> {
         self.take(name, "a non-empty text", text)
@@ -93,8 +100,7 @@ impl Section {
 
     /// Takes one of several keywords.
     pub(super) fn keyword<T: Copy>(&mut self, name: &str, keywords: &[(&str, T)]) -> Option<T> {
-        let known: Vec<_> = keywords.iter().map(|(word, _)| format!("`{word}`")).collect();
-        self.take(name, &known.join(" or "), |value| {
+        self.take(name, &words(keywords), |value| {
             let value = value.as_str()?;
             keywords.iter().find(|(word, _)| *word == value).map(|(_, meaning)| *meaning)
         })
@@ -221,6 +227,11 @@ impl Section {
         }
         value
     }
+}
+
+fn words<T>(keywords: &[(&str, T)]) -> String {
+    let known: Vec<_> = keywords.iter().map(|(word, _)| format!("`{word}`")).collect();
+    known.join(" or ")
 }
 
 fn text(value: Value) -> Option<String> {
