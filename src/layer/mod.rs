@@ -34,6 +34,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
 //! ```
 //!
+//! hyper serves such a service once it is wrapped in `hyper_util::service::TowerToHyperService`, with the
+//! feature `service` of hyper-util.
+//!
 //! # Services that do not serve gRPC
 //!
 //! By default the layer answers clients in the protocol that they speak, and a refusal in gRPC has

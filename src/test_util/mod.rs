@@ -68,29 +68,33 @@
 //! would:
 //!
 //! ```
+//! use axum::{Router, body::Body, routing::get};
+//! use http::{Request, StatusCode};
+//! use tower::ServiceExt as _;
 //! use tower_introspect::{
-//!     ErrorKind, Policy,
-//!     credentials::{Scheme, Token},
-//!     jwt::{JwtVerifier, KeySet, Profile},
+//!     Issuer, ResourceServer,
 //!     test_util::{AuthorizationServer, Provider},
-//!     verify::{Verifier, VerifyRequest},
 //! };
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let keycloak = AuthorizationServer::new("https://sso.example.com/realms/acme")
 //!     .with_provider(Provider::Keycloak);
-//! let keys = KeySet::from_jwks(keycloak.jwks().to_string().as_bytes())?;
-//! let verifier = JwtVerifier::builder(keycloak.issuer())
-//!     .keys(keys)
-//!     .profile(Profile::Generic)
+//! let api = ResourceServer::builder("https://api.example.com")
+//!     .issuer(Issuer::jwt(keycloak.issuer()))
+//!     .transport(keycloak.transport()) // no socket
 //!     .build()?;
+//! let app: Router = Router::new().route("/", get(async || "hello")).layer(api.layer());
+//! let status = async |token: String| {
+//!     let request = Request::get("/").header("authorization", format!("Bearer {token}"));
+//!     let response = app.clone().oneshot(request.body(Body::empty()).expect("a request")).await;
+//!     response.expect("infallible").status()
+//! };
 //!
 //! // Without an audience mapper, the audience is `account`.
-//! let token = Token::bearer(&keycloak.jwt().mint()).expect("a token");
-//! let active = verifier.verify(VerifyRequest::new(token)).await?;
-//! let refused = Policy::new("https://api.example.com").admit(active, Scheme::Bearer);
-//! assert_eq!(refused.unwrap_err().kind(), ErrorKind::WrongAudience);
+//! assert_eq!(status(keycloak.jwt().mint()).await, StatusCode::UNAUTHORIZED);
+//! let mapped = keycloak.jwt().audience("https://api.example.com");
+//! assert_eq!(status(mapped.mint()).await, StatusCode::OK);
 //! # Ok(())
 //! # }
 //! ```

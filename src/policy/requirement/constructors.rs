@@ -17,7 +17,8 @@ impl Requirement {
     /// # Panics
     ///
     /// If a value is not a scope-token (RFC 6749 §3.3), because no token could ever meet it. With
-    /// [`scopes!`](crate::scopes) that is a compile error.
+    /// [`scopes!`](crate::scopes) that is a compile error. For a value that is made of text of the
+    /// request, ask [`VerifiedToken::has_scope`](crate::VerifiedToken::has_scope) instead.
     #[must_use]
     pub fn all_scopes<'a>(scopes: impl IntoIterator<Item = &'a str>) -> Self {
         Kind::AllScopes(checked(scopes, "scope-token (RFC 6749 section 3.3)")).into()
