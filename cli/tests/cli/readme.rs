@@ -1,4 +1,4 @@
-//! Compares the transcripts in the README with the output of the program.
+//! Compares the transcripts in the two READMEs with the output of the program.
 
 use serde_json::json;
 use tower_introspect::{
@@ -9,7 +9,7 @@ use tower_introspect::{
 
 use crate::run::{AUDIENCE, ISSUER, NOW, at, run};
 
-const README: &str = include_str!("../../../README.md");
+const README: &str = concat!(include_str!("../../../README.md"), include_str!("../../README.md"));
 
 /// Returns the command and the output of the console block in the README that contains `text`. The
 /// output is split where the README leaves lines out.
