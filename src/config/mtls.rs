@@ -50,6 +50,7 @@ impl MtlsConfig {
     }
 
     /// Returns the header with the certificate, if a proxy is trusted to set one.
+    #[cfg(feature = "checks")]
     pub(super) fn field(&self) -> Option<CertificateField> {
         self.proxies.as_ref().map(|(field, _)| *field)
     }
