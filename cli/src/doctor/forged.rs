@@ -34,7 +34,7 @@ pub(super) struct ForgedArgs {
     bound_cert_file: Option<PathBuf>,
 }
 
-/// What is sent, and where.
+/// The request to send, and its target.
 pub(super) struct Forgery {
     url: Uri,
     authorization: HeaderValue,

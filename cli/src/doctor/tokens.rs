@@ -249,7 +249,7 @@ fn check_kind(response: &Value, findings: &mut Findings) {
     }
 }
 
-/// What a response is probably about that has none of the members of an access token.
+/// The probable subject of a response that has none of the members of an access token.
 const PROBABLY_NONE: &str = "the response has neither `scope`, `token_type` nor `sub`: probably the \
      token is a refresh token or an authorization code. Even `danger_default_audience` does not \
      admit it";
