@@ -1,4 +1,4 @@
-//! Which bodies of refused requests are read, and how much of them.
+//! Bounds the reading of the bodies of refused requests.
 
 use std::{sync::Arc, time::Duration};
 
