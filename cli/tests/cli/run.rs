@@ -42,6 +42,18 @@ impl Ran {
         format!("{}{}[exit {}]\n", self.err, self.out, self.code)
     }
 
+    /// Checks that the first ten lines of the screen hold all of these texts. A text may go on over
+    /// the end of a line.
+    #[track_caller]
+    pub(crate) fn tells_at_once(&self, texts: &[&str]) {
+        let screen = self.screen();
+        let head: Vec<_> = screen.lines().take(10).flat_map(str::split_whitespace).collect();
+        let head = head.join(" ");
+        for text in texts {
+            assert!(head.contains(text), "{text:?} is not in the first ten lines of:\n{screen}");
+        }
+    }
+
     /// Compares the screen with the file of this name.
     #[track_caller]
     pub(crate) fn shows(&self, name: &str) {
