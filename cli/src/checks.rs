@@ -3,14 +3,73 @@
 use serde_json::{Value, json};
 use tower_introspect::{
     ErrorKind,
-    checks::{self, Check, State, Trace},
+    checks::{self, Check, Stage, State, Trace},
     clock::UnixTime,
 };
 
 use crate::{
+    diagnosis::found,
     report::{CheckLine, Report, Tone},
-    when,
 };
+
+/// The state of a check on the screen.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    Failed(ErrorKind),
+    /// An earlier check refused the token.
+    NotReached,
+    /// A later check refused the token without this one.
+    NotNeeded,
+    NotRequested,
+    Passed,
+    /// Passed, but on content that anyone could have written.
+    Seen,
+}
+
+impl Shown {
+    /// Returns the tone, the mark, the name in JSON and the remark.
+    const fn words(self) -> (Tone, &'static str, &'static str, Option<&'static str>) {
+        match self {
+            Self::Failed(_) => (Tone::Bad, "FAIL", "failed", None),
+            Self::NotReached => (Tone::Faint, "-", "not_reached", Some("not reached")),
+            Self::NotNeeded => (Tone::Faint, "-", "not_needed", Some("not needed")),
+            Self::NotRequested => (Tone::Warning, "skip", "not_requested", Some("not requested")),
+            Self::Passed => (Tone::Good, "pass", "passed", None),
+            Self::Seen => (Tone::Plain, "seen", "seen", None),
+        }
+    }
+}
+
+type Line<'a> = (Check, Shown, Option<&'a checks::Detail>);
+
+/// Returns the checks that a token goes through, with their states.
+fn lines<'a>(trace: &'a Trace, not_requested: &[Check]) -> Vec<Line<'a>> {
+    let verified = trace.is_verified();
+    let failed = trace.failed().map(|step| step.check);
+    let shown = |(check, state, detail): (Check, State, _)| {
+        let shown = match state {
+            State::Failed(kind) => Shown::Failed(kind),
+            State::Passed if not_requested.contains(&check) => Shown::NotRequested,
+            State::Passed if verified || !is_about_token(check) => Shown::Passed,
+            State::Passed => Shown::Seen,
+            _ if failed.is_some_and(|failed| check < failed) => Shown::NotNeeded,
+            _ => Shown::NotReached,
+        };
+        (check, shown, detail)
+    };
+    trace.path().into_iter().map(shown).collect()
+}
+
+/// Returns true if a check is about the text of the token, which anyone can write.
+const fn is_about_token(check: Check) -> bool {
+    match check {
+        Check::Keys | Check::Endpoint | Check::Answer => false,
+        _ => matches!(
+            check.stage(),
+            Stage::Request | Stage::Route | Stage::Jwt | Stage::Introspection
+        ),
+    }
+}
 
 /// Reports every check that a token goes through.
 ///
@@ -23,80 +82,71 @@ pub(crate) fn report_checks(
     now: UnixTime,
 ) {
     report.heading("Checks");
-    let path = trace.path();
-    let lines = path.iter().map(|(check, state, detail)| {
-        let skipped = *state == State::Passed && not_requested.contains(check);
-        let (tone, mark) = match state {
-            _ if skipped => (Tone::Warning, "skip"),
-            State::Passed => (Tone::Good, "pass"),
-            State::Failed(_) => (Tone::Bad, "FAIL"),
-            _ => (Tone::Faint, "-"),
-        };
-        let remark = match state {
-            _ if skipped => Some("not requested"),
-            State::NotReached => Some("not reached"),
-            _ => None,
-        };
-        let detail = match state {
-            _ if remark.is_some() => None,
-            State::Failed(kind) => Some(match describe(*detail, now) {
-                Some(description) => format!("{kind}: {description}"),
+    let lines = lines(trace, not_requested);
+    if lines.iter().any(|(_, shown, _)| *shown == Shown::Seen) {
+        let text = "  `seen`: in a token that is not verified. Anyone could have written it.";
+        report.line(Tone::Warning, text);
+    }
+    let on_screen = |(check, shown, detail): &Line<'_>| {
+        let (tone, mark, _, remark) = shown.words();
+        let detail = describe(*detail, now).filter(|_| remark.is_none());
+        let detail = match shown {
+            Shown::Failed(kind) => Some(match detail {
+                Some(detail) => format!("{kind}: {detail}"),
                 None => kind.to_string(),
             }),
-            _ => describe(*detail, now),
+            _ => detail,
         };
-        let (title, section) = (check.title(), check.section());
-        CheckLine { tone, mark, title, section, remark, detail }
-    });
-    report.checks(lines.collect());
-    report.set("checks", to_json(&path, not_requested));
+        CheckLine { tone, mark, title: check.title(), section: check.section(), remark, detail }
+    };
+    report.checks(lines.iter().map(on_screen).collect());
+    report.set("checks", lines.iter().map(to_json).collect::<Vec<_>>());
+}
+
+/// Counts the checks by their state, in words.
+pub(crate) fn counts(trace: &Trace, not_requested: &[Check]) -> String {
+    let lines = lines(trace, not_requested);
+    let count = |wanted: &[Shown], words: &str| {
+        let count = lines.iter().filter(|(_, shown, _)| wanted.contains(shown)).count();
+        (count > 0).then(|| format!("{count} {words}"))
+    };
+    let counts = [
+        count(&[Shown::Passed], "checks passed"),
+        count(&[Shown::Seen], "were made on a token that is not verified"),
+        count(&[Shown::NotRequested], "were skipped"),
+        count(&[Shown::NotReached, Shown::NotNeeded], "were not reached"),
+    ];
+    counts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// Describes the value that a check found and the value that it expected.
 fn describe(detail: Option<&checks::Detail>, now: UnixTime) -> Option<String> {
     let detail = detail?;
-    let seen = match &detail.seen {
-        Some(checks::Value::Text(text)) => Some(text.clone()),
-        Some(checks::Value::Time(time)) => {
-            Some(format!("{} ({})", when::date(*time), when::relative(*time, now)))
-        }
+    match (found(detail, now), &detail.wanted) {
+        (Some(found), Some(wanted)) => Some(format!("found {found}; expected {wanted}")),
+        (Some(found), None) => Some(format!("found {found}")),
         _ => None,
-    };
-    match (seen, &detail.wanted) {
-        (Some(seen), Some(wanted)) => Some(format!("found {seen}; expected {wanted}")),
-        (Some(seen), None) => Some(format!("found {seen}")),
-        (None, Some(wanted)) => Some(format!("found none; expected {wanted}")),
-        (None, None) => None,
     }
 }
 
-fn to_json(path: &[(Check, State, Option<&checks::Detail>)], not_requested: &[Check]) -> Value {
-    let one = |(check, state, detail): &(Check, State, Option<&checks::Detail>)| {
-        let state_name = match state {
-            State::Passed if not_requested.contains(check) => "not_requested",
-            State::Passed => "passed",
-            State::Failed(_) => "failed",
-            _ => "not_reached",
-        };
-        let seen = detail.and_then(|detail| match &detail.seen {
-            Some(checks::Value::Text(text)) => Some(Value::from(text.as_str())),
-            Some(checks::Value::Time(time)) => Some(time.as_secs().into()),
+fn to_json((check, shown, detail): &Line<'_>) -> Value {
+    let seen = detail.and_then(|detail| match &detail.seen {
+        Some(checks::Value::Text(text)) => Some(Value::from(text.as_str())),
+        Some(checks::Value::Time(time)) => Some(time.as_secs().into()),
+        _ => None,
+    });
+    json!({
+        "check": check.name(),
+        "title": check.title(),
+        "section": check.section(),
+        "state": shown.words().2,
+        "reason": match shown {
+            Shown::Failed(kind) => Some(kind.reason()),
             _ => None,
-        });
-        json!({
-            "check": check.name(),
-            "title": check.title(),
-            "section": check.section(),
-            "state": state_name,
-            "reason": match state {
-                State::Failed(kind) => Some(kind.reason()),
-                _ => None,
-            },
-            "seen": seen,
-            "wanted": detail.and_then(|detail| detail.wanted.as_deref()),
-        })
-    };
-    path.iter().map(one).collect()
+        },
+        "seen": seen,
+        "wanted": detail.and_then(|detail| detail.wanted.as_deref()),
+    })
 }
 
 /// Returns true if the recorded checks account for the outcome.

@@ -2,25 +2,21 @@
 //!
 //! It builds the middleware from the configuration of the service and calls it with the request.
 
-use std::{convert::Infallible, path::PathBuf};
+use std::path::PathBuf;
 
 use bytes::Bytes;
-use http::{
-    HeaderName, HeaderValue, Method, Request, Response, Uri, Version, header::AUTHORIZATION,
-};
-use serde_json::json;
-use tower::{ServiceBuilder, ServiceExt as _, service_fn};
-use tower_introspect::{ResourceServer, VerifiedToken, VerifyError, checks::Recording};
+use http::{HeaderName, HeaderValue, Method, Request, Uri, Version};
 
 use crate::{
-    Context, advice, checks,
-    config::ConfigFile,
+    Context,
+    attempt::{self, Attempt},
+    deployment::Deployment,
+    diagnosis::Place,
     input::TokenArgs,
+    net::{NetArgs, RecordingTransport},
+    outcome::{Outcome, ViewArgs},
     pasted::Pasted,
-    proxy,
-    report::{Exit, Failure, Field, Report, Tone},
-    token::{Form, Kind},
-    verdict,
+    report::{Failure, Field, Report},
 };
 
 /// Show how the middleware of a service responds to a request, and why.
@@ -49,118 +45,47 @@ pub(crate) struct Args {
     /// Send no token.
     #[arg(long, conflicts_with_all = ["token", "token_file", "token_env"])]
     no_token: bool,
+    #[command(flatten)]
+    view: ViewArgs,
 }
 
 pub(crate) fn run(args: &Args, cx: &Context) -> Result<Report, Failure> {
-    let (file, config) = ConfigFile::read(&args.config)?;
-    let service = config.build_with(|builder| builder.clock(cx.clock.clone()));
-    let service = service.map_err(|problems| file.failure(&problems))?;
+    let deployment = Deployment::read(&args.config)?;
+    let transport = RecordingTransport::new(&NetArgs::default())?;
+    // Settings of connections count as in the service; then nothing is recorded.
+    let recorded = Some(&transport).filter(|_| !deployment.settings.has_own_connections);
+    let server = deployment.server(cx, recorded)?;
     let pasted = if args.no_token { None } else { Some(args.token.read(cx)?) };
-    let request = request(args, pasted.as_ref())?;
-
-    let names: Vec<_> = service.readiness().iter().map(|one| one.issuer().to_owned()).collect();
-    let activity = format!("contacting {}", names.join(", "));
-    let recording = Recording::start();
-    let response = cx.wait(&activity, call_middleware(&service, request))?;
-    let trace = recording.finish();
-
-    let refusal = response.extensions().get::<VerifyError>();
-    let form = pasted.as_ref().map(|pasted| (Form::of(&pasted.token), pasted));
-    let kind = form.map(|(form, pasted)| Kind::of(&pasted.token, &form));
-    let mut report = Report::new("explain", Exit::Accepted);
-    verdict::headline(&mut report, refusal, true);
-    if let Some(pasted) = &pasted {
-        pasted.report_cleanups(&mut report);
-    }
-    report.heading("Request");
-    let none = "none".to_owned();
-    report.fields([
-        Field::new("request", format!("{} {}", args.method, args.path)),
-        Field::new("token", kind.as_ref().map_or(&none, |kind| &kind.description)),
-        cx.clock_field(),
-    ]);
-    let names: Vec<_> = names.iter().map(String::as_str).collect();
-    proxy::report_proxies(&mut report, &names);
-    report_response(&mut report, &response);
-    checks::report_checks(&mut report, &trace, &[], cx.now());
-    if !checks::explains(&trace, refusal.map(VerifyError::kind)) {
-        report.line(Tone::Warning, "  None of these checks refused the request: see the cause.");
-    }
-    if let Some(error) = refusal {
-        report.heading("Who has to act");
-        report.line(Tone::Plain, format!("  {}", advice::responsible_party(error.blame())));
-        let kind = kind.unwrap_or_else(Kind::absent);
-        verdict::advise(&mut report, error, &kind);
-    }
-    Ok(report)
+    let request = args.request(pasted.as_ref())?;
+    let issuers = deployment.issuers();
+    let activity = format!("contacting {}", issuers.join(", "));
+    let attempt = Attempt::of(cx, &server, request, &activity)?;
+    let outcome = Outcome {
+        attempt: &attempt,
+        pasted: pasted.as_ref(),
+        place: Place::File(&deployment),
+        exchanges: &transport.take(),
+        not_requested: &[],
+        request: vec![Field::new("request", format!("{} {}", args.method, args.path))],
+        urls: &issuers,
+    };
+    Ok(outcome.report("explain", &args.view, cx))
 }
 
-/// Calls the middleware with an empty handler inside.
-///
-/// The response of the handler carries the verified token in its extensions.
-async fn call_middleware(service: &ResourceServer, request: Request<Bytes>) -> Response<Bytes> {
-    let handler = service_fn(async |request: Request<Bytes>| {
-        let mut response = Response::new(Bytes::new());
-        if let Some(token) = request.extensions().get::<VerifiedToken>() {
-            response.extensions_mut().insert(token.clone());
+impl Args {
+    fn request(&self, pasted: Option<&Pasted>) -> Result<Request<Bytes>, Failure> {
+        let mut request = match pasted {
+            Some(pasted) => attempt::request(&self.scheme, &pasted.token)?,
+            None => Request::new(Bytes::new()),
+        };
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.path.clone();
+        *request.version_mut() = Version::HTTP_11;
+        for (name, value) in &self.headers {
+            request.headers_mut().append(name, value.clone());
         }
-        Ok::<_, Infallible>(response)
-    });
-    let service = ServiceBuilder::new().layer(service.layer()).service(handler);
-    let Ok(response) = service.oneshot(request).await;
-    response
-}
-
-fn request(args: &Args, pasted: Option<&Pasted>) -> Result<Request<Bytes>, Failure> {
-    let mut request = Request::new(Bytes::new());
-    *request.method_mut() = args.method.clone();
-    *request.uri_mut() = args.path.clone();
-    *request.version_mut() = Version::HTTP_11;
-    for (name, value) in &args.headers {
-        request.headers_mut().append(name, value.clone());
+        Ok(request)
     }
-    if let Some(pasted) = pasted {
-        let value = format!("{} {}", args.scheme, pasted.token);
-        let value = HeaderValue::from_bytes(value.as_bytes())
-            .map_err(|_| Failure::usage("this scheme and token do not fit into a header"))?;
-        request.headers_mut().append(AUTHORIZATION, value);
-    }
-    Ok(request)
-}
-
-fn report_response(report: &mut Report, response: &Response<Bytes>) {
-    let headers: Vec<(&str, String)> = response
-        .headers()
-        .iter()
-        .map(|(name, value)| {
-            (name.as_str(), String::from_utf8_lossy(value.as_bytes()).into_owned())
-        })
-        .collect();
-    let status = response.status();
-    if let Some(token) = response.extensions().get::<VerifiedToken>() {
-        report.heading("Response");
-        report.line(Tone::Plain, "  from the handler, which receives this token:");
-        report.fields([
-            Field::new("issuer", token.issuer()),
-            Field::new("subject", token.subject().unwrap_or("none")),
-            Field::new("client", token.client_id().unwrap_or("none".into())),
-            Field::new("scope", token.scope().to_string()),
-        ]);
-        report.set(
-            "token",
-            json!({
-                "issuer": token.issuer(),
-                "subject": token.subject(),
-                "client_id": token.client_id(),
-                "scope": token.scope().to_string(),
-            }),
-        );
-        return;
-    }
-    report.heading("Response");
-    report.line(Tone::Plain, format!("  {status}"));
-    report.fields(headers.iter().map(|(name, value)| Field::new(*name, value)));
-    report.set("response", json!({ "status": status.as_u16(), "headers": headers }));
 }
 
 /// Parses `NAME: VALUE`.

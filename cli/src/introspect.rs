@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 use tower_introspect::{
-    ConfigError,
+    ConfigError, VerifyError,
+    checks::Recording,
     credentials::Token,
     introspection::{IntrospectionVerifier, IntrospectionVerifierBuilder, SignedResponse},
     verify::{ActiveToken, Verifier as _, VerifyRequest},
@@ -14,13 +15,14 @@ use crate::{
     Context,
     client::ClientArgs,
     deployment::Deployment,
+    diagnosis::{Case, Diagnosis, Place},
     exchange::{self, report_exchange},
     input::TokenArgs,
     net::{LOOPBACK_HINT, NetArgs, RecordingTransport},
     proxy,
     report::{Exit, Failure, Report, Tone},
     token::{Form, Kind},
-    verdict, when,
+    when,
 };
 
 /// Introspect a token at the authorization server (RFC 7662), and show request and response.
@@ -77,8 +79,9 @@ pub(crate) fn run(args: &Args, cx: &Context) -> Result<Report, Failure> {
     })?;
 
     let activity = format!("introspecting at {}", verifier.issuer());
+    let recording = Recording::start();
     let outcome = cx.wait(&activity, async { verifier.verify(VerifyRequest::new(token)).await });
-    let exchanges = transport.take();
+    let (exchanges, trace) = (transport.take(), recording.finish());
 
     let form = Form::of(&pasted.token);
     let kind = Kind::of(&pasted.token, &form);
@@ -95,10 +98,15 @@ pub(crate) fn run(args: &Args, cx: &Context) -> Result<Report, Failure> {
             return Ok(report);
         }
     };
+    let place = Place::CommandLine(Some(verifier.issuer()));
+    let (token, trace, now) = (Some((&form, &kind)), &trace, cx.now());
+    let diagnosis = |error: &VerifyError| {
+        Diagnosis::of(&Case { error, trace, token, place, exchanges: &exchanges, now })
+    };
     match &outcome {
         // Not `ACCEPTED`: the policy was not checked.
         Ok(_) => report.line(Tone::Good, "ACTIVE, according to the authorization server"),
-        Err(error) => verdict::headline(&mut report, Some(error), true),
+        Err(error) => diagnosis(error).report_to(&mut report),
     }
     pasted.report_cleanups(&mut report);
     let urls: Vec<_> = exchanges.iter().map(|one| one.request.uri().to_string()).collect();
@@ -106,7 +114,7 @@ pub(crate) fn run(args: &Args, cx: &Context) -> Result<Report, Failure> {
     exchanges.iter().for_each(|exchange| report_exchange(&mut report, exchange));
     match outcome {
         Ok(active) => report_active(&mut report, &active, cx),
-        Err(error) => verdict::advise(&mut report, &error, &kind),
+        Err(error) => diagnosis(&error).report_rest(&mut report),
     }
     Ok(report)
 }

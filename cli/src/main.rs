@@ -4,7 +4,7 @@
 //! `tower_introspect::checks` records its checks. Each command takes its inputs from its arguments
 //! and the [`Context`], returns a [`Report`], and prints nothing.
 
-mod advice;
+mod attempt;
 mod causes;
 mod cert;
 mod checks;
@@ -12,6 +12,7 @@ mod client;
 mod config;
 mod decode;
 mod deployment;
+mod diagnosis;
 mod doctor;
 mod exchange;
 mod explain;
@@ -22,6 +23,7 @@ mod json;
 mod keys;
 mod mint;
 mod net;
+mod outcome;
 mod pages;
 mod pasted;
 mod proxy;
@@ -29,7 +31,6 @@ mod report;
 mod screen;
 mod serve_as;
 mod token;
-mod verdict;
 mod verify;
 mod when;
 

@@ -32,7 +32,7 @@ pub(crate) const LOOPBACK_HINT: &str =
     "`http` URLs are allowed for this machine only, with --danger-allow-http-loopback";
 
 /// The certificates of connections: trusted authorities and the client's own.
-#[derive(clap::Args, Clone)]
+#[derive(clap::Args, Clone, Default)]
 #[command(next_help_heading = "Network")]
 pub(crate) struct NetArgs {
     /// A PEM file with certificates of authorities to trust, in addition to those of the system.

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use serde_json::{Map, Value};
+use tower_introspect::ConfigError;
 
 /// The exit code of a command. Scripts rely on the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,6 +158,13 @@ impl Failure {
 
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::new(Exit::Usage, message)
+    }
+
+    /// Returns a failure with all problems of settings that options gave. The library calls a
+    /// setting by its name in a file.
+    pub(crate) fn of_options(problems: &ConfigError) -> Self {
+        let text = problems.to_string();
+        Self::usage(text.replace("`danger_allow_http_loopback`", "`--danger-allow-http-loopback`"))
     }
 
     /// Adds a hint that helps to solve the problem.

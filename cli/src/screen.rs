@@ -39,6 +39,7 @@ impl Colour {
 
 /// Standard output and standard error.
 pub(crate) struct Screen {
+    terminal: bool,
     colour: bool,
     error_colour: bool,
     json: bool,
@@ -50,11 +51,18 @@ impl Screen {
         // By convention, any value of `NO_COLOR` counts unless it is empty.
         let plain = !variable("NO_COLOR").is_empty() || variable("TERM") == "dumb";
         let on = |terminal| colour.is_on(terminal, plain);
+        let terminal = io::stdout().is_terminal();
         Self {
-            colour: on(io::stdout().is_terminal()) && !json,
+            terminal,
+            colour: on(terminal) && !json,
             error_colour: on(io::stderr().is_terminal()),
             json,
         }
+    }
+
+    /// Returns true if a person reads standard output at once.
+    pub(crate) const fn is_terminal(&self) -> bool {
+        self.terminal
     }
 
     /// Prints a report and returns its exit code.

@@ -2,31 +2,28 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
 use clap::ValueEnum;
-use http::{HeaderMap, HeaderValue, Uri, header::AUTHORIZATION};
 use tower_introspect::{
-    Policy, VerifyError,
-    checks::{Check, Recording},
-    clock::Clock,
+    Issuer, ResourceServer,
+    checks::Check,
     credentials::Extractor,
     jose::Algorithm,
-    jwt::{JwtVerifier, JwtVerifierBuilder, KeySet, Profile},
+    jwt::{KeySet, Profile},
     policy::Requirement,
-    transport::HttpTransport,
-    verify::{Verifier as _, VerifyRequest},
 };
 
 use crate::{
-    Context, checks,
+    Context,
+    attempt::{self, Attempt},
+    diagnosis::Place,
     input::{self, TokenArgs},
-    proxy,
-    report::{Exit, Failure, Field, Report},
-    token::{Form, Jws, Kind},
-    verdict,
+    net::{NetArgs, RecordingTransport},
+    outcome::{Outcome, ViewArgs},
+    report::{Failure, Field, Report},
+    token::{Form, Jws},
 };
 
 /// Verify a JWT, and show every check with the value found and the value expected.
@@ -58,6 +55,9 @@ pub(crate) struct Args {
     /// A required scope. If given several times, the token must have all of them.
     #[arg(long, value_name = "SCOPE")]
     scope: Vec<String>,
+    /// The claim that holds the scope, if neither `scope` nor `scp`.
+    #[arg(long, value_name = "CLAIM")]
+    scope_claim: Option<String>,
     /// The form of the issuer's access tokens.
     #[arg(long, value_enum, default_value = "generic")]
     profile: ProfileArg,
@@ -70,6 +70,8 @@ pub(crate) struct Args {
     /// Allow `http` URLs of this machine.
     #[arg(long)]
     danger_allow_http_loopback: bool,
+    #[command(flatten)]
+    view: ViewArgs,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -84,12 +86,10 @@ enum ProfileArg {
 
 pub(crate) fn run(args: &Args, cx: &Context) -> Result<Report, Failure> {
     let pasted = args.token.read(cx)?;
-    let form = Form::of(&pasted.token);
-    let kind = Kind::of(&pasted.token, &form);
-    let named = NamedByToken::of(&form);
+    let named = NamedByToken::of(&Form::of(&pasted.token));
     let source = KeySource::of(args);
-    let verifier = verifier(args, source, &named, &cx.clock)?;
-    let policy = policy(args, &named, &cx.clock);
+    let transport = RecordingTransport::new(&NetArgs::default())?;
+    let server = server(args, source, &named, &transport, cx)?;
     let mut not_requested = Vec::new();
     if args.issuer.is_none() {
         not_requested.extend([Check::Issuer, Check::Trusted]);
@@ -97,47 +97,71 @@ pub(crate) fn run(args: &Args, cx: &Context) -> Result<Report, Failure> {
     if args.any_audience {
         not_requested.push(Check::Audience);
     }
-
-    let recording = Recording::start();
-    let activity = format!("fetching keys from {}", source.url().unwrap_or_default());
-    let extractor = Extractor::new().max_token_bytes(args.max_token_bytes);
-    let outcome = cx.wait(&activity, verify(&pasted.token, &extractor, &verifier, &policy))?;
-    let trace = recording.finish();
-
-    let mut report = Report::new("verify", Exit::Accepted);
-    verdict::headline(&mut report, outcome.as_ref().err(), not_requested.is_empty());
-    pasted.report_cleanups(&mut report);
-    report.heading("Input");
-    report.fields([
-        Field::new("token", &kind.description),
-        Field::new("keys", source.describe()),
-        cx.clock_field(),
-    ]);
-    report.set("kind", kind.code);
-    proxy::report_proxies(&mut report, source.url().as_slice());
-    checks::report_checks(&mut report, &trace, &not_requested, cx.now());
-    if let Err(error) = &outcome {
-        verdict::advise(&mut report, error, &kind);
-    }
-    Ok(report)
+    let request = attempt::request("Bearer", &pasted.token)?;
+    let url = source.url();
+    let activity = format!("fetching keys from {}", url.unwrap_or_default());
+    let attempt = Attempt::of(cx, &server, request, &activity)?;
+    let outcome = Outcome {
+        attempt: &attempt,
+        pasted: Some(&pasted),
+        place: Place::CommandLine(args.issuer.as_deref()),
+        exchanges: &transport.take(),
+        not_requested: &not_requested,
+        request: vec![Field::new("keys", source.describe())],
+        urls: url.as_slice(),
+    };
+    Ok(outcome.report("verify", &args.view, cx))
 }
 
-/// Verifies the token as the middleware does: header, verifier, policy.
-async fn verify(
-    token: &str,
-    extractor: &Extractor,
-    verifier: &JwtVerifier,
-    policy: &Policy,
-) -> Result<(), VerifyError> {
-    let mut headers = HeaderMap::new();
-    // Without the header, the extractor reports missing credentials.
-    if let Ok(value) = HeaderValue::from_bytes(format!("Bearer {token}").as_bytes()) {
-        headers.insert(AUTHORIZATION, value);
+/// Builds a service with these settings, so that the very code of services verifies the token.
+fn server(
+    args: &Args,
+    source: KeySource<'_>,
+    named: &NamedByToken,
+    transport: &RecordingTransport,
+    cx: &Context,
+) -> Result<ResourceServer, Failure> {
+    // The token chooses the algorithm of a key in PEM if no option does. This is safe: the key must
+    // allow the algorithm, and a public key is never used as a shared secret.
+    let algorithm = args.algorithms.first().copied().or(named.algorithm);
+    let keys = source.keys(algorithm.unwrap_or(Algorithm::RS256))?;
+    let (algorithms, scope_claim) = (args.algorithms.clone(), args.scope_claim.clone());
+    let profile = match args.profile {
+        ProfileArg::Generic => Profile::Generic,
+        ProfileArg::Rfc9068 => Profile::Rfc9068,
+        ProfileArg::ServiceIdentity => Profile::ServiceIdentity,
+    };
+    let issuer = Issuer::jwt(args.issuer.as_ref().unwrap_or(&named.issuer));
+    let issuer = issuer.configure_jwt(move |mut jwt| {
+        jwt = match keys {
+            Keys::Discovered => jwt,
+            Keys::At(url) => jwt.jwks_uri(url),
+            Keys::Known(keys) => jwt.keys(keys),
+        };
+        if !algorithms.is_empty() {
+            jwt = jwt.algorithms(algorithms);
+        }
+        if let Some(name) = scope_claim {
+            jwt = jwt.scope_claim(name);
+        }
+        jwt.profile(profile)
+    });
+    let mut audiences = args.audience.iter();
+    let first = audiences.next().unwrap_or(&named.audience);
+    let mut builder = ResourceServer::builder(first)
+        .issuer(issuer)
+        .policy(|policy| audiences.fold(policy, |policy, name| policy.or_audience(name)))
+        .leeway(Duration::from_secs(args.leeway))
+        .extractor(Extractor::new().max_token_bytes(args.max_token_bytes))
+        .transport(transport.transport())
+        .clock(cx.clock.clone());
+    if !args.scope.is_empty() {
+        builder = builder.require(Requirement::all_scopes(args.scope.iter().map(String::as_str)));
     }
-    let token = extractor.extract(&headers, &Uri::default())?;
-    let scheme = token.scheme();
-    let active = verifier.verify(VerifyRequest::new(token)).await?;
-    policy.admit(active, scheme).map(drop)
+    if args.danger_allow_http_loopback {
+        builder = builder.danger_allow_http_loopback();
+    }
+    builder.build().map_err(|problems| Failure::of_options(&problems))
 }
 
 /// The values in the token, for settings that the command line leaves out.
@@ -165,32 +189,6 @@ impl NamedByToken {
             algorithm: jws.and_then(|jws| jws.header.text("alg")?.parse().ok()),
         }
     }
-}
-
-fn verifier(
-    args: &Args,
-    source: KeySource<'_>,
-    named: &NamedByToken,
-    clock: &Arc<dyn Clock>,
-) -> Result<JwtVerifier, Failure> {
-    let issuer = args.issuer.clone().unwrap_or_else(|| named.issuer.clone());
-    let mut builder =
-        JwtVerifier::builder(issuer).clock(clock.clone()).profile(match args.profile {
-            ProfileArg::Generic => Profile::Generic,
-            ProfileArg::Rfc9068 => Profile::Rfc9068,
-            ProfileArg::ServiceIdentity => Profile::ServiceIdentity,
-        });
-    if !args.algorithms.is_empty() {
-        builder = builder.algorithms(args.algorithms.iter().copied());
-    }
-    if args.danger_allow_http_loopback {
-        builder = builder.danger_allow_http_loopback();
-    }
-    // The token chooses the algorithm of a key in PEM if no option does. This is safe: the key must
-    // allow the algorithm, and a public key is never used as a shared secret.
-    let algorithm = args.algorithms.first().copied().or(named.algorithm);
-    let builder = source.add_keys_to(builder, algorithm.unwrap_or(Algorithm::RS256))?;
-    builder.build().map_err(|problems| Failure::usage(problems.to_string()))
 }
 
 /// The source of the keys.
@@ -231,23 +229,18 @@ impl<'a> KeySource<'a> {
         }
     }
 
-    /// Sets the keys of a verifier.
-    fn add_keys_to(
-        self,
-        builder: JwtVerifierBuilder,
-        algorithm: Algorithm,
-    ) -> Result<JwtVerifierBuilder, Failure> {
+    /// Returns the keys, or where to fetch them.
+    fn keys(self, algorithm: Algorithm) -> Result<Keys, Failure> {
         let wrong = |path: &Path, problem: &dyn std::fmt::Display| {
             Failure::usage(format!("`{}`: {problem}", path.display()))
         };
         match self {
-            Self::Issuer(_) => Ok(builder.transport(transport()?)),
-            Self::Url(url) => Ok(builder.jwks_uri(url).transport(transport()?)),
+            Self::Issuer(_) => Ok(Keys::Discovered),
+            Self::Url(url) => Ok(Keys::At(url.to_owned())),
             Self::Pem(path) => {
                 let keys = KeySet::from_pem(algorithm, &input::file(path)?);
-                let keys =
-                    keys.map_err(|error| wrong(path, &format!("for {algorithm}, {error}")))?;
-                Ok(builder.keys(keys))
+                let keys = keys.map_err(|error| wrong(path, &format!("for {algorithm}, {error}")));
+                Ok(Keys::Known(keys?))
             }
             Self::Jwks(path) => {
                 let text = input::file(path)?;
@@ -257,23 +250,15 @@ impl<'a> KeySource<'a> {
                 if keys.is_empty() {
                     return Err(wrong(path, &"none of its keys can be used"));
                 }
-                Ok(builder.keys(keys))
+                Ok(Keys::Known(keys))
             }
         }
     }
 }
 
-fn transport() -> Result<HttpTransport, Failure> {
-    HttpTransport::reqwest().map_err(|problem| Failure::usage(problem.to_string()))
-}
-
-fn policy(args: &Args, named: &NamedByToken, clock: &Arc<dyn Clock>) -> Policy {
-    let mut audiences = args.audience.iter();
-    let first = audiences.next().unwrap_or(&named.audience);
-    let policy = audiences.fold(Policy::new(first), |policy, name| policy.or_audience(name));
-    let policy = policy.leeway(Duration::from_secs(args.leeway)).clock(clock.clone());
-    if args.scope.is_empty() {
-        return policy;
-    }
-    policy.require(Requirement::all_scopes(args.scope.iter().map(String::as_str)))
+/// The keys, or where to fetch them.
+enum Keys {
+    At(String),
+    Discovered,
+    Known(KeySet),
 }

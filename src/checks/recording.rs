@@ -128,6 +128,14 @@ impl Trace {
         self.steps.iter().find(|step| step.outcome.is_err())
     }
 
+    /// Returns true if the signature verifies, or the authorization server says that the token is
+    /// active. Until then, anyone could have written the token.
+    #[must_use]
+    pub fn is_verified(&self) -> bool {
+        let proves = |step: &Step| matches!(step.check, Check::Signature | Check::Active);
+        self.steps.iter().any(|step| proves(step) && step.outcome.is_ok())
+    }
+
     /// Returns the checks that a token of this kind goes through, each with its state.
     #[must_use]
     pub fn path(&self) -> Vec<(Check, State, Option<&Detail>)> {

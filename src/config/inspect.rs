@@ -26,6 +26,9 @@ pub struct Settings {
     pub stale_if_error: Duration,
     pub loopback_http: bool,
     pub has_metadata: bool,
+    pub has_dpop: bool,
+    /// True if there are settings of connections, such as trusted authorities or a certificate.
+    pub has_own_connections: bool,
     /// The header with the certificate, if a proxy is trusted to set one.
     #[cfg(feature = "mtls")]
     pub certificate_field: Option<CertificateField>,
@@ -81,6 +84,12 @@ impl Config {
             stale_if_error: self.stale_if_error.unwrap_or_default(),
             loopback_http: self.loopback_http,
             has_metadata: self.metadata.is_some(),
+            has_own_connections: self.transport.is_some()
+                || self.issuers.iter().any(IssuerConfig::has_own_connections),
+            #[cfg(feature = "dpop")]
+            has_dpop: self.dpop.is_some(),
+            #[cfg(not(feature = "dpop"))]
+            has_dpop: false,
             #[cfg(feature = "mtls")]
             certificate_field: self.mtls.as_ref().and_then(MtlsConfig::field),
             issuers: self.issuers.iter().map(|issuer| self.inspect_issuer(issuer)).collect(),

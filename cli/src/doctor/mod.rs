@@ -117,10 +117,7 @@ impl<'a> Doctor<'a> {
         let deployment = Deployment::read(&args.config)?;
         args.net.check_certificates(&deployment.settings.issuers)?;
         let transport = RecordingTransport::new(&args.net)?;
-        let failure = |problems| deployment.file.failure(&problems);
-        let builder = deployment.config.builder().map_err(failure)?;
-        let builder = builder.transport(transport.transport()).clock(cx.clock.clone());
-        let server = builder.build().map_err(failure)?;
+        let server = deployment.server(cx, Some(&transport))?;
         let runbook = Runbook::new(&deployment, args);
         Ok(Self {
             args,

@@ -36,6 +36,11 @@ impl IssuerConfig {
         }
     }
 
+    pub(in crate::config) fn has_own_connections(&self) -> bool {
+        self.ca_file.is_some()
+            || self.client.as_ref().is_some_and(|one| one.certificate().is_some())
+    }
+
     /// Returns a builder for introspection alone, without a cache, if tokens are introspected.
     pub(in crate::config) fn introspection(
         &self,

@@ -1,0 +1,177 @@
+//! Reports the outcome of a request: in brief, or with everything that was seen.
+
+use http::Response;
+use serde_json::json;
+use tower_introspect::{VerifiedToken, VerifyError, checks::Check, verify::Method};
+
+use crate::{
+    Context,
+    attempt::Attempt,
+    checks,
+    diagnosis::{Case, Diagnosis, Place, Setting},
+    net::Exchange,
+    pasted::Pasted,
+    proxy,
+    report::{Exit, Field, Report, Tone},
+    token::{Form, Kind},
+    when,
+};
+
+/// The amount that a screen shows.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Screen")]
+pub(crate) struct ViewArgs {
+    /// Show the verdict and what to change. The default on a terminal.
+    #[arg(long)]
+    brief: bool,
+    /// Show the request, the response and all checks too. The default elsewhere.
+    #[arg(long, conflicts_with = "brief")]
+    all: bool,
+}
+
+/// A request with a token, and what came of it.
+pub(crate) struct Outcome<'a> {
+    pub(crate) attempt: &'a Attempt,
+    pub(crate) pasted: Option<&'a Pasted>,
+    pub(crate) place: Place<'a>,
+    pub(crate) exchanges: &'a [Exchange],
+    /// The checks that passed only because the command line does not ask for them.
+    pub(crate) not_requested: &'a [Check],
+    /// What was requested, for the long screen.
+    pub(crate) request: Vec<Field>,
+    /// The servers that were contacted.
+    pub(crate) urls: &'a [&'a str],
+}
+
+impl Outcome<'_> {
+    /// Reports the outcome: first the verdict, in at most ten lines.
+    pub(crate) fn report(&self, command: &str, view: &ViewArgs, cx: &Context) -> Report {
+        let mut report = Report::new(command, Exit::Accepted);
+        let form = self.pasted.map(|pasted| Form::of(&pasted.token));
+        let kind = form.as_ref().zip(self.pasted);
+        let kind = kind.map_or_else(Kind::absent, |(form, one)| Kind::of(&one.token, form));
+        let (error, trace) = (self.attempt.refusal(), &self.attempt.trace);
+        let token = form.as_ref().map(|form| (form, &kind));
+        let diagnosis = error.map(|error| {
+            let (place, exchanges, now) = (self.place, self.exchanges, cx.now());
+            Diagnosis::of(&Case { error, trace, token, place, exchanges, now })
+        });
+        report.set("complete", self.not_requested.is_empty());
+        report.set("kind", kind.code);
+        match (&diagnosis, self.attempt.token()) {
+            (Some(diagnosis), _) => diagnosis.report_to(&mut report),
+            (None, Some(token)) => self.report_acceptance(&mut report, token, &kind, cx),
+            (None, None) => report.line(Tone::Good, "ACCEPTED without a token"),
+        }
+        if let Some(pasted) = self.pasted {
+            pasted.report_cleanups(&mut report);
+        }
+        proxy::report_proxies(&mut report, self.urls);
+        let brief = view.brief || cx.screen.is_terminal() && !view.all;
+        let head = report.blocks.len();
+        report.heading("Request");
+        let token = Field::new("token", &kind.description);
+        report.fields(self.request.iter().cloned().chain([token, cx.clock_field()]));
+        if error.is_some() {
+            report_response(&mut report, &self.attempt.response);
+        }
+        checks::report_checks(&mut report, trace, self.not_requested, cx.now());
+        if !checks::explains(trace, error.map(VerifyError::kind)) {
+            report.line(Tone::Warning, "  None of these checks refused the request.");
+        }
+        if let Some(diagnosis) = &diagnosis {
+            diagnosis.report_rest(&mut report);
+        }
+        if brief {
+            report.blocks.truncate(head);
+            let counts = checks::counts(trace, self.not_requested);
+            report.line(Tone::Faint, format!("{counts}: `--all` lists them."));
+        }
+        report
+    }
+
+    fn report_acceptance(
+        &self,
+        report: &mut Report,
+        token: &VerifiedToken,
+        kind: &Kind,
+        cx: &Context,
+    ) {
+        let is_other = !matches!(kind.code, "access_token" | "opaque" | "jwe" | "paseto");
+        match (is_other, self.not_requested) {
+            (true, _) => report.line(Tone::Warning, "ACCEPTED, although it may be no access token"),
+            (false, []) => report.line(Tone::Good, "ACCEPTED"),
+            _ => report.line(Tone::Warning, "ACCEPTED, but some checks were skipped"),
+        }
+        let expiry = token.expires_at().map_or("never".to_owned(), |expiry| {
+            format!("{} ({})", when::date(expiry), when::relative(expiry, cx.now()))
+        });
+        let none = || "none".to_owned();
+        let scope = Some(token.scope().to_string()).filter(|scope| !scope.is_empty());
+        let mut fields = vec![
+            Field::new("issuer", token.issuer()),
+            Field::new("subject", token.subject().map_or_else(none, str::to_owned)),
+            Field::new("client", token.client_id().map_or_else(none, Into::into)),
+            Field::new("scope", scope.unwrap_or_else(none)),
+            Field::new("expires", expiry),
+        ];
+        fields.extend(self.kept(token).map(|text| Field::new("kept", text)));
+        if is_other {
+            let evidence = kind.evidence.join("; ");
+            let warning = format!("this is {}: {evidence}", kind.description);
+            fields.push(Field::new("warning", warning.clone()));
+            let setting = self.admitting_setting(token);
+            fields.extend(setting.clone().map(|setting| Field::new("let in by", setting)));
+            report.set("warning", json!({ "text": warning, "setting": setting }));
+        }
+        report.fields(fields);
+        report.set(
+            "token",
+            json!({
+                "issuer": token.issuer(),
+                "subject": token.subject(),
+                "client_id": token.client_id(),
+                "scope": token.scope().to_string(),
+                "expires_at": token.expires_at().map(|time| time.as_secs()),
+            }),
+        );
+    }
+
+    /// Describes how long the service keeps what it found out about the token.
+    fn kept(&self, token: &VerifiedToken) -> Option<String> {
+        let settings = self.place.settings()?;
+        Some(match token.method() {
+            Method::Jwt => format!(
+                "for {} s, then its signature is verified again; revocations do not count",
+                settings.jwt_max_age.as_secs()
+            ),
+            _ if settings.max_age.is_zero() => "not at all: each request introspects it".to_owned(),
+            _ => format!(
+                "for at most {} s: then a revocation counts",
+                (settings.max_age + settings.stale_if_error).as_secs()
+            ),
+        })
+    }
+
+    /// Names the setting that lets a token in that is not marked as an access token.
+    fn admitting_setting(&self, token: &VerifiedToken) -> Option<String> {
+        let issuer = self.place.issuer(Some(token.issuer()));
+        Some(match issuer {
+            Some(issuer) if issuer.accepts_unmarked => self.place.name(Setting::UNMARKED),
+            Some(issuer) if issuer.mode == "introspect" => {
+                format!("{}: the server calls it active", self.place.name(Setting::MODE))
+            }
+            _ => self.place.name(Setting::PROFILE),
+        })
+    }
+}
+
+fn report_response<B>(report: &mut Report, response: &Response<B>) {
+    let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let headers: Vec<_> =
+        response.headers().iter().map(|(name, value)| (name.as_str(), text(value))).collect();
+    let status = response.status();
+    report.heading(format!("Response: {status}"));
+    report.fields(headers.iter().map(|(name, value)| Field::new(*name, value)));
+    report.set("response", json!({ "status": status.as_u16(), "headers": headers }));
+}
