@@ -27,16 +27,21 @@ enum Shown {
 }
 
 impl Shown {
-    /// Returns the tone, the mark, the name in JSON and the remark.
-    const fn words(self) -> (Tone, &'static str, &'static str, Option<&'static str>) {
+    /// Returns the tone, the mark and the name in JSON.
+    const fn words(self) -> (Tone, &'static str, &'static str) {
         match self {
-            Self::Failed(_) => (Tone::Bad, "FAIL", "failed", None),
-            Self::NotReached => (Tone::Faint, "-", "not_reached", Some("not reached")),
-            Self::NotNeeded => (Tone::Faint, "-", "not_needed", Some("not needed")),
-            Self::NotRequested => (Tone::Warning, "skip", "not_requested", Some("not requested")),
-            Self::Passed => (Tone::Good, "pass", "passed", None),
-            Self::Seen => (Tone::Plain, "seen", "seen", None),
+            Self::Failed(_) => (Tone::Bad, "FAIL", "failed"),
+            Self::NotReached => (Tone::Faint, "-", "not_reached"),
+            Self::NotNeeded => (Tone::Faint, "-", "not_needed"),
+            Self::NotRequested => (Tone::Warning, "skip", "not_requested"),
+            Self::Passed => (Tone::Good, "pass", "passed"),
+            Self::Seen => (Tone::Plain, "seen", "seen"),
         }
+    }
+
+    /// Returns true if the check was made and counts.
+    const fn is_made(self) -> bool {
+        matches!(self, Self::Failed(_) | Self::Passed | Self::Seen)
     }
 }
 
@@ -83,13 +88,20 @@ pub(crate) fn report_checks(
 ) {
     report.heading("Checks");
     let lines = lines(trace, not_requested);
-    if lines.iter().any(|(_, shown, _)| *shown == Shown::Seen) {
-        let text = "  `seen`: in a token that is not verified. Anyone could have written it.";
+    let has = |wanted: &[Shown]| lines.iter().any(|(_, shown, _)| wanted.contains(shown));
+    if has(&[Shown::Seen]) {
+        let text = "  seen: in a token that is not verified. Anyone could have written it.";
         report.line(Tone::Warning, text);
     }
+    if has(&[Shown::NotReached, Shown::NotNeeded]) {
+        report.line(Tone::Faint, "  -: not reached, because another check refused the token");
+    }
+    if has(&[Shown::NotRequested]) {
+        report.line(Tone::Warning, "  skip: the command line does not ask for this check");
+    }
     let on_screen = |(check, shown, detail): &Line<'_>| {
-        let (tone, mark, _, remark) = shown.words();
-        let detail = describe(*detail, now).filter(|_| remark.is_none());
+        let (tone, mark, _) = shown.words();
+        let detail = describe(*detail, now).filter(|_| shown.is_made());
         let detail = match shown {
             Shown::Failed(kind) => Some(match detail {
                 Some(detail) => format!("{kind}: {detail}"),
@@ -97,7 +109,7 @@ pub(crate) fn report_checks(
             }),
             _ => detail,
         };
-        CheckLine { tone, mark, title: check.title(), section: check.section(), remark, detail }
+        CheckLine { tone, mark, title: check.title(), section: check.section(), detail }
     };
     report.checks(lines.iter().map(on_screen).collect());
     report.set("checks", lines.iter().map(to_json).collect::<Vec<_>>());
@@ -111,10 +123,10 @@ pub(crate) fn counts(trace: &Trace, not_requested: &[Check]) -> String {
         (count > 0).then(|| format!("{count} {words}"))
     };
     let counts = [
-        count(&[Shown::Passed], "checks passed"),
-        count(&[Shown::Seen], "were made on a token that is not verified"),
-        count(&[Shown::NotRequested], "were skipped"),
-        count(&[Shown::NotReached, Shown::NotNeeded], "were not reached"),
+        count(&[Shown::Passed], "passed"),
+        count(&[Shown::Seen], "seen unverified"),
+        count(&[Shown::NotRequested], "skipped"),
+        count(&[Shown::NotReached, Shown::NotNeeded], "not reached"),
     ];
     counts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }

@@ -13,23 +13,14 @@ use crate::{input, report::Failure};
 /// A method of client authentication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Method {
-    /// A secret, by a method that the metadata of the authorization server offers.
     Secret,
-    /// `client_secret_basic`.
     Basic,
-    /// `client_secret_basic`, for servers that do not form-decode the credentials.
     BasicRaw,
-    /// `client_secret_post`.
     Post,
-    /// A bearer token instead of credentials.
     Bearer,
-    /// `private_key_jwt`.
     PrivateKeyJwt,
-    /// `client_secret_jwt`.
     ClientSecretJwt,
-    /// The certificate of `--identity`.
     Mtls,
-    /// No credentials, for an endpoint that expects none.
     DangerNone,
 }
 
@@ -37,7 +28,8 @@ enum Method {
 #[derive(clap::Args)]
 #[command(next_help_heading = "Client authentication")]
 pub(crate) struct ClientArgs {
-    /// The method of client authentication.
+    /// The method of client authentication. `secret` is one that the server's metadata offers,
+    /// `basic-raw` is `basic` without form-encoding, and `bearer` sends a token of this service.
     #[arg(long, value_enum, default_value_t = Method::Secret, value_name = "METHOD")]
     auth: Method,
     /// The client identifier.

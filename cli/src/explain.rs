@@ -19,6 +19,9 @@ use crate::{
     report::{Failure, Field, Report},
 };
 
+/// The heading of the options.
+const REQUEST: &str = "Request";
+
 /// Show how the middleware of a service responds to a request, and why.
 ///
 /// Uses the configuration of the service itself. As in the service, keys are fetched from the
@@ -31,19 +34,19 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
     /// The method of the request.
-    #[arg(long, value_name = "METHOD", default_value = "GET")]
+    #[arg(help_heading = REQUEST, long, value_name = "METHOD", default_value = "GET")]
     method: Method,
     /// The path of the request, with its query.
-    #[arg(long, value_name = "PATH", default_value = "/")]
+    #[arg(help_heading = REQUEST, long, value_name = "PATH", default_value = "/")]
     path: Uri,
     /// Another header of the request, such as `'DPoP: PROOF'`. May be given several times.
-    #[arg(long = "header", value_name = "NAME: VALUE", value_parser = header)]
+    #[arg(help_heading = REQUEST, long = "header", value_name = "NAME: VALUE", value_parser = header)]
     headers: Vec<(HeaderName, HeaderValue)>,
     /// The authentication scheme in front of the token.
-    #[arg(long, value_name = "SCHEME", default_value = "Bearer")]
+    #[arg(help_heading = REQUEST, long, value_name = "SCHEME", default_value = "Bearer")]
     scheme: String,
     /// Send no token.
-    #[arg(long, conflicts_with_all = ["token", "token_file", "token_env"])]
+    #[arg(help_heading = REQUEST, long, conflicts_with_all = ["token", "token_file", "token_env"])]
     no_token: bool,
     #[command(flatten)]
     view: ViewArgs,

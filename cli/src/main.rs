@@ -34,9 +34,14 @@ mod token;
 mod verify;
 mod when;
 
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    io::{self, IsTerminal as _},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use tower_introspect::clock::{Clock, SystemClock, UnixTime};
 
 use self::{
@@ -176,8 +181,25 @@ impl Clock for FixedClock {
     }
 }
 
+/// Returns the command line. Its help has one form, with each option on a line if it fits.
+fn command() -> clap::Command {
+    const TEMPLATE: &str =
+        "{about-with-newline}\n{before-help}{usage-heading} {usage}\n\n{all-args}{after-help}";
+    fn shortened(command: clap::Command) -> clap::Command {
+        let long = command.get_long_about().map(ToString::to_string).unwrap_or_default();
+        let command = match long.split_once("\n\n") {
+            Some((_, more)) => command.before_help(more.to_owned()),
+            None => command,
+        };
+        command.long_about(None).help_template(TEMPLATE).mut_subcommands(shortened)
+    }
+    let columns = screen::columns(io::stdout().is_terminal());
+    shortened(Cli::command()).term_width(columns.unwrap_or(0))
+}
+
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let matches = command().try_get_matches();
+    let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => {
             let text = error.render().to_string();

@@ -8,7 +8,7 @@ use crate::{
     Context,
     attempt::Attempt,
     checks,
-    diagnosis::{Case, Diagnosis, Place, Setting},
+    diagnosis::{Case, Diagnosis, Place, Setting, shortened},
     net::Exchange,
     pasted::Pasted,
     proxy,
@@ -85,7 +85,7 @@ impl Outcome<'_> {
         if brief {
             report.blocks.truncate(head);
             let counts = checks::counts(trace, self.not_requested);
-            report.line(Tone::Faint, format!("{counts}: `--all` lists them."));
+            report.line(Tone::Faint, format!("Checks: {counts}. `--all` lists them."));
         }
         report
     }
@@ -108,22 +108,24 @@ impl Outcome<'_> {
         });
         let none = || "none".to_owned();
         let scope = Some(token.scope().to_string()).filter(|scope| !scope.is_empty());
-        let mut fields = vec![
+        let mut fields = Vec::new();
+        if is_other {
+            let telling = kind.evidence.iter().filter(|one| !one.contains("all kinds"));
+            let evidence = telling.map(String::as_str).collect::<Vec<_>>().join("; ");
+            let warning = format!("this is {}: {evidence}", kind.description);
+            fields.push(Field::new("warning", shortened(&warning, 2)));
+            let setting = self.admitting_setting(token);
+            report.set("warning", json!({ "text": warning, "setting": setting }));
+            fields.extend(setting.map(|setting| Field::new("let in by", setting)));
+        }
+        fields.extend([
             Field::new("issuer", token.issuer()),
             Field::new("subject", token.subject().map_or_else(none, str::to_owned)),
             Field::new("client", token.client_id().map_or_else(none, Into::into)),
             Field::new("scope", scope.unwrap_or_else(none)),
             Field::new("expires", expiry),
-        ];
+        ]);
         fields.extend(self.kept(token).map(|text| Field::new("kept", text)));
-        if is_other {
-            let evidence = kind.evidence.join("; ");
-            let warning = format!("this is {}: {evidence}", kind.description);
-            fields.push(Field::new("warning", warning.clone()));
-            let setting = self.admitting_setting(token);
-            fields.extend(setting.clone().map(|setting| Field::new("let in by", setting)));
-            report.set("warning", json!({ "text": warning, "setting": setting }));
-        }
         report.fields(fields);
         report.set(
             "token",
@@ -142,7 +144,7 @@ impl Outcome<'_> {
         let settings = self.place.settings()?;
         Some(match token.method() {
             Method::Jwt => format!(
-                "for {} s, then its signature is verified again; revocations do not count",
+                "for {} s; then its signature is verified again. Revocations do not count",
                 settings.jwt_max_age.as_secs()
             ),
             _ if settings.max_age.is_zero() => "not at all: each request introspects it".to_owned(),

@@ -40,6 +40,7 @@ pub(crate) enum Tone {
     Bad,
     Warning,
     Faint,
+    Strong,
 }
 
 /// A part of a screen. Texts are unescaped; the screen escapes them.
@@ -66,8 +67,6 @@ pub(crate) struct CheckLine {
     pub(crate) mark: &'static str,
     pub(crate) title: &'static str,
     pub(crate) section: &'static str,
-    /// A remark after the section.
-    pub(crate) remark: Option<&'static str>,
     /// The line below the check.
     pub(crate) detail: Option<String>,
 }

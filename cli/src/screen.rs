@@ -6,7 +6,6 @@
 
 use std::{
     borrow::Cow,
-    fmt::Write as _,
     io::{self, IsTerminal as _, Write as _},
     sync::mpsc,
     thread::JoinHandle,
@@ -70,7 +69,9 @@ impl Screen {
         if self.json {
             print(&format!("{:#}\n", report.to_json()));
         } else {
-            print(&render(&report.blocks, self.colour));
+            let mut page = Page::new(self.colour, columns(self.terminal));
+            page.add(&report.blocks);
+            print(&page.out);
         }
         report.exit
     }
@@ -88,30 +89,34 @@ impl Screen {
             print(&format!("{json:#}\n"));
             return failure.exit;
         }
-        let mut out = String::new();
+        let mut page = self.error_page();
         let mut lines = failure.message.lines();
         let first = lines.next().unwrap_or_default();
-        let name = paint(Tone::Bad, "introspect:", self.error_colour);
-        let _ = writeln!(out, "{name} {}", printable(first));
-        for line in lines {
-            let _ = writeln!(out, "  {}", printable(line));
-        }
+        page.line(2, &[(Tone::Bad, "introspect:"), (Tone::Plain, " "), (Tone::Plain, first)]);
+        lines.for_each(|line| page.line(4, &[(Tone::Plain, "  "), (Tone::Plain, line)]));
         for hint in &failure.hints {
-            let _ = writeln!(out, "  hint: {}", printable(hint));
+            page.line(4, &[(Tone::Plain, "  hint: "), (Tone::Plain, hint)]);
         }
-        print_error(&out);
+        print_error(&page.out);
         failure.exit
     }
 
     /// Prints a warning on standard error, also with `--json`.
     pub(crate) fn warn(&self, text: &str) {
-        let word = paint(Tone::Warning, "warning:", self.error_colour);
-        print_error(&format!("{word} {}\n", printable(text)));
+        let mut page = self.error_page();
+        page.line(2, &[(Tone::Warning, "warning:"), (Tone::Plain, " "), (Tone::Plain, text)]);
+        print_error(&page.out);
     }
 
     /// Prints an instruction for the person at the terminal.
     pub(crate) fn note(&self, text: &str) {
-        print_error(&format!("{}\n", paint(Tone::Faint, &printable(text), self.error_colour)));
+        let mut page = self.error_page();
+        page.line(0, &[(Tone::Faint, text)]);
+        print_error(&page.out);
+    }
+
+    fn error_page(&self) -> Page {
+        Page::new(self.error_colour, columns(io::stderr().is_terminal()))
     }
 
     /// Shows a spinner on a terminal until the guard is dropped.
@@ -165,60 +170,144 @@ pub(crate) fn print_error(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
-/// Returns the blocks as text.
-fn render(blocks: &[Block], colour: bool) -> String {
-    let mut out = String::new();
-    for block in blocks {
-        // Writing to a `String` does not fail.
-        let _ = match block {
-            Block::Line(tone, text) => writeln!(out, "{}", paint(*tone, &printable(text), colour)),
-            Block::Heading(text) => writeln!(out, "\n{}", bold(&printable(text), colour)),
-            Block::Item(tone, mark, text) => {
-                writeln!(out, "  {} {}", paint(*tone, mark, colour), printable(text))
-            }
-            Block::Fields(fields) => {
-                render_fields(&mut out, fields, colour);
-                Ok(())
-            }
-            Block::Checks(lines) => {
-                render_checks(&mut out, lines, colour);
-                Ok(())
-            }
-            Block::Verbatim(text) => {
-                out.push_str(text);
-                Ok(())
-            }
-        };
-    }
-    out
+/// The text of a screen.
+struct Page {
+    out: String,
+    colour: bool,
+    /// The width to wrap at.
+    columns: Option<usize>,
 }
 
-fn render_fields(out: &mut String, fields: &[Field], colour: bool) {
-    let names: Vec<_> = fields.iter().map(|field| printable(&field.name)).collect();
-    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).min(24);
-    for (field, name) in fields.iter().zip(names) {
-        let _ = write!(out, "  {name:width$}  {}", printable(&field.value));
-        if let Some((tone, remark)) = &field.remark {
-            let _ = write!(out, "  {}", paint(*tone, &format!("({})", printable(remark)), colour));
+impl Page {
+    const fn new(colour: bool, columns: Option<usize>) -> Self {
+        Self { out: String::new(), colour, columns }
+    }
+
+    /// Adds blocks.
+    fn add(&mut self, blocks: &[Block]) {
+        for block in blocks {
+            match block {
+                Block::Line(tone, text) => {
+                    let hang = text.len() - text.trim_start_matches(' ').len();
+                    self.line(hang, &[(*tone, text)]);
+                }
+                Block::Heading(text) => {
+                    self.out.push('\n');
+                    self.line(2, &[(Tone::Strong, text)]);
+                }
+                Block::Item(tone, mark, text) => {
+                    self.line(
+                        4,
+                        &[
+                            (Tone::Plain, "  "),
+                            (*tone, mark),
+                            (Tone::Plain, " "),
+                            (Tone::Plain, text),
+                        ],
+                    );
+                }
+                Block::Fields(fields) => self.fields(fields),
+                Block::Checks(lines) => self.checks(lines),
+                Block::Verbatim(text) => self.out.push_str(text),
+            }
         }
-        out.push('\n');
+    }
+
+    /// Adds a line of several parts, each in its tone. Words that do not fit go on below, at the
+    /// column `hang`.
+    ///
+    /// Each part is escaped before it is wrapped, and painted after that, so that no escape sequence
+    /// is cut.
+    fn line(&mut self, hang: usize, parts: &[(Tone, &str)]) {
+        let mut column = 0;
+        for (tone, text) in parts {
+            let text = printable(text);
+            let words = text.trim_matches(' ');
+            // Spaces at the ends align columns, and are kept.
+            let (before, after) = text.split_once(words).unwrap_or((&text, ""));
+            self.out.push_str(before);
+            column += before.len();
+            match self.columns {
+                Some(columns) => self.wrapped(&mut column, hang, columns, (*tone, words)),
+                None => self.out.push_str(&paint(*tone, words, self.colour)),
+            }
+            self.out.push_str(after);
+            column += after.len();
+        }
+        self.end_line();
+    }
+
+    /// Adds words from `column` on, and sets it to the column after them.
+    fn wrapped(
+        &mut self,
+        column: &mut usize,
+        hang: usize,
+        columns: usize,
+        (tone, words): (Tone, &str),
+    ) {
+        let (before, below) = (" ".repeat(*column), " ".repeat(hang.min(columns / 2)));
+        let options = textwrap::Options::new(columns);
+        let options = options.initial_indent(&before).subsequent_indent(&below);
+        // Options, URLs and tokens are not split at a hyphen.
+        let options = options.word_splitter(textwrap::WordSplitter::NoHyphenation);
+        for (at, line) in textwrap::wrap(words, options).iter().enumerate() {
+            let mut start = *column;
+            if at > 0 {
+                self.end_line();
+                self.out.push_str(&below);
+                start = below.len();
+            }
+            let line = line.get(start..).unwrap_or_default();
+            self.out.push_str(&paint(tone, line, self.colour));
+            *column = start + textwrap::core::display_width(line);
+        }
+    }
+
+    fn end_line(&mut self) {
+        let end = self.out.trim_end_matches(' ').len();
+        self.out.truncate(end);
+        self.out.push('\n');
+    }
+
+    fn fields(&mut self, fields: &[Field]) {
+        let width = |field: &Field| field.name.chars().count();
+        let width = fields.iter().map(width).max().unwrap_or(0).min(24);
+        for Field { name, value, remark } in fields {
+            let name = format!("  {:width$}  ", printable(name));
+            let (tone, remark) = match remark {
+                Some((tone, remark)) => (*tone, format!("  ({remark})")),
+                None => (Tone::Plain, String::new()),
+            };
+            let parts = [(Tone::Plain, &*name), (Tone::Plain, value), (tone, &*remark)];
+            self.line(width + 4, &parts);
+        }
+    }
+
+    fn checks(&mut self, lines: &[CheckLine]) {
+        let width = lines.iter().map(|line| line.title.chars().count()).max().unwrap_or(0);
+        for CheckLine { tone, mark, title, section, detail } in lines {
+            let (mark, title) = (format!("{mark:4}"), format!("  {title:width$}  "));
+            let parts = [
+                (Tone::Plain, "  "),
+                (*tone, &*mark),
+                (Tone::Plain, &*title),
+                (Tone::Faint, section),
+            ];
+            self.line(8, &parts);
+            if let Some(detail) = detail {
+                self.line(8, &[(Tone::Plain, "        "), (Tone::Plain, &truncated(detail))]);
+            }
+        }
     }
 }
 
-fn render_checks(out: &mut String, lines: &[CheckLine], colour: bool) {
-    let width = lines.iter().map(|line| line.title.chars().count()).max().unwrap_or(0);
-    for CheckLine { tone, mark, title, section, remark, detail } in lines {
-        let mark = paint(*tone, &format!("{mark:4}"), colour);
-        let rest = match remark {
-            Some(remark) => format!("{section:17}  {remark}"),
-            None => (*section).to_owned(),
-        };
-        let rest = paint(Tone::Faint, &rest, colour);
-        let _ = writeln!(out, "  {mark}  {title:width$}  {rest}");
-        if let Some(detail) = detail {
-            let _ = writeln!(out, "        {}", printable(&truncated(detail)));
-        }
-    }
+/// Returns the width to wrap at: that of `COLUMNS`, or else that of the terminal.
+pub(crate) fn columns(terminal: bool) -> Option<usize> {
+    let variable = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
+    let width = || terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
+    let columns = variable.or_else(|| width().filter(|_| terminal));
+    // Narrower than a word, wrapping would only make more lines.
+    columns.filter(|columns| *columns > 0).map(|columns| columns.max(20))
 }
 
 /// Truncates a text that is too long to read.
@@ -234,18 +323,15 @@ fn truncated(text: &str) -> Cow<'_, str> {
 
 fn paint(tone: Tone, text: &str, colour: bool) -> String {
     let code = match tone {
-        _ if !colour => return text.to_owned(),
+        _ if !colour || text.is_empty() => return text.to_owned(),
         Tone::Plain => return text.to_owned(),
         Tone::Good => "32",
         Tone::Bad => "31",
         Tone::Warning => "33",
         Tone::Faint => "2",
+        Tone::Strong => "1",
     };
     format!("\x1b[{code}m{text}\x1b[0m")
-}
-
-fn bold(text: &str, colour: bool) -> String {
-    if colour { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() }
 }
 
 /// Returns the text with all characters escaped that a terminal acts upon.
@@ -271,21 +357,63 @@ pub(crate) fn printable(text: &str) -> String {
 mod tests {
     use super::*;
 
+    fn render(blocks: &[Block], colour: bool, columns: Option<usize>) -> String {
+        let mut page = Page::new(colour, columns);
+        page.add(blocks);
+        page.out
+    }
+
     #[test]
     fn text_can_not_act_upon_the_terminal() {
         let evil = "a\x1b[2Jb\r\nc\u{202e}d\u{9b}e\u{200b}";
-        let shown = render(
-            &[
-                Block::Line(Tone::Plain, evil.to_owned()),
-                Block::Heading(evil.to_owned()),
-                Block::Item(Tone::Bad, "x", evil.to_owned()),
-                Block::Fields(vec![Field::new(evil, evil).remark(Tone::Bad, evil)]),
-            ],
-            false,
-        );
-        assert!(!shown.contains(['\x1b', '\r', '\u{202e}', '\u{9b}', '\u{200b}']), "{shown:?}");
+        let blocks = [
+            Block::Line(Tone::Plain, evil.to_owned()),
+            Block::Heading(evil.to_owned()),
+            Block::Item(Tone::Bad, "x", evil.to_owned()),
+            Block::Fields(vec![Field::new(evil, evil).remark(Tone::Bad, evil)]),
+        ];
+        let shown = render(&blocks, false, None);
         // One line for each block, and an empty one before the heading.
         assert_eq!(shown.lines().count(), 5, "{shown}");
+        for shown in [shown, render(&blocks, false, Some(20))] {
+            assert!(!shown.contains(['\x1b', '\r', '\u{202e}', '\u{9b}', '\u{200b}']), "{shown:?}");
+        }
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal_and_no_escape_sequence_is_cut() {
+        let text = "some words, one https://as.example.com/that/is/longer/than/the/line, \u{1b}";
+        let blocks = [
+            Block::Line(Tone::Bad, format!("  {text}")),
+            Block::Heading(text.to_owned()),
+            Block::Item(Tone::Good, "✓", text.to_owned()),
+            Block::Fields(vec![Field::new("name", text).remark(Tone::Warning, text)]),
+            Block::Checks(vec![CheckLine {
+                tone: Tone::Bad,
+                mark: "FAIL",
+                title: "the token meets the requirements of the request",
+                section: "RFC 6750 §3.1",
+                detail: Some(text.to_owned()),
+            }]),
+        ];
+        for columns in 20..100 {
+            let plain = render(&blocks, false, Some(columns));
+            for line in plain.lines() {
+                assert!(line.chars().count() <= columns, "{columns}: {line:?}");
+                assert_eq!(line, line.trim_end(), "{columns}");
+            }
+            // Each sequence is whole, and ends on its line.
+            let coloured = render(&blocks, true, Some(columns));
+            let mut without = coloured.clone();
+            for code in ["1", "2", "31", "32", "33", "0"] {
+                without = without.replace(&format!("\x1b[{code}m"), "");
+            }
+            assert!(!without.contains('\x1b'), "{columns}: {without:?}");
+            for line in coloured.lines() {
+                let ends = line.matches("\x1b[0m").count();
+                assert_eq!(line.matches("\x1b[").count(), 2 * ends, "{columns}: {line:?}");
+            }
+        }
     }
 
     #[test]
@@ -298,7 +426,7 @@ mod tests {
     #[test]
     fn text_has_escape_sequences_only_in_colour() {
         let blocks = [Block::Line(Tone::Bad, "no".to_owned())];
-        assert_eq!(render(&blocks, false), "no\n");
-        assert_eq!(render(&blocks, true), "\x1b[31mno\x1b[0m\n");
+        assert_eq!(render(&blocks, false, None), "no\n");
+        assert_eq!(render(&blocks, true, None), "\x1b[31mno\x1b[0m\n");
     }
 }

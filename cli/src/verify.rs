@@ -26,6 +26,10 @@ use crate::{
     token::{Form, Jws},
 };
 
+/// The headings of the options.
+const KEYS: &str = "Keys";
+const CHECKS: &str = "Checks";
+
 /// Verify a JWT, and show every check with the value found and the value expected.
 ///
 /// The keys come from the issuer, a URL or a file. Only keys and metadata are fetched: the token is
@@ -35,40 +39,41 @@ pub(crate) struct Args {
     #[command(flatten)]
     token: TokenArgs,
     /// The issuer, exactly as in `iss`. Its keys are discovered unless --jwks or --pem has them.
-    #[arg(long, value_name = "URL", required_unless_present_any = ["jwks", "pem"])]
+    #[arg(help_heading = KEYS, long, value_name = "URL", required_unless_present_any = ["jwks", "pem"])]
     issuer: Option<String>,
     /// The keys: a JWK Set or one JWK, at a URL or in a file.
-    #[arg(long, value_name = "URL|FILE", conflicts_with = "pem")]
+    #[arg(help_heading = KEYS, long, value_name = "URL|FILE", conflicts_with = "pem")]
     jwks: Option<String>,
     /// The key: a public key in a PEM file.
-    #[arg(long, value_name = "FILE")]
+    #[arg(help_heading = KEYS, long, value_name = "FILE")]
     pem: Option<PathBuf>,
     /// The allowed algorithms. By default all but those with a shared secret.
-    #[arg(long = "alg", value_name = "ALG", value_delimiter = ',')]
+    #[arg(help_heading = KEYS, long = "alg", value_name = "ALG", value_delimiter = ',')]
     algorithms: Vec<Algorithm>,
     /// The identifier of this service. If given several times, `aud` must have one of them.
-    #[arg(long, value_name = "AUDIENCE", required_unless_present = "any_audience")]
+    #[arg(help_heading = CHECKS, long, value_name = "AUDIENCE", required_unless_present = "any_audience")]
     audience: Vec<String>,
     /// Skip the check of the audience.
-    #[arg(long, conflicts_with = "audience")]
+    #[arg(help_heading = CHECKS, long, conflicts_with = "audience")]
     any_audience: bool,
     /// A required scope. If given several times, the token must have all of them.
-    #[arg(long, value_name = "SCOPE")]
+    #[arg(help_heading = CHECKS, long, value_name = "SCOPE")]
     scope: Vec<String>,
     /// The claim that holds the scope, if neither `scope` nor `scp`.
-    #[arg(long, value_name = "CLAIM")]
+    #[arg(help_heading = CHECKS, long, value_name = "CLAIM")]
     scope_claim: Option<String>,
-    /// The form of the issuer's access tokens.
-    #[arg(long, value_enum, default_value = "generic")]
+    /// The form of access tokens: marked in any of the usual ways, of the type `at+jwt`, or
+    /// identifying a service, such as those of Google.
+    #[arg(help_heading = CHECKS, long, value_enum, default_value = "generic")]
     profile: ProfileArg,
     /// The length of the longest token.
-    #[arg(long, value_name = "BYTES", default_value_t = 8192)]
+    #[arg(help_heading = CHECKS, long, value_name = "BYTES", default_value_t = 8192)]
     max_token_bytes: usize,
     /// The tolerated difference between clocks.
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    #[arg(help_heading = CHECKS, long, value_name = "SECONDS", default_value_t = 30)]
     leeway: u64,
     /// Allow `http` URLs of this machine.
-    #[arg(long)]
+    #[arg(help_heading = KEYS, long)]
     danger_allow_http_loopback: bool,
     #[command(flatten)]
     view: ViewArgs,
@@ -76,11 +81,8 @@ pub(crate) struct Args {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum ProfileArg {
-    /// JWTs that are marked as access tokens in any of the usual ways.
     Generic,
-    /// JWTs of the type `at+jwt`.
     Rfc9068,
-    /// JWTs that identify a service, such as those of Google.
     ServiceIdentity,
 }
 

@@ -24,9 +24,10 @@ pub enum Stage {
 #[non_exhaustive]
 pub enum Check {
     Credentials,
+    Length,
+
     Route,
 
-    Length,
     Form,
     Header,
     Algorithm,
@@ -65,8 +66,8 @@ impl Check {
     /// refusal.
     pub const ALL: [Self; 31] = [
         Self::Credentials,
-        Self::Route,
         Self::Length,
+        Self::Route,
         Self::Form,
         Self::Header,
         Self::Algorithm,
@@ -127,11 +128,12 @@ impl Check {
             Self::Credentials => {
                 (Request, "credentials", "the request carries one well-formed token", "RFC 6750 §2")
             }
+            Self::Length => (Request, "length", "the token is not too long", "RFC 8725 §3.12"),
+
             Self::Route => {
                 (Route, "route", "the token is from an issuer trusted here", "RFC 9068 §4")
             }
 
-            Self::Length => (Jwt, "length", "the token is not too long", "RFC 8725 §3.12"),
             Self::Form => (Jwt, "form", "the token is a compact JWS", "RFC 7515 §7.1"),
             Self::Header => (Jwt, "header", "the header is one JSON object", "RFC 7515 §4"),
             Self::Algorithm => (Jwt, "algorithm", "the algorithm is allowed", "RFC 8725 §3.1"),

@@ -245,6 +245,7 @@ mod tests {
         };
         assert_eq!(stages(Check::Form), [Stage::Jwt, Stage::Policy]);
         assert_eq!(stages(Check::Answer), [Stage::Introspection, Stage::Policy]);
+        assert_eq!(stages(Check::Length), [Stage::Request, Stage::Jwt, Stage::Policy]);
         assert_eq!(stages(Check::Credentials), [Stage::Request, Stage::Jwt, Stage::Policy]);
     }
 }

@@ -161,6 +161,47 @@ impl Evidence {
         by_mark.or((self.nonce && !self.scope).then_some(TokenKind::Id))
     }
 
+    /// Returns the members that decide in [`other_kind`](Self::other_kind).
+    fn deciding(&self) -> Option<&'static [&'static str]> {
+        const WORDS: [[&str; 1]; 3] = [["typ"], ["token_use"], ["token_type"]];
+        if let Some(slot) = self.words.iter().position(Option::is_some) {
+            return WORDS.get(slot).map(<[_; 1]>::as_slice);
+        }
+        self.other_kind()?;
+        Some(match self.mark {
+            Some(Mark::DpopProof) => &["htm", "htu"],
+            Some(Mark::Hash) => &["at_hash", "c_hash", "s_hash"],
+            Some(Mark::Introspection) => &["token_introspection"],
+            Some(Mark::Event | Mark::Logout) => &["events"],
+            None => &["nonce"],
+        })
+    }
+
+    /// Describes the members that show the kind, for a recording of the checks. `member` returns the
+    /// JSON value of one.
+    pub(crate) fn describe<'a>(&self, member: impl Fn(&str) -> Option<&'a str>) -> Option<String> {
+        const OF_ACCESS: [&str; 9] = [
+            "typ",
+            "token_use",
+            "token_type",
+            "scope",
+            "scp",
+            "client_id",
+            "cid",
+            "appid",
+            "azpacr",
+        ];
+        let deciding = self.deciding();
+        let describe = |name: &&str| match *name {
+            "typ" | "token_use" | "token_type" => Some(format!("{name} {}", member(name)?)),
+            _ => member(name).map(|_| (*name).to_owned()),
+        };
+        let found: Vec<_> = deciding.unwrap_or(&OF_ACCESS).iter().filter_map(describe).collect();
+        // The type of the header is no member.
+        let header = || deciding.map(|names| format!("{} of the header", names.join(", ")));
+        if found.is_empty() { header() } else { Some(found.join(", ")) }
+    }
+
     /// Returns true if nothing in a JWT shows that it is an access token.
     pub(crate) const fn is_unmarked(&self) -> bool {
         !(self.access || self.scope || self.client)

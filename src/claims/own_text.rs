@@ -43,6 +43,14 @@ pub(crate) fn evidence(token: &str) -> Option<Evidence> {
     Some(Evidence::of_jwt(typ, claims.iter().map(|(name, value)| (&**name, value.get()))))
 }
 
+/// Describes the claims that show the kind of a token, for a recording of the checks.
+pub(crate) fn describe(token: &str) -> Option<String> {
+    let text = token.split('.').nth(1).and_then(decode)?;
+    let claims = json::members(&text)?;
+    let value = |name: &str| claims.iter().find(|(known, _)| known == name);
+    evidence(token)?.describe(|name| value(name).map(|(_, value)| value.get()))
+}
+
 /// Returns true if the text of a token names an audience, and `audience` is not in it.
 pub(crate) fn names_another_audience(token: &str, audience: &str) -> bool {
     let Some(claims) = token.split('.').nth(1).and_then(decode) else { return false };

@@ -8,7 +8,7 @@ use http::{
 use super::{
     grammar::is_http_token,
     token::{Origin, Scheme},
-    unchecked_token::UncheckedToken,
+    unchecked_token::{UncheckedToken, check_length},
     websocket::ProtocolForm,
 };
 use crate::{error::kind::ErrorKind, percent};
@@ -34,7 +34,7 @@ pub(super) fn in_header(
     let rest = trimmed.get(name.len()..).unwrap_or_default();
     let gap = rest.iter().take_while(|&&byte| byte == b' ').count();
     let token = rest.get(gap..).unwrap_or_default();
-    check_length(token, limit)?;
+    check_length(token.len(), limit)?;
     let range = text.len() - token.len()..text.len();
     Ok(UncheckedToken::InHeader { value, range, scheme, origin: Origin::Header })
 }
@@ -53,7 +53,7 @@ pub(super) fn in_other_header<'a>(
     if token.is_empty() {
         return Err(ErrorKind::MissingCredentials);
     }
-    check_length(token, limit)?;
+    check_length(token.len(), limit)?;
     let (range, scheme) = (text.len() - token.len()..text.len(), Scheme::Bearer);
     Ok(UncheckedToken::InHeader { value, range, scheme, origin: Origin::OtherHeader })
 }
@@ -74,7 +74,7 @@ pub(super) fn in_query(
     let value = the_only(values)?;
     // Decoding never makes it longer, so this refuses a long value before allocating.
     if value.len() > limit.saturating_mul(3) {
-        return Err(ErrorKind::TokenTooLong);
+        check_length(value.len(), limit)?;
     }
     // A `+` is kept: a token may hold one, and no token holds a space.
     let token = percent::decode(value).ok_or(ErrorKind::MalformedCredentials)?;
@@ -137,14 +137,9 @@ fn copied(
     origin: Origin,
     limit: usize,
 ) -> Result<UncheckedToken<'static>, ErrorKind> {
-    check_length(token, limit)?;
+    check_length(token.len(), limit)?;
     let value = HeaderValue::from_bytes(token).map_err(|_| ErrorKind::MalformedCredentials)?;
     Ok(UncheckedToken::Elsewhere { value, origin })
-}
-
-/// Bounds the length before any work that grows with it.
-const fn check_length(token: &[u8], limit: usize) -> Result<(), ErrorKind> {
-    if token.len() > limit { Err(ErrorKind::TokenTooLong) } else { Ok(()) }
 }
 
 /// Returns the only item.

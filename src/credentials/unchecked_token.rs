@@ -9,7 +9,11 @@ use super::{
     token::{Origin, Scheme, Token},
 };
 use crate::{
-    checks::{check::Check, detail::Detail, record::record},
+    checks::{
+        check::Check,
+        detail::{Detail, seen},
+        record::{demand, record},
+    },
     error::{kind::ErrorKind, refusal::VerifyError},
 };
 
@@ -71,14 +75,24 @@ impl UncheckedToken<'_> {
     }
 }
 
+/// Bounds the length before any work that grows with it.
+#[inline]
+pub(super) fn check_length(length: usize, limit: usize) -> Result<(), ErrorKind> {
+    let detail = || seen(format_args!("{length} bytes")).wanted(format_args!("at most {limit}"));
+    demand(Check::Length, detail, length <= limit, ErrorKind::TokenTooLong)
+}
+
 /// Records that the credentials are valid.
 #[inline]
 pub(crate) fn record_valid() {
     let _ = record(Check::Credentials, Detail::default, Ok::<_, ErrorKind>(()));
 }
 
-/// Records that the credentials are invalid, and returns the error.
+/// Records that the credentials are invalid, and returns the error. The check of their length was
+/// recorded already.
 pub(super) fn record_invalid(kind: ErrorKind) -> VerifyError {
-    let _ = record(Check::Credentials, Detail::default, Err::<(), _>(kind));
+    if kind != ErrorKind::TokenTooLong {
+        let _ = record(Check::Credentials, Detail::default, Err::<(), _>(kind));
+    }
     kind.into()
 }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
+use super::unchecked_token::check_length;
 use crate::error::kind::ErrorKind;
 
 /// A form in which a client of a WebSocket puts a token among the protocols that it offers.
@@ -50,11 +51,13 @@ impl ProtocolForm {
         match self {
             Self::After(_) | Self::Prefix(_) => Ok(text.into()),
             // Four characters hold three bytes. This refuses a long text before it is decoded.
-            Self::Base64url(_) if text.len() / 4 > limit / 3 => Err(ErrorKind::TokenTooLong),
-            Self::Base64url(_) => match URL_SAFE_NO_PAD.decode(text) {
-                Ok(token) => Ok(token.into()),
-                Err(_) => Err(ErrorKind::MalformedCredentials),
-            },
+            Self::Base64url(_) => {
+                if text.len() / 4 > limit / 3 {
+                    check_length(text.len() / 4 * 3, limit)?;
+                }
+                let token = URL_SAFE_NO_PAD.decode(text);
+                token.map(Cow::from).map_err(|_| ErrorKind::MalformedCredentials)
+            }
         }
     }
 }

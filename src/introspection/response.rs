@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use http::{
     Response, StatusCode,
-    header::{CONTENT_TYPE, WWW_AUTHENTICATE},
+    header::{CONTENT_TYPE, LOCATION, WWW_AUTHENTICATE},
 };
 
 use crate::{
@@ -52,9 +52,18 @@ pub(super) fn body<'a>(
 /// Describes the response, for a recording of the checks.
 pub(super) fn detail(response: &Response<Bytes>, media_type: &str) -> Detail {
     let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let status = response.status().as_u16();
-    seen(format_args!("{status} {}", kind.unwrap_or("without a type")))
-        .wanted(format_args!("200 {media_type}"))
+    let status = response.status();
+    let mut found = format!("{} {}", status.as_u16(), kind.unwrap_or("without a type"));
+    if let Some(to) = response.headers().get(LOCATION).filter(|_| status.is_redirection()) {
+        found.push_str(&format!(", to {}", String::from_utf8_lossy(to.as_bytes())));
+    }
+    let object = Object::parse(response.body()).ok().filter(|_| !status.is_success());
+    for name in ["error", "error_description"] {
+        if let Some(Ok(Some(text))) = object.as_ref().map(|object| object.string(name)) {
+            found.push_str(&format!(", {name} {text:?}"));
+        }
+    }
+    seen(found).wanted(format_args!("200 {media_type}"))
 }
 
 /// The settings for reading the claims of responses.
@@ -103,7 +112,7 @@ impl ClaimSettings {
         )
         .map_err(|kind| VerifyError::new(kind).with_context("introspection"))?;
         let kind = self.check_kind(&claims, token, issuer);
-        record(Check::AnswerKind, || kind_detail(&claims), kind)?;
+        record(Check::AnswerKind, || kind_detail(&claims, token), kind)?;
         record(Check::AnswerBinding, Detail::default, check_binding(&claims))?;
         Ok(claims)
     }
@@ -192,11 +201,18 @@ const FOR_OTHERS: &str =
 const BARE_RESPONSE: &str = "the response has neither scope, token_type nor sub: probably the \
      token is a refresh token or an authorization code";
 
-/// Describes the words for the kind of the token in the response, for a recording of the checks.
-fn kind_detail(claims: &Claims) -> Detail {
-    let word = |name: &str| Some(format!("{name} {}", claims.string(name)?));
-    let words: Vec<_> = ["token_type", "token_use", "typ"].into_iter().filter_map(word).collect();
-    seen_if((!words.is_empty()).then(|| words.join(", ")))
+/// Describes what shows the kind of the token, for a recording of the checks: members of the
+/// response, or claims in the text of the token.
+fn kind_detail(claims: &Claims, token: &str) -> Detail {
+    let of_response = Evidence::of_response(claims.members()).ok();
+    let is_other = |evidence: Evidence| evidence.other_kind().is_some();
+    let by_text = own_text::evidence(token).is_some_and(is_other);
+    let found = if by_text && !of_response.is_some_and(is_other) {
+        own_text::describe(token).map(|found| format!("{found}, in the token itself"))
+    } else {
+        of_response.and_then(|evidence| evidence.describe(|name| claims.raw(name)))
+    };
+    seen_if(found).wanted("an access token")
 }
 
 /// Refuses a token whose type contradicts its binding: then the proof of possession that it needs is

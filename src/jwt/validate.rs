@@ -88,8 +88,11 @@ impl Rules {
         token: &str,
         keys: &'a KeySet,
     ) -> Result<Validated<'a>, ValidateError> {
-        let length = || seen(token.len()).wanted(format_args!("at most {MAX_TOKEN}"));
-        demand(Check::Length, length, token.len() <= MAX_TOKEN, ErrorKind::TokenTooLong)?;
+        if token.len() > MAX_TOKEN {
+            // The length that a service allows was checked before.
+            let length = || seen(token.len()).wanted(format_args!("at most {MAX_TOKEN}"));
+            record(Check::Length, length, Err::<(), _>(ErrorKind::TokenTooLong))?;
+        }
         let jws = CompactJws::parse(token).map_err(ErrorKind::from);
         let jws = record(Check::Form, || parts_detail(token), jws)?;
         let header = Header::parse(jws.header()).map_err(ErrorKind::from);
@@ -174,10 +177,14 @@ impl Rules {
         };
         record(Check::Issuer, || seen_if(claims.issuer()).wanted(&self.issuer), issuer)?;
         let kind = self.check_kind(typ, &claims).map_err(ErrorKind::WrongTokenKind);
-        record(Check::Kind, Detail::default, kind)?;
+        let decided_by = || {
+            let evidence = Evidence::of_jwt(typ, claims.members());
+            seen_if(evidence.describe(|name| claims.raw(name))).wanted("an access token")
+        };
+        record(Check::Kind, decided_by, kind)?;
         let claims = self.with_audience(claims);
         let (audience, expiry) = (claims.require_audience(), claims.expires_at().is_some());
-        let complete = || seen_if(present_claims(audience.is_ok(), expiry)).wanted("aud, exp");
+        let complete = || seen_if(present_claims(audience, expiry)).wanted("aud, exp");
         record(Check::Complete, complete, audience)?;
         demand(Check::Complete, complete, expiry, ErrorKind::MissingClaim("exp"))?;
         Ok(claims)
@@ -228,7 +235,10 @@ fn record_signature(
     kid: Option<&str>,
     mismatch: Option<&Mismatch>,
 ) {
-    let _ = record(Check::Keys, || seen(keys.describe()), Ok::<_, ErrorKind>(()));
+    // Without any key, the token was refused before one was needed, or keys are fetched first.
+    if !keys.is_empty() {
+        let _ = record(Check::Keys, || seen(keys.describe()), Ok::<_, ErrorKind>(()));
+    }
     let [key, signature] = match mismatch {
         Some(Mismatch::UnknownKey | Mismatch::Untried | Mismatch::Unusable) => return,
         Some(Mismatch::WrongAlgorithm) => [Err(ErrorKind::UnsupportedAlgorithm), Ok(())],
@@ -246,16 +256,18 @@ fn key_detail(kid: Option<&str>, keys: &KeySet) -> Detail {
 
 /// Describes the number of parts of the token.
 fn parts_detail(token: &str) -> Detail {
-    let dots = token.bytes().filter(|byte| *byte == b'.').count();
-    seen(format_args!("{dots} dots")).wanted("3 parts of base64url, 2 dots between them")
+    let parts = token.split('.').count();
+    let plural = if parts == 1 { "" } else { "s" };
+    seen(format_args!("{parts} part{plural}")).wanted("3 parts of base64url, with dots between")
 }
 
-fn present_claims(audience: bool, expiry: bool) -> Option<&'static str> {
+fn present_claims(audience: Result<(), ErrorKind>, expiry: bool) -> Option<&'static str> {
     match (audience, expiry) {
-        (true, true) => Some("aud, exp"),
-        (true, false) => Some("aud"),
-        (false, true) => Some("exp"),
-        (false, false) => None,
+        (Ok(()), true) => Some("aud, exp"),
+        (Ok(()), false) => Some("aud"),
+        (Err(ErrorKind::WrongAudience), _) => Some("an empty aud"),
+        (Err(_), true) => Some("exp"),
+        (Err(_), false) => None,
     }
 }
 

@@ -85,7 +85,7 @@ impl Policy {
             tell_untyped(&active, weak);
             record(check, || Detail::default().wanted(wanted), Err::<(), _>(weak))?;
         }
-        record(Check::NoRefreshToken, Detail::default, check_kind(claims))
+        record(Check::NoRefreshToken, || kind_detail(claims), check_kind(claims))
             .inspect_err(|refused| tell_refresh(&active, *refused))?;
         self.check_time(claims, now.wall())?;
         self.check_lifetime(claims)?;
@@ -182,6 +182,13 @@ impl Policy {
 fn check_kind(claims: &Claims) -> Result<(), ErrorKind> {
     let says_refresh = claims.declares_refresh_token();
     if says_refresh { Err(ErrorKind::WrongTokenKind(TokenKind::Refresh)) } else { Ok(()) }
+}
+
+/// Describes the words for the kind of the token.
+fn kind_detail(claims: &Claims) -> Detail {
+    let word = |name: &str| Some(format!("{name} {}", claims.raw(name)?));
+    let words: Vec<_> = ["token_type", "token_use"].into_iter().filter_map(word).collect();
+    seen_if((!words.is_empty()).then(|| list(words)))
 }
 
 fn binding_detail(claims: &Claims) -> Detail {

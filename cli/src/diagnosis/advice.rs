@@ -18,19 +18,19 @@ impl Diagnosis {
             K::TokenTooLong => self.advise_length(case),
             K::MalformedToken if case.kind_code() == "opaque" => self.advise_mode(
                 case,
-                "Introspect such tokens; then this service needs credentials (`client`)",
+                "Introspect such tokens, with credentials of this service (`client`):",
                 "hybrid",
                 "Have the authorization server issue JWTs to this client.",
             ),
             K::UnsupportedToken if case.kind_code() == "jwe" => self.advise_mode(
                 case,
-                "Introspect such tokens; then this service needs credentials (`client`)",
+                "Introspect such tokens, with credentials of this service (`client`):",
                 "introspect",
                 "Have the authorization server issue tokens that are not encrypted.",
             ),
             K::NotIntrospectable => self.advise_mode(
                 case,
-                "Verify JWTs by their signature",
+                "Verify JWTs by their signature:",
                 "hybrid",
                 "Have the authorization server issue opaque tokens to this client.",
             ),
@@ -43,7 +43,7 @@ impl Diagnosis {
             K::NotYetValid => {
                 self.change("Compare the clocks of this machine and the authorization server.");
                 let line = case.place.line(Setting::LEEWAY, 60);
-                self.change_line("If they can't be corrected, tolerate the difference", line);
+                self.change_line("If they can't be corrected, tolerate the difference:", line);
             }
             K::UnprovenPossession | K::InvalidProof | K::NonceRequired => self.advise_proof(case),
             K::InsufficientScope => {
@@ -56,7 +56,7 @@ impl Diagnosis {
                 self.actor = Actor::AuthorizationServerSettings;
                 self.change("Have the issuer name the key in the header of its tokens (`kid`).");
                 let line = case.place.line(Setting::MAX_KEYS_TRIED, 16);
-                self.change_line("Or try more keys", line);
+                self.change_line("Try more keys:", line);
             }
             K::CredentialsRejected => {
                 self.setting = Some(case.place.name(Setting::CLIENT));
@@ -72,12 +72,8 @@ impl Diagnosis {
                 self.describe_upstream(case);
             }
         }
-        if self.because.is_none() {
-            self.because = case
-                .error
-                .context()
-                .filter(|_| self.actor != Actor::Client || self.check.is_none())
-                .map(str::to_owned);
+        if self.because.is_none() && self.check.is_none() {
+            self.because = case.error.context().map(str::to_owned);
         }
     }
 
@@ -89,7 +85,7 @@ impl Diagnosis {
         if let Some(length @ ..=65_536) = length {
             let line = u32::next_power_of_two(length).into();
             let line = case.place.line(Setting::MAX_TOKEN_BYTES, toml::Value::Integer(line));
-            self.change_line("Or raise the limit here, and in the proxies in front", line);
+            self.change_line("Raise the limit here, and in the proxies in front:", line);
         }
     }
 
@@ -124,7 +120,7 @@ impl Diagnosis {
         if let Some(named) = named.filter(|named| !named.as_str().starts_with("HS")) {
             let all = allowed.split(", ").filter(|one| !one.is_empty()).chain([named.as_str()]);
             let line = case.place.line(Setting::ALGORITHMS, all.collect::<Vec<_>>());
-            self.change_line("Or allow it, if the issuer uses it", line);
+            self.change_line("Allow it, if the issuer uses it:", line);
         }
     }
 
@@ -147,7 +143,7 @@ impl Diagnosis {
         if let Some(first) = found.first().filter(|_| !found.iter().any(|name| is_client(name))) {
             let own = self.expected.iter().flat_map(|own| own.split(", ")).chain([*first]);
             let line = case.place.line(Setting::AUDIENCE, own.collect::<Vec<_>>());
-            self.change_line("If that is a name of this service too", line);
+            self.change_line("If that is a name of this service too:", line);
         }
     }
 
@@ -157,7 +153,7 @@ impl Diagnosis {
         let introspects = case.issuer().is_some_and(|issuer| issuer.mode == "introspect");
         if !introspects && case.issuer().is_some() {
             let line = case.place.line(Setting::MODE, "introspect");
-            self.change_line("If only the introspection response has it", line);
+            self.change_line("If only the introspection response has it:", line);
         }
     }
 
@@ -171,10 +167,10 @@ impl Diagnosis {
         self.change("If it does, this is no access token: have the client send that one.");
         if case.issuer().is_some_and(|issuer| issuer.mode == "jwt") {
             let line = case.place.line(Setting::MODE, "introspect");
-            self.change_line("Or have its server judge it", line);
+            self.change_line("Have its server judge them:", line);
         }
         let line = case.place.line(Setting::PROFILE, "service_identity");
-        self.change_line("If such tokens identify services, as those of Google", line);
+        self.change_line("If such tokens identify services, as those of Google:", line);
     }
 
     /// A bound token passes all other checks before the proof is missed.
@@ -182,13 +178,18 @@ impl Diagnosis {
         self.because = case.error.context().map(str::to_owned);
         let bound = case.claim("cnf").filter(|cnf| !cnf["jkt"].is_null()).is_some()
             || self.found.as_deref().is_some_and(|found| found.contains("jkt"));
+        let is_missing = case.error.context() == Some("there is no proof");
         match self.kind {
-            ErrorKind::UnprovenPossession if bound => {
+            ErrorKind::UnprovenPossession | ErrorKind::InvalidProof
+                if bound && (self.kind == ErrorKind::UnprovenPossession || is_missing) =>
+            {
                 self.found = Some("a DPoP-bound token, without a proof for this request".into());
-                self.because = Some("the token itself passes all checks before this one".into());
-                self.change(
-                    "Have the client send it with the scheme `DPoP` and a proof. To explain such a \
-                     request: `--scheme DPoP --header 'DPoP: PROOF'`",
+                let missing = if is_missing { "there is no proof; " } else { "" };
+                let passes = "the token itself passes all checks before this one";
+                self.because = Some(format!("{missing}{passes}"));
+                self.change_line(
+                    "Have the client send a proof too. To explain such a request:",
+                    "--scheme DPoP --header 'DPoP: PROOF'",
                 );
                 if !case.place.settings().is_some_and(|settings| settings.has_dpop) {
                     self.setting = Some(case.place.name(Setting::DPOP));
@@ -224,8 +225,11 @@ impl Diagnosis {
             self.found = case.exchanges.iter().rev().find_map(describe);
         }
         let hint = causes::hints(&self.causes).into_iter().next();
-        let causes = || Some(self.causes.get(1..)?.join(": ")).filter(|causes| !causes.is_empty());
-        self.because = hint.or_else(causes);
+        // The status is found already.
+        let context = case.error.context().filter(|why| !why.starts_with("introspection returned"));
+        let causes = context.into_iter().chain(self.causes.iter().skip(1).map(String::as_str));
+        let causes = causes.collect::<Vec<_>>().join(": ");
+        self.because = hint.or((!causes.is_empty()).then_some(causes));
     }
 }
 

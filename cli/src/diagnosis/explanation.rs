@@ -110,10 +110,10 @@ impl Diagnosis {
         let line = case.place.line(Setting::ISSUER, &*theirs);
         match (near, from_metadata) {
             (Some(_), _) => {
-                self.change_line("Write it exactly as the authorization server does", line);
+                self.change_line("Write it exactly as the authorization server does:", line);
             }
             (None, true) => {
-                self.change_line("If it is the right server", line);
+                self.change_line("If it is the right server:", line);
                 self.change("If not, correct the public URL that the server is configured with.");
             }
             (None, false) => {
@@ -121,7 +121,7 @@ impl Diagnosis {
                     "Have the client get its token from {ours}. This one is from another server, \
                      environment or tenant."
                 ));
-                self.change_line("If this service trusts that issuer too, add an issuer", line);
+                self.change_line("If this service trusts that issuer too, add an issuer:", line);
             }
         }
         true
@@ -153,7 +153,6 @@ impl Diagnosis {
         let audience: Vec<_> = claims.audience().iter().collect();
         let audience = if audience.is_empty() { "none".to_owned() } else { audience.join(", ") };
         self.found = Some(format!("false; `aud` in the token: {audience}"));
-        self.expected = Some(format!("true; Keycloak wants `{id}`, which asks, in `aud`"));
         self.because = Some(format!(
             "likely: its `aud` lacks the client `{id}` of this service, and some servers, such as \
              Keycloak, then call it inactive"
@@ -181,12 +180,14 @@ impl Diagnosis {
             needed.split(' ').all(|one| values.contains(&one))
         });
         let Some((name, value)) = found else { return false };
-        self.found = Some(format!("no scope; but the claim `{name}` is {value}"));
-        self.because = Some(format!("the scopes are in `{name}`, in a form that is not read"));
+        let read = self.found.as_deref().unwrap_or("none");
+        self.found = Some(format!("{read}; but the claim `{name}` is {value}"));
+        self.because =
+            Some(format!("the required scope is in `{name}`, which is not read as a scope here"));
         self.actor = Actor::Service;
         self.setting = Some(case.place.name(Setting::SCOPE_CLAIM));
         let line = case.place.line(Setting::SCOPE_CLAIM, &**name);
-        self.change_line("Read the scope from there", line);
+        self.change_line("Read the scope from there:", line);
         true
     }
 }

@@ -2,6 +2,7 @@
 
 mod advice;
 mod explanation;
+mod head;
 mod place;
 
 use serde_json::{Value, json};
@@ -11,11 +12,14 @@ use tower_introspect::{
     clock::UnixTime,
 };
 
-pub(crate) use self::place::{Place, Setting};
+pub(crate) use self::{
+    head::shortened,
+    place::{Place, Setting},
+};
 use crate::{
     causes,
     net::Exchange,
-    report::{Exit, Field, Report, Tone},
+    report::Exit,
     token::{Form, Jws, Kind},
     when,
 };
@@ -115,76 +119,6 @@ impl Diagnosis {
         }
     }
 
-    /// Names the party that has to act, and the setting.
-    pub(crate) fn who(&self) -> String {
-        let actor = self.actor.describe();
-        match (&self.setting, self.actor) {
-            (Some(setting), Actor::Service) => format!("{actor}: {setting}"),
-            (Some(setting), _) => format!("{actor}; or this service: {setting}"),
-            (None, _) => actor.to_owned(),
-        }
-    }
-
-    /// Reports the finding in at most ten lines of 80 columns.
-    pub(crate) fn report_to(&self, report: &mut Report) {
-        report.exit = self.exit();
-        let word = match report.exit {
-            Exit::Unavailable => "NOT KNOWN",
-            Exit::Usage => "MISCONFIGURED",
-            _ => "REFUSED",
-        };
-        let reason = self.kind.reason();
-        report.line(Tone::Bad, format!("{word}: {} ({reason})", self.kind));
-        let mut fields = Vec::new();
-        let mut add = |name: &str, value: Option<String>, lines: usize| {
-            fields.extend(value.map(|value| Field::new(name, fitted(&value, lines))));
-        };
-        let title = |check: Check| format!("{} ({})", check.title(), check.section());
-        add("check", self.check.map(title), 1);
-        let long = if self.because.is_some() { 1 } else { 2 };
-        add("found", self.found.clone(), long);
-        add("expected", self.expected.clone(), 1);
-        add("because", self.because.clone(), 2);
-        add("who acts", Some(self.who()), 1);
-        for (at, change) in self.changes.iter().enumerate() {
-            let name = if at == 0 { "change" } else { "or" };
-            fields.push(Field::new(name, change.to_string()));
-        }
-        // The verdict takes one line.
-        let mut lines = 1;
-        fields.retain(|field| {
-            lines += lines_of(&field.value);
-            field.name != "or" || lines <= HEAD_LINES
-        });
-        report.fields(fields);
-        self.set_json(report);
-    }
-
-    /// Reports the changes that do not fit into the first lines, and the causes of the error.
-    pub(crate) fn report_rest(&self, report: &mut Report) {
-        if self.changes.len() > 1 {
-            report.heading("What to change");
-            for change in &self.changes {
-                report.item(Tone::Plain, "-", change.to_string());
-            }
-        }
-        // The checks show the mistakes of clients.
-        if self.actor != Actor::Client && self.because.is_none() {
-            report.heading("Cause");
-            for cause in &self.causes {
-                report.item(Tone::Plain, "-", cause);
-            }
-        }
-    }
-
-    fn set_json(&self, report: &mut Report) {
-        let kind = self.kind;
-        report.set("reason", kind.reason());
-        report.set("message", kind.to_string());
-        report.set("diagnosis", self.to_json());
-        report.set("causes", self.causes.clone());
-    }
-
     /// Returns the finding as JSON.
     pub(crate) fn to_json(&self) -> Value {
         let changes = self.changes.iter();
@@ -221,15 +155,6 @@ impl Actor {
     }
 }
 
-impl std::fmt::Display for Change {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.line {
-            Some(line) => write!(f, "{}: {line}", self.text),
-            None => f.write_str(&self.text),
-        }
-    }
-}
-
 impl Case<'_> {
     fn jws(&self) -> Option<&Jws> {
         match self.token {
@@ -256,27 +181,6 @@ impl Case<'_> {
     fn issuer(&self) -> Option<&tower_introspect::inspect::IssuerSettings> {
         self.place.issuer(self.issuer_in_token().as_deref())
     }
-}
-
-/// The lines of the finding.
-const HEAD_LINES: usize = 10;
-
-/// The columns of a value in a line of 80.
-const COLUMNS: usize = 66;
-
-/// Returns the lines that a value takes.
-fn lines_of(value: &str) -> usize {
-    value.chars().count().div_ceil(COLUMNS).max(1)
-}
-
-/// Shortens a value to this number of lines. Tokens and servers choose many of the values.
-fn fitted(value: &str, lines: usize) -> String {
-    // Lines break at spaces, so that they are not filled.
-    let max = lines * COLUMNS - 8 * (lines - 1);
-    if value.chars().count() <= max {
-        return value.to_owned();
-    }
-    value.chars().take(max - 4).chain(" ...".chars()).collect()
 }
 
 /// Describes the value that a check found.

@@ -17,4 +17,5 @@ mod mint;
 mod pages;
 mod readme;
 mod run;
+mod situations;
 mod verify;
