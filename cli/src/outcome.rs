@@ -116,7 +116,7 @@ impl Outcome<'_> {
             fields.push(Field::new("warning", shortened(&warning, 2)));
             let setting = self.admitting_setting(token);
             report.set("warning", json!({ "text": warning, "setting": setting }));
-            fields.extend(setting.map(|setting| Field::new("let in by", setting)));
+            fields.extend(setting.map(|setting| Field::new("setting", setting)));
         }
         fields.extend([
             Field::new("issuer", token.issuer()),
@@ -144,7 +144,7 @@ impl Outcome<'_> {
         let settings = self.place.settings()?;
         Some(match token.method() {
             Method::Jwt => format!(
-                "for {} s; then its signature is verified again. Revocations do not count",
+                "for {} s, then its signature is verified again; no revocation counts",
                 settings.jwt_max_age.as_secs()
             ),
             _ if settings.max_age.is_zero() => "not at all: each request introspects it".to_owned(),

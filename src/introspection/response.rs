@@ -53,10 +53,10 @@ pub(super) fn body<'a>(
 pub(super) fn detail(response: &Response<Bytes>, media_type: &str) -> Detail {
     let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let status = response.status();
-    let mut found = format!("{} {}", status.as_u16(), kind.unwrap_or("without a type"));
-    if let Some(to) = response.headers().get(LOCATION).filter(|_| status.is_redirection()) {
-        found.push_str(&format!(", to {}", String::from_utf8_lossy(to.as_bytes())));
-    }
+    let mut found = match response.headers().get(LOCATION).filter(|_| status.is_redirection()) {
+        Some(to) => format!("{}, to {}", status.as_u16(), String::from_utf8_lossy(to.as_bytes())),
+        None => format!("{} {}", status.as_u16(), kind.unwrap_or("without a type")),
+    };
     let object = Object::parse(response.body()).ok().filter(|_| !status.is_success());
     for name in ["error", "error_description"] {
         if let Some(Ok(Some(text))) = object.as_ref().map(|object| object.string(name)) {

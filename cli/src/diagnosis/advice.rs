@@ -224,6 +224,19 @@ impl Diagnosis {
         if self.found.as_deref().is_none_or(|found| found == "none") {
             self.found = case.exchanges.iter().rev().find_map(describe);
         }
+        if self.found.as_deref().is_some_and(|found| found.starts_with('3')) {
+            self.because = Some("redirects are not followed".to_owned());
+            self.changes.clear();
+            match case.issuer().and_then(|issuer| issuer.endpoint.as_ref()) {
+                Some(_) => {
+                    self.actor = Actor::Service;
+                    self.setting = Some(case.place.name(Setting::ENDPOINT));
+                    self.change("Set it to the endpoint itself.");
+                }
+                None => self.change("Have the server name the endpoint itself in its metadata."),
+            }
+            return;
+        }
         let hint = causes::hints(&self.causes).into_iter().next();
         // The status is found already.
         let context = case.error.context().filter(|why| !why.starts_with("introspection returned"));

@@ -141,7 +141,10 @@ pub(crate) fn shortened(text: &str, limit: usize) -> String {
     lines.truncate(limit);
     let mut last = lines.pop().unwrap_or_default().into_owned();
     while last.chars().count() + 4 > VALUE {
-        last.pop();
+        // At the end of a word, if there is one.
+        last.truncate(
+            last.rfind(' ').or(last.char_indices().last().map(|(at, _)| at)).unwrap_or(0),
+        );
     }
     last.push_str(" ...");
     lines.push(last.into());

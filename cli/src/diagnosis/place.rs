@@ -21,6 +21,7 @@ impl Setting {
     pub(crate) const AUDIENCE: Self = Self("audience", "--audience");
     pub(crate) const CLIENT: Self = Self("client", "--client-id");
     pub(crate) const DPOP: Self = Self("dpop", "");
+    pub(crate) const ENDPOINT: Self = Self("introspection_endpoint", "--endpoint");
     pub(crate) const ISSUER: Self = Self("issuer", "--issuer");
     pub(crate) const LEEWAY: Self = Self("leeway_seconds", "--leeway");
     pub(crate) const MAX_KEYS_TRIED: Self = Self("max_keys_tried", "");

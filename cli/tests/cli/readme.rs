@@ -7,7 +7,7 @@ use tower_introspect::{
     test_util::{AuthorizationServer, Jwt, TokenBuilder},
 };
 
-use crate::run::{AUDIENCE, ISSUER, NOW, at, run};
+use crate::run::{AUDIENCE, ISSUER, NOW, at, run_in};
 
 const README: &str = concat!(include_str!("../../../README.md"), include_str!("../../README.md"));
 
@@ -34,8 +34,9 @@ async fn assert_transcript(
     assert_eq!(file, "token");
     let mut arguments: Vec<&str> = command.split_whitespace().skip(1).collect();
     let at = at();
-    arguments.extend(["--at", &at, "--danger-allow-http-loopback"]);
-    let ran = run(&arguments, token).await;
+    // As on a terminal.
+    arguments.extend(["--at", &at, "--danger-allow-http-loopback", "--brief"]);
+    let ran = run_in(&[("COLUMNS", "80")], &arguments, token).await;
     let mut screen = ran.out.replace(server.issuer(), ISSUER).replace("  (set by --at)", "");
     for (from, to) in words {
         screen = screen.replace(from, to);
