@@ -22,7 +22,7 @@ use crate::{
 /// The heading of the options.
 const REQUEST: &str = "Request";
 
-/// Show how the middleware of a service responds to a request, and why.
+/// Show how a service responds to a request, and why.
 ///
 /// Uses the configuration of the service itself. As in the service, keys are fetched from the
 /// authorization servers, and the token is introspected if the configuration says so.

@@ -25,7 +25,7 @@ use crate::{
     when,
 };
 
-/// Introspect a token at the authorization server (RFC 7662), and show request and response.
+/// Introspect a token (RFC 7662), and show the request and the response.
 ///
 /// The library reads the response as it does in a service. Expiry, audience and scope are not
 /// checked here: `verify` and `explain` check them.

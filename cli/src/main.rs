@@ -65,18 +65,19 @@ Exit codes:
 #[derive(Parser)]
 #[command(name = "introspect", version, after_help = EXIT_CODES)]
 struct Cli {
-    /// Print JSON for machines instead of text for people.
+    /// Print JSON instead of text.
     #[arg(long, global = true, help_heading = GLOBAL)]
     json: bool,
-    /// When to use colour: `auto` means on a terminal, unless `NO_COLOR` is set.
-    #[arg(long, global = true, help_heading = GLOBAL, value_enum,
+    /// Use colour: always, never or on terminals (auto).
+    #[arg(long, global = true, help_heading = GLOBAL, value_enum, hide_possible_values = true,
+        hide_default_value = true,
         default_value_t = Colour::Auto, value_name = "WHEN")]
     color: Colour,
-    /// Check as if it were this time: seconds since 1970, or RFC 3339.
+    /// Check as at this time, in seconds or as in RFC 3339.
     #[arg(long, global = true, help_heading = GLOBAL, value_parser = when::parse,
         value_name = "TIME")]
     at: Option<UnixTime>,
-    /// Give up on the network after this many seconds.
+    /// Wait so long for the network.
     #[arg(long, global = true, help_heading = GLOBAL, default_value_t = 10,
         value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=600))]
     timeout: u64,

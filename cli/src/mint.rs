@@ -14,7 +14,9 @@ use crate::{
     report::{Exit, Failure, Report, Tone},
 };
 
-/// Make keys and tokens for tests. Production services must not trust them.
+/// Make keys and tokens for tests.
+///
+/// Production services must not trust them.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]

@@ -149,7 +149,7 @@ impl Outcome<'_> {
             ),
             _ if settings.max_age.is_zero() => "not at all: each request introspects it".to_owned(),
             _ => format!(
-                "for at most {} s: then a revocation counts",
+                "for at most {} s; until then a revocation does not count",
                 (settings.max_age + settings.stale_if_error).as_secs()
             ),
         })

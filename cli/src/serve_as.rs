@@ -10,10 +10,10 @@ use crate::{
     report::{Exit, Failure, Field, Report, Tone},
 };
 
-/// Run an authorization server for tests, on this machine only, until the process is stopped.
+/// Run an authorization server for tests, on this machine only.
 ///
-/// Its keys and secrets are public. It issues tokens to the client `app`, and lets the resource
-/// server `api` introspect them.
+/// It runs until the process is stopped. Its keys and secrets are public. It issues tokens to the
+/// client `app`, and lets the resource server `api` introspect them.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The port of 127.0.0.1; 0 for any free port.

@@ -30,7 +30,7 @@ use crate::{
 const KEYS: &str = "Keys";
 const CHECKS: &str = "Checks";
 
-/// Verify a JWT, and show every check with the value found and the value expected.
+/// Verify a JWT, and say what to change if it is refused.
 ///
 /// The keys come from the issuer, a URL or a file. Only keys and metadata are fetched: the token is
 /// not sent anywhere.
@@ -127,6 +127,7 @@ fn server(
     // allow the algorithm, and a public key is never used as a shared secret.
     let algorithm = args.algorithms.first().copied().or(named.algorithm);
     let keys = source.keys(algorithm.unwrap_or(Algorithm::RS256))?;
+    let url = source.jwks_uri().map(str::to_owned);
     let (algorithms, scope_claim) = (args.algorithms.clone(), args.scope_claim.clone());
     let profile = match args.profile {
         ProfileArg::Generic => Profile::Generic,
@@ -135,11 +136,12 @@ fn server(
     };
     let issuer = Issuer::jwt(args.issuer.as_ref().unwrap_or(&named.issuer));
     let issuer = issuer.configure_jwt(move |mut jwt| {
-        jwt = match keys {
-            Keys::Discovered => jwt,
-            Keys::At(url) => jwt.jwks_uri(url),
-            Keys::Known(keys) => jwt.keys(keys),
-        };
+        if let Some(keys) = keys {
+            jwt = jwt.keys(keys);
+        }
+        if let Some(url) = url {
+            jwt = jwt.jwks_uri(url);
+        }
         if !algorithms.is_empty() {
             jwt = jwt.algorithms(algorithms);
         }
@@ -231,36 +233,32 @@ impl<'a> KeySource<'a> {
         }
     }
 
-    /// Returns the keys, or where to fetch them.
-    fn keys(self, algorithm: Algorithm) -> Result<Keys, Failure> {
-        let wrong = |path: &Path, problem: &dyn std::fmt::Display| {
-            Failure::usage(format!("`{}`: {problem}", path.display()))
-        };
+    const fn jwks_uri(self) -> Option<&'a str> {
         match self {
-            Self::Issuer(_) => Ok(Keys::Discovered),
-            Self::Url(url) => Ok(Keys::At(url.to_owned())),
+            Self::Url(url) => Some(url),
+            _ => None,
+        }
+    }
+
+    /// Returns the keys in a file.
+    fn keys(self, algorithm: Algorithm) -> Result<Option<KeySet>, Failure> {
+        let (path, keys) = match self {
+            Self::Issuer(_) | Self::Url(_) => return Ok(None),
             Self::Pem(path) => {
                 let keys = KeySet::from_pem(algorithm, &input::file(path)?);
-                let keys = keys.map_err(|error| wrong(path, &format!("for {algorithm}, {error}")));
-                Ok(Keys::Known(keys?))
+                (path, keys.map_err(|error| format!("for {algorithm}, {error}")))
             }
             Self::Jwks(path) => {
                 let text = input::file(path)?;
-                let keys = KeySet::from_jwks(&text)
-                    .or_else(|error| KeySet::from_jwk(&text).map_err(|_| error));
-                let keys = keys.map_err(|error| wrong(path, &error))?;
-                if keys.is_empty() {
-                    return Err(wrong(path, &"none of its keys can be used"));
-                }
-                Ok(Keys::Known(keys))
+                let keys = KeySet::from_jwks(&text);
+                let keys = keys.or_else(|error| KeySet::from_jwk(&text).map_err(|_| error));
+                (path, keys.map_err(|error| error.to_string()))
             }
+        };
+        match keys {
+            Ok(keys) if keys.is_empty() => Err("none of its keys can be used".to_owned()),
+            keys => keys.map(Some),
         }
+        .map_err(|problem| Failure::usage(format!("`{}`: {problem}", path.display())))
     }
-}
-
-/// The keys, or where to fetch them.
-enum Keys {
-    At(String),
-    Discovered,
-    Known(KeySet),
 }

@@ -217,6 +217,19 @@ mod tests {
     }
 
     #[test]
+    fn token_is_verified_by_its_signature_or_by_its_server() {
+        let is_verified = |made, met| {
+            let recording = Recording::start();
+            check(Check::Form, true);
+            check(made, met);
+            recording.finish().is_verified()
+        };
+        assert!(is_verified(Check::Signature, true) && is_verified(Check::Active, true));
+        assert!(!is_verified(Check::Signature, false) && !is_verified(Check::Active, false));
+        assert!(!is_verified(Check::Claims, true) && !is_verified(Check::Answer, true));
+    }
+
+    #[test]
     fn the_last_outcome_of_a_check_counts() {
         let recording = Recording::start();
         check(Check::Key, false);

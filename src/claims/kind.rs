@@ -277,3 +277,32 @@ impl Word {
 pub(super) fn is_refresh(value: &str) -> bool {
     matches!(Word::read(value), Word::Other(TokenKind::Refresh))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_that_decide_are_described() {
+        let scheme = ("token_type", r#""Bearer""#);
+        for (members, kind, described) in [
+            (
+                &[scheme, ("token_use", r#""refresh""#), ("typ", r#""x""#)][..],
+                Some(TokenKind::Refresh),
+                Some(r#"token_use "refresh""#),
+            ),
+            (&[scheme, ("at_hash", r#""x""#)], Some(TokenKind::Id), Some("at_hash")),
+            (&[("nonce", r#""x""#)], Some(TokenKind::Id), Some("nonce")),
+            (&[("htm", r#""x""#), ("htu", r#""x""#)], Some(TokenKind::DpopProof), Some("htm, htu")),
+            (&[scheme, ("scope", r#""a""#)], None, Some(r#"token_type "Bearer", scope"#)),
+            (&[("sub", r#""x""#)], None, None),
+        ] {
+            let evidence = Evidence::of_jwt(Typ::Plain, members.iter().copied());
+            let member = |name: &str| members.iter().find(|one| one.0 == name).map(|one| one.1);
+            assert_eq!(evidence.other_kind(), kind, "{members:?}");
+            assert_eq!(evidence.describe(member).as_deref(), described, "{members:?}");
+        }
+        let in_header = Evidence::of_jwt(Typ::Other(TokenKind::Logout), std::iter::empty());
+        assert_eq!(in_header.describe(|_| None).as_deref(), Some("typ of the header"));
+    }
+}

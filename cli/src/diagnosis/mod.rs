@@ -136,6 +136,9 @@ impl Diagnosis {
 }
 
 impl Actor {
+    const ALL: [Self; 4] =
+        [Self::AuthorizationServer, Self::AuthorizationServerSettings, Self::Client, Self::Service];
+
     const fn code(self) -> &'static str {
         match self {
             Self::AuthorizationServer => "authorization_server",
