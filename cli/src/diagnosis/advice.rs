@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use http::header::{CONTENT_TYPE, LOCATION};
 use serde_json::Value;
-use tower_introspect::{ErrorKind, TokenKind, checks::Check, jose::Algorithm};
+use tower_introspect::{Blame, ErrorKind, TokenKind, checks::Check, jose::Algorithm};
 
 use super::{Actor, Case, Diagnosis, Setting};
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
 
 /// The changes that need no values, by the party that has to act and the reason of the refusal.
 static CHANGES: LazyLock<toml::Table> =
-    LazyLock::new(|| include_str!("changes.toml").parse().expect("a test reads it"));
+    LazyLock::new(|| include_str!("changes.toml").parse().unwrap_or_default());
 
 impl Diagnosis {
     /// Sets the changes and the party that has to act by the kind of the refusal.
@@ -49,7 +49,6 @@ impl Diagnosis {
             }
             K::UnsupportedAlgorithm => self.advise_algorithm(case),
             K::WrongAudience if self.check == Some(Check::Audience) => self.advise_audience(case),
-            K::WrongAudience => self.because = case.error.context().map(str::to_owned),
             K::MissingClaim("aud") if issuer && mode != Some("introspect") => {
                 let text = "If only the introspection response has it:";
                 self.change_setting(case, Setting::MODE, text, "introspect");
@@ -70,20 +69,27 @@ impl Diagnosis {
             }
             _ => {}
         }
-        self.describe_upstream(case);
-        if self.because.is_none() && self.check.is_none() {
+        if self.kind.blame() == Blame::AuthorizationServer || self.kind == K::CredentialsRejected {
+            self.describe_upstream(case);
+        } else if self.because.is_none() {
             self.because = case.error.context().map(str::to_owned);
         }
     }
 
     /// Sets the changes of the table.
     fn advise_by_reason(&mut self) {
-        for actor in Actor::ALL {
-            let changes = CHANGES.get(actor.code()).and_then(|kinds| kinds.get(self.kind.reason()));
-            let Some(changes) = changes.and_then(toml::Value::as_array) else { continue };
-            self.actor = actor;
-            changes.iter().filter_map(toml::Value::as_str).for_each(|text| self.change(text));
-        }
+        let mut actors = Actor::ALL.into_iter();
+        let actor = actors.find(|actor| self.advise_from(actor.code(), self.kind.reason()));
+        self.actor = actor.unwrap_or(self.actor);
+    }
+
+    /// Adds the changes of an entry of the table. Returns false if there is none.
+    pub(super) fn advise_from(&mut self, group: &str, name: &str) -> bool {
+        let changes = CHANGES.get(group).and_then(|group| group.get(name)?.as_array());
+        let changes = changes.into_iter().flatten().filter_map(toml::Value::as_str);
+        let before = self.changes.len();
+        changes.for_each(|text| self.change(text));
+        self.changes.len() > before
     }
 
     /// Adds a change of a setting, and names the setting.
@@ -184,9 +190,6 @@ impl Diagnosis {
 
     /// Adds what an authorization server sent, where the failure is not that of the client.
     fn describe_upstream(&mut self, case: &Case<'_>) {
-        if self.actor == Actor::Client {
-            return;
-        }
         if self.found.as_deref().is_none_or(|found| found == "none") {
             self.found = case.exchanges.iter().rev().find_map(describe);
         }
@@ -245,7 +248,7 @@ mod tests {
         let all = reasons.len();
         reasons.dedup();
         assert_eq!(reasons.len(), all);
-        assert_eq!(CHANGES.keys().collect::<Vec<_>>().len(), Actor::ALL.len());
+        assert_eq!(CHANGES.len(), Actor::ALL.len() + 1);
         use ErrorKind as K;
         for kind in [
             K::BadResponse,
