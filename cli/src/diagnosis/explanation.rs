@@ -48,7 +48,7 @@ impl Diagnosis {
         } else {
             self.because = Some(format!("the token is {}: {evidence}", kind.description));
         }
-        self.actor = Actor::Client;
+        self.actor = Actor::CLIENT;
         if self.kind == K::WrongTokenKind(TokenKind::Unmarked) {
             self.change(
                 "If it does, have the authorization server mark access tokens: with the type \
@@ -80,11 +80,11 @@ impl Diagnosis {
         match near {
             Some((_, difference)) => {
                 self.because = Some(format!("{setting} differs from it by {difference}"));
-                self.actor = Actor::Service;
+                self.actor = Actor::SERVICE;
             }
             None if from_metadata => {
                 self.because = Some(format!("the server at {ours} calls itself {theirs}"));
-                self.actor = Actor::Service;
+                self.actor = Actor::SERVICE;
             }
             None => {}
         }
@@ -139,7 +139,7 @@ impl Diagnosis {
             "likely: its `aud` lacks the client `{id}` of this service, and some servers, such as \
              Keycloak, then call it inactive"
         ));
-        self.actor = Actor::AuthorizationServerSettings;
+        self.actor = Actor::SETTINGS;
         self.change(format!(
             "At the authorization server, add `{id}` to the audience of these tokens (in \
              Keycloak: an audience mapper)."
@@ -166,7 +166,7 @@ impl Diagnosis {
         self.found = Some(format!("{read}; but the claim `{name}` is {value}"));
         self.because =
             Some(format!("the required scope is in `{name}`, which is not read as a scope here"));
-        self.actor = Actor::Service;
+        self.actor = Actor::SERVICE;
         self.setting = Some(case.place.name(Setting::SCOPE_CLAIM));
         let line = case.place.line(Setting::SCOPE_CLAIM, &**name);
         self.change_line("Read the scope from there:", line);

@@ -39,7 +39,7 @@ impl Diagnosis {
             report.item(Tone::Plain, "-", format!("{text}{line}"));
         }
         // The checks show the mistakes of clients.
-        if self.actor != Actor::Client {
+        if self.actor != Actor::CLIENT {
             report.heading("Cause");
             self.causes.iter().for_each(|cause| report.item(Tone::Plain, "-", cause));
         }
@@ -89,15 +89,15 @@ impl Diagnosis {
 
     /// Names the party that has to act, and the setting.
     fn who(&self) -> String {
-        let actor = self.actor.describe();
+        let actor = self.actor.1;
         match (&self.setting, self.actor) {
-            (Some(option), Actor::Service) if option.starts_with("`-") => {
+            (Some(option), Actor::SERVICE) if option.starts_with("`-") => {
                 format!("the option {option}")
             }
             (Some(option), _) if option.starts_with("`-") => {
                 format!("{actor}; or the option {option}")
             }
-            (Some(setting), Actor::Service) => format!("{actor}: {setting}"),
+            (Some(setting), Actor::SERVICE) => format!("{actor}: {setting}"),
             (Some(setting), _) => format!("{actor}; or this service: {setting}"),
             (None, _) => actor.to_owned(),
         }

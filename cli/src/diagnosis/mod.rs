@@ -36,14 +36,18 @@ pub(crate) struct Case<'a> {
     pub(crate) now: UnixTime,
 }
 
-/// The party that has to act.
+/// The party that has to act: its name in JSON, and in words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Actor {
-    AuthorizationServer,
+pub(crate) struct Actor(&'static str, &'static str);
+
+impl Actor {
+    const CLIENT: Self = Self("client", "the client");
+    const SERVER: Self = Self("authorization_server", "the authorization server");
+    const SERVICE: Self = Self("service", "this service");
     /// The people who configure the authorization server.
-    AuthorizationServerSettings,
-    Client,
-    Service,
+    const SETTINGS: Self =
+        Self("authorization_server_settings", "the settings of the authorization server");
+    const ALL: [Self; 4] = [Self::CLIENT, Self::SERVER, Self::SERVICE, Self::SETTINGS];
 }
 
 /// A change that may solve the problem.
@@ -86,9 +90,9 @@ impl Diagnosis {
             expected: detail.and_then(|detail| detail.wanted.clone()),
             because: None,
             actor: match error.blame() {
-                Blame::AuthorizationServer => Actor::AuthorizationServer,
-                Blame::ResourceServer => Actor::Service,
-                _ => Actor::Client,
+                Blame::AuthorizationServer => Actor::SERVER,
+                Blame::ResourceServer => Actor::SERVICE,
+                _ => Actor::CLIENT,
             },
             setting: None,
             changes: Vec::new(),
@@ -128,33 +132,10 @@ impl Diagnosis {
             "found": self.found,
             "expected": self.expected,
             "because": self.because,
-            "actor": self.actor.code(),
+            "actor": self.actor.0,
             "setting": self.setting,
             "changes": changes.collect::<Vec<_>>(),
         })
-    }
-}
-
-impl Actor {
-    const ALL: [Self; 4] =
-        [Self::AuthorizationServer, Self::AuthorizationServerSettings, Self::Client, Self::Service];
-
-    const fn code(self) -> &'static str {
-        match self {
-            Self::AuthorizationServer => "authorization_server",
-            Self::AuthorizationServerSettings => "authorization_server_settings",
-            Self::Client => "client",
-            Self::Service => "service",
-        }
-    }
-
-    const fn describe(self) -> &'static str {
-        match self {
-            Self::AuthorizationServer => "the authorization server",
-            Self::AuthorizationServerSettings => "the settings of the authorization server",
-            Self::Client => "the client",
-            Self::Service => "this service",
-        }
     }
 }
 
