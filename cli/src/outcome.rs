@@ -142,16 +142,20 @@ impl Outcome<'_> {
     /// Describes how long the service keeps what it found out about the token.
     fn kept(&self, token: &VerifiedToken) -> Option<String> {
         let settings = self.place.settings()?;
-        Some(match token.method() {
-            Method::Jwt => format!(
-                "for {} s, then its signature is verified again; no revocation counts",
-                settings.jwt_max_age.as_secs()
-            ),
-            _ if settings.max_age.is_zero() => "not at all: each request introspects it".to_owned(),
-            _ => format!(
-                "for at most {} s; until then a revocation does not count",
-                (settings.max_age + settings.stale_if_error).as_secs()
-            ),
+        if token.method() == Method::Jwt {
+            let seconds = settings.jwt_max_age.as_secs();
+            return Some(format!(
+                "for {seconds} s, then its signature is verified again; no server is asked"
+            ));
+        }
+        let own = self.place.issuer(Some(token.issuer()))?.confirmation_max_age;
+        let own = own.filter(|_| token.method() == Method::Confirmed);
+        let age = own.unwrap_or(settings.max_age) + settings.stale_if_error;
+        Some(match age.as_secs() {
+            0 => "not at all: each request introspects it".to_owned(),
+            seconds => {
+                format!("for at most {seconds} s; until then a revocation does not count")
+            }
         })
     }
 

@@ -56,6 +56,7 @@ pub struct IssuerSettings {
     pub timeout: Option<Duration>,
     pub requires_signed_response: bool,
     pub has_default_audience: bool,
+    pub confirmation_max_age: Option<Duration>,
     pub client: Option<ClientSettings>,
 }
 

@@ -75,37 +75,26 @@ impl Diagnosis {
         if from_metadata && !self.causes.iter().any(|cause| cause.contains("another issuer")) {
             return false;
         }
+        let line = case.place.line(Setting::ISSUER, &*theirs);
         self.found = Some(theirs.clone());
         self.expected = Some(ours.clone());
-        match near {
-            Some((_, difference)) => {
-                self.because = Some(format!("{setting} differs from it by {difference}"));
-                self.actor = Actor::SERVICE;
-            }
-            None if from_metadata => {
-                self.because = Some(format!("the server at {ours} calls itself {theirs}"));
-                self.actor = Actor::SERVICE;
-            }
-            None => {}
+        if let Some((_, difference)) = near {
+            self.because = Some(format!("{setting} differs from it by {difference}"));
+            self.actor = Actor::SERVICE;
+            self.change_line("Write it exactly as the authorization server does:", line);
+        } else if from_metadata {
+            self.because = Some(format!("the server at {ours} calls itself {theirs}"));
+            self.actor = Actor::SERVICE;
+            self.change_line("If it is the right server:", line);
+            self.change("If not, correct the public URL that the server is configured with.");
+        } else {
+            self.change(format!(
+                "Have the client get its token from {ours}. This one is from another server, \
+                 environment or tenant."
+            ));
+            self.change_line("If this service trusts that issuer too, add an issuer:", line);
         }
         self.setting = Some(setting);
-        let line = case.place.line(Setting::ISSUER, &*theirs);
-        match (near, from_metadata) {
-            (Some(_), _) => {
-                self.change_line("Write it exactly as the authorization server does:", line);
-            }
-            (None, true) => {
-                self.change_line("If it is the right server:", line);
-                self.change("If not, correct the public URL that the server is configured with.");
-            }
-            (None, false) => {
-                self.change(format!(
-                    "Have the client get its token from {ours}. This one is from another server, \
-                     environment or tenant."
-                ));
-                self.change_line("If this service trusts that issuer too, add an issuer:", line);
-            }
-        }
         true
     }
 

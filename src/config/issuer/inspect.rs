@@ -32,6 +32,7 @@ impl IssuerConfig {
             requires_signed_response: remote.is_some_and(|remote| remote.signed),
             has_default_audience: remote
                 .is_some_and(|remote| remote.danger_default_audience.is_some()),
+            confirmation_max_age: self.confirmation_max_age,
             client: self.client.as_ref().map(Client::inspect),
         }
     }
