@@ -28,77 +28,66 @@ pub(crate) fn run(args: &Args, cx: &Context) -> Result<Report, Failure> {
     let mut report = Report::new("decode", Exit::Accepted);
     report.set("verified", false);
     report.line(Tone::Warning, NOT_VERIFIED);
-    report.line(Tone::Plain, "");
-    pasted.report_cleanups(&mut report);
-    if !pasted.cleanups.is_empty() {
-        report.line(Tone::Plain, "");
-    }
     let form = Form::of(&pasted.token);
-    report_kind(&mut report, &Kind::of(&pasted.token, &form));
-    match &form {
-        Form::Jws(jws) => report_jws(&mut report, jws, cx.now()),
-        Form::Jwe(header) => {
-            report_part(&mut report, "Header", header, cx.now());
-            report_next_steps(
-                &mut report,
-                &[
-                    "The middleware refuses encrypted tokens.",
-                    "Have the authorization server issue signed or opaque tokens to this service.",
-                ],
-            );
-        }
-        Form::Opaque => report_next_steps(
-            &mut report,
-            &[
-                "Introspect it at its authorization server (RFC 7662): `introspect introspect`.",
-                "A service that verifies only JWTs refuses it: check the `mode` of the issuer.",
-            ],
-        ),
-    }
-    report.line(Tone::Plain, "");
-    report.line(
-        Tone::Warning,
-        match form {
-            Form::Jws(_) => "NOT VERIFIED: `introspect verify` verifies it.",
-            Form::Jwe(_) => "NOT VERIFIED: only its recipient can decrypt it.",
-            Form::Opaque => "NOT VERIFIED: only its authorization server can verify it.",
-        },
-    );
-    Ok(report)
-}
-
-fn report_kind(report: &mut Report, kind: &Kind) {
-    report.line(Tone::Plain, format!("This is {}:", kind.description));
+    let kind = Kind::of(&pasted.token, &form);
+    let this = if let Form::Jws(_) = form { "If it is genuine, this is" } else { "This is" };
+    report.line(Tone::Plain, format!("{this} {}:", kind.description));
     for evidence in &kind.evidence {
         report.item(Tone::Plain, "-", evidence);
     }
+    let next = match &form {
+        Form::Jws(jws) if jws.cut.is_some() || kind.code == "jwt" => {
+            "paste the whole token: this one is cut off or damaged."
+        }
+        _ => next_step(kind.code),
+    };
+    report.line(Tone::Plain, format!("Next: {next}"));
+    pasted.report_cleanups(&mut report);
     report.set("kind", kind.code);
-    report.set("evidence", kind.evidence.clone());
+    report.set("evidence", kind.evidence);
+    report.set("next", next);
+    match &form {
+        Form::Jws(jws) => report_jws(&mut report, jws, cx.now()),
+        Form::Jwe(header) => report_part(&mut report, "Header", header, cx.now()),
+        Form::Opaque => {}
+    }
+    report.line(Tone::Plain, "");
+    report.line(Tone::Warning, NOT_VERIFIED);
+    Ok(report)
 }
 
-fn report_next_steps(report: &mut Report, lines: &[&str]) {
-    report.heading("Next steps");
-    for line in lines {
-        report.item(Tone::Plain, "-", *line);
+/// Returns what to do with a token of this kind.
+fn next_step(kind: &str) -> &'static str {
+    match kind {
+        "access_token" => "`introspect verify` verifies it.",
+        "dpop_proof" => {
+            "it goes into the header `DPoP`, beside the access token in `Authorization`."
+        }
+        "unmarked" => {
+            "have the client send an access token. A service that verifies JWTs refuses this one, unless \
+             `danger_accept_unmarked_jwts` or the profile `service_identity` is set for its issuer."
+        }
+        "opaque" | "jwe" => {
+            "`introspect introspect` asks its authorization server. The modes `introspect`, `hybrid` and \
+             `jwt_and_introspect` do so too, and can admit it; mode `jwt` refuses it."
+        }
+        "refresh_token" => "have the client send the access token that came with it.",
+        _ => "have the client send an access token instead.",
     }
-    report.set("next", lines);
 }
 
 fn report_jws(report: &mut Report, jws: &Jws, now: UnixTime) {
+    let findings = findings(jws, now);
+    for finding in &findings {
+        report.item(Tone::Bad, "!", finding);
+    }
+    report.set("findings", findings);
     report_part(report, "Header", &jws.header, now);
     report_part(report, "Claims", &jws.payload, now);
     report.heading("Signature");
     let length = jws.signature.map_or("not readable".to_owned(), |n| format!("{n} bytes"));
     report.fields([Field::new("length", length).remark(Tone::Warning, "not verified")]);
     report.set("signature_bytes", jws.signature);
-    let findings = findings(jws, now);
-    if !findings.is_empty() {
-        report.heading("Findings");
-        for finding in &findings {
-            report.item(Tone::Bad, "!", finding);
-        }
-    }
-    report.set("findings", findings);
 }
 
 fn report_part(report: &mut Report, title: &str, part: &Part, now: UnixTime) {

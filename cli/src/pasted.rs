@@ -1,7 +1,9 @@
-//! Cleans tokens that people paste: removes schemes, quotes, white space and encodings.
+//! Finds the token in what people paste: a header, a command, a URL, a response, a mail.
 //!
-//! Every cleanup is reported, because the middleware does none of them.
+//! Every cleanup is reported, because the middleware does none of them. Nothing is guessed: a text
+//! that may hold two tokens, or something else beside one, is refused.
 
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use percent_encoding::percent_decode_str;
 
 use crate::{
@@ -13,11 +15,15 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cleanup {
     Alphabet,
+    Command,
     HeaderName,
     Invisible,
     Padding,
+    Parameter,
     PercentEncoding,
+    QuotedPrintable,
     Quotes,
+    Quoting,
     Response,
     Scheme,
     Utf16,
@@ -25,82 +31,73 @@ pub(crate) enum Cleanup {
 }
 
 impl Cleanup {
-    /// Returns the name in JSON.
-    pub(crate) const fn code(self) -> &'static str {
+    /// Returns the name in JSON, and the words for people.
+    const fn names(self) -> (&'static str, &'static str) {
         match self {
-            Self::Alphabet => "alphabet",
-            Self::HeaderName => "header_name",
-            Self::Invisible => "invisible_characters",
-            Self::Padding => "padding",
-            Self::PercentEncoding => "percent_encoding",
-            Self::Quotes => "quotes",
-            Self::Response => "token_response",
-            Self::Scheme => "scheme",
-            Self::Utf16 => "utf16",
-            Self::WhiteSpace => "white_space",
-        }
-    }
-
-    const fn description(self) -> &'static str {
-        match self {
-            Self::Alphabet => "`+` and `/` of plain base64 were replaced by `-` and `_`",
-            Self::HeaderName => "the header name in front of it was removed",
-            Self::Invisible => "invisible characters, which web pages and chats add, were removed",
-            Self::Padding => "base64 padding (`=`) was removed",
-            Self::PercentEncoding => "percent-encoding, as in URLs, was decoded",
-            Self::Quotes => "quotes around it were removed",
-            Self::Response => "the `access_token` was taken from a whole token response",
-            Self::Scheme => {
-                "the scheme (`Bearer`) was removed: it is part of the header, not of the token"
-            }
-            Self::Utf16 => "UTF-16, which PowerShell writes, was converted",
-            Self::WhiteSpace => "line breaks or spaces within it were removed",
+            Self::Alphabet => ("alphabet", "the `+` and `/` of plain base64"),
+            Self::Command => ("command", "the command around it"),
+            Self::HeaderName => ("header_name", "all but the value of the Authorization header"),
+            Self::Invisible => ("invisible_characters", "invisible characters of web pages"),
+            Self::Padding => ("padding", "base64 padding (`=`)"),
+            Self::Parameter => ("parameter", "all but the value of `access_token`"),
+            Self::PercentEncoding => ("percent_encoding", "percent-encoding, as in URLs"),
+            Self::QuotedPrintable => ("quoted_printable", "the `=` at line ends of a mail"),
+            Self::Quotes => ("quotes", "quotes"),
+            Self::Quoting => ("quoting", "the `>` of a quoted mail"),
+            Self::Response => ("token_response", "all but the `access_token` of a token response"),
+            Self::Scheme => ("scheme", "the scheme (`Bearer`)"),
+            Self::Utf16 => ("utf16", "UTF-16, which PowerShell writes"),
+            Self::WhiteSpace => ("white_space", "line breaks or spaces within it"),
         }
     }
 }
 
 /// A pasted token after all cleanups.
+#[derive(Debug)]
 pub(crate) struct Pasted {
     pub(crate) token: String,
     pub(crate) cleanups: Vec<Cleanup>,
 }
+
+const SEVERAL: &str = "there is more than one token: paste the one that you ask about";
+const WORDS: &str = "there is other text beside the token, or no token: paste the token alone";
 
 impl Pasted {
     /// Cleans the input.
     ///
     /// # Errors
     ///
-    /// If it is not a token. The error never holds the input.
+    /// If it is not a token, or not certainly one. The error holds nothing of the input, but for the
+    /// name of an error that a server reports.
     pub(crate) fn read(bytes: &[u8]) -> Result<Self, String> {
         let mut cleanups = Vec::new();
         let text = decode_text(bytes, &mut cleanups)?;
         let mut token = text.trim().to_owned();
         // Wrappers are nested; each round removes one.
-        for _ in 0..8 {
+        for _ in 0..10 {
             let Some((cleanup, inner)) = clean_once(&token)? else { break };
             if !cleanups.contains(&cleanup) {
                 cleanups.push(cleanup);
             }
-            token = inner;
+            token = inner.trim().to_owned();
         }
-        if token.is_empty() {
-            return Err("there is no token".to_owned());
+        match token {
+            empty if empty.is_empty() => Err("there is no token".to_owned()),
+            // JSON escapes and percent-encoding may hold these.
+            odd if odd.contains(char::is_control) => Err(not_text(bytes)),
+            token => Ok(Self { token, cleanups }),
         }
-        Ok(Self { token, cleanups })
     }
 
     /// Reports the cleanups.
     pub(crate) fn report_cleanups(&self, report: &mut Report) {
-        let codes: Vec<_> = self.cleanups.iter().map(|cleanup| cleanup.code()).collect();
+        let (codes, words): (Vec<_>, Vec<_>) = self.cleanups.iter().map(|it| it.names()).unzip();
         report.set("cleaned", codes);
-        if self.cleanups.is_empty() {
-            return;
+        if !words.is_empty() {
+            let words = words.join("; ");
+            let line = format!("Taken off (a service would refuse it as pasted): {words}.");
+            report.line(Tone::Warning, line);
         }
-        report.line(Tone::Warning, "The middleware would refuse this token as it was pasted:");
-        for cleanup in &self.cleanups {
-            report.item(Tone::Warning, "!", cleanup.description());
-        }
-        report.line(Tone::Plain, "The rest is about the cleaned token.");
     }
 }
 
@@ -124,53 +121,70 @@ fn decode_text(bytes: &[u8], cleanups: &mut Vec<Cleanup>) -> Result<String, Stri
     }
     let text =
         text.filter(|text| !text.contains(|char: char| char.is_control() && !char.is_whitespace()));
-    text.ok_or_else(|| format!("{} bytes that are not text, and so not a token", bytes.len()))
+    text.ok_or_else(|| not_text(bytes))
+}
+
+fn not_text(bytes: &[u8]) -> String {
+    format!("{} bytes that are not text, and so not a token", bytes.len())
 }
 
 /// Removes the outermost wrapper of a token, if there is one.
+///
+/// # Errors
+///
+/// A sentence that says what the text is instead.
 fn clean_once(text: &str) -> Result<Option<(Cleanup, String)>, String> {
-    let found = |cleanup, inner: &str| Ok(Some((cleanup, inner.trim().to_owned())));
+    let found = |cleanup, inner: &str| Ok(Some((cleanup, inner.to_owned())));
     let invisible =
         |char| matches!(char, '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}' | '\u{ad}');
     if text.contains(invisible) {
         return found(Cleanup::Invisible, &text.replace(invisible, ""));
     }
-    if let Some(rest) = strip_prefix_of(text, &["authorization:", "dpop:", "proxy-authorization:"])
-    {
-        return found(Cleanup::HeaderName, rest);
+    if let Some((cleanup, text)) = unwrap_mail(text) {
+        return Ok(Some((cleanup, text)));
     }
-    if let Some((scheme, rest)) = text.split_once(char::is_whitespace) {
-        if scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("dpop") {
-            return found(Cleanup::Scheme, rest);
-        }
-        if scheme.eq_ignore_ascii_case("basic") {
-            return Err("these are Basic credentials, not a token".to_owned());
-        }
+    if let Some(what) = not_a_token(text) {
+        return Err(what.to_owned());
     }
     if text.starts_with('{') {
         let (Ok(members) | Err((members, _))) = json::members(text);
-        let token = members.iter().find(|(name, _)| name == "access_token");
-        return match token.map(|(_, value)| serde_json::from_str::<String>(value.get())) {
-            Some(Ok(token)) => found(Cleanup::Response, &token),
-            _ => Err("this is JSON without an `access_token`".to_owned()),
-        };
-    }
-    for quote in ['"', '\'', '`', '“', '‘', '<'] {
-        let end = match quote {
-            '“' => '”',
-            '‘' => '’',
-            '<' => '>',
-            other => other,
-        };
-        if let Some(inner) = text.strip_prefix(quote) {
-            return found(Cleanup::Quotes, inner.strip_suffix(end).unwrap_or(inner));
+        let mut tokens = members.iter().filter(|(name, _)| name == "access_token");
+        match (tokens.next(), tokens.next()) {
+            (Some(_), Some(_)) => return Err(SEVERAL.to_owned()),
+            (Some((_, token)), None) => {
+                let token = serde_json::from_str::<String>(token.get());
+                let token = token.map_err(|_| "the `access_token` of this JSON is not text")?;
+                return found(Cleanup::Response, &token);
+            }
+            (None, _) => {}
         }
-        if let Some(inner) = text.strip_suffix(end) {
-            return found(Cleanup::Quotes, inner);
+    } else if let Ok(inner) = serde_json::from_str::<String>(text) {
+        return found(Cleanup::Quotes, &inner);
+    }
+    if let Some(marked) = marked(text)? {
+        return Ok(Some(marked));
+    }
+    if let Some(token) = without_scheme(text) {
+        return found(Cleanup::Scheme, token);
+    }
+    if let Some(what) = other_than_token(text) {
+        return Err(what);
+    }
+    for (start, end) in [
+        ('"', '"'),
+        ('\'', '\''),
+        ('`', '`'),
+        ('\u{201c}', '\u{201d}'),
+        ('\u{2018}', '\u{2019}'),
+        ('<', '>'),
+    ] {
+        if text.starts_with(start) || text.ends_with(end) {
+            let inner = text.strip_prefix(start).unwrap_or(text);
+            return found(Cleanup::Quotes, inner.strip_suffix(end).unwrap_or(inner));
         }
     }
     if text.contains(char::is_whitespace) {
-        return found(Cleanup::WhiteSpace, &text.replace(char::is_whitespace, ""));
+        return joined(text).map(|token| Some((Cleanup::WhiteSpace, token)));
     }
     if let Some(decoded) = percent_decoded(text) {
         return found(Cleanup::PercentEncoding, &decoded);
@@ -187,17 +201,204 @@ fn clean_once(text: &str) -> Result<Option<(Cleanup, String)>, String> {
     Ok(None)
 }
 
-/// Removes one of these prefixes, whatever its case.
-fn strip_prefix_of<'a>(text: &'a str, prefixes: &[&str]) -> Option<&'a str> {
-    prefixes.iter().find_map(|prefix| {
-        let (start, rest) = text.split_at_checked(prefix.len())?;
-        start.eq_ignore_ascii_case(prefix).then_some(rest)
-    })
+/// Undoes what mail programs do to long lines. A soft line break is a `=` (RFC 2045 §6.7).
+fn unwrap_mail(text: &str) -> Option<(Cleanup, String)> {
+    let mut lines = text.lines().filter(|line| !line.trim().is_empty()).peekable();
+    if lines.clone().all(|line| line.starts_with('>')) && lines.peek().is_some() {
+        let lines: Vec<_> = lines.map(|line| line.trim_start_matches(['>', ' '])).collect();
+        return Some((Cleanup::Quoting, lines.join("\n")));
+    }
+    let (last, wrapped) = lines.collect::<Vec<_>>().split_last().map(|(l, w)| (*l, w.to_vec()))?;
+    let whole: Option<String> =
+        wrapped.iter().map(|line| line.trim_end().strip_suffix('=')).collect();
+    let whole = whole.filter(|whole| !whole.is_empty())?;
+    Some((Cleanup::QuotedPrintable, (whole + last).replace("=3D", "=")))
+}
+
+/// Recognises texts that programs write where there is no token.
+fn not_a_token(text: &str) -> Option<&'static str> {
+    let lower = text.to_ascii_lowercase();
+    let is = |words: &[&str]| words.contains(&&*lower);
+    Some(
+        if is(&["null", "undefined", "none", "nil", "nan", "[object object]", "[object promise]"]) {
+            "a program wrote this where it had no token: its variable was not set, or is not text"
+        } else if is(&["bearer", "bearer:", "dpop", "dpop:"]) {
+            "the scheme (`Bearer`) has no token after it: the client's variable was empty"
+        } else if lower.contains("<html") || text.starts_with('<') && text.contains("</") {
+            "this is an HTML or XML page, such as a login or an error page, and not a token"
+        } else if lower.starts_with("basic ") {
+            "these are Basic credentials, which authenticate a client, and not a token"
+        } else {
+            return None;
+        },
+    )
+}
+
+/// Recognises texts without a token, once there is no token to be found in them.
+fn other_than_token(text: &str) -> Option<String> {
+    let lower = text.to_ascii_lowercase();
+    let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
+    for (at, mark) in lower.match_indices("error").take(MAX_MARKS) {
+        // A member of JSON, or a parameter of a URL or a challenge. A word of prose is neither.
+        let is_name = lower[..at].ends_with(['"', '?', '&', '#', ' ', ',']);
+        let rest = &text[at + mark.len()..];
+        if is_name
+            && rest.trim_start_matches('"').trim_start().starts_with([':', '='])
+            && rest.len() > 1
+        {
+            let name = value_after(rest).unwrap_or_default().trim();
+            let is_name =
+                |char: char| char.is_ascii_alphabetic() || matches!(char, '_' | '-' | ' ');
+            let named = !name.is_empty() && name.len() <= 40 && name.chars().all(is_name);
+            let named = if named { format!(", `{name}`,") } else { String::new() };
+            return Some(format!("this is an error response{named} and not a token"));
+        }
+    }
+    Some(
+        if text.starts_with('[') {
+            "this is a JSON array, and not a token"
+        } else if text.starts_with('{') {
+            "this is JSON without an `access_token`"
+        } else if has(&["client_secret", "client-secret"]) {
+            "this is a client secret, which authenticates a client, and not a token"
+        } else if lower.starts_with("cookie:") || has(&["\ncookie:", "set-cookie:"]) {
+            "this is a cookie: services read tokens from the header `Authorization`"
+        } else if lower.starts_with("http://") || lower.starts_with("https://") {
+            "this is a URL without an `access_token`"
+        } else {
+            return None;
+        }
+        .to_owned(),
+    )
+}
+
+/// The names that stand before a token.
+const MARKS: [(&str, Cleanup); 3] = [
+    ("authorization", Cleanup::HeaderName),
+    // The option `--oauth2-bearer` of curl.
+    ("--oauth2-", Cleanup::Command),
+    ("access_token", Cleanup::Parameter),
+];
+
+/// Bounds the work for a text that is made of names.
+const MAX_MARKS: usize = 100;
+
+/// Finds the token in a command, a list of headers, a URL, or JSON within other text.
+fn marked(text: &str) -> Result<Option<(Cleanup, String)>, String> {
+    let lower = text.to_ascii_lowercase();
+    let mut found: Option<(Cleanup, &str)> = None;
+    for (mark, cleanup) in MARKS {
+        if lower.matches(mark).nth(MAX_MARKS).is_some() {
+            return Err(WORDS.to_owned());
+        }
+        for (at, _) in lower.match_indices(mark) {
+            let (before, rest) = (&lower[..at], &text[at + mark.len()..]);
+            let line = before.rsplit('\n').next().unwrap_or_default();
+            // Another name, unless it is the option `-H` of curl.
+            let longer = before.ends_with(|char: char| char.is_alphanumeric() || char == '_');
+            if longer && !before.ends_with(" -h") || line.contains("cookie") {
+                continue;
+            }
+            let Some(value) = value_after(rest) else { continue };
+            match found {
+                None => found = Some((cleanup, value)),
+                Some((_, other)) if bare(other) == bare(value) => {}
+                Some(_) => return Err(SEVERAL.to_owned()),
+            }
+        }
+    }
+    Ok(found.map(|(cleanup, value)| (cleanup, value.to_owned())))
+}
+
+/// Returns the value after a name: up to the quote that ends it, or else one word, or two with a
+/// scheme.
+fn value_after(rest: &str) -> Option<&str> {
+    let is_quote = |char| matches!(char, '"' | '\'' | '`' | '^');
+    let is_glue = |char: char| char.is_whitespace() || is_quote(char) || ":=>,$\\".contains(char);
+    let mut value = rest.trim_start_matches(is_glue);
+    // `{"name": "Authorization", "value": ".."}`, as in exports of browsers.
+    value = value.strip_prefix("value\"").map_or(value, |rest| rest.trim_start_matches(is_glue));
+    let glue = &rest[..rest.len() - value.len()];
+    let quoted = &value[..value.find(is_quote).unwrap_or(value.len())];
+    let word_end = |text: &str| text.find(|char| !is_token_char(char)).unwrap_or(text.len());
+    let mut end = word_end(value);
+    let scheme = SCHEMES.iter().any(|scheme| value[..end].eq_ignore_ascii_case(scheme));
+    // Without a value, the name of the next header follows.
+    if !scheme && (!glue.contains([':', '=']) || glue.contains(['\n', ','])) {
+        return None;
+    }
+    // A mail may have wrapped it.
+    if quoted.chars().all(|char| is_token_char(char) || char.is_whitespace()) {
+        end = quoted.len();
+    } else if scheme {
+        let token = value[end..].trim_start_matches([' ', '\t', '\\']);
+        end = value.len() - token.len() + word_end(token);
+    } else if value[end..].starts_with([' ', '\t']) {
+        // Another scheme.
+        return None;
+    }
+    Some(value[..end].trim()).filter(|value| !value.is_empty())
+}
+
+const SCHEMES: [&str; 3] = ["bearer", "dpop", "basic"];
+
+/// The characters of a token (RFC 6750 §2.1), and the `%` of a URL.
+fn is_token_char(char: char) -> bool {
+    char.is_ascii_alphanumeric() || "-._~+/=%".contains(char)
+}
+
+/// Returns the token after a scheme, or after the name of the header `DPoP`.
+fn without_scheme(text: &str) -> Option<&str> {
+    let (scheme, token) = text.split_once(char::is_whitespace)?;
+    let scheme = scheme.trim_end_matches([':', '\\']);
+    SCHEMES[..2].iter().any(|known| scheme.eq_ignore_ascii_case(known)).then_some(token)
+}
+
+/// Returns the value of a mark without its scheme and its line breaks.
+fn bare(value: &str) -> String {
+    without_scheme(value).unwrap_or(value).split_whitespace().collect()
+}
+
+/// Joins the lines of a wrapped token.
+///
+/// # Errors
+///
+/// If they may be several tokens, or a token and something else.
+fn joined(text: &str) -> Result<String, String> {
+    let pieces: Vec<_> = text.split_whitespace().collect();
+    let token = pieces.concat();
+    let (Some((last, lines)), true) = (pieces.split_last(), token.chars().all(is_token_char))
+    else {
+        return Err(WORDS.to_owned());
+    };
+    let whole = |piece: &&&str| looks_like_jwt(piece) && piece.matches('.').count() >= 2;
+    if pieces.iter().filter(whole).count() > 1 {
+        return Err(SEVERAL.to_owned());
+    }
+    if !looks_like_jwt(&token) {
+        // Programs wrap at a width. Lines of another form are several words.
+        let wraps = |line: &&str| line.len() >= 50 && line.len() == lines[0].len();
+        let wrapped = lines.iter().all(wraps) && last.len() < lines[0].len();
+        return if wrapped { Ok(token) } else { Err(WORDS.to_owned()) };
+    }
+    // A piece of base64 without capitals and digits is rare, and a word without them is common.
+    let is_word = |piece: &&str| piece.chars().all(|char| char.is_ascii_lowercase() || char == '-');
+    if pieces.iter().any(is_word) {
+        return Err(WORDS.to_owned());
+    }
+    // A JWE has four dots, and so have two JWTs one after the other.
+    let header = token.split('.').next().and_then(|part| BASE64_URL_SAFE_NO_PAD.decode(part).ok());
+    let encrypted =
+        header.is_some_and(|header| String::from_utf8_lossy(&header).contains("\"enc\""));
+    if token.matches('.').count() > 2 && !encrypted {
+        return Err(SEVERAL.to_owned());
+    }
+    Ok(token)
 }
 
 /// Returns true for the parts of a JWS or JWE. The first starts like `{"` in base64.
 fn looks_like_jwt(text: &str) -> bool {
-    text.starts_with("ey") && matches!(text.matches('.').count(), 1..=4)
+    text.starts_with("ey") && text.contains('.')
 }
 
 /// Decodes `%XX`, if there is any and all of it is well-formed.
@@ -212,9 +413,12 @@ fn percent_decoded(text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    const JWT: &str = "eyJhbGciOiJub25lIn0.e30.c2ln";
+    const TOKEN: &str = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhIn0.c2ln";
+    const OTHER: &str = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhIn0.b3RoZXI";
 
     fn read(text: impl AsRef<[u8]>) -> (String, Vec<Cleanup>) {
         let pasted = Pasted::read(text.as_ref()).unwrap();
@@ -222,40 +426,34 @@ mod tests {
     }
 
     #[test]
-    fn tokens_are_cleaned_and_cleanups_reported() {
-        for (pasted, cleanups) in [
-            (JWT.to_owned(), vec![]),
-            (format!("  {JWT}\r\n"), vec![]),
-            (format!("Bearer {JWT}"), vec![Cleanup::Scheme]),
-            (format!("bearer Bearer {JWT}"), vec![Cleanup::Scheme]),
-            (format!("Authorization: Bearer {JWT}"), vec![Cleanup::HeaderName, Cleanup::Scheme]),
-            (format!("\"{JWT}\""), vec![Cleanup::Quotes]),
-            (format!("'Bearer {JWT}'"), vec![Cleanup::Quotes, Cleanup::Scheme]),
-            (format!("{JWT}\""), vec![Cleanup::Quotes]),
-            (format!("“{JWT}”"), vec![Cleanup::Quotes]),
-            (JWT.replace('.', ".\n  "), vec![Cleanup::WhiteSpace]),
-            (JWT.replace('.', "%2E"), vec![Cleanup::PercentEncoding]),
-            (format!("Bearer%20{JWT}"), vec![Cleanup::PercentEncoding, Cleanup::Scheme]),
-            (JWT.replace("e30", "e30="), vec![Cleanup::Padding]),
-            (JWT.replace("e30", "e30%3D"), vec![Cleanup::PercentEncoding, Cleanup::Padding]),
-            (JWT.replace("e30", "e\u{200b}30"), vec![Cleanup::Invisible]),
-            (
-                format!("{{\"token_type\":\"Bearer\",\"access_token\":\"{JWT}\"}}\n"),
-                vec![Cleanup::Response],
-            ),
-        ] {
-            assert_eq!(read(&pasted), (JWT.to_owned(), cleanups), "{pasted}");
+    fn texts_are_cleaned_or_named() {
+        let cases = include_str!("../tests/pasted.txt").lines();
+        for case in cases.filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            let (expected, text) = case.split_once(" | ").unwrap();
+            let (first, second) = TOKEN.split_at(30);
+            let text = text.replace("TOKEN", TOKEN).replace("OTHER", OTHER);
+            let text = text.replace("TO", first).replace("KEN", second);
+            let text = text.replace("\\n", "\n").replace("\\r", "\r");
+            match (Pasted::read(text.as_bytes()), expected.strip_prefix("! ")) {
+                (Ok(read), None) => {
+                    let codes: Vec<_> = read.cleanups.iter().map(|it| it.names().0).collect();
+                    let codes = if codes.is_empty() { "-".to_owned() } else { codes.join(", ") };
+                    assert_eq!((&*read.token, &*codes), (TOKEN, expected), "{text}");
+                }
+                (Err(problem), Some(expected)) => {
+                    assert!(problem.contains(expected), "{text}: {problem}");
+                    assert!(!problem.contains("hunter"), "{problem}");
+                }
+                (read, _) => panic!("{text}: {read:?}"),
+            }
         }
-        let (token, cleanups) = read("eyJhbGciOiJub25lIn0.e30.+/8=");
-        assert_eq!(token, "eyJhbGciOiJub25lIn0.e30.-_8");
-        assert_eq!(cleanups, [Cleanup::Padding, Cleanup::Alphabet]);
     }
 
     #[test]
     fn utf16_is_text_and_binary_data_is_not() {
         let mut utf16 = vec![0xff, 0xfe];
-        utf16.extend(format!("{JWT}\r\n").encode_utf16().flat_map(u16::to_le_bytes));
-        assert_eq!(read(utf16), (JWT.to_owned(), vec![Cleanup::Utf16]));
+        utf16.extend(format!("{TOKEN}\r\n").encode_utf16().flat_map(u16::to_le_bytes));
+        assert_eq!(read(utf16), (TOKEN.to_owned(), vec![Cleanup::Utf16]));
         for garbage in [b"\x7fELF\x01\0\0".as_slice(), b"\xff\xd8\xff", b"abc\0def", b"\x1b[2J"] {
             let problem = Pasted::read(garbage).err().unwrap();
             assert!(problem.ends_with("not text, and so not a token"), "{problem}");
@@ -263,23 +461,52 @@ mod tests {
     }
 
     #[test]
-    fn errors_do_not_show_the_input() {
-        for (text, problem) in [
-            ("", "there is no token"),
-            (" \n", "there is no token"),
-            ("\"\"", "there is no token"),
-            ("Basic c2VjcmV0", "these are Basic credentials, not a token"),
-            ("{\"error\":\"x\"}", "this is JSON without an `access_token`"),
-        ] {
-            let outcome = Pasted::read(text.as_bytes()).err();
-            assert_eq!(outcome.as_deref(), Some(problem), "{text}");
-        }
+    fn plain_base64_becomes_base64url() {
+        let (token, cleanups) = read("eyJhbGciOiJub25lIn0.e30.+/8=");
+        assert_eq!(token, "eyJhbGciOiJub25lIn0.e30.-_8");
+        assert_eq!(cleanups, [Cleanup::Padding, Cleanup::Alphabet]);
     }
 
     #[test]
-    fn opaque_tokens_keep_their_characters() {
-        for token in ["abc+/def==", "a.b", "gho_16C7e42F292c", "abc%", "abc%zz"] {
+    fn opaque_tokens_keep_their_characters_and_are_joined_if_they_have_a_width() {
+        for token in ["abc+/def==", "a.b", "gho_16C7e42F292c", "abc%", "abc%zz", "a=b", "errors"] {
             assert_eq!(read(token), (token.to_owned(), vec![]));
+        }
+        let (line, end) = ("a".repeat(76), "b".repeat(10));
+        assert_eq!(read(format!("{line}\n{line}\n{end}")).0, format!("{line}{line}{end}"));
+        assert!(Pasted::read(format!("{line}\n{line}").as_bytes()).is_err(), "perhaps two");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused_and_what_is_not_cleaned_is_unchanged(
+            text in "([ -~\\n]|eyJhbGciOiJub25lIn0\\.e30\\.c2ln|[Aa]uthorization: ?|Bearer |access_token[=:]|error\"|\\PC){0,24}",
+        ) {
+            match Pasted::read(text.as_bytes()) {
+                Ok(read) => {
+                    prop_assert!(!read.token.is_empty() && read.token.len() <= text.len());
+                    if read.cleanups.is_empty() {
+                        prop_assert_eq!(&read.token, text.trim());
+                    }
+                }
+                Err(problem) => prop_assert!(!problem.is_empty() && problem.len() < 150),
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let _ = Pasted::read(&bytes);
+        }
+
+        #[test]
+        fn any_token_is_found(
+            token in "eyJ[A-Za-z0-9_-]{20,200}[A-Z]\\.[A-Z][A-Za-z0-9_-]{0,200}\\.[A-Z0-9]{43}",
+            wrapper in "|Authorization: Bearer |curl -H 'Authorization: Bearer |\\{\"access_token\":\"|a: b\nauthorization: bearer ",
+        ) {
+            let text = format!("{wrapper}{token}");
+            for end in ["", "\n"] {
+                prop_assert_eq!(&read(format!("{text}{end}")).0, &token);
+            }
         }
     }
 }

@@ -154,57 +154,72 @@ impl Kind {
             Form::Jws(jws) => Self::of_jws(jws),
             Form::Jwe(header) => {
                 let parts = token.matches('.').count() + 1;
-                let kind = Self::new(
-                    "jwe",
-                    "an encrypted token (JWE) that only its recipient can decrypt",
-                )
-                .with_evidence(format!("{parts} parts, where a signed JWT has 3 (RFC 7516 §3.1)"));
-                match header.text("enc") {
-                    Some(enc) => {
-                        kind.with_evidence(format!("the header names an encryption, enc \"{enc}\""))
-                    }
-                    None => kind,
-                }
+                let kind = Self::new("jwe", "an encrypted token (JWE), or an opaque one like it");
+                let kind = kind.with_evidence(format!(
+                    "{parts} parts, where a signed JWT has 3 (RFC 7516 §3.1)"
+                ));
+                header.text("enc").into_iter().fold(kind, |kind, enc| {
+                    kind.with_evidence(format!("the header names an encryption, enc \"{enc}\""))
+                })
             }
             Form::Opaque => Self::opaque(token),
         }
     }
 
-    /// Determines the kind as the library does, or else guesses it from the claims.
+    /// Determines the kind as the library does, or else guesses it from the claims. What the library
+    /// judges in the same way by itself is the evidence.
     fn of_jws(jws: &Jws) -> Self {
         let (typ, claims) = (jws.header.text("typ"), &jws.payload);
         let typ_says = match &typ {
-            Some(typ) => format!("typ is \"{typ}\""),
+            Some(typ) => format!("typ is \"{}\"", bounded(typ)),
             None => "there is no typ".to_owned(),
         };
-        let members = claims.members.iter().map(|(name, value)| (&**name, value.get()));
-        match inspect::judge_jwt(typ.as_deref(), members) {
-            Ok(()) if inspect::is_access_token_type(typ.as_deref()) => {
-                Self::new("access_token", "an access token (RFC 9068)")
-                    .with_evidence(format!("{typ_says} (RFC 9068 §2.1)"))
-            }
-            Ok(()) => {
-                let found: Vec<_> =
-                    ACCESS.iter().copied().filter(|name| claims.has(name)).collect();
-                let kind = Self::new("access_token", "an access token, by its claims");
-                let kind = kind.with_evidence(format!("{typ_says}, as all kinds may have"));
-                match found.as_slice() {
-                    [] => words(claims).into_iter().fold(kind, Self::with_evidence),
-                    found => {
-                        kind.with_evidence(format!("it has {}, as access tokens do", list(found)))
-                    }
-                }
-            }
-            Err(TokenKind::Unmarked) => Self::guess(claims, &typ_says),
-            Err(kind) => {
-                let by_claims = evidence(claims, kind);
-                if by_claims.is_empty() {
-                    return Self::of_kind(kind)
-                        .with_evidence(format!("{typ_says} ({})", section(kind)));
-                }
-                by_claims.into_iter().fold(Self::of_kind(kind), Self::with_evidence)
-            }
+        let pair =
+            |member: &'_ (String, Box<RawValue>)| (member.0.clone(), member.1.get().to_owned());
+        let judge = |typ: Option<&str>, claims: &[(String, String)]| {
+            inspect::judge_jwt(typ, claims.iter().map(|(name, value)| (&**name, &**value)))
+        };
+        let verdict = judge(typ.as_deref(), &claims.members.iter().map(pair).collect::<Vec<_>>());
+        if verdict == Err(TokenKind::Unmarked) {
+            return Self::guess(claims, &typ_says);
         }
+        let speaking =
+            claims.members.iter().filter(|member| judge(None, &[pair(member)]) == verdict);
+        let (words, names): (Vec<_>, Vec<_>) =
+            speaking.map(|(name, _)| &**name).partition(|name| WORDS.contains(name));
+        let by_typ = judge(typ.as_deref(), &[]) == verdict;
+        let section = verdict.err().map_or("RFC 9068 §2.1", section);
+        let mut evidence = Vec::new();
+        if by_typ || verdict.is_err() && words.is_empty() && names.is_empty() {
+            evidence.push(format!("{typ_says} ({section})"));
+        } else if verdict.is_ok() {
+            evidence.push(format!(
+                "{typ_says}, which any kind of token may have: the profile `generic` (the default) \
+                 accepts it, `rfc9068` (the one of `fapi2`) refuses it"
+            ));
+        }
+        let called = |name: &&str| bounded(&claims.text(name).unwrap_or_default());
+        evidence
+            .extend(words.iter().map(|name| format!("the claim {name} is \"{}\"", called(name))));
+        if !names.is_empty() && !by_typ {
+            evidence.push(match verdict {
+                Ok(()) => format!("it has {}, as access tokens do", list(&names)),
+                Err(_) => format!("it has {} ({section})", list(&names)),
+            });
+        }
+        let kind = match verdict {
+            Ok(()) if by_typ => Self::new("access_token", "an access token (RFC 9068)"),
+            Ok(()) => Self::new("access_token", "an access token, by its claims"),
+            Err(TokenKind::Other) => {
+                let called = words.first().map(called).or(typ).unwrap_or_default();
+                Self::new(
+                    "other",
+                    format!("a token called \"{}\", not an access token", bounded(&called)),
+                )
+            }
+            Err(kind) => Self::of_kind(kind),
+        };
+        Self { evidence, ..kind }
     }
 
     /// Guesses the kind of a token that nothing marks as an access token. The description says that
@@ -257,7 +272,7 @@ impl Kind {
                 ("refresh_token", "a refresh token, for the authorization server only")
             }
             TokenKind::SecurityEvent => ("security_event", "a security event token (SET)"),
-            _ => ("other", OTHER),
+            _ => ("other", "a JWT of another type than access tokens have"),
         };
         Self::new(code, description)
     }
@@ -282,33 +297,8 @@ impl Kind {
 
 const ID_TOKEN: &str = "an ID token, which tells a client who logged in";
 
-const OTHER: &str = "a JWT of another type than access tokens have";
-
-/// Claims that access tokens have and ID tokens do not.
-const ACCESS: [&str; 6] = ["scope", "scp", "client_id", "cid", "appid", "azpacr"];
-
-/// Returns the words for the kind of the token.
-fn words(claims: &Part) -> Vec<String> {
-    let word = |name: &str| Some(format!("the claim {name} is \"{}\"", claims.text(name)?));
-    ["typ", "token_use", "token_type"].into_iter().filter_map(word).collect()
-}
-
-/// Returns the claims that are evidence for this kind.
-fn evidence(claims: &Part, kind: TokenKind) -> Vec<String> {
-    let has =
-        |names: &[&'static str]| names.iter().copied().filter(|name| claims.has(name)).collect();
-    let mut found = words(claims);
-    let names: Vec<_> = match kind {
-        TokenKind::Id => has(&["at_hash", "c_hash", "s_hash", "nonce"]),
-        TokenKind::Logout | TokenKind::SecurityEvent => has(&["events"]),
-        TokenKind::IntrospectionResponse => has(&["token_introspection"]),
-        _ => Vec::new(),
-    };
-    if !names.is_empty() {
-        found.push(format!("it has {} ({})", list(&names), section(kind)));
-    }
-    found
-}
+/// Claims whose values name the kind.
+const WORDS: [&str; 3] = ["typ", "token_use", "token_type"];
 
 /// Returns the section that defines the kind.
 const fn section(kind: TokenKind) -> &'static str {
@@ -321,6 +311,11 @@ const fn section(kind: TokenKind) -> &'static str {
         TokenKind::SecurityEvent => "RFC 8417 §2",
         _ => "RFC 8725 §3.11",
     }
+}
+
+/// Returns the start of a text that is too long for a line.
+fn bounded(text: &str) -> String {
+    text.chars().take(40).collect()
 }
 
 /// Joins names: `a`, `a and b`, `a, b and c`.

@@ -74,7 +74,7 @@ async fn every_refusal_has_the_reason_of_the_library() {
         (claim(json!({"cnf": {"jkt": "x"}})), "possession", "unproven_possession"),
         (claim(json!({"token_use": "refresh"})), "kind", "wrong_token_kind"),
         ("a.b".to_owned(), "form", "malformed_token"),
-        ("a b\u{e9}".to_owned(), "credentials", "malformed_credentials"),
+        ("ab\u{e9}".to_owned(), "credentials", "malformed_credentials"),
     ] {
         let ran = verify_with(&token, &["--audience", AUDIENCE, "--json"]).await;
         let json = ran.json();
