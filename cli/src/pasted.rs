@@ -3,9 +3,16 @@
 //! Every cleanup is reported, because the middleware does none of them. Nothing is guessed: a text
 //! that may hold two tokens, or something else beside one, is refused.
 
+mod marked;
+mod other;
+
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use percent_encoding::percent_decode_str;
 
+use self::{
+    marked::{is_token_char, marked, without_scheme},
+    other::{not_a_token, other_than_token},
+};
 use crate::{
     json,
     report::{Report, Tone},
@@ -213,150 +220,6 @@ fn unwrap_mail(text: &str) -> Option<(Cleanup, String)> {
         wrapped.iter().map(|line| line.trim_end().strip_suffix('=')).collect();
     let whole = whole.filter(|whole| !whole.is_empty())?;
     Some((Cleanup::QuotedPrintable, (whole + last).replace("=3D", "=")))
-}
-
-/// Recognises texts that programs write where there is no token.
-fn not_a_token(text: &str) -> Option<&'static str> {
-    let lower = text.to_ascii_lowercase();
-    let is = |words: &[&str]| words.contains(&&*lower);
-    Some(
-        if is(&["null", "undefined", "none", "nil", "nan", "[object object]", "[object promise]"]) {
-            "a program wrote this where it had no token: its variable was not set, or is not text"
-        } else if is(&["bearer", "bearer:", "dpop", "dpop:"]) {
-            "the scheme (`Bearer`) has no token after it: the client's variable was empty"
-        } else if lower.contains("<html") || text.starts_with('<') && text.contains("</") {
-            "this is an HTML or XML page, such as a login or an error page, and not a token"
-        } else if lower.starts_with("basic ") {
-            "these are Basic credentials, which authenticate a client, and not a token"
-        } else {
-            return None;
-        },
-    )
-}
-
-/// Recognises texts without a token, once there is no token to be found in them.
-fn other_than_token(text: &str) -> Option<String> {
-    let lower = text.to_ascii_lowercase();
-    let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
-    for (at, mark) in lower.match_indices("error").take(MAX_MARKS) {
-        // A member of JSON, or a parameter of a URL or a challenge. A word of prose is neither.
-        let is_name = lower[..at].ends_with(['"', '?', '&', '#', ' ', ',']);
-        let rest = &text[at + mark.len()..];
-        if is_name
-            && rest.trim_start_matches('"').trim_start().starts_with([':', '='])
-            && rest.len() > 1
-        {
-            let name = value_after(rest).unwrap_or_default().trim();
-            let is_name =
-                |char: char| char.is_ascii_alphabetic() || matches!(char, '_' | '-' | ' ');
-            let named = !name.is_empty() && name.len() <= 40 && name.chars().all(is_name);
-            let named = if named { format!(", `{name}`,") } else { String::new() };
-            return Some(format!("this is an error response{named} and not a token"));
-        }
-    }
-    Some(
-        if text.starts_with('[') {
-            "this is a JSON array, and not a token"
-        } else if text.starts_with('{') {
-            "this is JSON without an `access_token`"
-        } else if has(&["client_secret", "client-secret"]) {
-            "this is a client secret, which authenticates a client, and not a token"
-        } else if lower.starts_with("cookie:") || has(&["\ncookie:", "set-cookie:"]) {
-            "this is a cookie: services read tokens from the header `Authorization`"
-        } else if lower.starts_with("http://") || lower.starts_with("https://") {
-            "this is a URL without an `access_token`"
-        } else {
-            return None;
-        }
-        .to_owned(),
-    )
-}
-
-/// The names that stand before a token.
-const MARKS: [(&str, Cleanup); 3] = [
-    ("authorization", Cleanup::HeaderName),
-    // The option `--oauth2-bearer` of curl.
-    ("--oauth2-", Cleanup::Command),
-    ("access_token", Cleanup::Parameter),
-];
-
-/// Bounds the work for a text that is made of names.
-const MAX_MARKS: usize = 100;
-
-/// Finds the token in a command, a list of headers, a URL, or JSON within other text.
-fn marked(text: &str) -> Result<Option<(Cleanup, String)>, String> {
-    let lower = text.to_ascii_lowercase();
-    let mut found: Option<(Cleanup, &str)> = None;
-    for (mark, cleanup) in MARKS {
-        if lower.matches(mark).nth(MAX_MARKS).is_some() {
-            return Err(WORDS.to_owned());
-        }
-        for (at, _) in lower.match_indices(mark) {
-            let (before, rest) = (&lower[..at], &text[at + mark.len()..]);
-            let line = before.rsplit('\n').next().unwrap_or_default();
-            // Another name, unless it is the option `-H` of curl.
-            let longer = before.ends_with(|char: char| char.is_alphanumeric() || char == '_');
-            if longer && !before.ends_with(" -h") || line.contains("cookie") {
-                continue;
-            }
-            let Some(value) = value_after(rest) else { continue };
-            match found {
-                None => found = Some((cleanup, value)),
-                Some((_, other)) if bare(other) == bare(value) => {}
-                Some(_) => return Err(SEVERAL.to_owned()),
-            }
-        }
-    }
-    Ok(found.map(|(cleanup, value)| (cleanup, value.to_owned())))
-}
-
-/// Returns the value after a name: up to the quote that ends it, or else one word, or two with a
-/// scheme.
-fn value_after(rest: &str) -> Option<&str> {
-    let is_quote = |char| matches!(char, '"' | '\'' | '`' | '^');
-    let is_glue = |char: char| char.is_whitespace() || is_quote(char) || ":=>,$\\".contains(char);
-    let mut value = rest.trim_start_matches(is_glue);
-    // `{"name": "Authorization", "value": ".."}`, as in exports of browsers.
-    value = value.strip_prefix("value\"").map_or(value, |rest| rest.trim_start_matches(is_glue));
-    let glue = &rest[..rest.len() - value.len()];
-    let quoted = &value[..value.find(is_quote).unwrap_or(value.len())];
-    let word_end = |text: &str| text.find(|char| !is_token_char(char)).unwrap_or(text.len());
-    let mut end = word_end(value);
-    let scheme = SCHEMES.iter().any(|scheme| value[..end].eq_ignore_ascii_case(scheme));
-    // Without a value, the name of the next header follows.
-    if !scheme && (!glue.contains([':', '=']) || glue.contains(['\n', ','])) {
-        return None;
-    }
-    // A mail may have wrapped it.
-    if quoted.chars().all(|char| is_token_char(char) || char.is_whitespace()) {
-        end = quoted.len();
-    } else if scheme {
-        let token = value[end..].trim_start_matches([' ', '\t', '\\']);
-        end = value.len() - token.len() + word_end(token);
-    } else if value[end..].starts_with([' ', '\t']) {
-        // Another scheme.
-        return None;
-    }
-    Some(value[..end].trim()).filter(|value| !value.is_empty())
-}
-
-const SCHEMES: [&str; 3] = ["bearer", "dpop", "basic"];
-
-/// The characters of a token (RFC 6750 §2.1), and the `%` of a URL.
-fn is_token_char(char: char) -> bool {
-    char.is_ascii_alphanumeric() || "-._~+/=%".contains(char)
-}
-
-/// Returns the token after a scheme, or after the name of the header `DPoP`.
-fn without_scheme(text: &str) -> Option<&str> {
-    let (scheme, token) = text.split_once(char::is_whitespace)?;
-    let scheme = scheme.trim_end_matches([':', '\\']);
-    SCHEMES[..2].iter().any(|known| scheme.eq_ignore_ascii_case(known)).then_some(token)
-}
-
-/// Returns the value of a mark without its scheme and its line breaks.
-fn bare(value: &str) -> String {
-    without_scheme(value).unwrap_or(value).split_whitespace().collect()
 }
 
 /// Joins the lines of a wrapped token.

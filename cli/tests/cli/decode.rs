@@ -8,7 +8,7 @@ use crate::run::{
 };
 
 /// An opaque token of the library inside of ZITADEL: a JWE, which only the server decrypts.
-const LIKE_A_JWE: &str = "eyJhbGciOiJkaXIiLCJlbmMiOiJBMjU2R0NNIn0..c2l4dGVlbg.Y2lwaGVydGV4dA.dGFn";
+const LIKE_A_JWE: &str = "eyJhbGciOiJBMjU2R0NNS1ciLCJlbmMiOiJBMjU2R0NNIiwiaXYiOiJhWFpwZG1sMmFYWnBkZyIsImtpZCI6IjEiLCJ0YWciOiJkR0ZuZEdGbmRHRm4ifQ.a2V5a2V5.aXZpdml2.Y2lwaGVydGV4dA.dGFn";
 
 /// Returns a token without a type, with claims of an access token and these.
 fn plain(changes: Value) -> String {
