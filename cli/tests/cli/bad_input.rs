@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use crate::run::{at, command, good, run};
+use crate::run::{at, command, file, good, jwks, run, run_in};
 
 #[tokio::test]
 async fn a_pasted_token_is_cleaned_and_the_cleanup_reported() {
@@ -25,6 +25,46 @@ async fn a_pasted_token_is_cleaned_and_the_cleanup_reported() {
             "access token",
             "Taken off (a service would refuse it as pasted): ",
         ]);
+    }
+}
+
+/// A script that pipes a response on gets the reason, whichever command it uses.
+#[tokio::test]
+async fn what_is_no_token_is_named_by_every_command() {
+    let keys = jwks();
+    let config = format!("mode = \"jwt\"\njwks_file = \"{keys}\"");
+    let config =
+        format!("audience = \"a\"\n[[issuer]]\nissuer = \"https://as.example.com\"\n{config}");
+    let config = file("no-token.toml", config);
+    let commands: [&[&str]; 4] = [
+        &["decode"],
+        &["verify", "--jwks", &keys, "--audience", "a"],
+        &["explain", "--config", &config],
+        &[
+            "introspect",
+            "--issuer",
+            "https://as.example.com",
+            "--client-id",
+            "a",
+            "--secret-env",
+            "S",
+        ],
+    ];
+    for (text, said) in [
+        ("null", "its variable was not set"),
+        ("Bearer ", "the scheme (`Bearer`) has no token after it"),
+        ("<html>hunter2</html>", "this is an HTML or XML page"),
+        (
+            r#"{"error":"invalid_client","error_description":"hunter2"}"#,
+            "this is an error response, `invalid_client`, and not a token",
+        ),
+    ] {
+        for command in commands {
+            let ran = run_in(&[("S", "s")], command, text).await;
+            assert_eq!(ran.code, 2, "{}", ran.screen());
+            ran.tells_at_once(&["standard input: ", said]);
+            assert!(!ran.screen().contains("hunter2"), "{}", ran.screen());
+        }
     }
 }
 
