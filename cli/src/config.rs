@@ -11,7 +11,7 @@ use tower_introspect::{ConfigError, config::Config};
 use crate::{input, report::Failure};
 
 /// The table with the settings in files that have other settings too, such as those of
-/// `forward_auth`.
+/// `forward-auth`.
 const TABLE: &str = "resource_server";
 
 /// The text of a configuration, to locate mistakes in it.

@@ -16,4 +16,5 @@ pub mod host;
 pub mod listener;
 pub mod oidc_provider;
 pub mod pki;
+pub mod program;
 pub mod proxy;

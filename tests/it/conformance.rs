@@ -112,7 +112,9 @@ fn every_file_named_in_the_documentation_exists() {
     for document in documents.into_iter().chain(docs.map(|name| format!("docs/{name}.md"))) {
         let text = read(&document).unwrap_or_else(|| panic!("no {document}"));
         let in_repository = |name: &&str| {
-            ["src/", "tests/", "docs/", ".ci/"].iter().any(|start| name.starts_with(start))
+            ["src/", "tests/", "docs/", "forward_auth/", ".ci/"]
+                .iter()
+                .any(|start| name.starts_with(start))
         };
         for name in text.split(['`', '(', ')']).filter(in_repository) {
             let path = name.split(['#', ':']).next().unwrap_or(name);

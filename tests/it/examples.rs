@@ -1,14 +1,11 @@
 //! Runs the examples as their users do.
 
-use std::{
-    path::PathBuf,
-    process::{ExitStatus, Stdio},
-};
+use std::{path::PathBuf, process::Stdio};
 
+use testing::program::{output, request, started, stop};
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
-    net::TcpStream,
-    process::{Child, Command},
+    io::{AsyncBufReadExt as _, BufReader},
+    process::Command,
     time::timeout,
 };
 use tower_introspect::test_util::AuthorizationServer;
@@ -27,13 +24,6 @@ pub(crate) fn example(name: &str) -> Command {
     let mut command = Command::new(file);
     command.env_remove("NO_COLOR").env_remove("PORT").stdin(Stdio::null()).kill_on_drop(true);
     command
-}
-
-pub(crate) async fn output(command: &mut Command) -> (bool, String, String) {
-    let output =
-        timeout(PATIENCE, command.output()).await.expect("the process does not end").unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (output.status.success(), text(output.stdout), text(output.stderr))
 }
 
 /// Returns the request and the response of each row of the printed table.
@@ -204,64 +194,6 @@ async fn mcp_server_mints_tokens_only_on_loopback() {
     command.env_remove("MCP_SERVER_ISSUER").env("MCP_SERVER_LISTEN", "0.0.0.0:0");
     let (ok, out, err) = output(&mut command).await;
     assert!(!ok && out.is_empty() && err.contains("set MCP_SERVER_ISSUER"), "{out}{err}");
-}
-
-/// Sends a GET and reads the response until the connection closes.
-pub(crate) async fn request(address: &str, path: &str, headers: &str) -> String {
-    let ask = async {
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        let text =
-            format!("GET {path} HTTP/1.1\r\nHost: proxy\r\nConnection: close\r\n{headers}\r\n");
-        stream.write_all(text.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        answer
-    };
-    timeout(PATIENCE, ask).await.expect("an answer in time")
-}
-
-pub(crate) fn header<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
-    let mut lines = answer.split("\r\n").skip(1).take_while(|line| !line.is_empty());
-    lines.find_map(|line| {
-        let (have, value) = line.split_once(':')?;
-        have.eq_ignore_ascii_case(name).then_some(value.trim())
-    })
-}
-
-/// Sends SIGINT to a process and waits until it ends.
-///
-/// A process that has not installed its handler yet ends by the signal itself.
-pub(crate) async fn stop(child: Child) {
-    let status = stopped(child).await;
-    #[cfg(unix)]
-    assert!(
-        status.success() || std::os::unix::process::ExitStatusExt::signal(&status) == Some(2),
-        "{status}"
-    );
-    #[cfg(not(unix))]
-    drop(status);
-}
-
-pub(crate) async fn stopped(mut child: Child) -> ExitStatus {
-    #[cfg(unix)]
-    {
-        let id = child.id().expect("not running").to_string();
-        let sent = Command::new("kill").args(["-INT", &id]).status().await.unwrap();
-        assert!(sent.success());
-    }
-    #[cfg(not(unix))]
-    child.start_kill().unwrap();
-    timeout(PATIENCE, child.wait()).await.expect("does not stop").unwrap()
-}
-
-/// Starts an example that serves, and returns its address.
-pub(crate) async fn started(command: &mut Command) -> (Child, String) {
-    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let line = timeout(PATIENCE, lines.next_line()).await.expect("in time").unwrap();
-    let line = line.expect("no address printed");
-    let address = line.strip_prefix("listening on http://").expect(&line).to_owned();
-    (child, address)
 }
 
 #[tokio::test]

@@ -3,16 +3,14 @@
 
 use std::{io::Write as _, process::Stdio};
 
+use testing::program::{output, stop};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader, Lines},
     process::{Child, ChildStdout, Command},
     time::timeout,
 };
 
-use crate::{
-    examples::{example, output, stop},
-    support::PATIENCE,
-};
+use crate::{examples::example, support::PATIENCE};
 
 /// The number of lines that it prints for pasting.
 const LINES: usize = 28;

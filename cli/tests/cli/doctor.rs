@@ -95,7 +95,7 @@ async fn all_mistakes_of_a_configuration_are_reported() {
     assert_eq!(doctor("/nowhere.toml", &[]).await.code, 2);
 }
 
-/// The configuration of `examples/forward_auth` has this form.
+/// The configuration of `forward-auth` has this form.
 #[tokio::test]
 async fn the_settings_may_be_a_table_in_a_larger_file() {
     let (server, _listening) = front::plain().await;

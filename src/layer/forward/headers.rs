@@ -216,7 +216,7 @@ impl ForwardHeaders {
     ///
     /// [`IntrospectLayer::forward`](crate::IntrospectLayer::forward) does this to each request.
     /// Call it directly in a service that decides about requests for a proxy and returns the
-    /// headers in its response: see the example `forward_auth`. Such a service must not refuse in
+    /// headers in its response, as the program `forward-auth` does. Such a service must not refuse in
     /// gRPC, because gRPC refusals have the status 200: give its layers the responder
     /// [`HttpOnly`](crate::respond::HttpOnly).
     ///

@@ -1,4 +1,4 @@
-//! No request passes while `forward_auth` does not respond.
+//! No request passes while `forward-auth` does not respond.
 
 use super::{Proxy, World};
 

@@ -1,4 +1,4 @@
-//! The certificate that `forward_auth` goes by is that of the connection to the proxy.
+//! The certificate that `forward-auth` goes by is that of the connection to the proxy.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use testing::pki::{Authority, Signed};
@@ -66,7 +66,7 @@ async fn rfc8705_3_bound_token_needs_its_certificate_behind_every_proxy() {
     }
 }
 
-/// Returns a file without what asks `forward_auth`, as docs/operations.md describes it.
+/// Returns a file without what asks `forward-auth`, as docs/operations.md describes it.
 fn without_asking(file: &str, text: &str) -> String {
     let between = |start: &str, end: &str| {
         let (before, rest) = text.split_once(start).expect("the start");

@@ -1,4 +1,4 @@
-//! The service gets the identity that `forward_auth` states, whatever the client writes.
+//! The service gets the identity that `forward-auth` states, whatever the client writes.
 
 use super::{Proxy, World};
 use testing::oidc_provider::API;
@@ -27,7 +27,7 @@ async fn proxies_pass_on_the_identity_that_forward_auth_states() {
 async fn identity_that_a_client_writes_is_gone_behind_every_proxy() {
     for proxy in Proxy::ALL {
         let Some(world) = World::new(proxy).await else { continue };
-        // Without a client and a scope, whose fields are empty in the response of `forward_auth`.
+        // Without a client and a scope, whose fields are empty in the response of `forward-auth`.
         let token = world.server.jwt().audience(API).without("client_id").without("scope").mint();
         let bearer = format!("Bearer {token}");
         for name in FIELDS {
@@ -65,7 +65,7 @@ async fn client_cannot_have_the_identity_dropped() {
             let answer = world.get(&fields).await;
             assert_eq!(answer.got("x-auth-subject"), ["alice"], "{proxy:?} {option}: {answer:?}");
         }
-        // Nor what `forward_auth` needs: it refuses such a request, or is told all the same.
+        // Nor what `forward-auth` needs: it refuses such a request, or is told all the same.
         for option in ["Authorization", "X-Forwarded-Uri", "X-Forwarded-Method"] {
             let connection = format!("close, {option}");
             let answer =
@@ -109,6 +109,28 @@ async fn refusals_of_forward_auth_reach_the_client() {
         // A malformed credential is the client's fault, and no alarm for the operator.
         let malformed = world.get(&[("authorization", "Bearer a b")]).await;
         assert_eq!(malformed.status, 400, "{proxy:?}: {malformed:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_challenge_of_a_403_reaches_the_client() {
+    for proxy in Proxy::ALL {
+        let requiring = |file: &str, text: &str| match file {
+            "forward_auth.toml" => {
+                text.replace("audience =", "required_scopes = [\"pay\"]\naudience =")
+            }
+            _ => text.to_owned(),
+        };
+        let Some(world) = World::with(proxy, requiring).await else { continue };
+        let answer = world.get(&[("authorization", &world.bearer())]).await;
+        assert_eq!((answer.status, answer.got.is_null()), (403, true), "{proxy:?}: {answer:?}");
+        let challenges = answer.field("www-authenticate").join(", ");
+        for text in ["error=\"insufficient_scope\"", "scope=\"pay\""] {
+            assert!(challenges.contains(text), "{proxy:?}: {challenges}");
+        }
+        let scope = world.server.jwt().audience(super::API).scope("pay").mint();
+        let answer = world.get(&[("authorization", &format!("Bearer {scope}"))]).await;
+        assert_eq!(answer.status, 200, "{proxy:?}: {answer:?}");
     }
 }
 

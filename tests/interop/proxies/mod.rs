@@ -1,5 +1,5 @@
 //! The configuration files of docs/operations, run by the proxies that they are for, in front of the
-//! example `forward_auth` and of a service that trusts its headers.
+//! program `forward-auth` and of a service that trusts its headers.
 
 mod away;
 mod certificates;
@@ -60,7 +60,7 @@ impl Proxy {
         }
     }
 
-    /// The settings of `forward_auth` behind it: `original_request` and `field`.
+    /// The settings of `forward-auth` behind it: `original_request` and `field`.
     const fn settings(self) -> (&'static str, &'static str) {
         match self {
             Self::Envoy => ("same", "xfcc"),
@@ -279,12 +279,15 @@ impl World {
     }
 }
 
-/// Starts the program that was built along with this test.
+/// Starts the program in its last build.
 async fn forward_auth(settings: &Path, address: SocketAddr) -> Process {
     let test = std::env::current_exe().expect("this has a file");
     let target = test.parent().and_then(|deps| deps.parent()).expect("a directory of cargo");
-    let program = target.join("examples").join("forward_auth");
-    assert!(program.exists(), "it is not built: run the tests without naming a target");
+    let program = target.join("forward-auth");
+    assert!(
+        program.exists(),
+        "it is not built: run the tests of the workspace without naming a target"
+    );
     let mut command = Command::new(program);
     let process = Process::start(command.arg(settings));
     listens(&command, address).await;

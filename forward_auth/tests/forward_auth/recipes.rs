@@ -4,16 +4,15 @@ use std::{fs, path::Path};
 
 use tower_introspect::test_util::AuthorizationServer;
 
-use crate::{
-    examples::{example, header, request, started, stopped},
-    support::AUDIENCE,
-};
+use testing::program::{header, request, started, stopped};
 
-/// The headers that `forward_auth` writes.
+use crate::{AUDIENCE, forward_auth};
+
+/// The headers that `forward-auth` writes.
 const IDENTITY: [&str; 4] = ["X-Auth-Subject", "X-Auth-Issuer", "X-Auth-Client", "X-Auth-Scope"];
 
-fn recipe(file: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations").join(file);
+pub(crate) fn recipe(file: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operations").join(file);
     fs::read_to_string(path).unwrap()
 }
 
@@ -108,7 +107,7 @@ async fn forward_auth_takes_the_settings_for_each_proxy() {
         let file = format!("forward-auth-recipe-{field}-{}.toml", std::process::id());
         let file = std::env::temp_dir().join(file);
         fs::write(&file, settings).unwrap();
-        let (child, address) = started(example("forward_auth").arg(&file)).await;
+        let (child, address) = started(forward_auth().arg(&file)).await;
         let told = "X-Forwarded-Method: GET\r\nX-Forwarded-Uri: /a\r\n";
         let answer = request(&address, "/a", &format!("{bearer}{told}")).await;
         assert_eq!(header(&answer, "x-auth-subject"), Some("alice"), "{field}: {answer}");

@@ -1,4 +1,4 @@
-//! The example `forward_auth`, called as a reverse proxy calls it.
+//! The service, called as a reverse proxy calls it.
 
 use std::path::PathBuf;
 
@@ -9,13 +9,12 @@ use tower_introspect::{
     test_util::{AuthorizationServer, Client, Endpoint, Fault, Listening, Prover},
 };
 
-use crate::{
-    examples::{example, header, output, request, started, stopped},
-    support::AUDIENCE,
-};
+use testing::program::{header, output, request, started, stopped};
+
+use crate::{AUDIENCE, forward_auth};
 
 fn from_environment(issuer: &str, mode: &str) -> Command {
-    let mut command = example("forward_auth");
+    let mut command = forward_auth();
     for (name, value) in [
         ("LISTEN", "127.0.0.1:0"),
         ("AUDIENCE", AUDIENCE),
@@ -101,7 +100,7 @@ async fn forward_auth_reads_a_file() {
         secret.display()
     );
     std::fs::write(&file, &settings).unwrap();
-    let (child, address) = started(example("forward_auth").arg(&file)).await;
+    let (child, address) = started(forward_auth().arg(&file)).await;
     let token = server.opaque().audience(AUDIENCE).claim("tenant", u64::MAX).mint();
     let answer = request(&address, "/", &format!("Authorization: Bearer {token}\r\n")).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
@@ -113,7 +112,7 @@ async fn forward_auth_reads_a_file() {
     assert!(status.success() || cfg!(not(unix)), "{status}");
 
     std::fs::write(&file, settings.replace("mode = 'introspect'", "mode = 'introspekt'")).unwrap();
-    let (ok, _, err) = output(example("forward_auth").arg(&file)).await;
+    let (ok, _, err) = output(forward_auth().arg(&file)).await;
     assert!(!ok);
     assert!(err.contains("issuer[0].mode: expected `jwt` or `introspect` or `hybrid`"), "{err}");
     std::fs::remove_dir_all(&directory).unwrap();
@@ -121,11 +120,7 @@ async fn forward_auth_reads_a_file() {
 
 #[tokio::test]
 async fn forward_auth_does_not_start_without_settings() {
-    let mut command = example("forward_auth");
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("FORWARD_AUTH_")) {
-        command.env_remove(name);
-    }
-    let (ok, out, err) = output(&mut command).await;
+    let (ok, out, err) = output(&mut forward_auth()).await;
     assert!(!ok && out.is_empty());
     assert!(err.contains("audience: missing"), "{err}");
     assert!(err.contains("issuer[0].issuer: missing"), "{err}");
@@ -157,7 +152,7 @@ impl ForwardAuth {
     async fn new(name: &str, top: &str, tables: &str) -> Self {
         let (server, listening) = AuthorizationServer::on_loopback().await.unwrap();
         let file = file(name, server.issuer(), top, tables);
-        let (child, address) = started(example("forward_auth").arg(&file)).await;
+        let (child, address) = started(forward_auth().arg(&file)).await;
         Self { server, child, address, file, _listening: listening }
     }
 
@@ -365,7 +360,7 @@ async fn rfc8705_3_certificate_is_read_from_the_field_of_traefik() {
 async fn invalid_combinations_of_settings_are_refused_at_start() {
     let proxy_fields = async |top: &str, tables: &str| {
         let file = file("refused", "https://as.example.com", top, tables);
-        let (ok, out, err) = output(example("forward_auth").arg(&file)).await;
+        let (ok, out, err) = output(forward_auth().arg(&file)).await;
         std::fs::remove_file(file).unwrap();
         assert!(!ok && out.is_empty(), "{out}");
         err
