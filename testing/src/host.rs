@@ -10,12 +10,11 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 pub fn skip(missing: &str) {
     assert!(
         std::env::var_os("CI").is_none_or(|ci| ci != "true"),
-        "the interop tests must run, but {missing} is missing"
+        "all tests must run, but {missing} is missing"
     );
     // `eprintln!` would not be shown for a passing test.
     let mut stderr = std::io::stderr();
-    let _ =
-        writeln!(stderr, "SKIPPED interop test: {missing} is missing, see tests/interop/main.rs");
+    let _ = writeln!(stderr, "SKIPPED: {missing} is missing, see CONTRIBUTING.md");
 }
 
 /// Returns true if a program of this name is installed.
@@ -57,7 +56,7 @@ pub fn free_port() -> u16 {
 }
 
 /// A server process that ends when this is dropped or when the thread that started it ends, for any
-/// reason.
+/// reason. Dropping this ends the processes that it started, too.
 #[derive(Debug)]
 pub struct Process(std::process::Child);
 
@@ -117,6 +116,8 @@ impl Drop for Stopped<'_> {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        let group = format!("-{}", self.0.id());
+        let _ = Command::new("kill").args(["-s", "KILL", "--", &group]).output();
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
