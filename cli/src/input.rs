@@ -43,7 +43,10 @@ impl TokenArgs {
                 );
                 (token.clone().into_bytes(), "the command line".to_owned())
             }
-            _ => (token_on_standard_input(cx)?, "standard input".to_owned()),
+            _ => match &cx.input {
+                Some(text) => (text.clone().into_bytes(), "the token".to_owned()),
+                None => (token_on_standard_input(cx)?, "standard input".to_owned()),
+            },
         };
         Pasted::read(&bytes).map_err(|problem| Failure::usage(format!("{place}: {problem}")))
     }

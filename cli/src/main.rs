@@ -31,6 +31,7 @@ mod report;
 mod screen;
 mod serve_as;
 mod token;
+mod ui;
 mod verify;
 mod when;
 
@@ -42,6 +43,7 @@ use std::{
 };
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use tokio::runtime::Runtime;
 use tower_introspect::clock::{Clock, SystemClock, UnixTime};
 
 use self::{
@@ -98,6 +100,7 @@ enum Command {
     Keys(keys::Args),
     Mint(mint::Args),
     ServeAs(serve_as::Args),
+    Ui(ui::Args),
     Completions(pages::CompletionsArgs),
     Man(pages::ManArgs),
 }
@@ -114,6 +117,7 @@ impl Command {
             Self::Keys(args) => keys::run(args, cx),
             Self::Mint(args) => mint::run(args, cx),
             Self::ServeAs(args) => serve_as::run(args, cx),
+            Self::Ui(args) => ui::run(args, cx),
             Self::Completions(args) => pages::completions(args, cx),
             Self::Man(args) => pages::man(args, cx),
         }
@@ -129,7 +133,9 @@ pub(crate) struct Context {
     pub(crate) screen: Screen,
     /// The limit for all network access of a command together.
     pub(crate) timeout: Duration,
-    runtime: tokio::runtime::Runtime,
+    /// The text that commands read instead of standard input.
+    pub(crate) input: Option<String>,
+    runtime: Runtime,
 }
 
 impl Context {
@@ -166,6 +172,17 @@ impl Context {
         })
     }
 
+    /// Returns a function that makes contexts for commands on other threads, each with its input.
+    /// They print nothing.
+    pub(crate) fn again(&self) -> impl Fn(String) -> io::Result<Self> + Send + Sync + use<> {
+        let (clock, fixed_clock, timeout) = (self.clock.clone(), self.fixed_clock, self.timeout);
+        move |input| {
+            let screen = Screen::new(Colour::Never, true);
+            let (clock, input, runtime) = (clock.clone(), Some(input), runtime()?);
+            Ok(Self { clock, fixed_clock, screen, timeout, input, runtime })
+        }
+    }
+
     /// Runs a future without a time limit, such as a server.
     pub(crate) fn run<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)
@@ -198,6 +215,10 @@ fn command() -> clap::Command {
     shortened(Cli::command()).term_width(columns.unwrap_or(0))
 }
 
+fn runtime() -> io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
 fn main() -> ExitCode {
     let matches = command().try_get_matches();
     let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
@@ -213,7 +234,7 @@ fn main() -> ExitCode {
             return Exit::Accepted.into();
         }
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
             screen::print_error(&format!("introspect: {error}\n"));
@@ -227,7 +248,7 @@ fn main() -> ExitCode {
     let screen = Screen::new(cli.color, cli.json);
     let fixed_clock = cli.at.is_some();
     let timeout = Duration::from_secs(cli.timeout);
-    let cx = Context { clock, fixed_clock, screen, timeout, runtime };
+    let cx = Context { clock, fixed_clock, screen, timeout, input: None, runtime };
     let exit = match cli.command.run(&cx) {
         Ok(report) => cx.screen.show(&report),
         Err(failure) => cx.screen.fail(&failure),

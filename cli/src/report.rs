@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use serde::Serialize;
 use serde_json::{Map, Value};
 use tower_introspect::ConfigError;
 
@@ -33,7 +34,8 @@ impl From<Exit> for ExitCode {
 }
 
 /// The meaning of a text, which decides its colour. The words always say the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Tone {
     Plain,
     Good,
@@ -44,7 +46,8 @@ pub(crate) enum Tone {
 }
 
 /// A part of a screen. Texts are unescaped; the screen escapes them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Block {
     /// A line.
     Line(Tone, String),
@@ -61,7 +64,7 @@ pub(crate) enum Block {
 }
 
 /// A check of a token on the screen.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct CheckLine {
     pub(crate) tone: Tone,
     pub(crate) mark: &'static str,
@@ -72,7 +75,7 @@ pub(crate) struct CheckLine {
 }
 
 /// A name and a value.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Field {
     pub(crate) name: String,
     pub(crate) value: String,

@@ -209,9 +209,7 @@ impl<'a> KeySource<'a> {
     fn of(args: &'a Args) -> Self {
         match (&args.pem, args.jwks.as_deref()) {
             (Some(path), _) => Self::Pem(path),
-            (None, Some(url)) if url.starts_with("https://") || url.starts_with("http://") => {
-                Self::Url(url)
-            }
+            (None, Some(url)) if is_url(url) => Self::Url(url),
             (None, Some(path)) => Self::Jwks(path.as_ref()),
             (None, None) => Self::Issuer(args.issuer.as_deref().unwrap_or_default()),
         }
@@ -261,4 +259,9 @@ impl<'a> KeySource<'a> {
         }
         .map_err(|problem| Failure::usage(format!("`{}`: {problem}", path.display())))
     }
+}
+
+/// Returns true if the value of `--jwks` is a URL and not a file.
+pub(crate) fn is_url(text: &str) -> bool {
+    text.starts_with("https://") || text.starts_with("http://")
 }

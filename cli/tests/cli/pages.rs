@@ -2,8 +2,8 @@
 
 use crate::run::run;
 
-const COMMANDS: [&str; 8] =
-    ["decode", "verify", "explain", "introspect", "doctor", "keys", "mint", "serve-as"];
+const COMMANDS: [&str; 9] =
+    ["decode", "verify", "explain", "introspect", "doctor", "keys", "mint", "serve-as", "ui"];
 
 #[tokio::test]
 async fn screens() {
