@@ -1,6 +1,9 @@
 //! Functions for the program `introspect`. Not part of the public API.
 
+use std::time::Duration;
+
 use base64::Engine as _;
+use http::HeaderMap;
 use pkcs8::{
     PrivateKeyInfoRef,
     der::{
@@ -20,6 +23,8 @@ use crate::{
         base64url::BASE64URL,
         crypto, jwk,
     },
+    jwt::jwks::fresh_for,
+    refresh::renewal::renewed_after,
 };
 
 /// The version of the library.
@@ -74,6 +79,13 @@ pub fn private_members(algorithm: Algorithm, text: &[u8]) -> Option<Value> {
         }
         KeyType::Secret => return None,
     })
+}
+
+/// Returns the time after which the keys in a response with these headers are fetched again, once
+/// they are in use.
+#[must_use]
+pub fn keys_fetched_again_after(headers: &HeaderMap) -> Duration {
+    renewed_after(fresh_for(headers))
 }
 
 /// Judges the kind of a JWT as verifiers do: by the `typ` of its header, and by the names and JSON

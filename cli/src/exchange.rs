@@ -2,7 +2,7 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, header};
+use http::{HeaderMap, HeaderName, Request, Response, header};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
@@ -18,6 +18,61 @@ const MAX_CHARS: usize = 240;
 
 /// The most headers to show.
 const MAX_HEADERS: usize = 40;
+
+/// The most characters to show of a text of the server.
+const MAX_TEXT: usize = 200;
+
+/// Describes a response in one line: its status, and the place of a redirect, the error and its
+/// description (RFC 6749 §5.2), or the kind of the body.
+pub(crate) fn summary(response: &Response<Bytes>) -> String {
+    let status = response.status();
+    if status.is_redirection() {
+        let to = header_text(response, &header::LOCATION);
+        return if to.is_empty() {
+            status.to_string()
+        } else {
+            format!("{status}, a redirect to {to}")
+        };
+    }
+    let body: Option<Value> = serde_json::from_slice(response.body()).ok();
+    let member = |name: &str| {
+        let text = body.as_ref()?[name].as_str()?;
+        Some(text.chars().take(MAX_TEXT).collect::<String>())
+    };
+    match (member("error"), member("error_description"), &body) {
+        (Some(error), Some(why), _) => format!("{status}, `{error}`: \"{why}\""),
+        (Some(error), None, _) => format!("{status}, `{error}`"),
+        (None, Some(why), _) => format!("{status}: \"{why}\""),
+        _ if response.body().is_empty() => format!("{status} without content"),
+        (None, None, Some(Value::Object(_))) => status.to_string(),
+        _ => {
+            let kind = header_text(response, &header::CONTENT_TYPE);
+            let kind = if kind.is_empty() { "no content type" } else { &kind };
+            if kind.starts_with("text/plain") {
+                let text: String =
+                    String::from_utf8_lossy(response.body()).chars().take(MAX_TEXT).collect();
+                return format!("{status}: \"{}\"", text.trim());
+            }
+            format!("{status}, {kind}, {} bytes", response.body().len())
+        }
+    }
+}
+
+/// Returns the value of a header, truncated.
+pub(crate) fn header_text(response: &Response<Bytes>, name: &HeaderName) -> String {
+    let value = response.headers().get(name).map(|value| String::from_utf8_lossy(value.as_bytes()));
+    value.map(|value| value.chars().take(MAX_TEXT).collect()).unwrap_or_default()
+}
+
+/// Removes the introspections of other tokens, by which a service judges the health of the server.
+pub(crate) fn without_canaries(mut exchanges: Vec<Exchange>, token: &str) -> Vec<Exchange> {
+    exchanges.retain(|exchange| {
+        let body = String::from_utf8_lossy(exchange.request.body());
+        let mut sent = body.split('&').filter_map(|pair| pair.strip_prefix("token="));
+        sent.next().is_none_or(|sent| decode(sent) == token)
+    });
+    exchanges
+}
 
 /// Reports a request and its response.
 pub(crate) fn report_exchange(report: &mut Report, exchange: &Exchange) {

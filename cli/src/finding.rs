@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::report::{Exit, Report, Tone};
+use crate::report::{Exit, Field, Report, Tone};
 
 /// The most characters of a finding.
 const MAX_CHARS: usize = 800;
@@ -14,6 +14,8 @@ pub(crate) enum Level {
     Good,
     /// Information only.
     Note,
+    /// Could not be tried here, and need not be a fault.
+    Unseen,
     /// Works now, but may cause problems.
     Warning,
     /// Could not be determined.
@@ -28,6 +30,7 @@ impl Level {
         match self {
             Self::Good => "good",
             Self::Note => "note",
+            Self::Unseen => "unseen",
             Self::Warning => "warning",
             Self::Unknown => "unknown",
             Self::Bad => "bad",
@@ -38,7 +41,7 @@ impl Level {
     pub(crate) const fn mark(self) -> &'static str {
         match self {
             Self::Good => "✓",
-            Self::Note => "-",
+            Self::Note | Self::Unseen => "-",
             Self::Warning => "!",
             Self::Unknown => "?",
             Self::Bad => "✗",
@@ -48,7 +51,7 @@ impl Level {
     const fn tone(self) -> Tone {
         match self {
             Self::Good => Tone::Good,
-            Self::Note => Tone::Plain,
+            Self::Note | Self::Unseen => Tone::Plain,
             Self::Warning | Self::Unknown => Tone::Warning,
             Self::Bad => Tone::Bad,
         }
@@ -61,6 +64,19 @@ pub(crate) struct Finding {
     pub(crate) level: Level,
     pub(crate) code: &'static str,
     pub(crate) text: String,
+    /// What was found and expected, and what to change.
+    pub(crate) details: Vec<Field>,
+}
+
+impl Finding {
+    pub(crate) fn report_to(&self, report: &mut Report, with_details: bool) {
+        report.item(self.level.tone(), self.level.mark(), &self.text);
+        if !with_details {
+            return;
+        }
+        let details = self.details.iter();
+        report.fields(details.map(|one| Field::new(format!("  {:8}", one.name), &*one.value)));
+    }
 }
 
 /// The findings about one subject.
@@ -69,13 +85,26 @@ pub(crate) struct Findings(pub(crate) Vec<Finding>);
 
 impl Findings {
     pub(crate) fn add(&mut self, level: Level, code: &'static str, text: impl Into<String>) {
-        let text: String = text.into();
-        // Bounded: servers control parts of the text.
-        let text = match text.char_indices().nth(MAX_CHARS) {
-            Some((end, _)) => format!("{}...", &text[..end]),
-            None => text,
-        };
-        self.0.push(Finding { level, code, text });
+        self.0.push(Finding { level, code, text: bounded(text.into()), details: Vec::new() });
+    }
+
+    /// Adds a detail to the last finding.
+    pub(crate) fn detail(&mut self, name: &str, text: impl Into<String>) {
+        if let Some(last) = self.0.last_mut() {
+            last.details.push(Field::new(name, bounded(text.into())));
+        }
+    }
+
+    /// Says what to change because of the last finding, or what else.
+    pub(crate) fn change(&mut self, text: impl Into<String>) {
+        let details = self.0.last().map(|last| &*last.details).unwrap_or_default();
+        let is_first = !details.iter().any(|one| one.name == "change");
+        self.detail(if is_first { "change" } else { "or" }, text);
+    }
+
+    /// Returns true if something is wrong or not known.
+    pub(crate) fn has_problem(&self) -> bool {
+        self.0.iter().any(|finding| finding.level >= Level::Unknown)
     }
 
     pub(crate) fn good(&mut self, code: &'static str, text: impl Into<String>) {
@@ -84,6 +113,10 @@ impl Findings {
 
     pub(crate) fn note(&mut self, code: &'static str, text: impl Into<String>) {
         self.add(Level::Note, code, text);
+    }
+
+    pub(crate) fn unseen(&mut self, code: &'static str, text: impl Into<String>) {
+        self.add(Level::Unseen, code, text);
     }
 
     pub(crate) fn warn(&mut self, code: &'static str, text: impl Into<String>) {
@@ -99,17 +132,25 @@ impl Findings {
     }
 
     pub(crate) fn report_to(&self, report: &mut Report) {
-        for finding in &self.0 {
-            report.item(finding.level.tone(), finding.level.mark(), &finding.text);
-        }
+        self.0.iter().for_each(|finding| finding.report_to(report, true));
     }
 
     pub(crate) fn to_json(&self) -> Value {
         let one = |finding: &Finding| {
-            let Finding { level, code, text } = finding;
-            json!({"level": level.name(), "code": code, "text": text})
+            let Finding { level, code, text, details } = finding;
+            let details = details.iter().map(|one| json!({"name": one.name, "text": one.value}));
+            let details: Vec<_> = details.collect();
+            json!({"level": level.name(), "code": code, "text": text, "details": details})
         };
         self.0.iter().map(one).collect()
+    }
+}
+
+/// Returns a text that is not too long to read. Servers control parts of it.
+fn bounded(text: String) -> String {
+    match text.char_indices().nth(MAX_CHARS) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
     }
 }
 
@@ -135,11 +176,11 @@ mod tests {
             levels.iter().for_each(|level| findings.add(*level, "x", "x"));
             [findings]
         };
-        use Level::{Bad, Good, Note, Unknown, Warning};
+        use Level::{Bad, Good, Note, Unknown, Unseen, Warning};
         for (levels, strict, wanted) in [
             (&[][..], true, Exit::Accepted),
             (&[Good, Note, Warning], false, Exit::Accepted),
-            (&[Good, Note], true, Exit::Accepted),
+            (&[Good, Note, Unseen], true, Exit::Accepted),
             (&[Warning], true, Exit::Refused),
             (&[Warning, Unknown], true, Exit::Unavailable),
             (&[Unknown, Bad, Good], false, Exit::Refused),

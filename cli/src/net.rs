@@ -16,7 +16,7 @@ use http::{HeaderValue, Request, Response, Uri, header};
 use tower::Service;
 use tower_introspect::{
     clock::{Moment, SystemClock, UnixTime},
-    inspect::IssuerSettings,
+    inspect::{IssuerSettings, Settings},
     transport::{BodyLimit, HttpTransport, ReqwestTransport, TransportError, TransportErrorKind},
 };
 
@@ -153,6 +153,19 @@ impl RecordingTransport {
     ///
     /// If a certificate can't be read, or TLS can't be set up.
     pub(crate) fn new(args: &NetArgs) -> Result<Self, Failure> {
+        Self::create(args, None)
+    }
+
+    /// Creates a transport with these certificates, and the proxy of the configuration.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub(crate) fn of_service(args: &NetArgs, settings: &Settings) -> Result<Self, Failure> {
+        Self::create(args, Some(settings))
+    }
+
+    fn create(args: &NetArgs, settings: Option<&Settings>) -> Result<Self, Failure> {
         let mut authorities = Vec::new();
         if let Some(path) = &args.ca {
             authorities = reqwest::Certificate::from_pem_bundle(&input::file(path)?)
@@ -170,9 +183,18 @@ impl RecordingTransport {
             })?;
             identity = Some(read);
         }
+        let proxy = settings.and_then(|settings| settings.proxy.as_ref());
+        // The configuration was read, so this is a URL.
+        let proxy = proxy.and_then(|url| reqwest::Proxy::all(url).ok());
+        let without_proxy = settings.is_some_and(|settings| settings.without_proxy);
         let builder = || {
             let builder = ReqwestTransport::builder().tls_info(true);
             let builder = builder.tls_certs_merge(authorities.clone());
+            let builder = match &proxy {
+                Some(proxy) => builder.proxy(proxy.clone()),
+                None if without_proxy => builder.no_proxy(),
+                None => builder,
+            };
             match &identity {
                 Some(identity) => builder.identity(identity.clone()),
                 None => builder,

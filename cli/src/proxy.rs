@@ -1,6 +1,7 @@
 //! Reports the proxies of the environment.
 
 use hyper_util::client::proxy::matcher::Matcher;
+use tower_introspect::inspect::Settings;
 
 use crate::report::{Report, Tone};
 
@@ -15,6 +16,18 @@ pub(crate) fn report_proxies(report: &mut Report, urls: &[&str]) {
         report.line(Tone::Warning, line);
     }
     report.set("proxy", lines);
+}
+
+/// Describes the proxy that requests of a service to these URLs use, if there is one.
+pub(crate) fn proxies_of_service(settings: &Settings, urls: &[&str]) -> Vec<String> {
+    match &settings.proxy {
+        Some(url) => {
+            let line = format!("Proxy: all requests go through {url}, the `proxy` of [transport].");
+            vec![line]
+        }
+        None if settings.without_proxy => Vec::new(),
+        None => proxies(urls),
+    }
 }
 
 /// Describes whether requests to these URLs use a proxy of the environment, if there is one.

@@ -27,8 +27,12 @@ pub struct Settings {
     pub loopback_http: bool,
     pub has_metadata: bool,
     pub has_dpop: bool,
+    pub has_mtls: bool,
     /// True if there are settings of connections, such as trusted authorities or a certificate.
     pub has_own_connections: bool,
+    /// The proxy of `[transport]`, if it names one.
+    pub proxy: Option<String>,
+    pub without_proxy: bool,
     /// The header with the certificate, if a proxy is trusted to set one.
     #[cfg(feature = "mtls")]
     pub certificate_field: Option<CertificateField>,
@@ -87,10 +91,16 @@ impl Config {
             has_metadata: self.metadata.is_some(),
             has_own_connections: self.transport.is_some()
                 || self.issuers.iter().any(IssuerConfig::has_own_connections),
+            proxy: self.transport.as_ref().and_then(|transport| transport.proxy.clone()),
+            without_proxy: self.transport.as_ref().is_some_and(|it| it.without_proxy),
             #[cfg(feature = "dpop")]
             has_dpop: self.dpop.is_some(),
             #[cfg(not(feature = "dpop"))]
             has_dpop: false,
+            #[cfg(feature = "mtls")]
+            has_mtls: self.mtls.is_some(),
+            #[cfg(not(feature = "mtls"))]
+            has_mtls: false,
             #[cfg(feature = "mtls")]
             certificate_field: self.mtls.as_ref().and_then(MtlsConfig::field),
             issuers: self.issuers.iter().map(|issuer| self.inspect_issuer(issuer)).collect(),

@@ -15,8 +15,8 @@ use crate::{
 #[derive(Clone, Default)]
 pub(super) struct TransportConfig {
     pub(super) ca_file: Option<PathBuf>,
-    proxy: Option<String>,
-    without_proxy: bool,
+    pub(super) proxy: Option<String>,
+    pub(super) without_proxy: bool,
     connect_timeout: Option<Duration>,
     idle_timeout: Option<Duration>,
     max_idle: Option<usize>,

@@ -202,7 +202,7 @@ fn request(url: Uri, etag: Option<HeaderValue>, on_demand: bool) -> Request<Byte
 }
 
 /// Returns the freshness: `max-age` less `Age` (RFC 9111 §4.2), within bounds.
-fn fresh_for(headers: &HeaderMap) -> Duration {
+pub(crate) fn fresh_for(headers: &HeaderMap) -> Duration {
     let directives = || {
         let values = headers.get_all(header::CACHE_CONTROL).iter();
         values

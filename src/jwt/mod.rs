@@ -81,7 +81,7 @@
 
 mod advice;
 pub(crate) mod builder;
-mod jwks;
+pub(crate) mod jwks;
 mod key_faults;
 pub(crate) mod keys;
 pub(crate) mod profile;

@@ -12,7 +12,7 @@ pub(crate) mod from_files;
 pub(crate) mod on_demand;
 mod places;
 pub(crate) mod refresher;
-mod renewal;
+pub(crate) mod renewal;
 mod slot;
 pub(crate) mod source;
 pub(crate) mod turns;

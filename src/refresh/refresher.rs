@@ -10,7 +10,7 @@ use tokio::{runtime::Handle, sync::watch, task::AbortHandle};
 use super::{
     asker::Asker,
     flight::{Ended, Failure, Outcome, PendingFetch, no_runtime},
-    renewal::{Pause, Renewal},
+    renewal::{Pause, Renewal, renewed_after},
     slot::Slot,
     source::{Fetched, RefreshState, Source},
     turns::{InTurn, Turns},
@@ -309,7 +309,7 @@ impl<S: Source> SharedRefresher<S> {
                 }
                 let entry = Entry { value: Arc::clone(&value), fetched_at: started, fresh_for };
                 self.entry.store(entry);
-                (Ok(value), (fresh_for * 4 / 5).saturating_sub(now.since(started)))
+                (Ok(value), renewed_after(fresh_for).saturating_sub(now.since(started)))
             }
             Err(error) => {
                 if on_demand {

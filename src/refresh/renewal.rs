@@ -19,6 +19,11 @@ const SHORTEST_PAUSE: Duration = Duration::from_secs(2);
 /// The pause that the doubling leads to.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
+/// Returns the time after which a value is fetched again: 80 % of its freshness.
+pub(crate) fn renewed_after(fresh_for: Duration) -> Duration {
+    fresh_for * 4 / 5
+}
+
 /// The renewal of a value ahead of time, and its turns.
 pub(super) struct Renewal {
     pub(super) turns: Arc<Turns>,

@@ -55,7 +55,7 @@ impl Diagnosis {
     }
 
     /// Returns the lines below the verdict, and the number of changes in them.
-    fn head(&self) -> (Vec<Field>, usize) {
+    pub(crate) fn head(&self) -> (Vec<Field>, usize) {
         let title = |check: Check| format!("{} ({})", check.title(), check.section());
         let values = [
             ("check", self.check.map(title)),

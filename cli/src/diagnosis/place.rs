@@ -19,14 +19,18 @@ pub(crate) struct Setting(&'static str, &'static str);
 impl Setting {
     pub(crate) const ALGORITHMS: Self = Self("algorithms", "--alg");
     pub(crate) const AUDIENCE: Self = Self("audience", "--audience");
+    pub(crate) const CA: Self = Self("ca_file", "--ca");
     pub(crate) const CLIENT: Self = Self("client", "--client-id");
     pub(crate) const DPOP: Self = Self("dpop", "");
     pub(crate) const ENDPOINT: Self = Self("introspection_endpoint", "--endpoint");
+    pub(crate) const HINT: Self = Self("token_type_hint", "--hint");
     pub(crate) const ISSUER: Self = Self("issuer", "--issuer");
+    pub(crate) const KEYS: Self = Self("jwks_uri", "--jwks");
     pub(crate) const LEEWAY: Self = Self("leeway_seconds", "--leeway");
     pub(crate) const MAX_KEYS_TRIED: Self = Self("max_keys_tried", "");
     pub(crate) const MAX_TOKEN_BYTES: Self = Self("max_token_bytes", "--max-token-bytes");
     pub(crate) const MODE: Self = Self("mode", "");
+    pub(crate) const MTLS: Self = Self("mtls", "");
     pub(crate) const PROFILE: Self = Self("profile", "--profile");
     pub(crate) const SCOPE: Self = Self("required_scopes", "--scope");
     pub(crate) const SCOPE_CLAIM: Self = Self("scope_claim", "--scope-claim");

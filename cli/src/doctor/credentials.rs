@@ -1,7 +1,6 @@
 //! Checks the credentials of the service at the introspection endpoint.
 
-use bytes::Bytes;
-use http::Response;
+use http::StatusCode;
 use serde_json::Value;
 use tower_introspect::{
     ErrorKind, VerifyError,
@@ -11,8 +10,15 @@ use tower_introspect::{
     verify::{ActiveToken, Verifier as _, VerifyRequest},
 };
 
-use super::{Doctor, probe};
-use crate::{causes, finding::Findings, keys::header_text, net::Exchange, when};
+use super::Doctor;
+use crate::{
+    causes,
+    diagnosis::Setting,
+    exchange::{header_text, summary},
+    finding::Findings,
+    net::Exchange,
+    when,
+};
 
 /// The default timeout of an introspection, in milliseconds.
 const DEFAULT_TIMEOUT: u128 = 3000;
@@ -47,28 +53,46 @@ impl Doctor<'_> {
                 // The check of certificates reports problems with TLS.
                 let failure = all.last().and_then(|one| one.outcome.as_ref());
                 if !matches!(failure, Some(Err(error)) if error.is_tls()) {
-                    let id = client_name(client);
-                    report_unexpected(&outcome, last.as_ref(), id, findings);
+                    self.report_unexpected(&outcome, last.as_ref(), client, findings);
                 }
                 return all;
             }
         }
         let Some(exchange) = last else { return all };
-        let text = match client.method {
-            NO_CREDENTIALS => {
-                "the server introspects without credentials, and a random token is inactive"
-                    .to_owned()
+        let mut probed = Findings::default();
+        let refused = match self.args.probe {
+            true => self.probe(&exchange, client.method, &mut probed),
+            false => Vec::new(),
+        };
+        let (id, method, millis) = (client_name(client), client.method, exchange.millis());
+        let inactive = format!("a random token is inactive ({millis} ms)");
+        let text = match (method, refused.as_slice()) {
+            (NO_CREDENTIALS, _) => format!("introspection without credentials works: {inactive}"),
+            (_, []) => {
+                format!(
+                    "requests with the credentials of `{id}` ({method}) are answered: {inactive}"
+                )
             }
-            method => format!(
-                "the credentials of this service are accepted (`{}`, {method}), and a random token \
-                 is inactive",
-                client_name(client)
-            ),
+            (_, refused) => {
+                let refused = refused.join(", ");
+                format!(
+                    "the credentials of `{id}` ({method}) are accepted: {inactive}. Others are \
+                     refused ({refused})"
+                )
+            }
         };
         findings.good("credentials", text);
-        self.check_latency(issuer, &exchange, findings);
-        if self.args.probe {
-            probe::probe(self, &exchange, client.method, findings);
+        findings.0.append(&mut probed.0);
+        self.slowest = self.slowest.max(millis);
+        let timeout = issuer.timeout.map_or(DEFAULT_TIMEOUT, |it| it.as_millis());
+        add_latency(millis, timeout, findings);
+        let closes = exchange.response().is_some_and(|response| {
+            let connection = header_text(response, &http::header::CONNECTION).to_ascii_lowercase();
+            connection.contains("close") || response.version() == http::Version::HTTP_10
+        });
+        if closes {
+            let text = "the server closes connections: every introspection opens a new one";
+            findings.note("no_keep_alive", text);
         }
         all
     }
@@ -105,28 +129,91 @@ impl Doctor<'_> {
         }
     }
 
-    fn check_latency(
-        &mut self,
-        issuer: &IssuerSettings,
-        exchange: &Exchange,
+    /// Reports a response for a random token that does not say that the token is inactive.
+    fn report_unexpected(
+        &self,
+        outcome: &Introspected,
+        exchange: Option<&Exchange>,
+        client: &ClientSettings,
         findings: &mut Findings,
     ) {
-        let millis = exchange.millis();
-        self.slowest = self.slowest.max(millis);
-        let timeout = issuer.timeout.map_or(DEFAULT_TIMEOUT, |it| it.as_millis());
-        add_latency(millis, timeout, findings);
-        let response = exchange.response();
-        let closes = response.is_some_and(|response| {
-            let connection = header_text(response, &http::header::CONNECTION).to_ascii_lowercase();
-            connection.contains("close") || response.version() == http::Version::HTTP_10
+        let id = client_name(client);
+        let response = exchange.and_then(Exchange::response);
+        let status = response.map_or_else(|| "no response".to_owned(), summary);
+        let (of_client, of_endpoint) =
+            (self.place().name(Setting::CLIENT), self.place().name(Setting::ENDPOINT));
+        let Err(error) = outcome else {
+            findings.bad(
+                "active_to_nonsense",
+                "a random token is active: the server accepts anything, and must not be trusted",
+            );
+            findings.change(format!("{of_endpoint}: is it the endpoint of the right server?"));
+            return;
+        };
+        let code = response.map(|response| response.status());
+        let is_refused = code.is_some_and(|code| code.is_client_error());
+        let is_elsewhere = code.is_some_and(|code| {
+            let none = [StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED, StatusCode::GONE];
+            code.is_redirection() || none.contains(&code)
         });
-        if closes {
-            let text = "the server closes connections: every introspection opens a new one";
-            findings.note("no_keep_alive", text);
+        match error.kind() {
+            ErrorKind::CredentialsRejected => {
+                findings.bad(
+                    "credentials_rejected",
+                    format!(
+                        "the credentials of this service (`{id}`) are rejected ({status}): every \
+                         request would fail with 500"
+                    ),
+                );
+                findings.change(format!(
+                    "{of_client}: its `id`, its `method` (now `{}`), or the secret in {}",
+                    client.method, client.secret_location
+                ));
+            }
+            ErrorKind::NotIntrospectable => findings.note(
+                "not_introspectable",
+                format!("the response for a random token is {status}, and does not say inactive"),
+            ),
+            ErrorKind::Unavailable => {
+                let causes = causes::chain(error).join(": ");
+                findings.unknown("introspection_unreachable", format!("{status}: {causes}"));
+            }
+            _ if is_elsewhere => {
+                findings.bad(
+                    "introspection_elsewhere",
+                    format!(
+                        "the introspection endpoint is not there: the response is {status}. Every \
+                         request would fail with 503, because redirects are not followed"
+                    ),
+                );
+                findings.change(format!("{of_endpoint}: the URL that answers itself"));
+            }
+            // Not every server names the credentials when it refuses them.
+            ErrorKind::BadResponse if is_refused => {
+                findings.bad(
+                    "introspection_refused",
+                    format!(
+                        "the server refuses to introspect a random token ({status}): every request \
+                         would fail with 503"
+                    ),
+                );
+                findings.change(format!(
+                    "{of_client}: the credentials of `{id}` may be wrong, or a setting such as \
+                     `token_type_hint` may not suit the server"
+                ));
+                findings.change(
+                    "at the authorization server: this client may not introspect, or the realm may \
+                     be disabled",
+                );
+            }
+            _ => {
+                findings.bad("introspection_out_of_protocol", format!("{status}: {error}"));
+                findings.change(format!("{of_endpoint}: it may belong to something else"));
+            }
         }
     }
 
-    /// Adds the lifetime of a token, by its claims or its introspection response.
+    /// Adds the lifetime of a token, by its claims.
     pub(super) fn add_lifetime(
         &mut self,
         token: &str,
@@ -161,71 +248,12 @@ pub(super) fn client_name(client: &ClientSettings) -> &str {
     })
 }
 
-/// Returns `error`, the code of an error response (RFC 6749 §5.2).
-pub(super) fn error_code(response: &Response<Bytes>) -> Option<String> {
-    let body: Value = serde_json::from_slice(response.body()).ok()?;
-    Some(body["error"].as_str()?.chars().take(64).collect())
-}
-
 /// Returns the last introspection request among exchanges that may include discovery.
 pub(super) fn introspection(exchanges: &[Exchange]) -> Option<&Exchange> {
     exchanges.iter().rfind(|one| one.request.method() == http::Method::POST)
 }
 
-/// Reports a response for a random token that does not say that the token is inactive.
-fn report_unexpected(
-    outcome: &Introspected,
-    exchange: Option<&Exchange>,
-    id: &str,
-    findings: &mut Findings,
-) {
-    let response = exchange.and_then(Exchange::response);
-    let is_refused = response.is_some_and(|response| response.status().is_client_error());
-    let status = response.map(|response| {
-        let kind = header_text(response, &http::header::CONTENT_TYPE);
-        let kind = if kind.is_empty() { "no content type".to_owned() } else { kind };
-        let length = response.body().len();
-        let error = error_code(response).map(|code| format!(", `error` is `{code}`"));
-        format!("{}, {kind}, {length} bytes{}", response.status(), error.unwrap_or_default())
-    });
-    let status = status.unwrap_or_else(|| "no response".to_owned());
-    match outcome {
-        Ok(_) => findings.bad(
-            "active_to_nonsense",
-            "a random token is active: the server accepts anything, and must not be trusted",
-        ),
-        Err(error) => match error.kind() {
-            ErrorKind::CredentialsRejected => findings.bad(
-                "credentials_rejected",
-                format!(
-                    "the credentials of this service (`{id}`) are rejected ({status}): every \
-                     request would fail with 500"
-                ),
-            ),
-            ErrorKind::NotIntrospectable => findings.note(
-                "not_introspectable",
-                format!("the response for a random token is {status}, and does not say inactive"),
-            ),
-            ErrorKind::Unavailable => {
-                let causes = causes::chain(error).join(": ");
-                findings.unknown("introspection_unreachable", format!("{status}: {causes}"));
-            }
-            // Not every server names the credentials when it refuses them.
-            ErrorKind::BadResponse if is_refused => findings.bad(
-                "introspection_refused",
-                format!(
-                    "the server refuses to introspect a random token ({status}): every request \
-                     would fail with 503. The credentials of this service (`{id}`) may be wrong, \
-                     this client may not introspect, the realm may be disabled, or a setting such \
-                     as `token_type_hint` may not suit the server"
-                ),
-            ),
-            _ => findings.bad("introspection_out_of_protocol", format!("{status}: {error}")),
-        },
-    }
-}
-
-/// Adds the time that one introspection took, for which requests wait until `timeout`.
+/// Warns of the time that one introspection took, for which requests wait until `timeout`.
 fn add_latency(millis: u128, timeout: u128, findings: &mut Findings) {
     if millis * 2 > timeout {
         findings.warn(
@@ -243,34 +271,29 @@ fn add_latency(millis: u128, timeout: u128, findings: &mut Findings) {
                  waits that long"
             ),
         );
-    } else {
-        findings.good("introspection_latency", format!("an introspection takes {millis} ms"));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::finding::Level;
 
     #[test]
     fn introspection_is_slow_beyond_250_ms_and_beyond_half_of_its_timeout() {
-        for (millis, timeout, level, words) in [
-            (0, 3_000, Level::Good, "takes 0 ms"),
-            (250, 3_000, Level::Good, "takes 250 ms"),
-            (251, 3_000, Level::Warning, "waits that long"),
-            (1_500, 3_000, Level::Warning, "waits that long"),
-            (1_501, 3_000, Level::Warning, "allows 3000 ms"),
-            (50, 100, Level::Good, "takes 50 ms"),
-            (51, 100, Level::Warning, "allows 100 ms"),
+        for (millis, timeout, words) in [
+            (0, 3_000, ""),
+            (250, 3_000, ""),
+            (251, 3_000, "waits that long"),
+            (1_500, 3_000, "waits that long"),
+            (1_501, 3_000, "allows 3000 ms"),
+            (50, 100, ""),
+            (51, 100, "allows 100 ms"),
         ] {
             let mut findings = Findings::default();
             add_latency(millis, timeout, &mut findings);
-            let [found] = &findings.0[..] else { panic!("{findings:?}") };
-            let slow =
-                if level == Level::Good { "introspection_latency" } else { "introspection_slow" };
-            assert_eq!((found.level, found.code), (level, slow), "{millis} of {timeout}");
-            assert!(found.text.contains(words), "{}", found.text);
+            let text = findings.0.first().map(|found| &*found.text).unwrap_or_default();
+            assert_eq!(text.is_empty(), words.is_empty(), "{millis} of {timeout}");
+            assert!(text.contains(words), "{text}");
         }
     }
 }

@@ -8,10 +8,10 @@ use tower_introspect::{ErrorKind, inspect::IssuerSettings};
 
 use super::{
     Doctor,
-    discovery::{check_document, metadata_urls},
+    discovery::{introspection_endpoint, metadata_urls},
 };
 use crate::{
-    finding::{Findings, Level},
+    finding::{Finding, Findings, Level},
     input,
     keys::{
         self,
@@ -20,6 +20,9 @@ use crate::{
     },
     net::Exchange,
 };
+
+/// The most keys to list.
+const MAX_KEYS: usize = 8;
 
 impl Doctor<'_> {
     /// Lets the library fetch metadata and keys, and checks each issuer.
@@ -30,10 +33,17 @@ impl Doctor<'_> {
         let settings = std::mem::take(&mut self.deployment.settings.issuers);
         for (at, issuer) in settings.iter().enumerate() {
             let mut findings = Findings::default();
-            if let Err(failure) = &warmed {
-                findings.unknown("timeout", &failure.message);
-            }
             let more = self.check_issuer(at, issuer, &fetched, &mut findings);
+            // Otherwise the cause is known.
+            if !findings.has_problem() {
+                self.check_readiness(at, &mut findings);
+                if let Err(failure) = &warmed {
+                    findings.unknown("timeout", &failure.message);
+                }
+            }
+            if findings.has_problem() {
+                self.troubled.push(issuer.issuer.clone());
+            }
             let title = format!("Issuer {} ({})", issuer.issuer, issuer.mode);
             self.add_section(title, findings, more);
         }
@@ -47,28 +57,19 @@ impl Doctor<'_> {
         fetched: &[Exchange],
         findings: &mut Findings,
     ) -> Value {
-        let mut exchanges: Vec<&Exchange> = Vec::new();
-        let mut metadata = Value::Null;
-        let mut urls = metadata_urls(&issuer.issuer);
-        urls.dedup();
-        for url in &urls {
-            let mut checked = false;
-            for exchange in fetched.iter().filter(|one| one.request.uri() == url.as_str()) {
-                exchanges.push(exchange);
-                // Keys and introspection fetch the metadata each; it is checked once.
-                if !std::mem::replace(&mut checked, true)
-                    && let Some(found) = check_document(exchange, &issuer.issuer, findings)
-                {
-                    metadata = found;
-                }
-            }
-        }
-        self.check_metadata(issuer, &metadata, findings);
-        let jwks_uri = issuer
-            .jwks_uri
-            .clone()
-            .or_else(|| metadata["jwks_uri"].as_str().map(str::to_owned))
-            .unwrap_or_default();
+        let urls = metadata_urls(&issuer.issuer);
+        let of_metadata = |one: &&Exchange| urls.contains(&one.request.uri().to_string());
+        let mut exchanges: Vec<&Exchange> = fetched.iter().filter(of_metadata).collect();
+        let finds_keys = issuer.jwks_uri.is_none() && issuer.jwks_file.is_none();
+        let discovers = issuer.mode != "jwt" && issuer.endpoint.is_none()
+            || issuer.mode != "introspect" && finds_keys;
+        let metadata = match discovers {
+            true => self.check_metadata(issuer, &exchanges, findings),
+            false => self.compare_issuer(issuer, findings),
+        };
+        let jwks_uri = issuer.jwks_uri.clone();
+        let discovered = || metadata["jwks_uri"].as_str().map(str::to_owned);
+        let jwks_uri = jwks_uri.or_else(discovered).unwrap_or_default();
         let mut keys = Value::Null;
         // Parsed, so that different spellings of a URL compare equal.
         let jwks_uri: Option<Uri> = jwks_uri.parse().ok();
@@ -81,22 +82,30 @@ impl Doctor<'_> {
         if let Some(path) = &issuer.jwks_file {
             keys = self.check_key_file(path, issuer, findings);
         }
-        let introspections = self.check_credentials(at, issuer, findings);
+        let has_endpoint =
+            issuer.endpoint.is_some() || introspection_endpoint(issuer, &metadata).is_some();
+        let introspections = match has_endpoint {
+            true => self.check_credentials(at, issuer, findings),
+            false => Vec::new(),
+        };
         exchanges.extend(&introspections);
         self.check_certificates(&exchanges, findings);
         self.check_clock(&exchanges, findings);
-        if let Some(state) = self.server.readiness().into_iter().nth(at)
-            && !state.is_ready()
-        {
-            let failure = state.failure();
-            let reason = failure.map_or("nothing was fetched", |kind| kind.reason());
-            let text = format!("the library is not ready for tokens of this issuer: {reason}");
-            match failure {
-                Some(ErrorKind::Unavailable) | None => findings.unknown("not_ready", text),
-                Some(_) => findings.bad("not_ready", text),
-            }
-        }
         json!({ "issuer": issuer.issuer, "metadata": metadata, "keys": keys })
+    }
+
+    fn check_readiness(&self, at: usize, findings: &mut Findings) {
+        let Some(state) = self.server.readiness().into_iter().nth(at) else { return };
+        if state.is_ready() {
+            return;
+        }
+        let failure = state.failure();
+        let reason = failure.map_or("nothing was fetched", |kind| kind.reason());
+        let text = format!("the library is not ready for tokens of this issuer: {reason}");
+        match failure {
+            Some(ErrorKind::Unavailable) | None => findings.unknown("not_ready", text),
+            Some(_) => findings.bad("not_ready", text),
+        }
     }
 
     fn check_fetched_keys(
@@ -106,15 +115,18 @@ impl Doctor<'_> {
         findings: &mut Findings,
     ) -> Value {
         let url = exchange.request.uri();
-        findings.note("jwks_uri", format!("the keys are at {url}:"));
-        keys::check_response(exchange, findings);
+        let mut own = Findings::default();
+        keys::check_response(exchange, &mut own);
+        let all = own.0.into_iter().filter(|finding| finding.level > Level::Good);
+        let told = |one: Finding| Finding { text: format!("keys at {url}: {}", one.text), ..one };
+        findings.0.extend(all.map(told));
         let Some(response) = exchange.response().filter(|one| one.status() == StatusCode::OK)
         else {
             return Value::Null;
         };
         let set = self.read_keys(response.body(), issuer);
-        self.check_key_set(&set, findings);
         self.compare_keys(&issuer.issuer, &set, findings);
+        self.check_key_set(&set, &url.to_string(), findings);
         if let Some(algorithms) = &issuer.algorithms {
             let published = |alg: &str| {
                 set.keys
@@ -163,25 +175,55 @@ impl Doctor<'_> {
         );
         let Ok(text) = input::file(path) else { return Value::Null };
         let set = self.read_keys(&text, issuer);
-        self.check_key_set(&set, findings);
+        self.check_key_set(&set, &format!("`{}`", path.display()), findings);
         set.keys.iter().map(Key::to_json).collect()
     }
 
-    fn check_key_set(&mut self, set: &Set, findings: &mut Findings) {
-        findings.0.extend(set.findings.0.iter().cloned());
+    /// Lists the keys in one line, and each problem once with all keys that have it.
+    fn check_key_set(&mut self, set: &Set, place: &str, findings: &mut Findings) {
+        let name = |key: &Key| format!("`{}`", key.kid.as_deref().unwrap_or("(no kid)"));
+        let used: Vec<_> = set.keys.iter().filter(|key| key.used).collect();
+        if !used.is_empty() {
+            let of = |key: &&Key| {
+                let facts: Vec<_> = key.facts.iter().map(|(_, value)| &**value).collect();
+                format!("{} ({})", name(key), facts.join(" "))
+            };
+            let list: Vec<_> = used.iter().take(MAX_KEYS).map(of).collect();
+            let more = if used.len() > MAX_KEYS { ", .." } else { "" };
+            findings.good(
+                "keys_used",
+                format!(
+                    "{} of the {} keys at {place} are used: {}{more}",
+                    used.len(),
+                    set.keys.len(),
+                    list.join(", ")
+                ),
+            );
+        }
+        findings.0.extend(set.findings.0.iter().filter(|one| one.code != "keys_used").cloned());
+        let mut problems: Vec<(Finding, Vec<String>)> = Vec::new();
         for key in &set.keys {
-            let kid = key.kid.as_deref().unwrap_or("(no kid)");
-            let facts: Vec<_> = key.facts.iter().map(|(_, value)| &**value).collect();
-            findings.note("key", format!("key `{kid}`: {}", facts.join(" ")));
             for one in key.findings.0.iter().filter(|one| one.level > Level::Note) {
-                // Deployments with loopback URLs are for tests, and may use published keys.
-                let for_tests = self.deployment.settings.loopback_http && one.code == "key_known";
-                let level = if for_tests { Level::Warning } else { one.level };
-                findings.add(level, one.code, format!("key `{kid}`: {}", one.text));
+                let same = |(known, _): &&mut (Finding, _)| {
+                    (known.code, &known.text) == (one.code, &one.text)
+                };
+                match problems.iter_mut().find(same) {
+                    Some((_, keys)) => keys.push(name(key)),
+                    None => problems.push((one.clone(), vec![name(key)])),
+                }
             }
             if let Some(certificate) = &key.certificate {
-                self.runbook.add_expiry(&format!("x5c of key {kid}"), certificate.not_after);
+                let what = format!("x5c of key {}", key.kid.as_deref().unwrap_or("(no kid)"));
+                self.runbook.add_expiry(&what, certificate.not_after);
             }
+        }
+        for (one, keys) in problems {
+            // Deployments with loopback URLs are for tests, and may use published keys.
+            let for_tests = self.deployment.settings.loopback_http && one.code == "key_known";
+            let level = if for_tests { Level::Warning } else { one.level };
+            let plural = if keys.len() == 1 { "" } else { "s" };
+            let text = format!("key{plural} {}: {}", keys.join(", "), one.text);
+            findings.add(level, one.code, text);
         }
     }
 }

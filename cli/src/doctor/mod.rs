@@ -1,14 +1,17 @@
 //! `doctor` checks a deployment before services depend on it.
 //!
-//! It reports only what it observes. The library fetches what it would fetch in a service, and the
-//! exchanges are recorded. Only `--probe` sends requests that the library never sends.
+//! It reports only what it observes. The library fetches what it would fetch in a service, real
+//! tokens go through the layer of the service, and the exchanges are recorded. Only `--probe`, and a
+//! look at metadata that the service does not need, send requests that the library never sends.
 
+mod bound;
 mod cache;
 mod credentials;
 mod discovery;
 mod forged;
 mod issuer;
 mod probe;
+mod response;
 mod runbook;
 mod since;
 mod tls_and_clock;
@@ -23,7 +26,8 @@ use self::{credentials::NO_CREDENTIALS, runbook::Runbook, since::EarlierReport};
 use crate::{
     Context,
     deployment::Deployment,
-    finding::{self, Findings},
+    diagnosis::Place,
+    finding::{self, Finding, Findings, Level},
     keys,
     net::{NetArgs, RecordingTransport},
     proxy,
@@ -31,10 +35,13 @@ use crate::{
     when,
 };
 
-/// Check a deployment: configuration, metadata, keys, certificates, credentials, clocks, latency.
+/// Check a deployment: configuration, metadata, keys, certificates, credentials, clocks, tokens.
 ///
-/// Uses the configuration of the service itself. The report ends with an entry for the runbook.
-/// The exit code is 1 if anything is wrong.
+/// Uses the configuration of the service itself. The report begins with the outcome and ends with an
+/// entry for the runbook. The exit code is 1 if anything is wrong.
+///
+/// The metadata of each issuer is read even where the service does not need it, to compare the name
+/// of the issuer. `--probe` sends more requests that no service would send.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The configuration of the service in TOML; its table `[resource_server]` if it has one.
@@ -68,6 +75,9 @@ pub(crate) struct Args {
     net: NetArgs,
 }
 
+/// The most findings to show beside the verdict.
+const HEADS: usize = 3;
+
 pub(crate) fn run(args: &Args, cx: &Context) -> Result<Report, Failure> {
     let tokens = tokens::read(args)?;
     let mut doctor = Doctor::new(args, cx)?;
@@ -95,6 +105,10 @@ struct Doctor<'a> {
     lifetimes: Vec<Lifetime>,
     /// The time that the slowest introspection took, in milliseconds.
     slowest: u128,
+    /// The issuers about which something is wrong or not known.
+    troubled: Vec<String>,
+    /// The issuers of the tokens that the service admits.
+    admitted: Vec<String>,
 }
 
 /// A subject and its findings.
@@ -116,7 +130,7 @@ impl<'a> Doctor<'a> {
     fn new(args: &'a Args, cx: &'a Context) -> Result<Self, Failure> {
         let deployment = Deployment::read(&args.config)?;
         args.net.check_certificates(&deployment.settings.issuers)?;
-        let transport = RecordingTransport::new(&args.net)?;
+        let transport = RecordingTransport::of_service(&args.net, &deployment.settings)?;
         let server = deployment.server(cx, Some(&transport))?;
         let runbook = Runbook::new(&deployment, args);
         Ok(Self {
@@ -130,6 +144,8 @@ impl<'a> Doctor<'a> {
             runbook,
             lifetimes: Vec::new(),
             slowest: 0,
+            troubled: Vec::new(),
+            admitted: Vec::new(),
         })
     }
 
@@ -194,13 +210,13 @@ impl<'a> Doctor<'a> {
         if settings.issuers.iter().any(|issuer| issuer.client.is_some()) {
             findings.note(
                 "peers",
-                "clients are told apart by the program (`ResourceServerBuilder::miss_budget`), not by \
-                 this file: without that they have no shares of the introspections, and a process \
-                 that starts amid a flood of made-up tokens refuses half of the requests",
+                "only the program can tell clients apart (`ResourceServerBuilder::miss_budget`). \
+                 Otherwise a process that starts amid a flood of made-up tokens refuses half of the \
+                 requests",
             );
         }
         let urls: Vec<_> = settings.issuers.iter().map(|issuer| &*issuer.issuer).collect();
-        for line in proxy::proxies(&urls) {
+        for line in proxy::proxies_of_service(settings, &urls) {
             findings.note("proxy", line);
         }
         if let Ok(Some((path, certificate))) = self.args.net.certificate() {
@@ -227,7 +243,21 @@ impl<'a> Doctor<'a> {
         self.sections.push(Section { title: title.into(), findings, more });
     }
 
+    /// Returns the place of the settings.
+    const fn place(&self) -> Place<'_> {
+        Place::File(&self.deployment)
+    }
+
+    fn has_finding(&self, code: &str) -> bool {
+        self.findings().any(|(_, finding)| finding.code == code)
+    }
+
+    fn findings(&self) -> impl Iterator<Item = (&Section, &Finding)> {
+        self.sections.iter().flat_map(|one| one.findings.0.iter().map(move |found| (one, found)))
+    }
+
     fn report(mut self) -> Report {
+        self.weigh_names();
         let all = self.sections.iter().map(|section| &section.findings);
         let mut report = Report::new("doctor", finding::exit(all, self.args.strict));
         let runbook = std::mem::take(&mut self.runbook).finish(report.exit, self.cx.now());
@@ -244,31 +274,88 @@ impl<'a> Doctor<'a> {
             report.verbatim(runbook.markdown());
             return report;
         }
-        let name = self.deployment.path.display();
-        report.line(Tone::Plain, format!("Checked {name} at {}", when::date(self.cx.now())));
+        let heads = self.report_outcome(&mut report);
         for section in &self.sections {
             report.heading(&section.title);
-            section.findings.report_to(&mut report);
+            for finding in &section.findings.0 {
+                let is_head = heads.iter().any(|head| std::ptr::eq(*head, finding));
+                // The details of those stand beside the verdict.
+                finding.report_to(&mut report, !is_head);
+            }
         }
-        self.report_outcome(&mut report);
         runbook.report_to(&mut report);
         report
     }
 
-    fn report_outcome(&self, report: &mut Report) {
-        use finding::Level::{Bad, Unknown, Warning};
-        let all = || self.sections.iter().flat_map(|section| &section.findings.0);
-        let count = |level| all().filter(|finding| finding.level == level).count();
-        let (bad, unknown, warnings) = (count(Bad), count(Unknown), count(Warning));
-        report.heading("Outcome");
+    /// A token that is admitted shows that the name of its issuer does no harm, whatever the metadata
+    /// says that the service does not read.
+    fn weigh_names(&mut self) {
+        for section in &mut self.sections {
+            let is_admitted = self.admitted.iter().any(|name| section.more["issuer"] == **name);
+            let mut findings = section.findings.0.iter_mut();
+            if let Some(name) = findings.find(|one| one.code == "issuer_mismatch" && is_admitted) {
+                name.level = Level::Warning;
+            }
+        }
+    }
+
+    /// Reports the verdict and the worst findings, with what to change. Returns these findings.
+    fn report_outcome(&self, report: &mut Report) -> Vec<&Finding> {
+        use Level::{Bad, Unknown, Unseen, Warning};
+        let of = |level| self.findings().filter(move |(_, finding)| finding.level == level);
+        let [bad, unknown, warnings] = [Bad, Unknown, Warning].map(|level| of(level).count());
         let plural = if warnings == 1 { "" } else { "s" };
         let counts = format!("{bad} wrong, {unknown} not known, {warnings} warning{plural}");
-        let (tone, word) = match report.exit {
-            Exit::Accepted => (Tone::Good, "READY"),
-            Exit::Unavailable => (Tone::Warning, "NOT KNOWN"),
-            _ => (Tone::Bad, "NOT READY"),
+        let unseen = self.unseen();
+        let (tone, line) = match (report.exit, &unseen) {
+            (Exit::Accepted, None) => (Tone::Good, format!("READY: {counts}")),
+            (Exit::Accepted, Some(unseen)) => {
+                (Tone::Good, format!("READY, as far as was seen: {unseen}; {counts}"))
+            }
+            (Exit::Unavailable, _) => (Tone::Warning, format!("NOT KNOWN: {counts}")),
+            _ => (Tone::Bad, format!("NOT READY: {counts}")),
         };
-        report.line(tone, format!("  {word}: {counts}"));
+        report.line(tone, line);
         report.set("counts", json!({"bad": bad, "unknown": unknown, "warnings": warnings}));
+        report.set("unseen", unseen);
+        // Those that are not as bad wait for their section.
+        let worst = [Bad, Unknown, Warning].into_iter().find(|level| of(*level).next().is_some());
+        let heads = worst.into_iter().flat_map(of).chain(of(Unseen).filter(|_| bad + unknown == 0));
+        let mut heads: Vec<_> = heads.collect();
+        // The settings were chosen. What tokens show is news.
+        let order = ["Token", "Issuer", "Proxy", "Cache", "Configuration"];
+        let rank = |title: &str| order.iter().position(|name| title.starts_with(name));
+        if worst.is_none_or(|level| level == Warning) {
+            heads.sort_by_key(|(section, _)| rank(&section.title));
+        }
+        heads.truncate(HEADS);
+        for (section, finding) in &heads {
+            let kind = |title: &str| title.split(' ').next().map(str::to_owned);
+            let same = |other: &&Section| kind(&other.title) == kind(&section.title);
+            if self.sections.iter().filter(same).count() > 1 {
+                report.line(Tone::Plain, format!("  {}:", section.title));
+            }
+            finding.report_to(report, true);
+        }
+        let name = self.deployment.path.display();
+        report.line(Tone::Plain, "");
+        report.line(Tone::Plain, format!("Checked {name} at {}", when::date(self.cx.now())));
+        heads.into_iter().map(|(_, finding)| finding).collect()
+    }
+
+    /// Returns what no token has shown.
+    fn unseen(&self) -> Option<String> {
+        let names = self.deployment.settings.issuers.iter().map(|issuer| &issuer.issuer);
+        let missing: Vec<_> = names.filter(|name| !self.admitted.contains(name)).cloned().collect();
+        let given = !(self.args.token_file.is_empty() && self.args.token_env.is_empty());
+        match (missing.is_empty(), self.admitted.is_empty()) {
+            (true, _) => None,
+            (false, false) => Some(format!("no token of {} was tried", missing.join(", "))),
+            (false, true) if self.has_finding("possession_not_tried") => {
+                Some("no proof of possession was tried".to_owned())
+            }
+            (false, true) if given => Some("no access token was admitted".to_owned()),
+            (false, true) => Some("no token was tried (`--token-file`)".to_owned()),
+        }
     }
 }

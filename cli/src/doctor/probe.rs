@@ -7,74 +7,101 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, header::AUTHORIZATION};
 use serde_json::Value;
 
-use super::{
-    Doctor,
-    credentials::{NO_CREDENTIALS, error_code},
-};
-use crate::{finding::Findings, net::Exchange};
-
-/// Sends the changed requests. `exchange` is an introspection that succeeded.
-pub(super) fn probe(
-    doctor: &Doctor<'_>,
-    exchange: &Exchange,
-    method: &'static str,
-    findings: &mut Findings,
-) {
-    let request = &exchange.request;
-    // Without credentials in the settings, that was the request itself.
-    let bare = (method != NO_CREDENTIALS).then(|| without_credentials(request));
-    if let Some((accepted, text)) = bare.and_then(|request| doctor.send_probe(request)) {
-        if accepted {
-            findings.warn(
-                "no_credentials_needed",
-                format!(
-                    "without credentials, the response is {text}: anyone can test tokens there \
-                     (RFC 7662 §2.1)"
-                ),
-            );
-        } else {
-            let text = format!("without credentials, the response is {text}");
-            findings.note("no_credentials", text);
-        }
-    }
-    let wrong = with_wrong_secret(request).and_then(|request| doctor.send_probe(request));
-    if let Some((accepted, text)) = wrong {
-        let text = format!("with a wrong secret, the response is {text}");
-        if accepted {
-            let text = format!("{text}: the server does not check the secret");
-            findings.bad("wrong_secret_taken", text);
-        } else {
-            findings.note("wrong_secret", text);
-        }
-    }
-    let escaped = with_escaped_secret(request).and_then(|request| doctor.send_probe(request));
-    let Some((accepted, text)) = escaped else { return };
-    let raw = method == "basic_raw";
-    if accepted {
-        findings.note(
-            "basic_decoded",
-            format!(
-                "the server form-decodes Basic credentials, as RFC 6749 §2.3.1 requires ({text}){}",
-                if raw { ": use `basic` instead of `basic_raw`" } else { "" }
-            ),
-        );
-    } else {
-        findings.note(
-            "basic_not_decoded",
-            format!(
-                "the server does not form-decode Basic credentials ({text}){}",
-                if raw {
-                    ""
-                } else {
-                    ": a secret with characters other than letters, digits and `*-._` needs \
-                     `basic_raw`"
-                }
-            ),
-        );
-    }
-}
+use super::{Doctor, credentials::NO_CREDENTIALS};
+use crate::{diagnosis::Setting, exchange::summary, finding::Findings, net::Exchange};
 
 impl Doctor<'_> {
+    /// Sends the changed requests. `exchange` is an introspection that succeeded.
+    ///
+    /// Returns the responses to requests with other credentials, if all of them were refused.
+    /// Otherwise nothing shows what the server does with those of this service.
+    pub(super) fn probe(
+        &self,
+        exchange: &Exchange,
+        method: &'static str,
+        findings: &mut Findings,
+    ) -> Vec<String> {
+        let request = &exchange.request;
+        // Without credentials in the settings, that was the request itself. A certificate belongs to
+        // the connection.
+        if [NO_CREDENTIALS, "mtls"].contains(&method) {
+            return Vec::new();
+        }
+        let mut refused = Vec::new();
+        match self.send_probe(without_credentials(request)) {
+            Some((true, text)) => {
+                findings.warn(
+                    "no_credentials_needed",
+                    format!(
+                        "the introspection endpoint checks no credentials: without any, the \
+                         response is {text} too. Everyone who reaches it can try tokens there (RFC \
+                         7662 §2.1), so only the network protects it"
+                    ),
+                );
+                findings.change(format!(
+                    "{}: `client = {{ method = \"danger_none\" }}` says so, and sends no secret. Let \
+                     nobody but this service reach the endpoint",
+                    self.place().name(Setting::CLIENT)
+                ));
+                return Vec::new();
+            }
+            Some((false, text)) => refused.push(format!("without credentials: {text}")),
+            None => {}
+        }
+        match with_wrong_secret(request).and_then(|request| self.send_probe(request)) {
+            Some((true, text)) => {
+                findings.bad(
+                    "wrong_secret_taken",
+                    format!(
+                        "the server does not check the secret: with a wrong one, the response is \
+                         {text} too"
+                    ),
+                );
+                findings.change("at the authorization server: what this client authenticates with");
+                return Vec::new();
+            }
+            Some((false, text)) => refused.push(format!("with a wrong secret: {text}")),
+            None => {}
+        }
+        if !refused.is_empty() {
+            self.probe_escaping(request, method, findings);
+        }
+        refused
+    }
+
+    /// Sends the secret with a needless escape. Other secrets are refused, so the response shows
+    /// whether the server decodes it.
+    fn probe_escaping(
+        &self,
+        request: &Request<Bytes>,
+        method: &'static str,
+        findings: &mut Findings,
+    ) {
+        let escaped = with_escaped_secret(request).and_then(|request| self.send_probe(request));
+        let Some((accepted, text)) = escaped else { return };
+        let raw = method == "basic_raw";
+        let (code, text) = match accepted {
+            true => (
+                "basic_decoded",
+                format!(
+                    "the server form-decodes Basic credentials, as RFC 6749 §2.3.1 requires ({text})"
+                ),
+            ),
+            false => (
+                "basic_not_decoded",
+                format!("the server does not form-decode Basic credentials ({text})"),
+            ),
+        };
+        let more = match (accepted, raw) {
+            (true, true) => ": use `basic` instead of `basic_raw`",
+            (false, false) => {
+                ": a secret with characters other than letters, digits and `*-._` needs `basic_raw`"
+            }
+            _ => "",
+        };
+        findings.note(code, format!("{text}{more}"));
+    }
+
     /// Sends a request. Returns whether the response is one for an authenticated client, and its
     /// summary. `None` if there is no response.
     fn send_probe(&self, request: Request<Bytes>) -> Option<(bool, String)> {
@@ -84,13 +111,7 @@ impl Doctor<'_> {
         let body: Value = serde_json::from_slice(response.body()).unwrap_or(Value::Null);
         // A signed response starts with the header of a JWT.
         let introspected = body["active"].is_boolean() || response.body().starts_with(b"ey");
-        let status = response.status();
-        let summary = match error_code(response) {
-            Some(error) => format!("{status}, {error}"),
-            None if response.body().is_empty() => format!("{status} without content"),
-            None => status.to_string(),
-        };
-        Some((status == http::StatusCode::OK && introspected, summary))
+        Some((response.status() == http::StatusCode::OK && introspected, summary(response)))
     }
 }
 

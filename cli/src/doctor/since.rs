@@ -61,6 +61,22 @@ impl Doctor<'_> {
             .filter(|key| key.thumbprint.is_some())
             .filter(|key| !old.iter().any(|(_, print)| is(key, print)))
             .collect();
+        let kept = old.len() - withdrawn.len();
+        if kept == 0 && !old.is_empty() && !new.is_empty() {
+            findings.warn(
+                "keys_all_new",
+                format!(
+                    "all keys are new since {date}, and none of the old ones is published any more: \
+                     its tokens are refused. Probably the server makes its keys when it starts, as \
+                     a Spring Authorization Server does by default"
+                ),
+            );
+            findings.change(
+                "at the authorization server: keep the keys in a file or a store, and publish an \
+                 old one until its tokens have expired",
+            );
+            return;
+        }
         for (kid, _) in &withdrawn {
             findings.warn(
                 "key_withdrawn",
@@ -71,7 +87,6 @@ impl Doctor<'_> {
             let kid = key.kid.as_deref().unwrap_or("(no kid)");
             findings.note("key_new", format!("key `{kid}` is new since {date}"));
         }
-        let kept = old.len() - withdrawn.len();
         if !new.is_empty() && kept > 0 {
             findings.note(
                 "rotation_under_way",

@@ -4,7 +4,7 @@ use http::header;
 use tower_introspect::clock::UnixTime;
 
 use super::Doctor;
-use crate::{finding::Findings, net::Exchange, when};
+use crate::{diagnosis::Setting, finding::Findings, net::Exchange, when};
 
 /// The difference in seconds that causes a warning even within the leeway.
 const NOTICEABLE_SKEW: i64 = 5;
@@ -23,7 +23,14 @@ impl Doctor<'_> {
             if let Some(Err(error)) = &exchange.outcome
                 && error.is_tls()
             {
-                findings.bad("tls", format!("{authority}: {}", error.describe()));
+                let text = error.describe();
+                let is_trust = text.contains("`--ca`");
+                findings.bad("tls", format!("{authority}: {text}"));
+                if is_trust {
+                    let setting = self.place().name(Setting::CA);
+                    let text = "a PEM file with that authority; give it to this command too";
+                    findings.change(format!("{setting}: {text}"));
+                }
                 checked.push(authority);
                 continue;
             }

@@ -1,28 +1,31 @@
-//! Checks real tokens and their introspection responses.
+//! Checks real tokens: what the service does with them, and what introspection tells about them.
 
 use serde_json::{Value, json};
 use tower_introspect::{
-    ErrorKind, VerifyError,
-    credentials::{Scheme, Token},
-    inspect,
-    jwt::Profile,
-    verify::{Verifier as _, VerifyRequest},
+    Blame, ErrorKind, TokenKind, VerifiedToken, VerifyError, inspect, jwt::Profile, verify::Method,
 };
 
-use super::{Args, Doctor, credentials::introspection};
+use super::{
+    Args, Doctor,
+    credentials::introspection,
+    response::{describe_members, introspection_response, is_bare, marks},
+};
 use crate::{
+    attempt::{self, Attempt},
+    diagnosis::{Case, Diagnosis, Setting},
+    exchange::{summary, without_canaries},
     finding::Findings,
     input,
     net::Exchange,
     pasted::Pasted,
-    report::Failure,
+    report::{Exit, Failure, Field},
     token::{Form, Kind},
 };
 
 /// A token, with the name of its file or variable.
 pub(super) struct GivenToken {
     place: String,
-    token: String,
+    pub(super) token: String,
 }
 
 /// Reads the tokens that the command line names.
@@ -45,6 +48,17 @@ pub(super) fn read(args: &Args) -> Result<Vec<GivenToken>, Failure> {
     all.into_iter().map(read).collect()
 }
 
+/// A token, and what was seen of it.
+pub(super) struct Seen<'a> {
+    pub(super) given: &'a GivenToken,
+    pub(super) form: &'a Form,
+    kind: &'a Kind,
+    pub(super) attempt: &'a Attempt,
+    exchanges: &'a [Exchange],
+    /// The introspection response, or null if the service did not introspect the token.
+    pub(super) response: Value,
+}
+
 impl Doctor<'_> {
     /// Checks each token.
     pub(super) fn check_tokens(&mut self, tokens: &[GivenToken]) {
@@ -53,100 +67,192 @@ impl Doctor<'_> {
             let form = Form::of(&given.token);
             let kind = Kind::of(&given.token, &form);
             findings.note("token_kind", format!("this is {}", kind.description));
-            let issuer = self.introspecting_issuer(&form);
-            let confirms =
-                issuer.is_some_and(|at| self.deployment.settings.issuers[at].mode != "hybrid");
-            if let Form::Jws(jws) = &form
-                && !confirms
-            {
-                let claims = serde_json::from_str(&jws.payload.text).unwrap_or(Value::Null);
-                self.add_lifetime(&given.place, &claims, true, &mut findings);
-            }
+            self.check_token(given, &form, &kind, &mut findings);
             let title = format!("Token from {}", given.place);
-            let Some(token) = Token::bearer(&given.token) else {
-                findings.bad("token_malformed", "this is not a bearer token (RFC 6750 §2.1)");
-                self.add_section(title, findings, Value::Null);
-                continue;
-            };
-            self.check_profile(&form, &mut findings);
-            self.check_admission(token, &mut findings);
-            self.check_introspection(given, &form, &mut findings);
             self.add_section(title, findings, json!({ "kind": kind.code }));
         }
     }
 
-    /// Proposes the strict profile for an issuer whose access tokens have the type that it demands.
-    fn check_profile(&self, form: &Form, findings: &mut Findings) {
-        let Form::Jws(jws) = form else { return };
-        let named = jws.payload.text("iss");
-        let mut issuers = self.deployment.settings.issuers.iter();
-        let issuer = issuers.find(|issuer| Some(&issuer.issuer) == named.as_ref());
-        let is_generic = issuer.is_some_and(|issuer| issuer.profile == Some(Profile::Generic));
-        if is_generic && inspect::is_access_token_type(jws.header.text("typ").as_deref()) {
-            findings.note(
-                "profile_rfc9068",
-                "its type is at+jwt: if all access tokens of the issuer have it, set `profile` to \
-                 `rfc9068`, the strict one",
+    /// Sends the token through the service, as a client would.
+    ///
+    /// The claims do not become part of the report: reports are kept, and claims are personal data.
+    fn check_token(
+        &mut self,
+        given: &GivenToken,
+        form: &Form,
+        kind: &Kind,
+        findings: &mut Findings,
+    ) {
+        let attempt = attempt::request("Bearer", &given.token)
+            .and_then(|request| Attempt::of(self.cx, &self.server, request, "verifying a token"));
+        let exchanges = without_canaries(self.transport.take(), &given.token);
+        let attempt = match &attempt {
+            Ok(attempt) => attempt,
+            Err(failure) if failure.exit == Exit::Usage => {
+                return findings.bad("token_malformed", &failure.message);
+            }
+            Err(failure) => return findings.unknown("timeout", &failure.message),
+        };
+        let response = introspection_response(&exchanges);
+        let seen = Seen { given, form, kind, attempt, exchanges: &exchanges, response };
+        match (attempt.token(), attempt.refusal()) {
+            (Some(token), _) => self.report_admitted(&seen, token, findings),
+            (None, Some(error)) => self.report_refused(&seen, error, findings),
+            (None, None) => findings.bad("not_admitted", "this service admits it without a look"),
+        }
+        if seen.response["active"] == true {
+            findings.note("response", describe_members(&seen.response));
+        }
+    }
+
+    fn report_admitted(&mut self, seen: &Seen<'_>, token: &VerifiedToken, findings: &mut Findings) {
+        findings
+            .good("admitted", "this service admits it: it passes all checks of the configuration");
+        self.admitted.push(token.issuer().to_owned());
+        self.check_admitted_kind(seen, token, findings);
+        let claims = token.claims().deserialize().unwrap_or(Value::Null);
+        let by_signature = token.method() == Method::Jwt;
+        self.add_lifetime(&seen.given.place, &claims, by_signature, findings);
+        self.check_profile(seen.form, token.issuer(), findings);
+        if self.args.probe
+            && let Some(at) = self.introspecting_issuer(seen)
+        {
+            self.probe_wrong_hint(at, &seen.given.token, findings);
+        }
+    }
+
+    /// Warns of a token that is admitted, although it may not be an access token.
+    fn check_admitted_kind(&self, seen: &Seen<'_>, token: &VerifiedToken, findings: &mut Findings) {
+        let response = &seen.response;
+        if !matches!(seen.kind.code, "access_token" | "opaque" | "jwe" | "jwt" | "unmarked") {
+            let issuer = self.place().issuer(Some(token.issuer()));
+            let (setting, text) = match issuer {
+                Some(issuer) if issuer.accepts_unmarked => {
+                    (Setting::UNMARKED, "remove it, if access tokens can be told from ID tokens")
+                }
+                Some(issuer) if issuer.profile == Some(Profile::ServiceIdentity) => {
+                    (Setting::PROFILE, "it takes tokens that identify somebody")
+                }
+                _ => (Setting::MODE, "the server calls it an access token, and its word counts"),
+            };
+            let evidence = seen.kind.evidence.join("; ");
+            let text_of = format!(
+                "this service admits it, although it is {} ({evidence})",
+                seen.kind.description
+            );
+            findings.warn("other_kind_admitted", text_of);
+            findings.change(format!("{}: {text}", self.place().name(setting)));
+        } else if response["active"] == true
+            && inspect::judge_response(&response.to_string()) == Ok(false)
+        {
+            findings.warn(
+                "response_no_kind",
+                "nothing in the response shows the kind of token: give an ID token and a refresh \
+                 token too (`--token-file`), to see whether they are admitted",
             );
         }
     }
 
-    /// Verifies the token and checks the policy, as for a request of a client.
-    fn check_admission(&self, token: Token, findings: &mut Findings) {
-        let (verifier, policy) = (self.server.verifier(), self.server.policy());
-        let verified = self.cx.wait("verifying a token", async {
-            let active = verifier.verify(VerifyRequest::new(token)).await?;
-            policy.admit(active, Scheme::Bearer)
-        });
-        // Removes these exchanges from those of the following introspection.
-        self.transport.take();
-        match verified {
-            Err(failure) => findings.unknown("timeout", failure.message),
-            Ok(Ok(_)) => findings.good("admitted", "this service accepts the token"),
-            Ok(Err(error)) => match error.blame() {
-                tower_introspect::Blame::AuthorizationServer => {
-                    findings.unknown("not_verified", error.to_string());
-                }
-                _ => {
-                    findings.bad("not_admitted", format!("this service refuses the token: {error}"))
-                }
-            },
+    /// Proposes the strict profile for an issuer whose access tokens have the type that it demands.
+    fn check_profile(&self, form: &Form, issuer: &str, findings: &mut Findings) {
+        let Form::Jws(jws) = form else { return };
+        let issuer = self.place().issuer(Some(issuer));
+        let is_generic = issuer.is_some_and(|issuer| issuer.profile == Some(Profile::Generic));
+        if is_generic && inspect::is_access_token_type(jws.header.text("typ").as_deref()) {
+            findings.note(
+                "profile_rfc9068",
+                format!(
+                    "its type is at+jwt: if all access tokens of the issuer have it, set {} to \
+                     `rfc9068`, the strict one",
+                    self.place().name(Setting::PROFILE)
+                ),
+            );
         }
     }
 
-    /// Introspects the token and checks the members of the response.
-    ///
-    /// The claims do not become part of the report: reports are kept, and claims are personal data.
-    fn check_introspection(&mut self, given: &GivenToken, form: &Form, findings: &mut Findings) {
-        let Some(at) = self.introspecting_issuer(form) else { return };
-        let Some(verifier) = self.verifier(at, None) else { return };
-        let Some((outcome, exchanges)) = self.introspect(&verifier, &given.token, findings) else {
-            return;
+    /// Reports a refusal once: for its cause, if that is known.
+    fn report_refused(&self, seen: &Seen<'_>, error: &VerifyError, findings: &mut Findings) {
+        let is_of_client = error.blame() == Blame::Client;
+        let named = self.introspecting_issuer(seen);
+        let named = named.map(|at| &self.deployment.settings.issuers[at].issuer);
+        let is_troubled = match named {
+            Some(named) => self.troubled.contains(named),
+            None => !self.troubled.is_empty(),
         };
-        let response = introspection_response(&exchanges);
-        let hybrid = self.deployment.settings.issuers[at].mode == "hybrid";
-        if let Err(error) = &outcome {
-            report_refusal(error, &exchanges, hybrid, findings);
+        if is_troubled && !is_of_client {
+            let text = "this service can't judge it, for the problem of its issuer";
+            return findings.note("not_verified", text);
         }
-        if response["active"] == true {
-            check_kind(&response, findings);
-            check_members(&response, findings);
-            let verified_locally = matches!(form, Form::Jws(_)) && hybrid;
-            if !verified_locally {
-                self.add_lifetime(&given.place, &response, false, findings);
+        let of_issuer = [ErrorKind::UnknownIssuer, ErrorKind::WrongIssuer].contains(&error.kind());
+        if of_issuer && self.has_finding("issuer_mismatch") {
+            let text = format!("this service refuses it for the spelling of the issuer: {error}");
+            return findings.note("not_admitted", text);
+        }
+        if self.report_bound(seen, findings)
+            || self.report_other_kind(seen, error, findings)
+            || error.kind() == ErrorKind::Inactive && self.probe_right_hint(seen, findings)
+        {
+            return;
+        }
+        let diagnosis = Diagnosis::of(&Case {
+            error,
+            trace: &seen.attempt.trace,
+            token: Some((seen.form, seen.kind)),
+            place: self.place(),
+            exchanges: seen.exchanges,
+            now: self.cx.now(),
+        });
+        let kind = error.kind();
+        match error.blame() {
+            Blame::AuthorizationServer if kind != ErrorKind::NotIntrospectable => {
+                findings.unknown("not_verified", format!("this service can't judge it: {kind}"));
             }
-            if self.args.probe {
-                self.probe_wrong_hint(at, &given.token, findings);
-            }
+            _ => findings.bad("not_admitted", format!("this service refuses it: {kind}")),
+        }
+        for Field { name, value, .. } in diagnosis.head().0 {
+            findings.detail(&name, value);
         }
     }
 
-    /// Returns the issuer to introspect at: the one that a JWT names, or the only one with
-    /// introspection.
+    /// Reports a token that is no access token. The service is right to refuse it.
+    fn report_other_kind(
+        &self,
+        seen: &Seen<'_>,
+        error: &VerifyError,
+        findings: &mut Findings,
+    ) -> bool {
+        let is_active = seen.response["active"] == true;
+        let what = match error.kind() {
+            // These may be access tokens that are not marked as such.
+            ErrorKind::WrongTokenKind(TokenKind::Unmarked | TokenKind::Other) => return false,
+            ErrorKind::WrongTokenKind(_) => error.kind().to_string(),
+            _ if is_active && is_bare(&seen.response) => {
+                "it is probably a refresh token or an authorization code".to_owned()
+            }
+            _ => return false,
+        };
+        let marks = match is_active {
+            true if is_bare(&seen.response) => {
+                "no `scope`, `token_type` or `sub` in the response".to_owned()
+            }
+            true => marks(&seen.response),
+            false => seen.kind.evidence.join("; "),
+        };
+        let marks = if marks.is_empty() { String::new() } else { format!(" ({marks})") };
+        let active = if is_active { "the server calls it active, but " } else { "" };
+        let code = if is_active { "response_other_kind" } else { "other_kind_refused" };
+        let text = format!("{active}{what}{marks}: this service refuses it, as it must");
+        findings.warn(code, text);
+        findings.change("nothing here: have the client send its access token");
+        true
+    }
+
+    /// Returns the issuer that a token was introspected at, or would be: the one that a JWT names, or
+    /// the only one with introspection.
     ///
     /// No token is sent to another issuer than its own.
-    fn introspecting_issuer(&self, form: &Form) -> Option<usize> {
-        let named = match form {
+    fn introspecting_issuer(&self, seen: &Seen<'_>) -> Option<usize> {
+        let named = match seen.form {
             Form::Jws(jws) => jws.payload.text("iss"),
             _ => None,
         };
@@ -159,9 +265,43 @@ impl Doctor<'_> {
         candidates.next().is_none().then_some(at)
     }
 
+    /// Tries a hint for a token that is inactive without it.
+    fn probe_right_hint(&self, seen: &Seen<'_>, findings: &mut Findings) -> bool {
+        const HINT: &str = "access_token";
+        let Some(at) = self.introspecting_issuer(seen).filter(|_| self.args.probe) else {
+            return false;
+        };
+        let issuer = &self.deployment.settings.issuers[at];
+        let sent = match issuer.hint.as_deref() {
+            Some(HINT) => return false,
+            Some(hint) => format!("with the hint `{hint}`"),
+            None => "without a hint".to_owned(),
+        };
+        let Some(verifier) = self.verifier(at, Some(HINT)) else { return false };
+        let token = &seen.given.token;
+        let Some((_, exchanges)) = self.introspect(&verifier, token, findings) else {
+            return false;
+        };
+        if introspection_response(&exchanges)["active"] != true {
+            return false;
+        }
+        findings.bad(
+            "hint_needed",
+            format!(
+                "this service refuses it: {sent} the server calls it inactive, and active with \
+                 `token_type_hint` {HINT}"
+            ),
+        );
+        let line = self.place().line(Setting::HINT, HINT);
+        findings.change(format!("{}: {line}", self.place().name(Setting::HINT)));
+        true
+    }
+
     fn probe_wrong_hint(&self, at: usize, token: &str, findings: &mut Findings) {
         let Some(verifier) = self.verifier(at, Some("refresh_token")) else { return };
-        let Some((outcome, _)) = self.introspect(&verifier, token, findings) else { return };
+        let Some((outcome, exchanges)) = self.introspect(&verifier, token, findings) else {
+            return;
+        };
         match outcome {
             Ok(_) => {
                 findings.note("wrong_hint_ignored", "a wrong `token_type_hint` makes no difference")
@@ -172,158 +312,11 @@ impl Doctor<'_> {
                  one",
             ),
             Err(error) => {
-                findings.note("wrong_hint", format!("with a wrong `token_type_hint`: {error}"))
+                let status = introspection(&exchanges).and_then(Exchange::response).map(summary);
+                let status = status.unwrap_or_else(|| "no response".to_owned());
+                let text = format!("with a wrong `token_type_hint`: {status}, {error}");
+                findings.note("wrong_hint", text);
             }
         }
     }
-}
-
-/// Returns the introspection response. That of a signed response is one of its claims.
-fn introspection_response(exchanges: &[Exchange]) -> Value {
-    let exchange = introspection(exchanges);
-    let Some(response) = exchange.and_then(Exchange::response) else { return Value::Null };
-    if let Ok(value) = serde_json::from_slice(response.body()) {
-        return value;
-    }
-    let Form::Jws(jws) = Form::of(&String::from_utf8_lossy(response.body())) else {
-        return Value::Null;
-    };
-    let inner = jws.payload.get("token_introspection").map(|value| value.get());
-    inner.and_then(|text| serde_json::from_str(text).ok()).unwrap_or(Value::Null)
-}
-
-/// Reports why the library refuses the introspection response.
-fn report_refusal(
-    error: &VerifyError,
-    exchanges: &[Exchange],
-    hybrid: bool,
-    findings: &mut Findings,
-) {
-    let status = introspection(exchanges)
-        .and_then(Exchange::response)
-        .map_or("no response".to_owned(), |response| response.status().to_string());
-    match error.kind() {
-        ErrorKind::NotIntrospectable => {
-            let text = format!(
-                "the introspection response is {status}: the server does not introspect this kind \
-                 of token"
-            );
-            if hybrid {
-                findings.note("not_introspectable", format!("{text}; it is verified locally"));
-            } else {
-                findings
-                    .bad("not_introspectable", format!("{text}; use the mode `hybrid` or `jwt`"));
-            }
-        }
-        ErrorKind::Inactive => findings
-            .note("introspection_inactive", "the introspection response says that it is inactive"),
-        ErrorKind::WrongTokenKind(_) => {
-            findings.note(
-                "introspection_other_kind",
-                format!("the introspection response is {status}, but {error}"),
-            );
-        }
-        _ => findings.warn("introspection_failed", format!("introspection: {status}, {error}")),
-    }
-}
-
-/// Reports which kind of token the response shows, as the library judges it.
-fn check_kind(response: &Value, findings: &mut Findings) {
-    match inspect::judge_response(&response.to_string()) {
-        Err(kind) => {
-            let kind = ErrorKind::WrongTokenKind(kind);
-            findings.warn(
-                "response_other_kind",
-                format!("the server calls it active, but by its response {kind}"),
-            );
-        }
-        Ok(true) => {
-            findings.note("response_access_token", "its response is that about an access token")
-        }
-        Ok(false) if is_bare(response) => findings.warn("response_bare", PROBABLY_NONE),
-        Ok(false) => findings.warn(
-            "response_no_kind",
-            "nothing in the response shows the kind of token: introspect an ID token and a refresh \
-             token too (`--token-file`), to see whether the server calls them active",
-        ),
-    }
-}
-
-/// The probable subject of a response that has none of the members of an access token.
-const PROBABLY_NONE: &str = "the response has neither `scope`, `token_type` nor `sub`: probably the \
-     token is a refresh token or an authorization code. Even `danger_default_audience` does not \
-     admit it";
-
-/// Returns true if the response shows nothing that an access token has.
-fn is_bare(response: &Value) -> bool {
-    ["scope", "token_type", "sub"].into_iter().all(|name| response[name].is_null())
-}
-
-/// Checks the presence and types of members, in which servers differ.
-fn check_members(response: &Value, findings: &mut Findings) {
-    match &response["aud"] {
-        Value::Null if is_bare(response) => {
-            findings.warn("no_aud", "there is no `aud`: the policy refuses the token")
-        }
-        Value::Null => findings.warn(
-            "no_aud",
-            "there is no `aud`: the policy refuses the token, unless the client requests this \
-             resource (RFC 8707) or `danger_default_audience` is set",
-        ),
-        Value::String(text) if text.contains(' ') => findings.warn(
-            "aud_list",
-            format!(
-                "`aud` is a list in one string (\"{}\"), which is not an audience",
-                truncated(text)
-            ),
-        ),
-        Value::String(_) => findings.note("aud_string", "`aud` is a string"),
-        Value::Array(all) if all.is_empty() => findings.warn(
-            "aud_empty",
-            "`aud` is empty: the token is for nobody, and the policy refuses it. Have the client \
-             request this resource",
-        ),
-        Value::Array(all) => {
-            findings.note("aud_array", format!("`aud` is an array of {}", all.len()))
-        }
-        _ => findings.bad("aud_type", "`aud` is neither a string nor an array"),
-    }
-    match &response["exp"] {
-        Value::Null => findings.warn("no_exp", "there is no `exp`"),
-        Value::Number(number) if number.is_f64() => {
-            findings.note("exp_float", "`exp` is a fraction")
-        }
-        Value::Number(_) => findings.note("exp_integer", "`exp` is an integer"),
-        _ => findings.bad("exp_type", "`exp` is not a number (RFC 7662 §2.2)"),
-    }
-    match response["token_type"].as_str() {
-        None => findings.note("no_token_type", "there is no `token_type`"),
-        Some(kind @ ("Bearer" | "DPoP")) => {
-            findings.note("token_type", format!("`token_type` is {kind}"))
-        }
-        Some(kind) => findings.note(
-            "token_type_spelling",
-            format!(
-                "`token_type` is \"{}\", not Bearer (RFC 6749 §5.1: case does not matter)",
-                truncated(kind)
-            ),
-        ),
-    }
-    for (name, code) in
-        [("iss", "no_iss"), ("sub", "no_sub"), ("client_id", "no_client_id"), ("scope", "no_scope")]
-    {
-        if response[name].is_null() {
-            findings.note(code, format!("there is no `{name}`"));
-        }
-    }
-    if !response["cnf"].is_null() {
-        findings.warn(
-            "bound",
-            "the token is bound to a key (`cnf`): clients must prove possession of that key",
-        );
-    }
-}
-
-fn truncated(text: &str) -> String {
-    text.chars().take(64).collect()
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use http::{Response, StatusCode, Uri, header};
 use serde_json::json;
-use tower_introspect::transport::TransportErrorKind;
+use tower_introspect::{inspect, transport::TransportErrorKind};
 
 use self::{
     jwk::Key,
@@ -16,6 +16,7 @@ use self::{
 };
 use crate::{
     Context,
+    exchange::header_text,
     finding::{self, Findings},
     input,
     net::{Exchange, LOOPBACK_HINT, NetArgs, RecordingTransport, redact_userinfo},
@@ -25,6 +26,9 @@ use crate::{
 
 /// The most bytes of a JWK Set that the library accepts.
 const LIMIT: usize = 512 * 1024;
+
+/// The interval in seconds below which keys are fetched often.
+const OFTEN: u64 = 120;
 
 /// The header `Accept` of the library's requests for keys.
 const ACCEPT: &str = "application/jwk-set+json, application/json";
@@ -203,16 +207,38 @@ fn check_caching(response: &Response<bytes::Bytes>, findings: &mut Findings) {
             format!("the content type is {kind}; the library accepts any"),
         );
     }
+    let every = inspect::keys_fetched_again_after(response.headers()).as_secs();
+    let span = when::span(every.into());
     if cache_control.is_empty() {
         let has =
             if etag { "no Cache-Control, but an ETag" } else { "neither Cache-Control nor ETag" };
         findings.note(
             "keys_no_cache_headers",
-            format!("the response has {has}: the library fetches keys every 10 min"),
+            format!("the response has {has}: the library fetches keys in use every {span}"),
         );
         return;
     }
-    findings.note("keys_cache_control", format!("Cache-Control: {cache_control}"));
+    let said = format!("`Cache-Control: {cache_control}`");
+    if every < OFTEN {
+        let cost = if etag { "which costs little, because they have an ETag" } else { "in full" };
+        findings.warn(
+            "keys_fetched_often",
+            format!(
+                "{said}: the library fetches keys in use every {span}, {} times a day for each \
+                 process, {cost}",
+                86_400 / every.max(1)
+            ),
+        );
+        findings.change(
+            "`Cache-Control: max-age=600` for the keys, at the authorization server. If it can't, \
+             nothing: the service works, and there is no setting for this",
+        );
+        return;
+    }
+    findings.note(
+        "keys_cache_control",
+        format!("{said}: the library fetches keys in use every {span}"),
+    );
     let age = cache_control
         .split(',')
         .filter_map(|part| part.trim().strip_prefix("max-age="))
@@ -227,12 +253,6 @@ fn check_caching(response: &Response<bytes::Bytes>, findings: &mut Findings) {
             ),
         );
     }
-}
-
-/// Returns the value of a header, truncated.
-pub(crate) fn header_text(response: &Response<bytes::Bytes>, name: &http::HeaderName) -> String {
-    let value = response.headers().get(name).map(|value| String::from_utf8_lossy(value.as_bytes()));
-    value.map(|value| value.chars().take(256).collect()).unwrap_or_default()
 }
 
 impl Key {

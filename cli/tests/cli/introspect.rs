@@ -242,6 +242,6 @@ async fn no_credentials_are_sent_if_none_are_configured() {
     let ran = run(&["doctor", "--json", "--probe", &config], "").await;
     assert_eq!(ran.code, 0, "{}", ran.screen());
     assert!(ran.out.contains("this service sends no credentials"), "{}", ran.out);
-    assert!(ran.out.contains("introspects without credentials"), "{}", ran.out);
+    assert!(ran.out.contains("introspection without credentials works"), "{}", ran.out);
     assert!(!ran.out.contains("no_credentials_needed") && !ran.out.contains("the secret of"));
 }

@@ -8,6 +8,7 @@
 mod bad_input;
 mod decode;
 mod doctor;
+mod doctor_truth;
 mod explain;
 mod forged;
 mod front;
