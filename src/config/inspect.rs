@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use http::HeaderName;
+
 #[cfg(feature = "mtls")]
 use super::mtls::MtlsConfig;
 use super::{file::Config, issuer::IssuerConfig};
@@ -25,6 +27,8 @@ pub struct Settings {
     pub max_token_bytes: Option<usize>,
     pub stale_if_error: Duration,
     pub loopback_http: bool,
+    /// The header with the token, if `Authorization` is not read.
+    pub token_header: Option<HeaderName>,
     pub has_metadata: bool,
     pub has_dpop: bool,
     pub has_mtls: bool,
@@ -88,6 +92,11 @@ impl Config {
             max_token_bytes: self.max_token_bytes,
             stale_if_error: self.stale_if_error.unwrap_or_default(),
             loopback_http: self.loopback_http,
+            token_header: self
+                .token_headers
+                .first()
+                .filter(|_| self.without_authorization)
+                .cloned(),
             has_metadata: self.metadata.is_some(),
             has_own_connections: self.transport.is_some()
                 || self.issuers.iter().any(IssuerConfig::has_own_connections),

@@ -48,12 +48,14 @@ impl Doctor<'_> {
                 Err(_) => {}
             }
         }
+        let worst = problems.iter().map(|problem| problem.level).max();
+        problems.retain(|problem| Some(problem.level) == worst);
         let texts: Vec<_> = problems.iter().map(|problem| &*problem.text).collect();
         let text = texts.join("; ");
-        if let Some(worst) = problems.into_iter().max_by_key(|problem| problem.level) {
+        if let Some(last) = problems.pop() {
             // A warning is that of a document that is not there. Here none is.
-            let level = if worst.level == Level::Warning { Level::Bad } else { worst.level };
-            findings.0.push(Finding { text, level, ..worst });
+            let level = if last.level == Level::Warning { Level::Bad } else { last.level };
+            findings.0.push(Finding { text, level, ..last });
         }
         Value::Null
     }

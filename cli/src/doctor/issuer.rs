@@ -19,6 +19,7 @@ use crate::{
         set::{Set, Settings},
     },
     net::Exchange,
+    report::Failure,
 };
 
 /// The most keys to list.
@@ -36,10 +37,7 @@ impl Doctor<'_> {
             let more = self.check_issuer(at, issuer, &fetched, &mut findings);
             // Otherwise the cause is known.
             if !findings.has_problem() {
-                self.check_readiness(at, &mut findings);
-                if let Err(failure) = &warmed {
-                    findings.unknown("timeout", &failure.message);
-                }
+                self.check_readiness(at, warmed.as_ref().err(), &mut findings);
             }
             if findings.has_problem() {
                 self.troubled.push(issuer.issuer.clone());
@@ -94,10 +92,13 @@ impl Doctor<'_> {
         json!({ "issuer": issuer.issuer, "metadata": metadata, "keys": keys })
     }
 
-    fn check_readiness(&self, at: usize, findings: &mut Findings) {
+    fn check_readiness(&self, at: usize, late: Option<&Failure>, findings: &mut Findings) {
         let Some(state) = self.server.readiness().into_iter().nth(at) else { return };
         if state.is_ready() {
             return;
+        }
+        if let Some(late) = late {
+            return findings.unknown("timeout", &late.message);
         }
         let failure = state.failure();
         let reason = failure.map_or("nothing was fetched", |kind| kind.reason());

@@ -292,9 +292,12 @@ impl<'a> Doctor<'a> {
     fn weigh_names(&mut self) {
         for section in &mut self.sections {
             let is_admitted = self.admitted.iter().any(|name| section.more["issuer"] == **name);
-            let mut findings = section.findings.0.iter_mut();
-            if let Some(name) = findings.find(|one| one.code == "issuer_mismatch" && is_admitted) {
-                name.level = Level::Warning;
+            for finding in section.findings.0.iter_mut().filter(|_| is_admitted) {
+                match finding.code {
+                    "issuer_mismatch" => finding.level = Level::Warning,
+                    "issuer_not_compared" => finding.level = Level::Note,
+                    _ => {}
+                }
             }
         }
     }

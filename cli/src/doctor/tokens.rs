@@ -83,8 +83,15 @@ impl Doctor<'_> {
         kind: &Kind,
         findings: &mut Findings,
     ) {
-        let attempt = attempt::request("Bearer", &given.token)
-            .and_then(|request| Attempt::of(self.cx, &self.server, request, "verifying a token"));
+        let attempt = attempt::request("Bearer", &given.token).and_then(|mut request| {
+            if let Some(name) = &self.deployment.settings.token_header
+                && let Ok(value) = given.token.parse()
+            {
+                request.headers_mut().clear();
+                request.headers_mut().insert(name, value);
+            }
+            Attempt::of(self.cx, &self.server, request, "verifying a token")
+        });
         let exchanges = without_canaries(self.transport.take(), &given.token);
         let attempt = match &attempt {
             Ok(attempt) => attempt,
@@ -110,6 +117,9 @@ impl Doctor<'_> {
             .good("admitted", "this service admits it: it passes all checks of the configuration");
         self.admitted.push(token.issuer().to_owned());
         self.check_admitted_kind(seen, token, findings);
+        if token.expires_at().is_none() {
+            findings.warn("no_exp", "it has no `exp`: only a revocation ends it");
+        }
         let claims = token.claims().deserialize().unwrap_or(Value::Null);
         let by_signature = token.method() == Method::Jwt;
         self.add_lifetime(&seen.given.place, &claims, by_signature, findings);

@@ -220,7 +220,11 @@ fn check_caching(response: &Response<bytes::Bytes>, findings: &mut Findings) {
     }
     let said = format!("`Cache-Control: {cache_control}`");
     if every < OFTEN {
-        let cost = if etag { "which costs little, because they have an ETag" } else { "in full" };
+        let cost = if etag {
+            "which costs little, because they have an ETag"
+        } else {
+            "each time in full"
+        };
         findings.warn(
             "keys_fetched_often",
             format!(

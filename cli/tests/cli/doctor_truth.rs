@@ -423,6 +423,17 @@ async fn introspect(config: &str, token: &str) -> Ran {
     run(&["introspect", "--at", &at(), "--config", config], token).await
 }
 
+#[tokio::test]
+async fn token_is_sent_in_the_header_that_the_service_reads() {
+    let world = World::new("header").await;
+    let text = std::fs::read_to_string(world.config(INTROSPECT)).unwrap();
+    let header = "token_header = \"x-api-key\"\nwithout_authorization = true\n";
+    let config = file("truth-header.toml", format!("{header}{text}"));
+    let token = world.opaque().without("exp").mint();
+    let ran = world.doctor(&config, Some(&token), &[]).await;
+    ran.tells_at_once(&["READY: 0 wrong", "it has no `exp`: only a revocation ends it"]);
+}
+
 /// Starts a server of one endpoint, and returns its URL. The function gets the body and the head of
 /// each request, the head in lower case.
 async fn scripted(
