@@ -120,13 +120,13 @@ impl Doctor<'_> {
         keys::check_response(exchange, &mut own);
         let all = own.0.into_iter().filter(|finding| finding.level > Level::Good);
         let told = |one: Finding| Finding { text: format!("keys at {url}: {}", one.text), ..one };
+        let response = exchange.response().filter(|one| one.status() == StatusCode::OK);
+        let set = response.map(|response| self.read_keys(response.body(), issuer));
+        if let Some(set) = &set {
+            self.compare_keys(&issuer.issuer, set, findings);
+        }
         findings.0.extend(all.map(told));
-        let Some(response) = exchange.response().filter(|one| one.status() == StatusCode::OK)
-        else {
-            return Value::Null;
-        };
-        let set = self.read_keys(response.body(), issuer);
-        self.compare_keys(&issuer.issuer, &set, findings);
+        let Some(set) = set else { return Value::Null };
         self.check_key_set(&set, &url.to_string(), findings);
         if let Some(algorithms) = &issuer.algorithms {
             let published = |alg: &str| {

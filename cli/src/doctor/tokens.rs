@@ -115,8 +115,9 @@ impl Doctor<'_> {
     fn report_admitted(&mut self, seen: &Seen<'_>, token: &VerifiedToken, findings: &mut Findings) {
         findings
             .good("admitted", "this service admits it: it passes all checks of the configuration");
-        self.admitted.push(token.issuer().to_owned());
-        self.check_admitted_kind(seen, token, findings);
+        if self.check_admitted_kind(seen, token, findings) {
+            self.admitted.push(token.issuer().to_owned());
+        }
         if token.expires_at().is_none() {
             findings.warn("no_exp", "it has no `exp`: only a revocation ends it");
         }
@@ -131,8 +132,14 @@ impl Doctor<'_> {
         }
     }
 
-    /// Warns of a token that is admitted, although it may not be an access token.
-    fn check_admitted_kind(&self, seen: &Seen<'_>, token: &VerifiedToken, findings: &mut Findings) {
+    /// Warns of a token that is admitted, although it may not be an access token. Returns false if it
+    /// has the marks of another kind.
+    fn check_admitted_kind(
+        &self,
+        seen: &Seen<'_>,
+        token: &VerifiedToken,
+        findings: &mut Findings,
+    ) -> bool {
         let response = &seen.response;
         if !matches!(seen.kind.code, "access_token" | "opaque" | "jwe" | "jwt" | "unmarked") {
             let issuer = self.place().issuer(Some(token.issuer()));
@@ -152,8 +159,9 @@ impl Doctor<'_> {
             );
             findings.warn("other_kind_admitted", text_of);
             findings.change(format!("{}: {text}", self.place().name(setting)));
-        } else if response["active"] == true
-            && inspect::judge_response(&response.to_string()) == Ok(false)
+            return false;
+        }
+        if response["active"] == true && inspect::judge_response(&response.to_string()) == Ok(false)
         {
             findings.warn(
                 "response_no_kind",
@@ -161,6 +169,7 @@ impl Doctor<'_> {
                  token too (`--token-file`), to see whether they are admitted",
             );
         }
+        true
     }
 
     /// Proposes the strict profile for an issuer whose access tokens have the type that it demands.
@@ -232,7 +241,15 @@ impl Doctor<'_> {
         findings: &mut Findings,
     ) -> bool {
         let is_active = seen.response["active"] == true;
+        let is_told = !seen.kind.description.starts_with("perhaps")
+            && !matches!(
+                seen.kind.code,
+                "access_token" | "opaque" | "jwe" | "jwt" | "unmarked" | "other"
+            );
         let what = match error.kind() {
+            _ if is_told && error.blame() == Blame::Client => {
+                format!("it is {}", seen.kind.description)
+            }
             // These may be access tokens that are not marked as such.
             ErrorKind::WrongTokenKind(TokenKind::Unmarked | TokenKind::Other) => return false,
             ErrorKind::WrongTokenKind(_) => error.kind().to_string(),
