@@ -54,6 +54,10 @@ pub(crate) struct ClientArgs {
 }
 
 impl ClientArgs {
+    pub(crate) fn id(&self) -> Option<&str> {
+        self.client_id.as_deref()
+    }
+
     /// Returns the credentials.
     ///
     /// # Errors

@@ -69,8 +69,12 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, cx: &Context) -> Result<Report, Failure> {
-    let transport = RecordingTransport::new(&args.net)?;
-    let builder = args.builder(cx)?.transport(transport.transport());
+    let deployment = args.config.as_deref().map(Deployment::read).transpose()?;
+    let transport = match &deployment {
+        Some(deployment) => RecordingTransport::of_service(&args.net, &deployment.settings)?,
+        None => RecordingTransport::new(&args.net)?,
+    };
+    let builder = args.builder(deployment.as_ref(), cx)?.transport(transport.transport());
     let verifier = builder.build().map_err(|problems| config_failure(&problems))?;
     let pasted = args.token.read(cx)?;
     let token = Token::bearer(&pasted.token).ok_or_else(|| {
@@ -98,7 +102,8 @@ pub(crate) fn run(args: &Args, cx: &Context) -> Result<Report, Failure> {
             return Ok(report);
         }
     };
-    let place = Place::CommandLine(Some(verifier.issuer()));
+    let (issuer, client) = (Some(verifier.issuer()), args.client.id());
+    let place = deployment.as_ref().map_or(Place::CommandLine { issuer, client }, Place::File);
     let (token, trace, now) = (Some((&form, &kind)), &trace, cx.now());
     let diagnosis = |error: &VerifyError| {
         Diagnosis::of(&Case { error, trace, token, place, exchanges: &exchanges, now })
@@ -120,9 +125,13 @@ pub(crate) fn run(args: &Args, cx: &Context) -> Result<Report, Failure> {
 }
 
 impl Args {
-    fn builder(&self, cx: &Context) -> Result<IntrospectionVerifierBuilder, Failure> {
-        let mut builder = match &self.config {
-            Some(path) => self.configured(&Deployment::read(path)?)?,
+    fn builder(
+        &self,
+        deployment: Option<&Deployment>,
+        cx: &Context,
+    ) -> Result<IntrospectionVerifierBuilder, Failure> {
+        let mut builder = match deployment {
+            Some(deployment) => self.configured(deployment)?,
             None => {
                 let issuer = self.issuer.clone().unwrap_or_default();
                 let builder = IntrospectionVerifier::builder(issuer, self.client.auth()?);

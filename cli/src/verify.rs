@@ -106,7 +106,7 @@ pub(crate) fn run(args: &Args, cx: &Context) -> Result<Report, Failure> {
     let outcome = Outcome {
         attempt: &attempt,
         pasted: Some(&pasted),
-        place: Place::CommandLine(args.issuer.as_deref()),
+        place: Place::CommandLine { issuer: args.issuer.as_deref(), client: None },
         exchanges: &transport.take(),
         not_requested: &not_requested,
         request: vec![Field::new("keys", source.describe())],

@@ -111,15 +111,14 @@ impl Diagnosis {
             self.change("Get a new token.");
             return true;
         }
-        let Some(issuer) = case.issuer() else { return false };
-        let named = claims.issuer().unwrap_or_default();
-        if !named.is_empty() && named != issuer.issuer {
-            self.because = Some(format!("{own}it is from {named}, not from {}", issuer.issuer));
+        let named = case.issuer_in_token();
+        let Some((issuer, id)) = case.place.judge(named.as_deref()) else { return false };
+        if let Some(named) = named.filter(|named| named != issuer) {
+            self.because = Some(format!("{own}it is from {named}, not from {issuer}"));
             self.setting = Some(case.place.name(Setting::ISSUER));
-            self.change(format!("Have the client get its token from {}.", issuer.issuer));
+            self.change(format!("Have the client get its token from {issuer}."));
             return true;
         }
-        let id = issuer.client.as_ref().and_then(|client| client.id.as_deref());
         let Some(id) = id.filter(|id| !claims.audience().contains(id)) else { return false };
         let audience: Vec<_> = claims.audience().iter().collect();
         let audience = if audience.is_empty() { "none".to_owned() } else { audience.join(", ") };

@@ -8,8 +8,11 @@ use crate::deployment::Deployment;
 #[derive(Clone, Copy)]
 pub(crate) enum Place<'a> {
     File(&'a Deployment),
-    /// With this issuer, if an option names one.
-    CommandLine(Option<&'a str>),
+    /// With the issuer and the client that options name.
+    CommandLine {
+        issuer: Option<&'a str>,
+        client: Option<&'a str>,
+    },
 }
 
 /// A setting: its key in a file, and its option on the command line, if there is one.
@@ -41,7 +44,7 @@ impl<'a> Place<'a> {
     pub(crate) fn settings(self) -> Option<&'a Settings> {
         match self {
             Self::File(deployment) => Some(&deployment.settings),
-            Self::CommandLine(_) => None,
+            Self::CommandLine { .. } => None,
         }
     }
 
@@ -49,7 +52,7 @@ impl<'a> Place<'a> {
     pub(crate) fn issuers(self) -> Vec<&'a str> {
         match self {
             Self::File(deployment) => deployment.issuers(),
-            Self::CommandLine(issuer) => issuer.into_iter().collect(),
+            Self::CommandLine { issuer, .. } => issuer.into_iter().collect(),
         }
     }
 
@@ -63,12 +66,21 @@ impl<'a> Place<'a> {
         }
     }
 
+    /// Returns the issuer that judges a token which names `named`, and the client that asks it.
+    pub(crate) fn judge(self, named: Option<&str>) -> Option<(&'a str, Option<&'a str>)> {
+        if let Self::CommandLine { issuer, client } = self {
+            return Some((issuer?, client));
+        }
+        let issuer = self.issuer(named)?;
+        Some((&issuer.issuer, issuer.client.as_ref().and_then(|client| client.id.as_deref())))
+    }
+
     /// Names a setting, with the file that has it.
     pub(crate) fn name(self, Setting(key, option): Setting) -> String {
         match self {
             Self::File(deployment) => format!("`{key}` in {}", deployment.file_name()),
-            Self::CommandLine(_) if option.is_empty() => format!("`{key}` of the service"),
-            Self::CommandLine(_) => format!("`{option}`"),
+            Self::CommandLine { .. } if option.is_empty() => format!("`{key}` of the service"),
+            Self::CommandLine { .. } => format!("`{option}`"),
         }
     }
 
@@ -108,7 +120,9 @@ mod tests {
 
     #[test]
     fn values_of_a_token_do_not_become_commands() {
-        let line = |value: &str| Place::CommandLine(None).line(Setting::AUDIENCE, value);
+        let line = |value: &str| {
+            Place::CommandLine { issuer: None, client: None }.line(Setting::AUDIENCE, value)
+        };
         assert_eq!(line("https://a.example/x"), "--audience https://a.example/x");
         assert_eq!(line("a; rm -rf $HOME"), "--audience 'a; rm -rf $HOME'");
         assert_eq!(line("a'`b`"), r"--audience 'a'\''`b`'");

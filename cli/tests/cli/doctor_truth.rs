@@ -233,6 +233,13 @@ async fn token_is_inactive_because_its_audience_lacks_the_client_that_asks() {
     ran.tells_at_once(&["NOT READY: 1 wrong", "`aud` lacks the client `api`", "audience mapper"]);
     assert!(!ran.out.contains("who acts  the client"), "{}", ran.screen());
     world.doctor_in(&[], &config, Some(&token), &[]).await.shows("doctor-mapper");
+    let told = ["REFUSED", "`aud` lacks the client `api`", "audience mapper"];
+    introspect(&config, &token).await.tells_at_once(&told);
+    let (at, issuer) = (at(), world.server.issuer());
+    let options = ["introspect", "--at", &at, "--issuer", issuer, "--danger-allow-http-loopback"];
+    let client = ["--client-id", "api", "--secret-env", "S"];
+    let ran = run_in(&[("S", "s3cret")], &[&options[..], &client].concat(), &token).await;
+    ran.tells_at_once(&told);
 }
 
 #[tokio::test]
