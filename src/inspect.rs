@@ -25,6 +25,7 @@ use crate::{
     },
     jwt::jwks::fresh_for,
     refresh::renewal::renewed_after,
+    transport::discovery::discover::document_urls,
 };
 
 /// The version of the library.
@@ -79,6 +80,13 @@ pub fn private_members(algorithm: Algorithm, text: &[u8]) -> Option<Value> {
         }
         KeyType::Secret => return None,
     })
+}
+
+/// Returns the URLs that metadata of this issuer is fetched from, in this order.
+#[must_use]
+pub fn metadata_urls(issuer: &str) -> Vec<String> {
+    let urls = document_urls(issuer, true).unwrap_or_default();
+    urls.iter().map(|url| url.uri().to_string()).collect()
 }
 
 /// Returns the time after which the keys in a response with these headers are fetched again, once

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::Doctor;
+use super::{Doctor, Lifetime};
 use crate::{finding::Findings, when};
 
 impl Doctor<'_> {
@@ -10,80 +10,47 @@ impl Doctor<'_> {
         let mut findings = Findings::default();
         let settings = &self.deployment.settings;
         let (max_age, jwt) = (settings.max_age.as_secs(), settings.jwt_max_age.as_secs());
-        let stale = settings.stale_if_error.as_secs();
-        let introspects = settings.issuers.iter().any(|issuer| issuer.client.is_some());
-        let verifies =
-            settings.issuers.iter().any(|issuer| matches!(issuer.mode, "jwt" | "hybrid"));
-        if introspects {
-            let span = when::span(max_age.into());
-            findings.note(
-                "max_age",
-                format!(
-                    "introspected tokens are cached for {span}: a revoked token may be accepted \
-                     for that long"
-                ),
-            );
+        let (stale, leeway) = (settings.stale_if_error.as_secs(), settings.leeway.as_secs());
+        let span = |seconds: u64| when::span(seconds.into());
+        if settings.issuers.iter().any(|issuer| issuer.client.is_some()) {
+            let kept = format!("introspected tokens are cached for {}", span(max_age));
+            let text = format!("{kept}: a revoked token may be accepted for that long");
+            findings.note("max_age", text);
             if max_age == 0 && self.slowest > 0 {
-                findings.warn(
-                    "no_cache",
-                    format!(
-                        "nothing is cached: every request waits for an introspection ({} ms)",
-                        self.slowest
-                    ),
-                );
+                let each = "nothing is cached: every request waits for an introspection";
+                findings.warn("no_cache", format!("{each} ({} ms)", self.slowest));
             }
         }
-        if verifies {
-            let span = when::span(jwt.into());
-            findings.note(
-                "jwt_max_age",
-                format!(
-                    "JWTs are cached for {span}, and are accepted until they expire, revoked or not"
-                ),
-            );
+        if settings.issuers.iter().any(|issuer| matches!(issuer.mode, "jwt" | "hybrid")) {
+            let kept = format!("JWTs are cached for {}", span(jwt));
+            let text = format!("{kept}, and are accepted until they expire, revoked or not");
+            findings.note("jwt_max_age", text);
         }
         if stale > 0 {
-            let span = when::span(stale.into());
-            findings.warn(
-                "stale_if_error",
-                format!(
-                    "during an outage introspected tokens are accepted for another {span}, revoked \
-                     or not"
-                ),
-            );
+            let more = format!("accepted for another {}, revoked or not", span(stale));
+            let text = format!("during an outage introspected tokens are {more}");
+            findings.warn("stale_if_error", text);
         }
         if self.lifetimes.is_empty() {
             let text = "the lifetimes of tokens are not known: no admitted token named one";
             findings.note("no_lifetimes", text);
         }
-        for lifetime in &self.lifetimes {
-            let (token, span) = (&lifetime.token, when::span(lifetime.seconds.into()));
-            if lifetime.jwt && lifetime.seconds > 3600 {
-                findings.warn(
-                    "jwt_long_lived",
-                    format!(
-                        "{token}: the JWT is valid for {span} and can't be revoked: introspect it, \
-                         or issue it with a shorter lifetime"
-                    ),
+        for Lifetime { token, seconds, jwt } in &self.lifetimes {
+            let valid = format!("{token}: the token is valid for {}", span(*seconds));
+            if *jwt && *seconds > 3600 {
+                let text = format!(
+                    "{valid} and can't be revoked: introspect it, or issue it with a shorter \
+                     lifetime"
                 );
+                findings.warn("jwt_long_lived", text);
             }
-            if !lifetime.jwt && lifetime.seconds <= max_age {
-                findings.warn(
-                    "max_age_longer_than_tokens",
-                    format!(
-                        "{token}: the token is valid for {span}, no longer than it is cached: \
-                         revoking it has no effect here"
-                    ),
-                );
+            if !jwt && *seconds <= max_age {
+                let text = format!("{valid}, no longer than it is cached: to revoke it is in vain");
+                findings.warn("max_age_longer_than_tokens", text);
             }
-            if lifetime.seconds <= settings.leeway.as_secs() {
-                findings.warn(
-                    "leeway_longer_than_tokens",
-                    format!(
-                        "{token}: the token is valid for {span}, no longer than the leeway ({} s)",
-                        settings.leeway.as_secs()
-                    ),
-                );
+            if *seconds <= leeway {
+                let text = format!("{valid}, no longer than the leeway ({leeway} s)");
+                findings.warn("leeway_longer_than_tokens", text);
             }
         }
         let more = json!({"max_age": max_age, "jwt_max_age": jwt, "stale_if_error": stale});

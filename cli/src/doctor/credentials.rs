@@ -150,67 +150,60 @@ impl Doctor<'_> {
             findings.change(format!("{of_endpoint}: is it the endpoint of the right server?"));
             return;
         };
-        let code = response.map(|response| response.status());
-        let is_refused = code.is_some_and(|code| code.is_client_error());
-        let is_elsewhere = code.is_some_and(|code| {
-            let none = [StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED, StatusCode::GONE];
-            code.is_redirection() || none.contains(&code)
-        });
-        match error.kind() {
-            ErrorKind::CredentialsRejected => {
-                findings.bad(
-                    "credentials_rejected",
-                    format!(
-                        "the credentials of this service (`{id}`) are rejected ({status}): every \
-                         request would fail with 500"
-                    ),
-                );
-                findings.change(format!(
+        let code = response.map(|response| response.status()).unwrap_or_default();
+        let none = [StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED, StatusCode::GONE];
+        let (code, text, changes) = match error.kind() {
+            ErrorKind::CredentialsRejected => (
+                "credentials_rejected",
+                format!(
+                    "the credentials of this service (`{id}`) are rejected ({status}): every request would fail with 500"
+                ),
+                vec![format!(
                     "{of_client}: its `id`, its `method` (now `{}`), or the secret in {}",
                     client.method, client.secret_location
-                ));
-            }
-            ErrorKind::NotIntrospectable => findings.note(
-                "not_introspectable",
-                format!("the response for a random token is {status}, and does not say inactive"),
+                )],
             ),
+            ErrorKind::NotIntrospectable => {
+                let text = format!("for a random token the response is {status}, not inactive");
+                return findings.note("not_introspectable", text);
+            }
             ErrorKind::Unavailable => {
-                let causes = causes::chain(error).join(": ");
-                findings.unknown("introspection_unreachable", format!("{status}: {causes}"));
+                let text = format!("{status}: {}", causes::chain(error).join(": "));
+                return findings.unknown("introspection_unreachable", text);
             }
-            _ if is_elsewhere => {
-                findings.bad(
-                    "introspection_elsewhere",
-                    format!(
-                        "the introspection endpoint is not there: the response is {status}. Every \
-                         request would fail with 503, because redirects are not followed"
-                    ),
-                );
-                findings.change(format!("{of_endpoint}: the URL that answers itself"));
-            }
+            _ if code.is_redirection() || none.contains(&code) => (
+                "introspection_elsewhere",
+                format!(
+                    "the introspection endpoint is not there: the response is {status}. Every \
+                     request would fail with 503, because redirects are not followed"
+                ),
+                vec![format!("{of_endpoint}: the URL that answers itself")],
+            ),
             // Not every server names the credentials when it refuses them.
-            ErrorKind::BadResponse if is_refused => {
-                findings.bad(
-                    "introspection_refused",
+            ErrorKind::BadResponse if code.is_client_error() => (
+                "introspection_refused",
+                format!(
+                    "the server refuses to introspect a random token ({status}): every request \
+                     would fail with 503"
+                ),
+                vec![
                     format!(
-                        "the server refuses to introspect a random token ({status}): every request \
-                         would fail with 503"
+                        "{of_client}: the credentials of `{id}` may be wrong, or a setting such as \
+                         `token_type_hint` may not suit the server"
                     ),
-                );
-                findings.change(format!(
-                    "{of_client}: the credentials of `{id}` may be wrong, or a setting such as \
-                     `token_type_hint` may not suit the server"
-                ));
-                findings.change(
                     "at the authorization server: this client may not introspect, or the realm may \
-                     be disabled",
-                );
-            }
-            _ => {
-                findings.bad("introspection_out_of_protocol", format!("{status}: {error}"));
-                findings.change(format!("{of_endpoint}: it may belong to something else"));
-            }
-        }
+                     be disabled"
+                        .to_owned(),
+                ],
+            ),
+            _ => (
+                "introspection_out_of_protocol",
+                format!("{status}: {error}"),
+                vec![format!("{of_endpoint}: it may belong to something else")],
+            ),
+        };
+        findings.bad(code, text);
+        changes.into_iter().for_each(|change| findings.change(change));
     }
 
     /// Adds the lifetime of a token, by its claims.

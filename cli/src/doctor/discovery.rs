@@ -2,7 +2,7 @@
 
 use http::{StatusCode, Uri, header};
 use serde_json::Value;
-use tower_introspect::inspect::IssuerSettings;
+use tower_introspect::inspect::{self, IssuerSettings};
 
 use super::Doctor;
 use crate::{
@@ -64,7 +64,7 @@ impl Doctor<'_> {
     /// and compares the issuer.
     pub(super) fn compare_issuer(&self, issuer: &IssuerSettings, findings: &mut Findings) -> Value {
         let mut problems = Vec::new();
-        for url in metadata_urls(&issuer.issuer) {
+        for url in inspect::metadata_urls(&issuer.issuer) {
             let Ok(uri) = url.parse::<Uri>() else { continue };
             let getting = self.transport.get(uri, "application/json", LIMIT);
             let waited = self.cx.wait("reading the metadata of the issuer", getting);
@@ -271,23 +271,4 @@ pub(super) fn introspection_endpoint<'a>(
     let by_certificate = issuer.client.as_ref().is_some_and(|client| client.method == "mtls");
     let alias = metadata["mtls_endpoint_aliases"]["introspection_endpoint"].as_str();
     alias.filter(|_| by_certificate).or(metadata["introspection_endpoint"].as_str())
-}
-
-/// Returns the URLs that the library fetches metadata from (RFC 8414 §3.1, OpenID Connect Discovery
-/// 1.0 §4).
-pub(super) fn metadata_urls(issuer: &str) -> Vec<String> {
-    let Ok(uri) = issuer.parse::<Uri>() else { return Vec::new() };
-    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-        return Vec::new();
-    };
-    let path = uri.path().strip_suffix('/').unwrap_or(uri.path());
-    let origin = format!("{scheme}://{authority}");
-    let mut urls = vec![
-        format!("{origin}/.well-known/oauth-authorization-server{path}"),
-        format!("{origin}{path}/.well-known/openid-configuration"),
-    ];
-    if !path.is_empty() {
-        urls.push(format!("{origin}/.well-known/openid-configuration{path}"));
-    }
-    urls
 }

@@ -4,12 +4,12 @@ use std::path::Path;
 
 use http::{StatusCode, Uri};
 use serde_json::{Value, json};
-use tower_introspect::{ErrorKind, inspect::IssuerSettings};
-
-use super::{
-    Doctor,
-    discovery::{introspection_endpoint, metadata_urls},
+use tower_introspect::{
+    ErrorKind,
+    inspect::{self, IssuerSettings},
 };
+
+use super::{Doctor, discovery::introspection_endpoint};
 use crate::{
     finding::{Finding, Findings, Level},
     input,
@@ -55,7 +55,7 @@ impl Doctor<'_> {
         fetched: &[Exchange],
         findings: &mut Findings,
     ) -> Value {
-        let urls = metadata_urls(&issuer.issuer);
+        let urls = inspect::metadata_urls(&issuer.issuer);
         let of_metadata = |one: &&Exchange| urls.contains(&one.request.uri().to_string());
         let mut exchanges: Vec<&Exchange> = fetched.iter().filter(of_metadata).collect();
         let finds_keys = issuer.jwks_uri.is_none() && issuer.jwks_file.is_none();

@@ -20,7 +20,7 @@ mod tokens;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use tower_introspect::{ResourceServer, clock::UnixTime};
+use tower_introspect::{ResourceServer, clock::UnixTime, inspect::ClientSettings};
 
 use self::{credentials::NO_CREDENTIALS, runbook::Runbook, since::EarlierReport};
 use crate::{
@@ -168,43 +168,33 @@ impl<'a> Doctor<'a> {
             );
         }
         for issuer in &settings.issuers {
-            let name = &issuer.issuer;
-            if issuer.has_default_audience {
-                findings.warn(
+            let is = |of: fn(&ClientSettings) -> bool| issuer.client.as_ref().is_some_and(of);
+            for (set, code, text) in [
+                (
+                    issuer.has_default_audience,
                     "danger_default_audience",
-                    format!(
-                        "`danger_default_audience` is set for {name}: its tokens for other \
-                         services are accepted too"
-                    ),
-                );
-            }
-            if issuer.client.as_ref().is_some_and(|client| client.method == NO_CREDENTIALS) {
-                findings.warn(
+                    "its tokens for other services are accepted too",
+                ),
+                (
+                    is(|client| client.method == NO_CREDENTIALS),
                     "danger_none",
-                    format!(
-                        "`danger_none` is set for {name}: this service sends no credentials, so \
-                         only the network keeps others from trying tokens there"
-                    ),
-                );
-            }
-            if issuer.accepts_unmarked {
-                findings.warn(
+                    "this service sends no credentials, so only the network keeps others from \
+                     trying tokens there",
+                ),
+                (
+                    issuer.accepts_unmarked,
                     "danger_accept_unmarked_jwts",
-                    format!(
-                        "`danger_accept_unmarked_jwts` is set for {name}: its ID tokens may be \
-                         accepted too"
-                    ),
-                );
-            }
-            if issuer
-                .client
-                .as_ref()
-                .is_some_and(|client| client.secret_location == "the configuration itself")
-            {
-                findings.warn(
+                    "its ID tokens may be accepted too",
+                ),
+                (
+                    is(|client| client.secret_location == "the configuration itself"),
                     "secret_inline",
-                    format!("the secret for {name} is in the configuration itself"),
-                );
+                    "the secret is in the configuration itself",
+                ),
+            ] {
+                if set {
+                    findings.warn(code, format!("`{code}` at {}: {text}", issuer.issuer));
+                }
             }
         }
         if settings.issuers.iter().any(|issuer| issuer.client.is_some()) {
@@ -260,7 +250,9 @@ impl<'a> Doctor<'a> {
         self.weigh_names();
         let all = self.sections.iter().map(|section| &section.findings);
         let mut report = Report::new("doctor", finding::exit(all, self.args.strict));
-        let runbook = std::mem::take(&mut self.runbook).finish(report.exit, self.cx.now());
+        let unseen = self.unseen();
+        let runbook = std::mem::take(&mut self.runbook);
+        let runbook = runbook.finish(report.exit, unseen.is_none(), self.cx.now());
         report.set("runbook", runbook.to_json());
         let sections = self.sections.iter().map(|section| {
             json!({
@@ -274,7 +266,7 @@ impl<'a> Doctor<'a> {
             report.verbatim(runbook.markdown());
             return report;
         }
-        let heads = self.report_outcome(&mut report);
+        let heads = self.report_outcome(unseen, &mut report);
         for section in &self.sections {
             report.heading(&section.title);
             for finding in &section.findings.0 {
@@ -290,6 +282,11 @@ impl<'a> Doctor<'a> {
     /// A token that is admitted shows that the name of its issuer does no harm, whatever the metadata
     /// says that the service does not read.
     fn weigh_names(&mut self) {
+        let is_refused =
+            |(_, one): (_, &Finding)| one.code == "not_admitted" && one.level == Level::Note;
+        if self.findings().any(is_refused) {
+            return;
+        }
         for section in &mut self.sections {
             let is_admitted = self.admitted.iter().any(|name| section.more["issuer"] == **name);
             for finding in section.findings.0.iter_mut().filter(|_| is_admitted) {
@@ -303,13 +300,12 @@ impl<'a> Doctor<'a> {
     }
 
     /// Reports the verdict and the worst findings, with what to change. Returns these findings.
-    fn report_outcome(&self, report: &mut Report) -> Vec<&Finding> {
+    fn report_outcome(&self, unseen: Option<String>, report: &mut Report) -> Vec<&Finding> {
         use Level::{Bad, Unknown, Unseen, Warning};
         let of = |level| self.findings().filter(move |(_, finding)| finding.level == level);
         let [bad, unknown, warnings] = [Bad, Unknown, Warning].map(|level| of(level).count());
         let plural = if warnings == 1 { "" } else { "s" };
         let counts = format!("{bad} wrong, {unknown} not known, {warnings} warning{plural}");
-        let unseen = self.unseen();
         let (tone, line) = match (report.exit, &unseen) {
             (Exit::Accepted, None) => (Tone::Good, format!("READY: {counts}")),
             (Exit::Accepted, Some(unseen)) => {

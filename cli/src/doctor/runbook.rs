@@ -103,9 +103,10 @@ impl Runbook {
     }
 
     /// Sets the outcome and the date.
-    pub(super) fn finish(mut self, exit: Exit, now: UnixTime) -> Self {
+    pub(super) fn finish(mut self, exit: Exit, all_seen: bool, now: UnixTime) -> Self {
         self.outcome = match exit {
-            Exit::Accepted => "ready",
+            Exit::Accepted if all_seen => "ready",
+            Exit::Accepted => "ready, as far as was seen",
             Exit::Unavailable => "not known",
             _ => "not ready",
         };

@@ -126,6 +126,7 @@ impl Doctor<'_> {
         self.add_lifetime(&seen.given.place, &claims, by_signature, findings);
         self.check_profile(seen.form, token.issuer(), findings);
         if self.args.probe
+            && seen.response["active"] == true
             && let Some(at) = self.introspecting_issuer(seen)
         {
             self.probe_wrong_hint(at, &seen.given.token, findings);
@@ -253,7 +254,7 @@ impl Doctor<'_> {
             // These may be access tokens that are not marked as such.
             ErrorKind::WrongTokenKind(TokenKind::Unmarked | TokenKind::Other) => return false,
             ErrorKind::WrongTokenKind(_) => error.kind().to_string(),
-            _ if is_active && is_bare(&seen.response) => {
+            ErrorKind::MissingClaim(_) if is_active && is_bare(&seen.response) => {
                 "it is probably a refresh token or an authorization code".to_owned()
             }
             _ => return false,

@@ -199,7 +199,10 @@ struct DocumentError {
 /// The first inserts the well-known part before the path of the issuer (RFC 8414 §3.1), the second
 /// appends it to the path (OpenID Connect Discovery 1.0 §4). The third, for issuers with a path,
 /// inserts the name of OpenID Connect (RFC 8414 §5). All drop a trailing slash of the issuer.
-fn document_urls(issuer: &str, loopback_http: bool) -> Result<Vec<Endpoint>, EndpointError> {
+pub(crate) fn document_urls(
+    issuer: &str,
+    loopback_http: bool,
+) -> Result<Vec<Endpoint>, EndpointError> {
     // RFC 8414 §2: an issuer identifier has neither query nor fragment.
     if issuer.contains('?') {
         return Err(EndpointError::HasQuery);
