@@ -9,8 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tower_introspect::{
     clock::UnixTime,
     test_util::{
-        AuthorizationServer, Endpoint, Fault, Jwt, Listening, Opaque, Prover, Provider,
-        TokenBuilder,
+        AuthorizationServer, Endpoint, Fault, Jwt, Listening, Opaque, Provider, TokenBuilder,
     },
 };
 
@@ -161,7 +160,8 @@ async fn bound_tokens_need_a_proof_that_only_their_client_has() {
     let world = World::new("bound").await;
     let dpop = "[dpop]\nurl = \"https://api.example.com\"\n";
     let proxied = "[mtls]\nfield = \"client_cert\"\nproxies = \"10.1.2.3\"\n";
-    let by_key = world.jwt().bound_to(&Prover::new("client")).mint();
+    let by_key = json!({"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"});
+    let by_key = world.jwt().claim("cnf", by_key).mint();
     let by_certificate = json!({"x5t#S256": "bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg2"});
     let by_certificate = world.jwt().claim("cnf", by_certificate).mint();
     for (token, tables, of_client, setting) in [
