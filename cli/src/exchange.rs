@@ -25,36 +25,25 @@ const MAX_TEXT: usize = 200;
 /// Describes a response in one line: its status, and the place of a redirect, the error and its
 /// description (RFC 6749 §5.2), or the kind of the body.
 pub(crate) fn summary(response: &Response<Bytes>) -> String {
-    let status = response.status();
-    if status.is_redirection() {
-        let to = header_text(response, &header::LOCATION);
-        return if to.is_empty() {
-            status.to_string()
-        } else {
-            format!("{status}, a redirect to {to}")
-        };
-    }
-    let body: Option<Value> = serde_json::from_slice(response.body()).ok();
-    let member = |name: &str| {
-        let text = body.as_ref()?[name].as_str()?;
-        Some(text.chars().take(MAX_TEXT).collect::<String>())
-    };
-    match (member("error"), member("error_description"), &body) {
-        (Some(error), Some(why), _) => format!("{status}, `{error}`: \"{why}\""),
-        (Some(error), None, _) => format!("{status}, `{error}`"),
-        (None, Some(why), _) => format!("{status}: \"{why}\""),
-        _ if response.body().is_empty() => format!("{status} without content"),
-        (None, None, Some(Value::Object(_))) => status.to_string(),
-        _ => {
-            let kind = header_text(response, &header::CONTENT_TYPE);
-            let kind = if kind.is_empty() { "no content type" } else { &kind };
-            if kind.starts_with("text/plain") {
-                let text: String =
-                    String::from_utf8_lossy(response.body()).chars().take(MAX_TEXT).collect();
-                return format!("{status}: \"{}\"", text.trim());
-            }
-            format!("{status}, {kind}, {} bytes", response.body().len())
+    let (status, bytes) = (response.status(), response.body());
+    let body: Value = serde_json::from_slice(bytes).unwrap_or_default();
+    let bounded = |text: &str| text.chars().take(MAX_TEXT).collect::<String>();
+    let error = body["error"].as_str().map(|code| format!(", `{}`", bounded(code)));
+    let why = body["error_description"].as_str().map(|why| format!(": \"{}\"", bounded(why)));
+    let kind = header_text(response, &header::CONTENT_TYPE);
+    let challenge = header_text(response, &header::WWW_AUTHENTICATE);
+    match (error, why) {
+        _ if status.is_redirection() => {
+            format!("{status}, a redirect to {}", header_text(response, &header::LOCATION))
         }
+        // Where the credentials are a bearer token (RFC 6750 §3).
+        (None, None) if challenge.contains("error") => format!("{status}, {challenge}"),
+        (None, None) if bytes.is_empty() => format!("{status} without content"),
+        (None, None) if kind.starts_with("text/plain") => {
+            format!("{status}: \"{}\"", bounded(String::from_utf8_lossy(bytes).trim()))
+        }
+        (None, None) if !body.is_object() => format!("{status}, {kind}, {} bytes", bytes.len()),
+        (error, why) => format!("{status}{}{}", error.unwrap_or_default(), why.unwrap_or_default()),
     }
 }
 
@@ -289,6 +278,29 @@ mod tests {
                 ("client_assertion", "[redacted]"),
             ]
         );
+    }
+
+    #[test]
+    fn responses_are_summed_up_with_what_the_server_says() {
+        let summed_up = |status: u16, header: (&str, &str), body: &'static str| {
+            let response = Response::builder().status(status).header(header.0, header.1);
+            summary(&response.body(Bytes::from_static(body.as_bytes())).unwrap())
+        };
+        let json = ("content-type", "application/json");
+        let error = r#"{"error":"a","error_description":"b"}"#;
+        let bearer = ("www-authenticate", r#"Bearer error="invalid_token""#);
+        for (summed_up, expected) in [
+            (summed_up(400, json, error), r#"400 Bad Request, `a`: "b""#),
+            (summed_up(400, json, r#"{"error":"a"}"#), "400 Bad Request, `a`"),
+            (summed_up(200, json, r#"{"active":false}"#), "200 OK"),
+            (summed_up(401, bearer, ""), r#"401 Unauthorized, Bearer error="invalid_token""#),
+            (summed_up(403, json, ""), "403 Forbidden without content"),
+            (summed_up(200, ("content-type", "text/plain"), "no\n"), r#"200 OK: "no""#),
+            (summed_up(200, ("content-type", "text/html"), "<p>"), "200 OK, text/html, 3 bytes"),
+            (summed_up(307, ("location", "/x"), "{}"), "307 Temporary Redirect, a redirect to /x"),
+        ] {
+            assert_eq!(summed_up, expected);
+        }
     }
 
     #[test]

@@ -2,13 +2,13 @@
 
 use std::sync::LazyLock;
 
-use http::header::{CONTENT_TYPE, LOCATION};
 use serde_json::Value;
 use tower_introspect::{Blame, ErrorKind, TokenKind, checks::Check, jose::Algorithm};
 
 use super::{Actor, Case, Diagnosis, Setting};
 use crate::{
     causes,
+    exchange::summary,
     net::{Exchange, redact_userinfo},
 };
 
@@ -218,13 +218,7 @@ impl Diagnosis {
 fn describe(exchange: &Exchange) -> Option<String> {
     let url = redact_userinfo(&exchange.request.uri().to_string());
     match exchange.outcome.as_ref()? {
-        Ok(response) => {
-            let field = |name| response.headers().get(name)?.to_str().ok();
-            let location = field(LOCATION).map(|to| format!(", to {to}"));
-            let kind = field(CONTENT_TYPE).map(|kind| format!(", {kind}"));
-            let more = location.or(kind).unwrap_or_default();
-            Some(format!("{}{more}, from {url}", response.status()))
-        }
+        Ok(response) => Some(format!("{}, from {url}", summary(response))),
         Err(error) => Some(format!("{url}: {}", error.describe())),
     }
 }

@@ -340,6 +340,7 @@ async fn errors_and_redirects_of_the_server_are_shown() {
     redirect(Endpoint::Discovery);
     let ran = world.doctor(&config, None, &[]).await;
     ran.tells_at_once(&["NOT READY: 1 wrong", "a redirect to http://admin/elsewhere"]);
+    introspect(&config, &token).await.tells_at_once(&["307", "to http://admin/elsewhere"]);
 }
 
 #[tokio::test]
