@@ -150,6 +150,18 @@ impl AuthorizationServer {
     }
 }
 
+/// Changing tokens.
+impl AuthorizationServer {
+    /// Changes a claim of a token that was issued, as introspection shows it from now on.
+    ///
+    /// An operator may narrow the scope of a token in this way. The text of a JWT stays as it is.
+    pub fn set_claim(&self, token: &str, name: &str, value: impl Into<Value>) {
+        if let Some(record) = self.state().tokens.get_mut(token) {
+            record.facts.edit(name, value.into());
+        }
+    }
+}
+
 /// Setting keys and metadata.
 impl AuthorizationServer {
     /// Signs with new keys from now on. The old keys stay published until they are removed.
