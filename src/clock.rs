@@ -235,6 +235,11 @@ impl Moment {
         self.wall
     }
 
+    /// Returns the reading of the monotonic clock.
+    pub(crate) const fn monotonic(self) -> Instant {
+        self.monotonic
+    }
+
     /// Returns true if this moment came before `other`, in the order in which this process saw
     /// them.
     ///

@@ -64,6 +64,7 @@
 //! | [`resource_server`] | the facade: one builder for the audience, the issuers and the layers |
 //! | [`config`] | a [`ResourceServer`] from TOML |
 //! | [`layer`], [`require`] | the middleware, and the requirements of routes and methods |
+//! | [`stream`] | streams that end when their token does |
 //! | [`axum`], [`tonic`] | extractors, interceptors and statuses |
 //! | [`policy`] | the requirements that every token is checked against on every request |
 //! | [`proof`] | proof of possession, for tokens that are bound to a key |
@@ -128,6 +129,7 @@ pub mod axum;
 #[cfg(feature = "cache")]
 #[cfg_attr(docsrs, doc(cfg(feature = "cache")))]
 pub mod cache;
+mod changes;
 #[cfg(feature = "checks")]
 #[doc(hidden)]
 pub mod checks;
@@ -155,6 +157,8 @@ pub mod jose;
 #[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
 pub mod jwt;
 pub mod layer;
+#[cfg(feature = "_crypto")]
+mod lease;
 mod percent;
 pub mod policy;
 pub mod proof;
@@ -165,6 +169,9 @@ pub mod resource_server;
 pub mod respond;
 pub mod revocation;
 pub mod route;
+#[cfg(feature = "_crypto")]
+#[cfg_attr(docsrs, doc(cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))))]
+pub mod stream;
 mod telemetry;
 #[cfg(feature = "test-util")]
 #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]

@@ -46,15 +46,22 @@ use crate::{
     policy::{
         identity::{
             Identity, hook_of, if_presented, record_met, refuse_inside, strip_identity, token_of,
+            token_that_meets,
         },
         settings::Policy,
         verified_token::{Requirement, VerifiedToken},
     },
     proof::presented::DPOP,
     require::service::Require,
-    respond::{hook::report, refusal::Refusal},
+    respond::{challenge::Challenge, hook::report, refusal::Refusal},
     telemetry::{self, refused_by::RefusedBy},
     verify::{request::VerifyRequest, verifier::Verifier},
+};
+
+#[cfg(feature = "_crypto")]
+use crate::{
+    lease::end::StreamEnd,
+    stream::service::{GuardResponses, LeaseRequests},
 };
 
 impl<S: NamedService, V, R> NamedService for Introspect<S, V, R> {
@@ -63,6 +70,33 @@ impl<S: NamedService, V, R> NamedService for Introspect<S, V, R> {
 
 impl<S: NamedService, R> NamedService for Require<S, R> {
     const NAME: &'static str = S::NAME;
+}
+
+#[cfg(feature = "_crypto")]
+impl<S: NamedService> NamedService for GuardResponses<S> {
+    const NAME: &'static str = S::NAME;
+}
+
+#[cfg(feature = "_crypto")]
+impl<S: NamedService, Q> NamedService for LeaseRequests<S, Q> {
+    const NAME: &'static str = S::NAME;
+}
+
+/// The status of a stream that ends with its lease: `Unauthenticated`, `PermissionDenied` or
+/// `Unavailable`.
+///
+/// It carries no challenge. A [`StreamLayer`](crate::stream::StreamLayer) adds that.
+#[cfg(feature = "_crypto")]
+impl From<StreamEnd> for Status {
+    fn from(end: StreamEnd) -> Self {
+        let (error, challenge) = (end.to_refusal(), Challenge::new(""));
+        let (method, uri, headers) = (Method::POST, Uri::default(), http::HeaderMap::new());
+        let head = RequestHead::new(&method, &uri, &headers).with_version(Version::HTTP_2);
+        let mut status = status(&Refusal::new(&error, head, &challenge));
+        status.metadata_mut().remove("www-authenticate");
+        status.set_source(Arc::new(end));
+        status
+    }
 }
 
 /// Adds accessors for the verified token and its claims to `tonic::Request`.
@@ -136,9 +170,8 @@ pub trait RequestExt: sealed::Sealed {
 
 impl<T> RequestExt for Request<T> {
     fn require(&self, requirement: &Requirement) -> Result<&VerifiedToken, Status> {
-        let token =
-            token_of(self.extensions()).and_then(|token| requirement.check(token).map(|()| token));
-        token.map_err(|error| refuse(error, RefusedBy::Handler, self.extensions()))
+        token_that_meets(self.extensions(), requirement)
+            .map_err(|error| refuse(error, RefusedBy::Handler, self.extensions()))
     }
 
     fn verified_token(&self) -> Result<&VerifiedToken, Status> {

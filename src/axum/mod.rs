@@ -69,6 +69,8 @@
 //! For a [`VerifyError`](crate::VerifyError) they see the method and the URI at most, and only if there is a hook.
 
 mod claims;
+#[cfg(feature = "_crypto")]
+mod lease;
 mod rejection;
 mod request_ext;
 mod scoped;

@@ -4,7 +4,7 @@ use super::rejection::Rejection;
 use crate::{
     error::refusal::VerifyError,
     policy::{
-        identity::token_of,
+        identity::{token_of, token_that_meets},
         verified_token::{Requirement, VerifiedToken},
     },
 };
@@ -67,9 +67,7 @@ impl RequestExt for Parts {
     }
 
     fn require(&self, requirement: &Requirement) -> Result<&VerifiedToken, Rejection> {
-        let token =
-            token_of(&self.extensions).and_then(|token| requirement.check(token).map(|()| token));
-        token.map_err(|error| self.refuse(error))
+        token_that_meets(&self.extensions, requirement).map_err(|error| self.refuse(error))
     }
 
     fn refuse(&self, error: impl Into<VerifyError>) -> Rejection {
@@ -83,9 +81,7 @@ impl<B> RequestExt for Request<B> {
     }
 
     fn require(&self, requirement: &Requirement) -> Result<&VerifiedToken, Rejection> {
-        let token =
-            token_of(self.extensions()).and_then(|token| requirement.check(token).map(|()| token));
-        token.map_err(|error| self.refuse(error))
+        token_that_meets(self.extensions(), requirement).map_err(|error| self.refuse(error))
     }
 
     fn refuse(&self, error: impl Into<VerifyError>) -> Rejection {

@@ -7,7 +7,10 @@ use super::rejection::Rejection;
 use crate::{
     claims::scope::assert_scopes,
     error::refusal::VerifyError,
-    policy::{identity::token_of, verified_token::VerifiedToken},
+    policy::{
+        identity::{record_for_stream, token_of},
+        verified_token::{Requirement, VerifiedToken},
+    },
 };
 
 /// The scope that a handler requires, as a type.
@@ -105,6 +108,10 @@ impl<S: Sync, T: ScopeSet> FromRequestParts<S> for Scoped<T> {
             Err(error) => return Err(Rejection::by_extractor(error, parts)),
         };
         if T::SCOPES.iter().all(|scope| token.has_scope(scope)) {
+            // The requirement is made only where it is needed: for a response that may stay open.
+            record_for_stream(&parts.extensions, || {
+                Requirement::all_scopes(T::SCOPES.iter().copied())
+            });
             return Ok(Self { token: token.clone(), scope: PhantomData });
         }
         let scope = T::SCOPES.join(" ");

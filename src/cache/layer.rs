@@ -114,6 +114,12 @@ impl CacheLayer {
         self
     }
 
+    /// Returns the maximum age of facts that the authorization server established, and the additional
+    /// time while it is unavailable.
+    pub(crate) const fn ages(&self) -> (Duration, Duration) {
+        (self.limits.remote_max_age, self.limits.stale_if_error)
+    }
+
     /// Sets the maximum age of facts that a signature alone established. Zero caches none of them.
     #[must_use]
     pub const fn jwt_max_age(mut self, age: Duration) -> Self {

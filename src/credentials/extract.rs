@@ -60,6 +60,12 @@ impl Extractor {
         self
     }
 
+    /// Returns the length of the longest token that is accepted, in bytes.
+    #[cfg(feature = "_crypto")]
+    pub(crate) const fn longest_token(&self) -> usize {
+        self.limit
+    }
+
     /// Returns true if tokens are taken from the `Authorization` header (RFC 6750 §2.1).
     pub(crate) const fn reads_authorization(&self) -> bool {
         !self.ignores_authorization

@@ -165,6 +165,8 @@ pub enum ErrorKind {
     Misconfigured,
     /// The store of used proofs is full or unavailable, so a replayed proof can't be detected.
     ReplayUnavailable,
+    /// As many streams are open as the service allows, or as it allows this issuer or subject.
+    TooManyStreams,
 }
 
 impl ErrorKind {
@@ -181,7 +183,8 @@ impl ErrorKind {
             Self::ClockWrong
             | Self::CredentialsRejected
             | Self::Misconfigured
-            | Self::ReplayUnavailable => Blame::ResourceServer,
+            | Self::ReplayUnavailable
+            | Self::TooManyStreams => Blame::ResourceServer,
             _ => Blame::Client,
         }
     }
@@ -229,6 +232,7 @@ impl ErrorKind {
             Self::CredentialsRejected => "credentials_rejected",
             Self::Misconfigured => "misconfigured",
             Self::ReplayUnavailable => "replay_unavailable",
+            Self::TooManyStreams => "too_many_streams",
         }
     }
 }
@@ -279,6 +283,7 @@ impl fmt::Display for ErrorKind {
             }
             Self::Misconfigured => "the resource server is misconfigured",
             Self::ReplayUnavailable => "the service can't check whether the proof was used before",
+            Self::TooManyStreams => "too many streams are open",
         };
         f.write_str(text)
     }

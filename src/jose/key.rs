@@ -14,6 +14,10 @@ use super::{
     error::KeyError,
     public_key::PublicKey,
 };
+use crate::changes::Changes;
+
+/// The retirements of keys in this process. Streams that are open wait for them.
+pub(crate) static RETIREMENTS: Changes = Changes::new();
 
 /// One key of an issuer, ready to verify signatures.
 ///
@@ -96,6 +100,7 @@ impl VerificationKey {
     /// Retires the key: the issuer no longer vouches for the tokens it signed.
     pub(crate) fn retire(&self) {
         self.retired.store(true, Ordering::Release);
+        RETIREMENTS.happened();
     }
 
     /// Returns true if the issuer no longer vouches for the tokens this key signed.

@@ -52,7 +52,8 @@ pub(super) enum Identification<F> {
 pub(super) struct Presentation {
     scheme: Scheme,
     origin: Origin,
-    /// Set for `DPoP` only, whose proof has to name the token. Boxed to keep this type small.
+    /// Set for `DPoP`, whose proof has to name the token, and where a lease keeps it. Boxed to keep
+    /// this type small.
     token: Option<Box<Token>>,
 }
 
@@ -61,15 +62,20 @@ impl Presentation {
         self.scheme
     }
 
-    fn of(token: &Token) -> Self {
+    pub(super) fn token(&self) -> Option<&Token> {
+        self.token.as_deref()
+    }
+
+    fn of(token: &Token, keeps_token: bool) -> Self {
         let (scheme, origin) = (token.scheme(), token.origin());
-        Self { scheme, origin, token: (scheme == Scheme::Dpop).then(|| Box::new(token.clone())) }
+        let keeps_token = keeps_token || scheme == Scheme::Dpop;
+        Self { scheme, origin, token: keeps_token.then(|| Box::new(token.clone())) }
     }
 
     /// The presentation of a token whose outcome was in the cache.
-    fn of_cached(lookup: CacheLookup<'_>) -> Result<Self, VerifyError> {
+    fn of_cached(lookup: CacheLookup<'_>, keeps_token: bool) -> Result<Self, VerifyError> {
         let (scheme, origin) = (lookup.found().scheme(), lookup.found().origin());
-        if scheme == Scheme::Dpop {
+        if keeps_token || scheme == Scheme::Dpop {
             let token = Some(Box::new(lookup.into_token()?));
             return Ok(Self { scheme, origin, token });
         }
@@ -87,7 +93,7 @@ pub(super) struct Admitter<V, R> {
     verifier: Arc<V>,
     responder: Arc<R>,
     policy: Arc<Policy>,
-    settings: Settings,
+    pub(super) settings: Settings,
 }
 
 impl<V, R> Admitter<V, R> {
@@ -178,10 +184,13 @@ impl<V, R> Admitter<V, R> {
         let freshness = (self.settings.freshness)(head);
         let lookup = CacheLookup::new(found, freshness);
         if let Some(outcome) = self.verifier.cached(&lookup) {
-            return Ok(Identification::Verified(outcome, Presentation::of_cached(lookup)?));
+            return Ok(Identification::Verified(
+                outcome,
+                Presentation::of_cached(lookup, self.opens_leases())?,
+            ));
         }
         let token = lookup.into_token()?;
-        let presentation = Presentation::of(&token);
+        let presentation = Presentation::of(&token, self.opens_leases());
         // Before the verifier reads its own clock: what it finds out counts from here.
         let started_at = self.now();
         let mut request = VerifyRequest::new(token).with_freshness(freshness);
@@ -212,7 +221,7 @@ impl<V, R> Admitter<V, R> {
             if let Some(forward) = &self.settings.forward {
                 forward.fill(decision.token(), request.headers_mut())?;
             }
-            Ok(self.hand_over(decision, presentation, request))
+            self.hand_over(decision, presentation, request)
         })
     }
 
@@ -252,13 +261,18 @@ impl<V, R> Admitter<V, R> {
 
     /// Stores the decision in the request, right before the inner service is called, and returns the
     /// changes to make to the response.
+    ///
+    /// # Errors
+    ///
+    /// If no further stream may be opened.
     #[inline]
     pub(super) fn hand_over<B>(
         &self,
         decision: Admission,
         presentation: &Presentation,
         request: &mut Request<B>,
-    ) -> ResponseEdits {
+    ) -> Result<ResponseEdits, VerifyError> {
+        self.open_lease(&decision, presentation, request)?;
         let varies_by = decision.varies_by();
         let token = decision.token();
         telemetry::report::request_admitted(token.method().as_str(), token.facts_age());
@@ -270,7 +284,7 @@ impl<V, R> Admitter<V, R> {
         let nonce = decision.store_in(request.extensions_mut());
         self.hide_credentials(Some(presentation), request);
         let private = presentation.origin != Origin::Header;
-        ResponseEdits::new(private, nonce, varies_by, self.to_report(request))
+        Ok(ResponseEdits::new(private, nonce, varies_by, self.to_report(request)))
     }
 
     /// Admits a request that carries no credentials, and returns the changes to make to the response.

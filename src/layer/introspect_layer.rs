@@ -3,6 +3,8 @@
 use std::{fmt, sync::Arc};
 
 use super::{forward::headers::ForwardHeaders, settings::Settings};
+#[cfg(feature = "_crypto")]
+use crate::lease::leases::Lessor;
 use crate::{
     credentials::{extract::Extractor, head::RequestHead},
     policy::settings::Policy,
@@ -42,6 +44,8 @@ impl<V> IntrospectLayer<V> {
                 forward: None,
                 remove_credentials: false,
                 log_subjects: false,
+                #[cfg(feature = "_crypto")]
+                leases: None,
             },
         }
     }
@@ -221,6 +225,24 @@ impl<V, R> IntrospectLayer<V, R> {
     pub fn log_subjects(mut self) -> Self {
         self.settings.log_subjects = true;
         self
+    }
+
+    /// Opens a lease for each request that is admitted by a token.
+    #[cfg(feature = "_crypto")]
+    pub(crate) fn opening_leases(mut self, lessor: Lessor) -> Self {
+        self.settings.leases = Some(lessor);
+        self
+    }
+
+    #[cfg(feature = "_crypto")]
+    pub(crate) const fn shared_policy(&self) -> &Arc<Policy> {
+        &self.policy
+    }
+
+    /// Returns the length of the longest token that requests may have.
+    #[cfg(feature = "_crypto")]
+    pub(crate) const fn longest_token(&self) -> usize {
+        self.settings.extractor.longest_token()
     }
 
     /// Sets the responder that renders refusals. Default: [`Auto`].

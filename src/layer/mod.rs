@@ -91,6 +91,7 @@ mod edits;
 pub(crate) mod forward;
 pub mod future;
 pub(crate) mod introspect_layer;
+mod leasing;
 pub(crate) mod service;
 pub(crate) mod settings;
 mod span;

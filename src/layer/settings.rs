@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use super::forward::headers::ForwardHeaders;
+#[cfg(feature = "_crypto")]
+use crate::lease::leases::Lessor;
 use crate::{
     credentials::{extract::Extractor, head::RequestHead},
     verify::{peer::PeerKey, request::Freshness},
@@ -19,6 +21,9 @@ pub(super) struct Settings {
     pub(super) forward: Option<Arc<ForwardHeaders>>,
     pub(super) remove_credentials: bool,
     pub(super) log_subjects: bool,
+    /// Set if a lease is opened for each admitted request.
+    #[cfg(feature = "_crypto")]
+    pub(super) leases: Option<Lessor>,
 }
 
 type ExemptFn = dyn Fn(RequestHead<'_>) -> bool + Send + Sync;

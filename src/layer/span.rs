@@ -8,15 +8,15 @@ use crate::{
 };
 
 /// The span of a request that waits for its decision. Ends with the decision.
-pub(super) struct DecisionSpan(telemetry::events::PendingSpan);
+pub(super) struct DecisionSpan(telemetry::span::PendingSpan);
 
 impl DecisionSpan {
     pub(super) fn begin() -> Self {
-        Self(telemetry::events::PendingSpan::begin())
+        Self(telemetry::span::PendingSpan::begin())
     }
 
     /// Enters the span, so that events meanwhile belong to it.
-    pub(super) fn enter(&self) -> telemetry::events::Entered<'_> {
+    pub(super) fn enter(&self) -> telemetry::span::Entered<'_> {
         self.0.enter()
     }
 

@@ -184,9 +184,15 @@ where
                 let note = VerifiedForRequest::new(started_at, *this.decided_at);
                 request.extensions_mut().insert(note);
             }
-            let edits = this.admitter.hand_over(decision, this.presentation, request);
-            let request = this.request.take().expect(ONCE);
-            return Poll::Ready(Ok(HandOver::Called(this.inner.call(request), edits)));
+            return Poll::Ready(Ok(
+                match this.admitter.hand_over(decision, this.presentation, request) {
+                    Ok(edits) => {
+                        let request = this.request.take().expect(ONCE);
+                        HandOver::Called(this.inner.call(request), edits)
+                    }
+                    Err(error) => HandOver::DecidedAgain(Ok(Err(error))),
+                },
+            ));
         }
         let Some(left) = this.repeats_left.checked_sub(1) else {
             let error = VerifyError::new(ErrorKind::Unavailable)

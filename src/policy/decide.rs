@@ -1,6 +1,6 @@
 //! Decides about one token.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     advice::{tell_no_scope, tell_refresh, tell_untyped},
@@ -68,31 +68,9 @@ impl Policy {
         presented: Option<&Presented<'_>>,
     ) -> Result<Decision, VerifyError> {
         let now = Moment::now(&*self.clock);
-        if !self.clock.can_be_right(now.wall()) {
-            return Err(VerifyError::new(ErrorKind::ClockWrong)
-                .with_context("the clock shows a time before this crate was released"));
-        }
-        let claims = active.claims();
-        record(Check::Trusted, || seen(active.issuer()), self.check_issuer(active.issuer()))?;
-        // The key may have been removed since the facts were cached.
-        demand(Check::KeyInUse, Detail::default, !active.is_retired(), ErrorKind::UnknownKey)?;
-        if let Err(weak) = self.check_fapi2(&active) {
-            // Recorded only on failure: without FAPI 2.0 there is no such check.
-            let (check, wanted) = match weak {
-                ErrorKind::UnsupportedAlgorithm => (Check::Algorithm, "one of FAPI 2.0"),
-                _ => (Check::Type, "at+jwt"),
-            };
-            tell_untyped(&active, weak);
-            record(check, || Detail::default().wanted(wanted), Err::<(), _>(weak))?;
-        }
-        record(Check::NoRefreshToken, || kind_detail(claims), check_kind(claims))
-            .inspect_err(|refused| tell_refresh(&active, *refused))?;
-        self.check_time(claims, now.wall())?;
-        self.check_lifetime(claims)?;
-        let audiences = || seen(list(claims.audience().iter())).wanted(list(&self.audiences));
-        record(Check::Audience, audiences, self.check_audience(claims))?;
-        let proof = self.proofs.check(claims, scheme, presented, now);
-        let proof = record(Check::Possession, || binding_detail(claims), proof)?;
+        self.check_facts(&active, now)?;
+        let proof = self.proofs.check(active.claims(), scheme, presented, now);
+        let proof = record(Check::Possession, || binding_detail(active.claims()), proof)?;
         let age = now.since(active.verified_at());
         let token = VerifiedToken::new(active, scheme, age, now.wall(), Arc::clone(&self.terms));
         let verdict = Requirement::check_all(&self.terms.requirements, &token);
@@ -103,6 +81,52 @@ impl Policy {
             (Ok(()), None) => {}
         }
         Ok(Decision { verdict: verdict.map(|()| token), proof })
+    }
+
+    /// Decides again about the token of a request that was admitted at `admitted_at`, and whose
+    /// response is still open.
+    ///
+    /// Everything that depends on the facts is judged anew. The age of the facts and of the login were
+    /// judged when the request was admitted, and so was the proof of possession: there is no new one.
+    /// The caller checks that the token is bound to the same key.
+    pub(crate) fn admit_again(
+        &self,
+        active: ActiveToken,
+        scheme: Scheme,
+        admitted_at: UnixTime,
+    ) -> Result<VerifiedToken, VerifyError> {
+        self.check_facts(&active, Moment::now(&*self.clock))?;
+        let terms = Arc::clone(&self.terms);
+        let token = VerifiedToken::new(active, scheme, Duration::ZERO, admitted_at, terms);
+        Requirement::check_all(&self.terms.requirements, &token)?;
+        Ok(token)
+    }
+
+    /// Checks the facts about a token, but for the key it is bound to.
+    fn check_facts(&self, active: &ActiveToken, now: Moment) -> Result<(), VerifyError> {
+        if !self.clock.can_be_right(now.wall()) {
+            return Err(VerifyError::new(ErrorKind::ClockWrong)
+                .with_context("the clock shows a time before this crate was released"));
+        }
+        let claims = active.claims();
+        record(Check::Trusted, || seen(active.issuer()), self.check_issuer(active.issuer()))?;
+        // The key may have been removed since the facts were cached.
+        demand(Check::KeyInUse, Detail::default, !active.is_retired(), ErrorKind::UnknownKey)?;
+        if let Err(weak) = self.check_fapi2(active) {
+            // Recorded only on failure: without FAPI 2.0 there is no such check.
+            let (check, wanted) = match weak {
+                ErrorKind::UnsupportedAlgorithm => (Check::Algorithm, "one of FAPI 2.0"),
+                _ => (Check::Type, "at+jwt"),
+            };
+            tell_untyped(active, weak);
+            record(check, || Detail::default().wanted(wanted), Err::<(), _>(weak))?;
+        }
+        record(Check::NoRefreshToken, || kind_detail(claims), check_kind(claims))
+            .inspect_err(|refused| tell_refresh(active, *refused))?;
+        self.check_time(claims, now.wall())?;
+        self.check_lifetime(claims)?;
+        let audiences = || seen(list(claims.audience().iter())).wanted(list(&self.audiences));
+        record(Check::Audience, audiences, self.check_audience(claims))
     }
 
     pub(super) fn check_issuer(&self, issuer: &str) -> Result<(), ErrorKind> {

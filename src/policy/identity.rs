@@ -6,6 +6,7 @@ use http::Extensions;
 
 use super::{
     advice::tell_no_scope,
+    recorder::Recorder,
     requirement::verdict::add,
     settings::Policy,
     verified_token::{Observed, Requirement, Terms, VerifiedToken},
@@ -93,8 +94,32 @@ pub(crate) fn is_known(extensions: &Extensions) -> bool {
     extensions.get::<VerifiedToken>().is_some() || extensions.get::<Anonymous>().is_some()
 }
 
+/// Returns the token that the request was admitted with, if it meets a requirement.
+///
+/// For extractors and handlers. Layers record for further layers, too, what the token met.
+pub(crate) fn token_that_meets<'a>(
+    extensions: &'a Extensions,
+    requirement: &Requirement,
+) -> Result<&'a VerifiedToken, VerifyError> {
+    let token = token_of(extensions)?;
+    requirement.check(token)?;
+    record_for_stream(extensions, || requirement.clone());
+    Ok(token)
+}
+
+/// Records a requirement that the request met, if its response may stay open.
+pub(crate) fn record_for_stream(
+    extensions: &Extensions,
+    requirement: impl FnOnce() -> Requirement,
+) {
+    if let Some(recorder) = extensions.get::<Recorder>() {
+        recorder.record(requirement());
+    }
+}
+
 /// Records that the token of a request met a requirement.
 pub(crate) fn record_met(extensions: &mut Extensions, requirement: &Requirement) {
+    record_for_stream(extensions, || requirement.clone());
     let Some(token) = extensions.get_mut::<VerifiedToken>() else { return };
     let requirement = requirement.clone();
     token.met = Some(match token.met.take() {

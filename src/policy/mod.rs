@@ -35,6 +35,7 @@ mod implied_scopes;
 mod lifetime;
 pub(crate) mod observer;
 pub(crate) mod observer_reports;
+pub(crate) mod recorder;
 pub(crate) mod replay_check;
 pub(crate) mod requirement;
 pub(crate) mod settings;

@@ -94,6 +94,10 @@ impl Policy {
         self.with(|terms| terms.leeway = leeway.min(Duration::from_secs(300)))
     }
 
+    pub(crate) fn leeway_of_clocks(&self) -> Duration {
+        self.terms.leeway
+    }
+
     /// Reads the clock.
     pub(crate) fn now(&self) -> Moment {
         Moment::now(&*self.clock)

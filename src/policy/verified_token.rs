@@ -49,6 +49,11 @@ impl VerifiedToken {
         Self { active, scheme, facts_age, admitted_at, terms, met, observed }
     }
 
+    /// Returns the facts about the token.
+    pub(crate) const fn active(&self) -> &ActiveToken {
+        &self.active
+    }
+
     /// Returns the issuer that vouches for the token.
     #[must_use]
     pub fn issuer(&self) -> &str {

@@ -34,6 +34,8 @@ impl<R> ResourceServer<R> {
         names::describe();
         let all = Export::for_resource(&self.0.audience);
         all.set_gauge(&names::CUTOFFS, float(self.0.revocations.len()));
+        #[cfg(feature = "_crypto")]
+        all.set_gauge(&names::STREAMS, float(self.0.leases.open()));
         let now = Moment::now(&*self.0.clock);
         for issuer in &self.0.issuers {
             let metrics = all.for_issuer(&Arc::from(issuer.name()));

@@ -38,6 +38,8 @@ mod presets;
 pub mod readiness;
 pub(crate) mod server;
 mod stack;
+#[cfg(feature = "_crypto")]
+mod streams;
 #[cfg(feature = "jwt")]
 mod tenants;
 mod trusted;

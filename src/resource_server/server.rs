@@ -7,6 +7,8 @@ use super::tenants::registry::Tenants;
 use super::{metadata::document::Document, trusted::TrustedIssuer};
 #[cfg(feature = "cache")]
 use crate::credentials::token::Token;
+#[cfg(feature = "_crypto")]
+use crate::lease::leases::Leases;
 use crate::{
     clock::Clock,
     credentials::extract::Extractor,
@@ -50,6 +52,8 @@ pub(super) struct Parts {
     pub(super) metadata: Option<Arc<Document>>,
     pub(super) issuers: Vec<TrustedIssuer>,
     pub(super) revocations: Revocations,
+    #[cfg(feature = "_crypto")]
+    pub(super) leases: Leases,
     #[cfg(feature = "jwt")]
     pub(super) tenants: Option<Tenants>,
 }
@@ -142,6 +146,8 @@ impl<R> ResourceServer<R> {
 
     /// Removes a token from the cache, so that it is verified again. Returns true if it was cached.
     ///
+    /// If it has open streams, it is verified again at once.
+    ///
     /// To handle a revocation, prefer [`revocations`](Self::revocations): a cutoff also applies to
     /// verifications that are under way.
     #[cfg(feature = "cache")]
@@ -150,9 +156,10 @@ impl<R> ResourceServer<R> {
         let issuers = self.0.issuers.iter();
         let evicted = issuers.filter(|trusted| trusted.evict(token)).count() > 0;
         #[cfg(feature = "jwt")]
-        if let Some(tenants) = &self.0.tenants {
-            return tenants.evict(token) || evicted;
-        }
+        let evicted =
+            self.0.tenants.as_ref().is_some_and(|tenants| tenants.evict(token)) || evicted;
+        #[cfg(feature = "_crypto")]
+        self.0.leases.recheck(token);
         evicted
     }
 

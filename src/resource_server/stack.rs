@@ -1,9 +1,9 @@
 //! The layers around the verifier of an issuer: cache, coalescing, miss budget, bulkhead and
 //! circuit breaker.
 
-use std::sync::Arc;
 #[cfg(all(feature = "introspection", feature = "_crypto"))]
 use std::sync::OnceLock;
+use std::{sync::Arc, time::Duration};
 
 use tower_layer::Layer;
 
@@ -78,6 +78,17 @@ impl Settings {
             return route.caching_issuers(self.cache.max_entries());
         }
         route
+    }
+
+    /// Returns the maximum age of facts that an authorization server established, and the additional
+    /// time while it is unavailable.
+    #[cfg(feature = "_crypto")]
+    pub(super) const fn ages(&self) -> (Duration, Duration) {
+        #[cfg(feature = "cache")]
+        if !self.no_cache {
+            return self.cache.ages();
+        }
+        (Duration::ZERO, Duration::ZERO)
     }
 
     /// Sets the number of introspections that may be under way at one server.

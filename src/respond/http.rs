@@ -51,7 +51,8 @@ fn retry_after(error: &VerifyError) -> Option<Duration> {
         ErrorKind::ClockWrong
         | ErrorKind::KeyPending
         | ErrorKind::Unavailable
-        | ErrorKind::ReplayUnavailable => Some(DEFAULT_RETRY_AFTER),
+        | ErrorKind::ReplayUnavailable
+        | ErrorKind::TooManyStreams => Some(DEFAULT_RETRY_AFTER),
         _ => None,
     };
     error.retry_after().or(default)

@@ -121,6 +121,9 @@ pub(super) const fn row(kind: ErrorKind) -> Row {
             Unavailable,
             "the token can't be verified at present",
         ),
+        Kind::TooManyStreams => {
+            (StatusCode::SERVICE_UNAVAILABLE, Absent, Unavailable, "too many streams are open")
+        }
         Kind::BadResponse | Kind::FailsOnToken | Kind::UnusableKey | Kind::UntriedKeys => {
             (StatusCode::BAD_GATEWAY, Absent, Unavailable, "the token can't be verified at present")
         }
@@ -136,7 +139,7 @@ mod tests {
     use super::*;
     use crate::error::kind::Blame;
 
-    const KINDS: [ErrorKind; 39] = [
+    const KINDS: [ErrorKind; 40] = [
         ErrorKind::MissingCredentials,
         ErrorKind::UnsupportedScheme,
         ErrorKind::MalformedCredentials,
@@ -176,6 +179,7 @@ mod tests {
         ErrorKind::CredentialsRejected,
         ErrorKind::Misconfigured,
         ErrorKind::ReplayUnavailable,
+        ErrorKind::TooManyStreams,
     ];
 
     #[test]

@@ -18,6 +18,7 @@ use super::{
     table::{ClaimName, CutoffTimes, Cutoffs, MAX_CLOCK_AHEAD, UNDATED, worse},
 };
 use crate::{
+    changes::Changes,
     claims::{claims_set::CLIENT_CLAIMS, json},
     clock::{Clock, Moment, SystemClock},
     telemetry::events::cutoff_time_cut,
@@ -80,6 +81,8 @@ struct RevocationState {
     has_undated: AtomicBool,
     latest_iat: LatestIat,
     cutoffs: RwLock<Cutoffs>,
+    /// New cutoffs. Streams that are open wait for them.
+    changes: Changes,
 }
 
 impl Revocations {
@@ -142,6 +145,7 @@ impl Revocations {
             has_undated: AtomicBool::new(false),
             latest_iat: LatestIat::new(),
             cutoffs: RwLock::default(),
+            changes: Changes::new(),
         }))
     }
 
@@ -168,6 +172,13 @@ impl Revocations {
             state.has_undated.store(true, Ordering::Release);
         }
         state.has_cutoffs.store(true, Ordering::Release);
+        drop(cutoffs);
+        state.changes.happened();
+    }
+
+    /// Returns the cutoffs that were added, to wait for the next one.
+    pub(crate) fn changes(&self) -> &Changes {
+        &self.0.changes
     }
 
     /// Returns true if there is no cutoff that has not ended.

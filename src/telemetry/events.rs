@@ -90,6 +90,15 @@ pub(super) fn refused(error: &VerifyError, by: RefusedBy, subject: Option<&str>)
                 cause = %Chain(error),
                 "proof could not be recorded"
             ),
+            Blame::ResourceServer if error.kind() == ErrorKind::TooManyStreams => limited!(
+                WARN,
+                reason,
+                reason,
+                refused_by,
+                subject,
+                cause = %Chain(error),
+                "too many streams are open"
+            ),
             Blame::ResourceServer => limited!(
                 ERROR,
                 reason,
@@ -121,6 +130,17 @@ pub(super) fn would_have_refused(observer: &str, error: &VerifyError) {
     }
     #[cfg(not(feature = "tracing"))]
     let _ = (observer, error);
+}
+
+/// Reports that a stream ended before its handler was done.
+pub(super) fn stream_ended(reason: &'static str, unverified: Option<&VerifyError>) {
+    #[cfg(feature = "tracing")]
+    match unverified {
+        Some(error) => limited!(WARN, reason, reason, cause = %Chain(error), "stream ended"),
+        None => limited!(DEBUG, reason, reason, "stream ended"),
+    }
+    #[cfg(not(feature = "tracing"))]
+    let _ = (reason, unverified);
 }
 
 /// Reports that the refusal hook of the application panicked, which would otherwise go unnoticed.
@@ -310,73 +330,6 @@ pub(crate) fn server_state_changed(
 #[cfg(feature = "tracing")]
 const REFUSES_EVERYONE_HINT: &str =
     "the credentials of this service may be wrong, or its client may not introspect";
-
-/// The span of a verification that could not finish at once, until its verdict.
-#[cfg(feature = "tracing")]
-pub(crate) struct PendingSpan(tracing::Span);
-
-/// A placeholder for the span, without the feature `tracing`.
-#[cfg(not(feature = "tracing"))]
-pub(crate) struct PendingSpan;
-
-/// A guard of the span. Work done while it is held belongs to the verification.
-#[cfg(feature = "tracing")]
-pub(crate) type Entered<'a> = tracing::span::Entered<'a>;
-
-#[cfg(not(feature = "tracing"))]
-pub(crate) type Entered<'a> = std::marker::PhantomData<&'a ()>;
-
-impl PendingSpan {
-    pub(crate) fn begin() -> Self {
-        #[cfg(feature = "tracing")]
-        return Self(tracing::info_span!(
-            target: TARGET,
-            "verify_token",
-            outcome = tracing::field::Empty,
-            reason = tracing::field::Empty,
-            issuer = tracing::field::Empty,
-            method = tracing::field::Empty,
-            subject = tracing::field::Empty,
-        ));
-        #[cfg(not(feature = "tracing"))]
-        Self
-    }
-
-    pub(crate) fn enter(&self) -> Entered<'_> {
-        #[cfg(feature = "tracing")]
-        return self.0.enter();
-        #[cfg(not(feature = "tracing"))]
-        std::marker::PhantomData
-    }
-
-    /// Ends the span of a request that was let in by a token of `issuer`.
-    pub(crate) fn admitted(self, issuer: &str, method: &'static str, subject: Option<&str>) {
-        #[cfg(feature = "tracing")]
-        {
-            let Self(span) = self;
-            span.record("outcome", "admitted").record("issuer", issuer).record("method", method);
-            if let Some(subject) = subject {
-                span.record("subject", truncate_name(subject));
-            }
-        }
-        #[cfg(not(feature = "tracing"))]
-        let _ = (issuer, method, subject);
-    }
-
-    /// Ends the span of a request that was refused.
-    pub(crate) fn refused(self, error: &VerifyError, subject: Option<&str>) {
-        #[cfg(feature = "tracing")]
-        {
-            let Self(span) = self;
-            span.record("outcome", "refused").record("reason", error.kind().reason());
-            if let Some(subject) = subject {
-                span.record("subject", truncate_name(subject));
-            }
-        }
-        #[cfg(not(feature = "tracing"))]
-        let _ = (error, subject);
-    }
-}
 
 /// Records the subject of an admitted token in the span around it, if that declares the field.
 pub(crate) fn subject_admitted(subject: &str) {

@@ -81,6 +81,12 @@ table! {
         "Age of the keys of an issuer";
     UNKNOWN_KEYS: Gauge "unknown_keys" in Count by ["resource", "issuer"],
         "Key names that fetches of the last minute did not find";
+    STREAMS: Gauge "streams_open" in Count by ["resource"],
+        "Streams that are open under a lease";
+    STREAM_ENDS: Counter "stream_ends_total" in Count by ["reason"],
+        "Streams that ended before their handler was done, by reason";
+    STREAM_FACTS_AGE: Histogram "stream_facts_age_seconds" in Seconds by ["method"],
+        "Age of the facts about the token of a stream when it was verified again";
     CUTOFFS: Gauge "cutoffs" in Count by ["resource"],
         "Cutoffs in force";
 }
@@ -146,6 +152,18 @@ pub(super) fn would_have_refused(observer: &str, kind: ErrorKind) {
     add(&WOULD_REFUSE, labels, 1);
 }
 
+pub(super) fn stream_ended(reason: &'static str) {
+    add(&STREAM_ENDS, [Label::from_static_parts("reason", reason)], 1);
+}
+
+pub(super) fn stream_token_verified(method: &'static str, age: Duration) {
+    let labels = vec![Label::from_static_parts("method", method)];
+    let key = Key::from_parts(STREAM_FACTS_AGE.name, labels);
+    with_recorder(|recorder| {
+        recorder.register_histogram(&key, &METADATA).record(age.as_secs_f64());
+    });
+}
+
 pub(super) fn upstream_call_ended(
     issuer: &Arc<str>,
     endpoint: EndpointKind,
@@ -197,7 +215,9 @@ fn by_reason(reason: &'static str) -> Option<&'static Key> {
         "authorization_server":
             "bad_response" "fails_on_token" "key_pending" "unavailable" "untried_keys"
             "unusable_key";
-        "resource_server": "clock_wrong" "credentials_rejected" "misconfigured";
+        "resource_server":
+            "clock_wrong" "credentials_rejected" "misconfigured" "replay_unavailable"
+            "too_many_streams";
         "client":
             "missing_credentials" "unsupported_scheme" "malformed_credentials" "repeated_credentials"
             "token_too_long" "malformed_token" "unsupported_token" "unsupported_algorithm"

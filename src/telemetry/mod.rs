@@ -13,3 +13,4 @@ pub(crate) mod metrics;
 pub(crate) mod refused_by;
 pub(crate) mod report;
 pub(crate) mod server_state;
+pub(crate) mod span;

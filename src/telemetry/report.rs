@@ -49,6 +49,22 @@ pub(crate) fn request_refused() {
     metrics::request_refused();
 }
 
+/// Reports that a stream ended before its handler was done. `unverified` is the error if its token
+/// could not be verified again.
+pub(crate) fn stream_ended(reason: &'static str, unverified: Option<&VerifyError>) {
+    events::stream_ended(reason, unverified);
+    #[cfg(feature = "metrics")]
+    metrics::stream_ended(reason);
+}
+
+/// Records the age that facts had when the token of a stream was verified again.
+pub(crate) fn stream_token_verified(method: &'static str, age: Duration) {
+    #[cfg(feature = "metrics")]
+    metrics::stream_token_verified(method, age);
+    #[cfg(not(feature = "metrics"))]
+    let _ = (method, age);
+}
+
 /// Counts a call of an authorization server and records its duration.
 ///
 /// `ended` holds the duration and the error, if any. It is `None` if the call was dropped before

@@ -63,6 +63,7 @@ mod revocation;
 mod revocation_bound;
 mod scripted;
 mod simulated_week;
+mod streams;
 mod structure;
 mod support;
 mod tenants;

@@ -28,6 +28,7 @@ use tower_introspect::{
 
 use crate::{
     recorder::MemoryRecorder,
+    streams::open::Open,
     support::{AUDIENCE, ISSUER, ImmediateVerifier, ask, layer, request, whoami_service},
     world::{World, auth, bearer, remote},
 };
@@ -108,6 +109,23 @@ async fn cause_all_metrics() {
     for n in 0..10 {
         let issuer = format!("https://h0stile.example.com/{n}");
         world.status(&world.server.jwt().claim("iss", issuer).mint()).await;
+    }
+    world.api.record_metrics();
+    cause_metrics_of_streams().await;
+}
+
+async fn cause_metrics_of_streams() {
+    let world = World::new(remote());
+    let token = world.opaque();
+    let _open = Open::with(&world.api.streams(), bearer(&token), "text/plain").await;
+    for second in 0..60 {
+        if second == 30 {
+            world.server.revoke(&token);
+        }
+        tokio::time::advance(Duration::from_secs(1)).await;
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
     }
     world.api.record_metrics();
 }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use tower_layer::Layer as _;
 
 use super::server_builder::ResourceServerBuilder;
+#[cfg(feature = "_crypto")]
+use crate::lease::leases::Leases;
 #[cfg(feature = "jwt")]
 use crate::resource_server::trusted::route_of;
 use crate::{
@@ -59,8 +61,19 @@ impl<R> ResourceServerBuilder<R> {
         let verifier = verifier_of(&issuers, with_cache);
         // The outermost layer, so that no cached or shared result bypasses the cutoffs.
         let verifier = RevocationLayer::new(self.stack.revocations.clone()).layer(verifier);
+        let verifier = BoxVerifier::new(verifier);
         let parts = Parts {
-            verifier: BoxVerifier::new(verifier),
+            #[cfg(feature = "_crypto")]
+            leases: {
+                let (max_age, more) = self.stack.ages();
+                Leases::new(verifier.clone())
+                    .max_age(max_age)
+                    .stale_if_error(more)
+                    .capacity(self.max_streams)
+                    .revocations(self.stack.revocations.clone())
+                    .clock(Arc::clone(&self.clock))
+            },
+            verifier,
             policy: self.policy.clock(Arc::clone(&self.clock)),
             extractor: self.extractor,
             freshness: self.freshness,

@@ -52,6 +52,8 @@ impl<R> ResourceServerBuilder<R> {
             hook: self.hook,
             log_subjects: self.log_subjects,
             own_revocations: self.own_revocations,
+            #[cfg(feature = "_crypto")]
+            max_streams: self.max_streams,
             #[cfg(feature = "jwt")]
             resolver: self.resolver,
         }

@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+#[cfg(feature = "_crypto")]
+use crate::lease::leases::DEFAULT_CAPACITY;
 #[cfg(feature = "jwt")]
 use crate::resource_server::tenants::resolver::IssuerResolver;
 use crate::{
@@ -39,6 +41,8 @@ pub struct ResourceServerBuilder<R = Auto> {
     pub(super) hook: Option<RefusalHook>,
     pub(super) log_subjects: bool,
     pub(super) own_revocations: bool,
+    #[cfg(feature = "_crypto")]
+    pub(super) max_streams: usize,
     #[cfg(feature = "jwt")]
     pub(super) resolver: Option<IssuerResolver>,
 }
@@ -78,6 +82,8 @@ impl ResourceServerBuilder {
             hook: None,
             log_subjects: false,
             own_revocations: true,
+            #[cfg(feature = "_crypto")]
+            max_streams: DEFAULT_CAPACITY,
             #[cfg(feature = "jwt")]
             resolver: None,
         }
@@ -239,6 +245,16 @@ impl<R> ResourceServerBuilder<R> {
     /// [`Unavailable`](crate::ErrorKind::Unavailable).
     pub fn max_concurrent_introspections(mut self, limit: usize) -> Self {
         self.stack.limit_introspections(limit);
+        self
+    }
+
+    /// Sets the maximum number of streams that are open under a lease. 100 000 by default.
+    ///
+    /// See [`Leases::capacity`](crate::stream::Leases::capacity).
+    #[cfg(feature = "_crypto")]
+    #[cfg_attr(docsrs, doc(cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))))]
+    pub const fn max_streams(mut self, streams: usize) -> Self {
+        self.max_streams = streams;
         self
     }
 

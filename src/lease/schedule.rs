@@ -1,0 +1,104 @@
+//! The times at which the token of open streams is verified again.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// The shortest time between two verifications of one token.
+pub(super) const MIN_PERIOD: Duration = Duration::from_secs(1);
+
+/// The longest time until a token is looked at again, whatever was planned. A step of the wall clock
+/// has an effect within this time.
+pub(super) const MAX_PAUSE: Duration = Duration::from_secs(10);
+
+/// The longest pause after a verification that failed for no fault of the client.
+const MAX_RETRY_PAUSE: Duration = Duration::from_secs(5);
+
+/// The times of one verification: when it starts, and when its facts no longer count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Times {
+    pub(super) recheck_at: Instant,
+    pub(super) give_up_at: Instant,
+}
+
+/// The settings of the schedule.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Schedule {
+    pub(super) max_age: Duration,
+    pub(super) stale_if_error: Duration,
+}
+
+impl Schedule {
+    /// Returns the times for facts of this age.
+    ///
+    /// `luck` is between 0 and 1, and spreads the tokens: verifications start at 60 to 80 % of the
+    /// maximum age, and streams end at 80 to 100 % of it if there is no answer. So neither comes at
+    /// once for all, and each has a fifth of the maximum age for its answer.
+    pub(super) fn times(&self, now: Instant, age: Duration, luck: f64) -> Times {
+        let period = self.period();
+        let at = |share: f64, more: Duration| {
+            let until = period.mul_f64(share).saturating_add(more).saturating_sub(age);
+            now.checked_add(until).unwrap_or(now + MAX_PAUSE)
+        };
+        Times {
+            recheck_at: at(0.8 - 0.2 * luck, Duration::ZERO),
+            give_up_at: at(1.0 - 0.2 * luck, self.stale_if_error),
+        }
+    }
+
+    /// Returns the time between verifications.
+    pub(super) fn period(&self) -> Duration {
+        self.max_age.max(MIN_PERIOD)
+    }
+
+    /// Returns the age that facts of a cache may have to serve as another verification.
+    pub(super) fn acceptable_age(&self) -> Duration {
+        self.period() / 2
+    }
+
+    /// Returns the pause before the next attempt, after this many that failed.
+    pub(super) fn retry_pause(&self, failures: u32, luck: f64) -> Duration {
+        let pause = MIN_PERIOD.saturating_mul(1 << failures.min(3)).min(MAX_RETRY_PAUSE);
+        pause.min(self.period()).mul_f64(0.5 + 0.5 * luck)
+    }
+}
+
+/// Returns a number between 0 and 1 that looks random, from a hash.
+pub(super) fn luck(hash: u64) -> f64 {
+    f64::from((hash >> 32) as u32) / f64::from(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAX_AGE: Duration = Duration::from_secs(30);
+
+    #[tokio::test(start_paused = true)]
+    async fn verifications_start_before_streams_would_end() {
+        let schedule = Schedule { max_age: MAX_AGE, stale_if_error: Duration::ZERO };
+        let now = Instant::now();
+        for luck in [0.0, 0.1, 0.5, 0.9, 1.0] {
+            let Times { recheck_at, give_up_at } = schedule.times(now, Duration::ZERO, luck);
+            assert!(recheck_at >= now + MAX_AGE.mul_f64(0.599), "{luck}");
+            assert!(recheck_at <= now + MAX_AGE.mul_f64(0.801), "{luck}");
+            assert!(give_up_at >= recheck_at + MAX_AGE.mul_f64(0.199), "{luck}");
+            assert!(give_up_at <= now + MAX_AGE, "{luck}: the bound");
+            // Facts that are older already.
+            let later = schedule.times(now, MAX_AGE / 3, luck);
+            assert_eq!(later.give_up_at + MAX_AGE / 3, give_up_at);
+            assert!(schedule.times(now, MAX_AGE * 2, luck).give_up_at <= now);
+        }
+    }
+
+    #[test]
+    fn pauses_are_bounded() {
+        let schedule = Schedule { max_age: Duration::ZERO, stale_if_error: Duration::ZERO };
+        assert_eq!(schedule.period(), MIN_PERIOD);
+        for failures in [0, 1, 5, u32::MAX] {
+            let pause = schedule.retry_pause(failures, 1.0);
+            assert!(pause > Duration::ZERO && pause <= MAX_RETRY_PAUSE);
+        }
+        assert!((0.0..=1.0).contains(&luck(0)) && (0.0..=1.0).contains(&luck(u64::MAX)));
+    }
+}

@@ -1,0 +1,220 @@
+//! The token of a stream is verified again, and judged by what the request had to meet.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn stream_ends_within_max_age_after_its_token_was_revoked_at_the_server() {
+    let world = World::new(remote());
+    let token = world.opaque();
+    let mut open = open(&world, &token, GRPC).await;
+    pass(20 * MAX_AGE / 10).await;
+    assert_eq!(open.see().await, Seen::Nothing);
+    world.server.revoke(&token);
+    pass(MAX_AGE + SEC).await;
+    assert!(open.handler_is_dropped());
+    assert_eq!(open.see().await, Seen::Status("16".into(), true));
+    assert_eq!(open.reason(), Some("inactive"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn cutoff_asks_about_an_introspected_token_at_once() {
+    let world = World::new(remote());
+    let (revoked, other) = (world.opaque(), world.opaque());
+    let (ended, mut going) = (open(&world, &revoked, GRPC).await, open(&world, &other, GRPC).await);
+    let asked = world.asked();
+    world.server.revoke(&revoked);
+    pass(SEC).await;
+    world.api.revocations().revoke(&Cutoff::subject(ISSUER, "alice"));
+    pass(SEC).await;
+    assert_eq!(ended.reason(), Some("inactive"));
+    assert_eq!(going.see().await, Seen::Nothing);
+    assert_eq!(world.asked(), asked + 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn eviction_asks_at_once() {
+    let world = World::new(remote());
+    let token = world.opaque();
+    let open = open(&world, &token, GRPC).await;
+    world.server.revoke(&token);
+    pass(SEC).await;
+    assert_eq!(open.reason(), None);
+    assert!(world.api.evict(&Token::bearer(&token).unwrap()));
+    pass(SEC).await;
+    assert_eq!(open.reason(), Some("inactive"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn streams_of_one_token_share_one_question_for_each_period() {
+    let world = World::new(remote());
+    let token = world.opaque();
+    let mut streams = Vec::new();
+    for _ in 0..500 {
+        streams.push(open(&world, &token, PLAIN).await);
+    }
+    let asked = world.asked();
+    pass(20 * MAX_AGE).await;
+    let periods = world.asked() - asked;
+    // At 60 to 80 % of the maximum age.
+    assert!((25..=34).contains(&periods), "{periods}");
+    drop(streams);
+    settle().await;
+    assert_eq!(world.api.leases().open(), 0);
+    let asked = world.asked();
+    pass(2 * MAX_AGE).await;
+    assert_eq!(world.asked(), asked, "nobody is left to ask for");
+}
+
+#[tokio::test(start_paused = true)]
+async fn jwt_that_is_verified_locally_is_not_verified_again() {
+    let world = World::new(local());
+    let token = world.jwt();
+    let _open = open(&world, &token, PLAIN).await;
+    let before = world.api.stats();
+    pass(4 * MAX_AGE).await;
+    assert_eq!(world.api.stats().misses, before.misses);
+}
+
+#[tokio::test(start_paused = true)]
+async fn outage_ends_streams_as_unavailable_at_their_last_good_age() {
+    for (more, at_least, at_most) in
+        [(Duration::ZERO, 24 * SEC, 30 * SEC), (60 * SEC, 84 * SEC, 90 * SEC)]
+    {
+        for fault in [
+            Fault::hang(),
+            Fault::status(StatusCode::SERVICE_UNAVAILABLE),
+            Fault::status(StatusCode::UNAUTHORIZED),
+        ] {
+            let world = World::with(|api| api.issuer(remote()).stale_if_error(more));
+            let mut open = open(&world, &world.opaque(), GRPC).await;
+            world.server.inject(Endpoint::Introspection, fault);
+            pass(at_least - SEC).await;
+            assert_eq!(open.see().await, Seen::Nothing);
+            pass(at_most - at_least + SEC + Duration::from_millis(200)).await;
+            assert!(open.handler_is_dropped());
+            assert_eq!(open.see().await, Seen::Status("14".into(), false));
+            assert_eq!(open.reason(), Some("unverified"));
+            assert_eq!(open.end().unwrap().close_code(), 1013);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn stream_survives_an_outage_that_ends_in_time() {
+    let world = World::with(|api| api.issuer(remote()).stale_if_error(60 * SEC));
+    let mut open = open(&world, &world.opaque(), GRPC).await;
+    world.server.inject(Endpoint::Introspection, Fault::status(StatusCode::SERVICE_UNAVAILABLE));
+    pass(60 * SEC).await;
+    world.server.clear(Endpoint::Introspection);
+    pass(120 * SEC).await;
+    assert_eq!(open.see().await, Seen::Nothing);
+}
+
+#[tokio::test(start_paused = true)]
+async fn endings_for_want_of_an_answer_are_spread() {
+    let world = World::new(remote());
+    let mut streams = Vec::new();
+    for n in 0..100 {
+        let token = world.server.opaque().subject(&format!("user-{n}")).audience(AUDIENCE).mint();
+        streams.push(open(&world, &token, PLAIN).await);
+    }
+    world.server.inject(Endpoint::Introspection, Fault::status(StatusCode::SERVICE_UNAVAILABLE));
+    let mut ended = Vec::new();
+    for _ in 0..31 {
+        pass(SEC).await;
+        ended.push(streams.iter().filter(|open| open.reason().is_some()).count());
+    }
+    assert_eq!(ended.last(), Some(&100), "{ended:?}");
+    let most_in_a_second = ended.windows(2).map(|pair| pair[1] - pair[0]).max();
+    assert!(most_in_a_second < Some(40), "{ended:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn requirements_of_the_request_are_judged_by_new_facts() {
+    // The policy, a layer, and a handler.
+    for place in 0..3 {
+        let world = World::with(|api| {
+            let api = api.issuer(remote());
+            if place == 0 { api.require(Requirement::all_scopes(["read"])) } else { api }
+        });
+        let token = world.server.opaque().audience(AUDIENCE).scope("read write").mint();
+        let mut open = match place {
+            1 => {
+                let layers = tower::ServiceBuilder::new()
+                    .layer(world.api.streams())
+                    .layer(RequireScope::all(["read"]));
+                Open::with(&layers.into_inner(), bearer(&token), GRPC).await
+            }
+            _ => open(&world, &token, GRPC).await,
+        };
+        if place == 2 {
+            open.lease().require(&Requirement::all_scopes(["read"])).unwrap();
+            let refused = open.lease().require(&Requirement::all_scopes(["admin"])).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::InsufficientScope);
+        }
+        world.server.set_claim(&token, "scope", "write");
+        pass(MAX_AGE + SEC).await;
+        assert_eq!(open.see().await, Seen::Status("7".into(), true), "{place}");
+        assert_eq!(open.reason(), Some("insufficient_scope"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn max_age_of_a_login_is_judged_at_admission_only() {
+    let world = World::with(|api| {
+        api.issuer(remote()).require(Requirement::max_age(Duration::from_secs(300)))
+    });
+    let token = world.server.opaque().audience(AUDIENCE).expires_in(3600 * SEC);
+    let token = token.claim("auth_time", world.clock.now().as_secs()).mint();
+    let mut open = open(&world, &token, GRPC).await;
+    pass(400 * SEC).await;
+    assert_eq!(open.see().await, Seen::Nothing);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_watching_asks_nothing_and_still_ends_by_cutoffs_and_expiry() {
+    let world = World::new(remote());
+    let token = world.opaque();
+    let layer = world.api.streams().only_watch();
+    let open = Open::with(&layer, bearer(&token), GRPC).await;
+    let asked = world.asked();
+    pass(4 * MAX_AGE).await;
+    assert_eq!((world.asked(), open.reason()), (asked, None));
+    // Not told of a revocation, it goes on. A cutoff has the server asked.
+    world.server.revoke(&token);
+    pass(2 * MAX_AGE).await;
+    assert_eq!(open.reason(), None);
+    world.api.revocations().revoke(&Cutoff::issuer(ISSUER));
+    pass(SEC).await;
+    assert_eq!((world.asked(), open.reason()), (asked + 1, Some("inactive")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_user_in_the_facts_of_the_same_token_ends_the_stream() {
+    let world = World::new(remote());
+    let token = world.opaque();
+    let open = open(&world, &token, GRPC).await;
+    world.server.set_claim(&token, "sub", "mallory");
+    pass(MAX_AGE).await;
+    assert_eq!(open.reason(), Some("denied"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn stream_of_a_bound_token_goes_on_without_another_proof() {
+    let world = World::with(|api| api.issuer(remote()).dpop(Dpop::new(AUDIENCE).unwrap()));
+    let prover = Prover::new("client").with_clock(world.clock.clone());
+    let token = world.server.opaque().subject("alice").audience(AUDIENCE).bound_to(&prover).mint();
+    let request = || {
+        let proof = prover.proof("GET", &format!("{AUDIENCE}/")).for_token(&token).mint();
+        request(&[("authorization", &format!("DPoP {token}")), ("dpop", &proof)])
+    };
+    let mut open = Open::with(&world.api.streams(), request(), GRPC).await;
+    assert_eq!(open.status(), StatusCode::OK, "{:?}", refusal(&open));
+    pass(3 * MAX_AGE).await;
+    assert_eq!(open.see().await, Seen::Nothing);
+    // The token is bound to another key now.
+    world.server.set_claim(&token, "cnf", serde_json::json!({"jkt": "another"}));
+    pass(MAX_AGE).await;
+    assert_eq!(open.see().await, Seen::Status("16".into(), true));
+    assert_eq!(open.reason(), Some("unproven_possession"));
+}

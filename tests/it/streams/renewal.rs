@@ -1,0 +1,93 @@
+//! A client replaces the token of its stream.
+
+use tower_introspect::{
+    ErrorKind, VerifyError,
+    revocation::Cutoff,
+    test_util::{Jwt, TokenBuilder},
+};
+
+use super::*;
+
+fn mint(world: &World, change: impl FnOnce(TokenBuilder<Jwt>) -> TokenBuilder<Jwt>) -> String {
+    let token = world.server.jwt().subject("alice").client_id("app").audience(AUDIENCE);
+    change(token.scope("read write").expires_in(60 * SEC)).mint()
+}
+
+async fn renewed(open: &Open, token: &str) -> Result<(), ErrorKind> {
+    open.lease().renew(token).await.map(drop).map_err(|error: VerifyError| error.kind())
+}
+
+#[tokio::test(start_paused = true)]
+async fn stream_goes_on_with_the_new_token() {
+    let world = World::new(local());
+    let old = mint(&world, |token| token);
+    let mut open = open(&world, &old, GRPC).await;
+    pass(50 * SEC).await;
+    let new = mint(&world, |token| token.expires_in(600 * SEC));
+    assert_eq!(renewed(&open, &new).await, Ok(()));
+    pass(100 * SEC).await;
+    assert_eq!(open.see().await, Seen::Nothing, "the old token has expired");
+    assert!(open.lease().token().unwrap().expires_at() > Some(world.clock.now()));
+    pass(600 * SEC).await;
+    assert_eq!(open.see().await, Seen::Status("16".into(), true));
+    assert_eq!(renewed(&open, &new).await, Err(ErrorKind::Expired), "it has ended");
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_user_client_or_key_is_refused() {
+    let world = World::new(local());
+    let mut open = open(&world, &mint(&world, |token| token), GRPC).await;
+    let jkt = serde_json::json!({"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"});
+    for (token, refused) in [
+        (mint(&world, |token| token.subject("mallory")), ErrorKind::Denied),
+        (mint(&world, |token| token.client_id("other")), ErrorKind::Denied),
+        (mint(&world, |token| token.claim("cnf", jkt)), ErrorKind::UnprovenPossession),
+        (
+            mint(&world, |token| token.audience("https://other.example.com")),
+            ErrorKind::WrongAudience,
+        ),
+        (mint(&world, |token| token.expired()), ErrorKind::Expired),
+        ("not a token".to_owned(), ErrorKind::MalformedCredentials),
+        ("x".repeat(8193), ErrorKind::TokenTooLong),
+        (String::new(), ErrorKind::MalformedCredentials),
+    ] {
+        assert_eq!(renewed(&open, &token).await, Err(refused), "{token}");
+        assert_eq!(open.see().await, Seen::Nothing, "the stream goes on");
+    }
+    assert_eq!(world.api.leases().open(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn narrower_scope_is_judged_by_what_the_request_had_to_meet() {
+    let world = World::new(local());
+    let open = open(&world, &mint(&world, |token| token), GRPC).await;
+    open.lease().require(&Requirement::all_scopes(["write"])).unwrap();
+    let narrower = mint(&world, |token| token.scope("read"));
+    assert_eq!(renewed(&open, &narrower).await, Err(ErrorKind::InsufficientScope));
+    let enough = mint(&world, |token| token.scope("write"));
+    assert_eq!(renewed(&open, &enough).await, Ok(()));
+    assert_eq!(open.lease().token().unwrap().scope().to_string(), "write");
+}
+
+#[tokio::test(start_paused = true)]
+async fn renewed_stream_ends_with_its_new_token() {
+    let world = World::new(remote());
+    let mint = || world.server.opaque().subject("alice").audience(AUDIENCE).mint();
+    let (old, new) = (mint(), mint());
+    let (renewing, other) = (open(&world, &old, GRPC).await, open(&world, &old, GRPC).await);
+    assert_eq!(renewed(&renewing, &new).await, Ok(()));
+    world.server.revoke(&new);
+    pass(MAX_AGE + SEC).await;
+    assert_eq!((renewing.reason(), other.reason()), (Some("inactive"), None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn stream_that_was_revoked_is_not_brought_back() {
+    let world = World::new(local());
+    let open = open(&world, &mint(&world, |token| token), GRPC).await;
+    world.api.revocations().revoke(&Cutoff::subject(ISSUER, "alice"));
+    pass(2 * SEC).await;
+    let fresh = mint(&world, |token| token);
+    assert_eq!(renewed(&open, &fresh).await, Err(ErrorKind::Revoked));
+    assert_eq!(world.api.leases().open(), 0);
+}
