@@ -2,6 +2,9 @@
 //! after *t* + `max_age` (+ `stale_if_error` in an outage) + one verification. After a cutoff was
 //! set in this process, no later request admits it.
 //!
+//! Streams that are open keep to the same bound: no frame of one leaves later. A cutoff ends those of a
+//! revoked token within a second and a fifth of `max_age`, in which the server is asked.
+//!
 //! Runs many short schedules of requests, revocations, cutoffs, evictions, outages, slow responses,
 //! steps of the wall clock and disconnecting clients, each from one seed. `BOUND_SCHEDULES` sets
 //! their number, `BOUND_SEED` replays one.
@@ -20,19 +23,24 @@ use tokio::{
     time::{Instant, advance, sleep},
 };
 use tower_introspect::{
-    ErrorKind, VerifyError,
+    ErrorKind, IntrospectLayer, Policy, VerifyError,
     cache::{Cache, CacheLayer},
     claims::Claims,
     clock::{Moment, UnixTime},
     credentials::Token,
     revocation::{Cutoff, RevocationCheck, RevocationLayer, Revocations},
+    stream::{EndCause, Leases, StreamLayer},
     test_util::TestClock,
     upstream::{BulkheadLayer, CircuitBreakerLayer, Coalesce, CoalesceLayer},
     verify::{ActiveToken, Freshness, Method, Outcome, Verifier, VerifyRequest, Verifying},
 };
 use tower_layer::Layer;
 
-use crate::support::ISSUER;
+use crate::{
+    streams::open::{Open, Seen},
+    support::{AUDIENCE, ISSUER},
+    world::bearer,
+};
 
 /// The default number of schedules. `.ci/run` has ten times as many.
 const SCHEDULES: u64 = 10_000;
@@ -110,7 +118,7 @@ impl Verifier for Server {
                     Err(VerifyError::new(ErrorKind::Unavailable))
                 } else if active {
                     let name = name.unwrap_or_default();
-                    let claims = format!("{{\"sub\":\"{name}\",\"jti\":\"{name}\"}}");
+                    let claims = format!(r#"{{"aud":"{AUDIENCE}","sub":"{name}","jti":"{name}"}}"#);
                     let claims = Claims::from_json(claims.as_bytes()).unwrap();
                     Ok(ActiveToken::new(ISSUER, claims, Method::Introspection, start))
                 } else {
@@ -154,6 +162,9 @@ struct World {
     cutoffs: HashMap<&'static str, Instant>,
     waiting: Vec<JoinHandle<()>>,
     admitted: Arc<Mutex<Vec<Admission>>>,
+    streams: StreamLayer<RevocationCheck<Stack>>,
+    open: Arc<Mutex<Vec<(&'static str, Open)>>>,
+    frames: u64,
     log: Vec<String>,
 }
 
@@ -198,6 +209,13 @@ impl World {
         }
         let cache = layer.layer(flights);
         let verifier = RevocationLayer::new(revocations.clone()).layer(cache.clone());
+        let leases = Leases::new(verifier.clone())
+            .max_age(settings.max_age)
+            .stale_if_error(settings.stale_if_error)
+            .revocations(revocations.clone())
+            .clock(clock.clone());
+        let policy = Policy::new(AUDIENCE).clock(clock.clone());
+        let introspect = IntrospectLayer::new(verifier.clone(), policy);
         Self {
             seed,
             random,
@@ -211,6 +229,9 @@ impl World {
             cutoffs: HashMap::new(),
             waiting: Vec::new(),
             admitted: Arc::default(),
+            streams: StreamLayer::new(introspect, leases),
+            open: Arc::default(),
+            frames: 0,
             log: Vec::new(),
         }
     }
@@ -224,7 +245,8 @@ impl World {
         // runs.
         let _ = advance(Duration::from_micros(1)).now_or_never();
         let what = match self.random.below(20) {
-            0..=8 => self.request(),
+            0..=6 => self.request(),
+            7..=8 => self.open(),
             9..=13 => {
                 let time = match self.random.below(4) {
                     0 => Duration::from_millis(1),
@@ -232,7 +254,13 @@ impl World {
                     2 => self.random.millis(3_000),
                     _ => self.settings.max_age * u32::try_from(self.random.below(12)).unwrap() / 10,
                 };
-                advance(time).await;
+                // New cutoffs are looked at once in ten milliseconds.
+                let first = time.min(Duration::from_millis(11));
+                advance(first).await;
+                for _ in 0..10 {
+                    yield_now().await;
+                }
+                advance(time - first).await;
                 format!("{time:?} passes")
             }
             14 => {
@@ -283,6 +311,18 @@ impl World {
             Err(future) => self.waiting.push(tokio::spawn(async move { admit(future.await) })),
         }
         format!("{token} is sent, {freshness:?}")
+    }
+
+    fn open(&mut self) -> String {
+        let token = self.token();
+        let (open, layer) = (Arc::clone(&self.open), self.streams.clone());
+        self.waiting.push(tokio::spawn(async move {
+            let opened = Open::with(&layer, bearer(token), "text/plain").await;
+            if opened.lease.is_some() {
+                open.lock().unwrap().push((token, opened));
+            }
+        }));
+        format!("a stream of {token} is opened")
     }
 
     /// Revokes a token at the server and then sets a cutoff in this process.
@@ -359,16 +399,51 @@ impl World {
         }
     }
 
+    /// Sends a frame in each stream, and fails if one leaves that must not, or if a stream ended that
+    /// had no reason to.
+    async fn check_streams(&mut self) {
+        // The driver of the streams gets its turn, as it would have before time went on.
+        for _ in 0..20 {
+            yield_now().await;
+        }
+        let now = Instant::now();
+        let Settings { max_age, stale_if_error, .. } = self.settings;
+        let period = max_age.max(Duration::from_secs(1));
+        let after_cutoff = Duration::from_millis(1_020) + period / 5;
+        let mut open = std::mem::take(&mut *self.open.lock().unwrap());
+        for (token, stream) in &mut open {
+            stream.send("frame");
+            let seen = stream.see().await;
+            let revoked = self.revoked.get(token);
+            if seen == Seen::Data("frame".to_owned()) {
+                self.frames += 1;
+                let late = revoked.is_some_and(|at| now > *at + period + stale_if_error + TIMEOUT);
+                let known = self.cutoffs.get(token).is_some_and(|at| now > *at + after_cutoff);
+                if late || known {
+                    self.fail(&format!("a frame of {token} leaves at {now:?}"));
+                }
+            }
+            if let Some(EndCause::Refused(error)) = stream.end().as_ref().map(|end| end.cause())
+                && revoked.is_none()
+            {
+                self.fail(&format!("a stream of {token} ends: {error}"));
+            }
+        }
+        open.retain(|(_, stream)| stream.end().is_none());
+        self.open.lock().unwrap().append(&mut open);
+    }
+
     fn fail(&self, what: &str) -> ! {
         let log = self.log.join("\n");
         let (seed, settings) = (self.seed, self.settings);
         panic!("{log}\n{settings:?}\n{what}\nreplay with BOUND_SEED={seed}");
     }
 
-    async fn run(mut self) -> (u64, u64) {
+    async fn run(mut self) -> (u64, u64, u64) {
         for _ in 0..8 + self.random.below(25) {
             self.step().await;
             self.check();
+            self.check_streams().await;
         }
         // All pending requests end.
         for waiting in std::mem::take(&mut self.waiting) {
@@ -377,24 +452,28 @@ impl World {
             }
         }
         self.check();
+        // No stream is left to verify a token for.
+        self.open.lock().unwrap().clear();
         sleep(TIMEOUT * 2).await;
         if self.cache.get_ref().under_way() > 0 {
             self.fail("a shared verification does not end");
         }
         let stats = self.cache.stats();
-        (stats.hits + stats.stale_served, stats.misses)
+        (stats.hits + stats.stale_served, stats.misses, self.frames)
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn token_revoked_at_t_is_refused_after_t_plus_max_age_plus_one_verification() {
-    let (mut hits, mut misses) = (0, 0);
+    let (mut hits, mut misses, mut frames) = (0, 0, 0);
     for seed in schedules() {
-        let (hit, missed) = World::new(seed).run().await;
+        let (hit, missed, sent) = World::new(seed).run().await;
         hits += hit;
         misses += missed;
+        frames += sent;
     }
     // If the cache is never or always hit, the schedules prove nothing.
     let replayed = std::env::var_os("BOUND_SEED").is_some();
     assert!(replayed || (hits > misses / 10 && misses > hits / 10), "{hits} hits, {misses} misses");
+    assert!(replayed || frames > misses / 10, "{frames} frames");
 }
