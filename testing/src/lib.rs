@@ -18,3 +18,4 @@ pub mod oidc_provider;
 pub mod pki;
 pub mod program;
 pub mod proxy;
+pub mod webdriver;

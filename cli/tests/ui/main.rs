@@ -7,7 +7,6 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
-mod browser;
 mod guards;
 mod page;
 mod program;

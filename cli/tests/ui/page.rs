@@ -1,10 +1,12 @@
 //! The page in a browser.
 
+use std::path::Path;
+
 use serde_json::json;
+use testing::webdriver::{Browser, CONTROL, ENTER, RIGHT, SPACE, TAB};
 use tower_introspect::{clock::UnixTime, test_util::AuthorizationServer};
 
 use crate::{
-    browser::{Browser, CONTROL, ENTER, RIGHT, SPACE, TAB},
     program::Ui,
     results::{config, minted},
     run::{AUDIENCE, NOW, claims, good, header, sign, with},
@@ -38,7 +40,8 @@ async fn screenshots(browser: &Browser, name: &str) {
             let height = browser.script("return document.documentElement.scrollHeight").await;
             let height = u32::try_from(height.as_u64().unwrap()).unwrap().min(4000);
             browser.looks(width, height.max(700), colours).await;
-            browser.screenshot(&format!("ui-{name}-{form}-{colours}.png")).await;
+            let file = format!("ui-{name}-{form}-{colours}.png");
+            browser.screenshot(&Path::new(env!("CARGO_TARGET_TMPDIR")).join(file)).await;
         }
     }
     browser.looks(1280, 900, "light").await;

@@ -5,20 +5,21 @@ use std::{cell::RefCell, path::Path, process::Command};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use reqwest::Method;
 use serde_json::{Value, json};
-use testing::{
+
+use crate::{
     host::{self, Process, ScratchDir},
     proxy::until,
 };
 
 /// The keys that have no text.
-pub(crate) const TAB: &str = "\u{e004}";
-pub(crate) const CONTROL: &str = "\u{e009}";
-pub(crate) const ENTER: &str = "\u{e007}";
-pub(crate) const RIGHT: &str = "\u{e014}";
-pub(crate) const SPACE: &str = " ";
+pub const TAB: &str = "\u{e004}";
+pub const CONTROL: &str = "\u{e009}";
+pub const ENTER: &str = "\u{e007}";
+pub const RIGHT: &str = "\u{e014}";
+pub const SPACE: &str = " ";
 
 /// A window of a browser with a profile of its own.
-pub(crate) struct Browser {
+pub struct Browser {
     http: reqwest::Client,
     session: String,
     _driver: Process,
@@ -27,7 +28,7 @@ pub(crate) struct Browser {
 
 impl Browser {
     /// Runs a test with a browser. It is skipped if there is none.
-    pub(crate) async fn run(test: impl AsyncFnOnce(&Self)) {
+    pub async fn run(test: impl AsyncFnOnce(&Self)) {
         let Some(missing) =
             ["chromedriver", "chromium"].into_iter().find(|program| !host::has(program))
         else {
@@ -45,7 +46,7 @@ impl Browser {
         let mut command = Command::new("chromedriver");
         command.arg(format!("--port={port}")).env("HOME", profile.path());
         let mut driver = Process::start(&mut command);
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let http = reqwest::Client::builder().no_proxy().build().expect("a client");
         let url = format!("http://127.0.0.1:{port}");
         driver.is_ready(&command, &http, &format!("{url}/status")).await;
         // As root Chromium runs without a sandbox only.
@@ -65,7 +66,7 @@ impl Browser {
         }}});
         let created =
             send(&http, Method::POST, &format!("{url}/session"), Some(capabilities)).await;
-        let id = created["sessionId"].as_str().unwrap();
+        let id = text(&created["sessionId"]);
         let session = format!("{url}/session/{id}");
         Self { http, session, _driver: driver, _profile: profile }
     }
@@ -74,34 +75,36 @@ impl Browser {
         send(&self.http, method, &format!("{}{path}", self.session), body).await
     }
 
-    pub(crate) async fn open(&self, url: &str) {
+    pub async fn open(&self, url: &str) {
         self.command(Method::POST, "/url", Some(json!({"url": url}))).await;
     }
 
     /// Runs the body of a function.
-    pub(crate) async fn script(&self, text: &str) -> Value {
+    pub async fn script(&self, text: &str) -> Value {
         let body = json!({"script": text, "args": []});
         self.command(Method::POST, "/execute/sync", Some(body)).await
     }
 
     /// Waits until an expression is true.
-    pub(crate) async fn waits_for(&self, expression: &str) {
+    pub async fn waits_for(&self, expression: &str) {
         let script = format!("return Boolean({expression})");
         until(async || self.script(&script).await == true, || format!("never: {expression}")).await;
     }
 
     /// Waits until the page shows this text.
-    pub(crate) async fn shows(&self, text: &str) {
+    pub async fn shows(&self, text: &str) {
         let shown = RefCell::new(String::new());
         let found = async || {
             let now = self.script("return document.body.innerText").await;
-            shown.replace(now.as_str().unwrap().to_owned()).contains(text)
+            let found = now.as_str().is_some_and(|now| now.contains(text));
+            shown.replace(now.as_str().unwrap_or_default().to_owned());
+            found
         };
         until(found, || format!("no {text:?} in: {}", shown.borrow())).await;
     }
 
     /// Presses keys one after another, as a person does.
-    pub(crate) async fn types(&self, text: &str) {
+    pub async fn types(&self, text: &str) {
         let keys = text.chars().flat_map(|key| {
             let key = key.to_string();
             [json!({"type": "keyDown", "value": key}), json!({"type": "keyUp", "value": key})]
@@ -110,7 +113,7 @@ impl Browser {
     }
 
     /// Presses a key while another is held.
-    pub(crate) async fn chord(&self, held: &str, key: &str) {
+    pub async fn chord(&self, held: &str, key: &str) {
         self.keys(vec![
             json!({"type": "keyDown", "value": held}),
             json!({"type": "keyDown", "value": key}),
@@ -126,12 +129,12 @@ impl Browser {
     }
 
     /// Pastes text into the focused element: as a whole, other than [`Self::types`].
-    pub(crate) async fn pastes(&self, text: &str) {
+    pub async fn pastes(&self, text: &str) {
         self.devtools("Input.insertText", json!({"text": text})).await;
     }
 
     /// Sets the size of the window and the colours that the person prefers.
-    pub(crate) async fn looks(&self, width: u32, height: u32, colours: &str) {
+    pub async fn looks(&self, width: u32, height: u32, colours: &str) {
         let size = json!({
             "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600,
         });
@@ -145,28 +148,28 @@ impl Browser {
         self.command(Method::POST, "/goog/cdp/execute", Some(body)).await;
     }
 
-    /// Writes a screenshot of the window.
-    pub(crate) async fn screenshot(&self, name: &str) {
+    /// Writes a screenshot of the window to a file.
+    pub async fn screenshot(&self, file: &Path) {
         let image = self.command(Method::GET, "/screenshot", None).await;
-        let image = BASE64_STANDARD.decode(image.as_str().unwrap()).unwrap();
-        std::fs::write(Path::new(env!("CARGO_TARGET_TMPDIR")).join(name), image).unwrap();
+        let image = BASE64_STANDARD.decode(text(&image)).expect("base64");
+        std::fs::write(file, image).expect("the directory exists");
     }
 
     /// Returns what the console shows since the last call: errors of scripts, of requests and of the
     /// policy of the page.
-    pub(crate) async fn console(&self) -> Vec<String> {
+    pub async fn console(&self) -> Vec<String> {
         let entries = self.log("browser").await;
-        entries.iter().map(|entry| entry["message"].as_str().unwrap().to_owned()).collect()
+        entries.iter().map(|entry| text(&entry["message"]).to_owned()).collect()
     }
 
     /// Returns the URLs of all requests since the last call.
-    pub(crate) async fn requests(&self) -> Vec<String> {
+    pub async fn requests(&self) -> Vec<String> {
         let entries = self.log("performance").await;
         let events = entries.iter().map(|entry| {
-            serde_json::from_str::<Value>(entry["message"].as_str().unwrap()).unwrap()
+            serde_json::from_str::<Value>(text(&entry["message"])).expect("an event in JSON")
         });
         let sent = events.filter(|event| event["message"]["method"] == "Network.requestWillBeSent");
-        sent.map(|event| event["message"]["params"]["request"]["url"].as_str().unwrap().to_owned())
+        sent.map(|event| text(&event["message"]["params"]["request"]["url"]).to_owned())
             // Its first window is a page of its own.
             .filter(|url: &String| !url.starts_with("chrome:") && !url.starts_with("data:"))
             .collect()
@@ -174,7 +177,7 @@ impl Browser {
 
     async fn log(&self, kind: &str) -> Vec<Value> {
         let log = self.command(Method::POST, "/se/log", Some(json!({"type": kind}))).await;
-        log.as_array().unwrap().clone()
+        log.as_array().expect("a log").clone()
     }
 }
 
@@ -184,9 +187,14 @@ async fn send(http: &reqwest::Client, method: Method, url: &str, body: Option<Va
     if let Some(body) = body {
         request = request.body(body.to_string());
     }
-    let response = request.send().await.unwrap();
+    let response = request.send().await.expect("the driver answers");
     let status = response.status();
-    let mut answer: Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
+    let answer = response.bytes().await.expect("the answer is complete");
+    let mut answer: Value = serde_json::from_slice(&answer).expect("an answer in JSON");
     assert!(status.is_success(), "{url}: {answer}");
     answer["value"].take()
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().expect("a text")
 }
