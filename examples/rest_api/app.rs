@@ -22,6 +22,8 @@ use tower_introspect::{
     scopes,
 };
 
+use super::streams;
+
 /// The identifier of this API. Tokens must have it as audience.
 pub(crate) const AUDIENCE: &str = "https://api.example.com";
 
@@ -99,7 +101,7 @@ pub(crate) fn app(
         .allow_methods([Method::GET, Method::POST])
         .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE])
         .expose_headers([header::WWW_AUTHENTICATE, header::RETRY_AFTER]);
-    Ok(public.merge(open).merge(closed).layer(cors))
+    Ok(public.merge(open).merge(closed).merge(streams::routes(api)).layer(cors))
 }
 
 /// Reports whether tokens can be verified, for dashboards and deployments.
@@ -168,6 +170,6 @@ async fn transfer(token: VerifiedToken) -> (StatusCode, String) {
     (StatusCode::CREATED, format!("a transfer by {}", owner(&token)))
 }
 
-fn owner(token: &VerifiedToken) -> &str {
+pub(crate) fn owner(token: &VerifiedToken) -> &str {
     token.subject().unwrap_or("nobody in particular")
 }

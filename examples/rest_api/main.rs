@@ -11,14 +11,22 @@
 //! second factor (RFC 9470), a route that introspects every time, a requirement that is only
 //! observed, and CORS. The issuer runs in this process, on a free port of this machine. Its tokens
 //! are names that are easy to type.
+//!
+//! `streams.rs` has the routes that stay open: server-sent events and a WebSocket. They end when their
+//! token does. `/page` opens them in a browser, where you can renew the token, sign out, or wait until
+//! it expires.
 
 mod app;
+mod clients;
 mod demo;
+mod page;
+mod streams;
 
 use std::{
     error::Error,
     net::{Ipv4Addr, SocketAddr},
     process::ExitCode,
+    time::Duration,
 };
 
 use tokio::net::TcpListener;
@@ -75,6 +83,10 @@ async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
     let api = app::resource_server(authority.issuer(), SECRET)
         // Only because the issuer of this example is on this machine and has no TLS.
         .danger_allow_http_loopback()
+        // The issuer of this example has the same clock.
+        .policy(|policy| policy.leeway(Duration::ZERO))
+        // A revocation by the issuer ends streams within this time. The default is 30 s.
+        .max_age(Duration::from_secs(2))
         .build()?;
     // Fetches the keys now, so that the first request does not wait. After a failure they are
     // fetched later.
@@ -82,7 +94,7 @@ async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
         eprintln!("rest_api: {error}");
     }
     let trial = Observer::new("exports need a scope of their own");
-    let app = app::app(&api, &trial)?;
+    let app = app::app(&api, &trial)?.merge(page::routes(&authority));
 
     // This issuer gives tokens to everyone who has read this file, so it stays on this machine.
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, settings.port));
@@ -92,18 +104,25 @@ async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
     let exchanges = demo::exchanges(&base, &authority);
     if settings.check {
         let serving = tokio::spawn(async move { axum::serve(listener, app).await });
-        let outcome = demo::check(&exchanges).await;
+        let outcome = async {
+            demo::check(&exchanges).await?;
+            clients::check(&base, &authority).await
+        };
+        let outcome = outcome.await;
         serving.abort();
         outcome?;
     } else {
-        println!("listening on {base}\nissuer       {}\n", authority.issuer());
+        println!("listening on {base}\nissuer       {}", authority.issuer());
+        println!("streams      {base}/page\n");
         println!("Paste these, in this order and within an hour. Ctrl-c ends it.\n");
         for exchange in &exchanges {
             println!("{}\n", exchange.curl());
         }
         axum::serve(listener, app)
-            .with_graceful_shutdown(async {
+            .with_graceful_shutdown(async move {
                 let _ = tokio::signal::ctrl_c().await;
+                // Otherwise it would wait for the streams.
+                api.end_streams(Duration::ZERO).await;
             })
             .await?;
     }

@@ -19,10 +19,12 @@
 //! * `mcp_server`: `npm ci --prefix tests/interop/mcp`, and a `.venv` there with what its
 //!   `requirements.txt` names
 //! * `grpc`: a `.venv` in `tests/interop/grpc` with what its `requirements.txt` names
+//! * `rest_api`, whose page is opened by Chromium: the Debian packages `chromium` and `chromium-driver`
 
 #![cfg(all(feature = "jwt", feature = "introspection", feature = "reqwest"))]
 
 mod api;
+mod browser;
 mod clock;
 mod django;
 mod dpop;

@@ -108,6 +108,18 @@ async fn example_passes_its_self_check() {
         out.contains(&format!("all {LINES} answers are as told")) && !out.contains("WRONG"),
         "{out}"
     );
+    let streams: Vec<_> = out.lines().filter_map(|line| line.split_at_checked(40)).collect();
+    for (what, seen) in [
+        ("events, with a token for seconds", "a clean end"),
+        ("the same token, after it has expired", "401 invalid_token"),
+        ("the events of the user", "a clean end"),
+        ("the browser asks again", "401 invalid_token"),
+        ("another token of the user", "renewed"),
+        ("the issuer revokes it", "1008"),
+    ] {
+        assert!(streams.contains(&(&*format!("{what:<40}"), seen)), "{what}: {out}");
+    }
+    assert!(out.contains("all streams end as told"), "{out}");
     assert!(out.contains("exports need a scope of their own: would refuse 1 of 1"), "{out}");
 }
 
