@@ -3,12 +3,19 @@
 
 use std::{error::Error, time::Duration};
 
+use reqwest::Response;
 use serde_json::{Value, json};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
-/// Goes from the challenge to a tool, and then to a tool that needs more scope.
-pub(crate) async fn run(url: &str, client: &str, secret: &str) -> Outcome<()> {
+/// Goes from the challenge to a tool, and then to a tool that needs more scope. Then it listens until
+/// its tokens are cut off.
+pub(crate) async fn run(
+    url: &str,
+    client: &str,
+    secret: &str,
+    cut_off: impl FnOnce(),
+) -> Outcome<()> {
     let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60)).build()?;
     let caller = Caller { http, url };
     let (client, add) = ((client, secret), json!({"name": "add", "arguments": {"a": 2, "b": 3}}));
@@ -58,6 +65,25 @@ pub(crate) async fn run(url: &str, client: &str, secret: &str) -> Outcome<()> {
     if unknown.expect("a tool that there is not", 200)?["error"].is_null() {
         return Err("it was called all the same".into());
     }
+
+    let mut stream = caller.listen(&more).await?;
+    println!("{:<52}{}", "listening, with a token", stream.status().as_u16());
+    let mut first = Vec::new();
+    while !first.ends_with(b"\n\n") {
+        first.extend_from_slice(&stream.chunk().await?.ok_or("the stream has no event")?);
+    }
+    if !String::from_utf8_lossy(&first).contains("notifications/subscriptions/acknowledged") {
+        return Err("the stream begins with another event".into());
+    }
+    cut_off();
+    while let Some(more) = stream.chunk().await? {
+        if more.starts_with(b"data:") {
+            return Err("the stream goes on".into());
+        }
+    }
+    println!("{:<52}ended", "the stream, after a cutoff");
+    let refused = caller.listen(&more).await?;
+    told(refused).await?.expect("listening, with the same token", 401)?;
     Ok(())
 }
 
@@ -86,6 +112,28 @@ impl Caller<'_> {
             request = request.bearer_auth(token);
         }
         answer(request).await
+    }
+
+    /// Asks for what changes, as in the revision 2026-07-28. The response stays open.
+    async fn listen(&self, token: &str) -> reqwest::Result<Response> {
+        let (version, method) = ("2026-07-28", "subscriptions/listen");
+        let params = json!({
+            "notifications": {"toolsListChanged": true},
+            "_meta": {
+                "io.modelcontextprotocol/protocolVersion": version,
+                "io.modelcontextprotocol/clientCapabilities": {},
+            },
+        });
+        let message = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        let request = self
+            .http
+            .post(self.url)
+            .header("content-type", "application/json")
+            .header("accept", "application/json, text/event-stream")
+            .header("mcp-protocol-version", version)
+            .header("mcp-method", method)
+            .bearer_auth(token);
+        request.body(message.to_string()).send().await
     }
 
     async fn get(&self, url: &str) -> Outcome<Answer> {
@@ -138,7 +186,10 @@ impl Answer {
 }
 
 async fn answer(request: reqwest::RequestBuilder) -> Outcome<Answer> {
-    let response = request.send().await?;
+    told(request.send().await?).await
+}
+
+async fn told(response: Response) -> Outcome<Answer> {
     let status = response.status().as_u16();
     let challenge = response.headers().get("www-authenticate");
     let challenge =

@@ -14,15 +14,18 @@
 //! tokens. By default it is `/mcp` at the address the server listens on. For an issuer on this
 //! machine without TLS set `MCP_SERVER_DANGER_ALLOW_HTTP_LOOPBACK=true`.
 //!
-//! Copy [`app`] and [`scopes_of_tools`] into your own server. The challenge to a client without a
-//! token names the metadata (RFC 9728) and the scope to request. The metadata names the
-//! authorization server. A client whose token lacks the scope of a tool gets 403 with all scopes
+//! Copy [`resource_server`], [`app`] and [`scopes_of_tools`] into your own server. The challenge to a
+//! client without a token names the metadata (RFC 9728) and the scope to request. The metadata names
+//! the authorization server. A client whose token lacks the scope of a tool gets 403 with all scopes
 //! that the tool needs, and can request them.
+//!
+//! The stream of a client that listens (`subscriptions/listen`) ends when its token expires, and at
+//! once when a cutoff covers the token. The client then listens again, with another token.
 
 mod check;
 mod tools;
 
-use std::{error::Error, net::SocketAddr, process::ExitCode, sync::Arc};
+use std::{error::Error, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -40,6 +43,7 @@ use tokio::net::TcpListener;
 use tower::{Layer as _, ServiceExt as _};
 use tower_introspect::{
     Issuer, RequireScope, ResourceServer,
+    revocation::Cutoff,
     test_util::{AuthorizationServer, Client, Listening},
 };
 
@@ -48,12 +52,13 @@ use self::tools::Calculator;
 /// The maximum length of a message.
 const LONGEST: usize = 64 * 1024;
 
-/// Creates the server for clients that know it as `resource` and get their tokens from `issuer`.
-pub(crate) fn app(
+/// Returns the resource server for clients that know it as `resource` and get their tokens from
+/// `issuer`.
+pub(crate) fn resource_server(
     resource: &str,
     issuer: &str,
     loopback_http: bool,
-) -> Result<Router, Box<dyn Error>> {
+) -> Result<ResourceServer, Box<dyn Error>> {
     let mut builder = ResourceServer::builder(resource)
         .issuer(Issuer::jwt(issuer))
         .metadata(|about| {
@@ -64,8 +69,11 @@ pub(crate) fn app(
     if loopback_http {
         builder = builder.danger_allow_http_loopback();
     }
-    let api = builder.build()?;
+    Ok(builder.build()?)
+}
 
+/// Creates the MCP server.
+pub(crate) fn app(api: &ResourceServer, resource: &str) -> Result<Router, Box<dyn Error>> {
     let resource: Uri = resource.parse()?;
     let calculator = Calculator::default();
     let mcp = StreamableHttpService::new(
@@ -82,8 +90,9 @@ pub(crate) fn app(
     Ok(Router::new()
         .route_service(resource.path(), mcp)
         .route_layer(middleware::from_fn(scopes_of_tools))
-        // The token is not passed on to the tools.
-        .route_layer(api.layer().remove_credentials())
+        // `streams` in place of `layer`, because clients listen for as long as they can. The token is
+        // not passed on to the tools.
+        .route_layer(api.streams().introspect(|layer| layer.remove_credentials()))
         // Public, so it is added after the layers.
         .route_service(api.metadata_path(), api.metadata_service::<Body>()))
 }
@@ -153,13 +162,14 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     let own = format!("http://{}/mcp", listener.local_addr()?);
     let resource = setting("RESOURCE").unwrap_or_else(|| own.clone());
     let loopback_http = setting("DANGER_ALLOW_HTTP_LOOPBACK").is_some_and(|value| value == "true");
-    let (app, _authority) = match setting("ISSUER") {
-        Some(issuer) => (app(&resource, &issuer, loopback_http)?, None),
+    let (api, _authority) = match setting("ISSUER") {
+        Some(issuer) => (resource_server(&resource, &issuer, loopback_http)?, None),
         // It issues tokens to everyone who has read this file, so it stays on this machine.
         None if !listen.ip().is_loopback() => return Err("set MCP_SERVER_ISSUER".into()),
         None => {
             let (authority, listening) = authority().await?;
-            (app(&resource, authority.issuer(), true)?, Some((authority, listening)))
+            let api = resource_server(&resource, authority.issuer(), true)?;
+            (api, Some((authority, listening)))
         }
     };
     println!("listening on {own}");
@@ -169,9 +179,11 @@ async fn serve() -> Result<(), Box<dyn Error>> {
         println!("curl -i -X POST {own}");
         println!("\n# an MCP client: URL {own}, client credentials {CLIENT} and {SECRET}");
     }
-    axum::serve(listener, app)
-        .with_graceful_shutdown(async {
+    axum::serve(listener, app(&api, &resource)?)
+        .with_graceful_shutdown(async move {
             let _ = tokio::signal::ctrl_c().await;
+            // Otherwise it would wait for clients that listen.
+            api.end_streams(Duration::ZERO).await;
         })
         .await?;
     Ok(())
@@ -182,9 +194,11 @@ async fn check() -> Result<(), Box<dyn Error>> {
     let (authority, _listening) = authority().await?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let resource = format!("http://{}/mcp", listener.local_addr()?);
-    let app = app(&resource, authority.issuer(), true)?;
+    let api = resource_server(&resource, authority.issuer(), true)?;
+    let app = app(&api, &resource)?;
     let serving = tokio::spawn(async move { axum::serve(listener, app).await });
-    let outcome = check::run(&resource, CLIENT, SECRET).await;
+    let cut_off = || api.revocations().revoke(&Cutoff::client(authority.issuer(), CLIENT));
+    let outcome = check::run(&resource, CLIENT, SECRET, cut_off).await;
     serving.abort();
     outcome
 }

@@ -11,7 +11,7 @@ use rmcp::{
     model::{
         CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, Implementation,
         JsonObject, ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig,
-        Tool,
+        SubscriptionFilter, Tool,
     },
     service::RequestContext,
 };
@@ -71,8 +71,18 @@ pub(crate) struct Calculator {
 
 impl ServerHandler for Calculator {
     fn get_info(&self) -> ServerConfig {
-        ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
+        let capabilities = ServerCapabilities::builder().enable_tools().enable_tool_list_changed();
+        ServerConfig::new(capabilities.build())
             .with_server_info(Implementation::new("calculator", env!("CARGO_PKG_VERSION")))
+    }
+
+    /// Clients may listen for changes of the list, although it never changes here. Their streams end
+    /// with their tokens.
+    fn accepted_subscription_filter(
+        &self,
+        requested: &SubscriptionFilter,
+    ) -> Option<SubscriptionFilter> {
+        Some(requested.clone())
     }
 
     async fn list_tools(

@@ -7,15 +7,21 @@ mod example;
 
 use axum::{Router, body::Body};
 use http::{Method, Request, Response, StatusCode};
+use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
-use tower_introspect::test_util::{AuthorizationServer, Listening, verified_token};
+use tower_introspect::{
+    ResourceServer,
+    revocation::Cutoff,
+    test_util::{AuthorizationServer, Listening, verified_token},
+};
 
 use crate::support::challenge;
 
 const RESOURCE: &str = "http://127.0.0.1:9500/mcp";
 
 struct World {
+    api: ResourceServer,
     app: Router,
     authority: AuthorizationServer,
     _listening: Listening,
@@ -24,8 +30,9 @@ struct World {
 impl World {
     async fn new() -> Self {
         let (authority, listening) = AuthorizationServer::on_loopback().await.unwrap();
-        let app = example::app(RESOURCE, authority.issuer(), true).unwrap();
-        Self { app, authority, _listening: listening }
+        let api = example::resource_server(RESOURCE, authority.issuer(), true).unwrap();
+        let app = example::app(&api, RESOURCE).unwrap();
+        Self { api, app, authority, _listening: listening }
     }
 
     fn token(&self, scope: &str) -> String {
@@ -180,4 +187,36 @@ async fn requests_of_web_pages_are_refused() {
         request.headers_mut().insert(name, value.parse().unwrap());
         assert_eq!(world.send(request).await.status(), StatusCode::FORBIDDEN, "{name}");
     }
+}
+
+#[tokio::test]
+async fn stream_of_a_client_that_listens_ends_with_its_token() {
+    let world = World::new().await;
+    let token = world.token("calc");
+    let version = "2026-07-28";
+    let listen = || {
+        let meta = json!({
+            "io.modelcontextprotocol/protocolVersion": version,
+            "io.modelcontextprotocol/clientCapabilities": {},
+        });
+        let params = json!({"notifications": {"toolsListChanged": true}, "_meta": meta});
+        let method = "subscriptions/listen";
+        let message = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        let mut request = world.request(&token, message.to_string());
+        for (name, value) in [("mcp-protocol-version", version), ("mcp-method", method)] {
+            request.headers_mut().insert(name, value.parse().unwrap());
+        }
+        world.send(request)
+    };
+    let response = listen().await;
+    assert_eq!(response.status(), StatusCode::OK);
+    let mut body = response.into_body();
+    let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
+    assert!(String::from_utf8_lossy(&first).contains("acknowledged"), "{first:?}");
+    world.api.revocations().revoke(&Cutoff::subject(world.authority.issuer(), "alice"));
+    while let Some(frame) = body.frame().await {
+        // Comments keep the connection open.
+        assert!(frame.expect("a clean end").into_data().unwrap().starts_with(b":"));
+    }
+    assert_eq!(listen().await.status(), StatusCode::UNAUTHORIZED);
 }

@@ -1,4 +1,8 @@
-"""The client of the Python SDK: the same as client.mjs, from usage to output."""
+"""The client of the Python SDK: the same as client.mjs, from usage to output.
+
+For a tool called `listen` it listens for changes until the stream is lost, and then again, for which it
+gets another token.
+"""
 
 import asyncio
 import json
@@ -6,9 +10,10 @@ import sys
 from urllib.parse import parse_qsl
 
 import httpx2
-from mcp import ClientSession
+from mcp import Client, ClientSession
 from mcp.client.auth.extensions.client_credentials import ClientCredentialsOAuthProvider
 from mcp.client.streamable_http import streamable_http_client
+from mcp.client.subscriptions import SubscriptionLost
 
 url, issuer, name, *tools = sys.argv[1:]
 
@@ -57,6 +62,28 @@ async def call(http, tool):
             return result.content[0].text
 
 
+async def listen(http):
+    def connected():
+        return Client(streamable_http_client(url, http_client=http))
+
+    async with connected() as client:
+        try:
+            async with client.listen(tools_list_changed=True) as changes:
+                tell({"tool": "listen", "text": "listening"})
+                async for _ in changes:
+                    pass
+            tell({"tool": "listen", "error": "the server is done"})
+        except SubscriptionLost as lost:
+            tell({"tool": "listen", "error": repr(lost)})
+    while True:
+        try:
+            async with connected() as client, client.listen(tools_list_changed=True):
+                return "listening again"
+        except Exception:
+            # A token that was issued in the same second is refused as well.
+            pass
+
+
 async def main():
     auth = ClientCredentialsOAuthProvider(url, Store(), name, f"{name}-secret", issuer=issuer)
     hooks = {"response": [watch]}
@@ -64,7 +91,8 @@ async def main():
         for tool in tools:
             # A refusal by the authorization server is the end of a connection.
             try:
-                tell({"tool": tool, "text": await call(http, tool)})
+                does = listen(http) if tool == "listen" else call(http, tool)
+                tell({"tool": tool, "text": await does})
             except Exception as error:
                 tell({"tool": tool, "error": repr(error)})
 

@@ -13,13 +13,20 @@ use std::{
 use testing::host::PATIENCE;
 
 use serde::Deserialize;
-use tokio::{net::TcpListener, process::Command, task::AbortHandle};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader},
+    net::TcpListener,
+    process::Command,
+    task::AbortHandle,
+};
+use tower_introspect::{ResourceServer, revocation::Cutoff};
 
 use testing::{host, oidc_provider::OidcProvider};
 
 /// The MCP server, and the authorization server that its clients discover.
 struct World {
     url: String,
+    api: ResourceServer,
     authority: OidcProvider,
     serving: AbortHandle,
 }
@@ -30,22 +37,51 @@ impl World {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let origin = format!("http://{}", listener.local_addr().expect("bound"));
         let url = format!("{origin}/mcp");
-        let app = mcp_server::app(&url, authority.issuer(), true).expect("invalid configuration");
+        let api = mcp_server::resource_server(&url, authority.issuer(), true);
+        let api = api.expect("invalid configuration");
+        let app = mcp_server::app(&api, &url).expect("invalid configuration");
         let serving = tokio::spawn(async move { axum::serve(listener, app).await });
-        Some(Self { url, authority, serving: serving.abort_handle() })
+        Some(Self { url, api, authority, serving: serving.abort_handle() })
     }
 
     /// Runs a client that calls these tools.
-    async fn run(&self, mut client: Command, name: &str, tools: &[&str]) -> Vec<Line> {
+    async fn run(&self, client: Command, name: &str, tools: &[&str]) -> Vec<Line> {
+        self.run_until(client, name, tools, |_| {}).await
+    }
+
+    /// Does the same, and calls a function for each line at once.
+    async fn run_until(
+        &self,
+        mut client: Command,
+        name: &str,
+        tools: &[&str],
+        seen: impl Fn(&Line),
+    ) -> Vec<Line> {
         client.arg(&self.url).arg(self.authority.issuer()).arg(name).args(tools);
         // Clients that end by themselves do so within two minutes.
         client.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        client.kill_on_drop(true);
-        let output = tokio::time::timeout(2 * PATIENCE, client.output());
-        let output = output.await.expect("it ends").expect("it starts");
-        let (out, err) = (text(&output.stdout), text(&output.stderr));
-        assert!(output.status.success(), "{:?}\n{out}\n{err}", output.status);
-        out.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
+        let mut client = client.kill_on_drop(true).spawn().expect("it starts");
+        let (out, mut err) = (client.stdout.take(), client.stderr.take());
+        let mut out = BufReader::new(out.expect("stdout is piped")).lines();
+        let (mut lines, mut complaints) = (Vec::new(), String::new());
+        let reading = async {
+            while let Some(line) = out.next_line().await.expect("text") {
+                let line = serde_json::from_str(&line).expect(&line);
+                seen(&line);
+                lines.push(line);
+            }
+        };
+        let complaining = async {
+            let err = err.as_mut().expect("stderr is piped");
+            err.read_to_string(&mut complaints).await.expect("text");
+        };
+        let ending = async {
+            tokio::join!(reading, complaining);
+            client.wait().await.expect("it ends")
+        };
+        let status = tokio::time::timeout(2 * PATIENCE, ending).await.expect("it ends");
+        assert!(status.success(), "{status:?}\n{lines:?}\n{complaints}");
+        lines
     }
 
     /// Returns the URL of the metadata in the challenges.
@@ -117,10 +153,6 @@ fn python() -> Option<Command> {
 
 fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/mcp")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 fn sent(lines: &[Line]) -> Vec<&Exchange> {
@@ -211,4 +243,42 @@ async fn mcp_python_client_discovers_the_authorization_server_and_steps_up() {
 async fn mcp_python_client_without_the_scope_is_refused() {
     let Some(client) = python() else { return };
     expect_refusal_of_step_up(client).await;
+}
+
+#[tokio::test]
+async fn mcp_python_client_listens_until_it_is_cut_off_and_again_with_another_token() {
+    let Some(client) = python() else { return };
+    let Some(world) = World::start().await else { return };
+    let listening = |line: &Line| {
+        if let Line::Called { text: Some(text), .. } = line
+            && text == "listening"
+        {
+            let cutoff = Cutoff::client(world.authority.issuer(), "svc");
+            world.api.revocations().revoke(&cutoff);
+        }
+    };
+    let lines = world.run_until(client, "svc", &["listen"], listening).await;
+    assert_eq!(
+        called(&lines),
+        [("listen", Some("listening")), ("listen", None), ("listen", Some("listening again"))],
+        "{lines:#?}"
+    );
+    let lost = lines.iter().find_map(|line| match line {
+        Line::Called { error, .. } => error.as_deref(),
+        Line::Sent(_) => None,
+    });
+    assert!(lost.is_some_and(|error| error.starts_with("SubscriptionLost")), "{lost:?}");
+    // The first request after the cutoff is refused, with the challenge by which it gets a token.
+    let after =
+        lines.iter().skip_while(|line| !matches!(line, Line::Called { error: Some(_), .. }));
+    let refused = after.filter_map(|line| match line {
+        Line::Sent(exchange) if world.is_ours(exchange) => Some(exchange),
+        _ => None,
+    });
+    let refused = refused.take(1).collect::<Vec<_>>();
+    let told = world.challenge("error=\"invalid_token\", scope=\"calc\"");
+    assert!(
+        matches!(refused[..], [it] if it.status == 401 && it.challenge.as_deref() == Some(&*told)),
+        "{refused:#?}"
+    );
 }
