@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Extensions, Request, Response, Version, header::CONTENT_TYPE, request};
+use http::{Extensions, Method, Request, Response, Version, header::CONTENT_TYPE, request};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_service::Service;
@@ -213,7 +213,8 @@ fn head_like<B>(response: &Response<B>) -> request::Parts {
     if let Some(content_type) = response.headers().get(CONTENT_TYPE) {
         head.headers.insert(CONTENT_TYPE, content_type.clone());
     }
-    head.version = Version::HTTP_2;
+    // What gRPC is told by, besides its media type.
+    (head.method, head.version) = (Method::POST, Version::HTTP_2);
     head
 }
 

@@ -44,6 +44,13 @@ async fn serve(world: &World) -> SocketAddr {
                 format!("{:?}", axum::body::to_bytes(body, usize::MAX).await.is_err())
             }),
         )
+        .route(
+            "/collect",
+            post(async |body: Body| {
+                let _ = axum::body::to_bytes(body, usize::MAX).await;
+                [(CONTENT_TYPE, "application/grpc")]
+            }),
+        )
         .route_layer(RequireScope::all(["read"]))
         .route_layer(world.api.streams().guard_requests());
     let app = Router::new().merge(streams).layer(world.api.layer());
@@ -98,33 +105,49 @@ async fn axum_download_is_not_taken_for_whole() {
     }
 }
 
-#[tokio::test]
-async fn axum_upload_ends_with_its_token() {
-    let world = World::new(local());
-    let address = serve(&world).await;
+/// Sends a body that does not end, and returns the response after the token was revoked.
+async fn upload(world: &World, path: &str, content_type: &str) -> reqwest::Response {
+    let address = serve(world).await;
     let (sender, body) = tokio::sync::mpsc::channel::<&str>(1);
     let body = stream::once(async { "part" }).chain(ReceiverStream::new(body));
     let body =
         body.map(|part| Ok::<_, Infallible>(Frame::data(Bytes::from_static(part.as_bytes()))));
-    let upload = reqwest::Client::builder()
-        .no_proxy()
+    let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge();
+    let upload = client
         .build()
         .unwrap()
-        .post(format!("http://{address}/upload"))
-        .bearer_auth(token(&world))
+        .post(format!("http://{address}{path}"))
+        .bearer_auth(token(world))
+        .header(CONTENT_TYPE, content_type)
         .body(reqwest::Body::wrap(StreamBody::new(body)))
         .send();
     let upload = tokio::spawn(upload);
     while world.api.leases().open() == 0 {
         tokio::task::yield_now().await;
     }
-    revoke(&world);
-    // The response has not begun, so it tells why.
+    revoke(world);
     let response = upload.await.unwrap().unwrap();
-    assert_eq!(response.status(), 401);
-    assert!(response.headers().contains_key("www-authenticate"));
     drop(sender);
     assert_eq!(world.api.leases().open(), 0);
+    response
+}
+
+// The response has not begun in these two, so it tells why.
+
+#[tokio::test]
+async fn axum_upload_ends_with_its_token() {
+    let response = upload(&World::new(local()), "/upload", "text/plain").await;
+    assert_eq!(response.status(), 401);
+    assert!(response.headers().contains_key("www-authenticate"));
+}
+
+#[tokio::test]
+async fn grpc_call_of_a_client_that_streams_ends_with_the_status_and_the_challenge() {
+    let response = upload(&World::new(local()), "/collect", "application/grpc").await;
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()["grpc-status"], "16");
+    let challenge = response.headers()["www-authenticate"].to_str().unwrap();
+    assert!(challenge.contains("error=\"invalid_token\""), "{challenge}");
 }
 
 async fn health(world: &World) -> HealthClient<Channel> {
