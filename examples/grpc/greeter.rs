@@ -13,7 +13,7 @@ use std::{
 };
 
 use futures_util::Stream;
-use prost::Message;
+use prost::{Message, Oneof};
 use tonic::{
     Request, Response, Status, Streaming,
     body::Body,
@@ -49,6 +49,26 @@ pub(crate) struct GreetingRequest {
 pub(crate) struct GreetingReply {}
 
 #[derive(Clone, PartialEq, Message)]
+pub(crate) struct GreetingsReply {
+    #[prost(uint32, tag = "1")]
+    pub(crate) count: u32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ChatRequest {
+    #[prost(oneof = "ChatWhat", tags = "1, 2")]
+    pub(crate) what: Option<ChatWhat>,
+}
+
+#[derive(Clone, PartialEq, Oneof)]
+pub(crate) enum ChatWhat {
+    #[prost(string, tag = "1")]
+    Name(String),
+    #[prost(string, tag = "2")]
+    Token(String),
+}
+
+#[derive(Clone, PartialEq, Message)]
 pub(crate) struct VersionRequest {}
 
 #[derive(Clone, PartialEq, Message)]
@@ -63,11 +83,16 @@ pub(crate) type Reply<M> = Result<Response<M>, Status>;
 /// A stream of replies.
 pub(crate) type Replies<M> = Pin<Box<dyn Stream<Item = Result<M, Status>> + Send>>;
 
+/// A reply that takes a while.
+pub(crate) type Later<M> = Pin<Box<dyn Future<Output = Reply<M>> + Send>>;
+
 /// The methods of the service.
 pub(crate) trait Greeter: Send + Sync + 'static {
     fn say_hello(&self, request: Request<HelloRequest>) -> Reply<HelloReply>;
     fn watch_greeting(&self, request: Request<WatchRequest>) -> Reply<Replies<HelloReply>>;
     fn set_greeting(&self, request: Request<GreetingRequest>) -> Reply<GreetingReply>;
+    fn set_greetings(&self, request: Request<Streaming<GreetingRequest>>) -> Later<GreetingsReply>;
+    fn chat(&self, request: Request<Streaming<ChatRequest>>) -> Reply<Replies<HelloReply>>;
     fn version(&self, request: Request<VersionRequest>) -> Reply<VersionReply>;
 }
 
@@ -112,6 +137,14 @@ impl<T: Greeter> Service<http::Request<Body>> for GreeterServer<T> {
                 }
                 "/greeter.Greeter/SetGreeting" => {
                     unary(request, move |request| greeter.set_greeting(request)).await
+                }
+                "/greeter.Greeter/SetGreetings" => {
+                    let method = service_fn(move |request| greeter.set_greetings(request));
+                    Grpc::new(ProstCodec::default()).client_streaming(method, request).await
+                }
+                "/greeter.Greeter/Chat" => {
+                    let chat = service_fn(move |request| std::future::ready(greeter.chat(request)));
+                    Grpc::new(ProstCodec::default()).streaming(chat, request).await
                 }
                 "/greeter.Greeter/Version" => {
                     unary(request, move |request| greeter.version(request)).await
@@ -173,6 +206,24 @@ impl GreeterClient {
         request: Request<GreetingRequest>,
     ) -> Reply<GreetingReply> {
         self.unary(request, "/greeter.Greeter/SetGreeting").await
+    }
+
+    pub(crate) async fn set_greetings(
+        &mut self,
+        request: Request<impl Stream<Item = GreetingRequest> + Send + 'static>,
+    ) -> Reply<GreetingsReply> {
+        self.ready().await?;
+        let path = PathAndQuery::from_static("/greeter.Greeter/SetGreetings");
+        self.0.client_streaming(request, path, ProstCodec::default()).await
+    }
+
+    pub(crate) async fn chat(
+        &mut self,
+        request: Request<impl Stream<Item = ChatRequest> + Send + 'static>,
+    ) -> Reply<Streaming<HelloReply>> {
+        self.ready().await?;
+        let path = PathAndQuery::from_static("/greeter.Greeter/Chat");
+        self.0.streaming(request, path, ProstCodec::default()).await
     }
 
     pub(crate) async fn version(

@@ -7,10 +7,12 @@
 //!
 //! The authorization server, the service and the client run in this process. Copy `service.rs` into
 //! your own service. It shows requirements by method, health checks without a token, claims as a
-//! type, a requirement that depends on the message, and a stream that ends when the token expires.
+//! type, a requirement that depends on the message, and streams that end when their token does: of
+//! replies, of requests, and of both, where the client can send another token.
 
 mod greeter;
 mod service;
+mod streams;
 
 use std::{error::Error, process::ExitCode, time::Duration};
 
@@ -21,16 +23,19 @@ use tonic::{
 };
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tower_introspect::{
-    Issuer, ResourceServer,
-    test_util::{AuthorizationServer, Jwt, TokenBuilder},
+    ClientAuth, Issuer, ResourceServer,
+    revocation::Revocations,
+    test_util::{AuthorizationServer, Client, Jwt, TokenBuilder},
 };
 
-use self::greeter::{GreeterClient, GreetingRequest, HelloRequest, VersionRequest, WatchRequest};
+use self::greeter::{GreeterClient, GreetingRequest, HelloRequest, VersionRequest};
 
 /// The identifier of this service. Tokens must have it as audience.
 const AUDIENCE: &str = "https://greeter.example.com";
 
-type BoxError = Box<dyn Error>;
+const SECRET: &str = "s3cret";
+
+pub(crate) type BoxError = Box<dyn Error>;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -53,8 +58,14 @@ async fn main() -> ExitCode {
 
 /// Creates a resource server that trusts `authority`.
 pub(crate) fn trusting(authority: &AuthorizationServer) -> Result<ResourceServer, BoxError> {
+    authority.register(Client::new("greeter", SECRET));
     let api = ResourceServer::builder(AUDIENCE)
-        .issuer(Issuer::jwt(authority.issuer()))
+        // Verifies JWTs locally, and introspects any other token.
+        .issuer(Issuer::hybrid(authority.issuer(), ClientAuth::basic("greeter", SECRET)))
+        // The authorization server of this example has the same clock.
+        .policy(|policy| policy.leeway(Duration::ZERO))
+        // A revocation by it ends streams within this time. The default is 30 s.
+        .max_age(Duration::from_secs(2))
         // The authorization server of this example is in this process. Without this line keys are
         // fetched over HTTPS.
         .transport(authority.transport())
@@ -86,12 +97,16 @@ async fn show() -> Result<(), BoxError> {
     let authority = AuthorizationServer::new("https://as.example.com");
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = format!("http://{}", listener.local_addr()?);
-    let serving = service::serve(listener, trusting(&authority)?, std::future::pending());
-    tokio::spawn(serving);
-    calls(Endpoint::from_shared(address)?.connect().await?, &authority).await
+    let api = trusting(&authority)?;
+    tokio::spawn(service::serve(listener, api.clone(), std::future::pending()));
+    calls(Endpoint::from_shared(address)?.connect().await?, &authority, api.revocations()).await
 }
 
-async fn calls(channel: Channel, authority: &AuthorizationServer) -> Result<(), BoxError> {
+async fn calls(
+    channel: Channel,
+    authority: &AuthorizationServer,
+    revocations: &Revocations,
+) -> Result<(), BoxError> {
     let mut health = HealthClient::new(channel.clone());
     let mut client = GreeterClient::new(channel);
     let alice = token(authority, "Alice").scope("greet greet:write").mint();
@@ -131,29 +146,18 @@ async fn calls(channel: Channel, authority: &AuthorizationServer) -> Result<(), 
         row(&format!("SetGreeting, {who}"), reply.map(|_| String::new()));
     }
 
-    let soon = token(authority, "Dora").scope("greet").expires_in(Duration::from_secs(1)).mint();
-    let mut greetings = client.watch_greeting(with(WatchRequest {}, &soon)?).await?.into_inner();
-    loop {
-        match greetings.message().await {
-            Ok(Some(reply)) => row("WatchGreeting, a token for a second", Ok(reply.message)),
-            Ok(None) => return Err("the stream has ended without a status".into()),
-            Err(status) => {
-                row("WatchGreeting, a second later", Err(status));
-                return Ok(());
-            }
-        }
-    }
+    streams::calls(&mut client, authority, revocations).await
 }
 
 /// Returns a request with a token in its metadata.
-fn with<M>(message: M, token: &str) -> Result<Request<M>, BoxError> {
+pub(crate) fn with<M>(message: M, token: &str) -> Result<Request<M>, BoxError> {
     let mut request = Request::new(message);
     request.metadata_mut().insert("authorization", format!("Bearer {token}").parse()?);
     Ok(request)
 }
 
 /// Prints a call and its outcome: the status, and the reply, the challenge or the message.
-fn row(call: &str, outcome: Result<String, Status>) {
+pub(crate) fn row(call: &str, outcome: Result<String, Status>) {
     let (code, answer) = match outcome {
         Ok(answer) => (tonic::Code::Ok, answer),
         Err(status) => {

@@ -124,13 +124,33 @@ async fn grpc_example_requires_scope_by_method() {
             ("SetGreeting, the scope greet:write", "Ok"),
             ("SetGreeting, another team", "PermissionDenied"),
             ("SetGreeting, the scope greet:admin", "Ok"),
-            ("WatchGreeting, a token for a second", "Ok"),
-            ("WatchGreeting, a second later", "Unauthenticated"),
+            ("WatchGreeting, a token for seconds", "Ok"),
+            ("WatchGreeting, it has expired", "Unauthenticated"),
+            ("WatchGreeting, a narrower scope", "PermissionDenied"),
+            ("WatchGreeting, a revoked token", "Unauthenticated"),
+            ("Chat, a name", "Ok"),
+            ("Chat, the token of another user", "Ok"),
+            ("Chat, a token without the scope", "Ok"),
+            ("Chat, another token", "Ok"),
+            ("SetGreetings, two", "Ok"),
+            ("SetGreetings, the user is cut off", "Unauthenticated"),
+            ("Chat, the user is cut off", "Unauthenticated"),
         ]
     );
     assert!(out.contains("hello, Bob") && out.contains("good morning, Dora"), "{out}");
     assert!(out.contains("scope=\"greet:write greet:admin\""), "{out}");
-    assert!(out.ends_with("the token has expired\n"), "{out}");
+    for ended in out.lines().filter(|line| line.contains("expired") || line.contains("cut off")) {
+        assert!(ended.ends_with("error=\"invalid_token\""), "{ended}");
+    }
+    for told in [
+        "a narrower scope       PermissionDenied  Bearer realm=\"https://greeter.example.com\", \
+         error=\"insufficient_scope\", scope=\"greet\"",
+        "not with this token: denied",
+        "not with this token: insufficient_scope",
+        "go on",
+    ] {
+        assert!(out.contains(told), "{told}: {out}");
+    }
 }
 
 #[tokio::test]

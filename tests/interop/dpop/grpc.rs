@@ -13,14 +13,15 @@ use tokio::{
     process::{Child, ChildStdin, ChildStdout, Command},
 };
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 use tower_introspect::{ResourceServer, VerifiedToken, proof::Dpop};
 
 use crate::{
     clock::Ahead,
     grpc::greeter::{
-        Greeter, GreeterServer, GreetingReply, GreetingRequest, HelloReply, HelloRequest, Replies,
-        Reply, VersionReply, VersionRequest, WatchRequest,
+        ChatRequest, Greeter, GreeterServer, GreetingReply, GreetingRequest, GreetingsReply,
+        HelloReply, HelloRequest, Later, Replies, Reply, VersionReply, VersionRequest,
+        WatchRequest,
     },
 };
 use testing::{
@@ -51,6 +52,14 @@ impl Greeter for Whoami {
     }
 
     fn set_greeting(&self, _: Request<GreetingRequest>) -> Reply<GreetingReply> {
+        Err(Status::unimplemented("nobody calls it"))
+    }
+
+    fn set_greetings(&self, _: Request<Streaming<GreetingRequest>>) -> Later<GreetingsReply> {
+        Box::pin(async { Err(Status::unimplemented("nobody calls it")) })
+    }
+
+    fn chat(&self, _: Request<Streaming<ChatRequest>>) -> Reply<Replies<HelloReply>> {
         Err(Status::unimplemented("nobody calls it"))
     }
 

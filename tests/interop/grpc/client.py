@@ -3,11 +3,16 @@
 usage: client.py DIRECTORY-OF-THE-PROTO HOST:PORT
 
 Reads one call a line from standard input, and writes what came of it, both as JSON. A call has a
-`method`, the values of `authorization`, `binary` metadata, a `request`, and for a stream `then`: a call to be made after the
-first reply, whereupon the second reply is waited for and the stream cancelled.
+`method`, the values of `authorization`, `binary` metadata, and a `request`, or `requests` if the client
+streams.
+
+* `then`, for a stream of replies: a call to be made after the first reply, whereupon the second reply
+  is waited for and the stream cancelled.
+* `pause`: the number of replies after which it writes a line, and reads one with further requests.
 """
 
 import json
+import queue
 import sys
 
 import grpc
@@ -26,8 +31,8 @@ stubs = {
 }
 
 
-def start(call):
-    """The replies to come, and the call to ask what became of it."""
+def start(call, requests):
+    """The call to ask what became of it, and whether it has replies to come."""
     metadata = [("authorization", value) for value in call.get("authorization", [])]
     # Binary entries, which travel encoded.
     metadata += [(name, value.encode()) for name, value in call.get("binary", [])]
@@ -39,7 +44,11 @@ def start(call):
         # One that the .proto does not have.
         unary = channel.unary_unary(f"/{call['method']}")
         return unary.future(b"", timeout=DEADLINE, metadata=metadata), False
-    request = getattr(module, about.input_type.name)(**call.get("request", {}))
+    message = getattr(module, about.input_type.name)
+    if about.client_streaming:
+        request = (message(**fields) for fields in iter(requests.get, None))
+    else:
+        request = message(**call.get("request", {}))
     function = getattr(stub, method)
     if about.server_streaming:
         return function(request, timeout=DEADLINE, metadata=metadata), True
@@ -47,12 +56,27 @@ def start(call):
 
 
 def make(call):
-    rpc, streams = start(call)
+    requests = queue.SimpleQueue()
+    for request in call.get("requests", []):
+        requests.put(request)
+    if "pause" not in call:
+        # There are no more.
+        requests.put(None)
+    rpc, streams = start(call, requests)
     replies = []
+
+    def pause():
+        if call.get("pause") == len(replies):
+            print(json.dumps("paused"), flush=True)
+            for request in json.loads(sys.stdin.readline()):
+                requests.put(request)
+
     try:
+        pause()
         if streams:
             for reply in rpc:
                 replies.append(json_format.MessageToDict(reply))
+                pause()
                 if "then" in call:
                     if len(replies) == 1:
                         assert make(call["then"])["code"] == 0
@@ -62,14 +86,17 @@ def make(call):
             replies.append(json_format.MessageToDict(rpc.result()))
     except grpc.RpcError:
         pass
+    requests.put(None)
     received = list(rpc.initial_metadata() or ()) + list(rpc.trailing_metadata() or ())
+    trailing = [value for name, value in rpc.trailing_metadata() or () if name == "www-authenticate"]
     return {
         "code": rpc.code().value[0],
         "details": rpc.details(),
         "replies": replies,
         "challenges": [value for name, value in received if name == "www-authenticate"],
+        "trailing": trailing,
     }
 
 
-for line in sys.stdin:
+for line in iter(sys.stdin.readline, ""):
     print(json.dumps(make(json.loads(line))), flush=True)
