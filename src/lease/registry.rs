@@ -164,9 +164,7 @@ impl Registry {
             Entry::Occupied(known) => {
                 let watch = known.into_mut();
                 timers.remove(&watch.timer());
-                if watch.active.verified_at().is_before(active.verified_at()) {
-                    watch.know(active, schedule, now);
-                }
+                watch.learn(active, schedule, now);
                 watch
             }
             Entry::Vacant(new) => new.insert(Box::new(Watch::new(key, active, schedule, now))),

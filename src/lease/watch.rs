@@ -142,6 +142,25 @@ impl Watch {
         self.plan(now);
     }
 
+    /// Takes the facts by which a further stream was opened.
+    ///
+    /// The streams that are open already were not judged by them, or the new one not by those that are
+    /// known. So the token is verified again soon, however many further streams are opened meanwhile.
+    pub(super) fn learn(&mut self, active: ActiveToken, schedule: &Schedule, now: Moment) {
+        let known_at = self.active.verified_at();
+        if known_at == active.verified_at() {
+            return;
+        }
+        let recheck_at = self.times.recheck_at.min(now.monotonic() + MIN_PERIOD);
+        // Facts about somebody else are left to the verification, which ends all streams for them.
+        if known_at.is_before(active.verified_at())
+            && check_same_holder(&self.active, &active).is_ok()
+        {
+            self.know(active, schedule, now);
+        }
+        self.times.recheck_at = self.times.recheck_at.min(recheck_at);
+    }
+
     /// Adds a lease, and returns its place.
     pub(super) fn add(&mut self, lease: &Arc<LeaseState>, now: Moment) -> u32 {
         self.verified_again += usize::from(lease.verifies_again());

@@ -14,6 +14,7 @@ use tower_introspect::{
     revocation::Cutoff,
     stream::{EndCause, Leases, StreamLayer},
     test_util::{AuthorizationServer, Client, Endpoint, Fault, Prover},
+    verify::Freshness,
 };
 
 use self::open::{Open, Seen, refusal};

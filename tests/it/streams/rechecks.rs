@@ -160,6 +160,26 @@ async fn requirements_of_the_request_are_judged_by_new_facts() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn streams_that_are_opened_with_newer_facts_put_off_no_judgement_of_the_others() {
+    let world = World::new(remote());
+    let token = world.server.opaque().audience(AUDIENCE).scope("read write").mint();
+    let writes = open(&world, &token, GRPC).await;
+    writes.lease().require(&Requirement::all_scopes(["write"])).unwrap();
+    world.server.set_claim(&token, "scope", "read");
+    let live = world.api.streams().introspect(|introspect| introspect.freshness(Freshness::Live));
+    let asked = world.asked();
+    // Each is admitted by the newest facts, which are good enough for it.
+    for _ in 0..35 {
+        let reads = Open::with(&live, bearer(&token), GRPC).await;
+        assert_eq!(reads.status(), StatusCode::OK);
+        pass(SEC).await;
+        assert_eq!(reads.reason(), None);
+    }
+    assert_eq!(writes.reason(), Some("insufficient_scope"));
+    assert!(world.asked() - asked <= 2 * 35, "one for each request, and one a second");
+}
+
+#[tokio::test(start_paused = true)]
 async fn max_age_of_a_login_is_judged_at_admission_only() {
     let world = World::with(|api| {
         api.issuer(remote()).require(Requirement::max_age(Duration::from_secs(300)))
