@@ -11,6 +11,12 @@ pub(super) const MIN_PERIOD: Duration = Duration::from_secs(1);
 /// has an effect within this time.
 pub(super) const MAX_PAUSE: Duration = Duration::from_secs(10);
 
+/// The least time for the answer of a verification.
+const MIN_ANSWER_TIME: Duration = Duration::from_secs(5);
+
+/// The longest period, and the longest time for which stale facts count. No instant is beyond it.
+const FOR_EVER: Duration = Duration::from_secs(30 * 365 * 86_400);
+
 /// The longest pause after a verification that failed for no fault of the client.
 const MAX_RETRY_PAUSE: Duration = Duration::from_secs(5);
 
@@ -33,22 +39,21 @@ impl Schedule {
     ///
     /// `luck` is between 0 and 1, and spreads the tokens: verifications start at 60 to 80 % of the
     /// maximum age, and streams end at 80 to 100 % of it if there is no answer. So neither comes at
-    /// once for all, and each has a fifth of the maximum age for its answer.
+    /// once for all, and each has a fifth of the maximum age for its answer, and 5 s at least: also if
+    /// the facts are old already, as those of a cache may be when a stream is opened.
     pub(super) fn times(&self, now: Instant, age: Duration, luck: f64) -> Times {
         let period = self.period();
-        let at = |share: f64, more: Duration| {
-            let until = period.mul_f64(share).saturating_add(more).saturating_sub(age);
-            now.checked_add(until).unwrap_or(now + MAX_PAUSE)
-        };
-        Times {
-            recheck_at: at(0.8 - 0.2 * luck, Duration::ZERO),
-            give_up_at: at(1.0 - 0.2 * luck, self.stale_if_error),
-        }
+        let at =
+            |share: f64, more: Duration| now + (period.mul_f64(share) + more).saturating_sub(age);
+        let recheck_at = at(0.8 - 0.2 * luck, Duration::ZERO);
+        let give_up_at = at(1.0 - 0.2 * luck, self.stale_if_error.min(FOR_EVER));
+        let answer_time = (period / 5).max(MIN_ANSWER_TIME);
+        Times { recheck_at, give_up_at: give_up_at.max(recheck_at + answer_time) }
     }
 
     /// Returns the time between verifications.
     pub(super) fn period(&self) -> Duration {
-        self.max_age.max(MIN_PERIOD)
+        self.max_age.clamp(MIN_PERIOD, FOR_EVER)
     }
 
     /// Returns the age that facts of a cache may have to serve as another verification.
@@ -87,7 +92,24 @@ mod tests {
             // Facts that are older already.
             let later = schedule.times(now, MAX_AGE / 3, luck);
             assert_eq!(later.give_up_at + MAX_AGE / 3, give_up_at);
-            assert!(schedule.times(now, MAX_AGE * 2, luck).give_up_at <= now);
+            // Too old, and still there is time for an answer.
+            let Times { recheck_at, give_up_at } = schedule.times(now, MAX_AGE * 2, luck);
+            assert_eq!((recheck_at, give_up_at), (now, now + MAX_AGE / 5));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn times_of_any_settings_leave_time_for_an_answer() {
+        let now = Instant::now();
+        let durations = [Duration::ZERO, Duration::from_millis(1), MAX_AGE, Duration::MAX];
+        for (max_age, stale_if_error) in durations.iter().flat_map(|a| durations.map(|b| (*a, b))) {
+            let schedule = Schedule { max_age, stale_if_error };
+            for (age, luck) in durations.iter().flat_map(|age| [(*age, 0.0), (*age, 1.0)]) {
+                let Times { recheck_at, give_up_at } = schedule.times(now, age, luck);
+                assert!(give_up_at >= recheck_at + MIN_ANSWER_TIME, "{schedule:?} {age:?}");
+                let is_endless = max_age == Duration::MAX || stale_if_error == Duration::MAX;
+                assert!(!is_endless || age != Duration::ZERO || give_up_at > now + MAX_AGE * 1_000);
+            }
         }
     }
 

@@ -133,7 +133,7 @@ impl Watch {
     pub(super) fn know(&mut self, active: ActiveToken, schedule: &Schedule, now: Moment) {
         let age = now.since(active.verified_at());
         self.times = schedule.times(now.monotonic(), age, self.luck());
-        // Facts may be stale already, or come from a verifier that caches.
+        // Facts may be old already.
         self.times.recheck_at = self.times.recheck_at.max(now.monotonic() + MIN_PERIOD / 2);
         self.active = active;
         self.failures = 0;
@@ -310,7 +310,7 @@ impl Watch {
             Ok(active) => {
                 let age = now.since(self.active.verified_at());
                 telemetry::report::stream_token_verified(active.method().as_str(), age);
-                self.know(active.clone(), schedule, now);
+                self.take_answer(active.clone(), schedule, now);
                 Some(active)
             }
             Err(error) if blames_token(&error) => {
@@ -318,15 +318,36 @@ impl Watch {
                 None
             }
             Err(error) => {
-                let pause = schedule.retry_pause(self.failures, self.luck());
-                self.times.recheck_at = now.monotonic() + pause;
-                self.failures = self.failures.saturating_add(1);
+                self.ask_later(schedule, now);
                 self.last_error = Some(error);
                 None
             }
         };
         self.plan(now);
         known
+    }
+
+    /// Takes the facts of a verification.
+    fn take_answer(&mut self, active: ActiveToken, schedule: &Schedule, now: Moment) {
+        let (give_up_at, failures) = (self.times.give_up_at, self.failures);
+        let is_newer = self.active.verified_at().is_before(active.verified_at());
+        let age = now.since(active.verified_at());
+        self.know(active, schedule, now);
+        if age > schedule.acceptable_age() {
+            // The verifier has no better ones at present, such as a cache that serves stale ones.
+            self.failures = failures;
+            self.ask_later(schedule, now);
+            if !is_newer {
+                self.times.give_up_at = give_up_at;
+            }
+        }
+    }
+
+    /// Plans another attempt after one that brought nothing new.
+    fn ask_later(&mut self, schedule: &Schedule, now: Moment) {
+        let pause = schedule.retry_pause(self.failures, self.luck());
+        self.times.recheck_at = now.monotonic() + pause;
+        self.failures = self.failures.saturating_add(1);
     }
 
     /// Verifies the token again at once.

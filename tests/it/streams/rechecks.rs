@@ -100,6 +100,62 @@ async fn outage_ends_streams_as_unavailable_at_their_last_good_age() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn stream_that_is_opened_on_old_facts_is_verified_again_before_it_would_end() {
+    let world = World::new(remote());
+    for n in 0..10 {
+        let token = world.server.opaque().subject(&n.to_string()).audience(AUDIENCE).mint();
+        world.status(&token).await;
+        pass(29 * SEC + SEC / 2).await;
+        let open = open(&world, &token, GRPC).await;
+        pass(40 * SEC).await;
+        assert_eq!(open.reason(), None);
+        // As revoked as any other.
+        world.server.revoke(&token);
+        pass(MAX_AGE + SEC).await;
+        assert_eq!(open.reason(), Some("inactive"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn short_maximum_age_leaves_a_slow_server_time_to_answer() {
+    for max_age in [Duration::ZERO, SEC, 3 * SEC] {
+        let world = World::with(|api| api.issuer(remote()).max_age(max_age));
+        let token = world.opaque();
+        world.server.inject(Endpoint::Introspection, Fault::delay(2 * SEC));
+        let (api, text) = (world.api.clone(), token.clone());
+        let open = tokio::spawn(async move { open_at(&api, &text, GRPC).await });
+        pass(3 * SEC).await;
+        let open = open.await.unwrap();
+        pass(60 * SEC).await;
+        assert_eq!(open.reason(), None, "{max_age:?}");
+        world.server.revoke(&token);
+        pass(max_age + 5 * SEC).await;
+        assert_eq!(open.reason(), Some("inactive"), "{max_age:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn stale_facts_are_not_asked_for_without_a_pause() {
+    let world = World::with(|api| api.issuer(remote()).stale_if_error(600 * SEC));
+    let open = open(&world, &world.opaque(), GRPC).await;
+    world.server.inject(Endpoint::Introspection, Fault::status(StatusCode::SERVICE_UNAVAILABLE));
+    pass(60 * SEC).await;
+    let before = world.api.stats().stale_served;
+    pass(60 * SEC).await;
+    let served = world.api.stats().stale_served - before;
+    assert!(served <= 25, "every 2.5 to 5 s: {served}");
+    assert_eq!(open.reason(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn stream_goes_on_with_stale_facts_for_ever_if_that_is_the_setting() {
+    let world = World::with(|api| api.issuer(remote()).stale_if_error(Duration::MAX));
+    let open = open(&world, &world.opaque(), GRPC).await;
+    pass(4 * MAX_AGE).await;
+    assert_eq!(open.reason(), None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn stream_survives_an_outage_that_ends_in_time() {
     let world = World::with(|api| api.issuer(remote()).stale_if_error(60 * SEC));
     let mut open = open(&world, &world.opaque(), GRPC).await;
