@@ -42,13 +42,16 @@ use std::{
     time::Duration,
 };
 
-use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{ColorChoice, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use tokio::runtime::Runtime;
-use tower_introspect::clock::{Clock, SystemClock, UnixTime};
+use tower_introspect::{
+    clock::{Clock, SystemClock, UnixTime},
+    test_util::TestClock,
+};
 
 use self::{
     report::{Exit, Failure, Field, Report, Tone},
-    screen::{Colour, Screen},
+    screen::Screen,
 };
 
 /// The exit codes, for `--help` and the manual.
@@ -66,29 +69,25 @@ Exit codes:
 /// that the command line or the configuration names.
 #[derive(Parser)]
 #[command(name = "introspect", version, after_help = EXIT_CODES)]
+#[command(next_help_heading = "Global options")]
 struct Cli {
     /// Print JSON instead of text.
-    #[arg(long, global = true, help_heading = GLOBAL)]
+    #[arg(long, global = true)]
     json: bool,
     /// Use colour: always, never or on terminals (auto).
-    #[arg(long, global = true, help_heading = GLOBAL, value_enum, hide_possible_values = true,
-        hide_default_value = true,
-        default_value_t = Colour::Auto, value_name = "WHEN")]
-    color: Colour,
+    #[arg(long, global = true, hide_possible_values = true, hide_default_value = true,
+        default_value_t = ColorChoice::Auto, value_name = "WHEN")]
+    color: ColorChoice,
     /// Check as at this time, in seconds or as in RFC 3339.
-    #[arg(long, global = true, help_heading = GLOBAL, value_parser = when::parse,
-        value_name = "TIME")]
+    #[arg(long, global = true, value_parser = when::parse, value_name = "TIME")]
     at: Option<UnixTime>,
     /// Wait so long for the network.
-    #[arg(long, global = true, help_heading = GLOBAL, default_value_t = 10,
-        value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=600))]
+    #[arg(long, global = true, default_value_t = 10, value_name = "SECONDS",
+        value_parser = clap::value_parser!(u64).range(1..=600))]
     timeout: u64,
     #[command(subcommand)]
     command: Command,
 }
-
-/// The heading of the options that every command has.
-const GLOBAL: &str = "Global options";
 
 #[derive(Subcommand)]
 enum Command {
@@ -177,7 +176,7 @@ impl Context {
     pub(crate) fn again(&self) -> impl Fn(String) -> io::Result<Self> + Send + Sync + use<> {
         let (clock, fixed_clock, timeout) = (self.clock.clone(), self.fixed_clock, self.timeout);
         move |input| {
-            let screen = Screen::new(Colour::Never, true);
+            let screen = Screen::new(ColorChoice::Never, true);
             let (clock, input, runtime) = (clock.clone(), Some(input), runtime()?);
             Ok(Self { clock, fixed_clock, screen, timeout, input, runtime })
         }
@@ -186,16 +185,6 @@ impl Context {
     /// Runs a future without a time limit, such as a server.
     pub(crate) fn run<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)
-    }
-}
-
-/// A clock that does not advance.
-#[derive(Debug)]
-struct FixedClock(UnixTime);
-
-impl Clock for FixedClock {
-    fn now(&self) -> UnixTime {
-        self.0
     }
 }
 
@@ -220,29 +209,18 @@ fn runtime() -> io::Result<Runtime> {
 }
 
 fn main() -> ExitCode {
-    let matches = command().try_get_matches();
-    let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
-        Ok(cli) => cli,
-        Err(error) => {
-            let text = error.render().to_string();
-            if error.use_stderr() {
-                screen::print_error(&text);
-                return Exit::Usage.into();
-            }
-            // `--help` and `--version` are reported as errors too.
-            screen::print(&text);
-            return Exit::Accepted.into();
-        }
-    };
+    // clap prints help and mistakes itself, and ends with `Accepted` or `Usage`.
+    let matches = command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
             screen::print_error(&format!("introspect: {error}\n"));
-            return Exit::Unavailable.into();
+            return ExitCode::from(Exit::Unavailable as u8);
         }
     };
     let clock: Arc<dyn Clock> = match cli.at {
-        Some(at) => Arc::new(FixedClock(at)),
+        Some(at) => Arc::new(TestClock::pinned(at)),
         None => Arc::new(SystemClock),
     };
     let screen = Screen::new(cli.color, cli.json);
@@ -253,5 +231,5 @@ fn main() -> ExitCode {
         Ok(report) => cx.screen.show(&report),
         Err(failure) => cx.screen.fail(&failure),
     };
-    exit.into()
+    ExitCode::from(exit as u8)
 }

@@ -1,36 +1,17 @@
 //! The result of a command: blocks of text for people, a JSON object for machines.
 
-use std::process::ExitCode;
-
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use tower_introspect::ConfigError;
 
 /// The exit code of a command. Scripts rely on the numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Exit {
     Accepted = 0,
     Refused = 1,
     Usage = 2,
     Unavailable = 3,
-}
-
-impl Exit {
-    /// Returns the name in JSON.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Accepted => "accepted",
-            Self::Refused => "refused",
-            Self::Usage => "usage",
-            Self::Unavailable => "unavailable",
-        }
-    }
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
-    }
 }
 
 /// The meaning of a text, which decides its colour. The words always say the same.
@@ -102,8 +83,7 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn new(command: &str, exit: Exit) -> Self {
-        let mut json = Map::new();
-        json.insert("command".to_owned(), command.into());
+        let json = [("command".to_owned(), command.into())].into_iter().collect();
         Self { exit, blocks: Vec::new(), json }
     }
 
@@ -123,10 +103,6 @@ impl Report {
         self.blocks.push(Block::Fields(fields.into_iter().collect()));
     }
 
-    pub(crate) fn checks(&mut self, lines: Vec<CheckLine>) {
-        self.blocks.push(Block::Checks(lines));
-    }
-
     pub(crate) fn verbatim(&mut self, text: impl Into<String>) {
         self.blocks.push(Block::Verbatim(text.into()));
     }
@@ -140,7 +116,7 @@ impl Report {
     pub(crate) fn to_json(&self) -> Value {
         let mut json = self.json.clone();
         json.insert("exit".to_owned(), (self.exit as u8).into());
-        json.insert("outcome".to_owned(), self.exit.name().into());
+        json.insert("outcome".to_owned(), json!(self.exit));
         Value::Object(json)
     }
 }

@@ -12,27 +12,17 @@ use std::{
     time::Duration,
 };
 
-use clap::ValueEnum;
+use clap::ColorChoice;
 use serde_json::json;
 
 use crate::report::{Block, CheckLine, Exit, Failure, Field, Report, Tone};
 
-/// The value of `--color`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Colour {
-    Always,
-    Auto,
-    Never,
-}
-
-impl Colour {
-    /// Returns true if output is coloured. `plain` is true if the environment disables colour.
-    const fn is_on(self, terminal: bool, plain: bool) -> bool {
-        match self {
-            Self::Always => true,
-            Self::Auto => terminal && !plain,
-            Self::Never => false,
-        }
+/// Returns true if output is coloured. `plain` is true if the environment disables colour.
+const fn is_coloured(choice: ColorChoice, terminal: bool, plain: bool) -> bool {
+    match choice {
+        ColorChoice::Always => true,
+        ColorChoice::Auto => terminal && !plain,
+        ColorChoice::Never => false,
     }
 }
 
@@ -45,18 +35,14 @@ pub(crate) struct Screen {
 }
 
 impl Screen {
-    pub(crate) fn new(colour: Colour, json: bool) -> Self {
+    pub(crate) fn new(colour: ColorChoice, json: bool) -> Self {
         let variable = |name| std::env::var_os(name).unwrap_or_default();
         // By convention, any value of `NO_COLOR` counts unless it is empty.
         let plain = !variable("NO_COLOR").is_empty() || variable("TERM") == "dumb";
-        let on = |terminal| colour.is_on(terminal, plain);
+        let on = |terminal| is_coloured(colour, terminal, plain);
         let terminal = io::stdout().is_terminal();
-        Self {
-            terminal,
-            colour: on(terminal) && !json,
-            error_colour: on(io::stderr().is_terminal()),
-            json,
-        }
+        let (colour, error_colour) = (on(terminal) && !json, on(io::stderr().is_terminal()));
+        Self { terminal, colour, error_colour, json }
     }
 
     /// Returns true if a person reads standard output at once.
@@ -80,14 +66,11 @@ impl Screen {
     /// reports do.
     pub(crate) fn fail(&self, failure: &Failure) -> Exit {
         if self.json {
-            let json = json!({
-                "exit": failure.exit as u8,
-                "outcome": failure.exit.name(),
-                "error": failure.message,
-                "hints": failure.hints,
-            });
+            let Failure { exit, message, hints } = failure;
+            let code = *exit as u8;
+            let json = json!({"exit": code, "outcome": exit, "error": message, "hints": hints});
             print(&format!("{json:#}\n"));
-            return failure.exit;
+            return *exit;
         }
         let mut page = self.error_page();
         let mut lines = failure.message.lines();
@@ -196,15 +179,8 @@ impl Page {
                     self.line(2, &[(Tone::Strong, text)]);
                 }
                 Block::Item(tone, mark, text) => {
-                    self.line(
-                        4,
-                        &[
-                            (Tone::Plain, "  "),
-                            (*tone, mark),
-                            (Tone::Plain, " "),
-                            (Tone::Plain, text),
-                        ],
-                    );
+                    let text = format!(" {text}");
+                    self.line(4, &[(Tone::Plain, "  "), (*tone, mark), (Tone::Plain, &text)]);
                 }
                 Block::Fields(fields) => self.fields(fields),
                 Block::Checks(lines) => self.checks(lines),
@@ -286,14 +262,8 @@ impl Page {
     fn checks(&mut self, lines: &[CheckLine]) {
         let width = lines.iter().map(|line| line.title.chars().count()).max().unwrap_or(0);
         for CheckLine { tone, mark, title, section, detail } in lines {
-            let (mark, title) = (format!("{mark:4}"), format!("  {title:width$}  "));
-            let parts = [
-                (Tone::Plain, "  "),
-                (*tone, &*mark),
-                (Tone::Plain, &*title),
-                (Tone::Faint, section),
-            ];
-            self.line(8, &parts);
+            let (mark, title) = (format!("  {mark:4}"), format!("  {title:width$}  "));
+            self.line(8, &[(*tone, &*mark), (Tone::Plain, &*title), (Tone::Faint, section)]);
             if let Some(detail) = detail {
                 self.line(8, &[(Tone::Plain, "        "), (Tone::Plain, &truncated(detail))]);
             }
@@ -418,9 +388,10 @@ mod tests {
 
     #[test]
     fn colour_is_on_for_terminals_and_on_request() {
-        assert!(Colour::Auto.is_on(true, false));
-        assert!(!Colour::Auto.is_on(false, false) && !Colour::Auto.is_on(true, true));
-        assert!(Colour::Always.is_on(false, true) && !Colour::Never.is_on(true, false));
+        use ColorChoice::{Always, Auto, Never};
+        assert!(is_coloured(Auto, true, false));
+        assert!(!is_coloured(Auto, false, false) && !is_coloured(Auto, true, true));
+        assert!(is_coloured(Always, false, true) && !is_coloured(Never, true, false));
     }
 
     #[test]

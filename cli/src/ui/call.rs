@@ -47,7 +47,7 @@ impl Call {
                 (exit, lines.chain(hints).collect())
             }
         };
-        escaped(json!({ "outcome": exit.name(), "blocks": blocks }))
+        escaped(json!({ "outcome": exit, "blocks": blocks }))
     }
 
     fn report(&self, cx: &Context, config: Option<&Path>) -> Result<Report, Failure> {
