@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::ValueEnum;
+use clap::builder::PossibleValuesParser;
 use tower_introspect::{
     ClientAuth,
     jose::{Algorithm, SigningKey},
@@ -10,19 +10,9 @@ use tower_introspect::{
 
 use crate::{input, report::Failure};
 
-/// A method of client authentication.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Method {
-    Secret,
-    Basic,
-    BasicRaw,
-    Post,
-    Bearer,
-    PrivateKeyJwt,
-    ClientSecretJwt,
-    Mtls,
-    DangerNone,
-}
+/// The methods of client authentication.
+const METHODS: &str = "secret basic basic-raw post bearer private-key-jwt client-secret-jwt mtls \
+    danger-none";
 
 /// The credentials of this service. Secrets come from files or variables only.
 #[derive(clap::Args)]
@@ -30,8 +20,9 @@ enum Method {
 pub(crate) struct ClientArgs {
     /// The method of client authentication. `secret` is one that the server's metadata offers,
     /// `basic-raw` is `basic` without form-encoding, and `bearer` sends a token of this service.
-    #[arg(long, value_enum, default_value_t = Method::Secret, value_name = "METHOD")]
-    auth: Method,
+    #[arg(long, value_parser = PossibleValuesParser::new(METHODS.split(' ')),
+        default_value = "secret", value_name = "METHOD")]
+    auth: String,
     /// The client identifier.
     #[arg(long, value_name = "ID")]
     client_id: Option<String>,
@@ -64,46 +55,43 @@ impl ClientArgs {
     ///
     /// If options are missing or a secret can't be read. The error never holds the secret.
     pub(crate) fn auth(&self) -> Result<ClientAuth, Failure> {
-        let needs_id = !matches!(self.auth, Method::Bearer | Method::DangerNone);
-        let needs_secret = !matches!(self.auth, Method::Mtls | Method::DangerNone);
+        let method = self.auth.as_str();
         let mut missing = Vec::new();
-        if needs_id && self.client_id.is_none() {
+        if !matches!(method, "bearer" | "danger-none") && self.client_id.is_none() {
             missing.push("--client-id");
         }
-        if needs_secret && self.secret_file.is_none() && self.secret_env.is_none() {
+        let has_secret = self.secret_file.is_some() || self.secret_env.is_some();
+        if !matches!(method, "mtls" | "danger-none") && !has_secret {
             missing.push("--secret-file or --secret-env");
         }
-        if self.auth == Method::PrivateKeyJwt && self.algorithm.is_none() {
+        if method == "private-key-jwt" && self.algorithm.is_none() {
             missing.push("--algorithm");
         }
         if !missing.is_empty() {
-            let name = self.auth.to_possible_value();
-            let name = name.as_ref().map_or("", |value| value.get_name());
             let missing = missing.join(", ");
-            return Err(Failure::usage(format!("`--auth {name}` needs {missing}")));
+            return Err(Failure::usage(format!("`--auth {method}` needs {missing}")));
         }
         let id = self.client_id.clone().unwrap_or_default();
         let secret = input::secret(self.secret_file.as_deref(), self.secret_env.as_deref())?;
         let secret = secret.unwrap_or_default();
-        let auth = match self.auth {
-            Method::Secret => ClientAuth::secret(id, secret),
-            Method::Basic => ClientAuth::basic(id, secret),
-            Method::BasicRaw => ClientAuth::basic_raw(id, secret),
-            Method::Post => ClientAuth::post(id, secret),
-            Method::Bearer => ClientAuth::bearer(secret),
-            Method::DangerNone => ClientAuth::danger_none(),
-            Method::ClientSecretJwt => ClientAuth::client_secret_jwt(id, secret),
-            Method::Mtls => ClientAuth::mtls(id),
-            Method::PrivateKeyJwt => {
+        let auth = match method {
+            "basic" => ClientAuth::basic(id, secret),
+            "basic-raw" => ClientAuth::basic_raw(id, secret),
+            "post" => ClientAuth::post(id, secret),
+            "bearer" => ClientAuth::bearer(secret),
+            "danger-none" => ClientAuth::danger_none(),
+            "client-secret-jwt" => ClientAuth::client_secret_jwt(id, secret),
+            "mtls" => ClientAuth::mtls(id),
+            "private-key-jwt" => {
                 let algorithm = self.algorithm.unwrap_or(Algorithm::ES256);
-                let key = SigningKey::from_pem(algorithm, secret.as_bytes())
+                let mut key = SigningKey::from_pem(algorithm, secret.as_bytes())
                     .map_err(|error| Failure::usage(format!("the private key: {error}")))?;
-                let key = match &self.kid {
-                    Some(kid) => key.with_kid(kid),
-                    None => key,
-                };
+                if let Some(kid) = &self.kid {
+                    key = key.with_kid(kid);
+                }
                 ClientAuth::private_key_jwt(id, key)
             }
+            _ => ClientAuth::secret(id, secret),
         };
         Ok(match &self.assertion_audience {
             Some(audience) => auth.assertion_audience(audience),

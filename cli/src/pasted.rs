@@ -18,45 +18,25 @@ use crate::{
     report::{Report, Tone},
 };
 
-/// A change that was made to a pasted token.
+/// A change that was made to a pasted token: its name in JSON, and the words for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cleanup {
-    Alphabet,
-    Command,
-    HeaderName,
-    Invisible,
-    Padding,
-    Parameter,
-    PercentEncoding,
-    QuotedPrintable,
-    Quotes,
-    Quoting,
-    Response,
-    Scheme,
-    Utf16,
-    WhiteSpace,
-}
+pub(crate) struct Cleanup(&'static str, &'static str);
 
 impl Cleanup {
-    /// Returns the name in JSON, and the words for people.
-    const fn names(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Alphabet => ("alphabet", "the `+` and `/` of plain base64"),
-            Self::Command => ("command", "the command around it"),
-            Self::HeaderName => ("header_name", "all but the value of the Authorization header"),
-            Self::Invisible => ("invisible_characters", "invisible characters of web pages"),
-            Self::Padding => ("padding", "base64 padding (`=`)"),
-            Self::Parameter => ("parameter", "all but the value of `access_token`"),
-            Self::PercentEncoding => ("percent_encoding", "percent-encoding, as in URLs"),
-            Self::QuotedPrintable => ("quoted_printable", "the `=` at line ends of a mail"),
-            Self::Quotes => ("quotes", "quotes"),
-            Self::Quoting => ("quoting", "the `>` of a quoted mail"),
-            Self::Response => ("token_response", "all but the `access_token` of a token response"),
-            Self::Scheme => ("scheme", "the scheme (`Bearer`)"),
-            Self::Utf16 => ("utf16", "UTF-16, which PowerShell writes"),
-            Self::WhiteSpace => ("white_space", "line breaks or spaces within it"),
-        }
-    }
+    const ALPHABET: Self = Self("alphabet", "the `+` and `/` of plain base64");
+    const COMMAND: Self = Self("command", "the command around it");
+    const HEADER_NAME: Self = Self("header_name", "all but the value of the Authorization header");
+    const INVISIBLE: Self = Self("invisible_characters", "invisible characters of web pages");
+    const PADDING: Self = Self("padding", "base64 padding (`=`)");
+    const PARAMETER: Self = Self("parameter", "all but the value of `access_token`");
+    const PERCENT_ENCODING: Self = Self("percent_encoding", "percent-encoding, as in URLs");
+    const QUOTED_PRINTABLE: Self = Self("quoted_printable", "the `=` at line ends of a mail");
+    const QUOTES: Self = Self("quotes", "quotes");
+    const QUOTING: Self = Self("quoting", "the `>` of a quoted mail");
+    const RESPONSE: Self = Self("token_response", "all but the `access_token` of a token response");
+    const SCHEME: Self = Self("scheme", "the scheme (`Bearer`)");
+    const UTF16: Self = Self("utf16", "UTF-16, which PowerShell writes");
+    const WHITE_SPACE: Self = Self("white_space", "line breaks or spaces within it");
 }
 
 /// A pasted token after all cleanups.
@@ -98,7 +78,7 @@ impl Pasted {
 
     /// Reports the cleanups.
     pub(crate) fn report_cleanups(&self, report: &mut Report) {
-        let (codes, words): (Vec<_>, Vec<_>) = self.cleanups.iter().map(|it| it.names()).unzip();
+        let (codes, words): (Vec<_>, Vec<_>) = self.cleanups.iter().map(|it| (it.0, it.1)).unzip();
         report.set("cleaned", codes);
         if !words.is_empty() {
             let words = words.join("; ");
@@ -110,22 +90,16 @@ impl Pasted {
 
 /// Decodes UTF-8, or UTF-16 with a byte order mark.
 fn decode_text(bytes: &[u8], cleanups: &mut Vec<Cleanup>) -> Result<String, String> {
-    let units = |to: fn([u8; 2]) -> u16| -> Vec<u16> {
-        bytes
-            .get(2..)
-            .unwrap_or_default()
-            .chunks_exact(2)
-            .map(|pair| to([pair[0], pair[1]]))
-            .collect()
+    let mut utf16 = |units: &[u8], to: fn([u8; 2]) -> u16| {
+        cleanups.push(Cleanup::UTF16);
+        let units: Vec<_> = units.chunks_exact(2).map(|pair| to([pair[0], pair[1]])).collect();
+        String::from_utf16(&units).ok()
     };
     let text = match bytes {
-        [0xff, 0xfe, ..] => String::from_utf16(&units(u16::from_le_bytes)).ok(),
-        [0xfe, 0xff, ..] => String::from_utf16(&units(u16::from_be_bytes)).ok(),
-        _ => std::str::from_utf8(bytes).ok().map(str::to_owned),
+        [0xff, 0xfe, units @ ..] => utf16(units, u16::from_le_bytes),
+        [0xfe, 0xff, units @ ..] => utf16(units, u16::from_be_bytes),
+        _ => String::from_utf8(bytes.to_vec()).ok(),
     };
-    if matches!(bytes, [0xff, 0xfe, ..] | [0xfe, 0xff, ..]) {
-        cleanups.push(Cleanup::Utf16);
-    }
     let text =
         text.filter(|text| !text.contains(|char: char| char.is_control() && !char.is_whitespace()));
     text.ok_or_else(|| not_text(bytes))
@@ -145,10 +119,10 @@ fn clean_once(text: &str) -> Result<Option<(Cleanup, String)>, String> {
     let invisible =
         |char| matches!(char, '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}' | '\u{ad}');
     if text.contains(invisible) {
-        return found(Cleanup::Invisible, &text.replace(invisible, ""));
+        return found(Cleanup::INVISIBLE, &text.replace(invisible, ""));
     }
-    if let Some((cleanup, text)) = unwrap_mail(text) {
-        return Ok(Some((cleanup, text)));
+    if let Some(unwrapped) = unwrap_mail(text) {
+        return Ok(Some(unwrapped));
     }
     if let Some(what) = not_a_token(text) {
         return Err(what.to_owned());
@@ -161,48 +135,42 @@ fn clean_once(text: &str) -> Result<Option<(Cleanup, String)>, String> {
             (Some((_, token)), None) => {
                 let token = serde_json::from_str::<String>(token.get());
                 let token = token.map_err(|_| "the `access_token` of this JSON is not text")?;
-                return found(Cleanup::Response, &token);
+                return found(Cleanup::RESPONSE, &token);
             }
             (None, _) => {}
         }
     } else if let Ok(inner) = serde_json::from_str::<String>(text) {
-        return found(Cleanup::Quotes, &inner);
+        return found(Cleanup::QUOTES, &inner);
     }
     if let Some(marked) = marked(text)? {
         return Ok(Some(marked));
     }
     if let Some(token) = without_scheme(text) {
-        return found(Cleanup::Scheme, token);
+        return found(Cleanup::SCHEME, token);
     }
     if let Some(what) = other_than_token(text) {
         return Err(what);
     }
-    for (start, end) in [
-        ('"', '"'),
-        ('\'', '\''),
-        ('`', '`'),
-        ('\u{201c}', '\u{201d}'),
-        ('\u{2018}', '\u{2019}'),
-        ('<', '>'),
-    ] {
+    let quotes = ["\"\"", "''", "``", "\u{201c}\u{201d}", "\u{2018}\u{2019}", "<>"];
+    for (start, end) in quotes.map(|pair| pair.split_at(pair.len() / 2)) {
         if text.starts_with(start) || text.ends_with(end) {
             let inner = text.strip_prefix(start).unwrap_or(text);
-            return found(Cleanup::Quotes, inner.strip_suffix(end).unwrap_or(inner));
+            return found(Cleanup::QUOTES, inner.strip_suffix(end).unwrap_or(inner));
         }
     }
     if text.contains(char::is_whitespace) {
-        return joined(text).map(|token| Some((Cleanup::WhiteSpace, token)));
+        return joined(text).map(|token| Some((Cleanup::WHITE_SPACE, token)));
     }
     if let Some(decoded) = percent_decoded(text) {
-        return found(Cleanup::PercentEncoding, &decoded);
+        return found(Cleanup::PERCENT_ENCODING, &decoded);
     }
     // A JWT never has these characters; an opaque token may.
     if looks_like_jwt(text) {
         if text.contains('=') {
-            return found(Cleanup::Padding, &text.replace('=', ""));
+            return found(Cleanup::PADDING, &text.replace('=', ""));
         }
         if text.contains(['+', '/']) {
-            return found(Cleanup::Alphabet, &text.replace('+', "-").replace('/', "_"));
+            return found(Cleanup::ALPHABET, &text.replace('+', "-").replace('/', "_"));
         }
     }
     Ok(None)
@@ -213,13 +181,13 @@ fn unwrap_mail(text: &str) -> Option<(Cleanup, String)> {
     let mut lines = text.lines().filter(|line| !line.trim().is_empty()).peekable();
     if lines.clone().all(|line| line.starts_with('>')) && lines.peek().is_some() {
         let lines: Vec<_> = lines.map(|line| line.trim_start_matches(['>', ' '])).collect();
-        return Some((Cleanup::Quoting, lines.join("\n")));
+        return Some((Cleanup::QUOTING, lines.join("\n")));
     }
     let (last, wrapped) = lines.collect::<Vec<_>>().split_last().map(|(l, w)| (*l, w.to_vec()))?;
     let whole: Option<String> =
         wrapped.iter().map(|line| line.trim_end().strip_suffix('=')).collect();
     let whole = whole.filter(|whole| !whole.is_empty())?;
-    Some((Cleanup::QuotedPrintable, (whole + last).replace("=3D", "=")))
+    Some((Cleanup::QUOTED_PRINTABLE, (whole + last).replace("=3D", "=")))
 }
 
 /// Joins the lines of a wrapped token.
@@ -299,7 +267,7 @@ mod tests {
             let text = text.replace("\\n", "\n").replace("\\r", "\r");
             match (Pasted::read(text.as_bytes()), expected.strip_prefix("! ")) {
                 (Ok(read), None) => {
-                    let codes: Vec<_> = read.cleanups.iter().map(|it| it.names().0).collect();
+                    let codes: Vec<_> = read.cleanups.iter().map(|it| it.0).collect();
                     let codes = if codes.is_empty() { "-".to_owned() } else { codes.join(", ") };
                     assert_eq!((&*read.token, &*codes), (TOKEN, expected), "{text}");
                 }
@@ -316,7 +284,7 @@ mod tests {
     fn utf16_is_text_and_binary_data_is_not() {
         let mut utf16 = vec![0xff, 0xfe];
         utf16.extend(format!("{TOKEN}\r\n").encode_utf16().flat_map(u16::to_le_bytes));
-        assert_eq!(read(utf16), (TOKEN.to_owned(), vec![Cleanup::Utf16]));
+        assert_eq!(read(utf16), (TOKEN.to_owned(), vec![Cleanup::UTF16]));
         for garbage in [b"\x7fELF\x01\0\0".as_slice(), b"\xff\xd8\xff", b"abc\0def", b"\x1b[2J"] {
             let problem = Pasted::read(garbage).err().unwrap();
             assert!(problem.ends_with("not text, and so not a token"), "{problem}");
@@ -327,7 +295,7 @@ mod tests {
     fn plain_base64_becomes_base64url() {
         let (token, cleanups) = read("eyJhbGciOiJub25lIn0.e30.+/8=");
         assert_eq!(token, "eyJhbGciOiJub25lIn0.e30.-_8");
-        assert_eq!(cleanups, [Cleanup::Padding, Cleanup::Alphabet]);
+        assert_eq!(cleanups, [Cleanup::PADDING, Cleanup::ALPHABET]);
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! `serve-as` runs the authorization server of the library's test kit.
 
-use clap::ValueEnum;
 use http::StatusCode;
 use serde_json::json;
 use tower_introspect::test_util::{AuthorizationServer, Client, Endpoint, Fault};
@@ -24,29 +23,27 @@ pub(crate) struct Args {
     audience: String,
     /// Make an endpoint fail, such as `introspection=hang`. May be given several times.
     #[arg(long, value_name = "ENDPOINT=FAULT", value_parser = fault)]
-    fault: Vec<(EndpointArg, FaultArg)>,
+    fault: Vec<(Endpoint, Fault)>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum EndpointArg {
-    Discovery,
-    Introspection,
-    Jwks,
-    Token,
-}
+const ENDPOINTS: [(&str, Endpoint); 4] = [
+    ("discovery", Endpoint::Discovery),
+    ("introspection", Endpoint::Introspection),
+    ("jwks", Endpoint::Jwks),
+    ("token", Endpoint::Token),
+];
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum FaultArg {
-    Close,
-    Error,
-    Garbage,
-    Hang,
-    Html,
-    Overload,
-    Oversize,
-    Redirect,
-    Slow,
-}
+const FAULTS: [(&str, fn() -> Fault); 9] = [
+    ("close", Fault::close),
+    ("error", || Fault::status(StatusCode::INTERNAL_SERVER_ERROR)),
+    ("garbage", Fault::garbage),
+    ("hang", Fault::hang),
+    ("html", Fault::html),
+    ("overload", || Fault::status(StatusCode::SERVICE_UNAVAILABLE)),
+    ("oversize", || Fault::oversize(1024 * 1024)),
+    ("redirect", || Fault::redirect("https://test-other.example/")),
+    ("slow", || Fault::delay(std::time::Duration::from_secs(1))),
+];
 
 pub(crate) fn run(args: &Args, cx: &Context) -> Result<Report, Failure> {
     cx.run(async {
@@ -67,7 +64,7 @@ pub(crate) fn run(args: &Args, cx: &Context) -> Result<Report, Failure> {
             .with_client(Client::new("api", "api-secret"))
             .with_client(Client::new("app", "app-secret").with_audience(&*args.audience));
         for (endpoint, fault) in &args.fault {
-            server.inject(endpoint.endpoint(), fault.fault());
+            server.inject(*endpoint, fault.clone());
         }
         cx.screen.warn("this is for tests only: its keys and secrets are public");
         cx.screen.show(&report(&server, args));
@@ -120,44 +117,15 @@ fn report(server: &AuthorizationServer, args: &Args) -> Report {
     report
 }
 
-impl EndpointArg {
-    const fn endpoint(self) -> Endpoint {
-        match self {
-            Self::Discovery => Endpoint::Discovery,
-            Self::Introspection => Endpoint::Introspection,
-            Self::Jwks => Endpoint::Jwks,
-            Self::Token => Endpoint::Token,
-        }
-    }
-}
-
-impl FaultArg {
-    fn fault(self) -> Fault {
-        match self {
-            Self::Close => Fault::close(),
-            Self::Error => Fault::status(StatusCode::INTERNAL_SERVER_ERROR),
-            Self::Garbage => Fault::garbage(),
-            Self::Hang => Fault::hang(),
-            Self::Html => Fault::html(),
-            Self::Overload => Fault::status(StatusCode::SERVICE_UNAVAILABLE),
-            Self::Oversize => Fault::oversize(1024 * 1024),
-            Self::Redirect => Fault::redirect("https://test-other.example/"),
-            Self::Slow => Fault::delay(std::time::Duration::from_secs(1)),
-        }
-    }
-}
-
 /// Parses `ENDPOINT=FAULT`.
-fn fault(text: &str) -> Result<(EndpointArg, FaultArg), String> {
+fn fault(text: &str) -> Result<(Endpoint, Fault), String> {
     let (endpoint, fault) = text.split_once('=').ok_or("it is not ENDPOINT=FAULT")?;
-    let endpoint =
-        EndpointArg::from_str(endpoint, false).map_err(|_| names::<EndpointArg>("the endpoint"))?;
-    let fault = FaultArg::from_str(fault, false).map_err(|_| names::<FaultArg>("the fault"))?;
-    Ok((endpoint, fault))
+    let endpoint = named(&ENDPOINTS, endpoint, "the endpoint")?;
+    Ok((endpoint, named(&FAULTS, fault, "the fault")?()))
 }
 
-fn names<T: ValueEnum>(what: &str) -> String {
-    let values = T::value_variants().iter().filter_map(ValueEnum::to_possible_value);
-    let names: Vec<_> = values.map(|value| value.get_name().to_owned()).collect();
-    format!("{what} is one of {}", names.join(", "))
+fn named<T: Copy>(table: &[(&str, T)], name: &str, what: &str) -> Result<T, String> {
+    let names = || table.iter().map(|(known, _)| *known).collect::<Vec<_>>().join(", ");
+    let found = table.iter().find(|(known, _)| *known == name);
+    found.map(|(_, value)| *value).ok_or_else(|| format!("{what} is one of {}", names()))
 }

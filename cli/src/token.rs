@@ -174,21 +174,19 @@ impl Kind {
             Some(typ) => format!("typ is \"{}\"", bounded(typ)),
             None => "there is no typ".to_owned(),
         };
-        let pair =
-            |member: &'_ (String, Box<RawValue>)| (member.0.clone(), member.1.get().to_owned());
-        let judge = |typ: Option<&str>, claims: &[(String, String)]| {
-            inspect::judge_jwt(typ, claims.iter().map(|(name, value)| (&**name, &**value)))
+        let judge = |typ: Option<&str>, claims: &[(String, Box<RawValue>)]| {
+            inspect::judge_jwt(typ, claims.iter().map(|(name, value)| (&**name, value.get())))
         };
-        let verdict = judge(typ.as_deref(), &claims.members.iter().map(pair).collect::<Vec<_>>());
+        let verdict = judge(typ.as_deref(), &claims.members);
         if verdict == Err(TokenKind::Unmarked) {
             return Self::guess(claims, &typ_says);
         }
-        let speaking =
-            claims.members.iter().filter(|member| judge(None, &[pair(member)]) == verdict);
+        let alone = |member: &_| judge(None, std::slice::from_ref(member)) == verdict;
+        let speaking = claims.members.iter().filter(|member| alone(member));
         let (words, names): (Vec<_>, Vec<_>) =
             speaking.map(|(name, _)| &**name).partition(|name| WORDS.contains(name));
         let by_typ = judge(typ.as_deref(), &[]) == verdict;
-        let section = verdict.err().map_or("RFC 9068 §2.1", section);
+        let (code, description, section) = describe(verdict.err());
         let mut evidence = Vec::new();
         if by_typ || verdict.is_err() && words.is_empty() && names.is_empty() {
             evidence.push(format!("{typ_says} ({section})"));
@@ -207,19 +205,15 @@ impl Kind {
                 Err(_) => format!("it has {} ({section})", list(&names)),
             });
         }
-        let kind = match verdict {
-            Ok(()) if by_typ => Self::new("access_token", "an access token (RFC 9068)"),
-            Ok(()) => Self::new("access_token", "an access token, by its claims"),
+        let description = match verdict {
+            Ok(()) if !by_typ => "an access token, by its claims".to_owned(),
             Err(TokenKind::Other) => {
                 let called = words.first().map(called).or(typ).unwrap_or_default();
-                Self::new(
-                    "other",
-                    format!("a token called \"{}\", not an access token", bounded(&called)),
-                )
+                format!("a token called \"{}\", not an access token", bounded(&called))
             }
-            Err(kind) => Self::of_kind(kind),
+            _ => description.to_owned(),
         };
-        Self { evidence, ..kind }
+        Self { code, description, evidence }
     }
 
     /// Guesses the kind of a token that nothing marks as an access token. The description says that
@@ -257,26 +251,6 @@ impl Kind {
         Self::new("none", "none")
     }
 
-    fn of_kind(kind: TokenKind) -> Self {
-        let (code, description) = match kind {
-            TokenKind::ClientAssertion => ("client_assertion", "a client assertion"),
-            TokenKind::DpopProof => {
-                ("dpop_proof", "a DPoP proof, which is sent with an access token")
-            }
-            TokenKind::Id => ("id_token", ID_TOKEN),
-            TokenKind::IntrospectionResponse => {
-                ("introspection_response", "a signed introspection response")
-            }
-            TokenKind::Logout => ("logout_token", "a logout token"),
-            TokenKind::Refresh => {
-                ("refresh_token", "a refresh token, for the authorization server only")
-            }
-            TokenKind::SecurityEvent => ("security_event", "a security event token (SET)"),
-            _ => ("other", "a JWT of another type than access tokens have"),
-        };
-        Self::new(code, description)
-    }
-
     fn opaque(token: &str) -> Self {
         let starts = |prefix: &str| token.starts_with(prefix);
         if ["v1.", "v2.", "v3.", "v4."].into_iter().any(starts)
@@ -300,16 +274,29 @@ const ID_TOKEN: &str = "an ID token, which tells a client who logged in";
 /// Claims whose values name the kind.
 const WORDS: [&str; 3] = ["typ", "token_use", "token_type"];
 
-/// Returns the section that defines the kind.
-const fn section(kind: TokenKind) -> &'static str {
+/// Returns the code and the description of a kind, and the section that defines it. `None` is an
+/// access token.
+const fn describe(kind: Option<TokenKind>) -> (&'static str, &'static str, &'static str) {
+    use TokenKind as K;
+    const OTHER: &str = "RFC 8725 §3.11";
     match kind {
-        TokenKind::ClientAssertion => "RFC 7523 §3",
-        TokenKind::DpopProof => "RFC 9449 §4.2",
-        TokenKind::Id => "OpenID Connect Core 1.0 §2",
-        TokenKind::IntrospectionResponse => "RFC 9701 §5",
-        TokenKind::Logout => "OpenID Connect Back-Channel Logout 1.0 §2.4",
-        TokenKind::SecurityEvent => "RFC 8417 §2",
-        _ => "RFC 8725 §3.11",
+        None => ("access_token", "an access token (RFC 9068)", "RFC 9068 §2.1"),
+        Some(K::ClientAssertion) => ("client_assertion", "a client assertion", "RFC 7523 §3"),
+        Some(K::DpopProof) => {
+            ("dpop_proof", "a DPoP proof, which is sent with an access token", "RFC 9449 §4.2")
+        }
+        Some(K::Id) => ("id_token", ID_TOKEN, "OpenID Connect Core 1.0 §2"),
+        Some(K::IntrospectionResponse) => {
+            ("introspection_response", "a signed introspection response", "RFC 9701 §5")
+        }
+        Some(K::Logout) => {
+            ("logout_token", "a logout token", "OpenID Connect Back-Channel Logout 1.0 §2.4")
+        }
+        Some(K::Refresh) => {
+            ("refresh_token", "a refresh token, for the authorization server only", OTHER)
+        }
+        Some(K::SecurityEvent) => ("security_event", "a security event token (SET)", "RFC 8417 §2"),
+        Some(_) => ("other", "a JWT of another type than access tokens have", OTHER),
     }
 }
 

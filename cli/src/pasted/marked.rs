@@ -4,10 +4,10 @@ use super::{Cleanup, SEVERAL, WORDS};
 
 /// The names that stand before a token.
 const MARKS: [(&str, Cleanup); 3] = [
-    ("authorization", Cleanup::HeaderName),
+    ("authorization", Cleanup::HEADER_NAME),
     // The option `--oauth2-bearer` of curl.
-    ("--oauth2-", Cleanup::Command),
-    ("access_token", Cleanup::Parameter),
+    ("--oauth2-", Cleanup::COMMAND),
+    ("access_token", Cleanup::PARAMETER),
 ];
 
 /// Bounds the work for a text that is made of names.
