@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use clap::ValueEnum;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use tower_introspect::{
     Issuer, ResourceServer,
     checks::Check,
@@ -64,8 +64,8 @@ pub(crate) struct Args {
     scope_claim: Option<String>,
     /// The form of access tokens: marked in any of the usual ways, of the type `at+jwt`, or
     /// identifying a service, such as those of Google.
-    #[arg(help_heading = CHECKS, long, value_enum, default_value = "generic")]
-    profile: ProfileArg,
+    #[arg(help_heading = CHECKS, long, value_parser = profile(), default_value = "generic")]
+    profile: Profile,
     /// The length of the longest token.
     #[arg(help_heading = CHECKS, long, value_name = "BYTES", default_value_t = 8192)]
     max_token_bytes: usize,
@@ -79,17 +79,15 @@ pub(crate) struct Args {
     view: ViewArgs,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum ProfileArg {
-    Generic,
-    Rfc9068,
-    ServiceIdentity,
-}
-
 pub(crate) fn run(args: &Args, cx: &Context) -> Result<Report, Failure> {
     let pasted = args.token.read(cx)?;
     let named = NamedByToken::of(&Form::of(&pasted.token));
-    let source = KeySource::of(args);
+    let source = Source::of(args);
+    let (url, described) = match source {
+        Source::Issuer(issuer) => (Some(issuer), format!("published by {issuer}")),
+        Source::Url(url) => (Some(url), url.to_owned()),
+        Source::File(path) => (None, path.display().to_string()),
+    };
     let transport = RecordingTransport::new(&NetArgs::default())?;
     let server = server(args, source, &named, &transport, cx)?;
     let mut not_requested = Vec::new();
@@ -100,7 +98,6 @@ pub(crate) fn run(args: &Args, cx: &Context) -> Result<Report, Failure> {
         not_requested.push(Check::Audience);
     }
     let request = attempt::request("Bearer", &pasted.token)?;
-    let url = source.url();
     let activity = format!("fetching keys from {}", url.unwrap_or_default());
     let attempt = Attempt::of(cx, &server, request, &activity)?;
     let outcome = Outcome {
@@ -109,7 +106,7 @@ pub(crate) fn run(args: &Args, cx: &Context) -> Result<Report, Failure> {
         place: Place::CommandLine { issuer: args.issuer.as_deref(), client: None },
         exchanges: &transport.take(),
         not_requested: &not_requested,
-        request: vec![Field::new("keys", source.describe())],
+        request: vec![Field::new("keys", described)],
         urls: url.as_slice(),
     };
     Ok(outcome.report("verify", &args.view, cx))
@@ -118,7 +115,7 @@ pub(crate) fn run(args: &Args, cx: &Context) -> Result<Report, Failure> {
 /// Builds a service with these settings, so that the very code of services verifies the token.
 fn server(
     args: &Args,
-    source: KeySource<'_>,
+    source: Source<'_>,
     named: &NamedByToken,
     transport: &RecordingTransport,
     cx: &Context,
@@ -126,14 +123,15 @@ fn server(
     // The token chooses the algorithm of a key in PEM if no option does. This is safe: the key must
     // allow the algorithm, and a public key is never used as a shared secret.
     let algorithm = args.algorithms.first().copied().or(named.algorithm);
-    let keys = source.keys(algorithm.unwrap_or(Algorithm::RS256))?;
-    let url = source.jwks_uri().map(str::to_owned);
+    let algorithm = algorithm.unwrap_or(Algorithm::RS256);
+    let (mut keys, mut url) = (None, None);
+    match source {
+        Source::Issuer(_) => {}
+        Source::Url(at) => url = Some(at.to_owned()),
+        Source::File(path) => keys = Some(read_keys(path, args, algorithm)?),
+    }
     let (algorithms, scope_claim) = (args.algorithms.clone(), args.scope_claim.clone());
-    let profile = match args.profile {
-        ProfileArg::Generic => Profile::Generic,
-        ProfileArg::Rfc9068 => Profile::Rfc9068,
-        ProfileArg::ServiceIdentity => Profile::ServiceIdentity,
-    };
+    let profile = args.profile;
     let issuer = Issuer::jwt(args.issuer.as_ref().unwrap_or(&named.issuer));
     let issuer = issuer.configure_jwt(move |mut jwt| {
         if let Some(keys) = keys {
@@ -197,68 +195,51 @@ impl NamedByToken {
 
 /// The source of the keys.
 #[derive(Clone, Copy)]
-enum KeySource<'a> {
+enum Source<'a> {
     /// The URL in the issuer's metadata.
     Issuer(&'a str),
-    Jwks(&'a Path),
-    Pem(&'a Path),
+    File(&'a Path),
     Url(&'a str),
 }
 
-impl<'a> KeySource<'a> {
+impl<'a> Source<'a> {
     fn of(args: &'a Args) -> Self {
         match (&args.pem, args.jwks.as_deref()) {
-            (Some(path), _) => Self::Pem(path),
+            (Some(path), _) => Self::File(path),
             (None, Some(url)) if is_url(url) => Self::Url(url),
-            (None, Some(path)) => Self::Jwks(path.as_ref()),
+            (None, Some(path)) => Self::File(path.as_ref()),
             (None, None) => Self::Issuer(args.issuer.as_deref().unwrap_or_default()),
         }
     }
+}
 
-    /// Returns the URL that is contacted.
-    const fn url(self) -> Option<&'a str> {
-        match self {
-            Self::Issuer(url) | Self::Url(url) => Some(url),
-            Self::Jwks(_) | Self::Pem(_) => None,
-        }
-    }
+/// Reads the keys in a file.
+fn read_keys(path: &Path, args: &Args, algorithm: Algorithm) -> Result<KeySet, Failure> {
+    let text = input::file(path)?;
+    let keys = if args.pem.is_some() {
+        KeySet::from_pem(algorithm, &text).map_err(|error| format!("for {algorithm}, {error}"))
+    } else {
+        let keys = KeySet::from_jwks(&text);
+        let keys = keys.or_else(|error| KeySet::from_jwk(&text).map_err(|_| error));
+        keys.map_err(|error| error.to_string())
+    };
+    let keys = keys.and_then(|keys| match keys.is_empty() {
+        true => Err("none of its keys can be used".to_owned()),
+        false => Ok(keys),
+    });
+    keys.map_err(|problem| Failure::usage(format!("`{}`: {problem}", path.display())))
+}
 
-    fn describe(self) -> String {
-        match self {
-            Self::Issuer(issuer) => format!("published by {issuer}"),
-            Self::Jwks(path) | Self::Pem(path) => path.display().to_string(),
-            Self::Url(url) => url.to_owned(),
-        }
-    }
-
-    const fn jwks_uri(self) -> Option<&'a str> {
-        match self {
-            Self::Url(url) => Some(url),
-            _ => None,
-        }
-    }
-
-    /// Returns the keys in a file.
-    fn keys(self, algorithm: Algorithm) -> Result<Option<KeySet>, Failure> {
-        let (path, keys) = match self {
-            Self::Issuer(_) | Self::Url(_) => return Ok(None),
-            Self::Pem(path) => {
-                let keys = KeySet::from_pem(algorithm, &input::file(path)?);
-                (path, keys.map_err(|error| format!("for {algorithm}, {error}")))
-            }
-            Self::Jwks(path) => {
-                let text = input::file(path)?;
-                let keys = KeySet::from_jwks(&text);
-                let keys = keys.or_else(|error| KeySet::from_jwk(&text).map_err(|_| error));
-                (path, keys.map_err(|error| error.to_string()))
-            }
-        };
-        match keys {
-            Ok(keys) if keys.is_empty() => Err("none of its keys can be used".to_owned()),
-            keys => keys.map(Some),
-        }
-        .map_err(|problem| Failure::usage(format!("`{}`: {problem}", path.display())))
-    }
+/// Returns the parser of the names of profiles.
+fn profile() -> impl TypedValueParser<Value = Profile> {
+    // Changes of a setting name it as a file does.
+    let google = PossibleValue::new("service-identity").alias("service_identity");
+    let names = ["generic".into(), "rfc9068".into(), google];
+    PossibleValuesParser::new(names).map(|name| match &*name {
+        "generic" => Profile::Generic,
+        "rfc9068" => Profile::Rfc9068,
+        _ => Profile::ServiceIdentity,
+    })
 }
 
 /// Returns true if the value of `--jwks` is a URL and not a file.

@@ -50,6 +50,17 @@ async fn screens() {
 }
 
 #[tokio::test]
+async fn profile_that_is_proposed_is_one_of_the_option() {
+    let unmarked = json!({"iss": ISSUER, "aud": AUDIENCE, "sub": "service", "exp": NOW + 60});
+    let unmarked = sign(&with(header(), json!({"typ": "JWT"})), &unmarked);
+    let proposal = ["--profile", "service_identity"];
+    let refused = verify(&unmarked).await;
+    assert!(refused.out.contains(&proposal.join(" ")), "{}", refused.screen());
+    let again = verify_with(&unmarked, &[&["--audience", AUDIENCE], &proposal[..]].concat()).await;
+    assert_eq!(again.code, 0, "{}", again.screen());
+}
+
+#[tokio::test]
 async fn every_refusal_has_the_reason_of_the_library() {
     let tampered = {
         let other = sign(&header(), &with(claims(), json!({"sub": "mallory"})));
