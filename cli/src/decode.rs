@@ -1,6 +1,6 @@
 //! `decode` shows the contents of a token without verifying it.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value, json, value::RawValue};
 use tower_introspect::{claims::Claims, clock::UnixTime};
 
 use crate::{
@@ -93,20 +93,17 @@ fn report_jws(report: &mut Report, jws: &Jws, now: UnixTime) {
 fn report_part(report: &mut Report, title: &str, part: &Part, now: UnixTime) {
     report.heading(title);
     report.fields(part.members.iter().map(|(name, value)| {
-        let field = Field::new(name, unquoted(value.get()));
-        match time_claim(name, value.get()) {
-            Some(time) => field.remark(Tone::Faint, describe_time(name, time, now)),
-            None => field,
-        }
+        let time = time_claim(name, value.get()).map(|time| describe_time(name, time, now));
+        let remark = time.map(|time| (Tone::Faint, time));
+        Field { remark, ..Field::new(name, unquoted(value.get())) }
     }));
     if let Some(problem) = &part.problem {
         report.line(Tone::Bad, format!("  The rest can't be read: {problem}"));
     }
-    let members: Map<String, Value> = part
-        .members
-        .iter()
-        .map(|(name, value)| (name.clone(), serde_json::from_str(value.get()).unwrap_or_default()))
-        .collect();
+    // No number of a token is too large for `RawValue`, but some are for `Value`.
+    let value = |value: &RawValue| serde_json::from_str::<Value>(value.get()).unwrap_or_default();
+    let members: Map<_, _> =
+        part.members.iter().map(|(name, text)| (name.clone(), value(text))).collect();
     report.set(&title.to_lowercase(), json!({ "members": members, "problem": part.problem }));
 }
 
@@ -148,10 +145,10 @@ fn findings(jws: &Jws, now: UnixTime) -> Vec<String> {
         found.push(format!("The token looks cut off: {cut}."));
     }
     for (title, part) in [("header", header), ("claims", claims)] {
-        let repeated = repeated(&part.members);
-        found.extend(repeated.map(|name| {
-            format!("`{name}` is repeated in the {title}: the middleware refuses that.")
-        }));
+        for name in repeated(&part.members) {
+            found
+                .push(format!("`{name}` is repeated in the {title}: the middleware refuses that."));
+        }
     }
     match header.text("alg").as_deref() {
         Some(alg) if alg.eq_ignore_ascii_case("none") => {
@@ -164,15 +161,11 @@ fn findings(jws: &Jws, now: UnixTime) -> Vec<String> {
         None if header.problem.is_none() => found.push("The header names no alg.".to_owned()),
         _ => {}
     }
-    for name in ["crit", "b64"] {
-        if header.has(name) {
-            found.push(format!("The header has `{name}`: the middleware refuses that."));
-        }
+    for name in ["crit", "b64"].into_iter().filter(|name| header.has(name)) {
+        found.push(format!("The header has `{name}`: the middleware refuses that."));
     }
-    for name in ["jwk", "jku", "x5u", "x5c"] {
-        if header.has(name) {
-            found.push(format!("The header has its own key (`{name}`), which is ignored."));
-        }
+    for name in ["jwk", "jku", "x5u", "x5c"].into_iter().filter(|name| header.has(name)) {
+        found.push(format!("The header has its own key (`{name}`), which is ignored."));
     }
     if claims.problem.is_some() {
         return found;
@@ -180,10 +173,8 @@ fn findings(jws: &Jws, now: UnixTime) -> Vec<String> {
     if let Err(error) = Claims::from_json(claims.text.as_bytes()) {
         found.push(format!("The middleware refuses the claims: {error}."));
     }
-    for name in ["iss", "aud", "exp"] {
-        if !claims.has(name) {
-            found.push(format!("There is no `{name}`, which an access token must have."));
-        }
+    for name in ["iss", "aud", "exp"].into_iter().filter(|name| !claims.has(name)) {
+        found.push(format!("There is no `{name}`, which an access token must have."));
     }
     for name in ["exp", "nbf", "iat"] {
         let Some(time) = claims.get(name).and_then(|value| time_claim(name, value.get())) else {
@@ -199,11 +190,9 @@ fn findings(jws: &Jws, now: UnixTime) -> Vec<String> {
         }
     }
     if claims.has("cnf") {
-        found.push(
-            "The token is bound to a key (`cnf`): requests with it must prove possession of that \
-             key."
-                .to_owned(),
-        );
+        let text = "The token is bound to a key (`cnf`): requests with it must prove possession of \
+                    that key.";
+        found.push(text.to_owned());
     }
     found
 }

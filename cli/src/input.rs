@@ -33,10 +33,10 @@ impl TokenArgs {
     ///
     /// If there is no token, or the input is not text.
     pub(crate) fn read(&self, cx: &Context) -> Result<Pasted, Failure> {
-        let (bytes, place) = match (&self.token, &self.token_file, &self.token_env) {
-            (_, Some(path), _) => (file(path)?, format!("`{}`", path.display())),
-            (_, _, Some(name)) => (variable(name)?.into_bytes(), format!("`{name}`")),
-            (Some(token), ..) if token != "-" => {
+        let named = named(self.token_file.as_deref(), self.token_env.as_deref())?;
+        let (bytes, place) = match (named, &self.token) {
+            (Some(named), _) => named,
+            (None, Some(token)) if token != "-" => {
                 cx.screen.warn(
                     "a token on the command line is visible in the list of processes and stays \
                      in the history of the shell: use standard input, --token-file or --token-env",
@@ -58,15 +58,9 @@ impl TokenArgs {
 ///
 /// If it can't be read, or is empty. The error never holds the secret.
 pub(crate) fn secret(path: Option<&Path>, name: Option<&str>) -> Result<Option<String>, Failure> {
-    let (text, place) = match (path, name) {
-        (Some(path), _) => {
-            let text = String::from_utf8(file(path)?)
-                .map_err(|_| Failure::usage(format!("`{}` is not text", path.display())))?;
-            (text, format!("`{}`", path.display()))
-        }
-        (None, Some(name)) => (variable(name)?, format!("`{name}`")),
-        (None, None) => return Ok(None),
-    };
+    let Some((bytes, place)) = named(path, name)? else { return Ok(None) };
+    let text = String::from_utf8(bytes);
+    let text = text.map_err(|_| Failure::usage(format!("{place} is not text")))?;
     let text = text.strip_suffix('\n').unwrap_or(&text);
     let text = text.strip_suffix('\r').unwrap_or(text);
     if text.is_empty() {
@@ -81,11 +75,24 @@ pub(crate) fn secret(path: Option<&Path>, name: Option<&str>) -> Result<Option<S
 ///
 /// If it can't be read, or is larger.
 pub(crate) fn file(path: &Path) -> Result<Vec<u8>, Failure> {
-    let failed = |problem: &dyn std::fmt::Display| {
-        Failure::usage(format!("`{}`: {problem}", path.display()))
-    };
-    let file = std::fs::File::open(path).map_err(|error| failed(&error))?;
-    read_bounded(file).map_err(|error| failed(&error))
+    let read = std::fs::File::open(path).and_then(read_bounded);
+    read.map_err(|error| Failure::usage(format!("`{}`: {error}", path.display())))
+}
+
+/// Reads a file or an environment variable, and returns its bytes and its name.
+///
+/// # Errors
+///
+/// If it can't be read, is larger than 1 MiB, is not set, or is not text.
+pub(crate) fn named(
+    path: Option<&Path>,
+    name: Option<&str>,
+) -> Result<Option<(Vec<u8>, String)>, Failure> {
+    Ok(match (path, name) {
+        (Some(path), _) => Some((file(path)?, format!("`{}`", path.display()))),
+        (None, Some(name)) => Some((variable(name)?.into_bytes(), format!("`{name}`"))),
+        (None, None) => None,
+    })
 }
 
 /// Reads an environment variable.

@@ -135,16 +135,14 @@ impl<'a> Minter<'a> {
         if args.algorithm.as_str().starts_with("HS") && args.key_file.is_none() {
             return Err(Failure::usage("there is no test key for a shared secret"));
         }
-        let key = match &args.key_file {
-            None => None,
-            Some(path) => {
-                let key = SigningKey::from_pem(args.algorithm, &input::file(path)?);
-                let key =
-                    key.map_err(|error| Failure::usage(format!("`{}`: {error}", path.display())))?;
-                let kid = key::kid(&key);
-                Some(key.with_kid(kid))
-            }
-        };
+        let mut key = None;
+        if let Some(path) = &args.key_file {
+            let read = SigningKey::from_pem(args.algorithm, &input::file(path)?);
+            let failed = |error| Failure::usage(format!("`{}`: {error}", path.display()));
+            let read = read.map_err(failed)?;
+            let kid = key::kid(&read);
+            key = Some(read.with_kid(kid));
+        }
         let server = AuthorizationServer::new(&args.issuer).with_clock(cx.clock.clone());
         Ok(Self { args, server, key })
     }

@@ -5,6 +5,7 @@ mod explanation;
 mod head;
 mod place;
 
+use serde::Serialize;
 use serde_json::{Value, json};
 use tower_introspect::{
     Blame, ErrorKind, VerifyError,
@@ -51,7 +52,7 @@ impl Actor {
 }
 
 /// A change that may solve the problem.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Change {
     pub(crate) text: String,
     /// The line of a file or the options to set.
@@ -125,8 +126,6 @@ impl Diagnosis {
 
     /// Returns the finding as JSON.
     pub(crate) fn to_json(&self) -> Value {
-        let changes = self.changes.iter();
-        let changes = changes.map(|change| json!({"text": change.text, "line": change.line}));
         json!({
             "check": self.check.map(Check::name),
             "found": self.found,
@@ -134,7 +133,7 @@ impl Diagnosis {
             "because": self.because,
             "actor": self.actor.0,
             "setting": self.setting,
-            "changes": changes.collect::<Vec<_>>(),
+            "changes": self.changes,
         })
     }
 }
