@@ -32,7 +32,7 @@ pub(crate) fn hints(chain: &[String]) -> Vec<String> {
 
 /// Returns the problem with TLS or a certificate, and the option that solves it, if there is one.
 pub(crate) fn tls_problem(chain: &[String]) -> Option<(&'static str, Option<&'static str>)> {
-    let text = chain.join("\n").to_lowercase();
+    let text = chain.join("\n").to_lowercase().replace(' ', "");
     let (_, problem, option) = TLS.iter().find(|(word, ..)| text.contains(word))?;
     Some((problem, *option))
 }
@@ -43,10 +43,11 @@ fn sentence(text: &str) -> String {
     first.into_iter().chain(chars).chain(['.']).collect()
 }
 
-/// Words in errors of the TLS library, in lower case, with the problems. The first match counts.
-const TLS: [(&str, &str, Option<&str>); 13] = [
+/// Words in errors of the TLS library, in lower case without spaces, with the problems and the
+/// options that solve them. The first match counts.
+const TLS: [(&str, &str, Option<&str>); 11] = [
     (
-        "without certificates of authorities",
+        "withoutcertificatesofauthorities",
         "this machine has no certificates of authorities, so no server can be verified",
         Some("`--ca` adds authorities"),
     ),
@@ -55,10 +56,12 @@ const TLS: [(&str, &str, Option<&str>); 13] = [
         "the certificate of the server has expired, or the clock of this machine is wrong",
         None,
     ),
-    ("not valid yet", NOT_VALID_YET, None),
-    ("notvalidyet", NOT_VALID_YET, None),
-    ("not valid for name", OTHER_NAME, None),
-    ("notvalidforname", OTHER_NAME, None),
+    (
+        "notvalidyet",
+        "the certificate of the server is not valid yet, or the clock of this machine is wrong",
+        None,
+    ),
+    ("notvalidforname", "the certificate of the server is for another name than the URL has", None),
     (
         "unknownissuer",
         "the certificate of the server is from an authority that is not trusted, or the server \
@@ -70,21 +73,16 @@ const TLS: [(&str, &str, Option<&str>); 13] = [
         "the server shows the certificate of an authority as its own certificate",
         None,
     ),
-    ("certificate: revoked", "the certificate of the server is revoked", None),
-    ("invalid peer certificate", "the certificate of the server is refused", None),
+    ("certificate:revoked", "the certificate of the server is revoked", None),
+    ("invalidpeercertificate", "the certificate of the server is refused", None),
     (
         "certificaterequired",
         "the server requires a client certificate",
         Some("`--identity` adds one"),
     ),
     ("invalidcontenttype", "the server does not speak TLS on this port", None),
-    ("received fatal alert", "the server refuses the TLS connection", None),
+    ("receivedfatalalert", "the server refuses the TLS connection", None),
 ];
-
-const NOT_VALID_YET: &str =
-    "the certificate of the server is not valid yet, or the clock of this machine is wrong";
-
-const OTHER_NAME: &str = "the certificate of the server is for another name than the URL has";
 
 /// Words in errors of connections, in lower case, with the problems.
 const CONNECTION: [(&str, &str); 4] = [

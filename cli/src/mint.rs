@@ -2,11 +2,13 @@
 
 mod key;
 
+use std::time::Duration;
+
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde_json::{Value, json};
 use tower_introspect::{
     jose::{Algorithm, SigningKey},
-    test_util::{AuthorizationServer, Defect, Jwt, TokenBuilder},
+    test_util::{AuthorizationServer, Defect},
 };
 
 use crate::{
@@ -96,19 +98,19 @@ fn token(args: &TokenArgs, cx: &Context) -> Result<Report, Failure> {
         report.set("bad", list.to_vec());
         return Ok(report);
     }
-    let minter = Minter::new(args, cx)?;
+    let (server, key) = (server(args, cx)?, key(args)?);
+    let mint = |defect| mint(args, &server, key.as_ref(), defect);
     cx.screen.warn(WARNING);
     report.set("test", true);
     if !args.all {
-        let token = minter.mint(args.bad);
+        let token = mint(args.bad);
         report.set("token", token.as_str());
         report.verbatim(format!("{token}\n"));
         return Ok(report);
     }
-    let bad = Defect::ALL.map(|defect| (defect.name(), minter.mint(Some(defect))));
-    let tokens = std::iter::once(("good", minter.mint(None))).chain(bad);
+    let bad = Defect::ALL.map(|defect| (defect.name(), mint(Some(defect))));
     let mut list = Vec::new();
-    for (name, token) in tokens {
+    for (name, token) in [("good", mint(None))].into_iter().chain(bad) {
         report.verbatim(format!("{name}\t{token}\n"));
         list.push(json!({"name": name, "token": token}));
     }
@@ -116,69 +118,62 @@ fn token(args: &TokenArgs, cx: &Context) -> Result<Report, Failure> {
     Ok(report)
 }
 
-/// The settings of all tokens of one call.
-struct Minter<'a> {
-    args: &'a TokenArgs,
-    server: AuthorizationServer,
-    key: Option<SigningKey>,
+/// Returns the server whose test keys sign the tokens.
+fn server(args: &TokenArgs, cx: &Context) -> Result<AuthorizationServer, Failure> {
+    let url: Option<http::Uri> = args.issuer.parse().ok();
+    let absolute = url.is_some_and(|url| url.scheme().is_some() && url.query().is_none());
+    if !absolute || args.issuer.contains('#') {
+        let problem = "the issuer must be an absolute URL without query and fragment (RFC 8414 §2)";
+        return Err(Failure::usage(problem));
+    }
+    Ok(AuthorizationServer::new(&args.issuer).with_clock(cx.clock.clone()))
 }
 
-impl<'a> Minter<'a> {
-    fn new(args: &'a TokenArgs, cx: &Context) -> Result<Self, Failure> {
-        let url: Option<http::Uri> = args.issuer.parse().ok();
-        let absolute = url.is_some_and(|url| url.scheme().is_some() && url.query().is_none());
-        if !absolute || args.issuer.contains('#') {
-            let problem = "the issuer must be an absolute URL without query and fragment (RFC 8414 \
-                           §2)";
-            return Err(Failure::usage(problem));
-        }
-        if args.algorithm.as_str().starts_with("HS") && args.key_file.is_none() {
-            return Err(Failure::usage("there is no test key for a shared secret"));
-        }
-        let mut key = None;
-        if let Some(path) = &args.key_file {
-            let read = SigningKey::from_pem(args.algorithm, &input::file(path)?);
-            let failed = |error| Failure::usage(format!("`{}`: {error}", path.display()));
-            let read = read.map_err(failed)?;
-            let kid = key::kid(&read);
-            key = Some(read.with_kid(kid));
-        }
-        let server = AuthorizationServer::new(&args.issuer).with_clock(cx.clock.clone());
-        Ok(Self { args, server, key })
-    }
-
-    fn mint(&self, defect: Option<Defect>) -> String {
-        let builder = match &self.key {
-            Some(key) => self.good().signed_with(key.clone()),
-            None => self.good().algorithm(self.args.algorithm),
+/// Reads the key to sign with instead.
+fn key(args: &TokenArgs) -> Result<Option<SigningKey>, Failure> {
+    let Some(path) = &args.key_file else {
+        return match args.algorithm.as_str().starts_with("HS") {
+            true => Err(Failure::usage("there is no test key for a shared secret")),
+            false => Ok(None),
         };
-        match defect {
-            Some(defect) => builder.with_defect(defect).mint(),
-            None => builder.mint(),
-        }
-    }
+    };
+    let key = SigningKey::from_pem(args.algorithm, &input::file(path)?);
+    let failed = |error| Failure::usage(format!("`{}`: {error}", path.display()));
+    let key = key.map_err(failed)?;
+    let kid = key::kid(&key);
+    Ok(Some(key.with_kid(kid)))
+}
 
-    /// Returns the builder of a valid token.
-    fn good(&self) -> TokenBuilder<Jwt> {
-        let args = self.args;
-        let lifetime = std::time::Duration::from_secs(args.expires_in);
-        let start = if args.id_token { self.server.id_token() } else { self.server.jwt() };
-        let mut builder =
-            start.subject(&args.subject).expires_in(lifetime).audience(match &*args.audience {
-                [one] => Value::from(one.as_str()),
-                many => Value::from(many),
-            });
-        if !args.id_token {
-            builder = builder.client_id(&args.client_id);
-        }
-        if let Some(scope) = &args.scope {
-            builder = builder.scope(scope);
-        }
-        for (name, value) in &args.claim {
-            builder = builder.claim(name, value.clone());
-        }
-        builder.claim("test", true)
+/// Makes a valid token, or one with a mistake.
+fn mint(
+    args: &TokenArgs,
+    server: &AuthorizationServer,
+    key: Option<&SigningKey>,
+    defect: Option<Defect>,
+) -> String {
+    let mut builder = match args.id_token {
+        true => server.id_token(),
+        false => server.jwt().client_id(&args.client_id),
+    };
+    builder = match &*args.audience {
+        [one] => builder.audience(one.as_str()),
+        many => builder.audience(many),
+    };
+    if let Some(scope) = &args.scope {
+        builder = builder.scope(scope);
     }
+    for (name, value) in &args.claim {
+        builder = builder.claim(name, value.clone());
+    }
+    builder = match key {
+        Some(key) => builder.signed_with(key.clone()),
+        None => builder.algorithm(args.algorithm),
+    };
+    if let Some(defect) = defect {
+        builder = builder.with_defect(defect);
+    }
+    let lifetime = Duration::from_secs(args.expires_in);
+    builder.subject(&args.subject).expires_in(lifetime).claim("test", true).mint()
 }
 
 /// Returns the parser of the name of a defect.

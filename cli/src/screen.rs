@@ -72,34 +72,31 @@ impl Screen {
             print(&format!("{json:#}\n"));
             return *exit;
         }
-        let mut page = self.error_page();
         let mut lines = failure.message.lines();
-        let first = lines.next().unwrap_or_default();
-        page.line(2, &[(Tone::Bad, "introspect:"), (Tone::Plain, " "), (Tone::Plain, first)]);
-        lines.for_each(|line| page.line(4, &[(Tone::Plain, "  "), (Tone::Plain, line)]));
+        let first = format!(" {}", lines.next().unwrap_or_default());
+        self.say(2, &[(Tone::Bad, "introspect:"), (Tone::Plain, &first)]);
+        lines.for_each(|line| self.say(4, &[(Tone::Plain, &format!("  {line}"))]));
         for hint in &failure.hints {
-            page.line(4, &[(Tone::Plain, "  hint: "), (Tone::Plain, hint)]);
+            self.say(4, &[(Tone::Plain, &format!("  hint: {hint}"))]);
         }
-        print_error(&page.out);
         failure.exit
     }
 
     /// Prints a warning on standard error, also with `--json`.
     pub(crate) fn warn(&self, text: &str) {
-        let mut page = self.error_page();
-        page.line(2, &[(Tone::Warning, "warning:"), (Tone::Plain, " "), (Tone::Plain, text)]);
-        print_error(&page.out);
+        self.say(2, &[(Tone::Warning, "warning:"), (Tone::Plain, &format!(" {text}"))]);
     }
 
     /// Prints an instruction for the person at the terminal.
     pub(crate) fn note(&self, text: &str) {
-        let mut page = self.error_page();
-        page.line(0, &[(Tone::Faint, text)]);
-        print_error(&page.out);
+        self.say(0, &[(Tone::Faint, text)]);
     }
 
-    fn error_page(&self) -> Page {
-        Page::new(self.error_colour, columns(io::stderr().is_terminal()))
+    /// Prints a line on standard error.
+    fn say(&self, hang: usize, parts: &[(Tone, &str)]) {
+        let mut page = Page::new(self.error_colour, columns(io::stderr().is_terminal()));
+        page.line(hang, parts);
+        print_error(&page.out);
     }
 
     /// Shows a spinner on a terminal until the guard is dropped.
@@ -158,12 +155,12 @@ struct Page {
     out: String,
     colour: bool,
     /// The width to wrap at.
-    columns: Option<usize>,
+    columns: usize,
 }
 
 impl Page {
-    const fn new(colour: bool, columns: Option<usize>) -> Self {
-        Self { out: String::new(), colour, columns }
+    fn new(colour: bool, columns: Option<usize>) -> Self {
+        Self { out: String::new(), colour, columns: columns.unwrap_or(usize::MAX) }
     }
 
     /// Adds blocks.
@@ -195,6 +192,7 @@ impl Page {
     /// Each part is escaped before it is wrapped, and painted after that, so that no escape sequence
     /// is cut.
     fn line(&mut self, hang: usize, parts: &[(Tone, &str)]) {
+        let below = " ".repeat(hang.min(self.columns / 2));
         let mut column = 0;
         for (tone, text) in parts {
             let text = printable(text);
@@ -202,41 +200,26 @@ impl Page {
             // Spaces at the ends align columns, and are kept.
             let (before, after) = text.split_once(words).unwrap_or((&text, ""));
             self.out.push_str(before);
-            column += before.len();
-            match self.columns {
-                Some(columns) => self.wrapped(&mut column, hang, columns, (*tone, words)),
-                None => self.out.push_str(&paint(*tone, words, self.colour)),
+            let before = " ".repeat(column + before.len());
+            let options = textwrap::Options::new(self.columns);
+            let options = options.initial_indent(&before).subsequent_indent(&below);
+            // Options, URLs and tokens are not split at a hyphen.
+            let options = options.word_splitter(textwrap::WordSplitter::NoHyphenation);
+            for (at, line) in textwrap::wrap(words, options).iter().enumerate() {
+                let mut start = before.len();
+                if at > 0 {
+                    self.end_line();
+                    self.out.push_str(&below);
+                    start = below.len();
+                }
+                let line = line.get(start..).unwrap_or_default();
+                self.out.push_str(&paint(*tone, line, self.colour));
+                column = start + textwrap::core::display_width(line);
             }
             self.out.push_str(after);
             column += after.len();
         }
         self.end_line();
-    }
-
-    /// Adds words from `column` on, and sets it to the column after them.
-    fn wrapped(
-        &mut self,
-        column: &mut usize,
-        hang: usize,
-        columns: usize,
-        (tone, words): (Tone, &str),
-    ) {
-        let (before, below) = (" ".repeat(*column), " ".repeat(hang.min(columns / 2)));
-        let options = textwrap::Options::new(columns);
-        let options = options.initial_indent(&before).subsequent_indent(&below);
-        // Options, URLs and tokens are not split at a hyphen.
-        let options = options.word_splitter(textwrap::WordSplitter::NoHyphenation);
-        for (at, line) in textwrap::wrap(words, options).iter().enumerate() {
-            let mut start = *column;
-            if at > 0 {
-                self.end_line();
-                self.out.push_str(&below);
-                start = below.len();
-            }
-            let line = line.get(start..).unwrap_or_default();
-            self.out.push_str(&paint(tone, line, self.colour));
-            *column = start + textwrap::core::display_width(line);
-        }
     }
 
     fn end_line(&mut self) {
@@ -313,14 +296,11 @@ pub(crate) fn printable(text: &str) -> String {
     if !text.contains(acts_on_terminal) {
         return text.to_owned();
     }
-    text.chars().fold(String::with_capacity(text.len()), |mut out, char| {
-        if acts_on_terminal(char) {
-            out.extend(char.escape_default());
-        } else {
-            out.push(char);
-        }
-        out
-    })
+    let escaped = |char: char| match acts_on_terminal(char) {
+        true => char.escape_default().to_string(),
+        false => char.to_string(),
+    };
+    text.chars().map(escaped).collect()
 }
 
 #[cfg(test)]
