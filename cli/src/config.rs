@@ -43,17 +43,11 @@ impl ConfigFile {
             let problems: Vec<_> = errors.iter().map(line).collect();
             return Err(failure(&name, &problems));
         }
-        let table: Table = text.parse().map_err(|error: toml::de::Error| {
-            Failure::usage(format!("{name}: {}", error.message()))
-        })?;
-        let nested = table.contains_key(TABLE) && !table.contains_key("issuer");
-        let file = Self { name, text, nested };
-        let part = match table.get(TABLE) {
-            Some(part) if nested => {
-                toml::to_string(part).map_err(|error| Failure::usage(error.to_string()))?
-            }
-            _ => file.text.clone(),
-        };
+        let table: Table = text.parse().unwrap_or_default();
+        let part = table.get(TABLE).and_then(toml::Value::as_table);
+        let part = part.filter(|_| !table.contains_key("issuer"));
+        let file = Self { name, text, nested: part.is_some() };
+        let part = part.map_or_else(|| file.text.clone(), Table::to_string);
         match Config::from_toml(&part) {
             // The program has no connections of clients.
             Ok(config) => Ok((file, config.peer_address_fn(|_| None))),
@@ -88,8 +82,7 @@ impl ConfigFile {
             None => (table, name, at),
         };
         at = start;
-        for step in steps(rest) {
-            let (step, index) = step;
+        for (step, index) in steps(rest) {
             // Problems name secrets without the suffix of their source and dangerous settings
             // without their prefix. They also name parts of a builder, which no file has.
             let names = [

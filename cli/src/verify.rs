@@ -175,20 +175,15 @@ struct NamedByToken {
 
 impl NamedByToken {
     fn of(form: &Form) -> Self {
-        let jws = match form {
-            Form::Jws(jws) => Some(jws),
-            _ => None,
-        };
-        let claims = jws.and_then(Jws::claims);
+        let claims = form.jws().and_then(Jws::claims);
         // A token without the claim is refused for that, because it does not have this name.
-        let or_none = |name: Option<&str>| match name {
-            Some(name) if !name.is_empty() => name.to_owned(),
-            _ => "(none)".to_owned(),
+        let or_none = |name: Option<&str>| {
+            name.filter(|name| !name.is_empty()).unwrap_or("(none)").to_owned()
         };
         Self {
             issuer: or_none(claims.as_ref().and_then(|claims| claims.issuer())),
             audience: or_none(claims.as_ref().and_then(|claims| claims.audience().iter().next())),
-            algorithm: jws.and_then(|jws| jws.header.text("alg")?.parse().ok()),
+            algorithm: form.jws().and_then(|jws| jws.header.text("alg")?.parse().ok()),
         }
     }
 }
