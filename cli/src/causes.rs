@@ -1,6 +1,6 @@
 //! Explains the causes of errors: certificates, TLS, host names and connections.
 
-use std::error::Error;
+use std::{collections::BTreeMap, error::Error, sync::LazyLock};
 
 /// Returns the messages of an error and of its causes.
 pub(crate) fn chain(error: &dyn Error) -> Vec<String> {
@@ -19,77 +19,49 @@ pub(crate) fn chain(error: &dyn Error) -> Vec<String> {
     messages
 }
 
-/// Returns sentences that explain these messages.
-pub(crate) fn hints(chain: &[String]) -> Vec<String> {
-    let text = chain.join("\n").to_lowercase();
-    let connection =
-        CONNECTION.iter().filter(|(word, _)| text.contains(word)).map(|(_, problem)| *problem);
-    let tls = tls_problem(chain).map(|(problem, _)| problem);
-    let mut problems: Vec<&str> = tls.into_iter().chain(connection).collect();
-    problems.dedup();
-    problems.into_iter().map(sentence).collect()
+/// Words in errors, by their kind. Each has a problem, and may have an option that solves it.
+static WORDS: LazyLock<BTreeMap<String, Vec<Vec<String>>>> =
+    LazyLock::new(|| toml::from_str(include_str!("causes.toml")).unwrap_or_default());
+
+/// Returns a sentence that explains these messages.
+pub(crate) fn hint(chain: &[String]) -> Option<String> {
+    let (problem, _) = tls_problem(chain).or_else(|| problem("connection", chain))?;
+    let first = problem.get(..1)?.to_ascii_uppercase();
+    Some(format!("{first}{}.", problem.get(1..)?))
 }
 
 /// Returns the problem with TLS or a certificate, and the option that solves it, if there is one.
 pub(crate) fn tls_problem(chain: &[String]) -> Option<(&'static str, Option<&'static str>)> {
+    problem("tls", chain)
+}
+
+fn problem(kind: &str, chain: &[String]) -> Option<(&'static str, Option<&'static str>)> {
     let text = chain.join("\n").to_lowercase().replace(' ', "");
-    let (_, problem, option) = TLS.iter().find(|(word, ..)| text.contains(word))?;
-    Some((problem, *option))
+    let row = WORDS.get(kind)?.iter().find(|row| text.contains(&row[0]))?;
+    Some((&row[1], row.get(2).map(String::as_str)))
 }
 
-fn sentence(text: &str) -> String {
-    let mut chars = text.chars();
-    let first = chars.next().map(|first| first.to_ascii_uppercase());
-    first.into_iter().chain(chars).chain(['.']).collect()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_in_lower_case_and_have_problems() {
+        assert_eq!(WORDS.keys().collect::<Vec<_>>(), ["connection", "tls"]);
+        for row in WORDS.values().flatten() {
+            assert!(matches!(row.len(), 2 | 3), "{row:?}");
+            assert_eq!(row[0], row[0].to_lowercase().replace(' ', ""));
+        }
+    }
+
+    #[test]
+    fn the_most_specific_problem_is_the_hint() {
+        let hint = |text: &str| hint(&["error".to_owned(), text.to_owned()]);
+        let tls = "invalid peer certificate: certificate not valid for name \"x\"; refused";
+        let name = "The certificate of the server is for another name than the URL has.";
+        assert_eq!(hint(tls).as_deref(), Some(name));
+        let refused = "Nothing listens there, or a firewall rejects the connection.";
+        assert_eq!(hint("Connection refused (os error 111)").as_deref(), Some(refused));
+        assert_eq!(hint("something else"), None);
+    }
 }
-
-/// Words in errors of the TLS library, in lower case without spaces, with the problems and the
-/// options that solve them. The first match counts.
-const TLS: [(&str, &str, Option<&str>); 11] = [
-    (
-        "withoutcertificatesofauthorities",
-        "this machine has no certificates of authorities, so no server can be verified",
-        Some("`--ca` adds authorities"),
-    ),
-    (
-        "expired",
-        "the certificate of the server has expired, or the clock of this machine is wrong",
-        None,
-    ),
-    (
-        "notvalidyet",
-        "the certificate of the server is not valid yet, or the clock of this machine is wrong",
-        None,
-    ),
-    ("notvalidforname", "the certificate of the server is for another name than the URL has", None),
-    (
-        "unknownissuer",
-        "the certificate of the server is from an authority that is not trusted, or the server \
-         does not send an intermediate certificate",
-        Some("`--ca` adds authorities"),
-    ),
-    (
-        "causedasendentity",
-        "the server shows the certificate of an authority as its own certificate",
-        None,
-    ),
-    ("certificate:revoked", "the certificate of the server is revoked", None),
-    ("invalidpeercertificate", "the certificate of the server is refused", None),
-    (
-        "certificaterequired",
-        "the server requires a client certificate",
-        Some("`--identity` adds one"),
-    ),
-    ("invalidcontenttype", "the server does not speak TLS on this port", None),
-    ("receivedfatalalert", "the server refuses the TLS connection", None),
-];
-
-/// Words in errors of connections, in lower case, with the problems.
-const CONNECTION: [(&str, &str); 4] = [
-    ("dns", "the host name can't be resolved here"),
-    ("refused", "nothing listens there, or a firewall rejects the connection"),
-    ("elapsed", NO_RESPONSE),
-    ("timed out", NO_RESPONSE),
-];
-
-const NO_RESPONSE: &str = "the server did not respond in time; a firewall may drop the packets";

@@ -1,5 +1,6 @@
 //! The findings of `doctor` and `keys lint`.
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::report::{Exit, Field, Report, Tone};
@@ -8,7 +9,8 @@ use crate::report::{Exit, Field, Report, Tone};
 const MAX_CHARS: usize = 800;
 
 /// The severity of a finding, the worst last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Level {
     /// Correct.
     Good,
@@ -25,35 +27,14 @@ pub(crate) enum Level {
 }
 
 impl Level {
-    /// Returns the name in JSON.
-    pub(crate) const fn name(self) -> &'static str {
+    /// Returns the mark in front of a line, and its tone.
+    const fn mark(self) -> (&'static str, Tone) {
         match self {
-            Self::Good => "good",
-            Self::Note => "note",
-            Self::Unseen => "unseen",
-            Self::Warning => "warning",
-            Self::Unknown => "unknown",
-            Self::Bad => "bad",
-        }
-    }
-
-    /// Returns the mark in front of a line.
-    pub(crate) const fn mark(self) -> &'static str {
-        match self {
-            Self::Good => "✓",
-            Self::Note | Self::Unseen => "-",
-            Self::Warning => "!",
-            Self::Unknown => "?",
-            Self::Bad => "✗",
-        }
-    }
-
-    const fn tone(self) -> Tone {
-        match self {
-            Self::Good => Tone::Good,
-            Self::Note | Self::Unseen => Tone::Plain,
-            Self::Warning | Self::Unknown => Tone::Warning,
-            Self::Bad => Tone::Bad,
+            Self::Good => ("✓", Tone::Good),
+            Self::Note | Self::Unseen => ("-", Tone::Plain),
+            Self::Warning => ("!", Tone::Warning),
+            Self::Unknown => ("?", Tone::Warning),
+            Self::Bad => ("✗", Tone::Bad),
         }
     }
 }
@@ -70,11 +51,9 @@ pub(crate) struct Finding {
 
 impl Finding {
     pub(crate) fn report_to(&self, report: &mut Report, with_details: bool) {
-        report.item(self.level.tone(), self.level.mark(), &self.text);
-        if !with_details {
-            return;
-        }
-        let details = self.details.iter();
+        let (mark, tone) = self.level.mark();
+        report.item(tone, mark, &self.text);
+        let details = self.details.iter().filter(|_| with_details);
         report.fields(details.map(|one| Field::new(format!("  {:8}", one.name), &*one.value)));
     }
 }
@@ -107,28 +86,28 @@ impl Findings {
         self.0.iter().any(|finding| finding.level >= Level::Unknown)
     }
 
-    pub(crate) fn good(&mut self, code: &'static str, text: impl Into<String>) {
-        self.add(Level::Good, code, text);
+    pub(crate) const fn good(&mut self, code: &'static str) -> Entry<'_> {
+        Entry(self, Level::Good, code)
     }
 
-    pub(crate) fn note(&mut self, code: &'static str, text: impl Into<String>) {
-        self.add(Level::Note, code, text);
+    pub(crate) const fn note(&mut self, code: &'static str) -> Entry<'_> {
+        Entry(self, Level::Note, code)
     }
 
-    pub(crate) fn unseen(&mut self, code: &'static str, text: impl Into<String>) {
-        self.add(Level::Unseen, code, text);
+    pub(crate) const fn unseen(&mut self, code: &'static str) -> Entry<'_> {
+        Entry(self, Level::Unseen, code)
     }
 
-    pub(crate) fn warn(&mut self, code: &'static str, text: impl Into<String>) {
-        self.add(Level::Warning, code, text);
+    pub(crate) const fn warn(&mut self, code: &'static str) -> Entry<'_> {
+        Entry(self, Level::Warning, code)
     }
 
-    pub(crate) fn unknown(&mut self, code: &'static str, text: impl Into<String>) {
-        self.add(Level::Unknown, code, text);
+    pub(crate) const fn unknown(&mut self, code: &'static str) -> Entry<'_> {
+        Entry(self, Level::Unknown, code)
     }
 
-    pub(crate) fn bad(&mut self, code: &'static str, text: impl Into<String>) {
-        self.add(Level::Bad, code, text);
+    pub(crate) const fn bad(&mut self, code: &'static str) -> Entry<'_> {
+        Entry(self, Level::Bad, code)
     }
 
     pub(crate) fn report_to(&self, report: &mut Report) {
@@ -140,9 +119,19 @@ impl Findings {
             let Finding { level, code, text, details } = finding;
             let details = details.iter().map(|one| json!({"name": one.name, "text": one.value}));
             let details: Vec<_> = details.collect();
-            json!({"level": level.name(), "code": code, "text": text, "details": details})
+            json!({"level": level, "code": code, "text": text, "details": details})
         };
         self.0.iter().map(one).collect()
+    }
+}
+
+/// A finding that waits for its text.
+#[must_use]
+pub(crate) struct Entry<'a>(&'a mut Findings, Level, &'static str);
+
+impl Entry<'_> {
+    pub(crate) fn text(self, text: impl Into<String>) {
+        self.0.add(self.1, self.2, text);
     }
 }
 

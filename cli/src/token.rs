@@ -53,6 +53,13 @@ impl Form {
         }
         Self::Jws(Jws::of(header, parts.get(1).copied(), parts.get(2).copied()))
     }
+
+    pub(crate) const fn jws(&self) -> Option<&Jws> {
+        match self {
+            Self::Jws(jws) => Some(jws),
+            _ => None,
+        }
+    }
 }
 
 impl Jws {

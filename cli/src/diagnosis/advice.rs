@@ -205,7 +205,7 @@ impl Diagnosis {
             }
             return;
         }
-        let hint = causes::hints(&self.causes).into_iter().next();
+        let hint = causes::hint(&self.causes);
         // The status is found already.
         let context = case.error.context().filter(|why| !why.starts_with("introspection returned"));
         let causes = context.into_iter().chain(self.causes.iter().skip(1).map(String::as_str));

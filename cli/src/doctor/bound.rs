@@ -33,13 +33,10 @@ impl Doctor<'_> {
             _ => None,
         };
         if let Some((setting, line)) = missing {
-            findings.bad(
-                "not_admitted",
-                format!(
-                    "this service refuses it: it is bound to {bound}, and no setting says how \
+            findings.bad("not_admitted").text(format!(
+                "this service refuses it: it is bound to {bound}, and no setting says how \
                      clients prove that they have it"
-                ),
-            );
+            ));
             findings.change(format!("{}: {line}", self.place().name(setting)));
             findings.change("have the authorization server issue bearer tokens to this client");
             return true;
@@ -49,30 +46,23 @@ impl Doctor<'_> {
             false => "that certificate on its connection (RFC 8705 §3)",
         };
         match self.missing_scopes(&seen.given.token).as_deref() {
-            Some([]) => findings.unseen(
-                "possession_not_tried",
-                format!(
-                    "it is bound to {bound}, which only its client has: all other checks passed. \
+            Some([]) => findings.unseen("possession_not_tried").text(format!(
+                "it is bound to {bound}, which only its client has: all other checks passed. \
                      The client must send it with {how}"
-                ),
-            ),
+            )),
             Some(missing) => {
                 let missing = missing.join(" ");
-                findings.bad(
-                    "not_admitted",
-                    format!("this service refuses it: it lacks the required scope `{missing}`"),
-                );
+                findings.bad("not_admitted").text(format!(
+                    "this service refuses it: it lacks the required scope `{missing}`"
+                ));
                 findings.change("have the client request the scope");
                 let setting = self.place().name(Setting::SCOPE);
                 findings.change(format!("{setting}: require less"));
             }
-            None => findings.unseen(
-                "possession_not_tried",
-                format!(
-                    "it is bound to {bound}, which only its client has, so that its scope was not \
+            None => findings.unseen("possession_not_tried").text(format!(
+                "it is bound to {bound}, which only its client has, so that its scope was not \
                      checked. The client must send it with {how}"
-                ),
-            ),
+            )),
         }
         true
     }

@@ -15,25 +15,25 @@ impl Doctor<'_> {
         if settings.issuers.iter().any(|issuer| issuer.client.is_some()) {
             let kept = format!("introspected tokens are cached for {}", span(max_age));
             let text = format!("{kept}: a revoked token may be accepted for that long");
-            findings.note("max_age", text);
+            findings.note("max_age").text(text);
             if max_age == 0 && self.slowest > 0 {
                 let each = "nothing is cached: every request waits for an introspection";
-                findings.warn("no_cache", format!("{each} ({} ms)", self.slowest));
+                findings.warn("no_cache").text(format!("{each} ({} ms)", self.slowest));
             }
         }
         if settings.issuers.iter().any(|issuer| matches!(issuer.mode, "jwt" | "hybrid")) {
             let kept = format!("JWTs are cached for {}", span(jwt));
             let text = format!("{kept}, and are accepted until they expire, revoked or not");
-            findings.note("jwt_max_age", text);
+            findings.note("jwt_max_age").text(text);
         }
         if stale > 0 {
             let more = format!("accepted for another {}, revoked or not", span(stale));
             let text = format!("during an outage introspected tokens are {more}");
-            findings.warn("stale_if_error", text);
+            findings.warn("stale_if_error").text(text);
         }
         if self.lifetimes.is_empty() {
             let text = "the lifetimes of tokens are not known: no admitted token named one";
-            findings.note("no_lifetimes", text);
+            findings.note("no_lifetimes").text(text);
         }
         for Lifetime { token, seconds, jwt } in &self.lifetimes {
             let valid = format!("{token}: the token is valid for {}", span(*seconds));
@@ -42,15 +42,15 @@ impl Doctor<'_> {
                     "{valid} and can't be revoked: introspect it, or issue it with a shorter \
                      lifetime"
                 );
-                findings.warn("jwt_long_lived", text);
+                findings.warn("jwt_long_lived").text(text);
             }
             if !jwt && *seconds <= max_age {
                 let text = format!("{valid}, no longer than it is cached: to revoke it is in vain");
-                findings.warn("max_age_longer_than_tokens", text);
+                findings.warn("max_age_longer_than_tokens").text(text);
             }
             if *seconds <= leeway {
                 let text = format!("{valid}, no longer than the leeway ({leeway} s)");
-                findings.warn("leeway_longer_than_tokens", text);
+                findings.warn("leeway_longer_than_tokens").text(text);
             }
         }
         let more = json!({"max_age": max_age, "jwt_max_age": jwt, "stale_if_error": stale});

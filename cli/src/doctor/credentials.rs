@@ -81,7 +81,7 @@ impl Doctor<'_> {
                 )
             }
         };
-        findings.good("credentials", text);
+        findings.good("credentials").text(text);
         findings.0.append(&mut probed.0);
         self.slowest = self.slowest.max(millis);
         let timeout = issuer.timeout.map_or(DEFAULT_TIMEOUT, |it| it.as_millis());
@@ -92,7 +92,7 @@ impl Doctor<'_> {
         });
         if closes {
             let text = "the server closes connections: every introspection opens a new one";
-            findings.note("no_keep_alive", text);
+            findings.note("no_keep_alive").text(text);
         }
         all
     }
@@ -123,7 +123,7 @@ impl Doctor<'_> {
         match outcome {
             Ok(outcome) => Some((outcome, exchanges)),
             Err(failure) => {
-                findings.unknown("timeout", failure.message);
+                findings.unknown("timeout").text(failure.message);
                 None
             }
         }
@@ -143,8 +143,7 @@ impl Doctor<'_> {
         let (of_client, of_endpoint) =
             (self.place().name(Setting::CLIENT), self.place().name(Setting::ENDPOINT));
         let Err(error) = outcome else {
-            findings.bad(
-                "active_to_nonsense",
+            findings.bad("active_to_nonsense").text(
                 "a random token is active: the server accepts anything, and must not be trusted",
             );
             findings.change(format!("{of_endpoint}: is it the endpoint of the right server?"));
@@ -165,11 +164,11 @@ impl Doctor<'_> {
             ),
             ErrorKind::NotIntrospectable => {
                 let text = format!("for a random token the response is {status}, not inactive");
-                return findings.note("not_introspectable", text);
+                return findings.note("not_introspectable").text(text);
             }
             ErrorKind::Unavailable => {
                 let text = format!("{status}: {}", causes::chain(error).join(": "));
-                return findings.unknown("introspection_unreachable", text);
+                return findings.unknown("introspection_unreachable").text(text);
             }
             _ if code.is_redirection() || none.contains(&code) => (
                 "introspection_elsewhere",
@@ -202,7 +201,7 @@ impl Doctor<'_> {
                 vec![format!("{of_endpoint}: it may belong to something else")],
             ),
         };
-        findings.bad(code, text);
+        findings.bad(code).text(text);
         changes.into_iter().for_each(|change| findings.change(change));
     }
 
@@ -225,7 +224,7 @@ impl Doctor<'_> {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
         let seconds = (exp - start).max(0.0) as u64;
         let span = when::span(seconds.into());
-        findings.note("lifetime", format!("it is valid for {span} {from}"));
+        findings.note("lifetime").text(format!("it is valid for {span} {from}"));
         self.lifetimes.push(super::Lifetime { token: token.to_owned(), seconds, jwt });
     }
 }
@@ -249,21 +248,15 @@ pub(super) fn introspection(exchanges: &[Exchange]) -> Option<&Exchange> {
 /// Warns of the time that one introspection took, for which requests wait until `timeout`.
 fn add_latency(millis: u128, timeout: u128, findings: &mut Findings) {
     if millis * 2 > timeout {
-        findings.warn(
-            "introspection_slow",
-            format!(
-                "an introspection takes {millis} ms, and `timeout_seconds` allows {timeout} ms: \
+        findings.warn("introspection_slow").text(format!(
+            "an introspection takes {millis} ms, and `timeout_seconds` allows {timeout} ms: \
                  under load, requests will fail with 503"
-            ),
-        );
+        ));
     } else if millis > SLOW {
-        findings.warn(
-            "introspection_slow",
-            format!(
-                "an introspection takes {millis} ms: each request with a token that is not cached \
+        findings.warn("introspection_slow").text(format!(
+            "an introspection takes {millis} ms: each request with a token that is not cached \
                  waits that long"
-            ),
-        );
+        ));
     }
 }
 

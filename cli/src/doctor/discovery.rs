@@ -31,13 +31,13 @@ impl Doctor<'_> {
                     // The library takes the first that it can use.
                     for problem in problems.iter().filter(|problem| problem.level > Level::Warning)
                     {
-                        findings.note(problem.code, &problem.text);
+                        findings.note(problem.code).text(&problem.text);
                     }
                     let (url, millis) = (exchange.request.uri(), exchange.millis());
                     let text = format!(
                         "the metadata is at {url}, and names the issuer exactly ({millis} ms)"
                     );
-                    findings.good("metadata", text);
+                    findings.good("metadata").text(text);
                     self.check_endpoints(issuer, &metadata, findings);
                     return metadata;
                 }
@@ -73,7 +73,7 @@ impl Doctor<'_> {
                 Ok(metadata) => {
                     let text =
                         format!("{url} names the issuer exactly (this service does not read it)");
-                    findings.good("metadata", text);
+                    findings.good("metadata").text(text);
                     return metadata;
                 }
                 Err(Some(problem)) if problem.code == "issuer_mismatch" => {
@@ -87,14 +87,11 @@ impl Doctor<'_> {
             }
         }
         let why = if problems.is_empty() { "TLS failed".to_owned() } else { problems.join("; ") };
-        findings.unseen(
-            "issuer_not_compared",
-            format!(
-                "whether `{}` is the name of the issuer to the letter was not seen, for lack of \
+        findings.unseen("issuer_not_compared").text(format!(
+            "whether `{}` is the name of the issuer to the letter was not seen, for lack of \
                  metadata ({why})",
-                issuer.issuer
-            ),
-        );
+            issuer.issuer
+        ));
         Value::Null
     }
 
@@ -113,14 +110,11 @@ impl Doctor<'_> {
                     self.check_auth_methods(issuer, metadata, findings);
                 }
                 None => {
-                    findings.bad(
-                        "no_introspection_endpoint",
-                        format!(
-                            "the metadata names no introspection endpoint, which it may leave out \
+                    findings.bad("no_introspection_endpoint").text(format!(
+                        "the metadata names no introspection endpoint, which it may leave out \
                              (RFC 8414 §2), and the mode `{}` needs one",
-                            issuer.mode
-                        ),
-                    );
+                        issuer.mode
+                    ));
                     findings.change(format!(
                         "{}, as the documentation of the server has it: {}",
                         self.place().name(Setting::ENDPOINT),
@@ -139,8 +133,7 @@ impl Doctor<'_> {
         match metadata["jwks_uri"].as_str().filter(|_| finds_keys) {
             Some(url) => self.runbook.add_setting(&format!("keys of {name}"), url),
             None if finds_keys => {
-                findings.bad(
-                    "no_jwks_uri",
+                findings.bad("no_jwks_uri").text(
                     "the metadata names no keys (`jwks_uri`), which it may leave out (RFC 8414 §2)",
                 );
                 let setting = self.place().name(Setting::KEYS);
@@ -150,10 +143,9 @@ impl Doctor<'_> {
         }
         let signing = metadata["introspection_signing_alg_values_supported"].is_array();
         if issuer.requires_signed_response && !signing {
-            findings.warn(
-                "no_signed_responses",
-                "the metadata lists no algorithm for signed introspection responses",
-            );
+            findings
+                .warn("no_signed_responses")
+                .text("the metadata lists no algorithm for signed introspection responses");
         }
     }
 
@@ -176,14 +168,11 @@ impl Doctor<'_> {
         let Some(offered) = offered else { return };
         let offered: Vec<_> = offered.iter().filter_map(Value::as_str).collect();
         if !wanted.iter().any(|method| offered.contains(method)) {
-            findings.warn(
-                "auth_method_not_offered",
-                format!(
-                    "the configured method is `{}`, but the metadata lists {}",
-                    client.method,
-                    offered.join(", ")
-                ),
-            );
+            findings.warn("auth_method_not_offered").text(format!(
+                "the configured method is `{}`, but the metadata lists {}",
+                client.method,
+                offered.join(", ")
+            ));
             findings.change(format!("`method` of {}", self.place().name(Setting::CLIENT)));
         }
     }
@@ -249,13 +238,10 @@ impl Doctor<'_> {
         let hint = if slash { ": only the final slash differs" } else { "" };
         let named: String = named.chars().take(200).collect();
         let mut findings = Findings::default();
-        findings.bad(
-            "issuer_mismatch",
-            format!(
-                "the server names itself `{named}` ({url}), but `issuer` is `{issuer}`{hint}. Its \
+        findings.bad("issuer_mismatch").text(format!(
+            "the server names itself `{named}` ({url}), but `issuer` is `{issuer}`{hint}. Its \
                  tokens and responses that name it are refused"
-            ),
-        );
+        ));
         let setting = self.place().name(Setting::ISSUER);
         let line = self.place().line(Setting::ISSUER, &*named);
         findings.change(format!("{setting}, if that is the server: {line}"));

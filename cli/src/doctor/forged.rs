@@ -97,29 +97,25 @@ impl Doctor<'_> {
 
     fn report_forged(&self, forgery: &Forgery, findings: &mut Findings) {
         let Some(field) = self.deployment.settings.certificate_field else {
-            return findings.note(
-                "no_certificate_header",
-                "the configuration trusts no header (`mtls.field`), so none can be forged",
-            );
+            return findings
+                .note("no_certificate_header")
+                .text("the configuration trusts no header (`mtls.field`), so none can be forged");
         };
         match self.send_forged(forgery, None) {
             Ok(StatusCode::UNAUTHORIZED) => {}
             // A token that is not enough for the resource was accepted all the same.
             Ok(status) if status.is_success() || status == StatusCode::FORBIDDEN => {
-                return findings.bad(
-                    "certificate_not_needed",
-                    format!(
-                        "without its certificate, the bound token gets {status}: the resource \
+                return findings.bad("certificate_not_needed").text(format!(
+                    "without its certificate, the bound token gets {status}: the resource \
                          needs no token, or a bound token is good without its certificate"
-                    ),
-                );
+                ));
             }
             Ok(status) => {
                 let text =
                     format!("without its certificate, the bound token gets {status}, not 401");
-                return findings.unknown("bound_token_not_judged", text);
+                return findings.unknown("bound_token_not_judged").text(text);
             }
-            Err(why) => return findings.unknown("unreachable", why),
+            Err(why) => return findings.unknown("unreachable").text(why),
         }
         let name = header_name(field);
         for (name, value) in forged(field, &forgery.certificate) {
@@ -127,26 +123,22 @@ impl Doctor<'_> {
                 Ok(status) if is_refusal(status) => {}
                 Ok(status) if status.is_server_error() => {
                     let text = format!("with a forged `{name}`, the response is {status}");
-                    return findings.unknown("forged_certificate_not_judged", text);
+                    return findings.unknown("forged_certificate_not_judged").text(text);
                 }
                 // Without the header it was 401.
                 Ok(status) => {
-                    return findings.bad(
-                        "forged_certificate_admitted",
-                        format!(
-                            "a client that writes `{name}` itself gets {status} with a token that \
+                    return findings.bad("forged_certificate_admitted").text(format!(
+                        "a client that writes `{name}` itself gets {status} with a token that \
                              is bound to the certificate of another: have the proxy remove the \
                              header before it sets its own (docs/operations)"
-                        ),
-                    );
+                    ));
                 }
-                Err(why) => return findings.unknown("unreachable", why),
+                Err(why) => return findings.unknown("unreachable").text(why),
             }
         }
-        findings.good(
-            "forged_certificate_refused",
-            format!("a bound token is refused if a client writes `{name}` itself"),
-        );
+        findings
+            .good("forged_certificate_refused")
+            .text(format!("a bound token is refused if a client writes `{name}` itself"));
     }
 
     /// Sends the token, and returns the status of the response, or why there is none.

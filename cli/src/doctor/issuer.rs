@@ -98,14 +98,14 @@ impl Doctor<'_> {
             return;
         }
         if let Some(late) = late {
-            return findings.unknown("timeout", &late.message);
+            return findings.unknown("timeout").text(&late.message);
         }
         let failure = state.failure();
         let reason = failure.map_or("nothing was fetched", |kind| kind.reason());
         let text = format!("the library is not ready for tokens of this issuer: {reason}");
         match failure {
-            Some(ErrorKind::Unavailable) | None => findings.unknown("not_ready", text),
-            Some(_) => findings.bad("not_ready", text),
+            Some(ErrorKind::Unavailable) | None => findings.unknown("not_ready").text(text),
+            Some(_) => findings.bad("not_ready").text(text),
         }
     }
 
@@ -139,10 +139,9 @@ impl Doctor<'_> {
                 set.keys.iter().all(|key| key.facts.iter().any(|(name, _)| *name == "alg"));
             for algorithm in algorithms.iter().filter(|_| all_have_alg) {
                 if !published(algorithm.as_str()) {
-                    findings.warn(
-                        "algorithm_without_key",
-                        format!("{algorithm} is allowed, but no key is published for it"),
-                    );
+                    findings
+                        .warn("algorithm_without_key")
+                        .text(format!("{algorithm} is allowed, but no key is published for it"));
                 }
             }
         }
@@ -167,13 +166,10 @@ impl Doctor<'_> {
         issuer: &IssuerSettings,
         findings: &mut Findings,
     ) -> Value {
-        findings.note(
-            "jwks_file",
-            format!(
-                "the keys are read from `{}`, and do not follow rotations of the issuer",
-                path.display()
-            ),
-        );
+        findings.note("jwks_file").text(format!(
+            "the keys are read from `{}`, and do not follow rotations of the issuer",
+            path.display()
+        ));
         let Ok(text) = input::file(path) else { return Value::Null };
         let set = self.read_keys(&text, issuer);
         self.check_key_set(&set, &format!("`{}`", path.display()), findings);
@@ -191,15 +187,12 @@ impl Doctor<'_> {
             };
             let list: Vec<_> = used.iter().take(MAX_KEYS).map(of).collect();
             let more = if used.len() > MAX_KEYS { ", .." } else { "" };
-            findings.good(
-                "keys_used",
-                format!(
-                    "{} of the {} keys at {place} are used: {}{more}",
-                    used.len(),
-                    set.keys.len(),
-                    list.join(", ")
-                ),
-            );
+            findings.good("keys_used").text(format!(
+                "{} of the {} keys at {place} are used: {}{more}",
+                used.len(),
+                set.keys.len(),
+                list.join(", ")
+            ));
         }
         findings.0.extend(set.findings.0.iter().filter(|one| one.code != "keys_used").cloned());
         let mut problems: Vec<(Finding, Vec<String>)> = Vec::new();

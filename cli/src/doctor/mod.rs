@@ -154,16 +154,12 @@ impl<'a> Doctor<'a> {
         let settings = &self.deployment.settings;
         let issuers = settings.issuers.len();
         let plural = if issuers == 1 { "" } else { "s" };
-        findings.good(
-            "config",
-            format!(
-                "the configuration is complete: {issuers} issuer{plural}, all secrets readable"
-            ),
-        );
-        findings.note("audience", format!("audience: {}", settings.audiences.join(", ")));
+        findings.good("config").text(format!(
+            "the configuration is complete: {issuers} issuer{plural}, all secrets readable"
+        ));
+        findings.note("audience").text(format!("audience: {}", settings.audiences.join(", ")));
         if settings.loopback_http {
-            findings.warn(
-                "danger_allow_http_loopback",
+            findings.warn("danger_allow_http_loopback").text(
                 "`danger_allow_http_loopback` is set: tokens and credentials are not encrypted",
             );
         }
@@ -193,21 +189,18 @@ impl<'a> Doctor<'a> {
                 ),
             ] {
                 if set {
-                    findings.warn(code, format!("`{code}` at {}: {text}", issuer.issuer));
+                    findings.warn(code).text(format!("`{code}` at {}: {text}", issuer.issuer));
                 }
             }
         }
         if settings.issuers.iter().any(|issuer| issuer.client.is_some()) {
-            findings.note(
-                "peers",
-                "only the program can tell clients apart (`ResourceServerBuilder::miss_budget`). \
+            findings.note("peers").text("only the program can tell clients apart (`ResourceServerBuilder::miss_budget`). \
                  Otherwise a process that starts amid a flood of made-up tokens refuses half of the \
-                 requests",
-            );
+                 requests");
         }
         let urls: Vec<_> = settings.issuers.iter().map(|issuer| &*issuer.issuer).collect();
         for line in proxy::proxies_of_service(settings, &urls) {
-            findings.note("proxy", line);
+            findings.note("proxy").text(line);
         }
         if let Ok(Some((path, certificate))) = self.args.net.certificate() {
             let what = format!("the client certificate in `{}`", path.display());

@@ -30,14 +30,11 @@ impl Doctor<'_> {
         let mut refused = Vec::new();
         match self.send_probe(without_credentials(request)) {
             Some((true, text)) => {
-                findings.warn(
-                    "no_credentials_needed",
-                    format!(
-                        "the introspection endpoint checks no credentials: without any, the \
+                findings.warn("no_credentials_needed").text(format!(
+                    "the introspection endpoint checks no credentials: without any, the \
                          response is {text} too. Everyone who reaches it can try tokens there (RFC \
                          7662 §2.1), so only the network protects it"
-                    ),
-                );
+                ));
                 findings.change(format!(
                     "{}: `client = {{ method = \"danger_none\" }}` says so, and sends no secret. Let \
                      nobody but this service reach the endpoint",
@@ -50,13 +47,10 @@ impl Doctor<'_> {
         }
         match with_wrong_secret(request).and_then(|request| self.send_probe(request)) {
             Some((true, text)) => {
-                findings.bad(
-                    "wrong_secret_taken",
-                    format!(
-                        "the server does not check the secret: with a wrong one, the response is \
+                findings.bad("wrong_secret_taken").text(format!(
+                    "the server does not check the secret: with a wrong one, the response is \
                          {text} too"
-                    ),
-                );
+                ));
                 findings.change("at the authorization server: what this client authenticates with");
                 return Vec::new();
             }
@@ -99,7 +93,7 @@ impl Doctor<'_> {
             }
             _ => "",
         };
-        findings.note(code, format!("{text}{more}"));
+        findings.note(code).text(format!("{text}{more}"));
     }
 
     /// Sends a request. Returns whether the response is one for an authenticated client, and its

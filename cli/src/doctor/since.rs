@@ -63,14 +63,11 @@ impl Doctor<'_> {
             .collect();
         let kept = old.len() - withdrawn.len();
         if kept == 0 && !old.is_empty() && !new.is_empty() {
-            findings.warn(
-                "keys_all_new",
-                format!(
-                    "all keys are new since {date}, and none of the old ones is published any more: \
+            findings.warn("keys_all_new").text(format!(
+                "all keys are new since {date}, and none of the old ones is published any more: \
                      its tokens are refused. Probably the server makes its keys when it starts, as \
                      a Spring Authorization Server does by default"
-                ),
-            );
+            ));
             findings.change(
                 "at the authorization server: keep the keys in a file or a store, and publish an \
                  old one until its tokens have expired",
@@ -78,23 +75,21 @@ impl Doctor<'_> {
             return;
         }
         for (kid, _) in &withdrawn {
-            findings.warn(
-                "key_withdrawn",
-                format!("key `{kid}` was withdrawn after {date}: its tokens are refused"),
-            );
+            findings
+                .warn("key_withdrawn")
+                .text(format!("key `{kid}` was withdrawn after {date}: its tokens are refused"));
         }
         for key in &new {
             let kid = key.kid.as_deref().unwrap_or("(no kid)");
-            findings.note("key_new", format!("key `{kid}` is new since {date}"));
+            findings.note("key_new").text(format!("key `{kid}` is new since {date}"));
         }
         if !new.is_empty() && kept > 0 {
-            findings.note(
-                "rotation_under_way",
+            findings.note("rotation_under_way").text(
                 "a rotation is under way: old and new keys are published, and the old keys will be \
                  withdrawn",
             );
         } else if new.is_empty() && withdrawn.is_empty() {
-            findings.good("keys_unchanged", format!("the keys have not changed since {date}"));
+            findings.good("keys_unchanged").text(format!("the keys have not changed since {date}"));
         }
     }
 }

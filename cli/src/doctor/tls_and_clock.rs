@@ -25,7 +25,7 @@ impl Doctor<'_> {
             {
                 let text = error.describe();
                 let is_trust = text.contains("`--ca`");
-                findings.bad("tls", format!("{authority}: {text}"));
+                findings.bad("tls").text(format!("{authority}: {text}"));
                 if is_trust {
                     let setting = self.place().name(Setting::CA);
                     let text = "a PEM file with that authority; give it to this command too";
@@ -55,7 +55,7 @@ impl Doctor<'_> {
         let Some(skew) = skews.min_by_key(|skew| skew.unsigned_abs()) else {
             if exchanges.iter().any(|exchange| exchange.response().is_some()) {
                 let text = "the responses have no date, so the clock of the server is not known";
-                findings.note("no_date", text);
+                findings.note("no_date").text(text);
             }
             return;
         };
@@ -65,15 +65,15 @@ impl Doctor<'_> {
         let text = format!("the clock of the server is {size} {way} the clock of this machine");
         match skew.abs() {
             0 => findings
-                .good("clock", "the clock of the server agrees with this machine, in seconds"),
-            off if off > leeway => findings.bad(
-                "clock_skew",
-                format!("{text}, more than the leeway of {leeway} s: valid tokens are refused"),
-            ),
+                .good("clock")
+                .text("the clock of the server agrees with this machine, in seconds"),
+            off if off > leeway => findings.bad("clock_skew").text(format!(
+                "{text}, more than the leeway of {leeway} s: valid tokens are refused"
+            )),
             off if off > NOTICEABLE_SKEW => {
-                findings.warn("clock_skew", format!("{text}; the leeway is {leeway} s"));
+                findings.warn("clock_skew").text(format!("{text}; the leeway is {leeway} s"));
             }
-            _ => findings.good("clock", format!("{text}; the leeway is {leeway} s")),
+            _ => findings.good("clock").text(format!("{text}; the leeway is {leeway} s")),
         }
     }
 }

@@ -66,7 +66,7 @@ impl Doctor<'_> {
             let mut findings = Findings::default();
             let form = Form::of(&given.token);
             let kind = Kind::of(&given.token, &form);
-            findings.note("token_kind", format!("this is {}", kind.description));
+            findings.note("token_kind").text(format!("this is {}", kind.description));
             self.check_token(given, &form, &kind, &mut findings);
             let title = format!("Token from {}", given.place);
             self.add_section(title, findings, json!({ "kind": kind.code }));
@@ -96,30 +96,33 @@ impl Doctor<'_> {
         let attempt = match &attempt {
             Ok(attempt) => attempt,
             Err(failure) if failure.exit == Exit::Usage => {
-                return findings.bad("token_malformed", &failure.message);
+                return findings.bad("token_malformed").text(&failure.message);
             }
-            Err(failure) => return findings.unknown("timeout", &failure.message),
+            Err(failure) => return findings.unknown("timeout").text(&failure.message),
         };
         let response = introspection_response(&exchanges);
         let seen = Seen { given, form, kind, attempt, exchanges: &exchanges, response };
         match (attempt.token(), attempt.refusal()) {
             (Some(token), _) => self.report_admitted(&seen, token, findings),
             (None, Some(error)) => self.report_refused(&seen, error, findings),
-            (None, None) => findings.bad("not_admitted", "this service admits it without a look"),
+            (None, None) => {
+                findings.bad("not_admitted").text("this service admits it without a look")
+            }
         }
         if seen.response["active"] == true {
-            findings.note("response", describe_members(&seen.response));
+            findings.note("response").text(describe_members(&seen.response));
         }
     }
 
     fn report_admitted(&mut self, seen: &Seen<'_>, token: &VerifiedToken, findings: &mut Findings) {
         findings
-            .good("admitted", "this service admits it: it passes all checks of the configuration");
+            .good("admitted")
+            .text("this service admits it: it passes all checks of the configuration");
         if self.check_admitted_kind(seen, token, findings) {
             self.admitted.push(token.issuer().to_owned());
         }
         if token.expires_at().is_none() {
-            findings.warn("no_exp", "it has no `exp`: only a revocation ends it");
+            findings.warn("no_exp").text("it has no `exp`: only a revocation ends it");
         }
         let claims = token.claims().deserialize().unwrap_or(Value::Null);
         let by_signature = token.method() == Method::Jwt;
@@ -158,14 +161,13 @@ impl Doctor<'_> {
                 "this service admits it, although it is {} ({evidence})",
                 seen.kind.description
             );
-            findings.warn("other_kind_admitted", text_of);
+            findings.warn("other_kind_admitted").text(text_of);
             findings.change(format!("{}: {text}", self.place().name(setting)));
             return false;
         }
         if response["active"] == true && inspect::judge_response(&response.to_string()) == Ok(false)
         {
-            findings.warn(
-                "response_no_kind",
+            findings.warn("response_no_kind").text(
                 "nothing in the response shows the kind of token: give an ID token and a refresh \
                  token too (`--token-file`), to see whether they are admitted",
             );
@@ -179,14 +181,11 @@ impl Doctor<'_> {
         let issuer = self.place().issuer(Some(issuer));
         let is_generic = issuer.is_some_and(|issuer| issuer.profile == Some(Profile::Generic));
         if is_generic && inspect::is_access_token_type(jws.header.text("typ").as_deref()) {
-            findings.note(
-                "profile_rfc9068",
-                format!(
-                    "its type is at+jwt: if all access tokens of the issuer have it, set {} to \
+            findings.note("profile_rfc9068").text(format!(
+                "its type is at+jwt: if all access tokens of the issuer have it, set {} to \
                      `rfc9068`, the strict one",
-                    self.place().name(Setting::PROFILE)
-                ),
-            );
+                self.place().name(Setting::PROFILE)
+            ));
         }
     }
 
@@ -201,12 +200,12 @@ impl Doctor<'_> {
         };
         if is_troubled && !is_of_client {
             let text = "this service can't judge it, for the problem of its issuer";
-            return findings.note("not_verified", text);
+            return findings.note("not_verified").text(text);
         }
         let of_issuer = [ErrorKind::UnknownIssuer, ErrorKind::WrongIssuer].contains(&error.kind());
         if of_issuer && self.has_finding("issuer_mismatch") {
             let text = format!("this service refuses it for the spelling of the issuer: {error}");
-            return findings.note("not_admitted", text);
+            return findings.note("not_admitted").text(text);
         }
         if self.report_bound(seen, findings)
             || self.report_other_kind(seen, error, findings)
@@ -225,9 +224,11 @@ impl Doctor<'_> {
         let kind = error.kind();
         match error.blame() {
             Blame::AuthorizationServer if kind != ErrorKind::NotIntrospectable => {
-                findings.unknown("not_verified", format!("this service can't judge it: {kind}"));
+                findings
+                    .unknown("not_verified")
+                    .text(format!("this service can't judge it: {kind}"));
             }
-            _ => findings.bad("not_admitted", format!("this service refuses it: {kind}")),
+            _ => findings.bad("not_admitted").text(format!("this service refuses it: {kind}")),
         }
         for Field { name, value, .. } in diagnosis.head().0 {
             findings.detail(&name, value);
@@ -270,7 +271,7 @@ impl Doctor<'_> {
         let active = if is_active { "the server calls it active, but " } else { "" };
         let code = if is_active { "response_other_kind" } else { "other_kind_refused" };
         let text = format!("{active}{what}{marks}: this service refuses it, as it must");
-        findings.warn(code, text);
+        findings.warn(code).text(text);
         findings.change("nothing here: have the client send its access token");
         true
     }
@@ -313,13 +314,10 @@ impl Doctor<'_> {
         if introspection_response(&exchanges)["active"] != true {
             return false;
         }
-        findings.bad(
-            "hint_needed",
-            format!(
-                "this service refuses it: {sent} the server calls it inactive, and active with \
+        findings.bad("hint_needed").text(format!(
+            "this service refuses it: {sent} the server calls it inactive, and active with \
                  `token_type_hint` {HINT}"
-            ),
-        );
+        ));
         let line = self.place().line(Setting::HINT, HINT);
         findings.change(format!("{}: {line}", self.place().name(Setting::HINT)));
         true
@@ -332,18 +330,15 @@ impl Doctor<'_> {
         };
         match outcome {
             Ok(_) => {
-                findings.note("wrong_hint_ignored", "a wrong `token_type_hint` makes no difference")
+                findings.note("wrong_hint_ignored").text("a wrong `token_type_hint` makes no difference")
             }
-            Err(error) if error.kind() == ErrorKind::Inactive => findings.note(
-                "wrong_hint_inactive",
-                "with a wrong `token_type_hint`, the token is inactive: set no hint, or the right \
-                 one",
-            ),
+            Err(error) if error.kind() == ErrorKind::Inactive => findings.note("wrong_hint_inactive").text("with a wrong `token_type_hint`, the token is inactive: set no hint, or the right \
+                 one"),
             Err(error) => {
                 let status = introspection(&exchanges).and_then(Exchange::response).map(summary);
                 let status = status.unwrap_or_else(|| "no response".to_owned());
                 let text = format!("with a wrong `token_type_hint`: {status}, {error}");
-                findings.note("wrong_hint", text);
+                findings.note("wrong_hint").text(text);
             }
         }
     }

@@ -70,11 +70,11 @@ impl Key {
         check_expiry(&value, now, warn_days, &mut findings);
         let certificate = check_certificate(&value, now, warn_days, &mut findings);
         if let Some(place) = thumbprint.as_deref().and_then(known::published_in) {
-            findings.bad("key_known", format!("its private key is published in {place}"));
+            findings.bad("key_known").text(format!("its private key is published in {place}"));
         }
         let issuer = value.get("issuer").and_then(Value::as_str).map(str::to_owned);
         if let Some(name) = member("issuer") {
-            findings.note("key_issuer", format!("it serves the issuer `{name}` only"));
+            findings.note("key_issuer").text(format!("it serves the issuer `{name}` only"));
         }
         let (kid, text) = (member("kid"), text.to_owned());
         Self { kid, thumbprint, used, issuer, text, facts, certificate, findings, index }
@@ -92,7 +92,7 @@ impl Key {
     pub(crate) fn leave_out(&mut self, code: &'static str, reason: String) {
         self.used = false;
         self.findings.0.retain(|finding| finding.code != "key_used");
-        self.findings.warn(code, reason);
+        self.findings.warn(code).text(reason);
     }
 
     /// Returns the type and the curve of the key, by which it fits a token without `kid`.
@@ -123,7 +123,7 @@ fn remove_unset(value: &mut Value) {
 fn check_use(text: &str, value: &Value, findings: &mut Findings) -> bool {
     let error = match KeySet::from_jwk(text.as_bytes()) {
         Ok(_) => {
-            findings.good("key_used", "the library verifies signatures with it");
+            findings.good("key_used").text("the library verifies signatures with it");
             return true;
         }
         Err(error) => error,
@@ -131,22 +131,26 @@ fn check_use(text: &str, value: &Value, findings: &mut Findings) -> bool {
     let kty = value.get("kty").and_then(Value::as_str).unwrap_or_default();
     match error {
         KeyError::NotForSignatures => {
-            findings.note("key_not_for_signatures", "it is not for signatures, and is ignored");
+            findings
+                .note("key_not_for_signatures")
+                .text("it is not for signatures, and is ignored");
         }
         KeyError::TooShort => {
-            findings.bad("key_weak", "it is too short (RFC 7518 §3.3), and is not used");
+            findings.bad("key_weak").text("it is too short (RFC 7518 §3.3), and is not used");
         }
         KeyError::Unsupported if kty == "oct" => {}
-        KeyError::Unsupported => findings.warn(
-            "key_unsupported",
+        KeyError::Unsupported => findings.warn("key_unsupported").text(
             "its type, curve, size or algorithm is not supported: tokens signed with it are \
              refused",
         ),
         KeyError::WrongAlgorithm => {
-            findings.bad("key_wrong_alg", "its `alg` does not fit its type, and it is not used");
+            findings
+                .bad("key_wrong_alg")
+                .text("its `alg` does not fit its type, and it is not used");
         }
         _ => findings
-            .bad("key_malformed", "it is not a valid JWK (RFC 7517 §4, RFC 7518 §6): not used"),
+            .bad("key_malformed")
+            .text("it is not a valid JWK (RFC 7517 §4, RFC 7518 §6): not used"),
     }
     false
 }
@@ -154,29 +158,25 @@ fn check_use(text: &str, value: &Value, findings: &mut Findings) -> bool {
 fn check_repeated_members(text: &str, findings: &mut Findings) {
     let Ok(members) = strict::members(text) else { return };
     for name in strict::repeated(&members) {
-        findings.bad("key_member_repeated", format!("the member `{name}` is repeated"));
+        findings.bad("key_member_repeated").text(format!("the member `{name}` is repeated"));
     }
 }
 
 fn check_secrets(value: &Value, findings: &mut Findings) {
     let has = |name: &str| value.get(name).is_some_and(|value| *value != "" && *value != json!([]));
     if value.get("kty").is_some_and(|kty| kty == "oct") || has("k") {
-        findings.bad(
-            "key_symmetric",
+        findings.bad("key_symmetric").text(
             "it is a shared secret: anyone who can read it can forge tokens. It is never used",
         );
         return;
     }
     let found: Vec<_> = PRIVATE.into_iter().filter(|name| has(name)).collect();
     if !found.is_empty() {
-        findings.bad(
-            "key_private",
-            format!(
-                "it has private members ({}): anyone who can read them can forge tokens. Replace \
+        findings.bad("key_private").text(format!(
+            "it has private members ({}): anyone who can read them can forge tokens. Replace \
                  the key",
-                found.join(", ")
-            ),
-        );
+            found.join(", ")
+        ));
     }
 }
 
@@ -185,29 +185,26 @@ fn check_names(value: &Value, used: bool, findings: &mut Findings) {
         return;
     }
     match value.get("kid").and_then(Value::as_str) {
-        None => findings.warn(
-            "key_without_kid",
+        None => findings.warn("key_without_kid").text(
             "it has no `kid`: for tokens that name a key, it is found only by trying all keys",
         ),
-        Some(kid) if kid.starts_with("test-") => findings.warn(
-            "key_test",
-            "its `kid` marks it as a test key: production services must not trust it",
-        ),
+        Some(kid) if kid.starts_with("test-") => findings
+            .warn("key_test")
+            .text("its `kid` marks it as a test key: production services must not trust it"),
         Some(kid) if kid.len() > MAX_CHARS => {
-            findings.warn("key_long_kid", "its `kid` is longer than 256 characters");
+            findings.warn("key_long_kid").text("its `kid` is longer than 256 characters");
         }
         Some(_) => {}
     }
     if value.get("alg").is_none() {
         let rsa = value.get("kty").is_some_and(|kty| kty == "RSA");
         let any = if rsa { ", from RS256 to PS512" } else { "" };
-        findings.note(
-            "key_without_alg",
-            format!("it has no `alg`: it verifies all algorithms of its type{any}"),
-        );
+        findings
+            .note("key_without_alg")
+            .text(format!("it has no `alg`: it verifies all algorithms of its type{any}"));
     }
     if value.get("use").is_none() && value.get("key_ops").is_none() {
-        findings.note("key_without_use", "it has neither `use` nor `key_ops`");
+        findings.note("key_without_use").text("it has neither `use` nor `key_ops`");
     }
 }
 
@@ -215,22 +212,23 @@ fn check_strength(value: &Value, findings: &mut Findings) {
     if let Some(e) = bytes(value, "e").filter(|_| value.get("n").is_some()) {
         let e = e.iter().fold(0_u64, |sum, byte| sum.saturating_mul(256) + u64::from(*byte));
         if e < 65_537 {
-            findings.warn("key_small_exponent", format!("its exponent is {e}; usual is 65537"));
+            findings
+                .warn("key_small_exponent")
+                .text(format!("its exponent is {e}; usual is 65537"));
         }
     }
     let bits = bytes(value, "n").map(|n| bit_length(&n));
     if let Some(bits) = bits.filter(|bits| (2048..3072).contains(bits)) {
-        findings.note(
-            "key_2048",
-            format!("{bits} bits are enough today; NIST SP 800-57 requires 3072 after 2030"),
-        );
+        findings
+            .note("key_2048")
+            .text(format!("{bits} bits are enough today; NIST SP 800-57 requires 3072 after 2030"));
     }
 }
 
 /// Checks the members `exp` and `revoked` of keys (OpenID Federation 1.0 §8.7.2).
 fn check_expiry(value: &Value, now: UnixTime, warn_days: u32, findings: &mut Findings) {
     if value.get("revoked").is_some() {
-        findings.bad("key_revoked", "it is marked as revoked");
+        findings.bad("key_revoked").text("it is marked as revoked");
     }
     let Some(exp) = value.get("exp").and_then(Value::as_i64) else { return };
     add_expiry(UnixTime::from_secs(exp), now, warn_days, "key_expires", "it", findings);
@@ -248,11 +246,11 @@ pub(crate) fn add_expiry(
     let (date, relative) = (when::date(end), when::relative(end, now));
     let soon = now.saturating_add(std::time::Duration::from_secs(86_400) * warn_days);
     if end <= now {
-        findings.bad(code, format!("{what} expired {relative} ({date})"));
+        findings.bad(code).text(format!("{what} expired {relative} ({date})"));
     } else if end <= soon {
-        findings.warn(code, format!("{what} expires {relative} ({date})"));
+        findings.warn(code).text(format!("{what} expires {relative} ({date})"));
     } else {
-        findings.good(code, format!("{what} is valid until {date}, {relative}"));
+        findings.good(code).text(format!("{what} is valid until {date}, {relative}"));
     }
 }
 
@@ -267,18 +265,19 @@ fn check_certificate(
     let certificate =
         first.and_then(|text| STANDARD.decode(text).ok()).and_then(|der| Certificate::parse(&der));
     let Some(certificate) = certificate else {
-        findings.warn("x5c_malformed", "its `x5c` does not start with a certificate in base64");
+        findings
+            .warn("x5c_malformed")
+            .text("its `x5c` does not start with a certificate in base64");
         return None;
     };
     if !has_key(&certificate, value) {
-        findings.bad(
-            "x5c_mismatch",
+        findings.bad("x5c_mismatch").text(
             "the certificate in `x5c` is for another key (RFC 7517 §4.7); the library ignores it",
         );
     }
     add_expiry(certificate.not_after, now, warn_days, "x5c_expires", "its certificate", findings);
     if certificate.not_before > now {
-        findings.warn("x5c_not_yet", "its certificate is not valid yet");
+        findings.warn("x5c_not_yet").text("its certificate is not valid yet");
     }
     Some(certificate)
 }

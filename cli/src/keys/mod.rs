@@ -147,38 +147,34 @@ fn fetch(args: &LintArgs, cx: &Context) -> Result<Exchange, Failure> {
 pub(crate) fn check_response(exchange: &Exchange, findings: &mut Findings) {
     let response = match &exchange.outcome {
         Some(Ok(response)) => response,
-        Some(Err(error)) if error.is_tls() => return findings.bad("tls", error.describe()),
+        Some(Err(error)) if error.is_tls() => return findings.bad("tls").text(error.describe()),
         Some(Err(error)) if error.kind == TransportErrorKind::TooLarge => {
             let text = format!("the response is larger than {LIMIT} bytes");
-            return findings.bad("keys_too_large", text);
+            return findings.bad("keys_too_large").text(text);
         }
-        Some(Err(error)) => return findings.unknown("unreachable", error.describe()),
-        None => return findings.unknown("unreachable", "no response in time"),
+        Some(Err(error)) => return findings.unknown("unreachable").text(error.describe()),
+        None => return findings.unknown("unreachable").text("no response in time"),
     };
     let status = response.status();
     if status.is_redirection() {
         let to = header_text(response, &header::LOCATION);
-        return findings.bad(
-            "keys_redirect",
-            format!(
-                "the response is a redirect ({}) to {to}: redirects are not followed",
-                status.as_u16()
-            ),
-        );
+        return findings.bad("keys_redirect").text(format!(
+            "the response is a redirect ({}) to {to}: redirects are not followed",
+            status.as_u16()
+        ));
     }
     if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
-        return findings.unknown("keys_status", format!("the response is {status}"));
+        return findings.unknown("keys_status").text(format!("the response is {status}"));
     }
     if status != StatusCode::OK {
-        return findings.bad("keys_status", format!("the response is {status}"));
+        return findings.bad("keys_status").text(format!("the response is {status}"));
     }
     let millis = exchange.millis();
-    findings.good(
-        "keys_fetched",
-        format!("the response has {} bytes and took {millis} ms", response.body().len()),
-    );
+    findings
+        .good("keys_fetched")
+        .text(format!("the response has {} bytes and took {millis} ms", response.body().len()));
     if let Some(problem) = encoding_problem(response) {
-        findings.bad("keys_encoded", problem);
+        findings.bad("keys_encoded").text(problem);
     }
     check_caching(response, findings);
 }
@@ -202,20 +198,18 @@ fn check_caching(response: &Response<bytes::Bytes>, findings: &mut Findings) {
     let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     if !["application/jwk-set+json", "application/json"].contains(&&*essence) {
         let kind = if kind.is_empty() { "none" } else { &kind };
-        findings.note(
-            "keys_content_type",
-            format!("the content type is {kind}; the library accepts any"),
-        );
+        findings
+            .note("keys_content_type")
+            .text(format!("the content type is {kind}; the library accepts any"));
     }
     let every = inspect::keys_fetched_again_after(response.headers()).as_secs();
     let span = when::span(every.into());
     if cache_control.is_empty() {
         let has =
             if etag { "no Cache-Control, but an ETag" } else { "neither Cache-Control nor ETag" };
-        findings.note(
-            "keys_no_cache_headers",
-            format!("the response has {has}: the library fetches keys in use every {span}"),
-        );
+        findings
+            .note("keys_no_cache_headers")
+            .text(format!("the response has {has}: the library fetches keys in use every {span}"));
         return;
     }
     let said = format!("`Cache-Control: {cache_control}`");
@@ -225,37 +219,30 @@ fn check_caching(response: &Response<bytes::Bytes>, findings: &mut Findings) {
         } else {
             "each time in full"
         };
-        findings.warn(
-            "keys_fetched_often",
-            format!(
-                "{said}: the library fetches keys in use every {span}, {} times a day for each \
+        findings.warn("keys_fetched_often").text(format!(
+            "{said}: the library fetches keys in use every {span}, {} times a day for each \
                  process, {cost}",
-                86_400 / every.max(1)
-            ),
-        );
+            86_400 / every.max(1)
+        ));
         findings.change(
             "`Cache-Control: max-age=600` for the keys, at the authorization server. If it can't, \
              nothing: the service works, and there is no setting for this",
         );
         return;
     }
-    findings.note(
-        "keys_cache_control",
-        format!("{said}: the library fetches keys in use every {span}"),
-    );
+    findings
+        .note("keys_cache_control")
+        .text(format!("{said}: the library fetches keys in use every {span}"));
     let age = cache_control
         .split(',')
         .filter_map(|part| part.trim().strip_prefix("max-age="))
         .find_map(|age| age.parse::<u64>().ok());
     if let Some(age) = age.filter(|age| *age > 86_400) {
-        findings.warn(
-            "keys_cached_long",
-            format!(
-                "keys may be cached for {}: the library caches them for at most 24 h, but other \
+        findings.warn("keys_cached_long").text(format!(
+            "keys may be cached for {}: the library caches them for at most 24 h, but other \
                  services may trust a withdrawn key for that long",
-                when::span(age.into())
-            ),
-        );
+            when::span(age.into())
+        ));
     }
 }
 

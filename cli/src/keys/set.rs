@@ -44,11 +44,11 @@ impl Set {
     pub(crate) fn read(text: &[u8], now: UnixTime, warn_days: u32, settings: Settings<'_>) -> Self {
         let mut set = Self::default();
         let Ok(text) = std::str::from_utf8(text) else {
-            set.findings.bad("keys_no_text", "this is not text, and so not a JWK Set");
+            set.findings.bad("keys_no_text").text("this is not text, and so not a JWK Set");
             return set;
         };
         if text.starts_with(BYTE_ORDER_MARK) {
-            set.findings.bad("keys_byte_order_mark", MARKED);
+            set.findings.bad("keys_byte_order_mark").text(MARKED);
             return set;
         }
         let start = text.trim_start();
@@ -57,7 +57,7 @@ impl Set {
             return set;
         }
         if start.starts_with('<') {
-            set.findings.bad("keys_html", "this is a page (HTML or XML), not a JWK Set");
+            set.findings.bad("keys_html").text("this is a page (HTML or XML), not a JWK Set");
             return set;
         }
         match json::members(text) {
@@ -66,7 +66,9 @@ impl Set {
                 set.check_set(settings);
             }
             Err((_, problem)) => {
-                set.findings.bad("keys_no_json", format!("this is not a JSON object: {problem}"));
+                set.findings
+                    .bad("keys_no_json")
+                    .text(format!("this is not a JSON object: {problem}"));
             }
         }
         set
@@ -82,17 +84,17 @@ impl Set {
         let Some((_, keys)) = named("keys").next() else {
             if named("kty").next().is_some() {
                 self.keys.push(Key::read(0, text, now, warn_days));
-                self.findings.note("keys_single", "this is one JWK, not a set");
+                self.findings.note("keys_single").text("this is one JWK, not a set");
             } else {
-                self.findings.bad("keys_missing", "there is no array `keys` (RFC 7517 §5)");
+                self.findings.bad("keys_missing").text("there is no array `keys` (RFC 7517 §5)");
             }
             return;
         };
         if named("keys").count() > 1 {
-            self.findings.bad("keys_member_repeated", "the member `keys` is repeated");
+            self.findings.bad("keys_member_repeated").text("the member `keys` is repeated");
         }
         let Ok(keys) = serde_json::from_str::<Vec<Box<RawValue>>>(keys.get()) else {
-            self.findings.bad("keys_missing", "`keys` is not an array (RFC 7517 §5)");
+            self.findings.bad("keys_missing").text("`keys` is not an array (RFC 7517 §5)");
             return;
         };
         let keys = keys.iter().enumerate();
@@ -111,13 +113,10 @@ impl Set {
         }
         let number = usable(self);
         if number > max_keys {
-            self.findings.bad(
-                "keys_too_many",
-                format!(
-                    "{number} keys can be used; the library keeps the first {max_keys} (setting \
+            self.findings.bad("keys_too_many").text(format!(
+                "{number} keys can be used; the library keeps the first {max_keys} (setting \
                      `max_keys`), and can't verify the tokens of the others"
-                ),
-            );
+            ));
         }
         for key in self.keys.iter_mut().filter(|key| key.used).skip(max_keys) {
             key.leave_out("key_not_kept", format!("it is not one of the first {max_keys} keys"));
@@ -144,9 +143,9 @@ impl Set {
         }
         for (warns, text) in found {
             if warns {
-                self.findings.warn("keys_not_tried", text);
+                self.findings.warn("keys_not_tried").text(text);
             } else {
-                self.findings.note("keys_not_tried", text);
+                self.findings.note("keys_not_tried").text(text);
             }
         }
     }
@@ -161,9 +160,9 @@ impl Set {
         let used = self.keys.iter().filter(|key| key.used).count();
         let all = self.keys.len();
         if used == 0 {
-            self.findings.bad("keys_none_used", format!("none of the {all} keys can be used"));
+            self.findings.bad("keys_none_used").text(format!("none of the {all} keys can be used"));
         } else {
-            self.findings.good("keys_used", format!("{used} of the {all} keys are used"));
+            self.findings.good("keys_used").text(format!("{used} of the {all} keys are used"));
         }
         let mut reported = Vec::new();
         for (at, key) in self.keys.iter().enumerate() {
@@ -173,36 +172,33 @@ impl Set {
                 && !reported.contains(kid)
             {
                 reported.push(kid.clone());
-                self.findings.warn(
-                    "kid_repeated",
-                    format!(
-                        "several keys have the `kid` `{kid}` (RFC 7517 §4.5: should be distinct)"
-                    ),
-                );
+                self.findings.warn("kid_repeated").text(format!(
+                    "several keys have the `kid` `{kid}` (RFC 7517 §4.5: should be distinct)"
+                ));
             }
             let print = key.thumbprint.as_ref();
             let twin = others().find(|other| other.thumbprint.as_ref() == print && print.is_some());
             if let Some(twin) = twin.filter(|twin| twin.kid != key.kid) {
                 let name = |key: &Key| key.kid.clone().unwrap_or_else(|| "(none)".to_owned());
-                self.findings.warn(
-                    "key_repeated",
-                    format!("`{}` and `{}` are the same key", name(key), name(twin)),
-                );
+                self.findings.warn("key_repeated").text(format!(
+                    "`{}` and `{}` are the same key",
+                    name(key),
+                    name(twin)
+                ));
             }
         }
     }
 
     fn read_pem(&mut self, text: &str, now: UnixTime, warn_days: u32) {
         if text.contains("PRIVATE KEY-----") {
-            self.findings.bad(
-                "key_private",
+            self.findings.bad("key_private").text(
                 "this has a private key: anyone who can read it can forge tokens. Publish only \
                  the public key",
             );
         }
         for certificate in cert::in_pem(text.as_bytes()) {
             let Some(certificate) = Certificate::parse(&certificate) else {
-                self.findings.bad("certificate_malformed", "a certificate can't be read");
+                self.findings.bad("certificate_malformed").text("a certificate can't be read");
                 continue;
             };
             let what = format!("the certificate of {}", certificate.subject);
@@ -219,11 +215,14 @@ impl Set {
         };
         let fitting: Vec<_> = all.into_iter().filter(fits).collect();
         if fitting.is_empty() {
-            self.findings.bad("key_unusable", "this is not a public key that the library can use");
+            self.findings
+                .bad("key_unusable")
+                .text("this is not a public key that the library can use");
         } else {
             let fitting = fitting.join(", ");
             self.findings
-                .good("key_used", format!("this is a public key for {fitting} and its variants"));
+                .good("key_used")
+                .text(format!("this is a public key for {fitting} and its variants"));
         }
     }
 }
