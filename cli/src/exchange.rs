@@ -1,10 +1,12 @@
 //! Reports the exchanges with a server, without their secrets.
 
+use std::collections::BTreeMap;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Request, Response, header};
 use percent_encoding::percent_decode_str;
-use serde_json::{Value, json};
+use serde_json::{Value, json, value::RawValue};
 
 use crate::{
     json,
@@ -66,20 +68,16 @@ pub(crate) fn without_canaries(mut exchanges: Vec<Exchange>, token: &str) -> Vec
 /// Reports a request and its response.
 pub(crate) fn report_exchange(report: &mut Report, exchange: &Exchange) {
     report_request(report, &exchange.request);
-    match &exchange.outcome {
+    let why = match &exchange.outcome {
         Some(Ok(response)) => {
             let fetched = exchange.request.method() == http::Method::GET;
-            report_response(report, response, exchange.millis(), fetched);
+            return report_response(report, response, exchange.millis(), fetched);
         }
-        Some(Err(error)) => {
-            report.heading("No response");
-            report.line(Tone::Bad, format!("  {}", error.describe()));
-        }
-        None => {
-            report.heading("No response");
-            report.line(Tone::Bad, format!("  none within {} ms", exchange.millis()));
-        }
-    }
+        Some(Err(error)) => error.describe(),
+        None => format!("none within {} ms", exchange.millis()),
+    };
+    report.heading("No response");
+    report.line(Tone::Bad, format!("  {why}"));
 }
 
 fn report_request(report: &mut Report, request: &Request<Bytes>) {
@@ -116,12 +114,10 @@ fn report_response(report: &mut Report, response: &Response<Bytes>, millis: u128
 /// Returns an exchange as JSON.
 pub(crate) fn to_json(exchange: &Exchange) -> Value {
     let request = &exchange.request;
-    let form: serde_json::Map<_, _> =
-        form(request).into_iter().map(|(name, value)| (name, value.into())).collect();
     let mut out = json!({
         "method": request.method().as_str(),
         "url": redact_userinfo(&request.uri().to_string()),
-        "form": form,
+        "form": BTreeMap::from_iter(form(request)),
         "milliseconds": u64::try_from(exchange.millis()).unwrap_or(u64::MAX),
     });
     let authorization = request.headers().get(header::AUTHORIZATION);
@@ -130,12 +126,8 @@ pub(crate) fn to_json(exchange: &Exchange) -> Value {
     }
     match &exchange.outcome {
         Some(Ok(response)) => {
-            let headers: serde_json::Map<_, _> = headers(response.headers())
-                .into_iter()
-                .map(|(name, value)| (name, value.into()))
-                .collect();
             out["status"] = response.status().as_u16().into();
-            out["headers"] = headers.into();
+            out["headers"] = json!(BTreeMap::from_iter(headers(response.headers())));
             out["body"] =
                 serde_json::from_slice(response.body()).unwrap_or_else(|_| body(response).into());
         }
@@ -213,30 +205,18 @@ fn body(response: &Response<Bytes>) -> String {
         return object(&members);
     }
     if let Form::Jws(jws) = Form::of(text.trim()) {
-        let claims = match jws.payload.get("token_introspection") {
+        let member = |(name, value): &(String, Box<RawValue>)| match json::members(value.get()) {
             // RFC 9701 §5: the claim holds the introspection response.
-            Some(inner) => match json::members(inner.get()) {
-                Ok(members) => {
-                    let mut outer: Vec<_> = jws
-                        .payload
-                        .members
-                        .iter()
-                        .filter(|(name, _)| name != "token_introspection")
-                        .map(|(name, value)| format!("{name}: {}", value.get()))
-                        .collect();
-                    outer.push("token_introspection:".to_owned());
-                    outer.push(indented(&object(&members)));
-                    outer.join("\n")
-                }
-                Err(_) => object(&jws.payload.members),
-            },
-            None => object(&jws.payload.members),
+            Ok(inner) if name == "token_introspection" => {
+                format!("{name}:\n{}", indented(&object(&inner)))
+            }
+            _ => format!("{name}: {}", value.get()),
         };
-        let header = object(&jws.header.members);
+        let claims: Vec<_> = jws.payload.members.iter().map(member).collect();
         return format!(
             "a JWT with this header:\n{}\nand these claims:\n{}",
-            indented(&header),
-            indented(&claims)
+            indented(&object(&jws.header.members)),
+            indented(&claims.join("\n"))
         );
     }
     let start: String = text.chars().take(MAX_CHARS).collect();

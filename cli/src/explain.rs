@@ -54,7 +54,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, cx: &Context) -> Result<Report, Failure> {
     let deployment = Deployment::read(&args.config)?;
-    let transport = RecordingTransport::new(&NetArgs::default())?;
+    let transport = RecordingTransport::new(&NetArgs::default(), None)?;
     // Settings of connections count as in the service; then nothing is recorded.
     let recorded = Some(&transport).filter(|_| !deployment.settings.has_own_connections);
     let server = deployment.server(cx, recorded)?;

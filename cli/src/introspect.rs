@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 use tower_introspect::{
-    ConfigError, VerifyError,
     checks::Recording,
     credentials::Token,
     introspection::{IntrospectionVerifier, IntrospectionVerifierBuilder, SignedResponse},
@@ -18,7 +17,7 @@ use crate::{
     diagnosis::{Case, Diagnosis, Place},
     exchange::{self, report_exchange},
     input::TokenArgs,
-    net::{LOOPBACK_HINT, NetArgs, RecordingTransport},
+    net::{NetArgs, RecordingTransport},
     proxy,
     report::{Exit, Failure, Report, Tone},
     token::{Form, Kind},
@@ -70,12 +69,10 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, cx: &Context) -> Result<Report, Failure> {
     let deployment = args.config.as_deref().map(Deployment::read).transpose()?;
-    let transport = match &deployment {
-        Some(deployment) => RecordingTransport::of_service(&args.net, &deployment.settings)?,
-        None => RecordingTransport::new(&args.net)?,
-    };
+    let settings = deployment.as_ref().map(|deployment| &deployment.settings);
+    let transport = RecordingTransport::new(&args.net, settings)?;
     let builder = args.builder(deployment.as_ref(), cx)?.transport(transport.transport());
-    let verifier = builder.build().map_err(|problems| config_failure(&problems))?;
+    let verifier = builder.build().map_err(|problems| Failure::of_options(&problems))?;
     let pasted = args.token.read(cx)?;
     let token = Token::bearer(&pasted.token).ok_or_else(|| {
         Failure::usage("not a token: a bearer token has only letters, digits and `-._~+/=`")
@@ -105,22 +102,20 @@ pub(crate) fn run(args: &Args, cx: &Context) -> Result<Report, Failure> {
     let (issuer, client) = (Some(verifier.issuer()), args.client.id());
     let place = deployment.as_ref().map_or(Place::CommandLine { issuer, client }, Place::File);
     let (token, trace, now) = (Some((&form, &kind)), &trace, cx.now());
-    let diagnosis = |error: &VerifyError| {
-        Diagnosis::of(&Case { error, trace, token, place, exchanges: &exchanges, now })
-    };
-    match &outcome {
+    let diagnosis =
+        |error| Diagnosis::of(&Case { error, trace, token, place, exchanges: &exchanges, now });
+    let diagnosis = outcome.as_ref().err().map(diagnosis);
+    match &diagnosis {
         // Not `ACCEPTED`: the policy was not checked.
-        Ok(_) => report.line(Tone::Good, "ACTIVE, according to the authorization server"),
-        Err(error) => diagnosis(error).report_to(&mut report),
+        None => report.line(Tone::Good, "ACTIVE, according to the authorization server"),
+        Some(diagnosis) => diagnosis.report_to(&mut report),
     }
     pasted.report_cleanups(&mut report);
     let urls: Vec<_> = exchanges.iter().map(|one| one.request.uri().to_string()).collect();
     proxy::report_proxies(&mut report, &urls.iter().map(String::as_str).collect::<Vec<_>>());
     exchanges.iter().for_each(|exchange| report_exchange(&mut report, exchange));
-    match outcome {
-        Ok(active) => report_active(&mut report, &active, cx),
-        Err(error) => diagnosis(&error).report_rest(&mut report),
-    }
+    diagnosis.iter().for_each(|diagnosis| diagnosis.report_rest(&mut report));
+    outcome.iter().for_each(|active| report_active(&mut report, active, cx));
     Ok(report)
 }
 
@@ -183,7 +178,7 @@ impl Args {
         };
         self.net.check_certificates([issuer])?;
         let builder = deployment.config.introspection(at);
-        let builder = builder.map_err(|problems| config_failure(&problems))?;
+        let builder = builder.map_err(|problems| Failure::of_options(&problems))?;
         let none = || Failure::usage(format!("{} has no introspection", issuer.issuer));
         builder.ok_or_else(none)
     }
@@ -208,14 +203,6 @@ fn report_active(report: &mut Report, active: &ActiveToken, cx: &Context) {
     }
     report.item(Tone::Plain, "-", "expiry, audience and scope were not checked");
     report.set("claims", claims.deserialize::<Value>().unwrap_or_default());
-}
-
-fn config_failure(problems: &ConfigError) -> Failure {
-    let lines: Vec<_> =
-        problems.problems().map(|(name, problem)| format!("{name}: {problem}")).collect();
-    let failure = Failure::usage(lines.join("\n"));
-    let http = lines.iter().any(|line| line.contains("not an https URL"));
-    if http { failure.hint(LOOPBACK_HINT) } else { failure }
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {

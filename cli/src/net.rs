@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, Uri, header};
+use http::{Request, Response, Uri, header};
 use tower::Service;
 use tower_introspect::{
     clock::{Moment, SystemClock, UnixTime},
@@ -147,33 +147,20 @@ impl Exchange {
 }
 
 impl RecordingTransport {
-    /// Creates a transport with these certificates.
+    /// Creates a transport with these certificates, and the proxy of a configuration.
     ///
     /// # Errors
     ///
     /// If a certificate can't be read, or TLS can't be set up.
-    pub(crate) fn new(args: &NetArgs) -> Result<Self, Failure> {
-        Self::create(args, None)
-    }
-
-    /// Creates a transport with these certificates, and the proxy of the configuration.
-    ///
-    /// # Errors
-    ///
-    /// As [`new`](Self::new).
-    pub(crate) fn of_service(args: &NetArgs, settings: &Settings) -> Result<Self, Failure> {
-        Self::create(args, Some(settings))
-    }
-
-    fn create(args: &NetArgs, settings: Option<&Settings>) -> Result<Self, Failure> {
+    pub(crate) fn new(args: &NetArgs, settings: Option<&Settings>) -> Result<Self, Failure> {
         let mut authorities = Vec::new();
         if let Some(path) = &args.ca {
-            authorities = reqwest::Certificate::from_pem_bundle(&input::file(path)?)
-                .ok()
-                .filter(|found| !found.is_empty())
-                .ok_or_else(|| {
-                    Failure::usage(format!("`{}` has no certificate in PEM", path.display()))
-                })?;
+            let found = reqwest::Certificate::from_pem_bundle(&input::file(path)?);
+            authorities = found.unwrap_or_default();
+            if authorities.is_empty() {
+                let problem = format!("`{}` has no certificate in PEM", path.display());
+                return Err(Failure::usage(problem));
+            }
         }
         let mut identity = None;
         if let Some(path) = &args.identity {
@@ -235,13 +222,12 @@ impl RecordingTransport {
 
     /// Fetches a document of at most `limit` bytes, and records the exchange.
     pub(crate) async fn get(&self, url: Uri, accept: &'static str, limit: usize) {
-        let mut request = Request::new(Bytes::new());
-        *request.uri_mut() = url;
-        request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static(accept));
-        let identity = HeaderValue::from_static("identity");
-        request.headers_mut().insert(header::ACCEPT_ENCODING, identity);
-        request.extensions_mut().insert(BodyLimit::new(limit));
-        self.send(request).await;
+        let request = Request::get(url).header(header::ACCEPT, accept);
+        let request = request.header(header::ACCEPT_ENCODING, "identity");
+        // A header that is a constant, and a URL that was parsed, make a request.
+        if let Ok(request) = request.extension(BodyLimit::new(limit)).body(Bytes::new()) {
+            self.send(request).await;
+        }
     }
 
     /// Sends a request unchanged, and records the exchange.
@@ -306,6 +292,13 @@ impl ExchangeError {
     pub(crate) fn is_tls(&self) -> bool {
         causes::tls_problem(&self.chain).is_some()
     }
+}
+
+/// Returns true for https URLs, and for http URLs of this machine if they are allowed.
+pub(crate) fn is_allowed(url: &Uri, loopback_http: bool) -> bool {
+    let local = ["127.0.0.1", "localhost", "[::1]"].contains(&url.host().unwrap_or_default());
+    let scheme = url.scheme_str();
+    scheme == Some("https") || scheme == Some("http") && local && loopback_http
 }
 
 /// Returns a URL with its user information redacted.

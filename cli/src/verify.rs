@@ -88,7 +88,7 @@ pub(crate) fn run(args: &Args, cx: &Context) -> Result<Report, Failure> {
         Source::Url(url) => (Some(url), url.to_owned()),
         Source::File(path) => (None, path.display().to_string()),
     };
-    let transport = RecordingTransport::new(&NetArgs::default())?;
+    let transport = RecordingTransport::new(&NetArgs::default(), None)?;
     let server = server(args, source, &named, &transport, cx)?;
     let mut not_requested = Vec::new();
     if args.issuer.is_none() {

@@ -84,6 +84,16 @@ impl<'a> Place<'a> {
         }
     }
 
+    /// Returns a change of a setting, in words.
+    pub(crate) fn with(self, setting: Setting, text: &str) -> String {
+        format!("{}: {text}", self.name(setting))
+    }
+
+    /// Returns a change of a setting to this value.
+    pub(crate) fn set(self, setting: Setting, value: &str) -> String {
+        self.with(setting, &self.line(setting, value))
+    }
+
     /// Returns the line of a file or the options that give a setting this value.
     pub(crate) fn line(
         self,

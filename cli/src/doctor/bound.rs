@@ -7,23 +7,20 @@ use tower_introspect::{
 };
 
 use super::{Doctor, tokens::Seen};
-use crate::{diagnosis::Setting, finding::Findings, token::Form};
+use crate::diagnosis::Setting;
 
 impl Doctor<'_> {
     /// Reports a token that is bound to a key or a certificate, which only its client has.
-    pub(super) fn report_bound(&self, seen: &Seen<'_>, findings: &mut Findings) -> bool {
+    pub(super) fn report_bound(&mut self, seen: &Seen<'_>) -> bool {
         let failed = seen.attempt.trace.failed().map(|step| step.check);
-        let own = match seen.form {
-            Form::Jws(jws) => jws.payload.get("cnf"),
-            _ => None,
-        };
+        let own = seen.form.jws().and_then(|jws| jws.payload.get("cnf"));
         let own = own.and_then(|cnf| serde_json::from_str(cnf.get()).ok());
         let cnf = own.unwrap_or_else(|| seen.response["cnf"].clone());
         let (by_key, by_certificate) = (cnf["jkt"].is_string(), cnf["x5t#S256"].is_string());
         if failed != Some(Check::Possession) || !(by_key || by_certificate) {
             return false;
         }
-        let settings = &self.deployment.settings;
+        let settings = &mut self.deployment.settings;
         let bound = if by_key { "a key (DPoP)" } else { "a client certificate" };
         let missing = match (by_key, by_certificate) {
             (true, _) if !settings.has_dpop => {
@@ -33,12 +30,12 @@ impl Doctor<'_> {
             _ => None,
         };
         if let Some((setting, line)) = missing {
-            findings.bad("not_admitted").text(format!(
+            self.found.bad("not_admitted").text(format!(
                 "this service refuses it: it is bound to {bound}, and no setting says how \
-                     clients prove that they have it"
+                 clients prove that they have it"
             ));
-            findings.change(format!("{}: {line}", self.place().name(setting)));
-            findings.change("have the authorization server issue bearer tokens to this client");
+            self.found.change(self.place().with(setting, line));
+            self.found.change("have the authorization server issue bearer tokens to this client");
             return true;
         }
         let how = match by_key {
@@ -46,22 +43,21 @@ impl Doctor<'_> {
             false => "that certificate on its connection (RFC 8705 §3)",
         };
         match self.missing_scopes(&seen.given.token).as_deref() {
-            Some([]) => findings.unseen("possession_not_tried").text(format!(
+            Some([]) => self.found.unseen("possession_not_tried").text(format!(
                 "it is bound to {bound}, which only its client has: all other checks passed. \
-                     The client must send it with {how}"
+                 The client must send it with {how}"
             )),
             Some(missing) => {
                 let missing = missing.join(" ");
-                findings.bad("not_admitted").text(format!(
+                self.found.bad("not_admitted").text(format!(
                     "this service refuses it: it lacks the required scope `{missing}`"
                 ));
-                findings.change("have the client request the scope");
-                let setting = self.place().name(Setting::SCOPE);
-                findings.change(format!("{setting}: require less"));
+                self.found.change("have the client request the scope");
+                self.found.change(self.place().with(Setting::SCOPE, "require less"));
             }
-            None => findings.unseen("possession_not_tried").text(format!(
+            None => self.found.unseen("possession_not_tried").text(format!(
                 "it is bound to {bound}, which only its client has, so that its scope was not \
-                     checked. The client must send it with {how}"
+                 checked. The client must send it with {how}"
             )),
         }
         true

@@ -1,6 +1,6 @@
 //! Checks the credentials of the service at the introspection endpoint.
 
-use http::StatusCode;
+use http::{Response, StatusCode};
 use serde_json::Value;
 use tower_introspect::{
     ErrorKind, VerifyError,
@@ -35,7 +35,6 @@ impl Doctor<'_> {
         &mut self,
         at: usize,
         issuer: &IssuerSettings,
-        findings: &mut Findings,
     ) -> Vec<Exchange> {
         let Some(client) = &issuer.client else { return Vec::new() };
         let Some(verifier) = self.verifier(at, None) else { return Vec::new() };
@@ -44,7 +43,7 @@ impl Doctor<'_> {
         let mut last = None;
         // The second exchange needs no time to connect.
         for _ in 0..2 {
-            let Some((outcome, exchanges)) = self.introspect(&verifier, &token, findings) else {
+            let Some((outcome, exchanges)) = self.introspect(&verifier, &token) else {
                 break;
             };
             last = introspection(&exchanges).cloned();
@@ -53,46 +52,41 @@ impl Doctor<'_> {
                 // The check of certificates reports problems with TLS.
                 let failure = all.last().and_then(|one| one.outcome.as_ref());
                 if !matches!(failure, Some(Err(error)) if error.is_tls()) {
-                    self.report_unexpected(&outcome, last.as_ref(), client, findings);
+                    self.report_unexpected(&outcome, last.as_ref(), client);
                 }
                 return all;
             }
         }
         let Some(exchange) = last else { return all };
-        let mut probed = Findings::default();
+        let before = self.found.0.len();
         let refused = match self.args.probe {
-            true => self.probe(&exchange, client.method, &mut probed),
-            false => Vec::new(),
+            true => self.probe(&exchange, client.method).join(", "),
+            false => String::new(),
         };
+        let probed = self.found.0.split_off(before);
         let (id, method, millis) = (client_name(client), client.method, exchange.millis());
         let inactive = format!("a random token is inactive ({millis} ms)");
-        let text = match (method, refused.as_slice()) {
+        self.found.good("credentials").text(match (method, &*refused) {
             (NO_CREDENTIALS, _) => format!("introspection without credentials works: {inactive}"),
-            (_, []) => {
-                format!(
-                    "requests with the credentials of `{id}` ({method}) are answered: {inactive}"
-                )
-            }
-            (_, refused) => {
-                let refused = refused.join(", ");
-                format!(
-                    "the credentials of `{id}` ({method}) are accepted: {inactive}. Others are \
-                     refused ({refused})"
-                )
-            }
-        };
-        findings.good("credentials").text(text);
-        findings.0.append(&mut probed.0);
+            (_, "") => format!(
+                "requests with the credentials of `{id}` ({method}) are answered: {inactive}"
+            ),
+            (_, refused) => format!(
+                "the credentials of `{id}` ({method}) are accepted: {inactive}. Others are \
+                 refused ({refused})"
+            ),
+        });
+        self.found.0.extend(probed);
         self.slowest = self.slowest.max(millis);
         let timeout = issuer.timeout.map_or(DEFAULT_TIMEOUT, |it| it.as_millis());
-        add_latency(millis, timeout, findings);
+        add_latency(millis, timeout, &mut self.found);
         let closes = exchange.response().is_some_and(|response| {
             let connection = header_text(response, &http::header::CONNECTION).to_ascii_lowercase();
             connection.contains("close") || response.version() == http::Version::HTTP_10
         });
         if closes {
             let text = "the server closes connections: every introspection opens a new one";
-            findings.note("no_keep_alive").text(text);
+            self.found.note("no_keep_alive").text(text);
         }
         all
     }
@@ -111,10 +105,9 @@ impl Doctor<'_> {
 
     /// Introspects a token, and returns the outcome with the exchanges.
     pub(super) fn introspect(
-        &self,
+        &mut self,
         verifier: &IntrospectionVerifier,
         token: &str,
-        findings: &mut Findings,
     ) -> Option<(Introspected, Vec<Exchange>)> {
         let request = VerifyRequest::new(Token::bearer(token)?);
         let activity = format!("introspecting a token at {}", verifier.issuer());
@@ -123,7 +116,7 @@ impl Doctor<'_> {
         match outcome {
             Ok(outcome) => Some((outcome, exchanges)),
             Err(failure) => {
-                findings.unknown("timeout").text(failure.message);
+                self.found.unknown("timeout").text(failure.message);
                 None
             }
         }
@@ -131,88 +124,76 @@ impl Doctor<'_> {
 
     /// Reports a response for a random token that does not say that the token is inactive.
     fn report_unexpected(
-        &self,
+        &mut self,
         outcome: &Introspected,
         exchange: Option<&Exchange>,
         client: &ClientSettings,
-        findings: &mut Findings,
     ) {
         let id = client_name(client);
         let response = exchange.and_then(Exchange::response);
         let status = response.map_or_else(|| "no response".to_owned(), summary);
-        let (of_client, of_endpoint) =
-            (self.place().name(Setting::CLIENT), self.place().name(Setting::ENDPOINT));
+        let of_client = self.place().name(Setting::CLIENT);
+        let of_endpoint = self.place().name(Setting::ENDPOINT);
         let Err(error) = outcome else {
-            findings.bad("active_to_nonsense").text(
+            self.found.bad("active_to_nonsense").text(
                 "a random token is active: the server accepts anything, and must not be trusted",
             );
-            findings.change(format!("{of_endpoint}: is it the endpoint of the right server?"));
-            return;
+            return self
+                .found
+                .change(format!("{of_endpoint}: is it the endpoint of the right server?"));
         };
-        let code = response.map(|response| response.status()).unwrap_or_default();
+        let code = response.map(Response::status).unwrap_or_default();
         let none = [StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED, StatusCode::GONE];
-        let (code, text, changes) = match error.kind() {
-            ErrorKind::CredentialsRejected => (
-                "credentials_rejected",
-                format!(
-                    "the credentials of this service (`{id}`) are rejected ({status}): every request would fail with 500"
-                ),
-                vec![format!(
+        match error.kind() {
+            ErrorKind::CredentialsRejected => {
+                self.found.bad("credentials_rejected").text(format!(
+                    "the credentials of this service (`{id}`) are rejected ({status}): every \
+                     request would fail with 500"
+                ));
+                self.found.change(format!(
                     "{of_client}: its `id`, its `method` (now `{}`), or the secret in {}",
                     client.method, client.secret_location
-                )],
-            ),
-            ErrorKind::NotIntrospectable => {
-                let text = format!("for a random token the response is {status}, not inactive");
-                return findings.note("not_introspectable").text(text);
+                ));
             }
-            ErrorKind::Unavailable => {
-                let text = format!("{status}: {}", causes::chain(error).join(": "));
-                return findings.unknown("introspection_unreachable").text(text);
-            }
-            _ if code.is_redirection() || none.contains(&code) => (
-                "introspection_elsewhere",
-                format!(
+            ErrorKind::NotIntrospectable => self
+                .found
+                .note("not_introspectable")
+                .text(format!("for a random token the response is {status}, not inactive")),
+            ErrorKind::Unavailable => self
+                .found
+                .unknown("introspection_unreachable")
+                .text(format!("{status}: {}", causes::chain(error).join(": "))),
+            _ if code.is_redirection() || none.contains(&code) => {
+                self.found.bad("introspection_elsewhere").text(format!(
                     "the introspection endpoint is not there: the response is {status}. Every \
                      request would fail with 503, because redirects are not followed"
-                ),
-                vec![format!("{of_endpoint}: the URL that answers itself")],
-            ),
+                ));
+                self.found.change(format!("{of_endpoint}: the URL that answers itself"));
+            }
             // Not every server names the credentials when it refuses them.
-            ErrorKind::BadResponse if code.is_client_error() => (
-                "introspection_refused",
-                format!(
+            ErrorKind::BadResponse if code.is_client_error() => {
+                self.found.bad("introspection_refused").text(format!(
                     "the server refuses to introspect a random token ({status}): every request \
                      would fail with 503"
-                ),
-                vec![
-                    format!(
-                        "{of_client}: the credentials of `{id}` may be wrong, or a setting such as \
-                         `token_type_hint` may not suit the server"
-                    ),
+                ));
+                self.found.change(format!(
+                    "{of_client}: the credentials of `{id}` may be wrong, or a setting such as \
+                     `token_type_hint` may not suit the server"
+                ));
+                self.found.change(
                     "at the authorization server: this client may not introspect, or the realm may \
-                     be disabled"
-                        .to_owned(),
-                ],
-            ),
-            _ => (
-                "introspection_out_of_protocol",
-                format!("{status}: {error}"),
-                vec![format!("{of_endpoint}: it may belong to something else")],
-            ),
-        };
-        findings.bad(code).text(text);
-        changes.into_iter().for_each(|change| findings.change(change));
+                     be disabled",
+                );
+            }
+            _ => {
+                self.found.bad("introspection_out_of_protocol").text(format!("{status}: {error}"));
+                self.found.change(format!("{of_endpoint}: it may belong to something else"));
+            }
+        }
     }
 
     /// Adds the lifetime of a token, by its claims.
-    pub(super) fn add_lifetime(
-        &mut self,
-        token: &str,
-        claims: &Value,
-        jwt: bool,
-        findings: &mut Findings,
-    ) {
+    pub(super) fn add_lifetime(&mut self, token: &str, claims: &Value, jwt: bool) {
         let number = |name: &str| claims[name].as_f64();
         let Some(exp) = number("exp") else { return };
         #[expect(clippy::cast_precision_loss, reason = "seconds of these centuries are exact")]
@@ -224,7 +205,7 @@ impl Doctor<'_> {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
         let seconds = (exp - start).max(0.0) as u64;
         let span = when::span(seconds.into());
-        findings.note("lifetime").text(format!("it is valid for {span} {from}"));
+        self.found.note("lifetime").text(format!("it is valid for {span} {from}"));
         self.lifetimes.push(super::Lifetime { token: token.to_owned(), seconds, jwt });
     }
 }
@@ -247,17 +228,16 @@ pub(super) fn introspection(exchanges: &[Exchange]) -> Option<&Exchange> {
 
 /// Warns of the time that one introspection took, for which requests wait until `timeout`.
 fn add_latency(millis: u128, timeout: u128, findings: &mut Findings) {
-    if millis * 2 > timeout {
-        findings.warn("introspection_slow").text(format!(
-            "an introspection takes {millis} ms, and `timeout_seconds` allows {timeout} ms: \
-                 under load, requests will fail with 503"
-        ));
-    } else if millis > SLOW {
-        findings.warn("introspection_slow").text(format!(
-            "an introspection takes {millis} ms: each request with a token that is not cached \
-                 waits that long"
-        ));
-    }
+    let cost = match millis {
+        _ if millis * 2 > timeout => format!(
+            ", and `timeout_seconds` allows {timeout} ms: under load, requests will fail with 503"
+        ),
+        _ if millis > SLOW => {
+            ": each request with a token that is not cached waits that long".to_owned()
+        }
+        _ => return,
+    };
+    findings.warn("introspection_slow").text(format!("an introspection takes {millis} ms{cost}"));
 }
 
 #[cfg(test)]

@@ -13,7 +13,10 @@ use tower_introspect::proof::{CertificateField, PeerCertificate};
 
 use super::Doctor;
 use crate::{
-    cert, finding::Findings, input, net::RecordingTransport, pasted::Pasted, report::Failure,
+    cert, input,
+    net::{self, RecordingTransport},
+    pasted::Pasted,
+    report::Failure,
     token::Form,
 };
 
@@ -56,11 +59,8 @@ impl ForgedArgs {
             return Ok(None);
         };
         let url: Uri = url.parse().map_err(|_| Failure::usage("--forge-at is not a URL"))?;
-        let local = ["127.0.0.1", "localhost", "[::1]"].contains(&url.host().unwrap_or_default());
-        match url.scheme_str() {
-            Some("https") => {}
-            Some("http") if local && doctor.deployment.settings.loopback_http => {}
-            _ => return Err(Failure::usage("--forge-at: a token is sent to https URLs only")),
+        if !net::is_allowed(&url, doctor.deployment.settings.loopback_http) {
+            return Err(Failure::usage("--forge-at: a token is sent to https URLs only"));
         }
         let pem = input::file(cert)?;
         let certificate = cert::in_pem(&pem).into_iter().next();
@@ -82,7 +82,7 @@ impl ForgedArgs {
         let mut authorization =
             authorization.map_err(|_| Failure::usage(format!("{place} is not a token")))?;
         authorization.set_sensitive(true);
-        let transport = RecordingTransport::new(&doctor.args.net.without_identity())?;
+        let transport = RecordingTransport::new(&doctor.args.net.without_identity(), None)?;
         Ok(Some(Forgery { url, authorization, certificate, transport }))
     }
 }
@@ -90,14 +90,14 @@ impl ForgedArgs {
 impl Doctor<'_> {
     /// Sends the token without its certificate, and then with forged headers.
     pub(super) fn check_proxy(&mut self, forgery: &Forgery) {
-        let mut findings = Findings::default();
-        self.report_forged(forgery, &mut findings);
-        self.add_section(format!("Proxy at {}", forgery.url), findings, Value::Null);
+        self.report_forged(forgery);
+        self.add_section(format!("Proxy at {}", forgery.url), Value::Null);
     }
 
-    fn report_forged(&self, forgery: &Forgery, findings: &mut Findings) {
+    fn report_forged(&mut self, forgery: &Forgery) {
         let Some(field) = self.deployment.settings.certificate_field else {
-            return findings
+            return self
+                .found
                 .note("no_certificate_header")
                 .text("the configuration trusts no header (`mtls.field`), so none can be forged");
         };
@@ -105,17 +105,17 @@ impl Doctor<'_> {
             Ok(StatusCode::UNAUTHORIZED) => {}
             // A token that is not enough for the resource was accepted all the same.
             Ok(status) if status.is_success() || status == StatusCode::FORBIDDEN => {
-                return findings.bad("certificate_not_needed").text(format!(
+                return self.found.bad("certificate_not_needed").text(format!(
                     "without its certificate, the bound token gets {status}: the resource \
-                         needs no token, or a bound token is good without its certificate"
+                     needs no token, or a bound token is good without its certificate"
                 ));
             }
             Ok(status) => {
                 let text =
                     format!("without its certificate, the bound token gets {status}, not 401");
-                return findings.unknown("bound_token_not_judged").text(text);
+                return self.found.unknown("bound_token_not_judged").text(text);
             }
-            Err(why) => return findings.unknown("unreachable").text(why),
+            Err(why) => return self.found.unknown("unreachable").text(why),
         }
         let name = header_name(field);
         for (name, value) in forged(field, &forgery.certificate) {
@@ -123,22 +123,21 @@ impl Doctor<'_> {
                 Ok(status) if is_refusal(status) => {}
                 Ok(status) if status.is_server_error() => {
                     let text = format!("with a forged `{name}`, the response is {status}");
-                    return findings.unknown("forged_certificate_not_judged").text(text);
+                    return self.found.unknown("forged_certificate_not_judged").text(text);
                 }
                 // Without the header it was 401.
                 Ok(status) => {
-                    return findings.bad("forged_certificate_admitted").text(format!(
+                    return self.found.bad("forged_certificate_admitted").text(format!(
                         "a client that writes `{name}` itself gets {status} with a token that \
-                             is bound to the certificate of another: have the proxy remove the \
-                             header before it sets its own (docs/operations)"
+                         is bound to the certificate of another: have the proxy remove the \
+                         header before it sets its own (docs/operations)"
                     ));
                 }
-                Err(why) => return findings.unknown("unreachable").text(why),
+                Err(why) => return self.found.unknown("unreachable").text(why),
             }
         }
-        findings
-            .good("forged_certificate_refused")
-            .text(format!("a bound token is refused if a client writes `{name}` itself"));
+        let text = format!("a bound token is refused if a client writes `{name}` itself");
+        self.found.good("forged_certificate_refused").text(text);
     }
 
     /// Sends the token, and returns the status of the response, or why there is none.

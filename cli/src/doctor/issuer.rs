@@ -33,28 +33,21 @@ impl Doctor<'_> {
         let fetched = self.transport.take();
         let settings = std::mem::take(&mut self.deployment.settings.issuers);
         for (at, issuer) in settings.iter().enumerate() {
-            let mut findings = Findings::default();
-            let more = self.check_issuer(at, issuer, &fetched, &mut findings);
+            let more = self.check_issuer(at, issuer, &fetched);
             // Otherwise the cause is known.
-            if !findings.has_problem() {
-                self.check_readiness(at, warmed.as_ref().err(), &mut findings);
+            if !self.found.has_problem() {
+                self.check_readiness(at, warmed.as_ref().err());
             }
-            if findings.has_problem() {
+            if self.found.has_problem() {
                 self.troubled.push(issuer.issuer.clone());
             }
             let title = format!("Issuer {} ({})", issuer.issuer, issuer.mode);
-            self.add_section(title, findings, more);
+            self.add_section(title, more);
         }
         self.deployment.settings.issuers = settings;
     }
 
-    fn check_issuer(
-        &mut self,
-        at: usize,
-        issuer: &IssuerSettings,
-        fetched: &[Exchange],
-        findings: &mut Findings,
-    ) -> Value {
+    fn check_issuer(&mut self, at: usize, issuer: &IssuerSettings, fetched: &[Exchange]) -> Value {
         let urls = inspect::metadata_urls(&issuer.issuer);
         let of_metadata = |one: &&Exchange| urls.contains(&one.request.uri().to_string());
         let mut exchanges: Vec<&Exchange> = fetched.iter().filter(of_metadata).collect();
@@ -62,8 +55,8 @@ impl Doctor<'_> {
         let discovers = issuer.mode != "jwt" && issuer.endpoint.is_none()
             || issuer.mode != "introspect" && finds_keys;
         let metadata = match discovers {
-            true => self.check_metadata(issuer, &exchanges, findings),
-            false => self.compare_issuer(issuer, findings),
+            true => self.check_metadata(issuer, &exchanges),
+            false => self.compare_issuer(issuer),
         };
         let jwks_uri = issuer.jwks_uri.clone();
         let discovered = || metadata["jwks_uri"].as_str().map(str::to_owned);
@@ -74,47 +67,42 @@ impl Doctor<'_> {
         for exchange in fetched.iter().filter(|one| Some(one.request.uri()) == jwks_uri.as_ref()) {
             exchanges.push(exchange);
             if keys.is_null() {
-                keys = self.check_fetched_keys(exchange, issuer, findings);
+                keys = self.check_fetched_keys(exchange, issuer);
             }
         }
         if let Some(path) = &issuer.jwks_file {
-            keys = self.check_key_file(path, issuer, findings);
+            keys = self.check_key_file(path, issuer);
         }
         let has_endpoint =
             issuer.endpoint.is_some() || introspection_endpoint(issuer, &metadata).is_some();
         let introspections = match has_endpoint {
-            true => self.check_credentials(at, issuer, findings),
+            true => self.check_credentials(at, issuer),
             false => Vec::new(),
         };
         exchanges.extend(&introspections);
-        self.check_certificates(&exchanges, findings);
-        self.check_clock(&exchanges, findings);
+        self.check_certificates(&exchanges);
+        self.check_clock(&exchanges);
         json!({ "issuer": issuer.issuer, "metadata": metadata, "keys": keys })
     }
 
-    fn check_readiness(&self, at: usize, late: Option<&Failure>, findings: &mut Findings) {
+    fn check_readiness(&mut self, at: usize, late: Option<&Failure>) {
         let Some(state) = self.server.readiness().into_iter().nth(at) else { return };
         if state.is_ready() {
             return;
         }
         if let Some(late) = late {
-            return findings.unknown("timeout").text(&late.message);
+            return self.found.unknown("timeout").text(&late.message);
         }
         let failure = state.failure();
         let reason = failure.map_or("nothing was fetched", |kind| kind.reason());
         let text = format!("the library is not ready for tokens of this issuer: {reason}");
         match failure {
-            Some(ErrorKind::Unavailable) | None => findings.unknown("not_ready").text(text),
-            Some(_) => findings.bad("not_ready").text(text),
+            Some(ErrorKind::Unavailable) | None => self.found.unknown("not_ready").text(text),
+            Some(_) => self.found.bad("not_ready").text(text),
         }
     }
 
-    fn check_fetched_keys(
-        &mut self,
-        exchange: &Exchange,
-        issuer: &IssuerSettings,
-        findings: &mut Findings,
-    ) -> Value {
+    fn check_fetched_keys(&mut self, exchange: &Exchange, issuer: &IssuerSettings) -> Value {
         let url = exchange.request.uri();
         let mut own = Findings::default();
         keys::check_response(exchange, &mut own);
@@ -123,25 +111,19 @@ impl Doctor<'_> {
         let response = exchange.response().filter(|one| one.status() == StatusCode::OK);
         let set = response.map(|response| self.read_keys(response.body(), issuer));
         if let Some(set) = &set {
-            self.compare_keys(&issuer.issuer, set, findings);
+            self.compare_keys(&issuer.issuer, set);
         }
-        findings.0.extend(all.map(told));
+        self.found.0.extend(all.map(told));
         let Some(set) = set else { return Value::Null };
-        self.check_key_set(&set, &url.to_string(), findings);
+        self.check_key_set(&set, &url.to_string());
         if let Some(algorithms) = &issuer.algorithms {
-            let published = |alg: &str| {
-                set.keys
-                    .iter()
-                    .filter(|key| key.used)
-                    .any(|key| key.facts.iter().any(|(name, value)| *name == "alg" && value == alg))
-            };
-            let all_have_alg =
-                set.keys.iter().all(|key| key.facts.iter().any(|(name, _)| *name == "alg"));
+            let published =
+                |alg| set.keys.iter().any(|key| key.used && key.fact("alg") == Some(alg));
+            let all_have_alg = set.keys.iter().all(|key| key.fact("alg").is_some());
             for algorithm in algorithms.iter().filter(|_| all_have_alg) {
                 if !published(algorithm.as_str()) {
-                    findings
-                        .warn("algorithm_without_key")
-                        .text(format!("{algorithm} is allowed, but no key is published for it"));
+                    let text = format!("{algorithm} is allowed, but no key is published for it");
+                    self.found.warn("algorithm_without_key").text(text);
                 }
             }
         }
@@ -160,24 +142,19 @@ impl Doctor<'_> {
         Set::read(text, self.cx.now(), self.args.warn_days, settings)
     }
 
-    fn check_key_file(
-        &mut self,
-        path: &Path,
-        issuer: &IssuerSettings,
-        findings: &mut Findings,
-    ) -> Value {
-        findings.note("jwks_file").text(format!(
+    fn check_key_file(&mut self, path: &Path, issuer: &IssuerSettings) -> Value {
+        self.found.note("jwks_file").text(format!(
             "the keys are read from `{}`, and do not follow rotations of the issuer",
             path.display()
         ));
         let Ok(text) = input::file(path) else { return Value::Null };
         let set = self.read_keys(&text, issuer);
-        self.check_key_set(&set, &format!("`{}`", path.display()), findings);
+        self.check_key_set(&set, &format!("`{}`", path.display()));
         set.keys.iter().map(Key::to_json).collect()
     }
 
     /// Lists the keys in one line, and each problem once with all keys that have it.
-    fn check_key_set(&mut self, set: &Set, place: &str, findings: &mut Findings) {
+    fn check_key_set(&mut self, set: &Set, place: &str) {
         let name = |key: &Key| format!("`{}`", key.kid.as_deref().unwrap_or("(no kid)"));
         let used: Vec<_> = set.keys.iter().filter(|key| key.used).collect();
         if !used.is_empty() {
@@ -187,14 +164,14 @@ impl Doctor<'_> {
             };
             let list: Vec<_> = used.iter().take(MAX_KEYS).map(of).collect();
             let more = if used.len() > MAX_KEYS { ", .." } else { "" };
-            findings.good("keys_used").text(format!(
+            self.found.good("keys_used").text(format!(
                 "{} of the {} keys at {place} are used: {}{more}",
                 used.len(),
                 set.keys.len(),
                 list.join(", ")
             ));
         }
-        findings.0.extend(set.findings.0.iter().filter(|one| one.code != "keys_used").cloned());
+        self.found.0.extend(set.findings.0.iter().filter(|one| one.code != "keys_used").cloned());
         let mut problems: Vec<(Finding, Vec<String>)> = Vec::new();
         for key in &set.keys {
             for one in key.findings.0.iter().filter(|one| one.level > Level::Note) {
@@ -217,7 +194,7 @@ impl Doctor<'_> {
             let level = if for_tests { Level::Warning } else { one.level };
             let plural = if keys.len() == 1 { "" } else { "s" };
             let text = format!("key{plural} {}: {}", keys.join(", "), one.text);
-            findings.add(level, one.code, text);
+            self.found.add(level, one.code, text);
         }
     }
 }

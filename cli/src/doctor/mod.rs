@@ -101,6 +101,8 @@ struct Doctor<'a> {
     earlier: Option<EarlierReport>,
     transport: RecordingTransport,
     sections: Vec<Section>,
+    /// What was found about the current subject.
+    found: Findings,
     runbook: Runbook,
     lifetimes: Vec<Lifetime>,
     /// The time that the slowest introspection took, in milliseconds.
@@ -130,7 +132,7 @@ impl<'a> Doctor<'a> {
     fn new(args: &'a Args, cx: &'a Context) -> Result<Self, Failure> {
         let deployment = Deployment::read(&args.config)?;
         args.net.check_certificates(&deployment.settings.issuers)?;
-        let transport = RecordingTransport::of_service(&args.net, &deployment.settings)?;
+        let transport = RecordingTransport::new(&args.net, Some(&deployment.settings))?;
         let server = deployment.server(cx, Some(&transport))?;
         let runbook = Runbook::new(&deployment, args);
         Ok(Self {
@@ -141,6 +143,7 @@ impl<'a> Doctor<'a> {
             earlier: args.since.as_deref().map(EarlierReport::read).transpose()?,
             transport,
             sections: Vec::new(),
+            found: Findings::default(),
             runbook,
             lifetimes: Vec::new(),
             slowest: 0,
@@ -150,79 +153,63 @@ impl<'a> Doctor<'a> {
     }
 
     fn check_configuration(&mut self) {
-        let mut findings = Findings::default();
-        let settings = &self.deployment.settings;
+        let settings = &mut self.deployment.settings;
         let issuers = settings.issuers.len();
         let plural = if issuers == 1 { "" } else { "s" };
-        findings.good("config").text(format!(
+        self.found.good("config").text(format!(
             "the configuration is complete: {issuers} issuer{plural}, all secrets readable"
         ));
-        findings.note("audience").text(format!("audience: {}", settings.audiences.join(", ")));
+        self.found.note("audience").text(format!("audience: {}", settings.audiences.join(", ")));
         if settings.loopback_http {
-            findings.warn("danger_allow_http_loopback").text(
+            self.found.warn("danger_allow_http_loopback").text(
                 "`danger_allow_http_loopback` is set: tokens and credentials are not encrypted",
             );
         }
         for issuer in &settings.issuers {
             let is = |of: fn(&ClientSettings) -> bool| issuer.client.as_ref().is_some_and(of);
-            for (set, code, text) in [
-                (
-                    issuer.has_default_audience,
-                    "danger_default_audience",
-                    "its tokens for other services are accepted too",
-                ),
-                (
-                    is(|client| client.method == NO_CREDENTIALS),
-                    "danger_none",
-                    "this service sends no credentials, so only the network keeps others from \
-                     trying tokens there",
-                ),
-                (
-                    issuer.accepts_unmarked,
-                    "danger_accept_unmarked_jwts",
-                    "its ID tokens may be accepted too",
-                ),
-                (
-                    is(|client| client.secret_location == "the configuration itself"),
-                    "secret_inline",
-                    "the secret is in the configuration itself",
-                ),
-            ] {
-                if set {
-                    findings.warn(code).text(format!("`{code}` at {}: {text}", issuer.issuer));
+            let mut warn = |is_set: bool, code, text| {
+                if is_set {
+                    self.found.warn(code).text(format!("`{code}` at {}: {text}", issuer.issuer));
                 }
-            }
+            };
+            let text = "its tokens for other services are accepted too";
+            warn(issuer.has_default_audience, "danger_default_audience", text);
+            let text = "this service sends no credentials, so only the network keeps others from \
+                        trying tokens there";
+            warn(is(|client| client.method == NO_CREDENTIALS), "danger_none", text);
+            let text = "its ID tokens may be accepted too";
+            warn(issuer.accepts_unmarked, "danger_accept_unmarked_jwts", text);
+            let inline = is(|client| client.secret_location == "the configuration itself");
+            warn(inline, "secret_inline", "the secret is in the configuration itself");
         }
         if settings.issuers.iter().any(|issuer| issuer.client.is_some()) {
-            findings.note("peers").text("only the program can tell clients apart (`ResourceServerBuilder::miss_budget`). \
-                 Otherwise a process that starts amid a flood of made-up tokens refuses half of the \
-                 requests");
+            let budget = "`ResourceServerBuilder::miss_budget`";
+            self.found.note("peers").text(format!(
+                "only the program can tell clients apart ({budget}). Otherwise a process that \
+                 starts amid a flood of made-up tokens refuses half of the requests"
+            ));
         }
         let urls: Vec<_> = settings.issuers.iter().map(|issuer| &*issuer.issuer).collect();
         for line in proxy::proxies_of_service(settings, &urls) {
-            findings.note("proxy").text(line);
+            self.found.note("proxy").text(line);
         }
         if let Ok(Some((path, certificate))) = self.args.net.certificate() {
             let what = format!("the client certificate in `{}`", path.display());
             let end = certificate.not_after;
-            self.add_expiry(&what, end, "client_certificate_expires", &mut findings);
+            self.add_expiry(&what, end, "client_certificate_expires");
         }
-        self.add_section("Configuration", findings, Value::Null);
+        self.add_section("Configuration", Value::Null);
     }
 
     /// Adds an expiry to the findings and to the runbook.
-    fn add_expiry(
-        &mut self,
-        what: &str,
-        end: UnixTime,
-        code: &'static str,
-        findings: &mut Findings,
-    ) {
-        keys::jwk::add_expiry(end, self.cx.now(), self.args.warn_days, code, what, findings);
+    fn add_expiry(&mut self, what: &str, end: UnixTime, code: &'static str) {
+        keys::jwk::add_expiry(end, self.cx.now(), self.args.warn_days, code, what, &mut self.found);
         self.runbook.add_expiry(what, end);
     }
 
-    fn add_section(&mut self, title: impl Into<String>, findings: Findings, more: Value) {
+    /// Ends a subject, and begins the next.
+    fn add_section(&mut self, title: impl Into<String>, more: Value) {
+        let findings = std::mem::take(&mut self.found);
         self.sections.push(Section { title: title.into(), findings, more });
     }
 

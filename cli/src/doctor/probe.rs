@@ -8,19 +8,14 @@ use http::{HeaderValue, Request, header::AUTHORIZATION};
 use serde_json::Value;
 
 use super::{Doctor, credentials::NO_CREDENTIALS};
-use crate::{diagnosis::Setting, exchange::summary, finding::Findings, net::Exchange};
+use crate::{diagnosis::Setting, exchange::summary, net::Exchange};
 
 impl Doctor<'_> {
     /// Sends the changed requests. `exchange` is an introspection that succeeded.
     ///
     /// Returns the responses to requests with other credentials, if all of them were refused.
     /// Otherwise nothing shows what the server does with those of this service.
-    pub(super) fn probe(
-        &self,
-        exchange: &Exchange,
-        method: &'static str,
-        findings: &mut Findings,
-    ) -> Vec<String> {
+    pub(super) fn probe(&mut self, exchange: &Exchange, method: &'static str) -> Vec<String> {
         let request = &exchange.request;
         // Without credentials in the settings, that was the request itself. A certificate belongs to
         // the connection.
@@ -30,12 +25,12 @@ impl Doctor<'_> {
         let mut refused = Vec::new();
         match self.send_probe(without_credentials(request)) {
             Some((true, text)) => {
-                findings.warn("no_credentials_needed").text(format!(
+                self.found.warn("no_credentials_needed").text(format!(
                     "the introspection endpoint checks no credentials: without any, the \
-                         response is {text} too. Everyone who reaches it can try tokens there (RFC \
-                         7662 §2.1), so only the network protects it"
+                     response is {text} too. Everyone who reaches it can try tokens there (RFC \
+                     7662 §2.1), so only the network protects it"
                 ));
-                findings.change(format!(
+                self.found.change(format!(
                     "{}: `client = {{ method = \"danger_none\" }}` says so, and sends no secret. Let \
                      nobody but this service reach the endpoint",
                     self.place().name(Setting::CLIENT)
@@ -47,53 +42,41 @@ impl Doctor<'_> {
         }
         match with_wrong_secret(request).and_then(|request| self.send_probe(request)) {
             Some((true, text)) => {
-                findings.bad("wrong_secret_taken").text(format!(
+                self.found.bad("wrong_secret_taken").text(format!(
                     "the server does not check the secret: with a wrong one, the response is \
-                         {text} too"
+                     {text} too"
                 ));
-                findings.change("at the authorization server: what this client authenticates with");
+                self.found
+                    .change("at the authorization server: what this client authenticates with");
                 return Vec::new();
             }
             Some((false, text)) => refused.push(format!("with a wrong secret: {text}")),
             None => {}
         }
         if !refused.is_empty() {
-            self.probe_escaping(request, method, findings);
+            self.probe_escaping(request, method);
         }
         refused
     }
 
     /// Sends the secret with a needless escape. Other secrets are refused, so the response shows
     /// whether the server decodes it.
-    fn probe_escaping(
-        &self,
-        request: &Request<Bytes>,
-        method: &'static str,
-        findings: &mut Findings,
-    ) {
+    fn probe_escaping(&mut self, request: &Request<Bytes>, method: &'static str) {
         let escaped = with_escaped_secret(request).and_then(|request| self.send_probe(request));
         let Some((accepted, text)) = escaped else { return };
-        let raw = method == "basic_raw";
-        let (code, text) = match accepted {
-            true => (
-                "basic_decoded",
-                format!(
-                    "the server form-decodes Basic credentials, as RFC 6749 §2.3.1 requires ({text})"
-                ),
-            ),
-            false => (
-                "basic_not_decoded",
-                format!("the server does not form-decode Basic credentials ({text})"),
-            ),
+        let (code, does, standard) = match accepted {
+            true => ("basic_decoded", "form-decodes", ", as RFC 6749 §2.3.1 requires"),
+            false => ("basic_not_decoded", "does not form-decode", ""),
         };
-        let more = match (accepted, raw) {
+        let more = match (accepted, method == "basic_raw") {
             (true, true) => ": use `basic` instead of `basic_raw`",
             (false, false) => {
                 ": a secret with characters other than letters, digits and `*-._` needs `basic_raw`"
             }
             _ => "",
         };
-        findings.note(code).text(format!("{text}{more}"));
+        let text = format!("the server {does} Basic credentials{standard} ({text}){more}");
+        self.found.note(code).text(text);
     }
 
     /// Sends a request. Returns whether the response is one for an authenticated client, and its

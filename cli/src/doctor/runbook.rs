@@ -185,23 +185,16 @@ impl Runbook {
 
 /// Returns the options for the command that repeats the check.
 fn options(args: &Args) -> String {
-    let mut out = args.net.to_options();
-    for (on, name) in [(args.probe, " --probe"), (args.strict, " --strict")] {
-        if on {
-            out.push_str(name);
-        }
-    }
-    out
+    let flags = [(args.probe, " --probe"), (args.strict, " --strict")];
+    let flags: String = flags.iter().filter_map(|(on, name)| on.then_some(*name)).collect();
+    args.net.to_options() + &flags
 }
 
 /// Escapes Markdown in text from configurations and servers.
 fn escaped(text: &str) -> String {
-    let mut out = String::new();
-    for char in printable(text).chars() {
-        if matches!(char, '|' | '<' | '>' | '*' | '[' | ']' | '\\') {
-            out.push('\\');
-        }
-        out.push(char);
-    }
-    out
+    let escaped = |char| match char {
+        '|' | '<' | '>' | '*' | '[' | ']' | '\\' => format!("\\{char}"),
+        _ => char.to_string(),
+    };
+    printable(text).chars().map(escaped).collect()
 }

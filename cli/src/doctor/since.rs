@@ -6,7 +6,6 @@ use serde_json::Value;
 
 use super::Doctor;
 use crate::{
-    finding::Findings,
     input,
     keys::{jwk::Key, set::Set},
     report::Failure,
@@ -48,7 +47,7 @@ impl EarlierReport {
 
 impl Doctor<'_> {
     /// Compares the keys of an issuer with those of the earlier report.
-    pub(super) fn compare_keys(&self, issuer: &str, set: &Set, findings: &mut Findings) {
+    pub(super) fn compare_keys(&mut self, issuer: &str, set: &Set) {
         let Some(earlier) = &self.earlier else { return };
         let Some(old) = earlier.keys(issuer) else { return };
         let date = &earlier.date;
@@ -63,33 +62,33 @@ impl Doctor<'_> {
             .collect();
         let kept = old.len() - withdrawn.len();
         if kept == 0 && !old.is_empty() && !new.is_empty() {
-            findings.warn("keys_all_new").text(format!(
+            self.found.warn("keys_all_new").text(format!(
                 "all keys are new since {date}, and none of the old ones is published any more: \
-                     its tokens are refused. Probably the server makes its keys when it starts, as \
-                     a Spring Authorization Server does by default"
+                 its tokens are refused. Probably the server makes its keys when it starts, as \
+                 a Spring Authorization Server does by default"
             ));
-            findings.change(
+            self.found.change(
                 "at the authorization server: keep the keys in a file or a store, and publish an \
                  old one until its tokens have expired",
             );
             return;
         }
         for (kid, _) in &withdrawn {
-            findings
-                .warn("key_withdrawn")
-                .text(format!("key `{kid}` was withdrawn after {date}: its tokens are refused"));
+            let text = format!("key `{kid}` was withdrawn after {date}: its tokens are refused");
+            self.found.warn("key_withdrawn").text(text);
         }
         for key in &new {
             let kid = key.kid.as_deref().unwrap_or("(no kid)");
-            findings.note("key_new").text(format!("key `{kid}` is new since {date}"));
+            self.found.note("key_new").text(format!("key `{kid}` is new since {date}"));
         }
         if !new.is_empty() && kept > 0 {
-            findings.note("rotation_under_way").text(
+            self.found.note("rotation_under_way").text(
                 "a rotation is under way: old and new keys are published, and the old keys will be \
                  withdrawn",
             );
         } else if new.is_empty() && withdrawn.is_empty() {
-            findings.good("keys_unchanged").text(format!("the keys have not changed since {date}"));
+            let text = format!("the keys have not changed since {date}");
+            self.found.good("keys_unchanged").text(text);
         }
     }
 }

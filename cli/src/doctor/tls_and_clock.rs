@@ -4,14 +4,14 @@ use http::header;
 use tower_introspect::clock::UnixTime;
 
 use super::Doctor;
-use crate::{diagnosis::Setting, finding::Findings, net::Exchange, when};
+use crate::{diagnosis::Setting, net::Exchange, when};
 
 /// The difference in seconds that causes a warning even within the leeway.
 const NOTICEABLE_SKEW: i64 = 5;
 
 impl Doctor<'_> {
     /// Checks the certificate of each server once.
-    pub(super) fn check_certificates(&mut self, exchanges: &[&Exchange], findings: &mut Findings) {
+    pub(super) fn check_certificates(&mut self, exchanges: &[&Exchange]) {
         let mut checked: Vec<String> = Vec::new();
         for exchange in exchanges {
             let uri = exchange.request.uri();
@@ -25,25 +25,24 @@ impl Doctor<'_> {
             {
                 let text = error.describe();
                 let is_trust = text.contains("`--ca`");
-                findings.bad("tls").text(format!("{authority}: {text}"));
+                self.found.bad("tls").text(format!("{authority}: {text}"));
                 if is_trust {
-                    let setting = self.place().name(Setting::CA);
                     let text = "a PEM file with that authority; give it to this command too";
-                    findings.change(format!("{setting}: {text}"));
+                    self.found.change(self.place().with(Setting::CA, text));
                 }
                 checked.push(authority);
                 continue;
             }
             let Some(certificate) = exchange.certificate() else { continue };
             let what = format!("the certificate of {authority} ({})", certificate.subject);
-            self.add_expiry(&what, certificate.not_after, "tls_certificate_expires", findings);
+            self.add_expiry(&what, certificate.not_after, "tls_certificate_expires");
             checked.push(authority);
         }
     }
 
     /// Compares the clock of the server with the clock of this machine, by the header `Date` (RFC
     /// 9110 §6.6.1), which has whole seconds.
-    pub(super) fn check_clock(&self, exchanges: &[&Exchange], findings: &mut Findings) {
+    pub(super) fn check_clock(&mut self, exchanges: &[&Exchange]) {
         let skew = |exchange: &&Exchange| {
             let date = exchange.response()?.headers().get(header::DATE)?.to_str().ok()?;
             let date = httpdate::parse_http_date(date).ok()?;
@@ -55,7 +54,7 @@ impl Doctor<'_> {
         let Some(skew) = skews.min_by_key(|skew| skew.unsigned_abs()) else {
             if exchanges.iter().any(|exchange| exchange.response().is_some()) {
                 let text = "the responses have no date, so the clock of the server is not known";
-                findings.note("no_date").text(text);
+                self.found.note("no_date").text(text);
             }
             return;
         };
@@ -64,16 +63,17 @@ impl Doctor<'_> {
         let way = if skew > 0 { "ahead of" } else { "behind" };
         let text = format!("the clock of the server is {size} {way} the clock of this machine");
         match skew.abs() {
-            0 => findings
+            0 => self
+                .found
                 .good("clock")
                 .text("the clock of the server agrees with this machine, in seconds"),
-            off if off > leeway => findings.bad("clock_skew").text(format!(
+            off if off > leeway => self.found.bad("clock_skew").text(format!(
                 "{text}, more than the leeway of {leeway} s: valid tokens are refused"
             )),
             off if off > NOTICEABLE_SKEW => {
-                findings.warn("clock_skew").text(format!("{text}; the leeway is {leeway} s"));
+                self.found.warn("clock_skew").text(format!("{text}; the leeway is {leeway} s"));
             }
-            _ => findings.good("clock").text(format!("{text}; the leeway is {leeway} s")),
+            _ => self.found.good("clock").text(format!("{text}; the leeway is {leeway} s")),
         }
     }
 }

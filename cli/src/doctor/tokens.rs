@@ -14,7 +14,6 @@ use crate::{
     attempt::{self, Attempt},
     diagnosis::{Case, Diagnosis, Setting},
     exchange::{summary, without_canaries},
-    finding::Findings,
     input,
     net::Exchange,
     pasted::Pasted,
@@ -34,18 +33,14 @@ pub(super) struct GivenToken {
 ///
 /// If one can't be read.
 pub(super) fn read(args: &Args) -> Result<Vec<GivenToken>, Failure> {
-    let mut all = Vec::new();
-    for path in &args.token_file {
-        all.push((format!("`{}`", path.display()), input::file(path)?));
-    }
-    for name in &args.token_env {
-        all.push((format!("`{name}`"), input::variable(name)?.into_bytes()));
-    }
-    let read = |(place, bytes): (String, Vec<u8>)| match Pasted::read(&bytes) {
+    let files = args.token_file.iter().map(|path| input::named(Some(path), None));
+    let variables = args.token_env.iter().map(|name| input::named(None, Some(name)));
+    let named = files.chain(variables).filter_map(Result::transpose);
+    let read = |(bytes, place): (Vec<u8>, String)| match Pasted::read(&bytes) {
         Ok(pasted) => Ok(GivenToken { place, token: pasted.token }),
         Err(problem) => Err(Failure::usage(format!("{place}: {problem}"))),
     };
-    all.into_iter().map(read).collect()
+    named.map(|named| read(named?)).collect()
 }
 
 /// A token, and what was seen of it.
@@ -63,26 +58,19 @@ impl Doctor<'_> {
     /// Checks each token.
     pub(super) fn check_tokens(&mut self, tokens: &[GivenToken]) {
         for given in tokens {
-            let mut findings = Findings::default();
             let form = Form::of(&given.token);
             let kind = Kind::of(&given.token, &form);
-            findings.note("token_kind").text(format!("this is {}", kind.description));
-            self.check_token(given, &form, &kind, &mut findings);
+            self.found.note("token_kind").text(format!("this is {}", kind.description));
+            self.check_token(given, &form, &kind);
             let title = format!("Token from {}", given.place);
-            self.add_section(title, findings, json!({ "kind": kind.code }));
+            self.add_section(title, json!({ "kind": kind.code }));
         }
     }
 
     /// Sends the token through the service, as a client would.
     ///
     /// The claims do not become part of the report: reports are kept, and claims are personal data.
-    fn check_token(
-        &mut self,
-        given: &GivenToken,
-        form: &Form,
-        kind: &Kind,
-        findings: &mut Findings,
-    ) {
+    fn check_token(&mut self, given: &GivenToken, form: &Form, kind: &Kind) {
         let attempt = attempt::request("Bearer", &given.token).and_then(|mut request| {
             if let Some(name) = &self.deployment.settings.token_header
                 && let Ok(value) = given.token.parse()
@@ -96,54 +84,48 @@ impl Doctor<'_> {
         let attempt = match &attempt {
             Ok(attempt) => attempt,
             Err(failure) if failure.exit == Exit::Usage => {
-                return findings.bad("token_malformed").text(&failure.message);
+                return self.found.bad("token_malformed").text(&failure.message);
             }
-            Err(failure) => return findings.unknown("timeout").text(&failure.message),
+            Err(failure) => return self.found.unknown("timeout").text(&failure.message),
         };
         let response = introspection_response(&exchanges);
         let seen = Seen { given, form, kind, attempt, exchanges: &exchanges, response };
         match (attempt.token(), attempt.refusal()) {
-            (Some(token), _) => self.report_admitted(&seen, token, findings),
-            (None, Some(error)) => self.report_refused(&seen, error, findings),
+            (Some(token), _) => self.report_admitted(&seen, token),
+            (None, Some(error)) => self.report_refused(&seen, error),
             (None, None) => {
-                findings.bad("not_admitted").text("this service admits it without a look")
+                self.found.bad("not_admitted").text("this service admits it without a look")
             }
         }
         if seen.response["active"] == true {
-            findings.note("response").text(describe_members(&seen.response));
+            self.found.note("response").text(describe_members(&seen.response));
         }
     }
 
-    fn report_admitted(&mut self, seen: &Seen<'_>, token: &VerifiedToken, findings: &mut Findings) {
-        findings
-            .good("admitted")
-            .text("this service admits it: it passes all checks of the configuration");
-        if self.check_admitted_kind(seen, token, findings) {
+    fn report_admitted(&mut self, seen: &Seen<'_>, token: &VerifiedToken) {
+        let text = "this service admits it: it passes all checks of the configuration";
+        self.found.good("admitted").text(text);
+        if self.check_admitted_kind(seen, token) {
             self.admitted.push(token.issuer().to_owned());
         }
         if token.expires_at().is_none() {
-            findings.warn("no_exp").text("it has no `exp`: only a revocation ends it");
+            self.found.warn("no_exp").text("it has no `exp`: only a revocation ends it");
         }
         let claims = token.claims().deserialize().unwrap_or(Value::Null);
         let by_signature = token.method() == Method::Jwt;
-        self.add_lifetime(&seen.given.place, &claims, by_signature, findings);
-        self.check_profile(seen.form, token.issuer(), findings);
+        self.add_lifetime(&seen.given.place, &claims, by_signature);
+        self.check_profile(seen.form, token.issuer());
         if self.args.probe
             && seen.response["active"] == true
             && let Some(at) = self.introspecting_issuer(seen)
         {
-            self.probe_wrong_hint(at, &seen.given.token, findings);
+            self.probe_wrong_hint(at, &seen.given.token);
         }
     }
 
     /// Warns of a token that is admitted, although it may not be an access token. Returns false if it
     /// has the marks of another kind.
-    fn check_admitted_kind(
-        &self,
-        seen: &Seen<'_>,
-        token: &VerifiedToken,
-        findings: &mut Findings,
-    ) -> bool {
+    fn check_admitted_kind(&mut self, seen: &Seen<'_>, token: &VerifiedToken) -> bool {
         let response = &seen.response;
         if !matches!(seen.kind.code, "access_token" | "opaque" | "jwe" | "jwt" | "unmarked") {
             let issuer = self.place().issuer(Some(token.issuer()));
@@ -156,18 +138,15 @@ impl Doctor<'_> {
                 }
                 _ => (Setting::MODE, "the server calls it an access token, and its word counts"),
             };
-            let evidence = seen.kind.evidence.join("; ");
-            let text_of = format!(
-                "this service admits it, although it is {} ({evidence})",
-                seen.kind.description
-            );
-            findings.warn("other_kind_admitted").text(text_of);
-            findings.change(format!("{}: {text}", self.place().name(setting)));
+            let (what, evidence) = (&seen.kind.description, seen.kind.evidence.join("; "));
+            let told = format!("this service admits it, although it is {what} ({evidence})");
+            self.found.warn("other_kind_admitted").text(told);
+            self.found.change(self.place().with(setting, text));
             return false;
         }
         if response["active"] == true && inspect::judge_response(&response.to_string()) == Ok(false)
         {
-            findings.warn("response_no_kind").text(
+            self.found.warn("response_no_kind").text(
                 "nothing in the response shows the kind of token: give an ID token and a refresh \
                  token too (`--token-file`), to see whether they are admitted",
             );
@@ -176,21 +155,21 @@ impl Doctor<'_> {
     }
 
     /// Proposes the strict profile for an issuer whose access tokens have the type that it demands.
-    fn check_profile(&self, form: &Form, issuer: &str, findings: &mut Findings) {
+    fn check_profile(&mut self, form: &Form, issuer: &str) {
         let Form::Jws(jws) = form else { return };
         let issuer = self.place().issuer(Some(issuer));
         let is_generic = issuer.is_some_and(|issuer| issuer.profile == Some(Profile::Generic));
         if is_generic && inspect::is_access_token_type(jws.header.text("typ").as_deref()) {
-            findings.note("profile_rfc9068").text(format!(
-                "its type is at+jwt: if all access tokens of the issuer have it, set {} to \
-                     `rfc9068`, the strict one",
-                self.place().name(Setting::PROFILE)
+            let setting = self.place().name(Setting::PROFILE);
+            self.found.note("profile_rfc9068").text(format!(
+                "its type is at+jwt: if all access tokens of the issuer have it, set {setting} to \
+                 `rfc9068`, the strict one"
             ));
         }
     }
 
     /// Reports a refusal once: for its cause, if that is known.
-    fn report_refused(&self, seen: &Seen<'_>, error: &VerifyError, findings: &mut Findings) {
+    fn report_refused(&mut self, seen: &Seen<'_>, error: &VerifyError) {
         let is_of_client = error.blame() == Blame::Client;
         let named = self.introspecting_issuer(seen);
         let named = named.map(|at| &self.deployment.settings.issuers[at].issuer);
@@ -200,16 +179,16 @@ impl Doctor<'_> {
         };
         if is_troubled && !is_of_client {
             let text = "this service can't judge it, for the problem of its issuer";
-            return findings.note("not_verified").text(text);
+            return self.found.note("not_verified").text(text);
         }
         let of_issuer = [ErrorKind::UnknownIssuer, ErrorKind::WrongIssuer].contains(&error.kind());
         if of_issuer && self.has_finding("issuer_mismatch") {
             let text = format!("this service refuses it for the spelling of the issuer: {error}");
-            return findings.note("not_admitted").text(text);
+            return self.found.note("not_admitted").text(text);
         }
-        if self.report_bound(seen, findings)
-            || self.report_other_kind(seen, error, findings)
-            || error.kind() == ErrorKind::Inactive && self.probe_right_hint(seen, findings)
+        if self.report_bound(seen)
+            || self.report_other_kind(seen, error)
+            || error.kind() == ErrorKind::Inactive && self.probe_right_hint(seen)
         {
             return;
         }
@@ -224,24 +203,18 @@ impl Doctor<'_> {
         let kind = error.kind();
         match error.blame() {
             Blame::AuthorizationServer if kind != ErrorKind::NotIntrospectable => {
-                findings
-                    .unknown("not_verified")
-                    .text(format!("this service can't judge it: {kind}"));
+                let text = format!("this service can't judge it: {kind}");
+                self.found.unknown("not_verified").text(text);
             }
-            _ => findings.bad("not_admitted").text(format!("this service refuses it: {kind}")),
+            _ => self.found.bad("not_admitted").text(format!("this service refuses it: {kind}")),
         }
         for Field { name, value, .. } in diagnosis.head().0 {
-            findings.detail(&name, value);
+            self.found.detail(&name, value);
         }
     }
 
     /// Reports a token that is no access token. The service is right to refuse it.
-    fn report_other_kind(
-        &self,
-        seen: &Seen<'_>,
-        error: &VerifyError,
-        findings: &mut Findings,
-    ) -> bool {
+    fn report_other_kind(&mut self, seen: &Seen<'_>, error: &VerifyError) -> bool {
         let is_active = seen.response["active"] == true;
         let is_told = !seen.kind.description.starts_with("perhaps")
             && !matches!(
@@ -271,8 +244,8 @@ impl Doctor<'_> {
         let active = if is_active { "the server calls it active, but " } else { "" };
         let code = if is_active { "response_other_kind" } else { "other_kind_refused" };
         let text = format!("{active}{what}{marks}: this service refuses it, as it must");
-        findings.warn(code).text(text);
-        findings.change("nothing here: have the client send its access token");
+        self.found.warn(code).text(text);
+        self.found.change("nothing here: have the client send its access token");
         true
     }
 
@@ -295,7 +268,7 @@ impl Doctor<'_> {
     }
 
     /// Tries a hint for a token that is inactive without it.
-    fn probe_right_hint(&self, seen: &Seen<'_>, findings: &mut Findings) -> bool {
+    fn probe_right_hint(&mut self, seen: &Seen<'_>) -> bool {
         const HINT: &str = "access_token";
         let Some(at) = self.introspecting_issuer(seen).filter(|_| self.args.probe) else {
             return false;
@@ -308,38 +281,40 @@ impl Doctor<'_> {
         };
         let Some(verifier) = self.verifier(at, Some(HINT)) else { return false };
         let token = &seen.given.token;
-        let Some((_, exchanges)) = self.introspect(&verifier, token, findings) else {
+        let Some((_, exchanges)) = self.introspect(&verifier, token) else {
             return false;
         };
         if introspection_response(&exchanges)["active"] != true {
             return false;
         }
-        findings.bad("hint_needed").text(format!(
+        self.found.bad("hint_needed").text(format!(
             "this service refuses it: {sent} the server calls it inactive, and active with \
-                 `token_type_hint` {HINT}"
+             `token_type_hint` {HINT}"
         ));
-        let line = self.place().line(Setting::HINT, HINT);
-        findings.change(format!("{}: {line}", self.place().name(Setting::HINT)));
+        self.found.change(self.place().set(Setting::HINT, HINT));
         true
     }
 
-    fn probe_wrong_hint(&self, at: usize, token: &str, findings: &mut Findings) {
+    fn probe_wrong_hint(&mut self, at: usize, token: &str) {
         let Some(verifier) = self.verifier(at, Some("refresh_token")) else { return };
-        let Some((outcome, exchanges)) = self.introspect(&verifier, token, findings) else {
+        let Some((outcome, exchanges)) = self.introspect(&verifier, token) else {
             return;
         };
-        match outcome {
+        let (code, text) = match outcome {
             Ok(_) => {
-                findings.note("wrong_hint_ignored").text("a wrong `token_type_hint` makes no difference")
+                ("wrong_hint_ignored", "a wrong `token_type_hint` makes no difference".to_owned())
             }
-            Err(error) if error.kind() == ErrorKind::Inactive => findings.note("wrong_hint_inactive").text("with a wrong `token_type_hint`, the token is inactive: set no hint, or the right \
-                 one"),
+            Err(error) if error.kind() == ErrorKind::Inactive => {
+                let text = "with a wrong `token_type_hint`, the token is inactive: set no hint, or \
+                            the right one";
+                ("wrong_hint_inactive", text.to_owned())
+            }
             Err(error) => {
                 let status = introspection(&exchanges).and_then(Exchange::response).map(summary);
                 let status = status.unwrap_or_else(|| "no response".to_owned());
-                let text = format!("with a wrong `token_type_hint`: {status}, {error}");
-                findings.note("wrong_hint").text(text);
+                ("wrong_hint", format!("with a wrong `token_type_hint`: {status}, {error}"))
             }
-        }
+        };
+        self.found.note(code).text(text);
     }
 }

@@ -97,8 +97,12 @@ impl Key {
 
     /// Returns the type and the curve of the key, by which it fits a token without `kid`.
     pub(crate) fn kind(&self) -> String {
-        let facts = self.facts.iter().filter(|(name, _)| ["kty", "crv"].contains(name));
-        facts.map(|(_, value)| &**value).collect::<Vec<_>>().join(" ")
+        let facts = ["kty", "crv"].into_iter().filter_map(|name| self.fact(name));
+        facts.collect::<Vec<_>>().join(" ")
+    }
+
+    pub(crate) fn fact(&self, name: &str) -> Option<&str> {
+        self.facts.iter().find(|(known, _)| *known == name).map(|(_, value)| &**value)
     }
 
     /// Returns the title of the key.
@@ -131,9 +135,8 @@ fn check_use(text: &str, value: &Value, findings: &mut Findings) -> bool {
     let kty = value.get("kty").and_then(Value::as_str).unwrap_or_default();
     match error {
         KeyError::NotForSignatures => {
-            findings
-                .note("key_not_for_signatures")
-                .text("it is not for signatures, and is ignored");
+            let text = "it is not for signatures, and is ignored";
+            findings.note("key_not_for_signatures").text(text);
         }
         KeyError::TooShort => {
             findings.bad("key_weak").text("it is too short (RFC 7518 §3.3), and is not used");
@@ -144,9 +147,8 @@ fn check_use(text: &str, value: &Value, findings: &mut Findings) -> bool {
              refused",
         ),
         KeyError::WrongAlgorithm => {
-            findings
-                .bad("key_wrong_alg")
-                .text("its `alg` does not fit its type, and it is not used");
+            let text = "its `alg` does not fit its type, and it is not used";
+            findings.bad("key_wrong_alg").text(text);
         }
         _ => findings
             .bad("key_malformed")
@@ -174,7 +176,7 @@ fn check_secrets(value: &Value, findings: &mut Findings) {
     if !found.is_empty() {
         findings.bad("key_private").text(format!(
             "it has private members ({}): anyone who can read them can forge tokens. Replace \
-                 the key",
+             the key",
             found.join(", ")
         ));
     }
@@ -199,9 +201,8 @@ fn check_names(value: &Value, used: bool, findings: &mut Findings) {
     if value.get("alg").is_none() {
         let rsa = value.get("kty").is_some_and(|kty| kty == "RSA");
         let any = if rsa { ", from RS256 to PS512" } else { "" };
-        findings
-            .note("key_without_alg")
-            .text(format!("it has no `alg`: it verifies all algorithms of its type{any}"));
+        let text = format!("it has no `alg`: it verifies all algorithms of its type{any}");
+        findings.note("key_without_alg").text(text);
     }
     if value.get("use").is_none() && value.get("key_ops").is_none() {
         findings.note("key_without_use").text("it has neither `use` nor `key_ops`");
@@ -212,16 +213,14 @@ fn check_strength(value: &Value, findings: &mut Findings) {
     if let Some(e) = bytes(value, "e").filter(|_| value.get("n").is_some()) {
         let e = e.iter().fold(0_u64, |sum, byte| sum.saturating_mul(256) + u64::from(*byte));
         if e < 65_537 {
-            findings
-                .warn("key_small_exponent")
-                .text(format!("its exponent is {e}; usual is 65537"));
+            let text = format!("its exponent is {e}; usual is 65537");
+            findings.warn("key_small_exponent").text(text);
         }
     }
     let bits = bytes(value, "n").map(|n| bit_length(&n));
     if let Some(bits) = bits.filter(|bits| (2048..3072).contains(bits)) {
-        findings
-            .note("key_2048")
-            .text(format!("{bits} bits are enough today; NIST SP 800-57 requires 3072 after 2030"));
+        let text = format!("{bits} bits are enough today; NIST SP 800-57 requires 3072 after 2030");
+        findings.note("key_2048").text(text);
     }
 }
 
@@ -265,9 +264,8 @@ fn check_certificate(
     let certificate =
         first.and_then(|text| STANDARD.decode(text).ok()).and_then(|der| Certificate::parse(&der));
     let Some(certificate) = certificate else {
-        findings
-            .warn("x5c_malformed")
-            .text("its `x5c` does not start with a certificate in base64");
+        let text = "its `x5c` does not start with a certificate in base64";
+        findings.warn("x5c_malformed").text(text);
         return None;
     };
     if !has_key(&certificate, value) {

@@ -4,7 +4,7 @@ pub(crate) mod jwk;
 mod known;
 pub(crate) mod set;
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use http::{Response, StatusCode, Uri, header};
 use serde_json::json;
@@ -19,7 +19,7 @@ use crate::{
     exchange::header_text,
     finding::{self, Findings},
     input,
-    net::{Exchange, LOOPBACK_HINT, NetArgs, RecordingTransport, redact_userinfo},
+    net::{Exchange, LOOPBACK_HINT, NetArgs, RecordingTransport, is_allowed, redact_userinfo},
     report::{Exit, Failure, Field, Report, Tone},
     when,
 };
@@ -114,31 +114,24 @@ fn report_keys(report: &mut Report, set: &Set, cx: &Context) {
     set.findings.report_to(report);
     for key in &set.keys {
         report.heading(key.title());
-        let mut fields: Vec<_> =
-            key.facts.iter().map(|(name, value)| Field::new(*name, value)).collect();
-        if let Some(certificate) = &key.certificate {
+        let certificate = key.certificate.as_ref().map(|certificate| {
             let until = certificate.not_after;
             let field = Field::new("certificate until", when::date(until));
-            fields.push(field.remark(Tone::Faint, when::relative(until, cx.now())));
-        }
-        report.fields(fields);
+            field.remark(Tone::Faint, when::relative(until, cx.now()))
+        });
+        let facts = key.facts.iter().map(|(name, value)| Field::new(*name, value));
+        report.fields(facts.chain(certificate));
         key.findings.report_to(report);
     }
 }
 
 fn fetch(args: &LintArgs, cx: &Context) -> Result<Exchange, Failure> {
     let uri: Uri = args.from.parse().map_err(|_| Failure::usage("this is not a URL"))?;
-    let host = uri.host().unwrap_or_default().to_owned();
-    let local = ["127.0.0.1", "localhost", "[::1]"].contains(&&*host);
-    let allowed = match uri.scheme_str() {
-        Some("https") => true,
-        Some("http") => local && args.danger_allow_http_loopback,
-        _ => false,
-    };
-    if !allowed {
+    if !is_allowed(&uri, args.danger_allow_http_loopback) {
         return Err(Failure::usage("keys are fetched from https URLs only").hint(LOOPBACK_HINT));
     }
-    let transport = RecordingTransport::new(&args.net)?;
+    let host = uri.host().unwrap_or_default().to_owned();
+    let transport = RecordingTransport::new(&args.net, None)?;
     cx.wait(&format!("fetching keys from {host}"), transport.get(uri, ACCEPT, LIMIT))?;
     transport.take().pop().ok_or_else(|| Failure::usage("nothing was fetched"))
 }
@@ -170,9 +163,8 @@ pub(crate) fn check_response(exchange: &Exchange, findings: &mut Findings) {
         return findings.bad("keys_status").text(format!("the response is {status}"));
     }
     let millis = exchange.millis();
-    findings
-        .good("keys_fetched")
-        .text(format!("the response has {} bytes and took {millis} ms", response.body().len()));
+    let text = format!("the response has {} bytes and took {millis} ms", response.body().len());
+    findings.good("keys_fetched").text(text);
     if let Some(problem) = encoding_problem(response) {
         findings.bad("keys_encoded").text(problem);
     }
@@ -198,30 +190,27 @@ fn check_caching(response: &Response<bytes::Bytes>, findings: &mut Findings) {
     let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     if !["application/jwk-set+json", "application/json"].contains(&&*essence) {
         let kind = if kind.is_empty() { "none" } else { &kind };
-        findings
-            .note("keys_content_type")
-            .text(format!("the content type is {kind}; the library accepts any"));
+        let text = format!("the content type is {kind}; the library accepts any");
+        findings.note("keys_content_type").text(text);
     }
     let every = inspect::keys_fetched_again_after(response.headers()).as_secs();
     let span = when::span(every.into());
     if cache_control.is_empty() {
         let has =
             if etag { "no Cache-Control, but an ETag" } else { "neither Cache-Control nor ETag" };
-        findings
-            .note("keys_no_cache_headers")
-            .text(format!("the response has {has}: the library fetches keys in use every {span}"));
+        let text = format!("the response has {has}: the library fetches keys in use every {span}");
+        findings.note("keys_no_cache_headers").text(text);
         return;
     }
     let said = format!("`Cache-Control: {cache_control}`");
     if every < OFTEN {
-        let cost = if etag {
-            "which costs little, because they have an ETag"
-        } else {
-            "each time in full"
+        let cost = match etag {
+            true => "which costs little, because they have an ETag",
+            false => "each time in full",
         };
         findings.warn("keys_fetched_often").text(format!(
             "{said}: the library fetches keys in use every {span}, {} times a day for each \
-                 process, {cost}",
+             process, {cost}",
             86_400 / every.max(1)
         ));
         findings.change(
@@ -230,17 +219,14 @@ fn check_caching(response: &Response<bytes::Bytes>, findings: &mut Findings) {
         );
         return;
     }
-    findings
-        .note("keys_cache_control")
-        .text(format!("{said}: the library fetches keys in use every {span}"));
-    let age = cache_control
-        .split(',')
-        .filter_map(|part| part.trim().strip_prefix("max-age="))
-        .find_map(|age| age.parse::<u64>().ok());
+    let text = format!("{said}: the library fetches keys in use every {span}");
+    findings.note("keys_cache_control").text(text);
+    let ages = cache_control.split(',').filter_map(|part| part.trim().strip_prefix("max-age="));
+    let age = ages.filter_map(|age| age.parse::<u64>().ok()).next();
     if let Some(age) = age.filter(|age| *age > 86_400) {
         findings.warn("keys_cached_long").text(format!(
             "keys may be cached for {}: the library caches them for at most 24 h, but other \
-                 services may trust a withdrawn key for that long",
+             services may trust a withdrawn key for that long",
             when::span(age.into())
         ));
     }
@@ -248,17 +234,12 @@ fn check_caching(response: &Response<bytes::Bytes>, findings: &mut Findings) {
 
 impl Key {
     pub(crate) fn to_json(&self) -> serde_json::Value {
-        let facts: serde_json::Map<_, _> = self
-            .facts
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), value.clone().into()))
-            .collect();
         json!({
             "kid": self.kid,
             "thumbprint": self.thumbprint,
             "used": self.used,
             "certificate_expires": self.certificate.as_ref().map(|one| when::date(one.not_after)),
-            "facts": facts,
+            "facts": BTreeMap::from_iter(self.facts.clone()),
             "findings": self.findings.to_json(),
         })
     }

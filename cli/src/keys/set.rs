@@ -115,7 +115,7 @@ impl Set {
         if number > max_keys {
             self.findings.bad("keys_too_many").text(format!(
                 "{number} keys can be used; the library keeps the first {max_keys} (setting \
-                     `max_keys`), and can't verify the tokens of the others"
+                 `max_keys`), and can't verify the tokens of the others"
             ));
         }
         for key in self.keys.iter_mut().filter(|key| key.used).skip(max_keys) {
@@ -215,14 +215,12 @@ impl Set {
         };
         let fitting: Vec<_> = all.into_iter().filter(fits).collect();
         if fitting.is_empty() {
-            self.findings
-                .bad("key_unusable")
-                .text("this is not a public key that the library can use");
+            let text = "this is not a public key that the library can use";
+            self.findings.bad("key_unusable").text(text);
         } else {
             let fitting = fitting.join(", ");
-            self.findings
-                .good("key_used")
-                .text(format!("this is a public key for {fitting} and its variants"));
+            let text = format!("this is a public key for {fitting} and its variants");
+            self.findings.good("key_used").text(text);
         }
     }
 }
