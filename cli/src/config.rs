@@ -127,11 +127,8 @@ type IssuerTable<'a, 'i> = (&'a DeTable<'i>, &'a str, usize);
 fn issuer<'a, 'i>(table: &'a DeTable<'i>, named: &'a str) -> Option<IssuerTable<'a, 'i>> {
     let (named, rest) = named.strip_prefix('`')?.split_once('`')?;
     let (_, issuers) = entry(table, "issuer")?;
-    let tables = issuers
-        .get_ref()
-        .as_array()?
-        .iter()
-        .filter_map(|one| Some((one.get_ref().as_table()?, one.span().start)));
+    let table = |one: &'a Spanned<DeValue<'i>>| Some((one.get_ref().as_table()?, one.span().start));
+    let tables = issuers.get_ref().as_array()?.iter().filter_map(table);
     let mut named = tables.filter(|(table, _)| {
         entry(table, "issuer").is_some_and(|(_, name)| name.get_ref().as_str() == Some(named))
     });

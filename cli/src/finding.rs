@@ -1,9 +1,15 @@
 //! The findings of `doctor` and `keys lint`.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use serde_json::{Value, json};
+use tower_introspect::clock::UnixTime;
 
-use crate::report::{Exit, Field, Report, Tone};
+use crate::{
+    report::{Exit, Field, Report, Tone},
+    when,
+};
 
 /// The most characters of a finding.
 const MAX_CHARS: usize = 800;
@@ -58,6 +64,13 @@ impl Finding {
     }
 }
 
+/// The time, and the days before an expiry on which to warn of it.
+#[derive(Clone, Copy)]
+pub(crate) struct Today {
+    pub(crate) now: UnixTime,
+    pub(crate) warn_days: u32,
+}
+
 /// The findings about one subject.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Findings(pub(crate) Vec<Finding>);
@@ -79,6 +92,26 @@ impl Findings {
         let details = self.0.last().map(|last| &*last.details).unwrap_or_default();
         let is_first = !details.iter().any(|one| one.name == "change");
         self.detail(if is_first { "change" } else { "or" }, text);
+    }
+
+    /// Adds an expiry: good, or a warning if it is soon, or bad.
+    pub(crate) fn add_expiry(
+        &mut self,
+        code: &'static str,
+        what: &str,
+        end: UnixTime,
+        today: Today,
+    ) {
+        let Today { now, warn_days } = today;
+        let (date, relative) = (when::date(end), when::relative(end, now));
+        let soon = now.saturating_add(Duration::from_secs(86_400) * warn_days);
+        if end <= now {
+            self.bad(code).text(format!("{what} expired {relative} ({date})"));
+        } else if end <= soon {
+            self.warn(code).text(format!("{what} expires {relative} ({date})"));
+        } else {
+            self.good(code).text(format!("{what} is valid until {date}, {relative}"));
+        }
     }
 
     /// Returns true if something is wrong or not known.

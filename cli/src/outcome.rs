@@ -8,7 +8,7 @@ use crate::{
     Context,
     attempt::Attempt,
     checks,
-    diagnosis::{Case, Diagnosis, Place, Setting, shortened},
+    diagnosis::{Case, Diagnosis, Place, shortened},
     net::Exchange,
     pasted::Pasted,
     proxy,
@@ -114,9 +114,9 @@ impl Outcome<'_> {
             let evidence = telling.map(String::as_str).collect::<Vec<_>>().join("; ");
             let warning = format!("this is {}: {evidence}", kind.description);
             fields.push(Field::new("warning", shortened(&warning, 2)));
-            let setting = self.admitting_setting(token);
-            report.set("warning", json!({ "text": warning, "setting": setting }));
-            fields.extend(setting.map(|setting| Field::new("setting", setting)));
+            let setting = self.place.admitting(token.issuer());
+            report.set("warning", json!({ "text": warning, "setting": &setting }));
+            fields.push(Field::new("setting", setting));
         }
         fields.extend([
             Field::new("issuer", token.issuer()),
@@ -156,18 +156,6 @@ impl Outcome<'_> {
             seconds => {
                 format!("for at most {seconds} s; until then a revocation does not count")
             }
-        })
-    }
-
-    /// Names the setting that lets a token in that is not marked as an access token.
-    fn admitting_setting(&self, token: &VerifiedToken) -> Option<String> {
-        let issuer = self.place.issuer(Some(token.issuer()));
-        Some(match issuer {
-            Some(issuer) if issuer.accepts_unmarked => self.place.name(Setting::UNMARKED),
-            Some(issuer) if issuer.mode == "introspect" => {
-                format!("{}: the server calls it active", self.place.name(Setting::MODE))
-            }
-            _ => self.place.name(Setting::PROFILE),
         })
     }
 }

@@ -1,5 +1,7 @@
 //! `serve-as` runs the authorization server of the library's test kit.
 
+use std::collections::BTreeMap;
+
 use http::StatusCode;
 use serde_json::json;
 use tower_introspect::test_util::{AuthorizationServer, Client, Endpoint, Fault};
@@ -110,9 +112,8 @@ fn report(server: &AuthorizationServer, args: &Args) -> Report {
     }
     report.set("issuer", issuer);
     report.set("test", true);
-    let urls: serde_json::Map<_, _> =
-        urls.iter().map(|(name, it)| ((*name).to_owned(), server.url(*it).into())).collect();
-    report.set("endpoints", urls);
+    let urls = urls.map(|(name, endpoint)| (name, server.url(endpoint)));
+    report.set("endpoints", json!(BTreeMap::from(urls)));
     report.set("clients", json!({"app": "app-secret", "api": "api-secret"}));
     report
 }

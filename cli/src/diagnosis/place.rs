@@ -1,6 +1,9 @@
 //! The place of the settings that decide: a file, or the command line.
 
-use tower_introspect::inspect::{IssuerSettings, Settings};
+use tower_introspect::{
+    inspect::{IssuerSettings, Settings},
+    jwt::Profile,
+};
 
 use crate::deployment::Deployment;
 
@@ -87,6 +90,20 @@ impl<'a> Place<'a> {
     /// Returns a change of a setting, in words.
     pub(crate) fn with(self, setting: Setting, text: &str) -> String {
         format!("{}: {text}", self.name(setting))
+    }
+
+    /// Names the setting by which tokens that are not marked as access tokens are admitted.
+    pub(crate) fn admitting(self, issuer: &str) -> String {
+        let (setting, text) = match self.issuer(Some(issuer)) {
+            Some(issuer) if issuer.accepts_unmarked => {
+                (Setting::UNMARKED, "remove it, if access tokens can be told from ID tokens")
+            }
+            Some(issuer) if issuer.profile != Some(Profile::ServiceIdentity) => {
+                (Setting::MODE, "the server calls it an access token, and its word counts")
+            }
+            _ => (Setting::PROFILE, "it takes tokens that identify somebody"),
+        };
+        self.with(setting, text)
     }
 
     /// Returns a change of a setting to this value.

@@ -1,6 +1,6 @@
 //! Checks whether the proxy of a service lets through certificate headers that its clients write.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, str::FromStr as _};
 
 use base64::{
     Engine as _,
@@ -96,10 +96,8 @@ impl Doctor<'_> {
 
     fn report_forged(&mut self, forgery: &Forgery) {
         let Some(field) = self.deployment.settings.certificate_field else {
-            return self
-                .found
-                .note("no_certificate_header")
-                .text("the configuration trusts no header (`mtls.field`), so none can be forged");
+            let text = "the configuration trusts no header (`mtls.field`), so none can be forged";
+            return self.found.note("no_certificate_header").text(text);
         };
         match self.send_forged(forgery, None) {
             Ok(StatusCode::UNAUTHORIZED) => {}
@@ -117,9 +115,10 @@ impl Doctor<'_> {
             }
             Err(why) => return self.found.unknown("unreachable").text(why),
         }
-        let name = header_name(field);
-        for (name, value) in forged(field, &forgery.certificate) {
-            match self.send_forged(forgery, Some((&name, value))) {
+        let (name, value) = forged(field, &forgery.certificate);
+        // Proxies may take these spellings for the same.
+        for name in [name.to_owned(), name.replace('-', "_")] {
+            match self.send_forged(forgery, Some((&name, &value))) {
                 Ok(status) if is_refusal(status) => {}
                 Ok(status) if status.is_server_error() => {
                     let text = format!("with a forged `{name}`, the response is {status}");
@@ -144,13 +143,13 @@ impl Doctor<'_> {
     fn send_forged(
         &self,
         forgery: &Forgery,
-        header: Option<(&str, HeaderValue)>,
+        header: Option<(&str, &str)>,
     ) -> Result<StatusCode, String> {
         let mut request = Request::new(Bytes::new());
         *request.uri_mut() = forgery.url.clone();
         request.headers_mut().insert(AUTHORIZATION, forgery.authorization.clone());
         if let Some((name, value)) = header
-            && let Ok(name) = HeaderName::from_bytes(name.as_bytes())
+            && let (Ok(name), Ok(value)) = (HeaderName::from_str(name), value.parse())
         {
             request.headers_mut().insert(name, value);
         }
@@ -172,29 +171,17 @@ fn is_refusal(status: StatusCode) -> bool {
         .contains(&status)
 }
 
-const fn header_name(field: CertificateField) -> &'static str {
-    match field {
-        CertificateField::ClientCert => "client-cert",
-        CertificateField::Xfcc => "x-forwarded-client-cert",
-        _ => "x-forwarded-tls-client-cert",
-    }
-}
-
-/// Returns the header as the proxy writes it for this certificate, in spellings that proxies may
-/// take for the same.
-fn forged(field: CertificateField, der: &[u8]) -> Vec<(String, HeaderValue)> {
+/// Returns the header as the proxy writes it for this certificate.
+fn forged(field: CertificateField, der: &[u8]) -> (&'static str, String) {
     let base64 = STANDARD.encode(der);
-    let value = match field {
-        CertificateField::ClientCert => format!(":{base64}:"),
+    match field {
+        CertificateField::ClientCert => ("client-cert", format!(":{base64}:")),
         CertificateField::Xfcc => {
             let thumbprint = PeerCertificate::from_der(der).map(|peer| peer.thumbprint());
             let digest = URL_SAFE_NO_PAD.decode(thumbprint.unwrap_or_default()).unwrap_or_default();
             let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-            format!("Hash={hex}")
+            ("x-forwarded-client-cert", format!("Hash={hex}"))
         }
-        _ => base64,
-    };
-    let Ok(value) = HeaderValue::from_str(&value) else { return Vec::new() };
-    let name = header_name(field);
-    [name.to_owned(), name.replace('-', "_")].map(|name| (name, value.clone())).into()
+        _ => ("x-forwarded-tls-client-cert", base64),
+    }
 }

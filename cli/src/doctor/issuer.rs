@@ -139,7 +139,7 @@ impl Doctor<'_> {
             max_keys: fetched.unwrap_or(default.max_keys),
             max_keys_tried: issuer.max_keys_tried.unwrap_or(default.max_keys_tried),
         };
-        Set::read(text, self.cx.now(), self.args.warn_days, settings)
+        Set::read(text, self.today(), settings)
     }
 
     fn check_key_file(&mut self, path: &Path, issuer: &IssuerSettings) -> Value {

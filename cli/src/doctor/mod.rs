@@ -27,8 +27,7 @@ use crate::{
     Context,
     deployment::Deployment,
     diagnosis::Place,
-    finding::{self, Finding, Findings, Level},
-    keys,
+    finding::{self, Finding, Findings, Level, Today},
     net::{NetArgs, RecordingTransport},
     proxy,
     report::{Exit, Failure, Report, Tone},
@@ -203,7 +202,7 @@ impl<'a> Doctor<'a> {
 
     /// Adds an expiry to the findings and to the runbook.
     fn add_expiry(&mut self, what: &str, end: UnixTime, code: &'static str) {
-        keys::jwk::add_expiry(end, self.cx.now(), self.args.warn_days, code, what, &mut self.found);
+        self.found.add_expiry(code, what, end, self.today());
         self.runbook.add_expiry(what, end);
     }
 
@@ -216,6 +215,10 @@ impl<'a> Doctor<'a> {
     /// Returns the place of the settings.
     const fn place(&self) -> Place<'_> {
         Place::File(&self.deployment)
+    }
+
+    fn today(&self) -> Today {
+        Today { now: self.cx.now(), warn_days: self.args.warn_days }
     }
 
     fn has_finding(&self, code: &str) -> bool {

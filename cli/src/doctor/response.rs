@@ -12,11 +12,9 @@ pub(super) fn introspection_response(exchanges: &[Exchange]) -> Value {
     if let Ok(value) = serde_json::from_slice(response.body()) {
         return value;
     }
-    let Form::Jws(jws) = Form::of(&String::from_utf8_lossy(response.body())) else {
-        return Value::Null;
-    };
-    let inner = jws.payload.get("token_introspection").map(|value| value.get());
-    inner.and_then(|text| serde_json::from_str(text).ok()).unwrap_or(Value::Null)
+    let form = Form::of(&String::from_utf8_lossy(response.body()));
+    let inner = form.jws().and_then(|jws| jws.payload.get("token_introspection"));
+    inner.and_then(|inner| serde_json::from_str(inner.get()).ok()).unwrap_or(Value::Null)
 }
 
 /// Returns the words of a response that name another kind than an access token.
@@ -56,16 +54,10 @@ pub(super) fn describe_members(response: &Value) -> String {
     };
     let kind = response["token_type"].as_str();
     let kind = kind.map(|kind| format!("`token_type` is {}", truncated(kind)));
-    let all = [("aud", audience), ("exp", expiry), ("token_type", kind)];
-    let told: Vec<_> = all.iter().filter_map(|(_, text)| text.as_deref()).collect();
-    let rest =
-        ["iss", "sub", "client_id", "scope"].into_iter().filter(|name| response[*name].is_null());
-    let absent: Vec<_> = all
-        .iter()
-        .filter_map(|(name, text)| text.is_none().then_some(*name))
-        .chain(rest)
-        .map(|name| format!("`{name}`"))
-        .collect();
+    let told: Vec<_> = [audience, expiry, kind].into_iter().flatten().collect();
+    let names = ["aud", "exp", "token_type", "iss", "sub", "client_id", "scope"];
+    let absent = names.into_iter().filter(|name| response[*name].is_null());
+    let absent: Vec<_> = absent.map(|name| format!("`{name}`")).collect();
     let absent =
         if absent.is_empty() { String::new() } else { format!("; without {}", absent.join(", ")) };
     format!("the introspection response: {}{absent}", told.join(", "))

@@ -58,14 +58,13 @@ impl Runbook {
                 let id = client_name(client);
                 let text = format!("{id}, by {}", client.method);
                 runbook.add_setting(&format!("client at {name}"), &text);
-            }
-            if let Some(client) = issuer.client.as_ref().filter(|it| it.method != NO_CREDENTIALS) {
-                let id = client_name(client);
-                runbook.restore.push(format!(
-                    "the secret of the client `{id}` at {name}, in {}; if it is lost, create a \
-                     new one at the authorization server",
-                    client.secret_location
-                ));
+                if client.method != NO_CREDENTIALS {
+                    runbook.restore.push(format!(
+                        "the secret of the client `{id}` at {name}, in {}; if it is lost, create \
+                         a new one at the authorization server",
+                        client.secret_location
+                    ));
+                }
             }
             if let Some(url) = &issuer.endpoint {
                 runbook.add_setting(&format!("introspection of {name}"), url);
@@ -83,10 +82,8 @@ impl Runbook {
             ));
         }
         if let Ok(Some((file, _))) = args.net.certificate() {
-            let file = file.display();
-            runbook
-                .restore
-                .push(format!("the client certificate and its private key, in the file {file}"));
+            let what = "the client certificate and its private key, in the file";
+            runbook.restore.push(format!("{what} {}", file.display()));
         }
         runbook
     }
@@ -121,20 +118,13 @@ impl Runbook {
             vec![Field::new("checked", when::date(self.date)).remark(Tone::Plain, self.outcome)];
         fields.extend(self.settings.iter().map(|(name, value)| Field::new(name, value)));
         report.fields(fields);
-        let dates: Vec<_> = self
-            .expires
-            .iter()
-            .map(|(what, end)| format!("{}  {what}", when::date(*end)))
-            .collect();
-        for (title, lines) in [
-            ("Expires", &dates),
-            ("How to check", &self.verify),
-            ("What to restore", &self.restore),
-        ] {
-            if lines.is_empty() {
-                continue;
+        let date = |(what, end): &(_, _)| format!("{}  {what}", when::date(*end));
+        let dates: Vec<String> = self.expires.iter().map(date).collect();
+        let lists = [&dates, &self.verify, &self.restore];
+        for (title, lines) in ["Expires", "How to check", "What to restore"].iter().zip(lists) {
+            if !lines.is_empty() {
+                report.line(Tone::Plain, format!("  {title}:"));
             }
-            report.line(Tone::Plain, format!("  {title}:"));
             lines.iter().for_each(|line| report.item(Tone::Plain, "-", line));
         }
     }

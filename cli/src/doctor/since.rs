@@ -51,15 +51,12 @@ impl Doctor<'_> {
         let Some(earlier) = &self.earlier else { return };
         let Some(old) = earlier.keys(issuer) else { return };
         let date = &earlier.date;
-        let is = |key: &&Key, print: &str| key.thumbprint.as_deref() == Some(print);
-        let withdrawn: Vec<_> =
-            old.iter().filter(|(_, print)| !set.keys.iter().any(|key| is(&key, print))).collect();
-        let new: Vec<_> = set
-            .keys
-            .iter()
-            .filter(|key| key.thumbprint.is_some())
-            .filter(|key| !old.iter().any(|(_, print)| is(key, print)))
-            .collect();
+        let is = |key: &Key, print: &str| key.thumbprint.as_deref() == Some(print);
+        let is_there = |print: &str| set.keys.iter().any(|key| is(key, print));
+        let withdrawn: Vec<_> = old.iter().filter(|(_, print)| !is_there(print)).collect();
+        let is_known = |key: &&Key| old.iter().any(|(_, print)| is(key, print));
+        let named = set.keys.iter().filter(|key| key.thumbprint.is_some());
+        let new: Vec<_> = named.filter(|key| !is_known(key)).collect();
         let kept = old.len() - withdrawn.len();
         if kept == 0 && !old.is_empty() && !new.is_empty() {
             self.found.warn("keys_all_new").text(format!(

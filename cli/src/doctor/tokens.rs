@@ -128,20 +128,10 @@ impl Doctor<'_> {
     fn check_admitted_kind(&mut self, seen: &Seen<'_>, token: &VerifiedToken) -> bool {
         let response = &seen.response;
         if !matches!(seen.kind.code, "access_token" | "opaque" | "jwe" | "jwt" | "unmarked") {
-            let issuer = self.place().issuer(Some(token.issuer()));
-            let (setting, text) = match issuer {
-                Some(issuer) if issuer.accepts_unmarked => {
-                    (Setting::UNMARKED, "remove it, if access tokens can be told from ID tokens")
-                }
-                Some(issuer) if issuer.profile == Some(Profile::ServiceIdentity) => {
-                    (Setting::PROFILE, "it takes tokens that identify somebody")
-                }
-                _ => (Setting::MODE, "the server calls it an access token, and its word counts"),
-            };
             let (what, evidence) = (&seen.kind.description, seen.kind.evidence.join("; "));
-            let told = format!("this service admits it, although it is {what} ({evidence})");
-            self.found.warn("other_kind_admitted").text(told);
-            self.found.change(self.place().with(setting, text));
+            let text = format!("this service admits it, although it is {what} ({evidence})");
+            self.found.warn("other_kind_admitted").text(text);
+            self.found.change(self.place().admitting(token.issuer()));
             return false;
         }
         if response["active"] == true && inspect::judge_response(&response.to_string()) == Ok(false)

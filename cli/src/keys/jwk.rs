@@ -13,7 +13,11 @@ use tower_introspect::{
 };
 
 use super::known;
-use crate::{cert::Certificate, finding::Findings, json as strict, when};
+use crate::{
+    cert::Certificate,
+    finding::{Findings, Today},
+    json as strict,
+};
 
 /// Members that only a private key has (RFC 7518 §6.2.2, §6.3.2; RFC 8037 §2).
 const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "priv"];
@@ -43,7 +47,7 @@ pub(crate) struct Key {
 
 impl Key {
     /// Checks the key at `index` of its set.
-    pub(crate) fn read(index: usize, text: &str, now: UnixTime, warn_days: u32) -> Self {
+    pub(crate) fn read(index: usize, text: &str, today: Today) -> Self {
         let mut findings = Findings::default();
         let mut value: Value = serde_json::from_str(text).unwrap_or(Value::Null);
         remove_unset(&mut value);
@@ -67,8 +71,8 @@ impl Key {
         check_secrets(&value, &mut findings);
         check_names(&value, used, &mut findings);
         check_strength(&value, &mut findings);
-        check_expiry(&value, now, warn_days, &mut findings);
-        let certificate = check_certificate(&value, now, warn_days, &mut findings);
+        check_expiry(&value, today, &mut findings);
+        let certificate = check_certificate(&value, today, &mut findings);
         if let Some(place) = thumbprint.as_deref().and_then(known::published_in) {
             findings.bad("key_known").text(format!("its private key is published in {place}"));
         }
@@ -225,40 +229,15 @@ fn check_strength(value: &Value, findings: &mut Findings) {
 }
 
 /// Checks the members `exp` and `revoked` of keys (OpenID Federation 1.0 §8.7.2).
-fn check_expiry(value: &Value, now: UnixTime, warn_days: u32, findings: &mut Findings) {
+fn check_expiry(value: &Value, today: Today, findings: &mut Findings) {
     if value.get("revoked").is_some() {
         findings.bad("key_revoked").text("it is marked as revoked");
     }
     let Some(exp) = value.get("exp").and_then(Value::as_i64) else { return };
-    add_expiry(UnixTime::from_secs(exp), now, warn_days, "key_expires", "it", findings);
+    findings.add_expiry("key_expires", "it", UnixTime::from_secs(exp), today);
 }
 
-/// Adds a finding about an expiry: good, or a warning within `warn_days`, or bad.
-pub(crate) fn add_expiry(
-    end: UnixTime,
-    now: UnixTime,
-    warn_days: u32,
-    code: &'static str,
-    what: &str,
-    findings: &mut Findings,
-) {
-    let (date, relative) = (when::date(end), when::relative(end, now));
-    let soon = now.saturating_add(std::time::Duration::from_secs(86_400) * warn_days);
-    if end <= now {
-        findings.bad(code).text(format!("{what} expired {relative} ({date})"));
-    } else if end <= soon {
-        findings.warn(code).text(format!("{what} expires {relative} ({date})"));
-    } else {
-        findings.good(code).text(format!("{what} is valid until {date}, {relative}"));
-    }
-}
-
-fn check_certificate(
-    value: &Value,
-    now: UnixTime,
-    warn_days: u32,
-    findings: &mut Findings,
-) -> Option<Certificate> {
+fn check_certificate(value: &Value, today: Today, findings: &mut Findings) -> Option<Certificate> {
     let chain = value.get("x5c")?;
     let first = chain.as_array().and_then(|chain| chain.first()).and_then(Value::as_str);
     let certificate =
@@ -273,8 +252,8 @@ fn check_certificate(
             "the certificate in `x5c` is for another key (RFC 7517 §4.7); the library ignores it",
         );
     }
-    add_expiry(certificate.not_after, now, warn_days, "x5c_expires", "its certificate", findings);
-    if certificate.not_before > now {
+    findings.add_expiry("x5c_expires", "its certificate", certificate.not_after, today);
+    if certificate.not_before > today.now {
         findings.warn("x5c_not_yet").text("its certificate is not valid yet");
     }
     Some(certificate)

@@ -17,7 +17,7 @@ use self::{
 use crate::{
     Context,
     exchange::header_text,
-    finding::{self, Findings},
+    finding::{self, Findings, Today},
     input,
     net::{Exchange, LOOPBACK_HINT, NetArgs, RecordingTransport, is_allowed, redact_userinfo},
     report::{Exit, Failure, Field, Report, Tone},
@@ -91,8 +91,9 @@ fn lint(args: &LintArgs, cx: &Context) -> Result<Report, Failure> {
         Some(input::file(Path::new(&args.from))?)
     };
     let fetched = finding::exit([&findings], false) == Exit::Accepted;
+    let today = Today { now: cx.now(), warn_days: args.warn_days };
     let set = match text {
-        Some(text) if fetched => Set::read(&text, cx.now(), args.warn_days, Settings::default()),
+        Some(text) if fetched => Set::read(&text, today, Settings::default()),
         _ => Set::default(),
     };
 

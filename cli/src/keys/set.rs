@@ -1,15 +1,12 @@
 //! Checks a JWK Set (RFC 7517 §5), a single JWK, or keys and certificates in PEM.
 
 use serde_json::value::RawValue;
-use tower_introspect::{clock::UnixTime, jose::Algorithm, jwt::KeySet};
+use tower_introspect::{jose::Algorithm, jwt::KeySet};
 
-use super::{
-    BYTE_ORDER_MARK, MARKED,
-    jwk::{self, Key},
-};
+use super::{BYTE_ORDER_MARK, MARKED, jwk::Key};
 use crate::{
     cert::{self, Certificate},
-    finding::Findings,
+    finding::{Findings, Today},
     json,
 };
 
@@ -41,7 +38,7 @@ pub(crate) struct Set {
 
 impl Set {
     /// Checks the keys in `text`.
-    pub(crate) fn read(text: &[u8], now: UnixTime, warn_days: u32, settings: Settings<'_>) -> Self {
+    pub(crate) fn read(text: &[u8], today: Today, settings: Settings<'_>) -> Self {
         let mut set = Self::default();
         let Ok(text) = std::str::from_utf8(text) else {
             set.findings.bad("keys_no_text").text("this is not text, and so not a JWK Set");
@@ -53,7 +50,7 @@ impl Set {
         }
         let start = text.trim_start();
         if start.contains("-----BEGIN ") {
-            set.read_pem(text, now, warn_days);
+            set.read_pem(text, today);
             return set;
         }
         if start.starts_with('<') {
@@ -62,7 +59,7 @@ impl Set {
         }
         match json::members(text) {
             Ok(members) => {
-                set.read_object(text, &members, now, warn_days);
+                set.read_object(text, &members, today);
                 set.check_set(settings);
             }
             Err((_, problem)) => {
@@ -79,11 +76,11 @@ impl Set {
         [&self.findings].into_iter().chain(self.keys.iter().map(|key| &key.findings))
     }
 
-    fn read_object(&mut self, text: &str, members: &json::Members, now: UnixTime, warn_days: u32) {
+    fn read_object(&mut self, text: &str, members: &json::Members, today: Today) {
         let named = |name: &'static str| members.iter().filter(move |(member, _)| member == name);
         let Some((_, keys)) = named("keys").next() else {
             if named("kty").next().is_some() {
-                self.keys.push(Key::read(0, text, now, warn_days));
+                self.keys.push(Key::read(0, text, today));
                 self.findings.note("keys_single").text("this is one JWK, not a set");
             } else {
                 self.findings.bad("keys_missing").text("there is no array `keys` (RFC 7517 §5)");
@@ -98,7 +95,7 @@ impl Set {
             return;
         };
         let keys = keys.iter().enumerate();
-        self.keys = keys.map(|(at, key)| Key::read(at, key.get(), now, warn_days)).collect();
+        self.keys = keys.map(|(at, key)| Key::read(at, key.get(), today)).collect();
         self.is_set = true;
     }
 
@@ -189,7 +186,7 @@ impl Set {
         }
     }
 
-    fn read_pem(&mut self, text: &str, now: UnixTime, warn_days: u32) {
+    fn read_pem(&mut self, text: &str, today: Today) {
         if text.contains("PRIVATE KEY-----") {
             self.findings.bad("key_private").text(
                 "this has a private key: anyone who can read it can forge tokens. Publish only \
@@ -203,7 +200,7 @@ impl Set {
             };
             let what = format!("the certificate of {}", certificate.subject);
             let end = certificate.not_after;
-            jwk::add_expiry(end, now, warn_days, "certificate_expires", &what, &mut self.findings);
+            self.findings.add_expiry("certificate_expires", &what, end, today);
         }
         if !text.contains("PUBLIC KEY-----") {
             return;

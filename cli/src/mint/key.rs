@@ -58,14 +58,10 @@ pub(super) fn run(args: &KeyArgs, cx: &Context) -> Result<Report, Failure> {
     let mut report = Report::new("mint key", Exit::Accepted);
     report.set("test", true);
     report.set("kid", kid.as_str());
-    let text = match args.format {
-        Format::Pem => {
-            let pem = String::from_utf8_lossy(&pem).into_owned();
-            report.set("pem", pem.as_str());
-            pem
-        }
-        Format::Jwk => set_json(&mut report, "jwk", public),
-        Format::Jwks => set_json(&mut report, "jwks", json!({ "keys": [public] })),
+    let (name, value) = match args.format {
+        Format::Pem => ("pem", json!(String::from_utf8_lossy(&pem))),
+        Format::Jwk => ("jwk", public),
+        Format::Jwks => ("jwks", json!({ "keys": [public] })),
         Format::PrivateJwk => {
             let private = inspect::private_members(args.algorithm, &pem);
             let Some(Value::Object(private)) = private else {
@@ -77,18 +73,12 @@ pub(super) fn run(args: &KeyArgs, cx: &Context) -> Result<Report, Failure> {
             if let Some(members) = jwk.as_object_mut() {
                 members.extend(private);
             }
-            set_json(&mut report, "jwk", jwk)
+            ("jwk", jwk)
         }
     };
-    report.verbatim(text);
-    Ok(report)
-}
-
-/// Sets a member of the report, and returns it as text.
-fn set_json(report: &mut Report, name: &str, value: Value) -> String {
-    let text = format!("{value:#}\n");
+    report.verbatim(value.as_str().map_or_else(|| format!("{value:#}\n"), str::to_owned));
     report.set(name, value);
-    text
+    Ok(report)
 }
 
 /// Returns the `kid` of a key: `test-` and the start of its thumbprint.
