@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use serde_json::{Value, json};
 use tower_introspect::clock::UnixTime;
 
 use crate::{
@@ -46,13 +45,19 @@ impl Level {
 }
 
 /// A finding. Scripts may rely on its code.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Finding {
     pub(crate) level: Level,
     pub(crate) code: &'static str,
     pub(crate) text: String,
     /// What was found and expected, and what to change.
-    pub(crate) details: Vec<Field>,
+    pub(crate) details: Vec<Detail>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Detail {
+    name: String,
+    text: String,
 }
 
 impl Finding {
@@ -60,7 +65,7 @@ impl Finding {
         let (mark, tone) = self.level.mark();
         report.item(tone, mark, &self.text);
         let details = self.details.iter().filter(|_| with_details);
-        report.fields(details.map(|one| Field::new(format!("  {:8}", one.name), &*one.value)));
+        report.fields(details.map(|one| Field::new(format!("  {:8}", one.name), &*one.text)));
     }
 }
 
@@ -72,7 +77,7 @@ pub(crate) struct Today {
 }
 
 /// The findings about one subject.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Findings(pub(crate) Vec<Finding>);
 
 impl Findings {
@@ -83,7 +88,7 @@ impl Findings {
     /// Adds a detail to the last finding.
     pub(crate) fn detail(&mut self, name: &str, text: impl Into<String>) {
         if let Some(last) = self.0.last_mut() {
-            last.details.push(Field::new(name, bounded(text.into())));
+            last.details.push(Detail { name: name.to_owned(), text: bounded(text.into()) });
         }
     }
 
@@ -145,16 +150,6 @@ impl Findings {
 
     pub(crate) fn report_to(&self, report: &mut Report) {
         self.0.iter().for_each(|finding| finding.report_to(report, true));
-    }
-
-    pub(crate) fn to_json(&self) -> Value {
-        let one = |finding: &Finding| {
-            let Finding { level, code, text, details } = finding;
-            let details = details.iter().map(|one| json!({"name": one.name, "text": one.value}));
-            let details: Vec<_> = details.collect();
-            json!({"level": level, "code": code, "text": text, "details": details})
-        };
-        self.0.iter().map(one).collect()
     }
 }
 

@@ -164,17 +164,12 @@ impl Args {
             .filter(|(_, issuer)| issuer.client.is_some())
             .filter(|(_, issuer)| self.issuer.as_ref().is_none_or(|name| *name == issuer.issuer))
             .collect();
-        let (at, issuer) = match selected.as_slice() {
-            [one] => *one,
-            [] => {
-                let problem = "the configuration has no such issuer with introspection";
-                return Err(Failure::usage(problem));
-            }
-            several => {
-                let names: Vec<_> = several.iter().map(|(_, issuer)| &*issuer.issuer).collect();
-                let names = names.join(", ");
-                return Err(Failure::usage(format!("`--issuer` must select one of {names}")));
-            }
+        let &[(at, issuer)] = selected.as_slice() else {
+            let names: Vec<_> = selected.iter().map(|(_, issuer)| &*issuer.issuer).collect();
+            return Err(Failure::usage(match names.as_slice() {
+                [] => "the configuration has no such issuer with introspection".to_owned(),
+                several => format!("`--issuer` must select one of {}", several.join(", ")),
+            }));
         };
         self.net.check_certificates([issuer])?;
         let builder = deployment.config.introspection(at);

@@ -9,6 +9,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use tower_introspect::{
     Issuer, ResourceServer,
     checks::Check,
+    claims::Claims,
     credentials::Extractor,
     jose::Algorithm,
     jwt::{KeySet, Profile},
@@ -81,15 +82,15 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, cx: &Context) -> Result<Report, Failure> {
     let pasted = args.token.read(cx)?;
-    let named = NamedByToken::of(&Form::of(&pasted.token));
-    let source = Source::of(args);
-    let (url, described) = match source {
-        Source::Issuer(issuer) => (Some(issuer), format!("published by {issuer}")),
-        Source::Url(url) => (Some(url), url.to_owned()),
-        Source::File(path) => (None, path.display().to_string()),
+    let file = args.key_file();
+    let url = args.jwks.as_deref().or(args.issuer.as_deref()).filter(|_| file.is_none());
+    let keys = match (file, &args.jwks) {
+        (Some(path), _) => path.display().to_string(),
+        (None, Some(url)) => url.clone(),
+        (None, None) => format!("published by {}", url.unwrap_or_default()),
     };
     let transport = RecordingTransport::new(&NetArgs::default(), None)?;
-    let server = server(args, source, &named, &transport, cx)?;
+    let server = server(args, &pasted.token, &transport, cx)?;
     let mut not_requested = Vec::new();
     if args.issuer.is_none() {
         not_requested.extend([Check::Issuer, Check::Trusted]);
@@ -106,7 +107,7 @@ pub(crate) fn run(args: &Args, cx: &Context) -> Result<Report, Failure> {
         place: Place::CommandLine { issuer: args.issuer.as_deref(), client: None },
         exchanges: &transport.take(),
         not_requested: &not_requested,
-        request: vec![Field::new("keys", described)],
+        request: vec![Field::new("keys", keys)],
         urls: url.as_slice(),
     };
     Ok(outcome.report("verify", &args.view, cx))
@@ -115,24 +116,28 @@ pub(crate) fn run(args: &Args, cx: &Context) -> Result<Report, Failure> {
 /// Builds a service with these settings, so that the very code of services verifies the token.
 fn server(
     args: &Args,
-    source: Source<'_>,
-    named: &NamedByToken,
+    token: &str,
     transport: &RecordingTransport,
     cx: &Context,
 ) -> Result<ResourceServer, Failure> {
-    // The token chooses the algorithm of a key in PEM if no option does. This is safe: the key must
-    // allow the algorithm, and a public key is never used as a shared secret.
-    let algorithm = args.algorithms.first().copied().or(named.algorithm);
-    let algorithm = algorithm.unwrap_or(Algorithm::RS256);
-    let (mut keys, mut url) = (None, None);
-    match source {
-        Source::Issuer(_) => {}
-        Source::Url(at) => url = Some(at.to_owned()),
-        Source::File(path) => keys = Some(read_keys(path, args, algorithm)?),
-    }
+    let form = Form::of(token);
+    let claims = form.jws().and_then(Jws::claims);
+    // The token names what no option does. Without the claim it is refused for that, because it does
+    // not have this name.
+    let named = |name: fn(&Claims) -> Option<&str>| {
+        let name = claims.as_ref().and_then(name);
+        name.filter(|name| !name.is_empty()).unwrap_or("(none)")
+    };
+    // This is safe for the algorithm of a key in PEM: the key must allow the algorithm, and a public
+    // key is never used as a shared secret.
+    let own = || form.jws()?.header.text("alg")?.parse().ok();
+    let algorithm = args.algorithms.first().copied().or_else(own).unwrap_or(Algorithm::RS256);
+    let keys = args.key_file().map(|path| args.read_keys(path, algorithm)).transpose()?;
+    let url = args.jwks.clone().filter(|_| keys.is_none());
     let (algorithms, scope_claim) = (args.algorithms.clone(), args.scope_claim.clone());
     let profile = args.profile;
-    let issuer = Issuer::jwt(args.issuer.as_ref().unwrap_or(&named.issuer));
+    let issuer = args.issuer.as_deref().unwrap_or_else(|| named(|claims| claims.issuer()));
+    let issuer = Issuer::jwt(issuer);
     let issuer = issuer.configure_jwt(move |mut jwt| {
         if let Some(keys) = keys {
             jwt = jwt.keys(keys);
@@ -149,7 +154,8 @@ fn server(
         jwt.profile(profile)
     });
     let mut audiences = args.audience.iter();
-    let first = audiences.next().unwrap_or(&named.audience);
+    let first = named(|claims| claims.audience().iter().next());
+    let first = audiences.next().map_or(first, String::as_str);
     let mut builder = ResourceServer::builder(first)
         .issuer(issuer)
         .policy(|policy| audiences.fold(policy, |policy, name| policy.or_audience(name)))
@@ -166,63 +172,28 @@ fn server(
     builder.build().map_err(|problems| Failure::of_options(&problems))
 }
 
-/// The values in the token, for settings that the command line leaves out.
-struct NamedByToken {
-    issuer: String,
-    audience: String,
-    algorithm: Option<Algorithm>,
-}
+impl Args {
+    /// Returns the file that has the keys, if one does.
+    fn key_file(&self) -> Option<&Path> {
+        let jwks = self.jwks.as_deref().filter(|jwks| !is_url(jwks));
+        self.pem.as_deref().or(jwks.map(Path::new))
+    }
 
-impl NamedByToken {
-    fn of(form: &Form) -> Self {
-        let claims = form.jws().and_then(Jws::claims);
-        // A token without the claim is refused for that, because it does not have this name.
-        let or_none = |name: Option<&str>| {
-            name.filter(|name| !name.is_empty()).unwrap_or("(none)").to_owned()
+    fn read_keys(&self, path: &Path, algorithm: Algorithm) -> Result<KeySet, Failure> {
+        let text = input::file(path)?;
+        let keys = if self.pem.is_some() {
+            KeySet::from_pem(algorithm, &text).map_err(|error| format!("for {algorithm}, {error}"))
+        } else {
+            let keys = KeySet::from_jwks(&text);
+            let keys = keys.or_else(|error| KeySet::from_jwk(&text).map_err(|_| error));
+            keys.map_err(|error| error.to_string())
         };
-        Self {
-            issuer: or_none(claims.as_ref().and_then(|claims| claims.issuer())),
-            audience: or_none(claims.as_ref().and_then(|claims| claims.audience().iter().next())),
-            algorithm: form.jws().and_then(|jws| jws.header.text("alg")?.parse().ok()),
-        }
+        let keys = keys.and_then(|keys| match keys.is_empty() {
+            true => Err("none of its keys can be used".to_owned()),
+            false => Ok(keys),
+        });
+        keys.map_err(|problem| Failure::usage(format!("`{}`: {problem}", path.display())))
     }
-}
-
-/// The source of the keys.
-#[derive(Clone, Copy)]
-enum Source<'a> {
-    /// The URL in the issuer's metadata.
-    Issuer(&'a str),
-    File(&'a Path),
-    Url(&'a str),
-}
-
-impl<'a> Source<'a> {
-    fn of(args: &'a Args) -> Self {
-        match (&args.pem, args.jwks.as_deref()) {
-            (Some(path), _) => Self::File(path),
-            (None, Some(url)) if is_url(url) => Self::Url(url),
-            (None, Some(path)) => Self::File(path.as_ref()),
-            (None, None) => Self::Issuer(args.issuer.as_deref().unwrap_or_default()),
-        }
-    }
-}
-
-/// Reads the keys in a file.
-fn read_keys(path: &Path, args: &Args, algorithm: Algorithm) -> Result<KeySet, Failure> {
-    let text = input::file(path)?;
-    let keys = if args.pem.is_some() {
-        KeySet::from_pem(algorithm, &text).map_err(|error| format!("for {algorithm}, {error}"))
-    } else {
-        let keys = KeySet::from_jwks(&text);
-        let keys = keys.or_else(|error| KeySet::from_jwk(&text).map_err(|_| error));
-        keys.map_err(|error| error.to_string())
-    };
-    let keys = keys.and_then(|keys| match keys.is_empty() {
-        true => Err("none of its keys can be used".to_owned()),
-        false => Ok(keys),
-    });
-    keys.map_err(|problem| Failure::usage(format!("`{}`: {problem}", path.display())))
 }
 
 /// Returns the parser of the names of profiles.

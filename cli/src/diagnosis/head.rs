@@ -90,16 +90,12 @@ impl Diagnosis {
     /// Names the party that has to act, and the setting.
     fn who(&self) -> String {
         let actor = self.actor.1;
-        match (&self.setting, self.actor) {
-            (Some(option), Actor::SERVICE) if option.starts_with("`-") => {
-                format!("the option {option}")
-            }
-            (Some(option), _) if option.starts_with("`-") => {
-                format!("{actor}; or the option {option}")
-            }
-            (Some(setting), Actor::SERVICE) => format!("{actor}: {setting}"),
-            (Some(setting), _) => format!("{actor}; or this service: {setting}"),
-            (None, _) => actor.to_owned(),
+        let Some(setting) = &self.setting else { return actor.to_owned() };
+        match (self.actor, setting.starts_with("`-")) {
+            (Actor::SERVICE, true) => format!("the option {setting}"),
+            (Actor::SERVICE, false) => format!("{actor}: {setting}"),
+            (_, true) => format!("{actor}; or the option {setting}"),
+            (_, false) => format!("{actor}; or this service: {setting}"),
         }
     }
 }

@@ -138,9 +138,8 @@ impl Doctor<'_> {
             self.found.bad("active_to_nonsense").text(
                 "a random token is active: the server accepts anything, and must not be trusted",
             );
-            return self
-                .found
-                .change(format!("{of_endpoint}: is it the endpoint of the right server?"));
+            let change = format!("{of_endpoint}: is it the endpoint of the right server?");
+            return self.found.change(change);
         };
         let code = response.map(Response::status).unwrap_or_default();
         let none = [StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED, StatusCode::GONE];

@@ -19,6 +19,7 @@ mod tokens;
 
 use std::path::PathBuf;
 
+use serde::Serialize;
 use serde_json::{Value, json};
 use tower_introspect::{ResourceServer, clock::UnixTime, inspect::ClientSettings};
 
@@ -113,6 +114,7 @@ struct Doctor<'a> {
 }
 
 /// A subject and its findings.
+#[derive(Serialize)]
 struct Section {
     title: String,
     findings: Findings,
@@ -236,15 +238,8 @@ impl<'a> Doctor<'a> {
         let unseen = self.unseen();
         let runbook = std::mem::take(&mut self.runbook);
         let runbook = runbook.finish(report.exit, unseen.is_none(), self.cx.now());
-        report.set("runbook", runbook.to_json());
-        let sections = self.sections.iter().map(|section| {
-            json!({
-                "title": section.title,
-                "findings": section.findings.to_json(),
-                "more": section.more,
-            })
-        });
-        report.set("sections", sections.collect::<Vec<_>>());
+        report.set("runbook", json!(runbook));
+        report.set("sections", json!(self.sections));
         if self.args.markdown {
             report.verbatim(runbook.markdown());
             return report;
@@ -329,15 +324,15 @@ impl<'a> Doctor<'a> {
     fn unseen(&self) -> Option<String> {
         let names = self.deployment.settings.issuers.iter().map(|issuer| &issuer.issuer);
         let missing: Vec<_> = names.filter(|name| !self.admitted.contains(name)).cloned().collect();
-        let given = !(self.args.token_file.is_empty() && self.args.token_env.is_empty());
-        match (missing.is_empty(), self.admitted.is_empty()) {
-            (true, _) => None,
-            (false, false) => Some(format!("no token of {} was tried", missing.join(", "))),
-            (false, true) if self.has_finding("possession_not_tried") => {
-                Some("no proof of possession was tried".to_owned())
+        let none_given = self.args.token_file.is_empty() && self.args.token_env.is_empty();
+        let unseen = match self.admitted.is_empty() {
+            false => format!("no token of {} was tried", missing.join(", ")),
+            true if self.has_finding("possession_not_tried") => {
+                "no proof of possession was tried".to_owned()
             }
-            (false, true) if given => Some("no access token was admitted".to_owned()),
-            (false, true) => Some("no token was tried (`--token-file`)".to_owned()),
-        }
+            true if none_given => "no token was tried (`--token-file`)".to_owned(),
+            true => "no access token was admitted".to_owned(),
+        };
+        (!missing.is_empty()).then_some(unseen)
     }
 }

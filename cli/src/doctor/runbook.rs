@@ -1,8 +1,6 @@
 //! The entry for the runbook: the settings, expiry dates, check commands and secrets to restore.
 
-use std::fmt::Write as _;
-
-use serde_json::{Value, json};
+use serde::Serialize;
 use tower_introspect::{clock::UnixTime, inspect};
 
 use super::{
@@ -20,14 +18,26 @@ use crate::{
 const MAX_CHARS: usize = 512;
 
 /// The entry for the runbook.
-#[derive(Default)]
+#[derive(Default, Serialize)]
 pub(super) struct Runbook {
-    settings: Vec<(String, String)>,
-    expires: Vec<(String, UnixTime)>,
+    checked: String,
+    outcome: &'static str,
+    deployed: Vec<Deployed>,
+    expires: Vec<Expiry>,
     verify: Vec<String>,
     restore: Vec<String>,
-    outcome: &'static str,
-    date: UnixTime,
+}
+
+#[derive(Serialize)]
+struct Deployed {
+    name: String,
+    value: String,
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord, Serialize)]
+struct Expiry {
+    at: String,
+    what: String,
 }
 
 impl Runbook {
@@ -90,12 +100,13 @@ impl Runbook {
 
     pub(super) fn add_setting(&mut self, name: &str, value: &str) {
         // Bounded: servers control some of the values.
-        self.settings.push((name.to_owned(), value.chars().take(MAX_CHARS).collect()));
+        let value = value.chars().take(MAX_CHARS).collect();
+        self.deployed.push(Deployed { name: name.to_owned(), value });
     }
 
     pub(super) fn add_expiry(&mut self, what: &str, end: UnixTime) {
-        if !self.expires.iter().any(|(have, _)| have == what) {
-            self.expires.push((what.to_owned(), end));
+        if !self.expires.iter().any(|expiry| expiry.what == what) {
+            self.expires.push(Expiry { at: when::date(end), what: what.to_owned() });
         }
     }
 
@@ -107,19 +118,18 @@ impl Runbook {
             Exit::Unavailable => "not known",
             _ => "not ready",
         };
-        self.date = now;
-        self.expires.sort_by_key(|(_, end)| *end);
+        self.checked = when::date(now);
+        self.expires.sort();
         self
     }
 
     pub(super) fn report_to(&self, report: &mut Report) {
         report.heading("For the runbook");
-        let mut fields =
-            vec![Field::new("checked", when::date(self.date)).remark(Tone::Plain, self.outcome)];
-        fields.extend(self.settings.iter().map(|(name, value)| Field::new(name, value)));
-        report.fields(fields);
-        let date = |(what, end): &(_, _)| format!("{}  {what}", when::date(*end));
-        let dates: Vec<String> = self.expires.iter().map(date).collect();
+        let checked = Field::new("checked", &self.checked).remark(Tone::Plain, self.outcome);
+        let deployed = self.deployed.iter().map(|one| Field::new(&one.name, &one.value));
+        report.fields([checked].into_iter().chain(deployed));
+        let dates = self.expires.iter().map(|Expiry { at, what }| format!("{at}  {what}"));
+        let dates: Vec<_> = dates.collect();
         let lists = [&dates, &self.verify, &self.restore];
         for (title, lines) in ["Expires", "How to check", "What to restore"].iter().zip(lists) {
             if !lines.is_empty() {
@@ -129,47 +139,23 @@ impl Runbook {
         }
     }
 
-    pub(super) fn to_json(&self) -> Value {
-        let deployed =
-            self.settings.iter().map(|(name, value)| json!({"name": name, "value": value}));
-        let expires =
-            self.expires.iter().map(|(what, end)| json!({"what": what, "at": when::date(*end)}));
-        json!({
-            "checked": when::date(self.date),
-            "outcome": self.outcome,
-            "deployed": deployed.collect::<Vec<_>>(),
-            "expires": expires.collect::<Vec<_>>(),
-            "verify": self.verify,
-            "restore": self.restore,
-        })
-    }
-
     pub(super) fn markdown(&self) -> String {
-        let mut out = String::new();
-        let (date, outcome) = (when::date(self.date), self.outcome);
-        // Writing to a `String` does not fail.
-        let _ = writeln!(
-            out,
-            "## Token verification\n\nChecked {date}: **{outcome}**.\n\n| | |\n|---|---|"
-        );
-        for (name, value) in &self.settings {
-            let _ = writeln!(out, "| {} | {} |", escaped(name), escaped(value));
+        let Self { checked, outcome, .. } = self;
+        let row = |left: &str, right: &str| format!("| {left} | {} |\n", escaped(right));
+        let deployed: String =
+            self.deployed.iter().map(|one| row(&escaped(&one.name), &one.value)).collect();
+        let mut expires: String = self.expires.iter().map(|one| row(&one.at, &one.what)).collect();
+        if !expires.is_empty() {
+            expires = format!("\n### Expires\n\n| when | what |\n|---|---|\n{expires}");
         }
-        if !self.expires.is_empty() {
-            let _ = writeln!(out, "\n### Expires\n\n| when | what |\n|---|---|");
-            for (what, end) in &self.expires {
-                let _ = writeln!(out, "| {} | {} |", when::date(*end), escaped(what));
-            }
-        }
-        let _ = writeln!(out, "\n### How to check\n");
-        for line in &self.verify {
-            let _ = writeln!(out, "    {}", printable(line));
-        }
-        let _ = writeln!(out, "\n### What to restore\n");
-        for line in &self.restore {
-            let _ = writeln!(out, "* {}", escaped(line));
-        }
-        out
+        let verify = self.verify.iter().map(|line| format!("    {}\n", printable(line)));
+        let verify: String = verify.collect();
+        let restore: String =
+            self.restore.iter().map(|line| format!("* {}\n", escaped(line))).collect();
+        format!(
+            "## Token verification\n\nChecked {checked}: **{outcome}**.\n\n| | |\n|---|---|\n\
+             {deployed}{expires}\n### How to check\n\n{verify}\n### What to restore\n\n{restore}"
+        )
     }
 }
 

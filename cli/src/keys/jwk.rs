@@ -55,15 +55,9 @@ impl Key {
             let text = value.get(name).and_then(Value::as_str);
             text.map(|text| text.chars().take(MAX_CHARS).collect::<String>())
         };
-        let mut facts = Vec::new();
-        for name in ["kty", "crv", "alg", "use"] {
-            if let Some(text) = member(name) {
-                facts.push((name, text));
-            }
-        }
-        if let Some(bits) = bytes(&value, "n").map(|n| bit_length(&n)) {
-            facts.push(("bits", bits.to_string()));
-        }
+        let named = ["kty", "crv", "alg", "use"].map(|name| Some((name, member(name)?)));
+        let bits = bytes(&value, "n").map(|n| ("bits", bit_length(&n).to_string()));
+        let facts = named.into_iter().chain([bits]).flatten().collect();
         // `value` holds the last of repeated members, so that such a key has a thumbprint too.
         let thumbprint = inspect::thumbprint(&value.to_string());
         let used = check_use(text, &value, &mut findings);
@@ -129,12 +123,9 @@ fn remove_unset(value: &mut Value) {
 
 /// Returns true if the library verifies signatures with the key.
 fn check_use(text: &str, value: &Value, findings: &mut Findings) -> bool {
-    let error = match KeySet::from_jwk(text.as_bytes()) {
-        Ok(_) => {
-            findings.good("key_used").text("the library verifies signatures with it");
-            return true;
-        }
-        Err(error) => error,
+    let Err(error) = KeySet::from_jwk(text.as_bytes()) else {
+        findings.good("key_used").text("the library verifies signatures with it");
+        return true;
     };
     let kty = value.get("kty").and_then(Value::as_str).unwrap_or_default();
     match error {

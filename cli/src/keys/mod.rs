@@ -104,8 +104,8 @@ fn lint(args: &LintArgs, cx: &Context) -> Result<Report, Failure> {
     findings.report_to(&mut report);
     report_keys(&mut report, &set, cx);
     report.set("source", source);
-    report.set("fetching", findings.to_json());
-    report.set("findings", set.findings.to_json());
+    report.set("fetching", json!(findings));
+    report.set("findings", json!(set.findings));
     report.set("keys", set.keys.iter().map(Key::to_json).collect::<Vec<_>>());
     Ok(report)
 }
@@ -241,7 +241,7 @@ impl Key {
             "used": self.used,
             "certificate_expires": self.certificate.as_ref().map(|one| when::date(one.not_after)),
             "facts": BTreeMap::from_iter(self.facts.clone()),
-            "findings": self.findings.to_json(),
+            "findings": self.findings,
         })
     }
 }

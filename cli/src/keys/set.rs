@@ -1,12 +1,14 @@
 //! Checks a JWK Set (RFC 7517 §5), a single JWK, or keys and certificates in PEM.
 
+use std::collections::BTreeSet;
+
 use serde_json::value::RawValue;
 use tower_introspect::{jose::Algorithm, jwt::KeySet};
 
 use super::{BYTE_ORDER_MARK, MARKED, jwk::Key};
 use crate::{
     cert::{self, Certificate},
-    finding::{Findings, Today},
+    finding::{Findings, Level, Today},
     json,
 };
 
@@ -40,35 +42,34 @@ impl Set {
     /// Checks the keys in `text`.
     pub(crate) fn read(text: &[u8], today: Today, settings: Settings<'_>) -> Self {
         let mut set = Self::default();
+        set.read_text(text, today, settings);
+        set
+    }
+
+    fn read_text(&mut self, text: &[u8], today: Today, settings: Settings<'_>) {
+        let found = &mut self.findings;
         let Ok(text) = std::str::from_utf8(text) else {
-            set.findings.bad("keys_no_text").text("this is not text, and so not a JWK Set");
-            return set;
+            return found.bad("keys_no_text").text("this is not text, and so not a JWK Set");
         };
         if text.starts_with(BYTE_ORDER_MARK) {
-            set.findings.bad("keys_byte_order_mark").text(MARKED);
-            return set;
+            return found.bad("keys_byte_order_mark").text(MARKED);
         }
         let start = text.trim_start();
         if start.contains("-----BEGIN ") {
-            set.read_pem(text, today);
-            return set;
+            return self.read_pem(text, today);
         }
         if start.starts_with('<') {
-            set.findings.bad("keys_html").text("this is a page (HTML or XML), not a JWK Set");
-            return set;
+            return found.bad("keys_html").text("this is a page (HTML or XML), not a JWK Set");
         }
         match json::members(text) {
             Ok(members) => {
-                set.read_object(text, &members, today);
-                set.check_set(settings);
+                self.read_object(text, &members, today);
+                self.check_set(settings);
             }
             Err((_, problem)) => {
-                set.findings
-                    .bad("keys_no_json")
-                    .text(format!("this is not a JSON object: {problem}"));
+                found.bad("keys_no_json").text(format!("this is not a JSON object: {problem}"));
             }
         }
-        set
     }
 
     /// Returns the findings about the set and about each key.
@@ -102,13 +103,12 @@ impl Set {
     /// Marks the keys that the library leaves out, although they can be used.
     fn leave_out(&mut self, settings: Settings<'_>) {
         let Settings { issuer, max_keys, .. } = settings;
-        let usable = |set: &Self| set.keys.iter().filter(|key| key.used).count();
         if let Some(issuer) = issuer {
             for key in self.keys.iter_mut().filter(|key| key.used && !key.serves(issuer)) {
                 key.leave_out("key_of_another_issuer", format!("it does not serve `{issuer}`"));
             }
         }
-        let number = usable(self);
+        let number = self.keys.iter().filter(|key| key.used).count();
         if number > max_keys {
             self.findings.bad("keys_too_many").text(format!(
                 "{number} keys can be used; the library keeps the first {max_keys} (setting \
@@ -123,26 +123,17 @@ impl Set {
     /// Checks how many keys fit a token that names none.
     fn check_tries(&mut self, tried: usize) {
         let used = || self.keys.iter().filter(|key| key.used);
-        let mut kinds: Vec<_> = used().map(Key::kind).collect();
-        kinds.sort_unstable();
-        kinds.dedup();
-        let mut found = Vec::new();
-        for kind in kinds {
-            let number = used().filter(|key| key.kind() == kind).count();
-            let nameless = used().filter(|key| key.kind() == kind && key.kid.is_none()).count();
+        for kind in used().map(Key::kind).collect::<BTreeSet<_>>() {
+            let of_kind = || used().filter(|key| key.kind() == kind);
+            let (number, named) = (of_kind().count(), of_kind().filter(|key| key.kid.is_some()));
+            let warns = number - named.count() > tried;
+            let level = if warns { Level::Warning } else { Level::Note };
+            let text = format!(
+                "{number} keys are of the type {kind}: the library tries {tried} for a token \
+                 without `kid` (setting `max_keys_tried`)"
+            );
             if number > tried {
-                let text = format!(
-                    "{number} keys are of the type {kind}: the library tries {tried} for a token \
-                     without `kid` (setting `max_keys_tried`)"
-                );
-                found.push((nameless > tried, text));
-            }
-        }
-        for (warns, text) in found {
-            if warns {
-                self.findings.warn("keys_not_tried").text(text);
-            } else {
-                self.findings.note("keys_not_tried").text(text);
+                self.findings.add(level, "keys_not_tried", text);
             }
         }
     }
@@ -161,14 +152,12 @@ impl Set {
         } else {
             self.findings.good("keys_used").text(format!("{used} of the {all} keys are used"));
         }
-        let mut reported = Vec::new();
         for (at, key) in self.keys.iter().enumerate() {
             let others = || self.keys.iter().skip(at + 1);
             if let Some(kid) = &key.kid
                 && others().any(|other| other.kid.as_ref() == Some(kid))
-                && !reported.contains(kid)
+                && !self.keys[..at].iter().any(|earlier| earlier.kid.as_ref() == Some(kid))
             {
-                reported.push(kid.clone());
                 self.findings.warn("kid_repeated").text(format!(
                     "several keys have the `kid` `{kid}` (RFC 7517 §4.5: should be distinct)"
                 ));
@@ -176,12 +165,9 @@ impl Set {
             let print = key.thumbprint.as_ref();
             let twin = others().find(|other| other.thumbprint.as_ref() == print && print.is_some());
             if let Some(twin) = twin.filter(|twin| twin.kid != key.kid) {
-                let name = |key: &Key| key.kid.clone().unwrap_or_else(|| "(none)".to_owned());
-                self.findings.warn("key_repeated").text(format!(
-                    "`{}` and `{}` are the same key",
-                    name(key),
-                    name(twin)
-                ));
+                let [one, other] = [key, twin].map(|key| key.kid.as_deref().unwrap_or("(none)"));
+                let text = format!("`{one}` and `{other}` are the same key");
+                self.findings.warn("key_repeated").text(text);
             }
         }
     }
