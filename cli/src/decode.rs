@@ -28,14 +28,14 @@ pub(crate) fn run(args: &Args, cx: &Context) -> Result<Report, Failure> {
     let mut report = Report::new("decode", Exit::Accepted);
     report.set("verified", false);
     report.line(Tone::Warning, NOT_VERIFIED);
-    let form = Form::of(&pasted.token);
-    let kind = Kind::of(&pasted.token, &form);
+    let kind = Kind::of(&pasted.token);
+    let form = &kind.form;
     let this = if let Form::Jws(_) = form { "If it is genuine, this is" } else { "This is" };
     report.line(Tone::Plain, format!("{this} {}:", kind.description));
     for evidence in &kind.evidence {
         report.item(Tone::Plain, "-", evidence);
     }
-    let next = match &form {
+    let next = match form {
         Form::Jws(jws) if jws.cut.is_some() || kind.code == "jwt" => {
             "paste the whole token: this one is cut off or damaged."
         }
@@ -44,9 +44,9 @@ pub(crate) fn run(args: &Args, cx: &Context) -> Result<Report, Failure> {
     report.line(Tone::Plain, format!("Next: {next}"));
     pasted.report_cleanups(&mut report);
     report.set("kind", kind.code);
-    report.set("evidence", kind.evidence);
+    report.set("evidence", &*kind.evidence);
     report.set("next", next);
-    match &form {
+    match form {
         Form::Jws(jws) => report_jws(&mut report, jws, cx.now()),
         Form::Jwe(header) => report_part(&mut report, "Header", header, cx.now()),
         Form::Opaque => {}

@@ -185,7 +185,8 @@ fn decode(text: &str) -> String {
     percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
 }
 
-fn headers(headers: &HeaderMap) -> Vec<(String, String)> {
+/// Returns the names and values of headers, as far as they are no secrets.
+pub(crate) fn headers(headers: &HeaderMap) -> Vec<(String, String)> {
     let shown = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
         let text = String::from_utf8_lossy(value.as_bytes()).into_owned();
         let text = if name == header::SET_COOKIE { "[redacted]".to_owned() } else { text };

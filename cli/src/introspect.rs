@@ -20,7 +20,7 @@ use crate::{
     net::{NetArgs, RecordingTransport},
     proxy,
     report::{Exit, Failure, Report, Tone},
-    token::{Form, Kind},
+    token::Kind,
     when,
 };
 
@@ -84,8 +84,6 @@ pub(crate) fn run(args: &Args, cx: &Context) -> Result<Report, Failure> {
     let outcome = cx.wait(&activity, async { verifier.verify(VerifyRequest::new(token)).await });
     let (exchanges, trace) = (transport.take(), recording.finish());
 
-    let form = Form::of(&pasted.token);
-    let kind = Kind::of(&pasted.token, &form);
     let mut report = Report::new("introspect", Exit::Accepted);
     report.set("issuer", verifier.issuer());
     report.set("exchanges", exchanges.iter().map(exchange::to_json).collect::<Vec<_>>());
@@ -101,9 +99,9 @@ pub(crate) fn run(args: &Args, cx: &Context) -> Result<Report, Failure> {
     };
     let (issuer, client) = (Some(verifier.issuer()), args.client.id());
     let place = deployment.as_ref().map_or(Place::CommandLine { issuer, client }, Place::File);
-    let (token, trace, now) = (Some((&form, &kind)), &trace, cx.now());
+    let (kind, trace, now) = (&Kind::of(&pasted.token), &trace, cx.now());
     let diagnosis =
-        |error| Diagnosis::of(&Case { error, trace, token, place, exchanges: &exchanges, now });
+        |error| Diagnosis::of(&Case { error, trace, kind, place, exchanges: &exchanges, now });
     let diagnosis = outcome.as_ref().err().map(diagnosis);
     match &diagnosis {
         // Not `ACCEPTED`: the policy was not checked.

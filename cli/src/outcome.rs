@@ -9,11 +9,12 @@ use crate::{
     attempt::Attempt,
     checks,
     diagnosis::{Case, Diagnosis, Place, shortened},
+    exchange,
     net::Exchange,
     pasted::Pasted,
     proxy,
     report::{Exit, Field, Report, Tone},
-    token::{Form, Kind},
+    token::Kind,
     when,
 };
 
@@ -47,14 +48,11 @@ impl Outcome<'_> {
     /// Reports the outcome: first the verdict, in at most ten lines.
     pub(crate) fn report(&self, command: &str, view: &ViewArgs, cx: &Context) -> Report {
         let mut report = Report::new(command, Exit::Accepted);
-        let form = self.pasted.map(|pasted| Form::of(&pasted.token));
-        let kind = form.as_ref().zip(self.pasted);
-        let kind = kind.map_or_else(Kind::absent, |(form, one)| Kind::of(&one.token, form));
+        let kind = self.pasted.map_or_else(Kind::absent, |pasted| Kind::of(&pasted.token));
         let (error, trace) = (self.attempt.refusal(), &self.attempt.trace);
-        let token = form.as_ref().map(|form| (form, &kind));
         let diagnosis = error.map(|error| {
             let (place, exchanges, now) = (self.place, self.exchanges, cx.now());
-            Diagnosis::of(&Case { error, trace, token, place, exchanges, now })
+            Diagnosis::of(&Case { error, trace, kind: &kind, place, exchanges, now })
         });
         report.set("complete", self.not_requested.is_empty());
         report.set("kind", kind.code);
@@ -161,11 +159,8 @@ impl Outcome<'_> {
 }
 
 fn report_response<B>(report: &mut Report, response: &Response<B>) {
-    let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    let headers: Vec<_> =
-        response.headers().iter().map(|(name, value)| (name.as_str(), text(value))).collect();
-    let status = response.status();
+    let (status, headers) = (response.status(), exchange::headers(response.headers()));
     report.heading(format!("Response: {status}"));
-    report.fields(headers.iter().map(|(name, value)| Field::new(*name, value)));
+    report.fields(headers.iter().map(|(name, value)| Field::new(name, value)));
     report.set("response", json!({ "status": status.as_u16(), "headers": headers }));
 }

@@ -137,8 +137,9 @@ impl Part {
     }
 }
 
-/// The kind of a token, with the evidence for it.
+/// The form and the kind of a token, with the evidence for it.
 pub(crate) struct Kind {
+    pub(crate) form: Form,
     /// The name in JSON.
     pub(crate) code: &'static str,
     pub(crate) description: String,
@@ -147,7 +148,8 @@ pub(crate) struct Kind {
 
 impl Kind {
     fn new(code: &'static str, description: impl Into<String>) -> Self {
-        Self { code, description: description.into(), evidence: Vec::new() }
+        let (form, description) = (Form::Opaque, description.into());
+        Self { form, code, description, evidence: Vec::new() }
     }
 
     fn with_evidence(mut self, evidence: impl Into<String>) -> Self {
@@ -155,9 +157,10 @@ impl Kind {
         self
     }
 
-    /// Determines the kind of a token.
-    pub(crate) fn of(token: &str, form: &Form) -> Self {
-        match form {
+    /// Determines the form and the kind of a token.
+    pub(crate) fn of(token: &str) -> Self {
+        let form = Form::of(token);
+        let kind = match &form {
             Form::Jws(jws) => Self::of_jws(jws),
             Form::Jwe(header) => {
                 let parts = token.matches('.').count() + 1;
@@ -170,7 +173,8 @@ impl Kind {
                 })
             }
             Form::Opaque => Self::opaque(token),
-        }
+        };
+        Self { form, ..kind }
     }
 
     /// Determines the kind as the library does, or else guesses it from the claims. What the library
@@ -220,7 +224,7 @@ impl Kind {
             }
             _ => description.to_owned(),
         };
-        Self { code, description, evidence }
+        Self { evidence, ..Self::new(code, description) }
     }
 
     /// Guesses the kind of a token that nothing marks as an access token. The description says that

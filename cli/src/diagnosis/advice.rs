@@ -26,10 +26,10 @@ impl Diagnosis {
             return;
         }
         match self.kind {
-            K::MalformedToken if case.kind_code() == "opaque" => {
+            K::MalformedToken if case.kind.code == "opaque" => {
                 return self.advise_introspection(case, "hybrid", "issue JWTs to this client");
             }
-            K::UnsupportedToken if case.kind_code() == "jwe" => {
+            K::UnsupportedToken if case.kind.code == "jwe" => {
                 return self.advise_introspection(case, "introspect", "encrypt no tokens");
             }
             K::WrongTokenKind(TokenKind::Unmarked) => return self.advise_marks(case),

@@ -19,7 +19,7 @@ impl Diagnosis {
     /// token.
     fn explain_by_kind(&mut self, case: &Case<'_>) -> bool {
         use ErrorKind as K;
-        let Some((_, kind)) = case.token else { return false };
+        let kind = case.kind;
         let code = match self.kind {
             K::WrongTokenKind(TokenKind::Id) => "id_token",
             K::WrongTokenKind(TokenKind::Refresh) => "refresh_token",

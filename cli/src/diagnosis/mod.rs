@@ -21,7 +21,7 @@ use crate::{
     causes,
     net::Exchange,
     report::Exit,
-    token::{Form, Jws, Kind},
+    token::{Jws, Kind},
     when,
 };
 
@@ -29,8 +29,8 @@ use crate::{
 pub(crate) struct Case<'a> {
     pub(crate) error: &'a VerifyError,
     pub(crate) trace: &'a Trace,
-    /// The form and the kind of the token, if there was one.
-    pub(crate) token: Option<(&'a Form, &'a Kind)>,
+    /// The kind of the token.
+    pub(crate) kind: &'a Kind,
     pub(crate) place: Place<'a>,
     /// The exchanges with authorization servers that were recorded.
     pub(crate) exchanges: &'a [Exchange],
@@ -140,20 +140,12 @@ impl Diagnosis {
 
 impl Case<'_> {
     fn jws(&self) -> Option<&Jws> {
-        match self.token {
-            Some((Form::Jws(jws), _)) => Some(jws),
-            _ => None,
-        }
+        self.kind.form.jws()
     }
 
     /// Returns a claim in the text of the token. Nothing of it need be verified.
     fn claim(&self, name: &str) -> Option<Value> {
         serde_json::from_str(self.jws()?.payload.get(name)?.get()).ok()
-    }
-
-    /// Returns the code of the token's kind.
-    fn kind_code(&self) -> &'static str {
-        self.token.map_or("none", |(_, kind)| kind.code)
     }
 
     fn issuer_in_token(&self) -> Option<String> {

@@ -13,7 +13,7 @@ impl Doctor<'_> {
     /// Reports a token that is bound to a key or a certificate, which only its client has.
     pub(super) fn report_bound(&mut self, seen: &Seen<'_>) -> bool {
         let failed = seen.attempt.trace.failed().map(|step| step.check);
-        let own = seen.form.jws().and_then(|jws| jws.payload.get("cnf"));
+        let own = seen.kind.form.jws().and_then(|jws| jws.payload.get("cnf"));
         let own = own.and_then(|cnf| serde_json::from_str(cnf.get()).ok());
         let cnf = own.unwrap_or_else(|| seen.response["cnf"].clone());
         let (by_key, by_certificate) = (cnf["jkt"].is_string(), cnf["x5t#S256"].is_string());

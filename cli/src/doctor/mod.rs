@@ -236,15 +236,20 @@ impl<'a> Doctor<'a> {
         let all = self.sections.iter().map(|section| &section.findings);
         let mut report = Report::new("doctor", finding::exit(all, self.args.strict));
         let unseen = self.unseen();
-        let runbook = std::mem::take(&mut self.runbook);
-        let runbook = runbook.finish(report.exit, unseen.is_none(), self.cx.now());
+        let (tone, outcome) = match report.exit {
+            Exit::Accepted if unseen.is_none() => (Tone::Good, "READY"),
+            Exit::Accepted => (Tone::Good, "READY, as far as was seen"),
+            Exit::Unavailable => (Tone::Warning, "NOT KNOWN"),
+            _ => (Tone::Bad, "NOT READY"),
+        };
+        let runbook = std::mem::take(&mut self.runbook).finish(outcome, self.cx.now());
         report.set("runbook", json!(runbook));
         report.set("sections", json!(self.sections));
         if self.args.markdown {
             report.verbatim(runbook.markdown());
             return report;
         }
-        let heads = self.report_outcome(unseen, &mut report);
+        let heads = self.report_outcome((tone, outcome), unseen, &mut report);
         for section in &self.sections {
             report.heading(&section.title);
             for finding in &section.findings.0 {
@@ -278,21 +283,20 @@ impl<'a> Doctor<'a> {
     }
 
     /// Reports the verdict and the worst findings, with what to change. Returns these findings.
-    fn report_outcome(&self, unseen: Option<String>, report: &mut Report) -> Vec<&Finding> {
+    fn report_outcome(
+        &self,
+        (tone, outcome): (Tone, &str),
+        unseen: Option<String>,
+        report: &mut Report,
+    ) -> Vec<&Finding> {
         use Level::{Bad, Unknown, Unseen, Warning};
         let of = |level| self.findings().filter(move |(_, finding)| finding.level == level);
         let [bad, unknown, warnings] = [Bad, Unknown, Warning].map(|level| of(level).count());
         let plural = if warnings == 1 { "" } else { "s" };
+        let unseen_too = unseen.iter().filter(|_| report.exit == Exit::Accepted);
+        let unseen_too: String = unseen_too.map(|unseen| format!(" {unseen};")).collect();
         let counts = format!("{bad} wrong, {unknown} not known, {warnings} warning{plural}");
-        let (tone, line) = match (report.exit, &unseen) {
-            (Exit::Accepted, None) => (Tone::Good, format!("READY: {counts}")),
-            (Exit::Accepted, Some(unseen)) => {
-                (Tone::Good, format!("READY, as far as was seen: {unseen}; {counts}"))
-            }
-            (Exit::Unavailable, _) => (Tone::Warning, format!("NOT KNOWN: {counts}")),
-            _ => (Tone::Bad, format!("NOT READY: {counts}")),
-        };
-        report.line(tone, line);
+        report.line(tone, format!("{outcome}:{unseen_too} {counts}"));
         report.set("counts", json!({"bad": bad, "unknown": unknown, "warnings": warnings}));
         report.set("unseen", unseen);
         // Those that are not as bad wait for their section.

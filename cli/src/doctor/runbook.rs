@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     deployment::Deployment,
-    report::{Exit, Field, Report, Tone},
+    report::{Field, Report, Tone},
     screen::printable,
     when,
 };
@@ -21,7 +21,7 @@ const MAX_CHARS: usize = 512;
 #[derive(Default, Serialize)]
 pub(super) struct Runbook {
     checked: String,
-    outcome: &'static str,
+    outcome: String,
     deployed: Vec<Deployed>,
     expires: Vec<Expiry>,
     verify: Vec<String>,
@@ -111,13 +111,8 @@ impl Runbook {
     }
 
     /// Sets the outcome and the date.
-    pub(super) fn finish(mut self, exit: Exit, all_seen: bool, now: UnixTime) -> Self {
-        self.outcome = match exit {
-            Exit::Accepted if all_seen => "ready",
-            Exit::Accepted => "ready, as far as was seen",
-            Exit::Unavailable => "not known",
-            _ => "not ready",
-        };
+    pub(super) fn finish(mut self, outcome: &str, now: UnixTime) -> Self {
+        self.outcome = outcome.to_lowercase();
         self.checked = when::date(now);
         self.expires.sort();
         self
@@ -125,7 +120,7 @@ impl Runbook {
 
     pub(super) fn report_to(&self, report: &mut Report) {
         report.heading("For the runbook");
-        let checked = Field::new("checked", &self.checked).remark(Tone::Plain, self.outcome);
+        let checked = Field::new("checked", &self.checked).remark(Tone::Plain, &self.outcome);
         let deployed = self.deployed.iter().map(|one| Field::new(&one.name, &one.value));
         report.fields([checked].into_iter().chain(deployed));
         let dates = self.expires.iter().map(|Expiry { at, what }| format!("{at}  {what}"));

@@ -20,22 +20,22 @@ impl Doctor<'_> {
             if checked.contains(&authority) || uri.scheme_str() != Some("https") {
                 continue;
             }
-            if let Some(Err(error)) = &exchange.outcome
-                && error.is_tls()
-            {
-                let text = error.describe();
-                let is_trust = text.contains("`--ca`");
-                self.found.bad("tls").text(format!("{authority}: {text}"));
-                if is_trust {
-                    let text = "a PEM file with that authority; give it to this command too";
-                    self.found.change(self.place().with(Setting::CA, text));
+            match (&exchange.outcome, exchange.certificate()) {
+                (Some(Err(error)), _) if error.is_tls() => {
+                    let text = error.describe();
+                    let is_trust = text.contains("`--ca`");
+                    self.found.bad("tls").text(format!("{authority}: {text}"));
+                    if is_trust {
+                        let text = "a PEM file with that authority; give it to this command too";
+                        self.found.change(self.place().with(Setting::CA, text));
+                    }
                 }
-                checked.push(authority);
-                continue;
+                (_, Some(certificate)) => {
+                    let what = format!("the certificate of {authority} ({})", certificate.subject);
+                    self.add_expiry(&what, certificate.not_after, "tls_certificate_expires");
+                }
+                _ => continue,
             }
-            let Some(certificate) = exchange.certificate() else { continue };
-            let what = format!("the certificate of {authority} ({})", certificate.subject);
-            self.add_expiry(&what, certificate.not_after, "tls_certificate_expires");
             checked.push(authority);
         }
     }
@@ -82,13 +82,7 @@ impl Doctor<'_> {
 /// `sent` and `received`. Servers may update their date only once a second.
 fn skew(date: i64, sent: UnixTime, received: UnixTime) -> i64 {
     let (early, late) = (date - received.as_secs(), date + 2 - sent.as_secs());
-    if early > 0 {
-        early
-    } else if late < 0 {
-        late
-    } else {
-        0
-    }
+    early.max(0) + late.min(0)
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::{
     net::Exchange,
     pasted::Pasted,
     report::{Exit, Failure, Field},
-    token::{Form, Kind},
+    token::Kind,
 };
 
 /// A token, with the name of its file or variable.
@@ -46,8 +46,7 @@ pub(super) fn read(args: &Args) -> Result<Vec<GivenToken>, Failure> {
 /// A token, and what was seen of it.
 pub(super) struct Seen<'a> {
     pub(super) given: &'a GivenToken,
-    pub(super) form: &'a Form,
-    kind: &'a Kind,
+    pub(super) kind: &'a Kind,
     pub(super) attempt: &'a Attempt,
     exchanges: &'a [Exchange],
     /// The introspection response, or null if the service did not introspect the token.
@@ -58,10 +57,9 @@ impl Doctor<'_> {
     /// Checks each token.
     pub(super) fn check_tokens(&mut self, tokens: &[GivenToken]) {
         for given in tokens {
-            let form = Form::of(&given.token);
-            let kind = Kind::of(&given.token, &form);
+            let kind = Kind::of(&given.token);
             self.found.note("token_kind").text(format!("this is {}", kind.description));
-            self.check_token(given, &form, &kind);
+            self.check_token(given, &kind);
             let title = format!("Token from {}", given.place);
             self.add_section(title, json!({ "kind": kind.code }));
         }
@@ -70,7 +68,7 @@ impl Doctor<'_> {
     /// Sends the token through the service, as a client would.
     ///
     /// The claims do not become part of the report: reports are kept, and claims are personal data.
-    fn check_token(&mut self, given: &GivenToken, form: &Form, kind: &Kind) {
+    fn check_token(&mut self, given: &GivenToken, kind: &Kind) {
         let attempt = attempt::request("Bearer", &given.token).and_then(|mut request| {
             if let Some(name) = &self.deployment.settings.token_header
                 && let Ok(value) = given.token.parse()
@@ -89,7 +87,7 @@ impl Doctor<'_> {
             Err(failure) => return self.found.unknown("timeout").text(&failure.message),
         };
         let response = introspection_response(&exchanges);
-        let seen = Seen { given, form, kind, attempt, exchanges: &exchanges, response };
+        let seen = Seen { given, kind, attempt, exchanges: &exchanges, response };
         match (attempt.token(), attempt.refusal()) {
             (Some(token), _) => self.report_admitted(&seen, token),
             (None, Some(error)) => self.report_refused(&seen, error),
@@ -114,7 +112,7 @@ impl Doctor<'_> {
         let claims = token.claims().deserialize().unwrap_or(Value::Null);
         let by_signature = token.method() == Method::Jwt;
         self.add_lifetime(&seen.given.place, &claims, by_signature);
-        self.check_profile(seen.form, token.issuer());
+        self.check_profile(seen.kind, token.issuer());
         if self.args.probe
             && seen.response["active"] == true
             && let Some(at) = self.introspecting_issuer(seen)
@@ -145,11 +143,11 @@ impl Doctor<'_> {
     }
 
     /// Proposes the strict profile for an issuer whose access tokens have the type that it demands.
-    fn check_profile(&mut self, form: &Form, issuer: &str) {
-        let Form::Jws(jws) = form else { return };
+    fn check_profile(&mut self, kind: &Kind, issuer: &str) {
+        let typ = kind.form.jws().and_then(|jws| jws.header.text("typ"));
         let issuer = self.place().issuer(Some(issuer));
         let is_generic = issuer.is_some_and(|issuer| issuer.profile == Some(Profile::Generic));
-        if is_generic && inspect::is_access_token_type(jws.header.text("typ").as_deref()) {
+        if is_generic && inspect::is_access_token_type(typ.as_deref()) {
             let setting = self.place().name(Setting::PROFILE);
             self.found.note("profile_rfc9068").text(format!(
                 "its type is at+jwt: if all access tokens of the issuer have it, set {setting} to \
@@ -185,7 +183,7 @@ impl Doctor<'_> {
         let diagnosis = Diagnosis::of(&Case {
             error,
             trace: &seen.attempt.trace,
-            token: Some((seen.form, seen.kind)),
+            kind: seen.kind,
             place: self.place(),
             exchanges: seen.exchanges,
             now: self.cx.now(),
@@ -206,15 +204,11 @@ impl Doctor<'_> {
     /// Reports a token that is no access token. The service is right to refuse it.
     fn report_other_kind(&mut self, seen: &Seen<'_>, error: &VerifyError) -> bool {
         let is_active = seen.response["active"] == true;
-        let is_told = !seen.kind.description.starts_with("perhaps")
-            && !matches!(
-                seen.kind.code,
-                "access_token" | "opaque" | "jwe" | "jwt" | "unmarked" | "other"
-            );
+        let (code, description) = (seen.kind.code, &seen.kind.description);
+        let is_told = !description.starts_with("perhaps")
+            && !["access_token", "opaque", "jwe", "jwt", "unmarked", "other"].contains(&code);
         let what = match error.kind() {
-            _ if is_told && error.blame() == Blame::Client => {
-                format!("it is {}", seen.kind.description)
-            }
+            _ if is_told && error.blame() == Blame::Client => format!("it is {description}"),
             // These may be access tokens that are not marked as such.
             ErrorKind::WrongTokenKind(TokenKind::Unmarked | TokenKind::Other) => return false,
             ErrorKind::WrongTokenKind(_) => error.kind().to_string(),
@@ -244,10 +238,7 @@ impl Doctor<'_> {
     ///
     /// No token is sent to another issuer than its own.
     fn introspecting_issuer(&self, seen: &Seen<'_>) -> Option<usize> {
-        let named = match seen.form {
-            Form::Jws(jws) => jws.payload.text("iss"),
-            _ => None,
-        };
+        let named = seen.kind.form.jws().and_then(|jws| jws.payload.text("iss"));
         let issuers = self.deployment.settings.issuers.iter().enumerate();
         let mut candidates = issuers.filter(|(_, issuer)| {
             let own = named.as_ref().is_none_or(|name| *name == issuer.issuer);

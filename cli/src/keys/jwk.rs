@@ -268,9 +268,8 @@ fn bytes(value: &Value, name: &str) -> Option<Vec<u8>> {
 }
 
 fn bit_length(number: &[u8]) -> usize {
-    let zeros = number.iter().take_while(|byte| **byte == 0).count();
-    let first = number.get(zeros).map_or(8, |first| first.leading_zeros() as usize);
-    (number.len() - zeros) * 8 - if zeros == number.len() { 0 } else { first }
+    let bits = |at: usize| (number.len() - at) * 8 - number[at].leading_zeros() as usize;
+    number.iter().position(|byte| *byte != 0).map_or(0, bits)
 }
 
 #[cfg(test)]
