@@ -11,8 +11,9 @@ pub(super) const MIN_PERIOD: Duration = Duration::from_secs(1);
 /// has an effect within this time.
 pub(super) const MAX_PAUSE: Duration = Duration::from_secs(10);
 
-/// The least time for the answer of a verification.
-const MIN_ANSWER_TIME: Duration = Duration::from_secs(5);
+/// The least time for the answer of a verification: the default timeout of an introspection. More
+/// would be beyond the bound, which has room for one verification.
+const MIN_ANSWER_TIME: Duration = Duration::from_secs(3);
 
 /// The longest period, and the longest time for which stale facts count. No instant is beyond it.
 const FOR_EVER: Duration = Duration::from_secs(30 * 365 * 86_400);
@@ -39,7 +40,7 @@ impl Schedule {
     ///
     /// `luck` is between 0 and 1, and spreads the tokens: verifications start at 60 to 80 % of the
     /// maximum age, and streams end at 80 to 100 % of it if there is no answer. So neither comes at
-    /// once for all, and each has a fifth of the maximum age for its answer, and 5 s at least: also if
+    /// once for all, and each has a fifth of the maximum age for its answer. It has 3 s at least: also if
     /// the facts are old already, as those of a cache may be when a stream is opened.
     pub(super) fn times(&self, now: Instant, age: Duration, luck: f64) -> Times {
         let period = self.period();
@@ -47,8 +48,7 @@ impl Schedule {
             |share: f64, more: Duration| now + (period.mul_f64(share) + more).saturating_sub(age);
         let recheck_at = at(0.8 - 0.2 * luck, Duration::ZERO);
         let give_up_at = at(1.0 - 0.2 * luck, self.stale_if_error.min(FOR_EVER));
-        let answer_time = (period / 5).max(MIN_ANSWER_TIME);
-        Times { recheck_at, give_up_at: give_up_at.max(recheck_at + answer_time) }
+        Times { recheck_at, give_up_at: give_up_at.max(recheck_at + MIN_ANSWER_TIME) }
     }
 
     /// Returns the time between verifications.
@@ -94,7 +94,7 @@ mod tests {
             assert_eq!(later.give_up_at + MAX_AGE / 3, give_up_at);
             // Too old, and still there is time for an answer.
             let Times { recheck_at, give_up_at } = schedule.times(now, MAX_AGE * 2, luck);
-            assert_eq!((recheck_at, give_up_at), (now, now + MAX_AGE / 5));
+            assert_eq!((recheck_at, give_up_at), (now, now + MIN_ANSWER_TIME));
         }
     }
 
