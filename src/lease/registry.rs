@@ -170,6 +170,10 @@ impl Registry {
             Entry::Vacant(new) => new.insert(Box::new(Watch::new(key, active, schedule, now))),
         };
         lease.slot.store(watch.add(lease, now), Ordering::Relaxed);
+        // It may have changed after the request was admitted, and before the last look at all.
+        if self.has_changed(watch) {
+            watch.due = now.monotonic();
+        }
         timers.insert(watch.timer());
     }
 
@@ -186,13 +190,18 @@ impl Registry {
         self.woken.notify_one();
     }
 
+    /// Returns true if a cutoff covers a token, or its key is retired.
+    fn has_changed(&self, watch: &Watch) -> bool {
+        self.settings.revocations.check(&watch.active) != Standing::Stands
+            || watch.active.is_retired()
+    }
+
     /// Makes every token due that a cutoff covers, or whose key is retired.
     pub(super) fn look_at_changed(&self, now: Moment) {
         let mut state = self.lock();
         let State { watches, timers, .. } = &mut *state;
         for watch in watches.values_mut() {
-            let stands = self.settings.revocations.check(&watch.active) == Standing::Stands;
-            if !stands || watch.active.is_retired() {
+            if self.has_changed(watch) {
                 timers.remove(&watch.timer());
                 watch.due = now.monotonic();
                 timers.insert(watch.timer());

@@ -1,5 +1,10 @@
 //! What the client sees when a stream ends, and when that is.
 
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use tower::limit::GlobalConcurrencyLimitLayer;
+
 use super::*;
 
 #[tokio::test(start_paused = true)]
@@ -44,6 +49,32 @@ async fn cutoff_ends_streams_at_once_also_while_the_peer_reads_nothing() {
         assert_eq!(open.see().await, Seen::Error("revoked"));
     }
     assert_eq!(world.api.leases().open(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn cutoff_that_comes_between_the_admission_and_the_lease_ends_the_stream_at_once() {
+    let world = World::new(local());
+    let permits = Arc::new(Semaphore::new(1));
+    let layers = tower::ServiceBuilder::new()
+        .layer(world.api.streams())
+        .layer(GlobalConcurrencyLimitLayer::with_semaphore(Arc::clone(&permits)))
+        .into_inner();
+    world.server.inject(Endpoint::Jwks, Fault::delay(SEC));
+    let token = world.jwt();
+    let request = tokio::spawn(async move { Open::with(&layers, bearer(&token), PLAIN).await });
+    settle().await;
+    // The handlers are busy when the token is found good.
+    let permit = permits.acquire().await.unwrap();
+    pass(SEC + SEC / 5).await;
+    world.api.revocations().revoke(&Cutoff::subject(ISSUER, "alice"));
+    pass(SEC / 5).await;
+    drop(permit);
+    settle().await;
+    let open = request.await.unwrap();
+    settle().await;
+    advance(Duration::from_millis(20)).await;
+    settle().await;
+    assert_eq!(open.reason(), Some("revoked"));
 }
 
 #[tokio::test(start_paused = true)]
