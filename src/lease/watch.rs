@@ -42,6 +42,8 @@ pub(super) struct Watch {
     /// The cutoff that outdated the facts last.
     outdated: Option<Moment>,
     is_asking: bool,
+    /// True if the next verification has to be a new one: by no cache, and by none under way.
+    needs_live: bool,
     failures: u32,
     last_error: Option<VerifyError>,
     /// The number of leases that want the token verified again.
@@ -119,6 +121,7 @@ impl Watch {
             times: Times { recheck_at: now.monotonic(), give_up_at: now.monotonic() },
             outdated: None,
             is_asking: false,
+            needs_live: false,
             failures: 0,
             last_error: None,
             verified_again: 0,
@@ -282,7 +285,11 @@ impl Watch {
             return None;
         }
         self.is_asking = true;
-        let freshness = Freshness::Within(schedule.acceptable_age());
+        let freshness = if std::mem::take(&mut self.needs_live) {
+            Freshness::Live
+        } else {
+            Freshness::Within(schedule.acceptable_age())
+        };
         Some(VerifyRequest::new(self.key.token.clone()).with_freshness(freshness))
     }
 
@@ -323,6 +330,10 @@ impl Watch {
                 None
             }
         };
+        if self.needs_live {
+            // Asked for while this verification was under way.
+            self.times.recheck_at = now.monotonic();
+        }
         self.plan(now);
         known
     }
@@ -352,6 +363,7 @@ impl Watch {
 
     /// Verifies the token again at once.
     pub(super) fn hasten(&mut self, now: Moment) {
+        self.needs_live = true;
         self.times.recheck_at = now.monotonic();
         self.due = now.monotonic();
     }

@@ -45,6 +45,26 @@ async fn eviction_asks_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn eviction_while_the_token_is_being_verified_asks_once_more() {
+    let verifier = Scripted::new();
+    let policy = Policy::new(AUDIENCE).clock(verifier.clock.clone());
+    let introspect = IntrospectLayer::new(verifier.clone(), policy);
+    let leases = Leases::new(verifier.clone()).clock(verifier.clock.clone());
+    let layer = StreamLayer::new(introspect, leases.clone());
+    let open = Open::with(&layer, bearer("abc"), GRPC).await;
+    let _ = verifier.clone().takes(SEC);
+    while verifier.under_way() == 0 {
+        pass(SEC / 10).await;
+    }
+    // The verification that is under way may have missed the revocation.
+    verifier.always(Act::refuse(ErrorKind::Inactive));
+    leases.recheck(&Token::bearer("abc").unwrap());
+    pass(3 * SEC).await;
+    assert_eq!(open.reason(), Some("inactive"));
+    assert_eq!(verifier.requested_freshness().last(), Some(&Freshness::Live));
+}
+
+#[tokio::test(start_paused = true)]
 async fn streams_of_one_token_share_one_question_for_each_period() {
     let world = World::new(remote());
     let token = world.opaque();
