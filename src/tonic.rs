@@ -213,11 +213,9 @@ impl RequireInterceptor {
 impl Interceptor for RequireInterceptor {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         let extensions = request.extensions_mut();
-        match token_of(extensions).and_then(|token| self.0.check(token)) {
-            Ok(()) => {
-                record_met(extensions, &self.0);
-                Ok(request)
-            }
+        let outcome = token_of(extensions).and_then(|token| self.0.check(token));
+        match outcome.and_then(|()| record_met(extensions, &self.0)) {
+            Ok(()) => Ok(request),
             Err(error) => Err(refuse(error, RefusedBy::Interceptor, extensions)),
         }
     }

@@ -111,7 +111,8 @@ impl<S: Sync, T: ScopeSet> FromRequestParts<S> for Scoped<T> {
             // The requirement is made only where it is needed: for a response that may stay open.
             record_for_stream(&parts.extensions, || {
                 Requirement::all_scopes(T::SCOPES.iter().copied())
-            });
+            })
+            .map_err(|error| Rejection::by_extractor(error, parts))?;
             return Ok(Self { token: token.clone(), scope: PhantomData });
         }
         let scope = T::SCOPES.join(" ");

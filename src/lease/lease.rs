@@ -95,15 +95,16 @@ impl Lease {
     /// Requires more of the token for as long as the stream is open.
     ///
     /// Requirements of layers, extractors and `RequestExt::require` are recorded on their own. Use
-    /// this for those that a handler checks by itself.
+    /// this for those that a handler checks by itself, also for each message. The same requirement is
+    /// recorded once; a function (such as [`Requirement::check_fn`]) only if it is a clone.
     ///
     /// # Errors
     ///
-    /// If the token does not meet `requirement` now. It is then not recorded.
+    /// If the token does not meet `requirement` now, or more than 64 different ones would be recorded. It
+    /// is then not recorded.
     pub fn require(&self, requirement: &Requirement) -> Result<(), VerifyError> {
         requirement.check(&self.token()?)?;
-        self.0.record_met(requirement.clone());
-        Ok(())
+        self.0.record_met(requirement)
     }
 
     /// Replaces the token of the stream by `token`, which the client sent within the stream.

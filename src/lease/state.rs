@@ -19,7 +19,7 @@ use super::{
 use crate::{
     clock::UnixTime,
     credentials::token::Token,
-    error::refusal::VerifyError,
+    error::{kind::ErrorKind, refusal::VerifyError},
     policy::{
         recorder::RecordMet,
         settings::Policy,
@@ -213,12 +213,17 @@ impl LeaseState {
 }
 
 impl RecordMet for LeaseState {
-    fn record_met(&self, requirement: Requirement) {
+    fn record_met(&self, requirement: &Requirement) -> Result<(), VerifyError> {
         let met = &mut self.lock().met;
-        *met = Some(match met.take() {
-            None => requirement,
-            Some(before) => before.and(requirement),
-        });
+        let all = match &*met {
+            None => requirement.clone(),
+            Some(before) => before.union(requirement).ok_or_else(|| {
+                VerifyError::new(ErrorKind::Misconfigured)
+                    .with_context("the stream was held to too many different requirements")
+            })?,
+        };
+        *met = Some(all);
+        Ok(())
     }
 }
 

@@ -103,29 +103,42 @@ pub(crate) fn token_that_meets<'a>(
 ) -> Result<&'a VerifiedToken, VerifyError> {
     let token = token_of(extensions)?;
     requirement.check(token)?;
-    record_for_stream(extensions, || requirement.clone());
+    record_for_stream(extensions, || requirement.clone())?;
     Ok(token)
 }
 
 /// Records a requirement that the request met, if its response may stay open.
+///
+/// # Errors
+///
+/// If there are too many.
 pub(crate) fn record_for_stream(
     extensions: &Extensions,
     requirement: impl FnOnce() -> Requirement,
-) {
-    if let Some(recorder) = extensions.get::<Recorder>() {
-        recorder.record(requirement());
+) -> Result<(), VerifyError> {
+    match extensions.get::<Recorder>() {
+        Some(recorder) => recorder.record(&requirement()),
+        None => Ok(()),
     }
 }
 
 /// Records that the token of a request met a requirement.
-pub(crate) fn record_met(extensions: &mut Extensions, requirement: &Requirement) {
-    record_for_stream(extensions, || requirement.clone());
-    let Some(token) = extensions.get_mut::<VerifiedToken>() else { return };
+///
+/// # Errors
+///
+/// If there are too many.
+pub(crate) fn record_met(
+    extensions: &mut Extensions,
+    requirement: &Requirement,
+) -> Result<(), VerifyError> {
+    record_for_stream(extensions, || requirement.clone())?;
+    let Some(token) = extensions.get_mut::<VerifiedToken>() else { return Ok(()) };
     let requirement = requirement.clone();
     token.met = Some(match token.met.take() {
         None => requirement,
         Some(before) => before.and(requirement),
     });
+    Ok(())
 }
 
 /// Returns the refusal hook of the layer that admitted a request.

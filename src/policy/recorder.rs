@@ -3,11 +3,16 @@
 use std::{fmt, sync::Arc};
 
 use super::verified_token::Requirement;
+use crate::error::refusal::VerifyError;
 
 /// A place that records the requirements that a request met.
 pub(crate) trait RecordMet: Send + Sync {
     /// Records that the request met `requirement`.
-    fn record_met(&self, requirement: Requirement);
+    ///
+    /// # Errors
+    ///
+    /// If there are too many.
+    fn record_met(&self, requirement: &Requirement) -> Result<(), VerifyError>;
 }
 
 /// A request extension that records the requirements that the request met.
@@ -22,8 +27,8 @@ impl Recorder {
         Self(place)
     }
 
-    pub(super) fn record(&self, requirement: Requirement) {
-        self.0.record_met(requirement);
+    pub(super) fn record(&self, requirement: &Requirement) -> Result<(), VerifyError> {
+        self.0.record_met(requirement)
     }
 }
 

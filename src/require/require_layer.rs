@@ -216,7 +216,7 @@ impl<R> RequireLayer<R> {
             return Ok(());
         }
         if let Some(requirement) = outcome? {
-            record_met(extensions, requirement);
+            record_met(extensions, requirement)?;
         }
         Ok(())
     }

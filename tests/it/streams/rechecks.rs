@@ -1,5 +1,16 @@
 //! The token of a stream is verified again, and judged by what the request had to meet.
 
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use tower_introspect::{
+    claims::Claims,
+    clock::Moment,
+    verify::{ActiveToken, Method, verify_fn},
+};
+
 use super::*;
 
 #[tokio::test(start_paused = true)]
@@ -155,16 +166,30 @@ async fn short_maximum_age_leaves_a_slow_server_time_to_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stale_facts_are_not_asked_for_without_a_pause() {
-    let world = World::with(|api| api.issuer(remote()).stale_if_error(600 * SEC));
-    let open = open(&world, &world.opaque(), GRPC).await;
-    world.server.inject(Endpoint::Introspection, Fault::status(StatusCode::SERVICE_UNAVAILABLE));
-    pass(60 * SEC).await;
-    let before = world.api.stats().stale_served;
-    pass(60 * SEC).await;
-    let served = world.api.stats().stale_served - before;
-    assert!(served <= 25, "every 2.5 to 5 s: {served}");
+async fn verifier_that_repeats_old_facts_is_asked_with_pauses_until_the_stream_ends() {
+    let clock = Scripted::new().clock;
+    let (first, calls) = (Arc::new(OnceLock::new()), Arc::new(AtomicUsize::new(0)));
+    let (facts, count, wall) = (Arc::clone(&first), Arc::clone(&calls), clock.clone());
+    let verifier = verify_fn(move |_| {
+        count.fetch_add(1, Ordering::SeqCst);
+        let active = facts.get_or_init(|| {
+            let claims =
+                Claims::from_json(format!(r#"{{"sub":"a","aud":"{AUDIENCE}"}}"#).as_bytes());
+            let now = Moment::now(&wall);
+            ActiveToken::new(ISSUER, claims.unwrap(), Method::Introspection, now)
+        });
+        let active = active.clone();
+        async move { Ok(active) }
+    });
+    let introspect =
+        IntrospectLayer::new(verifier.clone(), Policy::new(AUDIENCE).clock(clock.clone()));
+    let leases = Leases::new(verifier).clock(clock).stale_if_error(60 * SEC);
+    let open = Open::with(&StreamLayer::new(introspect, leases), bearer("abc"), GRPC).await;
+    pass(83 * SEC).await;
     assert_eq!(open.reason(), None);
+    pass(8 * SEC).await;
+    assert_eq!(open.reason(), Some("unverified"));
+    assert!(calls.load(Ordering::SeqCst) < 40, "{calls:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -253,6 +278,22 @@ async fn streams_that_are_opened_with_newer_facts_put_off_no_judgement_of_the_ot
     }
     assert_eq!(writes.reason(), Some("insufficient_scope"));
     assert!(world.asked() - asked <= 2 * 35, "one for each request, and one a second");
+}
+
+#[tokio::test(start_paused = true)]
+async fn requirement_for_each_message_is_kept_once() {
+    let world = World::new(remote());
+    let open = open(&world, &world.opaque(), GRPC).await;
+    for _ in 0..100_000 {
+        open.lease().require(&!Requirement::all_scopes(["admin"])).unwrap();
+    }
+    pass(MAX_AGE).await;
+    assert_eq!(open.reason(), None);
+    let mut new = (0..100).map(|_| open.lease().require(&Requirement::check_fn(|_| Ok(()))));
+    let refused = new.find_map(Result::err).expect("they are limited in number");
+    assert_eq!(refused.kind(), ErrorKind::Misconfigured);
+    pass(MAX_AGE).await;
+    assert_eq!(open.reason(), None);
 }
 
 #[tokio::test(start_paused = true)]
