@@ -22,7 +22,7 @@ use super::{
     registry::Registry,
     schedule::MAX_PAUSE,
     state::{LeaseState, Registrar as _},
-    waiters::WeakHeld,
+    waiters::{WeakHeld, end_held},
     watch::{Ending, Ends, blames_token},
 };
 #[cfg(feature = "_jose")]
@@ -82,7 +82,7 @@ struct Driver {
     registry: Arc<Registry>,
     asked: FuturesUnordered<Asked>,
     turns: HashMap<u64, Turns>,
-    /// Values that wait for the rest of an event, the first to be dropped first.
+    /// Values that are being polled or wait for the rest of an event, the first to be dropped first.
     waiting: VecDeque<(Instant, WeakHeld)>,
     seen: (u64, u64),
     next_scan: Instant,
@@ -160,8 +160,10 @@ impl Driver {
     async fn look(&mut self) -> Instant {
         let now = self.registry.now();
         while self.waiting.front().is_some_and(|(at, _)| *at <= now.monotonic()) {
-            if let Some(held) = self.waiting.pop_front().and_then(|(_, held)| held.upgrade()) {
-                held.end(true);
+            if let Some((_, held)) = self.waiting.pop_front()
+                && !end_held(&held, true)
+            {
+                self.waiting.push_back((now.monotonic() + REST_OF_EVENT, held));
             }
         }
         let counts = counts(&self.registry);
@@ -263,8 +265,8 @@ impl Drop for Driver {
         }
         self.registry.lose_driver();
         end_all(&self.registry, &EndCause::ShutDown);
-        for held in self.waiting.drain(..).filter_map(|(_, held)| held.upgrade()) {
-            held.end(true);
+        for (_, held) in self.waiting.drain(..) {
+            end_held(&held, true);
         }
     }
 }
@@ -272,8 +274,8 @@ impl Drop for Driver {
 /// Ends all leases at once.
 pub(super) fn end_all(registry: &Registry, cause: &EndCause) {
     for ending in registry.all_ending(cause).ending {
-        for held in registry.finish(ending).into_iter().filter_map(|held| held.upgrade()) {
-            held.end(true);
+        for held in registry.finish(ending) {
+            end_held(&held, true);
         }
     }
 }

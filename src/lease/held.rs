@@ -2,7 +2,10 @@
 
 use std::{
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, TryLockError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, Waker},
 };
 
@@ -14,6 +17,8 @@ use super::{end::StreamEnd, lease::Lease, waiters::EndWithLease};
 /// handler holds for it would live for as long as the peer likes.
 pub(super) struct Held<T> {
     lease: Lease,
+    /// True once the time for the rest of an event is over.
+    is_overdue: AtomicBool,
     inner: Mutex<Inner<T>>,
 }
 
@@ -46,7 +51,8 @@ pub(super) enum Polled<R> {
 impl<T: Send + 'static> Held<T> {
     pub(super) fn new(lease: Lease, value: T) -> Arc<Self> {
         let inner = Inner { value: Value::Held(Box::pin(value)), waker: None };
-        let held = Arc::new(Self { lease, inner: Mutex::new(inner) });
+        let is_overdue = AtomicBool::new(false);
+        let held = Arc::new(Self { lease, is_overdue, inner: Mutex::new(inner) });
         let erased: Arc<dyn EndWithLease> = Arc::clone(&held) as _;
         if !held.lease.hold(Arc::downgrade(&erased)) {
             held.end(true);
@@ -80,7 +86,7 @@ impl<T: Send + 'static> Held<T> {
         at_boundary: impl FnOnce(&R) -> bool,
     ) -> Polled<R> {
         let mut inner = self.lock();
-        if self.lease.has_ended() && !matches!(inner.value, Value::MidEvent(_)) {
+        if self.is_to_end(&inner) {
             return self.end_of(inner, None);
         }
         if inner.waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
@@ -101,11 +107,18 @@ impl<T: Send + 'static> Held<T> {
         drop(inner);
         if self.lease.has_ended() {
             let inner = self.lock();
-            if !matches!(inner.value, Value::MidEvent(_)) {
+            if self.is_to_end(&inner) {
                 return self.end_of(inner, Some(polled));
             }
         }
         Polled::Value(polled)
+    }
+
+    fn is_to_end(&self, inner: &Inner<T>) -> bool {
+        let may_end = || {
+            !matches!(inner.value, Value::MidEvent(_)) || self.is_overdue.load(Ordering::Acquire)
+        };
+        self.lease.has_ended() && may_end()
     }
 
     /// Drops the value, and returns the outcome of the last poll if there is one.
@@ -124,13 +137,13 @@ impl<T: Send + 'static> Held<T> {
 
 impl<T: Send + 'static> EndWithLease for Held<T> {
     fn end(&self, now: bool) -> bool {
+        self.is_overdue.fetch_or(now, Ordering::Release);
         let mut inner = match self.inner.try_lock() {
             Ok(inner) => inner,
             Err(TryLockError::Poisoned(inner)) => inner.into_inner(),
-            // It is being polled. Who polls it sees afterwards that the lease has ended, but may be in
-            // the middle of an event then.
-            Err(TryLockError::WouldBlock) if !now => return false,
-            Err(TryLockError::WouldBlock) => self.lock(),
+            // It is being polled, for as long as its code blocks. Who polls it sees afterwards that the
+            // lease has ended, but may be in the middle of an event then.
+            Err(TryLockError::WouldBlock) => return false,
         };
         let waits = !now && matches!(inner.value, Value::MidEvent(_));
         let value = if waits { Value::Dropped } else { inner.value.take() };

@@ -262,7 +262,7 @@ impl Registry {
 
     /// Ends a lease, unless it was renewed since the cause became known.
     ///
-    /// Returns the values that wait for the rest of an event.
+    /// Returns the values that are being polled, or wait for the rest of an event.
     pub(super) fn finish(&self, ending: Ending) -> Vec<WeakHeld> {
         let Ending { lease, key, cause } = ending;
         if !Arc::ptr_eq(&key, &lease.key()) {

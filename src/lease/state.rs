@@ -14,7 +14,7 @@ use super::{
     end::{EndCause, StreamEnd},
     key::TokenKey,
     settings::StreamSettings,
-    waiters::{Waiters, WeakHeld},
+    waiters::{Waiters, WeakHeld, end_held},
 };
 use crate::{
     clock::UnixTime,
@@ -182,7 +182,7 @@ impl LeaseState {
         Ok(token)
     }
 
-    /// Ends the lease. Returns the values that wait for the rest of an event.
+    /// Ends the lease. Returns the values that are being polled, or wait for the rest of an event.
     pub(super) fn finish(&self, cause: EndCause) -> Vec<WeakHeld> {
         let end = StreamEnd::new(cause, self.terms.settings.close_code);
         let waiters = {
@@ -207,8 +207,7 @@ impl LeaseState {
                 several.held
             }
         };
-        let waits = |held: &WeakHeld| held.upgrade().is_some_and(|held| !held.end(false));
-        held.into_iter().filter(waits).collect()
+        held.into_iter().filter(|held| !end_held(held, false)).collect()
     }
 }
 

@@ -1,6 +1,9 @@
 //! The tasks and bodies that wait for the end of a lease.
 
-use std::sync::{Arc, Weak};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Weak},
+};
 
 use tokio::sync::Notify;
 
@@ -8,9 +11,16 @@ use super::end::StreamEnd;
 
 /// A value that ends with its lease.
 pub(super) trait EndWithLease: Send + Sync {
-    /// Drops the value and wakes who polls it. Returns false if the rest of an event is waited for,
-    /// unless `now` is true.
+    /// Drops the value and wakes who polls it. Returns false if it is being polled, or if the rest of
+    /// an event is waited for, unless `now` is true. Never blocks for long itself.
     fn end(&self, now: bool) -> bool;
+}
+
+/// Ends a value. Returns false if that is to be tried again.
+pub(super) fn end_held(held: &WeakHeld, now: bool) -> bool {
+    // Code of the application that panics as it is dropped must not end the streams of others.
+    let end = AssertUnwindSafe(|| held.upgrade().is_none_or(|held| held.end(now)));
+    catch_unwind(end).unwrap_or(true)
 }
 
 /// A weak reference to a value that ends with its lease.

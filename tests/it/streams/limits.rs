@@ -1,5 +1,13 @@
 //! The number of streams, their shutdown, and faults around them.
 
+use std::{
+    pin::Pin,
+    sync::mpsc::channel,
+    task::{Context, Poll, Waker},
+};
+
+use futures_util::{Stream, StreamExt as _};
+
 use super::*;
 
 #[tokio::test(start_paused = true)]
@@ -106,6 +114,58 @@ async fn verifier_that_panics_costs_no_stream_its_watch() {
     assert_eq!(open.reason(), None);
     pass(12 * SEC).await;
     assert_eq!(open.reason(), Some("unverified"));
+}
+
+/// A stream whose code blocks or panics.
+struct Rude {
+    polled: std::sync::mpsc::Sender<()>,
+    goes_on: std::sync::mpsc::Receiver<()>,
+    panics: bool,
+}
+
+impl Stream for Rude {
+    type Item = u8;
+
+    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<u8>> {
+        let _ = self.polled.send(());
+        let _ = self.goes_on.recv();
+        Poll::Ready(Some(1))
+    }
+}
+
+impl Drop for Rude {
+    fn drop(&mut self) {
+        assert!(!self.panics, "scripted panic");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn stream_that_blocks_or_panics_costs_no_other_its_watch() {
+    let world = World::new(local());
+    let (alice, bob) = (world.jwt(), world.server.jwt().subject("bob").audience(AUDIENCE).mint());
+    let (first, second) = (open(&world, &alice, PLAIN).await, open(&world, &alice, PLAIN).await);
+    let (rude, other) = (open(&world, &bob, PLAIN).await, open(&world, &alice, PLAIN).await);
+    let revoke = |subject| world.api.revocations().revoke(&Cutoff::subject(ISSUER, subject));
+    let ((polled, is_polled), (go_on, goes_on)) = (channel(), channel());
+    let mut blocks = rude.lease().guard(Rude { polled, goes_on, panics: false });
+    let ((polled, _), (_, goes_on)) = (channel(), channel());
+    let _panics = rude.lease().guard(Rude { polled, goes_on, panics: true });
+    let blocked = std::thread::spawn(move || {
+        let mut cx = Context::from_waker(Waker::noop());
+        let before = blocks.poll_next_unpin(&mut cx);
+        (before, blocks.poll_next_unpin(&mut cx))
+    });
+    is_polled.recv().unwrap();
+    revoke("bob");
+    pass(3 * SEC).await;
+    assert_eq!((rude.reason(), first.reason()), (Some("revoked"), None));
+    revoke("alice");
+    pass(SEC).await;
+    for open in [first, second, other] {
+        assert!(open.handler_is_dropped() && open.reason() == Some("revoked"));
+    }
+    go_on.send(()).unwrap();
+    assert_eq!(blocked.join().unwrap(), (Poll::Ready(Some(1)), Poll::Ready(None)));
 }
 
 #[tokio::test(start_paused = true)]
