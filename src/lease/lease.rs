@@ -94,6 +94,8 @@ impl Lease {
 
     /// Requires more of the token for as long as the stream is open.
     ///
+    /// [`Requirement::fresh`] and [`Requirement::max_age`] are checked as of now, and not again.
+    ///
     /// Requirements of layers, extractors and `RequestExt::require` are recorded on their own. Use
     /// this for those that a handler checks by itself, also for each message. The same requirement is
     /// recorded once; a function (such as [`Requirement::check_fn`]) only if it is a clone.

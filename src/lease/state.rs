@@ -168,7 +168,7 @@ impl LeaseState {
         self.lock().waiters.add(held)
     }
 
-    /// Judges facts by everything that the request had to meet.
+    /// Judges facts by everything that the request had to meet. Returns the token as it is now.
     pub(super) fn judge(&self, active: &ActiveToken) -> Result<VerifiedToken, VerifyError> {
         let terms = &self.terms;
         let (scheme, met) = {
@@ -179,7 +179,7 @@ impl LeaseState {
         if let Some(met) = met {
             met.check(&token)?;
         }
-        Ok(token)
+        Ok(terms.policy.as_of_now(token))
     }
 
     /// Ends the lease. Returns the values that are being polled, or wait for the rest of an event.

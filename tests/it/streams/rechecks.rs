@@ -309,6 +309,24 @@ async fn max_age_of_a_login_is_judged_at_admission_only() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn ages_that_a_handler_asks_for_are_those_of_now() {
+    let world = World::new(remote());
+    let token = world.server.opaque().audience(AUDIENCE).expires_in(3600 * SEC);
+    let token = token.claim("auth_time", world.clock.now().as_secs()).mint();
+    let open = open(&world, &token, GRPC).await;
+    let (fresh, login) = (Requirement::fresh(5 * SEC), Requirement::max_age(60 * SEC));
+    assert!(open.lease().require(&fresh).is_ok() && open.lease().require(&login).is_ok());
+    pass(10 * SEC).await;
+    assert_eq!(open.lease().token().unwrap().facts_age(), 10 * SEC);
+    assert_eq!(open.lease().require(&fresh).unwrap_err().kind(), ErrorKind::Misconfigured);
+    pass(90 * SEC).await;
+    let refused = open.lease().require(&login).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::InsufficientAuthentication);
+    // What was met once does not end the stream.
+    assert_eq!(open.reason(), None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn only_watching_asks_nothing_and_still_ends_by_cutoffs_and_expiry() {
     let world = World::new(remote());
     let token = world.opaque();
