@@ -169,7 +169,7 @@ impl Args {
                 several => format!("`--issuer` must select one of {}", several.join(", ")),
             }));
         };
-        self.net.check_certificates([issuer])?;
+        self.net.check_certificates(std::slice::from_ref(issuer))?;
         let builder = deployment.config.introspection(at);
         let builder = builder.map_err(|problems| Failure::of_options(&problems))?;
         let none = || Failure::usage(format!("{} has no introspection", issuer.issuer));

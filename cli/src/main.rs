@@ -223,8 +223,7 @@ fn main() -> ExitCode {
         Some(at) => Arc::new(TestClock::pinned(at)),
         None => Arc::new(SystemClock),
     };
-    let screen = Screen::new(cli.color, cli.json);
-    let fixed_clock = cli.at.is_some();
+    let (screen, fixed_clock) = (Screen::new(cli.color, cli.json), cli.at.is_some());
     let timeout = Duration::from_secs(cli.timeout);
     let cx = Context { clock, fixed_clock, screen, timeout, input: None, runtime };
     let exit = match cli.command.run(&cx) {

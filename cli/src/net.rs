@@ -58,10 +58,7 @@ impl NetArgs {
     /// # Errors
     ///
     /// If the configuration of an issuer has certificates and the matching option is missing.
-    pub(crate) fn check_certificates<'a>(
-        &self,
-        issuers: impl IntoIterator<Item = &'a IssuerSettings>,
-    ) -> Result<(), Failure> {
+    pub(crate) fn check_certificates(&self, issuers: &[IssuerSettings]) -> Result<(), Failure> {
         for issuer in issuers {
             let name = &issuer.issuer;
             if let (Some(path), None) = (&issuer.ca_file, &self.ca) {

@@ -101,9 +101,7 @@ impl Outcome<'_> {
             (false, []) => report.line(Tone::Good, "ACCEPTED"),
             _ => report.line(Tone::Warning, "ACCEPTED, but some checks were skipped"),
         }
-        let expiry = token.expires_at().map_or("never".to_owned(), |expiry| {
-            format!("{} ({})", when::date(expiry), when::relative(expiry, cx.now()))
-        });
+        let expiry = token.expires_at().map(|expiry| when::both(expiry, cx.now()));
         let none = || "none".to_owned();
         let scope = Some(token.scope().to_string()).filter(|scope| !scope.is_empty());
         let mut fields = Vec::new();
@@ -121,39 +119,33 @@ impl Outcome<'_> {
             Field::new("subject", token.subject().map_or_else(none, str::to_owned)),
             Field::new("client", token.client_id().map_or_else(none, Into::into)),
             Field::new("scope", scope.unwrap_or_else(none)),
-            Field::new("expires", expiry),
+            Field::new("expires", expiry.unwrap_or_else(|| "never".to_owned())),
         ]);
         fields.extend(self.kept(token).map(|text| Field::new("kept", text)));
         report.fields(fields);
-        report.set(
-            "token",
-            json!({
-                "issuer": token.issuer(),
-                "subject": token.subject(),
-                "client_id": token.client_id(),
-                "scope": token.scope().to_string(),
-                "expires_at": token.expires_at().map(|time| time.as_secs()),
-            }),
-        );
+        let token = json!({
+            "issuer": token.issuer(),
+            "subject": token.subject(),
+            "client_id": token.client_id(),
+            "scope": token.scope().to_string(),
+            "expires_at": token.expires_at().map(|time| time.as_secs()),
+        });
+        report.set("token", token);
     }
 
     /// Describes how long the service keeps what it found out about the token.
     fn kept(&self, token: &VerifiedToken) -> Option<String> {
         let settings = self.place.settings()?;
         if token.method() == Method::Jwt {
-            let seconds = settings.jwt_max_age.as_secs();
-            return Some(format!(
-                "for {seconds} s, then its signature is verified again; no server is asked"
-            ));
+            let then = "then its signature is verified again; no server is asked";
+            return Some(format!("for {} s, {then}", settings.jwt_max_age.as_secs()));
         }
         let own = self.place.issuer(Some(token.issuer()))?.confirmation_max_age;
         let own = own.filter(|_| token.method() == Method::Confirmed);
         let age = own.unwrap_or(settings.max_age) + settings.stale_if_error;
         Some(match age.as_secs() {
             0 => "not at all: each request introspects it".to_owned(),
-            seconds => {
-                format!("for at most {seconds} s; until then a revocation does not count")
-            }
+            age => format!("for at most {age} s; until then a revocation does not count"),
         })
     }
 }

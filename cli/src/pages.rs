@@ -32,12 +32,12 @@ pub(crate) fn man(args: &ManArgs, _: &Context) -> Result<Report, Failure> {
     let mut root = Cli::command();
     root.build();
     let command = match &args.command {
-        None => root,
-        Some(name) => {
-            let named = root.find_subcommand(name).cloned();
-            named.ok_or_else(|| Failure::usage(format!("there is no command `{name}`")))?
-        }
+        Some(name) => root.find_subcommand(name),
+        None => Some(&root),
     };
+    let name = args.command.as_deref().unwrap_or_default();
+    let none = || Failure::usage(format!("there is no command `{name}`"));
+    let command = command.ok_or_else(none)?.clone();
     let mut text = Vec::new();
     let rendered = clap_mangen::Man::new(command).render(&mut text);
     rendered.map_err(|error| Failure::usage(error.to_string()))?;

@@ -32,10 +32,8 @@ pub(crate) fn proxies_of_service(settings: &Settings, urls: &[&str]) -> Vec<Stri
 
 /// Describes whether requests to these URLs use a proxy of the environment, if there is one.
 pub(crate) fn proxies(urls: &[&str]) -> Vec<String> {
-    let set: Vec<_> = VARIABLES
-        .into_iter()
-        .filter(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
-        .collect();
+    let is_set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let set: Vec<_> = VARIABLES.into_iter().filter(is_set).collect();
     if set.is_empty() {
         return Vec::new();
     }
@@ -43,23 +41,16 @@ pub(crate) fn proxies(urls: &[&str]) -> Vec<String> {
     let describe = |url: &&str| {
         let url: http::Uri = url.parse().ok()?;
         let host = url.host()?;
-        Some(match matcher.intercept(&url) {
-            Some(proxy) => {
-                let (scheme, proxy) = (proxy.uri().scheme_str(), proxy.uri().authority());
-                // Without its credentials.
-                let proxy =
-                    proxy.map(|proxy| proxy.as_str().rsplit('@').next().unwrap_or_default());
-                format!(
-                    "Proxy: {host} is reached through {}://{}, named in the environment.",
-                    scheme.unwrap_or("http"),
-                    proxy.unwrap_or_default()
-                )
-            }
-            None => {
-                let set = set.join(" and ");
-                format!("Proxy: {set} is set, but is not used for {host}.")
-            }
-        })
+        let Some(proxy) = matcher.intercept(&url) else {
+            let set = set.join(" and ");
+            return Some(format!("Proxy: {set} is set, but is not used for {host}."));
+        };
+        let scheme = proxy.uri().scheme_str().unwrap_or("http");
+        let authority = proxy.uri().authority()?.as_str();
+        // Without its credentials.
+        let proxy = authority.rsplit('@').next()?;
+        let named = "named in the environment";
+        Some(format!("Proxy: {host} is reached through {scheme}://{proxy}, {named}."))
     };
     let mut lines: Vec<_> = urls.iter().filter_map(describe).collect();
     lines.dedup();

@@ -35,7 +35,9 @@ const ENDPOINTS: [(&str, Endpoint); 4] = [
     ("token", Endpoint::Token),
 ];
 
-const FAULTS: [(&str, fn() -> Fault); 9] = [
+type MakeFault = fn() -> Fault;
+
+const FAULTS: [(&str, MakeFault); 9] = [
     ("close", Fault::close),
     ("error", || Fault::status(StatusCode::INTERNAL_SERVER_ERROR)),
     ("garbage", Fault::garbage),

@@ -35,6 +35,11 @@ pub(crate) fn relative(time: UnixTime, now: UnixTime) -> String {
     }
 }
 
+/// Formats a time as in RFC 3339, and relative to `now`.
+pub(crate) fn both(time: UnixTime, now: UnixTime) -> String {
+    format!("{} ({})", date(time), relative(time, now))
+}
+
 /// Formats a number of seconds in its two largest units.
 pub(crate) fn span(seconds: u128) -> String {
     const UNITS: [(u128, &str); 4] = [(86_400, "d"), (3600, "h"), (60, "min"), (1, "s")];

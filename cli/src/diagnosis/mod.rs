@@ -162,9 +162,7 @@ impl Case<'_> {
 pub(crate) fn found(detail: &Detail, now: UnixTime) -> Option<String> {
     match &detail.seen {
         Some(Found::Text(text)) => Some(text.clone()),
-        Some(Found::Time(time)) => {
-            Some(format!("{} ({})", when::date(*time), when::relative(*time, now)))
-        }
+        Some(Found::Time(time)) => Some(when::both(*time, now)),
         _ => detail.wanted.as_ref().map(|_| "none".to_owned()),
     }
 }

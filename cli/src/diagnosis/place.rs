@@ -112,12 +112,8 @@ impl<'a> Place<'a> {
     }
 
     /// Returns the line of a file or the options that give a setting this value.
-    pub(crate) fn line(
-        self,
-        Setting(key, option): Setting,
-        value: impl Into<toml::Value>,
-    ) -> String {
-        let value = value.into();
+    pub(crate) fn line(self, setting: Setting, value: impl Into<toml::Value>) -> String {
+        let (Setting(key, option), value) = (setting, value.into());
         if matches!(self, Self::File(_)) || option.is_empty() {
             return format!("{key} = {value}");
         }

@@ -42,11 +42,9 @@ impl Doctor<'_> {
             true => "the scheme `DPoP` and a header `DPoP` with a new proof (RFC 9449 §7.1)",
             false => "that certificate on its connection (RFC 8705 §3)",
         };
-        match self.missing_scopes(&seen.given.token).as_deref() {
-            Some([]) => self.found.unseen("possession_not_tried").text(format!(
-                "it is bound to {bound}, which only its client has: all other checks passed. \
-                 The client must send it with {how}"
-            )),
+        let seen = match self.missing_scopes(&seen.given.token).as_deref() {
+            Some([]) => ": all other checks passed",
+            None => ", so that its scope was not checked",
             Some(missing) => {
                 let missing = missing.join(" ");
                 self.found.bad("not_admitted").text(format!(
@@ -54,12 +52,13 @@ impl Doctor<'_> {
                 ));
                 self.found.change("have the client request the scope");
                 self.found.change(self.place().with(Setting::SCOPE, "require less"));
+                return true;
             }
-            None => self.found.unseen("possession_not_tried").text(format!(
-                "it is bound to {bound}, which only its client has, so that its scope was not \
-                 checked. The client must send it with {how}"
-            )),
-        }
+        };
+        self.found.unseen("possession_not_tried").text(format!(
+            "it is bound to {bound}, which only its client has{seen}. The client must send it with \
+             {how}"
+        ));
         true
     }
 

@@ -31,11 +31,7 @@ pub(super) type Introspected = Result<ActiveToken, VerifyError>;
 
 impl Doctor<'_> {
     /// Introspects a random token, which must be inactive.
-    pub(super) fn check_credentials(
-        &mut self,
-        at: usize,
-        issuer: &IssuerSettings,
-    ) -> Vec<Exchange> {
+    pub(super) fn try_credentials(&mut self, at: usize, issuer: &IssuerSettings) -> Vec<Exchange> {
         let Some(client) = &issuer.client else { return Vec::new() };
         let Some(verifier) = self.verifier(at, None) else { return Vec::new() };
         let Some(token) = inspect::random_text() else { return Vec::new() };

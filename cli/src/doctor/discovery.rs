@@ -18,13 +18,9 @@ const LIMIT: usize = 256 * 1024;
 
 impl Doctor<'_> {
     /// Returns the metadata that the library fetched, after checking it.
-    pub(super) fn check_metadata(
-        &mut self,
-        issuer: &IssuerSettings,
-        exchanges: &[&Exchange],
-    ) -> Value {
+    pub(super) fn check_metadata(&mut self, issuer: &IssuerSettings, seen: &[&Exchange]) -> Value {
         let mut problems: Vec<Finding> = Vec::new();
-        for exchange in exchanges {
+        for exchange in seen {
             match self.read_document(exchange, &issuer.issuer) {
                 Ok(metadata) => {
                     // The library takes the first that it can use.
@@ -98,7 +94,7 @@ impl Doctor<'_> {
     fn check_endpoints(&mut self, issuer: &IssuerSettings, metadata: &Value) {
         let name = &issuer.issuer;
         if issuer.mode != "jwt" && issuer.endpoint.is_none() {
-            match introspection_endpoint(issuer, metadata) {
+            match endpoint(issuer, metadata) {
                 Some(url) => {
                     self.runbook.add_setting(&format!("introspection of {name}"), url);
                     self.check_auth_methods(issuer, metadata);
@@ -199,9 +195,12 @@ impl Doctor<'_> {
     }
 }
 
+/// The level, the code and the text of a finding.
+type Problem = (Level, &'static str, String);
+
 /// Returns the issuer in a metadata document, and the document, or else the problem with it, but no
 /// problem with TLS.
-fn document(exchange: &Exchange) -> Result<(String, Value), Option<(Level, &'static str, String)>> {
+fn document(exchange: &Exchange) -> Result<(String, Value), Option<Problem>> {
     let problem = |level, code, text| Err(Some((level, code, text)));
     let response = match &exchange.outcome {
         Some(Ok(response)) => response,
@@ -239,10 +238,7 @@ fn document(exchange: &Exchange) -> Result<(String, Value), Option<(Level, &'sta
 }
 
 /// Returns the introspection endpoint in the metadata for the client of this issuer (RFC 8705 §5).
-pub(super) fn introspection_endpoint<'a>(
-    issuer: &IssuerSettings,
-    metadata: &'a Value,
-) -> Option<&'a str> {
+pub(super) fn endpoint<'a>(issuer: &IssuerSettings, metadata: &'a Value) -> Option<&'a str> {
     let by_certificate = issuer.client.as_ref().is_some_and(|client| client.method == "mtls");
     let alias = metadata["mtls_endpoint_aliases"]["introspection_endpoint"].as_str();
     alias.filter(|_| by_certificate).or(metadata["introspection_endpoint"].as_str())

@@ -9,7 +9,7 @@ use tower_introspect::{
     inspect::{self, IssuerSettings},
 };
 
-use super::{Doctor, discovery::introspection_endpoint};
+use super::{Doctor, discovery};
 use crate::{
     finding::{Finding, Findings, Level},
     input,
@@ -74,9 +74,9 @@ impl Doctor<'_> {
             keys = self.check_key_file(path, issuer);
         }
         let has_endpoint =
-            issuer.endpoint.is_some() || introspection_endpoint(issuer, &metadata).is_some();
+            issuer.endpoint.is_some() || discovery::endpoint(issuer, &metadata).is_some();
         let introspections = match has_endpoint {
-            true => self.check_credentials(at, issuer),
+            true => self.try_credentials(at, issuer),
             false => Vec::new(),
         };
         exchanges.extend(&introspections);

@@ -30,11 +30,9 @@ impl Doctor<'_> {
                      response is {text} too. Everyone who reaches it can try tokens there (RFC \
                      7662 §2.1), so only the network protects it"
                 ));
-                self.found.change(format!(
-                    "{}: `client = {{ method = \"danger_none\" }}` says so, and sends no secret. Let \
-                     nobody but this service reach the endpoint",
-                    self.place().name(Setting::CLIENT)
-                ));
+                let text = "`client = { method = \"danger_none\" }` says so, and sends no secret. \
+                            Let nobody but this service reach the endpoint";
+                self.found.change(self.place().with(Setting::CLIENT, text));
                 return Vec::new();
             }
             Some((false, text)) => refused.push(format!("without credentials: {text}")),
@@ -46,8 +44,8 @@ impl Doctor<'_> {
                     "the server does not check the secret: with a wrong one, the response is \
                      {text} too"
                 ));
-                self.found
-                    .change("at the authorization server: what this client authenticates with");
+                let change = "at the authorization server: what this client authenticates with";
+                self.found.change(change);
                 return Vec::new();
             }
             Some((false, text)) => refused.push(format!("with a wrong secret: {text}")),
