@@ -81,7 +81,7 @@ async fn tokens_are_decoded_as_they_are_typed() {
         screenshots(browser, "empty").await;
         browser.types("Bearer abc").await;
         browser.shows("NOT VERIFIED").await;
-        browser.shows("The middleware would refuse this token as it was pasted").await;
+        browser.shows("a service would refuse it as pasted").await;
         browser.script("document.getElementById('clear').click()").await;
         browser.waits_for("document.getElementById('verdict').textContent === ''").await;
         browser.pastes(&good()).await;
@@ -218,7 +218,7 @@ async fn tokens_are_verified_with_the_keyboard_alone() {
         browser.types(SPACE).await;
         browser.types(ENTER).await;
         browser.shows("ACCEPTED").await;
-        browser.shows("The middleware would refuse this token as it was pasted").await;
+        browser.shows("a service would refuse it as pasted").await;
         screenshots(browser, "accepted").await;
 
         for (token, name, texts) in [
