@@ -39,9 +39,9 @@ impl Client<'_> {
         let (token, events) = self.brief_events().await?;
         row("events, with a token for seconds", read_to_end(events).await?, "a clean end")?;
         let again = self.events(&token).await?;
-        row("the same token, after it has expired", refused(&again), "401 invalid_token")?;
+        row("the same token, after it has expired", &refused(&again), "401 invalid_token")?;
         let again = self.events(&self.jwt("dora", 600)).await?;
-        row("another token", again.status().as_u16(), 200)
+        row("another token", &again.status().as_u16(), &200)
     }
 
     /// Opens events with a token that expires soon: within seconds, or later on a busy machine.
@@ -65,17 +65,17 @@ impl Client<'_> {
         let get = |path| self.http.get(self.url(path)).header("cookie", cookie);
 
         let events = get("/payments/events").send().await?;
-        row("events, with a cookie", events.status().as_u16(), 200)?;
+        row("events, with a cookie", &events.status().as_u16(), &200)?;
         let elsewhere = get("/payments").send().await?;
-        row("the cookie elsewhere", elsewhere.status().as_u16(), 401)?;
+        row("the cookie elsewhere", &elsewhere.status().as_u16(), &401)?;
         let both = get("/payments/events").bearer_auth(&token).send().await?;
-        row("a cookie and a header", refused(&both), "400 invalid_request")?;
+        row("a cookie and a header", &refused(&both), "400 invalid_request")?;
 
         let sign_out = self.http.post(self.url("/sign-out")).bearer_auth(&token).send().await?;
-        row("the user signs out", sign_out.status().as_u16(), 204)?;
+        row("the user signs out", &sign_out.status().as_u16(), &204)?;
         row("the events of the user", read_to_end(events).await?, "a clean end")?;
         let again = get("/payments/events").send().await?;
-        row("the browser asks again", refused(&again), "401 invalid_token")
+        row("the browser asks again", &refused(&again), "401 invalid_token")
     }
 
     /// A WebSocket, whose client sends another token before the first one expires.
@@ -86,9 +86,9 @@ impl Client<'_> {
         row("a WebSocket", greeting.as_str().unwrap_or_default(), "a payment of frank")?;
 
         let other = self.opaque("mallory");
-        row("the token of another user", renew(&mut socket, &other).await?, "denied")?;
+        row("the token of another user", &renew(&mut socket, &other).await?, "denied")?;
         let second = self.opaque("frank");
-        row("another token of the user", renew(&mut socket, &second).await?, "renewed")?;
+        row("another token of the user", &renew(&mut socket, &second).await?, "renewed")?;
 
         self.authority.revoke(&second);
         let code = loop {
@@ -97,13 +97,13 @@ impl Client<'_> {
                 _ => continue,
             }
         };
-        row("the issuer revokes it", code, 1008_u16)?;
+        row("the issuer revokes it", &code, &1008_u16)?;
         let status = match self.socket(&second).await {
             Ok(_) => return Err("the revoked token opens another".into()),
             Err(tungstenite::Error::Http(response)) => response.status().as_u16(),
             Err(error) => return Err(error.into()),
         };
-        row("the revoked token", status, 401)
+        row("the revoked token", &status, &401)
     }
 
     fn url(&self, path: &str) -> String {
@@ -175,10 +175,10 @@ fn refused(response: &Response) -> String {
 }
 
 /// Prints what came of a step, and fails if it is not as told.
-fn row<T, U>(what: &str, seen: T, told: U) -> Outcome<()>
+fn row<T, U>(what: &str, seen: &T, told: &U) -> Outcome<()>
 where
-    T: PartialEq<U> + std::fmt::Display,
-    U: std::fmt::Display,
+    T: PartialEq<U> + std::fmt::Display + ?Sized,
+    U: std::fmt::Display + ?Sized,
 {
     println!("{what:<40}{seen}");
     if seen == told { Ok(()) } else { Err(format!("{what}: {seen} and not {told}").into()) }
