@@ -134,7 +134,10 @@ impl Policy {
             .inspect_err(|refused| tell_refresh(active, *refused))?;
         self.check_time(claims, now.wall())?;
         self.check_lifetime(claims)?;
-        let audiences = || seen(list(claims.audience().iter())).wanted(list(&self.audiences));
+        let audiences = || {
+            let named = list(claims.audience().iter());
+            seen_if(Some(named).filter(|named| !named.is_empty())).wanted(list(&self.audiences))
+        };
         record(Check::Audience, audiences, self.check_audience(claims))
     }
 
