@@ -95,7 +95,11 @@ impl Policy {
         scheme: Scheme,
         admitted_at: UnixTime,
     ) -> Result<VerifiedToken, VerifyError> {
-        self.check_facts(&active, Moment::now(&*self.clock))?;
+        let now = Moment::now(&*self.clock);
+        self.check_facts(&active, now)?;
+        // After another login, as by a renewal, the age counts from that.
+        let login = active.claims().time("auth_time").ok().flatten();
+        let admitted_at = login.map_or(admitted_at, |at| at.min(now.wall()).max(admitted_at));
         let terms = Arc::clone(&self.terms);
         let token = VerifiedToken::new(active, scheme, Duration::ZERO, admitted_at, terms);
         Requirement::check_all(&self.terms.requirements, &token)?;

@@ -70,6 +70,25 @@ async fn narrower_scope_is_judged_by_what_the_request_had_to_meet() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn another_login_is_as_good_as_that_of_the_request() {
+    let recent = Requirement::max_age(300 * SEC);
+    let world = World::with(|api| api.issuer(local()).require(recent.clone()));
+    let mint = |ahead: i64| {
+        let login = world.clock.now().as_secs() + ahead;
+        mint(&world, |token| token.expires_in(3600 * SEC).claim("auth_time", login))
+    };
+    let open = open(&world, &mint(0), GRPC).await;
+    open.lease().require(&recent).unwrap();
+    pass(400 * SEC).await;
+    assert_eq!(renewed(&open, &mint(0)).await, Ok(()));
+    open.lease().require(&recent).unwrap();
+    // A login in the future still proves nothing.
+    assert_eq!(renewed(&open, &mint(200)).await, Err(ErrorKind::InsufficientAuthentication));
+    pass(400 * SEC).await;
+    assert_eq!(open.reason(), None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn renewed_stream_ends_with_its_new_token() {
     let world = World::new(remote());
     let mint = || world.server.opaque().subject("alice").audience(AUDIENCE).mint();
