@@ -260,12 +260,13 @@ impl Registry {
         known.map(|active| (active, watch.leases().collect()))
     }
 
-    /// Ends a lease, unless it was renewed since the cause became known.
+    /// Ends a lease, unless its token is the cause and was renewed since.
     ///
     /// Returns the values that are being polled, or wait for the rest of an event.
     pub(super) fn finish(&self, ending: Ending) -> Vec<WeakHeld> {
         let Ending { lease, key, cause } = ending;
-        if !Arc::ptr_eq(&key, &lease.key()) {
+        let is_by_token = matches!(cause, EndCause::Refused(_) | EndCause::Unverified(_));
+        if is_by_token && !Arc::ptr_eq(&key, &lease.key()) {
             return Vec::new();
         }
         let waiting = lease.finish(cause);

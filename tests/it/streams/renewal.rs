@@ -1,8 +1,15 @@
 //! A client replaces the token of its stream.
 
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use futures_util::{FutureExt as _, Stream};
 use tower_introspect::{
     ErrorKind, VerifyError,
     revocation::Cutoff,
+    stream::Lease,
     test_util::{Jwt, TokenBuilder},
 };
 
@@ -86,6 +93,36 @@ async fn another_login_is_as_good_as_that_of_the_request() {
     assert_eq!(renewed(&open, &mint(200)).await, Err(ErrorKind::InsufficientAuthentication));
     pass(400 * SEC).await;
     assert_eq!(open.reason(), None);
+}
+
+/// A stream that renews another one as it is dropped.
+struct Renewing(Lease, String);
+
+impl Stream for Renewing {
+    type Item = ();
+
+    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<()>> {
+        Poll::Pending
+    }
+}
+
+impl Drop for Renewing {
+    fn drop(&mut self) {
+        let _ = self.0.renew(&self.1).now_or_never();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn stream_that_is_renewed_during_a_shutdown_ends_all_the_same() {
+    let world = World::new(local());
+    let mint = || mint(&world, |token| token);
+    let (one, other) = (open(&world, &mint(), GRPC).await, open(&world, &mint(), GRPC).await);
+    // Whichever ends first renews the other, which was found to end before.
+    let _one = one.lease().guard(Renewing(other.lease().clone(), mint()));
+    let _other = other.lease().guard(Renewing(one.lease().clone(), mint()));
+    world.api.end_streams(Duration::ZERO).await;
+    assert_eq!((one.reason(), other.reason()), (Some("shut_down"), Some("shut_down")));
+    assert_eq!(world.api.leases().open(), 0);
 }
 
 #[tokio::test(start_paused = true)]
