@@ -285,9 +285,11 @@ fn judge(lease: &LeaseState, active: &ActiveToken) -> Option<EndCause> {
     // A requirement of the application may panic.
     match catch_unwind(AssertUnwindSafe(|| lease.judge(active))) {
         Ok(Ok(_)) => None,
-        // Nothing is wrong with the token: the facts are stale, or the clock is wrong.
-        Ok(Err(error)) if !blames_token(&error) => None,
-        Ok(Err(error)) => Some(EndCause::Refused(error)),
+        Ok(Err(error)) if blames_token(&error) => Some(EndCause::Refused(error)),
+        // Nothing is wrong with the token, and nothing is known about it that was not before.
+        Ok(Err(error)) if active.is_stale() || error.kind() == ErrorKind::ClockWrong => None,
+        // A requirement of the application can't be checked. A request would be refused too.
+        Ok(Err(error)) => Some(EndCause::Unverified(error)),
         Err(_) => Some(EndCause::Refused(
             VerifyError::new(ErrorKind::Denied).with_context("a requirement panicked"),
         )),

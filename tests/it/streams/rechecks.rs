@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, OnceLock,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use tower_introspect::{
@@ -306,6 +306,25 @@ async fn max_age_of_a_login_is_judged_at_admission_only() {
     let mut open = open(&world, &token, GRPC).await;
     pass(400 * SEC).await;
     assert_eq!(open.see().await, Seen::Nothing);
+}
+
+#[tokio::test(start_paused = true)]
+async fn requirement_that_can_not_be_checked_ends_the_stream_without_blame() {
+    let world = World::new(remote());
+    let mut open = open(&world, &world.opaque(), GRPC).await;
+    let is_down = Arc::new(AtomicBool::new(false));
+    let store = Arc::clone(&is_down);
+    let requirement = Requirement::check_fn(move |_| match store.load(Ordering::SeqCst) {
+        true => Err(ErrorKind::Unavailable.into()),
+        false => Ok(()),
+    });
+    open.lease().require(&requirement).unwrap();
+    pass(2 * MAX_AGE).await;
+    assert_eq!(open.see().await, Seen::Nothing);
+    is_down.store(true, Ordering::SeqCst);
+    pass(MAX_AGE).await;
+    assert_eq!(open.see().await, Seen::Status("14".into(), false));
+    assert_eq!(open.reason(), Some("unverified"));
 }
 
 #[tokio::test(start_paused = true)]
