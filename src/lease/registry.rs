@@ -329,6 +329,7 @@ impl Registrar for Registry {
             None => Arc::new(key),
         };
         lease.set_key(key);
+        lease.renew_life(now.monotonic(), active.claims().expires_at().is_some());
         self.join(&mut state, lease, active, now);
         drop(state);
         self.woken.notify_one();

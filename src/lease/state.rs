@@ -84,6 +84,17 @@ impl LeaseTerms {
     pub(super) fn leeway(&self) -> Duration {
         self.policy.leeway_of_clocks()
     }
+
+    /// Returns the end of a life that begins now, as a lease keeps it.
+    fn life_from(&self, now: Instant, has_expiry: bool) -> u32 {
+        let Some(life) = self.settings.max_life_of(has_expiry) else { return UNLIMITED };
+        let ends_at = now.saturating_duration_since(self.start).saturating_add(life);
+        let ends_at = ends_at.as_secs_f64().ceil();
+        // The cast saturates. At the very start nothing has ended.
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "see above")]
+        let ends_at = ends_at as u32;
+        ends_at.max(ENDED + 1)
+    }
 }
 
 impl LeaseState {
@@ -93,19 +104,7 @@ impl LeaseState {
         key: Arc<TokenKey>,
         now: Instant,
     ) -> Self {
-        let has_expiry = token.expires_at().is_some();
-        let life = terms.settings.max_life_of(has_expiry).map_or(UNLIMITED, |life| {
-            let ends_at = now.saturating_duration_since(terms.start).saturating_add(life);
-            let ends_at = ends_at.as_secs_f64().ceil();
-            // The cast saturates. At the very start nothing has ended.
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "see above"
-            )]
-            let ends_at = ends_at as u32;
-            ends_at.max(ENDED + 1)
-        });
+        let life = terms.life_from(now, token.expires_at().is_some());
         Self {
             admitted_at: token.admitted_at(),
             slot: AtomicU32::new(NO_SLOT),
@@ -123,6 +122,16 @@ impl LeaseState {
         match self.life.load(Ordering::Relaxed) {
             ENDED | UNLIMITED => None,
             seconds => self.terms.start.checked_add(Duration::from_secs(seconds.into())),
+        }
+    }
+
+    /// Begins another life by default, after a renewal. One that was set counts from the start.
+    pub(super) fn renew_life(&self, now: Instant, has_expiry: bool) {
+        if self.terms.settings.max_life.is_none() {
+            let life = self.terms.life_from(now, has_expiry);
+            let renew = |before| (before != ENDED).then_some(life);
+            // It fails if the lease has ended.
+            let _ = self.life.fetch_update(Ordering::AcqRel, Ordering::Acquire, renew);
         }
     }
 

@@ -95,6 +95,26 @@ async fn another_login_is_as_good_as_that_of_the_request() {
     assert_eq!(open.reason(), None);
 }
 
+#[tokio::test(start_paused = true)]
+async fn maximum_life_for_want_of_an_expiry_is_that_of_the_new_token() {
+    let world = World::new(remote());
+    let mint = || world.server.opaque().subject("alice").audience(AUDIENCE);
+    let dated = || mint().expires_in(36_000 * SEC).mint();
+    let undated = || mint().without("exp").mint();
+    let (short, long) = (open(&world, &dated(), GRPC).await, open(&world, &undated(), GRPC).await);
+    let limited = world.api.streams().max_life(4000 * SEC);
+    let limited = Open::with(&limited, bearer(&undated()), GRPC).await;
+    assert_eq!(renewed(&short, &undated()).await, Ok(()));
+    for open in [&long, &limited] {
+        assert_eq!(renewed(open, &dated()).await, Ok(()));
+    }
+    pass(3602 * SEC).await;
+    assert_eq!((short.reason(), long.reason()), (Some("max_life"), None));
+    assert_eq!(limited.reason(), None);
+    pass(400 * SEC).await;
+    assert_eq!((limited.reason(), long.reason()), (Some("max_life"), None));
+}
+
 /// A stream that renews another one as it is dropped.
 struct Renewing(Lease, String);
 
