@@ -29,7 +29,9 @@ const DEFAULT_MAX_AGE: Duration = Duration::from_secs(30);
 /// The open leases of a service, and the task that watches over them.
 ///
 /// A [`ResourceServer`](crate::ResourceServer) has one for all its layers. There is one timer and one
-/// verification for each token, however many streams it has. The task runs while a lease is open.
+/// verification for each token, however many streams it has. The task runs while a lease is open, on the
+/// runtime on which the first one was opened: with it all streams end, and while its threads are blocked
+/// none does.
 ///
 /// # Clone
 ///

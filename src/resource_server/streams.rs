@@ -15,8 +15,11 @@ impl<R> ResourceServer<R> {
     /// [`stream`](crate::stream) for an example.
     ///
     /// The tokens of open streams are verified again within
-    /// [`max_age`](crate::resource_server::ResourceServerBuilder::max_age), once a second at most. If
-    /// nothing is cached, that is once a second.
+    /// [`max_age`](crate::resource_server::ResourceServerBuilder::max_age), or within a second if that is
+    /// less, or nothing is cached.
+    ///
+    /// One of them is enough for a route. Inside of another one, a stream ends with the first of two
+    /// leases, and a handler renews only the inner one.
     #[must_use]
     pub fn streams(&self) -> StreamLayer<BoxVerifier, R> {
         StreamLayer::new(self.layer(), self.0.leases.clone())
