@@ -4,7 +4,11 @@
 //! hundredth of them. The memory is that of guarded streams less that of streams behind a layer that
 //! guards none. Time is paused, so that periods take none.
 
-#![expect(clippy::unwrap_used, reason = "a benchmark that panics has failed")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a benchmark takes the time, and one that panics has failed"
+)]
 
 mod support;
 

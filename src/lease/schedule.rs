@@ -74,6 +74,7 @@ pub(super) fn luck(hash: u64) -> f64 {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "an instant to count from")]
 mod tests {
     use super::*;
 

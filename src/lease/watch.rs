@@ -342,15 +342,13 @@ impl Watch {
     fn take_answer(&mut self, active: ActiveToken, schedule: &Schedule, now: Moment) {
         let (give_up_at, failures) = (self.times.give_up_at, self.failures);
         let is_newer = self.active.verified_at().is_before(active.verified_at());
-        let age = now.since(active.verified_at());
+        let is_old = now.since(active.verified_at()) > schedule.acceptable_age();
         self.know(active, schedule, now);
-        if age > schedule.acceptable_age() {
+        if is_old && !is_newer {
             // The verifier has no better ones at present, such as a cache that serves stale ones.
             self.failures = failures;
             self.ask_later(schedule, now);
-            if !is_newer {
-                self.times.give_up_at = give_up_at;
-            }
+            self.times.give_up_at = give_up_at;
         }
     }
 

@@ -151,9 +151,9 @@ impl Open {
     }
 }
 
-fn seen(
-    polled: Poll<Option<Result<Frame<Bytes>, Box<dyn std::error::Error + Send + Sync>>>>,
-) -> Seen {
+type Polled = Poll<Option<Result<Frame<Bytes>, Box<dyn std::error::Error + Send + Sync>>>>;
+
+fn seen(polled: Polled) -> Seen {
     match polled {
         Poll::Pending => Seen::Nothing,
         Poll::Ready(None) => Seen::Clean,
