@@ -37,7 +37,7 @@ impl Lease {
     /// fn ticks(lease: &Lease, ticks: impl Stream<Item = u64> + Send + 'static) -> impl Stream<Item = u64> {
     ///     lease.guard(ticks)
     /// }
-    /// # let _ = ticks::<futures_util::stream::Empty<u64>>;
+    /// # let _ = |lease: &Lease| drop(ticks(lease, futures_util::stream::empty()));
     /// ```
     pub fn guard<S: Stream + Send + 'static>(&self, stream: S) -> Guarded<S> {
         Guarded::new(self.clone(), stream)

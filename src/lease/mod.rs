@@ -18,6 +18,7 @@ mod registry;
 mod schedule;
 pub(crate) mod settings;
 mod shares;
+mod slots;
 mod state;
 mod waiters;
 mod watch;

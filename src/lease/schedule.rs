@@ -40,15 +40,16 @@ impl Schedule {
     ///
     /// `luck` is between 0 and 1, and spreads the tokens: verifications start at 60 to 80 % of the
     /// maximum age, and streams end at 80 to 100 % of it if there is no answer. So neither comes at
-    /// once for all, and each has a fifth of the maximum age for its answer. It has 3 s at least: also if
+    /// once for all, and each has a fifth of the maximum age for its answer, and 3 s at least: also if
     /// the facts are old already, as those of a cache may be when a stream is opened.
     pub(super) fn times(&self, now: Instant, age: Duration, luck: f64) -> Times {
         let period = self.period();
         let at =
             |share: f64, more: Duration| now + (period.mul_f64(share) + more).saturating_sub(age);
         let recheck_at = at(0.8 - 0.2 * luck, Duration::ZERO);
-        let give_up_at = at(1.0 - 0.2 * luck, self.stale_if_error.min(FOR_EVER));
-        Times { recheck_at, give_up_at: give_up_at.max(recheck_at + MIN_ANSWER_TIME) }
+        let stale = self.stale_if_error.min(FOR_EVER);
+        let least = (recheck_at + MIN_ANSWER_TIME).min(at(1.0, stale + MIN_ANSWER_TIME));
+        Times { recheck_at, give_up_at: at(1.0 - 0.2 * luck, stale).max(least) }
     }
 
     /// Returns the time between verifications.
@@ -74,7 +75,7 @@ pub(super) fn luck(hash: u64) -> f64 {
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "an instant to count from")]
+#[expect(clippy::disallowed_methods, reason = "an instant of paused time to count from")]
 mod tests {
     use super::*;
 
@@ -93,9 +94,10 @@ mod tests {
             // Facts that are older already.
             let later = schedule.times(now, MAX_AGE / 3, luck);
             assert_eq!(later.give_up_at + MAX_AGE / 3, give_up_at);
-            // Too old, and still there is time for an answer.
-            let Times { recheck_at, give_up_at } = schedule.times(now, MAX_AGE * 2, luck);
+            // Nearly too old, and still there is time for an answer.
+            let Times { recheck_at, give_up_at } = schedule.times(now, MAX_AGE, luck);
             assert_eq!((recheck_at, give_up_at), (now, now + MIN_ANSWER_TIME));
+            assert!(schedule.times(now, MAX_AGE * 2, luck).give_up_at <= now);
         }
     }
 
@@ -105,7 +107,9 @@ mod tests {
         let durations = [Duration::ZERO, Duration::from_millis(1), MAX_AGE, Duration::MAX];
         for (max_age, stale_if_error) in durations.iter().flat_map(|a| durations.map(|b| (*a, b))) {
             let schedule = Schedule { max_age, stale_if_error };
-            for (age, luck) in durations.iter().flat_map(|age| [(*age, 0.0), (*age, 1.0)]) {
+            let oldest = schedule.period().saturating_add(stale_if_error);
+            let ages = durations.iter().filter(|age| **age <= oldest.min(FOR_EVER));
+            for (age, luck) in ages.flat_map(|age| [(*age, 0.0), (*age, 1.0)]) {
                 let Times { recheck_at, give_up_at } = schedule.times(now, age, luck);
                 assert!(give_up_at >= recheck_at + MIN_ANSWER_TIME, "{schedule:?} {age:?}");
                 let is_endless = max_age == Duration::MAX || stale_if_error == Duration::MAX;

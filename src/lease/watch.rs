@@ -1,9 +1,6 @@
 //! The watch over one token that has open streams.
 
-use std::{
-    sync::{Arc, Weak},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
@@ -12,7 +9,8 @@ use super::{
     holder::check_same_holder,
     key::TokenKey,
     schedule::{MAX_PAUSE, MIN_PERIOD, Schedule, Times, luck},
-    state::{LeaseState, NO_SLOT},
+    slots::Slots,
+    state::LeaseState,
 };
 use crate::{
     clock::{Moment, UnixTime},
@@ -52,41 +50,6 @@ pub(super) struct Watch {
     leeway: Duration,
     /// The earliest end of the life of a stream.
     life_ends_at: Option<Instant>,
-}
-
-/// The leases of a token. Each keeps its place, as one that is being dropped can't learn of another.
-#[derive(Default)]
-struct Slots {
-    leases: Vec<Option<Weak<LeaseState>>>,
-    free: Vec<u32>,
-}
-
-impl Slots {
-    fn add(&mut self, lease: Weak<LeaseState>) -> u32 {
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.leases.push(None);
-            u32::try_from(self.leases.len() - 1).unwrap_or(NO_SLOT)
-        });
-        if let Some(place) = self.leases.get_mut(slot as usize) {
-            *place = Some(lease);
-        }
-        slot
-    }
-
-    fn remove(&mut self, slot: u32) {
-        if let Some(place) = self.leases.get_mut(slot as usize) {
-            *place = None;
-            self.free.push(slot);
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.leases.len() == self.free.len()
-    }
-
-    fn iter(&self) -> impl Iterator<Item = Arc<LeaseState>> {
-        self.leases.iter().flatten().filter_map(Weak::upgrade)
-    }
 }
 
 /// The leases that end, and others that were looked at.
@@ -136,8 +99,6 @@ impl Watch {
     pub(super) fn know(&mut self, active: ActiveToken, schedule: &Schedule, now: Moment) {
         let age = now.since(active.verified_at());
         self.times = schedule.times(now.monotonic(), age, self.luck());
-        // Facts may be old already.
-        self.times.recheck_at = self.times.recheck_at.max(now.monotonic() + MIN_PERIOD / 2);
         self.active = active;
         self.failures = 0;
         self.last_error = None;
@@ -340,15 +301,12 @@ impl Watch {
 
     /// Takes the facts of a verification.
     fn take_answer(&mut self, active: ActiveToken, schedule: &Schedule, now: Moment) {
-        let (give_up_at, failures) = (self.times.give_up_at, self.failures);
         let is_newer = self.active.verified_at().is_before(active.verified_at());
-        let is_old = now.since(active.verified_at()) > schedule.acceptable_age();
-        self.know(active, schedule, now);
-        if is_old && !is_newer {
+        if is_newer || now.since(active.verified_at()) <= schedule.acceptable_age() {
+            self.know(active, schedule, now);
+        } else {
             // The verifier has no better ones at present, such as a cache that serves stale ones.
-            self.failures = failures;
             self.ask_later(schedule, now);
-            self.times.give_up_at = give_up_at;
         }
     }
 

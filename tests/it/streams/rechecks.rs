@@ -152,7 +152,7 @@ async fn short_maximum_age_leaves_a_slow_server_time_to_answer() {
     for max_age in [Duration::ZERO, SEC, 3 * SEC] {
         let world = World::with(|api| api.issuer(remote()).max_age(max_age));
         let token = world.opaque();
-        world.server.inject(Endpoint::Introspection, Fault::delay(2 * SEC));
+        world.server.inject(Endpoint::Introspection, Fault::delay(3 * SEC / 2));
         let (api, text) = (world.api.clone(), token.clone());
         let open = tokio::spawn(async move { open_at(&api, &text, GRPC).await });
         pass(3 * SEC).await;
