@@ -50,7 +50,7 @@ pub(crate) struct Finding {
     pub(crate) level: Level,
     pub(crate) code: &'static str,
     pub(crate) text: String,
-    /// What was found and expected, and what to change.
+    /// The value found, the value expected, and the changes to make.
     pub(crate) details: Vec<Detail>,
 }
 

@@ -38,7 +38,7 @@ pub(crate) struct Outcome<'a> {
     pub(crate) exchanges: &'a [Exchange],
     /// The checks that passed only because the command line does not ask for them.
     pub(crate) not_requested: &'a [Check],
-    /// What was requested, for the long screen.
+    /// The request, for the long screen.
     pub(crate) request: Vec<Field>,
     /// The servers that were contacted.
     pub(crate) urls: &'a [&'a str],

@@ -101,7 +101,7 @@ struct Doctor<'a> {
     earlier: Option<EarlierReport>,
     transport: RecordingTransport,
     sections: Vec<Section>,
-    /// What was found about the current subject.
+    /// The findings about the current subject.
     found: Findings,
     runbook: Runbook,
     lifetimes: Vec<Lifetime>,

@@ -1,4 +1,4 @@
-//! What the client sees when a stream ends, and when that is.
+//! The end of a stream as its client sees it.
 
 use std::sync::Arc;
 
