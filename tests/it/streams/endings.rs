@@ -5,7 +5,14 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tower::limit::GlobalConcurrencyLimitLayer;
 
-use super::*;
+use std::convert::Infallible;
+
+use http::Response;
+use http_body_util::{BodyExt as _, Full};
+use tower::{Layer as _, ServiceExt as _, service_fn};
+use tower_introspect::stream::{GuardedBody, StreamEnd};
+
+use super::{open::Feed, *};
 
 #[tokio::test(start_paused = true)]
 async fn stream_ends_when_its_token_expires() {
@@ -242,4 +249,54 @@ async fn a_thousand_streams_are_revoked_at_once() {
     pass(SEC).await;
     assert!(streams.iter().all(Open::handler_is_dropped));
     assert_eq!((going.reason(), world.api.leases().open()), (None, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn token_that_expired_within_the_leeway_has_the_rest_of_it() {
+    let world = World::new(local());
+    let token = world.server.jwt().audience(AUDIENCE).expires_in(SEC).mint();
+    pass(11 * SEC).await;
+    let mut open = open(&world, &token, GRPC).await;
+    pass(18 * SEC).await;
+    assert_eq!(open.see().await, Seen::Nothing);
+    pass(3 * SEC).await;
+    assert_eq!(open.see().await, Seen::Status("16".into(), true));
+    let refused = Open::with(&world.api.streams(), bearer(&token), GRPC).await;
+    assert_eq!(refusal(&refused), Some(ErrorKind::Expired));
+}
+
+#[tokio::test(start_paused = true)]
+async fn peer_that_trickles_gets_no_frame_after_the_end() {
+    let world = World::new(local());
+    let token = world.server.jwt().audience(AUDIENCE).expires_in(10 * SEC).mint();
+    let mut open = open(&world, &token, PLAIN).await;
+    for _ in 0..100 {
+        open.send("x");
+    }
+    for _ in 0..39 {
+        assert_eq!(open.see().await, Seen::Data("x".into()));
+        pass(SEC).await;
+    }
+    pass(2 * SEC).await;
+    assert!(open.handler_is_dropped(), "with what it had left to send");
+    assert_eq!(open.see().await, Seen::Error("expired"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn request_body_of_another_type_ends_with_its_token() {
+    let world = World::new(local());
+    let layer = world.api.streams().guard_typed_requests();
+    let handler = service_fn(async |request: Request<GuardedBody<Feed>>| {
+        let error = request.into_body().collect().await.map(drop).expect_err("it never ends");
+        let end = error.downcast_ref::<StreamEnd>().expect("the end of the stream");
+        Ok::<_, Infallible>(Response::new(Full::from(end.reason())))
+    });
+    let (parts, _) = bearer(&world.jwt()).into_parts();
+    let (_sender, feed) = Feed::pair();
+    let call = tokio::spawn(layer.layer(handler).oneshot(Request::from_parts(parts, feed)));
+    settle().await;
+    world.api.revocations().revoke(&Cutoff::subject(ISSUER, "alice"));
+    let response = call.await.unwrap().unwrap();
+    // It had not begun, so the client gets the refusal.
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
 }

@@ -27,6 +27,14 @@ pub(crate) struct Feed {
     dropped: Arc<AtomicBool>,
 }
 
+impl Feed {
+    /// Returns a body, and the half that feeds it.
+    pub(crate) fn pair() -> (UnboundedSender<Frame<Bytes>>, Self) {
+        let (sender, frames) = unbounded_channel();
+        (sender, Self { frames, dropped: Arc::default() })
+    }
+}
+
 impl Default for Feed {
     fn default() -> Self {
         Self { frames: unbounded_channel().1, dropped: Arc::default() }
