@@ -1,15 +1,17 @@
 //! The resource server of both programs, which differ in how its metrics and spans are exported.
 
-use std::{error::Error, sync::Arc};
+use std::{convert::Infallible, error::Error, sync::Arc, time::Duration};
 
 use axum::{
     Router,
     body::Body,
     extract::{Request, State},
+    http::header::CONTENT_TYPE,
     middleware::{Next, from_fn},
-    response::Response,
+    response::{IntoResponse as _, Response},
     routing::get,
 };
+use futures_util::stream;
 use tokio::net::TcpListener;
 use tower_introspect::{
     ClientAuth, Issuer, RequireScope, ResourceServer, VerifiedToken,
@@ -25,8 +27,9 @@ mod traffic;
 const AUDIENCE: &str = "https://api.example.com";
 
 /// The buckets of each histogram: up to the maximum age of facts, and up to the timeout of calls.
-pub const BUCKETS: [(&str, &[f64]); 2] = [
+pub const BUCKETS: [(&str, &[f64]); 3] = [
     ("tower_introspect_facts_age_seconds", &[1.0, 5.0, 15.0, 30.0, 60.0, 150.0, 300.0]),
+    ("tower_introspect_stream_facts_age_seconds", &[5.0, 15.0, 20.0, 25.0, 30.0, 60.0]),
     ("tower_introspect_upstream_seconds", &[0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0]),
 ];
 
@@ -74,8 +77,11 @@ impl Service {
         scrape: impl Fn() -> String + Send + Sync + 'static,
     ) -> Result<(), Box<dyn Error>> {
         let Self { api, server, _listening } = self;
+        let short = api.streams().max_life(Duration::from_secs(5));
         let app = Router::new()
             .route("/payments", get(payments).route_layer(RequireScope::all(["read:payments"])))
+            .route("/events", get(events).route_layer(api.streams()))
+            .route("/short", get(events).route_layer(short))
             .layer(api.layer())
             .layer(from_fn(spanned));
         // In a real service these routes are on a port of their own that clients can't reach.
@@ -90,8 +96,9 @@ impl Service {
         let address = listener.local_addr()?;
         println!("listening on http://{address}");
         let traffic = tokio::spawn(traffic::run(address, server, AUDIENCE));
-        let stopped = async {
+        let stopped = async move {
             let _ = tokio::signal::ctrl_c().await;
+            api.end_streams(Duration::from_secs(1)).await;
         };
         axum::serve(listener, app.merge(operators)).with_graceful_shutdown(stopped).await?;
         traffic.abort();
@@ -101,6 +108,12 @@ impl Service {
 
 async fn payments(token: VerifiedToken) -> String {
     format!("the payments of {}", token.subject().unwrap_or("nobody"))
+}
+
+/// Responds with events that never come, so that the stream is open until its token ends.
+async fn events() -> Response {
+    let none = stream::pending::<Result<&str, Infallible>>();
+    ([(CONTENT_TYPE, "text/event-stream")], Body::from_stream(none)).into_response()
 }
 
 /// Creates a span for each request, the parent of `verify_token` and of the refusals.
