@@ -60,6 +60,12 @@ async fn serve(world: &World) -> SocketAddr {
     address
 }
 
+fn client(http2: bool) -> reqwest::Client {
+    let client = reqwest::Client::builder().no_proxy();
+    let client = if http2 { client.http2_prior_knowledge() } else { client };
+    client.build().unwrap()
+}
+
 fn token(world: &World) -> String {
     world.server.jwt().subject("alice").scope("read").audience(AUDIENCE).mint()
 }
@@ -73,9 +79,7 @@ async fn axum_events_end_cleanly_and_the_next_request_is_refused() {
     for http2 in [false, true] {
         let world = World::new(local());
         let address = serve(&world).await;
-        let client = reqwest::Client::builder().no_proxy();
-        let client = if http2 { client.http2_prior_knowledge() } else { client };
-        let client = client.build().unwrap();
+        let client = client(http2);
         let token = token(&world);
         let request = || client.get(format!("http://{address}/events")).bearer_auth(&token).send();
         let mut response = request().await.unwrap();
@@ -94,9 +98,7 @@ async fn axum_download_is_not_taken_for_whole() {
     for http2 in [false, true] {
         let world = World::new(local());
         let address = serve(&world).await;
-        let client = reqwest::Client::builder().no_proxy();
-        let client = if http2 { client.http2_prior_knowledge() } else { client };
-        let client = client.build().unwrap();
+        let client = client(http2);
         let url = format!("http://{address}/download");
         let mut response = client.get(url).bearer_auth(token(&world)).send().await.unwrap();
         assert_eq!(response.chunk().await.unwrap().unwrap(), "data: 1\n\n");
