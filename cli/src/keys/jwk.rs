@@ -187,7 +187,7 @@ fn check_names(value: &Value, used: bool, findings: &mut Findings) {
         ),
         Some(kid) if kid.starts_with("test-") => findings
             .warn("key_test")
-            .text("its `kid` marks it as a test key: production services must not trust it"),
+            .text("the `kid` marks a test key: production services must not trust it"),
         Some(kid) if kid.len() > MAX_CHARS => {
             findings.warn("key_long_kid").text("its `kid` is longer than 256 characters");
         }
