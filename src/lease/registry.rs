@@ -110,11 +110,11 @@ impl Registry {
         peer: Option<PeerKey>,
     ) -> Result<(Arc<LeaseState>, bool), VerifyError> {
         let now = self.now();
+        let fingerprint = *token.fingerprint(sha256);
         let mut state = self.lock();
         if state.is_closed {
             return Err(too_many("the service is shutting down"));
         }
-        let fingerprint = *token.fingerprint(sha256);
         let key = match state.watches.get(&fingerprint) {
             Some(watch) => Arc::clone(&watch.key),
             None => Arc::new(self.key_of(token, verified.active(), verified.scheme(), peer)?),
