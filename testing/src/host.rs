@@ -1,6 +1,12 @@
 //! Programs, directories, ports and processes of the machine, and skipped tests.
 
-use std::{fmt::Write as _, io::Write, path::Path, process::Command, time::Duration};
+use std::{
+    fmt::Write as _,
+    io::Write,
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 /// How long a test waits for a process or a socket. It only bounds a hang: everything takes far
 /// less, also on a busy machine, and no test draws a conclusion from it.
@@ -96,9 +102,33 @@ impl Process {
 pub struct Stopped<'a>(&'a Process);
 
 impl Process {
+    /// Suspends it, and waits until each of its threads stands still: the signal reaches one thread,
+    /// which stops the others when it gets to run.
     pub fn stop(&self) -> Stopped<'_> {
         self.signal("STOP");
+        let deadline = Instant::now() + PATIENCE;
+        while self.is_running() {
+            assert!(Instant::now() < deadline, "it does not stop");
+            std::thread::yield_now();
+        }
         Stopped(self)
+    }
+
+    /// Returns true if a thread of its process group is neither suspended nor at its end.
+    fn is_running(&self) -> bool {
+        let group = self.0.id().to_string();
+        let entries = |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().flatten();
+        let tasks = entries(Path::new("/proc")).map(|process| process.path().join("task"));
+        let threads = tasks.flat_map(|task| entries(&task).collect::<Vec<_>>());
+        let lines =
+            threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok());
+        lines.into_iter().any(|line| {
+            // The name of the program is in parentheses, and may have some of its own.
+            let (_, rest) = line.rsplit_once(") ").unwrap_or_default();
+            let mut fields = rest.split(' ');
+            let (state, of_group) = (fields.next(), fields.nth(1) == Some(&*group));
+            of_group && !matches!(state, Some("T" | "X" | "Z"))
+        })
     }
 
     fn signal(&self, name: &str) {
