@@ -43,6 +43,7 @@ use tokio::net::TcpListener;
 use tower::{Layer as _, ServiceExt as _};
 use tower_introspect::{
     Issuer, RequireScope, ResourceServer,
+    respond::refused_body::ReadRefusedLayer,
     revocation::Cutoff,
     test_util::{AuthorizationServer, Client, Listening},
 };
@@ -92,7 +93,10 @@ pub(crate) fn app(api: &ResourceServer, resource: &str) -> Result<Router, Box<dy
         .route_layer(middleware::from_fn(scopes_of_tools))
         // `streams` in place of `layer`, because clients listen for as long as they can. The token is
         // not passed on to the tools.
-        .route_layer(api.streams().introspect(|layer| layer.remove_credentials()))
+        // Clients may send a body before they read that they are refused.
+        .route_layer(ReadRefusedLayer::new(
+            api.streams().introspect(|layer| layer.remove_credentials()),
+        ))
         // Public, so it is added after the layers.
         .route_service(api.metadata_path(), api.metadata_service::<Body>()))
 }

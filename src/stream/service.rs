@@ -18,7 +18,10 @@ use tower_service::Service;
 use super::requests::GuardRequest;
 use crate::{
     lease::{body::GuardedBody, lease::Lease},
-    respond::inner_refusal::InnerRefusal,
+    respond::{
+        inner_refusal::InnerRefusal,
+        refused_body::refusing::{Judged, PolledCall, Refusing},
+    },
 };
 
 /// The outer service of a [`StreamLayer`](super::StreamLayer). It guards the bodies of responses.
@@ -66,6 +69,52 @@ where
     }
 }
 
+impl<S, ReqB, ResB> Refusing<ReqB> for GuardResponses<S>
+where
+    S: Refusing<ReqB> + Service<Request<ReqB>, Response = Response<ResB>>,
+    ResB: Body<Data = Bytes> + Send + 'static,
+{
+    fn call_or_refuse(
+        &mut self,
+        request: Request<ReqB>,
+    ) -> Judged<Self::Future, Self::Response, ReqB> {
+        match self.inner.call_or_refuse(request) {
+            Judged::Admitted(future) => Judged::Admitted(GuardFuture { future }),
+            Judged::Refused(refused) => Judged::Refused(refused.map(guard)),
+        }
+    }
+
+    fn poll_or_refuse(
+        future: Pin<&mut Self::Future>,
+        cx: &mut Context<'_>,
+    ) -> PolledCall<Self::Response, Self::Error, ReqB> {
+        let judged = ready!(S::poll_or_refuse(future.project().future, cx))?;
+        Poll::Ready(Ok(match judged {
+            Judged::Admitted(response) => Judged::Admitted(guard(response)),
+            Judged::Refused(refused) => Judged::Refused(refused.map(guard)),
+        }))
+    }
+}
+
+/// Guards the body of a response, if the response has a lease.
+fn guard<B>(response: Response<B>) -> Response<GuardedBody<B>>
+where
+    B: Body + Send + 'static,
+{
+    let (mut head, body) = response.into_parts();
+    let body = match head.extensions.remove::<Lease>() {
+        Some(lease) => {
+            if head.extensions.is_empty() {
+                // Else an empty map lives for as long as the response.
+                head.extensions = Extensions::new();
+            }
+            GuardedBody::of_response(lease, &head, body)
+        }
+        None => GuardedBody::plain(body),
+    };
+    Response::from_parts(head, body)
+}
+
 pin_project! {
     /// The future of [`GuardResponses`].
     ///
@@ -86,19 +135,7 @@ where
     type Output = Result<Response<GuardedBody<ResB>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let response = ready!(self.project().future.poll(cx))?;
-        let (mut head, body) = response.into_parts();
-        let body = match head.extensions.remove::<Lease>() {
-            Some(lease) => {
-                if head.extensions.is_empty() {
-                    // Else an empty map lives for as long as the response.
-                    head.extensions = Extensions::new();
-                }
-                GuardedBody::of_response(lease, &head, body)
-            }
-            None => GuardedBody::plain(body),
-        };
-        Poll::Ready(Ok(Response::from_parts(head, body)))
+        Poll::Ready(Ok(guard(ready!(self.project().future.poll(cx))?)))
     }
 }
 

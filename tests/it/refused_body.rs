@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, Full};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -23,7 +23,10 @@ use tokio::{
 };
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, limit::ConcurrencyLimitLayer, service_fn};
 use tower_introspect::{
-    ErrorKind, RequireScope, respond::refused_body::ReadRefusedLayer, verify::BoxVerifier,
+    ErrorKind, RequireScope,
+    respond::refused_body::ReadRefusedLayer,
+    stream::{Leases, StreamLayer},
+    verify::BoxVerifier,
 };
 
 use crate::{
@@ -110,9 +113,9 @@ fn refusing() -> ImmediateVerifier {
 }
 
 /// Returns the refusal of a request, and the time that passed until then.
-async fn refused<S>(service: S, request: Request<Upload>) -> (ErrorKind, Duration)
+async fn refused<S, B>(service: S, request: Request<Upload>) -> (ErrorKind, Duration)
 where
-    S: Service<Request<Upload>, Response = Response<Bytes>, Error = Infallible>,
+    S: Service<Request<Upload>, Response = Response<B>, Error = Infallible>,
 {
     let start = Instant::now();
     let Ok(response) = service.oneshot(request).await;
@@ -141,6 +144,25 @@ async fn refusal_after_a_wait_comes_when_the_body_is_read() {
     let (kind, took) = refused(service, upload(body)).await;
     assert_eq!((kind, took), (ErrorKind::Inactive, Duration::from_secs(4)));
     assert_eq!(read.load(Ordering::Relaxed), 2 * MIB);
+}
+
+#[tokio::test(start_paused = true)]
+async fn refusal_by_a_layer_for_streams_comes_when_the_body_is_read() {
+    let at_once = BoxVerifier::new(refusing());
+    let late = Scripted::new().takes(Duration::from_secs(1));
+    late.always(Act::refuse(ErrorKind::Inactive));
+    for verifier in [at_once, BoxVerifier::new(late)] {
+        let (body, read) = Upload::new(MIB, 3, Duration::from_secs(1));
+        let streams = StreamLayer::new(layer(verifier.clone()), Leases::new(verifier));
+        let handler = service_fn(async |request| {
+            let response: Response<Bytes> = handler(request).await?;
+            Ok::<_, Infallible>(response.map(Full::new))
+        });
+        let (kind, took) =
+            refused(ReadRefusedLayer::new(streams).layer(handler), upload(body)).await;
+        assert_eq!((kind, took), (ErrorKind::Inactive, Duration::from_secs(3)));
+        assert_eq!(read.load(Ordering::Relaxed), 3 * MIB);
+    }
 }
 
 #[tokio::test(start_paused = true)]

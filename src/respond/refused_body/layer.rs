@@ -26,7 +26,7 @@ pub struct ReadRefusedLayer<L> {
 
 impl<L> ReadRefusedLayer<L> {
     /// Creates a layer around one that refuses requests: an
-    /// [`IntrospectLayer`](crate::IntrospectLayer) or a
+    /// [`IntrospectLayer`](crate::IntrospectLayer), a `StreamLayer` or a
     /// [`RequireLayer`](crate::require::RequireLayer).
     ///
     /// The services that it makes run on Tokio, with its timer.

@@ -25,6 +25,11 @@ impl<Res, B> Refused<Res, B> {
         let may_wait = head.version < Version::HTTP_2 && !head.headers.contains_key(EXPECT);
         Self { response: render(head), body: may_wait.then_some(body) }
     }
+
+    /// Changes the response.
+    pub(crate) fn map<Res2>(self, change: impl FnOnce(Res) -> Res2) -> Refused<Res2, B> {
+        Refused { response: change(self.response), body: self.body }
+    }
 }
 
 /// The decision on a request, with something of the inner service or with the refusal.
@@ -45,7 +50,7 @@ pub(crate) type PolledCall<Res, E, B> = Poll<Result<Judged<Res, Res, B>, E>>;
 /// Only the services of this crate implement it. They drop the body where it is not asked for.
 #[diagnostic::on_unimplemented(
     message = "`ReadRefusedLayer` does not fit around the layer of `{Self}`",
-    note = "it goes directly around an `IntrospectLayer` or a `RequireLayer`"
+    note = "it goes directly around an `IntrospectLayer`, a `StreamLayer` or a `RequireLayer`"
 )]
 pub trait Refusing<B>: Service<Request<B>> {
     /// Calls the service, unless it refuses the request at once.
