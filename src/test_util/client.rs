@@ -20,6 +20,7 @@ pub struct Client {
     pub(super) credential: Credential,
     pub(super) scope: Option<String>,
     pub(super) audience: Option<String>,
+    pub(super) logout_url: Option<String>,
     /// True if its access tokens are JWTs.
     pub(super) jwt: bool,
 }
@@ -81,6 +82,20 @@ impl Client {
         self
     }
 
+    /// Sets the URL to which logout tokens are sent (OpenID Connect Back-Channel Logout 1.0 §2.2).
+    ///
+    /// See [`AuthorizationServer::deliveries`](super::AuthorizationServer::deliveries).
+    ///
+    /// # Panics
+    ///
+    /// Panics if `url` is not a URL.
+    #[must_use]
+    pub fn with_logout_url(mut self, url: &str) -> Self {
+        assert!(url.parse::<http::Uri>().is_ok(), "the logout URL must be a URL");
+        self.logout_url = Some(url.to_owned());
+        self
+    }
+
     /// Issues JWTs (RFC 9068) to the client. By default its access tokens are opaque.
     #[must_use]
     pub const fn with_jwt_access_tokens(mut self) -> Self {
@@ -95,7 +110,7 @@ impl Client {
     }
 
     const fn with_credential(id: String, credential: Credential) -> Self {
-        Self { id, credential, scope: None, audience: None, jwt: false }
+        Self { id, credential, scope: None, audience: None, logout_url: None, jwt: false }
     }
 }
 

@@ -90,6 +90,8 @@ defects! {
         IdToken = "id-token",
         /// It is a logout token (OpenID Connect Back-Channel Logout 1.0).
         LogoutToken = "logout-token",
+        /// It is a security event token (RFC 8417).
+        SecurityEvent = "security-event",
         /// Its `typ` is that of a DPoP proof.
         WrongTyp = "wrong-typ",
         /// It is bound to a key, and there is no proof of possession (RFC 9449).

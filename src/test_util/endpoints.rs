@@ -10,6 +10,7 @@ use super::{
     error::EndpointError,
     fault::Endpoint,
     form::Form,
+    response::{bare, essence, json, no_store},
     state::{LIFETIME, State},
 };
 use crate::{
@@ -31,6 +32,15 @@ impl State {
             Endpoint::Jwks => {
                 check_public_request(request).map(|()| self.key_set(request.headers()))
             }
+            Endpoint::SsfConfiguration => check_public_request(request).map(|()| {
+                self.cacheable(request.headers(), &Value::Object(self.transmitter_metadata()))
+            }),
+            Endpoint::Streams
+            | Endpoint::StreamStatus
+            | Endpoint::AddSubject
+            | Endpoint::RemoveSubject
+            | Endpoint::Verification
+            | Endpoint::Poll => self.transmit(endpoint, request),
             Endpoint::Introspection => parse_client_request(request, &[])
                 .and_then(|form| self.introspect(request.headers(), &form)),
             Endpoint::Revocation => parse_client_request(request, &[])
@@ -133,15 +143,14 @@ impl State {
     ) -> Result<Response<Bytes>, EndpointError> {
         let client = authenticate(self, Endpoint::Revocation, headers, form)?;
         let token = form.get("token").ok_or(EndpointError::invalid_request("no token"))?;
-        if let Some(record) = self.tokens.get_mut(token) {
-            if record.facts.value("client_id").is_some_and(|id| id != client.id()) {
-                return Err(EndpointError::OAuth(
-                    "unauthorized_client",
-                    "the token was issued to another client",
-                ));
-            }
-            record.revoked = true;
+        let owner = self.tokens.get(token).and_then(|record| record.facts.value("client_id"));
+        if owner.is_some_and(|id| id != client.id()) {
+            return Err(EndpointError::OAuth(
+                "unauthorized_client",
+                "the token was issued to another client",
+            ));
         }
+        self.revoke_token(token);
         Ok(bare(StatusCode::OK))
     }
 
@@ -191,37 +200,10 @@ impl State {
     }
 }
 
-impl EndpointError {
-    fn into_response(self) -> Response<Bytes> {
-        match self {
-            Self::OAuth(error, why) => {
-                let body = json!({ "error": error, "error_description": why });
-                json(StatusCode::BAD_REQUEST, &body)
-            }
-            Self::InvalidClient => {
-                let body = json!({ "error": "invalid_client" });
-                let mut response = json(StatusCode::UNAUTHORIZED, &body);
-                let challenge = HeaderValue::from_static("Basic realm=\"authorization server\"");
-                response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
-                response
-            }
-            Self::NotAcceptable => bare(StatusCode::NOT_ACCEPTABLE),
-            Self::WrongMethod(allowed) => {
-                let mut response = bare(StatusCode::METHOD_NOT_ALLOWED);
-                let allowed = HeaderValue::from_str(allowed.as_str());
-                response
-                    .headers_mut()
-                    .insert(header::ALLOW, allowed.expect("a method is visible ASCII"));
-                response
-            }
-        }
-    }
-}
-
 /// Refuses requests that have no place at a public endpoint, such as those with credentials.
 fn check_public_request(request: &Request<Bytes>) -> Result<(), EndpointError> {
     if request.method() != Method::GET {
-        return Err(EndpointError::WrongMethod(Method::GET));
+        return Err(EndpointError::WrongMethod("GET"));
     }
     let headers = request.headers();
     if headers.contains_key(header::AUTHORIZATION) || headers.contains_key(header::COOKIE) {
@@ -239,7 +221,7 @@ fn parse_client_request(
     may_repeat: &[&str],
 ) -> Result<Form, EndpointError> {
     if request.method() != Method::POST {
-        return Err(EndpointError::WrongMethod(Method::POST));
+        return Err(EndpointError::WrongMethod("POST"));
     }
     if request.uri().query().is_some() {
         // RFC 6749 §2.3.1: credentials must not be in the URI. A token in the URI ends up in logs.
@@ -279,11 +261,6 @@ fn accepts_jwt(headers: &HeaderMap) -> Result<bool, EndpointError> {
     }
 }
 
-/// Returns a media type without its parameters, in lower case.
-fn essence(media_type: &str) -> String {
-    media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
-}
-
 /// Returns true if `aud` names this audience.
 fn names(aud: &Value, audience: &str) -> bool {
     match aud {
@@ -321,26 +298,4 @@ fn audience(client: &Client, form: &Form) -> Result<Value, EndpointError> {
         ([one], _) => Ok((*one).into()),
         (many, _) => Ok(json!(many)),
     }
-}
-
-/// Returns a response of JSON that must not be stored.
-fn json(status: StatusCode, body: &Value) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::from(body.to_string()));
-    *response.status_mut() = status;
-    let media_type = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(header::CONTENT_TYPE, media_type);
-    no_store(response)
-}
-
-/// Returns a response without a body that must not be stored.
-fn bare(status: StatusCode) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::new());
-    *response.status_mut() = status;
-    no_store(response)
-}
-
-fn no_store(mut response: Response<Bytes>) -> Response<Bytes> {
-    let value = HeaderValue::from_static("no-store");
-    response.headers_mut().insert(header::CACHE_CONTROL, value);
-    response
 }

@@ -1,6 +1,6 @@
 //! The errors of the endpoints.
 
-use http::Method;
+use http::StatusCode;
 
 /// The reason why a request is refused.
 #[derive(Debug)]
@@ -11,8 +11,12 @@ pub(super) enum EndpointError {
     InvalidClient,
     /// The client accepts no media type that the endpoint has.
     NotAcceptable,
-    /// The endpoint expects another method.
-    WrongMethod(Method),
+    /// The request has no valid access token (RFC 6750 §3.1).
+    InvalidToken,
+    /// A status without a body.
+    Status(StatusCode),
+    /// The endpoint expects one of these methods.
+    WrongMethod(&'static str),
 }
 
 impl EndpointError {

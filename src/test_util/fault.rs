@@ -9,30 +9,69 @@ use crate::respond::http::in_seconds;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Endpoint {
+    /// Adding a subject to an event stream (SSF 1.0, Subjects).
+    AddSubject,
     /// The metadata (RFC 8414, OpenID Connect Discovery), at both of its addresses.
     Discovery,
     /// Token introspection (RFC 7662).
     Introspection,
     /// The public keys (RFC 7517).
     Jwks,
+    /// The poll for security events (RFC 8936 §2).
+    Poll,
+    /// Removing a subject from an event stream (SSF 1.0, Subjects).
+    RemoveSubject,
     /// Token revocation (RFC 7009).
     Revocation,
+    /// The metadata of the transmitter of security events (SSF 1.0).
+    SsfConfiguration,
+    /// The status of an event stream (SSF 1.0, Stream Status).
+    StreamStatus,
+    /// The configuration of event streams (SSF 1.0, Stream Configuration).
+    Streams,
     /// The token endpoint (RFC 6749 §3.2).
     Token,
+    /// The request for a verification event (SSF 1.0, Verification).
+    Verification,
 }
 
 impl Endpoint {
-    pub(super) const ALL: [Self; 5] =
-        [Self::Discovery, Self::Introspection, Self::Jwks, Self::Revocation, Self::Token];
+    pub(super) const ALL: [Self; 12] = [
+        Self::AddSubject,
+        Self::Discovery,
+        Self::Introspection,
+        Self::Jwks,
+        Self::Poll,
+        Self::RemoveSubject,
+        Self::Revocation,
+        Self::SsfConfiguration,
+        Self::StreamStatus,
+        Self::Streams,
+        Self::Token,
+        Self::Verification,
+    ];
+
+    /// Returns true if the path goes between the host and the path of the issuer (RFC 8414 §3.1,
+    /// SSF 1.0).
+    pub(super) const fn is_well_known(self) -> bool {
+        matches!(self, Self::Discovery | Self::SsfConfiguration)
+    }
 
     /// Returns the path of the endpoint below the issuer. The metadata has URLs of its own.
     pub(super) const fn path(self) -> &'static str {
         match self {
+            Self::AddSubject => "/ssf/subjects/add",
             Self::Discovery => "/.well-known/oauth-authorization-server",
             Self::Introspection => "/introspect",
             Self::Jwks => "/jwks",
+            Self::Poll => "/ssf/poll",
+            Self::RemoveSubject => "/ssf/subjects/remove",
             Self::Revocation => "/revoke",
+            Self::SsfConfiguration => "/.well-known/ssf-configuration",
+            Self::StreamStatus => "/ssf/status",
+            Self::Streams => "/ssf/streams",
             Self::Token => "/token",
+            Self::Verification => "/ssf/verify",
         }
     }
 }

@@ -10,17 +10,18 @@ use super::{
     jws::Signature,
     keys::derived,
     providers::members::IssuedKind,
+    signals::names::{LOGOUT, LOGOUT_TYP, SECURITY_EVENT_TYP, SESSION_REVOKED},
     token::{Jwt, Signer, TokenBuilder},
 };
 use crate::jose::{algorithm::Algorithm, crypto::backend::sha256, signing::SigningKey};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-impl TokenBuilder<Jwt> {
+impl<K> TokenBuilder<Jwt<K>> {
     /// Issues the token and returns it.
     ///
     /// In introspection, the server knows the token only if it signed the token itself, without a
-    /// corrupt signature or raw claims.
+    /// corrupt signature or raw claims. Signals are not tokens to it.
     ///
     /// # Panics
     ///
@@ -33,7 +34,7 @@ impl TokenBuilder<Jwt> {
             self = self.apply(defect);
         }
         let (key, claims) = (self.key(), self.claims());
-        let typ = self.server.state().typ(self.facts.kind);
+        let typ = self.server.state().typ(&self.facts);
         let Jwt { mut jws, signer, .. } = self.form;
         let alg = key.as_ref().map_or("none", |key| key.algorithm().as_str());
         jws.header.entry("alg").or_insert_with(|| alg.into());
@@ -44,7 +45,8 @@ impl TokenBuilder<Jwt> {
         jws.header.retain(|_, value| !value.is_null());
         let vouched = matches!(signer, Signer::Server(_))
             && jws.signature == Signature::Valid
-            && jws.raw_claims.is_none();
+            && jws.raw_claims.is_none()
+            && self.facts.signal.is_none();
         let token = jws.serialize(claims, key.as_deref());
         if vouched {
             self.server.state().record_token(&token, self.facts);
@@ -83,9 +85,9 @@ impl TokenBuilder<Jwt> {
             Defect::WrongIssuer => self.claim("iss", "https://test-other.example"),
             Defect::NoIssuer => self.without("iss"),
             Defect::IdToken => self.of_kind(IssuedKind::Id),
-            Defect::LogoutToken => {
-                let events = json!({"http://schemas.openid.net/event/backchannel-logout": {}});
-                self.typ("logout+jwt").claim("events", events)
+            Defect::LogoutToken => self.typ(LOGOUT_TYP).claim("events", json!({LOGOUT: {}})),
+            Defect::SecurityEvent => {
+                self.typ(SECURITY_EVENT_TYP).claim("events", json!({SESSION_REVOKED: {}}))
             }
             Defect::WrongTyp => self.typ("dpop+jwt"),
             Defect::Bound => {
@@ -122,7 +124,9 @@ impl TokenBuilder<Jwt> {
                 self.header("crit", json!([name])).header(name, true)
             }
             Defect::RepeatedClaim => {
-                let claims = Value::Object(self.claims()).to_string();
+                let mut claims = self.claims();
+                claims.entry("sub").or_insert_with(|| "test".into());
+                let claims = Value::Object(claims).to_string();
                 let rest = claims.strip_prefix('{').unwrap_or_default();
                 self.raw_claims(&format!("{{\"sub\":\"test-other\",{rest}"))
             }

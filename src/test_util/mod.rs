@@ -61,6 +61,32 @@
 //! [`TokenBuilder::expired`] and [`TokenBuilder::with_defect`] mint tokens that no service may
 //! accept, and [`Defect::ALL`] lists the reasons.
 //!
+//! # Signals
+//!
+//! [`AuthorizationServer::logout_token`] and [`security_event`](AuthorizationServer::security_event)
+//! build valid and invalid signals. When a session ends or a token is revoked, the server makes them
+//! itself. [`deliveries`](AuthorizationServer::deliveries) hands them to the test, which delays, loses,
+//! repeats and reorders them. Streams of security events are also polled and managed over HTTP
+//! ([`Endpoint::Poll`], [`Endpoint::Streams`]):
+//!
+//! ```
+//! use tower_introspect::test_util::{AuthorizationServer, Client, Defect};
+//!
+//! let api = Client::new("api", "s3cret").with_logout_url("https://api.example.com/logout");
+//! let server = AuthorizationServer::new("https://as.example.com").with_client(api);
+//! server.add_poll_stream("api");
+//!
+//! let token = server.jwt().subject("alice").session("s-1").mint();
+//! server.revoke(&token);
+//! let logout = server.deliveries().remove(0);
+//! assert_eq!(logout.url(), "https://api.example.com/logout");
+//! assert_eq!(server.queued_events().len(), 1);
+//!
+//! let forged = server.security_event("api").of_subject("alice").session_revoked();
+//! server.queue_event(&forged.with_defect(Defect::ForeignKey).mint());
+//! # let _ = logout.request();
+//! ```
+//!
 //! # Tokens of providers
 //!
 //! [`AuthorizationServer::with_provider`] gives tokens, introspection responses and keys the shapes
@@ -145,10 +171,13 @@ mod listen;
 mod lock;
 mod mint;
 mod providers;
+mod response;
 mod serve;
 mod server;
+mod signals;
 mod state;
 mod token;
+mod transmitter;
 
 #[cfg(feature = "dpop")]
 #[cfg_attr(docsrs, doc(cfg(feature = "dpop")))]
@@ -166,5 +195,10 @@ pub use self::{
     listen::Listening,
     providers::provider::Provider,
     server::AuthorizationServer,
-    token::{Jwt, Opaque, TokenBuilder},
+    signals::{
+        delivery::{Delivery, DeliveryKind},
+        logout_token::LogoutToken,
+        security_event::SecurityEvent,
+    },
+    token::{AccessToken, Jwt, Opaque, TokenBuilder},
 };

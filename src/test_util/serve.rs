@@ -57,12 +57,12 @@ impl AuthorizationServer {
         let counter = if is_canary { self.canary_count() } else { &received.calls };
         counter.send_modify(|calls| *calls += 1);
 
-        let Some(fault) = fault else { return Reply::Whole(proper) };
+        let Some(fault) = fault else { return Reply::Whole(self.long_poll(proper).await) };
         if !fault.delay.is_zero() {
             tokio::time::sleep(fault.delay).await;
         }
         match fault.effect {
-            Effect::Proper => Reply::Whole(proper),
+            Effect::Proper => Reply::Whole(self.long_poll(proper).await),
             Effect::Close => Reply::Close,
             Effect::Garbage => {
                 Reply::Whole(proper.map(|_| Bytes::from_static(b"{\"active\": tru")))
@@ -128,13 +128,11 @@ impl AuthorizationServer {
         let state = self.state();
         let base = state.issuer_path();
         let below = path.strip_prefix(base);
-        if below == Some("/.well-known/openid-configuration")
-            || path.strip_prefix(Endpoint::Discovery.path()) == Some(base)
-        {
+        if below == Some("/.well-known/openid-configuration") {
             return Some(Endpoint::Discovery);
         }
         let at = |endpoint: &Endpoint| match endpoint {
-            Endpoint::Discovery => false,
+            _ if endpoint.is_well_known() => path.strip_prefix(endpoint.path()) == Some(base),
             Endpoint::Introspection if !state.provider.is_none_or(Provider::introspects) => false,
             _ => below == Some(endpoint.path()),
         };

@@ -136,17 +136,22 @@ impl AuthorizationServer {
 /// Revoking tokens.
 impl AuthorizationServer {
     /// Revokes a token, as its user or an operator would.
+    ///
+    /// Signals then end its session, or all sessions of its subject if it has no `sid`: see
+    /// [`deliveries`](Self::deliveries).
     pub fn revoke(&self, token: &str) {
-        if let Some(record) = self.state().tokens.get_mut(token) {
-            record.revoked = true;
-        }
+        self.state().revoke_token(token);
     }
 
-    /// Revokes all tokens issued to a subject so far.
+    /// Revokes all tokens issued to a subject so far, and signals the end of all its sessions.
     pub fn revoke_subject(&self, subject: &str) {
-        for record in self.state().tokens.values_mut() {
-            record.revoked |= record.facts.value("sub").is_some_and(|sub| sub == subject);
-        }
+        self.state().end_sessions(subject, None);
+    }
+
+    /// Ends a session: revokes all tokens of the subject that have this
+    /// [`sid`](super::TokenBuilder::session), and signals it.
+    pub fn end_session(&self, subject: &str, sid: &str) {
+        self.state().end_sessions(subject, Some(sid));
     }
 }
 

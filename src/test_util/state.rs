@@ -15,6 +15,8 @@ use super::{
     fault::Endpoint,
     keys::Keys,
     providers::{facts::TokenFacts, members::IssuedKind, provider::Provider},
+    signals::delivery::Delivery,
+    transmitter::streams::Streams,
 };
 use crate::{
     clock::{Clock, SystemClock},
@@ -44,6 +46,10 @@ pub(super) struct State {
     pub(super) oauth_metadata: bool,
     pub(super) openid_configuration: bool,
     pub(super) cache_control: Option<HeaderValue>,
+    /// The streams of security events.
+    pub(super) streams: Streams,
+    /// The logout tokens to be sent.
+    pub(super) logouts: Vec<Delivery>,
     /// The number of tokens and random texts made so far.
     minted: usize,
 }
@@ -71,6 +77,8 @@ impl State {
             oauth_metadata: true,
             openid_configuration: true,
             cache_control: None,
+            streams: Streams::default(),
+            logouts: Vec::new(),
             minted: 0,
         }
     }
@@ -78,10 +86,9 @@ impl State {
     /// Returns the URL of an endpoint.
     pub(super) fn url(&self, endpoint: Endpoint) -> String {
         let base = self.issuer.trim_end_matches('/');
-        if endpoint != Endpoint::Discovery {
+        if !endpoint.is_well_known() {
             return format!("{base}{}", endpoint.path());
         }
-        // RFC 8414 §3.1: the path goes between the host and the path of the issuer.
         let path = self.issuer_path();
         let host = &base[..base.len() - path.len()];
         format!("{host}{}{path}", endpoint.path())
@@ -159,11 +166,12 @@ impl State {
         if self.provider.is_some() { Algorithm::RS256 } else { ALGORITHMS[0] }
     }
 
-    /// Returns the `typ` of tokens of this kind.
-    pub(super) fn typ(&self, kind: IssuedKind) -> Option<&'static str> {
+    /// Returns the `typ` of a token.
+    pub(super) fn typ(&self, facts: &TokenFacts) -> Option<&'static str> {
         match self.provider {
-            Some(provider) => provider.typ(kind),
-            None if kind == IssuedKind::Access => Some("at+jwt"),
+            _ if facts.signal.is_some() => facts.signal,
+            Some(provider) => provider.typ(facts.kind),
+            None if facts.kind == IssuedKind::Access => Some("at+jwt"),
             None => Some("JWT"),
         }
     }
@@ -214,16 +222,21 @@ impl State {
     }
 
     pub(super) fn mint_jwt(&mut self, facts: TokenFacts) -> String {
+        let token = self.sign(&facts);
+        self.record_token(&token, facts);
+        token
+    }
+
+    /// Returns the facts as a JWT.
+    pub(super) fn sign(&mut self, facts: &TokenFacts) -> String {
         let algorithm = self.algorithm();
         let key = self.keys.current(algorithm);
         let mut header = json!({ "alg": algorithm.as_str(), "kid": key.kid() });
-        if let Some(typ) = self.typ(facts.kind) {
+        if let Some(typ) = self.typ(facts) {
             header["typ"] = typ.into();
         }
         let claims = facts.claims(self.provider).into();
-        let token = key.sign(&header, &claims).expect("a parsed key can sign");
-        self.record_token(&token, facts);
-        token
+        key.sign(&header, &claims).expect("a parsed key can sign")
     }
 
     pub(super) fn record_token(&mut self, token: &str, facts: TokenFacts) {

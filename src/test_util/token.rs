@@ -1,4 +1,4 @@
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
 
 use serde_json::Value;
 
@@ -50,13 +50,18 @@ pub struct Opaque {
     fixed_response: Option<Value>,
 }
 
-/// The form of a signed token (RFC 7515, RFC 7519).
+/// The form of a signed token (RFC 7515, RFC 7519): an access token or an ID token, or a signal `K`.
 #[derive(Debug)]
-pub struct Jwt {
+pub struct Jwt<K = AccessToken> {
     pub(super) jws: JwsParts,
     pub(super) signer: Signer,
     pub(super) defects: Vec<Defect>,
+    kind: PhantomData<fn() -> K>,
 }
+
+/// The kind of a [`Jwt`] that is an access token or an ID token.
+#[derive(Debug)]
+pub struct AccessToken(());
 
 #[derive(Debug)]
 pub(super) enum Signer {
@@ -75,8 +80,7 @@ impl AuthorizationServer {
 
     /// Starts to build an access token that is a JWT (RFC 9068).
     pub fn jwt(&self) -> TokenBuilder<Jwt> {
-        let signer = Signer::Server(None);
-        self.builder(Jwt { jws: JwsParts::default(), signer, defects: Vec::new() })
+        self.builder(Jwt::default())
     }
 
     /// Starts to build an ID token, which a resource server must not accept as an access token.
@@ -97,6 +101,13 @@ impl AuthorizationServer {
     fn builder<F>(&self, form: F) -> TokenBuilder<F> {
         let facts = self.state().default_facts();
         TokenBuilder { server: self.clone(), facts, form }.subject("alice").client_id("client")
+    }
+}
+
+impl<K> Default for Jwt<K> {
+    fn default() -> Self {
+        let signer = Signer::Server(None);
+        Self { jws: JwsParts::default(), signer, defects: Vec::new(), kind: PhantomData }
     }
 }
 
@@ -156,6 +167,11 @@ impl<F> TokenBuilder<F> {
         self.fact("cnf", serde_json::json!({"jkt": prover.thumbprint()}))
     }
 
+    /// Sets `sid`, the session of the token (OpenID Connect Back-Channel Logout 1.0 §2.1).
+    pub fn session(self, sid: &str) -> Self {
+        self.claim("sid", sid)
+    }
+
     /// Sets a claim to any value.
     pub fn claim(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.facts.edit(name, value.into());
@@ -170,6 +186,7 @@ impl<F> TokenBuilder<F> {
 
     pub(super) const fn of_kind(mut self, kind: IssuedKind) -> Self {
         self.facts.kind = kind;
+        self.facts.signal = None;
         self
     }
 
@@ -177,7 +194,7 @@ impl<F> TokenBuilder<F> {
         self.server.state().clock.now()
     }
 
-    fn fact(mut self, name: &str, value: impl Into<Value>) -> Self {
+    pub(super) fn fact(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.facts.set(name, value.into());
         self
     }
@@ -211,9 +228,9 @@ impl TokenBuilder<Opaque> {
     }
 }
 
-impl TokenBuilder<Jwt> {
+impl<K> TokenBuilder<Jwt<K>> {
     /// Sets `typ` in the header. Default: `at+jwt` (RFC 9068 §2.1), or `JWT` for ID tokens, unless
-    /// the server imitates a provider.
+    /// the server imitates a provider. For signals: `logout+jwt` or `secevent+jwt`.
     pub fn typ(self, typ: &str) -> Self {
         self.header("typ", typ)
     }
