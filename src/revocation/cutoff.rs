@@ -2,8 +2,11 @@
 
 use crate::clock::{Moment, UnixTime};
 
-/// A revocation: of one token, or of all tokens of a subject, a session, a client or an issuer that
-/// were issued until some time.
+/// The name of one token, or of all tokens of a subject, a session, a client or an issuer that were
+/// issued until some time.
+///
+/// [`Revocations::revoke`](super::Revocations::revoke) revokes them, and
+/// [`Revocations::outdate`](super::Revocations::outdate) has them verified again.
 ///
 /// ```
 /// use tower_introspect::{clock::UnixTime, revocation::Cutoff};
@@ -12,7 +15,7 @@ use crate::clock::{Moment, UnixTime};
 /// # let _ = logout;
 /// ```
 #[derive(Clone, Debug)]
-#[must_use = "a cutoff does nothing until it is passed to `Revocations::revoke`"]
+#[must_use = "a cutoff does nothing until it is passed to `Revocations`"]
 pub struct Cutoff {
     pub(super) issuer: String,
     pub(super) target: Target,
@@ -33,6 +36,17 @@ pub(super) enum ClaimKind {
     Session,
     Subject,
     Token,
+}
+
+impl ClaimKind {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Session => "session",
+            Self::Subject => "subject",
+            Self::Token => "token",
+        }
+    }
 }
 
 impl Cutoff {

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use super::table::MAX_CLOCK_AHEAD;
+use super::times::MAX_CLOCK_AHEAD;
 use crate::{clock::UnixTime, verify::active::ActiveToken};
 
 /// The number of issuers whose latest `iat` is kept.

@@ -2,13 +2,17 @@
 //! count.
 
 pub(crate) mod cutoff;
+mod in_force;
 mod latest_iat;
 pub(crate) mod layer;
 pub(crate) mod revocations;
+mod state;
 mod table;
+mod times;
 
 pub use self::{
     cutoff::Cutoff,
+    in_force::InForce,
     layer::{RevocationCheck, RevocationLayer},
     revocations::Revocations,
 };

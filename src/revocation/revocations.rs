@@ -1,27 +1,18 @@
 //! The cutoffs in force, shared by all that check tokens against them.
 
 use std::{
-    collections::hash_map::RandomState,
     fmt,
-    hash::BuildHasher as _,
-    num::NonZeroU64,
-    sync::{
-        Arc, PoisonError, RwLock,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, PoisonError},
     time::Duration,
 };
 
 use super::{
-    cutoff::{ClaimKind, Cutoff, Standing, Target},
-    latest_iat::LatestIat,
-    table::{ClaimName, CutoffTimes, Cutoffs, MAX_CLOCK_AHEAD, UNDATED, worse},
+    cutoff::{Cutoff, Standing},
+    state::RevocationState,
 };
 use crate::{
     changes::Changes,
-    claims::{claims_set::CLIENT_CLAIMS, json},
-    clock::{Clock, Moment, SystemClock},
-    telemetry::events::cutoff_time_cut,
+    clock::{Clock, SystemClock},
     verify::active::ActiveToken,
 };
 
@@ -67,23 +58,7 @@ const DEFAULT_CAPACITY: usize = 100_000;
 /// assert_eq!(revocations.len(), 1);
 /// ```
 #[derive(Clone)]
-pub struct Revocations(Arc<RevocationState>);
-
-struct RevocationState {
-    clock: Arc<dyn Clock>,
-    capacity: usize,
-    max_token_lifetime: Option<Duration>,
-    /// Randomly keyed, so that a client can't choose names with the same hash. Names with the same
-    /// hash revoke each other, which is safe.
-    hasher: RandomState,
-    has_cutoffs: AtomicBool,
-    /// True if a cutoff came while the clock could not be right.
-    has_undated: AtomicBool,
-    latest_iat: LatestIat,
-    cutoffs: RwLock<Cutoffs>,
-    /// New cutoffs. Streams that are open wait for them.
-    changes: Changes,
-}
+pub struct Revocations(pub(super) Arc<RevocationState>);
 
 impl Revocations {
     /// Creates an empty set of revocations that keeps at most 100 000 cutoffs.
@@ -136,17 +111,7 @@ impl Revocations {
     }
 
     fn build(capacity: usize, longest: Option<Duration>, clock: Arc<dyn Clock>) -> Self {
-        Self(Arc::new(RevocationState {
-            clock,
-            capacity,
-            max_token_lifetime: longest,
-            hasher: RandomState::new(),
-            has_cutoffs: AtomicBool::new(false),
-            has_undated: AtomicBool::new(false),
-            latest_iat: LatestIat::new(),
-            cutoffs: RwLock::default(),
-            changes: Changes::new(),
-        }))
+        Self(Arc::new(RevocationState::new(capacity, longest, clock)))
     }
 
     /// Adds a cutoff, which applies to every request from now on.
@@ -154,26 +119,29 @@ impl Revocations {
     /// A later cutoff for the same subject, session, client, issuer or token moves the earlier one
     /// forward, never back.
     pub fn revoke(&self, cutoff: &Cutoff) {
-        let state = &*self.0;
-        let issuer = state.hasher.hash_one(&cutoff.issuer);
-        let times = state.times(cutoff, issuer);
-        let mut cutoffs = state.cutoffs.write().unwrap_or_else(PoisonError::into_inner);
-        if cutoffs.may_have_ended(times.learned_at) {
-            state.remove_ended(&mut cutoffs, times.learned_at);
-        }
-        match &cutoff.target {
-            Target::Issuer => cutoffs.add_issuer(issuer, times, state.capacity),
-            Target::Claim(kind, value) => {
-                let name = state.claim_name(*kind, value, cutoff.subject.as_deref());
-                cutoffs.add(issuer, name, times, state.capacity);
-            }
-        }
-        if times.revoked_at == UNDATED {
-            state.has_undated.store(true, Ordering::Release);
-        }
-        state.has_cutoffs.store(true, Ordering::Release);
-        drop(cutoffs);
-        state.changes.happened();
+        self.0.revoke(cutoff);
+    }
+
+    /// Has the tokens that a cutoff names verified again. Revokes none.
+    ///
+    /// Use it if something about the tokens may have changed, such as their claims, the login or the
+    /// state of a device. A fact that the authorization server or a custom verifier established does
+    /// not count if its verification started before now, so every request and every open stream
+    /// verifies such a token again. A JWT verified locally still stands, whenever it was issued: its
+    /// signature would show no change.
+    ///
+    /// The time of the cutoff ([`Cutoff::at`]) is ignored. An earlier revocation of the same name
+    /// stays one. Like a revocation this takes a place among the cutoffs, and ends as they do.
+    ///
+    /// ```
+    /// use tower_introspect::revocation::{Cutoff, Revocations};
+    ///
+    /// let revocations = Revocations::new();
+    /// revocations.outdate(&Cutoff::subject("https://as.example.com", "alice"));
+    /// assert_eq!(revocations.in_force(10)[0].revoked_at(), None);
+    /// ```
+    pub fn outdate(&self, cutoff: &Cutoff) {
+        self.0.outdate(cutoff);
     }
 
     /// Returns the cutoffs that were added, to wait for the next one.
@@ -190,11 +158,7 @@ impl Revocations {
     /// Returns the number of cutoffs that have not ended.
     #[must_use]
     pub fn len(&self) -> usize {
-        let state = &*self.0;
-        let mut cutoffs = state.cutoffs.write().unwrap_or_else(PoisonError::into_inner);
-        state.remove_ended(&mut cutoffs, Moment::now(&*state.clock));
-        state.has_cutoffs.store(cutoffs.len() > 0, Ordering::Release);
-        cutoffs.len()
+        self.0.len()
     }
 
     /// Returns the longest lifetime of a token, if it is limited.
@@ -205,9 +169,7 @@ impl Revocations {
     /// Notes the `iat` of a token that a policy admitted.
     #[inline]
     pub(crate) fn note_admitted(&self, active: &ActiveToken) {
-        let state = &*self.0;
-        let issuer = || state.hasher.hash_one(active.issuer());
-        state.latest_iat.note(active, issuer, || state.clock.now());
+        self.0.note_admitted(active);
     }
 
     /// Checks `active` against the cutoffs.
@@ -230,102 +192,9 @@ impl fmt::Debug for Revocations {
     }
 }
 
-impl RevocationState {
-    #[inline]
-    fn has_cutoffs(&self) -> bool {
-        self.has_cutoffs.load(Ordering::Acquire)
-    }
-
-    /// Returns the times of a cutoff that arrives now.
-    fn times(&self, cutoff: &Cutoff, issuer: u64) -> CutoffTimes {
-        let learned_at = Moment::now(&*self.clock);
-        if !self.clock.can_be_right(learned_at.wall()) {
-            // There is no time to compare the given one with.
-            return CutoffTimes { revoked_at: UNDATED, learned_at };
-        }
-        let now = self.latest_iat.time_of(issuer, learned_at.wall());
-        let given = cutoff.at.unwrap_or(now);
-        if given > now.saturating_add(MAX_CLOCK_AHEAD) {
-            // No clock is that far ahead. It may be a time in milliseconds.
-            cutoff_time_cut(&cutoff.issuer, given.saturating_duration_since(now));
-            return CutoffTimes { revoked_at: now, learned_at };
-        }
-        CutoffTimes { revoked_at: given, learned_at }
-    }
-
-    fn claim_name(&self, kind: ClaimKind, value: &str, subject: Option<&str>) -> ClaimName {
-        let subject = match kind {
-            ClaimKind::Session | ClaimKind::Token => subject,
-            ClaimKind::Client | ClaimKind::Subject => None,
-        };
-        let subject = subject.map(|subject| self.hasher.hash_one((ClaimKind::Subject, subject)));
-        ClaimName {
-            name: self.hasher.hash_one((kind, value)),
-            is_token: kind == ClaimKind::Token,
-            subject: subject.and_then(NonZeroU64::new),
-        }
-    }
-
-    /// Removes the cutoffs that have ended.
-    fn remove_ended(&self, cutoffs: &mut Cutoffs, now: Moment) {
-        if let Some(longest) = self.max_token_lifetime
-            && self.clock.can_be_right(now.wall())
-        {
-            cutoffs.remove_ended(longest, now);
-        }
-    }
-
-    /// Sets the time of cutoffs that came while the clock could not be right, if it can be right
-    /// now.
-    #[cold]
-    fn date_undated(&self) {
-        let now = Moment::now(&*self.clock);
-        if self.clock.can_be_right(now.wall()) {
-            let mut cutoffs = self.cutoffs.write().unwrap_or_else(PoisonError::into_inner);
-            cutoffs.date(now);
-            self.has_undated.store(false, Ordering::Release);
-        }
-    }
-
-    fn check(&self, active: &ActiveToken) -> Standing {
-        if self.has_undated.load(Ordering::Acquire) {
-            self.date_undated();
-        }
-        let claims = active.claims();
-        let cutoffs = self.cutoffs.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(issuer) = cutoffs.issuers.get(&self.hasher.hash_one(active.issuer())) else {
-            let others = cutoffs.other_issuers;
-            return others.map_or(Standing::Stands, |times| times.check(active));
-        };
-        let whole = issuer.whole_issuer;
-        let mut standing = whole.map_or(Standing::Stands, |times| times.check(active));
-        if issuer.by_claim.is_empty() {
-            return standing;
-        }
-        // A single pass over the claims, because this runs for every request.
-        for (claim, value) in claims.members() {
-            let kind = match claim {
-                "jti" => ClaimKind::Token,
-                "sid" => ClaimKind::Session,
-                "sub" => ClaimKind::Subject,
-                // Each of them, not only the one that decides: more is covered, never less.
-                claim if CLIENT_CLAIMS.contains(&claim) => ClaimKind::Client,
-                _ => continue,
-            };
-            let Some(value) = json::decode_string(value) else { continue };
-            let name = self.hasher.hash_one((kind, &*value));
-            standing = match (issuer.by_claim.get(&name), kind) {
-                (Some(cutoff), ClaimKind::Token) => {
-                    worse(standing, cutoff.times.check_token(active))
-                }
-                (Some(cutoff), _) => worse(standing, cutoff.times.check(active)),
-                (None, _) => standing,
-            };
-        }
-        standing
-    }
-}
-
+#[cfg(test)]
+#[path = "outdate_tests.rs"]
+mod outdate_tests;
 #[cfg(test)]
 #[path = "tests.rs"]
 mod tests;

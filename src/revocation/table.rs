@@ -6,26 +6,21 @@ use std::{
     time::Duration,
 };
 
-use super::cutoff::Standing;
-use crate::{
-    clock::{Moment, UnixTime},
-    verify::active::{ActiveToken, Method},
+use super::{
+    cutoff::ClaimKind,
+    times::{CutoffTimes, merge},
 };
-
-/// The most that the clock of an issuer is assumed to be ahead: the largest leeway of a policy
-/// (`Policy::leeway`).
-pub(super) const MAX_CLOCK_AHEAD: Duration = Duration::from_secs(300);
+use crate::clock::Moment;
 
 /// The most cutoffs for sessions and tokens that one subject may have. More of them become one for
 /// the subject.
 const MAX_OF_SUBJECT: u8 = 16;
 
+/// The most bytes of a name that are kept. The hash is of all.
+const MAX_NAME: usize = 256;
+
 /// The time between two removals of ended cutoffs.
 const REMOVAL_PAUSE: Duration = Duration::from_secs(60);
-
-/// The time of a revocation that came while the clock could not be right. It covers every token
-/// until the clock can be right again.
-pub(super) const UNDATED: UnixTime = UnixTime::from_millis(i64::MAX);
 
 #[derive(Default)]
 pub(super) struct Cutoffs {
@@ -38,153 +33,80 @@ pub(super) struct Cutoffs {
     pub(super) issuers: HashMap<u64, IssuerCutoffs>,
 }
 
-#[derive(Default)]
 pub(super) struct IssuerCutoffs {
+    pub(super) name: Box<str>,
     pub(super) whole_issuer: Option<CutoffTimes>,
     pub(super) by_claim: HashMap<u64, ClaimCutoff>,
     /// How many cutoffs in `by_claim` name each subject.
     of_subject: HashMap<NonZeroU64, u8>,
 }
 
-/// The name of a cutoff for one claim, as a hash, and the subject that it belongs to.
+/// A name: its hash, which decides, and its text, of which the start is kept for lists.
 #[derive(Clone, Copy)]
-pub(super) struct ClaimName {
-    pub(super) name: u64,
-    pub(super) is_token: bool,
-    pub(super) subject: Option<NonZeroU64>,
+pub(super) struct Name<'a> {
+    pub(super) hash: u64,
+    pub(super) text: &'a str,
+}
+
+/// The name of a cutoff for one claim, and the subject that it belongs to.
+#[derive(Clone, Copy)]
+pub(super) struct ClaimName<'a> {
+    pub(super) kind: ClaimKind,
+    pub(super) value: Name<'a>,
+    pub(super) subject: Option<Name<'a>>,
 }
 
 /// A cutoff for one claim.
 pub(super) struct ClaimCutoff {
     pub(super) times: CutoffTimes,
-    is_token: bool,
-    subject: Option<NonZeroU64>,
+    pub(super) kind: ClaimKind,
+    pub(super) value: Box<str>,
+    pub(super) subject: Option<NonZeroU64>,
 }
 
-/// One cutoff.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct CutoffTimes {
-    /// The time of the revocation, by the clock of the issuer. Tokens issued later are not
-    /// affected.
-    pub(super) revoked_at: UnixTime,
-    /// The moment at which this process learned of it. Verifications that started later are not
-    /// affected.
-    pub(super) learned_at: Moment,
-}
-
-impl CutoffTimes {
-    pub(super) fn check(self, active: &ActiveToken) -> Standing {
-        // `iat` and the time of the revocation are often cut to the second. If they are equal, it
-        // is unknown which came first.
-        let issued_later = active.claims().issued_at().map(|issued| issued > self.revoked_at);
-        match active.method() {
-            // Checking the signature again can't detect a revocation.
-            Method::Jwt if issued_later != Some(true) => Standing::Revoked,
-            Method::Jwt => Standing::Stands,
-            // A custom verifier may or may not call the server, but the `iat` of its claims counts.
-            Method::Custom if issued_later == Some(false) => Standing::Revoked,
-            _ => self.check_start(active),
-        }
-    }
-
-    /// Checks a token revoked by its `jti`. Its `iat` does not matter: it can't have been issued
-    /// after its revocation.
-    pub(super) fn check_token(self, active: &ActiveToken) -> Standing {
-        match active.method() {
-            Method::Jwt | Method::Custom => Standing::Revoked,
-            _ => self.check_start(active),
-        }
-    }
-
-    /// Checks the start of a verification at the server. The request to the server leaves after the
-    /// start is read. So a verification that started at the very instant at which the cutoff became
-    /// known reaches a server that knows the revocation.
-    fn check_start(self, active: &ActiveToken) -> Standing {
-        if active.verified_at().is_before(self.learned_at) {
-            Standing::Outdated(self.learned_at)
-        } else {
-            Standing::Stands
-        }
-    }
-
-    fn merge(&mut self, other: Self) {
-        self.revoked_at = self.revoked_at.max(other.revoked_at);
-        self.learned_at = self.learned_at.latest(other.learned_at);
-    }
-
-    /// Returns this cutoff, moved forward to cover every token issued before it became known, even
-    /// by an issuer whose clock is ahead.
-    fn extended(self) -> Self {
-        let now = self.learned_at.wall().max(self.revoked_at);
-        Self { revoked_at: now.saturating_add(MAX_CLOCK_AHEAD), ..self }
-    }
-
-    /// Returns true if every token that the cutoff covers has expired, where none lives longer than
-    /// `lifetime`.
-    ///
-    /// The clock of the issuer may be ahead, and an expired token may be tolerated, by
-    /// `MAX_CLOCK_AHEAD` each. Both clocks must have passed the end: after a step of the wall clock
-    /// forward and back, the tokens are valid again.
-    fn has_ended(self, lifetime: Duration, now: Moment) -> bool {
-        let learned = self.learned_at.wall();
-        let keep = self
-            .revoked_at
-            .saturating_duration_since(learned)
-            .saturating_add(lifetime)
-            .saturating_add(2 * MAX_CLOCK_AHEAD);
-        self.revoked_at != UNDATED
-            && now.wall() >= learned.saturating_add(keep)
-            && now.monotonic_since(self.learned_at) >= keep
-    }
-
-    /// Sets the time of a revocation that has none, at a moment at which the clock can be right.
-    fn date(&mut self, now: Moment) {
-        if self.revoked_at == UNDATED {
-            let learned = now.wall().saturating_sub(now.monotonic_since(self.learned_at));
-            self.revoked_at = learned.saturating_add(MAX_CLOCK_AHEAD);
-        }
-    }
-}
-
-pub(super) fn worse(one: Standing, other: Standing) -> Standing {
-    use Standing::{Outdated, Revoked, Stands};
-    match (one, other) {
-        (Revoked, _) | (_, Revoked) => Revoked,
-        (Outdated(one), Outdated(other)) => Outdated(one.latest(other)),
-        (Outdated(since), Stands) | (Stands, Outdated(since)) => Outdated(since),
-        (Stands, Stands) => Stands,
-    }
+/// A cutoff in the table, by the hashes of its names.
+pub(super) struct Row<'a> {
+    /// `None` for the issuers that found no place.
+    pub(super) issuer: Option<(u64, &'a IssuerCutoffs)>,
+    /// `None` for all tokens.
+    pub(super) claim: Option<(u64, &'a ClaimCutoff)>,
+    pub(super) times: &'a CutoffTimes,
 }
 
 impl Cutoffs {
     pub(super) fn add(
         &mut self,
-        issuer: u64,
-        name: ClaimName,
+        issuer: Name<'_>,
+        name: ClaimName<'_>,
         times: CutoffTimes,
         capacity: usize,
     ) {
-        let new = ClaimCutoff { times, is_token: name.is_token, subject: name.subject };
-        if let Some(known) = self.issuers.get_mut(&issuer) {
-            if let Some(before) = known.by_claim.get_mut(&name.name) {
+        let times = match name.kind {
+            // It was issued before its revocation became known.
+            ClaimKind::Token => times.until_learned(),
+            _ => times,
+        };
+        if let Some(known) = self.issuers.get_mut(&issuer.hash) {
+            if let Some(before) = known.by_claim.get_mut(&name.value.hash) {
                 return before.times.merge(times);
             }
             if let Some(subject) = known.full_subject(name.subject) {
                 let before = known.by_claim.len();
-                known.fold_subject(subject, &new);
+                known.fold_subject(subject, &ClaimCutoff::new(name, times));
                 self.count -= before - known.by_claim.len();
                 return;
             }
         }
-        if !self.make_room(issuer, 1, capacity) {
+        let new = ClaimCutoff::new(name, times);
+        if !self.make_room(issuer.hash, 1, capacity) {
             return merge(&mut self.other_issuers, new.covering());
         }
         self.count += 1;
-        self.issuer(issuer).insert(name.name, new);
+        self.issuer(issuer).insert(name.value.hash, new);
     }
 
-    pub(super) fn add_issuer(&mut self, issuer: u64, times: CutoffTimes, capacity: usize) {
-        if !self.make_room(issuer, 0, capacity) {
+    pub(super) fn add_issuer(&mut self, issuer: Name<'_>, times: CutoffTimes, capacity: usize) {
+        if !self.make_room(issuer.hash, 0, capacity) {
             return merge(&mut self.other_issuers, times);
         }
         merge(&mut self.issuer(issuer).whole_issuer, times);
@@ -211,14 +133,18 @@ impl Cutoffs {
         true
     }
 
-    fn issuer(&mut self, issuer: u64) -> &mut IssuerCutoffs {
-        match self.issuers.entry(issuer) {
+    fn issuer(&mut self, issuer: Name<'_>) -> &mut IssuerCutoffs {
+        match self.issuers.entry(issuer.hash) {
             hash_map::Entry::Occupied(known) => known.into_mut(),
             hash_map::Entry::Vacant(new) => {
                 self.count += 1;
                 // Its earlier cutoffs may be among those of the issuers without a place.
-                let whole_issuer = self.other_issuers;
-                new.insert(IssuerCutoffs { whole_issuer, ..IssuerCutoffs::default() })
+                new.insert(IssuerCutoffs {
+                    name: issuer.start(),
+                    whole_issuer: self.other_issuers,
+                    by_claim: HashMap::new(),
+                    of_subject: HashMap::new(),
+                })
             }
         }
     }
@@ -251,6 +177,21 @@ impl Cutoffs {
         }
     }
 
+    /// Returns all cutoffs, in no order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Row<'_>> {
+        let others = self.other_issuers.iter();
+        let others = others.map(|times| Row { issuer: None, claim: None, times });
+        others.chain(self.issuers.iter().flat_map(|(hash, cutoffs)| {
+            let issuer = Some((*hash, cutoffs));
+            let whole = cutoffs.whole_issuer.iter();
+            let whole = whole.map(move |times| Row { issuer, claim: None, times });
+            whole.chain(cutoffs.by_claim.iter().map(move |(hash, cutoff)| {
+                let claim = Some((*hash, cutoff));
+                Row { issuer, claim, times: &cutoff.times }
+            }))
+        }))
+    }
+
     /// Returns the number of cutoffs.
     pub(super) fn len(&self) -> usize {
         let of = |issuer: &IssuerCutoffs| {
@@ -269,37 +210,38 @@ impl IssuerCutoffs {
     }
 
     /// Returns the subject if it has as many cutoffs as it may have.
-    fn full_subject(&self, subject: Option<NonZeroU64>) -> Option<NonZeroU64> {
+    fn full_subject<'a>(&self, subject: Option<Name<'a>>) -> Option<Name<'a>> {
         subject.filter(|subject| {
-            self.of_subject.get(subject).is_some_and(|count| *count >= MAX_OF_SUBJECT)
+            let count = NonZeroU64::new(subject.hash).and_then(|hash| self.of_subject.get(&hash));
+            count.is_some_and(|count| *count >= MAX_OF_SUBJECT)
         })
     }
 
     /// Replaces all cutoffs that name a subject, and a new one, by one for the subject.
-    fn fold_subject(&mut self, subject: NonZeroU64, new: &ClaimCutoff) {
+    fn fold_subject(&mut self, subject: Name<'_>, new: &ClaimCutoff) {
         let mut times = new.covering();
-        self.by_claim.retain(|_, cutoff| {
-            let names_it = cutoff.subject == Some(subject);
+        self.retain(|cutoff| {
+            let names_it = cutoff.subject == new.subject;
             if names_it {
                 times.merge(cutoff.covering());
             }
             !names_it
         });
-        self.of_subject.remove(&subject);
-        match self.by_claim.get_mut(&subject.get()) {
+        match self.by_claim.get_mut(&subject.hash) {
             Some(before) => before.times.merge(times),
             None => {
-                let cutoff = ClaimCutoff { times, is_token: false, subject: None };
-                self.by_claim.insert(subject.get(), cutoff);
+                let name = ClaimName { kind: ClaimKind::Subject, value: subject, subject: None };
+                self.by_claim.insert(subject.hash, ClaimCutoff::new(name, times));
             }
         }
     }
 
     /// Replaces the older half of the cutoffs by one for all tokens of the issuer, and returns their
-    /// number. Most tokens that old have expired.
+    /// number. Most tokens that old have expired. Cutoffs that revoke no token go first.
     fn fold_older(&mut self) -> usize {
+        let end = |times: CutoffTimes| (times.revoked_at, times.learned_at.monotonic());
         let mut ends: Vec<_> =
-            self.by_claim.values().map(|cutoff| cutoff.covering().revoked_at).collect();
+            self.by_claim.values().map(|cutoff| end(cutoff.covering())).collect();
         if ends.is_empty() {
             return 0;
         }
@@ -308,7 +250,7 @@ impl IssuerCutoffs {
         let mut whole_issuer = self.whole_issuer;
         self.retain(|cutoff| {
             let covering = cutoff.covering();
-            let is_old = covering.revoked_at <= until;
+            let is_old = end(covering) <= until;
             if is_old {
                 merge(&mut whole_issuer, covering);
             }
@@ -337,15 +279,22 @@ impl IssuerCutoffs {
 }
 
 impl ClaimCutoff {
+    fn new(name: ClaimName<'_>, times: CutoffTimes) -> Self {
+        let subject = name.subject.and_then(|subject| NonZeroU64::new(subject.hash));
+        Self { times, kind: name.kind, value: name.value.start(), subject }
+    }
+
     /// Returns a cutoff by `iat` that covers the same tokens, and others.
     fn covering(&self) -> CutoffTimes {
-        if self.is_token { self.times.extended() } else { self.times }
+        if self.kind == ClaimKind::Token { self.times.extended() } else { self.times }
     }
 }
 
-fn merge(slot: &mut Option<CutoffTimes>, times: CutoffTimes) {
-    match slot {
-        Some(before) => before.merge(times),
-        None => *slot = Some(times),
+impl Name<'_> {
+    /// Returns the start of the text, to keep it.
+    fn start(self) -> Box<str> {
+        let mut ends = (0..=self.text.len().min(MAX_NAME)).rev();
+        let end = ends.find(|at| self.text.is_char_boundary(*at));
+        self.text.get(..end.unwrap_or_default()).unwrap_or_default().into()
     }
 }

@@ -1,20 +1,23 @@
-use std::{sync::atomic::AtomicI64, time::Duration};
+use std::{
+    sync::atomic::{AtomicI64, Ordering},
+    time::Duration,
+};
 
 use super::*;
 use crate::{
     claims::claims_set::Claims,
-    clock::{UnixTime, tests::FixedClock},
+    clock::{Moment, UnixTime, tests::FixedClock},
     verify::active::Method,
 };
 
-const ISSUER: &str = "https://as.example.com";
-const OTHER: &str = "https://other.example.com";
+pub(super) const ISSUER: &str = "https://as.example.com";
+pub(super) const OTHER: &str = "https://other.example.com";
 
-fn revocations(capacity: usize) -> Revocations {
+pub(super) fn revocations(capacity: usize) -> Revocations {
     Revocations::with_capacity(capacity).clock(FixedClock(1_000))
 }
 
-fn fact(issuer: &str, method: Method, claims: &str) -> ActiveToken {
+pub(super) fn fact(issuer: &str, method: Method, claims: &str) -> ActiveToken {
     let claims = Claims::from_json(claims.as_bytes()).unwrap();
     ActiveToken::new(issuer, claims, method, Moment::now(&FixedClock(1_000)))
 }
@@ -126,7 +129,7 @@ fn too_many_cutoffs_of_an_issuer_become_one_for_its_tokens() {
 
 /// A shared clock that tests set by hand.
 #[derive(Clone, Debug)]
-struct Hand(Arc<AtomicI64>);
+pub(super) struct Hand(pub(super) Arc<AtomicI64>);
 
 impl Clock for Hand {
     fn now(&self) -> UnixTime {
@@ -301,6 +304,11 @@ fn time_in_the_future_is_cut_to_the_time_of_receipt() {
         let later = standing_of(&revocations, ISSUER, "alice", until.saturating_add(1));
         assert_eq!(later, Standing::Stands, "{at}");
     }
+    // No time makes it a cutoff that revokes nothing.
+    let earliest = revocations(10);
+    earliest.revoke(&Cutoff::subject(ISSUER, "alice").at(UnixTime::from_millis(i64::MIN)));
+    let undated = fact(ISSUER, Method::Jwt, r#"{"sub":"alice"}"#);
+    assert_eq!(earliest.check(&undated), Standing::Revoked);
     // The clock of the issuer is known to be ahead.
     let revocations = revocations(10);
     revocations.note_admitted(&fact(ISSUER, Method::Jwt, r#"{"iat":1020}"#));
@@ -371,7 +379,7 @@ async fn ended_cutoffs_leave_their_places_to_others() {
 
 /// A clock that can't be right before this time.
 #[derive(Clone, Debug)]
-struct Booting(Hand);
+pub(super) struct Booting(pub(super) Hand);
 
 impl Clock for Booting {
     fn now(&self) -> UnixTime {
