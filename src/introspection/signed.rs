@@ -9,10 +9,11 @@ use crate::{
     error::{config::ConfigError, kind::ErrorKind, refusal::VerifyError},
     jose::{algorithm::Algorithm, header::Header, jws::CompactJws},
     jwt::{
-        keys::{KeySet, MAX_TRIES, Mismatch},
+        keys::{KeySet, Mismatch},
         read_keys::MAX_KEYS,
-        remote_keys::{MissingKey, Outlook, RemoteKeys},
+        remote_keys::RemoteKeys,
         source::KeySource,
+        statement::StatementKeys,
     },
     refresh::asker::Asker,
     transport::{
@@ -183,9 +184,7 @@ impl Default for SignedResponse {
 
 /// Verifies responses by the requirements of a [`SignedResponse`].
 pub(super) struct SignedResponseVerifier {
-    issuer: Arc<str>,
-    keys: KeySource,
-    algorithms: Vec<Algorithm>,
+    keys: StatementKeys,
     audience: Option<Box<str>>,
 }
 
@@ -213,8 +212,8 @@ impl SignedResponseVerifier {
                 KeySource::Remote(RemoteKeys::new(common, location, transport, MAX_KEYS))
             }
         };
-        let (issuer, algorithms) = (common.issuer.as_str().into(), settings.algorithms);
-        Some(Self { issuer, keys, algorithms, audience })
+        let keys = StatementKeys::new(&*common.issuer, keys, settings.algorithms);
+        Some(Self { keys, audience })
     }
 
     /// Starts to fetch the keys if there are none, without waiting.
@@ -224,7 +223,7 @@ impl SignedResponseVerifier {
 
     /// Returns the state of the keys.
     pub(super) fn readiness(&self) -> Readiness {
-        self.keys.readiness(&self.issuer)
+        self.keys.readiness()
     }
 
     /// Verifies the response and returns the claims that `read` finds in its part about the token.
@@ -263,7 +262,7 @@ impl SignedResponseVerifier {
         let response = Claims::from_json(jws.payload()).map_err(|error| {
             bad("the claims of the signed response are malformed").with_source(error)
         })?;
-        if response.issuer() != Some(&self.issuer) {
+        if response.issuer() != Some(self.keys.issuer()) {
             return Err(bad("the signed response is from another issuer"));
         }
         check_time(&response, now)?;
@@ -273,8 +272,7 @@ impl SignedResponseVerifier {
     async fn check_signature(&self, jws: &CompactJws<'_>) -> Result<(), VerifyError> {
         let header = Header::parse(jws.header())
             .map_err(|_| bad("the header of the signed response is malformed"))?;
-        let algorithm = header.alg.parse().ok().filter(|named| self.algorithms.contains(named));
-        let Some(algorithm) = algorithm else {
+        let Some(algorithm) = self.keys.algorithm(&header.alg) else {
             return Err(bad("the algorithm of the signed response is not allowed"));
         };
         if header.demands_extension() || header.is_nested() {
@@ -283,15 +281,9 @@ impl SignedResponseVerifier {
         if !header.is_typ(TYP) {
             return Err(bad(format!("the `typ` of the signed response is not {TYP}")));
         }
-        let kid = header.kid.as_deref();
-        let verify = |keys: &KeySet| {
-            let signed = (jws.signing_input().as_bytes(), jws.signature());
-            keys.verify(algorithm, kid, signed, MAX_TRIES).map(drop)
-        };
-        let outcome = match &self.keys {
-            KeySource::Remote(remote) => verify_with_fetched_keys(remote, kid, verify).await?,
-            KeySource::Static(keys) => verify(keys),
-        };
+        // The server has just made the response.
+        let key = (algorithm, header.kid.as_deref());
+        let outcome = self.keys.verify(jws, key, None, Asker::Own).await.map_err(unavailable)?;
         outcome.map_err(|mismatch| {
             bad(match mismatch {
                 Mismatch::BadSignature => "the signature of the response does not verify",
@@ -303,44 +295,6 @@ impl SignedResponseVerifier {
                 }
             })
         })
-    }
-}
-
-/// Calls `verify` with the keys that the issuer publishes. Waits for newer keys and tries again if
-/// none of them verifies: a new key may have the name of the one before, or none.
-///
-/// The outer error means that there are no keys, or none that are new enough.
-async fn verify_with_fetched_keys(
-    remote: &RemoteKeys,
-    kid: Option<&str>,
-    verify: impl Fn(&KeySet) -> Result<(), Mismatch>,
-) -> Result<Result<(), Mismatch>, VerifyError> {
-    let unknown = Err(Mismatch::UnknownKey);
-    // The server has just made the response.
-    let (issued_at, asker, asked) = (None, Asker::Own, remote.now());
-    let mut wait = loop {
-        let snapshot = remote.snapshot();
-        let outcome = snapshot.as_ref().map_or(unknown, |snapshot| verify(snapshot.keys()));
-        if outcome.is_ok() {
-            remote.note_verified(asker);
-            return Ok(outcome);
-        }
-        match remote.look_for(&MissingKey { kid, issued_at, asker, asked }, snapshot) {
-            Outlook::Wait(wait) => break wait,
-            Outlook::Changed => {}
-            Outlook::Hopeless => return Ok(outcome),
-            Outlook::Late(error) => return Err(unavailable(error)),
-        }
-    };
-    loop {
-        let newer = wait.next().await.map_err(unavailable)?;
-        let outcome = verify(&newer.keys);
-        if outcome.is_ok() {
-            wait.note_verified();
-        }
-        if outcome.is_ok() || newer.decide {
-            return Ok(outcome);
-        }
     }
 }
 

@@ -88,6 +88,7 @@ pub(crate) mod profile;
 pub(crate) mod read_keys;
 pub(crate) mod remote_keys;
 pub(crate) mod source;
+pub(crate) mod statement;
 mod unknown_keys;
 mod validate;
 pub(crate) mod verifier;

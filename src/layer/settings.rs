@@ -7,7 +7,7 @@ use super::forward::headers::ForwardHeaders;
 use crate::lease::leases::Lessor;
 use crate::{
     credentials::{extract::Extractor, head::RequestHead},
-    verify::{peer::PeerKey, request::Freshness},
+    verify::{peer::PeerFn, request::Freshness},
 };
 
 /// The settings of a layer apart from its verifier, policy and responder.
@@ -27,7 +27,5 @@ pub(super) struct Settings {
 }
 
 type ExemptFn = dyn Fn(RequestHead<'_>) -> bool + Send + Sync;
-
-pub(crate) type PeerFn = dyn Fn(RequestHead<'_>) -> Option<PeerKey> + Send + Sync;
 
 type FreshnessFn = dyn Fn(RequestHead<'_>) -> Freshness + Send + Sync;

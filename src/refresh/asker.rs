@@ -32,17 +32,17 @@ impl Asker {
 /// A bounded table of the askers that were noted last.
 ///
 /// Holds two generations. If the newer is full, the older is forgotten.
-pub(super) struct RecentAskers<T> {
+pub(crate) struct RecentAskers<T> {
     newer: HashMap<Asker, T>,
     older: HashMap<Asker, T>,
 }
 
 impl<T: Copy> RecentAskers<T> {
-    pub(super) fn get(&self, asker: Asker) -> Option<T> {
+    pub(crate) fn get(&self, asker: Asker) -> Option<T> {
         self.newer.get(&asker).or_else(|| self.older.get(&asker)).copied()
     }
 
-    pub(super) fn note(&mut self, asker: Asker, value: T) {
+    pub(crate) fn note(&mut self, asker: Asker, value: T) {
         if self.newer.len() >= MAX_ASKERS && !self.newer.contains_key(&asker) {
             self.older = mem::take(&mut self.newer);
         }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use super::server::ResourceServer;
 use crate::{
     clock::Moment,
-    telemetry::{metrics as names, metrics::Export, report::RESOLVED_ISSUERS},
+    telemetry::{
+        metrics as names, metrics::Export, report::RESOLVED_ISSUERS, signal_state::SignalState,
+    },
     verify::stats::{BreakerState, Stats},
 };
 
@@ -36,14 +38,19 @@ impl<R> ResourceServer<R> {
         all.set_gauge(&names::CUTOFFS, float(self.0.revocations.len()));
         #[cfg(feature = "_crypto")]
         all.set_gauge(&names::STREAMS, float(self.0.leases.open()));
+        #[cfg(feature = "signals")]
+        all.set_gauge(&names::SIGNALS_PENDING, float(self.0.receivers.pending()));
         let now = Moment::now(&*self.0.clock);
-        for issuer in &self.0.issuers {
+        for (issuer, readiness) in self.0.issuers.iter().zip(self.readiness()) {
             let metrics = all.for_issuer(&Arc::from(issuer.name()));
-            let readiness = issuer.readiness();
             metrics.set_gauge(&names::READY, f64::from(u8::from(readiness.is_ready())));
             if let Some(age) = readiness.keys_age(now) {
                 metrics.set_gauge(&names::KEYS_AGE, age.as_secs_f64());
                 metrics.set_gauge(&names::UNKNOWN_KEYS, float(readiness.unknown_keys()));
+            }
+            if let Some(signals) = readiness.signals() {
+                let is_stale = signals == SignalState::Stale;
+                metrics.set_gauge(&names::SIGNALS_STALE, f64::from(u8::from(is_stale)));
             }
             let stats = issuer.stats();
             record(&metrics, &stats, issuer.asks());

@@ -11,6 +11,8 @@ use super::{
 use crate::introspection::{
     auth::ClientAuth, builder::IntrospectionVerifierBuilder, verifier::IntrospectionVerifier,
 };
+#[cfg(feature = "signals")]
+use crate::jwt::statement::StatementKeys;
 #[cfg(feature = "jwt")]
 use crate::jwt::{builder::JwtVerifierBuilder, profile::Profile, verifier::JwtVerifier};
 use crate::{
@@ -248,10 +250,19 @@ impl Issuer {
             }
             let built = defaults.build(jwt, JwtVerifierBuilder::build, Stack::for_jwt);
             let built = built.map_err(|problem| problems.merge("jwt", problem)).ok();
+            #[cfg(feature = "signals")]
+            {
+                let verifier = built.as_ref().map(|(verifier, _)| verifier);
+                trusted.statement_keys = verifier.map(StatementKeys::of_verifier);
+            }
             (trusted.jwt, trusted.jwt_stack) = built.unzip();
         }
         #[cfg(feature = "introspection")]
         if let Some(mut all) = self.introspection {
+            #[cfg(feature = "signals")]
+            if trusted.statement_keys.is_none() {
+                trusted.statement_keys = StatementKeys::published(&common);
+            }
             all.0.common = common;
             #[cfg(feature = "cache")]
             {

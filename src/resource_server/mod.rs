@@ -37,6 +37,8 @@ mod own_facts;
 mod presets;
 pub mod readiness;
 pub(crate) mod server;
+#[cfg(feature = "signals")]
+mod signals;
 mod stack;
 #[cfg(feature = "_crypto")]
 mod streams;

@@ -57,7 +57,11 @@ use serde::Serialize;
 use tower_service::Service;
 
 use super::server::{Parts, ResourceServer};
-use crate::{clock::Moment, telemetry::server_state::ServerState, verify::readiness::Readiness};
+use crate::{
+    clock::Moment,
+    telemetry::{server_state::ServerState, signal_state::SignalState},
+    verify::readiness::Readiness,
+};
 
 /// See [`readiness`](self) for examples.
 impl<R> ResourceServer<R> {
@@ -102,6 +106,7 @@ impl<R> ResourceServer<R> {
 /// | `last_failure` | how the last call failed; only if it did |
 /// | `breaker` | `closed`, `half_open` or `open`; only if tokens are introspected |
 /// | `server` | the [state](ServerState) of the introspection endpoint; only if it does not answer as it should |
+/// | `signals` | `fresh` or `stale`; only if signals about its tokens are received and their sender shows that they arrive, or one was lost |
 /// | `keys_age` | the seconds since the keys were fetched; only if they were |
 ///
 /// # Security
@@ -206,6 +211,8 @@ struct IssuerStatus<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     server: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    signals: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     keys_age: Option<u64>,
 }
 
@@ -223,6 +230,7 @@ impl<'a> IssuerStatus<'a> {
             last_failure: state.last_call_failure().map(|kind| kind.reason()),
             breaker: state.breaker().map(|breaker| breaker.as_str()),
             server: state.server().filter(is_problem).map(ServerState::as_str),
+            signals: state.signals().map(SignalState::as_str),
             keys_age: state.keys_age(now).map(seconds),
         }
     }

@@ -9,17 +9,19 @@ use super::{metadata::document::Document, trusted::TrustedIssuer};
 use crate::credentials::token::Token;
 #[cfg(feature = "_crypto")]
 use crate::lease::leases::Leases;
+#[cfg(feature = "signals")]
+use crate::signals::host::Receivers;
 use crate::{
     clock::Clock,
     credentials::extract::Extractor,
     error::refusal::VerifyError,
-    layer::{
-        forward::headers::ForwardHeaders, introspect_layer::IntrospectLayer, settings::PeerFn,
-    },
+    layer::{forward::headers::ForwardHeaders, introspect_layer::IntrospectLayer},
     policy::settings::Policy,
     respond::{hook::RefusalHook, responder::Auto},
     revocation::revocations::Revocations,
-    verify::{boxed::BoxVerifier, readiness::Readiness, request::Freshness, stats::Stats},
+    verify::{
+        boxed::BoxVerifier, peer::PeerFn, readiness::Readiness, request::Freshness, stats::Stats,
+    },
 };
 
 /// A resource server: its audience, the issuers it trusts, and the policy for their tokens.
@@ -54,6 +56,8 @@ pub(super) struct Parts {
     pub(super) revocations: Revocations,
     #[cfg(feature = "_crypto")]
     pub(super) leases: Leases,
+    #[cfg(feature = "signals")]
+    pub(super) receivers: Receivers,
     #[cfg(feature = "jwt")]
     pub(super) tenants: Option<Tenants>,
 }
@@ -204,7 +208,13 @@ impl<R> ResourceServer<R> {
 
 impl Parts {
     pub(super) fn readiness(&self) -> Vec<Readiness> {
-        self.issuers.iter().map(TrustedIssuer::readiness).collect()
+        let each = self.issuers.iter().map(TrustedIssuer::readiness);
+        #[cfg(feature = "signals")]
+        let each = each.map(|readiness| {
+            let signals = self.receivers.state_for(readiness.issuer());
+            readiness.with_signals(signals)
+        });
+        each.collect()
     }
 }
 

@@ -7,6 +7,8 @@ use super::stack::Stack;
 use crate::credentials::token::Token;
 #[cfg(feature = "introspection")]
 use crate::introspection::verifier::IntrospectionVerifier;
+#[cfg(feature = "signals")]
+use crate::jwt::statement::StatementKeys;
 #[cfg(feature = "jwt")]
 use crate::jwt::verifier::JwtVerifier;
 use crate::{
@@ -45,6 +47,9 @@ pub(super) struct TrustedIssuer {
     pub(super) jwt: Option<JwtVerifier>,
     #[cfg(feature = "introspection")]
     pub(super) introspection: Option<IntrospectionVerifier>,
+    /// The keys by which it signs logout tokens, unless its verifier is custom.
+    #[cfg(feature = "signals")]
+    pub(super) statement_keys: Option<StatementKeys>,
 }
 
 impl TrustedIssuer {
@@ -66,6 +71,8 @@ impl TrustedIssuer {
             jwt: None,
             #[cfg(feature = "introspection")]
             introspection: None,
+            #[cfg(feature = "signals")]
+            statement_keys: None,
         }
     }
 

@@ -163,6 +163,24 @@ pub(crate) fn cutoff_time_cut(issuer: &str, ahead: Duration) {
     let _ = (issuer, ahead);
 }
 
+/// Reports that a signal was refused. Anyone can cause it.
+#[cfg(feature = "signals")]
+pub(super) fn signal_refused(receiver: &'static str, reason: &'static str) {
+    #[cfg(feature = "tracing")]
+    limited!(DEBUG, reason, receiver, reason, "signal refused");
+    #[cfg(not(feature = "tracing"))]
+    let _ = (receiver, reason);
+}
+
+/// Reports that a signal is dropped, although nobody could verify it.
+#[cfg(feature = "signals")]
+pub(super) fn signal_lost(receiver: &'static str, issuer: &str, reason: &'static str) {
+    #[cfg(feature = "tracing")]
+    limited!(ERROR, reason, receiver, issuer = truncate_name(issuer), reason, "signal lost");
+    #[cfg(not(feature = "tracing"))]
+    let _ = (receiver, issuer, reason);
+}
+
 /// Reports that the keys of an issuer were fetched.
 pub(crate) fn keys_fetched(issuer: &str, keys: usize) {
     #[cfg(feature = "tracing")]

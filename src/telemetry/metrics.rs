@@ -87,6 +87,12 @@ table! {
         "Streams that ended before their handler was done, by reason";
     STREAM_FACTS_AGE: Histogram "stream_facts_age_seconds" in Seconds by ["method"],
         "Age of the facts about the token of a stream when it was verified again";
+    SIGNALS: Counter "signals_total" in Count by ["receiver", "outcome"],
+        "Logouts, security events and revocations by hand, by outcome";
+    SIGNALS_PENDING: Gauge "signals_pending" in Count by ["resource"],
+        "Signals that wait for the keys of their issuer";
+    SIGNALS_STALE: Gauge "signals_stale" in Count by ["resource", "issuer"],
+        "1 if signals about the tokens of the issuer may not arrive, else 0";
     CUTOFFS: Gauge "cutoffs" in Count by ["resource"],
         "Cutoffs in force";
 }
@@ -162,6 +168,12 @@ pub(super) fn stream_token_verified(method: &'static str, age: Duration) {
     with_recorder(|recorder| {
         recorder.register_histogram(&key, &METADATA).record(age.as_secs_f64());
     });
+}
+
+#[cfg(feature = "signals")]
+pub(super) fn signal(receiver: &'static str, outcome: &'static str) {
+    let receiver = Label::from_static_parts("receiver", receiver);
+    add(&SIGNALS, [receiver, Label::from_static_parts("outcome", outcome)], 1);
 }
 
 pub(super) fn upstream_call_ended(

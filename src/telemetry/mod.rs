@@ -13,4 +13,7 @@ pub(crate) mod metrics;
 pub(crate) mod refused_by;
 pub(crate) mod report;
 pub(crate) mod server_state;
+pub(crate) mod signal_state;
+#[cfg(feature = "signals")]
+pub(crate) mod signals;
 pub(crate) mod span;

@@ -77,7 +77,7 @@ pub use self::{
     stats::{BreakerState, Stats},
     verifier::{Outcome, Verifier, VerifyFn, Verifying, verify_fn},
 };
-pub use crate::telemetry::server_state::ServerState;
+pub use crate::telemetry::{server_state::ServerState, signal_state::SignalState};
 
 /// The futures of the verifiers.
 pub mod future {

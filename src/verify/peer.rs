@@ -7,6 +7,11 @@ use std::{
     sync::{Arc, LazyLock, Mutex, PoisonError},
 };
 
+use crate::credentials::head::RequestHead;
+
+/// A function that returns the peer that sent a request.
+pub(crate) type PeerFn = dyn Fn(RequestHead<'_>) -> Option<PeerKey> + Send + Sync;
+
 /// The identity of a sender of requests, by which budgets and permits are shared out.
 ///
 /// Make it from an address, a client certificate, an API key, or anything else that the sender

@@ -4,7 +4,7 @@ use super::stats::BreakerState;
 use crate::{
     clock::{Moment, UnixTime},
     error::kind::ErrorKind,
-    telemetry::server_state::ServerState,
+    telemetry::{server_state::ServerState, signal_state::SignalState},
     transport::calls::LastCall,
 };
 
@@ -40,6 +40,7 @@ pub struct Readiness {
     last_call: Option<LastCall>,
     breaker: Option<BreakerState>,
     server: Option<ServerState>,
+    signals: Option<SignalState>,
     keys_fetched_at: Option<Moment>,
     unknown_keys: usize,
 }
@@ -62,6 +63,7 @@ impl Readiness {
             last_call: None,
             breaker: None,
             server: None,
+            signals: None,
             keys_fetched_at: None,
             unknown_keys: 0,
         }
@@ -91,6 +93,12 @@ impl Readiness {
         self
     }
 
+    /// Adds whether signals about the tokens of the issuer arrive.
+    pub(crate) fn with_signals(mut self, signals: Option<SignalState>) -> Self {
+        self.signals = signals;
+        self
+    }
+
     /// Combines this with `other`, of the same issuer. Keeps the older of two failures, the older
     /// of two key sets, and the later of two calls.
     pub(crate) fn merge(self, other: &Self) -> Self {
@@ -110,6 +118,7 @@ impl Readiness {
             unknown_keys: self.unknown_keys + other.unknown_keys,
             breaker: self.breaker.max(other.breaker),
             server: self.server.or(other.server),
+            signals: self.signals.max(other.signals),
             ..self
         }
     }
@@ -170,6 +179,13 @@ impl Readiness {
     #[must_use]
     pub fn server(&self) -> Option<ServerState> {
         self.server
+    }
+
+    /// Returns whether signals about the tokens of this issuer, such as logouts, arrive. `None` if
+    /// nobody sends any, or if their sender does not show that they arrive.
+    #[must_use]
+    pub fn signals(&self) -> Option<SignalState> {
+        self.signals
     }
 
     /// Returns the time at which the keys were last fetched, if they are fetched. Of two key sets,

@@ -62,6 +62,7 @@ mod rest_api;
 mod revocation;
 mod revocation_bound;
 mod scripted;
+mod signals;
 mod simulated_week;
 mod streams;
 mod structure;

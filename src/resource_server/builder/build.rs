@@ -9,6 +9,8 @@ use super::server_builder::ResourceServerBuilder;
 use crate::lease::leases::Leases;
 #[cfg(feature = "jwt")]
 use crate::resource_server::trusted::route_of;
+#[cfg(feature = "signals")]
+use crate::signals::host::Receivers;
 use crate::{
     error::config::ConfigError,
     refresh::turns_by_origin::TurnsByOrigin,
@@ -73,6 +75,8 @@ impl<R> ResourceServerBuilder<R> {
                     .revocations(self.stack.revocations.clone())
                     .clock(Arc::clone(&self.clock))
             },
+            #[cfg(feature = "signals")]
+            receivers: Receivers::default(),
             verifier,
             policy: self.policy.clock(Arc::clone(&self.clock)),
             extractor: self.extractor,

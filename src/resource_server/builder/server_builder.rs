@@ -9,7 +9,7 @@ use crate::resource_server::tenants::resolver::IssuerResolver;
 use crate::{
     clock::{Clock, SystemClock},
     credentials::{extract::Extractor, head::RequestHead},
-    layer::{forward::headers::ForwardHeaders, settings::PeerFn},
+    layer::forward::headers::ForwardHeaders,
     policy::{settings::Policy, verified_token::Requirement},
     resource_server::{
         issuer::Issuer, metadata::settings::ProtectedResourceMetadata, server::ResourceServer,
@@ -19,7 +19,10 @@ use crate::{
     revocation::revocations::Revocations,
     transport::http_transport::HttpTransport,
     upstream::budget::MissBudgetLayer,
-    verify::{peer::PeerKey, request::Freshness},
+    verify::{
+        peer::{PeerFn, PeerKey},
+        request::Freshness,
+    },
 };
 
 /// A builder that configures a [`ResourceServer`].

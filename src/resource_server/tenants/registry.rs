@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    future::ready,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -18,6 +19,8 @@ use super::{
 };
 #[cfg(feature = "cache")]
 use crate::credentials::token::Token;
+#[cfg(feature = "signals")]
+use crate::signals::issuers::FindKeys;
 use crate::{
     clock::Moment,
     error::{kind::ErrorKind, refusal::VerifyError},
@@ -137,6 +140,33 @@ impl Tenants {
     }
 }
 
+#[cfg(feature = "signals")]
+impl Tenants {
+    /// Returns the keys by which an issuer signs logout tokens.
+    pub(in crate::resource_server) fn statement_keys(&self, issuer: &str) -> FindKeys {
+        if !is_normal(issuer) || !(self.0.allow)(issuer) {
+            return Box::pin(ready(Ok(None)));
+        }
+        let (shared, issuer) = (Arc::clone(&self.0), issuer.to_owned());
+        let looked_up = shared.look_up(&issuer);
+        Box::pin(async move {
+            let found = match looked_up {
+                Err(Missing::Resolving(flight)) => flight.await,
+                Err(Missing::Refused(error)) => Err(error),
+                Ok(verifier) => Ok(verifier),
+            };
+            match found {
+                Ok(_) => {
+                    let tenant = shared.known.get(&issuer);
+                    Ok(tenant.and_then(|tenant| tenant.state.trusted.statement_keys.clone()))
+                }
+                Err(error) if error.kind() == ErrorKind::UnknownIssuer => Ok(None),
+                Err(error) => Err(error),
+            }
+        })
+    }
+}
+
 impl DynamicIssuers for Tenants {
     fn verify(&self, issuer: &str, request: VerifyRequest) -> Verifying<BoxFuture> {
         if !is_normal(issuer) {
@@ -199,7 +229,7 @@ impl Shared {
             return Missing::Refused(error);
         }
         if let Some((verifier, _)) = self.cached(issuer).filter(|(_, age)| *age < RECHECK_AFTER) {
-            return Missing::Resolving(std::future::ready(Ok(verifier)).boxed().shared());
+            return Missing::Resolving(ready(Ok(verifier)).boxed().shared());
         }
         let Ok(runtime) = Handle::try_current() else {
             let error = VerifyError::new(ErrorKind::Unavailable);

@@ -1,0 +1,168 @@
+//! Verifies the signatures of what an issuer signs besides access tokens: introspection responses
+//! (RFC 9701), logout tokens and security event tokens.
+
+use std::{fmt, sync::Arc};
+
+use super::{
+    keys::{KeySet, MAX_TRIES, Mismatch},
+    remote_keys::{MissingKey, Outlook, RemoteKeys},
+    source::KeySource,
+};
+#[cfg(feature = "signals")]
+use super::{read_keys::MAX_KEYS, verifier::JwtVerifier};
+#[cfg(feature = "signals")]
+use crate::transport::common::{CommonSettings, Location};
+use crate::{
+    clock::UnixTime,
+    error::refusal::VerifyError,
+    jose::{algorithm::Algorithm, jws::CompactJws},
+    refresh::asker::Asker,
+    verify::readiness::Readiness,
+};
+
+/// The keys by which an issuer signs statements. Clones share them.
+#[derive(Clone)]
+pub(crate) struct StatementKeys {
+    issuer: Arc<str>,
+    source: SharedSource,
+    algorithms: Arc<[Algorithm]>,
+}
+
+#[derive(Clone)]
+enum SharedSource {
+    Own(Arc<KeySource>),
+    /// The keys of the issuer's access tokens.
+    #[cfg(feature = "signals")]
+    OfVerifier(JwtVerifier),
+}
+
+impl StatementKeys {
+    /// Creates the keys of an issuer, of which these algorithms are allowed.
+    pub(crate) fn new(
+        issuer: impl Into<Arc<str>>,
+        source: KeySource,
+        algorithms: impl Into<Arc<[Algorithm]>>,
+    ) -> Self {
+        let source = SharedSource::Own(Arc::new(source));
+        Self { issuer: issuer.into(), source, algorithms: algorithms.into() }
+    }
+
+    /// Creates the keys that an issuer publishes, for any asymmetric algorithm. They are fetched when
+    /// they are first needed. Returns `None` without a transport.
+    #[cfg(feature = "signals")]
+    pub(crate) fn published(common: &CommonSettings) -> Option<Self> {
+        let transport = common.transport.clone()?;
+        let location = Location::Discovered(common.discovery(&transport).ok()?);
+        let keys = RemoteKeys::new(common, location, transport, MAX_KEYS);
+        Some(Self::new(&*common.issuer, KeySource::Remote(keys), Algorithm::ASYMMETRIC))
+    }
+
+    /// Creates the keys that an issuer signs its access tokens with, for any asymmetric algorithm.
+    #[cfg(feature = "signals")]
+    pub(crate) fn of_verifier(verifier: &JwtVerifier) -> Self {
+        Self {
+            issuer: verifier.issuer().into(),
+            source: SharedSource::OfVerifier(verifier.clone()),
+            algorithms: Algorithm::ASYMMETRIC.into(),
+        }
+    }
+
+    /// Returns the issuer.
+    pub(crate) fn issuer(&self) -> &Arc<str> {
+        &self.issuer
+    }
+
+    /// Starts to fetch the keys if there are none, without waiting.
+    pub(crate) fn start_fetching(&self) {
+        self.source().start_fetching();
+    }
+
+    /// Returns the state of the keys.
+    pub(crate) fn readiness(&self) -> Readiness {
+        self.source().readiness(&self.issuer)
+    }
+
+    /// Returns the algorithm that a header names, if it is allowed (RFC 8725 §3.1).
+    pub(crate) fn algorithm(&self, alg: &str) -> Option<Algorithm> {
+        alg.parse().ok().filter(|named| self.algorithms.contains(named))
+    }
+
+    /// Verifies the signature of a statement with one of the keys. Waits for newer keys and tries
+    /// again if none of them does: a new key may have the name of the one before, or none.
+    ///
+    /// `issued_at` is the unverified time of the statement. Without one, it was made just now.
+    ///
+    /// # Errors
+    ///
+    /// The outer error means that there are no keys, or none that are new enough. It does not blame
+    /// the statement.
+    ///
+    /// # Cancellation
+    ///
+    /// A fetch under way continues.
+    pub(crate) async fn verify(
+        &self,
+        jws: &CompactJws<'_>,
+        (algorithm, kid): (Algorithm, Option<&str>),
+        issued_at: Option<UnixTime>,
+        asker: Asker,
+    ) -> Result<Result<(), Mismatch>, VerifyError> {
+        let verify = |keys: &KeySet| {
+            let signed = (jws.signing_input().as_bytes(), jws.signature());
+            keys.verify(algorithm, kid, signed, MAX_TRIES).map(drop)
+        };
+        match self.source() {
+            KeySource::Static(keys) => Ok(verify(keys)),
+            KeySource::Remote(remote) => {
+                let missing = MissingKey { kid, issued_at, asker, asked: remote.now() };
+                verify_with_fetched_keys(remote, &missing, verify).await
+            }
+        }
+    }
+
+    fn source(&self) -> &KeySource {
+        match &self.source {
+            SharedSource::Own(source) => source,
+            #[cfg(feature = "signals")]
+            SharedSource::OfVerifier(verifier) => &verifier.0.source,
+        }
+    }
+}
+
+impl fmt::Debug for StatementKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("StatementKeys").field(&self.issuer).finish()
+    }
+}
+
+async fn verify_with_fetched_keys(
+    remote: &RemoteKeys,
+    missing: &MissingKey<'_>,
+    verify: impl Fn(&KeySet) -> Result<(), Mismatch>,
+) -> Result<Result<(), Mismatch>, VerifyError> {
+    let mut wait = loop {
+        let snapshot = remote.snapshot();
+        let unknown = Err(Mismatch::UnknownKey);
+        let outcome = snapshot.as_ref().map_or(unknown, |snapshot| verify(snapshot.keys()));
+        if outcome.is_ok() {
+            remote.note_verified(missing.asker);
+            return Ok(outcome);
+        }
+        match remote.look_for(missing, snapshot) {
+            Outlook::Wait(wait) => break wait,
+            Outlook::Changed => {}
+            Outlook::Hopeless => return Ok(outcome),
+            Outlook::Late(error) => return Err(error),
+        }
+    };
+    loop {
+        let newer = wait.next().await?;
+        let outcome = verify(&newer.keys);
+        if outcome.is_ok() {
+            wait.note_verified();
+        }
+        if outcome.is_ok() || newer.decide {
+            return Ok(outcome);
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Receivers of signals: logouts and security events.
+
+use std::{future::ready, sync::Arc};
+
+use bytes::Bytes;
+
+use super::server::{Parts, ResourceServer};
+use crate::signals::{
+    host::Host,
+    issuers::{FindKeys, Issuers},
+    logout::service::LogoutService,
+};
+
+/// Receivers of logouts and security events.
+#[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
+impl<R> ResourceServer<R> {
+    /// Returns a service that receives back-channel logouts for this client (OpenID Connect
+    /// Back-Channel Logout 1.0).
+    ///
+    /// `client_id` is the identifier of the client that users log in to, which is often not that by
+    /// which this service introspects tokens. It is the same at every issuer, unless
+    /// [`client_at`](LogoutService::client_at) says otherwise.
+    ///
+    /// Tokens of issuers with a custom verifier are refused, because they have no keys.
+    ///
+    /// ```no_run
+    /// use axum::{Router, body::Body};
+    /// use tower_introspect::ResourceServer;
+    ///
+    /// # fn app(api: ResourceServer) -> Router {
+    /// Router::new()
+    ///     .layer(api.layer())
+    ///     // Added after the layer: the authorization server has no access token.
+    ///     .route_service("/backchannel-logout", api.logout_service::<Body>("web"))
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn logout_service<B: From<Bytes>>(&self, client_id: impl Into<String>) -> LogoutService<B> {
+        self.logout_service_with(client_id, B::from)
+    }
+
+    /// Returns the same service, with a function that builds the body instead of `From`.
+    #[must_use]
+    pub fn logout_service_with<B>(
+        &self,
+        client_id: impl Into<String>,
+        body: fn(Bytes) -> B,
+    ) -> LogoutService<B> {
+        LogoutService::new(self.signal_host(), client_id.into(), body)
+    }
+
+    fn signal_host(&self) -> Host {
+        let parts = &self.0;
+        Host {
+            issuers: Arc::clone(parts) as Arc<dyn Issuers>,
+            revocations: parts.revocations.clone(),
+            clock: Arc::clone(&parts.clock),
+            peer: parts.peer.clone(),
+            receivers: parts.receivers.clone(),
+        }
+    }
+}
+
+impl Issuers for Parts {
+    fn keys_of(&self, issuer: &str) -> FindKeys {
+        match self.issuers.iter().find(|trusted| trusted.name() == issuer) {
+            Some(trusted) => Box::pin(ready(Ok(trusted.statement_keys.clone()))),
+            None => match &self.tenants {
+                Some(tenants) => tenants.statement_keys(issuer),
+                None => Box::pin(ready(Ok(None))),
+            },
+        }
+    }
+}

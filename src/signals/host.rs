@@ -1,0 +1,97 @@
+//! What receivers of signals have of their resource server.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
+
+use http::Request;
+
+use super::{
+    intake::Intake,
+    issuers::{FindKeys, Issuers},
+    liveness::Liveness,
+};
+use crate::{
+    clock::Clock,
+    credentials::head::RequestHead,
+    refresh::asker::Asker,
+    revocation::revocations::Revocations,
+    telemetry::{signal_state::SignalState, signals::Receiver},
+    verify::peer::PeerFn,
+};
+
+/// The parts of a resource server that receivers of signals need.
+#[derive(Clone)]
+pub(crate) struct Host {
+    pub(crate) issuers: Arc<dyn Issuers>,
+    pub(crate) revocations: Revocations,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) peer: Option<Arc<PeerFn>>,
+    pub(crate) receivers: Receivers,
+}
+
+impl Host {
+    pub(super) fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
+    pub(super) const fn revocations(&self) -> &Revocations {
+        &self.revocations
+    }
+
+    pub(super) fn keys_of(&self, issuer: &str) -> FindKeys {
+        self.issuers.keys_of(issuer)
+    }
+
+    /// Returns the peer that sent a request.
+    pub(super) fn asker<B>(&self, request: &Request<B>) -> Asker {
+        let key = self.peer.as_ref().and_then(|peer| peer(RequestHead::of(request)));
+        Asker::peer(key)
+    }
+
+    /// Creates the entry of the signals of a receiver that speaks for these issuers.
+    pub(super) fn intake(
+        &self,
+        receiver: Receiver,
+        issuers: Vec<Arc<str>>,
+        expected: Option<Duration>,
+    ) -> Arc<Intake> {
+        let liveness = Liveness::new(issuers, expected, Arc::clone(&self.clock));
+        let intake = Arc::new(Intake::new(receiver, liveness, Arc::clone(&self.clock)));
+        self.receivers.add(&intake);
+        intake
+    }
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host").field("revocations", &self.revocations).finish_non_exhaustive()
+    }
+}
+
+/// The receivers of one resource server that are in use.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Receivers(Arc<Mutex<Vec<Weak<Intake>>>>);
+
+impl Receivers {
+    fn add(&self, intake: &Arc<Intake>) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|known| known.strong_count() > 0);
+        all.push(Arc::downgrade(intake));
+    }
+
+    /// Returns whether the signals about the tokens of an issuer arrive: the worst of all receivers.
+    pub(crate) fn state_for(&self, issuer: &str) -> Option<SignalState> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let alive = all.iter().filter_map(Weak::upgrade);
+        alive.filter_map(|intake| intake.liveness().state_for(issuer)).max()
+    }
+
+    /// Returns the number of signals that wait for keys.
+    pub(crate) fn pending(&self) -> usize {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().filter_map(Weak::upgrade).map(|intake| intake.pending()).sum()
+    }
+}

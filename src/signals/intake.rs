@@ -1,0 +1,187 @@
+//! Verifies signals, applies them once, and keeps those whose keys can't be had just now.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use tokio::{runtime::Handle, time::sleep};
+use tower::util::rng::{HasherRng, Rng as _};
+
+use super::{
+    applied::Applied,
+    liveness::Liveness,
+    pending::{Kept, MAX_WAIT, Pending, Waiting},
+    statement::Statement,
+};
+use crate::{
+    clock::{Clock, Moment},
+    error::refusal::VerifyError,
+    jwt::keys::Mismatch,
+    refresh::asker::{Asker, RecentAskers},
+    telemetry::signals::{Outcome, Receiver, signal, signal_lost},
+};
+
+/// The first pause before the keys of pending statements are tried again. It doubles.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// The entry of the signals of one receiver.
+pub(super) struct Intake {
+    receiver: Receiver,
+    clock: Arc<dyn Clock>,
+    liveness: Liveness,
+    state: Mutex<IntakeState>,
+}
+
+#[derive(Default)]
+struct IntakeState {
+    applied: Applied,
+    pending: Pending,
+    /// The peers that delivered a verified signal.
+    proven: RecentAskers<()>,
+    /// True if a task waits for the keys of pending statements.
+    is_driven: bool,
+}
+
+/// The reason why a statement has no effect.
+#[derive(Debug)]
+pub(super) enum NotApplied {
+    /// None of the keys of its issuer verifies it.
+    Refused(Mismatch),
+    /// The keys can't be had just now. The statement is kept, if there is a place.
+    NoKeys(VerifyError),
+}
+
+impl Intake {
+    pub(super) fn new(receiver: Receiver, liveness: Liveness, clock: Arc<dyn Clock>) -> Self {
+        Self { receiver, clock, liveness, state: Mutex::default() }
+    }
+
+    pub(super) const fn liveness(&self) -> &Liveness {
+        &self.liveness
+    }
+
+    /// Returns the number of statements that wait for keys.
+    pub(super) fn pending(&self) -> usize {
+        self.state().pending.len()
+    }
+
+    /// Verifies a statement, and applies it unless it was applied before.
+    ///
+    /// # Cancellation
+    ///
+    /// A statement that is not applied yet is not kept. Its sender got no response.
+    pub(super) async fn accept(
+        self: &Arc<Self>,
+        statement: &Statement,
+        asker: Asker,
+    ) -> Result<(), NotApplied> {
+        match statement.verify(asker).await {
+            Ok(Ok(())) => {
+                self.apply(statement, asker);
+                Ok(())
+            }
+            Ok(Err(mismatch)) => Err(NotApplied::Refused(mismatch)),
+            Err(error) => {
+                self.keep(statement, asker);
+                Err(NotApplied::NoKeys(error))
+            }
+        }
+    }
+
+    /// Applies a verified statement, unless it was applied before.
+    fn apply(&self, statement: &Statement, asker: Asker) {
+        let is_new = {
+            let mut state = self.state();
+            state.proven.note(asker, ());
+            state.pending.remove(statement);
+            state.applied.insert(statement.signed())
+        };
+        if is_new {
+            (statement.apply)();
+        }
+        signal(self.receiver, if is_new { Outcome::Applied } else { Outcome::Repeated });
+    }
+
+    fn keep(self: &Arc<Self>, statement: &Statement, asker: Asker) {
+        let now = Moment::now(&*self.clock);
+        let (kept, drive) = {
+            let mut state = self.state();
+            let is_proven = state.proven.get(asker).is_some();
+            let kept = state.pending.push(statement, asker, is_proven, now);
+            let drive = !state.is_driven && !state.pending.is_empty();
+            (kept, drive)
+        };
+        match kept {
+            Kept::Kept => signal(self.receiver, Outcome::Kept),
+            Kept::Known => {}
+            Kept::Full => self.lose(statement, "there is no place to keep it until keys are there"),
+        }
+        if drive && let Ok(runtime) = Handle::try_current() {
+            self.state().is_driven = true;
+            runtime.spawn(drive_pending(Arc::downgrade(self)));
+        }
+    }
+
+    /// Reports that a statement that nobody verified is dropped.
+    fn lose(&self, statement: &Statement, why: &'static str) {
+        signal(self.receiver, Outcome::Lost);
+        signal_lost(self.receiver, statement.keys.issuer(), why);
+        self.liveness.lost(statement.keys.issuer());
+    }
+
+    /// Tries a pending statement again.
+    async fn retry(&self, waiting: &Waiting) {
+        let Waiting { statement, asker, since, .. } = waiting;
+        match statement.verify(*asker).await {
+            Ok(Ok(())) => self.apply(statement, *asker),
+            Ok(Err(_)) => {
+                self.state().pending.remove(statement);
+                signal(self.receiver, Outcome::Refused);
+            }
+            Err(_) if Moment::now(&*self.clock).monotonic_since(*since) >= MAX_WAIT => {
+                self.state().pending.remove(statement);
+                self.lose(statement, "its keys could not be had for a day");
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, IntakeState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tries pending statements again until none is left, or the receiver is dropped.
+async fn drive_pending(intake: Weak<Intake>) {
+    let mut rng = HasherRng::default();
+    let mut pause = FIRST_PAUSE;
+    loop {
+        // Spread, so that the replicas of a service do not ask at once.
+        sleep(pause.mul_f64(0.8 + 0.4 * rng.next_f64())).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+        let Some(intake) = intake.upgrade() else { return };
+        let all = intake.state().pending.all();
+        join_all(all.iter().map(|waiting| intake.retry(waiting))).await;
+        let mut state = intake.state();
+        if state.pending.len() < all.len() {
+            // Keys have come.
+            pause = FIRST_PAUSE;
+        }
+        if state.pending.is_empty() {
+            state.is_driven = false;
+            return;
+        }
+    }
+}
+
+impl fmt::Debug for Intake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Intake").field("pending", &self.pending()).finish_non_exhaustive()
+    }
+}

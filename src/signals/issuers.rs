@@ -1,0 +1,15 @@
+//! The issuers whose statements are accepted, and their keys.
+
+use std::{future::Future, pin::Pin};
+
+use crate::{error::refusal::VerifyError, jwt::statement::StatementKeys};
+
+/// The issuers of a resource server.
+pub(crate) trait Issuers: Send + Sync {
+    /// Returns the keys of an issuer, or `None` if the issuer is not trusted.
+    fn keys_of(&self, issuer: &str) -> FindKeys;
+}
+
+/// The keys of an issuer, which a resolver may have to be asked for.
+pub(crate) type FindKeys =
+    Pin<Box<dyn Future<Output = Result<Option<StatementKeys>, VerifyError>> + Send>>;

@@ -1,0 +1,96 @@
+//! Tells whether signals can be relied on.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use crate::{
+    clock::{Clock, Moment},
+    telemetry::signal_state::SignalState,
+};
+
+/// How long signals are stale after one was lost.
+const LOST_FOR: Duration = Duration::from_secs(60 * 60);
+
+/// The signs of life of one sender.
+#[derive(Debug)]
+pub(crate) struct Liveness {
+    issuers: Vec<Arc<str>>,
+    clock: Arc<dyn Clock>,
+    /// The longest time between two signs of life, if the sender gives any.
+    expected: Option<Duration>,
+    heard: Mutex<Heard>,
+}
+
+#[derive(Debug, Default)]
+struct Heard {
+    verified_at: Option<Moment>,
+    /// True if the sender said that it has stopped.
+    is_stopped: bool,
+    lost: Vec<(Arc<str>, Moment)>,
+}
+
+impl Liveness {
+    /// Creates the signs of life of a sender for these issuers.
+    pub(super) fn new(
+        issuers: Vec<Arc<str>>,
+        expected: Option<Duration>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { issuers, clock, expected, heard: Mutex::default() }
+    }
+
+    /// Notes that an event arrived that shows that all earlier ones did.
+    pub(super) fn verified(&self) {
+        let now = Moment::now(&*self.clock);
+        let mut heard = self.heard();
+        heard.verified_at = Some(now);
+        heard.lost.clear();
+    }
+
+    /// Notes that the sender has stopped, or goes on.
+    pub(super) fn set_stopped(&self, is_stopped: bool) {
+        self.heard().is_stopped = is_stopped;
+    }
+
+    /// Notes that a signal about the tokens of an issuer was lost.
+    pub(super) fn lost(&self, issuer: &Arc<str>) {
+        let now = Moment::now(&*self.clock);
+        let mut heard = self.heard();
+        heard.lost.retain(|(name, _)| name != issuer);
+        heard.lost.push((Arc::clone(issuer), now));
+        // Issuers may be found by a resolver, in any number.
+        if heard.lost.len() > 1000 {
+            heard.lost.remove(0);
+        }
+    }
+
+    /// Returns whether the signals about the tokens of an issuer arrive, or `None` if nobody can
+    /// tell.
+    pub(crate) fn state_for(&self, issuer: &str) -> Option<SignalState> {
+        let now = Moment::now(&*self.clock);
+        let heard = self.heard();
+        let is_lost = heard
+            .lost
+            .iter()
+            .any(|(name, at)| **name == *issuer && now.monotonic_since(*at) < LOST_FOR);
+        if is_lost {
+            return Some(SignalState::Stale);
+        }
+        let speaks_for = self.issuers.iter().any(|name| **name == *issuer);
+        let expected = self.expected.filter(|_| speaks_for);
+        if speaks_for && heard.is_stopped {
+            return Some(SignalState::Stale);
+        }
+        let recent = |at: Moment, within| now.monotonic_since(at) < within;
+        expected.map(|within| match heard.verified_at {
+            Some(at) if recent(at, within) => SignalState::Fresh,
+            _ => SignalState::Stale,
+        })
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,15 @@
+//! Receives logouts and security events, so that a revocation holds with the next request.
+
+mod answer;
+mod applied;
+mod body;
+pub(crate) mod effect;
+pub(crate) mod host;
+mod intake;
+pub(crate) mod issuers;
+pub(crate) mod liveness;
+pub(crate) mod logout;
+mod pending;
+mod statement;
+
+pub use self::logout::service::LogoutService;

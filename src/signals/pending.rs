@@ -1,0 +1,88 @@
+//! The queue of statements whose keys can't be had just now.
+
+use std::{collections::VecDeque, time::Duration};
+
+use super::statement::Statement;
+use crate::{clock::Moment, refresh::asker::Asker};
+
+/// The number of places for peers that delivered a verified signal before, and of those for all
+/// others. Each statement has 16 KiB at most.
+const PLACES: usize = 128;
+
+/// The longest time that a statement waits for its keys.
+pub(super) const MAX_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The statements that wait for keys, in the order of their arrival.
+///
+/// Strangers can name keys that do not exist, so one peer that never delivered a verified signal has
+/// one place. If peers are unknown, they share the places for others.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    waiting: VecDeque<Waiting>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Waiting {
+    pub(super) statement: Statement,
+    pub(super) asker: Asker,
+    pub(super) since: Moment,
+    /// True if it has one of the places for peers that delivered a verified signal before.
+    is_proven: bool,
+}
+
+/// What became of a statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    Kept,
+    /// It waits already.
+    Known,
+    /// There is no place.
+    Full,
+}
+
+impl Pending {
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Adds a statement. `is_proven` is true if its peer delivered a verified signal before.
+    pub(super) fn push(
+        &mut self,
+        statement: &Statement,
+        asker: Asker,
+        is_proven: bool,
+        now: Moment,
+    ) -> Kept {
+        if self.waiting.iter().any(|waiting| waiting.statement.text == statement.text) {
+            return Kept::Known;
+        }
+        let taken = |proven| self.waiting.iter().filter(|it| it.is_proven == proven).count();
+        let of_peer = |it: &Waiting| !it.is_proven && it.asker == asker;
+        let one_each = asker != Asker::UnknownPeer && self.waiting.iter().any(of_peer);
+        let is_proven = match (is_proven, taken(false) < PLACES) {
+            (true, _) if taken(true) < PLACES => true,
+            (true, true) => false,
+            (false, true) if !one_each => false,
+            _ => return Kept::Full,
+        };
+        let statement = statement.clone();
+        self.waiting.push_back(Waiting { statement, asker, since: now, is_proven });
+        Kept::Kept
+    }
+
+    /// Returns all that wait.
+    pub(super) fn all(&self) -> Vec<Waiting> {
+        self.waiting.iter().cloned().collect()
+    }
+
+    /// Removes a statement. Returns false if it was not there.
+    pub(super) fn remove(&mut self, statement: &Statement) -> bool {
+        let before = self.waiting.len();
+        self.waiting.retain(|waiting| waiting.statement.text != statement.text);
+        self.waiting.len() < before
+    }
+}

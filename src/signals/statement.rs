@@ -1,0 +1,87 @@
+//! A signed statement that has passed every check but that of its signature.
+
+use std::{fmt, sync::Arc};
+
+use crate::{
+    clock::UnixTime,
+    error::refusal::VerifyError,
+    jose::{
+        algorithm::Algorithm,
+        header::Header,
+        jws::{CompactError, CompactJws},
+    },
+    jwt::{keys::Mismatch, statement::StatementKeys},
+    refresh::asker::Asker,
+};
+
+/// The effect of a statement, once its signature is verified.
+pub(super) type Apply = dyn Fn() + Send + Sync;
+
+/// A statement whose signature is to be verified.
+#[derive(Clone)]
+pub(super) struct Statement {
+    pub(super) text: Arc<str>,
+    pub(super) keys: StatementKeys,
+    pub(super) algorithm: Algorithm,
+    pub(super) kid: Option<Arc<str>>,
+    /// The time at which it says it was made.
+    pub(super) issued_at: UnixTime,
+    pub(super) apply: Arc<Apply>,
+}
+
+/// The reason why the text of a statement can't be one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Malformed {
+    /// It is no JWS with a header that is understood.
+    Form,
+    /// Its header names another type.
+    Type,
+}
+
+impl Statement {
+    /// Returns the text that the signature covers.
+    pub(super) fn signed(&self) -> &str {
+        self.text.rsplit_once('.').map_or(&*self.text, |(signed, _)| signed)
+    }
+
+    /// Verifies the signature.
+    ///
+    /// # Errors
+    ///
+    /// The outer error means that the keys can't be had just now.
+    pub(super) async fn verify(&self, asker: Asker) -> Result<Result<(), Mismatch>, VerifyError> {
+        let Ok(jws) = CompactJws::parse(&self.text) else { return Ok(Err(Mismatch::BadSignature)) };
+        let key = (self.algorithm, self.kid.as_deref());
+        self.keys.verify(&jws, key, Some(self.issued_at), asker).await
+    }
+}
+
+impl fmt::Debug for Statement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Statement").field("keys", &self.keys).finish_non_exhaustive()
+    }
+}
+
+/// Splits a statement, and reads its header. Its `typ` must be one that `accepts_typ` returns true
+/// for.
+pub(super) fn parse<'a, T>(
+    text: &'a str,
+    accepts_typ: impl Fn(&Header<'_>) -> bool,
+    read: impl FnOnce(&Header<'_>, &CompactJws<'a>) -> T,
+) -> Result<T, Malformed> {
+    let jws = CompactJws::parse(text)?;
+    let header = Header::parse(jws.header()).map_err(|_| Malformed::Form)?;
+    if header.demands_extension() || header.is_nested() {
+        return Err(Malformed::Form);
+    }
+    if !accepts_typ(&header) {
+        return Err(Malformed::Type);
+    }
+    Ok(read(&header, &jws))
+}
+
+impl From<CompactError> for Malformed {
+    fn from(_: CompactError) -> Self {
+        Self::Form
+    }
+}

@@ -1,0 +1,69 @@
+//! Reports what became of signals.
+
+use super::events;
+#[cfg(feature = "metrics")]
+use super::metrics;
+
+/// The receiver of a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Receiver {
+    Logout,
+    Event,
+    Operator,
+}
+
+impl Receiver {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Logout => "logout",
+            Self::Event => "event",
+            Self::Operator => "operator",
+        }
+    }
+}
+
+/// What became of a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Applied,
+    /// It was applied before.
+    Repeated,
+    /// Verified, and of no effect: an unknown event, or one about another issuer.
+    Ignored,
+    Refused,
+    /// It waits for keys.
+    Kept,
+    Lost,
+}
+
+impl Outcome {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Repeated => "repeated",
+            Self::Ignored => "ignored",
+            Self::Refused => "refused",
+            Self::Kept => "kept",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+/// Counts a signal.
+pub(crate) fn signal(receiver: Receiver, outcome: Outcome) {
+    #[cfg(feature = "metrics")]
+    metrics::signal(receiver.as_str(), outcome.as_str());
+    #[cfg(not(feature = "metrics"))]
+    let _ = (receiver, outcome);
+}
+
+/// Counts and reports a signal that was refused, for a reason in words of this crate.
+pub(crate) fn signal_refused(receiver: Receiver, reason: &'static str) {
+    events::signal_refused(receiver.as_str(), reason);
+    signal(receiver, Outcome::Refused);
+}
+
+/// Reports a signal that is dropped although nobody could verify it.
+pub(crate) fn signal_lost(receiver: Receiver, issuer: &str, reason: &'static str) {
+    events::signal_lost(receiver.as_str(), issuer, reason);
+}
