@@ -16,7 +16,7 @@ use crate::{
     verify::active::ActiveToken,
 };
 
-/// The default maximum number of cutoffs. Each takes some 100 bytes.
+/// The default maximum number of cutoffs. Each takes some 150 bytes, and its name 256 at most.
 const DEFAULT_CAPACITY: usize = 100_000;
 
 /// The revocations that this process knows.
@@ -32,7 +32,9 @@ const DEFAULT_CAPACITY: usize = 100_000;
 /// are too many cutoffs, the issuer with the most of them gives up the older half of its own for one
 /// cutoff that covers all its tokens. So an issuer keeps an equal share whatever the others do. If
 /// there are more issuers than cutoffs may be, those without a place share one cutoff. All of this
-/// may refuse JWTs that were not revoked, but never admits a revoked one.
+/// may refuse JWTs that were not revoked, but never admits a revoked one. Cutoffs that only have tokens
+/// verified again ([`outdate`](Self::outdate)) are given up first, and never refuse a JWT. Of each
+/// name at most 256 bytes are kept, to [list](Self::in_force) it.
 ///
 /// By default cutoffs do not end. With [`max_token_lifetime`](Self::max_token_lifetime) a cutoff ends
 /// when every token that it covers has expired.

@@ -104,6 +104,27 @@ async fn cached_token_allocates_only_the_extension() {
     assert_eq!((cache.stats().misses, cache.stats().hits), (1, 3));
 }
 
+#[test]
+fn cutoff_takes_less_than_600_bytes_however_long_its_names_are() {
+    use tower_introspect::revocation::{Cutoff, Revocations};
+
+    const CUTOFFS: u32 = 1_000;
+    for name in ["s".to_owned(), "s".repeat(255), "s".repeat(100_000)] {
+        let mut kept = None;
+        let counted = allocation_counter::measure(|| {
+            let revocations = Revocations::new();
+            for n in 0..CUTOFFS {
+                let cutoff = Cutoff::session(&name, format!("{n}{name}"));
+                revocations.revoke(&cutoff.of_subject(format!("{n}{name}")));
+            }
+            kept = Some(revocations);
+        });
+        let each = counted.bytes_current / i64::from(CUTOFFS);
+        assert!(each < 600, "{each} bytes each");
+        assert_eq!(kept.map(|revocations| revocations.len()), Some(1_000));
+    }
+}
+
 /// Returns the number of allocations for a cached token in a resource server.
 async fn allocations_of_hit(world: &World, token: &str) -> u64 {
     assert_eq!(world.status(token).await, 200);

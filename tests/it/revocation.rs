@@ -6,6 +6,7 @@ use futures_util::{FutureExt, future::join_all};
 use tokio::time::{advance, sleep};
 use tower_introspect::{
     ErrorKind, Policy, VerifyError,
+    cache::CacheLayer,
     claims::Claims,
     clock::{Clock, Moment, UnixTime},
     credentials::Scheme,
@@ -68,6 +69,35 @@ async fn cutoff_voids_a_pending_introspection() {
         Freshness::Cached,
         "requested by a moment, not an age"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn outdating_voids_a_pending_introspection() {
+    let server = Scripted::new().takes(SEC);
+    let (verifier, revocations) = verifier_with_cutoffs(&server);
+    let waiting = tokio::spawn(verifier.verify(token("abc")));
+    sleep(SEC / 2).await;
+    server.always(Act::refuse(ErrorKind::Inactive));
+    revocations.outdate(&alice());
+    assert_eq!(kind(&waiting.await.unwrap()), Some(ErrorKind::Inactive), "not verified again");
+    assert_eq!(server.calls(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn outdated_cache_entry_is_asked_for_anew_once_and_a_jwt_is_not() {
+    for (method, calls) in [(Method::Introspection, 2), (Method::Custom, 2), (Method::Jwt, 1)] {
+        let server = Scripted::new().by(method);
+        let revocations = Revocations::new().clock(server.clock.clone());
+        let cache = CacheLayer::new().revocations(revocations.clone()).clock(server.clock.clone());
+        let verifier = RevocationLayer::new(revocations.clone()).layer(cache.layer(server.clone()));
+        assert!(verifier.verify(token("abc")).await.is_ok());
+        advance(SEC).await;
+        revocations.outdate(&alice());
+        for _ in 0..3 {
+            assert!(verifier.verify(token("abc")).await.is_ok(), "{method:?}");
+        }
+        assert_eq!(server.calls(), calls, "{method:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

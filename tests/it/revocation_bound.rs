@@ -328,7 +328,9 @@ impl World {
         format!("a stream of {token} is opened")
     }
 
-    /// Revokes a token at the server and then sets a cutoff in this process.
+    /// Revokes a token at the server and then sets a cutoff in this process: one that revokes, or one
+    /// that has the token verified again, which does the same where the
+    /// server knows of the revocation.
     fn cutoff(&mut self) -> String {
         let token = self.token();
         self.server.state().active.insert(token, false);
@@ -339,8 +341,13 @@ impl World {
             1 => Cutoff::token(ISSUER, token),
             _ => Cutoff::issuer(ISSUER),
         };
-        self.revocations.revoke(&cutoff);
-        format!("cutoff set: {cutoff:?}")
+        let revokes = self.random.one_in(2);
+        if revokes {
+            self.revocations.revoke(&cutoff);
+        } else {
+            self.revocations.outdate(&cutoff);
+        }
+        format!("cutoff set, revokes: {revokes}, {cutoff:?}")
     }
 
     fn disconnect(&mut self) -> String {
@@ -371,7 +378,12 @@ impl World {
             _ => {
                 // Cutoffs of other subjects, until the table overflows.
                 let name = format!("other-{}", self.random.below(8));
-                self.revocations.revoke(&Cutoff::subject(ISSUER, name));
+                let cutoff = Cutoff::subject(ISSUER, name);
+                if self.random.one_in(2) {
+                    self.revocations.revoke(&cutoff);
+                } else {
+                    self.revocations.outdate(&cutoff);
+                }
                 "cutoff of another subject set".to_owned()
             }
         }

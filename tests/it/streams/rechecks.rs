@@ -43,6 +43,35 @@ async fn cutoff_asks_about_an_introspected_token_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn outdating_asks_at_once_and_streams_of_good_tokens_go_on() {
+    let world = World::new(remote());
+    let (revoked, other) = (world.opaque(), world.opaque());
+    let (ended, mut going) = (open(&world, &revoked, GRPC).await, open(&world, &other, GRPC).await);
+    let asked = world.asked();
+    world.server.revoke(&revoked);
+    pass(SEC).await;
+    world.api.revocations().outdate(&Cutoff::subject(ISSUER, "alice"));
+    pass(SEC).await;
+    assert_eq!(ended.reason(), Some("inactive"));
+    assert_eq!(going.see().await, Seen::Nothing);
+    assert_eq!(world.asked(), asked + 2);
+    pass(SEC).await;
+    assert_eq!(world.asked(), asked + 2, "asked about again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn outdating_leaves_streams_of_local_jwts_alone() {
+    let world = World::new(local());
+    let mut open = open(&world, &world.jwt(), GRPC).await;
+    for cutoff in [Cutoff::subject(ISSUER, "alice"), Cutoff::issuer(ISSUER)] {
+        world.api.revocations().outdate(&cutoff);
+        pass(2 * MAX_AGE).await;
+        assert_eq!(open.see().await, Seen::Nothing);
+    }
+    assert_eq!(open.reason(), None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn eviction_asks_at_once() {
     let world = World::new(remote());
     let token = world.opaque();
