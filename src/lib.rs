@@ -117,12 +117,18 @@
 #![cfg_attr(not(feature = "full"), allow(dead_code, unused_imports))]
 
 #[cfg(all(
-    any(feature = "cache", feature = "dpop", feature = "jwt", feature = "mtls"),
+    any(
+        feature = "cache",
+        feature = "dpop",
+        feature = "jwt",
+        feature = "mtls",
+        feature = "signals"
+    ),
     not(feature = "_crypto")
 ))]
 compile_error!(
-    "the features `cache`, `dpop`, `jwt` and `mtls` of `tower-introspect` need cryptography: add the \
-     feature `aws-lc-rs` (needs a C compiler) or `rust-crypto` (pure Rust)"
+    "the features `cache`, `dpop`, `jwt`, `mtls` and `signals` of `tower-introspect` need \
+     cryptography: add the feature `aws-lc-rs` (needs a C compiler) or `rust-crypto` (pure Rust)"
 );
 
 #[cfg(feature = "axum")]

@@ -11,7 +11,10 @@ use super::{
 #[cfg(feature = "signals")]
 use super::{read_keys::MAX_KEYS, verifier::JwtVerifier};
 #[cfg(feature = "signals")]
-use crate::transport::common::{CommonSettings, Location};
+use crate::transport::{
+    common::{CommonSettings, Location},
+    http_transport::HttpTransport,
+};
 use crate::{
     clock::UnixTime,
     error::refusal::VerifyError,
@@ -51,10 +54,26 @@ impl StatementKeys {
     /// they are first needed. Returns `None` without a transport.
     #[cfg(feature = "signals")]
     pub(crate) fn published(common: &CommonSettings) -> Option<Self> {
-        let transport = common.transport.clone()?;
-        let location = Location::Discovered(common.discovery(&transport).ok()?);
+        let transport = common.transport.as_ref()?;
+        let location = Location::Discovered(common.discovery(transport).ok()?);
+        Some(Self::fetched(common, location, transport.clone()))
+    }
+
+    /// Creates the keys at a location, for any asymmetric algorithm.
+    #[cfg(feature = "signals")]
+    pub(crate) fn fetched(
+        common: &CommonSettings,
+        location: Location,
+        transport: HttpTransport,
+    ) -> Self {
         let keys = RemoteKeys::new(common, location, transport, MAX_KEYS);
-        Some(Self::new(&*common.issuer, KeySource::Remote(keys), Algorithm::ASYMMETRIC))
+        Self::new(&*common.issuer, KeySource::Remote(keys), Algorithm::ASYMMETRIC)
+    }
+
+    /// Creates keys that are given, for any asymmetric algorithm.
+    #[cfg(feature = "signals")]
+    pub(crate) fn given(issuer: &str, keys: KeySet) -> Self {
+        Self::new(issuer, KeySource::Static(Arc::new(keys)), Algorithm::ASYMMETRIC)
     }
 
     /// Creates the keys that an issuer signs its access tokens with, for any asymmetric algorithm.

@@ -302,7 +302,7 @@ pub(super) struct Defaults {
 
 impl Defaults {
     /// Returns the settings of requests to `issuer`, which may have a transport of its own.
-    fn common(&self, issuer: &str, own: Option<HttpTransport>) -> CommonSettings {
+    pub(super) fn common(&self, issuer: &str, own: Option<HttpTransport>) -> CommonSettings {
         CommonSettings {
             issuer: issuer.to_owned(),
             transport: self.transport.clone().or(own).or_else(|| self.shared.clone()),

@@ -9,8 +9,6 @@ use super::{metadata::document::Document, trusted::TrustedIssuer};
 use crate::credentials::token::Token;
 #[cfg(feature = "_crypto")]
 use crate::lease::leases::Leases;
-#[cfg(feature = "signals")]
-use crate::signals::host::Receivers;
 use crate::{
     clock::Clock,
     credentials::extract::Extractor,
@@ -23,6 +21,8 @@ use crate::{
         boxed::BoxVerifier, peer::PeerFn, readiness::Readiness, request::Freshness, stats::Stats,
     },
 };
+#[cfg(feature = "signals")]
+use crate::{signals::host::Receivers, transport::common::CommonSettings};
 
 /// A resource server: its audience, the issuers it trusts, and the policy for their tokens.
 ///
@@ -58,6 +58,9 @@ pub(super) struct Parts {
     pub(super) leases: Leases,
     #[cfg(feature = "signals")]
     pub(super) receivers: Receivers,
+    /// The settings of requests to transmitters of security events.
+    #[cfg(feature = "signals")]
+    pub(super) outbound: CommonSettings,
     #[cfg(feature = "jwt")]
     pub(super) tenants: Option<Tenants>,
 }

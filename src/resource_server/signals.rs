@@ -5,10 +5,15 @@ use std::{future::ready, sync::Arc};
 use bytes::Bytes;
 
 use super::server::{Parts, ResourceServer};
-use crate::signals::{
-    host::Host,
-    issuers::{FindKeys, Issuers},
-    logout::service::LogoutService,
+use crate::{
+    error::config::ConfigError,
+    jwt::statement::StatementKeys,
+    signals::{
+        event::{receiver::EventReceiver, transmitter::Transmitter},
+        host::Host,
+        issuers::{FindKeys, Issuers},
+        logout::service::LogoutService,
+    },
 };
 
 /// Receivers of logouts and security events.
@@ -49,6 +54,34 @@ impl<R> ResourceServer<R> {
         LogoutService::new(self.signal_host(), client_id.into(), body)
     }
 
+    /// Returns a receiver of the security events of a transmitter.
+    ///
+    /// One is enough for a transmitter: each has the events that it received in its own mind, and asks
+    /// for the keys on its own. It sends no request before an event arrives.
+    ///
+    /// # Errors
+    ///
+    /// Returns every problem of the settings, each with the name of its setting: an issuer that the
+    /// transmitter speaks for must be trusted.
+    ///
+    /// ```no_run
+    /// use axum::{Router, body::Body};
+    /// use tower_introspect::{ConfigError, ResourceServer, signals::Transmitter};
+    ///
+    /// # fn app(api: ResourceServer) -> Result<Router, ConfigError> {
+    /// let transmitter = Transmitter::new("https://as.example.com", "https://api.example.com/events")
+    ///     .authorization("Bearer 4tVZ..");
+    /// let events = api.receive_events(&transmitter)?;
+    /// Ok(Router::new()
+    ///     .layer(api.layer())
+    ///     // Added after the layer: the transmitter has no access token.
+    ///     .route_service("/events", events.push_service::<Body>()))
+    /// # }
+    /// ```
+    pub fn receive_events(&self, transmitter: &Transmitter) -> Result<EventReceiver, ConfigError> {
+        EventReceiver::new(transmitter, self.signal_host(), &self.0.outbound)
+    }
+
     fn signal_host(&self) -> Host {
         let parts = &self.0;
         Host {
@@ -62,6 +95,15 @@ impl<R> ResourceServer<R> {
 }
 
 impl Issuers for Parts {
+    fn is_trusted(&self, issuer: &str) -> bool {
+        self.tenants.is_some() || self.issuers.iter().any(|trusted| trusted.name() == issuer)
+    }
+
+    fn configured_keys_of(&self, issuer: &str) -> Option<StatementKeys> {
+        let trusted = self.issuers.iter().find(|trusted| trusted.name() == issuer)?;
+        trusted.statement_keys.clone()
+    }
+
     fn keys_of(&self, issuer: &str) -> FindKeys {
         match self.issuers.iter().find(|trusted| trusted.name() == issuer) {
             Some(trusted) => Box::pin(ready(Ok(trusted.statement_keys.clone()))),

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     clock::Clock,
     credentials::head::RequestHead,
+    jwt::statement::StatementKeys,
     refresh::asker::Asker,
     revocation::revocations::Revocations,
     telemetry::{signal_state::SignalState, signals::Receiver},
@@ -43,6 +44,16 @@ impl Host {
 
     pub(super) fn keys_of(&self, issuer: &str) -> FindKeys {
         self.issuers.keys_of(issuer)
+    }
+
+    /// Returns true if tokens of this issuer may be accepted.
+    pub(super) fn is_trusted(&self, issuer: &str) -> bool {
+        self.issuers.is_trusted(issuer)
+    }
+
+    /// Returns the keys of an issuer that was given to the builder.
+    pub(super) fn configured_keys_of(&self, issuer: &str) -> Option<StatementKeys> {
+        self.issuers.configured_keys_of(issuer)
     }
 
     /// Returns the peer that sent a request.

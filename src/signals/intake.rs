@@ -102,10 +102,8 @@ impl Intake {
             state.pending.remove(statement);
             state.applied.insert(statement.signed())
         };
-        if is_new {
-            (statement.apply)();
-        }
-        signal(self.receiver, if is_new { Outcome::Applied } else { Outcome::Repeated });
+        let outcome = if is_new { (statement.apply)() } else { Outcome::Repeated };
+        signal(self.receiver, outcome);
     }
 
     fn keep(self: &Arc<Self>, statement: &Statement, asker: Asker) {

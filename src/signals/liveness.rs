@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    clock::{Clock, Moment},
+    clock::{Clock, Moment, UnixTime},
     telemetry::signal_state::SignalState,
 };
 
@@ -28,6 +28,8 @@ struct Heard {
     verified_at: Option<Moment>,
     /// True if the sender said that it has stopped.
     is_stopped: bool,
+    /// The time at which the sender said so, by its clock.
+    status_at: UnixTime,
     lost: Vec<(Arc<str>, Moment)>,
 }
 
@@ -50,8 +52,14 @@ impl Liveness {
     }
 
     /// Notes that the sender has stopped, or goes on.
-    pub(super) fn set_stopped(&self, is_stopped: bool) {
-        self.heard().is_stopped = is_stopped;
+    ///
+    /// `said_at` is the time at which it said so. What it said earlier does not count: events may
+    /// come in any order.
+    pub(super) fn set_stopped(&self, is_stopped: bool, said_at: UnixTime) {
+        let mut heard = self.heard();
+        if said_at >= heard.status_at {
+            (heard.is_stopped, heard.status_at) = (is_stopped, said_at);
+        }
     }
 
     /// Notes that a signal about the tokens of an issuer was lost.

@@ -4,6 +4,7 @@ mod answer;
 mod applied;
 mod body;
 pub(crate) mod effect;
+pub(crate) mod event;
 pub(crate) mod host;
 mod intake;
 pub(crate) mod issuers;
@@ -12,4 +13,10 @@ pub(crate) mod logout;
 mod pending;
 mod statement;
 
-pub use self::logout::service::LogoutService;
+pub use self::{
+    event::{
+        push::EventService, receiver::EventReceiver, subject_id::SubjectId,
+        transmitter::Transmitter,
+    },
+    logout::service::LogoutService,
+};

@@ -12,10 +12,11 @@ use crate::{
     },
     jwt::{keys::Mismatch, statement::StatementKeys},
     refresh::asker::Asker,
+    telemetry::signals::Outcome,
 };
 
-/// The effect of a statement, once its signature is verified.
-pub(super) type Apply = dyn Fn() + Send + Sync;
+/// Applies a statement, once its signature is verified, and returns what became of it.
+pub(super) type Apply = dyn Fn() -> Outcome + Send + Sync;
 
 /// A statement whose signature is to be verified.
 #[derive(Clone)]

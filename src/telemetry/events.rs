@@ -172,6 +172,22 @@ pub(super) fn signal_refused(receiver: &'static str, reason: &'static str) {
     let _ = (receiver, reason);
 }
 
+/// Reports a verified signal without the effect that its sender wants. That is a question of settings.
+#[cfg(feature = "signals")]
+pub(super) fn signal_without_effect(receiver: &'static str, issuer: &str, reason: &'static str) {
+    #[cfg(feature = "tracing")]
+    limited!(
+        WARN,
+        reason,
+        receiver,
+        issuer = truncate_name(issuer),
+        reason,
+        "signal without its effect"
+    );
+    #[cfg(not(feature = "tracing"))]
+    let _ = (receiver, issuer, reason);
+}
+
 /// Reports that a signal is dropped, although nobody could verify it.
 #[cfg(feature = "signals")]
 pub(super) fn signal_lost(receiver: &'static str, issuer: &str, reason: &'static str) {

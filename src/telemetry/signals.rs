@@ -63,6 +63,11 @@ pub(crate) fn signal_refused(receiver: Receiver, reason: &'static str) {
     signal(receiver, Outcome::Refused);
 }
 
+/// Reports a verified signal without the effect that its sender wants.
+pub(crate) fn signal_without_effect(receiver: Receiver, issuer: &str, reason: &'static str) {
+    events::signal_without_effect(receiver.as_str(), issuer, reason);
+}
+
 /// Reports a signal that is dropped although nobody could verify it.
 pub(crate) fn signal_lost(receiver: Receiver, issuer: &str, reason: &'static str) {
     events::signal_lost(receiver.as_str(), issuer, reason);

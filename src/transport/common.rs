@@ -70,6 +70,16 @@ impl CommonSettings {
         Discovery::new(&self.issuer, transport.clone(), self.loopback_http, calls)
     }
 
+    /// Returns the metadata of the issuer as a transmitter of security events.
+    #[cfg(feature = "signals")]
+    pub(crate) fn transmitter_discovery(
+        &self,
+        transport: &HttpTransport,
+    ) -> Result<Discovery, EndpointError> {
+        let calls = self.calls(EndpointKind::Metadata);
+        Discovery::of_transmitter(&self.issuer, transport.clone(), self.loopback_http, calls)
+    }
+
     /// Returns the configured location `url`. Adds to `problems` if `setting` is no such URL.
     pub(crate) fn fixed_location(
         &self,

@@ -104,6 +104,7 @@ pub struct Stopped<'a>(&'a Process);
 impl Process {
     /// Suspends it, and waits until each of its threads stands still: the signal reaches one thread,
     /// which stops the others when it gets to run.
+    #[expect(clippy::disallowed_methods, reason = "it only bounds a hang")]
     pub fn stop(&self) -> Stopped<'_> {
         self.signal("STOP");
         let deadline = Instant::now() + PATIENCE;

@@ -1,12 +1,12 @@
 //! Logouts and security events have their effect at once.
 
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header::CACHE_CONTROL};
 use http_body_util::Full;
 use serde_json::Value;
-use tower::ServiceExt as _;
+use tower::{Service, ServiceExt as _};
 use tower_introspect::{Issuer, signals::LogoutService};
 
 use crate::{
@@ -14,8 +14,10 @@ use crate::{
     world::{World, auth},
 };
 
+mod liveness;
 mod logout;
 mod pending;
+mod push;
 
 const SEC: Duration = Duration::from_secs(1);
 
@@ -32,9 +34,9 @@ fn modes() -> Vec<Issuer> {
     ]
 }
 
-type Service = LogoutService<Full<Bytes>>;
+type LogoutReceiver = LogoutService<Full<Bytes>>;
 
-fn receiver(world: &World) -> Service {
+fn receiver(world: &World) -> LogoutReceiver {
     world.api.logout_service(CLIENT)
 }
 
@@ -43,13 +45,16 @@ fn form(body: impl Into<Bytes>) -> Request<Full<Bytes>> {
     Request::post("/").header("content-type", form).body(Full::new(body.into())).unwrap()
 }
 
-async fn send(service: &Service, request: Request<Full<Bytes>>) -> Response<Full<Bytes>> {
+async fn send<S>(service: &S, request: Request<Full<Bytes>>) -> Response<Full<Bytes>>
+where
+    S: Service<Request<Full<Bytes>>, Response = Response<Full<Bytes>>, Error = Infallible> + Clone,
+{
     let Ok(response) = service.clone().oneshot(request).await;
     response
 }
 
 /// Delivers a logout token. Returns the status, and the error and its description.
-async fn deliver(service: &Service, token: &str) -> (StatusCode, String) {
+async fn deliver(service: &LogoutReceiver, token: &str) -> (StatusCode, String) {
     outcome(send(service, form(format!("logout_token={token}"))).await).await
 }
 

@@ -48,6 +48,8 @@ impl<R> ResourceServerBuilder<R> {
         }
         self.policy = self.policy.revocations(self.stack.revocations.clone());
         let (settings, defaults) = (self.stack.clone(), self.issuer_defaults(&mut problems));
+        #[cfg(feature = "signals")]
+        let outbound = defaults.common("", None);
         let issuers = build_issuers(self.issuers, &defaults, &mut problems);
         let with_cache = |route| settings.cache_issuers(route);
         #[cfg(feature = "jwt")]
@@ -77,6 +79,8 @@ impl<R> ResourceServerBuilder<R> {
             },
             #[cfg(feature = "signals")]
             receivers: Receivers::default(),
+            #[cfg(feature = "signals")]
+            outbound,
             verifier,
             policy: self.policy.clock(Arc::clone(&self.clock)),
             extractor: self.extractor,

@@ -27,7 +27,7 @@ use crate::{
         intake::{Intake, NotApplied},
         statement::Statement,
     },
-    telemetry::signals::{Receiver, signal_refused},
+    telemetry::signals::{Outcome, Receiver, signal_refused},
     transport::response::is_media_type,
 };
 
@@ -165,7 +165,10 @@ impl LogoutReceiver {
             algorithm,
             kid: kid.map(Into::into),
             issued_at,
-            apply: Arc::new(move || effect.apply(&revocations)),
+            apply: Arc::new(move || {
+                effect.apply(&revocations);
+                Outcome::Applied
+            }),
         };
         match self.intake.accept(&statement, asker).await {
             Ok(()) => Answer::empty(StatusCode::OK),

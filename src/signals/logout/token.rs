@@ -13,14 +13,11 @@ use crate::{
     error::kind::TokenKind,
     jose::{header::Header, jws::CompactJws},
     revocation::cutoff::Cutoff,
-    signals::{effect::Effect, statement},
+    signals::{effect::Effect, event::types::BACKCHANNEL_LOGOUT, statement},
 };
 
 /// The tolerated difference between the clocks of the issuer and of this service.
 const LEEWAY: Duration = Duration::from_secs(30);
-
-/// The event of a logout token (§2.4).
-const BACK_CHANNEL_LOGOUT: &str = "http://schemas.openid.net/event/backchannel-logout";
 
 /// A logout token that may be one of this issuer, unless its signature says otherwise.
 #[derive(Debug)]
@@ -85,7 +82,7 @@ impl LogoutToken {
             return Err("it has a nonce, as ID tokens do");
         }
         let events = claims.get("events").and_then(|raw| Object::parse(raw.get().as_bytes()).ok());
-        let event = events.as_ref().and_then(|events| events.get(BACK_CHANNEL_LOGOUT));
+        let event = events.as_ref().and_then(|events| events.get(BACKCHANNEL_LOGOUT));
         if event.is_none_or(|event| Object::parse(event.get().as_bytes()).is_err()) {
             return Err("events has no back-channel logout");
         }

@@ -53,6 +53,31 @@ impl Discovery {
         calls: CallRecorder,
     ) -> Result<Self, EndpointError> {
         let documents = document_urls(issuer, loopback_http)?;
+        Ok(Self::of_documents(issuer, documents, transport, loopback_http, calls))
+    }
+
+    /// Returns the metadata of a transmitter of security events (SSF 1.0 §7.2), of which the URL of the
+    /// keys is used.
+    #[cfg(feature = "signals")]
+    pub(crate) fn of_transmitter(
+        issuer: &str,
+        transport: HttpTransport,
+        loopback_http: bool,
+        calls: CallRecorder,
+    ) -> Result<Self, EndpointError> {
+        let (origin, path) = origin_and_path(issuer, loopback_http)?;
+        let url = format!("{origin}/.well-known/ssf-configuration{path}");
+        let documents = vec![Endpoint::parse(&url, loopback_http)?];
+        Ok(Self::of_documents(issuer, documents, transport, loopback_http, calls))
+    }
+
+    fn of_documents(
+        issuer: &str,
+        documents: Vec<Endpoint>,
+        transport: HttpTransport,
+        loopback_http: bool,
+        calls: CallRecorder,
+    ) -> Self {
         let source = MetadataSource {
             issuer: issuer.into(),
             documents,
@@ -61,7 +86,7 @@ impl Discovery {
             calls: calls.clone(),
         };
         let refresher = Refresher::new(source, Arc::clone(calls.clock()));
-        Ok(Self { refresher, calls })
+        Self { refresher, calls }
     }
 
     /// Returns the metadata, and fetches it first if there is none.
@@ -203,6 +228,19 @@ pub(crate) fn document_urls(
     issuer: &str,
     loopback_http: bool,
 ) -> Result<Vec<Endpoint>, EndpointError> {
+    let (origin, path) = origin_and_path(issuer, loopback_http)?;
+    let mut urls = vec![
+        format!("{origin}/.well-known/oauth-authorization-server{path}"),
+        format!("{origin}{path}/.well-known/openid-configuration"),
+    ];
+    if !path.is_empty() {
+        urls.push(format!("{origin}/.well-known/openid-configuration{path}"));
+    }
+    urls.iter().map(|url| Endpoint::parse(url, loopback_http)).collect()
+}
+
+/// Returns the origin of an issuer, and the path of its identifier without a slash at the end.
+fn origin_and_path(issuer: &str, loopback_http: bool) -> Result<(String, String), EndpointError> {
     // RFC 8414 §2: an issuer identifier has neither query nor fragment.
     if issuer.contains('?') {
         return Err(EndpointError::HasQuery);
@@ -212,15 +250,7 @@ pub(crate) fn document_urls(
     let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
         return Err(EndpointError::NotAUrl);
     };
-    let origin = format!("{scheme}://{authority}");
-    let mut urls = vec![
-        format!("{origin}/.well-known/oauth-authorization-server{path}"),
-        format!("{origin}{path}/.well-known/openid-configuration"),
-    ];
-    if !path.is_empty() {
-        urls.push(format!("{origin}/.well-known/openid-configuration{path}"));
-    }
-    urls.iter().map(|url| Endpoint::parse(url, loopback_http)).collect()
+    Ok((format!("{scheme}://{authority}"), path.to_owned()))
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ fn ok() -> (StatusCode, String) {
 }
 
 /// Delivers a token that must be refused with this description, and changes nothing.
-async fn refused(world: &World, service: &Service, token: &str) -> String {
+async fn refused(world: &World, service: &LogoutReceiver, token: &str) -> String {
     let before = world.api.revocations().len();
     let (status, told) = deliver(service, token).await;
     assert_eq!(status, StatusCode::BAD_REQUEST, "{told}");

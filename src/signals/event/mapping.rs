@@ -1,0 +1,112 @@
+//! The effects of the events in a security event token.
+
+use super::{
+    resolve::{Reach, SubjectRules, Target},
+    set::{SecurityEvents, StreamStatus, Verification},
+    types::SubjectEvent,
+};
+use crate::{clock::UnixTime, revocation::cutoff::Cutoff, signals::effect::Effect};
+
+/// The maximum number of effects of one token, but for those on whole issuers.
+const MAX_EFFECTS: usize = 64;
+
+/// What follows from a security event token.
+#[derive(Default)]
+pub(crate) struct Mapped {
+    pub(crate) effects: Vec<Effect>,
+    pub(crate) verification: Option<Verification>,
+    pub(crate) stream_updated: Option<StreamStatus>,
+    pub(crate) counts: Counts,
+}
+
+/// The numbers of events that had no effect, or a wider one than they ask for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Ignored: the type has no effect here.
+    pub(crate) unknown_event: usize,
+    /// Ignored: the transmitter doesn't speak for the issuer of the subject.
+    pub(crate) foreign_issuer: usize,
+    /// Discarded: a critical member of the subject can't be processed (SSF 1.0 §3.6).
+    pub(crate) critical_member: usize,
+    /// Widened: the `sub` of the user is not known.
+    pub(crate) unmapped_subject: usize,
+}
+
+/// Returns the effects of a token that the transmitter of these rules has sent.
+///
+/// An event about a user whose `sub` is not known has all facts of the issuers asked anew. That does
+/// not reach JWTs that are verified locally. A map from identifiers to `sub` prevents this.
+pub(crate) fn effects(set: &SecurityEvents, rules: &SubjectRules) -> Mapped {
+    let mut mapped = Mapped {
+        verification: set.verification.clone(),
+        stream_updated: set.stream_updated,
+        counts: Counts { unknown_event: set.others, ..Counts::default() },
+        ..Mapped::default()
+    };
+    for &(event, time) in &set.events {
+        let (action, reach) = reaction(event);
+        let target = match &set.subject {
+            Some(subject) => rules.target(subject, reach),
+            None => Target::Tokens(rules.everything()),
+        };
+        mapped.add(target, action, time, rules);
+    }
+    mapped
+}
+
+#[derive(Clone, Copy)]
+enum Action {
+    Revoke,
+    AskAnew,
+}
+
+impl Action {
+    fn on(self, cutoff: Cutoff, time: UnixTime) -> Effect {
+        match self {
+            Self::Revoke => Effect::Revoke(cutoff.at(time)),
+            Self::AskAnew => Effect::AskAnew(cutoff),
+        }
+    }
+}
+
+const fn reaction(event: SubjectEvent) -> (Action, Reach) {
+    match event {
+        SubjectEvent::SessionRevoked => (Action::Revoke, Reach::Session),
+        SubjectEvent::CredentialChange
+        | SubjectEvent::AccountPurged
+        | SubjectEvent::AccountDisabled
+        | SubjectEvent::CredentialCompromise
+        | SubjectEvent::SessionsRevoked => (Action::Revoke, Reach::User),
+        SubjectEvent::TokenClaimsChange
+        | SubjectEvent::AssuranceLevelChange
+        | SubjectEvent::DeviceComplianceChange => (Action::AskAnew, Reach::Session),
+    }
+}
+
+impl Mapped {
+    fn add(&mut self, target: Target, action: Action, time: UnixTime, rules: &SubjectRules) {
+        let cutoffs = match target {
+            Target::Tokens(cutoffs) => cutoffs,
+            Target::UnknownUser(cutoffs) => {
+                self.counts.unmapped_subject += 1;
+                self.effects.extend(rules.everything().into_iter().map(Effect::AskAnew));
+                cutoffs
+            }
+            Target::Foreign => {
+                self.counts.foreign_issuer += 1;
+                return;
+            }
+            Target::Critical => {
+                self.counts.critical_member += 1;
+                return;
+            }
+        };
+        let is_too_many = self.effects.len() + cutoffs.len() > MAX_EFFECTS;
+        let cutoffs = if is_too_many { rules.everything() } else { cutoffs };
+        self.effects.extend(cutoffs.into_iter().map(|cutoff| action.on(cutoff, time)));
+    }
+}
+
+#[cfg(test)]
+#[path = "tests/mapping.rs"]
+mod tests;

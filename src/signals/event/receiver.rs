@@ -1,0 +1,248 @@
+//! Receives the security events of one transmitter.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+
+use super::{
+    expected_states::ExpectedStates,
+    mapping::{Mapped, effects},
+    push::EventService,
+    resolve::SubjectRules,
+    set::{SecurityEvents, StreamStatus, Verification},
+    transmitter::Transmitter,
+};
+use crate::{
+    claims::typ::Typ,
+    clock::{Moment, UnixTime},
+    error::{config::ConfigError, kind::TokenKind},
+    jose::{header::Header, jws::CompactJws},
+    jwt::{keys::Mismatch, statement::StatementKeys},
+    refresh::asker::Asker,
+    signals::{
+        host::Host,
+        intake::{Intake, NotApplied},
+        statement::{self, Malformed, Statement},
+    },
+    telemetry::signals::{Outcome, Receiver, signal_refused, signal_without_effect},
+    transport::common::CommonSettings,
+};
+
+/// A receiver of the security events of one transmitter (RFC 8417, Shared Signals Framework 1.0).
+///
+/// Events come by [push](Self::push_service). See the [module docs](crate::signals) for an
+/// example, and for what each event does.
+///
+/// # Clone
+///
+/// Clones share everything.
+#[derive(Clone)]
+pub struct EventReceiver(pub(super) Arc<ReceiverParts>);
+
+pub(super) struct ReceiverParts {
+    issuer: String,
+    audience: String,
+    pub(super) authorization: Option<[u8; 32]>,
+    keys: StatementKeys,
+    rules: SubjectRules,
+    verified_within: Option<Duration>,
+    pub(super) host: Host,
+    intake: Arc<Intake>,
+    expected: Arc<ExpectedStates>,
+}
+
+/// What became of a security event token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Received {
+    /// It is in force, or has no effect here.
+    Applied,
+    /// It is refused, with an error of RFC 8935 §2.4 and its description.
+    Refused { err: &'static str, description: &'static str },
+    /// It is not judged yet. It may be kept, but is not acknowledged.
+    NotNow { retry_after: Option<Duration> },
+}
+
+impl EventReceiver {
+    pub(crate) fn new(
+        transmitter: &Transmitter,
+        host: Host,
+        common: &CommonSettings,
+    ) -> Result<Self, ConfigError> {
+        let mut problems = ConfigError::new();
+        transmitter.check(&mut problems);
+        let own = host.is_trusted(&transmitter.issuer).then_some(&transmitter.issuer);
+        let speaks_for = match &*transmitter.speaks_for {
+            [] => own.into_iter().cloned().collect(),
+            named => named.to_vec(),
+        };
+        if speaks_for.is_empty() {
+            problems.push("speaks_for", "name the issuers whose tokens its events are about");
+        }
+        for issuer in speaks_for.iter().filter(|issuer| !host.is_trusted(issuer)) {
+            problems.push("speaks_for", format!("`{issuer}` is not trusted"));
+        }
+        let requests = transmitter.requests(common, &mut problems);
+        let of_tokens = host.configured_keys_of(&transmitter.issuer);
+        let keys = transmitter.statement_keys(&requests, of_tokens, &mut problems);
+        let names = speaks_for.iter().map(|issuer| Arc::from(issuer.as_str())).collect();
+        let intake = host.intake(Receiver::Event, names, transmitter.verified_within);
+        let parts = keys.map(|keys| ReceiverParts {
+            issuer: transmitter.issuer.clone(),
+            audience: transmitter.audience.clone(),
+            authorization: transmitter.authorization,
+            keys,
+            rules: transmitter.rules(speaks_for),
+            verified_within: transmitter.verified_within,
+            host,
+            intake,
+            expected: Arc::default(),
+        });
+        problems.or_ok(parts)?.map(|parts| Self(Arc::new(parts))).ok_or_else(|| {
+            let mut problems = ConfigError::new();
+            problems.push("keys", "its keys can't be found");
+            problems
+        })
+    }
+
+    /// Returns a service that receives pushed events (RFC 8935).
+    ///
+    /// Its URL is the `endpoint_url` of the stream. It must not be covered by
+    /// [`layer`](crate::ResourceServer::layer): the transmitter has no access token.
+    #[must_use]
+    pub fn push_service<B: From<Bytes>>(&self) -> EventService<B> {
+        self.push_service_with(B::from)
+    }
+
+    /// Returns the same service, with a function that builds the body instead of `From`.
+    #[must_use]
+    pub fn push_service_with<B>(&self, body: fn(Bytes) -> B) -> EventService<B> {
+        EventService::new(self.clone(), body)
+    }
+
+    /// Returns the number of events that wait for the keys of the transmitter.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.0.intake.pending()
+    }
+
+    /// Receives a security event token.
+    ///
+    /// # Cancellation
+    ///
+    /// A token that is not in force yet is not kept. Its sender got no response.
+    pub(crate) async fn receive(&self, text: &str, asker: Asker) -> Received {
+        let parts = &self.0;
+        let now = Moment::now(parts.host.clock()).wall();
+        if !parts.host.clock().can_be_right(now) {
+            return Received::NotNow { retry_after: None };
+        }
+        let is_typ = |header: &Header<'_>| {
+            Typ::of(header.typ.as_deref()) == Typ::Other(TokenKind::SecurityEvent)
+        };
+        let read = |header: &Header<'_>, jws: &CompactJws<'_>| {
+            let set = SecurityEvents::read(jws.payload());
+            let (alg, kid) =
+                (header.alg.clone().into_owned(), header.kid.as_deref().map(Arc::from));
+            set.map(|set| (set, alg, kid))
+        };
+        let (set, alg, kid) = match statement::parse(text, is_typ, read) {
+            Ok(Ok(read)) => read,
+            Ok(Err(error)) => return refused(error.code(), error.description()),
+            Err(Malformed::Form) => return refused("invalid_request", "It is not a signed JWT."),
+            Err(Malformed::Type) => {
+                return refused("invalid_request", "Its typ is not secevent+jwt.");
+            }
+        };
+        if let Err(error) = set.check_parties(&parts.issuer, &parts.audience) {
+            return refused(error.code(), error.description());
+        }
+        let Some(algorithm) = parts.keys.algorithm(&alg) else {
+            return refused("invalid_key", "Its algorithm is not accepted.");
+        };
+        let mapped = effects(&set, &parts.rules);
+        let verification = mapped.verification.clone();
+        let applying = Arc::clone(parts);
+        let issued_at = set.issued_at;
+        let statement = Statement {
+            text: text.into(),
+            keys: parts.keys.clone(),
+            algorithm,
+            kid,
+            issued_at,
+            apply: Arc::new(move || {
+                for effect in &mapped.effects {
+                    effect.apply(applying.host.revocations());
+                }
+                if let Some(verification) = &mapped.verification {
+                    applying.verified(verification, issued_at);
+                }
+                if let Some(status) = mapped.stream_updated {
+                    let is_stopped = status != StreamStatus::Enabled;
+                    applying.intake.liveness().set_stopped(is_stopped, issued_at);
+                }
+                applying.outcome(&mapped)
+            }),
+        };
+        match parts.intake.accept(&statement, asker).await {
+            Ok(()) => match verification {
+                Some(verification) if !parts.is_expected(&verification) => {
+                    refused("invalid_state", "The state is not that of a request.")
+                }
+                _ => Received::Applied,
+            },
+            Err(NotApplied::Refused(Mismatch::UnknownKey | Mismatch::Unusable)) => {
+                refused("invalid_key", "Its key is not known.")
+            }
+            Err(NotApplied::Refused(_)) => refused("invalid_key", "Its signature does not verify."),
+            Err(NotApplied::NoKeys(error)) => Received::NotNow { retry_after: error.retry_after() },
+        }
+    }
+}
+
+impl ReceiverParts {
+    /// Notes a verification event, which shows that events arrive. One that waited for long shows
+    /// nothing, nor does one that nobody asked for.
+    fn verified(&self, verification: &Verification, issued_at: UnixTime) {
+        let now = Moment::now(self.host.clock()).wall();
+        let age = now.saturating_duration_since(issued_at);
+        if self.is_expected(verification) && self.verified_within.is_none_or(|most| age < most) {
+            self.intake.liveness().verified();
+        }
+    }
+
+    /// Returns true if a verification event has the state of a request, or none, as those that the
+    /// transmitter sends of its own accord (SSF 1.0 §8.1.4.1).
+    fn is_expected(&self, verification: &Verification) -> bool {
+        verification.state.as_deref().is_none_or(|state| self.expected.contains(state))
+    }
+
+    /// Reports events without the effect that they ask for.
+    fn outcome(&self, mapped: &Mapped) -> Outcome {
+        let counts = mapped.counts;
+        for (count, reason) in [
+            (counts.foreign_issuer, "its transmitter does not speak for the issuer of its subject"),
+            (counts.critical_member, "a critical member of its subject is not known here"),
+            (counts.unmapped_subject, "the sub of its subject is not known"),
+        ] {
+            if count > 0 {
+                signal_without_effect(Receiver::Event, &self.issuer, reason);
+            }
+        }
+        let is_about_stream = mapped.verification.is_some() || mapped.stream_updated.is_some();
+        if mapped.effects.is_empty() && !is_about_stream {
+            return Outcome::Ignored;
+        }
+        Outcome::Applied
+    }
+}
+
+fn refused(err: &'static str, description: &'static str) -> Received {
+    signal_refused(Receiver::Event, description);
+    Received::Refused { err, description }
+}
+
+impl fmt::Debug for EventReceiver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventReceiver").field("issuer", &self.0.issuer).finish_non_exhaustive()
+    }
+}

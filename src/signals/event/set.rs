@@ -1,0 +1,162 @@
+//! The claims of a verified security event token (RFC 8417, SSF 1.0 §4).
+
+use serde_json::value::RawValue;
+
+use super::{
+    error::{SetClaim, SetError},
+    subject::Subject,
+    types::{EventType, SubjectEvent},
+};
+use crate::{
+    claims::{
+        claims_set::numeric_date,
+        json::{self, NotStrict, Object},
+    },
+    clock::UnixTime,
+};
+
+/// The claims of a security event token.
+///
+/// It has no `Debug` form: most of it is personal data.
+pub(crate) struct SecurityEvents {
+    pub(crate) issuer: String,
+    pub(crate) jwt_id: String,
+    pub(crate) issued_at: UnixTime,
+    audience: Vec<String>,
+    /// Present if there is an event about a subject.
+    pub(super) subject: Option<Subject>,
+    /// The events about the subject, each with its time.
+    pub(super) events: Vec<(SubjectEvent, UnixTime)>,
+    pub(super) verification: Option<Verification>,
+    pub(super) stream_updated: Option<StreamStatus>,
+    /// The number of events of other types.
+    pub(super) others: usize,
+}
+
+/// A verification event (SSF 1.0 §8.1.4.1).
+#[derive(Clone, PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
+pub(crate) struct Verification {
+    /// The state of the request that the event responds to. The transmitter may send the event
+    /// unasked, without a state.
+    pub(crate) state: Option<String>,
+    /// The identifier of the stream.
+    pub(crate) stream: Option<String>,
+}
+
+/// The status of a stream (SSF 1.0 §8.1.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StreamStatus {
+    Enabled,
+    Paused,
+    Disabled,
+    /// A status that the specification does not know.
+    Other,
+}
+
+impl SecurityEvents {
+    /// Reads the payload of a token whose signature has been verified.
+    ///
+    /// Unknown claims are ignored, and so are the members of events that have no effect here.
+    pub(crate) fn read(payload: &[u8]) -> Result<Self, SetError> {
+        let claims = Object::parse(payload).map_err(|NotStrict| SetError::Malformed)?;
+        if claims.get("exp").is_some() {
+            return Err(SetError::Expires);
+        }
+        if claims.get("sub").is_some() {
+            return Err(SetError::NamesSubject);
+        }
+        let text = |name, claim| match claims.string(name) {
+            Ok(Some(text)) if !text.is_empty() => Ok(text.into_owned()),
+            _ => Err(SetError::Claim(claim)),
+        };
+        let date = claims.get("iat").and_then(|value| numeric_date(value.get()));
+        let subject = claims.get("sub_id").map(Subject::read).transpose();
+        let mut set = Self {
+            issuer: text("iss", SetClaim::Issuer)?,
+            jwt_id: text("jti", SetClaim::JwtId)?,
+            issued_at: date.ok_or(SetError::Claim(SetClaim::IssuedAt))?,
+            audience: audience(claims.get("aud")).ok_or(SetError::Claim(SetClaim::Audience))?,
+            subject: subject.map_err(|_| SetError::Claim(SetClaim::SubjectId))?,
+            events: Vec::new(),
+            verification: None,
+            stream_updated: None,
+            others: 0,
+        };
+        let events = claims.get("events").and_then(events).filter(|events| !events.is_empty());
+        for (event_type, event) in events.ok_or(SetError::Claim(SetClaim::Events))? {
+            set.add(event_type, &event)?;
+        }
+        if set.subject.is_none() && !set.events.is_empty() {
+            return Err(SetError::Claim(SetClaim::SubjectId));
+        }
+        Ok(set)
+    }
+
+    /// Refuses a token that is from another transmitter or for another receiver (RFC 8935 §2).
+    pub(crate) fn check_parties(&self, issuer: &str, audience: &str) -> Result<(), SetError> {
+        if self.issuer != issuer {
+            return Err(SetError::Issuer);
+        }
+        let is_for_us = self.audience.iter().any(|value| value == audience);
+        is_for_us.then_some(()).ok_or(SetError::Audience)
+    }
+
+    fn add(&mut self, event_type: EventType, event: &Object<'_>) -> Result<(), SetError> {
+        let text = |name| event.string(name).map_err(|_| SetError::Claim(SetClaim::Events));
+        match event_type {
+            EventType::Subject(event_type) => {
+                // Zero is what some senders write for no time. It would revoke nothing.
+                let time = event
+                    .get("event_timestamp")
+                    .and_then(|value| numeric_date(value.get()))
+                    .filter(|time| *time > UnixTime::from_secs(0));
+                self.events.push((event_type, time.unwrap_or(self.issued_at)));
+            }
+            EventType::Verification => {
+                let stream = self.subject.as_ref().and_then(Subject::opaque).map(str::to_owned);
+                let state = text("state")?.map(String::from);
+                self.verification = Some(Verification { state, stream });
+            }
+            EventType::StreamUpdated => {
+                // Keycloak 26.7 has the whole status there, as an object.
+                let status = match event.get("status").map(RawValue::get) {
+                    Some(raw) if raw.starts_with('{') => Object::parse_shallow(raw)
+                        .ok()
+                        .and_then(|status| Some(status.string("status").ok()??.into_owned())),
+                    _ => text("status")?.map(String::from),
+                };
+                self.stream_updated = Some(match status.as_deref() {
+                    Some("enabled") => StreamStatus::Enabled,
+                    Some("paused") => StreamStatus::Paused,
+                    Some("disabled") => StreamStatus::Disabled,
+                    _ => StreamStatus::Other,
+                });
+            }
+            EventType::Other => self.others += 1,
+        }
+        Ok(())
+    }
+}
+
+/// Reads a claim that is text or a list of text. Without it, the token is for nobody.
+fn audience(value: Option<&RawValue>) -> Option<Vec<String>> {
+    let Some(value) = value else { return Some(Vec::new()) };
+    match json::string(value) {
+        Some(one) => Some(vec![one.into_owned()]),
+        None => Some(json::strings(value)?.into_iter().map(String::from).collect()),
+    }
+}
+
+fn events(value: &RawValue) -> Option<Vec<(EventType, Object<'_>)>> {
+    let events = Object::parse_shallow(value.get()).ok()?;
+    let read = events.iter().map(|(uri, event)| {
+        let event = Object::parse_shallow(event.get()).ok()?;
+        Some((EventType::from_uri(uri), event))
+    });
+    read.collect()
+}
+
+#[cfg(test)]
+#[path = "tests/set.rs"]
+mod tests;
