@@ -2,6 +2,10 @@
 
 #[path = "test_util/providers.rs"]
 mod providers;
+#[path = "test_util/signals.rs"]
+mod signals;
+#[path = "test_util/transmitter.rs"]
+mod transmitter;
 
 use std::{collections::HashSet, net::SocketAddr, time::Duration};
 
@@ -643,7 +647,10 @@ async fn every_defect_is_refused_for_its_own_reason() {
                 Defect::NoAudience => kind == ErrorKind::MissingClaim("aud"),
                 Defect::WrongIssuer => kind == ErrorKind::WrongIssuer,
                 Defect::NoIssuer => kind == ErrorKind::MissingClaim("iss"),
-                Defect::IdToken | Defect::LogoutToken | Defect::WrongTyp => {
+                Defect::IdToken
+                | Defect::LogoutToken
+                | Defect::SecurityEvent
+                | Defect::WrongTyp => {
                     matches!(kind, ErrorKind::WrongTokenKind(_))
                 }
                 Defect::Bound => kind == ErrorKind::UnprovenPossession,
