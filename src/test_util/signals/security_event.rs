@@ -85,8 +85,8 @@ impl TokenBuilder<Jwt<SecurityEvent>> {
     }
 
     /// Adds the event that these claims of the subject have changed now (CAEP 1.0).
-    pub fn token_claims_change(self, claims: Value) -> Self {
-        self.event_now(TOKEN_CLAIMS_CHANGE, json!({ "claims": claims }))
+    pub fn token_claims_change(self, claims: impl Into<Value>) -> Self {
+        self.event_now(TOKEN_CLAIMS_CHANGE, json!({ "claims": claims.into() }))
     }
 
     /// Adds the event that the subject changed its password now (CAEP 1.0).

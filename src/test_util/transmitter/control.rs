@@ -29,6 +29,7 @@ impl AuthorizationServer {
     /// assert_eq!(server.queued_events().len(), 1);
     /// assert!(server.acknowledged().is_empty());
     /// ```
+    #[expect(clippy::must_use_candidate, reason = "it is called for its effect")]
     pub fn add_poll_stream(&self, client_id: &str) -> String {
         self.add_stream(client_id, Settings::default())
     }
@@ -41,6 +42,7 @@ impl AuthorizationServer {
     /// # Panics
     ///
     /// Panics if `url` is not an HTTP URL, or `authorization` is not a valid header value.
+    #[expect(clippy::must_use_candidate, reason = "it is called for its effect")]
     pub fn add_push_stream(
         &self,
         client_id: &str,
@@ -54,14 +56,14 @@ impl AuthorizationServer {
         self.add_stream(client_id, Settings { push, ..Settings::default() })
     }
 
-    /// Puts a security event token on all streams, valid or not, and returns their number.
+    /// Puts a security event token on all streams, valid or not.
     ///
-    /// A stream that is disabled does not get it.
-    pub fn queue_event(&self, set: &str) -> usize {
+    /// A stream that is disabled does not get it, as [`queued_events`](Self::queued_events) shows.
+    pub fn queue_event(&self, set: &str) {
         let jti = jti(set);
         let mut state = self.state();
         let jti = jti.unwrap_or_else(|| state.unique_text());
-        state.streams.put(|_| true, &jti, set)
+        state.streams.put(|_| true, &jti, set);
     }
 
     /// Returns the `jti` of the events that are neither acknowledged, refused nor pushed, stream by

@@ -105,23 +105,13 @@ impl Streams {
         wanted.map(|stream| stream.client.clone()).collect()
     }
 
-    /// Puts an event on these streams, unless they are disabled (SSF 1.0, Stream Status). Returns the number
-    /// of streams that have it now.
-    pub(in crate::test_util) fn put(
-        &mut self,
-        to: impl Fn(&Stream) -> bool,
-        jti: &str,
-        set: &str,
-    ) -> usize {
-        let mut count = 0;
-        for stream in self.all.iter_mut().filter(|stream| to(stream)) {
-            if stream.status != Status::Disabled {
-                stream.queue.push_back((jti.to_owned(), set.to_owned()));
-                count += 1;
-            }
+    /// Puts an event on these streams, unless they are disabled (SSF 1.0, Stream Status).
+    pub(in crate::test_util) fn put(&mut self, to: impl Fn(&Stream) -> bool, jti: &str, set: &str) {
+        let able = |stream: &&mut Stream| stream.status != Status::Disabled && to(stream);
+        for stream in self.all.iter_mut().filter(able) {
+            stream.queue.push_back((jti.to_owned(), set.to_owned()));
         }
         self.changed.send_replace(());
-        count
     }
 
     /// Takes the events that are to be pushed.
