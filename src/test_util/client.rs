@@ -1,5 +1,6 @@
 use std::fmt;
 
+use super::signals::delivery::is_http_url;
 use crate::jwt::keys::KeySet;
 
 /// A client that is registered at the [`AuthorizationServer`](super::AuthorizationServer).
@@ -88,10 +89,10 @@ impl Client {
     ///
     /// # Panics
     ///
-    /// Panics if `url` is not a URL.
+    /// Panics if `url` is not an HTTP URL.
     #[must_use]
     pub fn with_logout_url(mut self, url: &str) -> Self {
-        assert!(url.parse::<http::Uri>().is_ok(), "the logout URL must be a URL");
+        assert!(is_http_url(url), "the logout URL must be an HTTP URL");
         self.logout_url = Some(url.to_owned());
         self
     }

@@ -1,7 +1,7 @@
 use std::{fmt, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderValue, Request, Response, Uri, header};
 
 use crate::transport::{error::TransportError, http_transport::HttpTransport};
 
@@ -94,4 +94,9 @@ impl fmt::Debug for Delivery {
             .field("url", &self.url)
             .finish_non_exhaustive()
     }
+}
+
+/// Returns true if a receiver may have this URL.
+pub(in crate::test_util) fn is_http_url(url: &str) -> bool {
+    url.parse::<Uri>().is_ok_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")))
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -11,7 +11,7 @@ use super::{
         error::EndpointError,
         fault::Endpoint,
         response::{bare, json},
-        signals::names::SUPPORTED,
+        signals::{delivery::is_http_url, names::SUPPORTED},
         state::State,
     },
     requests::{members, optional, stream_id},
@@ -168,10 +168,6 @@ impl State {
             _ => Err(EndpointError::invalid_request("not a delivery of this transmitter")),
         }
     }
-}
-
-pub(super) fn is_http_url(url: &str) -> bool {
-    url.parse::<Uri>().is_ok_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")))
 }
 
 fn strings(value: &Value) -> Option<Vec<String>> {

@@ -7,8 +7,7 @@ use http::HeaderValue;
 use serde_json::Value;
 
 use super::{
-    super::server::AuthorizationServer,
-    configuration::is_http_url,
+    super::{server::AuthorizationServer, signals::delivery::is_http_url},
     streams::{Push, Settings},
 };
 
