@@ -1,5 +1,7 @@
 //! The test kit, in process and over a socket.
 
+#[path = "test_util/polling.rs"]
+mod polling;
 #[path = "test_util/providers.rs"]
 mod providers;
 #[path = "test_util/signals.rs"]
