@@ -21,7 +21,7 @@ const LIFETIME: Duration = Duration::from_secs(60);
 
 /// A client and the key that signs its assertions.
 #[derive(Clone)]
-pub(super) struct Assertion {
+pub(crate) struct Assertion {
     id: Box<str>,
     key: Result<SigningKey, KeyError>,
     /// `None` stands for the issuer.

@@ -269,11 +269,16 @@ impl ClientAuth {
     }
 
     /// Returns the method with the credentials to use now.
-    pub(super) async fn current(&self) -> Arc<AuthMethod> {
+    pub(crate) async fn current(&self) -> Arc<AuthMethod> {
         match &self.files {
             Some(files) => files.clone().current().await,
             None => Arc::clone(&self.method),
         }
+    }
+
+    /// Adds the problems with the credentials to `problems`.
+    pub(crate) fn check(&self, problems: &mut ConfigError) {
+        self.method.check(problems);
     }
 
     fn new(method: AuthMethod) -> Self {

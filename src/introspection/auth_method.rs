@@ -16,7 +16,7 @@ use crate::{
 
 /// A method of client authentication, with its credentials.
 #[derive(Clone)]
-pub(super) enum AuthMethod {
+pub(crate) enum AuthMethod {
     #[cfg(feature = "jwt")]
     Assertion(Assertion),
     Basic {
@@ -42,7 +42,7 @@ pub(super) enum AuthMethod {
 
 /// A client secret, prepared for each method.
 #[derive(Clone)]
-pub(super) struct SecretByMethod {
+pub(crate) struct SecretByMethod {
     basic: AuthMethod,
     post: AuthMethod,
     #[cfg(feature = "jwt")]
@@ -51,7 +51,7 @@ pub(super) struct SecretByMethod {
 
 /// The encoding of the two parts of Basic credentials before they are joined.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Encoding {
+pub(crate) enum Encoding {
     Form,
     Raw,
 }
@@ -177,7 +177,7 @@ impl AuthMethod {
             reason = "only assertions name the issuer and the time"
         )
     )]
-    pub(super) fn apply(
+    pub(crate) fn apply(
         &self,
         form: &mut Form,
         headers: &mut HeaderMap,

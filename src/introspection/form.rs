@@ -6,18 +6,18 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'*').remove(b'-').remove(b'.').remove(b'_');
 
 /// A form to which fields can be added. It may hold a token and a secret, so it has no `Debug`.
-pub(super) struct Form(String);
+pub(crate) struct Form(String);
 
 impl Form {
     /// Creates a form with one field.
-    pub(super) fn new(name: &str, value: &str) -> Self {
+    pub(crate) fn new(name: &str, value: &str) -> Self {
         let mut form = Self(String::with_capacity(name.len() + value.len() + 64));
         form.push(name, value);
         form
     }
 
     /// Adds a field.
-    pub(super) fn push(&mut self, name: &str, value: &str) {
+    pub(crate) fn push(&mut self, name: &str, value: &str) {
         if !self.0.is_empty() {
             self.0.push('&');
         }
@@ -26,7 +26,7 @@ impl Form {
         encode(value, &mut self.0);
     }
 
-    pub(super) fn into_bytes(self) -> Bytes {
+    pub(crate) fn into_bytes(self) -> Bytes {
         Bytes::from(self.0)
     }
 }

@@ -56,11 +56,11 @@
 #[cfg(feature = "jwt")]
 mod assertion;
 pub(crate) mod auth;
-mod auth_method;
+pub(crate) mod auth_method;
 mod build;
 pub(crate) mod builder;
 mod exchange;
-mod form;
+pub(crate) mod form;
 mod response;
 #[cfg(feature = "jwt")]
 pub(crate) mod signed;

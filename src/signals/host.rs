@@ -3,7 +3,6 @@
 use std::{
     fmt,
     sync::{Arc, Mutex, PoisonError, Weak},
-    time::Duration,
 };
 
 use http::Request;
@@ -62,14 +61,8 @@ impl Host {
         Asker::peer(key)
     }
 
-    /// Creates the entry of the signals of a receiver that speaks for these issuers.
-    pub(super) fn intake(
-        &self,
-        receiver: Receiver,
-        issuers: Vec<Arc<str>>,
-        expected: Option<Duration>,
-    ) -> Arc<Intake> {
-        let liveness = Liveness::new(issuers, expected, Arc::clone(&self.clock));
+    /// Creates the entry of the signals of a receiver.
+    pub(super) fn intake(&self, receiver: Receiver, liveness: Liveness) -> Arc<Intake> {
         let intake = Arc::new(Intake::new(receiver, liveness, Arc::clone(&self.clock)));
         self.receivers.add(&intake);
         intake

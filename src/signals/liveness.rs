@@ -7,11 +7,15 @@ use std::{
 
 use crate::{
     clock::{Clock, Moment, UnixTime},
+    signals::transmitter::poll_state::PollState,
     telemetry::signal_state::SignalState,
 };
 
 /// How long signals are stale after one was lost.
 const LOST_FOR: Duration = Duration::from_secs(60 * 60);
+
+/// How long polls may fail until signals are stale.
+const POLLS_FAIL_FOR: Duration = Duration::from_secs(60);
 
 /// The signs of life of one sender.
 #[derive(Debug)]
@@ -20,6 +24,8 @@ pub(crate) struct Liveness {
     clock: Arc<dyn Clock>,
     /// The longest time between two signs of life, if the sender gives any.
     expected: Option<Duration>,
+    /// The polls of its events, if it is a transmitter.
+    polls: Option<Arc<PollState>>,
     heard: Mutex<Heard>,
 }
 
@@ -34,13 +40,20 @@ struct Heard {
 }
 
 impl Liveness {
-    /// Creates the signs of life of a sender for these issuers.
-    pub(super) fn new(
+    /// Creates those of senders of logouts, which give none.
+    pub(super) fn of_logouts(clock: Arc<dyn Clock>) -> Self {
+        let (issuers, heard) = (Vec::new(), Mutex::default());
+        Self { issuers, clock, expected: None, polls: None, heard }
+    }
+
+    /// Creates those of a transmitter that speaks for these issuers.
+    pub(super) fn of_transmitter(
         issuers: Vec<Arc<str>>,
         expected: Option<Duration>,
+        polls: Arc<PollState>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { issuers, clock, expected, heard: Mutex::default() }
+        Self { issuers, clock, expected, polls: Some(polls), heard: Mutex::default() }
     }
 
     /// Notes that an event arrived that shows that all earlier ones did.
@@ -88,10 +101,12 @@ impl Liveness {
         }
         let speaks_for = self.issuers.iter().any(|name| **name == *issuer);
         let expected = self.expected.filter(|_| speaks_for);
-        if speaks_for && heard.is_stopped {
+        let recent = |at: Moment, within| now.monotonic_since(at) < within;
+        let failing = self.polls.as_ref().and_then(|polls| polls.failing());
+        let is_failing = failing.is_some_and(|(_, since)| !recent(since, POLLS_FAIL_FOR));
+        if speaks_for && (heard.is_stopped || is_failing) {
             return Some(SignalState::Stale);
         }
-        let recent = |at: Moment, within| now.monotonic_since(at) < within;
         expected.map(|within| match heard.verified_at {
             Some(at) if recent(at, within) => SignalState::Fresh,
             _ => SignalState::Stale,

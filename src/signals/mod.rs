@@ -11,7 +11,9 @@ pub(crate) mod issuers;
 pub(crate) mod liveness;
 pub(crate) mod logout;
 mod pending;
+mod received;
 mod statement;
+pub(crate) mod transmitter;
 
 pub use self::{
     event::{
@@ -19,4 +21,13 @@ pub use self::{
         transmitter::Transmitter,
     },
     logout::service::LogoutService,
+    transmitter::{
+        access::TransmitterAuth,
+        error::{TransmitterError, TransmitterErrorKind},
+        poll::Poller,
+        stream::{EventStream, StreamStatus},
+        stream_configuration::{DeliveryMethod, StreamConfiguration, StreamRequest},
+        streams::{EventStreams, EventStreamsBuilder},
+        verification::VerificationTask,
+    },
 };

@@ -67,8 +67,8 @@ impl HttpTransport {
     /// `limit` bytes.
     ///
     /// If the connection was closed before a response began, `make` is called for another request,
-    /// which is sent over a new connection within the same time. No request of this crate changes
-    /// anything at the server, so it does no harm if the server has read the first one.
+    /// which is sent over a new connection within the same time. The server may have read the first
+    /// one. If a second one would do harm, `make` fails.
     pub(crate) async fn send<E: From<TransportError>>(
         &self,
         mut make: impl FnMut() -> Result<Request<Bytes>, E>,

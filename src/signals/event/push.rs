@@ -13,11 +13,11 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, header::AUTHORIZATI
 use http_body::Body;
 use tower_service::Service;
 
-use super::receiver::{EventReceiver, Received};
+use super::receiver::EventReceiver;
 use crate::{
     jose::crypto::backend::sha256,
     refresh::asker::Asker,
-    signals::{answer::Answer, body},
+    signals::{answer::Answer, body, received::Received},
     telemetry::signals::{Receiver, signal_refused},
     transport::response::is_media_type,
 };

@@ -1,6 +1,6 @@
 //! Receives the security events of one transmitter.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
@@ -22,7 +22,18 @@ use crate::{
     signals::{
         host::Host,
         intake::{Intake, NotApplied},
+        liveness::Liveness,
+        received::{ReceiveSet, Received},
         statement::{self, Malformed, Statement},
+        transmitter::{
+            access::TransmitterAuth,
+            poll::Poller,
+            poll_state::PollState,
+            stream::EventStream,
+            stream_configuration::StreamConfiguration,
+            streams::{EventStreams, EventStreamsBuilder},
+            verification::VerificationTask,
+        },
     },
     telemetry::signals::{Outcome, Receiver, signal_refused, signal_without_effect},
     transport::common::CommonSettings,
@@ -30,7 +41,7 @@ use crate::{
 
 /// A receiver of the security events of one transmitter (RFC 8417, Shared Signals Framework 1.0).
 ///
-/// Events come by [push](Self::push_service). See the [module docs](crate::signals) for an
+/// Events come by [push](Self::push_service) or by [poll](Self::poller). See the [module docs](crate::signals) for an
 /// example, and for what each event does.
 ///
 /// # Clone
@@ -49,17 +60,8 @@ pub(super) struct ReceiverParts {
     pub(super) host: Host,
     intake: Arc<Intake>,
     expected: Arc<ExpectedStates>,
-}
-
-/// What became of a security event token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Received {
-    /// It is in force, or has no effect here.
-    Applied,
-    /// It is refused, with an error of RFC 8935 §2.4 and its description.
-    Refused { err: &'static str, description: &'static str },
-    /// It is not judged yet. It may be kept, but is not acknowledged.
-    NotNow { retry_after: Option<Duration> },
+    polls: Arc<PollState>,
+    requests: CommonSettings,
 }
 
 impl EventReceiver {
@@ -85,7 +87,14 @@ impl EventReceiver {
         let of_tokens = host.configured_keys_of(&transmitter.issuer);
         let keys = transmitter.statement_keys(&requests, of_tokens, &mut problems);
         let names = speaks_for.iter().map(|issuer| Arc::from(issuer.as_str())).collect();
-        let intake = host.intake(Receiver::Event, names, transmitter.verified_within);
+        let polls = Arc::new(PollState::new(Arc::clone(&host.clock)));
+        let liveness = Liveness::of_transmitter(
+            names,
+            transmitter.verified_within,
+            Arc::clone(&polls),
+            Arc::clone(&host.clock),
+        );
+        let intake = host.intake(Receiver::Event, liveness);
         let parts = keys.map(|keys| ReceiverParts {
             issuer: transmitter.issuer.clone(),
             audience: transmitter.audience.clone(),
@@ -96,6 +105,8 @@ impl EventReceiver {
             host,
             intake,
             expected: Arc::default(),
+            polls,
+            requests,
         });
         problems.or_ok(parts)?.map(|parts| Self(Arc::new(parts))).ok_or_else(|| {
             let mut problems = ConfigError::new();
@@ -117,6 +128,51 @@ impl EventReceiver {
     #[must_use]
     pub fn push_service_with<B>(&self, body: fn(Bytes) -> B) -> EventService<B> {
         EventService::new(self.clone(), body)
+    }
+
+    /// Returns the streams of this service at the transmitter, to be managed and polled.
+    ///
+    /// # Errors
+    ///
+    /// Returns every problem with the credentials.
+    pub fn streams(&self, auth: TransmitterAuth) -> Result<EventStreams, ConfigError> {
+        EventStreamsBuilder::from_settings(&self.0.requests, auth).build()
+    }
+
+    /// Returns a task that fetches the events of a stream (RFC 8936). `endpoint_url` is that of the
+    /// stream's [configuration](StreamConfiguration::endpoint_url).
+    ///
+    /// # Errors
+    ///
+    /// Returns a problem if the URL can't be used, or if this receiver has a poller already.
+    ///
+    /// ```no_run
+    /// use tower_introspect::{BoxError, signals::{EventReceiver, StreamRequest, TransmitterAuth}};
+    ///
+    /// # async fn run(events: EventReceiver, token: &str) -> Result<(), BoxError> {
+    /// let streams = events.streams(TransmitterAuth::bearer(token))?;
+    /// let created = streams.create(&StreamRequest::poll()).await?;
+    /// let stream = streams.stream(created.stream_id());
+    /// let url = created.endpoint_url().ok_or("the transmitter names no URL")?;
+    /// let poller = events.poller(&stream, url)?;
+    /// tokio::spawn(poller.run(std::future::pending()));
+    /// # Ok(()) }
+    /// ```
+    pub fn poller(&self, stream: &EventStream, endpoint_url: &str) -> Result<Poller, ConfigError> {
+        Poller::new(stream, endpoint_url, Arc::new(self.clone()), &self.0.polls)
+    }
+
+    /// Returns a task that asks for a verification event each `interval`, so that
+    /// [`verified_within`](Transmitter::verified_within) can tell whether events arrive.
+    #[must_use]
+    pub fn verification_task(
+        &self,
+        stream: &EventStream,
+        configuration: &StreamConfiguration,
+        interval: Duration,
+    ) -> VerificationTask {
+        let expected = Arc::clone(&self.0.expected);
+        VerificationTask::new(stream.clone(), configuration, interval, expected)
     }
 
     /// Returns the number of events that wait for the keys of the transmitter.
@@ -196,6 +252,12 @@ impl EventReceiver {
             Err(NotApplied::Refused(_)) => refused("invalid_key", "Its signature does not verify."),
             Err(NotApplied::NoKeys(error)) => Received::NotNow { retry_after: error.retry_after() },
         }
+    }
+}
+
+impl ReceiveSet for EventReceiver {
+    fn receive<'a>(&'a self, set: &'a str) -> Pin<Box<dyn Future<Output = Received> + Send + 'a>> {
+        Box::pin(self.receive(set, Asker::Own))
     }
 }
 

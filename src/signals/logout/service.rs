@@ -25,6 +25,7 @@ use crate::{
         body,
         host::Host,
         intake::{Intake, NotApplied},
+        liveness::Liveness,
         statement::Statement,
     },
     telemetry::signals::{Outcome, Receiver, signal_refused},
@@ -76,7 +77,8 @@ struct LogoutReceiver {
 
 impl<B> LogoutService<B> {
     pub(crate) fn new(host: Host, client_id: String, body: fn(Bytes) -> B) -> Self {
-        let intake = host.intake(Receiver::Logout, Vec::new(), None);
+        let liveness = Liveness::of_logouts(Arc::clone(&host.clock));
+        let intake = host.intake(Receiver::Logout, liveness);
         let receiver = Arc::new(LogoutReceiver { host, intake });
         Self { receiver, settings: Arc::new(Settings::new(client_id)), body }
     }

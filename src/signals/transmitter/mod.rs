@@ -1,0 +1,21 @@
+//! Talks to a transmitter of security events (OpenID Shared Signals Framework 1.0, RFC 8936).
+
+pub(crate) mod access;
+mod backoff;
+pub(crate) mod client;
+#[cfg(feature = "introspection")]
+mod client_credentials;
+pub(crate) mod configuration;
+pub(crate) mod error;
+mod outcomes;
+pub(crate) mod poll;
+mod poll_response;
+pub(crate) mod poll_state;
+pub(crate) mod request;
+pub(crate) mod stream;
+pub(crate) mod stream_configuration;
+pub(crate) mod streams;
+pub(crate) mod verification;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,59 @@
+//! The outcomes of received SETs that the transmitter is yet to be told.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+/// The reason why a SET is refused (RFC 8936 §2.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SetError {
+    pub(super) err: &'static str,
+    pub(super) description: &'static str,
+}
+
+/// Outcomes by `jti`. There are at most as many as one response has SETs.
+#[derive(Debug, Default)]
+pub(super) struct Outcomes(BTreeMap<String, Result<(), SetError>>);
+
+impl Outcomes {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn contains(&self, jti: &str) -> bool {
+        self.0.contains_key(jti)
+    }
+
+    pub(super) fn insert(&mut self, jti: &str, outcome: Result<(), SetError>) {
+        self.0.insert(jti.to_owned(), outcome);
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    pub(super) fn has_errors(&self) -> bool {
+        self.0.values().any(Result::is_err)
+    }
+
+    /// Returns the body of a request that tells them (RFC 8936 §2.2).
+    pub(super) fn to_json(&self, max_events: usize, return_immediately: bool) -> Value {
+        let (mut ack, mut errors) = (Vec::new(), Map::new());
+        for (jti, outcome) in &self.0 {
+            match outcome {
+                Ok(()) => ack.push(jti),
+                Err(SetError { err, description }) => {
+                    errors.insert(jti.clone(), json!({ "err": err, "description": description }));
+                }
+            }
+        }
+        let mut body = json!({ "maxEvents": max_events, "returnImmediately": return_immediately });
+        if !ack.is_empty() {
+            body["ack"] = json!(ack);
+        }
+        if !errors.is_empty() {
+            body["setErrs"] = errors.into();
+        }
+        body
+    }
+}

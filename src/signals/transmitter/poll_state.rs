@@ -1,0 +1,83 @@
+//! Whether the polls of a stream succeed.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::error::TransmitterErrorKind;
+use crate::{
+    clock::{Clock, Moment},
+    error::config::ConfigError,
+};
+
+/// The state of the polls of one receiver.
+#[derive(Debug)]
+pub(crate) struct PollState {
+    clock: Arc<dyn Clock>,
+    polls: Mutex<Polls>,
+}
+
+#[derive(Debug, Default)]
+struct Polls {
+    /// True while there is a poller.
+    is_claimed: bool,
+    last_success: Option<Moment>,
+    /// The last failure, and the time of the first one in the current series.
+    failing: Option<(TransmitterErrorKind, Moment)>,
+}
+
+impl PollState {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, polls: Mutex::default() }
+    }
+
+    /// Returns the time of the last poll that succeeded.
+    pub(crate) fn last_success(&self) -> Option<Moment> {
+        self.polls().last_success
+    }
+
+    /// Returns the kind of the last failure, and the time of the first one since the last success.
+    pub(crate) fn failing(&self) -> Option<(TransmitterErrorKind, Moment)> {
+        self.polls().failing
+    }
+
+    pub(super) fn succeeded(&self) {
+        let now = Moment::now(&*self.clock);
+        let mut polls = self.polls();
+        (polls.last_success, polls.failing) = (Some(now), None);
+    }
+
+    pub(super) fn failed(&self, kind: TransmitterErrorKind) {
+        let now = Moment::now(&*self.clock);
+        let mut polls = self.polls();
+        let since = polls.failing.map_or(now, |(_, since)| since);
+        polls.failing = Some((kind, since));
+    }
+
+    /// Returns the right to poll, which one poller has at a time.
+    pub(super) fn claim(self: &Arc<Self>) -> Result<PollClaim, ConfigError> {
+        let before = std::mem::replace(&mut self.polls().is_claimed, true);
+        if before {
+            return Err(ConfigError::of("poller", "the receiver has a poller already"));
+        }
+        Ok(PollClaim(Arc::clone(self)))
+    }
+
+    fn polls(&self) -> MutexGuard<'_, Polls> {
+        self.polls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The right to poll, until it is dropped.
+#[derive(Debug)]
+pub(super) struct PollClaim(Arc<PollState>);
+
+impl PollClaim {
+    pub(super) fn state(&self) -> &PollState {
+        &self.0
+    }
+}
+
+impl Drop for PollClaim {
+    fn drop(&mut self) {
+        self.0.polls().is_claimed = false;
+    }
+}

@@ -1,0 +1,62 @@
+//! Asks for verification events (Shared Signals Framework 1.0 §8.1.4).
+
+use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
+
+use futures_util::future::select;
+use tokio::time::sleep;
+
+use super::{backoff::Backoff, stream::EventStream, stream_configuration::StreamConfiguration};
+use crate::signals::event::expected_states::ExpectedStates;
+
+/// A task that asks for a verification event of one stream from time to time.
+///
+/// The first request is sent at once. Failed requests are repeated after a pause that doubles from one
+/// second up to a minute.
+#[derive(Debug)]
+pub struct VerificationTask {
+    stream: EventStream,
+    interval: Duration,
+    /// The minimum time between two requests.
+    at_least: Duration,
+    expected: Arc<ExpectedStates>,
+}
+
+impl VerificationTask {
+    /// Creates a task that asks each `interval`.
+    ///
+    /// It asks more often than that if the transmitter would give up the stream meanwhile, and never
+    /// more often than the transmitter allows.
+    pub(crate) fn new(
+        stream: EventStream,
+        configuration: &StreamConfiguration,
+        interval: Duration,
+        expected: Arc<ExpectedStates>,
+    ) -> Self {
+        let inactivity = configuration.inactivity_timeout().map_or(Duration::MAX, |it| it / 2);
+        let at_least = configuration.min_verification_interval().unwrap_or_default();
+        let at_least = at_least.max(Duration::from_secs(1));
+        Self { stream, interval: interval.min(inactivity).max(at_least), at_least, expected }
+    }
+
+    /// Asks for verification events until `shutdown` ends.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        select(pin!(shutdown), pin!(self.ask_for_ever())).await;
+    }
+
+    async fn ask_for_ever(&self) -> Infallible {
+        let mut backoff = Backoff::default();
+        loop {
+            let pause = match self.expected.issue() {
+                None => backoff.next(None),
+                Some(state) => match self.stream.verify(Some(&state)).await {
+                    Ok(()) => {
+                        backoff.reset();
+                        self.interval
+                    }
+                    Err(error) => backoff.next(error.retry_after()),
+                },
+            };
+            sleep(pause.max(self.at_least)).await;
+        }
+    }
+}
