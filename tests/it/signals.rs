@@ -17,6 +17,7 @@ use crate::{
 mod liveness;
 mod logout;
 mod pending;
+mod poll;
 mod push;
 
 const SEC: Duration = Duration::from_secs(1);
