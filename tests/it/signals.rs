@@ -14,6 +14,7 @@ use crate::{
     world::{World, auth},
 };
 
+mod bound;
 mod liveness;
 mod logout;
 mod pending;
