@@ -8,10 +8,10 @@
 //!
 //! A server may close a kept connection just as a request is sent over it. A request whose
 //! connection was closed before a response began ([`TransportErrorKind::Closed`]) is therefore sent
-//! once more, within the same timeout. This is safe: no request of this crate changes anything at
-//! the server, but for those that manage event streams, of which the ones that must not be repeated
-//! are not. The second request carries [`NewConnection`] in its extensions, so that it does
-//! not meet another connection that is about to be closed. No other failure is retried.
+//! once more, within the same timeout. This is safe, as repeating such a request changes nothing at
+//! the server; the few requests for which it would, those that create or delete an event stream, are
+//! sent once. The second request carries [`NewConnection`] in its extensions, so that it does not meet
+//! another connection that is about to be closed. No other failure is retried.
 //!
 //! # Security
 //!

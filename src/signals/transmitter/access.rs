@@ -4,14 +4,15 @@ use std::{fmt, pin::Pin, sync::Arc};
 
 #[cfg(feature = "introspection")]
 use super::client_credentials::ClientCredentials;
-use super::error::{TransmitterError, TransmitterErrorKind};
+use super::{
+    error::{TransmitterError, TransmitterErrorKind},
+    via::Via,
+};
 #[cfg(feature = "introspection")]
 use crate::introspection::auth::ClientAuth;
 use crate::{
-    clock::Clock,
     credentials::token::Token,
     error::{boxed::BoxError, config::ConfigError},
-    transport::http_transport::HttpTransport,
 };
 
 /// The authorization of this service at a transmitter: an access token (Shared Signals Framework 1.0
@@ -36,14 +37,6 @@ enum Method {
 type Obtain = dyn Fn(bool) -> Obtaining + Send + Sync;
 
 type Obtaining = Pin<Box<dyn Future<Output = Result<String, BoxError>> + Send>>;
-
-/// The parts of a request for an access token that belong to the transmitter.
-#[derive(Clone, Copy)]
-pub(super) struct Via<'a> {
-    pub(super) transport: &'a HttpTransport,
-    pub(super) loopback_http: bool,
-    pub(super) clock: &'a dyn Clock,
-}
 
 impl TransmitterAuth {
     /// Sends an access token that stays the same.

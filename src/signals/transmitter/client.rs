@@ -9,10 +9,11 @@ use http::{
 };
 
 use super::{
-    access::{TransmitterAuth, Via},
+    access::TransmitterAuth,
     configuration::{MetadataSource, TransmitterMetadata},
     error::{TransmitterError, TransmitterErrorKind},
     request::{Call, successful},
+    via::Via,
 };
 use crate::{
     clock::Clock,

@@ -10,8 +10,8 @@ use http::{
 use tokio::sync::Mutex;
 
 use super::{
-    access::Via,
     error::{TransmitterError, TransmitterErrorKind},
+    via::Via,
 };
 use crate::{
     claims::json::Object,

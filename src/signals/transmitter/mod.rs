@@ -16,6 +16,7 @@ pub(crate) mod stream;
 pub(crate) mod stream_configuration;
 pub(crate) mod streams;
 pub(crate) mod verification;
+mod via;
 
 #[cfg(test)]
 mod tests;

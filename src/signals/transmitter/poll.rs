@@ -274,7 +274,7 @@ impl Pace {
             return false;
         }
         self.refusals += 1;
-        self.refusals % MAX_REFUSALS == 0
+        self.refusals.is_multiple_of(MAX_REFUSALS)
     }
 
     /// Returns the pause after a failed poll. A probe comes at once.

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::{
     error::TransmitterError,
-    request::{json_text, object},
+    request::{self, json_text},
 };
 use crate::claims::json::{self, Object};
 
@@ -25,8 +25,8 @@ impl<'a> PollResponse<'a> {
         if response.body().is_empty() {
             return Ok(Self { sets: None, more_available: false });
         }
-        let object = object(json_text(response)?)?;
-        let sets = object.get("sets").map(|value| self::object(value.get().as_bytes()));
+        let object = request::object(json_text(response)?)?;
+        let sets = object.get("sets").map(|value| request::object(value.get().as_bytes()));
         let sets = sets.transpose()?;
         let more_available = match object.get("moreAvailable").map(json::boolean) {
             None => false,

@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use serde_json::{Map, Value, json};
 
-use super::{error::TransmitterError, request::object};
+use super::{error::TransmitterError, request};
 use crate::claims::json::{self, Object};
 
 /// The method by which a transmitter delivers events.
@@ -200,7 +200,7 @@ impl StreamConfiguration {
 
     /// Reads the configuration of a stream of this issuer. Members that are not set are absent.
     pub(super) fn parse(text: &[u8], issuer: &str) -> Result<Self, TransmitterError> {
-        let object = object(text)?;
+        let object = request::object(text)?;
         let required = |name| string(&object, name)?.ok_or_else(|| unusable(name));
         let found: Box<str> = required("iss")?;
         // Events are accepted from this issuer only.
@@ -208,7 +208,7 @@ impl StreamConfiguration {
             return Err(TransmitterError::bad("`iss` of the stream is not the transmitter"));
         }
         let delivery = object.get("delivery").ok_or_else(|| unusable("delivery"))?;
-        let delivery = self::object(delivery.get().as_bytes())?;
+        let delivery = request::object(delivery.get().as_bytes())?;
         let method = string(&delivery, "method")?.ok_or_else(|| unusable("delivery.method"))?;
         Ok(Self {
             stream_id: required("stream_id")?,

@@ -183,3 +183,10 @@ async fn second_poller_of_a_receiver_is_refused_until_the_first_has_ended() {
     assert!(Poller::new(&stream, plain, Arc::clone(&receiver) as _, &state).is_err());
     assert!(again().is_ok(), "a poller that could not be created is none");
 }
+
+#[test]
+fn tasks_can_be_spawned() {
+    fn is_send<T: Send>(_: &T) {}
+    let (script, state) = (Script::new([]), state());
+    is_send(&script.poller(&Arc::default(), &state).run(pending()));
+}

@@ -68,7 +68,7 @@ async fn rejected_access_token_is_renewed_once_for_each_poll() {
     let stream = script.builder(auth).build().unwrap().stream("s1");
     let (receiver, state) = (Arc::<Events>::default(), state());
     let poller = Poller::new(&stream, POLL_URL, Arc::clone(&receiver) as _, &state).unwrap();
-    poller.run(tokio::time::sleep(Duration::from_secs(20))).await;
+    poller.run(tokio::time::sleep(Duration::from_secs(8))).await;
     let seen = script.seen();
     let tokens: Vec<_> = seen.iter().take(5).map(|it| &*it.auth).collect();
     assert_eq!(tokens, ["Bearer old", "Bearer new", "Bearer old", "Bearer new", "Bearer old"]);

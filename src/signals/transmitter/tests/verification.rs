@@ -55,11 +55,11 @@ async fn ssf_8_1_1_interval_is_within_the_bounds_of_the_transmitter() {
 #[tokio::test(start_paused = true)]
 async fn ssf_8_1_4_2_failed_request_is_repeated_but_not_too_soon() {
     let script = Script::new([ok(&metadata()), empty(500), empty(429), empty(204)]);
-    let (seen, _) = ask(&script, &configuration(), 600, 100).await;
+    let mut free = configuration();
+    free["min_verification_interval"] = Value::Null;
+    let (seen, _) = ask(&script, &free, 600, 100).await;
     assert_eq!(seen.len(), 3);
-    let mut slow = configuration();
-    slow["min_verification_interval"] = json!(60);
     let script = Script::new([ok(&metadata())]).then_always(|| empty(429));
-    let (seen, _) = ask(&script, &slow, 600, 239).await;
+    let (seen, _) = ask(&script, &configuration(), 600, 239).await;
     assert_eq!(seen.len(), 4);
 }
