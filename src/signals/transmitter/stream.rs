@@ -234,7 +234,8 @@ impl EventStream {
         let metadata = self.client.metadata().await?;
         let uri = with_stream_id(metadata.require(name)?, &self.id)?;
         // After a second DELETE the transmitter would know no such stream.
-        self.client.send(&Call::new(method, uri).once()).await
+        let once = method == Method::DELETE;
+        self.client.send(&Call { once, ..Call::new(method, uri) }).await
     }
 
     fn configuration(

@@ -157,14 +157,20 @@ async fn ssf_6_1_1_push_has_a_url_and_a_header_and_is_not_requested_where_it_is_
 }
 
 #[tokio::test(start_paused = true)]
-async fn ssf_8_1_1_1_creation_is_not_repeated_on_a_new_connection() {
+async fn ssf_8_1_1_creation_and_deletion_are_not_repeated_on_a_new_connection() {
     let script = Script::new([ok(&metadata()), Answer::Closes, status(201, &configuration())]);
     let outcome = script.streams().create(&StreamRequest::poll()).await;
     assert_eq!(kind(outcome), TransmitterErrorKind::Unavailable);
     assert_eq!(script.seen().len(), 2);
+    let script = Script::new([ok(&metadata()), Answer::Closes, empty(404)]);
+    let outcome = script.streams().stream("s1").delete().await;
+    assert_eq!(kind(outcome), TransmitterErrorKind::Unavailable);
     // Where repetition is harmless, it is done.
-    let script = Script::new([ok(&metadata()), Answer::Closes, empty(204)]);
-    script.streams().stream("s1").verify(None).await.unwrap();
+    let answers =
+        [ok(&metadata()), Answer::Closes, empty(204), Answer::Closes, ok(&configuration())];
+    let stream = Script::new(answers).streams().stream("s1");
+    stream.verify(None).await.unwrap();
+    stream.read().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
