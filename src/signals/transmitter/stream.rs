@@ -17,13 +17,13 @@ use crate::{claims::json::Object, transport::endpoint::Endpoint};
 
 /// One event stream at a transmitter.
 ///
-/// [`EventStreams::stream`](super::EventStreams::stream) returns it. Each request has ten seconds, and
+/// [`EventStreams::stream`](crate::signals::EventStreams::stream) returns it. Each request has ten seconds, and
 /// no response may be longer than 256 KiB.
 ///
 /// # Errors
 ///
-/// All methods return [`NotFound`](super::TransmitterErrorKind::NotFound) if the transmitter has no such
-/// stream, [`Unsupported`](super::TransmitterErrorKind::Unsupported) if its metadata names no endpoint
+/// All methods return [`NotFound`](crate::signals::TransmitterErrorKind::NotFound) if the transmitter has no such
+/// stream, [`Unsupported`](crate::signals::TransmitterErrorKind::Unsupported) if its metadata names no endpoint
 /// for the request, and otherwise the reason why there is no response that can be understood.
 #[derive(Clone, Debug)]
 pub struct EventStream {
@@ -157,7 +157,7 @@ impl EventStream {
     /// # Errors
     ///
     /// See [`EventStream`]. A request that comes too soon after another is
-    /// [`Unavailable`](super::TransmitterErrorKind::Unavailable).
+    /// [`Unavailable`](crate::signals::TransmitterErrorKind::Unavailable).
     pub async fn verify(&self, state: Option<&str>) -> Result<(), TransmitterError> {
         let mut body = json!({ "stream_id": &*self.id });
         if let Some(state) = state {
@@ -182,7 +182,7 @@ impl EventStream {
     /// # Errors
     ///
     /// See [`EventStream`]. A text that is not one JSON object is
-    /// [`Refused`](super::TransmitterErrorKind::Refused), and not sent.
+    /// [`Refused`](crate::signals::TransmitterErrorKind::Refused), and not sent.
     pub async fn add_subject(
         &self,
         subject: &str,
