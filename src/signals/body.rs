@@ -7,7 +7,7 @@ use http::StatusCode;
 use http_body::Body;
 
 /// The maximum length of a body in bytes.
-const MAX_BODY: usize = 16 * 1024;
+pub(super) const MAX_BODY: usize = 16 * 1024;
 
 /// The time limit for a body.
 const TIMEOUT: Duration = Duration::from_secs(10);

@@ -240,8 +240,8 @@ fn by_reason(reason: &'static str) -> Option<&'static Key> {
     }
 }
 
-/// The refusals that operators should be alerted to. Their counters are registered from the start,
-/// because a monitor does not see a counter rise that begins at 1.
+/// The refusals that operators should be alerted to. Their counters are registered from the start, as
+/// that of lost signals is, because a monitor does not see a counter rise that begins at 1.
 const ALERTING: [ErrorKind; 5] = [
     ErrorKind::BadResponse,
     ErrorKind::ClockWrong,
@@ -261,6 +261,12 @@ pub(crate) fn describe() {
                 Kind::Gauge => recorder.describe_gauge(name, unit, help),
                 Kind::Histogram => recorder.describe_histogram(name, unit, help),
             }
+        }
+        for key in [
+            key!(SIGNALS, "receiver" = "logout", "outcome" = "lost"),
+            key!(SIGNALS, "receiver" = "event", "outcome" = "lost"),
+        ] {
+            recorder.register_counter(key, &METADATA).increment(0);
         }
         for key in ALERTING.into_iter().filter_map(|kind| by_reason(kind.reason())) {
             recorder.register_counter(key, &METADATA).increment(0);

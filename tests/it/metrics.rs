@@ -7,8 +7,10 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use futures_util::future::{join_all, poll_immediate};
-use http::StatusCode;
+use http::{Request, StatusCode};
+use http_body_util::Full;
 use metrics::{Unit, set_default_local_recorder};
 use serde_json::json;
 use tower::Layer as _;
@@ -21,6 +23,7 @@ use tower_introspect::{
     require::RequireLayer,
     resource_server::IssuerResolver,
     revocation::Cutoff,
+    signals::Transmitter,
     test_util::{Endpoint, Fault},
     upstream::MissBudgetLayer,
     verify::{PeerKey, Verifier, VerifyRequest},
@@ -112,6 +115,20 @@ async fn cause_all_metrics() {
     }
     world.api.record_metrics();
     cause_metrics_of_streams().await;
+    cause_metrics_of_signals().await;
+}
+
+async fn cause_metrics_of_signals() {
+    let world = World::new(remote());
+    let transmitter = Transmitter::new(ISSUER, "h0stile").verified_within(Duration::from_secs(60));
+    let events = world.api.receive_events(&transmitter).unwrap().push_service::<Full<Bytes>>();
+    let set = world.server.security_event("h0stile").of_subject("h0stile").session_revoked().mint();
+    for set in [&set, &set, "h0stile"] {
+        let request = Request::post("/").header("content-type", "application/secevent+jwt");
+        let request = request.body(Full::new(Bytes::from(set.to_owned()))).unwrap();
+        let Ok(_) = tower::ServiceExt::oneshot(events.clone(), request).await;
+    }
+    world.api.record_metrics();
 }
 
 async fn cause_metrics_of_streams() {
@@ -181,7 +198,8 @@ async fn labels_contain_no_text_of_clients() {
     only("issuer", &[ISSUER, "resolved"]);
     only("resource", &[AUDIENCE]);
     only("observer", &["a trial"]);
-    only("outcome", &["admitted", "anonymous", "refused"]);
+    only("outcome", &["admitted", "anonymous", "applied", "lost", "refused", "repeated"]);
+    only("receiver", &["event", "logout"]);
     only("tier", &["memory"]);
     only("cause", &["breaker", "budget", "bulkhead"]);
     only("endpoint", &["introspection", "jwks", "metadata"]);

@@ -17,6 +17,7 @@ use tower_introspect::{
     ClientAuth, Issuer, RequireScope, ResourceServer, VerifiedToken,
     policy::{Observer, Requirement},
     respond::Refusal,
+    signals::Transmitter,
     test_util::{AuthorizationServer, Client, Listening},
 };
 use tracing::Instrument as _;
@@ -25,6 +26,9 @@ pub mod recorder;
 mod traffic;
 
 const AUDIENCE: &str = "https://api.example.com";
+
+/// The audience of security events.
+const RECEIVER: &str = "https://api.example.com/signals";
 
 /// The buckets of each histogram: up to the maximum age of facts, and up to the timeout of calls.
 pub const BUCKETS: [(&str, &[f64]); 3] = [
@@ -80,10 +84,14 @@ impl Service {
         let short = api.streams().max_life(Duration::from_secs(5));
         let app = Router::new()
             .route("/payments", get(payments).route_layer(RequireScope::all(["read:payments"])))
-            .route("/events", get(events).route_layer(api.streams()))
-            .route("/short", get(events).route_layer(short))
+            .route("/events", get(quiet_events).route_layer(api.streams()))
+            .route("/short", get(quiet_events).route_layer(short))
             .layer(api.layer())
             .layer(from_fn(spanned));
+        // The authorization server tells of revocations, and proves each minute that it does.
+        let transmitter = Transmitter::new(server.issuer(), RECEIVER);
+        let events = api.receive_events(&transmitter.verified_within(Duration::from_secs(60)))?;
+        let app = app.route_service("/signals", events.push_service::<Body>());
         // In a real service these routes are on a port of their own that clients can't reach.
         let scrape: Scrape = Arc::new(scrape);
         let operators = Router::new()
@@ -95,7 +103,7 @@ impl Service {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         println!("listening on http://{address}");
-        let traffic = tokio::spawn(traffic::run(address, server, AUDIENCE));
+        let traffic = tokio::spawn(traffic::run(address, server, AUDIENCE, RECEIVER));
         let stopped = async move {
             let _ = tokio::signal::ctrl_c().await;
             api.end_streams(Duration::from_secs(1)).await;
@@ -111,7 +119,7 @@ async fn payments(token: VerifiedToken) -> String {
 }
 
 /// Responds with events that never come, so that the stream is open until its token ends.
-async fn events() -> Response {
+async fn quiet_events() -> Response {
     let none = stream::pending::<Result<&str, Infallible>>();
     ([(CONTENT_TYPE, "text/event-stream")], Body::from_stream(none)).into_response()
 }

@@ -10,12 +10,43 @@ use tokio::{
 use tower_introspect::test_util::AuthorizationServer;
 
 /// Sends requests, and listens to events, until the task is aborted.
-pub(crate) async fn run(address: SocketAddr, server: AuthorizationServer, audience: &'static str) {
+pub(crate) async fn run(
+    address: SocketAddr,
+    server: AuthorizationServer,
+    audience: &'static str,
+    receiver: &'static str,
+) {
     let token =
         || server.opaque().audience(audience).expires_in(Duration::from_secs(86_400)).mint();
     let (long, short) = (token(), token());
     let requests = requests(address, &server, audience);
-    tokio::join!(requests, listen(address, "/events", &long), listen(address, "/short", &short));
+    let signals = signals(address, &server, receiver);
+    let (long, short) = (listen(address, "/events", &long), listen(address, "/short", &short));
+    tokio::join!(requests, signals, long, short);
+}
+
+/// Tells of the end of a session that nobody has, and proves that signals arrive.
+async fn signals(address: SocketAddr, server: &AuthorizationServer, receiver: &'static str) {
+    const VERIFICATION: &str = "https://schemas.openid.net/secevent/ssf/event-type/verification";
+    let mut clock = interval(Duration::from_secs(1));
+    for turn in 0_u64.. {
+        clock.tick().await;
+        let event = || server.security_event(receiver).of_subject(&format!("nobody-{turn}"));
+        let revoked = event().session_revoked().mint();
+        let verification = event().event(VERIFICATION, serde_json::json!({})).mint();
+        for set in [revoked, verification] {
+            let _ = push(address, &set).await;
+        }
+    }
+}
+
+async fn push(address: SocketAddr, set: &str) -> std::io::Result<()> {
+    let request = format!(
+        "POST /signals HTTP/1.1\r\nHost: api\r\nConnection: close\r\nContent-Length: {}\r\n\
+         Content-Type: application/secevent+jwt\r\n\r\n{set}",
+        set.len()
+    );
+    exchange(address, &request).await
 }
 
 /// Listens to events, and again when they end.
@@ -62,6 +93,10 @@ async fn ask(address: SocketAddr, path: &str, token: Option<&str>) -> std::io::R
     };
     let request =
         format!("GET {path} HTTP/1.1\r\nHost: api\r\nConnection: close\r\n{authorization}\r\n");
+    exchange(address, &request).await
+}
+
+async fn exchange(address: SocketAddr, request: &str) -> std::io::Result<()> {
     let mut stream = TcpStream::connect(address).await?;
     stream.write_all(request.as_bytes()).await?;
     stream.read_to_end(&mut Vec::new()).await.map(drop)

@@ -20,6 +20,7 @@ use crate::{
     jwt::{keys::Mismatch, statement::StatementKeys},
     refresh::asker::Asker,
     signals::{
+        body::MAX_BODY,
         host::Host,
         intake::{Intake, NotApplied},
         liveness::Liveness,
@@ -191,6 +192,9 @@ impl EventReceiver {
         let now = Moment::now(parts.host.clock()).wall();
         if !parts.host.clock().can_be_right(now) {
             return Received::NotNow { retry_after: None };
+        }
+        if text.len() > MAX_BODY {
+            return refused("invalid_request", "It is too long.");
         }
         let is_typ = |header: &Header<'_>| {
             Typ::of(header.typ.as_deref()) == Typ::Other(TokenKind::SecurityEvent)

@@ -20,7 +20,6 @@ use crate::{
 /// It has no `Debug` form: most of it is personal data.
 pub(crate) struct SecurityEvents {
     pub(crate) issuer: String,
-    pub(crate) jwt_id: String,
     pub(crate) issued_at: UnixTime,
     audience: Vec<String>,
     /// Present if there is an event about a subject.
@@ -72,9 +71,10 @@ impl SecurityEvents {
         };
         let date = claims.get("iat").and_then(|value| numeric_date(value.get()));
         let subject = claims.get("sub_id").map(Subject::read).transpose();
+        // Required (RFC 8417 §2.2), and of no use here.
+        text("jti", SetClaim::JwtId)?;
         let mut set = Self {
             issuer: text("iss", SetClaim::Issuer)?,
-            jwt_id: text("jti", SetClaim::JwtId)?,
             issued_at: date.ok_or(SetError::Claim(SetClaim::IssuedAt))?,
             audience: audience(claims.get("aud")).ok_or(SetError::Claim(SetClaim::Audience))?,
             subject: subject.map_err(|_| SetError::Claim(SetClaim::SubjectId))?,

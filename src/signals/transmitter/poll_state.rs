@@ -19,7 +19,6 @@ pub(crate) struct PollState {
 struct Polls {
     /// True while there is a poller.
     is_claimed: bool,
-    last_success: Option<Moment>,
     /// The last failure, and the time of the first one in the current series.
     failing: Option<(TransmitterErrorKind, Moment)>,
 }
@@ -29,20 +28,13 @@ impl PollState {
         Self { clock, polls: Mutex::default() }
     }
 
-    /// Returns the time of the last poll that succeeded.
-    pub(crate) fn last_success(&self) -> Option<Moment> {
-        self.polls().last_success
-    }
-
     /// Returns the kind of the last failure, and the time of the first one since the last success.
     pub(crate) fn failing(&self) -> Option<(TransmitterErrorKind, Moment)> {
         self.polls().failing
     }
 
     pub(super) fn succeeded(&self) {
-        let now = Moment::now(&*self.clock);
-        let mut polls = self.polls();
-        (polls.last_success, polls.failing) = (Some(now), None);
+        self.polls().failing = None;
     }
 
     pub(super) fn failed(&self, kind: TransmitterErrorKind) {
