@@ -25,6 +25,8 @@
 //! ```
 
 pub(crate) mod builder;
+#[cfg(feature = "signals")]
+mod by_hand;
 mod custom;
 #[cfg(feature = "metrics")]
 #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
@@ -47,6 +49,9 @@ mod tenants;
 mod trusted;
 
 pub use self::builder::server_builder::ResourceServerBuilder;
+#[cfg(feature = "signals")]
+#[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
+pub use self::by_hand::RevocationService;
 #[cfg(feature = "jwt")]
 #[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
 pub use self::tenants::resolver::IssuerResolver;

@@ -71,7 +71,12 @@ impl<R> ResourceServer<R> {
     /// All layers of one resource server share its keys and connections.
     #[must_use]
     pub fn layer(&self) -> IntrospectLayer<BoxVerifier, R> {
-        let mut layer = IntrospectLayer::new(self.verifier(), self.policy())
+        self.layer_with(self.policy())
+    }
+
+    /// Returns the same layer with another policy.
+    pub(super) fn layer_with(&self, policy: Policy) -> IntrospectLayer<BoxVerifier, R> {
+        let mut layer = IntrospectLayer::new(self.verifier(), policy)
             .shared_responder(Arc::clone(&self.1))
             .extractor(self.0.extractor.clone())
             .freshness(self.0.freshness);

@@ -2,7 +2,7 @@
 //! count.
 
 pub(crate) mod cutoff;
-mod in_force;
+pub(crate) mod in_force;
 mod latest_iat;
 pub(crate) mod layer;
 pub(crate) mod revocations;

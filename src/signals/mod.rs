@@ -70,6 +70,7 @@
 mod answer;
 mod applied;
 mod body;
+pub(crate) mod by_hand;
 pub(crate) mod effect;
 pub(crate) mod event;
 pub(crate) mod host;

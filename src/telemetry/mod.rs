@@ -4,6 +4,8 @@
 //! wrote. The one exception is the subject of a token, if the application enables it.
 
 pub(crate) mod advice;
+#[cfg(feature = "signals")]
+pub(crate) mod audit;
 pub(crate) mod endpoint_kind;
 pub(crate) mod events;
 #[cfg(feature = "tracing")]

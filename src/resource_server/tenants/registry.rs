@@ -144,23 +144,32 @@ impl Tenants {
 impl Tenants {
     /// Returns the keys by which an issuer signs logout tokens.
     pub(in crate::resource_server) fn statement_keys(&self, issuer: &str) -> FindKeys {
+        let (resolved, shared) = (self.resolve(issuer), Arc::clone(&self.0));
+        let issuer = issuer.to_owned();
+        Box::pin(async move {
+            let tenant = resolved.await?.then(|| shared.known.get(&issuer)).flatten();
+            Ok(tenant.and_then(|tenant| tenant.state.trusted.statement_keys.clone()))
+        })
+    }
+
+    /// Returns true if the tokens of an issuer are accepted. Calls the resolver if that is not known.
+    pub(in crate::resource_server) fn resolve(
+        &self,
+        issuer: &str,
+    ) -> Boxed<'static, Result<bool, VerifyError>> {
         if !is_normal(issuer) || !(self.0.allow)(issuer) {
-            return Box::pin(ready(Ok(None)));
+            return Box::pin(ready(Ok(false)));
         }
-        let (shared, issuer) = (Arc::clone(&self.0), issuer.to_owned());
-        let looked_up = shared.look_up(&issuer);
+        let looked_up = self.0.look_up(issuer);
         Box::pin(async move {
             let found = match looked_up {
-                Err(Missing::Resolving(flight)) => flight.await,
+                Err(Missing::Resolving(flight)) => flight.await.map(drop),
                 Err(Missing::Refused(error)) => Err(error),
-                Ok(verifier) => Ok(verifier),
+                Ok(_) => Ok(()),
             };
             match found {
-                Ok(_) => {
-                    let tenant = shared.known.get(&issuer);
-                    Ok(tenant.and_then(|tenant| tenant.state.trusted.statement_keys.clone()))
-                }
-                Err(error) if error.kind() == ErrorKind::UnknownIssuer => Ok(None),
+                Ok(()) => Ok(true),
+                Err(error) if error.kind() == ErrorKind::UnknownIssuer => Ok(false),
                 Err(error) => Err(error),
             }
         })
