@@ -64,8 +64,7 @@ use crate::{
 /// | 503 | a resolver can't tell just now if the issuer is trusted; nothing changed |
 ///
 /// An opaque token is only removed from the cache, and `in_force` is empty: the authorization server is
-/// asked about it again, and must revoke it. `in_force` is also empty if `at` is so long ago that all
-/// tokens from before have expired ([`max_token_lifetime`]).
+/// asked about it again, and must revoke it.
 ///
 /// # Listing
 ///
@@ -102,7 +101,6 @@ use crate::{
 /// [`Revocations::outdate`]: crate::revocation::Revocations::outdate
 /// [`Revocations::in_force`]: crate::revocation::Revocations::in_force
 /// [`Revocations::in_force_for`]: crate::revocation::Revocations::in_force_for
-/// [`max_token_lifetime`]: crate::resource_server::ResourceServerBuilder::max_token_lifetime
 /// [`Requirement::any_issuer`]: crate::policy::Requirement::any_issuer
 pub struct RevocationService<B, R = Auto>(Introspect<ByHand<B>, BoxVerifier, R>);
 

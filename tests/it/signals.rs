@@ -15,6 +15,7 @@ use crate::{
 };
 
 mod bound;
+mod by_hand;
 mod liveness;
 mod logout;
 mod pending;

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod advice;
+mod by_hand;
 mod capture;
 mod events;
 mod published_keys;
