@@ -13,7 +13,7 @@ use tower::util::rng::{HasherRng, Rng as _};
 use super::{
     applied::Applied,
     liveness::Liveness,
-    pending::{Kept, MAX_WAIT, Pending, Waiting},
+    pending::{MAX_WAIT, Pending, Placed, Waiting},
     statement::Statement,
 };
 use crate::{
@@ -108,17 +108,19 @@ impl Intake {
 
     fn keep(self: &Arc<Self>, statement: &Statement, asker: Asker) {
         let now = Moment::now(&*self.clock);
-        let (kept, drive) = {
+        let (placed, drive) = {
             let mut state = self.state();
             let is_proven = state.proven.get(asker).is_some();
-            let kept = state.pending.push(statement, asker, is_proven, now);
+            let placed = state.pending.push(statement, asker, is_proven, now);
             let drive = !state.is_driven && !state.pending.is_empty();
-            (kept, drive)
+            (placed, drive)
         };
-        match kept {
-            Kept::Kept => signal(self.receiver, Outcome::Kept),
-            Kept::Known => {}
-            Kept::Full => self.lose(statement, "there is no place to keep it until keys are there"),
+        match placed {
+            Placed::Added => signal(self.receiver, Outcome::Kept),
+            Placed::Known => {}
+            Placed::Full => {
+                self.lose(statement, "there is no place to keep it until keys are there")
+            }
         }
         if drive && let Ok(runtime) = Handle::try_current() {
             self.state().is_driven = true;

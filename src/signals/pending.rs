@@ -32,8 +32,8 @@ pub(super) struct Waiting {
 
 /// What became of a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kept {
-    Kept,
+pub(super) enum Placed {
+    Added,
     /// It waits already.
     Known,
     /// There is no place.
@@ -56,9 +56,9 @@ impl Pending {
         asker: Asker,
         is_proven: bool,
         now: Moment,
-    ) -> Kept {
+    ) -> Placed {
         if self.waiting.iter().any(|waiting| waiting.statement.text == statement.text) {
-            return Kept::Known;
+            return Placed::Known;
         }
         let taken = |proven| self.waiting.iter().filter(|it| it.is_proven == proven).count();
         let of_peer = |it: &Waiting| !it.is_proven && it.asker == asker;
@@ -67,11 +67,11 @@ impl Pending {
             (true, _) if taken(true) < PLACES => true,
             (true, true) => false,
             (false, true) if !one_each => false,
-            _ => return Kept::Full,
+            _ => return Placed::Full,
         };
         let statement = statement.clone();
         self.waiting.push_back(Waiting { statement, asker, since: now, is_proven });
-        Kept::Kept
+        Placed::Added
     }
 
     /// Returns all that wait.

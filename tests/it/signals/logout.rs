@@ -336,6 +336,22 @@ async fn l8_tokens_issued_after_the_logout_are_admitted() {
 }
 
 #[tokio::test]
+async fn l9_responses_are_those_of_the_specification_and_not_stored() {
+    let world = World::new(Issuer::jwt(ISSUER));
+    let service = receiver(&world);
+    let token = world.server.logout_token(CLIENT).subject("alice").mint();
+    let accepted = send(&service, form(format!("logout_token={token}"))).await;
+    assert_eq!(accepted.status(), StatusCode::OK);
+    assert_eq!(accepted.headers()[CACHE_CONTROL], "no-store");
+    let refused = send(&service, form("logout_token=x")).await;
+    assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
+    assert_eq!(refused.headers()[CACHE_CONTROL], "no-store");
+    assert_eq!(refused.headers()["content-type"], "application/json");
+    let (_, told) = outcome(refused).await;
+    assert_eq!(told, "invalid_request: it is not a signed JWT");
+}
+
+#[tokio::test]
 async fn l10_unknown_claims_are_ignored() {
     let world = World::new(Issuer::jwt(ISSUER));
     let token = world.server.logout_token(CLIENT).subject("alice").claim("typ", "Logout");
