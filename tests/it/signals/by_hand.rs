@@ -1,21 +1,21 @@
 //! Support staff revokes by hand, and lists what is revoked.
 
-use http::{Method, header::ALLOW};
 use http_body_util::BodyExt as _;
 use serde_json::json;
 use tower::Layer as _;
 use tower_introspect::{
-    ErrorKind, ResourceServer, VerifyError,
-    jwt::KeySet,
+    ResourceServer,
     policy::Requirement,
-    resource_server::{IssuerResolver, RevocationService},
+    resource_server::RevocationService,
     respond::{ProblemJson, Refusal},
     revocation::Cutoff,
-    test_util::AuthorizationServer,
 };
 
 use super::*;
 use crate::support::AUDIENCE;
+
+mod refusals;
+mod tenants;
 
 const SCOPE: &str = "revocations:write";
 const NOW: i64 = 1_800_000_000;
@@ -278,115 +278,6 @@ async fn jwt_that_cannot_be_revoked_by_itself_is_refused() {
 }
 
 #[tokio::test]
-async fn typing_errors_are_refused_and_change_nothing() {
-    let world = World::new(Issuer::jwt(ISSUER));
-    order(&world, json!({"issuer": ISSUER, "subject": "bob"})).await;
-    let jwt = world.jwt();
-    for body in [
-        json!({}),
-        json!([]),
-        json!(null),
-        json!({"issuer": ISSUER}),
-        json!({"subject": "alice"}),
-        json!({"all": true}),
-        json!({"issuer": "https://other.example.com", "subject": "alice"}),
-        json!({"issuer": format!("{ISSUER}/"), "subject": "alice"}),
-        json!({"issuer": ISSUER, "sub": "alice"}),
-        json!({"issuer": ISSUER, "subject": "alice", "sesion": "one"}),
-        json!({"issuer": ISSUER, "subject": "alice", "ask-anew": true}),
-        json!({"issuer": ISSUER, "subject": ""}),
-        json!({"issuer": ISSUER, "subject": 7}),
-        json!({"issuer": ISSUER, "subject": ["alice"]}),
-        json!({"issuer": ISSUER, "subject": null}),
-        json!({"issuer": [ISSUER], "subject": "alice"}),
-        json!({"issuer": ISSUER, "all": false}),
-        json!({"issuer": ISSUER, "all": "true"}),
-        json!({"issuer": ISSUER, "subject": "alice", "all": true}),
-        json!({"issuer": ISSUER, "subject": "alice", "all": false}),
-        json!({"issuer": ISSUER, "subject": "alice", "client": "web"}),
-        json!({"issuer": ISSUER, "session": "one", "client": "web"}),
-        json!({"issuer": ISSUER, "session": "one", "token_id": "x"}),
-        json!({"issuer": ISSUER, "subject": "alice", "token_id": "x"}),
-        json!({"issuer": ISSUER, "subject": "alice", "token": jwt}),
-        json!({"issuer": ISSUER, "token": jwt}),
-        json!({"token": jwt, "all": true}),
-        json!({"token": ""}),
-        json!({"token": "a b"}),
-        json!({"token": "Bearer abc"}),
-        json!({"token": 7}),
-        json!({"token": jwt, "at": NOW}),
-        json!({"token": "abc", "at": NOW}),
-        json!({"issuer": ISSUER, "token_id": "x", "at": NOW}),
-        json!({"issuer": ISSUER, "subject": "alice", "at": "1800000000"}),
-        json!({"issuer": ISSUER, "subject": "alice", "at": null}),
-        json!({"issuer": ISSUER, "subject": "alice", "at": NOW, "ask_anew": true}),
-        json!({"issuer": ISSUER, "subject": "alice", "ask_anew": 1}),
-        json!({"issuer": ISSUER, "subject": "alice", "ask_anew": "no"}),
-    ] {
-        let told = refused(&world, body.to_string()).await;
-        for hidden in ["alice", ISSUER, "sesion", &jwt] {
-            assert!(!told.contains(hidden), "{told}");
-        }
-    }
-    let subject = format!("{{\"issuer\":\"{ISSUER}\",\"subject\":\"bob\",\"subject\":\"alice\"}}");
-    let two = format!("{{\"issuer\":\"{ISSUER}\",\"all\":true}}{{}}");
-    for body in ["", "{", "issuer=x", &subject, &two] {
-        assert_eq!(refused(&world, body.to_owned()).await, "the body is not one JSON object");
-    }
-    assert_eq!(world.status(&jwt).await, 200);
-}
-
-#[tokio::test]
-async fn other_methods_and_media_types_are_refused() {
-    let world = World::new(Issuer::jwt(ISSUER));
-    let (service, token) = (service(&world), staff(&world));
-    let body = json!({"issuer": ISSUER, "subject": "alice"}).to_string();
-    for method in [Method::PUT, Method::DELETE, Method::HEAD, Method::OPTIONS, Method::PATCH] {
-        let mut request = post(&token, body.clone());
-        *request.method_mut() = method;
-        let Ok(response) = service.clone().oneshot(request).await;
-        assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
-        assert_eq!(response.headers()[ALLOW], "GET, POST");
-        assert_eq!(response.headers()[CACHE_CONTROL], "no-store");
-    }
-    // Those that a page of another origin can send without asking.
-    for content_type in ["text/plain", "application/x-www-form-urlencoded", ""] {
-        let mut request = post(&token, body.clone());
-        request.headers_mut().insert("content-type", content_type.parse().unwrap());
-        let (status, answer) = call(&service, request).await;
-        assert_eq!((status, &answer["error_description"]), (400, &json!("the body is not JSON")));
-    }
-    assert!(world.api.revocations().is_empty());
-}
-
-#[tokio::test]
-async fn bodies_are_limited_in_length() {
-    let world = World::new(Issuer::jwt(ISSUER));
-    for length in [16 * 1024, 1 << 20] {
-        let body = json!({"issuer": ISSUER, "subject": "a".repeat(length)}).to_string();
-        let Ok(response) = service(&world).oneshot(post(&staff(&world), body)).await;
-        assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
-    }
-    assert!(world.api.revocations().is_empty());
-}
-
-#[tokio::test(start_paused = true)]
-async fn bodies_are_limited_in_time_and_read_only_for_callers_that_are_admitted() {
-    let world = World::new(Issuer::jwt(ISSUER));
-    let never = || {
-        http_body_util::StreamBody::new(futures_util::stream::pending::<
-            Result<http_body::Frame<Bytes>, std::convert::Infallible>,
-        >())
-    };
-    for (token, status, seconds) in [(staff(&world), 408, 10), (world.jwt(), 403, 0)] {
-        let start = tokio::time::Instant::now();
-        let Ok(response) = service(&world).oneshot(post(&token, "").map(|_| never())).await;
-        assert_eq!(response.status().as_u16(), status);
-        assert_eq!(start.elapsed(), seconds * SEC);
-    }
-}
-
-#[tokio::test]
 async fn cutoffs_in_force_are_listed() {
     let world = World::new(Issuer::jwt(ISSUER));
     let service = service(&world);
@@ -447,62 +338,6 @@ async fn answer_names_the_cutoff_that_replaced_those_of_many_sessions() {
         });
         assert_eq!(answer["in_force"].as_array().unwrap().len(), 1);
     }
-}
-
-const TENANTS: &str = "https://login.example.com/";
-
-/// A resource server with an issuer of its own staff, and one for each tenant.
-fn with_tenants() -> World {
-    World::with(|api| {
-        api.issuer(Issuer::jwt(ISSUER)).resolve_issuers(IssuerResolver::new(
-            |issuer| issuer.starts_with(TENANTS),
-            async |issuer: String| match issuer.strip_prefix(TENANTS) {
-                Some("down") => Err(VerifyError::new(ErrorKind::Unavailable)),
-                Some("unknown") => Ok(None),
-                _ => {
-                    let keys = AuthorizationServer::new(&issuer).jwks().to_string();
-                    let keys = KeySet::from_jwks(keys.as_bytes()).unwrap();
-                    Ok(Some(Issuer::jwt(issuer).configure_jwt(|jwt| jwt.keys(keys))))
-                }
-            },
-        ))
-    })
-}
-
-#[tokio::test]
-async fn issuers_that_a_resolver_finds_are_trusted_and_others_are_not() {
-    let world = with_tenants();
-    let (service, token) = (service(&world), staff(&world));
-    for (tenant, expected) in [("a", 200), ("unknown", 400), ("down", 503), ("A%2f", 400)] {
-        let body = json!({"issuer": format!("{TENANTS}{tenant}"), "subject": "alice"});
-        let (status, answer) = call(&service, post(&token, body.to_string())).await;
-        assert_eq!(status, expected, "{tenant}: {answer}");
-    }
-    assert_eq!(world.api.revocations().len(), 1);
-}
-
-#[tokio::test]
-async fn caller_of_a_tenant_names_its_own_issuer_only() {
-    let world = with_tenants();
-    let service = service(&world);
-    let (own, other) = (format!("{TENANTS}a"), format!("{TENANTS}b"));
-    let tenant = AuthorizationServer::new(&own).with_clock(world.clock.clone());
-    let token = tenant.jwt().subject("eve").audience(AUDIENCE).scope(SCOPE).mint();
-    world.api.revocations().revoke(&Cutoff::subject(ISSUER, "alice"));
-    for issuer in [ISSUER, &other, "https://unknown.example.com"] {
-        let body = json!({"issuer": issuer, "all": true}).to_string();
-        let (status, answer) = call(&service, post(&token, body)).await;
-        assert_eq!((status, &answer["error"]), (403, &json!("access_denied")), "{issuer}");
-        assert_eq!(call(&service, get(&token, &format!("issuer={issuer}"))).await.0, 403);
-    }
-    let body = json!({"token": world.jwt()}).to_string();
-    assert_eq!(call(&service, post(&token, body)).await.0, 403);
-    assert_eq!(world.api.revocations().len(), 1);
-    let body = json!({"issuer": own, "subject": "mallory"}).to_string();
-    assert_eq!(call(&service, post(&token, body)).await.0, 200);
-    let (status, answer) = call(&service, get(&token, "")).await;
-    let list = answer["in_force"].as_array().unwrap();
-    assert_eq!((status, list.len(), &list[0]["issuer"]), (200, 1, &json!(own)));
 }
 
 #[tokio::test]
