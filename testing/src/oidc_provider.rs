@@ -122,6 +122,35 @@ impl OidcProvider {
         serde_json::from_slice::<Granted>(&granted).expect("a token response").access_token
     }
 
+    /// An access token of a user in the session `sid`, for [`API`]. The format is that of
+    /// [`token`](Self::token).
+    pub async fn user_token(&self, format: &str, sub: &str, sid: &str) -> String {
+        #[derive(Deserialize)]
+        struct Minted {
+            access_token: String,
+        }
+        let query = format!("token?resource={API}/{format}&sub={sub}&sid={sid}");
+        let minted = self.control(&query).await;
+        serde_json::from_slice::<Minted>(&minted).expect("a token").access_token
+    }
+
+    /// Ends a session of a user, or all of them, and revokes the tokens. The logout token goes to
+    /// `uri`, once.
+    ///
+    /// # Errors
+    ///
+    /// Returns the status of the response to the logout token, unless it is 200 or 204.
+    pub async fn log_out(&self, uri: &str, sub: &str, sid: Option<&str>) -> Result<(), u16> {
+        #[derive(Deserialize)]
+        struct Ended {
+            refused: Option<u16>,
+        }
+        let session = sid.map(|sid| format!("&sid={sid}")).unwrap_or_default();
+        let ended = self.control(&format!("logout?uri={uri}&sub={sub}{session}")).await;
+        let Ended { refused } = serde_json::from_slice(&ended).expect("an outcome");
+        refused.map_or(Ok(()), Err)
+    }
+
     /// Revokes a token (RFC 7009).
     pub async fn revoke(&self, token: &str) {
         self.post_as_svc("/token/revocation", format!("token={token}")).await;
@@ -160,8 +189,8 @@ impl OidcProvider {
         body(request).await
     }
 
-    async fn control(&self, what: &str) {
-        body(self.http.post(format!("{}/control/{what}", self.issuer()))).await;
+    async fn control(&self, what: &str) -> Vec<u8> {
+        body(self.http.post(format!("{}/control/{what}", self.issuer()))).await
     }
 }
 

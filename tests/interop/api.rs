@@ -30,12 +30,26 @@ impl Api {
         V: Verifier + Send + Sync + 'static,
         V::Future: Send + 'static,
     {
+        Self::serve_beside(layer, Router::new()).await
+    }
+
+    /// Serves one route behind `layer`, and other routes, which need no token.
+    pub(crate) async fn serve_beside<V>(layer: IntrospectLayer<V>, others: Router) -> Self
+    where
+        V: Verifier + Send + Sync + 'static,
+        V::Future: Send + 'static,
+    {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}/", listener.local_addr().expect("bound"));
-        let app = Router::new().route("/", routing::get(whoami)).layer(layer);
+        let app = Router::new().route("/", routing::get(whoami)).layer(layer).merge(others);
         let serving = tokio::spawn(async move { axum::serve(listener, app).await });
         let http = reqwest::Client::builder().no_proxy().build().expect("a client can be built");
         Self { url, http, serving: serving.abort_handle() }
+    }
+
+    /// Returns the URL of a path without its first slash.
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.url)
     }
 
     /// Sends a request with `token`.

@@ -32,6 +32,8 @@ mod glewlwyd;
 mod grpc;
 mod introspection;
 mod keys;
+#[cfg(feature = "signals")]
+mod logout;
 mod mcp;
 mod mtls;
 mod proxies;

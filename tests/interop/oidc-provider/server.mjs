@@ -22,6 +22,11 @@
 //   POST /control/fault?endpoint=E&mode=M              E: introspection, jwks. M: hang, 500, plain
 //                                                      (ignores what the client accepts), none
 //   GET  /control/stats                                requests received, by endpoint
+//   POST /control/token?resource=R&sub=S&sid=I         a token of `svc` for the user S in the session I
+//   POST /control/logout?uri=U&sub=S[&sid=I]           ends the session I, or without it all sessions of the
+//                                                      user S: sends a logout token for `svc` to U, then
+//                                                      revokes the tokens, as its end_session does.
+//                                                      `refused`: the status of U, unless 200 or 204
 import { generateKeyPairSync } from 'node:crypto';
 import { createServer } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
@@ -147,8 +152,12 @@ function newProvider(issuer) {
       introspectionSigningAlgValues: ['RS256', 'ES256'],
       dPoPSigningAlgValues: ['ES256', 'Ed25519', 'PS256', 'RS256'],
     },
+    extraTokenClaims: (_ctx, { sid }) => sid && { sid },
+    // Without its dispatcher, which refuses loopback addresses.
+    fetch: (url, { dispatcher, ...options }) => fetch(url, options),
     features: {
       devInteractions: { enabled: false },
+      backchannelLogout: { enabled: true },
       dPoP: { enabled: true },
       mTLS,
       clientCredentials: { enabled: true },
@@ -163,7 +172,42 @@ function newProvider(issuer) {
     },
   });
   provider.on('server_error', (_ctx, error) => console.error(error));
-  return provider.callback();
+  return provider;
+}
+
+// ---- users
+
+let sessions = []; // of users: `sub`, `sid` and the grant of their tokens
+
+async function token(query) {
+  const [resource, sub, sid] = ['resource', 'sub', 'sid'].map((name) => query.get(name));
+  const svc = await provider.Client.find('svc');
+  const grant = new provider.Grant({ accountId: sub, clientId: svc.clientId });
+  grant.addResourceScope(resource, 'read');
+  const grantId = await grant.save(3600);
+  sessions.push({ sub, sid, grantId });
+  const info = getResourceServerInfo(undefined, resource);
+  const access = new provider.AccessToken({
+    client: svc, accountId: sub, sid, grantId, gty: 'authorization_code', scope: 'read',
+    resourceServer: new provider.ResourceServer(resource, info),
+  });
+  return { access_token: await access.save() };
+}
+
+async function logout(query) {
+  const [uri, sub, sid] = ['uri', 'sub', 'sid'].map((name) => query.get(name));
+  const svc = await provider.Client.find('svc');
+  svc.backchannelLogoutUri = uri;
+  svc.backchannelLogoutSessionRequired = sid !== null;
+  const refused = await svc.backchannelLogout(sub, sid).then(() => undefined, (error) => {
+    if (!error.response) throw error;
+    return error.response.status;
+  });
+  const isEnded = (session) => session.sub === sub && (sid === null || session.sid === sid);
+  const ended = sessions.filter(isEnded);
+  sessions = sessions.filter((session) => !isEnded(session));
+  await Promise.all(ended.map(({ grantId }) => provider.AccessToken.revokeByGrantId(grantId)));
+  return { refused };
 }
 
 // ---- requests
@@ -176,6 +220,7 @@ const ENDPOINTS = [
   ['/.well-known/', 'discovery'],
 ];
 
+let provider;
 let answer; // the provider, as a request listener
 const stats = {};
 const faults = {};
@@ -184,6 +229,11 @@ const hanging = new Set();
 function reply(response, status, body) {
   response.writeHead(status, { 'content-type': 'application/json' });
   response.end(JSON.stringify(body));
+}
+
+function start() {
+  provider = newProvider(issuer);
+  answer = provider.callback();
 }
 
 function control(url, response) {
@@ -196,7 +246,7 @@ function control(url, response) {
       } else {
         generations = generations.slice(0, 1);
       }
-      answer = newProvider(issuer);
+      start();
       return reply(response, 200, { kids: generations.flat().map(({ kid }) => kid) });
     case '/control/fault':
       faults[searchParams.get('endpoint')] = searchParams.get('mode');
@@ -205,6 +255,12 @@ function control(url, response) {
       return reply(response, 200, faults);
     case '/control/stats':
       return reply(response, 200, stats);
+    case '/control/token':
+    case '/control/logout':
+      return (url.pathname === '/control/token' ? token : logout)(searchParams).then(
+        (done) => reply(response, 200, done),
+        (error) => reply(response, 502, { error: error.message }),
+      );
     default:
       return reply(response, 404, {});
   }
@@ -235,7 +291,7 @@ const issuer = `http://127.0.0.1:${await listen(createServer(handle))}`;
 const mtls = tls && `https://localhost:${await listen(
   createTlsServer({ ...tls, requestCert: true, rejectUnauthorized: false }, handle),
 )}`;
-answer = newProvider(issuer);
+start();
 
 process.stdin.on('end', () => process.exit(0)).resume();
 process.stdout.write(`${JSON.stringify({
