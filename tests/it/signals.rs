@@ -21,6 +21,7 @@ mod logout;
 mod pending;
 mod poll;
 mod push;
+mod recorded;
 
 const SEC: Duration = Duration::from_secs(1);
 
