@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use axum::{Router, body::Body};
+use axum::{Router, body::Body, extract::Request, routing};
+use tower::ServiceExt as _;
 use tower_introspect::{ClientAuth, Issuer, ResourceServer, signals::LogoutService};
 
 use testing::{
@@ -10,10 +11,10 @@ use testing::{
     oidc_provider::{API, OidcProvider},
 };
 
-use crate::api::Api;
+use crate::{api::Api, clock::Ahead};
 
-/// The age up to which facts are cached: longer than any test takes.
-const MAX_AGE: Duration = Duration::from_secs(3600);
+/// The age up to which facts are cached: longer than any test takes, and half the life of a token.
+const MAX_AGE: Duration = Duration::from_secs(1800);
 
 /// A resource server that receives the logouts of the client `svc`.
 struct Receiver {
@@ -23,12 +24,7 @@ struct Receiver {
 
 impl Receiver {
     async fn serve(issuer: Issuer) -> Self {
-        let resource_server = ResourceServer::builder(API)
-            .issuer(issuer.configure_introspection(|remote| remote.timeout(PATIENCE)))
-            .max_age(MAX_AGE)
-            .danger_allow_http_loopback()
-            .build()
-            .expect("valid");
+        let resource_server = resource_server(issuer, Ahead::default());
         let service = resource_server.logout_service("svc");
         let open = Router::new().route_service("/logout", service.clone());
         Self { api: Api::serve_beside(resource_server.layer(), open).await, service }
@@ -49,6 +45,16 @@ impl Receiver {
             self.api.get(token).await.is_invalid_token();
         }
     }
+}
+
+fn resource_server(issuer: Issuer, clock: Ahead) -> ResourceServer {
+    ResourceServer::builder(API)
+        .issuer(issuer.configure_introspection(|remote| remote.timeout(PATIENCE)))
+        .max_age(MAX_AGE)
+        .clock(clock)
+        .danger_allow_http_loopback()
+        .build()
+        .expect("valid")
 }
 
 fn auth(server: &OidcProvider) -> ClientAuth {
@@ -134,4 +140,28 @@ async fn logout_of_another_server_is_refused() {
     receiver.admits(&alice).await;
     assert_eq!(stranger.log_out(&receiver.url(), "alice", Some("s1")).await, Err(400));
     receiver.admits(&alice).await;
+}
+
+/// The server revokes the tokens after it has sent the logout token. Until then it calls them active.
+#[tokio::test]
+async fn token_presented_before_the_server_revokes_it_is_refused_after_max_age() {
+    let Some(server) = OidcProvider::start().await else { return };
+    let clock = Ahead::default();
+    let issuer = Issuer::hybrid(server.issuer(), auth(&server));
+    let resource_server = resource_server(issuer, clock.clone());
+    let token = server.user_token("opaque", "alice", "s1").await;
+    let (service, layer) = (resource_server.logout_service::<Body>("svc"), resource_server.layer());
+    let (api, early) = (Api::serve(layer.clone()).await, token.clone());
+    let url = api.url("");
+    let receive = async move |request: Request| {
+        let Ok(response) = service.oneshot(request).await;
+        let http = reqwest::Client::builder().no_proxy().build().expect("a client can be built");
+        http.get(url).bearer_auth(early).send().await.expect("the API answers");
+        response
+    };
+    let open = Router::new().route("/logout", routing::post(receive));
+    let receiver = Api::serve_beside(layer, open).await;
+    assert_eq!(server.log_out(&receiver.url("logout"), "alice", Some("s1")).await, Ok(()));
+    clock.by(MAX_AGE);
+    api.get(&token).await.is_invalid_token();
 }
