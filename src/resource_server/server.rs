@@ -22,7 +22,10 @@ use crate::{
     },
 };
 #[cfg(feature = "signals")]
-use crate::{signals::host::Receivers, transport::common::CommonSettings};
+use crate::{
+    signals::{host::Receivers, settling::Settling},
+    transport::common::CommonSettings,
+};
 
 /// A resource server: its audience, the issuers it trusts, and the policy for their tokens.
 ///
@@ -58,6 +61,8 @@ pub(super) struct Parts {
     pub(super) leases: Leases,
     #[cfg(feature = "signals")]
     pub(super) receivers: Receivers,
+    #[cfg(feature = "signals")]
+    pub(super) settling: Settling,
     /// The settings of requests to transmitters of security events.
     #[cfg(feature = "signals")]
     pub(super) outbound: CommonSettings,

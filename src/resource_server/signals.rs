@@ -86,7 +86,7 @@ impl<R> ResourceServer<R> {
         let parts = &self.0;
         Host {
             issuers: Arc::clone(parts) as Arc<dyn Issuers>,
-            revocations: parts.revocations.clone(),
+            settling: parts.settling.clone(),
             clock: Arc::clone(&parts.clock),
             peer: parts.peer.clone(),
             receivers: parts.receivers.clone(),

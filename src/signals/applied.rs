@@ -23,12 +23,18 @@ pub(super) struct Applied {
 }
 
 impl Applied {
+    /// Returns true if a signal was applied.
+    pub(super) fn contains(&self, signed: &str) -> bool {
+        let hash = self.hasher.hash_one(signed);
+        self.newer.contains(&hash) || self.older.contains(&hash)
+    }
+
     /// Adds a signal. Returns false if it was there.
     pub(super) fn insert(&mut self, signed: &str) -> bool {
-        let hash = self.hasher.hash_one(signed);
-        if self.newer.contains(&hash) || self.older.contains(&hash) {
+        if self.contains(signed) {
             return false;
         }
+        let hash = self.hasher.hash_one(signed);
         if self.newer.len() >= MAX_SIGNALS {
             self.older = mem::take(&mut self.newer);
         }

@@ -11,13 +11,13 @@ use super::{
     intake::Intake,
     issuers::{FindKeys, Issuers},
     liveness::Liveness,
+    settling::Settling,
 };
 use crate::{
     clock::Clock,
     credentials::head::RequestHead,
     jwt::statement::StatementKeys,
     refresh::asker::Asker,
-    revocation::revocations::Revocations,
     telemetry::{signal_state::SignalState, signals::Receiver},
     verify::peer::PeerFn,
 };
@@ -26,7 +26,7 @@ use crate::{
 #[derive(Clone)]
 pub(crate) struct Host {
     pub(crate) issuers: Arc<dyn Issuers>,
-    pub(crate) revocations: Revocations,
+    pub(crate) settling: Settling,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) peer: Option<Arc<PeerFn>>,
     pub(crate) receivers: Receivers,
@@ -37,8 +37,8 @@ impl Host {
         &*self.clock
     }
 
-    pub(super) const fn revocations(&self) -> &Revocations {
-        &self.revocations
+    pub(super) const fn settling(&self) -> &Settling {
+        &self.settling
     }
 
     pub(super) fn keys_of(&self, issuer: &str) -> FindKeys {
@@ -71,7 +71,7 @@ impl Host {
 
 impl fmt::Debug for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Host").field("revocations", &self.revocations).finish_non_exhaustive()
+        f.debug_struct("Host").finish_non_exhaustive()
     }
 }
 

@@ -81,6 +81,11 @@ impl Intake {
         statement: &Statement,
         asker: Asker,
     ) -> Result<(), NotApplied> {
+        // A sender that repeats a message may have withdrawn its key since.
+        if self.state().applied.contains(statement.signed()) {
+            signal(self.receiver, Outcome::Repeated);
+            return Ok(());
+        }
         match statement.verify(asker).await {
             Ok(Ok(())) => {
                 self.apply(statement, asker);
@@ -124,7 +129,7 @@ impl Intake {
         }
         if drive && let Ok(runtime) = Handle::try_current() {
             self.state().is_driven = true;
-            runtime.spawn(drive_pending(Arc::downgrade(self)));
+            runtime.spawn(drive_pending(Driver(Arc::downgrade(self))));
         }
     }
 
@@ -157,15 +162,26 @@ impl Intake {
     }
 }
 
+/// The task that tries pending statements again. If its runtime ends, the next one starts another.
+struct Driver(Weak<Intake>);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        if let Some(intake) = self.0.upgrade() {
+            intake.state().is_driven = false;
+        }
+    }
+}
+
 /// Tries pending statements again until none is left, or the receiver is dropped.
-async fn drive_pending(intake: Weak<Intake>) {
+async fn drive_pending(driver: Driver) {
     let mut rng = HasherRng::default();
     let mut pause = FIRST_PAUSE;
     loop {
         // Spread, so that the replicas of a service do not ask at once.
         sleep(pause.mul_f64(0.8 + 0.4 * rng.next_f64())).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
-        let Some(intake) = intake.upgrade() else { return };
+        let Some(intake) = driver.0.upgrade() else { return };
         let all = intake.state().pending.all();
         join_all(all.iter().map(|waiting| intake.retry(waiting))).await;
         let mut state = intake.state();

@@ -80,6 +80,7 @@ pub(crate) mod liveness;
 pub(crate) mod logout;
 mod pending;
 mod received;
+pub(crate) mod settling;
 mod statement;
 pub(crate) mod transmitter;
 

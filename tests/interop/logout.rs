@@ -9,6 +9,7 @@ use tower_introspect::{ClientAuth, Issuer, ResourceServer, signals::LogoutServic
 use testing::{
     host::PATIENCE,
     oidc_provider::{API, OidcProvider},
+    proxy::until,
 };
 
 use crate::{api::Api, clock::Ahead};
@@ -144,11 +145,10 @@ async fn logout_of_another_server_is_refused() {
 
 /// The server revokes the tokens after it has sent the logout token. Until then it calls them active.
 #[tokio::test]
-async fn token_presented_before_the_server_revokes_it_is_refused_after_max_age() {
+async fn token_presented_before_the_server_revokes_it_is_refused_long_before_max_age() {
     let Some(server) = OidcProvider::start().await else { return };
-    let clock = Ahead::default();
     let issuer = Issuer::hybrid(server.issuer(), auth(&server));
-    let resource_server = resource_server(issuer, clock.clone());
+    let resource_server = resource_server(issuer, Ahead::default());
     let token = server.user_token("opaque", "alice", "s1").await;
     let (service, layer) = (resource_server.logout_service::<Body>("svc"), resource_server.layer());
     let (api, early) = (Api::serve(layer.clone()).await, token.clone());
@@ -162,6 +162,6 @@ async fn token_presented_before_the_server_revokes_it_is_refused_after_max_age()
     let open = Router::new().route("/logout", routing::post(receive));
     let receiver = Api::serve_beside(layer, open).await;
     assert_eq!(server.log_out(&receiver.url("logout"), "alice", Some("s1")).await, Ok(()));
-    clock.by(MAX_AGE);
-    api.get(&token).await.is_invalid_token();
+    let is_refused = async || api.get(&token).await.status == 401;
+    until(is_refused, || "it is admitted for as long as its facts are cached".to_owned()).await;
 }

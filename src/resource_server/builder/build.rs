@@ -10,7 +10,7 @@ use crate::lease::leases::Leases;
 #[cfg(feature = "jwt")]
 use crate::resource_server::trusted::route_of;
 #[cfg(feature = "signals")]
-use crate::signals::host::Receivers;
+use crate::signals::{host::Receivers, settling::Settling};
 use crate::{
     error::config::ConfigError,
     refresh::turns_by_origin::TurnsByOrigin,
@@ -79,6 +79,8 @@ impl<R> ResourceServerBuilder<R> {
             },
             #[cfg(feature = "signals")]
             receivers: Receivers::default(),
+            #[cfg(feature = "signals")]
+            settling: Settling::new(self.stack.revocations.clone()),
             #[cfg(feature = "signals")]
             outbound,
             verifier,

@@ -53,6 +53,21 @@ impl<B> EventService<B> {
 }
 
 impl EventReceiver {
+    /// Returns a service that receives pushed events (RFC 8935).
+    ///
+    /// Its URL is the `endpoint_url` of the stream. It must not be covered by
+    /// [`layer`](crate::ResourceServer::layer): the transmitter has no access token.
+    #[must_use]
+    pub fn push_service<B: From<Bytes>>(&self) -> EventService<B> {
+        self.push_service_with(B::from)
+    }
+
+    /// Returns the same service, with a function that builds the body instead of `From`.
+    #[must_use]
+    pub fn push_service_with<B>(&self, body: fn(Bytes) -> B) -> EventService<B> {
+        EventService::new(self.clone(), body)
+    }
+
     async fn answer<Q: Body>(
         &self,
         (method, headers, asker): (Method, HeaderMap, Asker),

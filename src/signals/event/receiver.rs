@@ -2,12 +2,9 @@
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
-use bytes::Bytes;
-
 use super::{
     expected_states::ExpectedStates,
     mapping::{Mapped, effects},
-    push::EventService,
     resolve::SubjectRules,
     set::{SecurityEvents, StreamStatus, Verification},
     transmitter::Transmitter,
@@ -116,21 +113,6 @@ impl EventReceiver {
         })
     }
 
-    /// Returns a service that receives pushed events (RFC 8935).
-    ///
-    /// Its URL is the `endpoint_url` of the stream. It must not be covered by
-    /// [`layer`](crate::ResourceServer::layer): the transmitter has no access token.
-    #[must_use]
-    pub fn push_service<B: From<Bytes>>(&self) -> EventService<B> {
-        self.push_service_with(B::from)
-    }
-
-    /// Returns the same service, with a function that builds the body instead of `From`.
-    #[must_use]
-    pub fn push_service_with<B>(&self, body: fn(Bytes) -> B) -> EventService<B> {
-        EventService::new(self.clone(), body)
-    }
-
     /// Returns the streams of this service at the transmitter, to be managed and polled.
     ///
     /// # Errors
@@ -231,7 +213,7 @@ impl EventReceiver {
             issued_at,
             apply: Arc::new(move || {
                 for effect in &mapped.effects {
-                    effect.apply(applying.host.revocations());
+                    applying.host.settling().apply(effect);
                 }
                 if let Some(verification) = &mapped.verification {
                     applying.verified(verification, issued_at);

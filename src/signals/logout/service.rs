@@ -19,7 +19,6 @@ use super::{settings::Settings, token::LogoutToken};
 use crate::{
     clock::Moment,
     refresh::asker::Asker,
-    revocation::revocations::Revocations,
     signals::{
         answer::{Answer, retry_after},
         body,
@@ -160,7 +159,7 @@ impl LogoutReceiver {
             return self.refuse("its algorithm is not allowed");
         };
         let LogoutToken { issued_at, kid, effect, .. } = token;
-        let revocations: Revocations = self.host.revocations().clone();
+        let settling = self.host.settling().clone();
         let statement = Statement {
             text: text.into(),
             keys,
@@ -168,7 +167,7 @@ impl LogoutReceiver {
             kid: kid.map(Into::into),
             issued_at,
             apply: Arc::new(move || {
-                effect.apply(&revocations);
+                settling.apply(&effect);
                 Outcome::Applied
             }),
         };

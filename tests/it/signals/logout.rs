@@ -379,6 +379,38 @@ async fn l11_effect_holds_with_the_next_request_in_every_mode() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn server_that_tells_before_it_revokes_is_asked_again_five_seconds_later() {
+    let world = World::new(Issuer::introspect(ISSUER, auth()));
+    let service = receiver(&world);
+    let token = world.opaque();
+    assert_eq!(world.status(&token).await, 200);
+    tokio::time::advance(SEC).await;
+    let logout = world.server.logout_token(CLIENT).subject("alice").mint();
+    assert_eq!(deliver(&service, &logout).await, ok());
+    // The server has not revoked it yet.
+    assert_eq!((world.status(&token).await, world.asked()), (200, 2));
+    world.server.revoke(&token);
+    tokio::time::sleep(5 * SEC + SEC / 10).await;
+    assert_eq!((world.status(&token).await, world.asked()), (401, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn facts_that_are_asked_for_again_cost_one_introspection_more() {
+    let world = World::new(Issuer::introspect(ISSUER, auth()));
+    let service = receiver(&world);
+    let token = world.opaque();
+    assert_eq!((world.status(&token).await, world.asked()), (200, 1));
+    tokio::time::advance(SEC).await;
+    let logout = world.server.logout_token(CLIENT).subject("alice").mint();
+    assert_eq!(deliver(&service, &logout).await, ok());
+    for _ in 0..15 {
+        assert_eq!(world.status(&token).await, 200);
+        tokio::time::sleep(SEC).await;
+    }
+    assert_eq!(world.asked(), 3);
+}
+
 #[tokio::test]
 async fn issuer_that_is_only_introspected_has_its_published_keys_fetched_once() {
     let world = World::new(Issuer::introspect(ISSUER, auth()));

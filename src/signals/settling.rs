@@ -1,0 +1,111 @@
+//! Has facts established anew for a second time, after the authorization server has acted on what it
+//! told.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+
+use tokio::{
+    runtime::Handle,
+    time::{Instant, sleep_until},
+};
+
+use super::effect::Effect;
+use crate::revocation::{cutoff::Cutoff, revocations::Revocations};
+
+/// How long an authorization server may take to revoke after it told of it. Some tell first: they
+/// wait up to five seconds for the receivers of a logout.
+const SETTLES_IN: Duration = Duration::from_secs(5);
+
+/// The maximum number of cutoffs that wait. Each has at most 16 KiB, and usually some 200 bytes.
+const MAX_WAITING: usize = 10_000;
+
+/// Applies effects. Clones share the cutoffs that wait for a second time.
+///
+/// A fact that was established between the message and the revocation says that the token is active. It
+/// would serve for as long as it may be cached.
+#[derive(Clone)]
+pub(crate) struct Settling(Arc<Shared>);
+
+struct Shared {
+    revocations: Revocations,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<(Instant, Cutoff)>,
+    is_driven: bool,
+}
+
+impl Settling {
+    pub(crate) fn new(revocations: Revocations) -> Self {
+        Self(Arc::new(Shared { revocations, state: Mutex::default() }))
+    }
+
+    /// Applies an effect now. Facts that it names are established anew once more in five seconds.
+    pub(super) fn apply(&self, effect: &Effect) {
+        effect.apply(&self.0.revocations);
+        let Ok(runtime) = Handle::try_current() else { return };
+        let (Effect::Revoke(cutoff) | Effect::AskAnew(cutoff)) = effect;
+        let mut state = self.0.state();
+        // Those that find no place have no second time: the facts are as old as `max_age` allows.
+        if state.waiting.len() < MAX_WAITING {
+            state.waiting.push_back((Instant::now() + SETTLES_IN, cutoff.clone()));
+        }
+        if !state.is_driven {
+            state.is_driven = true;
+            runtime.spawn(drive(Driver(Arc::downgrade(&self.0))));
+        }
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the cutoffs whose time has come. Returns the time of the next one, or `None` if none waits.
+    fn take_due(&self) -> (Vec<Cutoff>, Option<Instant>) {
+        let (mut due, now) = (Vec::new(), Instant::now());
+        let mut state = self.state();
+        while let Some((at, _)) = state.waiting.front() {
+            if *at > now {
+                return (due, Some(*at));
+            }
+            due.extend(state.waiting.pop_front().map(|(_, cutoff)| cutoff));
+        }
+        // Whoever comes next starts another task.
+        state.is_driven = false;
+        (due, None)
+    }
+}
+
+/// The task that applies cutoffs for the second time. If its runtime ends, the next effect starts another.
+struct Driver(Weak<Shared>);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.state().is_driven = false;
+        }
+    }
+}
+
+/// Applies cutoffs for the second time until none waits, or the resource server is dropped.
+async fn drive(driver: Driver) {
+    loop {
+        let Some(alive) = driver.0.upgrade() else { return };
+        let (due, next) = alive.take_due();
+        for cutoff in &due {
+            alive.revocations.outdate(cutoff);
+        }
+        drop(alive);
+        match next {
+            Some(at) => sleep_until(at).await,
+            None => return,
+        }
+    }
+}
