@@ -13,7 +13,10 @@ use tokio::{
 };
 
 use super::effect::Effect;
-use crate::revocation::{cutoff::Cutoff, revocations::Revocations};
+use crate::{
+    clock::{Clock, Moment},
+    revocation::{cutoff::Cutoff, revocations::Revocations},
+};
 
 /// How long an authorization server may take to revoke after it told of it. Some tell first: they
 /// wait up to five seconds for the receivers of a logout.
@@ -31,6 +34,7 @@ pub(crate) struct Settling(Arc<Shared>);
 
 struct Shared {
     revocations: Revocations,
+    clock: Arc<dyn Clock>,
     state: Mutex<State>,
 }
 
@@ -41,8 +45,8 @@ struct State {
 }
 
 impl Settling {
-    pub(crate) fn new(revocations: Revocations) -> Self {
-        Self(Arc::new(Shared { revocations, state: Mutex::default() }))
+    pub(crate) fn new(revocations: Revocations, clock: Arc<dyn Clock>) -> Self {
+        Self(Arc::new(Shared { revocations, clock, state: Mutex::default() }))
     }
 
     /// Applies an effect now. Facts that it names are established anew once more in five seconds.
@@ -53,7 +57,7 @@ impl Settling {
         let mut state = self.0.state();
         // Those that find no place have no second time: the facts are as old as `max_age` allows.
         if state.waiting.len() < MAX_WAITING {
-            state.waiting.push_back((Instant::now() + SETTLES_IN, cutoff.clone()));
+            state.waiting.push_back((self.0.now() + SETTLES_IN, cutoff.clone()));
         }
         if !state.is_driven {
             state.is_driven = true;
@@ -63,13 +67,17 @@ impl Settling {
 }
 
 impl Shared {
+    fn now(&self) -> Instant {
+        Moment::now(&*self.clock).monotonic()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes the cutoffs whose time has come. Returns the time of the next one, or `None` if none waits.
     fn take_due(&self) -> (Vec<Cutoff>, Option<Instant>) {
-        let (mut due, now) = (Vec::new(), Instant::now());
+        let (mut due, now) = (Vec::new(), self.now());
         let mut state = self.state();
         while let Some((at, _)) = state.waiting.front() {
             if *at > now {

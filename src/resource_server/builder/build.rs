@@ -80,7 +80,7 @@ impl<R> ResourceServerBuilder<R> {
             #[cfg(feature = "signals")]
             receivers: Receivers::default(),
             #[cfg(feature = "signals")]
-            settling: Settling::new(self.stack.revocations.clone()),
+            settling: Settling::new(self.stack.revocations.clone(), Arc::clone(&self.clock)),
             #[cfg(feature = "signals")]
             outbound,
             verifier,
