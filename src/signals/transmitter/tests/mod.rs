@@ -29,6 +29,7 @@ use super::{
 use crate::{
     clock::{Moment, SystemClock},
     jose::{base64url::BASE64URL, jws::CompactJws},
+    signals::received::{ReceiveSet, Received},
     transport::{
         error::{TransportError, TransportErrorKind},
         http_transport::HttpTransport,
