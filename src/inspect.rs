@@ -15,6 +15,10 @@ use pkcs8::{
 use serde_json::{Value, json};
 
 pub use crate::config::inspect::{ClientSettings, IssuerSettings, Settings};
+#[cfg(feature = "signals")]
+pub use crate::config::inspect::{SignalSettings, TransmitterSettings};
+#[cfg(feature = "signals")]
+use crate::signals::{event::types::EventType, transmitter::configuration::metadata_url};
 use crate::{
     claims::{json::Object, kind::Evidence, typ::Typ},
     error::kind::TokenKind,
@@ -87,6 +91,20 @@ pub fn private_members(algorithm: Algorithm, text: &[u8]) -> Option<Value> {
 pub fn metadata_urls(issuer: &str) -> Vec<String> {
     let urls = document_urls(issuer, true).unwrap_or_default();
     urls.iter().map(|url| url.uri().to_string()).collect()
+}
+
+/// Returns the URL of the metadata of a transmitter of security events.
+#[cfg(feature = "signals")]
+#[must_use]
+pub fn transmitter_metadata_url(issuer: &str) -> Option<String> {
+    metadata_url(issuer, true).ok().map(|url| url.uri().to_string())
+}
+
+/// Returns true if events of this type have an effect on tokens.
+#[cfg(feature = "signals")]
+#[must_use]
+pub fn has_effect(event: &str) -> bool {
+    matches!(EventType::from_uri(event), EventType::Subject(_))
 }
 
 /// Returns the time after which the keys in a response with these headers are fetched again, once

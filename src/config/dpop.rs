@@ -35,8 +35,7 @@ impl DpopConfig {
     pub(super) fn read(section: &mut Section) -> Self {
         section.require("url");
         let modes = [("off", Nonce::Off), ("accept", Nonce::Accept), ("require", Nonce::Require)];
-        let secret = ["nonce_secret_file", "nonce_secret_env", "danger_nonce_secret"];
-        let has_secret = secret.into_iter().any(|name| section.has(name));
+        let has_secret = section.has_secret("nonce_secret");
         let config = Self {
             urls: section.texts("url").unwrap_or_default(),
             algorithms: section.parsed("algorithms"),
@@ -46,7 +45,7 @@ impl DpopConfig {
                 true => section.keyword("nonce", &modes),
                 false => Some(Nonce::Off),
             },
-            secret: has_secret.then(|| section.secret("nonce_secret")).flatten(),
+            secret: section.optional_secret("nonce_secret"),
             rotation: section.seconds("nonce_rotation_seconds"),
         };
         // Setting these suggests that nonces are expected.

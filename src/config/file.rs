@@ -14,6 +14,8 @@ use super::dpop;
 use super::mtls;
 #[cfg(any(feature = "dpop", feature = "mtls"))]
 use super::program::ProgramHooks;
+#[cfg(feature = "signals")]
+use super::signals::{SignalsConfig, configured::ConfiguredSignals};
 use super::{issuer::IssuerConfig, metadata::MetadataConfig, tls::TransportConfig};
 #[cfg(feature = "dpop")]
 use crate::proof::dpop::settings::Dpop;
@@ -79,6 +81,8 @@ pub struct Config {
     pub(super) dpop: Option<dpop::DpopConfig>,
     #[cfg(feature = "mtls")]
     pub(super) mtls: Option<mtls::MtlsConfig>,
+    #[cfg(feature = "signals")]
+    pub(super) signals: Option<SignalsConfig>,
     #[cfg(any(feature = "dpop", feature = "mtls"))]
     pub(super) program: ProgramHooks,
 }
@@ -144,9 +148,17 @@ impl Config {
         let (builder, mut problems, issuers) = self.to_builder();
         // The builder would report that there is no issuer, although there are some with problems.
         if issuers == 0 && !self.issuers.is_empty() {
+            #[cfg(feature = "signals")]
+            problems.append(self.signal_problems::<R>(None));
             return Err(problems);
         }
-        match change(builder).build() {
+        let built = change(builder).build();
+        #[cfg(feature = "signals")]
+        {
+            let api = built.as_ref().ok().filter(|_| issuers == self.issuers.len());
+            problems.append(self.signal_problems(api));
+        }
+        match built {
             Ok(resource_server) => {
                 let impossible =
                     resource_server.policy().proofs().requires_binding_without_proofs();
@@ -174,6 +186,103 @@ impl Config {
         let (builder, problems, _) = self.to_builder();
         problems.or_ok(builder)
     }
+}
+
+/// The receivers of signals.
+#[cfg(feature = "signals")]
+#[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
+impl Config {
+    /// Returns the receivers of logouts and security events that the table `[signals]` sets up, or
+    /// `None` without that table.
+    ///
+    /// `api` is the resource server that this configuration has built. Call this once for each: every
+    /// call returns other receivers, and readiness shows those that are in use. It reads the files and
+    /// variables with secrets and keys, and sends no request.
+    ///
+    /// ```
+    /// use axum::{Router, body::Body};
+    /// use tower_introspect::config::Config;
+    ///
+    /// let config = Config::from_toml(
+    ///     r#"
+    ///     audience = "https://api.example.com"
+    ///     issuer = [{ issuer = "https://as.example.com", mode = "jwt" }]
+    ///
+    ///     [signals]
+    ///     logout_client_id = "web"
+    ///
+    ///     [[signals.transmitter]]
+    ///     issuer = "https://as.example.com"
+    ///     audience = "https://api.example.com/events"
+    ///     danger_authorization = "Bearer 4tVZ.."
+    ///
+    ///     [[signals.transmitter]]
+    ///     issuer = "https://events.example.com"
+    ///     audience = "orders"
+    ///     speaks_for = "https://as.example.com"
+    ///     delivery = "poll"
+    ///     stream_id = "f67e39a0"
+    ///     danger_access_token = "23410913-abewfq.123483"
+    ///     verify_every_seconds = 300
+    ///     verified_within_seconds = 900
+    ///     "#,
+    /// )?;
+    /// let api = config.build()?;
+    /// let mut app = Router::<()>::new().layer(api.layer());
+    /// if let Some(signals) = config.signals(&api)? {
+    ///     // Added after the layer: the senders have no access token.
+    ///     if let Some(logout) = signals.logout_service::<Body>() {
+    ///         app = app.route_service("/backchannel-logout", logout);
+    ///     }
+    ///     for (_issuer, events) in signals.receivers() {
+    ///         app = app.route_service("/events", events.push_service::<Body>());
+    ///     }
+    ///     let task = signals.run(std::future::pending());
+    ///     // tokio::spawn(task);
+    /// #   drop(task);
+    /// }
+    /// # Ok::<(), tower_introspect::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns every problem. If `api` was built from this configuration, only a file that has changed
+    /// since can be one.
+    pub fn signals<R>(
+        &self,
+        api: &ResourceServer<R>,
+    ) -> Result<Option<ConfiguredSignals>, ConfigError> {
+        let Some(signals) = &self.signals else { return Ok(None) };
+        let shared = self.transport.as_ref().map(TransportConfig::transport).transpose();
+        let shared = shared.map_err(|problem| inside("transport", problem))?;
+        let built = signals.build(api, &self.common_transport(), shared.as_ref());
+        built.map(Some).map_err(|problem| inside("signals", problem))
+    }
+
+    /// Returns the problems that [`signals`](Self::signals) would report, without `api` only those with
+    /// files and variables.
+    pub(super) fn signal_problems<R>(&self, api: Option<&ResourceServer<R>>) -> ConfigError {
+        let Some(signals) = &self.signals else { return ConfigError::new() };
+        let common = self.common_transport();
+        let problems = match api {
+            // The transport of all issuers is checked with these.
+            Some(api) => signals.build(api, &common, None).err().unwrap_or_default(),
+            None => signals.load_problems(&common),
+        };
+        inside("signals", problems)
+    }
+
+    pub(super) fn common_transport(&self) -> TransportConfig {
+        self.transport.clone().unwrap_or_default()
+    }
+}
+
+/// Returns problems with the name of their table.
+#[cfg(feature = "signals")]
+pub(super) fn inside(table: &str, problems: ConfigError) -> ConfigError {
+    let mut all = ConfigError::new();
+    all.merge(table, problems);
+    all
 }
 
 impl<'de> Deserialize<'de> for Config {

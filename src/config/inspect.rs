@@ -6,6 +6,8 @@ use http::HeaderName;
 
 #[cfg(feature = "mtls")]
 use super::mtls::MtlsConfig;
+#[cfg(feature = "signals")]
+use super::signals::SignalsConfig;
 use super::{file::Config, issuer::IssuerConfig};
 #[cfg(feature = "mtls")]
 use crate::proof::mtls::field::CertificateField;
@@ -41,6 +43,8 @@ pub struct Settings {
     #[cfg(feature = "mtls")]
     pub certificate_field: Option<CertificateField>,
     pub issuers: Vec<IssuerSettings>,
+    #[cfg(feature = "signals")]
+    pub signals: Option<SignalSettings>,
 }
 
 #[expect(missing_docs, reason = "they are called as in the file")]
@@ -78,6 +82,41 @@ pub struct ClientSettings {
     pub secret_location: String,
 }
 
+#[cfg(feature = "signals")]
+#[expect(missing_docs, reason = "they are called as in the file")]
+/// The settings of the table `[signals]`.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct SignalSettings {
+    pub logout_client_id: Option<String>,
+    pub logout_cut_by_subject: bool,
+    pub transmitters: Vec<TransmitterSettings>,
+}
+
+#[cfg(feature = "signals")]
+#[expect(missing_docs, reason = "they are called as in the file")]
+/// The settings of one transmitter.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct TransmitterSettings {
+    pub issuer: String,
+    pub audience: String,
+    pub speaks_for: Vec<String>,
+    pub jwks_uri: Option<String>,
+    pub jwks_file: Option<PathBuf>,
+    pub has_authorization: bool,
+    pub critical_members: Vec<String>,
+    pub cut_by_subject: bool,
+    pub verified_within: Option<Duration>,
+    pub is_polled: bool,
+    pub stream_id: Option<String>,
+    pub poll_url: Option<String>,
+    pub verify_every: Option<Duration>,
+    pub ca_file: Option<PathBuf>,
+    /// The client, or one with the method `access_token`.
+    pub access: Option<ClientSettings>,
+}
+
 impl Config {
     /// Returns the settings.
     #[doc(hidden)]
@@ -113,6 +152,8 @@ impl Config {
             #[cfg(feature = "mtls")]
             certificate_field: self.mtls.as_ref().and_then(MtlsConfig::field),
             issuers: self.issuers.iter().map(|issuer| self.inspect_issuer(issuer)).collect(),
+            #[cfg(feature = "signals")]
+            signals: self.signals.as_ref().map(SignalsConfig::inspect),
         }
     }
 

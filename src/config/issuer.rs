@@ -7,7 +7,7 @@ use std::{path::PathBuf, time::Duration};
 
 use super::{
     client::Client,
-    reader::{Section, load_file},
+    reader::{Section, load_keys},
     tls::{Tls, TransportConfig},
 };
 use crate::{
@@ -213,11 +213,9 @@ impl JwtSettings {
     }
 
     fn load_keys(&self, problems: &mut ConfigError) -> Option<KeySet> {
-        let file = self.jwks_file.as_ref()?;
-        let keys = load_file(file).and_then(|text| {
-            KeySet::from_jwks(&text).map_err(|error| format!("`{}`: {error}", file.display()))
-        });
-        keys.map_err(|problem| problems.push("jwks_file", problem)).ok()
+        load_keys(self.jwks_file.as_ref()?)
+            .map_err(|problem| problems.push("jwks_file", problem))
+            .ok()
     }
 
     fn apply(&self, issuer: Issuer, keys: Option<KeySet>) -> Issuer {

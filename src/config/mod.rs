@@ -49,6 +49,7 @@
 //! | `[forward]` | the request headers that verified claims are written into |
 //! | `[dpop]` | accepts tokens that are bound to a key, with proofs; feature `dpop` |
 //! | `[mtls]` | accepts tokens that are bound to a client certificate; feature `mtls` |
+//! | `[signals]` | receives logouts and security events; feature `signals` |
 //! | `require_binding` | refuses tokens that are not bound to a key |
 //! | `fapi2` | the same, and requires the algorithms of the FAPI 2.0 Security Profile |
 //!
@@ -159,14 +160,51 @@
 //! | `proxies` | the proxies trusted to set it: addresses or networks, such as `10.1.2.0/24` |
 //! | `keep_field` | leaves the header on the request for the handler |
 //!
+//! Settings of `[signals]`. `Config::signals` returns the receivers (see
+//! [`LogoutService`](crate::signals::LogoutService)):
+//!
+//! | setting | meaning |
+//! |---|---|
+//! | `logout_client_id` | the client that users log in to; receives its back-channel logouts |
+//! | `logout_cut_by_subject` | ends all sessions of the user, for access tokens without `sid` |
+//! | `logout_strict_typ` | refuses logout tokens whose `typ` is not `logout+jwt` |
+//! | `logout_max_age_seconds` | how old a logout token may be; 300 |
+//! | `[[signals.transmitter]]` | the transmitters of security events |
+//!
+//! Settings of a transmitter (see [`Transmitter`](crate::signals::Transmitter)):
+//!
+//! | setting | meaning |
+//! |---|---|
+//! | `issuer` | the issuer of its events and of its metadata |
+//! | `audience` | the `aud` of its events for this service |
+//! | `speaks_for` | the issuer, or several, whose tokens its events are about; its own |
+//! | `jwks_uri` | the URL of the keys, instead of discovery |
+//! | `jwks_file` | a file with the keys, instead of fetching them |
+//! | `delivery` | `push` or `poll`; `push` |
+//! | `authorization_file`, `authorization_env` | `push`: where the expected value of `Authorization` is |
+//! | `stream_id` | the identifier of the stream; needed to poll and to ask for verification |
+//! | `poll_url` | `poll`: the URL of the events, instead of that in the configuration of the stream |
+//! | `verify_every_seconds` | how often to ask for a verification event; never |
+//! | `verified_within_seconds` | the longest time between two verification events; otherwise the signals are stale |
+//! | `critical_members` | the critical members of its subjects; events with one are discarded |
+//! | `cut_by_subject` | ends all sessions of the user, for access tokens without `sid` |
+//! | `ca_file` | a PEM file with the trusted authorities, instead of those of the system or of `[transport]` |
+//! | `access_token_file`, `access_token_env` | where the access token for the transmitter is |
+//! | `client` | a table, instead of an access token: how to obtain one (RFC 6749 §4.4) |
+//!
+//! Settings of `client` of a transmitter: those of a client above, without the methods `bearer` and
+//! `danger_none` (`secret` is the same as `basic`), and `token_endpoint` and `scope`. Assertions name the
+//! token endpoint as their audience.
+//!
 //! A file can't say where requests come from, or where the certificate of a connection is found.
 //! The program sets these with `Config::peer_address_fn` and `Config::configure_mtls`. It sets a
 //! store of used proofs that instances share with `Config::configure_dpop`.
 //!
-//! Give exactly one source of each secret. `danger_secret`, `danger_token`, `danger_key` and
-//! `danger_nonce_secret` hold it in the file itself. Each `ca_file` and the files of a client
+//! Give exactly one source of each secret. `danger_secret`, `danger_token`, `danger_key`,
+//! `danger_nonce_secret`, `danger_authorization` and `danger_access_token` hold it in the file itself. Each `ca_file` and the files of a client
 //! (`secret_file`, `token_file`, `key_file`, `certificate_file`) are read again when they change: see
-//! [`ClientAuth::renewed`](crate::ClientAuth::renewed). All others are read once.
+//! [`ClientAuth::renewed`](crate::ClientAuth::renewed). An `access_token_file` is read for each request.
+//! All others are read once.
 //!
 //! A larger example:
 //!
@@ -238,6 +276,10 @@ mod mtls;
 mod program;
 mod read;
 mod reader;
+#[cfg(feature = "signals")]
+pub(crate) mod signals;
 mod tls;
 
 pub use self::file::Config;
+#[cfg(feature = "signals")]
+pub use self::signals::configured::ConfiguredSignals;

@@ -10,6 +10,8 @@ use super::dpop::DpopConfig;
 use super::mtls::MtlsConfig;
 #[cfg(any(feature = "dpop", feature = "mtls"))]
 use super::program::ProgramHooks;
+#[cfg(feature = "signals")]
+use super::signals::SignalsConfig;
 use super::{
     file::Config, forward, issuer::IssuerConfig, metadata::MetadataConfig, reader::Section,
     tls::TransportConfig,
@@ -61,6 +63,8 @@ impl Config {
             dpop: section.valid_section("dpop", DpopConfig::read),
             #[cfg(feature = "mtls")]
             mtls: section.valid_section("mtls", MtlsConfig::read),
+            #[cfg(feature = "signals")]
+            signals: section.valid_section("signals", SignalsConfig::read),
             #[cfg(any(feature = "dpop", feature = "mtls"))]
             program: ProgramHooks::default(),
         };
@@ -79,7 +83,9 @@ impl Config {
             Ok(()) => Ok(config),
             Err(mut problems) => {
                 config.loopback_http = loopback_given;
-                problems.append(config.build_problems());
+                let has_all_issuers =
+                    !problems.problems().any(|(name, _)| name.starts_with("issuer"));
+                problems.append(config.build_problems(has_all_issuers));
                 Err(problems)
             }
         }
@@ -87,7 +93,8 @@ impl Config {
 
     /// Returns the problems that building would report for the parts that were read without a
     /// problem.
-    fn build_problems(mut self) -> ConfigError {
+    #[cfg_attr(not(feature = "signals"), expect(unused_variables, reason = "about transmitters"))]
+    fn build_problems(mut self, has_all_issuers: bool) -> ConfigError {
         if self.audiences.is_empty() {
             // The missing audience is reported already, and the metadata can't be checked without
             // it.
@@ -103,9 +110,14 @@ impl Config {
         #[cfg(not(feature = "mtls"))]
         let this = self;
         let (builder, mut problems, issuers) = this.to_builder();
-        if issuers > 0
-            && let Err(more) = builder.transport(unused_transport()).build()
+        let built = (issuers > 0).then(|| builder.transport(unused_transport()).build());
+        #[cfg(feature = "signals")]
         {
+            let api = built.as_ref().and_then(|built| built.as_ref().ok());
+            let api = api.filter(|_| has_all_issuers && issuers == this.issuers.len());
+            problems.append(this.signal_problems(api));
+        }
+        if let Some(Err(more)) = built {
             problems.append(more);
         }
         problems

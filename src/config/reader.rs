@@ -8,6 +8,7 @@ use toml::{Table, Value};
 use crate::{
     error::config::ConfigError,
     jose::{algorithm::Algorithm, signing::SigningKey},
+    jwt::keys::KeySet,
 };
 
 /// The maximum size of a file, in bytes.
@@ -189,6 +190,19 @@ impl Section {
         file.or(env).or(inline)
     }
 
+    /// Takes the location of a secret that may be missing.
+    #[cfg(any(feature = "dpop", feature = "signals"))]
+    pub(super) fn optional_secret(&mut self, name: &str) -> Option<Secret> {
+        self.has_secret(name).then(|| self.secret(name)).flatten()
+    }
+
+    #[cfg(any(feature = "dpop", feature = "signals"))]
+    pub(super) fn has_secret(&self, name: &str) -> bool {
+        self.has(&format!("{name}_file"))
+            || self.has(&format!("{name}_env"))
+            || self.has(&format!("danger_{name}"))
+    }
+
     /// Takes a private key: its algorithm, its key identifier if it has one, and its location.
     pub(super) fn signing_key(&mut self) -> (Option<Algorithm>, Option<String>, Option<Secret>) {
         self.require("algorithm");
@@ -288,6 +302,12 @@ pub(super) fn load_key(
         Some(kid) => key.with_kid(kid),
         None => key,
     })
+}
+
+/// Reads a file with a JWK Set.
+pub(super) fn load_keys(file: &std::path::Path) -> Result<KeySet, String> {
+    let text = load_file(file)?;
+    KeySet::from_jwks(&text).map_err(|error| format!("`{}`: {error}", file.display()))
 }
 
 /// Reads a file of at most [`MAX_FILE`] bytes.

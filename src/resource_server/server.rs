@@ -66,6 +66,9 @@ pub(super) struct Parts {
     /// The settings of requests to transmitters of security events.
     #[cfg(feature = "signals")]
     pub(super) outbound: CommonSettings,
+    /// True if `outbound` has the transport that the builder was given.
+    #[cfg(all(feature = "signals", feature = "config"))]
+    pub(super) has_given_transport: bool,
     #[cfg(feature = "jwt")]
     pub(super) tenants: Option<Tenants>,
 }

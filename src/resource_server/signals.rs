@@ -82,6 +82,12 @@ impl<R> ResourceServer<R> {
         EventReceiver::new(transmitter, self.signal_host(), &self.0.outbound)
     }
 
+    /// Returns true if the program has set the transport.
+    #[cfg(feature = "config")]
+    pub(crate) fn has_given_transport(&self) -> bool {
+        self.0.has_given_transport
+    }
+
     fn signal_host(&self) -> Host {
         let parts = &self.0;
         Host {

@@ -82,6 +82,8 @@ mod pending;
 mod received;
 pub(crate) mod settling;
 mod statement;
+#[cfg(feature = "config")]
+pub(crate) mod stream_task;
 pub(crate) mod transmitter;
 
 pub use self::{

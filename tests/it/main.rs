@@ -14,6 +14,7 @@ mod clock_steps;
 mod closed_connections;
 mod coalesce;
 mod config;
+mod config_signals;
 mod conformance;
 mod custom_issuer;
 mod discovery;

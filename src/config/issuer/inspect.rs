@@ -55,16 +55,25 @@ impl IssuerConfig {
 }
 
 impl Client {
-    fn inspect(&self) -> ClientSettings {
+    pub(in crate::config) fn inspect(&self) -> ClientSettings {
         ClientSettings {
             method: name_of(&self.method, &METHODS),
             id: self.id.clone(),
             secret_location: match &self.secret {
-                Some(Secret::Env(name)) => format!("the variable {name}"),
-                Some(Secret::File(path)) => format!("the file {}", path.display()),
-                Some(Secret::Inline(_)) => "the configuration itself".to_owned(),
+                Some(secret) => secret.location(),
                 None => "nowhere".to_owned(),
             },
+        }
+    }
+}
+
+impl Secret {
+    /// Describes where the secret is.
+    pub(in crate::config) fn location(&self) -> String {
+        match self {
+            Self::Env(name) => format!("the variable {name}"),
+            Self::File(path) => format!("the file {}", path.display()),
+            Self::Inline(_) => "the configuration itself".to_owned(),
         }
     }
 }

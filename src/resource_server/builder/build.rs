@@ -83,6 +83,8 @@ impl<R> ResourceServerBuilder<R> {
             settling: Settling::new(self.stack.revocations.clone(), Arc::clone(&self.clock)),
             #[cfg(feature = "signals")]
             outbound,
+            #[cfg(all(feature = "signals", feature = "config"))]
+            has_given_transport: self.transport.is_some(),
             verifier,
             policy: self.policy.clock(Arc::clone(&self.clock)),
             extractor: self.extractor,

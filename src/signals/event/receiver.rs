@@ -9,6 +9,8 @@ use super::{
     set::{SecurityEvents, StreamStatus, Verification},
     transmitter::Transmitter,
 };
+#[cfg(feature = "config")]
+use crate::signals::transmitter::error::TransmitterErrorKind;
 use crate::{
     claims::typ::Typ,
     clock::{Moment, UnixTime},
@@ -156,6 +158,12 @@ impl EventReceiver {
     ) -> VerificationTask {
         let expected = Arc::clone(&self.0.expected);
         VerificationTask::new(stream.clone(), configuration, interval, expected)
+    }
+
+    /// Notes that the stream can't be polled just now.
+    #[cfg(feature = "config")]
+    pub(in crate::signals) fn note_failed_poll(&self, kind: TransmitterErrorKind) {
+        self.0.polls.failed(kind);
     }
 
     /// Returns the number of events that wait for the keys of the transmitter.

@@ -82,6 +82,13 @@ impl<B> LogoutService<B> {
         Self { receiver, settings: Arc::new(Settings::new(client_id)), body }
     }
 
+    /// Returns the same service, with another function that builds the body.
+    #[cfg(feature = "config")]
+    pub(crate) fn with_body<C>(&self, body: fn(Bytes) -> C) -> LogoutService<C> {
+        let (receiver, settings) = (Arc::clone(&self.receiver), Arc::clone(&self.settings));
+        LogoutService { receiver, settings, body }
+    }
+
     /// Sets the client identifier of this service at one issuer, if it has another one there.
     #[must_use]
     pub fn client_at(mut self, issuer: impl Into<String>, client_id: impl Into<String>) -> Self {

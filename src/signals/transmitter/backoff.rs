@@ -15,14 +15,14 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
 
 /// Pauses that double, each a random fifth shorter or longer, so that replicas spread.
 #[derive(Debug, Default)]
-pub(super) struct Backoff {
+pub(in crate::signals) struct Backoff {
     failures: u32,
     rng: HasherRng,
 }
 
 impl Backoff {
     /// Returns the pause after another failure. It is at least `retry_after`.
-    pub(super) fn next(&mut self, retry_after: Option<Duration>) -> Duration {
+    pub(in crate::signals) fn next(&mut self, retry_after: Option<Duration>) -> Duration {
         let doubled = FIRST.saturating_mul(2_u32.saturating_pow(self.failures)).min(LONGEST);
         self.failures = self.failures.saturating_add(1);
         let pause = doubled.mul_f64(0.8 + 0.4 * self.rng.next_f64());

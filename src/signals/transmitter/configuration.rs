@@ -190,7 +190,7 @@ impl Source for MetadataSource {
 
 /// Returns the URL of the metadata: the well-known part is inserted before the path of the issuer
 /// (§7.2.1). A trailing slash of the issuer is dropped.
-fn metadata_url(issuer: &str, loopback_http: bool) -> Result<Endpoint, EndpointError> {
+pub(crate) fn metadata_url(issuer: &str, loopback_http: bool) -> Result<Endpoint, EndpointError> {
     if issuer.contains('?') {
         return Err(EndpointError::HasQuery);
     }

@@ -63,7 +63,7 @@ impl TransmitterError {
     }
 
     /// Returns the error of a response that can't be understood.
-    pub(super) fn bad(context: impl Into<Cow<'static, str>>) -> Self {
+    pub(in crate::signals) fn bad(context: impl Into<Cow<'static, str>>) -> Self {
         Self::new(TransmitterErrorKind::BadResponse).with_context(context)
     }
 

@@ -1,7 +1,7 @@
 //! Talks to a transmitter of security events (OpenID Shared Signals Framework 1.0, RFC 8936).
 
 pub(crate) mod access;
-mod backoff;
+pub(in crate::signals) mod backoff;
 pub(crate) mod client;
 #[cfg(feature = "introspection")]
 mod client_credentials;

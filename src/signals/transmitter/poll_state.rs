@@ -37,7 +37,7 @@ impl PollState {
         self.polls().failing = None;
     }
 
-    pub(super) fn failed(&self, kind: TransmitterErrorKind) {
+    pub(in crate::signals) fn failed(&self, kind: TransmitterErrorKind) {
         let now = Moment::now(&*self.clock);
         let mut polls = self.polls();
         let since = polls.failing.map_or(now, |(_, since)| since);
