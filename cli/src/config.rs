@@ -77,8 +77,11 @@ impl ConfigFile {
             at = key;
             table = part.get_ref().as_table()?;
         }
-        let (mut table, rest, start) = match name.strip_prefix("issuer ") {
-            Some(named) => issuer(table, named)?,
+        let named = ["issuer", "signals.transmitter"]
+            .into_iter()
+            .find_map(|list| Some((list, name.strip_prefix(list)?.strip_prefix(' ')?)));
+        let (mut table, rest, start) = match named {
+            Some((list, named)) => table_of(table, list, named)?,
             None => (table, name, at),
         };
         at = start;
@@ -120,15 +123,25 @@ fn steps(name: &str) -> impl Iterator<Item = (&str, Option<usize>)> {
     })
 }
 
-/// The table of an issuer, the name of the setting in it, and the offset of the table.
-type IssuerTable<'a, 'i> = (&'a DeTable<'i>, &'a str, usize);
+/// The table of an issuer or a transmitter, the name of the setting in it, and its offset.
+type NamedTable<'a, 'i> = (&'a DeTable<'i>, &'a str, usize);
 
-/// Finds the issuer that `named` begins with, in backticks. The name of a setting follows it.
-fn issuer<'a, 'i>(table: &'a DeTable<'i>, named: &'a str) -> Option<IssuerTable<'a, 'i>> {
+/// Finds the table in a list whose issuer `named` begins with, in backticks. The name of a setting
+/// follows it.
+fn table_of<'a, 'i>(
+    mut table: &'a DeTable<'i>,
+    list: &str,
+    named: &'a str,
+) -> Option<NamedTable<'a, 'i>> {
     let (named, rest) = named.strip_prefix('`')?.split_once('`')?;
-    let (_, issuers) = entry(table, "issuer")?;
+    let mut key = list;
+    if let Some((outer, inner)) = list.split_once('.') {
+        table = entry(table, outer)?.1.get_ref().as_table()?;
+        key = inner;
+    }
+    let (_, all) = entry(table, key)?;
     let table = |one: &'a Spanned<DeValue<'i>>| Some((one.get_ref().as_table()?, one.span().start));
-    let tables = issuers.get_ref().as_array()?.iter().filter_map(table);
+    let tables = all.get_ref().as_array()?.iter().filter_map(table);
     let mut named = tables.filter(|(table, _)| {
         entry(table, "issuer").is_some_and(|(_, name)| name.get_ref().as_str() == Some(named))
     });
@@ -190,6 +203,9 @@ mod tests {
             ),
             ["1:1:", "5:1:", "9:32:", "7:1:", "9:32:", "5:1:", "none"]
         );
+        let signals = "[[signals.transmitter]]\nissuer = \"https://a\"\naudience = \"b\"\n";
+        let names = ["signals.transmitter[0].audience", "signals.transmitter `https://a`.audience"];
+        assert_eq!(positions(signals, false, &names), ["3:1:", "3:1:"]);
         let nested = format!(
             "listen = \"x\"\n[resource_server]\n{}",
             TEXT.replace("[[", "[[resource_server.")

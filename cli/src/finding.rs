@@ -60,6 +60,12 @@ pub(crate) struct Detail {
     text: String,
 }
 
+impl Detail {
+    pub(crate) fn into_text(self) -> String {
+        self.text
+    }
+}
+
 impl Finding {
     pub(crate) fn report_to(&self, report: &mut Report, with_details: bool) {
         let (mark, tone) = self.level.mark();

@@ -30,6 +30,7 @@ mod proxy;
 mod report;
 mod screen;
 mod serve_as;
+mod signals;
 mod token;
 mod ui;
 mod verify;
@@ -96,6 +97,7 @@ enum Command {
     Explain(explain::Args),
     Introspect(Box<introspect::Args>),
     Doctor(doctor::Args),
+    Signals(signals::Args),
     Keys(keys::Args),
     Mint(mint::Args),
     ServeAs(serve_as::Args),
@@ -113,6 +115,7 @@ impl Command {
             Self::Explain(args) => explain::run(args, cx),
             Self::Introspect(args) => introspect::run(args, cx),
             Self::Doctor(args) => doctor::run(args, cx),
+            Self::Signals(args) => signals::run(args, cx),
             Self::Keys(args) => keys::run(args, cx),
             Self::Mint(args) => mint::run(args, cx),
             Self::ServeAs(args) => serve_as::run(args, cx),

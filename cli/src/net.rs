@@ -16,7 +16,7 @@ use http::{Request, Response, Uri, header};
 use tower::Service;
 use tower_introspect::{
     clock::{Moment, SystemClock, UnixTime},
-    inspect::{IssuerSettings, Settings},
+    inspect::{ClientSettings, IssuerSettings, Settings, SignalSettings},
     transport::{BodyLimit, HttpTransport, ReqwestTransport, TransportError, TransportErrorKind},
 };
 
@@ -59,19 +59,45 @@ impl NetArgs {
     ///
     /// If the configuration of an issuer has certificates and the matching option is missing.
     pub(crate) fn check_certificates(&self, issuers: &[IssuerSettings]) -> Result<(), Failure> {
-        for issuer in issuers {
-            let name = &issuer.issuer;
-            if let (Some(path), None) = (&issuer.ca_file, &self.ca) {
-                let path = path.display();
-                return Err(Failure::usage(format!("{name} has a `ca_file`: give --ca {path}")));
-            }
-            let by_certificate = issuer.client.as_ref().filter(|client| client.method == "mtls");
-            if by_certificate.is_some() && self.identity.is_none() {
-                return Err(Failure::usage(format!(
-                    "{name} authenticates this service by its certificate: give --identity, a \
-                     file with the certificate and its private key"
-                )));
-            }
+        issuers.iter().try_for_each(|issuer| {
+            self.check_certificates_of(
+                &issuer.issuer,
+                issuer.ca_file.as_deref(),
+                issuer.client.as_ref(),
+            )
+        })
+    }
+
+    /// Checks the same for the transmitters.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`check_certificates`](Self::check_certificates).
+    pub(crate) fn check_certificates_of_signals(
+        &self,
+        signals: Option<&SignalSettings>,
+    ) -> Result<(), Failure> {
+        signals.iter().flat_map(|signals| &signals.transmitters).try_for_each(|one| {
+            self.check_certificates_of(&one.issuer, one.ca_file.as_deref(), one.access.as_ref())
+        })
+    }
+
+    fn check_certificates_of(
+        &self,
+        name: &str,
+        ca_file: Option<&Path>,
+        client: Option<&ClientSettings>,
+    ) -> Result<(), Failure> {
+        if let (Some(path), None) = (ca_file, &self.ca) {
+            let path = path.display();
+            return Err(Failure::usage(format!("{name} has a `ca_file`: give --ca {path}")));
+        }
+        let by_certificate = client.is_some_and(|client| client.method == "mtls");
+        if by_certificate && self.identity.is_none() {
+            return Err(Failure::usage(format!(
+                "{name} authenticates this service by its certificate: give --identity, a file with \
+                 the certificate and its private key"
+            )));
         }
         Ok(())
     }

@@ -23,24 +23,34 @@ pub(crate) enum Place<'a> {
 pub(crate) struct Setting(&'static str, &'static str);
 
 impl Setting {
+    pub(crate) const ACCESS_TOKEN: Self = Self("access_token", "");
     pub(crate) const ALGORITHMS: Self = Self("algorithms", "--alg");
     pub(crate) const AUDIENCE: Self = Self("audience", "--audience");
     pub(crate) const CA: Self = Self("ca_file", "--ca");
     pub(crate) const CLIENT: Self = Self("client", "--client-id");
+    pub(crate) const CRITICAL_MEMBERS: Self = Self("critical_members", "");
+    pub(crate) const CUT_BY_SUBJECT: Self = Self("cut_by_subject", "");
+    pub(crate) const DELIVERY: Self = Self("delivery", "");
     pub(crate) const DPOP: Self = Self("dpop", "");
     pub(crate) const ENDPOINT: Self = Self("introspection_endpoint", "--endpoint");
     pub(crate) const HINT: Self = Self("token_type_hint", "--hint");
     pub(crate) const ISSUER: Self = Self("issuer", "--issuer");
     pub(crate) const KEYS: Self = Self("jwks_uri", "--jwks");
     pub(crate) const LEEWAY: Self = Self("leeway_seconds", "--leeway");
+    pub(crate) const LOGOUT_CLIENT_ID: Self = Self("logout_client_id", "");
+    pub(crate) const LOGOUT_CUT_BY_SUBJECT: Self = Self("logout_cut_by_subject", "");
     pub(crate) const MAX_KEYS_TRIED: Self = Self("max_keys_tried", "");
     pub(crate) const MAX_TOKEN_BYTES: Self = Self("max_token_bytes", "--max-token-bytes");
     pub(crate) const MODE: Self = Self("mode", "");
     pub(crate) const MTLS: Self = Self("mtls", "");
+    pub(crate) const POLL_URL: Self = Self("poll_url", "");
     pub(crate) const PROFILE: Self = Self("profile", "--profile");
     pub(crate) const SCOPE: Self = Self("required_scopes", "--scope");
     pub(crate) const SCOPE_CLAIM: Self = Self("scope_claim", "--scope-claim");
+    pub(crate) const STREAM_ID: Self = Self("stream_id", "");
     pub(crate) const UNMARKED: Self = Self("danger_accept_unmarked_jwts", "");
+    pub(crate) const VERIFIED_WITHIN: Self = Self("verified_within_seconds", "");
+    pub(crate) const VERIFY_EVERY: Self = Self("verify_every_seconds", "");
 }
 
 impl<'a> Place<'a> {

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The most bytes of metadata that the library accepts.
-const LIMIT: usize = 256 * 1024;
+pub(super) const LIMIT: usize = 256 * 1024;
 
 impl Doctor<'_> {
     /// Returns the metadata that the library fetched, after checking it.
@@ -196,11 +196,11 @@ impl Doctor<'_> {
 }
 
 /// The level, the code and the text of a finding.
-type Problem = (Level, &'static str, String);
+pub(super) type Problem = (Level, &'static str, String);
 
 /// Returns the issuer in a metadata document, and the document, or else the problem with it, but no
 /// problem with TLS.
-fn document(exchange: &Exchange) -> Result<(String, Value), Option<Problem>> {
+pub(super) fn document(exchange: &Exchange) -> Result<(String, Value), Option<Problem>> {
     let problem = |level, code, text| Err(Some((level, code, text)));
     let response = match &exchange.outcome {
         Some(Ok(response)) => response,

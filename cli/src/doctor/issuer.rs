@@ -154,7 +154,7 @@ impl Doctor<'_> {
     }
 
     /// Lists the keys in one line, and each problem once with all keys that have it.
-    fn check_key_set(&mut self, set: &Set, place: &str) {
+    pub(super) fn check_key_set(&mut self, set: &Set, place: &str) {
         let name = |key: &Key| format!("`{}`", key.kid.as_deref().unwrap_or("(no kid)"));
         let used: Vec<_> = set.keys.iter().filter(|key| key.used).collect();
         if !used.is_empty() {

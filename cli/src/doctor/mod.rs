@@ -10,12 +10,14 @@ mod credentials;
 mod discovery;
 mod forged;
 mod issuer;
+mod logout;
 mod probe;
 mod response;
 mod runbook;
 mod since;
 mod tls_and_clock;
 mod tokens;
+mod transmitter;
 
 use std::path::PathBuf;
 
@@ -54,7 +56,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "VARIABLE")]
     token_env: Vec<String>,
     /// Also introspect as no service would: without credentials, with a wrong secret, with a wrong
-    /// hint. The authorization server may log or block such requests.
+    /// hint. The authorization server may log or block such requests. Also ask transmitters for a
+    /// verification event.
     #[arg(long)]
     probe: bool,
     /// An earlier report (`--json`) of this deployment, to compare the keys with.
@@ -84,6 +87,7 @@ pub(crate) fn run(args: &Args, cx: &Context) -> Result<Report, Failure> {
     let forgery = args.forged.read(&doctor)?;
     doctor.check_configuration();
     doctor.check_issuers();
+    doctor.check_signals();
     doctor.check_tokens(&tokens);
     doctor.check_cache();
     if let Some(forgery) = &forgery {
@@ -133,6 +137,7 @@ impl<'a> Doctor<'a> {
     fn new(args: &'a Args, cx: &'a Context) -> Result<Self, Failure> {
         let deployment = Deployment::read(&args.config)?;
         args.net.check_certificates(&deployment.settings.issuers)?;
+        args.net.check_certificates_of_signals(deployment.settings.signals.as_ref())?;
         let transport = RecordingTransport::new(&args.net, Some(&deployment.settings))?;
         let server = deployment.server(cx, Some(&transport))?;
         let runbook = Runbook::new(&deployment, args);
@@ -304,7 +309,8 @@ impl<'a> Doctor<'a> {
         let heads = worst.into_iter().flat_map(of).chain(of(Unseen).filter(|_| bad + unknown == 0));
         let mut heads: Vec<_> = heads.collect();
         // The settings were chosen. What tokens show is news.
-        let order = ["Token", "Issuer", "Proxy", "Cache", "Configuration"];
+        let order =
+            ["Token", "Issuer", "Transmitter", "Logouts", "Proxy", "Cache", "Configuration"];
         let rank = |title: &str| order.iter().position(|name| title.starts_with(name));
         if worst.is_none_or(|level| level == Warning) {
             heads.sort_by_key(|(section, _)| rank(&section.title));

@@ -91,11 +91,33 @@ impl Runbook {
                 args.net.to_options()
             ));
         }
+        runbook.add_signals(deployment);
         if let Ok(Some((file, _))) = args.net.certificate() {
             let what = "the client certificate and its private key, in the file";
             runbook.restore.push(format!("{what} {}", file.display()));
         }
         runbook
+    }
+
+    fn add_signals(&mut self, deployment: &Deployment) {
+        let Some(signals) = &deployment.settings.signals else { return };
+        if let Some(client) = &signals.logout_client_id {
+            self.add_setting("logouts of the client", client);
+        }
+        for transmitter in &signals.transmitters {
+            let name = &transmitter.issuer;
+            let way = if transmitter.is_polled { "poll" } else { "push" };
+            self.add_setting("transmitter", &format!("{name} ({way})"));
+            if let Some(access) = &transmitter.access {
+                let path = deployment.path.display();
+                self.verify.push(format!(
+                    "introspect signals status --config {path} --transmitter {name}"
+                ));
+                let place = &access.secret_location;
+                self.restore
+                    .push(format!("the credentials for the transmitter {name}, in {place}"));
+            }
+        }
     }
 
     pub(super) fn add_setting(&mut self, name: &str, value: &str) {

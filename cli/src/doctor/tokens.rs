@@ -112,6 +112,7 @@ impl Doctor<'_> {
         let claims = token.claims().deserialize().unwrap_or(Value::Null);
         let by_signature = token.method() == Method::Jwt;
         self.add_lifetime(&seen.given.place, &claims, by_signature);
+        self.check_session(token, &claims);
         self.check_profile(seen.kind, token.issuer());
         if self.args.probe
             && seen.response["active"] == true

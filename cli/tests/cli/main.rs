@@ -18,5 +18,6 @@ mod mint;
 mod pages;
 mod readme;
 mod run;
+mod signals;
 mod situations;
 mod verify;

@@ -2,14 +2,28 @@
 
 use crate::run::run;
 
-const COMMANDS: [&str; 9] =
-    ["decode", "verify", "explain", "introspect", "doctor", "keys", "mint", "serve-as", "ui"];
+const COMMANDS: [&str; 10] = [
+    "decode",
+    "verify",
+    "explain",
+    "introspect",
+    "doctor",
+    "signals",
+    "keys",
+    "mint",
+    "serve-as",
+    "ui",
+];
 
 #[tokio::test]
 async fn screens() {
     run(&["--help"], "").await.shows("help");
     for command in COMMANDS {
         run(&[command, "--help"], "").await.shows(&format!("help-{command}"));
+    }
+    for command in ["status", "verify"] {
+        let ran = run(&["signals", command, "--help"], "").await;
+        ran.shows(&format!("help-signals-{command}"));
     }
 }
 

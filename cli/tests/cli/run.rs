@@ -97,7 +97,7 @@ pub(crate) async fn run_in(
     arguments: &[&str],
     input: impl AsRef<[u8]>,
 ) -> Ran {
-    let asks = ["verify", "explain", "introspect", "doctor", "keys"];
+    let asks = ["verify", "explain", "introspect", "doctor", "keys", "signals"];
     let asks = arguments.first().is_some_and(|name| asks.contains(name));
     let patient: &[&str] =
         if asks && !arguments.contains(&"--timeout") { &["--timeout", NETWORK] } else { &[] };
