@@ -70,7 +70,6 @@ pub(crate) struct TransmitterMetadata {
     endpoints: [Result<Endpoint, &'static str>; 6],
     /// The URIs of delivery methods. Empty if the metadata lists none.
     delivery_methods: Vec<DeliveryMethod>,
-    critical_subject_members: Vec<Box<str>>,
 }
 
 impl TransmitterMetadata {
@@ -86,11 +85,6 @@ impl TransmitterMetadata {
     /// Returns true if the transmitter offers a delivery method, or lists none.
     pub(super) fn may_deliver_by(&self, method: DeliveryMethod) -> bool {
         self.delivery_methods.is_empty() || self.delivery_methods.contains(&method)
-    }
-
-    /// Returns the names of the members of a subject that a receiver must understand (§7.1).
-    pub(crate) fn critical_subject_members(&self) -> impl Iterator<Item = &str> {
-        self.critical_subject_members.iter().map(|name| &**name)
     }
 
     /// Parses metadata, which must name this issuer (§7.2.3). Members that are not set are absent.
@@ -109,17 +103,15 @@ impl TransmitterMetadata {
             Endpoint::parse(&url, loopback_http).map_err(EndpointError::describe)
         };
         // A list that is unusable must not look like an empty one.
-        let list = |name: &str| match object.get(name) {
-            None => Ok(Vec::new()),
-            Some(value) => json::strings(value)
-                .ok_or_else(|| bad(format!("`{name}` in the metadata is not a list of strings"))),
+        let methods = match object.get("delivery_methods_supported") {
+            None => Vec::new(),
+            Some(value) => json::strings(value).ok_or_else(|| {
+                bad("`delivery_methods_supported` in the metadata is not a list of strings")
+            })?,
         };
-        let methods = list("delivery_methods_supported")?;
-        let critical = list("critical_subject_members")?;
         Ok(Self {
             endpoints: EndpointName::ALL.map(endpoint),
             delivery_methods: methods.iter().map(|uri| DeliveryMethod::named(uri)).collect(),
-            critical_subject_members: critical.into_iter().map(Into::into).collect(),
         })
     }
 }

@@ -70,7 +70,8 @@ impl EventStreams {
         }
     }
 
-    pub(crate) const fn client(&self) -> &TransmitterClient {
+    #[cfg(test)]
+    pub(super) const fn client(&self) -> &TransmitterClient {
         &self.client
     }
 

@@ -18,7 +18,6 @@ pub(super) fn metadata() -> Value {
         "add_subject_endpoint": "https://tr.example.com/add",
         "remove_subject_endpoint": null,
         "verification_endpoint": "https://tr.example.com/verify",
-        "critical_subject_members": ["tenant"],
     })
 }
 
@@ -84,7 +83,6 @@ async fn ssf_7_1_members_that_are_null_are_absent_and_endpoints_are_https() {
         assert_eq!(error.kind(), TransmitterErrorKind::Unsupported);
         assert!(error.to_string().contains(problem), "{error}");
     }
-    assert_eq!(metadata.critical_subject_members().collect::<Vec<_>>(), ["tenant"]);
     assert!(metadata.may_deliver_by(DeliveryMethod::Poll));
     assert!(!metadata.may_deliver_by(DeliveryMethod::Push));
 }
@@ -99,7 +97,6 @@ async fn ssf_7_2_3_metadata_of_another_issuer_or_form_is_refused() {
         of("quoted"),
         ok(&json!({})),
         ok(&json!([])),
-        ok(&json!({ "issuer": ISSUER, "critical_subject_members": "tenant" })),
         Answer::Of(200, vec![("content-type", "application/json")], twice),
         Answer::Of(200, vec![("content-type", "text/html")], metadata().to_string()),
         ok(&json!({ "issuer": ISSUER, "x": "x".repeat(256 * 1024) })),
