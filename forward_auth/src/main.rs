@@ -4,6 +4,7 @@
 mod environment;
 mod question;
 mod serve;
+mod signals;
 
 use std::{error::Error, net::SocketAddr, path::PathBuf, process::ExitCode};
 
@@ -22,7 +23,9 @@ use tokio::{
 };
 use toml::Table;
 use tower_introspect::{
-    ConfigError, ResourceServer, VerifiedToken, config::Config, layer::ForwardHeaders,
+    ConfigError, ResourceServer, VerifiedToken,
+    config::{Config, ConfiguredSignals},
+    layer::ForwardHeaders,
     respond::HttpOnly,
 };
 use tracing_subscriber::filter::LevelFilter;
@@ -67,6 +70,7 @@ _CLIENT_SECRET_FILE.";
 struct Settings {
     listen: SocketAddr,
     ready_listen: Option<SocketAddr>,
+    signals_listen: Option<SocketAddr>,
     max_connections: Option<usize>,
     original_request: Option<OriginalRequest>,
     resource_server: Config,
@@ -95,7 +99,8 @@ async fn run(args: &Args) -> Result<(), Box<dyn Error>> {
             text.parse::<Table>().map_err(|error| format!("{name}: {}", error.message()))?
         }
     };
-    let Service { listen, ready_listen, most, app, resource_server } = Service::new(table)?;
+    let Service { listen, ready_listen, most, app, resource_server, receivers, signals } =
+        Service::new(table)?;
     if args.check {
         println!("the settings are right");
         return Ok(());
@@ -112,6 +117,21 @@ async fn run(args: &Args) -> Result<(), Box<dyn Error>> {
             Router::new().route_service("/ready", resource_server.readiness_service::<Body>());
         // Monitoring keeps few connections.
         servers.spawn(serve(listener, app, 64, stop.subscribe()));
+    }
+    if let Some((address, receivers)) = receivers {
+        let listener = bind(address).await?;
+        tracing::info!(address = %listener.local_addr()?, "receives signals");
+        servers.spawn(serve(listener, receivers, most, stop.subscribe()));
+    }
+    if let Some(signals) = signals {
+        let mut stop = stop.subscribe();
+        servers.spawn(async move {
+            let stopped = async move {
+                let _ = stop.wait_for(|stop| *stop).await;
+            };
+            signals.run(stopped).await;
+            Ok(())
+        });
     }
     let address = listener.local_addr()?;
     let (version, issuers) = (env!("CARGO_PKG_VERSION"), resource_server.readiness().len());
@@ -149,6 +169,9 @@ struct Service {
     most: usize,
     app: Router,
     resource_server: ResourceServer,
+    /// The routes of the receivers of signals, and their address.
+    receivers: Option<(SocketAddr, Router)>,
+    signals: Option<ConfiguredSignals>,
 }
 
 impl Service {
@@ -167,7 +190,7 @@ impl Service {
                 return Err(format!("these settings are wrong:\n{}", problems.trim_end()).into());
             }
         };
-        let Settings { listen, ready_listen, max_connections, .. } = settings;
+        let Settings { listen, ready_listen, signals_listen, max_connections, .. } = settings;
         let most = max_connections.unwrap_or(MAX_CONNECTIONS);
         if !(1..=Semaphore::MAX_PERMITS).contains(&most) {
             problems.push("max_connections", "must be at least 1");
@@ -182,7 +205,9 @@ impl Service {
         let resource_server = built?;
         let original = settings.original_request.unwrap_or(OriginalRequest::Same);
         let app = app(&resource_server, original)?;
-        Ok(Self { listen, ready_listen, most, app, resource_server })
+        let signals = config.signals(&resource_server)?;
+        let receivers = signals::routes(signals.as_ref(), signals_listen)?;
+        Ok(Self { listen, ready_listen, most, app, resource_server, receivers, signals })
     }
 }
 

@@ -6,6 +6,7 @@ mod daemon;
 mod proxies;
 mod readme;
 mod recipes;
+mod signals;
 
 use std::process::Stdio;
 
