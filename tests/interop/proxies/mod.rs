@@ -246,6 +246,11 @@ impl World {
             answer.is_some_and(|answer| answer.status != 404)
         };
         until(has_routes, || format!("{proxy:?} has no routes")).await;
+        // On a busy machine the first fetch of the keys may take too long.
+        let bearer = world.bearer();
+        let fields = [("authorization", &*bearer)];
+        let has_keys = async || world.get(&fields).await.status != 503;
+        until(has_keys, || format!("{proxy:?} has no keys")).await;
         Some(world)
     }
 
