@@ -9,8 +9,6 @@ use http::{
 };
 use serde_json::json;
 
-use crate::error::refusal::VerifyError;
-
 /// A response. None may be stored (Back-Channel Logout 1.0 §2.8).
 #[derive(Debug)]
 pub(super) struct Answer {
@@ -20,17 +18,19 @@ pub(super) struct Answer {
 }
 
 impl Answer {
+    /// Returns a response without a body.
     pub(super) const fn empty(status: StatusCode) -> Self {
         Self { status, headers: Vec::new(), body: Vec::new() }
     }
 
-    pub(super) fn method_not_allowed() -> Self {
+    /// Returns the response to another method than those that are `allowed`.
+    pub(super) fn method_not_allowed(allowed: &'static str) -> Self {
         let mut answer = Self::empty(StatusCode::METHOD_NOT_ALLOWED);
-        answer.headers.push((ALLOW, HeaderValue::from_static("POST")));
+        answer.headers.push((ALLOW, HeaderValue::from_static(allowed)));
         answer
     }
 
-    /// Returns a refusal as OAuth has it (RFC 6749 §5.2).
+    /// Returns a refusal in the form of OAuth (RFC 6749 §5.2).
     pub(super) fn oauth_error(error: &'static str, description: &'static str) -> Self {
         let body = json!({ "error": error, "error_description": description });
         Self::json(StatusCode::BAD_REQUEST, &body)
@@ -44,7 +44,7 @@ impl Answer {
         answer
     }
 
-    /// Returns the response while something is missing that is not the sender's fault.
+    /// Returns a response that blames this service, or a server that it needs, and not the sender.
     pub(super) fn unavailable(description: &'static str, retry_after: Option<Duration>) -> Self {
         let body = json!({ "error": "temporarily_unavailable", "error_description": description });
         let mut answer = Self::json(StatusCode::SERVICE_UNAVAILABLE, &body);
@@ -53,6 +53,7 @@ impl Answer {
         answer
     }
 
+    /// Returns a response with a JSON body.
     pub(super) fn json(status: StatusCode, body: &serde_json::Value) -> Self {
         let mut answer = Self::empty(status);
         answer.headers.push((CONTENT_TYPE, HeaderValue::from_static("application/json")));
@@ -67,8 +68,4 @@ impl Answer {
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
     }
-}
-
-pub(super) fn retry_after(error: &VerifyError) -> Option<Duration> {
-    error.retry_after()
 }

@@ -1,4 +1,4 @@
-//! What receivers of signals have of their resource server.
+//! The parts of a resource server that receivers of signals need.
 
 use std::{
     fmt,
@@ -7,16 +7,10 @@ use std::{
 
 use http::Request;
 
-use super::{
-    intake::Intake,
-    issuers::{FindKeys, Issuers},
-    liveness::Liveness,
-    settling::Settling,
-};
+use super::{intake::Intake, issuers::Issuers, liveness::Liveness, settling::Settling};
 use crate::{
     clock::Clock,
     credentials::head::RequestHead,
-    jwt::statement::StatementKeys,
     refresh::asker::Asker,
     telemetry::{signal_state::SignalState, signals::Receiver},
     verify::peer::PeerFn,
@@ -33,28 +27,6 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    pub(super) fn clock(&self) -> &dyn Clock {
-        &*self.clock
-    }
-
-    pub(super) const fn settling(&self) -> &Settling {
-        &self.settling
-    }
-
-    pub(super) fn keys_of(&self, issuer: &str) -> FindKeys {
-        self.issuers.keys_of(issuer)
-    }
-
-    /// Returns true if tokens of this issuer may be accepted.
-    pub(super) fn is_trusted(&self, issuer: &str) -> bool {
-        self.issuers.is_trusted(issuer)
-    }
-
-    /// Returns the keys of an issuer that was given to the builder.
-    pub(super) fn configured_keys_of(&self, issuer: &str) -> Option<StatementKeys> {
-        self.issuers.configured_keys_of(issuer)
-    }
-
     /// Returns the peer that sent a request.
     pub(super) fn asker<B>(&self, request: &Request<B>) -> Asker {
         let key = self.peer.as_ref().and_then(|peer| peer(RequestHead::of(request)));

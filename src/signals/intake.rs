@@ -8,10 +8,10 @@ use std::{
 
 use futures_util::future::join_all;
 use tokio::{runtime::Handle, time::sleep};
-use tower::util::rng::{HasherRng, Rng as _};
 
 use super::{
     applied::Applied,
+    backoff::Backoff,
     liveness::Liveness,
     pending::{MAX_WAIT, Pending, Placed, Waiting},
     statement::Statement,
@@ -24,10 +24,7 @@ use crate::{
     telemetry::signals::{Outcome, Receiver, signal, signal_lost},
 };
 
-/// The first pause before the keys of pending statements are tried again. It doubles.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-
-/// The longest pause.
+/// The longest pause before the keys of pending statements are tried again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// The entry of the signals of one receiver.
@@ -175,19 +172,16 @@ impl Drop for Driver {
 
 /// Tries pending statements again until none is left, or the receiver is dropped.
 async fn drive_pending(driver: Driver) {
-    let mut rng = HasherRng::default();
-    let mut pause = FIRST_PAUSE;
+    let mut backoff = Backoff::up_to(LONGEST_PAUSE);
     loop {
-        // Spread, so that the replicas of a service do not ask at once.
-        sleep(pause.mul_f64(0.8 + 0.4 * rng.next_f64())).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        sleep(backoff.next(None)).await;
         let Some(intake) = driver.0.upgrade() else { return };
         let all = intake.state().pending.all();
         join_all(all.iter().map(|waiting| intake.retry(waiting))).await;
         let mut state = intake.state();
         if state.pending.len() < all.len() {
             // Keys have come.
-            pause = FIRST_PAUSE;
+            backoff.reset();
         }
         if state.pending.is_empty() {
             state.is_driven = false;

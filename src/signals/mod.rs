@@ -69,6 +69,7 @@
 
 mod answer;
 mod applied;
+mod backoff;
 mod body;
 pub(crate) mod by_hand;
 pub(crate) mod effect;

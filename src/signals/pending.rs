@@ -79,10 +79,8 @@ impl Pending {
         self.waiting.iter().cloned().collect()
     }
 
-    /// Removes a statement. Returns false if it was not there.
-    pub(super) fn remove(&mut self, statement: &Statement) -> bool {
-        let before = self.waiting.len();
+    /// Removes a statement.
+    pub(super) fn remove(&mut self, statement: &Statement) {
         self.waiting.retain(|waiting| waiting.statement.text != statement.text);
-        self.waiting.len() < before
     }
 }

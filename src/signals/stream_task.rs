@@ -6,9 +6,9 @@ use futures_util::future::{Either, OptionFuture, join, select};
 use tokio::time::sleep;
 
 use super::{
+    backoff::Backoff,
     event::receiver::EventReceiver,
     transmitter::{
-        backoff::Backoff,
         error::TransmitterError,
         poll::Poller,
         stream::EventStream,
@@ -16,6 +16,9 @@ use super::{
     },
 };
 use crate::error::config::ConfigError;
+
+/// The longest pause between two attempts to read the configuration.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// The tasks of one stream.
 #[derive(Debug)]
@@ -71,7 +74,7 @@ impl StreamTask {
 
     /// Reads the configuration until it can be used.
     async fn read(&self) -> (StreamConfiguration, Option<Poller>) {
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::up_to(LONGEST_PAUSE);
         loop {
             let error = match self.try_read().await {
                 Ok(read) => return read,

@@ -2,7 +2,7 @@
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
-use http::{HeaderValue, Method, Response, StatusCode, header::ALLOW, request::Parts};
+use http::{Method, Response, StatusCode, request::Parts};
 use http_body::Body;
 use serde_json::{Value, json};
 
@@ -17,10 +17,7 @@ use crate::{
     error::refusal::VerifyError,
     policy::verified_token::VerifiedToken,
     revocation::revocations::Revocations,
-    signals::{
-        answer::{Answer, retry_after},
-        body,
-    },
+    signals::{answer::Answer, body},
     telemetry::{
         audit::{ChangeByHand, changed_by_hand},
         signals::{Outcome, Receiver, signal, signal_refused},
@@ -69,12 +66,7 @@ impl Desk {
         let answer = match head.method {
             Method::POST => self.revoke(caller, &head, body).await,
             Method::GET => self.list(caller, head.uri.query().unwrap_or_default()).await,
-            _ => {
-                let refused = Answer::empty(StatusCode::METHOD_NOT_ALLOWED);
-                let mut response = refused.into_response();
-                response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, POST"));
-                return response;
-            }
+            _ => Err(Answer::method_not_allowed("GET, POST")),
         };
         answer.unwrap_or_else(|refused| refused).into_response()
     }
@@ -171,7 +163,7 @@ impl Desk {
 
     async fn find(&self, issuer: &str) -> Result<Known, Answer> {
         (self.find_issuer)(issuer).await.map_err(|error| {
-            Answer::unavailable("the issuer can't be looked up", retry_after(&error))
+            Answer::unavailable("the issuer can't be looked up", error.retry_after())
         })
     }
 }

@@ -74,7 +74,7 @@ impl EventReceiver {
         body: Q,
     ) -> Answer {
         if method != Method::POST {
-            return Answer::method_not_allowed();
+            return Answer::method_not_allowed("POST");
         }
         if !self.is_authorized(&headers) {
             return refuse("authentication_failed", "The credentials are missing or wrong.");

@@ -72,7 +72,7 @@ impl EventReceiver {
     ) -> Result<Self, ConfigError> {
         let mut problems = ConfigError::new();
         transmitter.check(&mut problems);
-        let own = host.is_trusted(&transmitter.issuer).then_some(&transmitter.issuer);
+        let own = host.issuers.is_trusted(&transmitter.issuer).then_some(&transmitter.issuer);
         let speaks_for = match &*transmitter.speaks_for {
             [] => own.into_iter().cloned().collect(),
             named => named.to_vec(),
@@ -80,11 +80,11 @@ impl EventReceiver {
         if speaks_for.is_empty() {
             problems.push("speaks_for", "name the issuers whose tokens its events are about");
         }
-        for issuer in speaks_for.iter().filter(|issuer| !host.is_trusted(issuer)) {
+        for issuer in speaks_for.iter().filter(|issuer| !host.issuers.is_trusted(issuer)) {
             problems.push("speaks_for", format!("`{issuer}` is not trusted"));
         }
         let requests = transmitter.requests(common, &mut problems);
-        let of_tokens = host.configured_keys_of(&transmitter.issuer);
+        let of_tokens = host.issuers.configured_keys_of(&transmitter.issuer);
         let keys = transmitter.statement_keys(&requests, of_tokens, &mut problems);
         let names = speaks_for.iter().map(|issuer| Arc::from(issuer.as_str())).collect();
         let polls = Arc::new(PollState::new(Arc::clone(&host.clock)));
@@ -179,8 +179,8 @@ impl EventReceiver {
     /// A token that is not in force yet is not kept. Its sender got no response.
     pub(crate) async fn receive(&self, text: &str, asker: Asker) -> Received {
         let parts = &self.0;
-        let now = Moment::now(parts.host.clock()).wall();
-        if !parts.host.clock().can_be_right(now) {
+        let now = Moment::now(&*parts.host.clock).wall();
+        if !parts.host.clock.can_be_right(now) {
             return Received::NotNow { retry_after: None };
         }
         if text.len() > MAX_BODY {
@@ -221,7 +221,7 @@ impl EventReceiver {
             issued_at,
             apply: Arc::new(move || {
                 for effect in &mapped.effects {
-                    applying.host.settling().apply(effect);
+                    applying.host.settling.apply(effect);
                 }
                 if let Some(verification) = &mapped.verification {
                     applying.verified(verification, issued_at);
@@ -259,7 +259,7 @@ impl ReceiverParts {
     /// Notes a verification event, which shows that events arrive. One that waited for long shows
     /// nothing, nor does one that nobody asked for.
     fn verified(&self, verification: &Verification, issued_at: UnixTime) {
-        let now = Moment::now(self.host.clock()).wall();
+        let now = Moment::now(&*self.host.clock).wall();
         let age = now.saturating_duration_since(issued_at);
         if self.is_expected(verification) && self.verified_within.is_none_or(|most| age < most) {
             self.intake.liveness().verified();

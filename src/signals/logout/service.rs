@@ -15,12 +15,15 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body;
 use tower_service::Service;
 
-use super::{settings::Settings, token::LogoutToken};
+use super::{
+    settings::Settings,
+    token::{Fault, LogoutToken},
+};
 use crate::{
     clock::Moment,
     refresh::asker::Asker,
     signals::{
-        answer::{Answer, retry_after},
+        answer::Answer,
         body,
         host::Host,
         intake::{Intake, NotApplied},
@@ -135,38 +138,38 @@ impl LogoutReceiver {
         body: Q,
     ) -> Answer {
         if method != Method::POST {
-            return Answer::method_not_allowed();
+            return Answer::method_not_allowed("POST");
         }
         if !is_media_type(&headers, "application/x-www-form-urlencoded") {
-            return self.refuse("the body is not a form");
+            return refuse("the body is not a form");
         }
         let form = match body::read(body).await {
             Ok(form) => form,
             Err(status) => return Answer::empty(status),
         };
         let Some(text) = logout_token(&form) else {
-            return self.refuse("the form does not have exactly one logout_token");
+            return refuse("the form does not have exactly one logout_token");
         };
-        let now = Moment::now(self.host.clock()).wall();
-        if !self.host.clock().can_be_right(now) {
+        let now = Moment::now(&*self.host.clock).wall();
+        if !self.host.clock.can_be_right(now) {
             return Answer::unavailable("the clock of this service is wrong", None);
         }
         let token = match LogoutToken::read(&text, settings, now) {
             Ok(token) => token,
-            Err(fault) => return self.refuse(fault),
+            Err(fault) => return refuse(fault),
         };
-        let keys = match self.host.keys_of(&token.issuer).await {
+        let keys = match self.host.issuers.keys_of(&token.issuer).await {
             Ok(Some(keys)) => keys,
-            Ok(None) => return self.refuse("its iss is not trusted"),
+            Ok(None) => return refuse("its iss is not trusted"),
             Err(error) => {
-                return Answer::unavailable("the issuer can't be looked up", retry_after(&error));
+                return Answer::unavailable("the issuer can't be looked up", error.retry_after());
             }
         };
         let Some(algorithm) = keys.algorithm(&token.alg) else {
-            return self.refuse("its algorithm is not allowed");
+            return refuse("its algorithm is not allowed");
         };
         let LogoutToken { issued_at, kid, effect, .. } = token;
-        let settling = self.host.settling().clone();
+        let settling = self.host.settling.clone();
         let statement = Statement {
             text: text.into(),
             keys,
@@ -180,18 +183,17 @@ impl LogoutReceiver {
         };
         match self.intake.accept(&statement, asker).await {
             Ok(()) => Answer::empty(StatusCode::OK),
-            Err(NotApplied::Refused(_)) => self.refuse("its signature does not verify"),
+            Err(NotApplied::Refused(_)) => refuse("its signature does not verify"),
             Err(NotApplied::NoKeys(error)) => {
-                Answer::unavailable("the keys of the issuer can't be had", retry_after(&error))
+                Answer::unavailable("the keys of the issuer can't be had", error.retry_after())
             }
         }
     }
+}
 
-    #[expect(clippy::unused_self, reason = "every refusal of this receiver is reported")]
-    fn refuse(&self, fault: &'static str) -> Answer {
-        signal_refused(Receiver::Logout, fault);
-        Answer::oauth_error("invalid_request", fault)
-    }
+fn refuse(fault: Fault) -> Answer {
+    signal_refused(Receiver::Logout, fault);
+    Answer::oauth_error("invalid_request", fault)
 }
 
 /// Returns the value of the one parameter `logout_token`. Others are ignored.

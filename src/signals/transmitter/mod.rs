@@ -1,7 +1,6 @@
 //! Talks to a transmitter of security events (OpenID Shared Signals Framework 1.0, RFC 8936).
 
 pub(crate) mod access;
-pub(in crate::signals) mod backoff;
 pub(crate) mod client;
 #[cfg(feature = "introspection")]
 mod client_credentials;

@@ -7,7 +7,6 @@ use serde_json::value::RawValue;
 use tokio::time::{sleep, timeout};
 
 use super::{
-    backoff::Backoff,
     client::TransmitterClient,
     error::{TransmitterError, TransmitterErrorKind},
     outcomes::{Outcomes, SetError},
@@ -21,7 +20,10 @@ use crate::{
     clock::Moment,
     error::config::ConfigError,
     jose::jws::CompactJws,
-    signals::received::{ReceiveSet, Received},
+    signals::{
+        backoff::Backoff,
+        received::{ReceiveSet, Received},
+    },
     telemetry::signals::{Receiver, signal_refused},
     transport::endpoint::Endpoint,
 };
@@ -34,6 +36,9 @@ const MARGIN: Duration = Duration::from_secs(10);
 
 /// The time limit for the last poll, after shutdown.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The longest pause after failures, but for `Retry-After`.
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// The number of polls that a transmitter refuses with the same outcomes before they are forgotten.
 const MAX_REFUSALS: u32 = 3;
@@ -247,7 +252,8 @@ struct Pace {
 
 impl Pace {
     fn new(limit: usize) -> Self {
-        Self { backoff: Backoff::default(), is_long: false, limit, max_events: limit, refusals: 0 }
+        let backoff = Backoff::up_to(LONGEST_PAUSE);
+        Self { backoff, is_long: false, limit, max_events: limit, refusals: 0 }
     }
 
     /// Returns the pause after a successful poll. `rest` is what is left of the interval.

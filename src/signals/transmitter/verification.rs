@@ -5,8 +5,8 @@ use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
 use futures_util::future::select;
 use tokio::time::sleep;
 
-use super::{backoff::Backoff, stream::EventStream, stream_configuration::StreamConfiguration};
-use crate::signals::event::expected_states::ExpectedStates;
+use super::{poll::LONGEST_PAUSE, stream::EventStream, stream_configuration::StreamConfiguration};
+use crate::signals::{backoff::Backoff, event::expected_states::ExpectedStates};
 
 /// A task that asks for a verification event of one stream from time to time.
 ///
@@ -44,7 +44,7 @@ impl VerificationTask {
     }
 
     async fn ask_for_ever(&self) -> Infallible {
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::up_to(LONGEST_PAUSE);
         loop {
             let pause = match self.expected.issue() {
                 None => backoff.next(None),
