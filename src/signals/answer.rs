@@ -9,6 +9,8 @@ use http::{
 };
 use serde_json::json;
 
+use super::received::Refusal;
+
 /// A response. None may be stored (Back-Channel Logout 1.0 §2.8).
 #[derive(Debug)]
 pub(super) struct Answer {
@@ -37,8 +39,8 @@ impl Answer {
     }
 
     /// Returns a refusal of a security event token (RFC 8935 §2.3).
-    pub(super) fn set_error(err: &'static str, description: &'static str) -> Self {
-        let body = json!({ "err": err, "description": description });
+    pub(super) fn set_error(refusal: Refusal) -> Self {
+        let body = json!({ "err": refusal.err, "description": refusal.description });
         let mut answer = Self::json(StatusCode::BAD_REQUEST, &body);
         answer.headers.push((CONTENT_LANGUAGE, HeaderValue::from_static("en")));
         answer

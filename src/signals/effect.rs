@@ -4,7 +4,7 @@ use crate::revocation::{cutoff::Cutoff, revocations::Revocations};
 
 /// The effect of a signal on the tokens that it names.
 #[derive(Clone, Debug)]
-pub(crate) enum Effect {
+pub(super) enum Effect {
     /// They are revoked.
     Revoke(Cutoff),
     /// What is known about them is asked anew.

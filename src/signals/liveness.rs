@@ -19,7 +19,7 @@ const POLLS_FAIL_FOR: Duration = Duration::from_secs(60);
 
 /// The signs of life of one sender.
 #[derive(Debug)]
-pub(crate) struct Liveness {
+pub(super) struct Liveness {
     issuers: Vec<Arc<str>>,
     clock: Arc<dyn Clock>,
     /// The longest time between two signs of life, if the sender gives any.
@@ -89,7 +89,7 @@ impl Liveness {
 
     /// Returns whether the signals about the tokens of an issuer arrive, or `None` if nobody can
     /// tell.
-    pub(crate) fn state_for(&self, issuer: &str) -> Option<SignalState> {
+    pub(super) fn state_for(&self, issuer: &str) -> Option<SignalState> {
         let now = Moment::now(&*self.clock);
         let heard = self.heard();
         let is_lost = heard

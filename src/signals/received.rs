@@ -1,21 +1,33 @@
-//! What became of a security event token.
+//! The outcome of receiving a security event token.
 
 use std::{future::Future, pin::Pin, time::Duration};
 
-/// What became of a security event token.
+/// The outcome of receiving a security event token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Received {
+pub(super) enum Received {
     /// It is in force, or was before, or has no effect here.
     Applied,
-    /// It is refused, with an error of RFC 8935 §2.4 and its description.
-    Refused { err: &'static str, description: &'static str },
+    Refused(Refusal),
     /// It can't be judged just now. It is not acknowledged, so that it comes again.
-    NotNow { retry_after: Option<Duration> },
+    NotNow {
+        retry_after: Option<Duration>,
+    },
+}
+
+/// The reason why a security event token is refused, as its transmitter is told (RFC 8935 §2.3,
+/// RFC 8936 §2.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    /// An error code of RFC 8935 §2.4.
+    pub(super) err: &'static str,
+    /// A text that quotes nothing of the token.
+    pub(super) description: &'static str,
 }
 
 /// Receives security event tokens that were fetched.
 ///
 /// A future that is dropped early has either applied its token or has no effect.
-pub(crate) trait ReceiveSet: Send + Sync + 'static {
+pub(super) trait ReceiveSet: Send + Sync + 'static {
+    /// Receives one token.
     fn receive<'a>(&'a self, set: &'a str) -> Pin<Box<dyn Future<Output = Received> + Send + 'a>>;
 }

@@ -2,7 +2,7 @@
 
 /// The reason a security event token is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SetError {
+pub(super) enum SetError {
     /// The payload is not one JSON object with unique members.
     Malformed,
     /// The claim of this name is missing or has the wrong type.
@@ -19,7 +19,7 @@ pub(crate) enum SetError {
 
 /// The claims of a security event token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SetClaim {
+pub(super) enum SetClaim {
     Audience,
     Events,
     IssuedAt,
@@ -30,7 +30,7 @@ pub(crate) enum SetClaim {
 
 impl SetError {
     /// Returns the error code of RFC 8935 §2.4.
-    pub(crate) const fn code(self) -> &'static str {
+    pub(super) const fn code(self) -> &'static str {
         match self {
             Self::Issuer => "invalid_issuer",
             Self::Audience => "invalid_audience",
@@ -42,7 +42,7 @@ impl SetError {
 
     /// Returns a description for the transmitter. It quotes nothing of the token, and tells nothing
     /// of the configuration.
-    pub(crate) const fn description(self) -> &'static str {
+    pub(super) const fn description(self) -> &'static str {
         match self {
             Self::Malformed => "The payload is not one JSON object with unique members.",
             Self::Claim(SetClaim::Audience) => "aud is neither text nor a list of text.",

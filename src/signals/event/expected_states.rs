@@ -14,16 +14,16 @@ const MAX_STATES: usize = 4;
 
 /// The states of the verification events that were asked for last (SSF 1.0 §8.1.4.1).
 #[derive(Debug, Default)]
-pub(crate) struct ExpectedStates(Mutex<VecDeque<String>>);
+pub(in crate::signals) struct ExpectedStates(Mutex<VecDeque<String>>);
 
 impl ExpectedStates {
     /// Returns true if a verification event with this state was asked for.
-    pub(crate) fn contains(&self, state: &str) -> bool {
+    pub(in crate::signals) fn contains(&self, state: &str) -> bool {
         self.states().iter().any(|expected| expected == state)
     }
 
     /// Creates a state and expects it. Returns `None` if there are no random numbers.
-    pub(crate) fn issue(&self) -> Option<String> {
+    pub(in crate::signals) fn issue(&self) -> Option<String> {
         let state = BASE64URL.encode(random::<16>()?);
         let mut states = self.states();
         states.truncate(MAX_STATES - 1);

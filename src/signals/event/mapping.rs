@@ -2,7 +2,7 @@
 
 use super::{
     resolve::{Reach, SubjectRules, Target},
-    set::{SecurityEvents, StreamStatus, Verification},
+    set::{SecurityEvents, StreamUpdate, Verification},
     types::SubjectEvent,
 };
 use crate::{clock::UnixTime, revocation::cutoff::Cutoff, signals::effect::Effect};
@@ -10,37 +10,34 @@ use crate::{clock::UnixTime, revocation::cutoff::Cutoff, signals::effect::Effect
 /// The maximum number of effects of one token, but for those on whole issuers.
 const MAX_EFFECTS: usize = 64;
 
-/// What follows from a security event token.
+/// The effects of a security event token, and its events about the stream.
 #[derive(Default)]
-pub(crate) struct Mapped {
-    pub(crate) effects: Vec<Effect>,
-    pub(crate) verification: Option<Verification>,
-    pub(crate) stream_updated: Option<StreamStatus>,
-    pub(crate) counts: Counts,
+pub(super) struct Mapped {
+    pub(super) effects: Vec<Effect>,
+    pub(super) verification: Option<Verification>,
+    pub(super) stream_updated: Option<StreamUpdate>,
+    pub(super) counts: Counts,
 }
 
 /// The numbers of events that had no effect, or a wider one than they ask for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counts {
-    /// Ignored: the type has no effect here.
-    pub(crate) unknown_event: usize,
+pub(super) struct Counts {
     /// Ignored: the transmitter doesn't speak for the issuer of the subject.
-    pub(crate) foreign_issuer: usize,
+    pub(super) foreign_issuer: usize,
     /// Discarded: a critical member of the subject can't be processed (SSF 1.0 §3.6).
-    pub(crate) critical_member: usize,
+    pub(super) critical_member: usize,
     /// Widened: the `sub` of the user is not known.
-    pub(crate) unmapped_subject: usize,
+    pub(super) unmapped_subject: usize,
 }
 
 /// Returns the effects of a token that the transmitter of these rules has sent.
 ///
 /// An event about a user whose `sub` is not known has all facts of the issuers asked anew. That does
 /// not reach JWTs that are verified locally. A map from identifiers to `sub` prevents this.
-pub(crate) fn effects(set: &SecurityEvents, rules: &SubjectRules) -> Mapped {
+pub(super) fn effects(set: &SecurityEvents, rules: &SubjectRules) -> Mapped {
     let mut mapped = Mapped {
         verification: set.verification.clone(),
         stream_updated: set.stream_updated,
-        counts: Counts { unknown_event: set.others, ..Counts::default() },
         ..Mapped::default()
     };
     for &(event, time) in &set.events {

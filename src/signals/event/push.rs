@@ -17,7 +17,11 @@ use super::receiver::EventReceiver;
 use crate::{
     jose::crypto::backend::sha256,
     refresh::asker::Asker,
-    signals::{answer::Answer, body, received::Received},
+    signals::{
+        answer::Answer,
+        body,
+        received::{Received, Refusal},
+    },
     telemetry::signals::{Receiver, signal_refused},
     transport::response::is_media_type,
 };
@@ -91,7 +95,7 @@ impl EventReceiver {
         };
         match self.receive(text, asker).await {
             Received::Applied => Answer::empty(StatusCode::ACCEPTED),
-            Received::Refused { err, description } => Answer::set_error(err, description),
+            Received::Refused(refusal) => Answer::set_error(refusal),
             Received::NotNow { retry_after } => {
                 Answer::unavailable("the token can't be verified just now", retry_after)
             }
@@ -112,7 +116,7 @@ impl EventReceiver {
 
 fn refuse(err: &'static str, description: &'static str) -> Answer {
     signal_refused(Receiver::Event, description);
-    Answer::set_error(err, description)
+    Answer::set_error(Refusal { err, description })
 }
 
 impl<Q, B> Service<Request<Q>> for EventService<B>

@@ -6,7 +6,7 @@ use super::{
     expected_states::ExpectedStates,
     mapping::{Mapped, effects},
     resolve::SubjectRules,
-    set::{SecurityEvents, StreamStatus, Verification},
+    set::{SecurityEvents, Verification},
     transmitter::Transmitter,
 };
 #[cfg(feature = "config")]
@@ -23,13 +23,13 @@ use crate::{
         host::Host,
         intake::{Intake, NotApplied},
         liveness::Liveness,
-        received::{ReceiveSet, Received},
+        received::{ReceiveSet, Received, Refusal},
         statement::{self, Malformed, Statement},
         transmitter::{
             access::TransmitterAuth,
             poll::Poller,
             poll_state::PollState,
-            stream::EventStream,
+            stream::{EventStream, StreamStatus},
             stream_configuration::StreamConfiguration,
             streams::{EventStreams, EventStreamsBuilder},
             verification::VerificationTask,
@@ -177,7 +177,7 @@ impl EventReceiver {
     /// # Cancellation
     ///
     /// A token that is not in force yet is not kept. Its sender got no response.
-    pub(crate) async fn receive(&self, text: &str, asker: Asker) -> Received {
+    pub(super) async fn receive(&self, text: &str, asker: Asker) -> Received {
         let parts = &self.0;
         let now = Moment::now(&*parts.host.clock).wall();
         if !parts.host.clock.can_be_right(now) {
@@ -226,8 +226,8 @@ impl EventReceiver {
                 if let Some(verification) = &mapped.verification {
                     applying.verified(verification, issued_at);
                 }
-                if let Some(status) = mapped.stream_updated {
-                    let is_stopped = status != StreamStatus::Enabled;
+                if let Some(update) = mapped.stream_updated {
+                    let is_stopped = update.status != Some(StreamStatus::Enabled);
                     applying.intake.liveness().set_stopped(is_stopped, issued_at);
                 }
                 applying.outcome(&mapped)
@@ -294,7 +294,7 @@ impl ReceiverParts {
 
 fn refused(err: &'static str, description: &'static str) -> Received {
     signal_refused(Receiver::Event, description);
-    Received::Refused { err, description }
+    Received::Refused(Refusal { err, description })
 }
 
 impl fmt::Debug for EventReceiver {

@@ -23,21 +23,21 @@ const ALL_SESSIONS: &str = "ALL";
 /// A function of the application that returns the `sub` of the user that an identifier names.
 ///
 /// An opaque name counts as a `sub` and a `sid` of its own accord. The function may add to that.
-pub(crate) type SubjectMap = Arc<dyn Fn(&SubjectId) -> Option<String> + Send + Sync>;
+pub(super) type SubjectMap = Arc<dyn Fn(&SubjectId) -> Option<String> + Send + Sync>;
 
 /// The rules by which the subjects of one transmitter become cutoffs.
 #[derive(Clone)]
-pub(crate) struct SubjectRules {
+pub(super) struct SubjectRules {
     /// The issuers of access tokens that the transmitter speaks for, at least one. They are compared
     /// byte by byte.
-    pub(crate) issuers: Vec<String>,
+    pub(super) issuers: Vec<String>,
     /// Tells whom an email address, a phone number, .. belongs to. Its result counts at every issuer.
-    pub(crate) map: Option<SubjectMap>,
+    pub(super) map: Option<SubjectMap>,
     /// The members of a complex subject that must be understood (SSF 1.0 §3.6).
-    pub(crate) critical: Vec<String>,
+    pub(super) critical: Vec<String>,
     /// Cuts the user instead where a user and a session are named. For issuers whose tokens have no
     /// `sid`.
-    pub(crate) cut_by_subject: bool,
+    pub(super) cut_by_subject: bool,
 }
 
 /// The least that an event can be limited to.

@@ -1,4 +1,4 @@
-//! The claims of a verified security event token (RFC 8417, SSF 1.0 §4).
+//! The claims of a security event token (RFC 8417, SSF 1.0 §4).
 
 use serde_json::value::RawValue;
 
@@ -13,51 +13,45 @@ use crate::{
         json::{self, NotStrict, Object},
     },
     clock::UnixTime,
+    signals::transmitter::stream::StreamStatus,
 };
 
 /// The claims of a security event token.
 ///
 /// It has no `Debug` form: most of it is personal data.
-pub(crate) struct SecurityEvents {
-    pub(crate) issuer: String,
-    pub(crate) issued_at: UnixTime,
+pub(super) struct SecurityEvents {
+    pub(super) issuer: String,
+    pub(super) issued_at: UnixTime,
     audience: Vec<String>,
     /// Present if there is an event about a subject.
     pub(super) subject: Option<Subject>,
     /// The events about the subject, each with its time.
     pub(super) events: Vec<(SubjectEvent, UnixTime)>,
     pub(super) verification: Option<Verification>,
-    pub(super) stream_updated: Option<StreamStatus>,
-    /// The number of events of other types.
-    pub(super) others: usize,
+    pub(super) stream_updated: Option<StreamUpdate>,
 }
 
 /// A verification event (SSF 1.0 §8.1.4.1).
 #[derive(Clone, PartialEq, Eq)]
 #[cfg_attr(test, derive(Debug))]
-pub(crate) struct Verification {
+pub(super) struct Verification {
     /// The state of the request that the event responds to. The transmitter may send the event
     /// unasked, without a state.
-    pub(crate) state: Option<String>,
-    /// The identifier of the stream.
-    pub(crate) stream: Option<String>,
+    pub(super) state: Option<String>,
 }
 
-/// The status of a stream (SSF 1.0 §8.1.2).
+/// A change of the status of a stream (SSF 1.0 §8.1.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum StreamStatus {
-    Enabled,
-    Paused,
-    Disabled,
-    /// A status that the specification does not know.
-    Other,
+pub(super) struct StreamUpdate {
+    /// `None` for a status that the specification does not know.
+    pub(super) status: Option<StreamStatus>,
 }
 
 impl SecurityEvents {
-    /// Reads the payload of a token whose signature has been verified.
+    /// Reads the payload of a token. Its signature is verified later.
     ///
     /// Unknown claims are ignored, and so are the members of events that have no effect here.
-    pub(crate) fn read(payload: &[u8]) -> Result<Self, SetError> {
+    pub(super) fn read(payload: &[u8]) -> Result<Self, SetError> {
         let claims = Object::parse(payload).map_err(|NotStrict| SetError::Malformed)?;
         if claims.get("exp").is_some() {
             return Err(SetError::Expires);
@@ -81,7 +75,6 @@ impl SecurityEvents {
             events: Vec::new(),
             verification: None,
             stream_updated: None,
-            others: 0,
         };
         let events = claims.get("events").and_then(events).filter(|events| !events.is_empty());
         for (event_type, event) in events.ok_or(SetError::Claim(SetClaim::Events))? {
@@ -94,7 +87,7 @@ impl SecurityEvents {
     }
 
     /// Refuses a token that is from another transmitter or for another receiver (RFC 8935 §2).
-    pub(crate) fn check_parties(&self, issuer: &str, audience: &str) -> Result<(), SetError> {
+    pub(super) fn check_parties(&self, issuer: &str, audience: &str) -> Result<(), SetError> {
         if self.issuer != issuer {
             return Err(SetError::Issuer);
         }
@@ -114,9 +107,8 @@ impl SecurityEvents {
                 self.events.push((event_type, time.unwrap_or(self.issued_at)));
             }
             EventType::Verification => {
-                let stream = self.subject.as_ref().and_then(Subject::opaque).map(str::to_owned);
                 let state = text("state")?.map(String::from);
-                self.verification = Some(Verification { state, stream });
+                self.verification = Some(Verification { state });
             }
             EventType::StreamUpdated => {
                 // Keycloak 26.7 has the whole status there, as an object.
@@ -126,14 +118,10 @@ impl SecurityEvents {
                         .and_then(|status| Some(status.string("status").ok()??.into_owned())),
                     _ => text("status")?.map(String::from),
                 };
-                self.stream_updated = Some(match status.as_deref() {
-                    Some("enabled") => StreamStatus::Enabled,
-                    Some("paused") => StreamStatus::Paused,
-                    Some("disabled") => StreamStatus::Disabled,
-                    _ => StreamStatus::Other,
-                });
+                let status = status.as_deref().and_then(StreamStatus::named);
+                self.stream_updated = Some(StreamUpdate { status });
             }
-            EventType::Other => self.others += 1,
+            EventType::Other => {}
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::value::RawValue;
 
-use super::subject_id::{Kind, MAX_MEMBERS, NotASubject, SubjectId};
+use super::subject_id::{MAX_MEMBERS, NotASubject, SubjectId};
 use crate::claims::json::{self, Object};
 
 /// The maximum number of identifiers in the format `aliases`.
@@ -16,7 +16,7 @@ const COMPLEX_MEMBERS: [&str; 7] =
 
 /// The subject of a security event.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Subject {
+pub(super) enum Subject {
     /// One subject, by one identifier or several.
     Simple(Vec<SubjectId>),
     /// A subject that all members describe together.
@@ -25,7 +25,7 @@ pub(crate) enum Subject {
 
 /// The members of a complex subject.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Complex {
+pub(super) struct Complex {
     pub(super) user: Option<Vec<SubjectId>>,
     pub(super) session: Option<Vec<SubjectId>>,
     /// The names of the other members, which no cutoff can express.
@@ -46,17 +46,6 @@ impl Subject {
                 Complex::read(&object).map(Self::Complex)
             }
             None => Err(NotASubject),
-        }
-    }
-
-    /// Returns the name of an opaque subject.
-    pub(super) fn opaque(&self) -> Option<&str> {
-        match self {
-            Self::Simple(ids) => ids.iter().find_map(|id| match id.kind() {
-                Kind::Opaque(name) => Some(name),
-                _ => None,
-            }),
-            Self::Complex(_) => None,
         }
     }
 }

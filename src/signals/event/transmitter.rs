@@ -29,7 +29,7 @@ use crate::{
 #[derive(Clone)]
 #[must_use = "does nothing until passed to `ResourceServer::receive_events`"]
 pub struct Transmitter {
-    pub(crate) issuer: String,
+    pub(super) issuer: String,
     pub(super) audience: String,
     pub(super) speaks_for: Vec<String>,
     keys: Option<KeySet>,

@@ -1,11 +1,8 @@
 //! The types of security events, and their URIs.
 
-/// The member of `events` in a logout token (OpenID Connect Back-Channel Logout 1.0 §2.4).
-pub(crate) const BACKCHANNEL_LOGOUT: &str = "http://schemas.openid.net/event/backchannel-logout";
-
 /// The type of a security event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum EventType {
+pub(super) enum EventType {
     /// An event about a subject.
     Subject(SubjectEvent),
     /// The transmitter shows that the stream works (SSF 1.0 §8.1.4.1).
@@ -18,7 +15,7 @@ pub(crate) enum EventType {
 
 /// The type of an event about a subject, in the order of CAEP 1.0 and RISC 1.0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SubjectEvent {
+pub(super) enum SubjectEvent {
     SessionRevoked,
     TokenClaimsChange,
     CredentialChange,
@@ -32,7 +29,7 @@ pub(crate) enum SubjectEvent {
 
 impl EventType {
     /// Returns the type that a URI stands for. URIs are compared byte by byte.
-    pub(crate) fn from_uri(uri: &str) -> Self {
+    pub(super) fn from_uri(uri: &str) -> Self {
         let Some(path) = uri.strip_prefix("https://schemas.openid.net/secevent/") else {
             return Self::Other;
         };

@@ -13,8 +13,11 @@ use crate::{
     error::kind::TokenKind,
     jose::{header::Header, jws::CompactJws},
     revocation::cutoff::Cutoff,
-    signals::{effect::Effect, event::types::BACKCHANNEL_LOGOUT, statement},
+    signals::{effect::Effect, statement},
 };
+
+/// The member of `events` in a logout token (§2.4).
+const BACKCHANNEL_LOGOUT: &str = "http://schemas.openid.net/event/backchannel-logout";
 
 /// The tolerated difference between the clocks of the issuer and of this service.
 const LEEWAY: Duration = Duration::from_secs(30);

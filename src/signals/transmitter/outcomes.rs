@@ -4,16 +4,11 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-/// The reason why a SET is refused (RFC 8936 §2.6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct SetError {
-    pub(super) err: &'static str,
-    pub(super) description: &'static str,
-}
+use crate::signals::received::Refusal;
 
 /// Outcomes by `jti`. There are at most as many as one response has SETs.
 #[derive(Debug, Default)]
-pub(super) struct Outcomes(BTreeMap<String, Result<(), SetError>>);
+pub(super) struct Outcomes(BTreeMap<String, Result<(), Refusal>>);
 
 impl Outcomes {
     pub(super) fn is_empty(&self) -> bool {
@@ -24,7 +19,7 @@ impl Outcomes {
         self.0.contains_key(jti)
     }
 
-    pub(super) fn insert(&mut self, jti: &str, outcome: Result<(), SetError>) {
+    pub(super) fn insert(&mut self, jti: &str, outcome: Result<(), Refusal>) {
         self.0.insert(jti.to_owned(), outcome);
     }
 
@@ -42,7 +37,7 @@ impl Outcomes {
         for (jti, outcome) in &self.0 {
             match outcome {
                 Ok(()) => ack.push(jti),
-                Err(SetError { err, description }) => {
+                Err(Refusal { err, description }) => {
                     errors.insert(jti.clone(), json!({ "err": err, "description": description }));
                 }
             }

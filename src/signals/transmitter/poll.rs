@@ -9,7 +9,7 @@ use tokio::time::{sleep, timeout};
 use super::{
     client::TransmitterClient,
     error::{TransmitterError, TransmitterErrorKind},
-    outcomes::{Outcomes, SetError},
+    outcomes::Outcomes,
     poll_response::PollResponse,
     poll_state::{PollClaim, PollState},
     request::{Call, TIMEOUT},
@@ -22,7 +22,7 @@ use crate::{
     jose::jws::CompactJws,
     signals::{
         backoff::Backoff,
-        received::{ReceiveSet, Received},
+        received::{ReceiveSet, Received, Refusal},
     },
     telemetry::signals::{Receiver, signal_refused},
     transport::endpoint::Endpoint,
@@ -73,7 +73,7 @@ pub struct Poller {
 
 impl Poller {
     /// Creates the only poller of a receiver.
-    pub(crate) fn new(
+    pub(in crate::signals) fn new(
         stream: &EventStream,
         endpoint_url: &str,
         receiver: Arc<dyn ReceiveSet>,
@@ -170,7 +170,7 @@ impl Poller {
         for (jti, set) in response.sets().take(self.max_events) {
             let outcome = match self.receive(jti, set).await {
                 Received::Applied => Ok(()),
-                Received::Refused { err, description } => Err(SetError { err, description }),
+                Received::Refused(refusal) => Err(refusal),
                 Received::NotNow { .. } => continue,
             };
             outcomes.insert(jti, outcome);
@@ -189,7 +189,7 @@ impl Poller {
     async fn receive(&self, jti: &str, set: &RawValue) -> Received {
         let refused = |description| {
             signal_refused(Receiver::Event, description);
-            Received::Refused { err: "invalid_request", description }
+            Received::Refused(Refusal { err: "invalid_request", description })
         };
         let Some(set) = json::string(set) else { return refused("the SET is not a string") };
         // A `jti` that is acknowledged must be that of the event which was applied.

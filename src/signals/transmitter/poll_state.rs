@@ -10,7 +10,7 @@ use crate::{
 
 /// The state of the polls of one receiver.
 #[derive(Debug)]
-pub(crate) struct PollState {
+pub(in crate::signals) struct PollState {
     clock: Arc<dyn Clock>,
     polls: Mutex<Polls>,
 }
@@ -24,12 +24,12 @@ struct Polls {
 }
 
 impl PollState {
-    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
+    pub(in crate::signals) fn new(clock: Arc<dyn Clock>) -> Self {
         Self { clock, polls: Mutex::default() }
     }
 
     /// Returns the kind of the last failure, and the time of the first one since the last success.
-    pub(crate) fn failing(&self) -> Option<(TransmitterErrorKind, Moment)> {
+    pub(in crate::signals) fn failing(&self) -> Option<(TransmitterErrorKind, Moment)> {
         self.polls().failing
     }
 

@@ -55,7 +55,7 @@ impl StreamStatus {
     }
 
     /// Returns the status with this name.
-    pub(crate) fn named(name: &str) -> Option<Self> {
+    pub(in crate::signals) fn named(name: &str) -> Option<Self> {
         [Self::Disabled, Self::Enabled, Self::Paused].into_iter().find(|it| it.as_str() == name)
     }
 }

@@ -26,7 +26,7 @@ impl VerificationTask {
     ///
     /// It asks more often than that if the transmitter would give up the stream meanwhile, and never
     /// more often than the transmitter allows.
-    pub(crate) fn new(
+    pub(in crate::signals) fn new(
         stream: EventStream,
         configuration: &StreamConfiguration,
         interval: Duration,

@@ -29,7 +29,7 @@ use super::{
 use crate::{
     clock::{Moment, SystemClock},
     jose::{base64url::BASE64URL, jws::CompactJws},
-    signals::received::{ReceiveSet, Received},
+    signals::received::{ReceiveSet, Received, Refusal},
     transport::{
         error::{TransportError, TransportErrorKind},
         http_transport::HttpTransport,
@@ -183,7 +183,8 @@ impl ReceiveSet for Events {
         let jti = payload["jti"].as_str().unwrap().to_owned();
         let received = match &*jti {
             _ if jti.starts_with("bad") => {
-                Received::Refused { err: "invalid_issuer", description: "of another issuer" }
+                let description = "of another issuer";
+                Received::Refused(Refusal { err: "invalid_issuer", description })
             }
             _ if jti.starts_with("wait") => Received::NotNow { retry_after: None },
             _ => Received::Applied,
