@@ -110,12 +110,14 @@ impl Intake {
 
     fn keep(self: &Arc<Self>, statement: &Statement, asker: Asker) {
         let now = Moment::now(&*self.clock);
-        let (placed, drive) = {
+        let runtime = Handle::try_current().ok();
+        let (placed, runtime) = {
             let mut state = self.state();
             let is_proven = state.proven.get(asker).is_some();
             let placed = state.pending.push(statement, asker, is_proven, now);
-            let drive = !state.is_driven && !state.pending.is_empty();
-            (placed, drive)
+            let runtime = runtime.filter(|_| !state.is_driven && !state.pending.is_empty());
+            state.is_driven |= runtime.is_some();
+            (placed, runtime)
         };
         match placed {
             Placed::Added => signal(self.receiver, Outcome::Kept),
@@ -124,9 +126,9 @@ impl Intake {
                 self.lose(statement, "there is no place to keep it until keys are there")
             }
         }
-        if drive && let Ok(runtime) = Handle::try_current() {
-            self.state().is_driven = true;
-            runtime.spawn(drive_pending(Driver(Arc::downgrade(self))));
+        if let Some(runtime) = runtime {
+            let intake = Arc::downgrade(self);
+            runtime.spawn(drive_pending(Driver { intake, is_dismissed: false }));
         }
     }
 
@@ -160,22 +162,28 @@ impl Intake {
 }
 
 /// The task that tries pending statements again. If its runtime ends, the next one starts another.
-struct Driver(Weak<Intake>);
+struct Driver {
+    intake: Weak<Intake>,
+    /// True if it ended by itself. Then there may be another task by now.
+    is_dismissed: bool,
+}
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        if let Some(intake) = self.0.upgrade() {
+        if !self.is_dismissed
+            && let Some(intake) = self.intake.upgrade()
+        {
             intake.state().is_driven = false;
         }
     }
 }
 
 /// Tries pending statements again until none is left, or the receiver is dropped.
-async fn drive_pending(driver: Driver) {
+async fn drive_pending(mut driver: Driver) {
     let mut backoff = Backoff::up_to(LONGEST_PAUSE);
     loop {
         sleep(backoff.next(None)).await;
-        let Some(intake) = driver.0.upgrade() else { return };
+        let Some(intake) = driver.intake.upgrade() else { return };
         let all = intake.state().pending.all();
         join_all(all.iter().map(|waiting| intake.retry(waiting))).await;
         let mut state = intake.state();
@@ -185,6 +193,7 @@ async fn drive_pending(driver: Driver) {
         }
         if state.pending.is_empty() {
             state.is_driven = false;
+            driver.is_dismissed = true;
             return;
         }
     }

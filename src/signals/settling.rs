@@ -61,7 +61,10 @@ impl Settling {
         }
         if !state.is_driven {
             state.is_driven = true;
-            runtime.spawn(drive(Driver(Arc::downgrade(&self.0))));
+            // A runtime that shuts down drops the task at once, which takes the lock.
+            drop(state);
+            let shared = Arc::downgrade(&self.0);
+            runtime.spawn(drive(Driver { shared, is_dismissed: false }));
         }
     }
 }
@@ -85,28 +88,35 @@ impl Shared {
             }
             due.extend(state.waiting.pop_front().map(|(_, cutoff)| cutoff));
         }
-        // Whoever comes next starts another task.
+        // The next effect starts another task.
         state.is_driven = false;
         (due, None)
     }
 }
 
 /// The task that applies cutoffs for the second time. If its runtime ends, the next effect starts another.
-struct Driver(Weak<Shared>);
+struct Driver {
+    shared: Weak<Shared>,
+    /// True if it ended by itself. Then there may be another task by now.
+    is_dismissed: bool,
+}
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        if let Some(shared) = self.0.upgrade() {
+        if !self.is_dismissed
+            && let Some(shared) = self.shared.upgrade()
+        {
             shared.state().is_driven = false;
         }
     }
 }
 
 /// Applies cutoffs for the second time until none waits, or the resource server is dropped.
-async fn drive(driver: Driver) {
+async fn drive(mut driver: Driver) {
     loop {
-        let Some(alive) = driver.0.upgrade() else { return };
+        let Some(alive) = driver.shared.upgrade() else { return };
         let (due, next) = alive.take_due();
+        driver.is_dismissed = next.is_none();
         for cutoff in &due {
             alive.revocations.outdate(cutoff);
         }
@@ -115,5 +125,24 @@ async fn drive(driver: Driver) {
             Some(at) => sleep_until(at).await,
             None => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+
+    #[test]
+    fn effect_is_applied_when_the_runtime_has_shut_down() {
+        let revocations = Revocations::new();
+        let settling = Settling::new(revocations.clone(), Arc::new(SystemClock));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let handle = runtime.handle().clone();
+        drop(runtime);
+        let _entered = handle.enter();
+        settling.apply(&Effect::Revoke(Cutoff::subject("https://as.example.com", "alice")));
+        assert_eq!(revocations.len(), 1);
+        assert!(!settling.0.state().is_driven, "another runtime may start the task");
     }
 }
