@@ -1,6 +1,7 @@
 //! Tells whether signals can be relied on.
 
 use std::{
+    slice,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -11,11 +12,14 @@ use crate::{
     telemetry::signal_state::SignalState,
 };
 
-/// How long signals are stale after one was lost.
+/// The time for which signals are stale after one was lost.
 const LOST_FOR: Duration = Duration::from_secs(60 * 60);
 
-/// How long polls may fail until signals are stale.
+/// The time for which polls may fail before signals are stale.
 const POLLS_FAIL_FOR: Duration = Duration::from_secs(60);
+
+/// The maximum number of issuers about which a signal was lost.
+const MAX_LOST: usize = 1000;
 
 /// The signs of life of one sender.
 #[derive(Debug)]
@@ -75,14 +79,18 @@ impl Liveness {
         }
     }
 
-    /// Notes that a signal about the tokens of an issuer was lost.
-    pub(super) fn lost(&self, issuer: &Arc<str>) {
+    /// Notes that a signal of this sender was lost. It may be about all issuers that a transmitter
+    /// speaks for.
+    pub(super) fn lost(&self, sender: &Arc<str>) {
         let now = Moment::now(&*self.clock);
+        let about = if self.issuers.is_empty() { slice::from_ref(sender) } else { &*self.issuers };
         let mut heard = self.heard();
-        heard.lost.retain(|(name, _)| name != issuer);
-        heard.lost.push((Arc::clone(issuer), now));
+        for issuer in about {
+            heard.lost.retain(|(name, _)| name != issuer);
+            heard.lost.push((Arc::clone(issuer), now));
+        }
         // Issuers may be found by a resolver, in any number.
-        if heard.lost.len() > 1000 {
+        if heard.lost.len() > MAX_LOST.max(about.len()) {
             heard.lost.remove(0);
         }
     }

@@ -2,7 +2,11 @@
 
 use serde_json::json;
 use tokio::time::advance;
-use tower_introspect::{signals::EventService, verify::SignalState};
+use tower_introspect::{
+    signals::{EventService, Transmitter},
+    test_util::{AuthorizationServer, Endpoint, Fault},
+    verify::SignalState,
+};
 
 use super::{
     push::{push, transmitter},
@@ -90,4 +94,23 @@ async fn paused_and_disabled_streams_make_signals_stale_whatever_the_order() {
     assert_eq!(state(&world), Some(SignalState::Stale), "it was disabled later");
     push(&service, &updated("enabled")).await;
     assert_eq!(state(&world), Some(SignalState::Fresh));
+}
+
+#[tokio::test(start_paused = true)]
+async fn lost_event_makes_the_signals_of_every_issuer_stale_that_its_transmitter_speaks_for() {
+    const EVENTS: &str = "https://events.example.com";
+    let world = World::new(Issuer::jwt(ISSUER));
+    let sender = AuthorizationServer::new(EVENTS).with_clock(world.clock.clone());
+    sender.inject(Endpoint::SsfConfiguration, Fault::status(StatusCode::BAD_GATEWAY));
+    let transmitter = Transmitter::new(EVENTS, RECEIVER).speaks_for(ISSUER);
+    let receiver = world.api.receive_events(&transmitter.transport(sender.transport())).unwrap();
+    let service = receiver.push_service();
+    for n in 0..128 {
+        let set = sender.security_event(RECEIVER).of_subject(&n.to_string()).session_revoked();
+        assert_eq!(push(&service, &set.mint()).await.0, 503);
+    }
+    assert_eq!((receiver.pending(), state(&world)), (128, None));
+    let set = sender.security_event(RECEIVER).of_subject("one more").session_revoked();
+    assert_eq!(push(&service, &set.mint()).await.0, 503);
+    assert_eq!((receiver.pending(), state(&world)), (128, Some(SignalState::Stale)));
 }
