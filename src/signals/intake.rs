@@ -72,7 +72,8 @@ impl Intake {
     ///
     /// # Cancellation
     ///
-    /// A statement that is not applied yet is not kept. Its sender got no response.
+    /// A statement that is not verified yet is kept, as one whose keys can't be had: a sender may give
+    /// up earlier than a fetch of keys, and never send it again.
     pub(super) async fn accept(
         self: &Arc<Self>,
         statement: &Statement,
@@ -83,16 +84,16 @@ impl Intake {
             signal(self.receiver, Outcome::Repeated);
             return Ok(());
         }
-        match statement.verify(asker).await {
+        let mut kept = KeptOnDrop { intake: self, statement, asker, is_verified: false };
+        let verified = statement.verify(asker).await;
+        kept.is_verified = verified.is_ok();
+        match verified {
             Ok(Ok(())) => {
                 self.apply(statement, asker);
                 Ok(())
             }
             Ok(Err(mismatch)) => Err(NotApplied::Refused(mismatch)),
-            Err(error) => {
-                self.keep(statement, asker);
-                Err(NotApplied::NoKeys(error))
-            }
+            Err(error) => Err(NotApplied::NoKeys(error)),
         }
     }
 
@@ -158,6 +159,22 @@ impl Intake {
 
     fn state(&self) -> MutexGuard<'_, IntakeState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps a statement when it is dropped, unless the statement was verified or refused.
+struct KeptOnDrop<'a> {
+    intake: &'a Arc<Intake>,
+    statement: &'a Statement,
+    asker: Asker,
+    is_verified: bool,
+}
+
+impl Drop for KeptOnDrop<'_> {
+    fn drop(&mut self) {
+        if !self.is_verified {
+            self.intake.keep(self.statement, self.asker);
+        }
     }
 }
 

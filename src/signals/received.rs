@@ -26,7 +26,7 @@ pub(super) struct Refusal {
 
 /// Receives security event tokens that were fetched.
 ///
-/// A future that is dropped early has either applied its token or has no effect.
+/// A future that is dropped early has applied its token, keeps it to verify it later, or has no effect.
 pub(super) trait ReceiveSet: Send + Sync + 'static {
     /// Receives one token.
     fn receive<'a>(&'a self, set: &'a str) -> Pin<Box<dyn Future<Output = Received> + Send + 'a>>;

@@ -176,7 +176,7 @@ impl EventReceiver {
     ///
     /// # Cancellation
     ///
-    /// A token that is not in force yet is not kept. Its sender got no response.
+    /// A token that is not verified yet is kept, as one whose keys can't be had.
     pub(super) async fn receive(&self, text: &str, asker: Asker) -> Received {
         let parts = &self.0;
         let now = Moment::now(&*parts.host.clock).wall();

@@ -9,6 +9,7 @@ use tower_introspect::{
 };
 
 use super::*;
+
 fn world() -> World {
     World::with(|api| {
         let budget = MissBudgetLayer::new(20, SEC);
@@ -57,6 +58,21 @@ async fn token_without_keys_is_neither_acknowledged_nor_dropped_nor_believed() {
     assert!(response.headers().contains_key("retry-after"));
     assert_eq!((service.pending(), world.api.revocations().len()), (1, 0));
     pass(120).await;
+    assert_eq!((service.pending(), world.api.revocations().len()), (1, 0));
+    with_keys(&world);
+    pass(60).await;
+    assert_eq!((service.pending(), world.api.revocations().len()), (0, 1));
+}
+
+/// oidc-provider gives up after 2.5 seconds, and a fetch of keys has three.
+#[tokio::test(start_paused = true)]
+async fn token_whose_sender_gives_up_while_keys_are_fetched_is_kept() {
+    let world = world();
+    let service = receiver(&world);
+    world.server.inject(Endpoint::Jwks, Fault::hang());
+    let token = logout(&world, "alice");
+    let sending = tokio::time::timeout(5 * SEC / 2, deliver(&service, &token));
+    assert!(sending.await.is_err(), "the sender gives up");
     assert_eq!((service.pending(), world.api.revocations().len()), (1, 0));
     with_keys(&world);
     pass(60).await;
