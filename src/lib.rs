@@ -64,7 +64,7 @@
 //! | [`resource_server`] | the facade: one builder for the audience, the issuers and the layers |
 //! | [`config`] | a [`ResourceServer`] from TOML |
 //! | [`layer`], [`require`] | the middleware, and the requirements of routes and methods |
-//! | [`signals`] | logouts and security events that are told at once |
+//! | [`signals`] | receivers of logouts and security events, which revoke at once |
 //! | [`stream`] | streams that end when their token does |
 //! | [`axum`], [`tonic`] | extractors, interceptors and statuses |
 //! | [`policy`] | the requirements that every token is checked against on every request |
@@ -104,7 +104,7 @@
 //! | `metrics` | no | counters, gauges and histograms, through the crate `metrics` |
 //! | `dpop` | no | [`proof::Dpop`]: tokens bound to a key (RFC 9449); needs one of the two cryptography features |
 //! | `mtls` | no | [`proof::Mtls`]: tokens bound to a client certificate (RFC 8705, RFC 9440); needs one of the two cryptography features |
-//! | `signals` | no | [`signals`]: back-channel logouts and security events; needs one of the two cryptography features |
+//! | `signals` | no | [`signals`]: back-channel logouts, security events, and a route that revokes by hand; needs one of the two cryptography features |
 //! | `axum` | no | extractors |
 //! | `tonic` | no | interceptors and `Status` |
 //! | `config` | no | a [`ResourceServer`] from TOML |

@@ -1,4 +1,4 @@
-//! Verifies the signatures of what an issuer signs besides access tokens: introspection responses
+//! Verifies the signatures of statements of an issuer other than access tokens: introspection responses
 //! (RFC 9701), logout tokens and security event tokens.
 
 use std::{fmt, sync::Arc};

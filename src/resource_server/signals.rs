@@ -56,12 +56,12 @@ impl<R> ResourceServer<R> {
 
     /// Returns a receiver of the security events of a transmitter.
     ///
-    /// One is enough for a transmitter: each has the events that it received in its own mind, and asks
-    /// for the keys on its own. It sends no request before an event arrives.
+    /// Create one for each transmitter, and clone it. Two of them for one transmitter would not share the
+    /// events that they know, or the keys. It sends no request before an event arrives.
     ///
     /// # Errors
     ///
-    /// Returns every problem of the settings, each with the name of its setting: an issuer that the
+    /// Returns every problem with the settings, each with the name of its setting. The issuers that the
     /// transmitter speaks for must be trusted.
     ///
     /// ```no_run

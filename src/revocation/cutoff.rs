@@ -1,4 +1,4 @@
-//! A cutoff, and what cutoffs mean for verified facts.
+//! A cutoff, and its results for verified facts.
 
 use crate::clock::{Moment, UnixTime};
 

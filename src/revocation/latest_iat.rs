@@ -1,4 +1,4 @@
-//! How far the clock of each issuer is known to be ahead.
+//! The time by which the clock of each issuer is known to be ahead.
 
 use std::{
     collections::HashMap,

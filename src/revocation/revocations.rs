@@ -124,7 +124,8 @@ impl Revocations {
         self.0.revoke(cutoff);
     }
 
-    /// Has the tokens that a cutoff names verified again. Revokes none.
+    /// Marks facts about the tokens that a cutoff names as outdated, so that the tokens are verified again.
+    /// Revokes none.
     ///
     /// Use it if something about the tokens may have changed, such as their claims, the login or the
     /// state of a device. A fact that the authorization server or a custom verifier established does

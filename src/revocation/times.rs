@@ -1,4 +1,4 @@
-//! The times of one cutoff, and what they mean for verified facts.
+//! The times of one cutoff, and their results for verified facts.
 
 use std::time::Duration;
 

@@ -33,7 +33,7 @@ impl Host {
         Asker::peer(key)
     }
 
-    /// Creates the entry of the signals of a receiver.
+    /// Creates the intake of a receiver, and adds it to those of this resource server.
     pub(super) fn intake(&self, receiver: Receiver, liveness: Liveness) -> Arc<Intake> {
         let intake = Arc::new(Intake::new(receiver, liveness, Arc::clone(&self.clock)));
         self.receivers.add(&intake);
@@ -58,7 +58,8 @@ impl Receivers {
         all.push(Arc::downgrade(intake));
     }
 
-    /// Returns whether the signals about the tokens of an issuer arrive: the worst of all receivers.
+    /// Returns the worst state of all receivers for the tokens of an issuer, or `None` if none of them can
+    /// tell.
     pub(crate) fn state_for(&self, issuer: &str) -> Option<SignalState> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let alive = all.iter().filter_map(Weak::upgrade);

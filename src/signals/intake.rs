@@ -1,4 +1,4 @@
-//! Verifies signals, applies them once, and keeps those whose keys can't be had just now.
+//! Verifies signals, applies each once, and keeps those whose keys can't be had just now.
 
 use std::{
     fmt,
@@ -27,7 +27,7 @@ use crate::{
 /// The longest pause before the keys of pending statements are tried again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// The entry of the signals of one receiver.
+/// The intake of one receiver, through which all of its signals pass.
 pub(super) struct Intake {
     receiver: Receiver,
     clock: Arc<dyn Clock>,
@@ -41,7 +41,7 @@ struct IntakeState {
     pending: Pending,
     /// The peers that delivered a verified signal.
     proven: RecentAskers<()>,
-    /// True if a task waits for the keys of pending statements.
+    /// True if a task tries pending statements again.
     is_driven: bool,
 }
 
@@ -205,7 +205,7 @@ async fn drive_pending(mut driver: Driver) {
         join_all(all.iter().map(|waiting| intake.retry(waiting))).await;
         let mut state = intake.state();
         if state.pending.len() < all.len() {
-            // Keys have come.
+            // Some keys are there.
             backoff.reset();
         }
         if state.pending.is_empty() {

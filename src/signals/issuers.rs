@@ -1,4 +1,6 @@
 //! The issuers whose statements are accepted, and their keys.
+//!
+//! The resource server implements this: signals must not import it.
 
 use std::{future::Future, pin::Pin};
 

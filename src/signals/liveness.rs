@@ -1,4 +1,4 @@
-//! Tells whether signals can be relied on.
+//! Knows whether signals arrive.
 
 use std::{
     slice,
@@ -21,12 +21,15 @@ const POLLS_FAIL_FOR: Duration = Duration::from_secs(60);
 /// The maximum number of issuers about which a signal was lost.
 const MAX_LOST: usize = 1000;
 
-/// The signs of life of one sender.
+/// The evidence that the signals of one sender arrive.
+///
+/// It decides about no token. Readiness and metrics show it.
 #[derive(Debug)]
 pub(super) struct Liveness {
+    /// The issuers that a transmitter speaks for. Empty for senders of logouts.
     issuers: Vec<Arc<str>>,
     clock: Arc<dyn Clock>,
-    /// The longest time between two signs of life, if the sender gives any.
+    /// The longest time between two verification events, if any are expected.
     expected: Option<Duration>,
     /// The polls of its events, if it is a transmitter.
     polls: Option<Arc<PollState>>,
@@ -44,13 +47,13 @@ struct Heard {
 }
 
 impl Liveness {
-    /// Creates those of senders of logouts, which give none.
+    /// Creates the evidence about senders of logouts, which send no verification events.
     pub(super) fn of_logouts(clock: Arc<dyn Clock>) -> Self {
         let (issuers, heard) = (Vec::new(), Mutex::default());
         Self { issuers, clock, expected: None, polls: None, heard }
     }
 
-    /// Creates those of a transmitter that speaks for these issuers.
+    /// Creates the evidence about a transmitter that speaks for these issuers.
     pub(super) fn of_transmitter(
         issuers: Vec<Arc<str>>,
         expected: Option<Duration>,
@@ -60,7 +63,7 @@ impl Liveness {
         Self { issuers, clock, expected, polls: Some(polls), heard: Mutex::default() }
     }
 
-    /// Notes that an event arrived that shows that all earlier ones did.
+    /// Notes a verification event, which shows that earlier events have arrived.
     pub(super) fn verified(&self) {
         let now = Moment::now(&*self.clock);
         let mut heard = self.heard();
@@ -70,8 +73,8 @@ impl Liveness {
 
     /// Notes that the sender has stopped, or goes on.
     ///
-    /// `said_at` is the time at which it said so. What it said earlier does not count: events may
-    /// come in any order.
+    /// `said_at` is the time of the statement. A statement from before the last one is ignored, because
+    /// events may come in any order.
     pub(super) fn set_stopped(&self, is_stopped: bool, said_at: UnixTime) {
         let mut heard = self.heard();
         if said_at >= heard.status_at {
@@ -95,8 +98,7 @@ impl Liveness {
         }
     }
 
-    /// Returns whether the signals about the tokens of an issuer arrive, or `None` if nobody can
-    /// tell.
+    /// Returns the state of the signals about the tokens of an issuer, or `None` if there is no evidence.
     pub(super) fn state_for(&self, issuer: &str) -> Option<SignalState> {
         let now = Moment::now(&*self.clock);
         let heard = self.heard();

@@ -1,14 +1,17 @@
-//! Receives logouts and security events, so that a revocation holds with the next request instead of
-//! after [`max_age`](crate::resource_server::ResourceServerBuilder::max_age).
+//! Receivers of logouts and security events. A revocation that they are told holds with the next request
+//! instead of after [`max_age`](crate::resource_server::ResourceServerBuilder::max_age).
 //!
 //! * [`LogoutService`] receives the logouts of users (OpenID Connect Back-Channel Logout 1.0).
 //! * [`EventReceiver`] receives the events of a [`Transmitter`] (RFC 8417, OpenID Shared Signals Framework
 //!   1.0, CAEP, RISC), by [push](EventReceiver::push_service) (RFC 8935) or by
 //!   [poll](EventReceiver::poller) (RFC 8936).
 //! * [`EventStreams`] manages the streams of this service at a transmitter.
+//! * [`ResourceServer::revocation_service`](crate::ResourceServer::revocation_service) is a route for support
+//!   staff.
 //!
-//! All of them end in the [cutoffs](crate::ResourceServer::revocations) of the resource server, which
-//! apply to cached facts, local JWTs, verifications under way and open streams.
+//! Signals become [cutoffs](crate::ResourceServer::revocations) of the resource server, which apply to
+//! cached facts, local JWTs, verifications under way and open streams. Each receiver is mounted outside of
+//! the layer, because its sender has no access token.
 //!
 //! ```
 //! use axum::{Router, body::Body, routing::get};
@@ -33,12 +36,12 @@
 //! let get = || Request::get("/").header("authorization", format!("Bearer {token}"));
 //! assert_eq!(app.clone().oneshot(get().body(Body::empty())?).await?.status(), 200);
 //!
-//! // Alice logs out, and the authorization server tells.
+//! // Alice logs out, and the authorization server sends a logout token.
 //! let logout = server.logout_token("web").subject("alice").mint();
-//! let told = Request::post("/backchannel-logout")
+//! let delivery = Request::post("/backchannel-logout")
 //!     .header("content-type", "application/x-www-form-urlencoded")
 //!     .body(Body::from(format!("logout_token={logout}")))?;
-//! assert_eq!(app.clone().oneshot(told).await?.status(), 200);
+//! assert_eq!(app.clone().oneshot(delivery).await?.status(), 200);
 //! assert_eq!(app.oneshot(get().body(Body::empty())?).await?.status(), 401);
 //! # Ok(()) }
 //! ```
@@ -49,21 +52,21 @@
 //! |---|---|
 //! | CAEP `session-revoked` | the session, or all tokens of the user, issued until then are revoked |
 //! | CAEP `credential-change`; RISC `account-disabled`, `account-purged`, `sessions-revoked`, `credential-compromise` | all tokens of the user issued until then are revoked |
-//! | CAEP `token-claims-change`, `assurance-level-change`, `device-compliance-change` | what is known of the user's tokens is asked anew; JWTs that are verified locally stand |
-//! | SSF `verification`, `stream-updated` | tells whether signals are [stale](crate::verify::SignalState) |
+//! | CAEP `token-claims-change`, `assurance-level-change`, `device-compliance-change` | introspected tokens of the user are verified again; JWTs that are verified locally stand |
+//! | SSF `verification`, `stream-updated` | shows whether signals are [stale](crate::verify::SignalState) |
 //! | others | none; they are acknowledged |
 //!
 //! A subject is a user (`iss_sub`), a session or a user by the name that the transmitter has for it
-//! (`opaque`), a token (`jwt_id`), or several of these (`aliases`, `complex`). What can't be expressed
-//! widens the effect, and never narrows it: an event about a device revokes the tokens of its user, or of
-//! the whole issuer if no user is named. A user by e-mail address or telephone number needs a
-//! [map](Transmitter::subjects). Without one, facts of all users are asked anew, which does not reach JWTs
-//! that are verified locally.
+//! (`opaque`), a token (`jwt_id`), or several of these (`aliases`, `complex`). A part of a subject that no
+//! cutoff can express widens the effect, and never narrows it: an event about a device revokes the tokens of
+//! its user, or of the whole issuer if no user is named. A user who is named by an e-mail address or a
+//! telephone number needs a [map](Transmitter::subjects). Without one, introspected tokens of all users are
+//! verified again, and JWTs that are verified locally stand.
 //!
 //! # Security
 //!
-//! Nothing has an effect before its signature verifies. Signals accelerate, and never replace the bound of
-//! `max_age`: a sender may forget, and a message may be lost. The chapters on
+//! No signal has an effect before its signature verifies. Signals make revocations faster. They do not replace
+//! the bound of `max_age`: a sender may forget one, and one may be lost. The chapters on
 //! [operations](crate::docs::operations#logouts-and-security-events) and
 //! [security](crate::docs::security#m-receivers-of-logouts-and-security-events) say more.
 

@@ -30,11 +30,11 @@ pub(super) struct Waiting {
     is_proven: bool,
 }
 
-/// What became of a statement.
+/// The result of adding a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Placed {
     Added,
-    /// It waits already.
+    /// The statement waits already.
     Known,
     /// There is no place.
     Full,

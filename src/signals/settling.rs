@@ -1,5 +1,4 @@
-//! Has facts established anew for a second time, after the authorization server has acted on what it
-//! told.
+//! Applies effects, and a second time after the authorization server has revoked the tokens.
 
 use std::{
     collections::VecDeque,
@@ -18,8 +17,9 @@ use crate::{
     revocation::{cutoff::Cutoff, revocations::Revocations},
 };
 
-/// How long an authorization server may take to revoke after it told of it. Some tell first: they
-/// wait up to five seconds for the receivers of a logout.
+/// The time after a signal within which the authorization server revokes the tokens.
+///
+/// Some servers send the signal first, and wait up to five seconds for its receivers.
 const SETTLES_IN: Duration = Duration::from_secs(5);
 
 /// The maximum number of cutoffs that wait. Each has at most 16 KiB, and usually some 200 bytes.

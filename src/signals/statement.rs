@@ -15,7 +15,7 @@ use crate::{
     telemetry::signals::Outcome,
 };
 
-/// Applies a statement, once its signature is verified, and returns what became of it.
+/// Applies a statement whose signature is verified, and returns the outcome.
 pub(super) type Apply = dyn Fn() -> Outcome + Send + Sync;
 
 /// A statement whose signature is to be verified.
@@ -25,7 +25,7 @@ pub(super) struct Statement {
     pub(super) keys: StatementKeys,
     pub(super) algorithm: Algorithm,
     pub(super) kid: Option<Arc<str>>,
-    /// The time at which it says it was made.
+    /// The time of issue that it claims (`iat`).
     pub(super) issued_at: UnixTime,
     pub(super) apply: Arc<Apply>,
 }
@@ -63,8 +63,7 @@ impl fmt::Debug for Statement {
     }
 }
 
-/// Splits a statement, and reads its header. Its `typ` must be one that `accepts_typ` returns true
-/// for.
+/// Splits a statement and reads its header, whose `typ` must be one that `accepts_typ` accepts.
 pub(super) fn parse<'a, T>(
     text: &'a str,
     accepts_typ: impl Fn(&Header<'_>) -> bool,

@@ -1,6 +1,6 @@
-//! Tells whether signals arrive.
+//! The state of the signals of an issuer.
 
-/// Whether signals about the tokens of an issuer arrive.
+/// The state of the signals about the tokens of an issuer.
 ///
 /// Signals only make a revocation faster. While they are stale, and where there are none, a revocation
 /// holds within the bound of [`max_age`](crate::resource_server::ResourceServerBuilder::max_age).

@@ -1,4 +1,4 @@
-//! Reports what became of signals.
+//! Reports the outcomes of signals.
 
 use super::events;
 #[cfg(feature = "metrics")]
@@ -22,7 +22,7 @@ impl Receiver {
     }
 }
 
-/// What became of a signal.
+/// The outcome of a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Applied,
@@ -63,7 +63,7 @@ pub(crate) fn signal_refused(receiver: Receiver, reason: &'static str) {
     signal(receiver, Outcome::Refused);
 }
 
-/// Reports a verified signal without the effect that its sender wants.
+/// Reports a verified signal that does not have the effect that its sender wants.
 pub(crate) fn signal_without_effect(receiver: Receiver, issuer: &str, reason: &'static str) {
     events::signal_without_effect(receiver.as_str(), issuer, reason);
 }

@@ -25,8 +25,8 @@ use crate::{
     transport::response::is_media_type,
 };
 
-/// The longest time by which the clock of an issuer may be ahead. A later time is one in milliseconds,
-/// or a mistake.
+/// The longest time by which the clock of an issuer may be ahead. A later time is refused: it may be in
+/// milliseconds.
 const MAX_CLOCK_AHEAD: Duration = Duration::from_secs(300);
 
 /// The relation of a resource server to an issuer.
@@ -42,8 +42,10 @@ pub(crate) enum Known {
 /// Finds out how an issuer is known.
 pub(crate) type FindIssuer = dyn Fn(&str) -> Finding + Send + Sync;
 
+/// The future of [`FindIssuer`].
 pub(crate) type Finding = Pin<Box<dyn Future<Output = Result<Known, VerifyError>> + Send>>;
 
+/// Removes a token from the caches. Returns true if it was there.
 pub(crate) type Evict = dyn Fn(&Token) -> bool + Send + Sync;
 
 /// The parts of a resource server that revocation by hand needs.

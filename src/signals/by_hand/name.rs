@@ -39,8 +39,8 @@ impl Texts {
         }
     }
 
-    /// Returns the name that the texts are, which is for the whole issuer if they name nothing of it, or
-    /// `None` if there is no text.
+    /// Returns the name in a query: that of the whole issuer if there is no other text, or `None` without
+    /// any text.
     pub(super) fn filter(self) -> Result<Option<Name>, Fault> {
         let Self { issuer, subject, session, client, token_id } = &self;
         let all = [subject, session, client, token_id].into_iter().all(Option::is_none);
@@ -50,7 +50,8 @@ impl Texts {
         self.name(all).map(Some)
     }
 
-    /// Returns the one name that the texts are. It is for the whole issuer if `all` is true.
+    /// Returns the name in a body. It must be that of the whole issuer if `all` is true, and must not be
+    /// if it is false.
     pub(super) fn name(self, all: bool) -> Result<Name, Fault> {
         let issuer = self.issuer.ok_or("the issuer is missing")?;
         let (kind, value) = match (self.subject, self.session, self.client, self.token_id, all) {

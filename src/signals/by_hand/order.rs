@@ -16,7 +16,7 @@ use crate::{
 pub(super) struct Order {
     /// The token to remove from the caches.
     pub(super) token: Option<Token>,
-    /// The tokens to cut. `None` for a token whose issuer alone can tell what it is.
+    /// The tokens to cut. `None` for an opaque token, which only its issuer can name.
     pub(super) name: Option<Name>,
     pub(super) at: Option<UnixTime>,
     pub(super) ask_anew: bool,
@@ -85,7 +85,7 @@ impl Order {
 
 /// Returns the name of a JWT, or `None` for an opaque token.
 ///
-/// The signature is not verified: whoever sends the token may revoke any other by its name.
+/// The signature is not verified: the caller may revoke any other token by its name.
 ///
 /// # Errors
 ///

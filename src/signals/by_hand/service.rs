@@ -1,4 +1,4 @@
-//! The service that support staff revokes by, without the layer that protects it.
+//! The service for revocation by hand, without the layer that protects it.
 
 use std::{
     convert::Infallible,

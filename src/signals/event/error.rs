@@ -1,15 +1,15 @@
 //! The errors of reading a security event token.
 
-/// The reason a security event token is refused.
+/// The reason why a security event token is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SetError {
     /// The payload is not one JSON object with unique members.
     Malformed,
     /// The claim of this name is missing or has the wrong type.
     Claim(SetClaim),
-    /// `exp` is there (SSF 1.0 §4.1).
+    /// The claim `exp` is present (SSF 1.0 §4.1).
     Expires,
-    /// `sub` is there (SSF 1.0 §4.1).
+    /// The claim `sub` is present (SSF 1.0 §4.1).
     NamesSubject,
     /// The issuer is not the transmitter.
     Issuer,

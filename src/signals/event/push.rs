@@ -28,19 +28,21 @@ use crate::{
 
 /// A service that receives pushed security events (RFC 8935).
 ///
+/// [`EventReceiver::push_service`] returns it.
+///
 /// | response | reason |
 /// |---|---|
 /// | 202, empty | the event is in force, or was before, or has no effect here |
 /// | 400, JSON with `err` and `description` | the request or the token is not acceptable (§2.4) |
 /// | 405 | another method than POST |
 /// | 408, 413 | the body took longer than ten seconds, or is longer than 16 KiB |
-/// | 503 | the keys of the transmitter can't be had just now; the token is kept until they can |
+/// | 503 | the keys of the transmitter can't be had just now: the token is kept until they can. Or the clock of this service is wrong: the token is not kept |
 ///
 /// # Security
 ///
-/// Anyone can reach it. What is said of [`LogoutService`](crate::signals::LogoutService) holds here as
-/// well. Set [`Transmitter::authorization`](crate::signals::Transmitter::authorization): it is compared
-/// before anything else is done.
+/// Anyone can reach it, and its limits are those of a [`LogoutService`](crate::signals::LogoutService). Set
+/// [`Transmitter::authorization`](crate::signals::Transmitter::authorization): it is compared before the
+/// body is read.
 ///
 /// # Clone
 ///

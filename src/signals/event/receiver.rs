@@ -41,8 +41,9 @@ use crate::{
 
 /// A receiver of the security events of one transmitter (RFC 8417, Shared Signals Framework 1.0).
 ///
-/// Events come by [push](Self::push_service) or by [poll](Self::poller). See the [module docs](crate::signals) for an
-/// example, and for what each event does.
+/// [`ResourceServer::receive_events`](crate::ResourceServer::receive_events) returns it. Events come by
+/// [push](Self::push_service) or by [poll](Self::poller). A [table](crate::signals#events) lists the effect of
+/// each.
 ///
 /// # Clone
 ///
@@ -117,6 +118,9 @@ impl EventReceiver {
 
     /// Returns the streams of this service at the transmitter, to be managed and polled.
     ///
+    /// Requests use the transport of the [`Transmitter`]. If its audience is only known after the stream was
+    /// created, create the stream by [`EventStreams::builder`] first.
+    ///
     /// # Errors
     ///
     /// Returns every problem with the credentials.
@@ -147,8 +151,10 @@ impl EventReceiver {
         Poller::new(stream, endpoint_url, Arc::new(self.clone()), &self.0.polls)
     }
 
-    /// Returns a task that asks for a verification event each `interval`, so that
-    /// [`verified_within`](Transmitter::verified_within) can tell whether events arrive.
+    /// Returns a task that asks for a verification event of `stream` each `interval`.
+    ///
+    /// Set [`verified_within`](Transmitter::verified_within) to some more than `interval`, so that missing
+    /// ones are noticed. `configuration` has the times within which the transmitter allows such requests.
     #[must_use]
     pub fn verification_task(
         &self,

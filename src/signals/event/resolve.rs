@@ -31,12 +31,11 @@ pub(super) struct SubjectRules {
     /// The issuers of access tokens that the transmitter speaks for, at least one. They are compared
     /// byte by byte.
     pub(super) issuers: Vec<String>,
-    /// Tells whom an email address, a phone number, .. belongs to. Its result counts at every issuer.
+    /// Finds the user of an e-mail address, a phone number, .. Its result counts at every issuer.
     pub(super) map: Option<SubjectMap>,
     /// The members of a complex subject that must be understood (SSF 1.0 §3.6).
     pub(super) critical: Vec<String>,
-    /// Cuts the user instead where a user and a session are named. For issuers whose tokens have no
-    /// `sid`.
+    /// True if an event about a session of a user cuts the user, because tokens have no `sid`.
     pub(super) cut_by_subject: bool,
 }
 
@@ -52,11 +51,11 @@ pub(super) enum Reach {
 /// The tokens that a subject stands for.
 #[derive(Debug)]
 pub(super) enum Target {
-    /// These, and perhaps some more.
+    /// The tokens that these cutoffs cover, which may be more than the subject has.
     Tokens(Vec<Cutoff>),
-    /// These, and the tokens of a user whose `sub` is not known.
+    /// The tokens that these cutoffs cover, and those of a user whose `sub` is not known.
     UnknownUser(Vec<Cutoff>),
-    /// Those of an issuer that the transmitter doesn't speak for.
+    /// Tokens of an issuer that the transmitter doesn't speak for.
     Foreign,
     /// Unknown, because of a critical member.
     Critical,
@@ -189,7 +188,7 @@ impl SubjectRules {
                     sessions.push(users.session(issuer, subject));
                 }
                 Kind::IssuerSubject { .. } => has_foreign = true,
-                // Then the user is what it names.
+                // It names the user.
                 Kind::Opaque(ALL_SESSIONS) => {}
                 Kind::Opaque(name) => {
                     let at = self.issuers.iter().filter(|issuer| users.may_be_at(issuer));
@@ -207,8 +206,8 @@ impl SubjectRules {
         self.issuers.iter().any(|known| known == issuer)
     }
 
-    /// Asks the application. An identifier that makes its function panic must not keep a revocation
-    /// from being applied, so it counts as unknown.
+    /// Returns the `sub` that the application has for an identifier. If its function panics, the
+    /// identifier counts as unknown: the revocation must be applied.
     fn mapped(&self, id: &SubjectId) -> Option<String> {
         let map = self.map.as_ref()?;
         catch_unwind(AssertUnwindSafe(|| map(id))).ok().flatten()

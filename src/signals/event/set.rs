@@ -99,7 +99,7 @@ impl SecurityEvents {
         let text = |name| event.string(name).map_err(|_| SetError::Claim(SetClaim::Events));
         match event_type {
             EventType::Subject(event_type) => {
-                // Zero is what some senders write for no time. It would revoke nothing.
+                // Some senders write zero for no time. It would revoke nothing.
                 let time = event
                     .get("event_timestamp")
                     .and_then(|value| numeric_date(value.get()))

@@ -42,7 +42,7 @@ pub(super) enum Kind<'a> {
     Opaque(&'a str),
     /// A `jti` of an issuer.
     Token { issuer: &'a str, jwt_id: &'a str },
-    /// Anything else.
+    /// Another format.
     Other,
 }
 

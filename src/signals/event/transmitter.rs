@@ -14,7 +14,7 @@ use crate::{
     transport::http_transport::HttpTransport,
 };
 
-/// A transmitter of security events (Shared Signals Framework 1.0), and what its events may do.
+/// The settings of a transmitter of security events (Shared Signals Framework 1.0).
 ///
 /// ```
 /// use std::time::Duration;
@@ -44,9 +44,11 @@ pub struct Transmitter {
 }
 
 impl Transmitter {
-    /// Creates a transmitter. `issuer` is the `iss` of its events and the issuer of its metadata.
-    /// `audience` is the `aud` of this receiver, which the transmitter tells when the stream is
-    /// created.
+    /// Creates the settings of a transmitter.
+    ///
+    /// `issuer` is the `iss` of its events and the issuer of its metadata. `audience` is the `aud` of this
+    /// receiver: [`StreamConfiguration::audience`](crate::signals::StreamConfiguration::audience) once the
+    /// stream exists.
     ///
     /// It speaks for its own issuer, if the resource server trusts that, until
     /// [`speaks_for`](Self::speaks_for) names others.
@@ -100,7 +102,7 @@ impl Transmitter {
     }
 
     /// Sets the value of the header `Authorization` that pushed events must have (SSF 1.0 §6.1.1,
-    /// `authorization_header`).
+    /// `authorization_header`), such as `Bearer ..`.
     ///
     /// # Security
     ///
@@ -131,9 +133,9 @@ impl Transmitter {
         self
     }
 
-    /// Ends all sessions of the user, where an event names both a session and its user.
+    /// Ends all sessions of the user if an event names both a session and its user.
     ///
-    /// For authorization servers whose access tokens or introspection responses have no `sid`.
+    /// Use it if access tokens or introspection responses have no `sid`.
     pub const fn cut_by_subject(mut self) -> Self {
         self.cut_by_subject = true;
         self
@@ -142,7 +144,9 @@ impl Transmitter {
     /// Sets the longest time between two verification events. Without one in this time the signals of
     /// the transmitter are stale, which readiness and metrics show.
     ///
-    /// By default nobody can tell whether events arrive.
+    /// Events arrive late and in any order, so allow some more than the time between two requests for them
+    /// ([`verification_task`](crate::signals::EventReceiver::verification_task)). By default no verification
+    /// event is expected.
     pub const fn verified_within(mut self, time: Duration) -> Self {
         self.verified_within = Some(time);
         self

@@ -47,11 +47,11 @@ use crate::{
 /// | 400, JSON with `error` and `error_description` | the request or the token is not acceptable |
 /// | 405 | another method than POST |
 /// | 408, 413 | the body took longer than ten seconds, or is longer than 16 KiB |
-/// | 503 | the keys of the issuer can't be had just now; the token is kept until they can |
+/// | 503 | the keys of the issuer can't be had just now: the token is kept until they can. Or the issuer can't be looked up by a resolver, or the clock of this service is wrong: the token is not kept |
 ///
 /// A token is acceptable if one of the issuer's keys signed it, its audience is the client identifier, it
 /// is recent and not expired, it has `jti`, the event, and `sub` or `sid`, and it has no `nonce` (§2.6).
-/// A session (`sid`) ends alone; without one all sessions of the subject do (§2.4).
+/// A token with `sid` ends that session alone. A token without it ends all sessions of the subject (§2.4).
 ///
 /// # Security
 ///
@@ -65,7 +65,7 @@ use crate::{
 ///
 /// # Clone
 ///
-/// Clones share the queue, and have the same settings.
+/// Clones share the queue. Settings that are changed later are those of one clone.
 pub struct LogoutService<B> {
     receiver: Arc<LogoutReceiver>,
     settings: Arc<Settings>,
@@ -92,23 +92,23 @@ impl<B> LogoutService<B> {
         LogoutService { receiver, settings, body }
     }
 
-    /// Sets the client identifier of this service at one issuer, if it has another one there.
+    /// Sets the client identifier at one issuer, in place of the one that was given first.
     #[must_use]
     pub fn client_at(mut self, issuer: impl Into<String>, client_id: impl Into<String>) -> Self {
         Arc::make_mut(&mut self.settings).set_client(issuer.into(), client_id.into());
         self
     }
 
-    /// Ends all sessions of the subject, where a token names both a session and its subject.
+    /// Ends all sessions of the subject if a token names both a session and its subject.
     ///
-    /// For authorization servers whose access tokens or introspection responses have no `sid`.
+    /// Use it if access tokens or introspection responses have no `sid`.
     #[must_use]
     pub fn cut_by_subject(mut self) -> Self {
         Arc::make_mut(&mut self.settings).cut_by_subject = true;
         self
     }
 
-    /// Refuses tokens whose `typ` is not `logout+jwt`. By default `JWT` and none are accepted too.
+    /// Refuses tokens whose `typ` is not `logout+jwt` (§2.4). By default `JWT` and a missing one are accepted too.
     #[must_use]
     pub fn strict_typ(mut self) -> Self {
         Arc::make_mut(&mut self.settings).strict_typ = true;

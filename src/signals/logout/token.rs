@@ -22,7 +22,7 @@ const BACKCHANNEL_LOGOUT: &str = "http://schemas.openid.net/event/backchannel-lo
 /// The tolerated difference between the clocks of the issuer and of this service.
 const LEEWAY: Duration = Duration::from_secs(30);
 
-/// A logout token that may be one of this issuer, unless its signature says otherwise.
+/// A logout token that passed every check but that of its signature.
 #[derive(Debug)]
 pub(super) struct LogoutToken {
     pub(super) issuer: Box<str>,

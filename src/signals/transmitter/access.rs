@@ -39,7 +39,7 @@ type Obtain = dyn Fn(bool) -> Obtaining + Send + Sync;
 type Obtaining = Pin<Box<dyn Future<Output = Result<String, BoxError>> + Send>>;
 
 impl TransmitterAuth {
-    /// Sends an access token that stays the same.
+    /// Authorizes by an access token that stays the same.
     ///
     /// ```
     /// use tower_introspect::signals::TransmitterAuth;
@@ -52,7 +52,7 @@ impl TransmitterAuth {
         Self(Arc::new(Method::Bearer(Token::bearer(token))))
     }
 
-    /// Obtains the access token from a function, which is called for each request.
+    /// Authorizes by the access token that a function returns, which is called for each request.
     ///
     /// The argument is true if the transmitter has just rejected the last token (status 401). The
     /// function should then obtain another one. It is called once more for such a request, never
@@ -81,7 +81,7 @@ impl TransmitterAuth {
         Self(Arc::new(Method::Function(Box::new(move |renew| Box::pin(obtain(renew))))))
     }
 
-    /// Obtains the access token by the client credentials grant (RFC 6749 §4.4), with an optional
+    /// Authorizes by an access token of the client credentials grant (RFC 6749 §4.4), with an optional
     /// scope.
     ///
     /// A token is used until shortly before it expires, and renewed once if the transmitter rejects it.

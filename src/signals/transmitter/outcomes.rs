@@ -1,4 +1,4 @@
-//! The outcomes of received SETs that the transmitter is yet to be told.
+//! The outcomes of received SETs that the transmitter does not know yet.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +31,7 @@ impl Outcomes {
         self.0.values().any(Result::is_err)
     }
 
-    /// Returns the body of a request that tells them (RFC 8936 §2.2).
+    /// Returns the body of a poll that reports them (RFC 8936 §2.2).
     pub(super) fn to_json(&self, max_events: usize, return_immediately: bool) -> Value {
         let (mut ack, mut errors) = (Vec::new(), Map::new());
         for (jti, outcome) in &self.0 {

@@ -94,11 +94,11 @@ impl Poller {
         self
     }
 
-    /// Sets how long the transmitter waits for events before it responds to a long poll. The default is
-    /// 60 s.
+    /// Sets the time that the transmitter may wait for events before it responds to a long poll. The default
+    /// is 60 s.
     ///
-    /// The response must be complete ten seconds later. With less than the transmitter's own time, long
-    /// polls end without a response. They are repeated, so events are only fetched more often.
+    /// The response must be complete ten seconds later. If the transmitter waits for longer, long polls end
+    /// without a response and are repeated. No event is lost.
     #[must_use]
     pub const fn wait(mut self, wait: Duration) -> Self {
         self.wait = wait;
@@ -113,7 +113,7 @@ impl Poller {
         self
     }
 
-    /// Polls until `shutdown` ends, and then sends the outcomes that the transmitter was not told yet.
+    /// Polls until `shutdown` ends, and then sends the outcomes that the transmitter does not know yet.
     ///
     /// After `shutdown` it takes at most five seconds. Another poller of the receiver can be created when
     /// it has ended.
@@ -228,12 +228,12 @@ fn own_jti(set: &str) -> Option<String> {
     payload.string("jti").ok()?.map(Into::into)
 }
 
-/// What a poll brought.
+/// The contents of a response to a poll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Polled {
     /// Events with outcomes that the transmitter was not told before.
     News,
-    /// Events all the same, or the promise of some, but no new outcome.
+    /// Events without a new outcome, or the promise of more.
     NothingNew,
     /// Neither events nor the promise of more.
     Nothing,

@@ -1,4 +1,4 @@
-//! Whether the polls of a stream succeed.
+//! The success or failure of the polls of a stream.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -33,10 +33,12 @@ impl PollState {
         self.polls().failing
     }
 
+    /// Notes a poll that succeeded.
     pub(super) fn succeeded(&self) {
         self.polls().failing = None;
     }
 
+    /// Notes a poll that failed.
     pub(in crate::signals) fn failed(&self, kind: TransmitterErrorKind) {
         let now = Moment::now(&*self.clock);
         let mut polls = self.polls();

@@ -166,11 +166,11 @@ impl EventStream {
         self.post(EndpointName::Verification, &body).await.map(drop)
     }
 
-    /// Asks for events about a subject (§8.1.3.2): a JSON object in a subject identifier format
-    /// (RFC 9493).
+    /// Asks for events about a subject (§8.1.3.2).
     ///
-    /// `verified` says whether this service has verified that the subject is one of its own. The
-    /// transmitter may ignore the request without an error.
+    /// `subject` is the text of a JSON object in a subject identifier format (RFC 9493). `verified` is true
+    /// if this service has verified that the subject is one of its own. The transmitter may ignore the
+    /// request without an error.
     ///
     /// ```
     /// # async fn add(stream: tower_introspect::signals::EventStream) -> Result<(), tower_introspect::signals::TransmitterError> {
@@ -201,7 +201,7 @@ impl EventStream {
     ///
     /// # Errors
     ///
-    /// As those of [`add_subject`](Self::add_subject).
+    /// See [`add_subject`](Self::add_subject).
     pub async fn remove_subject(&self, subject: &str) -> Result<(), TransmitterError> {
         let body = self.about(subject)?;
         self.post(EndpointName::RemoveSubject, &body).await.map(drop)

@@ -8,8 +8,13 @@ use tokio::time::sleep;
 use super::{poll::LONGEST_PAUSE, stream::EventStream, stream_configuration::StreamConfiguration};
 use crate::signals::{backoff::Backoff, event::expected_states::ExpectedStates};
 
-/// A task that asks for a verification event of one stream from time to time.
+/// A task that asks for a verification event of one stream from time to time (Shared Signals Framework 1.0
+/// §8.1.4.2).
 ///
+/// [`EventReceiver::verification_task`](crate::signals::EventReceiver::verification_task) returns it. It asks
+/// more often than its interval if the transmitter would otherwise give up the stream
+/// ([`inactivity_timeout`](StreamConfiguration::inactivity_timeout)), and never more often than the
+/// transmitter allows ([`min_verification_interval`](StreamConfiguration::min_verification_interval)).
 /// The first request is sent at once. Failed requests are repeated after a pause that doubles from one
 /// second up to a minute.
 #[derive(Debug)]
@@ -23,9 +28,6 @@ pub struct VerificationTask {
 
 impl VerificationTask {
     /// Creates a task that asks each `interval`.
-    ///
-    /// It asks more often than that if the transmitter would give up the stream meanwhile, and never
-    /// more often than the transmitter allows.
     pub(in crate::signals) fn new(
         stream: EventStream,
         configuration: &StreamConfiguration,
@@ -39,6 +41,10 @@ impl VerificationTask {
     }
 
     /// Asks for verification events until `shutdown` ends.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future ends the task. An event that was asked for may still arrive.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         select(pin!(shutdown), pin!(self.ask_for_ever())).await;
     }

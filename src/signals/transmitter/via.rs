@@ -1,8 +1,8 @@
-//! The way to the servers of a transmitter.
+//! The settings of requests for an access token.
 
 use crate::{clock::Clock, transport::http_transport::HttpTransport};
 
-/// The settings of requests for an access token, which are those of requests to the transmitter.
+/// The settings of requests for an access token. They are those of requests to the transmitter.
 #[derive(Clone, Copy)]
 pub(super) struct Via<'a> {
     pub(super) transport: &'a HttpTransport,
