@@ -38,7 +38,7 @@ use tower_layer::Layer;
 
 use crate::{
     streams::open::{Open, Seen},
-    support::{AUDIENCE, ISSUER},
+    support::{AUDIENCE, ISSUER, Random},
     world::bearer,
 };
 
@@ -55,29 +55,6 @@ fn schedules() -> impl Iterator<Item = u64> {
     match number("BOUND_SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..number("BOUND_SCHEDULES").unwrap_or(SCHEDULES),
-    }
-}
-
-// ===== Random numbers =====
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.0;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (bits ^ (bits >> 31)) % limit
-    }
-
-    fn one_in(&mut self, count: u64) -> bool {
-        self.below(count) == 0
-    }
-
-    fn millis(&mut self, limit: u64) -> Duration {
-        Duration::from_millis(self.below(limit))
     }
 }
 

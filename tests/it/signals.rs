@@ -7,7 +7,11 @@ use http::{Request, Response, StatusCode, header::CACHE_CONTROL};
 use http_body_util::Full;
 use serde_json::Value;
 use tower::{Service, ServiceExt as _};
-use tower_introspect::{Issuer, signals::LogoutService};
+use tower_introspect::{
+    Issuer,
+    signals::LogoutService,
+    test_util::{Endpoint, Fault},
+};
 
 use crate::{
     support::ISSUER,
@@ -55,6 +59,42 @@ where
 {
     let Ok(response) = service.clone().oneshot(request).await;
     response
+}
+
+/// A body that never ends.
+fn endless() -> impl http_body::Body<Data = Bytes, Error = Infallible> + Send + 'static {
+    type Frame = Result<http_body::Frame<Bytes>, Infallible>;
+    http_body_util::StreamBody::new(futures_util::stream::pending::<Frame>())
+}
+
+/// Takes the keys of the authorization server away.
+fn without_keys(world: &World) {
+    for endpoint in [Endpoint::Jwks, Endpoint::Discovery] {
+        world.server.inject(endpoint, Fault::status(StatusCode::BAD_GATEWAY));
+    }
+}
+
+fn with_keys(world: &World) {
+    for endpoint in [Endpoint::Jwks, Endpoint::Discovery] {
+        world.server.clear(endpoint);
+    }
+}
+
+/// Lets time pass, but for the clock of the world, and tasks run.
+async fn pass(seconds: u32) {
+    for _ in 0..10 * seconds {
+        tokio::time::advance(SEC / 10).await;
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+fn jti_of(token: &str) -> String {
+    let claims = token.split('.').nth(1).unwrap();
+    let claims = base64::Engine::decode(&base64::prelude::BASE64_URL_SAFE_NO_PAD, claims).unwrap();
+    let claims: Value = serde_json::from_slice(&claims).unwrap();
+    claims["jti"].as_str().unwrap().to_owned()
 }
 
 /// Delivers a logout token. Returns the status, and the error and its description.

@@ -17,6 +17,8 @@ use tower_introspect::{
     verify::{BoxVerifier, BreakerState, Freshness, Outcome, PeerKey, Verifier, VerifyRequest},
 };
 
+use crate::support::split_mix;
+
 /// The share of the traffic of a whole service that is simulated, to save time. Clients, rates and
 /// permits are scaled alike.
 const SCALE: f64 = 0.2;
@@ -176,13 +178,9 @@ fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
     seen.lock().unwrap()
 }
 
-/// Returns a number between 0 and 1 (SplitMix64).
+/// Returns a number between 0 and 1.
 pub(super) fn random(seed: &mut u64) -> f64 {
-    *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut bits = *seed;
-    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    ((bits ^ (bits >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+    (split_mix(seed) >> 11) as f64 / (1_u64 << 53) as f64
 }
 
 /// The breaker of the one issuer, as seen before each request to the server and after each outcome.

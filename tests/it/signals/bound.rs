@@ -10,11 +10,15 @@ use tokio::time::{Instant, advance};
 use tower_introspect::{
     ResourceServer,
     signals::{EventService, Transmitter},
-    test_util::{Client, Delivery, DeliveryKind, Endpoint, Fault},
+    test_util::{Client, Delivery, DeliveryKind},
 };
 
 use super::*;
-use crate::{streams::open::Open, support::AUDIENCE, world::bearer};
+use crate::{
+    streams::open::Open,
+    support::{AUDIENCE, Random},
+    world::bearer,
+};
 
 const SCHEDULES: u64 = 300;
 
@@ -26,19 +30,6 @@ fn schedules() -> impl Iterator<Item = u64> {
     match number("SIGNAL_SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..number("SIGNAL_SCHEDULES").unwrap_or(SCHEDULES),
-    }
-}
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.0;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((bits ^ (bits >> 31)) % limit as u64).unwrap()
     }
 }
 
@@ -83,7 +74,7 @@ impl Schedule {
     fn new(seed: u64) -> Self {
         let mut random = Random(seed);
         let max_age = SEC * u32::try_from(2 + random.below(58)).unwrap();
-        let mode = random.below(4);
+        let mode = random.index(4);
         let issuer = match mode {
             3 => Issuer::jwt_and_introspect(ISSUER, auth(), max_age),
             _ => modes().swap_remove(mode),
@@ -124,13 +115,13 @@ impl Schedule {
                 12 => self.toggle_keys(),
                 13 => self.world.server.rotate_keys(),
                 _ => {
-                    let most = usize::try_from(2 * self.max_age.as_millis()).unwrap();
-                    let time = Duration::from_millis(self.random.below(most) as u64);
+                    let most = u64::try_from(2 * self.max_age.as_millis()).unwrap();
+                    let time = self.random.millis(most);
                     self.pass(time).await;
                 }
             }
         }
-        self.with_keys(true);
+        with_keys(&self.world);
         self.pass(90 * SEC).await;
         // Keys are there, so nothing waits any more.
         assert_eq!(self.logouts.pending(), 0, "seed {}", self.seed);
@@ -153,7 +144,7 @@ impl Schedule {
     }
 
     fn one(&mut self) -> usize {
-        self.random.below(self.sessions.len())
+        self.random.index(self.sessions.len())
     }
 
     async fn request(&mut self) {
@@ -211,7 +202,7 @@ impl Schedule {
             return;
         }
         // In any order.
-        let next = self.random.below(self.under_way.len());
+        let next = self.random.index(self.under_way.len());
         let (at, delivery) = self.under_way[next].clone();
         let request = delivery.request().map(Full::new);
         let status = match delivery.kind() {
@@ -247,18 +238,9 @@ impl Schedule {
     }
 
     fn toggle_keys(&mut self) {
-        let are_there = self.random.below(2) == 0;
-        self.with_keys(are_there);
-    }
-
-    fn with_keys(&self, are_there: bool) {
-        for endpoint in [Endpoint::Jwks, Endpoint::Discovery] {
-            match are_there {
-                true => self.world.server.clear(endpoint),
-                false => {
-                    self.world.server.inject(endpoint, Fault::status(StatusCode::BAD_GATEWAY));
-                }
-            }
+        match self.random.one_in(2) {
+            true => with_keys(&self.world),
+            false => without_keys(&self.world),
         }
     }
 

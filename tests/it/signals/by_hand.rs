@@ -73,13 +73,6 @@ async fn refused(world: &World, body: impl Into<Bytes>) -> String {
     answer["error_description"].as_str().unwrap().to_owned()
 }
 
-fn jti_of(token: &str) -> String {
-    let claims = token.split('.').nth(1).unwrap();
-    let claims = base64::Engine::decode(&base64::prelude::BASE64_URL_SAFE_NO_PAD, claims).unwrap();
-    let claims: Value = serde_json::from_slice(&claims).unwrap();
-    claims["jti"].as_str().unwrap().to_owned()
-}
-
 #[tokio::test]
 async fn callers_without_a_token_or_the_scope_are_refused_and_change_nothing() {
     let world = World::new(Issuer::jwt(ISSUER));

@@ -1,6 +1,5 @@
 //! Logout tokens whose keys can't be had just now.
 
-use tokio::time::advance;
 use tower_introspect::{
     ResourceServer,
     test_util::{Endpoint, Fault},
@@ -27,25 +26,6 @@ fn from(peer: &str, token: &str) -> Request<Full<Bytes>> {
     let mut request = form(format!("logout_token={token}"));
     request.headers_mut().insert("x-peer", peer.parse().unwrap());
     request
-}
-
-async fn pass(seconds: u32) {
-    for _ in 0..10 * seconds {
-        advance(SEC / 10).await;
-        for _ in 0..20 {
-            tokio::task::yield_now().await;
-        }
-    }
-}
-
-fn without_keys(world: &World) {
-    world.server.inject(Endpoint::Jwks, Fault::status(StatusCode::BAD_GATEWAY));
-    world.server.inject(Endpoint::Discovery, Fault::status(StatusCode::BAD_GATEWAY));
-}
-
-fn with_keys(world: &World) {
-    world.server.clear(Endpoint::Jwks);
-    world.server.clear(Endpoint::Discovery);
 }
 
 #[tokio::test(start_paused = true)]

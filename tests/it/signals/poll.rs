@@ -67,7 +67,8 @@ fn run(poller: Poller) -> (JoinHandle<()>, oneshot::Sender<Infallible>) {
     (task, stop)
 }
 
-async fn pass(world: &World, seconds: u32) {
+/// Lets time pass by both clocks, and tasks run.
+async fn step(world: &World, seconds: u32) {
     for _ in 0..10 * seconds {
         advance(SEC / 10).await;
         world.clock.step(SEC / 10);
@@ -84,14 +85,14 @@ async fn events_are_in_force_before_they_are_acknowledged() {
     let (_, poller) = polled.stream().await;
     polled.revoke("alice");
     let (_task, _stop) = run(poller);
-    pass(&polled.world, 1).await;
+    step(&polled.world, 1).await;
     assert_eq!(polled.world.status(&token).await, 401);
-    pass(&polled.world, 60).await;
+    step(&polled.world, 60).await;
     assert_eq!(polled.world.server.acknowledged().len(), 1);
     assert!(polled.world.server.queued_events().is_empty());
     // Another one ends the long poll.
     polled.revoke("bob");
-    pass(&polled.world, 1).await;
+    step(&polled.world, 1).await;
     assert_eq!(polled.in_force(), 2);
 }
 
@@ -117,7 +118,7 @@ async fn bad_events_are_reported_and_the_good_ones_among_them_are_in_force() {
     }
     polled.revoke("bob");
     let (_task, _stop) = run(poller);
-    pass(&polled.world, 70).await;
+    step(&polled.world, 70).await;
     assert_eq!((polled.in_force(), server.acknowledged().len()), (2, 2));
     let mut codes: Vec<_> =
         server.set_errors().into_iter().map(|(_, error)| error["err"].clone()).collect();
@@ -130,18 +131,14 @@ async fn event_without_keys_stays_with_the_transmitter() {
     let polled = Polled::new(Issuer::jwt(ISSUER));
     let server = &polled.world.server;
     let (_, poller) = polled.stream().await;
-    for endpoint in [Endpoint::Jwks, Endpoint::Discovery] {
-        server.inject(endpoint, Fault::status(StatusCode::BAD_GATEWAY));
-    }
+    without_keys(&polled.world);
     polled.revoke("alice");
     let (_task, _stop) = run(poller);
-    pass(&polled.world, 120).await;
+    step(&polled.world, 120).await;
     assert_eq!((polled.in_force(), server.queued_events().len()), (0, 1));
     assert!(server.acknowledged().is_empty() && server.set_errors().is_empty());
-    for endpoint in [Endpoint::Jwks, Endpoint::Discovery] {
-        server.clear(endpoint);
-    }
-    pass(&polled.world, 150).await;
+    with_keys(&polled.world);
+    step(&polled.world, 150).await;
     assert_eq!((polled.in_force(), server.acknowledged().len()), (1, 1));
 }
 
@@ -155,18 +152,18 @@ async fn transmitter_that_is_away_makes_signals_stale_and_loses_none() {
     assert_eq!(polled.state(), Some(SignalState::Stale));
     let (_task, _stop) = run(poller);
     tokio::spawn(verification.run(pending()));
-    pass(&polled.world, 5).await;
+    step(&polled.world, 5).await;
     assert_eq!(polled.state(), Some(SignalState::Fresh));
-    pass(&polled.world, 1200).await;
+    step(&polled.world, 1200).await;
     assert_eq!(polled.state(), Some(SignalState::Fresh));
     server.inject(Endpoint::Poll, Fault::status(StatusCode::BAD_GATEWAY));
     // The long poll that is under way ends.
-    pass(&polled.world, 60).await;
+    step(&polled.world, 60).await;
     polled.revoke("alice");
-    pass(&polled.world, 130).await;
+    step(&polled.world, 130).await;
     assert_eq!((polled.in_force(), polled.state()), (0, Some(SignalState::Stale)));
     server.clear(Endpoint::Poll);
-    pass(&polled.world, 70).await;
+    step(&polled.world, 70).await;
     assert_eq!((polled.in_force(), polled.state()), (1, Some(SignalState::Fresh)));
 }
 
@@ -177,9 +174,9 @@ async fn poller_that_stops_acknowledges_what_is_in_force() {
     polled.world.server.set_poll_wait(3600 * SEC);
     let (task, stop) = run(poller);
     polled.revoke("alice");
-    pass(&polled.world, 1).await;
+    step(&polled.world, 1).await;
     drop(stop);
-    pass(&polled.world, 6).await;
+    step(&polled.world, 6).await;
     task.await.unwrap();
     assert_eq!((polled.in_force(), polled.world.server.acknowledged().len()), (1, 1));
 }
