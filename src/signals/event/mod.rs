@@ -10,4 +10,4 @@ mod set;
 mod subject;
 pub(crate) mod subject_id;
 pub(crate) mod transmitter;
-mod types;
+pub(crate) mod types;
