@@ -48,20 +48,20 @@ use crate::{
 ///
 /// `"at"` sets the time of the revocation in seconds: tokens that were issued later stay valid. By
 /// default it is now. It is refused where it has no meaning: for one token, and with `ask_anew`.
-/// `"ask_anew": true` revokes nothing: the tokens are verified again
-/// ([`Revocations::outdate`]).
+/// `"ask_anew": true` revokes nothing: introspected tokens are verified again, and JWTs that are verified
+/// locally stand ([`Revocations::outdate`]).
 ///
 /// The revocation has its effect before the response. An unknown member, a second target and an unknown
 /// issuer are refused, so that a typing error is noticed and revokes nothing.
 ///
 /// | response | reason |
 /// |---|---|
-/// | 200, JSON | `in_force` lists the cutoffs that now cover the tokens; `evicted` tells if a given token was cached |
+/// | 200, JSON | `in_force` lists the cutoffs that now cover the tokens; `evicted` is true if the given token was cached |
 /// | 400, JSON with `error` and `error_description` | the body is not acceptable; nothing changed |
 /// | 401, 403 | the caller has no valid token, or may not do this |
 /// | 405 | another method than GET and POST |
 /// | 408, 413 | the body took longer than ten seconds, or is longer than 16 KiB |
-/// | 503 | a resolver can't tell just now if the issuer is trusted; nothing changed |
+/// | 503 | a resolver can't be asked just now if the issuer is trusted; nothing changed |
 ///
 /// An opaque token is only removed from the cache, and `in_force` is empty: the authorization server is
 /// asked about it again, and must revoke it.
@@ -87,8 +87,8 @@ use crate::{
 /// only name its own issuer. If other issuers are not trusted with this, add
 /// [`Requirement::any_issuer`].
 ///
-/// A revocation of the caller's own token holds here as everywhere. One that this process is not told of
-/// is noticed within `max_age`; put [`live_layer`](ResourceServer::live_layer) around the service to have
+/// A cutoff for the caller's own token holds here too. A revocation at the authorization server alone is
+/// noticed within `max_age`; put [`live_layer`](ResourceServer::live_layer) around the service to have
 /// each caller's token introspected.
 ///
 /// A revocation reaches this process alone: send it to each.

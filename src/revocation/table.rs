@@ -37,7 +37,7 @@ pub(super) struct IssuerCutoffs {
     pub(super) name: Box<str>,
     pub(super) whole_issuer: Option<CutoffTimes>,
     pub(super) by_claim: HashMap<u64, ClaimCutoff>,
-    /// How many cutoffs in `by_claim` name each subject.
+    /// The number of cutoffs in `by_claim` that name each subject.
     of_subject: HashMap<NonZeroU64, u8>,
 }
 

@@ -1,4 +1,4 @@
-//! Receivers of logouts and security events. A revocation that they are told holds with the next request
+//! Receivers of logouts and security events. A revocation that reaches them holds with the next request
 //! instead of after [`max_age`](crate::resource_server::ResourceServerBuilder::max_age).
 //!
 //! * [`LogoutService`] receives the logouts of users (OpenID Connect Back-Channel Logout 1.0).

@@ -14,7 +14,7 @@ pub(super) enum Received {
     },
 }
 
-/// The reason why a security event token is refused, as its transmitter is told (RFC 8935 §2.3,
+/// The reason why a security event token is refused, in the form that its transmitter gets (RFC 8935 §2.3,
 /// RFC 8936 §2.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {

@@ -40,7 +40,7 @@ impl SetError {
         }
     }
 
-    /// Returns a description for the transmitter. It quotes nothing of the token, and tells nothing
+    /// Returns a description for the transmitter. It quotes nothing of the token, and shows nothing
     /// of the configuration.
     pub(super) const fn description(self) -> &'static str {
         match self {

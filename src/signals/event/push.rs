@@ -109,7 +109,7 @@ impl EventReceiver {
         let Some(expected) = &self.0.authorization else { return true };
         let mut values = headers.get_all(AUTHORIZATION).iter();
         match (values.next(), values.next()) {
-            // How long the comparison of digests takes tells nothing of the value.
+            // The duration of a comparison of digests shows nothing of the value.
             (Some(value), None) => sha256(value.as_bytes()) == *expected,
             _ => false,
         }

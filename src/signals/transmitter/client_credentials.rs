@@ -31,7 +31,7 @@ const MAX_RESPONSE: usize = 256 * 1024;
 /// The time limit for one token request.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a token is used whose response does not say when it expires.
+/// The time for which a token is used if its response has no `expires_in`.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(300);
 
 /// The longest time for which a token is used.

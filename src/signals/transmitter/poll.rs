@@ -124,7 +124,7 @@ impl Poller {
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let mut outcomes = Outcomes::default();
         {
-            // A poll that is dropped early has told its outcomes or not. They are told again.
+            // A poll that is dropped early may have reported its outcomes. They are reported again.
             let polling = pin!(self.poll_for_ever(&mut outcomes));
             select(pin!(shutdown), polling).await;
         }
@@ -143,7 +143,7 @@ impl Poller {
             let is_probe = pace.is_long && polled.as_ref().is_err_and(TransmitterError::timed_out);
             match &polled {
                 Ok(_) => self.claim.state().succeeded(),
-                // Only the next poll tells a transmitter that waits longer from one that is away.
+                // Only the next poll shows if the transmitter waits longer or is away.
                 Err(_) if is_probe => {}
                 Err(error) => self.claim.state().failed(error.kind()),
             }
@@ -231,7 +231,7 @@ fn own_jti(set: &str) -> Option<String> {
 /// The contents of a response to a poll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Polled {
-    /// Events with outcomes that the transmitter was not told before.
+    /// Events with outcomes that the transmitter does not know.
     News,
     /// Events without a new outcome, or the promise of more.
     NothingNew,
@@ -274,7 +274,7 @@ impl Pace {
         Duration::ZERO
     }
 
-    /// Returns true if the transmitter keeps refusing polls, perhaps for the outcomes they tell.
+    /// Returns true if the transmitter keeps refusing polls, perhaps for the outcomes in them.
     fn is_refused(&mut self, error: &TransmitterError) -> bool {
         if error.kind() != TransmitterErrorKind::Refused {
             return false;

@@ -39,7 +39,7 @@ use crate::{
 const ISSUER: &str = "https://tr.example.com/one";
 const POLL_URL: &str = "https://tr.example.com/poll";
 
-/// What the transmitter does with a request.
+/// The reaction of the transmitter to a request.
 enum Answer {
     /// Responds with this status, headers and body.
     Of(u16, Vec<(&'static str, &'static str)>, String),
