@@ -106,7 +106,7 @@ impl Clock for SystemClock {
 
 /// The start of 2025, before the first release of this crate. Machines without a battery for their
 /// clock often start in 1970, or at the time at which their system was built.
-const EARLIEST: UnixTime = UnixTime::from_secs(1_735_689_600);
+pub(crate) const EARLIEST: UnixTime = UnixTime::from_secs(1_735_689_600);
 
 /// The resolution of a [`UnixTime`].
 pub(crate) const RESOLUTION: Duration = Duration::from_millis(1);

@@ -283,7 +283,8 @@ impl SignedResponseVerifier {
         }
         // The server has just made the response.
         let key = (algorithm, header.kid.as_deref());
-        let outcome = self.keys.verify(jws, key, None, Asker::Own).await.map_err(unavailable)?;
+        let outcome =
+            self.keys.verify(jws, key, (None, None), Asker::Own).await.map_err(unavailable)?;
         outcome.map_err(|mismatch| {
             bad(match mismatch {
                 Mismatch::BadSignature => "the signature of the response does not verify",

@@ -16,7 +16,7 @@ use crate::transport::{
     http_transport::HttpTransport,
 };
 use crate::{
-    clock::UnixTime,
+    clock::{Moment, UnixTime},
     error::refusal::VerifyError,
     jose::{algorithm::Algorithm, jws::CompactJws},
     refresh::asker::Asker,
@@ -73,7 +73,8 @@ impl StatementKeys {
     /// Creates keys that are given, for any asymmetric algorithm.
     #[cfg(feature = "signals")]
     pub(crate) fn given(issuer: &str, keys: KeySet) -> Self {
-        Self::new(issuer, KeySource::Static(Arc::new(keys)), Algorithm::ASYMMETRIC)
+        let keys = Arc::new(keys.for_issuer(issuer));
+        Self::new(issuer, KeySource::Static(keys), Algorithm::ASYMMETRIC)
     }
 
     /// Creates the keys that an issuer signs its access tokens with, for any asymmetric algorithm.
@@ -109,7 +110,8 @@ impl StatementKeys {
     /// Verifies the signature of a statement with one of the keys. Waits for newer keys and tries
     /// again if none of them does: a new key may have the name of the one before, or none.
     ///
-    /// `issued_at` is the unverified time of the statement. Without one, it was made just now.
+    /// `issued_at` is the unverified time of the statement; without one, it was made just now. `asked`
+    /// is the time at which it was first seen, or now.
     ///
     /// # Errors
     ///
@@ -123,19 +125,29 @@ impl StatementKeys {
         &self,
         jws: &CompactJws<'_>,
         (algorithm, kid): (Algorithm, Option<&str>),
-        issued_at: Option<UnixTime>,
+        (issued_at, asked): (Option<UnixTime>, Option<Moment>),
         asker: Asker,
     ) -> Result<Result<(), Mismatch>, VerifyError> {
         let verify = |keys: &KeySet| {
             let signed = (jws.signing_input().as_bytes(), jws.signature());
-            keys.verify(algorithm, kid, signed, MAX_TRIES).map(drop)
+            keys.verify(algorithm, kid, signed, self.max_tries()).map(drop)
         };
         match self.source() {
             KeySource::Static(keys) => Ok(verify(keys)),
             KeySource::Remote(remote) => {
-                let missing = MissingKey { kid, issued_at, asker, asked: remote.now() };
+                let asked = asked.unwrap_or_else(|| remote.now());
+                let missing = MissingKey { kid, issued_at, asker, asked };
                 verify_with_fetched_keys(remote, &missing, verify).await
             }
+        }
+    }
+
+    /// Returns how many keys are tried for one statement: as many as for an access token.
+    fn max_tries(&self) -> usize {
+        match &self.source {
+            SharedSource::Own(_) => MAX_TRIES,
+            #[cfg(feature = "signals")]
+            SharedSource::OfVerifier(verifier) => verifier.0.rules.max_tries,
         }
     }
 

@@ -138,6 +138,7 @@ impl<R: Send + Sync + 'static> ResourceServer<R> {
         let (parts, api) = (Arc::clone(&self.0), self.clone());
         let desk = Desk {
             revocations: parts.revocations.clone(),
+            settling: parts.settling.clone(),
             clock: Arc::clone(&parts.clock),
             log_subjects: parts.log_subjects,
             find_issuer: Box::new(move |issuer| parts.find_issuer(issuer)),

@@ -48,8 +48,9 @@ impl<R> ResourceServer<R> {
                 metrics.set_gauge(&names::KEYS_AGE, age.as_secs_f64());
                 metrics.set_gauge(&names::UNKNOWN_KEYS, float(readiness.unknown_keys()));
             }
-            if let Some(signals) = readiness.signals() {
-                let is_stale = signals == SignalState::Stale;
+            // Without evidence, too: a gauge that is not set keeps its last value.
+            if self.receives_signals() {
+                let is_stale = readiness.signals() == Some(SignalState::Stale);
                 metrics.set_gauge(&names::SIGNALS_STALE, f64::from(u8::from(is_stale)));
             }
             let stats = issuer.stats();
@@ -64,6 +65,14 @@ impl<R> ResourceServer<R> {
             record(&metrics, &stats, true);
             record_breaker(&metrics, &stats);
         }
+    }
+
+    /// Returns true if there is a receiver of signals.
+    fn receives_signals(&self) -> bool {
+        #[cfg(feature = "signals")]
+        return !self.0.receivers.is_empty();
+        #[cfg(not(feature = "signals"))]
+        false
     }
 }
 

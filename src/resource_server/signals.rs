@@ -4,7 +4,10 @@ use std::{future::ready, sync::Arc};
 
 use bytes::Bytes;
 
-use super::server::{Parts, ResourceServer};
+use super::{
+    server::{Parts, ResourceServer},
+    tenants::registry::Tenants,
+};
 use crate::{
     error::config::ConfigError,
     jwt::statement::StatementKeys,
@@ -102,7 +105,9 @@ impl<R> ResourceServer<R> {
 
 impl Issuers for Parts {
     fn is_trusted(&self, issuer: &str) -> bool {
-        self.tenants.is_some() || self.issuers.iter().any(|trusted| trusted.name() == issuer)
+        let is_allowed = |tenants: &Tenants| tenants.allows(issuer);
+        self.issuers.iter().any(|trusted| trusted.name() == issuer)
+            || self.tenants.as_ref().is_some_and(is_allowed)
     }
 
     fn configured_keys_of(&self, issuer: &str) -> Option<StatementKeys> {

@@ -108,6 +108,12 @@ impl Cutoff {
         self
     }
 
+    /// Returns the issuer whose tokens are covered.
+    #[cfg(feature = "signals")]
+    pub(crate) fn issuer_name(&self) -> &str {
+        &self.issuer
+    }
+
     const fn for_claim(issuer: String, kind: ClaimKind, value: String) -> Self {
         Self { issuer, target: Target::Claim(kind, value), subject: None, at: None }
     }

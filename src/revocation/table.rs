@@ -88,7 +88,15 @@ impl Cutoffs {
         };
         if let Some(known) = self.issuers.get_mut(&issuer.hash) {
             if let Some(before) = known.by_claim.get_mut(&name.value.hash) {
-                return before.times.merge(times);
+                before.times.merge(times);
+                let subject = name.subject.and_then(|subject| NonZeroU64::new(subject.hash));
+                if before.subject != subject
+                    && let Some(first) = before.subject.take()
+                {
+                    // A cutoff for the first subject would not cover the tokens of the other.
+                    known.forget_one_of(first);
+                }
+                return;
             }
             if let Some(subject) = known.full_subject(name.subject) {
                 let before = known.by_claim.len();
@@ -207,6 +215,15 @@ impl IssuerCutoffs {
             *self.of_subject.entry(subject).or_default() += 1;
         }
         self.by_claim.insert(name, cutoff);
+    }
+
+    fn forget_one_of(&mut self, subject: NonZeroU64) {
+        if let Some(count) = self.of_subject.get_mut(&subject) {
+            *count -= 1;
+            if *count == 0 {
+                self.of_subject.remove(&subject);
+            }
+        }
     }
 
     /// Returns the subject if it has as many cutoffs as it may have.

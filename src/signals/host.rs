@@ -66,6 +66,12 @@ impl Receivers {
         alive.filter_map(|intake| intake.liveness().state_for(issuer)).max()
     }
 
+    /// Returns true if none is in use.
+    pub(crate) fn is_empty(&self) -> bool {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().all(|receiver| receiver.strong_count() == 0)
+    }
+
     /// Returns the number of signals that wait for keys.
     pub(crate) fn pending(&self) -> usize {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -13,7 +13,7 @@ use super::{
     applied::Applied,
     backoff::Backoff,
     liveness::Liveness,
-    pending::{MAX_WAIT, Pending, Placed, Waiting},
+    pending::{MAX_WAIT, MAX_WAIT_OF_STRANGERS, Pending, Placed, Waiting},
     statement::Statement,
 };
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
     error::refusal::VerifyError,
     jwt::keys::Mismatch,
     refresh::asker::{Asker, RecentAskers},
-    telemetry::signals::{Outcome, Receiver, signal, signal_lost},
+    telemetry::signals::{Outcome, Receiver, signal, signal_lost, signal_refused, signal_verified},
 };
 
 /// The longest pause before the keys of pending statements are tried again.
@@ -43,6 +43,14 @@ struct IntakeState {
     proven: RecentAskers<()>,
     /// True if a task tries pending statements again.
     is_driven: bool,
+}
+
+/// When a statement was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Accepted {
+    Now,
+    /// With an earlier delivery.
+    Before,
 }
 
 /// The reason why a statement has no effect.
@@ -78,11 +86,12 @@ impl Intake {
         self: &Arc<Self>,
         statement: &Statement,
         asker: Asker,
-    ) -> Result<(), NotApplied> {
+    ) -> Result<Accepted, NotApplied> {
+        self.drive();
         // A sender that repeats a message may have withdrawn its key since.
         if self.state().applied.contains(statement.signed()) {
             signal(self.receiver, Outcome::Repeated);
-            return Ok(());
+            return Ok(Accepted::Before);
         }
         let mut kept = KeptOnDrop { intake: self, statement, asker, is_verified: false };
         let verified = statement.verify(asker).await;
@@ -90,7 +99,7 @@ impl Intake {
         match verified {
             Ok(Ok(())) => {
                 self.apply(statement, asker);
-                Ok(())
+                Ok(Accepted::Now)
             }
             Ok(Err(mismatch)) => Err(NotApplied::Refused(mismatch)),
             Err(error) => Err(NotApplied::NoKeys(error)),
@@ -99,38 +108,56 @@ impl Intake {
 
     /// Applies a verified statement, unless it was applied before.
     fn apply(&self, statement: &Statement, asker: Asker) {
-        let is_new = {
-            let mut state = self.state();
-            state.proven.note(asker, ());
-            state.pending.remove(statement);
-            state.applied.insert(statement.signed())
-        };
+        let is_new = !self.state().applied.contains(statement.signed());
         let outcome = if is_new { (statement.apply)() } else { Outcome::Repeated };
-        signal(self.receiver, outcome);
+        // Only now: whoever finds it here is told that it is in force.
+        let mut state = self.state();
+        state.proven.note(asker, ());
+        state.pending.remove(statement);
+        state.applied.insert(statement.signed());
+        drop(state);
+        signal_verified(self.receiver, outcome, statement.keys.issuer());
     }
 
+    /// Keeps a statement until its keys are there. What was polled comes again with the next poll.
     fn keep(self: &Arc<Self>, statement: &Statement, asker: Asker) {
-        let now = Moment::now(&*self.clock);
-        let runtime = Handle::try_current().ok();
-        let (placed, runtime) = {
+        if asker == Asker::Own {
+            return;
+        }
+        let (placed, is_proven) = {
             let mut state = self.state();
             let is_proven = state.proven.get(asker).is_some();
-            let placed = state.pending.push(statement, asker, is_proven, now);
-            let runtime = runtime.filter(|_| !state.is_driven && !state.pending.is_empty());
-            state.is_driven |= runtime.is_some();
-            (placed, runtime)
+            (state.pending.push(statement, asker, is_proven), is_proven)
         };
         match placed {
             Placed::Added => signal(self.receiver, Outcome::Kept),
             Placed::Known => {}
+            // Strangers can name keys that do not exist.
+            Placed::Full if !is_proven && statement.has_keys() => {
+                signal_refused(
+                    self.receiver,
+                    "its key is not known, and there is no place to keep it",
+                );
+            }
             Placed::Full => {
                 self.lose(statement, "there is no place to keep it until keys are there")
             }
         }
-        if let Some(runtime) = runtime {
-            let intake = Arc::downgrade(self);
-            runtime.spawn(drive_pending(Driver { intake, is_dismissed: false }));
+        self.drive();
+    }
+
+    /// Starts a task that tries pending statements again, unless there is one or none is needed.
+    fn drive(self: &Arc<Self>) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        {
+            let mut state = self.state();
+            if state.is_driven || state.pending.is_empty() {
+                return;
+            }
+            state.is_driven = true;
         }
+        let intake = Arc::downgrade(self);
+        runtime.spawn(drive_pending(Driver { intake, is_dismissed: false }));
     }
 
     /// Reports that a statement that nobody verified is dropped.
@@ -142,14 +169,19 @@ impl Intake {
 
     /// Tries a pending statement again.
     async fn retry(&self, waiting: &Waiting) {
-        let Waiting { statement, asker, since, .. } = waiting;
+        let Waiting { statement, asker, is_proven } = waiting;
+        let age = || Moment::now(&*self.clock).monotonic_since(statement.arrived);
         match statement.verify(*asker).await {
             Ok(Ok(())) => self.apply(statement, *asker),
             Ok(Err(_)) => {
                 self.state().pending.remove(statement);
                 signal(self.receiver, Outcome::Refused);
             }
-            Err(_) if Moment::now(&*self.clock).monotonic_since(*since) >= MAX_WAIT => {
+            Err(_) if !is_proven && age() >= MAX_WAIT_OF_STRANGERS && statement.has_keys() => {
+                self.state().pending.remove(statement);
+                signal_refused(self.receiver, "its key has not become known");
+            }
+            Err(_) if age() >= MAX_WAIT => {
                 self.state().pending.remove(statement);
                 self.lose(statement, "its keys could not be had for a day");
             }

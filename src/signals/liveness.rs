@@ -63,12 +63,11 @@ impl Liveness {
         Self { issuers, clock, expected, polls: Some(polls), heard: Mutex::default() }
     }
 
-    /// Notes a verification event, which shows that earlier events have arrived.
+    /// Notes a verification event, which shows that events arrive. It does not bring back one that was
+    /// lost.
     pub(super) fn verified(&self) {
         let now = Moment::now(&*self.clock);
-        let mut heard = self.heard();
-        heard.verified_at = Some(now);
-        heard.lost.clear();
+        self.heard().verified_at = Some(now);
     }
 
     /// Notes that the sender has stopped, or goes on.
@@ -76,6 +75,8 @@ impl Liveness {
     /// `said_at` is the time of the statement. A statement from before the last one is ignored, because
     /// events may come in any order.
     pub(super) fn set_stopped(&self, is_stopped: bool, said_at: UnixTime) {
+        // A time that is ahead must not hide what is said later.
+        let said_at = said_at.min(Moment::now(&*self.clock).wall());
         let mut heard = self.heard();
         if said_at >= heard.status_at {
             (heard.is_stopped, heard.status_at) = (is_stopped, said_at);

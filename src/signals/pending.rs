@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use super::statement::Statement;
-use crate::{clock::Moment, refresh::asker::Asker};
+use crate::refresh::asker::Asker;
 
 /// The number of places for peers that delivered a verified signal before, and of those for all
 /// others. Each statement has 16 KiB at most.
@@ -11,6 +11,10 @@ const PLACES: usize = 128;
 
 /// The longest time that a statement waits for its keys.
 pub(super) const MAX_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The longest time that a statement of a peer that never delivered a verified one waits for a key that
+/// is not among those of its issuer.
+pub(super) const MAX_WAIT_OF_STRANGERS: Duration = Duration::from_secs(10 * 60);
 
 /// The statements that wait for keys, in the order of their arrival.
 ///
@@ -25,9 +29,8 @@ pub(super) struct Pending {
 pub(super) struct Waiting {
     pub(super) statement: Statement,
     pub(super) asker: Asker,
-    pub(super) since: Moment,
     /// True if it has one of the places for peers that delivered a verified signal before.
-    is_proven: bool,
+    pub(super) is_proven: bool,
 }
 
 /// The result of adding a statement.
@@ -50,13 +53,7 @@ impl Pending {
     }
 
     /// Adds a statement. `is_proven` is true if its peer delivered a verified signal before.
-    pub(super) fn push(
-        &mut self,
-        statement: &Statement,
-        asker: Asker,
-        is_proven: bool,
-        now: Moment,
-    ) -> Placed {
+    pub(super) fn push(&mut self, statement: &Statement, asker: Asker, is_proven: bool) -> Placed {
         if self.waiting.iter().any(|waiting| waiting.statement.text == statement.text) {
             return Placed::Known;
         }
@@ -70,7 +67,7 @@ impl Pending {
             _ => return Placed::Full,
         };
         let statement = statement.clone();
-        self.waiting.push_back(Waiting { statement, asker, since: now, is_proven });
+        self.waiting.push_back(Waiting { statement, asker, is_proven });
         Placed::Added
     }
 

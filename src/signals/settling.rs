@@ -1,7 +1,7 @@
 //! Applies effects, and a second time after the authorization server has revoked the tokens.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
@@ -25,6 +25,9 @@ const SETTLES_IN: Duration = Duration::from_secs(5);
 /// The maximum number of cutoffs that wait. Each has at most 16 KiB, and usually some 200 bytes.
 const MAX_WAITING: usize = 10_000;
 
+/// The maximum number of issuers that wait as a whole.
+const MAX_ISSUERS: usize = 1_000;
+
 /// Applies effects. Clones share the cutoffs that wait for a second time.
 ///
 /// A fact that was established between the message and the revocation says that the token is active. It
@@ -41,6 +44,8 @@ struct Shared {
 #[derive(Default)]
 struct State {
     waiting: VecDeque<(Instant, Cutoff)>,
+    /// The issuers whose further cutoffs found no place.
+    issuers: HashMap<String, Instant>,
     is_driven: bool,
 }
 
@@ -54,10 +59,14 @@ impl Settling {
         effect.apply(&self.0.revocations);
         let Ok(runtime) = Handle::try_current() else { return };
         let (Effect::Revoke(cutoff) | Effect::AskAnew(cutoff)) = effect;
+        let at = self.0.now() + SETTLES_IN;
         let mut state = self.0.state();
-        // Those that find no place have no second time: the facts are as old as `max_age` allows.
         if state.waiting.len() < MAX_WAITING {
-            state.waiting.push_back((self.0.now() + SETTLES_IN, cutoff.clone()));
+            state.waiting.push_back((at, cutoff.clone()));
+        } else if let Some(issuer) = state.issuers.get_mut(cutoff.issuer_name()) {
+            *issuer = at;
+        } else if state.issuers.len() < MAX_ISSUERS {
+            state.issuers.insert(cutoff.issuer_name().to_owned(), at);
         }
         if !state.is_driven {
             state.is_driven = true;
@@ -82,15 +91,16 @@ impl Shared {
     fn take_due(&self) -> (Vec<Cutoff>, Option<Instant>) {
         let (mut due, now) = (Vec::new(), self.now());
         let mut state = self.state();
-        while let Some((at, _)) = state.waiting.front() {
-            if *at > now {
-                return (due, Some(*at));
-            }
+        while state.waiting.front().is_some_and(|(at, _)| *at <= now) {
             due.extend(state.waiting.pop_front().map(|(_, cutoff)| cutoff));
         }
-        // The next effect starts another task.
-        state.is_driven = false;
-        (due, None)
+        let issuers = state.issuers.extract_if(|_, at| *at <= now);
+        due.extend(issuers.map(|(issuer, _)| Cutoff::issuer(issuer)));
+        let first = state.waiting.front().map(|(at, _)| *at);
+        let next = first.into_iter().chain(state.issuers.values().copied()).min();
+        // If none waits, the next effect starts another task.
+        state.is_driven = next.is_some();
+        (due, next)
     }
 }
 

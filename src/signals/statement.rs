@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use crate::{
-    clock::UnixTime,
+    clock::{Moment, UnixTime},
     error::refusal::VerifyError,
     jose::{
         algorithm::Algorithm,
@@ -27,6 +27,8 @@ pub(super) struct Statement {
     pub(super) kid: Option<Arc<str>>,
     /// The time of issue that it claims (`iat`).
     pub(super) issued_at: UnixTime,
+    /// The time of its arrival.
+    pub(super) arrived: Moment,
     pub(super) apply: Arc<Apply>,
 }
 
@@ -45,6 +47,12 @@ impl Statement {
         self.text.rsplit_once('.').map_or(&*self.text, |(signed, _)| signed)
     }
 
+    /// Returns true if the keys can be had, so that only an unknown one is missing.
+    pub(super) fn has_keys(&self) -> bool {
+        let readiness = self.keys.readiness();
+        readiness.is_ready() && readiness.failure().is_none()
+    }
+
     /// Verifies the signature.
     ///
     /// # Errors
@@ -53,7 +61,9 @@ impl Statement {
     pub(super) async fn verify(&self, asker: Asker) -> Result<Result<(), Mismatch>, VerifyError> {
         let Ok(jws) = CompactJws::parse(&self.text) else { return Ok(Err(Mismatch::BadSignature)) };
         let key = (self.algorithm, self.kid.as_deref());
-        self.keys.verify(&jws, key, Some(self.issued_at), asker).await
+        // A sender must not choose a time from which on the keys are never new enough.
+        let issued_at = self.issued_at.min(self.arrived.wall());
+        self.keys.verify(&jws, key, (Some(issued_at), Some(self.arrived)), asker).await
     }
 }
 

@@ -163,6 +163,32 @@ pub(crate) fn cutoff_time_cut(issuer: &str, ahead: Duration) {
     let _ = (issuer, ahead);
 }
 
+/// Reports a signal that was verified.
+#[cfg(feature = "signals")]
+pub(super) fn signal_verified(receiver: &'static str, outcome: &'static str, issuer: &str) {
+    #[cfg(feature = "tracing")]
+    limited!(INFO, outcome, receiver, outcome, issuer = truncate_name(issuer), "signal received");
+    #[cfg(not(feature = "tracing"))]
+    let _ = (receiver, outcome, issuer);
+}
+
+/// Reports that the events of a transmitter can't be polled, or can again.
+#[cfg(feature = "signals")]
+pub(super) fn polls(issuer: &str, failure: Option<&'static str>) {
+    #[cfg(feature = "tracing")]
+    {
+        let issuer = truncate_name(issuer);
+        match failure {
+            Some(reason) => {
+                tracing::warn!(target: TARGET, issuer, reason, "events can't be polled");
+            }
+            None => tracing::info!(target: TARGET, issuer, "events can be polled again"),
+        }
+    }
+    #[cfg(not(feature = "tracing"))]
+    let _ = (issuer, failure);
+}
+
 /// Reports that a signal was refused. Anyone can cause it.
 #[cfg(feature = "signals")]
 pub(super) fn signal_refused(receiver: &'static str, reason: &'static str) {

@@ -57,6 +57,17 @@ pub(crate) fn signal(receiver: Receiver, outcome: Outcome) {
     let _ = (receiver, outcome);
 }
 
+/// Counts and reports a signal of an issuer that was verified.
+pub(crate) fn signal_verified(receiver: Receiver, outcome: Outcome, issuer: &str) {
+    events::signal_verified(receiver.as_str(), outcome.as_str(), issuer);
+    signal(receiver, outcome);
+}
+
+/// Reports that the events of a transmitter can't be polled, or can again.
+pub(crate) fn polls(issuer: &str, failure: Option<&'static str>) {
+    events::polls(issuer, failure);
+}
+
 /// Counts and reports a signal that was refused, for a reason in words of this crate.
 pub(crate) fn signal_refused(receiver: Receiver, reason: &'static str) {
     events::signal_refused(receiver.as_str(), reason);

@@ -20,6 +20,7 @@ use crate::{
 
 mod bound;
 mod by_hand;
+mod hostile;
 mod liveness;
 mod logout;
 mod pending;

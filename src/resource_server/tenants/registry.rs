@@ -142,6 +142,11 @@ impl Tenants {
 
 #[cfg(feature = "signals")]
 impl Tenants {
+    /// Returns true if the resolver may be called for an issuer.
+    pub(in crate::resource_server) fn allows(&self, issuer: &str) -> bool {
+        is_normal(issuer) && (self.0.allow)(issuer)
+    }
+
     /// Returns the keys by which an issuer signs logout tokens.
     pub(in crate::resource_server) fn statement_keys(&self, issuer: &str) -> FindKeys {
         let (resolved, shared) = (self.resolve(issuer), Arc::clone(&self.0));

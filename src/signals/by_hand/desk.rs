@@ -17,7 +17,7 @@ use crate::{
     error::refusal::VerifyError,
     policy::verified_token::VerifiedToken,
     revocation::revocations::Revocations,
-    signals::{answer::Answer, body},
+    signals::{answer::Answer, body, settling::Settling},
     telemetry::{
         audit::{ChangeByHand, changed_by_hand},
         signals::{Outcome, Receiver, signal, signal_refused},
@@ -51,6 +51,7 @@ pub(crate) type Evict = dyn Fn(&Token) -> bool + Send + Sync;
 /// The parts of a resource server that revocation by hand needs.
 pub(crate) struct Desk {
     pub(crate) revocations: Revocations,
+    pub(crate) settling: Settling,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) find_issuer: Box<FindIssuer>,
     pub(crate) evict: Box<Evict>,
@@ -89,8 +90,10 @@ impl Desk {
         if order.at.is_some_and(|at| at > latest) && self.clock.can_be_right(now) {
             return Err(refuse("at is in the future"));
         }
-        if let Some(name) = &order.name {
-            self.check_issuer(caller, &name.issuer).await?;
+        match &order.name {
+            Some(name) => self.check_issuer(caller, &name.issuer).await?,
+            // The token may be of any issuer.
+            None => self.check_every_issuer(caller).await?,
         }
         let answer = self.apply(&order);
         self.record(caller, &order);
@@ -100,7 +103,7 @@ impl Desk {
     fn apply(&self, order: &Order) -> Value {
         let mut in_force = json!([]);
         if let Some(name) = &order.name {
-            order.effect(name).apply(&self.revocations);
+            self.settling.apply(&order.effect(name));
             in_force = covering(name, &self.revocations);
         }
         let mut answer = json!({ "in_force": in_force });
@@ -145,16 +148,21 @@ impl Desk {
         if issuer == caller.issuer() {
             return Ok(());
         }
-        if !self.may_name_every_issuer(caller).await? {
-            let fault = "the caller may only name its own issuer";
-            signal_refused(Receiver::Operator, fault);
-            let body = json!({ "error": "access_denied", "error_description": fault });
-            return Err(Answer::json(StatusCode::FORBIDDEN, &body));
-        }
+        self.check_every_issuer(caller).await?;
         match self.find(issuer).await? {
             Known::Configured | Known::Resolved => Ok(()),
             Known::Unknown => Err(refuse("the issuer is not trusted")),
         }
+    }
+
+    async fn check_every_issuer(&self, caller: &VerifiedToken) -> Result<(), Answer> {
+        if self.may_name_every_issuer(caller).await? {
+            return Ok(());
+        }
+        let fault = "the caller may only name its own issuer";
+        signal_refused(Receiver::Operator, fault);
+        let body = json!({ "error": "access_denied", "error_description": fault });
+        Err(Answer::json(StatusCode::FORBIDDEN, &body))
     }
 
     /// Returns false for callers of an issuer that a resolver found, such as one of many tenants: that

@@ -58,10 +58,12 @@ enum Action {
 }
 
 impl Action {
-    fn on(self, cutoff: Cutoff, time: UnixTime) -> Effect {
-        match self {
-            Self::Revoke => Effect::Revoke(cutoff.at(time)),
-            Self::AskAnew => Effect::AskAnew(cutoff),
+    /// Returns the effect on the tokens of a cutoff, at a time or now.
+    fn on(self, cutoff: Cutoff, time: Option<UnixTime>) -> Effect {
+        match (self, time) {
+            (Self::Revoke, Some(time)) => Effect::Revoke(cutoff.at(time)),
+            (Self::Revoke, None) => Effect::Revoke(cutoff),
+            (Self::AskAnew, _) => Effect::AskAnew(cutoff),
         }
     }
 }
@@ -81,7 +83,13 @@ const fn reaction(event: SubjectEvent) -> (Action, Reach) {
 }
 
 impl Mapped {
-    fn add(&mut self, target: Target, action: Action, time: UnixTime, rules: &SubjectRules) {
+    fn add(
+        &mut self,
+        target: Target,
+        action: Action,
+        time: Option<UnixTime>,
+        rules: &SubjectRules,
+    ) {
         let cutoffs = match target {
             Target::Tokens(cutoffs) => cutoffs,
             Target::UnknownUser(cutoffs) => {

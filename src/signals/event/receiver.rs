@@ -21,7 +21,7 @@ use crate::{
     signals::{
         body::MAX_BODY,
         host::Host,
-        intake::{Intake, NotApplied},
+        intake::{Accepted, Intake, NotApplied},
         liveness::Liveness,
         received::{ReceiveSet, Received, Refusal},
         statement::{self, Malformed, Statement},
@@ -88,7 +88,7 @@ impl EventReceiver {
         let of_tokens = host.issuers.configured_keys_of(&transmitter.issuer);
         let keys = transmitter.statement_keys(&requests, of_tokens, &mut problems);
         let names = speaks_for.iter().map(|issuer| Arc::from(issuer.as_str())).collect();
-        let polls = Arc::new(PollState::new(Arc::clone(&host.clock)));
+        let polls = Arc::new(PollState::new(&transmitter.issuer, Arc::clone(&host.clock)));
         let liveness = Liveness::of_transmitter(
             names,
             transmitter.verified_within,
@@ -185,8 +185,8 @@ impl EventReceiver {
     /// A token that is not verified yet is kept, as one whose keys can't be had.
     pub(super) async fn receive(&self, text: &str, asker: Asker) -> Received {
         let parts = &self.0;
-        let now = Moment::now(&*parts.host.clock).wall();
-        if !parts.host.clock.can_be_right(now) {
+        let now = Moment::now(&*parts.host.clock);
+        if !parts.host.clock.can_be_right(now.wall()) {
             return Received::NotNow { retry_after: None };
         }
         if text.len() > MAX_BODY {
@@ -215,32 +215,23 @@ impl EventReceiver {
         let Some(algorithm) = parts.keys.algorithm(&alg) else {
             return refused("invalid_key", "Its algorithm is not accepted.");
         };
-        let mapped = effects(&set, &parts.rules);
-        let verification = mapped.verification.clone();
-        let applying = Arc::clone(parts);
-        let issued_at = set.issued_at;
+        let (verification, issued_at) = (set.verification.clone(), set.issued_at);
+        // The statement may wait in the intake of these parts.
+        let applying = Arc::downgrade(parts);
         let statement = Statement {
             text: text.into(),
             keys: parts.keys.clone(),
             algorithm,
             kid,
             issued_at,
+            arrived: now,
             apply: Arc::new(move || {
-                for effect in &mapped.effects {
-                    applying.host.settling.apply(effect);
-                }
-                if let Some(verification) = &mapped.verification {
-                    applying.verified(verification, issued_at);
-                }
-                if let Some(update) = mapped.stream_updated {
-                    let is_stopped = update.status != Some(StreamStatus::Enabled);
-                    applying.intake.liveness().set_stopped(is_stopped, issued_at);
-                }
-                applying.outcome(&mapped)
+                applying.upgrade().map_or(Outcome::Ignored, |parts| parts.apply(&set))
             }),
         };
         match parts.intake.accept(&statement, asker).await {
-            Ok(()) => match verification {
+            Ok(Accepted::Before) => Received::Applied,
+            Ok(Accepted::Now) => match verification {
                 Some(verification) if !parts.is_expected(&verification) => {
                     refused("invalid_state", "The state is not that of a request.")
                 }
@@ -262,6 +253,22 @@ impl ReceiveSet for EventReceiver {
 }
 
 impl ReceiverParts {
+    /// Applies the events of a verified token. Only now the function of the application is called.
+    fn apply(&self, set: &SecurityEvents) -> Outcome {
+        let mapped = effects(set, &self.rules);
+        for effect in &mapped.effects {
+            self.host.settling.apply(effect);
+        }
+        if let Some(verification) = &mapped.verification {
+            self.verified(verification, set.issued_at);
+        }
+        if let Some(update) = mapped.stream_updated {
+            let is_stopped = update.status != Some(StreamStatus::Enabled);
+            self.intake.liveness().set_stopped(is_stopped, set.issued_at);
+        }
+        self.outcome(&mapped)
+    }
+
     /// Notes a verification event, which shows that events arrive. One that waited for long shows
     /// nothing, nor does one that nobody asked for.
     fn verified(&self, verification: &Verification, issued_at: UnixTime) {

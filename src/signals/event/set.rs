@@ -12,7 +12,7 @@ use crate::{
         claims_set::numeric_date,
         json::{self, NotStrict, Object},
     },
-    clock::UnixTime,
+    clock::{EARLIEST, UnixTime},
     signals::transmitter::stream::StreamStatus,
 };
 
@@ -25,8 +25,9 @@ pub(super) struct SecurityEvents {
     audience: Vec<String>,
     /// Present if there is an event about a subject.
     pub(super) subject: Option<Subject>,
-    /// The events about the subject, each with its time.
-    pub(super) events: Vec<(SubjectEvent, UnixTime)>,
+    /// The events about the subject, each with its time. Some senders write zero for no time, or minutes:
+    /// that would revoke nothing, so a time before this crate counts as none.
+    pub(super) events: Vec<(SubjectEvent, Option<UnixTime>)>,
     pub(super) verification: Option<Verification>,
     pub(super) stream_updated: Option<StreamUpdate>,
 }
@@ -99,12 +100,17 @@ impl SecurityEvents {
         let text = |name| event.string(name).map_err(|_| SetError::Claim(SetClaim::Events));
         match event_type {
             EventType::Subject(event_type) => {
-                // Some senders write zero for no time. It would revoke nothing.
-                let time = event
-                    .get("event_timestamp")
-                    .and_then(|value| numeric_date(value.get()))
-                    .filter(|time| *time > UnixTime::from_secs(0));
-                self.events.push((event_type, time.unwrap_or(self.issued_at)));
+                let happened =
+                    event.get("event_timestamp").and_then(|value| numeric_date(value.get()));
+                let can_be_right = |time: &UnixTime| *time >= EARLIEST;
+                let happened = happened.filter(can_be_right);
+                let issued = Some(self.issued_at).filter(can_be_right);
+                let time = match event_type.has_no_good_tokens_after() {
+                    // The later one: whoever has a token of the time between is not the user.
+                    true => happened.max(issued),
+                    false => happened.or(issued),
+                };
+                self.events.push((event_type, time));
             }
             EventType::Verification => {
                 let state = text("state")?.map(String::from);

@@ -2,7 +2,7 @@
 
 /// The type of a security event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum EventType {
+pub(crate) enum EventType {
     /// An event about a subject.
     Subject(SubjectEvent),
     /// The transmitter shows that the stream works (SSF 1.0 §8.1.4.1).
@@ -15,7 +15,7 @@ pub(super) enum EventType {
 
 /// The type of an event about a subject, in the order of CAEP 1.0 and RISC 1.0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum SubjectEvent {
+pub(crate) enum SubjectEvent {
     SessionRevoked,
     TokenClaimsChange,
     CredentialChange,
@@ -29,7 +29,7 @@ pub(super) enum SubjectEvent {
 
 impl EventType {
     /// Returns the type that a URI stands for. URIs are compared byte by byte.
-    pub(super) fn from_uri(uri: &str) -> Self {
+    pub(crate) fn from_uri(uri: &str) -> Self {
         let Some(path) = uri.strip_prefix("https://schemas.openid.net/secevent/") else {
             return Self::Other;
         };
@@ -47,5 +47,13 @@ impl EventType {
             "ssf/event-type/stream-updated" => return Self::StreamUpdated,
             _ => return Self::Other,
         })
+    }
+}
+
+impl SubjectEvent {
+    /// Returns true if tokens that were issued after the event are not good either: the account must not
+    /// be used, or somebody else may use it.
+    pub(super) const fn has_no_good_tokens_after(self) -> bool {
+        matches!(self, Self::AccountDisabled | Self::AccountPurged | Self::CredentialCompromise)
     }
 }

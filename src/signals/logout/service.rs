@@ -30,7 +30,9 @@ use crate::{
         liveness::Liveness,
         statement::Statement,
     },
-    telemetry::signals::{Outcome, Receiver, signal_refused},
+    telemetry::signals::{
+        Outcome, Receiver, signal, signal_lost, signal_refused, signal_without_effect,
+    },
     transport::response::is_media_type,
 };
 
@@ -79,10 +81,22 @@ struct LogoutReceiver {
 
 impl<B> LogoutService<B> {
     pub(crate) fn new(host: Host, client_id: String, body: fn(Bytes) -> B) -> Self {
+        Self::with(host, Settings::new(client_id), body)
+    }
+
+    fn with(host: Host, settings: Settings, body: fn(Bytes) -> B) -> Self {
         let liveness = Liveness::of_logouts(Arc::clone(&host.clock));
         let intake = host.intake(Receiver::Logout, liveness);
         let receiver = Arc::new(LogoutReceiver { host, intake });
-        Self { receiver, settings: Arc::new(Settings::new(client_id)), body }
+        Self { receiver, settings: Arc::new(settings), body }
+    }
+
+    /// Returns a service with other settings. It shares nothing with clones made before: what has been
+    /// applied by other settings may have had another effect.
+    fn change(self, change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = (*self.settings).clone();
+        change(&mut settings);
+        Self::with(self.receiver.host.clone(), settings, self.body)
     }
 
     /// Returns the same service, with another function that builds the body.
@@ -94,33 +108,29 @@ impl<B> LogoutService<B> {
 
     /// Sets the client identifier at one issuer, in place of the one that was given first.
     #[must_use]
-    pub fn client_at(mut self, issuer: impl Into<String>, client_id: impl Into<String>) -> Self {
-        Arc::make_mut(&mut self.settings).set_client(issuer.into(), client_id.into());
-        self
+    pub fn client_at(self, issuer: impl Into<String>, client_id: impl Into<String>) -> Self {
+        self.change(|settings| settings.set_client(issuer.into(), client_id.into()))
     }
 
     /// Ends all sessions of the subject if a token names both a session and its subject.
     ///
     /// Use it if access tokens or introspection responses have no `sid`.
     #[must_use]
-    pub fn cut_by_subject(mut self) -> Self {
-        Arc::make_mut(&mut self.settings).cut_by_subject = true;
-        self
+    pub fn cut_by_subject(self) -> Self {
+        self.change(|settings| settings.cut_by_subject = true)
     }
 
     /// Refuses tokens whose `typ` is not `logout+jwt` (§2.4). By default `JWT` and a missing one are accepted too.
     #[must_use]
-    pub fn strict_typ(mut self) -> Self {
-        Arc::make_mut(&mut self.settings).strict_typ = true;
-        self
+    pub fn strict_typ(self) -> Self {
+        self.change(|settings| settings.strict_typ = true)
     }
 
     /// Sets the maximum age of a token, by its `iat`. The default is 5 minutes; 30 seconds more are
     /// tolerated for clocks that differ.
     #[must_use]
-    pub fn max_age(mut self, age: Duration) -> Self {
-        Arc::make_mut(&mut self.settings).max_age = age;
-        self
+    pub fn max_age(self, age: Duration) -> Self {
+        self.change(|settings| settings.max_age = age)
     }
 
     /// Returns the number of tokens that wait for the keys of their issuer.
@@ -150,11 +160,12 @@ impl LogoutReceiver {
         let Some(text) = logout_token(&form) else {
             return refuse("the form does not have exactly one logout_token");
         };
-        let now = Moment::now(&*self.host.clock).wall();
-        if !self.host.clock.can_be_right(now) {
+        let now = Moment::now(&*self.host.clock);
+        if !self.host.clock.can_be_right(now.wall()) {
+            signal(Receiver::Logout, Outcome::Lost);
             return Answer::unavailable("the clock of this service is wrong", None);
         }
-        let token = match LogoutToken::read(&text, settings, now) {
+        let token = match LogoutToken::read(&text, settings, now.wall()) {
             Ok(token) => token,
             Err(fault) => return refuse(fault),
         };
@@ -162,13 +173,15 @@ impl LogoutReceiver {
             Ok(Some(keys)) => keys,
             Ok(None) => return refuse("its iss is not trusted"),
             Err(error) => {
+                signal(Receiver::Logout, Outcome::Lost);
+                signal_lost(Receiver::Logout, &token.issuer, "its issuer can't be looked up");
                 return Answer::unavailable("the issuer can't be looked up", error.retry_after());
             }
         };
         let Some(algorithm) = keys.algorithm(&token.alg) else {
             return refuse("its algorithm is not allowed");
         };
-        let LogoutToken { issued_at, kid, effect, .. } = token;
+        let LogoutToken { issued_at, kid, effect, is_for_us, .. } = token;
         let settling = self.host.settling.clone();
         let statement = Statement {
             text: text.into(),
@@ -176,13 +189,22 @@ impl LogoutReceiver {
             algorithm,
             kid: kid.map(Into::into),
             issued_at,
+            arrived: now,
             apply: Arc::new(move || {
                 settling.apply(&effect);
                 Outcome::Applied
             }),
         };
+        if !is_for_us {
+            let fault = "its aud is another client";
+            // Anyone can write that. If the issuer did, a setting is wrong.
+            if matches!(statement.verify(asker).await, Ok(Ok(()))) {
+                signal_without_effect(Receiver::Logout, statement.keys.issuer(), fault);
+            }
+            return refuse(fault);
+        }
         match self.intake.accept(&statement, asker).await {
-            Ok(()) => Answer::empty(StatusCode::OK),
+            Ok(_) => Answer::empty(StatusCode::OK),
             Err(NotApplied::Refused(_)) => refuse("its signature does not verify"),
             Err(NotApplied::NoKeys(error)) => {
                 Answer::unavailable("the keys of the issuer can't be had", error.retry_after())

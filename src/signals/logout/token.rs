@@ -30,6 +30,8 @@ pub(super) struct LogoutToken {
     pub(super) alg: Box<str>,
     pub(super) kid: Option<Box<str>>,
     pub(super) effect: Effect,
+    /// False if its audience is another client.
+    pub(super) is_for_us: bool,
 }
 
 /// The fault of a logout token, in words that quote nothing of it.
@@ -69,9 +71,7 @@ impl LogoutToken {
             Some(_) => Err(fault),
         };
         let issuer = text("iss", "iss is not text")?.ok_or("iss is missing")?;
-        if !is_for(claims, settings.client_at(&issuer)) {
-            return Err("its aud is another client");
-        }
+        let is_for_us = is_for(claims, settings.client_at(&issuer));
         let issued_at = time(claims, "iat")?.ok_or("iat is missing")?;
         let (past, future) = (now.saturating_sub(LEEWAY), now.saturating_add(LEEWAY));
         if issued_at > future || issued_at < past.saturating_sub(settings.max_age) {
@@ -97,6 +97,7 @@ impl LogoutToken {
             alg: (&*header.alg).into(),
             kid: header.kid.as_deref().map(Into::into),
             effect: Effect::Revoke(cutoff),
+            is_for_us,
         })
     }
 }

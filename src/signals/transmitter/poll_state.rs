@@ -6,11 +6,14 @@ use super::error::TransmitterErrorKind;
 use crate::{
     clock::{Clock, Moment},
     error::config::ConfigError,
+    telemetry::signals::polls,
 };
 
 /// The state of the polls of one receiver.
 #[derive(Debug)]
 pub(in crate::signals) struct PollState {
+    /// The issuer of the transmitter.
+    issuer: Arc<str>,
     clock: Arc<dyn Clock>,
     polls: Mutex<Polls>,
 }
@@ -24,8 +27,8 @@ struct Polls {
 }
 
 impl PollState {
-    pub(in crate::signals) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, polls: Mutex::default() }
+    pub(in crate::signals) fn new(issuer: &str, clock: Arc<dyn Clock>) -> Self {
+        Self { issuer: issuer.into(), clock, polls: Mutex::default() }
     }
 
     /// Returns the kind of the last failure, and the time of the first one since the last success.
@@ -35,15 +38,24 @@ impl PollState {
 
     /// Notes a poll that succeeded.
     pub(super) fn succeeded(&self) {
-        self.polls().failing = None;
+        let before = self.polls().failing.take();
+        if before.is_some() {
+            polls(&self.issuer, None);
+        }
     }
 
     /// Notes a poll that failed.
     pub(in crate::signals) fn failed(&self, kind: TransmitterErrorKind) {
         let now = Moment::now(&*self.clock);
-        let mut polls = self.polls();
-        let since = polls.failing.map_or(now, |(_, since)| since);
-        polls.failing = Some((kind, since));
+        let before = {
+            let mut polls = self.polls();
+            let since = polls.failing.map_or(now, |(_, since)| since);
+            polls.failing.replace((kind, since))
+        };
+        // Polls are repeated for as long as they fail.
+        if before.is_none_or(|(before, _)| before != kind) {
+            polls(&self.issuer, Some(kind.as_str()));
+        }
     }
 
     /// Returns the right to poll, which one poller has at a time.

@@ -137,7 +137,7 @@ fn e11_event_timestamp_is_the_time_of_the_event_if_it_is_a_time() {
     ] {
         let events = json!({REVOKED: {"event_timestamp": timestamp}});
         let set = read(&json!({"events": events})).ok().unwrap();
-        assert_eq!(set.events, [(SubjectEvent::SessionRevoked, time)], "{timestamp}");
+        assert_eq!(set.events, [(SubjectEvent::SessionRevoked, Some(time))], "{timestamp}");
     }
 }
 

@@ -161,7 +161,7 @@ impl Script {
 }
 
 fn state() -> Arc<PollState> {
-    Arc::new(PollState::new(Arc::new(SystemClock)))
+    Arc::new(PollState::new(ISSUER, Arc::new(SystemClock)))
 }
 
 /// A receiver that applies SETs, but for those whose `jti` begins with `bad` or `wait`.
