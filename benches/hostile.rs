@@ -21,6 +21,10 @@ use self::town::{Asked, Client, Peers, Reply, Report, Settings, Town, away, fine
 #[path = "../tests/it/health/town.rs"]
 mod town;
 
+#[path = "../tests/it/random.rs"]
+#[expect(dead_code, reason = "a simulation has more")]
+mod random;
+
 #[path = "hostile/requests.rs"]
 mod requests;
 

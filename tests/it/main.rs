@@ -45,6 +45,7 @@ mod mtls;
 mod policy_isolation;
 mod presets;
 mod published_keys;
+mod random;
 mod readiness;
 mod readme_quick_start;
 mod real_time;

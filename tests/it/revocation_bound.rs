@@ -37,8 +37,9 @@ use tower_introspect::{
 use tower_layer::Layer;
 
 use crate::{
+    random::Random,
     streams::open::{Open, Seen},
-    support::{AUDIENCE, ISSUER, Random},
+    support::{AUDIENCE, ISSUER},
     world::bearer,
 };
 

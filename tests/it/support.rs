@@ -1,6 +1,6 @@
 //! Helpers that several test modules share.
 
-use std::{convert::Infallible, future::Ready, path::PathBuf, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::Ready, path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, header::AUTHORIZATION};
@@ -149,36 +149,5 @@ impl File {
 impl Drop for File {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0);
-    }
-}
-
-/// Returns the next 64 bits of SplitMix64.
-pub(crate) fn split_mix(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut bits = *state;
-    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    bits ^ (bits >> 31)
-}
-
-/// Numbers that a seed repeats.
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    pub(crate) fn below(&mut self, limit: u64) -> u64 {
-        split_mix(&mut self.0) % limit
-    }
-
-    /// Returns an index of a list of this length.
-    pub(crate) fn index(&mut self, length: usize) -> usize {
-        usize::try_from(self.below(length as u64)).unwrap()
-    }
-
-    pub(crate) fn one_in(&mut self, count: u64) -> bool {
-        self.below(count) == 0
-    }
-
-    pub(crate) fn millis(&mut self, limit: u64) -> Duration {
-        Duration::from_millis(self.below(limit))
     }
 }

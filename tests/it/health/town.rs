@@ -17,7 +17,7 @@ use tower_introspect::{
     verify::{BoxVerifier, BreakerState, Freshness, Outcome, PeerKey, Verifier, VerifyRequest},
 };
 
-use crate::support::split_mix;
+use crate::random::split_mix;
 
 /// The share of the traffic of a whole service that is simulated, to save time. Clients, rates and
 /// permits are scaled alike.

@@ -14,11 +14,7 @@ use tower_introspect::{
 };
 
 use super::*;
-use crate::{
-    streams::open::Open,
-    support::{AUDIENCE, Random},
-    world::bearer,
-};
+use crate::{random::Random, streams::open::Open, support::AUDIENCE, world::bearer};
 
 const SCHEDULES: u64 = 300;
 
