@@ -28,7 +28,7 @@ const ASK: [&str; 3] = [
     "caep/event-type/device-compliance-change",
 ];
 
-const TIME: UnixTime = UnixTime::from_secs(1_000);
+const TIME: UnixTime = UnixTime::from_secs(1_780_000_000);
 
 fn rules() -> SubjectRules {
     SubjectRules {
@@ -47,8 +47,8 @@ fn mapping_rules() -> SubjectRules {
 
 fn set(event: &str, sub_id: &Value) -> SecurityEvents {
     let claims = json!({
-        "iss": "https://transmitter.example.com", "jti": "1", "iat": 5_000, "aud": "receiver",
-        "sub_id": sub_id, "events": {format!("{BASE}{event}"): {"event_timestamp": 1_000}},
+        "iss": "https://transmitter.example.com", "jti": "1", "iat": 1_780_000_000, "aud": "receiver",
+        "sub_id": sub_id, "events": {format!("{BASE}{event}"): {"event_timestamp": 1_780_000_000}},
     });
     SecurityEvents::read(&serde_json::to_vec(&claims).unwrap()).ok().unwrap()
 }

@@ -186,3 +186,29 @@ proptest::proptest! {
         let _ = SecurityEvents::read(text.as_bytes());
     }
 }
+
+#[test]
+fn later_time_counts_for_events_after_which_no_token_is_good() {
+    let (iat, before) = (UnixTime::from_secs(1_800_000_000), 1_799_990_000);
+    for (event, has_later) in [
+        ("caep/event-type/session-revoked", false),
+        ("risc/event-type/sessions-revoked", false),
+        ("risc/event-type/account-disabled", true),
+        ("risc/event-type/account-purged", true),
+        ("risc/event-type/credential-compromise", true),
+    ] {
+        let uri = format!("https://schemas.openid.net/secevent/{event}");
+        let set = read(&json!({"events": {uri: {"event_timestamp": before}}})).ok().unwrap();
+        let expected = if has_later { iat } else { UnixTime::from_secs(before) };
+        assert_eq!(set.events[0].1, Some(expected), "{event}");
+    }
+}
+
+#[test]
+fn time_before_this_crate_is_no_time() {
+    for (iat, timestamp) in [(1, 1), (1_800_000, 1_800_000), (0, -1)] {
+        let events = json!({REVOKED: {"event_timestamp": timestamp}});
+        let set = read(&json!({"iat": iat, "events": events})).ok().unwrap();
+        assert_eq!(set.events, [(SubjectEvent::SessionRevoked, None)], "{iat} {timestamp}");
+    }
+}
