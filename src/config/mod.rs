@@ -193,8 +193,8 @@
 //! | `client` | a table, instead of an access token: how to obtain one (RFC 6749 §4.4) |
 //!
 //! Settings of `client` of a transmitter: those of a client above, without the methods `bearer` and
-//! `danger_none` (`secret` is the same as `basic`), and `token_endpoint` and `scope`. Assertions name the
-//! token endpoint as their audience.
+//! `danger_none` (`secret` is the same as `basic`), and `token_endpoint`, which is required, and `scope`.
+//! Assertions name the token endpoint as their audience.
 //!
 //! A file can't say where requests come from, or where the certificate of a connection is found.
 //! The program sets these with `Config::peer_address_fn` and `Config::configure_mtls`. It sets a

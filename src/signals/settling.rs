@@ -141,12 +141,12 @@ async fn drive(mut driver: Driver) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::SystemClock;
+    use crate::clock::tests::FixedClock;
 
     #[test]
     fn effect_is_applied_when_the_runtime_has_shut_down() {
         let revocations = Revocations::new();
-        let settling = Settling::new(revocations.clone(), Arc::new(SystemClock));
+        let settling = Settling::new(revocations.clone(), Arc::new(FixedClock(1_800_000_000)));
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let handle = runtime.handle().clone();
         drop(runtime);

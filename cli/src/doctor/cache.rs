@@ -7,7 +7,7 @@ use crate::when;
 
 impl Doctor<'_> {
     pub(super) fn check_cache(&mut self) {
-        let settings = &mut self.deployment.settings;
+        let settings = &self.deployment.settings;
         let (max_age, jwt) = (settings.max_age.as_secs(), settings.jwt_max_age.as_secs());
         let (stale, leeway) = (settings.stale_if_error.as_secs(), settings.leeway.as_secs());
         let span = |seconds: u64| when::span(seconds.into());
@@ -22,7 +22,11 @@ impl Doctor<'_> {
         }
         if settings.issuers.iter().any(|issuer| matches!(issuer.mode, "jwt" | "hybrid")) {
             let kept = format!("JWTs are cached for {}", span(jwt));
-            let text = format!("{kept}, and are accepted until they expire, revoked or not");
+            let but = match self.deployment.settings.signals {
+                Some(_) => "unless a signal revokes them",
+                None => "revoked or not",
+            };
+            let text = format!("{kept}, and are accepted until they expire, {but}");
             self.found.note("jwt_max_age").text(text);
         }
         if stale > 0 {
