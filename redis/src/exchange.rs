@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The number of parts of the key space. A part has a hash tag, so all of its keys are in one slot of
-/// a cluster, together with the key that tells since when the part has its data.
+/// a cluster, together with the key that has the time of its first data.
 pub(crate) const PARTS: u8 = 64;
 
 /// The commands that mark one proof, all for the same node and connection.
@@ -35,12 +35,12 @@ pub(crate) struct Exchange {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reply {
     pub(crate) marked: Marked,
-    /// Since when the part has its data, unless losses are accepted.
+    /// The time since which the part has its data, unless losses are accepted.
     pub(crate) since: Option<Since>,
     pub(crate) has_replicas: bool,
 }
 
-/// Since when a part of the key space has its data.
+/// The time since which a part of the key space has its data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Since {
     /// The key was missing until now: the data is lost, or was never there.
@@ -104,7 +104,7 @@ impl Exchange {
     }
 }
 
-/// Sets the key of a part that tells since when it has its data, unless it is there. Returns since when.
+/// Sets the key with the time since which a part has its data, unless it is there. Returns the time.
 pub(crate) async fn since(
     connection: &mut impl ConnectionLike,
     settings: &Settings,

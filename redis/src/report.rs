@@ -1,4 +1,4 @@
-//! What an operator must know about a store.
+//! The report on a store and its Redis, for operators.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::{
     store::RedisReplayStore,
 };
 
-/// How long a check waits for each response.
+/// The time limit for each response.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The state of a store and its Redis, by [`RedisReplayStore::check`].
@@ -21,10 +21,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoreReport {
-    /// Whether a proof can be marked at present.
+    /// The result of marking a proof that no client has.
     pub marks: Result<(), MarkError>,
-    /// For how long proofs can still be refused because Redis has lost its data, or is new. Zero if
-    /// none is.
+    /// The time for which proofs can still be refused because Redis has lost its data or is new. Zero
+    /// if none is refused.
     pub doubt: Option<Duration>,
     /// True if `maxmemory-policy` of every server is `noeviction`, so that Redis keeps all marks.
     pub keeps_marks: Option<bool>,

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-/// How long commands run at most, unless requests wait for longer.
+/// The time limit of commands, unless requests wait for longer.
 pub(crate) const GIVE_UP: Duration = Duration::from_secs(5);
 
-/// What is configured for a store.
+/// The settings of a store.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) prefix: String,
@@ -16,7 +16,7 @@ pub(crate) struct Settings {
     pub(crate) accepts_losses: bool,
 }
 
-/// How many replicas must have a mark, and how long to wait for them.
+/// The number of replicas that must have a mark, and the time to wait for them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Replicas {
     pub(crate) count: u32,
@@ -24,13 +24,13 @@ pub(crate) struct Replicas {
 }
 
 impl Settings {
-    /// Returns how long a request waits for its mark.
+    /// Returns the time for which a request waits for its mark.
     pub(crate) fn patience(&self) -> Duration {
         let replicas = self.replicas.map_or(Duration::ZERO, |replicas| replicas.timeout);
         self.timeout.saturating_add(replicas)
     }
 
-    /// Returns how long after a loss of data a proof can be one that was used before.
+    /// Returns the time after a loss of data in which a proof may have been used before the loss.
     ///
     /// The loss is dated by the time at which the first mark after it was sent. Others can have set
     /// marks until it arrived.
@@ -38,7 +38,7 @@ impl Settings {
         self.longest_proof.saturating_add(self.clock_difference).saturating_add(self.give_up())
     }
 
-    /// Returns how long commands count as in flight if the connection itself gives up later or never.
+    /// Returns the time for which commands count as in flight if the connection gives up later or never.
     pub(crate) fn give_up(&self) -> Duration {
         GIVE_UP.max(self.patience())
     }

@@ -109,7 +109,7 @@ impl<C> RedisReplayStore<C> {
         self.with(|settings| settings.prefix = prefix.into())
     }
 
-    /// Sets how long a request waits for its mark. The default is 20 ms.
+    /// Sets the time for which a request waits for its mark. The default is 20 ms.
     #[must_use]
     pub fn timeout(self, timeout: Duration) -> Self {
         self.with(|settings| settings.timeout = timeout)
@@ -128,7 +128,7 @@ impl<C> RedisReplayStore<C> {
         self.with(|settings| settings.replicas = Some(Replicas { count, timeout }))
     }
 
-    /// Sets how many marks may wait for Redis at a time. The default is 1024, the least is 1.
+    /// Sets the number of marks that may wait for Redis at a time. The default is 1024, the least is 1.
     ///
     /// Further requests are refused at once ([`MarkError::Busy`]). This bounds the memory while Redis
     /// does not respond. A mark counts until the connection gives up or five seconds have passed, also
@@ -139,11 +139,12 @@ impl<C> RedisReplayStore<C> {
         self
     }
 
-    /// Sets how long a proof is good at most, at least one second. The default is two minutes.
+    /// Sets the longest time for which a proof is good, at least one second. The default is two
+    /// minutes.
     ///
-    /// That is the window and the time that `iat` may lie in the future, one minute by default, or two
-    /// rotations of nonces, two minutes by default. A proof that is good for longer is refused
-    /// ([`MarkError::TooLong`]).
+    /// Without nonces a proof is good for the window and the time by which `iat` may be ahead: one
+    /// minute by default. With nonces it is good for two rotations: two minutes by default. A proof
+    /// that is good for longer is refused ([`MarkError::TooLong`]).
     ///
     /// If Redis has lost its data, a proof is refused that could have been used before
     /// ([`MarkError::MarksLost`]). With the default settings a proof that is made now is refused for some
@@ -154,7 +155,7 @@ impl<C> RedisReplayStore<C> {
         self.with(|settings| settings.longest_proof = longest.max(Duration::from_secs(1)))
     }
 
-    /// Sets how far the clocks of two instances may be apart. The default is 5 s.
+    /// Sets the largest difference between the clocks of two instances. The default is 5 s.
     ///
     /// Marks are kept for longer by this time.
     #[must_use]
@@ -253,7 +254,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisReplayStore<C> {
         }
     }
 
-    /// Returns since when Redis has the data of all parts, and sets the missing keys to `at`.
+    /// Returns the time since which Redis has the data of all parts, and sets the missing keys to `at`.
     ///
     /// `at` must not be before the end of this: what is missing can have been lost until it is asked for.
     pub(crate) async fn all_since(&self, at: UnixTime) -> Result<UnixTime, MarkError> {

@@ -266,6 +266,8 @@ mod client;
 mod dpop;
 pub(crate) mod file;
 mod forward;
+#[cfg(any(feature = "dpop", feature = "mtls"))]
+mod hooks;
 #[cfg(feature = "checks")]
 pub(crate) mod inspect;
 mod issuer;

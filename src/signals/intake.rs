@@ -162,7 +162,6 @@ impl Intake {
 
     /// Reports that a statement that nobody verified is dropped.
     fn lose(&self, statement: &Statement, why: &'static str) {
-        signal(self.receiver, Outcome::Lost);
         signal_lost(self.receiver, statement.keys.issuer(), why);
         self.liveness.lost(statement.keys.issuer());
     }

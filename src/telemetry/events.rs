@@ -43,6 +43,8 @@ macro_rules! limited {
         }
     }};
 }
+#[cfg(feature = "tracing")]
+pub(super) use limited;
 
 /// Reports a refusal, at a level that depends on the party at fault.
 ///
@@ -161,66 +163,6 @@ pub(crate) fn cutoff_time_cut(issuer: &str, ahead: Duration) {
     );
     #[cfg(not(feature = "tracing"))]
     let _ = (issuer, ahead);
-}
-
-/// Reports a signal that was verified.
-#[cfg(feature = "signals")]
-pub(super) fn signal_verified(receiver: &'static str, outcome: &'static str, issuer: &str) {
-    #[cfg(feature = "tracing")]
-    limited!(INFO, outcome, receiver, outcome, issuer = truncate_name(issuer), "signal received");
-    #[cfg(not(feature = "tracing"))]
-    let _ = (receiver, outcome, issuer);
-}
-
-/// Reports that the events of a transmitter can't be polled, or can again.
-#[cfg(feature = "signals")]
-pub(super) fn polls(issuer: &str, failure: Option<&'static str>) {
-    #[cfg(feature = "tracing")]
-    {
-        let issuer = truncate_name(issuer);
-        match failure {
-            Some(reason) => {
-                tracing::warn!(target: TARGET, issuer, reason, "events can't be polled");
-            }
-            None => tracing::info!(target: TARGET, issuer, "events can be polled again"),
-        }
-    }
-    #[cfg(not(feature = "tracing"))]
-    let _ = (issuer, failure);
-}
-
-/// Reports that a signal was refused. Anyone can cause it.
-#[cfg(feature = "signals")]
-pub(super) fn signal_refused(receiver: &'static str, reason: &'static str) {
-    #[cfg(feature = "tracing")]
-    limited!(DEBUG, reason, receiver, reason, "signal refused");
-    #[cfg(not(feature = "tracing"))]
-    let _ = (receiver, reason);
-}
-
-/// Reports a verified signal without the effect that its sender wants. That is a question of settings.
-#[cfg(feature = "signals")]
-pub(super) fn signal_without_effect(receiver: &'static str, issuer: &str, reason: &'static str) {
-    #[cfg(feature = "tracing")]
-    limited!(
-        WARN,
-        reason,
-        receiver,
-        issuer = truncate_name(issuer),
-        reason,
-        "signal without its effect"
-    );
-    #[cfg(not(feature = "tracing"))]
-    let _ = (receiver, issuer, reason);
-}
-
-/// Reports that a signal is dropped, although nobody could verify it.
-#[cfg(feature = "signals")]
-pub(super) fn signal_lost(receiver: &'static str, issuer: &str, reason: &'static str) {
-    #[cfg(feature = "tracing")]
-    limited!(ERROR, reason, receiver, issuer = truncate_name(issuer), reason, "signal lost");
-    #[cfg(not(feature = "tracing"))]
-    let _ = (receiver, issuer, reason);
 }
 
 /// Reports that the keys of an issuer were fetched.

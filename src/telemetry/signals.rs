@@ -1,8 +1,14 @@
 //! Reports the outcomes of signals.
 
-use super::events;
 #[cfg(feature = "metrics")]
 use super::metrics;
+#[cfg(feature = "tracing")]
+use super::{
+    events::{TARGET, limited, truncate_name},
+    limit::Limiter,
+};
+#[cfg(feature = "tracing")]
+use crate::clock::{Moment, SystemClock};
 
 /// The receiver of a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,27 +65,62 @@ pub(crate) fn signal(receiver: Receiver, outcome: Outcome) {
 
 /// Counts and reports a signal of an issuer that was verified.
 pub(crate) fn signal_verified(receiver: Receiver, outcome: Outcome, issuer: &str) {
-    events::signal_verified(receiver.as_str(), outcome.as_str(), issuer);
     signal(receiver, outcome);
+    #[cfg(feature = "tracing")]
+    {
+        let (receiver, outcome) = (receiver.as_str(), outcome.as_str());
+        let issuer = truncate_name(issuer);
+        limited!(INFO, outcome, receiver, outcome, issuer, "signal received");
+    }
+    #[cfg(not(feature = "tracing"))]
+    let _ = issuer;
+}
+
+/// Counts and reports a signal that was refused, for a reason in words of this crate. Anyone can
+/// cause it.
+pub(crate) fn signal_refused(receiver: Receiver, reason: &'static str) {
+    signal(receiver, Outcome::Refused);
+    #[cfg(feature = "tracing")]
+    limited!(DEBUG, reason, receiver = receiver.as_str(), reason, "signal refused");
+    #[cfg(not(feature = "tracing"))]
+    let _ = reason;
+}
+
+/// Reports a verified signal that does not have the effect that its sender wants. A setting is wrong.
+pub(crate) fn signal_without_effect(receiver: Receiver, issuer: &str, reason: &'static str) {
+    #[cfg(feature = "tracing")]
+    {
+        let (receiver, issuer) = (receiver.as_str(), truncate_name(issuer));
+        limited!(WARN, reason, receiver, issuer, reason, "signal without its effect");
+    }
+    #[cfg(not(feature = "tracing"))]
+    let _ = (receiver, issuer, reason);
+}
+
+/// Counts and reports a signal that is dropped although nobody could verify it.
+pub(crate) fn signal_lost(receiver: Receiver, issuer: &str, reason: &'static str) {
+    signal(receiver, Outcome::Lost);
+    #[cfg(feature = "tracing")]
+    {
+        let (receiver, issuer) = (receiver.as_str(), truncate_name(issuer));
+        limited!(ERROR, reason, receiver, issuer, reason, "signal lost");
+    }
+    #[cfg(not(feature = "tracing"))]
+    let _ = (issuer, reason);
 }
 
 /// Reports that the events of a transmitter can't be polled, or can again.
 pub(crate) fn polls(issuer: &str, failure: Option<&'static str>) {
-    events::polls(issuer, failure);
-}
-
-/// Counts and reports a signal that was refused, for a reason in words of this crate.
-pub(crate) fn signal_refused(receiver: Receiver, reason: &'static str) {
-    events::signal_refused(receiver.as_str(), reason);
-    signal(receiver, Outcome::Refused);
-}
-
-/// Reports a verified signal that does not have the effect that its sender wants.
-pub(crate) fn signal_without_effect(receiver: Receiver, issuer: &str, reason: &'static str) {
-    events::signal_without_effect(receiver.as_str(), issuer, reason);
-}
-
-/// Reports a signal that is dropped although nobody could verify it.
-pub(crate) fn signal_lost(receiver: Receiver, issuer: &str, reason: &'static str) {
-    events::signal_lost(receiver.as_str(), issuer, reason);
+    #[cfg(feature = "tracing")]
+    {
+        let issuer = truncate_name(issuer);
+        match failure {
+            Some(reason) => {
+                tracing::warn!(target: TARGET, issuer, reason, "events can't be polled");
+            }
+            None => tracing::info!(target: TARGET, issuer, "events can be polled again"),
+        }
+    }
+    #[cfg(not(feature = "tracing"))]
+    let _ = (issuer, failure);
 }

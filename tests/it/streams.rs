@@ -11,7 +11,7 @@ use tower_introspect::{
     credentials::Token,
     policy::Requirement,
     proof::Dpop,
-    revocation::Cutoff,
+    revocation::{Cutoff, Revocations},
     stream::{EndCause, Leases, StreamLayer},
     test_util::{AuthorizationServer, Client, Endpoint, Fault, Prover},
     verify::Freshness,

@@ -12,7 +12,7 @@ use crate::{FIRST, MarkError, REPLAYED, all_parts_are_known, send, server::Serve
 
 const LOST: Result<Marked, MarkError> = Err(MarkError::MarksLost);
 
-/// How long proofs are in doubt: the longest life, the difference of clocks, and the time that a mark may
+/// The time for which proofs are in doubt: the longest life, the difference of clocks, and the time that a mark may
 /// take. Each is a minute or less.
 const DOUBT: i64 = 60 + 5 + 60;
 

@@ -19,7 +19,7 @@ use tower_introspect::{
 };
 use tower_introspect_redis::{MarkError, RedisReplayStore};
 
-/// How long the proofs of these tests are good.
+/// The time for which the proofs of these tests are good.
 const LIFE: Duration = Duration::from_secs(60);
 
 /// Longer than any response takes, also on a busy machine.

@@ -1,4 +1,4 @@
-//! What a mark is, and who shares it.
+//! Proofs are good once for all instances that share a Redis.
 
 use std::time::Duration;
 

@@ -173,7 +173,6 @@ impl LogoutReceiver {
             Ok(Some(keys)) => keys,
             Ok(None) => return refuse("its iss is not trusted"),
             Err(error) => {
-                signal(Receiver::Logout, Outcome::Lost);
                 signal_lost(Receiver::Logout, &token.issuer, "its issuer can't be looked up");
                 return Answer::unavailable("the issuer can't be looked up", error.retry_after());
             }

@@ -27,36 +27,31 @@ async fn stream_ends_within_max_age_after_its_token_was_revoked_at_the_server() 
     assert_eq!(open.reason(), Some("inactive"));
 }
 
-#[tokio::test(start_paused = true)]
-async fn cutoff_asks_about_an_introspected_token_at_once() {
+/// The streams of a subject are asked about once, and those of good tokens go on.
+async fn expect_questions_at_once(change: impl Fn(&Revocations, &Cutoff)) {
     let world = World::new(remote());
     let (revoked, other) = (world.opaque(), world.opaque());
     let (ended, mut going) = (open(&world, &revoked, GRPC).await, open(&world, &other, GRPC).await);
     let asked = world.asked();
     world.server.revoke(&revoked);
     pass(SEC).await;
-    world.api.revocations().revoke(&Cutoff::subject(ISSUER, "alice"));
-    pass(SEC).await;
-    assert_eq!(ended.reason(), Some("inactive"));
-    assert_eq!(going.see().await, Seen::Nothing);
-    assert_eq!(world.asked(), asked + 2);
-}
-
-#[tokio::test(start_paused = true)]
-async fn outdating_asks_at_once_and_streams_of_good_tokens_go_on() {
-    let world = World::new(remote());
-    let (revoked, other) = (world.opaque(), world.opaque());
-    let (ended, mut going) = (open(&world, &revoked, GRPC).await, open(&world, &other, GRPC).await);
-    let asked = world.asked();
-    world.server.revoke(&revoked);
-    pass(SEC).await;
-    world.api.revocations().outdate(&Cutoff::subject(ISSUER, "alice"));
+    change(world.api.revocations(), &Cutoff::subject(ISSUER, "alice"));
     pass(SEC).await;
     assert_eq!(ended.reason(), Some("inactive"));
     assert_eq!(going.see().await, Seen::Nothing);
     assert_eq!(world.asked(), asked + 2);
     pass(SEC).await;
     assert_eq!(world.asked(), asked + 2, "asked about again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn cutoff_asks_about_an_introspected_token_at_once() {
+    expect_questions_at_once(Revocations::revoke).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn outdating_asks_at_once_and_streams_of_good_tokens_go_on() {
+    expect_questions_at_once(Revocations::outdate).await;
 }
 
 #[tokio::test(start_paused = true)]

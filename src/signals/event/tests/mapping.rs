@@ -6,7 +6,6 @@ use super::*;
 
 mod complex;
 mod properties;
-mod recorded;
 
 const ISSUER: &str = "https://as.example.com";
 const SECOND: &str = "https://as2.example.com";

@@ -16,11 +16,11 @@ fn claims(changes: &Value) -> Vec<u8> {
         "sub_id": {"format": "opaque", "id": "stream"},
         "events": {REVOKED: {}},
     });
-    for (name, value) in changes.as_object().unwrap() {
+    for (name, value) in changes.as_object().expect("an object") {
         claims[name] = value.clone();
     }
-    claims.as_object_mut().unwrap().retain(|_, value| !value.is_null());
-    serde_json::to_vec(&claims).unwrap()
+    claims.as_object_mut().expect("an object").retain(|_, value| !value.is_null());
+    serde_json::to_vec(&claims).expect("a value has a text")
 }
 
 fn read(changes: &Value) -> Result<SecurityEvents, SetError> {
@@ -37,7 +37,7 @@ fn e8_exp_and_sub_are_refused() {
         assert_eq!(error(&json!({"exp": exp})), SetError::Expires);
     }
     // `null` is a value, too.
-    let text = String::from_utf8(claims(&json!({}))).unwrap();
+    let text = String::from_utf8(claims(&json!({}))).expect("JSON is UTF-8");
     for (name, refused) in [("exp", SetError::Expires), ("sub", SetError::NamesSubject)] {
         let text = text.replacen('{', &format!("{{\"{name}\":null,"), 1);
         assert_eq!(SecurityEvents::read(text.as_bytes()).err(), Some(refused));
@@ -116,8 +116,7 @@ fn e9_unknown_claims_events_and_members_are_ignored() {
             BACKCHANNEL: {},
         }
     }))
-    .ok()
-    .unwrap();
+    .expect("a good token");
     assert_eq!(set.events.len(), 1);
 }
 
@@ -136,7 +135,7 @@ fn e11_event_timestamp_is_the_time_of_the_event_if_it_is_a_time() {
         (json!(-1), iat),
     ] {
         let events = json!({REVOKED: {"event_timestamp": timestamp}});
-        let set = read(&json!({"events": events})).ok().unwrap();
+        let set = read(&json!({"events": events})).expect("a good token");
         assert_eq!(set.events, [(SubjectEvent::SessionRevoked, Some(time))], "{timestamp}");
     }
 }
@@ -151,8 +150,8 @@ fn ssf_8_1_5_status_of_the_stream_is_read() {
         (json!(null), None),
     ] {
         let mut event = json!({"reason": "x", "status": status});
-        event.as_object_mut().unwrap().retain(|_, value| !value.is_null());
-        let set = read(&json!({"events": {UPDATED: event}})).ok().unwrap();
+        event.as_object_mut().expect("an object").retain(|_, value| !value.is_null());
+        let set = read(&json!({"events": {UPDATED: event}})).expect("a good token");
         assert_eq!(set.stream_updated, Some(StreamUpdate { status: known }), "{status}");
     }
     let wrong = json!({"events": {UPDATED: {"status": 7}}});
@@ -198,7 +197,8 @@ fn later_time_counts_for_events_after_which_no_token_is_good() {
         ("risc/event-type/credential-compromise", true),
     ] {
         let uri = format!("https://schemas.openid.net/secevent/{event}");
-        let set = read(&json!({"events": {uri: {"event_timestamp": before}}})).ok().unwrap();
+        let set =
+            read(&json!({"events": {uri: {"event_timestamp": before}}})).expect("a good token");
         let expected = if has_later { iat } else { UnixTime::from_secs(before) };
         assert_eq!(set.events[0].1, Some(expected), "{event}");
     }
@@ -208,7 +208,7 @@ fn later_time_counts_for_events_after_which_no_token_is_good() {
 fn time_before_this_crate_is_no_time() {
     for (iat, timestamp) in [(1, 1), (1_800_000, 1_800_000), (0, -1)] {
         let events = json!({REVOKED: {"event_timestamp": timestamp}});
-        let set = read(&json!({"iat": iat, "events": events})).ok().unwrap();
+        let set = read(&json!({"iat": iat, "events": events})).expect("a good token");
         assert_eq!(set.events, [(SubjectEvent::SessionRevoked, None)], "{iat} {timestamp}");
     }
 }
