@@ -1,6 +1,10 @@
 //! Programs, directories, ports and processes of the machine, and skipped tests.
 
-use std::{fmt::Write as _, io::Write, path::Path, process::Command, time::Duration};
+use std::{
+    fmt::Write as _, io::Write, net::SocketAddr, path::Path, process::Command, time::Duration,
+};
+
+use tokio::net::TcpStream;
 
 /// How long a test waits for a process or a socket. It only bounds a hang: everything takes far
 /// less, also on a busy machine, and no test draws a conclusion from it.
@@ -49,10 +53,25 @@ impl Drop for ScratchDir {
     }
 }
 
-/// Returns a port that nothing listens on. Another process may take it at any time.
+/// Returns a port that nothing listens on, and that no other call of this process returned.
+///
+/// It is below those that systems give to connections, or a connection could have it before the server
+/// does. The port 10,000 above is free, too: the nodes of a Redis cluster talk there.
 pub fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("bound").port()
+    use std::sync::atomic::{AtomicU32, Ordering};
+    const PORTS: u32 = 10_000;
+    static CALLS: AtomicU32 = AtomicU32::new(0);
+    // Processes that run side by side begin far from each other.
+    let start = std::process::id().wrapping_mul(97);
+    let is_free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
+    for _ in 0..PORTS {
+        let next = start.wrapping_add(CALLS.fetch_add(1, Ordering::Relaxed)) % PORTS;
+        let port = 10_000 + u16::try_from(next).expect("less than 10,000");
+        if is_free(port) && is_free(port + 10_000) {
+            return port;
+        }
+    }
+    panic!("no port is free");
 }
 
 /// A server process that ends when this is dropped or when the thread that started it ends, for any
@@ -79,16 +98,32 @@ impl Process {
         Self(quiet.spawn().expect("the server starts"))
     }
 
+    /// Waits until it listens.
+    pub async fn listens(&mut self, command: &Command, address: SocketAddr) {
+        let listens = async {
+            while TcpStream::connect(address).await.is_err() {
+                self.must_run(command);
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, listens).await.expect("it does not listen");
+        self.must_run(command);
+    }
+
     /// Waits until it responds.
     pub async fn is_ready(&mut self, command: &Command, http: &reqwest::Client, url: &str) {
         let ready = async {
             while http.get(url).send().await.is_err() {
-                let runs = matches!(self.0.try_wait(), Ok(None));
-                assert!(runs, "the process ended at once; run {command:?} to see why");
+                self.must_run(command);
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
         tokio::time::timeout(PATIENCE, ready).await.expect("not ready");
+    }
+
+    fn must_run(&mut self, command: &Command) {
+        let runs = matches!(self.0.try_wait(), Ok(None));
+        assert!(runs, "the process ended at once; run {command:?} to see why");
     }
 }
 

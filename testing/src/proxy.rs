@@ -2,8 +2,6 @@
 
 use std::{fs, net::SocketAddr, path::Path, process::Command, time::Duration};
 
-use tokio::net::TcpStream;
-
 use crate::host::{PATIENCE, Process};
 
 /// Starts nginx in a directory, with these lines inside of `http`, and waits until it listens.
@@ -30,15 +28,9 @@ http {{
     let mut command = Command::new("nginx");
     command.arg("-p").arg(dir).arg("-c").arg(dir.join("nginx.conf"));
     command.arg("-e").arg(dir.join("error.log"));
-    let process = Process::start(&mut command);
-    listens(&command, address).await;
+    let mut process = Process::start(&mut command);
+    process.listens(&command, address).await;
     process
-}
-
-/// Waits until the started process listens.
-pub async fn listens(command: &Command, address: SocketAddr) {
-    let what = || format!("no process listens; run {command:?} to see why");
-    until(async || TcpStream::connect(address).await.is_ok(), what).await;
 }
 
 /// Asks again and again until the answer is yes.

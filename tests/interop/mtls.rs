@@ -21,7 +21,6 @@ use testing::{
     host::{self, Process, ScratchDir},
     oidc_provider::API,
     pki::{Authority, Client, Signed},
-    proxy::listens,
 };
 
 /// Responds whether the handler got the field.
@@ -74,8 +73,8 @@ async fn proxy(
     write("haproxy.cfg", filled(&recipe("haproxy.cfg"), &values));
     let mut command = Command::new("haproxy");
     command.arg("-f").arg(home.path().join("haproxy.cfg")).arg("-db");
-    let process = Process::start(&mut command);
-    listens(&command, address).await;
+    let mut process = Process::start(&mut command);
+    process.listens(&command, address).await;
     (process, address)
 }
 

@@ -1,12 +1,12 @@
 //! A Redis server for one test.
 
-use std::{process::Command, time::Duration};
+use std::{net::SocketAddr, process::Command, time::Duration};
 
 use redis::{
     AsyncConnectionConfig, Client,
     aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnection},
 };
-use testing::host::{PATIENCE, Process, ScratchDir, Stopped, free_port, has, skip};
+use testing::host::{Process, ScratchDir, Stopped, free_port, has, skip};
 
 use crate::{LONG, settle};
 
@@ -45,13 +45,9 @@ impl Server {
         command.args(["--bind", "127.0.0.1", "--save", "", "--repl-diskless-sync-delay", "0"]);
         command.args(["--port", &self.port.to_string()]);
         command.args(&self.args).current_dir(self.dir.path());
-        self.process = Some(Process::start(&mut command));
-        let listens = async {
-            while tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.is_err() {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, listens).await.expect("redis-server does not start");
+        let mut process = Process::start(&mut command);
+        process.listens(&command, SocketAddr::from(([127, 0, 0, 1], self.port))).await;
+        self.process = Some(process);
     }
 
     /// Ends it at once.

@@ -24,7 +24,7 @@ use testing::{
     host::{self, Process, ScratchDir},
     oidc_provider::API,
     pki::{Authority, Client, Signed},
-    proxy::{listens, nginx, until},
+    proxy::{nginx, until},
 };
 
 /// The URL by which clients reach the proxies.
@@ -116,8 +116,8 @@ impl Proxy {
                 command.arg(format!("--configFile={main}"));
             }
         }
-        let process = Process::start(&mut command);
-        listens(&command, address).await;
+        let mut process = Process::start(&mut command);
+        process.listens(&command, address).await;
         process
     }
 
@@ -294,8 +294,8 @@ async fn forward_auth(settings: &Path, address: SocketAddr) -> Process {
         "it is not built: run the tests of the workspace without naming a target"
     );
     let mut command = Command::new(program);
-    let process = Process::start(command.arg(settings));
-    listens(&command, address).await;
+    let mut process = Process::start(command.arg(settings));
+    process.listens(&command, address).await;
     process
 }
 
