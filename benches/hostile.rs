@@ -13,6 +13,7 @@
 
 use std::{net::Ipv6Addr, sync::Mutex};
 
+use testing::random;
 use tower_introspect::verify::PeerKey;
 
 use self::town::{Asked, Client, Peers, Reply, Report, Settings, Town, away, fine, people};
@@ -20,10 +21,6 @@ use self::town::{Asked, Client, Peers, Reply, Report, Settings, Town, away, fine
 #[expect(dead_code, reason = "the tests use more of it")]
 #[path = "../tests/it/health/town.rs"]
 mod town;
-
-#[path = "../tests/it/random.rs"]
-#[expect(dead_code, reason = "a simulation has more")]
-mod random;
 
 #[path = "hostile/requests.rs"]
 mod requests;

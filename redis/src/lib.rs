@@ -1,25 +1,32 @@
-//! Shares the proofs that were used between all machines of a service, through Redis or Valkey.
+//! Shares cutoffs and used proofs between all instances of a service, through Redis or Valkey.
 //!
-//! A DPoP proof is good once (RFC 9449 §11.1). Without a shared store each instance of a service
-//! accepts it once. [`RedisReplayStore`] keeps the marks of used proofs in Redis, so that all
-//! instances together accept it once.
+//! Without it a logout that one instance is told holds in that instance alone, and each instance accepts
+//! a DPoP proof once. With a [`RedisTier`] a cutoff holds in all of them within milliseconds, and all of
+//! them together accept a proof once (RFC 9449 §11.1).
 //!
 //! ```no_run
-//! use tower_introspect::proof::Dpop;
-//! use tower_introspect_redis::RedisReplayStore;
+//! use tower_introspect::{Issuer, ResourceServer, proof::Dpop};
+//! use tower_introspect_redis::{RedisTier, SharedSecret};
 //!
-//! # async fn start() -> Result<(), Box<dyn std::error::Error>> {
+//! # async fn start(secret: &[u8]) -> Result<(), Box<dyn std::error::Error>> {
 //! let client = redis::Client::open("redis://api:secret@127.0.0.1/")?;
 //! let connection = client.get_multiplexed_async_connection().await?;
-//! let store = RedisReplayStore::new(connection);
-//! for problem in store.check().await.problems() {
-//!     eprintln!("replay store: {problem}");
+//! let feed = client.get_multiplexed_async_connection().await?;
+//! let tier = RedisTier::new(connection, SharedSecret::new(secret)?).feed(feed);
+//! for problem in tier.proofs().check().await.problems() {
+//!     eprintln!("redis: {problem}");
 //! }
-//! let dpop = Dpop::new("https://api.example.com")?.replay_store(store);
-//! # let _ = dpop;
+//! let api = ResourceServer::builder("https://api.example.com")
+//!     .issuer(Issuer::jwt("https://as.example.com"))
+//!     .dpop(Dpop::new("https://api.example.com")?)
+//!     .shared(tier)
+//!     .build()?;
+//! # let _ = api;
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! [`RedisReplayStore`] alone shares used proofs.
 //!
 //! # Connections
 //!
@@ -49,10 +56,14 @@
 #[doc = include_str!("../README.md")]
 mod readme {}
 
-mod exchange;
-mod mark_error;
-mod report;
-mod settings;
-mod store;
+mod cutoffs;
+mod replay;
+mod secret;
+mod tier;
 
-pub use self::{mark_error::MarkError, report::StoreReport, store::RedisReplayStore};
+pub use self::{
+    cutoffs::feed::NotTold,
+    replay::{mark_error::MarkError, report::StoreReport, store::RedisReplayStore},
+    secret::{SharedSecret, WeakSecret},
+    tier::RedisTier,
+};

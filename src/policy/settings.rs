@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     clock::{Clock, Moment, SystemClock},
-    proof::proof_config::ProofConfig,
+    proof::{proof_config::ProofConfig, replay::store::ReplayStore},
     respond::{challenge::Challenge, hook::RefusalHook},
     revocation::revocations::Revocations,
 };
@@ -158,6 +158,17 @@ impl Policy {
     pub fn dpop(mut self, dpop: crate::proof::dpop::settings::Dpop) -> Self {
         self.proofs.dpop = Some(dpop);
         self.with_announced_schemes()
+    }
+
+    /// Sets the store of used proofs, unless the application set one.
+    pub(crate) fn default_replay_store(mut self, store: &Arc<dyn ReplayStore>) -> Self {
+        #[cfg(feature = "dpop")]
+        if let Some(dpop) = self.proofs.dpop.take() {
+            self.proofs.dpop = Some(dpop.default_replay_store(Arc::clone(store)));
+        }
+        #[cfg(not(feature = "dpop"))]
+        let _ = (&mut self, store);
+        self
     }
 
     /// Admits tokens that are bound to a client certificate, with that certificate (RFC 8705 §3).

@@ -61,7 +61,7 @@ use crate::{
 /// | 401, 403 | the caller has no valid token, or may not do this |
 /// | 405 | another method than GET and POST |
 /// | 408, 413 | the body took longer than ten seconds, or is longer than 16 KiB |
-/// | 503 | a resolver can't be asked just now if the issuer is trusted; nothing changed |
+/// | 503 | a resolver can't be asked just now if the issuer is trusted; nothing changed. Or the other instances of the service can't be told just now; the revocation is in force here, and they are told later |
 ///
 /// An opaque token is only removed from the cache, and `in_force` is empty: the authorization server is
 /// asked about it again, and must revoke it.
@@ -91,7 +91,9 @@ use crate::{
 /// noticed within `max_age`; put [`live_layer`](ResourceServer::live_layer) around the service to have
 /// each caller's token introspected.
 ///
-/// A revocation reaches this process alone: send it to each.
+/// A revocation reaches this process alone: send it to each. With a [shared
+/// tier](crate::resource_server::ResourceServerBuilder::shared) it reaches all of them, but for the
+/// removal of an opaque token from the cache.
 ///
 /// # Clone
 ///

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::server::ResourceServer;
 use crate::{
     clock::Moment,
+    revocation::feed::FeedState,
     telemetry::{
         metrics as names, metrics::Export, report::RESOLVED_ISSUERS, signal_state::SignalState,
     },
@@ -36,6 +37,10 @@ impl<R> ResourceServer<R> {
         names::describe();
         let all = Export::for_resource(&self.0.audience);
         all.set_gauge(&names::CUTOFFS, float(self.0.revocations.len()));
+        if let Some(state) = self.feed_state() {
+            let is_behind = state == FeedState::Behind;
+            all.set_gauge(&names::FEED_BEHIND, f64::from(u8::from(is_behind)));
+        }
         #[cfg(feature = "_crypto")]
         all.set_gauge(&names::STREAMS, float(self.0.leases.open()));
         #[cfg(feature = "signals")]

@@ -39,6 +39,7 @@ mod own_facts;
 mod presets;
 pub mod readiness;
 pub(crate) mod server;
+mod shared;
 #[cfg(feature = "signals")]
 mod signals;
 mod stack;
@@ -48,10 +49,10 @@ mod streams;
 mod tenants;
 mod trusted;
 
-pub use self::builder::server_builder::ResourceServerBuilder;
 #[cfg(feature = "signals")]
 #[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
 pub use self::by_hand::RevocationService;
 #[cfg(feature = "jwt")]
 #[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
 pub use self::tenants::resolver::IssuerResolver;
+pub use self::{builder::server_builder::ResourceServerBuilder, shared::SharedTier};

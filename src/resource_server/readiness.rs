@@ -59,6 +59,7 @@ use tower_service::Service;
 use super::server::{Parts, ResourceServer};
 use crate::{
     clock::Moment,
+    revocation::feed::FeedState,
     telemetry::{server_state::ServerState, signal_state::SignalState},
     verify::readiness::Readiness,
 };
@@ -95,7 +96,9 @@ impl<R> ResourceServer<R> {
 /// request before it is ready would never be ready. However often the service is called, there is
 /// one fetch at a time, with pauses after failures.
 ///
-/// The body is JSON: `{"ready": true, "issuers": [..]}`. Each issuer has these members:
+/// The body is JSON: `{"ready": true, "issuers": [..]}`. If cutoffs are
+/// [shared](crate::resource_server::ResourceServerBuilder::shared), it has `"cutoffs"` too: `current`, or
+/// `behind` while those of other instances may be missing, which does not change `ready`. Each issuer has these members:
 ///
 /// | member | meaning |
 /// |---|---|
@@ -168,8 +171,10 @@ impl<B> ReadinessService<B> {
         let now = Moment::now(&*self.api.clock);
         let issuers = (!self.without_details)
             .then(|| states.iter().map(|state| IssuerStatus::new(state, now)).collect());
+        let feed = self.api.revocations.feed_state();
+        let cutoffs = feed.map(FeedState::as_str).filter(|_| !self.without_details);
         // Serialization can't fail: there is no map and no number that JSON can't hold.
-        let json = serde_json::to_vec(&StatusBody { ready, issuers }).unwrap_or_default();
+        let json = serde_json::to_vec(&StatusBody { ready, issuers, cutoffs }).unwrap_or_default();
         if !ready {
             *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
         }
@@ -189,6 +194,8 @@ struct StatusBody<'a> {
     ready: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     issuers: Option<Vec<IssuerStatus<'a>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cutoffs: Option<&'static str>,
 }
 
 /// The state of one issuer, as in the body.

@@ -16,7 +16,7 @@ use crate::{
     layer::{forward::headers::ForwardHeaders, introspect_layer::IntrospectLayer},
     policy::settings::Policy,
     respond::{hook::RefusalHook, responder::Auto},
-    revocation::revocations::Revocations,
+    revocation::{feed::FeedState, revocations::Revocations},
     verify::{
         boxed::BoxVerifier, peer::PeerFn, readiness::Readiness, request::Freshness, stats::Stats,
     },
@@ -138,6 +138,13 @@ impl<R> ResourceServer<R> {
     #[must_use]
     pub fn revocations(&self) -> &Revocations {
         &self.0.revocations
+    }
+
+    /// Returns whether this instance knows the cutoffs of the others, or `None` if it shares none
+    /// ([`shared`](crate::resource_server::ResourceServerBuilder::shared)).
+    #[must_use]
+    pub fn feed_state(&self) -> Option<FeedState> {
+        self.0.revocations.feed_state()
     }
 
     /// Returns the counters of caching, coalescing and circuit breaking, summed over all issuers.

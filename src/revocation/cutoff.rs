@@ -108,10 +108,70 @@ impl Cutoff {
         self
     }
 
+    /// Creates a cutoff of a [`kind`](Self::kind), with the value that it has except for an issuer.
+    ///
+    /// Returns `None` if the kind is unknown, or does not fit the value.
+    ///
+    /// ```
+    /// use tower_introspect::revocation::Cutoff;
+    ///
+    /// let alice = Cutoff::of_kind("subject", "https://as.example.com", Some("alice"));
+    /// assert_eq!(alice.unwrap().value(), Some("alice"));
+    /// assert!(Cutoff::of_kind("issuer", "https://as.example.com", Some("alice")).is_none());
+    /// ```
+    #[must_use]
+    pub fn of_kind(kind: &str, issuer: impl Into<String>, value: Option<&str>) -> Option<Self> {
+        let all = [ClaimKind::Client, ClaimKind::Session, ClaimKind::Subject, ClaimKind::Token];
+        match (kind, value) {
+            ("issuer", None) => Some(Self::issuer(issuer)),
+            (_, None) => None,
+            (kind, Some(value)) => {
+                let kind = all.into_iter().find(|known| known.as_str() == kind)?;
+                Some(Self::for_claim(issuer.into(), kind, value.to_owned()))
+            }
+        }
+    }
+
     /// Returns the issuer whose tokens are covered.
-    #[cfg(feature = "signals")]
-    pub(crate) fn issuer_name(&self) -> &str {
+    #[must_use]
+    pub fn issuer_name(&self) -> &str {
         &self.issuer
+    }
+
+    /// Returns which tokens of the issuer are covered, as [`InForce::kind`](super::InForce::kind) does.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match &self.target {
+            Target::Issuer => "issuer",
+            Target::Claim(kind, _) => kind.as_str(),
+        }
+    }
+
+    /// Returns the client, session, subject or `jti`, or `None` for a whole issuer.
+    #[must_use]
+    pub fn value(&self) -> Option<&str> {
+        match &self.target {
+            Target::Issuer => None,
+            Target::Claim(_, value) => Some(value),
+        }
+    }
+
+    /// Returns the subject that a session or a token belongs to, if it was
+    /// [named](Self::of_subject).
+    #[must_use]
+    pub fn subject_name(&self) -> Option<&str> {
+        self.subject.as_deref()
+    }
+
+    /// Returns the time of the revocation, if it was [set](Self::at).
+    #[must_use]
+    pub const fn time(&self) -> Option<UnixTime> {
+        self.at
+    }
+
+    pub(super) fn with_time(mut self, time: Option<UnixTime>) -> Self {
+        self.at = time;
+        self
     }
 
     const fn for_claim(issuer: String, kind: ClaimKind, value: String) -> Self {

@@ -87,7 +87,10 @@ impl<V: Verifier + Clone> Verifier for RevocationCheck<V> {
 
     fn cached(&self, request: &CacheLookup<'_>) -> Option<Outcome> {
         let outcome = self.inner.cached(request)?;
-        let stands = |active| self.revocations.check(active) == Standing::Stands;
+        let stands = |active| {
+            let is_unsure = self.revocations.is_unsure_of(active);
+            !is_unsure && self.revocations.check(active) == Standing::Stands
+        };
         // Revoked and outdated facts are handled by `verify`.
         outcome.as_ref().map_or(true, stands).then_some(outcome)
     }
@@ -124,6 +127,10 @@ impl Retry {
         revocations: &Revocations,
         outcome: Outcome,
     ) -> ControlFlow<Outcome, VerifyRequest> {
+        if outcome.as_ref().is_ok_and(|active| revocations.is_unsure_of(active)) {
+            return ControlFlow::Break(Err(VerifyError::new(ErrorKind::Unavailable)
+                .with_context("cutoffs of other instances may be missing")));
+        }
         let standing = |active: &ActiveToken| revocations.check(active);
         match outcome.as_ref().map_or(Standing::Stands, standing) {
             Standing::Stands => ControlFlow::Break(outcome),

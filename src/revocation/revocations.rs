@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::{
+    change::CutoffChange,
     cutoff::{Cutoff, Standing},
     state::RevocationState,
 };
@@ -120,8 +121,12 @@ impl Revocations {
     ///
     /// A later cutoff for the same subject, session, client, issuer or token moves the earlier one
     /// forward, never back.
+    ///
+    /// If a feed is [connected](Self::connect), it is told to the other instances.
+    /// [`flush`](Self::flush) waits for that.
     pub fn revoke(&self, cutoff: &Cutoff) {
-        self.0.revoke(cutoff);
+        let at = self.0.revoke(cutoff);
+        self.0.publish(|| CutoffChange::Revoke(cutoff.clone().with_time(at)));
     }
 
     /// Marks facts about the tokens that a cutoff names as outdated, so that the tokens are verified again.
@@ -145,6 +150,16 @@ impl Revocations {
     /// ```
     pub fn outdate(&self, cutoff: &Cutoff) {
         self.0.outdate(cutoff);
+        self.0.publish(|| CutoffChange::Outdate(cutoff.clone()));
+    }
+
+    /// Revokes or outdates what a change names.
+    #[cfg(feature = "signals")]
+    pub(crate) fn change(&self, change: &CutoffChange) {
+        match change {
+            CutoffChange::Revoke(cutoff) => self.revoke(cutoff),
+            CutoffChange::Outdate(cutoff) => self.outdate(cutoff),
+        }
     }
 
     /// Returns the cutoffs that were added, to wait for the next one.
@@ -173,6 +188,12 @@ impl Revocations {
     #[inline]
     pub(crate) fn note_admitted(&self, active: &ActiveToken) {
         self.0.note_admitted(active);
+    }
+
+    /// Returns true if a token is verified locally, and cutoffs for it may have been missed.
+    #[inline]
+    pub(crate) fn is_unsure_of(&self, active: &ActiveToken) -> bool {
+        self.0.is_unsure_of(active)
     }
 
     /// Checks `active` against the cutoffs.

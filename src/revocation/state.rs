@@ -4,14 +4,17 @@ use std::{
     collections::hash_map::RandomState,
     hash::BuildHasher as _,
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
 use super::{
+    change::CutoffChange,
     cutoff::{ClaimKind, Cutoff, Standing, Target},
+    doubt::Doubt,
+    feed::{CutoffFeed, FeedState},
     latest_iat::LatestIat,
     table::{ClaimName, Cutoffs, Name},
     times::{CutoffTimes, MAX_CLOCK_AHEAD, UNDATED, worse},
@@ -19,9 +22,10 @@ use super::{
 use crate::{
     changes::Changes,
     claims::{claims_set::CLIENT_CLAIMS, json},
-    clock::{Clock, Moment},
+    clock::{Clock, Moment, UnixTime},
+    error::config::ConfigError,
     telemetry::events::cutoff_time_cut,
-    verify::active::ActiveToken,
+    verify::active::{ActiveToken, Method},
 };
 
 pub(super) struct RevocationState {
@@ -31,6 +35,7 @@ pub(super) struct RevocationState {
     /// Randomly keyed, so that a client can't choose names with the same hash. Names with the same
     /// hash revoke each other, which is safe.
     hasher: RandomState,
+    /// True if there are cutoffs, or was a doubt.
     has_cutoffs: AtomicBool,
     /// True if a cutoff came while the clock could not be right.
     has_undated: AtomicBool,
@@ -38,6 +43,11 @@ pub(super) struct RevocationState {
     pub(super) cutoffs: RwLock<Cutoffs>,
     /// New cutoffs. Streams that are open wait for them.
     pub(super) changes: Changes,
+    feed: OnceLock<Arc<dyn CutoffFeed>>,
+    /// True if JWTs that are verified locally depend on the feed, because nothing else revokes them.
+    is_required: AtomicBool,
+    /// False while cutoffs of other instances may have been missed.
+    is_current: AtomicBool,
 }
 
 impl RevocationState {
@@ -52,13 +62,74 @@ impl RevocationState {
             latest_iat: LatestIat::new(),
             cutoffs: RwLock::default(),
             changes: Changes::new(),
+            feed: OnceLock::new(),
+            is_required: AtomicBool::new(false),
+            is_current: AtomicBool::new(false),
         }
     }
 
-    /// Adds a cutoff that revokes tokens.
-    pub(super) fn revoke(&self, cutoff: &Cutoff) {
+    pub(super) fn connect(&self, feed: Arc<dyn CutoffFeed>) -> Result<(), ConfigError> {
+        let is_required = feed.is_required();
+        let connected = self.feed.set(feed);
+        connected.map_err(|_| ConfigError::of("revocations", "they have a feed already"))?;
+        self.is_required.store(is_required, Ordering::Release);
+        Ok(())
+    }
+
+    pub(super) fn feed(&self) -> Option<&Arc<dyn CutoffFeed>> {
+        self.feed.get()
+    }
+
+    pub(super) fn feed_state(&self) -> Option<FeedState> {
+        self.feed()?;
+        let is_current = self.is_current.load(Ordering::Acquire);
+        Some(if is_current { FeedState::Current } else { FeedState::Behind })
+    }
+
+    /// Sets the state of the feed. Returns true if it was another one.
+    pub(super) fn set_feed_state(&self, state: FeedState) -> bool {
+        let is_current = state == FeedState::Current;
+        self.is_current.swap(is_current, Ordering::AcqRel) != is_current
+    }
+
+    /// Returns true if a token is verified locally, and cutoffs for it may have been missed.
+    #[inline]
+    pub(super) fn is_unsure_of(&self, active: &ActiveToken) -> bool {
+        self.is_required.load(Ordering::Acquire)
+            && !self.is_current.load(Ordering::Acquire)
+            && matches!(active.method(), Method::Jwt | Method::Custom)
+    }
+
+    /// Tells a change to the other instances.
+    pub(super) fn publish(&self, change: impl FnOnce() -> CutoffChange) {
+        if let Some(feed) = self.feed() {
+            feed.publish(change());
+        }
+    }
+
+    /// Outdates all facts from before now, over some time.
+    pub(super) fn doubt(&self, spread: Duration) {
+        let now = Moment::now(&*self.clock);
+        let mut cutoffs = self.cutoffs.write().unwrap_or_else(PoisonError::into_inner);
+        cutoffs.doubt = Some(Doubt::new(cutoffs.doubt, spread, now));
+        self.has_cutoffs.store(true, Ordering::Release);
+        drop(cutoffs);
+        self.changes.happened();
+    }
+
+    /// Adds a cutoff that revokes tokens. Returns the time until which they are revoked.
+    pub(super) fn revoke(&self, cutoff: &Cutoff) -> Option<UnixTime> {
         let issuer = self.issuer_name(cutoff);
-        self.add(cutoff, issuer, self.times(cutoff, issuer.hash));
+        let times = self.times(cutoff, issuer.hash, MAX_CLOCK_AHEAD);
+        self.add(cutoff, issuer, times);
+        times.revoked_at.filter(|at| *at != UNDATED)
+    }
+
+    /// Adds a cutoff of another instance. Its time may be that of a cutoff for more tokens, and that
+    /// instance has another clock.
+    pub(super) fn revoke_as_told(&self, cutoff: &Cutoff) {
+        let issuer = self.issuer_name(cutoff);
+        self.add(cutoff, issuer, self.times(cutoff, issuer.hash, 2 * MAX_CLOCK_AHEAD));
     }
 
     /// Adds a cutoff that revokes no token.
@@ -91,7 +162,7 @@ impl RevocationState {
     pub(super) fn len(&self) -> usize {
         let mut cutoffs = self.cutoffs.write().unwrap_or_else(PoisonError::into_inner);
         self.remove_ended(&mut cutoffs, Moment::now(&*self.clock));
-        self.has_cutoffs.store(cutoffs.len() > 0, Ordering::Release);
+        self.has_cutoffs.store(cutoffs.len() > 0 || cutoffs.doubt.is_some(), Ordering::Release);
         cutoffs.len()
     }
 
@@ -107,8 +178,8 @@ impl RevocationState {
         self.has_cutoffs.load(Ordering::Acquire)
     }
 
-    /// Returns the times of a revocation that arrives now.
-    fn times(&self, cutoff: &Cutoff, issuer: u64) -> CutoffTimes {
+    /// Returns the times of a revocation that arrives now. One that is further `ahead` can't be right.
+    fn times(&self, cutoff: &Cutoff, issuer: u64, ahead: Duration) -> CutoffTimes {
         let learned_at = Moment::now(&*self.clock);
         if !self.clock.can_be_right(learned_at.wall()) {
             // There is no time to compare the given one with.
@@ -116,7 +187,7 @@ impl RevocationState {
         }
         let now = self.latest_iat.time_of(issuer, learned_at.wall());
         let given = cutoff.at.unwrap_or(now);
-        if given > now.saturating_add(MAX_CLOCK_AHEAD) {
+        if given > now.saturating_add(ahead) {
             // No clock is that far ahead. It may be a time in milliseconds.
             cutoff_time_cut(&cutoff.issuer, given.saturating_duration_since(now));
             return CutoffTimes { revoked_at: Some(now), learned_at };
@@ -172,12 +243,16 @@ impl RevocationState {
         self.date_undated();
         let claims = active.claims();
         let cutoffs = self.cutoffs.read().unwrap_or_else(PoisonError::into_inner);
+        let now = || Moment::now(&*self.clock).monotonic();
+        let doubt = cutoffs.doubt.as_ref();
+        let doubted =
+            doubt.map_or(Standing::Stands, |doubt| doubt.check(active, &self.hasher, now));
         let Some(issuer) = cutoffs.issuers.get(&self.hasher.hash_one(active.issuer())) else {
             let others = cutoffs.other_issuers;
-            return others.map_or(Standing::Stands, |times| times.check(active));
+            return others.map_or(doubted, |times| worse(doubted, times.check(active)));
         };
         let whole = issuer.whole_issuer;
-        let mut standing = whole.map_or(Standing::Stands, |times| times.check(active));
+        let mut standing = whole.map_or(doubted, |times| worse(doubted, times.check(active)));
         if issuer.by_claim.is_empty() {
             return standing;
         }

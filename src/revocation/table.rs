@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     cutoff::ClaimKind,
+    doubt::Doubt,
     times::{CutoffTimes, merge},
 };
 use crate::clock::Moment;
@@ -30,6 +31,8 @@ pub(super) struct Cutoffs {
     removed_at: Option<Moment>,
     /// The cutoff for the issuers that found no place in `issuers`.
     pub(super) other_issuers: Option<CutoffTimes>,
+    /// The last doubt about all facts. It revokes no token, and does not count as a cutoff.
+    pub(super) doubt: Option<Doubt>,
     pub(super) issuers: HashMap<u64, IssuerCutoffs>,
 }
 

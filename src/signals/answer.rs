@@ -11,6 +11,9 @@ use serde_json::json;
 
 use super::received::Refusal;
 
+/// The reason why a change that holds here is not acknowledged.
+pub(super) const NOT_SHARED: &str = "the other instances of the service can't be told just now";
+
 /// A response. None may be stored (Back-Channel Logout 1.0 §2.8).
 #[derive(Debug)]
 pub(super) struct Answer {

@@ -35,7 +35,8 @@ impl Host {
 
     /// Creates the intake of a receiver, and adds it to those of this resource server.
     pub(super) fn intake(&self, receiver: Receiver, liveness: Liveness) -> Arc<Intake> {
-        let intake = Arc::new(Intake::new(receiver, liveness, Arc::clone(&self.clock)));
+        let (settling, clock) = (self.settling.clone(), Arc::clone(&self.clock));
+        let intake = Arc::new(Intake::new(receiver, settling, liveness, clock));
         self.receivers.add(&intake);
         intake
     }

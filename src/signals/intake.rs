@@ -14,6 +14,7 @@ use super::{
     backoff::Backoff,
     liveness::Liveness,
     pending::{MAX_WAIT, MAX_WAIT_OF_STRANGERS, Pending, Placed, Waiting},
+    settling::Settling,
     statement::Statement,
 };
 use crate::{
@@ -30,6 +31,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// The intake of one receiver, through which all of its signals pass.
 pub(super) struct Intake {
     receiver: Receiver,
+    settling: Settling,
     clock: Arc<dyn Clock>,
     liveness: Liveness,
     state: Mutex<IntakeState>,
@@ -60,11 +62,18 @@ pub(super) enum NotApplied {
     Refused(Mismatch),
     /// The keys can't be had just now. The statement is kept, if there is a place.
     NoKeys(VerifyError),
+    /// It is in force here, and the other instances of the service can't be told just now.
+    NotShared,
 }
 
 impl Intake {
-    pub(super) fn new(receiver: Receiver, liveness: Liveness, clock: Arc<dyn Clock>) -> Self {
-        Self { receiver, clock, liveness, state: Mutex::default() }
+    pub(super) fn new(
+        receiver: Receiver,
+        settling: Settling,
+        liveness: Liveness,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { receiver, settling, clock, liveness, state: Mutex::default() }
     }
 
     pub(super) const fn liveness(&self) -> &Liveness {
@@ -76,12 +85,14 @@ impl Intake {
         self.state().pending.len()
     }
 
-    /// Verifies a statement, and applies it unless it was applied before.
+    /// Verifies a statement, and applies it unless it was applied before. Then waits until the other
+    /// instances of the service can learn of it.
     ///
     /// # Cancellation
     ///
     /// A statement that is not verified yet is kept, as one whose keys can't be had: a sender may give
-    /// up earlier than a fetch of keys, and never send it again.
+    /// up earlier than a fetch of keys, and never send it again. One that is applied is told to the
+    /// other instances all the same.
     pub(super) async fn accept(
         self: &Arc<Self>,
         statement: &Statement,
@@ -91,6 +102,7 @@ impl Intake {
         // A sender that repeats a message may have withdrawn its key since.
         if self.state().applied.contains(statement.signed()) {
             signal(self.receiver, Outcome::Repeated);
+            self.share().await?;
             return Ok(Accepted::Before);
         }
         let mut kept = KeptOnDrop { intake: self, statement, asker, is_verified: false };
@@ -99,6 +111,7 @@ impl Intake {
         match verified {
             Ok(Ok(())) => {
                 self.apply(statement, asker);
+                self.share().await?;
                 Ok(Accepted::Now)
             }
             Ok(Err(mismatch)) => Err(NotApplied::Refused(mismatch)),
@@ -117,6 +130,10 @@ impl Intake {
         state.applied.insert(statement.signed());
         drop(state);
         signal_verified(self.receiver, outcome, statement.keys.issuer());
+    }
+
+    async fn share(&self) -> Result<(), NotApplied> {
+        self.settling.flush().await.map_err(|_| NotApplied::NotShared)
     }
 
     /// Keeps a statement until its keys are there. What was polled comes again with the next poll.

@@ -75,7 +75,6 @@ mod applied;
 mod backoff;
 mod body;
 pub(crate) mod by_hand;
-mod effect;
 pub(crate) mod event;
 pub(crate) mod host;
 mod intake;

@@ -11,10 +11,10 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::effect::Effect;
 use crate::{
     clock::{Clock, Moment},
-    revocation::{cutoff::Cutoff, revocations::Revocations},
+    error::boxed::BoxError,
+    revocation::{change::CutoffChange, cutoff::Cutoff, revocations::Revocations},
 };
 
 /// The time after a signal within which the authorization server revokes the tokens.
@@ -55,10 +55,10 @@ impl Settling {
     }
 
     /// Applies an effect now. Facts that it names are established anew once more in five seconds.
-    pub(super) fn apply(&self, effect: &Effect) {
-        effect.apply(&self.0.revocations);
+    pub(super) fn apply(&self, effect: &CutoffChange) {
+        self.0.revocations.change(effect);
         let Ok(runtime) = Handle::try_current() else { return };
-        let (Effect::Revoke(cutoff) | Effect::AskAnew(cutoff)) = effect;
+        let cutoff = effect.cutoff();
         let at = self.0.now() + SETTLES_IN;
         let mut state = self.0.state();
         if state.waiting.len() < MAX_WAITING {
@@ -75,6 +75,11 @@ impl Settling {
             let shared = Arc::downgrade(&self.0);
             runtime.spawn(drive(Driver { shared, is_dismissed: false }));
         }
+    }
+
+    /// Waits until the other instances of the service can learn of what was applied before.
+    pub(super) async fn flush(&self) -> Result<(), BoxError> {
+        self.0.revocations.flush().await
     }
 }
 
@@ -151,7 +156,7 @@ mod tests {
         let handle = runtime.handle().clone();
         drop(runtime);
         let _entered = handle.enter();
-        settling.apply(&Effect::Revoke(Cutoff::subject("https://as.example.com", "alice")));
+        settling.apply(&CutoffChange::Revoke(Cutoff::subject("https://as.example.com", "alice")));
         assert_eq!(revocations.len(), 1);
         assert!(!settling.0.state().is_driven, "another runtime may start the task");
     }

@@ -95,6 +95,12 @@ table! {
         "1 if signals about the tokens of the issuer may not arrive, else 0";
     CUTOFFS: Gauge "cutoffs" in Count by ["resource"],
         "Cutoffs in force";
+    FEED_BEHIND: Gauge "cutoff_feed_behind" in Count by ["resource"],
+        "1 if cutoffs of other instances may be missing, else 0";
+    FEED_DOUBTS: Counter "cutoff_feed_doubts_total" in Count by ["reason"],
+        "Times that all facts were verified again because cutoffs may have been missed";
+    FEED_FOREIGN: Counter "cutoff_feed_foreign_total" in Count by [],
+        "Cutoffs and messages in the shared tier that are not from this service";
 }
 
 static METADATA: Metadata<'static> =
@@ -168,6 +174,14 @@ pub(super) fn stream_token_verified(method: &'static str, age: Duration) {
     with_recorder(|recorder| {
         recorder.register_histogram(&key, &METADATA).record(age.as_secs_f64());
     });
+}
+
+pub(super) fn feed_doubt(reason: &'static str) {
+    add(&FEED_DOUBTS, [Label::from_static_parts("reason", reason)], 1);
+}
+
+pub(super) fn feed_foreign(count: u64) {
+    add(&FEED_FOREIGN, [], count);
 }
 
 #[cfg(feature = "signals")]

@@ -8,6 +8,7 @@ pub(crate) mod advice;
 pub(crate) mod audit;
 pub(crate) mod endpoint_kind;
 pub(crate) mod events;
+pub(crate) mod feed;
 #[cfg(feature = "tracing")]
 mod limit;
 #[cfg(feature = "metrics")]

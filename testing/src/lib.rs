@@ -18,4 +18,5 @@ pub mod oidc_provider;
 pub mod pki;
 pub mod program;
 pub mod proxy;
+pub mod random;
 pub mod webdriver;

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::Path,
+    sync::Arc,
     time::Duration,
 };
 
@@ -31,6 +32,7 @@ use tower_introspect::{
 
 use crate::{
     recorder::MemoryRecorder,
+    shared::TestFeed,
     streams::open::Open,
     support::{AUDIENCE, ISSUER, ImmediateVerifier, ask, layer, request, whoami_service},
     world::{World, auth, bearer, remote},
@@ -54,7 +56,8 @@ fn documented() -> BTreeMap<String, Documented> {
     rows.map(|row| {
         let cells: Vec<_> = row.split('|').map(str::trim).collect();
         let [name, kind, unit, labels, _, ""] = cells[..] else { panic!("five cells: {row}") };
-        let labels = labels.split(", ").map(|label| label.trim_matches('`').to_owned()).collect();
+        let labels = labels.split(", ").map(|label| label.trim_matches('`').to_owned());
+        let labels = labels.filter(|label| !label.is_empty()).collect();
         let name = format!("tower_introspect_{}", name.trim_end_matches('`'));
         (name, Documented { kind: kind.into(), unit: unit.into(), labels })
     })
@@ -109,6 +112,10 @@ async fn cause_all_metrics() {
         },
     );
     let world = World::with(|api| api.resolve_issuers(resolver));
+    let revocations = world.api.revocations();
+    revocations.connect(Arc::new(TestFeed::default())).unwrap();
+    revocations.local().doubt("a gap", Duration::from_secs(1));
+    revocations.local().note_foreign(1);
     for n in 0..10 {
         let issuer = format!("https://h0stile.example.com/{n}");
         world.status(&world.server.jwt().claim("iss", issuer).mint()).await;

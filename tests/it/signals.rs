@@ -27,6 +27,7 @@ mod pending;
 mod poll;
 mod push;
 mod recorded;
+mod shared;
 
 const SEC: Duration = Duration::from_secs(1);
 

@@ -17,6 +17,7 @@ use tower_introspect::{
     ClientAuth, Issuer, RequireScope, ResourceServer, VerifiedToken,
     policy::{Observer, Requirement},
     respond::Refusal,
+    revocation::{CutoffChange, CutoffFeed, FeedState, Flushing},
     signals::Transmitter,
     test_util::{AuthorizationServer, Client, Listening},
 };
@@ -63,6 +64,8 @@ impl Service {
             .policy(|policy| policy.observe(Requirement::any_acr(["mfa"]), &trial))
             .on_refusal(audit)
             .build()?;
+        api.revocations().connect(Arc::new(NoOthers))?;
+        api.revocations().local().set_state(FeedState::Current);
         Ok(Self { api, server, _listening: listening })
     }
 
@@ -140,4 +143,16 @@ async fn metrics(State((api, scrape)): State<(ResourceServer, Scrape)>) -> Strin
 fn audit(refusal: &Refusal<'_>) {
     let (head, reason) = (refusal.head(), refusal.error().kind().reason());
     println!("refused {} {}: {reason}", head.method(), head.uri().path());
+}
+
+/// Stands in for a feed of cutoffs, so that its metrics are there: this service is the only instance.
+#[derive(Debug)]
+struct NoOthers;
+
+impl CutoffFeed for NoOthers {
+    fn publish(&self, _: CutoffChange) {}
+
+    fn flush(&self) -> Flushing {
+        Box::pin(async { Ok(()) })
+    }
 }

@@ -148,7 +148,7 @@ async fn scraped(name: &str, program: &str) {
     let groups = rules["data"]["groups"].as_array().unwrap();
     let rules: Vec<_> =
         groups.iter().flat_map(|group| group["rules"].as_array().unwrap()).collect();
-    assert_eq!(rules.len(), 12);
+    assert_eq!(rules.len(), 14);
     for rule in rules {
         assert_eq!(rule["health"], "ok", "{rule}");
         // One request in twelve has a token of an unknown key. Its alert may be pending by now.

@@ -80,6 +80,8 @@ pub(super) struct DpopConfig {
     pub(super) nonce_mode: NonceMode,
     pub(super) nonces: Nonces,
     pub(super) store: Arc<dyn ReplayStore>,
+    /// True if the application set the store.
+    has_own_store: bool,
     pub(super) request_uri: Option<Arc<RequestUriFn>>,
 }
 
@@ -131,6 +133,7 @@ impl Dpop {
             nonce_mode: NonceMode::Off,
             nonces: Nonces::new(NonceSecret::random()?),
             store: Arc::new(MemoryReplay::new()),
+            has_own_store: false,
             request_uri: None,
         })))
     }
@@ -229,7 +232,15 @@ impl Dpop {
     /// Sets the store of used proofs. The default is a [`MemoryReplay`] in this process.
     #[must_use]
     pub fn replay_store(self, store: impl ReplayStore) -> Self {
-        self.with(|config| config.store = Arc::new(store))
+        self.with(|config| {
+            config.store = Arc::new(store);
+            config.has_own_store = true;
+        })
+    }
+
+    /// Sets the store of used proofs, unless the application set one.
+    pub(crate) fn default_replay_store(self, store: Arc<dyn ReplayStore>) -> Self {
+        if self.0.has_own_store { self } else { self.with(|config| config.store = store) }
     }
 
     /// Sets how to find the original URI of a request that something outside of the layer has

@@ -19,6 +19,7 @@ use crate::{
         issuer::{Defaults, Issuer},
         metadata::document::{Document, DocumentSource},
         server::{Parts, ResourceServer},
+        shared::SharedTier,
         trusted::{TrustedIssuer, verifier_of},
     },
     revocation::{layer::RevocationLayer, revocations::Revocations},
@@ -47,6 +48,12 @@ impl<R> ResourceServerBuilder<R> {
             };
         }
         self.policy = self.policy.revocations(self.stack.revocations.clone());
+        if let Some(tier) = self.shared.take() {
+            if let Some(store) = tier.replay_store() {
+                self.policy = self.policy.default_replay_store(&store);
+            }
+            self.connect_feed(&*tier, &mut problems);
+        }
         let (settings, defaults) = (self.stack.clone(), self.issuer_defaults(&mut problems));
         #[cfg(feature = "signals")]
         let outbound = defaults.common("", None);
@@ -102,6 +109,24 @@ impl<R> ResourceServerBuilder<R> {
             tenants,
         };
         problems.or_ok(ResourceServer(Arc::new(parts), self.responder))
+    }
+
+    /// Shares the cutoffs with the other instances, if the tier can.
+    fn connect_feed(&self, tier: &dyn SharedTier, problems: &mut ConfigError) {
+        let revocations = &self.stack.revocations;
+        if revocations.feed_state().is_some() {
+            // The tier would start another one for nothing.
+            return problems.push("shared", "the revocations have a feed already");
+        }
+        match tier.cutoff_feed(revocations.local(), Arc::clone(&self.clock)) {
+            Ok(Some(feed)) => {
+                if let Err(problem) = revocations.connect(feed) {
+                    problems.merge("shared", problem);
+                }
+            }
+            Ok(None) => {}
+            Err(problem) => problems.push("shared", problem.to_string()),
+        }
     }
 
     /// Returns true if no issuer is trusted.

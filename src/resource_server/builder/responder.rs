@@ -52,6 +52,7 @@ impl<R> ResourceServerBuilder<R> {
             hook: self.hook,
             log_subjects: self.log_subjects,
             own_revocations: self.own_revocations,
+            shared: self.shared,
             #[cfg(feature = "_crypto")]
             max_streams: self.max_streams,
             #[cfg(feature = "jwt")]

@@ -13,7 +13,7 @@ use crate::{
     policy::{settings::Policy, verified_token::Requirement},
     resource_server::{
         issuer::Issuer, metadata::settings::ProtectedResourceMetadata, server::ResourceServer,
-        stack::Settings,
+        shared::SharedTier, stack::Settings,
     },
     respond::{hook::RefusalHook, refusal::Refusal, responder::Auto},
     revocation::revocations::Revocations,
@@ -44,6 +44,7 @@ pub struct ResourceServerBuilder<R = Auto> {
     pub(super) hook: Option<RefusalHook>,
     pub(super) log_subjects: bool,
     pub(super) own_revocations: bool,
+    pub(super) shared: Option<Arc<dyn SharedTier>>,
     #[cfg(feature = "_crypto")]
     pub(super) max_streams: usize,
     #[cfg(feature = "jwt")]
@@ -85,6 +86,7 @@ impl ResourceServerBuilder {
             hook: None,
             log_subjects: false,
             own_revocations: true,
+            shared: None,
             #[cfg(feature = "_crypto")]
             max_streams: DEFAULT_CAPACITY,
             #[cfg(feature = "jwt")]
@@ -328,6 +330,32 @@ impl<R> ResourceServerBuilder<R> {
     pub fn revocations(mut self, revocations: Revocations) -> Self {
         self.stack.revocations = revocations;
         self.own_revocations = false;
+        self
+    }
+
+    /// Shares used proofs and cutoffs with the other instances of this service.
+    ///
+    /// A store of proofs that was set by [`Dpop::replay_store`](crate::proof::Dpop::replay_store) stays.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use tower_introspect::{ResourceServer, proof::ReplayStore, resource_server::SharedTier};
+    ///
+    /// struct Proofs(Arc<dyn ReplayStore>);
+    ///
+    /// impl SharedTier for Proofs {
+    ///     fn replay_store(&self) -> Option<Arc<dyn ReplayStore>> {
+    ///         Some(Arc::clone(&self.0))
+    ///     }
+    /// }
+    ///
+    /// fn builder(store: Arc<dyn ReplayStore>) -> tower_introspect::resource_server::ResourceServerBuilder {
+    ///     ResourceServer::builder("https://api.example.com").shared(Proofs(store))
+    /// }
+    /// # let _ = builder;
+    /// ```
+    pub fn shared(mut self, tier: impl SharedTier) -> Self {
+        self.shared = Some(Arc::new(tier));
         self
     }
 

@@ -17,7 +17,11 @@ use crate::{
     error::refusal::VerifyError,
     policy::verified_token::VerifiedToken,
     revocation::revocations::Revocations,
-    signals::{answer::Answer, body, settling::Settling},
+    signals::{
+        answer::{Answer, NOT_SHARED},
+        body,
+        settling::Settling,
+    },
     telemetry::{
         audit::{ChangeByHand, changed_by_hand},
         signals::{Outcome, Receiver, signal, signal_refused},
@@ -97,7 +101,10 @@ impl Desk {
         }
         let answer = self.apply(&order);
         self.record(caller, &order);
-        Ok(Answer::json(StatusCode::OK, &answer))
+        match self.settling.flush().await {
+            Ok(()) => Ok(Answer::json(StatusCode::OK, &answer)),
+            Err(_) => Err(Answer::unavailable(NOT_SHARED, None)),
+        }
     }
 
     fn apply(&self, order: &Order) -> Value {

@@ -9,7 +9,7 @@ use crate::{
     clock::UnixTime,
     credentials::token::Token,
     jose::jws::CompactJws,
-    signals::effect::Effect,
+    revocation::change::CutoffChange,
 };
 
 /// An order to revoke tokens, or to ask anew about them.
@@ -73,12 +73,12 @@ impl Order {
     }
 
     /// Returns the effect on the tokens that are named.
-    pub(super) fn effect(&self, name: &Name) -> Effect {
+    pub(super) fn effect(&self, name: &Name) -> CutoffChange {
         let cutoff = name.cutoff();
         match self.at {
-            _ if self.ask_anew => Effect::AskAnew(cutoff),
-            Some(at) => Effect::Revoke(cutoff.at(at)),
-            None => Effect::Revoke(cutoff),
+            _ if self.ask_anew => CutoffChange::Outdate(cutoff),
+            Some(at) => CutoffChange::Revoke(cutoff.at(at)),
+            None => CutoffChange::Revoke(cutoff),
         }
     }
 }

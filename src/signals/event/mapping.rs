@@ -5,7 +5,10 @@ use super::{
     set::{SecurityEvents, StreamUpdate, Verification},
     types::SubjectEvent,
 };
-use crate::{clock::UnixTime, revocation::cutoff::Cutoff, signals::effect::Effect};
+use crate::{
+    clock::UnixTime,
+    revocation::{change::CutoffChange, cutoff::Cutoff},
+};
 
 /// The maximum number of effects of one token, but for those on whole issuers.
 const MAX_EFFECTS: usize = 64;
@@ -13,7 +16,7 @@ const MAX_EFFECTS: usize = 64;
 /// The effects of a security event token, and its events about the stream.
 #[derive(Default)]
 pub(super) struct Mapped {
-    pub(super) effects: Vec<Effect>,
+    pub(super) effects: Vec<CutoffChange>,
     pub(super) verification: Option<Verification>,
     pub(super) stream_updated: Option<StreamUpdate>,
     pub(super) counts: Counts,
@@ -59,11 +62,11 @@ enum Action {
 
 impl Action {
     /// Returns the effect on the tokens of a cutoff, at a time or now.
-    fn on(self, cutoff: Cutoff, time: Option<UnixTime>) -> Effect {
+    fn on(self, cutoff: Cutoff, time: Option<UnixTime>) -> CutoffChange {
         match (self, time) {
-            (Self::Revoke, Some(time)) => Effect::Revoke(cutoff.at(time)),
-            (Self::Revoke, None) => Effect::Revoke(cutoff),
-            (Self::AskAnew, _) => Effect::AskAnew(cutoff),
+            (Self::Revoke, Some(time)) => CutoffChange::Revoke(cutoff.at(time)),
+            (Self::Revoke, None) => CutoffChange::Revoke(cutoff),
+            (Self::AskAnew, _) => CutoffChange::Outdate(cutoff),
         }
     }
 }
@@ -94,7 +97,7 @@ impl Mapped {
             Target::Tokens(cutoffs) => cutoffs,
             Target::UnknownUser(cutoffs) => {
                 self.counts.unmapped_subject += 1;
-                self.effects.extend(rules.everything().into_iter().map(Effect::AskAnew));
+                self.effects.extend(rules.everything().into_iter().map(CutoffChange::Outdate));
                 cutoffs
             }
             Target::Foreign => {

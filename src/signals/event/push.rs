@@ -36,7 +36,7 @@ use crate::{
 /// | 400, JSON with `err` and `description` | the request or the token is not acceptable (§2.4) |
 /// | 405 | another method than POST |
 /// | 408, 413 | the body took longer than ten seconds, or is longer than 16 KiB |
-/// | 503 | the keys of the transmitter can't be had just now: the token is kept until they can. Or the clock of this service is wrong: the token is not kept |
+/// | 503 | the keys of the transmitter can't be had just now: the token is kept until they can. Or the event is in force here, and the other instances of the service can't be told just now. Or the clock of this service is wrong: the token is not kept |
 ///
 /// # Security
 ///
@@ -99,7 +99,7 @@ impl EventReceiver {
             Received::Applied => Answer::empty(StatusCode::ACCEPTED),
             Received::Refused(refusal) => Answer::set_error(refusal),
             Received::NotNow { retry_after } => {
-                Answer::unavailable("the token can't be verified just now", retry_after)
+                Answer::unavailable("the token can't be verified or applied just now", retry_after)
             }
         }
     }

@@ -242,6 +242,7 @@ impl EventReceiver {
             }
             Err(NotApplied::Refused(_)) => refused("invalid_key", "Its signature does not verify."),
             Err(NotApplied::NoKeys(error)) => Received::NotNow { retry_after: error.retry_after() },
+            Err(NotApplied::NotShared) => Received::NotNow { retry_after: None },
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::{
     clock::Moment,
     refresh::asker::Asker,
     signals::{
-        answer::Answer,
+        answer::{Answer, NOT_SHARED},
         body,
         host::Host,
         intake::{Intake, NotApplied},
@@ -49,7 +49,7 @@ use crate::{
 /// | 400, JSON with `error` and `error_description` | the request or the token is not acceptable |
 /// | 405 | another method than POST |
 /// | 408, 413 | the body took longer than ten seconds, or is longer than 16 KiB |
-/// | 503 | the keys of the issuer can't be had just now: the token is kept until they can. Or the issuer can't be looked up by a resolver, or the clock of this service is wrong: the token is not kept |
+/// | 503 | the keys of the issuer can't be had just now: the token is kept until they can. Or the logout is in force here, and the other instances of the service can't be told just now. Or the issuer can't be looked up by a resolver, or the clock of this service is wrong: the token is not kept |
 ///
 /// A token is acceptable if one of the issuer's keys signed it, its audience is the client identifier, it
 /// is recent and not expired, it has `jti`, the event, and `sub` or `sid`, and it has no `nonce` (§2.6).
@@ -208,6 +208,7 @@ impl LogoutReceiver {
             Err(NotApplied::NoKeys(error)) => {
                 Answer::unavailable("the keys of the issuer can't be had", error.retry_after())
             }
+            Err(NotApplied::NotShared) => Answer::unavailable(NOT_SHARED, None),
         }
     }
 }

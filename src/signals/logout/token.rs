@@ -12,8 +12,8 @@ use crate::{
     clock::UnixTime,
     error::kind::TokenKind,
     jose::{header::Header, jws::CompactJws},
-    revocation::cutoff::Cutoff,
-    signals::{effect::Effect, statement},
+    revocation::{change::CutoffChange, cutoff::Cutoff},
+    signals::statement,
 };
 
 /// The member of `events` in a logout token (§2.4).
@@ -29,7 +29,7 @@ pub(super) struct LogoutToken {
     pub(super) issued_at: UnixTime,
     pub(super) alg: Box<str>,
     pub(super) kid: Option<Box<str>>,
-    pub(super) effect: Effect,
+    pub(super) effect: CutoffChange,
     /// False if its audience is another client.
     pub(super) is_for_us: bool,
 }
@@ -96,7 +96,7 @@ impl LogoutToken {
             issued_at,
             alg: (&*header.alg).into(),
             kid: header.kid.as_deref().map(Into::into),
-            effect: Effect::Revoke(cutoff),
+            effect: CutoffChange::Revoke(cutoff),
             is_for_us,
         })
     }

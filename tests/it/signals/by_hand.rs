@@ -11,8 +11,8 @@ use tower_introspect::{
     revocation::Cutoff,
 };
 
-use super::*;
-use crate::support::AUDIENCE;
+use super::{shared::failing_feed, *};
+use crate::{shared::Flush, support::AUDIENCE};
 
 mod refusals;
 mod tenants;
@@ -354,6 +354,31 @@ async fn refusals_are_rendered_by_the_responder_of_the_resource_server() {
     assert_eq!(response.body().0, "refused");
     let Ok(response) = service.oneshot(get(&self::staff(&world), "")).await;
     assert_eq!(response.body().0, r#"{"in_force":[]}"#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn revocation_is_503_until_the_others_can_learn_of_it_and_in_force_here_at_once() {
+    let world = World::new(Issuer::jwt(ISSUER));
+    let (feed, service, token) = (failing_feed(&world), service(&world), world.jwt());
+    assert_eq!(world.status(&token).await, 200);
+    let body = json!({"issuer": ISSUER, "subject": "alice"}).to_string();
+    let (status, answer) = call(&service, post(&staff(&world), body.clone())).await;
+    assert_eq!(status, 503);
+    let told = "the other instances of the service can't be told just now";
+    let expected = json!({"error": "temporarily_unavailable", "error_description": told});
+    assert_eq!(answer, expected);
+    assert_eq!(world.status(&token).await, 401);
+    let alice = |revokes| (revokes, "subject", "alice".to_owned());
+    assert_eq!((feed.published(), feed.flushed()), (vec![alice(true)], 1));
+    // A list says what is in force here.
+    let (status, answer) = call(&service, get(&staff(&world), "")).await;
+    assert_eq!((status, &answer["in_force"][0]["value"]), (200, &json!("alice")));
+    feed.set_flush(Flush::Succeeds);
+    assert_eq!(call(&service, post(&staff(&world), body)).await.0, 200);
+    assert_eq!(feed.published(), [alice(true), alice(true)]);
+    let body = json!({"issuer": ISSUER, "subject": "alice", "ask_anew": true});
+    order(&world, body).await;
+    assert_eq!(feed.published()[2..], [alice(false)]);
 }
 
 #[tokio::test]

@@ -13,7 +13,8 @@ use tower_introspect::{
     verify::SignalState,
 };
 
-use super::*;
+use super::{shared::failing_feed, *};
+use crate::shared::Flush;
 
 /// The audience that the transmitter gives to a stream of this client.
 const RECEIVER: &str = "poller";
@@ -140,6 +141,27 @@ async fn event_without_keys_stays_with_the_transmitter() {
     with_keys(&polled.world);
     step(&polled.world, 150).await;
     assert_eq!((polled.in_force(), server.acknowledged().len()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn event_is_acknowledged_when_the_other_instances_can_learn_of_it() {
+    let polled = Polled::new(Issuer::jwt(ISSUER));
+    let (server, token) = (&polled.world.server, polled.world.jwt());
+    let feed = failing_feed(&polled.world);
+    let (_, poller) = polled.stream().await;
+    polled.revoke("alice");
+    let (_task, _stop) = run(poller);
+    step(&polled.world, 1).await;
+    assert_eq!(polled.world.status(&token).await, 401);
+    step(&polled.world, 120).await;
+    assert_eq!((polled.in_force(), server.queued_events().len()), (1, 1));
+    assert!(server.acknowledged().is_empty() && server.set_errors().is_empty());
+    feed.set_flush(Flush::Succeeds);
+    // The longest pause between polls, and a long poll.
+    step(&polled.world, 130).await;
+    assert_eq!((server.acknowledged().len(), server.queued_events().len()), (1, 0));
+    let revoked = feed.published().into_iter().filter(|(revokes, ..)| *revokes);
+    assert_eq!(revoked.count(), 1);
 }
 
 #[tokio::test(start_paused = true)]

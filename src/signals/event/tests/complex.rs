@@ -58,7 +58,7 @@ fn e11_complex_subject_is_cut_where_all_members_can_match() {
                 assert_effects(&map(event, subject, &rules), &[revoke(of_user.clone())]);
             }
             for event in ASK {
-                let expected = [Effect::AskAnew(of_session.clone())];
+                let expected = [CutoffChange::Outdate(of_session.clone())];
                 assert_effects(&map(event, subject, &rules), &expected);
             }
         }
@@ -82,12 +82,12 @@ fn e11_cut_by_subject_cuts_the_user_of_a_session() {
     let by_name = with(iss_sub(ISSUER, "alice"));
     assert_effects(&map(SESSION_REVOKED, &by_name, &rules), &[revoke(alice())]);
     let by_email = with(email("alice@example.com"));
-    assert_effects(&map(ASK[0], &by_email, &rules), &[Effect::AskAnew(alice())]);
+    assert_effects(&map(ASK[0], &by_email, &rules), &[CutoffChange::Outdate(alice())]);
     let internal = Cutoff::subject(ISSUER, "internal-7");
     let mapped = map(SESSION_REVOKED, &with(opaque("internal-7")), &rules);
     assert_effects(&mapped, &[revoke(internal), revoke(session())]);
     let mapped = map(SESSION_REVOKED, &with(email("bob@example.com")), &rules);
-    assert_effects(&mapped, &[Effect::AskAnew(whole()), revoke(session())]);
+    assert_effects(&mapped, &[CutoffChange::Outdate(whole()), revoke(session())]);
     assert_eq!(mapped.counts, unmapped());
     let alone = json!({"session": opaque("s1")});
     assert_effects(&map(SESSION_REVOKED, &alone, &rules), &[revoke(session())]);
@@ -98,7 +98,7 @@ fn e11_tokens_issued_before_the_event_are_refused_and_later_ones_are_not() {
     let revocations = Revocations::new().clock(FixedClock(1_780_000_010));
     let subject = json!({"user": iss_sub(ISSUER, "alice"), "session": opaque("s1")});
     for effect in map(SESSION_REVOKED, &subject, &rules()).effects {
-        let Effect::Revoke(cutoff) = effect else { panic!("{effect:?}") };
+        let CutoffChange::Revoke(cutoff) = effect else { panic!("{effect:?}") };
         revocations.revoke(&cutoff);
     }
     for (claims, standing) in [

@@ -56,12 +56,12 @@ fn map(event: &str, sub_id: &Value, rules: &SubjectRules) -> Mapped {
     effects(&set(event, sub_id), rules)
 }
 
-fn revoke(cutoff: Cutoff) -> Effect {
-    Effect::Revoke(cutoff.at(TIME))
+fn revoke(cutoff: Cutoff) -> CutoffChange {
+    CutoffChange::Revoke(cutoff.at(TIME))
 }
 
 #[track_caller]
-fn assert_effects(mapped: &Mapped, expected: &[Effect]) {
+fn assert_effects(mapped: &Mapped, expected: &[CutoffChange]) {
     assert_eq!(format!("{:?}", mapped.effects), format!("{expected:?}"));
 }
 
@@ -116,7 +116,7 @@ fn every_event_type_has_its_effect_for_every_simple_subject() {
     ];
     for (subject, of_session, of_user) in table {
         let rules = mapping_rules();
-        let all = |cutoffs: &[Cutoff], effect: fn(Cutoff) -> Effect| -> Vec<_> {
+        let all = |cutoffs: &[Cutoff], effect: fn(Cutoff) -> CutoffChange| -> Vec<_> {
             cutoffs.iter().cloned().map(effect).collect()
         };
         let revoked = map(SESSION_REVOKED, &subject, &rules);
@@ -126,7 +126,7 @@ fn every_event_type_has_its_effect_for_every_simple_subject() {
         }
         for event in ASK {
             let mapped = map(event, &subject, &rules);
-            assert_effects(&mapped, &all(&of_session, Effect::AskAnew));
+            assert_effects(&mapped, &all(&of_session, CutoffChange::Outdate));
             assert_eq!(mapped.counts, Counts::default());
         }
     }
@@ -150,7 +150,7 @@ fn e9_unknown_user_has_everything_asked_anew() {
             for event in [SESSION_REVOKED].iter().chain(&OF_USER).chain(&ASK) {
                 for subject in [subject.clone(), json!({"format": "complex", "user": subject})] {
                     let mapped = map(event, &subject, &rules);
-                    assert_effects(&mapped, &[Effect::AskAnew(whole())]);
+                    assert_effects(&mapped, &[CutoffChange::Outdate(whole())]);
                     assert_eq!(mapped.counts, unmapped(), "{event} {subject}");
                 }
             }
@@ -221,7 +221,7 @@ fn alias_that_is_certain_spares_the_facts_of_everyone_else() {
     assert_eq!(mapped.counts, Counts::default());
     let mapped = map(SESSION_REVOKED, &aliases(&[opaque("s1"), email("x@y")]), &rules());
     let name = Cutoff::subject(ISSUER, "s1");
-    assert_effects(&mapped, &[Effect::AskAnew(whole()), revoke(name), revoke(session())]);
+    assert_effects(&mapped, &[CutoffChange::Outdate(whole()), revoke(name), revoke(session())]);
     assert_eq!(mapped.counts, unmapped());
 }
 
@@ -244,7 +244,7 @@ fn identifier_that_makes_the_map_panic_counts_as_unknown() {
         ..rules()
     };
     let mapped = map(SESSION_REVOKED, &email("a@b"), &panicking);
-    assert_effects(&mapped, &[Effect::AskAnew(whole())]);
+    assert_effects(&mapped, &[CutoffChange::Outdate(whole())]);
     assert_eq!(mapped.counts, unmapped());
 }
 
@@ -254,7 +254,7 @@ fn too_many_effects_become_one_for_each_issuer() {
     let many = SubjectRules { issuers: issuers.clone(), ..rules() };
     let expected: Vec<_> = issuers.iter().map(Cutoff::issuer).map(revoke).collect();
     assert_effects(&map(SESSION_REVOKED, &opaque("s1"), &many), &expected);
-    let ask: Vec<_> = issuers.iter().map(Cutoff::issuer).map(Effect::AskAnew).collect();
+    let ask: Vec<_> = issuers.iter().map(Cutoff::issuer).map(CutoffChange::Outdate).collect();
     assert_effects(&map(ASK[0], &opaque("s1"), &many), &ask);
 }
 

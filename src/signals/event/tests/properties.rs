@@ -61,7 +61,7 @@ proptest! {
         prop_assert!(mapped.effects.len() <= MAX_EFFECTS + 2 * issuers);
         prop_assert_eq!(mapped.counts.foreign_issuer + mapped.counts.critical_member, 0);
         // Where nothing is revoked, everything is asked anew.
-        if !mapped.effects.iter().any(|effect| matches!(effect, Effect::Revoke(_))) {
+        if !mapped.effects.iter().any(|effect| matches!(effect, CutoffChange::Revoke(_))) {
             prop_assert_eq!(mapped.effects.len(), issuers);
             prop_assert_eq!(mapped.counts.unmapped_subject, 1);
         }
@@ -71,6 +71,6 @@ proptest! {
     fn events_that_ask_anew_never_revoke(event in select(&ASK[..]), subject in subject()) {
         let mapped = map(event, &subject, &rules());
         prop_assert!(!mapped.effects.is_empty());
-        prop_assert!(mapped.effects.iter().all(|effect| matches!(effect, Effect::AskAnew(_))));
+        prop_assert!(mapped.effects.iter().all(|effect| matches!(effect, CutoffChange::Outdate(_))));
     }
 }
