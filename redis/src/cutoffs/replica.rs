@@ -776,3 +776,7 @@ impl Name {
 fn id_of(field: &[u8]) -> Option<Id> {
     std::str::from_utf8(field).ok()?.parse().ok()
 }
+
+#[cfg(test)]
+#[path = "replica_tests.rs"]
+mod tests;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http::StatusCode;
 use redis::aio::MultiplexedConnection;
 use tower_introspect::{
     Issuer,
@@ -11,7 +12,8 @@ use tower_introspect_redis::{RedisTier, SharedSecret};
 
 use super::{
     AS, Instance, LOG, LONG, MAP, Server, add_fakes, all_hear_all, authorization, calm, entries,
-    has_entries, hasty, nothing_was_denied, secret, send, tier_of, until, user_with_rights,
+    has_entries, hasty, introspecting, nothing_was_denied, secret, send, tier_of, until,
+    user_with_rights,
 };
 
 /// A message of the log, or an entry of the map.
@@ -36,6 +38,22 @@ async fn add_to_log(connection: &mut MultiplexedConnection, fields: &[(&[u8], &[
         add.arg(*name).arg(*value);
     }
     let _: String = add.query_async(connection).await.expect("the command is good");
+}
+
+/// Adds messages to a log that were in one.
+async fn add_again(
+    connection: &mut MultiplexedConnection,
+    log: &str,
+    messages: impl Iterator<Item = &Fields>,
+) {
+    for message in messages {
+        let mut add = redis::cmd("XADD");
+        add.arg(log).arg("*");
+        for (name, value) in message {
+            add.arg(name.as_slice()).arg(value.as_slice());
+        }
+        let _: String = add.query_async(connection).await.expect("the command is good");
+    }
 }
 
 async fn set_entry(connection: &mut MultiplexedConnection, field: &[u8], value: &[u8]) {
@@ -267,6 +285,27 @@ async fn old_messages_that_are_added_again_change_nothing() {
 }
 
 #[tokio::test]
+async fn old_messages_of_instances_that_run_do_not_outdate_facts_again() {
+    let Some(server) = Server::start(&[]).await else { return };
+    let authorization = authorization();
+    let one = Instance::with(&server, &authorization, calm);
+    let asks = Instance::of_tier(&authorization, introspecting(), calm(tier_of(&server, "")));
+    one.is_current().await;
+    asks.is_current().await;
+    all_hear_all(&[&one, &asks]).await;
+    let token = asks.remembers(&authorization).await;
+    one.api.revocations().outdate(&Cutoff::subject(AS, "alice"));
+    until(async || asks.status(&token).await == StatusCode::UNAUTHORIZED).await;
+    let token = asks.remembers(&authorization).await;
+    let mut connection = server.connection().await;
+    let old = messages(&mut connection).await;
+    add_again(&mut connection, LOG, old.iter().chain(old.iter().rev())).await;
+    all_hear_all(&[&one, &asks]).await;
+    assert_eq!((one.state(), asks.state()), (FeedState::Current, FeedState::Current));
+    assert_eq!(asks.status(&token).await, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn cutoffs_of_another_epoch_or_service_can_not_be_copied() {
     let Some(server) = Server::start(&[]).await else { return };
     let authorization = authorization();
@@ -274,6 +313,7 @@ async fn cutoffs_of_another_epoch_or_service_can_not_be_copied() {
     one.is_current().await;
     one.tells("alice").await;
     let mut connection = server.connection().await;
+    let old = messages(&mut connection).await;
     for (prefix, epoch) in [("tower-introspect:", 2), ("other:", 1)] {
         for part in ["map", "log"] {
             let copy = format!(
@@ -285,10 +325,16 @@ async fn cutoffs_of_another_epoch_or_service_can_not_be_copied() {
         let elsewhere = Instance::with(&server, &authorization, change);
         elsewhere.is_current().await;
         assert!(elsewhere.api.revocations().is_empty());
+        let log = format!("{prefix}{{cutoffs:{epoch}}}:log");
+        add_again(&mut connection, &log, old.iter()).await;
         elsewhere.tells("bob").await;
         let later = Instance::with(&server, &authorization, change);
         later.is_current().await;
-        assert!(later.knows_now("bob") && !later.knows_now("alice"));
+        later.tells("carol").await;
+        elsewhere.knows("carol").await;
+        for instance in [&elsewhere, &later] {
+            assert!(instance.knows_now("bob") && !instance.knows_now("alice"));
+        }
     }
     assert!(!one.knows_now("bob"));
 }
