@@ -187,10 +187,11 @@ impl<C> RedisTier<C> {
         self
     }
 
-    /// Refuses JWTs that are verified locally while cutoffs may be missing, as unavailable (503).
+    /// Refuses JWTs that are verified locally, and tokens of custom verifiers, while cutoffs may be
+    /// missing, as unavailable (503).
     ///
-    /// Nothing but a cutoff revokes such a token before it expires. Tokens that are introspected, and
-    /// streams that are open, go on.
+    /// Nothing but a cutoff revokes such a token before it expires. Tokens that are introspected, and open
+    /// streams of JWTs, go on.
     #[must_use]
     pub const fn require_feed(mut self) -> Self {
         self.feed.is_required = true;
@@ -271,12 +272,13 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisTier<C> {
 
     /// Tells the cutoffs that wait, and then that this instance ends. Then it shares no more cutoffs.
     ///
-    /// Call it at the end of a process, after the last request. Otherwise the other instances miss this
-    /// one, and have all facts verified again.
+    /// Call it at the end of a process, after the last request; the resource server may be gone by then.
+    /// Otherwise the other instances miss this one, and have all facts verified again. Afterwards it is
+    /// [behind](tower_introspect::revocation::FeedState).
     ///
     /// # Errors
     ///
-    /// Returns an error if Redis does not respond in time.
+    /// Returns an error if Redis does not respond in time. It may be called again.
     pub async fn close(&self) -> Result<(), NotTold> {
         let feeds = self.feeds().clone();
         let mut outcome = Ok(());
@@ -316,7 +318,10 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> SharedTier for RedisTier
         let connections = (self.connection.clone(), self.waiting.clone());
         let keys = Keys::new(&self.prefix, self.epoch);
         let feed = RedisFeed::start(replica, connections, keys, local, clock, self.feed.clone())?;
-        self.feeds().push(feed.clone());
+        let mut feeds = self.feeds();
+        // Those of resource servers that are gone.
+        feeds.retain(|feed| !feed.is_over());
+        feeds.push(feed.clone());
         Ok(Some(Arc::new(feed)))
     }
 }

@@ -112,6 +112,11 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisFeed<C> {
         if feed.drive() { Ok(feed) } else { Err(NoRuntime) }
     }
 
+    /// Returns true if the resource server is gone, and everything was told.
+    pub(crate) fn is_over(&self) -> bool {
+        self.0.local.is_gone() && !self.0.replica().has_untold()
+    }
+
     /// Starts the task, unless there is one or the feed is closed. The runtime of an earlier one may have
     /// ended.
     fn drive(&self) -> bool {

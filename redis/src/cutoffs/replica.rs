@@ -451,7 +451,12 @@ impl Replica {
                 self.superfluous.insert(id);
             }
         }
-        message.outdate.extend(self.lost_outdates.drain());
+        while length < MAX_NAMES {
+            let Some(outdate) = self.lost_outdates.iter().next().cloned() else { break };
+            length += outdate.name.length();
+            self.lost_outdates.remove(&outdate);
+            message.outdate.push(outdate);
+        }
         let gone = std::iter::from_fn(|| self.superfluous.pop_first());
         message.remove.extend(gone.take(MAX_REMOVALS));
         // Not again before this instance has read what came of it.

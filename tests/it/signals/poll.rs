@@ -185,7 +185,8 @@ async fn transmitter_that_is_away_makes_signals_stale_and_loses_none() {
     step(&polled.world, 130).await;
     assert_eq!((polled.in_force(), polled.state()), (0, Some(SignalState::Stale)));
     server.clear(Endpoint::Poll);
-    step(&polled.world, 70).await;
+    // Pauses are a fifth longer at most.
+    step(&polled.world, 75).await;
     assert_eq!((polled.in_force(), polled.state()), (1, Some(SignalState::Fresh)));
 }
 

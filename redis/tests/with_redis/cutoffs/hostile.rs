@@ -266,11 +266,7 @@ async fn old_messages_that_are_added_again_change_nothing() {
     let old = messages(&mut connection).await;
     assert!(old.len() >= 9, "three heartbeats, five cutoffs, and the end of one: {}", old.len());
     for _ in 0..3 {
-        for message in old.iter().chain(old.iter().rev()) {
-            let fields: Vec<_> =
-                message.iter().map(|(name, text)| (&name[..], &text[..])).collect();
-            add_to_log(&mut connection, &fields).await;
-        }
+        add_again(&mut connection, LOG, old.iter().chain(old.iter().rev())).await;
     }
     all_hear_all(&[one, other]).await;
     let of_before = |instance: &Instance| {
