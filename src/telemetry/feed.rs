@@ -45,7 +45,14 @@ pub(crate) fn feed_foreign(count: u64) {
     #[cfg(feature = "metrics")]
     metrics::feed_foreign(count);
     #[cfg(feature = "tracing")]
-    limited!(ERROR, "foreign", count, "the shared tier has cutoffs that are not from this service");
+    if count > 0 {
+        limited!(
+            ERROR,
+            "foreign",
+            count,
+            "the shared tier has cutoffs that are not from this service"
+        );
+    }
     #[cfg(not(any(feature = "metrics", feature = "tracing")))]
     let _ = count;
 }

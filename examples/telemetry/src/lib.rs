@@ -84,6 +84,10 @@ impl Service {
         scrape: impl Fn() -> String + Send + Sync + 'static,
     ) -> Result<(), Box<dyn Error>> {
         let Self { api, server, _listening } = self;
+        // As a feed does that may have missed something, and finds nothing foreign.
+        let cutoffs = api.revocations().local();
+        cutoffs.doubt("the service starts", Duration::ZERO);
+        cutoffs.note_foreign(0);
         let short = api.streams().max_life(Duration::from_secs(5));
         let app = Router::new()
             .route("/payments", get(payments).route_layer(RequireScope::all(["read:payments"])))
