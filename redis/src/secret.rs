@@ -25,8 +25,8 @@ const HEAD: usize = 1 + KEY_NAME + NONCE;
 
 /// The secret that the instances of a service share.
 ///
-/// It authenticates and encrypts what they keep in Redis (AES-256-GCM-SIV, RFC 8452). Who can write to
-/// Redis, but does not know the secret, can't add a cutoff, and can't read one.
+/// It authenticates and encrypts the cutoffs that they keep in Redis (AES-256-GCM-SIV, RFC 8452). An
+/// attacker who can write to Redis, but does not know the secret, can't add a cutoff, and can't read one.
 ///
 /// ```
 /// use tower_introspect_redis::SharedSecret;

@@ -1,4 +1,4 @@
-//! What the instances of a service share in Redis.
+//! The tier in Redis that the instances of a service share.
 
 use std::{
     fmt,
@@ -69,10 +69,10 @@ const DEFAULT_PREFIX: &str = "tower-introspect:";
 ///
 /// # Security
 ///
-/// Everything but the marks of used proofs is sealed with the secret. Who can write to Redis, but does not
-/// know the secret, can neither admit a token nor revoke one. He can hold back cutoffs until an instance
-/// is silent, and can isolate an instance that starts. He can make proofs good again, and can have
-/// facts verified again.
+/// The secret seals the cutoffs, but not the marks of used proofs. An attacker who can write to Redis, but
+/// does not know the secret, can neither admit a token nor revoke one. He can hold back cutoffs until an
+/// instance is silent, and can isolate an instance that starts. He can make proofs good again, and can
+/// have facts verified again.
 ///
 /// # Clone
 ///

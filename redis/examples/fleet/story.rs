@@ -1,4 +1,4 @@
-//! What happens, step by step.
+//! The steps of the example.
 
 use std::time::{Duration, Instant};
 

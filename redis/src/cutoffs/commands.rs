@@ -6,7 +6,7 @@ use redis::{FromRedisValue, Pipeline, RedisResult, Value, aio::ConnectionLike};
 
 use super::{
     id::{Id, Position},
-    replica::Write,
+    telling::Write,
 };
 
 /// The number of messages that the log keeps at least.
@@ -190,7 +190,7 @@ fn pairs<A: FromRedisValue, B: FromRedisValue>(value: Value) -> RedisResult<Vec<
     Ok(redis::from_redis_value(value)?)
 }
 
-/// Reads messages. What has another form has no text, so it is a foreign message.
+/// Reads messages. One of another form has no text, so it is a foreign message.
 fn logged(value: Value) -> RedisResult<Vec<Logged>> {
     let messages: Vec<(String, Value)> = pairs(value)?;
     let message = |(position, fields): (String, Value)| {

@@ -82,7 +82,7 @@ where
         }
         let worked = shared.watched(shared.work()).await;
         if is_closing {
-            // Who has more to tell must be missed.
+            // An instance that has more to tell must be missed.
             if !shared.replica().has_untold() {
                 shared.leave().await;
             }
@@ -126,8 +126,8 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Shared<C> {
         if merged.is_err() {
             self.replica().merge_failed(self.now());
         }
-        // Who can't merge can tell all the same.
-        self.write().await.and(merged)?;
+        // An instance that can't merge can write all the same.
+        self.tell().await.and(merged)?;
         let foreign = self.replica().take_foreign();
         if foreign > 0 {
             self.local.note_foreign(foreign);
@@ -135,7 +135,26 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Shared<C> {
         Ok(())
     }
 
-    /// Writes what is due. What is left is written after the next read.
+    /// Writes the messages that are due, and waits until enough replicas of Redis have them.
+    async fn tell(&self) -> Result<(), Failed> {
+        self.write().await?;
+        if !self.replica().has_unconfirmed() {
+            return Ok(());
+        }
+        if let Some((replicas, time)) = self.settings.replicas {
+            let mut connection = self.connection.clone();
+            let wait = Keys::wait(&mut connection, replicas, time);
+            let have = timeout(time + PATIENCE, wait).await.map_err(|_| SLOW)?.map_err(failed)?;
+            if have < i64::from(replicas) {
+                return Err(Failed("too few replicas have the cutoffs"));
+            }
+        }
+        let told = self.replica().confirm();
+        self.told.send_replace(told);
+        Ok(())
+    }
+
+    /// Writes the messages that are due, a few at a time. The others are written after the next read.
     async fn write(&self) -> Result<(), Failed> {
         for _ in 0..WRITES {
             let now = self.now();
@@ -146,20 +165,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Shared<C> {
             let Some(write) = write else { return Ok(()) };
             let mut connection = self.connection.clone();
             let (at, length) = patient(self.keys.write(&mut connection, &write)).await?;
-            if let Some((replicas, time)) = self.settings.replicas {
-                let wait = Keys::wait(&mut connection, replicas, time);
-                let have = timeout(time + PATIENCE, wait).await.map_err(|_| SLOW)?;
-                if have.map_err(failed)? < i64::from(replicas) {
-                    // It is written again with the same number, so it counts once.
-                    return Err(Failed("too few replicas have the cutoffs"));
-                }
-            }
-            let told = {
-                let mut replica = self.replica();
-                replica.written(at, length, self.now());
-                replica.told()
-            };
-            self.told.send_replace(told);
+            self.replica().written(at, length, self.now());
         }
         // There is more.
         self.wake.notify_one();
@@ -278,7 +284,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Shared<C> {
         Ok(())
     }
 
-    /// Reads the messages up to a position. What they outdate is not in the map.
+    /// Reads the messages up to a position. The map does not have the names that they outdate.
     async fn catch_up(&self, connection: &mut C, last: Position) -> Result<(), Failed> {
         loop {
             let position = self.replica().position();

@@ -67,6 +67,11 @@ impl Name {
         Cutoff::of_kind(&self.kind, &*self.issuer, self.value.as_deref())
     }
 
+    /// Returns the number of bytes.
+    pub(super) fn length(&self) -> usize {
+        self.issuer.len() + self.value.as_ref().map_or(0, |value| value.len())
+    }
+
     /// Returns the time until which a cutoff for more tokens must reach to cover one with this name and
     /// time. One token is revoked whenever it was issued, also by an issuer whose clock is ahead.
     pub(crate) fn until(&self, at: UnixTime) -> UnixTime {

@@ -18,6 +18,13 @@ impl Id {
     }
 }
 
+impl Id {
+    /// Reads the name of a field of the map.
+    pub(super) fn of_field(field: &[u8]) -> Option<Self> {
+        std::str::from_utf8(field).ok()?.parse().ok()
+    }
+}
+
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:032x}", self.0)

@@ -1,6 +1,9 @@
 //! A message in the log.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
+use tower_introspect::revocation::{Cutoff, CutoffChange};
 
 use super::{
     entry::{Entry, Name},
@@ -46,7 +49,20 @@ pub(crate) struct Outdate {
     #[serde(flatten)]
     pub(crate) name: Name,
     #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
-    pub(crate) subject: Option<std::sync::Arc<str>>,
+    pub(crate) subject: Option<Arc<str>>,
+}
+
+impl Outdate {
+    /// Returns the change that it tells.
+    pub(super) fn to_change(&self) -> CutoffChange {
+        // A kind that only a later program knows is widened.
+        let named = self.name.to_cutoff();
+        let cutoff = named.unwrap_or_else(|| Cutoff::issuer(&*self.name.issuer));
+        CutoffChange::Outdate(match &self.subject {
+            Some(subject) => cutoff.of_subject(&**subject),
+            None => cutoff,
+        })
+    }
 }
 
 /// The reason why there is no message.
@@ -110,7 +126,7 @@ impl Message {
     }
 }
 
-/// Where something is sealed for: it opens nowhere else.
+/// The place that something is sealed for. It opens at no other one.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
     prefix: String,

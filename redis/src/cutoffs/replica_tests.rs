@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use tower_introspect::test_util::TestClock;
 
-use super::*;
+use super::{super::entry::Name, *};
 
 const AS: &str = "https://as.example.com";
 const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
@@ -250,4 +250,17 @@ async fn who_does_not_read_what_it_writes_is_behind_after_each_merge() {
         drop(world.write());
         assert_eq!(world.replica.state(world.now()), FeedState::Behind);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn change_is_written_once_and_told_when_enough_replicas_have_it() {
+    let mut world = World::new(|_| ());
+    world.revoke(&Cutoff::subject(AS, "alice"));
+    world.exchange();
+    assert_eq!(world.map.len(), 1);
+    assert!(world.replica.has_unconfirmed() && world.replica.has_untold());
+    world.exchange();
+    assert_eq!(world.writes, 1, "the replicas are asked again, and nothing is written");
+    assert_eq!(world.replica.confirm(), 1);
+    assert!(!world.replica.has_unconfirmed() && !world.replica.has_untold());
 }

@@ -1,4 +1,4 @@
-//! What instances share, in a real Redis, and what happens when it fails.
+//! Instances that share a real Redis, and failures of it.
 
 mod cutoffs;
 mod replay;

@@ -1,4 +1,4 @@
-//! What happens when Redis fails.
+//! Failures of Redis.
 
 use std::{
     cell::Cell,
@@ -20,7 +20,7 @@ use tower_introspect_redis::RedisTier;
 
 use super::{
     AS, Instance, LOG, LONG, MAP, Server, add_fakes, authorization, calls, entries, has_entries,
-    hasty, jwt, nothing_was_denied, secret, send, tier_of, until, user_with_rights,
+    hasty, jwt, nothing_was_denied, secret, send, tier_of, two, until, user_with_rights, world,
 };
 
 /// The time after which an instance gives up waiting where Redis does not respond.
@@ -29,15 +29,6 @@ const SHORT: Duration = Duration::from_millis(20);
 /// Makes an instance give up soon, and notice soon what it does not hear.
 fn impatient<C>(tier: RedisTier<C>) -> RedisTier<C> {
     hasty(tier).flush_timeout(SHORT)
-}
-
-/// Starts two instances, and waits until both are current.
-async fn two(server: &Server, authorization: &AuthorizationServer) -> (Instance, Instance) {
-    let one = Instance::with(server, authorization, hasty);
-    let other = Instance::with(server, authorization, hasty);
-    one.is_current().await;
-    other.is_current().await;
-    (one, other)
 }
 
 /// Waits until an instance that starts now knows as many cutoffs.
@@ -81,7 +72,7 @@ async fn everything_is_told_when_redis_comes_up_that_was_down_at_start() {
 async fn redis_that_is_killed_and_starts_empty_gets_all_cutoffs_again() {
     let Some(mut server) = Server::start(&[]).await else { return };
     let authorization = authorization();
-    let (one, other) = two(&server, &authorization).await;
+    let (one, other) = two(&server, &authorization, hasty).await;
     for n in 0..100 {
         one.revoke(&n.to_string());
     }
@@ -104,7 +95,7 @@ async fn redis_that_is_killed_and_starts_empty_gets_all_cutoffs_again() {
 async fn redis_that_is_restarted_several_times_gets_all_cutoffs_each_time() {
     let Some(mut server) = Server::start(&[]).await else { return };
     let authorization = authorization();
-    let (one, other) = two(&server, &authorization).await;
+    let (one, other) = two(&server, &authorization, hasty).await;
     for n in 1..=5 {
         let teller = if n % 2 == 0 { &one } else { &other };
         teller.tells(&n.to_string()).await;
@@ -118,8 +109,7 @@ async fn redis_that_is_restarted_several_times_gets_all_cutoffs_each_time() {
 
 #[tokio::test]
 async fn redis_that_is_suspended_loses_nothing() {
-    let Some(server) = Server::start(&[]).await else { return };
-    let authorization = authorization();
+    let Some((server, authorization)) = world().await else { return };
     let one = Instance::with(&server, &authorization, impatient);
     let other = Instance::with(&server, &authorization, hasty);
     one.is_current().await;
@@ -147,9 +137,8 @@ async fn redis_that_is_suspended_loses_nothing() {
 
 #[tokio::test]
 async fn redis_that_is_flushed_gets_all_cutoffs_again() {
-    let Some(server) = Server::start(&[]).await else { return };
-    let authorization = authorization();
-    let (one, other) = two(&server, &authorization).await;
+    let Some((server, authorization)) = world().await else { return };
+    let (one, other) = two(&server, &authorization, hasty).await;
     for n in 0..100 {
         one.revoke(&n.to_string());
     }
@@ -166,8 +155,7 @@ async fn redis_that_is_flushed_gets_all_cutoffs_again() {
 /// Between the response to the write and the message in the log nobody else knows the cutoff.
 #[tokio::test]
 async fn cutoff_that_redis_loses_before_anybody_reads_it_is_told_again() {
-    let Some(server) = Server::start(&[]).await else { return };
-    let authorization = authorization();
+    let Some((server, authorization)) = world().await else { return };
     let mut admin = server.connection().await;
     send(&mut admin, "ACL SETUSER one on >secret ~* +@all").await;
     let tier = hasty(tier_of(&server, "one:secret@"));
@@ -188,9 +176,8 @@ async fn cutoff_that_redis_loses_before_anybody_reads_it_is_told_again() {
 
 #[tokio::test]
 async fn map_that_is_deleted_is_written_again() {
-    let Some(server) = Server::start(&[]).await else { return };
-    let authorization = authorization();
-    let (one, other) = two(&server, &authorization).await;
+    let Some((server, authorization)) = world().await else { return };
+    let (one, other) = two(&server, &authorization, hasty).await;
     for n in 0..100 {
         other.revoke(&n.to_string());
     }
@@ -208,9 +195,8 @@ async fn map_that_is_deleted_is_written_again() {
 
 #[tokio::test]
 async fn log_that_is_deleted_loses_nothing() {
-    let Some(server) = Server::start(&[]).await else { return };
-    let authorization = authorization();
-    let (one, other) = two(&server, &authorization).await;
+    let Some((server, authorization)) = world().await else { return };
+    let (one, other) = two(&server, &authorization, hasty).await;
     one.tells("alice").await;
     let mut connection = server.connection().await;
     for subject in ["bob", "carol"] {
@@ -228,8 +214,7 @@ async fn log_that_is_deleted_loses_nothing() {
 /// Its log was trimmed while it could not read.
 #[tokio::test]
 async fn instance_that_missed_messages_reads_all_cutoffs() {
-    let Some(server) = Server::start(&[]).await else { return };
-    let authorization = authorization();
+    let Some((server, authorization)) = world().await else { return };
     let mut admin = server.connection().await;
     send(&mut admin, "ACL SETUSER cut on >secret ~* +@all").await;
     let one = Instance::with(&server, &authorization, hasty);
@@ -256,8 +241,7 @@ async fn instance_that_missed_messages_reads_all_cutoffs() {
 
 #[tokio::test]
 async fn instance_that_starts_learns_cutoffs_that_were_deleted_from_the_map() {
-    let Some(server) = Server::start(&[]).await else { return };
-    let authorization = authorization();
+    let Some((server, authorization)) = world().await else { return };
     let one = Instance::with(&server, &authorization, hasty);
     one.is_current().await;
     for n in 0..20 {
@@ -278,8 +262,7 @@ async fn instance_that_starts_learns_cutoffs_that_were_deleted_from_the_map() {
 
 #[tokio::test]
 async fn full_redis_leaves_instances_behind_until_it_has_room() {
-    let Some(server) = Server::start(&[]).await else { return };
-    let authorization = authorization();
+    let Some((server, authorization)) = world().await else { return };
     let one = Instance::with(&server, &authorization, impatient);
     let other = Instance::with(&server, &authorization, hasty);
     one.is_current().await;
@@ -299,8 +282,7 @@ async fn full_redis_leaves_instances_behind_until_it_has_room() {
 /// It knows all cutoffs of the others again and again, and can't tell its own.
 #[tokio::test]
 async fn instance_that_may_only_read_stays_behind() {
-    let Some(server) = Server::start(&[]).await else { return };
-    let authorization = authorization();
+    let Some((server, authorization)) = world().await else { return };
     let mut admin = server.connection().await;
     send(&mut admin, "ACL SETUSER mute on >secret ~* +@all").await;
     let other = Instance::with(&server, &authorization, hasty);
@@ -513,8 +495,7 @@ async fn cutoffs_are_shared_in_a_cluster() {
 
 #[tokio::test]
 async fn user_needs_the_documented_commands_and_keys_only() {
-    let Some(server) = Server::start(&[]).await else { return };
-    let authorization = authorization();
+    let Some((server, authorization)) = world().await else { return };
     let mut admin = server.connection().await;
     let user = user_with_rights(&mut admin).await;
     let instance = || {

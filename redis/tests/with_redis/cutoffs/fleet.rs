@@ -13,7 +13,7 @@ use tower_introspect_redis::{RedisTier, SharedSecret};
 
 use super::{
     AS, DAY, HEARTBEAT, Instance, LONG, MAP, Server, all_hear_all, authorization, calm, entries,
-    has_entries, hasty, introspecting, jwt, pass, secret, tier_of, until,
+    has_entries, hasty, introspecting, jwt, pass, secret, tier_of, two, until, usual, world,
 };
 
 /// Starts an instance that notices only after [`HEARTBEAT`] what it does not hear, and has all facts verified at
@@ -50,8 +50,7 @@ async fn merges(instance: &Instance) {
 
 #[tokio::test]
 async fn instance_that_is_gone_is_missed_once() {
-    let Some(server) = Server::start(&[]).await else { return };
-    let authorization = authorization();
+    let Some((server, authorization)) = world().await else { return };
     let [one, two, third] = three(&server, &authorization).await;
     let tokens = (two.remembers(&authorization).await, third.remembers(&authorization).await);
     drop(one);
@@ -81,8 +80,7 @@ async fn instance_that_is_gone_is_missed_once() {
 
 #[tokio::test]
 async fn instance_that_closes_is_not_missed() {
-    let Some(server) = Server::start(&[]).await else { return };
-    let authorization = authorization();
+    let Some((server, authorization)) = world().await else { return };
     let [one, two, third] = three(&server, &authorization).await;
     let tokens = (two.remembers(&authorization).await, third.remembers(&authorization).await);
     one.revoke("last");
@@ -98,8 +96,7 @@ async fn instance_that_closes_is_not_missed() {
 /// At the end of a process the services that hold the resource server are often dropped first.
 #[tokio::test]
 async fn tier_is_closed_after_its_resource_server_is_gone() {
-    let Some(server) = Server::start(&[]).await else { return };
-    let authorization = authorization();
+    let Some((server, authorization)) = world().await else { return };
     let [one, two, third] = three(&server, &authorization).await;
     let token = two.remembers(&authorization).await;
     one.revoke("last");
@@ -139,8 +136,7 @@ async fn tier_that_could_not_be_closed_can_be_closed_later() {
 
 #[tokio::test]
 async fn closed_instance_shares_no_more_cutoffs() {
-    let Some(server) = Server::start(&[]).await else { return };
-    let authorization = authorization();
+    let Some((server, authorization)) = world().await else { return };
     let [one, two, third] = three(&server, &authorization).await;
     let token = two.remembers(&authorization).await;
     one.tier.close().await.unwrap();
@@ -153,8 +149,7 @@ async fn closed_instance_shares_no_more_cutoffs() {
 
 #[tokio::test]
 async fn three_instances_that_revoke_at_once_end_with_the_same_cutoffs() {
-    let Some(server) = Server::start(&[]).await else { return };
-    let authorization = authorization();
+    let Some((server, authorization)) = world().await else { return };
     let hour = |tier: RedisTier<_>| tier.heartbeat(Duration::from_secs(3600));
     let all = [(); 3].map(|()| Instance::with(&server, &authorization, hour));
     for (n, instance) in (0..).zip(&all) {
@@ -197,12 +192,8 @@ async fn three_instances_that_revoke_at_once_end_with_the_same_cutoffs() {
 
 #[tokio::test]
 async fn more_than_sixteen_sessions_of_a_subject_become_one_entry() {
-    let Some(server) = Server::start(&[]).await else { return };
-    let authorization = authorization();
-    let (one, other) =
-        (Instance::new(&server, &authorization), Instance::new(&server, &authorization));
-    one.is_current().await;
-    other.is_current().await;
+    let Some((server, authorization)) = world().await else { return };
+    let (one, other) = two(&server, &authorization, usual).await;
     let end = async |n: u64| {
         let session = Cutoff::session(AS, n.to_string()).of_subject("alice");
         one.api.revocations().revoke(&session);
@@ -229,8 +220,7 @@ async fn more_than_sixteen_sessions_of_a_subject_become_one_entry() {
 
 #[tokio::test]
 async fn epochs_do_not_hear_each_other() {
-    let Some(server) = Server::start(&[]).await else { return };
-    let authorization = authorization();
+    let Some((server, authorization)) = world().await else { return };
     let of_epoch = |epoch| Instance::with(&server, &authorization, |tier| tier.epoch(epoch));
     let (old, new, other_new) = (of_epoch(1), of_epoch(2), of_epoch(2));
     for instance in [&old, &new, &other_new] {
@@ -337,8 +327,7 @@ async fn facts_are_verified_again_over_the_time_that_is_set() {
 #[tokio::test]
 async fn secret_is_rotated_while_instances_run_and_no_cutoff_is_lost() {
     const NEW: [u8; 32] = [8; 32];
-    let Some(server) = Server::start(&[]).await else { return };
-    let authorization = authorization();
+    let Some((server, authorization)) = world().await else { return };
     // No instance merges because it is behind.
     let instance = |secret: SharedSecret| {
         let tier = RedisTier::new(server.manager(""), secret).feed(server.manager(""));
@@ -391,8 +380,7 @@ async fn secret_is_rotated_while_instances_run_and_no_cutoff_is_lost() {
 
 #[tokio::test]
 async fn instances_whose_clocks_differ_by_a_minute_share_cutoffs() {
-    let Some(server) = Server::start(&[]).await else { return };
-    let authorization = authorization();
+    let Some((server, authorization)) = world().await else { return };
     let instances = [(); 3].map(|()| calm_that_asks(&server, &authorization));
     let [late, middle, early] = &instances;
     late.clock.step_back(Duration::from_secs(30));
@@ -412,8 +400,7 @@ async fn instances_whose_clocks_differ_by_a_minute_share_cutoffs() {
 
 #[tokio::test]
 async fn instance_whose_clock_is_far_off_is_missed_and_its_cutoffs_hold() {
-    let Some(server) = Server::start(&[]).await else { return };
-    let authorization = authorization();
+    let Some((server, authorization)) = world().await else { return };
     let [one, two, third] = three(&server, &authorization).await;
     let token = two.remembers(&authorization).await;
     one.clock.step_back(DAY);
@@ -429,12 +416,8 @@ async fn instance_whose_clock_is_far_off_is_missed_and_its_cutoffs_hold() {
 
 #[tokio::test]
 async fn cutoff_years_ahead_is_cut_to_now_everywhere() {
-    let Some(server) = Server::start(&[]).await else { return };
-    let authorization = authorization();
-    let (one, other) =
-        (Instance::new(&server, &authorization), Instance::new(&server, &authorization));
-    one.is_current().await;
-    other.is_current().await;
+    let Some((server, authorization)) = world().await else { return };
+    let (one, other) = two(&server, &authorization, usual).await;
     let token = jwt(&authorization, "alice");
     // Somebody who takes milliseconds for seconds.
     let ahead = UnixTime::from_secs(testing::clock::NOW.as_millis());
@@ -458,8 +441,7 @@ async fn cutoff_years_ahead_is_cut_to_now_everywhere() {
 
 #[tokio::test]
 async fn instance_without_a_connection_that_waits_fetches_cutoffs() {
-    let Some(server) = Server::start(&[]).await else { return };
-    let authorization = authorization();
+    let Some((server, authorization)) = world().await else { return };
     let fetches = || {
         let tier = RedisTier::new(server.manager(""), secret()).flush_timeout(LONG);
         Instance::of_tier(&authorization, Issuer::jwt(AS), tier)
@@ -509,8 +491,7 @@ fn feed_outlives_the_runtime_that_started_it() {
 
 #[tokio::test]
 async fn two_services_share_one_redis_under_different_prefixes() {
-    let Some(server) = Server::start(&[]).await else { return };
-    let authorization = authorization();
+    let Some((server, authorization)) = world().await else { return };
     let of = |prefix: &'static str| {
         Instance::with(&server, &authorization, move |tier| tier.prefix(prefix))
     };

@@ -12,8 +12,8 @@ use tower_introspect_redis::{RedisTier, SharedSecret};
 
 use super::{
     AS, Instance, LOG, LONG, MAP, Server, add_fakes, all_hear_all, authorization, calm, entries,
-    has_entries, hasty, introspecting, nothing_was_denied, secret, send, tier_of, until,
-    user_with_rights,
+    has_entries, hasty, introspecting, nothing_was_denied, secret, send, tier_of, two, until,
+    user_with_rights, world,
 };
 
 /// A message of the log, or an entry of the map.
@@ -86,12 +86,8 @@ async fn map(connection: &mut MultiplexedConnection) -> Fields {
 
 #[tokio::test]
 async fn garbage_in_the_log_changes_nothing() {
-    let Some(server) = Server::start(&[]).await else { return };
-    let authorization = authorization();
-    let one = Instance::with(&server, &authorization, calm);
-    let other = Instance::with(&server, &authorization, calm);
-    one.is_current().await;
-    other.is_current().await;
+    let Some((server, authorization)) = world().await else { return };
+    let (one, other) = two(&server, &authorization, calm).await;
     one.tells("alice").await;
     other.knows("alice").await;
     let mut connection = server.connection().await;
@@ -126,12 +122,8 @@ async fn garbage_in_the_log_changes_nothing() {
 
 #[tokio::test]
 async fn garbage_in_the_map_changes_nothing() {
-    let Some(server) = Server::start(&[]).await else { return };
-    let authorization = authorization();
-    let one = Instance::with(&server, &authorization, hasty);
-    let other = Instance::with(&server, &authorization, hasty);
-    one.is_current().await;
-    other.is_current().await;
+    let Some((server, authorization)) = world().await else { return };
+    let (one, other) = two(&server, &authorization, hasty).await;
     one.tells("alice").await;
     let mut connection = server.connection().await;
     let sealed = map(&mut connection).await.remove(0).1;
@@ -163,8 +155,7 @@ async fn garbage_in_the_map_changes_nothing() {
 /// More than any instance reads at once.
 #[tokio::test]
 async fn map_with_too_many_fakes_is_cleaned() {
-    let Some(server) = Server::start(&[]).await else { return };
-    let authorization = authorization();
+    let Some((server, authorization)) = world().await else { return };
     let mut admin = server.connection().await;
     let user = user_with_rights(&mut admin).await;
     let instance = || {
@@ -190,8 +181,7 @@ async fn map_with_too_many_fakes_is_cleaned() {
 
 #[tokio::test]
 async fn entry_that_is_moved_to_another_field_is_no_cutoff() {
-    let Some(server) = Server::start(&[]).await else { return };
-    let authorization = authorization();
+    let Some((server, authorization)) = world().await else { return };
     let one = Instance::new(&server, &authorization);
     one.is_current().await;
     one.tells("alice").await;
@@ -212,8 +202,7 @@ async fn entry_that_is_moved_to_another_field_is_no_cutoff() {
 /// Those who know a cutoff write it again when they hear from one that does not.
 #[tokio::test]
 async fn entry_that_is_overwritten_is_written_again() {
-    let Some(server) = Server::start(&[]).await else { return };
-    let authorization = authorization();
+    let Some((server, authorization)) = world().await else { return };
     let one = Instance::with(&server, &authorization, hasty);
     one.is_current().await;
     for subject in ["alice", "bob", "carol"] {
@@ -237,8 +226,7 @@ async fn entry_that_is_overwritten_is_written_again() {
 
 #[tokio::test]
 async fn old_messages_that_are_added_again_change_nothing() {
-    let Some(server) = Server::start(&[]).await else { return };
-    let authorization = authorization();
+    let Some((server, authorization)) = world().await else { return };
     let instances = [(); 3].map(|()| Instance::with(&server, &authorization, calm));
     let [one, other, gone] = &instances;
     for instance in &instances {
@@ -282,8 +270,7 @@ async fn old_messages_that_are_added_again_change_nothing() {
 
 #[tokio::test]
 async fn old_messages_of_instances_that_run_do_not_outdate_facts_again() {
-    let Some(server) = Server::start(&[]).await else { return };
-    let authorization = authorization();
+    let Some((server, authorization)) = world().await else { return };
     let one = Instance::with(&server, &authorization, calm);
     let asks = Instance::of_tier(&authorization, introspecting(), calm(tier_of(&server, "")));
     one.is_current().await;
@@ -303,8 +290,7 @@ async fn old_messages_of_instances_that_run_do_not_outdate_facts_again() {
 
 #[tokio::test]
 async fn cutoffs_of_another_epoch_or_service_can_not_be_copied() {
-    let Some(server) = Server::start(&[]).await else { return };
-    let authorization = authorization();
+    let Some((server, authorization)) = world().await else { return };
     let one = Instance::new(&server, &authorization);
     one.is_current().await;
     one.tells("alice").await;
@@ -338,8 +324,7 @@ async fn cutoffs_of_another_epoch_or_service_can_not_be_copied() {
 /// By mistake two services have the same prefix.
 #[tokio::test]
 async fn services_with_other_secrets_ignore_each_other() {
-    let Some(server) = Server::start(&[]).await else { return };
-    let authorization = authorization();
+    let Some((server, authorization)) = world().await else { return };
     let of = |secret: SharedSecret| {
         let tier = RedisTier::new(server.manager(""), secret).feed(server.manager(""));
         Instance::of_tier(&authorization, Issuer::jwt(AS), hasty(tier).flush_timeout(LONG))
@@ -376,8 +361,7 @@ async fn services_with_other_secrets_ignore_each_other() {
 
 #[tokio::test]
 async fn map_or_log_of_another_type_is_replaced_when_it_is_deleted() {
-    let Some(server) = Server::start(&[]).await else { return };
-    let authorization = authorization();
+    let Some((server, authorization)) = world().await else { return };
     let one = Instance::with(&server, &authorization, hasty);
     one.is_current().await;
     one.tells("alice").await;
@@ -397,12 +381,8 @@ async fn map_or_log_of_another_type_is_replaced_when_it_is_deleted() {
 /// Redis can add no message after the last number.
 #[tokio::test]
 async fn log_whose_numbers_are_used_up_goes_on_when_it_is_deleted() {
-    let Some(server) = Server::start(&[]).await else { return };
-    let authorization = authorization();
-    let one = Instance::with(&server, &authorization, hasty);
-    let other = Instance::with(&server, &authorization, hasty);
-    one.is_current().await;
-    other.is_current().await;
+    let Some((server, authorization)) = world().await else { return };
+    let (one, other) = two(&server, &authorization, hasty).await;
     one.tells("alice").await;
     let mut connection = server.connection().await;
     let max = u64::MAX;
@@ -421,12 +401,8 @@ async fn log_whose_numbers_are_used_up_goes_on_when_it_is_deleted() {
 
 #[tokio::test]
 async fn message_from_the_future_holds_back_no_cutoff() {
-    let Some(server) = Server::start(&[]).await else { return };
-    let authorization = authorization();
-    let one = Instance::with(&server, &authorization, calm);
-    let other = Instance::with(&server, &authorization, calm);
-    one.is_current().await;
-    other.is_current().await;
+    let Some((server, authorization)) = world().await else { return };
+    let (one, other) = two(&server, &authorization, calm).await;
     let mut connection = server.connection().await;
     send(&mut connection, &format!("XADD {LOG} 99999999999999-0 m x")).await;
     one.tells("alice").await;

@@ -43,6 +43,24 @@ fn authorization() -> AuthorizationServer {
         .with_client(Client::new("api", "api-secret"))
 }
 
+/// Starts a Redis, and an authorization server, or says that the test is skipped.
+async fn world() -> Option<(Server, AuthorizationServer)> {
+    Some((Server::start(&[]).await?, authorization()))
+}
+
+/// Starts two instances, and waits until each knows the cutoffs of the other.
+async fn two(
+    server: &Server,
+    authorization: &AuthorizationServer,
+    change: fn(RedisTier<ConnectionManager>) -> RedisTier<ConnectionManager>,
+) -> (Instance, Instance) {
+    let start = || Instance::with(server, authorization, change);
+    let (one, other) = (start(), start());
+    one.is_current().await;
+    other.is_current().await;
+    (one, other)
+}
+
 /// An issuer whose tokens are introspected.
 fn introspecting() -> Issuer {
     Issuer::introspect(AS, ClientAuth::basic("api", "api-secret"))
@@ -57,6 +75,11 @@ fn jwt(authorization: &AuthorizationServer, subject: &str) -> String {
 fn tier_of(server: &Server, user: &str) -> RedisTier<ConnectionManager> {
     let tier = RedisTier::new(server.manager(user), secret()).feed(server.manager(user));
     tier.flush_timeout(LONG)
+}
+
+/// Leaves the settings as they are.
+const fn usual<C>(tier: RedisTier<C>) -> RedisTier<C> {
+    tier
 }
 
 /// Makes an instance notice at once what it does not hear. On a busy machine it may be behind at any time.
@@ -81,7 +104,7 @@ struct Instance<C = ConnectionManager> {
 
 impl Instance {
     fn new(server: &Server, authorization: &AuthorizationServer) -> Self {
-        Self::with(server, authorization, |tier| tier)
+        Self::with(server, authorization, usual)
     }
 
     /// Creates an instance that verifies JWTs locally.

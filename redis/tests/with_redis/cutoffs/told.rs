@@ -3,12 +3,11 @@
 use http::StatusCode;
 use tower_introspect::revocation::Cutoff;
 
-use super::{AS, Instance, Server, authorization, entries, until};
+use super::{AS, Instance, entries, two, until, usual, world};
 
 #[tokio::test]
 async fn promise_12_cutoff_of_one_instance_holds_in_all() {
-    let Some(server) = Server::start(&[]).await else { return };
-    let authorization = authorization();
+    let Some((server, authorization)) = world().await else { return };
     let (one, other) =
         (Instance::new(&server, &authorization), Instance::new(&server, &authorization));
     let asks = Instance::that_asks(&server, &authorization);
@@ -34,8 +33,7 @@ async fn promise_12_cutoff_of_one_instance_holds_in_all() {
 
 #[tokio::test]
 async fn instance_that_starts_later_knows_what_was_told_before() {
-    let Some(server) = Server::start(&[]).await else { return };
-    let authorization = authorization();
+    let Some((server, authorization)) = world().await else { return };
     let one = Instance::new(&server, &authorization);
     one.is_current().await;
     for n in 0..300 {
@@ -52,8 +50,7 @@ async fn instance_that_starts_later_knows_what_was_told_before() {
 
 #[tokio::test]
 async fn facts_are_outdated_in_all_instances_and_jwts_stand() {
-    let Some(server) = Server::start(&[]).await else { return };
-    let authorization = authorization();
+    let Some((server, authorization)) = world().await else { return };
     let one = Instance::new(&server, &authorization);
     let asks = Instance::that_asks(&server, &authorization);
     for instance in [&one, &asks] {
@@ -71,12 +68,8 @@ async fn facts_are_outdated_in_all_instances_and_jwts_stand() {
 
 #[tokio::test]
 async fn later_cutoff_replaces_the_earlier_one_of_its_name() {
-    let Some(server) = Server::start(&[]).await else { return };
-    let authorization = authorization();
-    let (one, other) =
-        (Instance::new(&server, &authorization), Instance::new(&server, &authorization));
-    one.is_current().await;
-    other.is_current().await;
+    let Some((server, authorization)) = world().await else { return };
+    let (one, other) = two(&server, &authorization, usual).await;
     let mut connection = server.connection().await;
     for n in 0..5 {
         let at = testing::clock::NOW.saturating_sub(std::time::Duration::from_secs(100 - n));
@@ -95,8 +88,7 @@ async fn later_cutoff_replaces_the_earlier_one_of_its_name() {
 
 #[tokio::test]
 async fn names_and_subjects_are_not_readable_in_redis() {
-    let Some(server) = Server::start(&[]).await else { return };
-    let authorization = authorization();
+    let Some((server, authorization)) = world().await else { return };
     let one = Instance::new(&server, &authorization);
     one.is_current().await;
     one.revoke("alice@example.com");
