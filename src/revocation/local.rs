@@ -68,8 +68,8 @@ impl LocalCutoffs {
         self.0.upgrade()?.max_token_lifetime
     }
 
-    /// Outdates the facts from before this instance heard the others, for the start of a feed. It is no
-    /// [doubt](Self::doubt), and there is seldom one.
+    /// Outdates all facts that were established before this call, at once and without an event. A feed calls
+    /// it when it has read the cutoffs of the others for the first time.
     pub fn start(&self) {
         if let Some(state) = self.0.upgrade() {
             state.doubt(Duration::ZERO);

@@ -217,6 +217,9 @@ impl fmt::Debug for Revocations {
 }
 
 #[cfg(test)]
+#[path = "bounds_tests.rs"]
+mod bounds_tests;
+#[cfg(test)]
 #[path = "outdate_tests.rs"]
 mod outdate_tests;
 #[cfg(test)]

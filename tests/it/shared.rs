@@ -41,7 +41,7 @@ struct FeedParts {
     is_required: bool,
 }
 
-/// What a flush does.
+/// The outcome of a flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Flush {

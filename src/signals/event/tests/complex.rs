@@ -107,7 +107,7 @@ fn e11_tokens_issued_before_the_event_are_refused_and_later_ones_are_not() {
         (r#"{"sub":"alice","sid":"s2","iat":1}"#, Standing::Stands),
         (r#"{"sub":"bob","sid":"s3","iat":1}"#, Standing::Stands),
     ] {
-        let facts = Claims::from_json(claims.as_bytes()).unwrap();
+        let facts = Claims::from_json(claims.as_bytes()).expect("claims");
         let fact =
             ActiveToken::new(ISSUER, facts, Method::Jwt, Moment::now(&FixedClock(1_780_000_010)));
         assert_eq!(revocations.check(&fact), standing, "{claims}");

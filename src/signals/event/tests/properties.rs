@@ -36,7 +36,7 @@ fn subject() -> impl Strategy<Value = Value> {
         for name in others {
             subject[name] = opaque("x");
         }
-        if subject.as_object().unwrap().len() == 1 {
+        if subject.as_object().expect("an object").len() == 1 {
             subject["device"] = opaque("x");
         }
         subject

@@ -1,7 +1,7 @@
 use super::*;
 
 fn read(text: &str) -> Result<Subject, NotASubject> {
-    let value: Box<RawValue> = serde_json::from_str(text).unwrap();
+    let value: Box<RawValue> = serde_json::from_str(text).expect("JSON");
     Subject::read(&value)
 }
 
@@ -96,8 +96,8 @@ fn ssf_3_3_complex_subject_is_read_with_and_without_format() {
         else {
             panic!("{format}");
         };
-        assert_eq!(complex.user.unwrap()[0].member("sub"), Some("s"));
-        assert_eq!(complex.session.unwrap()[0].member("id"), Some("sid"));
+        assert_eq!(complex.user.expect("a user")[0].member("sub"), Some("s"));
+        assert_eq!(complex.session.expect("a session")[0].member("id"), Some("sid"));
         assert_eq!(complex.others, ["tenant", "badge"]);
     }
 }
@@ -128,7 +128,7 @@ fn debug_form_shows_no_personal_data() {
         r#"{"format":"aliases","identifiers":[{"format":"opaque","id":"secret"}]}"#,
         r#"{"user":{"format":"iss_sub","iss":"secret","sub":"secret"},"secret":{}}"#,
     ] {
-        let shown = format!("{:?}", read(text).unwrap());
+        let shown = format!("{:?}", read(text).expect("a subject"));
         assert!(!shown.contains("secret"), "{shown}");
     }
     let email = simple(r#"{"format":"email","email":"a@b"}"#);
