@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 use tower_introspect::{clock::UnixTime, revocation::Cutoff};
 
 use super::id::Id;
-use crate::secret::NoRandomness;
 
 /// The time by which the clock of an issuer may be ahead: the largest leeway of a policy.
 const MAX_CLOCK_AHEAD: Duration = Duration::from_secs(300);
@@ -87,10 +86,11 @@ impl Entry {
         at: UnixTime,
         told_at: UnixTime,
         lifetime: Option<Duration>,
-    ) -> Result<Self, NoRandomness> {
+        salt: Id,
+    ) -> Self {
         let millis = |lifetime: Duration| u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX);
         let lifetime = lifetime.map(millis);
-        Ok(Self { name, subject, at, told_at, lifetime, salt: Id::random()? })
+        Self { name, subject, at, told_at, lifetime, salt }
     }
 
     pub(crate) fn to_cutoff(&self) -> Option<Cutoff> {
@@ -151,7 +151,7 @@ mod tests {
             Cutoff::token(issuer, "\u{1f600}\0\"").of_subject("bob"),
         ] {
             let subject = cutoff.subject_name().map(Into::into);
-            let entry = Entry::new(Name::of(&cutoff), subject, T, T, None).unwrap();
+            let entry = Entry::new(Name::of(&cutoff), subject, T, T, None, Id(7));
             let text = serde_json::to_vec(&entry).unwrap();
             let read: Entry = serde_json::from_slice(&text).unwrap();
             assert_eq!(read, entry);
@@ -178,7 +178,7 @@ mod tests {
     fn entry_ends_when_all_tokens_that_it_covers_have_expired() {
         let name = Name::of(&Cutoff::subject("as", "alice"));
         let (hour, told) = (Duration::from_secs(3600), T.saturating_add(Duration::from_secs(60)));
-        let of = |lifetime| Entry::new(name.clone(), None, T, told, lifetime).unwrap();
+        let of = |lifetime| Entry::new(name.clone(), None, T, told, lifetime, Id(7));
         let end = told.saturating_add(hour + Duration::from_secs(600));
         let before = end.saturating_sub(Duration::from_millis(1));
         let minute = Some(Duration::from_secs(60));

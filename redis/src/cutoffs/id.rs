@@ -3,6 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use sha2::{Digest as _, Sha256};
 
 use crate::secret::NoRandomness;
 
@@ -10,11 +11,30 @@ use crate::secret::NoRandomness;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Id(pub(crate) u128);
 
-impl Id {
-    pub(crate) fn random() -> Result<Self, NoRandomness> {
+/// A source of random identifiers, from one seed. A change is never lost because there is none.
+pub(crate) struct IdSource {
+    seed: [u8; 32],
+    count: u64,
+}
+
+impl IdSource {
+    /// Creates a source.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the operating system has no random bytes.
+    pub(crate) fn new() -> Result<Self, NoRandomness> {
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(|_| NoRandomness)?;
+        Ok(Self { seed, count: 0 })
+    }
+
+    pub(crate) fn next(&mut self) -> Id {
+        self.count = self.count.wrapping_add(1);
+        let digest = Sha256::new().chain_update(self.seed).chain_update(self.count.to_be_bytes());
         let mut bytes = [0; 16];
-        getrandom::fill(&mut bytes).map_err(|_| NoRandomness)?;
-        Ok(Self(u128::from_be_bytes(bytes)))
+        bytes.copy_from_slice(&digest.finalize()[..16]);
+        Id(u128::from_be_bytes(bytes))
     }
 }
 
@@ -78,6 +98,15 @@ impl FromStr for Position {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn identifiers_of_sources_differ() {
+        let (mut one, mut other) = (IdSource::new().unwrap(), IdSource::new().unwrap());
+        let mut all: Vec<_> = (0..1000).flat_map(|_| [one.next(), other.next()]).collect();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), 2000);
+    }
 
     #[test]
     fn identifiers_have_one_form() {

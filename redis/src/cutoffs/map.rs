@@ -190,7 +190,7 @@ fn subject_of(entry: &Entry) -> Option<Name> {
 mod tests {
     use tower_introspect::revocation::Cutoff;
 
-    use super::*;
+    use super::{super::id::IdSource, *};
 
     const AS: &str = "https://as.example.com";
 
@@ -202,7 +202,8 @@ mod tests {
 
     fn entry(cutoff: &Cutoff, secs: i64) -> Entry {
         let subject = cutoff.subject_name().map(Into::into);
-        Entry::new(Name::of(cutoff), subject, at(secs), at(secs), Some(MINUTE)).unwrap()
+        let salt = IdSource::new().unwrap().next();
+        Entry::new(Name::of(cutoff), subject, at(secs), at(secs), Some(MINUTE), salt)
     }
 
     fn session(n: u128) -> Cutoff {

@@ -212,7 +212,7 @@ mod tests {
     fn entry_opens_under_its_own_name_only() {
         let name = Name { issuer: "as".into(), kind: "subject".into(), value: Some("a".into()) };
         let time = tower_introspect::clock::UnixTime::from_secs(1);
-        let entry = Entry::new(name, None, time, time, None).unwrap();
+        let entry = Entry::new(name, None, time, time, None, Id(7));
         let sealed = place(1).seal_entry(&secret(), Id(1), &entry).unwrap();
         assert_eq!(place(1).open_entry(&secret(), Id(1), &sealed), Some((entry, true)));
         assert_eq!(place(1).open_entry(&secret(), Id(2), &sealed), None);

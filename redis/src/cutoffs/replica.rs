@@ -13,7 +13,7 @@ use tower_introspect::{
 
 use super::{
     entry::Entry,
-    id::{Id, Position},
+    id::{Id, IdSource, Position},
     map::{CutoffMap, Digest},
     message::{Message, Outdate, Place, Unreadable},
     outbox::{Effect, Outbox, Waiting},
@@ -91,6 +91,7 @@ pub(crate) enum Merge {
 /// The state of one instance.
 pub(crate) struct Replica {
     pub(super) own: Id,
+    pub(super) ids: IdSource,
     pub(super) secret: SharedSecret,
     pub(super) place: Place,
     pub(super) settings: Settings,
@@ -154,8 +155,10 @@ impl Replica {
         settings: Settings,
         now: Moment,
     ) -> Result<Self, NoRandomness> {
+        let mut ids = IdSource::new()?;
         Ok(Self {
-            own: Id::random()?,
+            own: ids.next(),
+            ids,
             secret,
             place,
             settings,

@@ -114,7 +114,7 @@ impl World {
     }
 
     fn put(&mut self, id: u128, cutoff: &Cutoff, at: UnixTime, lifetime: Option<Duration>) {
-        let entry = Entry::new(Name::of(cutoff), None, at, at, lifetime).unwrap();
+        let entry = Entry::new(Name::of(cutoff), None, at, at, lifetime, Id(id));
         let sealed = self.place.seal_entry(&self.secret, Id(id), &entry).unwrap();
         self.map.insert(Id(id).to_string().into_bytes(), sealed);
     }

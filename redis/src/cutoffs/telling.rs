@@ -38,7 +38,7 @@ impl Replica {
         let Some(position) = self.position else { return Ok(None) };
         let sending = match self.sending.take() {
             Some(sending) => sending,
-            None => match self.next_message(now)? {
+            None => match self.next_message(now) {
                 Some(message) => Sending { message, tells: self.outbox.taken() },
                 None => return Ok(None),
             },
@@ -56,13 +56,13 @@ impl Replica {
         }))
     }
 
-    fn next_message(&mut self, now: Moment) -> Result<Option<Message>, NoRandomness> {
+    fn next_message(&mut self, now: Moment) -> Option<Message> {
         let mut message = Message::new(self.own, self.number + 1);
         let mut length = 0;
         while message.add.len() + message.outdate.len() < MAX_CHANGES && length < MAX_NAMES {
             let Some(change) = self.outbox.take(1).pop() else { break };
             length += change.name.length();
-            self.tell(change, now.wall(), &mut message)?;
+            self.tell(change, now.wall(), &mut message);
         }
         while message.add.len() < MAX_CHANGES && length < MAX_NAMES {
             let Some((id, entry)) = self.missing.pop_first() else { break };
@@ -84,25 +84,19 @@ impl Replica {
         // Not again before this instance has read what came of it.
         let is_shrinking = self.shrunk_by.is_some_and(|number| number > self.heard_own);
         if !is_shrinking && self.map.len() + message.add.len() > self.settings.capacity {
-            self.shrink(now, &mut message)?;
+            self.shrink(now, &mut message);
             self.shrunk_by = Some(message.number);
         }
         let is_due =
             self.wrote_at.is_none_or(|wrote| now.monotonic_since(wrote) >= self.settings.heartbeat);
-        Ok((is_due || !message.is_heartbeat()).then_some(message))
+        (is_due || !message.is_heartbeat()).then_some(message)
     }
 
     /// Adds a change to a message.
-    fn tell(
-        &self,
-        change: Waiting,
-        now: UnixTime,
-        message: &mut Message,
-    ) -> Result<(), NoRandomness> {
+    fn tell(&mut self, change: Waiting, now: UnixTime, message: &mut Message) {
         let Waiting { mut name, mut subject, effect } = change;
         let Effect::Revoke(at) = effect else {
-            message.outdate.push(Outdate { name, subject });
-            return Ok(());
+            return message.outdate.push(Outdate { name, subject });
         };
         let mut at = at.unwrap_or(now);
         let is_part = matches!(&*name.kind, "session" | "token");
@@ -114,35 +108,36 @@ impl Replica {
         }
         if self.map.covers(&name, at) {
             // It is in the map, and facts from after that are outdated again.
-            message.outdate.push(Outdate { name, subject });
-            return Ok(());
+            return message.outdate.push(Outdate { name, subject });
         }
         message.remove.extend(self.map.covered_by(&name, at));
-        message.add.push((Id::random()?, self.entry(name, subject, at, now)?));
-        Ok(())
+        self.add(name, subject, at, now, message);
     }
 
-    fn entry(
-        &self,
+    /// Adds an entry to a message.
+    fn add(
+        &mut self,
         name: Name,
         subject: Option<Arc<str>>,
         at: UnixTime,
         now: UnixTime,
-    ) -> Result<Entry, NoRandomness> {
-        Entry::new(name, subject, at, now, self.settings.lifetime)
+        message: &mut Message,
+    ) {
+        let (id, salt) = (self.ids.next(), self.ids.next());
+        let entry = Entry::new(name, subject, at, now, self.settings.lifetime, salt);
+        message.add.push((id, entry));
     }
 
     /// Makes room in a map that is too large.
-    fn shrink(&self, now: Moment, message: &mut Message) -> Result<(), NoRandomness> {
+    fn shrink(&mut self, now: Moment, message: &mut Message) {
         let time = self.earliest_time(now);
         let superfluous = self.map.superfluous(self.settings.lifetime, time, MAX_REMOVALS);
         if superfluous.is_empty()
             && let Some((name, at)) = self.map.fold_issuer()
         {
-            message.add.push((Id::random()?, self.entry(name, None, at, now.wall())?));
+            self.add(name, None, at, now.wall(), message);
         }
         message.remove.extend(superfluous);
-        Ok(())
     }
 
     /// Notes that the next transaction was written at a position of the log, where the map in Redis has
